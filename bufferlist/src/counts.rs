@@ -1,0 +1,383 @@
+//! Copies by cause and by the line that caused them: one story for a list and all that was cloned or split from it.
+
+use crate::reason::Reason;
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// The copies of one operation, until its line is known.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    /// Reason, bytes. An operation has one or two.
+    found: Vec<(Reason, u64)>,
+}
+
+impl Copies {
+    pub(crate) fn add(&mut self, reason: Reason, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        match self.found.iter_mut().find(|found| found.0 == reason) {
+            Some(found) => found.1 += bytes,
+            None => self.found.push((reason, bytes)),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All the bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.found.iter().map(|found| found.1).sum()
+    }
+
+    /// The first reason there was.
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        self.found.first().map(|found| found.0)
+    }
+}
+
+/// Copies of one cause at one line.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Count {
+    /// Why.
+    pub reason: Reason,
+    /// The line that called: of your program, not of this library.
+    pub at: &'static Location<'static>,
+    /// How often.
+    pub calls: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// What a list shares with its clones and parts.
+#[derive(Debug, Default)]
+struct Story {
+    own: Vec<Count>,
+    /// The stories of lists that were appended: they go on for those who still hold them.
+    before: Vec<SharedStory>,
+}
+
+/// A story in several hands.
+#[derive(Clone, Debug, Default)]
+struct SharedStory(Arc<Mutex<Story>>);
+
+impl SharedStory {
+    fn lock(&self) -> MutexGuard<'_, Story> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// All the stories that lead to this one, each once. Stories are visited without holding two locks.
+    fn all(&self) -> Vec<Self> {
+        let mut found = vec![self.clone()];
+        let mut next = 0;
+        while next < found.len() {
+            let before = found[next].lock().before.clone();
+            for story in before {
+                if !found.iter().any(|known| known.is(&story)) {
+                    found.push(story);
+                }
+            }
+            next += 1;
+        }
+        found
+    }
+}
+
+fn add(counts: &mut Vec<Count>, new: Count) {
+    match counts
+        .iter_mut()
+        .find(|count| count.reason == new.reason && count.at == new.at)
+    {
+        Some(count) => {
+            count.calls += new.calls;
+            count.bytes += new.bytes;
+        }
+        None => counts.push(new),
+    }
+}
+
+/// The story of one list, which begins when there is something to tell, or somebody to share it with.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(OnceLock<SharedStory>);
+
+impl Counter {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    fn story(&self) -> &SharedStory {
+        self.0.get_or_init(SharedStory::default)
+    }
+
+    /// Writes the copies of one operation down.
+    pub(crate) fn record(&self, copies: &Copies, at: &'static Location<'static>) {
+        if copies.is_empty() {
+            return;
+        }
+        let mut story = self.story().lock();
+        for &(reason, bytes) in &copies.found {
+            add(
+                &mut story.own,
+                Count {
+                    reason,
+                    at,
+                    calls: 1,
+                    bytes,
+                },
+            );
+        }
+    }
+
+    /// For a clone or a part of the list: the same story.
+    pub(crate) fn share(&self) -> Self {
+        Self(OnceLock::from(self.story().clone()))
+    }
+
+    /// The other list was appended to this one. Its story is part of ours from now on.
+    pub(crate) fn append(&self, other: &Self) {
+        let Some(theirs) = other.0.get() else { return };
+        // Only `append` links stories, and it keeps them a tree without loops: a story that leads here already, or that
+        // we lead to, is not linked again.
+        if self
+            .0
+            .get()
+            .is_some_and(|ours| ours.all().iter().any(|known| known.is(theirs)))
+            || theirs
+                .all()
+                .iter()
+                .any(|known| self.0.get().is_some_and(|ours| ours.is(known)))
+        {
+            self.copy_missing(theirs);
+            return;
+        }
+        let alone = Arc::strong_count(&theirs.0) == 1;
+        let theirs_now = {
+            let story = theirs.lock();
+            if story.own.is_empty() && story.before.is_empty() && alone {
+                return;
+            }
+            (alone && story.before.is_empty()).then(|| story.own.clone())
+        };
+        let mut story = self.story().lock();
+        match theirs_now {
+            // Nobody else can go on with it: its numbers are enough, and the chain stays short.
+            Some(counts) => counts.into_iter().for_each(|count| add(&mut story.own, count)),
+            None => story.before.push(theirs.clone()),
+        }
+    }
+
+    /// Where linking would make a loop: takes over the numbers of those stories that we do not have.
+    fn copy_missing(&self, theirs: &SharedStory) {
+        let ours = self.story();
+        let known = ours.all();
+        let missing: Vec<Count> = theirs
+            .all()
+            .into_iter()
+            .filter(|story| !known.iter().any(|known| known.is(story)))
+            .flat_map(|story| story.lock().own.clone())
+            .collect();
+        let mut story = ours.lock();
+        missing.into_iter().for_each(|count| add(&mut story.own, count));
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Vec::new();
+        for story in self.0.get().map(SharedStory::all).unwrap_or_default() {
+            for &count in &story.lock().own {
+                add(&mut counts, count);
+            }
+        }
+        counts.sort_by_key(|count| std::cmp::Reverse(count.bytes));
+        Counts(counts)
+    }
+}
+
+/// The copies that this library made for one list and all that was cloned or split from it, largest first.
+///
+/// Counts belong to lists, not to the process, so tests that run in parallel do not disturb each other. What the
+/// *kernel* copies, below a splice that it accepted, is not seen here: receipts and zctrace tell of it.
+///
+/// ```
+/// use bufferlist::{BufferList, Source};
+/// use std::io::Write;
+///
+/// let mut file = tempfile::tempfile()?;
+/// file.write_all(&[7; 8192])?;
+/// let mut list = BufferList::new();
+/// list.splice_from(&mut Source::file(&file, ..)?, 8192)?;
+/// list.counts().assert_no_copies();                       // nobody has looked yet
+///
+/// list.peek(..16)?;
+/// let counts = list.counts();
+/// let look = counts.iter().next().unwrap();
+/// assert_eq!((look.reason.code(), look.bytes), ("ZC31", 16));
+/// assert_eq!(look.at.file(), file!());
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Counts(Vec<Count>);
+
+impl Counts {
+    /// Each cause and line, largest first.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::BufferList::new().counts().iter().count(), 0);
+    /// ```
+    pub fn iter(&self) -> impl Iterator<Item = &Count> {
+        self.0.iter()
+    }
+
+    /// All bytes that were copied. A byte that was copied twice counts twice.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::BufferList::new().counts().copied(), 0);
+    /// ```
+    pub fn copied(&self) -> u64 {
+        self.0.iter().map(|count| count.bytes).sum()
+    }
+
+    /// The bytes that were copied for one reason.
+    ///
+    /// ```
+    /// # use bufferlist::{BufferList, Reason};
+    /// assert_eq!(BufferList::new().counts().of(Reason::LookedAt), 0);
+    /// ```
+    pub fn of(&self, reason: Reason) -> u64 {
+        self.0
+            .iter()
+            .filter(|count| count.reason == reason)
+            .map(|count| count.bytes)
+            .sum()
+    }
+
+    /// The lines that looked, and at how many bytes.
+    ///
+    /// ```
+    /// # use bufferlist::BufferList;
+    /// for (line, bytes) in BufferList::new().counts().looks() {
+    ///     println!("{line}: {bytes} bytes");
+    /// }
+    /// ```
+    pub fn looks(&self) -> impl Iterator<Item = (&'static Location<'static>, u64)> + '_ {
+        self.0
+            .iter()
+            .filter(|count| count.reason == Reason::LookedAt)
+            .map(|count| (count.at, count.bytes))
+    }
+
+    /// For tests: panics with every line that copied, if any did.
+    ///
+    /// # Panics
+    ///
+    /// If anything was copied.
+    ///
+    /// ```should_panic
+    /// # use bufferlist::{BufferList, Sink};
+    /// let mut list = BufferList::from("from memory");
+    /// let sink = tempfile::tempfile().unwrap();
+    /// list.splice_to(&mut Sink::file(&sink, 0).unwrap()).unwrap();
+    /// list.counts().assert_no_copies(); // memory that is written is copied
+    /// ```
+    #[track_caller]
+    pub fn assert_no_copies(&self) {
+        self.assert_copied_at_most(0);
+    }
+
+    /// For tests: panics with every line that copied, if more than `bytes` were copied. Headers from memory always are.
+    ///
+    /// # Panics
+    ///
+    /// If more was copied.
+    ///
+    /// ```
+    /// # use bufferlist::{BufferList, Sink};
+    /// let mut list = BufferList::from("header");
+    /// let sink = tempfile::tempfile()?;
+    /// list.splice_to(&mut Sink::file(&sink, 0)?)?;
+    /// list.counts().assert_copied_at_most(64);
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn assert_copied_at_most(&self, bytes: u64) {
+        assert!(
+            self.copied() <= bytes,
+            "{} bytes were copied; the limit is {bytes}\n{self}",
+            self.copied()
+        );
+    }
+}
+
+/// One cause and line each: what a failed test shows.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Count {
+            reason,
+            at,
+            calls,
+            bytes,
+        } in &self.0
+        {
+            writeln!(
+                f,
+                "  {reason}  {bytes} bytes in {calls} calls at {at}\n        {}",
+                reason.sentence()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(counter: &Counter, bytes: u64) {
+        let mut copies = Copies::default();
+        copies.add(Reason::LookedAt, bytes);
+        counter.record(&copies, Location::caller());
+    }
+
+    #[test]
+    fn clones_share_one_story() {
+        let list = Counter::new();
+        let clone = list.share();
+        copy(&clone, 5);
+        assert_eq!(list.counts().copied(), 5);
+    }
+
+    #[test]
+    fn appended_stories_count_once_however_they_meet() {
+        let list = Counter::new();
+        let part = list.share();
+        copy(&part, 5);
+        let third = Counter::new();
+        copy(&third, 1);
+        third.append(&part);
+        list.append(&third);
+        assert_eq!(list.counts().copied(), 6, "five are ours already");
+        list.append(&part);
+        assert_eq!(list.counts().copied(), 6);
+        copy(&part, 10);
+        assert_eq!(list.counts().copied(), 16, "what the part does later is still ours");
+    }
+
+    #[test]
+    fn a_long_lived_list_does_not_grow_with_each_appended_one() {
+        let list = Counter::new();
+        for _ in 0..1000 {
+            let other = Counter::new();
+            copy(&other, 1);
+            list.append(&other);
+        }
+        let counts = list.counts();
+        assert_eq!((counts.copied(), counts.iter().count()), (1000, 1));
+        assert!(list.story().lock().before.is_empty());
+    }
+}

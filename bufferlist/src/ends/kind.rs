@@ -1,0 +1,258 @@
+//! What kind of file a descriptor is, as far as moving bytes is concerned.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::sys;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{FileType, OFlags};
+use rustix::net::{AddressFamily, SocketAddr, SocketAddrAny, SocketType};
+use std::net::IpAddr;
+
+/// The kinds of ends that behave alike: a pair of them is a cell of the [oracle](crate::oracle)'s matrix.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum EndKind {
+    /// The program's own memory, lent to a pipe by vmsplice(2).
+    Memory,
+    /// A regular file or block device through the page cache.
+    File,
+    /// A file of memory: memfd or tmpfs.
+    Tmpfs,
+    /// A file or block device open with `O_DIRECT`.
+    DirectFile,
+    /// A pipe or FIFO.
+    Pipe,
+    /// A TCP socket.
+    Tcp,
+    /// A UNIX stream socket.
+    Unix,
+    /// A UDP socket.
+    Udp,
+    /// A device that throws away what it is given: `/dev/null`.
+    Null,
+    /// Anything else: terminals, other devices, other sockets.
+    #[default]
+    Other,
+}
+
+impl EndKind {
+    /// A short name for tables.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::EndKind::Tcp.name(), "TCP");
+    /// ```
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::File => "file",
+            Self::Tmpfs => "tmpfs",
+            Self::DirectFile => "direct file",
+            Self::Pipe => "pipe",
+            Self::Tcp => "TCP",
+            Self::Unix => "UNIX",
+            Self::Udp => "UDP",
+            Self::Null => "null",
+            Self::Other => "other",
+        }
+    }
+
+    /// Whether it is read and written at offsets.
+    pub(crate) const fn is_file(self) -> bool {
+        matches!(self, Self::File | Self::Tmpfs | Self::DirectFile)
+    }
+
+    /// Whether sendmsg(2) with its flags can be used.
+    pub(crate) const fn is_socket(self) -> bool {
+        matches!(self, Self::Tcp | Self::Unix | Self::Udp)
+    }
+}
+
+/// A kind, and where it is: what the oracle finds of one filesystem says nothing of another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct End {
+    pub(crate) kind: EndKind,
+    /// For files the filesystem (see [`filesystem`]); for sockets [`HERE`] if the peer is on this host.
+    pub(crate) place: u64,
+}
+
+impl std::fmt::Debug for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.kind.name())
+    }
+}
+
+/// The place of a socket whose peer is on this host, so that no device is between.
+pub(crate) const HERE: u64 = 1;
+
+/// Filesystems that pass reads and writes on to another one: what is true of one mount need not be of the next.
+/// Magic numbers from include/uapi/linux/magic.h.
+const STACKED: [u64; 3] = [
+    0x794c_7630, // overlayfs
+    0x6573_5546, // fuse
+    0xf15f,      // ecryptfs
+];
+
+/// tmpfs, also that of memfds (include/uapi/linux/magic.h `TMPFS_MAGIC`).
+pub(crate) const TMPFS: u64 = 0x0102_1994;
+
+/// What is known of a descriptor once the kernel was asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) end: End,
+    pub(crate) flags: OFlags,
+    /// Keeps message borders: datagram and seqpacket sockets, packet pipes.
+    pub(crate) messages: bool,
+    /// An operation on it may wait.
+    pub(crate) may_wait: bool,
+}
+
+impl Facts {
+    pub(crate) fn blocking(&self) -> bool {
+        self.may_wait && !self.flags.contains(OFlags::NONBLOCK)
+    }
+}
+
+/// Identifies the filesystem of an open file: its type, or, for filesystems that stand on others, its very mount.
+fn filesystem(fd: BorrowedFd<'_>, device: u64) -> u64 {
+    match rustix::fs::fstatfs(fd) {
+        Ok(fs) => {
+            // The width of `f_type` differs between machines; as unsigned it is the magic number.
+            #[allow(clippy::unnecessary_cast)]
+            let magic = fs.f_type as u64 & 0xffff_ffff;
+            if STACKED.contains(&magic) {
+                magic | (device << 32) | (1 << 63)
+            } else {
+                magic
+            }
+        }
+        // No answer: a place that equals no other but itself, so nothing shown elsewhere is claimed of it.
+        Err(_) => u64::MAX,
+    }
+}
+
+/// Whether both ends of an IP socket are on this host, so that its packets meet no device.
+fn peer_is_here(fd: BorrowedFd<'_>) -> bool {
+    fn ip(address: SocketAddrAny) -> Option<IpAddr> {
+        match SocketAddr::try_from(address).ok()? {
+            SocketAddr::V4(v4) => Some(IpAddr::V4(*v4.ip())),
+            SocketAddr::V6(v6) => Some(v6.ip().to_canonical()),
+        }
+    }
+    let Ok(Some(peer)) = rustix::net::getpeername(fd) else {
+        return false;
+    };
+    let Some(peer) = ip(peer) else { return false };
+    peer.is_loopback() || rustix::net::getsockname(fd).ok().and_then(ip) == Some(peer)
+}
+
+/// Asks the kernel what `fd` is. Once per end: the answers are kept with it.
+pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
+    const DOING: &str = "ask what the descriptor is";
+    let stat = sys::stat(fd).map_err(|errno| Error::sys(errno, DOING))?;
+    let flags = sys::flags(fd).map_err(|errno| Error::sys(errno, DOING))?;
+    let mut messages = false;
+    let mut may_wait = true;
+    let end = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::BlockDevice => {
+            may_wait = false;
+            let place = filesystem(fd, stat.st_dev);
+            let kind = if flags.contains(OFlags::DIRECT) {
+                EndKind::DirectFile
+            } else if place == TMPFS {
+                EndKind::Tmpfs
+            } else {
+                EndKind::File
+            };
+            End { kind, place }
+        }
+        FileType::Fifo => {
+            messages = flags.contains(OFlags::DIRECT);
+            End {
+                kind: EndKind::Pipe,
+                place: HERE,
+            }
+        }
+        FileType::Socket => {
+            let kind = rustix::net::sockopt::socket_type(fd).map_err(|errno| Error::sys(errno, DOING))?;
+            let domain = rustix::net::sockopt::socket_domain(fd).map_err(|errno| Error::sys(errno, DOING))?;
+            messages = kind != SocketType::STREAM;
+            let protocol = rustix::net::sockopt::socket_protocol(fd).ok().flatten();
+            match (domain, kind) {
+                (AddressFamily::UNIX, SocketType::STREAM) => End {
+                    kind: EndKind::Unix,
+                    place: HERE,
+                },
+                (AddressFamily::INET | AddressFamily::INET6, SocketType::STREAM)
+                    if protocol == Some(rustix::net::ipproto::TCP) =>
+                {
+                    End {
+                        kind: EndKind::Tcp,
+                        place: u64::from(peer_is_here(fd)),
+                    }
+                }
+                (AddressFamily::INET | AddressFamily::INET6, SocketType::DGRAM) => End {
+                    kind: EndKind::Udp,
+                    place: u64::from(peer_is_here(fd)),
+                },
+                _ => End::default(),
+            }
+        }
+        FileType::CharacterDevice if is_null(&stat) => {
+            may_wait = false;
+            End {
+                kind: EndKind::Null,
+                place: HERE,
+            }
+        }
+        FileType::Directory => return Err(Error::new(ErrorKind::InvalidInput, "use a directory as an end")),
+        _ => End::default(),
+    };
+    Ok(Facts {
+        end,
+        flags,
+        messages,
+        may_wait,
+    })
+}
+
+/// `/dev/null` is character device 1:3, whatever its path (Documentation/admin-guide/devices.txt).
+pub(crate) fn is_null(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && rustix::fs::major(stat.st_rdev) == 1
+        && rustix::fs::minor(stat.st_rdev) == 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fd::AsFd;
+
+    fn kind_of(fd: impl AsFd) -> EndKind {
+        facts(fd.as_fd()).expect("facts").end.kind
+    }
+
+    #[test]
+    fn the_kernel_says_what_a_descriptor_is() {
+        let (read, _write) = std::io::pipe().expect("pipe");
+        assert_eq!(kind_of(&read), EndKind::Pipe);
+        let (unix, _) = std::os::unix::net::UnixStream::pair().expect("socketpair");
+        assert_eq!(kind_of(&unix), EndKind::Unix);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let tcp = std::net::TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        let tcp = facts(tcp.as_fd()).expect("facts");
+        assert_eq!(
+            tcp.end,
+            End {
+                kind: EndKind::Tcp,
+                place: HERE
+            }
+        );
+        assert!(tcp.blocking());
+        assert_eq!(kind_of(sys::memfd("t").expect("memfd")), EndKind::Tmpfs);
+        assert_eq!(kind_of(std::fs::File::open("/dev/null").expect("null")), EndKind::Null);
+        assert_eq!(kind_of(std::fs::File::open("/dev/zero").expect("zero")), EndKind::Other);
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
+        assert!(facts(udp.as_fd()).expect("facts").messages);
+        let directory = std::fs::File::open("/").expect("root");
+        assert_eq!(facts(directory.as_fd()).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,84 @@
+//! Making a descriptor non-blocking, by name and for a time.
+
+use crate::error::{Error, Result};
+use crate::sys;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::OFlags;
+
+/// Sets `O_NONBLOCK` on a descriptor for as long as this lives, and takes it away again if it was not set before.
+///
+/// The flag belongs to the *open file*: everybody who shares it, by `dup` or `fork`, sees the change. That is why the
+/// library never sets it by itself. `SPLICE_F_NONBLOCK` is no substitute: it does not cover a socket at the other side of
+/// the pipe, and a blocking splice keeps the pipe locked while it waits (splice(2), fs/splice.c).
+///
+/// Dereferences to nothing: reach the descriptor by [`AsFd`] or [`get_ref`](Self::get_ref).
+///
+/// ```
+/// use bufferlist::{BufferList, Nonblocking, Sink};
+/// use std::os::unix::net::UnixStream;
+///
+/// let (near, _far) = UnixStream::pair()?;
+/// let mut sink = Sink::stream(Nonblocking::enter(&near)?)?;
+/// BufferList::from("hello").splice_to(&mut sink)?;
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Debug)]
+pub struct Nonblocking<F: AsFd> {
+    fd: F,
+    was_blocking: bool,
+}
+
+impl<F: AsFd> Nonblocking<F> {
+    /// Sets the flag.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if fcntl(2) fails.
+    ///
+    /// ```
+    /// # use bufferlist::Nonblocking;
+    /// let (read, _write) = std::io::pipe()?;
+    /// let _read = Nonblocking::enter(read)?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn enter(fd: F) -> Result<Self> {
+        const DOING: &str = "set O_NONBLOCK";
+        let flags = sys::flags(fd.as_fd()).map_err(|errno| Error::sys(errno, DOING))?;
+        let was_blocking = !flags.contains(OFlags::NONBLOCK);
+        if was_blocking {
+            rustix::fs::fcntl_setfl(fd.as_fd(), flags | OFlags::NONBLOCK).map_err(|errno| Error::sys(errno, DOING))?;
+        }
+        Ok(Self { fd, was_blocking })
+    }
+
+    /// The descriptor.
+    ///
+    /// ```
+    /// # use bufferlist::Nonblocking;
+    /// let (read, _write) = std::io::pipe()?;
+    /// let read = Nonblocking::enter(read)?;
+    /// println!("{:?}", read.get_ref());
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn get_ref(&self) -> &F {
+        &self.fd
+    }
+}
+
+impl<F: AsFd> AsFd for Nonblocking<F> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl<F: AsFd> Drop for Nonblocking<F> {
+    fn drop(&mut self) {
+        if self.was_blocking {
+            // Reads the flags afresh: others may have changed others of them meanwhile. There is nobody to tell of a
+            // failure, and the descriptor stays usable.
+            if let Ok(flags) = sys::flags(self.fd.as_fd()) {
+                let _ = rustix::fs::fcntl_setfl(self.fd.as_fd(), flags - OFlags::NONBLOCK);
+            }
+        }
+    }
+}

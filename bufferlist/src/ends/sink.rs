@@ -1,0 +1,225 @@
+//! Where bytes go.
+
+use super::Way;
+use super::kind::{EndKind, Facts, facts};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pipe::Pool;
+use crate::reason::Reason;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::OFlags;
+
+/// Where bytes go: a descriptor with what the kernel says of it, its own offset, and the way that works.
+///
+/// `F` is owned or borrowed, as you like. The descriptor's own file position is neither used nor changed.
+///
+/// splice(2) has no `MSG_NOSIGNAL`: a splice into a socket or pipe whose peer has gone raises `SIGPIPE`. Rust's `main`
+/// ignores that signal; in a library that is loaded by a C program it may be at its default and end the process.
+///
+/// ```
+/// use bufferlist::{BufferList, Sink};
+///
+/// let file = tempfile::tempfile()?;
+/// let mut sink = Sink::file(&file, 100)?;
+/// BufferList::from("hello").splice_to(&mut sink)?;
+/// assert_eq!(sink.position(), Some(105));
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Debug)]
+pub struct Sink<F> {
+    pub(crate) fd: F,
+    pub(crate) facts: Facts,
+    pub(crate) at: u64,
+    /// How pages in a pipe go out.
+    pub(crate) way: Way,
+    /// How sealed memory goes out: lent to a pipe, or written.
+    pub(crate) lend: Way,
+    /// Whether sendfile(2) has been refused here.
+    pub(crate) no_sendfile: bool,
+    pub(crate) pool: Pool,
+}
+
+impl<F: AsFd> Sink<F> {
+    fn new(fd: F, facts: Facts, at: u64) -> Self {
+        Self {
+            fd,
+            facts,
+            at,
+            way: Way::Splice,
+            lend: Way::Splice,
+            no_sendfile: false,
+            pool: Pool::default(),
+        }
+    }
+
+    /// A stream: a TCP or UNIX stream socket, a pipe, a terminal or another character device, or a file that is open
+    /// with `O_APPEND` (into which the kernel does not splice: it is written to, with [`Reason::AppendSink`]).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Datagram`] if it keeps message borders (see [`Sink::datagram`]), [`ErrorKind::InvalidInput`] for a
+    /// file that is not open for appending, [`ErrorKind::Io`] if it cannot be asked.
+    ///
+    /// ```
+    /// # use bufferlist::Sink;
+    /// let (near, _far) = std::os::unix::net::UnixStream::pair()?;
+    /// let sink = Sink::stream(&near)?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn stream(fd: F) -> Result<Self> {
+        let facts = facts(fd.as_fd())?;
+        if facts.messages {
+            return Err(Error::new(
+                ErrorKind::Datagram,
+                "open a sink (Sink::datagram asks for it by name)",
+            ));
+        }
+        let appends = facts.flags.contains(OFlags::APPEND);
+        if facts.end.kind.is_file() && !appends {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "open a file as a stream (use Sink::file)",
+            ));
+        }
+        let mut sink = Self::new(fd, facts, 0);
+        if appends {
+            sink.way = Way::Copy(Reason::AppendSink);
+            sink.lend = sink.way;
+            sink.no_sendfile = true;
+        }
+        Ok(sink)
+    }
+
+    /// A regular file or block device, written to from the offset `at` on.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if it has no offsets, or is open with `O_APPEND` (Linux then ignores offsets:
+    /// pwrite(2), BUGS), [`ErrorKind::Io`] if it cannot be asked.
+    ///
+    /// ```
+    /// # use bufferlist::Sink;
+    /// let file = tempfile::tempfile()?;
+    /// let sink = Sink::file(&file, 4096)?;
+    /// assert_eq!(sink.position(), Some(4096));
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn file(fd: F, at: u64) -> Result<Self> {
+        let facts = facts(fd.as_fd())?;
+        if !facts.end.kind.is_file() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "open a stream as a file (use Sink::stream)",
+            ));
+        }
+        if facts.flags.contains(OFlags::APPEND) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "give an offset to a file that appends (use Sink::stream)",
+            ));
+        }
+        Ok(Self::new(fd, facts, at))
+    }
+
+    /// A socket that keeps message borders. Each step sends the segments at the front of the list that can go together
+    /// as *one* message: all the memory there, or one segment of pipe. Borders in the list are lost otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if it is not such a socket, [`ErrorKind::Io`] if it cannot be asked.
+    ///
+    /// ```
+    /// # use bufferlist::{BufferList, Nonblocking, Sink};
+    /// let far = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// let near = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// near.connect(far.local_addr()?)?;
+    /// let mut sink = Sink::datagram(Nonblocking::enter(&near)?)?;
+    /// BufferList::from("one message").splice_to(&mut sink)?;
+    /// let mut message = [0; 100];
+    /// assert_eq!(far.recv(&mut message)?, 11);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn datagram(fd: F) -> Result<Self> {
+        let facts = facts(fd.as_fd())?;
+        if !facts.messages || facts.end.kind == EndKind::Pipe {
+            return Err(Error::new(ErrorKind::InvalidInput, "open a sink for datagrams"));
+        }
+        Ok(Self::new(fd, facts, 0))
+    }
+
+    /// Takes the pipes that it needs (to tee shared segments, to lend memory) from `pool` instead of the process's own.
+    ///
+    /// ```
+    /// # use bufferlist::{Pool, Sink};
+    /// # let file = tempfile::tempfile()?;
+    /// let pool = Pool::new(4, 1 << 20);
+    /// let sink = Sink::file(&file, 0)?.pool(&pool);
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[must_use]
+    pub fn pool(mut self, pool: &Pool) -> Self {
+        self.pool = pool.clone();
+        self
+    }
+
+    /// The offset of the next byte, for a file.
+    ///
+    /// ```
+    /// # use bufferlist::Sink;
+    /// let (near, _far) = std::os::unix::net::UnixStream::pair()?;
+    /// assert_eq!(Sink::stream(&near)?.position(), None);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn position(&self) -> Option<u64> {
+        self.offsets().then_some(self.at)
+    }
+
+    /// What kind of end it is.
+    ///
+    /// ```
+    /// # use bufferlist::{EndKind, Sink};
+    /// assert_eq!(Sink::stream(std::fs::File::create("/dev/null")?)?.kind(), EndKind::Null);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn kind(&self) -> EndKind {
+        self.facts.end.kind
+    }
+
+    /// The descriptor.
+    ///
+    /// ```
+    /// # use bufferlist::Sink;
+    /// # let file = tempfile::tempfile()?;
+    /// let sink = Sink::file(file, 0)?;
+    /// sink.get_ref().sync_all()?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn get_ref(&self) -> &F {
+        &self.fd
+    }
+
+    /// Gives the descriptor back.
+    ///
+    /// ```
+    /// # use bufferlist::Sink;
+    /// # let file = tempfile::tempfile()?;
+    /// let file: std::fs::File = Sink::file(file, 0)?.into_inner();
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn into_inner(self) -> F {
+        self.fd
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Whether it is written to at its own offset.
+    pub(crate) fn offsets(&self) -> bool {
+        self.facts.end.kind.is_file() && !self.facts.flags.contains(OFlags::APPEND)
+    }
+
+    /// Refuses a descriptor that would wait, unless its owner has made it non-blocking since.
+    pub(crate) fn never_waits(&mut self) -> Result<()> {
+        super::never_waits(self.fd.as_fd(), &mut self.facts, crate::Side::Sink)
+    }
+}

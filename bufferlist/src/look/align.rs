@@ -1,0 +1,130 @@
+//! Rebuilding only what is not aligned, for direct I/O and for devices with demands.
+
+use super::show;
+use crate::counts::Copies;
+use crate::error::{Error, ErrorKind, Result};
+use crate::list::BufferList;
+use crate::outcome::Receipt;
+use crate::reason::Reason;
+use crate::segment::{Body, PagesMut, Segment};
+use std::panic::Location;
+
+/// What direct I/O demands: where memory begins, and of what its length is a multiple.
+///
+/// ```
+/// use bufferlist::Alignment;
+/// let disk = Alignment { memory: 512, length: 4096 };
+/// assert_eq!(Alignment::PAGE.length, 4096);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Alignment {
+    /// Addresses and file offsets are multiples of this many bytes: a power of two, at most a page.
+    pub memory: usize,
+    /// Lengths are multiples of this many bytes.
+    pub length: usize,
+}
+
+impl Alignment {
+    /// 4096 for both: what every disk and filesystem takes.
+    pub const PAGE: Self = Self {
+        memory: 4096,
+        length: 4096,
+    };
+
+    fn fits(self, segment: &Segment) -> bool {
+        let place = match &segment.body {
+            Body::Zero(_) => 0,
+            Body::File(extent) => extent.start(),
+            // Where in their pages bytes of a pipe begin, only the account of the whole pipe can say.
+            Body::Pipe(range) if range.cell.is_aligned() => range.start(),
+            Body::Pipe(_) => return false,
+            Body::Memory(..) | Body::Mapped(_) | Body::Hole(_) => match segment.as_memory() {
+                Some(memory) => memory.as_ptr() as u64,
+                None => return false,
+            },
+        };
+        place % self.memory as u64 == 0 && self.divides(segment.len())
+    }
+
+    fn divides(self, len: u64) -> bool {
+        len % self.length as u64 == 0
+    }
+}
+
+impl BufferList {
+    /// Copies what is not aligned into pages of its own, and leaves what is: a run of segments that do not fit is put
+    /// together until its length does. Counted as [`Reason::Rebuilt`]; the receipt is of what was copied. The last
+    /// segment's length may be no multiple, if the list's is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek), and `InvalidInput` if `memory` is no power of two up to 4096 or `length` is zero. The list
+    /// is as it was.
+    ///
+    /// ```
+    /// use bufferlist::{Alignment, BufferList, PagesMut};
+    ///
+    /// let mut list = BufferList::from(vec![1; 4000]);
+    /// list.push(vec![2; 96]);
+    /// list.push(PagesMut::new(8192)?.seal()?);
+    /// assert_eq!(list.rebuild_aligned(Alignment::PAGE)?.copied(), 4096); // the pages are left as they are
+    /// assert_eq!(list.segments().map(|segment| segment.len()).collect::<Vec<_>>(), [4096, 8192]);
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn rebuild_aligned(&mut self, to: Alignment) -> Result<Receipt> {
+        if !to.memory.is_power_of_two() || to.memory > 4096 || to.length == 0 {
+            return Err(Error::new(ErrorKind::InvalidInput, "rebuild to an alignment"));
+        }
+        let mut copies = Copies::default();
+        let result = self.aligned_segments(to, &mut copies);
+        self.counter().record(&copies, Location::caller());
+        let segments = result?;
+        self.rope_mut().clear();
+        for segment in segments {
+            self.rope_mut().push_back(segment);
+        }
+        Ok(Receipt::copied_for(Reason::Rebuilt, copies.bytes()))
+    }
+
+    fn aligned_segments(&self, to: Alignment, copies: &mut Copies) -> Result<Vec<Segment>> {
+        let mut aligned = Vec::new();
+        let mut run: Vec<&Segment> = Vec::new();
+        let mut run_len = 0;
+        for segment in self.segments() {
+            if run.is_empty() && to.fits(segment) {
+                aligned.push(segment.clone());
+                continue;
+            }
+            run.push(segment);
+            run_len += segment.len();
+            if to.divides(run_len) {
+                aligned.push(rebuild(&run, run_len, copies)?);
+                run.clear();
+                run_len = 0;
+            }
+        }
+        if !run.is_empty() {
+            aligned.push(rebuild(&run, run_len, copies)?);
+        }
+        Ok(aligned)
+    }
+}
+
+/// Several segments as one, in pages of its own.
+fn rebuild(run: &[&Segment], len: u64, copies: &mut Copies) -> Result<Segment> {
+    let mut pages = PagesMut::new(len as usize)?;
+    let mut into = pages.as_mut_slice();
+    for segment in run {
+        let mut chunks = Vec::new();
+        // What is in the kernel is read out first, and that copy counts as well as the one into the pages.
+        show(segment, 0..segment.len(), Reason::Rebuilt, copies, &mut chunks)?;
+        for chunk in chunks {
+            let (here, rest) = into.split_at_mut(chunk.len());
+            here.copy_from_slice(&chunk);
+            copies.add(Reason::Rebuilt, chunk.len() as u64);
+            into = rest;
+        }
+    }
+    Ok(pages.seal()?.into())
+}

@@ -1,0 +1,233 @@
+//! Looking at bytes: always by name, always counted to the caller's line.
+
+mod align;
+mod crc;
+mod hexdump;
+mod strategy;
+mod view;
+
+pub use align::Alignment;
+pub use crc::Crc;
+pub use strategy::Strategy;
+pub use view::View;
+
+use crate::counts::Copies;
+use crate::error::{Error, ErrorKind, Result};
+use crate::list::BufferList;
+use crate::outcome::Receipt;
+use crate::range;
+use crate::reason::Reason;
+use crate::segment::{Body, FileExtent, Segment};
+use crate::sys;
+use bytes::{Bytes, BytesMut};
+use rustix::io::Errno;
+use std::ops::{Range, RangeBounds};
+use std::panic::Location;
+
+/// What a part of a file is read by: large enough that the system call does not show.
+const READ_AT_A_TIME: u64 = 1 << 20;
+
+impl BufferList {
+    /// Shows a window of the list. The one door to bytes that are in a pipe.
+    ///
+    /// Memory is shown as it is. Of what is in a pipe or file at most the window is copied, and the copy is counted to
+    /// the line that called, as [`Reason::LookedAt`]; the pages stay where they are, so the list can still be moved
+    /// without a copy. Clones of a list share what was looked at in pipes: the same window costs nothing the second
+    /// time. Bytes of files are read afresh each time, since the file may have changed.
+    ///
+    /// # Panics
+    ///
+    /// If the range is out of bounds.
+    ///
+    /// # Errors
+    ///
+    /// `Hole` if one in the window is not filled, `Truncated` if a file is shorter than its extent, `Forked` or `Io`.
+    /// The list is as it was.
+    ///
+    /// ```
+    /// use bufferlist::{BufferList, Source};
+    /// use std::io::Write;
+    ///
+    /// let mut file = tempfile::tempfile()?;
+    /// file.write_all(b"magic and a long body")?;
+    /// let mut list = BufferList::new();
+    /// list.splice_from(&mut Source::file(&file, ..)?.threshold(0), 100)?;
+    /// assert_eq!(list.peek(..5)?, *b"magic");
+    /// assert_eq!(list.counts().copied(), 5);
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn peek(&self, range: impl RangeBounds<u64>) -> Result<View> {
+        let range = range::within(&range, self.len());
+        self.view(range, Reason::LookedAt, Location::caller())
+    }
+
+    /// The whole list in one piece of memory: what Ceph calls `c_str`. Nothing is copied if it is one piece of memory
+    /// already; otherwise all of it is, as [`Reason::LookedAt`] where it was in the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek).
+    ///
+    /// ```
+    /// # use bufferlist::BufferList;
+    /// let mut list = BufferList::from("one ");
+    /// list.push("two");
+    /// assert_eq!(list.to_bytes()?, "one two");
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn to_bytes(&self) -> Result<Bytes> {
+        let view = self.view(0..self.len(), Reason::LookedAt, Location::caller())?;
+        Ok(view.into_bytes())
+    }
+
+    /// Replaces what somebody else could change by private memory: one copy, counted as [`Reason::Stabilized`]. Memory
+    /// and zeros stay as they are. The receipt is of the bytes that were copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek). The list is as it was.
+    ///
+    /// ```
+    /// use bufferlist::{BufferList, Source, Stability};
+    /// use std::io::Write;
+    ///
+    /// let mut file = tempfile::tempfile()?;
+    /// file.write_all(&[1; 8192])?;
+    /// let mut list = BufferList::new();
+    /// list.splice_from(&mut Source::file(&file, ..)?, 8192)?;
+    /// assert_eq!(list.stability(), Stability::Volatile);
+    /// assert_eq!(list.stabilize()?.copied(), 8192);
+    /// assert_eq!(list.stability(), Stability::Private);
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn stabilize(&mut self) -> Result<Receipt> {
+        let mut copies = Copies::default();
+        let result = self.stable_segments(&mut copies);
+        self.counter().record(&copies, Location::caller());
+        let segments = result?;
+        self.rope_mut().clear();
+        for segment in segments {
+            self.rope_mut().push_back(segment);
+        }
+        Ok(Receipt::copied_for(Reason::Stabilized, copies.bytes()))
+    }
+
+    /// The segments, with copies in the place of those that others can change.
+    fn stable_segments(&self, copies: &mut Copies) -> Result<Vec<Segment>> {
+        let mut stable = Vec::new();
+        for segment in self.segments() {
+            if segment.stability() == crate::Stability::Private {
+                stable.push(segment.clone());
+            } else {
+                let mut chunks = Vec::new();
+                show(segment, 0..segment.len(), Reason::Stabilized, copies, &mut chunks)?;
+                stable.extend(
+                    chunks
+                        .into_iter()
+                        .map(|bytes| Segment::copied(bytes, Reason::Stabilized)),
+                );
+            }
+        }
+        Ok(stable)
+    }
+
+    /// A window, for a reason, counted to a line.
+    fn view(&self, range: Range<u64>, why: Reason, at: &'static Location<'static>) -> Result<View> {
+        let mut copies = Copies::default();
+        let mut chunks = Vec::new();
+        let mut result = Ok(());
+        for (segment, part) in self.rope().parts(range) {
+            result = show(segment, part, why, &mut copies, &mut chunks);
+            if result.is_err() {
+                break;
+            }
+        }
+        // What was copied before an error was copied.
+        self.counter().record(&copies, at);
+        result?;
+        let mut receipt = Receipt::default();
+        if let Some(reason) = copies.reason() {
+            receipt += Receipt::copied_for(reason, copies.bytes());
+        }
+        Ok(View::new(chunks, receipt, at))
+    }
+}
+
+/// A segment's zeros are shown from here.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Adds the bytes of a part of a segment to `chunks`.
+fn show(segment: &Segment, part: Range<u64>, why: Reason, copies: &mut Copies, chunks: &mut Vec<Bytes>) -> Result<()> {
+    const DOING: &str = "look at bytes";
+    match &segment.body {
+        Body::Zero(_) => {
+            let mut left = part.end - part.start;
+            while left > 0 {
+                let len = left.min(ZEROS.len() as u64);
+                chunks.push(Bytes::from_static(&ZEROS[..len as usize]));
+                left -= len;
+            }
+        }
+        Body::File(extent) => read_extent(&extent.part(part.start, part.end), why, copies, chunks)?,
+        Body::Pipe(range) => {
+            if !range.cell.is_ours() {
+                return Err(Error::new(ErrorKind::Forked, DOING));
+            }
+            let (mut start, end) = (range.start() + part.start, range.start() + part.end);
+            while start < end {
+                let seen = range
+                    .cell
+                    .look(start, end, copies, why)
+                    .map_err(|errno| Error::sys(errno, DOING))?;
+                if seen.is_empty() {
+                    return Err(Error::sys(Errno::IO, DOING));
+                }
+                start += seen.len() as u64;
+                chunks.push(seen);
+            }
+        }
+        Body::Memory(..) | Body::Mapped(_) | Body::Hole(_) => match segment.memory() {
+            Some(memory) => chunks.push(memory.slice(part.start as usize..part.end as usize)),
+            None => return Err(Error::new(ErrorKind::Hole, DOING)),
+        },
+    }
+    Ok(())
+}
+
+/// Reads all of an extent.
+fn read_extent(extent: &FileExtent, why: Reason, copies: &mut Copies, chunks: &mut Vec<Bytes>) -> Result<()> {
+    const DOING: &str = "look at a part of a file";
+    let mut left = extent.clone();
+    while !left.is_empty() {
+        let mut bytes = Vec::new();
+        let len = left.len().min(READ_AT_A_TIME) as usize;
+        match sys::pread(left.fd(), &mut bytes, len, left.start()) {
+            Ok(0) => return Err(Error::new(ErrorKind::Truncated, DOING)),
+            Ok(got) => {
+                copies.add(why, got as u64);
+                left.advance(got as u64);
+                chunks.push(bytes.into());
+            }
+            Err(errno) => return Err(Error::sys(errno, DOING)),
+        }
+    }
+    Ok(())
+}
+
+/// Several pieces as one.
+fn join(chunks: &[Bytes]) -> Bytes {
+    match chunks {
+        [] => Bytes::new(),
+        [only] => only.clone(),
+        many => {
+            let mut joined = BytesMut::with_capacity(many.iter().map(Bytes::len).sum());
+            for chunk in many {
+                joined.extend_from_slice(chunk);
+            }
+            joined.freeze()
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The ways of looking at pages in a pipe, by name, so that they can be compared.
+
+use super::View;
+use crate::counts::Copies;
+use crate::error::{Error, ErrorKind, Result};
+use crate::list::BufferList;
+use crate::outcome::Receipt;
+use crate::range;
+use crate::reason::Reason;
+use crate::segment::{Body, FileExtent, Pages};
+use crate::sys;
+use bytes::Bytes;
+use memmap2::{Mmap, MmapOptions};
+use rustix::fd::{AsFd, AsRawFd};
+use rustix::fs::SealFlags;
+use rustix::io::Errno;
+use std::ops::{Range, RangeBounds};
+use std::panic::Location;
+
+/// How pages in a pipe are shown.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Strategy {
+    /// tee(2) them into a private pipe, and read(2) that. What [`peek`](BufferList::peek) does: of the sound ways the
+    /// fastest, and it remembers.
+    #[default]
+    Tee,
+    /// tee(2) them into a private pipe, splice(2) that into a file of memory, and mmap(2) it: the way of Ceph's blueprint.
+    /// The splice copies, as into any file, so it is never faster than reading.
+    Memfd,
+}
+
+impl BufferList {
+    /// As [`peek`](Self::peek), in the way that is named. For measuring; where a list holds no pipes the ways are one.
+    ///
+    /// # Panics
+    ///
+    /// If the range is out of bounds.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek), and `NoPipe` where there is none for the way of the memfd.
+    ///
+    /// ```
+    /// use bufferlist::{BufferList, Source, Strategy};
+    /// use std::io::Write;
+    ///
+    /// let mut file = tempfile::tempfile()?;
+    /// file.write_all(&[7; 8192])?;
+    /// let mut list = BufferList::new();
+    /// list.splice_from(&mut Source::file(&file, ..)?, 8192)?;
+    /// assert_eq!(list.peek_with(Strategy::Memfd, 100..200)?, [7; 100]);
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn peek_with(&self, strategy: Strategy, range: impl RangeBounds<u64>) -> Result<View> {
+        let range = range::within(&range, self.len());
+        let at = Location::caller();
+        match strategy {
+            Strategy::Tee => self.view(range, Reason::LookedAt, at),
+            Strategy::Memfd => {
+                let mut copies = Copies::default();
+                let result = self.by_memfd(range, &mut copies);
+                self.counter().record(&copies, at);
+                Ok(View::new(
+                    result?,
+                    Receipt::copied_for(Reason::LookedAt, copies.bytes()),
+                    at,
+                ))
+            }
+        }
+    }
+
+    fn by_memfd(&self, range: Range<u64>, copies: &mut Copies) -> Result<Vec<Bytes>> {
+        let mut chunks = Vec::new();
+        for (segment, part) in self.rope().parts(range) {
+            let Body::Pipe(pipe) = &segment.body else {
+                super::show(segment, part, Reason::LookedAt, copies, &mut chunks)?;
+                continue;
+            };
+            let (mut start, end) = (pipe.start() + part.start, pipe.start() + part.end);
+            while start < end {
+                let (mut private, len) = pipe
+                    .cell
+                    .private(start, end)
+                    .ok_or_else(|| Error::new(ErrorKind::NoPipe, "look by way of a memfd"))?;
+                chunks.push(through_memfd(&mut private, len, copies)?);
+                start += len;
+            }
+        }
+        Ok(chunks)
+    }
+
+    /// As [`peek`](Self::peek), but where a segment is known to come from a file (an extent, or pages of a source
+    /// [with provenance](crate::Source::with_provenance)), through a mapping of that file: no copy at all. What is not
+    /// known to come from a file is shown as `peek` does.
+    ///
+    /// # Panics
+    ///
+    /// If the range is out of bounds.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek). `Truncated` if the file is shorter now than the extent.
+    ///
+    /// # Safety
+    ///
+    /// While the view lives, nobody may write to the file, in this process or any other (a `&[u8]` that changes is
+    /// undefined behaviour), nor truncate it (touching what is gone is `SIGBUS`, which ends the process). No check
+    /// beforehand helps: the danger is after it. For pages in a pipe, the file must still hold what was spliced out of it.
+    ///
+    /// ```
+    /// use bufferlist::{BufferList, FileExtent};
+    /// use std::io::Write;
+    /// use std::os::fd::OwnedFd;
+    ///
+    /// let mut file = tempfile::tempfile()?;
+    /// file.write_all(b"a file that nobody else can reach")?;
+    /// let list = BufferList::from(FileExtent::new(OwnedFd::from(file), 2..6)?);
+    /// // SAFETY: the file is temporary and private to this function, which does not write to it again.
+    /// let view = unsafe { list.peek_mapped(..)? };
+    /// assert_eq!((view.to_vec().as_slice(), view.receipt().copied()), (&b"file"[..], 0));
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub unsafe fn peek_mapped(&self, range: impl RangeBounds<u64>) -> Result<View> {
+        let range = range::within(&range, self.len());
+        let at = Location::caller();
+        let mut copies = Copies::default();
+        let mut chunks = Vec::new();
+        let mut result = Ok(());
+        for (segment, part) in self.rope().parts(range) {
+            let source = match &segment.body {
+                Body::File(extent) => Some(extent.part(part.start, part.end)),
+                Body::Pipe(range) => range.source().map(|source| source.part(part.start, part.end)),
+                _ => None,
+            };
+            result = match source {
+                // SAFETY: the caller promises that nobody writes to or truncates the file while the view lives.
+                Some(extent) => unsafe { map(&extent) }.map(|bytes| chunks.push(bytes)),
+                None => super::show(segment, part, Reason::LookedAt, &mut copies, &mut chunks),
+            };
+            if result.is_err() {
+                break;
+            }
+        }
+        self.counter().record(&copies, at);
+        result?;
+        Ok(View::new(
+            chunks,
+            Receipt::copied_for(Reason::LookedAt, copies.bytes()),
+            at,
+        ))
+    }
+}
+
+/// The first `len` bytes of a pipe, by way of a file of memory.
+fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, copies: &mut Copies) -> Result<Bytes> {
+    let error = |errno| Error::sys(errno, "look by way of a memfd");
+    let file = sys::memfd("bufferlist-look").map_err(error)?;
+    let mut at = 0;
+    while at < len {
+        let left = (len - at) as usize;
+        let got = sys::splice(pipe.reader(), None, file.as_fd(), Some(&mut at), left, false).map_err(error)?;
+        if got == 0 {
+            return Err(error(Errno::IO));
+        }
+        pipe.drained(got as u64);
+        copies.add(Reason::LookedAt, got as u64);
+    }
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
+    )
+    .map_err(error)?;
+    // SAFETY: the file is ours alone, and sealed against writing and truncation for ever.
+    let map = unsafe { Mmap::map(file.as_raw_fd()) }.map_err(|error| Error::io(&error, "map a memfd"))?;
+    Ok(Pages::of(map).into())
+}
+
+/// Maps an extent of a file.
+///
+/// # Safety
+///
+/// While the result lives, nobody writes to the file or truncates it.
+unsafe fn map(extent: &FileExtent) -> Result<Bytes> {
+    const DOING: &str = "map a part of a file";
+    let stat = sys::stat(extent.fd()).map_err(|errno| Error::sys(errno, DOING))?;
+    if (stat.st_size as u64) < extent.start() + extent.len() {
+        return Err(Error::new(ErrorKind::Truncated, DOING));
+    }
+    let len = extent.len() as usize;
+    // SAFETY: the caller promises that the file does not change while the mapping lives. Offsets need not be aligned:
+    // memmap2 maps from the page boundary before.
+    let map = unsafe {
+        MmapOptions::new()
+            .offset(extent.start())
+            .len(len)
+            .map(extent.fd().as_raw_fd())
+    };
+    map.map(|map| Pages::of(map).into())
+        .map_err(|error| Error::io(&error, DOING))
+}

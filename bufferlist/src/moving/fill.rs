@@ -1,0 +1,309 @@
+//! From a source into a list.
+
+use super::Patience;
+use crate::counts::Copies;
+use crate::ends::kind::{End, EndKind, HERE};
+use crate::ends::{Source, Way, refusal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::list::BufferList;
+use crate::outcome::{Receipt, Side, Step};
+use crate::pipe::{Fill, Lane, PipeCell, PipeRange, PooledPipe, Refused, Ring};
+use crate::reason::Reason;
+use crate::segment::{Body, FileExtent, Segment, Stability};
+use crate::sys;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use std::panic::Location;
+use std::sync::Arc;
+
+/// With fewer slots than this a pipe is not worth having: over an unprivileged user's quota new pipes have two (pipe(7)),
+/// which is two system calls for 8 KiB where a read and a write move 64 KiB.
+const FEWEST_SLOTS: u64 = 4;
+
+/// What one read takes when bytes are copied: what a pipe of the usual size holds.
+const COPY_AT_A_TIME: u64 = 64 * 1024;
+
+/// A full pipe whose slots hold less than this on average is rewritten into whole pages rather than left behind for a
+/// new one: an eighth of a page, so that the copy frees seven of eight slots.
+const TINY: u64 = 512;
+
+const DOING: &str = "splice from the source";
+
+/// The end that a list's pipe is.
+pub(super) const PIPE: End = End {
+    kind: EndKind::Pipe,
+    place: HERE,
+};
+
+/// One attempt to add up to `len` bytes of `source` to `list`.
+pub(super) fn fill<F: AsFd>(
+    list: &mut BufferList,
+    source: &mut Source<F>,
+    len: u64,
+    lane: &mut Lane,
+    patience: Patience,
+    at: &'static Location<'static>,
+) -> Result<Step> {
+    if len == 0 {
+        return Err(Error::new(ErrorKind::InvalidInput, "splice nothing from a source"));
+    }
+    if patience == Patience::Never {
+        source.never_waits()?;
+    }
+    let want = len.min(source.end - source.at);
+    if want == 0 {
+        return Ok(Step::End);
+    }
+    let mut copies = Copies::default();
+    let result = attempt(list, source, want, lane, &mut copies);
+    list.counter().record(&copies, at);
+    result
+}
+
+fn attempt<F: AsFd>(
+    list: &mut BufferList,
+    source: &mut Source<F>,
+    want: u64,
+    lane: &mut Lane,
+    copies: &mut Copies,
+) -> Result<Step> {
+    if let Way::Copy(reason) = source.way {
+        return copy(list, source, want, reason, copies);
+    }
+    if want < source.threshold && source.facts.end.kind != EndKind::DirectFile {
+        return copy(list, source, want, Reason::BelowThreshold, copies);
+    }
+    match into_tail(list, source, want, copies)? {
+        Tail::Done(step) => Ok(step),
+        Tail::Refused(reason) => copy(list, source, want, reason, copies),
+        Tail::NoRoom => into_new(list, source, want, lane, copies),
+    }
+}
+
+/// What became of the attempt to use the pipe at the end of the list.
+enum Tail {
+    Done(Step),
+    /// There is none, or no slot of it is free.
+    NoRoom,
+    /// The source cannot be spliced, for this reason.
+    Refused(Reason),
+}
+
+/// Adds to the pipe that the list ends with, if only this list holds it and the bytes are of the same origin.
+fn into_tail<F: AsFd>(list: &mut BufferList, source: &mut Source<F>, want: u64, copies: &mut Copies) -> Result<Tail> {
+    let origin = source.facts.end;
+    let Some(Segment {
+        body: Body::Pipe(range),
+        ..
+    }) = list.rope_mut().back_mut()
+    else {
+        return Ok(Tail::NoRoom);
+    };
+    let range_end = range.end();
+    let Some(cell) = Arc::get_mut(&mut range.cell) else {
+        return Ok(Tail::NoRoom);
+    };
+    let Some((cell_end, ring)) = cell.tail(origin) else {
+        return Ok(Tail::NoRoom);
+    };
+    // A pipe in use has its place in a list: what was cut off behind the range must not come back.
+    if cell_end != range_end || ring.ledger.is_empty() {
+        return Ok(Tail::NoRoom);
+    }
+    if !ring.has_room() {
+        return if is_tiny(ring) {
+            rewrite(list, copies)
+        } else {
+            Ok(Tail::NoRoom)
+        };
+    }
+    match splice(source, ring, want) {
+        Ok(0) => Ok(Tail::Done(Step::End)),
+        Ok(got) => {
+            cell.extended(source_extent(source, got));
+            range.extend(got);
+            list.rope_mut().extended(got);
+            Ok(Tail::Done(moved(source, got)))
+        }
+        Err(Errno::AGAIN) if !ring.has_room() => {
+            if is_tiny(ring) {
+                return rewrite(list, copies);
+            }
+            Ok(Tail::NoRoom)
+        }
+        Err(Errno::AGAIN) => Ok(Tail::Done(Step::Blocked(Side::Source))),
+        Err(errno) => refused(source, errno).map(Tail::Refused),
+    }
+}
+
+/// The extent of the last `got` bytes of the source, which has gone on already.
+fn source_extent<F: AsFd>(source: &Source<F>, got: u64) -> Option<FileExtent> {
+    let file = source.provenance.as_ref()?;
+    Some(FileExtent::of(
+        Arc::clone(file),
+        source.facts.end,
+        source.at - got..source.at,
+    ))
+}
+
+/// Puts bytes into a pipe of their own.
+fn into_new<F: AsFd>(
+    list: &mut BufferList,
+    source: &mut Source<F>,
+    want: u64,
+    lane: &mut Lane,
+    copies: &mut Copies,
+) -> Result<Step> {
+    // One slot more than pages: the first byte seldom lies at the start of one.
+    let page = sys::page_size() as u64;
+    let offset = if source.facts.end.kind.is_file() {
+        source.at % page
+    } else {
+        0
+    };
+    let slots = (want.min(sys::MOST as u64) + offset).div_ceil(page).max(1);
+    let mut pipe = match lane.take(slots.max(FEWEST_SLOTS), FEWEST_SLOTS) {
+        Ok(pipe) => pipe,
+        Err(Refused::Wait) => return Ok(Step::Blocked(Side::Pipe)),
+        Err(Refused::Copy) => return copy(list, source, want, Reason::NoPipe, copies),
+    };
+    match splice(source, &mut pipe, want) {
+        Ok(0) => {
+            lane.give(pipe);
+            Ok(Step::End)
+        }
+        Ok(got) => {
+            push(list, source, pipe, got, lane);
+            Ok(moved(source, got))
+        }
+        Err(errno) => {
+            // The pipe was empty, so it is not what is full.
+            lane.give(pipe);
+            if errno == Errno::AGAIN {
+                return Ok(Step::Blocked(Side::Source));
+            }
+            let reason = refused(source, errno)?;
+            copy(list, source, want, reason, copies)
+        }
+    }
+}
+
+/// Puts a filled pipe at the end of the list.
+fn push<F: AsFd>(list: &mut BufferList, source: &Source<F>, pipe: PooledPipe, got: u64, lane: &Lane) {
+    let end = source.facts.end;
+    let cell = PipeCell::new(end, stability(end.kind), source_extent(source, got), pipe, lane.pool());
+    list.push(Segment::new(Body::Pipe(PipeRange::new(cell, got))));
+}
+
+/// Pages of a file change when the file is written to. What comes through a socket or pipe may be such pages, if its
+/// other side is on this host and spliced them; we cannot know. A direct read is into fresh pages that are ours alone.
+fn stability(kind: EndKind) -> Stability {
+    match kind {
+        EndKind::DirectFile => Stability::Private,
+        _ => Stability::Volatile,
+    }
+}
+
+/// One splice into a ring of ours, accounted for at both sides.
+fn splice<F: AsFd>(source: &mut Source<F>, ring: &mut Ring, want: u64) -> Result<u64, Errno> {
+    let is_file = source.facts.end.kind.is_file();
+    let offset = source.at;
+    let len = want.min(sys::MOST as u64) as usize;
+    let got = if is_file {
+        sys::splice(source.fd.as_fd(), Some(&mut source.at), ring.writer(), None, len, false)?
+    } else {
+        sys::splice(source.fd.as_fd(), None, ring.writer(), None, len, false)?
+    };
+    let fill = match source.facts.end.kind {
+        EndKind::File | EndKind::Tmpfs => Fill::Paged {
+            offset: (offset % sys::page_size() as u64) as u32,
+        },
+        // Direct reads fill fresh pages from their start, whatever the offset (copy_splice_read, fs/splice.c).
+        EndKind::DirectFile => Fill::Paged { offset: 0 },
+        _ => Fill::Opaque,
+    };
+    if got > 0 {
+        ring.filled(got as u64, fill);
+    }
+    Ok(got as u64)
+}
+
+/// The step that moved `got` bytes into the list.
+fn moved<F>(source: &Source<F>, got: u64) -> Step {
+    Step::Moved(Receipt::spliced(source.facts.end, PIPE, got))
+}
+
+/// Whether an error of splice(2) lets us copy instead, and remembers so. Nothing had moved.
+fn refused<F: AsFd>(source: &mut Source<F>, errno: Errno) -> Result<Reason> {
+    if source.facts.end.kind == EndKind::DirectFile && errno == Errno::INVAL {
+        return Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Source));
+    }
+    let Some(reason) = refusal(errno) else {
+        return Err(Error::sys(errno, DOING).at(Side::Source));
+    };
+    // A TCP socket can refuse one splice and take the next (a kTLS record that is not data: HAProxy 755436920), so only
+    // this attempt is copied. For all others it is a property of the file.
+    if !source.facts.end.kind.is_socket() || errno != Errno::INVAL {
+        source.way = Way::Copy(reason);
+    }
+    Ok(reason)
+}
+
+/// Reads into memory, and adds that to the list.
+fn copy<F: AsFd>(
+    list: &mut BufferList,
+    source: &mut Source<F>,
+    want: u64,
+    reason: Reason,
+    copies: &mut Copies,
+) -> Result<Step> {
+    let len = want.min(COPY_AT_A_TIME) as usize;
+    let mut bytes = Vec::new();
+    let got = if source.facts.end.kind.is_file() {
+        sys::pread(source.fd(), &mut bytes, len, source.at)
+    } else {
+        sys::read(source.fd(), &mut bytes, len)
+    };
+    match got {
+        Ok(0) => Ok(Step::End),
+        Ok(got) => {
+            if source.facts.end.kind.is_file() {
+                source.at += got as u64;
+            }
+            if bytes.capacity() > 2 * bytes.len() {
+                bytes.shrink_to_fit();
+            }
+            copies.add(reason, got as u64);
+            list.push(Segment::copied(bytes.into(), reason));
+            Ok(Step::Moved(Receipt::copied_for(reason, got as u64)))
+        }
+        Err(Errno::AGAIN) => Ok(Step::Blocked(Side::Source)),
+        Err(Errno::INVAL) if source.facts.end.kind == EndKind::DirectFile => {
+            Err(Error::new(ErrorKind::Misaligned, DOING)
+                .because(Errno::INVAL)
+                .at(Side::Source))
+        }
+        Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
+    }
+}
+
+/// Whether the slots of a full ring hold next to nothing.
+fn is_tiny(ring: &Ring) -> bool {
+    ring.ledger.bytes() < ring.slots() * TINY
+}
+
+/// Reads the pipe that the list ends with, full of tiny pieces, into memory: one bounded copy, which frees the pipe for
+/// what comes next, instead of a new pipe for each few hundred bytes.
+fn rewrite(list: &mut BufferList, copies: &mut Copies) -> Result<Tail> {
+    if let Some(Segment {
+        body: Body::Pipe(range),
+        ..
+    }) = list.rope_mut().back_mut()
+    {
+        range
+            .cell
+            .read_into_memory(range.start(), Reason::Defragmented, copies)
+            .map_err(|errno| Error::sys(errno, "rewrite a pipe full of tiny pieces").at(Side::Pipe))?;
+    }
+    Ok(Tail::NoRoom)
+}

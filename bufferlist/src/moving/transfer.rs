@@ -1,0 +1,351 @@
+//! Whole jobs: everything from a source into a sink. The bytes in flight live in the job, not on the stack of a call.
+
+use super::{Patience, fill, send};
+use crate::counts::Counts;
+use crate::ends::{Sink, Source};
+use crate::error::{Error, ErrorKind, Result};
+use crate::list::BufferList;
+use crate::outcome::{Receipt, Side, Step};
+use crate::pipe::{Lane, Pool};
+use crate::sys;
+use rustix::fd::AsFd;
+use std::panic::Location;
+use std::time::Instant;
+
+/// What one turn takes from the source: what a pipe of the usual size holds, so that no pipe need be enlarged and an
+/// unprivileged user's quota lasts for a thousand transfers.
+const CHUNK: u64 = 64 * 1024;
+
+/// How much, and until when.
+///
+/// ```
+/// use bufferlist::Limits;
+/// use std::time::{Duration, Instant};
+///
+/// let limits = Limits::default().len(1 << 20).deadline(Instant::now() + Duration::from_secs(5));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    len: Option<u64>,
+    deadline: Option<Instant>,
+    chunk: Option<u64>,
+}
+
+impl Limits {
+    /// At most `bytes` are taken from the source. Without this: to its end.
+    ///
+    /// ```
+    /// let limits = bufferlist::Limits::default().len(100);
+    /// ```
+    #[must_use]
+    pub fn len(mut self, bytes: u64) -> Self {
+        self.len = Some(bytes);
+        self
+    }
+
+    /// [`run`](Transfer::run) gives up at this time. Without this: never.
+    ///
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// let limits = bufferlist::Limits::default().deadline(Instant::now() + Duration::from_secs(1));
+    /// ```
+    #[must_use]
+    pub fn deadline(mut self, at: Instant) -> Self {
+        self.deadline = Some(at);
+        self
+    }
+
+    /// What one turn takes from the source, at most. The default is 64 KiB; up to 1 MiB, the most that one call moves,
+    /// it saves system calls and costs a larger pipe (and an unprivileged user's quota of pipe pages, pipe(7)).
+    ///
+    /// ```
+    /// let limits = bufferlist::Limits::default().chunk(1 << 20);
+    /// ```
+    #[must_use]
+    pub fn chunk(mut self, bytes: u64) -> Self {
+        self.chunk = Some(bytes);
+        self
+    }
+}
+
+/// Moves everything from a source into a sink, step by step or in one run.
+///
+/// What was taken from the source and not yet given to the sink is in the transfer: after an error, a deadline or a step
+/// that was blocked it goes on where it stopped, and [`into_parts`](Self::into_parts) gives those bytes back. Dropping
+/// it drops them.
+///
+/// ```
+/// use bufferlist::{Limits, Sink, Source, Transfer};
+/// use std::io::Write;
+///
+/// let mut file = tempfile::tempfile()?;
+/// file.write_all(&[7; 50_000])?;
+/// let (near, _far) = std::os::unix::net::UnixStream::pair()?;
+/// let mut transfer = Transfer::new(Source::file(&file, ..)?, Sink::stream(&near)?).limits(Limits::default().len(30_000));
+/// assert_eq!(transfer.run()?.total(), 30_000);
+/// # std::io::Result::Ok(())
+/// ```
+#[must_use = "a transfer does nothing until it is run, and holds bytes in flight"]
+#[derive(Debug)]
+pub struct Transfer<S, D> {
+    source: Source<S>,
+    sink: Sink<D>,
+    in_flight: BufferList,
+    lane: Lane,
+    limits: Limits,
+    taken: u64,
+    total: Receipt,
+}
+
+impl<S: AsFd, D: AsFd> Transfer<S, D> {
+    /// A transfer without limits, with pipes from the source's pool.
+    ///
+    /// ```
+    /// # use bufferlist::{Sink, Source, Transfer};
+    /// # let (from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    /// let transfer = Transfer::new(Source::file(from, ..)?, Sink::file(to, 0)?);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn new(source: Source<S>, sink: Sink<D>) -> Self {
+        let lane = Lane::new(&source.pool);
+        Self {
+            source,
+            sink,
+            in_flight: BufferList::new(),
+            lane,
+            limits: Limits::default(),
+            taken: 0,
+            total: Receipt::default(),
+        }
+    }
+
+    /// Sets the limits.
+    ///
+    /// ```
+    /// # use bufferlist::{Limits, Sink, Source, Transfer};
+    /// # let (from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    /// let transfer = Transfer::new(Source::file(from, ..)?, Sink::file(to, 0)?).limits(Limits::default().len(100));
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Takes its pipes from `pool`.
+    ///
+    /// ```
+    /// # use bufferlist::{Pool, Sink, Source, Transfer};
+    /// # let (from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    /// let transfer = Transfer::new(Source::file(from, ..)?, Sink::file(to, 0)?).pool(&Pool::new(2, 1 << 20));
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn pool(mut self, pool: &Pool) -> Self {
+        self.source = self.source.pool(pool);
+        self.sink = self.sink.pool(pool);
+        self.lane = Lane::new(pool);
+        self
+    }
+
+    /// Puts bytes at the end of what is in flight: they go out before what the source gives next. They do not count
+    /// towards [`Limits::len`].
+    ///
+    /// ```
+    /// # use bufferlist::{BufferList, Sink, Source, Transfer};
+    /// # let (from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    /// let mut transfer = Transfer::new(Source::file(from, ..)?, Sink::file(to, 0)?);
+    /// transfer.prefix(BufferList::from("header"));
+    /// assert_eq!(transfer.run()?.total(), 6);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn prefix(&mut self, mut list: BufferList) {
+        self.in_flight.append(&mut list);
+    }
+
+    /// One turn, which never waits: takes from the source if nothing is in flight, and gives to the sink. The receipt is
+    /// of what reached the sink. [`Step::End`]: all that was to be moved has arrived. For your own event loop.
+    ///
+    /// # Errors
+    ///
+    /// As [`splice_from`](BufferList::splice_from) and [`splice_to`](BufferList::splice_to). Nothing reached the sink in
+    /// this turn; what was taken is [in flight](Self::in_flight).
+    ///
+    /// ```
+    /// # use bufferlist::{Sink, Source, Step, Transfer};
+    /// # let (from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    /// # from.set_len(100_000)?;
+    /// let mut transfer = Transfer::new(Source::file(from, ..)?, Sink::file(to, 0)?);
+    /// loop {
+    ///     match transfer.step()? {
+    ///         Step::Moved(receipt) => println!("{} bytes", receipt.total()),
+    ///         Step::Blocked(side) => println!("wait for the {side:?}"),
+    ///         Step::End => break,
+    ///     }
+    /// }
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn step(&mut self) -> Result<Step> {
+        self.turn(Patience::Never, Location::caller())
+    }
+
+    fn turn(&mut self, patience: Patience, at: &'static Location<'static>) -> Result<Step> {
+        if self.in_flight.is_empty() {
+            let chunk = self.limits.chunk.unwrap_or(CHUNK).max(1);
+            let want = self.limits.len.map_or(chunk, |len| chunk.min(len - self.taken));
+            if want == 0 {
+                return Ok(Step::End);
+            }
+            match fill::fill(
+                &mut self.in_flight,
+                &mut self.source,
+                want,
+                &mut self.lane,
+                patience,
+                at,
+            )? {
+                Step::Moved(receipt) => self.taken += receipt.total(),
+                other => return Ok(other),
+            }
+        }
+        let step = send::send(&mut self.in_flight, &mut self.sink, &mut self.lane, patience, at)?;
+        self.total += step.receipt();
+        Ok(step)
+    }
+
+    /// Turns until the end of the source, waiting with poll(2) where a side is not ready. Returns the receipt of all that
+    /// has reached the sink since the transfer was made.
+    ///
+    /// Without a deadline the descriptors may be blocking ones: they wait inside the kernel, and nobody else can reach
+    /// the pipe that is locked meanwhile. With a deadline they must be non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`step`](Self::step), and [`ErrorKind::TimedOut`]. The error carries the receipt so far; the bytes in flight
+    /// stay here, and another call goes on.
+    ///
+    /// ```
+    /// # use bufferlist::{ErrorKind, Limits, Nonblocking, Sink, Source, Transfer};
+    /// # use std::time::{Duration, Instant};
+    /// let (read, _write) = std::io::pipe()?;
+    /// let file = tempfile::tempfile()?;
+    /// let soon = Instant::now() + Duration::from_millis(5);
+    /// let mut transfer = Transfer::new(Source::stream(Nonblocking::enter(read)?)?, Sink::file(file, 0)?)
+    ///     .limits(Limits::default().deadline(soon));
+    /// assert_eq!(transfer.run().unwrap_err().kind(), ErrorKind::TimedOut);
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn run(&mut self) -> Result<Receipt> {
+        let at = Location::caller();
+        let patience = if self.limits.deadline.is_some() {
+            Patience::Never
+        } else {
+            Patience::Waits
+        };
+        loop {
+            let returns = self.lane.pool().returns();
+            match self.turn(patience, at).map_err(|error| error.after(self.total))? {
+                Step::Moved(_) => {}
+                Step::End => return Ok(self.total),
+                Step::Blocked(side) => self.wait(side, returns).map_err(|error| error.after(self.total))?,
+            }
+        }
+    }
+
+    /// Waits until `side` is ready. Whether it is, the next turn will see.
+    fn wait(&self, side: Side, returns: u64) -> Result<()> {
+        let left = match self.limits.deadline {
+            None => None,
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(Error::new(ErrorKind::TimedOut, "transfer").at(side));
+                }
+                Some(left)
+            }
+        };
+        let result = match side {
+            Side::Source => sys::wait(self.source.fd(), sys::Wait::In, left),
+            Side::Sink => sys::wait(self.sink.fd(), sys::Wait::Out, left),
+            Side::Pipe => Ok(self.lane.pool().wait(returns, self.limits.deadline)),
+        };
+        result.map(|_| ()).map_err(|errno| Error::sys(errno, "wait").at(side))
+    }
+
+    /// What was taken from the source and has not reached the sink.
+    ///
+    /// ```
+    /// # use bufferlist::{Sink, Source, Transfer};
+    /// # let (from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    /// let transfer = Transfer::new(Source::file(from, ..)?, Sink::file(to, 0)?);
+    /// assert!(transfer.in_flight().is_empty());
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn in_flight(&self) -> &BufferList {
+        &self.in_flight
+    }
+
+    /// The receipt of all that has reached the sink.
+    ///
+    /// ```
+    /// # use bufferlist::{Sink, Source, Transfer};
+    /// # let (from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    /// let transfer = Transfer::new(Source::file(from, ..)?, Sink::file(to, 0)?);
+    /// assert_eq!(transfer.receipt().total(), 0);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn receipt(&self) -> Receipt {
+        self.total
+    }
+
+    /// The copies that the library made on the way.
+    ///
+    /// ```
+    /// # use bufferlist::{Sink, Source, Transfer};
+    /// # let (from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    /// let transfer = Transfer::new(Source::file(from, ..)?, Sink::file(to, 0)?);
+    /// transfer.counts().assert_no_copies();
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn counts(&self) -> Counts {
+        self.in_flight.counts()
+    }
+
+    /// Gives everything back: the ends, and what is in flight between them.
+    ///
+    /// ```
+    /// # use bufferlist::{Sink, Source, Transfer};
+    /// # let (from, to) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    /// let transfer = Transfer::new(Source::file(from, ..)?, Sink::file(to, 0)?);
+    /// let (_source, in_flight, _sink) = transfer.into_parts();
+    /// assert!(in_flight.is_empty());
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn into_parts(self) -> (Source<S>, BufferList, Sink<D>) {
+        (self.source, self.in_flight, self.sink)
+    }
+}
+
+/// Moves everything from `source` into `sink`, waiting where that is needed. For a job that can be resumed after an
+/// error, or has limits, use [`Transfer`].
+///
+/// # Errors
+///
+/// As [`Transfer::run`]. The bytes in flight are lost with the transfer.
+///
+/// ```
+/// use bufferlist::{Sink, Source, transfer};
+/// use std::io::Write;
+///
+/// let mut from = tempfile::tempfile()?;
+/// from.write_all(b"hello")?;
+/// let to = tempfile::tempfile()?;
+/// let receipt = transfer(Source::file(&from, ..)?, Sink::file(&to, 0)?)?;
+/// println!("{} moved, {} copied, {} unknown", receipt.moved(), receipt.copied(), receipt.unknown());
+/// # std::io::Result::Ok(())
+/// ```
+#[track_caller]
+pub fn transfer<S: AsFd, D: AsFd>(source: Source<S>, sink: Sink<D>) -> Result<Receipt> {
+    Transfer::new(source, sink).run()
+}

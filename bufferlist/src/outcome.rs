@@ -1,0 +1,273 @@
+//! What a call returns: a step, the side that it waits for, and the receipt of what it did.
+
+use crate::ends::kind::End;
+use crate::oracle::{self, Finding};
+use crate::reason::Reason;
+use std::fmt;
+use std::ops::AddAssign;
+
+/// Who must become ready before a step can move anything.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Side {
+    /// The source has nothing to give yet: wait until it can be read.
+    Source,
+    /// No pipe is free, and the pool was told to wait for one rather than copy
+    /// ([`Pool::wait_when_empty`](crate::Pool::wait_when_empty)).
+    Pipe,
+    /// The sink has no room: wait until it can be written.
+    Sink,
+}
+
+impl Side {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Pipe => "pipe",
+            Self::Sink => "sink",
+        }
+    }
+}
+
+/// What one attempt did. A success of zero bytes does not exist.
+///
+/// Exhaustive on purpose: to forget a case is a compile error.
+///
+/// ```
+/// use bufferlist::{BufferList, Nonblocking, Side, Source, Step};
+///
+/// let (read, _write) = std::io::pipe()?;
+/// let mut source = Source::stream(Nonblocking::enter(read)?)?;
+/// match BufferList::new().splice_from(&mut source, 4096)? {
+///     Step::Moved(receipt) => println!("{} bytes", receipt.total()),
+///     Step::End => println!("no more will come"),
+///     Step::Blocked(side) => assert_eq!(side, Side::Source),
+/// }
+/// # std::io::Result::Ok(())
+/// ```
+#[must_use = "a step may have moved nothing"]
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// Bytes went: at least one.
+    Moved(Receipt),
+    /// The source is at its end, or the list is empty: there is nothing to move, now or later.
+    End,
+    /// Nothing moved: this side must become ready first.
+    Blocked(Side),
+}
+
+impl Step {
+    /// The receipt of what moved; empty for the other cases.
+    ///
+    /// ```
+    /// # use bufferlist::Step;
+    /// assert_eq!(Step::End.receipt().total(), 0);
+    /// ```
+    pub fn receipt(&self) -> Receipt {
+        match self {
+            Self::Moved(receipt) => *receipt,
+            Self::End | Self::Blocked(_) => Receipt::default(),
+        }
+    }
+}
+
+/// Bytes that went by splice between one pair of ends. Whether that was by reference, the oracle is asked later.
+#[derive(Clone, Copy, Default)]
+struct Claim {
+    from: End,
+    to: End,
+    bytes: u64,
+}
+
+/// How many different pairs of ends a receipt keeps apart. A list seldom has more than two origins (a header's memory
+/// and a body's file); what exceeds this is counted as unknown, never as moved.
+const PAIRS: usize = 4;
+
+/// What this library knows of the bytes that a call moved: `moved + copied + unknown == total`, always.
+///
+/// *moved* is said only of pairs of ends that the [mutation oracle](crate::oracle) has shown to share pages on this boot
+/// of this kernel, never because a call was named splice. The oracle is asked at the first *question*
+/// ([`moved`](Self::moved), [`copied`](Self::copied), [`unknown`](Self::unknown), [`reason`](Self::reason)), which costs
+/// a few milliseconds once per pair of ends and process; [`total`](Self::total) asks nobody. Where the oracle cannot run
+/// or has no way to see (a device, another host), the answer is *unknown*, with its reason. Receipts speak of whole pages
+/// between kinds of ends; for a proof of the very pages, watch with `sudo zctrace`.
+///
+/// ```
+/// use bufferlist::{Sink, Source, transfer};
+/// use std::io::Write;
+///
+/// let mut file = tempfile::tempfile()?;
+/// file.write_all(b"some bytes")?;
+/// let (near, _far) = std::os::unix::net::UnixStream::pair()?;
+/// let receipt = transfer(Source::file(&file, ..)?, Sink::stream(&near)?)?;
+/// assert_eq!(receipt.total(), 10);
+/// assert_eq!(receipt.moved() + receipt.copied() + receipt.unknown(), receipt.total());
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone, Copy, Default)]
+pub struct Receipt {
+    claims: [Claim; PAIRS],
+    copied: u64,
+    unknown: u64,
+    reason: Option<Reason>,
+}
+
+impl Receipt {
+    /// Bytes that went by splice from one kind of end to another.
+    pub(crate) fn spliced(from: End, to: End, bytes: u64) -> Self {
+        let mut receipt = Self::default();
+        receipt.claim(Claim { from, to, bytes });
+        receipt
+    }
+
+    /// Bytes that this library copied itself.
+    pub(crate) fn copied_for(reason: Reason, bytes: u64) -> Self {
+        Self {
+            copied: bytes,
+            reason: Some(reason),
+            ..Self::default()
+        }
+    }
+
+    fn claim(&mut self, new: Claim) {
+        if new.bytes == 0 {
+            return;
+        }
+        for claim in &mut self.claims {
+            if claim.bytes == 0 {
+                *claim = new;
+                return;
+            }
+            if claim.from == new.from && claim.to == new.to {
+                claim.bytes += new.bytes;
+                return;
+            }
+        }
+        self.unknown += new.bytes;
+        self.reason.get_or_insert(Reason::NotShown);
+    }
+
+    /// What the oracle says of each claim.
+    fn findings(&self) -> impl Iterator<Item = (Finding, u64)> {
+        self.claims
+            .iter()
+            .filter(|claim| claim.bytes > 0)
+            .map(|claim| (oracle::finding(claim.from, claim.to), claim.bytes))
+    }
+
+    /// All the bytes, whatever became of them. Asks nobody.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::Receipt::default().total(), 0);
+    /// ```
+    pub fn total(&self) -> u64 {
+        self.copied + self.unknown + self.claims.iter().map(|claim| claim.bytes).sum::<u64>()
+    }
+
+    /// Bytes that went by page reference, as the oracle has shown for their pair of ends.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::Receipt::default().moved(), 0);
+    /// ```
+    pub fn moved(&self) -> u64 {
+        self.findings()
+            .filter(|(finding, _)| matches!(finding, Finding::Moved))
+            .map(|(_, bytes)| bytes)
+            .sum()
+    }
+
+    /// Bytes that were copied: by this library, or by the kernel as the oracle has shown.
+    ///
+    /// ```
+    /// # use bufferlist::{BufferList, Sink};
+    /// let mut list = BufferList::from("from memory");
+    /// let file = tempfile::tempfile()?;
+    /// let step = list.splice_to(&mut Sink::file(&file, 0)?)?;
+    /// assert_eq!(step.receipt().copied(), 11);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn copied(&self) -> u64 {
+        let by_kernel: u64 = self
+            .findings()
+            .filter(|(finding, _)| matches!(finding, Finding::Copied(_)))
+            .map(|(_, bytes)| bytes)
+            .sum();
+        self.copied + by_kernel
+    }
+
+    /// Bytes of which it is not known.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::Receipt::default().unknown(), 0);
+    /// ```
+    pub fn unknown(&self) -> u64 {
+        self.total() - self.moved() - self.copied()
+    }
+
+    /// Why something was copied, or is not known: the reason of a copy before that of a doubt. `None` if all moved.
+    ///
+    /// ```
+    /// # use bufferlist::{BufferList, Reason, Sink};
+    /// let mut list = BufferList::from("from memory");
+    /// let file = tempfile::tempfile()?;
+    /// let step = list.splice_to(&mut Sink::file(&file, 0)?)?;
+    /// assert_eq!(step.receipt().reason(), Some(Reason::FromMemory));
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn reason(&self) -> Option<Reason> {
+        let mut doubt = None;
+        if self.copied > 0 {
+            return self.reason;
+        }
+        for (finding, _) in self.findings() {
+            match finding {
+                Finding::Copied(reason) => return Some(reason),
+                Finding::Unknown(reason) => doubt = doubt.or(Some(reason)),
+                Finding::Moved => {}
+            }
+        }
+        doubt.or(self.reason)
+    }
+}
+
+impl AddAssign for Receipt {
+    fn add_assign(&mut self, other: Self) {
+        for claim in other.claims {
+            self.claim(claim);
+        }
+        if self.copied == 0 && other.copied > 0 {
+            self.reason = other.reason;
+        }
+        self.copied += other.copied;
+        self.unknown += other.unknown;
+        self.reason = self.reason.or(other.reason);
+    }
+}
+
+impl std::iter::Sum for Receipt {
+    fn sum<I: Iterator<Item = Self>>(receipts: I) -> Self {
+        let mut sum = Self::default();
+        for receipt in receipts {
+            sum += receipt;
+        }
+        sum
+    }
+}
+
+/// Shows what is recorded, without asking the oracle: a debug line must not move canaries about.
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Receipt");
+        debug.field("total", &self.total());
+        for claim in self.claims.iter().filter(|claim| claim.bytes > 0) {
+            debug.field(
+                "spliced",
+                &format_args!("{} from {:?} to {:?}", claim.bytes, claim.from, claim.to),
+            );
+        }
+        debug
+            .field("copied", &self.copied)
+            .field("unknown", &self.unknown)
+            .field("reason", &self.reason)
+            .finish()
+    }
+}

@@ -1,0 +1,252 @@
+//! The account of one pipe: how many bytes are in it, and how many of its slots they take.
+//!
+//! A pipe's capacity is slots, not bytes. Sixteen splices of one byte fill a pipe of sixteen slots; one slot filled from
+//! a TCP socket may hold 32 KiB. The kernel tells the bytes (`FIONREAD`) and whether no slot is free (`POLLOUT`), but not
+//! how many are taken; so we keep the account ourselves, from what each call returned. Bytes are exact always. Slots are
+//! exact where it is known how the bytes lie in pages (files, lent memory), and bounded on both sides elsewhere.
+
+use std::collections::VecDeque;
+
+/// How the bytes of one fill lie in slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fill {
+    /// Page by page: the first slot holds the rest of the page at this offset, each further slot a whole page, the last
+    /// what is left. Files (`splice_folio_into_pipe`, fs/splice.c) and vmsplice(2).
+    Paged {
+        /// Where in its page the first byte lies.
+        offset: u32,
+    },
+    /// As the other side happened to cut them: sockets, other pipes.
+    Opaque,
+}
+
+/// Lower and upper bound of the slots in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) at_least: u64,
+    pub(crate) at_most: u64,
+}
+
+/// Bytes that came by one call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Run {
+    bytes: u64,
+    /// For paged runs, the bytes of the first slot; zero for opaque runs.
+    first: u64,
+    /// For opaque runs, the most slots they can take.
+    most: u64,
+}
+
+impl Run {
+    fn is_paged(&self) -> bool {
+        self.first > 0
+    }
+
+    /// The slots it takes, at most; exact for a paged run.
+    fn slots(&self, page: u64) -> u64 {
+        if self.is_paged() {
+            1 + (self.bytes - self.first.min(self.bytes)).div_ceil(page)
+        } else {
+            self.most
+        }
+    }
+
+    /// Takes `n < bytes` bytes from the front.
+    fn drain(&mut self, n: u64, page: u64) {
+        debug_assert!(n < self.bytes);
+        if self.is_paged() {
+            self.first = if n < self.first {
+                self.first - n
+            } else {
+                page - (n - self.first) % page
+            };
+            self.bytes -= n;
+            self.first = self.first.min(self.bytes);
+        } else {
+            self.bytes -= n;
+            // A slot holds at least one byte.
+            self.most = self.most.min(self.bytes);
+        }
+    }
+}
+
+/// The account of one pipe.
+#[derive(Clone, Debug)]
+pub(crate) struct Ledger {
+    runs: VecDeque<Run>,
+    bytes: u64,
+    page: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(page: u64) -> Self {
+        Self {
+            runs: VecDeque::new(),
+            bytes: 0,
+            page,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// `bytes` have come, by one call, into a ring that had `free` slots at most.
+    pub(crate) fn fill(&mut self, bytes: u64, fill: Fill, free: u64) {
+        debug_assert!(bytes > 0);
+        let run = match fill {
+            Fill::Paged { offset } => {
+                let first = (self.page - u64::from(offset) % self.page).min(bytes);
+                Run { bytes, first, most: 0 }
+            }
+            Fill::Opaque => Run {
+                bytes,
+                first: 0,
+                most: bytes.min(free.max(1)),
+            },
+        };
+        self.bytes += bytes;
+        self.runs.push_back(run);
+    }
+
+    /// `n` bytes have gone from the front.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many: the account and the kernel disagree, and nothing that follows would be true.
+    pub(crate) fn drain(&mut self, n: u64) {
+        assert!(n <= self.bytes, "{n} bytes left a pipe that held {}", self.bytes);
+        self.bytes -= n;
+        let mut left = n;
+        while left > 0 {
+            let Some(run) = self.runs.front_mut() else {
+                unreachable!("the runs add up to the bytes")
+            };
+            if run.bytes <= left {
+                left -= run.bytes;
+                self.runs.pop_front();
+            } else {
+                run.drain(left, self.page);
+                left = 0;
+            }
+        }
+    }
+
+    /// The account of another pipe that got the first `n` bytes, by tee(2) or by splice(2).
+    pub(crate) fn prefix(&self, n: u64) -> Self {
+        let mut other = Self::new(self.page);
+        let mut left = n;
+        for run in &self.runs {
+            if left == 0 {
+                break;
+            }
+            let bytes = run.bytes.min(left);
+            left -= bytes;
+            other.bytes += bytes;
+            other.runs.push_back(Run {
+                bytes,
+                first: run.first.min(bytes),
+                most: run.most.min(bytes),
+            });
+        }
+        other
+    }
+
+    /// The slots in use.
+    ///
+    /// The lower bound allows for kernels that put bytes of one page that come by two calls into one slot (up to 6.4).
+    pub(crate) fn slots(&self) -> Slots {
+        let mut slots = Slots::default();
+        for run in &self.runs {
+            let most = run.slots(self.page);
+            slots.at_most += most;
+            slots.at_least += if run.is_paged() { most - 1 } else { 0 };
+        }
+        if !self.is_empty() {
+            slots.at_least += 1;
+        }
+        slots
+    }
+
+    /// Whether every byte lies in whole pages, from the first of a page on, so that direct I/O will take it.
+    pub(crate) fn is_aligned(&self) -> bool {
+        self.runs
+            .iter()
+            .all(|run| run.is_paged() && run.first == self.page.min(run.bytes) && run.bytes % self.page == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: u64 = 4096;
+
+    fn slots(ledger: &Ledger) -> (u64, u64) {
+        let slots = ledger.slots();
+        (slots.at_least, slots.at_most)
+    }
+
+    #[test]
+    fn an_unaligned_run_of_64_kib_takes_seventeen_slots() {
+        let mut ledger = Ledger::new(PAGE);
+        ledger.fill(65_536, Fill::Paged { offset: 100 }, 32);
+        assert_eq!(slots(&ledger), (17, 17));
+        ledger.drain(3_996);
+        assert_eq!(slots(&ledger), (16, 16));
+        ledger.drain(1);
+        assert_eq!(slots(&ledger), (16, 16), "a partly drained slot is still taken");
+        ledger.drain(4_095);
+        assert_eq!(slots(&ledger), (15, 15));
+        ledger.drain(ledger.bytes());
+        assert!(ledger.is_empty());
+        assert_eq!(slots(&ledger), (0, 0));
+    }
+
+    #[test]
+    fn opaque_bytes_are_bounded_on_both_sides() {
+        let mut ledger = Ledger::new(PAGE);
+        ledger.fill(262_144, Fill::Opaque, 16);
+        assert_eq!(
+            slots(&ledger),
+            (1, 16),
+            "overfilled: more bytes than the ring has pages for"
+        );
+        ledger.drain(262_141);
+        assert_eq!(slots(&ledger), (1, 3));
+    }
+
+    #[test]
+    fn a_prefix_has_the_slots_of_a_tee() {
+        let mut ledger = Ledger::new(PAGE);
+        ledger.fill(10, Fill::Paged { offset: 0 }, 16);
+        ledger.fill(8_192, Fill::Paged { offset: 4_000 }, 15);
+        let tee = ledger.prefix(10 + 96 + 1);
+        assert_eq!((tee.bytes(), tee.slots().at_most), (107, 3));
+        assert_eq!(ledger.bytes(), 8_202, "the source keeps its bytes");
+    }
+
+    #[test]
+    #[should_panic(expected = "left a pipe that held")]
+    fn more_cannot_go_than_came() {
+        let mut ledger = Ledger::new(PAGE);
+        ledger.fill(5, Fill::Opaque, 16);
+        ledger.drain(6);
+    }
+
+    #[test]
+    fn only_whole_pages_are_aligned() {
+        let mut ledger = Ledger::new(PAGE);
+        ledger.fill(8_192, Fill::Paged { offset: 0 }, 16);
+        assert!(ledger.is_aligned());
+        ledger.drain(100);
+        assert!(!ledger.is_aligned());
+        let mut socket = Ledger::new(PAGE);
+        socket.fill(8_192, Fill::Opaque, 16);
+        assert!(!socket.is_aligned());
+    }
+}

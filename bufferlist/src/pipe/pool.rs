@@ -1,0 +1,353 @@
+//! A bounded stock of pipes.
+
+use super::fork;
+use super::ring::Ring;
+use super::shelf::{Given, Shelf, Stocked};
+use crate::sys;
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+/// The process's own pool takes at most so many pipes, and at most an eighth of the open files that the process may
+/// have (each pipe is two). HAProxy's rule is a quarter for a program that does nothing but move data.
+const MOST_PIPES: u64 = 1024;
+
+/// The process's own pool takes at most so many bytes of rings: 16384 pages, which is what an unprivileged user gets
+/// before new pipes shrink to two slots (`pipe-user-pages-soft`, pipe(7)).
+const MOST_BYTES: u64 = 64 << 20;
+
+/// A bounded stock of pipes; a cheap handle, which clones share. `Pool::default()` is the process's own.
+///
+/// Pipes are made when they are needed, with `O_CLOEXEC | O_NONBLOCK`, and kept for the next who needs one. A pipe is
+/// taken back only if it is empty by its own account *and* the kernel agrees; any other is closed. After a fork the child
+/// closes the pipes that it inherited and makes its own. Where no pipe is to be had, be it by these bounds, by
+/// `RLIMIT_NOFILE`, or by the user's quota of pipe pages (over it a new pipe has two slots, and cannot grow: pipe(7)),
+/// bytes are copied through memory instead and the copy is counted ([`Reason::NoPipe`](crate::Reason::NoPipe)): nothing
+/// fails, and nothing waits unless [told to](Self::wait_when_empty).
+///
+/// ```
+/// use bufferlist::{Pool, Source, Sink, transfer};
+///
+/// let pool = Pool::new(8, 1 << 20);
+/// let file = tempfile::tempfile()?;
+/// file.set_len(100_000)?;
+/// let (near, _far) = std::os::unix::net::UnixStream::pair()?;
+/// transfer(Source::file(&file, ..)?.pool(&pool), Sink::stream(&near)?)?;
+/// let stats = pool.stats();
+/// assert_eq!((stats.used, stats.free), (0, 1));
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct Pool(Arc<Inner>);
+
+struct Inner {
+    shelf: Shelf<Ring>,
+    generation: AtomicU32,
+    waits: AtomicBool,
+    /// How often a pipe was given back, for those who wait for one.
+    returns: Mutex<u64>,
+    bell: Condvar,
+    made: AtomicU64,
+    closed: AtomicU64,
+    disagreed: AtomicU64,
+    denied: AtomicU64,
+}
+
+/// What a pool has and has done.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PoolStats {
+    /// Pipes that wait for use.
+    pub free: usize,
+    /// Pipes in use: in lists, or as the spare of a transfer.
+    pub used: usize,
+    /// Bytes that the rings of all of them can hold, in whole pages.
+    pub bytes: u64,
+    /// Pipes made since the pool was.
+    pub made: u64,
+    /// Pipes closed instead of taken back, because something was still in them.
+    pub closed: u64,
+    /// Pipes closed because the kernel counted other bytes in them than we did. Anything but zero is a defect.
+    pub disagreed: u64,
+    /// Requests for which there was no pipe.
+    pub denied: u64,
+}
+
+/// Why there is no pipe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    /// There is none, and the caller may copy.
+    Copy,
+    /// There is none, and the pool was told that its users rather wait.
+    Wait,
+}
+
+impl Stocked for Ring {
+    fn weight(&self) -> u64 {
+        self.slots()
+    }
+}
+
+impl Pool {
+    /// A pool of at most `max_pipes` pipes, whose rings hold at most `max_bytes` together.
+    ///
+    /// ```
+    /// let pool = bufferlist::Pool::new(4, 1 << 20);
+    /// assert_eq!(pool.stats().made, 0); // made when needed
+    /// ```
+    pub fn new(max_pipes: usize, max_bytes: u64) -> Self {
+        Self(Arc::new(Inner {
+            shelf: Shelf::new(max_pipes, max_bytes / sys::page_size() as u64),
+            generation: AtomicU32::new(fork::generation()),
+            waits: AtomicBool::new(false),
+            returns: Mutex::new(0),
+            bell: Condvar::new(),
+            made: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            disagreed: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+        }))
+    }
+
+    /// Makes its users wait for a pipe rather than copy: [`splice_from`](crate::BufferList::splice_from) then answers
+    /// [`Blocked(Side::Pipe)`](crate::Side::Pipe) while all the pipes are in use. For those who would rather be late
+    /// than copy. Beware: a list that only takes and never gives waits for itself.
+    ///
+    /// ```
+    /// let pool = bufferlist::Pool::new(4, 1 << 20).wait_when_empty();
+    /// ```
+    #[must_use]
+    pub fn wait_when_empty(self) -> Self {
+        self.0.waits.store(true, Relaxed);
+        self
+    }
+
+    /// What it has and has done.
+    ///
+    /// ```
+    /// println!("{:?}", bufferlist::Pool::default().stats());
+    /// ```
+    pub fn stats(&self) -> PoolStats {
+        let inner = &*self.0;
+        let level = inner.shelf.level();
+        PoolStats {
+            free: level.free,
+            used: level.things - level.free,
+            bytes: level.weight * sys::page_size() as u64,
+            made: inner.made.load(Relaxed),
+            closed: inner.closed.load(Relaxed),
+            disagreed: inner.disagreed.load(Relaxed),
+            denied: inner.denied.load(Relaxed),
+        }
+    }
+
+    /// Closes the pipes that wait for use.
+    ///
+    /// ```
+    /// let pool = bufferlist::Pool::new(4, 1 << 20);
+    /// pool.clear();
+    /// assert_eq!(pool.stats().free, 0);
+    /// ```
+    pub fn clear(&self) {
+        drop(self.0.shelf.clear());
+    }
+
+    /// An empty pipe with `want` slots if they can be had, and `need` at least.
+    pub(crate) fn take(&self, want: u64, need: u64) -> Result<PooledPipe, Refused> {
+        let inner = &*self.0;
+        let now = fork::generation();
+        if inner.generation.swap(now, Relaxed) != now {
+            self.clear();
+        }
+        let ring = match inner.shelf.take(want, need) {
+            Given::One(ring) => Some(ring),
+            Given::Make => self.make(need),
+            Given::None => None,
+        };
+        let Some(mut ring) = ring else {
+            inner.denied.fetch_add(1, Relaxed);
+            return Err(if inner.waits.load(Relaxed) {
+                Refused::Wait
+            } else {
+                Refused::Copy
+            });
+        };
+        let had = ring.slots();
+        if had < want && inner.shelf.may_grow(had, want.next_power_of_two()) {
+            ring.grow(want);
+            inner.shelf.reweighed(had, ring.slots());
+        }
+        let pipe = PooledPipe {
+            ring: Some(ring),
+            pool: self.clone(),
+        };
+        if pipe.slots() < need {
+            // Too small, and it cannot grow: the user's quota is used up. Dropping it gives it back.
+            inner.denied.fetch_add(1, Relaxed);
+            return Err(if inner.waits.load(Relaxed) {
+                Refused::Wait
+            } else {
+                Refused::Copy
+            });
+        }
+        Ok(pipe)
+    }
+
+    /// Makes a pipe on a place that the shelf has promised.
+    fn make(&self, need: u64) -> Option<Ring> {
+        match Ring::new() {
+            Ok(ring) => {
+                self.0.made.fetch_add(1, Relaxed);
+                self.0.shelf.made(need, ring.slots());
+                Some(ring)
+            }
+            Err(_) => {
+                self.0.shelf.not_made(need);
+                None
+            }
+        }
+    }
+
+    /// Takes a pipe back, if it is clean.
+    fn put(&self, ring: Ring) {
+        let inner = &*self.0;
+        if ring.is_clean() {
+            inner.shelf.put(ring);
+        } else {
+            inner.closed.fetch_add(1, Relaxed);
+            if ring.ledger.is_empty() && ring.is_ours() && matches!(sys::queued(ring.reader()), Ok(1..)) {
+                inner.disagreed.fetch_add(1, Relaxed);
+            }
+            inner.shelf.gone(ring.slots());
+        }
+        if inner.waits.load(Relaxed) {
+            *inner.returns.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            inner.bell.notify_all();
+        }
+    }
+
+    /// How often a pipe was given back: to be asked before a request that may be refused, and handed to
+    /// [`wait`](Self::wait) after it.
+    pub(crate) fn returns(&self) -> u64 {
+        *self.0.returns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a pipe has been given back since `seen` was asked, or the deadline. Says whether one was.
+    pub(crate) fn wait(&self, seen: u64, deadline: Option<Instant>) -> bool {
+        let mut returns = self.0.returns.lock().unwrap_or_else(PoisonError::into_inner);
+        while *returns == seen {
+            let Some(deadline) = deadline else {
+                returns = self.0.bell.wait(returns).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            returns = self
+                .0
+                .bell
+                .wait_timeout(returns, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+}
+
+/// The process's own pool: bounded by the limit on open files at its first use, and by an unprivileged user's quota.
+impl Default for Pool {
+    fn default() -> Self {
+        static OWN: OnceLock<Pool> = OnceLock::new();
+        OWN.get_or_init(|| {
+            let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            let pipes = (files / 8).clamp(1, MOST_PIPES);
+            Self::new(pipes as usize, MOST_BYTES)
+        })
+        .clone()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pool").field(&self.stats()).finish()
+    }
+}
+
+/// A pipe that goes back to its pool when it is dropped, or is closed there.
+#[derive(Debug)]
+pub(crate) struct PooledPipe {
+    /// `None` only while it is dropped.
+    ring: Option<Ring>,
+    pool: Pool,
+}
+
+impl Deref for PooledPipe {
+    type Target = Ring;
+
+    fn deref(&self) -> &Ring {
+        self.ring.as_ref().expect("there until it is dropped")
+    }
+}
+
+impl DerefMut for PooledPipe {
+    fn deref_mut(&mut self) -> &mut Ring {
+        self.ring.as_mut().expect("there until it is dropped")
+    }
+}
+
+impl Drop for PooledPipe {
+    fn drop(&mut self) {
+        if let Some(ring) = self.ring.take() {
+            self.pool.put(ring);
+        }
+    }
+}
+
+/// A pool and one empty pipe of it at hand, so that a loop that fills and empties the same pipe asks nobody.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pool: Pool,
+    spare: Option<PooledPipe>,
+}
+
+impl Lane {
+    pub(crate) fn new(pool: &Pool) -> Self {
+        Self {
+            pool: pool.clone(),
+            spare: None,
+        }
+    }
+
+    /// As [`Pool::take`], from the hand first.
+    pub(crate) fn take(&mut self, want: u64, need: u64) -> Result<PooledPipe, Refused> {
+        match self.spare.take() {
+            // What could not be grown before is not tried again for each chunk: a spare is good if it is big enough to
+            // work with.
+            Some(pipe) if pipe.slots() >= need && pipe.is_ours() => Ok(pipe),
+            _ => self.pool.take(want, need),
+        }
+    }
+
+    /// Keeps a pipe at hand, if it is empty.
+    pub(crate) fn give(&mut self, pipe: PooledPipe) {
+        if pipe.ledger.is_empty() {
+            self.spare = Some(pipe);
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+/// What a failed request for a pipe means as an errno, where only an error will do.
+impl From<Refused> for Errno {
+    fn from(_: Refused) -> Self {
+        Self::MFILE
+    }
+}

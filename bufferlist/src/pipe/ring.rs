@@ -1,0 +1,159 @@
+//! One pipe with its account.
+
+use super::fork;
+use super::ledger::{Fill, Ledger};
+use super::null::null;
+use crate::sys::{self, Sys};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use std::time::Duration;
+
+/// A pipe of our own: nobody else has its descriptors, so its account is exact, and a call on it never waits.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    read: OwnedFd,
+    write: OwnedFd,
+    slots: u64,
+    generation: u32,
+    pub(crate) ledger: Ledger,
+}
+
+impl Ring {
+    /// A new pipe, as large as the system gives (16 slots; two where the user's pipe pages are used up, pipe(7)).
+    pub(crate) fn new() -> Sys<Self> {
+        let (read, write) = sys::pipe()?;
+        let bytes = sys::pipe_size(write.as_fd())?;
+        let page = sys::page_size();
+        Ok(Self {
+            read,
+            write,
+            slots: (bytes / page) as u64,
+            generation: fork::generation(),
+            ledger: Ledger::new(page as u64),
+        })
+    }
+
+    /// How many slots the ring has.
+    pub(crate) fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    /// Makes room for `slots`. What cannot be had (`/proc/sys/fs/pipe-max-size`, the user's quota) is not an error: the
+    /// ring stays as it is. Only on an empty ring: a resize moves what is in it.
+    pub(crate) fn grow(&mut self, slots: u64) {
+        debug_assert!(self.ledger.is_empty());
+        if slots <= self.slots {
+            return;
+        }
+        let page = sys::page_size();
+        // The kernel rounds up to a power of two of pages, and returns what it made (fs/pipe.c round_pipe_size).
+        if let Ok(bytes) = sys::set_pipe_size(self.write.as_fd(), slots as usize * page) {
+            self.slots = (bytes / page) as u64;
+        }
+    }
+
+    /// Whether this process made it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.generation == fork::generation()
+    }
+
+    /// The slots that are certainly free.
+    pub(crate) fn free(&self) -> u64 {
+        self.slots.saturating_sub(self.ledger.slots().at_most)
+    }
+
+    /// Whether a byte can be put in: by the account where that is sure, else by asking the kernel (`POLLOUT` is set while
+    /// a slot is free; fs/pipe.c `pipe_poll`).
+    pub(crate) fn has_room(&self) -> bool {
+        let used = self.ledger.slots();
+        if used.at_most < self.slots {
+            return true;
+        }
+        used.at_least < self.slots
+            && sys::wait(self.write.as_fd(), sys::Wait::Out, Some(Duration::ZERO)).unwrap_or(false)
+    }
+
+    pub(crate) fn reader(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+
+    pub(crate) fn writer(&self) -> BorrowedFd<'_> {
+        self.write.as_fd()
+    }
+
+    /// Accounts for `bytes` that a call has put in.
+    pub(crate) fn filled(&mut self, bytes: u64, fill: Fill) {
+        let free = self.free();
+        self.ledger.fill(bytes, fill, if free == 0 { self.slots } else { free });
+    }
+
+    /// Accounts for `bytes` that a call has taken out.
+    pub(crate) fn drained(&mut self, bytes: u64) {
+        self.ledger.drain(bytes);
+    }
+
+    /// Whether it can be used again for other bytes: empty by our account, and the kernel agrees.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.ledger.is_empty() && self.is_ours() && sys::queued(self.read.as_fd()) == Ok(0)
+    }
+
+    /// Throws away the first `n` bytes: to `/dev/null` without a copy, or, where that is refused, by reading them.
+    pub(crate) fn discard(&mut self, n: u64) -> Sys<()> {
+        let mut left = n;
+        let mut scratch = Vec::new();
+        while left > 0 {
+            let len = left.min(sys::MOST as u64) as usize;
+            let gone = match null() {
+                Some(null) => sys::splice(self.reader(), None, null, None, len, false),
+                None => Err(Errno::NOENT),
+            };
+            let gone = match gone {
+                Ok(gone) => gone,
+                Err(_) => {
+                    scratch.clear();
+                    sys::read(self.reader(), &mut scratch, len.min(64 * 1024))?
+                }
+            };
+            if gone == 0 {
+                // We hold the write end, so a pipe that has bytes by our account cannot be at its end.
+                return Err(Errno::IO);
+            }
+            self.drained(gone as u64);
+            left -= gone as u64;
+        }
+        Ok(())
+    }
+
+    /// Puts the first `n` bytes of `from`, which keeps them, into this ring, which must be empty: tee(2) begins at the
+    /// head of the source each time, so a second call would give the first bytes again. Says how many came.
+    pub(crate) fn tee_from(&mut self, from: &Self, n: u64) -> Sys<u64> {
+        debug_assert!(self.ledger.is_empty());
+        let got = sys::tee(from.reader(), self.writer(), n as usize)? as u64;
+        self.ledger = from.ledger.prefix(got);
+        Ok(got)
+    }
+
+    /// Moves the first `n` bytes of `from` into this ring, by reference. Says how many came.
+    pub(crate) fn take_from(&mut self, from: &mut Self, n: u64) -> Sys<u64> {
+        debug_assert!(self.ledger.is_empty());
+        let got = sys::splice(from.reader(), None, self.writer(), None, n as usize, false)? as u64;
+        self.ledger = from.ledger.prefix(got);
+        from.drained(got);
+        Ok(got)
+    }
+
+    /// Reads `n` bytes to the end of `into`, all of them unless the kernel refuses: what was read before that is in
+    /// `into`, and out of the ring.
+    pub(crate) fn read(&mut self, into: &mut Vec<u8>, n: u64) -> Sys<()> {
+        let mut left = n;
+        while left > 0 {
+            let got = sys::read(self.reader(), into, left as usize)? as u64;
+            if got == 0 {
+                return Err(Errno::IO);
+            }
+            self.drained(got);
+            left -= got;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+//! Ranges of bytes, as every method takes them.
+
+use std::ops::{Bound, Range, RangeBounds};
+
+/// The range within `0..len`, where an open end means `len`. `None` if it ends before it begins or overflows.
+pub(crate) fn resolve(range: &impl RangeBounds<u64>, len: u64) -> Option<Range<u64>> {
+    let start = match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&start) => start.checked_add(1)?,
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&end) => end.checked_add(1)?,
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => len,
+    };
+    (start <= end).then_some(start..end)
+}
+
+/// As [`resolve`], for methods that panic on a range that is not within the list, as slices do.
+#[track_caller]
+pub(crate) fn within(range: &impl RangeBounds<u64>, len: u64) -> Range<u64> {
+    match resolve(range, len) {
+        Some(range) if range.end <= len => range,
+        Some(range) => panic!("range {range:?} is out of bounds of {len} bytes"),
+        None => panic!("the range ends before it begins"),
+    }
+}

@@ -1,0 +1,168 @@
+//! Part of an open file, by reference.
+
+use crate::ends::kind::{End, facts};
+use crate::error::{Error, ErrorKind, Result};
+use crate::range;
+use crate::sys;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::FileType;
+use std::fmt;
+use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
+
+/// A part of an open file. Nothing is read until it is sent or looked at.
+///
+/// All extents of one file share one descriptor, which is closed with the last of them; on network filesystems and FUSE
+/// that close may wait in the kernel. The length is a promise that the file can break: an extent that turns out to be
+/// shorter when it is sent is [`ErrorKind::Truncated`], and the list is cut to what is true.
+///
+/// ```
+/// use bufferlist::{BufferList, FileExtent};
+/// use std::io::Write;
+/// use std::os::fd::OwnedFd;
+/// use std::sync::Arc;
+///
+/// let mut file = tempfile::tempfile()?;
+/// file.write_all(b"header and body")?;
+/// let file = Arc::new(OwnedFd::from(file));
+/// let mut list = BufferList::new();
+/// list.push(FileExtent::new(Arc::clone(&file), 11..)?);
+/// list.push(FileExtent::new(file, ..6)?);
+/// assert_eq!(&list.to_bytes()?[..], b"bodyheader");
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct FileExtent {
+    file: Arc<OwnedFd>,
+    end: End,
+    range: Range<u64>,
+}
+
+impl FileExtent {
+    /// A range of `file`. An open end means: to the end of the file as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if it is not a regular file or block device, or the range ends before it begins;
+    /// [`ErrorKind::Io`] if it cannot be asked.
+    ///
+    /// ```
+    /// # use bufferlist::FileExtent;
+    /// # use std::os::fd::OwnedFd;
+    /// let file = tempfile::tempfile()?;
+    /// file.set_len(8192)?;
+    /// let extent = FileExtent::new(OwnedFd::from(file), 4096..)?;
+    /// assert_eq!(extent.len(), 4096);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn new(file: impl Into<Arc<OwnedFd>>, range: impl RangeBounds<u64>) -> Result<Self> {
+        const DOING: &str = "take an extent of a file";
+        let file = file.into();
+        let facts = facts(file.as_fd())?;
+        if !facts.end.kind.is_file() {
+            return Err(Error::new(ErrorKind::InvalidInput, DOING));
+        }
+        let stat = sys::stat(file.as_fd()).map_err(|errno| Error::sys(errno, DOING))?;
+        // stat(2) tells the size of a regular file only; of a block device the caller must say where it ends.
+        let sized = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !sized && range.end_bound() == Bound::Unbounded {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "take an extent without an end of a block device",
+            ));
+        }
+        let range = range::resolve(&range, stat.st_size as u64);
+        let range = range.ok_or_else(|| Error::new(ErrorKind::InvalidInput, DOING))?;
+        Ok(Self {
+            file,
+            end: facts.end,
+            range,
+        })
+    }
+
+    /// One of a file that is known already.
+    pub(crate) fn of(file: Arc<OwnedFd>, end: End, range: Range<u64>) -> Self {
+        Self { file, end, range }
+    }
+
+    /// How many bytes.
+    ///
+    /// ```
+    /// # use bufferlist::FileExtent;
+    /// # use std::os::fd::OwnedFd;
+    /// # let file = tempfile::tempfile()?;
+    /// assert_eq!(FileExtent::new(OwnedFd::from(file), 10..30)?.len(), 20);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// Whether there are none.
+    ///
+    /// ```
+    /// # use bufferlist::FileExtent;
+    /// # use std::os::fd::OwnedFd;
+    /// # let file = tempfile::tempfile()?;
+    /// assert!(FileExtent::new(OwnedFd::from(file), ..)?.is_empty());
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The offset of the first byte in the file.
+    ///
+    /// ```
+    /// # use bufferlist::FileExtent;
+    /// # use std::os::fd::OwnedFd;
+    /// # let file = tempfile::tempfile()?;
+    /// assert_eq!(FileExtent::new(OwnedFd::from(file), 10..30)?.start(), 10);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn start(&self) -> u64 {
+        self.range.start
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    pub(crate) fn origin(&self) -> End {
+        self.end
+    }
+
+    pub(crate) fn part(&self, start: u64, end: u64) -> Self {
+        let base = self.range.start;
+        Self {
+            file: Arc::clone(&self.file),
+            end: self.end,
+            range: base + start..base + end,
+        }
+    }
+
+    /// This extent and the one right behind it in the same file, as one.
+    pub(crate) fn joined(mut self, next: &Self) -> Option<Self> {
+        (Arc::ptr_eq(&self.file, &next.file) && self.range.end == next.range.start).then(|| {
+            self.range.end = next.range.end;
+            self
+        })
+    }
+
+    pub(crate) fn advance(&mut self, n: u64) {
+        self.range.start += n;
+    }
+
+    pub(crate) fn truncate(&mut self, n: u64) {
+        self.range.end = self.range.start + n;
+    }
+}
+
+impl fmt::Debug for FileExtent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileExtent")
+            .field("file", &self.file)
+            .field("range", &self.range)
+            .finish()
+    }
+}

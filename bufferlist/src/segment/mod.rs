@@ -1,0 +1,309 @@
+//! One piece of a list: memory, mapped pages, part of a file, part of a pipe, or zeros.
+
+mod extent;
+mod hole;
+mod id;
+mod pages;
+
+pub use extent::FileExtent;
+pub use hole::Hole;
+pub use id::SegmentId;
+pub use pages::{Pages, PagesMut};
+
+use crate::pipe::PipeRange;
+use crate::reason::Reason;
+use bytes::Bytes;
+pub(crate) use hole::HoleRange;
+use std::fmt;
+
+/// What holds the bytes of a segment.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum SegmentKind {
+    /// The program's memory.
+    Memory,
+    /// Sealed pages that may be lent to the kernel: [`Pages`].
+    Mapped,
+    /// Part of an open file: [`FileExtent`].
+    File,
+    /// Kernel pages in a pipe.
+    Pipe,
+    /// Zeros, which take no room.
+    Zero,
+}
+
+impl SegmentKind {
+    /// A short name for tables.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::SegmentKind::Pipe.name(), "pipe");
+    /// ```
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Mapped => "mapped",
+            Self::File => "file",
+            Self::Pipe => "pipe",
+            Self::Zero => "zero",
+        }
+    }
+}
+
+/// Whether somebody else can change the bytes while we hold them.
+///
+/// Pages that were spliced out of a file *are* the file's pages: whoever writes to the file changes them, in a pipe, in a
+/// socket's queue, anywhere. A checksum of such bytes, or a signature, may be wrong the moment it is made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Stability {
+    /// Nobody else can change them.
+    Private,
+    /// Somebody may: they are a file's pages, or came from a socket or pipe whose other side may have spliced such.
+    Volatile,
+}
+
+/// One piece of a [`BufferList`](crate::BufferList). Cloning it counts a reference; nothing is copied.
+///
+/// Which kinds there are may grow, so what it is made of is hidden: make one by `From`, ask it by [`kind`](Self::kind).
+///
+/// ```
+/// use bufferlist::{Segment, SegmentKind};
+///
+/// let segment = Segment::from(&b"static bytes cost nothing"[..]);
+/// assert_eq!(segment.kind(), SegmentKind::Memory);
+/// assert_eq!(segment.as_memory().map(<[u8]>::len), Some(25));
+/// ```
+#[derive(Clone)]
+pub struct Segment {
+    pub(crate) id: SegmentId,
+    pub(crate) body: Body,
+}
+
+/// What a segment is made of.
+#[derive(Clone)]
+pub(crate) enum Body {
+    /// Memory, and the reason that a copy of it has when it is written: most often simply that it is memory.
+    Memory(Bytes, Reason),
+    Mapped(Pages),
+    File(FileExtent),
+    Pipe(PipeRange),
+    Zero(u64),
+    Hole(HoleRange),
+}
+
+impl Segment {
+    pub(crate) fn new(body: Body) -> Self {
+        Self {
+            id: SegmentId::next(),
+            body,
+        }
+    }
+
+    /// Memory that holds what could not be moved, for `reason`.
+    pub(crate) fn copied(bytes: Bytes, reason: Reason) -> Self {
+        Self::new(Body::Memory(bytes, reason))
+    }
+
+    /// `len` zeros, which take no room in memory.
+    ///
+    /// ```
+    /// use bufferlist::{Segment, SegmentKind};
+    /// let zeros = Segment::zero(1 << 40);
+    /// assert_eq!((zeros.kind(), zeros.len()), (SegmentKind::Zero, 1 << 40));
+    /// ```
+    pub fn zero(len: u64) -> Self {
+        Self::new(Body::Zero(len))
+    }
+
+    /// Names the cell that holds the bytes. Clones and parts of a segment have the same: a part is (id, range).
+    ///
+    /// ```
+    /// let one = bufferlist::Segment::from("one");
+    /// assert_eq!(one.id(), one.clone().id());
+    /// assert_ne!(one.id(), bufferlist::Segment::from("two").id());
+    /// ```
+    pub fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    /// What holds the bytes.
+    ///
+    /// ```
+    /// # use bufferlist::{Segment, SegmentKind};
+    /// assert_eq!(Segment::from("x").kind(), SegmentKind::Memory);
+    /// ```
+    pub fn kind(&self) -> SegmentKind {
+        match &self.body {
+            Body::Memory(..) | Body::Hole(_) => SegmentKind::Memory,
+            Body::Mapped(_) => SegmentKind::Mapped,
+            Body::File(_) => SegmentKind::File,
+            Body::Pipe(_) => SegmentKind::Pipe,
+            Body::Zero(_) => SegmentKind::Zero,
+        }
+    }
+
+    /// How many bytes.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::Segment::from("four").len(), 4);
+    /// ```
+    pub fn len(&self) -> u64 {
+        match &self.body {
+            Body::Memory(bytes, _) => bytes.len() as u64,
+            Body::Mapped(pages) => pages.len() as u64,
+            Body::File(extent) => extent.len(),
+            Body::Pipe(part) => part.len(),
+            Body::Zero(len) => *len,
+            Body::Hole(hole) => hole.len(),
+        }
+    }
+
+    /// Whether there are none.
+    ///
+    /// ```
+    /// assert!(bufferlist::Segment::zero(0).is_empty());
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether somebody else can change the bytes.
+    ///
+    /// ```
+    /// # use bufferlist::{Segment, Stability};
+    /// assert_eq!(Segment::from("mine").stability(), Stability::Private);
+    /// ```
+    pub fn stability(&self) -> Stability {
+        match &self.body {
+            Body::File(_) => Stability::Volatile,
+            Body::Pipe(part) => part.stability(),
+            Body::Memory(..) | Body::Mapped(_) | Body::Zero(_) | Body::Hole(_) => Stability::Private,
+        }
+    }
+
+    /// The bytes, only where looking at them is free: memory, mapped pages, and holes that were filled.
+    ///
+    /// ```
+    /// # use bufferlist::Segment;
+    /// assert_eq!(Segment::from("free").as_memory(), Some(&b"free"[..]));
+    /// assert_eq!(Segment::zero(4).as_memory(), None);
+    /// ```
+    pub fn as_memory(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Memory(bytes, _) => Some(bytes),
+            Body::Mapped(pages) => Some(pages),
+            Body::Hole(hole) => hole.filled(),
+            Body::File(_) | Body::Pipe(_) | Body::Zero(_) => None,
+        }
+    }
+
+    /// As [`as_memory`](Self::as_memory), sharing the allocation instead of borrowing it.
+    pub(crate) fn memory(&self) -> Option<Bytes> {
+        match &self.body {
+            Body::Memory(bytes, _) => Some(bytes.clone()),
+            Body::Mapped(pages) => Some(pages.clone().into()),
+            Body::Hole(hole) => hole.bytes(),
+            Body::File(_) | Body::Pipe(_) | Body::Zero(_) => None,
+        }
+    }
+
+    /// Whether it is a hole that nobody has filled.
+    pub(crate) fn is_unfilled(&self) -> bool {
+        matches!(&self.body, Body::Hole(hole) if hole.filled().is_none())
+    }
+
+    /// Keeps `start..end` of it. The cell stays the same, so the id does.
+    pub(crate) fn part(&self, start: u64, end: u64) -> Self {
+        debug_assert!(start <= end && end <= self.len());
+        let memory = || start as usize..end as usize;
+        let body = match &self.body {
+            Body::Memory(bytes, why) => Body::Memory(bytes.slice(memory()), *why),
+            Body::Mapped(pages) => Body::Mapped(pages.slice(memory())),
+            Body::File(extent) => Body::File(extent.part(start, end)),
+            Body::Pipe(part) => Body::Pipe(part.part(start, end)),
+            Body::Zero(_) => Body::Zero(end - start),
+            Body::Hole(hole) => Body::Hole(hole.part(start, end)),
+        };
+        Self { id: self.id, body }
+    }
+
+    /// Drops the first `n` bytes, without touching the reference count.
+    pub(crate) fn advance(&mut self, n: u64) {
+        debug_assert!(n <= self.len());
+        match &mut self.body {
+            Body::Memory(bytes, _) => bytes::Buf::advance(bytes, n as usize),
+            Body::Mapped(pages) => pages.advance(n as usize),
+            Body::File(extent) => extent.advance(n),
+            Body::Pipe(part) => part.advance(n),
+            Body::Zero(len) => *len -= n,
+            Body::Hole(hole) => hole.advance(n),
+        }
+    }
+
+    /// Keeps the first `n` bytes, without touching the reference count.
+    pub(crate) fn truncate(&mut self, n: u64) {
+        debug_assert!(n <= self.len());
+        match &mut self.body {
+            Body::Memory(bytes, _) => bytes.truncate(n as usize),
+            Body::Mapped(pages) => pages.truncate(n as usize),
+            Body::File(extent) => extent.truncate(n),
+            Body::Pipe(part) => part.truncate(n),
+            Body::Zero(len) => *len = n,
+            Body::Hole(hole) => hole.truncate(n),
+        }
+    }
+}
+
+/// The kind, the id and the length; never the contents.
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} of {} bytes", self.kind().name(), self.id, self.len())?;
+        match &self.body {
+            Body::File(extent) => write!(f, " at {}", extent.start()),
+            Body::Pipe(part) => write!(f, " at {} from {:?}", part.start(), part.origin()),
+            Body::Hole(hole) if hole.filled().is_none() => f.write_str(" (a hole)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl From<Bytes> for Segment {
+    fn from(bytes: Bytes) -> Self {
+        Self::new(Body::Memory(bytes, Reason::FromMemory))
+    }
+}
+
+impl From<Vec<u8>> for Segment {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Segment {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static [u8]> for Segment {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl From<&'static str> for Segment {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<Pages> for Segment {
+    fn from(pages: Pages) -> Self {
+        Self::new(Body::Mapped(pages))
+    }
+}
+
+impl From<FileExtent> for Segment {
+    fn from(extent: FileExtent) -> Self {
+        Self::new(Body::File(extent))
+    }
+}

@@ -1,0 +1,299 @@
+//! Every system call of the crate, one small function each.
+//!
+//! This is the seam at which the tests put faults (`sys::fault`): a call may be refused with any error, or cut short,
+//! and nothing above may lose a byte, leak a descriptor or keep a dirty pipe. Nothing else in the crate calls the
+//! kernel, except the oracle, which is a test itself. All calls that move data are given descriptors, lengths and
+//! flags; none waits unless its descriptor is a blocking one.
+
+#[cfg(feature = "__fault")]
+pub mod fault;
+#[cfg(not(feature = "__fault"))]
+pub(crate) mod fault {
+    //! Without the tests' feature the seam is nothing at all.
+    use super::Call;
+    use rustix::io::Errno;
+
+    #[inline(always)]
+    pub(super) fn enter(_: Call, len: usize) -> Result<usize, Errno> {
+        Ok(len)
+    }
+}
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{MemfdFlags, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+use rustix::pipe::{IoSliceRaw, PipeFlags, SpliceFlags};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+pub(crate) type Sys<T> = Result<T, Errno>;
+
+/// The name of a system call, for the plan of faults and its record.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Call {
+    /// pipe2(2)
+    Pipe,
+    /// fcntl(2) `F_GETPIPE_SZ`
+    GetPipeSize,
+    /// fcntl(2) `F_SETPIPE_SZ`
+    SetPipeSize,
+    /// ioctl(2) `FIONREAD`
+    Queued,
+    /// splice(2)
+    Splice,
+    /// tee(2)
+    Tee,
+    /// vmsplice(2)
+    Vmsplice,
+    /// sendfile(2)
+    Sendfile,
+    /// read(2)
+    Read,
+    /// pread(2)
+    Pread,
+    /// writev(2)
+    Write,
+    /// pwritev(2)
+    Pwrite,
+    /// sendmsg(2)
+    Send,
+    /// poll(2)
+    Poll,
+    /// open(2)
+    Open,
+    /// `memfd_create`(2)
+    Memfd,
+    /// fcntl(2) `F_GETFL`
+    GetFlags,
+}
+
+/// splice(2) moves at most this much in a call: more is EINVAL from the kernel (`MAX_RW_COUNT` cuts, `SSIZE_MAX`
+/// refuses; fs/splice.c, fs/read_write.c), and one call that runs for long starves the caller's other work.
+pub(crate) const MOST: usize = 1 << 20;
+
+/// The size of a page, which is what one pipe slot holds of a file.
+pub(crate) fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+/// Repeats a call that a signal interrupted before it did anything.
+fn again<T>(mut call: impl FnMut() -> Sys<T>) -> Sys<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+pub(crate) fn pipe() -> Sys<(OwnedFd, OwnedFd)> {
+    again(|| {
+        fault::enter(Call::Pipe, 1)?;
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+    })
+}
+
+pub(crate) fn pipe_size(fd: BorrowedFd<'_>) -> Sys<usize> {
+    again(|| {
+        fault::enter(Call::GetPipeSize, 1)?;
+        rustix::pipe::fcntl_getpipe_size(fd)
+    })
+}
+
+pub(crate) fn set_pipe_size(fd: BorrowedFd<'_>, bytes: usize) -> Sys<usize> {
+    again(|| {
+        fault::enter(Call::SetPipeSize, 1)?;
+        rustix::pipe::fcntl_setpipe_size(fd, bytes)
+    })
+}
+
+/// Bytes that wait in a pipe.
+pub(crate) fn queued(fd: BorrowedFd<'_>) -> Sys<u64> {
+    again(|| {
+        fault::enter(Call::Queued, 1)?;
+        rustix::io::ioctl_fionread(fd)
+    })
+}
+
+/// `more`: the next bytes are in hand and follow at once, so a socket may wait for them.
+pub(crate) fn splice(
+    from: BorrowedFd<'_>,
+    from_at: Option<&mut u64>,
+    to: BorrowedFd<'_>,
+    to_at: Option<&mut u64>,
+    len: usize,
+    more: bool,
+) -> Sys<usize> {
+    let mut flags = SpliceFlags::NONBLOCK;
+    flags.set(SpliceFlags::MORE, more);
+    let (mut from_at, mut to_at) = (from_at, to_at);
+    again(|| {
+        let len = fault::enter(Call::Splice, len)?;
+        rustix::pipe::splice(from, from_at.as_deref_mut(), to, to_at.as_deref_mut(), len, flags)
+    })
+}
+
+pub(crate) fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> Sys<usize> {
+    again(|| {
+        let len = fault::enter(Call::Tee, len)?;
+        rustix::pipe::tee(from, to, len, SpliceFlags::NONBLOCK)
+    })
+}
+
+/// Lends memory to a pipe.
+///
+/// # Safety
+///
+/// The pages under `memory` must not change, nor be given out again by an allocator, for as long as the kernel holds
+/// them, which is unbounded: they must be unmapped, never recycled.
+pub(crate) unsafe fn vmsplice(to: BorrowedFd<'_>, memory: &[u8]) -> Sys<usize> {
+    again(|| {
+        let len = fault::enter(Call::Vmsplice, memory.len())?;
+        let part = [IoSliceRaw::from_slice(&memory[..len])];
+        // SAFETY: `to` is the write end of a pipe, so the kernel only reads the memory; the caller answers for what
+        // happens to it later.
+        unsafe { rustix::pipe::vmsplice(to, &part, SpliceFlags::NONBLOCK) }
+    })
+}
+
+pub(crate) fn sendfile(to: BorrowedFd<'_>, from: BorrowedFd<'_>, at: &mut u64, len: usize) -> Sys<usize> {
+    again(|| {
+        let len = fault::enter(Call::Sendfile, len)?;
+        rustix::fs::sendfile(to, from, Some(&mut *at), len)
+    })
+}
+
+/// Lets `call` fill at most `len` bytes of the spare room of `into`, and keeps what it filled.
+fn fill(into: &mut Vec<u8>, len: usize, call: impl FnOnce(&mut [MaybeUninit<u8>]) -> Sys<usize>) -> Sys<usize> {
+    let held = into.len();
+    into.reserve(len);
+    let filled = call(&mut into.spare_capacity_mut()[..len])?;
+    assert!(filled <= len, "the kernel wrote no more than it was asked for");
+    // SAFETY: `filled` bytes after `held` were initialised by the call, which returned them as such, and they lie
+    // within the capacity reserved above.
+    unsafe { into.set_len(held + filled) };
+    Ok(filled)
+}
+
+/// Reads at most `len` bytes to the end of `into`.
+pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize) -> Sys<usize> {
+    again(|| {
+        let len = fault::enter(Call::Read, len)?;
+        fill(into, len, |room| Ok(rustix::io::read(fd, room)?.0.len()))
+    })
+}
+
+/// As [`read`], at an offset of a file.
+pub(crate) fn pread(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize, at: u64) -> Sys<usize> {
+    again(|| {
+        let len = fault::enter(Call::Pread, len)?;
+        fill(into, len, |room| Ok(rustix::io::pread(fd, room, at)?.0.len()))
+    })
+}
+
+/// The first `len` bytes of `parts`: what is left of a call that the plan of faults cuts short.
+fn cut<'a>(parts: &'a [IoSlice<'_>], len: usize) -> Vec<IoSlice<'a>> {
+    let mut left = len;
+    let mut short = Vec::new();
+    for part in parts {
+        let take = part.len().min(left);
+        if take > 0 {
+            short.push(IoSlice::new(&part[..take]));
+        }
+        left -= take;
+    }
+    short
+}
+
+/// Gives `parts`, or as much of them as the plan of faults allows, to `call`.
+fn gather(name: Call, parts: &[IoSlice<'_>], mut call: impl FnMut(&[IoSlice<'_>]) -> Sys<usize>) -> Sys<usize> {
+    let whole: usize = parts.iter().map(|part| part.len()).sum();
+    again(|| {
+        let len = fault::enter(name, whole)?;
+        if len == whole {
+            call(parts)
+        } else {
+            call(&cut(parts, len))
+        }
+    })
+}
+
+pub(crate) fn write(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> Sys<usize> {
+    gather(Call::Write, parts, |parts| rustix::io::writev(fd, parts))
+}
+
+pub(crate) fn pwrite(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>], at: u64) -> Sys<usize> {
+    gather(Call::Pwrite, parts, |parts| rustix::io::pwritev(fd, parts, at))
+}
+
+/// Sends on a socket, without a signal if the peer has closed. `more` as for [`splice`].
+pub(crate) fn send(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>], more: bool) -> Sys<usize> {
+    let mut flags = SendFlags::NOSIGNAL;
+    flags.set(SendFlags::MORE, more);
+    gather(Call::Send, parts, |parts| {
+        rustix::net::sendmsg(fd, parts, &mut SendAncillaryBuffer::default(), flags)
+    })
+}
+
+/// What poll(2) waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    /// Bytes, or the end of them.
+    In,
+    /// Room, or the news that there will never be any.
+    Out,
+}
+
+/// Waits until `fd` is ready, or for `limit` (for ever if `None`). Says whether it is. May return early and say no:
+/// after a signal, for instance. The caller asks again.
+pub(crate) fn wait(fd: BorrowedFd<'_>, what: Wait, limit: Option<Duration>) -> Sys<bool> {
+    match fault::enter(Call::Poll, 1) {
+        Err(Errno::INTR) => return Ok(false),
+        other => other?,
+    };
+    let flags = match what {
+        Wait::In => PollFlags::IN,
+        Wait::Out => PollFlags::OUT,
+    };
+    let mut fds = [PollFd::new(&fd, flags)];
+    let limit = limit.map(|limit| Timespec {
+        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    match rustix::event::poll(&mut fds, limit.as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+pub(crate) fn open(path: &str) -> Sys<OwnedFd> {
+    again(|| {
+        fault::enter(Call::Open, 1)?;
+        rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+    })
+}
+
+/// A new file of memory that nobody else can reach; it may be sealed.
+pub(crate) fn memfd(name: &str) -> Sys<OwnedFd> {
+    again(|| {
+        fault::enter(Call::Memfd, 1)?;
+        rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+    })
+}
+
+/// The flags of the open file: the answer changes when any holder of it sets them.
+pub(crate) fn flags(fd: BorrowedFd<'_>) -> Sys<OFlags> {
+    again(|| {
+        fault::enter(Call::GetFlags, 1)?;
+        rustix::fs::fcntl_getfl(fd)
+    })
+}
+
+pub(crate) fn stat(fd: BorrowedFd<'_>) -> Sys<Stat> {
+    again(|| rustix::fs::fstat(fd))
+}

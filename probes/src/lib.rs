@@ -1,0 +1,9 @@
+//! What zctrace knows, apart from any screen: the [report] that its commands make, print, write and read.
+//!
+//! This crate prints nothing to a terminal. Reason codes come from [`bufferlist::Reason`], so that one cause has one code
+//! whether the library counted it or a probe saw it.
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod report;

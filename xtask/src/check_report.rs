@@ -1,0 +1,194 @@
+//! `cargo xtask check-report`: whether a report's JSON says what a report must, and whether its sums are right.
+//!
+//! Deliberately not built on the report's own types: it reads the text as any consumer would, so that a field which is
+//! renamed or an addition which is wrong on both sides of those types still shows.
+
+use std::fs;
+use std::io::{self, Read};
+
+use serde_json::Value;
+
+use crate::{Failure, Outcome};
+
+pub(crate) fn run(path: &str) -> Outcome {
+    let text = if path == "-" {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text)?;
+        text
+    } else {
+        fs::read_to_string(path).map_err(|error| Failure::Broken(format!("{path}: {error}")))?
+    };
+    let faults = faults(&text);
+    for fault in &faults {
+        println!("{path}: {fault}");
+    }
+    println!("check-report: {} faults", faults.len());
+    if faults.is_empty() { Ok(()) } else { Err(Failure::Found) }
+}
+
+/// Everything that is wrong with the report in `text`.
+fn faults(text: &str) -> Vec<String> {
+    let report: Value = match serde_json::from_str(text) {
+        Ok(report) => report,
+        Err(error) => return vec![format!("not JSON: {error}")],
+    };
+    let mut faults = Vec::new();
+    for field in ["schema", "tier", "scope", "share", "totals", "flows"] {
+        if report.get(field).is_none() {
+            faults.push(format!("no `{field}`"));
+        }
+    }
+    let mut sum = Bytes::default();
+    match report.get("flows").and_then(Value::as_array) {
+        Some(flows) if !flows.is_empty() => {
+            for (number, flow) in flows.iter().enumerate() {
+                let place = format!("flows[{number}]");
+                if let Some(bytes) = Bytes::read(flow, &place, &mut faults) {
+                    sum.add(bytes);
+                }
+                if flow.get("content_ok").is_some_and(|ok| ok != &Value::Bool(true)) {
+                    faults.push(format!("{place}: `content_ok` is not true"));
+                }
+            }
+        }
+        _ => faults.push("`flows` has nothing in it: a report about nothing proves nothing".to_owned()),
+    }
+    if let Some(totals) = report
+        .get("totals")
+        .and_then(|totals| Bytes::read(totals, "totals", &mut faults))
+        && totals != sum
+    {
+        faults.push(format!("totals: {totals:?}, but the flows add up to {sum:?}"));
+    }
+    faults
+}
+
+/// The account of one flow, or of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bytes {
+    payload: u64,
+    moved: u64,
+    copied: u64,
+    unknown: u64,
+    neither: u64,
+}
+
+impl Bytes {
+    /// Reads the account in `value`, and says so if a number is missing or they do not add up to the payload.
+    fn read(value: &Value, place: &str, faults: &mut Vec<String>) -> Option<Self> {
+        let mut number = |field: &str| {
+            // `neither` may be told apart by kind.
+            let found = match value.get(field) {
+                Some(Value::Object(kinds)) => kinds.values().map(Value::as_u64).sum::<Option<u64>>(),
+                other => other.and_then(Value::as_u64),
+            };
+            if found.is_none() {
+                faults.push(format!("{place}: `{field}` is not a number of bytes"));
+            }
+            found
+        };
+        let [payload, moved, copied, unknown, neither] =
+            ["payload", "moved", "copied", "unknown", "neither"].map(&mut number);
+        let bytes = Self {
+            payload: payload?,
+            moved: moved?,
+            copied: copied?,
+            unknown: unknown?,
+            neither: neither?,
+        };
+        let sum = [bytes.moved, bytes.copied, bytes.unknown, bytes.neither]
+            .into_iter()
+            .map(u128::from)
+            .sum::<u128>();
+        if sum != u128::from(bytes.payload) {
+            faults.push(format!(
+                "{place}: the parts add up to {sum}, the payload is {}",
+                bytes.payload
+            ));
+        }
+        Some(bytes)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.payload = self.payload.saturating_add(other.payload);
+        self.moved = self.moved.saturating_add(other.moved);
+        self.copied = self.copied.saturating_add(other.copied);
+        self.unknown = self.unknown.saturating_add(other.unknown);
+        self.neither = self.neither.saturating_add(other.neither);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::faults;
+    use serde_json::{Value, json};
+
+    fn good() -> Value {
+        let neither = json!({"zero": 1, "cloned": 2, "discarded": 0});
+        let flow =
+            json!({"payload": 10, "moved": 4, "copied": 2, "unknown": 1, "neither": neither, "content_ok": true});
+        json!({
+            "schema": "1", "tier": "L", "scope": {}, "share": {},
+            "totals": {"payload": 20, "moved": 8, "copied": 4, "unknown": 2, "neither": 6},
+            "flows": [flow, flow],
+        })
+    }
+
+    /// What is found after `change` was made to a good report.
+    fn after(change: impl FnOnce(&mut Value)) -> Vec<String> {
+        let mut report = good();
+        change(&mut report);
+        faults(&report.to_string())
+    }
+
+    #[test]
+    fn a_good_report_has_no_faults() {
+        assert_eq!(after(|_| ()), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_json_is_a_fault() {
+        assert_eq!(faults("{").len(), 1);
+        assert_eq!(faults("").len(), 1);
+    }
+
+    #[test]
+    fn each_missing_field_is_a_fault() {
+        for field in ["schema", "tier", "scope", "share", "totals", "flows"] {
+            let found = after(|report| {
+                report.as_object_mut().expect("an object").remove(field);
+            });
+            assert!(found.contains(&format!("no `{field}`")), "{field}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_about_nothing_is_a_fault() {
+        assert!(after(|report| report["flows"] = json!([]))[0].contains("nothing in it"));
+    }
+
+    #[test]
+    fn parts_that_do_not_add_up_are_a_fault() {
+        let found = after(|report| report["flows"][1]["moved"] = json!(5));
+        assert_eq!(found[0], "flows[1]: the parts add up to 11, the payload is 10");
+        assert!(found[1].starts_with("totals: "));
+    }
+
+    #[test]
+    fn totals_that_are_not_those_of_the_flows_are_a_fault() {
+        let found = after(|report| {
+            report["totals"]["moved"] = json!(9);
+            report["totals"]["copied"] = json!(3);
+        });
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("the flows add up to"));
+    }
+
+    #[test]
+    fn wrong_content_and_numbers_that_are_none_are_faults() {
+        assert_eq!(after(|report| report["flows"][0]["content_ok"] = json!(false)).len(), 1);
+        let found = after(|report| report["flows"][0]["payload"] = json!("10"));
+        assert_eq!(found[0], "flows[0]: `payload` is not a number of bytes");
+        assert!(!after(|report| report["flows"][0]["moved"] = json!(-4)).is_empty());
+    }
+}

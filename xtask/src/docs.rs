@@ -1,0 +1,13 @@
+//! `cargo xtask docs`: the documentation of every package of the workspace, warnings being errors.
+
+use std::path::Path;
+
+use crate::{Outcome, repo};
+
+pub(crate) fn run(root: &Path) -> Outcome {
+    repo::cargo(
+        root,
+        &[("RUSTDOCFLAGS", "-D warnings")],
+        &["doc", "--workspace", "--no-deps"],
+    )
+}

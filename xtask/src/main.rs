@@ -1,0 +1,67 @@
+//! The project's own chores: `cargo xtask <chore>`. One file per chore; this one reads the command line.
+
+mod bench;
+mod check;
+mod check_report;
+mod codegen;
+mod docs;
+mod repo;
+mod vm;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <chore>
+
+  check               the repository's rules: layout, file length, file heads, forbidden marks, README, SAFETY comments
+  check-report FILE   whether FILE (`-`: standard input) is a report whose sums are right
+  docs                the documentation, warnings being errors
+  bench               the benchmarks: criterion for parts, then the paired runs for paths
+  codegen             the eBPF object (says what is missing, and fails)
+  vm                  the tests under other kernels (says what is missing, and fails)
+";
+
+/// How a chore ended when it did not succeed.
+enum Failure {
+    /// It ran and found something, which it has printed; or it cannot be done, and it has said why.
+    Found,
+    /// It could not run, and this is why.
+    Broken(String),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["check"] => check::run(&repo::root()),
+        ["check-report", path] => check_report::run(path),
+        ["docs"] => docs::run(&repo::root()),
+        ["bench"] => bench::run(&repo::root()),
+        ["codegen"] => codegen::run(),
+        ["vm"] => vm::run(),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Found) => ExitCode::from(1),
+        Err(Failure::Broken(why)) => {
+            eprintln!("xtask: {why}");
+            ExitCode::from(1)
+        }
+    }
+}
