@@ -152,9 +152,14 @@ pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
     let mut messages = false;
     let mut may_wait = true;
     let end = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile | FileType::BlockDevice => {
+        file @ (FileType::RegularFile | FileType::BlockDevice) => {
             may_wait = false;
-            let place = filesystem(fd, stat.st_dev);
+            // A device's file lies on devtmpfs, which says nothing of the device.
+            let place = if file == FileType::RegularFile {
+                filesystem(fd, stat.st_dev)
+            } else {
+                u64::MAX
+            };
             let kind = if flags.contains(OFlags::DIRECT) {
                 EndKind::DirectFile
             } else if place == TMPFS {

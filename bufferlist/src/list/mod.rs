@@ -4,6 +4,8 @@ mod build;
 mod convert;
 mod rope;
 
+pub use convert::IntoIter;
+
 use crate::counts::{Counter, Counts};
 use crate::range;
 use crate::segment::{Body, Segment, Stability};

@@ -1,12 +1,251 @@
-//! stub
-use crate::ends::kind::End;
+//! The mutation oracle: did the pages make it from A to B, or was it a copy?
+//!
+//! Put a canary page into a source, move it to a destination, change the source, and look at the destination. If it shows
+//! the change, both are one page; if it does not, the bytes were copied on the way, or fetched by a device. No privileges,
+//! no probes: the data itself answers. The oracle answers for *kinds* of ends on this kernel and boot, and for files for
+//! the filesystem that it was asked in; whether each page of a real transfer went that way, `sudo zctrace` proves.
+//!
+//! [`Receipt`](crate::Receipt)s ask it by themselves. It makes files in the directory for temporary files, sockets on
+//! loopback and a few pipes, and leaves nothing behind.
+//!
+//! ```
+//! use bufferlist::EndKind;
+//! use bufferlist::oracle::{Verdict, probe};
+//!
+//! // Pages of a file reach the peer of a socket as they are; a buffered file keeps its own copy.
+//! assert_eq!(probe(EndKind::Tmpfs, EndKind::Tcp)?, Verdict::Shared);
+//! assert_eq!(probe(EndKind::Tmpfs, EndKind::Tmpfs)?, Verdict::Private);
+//! # std::io::Result::Ok(())
+//! ```
+
+mod canary;
+mod journey;
+mod matrix;
+
+pub use matrix::{Column, Matrix};
+
+use crate::ends::kind::{End, EndKind, HERE, TMPFS};
+use crate::error::{Error, ErrorKind, Result};
 use crate::reason::Reason;
+use journey::{Hop, Journey, Sink};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What the oracle says of a pair of ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verdict {
+    /// Source and destination are one page: whoever changes the one changes the other.
+    Shared,
+    /// They are not: the bytes were copied, or a device fetched them.
+    Private,
+}
+
+impl Verdict {
+    /// The word for tables.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::oracle::Verdict::Shared.name(), "shared");
+    /// ```
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Private => "private",
+        }
+    }
+}
+
+/// What a receipt may say of bytes that were spliced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Finding {
     Moved,
     Copied(Reason),
     Unknown(Reason),
 }
-pub(crate) fn finding(_from: End, _to: End) -> Finding {
-    Finding::Unknown(Reason::NotShown)
+
+/// What was found out on this boot, and the directories in which files were tried.
+#[derive(Default)]
+struct Known {
+    verdicts: HashMap<(End, End), Option<Verdict>>,
+    /// Filesystems, as [`End::place`] names them, and a directory of each.
+    places: HashMap<u64, PathBuf>,
+}
+
+fn known() -> MutexGuard<'static, Known> {
+    static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
+    KNOWN
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks about a pair of ends, with files in the directory for temporary files.
+///
+/// # Errors
+///
+/// As [`probe_in`].
+///
+/// ```
+/// # use bufferlist::{EndKind, oracle::{Verdict, probe}};
+/// assert_eq!(probe(EndKind::Memory, EndKind::Unix)?, Verdict::Shared);
+/// # std::io::Result::Ok(())
+/// ```
+pub fn probe(from: EndKind, to: EndKind) -> Result<Verdict> {
+    probe_in(std::env::temp_dir(), from, to)
+}
+
+/// Asks about a pair of ends, with files in `dir`: what is found is true of its filesystem.
+///
+/// # Errors
+///
+/// [`ErrorKind::InvalidInput`] for a pair that cannot be asked about (nothing can be seen in `/dev/null`), the kernel's
+/// error if it refuses a step on the way, [`ErrorKind::Io`] if the answer was mixed.
+///
+/// ```
+/// # use bufferlist::{EndKind, oracle::probe_in};
+/// let verdict = probe_in(std::env::temp_dir(), EndKind::File, EndKind::Tcp)?;
+/// println!("file to TCP: {}", verdict.name());
+/// # std::io::Result::Ok(())
+/// ```
+pub fn probe_in(dir: impl AsRef<Path>, from: EndKind, to: EndKind) -> Result<Verdict> {
+    probe_path(dir, &[from, to])
+}
+
+/// Asks about a whole path, from its first end through sockets and pipes to its last, with files in `dir`.
+///
+/// # Errors
+///
+/// As [`probe_in`]; a path has at least two ends, and only pipes and sockets between them.
+///
+/// ```
+/// # use bufferlist::{EndKind::{Pipe, Tcp, Tmpfs, Unix}, oracle::{Verdict, probe_path}};
+/// let verdict = probe_path(std::env::temp_dir(), &[Tmpfs, Tcp, Pipe, Unix])?;
+/// assert_eq!(verdict, Verdict::Shared);
+/// # std::io::Result::Ok(())
+/// ```
+pub fn probe_path(dir: impl AsRef<Path>, path: &[EndKind]) -> Result<Verdict> {
+    let dir = dir.as_ref();
+    let [from, between @ .., to] = path else {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "ask the oracle about a path without two ends",
+        ));
+    };
+    let hops = between
+        .iter()
+        .map(|&end| Hop::through(end))
+        .collect::<Result<Vec<_>>>()?;
+    let verdict = Journey {
+        from: *from,
+        from_dir: dir,
+        hops: &hops,
+        to: Sink::of(*to)?,
+        to_dir: dir,
+    }
+    .run()?;
+    // A path of two ends is a pair, which receipts will want to know.
+    if hops.is_empty() {
+        if let Some((from, to)) = canary::place(dir)
+            .ok()
+            .map(|place| (end(*from, place), end(*to, place)))
+        {
+            let mut known = known();
+            known.places.insert(
+                if from.kind == EndKind::File {
+                    from.place
+                } else {
+                    to.place
+                },
+                dir.to_path_buf(),
+            );
+            known.verdicts.insert((from, to), Some(verdict));
+        }
+    }
+    Ok(verdict)
+}
+
+/// The end of a kind that the oracle tries: on this host, in a filesystem.
+fn end(kind: EndKind, filesystem: u64) -> End {
+    let place = match kind {
+        EndKind::File | EndKind::DirectFile => filesystem,
+        EndKind::Tmpfs => TMPFS,
+        _ => HERE,
+    };
+    // In a directory of tmpfs a file is what memfds are.
+    let kind = if kind == EndKind::File && place == TMPFS {
+        EndKind::Tmpfs
+    } else {
+        kind
+    };
+    End { kind, place }
+}
+
+/// What is known of a pair, or can be found out: `None` if it cannot.
+fn verdict(from: End, to: End) -> Option<Verdict> {
+    let mut known = known();
+    if let Some(&verdict) = known.verdicts.get(&(from, to)) {
+        return verdict;
+    }
+    let verdict = try_out(&mut known, from, to);
+    known.verdicts.insert((from, to), verdict);
+    verdict
+}
+
+/// Tries a pair out, if there is a directory of each filesystem that it names.
+fn try_out(known: &mut Known, from: End, to: End) -> Option<Verdict> {
+    let temporary = std::env::temp_dir();
+    let mut dir = |end: End| -> Option<PathBuf> {
+        if !matches!(end.kind, EndKind::File | EndKind::DirectFile) {
+            return Some(temporary.clone());
+        }
+        if let Some(dir) = known.places.get(&end.place) {
+            return Some(dir.clone());
+        }
+        let place = canary::place(&temporary).ok()?;
+        known.places.insert(place, temporary.clone());
+        (place == end.place).then(|| temporary.clone())
+    };
+    let (from_dir, to_dir) = (dir(from)?, dir(to)?);
+    let to_sink = Sink::of(to.kind).ok()?;
+    Journey {
+        from: from.kind,
+        from_dir: &from_dir,
+        hops: &[],
+        to: to_sink,
+        to_dir: &to_dir,
+    }
+    .run()
+    .ok()
+}
+
+/// What may be said of bytes that were spliced from one end to another. *moved* needs a shared page, *copied* a private
+/// one and no device that could have fetched it; the rest is unknown, with the reason.
+pub(crate) fn finding(from: End, to: End) -> Finding {
+    use EndKind::{DirectFile, File, Tmpfs, Unix};
+    // A sink that copies what no device touched on the way copies whatever it is given.
+    if matches!(to.kind, File | Tmpfs) {
+        let memory = End {
+            kind: Tmpfs,
+            place: TMPFS,
+        };
+        return match verdict(memory, to) {
+            Some(Verdict::Private) => Finding::Copied(Reason::PageCacheSink),
+            _ => Finding::Unknown(Reason::NotShown),
+        };
+    }
+    if from.kind == DirectFile || to.kind == DirectFile {
+        return Finding::Unknown(Reason::DirectDevice);
+    }
+    if from.kind == Unix {
+        return Finding::Unknown(Reason::PeerDependent);
+    }
+    let is_remote = |end: End| end.kind.is_socket() && end.place != HERE;
+    if is_remote(from) || is_remote(to) {
+        return Finding::Unknown(Reason::BeyondThisHost);
+    }
+    match verdict(from, to) {
+        Some(Verdict::Shared) => Finding::Moved,
+        Some(Verdict::Private) => Finding::Copied(Reason::KernelCopies),
+        None => Finding::Unknown(Reason::NotShown),
+    }
 }

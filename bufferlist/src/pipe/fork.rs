@@ -35,7 +35,8 @@ pub(crate) fn generation() -> u32 {
         // No such page (a kernel before 4.14, or a refusal): the process id costs a system call but is as good.
         return rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
     };
-    if mark.swap(1, Ordering::Relaxed) == 0 {
+    // Of several threads of a new child that find it wiped, one counts.
+    if mark.load(Ordering::Relaxed) == 0 && mark.swap(1, Ordering::Relaxed) == 0 {
         GENERATION.fetch_add(1, Ordering::Relaxed);
     }
     GENERATION.load(Ordering::Relaxed)

@@ -1,0 +1,127 @@
+//! The canary: a page whose first bytes can be changed after it has been moved, and the files it lives in.
+
+use crate::ends::kind::{EndKind, facts};
+use crate::error::{Error, ErrorKind, Result};
+use memmap2::MmapMut;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::{IoSliceRaw, SpliceFlags};
+use std::path::Path;
+
+/// What the page holds before and after it is changed.
+const BEFORE: u8 = b'A';
+const AFTER: u8 = b'B';
+
+pub(super) const DOING: &str = "ask the oracle";
+
+pub(super) fn failed(errno: Errno) -> Error {
+    Error::sys(errno, DOING)
+}
+
+/// A canary in its cage.
+pub(super) enum Canary {
+    /// In a file, to be changed by writing to it. The descriptor it is spliced from may be another one.
+    File { file: OwnedFd, spliced: Option<OwnedFd> },
+    /// In memory of ours.
+    Memory(MmapMut),
+}
+
+impl Canary {
+    /// A new canary of the kind, with files in `dir`.
+    pub(super) fn new(kind: EndKind, dir: &Path) -> Result<Self> {
+        let page = vec![BEFORE; rustix::param::page_size()];
+        let file = match kind {
+            EndKind::Memory => {
+                let mut map = MmapMut::map_anon(page.len()).map_err(|error| Error::io(&error, DOING))?;
+                map.copy_from_slice(&page);
+                return Ok(Self::Memory(map));
+            }
+            EndKind::File | EndKind::DirectFile => temporary(dir)?,
+            // Whatever else is a source gets its page from a file of memory, which is there without a disk.
+            _ => memfd()?,
+        };
+        rustix::io::pwrite(&file, &page, 0).map_err(failed)?;
+        if kind == EndKind::DirectFile {
+            rustix::fs::fsync(&file).map_err(failed)?;
+            let spliced = Some(direct(&file, OFlags::RDONLY)?);
+            return Ok(Self::File { file, spliced });
+        }
+        Ok(Self::File { file, spliced: None })
+    }
+
+    /// Puts the page into a pipe, by reference.
+    pub(super) fn fly(&self, pipe: BorrowedFd<'_>) -> Result<()> {
+        let len = rustix::param::page_size();
+        let gone = match self {
+            Self::File { file, spliced } => {
+                let from = spliced.as_ref().unwrap_or(file);
+                rustix::pipe::splice(from, Some(&mut 0), pipe, None, len, SpliceFlags::empty())
+            }
+            Self::Memory(map) => {
+                let part = [IoSliceRaw::from_slice(map)];
+                // SAFETY: the memory is a mapping of our own, which is unmapped, not recycled, when the canary is gone.
+                // That it changes while the kernel holds it is what we want to see.
+                unsafe { rustix::pipe::vmsplice(pipe, &part, SpliceFlags::empty()) }
+            }
+        };
+        if gone.map_err(failed)? == len {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::Io, DOING))
+        }
+    }
+
+    /// Changes the page where it came from.
+    pub(super) fn change(&mut self) -> Result<()> {
+        let page = vec![AFTER; rustix::param::page_size()];
+        match self {
+            Self::File { file, .. } => rustix::io::pwrite(file, &page, 0).map(|_| ()).map_err(failed),
+            Self::Memory(map) => {
+                map.copy_from_slice(&page);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What the bytes at the destination say: whether they are the changed ones. `None` if they are neither.
+pub(super) fn is_changed(bytes: &[u8]) -> Option<bool> {
+    match bytes.first() {
+        Some(&AFTER) => bytes.iter().all(|&byte| byte == AFTER).then_some(true),
+        Some(&BEFORE) => bytes.iter().all(|&byte| byte == BEFORE).then_some(false),
+        _ => None,
+    }
+}
+
+pub(super) fn memfd() -> Result<OwnedFd> {
+    rustix::fs::memfd_create("bufferlist-oracle", MemfdFlags::CLOEXEC).map_err(failed)
+}
+
+/// A file in `dir` that has no name, or loses it at once where the filesystem does not know files without.
+pub(super) fn temporary(dir: &Path) -> Result<OwnedFd> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let nameless = rustix::fs::open(dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode);
+    if let Ok(file) = nameless {
+        return Ok(file);
+    }
+    let name = dir.join(format!(
+        ".bufferlist-oracle-{}",
+        rustix::process::getpid().as_raw_nonzero()
+    ));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&name, flags, mode).map_err(failed)?;
+    rustix::fs::unlink(&name).map_err(failed)?;
+    Ok(file)
+}
+
+/// The same file, open for direct I/O.
+pub(super) fn direct(file: &OwnedFd, access: OFlags) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::open(path, access | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).map_err(failed)
+}
+
+/// The filesystem of a directory, as ends name it.
+pub(super) fn place(dir: &Path) -> Result<u64> {
+    Ok(facts(temporary(dir)?.as_fd())?.end.place)
+}

@@ -1,0 +1,274 @@
+//! One question to the oracle: a canary, the stations it passes, and the place where it is looked at.
+
+use super::Verdict;
+use super::canary::{self, Canary, DOING, failed};
+use crate::ends::kind::EndKind;
+use crate::error::{Error, ErrorKind, Result};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// A station between the ends: the page leaves a pipe and comes into another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hop {
+    Pipe,
+    Tee,
+    Tcp,
+    Unix,
+}
+
+impl Hop {
+    pub(super) fn through(end: EndKind) -> Result<Self> {
+        match end {
+            EndKind::Pipe => Ok(Self::Pipe),
+            EndKind::Tcp => Ok(Self::Tcp),
+            EndKind::Unix => Ok(Self::Unix),
+            _ => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "ask the oracle about a path through such an end",
+            )),
+        }
+    }
+}
+
+/// Where the canary ends up and is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sink {
+    /// Stays where it is, in the last pipe of the way.
+    Stay,
+    Pipe,
+    Memfd,
+    File,
+    DirectFile,
+    Tcp,
+    Unix,
+    Udp,
+}
+
+impl Sink {
+    pub(super) fn of(end: EndKind) -> Result<Self> {
+        match end {
+            EndKind::Pipe => Ok(Self::Pipe),
+            EndKind::Tmpfs => Ok(Self::Memfd),
+            EndKind::File => Ok(Self::File),
+            EndKind::DirectFile => Ok(Self::DirectFile),
+            EndKind::Tcp => Ok(Self::Tcp),
+            EndKind::Unix => Ok(Self::Unix),
+            EndKind::Udp => Ok(Self::Udp),
+            EndKind::Memory | EndKind::Null | EndKind::Other => {
+                Err(Error::new(ErrorKind::InvalidInput, "ask the oracle about such a sink"))
+            }
+        }
+    }
+}
+
+/// A question.
+pub(super) struct Journey<'a> {
+    pub(super) from: EndKind,
+    pub(super) from_dir: &'a Path,
+    pub(super) hops: &'a [Hop],
+    pub(super) to: Sink,
+    pub(super) to_dir: &'a Path,
+}
+
+/// Both ends of a pipe.
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Pipe {
+    fn new() -> Result<Self> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+        Ok(Self { read, write })
+    }
+}
+
+impl Journey<'_> {
+    /// Sends a canary on its way and says what became of it.
+    pub(super) fn run(&self) -> Result<Verdict> {
+        let mut canary = Canary::new(self.from, self.from_dir)?;
+        let mut pipe = Pipe::new()?;
+        canary.fly(pipe.write.as_fd())?;
+        // A source that is itself a station has the page pass it first.
+        if let Ok(hop) = Hop::through(self.from) {
+            pipe = pass(hop, &pipe)?;
+        } else if matches!(self.from, EndKind::Udp | EndKind::Null | EndKind::Other) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "ask the oracle about such a source",
+            ));
+        }
+        for &hop in self.hops {
+            pipe = pass(hop, &pipe)?;
+        }
+        let bytes = self.arrive(&pipe, &mut canary)?;
+        match canary::is_changed(&bytes) {
+            Some(true) => Ok(Verdict::Shared),
+            Some(false) => Ok(Verdict::Private),
+            None => Err(Error::new(ErrorKind::Io, "make sense of what the oracle saw")),
+        }
+    }
+
+    /// Moves the page to the sink, changes it where it came from, and looks.
+    fn arrive(&self, pipe: &Pipe, canary: &mut Canary) -> Result<Vec<u8>> {
+        match self.to {
+            Sink::Stay => {
+                canary.change()?;
+                read(pipe.read.as_fd())
+            }
+            Sink::Pipe => {
+                let other = Pipe::new()?;
+                splice(pipe.read.as_fd(), other.write.as_fd(), None)?;
+                canary.change()?;
+                read(other.read.as_fd())
+            }
+            Sink::Memfd | Sink::File => {
+                let file = if self.to == Sink::File {
+                    canary::temporary(self.to_dir)?
+                } else {
+                    canary::memfd()?
+                };
+                splice(pipe.read.as_fd(), file.as_fd(), Some(0))?;
+                canary.change()?;
+                read_file(&file)
+            }
+            Sink::DirectFile => {
+                let file = canary::temporary(self.to_dir)?;
+                let direct = canary::direct(&file, OFlags::WRONLY)?;
+                splice(pipe.read.as_fd(), direct.as_fd(), Some(0))?;
+                canary.change()?;
+                read_file(&file)
+            }
+            Sink::Tcp => {
+                let (near, far) = tcp()?;
+                splice(pipe.read.as_fd(), near.as_fd(), None)?;
+                canary.change()?;
+                read(far.as_fd())
+            }
+            Sink::Unix => {
+                let (near, far) = unix()?;
+                splice(pipe.read.as_fd(), near.as_fd(), None)?;
+                canary.change()?;
+                read(far.as_fd())
+            }
+            Sink::Udp => {
+                let (near, far) = udp()?;
+                splice(pipe.read.as_fd(), near.as_fd(), None)?;
+                canary.change()?;
+                read(far.as_fd())
+            }
+        }
+    }
+}
+
+/// Moves the page through a station, from a pipe into a new one.
+fn pass(hop: Hop, from: &Pipe) -> Result<Pipe> {
+    let to = Pipe::new()?;
+    let through = |near: BorrowedFd<'_>, far: BorrowedFd<'_>| {
+        splice(from.read.as_fd(), near, None)?;
+        splice(far, to.write.as_fd(), None)
+    };
+    match hop {
+        Hop::Pipe => splice(from.read.as_fd(), to.write.as_fd(), None)?,
+        Hop::Tee => {
+            let page = rustix::param::page_size();
+            let got = rustix::pipe::tee(&from.read, &to.write, page, SpliceFlags::empty()).map_err(failed)?;
+            if got != page {
+                return Err(Error::new(ErrorKind::Io, DOING));
+            }
+        }
+        Hop::Tcp => {
+            let (near, far) = tcp()?;
+            through(near.as_fd(), far.as_fd())?;
+        }
+        Hop::Unix => {
+            let (near, far) = unix()?;
+            through(near.as_fd(), far.as_fd())?;
+        }
+    }
+    Ok(to)
+}
+
+/// Waits for something to read, a second at most: on loopback it is there at once, and a machine so loaded that it is not
+/// gets no answer rather than a hang.
+fn await_bytes(fd: BorrowedFd<'_>) -> Result<()> {
+    let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let ready =
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&second)));
+    if ready.map_err(failed)? > 0 {
+        Ok(())
+    } else {
+        Err(failed(Errno::TIMEDOUT))
+    }
+}
+
+/// Splices a whole page.
+fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, mut at: Option<u64>) -> Result<()> {
+    let mut left = rustix::param::page_size();
+    while left > 0 {
+        await_bytes(from)?;
+        let gone =
+            rustix::io::retry_on_intr(|| rustix::pipe::splice(from, None, to, at.as_mut(), left, SpliceFlags::empty()));
+        match gone.map_err(failed)? {
+            0 => return Err(Error::new(ErrorKind::Closed, DOING)),
+            gone => left -= gone,
+        }
+    }
+    Ok(())
+}
+
+/// Reads a whole page from a stream, or one message.
+fn read(from: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    let mut page = vec![0; rustix::param::page_size()];
+    let mut got = 0;
+    while got < page.len() {
+        await_bytes(from)?;
+        match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut page[got..])).map_err(failed)? {
+            0 => return Err(Error::new(ErrorKind::Closed, DOING)),
+            more => got += more,
+        }
+    }
+    Ok(page)
+}
+
+fn read_file(file: &OwnedFd) -> Result<Vec<u8>> {
+    let mut page = vec![0; rustix::param::page_size()];
+    let got = rustix::io::pread(file, &mut page[..], 0).map_err(failed)?;
+    page.truncate(got);
+    Ok(page)
+}
+
+fn io(error: std::io::Error) -> Error {
+    Error::io(&error, DOING)
+}
+
+fn tcp() -> Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(io)?;
+    let near = TcpStream::connect(listener.local_addr().map_err(io)?).map_err(io)?;
+    let address = near.local_addr().map_err(io)?;
+    // Somebody else on this host may connect first.
+    loop {
+        let (far, peer) = listener.accept().map_err(io)?;
+        if peer == address {
+            return Ok((near, far));
+        }
+    }
+}
+
+fn unix() -> Result<(UnixStream, UnixStream)> {
+    UnixStream::pair().map_err(io)
+}
+
+fn udp() -> Result<(UdpSocket, UdpSocket)> {
+    let near = UdpSocket::bind("127.0.0.1:0").map_err(io)?;
+    let far = UdpSocket::bind("127.0.0.1:0").map_err(io)?;
+    near.connect(far.local_addr().map_err(io)?).map_err(io)?;
+    far.connect(near.local_addr().map_err(io)?).map_err(io)?;
+    Ok((near, far))
+}

@@ -1,0 +1,190 @@
+//! The oracle's answers for every source and sink on this kernel, as a table.
+
+use super::Verdict;
+use super::journey::{Hop, Journey, Sink};
+use crate::ends::EndKind;
+use crate::error::Error;
+use std::fmt;
+use std::path::Path;
+
+/// The sources of the table's rows.
+const ROWS: [EndKind; 4] = [EndKind::File, EndKind::Tmpfs, EndKind::DirectFile, EndKind::Memory];
+
+/// Where a row's page is moved to, and by way of what.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Column {
+    /// Into a pipe.
+    Pipe,
+    /// Into a pipe and on into another.
+    PipeToPipe,
+    /// Into a pipe, and by tee(2) into another.
+    Tee,
+    /// Into a file of memory.
+    Memfd,
+    /// Into a file through the page cache.
+    File,
+    /// Into a file open with `O_DIRECT`.
+    DirectFile,
+    /// Over TCP on loopback, changed before it is received.
+    TcpReceived,
+    /// Over TCP on loopback into a pipe.
+    TcpToPipe,
+    /// Over a UNIX socket into a pipe.
+    UnixToPipe,
+    /// Over UDP on loopback.
+    Udp,
+}
+
+impl Column {
+    /// All columns, in the order of the table.
+    pub const ALL: [Self; 10] = [
+        Self::Pipe,
+        Self::PipeToPipe,
+        Self::Tee,
+        Self::Memfd,
+        Self::File,
+        Self::DirectFile,
+        Self::TcpReceived,
+        Self::TcpToPipe,
+        Self::UnixToPipe,
+        Self::Udp,
+    ];
+
+    /// The heading.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::oracle::Column::TcpToPipe.name(), "TCP→pipe");
+    /// ```
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pipe => "pipe",
+            Self::PipeToPipe => "pipe→pipe",
+            Self::Tee => "tee",
+            Self::Memfd => "memfd",
+            Self::File => "file",
+            Self::DirectFile => "direct",
+            Self::TcpReceived => "TCP",
+            Self::TcpToPipe => "TCP→pipe",
+            Self::UnixToPipe => "UNIX→pipe",
+            Self::Udp => "UDP",
+        }
+    }
+
+    /// The stations and the end.
+    const fn way(self) -> (&'static [Hop], Sink) {
+        match self {
+            Self::Pipe => (&[], Sink::Stay),
+            Self::PipeToPipe => (&[Hop::Pipe], Sink::Stay),
+            Self::Tee => (&[Hop::Tee], Sink::Stay),
+            Self::Memfd => (&[], Sink::Memfd),
+            Self::File => (&[], Sink::File),
+            Self::DirectFile => (&[], Sink::DirectFile),
+            Self::TcpReceived => (&[], Sink::Tcp),
+            Self::TcpToPipe => (&[Hop::Tcp], Sink::Stay),
+            Self::UnixToPipe => (&[Hop::Unix], Sink::Stay),
+            Self::Udp => (&[], Sink::Udp),
+        }
+    }
+}
+
+/// Which pairs of ends share pages on this kernel.
+///
+/// ```
+/// use bufferlist::EndKind;
+/// use bufferlist::oracle::{Column, Matrix, Verdict};
+///
+/// let matrix = Matrix::probe(std::env::temp_dir());
+/// assert_eq!(matrix.get(EndKind::Tmpfs, Column::TcpToPipe), Some(Verdict::Shared));
+/// println!("{matrix}");
+/// ```
+#[derive(Debug)]
+pub struct Matrix {
+    kernel: String,
+    cells: Vec<(EndKind, Column, Result<Verdict, Error>)>,
+}
+
+impl Matrix {
+    /// Asks about every pair, with files in `dir`. What cannot be asked here (a filesystem without direct I/O, a system
+    /// without sockets) is a cell without an answer, not an error.
+    ///
+    /// ```
+    /// # use bufferlist::oracle::Matrix;
+    /// assert!(Matrix::probe(std::env::temp_dir()).cells().count() >= 40);
+    /// ```
+    pub fn probe(dir: impl AsRef<Path>) -> Self {
+        let dir = dir.as_ref();
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        let mut cells = Vec::new();
+        for from in ROWS {
+            for column in Column::ALL {
+                let (hops, to) = column.way();
+                let verdict = Journey {
+                    from,
+                    from_dir: dir,
+                    hops,
+                    to,
+                    to_dir: dir,
+                }
+                .run();
+                cells.push((from, column, verdict));
+            }
+        }
+        Self { kernel, cells }
+    }
+
+    /// The answer for one pair: `None` if it could not be asked.
+    ///
+    /// ```
+    /// # use bufferlist::{EndKind, oracle::{Column, Matrix, Verdict}};
+    /// let matrix = Matrix::probe(std::env::temp_dir());
+    /// assert_eq!(matrix.get(EndKind::Tmpfs, Column::Memfd), Some(Verdict::Private));
+    /// ```
+    pub fn get(&self, from: EndKind, column: Column) -> Option<Verdict> {
+        let cell = self.cells.iter().find(|cell| cell.0 == from && cell.1 == column)?;
+        cell.2.as_ref().ok().copied()
+    }
+
+    /// Every pair and its answer, or why there is none.
+    ///
+    /// ```
+    /// # use bufferlist::oracle::Matrix;
+    /// for (from, column, answer) in Matrix::probe(std::env::temp_dir()).cells() {
+    ///     println!("{} to {}: {answer:?}", from.name(), column.name());
+    /// }
+    /// ```
+    pub fn cells(&self) -> impl Iterator<Item = (EndKind, Column, &Result<Verdict, Error>)> {
+        self.cells
+            .iter()
+            .map(|(from, column, verdict)| (*from, *column, verdict))
+    }
+
+    /// The kernel it is true of.
+    ///
+    /// ```
+    /// # use bufferlist::oracle::Matrix;
+    /// println!("on kernel {}", Matrix::probe(std::env::temp_dir()).kernel());
+    /// ```
+    pub fn kernel(&self) -> &str {
+        &self.kernel
+    }
+}
+
+/// A row for each source, a column for each sink.
+impl fmt::Display for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<12}", "from \\ to")?;
+        for column in Column::ALL {
+            write!(f, " {:<9}", column.name())?;
+        }
+        writeln!(f)?;
+        for from in ROWS {
+            write!(f, "{:<12}", from.name())?;
+            for column in Column::ALL {
+                write!(f, " {:<9}", self.get(from, column).map_or("-", Verdict::name))?;
+            }
+            writeln!(f)?;
+        }
+        write!(f, "kernel {}", self.kernel)
+    }
+}

@@ -1,0 +1,306 @@
+//! The oracle's matrix on this kernel, and the library's receipts against it on every cell.
+
+use bufferlist::oracle::{Column, Matrix, Verdict, probe, probe_in, probe_path};
+use bufferlist::{
+    BufferList, EndKind, ErrorKind, FileExtent, Nonblocking, PagesMut, Reason, Receipt, Sink, Source, Step,
+};
+use bytes::Bytes;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+
+const PAGE: usize = 4096;
+
+/// What the matrix was found to be on every kernel that was tried, 6.18 on ext4 among them. A kernel that differs is news:
+/// that is what the matrix is for, and then this test says which cell it is.
+const EXPECTED: [(EndKind, [bool; 10]); 4] = [
+    //                  pipe  →pipe tee   memfd  file   direct TCP   →pipe UNIX  UDP
+    (
+        EndKind::File,
+        [true, true, true, false, false, false, true, true, true, true],
+    ),
+    (
+        EndKind::Tmpfs,
+        [true, true, true, false, false, false, true, true, true, true],
+    ),
+    (EndKind::DirectFile, [false; 10]),
+    (
+        EndKind::Memory,
+        [true, true, true, false, false, false, true, true, true, true],
+    ),
+];
+
+#[test]
+fn the_matrix_of_this_kernel_is_the_known_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let matrix = Matrix::probe(directory.path());
+    println!("{matrix}");
+    for (from, shared) in EXPECTED {
+        for (column, shared) in Column::ALL.into_iter().zip(shared) {
+            let Some(verdict) = matrix.get(from, column) else {
+                // A filesystem without direct I/O has no such row or column.
+                assert!(
+                    from == EndKind::DirectFile || column == Column::DirectFile,
+                    "{from:?} to {column:?}"
+                );
+                continue;
+            };
+            assert_eq!(
+                verdict == Verdict::Shared,
+                shared,
+                "{} to {}\n{matrix}",
+                from.name(),
+                column.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_path_is_as_good_as_its_worst_hop() {
+    let ask = |path: &[EndKind]| probe_path(std::env::temp_dir(), path).expect("an answer");
+    assert_eq!(
+        ask(&[EndKind::File, EndKind::Tcp, EndKind::Pipe, EndKind::Unix, EndKind::Tcp]),
+        Verdict::Shared
+    );
+    assert_eq!(ask(&[EndKind::File, EndKind::Tcp, EndKind::File]), Verdict::Private);
+}
+
+#[test]
+fn questions_that_make_no_sense_are_refused() {
+    let error = |result: bufferlist::Result<Verdict>| result.unwrap_err().kind();
+    assert_eq!(error(probe(EndKind::File, EndKind::Null)), ErrorKind::InvalidInput);
+    assert_eq!(error(probe(EndKind::Udp, EndKind::Pipe)), ErrorKind::InvalidInput);
+    assert_eq!(error(probe_path("/tmp", &[EndKind::File])), ErrorKind::InvalidInput);
+    assert_eq!(error(probe_in("/proc", EndKind::File, EndKind::Pipe)), ErrorKind::Io);
+}
+
+/// A file whose page can be changed after it has been moved.
+struct Changeable {
+    file: File,
+    kind: EndKind,
+}
+
+impl Changeable {
+    fn new(kind: EndKind) -> Self {
+        let mut file = match kind {
+            EndKind::Tmpfs => {
+                let memfd = rustix::fs::memfd_create("changeable", rustix::fs::MemfdFlags::CLOEXEC);
+                File::from(memfd.expect("memfd"))
+            }
+            _ => tempfile::tempfile().expect("a file"),
+        };
+        file.write_all(&[b'A'; PAGE]).expect("write");
+        file.sync_all().expect("sync");
+        Self { file, kind }
+    }
+
+    fn change(&self) {
+        self.file.write_all_at(&[b'B'; PAGE], 0).expect("change");
+    }
+
+    /// The descriptor to move bytes with: direct if the kind is. `None` where the filesystem knows no direct I/O.
+    fn opened(&self) -> Option<File> {
+        if self.kind != EndKind::DirectFile {
+            return Some(self.file.try_clone().expect("dup"));
+        }
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+        File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(flags)
+            .open(path)
+            .ok()
+    }
+}
+
+fn tcp() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    (near, listener.accept().expect("accept").0)
+}
+
+/// Gives the whole list, a page, to the sink.
+fn give<F: AsFd>(list: &mut BufferList, mut sink: Sink<F>) -> Receipt {
+    let mut receipt = Receipt::default();
+    while let Step::Moved(step) = list.splice_to(&mut sink).expect("a step") {
+        receipt += step;
+    }
+    assert_eq!(receipt.total(), PAGE as u64);
+    receipt
+}
+
+/// A non-blocking stream sink.
+fn stream<F: AsFd>(fd: F) -> Sink<Nonblocking<F>> {
+    Sink::stream(Nonblocking::enter(fd).expect("flag")).expect("sink")
+}
+
+/// Moves a page into a sink, changes where it came from, and says whether the sink shows the change, with the receipt of
+/// the movement.
+fn move_and_change(mut list: BufferList, to: EndKind, change: impl FnOnce()) -> Option<(Verdict, Receipt)> {
+    let mut seen = vec![0; PAGE];
+    let receipt;
+    match to {
+        EndKind::Pipe => {
+            let (mut read, write) = std::io::pipe().expect("pipe");
+            receipt = give(&mut list, stream(write));
+            change();
+            read.read_exact(&mut seen).expect("read");
+        }
+        EndKind::Tcp => {
+            let (near, mut far) = tcp();
+            receipt = give(&mut list, stream(&near));
+            change();
+            far.read_exact(&mut seen).expect("read");
+        }
+        EndKind::Unix => {
+            let (near, mut far) = UnixStream::pair().expect("pair");
+            receipt = give(&mut list, stream(&near));
+            change();
+            far.read_exact(&mut seen).expect("read");
+        }
+        EndKind::Udp => {
+            let (near, far) = (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
+            let (near, far) = (near.expect("bind"), far.expect("bind"));
+            near.connect(far.local_addr().expect("address")).expect("connect");
+            receipt = give(
+                &mut list,
+                Sink::datagram(Nonblocking::enter(&near).expect("flag")).expect("sink"),
+            );
+            change();
+            assert_eq!(far.recv(&mut seen).expect("recv"), PAGE);
+        }
+        EndKind::File | EndKind::Tmpfs | EndKind::DirectFile => {
+            let mut sink = Changeable::new(to);
+            let opened = sink.opened()?;
+            sink.file.set_len(0).expect("truncate");
+            receipt = give(&mut list, Sink::file(&opened, 0).expect("sink"));
+            change();
+            sink.file.seek(SeekFrom::Start(0)).expect("seek");
+            sink.file.read_exact(&mut seen).expect("read");
+        }
+        _ => unreachable!("not a sink of this test"),
+    }
+    assert!(seen.iter().all(|&byte| byte == seen[0]), "the sink holds a mixture");
+    match seen[0] {
+        b'B' => Some((Verdict::Shared, receipt)),
+        b'A' => Some((Verdict::Private, receipt)),
+        other => panic!("the sink holds neither: {other}"),
+    }
+}
+
+const SINKS: [EndKind; 7] = [
+    EndKind::Pipe,
+    EndKind::Tmpfs,
+    EndKind::File,
+    EndKind::DirectFile,
+    EndKind::Tcp,
+    EndKind::Unix,
+    EndKind::Udp,
+];
+
+/// The rule between receipts and what the data shows: shared must be moved; private must be copied, or unknown where a
+/// device may have fetched the page. Counts the cells that could be tried.
+fn judge(cells: &mut usize, what: &str, outcome: Option<(Verdict, Receipt)>) {
+    let Some((shown, receipt)) = outcome else { return };
+    *cells += 1;
+    let (moved, copied, unknown) = (receipt.moved(), receipt.copied(), receipt.unknown());
+    println!(
+        "{what:<34} {:<8} moved {moved:<5} copied {copied:<5} unknown {unknown:<5} {:?}",
+        shown.name(),
+        receipt.reason()
+    );
+    assert_eq!(moved + copied + unknown, PAGE as u64, "{what}");
+    match shown {
+        Verdict::Shared => assert_eq!(moved, PAGE as u64, "{what} is shared, so it was moved"),
+        Verdict::Private => {
+            assert_eq!(moved, 0, "{what} is private, so nothing may be called moved");
+            if unknown > 0 {
+                assert_eq!(receipt.reason(), Some(Reason::DirectDevice), "{what}");
+            }
+        }
+    }
+}
+
+/// A list that holds the page of a file in a pipe.
+fn spliced(file: &File) -> BufferList {
+    let mut list = BufferList::new();
+    let step = list
+        .splice_from(&mut Source::file(file, ..).expect("source"), PAGE as u64)
+        .expect("a step");
+    assert_eq!(step.receipt().total(), PAGE as u64);
+    list
+}
+
+#[test]
+fn receipts_agree_with_the_data_on_every_cell() {
+    let mut cells = 0;
+    for to in SINKS {
+        for from in [EndKind::File, EndKind::Tmpfs, EndKind::DirectFile] {
+            let source = Changeable::new(from);
+            let Some(opened) = source.opened() else { continue };
+            let outcome = move_and_change(spliced(&opened), to, || source.change());
+            judge(&mut cells, &format!("{} → pipe → {}", from.name(), to.name()), outcome);
+        }
+        // A clone that is sent goes by tee.
+        let source = Changeable::new(EndKind::File);
+        let list = spliced(&source.file);
+        let outcome = move_and_change(list.clone(), to, || source.change());
+        judge(&mut cells, &format!("file → pipe → tee → {}", to.name()), outcome);
+        // Memory that is written is a copy, unless a device fetches it from where it is.
+        let mut memory = PagesMut::new(PAGE).expect("pages");
+        memory.as_mut_slice().fill(b'A');
+        let memory = Bytes::from(memory.seal().expect("seal"));
+        let outcome = move_and_change(BufferList::from(memory), to, || ());
+        if let Some((_, receipt)) = &outcome {
+            let copied = if to == EndKind::DirectFile { 0 } else { PAGE as u64 };
+            assert_eq!(receipt.copied(), copied, "memory to {}", to.name());
+        }
+        judge(&mut cells, &format!("memory → {}", to.name()), outcome);
+        // By extents, which take sendfile and straight splices.
+        for from in [EndKind::File, EndKind::Tmpfs] {
+            let source = Changeable::new(from);
+            let extent = FileExtent::new(OwnedFd::from(source.file.try_clone().expect("dup")), ..).expect("extent");
+            let outcome = move_and_change(BufferList::from(extent), to, || source.change());
+            judge(
+                &mut cells,
+                &format!("extent of {} → {}", from.name(), to.name()),
+                outcome,
+            );
+        }
+    }
+    println!("{cells} cells");
+    assert!(cells >= 40, "only {cells} cells could be tried");
+}
+
+#[test]
+fn a_socket_that_was_written_to_is_not_called_moved() {
+    let (mut near, far) = UnixStream::pair().expect("pair");
+    near.write_all(&[7; PAGE]).expect("write");
+    let mut list = BufferList::new();
+    let mut source = Source::stream(Nonblocking::enter(&far).expect("flag")).expect("source");
+    let step = list.splice_from(&mut source, PAGE as u64).expect("a step");
+    assert_eq!((step.receipt().moved(), step.receipt().unknown()), (0, PAGE as u64));
+    assert_eq!(step.receipt().reason(), Some(Reason::PeerDependent));
+}
+
+#[test]
+fn a_filesystem_that_was_not_tried_is_not_called_moved() {
+    // A file of this test's own directory is known; one of /proc is on another filesystem.
+    let mut source = Source::file(File::open("/proc/self/exe").expect("open"), ..).expect("source");
+    let shown = BufferList::new()
+        .splice_from(&mut source, PAGE as u64)
+        .expect("a step")
+        .receipt();
+    assert_eq!(shown.moved() + shown.unknown(), PAGE as u64, "never copied");
+    let cpuinfo = File::open("/proc/cpuinfo").expect("open");
+    let receipt = BufferList::new()
+        .splice_from(&mut Source::file(&cpuinfo, ..).expect("source"), PAGE as u64)
+        .expect("a step")
+        .receipt();
+    assert_eq!(receipt.moved(), 0, "the kernel copies out of /proc: {receipt:?}");
+}
