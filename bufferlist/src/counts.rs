@@ -168,7 +168,11 @@ impl Counter {
         let mut story = self.story().lock();
         match theirs_now {
             // Nobody else can go on with it: its numbers are enough, and the chain stays short.
-            Some(counts) => counts.into_iter().for_each(|count| add(&mut story.own, count)),
+            Some(counts) => {
+                for count in counts {
+                    add(&mut story.own, count);
+                }
+            }
             None => story.before.push(theirs.clone()),
         }
     }
@@ -184,7 +188,9 @@ impl Counter {
             .flat_map(|story| story.lock().own.clone())
             .collect();
         let mut story = ours.lock();
-        missing.into_iter().for_each(|count| add(&mut story.own, count));
+        for count in missing {
+            add(&mut story.own, count);
+        }
     }
 
     pub(crate) fn counts(&self) -> Counts {

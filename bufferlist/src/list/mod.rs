@@ -3,6 +3,8 @@
 mod build;
 mod convert;
 mod rope;
+#[cfg(test)]
+mod rope_tests;
 
 pub use convert::IntoIter;
 

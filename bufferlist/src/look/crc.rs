@@ -57,10 +57,12 @@ const MOST_SUMS: usize = 16 * 1024;
 
 /// Sums of parts of cells that cannot change: by cell, start and length. One for the process, since clones and parts of a
 /// cell are in many lists.
-static SUMS: OnceLock<Mutex<HashMap<(SegmentId, usize, u64), u32>>> = OnceLock::new();
+static SUMS: OnceLock<Mutex<HashMap<Key, u32>>> = OnceLock::new();
 
 /// What names the bytes of a private segment: its cell, where in it they begin, how many.
-fn key(segment: &Segment, memory: &Bytes) -> (SegmentId, usize, u64) {
+type Key = (SegmentId, usize, u64);
+
+fn key(segment: &Segment, memory: &Bytes) -> Key {
     // A cell of memory does not move, so the address says where in it a part begins.
     (segment.id(), memory.as_ptr() as usize, memory.len() as u64)
 }

@@ -122,7 +122,7 @@ fn front<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, lane: &mut Lane, co
     match &front.body {
         Body::Mapped(pages) => {
             let pages = pages.clone();
-            lend(list, &pages, sink, lane, copies)
+            Ok(lend(list, &pages, sink, lane))
         }
         Body::File(extent) => {
             let extent = extent.clone();
@@ -216,21 +216,15 @@ fn count_memory<F>(reasons: &[(Reason, usize)], sent: usize, sink: &Sink<F>, cop
 }
 
 /// Lends sealed pages to a pipe: the front of the list becomes a pipe segment.
-fn lend<F: AsFd>(
-    list: &mut BufferList,
-    pages: &Pages,
-    sink: &mut Sink<F>,
-    lane: &mut Lane,
-    _copies: &mut Copies,
-) -> Result<Out> {
+fn lend<F>(list: &mut BufferList, pages: &Pages, sink: &mut Sink<F>, lane: &mut Lane) -> Out {
     let page = sys::page_size();
     let offset = pages.as_ptr() as usize % page;
     let len = pages.len().min(sys::MOST);
     let slots = (offset + len).div_ceil(page) as u64;
     let mut pipe = match lane.take(slots, 1) {
         Ok(pipe) => pipe,
-        Err(Refused::Wait) => return Ok(Out::Blocked(Side::Pipe)),
-        Err(Refused::Copy) => return Ok(write_instead(list, pages, Reason::NoPipe)),
+        Err(Refused::Wait) => return Out::Blocked(Side::Pipe),
+        Err(Refused::Copy) => return write_instead(list, pages, Reason::NoPipe),
     };
     // SAFETY: sealed pages are mapped read-only and unmapped, never given out again, when the last holder lets go:
     // nobody can change them or find them recycled while the kernel holds them.
@@ -239,15 +233,15 @@ fn lend<F: AsFd>(
         Ok(got @ 1..) => {
             pipe.filled(got as u64, Fill::Paged { offset: offset as u32 });
             turn_into_pipe(list, MEMORY, Stability::Private, None, pipe, got as u64, lane);
-            Ok(Out::Again)
+            Out::Again
         }
-        refusal => {
+        failed => {
             lane.give(pipe);
-            let errno = refusal.err().unwrap_or(Errno::INVAL);
+            let errno = failed.err().unwrap_or(Errno::INVAL);
             // Whatever it is, the pages can be written; what cannot be lent once is not tried again.
-            let reason = crate::ends::refusal(errno).unwrap_or(Reason::NoPipe);
+            let reason = refusal(errno).unwrap_or(Reason::NoPipe);
             sink.lend = Way::Copy(reason);
-            Ok(Out::Again)
+            Out::Again
         }
     }
 }

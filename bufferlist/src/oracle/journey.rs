@@ -244,6 +244,7 @@ fn read_file(file: &OwnedFd) -> Result<Vec<u8>> {
     Ok(page)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err by name")]
 fn io(error: std::io::Error) -> Error {
     Error::io(&error, DOING)
 }

@@ -118,6 +118,27 @@ impl PipeCell {
         }
     }
 
+    /// A cell whose pages were read into memory, for tests of the rope that make no system call.
+    #[cfg(test)]
+    pub(crate) fn in_memory(bytes: Bytes) -> Self {
+        let part = Part {
+            start: 0,
+            store: Store::Memory(bytes, Reason::NoPipe),
+            tees: 0,
+        };
+        Self {
+            origin: End::default(),
+            stability: Stability::Private,
+            source: None,
+            pool: Pool::new(0, 0),
+            generation: fork::generation(),
+            state: Mutex::new(State {
+                parts: VecDeque::from([part]),
+                looks: VecDeque::new(),
+            }),
+        }
+    }
+
     pub(crate) fn is_ours(&self) -> bool {
         self.generation == fork::generation()
     }
@@ -226,6 +247,8 @@ impl PipeCell {
             Ok(front) => return Ok(front),
             Err(reason) => reason,
         };
+        // The part may have been split before the tee failed: then `start` is in the one behind.
+        let at = state.find(start)?;
         state.read_into_memory(at, reason, copies)?;
         Ok(state.memory(start, end))
     }

@@ -199,17 +199,13 @@ impl Pool {
 
     /// Makes a pipe on a place that the shelf has promised.
     fn make(&self, need: u64) -> Option<Ring> {
-        match Ring::new() {
-            Ok(ring) => {
-                self.0.made.fetch_add(1, Relaxed);
-                self.0.shelf.made(need, ring.slots());
-                Some(ring)
-            }
-            Err(_) => {
-                self.0.shelf.not_made(need);
-                None
-            }
-        }
+        let Ok(ring) = Ring::new() else {
+            self.0.shelf.not_made(need);
+            return None;
+        };
+        self.0.made.fetch_add(1, Relaxed);
+        self.0.shelf.made(need, ring.slots());
+        Some(ring)
     }
 
     /// Takes a pipe back, if it is clean.

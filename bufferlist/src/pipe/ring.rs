@@ -107,12 +107,11 @@ impl Ring {
                 Some(null) => sys::splice(self.reader(), None, null, None, len, false),
                 None => Err(Errno::NOENT),
             };
-            let gone = match gone {
-                Ok(gone) => gone,
-                Err(_) => {
-                    scratch.clear();
-                    sys::read(self.reader(), &mut scratch, len.min(64 * 1024))?
-                }
+            let gone = if let Ok(gone) = gone {
+                gone
+            } else {
+                scratch.clear();
+                sys::read(self.reader(), &mut scratch, len.min(64 * 1024))?
             };
             if gone == 0 {
                 // We hold the write end, so a pipe that has bytes by our account cannot be at its end.

@@ -163,6 +163,6 @@ impl fmt::Debug for FileExtent {
         f.debug_struct("FileExtent")
             .field("file", &self.file)
             .field("range", &self.range)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

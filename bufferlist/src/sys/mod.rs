@@ -13,7 +13,8 @@ pub(crate) mod fault {
     use super::Call;
     use rustix::io::Errno;
 
-    #[inline(always)]
+    #[inline]
+    #[expect(clippy::unnecessary_wraps, reason = "it stands in for one that can refuse")]
     pub(super) fn enter(_: Call, len: usize) -> Result<usize, Errno> {
         Ok(len)
     }
@@ -32,6 +33,10 @@ use std::time::Duration;
 pub(crate) type Sys<T> = Result<T, Errno>;
 
 /// The name of a system call, for the plan of faults and its record.
+#[cfg_attr(
+    not(feature = "__fault"),
+    expect(unreachable_pub, reason = "only the tests' feature exports it")
+)]
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Call {
@@ -72,7 +77,7 @@ pub enum Call {
 }
 
 /// splice(2) moves at most this much in a call: more is EINVAL from the kernel (`MAX_RW_COUNT` cuts, `SSIZE_MAX`
-/// refuses; fs/splice.c, fs/read_write.c), and one call that runs for long starves the caller's other work.
+/// refuses; `fs/splice.c`, `fs/read_write.c`), and one call that runs for long starves the caller's other work.
 pub(crate) const MOST: usize = 1 << 20;
 
 /// The size of a page, which is what one pipe slot holds of a file.
