@@ -112,11 +112,10 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Bytes that went by splice from one kind of end to another.
-    pub(crate) fn spliced(from: End, to: End, bytes: u64) -> Self {
-        let mut receipt = Self::default();
-        receipt.claim(Claim { from, to, bytes });
-        receipt
+    /// Bytes have gone by splice from one kind of end to another.
+    #[inline]
+    pub(crate) fn add_spliced(&mut self, from: End, to: End, bytes: u64) {
+        self.claim(Claim { from, to, bytes });
     }
 
     /// Bytes that this library copied itself.
@@ -231,8 +230,9 @@ impl Receipt {
 
 impl AddAssign for Receipt {
     fn add_assign(&mut self, other: Self) {
-        for claim in other.claims {
-            self.claim(claim);
+        // They are packed to the front, and most often there is one.
+        for claim in other.claims.iter().take_while(|claim| claim.bytes > 0) {
+            self.claim(*claim);
         }
         if self.copied == 0 && other.copied > 0 {
             self.reason = other.reason;

@@ -1,5 +1,6 @@
 //! The two ends of a movement: what they are is asked of the kernel once, and remembered with the way that works.
 
+pub(crate) mod direct;
 pub(crate) mod kind;
 mod nonblocking;
 mod sink;

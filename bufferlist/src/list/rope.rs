@@ -48,6 +48,7 @@ impl Rope {
     /// # Panics
     ///
     /// If the rope would be longer than 2^63 bytes: only zeros and extents can be so long, and only by mistake.
+    #[inline]
     pub(crate) fn push_back(&mut self, segment: Segment) {
         let len = segment.len();
         if len == 0 {
@@ -90,6 +91,7 @@ impl Rope {
         self.end += n;
     }
 
+    #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Segment> {
         let Entry { segment, .. } = self.entries.pop_front()?;
         self.start += segment.len();

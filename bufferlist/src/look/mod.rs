@@ -18,7 +18,6 @@ use crate::outcome::Receipt;
 use crate::range;
 use crate::reason::Reason;
 use crate::segment::{Body, FileExtent, Segment};
-use crate::sys;
 use bytes::{Bytes, BytesMut};
 use rustix::io::Errno;
 use std::ops::{Range, RangeBounds};
@@ -202,14 +201,12 @@ fn read_extent(extent: &FileExtent, why: Reason, copies: &mut Copies, chunks: &m
     const DOING: &str = "look at a part of a file";
     let mut left = extent.clone();
     while !left.is_empty() {
-        let mut bytes = Vec::new();
-        let len = left.len().min(READ_AT_A_TIME) as usize;
-        match sys::pread(left.fd(), &mut bytes, len, left.start()) {
-            Ok(0) => return Err(Error::new(ErrorKind::Truncated, DOING)),
-            Ok(got) => {
-                copies.add(why, got as u64);
-                left.advance(got as u64);
-                chunks.push(bytes.into());
+        match left.read(READ_AT_A_TIME) {
+            Ok(bytes) if bytes.is_empty() => return Err(Error::new(ErrorKind::Truncated, DOING)),
+            Ok(bytes) => {
+                copies.add(why, bytes.len() as u64);
+                left.advance(bytes.len() as u64);
+                chunks.push(bytes);
             }
             Err(errno) => return Err(Error::sys(errno, DOING)),
         }
@@ -218,7 +215,7 @@ fn read_extent(extent: &FileExtent, why: Reason, copies: &mut Copies, chunks: &m
 }
 
 /// Several pieces as one.
-fn join(chunks: &[Bytes]) -> Bytes {
+pub(crate) fn join(chunks: &[Bytes]) -> Bytes {
     match chunks {
         [] => Bytes::new(),
         [only] => only.clone(),

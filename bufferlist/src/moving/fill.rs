@@ -1,16 +1,17 @@
 //! From a source into a list.
 
-use super::Patience;
+use super::{Patience, Progress};
 use crate::counts::Copies;
 use crate::ends::kind::{End, EndKind, HERE};
-use crate::ends::{Source, Way, refusal};
+use crate::ends::{Source, Way, direct, refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::BufferList;
-use crate::outcome::{Receipt, Side, Step};
-use crate::pipe::{Fill, Lane, PipeCell, PipeRange, PooledPipe, Refused, Ring};
+use crate::outcome::{Receipt, Side};
+use crate::pipe::{Fill, Lane, Refused, Ring};
 use crate::reason::Reason;
 use crate::segment::{Body, FileExtent, Segment, Stability};
 use crate::sys;
+use bytes::Bytes;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::panic::Location;
@@ -35,7 +36,7 @@ pub(super) const PIPE: End = End {
     place: HERE,
 };
 
-/// One attempt to add up to `len` bytes of `source` to `list`.
+/// One attempt to add up to `len` bytes of `source` to `list`, which the receipt then tells of.
 pub(super) fn fill<F: AsFd>(
     list: &mut BufferList,
     source: &mut Source<F>,
@@ -43,7 +44,8 @@ pub(super) fn fill<F: AsFd>(
     lane: &mut Lane,
     patience: Patience,
     at: &'static Location<'static>,
-) -> Result<Step> {
+    receipt: &mut Receipt,
+) -> Result<Progress> {
     if len == 0 {
         return Err(Error::new(ErrorKind::InvalidInput, "splice nothing from a source"));
     }
@@ -52,10 +54,10 @@ pub(super) fn fill<F: AsFd>(
     }
     let want = len.min(source.end - source.at);
     if want == 0 {
-        return Ok(Step::End);
+        return Ok(Progress::End);
     }
     let mut copies = Copies::default();
-    let result = attempt(list, source, want, lane, &mut copies);
+    let result = attempt(list, source, want, lane, &mut copies, receipt);
     list.counter().record(&copies, at);
     result
 }
@@ -66,23 +68,24 @@ fn attempt<F: AsFd>(
     want: u64,
     lane: &mut Lane,
     copies: &mut Copies,
-) -> Result<Step> {
+    receipt: &mut Receipt,
+) -> Result<Progress> {
     if let Way::Copy(reason) = source.way {
-        return copy(list, source, want, reason, copies);
+        return copy(list, source, want, reason, copies, receipt);
     }
     if want < source.threshold && source.facts.end.kind != EndKind::DirectFile {
-        return copy(list, source, want, Reason::BelowThreshold, copies);
+        return copy(list, source, want, Reason::BelowThreshold, copies, receipt);
     }
-    match into_tail(list, source, want, copies)? {
+    match into_tail(list, source, want, copies, receipt)? {
         Tail::Done(step) => Ok(step),
-        Tail::Refused(reason) => copy(list, source, want, reason, copies),
-        Tail::NoRoom => into_new(list, source, want, lane, copies),
+        Tail::Refused(reason) => copy(list, source, want, reason, copies, receipt),
+        Tail::NoRoom => into_new(list, source, want, lane, copies, receipt),
     }
 }
 
 /// What became of the attempt to use the pipe at the end of the list.
 enum Tail {
-    Done(Step),
+    Done(Progress),
     /// There is none, or no slot of it is free.
     NoRoom,
     /// The source cannot be spliced, for this reason.
@@ -90,7 +93,13 @@ enum Tail {
 }
 
 /// Adds to the pipe that the list ends with, if only this list holds it and the bytes are of the same origin.
-fn into_tail<F: AsFd>(list: &mut BufferList, source: &mut Source<F>, want: u64, copies: &mut Copies) -> Result<Tail> {
+fn into_tail<F: AsFd>(
+    list: &mut BufferList,
+    source: &mut Source<F>,
+    want: u64,
+    copies: &mut Copies,
+    receipt: &mut Receipt,
+) -> Result<Tail> {
     let origin = source.facts.end;
     let Some(Segment {
         body: Body::Pipe(range),
@@ -118,12 +127,13 @@ fn into_tail<F: AsFd>(list: &mut BufferList, source: &mut Source<F>, want: u64, 
         };
     }
     match splice(source, ring, want) {
-        Ok(0) => Ok(Tail::Done(Step::End)),
+        Ok(0) => Ok(Tail::Done(Progress::End)),
         Ok(got) => {
             cell.extended(source_extent(source, got));
             range.extend(got);
             list.rope_mut().extended(got);
-            Ok(Tail::Done(moved(source, got)))
+            receipt.add_spliced(source.facts.end, PIPE, got);
+            Ok(Tail::Done(Progress::Moved))
         }
         Err(Errno::AGAIN) if !ring.has_room() => {
             if is_tiny(ring) {
@@ -131,7 +141,7 @@ fn into_tail<F: AsFd>(list: &mut BufferList, source: &mut Source<F>, want: u64, 
             }
             Ok(Tail::NoRoom)
         }
-        Err(Errno::AGAIN) => Ok(Tail::Done(Step::Blocked(Side::Source))),
+        Err(Errno::AGAIN) => Ok(Tail::Done(Progress::Blocked(Side::Source))),
         Err(errno) => refused(source, errno).map(Tail::Refused),
     }
 }
@@ -153,7 +163,8 @@ fn into_new<F: AsFd>(
     want: u64,
     lane: &mut Lane,
     copies: &mut Copies,
-) -> Result<Step> {
+    receipt: &mut Receipt,
+) -> Result<Progress> {
     // One slot more than pages: the first byte seldom lies at the start of one.
     let page = sys::page_size() as u64;
     let offset = if source.facts.end.kind.is_file() {
@@ -162,37 +173,33 @@ fn into_new<F: AsFd>(
         0
     };
     let slots = (want.min(sys::MOST as u64) + offset).div_ceil(page).max(1);
-    let mut pipe = match lane.take(slots.max(FEWEST_SLOTS), FEWEST_SLOTS) {
-        Ok(pipe) => pipe,
-        Err(Refused::Wait) => return Ok(Step::Blocked(Side::Pipe)),
-        Err(Refused::Copy) => return copy(list, source, want, Reason::NoPipe, copies),
+    let mut cell = match lane.take_cell(slots.max(FEWEST_SLOTS), FEWEST_SLOTS) {
+        Ok(cell) => cell,
+        Err(Refused::Wait) => return Ok(Progress::Blocked(Side::Pipe)),
+        Err(Refused::Copy) => return copy(list, source, want, Reason::NoPipe, copies, receipt),
     };
-    match splice(source, &mut pipe, want) {
+    match splice(source, cell.ring(), want) {
         Ok(0) => {
-            lane.give(pipe);
-            Ok(Step::End)
+            lane.give_cell(cell);
+            Ok(Progress::End)
         }
         Ok(got) => {
-            push(list, source, pipe, got, lane);
-            Ok(moved(source, got))
+            let end = source.facts.end;
+            let range = cell.filled(end, stability(end.kind), source_extent(source, got));
+            list.push(Segment::new(Body::Pipe(range)));
+            receipt.add_spliced(source.facts.end, PIPE, got);
+            Ok(Progress::Moved)
         }
         Err(errno) => {
             // The pipe was empty, so it is not what is full.
-            lane.give(pipe);
+            lane.give_cell(cell);
             if errno == Errno::AGAIN {
-                return Ok(Step::Blocked(Side::Source));
+                return Ok(Progress::Blocked(Side::Source));
             }
             let reason = refused(source, errno)?;
-            copy(list, source, want, reason, copies)
+            copy(list, source, want, reason, copies, receipt)
         }
     }
-}
-
-/// Puts a filled pipe at the end of the list.
-fn push<F: AsFd>(list: &mut BufferList, source: &Source<F>, pipe: PooledPipe, got: u64, lane: &Lane) {
-    let end = source.facts.end;
-    let cell = PipeCell::new(end, stability(end.kind), source_extent(source, got), pipe, lane.pool());
-    list.push(Segment::new(Body::Pipe(PipeRange::new(cell, got))));
 }
 
 /// Pages of a file change when the file is written to. What comes through a socket or pipe may be such pages, if its
@@ -228,11 +235,6 @@ fn splice<F: AsFd>(source: &mut Source<F>, ring: &mut Ring, want: u64) -> Result
     Ok(got as u64)
 }
 
-/// The step that moved `got` bytes into the list.
-fn moved<F>(source: &Source<F>, got: u64) -> Step {
-    Step::Moved(Receipt::spliced(source.facts.end, PIPE, got))
-}
-
 /// Whether an error of splice(2) lets us copy instead, and remembers so. Nothing had moved.
 fn refused<F: AsFd>(source: &mut Source<F>, errno: Errno) -> Result<Reason> {
     if source.facts.end.kind == EndKind::DirectFile && errno == Errno::INVAL {
@@ -256,28 +258,22 @@ fn copy<F: AsFd>(
     want: u64,
     reason: Reason,
     copies: &mut Copies,
-) -> Result<Step> {
+    receipt: &mut Receipt,
+) -> Result<Progress> {
     let len = want.min(COPY_AT_A_TIME) as usize;
-    let mut bytes = Vec::new();
-    let got = if source.facts.end.kind.is_file() {
-        sys::pread(source.fd(), &mut bytes, len, source.at)
-    } else {
-        sys::read(source.fd(), &mut bytes, len)
-    };
-    match got {
-        Ok(0) => Ok(Step::End),
-        Ok(got) => {
+    match read(source, len) {
+        Ok(bytes) if bytes.is_empty() => Ok(Progress::End),
+        Ok(bytes) => {
+            let got = bytes.len() as u64;
             if source.facts.end.kind.is_file() {
-                source.at += got as u64;
+                source.at += got;
             }
-            if bytes.capacity() > 2 * bytes.len() {
-                bytes.shrink_to_fit();
-            }
-            copies.add(reason, got as u64);
-            list.push(Segment::copied(bytes.into(), reason));
-            Ok(Step::Moved(Receipt::copied_for(reason, got as u64)))
+            copies.add(reason, got);
+            list.push(Segment::copied(bytes, reason));
+            *receipt += Receipt::copied_for(reason, got);
+            Ok(Progress::Moved)
         }
-        Err(Errno::AGAIN) => Ok(Step::Blocked(Side::Source)),
+        Err(Errno::AGAIN) => Ok(Progress::Blocked(Side::Source)),
         Err(Errno::INVAL) if source.facts.end.kind == EndKind::DirectFile => {
             Err(Error::new(ErrorKind::Misaligned, DOING)
                 .because(Errno::INVAL)
@@ -285,6 +281,20 @@ fn copy<F: AsFd>(
         }
         Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
     }
+}
+
+/// The next bytes of the source in memory, without going on in a file; none at its end.
+fn read<F: AsFd>(source: &Source<F>, len: usize) -> Result<Bytes, Errno> {
+    let mut bytes = Vec::new();
+    match source.facts.end.kind {
+        EndKind::DirectFile => return direct::pread(source.fd(), len, source.at),
+        kind if kind.is_file() => sys::pread(source.fd(), &mut bytes, len, source.at)?,
+        _ => sys::read(source.fd(), &mut bytes, len)?,
+    };
+    if bytes.capacity() > 2 * bytes.len() {
+        bytes.shrink_to_fit();
+    }
+    Ok(bytes.into())
 }
 
 /// Whether the slots of a full ring hold next to nothing.

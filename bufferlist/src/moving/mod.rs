@@ -12,7 +12,7 @@ pub use transfer::{Limits, Transfer, transfer};
 use crate::ends::{Sink, Source};
 use crate::error::Result;
 use crate::list::BufferList;
-use crate::outcome::Step;
+use crate::outcome::{Receipt, Side, Step};
 use crate::pipe::Lane;
 use rustix::fd::AsFd;
 use std::panic::Location;
@@ -24,6 +24,25 @@ pub(crate) enum Patience {
     Never,
     /// The caller has nothing else to do, and nobody else can reach the pipe that is locked meanwhile.
     Waits,
+}
+
+/// A step without its receipt. A receipt is large, and a transfer adds to the same one all the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Progress {
+    Moved,
+    End,
+    Blocked(Side),
+}
+
+impl Progress {
+    /// The step whose movement the receipt tells of.
+    fn step(self, receipt: Receipt) -> Step {
+        match self {
+            Self::Moved => Step::Moved(receipt),
+            Self::End => Step::End,
+            Self::Blocked(side) => Step::Blocked(side),
+        }
+    }
 }
 
 impl BufferList {
@@ -56,7 +75,17 @@ impl BufferList {
     #[track_caller]
     pub fn splice_from<F: AsFd>(&mut self, source: &mut Source<F>, len: u64) -> Result<Step> {
         let mut lane = Lane::new(&source.pool);
-        fill::fill(self, source, len, &mut lane, Patience::Never, Location::caller())
+        let mut receipt = Receipt::default();
+        let progress = fill::fill(
+            self,
+            source,
+            len,
+            &mut lane,
+            Patience::Never,
+            Location::caller(),
+            &mut receipt,
+        )?;
+        Ok(progress.step(receipt))
     }
 
     /// Gives bytes from the front of the list to `sink`. What went is gone from the list; what did not is still in it.
@@ -88,6 +117,8 @@ impl BufferList {
     #[track_caller]
     pub fn splice_to<F: AsFd>(&mut self, sink: &mut Sink<F>) -> Result<Step> {
         let mut lane = Lane::new(&sink.pool);
-        send::send(self, sink, &mut lane, Patience::Never, Location::caller())
+        let mut receipt = Receipt::default();
+        let progress = send::send(self, sink, &mut lane, Patience::Never, Location::caller(), &mut receipt)?;
+        Ok(progress.step(receipt))
     }
 }

@@ -1,16 +1,17 @@
 //! From a list into a sink.
 
-use super::Patience;
+use super::{Patience, Progress};
 use crate::counts::Copies;
 use crate::ends::kind::{End, EndKind, HERE};
 use crate::ends::{Sink, Way, refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::BufferList;
-use crate::outcome::{Receipt, Side, Step};
-use crate::pipe::{Fill, Front, Lane, PipeCell, PipeRange, PooledPipe, Refused};
+use crate::outcome::{Receipt, Side};
+use crate::pipe::{Fill, Front, IdleCell, Lane, PipeCell, PipeRange, PooledPipe, Refused};
 use crate::reason::Reason;
 use crate::segment::{Body, FileExtent, Pages, Segment, Stability};
 use crate::sys;
+use bytes::Bytes;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use std::io::IoSlice;
@@ -36,22 +37,23 @@ const MEMORY: End = End {
 
 /// What one movement out of the list did.
 enum Out {
-    Moved(Receipt),
+    Moved,
     Blocked(Side),
     /// The list is the same bytes in another form: look at its front again.
     Again,
 }
 
-/// One attempt to give bytes of `list` to `sink`.
+/// One attempt to give bytes of `list` to `sink`, which the receipt then tells of.
 pub(super) fn send<F: AsFd>(
     list: &mut BufferList,
     sink: &mut Sink<F>,
     lane: &mut Lane,
     patience: Patience,
     at: &'static Location<'static>,
-) -> Result<Step> {
+    receipt: &mut Receipt,
+) -> Result<Progress> {
     if list.is_empty() {
-        return Ok(Step::End);
+        return Ok(Progress::End);
     }
     if patience == Patience::Never {
         sink.never_waits()?;
@@ -60,37 +62,48 @@ pub(super) fn send<F: AsFd>(
         return Err(Error::new(ErrorKind::Hole, DOING));
     }
     let mut copies = Copies::default();
-    let result = attempt(list, sink, lane, &mut copies);
+    let result = attempt(list, sink, lane, &mut copies, receipt);
     list.counter().record(&copies, at);
     result
 }
 
 /// Memory at the front, and then one movement of what follows it; or one movement of what is at the front.
-fn attempt<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, lane: &mut Lane, copies: &mut Copies) -> Result<Step> {
-    let mut done = Receipt::default();
+fn attempt<F: AsFd>(
+    list: &mut BufferList,
+    sink: &mut Sink<F>,
+    lane: &mut Lane,
+    copies: &mut Copies,
+    receipt: &mut Receipt,
+) -> Result<Progress> {
+    let mut moved = false;
     // Each turn that answers `Again` has changed the form of the front for good, towards memory, which always goes: from
     // file to pipe to memory is the longest way.
     for _ in 0..8 {
         let was_memory = list.rope().front().is_some_and(|front| goes_as_memory(front, sink));
-        match front(list, sink, lane, copies) {
+        match front(list, sink, lane, copies, receipt) {
             Ok(Out::Again) => {}
-            Ok(Out::Moved(receipt)) => {
-                done += receipt;
+            Ok(Out::Moved) => {
+                moved = true;
                 let follows = list.rope().front().is_some_and(|front| !goes_as_memory(front, sink));
                 // A header that has gone out with "more follows" is followed at once by what it belongs to. A message
                 // is one call.
                 if !(was_memory && follows) || sink.facts.messages {
-                    return Ok(Step::Moved(done));
+                    return Ok(Progress::Moved);
                 }
             }
             // What has moved has moved: the next attempt will meet the same obstacle.
-            Ok(Out::Blocked(_)) | Err(_) if done.total() > 0 => return Ok(Step::Moved(done)),
-            Ok(Out::Blocked(side)) => return Ok(Step::Blocked(side)),
-            Err(error) => return Err(error),
+            Ok(Out::Blocked(_)) | Err(_) if moved => return Ok(Progress::Moved),
+            Ok(Out::Blocked(side)) => return Ok(Progress::Blocked(side)),
+            Err(error) => {
+                if error.kind() == ErrorKind::Truncated {
+                    cut_short(list);
+                }
+                return Err(error);
+            }
         }
     }
-    if done.total() > 0 {
-        Ok(Step::Moved(done))
+    if moved {
+        Ok(Progress::Moved)
     } else {
         Err(Error::new(ErrorKind::Io, DOING).at(Side::Sink))
     }
@@ -106,18 +119,32 @@ fn goes_as_memory<F>(segment: &Segment, sink: &Sink<F>) -> bool {
 }
 
 /// Whether sealed pages are lent to a sink. A file gets them by pwrite(2): a direct one has the device fetch them from
-/// where they are, a buffered one copies either way.
+/// where they are, a buffered one copies either way; a message is too small for it to matter, and must stay in one piece.
 fn lends<F>(pages: &Pages, sink: &Sink<F>) -> bool {
-    pages.len() >= LEND_AT_LEAST && sink.lend == Way::Splice && !sink.facts.end.kind.is_file()
+    pages.len() >= LEND_AT_LEAST && sink.lend == Way::Splice && !sink.facts.end.kind.is_file() && !sink.facts.messages
+}
+
+/// Why sealed pages are written and not lent: the kernel has refused them here, or it is the way of things.
+fn not_lent<F>(sink: &Sink<F>) -> Reason {
+    match sink.lend {
+        Way::Copy(reason) if !sink.facts.end.kind.is_file() => reason,
+        _ => Reason::FromMemory,
+    }
 }
 
 /// Moves what is at the front of the list.
-fn front<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, lane: &mut Lane, copies: &mut Copies) -> Result<Out> {
+fn front<F: AsFd>(
+    list: &mut BufferList,
+    sink: &mut Sink<F>,
+    lane: &mut Lane,
+    copies: &mut Copies,
+    receipt: &mut Receipt,
+) -> Result<Out> {
     let Some(front) = list.rope().front() else {
         return Ok(Out::Again);
     };
     if goes_as_memory(front, sink) {
-        return memory(list, sink, copies);
+        return memory(list, sink, copies, receipt);
     }
     match &front.body {
         Body::Mapped(pages) => {
@@ -126,15 +153,20 @@ fn front<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, lane: &mut Lane, co
         }
         Body::File(extent) => {
             let extent = extent.clone();
-            file(list, &extent, sink, lane, copies)
+            file(list, &extent, sink, lane, copies, receipt)
         }
-        Body::Pipe(_) => pipe(list, sink, lane, copies),
+        Body::Pipe(_) => pipe(list, sink, lane, copies, receipt),
         Body::Memory(..) | Body::Zero(_) | Body::Hole(_) => Ok(Out::Again),
     }
 }
 
 /// Writes as much of the memory at the front as one call takes.
-fn memory<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, copies: &mut Copies) -> Result<Out> {
+fn memory<F: AsFd>(
+    list: &mut BufferList,
+    sink: &mut Sink<F>,
+    copies: &mut Copies,
+    receipt: &mut Receipt,
+) -> Result<Out> {
     let mut parts: Vec<IoSlice<'_>> = Vec::with_capacity(list.segments().len().min(IOV_MAX));
     // Which reason each piece has, to count what went.
     let mut reasons: Vec<(Reason, usize)> = Vec::with_capacity(parts.capacity());
@@ -146,6 +178,7 @@ fn memory<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, copies: &mut Copie
         }
         let reason = match &segment.body {
             Body::Memory(_, reason) => *reason,
+            Body::Mapped(_) => not_lent(sink),
             _ => Reason::FromMemory,
         };
         // Zeros are written from the same stretch again and again; all else is one piece.
@@ -189,14 +222,19 @@ fn memory<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, copies: &mut Copie
     if sink.offsets() {
         sink.at += sent as u64;
     }
-    let receipt = count_memory(&reasons, sent, sink, copies);
+    count_memory(&reasons, sent, sink, copies, receipt);
     list.rope_mut().advance(sent as u64);
-    Ok(Out::Moved(receipt))
+    Ok(Out::Moved)
 }
 
-/// The receipt of `sent` bytes that were written from memory.
-fn count_memory<F>(reasons: &[(Reason, usize)], sent: usize, sink: &Sink<F>, copies: &mut Copies) -> Receipt {
-    let mut receipt = Receipt::default();
+/// Tells the receipt of `sent` bytes that were written from memory.
+fn count_memory<F>(
+    reasons: &[(Reason, usize)],
+    sent: usize,
+    sink: &Sink<F>,
+    copies: &mut Copies,
+    receipt: &mut Receipt,
+) {
     let mut left = sent;
     for &(reason, len) in reasons {
         let bytes = len.min(left) as u64;
@@ -206,13 +244,12 @@ fn count_memory<F>(reasons: &[(Reason, usize)], sent: usize, sink: &Sink<F>, cop
         }
         if sink.facts.end.kind == EndKind::DirectFile {
             // The device fetches it from where it is; nobody in user space can see whether it did.
-            receipt += Receipt::spliced(MEMORY, sink.facts.end, bytes);
+            receipt.add_spliced(MEMORY, sink.facts.end, bytes);
         } else {
             copies.add(reason, bytes);
-            receipt += Receipt::copied_for(reason, bytes);
+            *receipt += Receipt::copied_for(reason, bytes);
         }
     }
-    receipt
 }
 
 /// Lends sealed pages to a pipe: the front of the list becomes a pipe segment.
@@ -278,7 +315,15 @@ fn file<F: AsFd>(
     sink: &mut Sink<F>,
     lane: &mut Lane,
     copies: &mut Copies,
+    receipt: &mut Receipt,
 ) -> Result<Out> {
+    if sink.facts.messages {
+        return match extent.read(sys::MOST as u64) {
+            Ok(bytes) if bytes.is_empty() => Err(too_short()),
+            Ok(bytes) => message(list, &bytes, Reason::CannotSplice, sink, copies, receipt),
+            Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
+        };
+    }
     if let Way::Copy(reason) = sink.way {
         return read_extent(list, extent, reason, copies);
     }
@@ -301,14 +346,11 @@ fn file<F: AsFd>(
         None
     };
     match straight {
-        Some(Ok(0)) => Err(cut_short(list)),
+        Some(Ok(0)) => Err(too_short()),
         Some(Ok(sent)) => {
             list.rope_mut().advance(sent as u64);
-            Ok(Out::Moved(Receipt::spliced(
-                extent.origin(),
-                sink.facts.end,
-                sent as u64,
-            )))
+            receipt.add_spliced(extent.origin(), sink.facts.end, sent as u64);
+            Ok(Out::Moved)
         }
         Some(Err(errno)) if refusal(errno).is_some() => {
             if kind == EndKind::Pipe {
@@ -322,8 +364,14 @@ fn file<F: AsFd>(
     }
 }
 
-/// The file is shorter than the extent at the front of the list: cuts the list to what is true.
-fn cut_short(list: &mut BufferList) -> Error {
+/// The file is shorter than the extent at the front of the list. The list is cut only when the caller is told, which may
+/// be an attempt later: what has moved before in this one comes first.
+fn too_short() -> Error {
+    Error::new(ErrorKind::Truncated, DOING).at(Side::Source)
+}
+
+/// Cuts the list to what is true.
+fn cut_short(list: &mut BufferList) {
     if matches!(
         list.rope().front(),
         Some(Segment {
@@ -333,7 +381,6 @@ fn cut_short(list: &mut BufferList) -> Error {
     ) {
         list.rope_mut().pop_front();
     }
-    Error::new(ErrorKind::Truncated, DOING).at(Side::Source)
 }
 
 /// Splices a part of a file into a pipe of ours, which takes its place in the list.
@@ -350,7 +397,7 @@ fn fill_from_extent(list: &mut BufferList, extent: &FileExtent, lane: &mut Lane,
     match sys::splice(extent.fd(), Some(&mut at), pipe.writer(), None, len as usize, false) {
         Ok(0) => {
             lane.give(pipe);
-            Err(cut_short(list))
+            Err(too_short())
         }
         Ok(got) => {
             let got = got as u64;
@@ -388,14 +435,11 @@ fn fill_from_extent(list: &mut BufferList, extent: &FileExtent, lane: &mut Lane,
 
 /// Reads a part of a file into memory, which takes its place in the list.
 fn read_extent(list: &mut BufferList, extent: &FileExtent, reason: Reason, copies: &mut Copies) -> Result<Out> {
-    let mut bytes = Vec::new();
-    let len = extent.len().min(sys::MOST as u64) as usize;
-    match sys::pread(extent.fd(), &mut bytes, len, extent.start()) {
-        Ok(0) => Err(cut_short(list)),
-        Ok(got) => {
-            copies.add(reason, got as u64);
-            list.rope_mut().advance(got as u64);
-            list.rope_mut().push_front(Segment::copied(bytes.into(), reason));
+    match extent.read(sys::MOST as u64) {
+        Ok(bytes) if bytes.is_empty() => Err(too_short()),
+        Ok(bytes) => {
+            copies.add(reason, bytes.len() as u64);
+            turn_into_memory(list, bytes, reason);
             Ok(Out::Again)
         }
         Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
@@ -403,7 +447,13 @@ fn read_extent(list: &mut BufferList, extent: &FileExtent, reason: Reason, copie
 }
 
 /// Moves the pipe segment at the front.
-fn pipe<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, lane: &mut Lane, copies: &mut Copies) -> Result<Out> {
+fn pipe<F: AsFd>(
+    list: &mut BufferList,
+    sink: &mut Sink<F>,
+    lane: &mut Lane,
+    copies: &mut Copies,
+    receipt: &mut Receipt,
+) -> Result<Out> {
     let error = |errno| Error::sys(errno, "take bytes out of a pipe").at(Side::Pipe);
     let more = list.segments().len() > 1 && !sink.facts.messages;
     let Some(Segment {
@@ -417,6 +467,10 @@ fn pipe<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, lane: &mut Lane, cop
         return Err(Error::new(ErrorKind::Forked, DOING).at(Side::Pipe));
     }
     let (start, end, origin, stability) = (range.start(), range.end(), range.origin(), range.stability());
+    if sink.facts.messages && !is_one_message(range, sink.facts.end.kind).map_err(error)? {
+        let bytes = whole(range, Reason::CannotSplice, copies).map_err(error)?;
+        return message(list, &bytes, Reason::CannotSplice, sink, copies, receipt);
+    }
     if let Way::Copy(reason) = sink.way {
         return as_memory(list, reason, copies);
     }
@@ -451,7 +505,8 @@ fn pipe<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, lane: &mut Lane, cop
                     } else {
                         list.rope_mut().advance(sent);
                     }
-                    Ok(Out::Moved(Receipt::spliced(origin, sink.facts.end, sent)))
+                    receipt.add_spliced(origin, sink.facts.end, sent);
+                    Ok(Out::Moved)
                 }
                 Err(errno) => refused(list, sink, errno, copies),
             }
@@ -469,13 +524,58 @@ fn splice<F: AsFd>(ring: BorrowedFd<'_>, sink: &mut Sink<F>, len: u64, more: boo
     }
 }
 
+/// Whether one splice sends a range as one message. The kernel makes a message of each sixteen slots (`splice_to_socket`,
+/// fs/splice.c); of each slot before Linux 6.5. UDP is told that more follows, and joins them, but drops what it has
+/// joined, unsaid, when a later part fails.
+fn is_one_message(range: &mut PipeRange, kind: EndKind) -> Result<bool, Errno> {
+    let most = if kind == EndKind::Udp { 16 } else { 1 };
+    let (start, end) = (range.start(), range.end());
+    let Some(cell) = Arc::get_mut(&mut range.cell) else {
+        return Ok(false);
+    };
+    Ok(match cell.front(start, end)? {
+        Front::Pipe(ring, len) => len == end - start && ring.ledger.prefix(len).slots().at_most <= most,
+        Front::Memory(..) => false,
+    })
+}
+
+/// All the bytes of a range in memory, where they stay as well in their pipes.
+fn whole(range: &PipeRange, reason: Reason, copies: &mut Copies) -> Result<Bytes, Errno> {
+    let (mut start, end) = (range.start(), range.end());
+    let mut seen = Vec::new();
+    while start < end {
+        let bytes = range.cell.look(start, end, copies, reason)?;
+        start += bytes.len() as u64;
+        seen.push(bytes);
+    }
+    Ok(crate::look::join(&seen))
+}
+
+/// Sends what is at the front of the list, which is `bytes`, as one message. The list is as it was if that fails.
+fn message<F: AsFd>(
+    list: &mut BufferList,
+    bytes: &[u8],
+    reason: Reason,
+    sink: &Sink<F>,
+    copies: &mut Copies,
+    receipt: &mut Receipt,
+) -> Result<Out> {
+    match sys::send(sink.fd(), &[IoSlice::new(bytes)], false) {
+        Ok(0) => Err(Error::sys(Errno::IO, DOING).at(Side::Sink)),
+        Ok(sent) => {
+            count_memory(&[(reason, sent)], sent, sink, copies, receipt);
+            list.rope_mut().advance(sent as u64);
+            Ok(Out::Moved)
+        }
+        Err(errno) => failed(errno, sink),
+    }
+}
+
 /// A segment that has been sent whole: its pipe, empty now, is kept at hand.
 fn recycle(segment: Segment, lane: &mut Lane) {
     if let Body::Pipe(range) = segment.body {
-        if let Ok(cell) = Arc::try_unwrap(range.cell) {
-            for pipe in cell.into_pipes() {
-                lane.give(pipe);
-            }
+        if let Some(cell) = IdleCell::of(range) {
+            lane.give_cell(cell);
         }
     }
 }
@@ -523,7 +623,7 @@ fn as_memory(list: &mut BufferList, reason: Reason, copies: &mut Copies) -> Resu
 }
 
 /// The first bytes of the list are in memory now.
-fn turn_into_memory(list: &mut BufferList, bytes: bytes::Bytes, reason: Reason) {
+fn turn_into_memory(list: &mut BufferList, bytes: Bytes, reason: Reason) {
     list.rope_mut().advance(bytes.len() as u64);
     list.rope_mut().push_front(Segment::copied(bytes, reason));
 }

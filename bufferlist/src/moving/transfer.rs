@@ -1,6 +1,6 @@
 //! Whole jobs: everything from a source into a sink. The bytes in flight live in the job, not on the stack of a call.
 
-use super::{Patience, fill, send};
+use super::{Patience, Progress, fill, send};
 use crate::counts::Counts;
 use crate::ends::{Sink, Source};
 use crate::error::{Error, ErrorKind, Result};
@@ -93,7 +93,9 @@ pub struct Transfer<S, D> {
     in_flight: BufferList,
     lane: Lane,
     limits: Limits,
-    taken: u64,
+    /// What came from the source.
+    taken: Receipt,
+    /// What has reached the sink.
     total: Receipt,
 }
 
@@ -114,7 +116,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
             in_flight: BufferList::new(),
             lane,
             limits: Limits::default(),
-            taken: 0,
+            taken: Receipt::default(),
             total: Receipt::default(),
         }
     }
@@ -186,31 +188,46 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// ```
     #[track_caller]
     pub fn step(&mut self) -> Result<Step> {
-        self.turn(Patience::Never, Location::caller())
+        let mut receipt = Receipt::default();
+        let progress = self.turn(Patience::Never, Location::caller(), Some(&mut receipt))?;
+        self.total += receipt;
+        Ok(progress.step(receipt))
     }
 
-    fn turn(&mut self, patience: Patience, at: &'static Location<'static>) -> Result<Step> {
+    /// What reaches the sink is told to `receipt`; without one, to the total.
+    fn turn(
+        &mut self,
+        patience: Patience,
+        at: &'static Location<'static>,
+        receipt: Option<&mut Receipt>,
+    ) -> Result<Progress> {
         if self.in_flight.is_empty() {
             let chunk = self.limits.chunk.unwrap_or(CHUNK).max(1);
-            let want = self.limits.len.map_or(chunk, |len| chunk.min(len - self.taken));
+            let want = self.limits.len.map_or(chunk, |len| chunk.min(len - self.taken.total()));
             if want == 0 {
-                return Ok(Step::End);
+                return Ok(Progress::End);
             }
-            match fill::fill(
+            let progress = fill::fill(
                 &mut self.in_flight,
                 &mut self.source,
                 want,
                 &mut self.lane,
                 patience,
                 at,
-            )? {
-                Step::Moved(receipt) => self.taken += receipt.total(),
-                other => return Ok(other),
+                &mut self.taken,
+            )?;
+            if progress != Progress::Moved {
+                return Ok(progress);
             }
         }
-        let step = send::send(&mut self.in_flight, &mut self.sink, &mut self.lane, patience, at)?;
-        self.total += step.receipt();
-        Ok(step)
+        send::send(
+            &mut self.in_flight,
+            &mut self.sink,
+            &mut self.lane,
+            patience,
+            at,
+            receipt.unwrap_or(&mut self.total),
+        )
     }
 
     /// Turns until the end of the source, waiting with poll(2) where a side is not ready. Returns the receipt of all that
@@ -245,12 +262,21 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         };
         loop {
             let returns = self.lane.pool().returns();
-            match self.turn(patience, at).map_err(|error| error.after(self.total))? {
-                Step::Moved(_) => {}
-                Step::End => return Ok(self.total),
-                Step::Blocked(side) => self.wait(side, returns).map_err(|error| error.after(self.total))?,
+            match self.turn(patience, at, None).map_err(|error| error.after(self.total))? {
+                // Ends that are always ready, such as files, are never waited for.
+                Progress::Moved if self.is_late() => {
+                    return Err(Error::new(ErrorKind::TimedOut, "transfer").after(self.total));
+                }
+                Progress::Moved => {}
+                Progress::End => return Ok(self.total),
+                Progress::Blocked(side) => self.wait(side, returns).map_err(|error| error.after(self.total))?,
             }
         }
+    }
+
+    /// Whether the deadline has passed.
+    fn is_late(&self) -> bool {
+        self.limits.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// Waits until `side` is ready. Whether it is, the next turn will see.

@@ -139,6 +139,7 @@ impl PipeCell {
         }
     }
 
+    #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.generation == fork::generation()
     }
@@ -195,6 +196,7 @@ impl PipeCell {
     }
 
     /// The next bytes of `start..end`, for the only holder. What lies before `start` is thrown away.
+    #[inline]
     pub(crate) fn front(&mut self, start: u64, end: u64) -> Sys<Front<&mut Ring>> {
         let state = self.state();
         while state.parts.len() > 1 && state.parts[0].end() <= start {
@@ -220,6 +222,7 @@ impl PipeCell {
     }
 
     /// Accounts for `n` bytes that went out of the pipe at the front.
+    #[inline]
     pub(crate) fn sent(&mut self, n: u64) {
         if let Some(part) = self.state().parts.front_mut() {
             if let Store::Pipe(pipe) = &mut part.store {
@@ -229,8 +232,21 @@ impl PipeCell {
         }
     }
 
+    /// The pipe of the cell, if it is the only part and empty.
+    fn idle(&mut self) -> Option<&mut PooledPipe> {
+        match self.state().parts.make_contiguous() {
+            [
+                Part {
+                    store: Store::Pipe(pipe),
+                    ..
+                },
+            ] if pipe.ledger.is_empty() => Some(pipe),
+            _ => None,
+        }
+    }
+
     /// The pipes of a cell that nobody holds any more.
-    pub(crate) fn into_pipes(self) -> impl Iterator<Item = PooledPipe> {
+    fn into_pipes(self) -> impl Iterator<Item = PooledPipe> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.parts.into_iter().filter_map(|part| match part.store {
             Store::Pipe(pipe) => Some(pipe),
@@ -338,17 +354,21 @@ impl State {
         lane: &mut Lane,
         split: bool,
     ) -> Result<Front<PooledPipe>, Reason> {
+        let Store::Pipe(from) = &self.parts[at].store else {
+            return Ok(self.memory(start, end.min(self.parts[at].end())));
+        };
+        // An empty ring with as many slots as the source uses takes all of it: tee copies slot by slot. It is taken before
+        // the split takes another, which we can do without.
+        let need = from.ledger.slots().at_most.min(from.slots());
+        let mut to = lane.take(need, need).map_err(|_| Reason::NoPipe)?;
         let at = if split { self.split(at, start, lane) } else { at };
         let part = &mut self.parts[at];
         let end = end.min(part.end());
         let prefix = start - part.start;
-        let Store::Pipe(from) = &mut part.store else {
-            return Ok(self.memory(start, end));
-        };
-        // An empty ring with as many slots as the source uses takes all of it: tee copies slot by slot.
-        let need = from.ledger.slots().at_most.min(from.slots());
-        let mut to = lane.take(need, need).map_err(|_| Reason::NoPipe)?;
         part.tees += 1;
+        let Store::Pipe(from) = &mut part.store else {
+            return Err(Reason::NoPipe);
+        };
         let got = to
             .tee_from(from, end - part.start)
             .map_err(|errno| refusal(errno).unwrap_or(Reason::NoPipe))?;
@@ -413,6 +433,79 @@ impl State {
             );
         }
         result
+    }
+}
+
+/// A cell that nobody else holds, and whose one pipe is empty: what is put there makes it a cell like any other. A loop
+/// that fills and empties the same pipe keeps the cell as well, and so allocates nothing.
+#[derive(Debug)]
+pub(crate) struct IdleCell {
+    cell: Arc<PipeCell>,
+    slots: u64,
+}
+
+impl IdleCell {
+    /// A new one, around an empty pipe.
+    pub(crate) fn new(pipe: PooledPipe, pool: &Pool) -> Self {
+        debug_assert!(pipe.ledger.is_empty());
+        let slots = pipe.slots();
+        let cell = PipeCell::new(End::default(), Stability::Volatile, None, pipe, pool);
+        Self {
+            cell: Arc::new(cell),
+            slots,
+        }
+    }
+
+    /// What is left of a cell whose range has been sent. `None` if somebody else holds it, if it was cut into several
+    /// pipes, or is memory: then it is let go.
+    #[inline]
+    pub(crate) fn of(mut range: PipeRange) -> Option<Self> {
+        let slots = Arc::get_mut(&mut range.cell)?.idle()?.slots();
+        Some(Self {
+            cell: range.cell,
+            slots,
+        })
+    }
+
+    fn cell(&mut self) -> &mut PipeCell {
+        Arc::get_mut(&mut self.cell).expect("nobody else holds it")
+    }
+
+    /// Whether it has so many slots, and is this process's.
+    pub(crate) fn will_do(&self, slots: u64) -> bool {
+        self.slots >= slots && self.cell.is_ours()
+    }
+
+    #[inline]
+    pub(crate) fn ring(&mut self) -> &mut Ring {
+        self.cell().idle().expect("one pipe, empty until it is filled")
+    }
+
+    /// The pipe without the cell.
+    pub(crate) fn into_pipe(self) -> Option<PooledPipe> {
+        Arc::into_inner(self.cell)?.into_pipes().next()
+    }
+
+    /// The range of what has been put into the pipe by now.
+    #[inline]
+    pub(crate) fn filled(mut self, origin: End, stability: Stability, source: Option<FileExtent>) -> PipeRange {
+        let cell = self.cell();
+        cell.origin = origin;
+        cell.stability = stability;
+        cell.source = source;
+        let state = cell.state();
+        state.looks.clear();
+        let mut end = 0;
+        for part in &mut state.parts {
+            part.start = 0;
+            part.tees = 0;
+            end = part.len();
+        }
+        PipeRange {
+            cell: self.cell,
+            start: 0,
+            end,
+        }
     }
 }
 

@@ -13,9 +13,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static PAGE: OnceLock<Option<MmapMut>> = OnceLock::new();
-static GENERATION: AtomicU32 = AtomicU32::new(1);
+/// The generation that comes next.
+static NEXT: AtomicU32 = AtomicU32::new(1);
 
-/// The word at the start of the page: 1 since this process looked, 0 if it has not looked since it was forked.
+/// The word at the start of the page: the generation of this process, 0 if it has not looked since it was forked.
 fn mark() -> Option<&'static AtomicU32> {
     let page = PAGE.get_or_init(|| {
         let page = MmapMut::map_anon(size_of::<AtomicU32>()).ok()?;
@@ -39,9 +40,16 @@ pub(crate) fn generation() -> u32 {
         // No such page (a kernel before 4.14, or a refusal): the process id costs a system call but is as good.
         return rustix::process::getpid().as_raw_nonzero().get() as u32;
     };
-    // Of several threads of a new child that find it wiped, one counts.
-    if mark.load(Ordering::Relaxed) == 0 && mark.swap(1, Ordering::Relaxed) == 0 {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
+    let known = mark.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
     }
-    GENERATION.load(Ordering::Relaxed)
+    // Wiped. Of several threads that find it so, the first one's number counts for all: none may go on with the parent's
+    // number, nor with one that another thread is about to replace. A child inherits the counter, so it never takes a
+    // number that its parent has used.
+    let new = NEXT.fetch_add(1, Ordering::Relaxed);
+    match mark.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => new,
+        Err(first) => first,
+    }
 }

@@ -96,6 +96,7 @@ impl Ledger {
     }
 
     /// `bytes` have come, by one call, into a ring that had `free` slots at most.
+    #[inline]
     pub(crate) fn fill(&mut self, bytes: u64, fill: Fill, free: u64) {
         debug_assert!(bytes > 0);
         let run = match fill {
@@ -118,6 +119,7 @@ impl Ledger {
     /// # Panics
     ///
     /// If there are not so many: the account and the kernel disagree, and nothing that follows would be true.
+    #[inline]
     pub(crate) fn drain(&mut self, n: u64) {
         assert!(n <= self.bytes, "{n} bytes left a pipe that held {}", self.bytes);
         self.bytes -= n;

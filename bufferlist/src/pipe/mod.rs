@@ -8,7 +8,7 @@ mod pool;
 mod ring;
 mod shelf;
 
-pub(crate) use cell::{Front, PipeCell, PipeRange};
+pub(crate) use cell::{Front, IdleCell, PipeCell, PipeRange};
 pub(crate) use ledger::Fill;
 pub(crate) use pool::{Lane, PooledPipe, Refused};
 pub use pool::{Pool, PoolStats};

@@ -1,5 +1,6 @@
 //! A bounded stock of pipes.
 
+use super::cell::IdleCell;
 use super::fork;
 use super::ring::Ring;
 use super::shelf::{Given, Shelf, Stocked};
@@ -163,49 +164,62 @@ impl Pool {
         if inner.generation.swap(now, Relaxed) != now {
             self.clear();
         }
-        let ring = match inner.shelf.take(want, need) {
-            Given::One(ring) => Some(ring),
-            Given::Make => self.make(need),
-            Given::None => None,
+        let ring = loop {
+            let found = match inner.shelf.take(want, need) {
+                Given::One(ring) => Some(ring),
+                Given::Make => self.make(want, need),
+                Given::None => None,
+            };
+            // Where the system gives no more, a free one that is smaller than wanted will do.
+            match found.or_else(|| inner.shelf.take_free(need)) {
+                // Another thread of a new child has yet to clear the shelf of the parent's pipes.
+                Some(parents) if !parents.is_ours() => inner.shelf.gone(parents.slots()),
+                found => break found,
+            }
         };
         let Some(mut ring) = ring else {
             inner.denied.fetch_add(1, Relaxed);
-            return Err(if inner.waits.load(Relaxed) {
+            let level = inner.shelf.level();
+            // Nobody gives back what nobody has: if not one is out, it is the system that refuses.
+            return Err(if inner.waits.load(Relaxed) && level.things > level.free {
                 Refused::Wait
             } else {
                 Refused::Copy
             });
         };
-        let had = ring.slots();
-        if had < want && inner.shelf.may_grow(had, want.next_power_of_two()) {
-            ring.grow(want);
-            inner.shelf.reweighed(had, ring.slots());
-        }
-        let pipe = PooledPipe {
+        self.grow(&mut ring, want);
+        Ok(PooledPipe {
             ring: Some(ring),
             pool: self.clone(),
-        };
-        if pipe.slots() < need {
-            // Too small, and it cannot grow: the user's quota is used up. Dropping it gives it back.
-            inner.denied.fetch_add(1, Relaxed);
-            return Err(if inner.waits.load(Relaxed) {
-                Refused::Wait
-            } else {
-                Refused::Copy
-            });
-        }
-        Ok(pipe)
+        })
     }
 
-    /// Makes a pipe on a place that the shelf has promised.
-    fn make(&self, need: u64) -> Option<Ring> {
-        let Ok(ring) = Ring::new() else {
+    /// Makes a pipe on a place that the shelf has promised. `None` if the system gives none, or only one that is too small
+    /// to work with, since the user's quota is used up: such a one is closed, for to keep it would cost two open files.
+    fn make(&self, want: u64, need: u64) -> Option<Ring> {
+        let Ok(mut ring) = Ring::new() else {
             self.0.shelf.not_made(need);
             return None;
         };
-        self.0.made.fetch_add(1, Relaxed);
         self.0.shelf.made(need, ring.slots());
+        if ring.slots() < need {
+            self.grow(&mut ring, want);
+        }
+        if ring.slots() < need {
+            self.0.shelf.not_made(ring.slots());
+            return None;
+        }
+        self.0.made.fetch_add(1, Relaxed);
         Some(ring)
+    }
+
+    /// Gives a pipe that is out `want` slots, if the bounds and the system allow it.
+    fn grow(&self, ring: &mut Ring, want: u64) {
+        let had = ring.slots();
+        if had < want && self.0.shelf.may_grow(had, want.next_power_of_two()) {
+            ring.grow(want);
+            self.0.shelf.reweighed(had, ring.slots());
+        }
     }
 
     /// Takes a pipe back, if it is clean.
@@ -227,8 +241,11 @@ impl Pool {
     }
 
     /// How often a pipe was given back: to be asked before a request that may be refused, and handed to
-    /// [`wait`](Self::wait) after it.
+    /// [`wait`](Self::wait) after it. They are counted, and worth a lock, only where users wait.
     pub(crate) fn returns(&self) -> u64 {
+        if !self.0.waits.load(Relaxed) {
+            return 0;
+        }
         *self.0.returns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -308,7 +325,7 @@ impl Drop for PooledPipe {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pool: Pool,
-    spare: Option<PooledPipe>,
+    spare: Option<IdleCell>,
 }
 
 impl Lane {
@@ -321,19 +338,38 @@ impl Lane {
 
     /// As [`Pool::take`], from the hand first.
     pub(crate) fn take(&mut self, want: u64, need: u64) -> Result<PooledPipe, Refused> {
-        match self.spare.take() {
-            // What could not be grown before is not tried again for each chunk: a spare is good if it is big enough to
-            // work with.
-            Some(pipe) if pipe.slots() >= need && pipe.is_ours() => Ok(pipe),
-            _ => self.pool.take(want, need),
+        match self.spare(need).and_then(IdleCell::into_pipe) {
+            Some(pipe) => Ok(pipe),
+            None => self.pool.take(want, need),
         }
     }
 
-    /// Keeps a pipe at hand, if it is empty.
+    /// As [`take`](Self::take), with the cell around it.
+    #[inline]
+    pub(crate) fn take_cell(&mut self, want: u64, need: u64) -> Result<IdleCell, Refused> {
+        match self.spare(need) {
+            Some(cell) => Ok(cell),
+            None => Ok(IdleCell::new(self.pool.take(want, need)?, &self.pool)),
+        }
+    }
+
+    /// What is at hand, if it will do. What could not be grown before is not tried again for each chunk: a spare is good
+    /// if it is big enough to work with.
+    fn spare(&mut self, need: u64) -> Option<IdleCell> {
+        self.spare.take().filter(|spare| spare.will_do(need))
+    }
+
+    /// Keeps an empty pipe at hand.
     pub(crate) fn give(&mut self, pipe: PooledPipe) {
         if pipe.ledger.is_empty() {
-            self.spare = Some(pipe);
+            self.spare = Some(IdleCell::new(pipe, &self.pool));
         }
+    }
+
+    /// Keeps an empty cell at hand.
+    #[inline]
+    pub(crate) fn give_cell(&mut self, cell: IdleCell) {
+        self.spare = Some(cell);
     }
 
     pub(crate) fn pool(&self) -> &Pool {

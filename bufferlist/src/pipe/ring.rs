@@ -73,21 +73,25 @@ impl Ring {
             && sys::wait(self.write.as_fd(), sys::Wait::Out, Some(Duration::ZERO)).unwrap_or(false)
     }
 
+    #[inline]
     pub(crate) fn reader(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
     }
 
+    #[inline]
     pub(crate) fn writer(&self) -> BorrowedFd<'_> {
         self.write.as_fd()
     }
 
     /// Accounts for `bytes` that a call has put in.
+    #[inline]
     pub(crate) fn filled(&mut self, bytes: u64, fill: Fill) {
         let free = self.free();
         self.ledger.fill(bytes, fill, if free == 0 { self.slots } else { free });
     }
 
     /// Accounts for `bytes` that a call has taken out.
+    #[inline]
     pub(crate) fn drained(&mut self, bytes: u64) {
         self.ledger.drain(bytes);
     }

@@ -30,6 +30,14 @@ struct State<T> {
     sulk: u32,
 }
 
+impl<T: Stocked> State<T> {
+    /// The heaviest of those that are free, if it weighs `need` at least.
+    fn heaviest(&mut self, need: u64) -> Option<T> {
+        let at = (0..self.free.len()).max_by_key(|&at| self.free[at].weight())?;
+        (self.free[at].weight() >= need).then(|| self.free.swap_remove(at))
+    }
+}
+
 /// The answer to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Given<T> {
@@ -65,10 +73,12 @@ impl<T: Stocked> Shelf<T> {
     }
 
     /// Asks for one that weighs `want`, or if that is not to be had at least `need`. A free one that weighs enough is
-    /// preferred to a new one, the heaviest of those that weigh too little to none at all.
+    /// preferred to a new one, and the lightest of them, so that the heavy ones are there for who needs them; the heaviest
+    /// of those that weigh too little to none at all.
     pub(super) fn take(&self, want: u64, need: u64) -> Given<T> {
         let mut state = lock(&self.state);
-        if let Some(at) = state.free.iter().position(|thing| thing.weight() >= want) {
+        let enough = (0..state.free.len()).filter(|&at| state.free[at].weight() >= want);
+        if let Some(at) = enough.min_by_key(|&at| state.free[at].weight()) {
             return Given::One(state.free.swap_remove(at));
         }
         let room = state.things < self.max_things && state.weight + need <= self.max_weight;
@@ -78,11 +88,12 @@ impl<T: Stocked> Shelf<T> {
             return Given::Make;
         }
         state.sulk = state.sulk.saturating_sub(1);
-        let heaviest = (0..state.free.len()).max_by_key(|&at| state.free[at].weight());
-        match heaviest {
-            Some(at) if state.free[at].weight() >= need => Given::One(state.free.swap_remove(at)),
-            _ => Given::None,
-        }
+        state.heaviest(need).map_or(Given::None, Given::One)
+    }
+
+    /// A free one that weighs `need` at least, without making one.
+    pub(super) fn take_free(&self, need: u64) -> Option<T> {
+        lock(&self.state).heaviest(need)
     }
 
     /// How much heavier than `from` a thing may become that is out.
@@ -104,11 +115,11 @@ impl<T: Stocked> Shelf<T> {
         state.weight = state.weight - from + to;
     }
 
-    /// None could be made for a request that needed `need`.
-    pub(super) fn not_made(&self, need: u64) {
+    /// None could be made for a request that needed `weight`, or one that weighs so much and is of no use.
+    pub(super) fn not_made(&self, weight: u64) {
         let mut state = lock(&self.state);
         state.things -= 1;
-        state.weight -= need;
+        state.weight -= weight;
         state.sulk = SULK;
     }
 

@@ -1,9 +1,11 @@
 //! Part of an open file, by reference.
 
-use crate::ends::kind::{End, facts};
+use crate::ends::direct;
+use crate::ends::kind::{End, EndKind, facts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::range;
-use crate::sys;
+use crate::sys::{self, Sys};
+use bytes::Bytes;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::FileType;
 use std::fmt;
@@ -130,6 +132,17 @@ impl FileExtent {
 
     pub(crate) fn origin(&self) -> End {
         self.end
+    }
+
+    /// Reads the first bytes of it into memory, at most so many: none if the file ends before it.
+    pub(crate) fn read(&self, most: u64) -> Sys<Bytes> {
+        let len = self.len().min(most) as usize;
+        if self.end.kind == EndKind::DirectFile {
+            return direct::pread(self.fd(), len, self.start());
+        }
+        let mut bytes = Vec::new();
+        sys::pread(self.fd(), &mut bytes, len, self.start())?;
+        Ok(bytes.into())
     }
 
     pub(crate) fn part(&self, start: u64, end: u64) -> Self {

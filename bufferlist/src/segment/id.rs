@@ -25,6 +25,7 @@ thread_local! {
 }
 
 impl SegmentId {
+    #[inline]
     pub(crate) fn next() -> Self {
         MINE.with(|mine| {
             let (mut next, mut end) = mine.get();

@@ -91,6 +91,7 @@ pub(crate) enum Body {
 }
 
 impl Segment {
+    #[inline]
     pub(crate) fn new(body: Body) -> Self {
         Self {
             id: SegmentId::next(),
@@ -146,6 +147,7 @@ impl Segment {
     /// ```
     /// assert_eq!(bufferlist::Segment::from("four").len(), 4);
     /// ```
+    #[inline]
     pub fn len(&self) -> u64 {
         match &self.body {
             Body::Memory(bytes, _) => bytes.len() as u64,
@@ -207,6 +209,7 @@ impl Segment {
     }
 
     /// Whether it is a hole that nobody has filled.
+    #[inline]
     pub(crate) fn is_unfilled(&self) -> bool {
         matches!(&self.body, Body::Hole(hole) if hole.filled().is_none())
     }
@@ -267,12 +270,14 @@ impl fmt::Debug for Segment {
 }
 
 impl From<Bytes> for Segment {
+    #[inline]
     fn from(bytes: Bytes) -> Self {
         Self::new(Body::Memory(bytes, Reason::FromMemory))
     }
 }
 
 impl From<Vec<u8>> for Segment {
+    #[inline]
     fn from(bytes: Vec<u8>) -> Self {
         Bytes::from(bytes).into()
     }
@@ -285,6 +290,7 @@ impl From<String> for Segment {
 }
 
 impl From<&'static [u8]> for Segment {
+    #[inline]
     fn from(bytes: &'static [u8]) -> Self {
         Bytes::from_static(bytes).into()
     }

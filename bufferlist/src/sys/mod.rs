@@ -28,6 +28,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 use rustix::pipe::{IoSliceRaw, PipeFlags, SpliceFlags};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub(crate) type Sys<T> = Result<T, Errno>;
@@ -82,7 +83,9 @@ pub(crate) const MOST: usize = 1 << 20;
 
 /// The size of a page, which is what one pipe slot holds of a file.
 pub(crate) fn page_size() -> usize {
-    rustix::param::page_size()
+    // Asked several times for each chunk that moves, and libc searches the auxiliary vector each time.
+    static PAGE: OnceLock<usize> = OnceLock::new();
+    *PAGE.get_or_init(rustix::param::page_size)
 }
 
 /// Repeats a call that a signal interrupted before it did anything.
@@ -197,6 +200,14 @@ pub(crate) fn pread(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize, at: u64)
     again(|| {
         let len = fault::enter(Call::Pread, len)?;
         fill(into, len, |room| Ok(rustix::io::pread(fd, room, at)?.0.len()))
+    })
+}
+
+/// As [`pread`], into memory whose place is given.
+pub(crate) fn pread_into(fd: BorrowedFd<'_>, into: &mut [u8], at: u64) -> Sys<usize> {
+    again(|| {
+        let len = fault::enter(Call::Pread, into.len())?;
+        rustix::io::pread(fd, &mut into[..len], at)
     })
 }
 

@@ -1,0 +1,464 @@
+//! What the tests share: ends to move bytes between, bytes to move, children to move them in, and watchdogs.
+
+#![allow(dead_code)] // Each test binary uses its own part.
+
+use bufferlist::{BufferList, Sink, Source, Step};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::pipe::{PipeFlags, SpliceFlags};
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// No test takes a tenth of this on the slowest machine; one that takes longer hangs.
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
+
+/// The size of a page, which is what a pipe slot holds of a file.
+pub(crate) fn page() -> usize {
+    rustix::param::page_size()
+}
+
+// --- skipping --------------------------------------------------------------------------------------------------------
+
+/// Writes to stderr itself: what `eprint!` writes is shown only if the test fails.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Says that a test, or a part of it, cannot run here: on stderr, and in the file that `BUFFERLIST_SKIPS` names.
+pub(crate) fn skip(test: &str, reason: &str) {
+    let line = format!("SKIP {test}: {reason}\n");
+    say(&line);
+    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
+        // One short write to a file that appends: lines of tests that run at the same time do not mix.
+        let file = File::options().append(true).create(true).open(&path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
+    }
+}
+
+// --- children --------------------------------------------------------------------------------------------------------
+
+/// Which test a child is to run.
+const CHILD: &str = "BUFFERLIST_TEST_CHILD";
+
+/// A child process in which one test runs alone, and who it is.
+#[derive(Default)]
+pub(crate) struct Child {
+    /// Run as this user, without any privileges.
+    user: Option<u32>,
+}
+
+impl Child {
+    /// Of the same user.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Of another user, for whom this process must be root.
+    pub(crate) fn user(user: u32) -> Self {
+        Self { user: Some(user) }
+    }
+
+    /// Runs `body` in a process of its own: this same test, started again. In the child it runs here; in the parent this
+    /// returns when the child has passed.
+    ///
+    /// # Panics
+    ///
+    /// If the child fails or hangs.
+    pub(crate) fn run(self, test: &str, body: impl FnOnce()) {
+        if let Some(output) = self.output(test, body) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let (skipped, other): (Vec<&str>, Vec<&str>) =
+                said.split_inclusive('\n').partition(|line| line.starts_with("SKIP "));
+            say(&skipped.concat());
+            eprint!("{}", other.concat());
+            assert!(
+                output.status.success(),
+                "the child of {test}: {}\n{}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout)
+            );
+        }
+    }
+
+    /// As [`run`](Self::run), for children that are meant to fail. `None` in the child.
+    pub(crate) fn output(self, test: &str, body: impl FnOnce()) -> Option<Output> {
+        if std::env::var(CHILD).as_deref() == Ok(test) {
+            body();
+            return None;
+        }
+        let me = std::env::current_exe().expect("the test binary's path");
+        // Another user may not be able to reach the folder that this binary was built in.
+        let folder = self.user.map(|_| readable_folder());
+        let program = folder.as_ref().map_or_else(
+            || me.clone(),
+            |folder| {
+                let copy = folder.path().join("test");
+                std::fs::copy(&me, &copy).expect("copy the test binary");
+                copy
+            },
+        );
+        let mut command = Command::new(program);
+        command
+            .args([test, "--exact", "--nocapture", "--test-threads=1"])
+            .env(CHILD, test)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user).current_dir("/");
+        }
+        let output = wait_for(command, test);
+        // A filter that meets no test passes: a test that was renamed would test nothing.
+        let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
+        assert!(ran, "there is no test {test}");
+        Some(output)
+    }
+}
+
+/// A folder that every user can read.
+fn readable_folder() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("open the folder");
+    folder
+}
+
+/// Waits for a child, and ends it if it hangs.
+fn wait_for(mut command: Command, test: &str) -> Output {
+    let child = command.spawn().unwrap_or_else(|error| panic!("{test}: {error}"));
+    let id = rustix::process::Pid::from_child(&child);
+    let (done, is_done) = mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        let hangs = matches!(is_done.recv_timeout(WATCHDOG), Err(mpsc::RecvTimeoutError::Timeout));
+        if hangs {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+        }
+        hangs
+    });
+    let output = child.wait_with_output().expect("wait for the child");
+    drop(done);
+    assert!(
+        !watchdog.join().expect("watchdog"),
+        "{test} hangs\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Forks this process, which must run one test alone, without exec. The child runs `body` and ends; its message, and how
+/// it ended, are returned in the parent.
+pub(crate) fn fork(body: impl FnOnce() -> String) -> (String, ExitStatus) {
+    use std::os::unix::process::ExitStatusExt;
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("pipe");
+    let (mut read, mut write) = (File::from(read), File::from(write));
+    // SAFETY: the child runs one thread, which uses no lock that another thread may have held: the test runs alone in
+    // its process, whose other threads wait. It ends by _exit, so nothing of the parent's is unwound twice.
+    let id = unsafe { libc::fork() };
+    assert!(id >= 0, "fork: {}", std::io::Error::last_os_error());
+    if id == 0 {
+        drop(read);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        let code = i32::from(result.is_err());
+        if let Ok(message) = result {
+            let _ = write.write_all(message.as_bytes());
+        }
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(code) };
+    }
+    drop(write);
+    let mut message = String::new();
+    read.read_to_string(&mut message).expect("the child's message");
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the answer, and `id` is our child.
+    let waited = unsafe { libc::waitpid(id, &raw mut status, 0) };
+    assert_eq!(waited, id, "waitpid: {}", std::io::Error::last_os_error());
+    (message, ExitStatus::from_raw(status))
+}
+
+/// How many descriptors this process has open.
+pub(crate) fn open_files() -> usize {
+    // One of them is the folder that is being read.
+    std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd").count() - 1
+}
+
+// --- watchdogs -------------------------------------------------------------------------------------------------------
+
+/// Runs `body` on a thread of its own and panics if it hangs.
+pub(crate) fn within<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, is_done) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let result = body();
+        let _ = done.send(());
+        result
+    });
+    match is_done.recv_timeout(WATCHDOG) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} hangs"),
+        _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+    }
+}
+
+/// Asks again and again, until it is true. For what another thread or the network stack is about to do.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < WATCHDOG, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+// --- bytes and ends --------------------------------------------------------------------------------------------------
+
+/// Bytes of which no stretch repeats (xorshift64*): any that are lost, doubled or swapped show.
+pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Asserts that two stretches of bytes are equal, and if not says where, not what.
+#[track_caller]
+pub(crate) fn assert_same(got: &[u8], expected: &[u8]) {
+    if got != expected {
+        let at = got.iter().zip(expected).position(|(a, b)| a != b);
+        panic!(
+            "{} bytes where {} were expected; the first that differs is at {:?}",
+            got.len(),
+            expected.len(),
+            at.unwrap_or(got.len().min(expected.len()))
+        );
+    }
+}
+
+/// A temporary file with these bytes.
+pub(crate) fn file_with(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().expect("temporary file");
+    file.write_all(bytes).expect("write");
+    file
+}
+
+/// All that is in a file.
+pub(crate) fn contents(file: &File) -> Vec<u8> {
+    use std::os::unix::fs::FileExt;
+    let len = file.metadata().expect("metadata").len() as usize;
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    bytes
+}
+
+/// A pipe of which both ends do not wait.
+pub(crate) fn nonblocking_pipe() -> (OwnedFd, OwnedFd) {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("pipe")
+}
+
+/// Two ends of a TCP connection over the loopback device.
+pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let far = listener.accept().expect("accept").0;
+    (near, far)
+}
+
+/// Two ends of a UNIX stream connection.
+pub(crate) fn unix_pair() -> (UnixStream, UnixStream) {
+    UnixStream::pair().expect("socketpair")
+}
+
+/// Two ends of a stream connection, by name: `"TCP"` or `"UNIX"`.
+pub(crate) fn stream_pair(kind: &str) -> (OwnedFd, OwnedFd) {
+    match kind {
+        "TCP" => {
+            let (near, far) = tcp_pair();
+            (near.into(), far.into())
+        }
+        "UNIX" => {
+            let (near, far) = unix_pair();
+            (near.into(), far.into())
+        }
+        _ => unreachable!("no such kind: {kind}"),
+    }
+}
+
+/// Lets little wait between two sockets: without this, several megabytes fit into a TCP connection on one host.
+pub(crate) fn small_queues(near: impl AsFd, far: impl AsFd) {
+    for fd in [near.as_fd(), far.as_fd()] {
+        rustix::net::sockopt::set_socket_send_buffer_size(fd, 64 * 1024).expect("SO_SNDBUF");
+        rustix::net::sockopt::set_socket_recv_buffer_size(fd, 64 * 1024).expect("SO_RCVBUF");
+    }
+}
+
+/// Sets `O_NONBLOCK` for good.
+pub(crate) fn never_wait<F: AsFd>(fd: F) -> F {
+    let flags = rustix::fs::fcntl_getfl(&fd).expect("F_GETFL");
+    rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).expect("F_SETFL");
+    fd
+}
+
+/// Whether `O_NONBLOCK` is set.
+pub(crate) fn is_nonblocking(fd: impl AsFd) -> bool {
+    rustix::fs::fcntl_getfl(fd).expect("F_GETFL").contains(OFlags::NONBLOCK)
+}
+
+/// Bytes that wait in a pipe or socket.
+pub(crate) fn queued(fd: impl AsFd) -> u64 {
+    rustix::io::ioctl_fionread(fd).expect("FIONREAD")
+}
+
+/// Waits until `bytes` have arrived at a socket.
+pub(crate) fn arrived(fd: impl AsFd, bytes: usize) {
+    until("bytes arrive", || queued(&fd) >= bytes as u64);
+}
+
+/// Reads to the end of a stream, on a thread.
+pub(crate) fn reader(stream: impl Into<OwnedFd>) -> JoinHandle<Vec<u8>> {
+    let mut stream = File::from(stream.into());
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("read to the end");
+        bytes
+    })
+}
+
+/// What can be read of a stream now, without waiting.
+pub(crate) fn read_available(fd: impl AsFd) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match rustix::io::read(&fd, &mut buffer) {
+            Ok(0) | Err(rustix::io::Errno::AGAIN) => return bytes,
+            Ok(got) => bytes.extend_from_slice(&buffer[..got]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => panic!("read: {errno}"),
+        }
+    }
+}
+
+/// What one read gives.
+pub(crate) fn read_available_once(fd: impl AsFd) -> Vec<u8> {
+    let mut buffer = vec![0; 1 << 16];
+    let got = rustix::io::read(&fd, &mut buffer).expect("read");
+    buffer.truncate(got);
+    buffer
+}
+
+/// One raw splice that does not wait, by the naked system call.
+pub(crate) fn raw_splice(
+    from: impl AsFd,
+    from_at: Option<&mut u64>,
+    to: impl AsFd,
+    to_at: Option<&mut u64>,
+    len: usize,
+) -> rustix::io::Result<usize> {
+    rustix::pipe::splice(from, from_at, to, to_at, len, SpliceFlags::NONBLOCK)
+}
+
+/// The name of an error number, for tables.
+pub(crate) fn errno_name(errno: rustix::io::Errno) -> String {
+    use rustix::io::Errno as E;
+    let name = match errno {
+        E::AGAIN => "EAGAIN",
+        E::BADF => "EBADF",
+        E::BUSY => "EBUSY",
+        E::CONNRESET => "ECONNRESET",
+        E::INVAL => "EINVAL",
+        E::ISDIR => "EISDIR",
+        E::MSGSIZE => "EMSGSIZE",
+        E::NOSPC => "ENOSPC",
+        E::OPNOTSUPP => "EOPNOTSUPP",
+        E::PERM => "EPERM",
+        E::PIPE => "EPIPE",
+        E::SPIPE => "ESPIPE",
+        other => return format!("errno {}", other.raw_os_error()),
+    };
+    name.to_owned()
+}
+
+/// What a system call answered: a number, or the name of an error.
+pub(crate) fn answer(result: rustix::io::Result<usize>) -> String {
+    result.map_or_else(errno_name, |number| number.to_string())
+}
+
+/// A table of what the kernel answers, each row with the answers that are allowed.
+#[derive(Default)]
+pub(crate) struct Answers {
+    table: String,
+    wrong: Vec<String>,
+}
+
+impl Answers {
+    /// One answer, and those that are allowed.
+    pub(crate) fn row(&mut self, what: &str, got: rustix::io::Result<usize>, allowed: &[rustix::io::Result<usize>]) {
+        use std::fmt::Write as _;
+        let mut line = format!("{what:<60} {}", answer(got));
+        if !allowed.contains(&got) {
+            let allowed: Vec<String> = allowed.iter().map(|&allowed| answer(allowed)).collect();
+            let _ = write!(line, "  (expected {})", allowed.join(" or "));
+            self.wrong.push(line.clone());
+        }
+        let _ = writeln!(self.table, "{line}");
+    }
+
+    /// Prints the table.
+    ///
+    /// # Panics
+    ///
+    /// If an answer was not allowed.
+    pub(crate) fn finish(self, title: &str) {
+        eprintln!("{title}\n{}", self.table);
+        assert!(self.wrong.is_empty(), "{:#?}", self.wrong);
+    }
+}
+
+// --- lists -----------------------------------------------------------------------------------------------------------
+
+/// A list with all the bytes of a source, which must not block.
+pub(crate) fn take_all<F: AsFd + Debug>(source: &mut Source<F>, at_a_time: u64) -> BufferList {
+    let mut list = BufferList::new();
+    loop {
+        match list.splice_from(source, at_a_time).expect("splice_from") {
+            Step::Moved(_) => {}
+            Step::End => return list,
+            Step::Blocked(side) => panic!("blocked at the {side:?}"),
+        }
+    }
+}
+
+/// A list of one pipe segment with these bytes, which came from a file.
+pub(crate) fn in_a_pipe(bytes: &[u8]) -> BufferList {
+    let file = file_with(bytes);
+    let mut source = Source::file(&file, ..).expect("source").threshold(0);
+    let list = take_all(&mut source, 1 << 20);
+    assert!(
+        list.segments()
+            .all(|segment| segment.kind() == bufferlist::SegmentKind::Pipe)
+    );
+    list
+}
+
+/// Gives all of a list to a sink, which must not block. Returns how many bytes went.
+pub(crate) fn give_all<F: AsFd + Debug>(list: &mut BufferList, sink: &mut Sink<F>) -> u64 {
+    let mut total = 0;
+    loop {
+        match list.splice_to(sink).expect("splice_to") {
+            Step::Moved(receipt) => total += receipt.total(),
+            Step::End => return total,
+            Step::Blocked(side) => panic!("blocked at the {side:?}"),
+        }
+    }
+}

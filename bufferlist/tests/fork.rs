@@ -1,0 +1,201 @@
+//! A child that is forked without exec has the parent's pipes, rings and all. It must not touch them: each byte that it
+//! took would be lost to the parent.
+
+mod common;
+
+use bufferlist::{BufferList, ErrorKind, Pool, SegmentKind, Sink, Source, Step, Transfer};
+use common::{Child, assert_same, contents, file_with, fork, open_files, pattern};
+use std::fs::File;
+use std::sync::Barrier;
+
+/// One after the other, in processes of their own in which nothing else runs.
+fn alone(test: &str, body: impl FnOnce()) {
+    Child::new().run(test, body);
+}
+
+#[test]
+fn a_child_cannot_use_its_parents_cells() {
+    alone("a_child_cannot_use_its_parents_cells", || {
+        let bytes = pattern(100_000, 1);
+        let mut list = common::in_a_pipe(&bytes);
+        let shared = list.slice(10_000..90_000);
+        let (said, status) = fork(|| {
+            // Moved, looked at, cut up, shared: none of it takes a byte out of the parent's pipe.
+            let out = file_with(b"");
+            let mut sink = Sink::file(&out, 0).expect("sink");
+            let mut said = String::new();
+            for mut list in [shared.clone(), list.clone(), list.slice(..10)] {
+                let error = list.splice_to(&mut sink).expect_err("not ours");
+                assert_eq!(error.kind(), ErrorKind::Forked);
+                said = error.to_string();
+            }
+            assert_eq!(list.peek(..10).expect_err("not ours").kind(), ErrorKind::Forked);
+            assert_eq!(list.to_bytes().expect_err("not ours").kind(), ErrorKind::Forked);
+            assert_eq!(
+                list.clone().stabilize().expect_err("not ours").kind(),
+                ErrorKind::Forked
+            );
+            assert_eq!(contents(&out), b"");
+            // The rope itself is pure: cutting and dropping are allowed.
+            drop(list.slice(5..).split_off(100));
+            said
+        });
+        assert!(status.success(), "{status}");
+        assert!(said.contains("forked"), "{said}");
+        // The parent has lost nothing.
+        assert_same(&shared.to_bytes().expect("look"), &bytes[10_000..90_000]);
+        drop(shared);
+        let out = file_with(b"");
+        common::give_all(&mut list, &mut Sink::file(&out, 0).expect("sink"));
+        assert_same(&contents(&out), &bytes);
+    });
+}
+
+/// The child appends to a list that ends with a pipe of the parent's: the new bytes go into a pipe of its own.
+#[test]
+fn a_child_appends_to_its_own_pipes() {
+    alone("a_child_appends_to_its_own_pipes", || {
+        let bytes = pattern(50_000, 2);
+        let file = file_with(&bytes);
+        let pool = Pool::new(8, 8 << 20);
+        let mut source = Source::file(&file, ..).expect("source").pool(&pool);
+        let mut list = BufferList::new();
+        assert!(matches!(list.splice_from(&mut source, 10_000), Ok(Step::Moved(_))));
+        let (_, status) = fork(|| {
+            let mut list = list;
+            while let Step::Moved(_) = list.splice_from(&mut source, 10_000).expect("step") {}
+            assert_eq!(list.len(), 50_000);
+            let mut own = list.split_off(10_000);
+            assert!(own.segments().all(|segment| segment.kind() == SegmentKind::Pipe));
+            assert_same(&own.to_bytes().expect("look"), &bytes[10_000..]);
+            let out = file_with(b"");
+            common::give_all(&mut own, &mut Sink::file(&out, 0).expect("sink"));
+            assert_same(&contents(&out), &bytes[10_000..]);
+            String::new()
+        });
+        assert!(status.success(), "{status}");
+    });
+}
+
+/// Pipes that the parent has in stock are not the child's either: the child closes its copies of them and makes its own.
+#[test]
+fn a_childs_pool_makes_its_own_pipes() {
+    alone("a_childs_pool_makes_its_own_pipes", || {
+        let bytes = pattern(300_000, 3);
+        let file = file_with(&bytes);
+        let pool = Pool::new(8, 8 << 20);
+        let work = |pool: &Pool| {
+            let out = file_with(b"");
+            let mut job = Transfer::new(
+                Source::file(&file, ..).expect("source"),
+                Sink::file(&out, 0).expect("sink"),
+            )
+            .pool(pool);
+            assert_eq!(job.run().expect("run").total(), 300_000);
+            job.counts().assert_no_copies();
+            assert_same(&contents(&out), &bytes);
+        };
+        work(&pool);
+        let before = (pool.stats(), open_files());
+        assert_eq!((before.0.made, before.0.free), (1, 1));
+        let (_, status) = fork(|| {
+            work(&pool);
+            let stats = pool.stats();
+            assert_eq!((stats.made, stats.free, stats.used), (2, 1, 0), "{stats:?}");
+            // The message pipe apart.
+            assert_eq!(open_files(), before.1 + 1, "the parent's are closed");
+            String::new()
+        });
+        assert!(status.success(), "{status}");
+        work(&pool);
+        assert_eq!((pool.stats(), open_files()), before, "the parent's pool is as it was");
+    });
+}
+
+/// Parent and child work at the same time with what each has, after a fork in the middle of a job.
+#[test]
+fn a_fork_in_the_middle_of_a_job_costs_the_parent_no_byte() {
+    alone("a_fork_in_the_middle_of_a_job_costs_the_parent_no_byte", || {
+        let bytes = pattern(1 << 20, 4);
+        let file = file_with(&bytes);
+        let (near, far) = common::unix_pair();
+        common::small_queues(&near, &far);
+        let (near, far) = (common::never_wait(near), common::never_wait(far));
+        let mut job = Transfer::new(
+            Source::file(&file, ..).expect("source"),
+            Sink::stream(&near).expect("sink"),
+        );
+        // Until the sink is full, so that bytes are in flight.
+        while let Step::Moved(_) = job.step().expect("step") {}
+        assert!(!job.in_flight().is_empty());
+        let mut forks = 0;
+        let mut received = Vec::new();
+        loop {
+            if forks < 5 && !job.in_flight().is_empty() {
+                forks += 1;
+                let (_, status) = fork(|| {
+                    // The job's own bytes are refused; nothing reaches the socket.
+                    assert_eq!(job.step().expect_err("not ours").kind(), ErrorKind::Forked);
+                    // A job of the child's own goes.
+                    let out = file_with(b"");
+                    let (source, sink) = (Source::file(&file, ..), Sink::file(&out, 0));
+                    let receipt = bufferlist::transfer(source.expect("source"), sink.expect("sink"));
+                    assert_eq!(receipt.expect("transfer").total(), 1 << 20);
+                    assert_same(&contents(&out), &bytes);
+                    String::new()
+                });
+                assert!(status.success(), "{status}");
+            }
+            // Less than fits, so that something is always in flight.
+            let mut buffer = [0; 5000];
+            let got = rustix::io::read(&far, &mut buffer).unwrap_or(0);
+            received.extend_from_slice(&buffer[..got]);
+            match job.step().expect("step") {
+                Step::Moved(_) | Step::Blocked(_) => {}
+                Step::End => break,
+            }
+        }
+        received.extend(common::read_available(&far));
+        assert_eq!(forks, 5);
+        assert_same(&received, &bytes);
+        job.counts().assert_no_copies();
+    });
+}
+
+/// Several threads of a forked process use the library for the first time at the same moment: each one's pipes are its
+/// own, and none is the parent's.
+#[test]
+fn threads_that_start_at_once_agree_on_whose_pipes_are_whose() {
+    const THREADS: usize = 4;
+    alone("threads_that_start_at_once_agree_on_whose_pipes_are_whose", || {
+        let bytes = pattern(5000, 5);
+        let file = file_with(&bytes);
+        let together = |file: &File| {
+            let barrier = Barrier::new(THREADS);
+            std::thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        let mut source = Source::file(file, ..).expect("source").threshold(0);
+                        let mut list = BufferList::new();
+                        barrier.wait();
+                        let _ = list.splice_from(&mut source, 5000).expect("step");
+                        assert_same(&list.to_bytes().expect("our own pipe"), &bytes);
+                        let out = file_with(b"");
+                        common::give_all(&mut list, &mut Sink::file(&out, 0).expect("sink"));
+                    });
+                }
+            });
+        };
+        // The parent has used it before, so a child that took itself for its parent would find pipes in stock.
+        together(&file);
+        for _ in 0..50 {
+            let (_, status) = fork(|| {
+                together(&file);
+                let stats = Pool::default().stats();
+                assert_eq!(stats.disagreed, 0, "{stats:?}");
+                String::new()
+            });
+            assert!(status.success(), "{status}");
+        }
+    });
+}

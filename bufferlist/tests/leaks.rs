@@ -1,0 +1,269 @@
+//! Nothing is kept: after work of all kinds, well or badly ended, as many files are open as before, no pipe with bytes in
+//! it is given to anybody else, and the pool's numbers add up.
+
+mod common;
+
+use bufferlist::fault::{self, Fault, Plan};
+use bufferlist::{
+    BufferList, Call, ErrorKind, FileExtent, Limits, PagesMut, Pool, PoolStats, Side, Sink, Source, Step, Strategy,
+    Transfer,
+};
+use common::{Child, assert_same, contents, file_with, in_a_pipe, never_wait, open_files, pattern, stream_pair};
+use rustix::fd::OwnedFd;
+use std::time::Instant;
+
+/// What lives and what is gone are what was made. (`cleared`: pipes that `Pool::clear` has closed.)
+#[track_caller]
+fn assert_adds_up(stats: PoolStats, cleared: u64) {
+    let living = (stats.free + stats.used) as u64;
+    assert_eq!(stats.made, living + stats.closed + cleared, "{stats:?}");
+    assert_eq!(stats.disagreed, 0, "{stats:?}");
+}
+
+/// Everything that takes pipes or files, with this pool.
+fn workout(pool: &Pool) {
+    let bytes = pattern(300_000, 1);
+    let file = file_with(&bytes);
+    let source = || Source::file(&file, ..).expect("source").pool(pool);
+
+    // Taken, shared, cut, looked at in each way, and dropped with bytes in it.
+    let mut list = common::take_all(&mut source(), 65_536);
+    let clone = list.clone();
+    for at in (0..250_000).step_by(25_000) {
+        assert!(list.peek(at..at + 10).expect("look") == bytes[at as usize..at as usize + 10]);
+    }
+    match list.peek_with(Strategy::Memfd, 1000..9000) {
+        Ok(view) => assert_same(&view.to_vec(), &bytes[1000..9000]),
+        // This way, and no other, needs a second pipe.
+        Err(error) => assert_eq!(error.kind(), ErrorKind::NoPipe),
+    }
+    let _ = list.crc32c().expect("checksum");
+    let back = list.split_off(100_000);
+    drop(clone);
+    // Sent to each kind of end.
+    let out = file_with(b"");
+    common::give_all(&mut back.clone(), &mut Sink::file(&out, 0).expect("sink").pool(pool));
+    assert_same(&contents(&out), &bytes[100_000..]);
+    for kind in ["TCP", "UNIX"] {
+        let (near, far) = stream_pair(kind);
+        let mut sink = Sink::stream(never_wait(near)).expect("sink").pool(pool);
+        // To a reader, and to nobody.
+        let mut part = back.slice(..50_000);
+        while let Step::Moved(_) = part.splice_to(&mut sink).expect("step") {}
+        drop(far);
+        for mut list in [list.clone(), back.clone(), BufferList::from("memory")] {
+            while let Ok(Step::Moved(_)) = list.splice_to(&mut sink) {}
+        }
+    }
+    let mut stable = back;
+    stable.stabilize().expect("stabilize");
+    // Lent.
+    let mut pages = PagesMut::new(50_000).expect("pages");
+    pages.as_mut_slice().copy_from_slice(&bytes[..50_000]);
+    let (near, far) = stream_pair("UNIX");
+    let mut lent = BufferList::from(pages.seal().expect("seal"));
+    let mut sink = Sink::stream(never_wait(near)).expect("sink").pool(pool);
+    common::give_all(&mut lent, &mut sink);
+    assert_same(&common::read_available(never_wait(far)), &bytes[..50_000]);
+    // With provenance, and by an extent that is shorter than it was.
+    let list = common::take_all(&mut source().with_provenance().expect("provenance"), 65_536);
+    drop(list);
+    let short = file_with(b"short");
+    let extent = FileExtent::new(OwnedFd::from(short.try_clone().expect("dup")), ..).expect("extent");
+    short.set_len(2).expect("truncate");
+    let mut list = BufferList::from(extent);
+    let (_read, write) = common::nonblocking_pipe();
+    let mut sink = Sink::stream(&write).expect("sink").pool(pool);
+    while let Ok(Step::Moved(_)) = list.splice_to(&mut sink) {}
+
+    // Jobs: finished, late, and given up.
+    let out = file_with(b"");
+    let (near, far) = stream_pair("TCP");
+    common::small_queues(&near, &far);
+    let near = never_wait(near);
+    let mut late = Transfer::new(source(), Sink::stream(&near).expect("sink"))
+        .pool(pool)
+        .limits(Limits::default().deadline(Instant::now()));
+    let _ = late.run().expect_err("the deadline");
+    while let Step::Moved(_) = late.step().expect("step") {}
+    let (_, in_flight, _) = late.into_parts();
+    drop(in_flight);
+    let mut job = Transfer::new(source(), Sink::file(&out, 0).expect("sink")).pool(pool);
+    assert_eq!(job.run().expect("run").total(), 300_000);
+}
+
+#[test]
+fn as_many_files_are_open_after_work_as_before() {
+    Child::new().run("as_many_files_are_open_after_work_as_before", || {
+        // Once for what a process opens once: /dev/null.
+        workout(&Pool::new(64, 8 << 20));
+        let before = open_files();
+        for _ in 0..20 {
+            let pool = Pool::new(64, 8 << 20);
+            workout(&pool);
+            let stats = pool.stats();
+            assert_eq!(stats.used, 0, "{stats:?}");
+            assert_adds_up(stats, 0);
+            assert!(stats.free > 0, "clean pipes are kept: {stats:?}");
+            drop(pool);
+            assert_eq!(open_files(), before);
+        }
+        // A pool that is kept holds no more than it says.
+        let pool = Pool::new(4, 1 << 20);
+        for _ in 0..5 {
+            workout(&pool);
+            let stats = pool.stats();
+            assert_eq!((stats.used, open_files()), (0, before + 2 * stats.free), "{stats:?}");
+            assert!(stats.free <= 4 && stats.bytes <= 1 << 20, "{stats:?}");
+        }
+        let free = pool.stats().free as u64;
+        pool.clear();
+        assert_eq!(open_files(), before);
+        assert_adds_up(pool.stats(), free);
+    });
+}
+
+/// What is dropped with bytes in it is closed, and nobody ever sees those bytes again.
+#[test]
+fn a_dirty_pipe_is_never_pooled() {
+    let pool = Pool::new(8, 8 << 20);
+    let secret = file_with(&vec![b's'; 50_000]);
+    let mut closed = 0;
+    for drain in [0, 1, 4_096, 49_999] {
+        let mut source = Source::file(&secret, ..).expect("source").pool(&pool);
+        let mut list = common::take_all(&mut source, 65_536);
+        // Some of it is sent, some of it not.
+        let out = file_with(b"");
+        let mut part = list.split_to(drain);
+        common::give_all(&mut part, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
+        drop((part, list));
+        closed += 1;
+        let stats = pool.stats();
+        assert_eq!((stats.used, stats.closed), (0, closed), "{drain}: {stats:?}");
+        // The next to ask gets a clean one.
+        let bytes = pattern(10_000, drain);
+        let file = file_with(&bytes);
+        let mut source = Source::file(&file, ..).expect("source").pool(&pool);
+        let mut list = common::take_all(&mut source, 65_536);
+        assert_same(&list.to_bytes().expect("look"), &bytes);
+        let out = file_with(b"");
+        common::give_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
+        assert_same(&contents(&out), &bytes);
+        assert_eq!(pool.stats().closed, closed, "a pipe that was emptied is kept");
+    }
+    assert_adds_up(pool.stats(), 0);
+}
+
+/// H17: a splice that fails or stops half-way leaves a residue, which must not reach anybody.
+#[test]
+fn residue_of_failed_moves_is_never_pooled() {
+    let bytes = pattern(200_000, 2);
+    for call in [
+        Call::Splice,
+        Call::Tee,
+        Call::Read,
+        Call::Write,
+        Call::Pwrite,
+        Call::Queued,
+    ] {
+        for fault in [
+            Fault::Refused(5),
+            Fault::Refused(11),
+            Fault::OneByte,
+            Fault::Half,
+            Fault::AllButOne,
+        ] {
+            for at in 0..6 {
+                let pool = Pool::new(8, 8 << 20);
+                let plan = Plan {
+                    from: Some((at, call, fault)),
+                    ..Plan::default()
+                };
+                fault::with(plan, || {
+                    let file = file_with(&bytes);
+                    let out = file_with(b"");
+                    let mut source = Source::file(&file, ..).expect("source").pool(&pool);
+                    let mut sink = Sink::file(&out, 0).expect("sink").pool(&pool);
+                    let mut list = BufferList::new();
+                    for _ in 0..3 {
+                        let _ = list.splice_from(&mut source, 65_536);
+                        let _ = list.slice(list.len() / 3..).splice_to(&mut sink);
+                        let _ = list.splice_to(&mut sink);
+                    }
+                });
+                let stats = pool.stats();
+                assert_eq!(stats.used, 0, "{call:?} {fault:?} from {at}: {stats:?}");
+                // What the pool kept is clean: the bytes of the next are those of the next.
+                let other = pattern(150_000, 3);
+                let file = file_with(&other);
+                let mut source = Source::file(&file, ..).expect("source").pool(&pool);
+                let list = common::take_all(&mut source, 65_536);
+                assert_same(&list.to_bytes().expect("look"), &other);
+                drop(list);
+                assert_adds_up(pool.stats(), 0);
+            }
+        }
+    }
+}
+
+/// The same pool in many threads at once, of which some leave pipes behind and some do not.
+#[test]
+fn the_numbers_of_a_shared_pool_add_up() {
+    let pool = Pool::new(6, 2 << 20);
+    let bytes = pattern(100_000, 4);
+    let file = file_with(&bytes);
+    std::thread::scope(|scope| {
+        for thread in 0..4_usize {
+            let (pool, bytes, file) = (&pool, &bytes, &file);
+            scope.spawn(move || {
+                for turn in 0..100 {
+                    let mut source = Source::file(file, ..).expect("source").pool(pool);
+                    let mut list = common::take_all(&mut source, [65_536, 5_000, 100_000][turn % 3]);
+                    if (turn + thread) % 2 == 0 {
+                        let out = file_with(b"");
+                        common::give_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(pool));
+                        assert_same(&contents(&out), bytes);
+                    }
+                }
+            });
+        }
+    });
+    let stats = pool.stats();
+    assert_eq!(stats.used, 0, "{stats:?}");
+    assert!(stats.free <= 6, "{stats:?}");
+    assert_adds_up(stats, 0);
+}
+
+/// A list with bytes of many pipes, dropped in the middle of being sent, gives all of them back or closes them.
+#[test]
+fn lists_that_are_dropped_half_way() {
+    Child::new().run("lists_that_are_dropped_half_way", || {
+        drop(in_a_pipe(&pattern(10, 5)).peek(..));
+        Pool::default().clear();
+        let (near, far) = stream_pair("UNIX");
+        let near = never_wait(near);
+        let before = open_files();
+        for _ in 0..20 {
+            let mut list = in_a_pipe(&pattern(3 << 20, 6));
+            let keep = list.slice(1 << 20..2 << 20);
+            let mut sink = Sink::stream(&near).expect("sink");
+            loop {
+                match list.splice_to(&mut sink).expect("step") {
+                    Step::Moved(_) => {}
+                    Step::Blocked(side) => {
+                        assert_eq!(side, Side::Sink);
+                        break;
+                    }
+                    Step::End => panic!("the queue is smaller than this"),
+                }
+            }
+            drop(list);
+            drop(keep);
+            assert_eq!(Pool::default().stats().used, 0);
+            let far = rustix::io::dup(&far).expect("dup");
+            assert!(!common::read_available(never_wait(far)).is_empty());
+        }
+        Pool::default().clear();
+        assert_eq!(open_files(), before);
+    });
+}

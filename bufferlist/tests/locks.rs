@@ -1,0 +1,423 @@
+//! Who waits for whom: a blocking splice keeps its pipe locked, so the library's steps take no descriptor that would
+//! wait, and its jobs wait only where nobody else can be kept waiting.
+
+mod common;
+
+use bufferlist::{BufferList, ErrorKind, Limits, Nonblocking, Side, Sink, Source, Step, Transfer, transfer};
+use common::{
+    WATCHDOG, assert_same, contents, file_with, in_a_pipe, is_nonblocking, never_wait, pattern, read_available, reader,
+    skip, stream_pair, until, within,
+};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+// --- H11 and H12: the facts ------------------------------------------------------------------------------------------
+
+/// Who this thread is to the kernel.
+fn thread_id() -> i32 {
+    let link = std::fs::read_link("/proc/thread-self").expect("/proc/thread-self");
+    let id = link.file_name().and_then(|name| name.to_str());
+    id.and_then(|id| id.parse().ok()).expect("a number")
+}
+
+/// Waits until a thread of ours sleeps in the kernel.
+fn until_asleep(thread: &AtomicI32) {
+    until("the thread sleeps", || {
+        let id = thread.load(Ordering::Acquire);
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{id}/stat")).unwrap_or_default();
+        // The state follows the name, which is in parentheses.
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+    });
+}
+
+/// What each of these does to the pipe of which both ends are given.
+type Operation = (&'static str, fn(&OwnedFd, &OwnedFd) -> bool);
+
+/// Nothing that anybody can do with a pipe is done while a splice waits with it.
+const OPERATIONS: [Operation; 4] = [
+    ("FIONREAD", |read, _| rustix::io::ioctl_fionread(read).is_ok()),
+    ("a read that does not wait", |read, _| {
+        rustix::io::read(read, &mut [0; 1]).is_ok()
+    }),
+    ("a write that does not wait", |_, write| {
+        rustix::io::write(write, b"x").is_ok()
+    }),
+    ("F_SETPIPE_SZ", |read, _| {
+        rustix::pipe::fcntl_setpipe_size(read, 1 << 17).is_ok()
+    }),
+];
+
+#[test]
+fn a_splice_that_waits_keeps_its_pipe_locked() {
+    const TEST: &str = "a_splice_that_waits_keeps_its_pipe_locked";
+    let mut unlocked = Vec::new();
+    for (what, operation) in OPERATIONS {
+        let (read, write) = common::nonblocking_pipe();
+        let (read, write) = (Arc::new(read), Arc::new(write));
+        // A blocking socket with nothing to give. The splice itself is not to wait, by its own flag: it does. (A UNIX
+        // socket would heed the flag; net/unix/af_unix.c unix_stream_splice_read, net/ipv4/tcp.c tcp_splice_read.)
+        let (near, far) = stream_pair("TCP");
+        let id = Arc::new(AtomicI32::new(0));
+        let splicer = std::thread::spawn({
+            let (write, id) = (Arc::clone(&write), Arc::clone(&id));
+            move || {
+                id.store(thread_id(), Ordering::Release);
+                rustix::pipe::splice(&near, None, &write, None, 100, SpliceFlags::NONBLOCK)
+            }
+        });
+        until_asleep(&id);
+        let (done, is_done) = mpsc::channel();
+        let other = std::thread::spawn({
+            let (read, write) = (Arc::clone(&read), Arc::clone(&write));
+            move || {
+                operation(&read, &write);
+                let _ = done.send(());
+            }
+        });
+        // If it is not locked, a second is more than plenty for one system call.
+        if is_done.recv_timeout(Duration::from_secs(1)).is_ok() {
+            unlocked.push(what);
+        }
+        // What it waits for comes, and all goes on.
+        rustix::io::write(&far, b"at last").expect("write");
+        if !unlocked.contains(&what) {
+            is_done.recv_timeout(WATCHDOG).expect("the lock is given back");
+        }
+        other.join().expect("thread");
+        assert_eq!(splicer.join().expect("thread"), Ok(7), "{what}");
+    }
+    if !unlocked.is_empty() {
+        skip(
+            TEST,
+            &format!("this kernel does not keep the pipe locked: {unlocked:?}"),
+        );
+    }
+}
+
+// --- steps -----------------------------------------------------------------------------------------------------------
+
+/// A blocking pipe, which `pipe_with` makes unless told otherwise.
+fn blocking_pipe() -> (OwnedFd, OwnedFd) {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("pipe")
+}
+
+/// Two ends of each kind of stream, all of them blocking: the first to read from, the second to write to.
+fn blocking_streams() -> Vec<(&'static str, OwnedFd, OwnedFd)> {
+    let (tcp_near, tcp_far) = stream_pair("TCP");
+    let (unix_near, unix_far) = stream_pair("UNIX");
+    let (read, write) = blocking_pipe();
+    vec![
+        ("TCP", tcp_near, tcp_far),
+        ("UNIX", unix_near, unix_far),
+        ("pipe", read, write),
+    ]
+}
+
+/// Even when the bytes are there or there is room for them: whether a step waits must not depend on luck.
+#[test]
+fn a_step_on_a_blocking_descriptor_is_refused_before_anything_moves() {
+    for (kind, read, write) in blocking_streams() {
+        rustix::io::write(&write, b"waiting").expect("write");
+        if kind != "pipe" {
+            common::arrived(&read, 7);
+        }
+        let mut source = Source::stream(&read).expect("source");
+        let mut list = BufferList::new();
+        for threshold in [0, u64::MAX] {
+            source = source.threshold(threshold);
+            let error = list.splice_from(&mut source, 100).expect_err("blocking");
+            assert_eq!(
+                (error.kind(), error.side()),
+                (ErrorKind::BlockingFd, Some(Side::Source)),
+                "{kind}"
+            );
+        }
+        assert!(list.is_empty());
+        assert_eq!(common::queued(&read), 7, "{kind}: nothing was taken");
+
+        let mut sink = Sink::stream(&write).expect("sink");
+        for mut list in [in_a_pipe(b"pages"), BufferList::from("memory")] {
+            let error = list.splice_to(&mut sink).expect_err("blocking");
+            assert_eq!(
+                (error.kind(), error.side()),
+                (ErrorKind::BlockingFd, Some(Side::Sink)),
+                "{kind}"
+            );
+            assert!(!list.is_empty());
+        }
+        let mut job = Transfer::new(
+            Source::stream(&read).expect("source"),
+            Sink::stream(&write).expect("sink"),
+        );
+        assert_eq!(job.step().expect_err("blocking").kind(), ErrorKind::BlockingFd);
+        assert_eq!(common::queued(&read), 7, "{kind}: nothing was given");
+
+        // The flag can be set later, by anybody: the ends notice.
+        never_wait(&read);
+        never_wait(&write);
+        assert!(
+            matches!(list.splice_from(&mut source, 100), Ok(Step::Moved(_))),
+            "{kind}"
+        );
+        assert_same(&list.to_bytes().expect("look"), b"waiting");
+        assert!(matches!(list.splice_to(&mut sink), Ok(Step::Moved(_))), "{kind}");
+    }
+}
+
+/// Files never wait in this sense, whatever their flags.
+#[test]
+fn files_need_no_flag() {
+    let bytes = pattern(100_000, 1);
+    let (from, to) = (file_with(&bytes), file_with(b""));
+    assert!(!is_nonblocking(&from) && !is_nonblocking(&to));
+    let mut list = common::take_all(&mut Source::file(&from, ..).expect("source"), 1 << 16);
+    common::give_all(&mut list, &mut Sink::file(&to, 0).expect("sink"));
+    assert_same(&contents(&to), &bytes);
+}
+
+#[test]
+fn nonblocking_enter_is_the_mend_and_is_undone() {
+    for (kind, read, write) in blocking_streams() {
+        {
+            let mut sink = Sink::stream(Nonblocking::enter(&write).expect("enter")).expect("sink");
+            let mut source = Source::stream(Nonblocking::enter(read.as_fd()).expect("enter")).expect("source");
+            assert!(is_nonblocking(&read) && is_nonblocking(&write), "{kind}");
+            let mut list = in_a_pipe(b"there and back");
+            common::give_all(&mut list, &mut sink);
+            common::until("bytes arrive", || {
+                let _ = list.splice_from(&mut source, 100).expect("step");
+                list.len() == 14
+            });
+            assert_same(&list.to_bytes().expect("look"), b"there and back");
+            // Another flag that is set meanwhile stays.
+            let flags = rustix::fs::fcntl_getfl(&read).expect("F_GETFL");
+            rustix::fs::fcntl_setfl(&read, flags | OFlags::APPEND).expect("F_SETFL");
+        }
+        assert!(
+            !is_nonblocking(&read) && !is_nonblocking(&write),
+            "{kind}: as they were"
+        );
+        let flags = rustix::fs::fcntl_getfl(&read).expect("F_GETFL");
+        assert!(flags.contains(OFlags::APPEND), "{kind}: and nothing else was changed");
+    }
+    // One that did not wait before does not wait afterwards.
+    let (read, _write) = common::nonblocking_pipe();
+    drop(Nonblocking::enter(&read).expect("enter"));
+    assert!(is_nonblocking(&read));
+}
+
+// --- jobs ------------------------------------------------------------------------------------------------------------
+
+/// Without a deadline a job may wait inside the kernel: nobody else can reach its pipe.
+#[test]
+fn a_job_without_a_deadline_runs_on_blocking_descriptors() {
+    for (kind, read, write) in blocking_streams() {
+        let bytes = pattern(1 << 20, 2);
+        let expected = bytes.clone();
+        let writer = std::thread::spawn(move || {
+            // In pieces, so that the job meets an empty source again and again.
+            for piece in bytes.chunks(50_000) {
+                std::io::Write::write_all(&mut std::fs::File::from(write.try_clone().expect("dup")), piece)
+                    .expect("write");
+                std::thread::yield_now();
+            }
+        });
+        let (near, far) = stream_pair("UNIX");
+        let far = reader(far);
+        let total = within(kind, move || {
+            transfer(Source::stream(read).expect("source"), Sink::stream(near).expect("sink"))
+                .expect("transfer")
+                .total()
+        });
+        assert_eq!(total, expected.len() as u64);
+        writer.join().expect("writer");
+        assert_same(&far.join().expect("reader"), &expected);
+    }
+}
+
+/// With a deadline it must be able to stop, so the descriptors may not wait: refused at once, with nothing moved.
+#[test]
+fn a_deadline_wants_descriptors_that_do_not_wait() {
+    for (kind, read, write) in blocking_streams() {
+        rustix::io::write(&write, b"waiting").expect("write");
+        if kind != "pipe" {
+            common::arrived(&read, 7);
+        }
+        let limits = Limits::default().deadline(Instant::now() + WATCHDOG);
+        let out = file_with(b"");
+        let mut job = Transfer::new(
+            Source::stream(&read).expect("source"),
+            Sink::file(&out, 0).expect("sink"),
+        )
+        .limits(limits);
+        let error = job.run().expect_err("blocking");
+        assert_eq!(
+            (error.kind(), error.side()),
+            (ErrorKind::BlockingFd, Some(Side::Source)),
+            "{kind}"
+        );
+        assert_eq!(common::queued(&read), 7, "{kind}");
+        // The sink: what was taken before it was met stays in the job.
+        let file = file_with(b"from a file");
+        let mut job = Transfer::new(
+            Source::file(&file, ..).expect("source"),
+            Sink::stream(&write).expect("sink"),
+        )
+        .limits(limits);
+        let error = job.run().expect_err("blocking");
+        assert_eq!(
+            (error.kind(), error.side()),
+            (ErrorKind::BlockingFd, Some(Side::Sink)),
+            "{kind}"
+        );
+        assert_same(&job.in_flight().to_bytes().expect("look"), b"from a file");
+        never_wait(&write);
+        assert_eq!(job.run().expect("run").total(), 11, "{kind}: and on it goes");
+    }
+}
+
+/// A deadline that passes costs nothing: the receipt tells how far the job had come, and another run goes on from there.
+#[test]
+fn after_a_deadline_the_job_goes_on() {
+    for kind in ["TCP", "UNIX"] {
+        let bytes = pattern(6 << 20, 3);
+        let file = file_with(&bytes);
+        let (near, far) = stream_pair(kind);
+        common::small_queues(&near, &far);
+        let (near, far) = (never_wait(near), never_wait(far));
+        let mut job = Transfer::new(
+            Source::file(&file, ..).expect("source"),
+            Sink::stream(&near).expect("sink"),
+        );
+        let mut received = Vec::new();
+        // Nobody reads: the sink is full long before the end, and the deadline passes. Three times over.
+        for _ in 0..3 {
+            job = job.limits(Limits::default().deadline(Instant::now() + Duration::from_millis(20)));
+            let error = job.run().expect_err("the deadline");
+            assert_eq!(
+                (error.kind(), error.side()),
+                (ErrorKind::TimedOut, Some(Side::Sink)),
+                "{kind}: {error}"
+            );
+            assert_eq!(error.receipt().total(), job.receipt().total());
+            until("what was sent arrives", || {
+                received.extend(read_available(&far));
+                received.len() as u64 == error.receipt().total()
+            });
+        }
+        // Now somebody reads.
+        let reading = Arc::new(Mutex::new(received));
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (reading, stop) = (Arc::clone(&reading), Arc::clone(&stop));
+            move || {
+                while !stop.load(Ordering::Acquire) {
+                    reading.lock().expect("lock").extend(read_available(&far));
+                    std::thread::yield_now();
+                }
+                reading.lock().expect("lock").extend(read_available(&far));
+                far
+            }
+        });
+        job = job.limits(Limits::default().deadline(Instant::now() + WATCHDOG));
+        assert_eq!(
+            job.run().expect("run").total(),
+            bytes.len() as u64,
+            "{kind}: of all the runs together"
+        );
+        job.counts().assert_no_copies();
+        until("all has arrived", || reading.lock().expect("lock").len() == bytes.len());
+        stop.store(true, Ordering::Release);
+        drop(thread.join().expect("reader"));
+        assert_same(&reading.lock().expect("lock"), &bytes);
+    }
+}
+
+/// The same at the source, with nothing in flight.
+#[test]
+fn a_deadline_at_an_empty_source_takes_nothing() {
+    for (kind, read, write) in blocking_streams() {
+        let read = never_wait(read);
+        let out = file_with(b"");
+        let mut job = Transfer::new(
+            Source::stream(&read).expect("source"),
+            Sink::file(&out, 0).expect("sink"),
+        );
+        let mut expected = Vec::new();
+        for piece in [b"one ".as_slice(), b"two ", b"three"] {
+            rustix::io::write(&write, piece).expect("write");
+            expected.extend_from_slice(piece);
+            if kind != "pipe" {
+                common::arrived(&read, piece.len());
+            }
+            job = job.limits(Limits::default().deadline(Instant::now() + Duration::from_millis(20)));
+            let error = job.run().expect_err("the deadline");
+            assert_eq!(
+                (error.kind(), error.side()),
+                (ErrorKind::TimedOut, Some(Side::Source)),
+                "{kind}: {error}"
+            );
+            assert!(job.in_flight().is_empty());
+            assert_same(&contents(&out), &expected);
+        }
+        drop(write);
+        job = job.limits(Limits::default().deadline(Instant::now() + WATCHDOG));
+        assert_eq!(job.run().expect("run").total(), expected.len() as u64);
+    }
+}
+
+/// A deadline is kept also between ends that are always ready.
+#[test]
+fn a_deadline_binds_ends_that_never_block() {
+    let from = file_with(b"");
+    // More than a machine copies in no time: it is sparse, and nothing of it need be written before the deadline.
+    from.set_len(1 << 40).expect("a sparse file");
+    let null =
+        rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).expect("null");
+    let total = within("a job with a deadline", move || {
+        let limits = Limits::default().deadline(Instant::now() + Duration::from_millis(50));
+        let mut job = Transfer::new(
+            Source::file(&from, ..).expect("source"),
+            Sink::stream(&null).expect("sink"),
+        )
+        .limits(limits);
+        let error = job.run().expect_err("the deadline");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        error.receipt().total()
+    });
+    assert!(total < 1 << 40);
+}
+
+/// A step never waits, even where everything about it would: an empty source and a full sink.
+#[test]
+fn a_step_never_waits() {
+    within("a step", || {
+        let (read, _write) = common::nonblocking_pipe();
+        let (full_read, full) = common::nonblocking_pipe();
+        while rustix::io::write(&full, &[0; 4096]) != Err(Errno::AGAIN) {}
+        let mut source = Source::stream(&read).expect("source");
+        let mut sink = Sink::stream(&full).expect("sink");
+        let mut list = in_a_pipe(b"pages");
+        assert!(matches!(
+            list.splice_from(&mut source, 10),
+            Ok(Step::Blocked(Side::Source))
+        ));
+        assert!(matches!(list.splice_to(&mut sink), Ok(Step::Blocked(Side::Sink))));
+        assert!(matches!(
+            list.clone().splice_to(&mut sink),
+            Ok(Step::Blocked(Side::Sink))
+        ));
+        assert!(matches!(
+            BufferList::from("memory").splice_to(&mut sink),
+            Ok(Step::Blocked(Side::Sink))
+        ));
+        assert_eq!(list.len(), 5);
+        drop(full_read);
+    });
+}

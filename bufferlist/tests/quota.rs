@@ -1,0 +1,367 @@
+//! What there is too little of: the pipe pages of an unprivileged user, and open files. The library then copies, and says
+//! so; it never fails, never hangs, and does not spend on pipes what the program needs for its files.
+//!
+//! Each test has a process of its own, and each user without privileges is one of its own: quotas are counted per user.
+
+mod common;
+
+use bufferlist::{BufferList, Limits, Pool, Reason, Sink, Source, Step, Transfer};
+use common::{
+    Child, assert_same, contents, file_with, never_wait, nonblocking_pipe, open_files, page, pattern, reader,
+};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::File;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Users that nobody else is, as `nobody` may be: their quota is all ours.
+const USERS: u32 = 64_170;
+
+/// Runs a test as a user without privileges, if this process can become one.
+fn as_user(user: u32, test: &str, body: impl FnOnce()) {
+    let is_child = std::env::var_os("BUFFERLIST_TEST_CHILD").is_some();
+    if !is_child && !rustix::process::geteuid().is_root() {
+        return common::skip(test, "needs root, to become another user");
+    }
+    if soft_quota() == 0 {
+        return common::skip(test, "this system has no quota of pipe pages (pipe-user-pages-soft)");
+    }
+    // Nobody else may use this user's pages meanwhile: another run of this test, for instance.
+    let lock = (!is_child).then(|| {
+        let path = std::env::temp_dir().join(format!("bufferlist-quota-{user}.lock"));
+        let file = File::options().create(true).append(true).open(path).expect("lock file");
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).expect("flock");
+        file
+    });
+    Child::user(user).run(test, body);
+    drop(lock);
+}
+
+/// `pipe-user-pages-soft`, in pages.
+fn soft_quota() -> usize {
+    let text = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").expect("pipe-user-pages-soft");
+    text.trim().parse().expect("a number")
+}
+
+/// Pipes of our own that take all of the user's quota but `left` pages, or a few more.
+fn use_up(left: usize) -> Vec<(OwnedFd, OwnedFd)> {
+    // What is to be left is kept aside, and let go at the end: nobody need know how much there was.
+    let reserve = (left > 0).then(|| {
+        let pipe = nonblocking_pipe();
+        assert_eq!(fcntl_setpipe_size(&pipe.1, left * page()), Ok(left * page()));
+        pipe
+    });
+    let mut hoard = Vec::new();
+    // A mebibyte at a time, then less: rings are powers of two of pages.
+    let mut pages = 256;
+    loop {
+        let pipe = nonblocking_pipe();
+        while fcntl_setpipe_size(&pipe.1, pages * page()).is_err() {
+            pages /= 2;
+        }
+        // A new pipe has two slots even over the quota, and counts.
+        if pages <= 2 {
+            break;
+        }
+        hoard.push(pipe);
+        assert!(hoard.len() < 10_000, "there is no quota");
+    }
+    drop(reserve);
+    hoard
+}
+
+/// The size of a new pipe, in pages.
+fn new_pipe() -> usize {
+    fcntl_getpipe_size(nonblocking_pipe().1).expect("F_GETPIPE_SZ") / page()
+}
+
+/// One transfer of all of a file to a UNIX socket.
+fn send(file: &File, pool: &Pool, limits: Limits) -> (Vec<u8>, bufferlist::Counts) {
+    let (near, far) = common::unix_pair();
+    let far = reader(far);
+    let source = Source::file(file, ..).expect("source");
+    let mut job = Transfer::new(source, Sink::stream(near).expect("sink"))
+        .pool(pool)
+        .limits(limits);
+    job.run().expect("a transfer never fails for want of pipes");
+    let counts = job.counts();
+    drop(job);
+    (far.join().expect("reader"), counts)
+}
+
+/// H13: over the quota new pipes have two slots and cannot grow.
+#[test]
+fn with_the_quota_of_pipe_pages_used_up_transfers_copy() {
+    as_user(USERS, "with_the_quota_of_pipe_pages_used_up_transfers_copy", || {
+        let hoard = use_up(0);
+        let (_read, write) = &hoard[0];
+        assert_eq!(
+            fcntl_setpipe_size(write, 512 * page()),
+            Err(Errno::PERM),
+            "nothing is left to grow with"
+        );
+        assert_eq!(new_pipe(), 2, "a new pipe has two slots");
+        let bytes = pattern(1_000_003, 1);
+        let file = file_with(&bytes);
+        let pool = Pool::new(1024, 64 << 20);
+        let (arrived, counts) = send(&file, &pool, Limits::default());
+        assert_same(&arrived, &bytes);
+        // Once into memory and once out of it.
+        assert_eq!(counts.of(Reason::NoPipe), 2 * bytes.len() as u64, "{counts}");
+        assert_eq!(counts.copied(), 2 * bytes.len() as u64, "{counts}");
+        // File to file.
+        let out = file_with(b"");
+        let source = Source::file(&file, ..).expect("source").pool(&pool);
+        bufferlist::transfer(source, Sink::file(&out, 0).expect("sink")).expect("transfer");
+        assert_same(&contents(&out), &bytes);
+        // What is too small to work with is not hoarded: the files are for the program.
+        let before = open_files();
+        for _ in 0..50 {
+            send(&file, &pool, Limits::default());
+        }
+        let stats = pool.stats();
+        eprintln!("{stats:?}");
+        assert_eq!(open_files(), before, "{stats:?}");
+        assert_eq!((stats.used, stats.free), (0, 0), "{stats:?}");
+        // Nor is the system asked for each chunk anew (800 of them), only now and then.
+        assert!(stats.made < 50, "{stats:?}");
+        // When pages are there again, so are pipes: within as many requests as the pool leaves the system alone for.
+        drop(hoard);
+        let mut copied = 0;
+        for _ in 0..10 {
+            copied = send(&file, &pool, Limits::default()).1.copied();
+        }
+        assert_eq!(copied, 0, "{:?}", pool.stats());
+    });
+}
+
+/// 64 KiB of quota are one pipe of the usual size: one transfer works with it, in a ring that cannot grow, and another at
+/// the same time copies.
+#[test]
+fn with_64_kib_of_quota_one_transfer_splices() {
+    as_user(USERS + 1, "with_64_kib_of_quota_one_transfer_splices", || {
+        let _hoard = use_up(16);
+        assert_eq!(new_pipe(), 16, "one is left");
+        let bytes = pattern(1_000_003, 2);
+        let file = file_with(&bytes);
+        let pool = Pool::new(1024, 64 << 20);
+        for chunk in [1 << 16, 1 << 20, 100_001] {
+            let limits = Limits::default().chunk(chunk);
+            let (arrived, counts) = send(&file, &pool, limits);
+            assert_same(&arrived, &bytes);
+            counts.assert_no_copies();
+        }
+        let stats = pool.stats();
+        assert_eq!((stats.made, stats.used, stats.free), (1, 0, 1), "{stats:?}");
+        // Somebody holds the only pipe: the others copy.
+        let mut holder = BufferList::new();
+        let mut source = Source::file(&file, ..).expect("source").pool(&pool);
+        assert!(matches!(holder.splice_from(&mut source, 65_536), Ok(Step::Moved(_))));
+        let (arrived, counts) = send(&file, &pool, Limits::default());
+        assert_same(&arrived, &bytes);
+        assert_eq!(counts.of(Reason::NoPipe), 2 * bytes.len() as u64, "{counts}");
+        // A clone cannot be tee'd for want of a second pipe: the cell is read into memory once, for all.
+        let clone = holder.clone();
+        let out = file_with(b"");
+        common::give_all(&mut clone.clone(), &mut Sink::file(&out, 0).expect("sink").pool(&pool));
+        assert_same(&contents(&out), &bytes[..65_536]);
+        assert_same(&holder.to_bytes().expect("look"), &bytes[..65_536]);
+        assert_same(&clone.to_bytes().expect("look"), &bytes[..65_536]);
+        // Into memory once, and out of it once.
+        assert_eq!(holder.counts().of(Reason::NoPipe), 2 * 65_536, "{}", holder.counts());
+    });
+}
+
+/// Fills the gaps among the open descriptors, and allows `left` more.
+fn limit_files(left: u64) -> Vec<File> {
+    let mut fillers = Vec::new();
+    loop {
+        let file = File::open("/dev/null").expect("open");
+        let next = std::os::fd::AsRawFd::as_raw_fd(&file) as u64;
+        let highest = std::fs::read_dir("/proc/self/fd")
+            .expect("/proc/self/fd")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok())
+            .filter(|&fd| fd != next)
+            .max();
+        fillers.push(file);
+        // The folder that was listed had a number right behind, or in a gap.
+        if highest.is_none_or(|highest| highest <= next + 1) {
+            let limit = Rlimit {
+                current: Some(next + 1 + left),
+                maximum: getrlimit(Resource::Nofile).maximum,
+            };
+            setrlimit(Resource::Nofile, limit).expect("RLIMIT_NOFILE");
+            return fillers;
+        }
+    }
+}
+
+/// How many more files can be opened now.
+fn files_left() -> usize {
+    let mut files = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        files.push(file);
+    }
+    files.len()
+}
+
+/// Eight open files are four pipes. Ninety workers share them, each with bytes in flight at the same moment, and a
+/// thousand more transfers wait in line.
+#[test]
+fn ninety_transfers_at_once_with_eight_open_files_left() {
+    ninety("ninety_transfers_at_once_with_eight_open_files_left", || {
+        Pool::new(1024, 64 << 20)
+    });
+}
+
+/// The same with the process's own pool, whose bound is made from the limit.
+#[test]
+fn ninety_transfers_at_once_from_the_default_pool() {
+    ninety("ninety_transfers_at_once_from_the_default_pool", Pool::default);
+}
+
+fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
+    const WORKERS: usize = 90;
+    const QUEUED: usize = 1000;
+    const LEN: usize = 40_000;
+
+    /// What a worker has open.
+    struct Ends {
+        near: OwnedFd,
+        far: OwnedFd,
+        out: File,
+    }
+
+    Child::new().run(test, || {
+        let bytes = pattern(LEN * 8, 3);
+        let file = file_with(&bytes);
+        let mut ends: Vec<Ends> = (0..WORKERS)
+            .map(|_| {
+                let (near, far) = common::stream_pair("UNIX");
+                Ends {
+                    near: never_wait(near),
+                    far: never_wait(far),
+                    out: file_with(b""),
+                }
+            })
+            .collect();
+        let _fillers = limit_files(8);
+        assert_eq!(files_left(), 8);
+        let pool = pool();
+        let barrier = Barrier::new(WORKERS);
+        let next = AtomicUsize::new(WORKERS);
+        let (spliced, copied) = (AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for (first, ends) in ends.iter_mut().enumerate() {
+                let (bytes, file, pool, barrier, next) = (&bytes, &file, &pool, &barrier, &next);
+                let (spliced, copied) = (&spliced, &copied);
+                scope.spawn(move || {
+                    let mut number = first;
+                    while number < WORKERS + QUEUED {
+                        let start = number % 7 * LEN + number % 5;
+                        let range = start as u64..(start + LEN) as u64;
+                        let expected = &bytes[start..start + LEN];
+                        let source = || Source::file(file, range.clone()).expect("source");
+                        let counts = if number % 2 == 0 {
+                            let sink = Sink::stream(&ends.near).expect("sink");
+                            let mut job = Transfer::new(source(), sink).pool(pool);
+                            if number < WORKERS {
+                                // Nobody reads until all have bytes in flight.
+                                while !matches!(job.step().expect("step"), Step::Blocked(_) | Step::End) {}
+                                barrier.wait();
+                            }
+                            job.run().expect("a transfer never fails for want of files");
+                            assert_same(&common::read_available(&ends.far), expected);
+                            job.counts()
+                        } else {
+                            ends.out.set_len(0).expect("truncate");
+                            let sink = Sink::file(&ends.out, 0).expect("sink");
+                            let mut job = Transfer::new(source(), sink).pool(pool);
+                            if number < WORKERS {
+                                barrier.wait();
+                            }
+                            job.run().expect("a transfer never fails for want of files");
+                            assert_same(&contents(&ends.out), expected);
+                            job.counts()
+                        };
+                        assert_eq!(counts.of(Reason::NoPipe), counts.copied(), "{counts}");
+                        // Each that was copied was copied in and out.
+                        copied.fetch_add(counts.copied() / 2, Ordering::Relaxed);
+                        spliced.fetch_add(LEN as u64 - counts.copied() / 2, Ordering::Relaxed);
+                        number = next.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let (spliced, copied) = (spliced.into_inner(), copied.into_inner());
+        let stats = pool.stats();
+        eprintln!("{spliced} bytes spliced, {copied} copied for want of pipes, {stats:?}");
+        assert_eq!(spliced + copied, ((WORKERS + QUEUED) * LEN) as u64);
+        assert!(copied > 0, "ninety at once cannot all have had a pipe");
+        assert!(spliced > 0, "four pipes were to be had");
+        assert_eq!((stats.used, stats.disagreed), (0, 0), "{stats:?}");
+        assert!(stats.free <= 4, "{stats:?}");
+        pool.clear();
+        assert_eq!(files_left(), 8, "nothing is kept");
+    });
+}
+
+/// Not a single file left: not even `/dev/null` can be opened.
+#[test]
+fn without_any_open_file_left_everything_still_works() {
+    Child::new().run("without_any_open_file_left_everything_still_works", || {
+        let bytes = pattern(300_000, 4);
+        let file = file_with(&bytes);
+        let out = file_with(b"");
+        let (near, far) = common::unix_pair();
+        let (near, far) = (never_wait(near), never_wait(far));
+        let _fillers = limit_files(0);
+        assert_eq!(files_left(), 0);
+        let pool = Pool::new(8, 8 << 20);
+        // From a file, in pieces, shared, looked at, and sent.
+        let mut source = Source::file(&file, ..).expect("source").pool(&pool);
+        let list = common::take_all(&mut source, 65_536);
+        assert_eq!(list.counts().of(Reason::NoPipe), bytes.len() as u64);
+        common::give_all(&mut list.clone(), &mut Sink::file(&out, 0).expect("sink").pool(&pool));
+        assert_same(&contents(&out), &bytes);
+        let mut part = list.slice(100_000..150_000);
+        common::give_all(&mut part, &mut Sink::stream(&near).expect("sink").pool(&pool));
+        let mut back = Source::stream(&far).expect("source").pool(&pool);
+        let mut arrived = BufferList::new();
+        while let Step::Moved(_) = arrived.splice_from(&mut back, 65_536).expect("step") {}
+        assert_same(&arrived.to_bytes().expect("look"), &bytes[100_000..150_000]);
+        assert_eq!(pool.stats().made, 0);
+    });
+}
+
+/// A pool that was told to wait waits for pipes that somebody will give back. Where the system refuses the first one there
+/// is nobody to wait for: bytes are copied, and nothing hangs.
+#[test]
+fn a_patient_pool_does_not_wait_for_nobody() {
+    Child::new().run("a_patient_pool_does_not_wait_for_nobody", || {
+        let bytes = pattern(300_000, 5);
+        let file = file_with(&bytes);
+        let out = file_with(b"");
+        let twin = out.try_clone().expect("dup");
+        let pool = Pool::new(8, 8 << 20).wait_when_empty();
+        let job = |out: File| {
+            let source = Source::file(&file, ..).expect("source");
+            let mut job = Transfer::new(source, Sink::file(out, 0).expect("sink")).pool(&pool);
+            assert_eq!(job.run().expect("run").total(), bytes.len() as u64);
+            job.counts()
+        };
+        let fillers = limit_files(0);
+        assert_eq!(files_left(), 0);
+        let counts = job(twin);
+        assert_eq!(counts.of(Reason::NoPipe), 2 * bytes.len() as u64, "{counts}");
+        assert_same(&contents(&out), &bytes);
+        // With files to be had again there are pipes.
+        drop(fillers);
+        (0..10).for_each(|_| drop(job(out.try_clone().expect("dup"))));
+        job(out.try_clone().expect("dup")).assert_no_copies();
+        assert_same(&contents(&out), &bytes);
+    });
+}

@@ -1,0 +1,388 @@
+//! A pipe's capacity is slots, not bytes: what that means for the naked system calls, and that the library's lists of
+//! tiny, unaligned and oversized pieces neither lose a byte nor eat pipes.
+
+mod common;
+
+use bufferlist::{BufferList, Pool, Reason, SegmentKind, Side, Sink, Source, Step};
+use common::{
+    Answers, Child, assert_same, contents, file_with, in_a_pipe, never_wait, nonblocking_pipe, page, pattern,
+    raw_splice, skip, stream_pair, tcp_pair,
+};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
+use std::fs::File;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// A pipe of sixteen slots, whatever the system's default.
+fn sixteen() -> (OwnedFd, OwnedFd) {
+    let (read, write) = nonblocking_pipe();
+    fcntl_setpipe_size(&write, 16 * page()).expect("F_SETPIPE_SZ");
+    (read, write)
+}
+
+/// Splices the byte at `at` into a pipe. Always the same one: up to Linux 6.4, neighbours may share a slot.
+fn one_byte(file: &File, pipe: &OwnedFd) -> rustix::io::Result<usize> {
+    raw_splice(file, Some(&mut 0), pipe, None, 1)
+}
+
+#[test]
+fn sixteen_bytes_fill_a_pipe_of_64_kib() {
+    let file = file_with(b"x");
+    let (read, write) = sixteen();
+    for _ in 0..16 {
+        assert_eq!(one_byte(&file, &write), Ok(1));
+    }
+    assert_eq!(common::queued(&read), 16);
+    assert_eq!(
+        one_byte(&file, &write),
+        Err(Errno::AGAIN),
+        "16 of 65536 bytes, and full"
+    );
+}
+
+#[test]
+fn unaligned_64_kib_take_seventeen_slots() {
+    let len = 16 * page();
+    let file = file_with(&vec![1; 2 * len]);
+    let (_read, write) = sixteen();
+    assert_eq!(
+        raw_splice(&file, Some(&mut 100), &write, None, len),
+        Ok(len - 100),
+        "the first slot holds the rest of a page only"
+    );
+    let (_read, write) = sixteen();
+    assert_eq!(raw_splice(&file, Some(&mut 0), &write, None, len), Ok(len));
+}
+
+/// One slot holds a whole fragment of a socket buffer, which is up to 32 KiB.
+#[test]
+fn tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    // As much as everybody may have (`net.core.rmem_max`), so that the window is larger than a pipe. It is inherited by
+    // what is accepted, and must be set before, since the window's scale is agreed on at the start.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 1 << 20).expect("SO_RCVBUF");
+    let mut near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let far = never_wait(listener.accept().expect("accept").0);
+    let bytes = pattern(1 << 20, 1);
+    let writer = std::thread::spawn({
+        let bytes = bytes.clone();
+        move || near.write_all(&bytes).map(|()| near)
+    });
+    // Until the window is full, wherever that is.
+    let (mut seen, mut since) = (0, Instant::now());
+    common::until("bytes arrive", || {
+        let now = common::queued(&far);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+        now > 0 && since.elapsed() > Duration::from_millis(200)
+    });
+    let (read, write) = sixteen();
+    // One call asks for no more than a page for each free slot (since Linux 6.5), but leaves most slots free.
+    let mut got = 0;
+    while let Ok(more) = raw_splice(&far, None, &write, None, 1 << 20) {
+        got += more;
+    }
+    assert_eq!(common::queued(&read), got as u64);
+    eprintln!("{got} of {seen} bytes in a pipe of {} bytes", 16 * page());
+    if got <= 16 * page() {
+        skip(
+            "tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib",
+            "this kernel's socket buffers have fragments of no more than a page",
+        );
+    }
+    // The library's list is right about such a pipe, too.
+    let mut seen = common::read_available(&read);
+    let mut source = Source::stream(&far)
+        .expect("source")
+        .pool(&Pool::new(1, 16 * page() as u64));
+    let mut list = BufferList::new();
+    common::until("the rest arrives", || {
+        while let Step::Moved(_) = list.splice_from(&mut source, 1 << 20).expect("step") {}
+        list.len() as usize + seen.len() == bytes.len()
+    });
+    seen.extend_from_slice(&list.to_bytes().expect("look"));
+    assert_same(&seen, &bytes);
+    drop(writer.join().expect("writer"));
+}
+
+#[test]
+fn a_partly_drained_slot_is_still_taken() {
+    let len = 16 * page();
+    let file = file_with(&vec![1; len]);
+    let (read, write) = sixteen();
+    assert_eq!(raw_splice(&file, Some(&mut 0), &write, None, len), Ok(len));
+    let mut buffer = vec![0; page()];
+    assert_eq!(rustix::io::read(&read, &mut buffer[..1]), Ok(1));
+    assert_eq!(one_byte(&file, &write), Err(Errno::AGAIN), "one byte of room, and full");
+    let rest = page() - 1;
+    assert_eq!(rustix::io::read(&read, &mut buffer[..rest]), Ok(rest));
+    assert_eq!(one_byte(&file, &write), Ok(1), "a whole slot of room");
+}
+
+#[test]
+fn pipe_sizes_are_powers_of_two_of_pages() {
+    let page = page();
+    let mut answers = Answers::default();
+    let (_read, write) = nonblocking_pipe();
+    for (asked, given) in [
+        (1, 1),
+        (page, 1),
+        (page + 1, 2),
+        (3 * page, 4),
+        (16 * page, 16),
+        (16 * page + 1, 32),
+        (17 * page, 32),
+        (64 * page, 64),
+    ] {
+        let got = fcntl_setpipe_size(&write, asked);
+        answers.row(&format!("F_SETPIPE_SZ {asked}"), got, &[Ok(given * page)]);
+        assert_eq!(fcntl_getpipe_size(&write), got);
+    }
+    let (_read, write) = nonblocking_pipe();
+    fcntl_setpipe_size(&write, 32 * page).expect("F_SETPIPE_SZ");
+    let file = file_with(b"x");
+    for _ in 0..20 {
+        one_byte(&file, &write).expect("splice");
+    }
+    answers.row(
+        "F_SETPIPE_SZ 64 KiB of a pipe with 20 one-byte slots",
+        fcntl_setpipe_size(&write, 16 * page),
+        &[Err(Errno::BUSY)],
+    );
+    answers.finish("F_SETPIPE_SZ:");
+}
+
+/// More than `/proc/sys/fs/pipe-max-size` only root gets.
+#[test]
+fn pipe_max_size_binds_those_without_privileges() {
+    const TEST: &str = "pipe_max_size_binds_those_without_privileges";
+    if !rustix::process::geteuid().is_root() && std::env::var_os("BUFFERLIST_TEST_CHILD").is_none() {
+        return skip(TEST, "needs root, to become another user");
+    }
+    Child::user(64_169).run(TEST, || {
+        let most: usize = std::fs::read_to_string("/proc/sys/fs/pipe-max-size")
+            .expect("pipe-max-size")
+            .trim()
+            .parse()
+            .expect("a number");
+        let (_read, write) = nonblocking_pipe();
+        assert_eq!(fcntl_setpipe_size(&write, most + 1), Err(Errno::PERM));
+        // The library takes what it gets. A request of 1 MiB at an odd offset wants 257 slots, which is 512.
+        let bytes = pattern(3 << 20, 2);
+        let file = file_with(&bytes);
+        let pool = Pool::new(8, 64 << 20);
+        let mut source = Source::file(&file, 1..).expect("source").pool(&pool);
+        let list = common::take_all(&mut source, 1 << 20);
+        list.counts().assert_no_copies();
+        assert_same(&list.to_bytes().expect("look"), &bytes[1..]);
+    });
+}
+
+/// A thousand splices of one byte would take 63 pipes of sixteen slots. The library rewrites a pipe that is full of next
+/// to nothing into memory, and goes on with the same one.
+#[test]
+fn a_thousand_single_bytes_of_a_file_take_few_pipes() {
+    let bytes = pattern(1000, 3);
+    let file = file_with(&bytes);
+    let pool = Pool::new(100, 64 << 20);
+    let mut source = Source::file(&file, ..).expect("source").pool(&pool).threshold(0);
+    let mut list = BufferList::new();
+    while let Step::Moved(receipt) = list.splice_from(&mut source, 1).expect("step") {
+        assert_eq!(receipt.total(), 1);
+    }
+    check_thousand(&list, &bytes, &pool);
+}
+
+#[test]
+fn a_thousand_single_bytes_of_a_socket_take_few_pipes() {
+    for kind in ["TCP", "UNIX"] {
+        let bytes = pattern(1000, 4);
+        let (near, far) = stream_pair(kind);
+        if kind == "TCP" {
+            rustix::net::sockopt::set_tcp_nodelay(&far, true).expect("TCP_NODELAY");
+        }
+        let pool = Pool::new(100, 64 << 20);
+        let mut source = Source::stream(never_wait(near))
+            .expect("source")
+            .pool(&pool)
+            .threshold(0);
+        let mut list = BufferList::new();
+        for byte in &bytes {
+            rustix::io::write(&far, std::slice::from_ref(byte)).expect("write");
+            common::arrived(source.get_ref(), 1);
+            let step = list.splice_from(&mut source, 100).expect("step");
+            assert_eq!(step.receipt().total(), 1, "{kind}: {step:?}");
+        }
+        check_thousand(&list, &bytes, &pool);
+    }
+}
+
+/// As the two tests above want it.
+fn check_thousand(list: &BufferList, bytes: &[u8], pool: &Pool) {
+    let stats = pool.stats();
+    let rewritten = list.counts().of(Reason::Defragmented);
+    eprintln!(
+        "{} pipes made, {rewritten} of 1000 bytes rewritten, {stats:?}",
+        stats.made
+    );
+    assert_eq!(list.len(), 1000);
+    assert!(stats.made <= 2, "{stats:?}");
+    assert!(stats.used <= 2, "{stats:?}");
+    assert!((500..=1000).contains(&rewritten), "{}", list.counts());
+    assert_eq!(
+        list.counts().copied(),
+        rewritten,
+        "nothing else was copied\n{}",
+        list.counts()
+    );
+    assert_same(&list.to_bytes().expect("look"), bytes);
+    // And out again.
+    let file = file_with(b"");
+    common::give_all(&mut list.clone(), &mut Sink::file(&file, 0).expect("sink"));
+    assert_same(&contents(&file), bytes);
+}
+
+/// A pipe whose slots are a quarter full is worth keeping: nothing is copied.
+#[test]
+fn half_filled_slots_are_not_rewritten() {
+    let bytes = pattern(1 << 20, 5);
+    let file = file_with(&bytes);
+    let pool = Pool::new(100, 64 << 20);
+    let mut source = Source::file(&file, ..).expect("source").pool(&pool).threshold(0);
+    let list = common::take_all(&mut source, 2048);
+    list.counts().assert_no_copies();
+    assert_same(&list.to_bytes().expect("look"), &bytes);
+}
+
+#[test]
+fn unaligned_pieces_of_a_file_arrive_whole() {
+    let page = page() as u64;
+    let bytes = pattern(1 << 20, 6);
+    let file = file_with(&bytes);
+    for start in [0, 1, 100, page - 1, page, page + 1, 3 * page + 7] {
+        for len in [1, page - 1, page, page + 1, 16 * page, 16 * page + 1, 17 * page] {
+            let expected = &bytes[start as usize..(start + len) as usize];
+            // With room to grow, one step takes it all.
+            let pool = Pool::new(1, 1 << 20);
+            let mut source = Source::file(&file, start..start + len).expect("source").pool(&pool);
+            let mut list = BufferList::new();
+            let step = list.splice_from(&mut source, len).expect("step");
+            assert_eq!(step.receipt().total(), len, "{len} bytes at {start} in one step");
+            assert_same(&list.to_bytes().expect("look"), expected);
+            drop(list);
+            // Without, several do, and what does not fit into the only pipe is copied.
+            let pool = Pool::new(1, 16 * page);
+            let mut source = Source::file(&file, start..start + len)
+                .expect("source")
+                .pool(&pool)
+                .threshold(0);
+            let list = common::take_all(&mut source, len);
+            assert_same(&list.to_bytes().expect("look"), expected);
+            let copied = list.counts();
+            assert_eq!(copied.of(Reason::LookedAt) + copied.of(Reason::NoPipe), copied.copied());
+            assert!(pool.stats().made <= 1);
+        }
+    }
+}
+
+/// Slots freed by a reader are used again by a list that both takes and gives.
+#[test]
+fn a_list_that_takes_and_gives_in_odd_sizes() {
+    let page = page() as u64;
+    let bytes = pattern(3 << 20, 7);
+    let file = file_with(&bytes);
+    let pool = Pool::new(64, 8 << 20);
+    let mut source = Source::file(&file, ..).expect("source").pool(&pool).threshold(0);
+    let out = file_with(b"");
+    let mut sink = Sink::file(&out, 0).expect("sink").pool(&pool);
+    let mut list = BufferList::new();
+    let sizes = [1, 700, page - 1, 3 * page + 1, 2, 20 * page, 513, page];
+    let mut turn = 0;
+    loop {
+        let size = sizes[turn % sizes.len()];
+        turn += 1;
+        if matches!(list.splice_from(&mut source, size).expect("step"), Step::End) {
+            break;
+        }
+        // Give less than came at first, more later: the pipe at the front is partly drained for most of the time.
+        let mut part = list.split_to(list.len().min(sizes[(turn * 3) % sizes.len()]));
+        common::give_all(&mut part, &mut sink);
+    }
+    common::give_all(&mut list, &mut sink);
+    assert_same(&contents(&out), &bytes);
+    assert_eq!(pool.stats().disagreed, 0, "{:?}", pool.stats());
+    drop(list);
+    assert_eq!(pool.stats().used, 0, "{:?}", pool.stats());
+}
+
+/// Segments of 1448 bytes are what Ethernet gives: sixteen of them fill a pipe of 64 KiB with 23 KiB.
+#[test]
+fn segments_of_1448_bytes_arrive_whole() {
+    let bytes = pattern(1448 * 300, 8);
+    let (near, mut far) = tcp_pair();
+    far.set_nodelay(true).expect("TCP_NODELAY");
+    let writer = std::thread::spawn({
+        let bytes = bytes.clone();
+        move || {
+            for piece in bytes.chunks(1448) {
+                far.write_all(piece).expect("write");
+            }
+        }
+    });
+    let pool = Pool::new(400, 64 << 20);
+    let mut source = Source::stream(never_wait(near)).expect("source").pool(&pool);
+    let mut list = BufferList::new();
+    loop {
+        match list.splice_from(&mut source, 65_536).expect("step") {
+            Step::Moved(_) => {}
+            Step::End => break,
+            Step::Blocked(Side::Source) => std::thread::yield_now(),
+            Step::Blocked(side) => panic!("blocked at the {side:?}"),
+        }
+    }
+    writer.join().expect("writer");
+    eprintln!("{} segments, {:?}", list.segments().len(), pool.stats());
+    list.counts().assert_no_copies();
+    // Never worse than a slot for each.
+    assert!(pool.stats().made <= 300 / 16 + 2, "{:?}", pool.stats());
+    assert_same(&list.to_bytes().expect("look"), &bytes);
+}
+
+/// In two slots, which is what an unprivileged user over the quota gets, one after the other.
+#[test]
+fn a_ring_of_one_slot_is_too_small_to_bother_and_copies() {
+    let bytes = pattern(100_000, 9);
+    let file = file_with(&bytes);
+    // A pool that may hold no more than two pages of rings.
+    let pool = Pool::new(4, 2 * page() as u64);
+    let mut source = Source::file(&file, ..).expect("source").pool(&pool);
+    let list = common::take_all(&mut source, 65_536);
+    assert_eq!(list.counts().of(Reason::NoPipe), 100_000);
+    assert_eq!(list.counts().copied(), 100_000);
+    assert!(list.segments().all(|segment| segment.kind() == SegmentKind::Memory));
+    assert_same(&list.to_bytes().expect("look"), &bytes);
+}
+
+/// Splitting and joining pipe segments never changes the account of slots.
+#[test]
+fn pieces_of_pieces_go_out_in_any_sizes() {
+    let bytes = pattern(300_000, 10);
+    for size in [1_u64, 13, 4_095, 4_096, 4_097, 65_537] {
+        let mut list = in_a_pipe(&bytes);
+        // Few enough steps for the smallest sizes, too.
+        let most = (size * 500).min(list.len());
+        let file = file_with(b"");
+        let mut sink = Sink::file(&file, 0).expect("sink");
+        let mut gone = 0;
+        while gone < most {
+            let mut part = list.split_to(size.min(list.len()));
+            gone += common::give_all(&mut part, &mut sink);
+        }
+        assert_same(&contents(&file), &bytes[..gone as usize]);
+        assert_same(&list.to_bytes().expect("look"), &bytes[gone as usize..]);
+    }
+}
