@@ -48,6 +48,10 @@
 //! 7. A step never waits. A blocking socket or pipe is refused by [`ErrorKind::BlockingFd`]; [`Transfer::run`] without a
 //!    deadline takes it.
 //!
+//! # Features
+//!
+//! `tokio`: transfers as futures, on tokio's own sockets and pipes (module `rt`). Off by default.
+//!
 //! # Requirements
 //!
 //! Linux 5.10 or newer, no privileges. Which pairs of ends share pages differs between kernels, filesystems and devices:
@@ -70,6 +74,8 @@ mod outcome;
 mod pipe;
 mod range;
 pub mod reason;
+#[cfg(feature = "tokio")]
+pub mod rt;
 mod segment;
 mod sync;
 mod sys;

@@ -9,7 +9,9 @@ mod source;
 pub use kind::EndKind;
 pub use nonblocking::Nonblocking;
 pub use sink::Sink;
+pub(crate) use sink::{Giving, SinkState};
 pub use source::Source;
+pub(crate) use source::{SourceState, Taking};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::Side;
@@ -39,6 +41,7 @@ pub(crate) fn refusal(errno: Errno) -> Option<Reason> {
 
 /// A step never waits, so a descriptor that would is refused before anything moves. Its owner may have set the flag
 /// since it was asked, so the kernel is asked again before the refusal; the good case costs nothing.
+#[inline]
 fn never_waits(fd: BorrowedFd<'_>, facts: &mut kind::Facts, side: Side) -> Result<()> {
     if !facts.blocking() {
         return Ok(());

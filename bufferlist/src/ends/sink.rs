@@ -7,6 +7,7 @@ use crate::pipe::Pool;
 use crate::reason::Reason;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::OFlags;
+use std::ops::{Deref, DerefMut};
 
 /// Where bytes go: a descriptor with what the kernel says of it, its own offset, and the way that works.
 ///
@@ -27,6 +28,12 @@ use rustix::fs::OFlags;
 #[derive(Debug)]
 pub struct Sink<F> {
     pub(crate) fd: F,
+    pub(crate) state: SinkState,
+}
+
+/// What is remembered of a sink, whatever its descriptor's type is.
+#[derive(Debug)]
+pub(crate) struct SinkState {
     pub(crate) facts: Facts,
     pub(crate) at: u64,
     /// How pages in a pipe go out.
@@ -40,15 +47,15 @@ pub struct Sink<F> {
 
 impl<F: AsFd> Sink<F> {
     fn new(fd: F, facts: Facts, at: u64) -> Self {
-        Self {
-            fd,
+        let state = SinkState {
             facts,
             at,
             way: Way::Splice,
             lend: Way::Splice,
             no_sendfile: false,
             pool: Pool::default(),
-        }
+        };
+        Self { fd, state }
     }
 
     /// A stream: a TCP or UNIX stream socket, a pipe, a terminal or another character device, or a file that is open
@@ -82,9 +89,9 @@ impl<F: AsFd> Sink<F> {
         }
         let mut sink = Self::new(fd, facts, 0);
         if appends {
-            sink.way = Way::Copy(Reason::AppendSink);
-            sink.lend = sink.way;
-            sink.no_sendfile = true;
+            sink.state.way = Way::Copy(Reason::AppendSink);
+            sink.state.lend = sink.state.way;
+            sink.state.no_sendfile = true;
         }
         Ok(sink)
     }
@@ -157,7 +164,7 @@ impl<F: AsFd> Sink<F> {
     /// ```
     #[must_use]
     pub fn pool(mut self, pool: &Pool) -> Self {
-        self.pool = pool.clone();
+        self.state.pool = pool.clone();
         self
     }
 
@@ -170,7 +177,7 @@ impl<F: AsFd> Sink<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn position(&self) -> Option<u64> {
-        self.offsets().then_some(self.at)
+        self.state.offsets().then_some(self.state.at)
     }
 
     /// What kind of end it is.
@@ -181,7 +188,7 @@ impl<F: AsFd> Sink<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn kind(&self) -> EndKind {
-        self.facts.end.kind
+        self.state.facts.end.kind
     }
 
     /// The descriptor.
@@ -209,17 +216,51 @@ impl<F: AsFd> Sink<F> {
         self.fd
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    /// The sink as the movers see it.
+    #[inline]
+    pub(crate) fn giving(&mut self) -> Giving<'_> {
+        Giving {
+            fd: self.fd.as_fd(),
+            state: &mut self.state,
+        }
     }
+}
 
+impl SinkState {
     /// Whether it is written to at its own offset.
+    #[inline]
     pub(crate) fn offsets(&self) -> bool {
         self.facts.end.kind.is_file() && !self.facts.flags.contains(OFlags::APPEND)
     }
+}
 
+/// A sink without its descriptor's type, so that what moves bytes is compiled once.
+#[derive(Debug)]
+pub(crate) struct Giving<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    pub(crate) state: &'a mut SinkState,
+}
+
+impl Giving<'_> {
     /// Refuses a descriptor that would wait, unless its owner has made it non-blocking since.
+    #[inline]
     pub(crate) fn never_waits(&mut self) -> Result<()> {
-        super::never_waits(self.fd.as_fd(), &mut self.facts, crate::Side::Sink)
+        super::never_waits(self.fd, &mut self.state.facts, crate::Side::Sink)
+    }
+}
+
+impl Deref for Giving<'_> {
+    type Target = SinkState;
+
+    #[inline]
+    fn deref(&self) -> &SinkState {
+        self.state
+    }
+}
+
+impl DerefMut for Giving<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut SinkState {
+        self.state
     }
 }

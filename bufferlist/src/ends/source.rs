@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pipe::Pool;
 use crate::range;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ops::RangeBounds;
+use std::ops::{Deref, DerefMut, RangeBounds};
 use std::sync::Arc;
 
 /// Below this many bytes a source is read into memory instead of spliced: a pipe slot holds at most one page of a file,
@@ -35,6 +35,12 @@ const THRESHOLD: u64 = 4096;
 #[derive(Debug)]
 pub struct Source<F> {
     pub(crate) fd: F,
+    pub(crate) state: SourceState,
+}
+
+/// What is remembered of a source, whatever its descriptor's type is.
+#[derive(Debug)]
+pub(crate) struct SourceState {
     pub(crate) facts: Facts,
     /// The range still to come, for files.
     pub(crate) at: u64,
@@ -48,8 +54,7 @@ pub struct Source<F> {
 
 impl<F: AsFd> Source<F> {
     fn new(fd: F, facts: Facts, at: u64, end: u64) -> Self {
-        Self {
-            fd,
+        let state = SourceState {
             facts,
             at,
             end,
@@ -57,7 +62,8 @@ impl<F: AsFd> Source<F> {
             threshold: THRESHOLD,
             pool: Pool::default(),
             provenance: None,
-        }
+        };
+        Self { fd, state }
     }
 
     /// A stream: a TCP or UNIX stream socket, a pipe, a terminal or another character device.
@@ -126,7 +132,7 @@ impl<F: AsFd> Source<F> {
     /// ```
     #[must_use]
     pub fn pool(mut self, pool: &Pool) -> Self {
-        self.pool = pool.clone();
+        self.state.pool = pool.clone();
         self
     }
 
@@ -140,7 +146,7 @@ impl<F: AsFd> Source<F> {
     /// ```
     #[must_use]
     pub fn threshold(mut self, bytes: u64) -> Self {
-        self.threshold = bytes;
+        self.state.threshold = bytes;
         self
     }
 
@@ -158,13 +164,13 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn with_provenance(mut self) -> Result<Self> {
-        if self.facts.end.kind.is_file() {
+        if self.state.facts.end.kind.is_file() {
             let own = self
                 .fd
                 .as_fd()
                 .try_clone_to_owned()
                 .map_err(|error| Error::io(&error, "remember the source file"))?;
-            self.provenance = Some(Arc::new(own));
+            self.state.provenance = Some(Arc::new(own));
         }
         Ok(self)
     }
@@ -178,7 +184,7 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn position(&self) -> Option<u64> {
-        self.facts.end.kind.is_file().then_some(self.at)
+        self.state.facts.end.kind.is_file().then_some(self.state.at)
     }
 
     /// What kind of end it is.
@@ -190,7 +196,7 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn kind(&self) -> EndKind {
-        self.facts.end.kind
+        self.state.facts.end.kind
     }
 
     /// The descriptor.
@@ -218,12 +224,43 @@ impl<F: AsFd> Source<F> {
         self.fd
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    /// The source as the movers see it.
+    #[inline]
+    pub(crate) fn taking(&mut self) -> Taking<'_> {
+        Taking {
+            fd: self.fd.as_fd(),
+            state: &mut self.state,
+        }
     }
+}
 
+/// A source without its descriptor's type, so that what moves bytes is compiled once.
+#[derive(Debug)]
+pub(crate) struct Taking<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    pub(crate) state: &'a mut SourceState,
+}
+
+impl Taking<'_> {
     /// Refuses a descriptor that would wait, unless its owner has made it non-blocking since.
+    #[inline]
     pub(crate) fn never_waits(&mut self) -> Result<()> {
-        super::never_waits(self.fd.as_fd(), &mut self.facts, crate::Side::Source)
+        super::never_waits(self.fd, &mut self.state.facts, crate::Side::Source)
+    }
+}
+
+impl Deref for Taking<'_> {
+    type Target = SourceState;
+
+    #[inline]
+    fn deref(&self) -> &SourceState {
+        self.state
+    }
+}
+
+impl DerefMut for Taking<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut SourceState {
+        self.state
     }
 }

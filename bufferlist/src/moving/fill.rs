@@ -3,7 +3,7 @@
 use super::{Patience, Progress};
 use crate::counts::Copies;
 use crate::ends::kind::{End, EndKind, HERE};
-use crate::ends::{Source, Way, direct, refusal};
+use crate::ends::{Taking, Way, direct, refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::BufferList;
 use crate::outcome::{Receipt, Side};
@@ -12,7 +12,6 @@ use crate::reason::Reason;
 use crate::segment::{Body, FileExtent, Segment, Stability};
 use crate::sys;
 use bytes::Bytes;
-use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::panic::Location;
 use std::sync::Arc;
@@ -37,9 +36,9 @@ pub(super) const PIPE: End = End {
 };
 
 /// One attempt to add up to `len` bytes of `source` to `list`, which the receipt then tells of.
-pub(super) fn fill<F: AsFd>(
+pub(super) fn fill(
     list: &mut BufferList,
-    source: &mut Source<F>,
+    source: &mut Taking<'_>,
     len: u64,
     lane: &mut Lane,
     patience: Patience,
@@ -62,9 +61,9 @@ pub(super) fn fill<F: AsFd>(
     result
 }
 
-fn attempt<F: AsFd>(
+fn attempt(
     list: &mut BufferList,
-    source: &mut Source<F>,
+    source: &mut Taking<'_>,
     want: u64,
     lane: &mut Lane,
     copies: &mut Copies,
@@ -93,9 +92,9 @@ enum Tail {
 }
 
 /// Adds to the pipe that the list ends with, if only this list holds it and the bytes are of the same origin.
-fn into_tail<F: AsFd>(
+fn into_tail(
     list: &mut BufferList,
-    source: &mut Source<F>,
+    source: &mut Taking<'_>,
     want: u64,
     copies: &mut Copies,
     receipt: &mut Receipt,
@@ -147,7 +146,7 @@ fn into_tail<F: AsFd>(
 }
 
 /// The extent of the last `got` bytes of the source, which has gone on already.
-fn source_extent<F: AsFd>(source: &Source<F>, got: u64) -> Option<FileExtent> {
+fn source_extent(source: &Taking<'_>, got: u64) -> Option<FileExtent> {
     let file = source.provenance.as_ref()?;
     Some(FileExtent::of(
         Arc::clone(file),
@@ -157,9 +156,9 @@ fn source_extent<F: AsFd>(source: &Source<F>, got: u64) -> Option<FileExtent> {
 }
 
 /// Puts bytes into a pipe of their own.
-fn into_new<F: AsFd>(
+fn into_new(
     list: &mut BufferList,
-    source: &mut Source<F>,
+    source: &mut Taking<'_>,
     want: u64,
     lane: &mut Lane,
     copies: &mut Copies,
@@ -212,14 +211,14 @@ fn stability(kind: EndKind) -> Stability {
 }
 
 /// One splice into a ring of ours, accounted for at both sides.
-fn splice<F: AsFd>(source: &mut Source<F>, ring: &mut Ring, want: u64) -> Result<u64, Errno> {
+fn splice(source: &mut Taking<'_>, ring: &mut Ring, want: u64) -> Result<u64, Errno> {
     let is_file = source.facts.end.kind.is_file();
     let offset = source.at;
     let len = want.min(sys::MOST as u64) as usize;
     let got = if is_file {
-        sys::splice(source.fd.as_fd(), Some(&mut source.at), ring.writer(), None, len, false)?
+        sys::splice(source.fd, Some(&mut source.state.at), ring.writer(), None, len, false)?
     } else {
-        sys::splice(source.fd.as_fd(), None, ring.writer(), None, len, false)?
+        sys::splice(source.fd, None, ring.writer(), None, len, false)?
     };
     let fill = match source.facts.end.kind {
         EndKind::File | EndKind::Tmpfs => Fill::Paged {
@@ -236,7 +235,7 @@ fn splice<F: AsFd>(source: &mut Source<F>, ring: &mut Ring, want: u64) -> Result
 }
 
 /// Whether an error of splice(2) lets us copy instead, and remembers so. Nothing had moved.
-fn refused<F: AsFd>(source: &mut Source<F>, errno: Errno) -> Result<Reason> {
+fn refused(source: &mut Taking<'_>, errno: Errno) -> Result<Reason> {
     if source.facts.end.kind == EndKind::DirectFile && errno == Errno::INVAL {
         return Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Source));
     }
@@ -252,9 +251,9 @@ fn refused<F: AsFd>(source: &mut Source<F>, errno: Errno) -> Result<Reason> {
 }
 
 /// Reads into memory, and adds that to the list.
-fn copy<F: AsFd>(
+fn copy(
     list: &mut BufferList,
-    source: &mut Source<F>,
+    source: &mut Taking<'_>,
     want: u64,
     reason: Reason,
     copies: &mut Copies,
@@ -284,12 +283,12 @@ fn copy<F: AsFd>(
 }
 
 /// The next bytes of the source in memory, without going on in a file; none at its end.
-fn read<F: AsFd>(source: &Source<F>, len: usize) -> Result<Bytes, Errno> {
+fn read(source: &Taking<'_>, len: usize) -> Result<Bytes, Errno> {
     let mut bytes = Vec::new();
     match source.facts.end.kind {
-        EndKind::DirectFile => return direct::pread(source.fd(), len, source.at),
-        kind if kind.is_file() => sys::pread(source.fd(), &mut bytes, len, source.at)?,
-        _ => sys::read(source.fd(), &mut bytes, len)?,
+        EndKind::DirectFile => return direct::pread(source.fd, len, source.at),
+        kind if kind.is_file() => sys::pread(source.fd, &mut bytes, len, source.at)?,
+        _ => sys::read(source.fd, &mut bytes, len)?,
     };
     if bytes.capacity() > 2 * bytes.len() {
         bytes.shrink_to_fit();

@@ -7,6 +7,8 @@ mod fill;
 mod send;
 mod transfer;
 
+#[cfg(feature = "tokio")]
+pub(crate) use transfer::Job;
 pub use transfer::{Limits, Transfer, transfer};
 
 use crate::ends::{Sink, Source};
@@ -28,7 +30,7 @@ pub(crate) enum Patience {
 
 /// A step without its receipt. A receipt is large, and a transfer adds to the same one all the time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Progress {
+pub(crate) enum Progress {
     Moved,
     End,
     Blocked(Side),
@@ -74,11 +76,11 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn splice_from<F: AsFd>(&mut self, source: &mut Source<F>, len: u64) -> Result<Step> {
-        let mut lane = Lane::new(&source.pool);
+        let mut lane = Lane::new(&source.state.pool);
         let mut receipt = Receipt::default();
         let progress = fill::fill(
             self,
-            source,
+            &mut source.taking(),
             len,
             &mut lane,
             Patience::Never,
@@ -116,9 +118,16 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn splice_to<F: AsFd>(&mut self, sink: &mut Sink<F>) -> Result<Step> {
-        let mut lane = Lane::new(&sink.pool);
+        let mut lane = Lane::new(&sink.state.pool);
         let mut receipt = Receipt::default();
-        let progress = send::send(self, sink, &mut lane, Patience::Never, Location::caller(), &mut receipt)?;
+        let progress = send::send(
+            self,
+            &mut sink.giving(),
+            &mut lane,
+            Patience::Never,
+            Location::caller(),
+            &mut receipt,
+        )?;
         Ok(progress.step(receipt))
     }
 }

@@ -3,7 +3,7 @@
 use super::{Patience, Progress};
 use crate::counts::Copies;
 use crate::ends::kind::{End, EndKind, HERE};
-use crate::ends::{Sink, Way, refusal};
+use crate::ends::{Giving, Way, refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::BufferList;
 use crate::outcome::{Receipt, Side};
@@ -12,7 +12,7 @@ use crate::reason::Reason;
 use crate::segment::{Body, FileExtent, Pages, Segment, Stability};
 use crate::sys;
 use bytes::Bytes;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::io::IoSlice;
 use std::panic::Location;
@@ -44,9 +44,9 @@ enum Out {
 }
 
 /// One attempt to give bytes of `list` to `sink`, which the receipt then tells of.
-pub(super) fn send<F: AsFd>(
+pub(super) fn send(
     list: &mut BufferList,
-    sink: &mut Sink<F>,
+    sink: &mut Giving<'_>,
     lane: &mut Lane,
     patience: Patience,
     at: &'static Location<'static>,
@@ -68,9 +68,9 @@ pub(super) fn send<F: AsFd>(
 }
 
 /// Memory at the front, and then one movement of what follows it; or one movement of what is at the front.
-fn attempt<F: AsFd>(
+fn attempt(
     list: &mut BufferList,
-    sink: &mut Sink<F>,
+    sink: &mut Giving<'_>,
     lane: &mut Lane,
     copies: &mut Copies,
     receipt: &mut Receipt,
@@ -110,7 +110,7 @@ fn attempt<F: AsFd>(
 }
 
 /// Whether a segment leaves by a write from memory.
-fn goes_as_memory<F>(segment: &Segment, sink: &Sink<F>) -> bool {
+fn goes_as_memory(segment: &Segment, sink: &Giving<'_>) -> bool {
     match &segment.body {
         Body::Memory(..) | Body::Zero(_) | Body::Hole(_) => true,
         Body::Mapped(pages) => !lends(pages, sink),
@@ -120,12 +120,12 @@ fn goes_as_memory<F>(segment: &Segment, sink: &Sink<F>) -> bool {
 
 /// Whether sealed pages are lent to a sink. A file gets them by pwrite(2): a direct one has the device fetch them from
 /// where they are, a buffered one copies either way; a message is too small for it to matter, and must stay in one piece.
-fn lends<F>(pages: &Pages, sink: &Sink<F>) -> bool {
+fn lends(pages: &Pages, sink: &Giving<'_>) -> bool {
     pages.len() >= LEND_AT_LEAST && sink.lend == Way::Splice && !sink.facts.end.kind.is_file() && !sink.facts.messages
 }
 
 /// Why sealed pages are written and not lent: the kernel has refused them here, or it is the way of things.
-fn not_lent<F>(sink: &Sink<F>) -> Reason {
+fn not_lent(sink: &Giving<'_>) -> Reason {
     match sink.lend {
         Way::Copy(reason) if !sink.facts.end.kind.is_file() => reason,
         _ => Reason::FromMemory,
@@ -133,9 +133,9 @@ fn not_lent<F>(sink: &Sink<F>) -> Reason {
 }
 
 /// Moves what is at the front of the list.
-fn front<F: AsFd>(
+fn front(
     list: &mut BufferList,
-    sink: &mut Sink<F>,
+    sink: &mut Giving<'_>,
     lane: &mut Lane,
     copies: &mut Copies,
     receipt: &mut Receipt,
@@ -161,12 +161,7 @@ fn front<F: AsFd>(
 }
 
 /// Writes as much of the memory at the front as one call takes.
-fn memory<F: AsFd>(
-    list: &mut BufferList,
-    sink: &mut Sink<F>,
-    copies: &mut Copies,
-    receipt: &mut Receipt,
-) -> Result<Out> {
+fn memory(list: &mut BufferList, sink: &mut Giving<'_>, copies: &mut Copies, receipt: &mut Receipt) -> Result<Out> {
     let mut parts: Vec<IoSlice<'_>> = Vec::with_capacity(list.segments().len().min(IOV_MAX));
     // Which reason each piece has, to count what went.
     let mut reasons: Vec<(Reason, usize)> = Vec::with_capacity(parts.capacity());
@@ -205,7 +200,7 @@ fn memory<F: AsFd>(
     }
     // The next bytes are in the list, and the caller's next step or our next turn sends them.
     let more = !whole || list.len() > len as u64;
-    let fd = sink.fd.as_fd();
+    let fd = sink.fd;
     let sent = if sink.facts.end.kind.is_socket() || sink.facts.messages {
         sys::send(fd, &parts, more && !sink.facts.messages)
     } else if sink.offsets() {
@@ -228,10 +223,10 @@ fn memory<F: AsFd>(
 }
 
 /// Tells the receipt of `sent` bytes that were written from memory.
-fn count_memory<F>(
+fn count_memory(
     reasons: &[(Reason, usize)],
     sent: usize,
-    sink: &Sink<F>,
+    sink: &Giving<'_>,
     copies: &mut Copies,
     receipt: &mut Receipt,
 ) {
@@ -253,7 +248,7 @@ fn count_memory<F>(
 }
 
 /// Lends sealed pages to a pipe: the front of the list becomes a pipe segment.
-fn lend<F>(list: &mut BufferList, pages: &Pages, sink: &mut Sink<F>, lane: &mut Lane) -> Out {
+fn lend(list: &mut BufferList, pages: &Pages, sink: &mut Giving<'_>, lane: &mut Lane) -> Out {
     let page = sys::page_size();
     let offset = pages.as_ptr() as usize % page;
     let len = pages.len().min(sys::MOST);
@@ -309,10 +304,10 @@ fn turn_into_pipe(
 }
 
 /// Moves a part of a file: straight into a socket or pipe where the kernel can, else through a pipe of ours.
-fn file<F: AsFd>(
+fn file(
     list: &mut BufferList,
     extent: &FileExtent,
-    sink: &mut Sink<F>,
+    sink: &mut Giving<'_>,
     lane: &mut Lane,
     copies: &mut Copies,
     receipt: &mut Receipt,
@@ -331,17 +326,10 @@ fn file<F: AsFd>(
     let mut at = extent.start();
     let kind = sink.facts.end.kind;
     let straight = if kind == EndKind::Pipe {
-        Some(sys::splice(
-            extent.fd(),
-            Some(&mut at),
-            sink.fd.as_fd(),
-            None,
-            len,
-            false,
-        ))
+        Some(sys::splice(extent.fd(), Some(&mut at), sink.fd, None, len, false))
     } else if kind.is_socket() && !sink.facts.messages && !sink.no_sendfile {
         // No pipe of ours is needed, and one system call instead of two.
-        Some(sys::sendfile(sink.fd.as_fd(), extent.fd(), &mut at, len))
+        Some(sys::sendfile(sink.fd, extent.fd(), &mut at, len))
     } else {
         None
     };
@@ -447,9 +435,9 @@ fn read_extent(list: &mut BufferList, extent: &FileExtent, reason: Reason, copie
 }
 
 /// Moves the pipe segment at the front.
-fn pipe<F: AsFd>(
+fn pipe(
     list: &mut BufferList,
-    sink: &mut Sink<F>,
+    sink: &mut Giving<'_>,
     lane: &mut Lane,
     copies: &mut Copies,
     receipt: &mut Receipt,
@@ -515,12 +503,12 @@ fn pipe<F: AsFd>(
 }
 
 /// One splice out of a ring of ours.
-fn splice<F: AsFd>(ring: BorrowedFd<'_>, sink: &mut Sink<F>, len: u64, more: bool) -> Result<usize, Errno> {
+fn splice(ring: BorrowedFd<'_>, sink: &mut Giving<'_>, len: u64, more: bool) -> Result<usize, Errno> {
     let len = len as usize;
     if sink.offsets() {
-        sys::splice(ring, None, sink.fd.as_fd(), Some(&mut sink.at), len, false)
+        sys::splice(ring, None, sink.fd, Some(&mut sink.state.at), len, false)
     } else {
-        sys::splice(ring, None, sink.fd.as_fd(), None, len, more)
+        sys::splice(ring, None, sink.fd, None, len, more)
     }
 }
 
@@ -552,15 +540,15 @@ fn whole(range: &PipeRange, reason: Reason, copies: &mut Copies) -> Result<Bytes
 }
 
 /// Sends what is at the front of the list, which is `bytes`, as one message. The list is as it was if that fails.
-fn message<F: AsFd>(
+fn message(
     list: &mut BufferList,
     bytes: &[u8],
     reason: Reason,
-    sink: &Sink<F>,
+    sink: &Giving<'_>,
     copies: &mut Copies,
     receipt: &mut Receipt,
 ) -> Result<Out> {
-    match sys::send(sink.fd(), &[IoSlice::new(bytes)], false) {
+    match sys::send(sink.fd, &[IoSlice::new(bytes)], false) {
         Ok(0) => Err(Error::sys(Errno::IO, DOING).at(Side::Sink)),
         Ok(sent) => {
             count_memory(&[(reason, sent)], sent, sink, copies, receipt);
@@ -581,7 +569,7 @@ fn recycle(segment: Segment, lane: &mut Lane) {
 }
 
 /// The sink has refused the pages at the front. Nothing has moved.
-fn refused<F: AsFd>(list: &mut BufferList, sink: &mut Sink<F>, errno: Errno, copies: &mut Copies) -> Result<Out> {
+fn refused(list: &mut BufferList, sink: &mut Giving<'_>, errno: Errno, copies: &mut Copies) -> Result<Out> {
     if sink.facts.end.kind == EndKind::DirectFile && errno == Errno::INVAL {
         return Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Sink));
     }
@@ -629,7 +617,7 @@ fn turn_into_memory(list: &mut BufferList, bytes: Bytes, reason: Reason) {
 }
 
 /// An error that is not about the way: the sink is full, or gone, or broken.
-fn failed<F>(errno: Errno, sink: &Sink<F>) -> Result<Out> {
+fn failed(errno: Errno, sink: &Giving<'_>) -> Result<Out> {
     match errno {
         Errno::AGAIN => Ok(Out::Blocked(Side::Sink)),
         Errno::INVAL if sink.facts.end.kind == EndKind::DirectFile => {

@@ -2,13 +2,13 @@
 
 use super::{Patience, Progress, fill, send};
 use crate::counts::Counts;
-use crate::ends::{Sink, Source};
+use crate::ends::{Giving, Sink, SinkState, Source, SourceState, Taking};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::BufferList;
 use crate::outcome::{Receipt, Side, Step};
 use crate::pipe::{Lane, Pool};
 use crate::sys;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
 use std::time::Instant;
 
@@ -88,15 +88,86 @@ impl Limits {
 #[must_use = "a transfer does nothing until it is run, and holds bytes in flight"]
 #[derive(Debug)]
 pub struct Transfer<S, D> {
-    source: Source<S>,
-    sink: Sink<D>,
-    in_flight: BufferList,
+    pub(crate) from: S,
+    pub(crate) to: D,
+    pub(crate) job: Job,
+}
+
+/// All of a transfer but its descriptors, so that it is compiled once, and can be worked on while they are borrowed.
+#[derive(Debug)]
+pub(crate) struct Job {
+    source: SourceState,
+    sink: SinkState,
+    pub(crate) in_flight: BufferList,
     lane: Lane,
     limits: Limits,
     /// What came from the source.
     taken: Receipt,
     /// What has reached the sink.
-    total: Receipt,
+    pub(crate) total: Receipt,
+}
+
+impl Job {
+    /// Takes from the source, if nothing is in flight.
+    pub(crate) fn take(
+        &mut self,
+        from: BorrowedFd<'_>,
+        patience: Patience,
+        at: &'static Location<'static>,
+    ) -> Result<Progress> {
+        let chunk = self.limits.chunk.unwrap_or(CHUNK).max(1);
+        let want = self.limits.len.map_or(chunk, |len| chunk.min(len - self.taken.total()));
+        if want == 0 {
+            return Ok(Progress::End);
+        }
+        let mut source = Taking {
+            fd: from,
+            state: &mut self.source,
+        };
+        let lane = &mut self.lane;
+        fill::fill(
+            &mut self.in_flight,
+            &mut source,
+            want,
+            lane,
+            patience,
+            at,
+            &mut self.taken,
+        )
+    }
+
+    /// Gives what is in flight to the sink. What reaches it is told to `receipt`; without one, to the total.
+    pub(crate) fn give(
+        &mut self,
+        to: BorrowedFd<'_>,
+        patience: Patience,
+        at: &'static Location<'static>,
+        receipt: Option<&mut Receipt>,
+    ) -> Result<Progress> {
+        let mut sink = Giving {
+            fd: to,
+            state: &mut self.sink,
+        };
+        let receipt = receipt.unwrap_or(&mut self.total);
+        send::send(&mut self.in_flight, &mut sink, &mut self.lane, patience, at, receipt)
+    }
+
+    /// Takes if nothing is in flight, and gives.
+    fn turn(
+        &mut self,
+        (from, to): (BorrowedFd<'_>, BorrowedFd<'_>),
+        patience: Patience,
+        at: &'static Location<'static>,
+        receipt: Option<&mut Receipt>,
+    ) -> Result<Progress> {
+        if self.in_flight.is_empty() {
+            let progress = self.take(from, patience, at)?;
+            if progress != Progress::Moved {
+                return Ok(progress);
+            }
+        }
+        self.give(to, patience, at, receipt)
+    }
 }
 
 impl<S: AsFd, D: AsFd> Transfer<S, D> {
@@ -109,15 +180,20 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn new(source: Source<S>, sink: Sink<D>) -> Self {
-        let lane = Lane::new(&source.pool);
-        Self {
-            source,
-            sink,
+        let lane = Lane::new(&source.state.pool);
+        let job = Job {
+            source: source.state,
+            sink: sink.state,
             in_flight: BufferList::new(),
             lane,
             limits: Limits::default(),
             taken: Receipt::default(),
             total: Receipt::default(),
+        };
+        Self {
+            from: source.fd,
+            to: sink.fd,
+            job,
         }
     }
 
@@ -130,7 +206,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.job.limits = limits;
         self
     }
 
@@ -143,9 +219,9 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn pool(mut self, pool: &Pool) -> Self {
-        self.source = self.source.pool(pool);
-        self.sink = self.sink.pool(pool);
-        self.lane = Lane::new(pool);
+        self.job.source.pool = pool.clone();
+        self.job.sink.pool = pool.clone();
+        self.job.lane = Lane::new(pool);
         self
     }
 
@@ -161,7 +237,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn prefix(&mut self, mut list: BufferList) {
-        self.in_flight.append(&mut list);
+        self.job.in_flight.append(&mut list);
     }
 
     /// One turn, which never waits: takes from the source if nothing is in flight, and gives to the sink. The receipt is
@@ -190,44 +266,18 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     pub fn step(&mut self) -> Result<Step> {
         let mut receipt = Receipt::default();
         let progress = self.turn(Patience::Never, Location::caller(), Some(&mut receipt))?;
-        self.total += receipt;
+        self.job.total += receipt;
         Ok(progress.step(receipt))
     }
 
-    /// What reaches the sink is told to `receipt`; without one, to the total.
     fn turn(
         &mut self,
         patience: Patience,
         at: &'static Location<'static>,
         receipt: Option<&mut Receipt>,
     ) -> Result<Progress> {
-        if self.in_flight.is_empty() {
-            let chunk = self.limits.chunk.unwrap_or(CHUNK).max(1);
-            let want = self.limits.len.map_or(chunk, |len| chunk.min(len - self.taken.total()));
-            if want == 0 {
-                return Ok(Progress::End);
-            }
-            let progress = fill::fill(
-                &mut self.in_flight,
-                &mut self.source,
-                want,
-                &mut self.lane,
-                patience,
-                at,
-                &mut self.taken,
-            )?;
-            if progress != Progress::Moved {
-                return Ok(progress);
-            }
-        }
-        send::send(
-            &mut self.in_flight,
-            &mut self.sink,
-            &mut self.lane,
-            patience,
-            at,
-            receipt.unwrap_or(&mut self.total),
-        )
+        self.job
+            .turn((self.from.as_fd(), self.to.as_fd()), patience, at, receipt)
     }
 
     /// Turns until the end of the source, waiting with poll(2) where a side is not ready. Returns the receipt of all that
@@ -255,33 +305,39 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     #[track_caller]
     pub fn run(&mut self) -> Result<Receipt> {
         let at = Location::caller();
-        let patience = if self.limits.deadline.is_some() {
+        let patience = if self.job.limits.deadline.is_some() {
             Patience::Never
         } else {
             Patience::Waits
         };
         loop {
-            let returns = self.lane.pool().returns();
-            match self.turn(patience, at, None).map_err(|error| error.after(self.total))? {
+            let returns = self.job.lane.pool().returns();
+            match self
+                .turn(patience, at, None)
+                .map_err(|error| error.after(self.job.total))?
+            {
                 // Ends that are always ready, such as files, are never waited for.
                 Progress::Moved if self.is_late() => {
-                    return Err(Error::new(ErrorKind::TimedOut, "transfer").after(self.total));
+                    return Err(Error::new(ErrorKind::TimedOut, "transfer").after(self.job.total));
                 }
                 Progress::Moved => {}
-                Progress::End => return Ok(self.total),
-                Progress::Blocked(side) => self.wait(side, returns).map_err(|error| error.after(self.total))?,
+                Progress::End => return Ok(self.job.total),
+                Progress::Blocked(side) => self.wait(side, returns).map_err(|error| error.after(self.job.total))?,
             }
         }
     }
 
     /// Whether the deadline has passed.
     fn is_late(&self) -> bool {
-        self.limits.deadline.is_some_and(|deadline| deadline <= Instant::now())
+        self.job
+            .limits
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// Waits until `side` is ready. Whether it is, the next turn will see.
     fn wait(&self, side: Side, returns: u64) -> Result<()> {
-        let left = match self.limits.deadline {
+        let left = match self.job.limits.deadline {
             None => None,
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -292,9 +348,9 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
             }
         };
         let result = match side {
-            Side::Source => sys::wait(self.source.fd(), sys::Wait::In, left),
-            Side::Sink => sys::wait(self.sink.fd(), sys::Wait::Out, left),
-            Side::Pipe => Ok(self.lane.pool().wait(returns, self.limits.deadline)),
+            Side::Source => sys::wait(self.from.as_fd(), sys::Wait::In, left),
+            Side::Sink => sys::wait(self.to.as_fd(), sys::Wait::Out, left),
+            Side::Pipe => Ok(self.job.lane.pool().wait(returns, self.job.limits.deadline)),
         };
         result.map(|_| ()).map_err(|errno| Error::sys(errno, "wait").at(side))
     }
@@ -309,7 +365,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn in_flight(&self) -> &BufferList {
-        &self.in_flight
+        &self.job.in_flight
     }
 
     /// The receipt of all that has reached the sink.
@@ -322,7 +378,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn receipt(&self) -> Receipt {
-        self.total
+        self.job.total
     }
 
     /// The copies that the library made on the way.
@@ -335,7 +391,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn counts(&self) -> Counts {
-        self.in_flight.counts()
+        self.job.in_flight.counts()
     }
 
     /// Gives everything back: the ends, and what is in flight between them.
@@ -349,7 +405,15 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn into_parts(self) -> (Source<S>, BufferList, Sink<D>) {
-        (self.source, self.in_flight, self.sink)
+        let source = Source {
+            fd: self.from,
+            state: self.job.source,
+        };
+        let sink = Sink {
+            fd: self.to,
+            state: self.job.sink,
+        };
+        (source, self.job.in_flight, sink)
     }
 }
 

@@ -170,7 +170,7 @@ mod tests {
         }
     }
 
-    #[cfg(not(loom))]
+    #[cfg(not(model))]
     #[test]
     fn a_shelf_is_bounded_in_number_and_weight() {
         let shelf = Shelf::new(2, 48);
@@ -193,7 +193,7 @@ mod tests {
         );
     }
 
-    #[cfg(not(loom))]
+    #[cfg(not(model))]
     #[test]
     fn after_a_refusal_the_system_is_left_alone_for_a_while() {
         let shelf = Shelf::<Box>::new(10, 1000);
@@ -214,7 +214,7 @@ mod tests {
 
     /// Three threads take, make, give back and destroy: in no meeting of them does one thing have two owners, nor are
     /// the bounds broken, nor is a place on the shelf lost.
-    #[cfg(loom)]
+    #[cfg(model)]
     #[test]
     fn loom_shelf_keeps_its_bounds() {
         use loom::sync::Arc;

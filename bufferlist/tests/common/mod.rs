@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,9 @@ pub(crate) fn skip(test: &str, reason: &str) {
 
 /// Which test a child is to run.
 const CHILD: &str = "BUFFERLIST_TEST_CHILD";
+
+/// Held while a child is started.
+static STARTING: Mutex<()> = Mutex::new(());
 
 /// A child process in which one test runs alone, and who it is.
 #[derive(Default)]
@@ -97,6 +100,9 @@ impl Child {
             return None;
         }
         let me = std::env::current_exe().expect("the test binary's path");
+        // One at a time: a child that another thread starts holds our copy open for writing until it has become another
+        // program, and what is open for writing cannot be run (ETXTBSY).
+        let starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         // Another user may not be able to reach the folder that this binary was built in.
         let folder = self.user.map(|_| readable_folder());
         let program = folder.as_ref().map_or_else(
@@ -117,7 +123,9 @@ impl Child {
         if let Some(user) = self.user {
             command.uid(user).gid(user).current_dir("/");
         }
-        let output = wait_for(command, test);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{test}: {error}"));
+        drop(starting);
+        let output = wait_for(child, test);
         // A filter that meets no test passes: a test that was renamed would test nothing.
         let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
         assert!(ran, "there is no test {test}");
@@ -134,8 +142,7 @@ fn readable_folder() -> tempfile::TempDir {
 }
 
 /// Waits for a child, and ends it if it hangs.
-fn wait_for(mut command: Command, test: &str) -> Output {
-    let child = command.spawn().unwrap_or_else(|error| panic!("{test}: {error}"));
+fn wait_for(child: std::process::Child, test: &str) -> Output {
     let id = rustix::process::Pid::from_child(&child);
     let (done, is_done) = mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {

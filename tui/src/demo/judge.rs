@@ -1,0 +1,271 @@
+//! From receipts to one account of a path, and whether account, content and oracle agree.
+//!
+//! Pure: no file and no socket is touched here, so a planted disagreement can be tested.
+
+use bufferlist::oracle::Verdict;
+use bufferlist::{Reason, Receipt};
+use probes::report::{Account, Agreement, Cause, Flow, OracleWord};
+
+/// What one transfer of a path says of its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Leg {
+    pub(crate) moved: u64,
+    pub(crate) copied: u64,
+    pub(crate) unknown: u64,
+    pub(crate) reason: Option<Reason>,
+}
+
+impl From<Receipt> for Leg {
+    /// Asks the receipt, which asks the oracle: only when the path is at rest.
+    fn from(receipt: Receipt) -> Self {
+        Self {
+            moved: receipt.moved(),
+            copied: receipt.copied(),
+            unknown: receipt.unknown(),
+            reason: receipt.reason(),
+        }
+    }
+}
+
+impl Leg {
+    fn total(&self) -> u64 {
+        self.moved + self.copied + self.unknown
+    }
+}
+
+/// Sets what became of the `payload` of a flow that went over all of `legs`.
+///
+/// Which byte of one leg is which of the next is not known, so only what holds in any case is said: as much is copied as
+/// on the leg that copied most, and moved is what is left if no two legs copied or lost sight of the same byte.
+pub(crate) fn set_account(flow: &mut Flow, payload: u64, legs: &[Leg]) {
+    let copied = legs.iter().map(|leg| leg.copied).max().unwrap_or(0).min(payload);
+    let doubted: u64 = legs.iter().map(|leg| leg.copied + leg.unknown).sum();
+    let moved = if legs.is_empty() {
+        0
+    } else {
+        payload.saturating_sub(doubted)
+    };
+    flow.set_account(Account::new(moved, copied, payload - copied - moved));
+    flow.copy_bytes = legs.iter().map(|leg| leg.copied).sum();
+
+    let mut unexplained = flow.account.unknown;
+    for leg in legs {
+        if let (Some(reason), 1..) = (leg.reason, leg.copied) {
+            explain(flow, reason, leg.copied);
+        }
+        let unknown = leg.unknown.min(unexplained);
+        if unknown > 0 {
+            unexplained -= unknown;
+            // A receipt names one reason, and a copy's before a doubt's.
+            let reason = leg.reason.filter(|_| leg.copied == 0).unwrap_or(Reason::NotShown);
+            explain(flow, reason, unknown);
+        }
+    }
+    if unexplained > 0 {
+        explain(flow, Reason::NotShown, unexplained);
+    }
+}
+
+fn explain(flow: &mut Flow, reason: Reason, bytes: u64) {
+    match flow.reasons.iter_mut().find(|cause| cause.code == reason.into()) {
+        Some(cause) => cause.bytes += bytes,
+        None => flow.reasons.push(Cause::new(reason, bytes, 0)),
+    }
+}
+
+/// The word for a verdict in a report.
+pub(crate) fn word(verdict: Verdict) -> OracleWord {
+    match verdict {
+        Verdict::Shared => OracleWord::Shared,
+        Verdict::Private => OracleWord::Private,
+    }
+}
+
+/// Whether a path did what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// Content, receipt and oracle agree.
+    Held,
+    /// Nothing disagrees, but something could not be asked or done here, for this cause.
+    Open(String),
+    /// They do not agree: one of them is wrong.
+    Disagrees(String),
+}
+
+/// Judges a flow that was to carry `len` bytes. Its content and the oracle's word are set; `mute` says why the oracle had no
+/// answer.
+pub(crate) fn judge(flow: &Flow, len: u64, legs: &[Leg], mute: Option<&str>) -> Judgement {
+    if flow.content_ok != Some(true) {
+        return Judgement::Disagrees("what arrived is not what was sent".to_owned());
+    }
+    if let Some(leg) = legs.iter().find(|leg| leg.total() != len) {
+        return Judgement::Disagrees(format!(
+            "{len} bytes were sent, but a receipt accounts for {}",
+            leg.total()
+        ));
+    }
+    let oracle = flow.oracle.as_ref().unwrap_or(&OracleWord::NotAsked);
+    match flow.agreement() {
+        None => Judgement::Open(format!(
+            "the oracle could not answer here: {}",
+            mute.unwrap_or("it was not asked")
+        )),
+        Some(Agreement::Agrees | Agreement::Open) => Judgement::Held,
+        Some(Agreement::Disagrees) if *oracle == OracleWord::Shared && legs.iter().all(for_want) => {
+            let codes: Vec<&str> = flow.reasons.iter().map(|cause| cause.code.as_str()).collect();
+            Judgement::Open(format!(
+                "the oracle says shared, but the library had to copy ({})",
+                codes.join(", ")
+            ))
+        }
+        Some(Agreement::Disagrees) => Judgement::Disagrees(format!(
+            "the oracle says {oracle}, but the receipt says {} moved and {} copied",
+            flow.account.moved, flow.account.copied
+        )),
+    }
+}
+
+/// Whether what a leg copied was copied by the library itself, for want of something that the system did not give.
+fn for_want(leg: &Leg) -> bool {
+    leg.copied == 0
+        || matches!(
+            leg.reason,
+            Some(Reason::NoPipe | Reason::Forbidden | Reason::CannotSplice)
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use probes::report::{End, EndKind};
+
+    fn leg(moved: u64, copied: u64, unknown: u64, reason: Option<Reason>) -> Leg {
+        Leg {
+            moved,
+            copied,
+            unknown,
+            reason,
+        }
+    }
+
+    fn flow(legs: &[Leg], oracle: Option<Verdict>) -> Flow {
+        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
+        set_account(&mut flow, 100, legs);
+        flow.oracle = Some(oracle.map_or(OracleWord::NotAsked, word));
+        flow.content_ok = Some(true);
+        flow
+    }
+
+    fn judged(legs: &[Leg], oracle: Option<Verdict>) -> Judgement {
+        judge(&flow(legs, oracle), 100, legs, None)
+    }
+
+    fn disagrees(judgement: &Judgement) -> bool {
+        matches!(judgement, Judgement::Disagrees(_))
+    }
+
+    const MOVED: Leg = Leg {
+        moved: 100,
+        copied: 0,
+        unknown: 0,
+        reason: None,
+    };
+    const COPIED: Leg = Leg {
+        moved: 0,
+        copied: 100,
+        unknown: 0,
+        reason: Some(Reason::PageCacheSink),
+    };
+    const UNKNOWN: Leg = Leg {
+        moved: 0,
+        copied: 0,
+        unknown: 100,
+        reason: Some(Reason::DirectDevice),
+    };
+
+    #[test]
+    fn what_agrees_is_held() {
+        assert_eq!(judged(&[MOVED], Some(Verdict::Shared)), Judgement::Held);
+        assert_eq!(judged(&[MOVED, COPIED], Some(Verdict::Private)), Judgement::Held);
+        assert_eq!(judged(&[UNKNOWN], Some(Verdict::Private)), Judgement::Held);
+        assert_eq!(judged(&[UNKNOWN], Some(Verdict::Shared)), Judgement::Held);
+    }
+
+    #[test]
+    fn each_planted_disagreement_is_found() {
+        assert!(disagrees(&judged(&[COPIED], Some(Verdict::Shared))));
+        assert!(disagrees(&judged(&[MOVED], Some(Verdict::Private))));
+        let one_byte = leg(99, 1, 0, Some(Reason::KernelCopies));
+        assert!(disagrees(&judged(&[one_byte], Some(Verdict::Shared))));
+        let one_byte = leg(1, 99, 0, Some(Reason::KernelCopies));
+        assert!(disagrees(&judged(&[one_byte], Some(Verdict::Private))));
+        assert!(
+            disagrees(&judged(&[leg(99, 0, 0, None)], Some(Verdict::Shared))),
+            "a byte without account"
+        );
+        for content in [None, Some(false)] {
+            let mut flow = flow(&[MOVED], Some(Verdict::Shared));
+            flow.content_ok = content;
+            assert!(disagrees(&judge(&flow, 100, &[MOVED], None)));
+        }
+    }
+
+    #[test]
+    fn without_an_answer_nothing_is_held() {
+        let flow = flow(&[MOVED], None);
+        let judgement = judge(&flow, 100, &[MOVED], Some("no sockets"));
+        assert_eq!(
+            judgement,
+            Judgement::Open("the oracle could not answer here: no sockets".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_copy_for_want_of_a_pipe_is_the_systems_and_not_a_contradiction() {
+        for reason in [Reason::NoPipe, Reason::Forbidden, Reason::CannotSplice] {
+            let judgement = judged(&[leg(60, 40, 0, Some(reason))], Some(Verdict::Shared));
+            assert!(matches!(judgement, Judgement::Open(_)), "{judgement:?}");
+        }
+    }
+
+    #[test]
+    fn legs_add_up_to_what_holds_in_any_case() {
+        let half = leg(50, 50, 0, Some(Reason::KernelCopies));
+        let other = leg(50, 50, 0, Some(Reason::PageCacheSink));
+        let twice = flow(&[half, other], None);
+        assert_eq!(twice.account, Account::new(0, 50, 50));
+        assert_eq!(twice.copy_bytes, 100);
+        let codes: Vec<_> = twice
+            .reasons
+            .iter()
+            .map(|cause| (cause.code.as_str(), cause.bytes))
+            .collect();
+        assert_eq!(codes, [("ZC20", 50), ("ZC03", 50), ("ZC91", 50)]);
+        let mixed = flow(&[leg(90, 0, 10, Some(Reason::PeerDependent)), MOVED], None);
+        assert_eq!(mixed.account, Account::new(90, 0, 10));
+        assert_eq!(
+            flow(&[], None).account,
+            Account::new(0, 0, 100),
+            "no receipt is no evidence"
+        );
+    }
+
+    #[test]
+    fn an_account_keeps_the_rules_of_reports() {
+        let samples = [
+            MOVED,
+            COPIED,
+            UNKNOWN,
+            leg(20, 30, 50, Some(Reason::KernelCopies)),
+            leg(0, 0, 100, None),
+        ];
+        for first in samples {
+            for second in samples {
+                let mut report = probes::report::Report::new(probes::report::Tier::L, probes::report::Scope::default());
+                report.add_flow(flow(&[first, second], Some(Verdict::Private)));
+                report.finish(10);
+                assert_eq!(report.check(), Ok(()), "{first:?} then {second:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! How far the demo has come: one line on standard error, only if that is a terminal, and gone when the answer comes.
+
+use std::io::{self, IsTerminal, Write};
+
+/// The line.
+pub(crate) struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        // A dumb terminal cannot take a line back.
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        Self {
+            shown: io::stderr().is_terminal() && !dumb,
+        }
+    }
+
+    /// Now this is being done, the `number`th of `all`.
+    pub(crate) fn now(&self, number: usize, all: usize, what: &str) {
+        self.write(&format!("\r\x1b[K[{number:>2}/{all}] {what}"));
+    }
+
+    fn write(&self, text: &str) {
+        if self.shown {
+            let mut stderr = io::stderr().lock();
+            // Whoever closed it does not want to know.
+            let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.write("\r\x1b[K");
+    }
+}

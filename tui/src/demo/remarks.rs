@@ -1,0 +1,102 @@
+//! What stands below the demo's table: each reason in words, who looked, and what the reader must know besides.
+
+use std::collections::BTreeSet;
+
+use bufferlist::Reason;
+use probes::report::text::{printable, size};
+use probes::report::{Flow, Look, ReasonCode};
+
+use super::paths::Done;
+use super::stage::Stage;
+use super::table::name;
+use crate::explain;
+use crate::screen::wrap;
+
+/// A reason in two words: its sentence stands below the table.
+pub(super) fn short(reason: Reason) -> &'static str {
+    match reason {
+        Reason::BelowThreshold => "too small",
+        Reason::CannotSplice => "no splice",
+        Reason::PageCacheSink => "page cache",
+        Reason::NoPipe => "no pipe",
+        Reason::Forbidden => "forbidden",
+        Reason::AppendSink => "appends",
+        Reason::Misaligned => "misaligned",
+        Reason::FromMemory => "own memory",
+        Reason::KernelCopies => "kernel",
+        Reason::LookedAt => "a look",
+        Reason::NotShown => "not shown",
+        Reason::DirectDevice => "the device",
+        Reason::PeerDependent => "the peer",
+        _ => "",
+    }
+}
+
+/// Each reason once, in words, with what to do; and who looked.
+pub(super) fn why(text: &mut String, rows: &[Done]) {
+    let of_flows = rows.iter().flat_map(|row| &row.flow.reasons).map(|cause| &cause.code);
+    let of_looks = rows.iter().flat_map(|row| &row.looks).map(|look| &look.code);
+    let reasons: BTreeSet<Reason> = of_flows.chain(of_looks).filter_map(ReasonCode::reason).collect();
+    if reasons.is_empty() {
+        return;
+    }
+    text.push_str("\nwhy, and what to do\n");
+    for reason in reasons {
+        explain::explain(text, reason);
+        if reason == Reason::LookedAt {
+            for row in rows {
+                for look in &row.looks {
+                    who_looked(text, &row.flow, look);
+                }
+            }
+        }
+    }
+}
+
+fn who_looked(text: &mut String, flow: &Flow, look: &Look) {
+    let place = look.place.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
+    let what = format!(
+        "{}: {} by `{}` ({}) at {}",
+        name(flow),
+        size(look.bytes),
+        look.operation,
+        look.how,
+        printable(&place)
+    );
+    wrap(text, "        who  ", &what);
+}
+
+/// What the reader must know besides.
+pub(super) fn notes(text: &mut String, stage: &Stage, rows: &[Done]) {
+    text.push_str("\nnotes\n");
+    if rows.iter().any(|row| row.flow.looked > 0) {
+        wrap(
+            text,
+            "  -  ",
+            "A look copies what it looks at; the path below which it stands moved its bytes all the same.",
+        );
+    }
+    let content = stage.content();
+    if content.len() != content.in_blocks() {
+        let note = format!(
+            "Paths to disk, and lent memory, carry whole blocks: {} bytes instead of {}.",
+            content.in_blocks(),
+            content.len()
+        );
+        wrap(text, "  -  ", &note);
+    }
+    wrap(
+        text,
+        "  -  ",
+        "`disk` is a file open with O_DIRECT, which asks that the device fetch the pages from where they are.",
+    );
+    for note in rows.iter().filter_map(|row| row.note.as_deref()) {
+        wrap(text, "  -  ", note);
+    }
+    wrap(
+        text,
+        "  -  ",
+        "What this does not prove: receipts and oracle speak of kinds of ends, and one page stands for all. That the very \
+         pages of these bytes went from station to station only the kernel can show; that takes tracing, and root.",
+    );
+}

@@ -1,0 +1,48 @@
+//! `zctrace explain`: what a reason code means, and what to do about it.
+
+use bufferlist::Reason;
+use bufferlist::reason::Class;
+use probes::report::text::printable;
+
+use crate::{exit, screen};
+
+/// Explains the codes, or lists all of them if none is given.
+pub(crate) fn run(codes: &[String]) -> u8 {
+    let mut text = String::new();
+    if codes.is_empty() {
+        for reason in Reason::all() {
+            screen::wrap(
+                &mut text,
+                &format!("{}  {:<8}  ", reason.code(), class(reason)),
+                reason.sentence(),
+            );
+        }
+        text.push_str("\nWhat to do about one of them: zctrace explain CODE\n");
+        return screen::answer(&text, exit::HELD);
+    }
+    for code in codes {
+        let Some(reason) = Reason::from_code(code) else {
+            screen::complain(&format!(
+                "there is no reason {:?}; `zctrace explain` without a code lists them all",
+                printable(code)
+            ));
+            return exit::USAGE;
+        };
+        explain(&mut text, reason);
+    }
+    screen::answer(&text, exit::HELD)
+}
+
+/// Code, sentence and advice, as they stand below every table.
+pub(crate) fn explain(text: &mut String, reason: Reason) {
+    screen::wrap(text, &format!("  {}  ", reason.code()), reason.sentence());
+    screen::wrap(text, "        → ", reason.advice());
+}
+
+/// The word for what a reason explains.
+fn class(reason: Reason) -> &'static str {
+    match reason.class() {
+        Class::Copy => "copied",
+        Class::Unknown => "unknown",
+    }
+}

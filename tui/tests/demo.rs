@@ -1,0 +1,329 @@
+//! The program as its users run it: `zctrace demo` and `zctrace explain`, by their output and exit codes.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use bufferlist::Reason;
+use probes::report::{JSON_SCHEMA, MadeFor, OracleWord, Report, Tier};
+
+fn zctrace(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    zctrace(arguments).output().expect("zctrace can be run")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// A directory of our own, empty, in the directory for temporary files, and gone at the end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("zctrace-test-{}-{number}", std::process::id()));
+        fs::create_dir(&path).expect("a directory of our own");
+        Self(path)
+    }
+
+    fn name(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+
+    fn entries(&self) -> usize {
+        fs::read_dir(&self.0).expect("the directory").count()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a demo that goes well exits with here: 3 where the filesystem has no direct I/O, which is then said.
+fn well(dir: &Path) -> i32 {
+    let name = dir.join(".zctrace-direct");
+    let file = File::create(&name).expect("a file");
+    let direct = rustix::fs::fcntl_getfl(&file)
+        .and_then(|flags| rustix::fs::fcntl_setfl(&file, flags | rustix::fs::OFlags::DIRECT));
+    fs::remove_file(&name).expect("it can be removed");
+    if direct.is_ok() { 0 } else { 3 }
+}
+
+#[test]
+fn the_table_has_a_row_for_each_path_and_fits_the_screen() {
+    let dir = Dir::new();
+    let output = run(&["demo", "--size", "1MiB", "--dir", dir.name()]);
+    let text = out(&output);
+    assert_eq!(output.status.code(), Some(well(&dir.0)), "{text}{}", err(&output));
+    for path in [
+        "file → pipe → TCP → pipe → file",
+        "file → pipe → TCP → pipe → disk",
+        "file → TCP (sendfile)",
+        "TCP → pipe → TCP",
+        "file → pipe → UNIX → pipe → TCP",
+        "memory → pipe → TCP (vmsplice)",
+        "memory → disk",
+        "one file → 2 sinks: TCP (tee)",
+        "one file → 2 sinks: UNIX",
+        "file → pipe → TCP, with a look",
+        "look: tee and read",
+        "look: tee, memfd and mmap",
+        "memory → TCP (plain send)",
+    ] {
+        assert!(
+            text.lines()
+                .any(|line| line.get(3..).is_some_and(|rest| rest.starts_with(path))),
+            "{path}\n{text}"
+        );
+    }
+    assert!(
+        text.lines()
+            .next()
+            .is_some_and(|line| line.contains("PATHS HELD") && line.contains('%')),
+        "{text}"
+    );
+    for line in text.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+        assert!(!line.starts_with("= ") || line.contains("shared"), "{line}");
+        assert!(!line.starts_with("x  f") || line.contains("ZC"), "{line}");
+    }
+    assert!(text.contains("TCP_MAXSEG was set to") || well(&dir.0) == 3, "{text}");
+    assert!(text.contains("paths/look.rs:"), "the place of the look\n{text}");
+    assert!(text.contains("What this does not prove"), "{text}");
+    assert!(
+        !text.contains('\u{1b}') && err(&output).is_empty(),
+        "no colour and no progress in a pipe"
+    );
+}
+
+/// The report of a demo of this size.
+fn report(size: &str) -> (Report, Dir) {
+    let dir = Dir::new();
+    let output = run(&["demo", "--json", "--size", size, "--dir", dir.name()]);
+    assert_eq!(output.status.code(), Some(well(&dir.0)), "{size}: {}", err(&output));
+    let json = out(&output);
+    let report = Report::from_json(&json).expect("the output is a report and nothing else");
+    assert_eq!(report.check(), Ok(()), "{size}");
+    let schema = serde_json::from_str(JSON_SCHEMA).expect("the schema is JSON");
+    let instance = serde_json::from_str(&json).expect("the report is JSON");
+    let schema = jsonschema::draft202012::new(&schema).expect("the schema is a schema");
+    let errors: Vec<String> = schema.iter_errors(&instance).map(|error| error.to_string()).collect();
+    assert_eq!(errors, Vec::<String>::new(), "{size}");
+    (report, dir)
+}
+
+#[test]
+fn the_json_is_a_report_that_keeps_its_rules() {
+    let (report, dir) = report("1MiB");
+    assert_eq!(
+        (&report.tier, &report.made_by.command),
+        (&Tier::L, &Some(MadeFor::Demo))
+    );
+    assert_eq!(
+        report.flows.len() + report.coverage.facts.len(),
+        13,
+        "{:?}",
+        report.coverage
+    );
+    assert!(
+        report.coverage.facts.is_empty() || well(&dir.0) == 3,
+        "{:?}",
+        report.coverage
+    );
+    for flow in &report.flows {
+        assert_eq!(
+            (flow.payload, flow.content_ok),
+            (1 << 20, Some(true)),
+            "{:?}",
+            flow.name
+        );
+        assert!(
+            matches!(flow.oracle, Some(OracleWord::Shared | OracleWord::Private)),
+            "{:?}",
+            flow.name
+        );
+    }
+    let moved = report.flows.iter().filter(|flow| flow.account.moved == 1 << 20).count();
+    let copied = report
+        .flows
+        .iter()
+        .filter(|flow| flow.account.copied == 1 << 20)
+        .count();
+    assert!(moved >= 6 && copied >= 4, "{moved} moved, {copied} copied");
+    let look = report
+        .looks
+        .iter()
+        .find(|look| look.bytes == 65_536)
+        .expect("the look on the way");
+    let flow = look.flow.and_then(|id| report.flow(id)).expect("its flow");
+    assert_eq!(
+        (look.code.as_str(), flow.looked, flow.account.moved),
+        ("ZC31", 65_536, 1 << 20)
+    );
+    let place = look.place.as_ref().expect("its place");
+    assert!(place.file.ends_with("look.rs") && place.line > 0, "{place}");
+}
+
+#[test]
+fn any_size_will_do() {
+    for (size, bytes) in [
+        ("1", 1),
+        ("4095", 4095),
+        ("5000", 5000),
+        ("65537", 65_537),
+        ("1048577", 1_048_577),
+    ] {
+        let (report, _) = report(size);
+        for flow in &report.flows {
+            let blocks = u64::next_multiple_of(bytes, 4096);
+            assert!(
+                [bytes, blocks].contains(&flow.payload),
+                "{size}: {:?} {}",
+                flow.name,
+                flow.payload
+            );
+            assert_eq!(flow.content_ok, Some(true), "{size}: {:?}", flow.name);
+        }
+    }
+    let text = out(&run(&["demo", "--size", "5000"]));
+    assert!(text.contains("whole blocks: 8192 bytes instead of 5000"), "{text}");
+}
+
+#[test]
+fn nothing_stays_behind_even_after_a_kill() {
+    let dir = Dir::new();
+    run(&["demo", "--size", "64KiB", "--dir", dir.name()]);
+    assert_eq!(dir.entries(), 0);
+    let mut child = zctrace(&["demo", "--size", "1GiB", "--dir", dir.name()])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("zctrace can be run");
+    sleep(Duration::from_millis(300));
+    child.kill().expect("it can be killed");
+    child.wait().expect("it has ended");
+    assert_eq!(dir.entries(), 0);
+}
+
+#[test]
+fn a_directory_that_is_none_or_takes_no_file_is_said() {
+    for (dir, code) in [("/does/not/exist", 2), ("/dev/null", 2), ("/proc", 3)] {
+        let output = run(&["demo", "--dir", dir]);
+        assert_eq!(output.status.code(), Some(code), "{dir}");
+        assert!(
+            out(&output).is_empty() && err(&output).contains(dir),
+            "{}",
+            err(&output)
+        );
+    }
+}
+
+#[test]
+fn it_needs_no_privileges() {
+    let dir = Dir::new();
+    let binary = dir.0.join("zctrace");
+    fs::copy(env!("CARGO_BIN_EXE_zctrace"), &binary).expect("a copy that anybody can reach");
+    fs::set_permissions(&dir.0, fs::Permissions::from_mode(0o777)).expect("open to all");
+    let mut command = Command::new(&binary);
+    command
+        .args(["demo", "--size", "1MiB", "--dir", dir.name()])
+        .stdin(Stdio::null());
+    if rustix::process::geteuid().is_root() {
+        // Nobody.
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.output().expect("zctrace can be run");
+    assert_eq!(
+        output.status.code(),
+        Some(well(&dir.0)),
+        "{}{}",
+        out(&output),
+        err(&output)
+    );
+}
+
+#[test]
+fn the_matrix_says_what_shares() {
+    let output = run(&["demo", "--matrix"]);
+    let text = out(&output);
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{text}");
+    assert!(
+        text.lines()
+            .next()
+            .is_some_and(|line| line.contains("PAIRS SHARE PAGES")),
+        "{text}"
+    );
+    assert!(
+        text.contains("TCP→pipe") && text.contains("= shared") && text.contains("x private"),
+        "{text}"
+    );
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
+fn each_code_is_explained() {
+    let all = out(&run(&["explain"]));
+    for reason in Reason::all() {
+        assert!(all.contains(reason.code()), "{all}");
+        let output = run(&["explain", &reason.code().to_lowercase()]);
+        let text = out(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text.contains(reason.code()), "{text}");
+        assert!(
+            text.contains(reason.sentence()) && text.contains(reason.advice()),
+            "{text}"
+        );
+    }
+    let output = run(&["explain", "ZC999"]);
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(2), ""));
+    assert!(err(&output).contains("ZC999"), "{}", err(&output));
+}
+
+#[test]
+fn what_it_does_not_know_it_refuses() {
+    for arguments in [
+        &["run"][..],
+        &["assert", "--", "true"],
+        &["demo", "--size", "0"],
+        &["demo", "--size", "64MB"],
+        &[],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(out(&output).is_empty() && !err(&output).is_empty(), "{arguments:?}");
+    }
+    assert!(err(&run(&["selftest"])).contains("unrecognized subcommand"));
+    assert_eq!(run(&["demo", "--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = zctrace(&["explain"])
+        .stdout(writer)
+        .output()
+        .expect("zctrace can be run");
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+    let full = File::create("/dev/full").expect("/dev/full");
+    let output = zctrace(&["explain"]).stdout(full).output().expect("zctrace can be run");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(err(&output).contains("could not write"), "{}", err(&output));
+}
