@@ -1,6 +1,7 @@
 //! Copies by cause and by the line that caused them: one story for a list and all that was cloned or split from it.
 
 use crate::reason::Reason;
+use std::collections::HashSet;
 use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -60,6 +61,36 @@ struct Story {
     before: Vec<SharedStory>,
 }
 
+/// A story looks for stories that only it holds any more when it has been linked to so many.
+const CROWDED: usize = 64;
+
+impl Story {
+    fn add_all(&mut self, counts: Vec<Count>) {
+        for count in counts {
+            add(&mut self.own, count);
+        }
+    }
+
+    /// Makes another story part of this one. Those that nobody else can go on with become numbers, so that a list to which
+    /// others are appended for ever holds as many stories as are alive.
+    fn link(&mut self, other: &SharedStory) {
+        if self.before.iter().any(|known| known.is(other)) {
+            return;
+        }
+        self.before.push(other.clone());
+        if self.before.len() >= CROWDED && self.before.len().is_power_of_two() {
+            let (alive, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut self.before)
+                .into_iter()
+                .partition(|story| Arc::strong_count(&story.0) > 1 || !story.lock().before.is_empty());
+            self.before = alive;
+            for story in ended {
+                let counts = std::mem::take(&mut story.lock().own);
+                self.add_all(counts);
+            }
+        }
+    }
+}
+
 /// A story in several hands.
 #[derive(Clone, Debug, Default)]
 struct SharedStory(Arc<Mutex<Story>>);
@@ -76,14 +107,11 @@ impl SharedStory {
     /// All the stories that lead to this one, each once. Stories are visited without holding two locks.
     fn all(&self) -> Vec<Self> {
         let mut found = vec![self.clone()];
+        let mut seen = HashSet::from([Arc::as_ptr(&self.0)]);
         let mut next = 0;
         while next < found.len() {
             let before = found[next].lock().before.clone();
-            for story in before {
-                if !found.iter().any(|known| known.is(&story)) {
-                    found.push(story);
-                }
-            }
+            found.extend(before.into_iter().filter(|story| seen.insert(Arc::as_ptr(&story.0))));
             next += 1;
         }
         found
@@ -143,38 +171,32 @@ impl Counter {
     /// The other list was appended to this one. Its story is part of ours from now on.
     pub(crate) fn append(&self, other: &Self) {
         let Some(theirs) = other.0.get() else { return };
-        // Only `append` links stories, and it keeps them a tree without loops: a story that leads here already, or that
-        // we lead to, is not linked again.
+        if self.0.get().is_some_and(|ours| ours.is(theirs)) {
+            return;
+        }
+        if Arc::strong_count(&theirs.0) == 1 {
+            let mut story = theirs.lock();
+            if story.own.is_empty() && story.before.is_empty() {
+                return;
+            }
+            if story.before.is_empty() {
+                // Nobody else can go on with it: its numbers are enough, and the chain stays short.
+                let counts = std::mem::take(&mut story.own);
+                drop(story);
+                self.story().lock().add_all(counts);
+                return;
+            }
+        }
+        // A story that we lead to is not linked: that would make a loop, which is never freed.
         if self
             .0
             .get()
-            .is_some_and(|ours| ours.all().iter().any(|known| known.is(theirs)))
-            || theirs
-                .all()
-                .iter()
-                .any(|known| self.0.get().is_some_and(|ours| ours.is(known)))
+            .is_some_and(|ours| theirs.all().iter().any(|known| known.is(ours)))
         {
             self.copy_missing(theirs);
             return;
         }
-        let alone = Arc::strong_count(&theirs.0) == 1;
-        let theirs_now = {
-            let story = theirs.lock();
-            if story.own.is_empty() && story.before.is_empty() && alone {
-                return;
-            }
-            (alone && story.before.is_empty()).then(|| story.own.clone())
-        };
-        let mut story = self.story().lock();
-        match theirs_now {
-            // Nobody else can go on with it: its numbers are enough, and the chain stays short.
-            Some(counts) => {
-                for count in counts {
-                    add(&mut story.own, count);
-                }
-            }
-            None => story.before.push(theirs.clone()),
-        }
+        self.story().lock().link(theirs);
     }
 
     /// Where linking would make a loop: takes over the numbers of those stories that we do not have.
@@ -187,10 +209,7 @@ impl Counter {
             .filter(|story| !known.iter().any(|known| known.is(story)))
             .flat_map(|story| story.lock().own.clone())
             .collect();
-        let mut story = ours.lock();
-        for count in missing {
-            add(&mut story.own, count);
-        }
+        ours.lock().add_all(missing);
     }
 
     pub(crate) fn counts(&self) -> Counts {

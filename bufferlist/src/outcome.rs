@@ -80,7 +80,10 @@ struct Claim {
 
 /// How many different pairs of ends a receipt keeps apart. A list seldom has more than two origins (a header's memory
 /// and a body's file); what exceeds this is counted as unknown, never as moved.
-const PAIRS: usize = 4;
+const PAIRS: usize = 3;
+
+/// How many reasons of copies a receipt keeps apart.
+const REASONS: usize = 3;
 
 /// What this library knows of the bytes that a call moved: `moved + copied + unknown == total`, always.
 ///
@@ -89,7 +92,7 @@ const PAIRS: usize = 4;
 /// ([`moved`](Self::moved), [`copied`](Self::copied), [`unknown`](Self::unknown), [`reason`](Self::reason)), which costs
 /// a few milliseconds once per pair of ends and process; [`total`](Self::total) asks nobody. Where the oracle cannot run
 /// or has no way to see (a device, another host), the answer is *unknown*, with its reason. Receipts speak of whole pages
-/// between kinds of ends; for a proof of the very pages, watch with `sudo zctrace`.
+/// between kinds of ends; the very pages only tracing in the kernel can prove.
 ///
 /// ```
 /// use bufferlist::{Sink, Source, transfer};
@@ -106,9 +109,10 @@ const PAIRS: usize = 4;
 #[derive(Clone, Copy, Default)]
 pub struct Receipt {
     claims: [Claim; PAIRS],
-    copied: u64,
+    /// Bytes that this library copied, by reason; the last place takes what finds none of its own.
+    copies: [Option<(Reason, u64)>; REASONS],
+    /// Bytes of more pairs of ends than are kept apart.
     unknown: u64,
-    reason: Option<Reason>,
 }
 
 impl Receipt {
@@ -120,11 +124,35 @@ impl Receipt {
 
     /// Bytes that this library copied itself.
     pub(crate) fn copied_for(reason: Reason, bytes: u64) -> Self {
-        Self {
-            copied: bytes,
-            reason: Some(reason),
-            ..Self::default()
+        let mut receipt = Self::default();
+        receipt.add_copied(reason, bytes);
+        receipt
+    }
+
+    /// This library has copied bytes itself.
+    #[inline]
+    pub(crate) fn add_copied(&mut self, reason: Reason, bytes: u64) {
+        if bytes == 0 {
+            return;
         }
+        let last = self.copies.len() - 1;
+        for (at, place) in self.copies.iter_mut().enumerate() {
+            match place {
+                None => {
+                    *place = Some((reason, bytes));
+                    return;
+                }
+                Some((known, sum)) if *known == reason || at == last => {
+                    *sum += bytes;
+                    return;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn own_copies(&self) -> u64 {
+        self.copies.iter().flatten().map(|(_, bytes)| bytes).sum()
     }
 
     fn claim(&mut self, new: Claim) {
@@ -142,7 +170,6 @@ impl Receipt {
             }
         }
         self.unknown += new.bytes;
-        self.reason.get_or_insert(Reason::NotShown);
     }
 
     /// What the oracle says of each claim.
@@ -159,7 +186,7 @@ impl Receipt {
     /// assert_eq!(bufferlist::Receipt::default().total(), 0);
     /// ```
     pub fn total(&self) -> u64 {
-        self.copied + self.unknown + self.claims.iter().map(|claim| claim.bytes).sum::<u64>()
+        self.own_copies() + self.unknown + self.claims.iter().map(|claim| claim.bytes).sum::<u64>()
     }
 
     /// Bytes that went by page reference, as the oracle has shown for their pair of ends.
@@ -190,7 +217,7 @@ impl Receipt {
             .filter(|(finding, _)| matches!(finding, Finding::Copied(_)))
             .map(|(_, bytes)| bytes)
             .sum();
-        self.copied + by_kernel
+        self.own_copies() + by_kernel
     }
 
     /// Bytes of which it is not known.
@@ -213,18 +240,41 @@ impl Receipt {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn reason(&self) -> Option<Reason> {
-        let mut doubt = None;
-        if self.copied > 0 {
-            return self.reason;
-        }
-        for (finding, _) in self.findings() {
+        self.reasons().first().map(|(reason, _)| *reason)
+    }
+
+    /// Every reason with its bytes: copies before doubts. What moved has none.
+    ///
+    /// ```
+    /// # use bufferlist::{BufferList, Reason, Sink};
+    /// let mut list = BufferList::from("from memory");
+    /// let file = tempfile::tempfile()?;
+    /// let step = list.splice_to(&mut Sink::file(&file, 0)?)?;
+    /// assert_eq!(step.receipt().reasons(), [(Reason::FromMemory, 11)]);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn reasons(&self) -> Vec<(Reason, u64)> {
+        let mut copies: Vec<(Reason, u64)> = self.copies.iter().flatten().copied().collect();
+        let mut doubts = Vec::new();
+        for (finding, bytes) in self.findings() {
             match finding {
-                Finding::Copied(reason) => return Some(reason),
-                Finding::Unknown(reason) => doubt = doubt.or(Some(reason)),
+                Finding::Copied(reason) => sum(&mut copies, reason, bytes),
+                Finding::Unknown(reason) => sum(&mut doubts, reason, bytes),
                 Finding::Moved => {}
             }
         }
-        doubt.or(self.reason)
+        sum(&mut doubts, Reason::NotShown, self.unknown);
+        copies.append(&mut doubts);
+        copies
+    }
+}
+
+/// Adds bytes to those of the same reason.
+fn sum(reasons: &mut Vec<(Reason, u64)>, reason: Reason, bytes: u64) {
+    match reasons.iter_mut().find(|known| known.0 == reason) {
+        Some(known) => known.1 += bytes,
+        None if bytes > 0 => reasons.push((reason, bytes)),
+        None => {}
     }
 }
 
@@ -234,12 +284,10 @@ impl AddAssign for Receipt {
         for claim in other.claims.iter().take_while(|claim| claim.bytes > 0) {
             self.claim(*claim);
         }
-        if self.copied == 0 && other.copied > 0 {
-            self.reason = other.reason;
+        for (reason, bytes) in other.copies.into_iter().flatten() {
+            self.add_copied(reason, bytes);
         }
-        self.copied += other.copied;
         self.unknown += other.unknown;
-        self.reason = self.reason.or(other.reason);
     }
 }
 
@@ -264,10 +312,9 @@ impl fmt::Debug for Receipt {
                 &format_args!("{} from {:?} to {:?}", claim.bytes, claim.from, claim.to),
             );
         }
-        debug
-            .field("copied", &self.copied)
-            .field("unknown", &self.unknown)
-            .field("reason", &self.reason)
-            .finish()
+        for (reason, bytes) in self.copies.iter().flatten() {
+            debug.field("copied", &format_args!("{bytes} for {reason}"));
+        }
+        debug.field("unknown", &self.unknown).finish()
     }
 }

@@ -76,14 +76,15 @@ pub enum Reason {
     NotObserved,
 }
 
-/// One row: the reason, its code, class, sentence and advice.
-type Row = (Reason, &'static str, Class, &'static str, &'static str);
+/// One row: the reason, its code, label, class, sentence and advice.
+type Row = (Reason, &'static str, &'static str, Class, &'static str, &'static str);
 
 /// In the order of the enum, which a test checks, so that a reason is its own index.
 const TABLE: [Row; 22] = [
     (
         Reason::BelowThreshold,
         "ZC01",
+        "too small",
         Class::Copy,
         "Fewer bytes were asked for than a splice is worth, so they were copied on purpose.",
         "Nothing to do; to splice all the same, lower the threshold of the source.",
@@ -91,6 +92,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::CannotSplice,
         "ZC02",
+        "no splice",
         Class::Copy,
         "The kernel refused to splice this kind of file (EINVAL, ENOSYS or EOPNOTSUPP), so the bytes went through memory.",
         "Use a regular file, a pipe, or a TCP or UNIX stream socket at that end.",
@@ -98,6 +100,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::PageCacheSink,
         "ZC03",
+        "page cache",
         Class::Copy,
         "The sink is a buffered file: the page cache keeps its own copy of what is written to it.",
         "Open the file with O_DIRECT, and send block-aligned pieces; or accept the one copy.",
@@ -105,6 +108,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::NoPipe,
         "ZC04",
+        "no pipe",
         Class::Copy,
         "No pipe was to be had: the limit on open files, on the pool or on pipe pages was reached.",
         "Raise RLIMIT_NOFILE, /proc/sys/fs/pipe-user-pages-soft or the pool's bounds, or run fewer transfers at a time.",
@@ -112,6 +116,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::Forbidden,
         "ZC05",
+        "forbidden",
         Class::Copy,
         "The system refused splice, tee or vmsplice to this process (EPERM or EACCES), as seccomp filters do.",
         "Allow splice(2), tee(2) and vmsplice(2) in the seccomp profile of the container or service.",
@@ -119,6 +124,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::AppendSink,
         "ZC06",
+        "appending",
         Class::Copy,
         "The sink is open with O_APPEND, into which the kernel does not splice.",
         "Open the file without O_APPEND and give the offset.",
@@ -126,6 +132,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::Misaligned,
         "ZC07",
+        "misaligned",
         Class::Copy,
         "A buffer, an offset or a length was not a multiple of the block size that direct I/O needs.",
         "Rebuild the list to the alignment first, or set the sender's TCP_MAXSEG so that segments hold whole pages.",
@@ -133,6 +140,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::Defragmented,
         "ZC08",
+        "fragments",
         Class::Copy,
         "A pipe was full of tiny pieces, one slot each, and was rewritten into whole pages.",
         "Send larger pieces, or turn off what cuts them (TCP_NODELAY with small writes).",
@@ -140,6 +148,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::SmallWrite,
         "ZC10",
+        "small",
         Class::Copy,
         "Small writes from the program's memory, such as response headers.",
         "Nothing to do while their share of the bytes is small.",
@@ -147,6 +156,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::FromMemory,
         "ZC14",
+        "own memory",
         Class::Copy,
         "The bytes were written from the program's own memory.",
         "If they came from a file or socket, move them by splice or sendfile; if the program made them, put them into Pages.",
@@ -154,6 +164,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::IntoMemory,
         "ZC15",
+        "to memory",
         Class::Copy,
         "The bytes were read into the program's own memory.",
         "If the program only passes them on, move them by splice or sendfile instead.",
@@ -161,6 +172,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::KernelCopies,
         "ZC20",
+        "the kernel",
         Class::Copy,
         "This kernel copies between this pair of ends, as the mutation oracle showed.",
         "Choose another pair of ends: `bufferlist::oracle` prints which share pages here.",
@@ -168,6 +180,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::LookedAt,
         "ZC31",
+        "a look",
         Class::Copy,
         "The program looked at bytes that were in the kernel. A look copies what is looked at.",
         "Look at less (a header, not the body), or look before the bytes go into a pipe.",
@@ -175,6 +188,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::Stabilized,
         "ZC32",
+        "stabilized",
         Class::Copy,
         "The bytes were made private, so that nobody can change them under the program.",
         "Nothing to do if that was wanted; otherwise take `stabilize` out.",
@@ -182,6 +196,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::Rebuilt,
         "ZC33",
+        "rebuilt",
         Class::Copy,
         "Segments were rebuilt to the alignment that was asked for.",
         "Read from page-aligned offsets, and build headers in whole pages.",
@@ -189,6 +204,7 @@ const TABLE: [Row; 22] = [
     (
         Reason::StillQueued,
         "ZC90",
+        "queued",
         Class::Unknown,
         "The bytes were still queued in a socket when watching stopped.",
         "Nothing to do: not a fault. Watch longer to see them leave.",
@@ -196,34 +212,39 @@ const TABLE: [Row; 22] = [
     (
         Reason::NotShown,
         "ZC91",
+        "not shown",
         Class::Unknown,
         "The mutation oracle has not shown on this boot whether this pair of ends shares pages.",
-        "Ask `bufferlist::oracle::probe_in` in a directory of the same filesystem, or watch with `sudo zctrace`.",
+        "Ask `bufferlist::oracle::probe_in` in a directory of the same filesystem.",
     ),
     (
         Reason::DirectDevice,
         "ZC92",
+        "the device",
         Class::Unknown,
         "One end is a file open with O_DIRECT: the device reads or writes the pages itself, which a library cannot see.",
-        "Nothing to do; `sudo zctrace` shows the pages on their way to the device.",
+        "Nothing to do; only tracing in the kernel can see the pages on their way to the device.",
     ),
     (
         Reason::PeerDependent,
         "ZC93",
+        "the peer",
         Class::Unknown,
         "The bytes came from a UNIX socket: pages that the peer spliced are passed on, bytes that it wrote are copied.",
-        "Watch both processes with `sudo zctrace`.",
+        "Nothing to do; only tracing both processes in the kernel can tell.",
     ),
     (
         Reason::BeyondThisHost,
         "ZC94",
+        "remote",
         Class::Unknown,
         "The peer is on another host: whether the network device takes pages as they are, a library cannot see.",
-        "Watch with `sudo zctrace`, and see `ethtool -k` for scatter-gather and checksum offload.",
+        "See `ethtool -k` for scatter-gather and checksum offload: without them the kernel copies before it sends.",
     ),
     (
         Reason::LostRecords,
         "ZC95",
+        "lost",
         Class::Unknown,
         "Records were lost while watching, and the loss can touch these bytes.",
         "Watch less at a time, or give a larger ring buffer.",
@@ -231,9 +252,10 @@ const TABLE: [Row; 22] = [
     (
         Reason::NotObserved,
         "ZC96",
+        "unseen",
         Class::Unknown,
         "What happened to these bytes cannot be observed on this kernel.",
-        "See `zctrace doctor` for what is missing and what mends it.",
+        "See the coverage in the report for what is missing here.",
     ),
 ];
 
@@ -252,6 +274,15 @@ impl Reason {
         self.row().1
     }
 
+    /// The reason in a word or two, ten letters at most, for a table's column.
+    ///
+    /// ```
+    /// assert_eq!(bufferlist::Reason::LookedAt.label(), "a look");
+    /// ```
+    pub const fn label(self) -> &'static str {
+        self.row().2
+    }
+
     /// Whether it explains a copy or the want of knowledge.
     ///
     /// ```
@@ -259,7 +290,7 @@ impl Reason {
     /// assert_eq!(Reason::DirectDevice.class(), Class::Unknown);
     /// ```
     pub const fn class(self) -> Class {
-        self.row().2
+        self.row().3
     }
 
     /// What happened, in one sentence.
@@ -268,7 +299,7 @@ impl Reason {
     /// assert!(bufferlist::Reason::NoPipe.sentence().ends_with('.'));
     /// ```
     pub const fn sentence(self) -> &'static str {
-        self.row().3
+        self.row().4
     }
 
     /// What to do about it. "Nothing to do" is an advice.
@@ -277,7 +308,7 @@ impl Reason {
     /// assert!(bufferlist::Reason::SmallWrite.advice().starts_with("Nothing to do"));
     /// ```
     pub const fn advice(self) -> &'static str {
-        self.row().4
+        self.row().5
     }
 
     /// All reasons, in the order of their codes.
@@ -325,6 +356,7 @@ mod tests {
         for reason in Reason::all() {
             assert!(reason.sentence().ends_with('.'), "{reason}");
             assert!(reason.advice().ends_with('.'), "{reason}");
+            assert!(!reason.label().is_empty() && reason.label().len() <= 10, "{reason}");
             assert!(reason.code().len() == 4 && reason.code().starts_with("ZC"));
             assert_eq!(Reason::from_code(reason.code()), Some(reason));
         }

@@ -108,7 +108,7 @@ impl Changeable {
             return Some(self.file.try_clone().expect("dup"));
         }
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+        let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
         File::options()
             .read(true)
             .write(true)
@@ -146,7 +146,8 @@ fn move_and_change(mut list: BufferList, to: EndKind, change: impl FnOnce()) -> 
     let receipt;
     match to {
         EndKind::Pipe => {
-            let (mut read, write) = std::io::pipe().expect("pipe");
+            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
+            let mut read = File::from(read);
             receipt = give(&mut list, stream(write));
             change();
             read.read_exact(&mut seen).expect("read");

@@ -104,7 +104,6 @@ async fn a_dropped_future_loses_nothing() {
     let mut seen = Vec::new();
     let mut buffer = vec![0; 60_000];
     let mut dropped = 0;
-    let mut far = far;
     // Nobody reads while it is driven, so it is dropped with bytes in flight, again and again.
     let receipt = loop {
         tokio::select! {

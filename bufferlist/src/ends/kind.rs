@@ -160,10 +160,11 @@ pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
             } else {
                 u64::MAX
             };
-            let kind = if flags.contains(OFlags::DIRECT) {
-                EndKind::DirectFile
-            } else if place == TMPFS {
+            // tmpfs has no device to go to directly: it takes the flag (since 6.6) and goes through the page cache.
+            let kind = if place == TMPFS {
                 EndKind::Tmpfs
+            } else if flags.contains(OFlags::DIRECT) {
+                EndKind::DirectFile
             } else {
                 EndKind::File
             };

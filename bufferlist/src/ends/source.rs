@@ -66,7 +66,8 @@ impl<F: AsFd> Source<F> {
         Self { fd, state }
     }
 
-    /// A stream: a TCP or UNIX stream socket, a pipe, a terminal or another character device.
+    /// A stream: a TCP or UNIX stream socket, a pipe, a terminal or another character device. Of a pipe in packet mode
+    /// (`O_DIRECT`, pipe(2)) only the write end tells that it is one: its packets come joined.
     ///
     /// # Errors
     ///

@@ -32,7 +32,8 @@ impl BufferList {
     /// Memory is shown as it is. Of what is in a pipe or file at most the window is copied, and the copy is counted to
     /// the line that called, as [`Reason::LookedAt`]; the pages stay where they are, so the list can still be moved
     /// without a copy. Clones of a list share what was looked at in pipes: the same window costs nothing the second
-    /// time. Bytes of files are read afresh each time, since the file may have changed.
+    /// time. Bytes of files are read afresh each time, since the file may have changed; only a memfd that is sealed
+    /// against writing and shrinking (`F_SEAL_WRITE`, `F_SEAL_SHRINK`, fcntl(2)) is mapped and shown without a copy.
     ///
     /// # Panics
     ///
@@ -170,7 +171,13 @@ fn show(segment: &Segment, part: Range<u64>, why: Reason, copies: &mut Copies, c
                 left -= len;
             }
         }
-        Body::File(extent) => read_extent(&extent.part(part.start, part.end), why, copies, chunks)?,
+        Body::File(extent) => {
+            let extent = extent.part(part.start, part.end);
+            match strategy::map_sealed(&extent) {
+                Some(bytes) => chunks.push(bytes),
+                None => read_extent(&extent, why, copies, chunks)?,
+            }
+        }
         Body::Pipe(range) => {
             if !range.cell.is_ours() {
                 return Err(Error::new(ErrorKind::Forked, DOING));

@@ -2,6 +2,7 @@
 
 use super::View;
 use crate::counts::Copies;
+use crate::ends::EndKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::BufferList;
 use crate::outcome::Receipt;
@@ -176,6 +177,21 @@ fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, copies: &mut Copi
     // SAFETY: the file is ours alone, and sealed against writing and truncation for ever.
     let map = unsafe { Mmap::map(file.as_raw_fd()) }.map_err(|error| Error::io(&error, "map a memfd"))?;
     Ok(Pages::of(map).into())
+}
+
+/// Maps an extent of a file of memory that is sealed: nobody can write to it or cut it short, in this process or any
+/// other, for ever, so it is memory like any other. `None` for all other files.
+pub(super) fn map_sealed(extent: &FileExtent) -> Option<Bytes> {
+    if extent.origin().kind != EndKind::Tmpfs || extent.is_empty() {
+        return None;
+    }
+    let seals = rustix::fs::fcntl_get_seals(extent.fd()).ok()?;
+    if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK) {
+        return None;
+    }
+    // SAFETY: the seals keep everybody from writing and from truncating; the kernel refuses `F_SEAL_WRITE` while a writable
+    // mapping exists (mm/memfd.c).
+    unsafe { map(extent) }.ok()
 }
 
 /// Maps an extent of a file.

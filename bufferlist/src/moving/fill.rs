@@ -269,7 +269,7 @@ fn copy(
             }
             copies.add(reason, got);
             list.push(Segment::copied(bytes, reason));
-            *receipt += Receipt::copied_for(reason, got);
+            receipt.add_copied(reason, got);
             Ok(Progress::Moved)
         }
         Err(Errno::AGAIN) => Ok(Progress::Blocked(Side::Source)),

@@ -242,7 +242,7 @@ fn count_memory(
             receipt.add_spliced(MEMORY, sink.facts.end, bytes);
         } else {
             copies.add(reason, bytes);
-            *receipt += Receipt::copied_for(reason, bytes);
+            receipt.add_copied(reason, bytes);
         }
     }
 }

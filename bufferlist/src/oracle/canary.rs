@@ -8,6 +8,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{IoSliceRaw, SpliceFlags};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What the page holds before and after it is changed.
 const BEFORE: u8 = b'A';
@@ -100,15 +101,16 @@ pub(super) fn memfd() -> Result<OwnedFd> {
 
 /// A file in `dir` that has no name, or loses it at once where the filesystem does not know files without.
 pub(super) fn temporary(dir: &Path) -> Result<OwnedFd> {
+    /// Several threads may ask at a time.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let mode = Mode::RUSR | Mode::WUSR;
     let nameless = rustix::fs::open(dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode);
     if let Ok(file) = nameless {
         return Ok(file);
     }
-    let name = dir.join(format!(
-        ".bufferlist-oracle-{}",
-        rustix::process::getpid().as_raw_nonzero()
-    ));
+    let process = rustix::process::getpid().as_raw_nonzero();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = dir.join(format!(".bufferlist-oracle-{process}-{number}"));
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(&name, flags, mode).map_err(failed)?;
     rustix::fs::unlink(&name).map_err(failed)?;

@@ -3,7 +3,7 @@
 //! Put a canary page into a source, move it to a destination, change the source, and look at the destination. If it shows
 //! the change, both are one page; if it does not, the bytes were copied on the way, or fetched by a device. No privileges,
 //! no probes: the data itself answers. The oracle answers for *kinds* of ends on this kernel and boot, and for files for
-//! the filesystem that it was asked in; whether each page of a real transfer went that way, `sudo zctrace` proves.
+//! the filesystem that it was asked in; whether each page of a real transfer went that way, only tracing in the kernel can prove.
 //!
 //! [`Receipt`](crate::Receipt)s ask it by themselves. It makes files in the directory for temporary files, sockets on
 //! loopback and a few pipes, and leaves nothing behind.
@@ -63,10 +63,17 @@ pub(crate) enum Finding {
     Unknown(Reason),
 }
 
+/// An answer, or that there was none when so many directories were known: a further one may bring it.
+#[derive(Clone, Copy)]
+enum Answer {
+    Found(Verdict),
+    NoneAmong(usize),
+}
+
 /// What was found out on this boot, and the directories in which files were tried.
 #[derive(Default)]
 struct Known {
-    verdicts: HashMap<(End, End), Option<Verdict>>,
+    verdicts: HashMap<(End, End), Answer>,
     /// Filesystems, as [`End::place`] names them, and a directory of each.
     places: HashMap<u64, PathBuf>,
 }
@@ -158,7 +165,7 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndKind]) -> Result<Verdict> {
                 },
                 dir.to_path_buf(),
             );
-            known.verdicts.insert((from, to), Some(verdict));
+            known.verdicts.insert((from, to), Answer::Found(verdict));
         }
     }
     Ok(verdict)
@@ -183,11 +190,14 @@ fn end(kind: EndKind, filesystem: u64) -> End {
 /// What is known of a pair, or can be found out: `None` if it cannot.
 fn verdict(from: End, to: End) -> Option<Verdict> {
     let mut known = known();
-    if let Some(&verdict) = known.verdicts.get(&(from, to)) {
-        return verdict;
+    match known.verdicts.get(&(from, to)) {
+        Some(&Answer::Found(verdict)) => return Some(verdict),
+        Some(&Answer::NoneAmong(places)) if places == known.places.len() => return None,
+        _ => {}
     }
     let verdict = try_out(&mut known, from, to);
-    known.verdicts.insert((from, to), verdict);
+    let answer = verdict.map_or(Answer::NoneAmong(known.places.len()), Answer::Found);
+    known.verdicts.insert((from, to), answer);
     verdict
 }
 

@@ -3,16 +3,18 @@
 //! Pure: no file and no socket is touched here, so a planted disagreement can be tested.
 
 use bufferlist::oracle::Verdict;
+use bufferlist::reason::Class;
 use bufferlist::{Reason, Receipt};
 use probes::report::{Account, Agreement, Cause, Flow, OracleWord};
 
 /// What one transfer of a path says of its bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leg {
     pub(crate) moved: u64,
     pub(crate) copied: u64,
     pub(crate) unknown: u64,
-    pub(crate) reason: Option<Reason>,
+    /// Why, copies before doubts, with the bytes of each.
+    pub(crate) reasons: Vec<(Reason, u64)>,
 }
 
 impl From<Receipt> for Leg {
@@ -22,7 +24,7 @@ impl From<Receipt> for Leg {
             moved: receipt.moved(),
             copied: receipt.copied(),
             unknown: receipt.unknown(),
-            reason: receipt.reason(),
+            reasons: receipt.reasons(),
         }
     }
 }
@@ -50,15 +52,14 @@ pub(crate) fn set_account(flow: &mut Flow, payload: u64, legs: &[Leg]) {
 
     let mut unexplained = flow.account.unknown;
     for leg in legs {
-        if let (Some(reason), 1..) = (leg.reason, leg.copied) {
-            explain(flow, reason, leg.copied);
-        }
-        let unknown = leg.unknown.min(unexplained);
-        if unknown > 0 {
-            unexplained -= unknown;
-            // A receipt names one reason, and a copy's before a doubt's.
-            let reason = leg.reason.filter(|_| leg.copied == 0).unwrap_or(Reason::NotShown);
-            explain(flow, reason, unknown);
+        for &(reason, bytes) in &leg.reasons {
+            if reason.class() == Class::Copy {
+                explain(flow, reason, bytes);
+            } else {
+                let unknown = bytes.min(unexplained);
+                unexplained -= unknown;
+                explain(flow, reason, unknown);
+            }
         }
     }
     if unexplained > 0 {
@@ -67,6 +68,9 @@ pub(crate) fn set_account(flow: &mut Flow, payload: u64, legs: &[Leg]) {
 }
 
 fn explain(flow: &mut Flow, reason: Reason, bytes: u64) {
+    if bytes == 0 {
+        return;
+    }
     match flow.reasons.iter_mut().find(|cause| cause.code == reason.into()) {
         Some(cause) => cause.bytes += bytes,
         None => flow.reasons.push(Cause::new(reason, bytes, 0)),
@@ -127,11 +131,8 @@ pub(crate) fn judge(flow: &Flow, len: u64, legs: &[Leg], mute: Option<&str>) -> 
 
 /// Whether what a leg copied was copied by the library itself, for want of something that the system did not give.
 fn for_want(leg: &Leg) -> bool {
-    leg.copied == 0
-        || matches!(
-            leg.reason,
-            Some(Reason::NoPipe | Reason::Forbidden | Reason::CannotSplice)
-        )
+    let mut copies = leg.reasons.iter().filter(|(reason, _)| reason.class() == Class::Copy);
+    copies.all(|(reason, _)| matches!(reason, Reason::NoPipe | Reason::Forbidden | Reason::CannotSplice))
 }
 
 #[cfg(test)]
@@ -139,12 +140,14 @@ mod tests {
     use super::*;
     use probes::report::{End, EndKind};
 
+    /// A leg whose copies, or else doubts, have one reason.
     fn leg(moved: u64, copied: u64, unknown: u64, reason: Option<Reason>) -> Leg {
+        let bytes = if copied > 0 { copied } else { unknown };
         Leg {
             moved,
             copied,
             unknown,
-            reason,
+            reasons: reason.map(|reason| (reason, bytes)).into_iter().collect(),
         }
     }
 
@@ -164,37 +167,30 @@ mod tests {
         matches!(judgement, Judgement::Disagrees(_))
     }
 
-    const MOVED: Leg = Leg {
-        moved: 100,
-        copied: 0,
-        unknown: 0,
-        reason: None,
-    };
-    const COPIED: Leg = Leg {
-        moved: 0,
-        copied: 100,
-        unknown: 0,
-        reason: Some(Reason::PageCacheSink),
-    };
-    const UNKNOWN: Leg = Leg {
-        moved: 0,
-        copied: 0,
-        unknown: 100,
-        reason: Some(Reason::DirectDevice),
-    };
+    fn moved() -> Leg {
+        leg(100, 0, 0, None)
+    }
+
+    fn copied() -> Leg {
+        leg(0, 100, 0, Some(Reason::PageCacheSink))
+    }
+
+    fn unknown() -> Leg {
+        leg(0, 0, 100, Some(Reason::DirectDevice))
+    }
 
     #[test]
     fn what_agrees_is_held() {
-        assert_eq!(judged(&[MOVED], Some(Verdict::Shared)), Judgement::Held);
-        assert_eq!(judged(&[MOVED, COPIED], Some(Verdict::Private)), Judgement::Held);
-        assert_eq!(judged(&[UNKNOWN], Some(Verdict::Private)), Judgement::Held);
-        assert_eq!(judged(&[UNKNOWN], Some(Verdict::Shared)), Judgement::Held);
+        assert_eq!(judged(&[moved()], Some(Verdict::Shared)), Judgement::Held);
+        assert_eq!(judged(&[moved(), copied()], Some(Verdict::Private)), Judgement::Held);
+        assert_eq!(judged(&[unknown()], Some(Verdict::Private)), Judgement::Held);
+        assert_eq!(judged(&[unknown()], Some(Verdict::Shared)), Judgement::Held);
     }
 
     #[test]
     fn each_planted_disagreement_is_found() {
-        assert!(disagrees(&judged(&[COPIED], Some(Verdict::Shared))));
-        assert!(disagrees(&judged(&[MOVED], Some(Verdict::Private))));
+        assert!(disagrees(&judged(&[copied()], Some(Verdict::Shared))));
+        assert!(disagrees(&judged(&[moved()], Some(Verdict::Private))));
         let one_byte = leg(99, 1, 0, Some(Reason::KernelCopies));
         assert!(disagrees(&judged(&[one_byte], Some(Verdict::Shared))));
         let one_byte = leg(1, 99, 0, Some(Reason::KernelCopies));
@@ -204,16 +200,16 @@ mod tests {
             "a byte without account"
         );
         for content in [None, Some(false)] {
-            let mut flow = flow(&[MOVED], Some(Verdict::Shared));
+            let mut flow = flow(&[moved()], Some(Verdict::Shared));
             flow.content_ok = content;
-            assert!(disagrees(&judge(&flow, 100, &[MOVED], None)));
+            assert!(disagrees(&judge(&flow, 100, &[moved()], None)));
         }
     }
 
     #[test]
     fn without_an_answer_nothing_is_held() {
-        let flow = flow(&[MOVED], None);
-        let judgement = judge(&flow, 100, &[MOVED], Some("no sockets"));
+        let flow = flow(&[moved()], None);
+        let judgement = judge(&flow, 100, &[moved()], Some("no sockets"));
         assert_eq!(
             judgement,
             Judgement::Open("the oracle could not answer here: no sockets".to_owned())
@@ -241,7 +237,7 @@ mod tests {
             .map(|cause| (cause.code.as_str(), cause.bytes))
             .collect();
         assert_eq!(codes, [("ZC20", 50), ("ZC03", 50), ("ZC91", 50)]);
-        let mixed = flow(&[leg(90, 0, 10, Some(Reason::PeerDependent)), MOVED], None);
+        let mixed = flow(&[leg(90, 0, 10, Some(Reason::PeerDependent)), moved()], None);
         assert_eq!(mixed.account, Account::new(90, 0, 10));
         assert_eq!(
             flow(&[], None).account,
@@ -253,16 +249,16 @@ mod tests {
     #[test]
     fn an_account_keeps_the_rules_of_reports() {
         let samples = [
-            MOVED,
-            COPIED,
-            UNKNOWN,
+            moved(),
+            copied(),
+            unknown(),
             leg(20, 30, 50, Some(Reason::KernelCopies)),
             leg(0, 0, 100, None),
         ];
-        for first in samples {
-            for second in samples {
+        for first in &samples {
+            for second in &samples {
                 let mut report = probes::report::Report::new(probes::report::Tier::L, probes::report::Scope::default());
-                report.add_flow(flow(&[first, second], Some(Verdict::Private)));
+                report.add_flow(flow(&[first.clone(), second.clone()], Some(Verdict::Private)));
                 report.finish(10);
                 assert_eq!(report.check(), Ok(()), "{first:?} then {second:?}");
             }

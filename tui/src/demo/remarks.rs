@@ -12,26 +12,6 @@ use super::table::name;
 use crate::explain;
 use crate::screen::wrap;
 
-/// A reason in two words: its sentence stands below the table.
-pub(super) fn short(reason: Reason) -> &'static str {
-    match reason {
-        Reason::BelowThreshold => "too small",
-        Reason::CannotSplice => "no splice",
-        Reason::PageCacheSink => "page cache",
-        Reason::NoPipe => "no pipe",
-        Reason::Forbidden => "forbidden",
-        Reason::AppendSink => "appends",
-        Reason::Misaligned => "misaligned",
-        Reason::FromMemory => "own memory",
-        Reason::KernelCopies => "kernel",
-        Reason::LookedAt => "a look",
-        Reason::NotShown => "not shown",
-        Reason::DirectDevice => "the device",
-        Reason::PeerDependent => "the peer",
-        _ => "",
-    }
-}
-
 /// Each reason once, in words, with what to do; and who looked.
 pub(super) fn why(text: &mut String, rows: &[Done]) {
     let of_flows = rows.iter().flat_map(|row| &row.flow.reasons).map(|cause| &cause.code);

@@ -9,7 +9,7 @@ use probes::report::{Flow, Look, OracleWord, Report};
 use super::Failure;
 use super::judge::Judgement;
 use super::paths::Done;
-use super::remarks::{self, short};
+use super::remarks;
 use super::stage::Stage;
 use crate::screen::{WIDTH, wrap};
 
@@ -156,7 +156,7 @@ fn body(text: &mut String, rows: &[Done]) {
         }
         if let Some(reason) = line.why {
             let room = WIDTH.saturating_sub(out.chars().count());
-            let full = format!("{} {}", reason.code(), short(reason));
+            let full = format!("{} {}", reason.code(), reason.label());
             out.push_str(if full.chars().count() <= room {
                 &full
             } else {
@@ -213,9 +213,9 @@ mod tests {
     use crate::exit;
 
     #[test]
-    fn each_short_text_fits_beside_the_longest_path() {
+    fn each_label_fits_beside_the_longest_path() {
         for reason in Reason::all() {
-            assert!(short(reason).len() <= 10, "{reason}");
+            assert!(reason.label().len() <= 10, "{reason}");
         }
         assert!(paths::ALL.iter().all(|path| path.name.chars().count() <= 31));
     }

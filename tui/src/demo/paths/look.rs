@@ -1,12 +1,16 @@
 //! Looks: one in the middle of a transfer, which copies what it looks at and nothing else; and the ways of looking, measured
 //! against each other.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use bufferlist::EndKind as Kind;
-use bufferlist::{BufferList, Receipt, Sink, Step, Strategy};
+use bufferlist::{BufferList, FileExtent, Receipt, Sink, Step, Strategy};
 use probes::report::text;
 use probes::report::{Call, EndKind, Look};
+use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::{Done, Trip, at_once};
 use crate::demo::canary;
@@ -89,19 +93,61 @@ pub(super) fn strategies(stage: &Stage) -> Result<Vec<Done>, Cause> {
     ] {
         let (row, time) = all_by(stage, name, strategy)?;
         rows.push(row);
-        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let way = name.trim_start_matches("look: ");
-        times.push(format!("{way} took {}", text::duration(nanoseconds)));
+        times.push(format!("{way} took {}", text::duration(nanoseconds(time))));
     }
+    let mapped = by_mapping(stage)?;
     if let Some(last) = rows.last_mut() {
         last.note = Some(format!(
-            "looking at {} in pipes, {} at a time: {}. Both copied all of it.",
+            "looking at {} in pipes, {} at a time: {}. Both copied all of it. Looking at the same bytes in a sealed memfd, \
+             through a mapping, took {} and copied {} bytes.",
             text::size(stage.content().len()),
             text::size(PIECE),
-            times.join(", ")
+            times.join(", "),
+            text::duration(nanoseconds(mapped.time)),
+            mapped.copied,
         ));
+        if !(mapped.saw_it_all && mapped.copied == 0) && last.judgement == Judgement::Held {
+            last.judgement =
+                Judgement::Disagrees("the look through a mapping copied, or saw something else".to_owned());
+        }
     }
     Ok(rows)
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What came of looking through a mapping.
+struct Mapped {
+    time: Duration,
+    copied: u64,
+    saw_it_all: bool,
+}
+
+/// Everything looked at in a file of memory that is sealed: nobody can change it, so it is mapped and not copied.
+fn by_mapping(stage: &Stage) -> Result<Mapped, Cause> {
+    let len = stage.content().len();
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(rustix::fs::memfd_create("zctrace-demo", flags).map_err(std::io::Error::from)?);
+    file.write_all(stage.content().bytes(len))?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK).map_err(std::io::Error::from)?;
+    let list = BufferList::from(FileExtent::new(OwnedFd::from(file), ..len)?);
+    let (mut time, mut tally, mut at) = (Duration::ZERO, Tally::default(), 0);
+    while at < len {
+        let end = len.min(at + PIECE);
+        let start = Instant::now();
+        let view = list.peek(at..end)?;
+        time += start.elapsed();
+        view.chunks().for_each(|chunk| tally.add(chunk));
+        at = end;
+    }
+    Ok(Mapped {
+        time,
+        copied: list.counts().copied(),
+        saw_it_all: stage.content().is(&tally.finish(), len),
+    })
 }
 
 /// Everything looked at in one way, and how long the looks took, without what goes before and after them.
