@@ -55,30 +55,172 @@ pub(super) fn fill(
     if want == 0 {
         return Ok(Progress::End);
     }
-    let mut copies = Copies::default();
-    let result = attempt(list, source, want, lane, &mut copies, receipt);
-    list.counter().record(&copies, at);
+    let mut filling = Filling {
+        list,
+        source,
+        want,
+        lane,
+        copies: Copies::default(),
+        receipt,
+    };
+    let result = filling.attempt();
+    filling.list.counter().record(&filling.copies, at);
     result
 }
 
-fn attempt(
-    list: &mut BufferList,
-    source: &mut Taking<'_>,
+/// One attempt, with all that it works on.
+struct Filling<'a, 'fd> {
+    list: &'a mut BufferList,
+    source: &'a mut Taking<'fd>,
+    /// How many bytes, at most.
     want: u64,
-    lane: &mut Lane,
-    copies: &mut Copies,
-    receipt: &mut Receipt,
-) -> Result<Progress> {
-    if let Way::Copy(reason) = source.way {
-        return copy(list, source, want, reason, copies, receipt);
+    lane: &'a mut Lane,
+    copies: Copies,
+    /// Told of what comes into the list.
+    receipt: &'a mut Receipt,
+}
+
+impl Filling<'_, '_> {
+    fn attempt(&mut self) -> Result<Progress> {
+        if let Way::Copy(reason) = self.source.way {
+            return self.copy(reason);
+        }
+        if self.want < self.source.threshold && self.source.facts.end.kind != EndKind::DirectFile {
+            return self.copy(Reason::BelowThreshold);
+        }
+        match self.fill_tail()? {
+            Tail::Done(step) => Ok(step),
+            Tail::Refused(reason) => self.copy(reason),
+            Tail::NoRoom => self.fill_new(),
+        }
     }
-    if want < source.threshold && source.facts.end.kind != EndKind::DirectFile {
-        return copy(list, source, want, Reason::BelowThreshold, copies, receipt);
+
+    /// Adds to the pipe that the list ends with, if only this list holds it and the bytes are of the same origin.
+    fn fill_tail(&mut self) -> Result<Tail> {
+        let origin = self.source.facts.end;
+        let Some(Segment {
+            body: Body::Pipe(range),
+            ..
+        }) = self.list.rope_mut().back_mut()
+        else {
+            return Ok(Tail::NoRoom);
+        };
+        let range_end = range.end();
+        let Some(cell) = Arc::get_mut(&mut range.cell) else {
+            return Ok(Tail::NoRoom);
+        };
+        let Some((cell_end, ring)) = cell.tail(origin) else {
+            return Ok(Tail::NoRoom);
+        };
+        // A pipe in use has its place in a list: what was cut off behind the range must not come back.
+        if cell_end != range_end || ring.ledger.is_empty() {
+            return Ok(Tail::NoRoom);
+        }
+        if !ring.has_room() {
+            return if is_tiny(ring) {
+                rewrite(self.list, &mut self.copies)
+            } else {
+                Ok(Tail::NoRoom)
+            };
+        }
+        match splice(self.source, ring, self.want) {
+            Ok(0) => Ok(Tail::Done(Progress::End)),
+            Ok(got) => {
+                cell.extended(source_extent(self.source, got));
+                range.extend(got);
+                self.list.rope_mut().extended(got);
+                self.receipt.add_spliced(self.source.facts.end, PIPE, got);
+                Ok(Tail::Done(Progress::Moved))
+            }
+            Err(Errno::AGAIN) if !ring.has_room() => {
+                if is_tiny(ring) {
+                    return rewrite(self.list, &mut self.copies);
+                }
+                Ok(Tail::NoRoom)
+            }
+            Err(Errno::AGAIN) => Ok(Tail::Done(Progress::Blocked(Side::Source))),
+            Err(errno) => self.refused(errno).map(Tail::Refused),
+        }
     }
-    match into_tail(list, source, want, copies, receipt)? {
-        Tail::Done(step) => Ok(step),
-        Tail::Refused(reason) => copy(list, source, want, reason, copies, receipt),
-        Tail::NoRoom => into_new(list, source, want, lane, copies, receipt),
+
+    /// Puts bytes into a pipe of their own.
+    fn fill_new(&mut self) -> Result<Progress> {
+        // One slot more than pages: the first byte seldom lies at the start of one.
+        let page = sys::page_size() as u64;
+        let offset = if self.source.facts.end.kind.is_file() {
+            self.source.at % page
+        } else {
+            0
+        };
+        let slots = (self.want.min(sys::MOST as u64) + offset).div_ceil(page).max(1);
+        let mut cell = match self.lane.take_cell(slots.max(FEWEST_SLOTS), FEWEST_SLOTS) {
+            Ok(cell) => cell,
+            Err(Refused::Wait) => return Ok(Progress::Blocked(Side::Pipe)),
+            Err(Refused::Copy) => return self.copy(Reason::NoPipe),
+        };
+        match splice(self.source, cell.ring(), self.want) {
+            Ok(0) => {
+                self.lane.give_cell(cell);
+                Ok(Progress::End)
+            }
+            Ok(got) => {
+                let end = self.source.facts.end;
+                let range = cell.filled(end, stability(end.kind), source_extent(self.source, got));
+                self.list.push(Segment::new(Body::Pipe(range)));
+                self.receipt.add_spliced(self.source.facts.end, PIPE, got);
+                Ok(Progress::Moved)
+            }
+            Err(errno) => {
+                // The pipe was empty, so it is not what is full.
+                self.lane.give_cell(cell);
+                if errno == Errno::AGAIN {
+                    return Ok(Progress::Blocked(Side::Source));
+                }
+                let reason = self.refused(errno)?;
+                self.copy(reason)
+            }
+        }
+    }
+
+    /// Reads into memory, and adds that to the list.
+    fn copy(&mut self, reason: Reason) -> Result<Progress> {
+        let len = self.want.min(COPY_AT_A_TIME) as usize;
+        match read(self.source, len) {
+            Ok(bytes) if bytes.is_empty() => Ok(Progress::End),
+            Ok(bytes) => {
+                let got = bytes.len() as u64;
+                if self.source.facts.end.kind.is_file() {
+                    self.source.at += got;
+                }
+                self.copies.add(reason, got);
+                self.list.push(Segment::copied(bytes, reason));
+                self.receipt.add_copied(reason, got);
+                Ok(Progress::Moved)
+            }
+            Err(Errno::AGAIN) => Ok(Progress::Blocked(Side::Source)),
+            Err(Errno::INVAL) if self.source.facts.end.kind == EndKind::DirectFile => {
+                Err(Error::new(ErrorKind::Misaligned, DOING)
+                    .because(Errno::INVAL)
+                    .at(Side::Source))
+            }
+            Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
+        }
+    }
+
+    /// Whether an error of splice(2) lets us copy instead, and remembers so. Nothing had moved.
+    fn refused(&mut self, errno: Errno) -> Result<Reason> {
+        if self.source.facts.end.kind == EndKind::DirectFile && errno == Errno::INVAL {
+            return Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Source));
+        }
+        let Some(reason) = refusal(errno) else {
+            return Err(Error::sys(errno, DOING).at(Side::Source));
+        };
+        // A TCP socket can refuse one splice and take the next (a kTLS record that is not data: HAProxy 755436920), so only
+        // this attempt is copied. For all others it is a property of the file.
+        if !self.source.facts.end.kind.is_socket() || errno != Errno::INVAL {
+            self.source.way = Way::Copy(reason);
+        }
+        Ok(reason)
     }
 }
 
@@ -91,60 +233,6 @@ enum Tail {
     Refused(Reason),
 }
 
-/// Adds to the pipe that the list ends with, if only this list holds it and the bytes are of the same origin.
-fn into_tail(
-    list: &mut BufferList,
-    source: &mut Taking<'_>,
-    want: u64,
-    copies: &mut Copies,
-    receipt: &mut Receipt,
-) -> Result<Tail> {
-    let origin = source.facts.end;
-    let Some(Segment {
-        body: Body::Pipe(range),
-        ..
-    }) = list.rope_mut().back_mut()
-    else {
-        return Ok(Tail::NoRoom);
-    };
-    let range_end = range.end();
-    let Some(cell) = Arc::get_mut(&mut range.cell) else {
-        return Ok(Tail::NoRoom);
-    };
-    let Some((cell_end, ring)) = cell.tail(origin) else {
-        return Ok(Tail::NoRoom);
-    };
-    // A pipe in use has its place in a list: what was cut off behind the range must not come back.
-    if cell_end != range_end || ring.ledger.is_empty() {
-        return Ok(Tail::NoRoom);
-    }
-    if !ring.has_room() {
-        return if is_tiny(ring) {
-            rewrite(list, copies)
-        } else {
-            Ok(Tail::NoRoom)
-        };
-    }
-    match splice(source, ring, want) {
-        Ok(0) => Ok(Tail::Done(Progress::End)),
-        Ok(got) => {
-            cell.extended(source_extent(source, got));
-            range.extend(got);
-            list.rope_mut().extended(got);
-            receipt.add_spliced(source.facts.end, PIPE, got);
-            Ok(Tail::Done(Progress::Moved))
-        }
-        Err(Errno::AGAIN) if !ring.has_room() => {
-            if is_tiny(ring) {
-                return rewrite(list, copies);
-            }
-            Ok(Tail::NoRoom)
-        }
-        Err(Errno::AGAIN) => Ok(Tail::Done(Progress::Blocked(Side::Source))),
-        Err(errno) => refused(source, errno).map(Tail::Refused),
-    }
-}
-
 /// The extent of the last `got` bytes of the source, which has gone on already.
 fn source_extent(source: &Taking<'_>, got: u64) -> Option<FileExtent> {
     let file = source.provenance.as_ref()?;
@@ -153,52 +241,6 @@ fn source_extent(source: &Taking<'_>, got: u64) -> Option<FileExtent> {
         source.facts.end,
         source.at - got..source.at,
     ))
-}
-
-/// Puts bytes into a pipe of their own.
-fn into_new(
-    list: &mut BufferList,
-    source: &mut Taking<'_>,
-    want: u64,
-    lane: &mut Lane,
-    copies: &mut Copies,
-    receipt: &mut Receipt,
-) -> Result<Progress> {
-    // One slot more than pages: the first byte seldom lies at the start of one.
-    let page = sys::page_size() as u64;
-    let offset = if source.facts.end.kind.is_file() {
-        source.at % page
-    } else {
-        0
-    };
-    let slots = (want.min(sys::MOST as u64) + offset).div_ceil(page).max(1);
-    let mut cell = match lane.take_cell(slots.max(FEWEST_SLOTS), FEWEST_SLOTS) {
-        Ok(cell) => cell,
-        Err(Refused::Wait) => return Ok(Progress::Blocked(Side::Pipe)),
-        Err(Refused::Copy) => return copy(list, source, want, Reason::NoPipe, copies, receipt),
-    };
-    match splice(source, cell.ring(), want) {
-        Ok(0) => {
-            lane.give_cell(cell);
-            Ok(Progress::End)
-        }
-        Ok(got) => {
-            let end = source.facts.end;
-            let range = cell.filled(end, stability(end.kind), source_extent(source, got));
-            list.push(Segment::new(Body::Pipe(range)));
-            receipt.add_spliced(source.facts.end, PIPE, got);
-            Ok(Progress::Moved)
-        }
-        Err(errno) => {
-            // The pipe was empty, so it is not what is full.
-            lane.give_cell(cell);
-            if errno == Errno::AGAIN {
-                return Ok(Progress::Blocked(Side::Source));
-            }
-            let reason = refused(source, errno)?;
-            copy(list, source, want, reason, copies, receipt)
-        }
-    }
 }
 
 /// Pages of a file change when the file is written to. What comes through a socket or pipe may be such pages, if its
@@ -232,54 +274,6 @@ fn splice(source: &mut Taking<'_>, ring: &mut Ring, want: u64) -> Result<u64, Er
         ring.filled(got as u64, fill);
     }
     Ok(got as u64)
-}
-
-/// Whether an error of splice(2) lets us copy instead, and remembers so. Nothing had moved.
-fn refused(source: &mut Taking<'_>, errno: Errno) -> Result<Reason> {
-    if source.facts.end.kind == EndKind::DirectFile && errno == Errno::INVAL {
-        return Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Source));
-    }
-    let Some(reason) = refusal(errno) else {
-        return Err(Error::sys(errno, DOING).at(Side::Source));
-    };
-    // A TCP socket can refuse one splice and take the next (a kTLS record that is not data: HAProxy 755436920), so only
-    // this attempt is copied. For all others it is a property of the file.
-    if !source.facts.end.kind.is_socket() || errno != Errno::INVAL {
-        source.way = Way::Copy(reason);
-    }
-    Ok(reason)
-}
-
-/// Reads into memory, and adds that to the list.
-fn copy(
-    list: &mut BufferList,
-    source: &mut Taking<'_>,
-    want: u64,
-    reason: Reason,
-    copies: &mut Copies,
-    receipt: &mut Receipt,
-) -> Result<Progress> {
-    let len = want.min(COPY_AT_A_TIME) as usize;
-    match read(source, len) {
-        Ok(bytes) if bytes.is_empty() => Ok(Progress::End),
-        Ok(bytes) => {
-            let got = bytes.len() as u64;
-            if source.facts.end.kind.is_file() {
-                source.at += got;
-            }
-            copies.add(reason, got);
-            list.push(Segment::copied(bytes, reason));
-            receipt.add_copied(reason, got);
-            Ok(Progress::Moved)
-        }
-        Err(Errno::AGAIN) => Ok(Progress::Blocked(Side::Source)),
-        Err(Errno::INVAL) if source.facts.end.kind == EndKind::DirectFile => {
-            Err(Error::new(ErrorKind::Misaligned, DOING)
-                .because(Errno::INVAL)
-                .at(Side::Source))
-        }
-        Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
-    }
 }
 
 /// The next bytes of the source in memory, without going on in a file; none at its end.

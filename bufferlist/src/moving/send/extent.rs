@@ -1,0 +1,131 @@
+//! Parts of files: straight into a socket or pipe where the kernel can, else through a pipe of ours, else through memory.
+
+use super::{DOING, Out, Sending};
+use crate::ends::kind::EndKind;
+use crate::ends::{Way, refusal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::outcome::Side;
+use crate::pipe::{Fill, Refused};
+use crate::reason::Reason;
+use crate::segment::{Body, FileExtent, Segment, Stability};
+use crate::sys;
+use rustix::io::Errno;
+
+/// The file is shorter than the extent at the front of the list. The list is cut only when the caller is told, which may
+/// be an attempt later: what has moved before in this one comes first.
+fn too_short() -> Error {
+    Error::new(ErrorKind::Truncated, DOING).at(Side::Source)
+}
+
+impl Sending<'_, '_> {
+    /// Moves a part of a file: straight into a socket or pipe where the kernel can, else through a pipe of ours.
+    pub(super) fn file(&mut self, extent: &FileExtent) -> Result<Out> {
+        if self.sink.facts.messages {
+            return match extent.read(sys::MOST as u64) {
+                Ok(bytes) if bytes.is_empty() => Err(too_short()),
+                Ok(bytes) => self.message(&bytes, Reason::CannotSplice),
+                Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
+            };
+        }
+        if let Way::Copy(reason) = self.sink.way {
+            return self.read_extent(extent, reason);
+        }
+        let len = extent.len().min(sys::MOST as u64) as usize;
+        let mut at = extent.start();
+        let kind = self.sink.facts.end.kind;
+        let straight = if kind == EndKind::Pipe {
+            Some(sys::splice(extent.fd(), Some(&mut at), self.sink.fd, None, len, false))
+        } else if kind.is_socket() && !self.sink.facts.messages && !self.sink.no_sendfile {
+            // No pipe of ours is needed, and one system call instead of two.
+            Some(sys::sendfile(self.sink.fd, extent.fd(), &mut at, len))
+        } else {
+            None
+        };
+        match straight {
+            Some(Ok(0)) => Err(too_short()),
+            Some(Ok(sent)) => {
+                self.list.rope_mut().advance(sent as u64);
+                self.receipt
+                    .add_spliced(extent.origin(), self.sink.facts.end, sent as u64);
+                Ok(Out::Moved)
+            }
+            Some(Err(errno)) if refusal(errno).is_some() => {
+                if kind == EndKind::Pipe {
+                    return self.read_extent(extent, refusal(errno).unwrap_or(Reason::CannotSplice));
+                }
+                self.sink.no_sendfile = true;
+                Ok(Out::Again)
+            }
+            Some(Err(errno)) => self.failed(errno),
+            None => self.fill_from_extent(extent),
+        }
+    }
+
+    /// Cuts the list to what is true.
+    pub(super) fn cut_short(&mut self) {
+        if matches!(
+            self.list.rope().front(),
+            Some(Segment {
+                body: Body::File(_),
+                ..
+            })
+        ) {
+            self.list.rope_mut().pop_front();
+        }
+    }
+
+    /// Splices a part of a file into a pipe of ours, which takes its place in the list.
+    fn fill_from_extent(&mut self, extent: &FileExtent) -> Result<Out> {
+        let page = sys::page_size() as u64;
+        let offset = extent.start() % page;
+        let len = extent.len().min(sys::MOST as u64);
+        let mut pipe = match self.lane.take((offset + len).div_ceil(page), 1) {
+            Ok(pipe) => pipe,
+            Err(Refused::Wait) => return Ok(Out::Blocked(Side::Pipe)),
+            Err(Refused::Copy) => return self.read_extent(extent, Reason::NoPipe),
+        };
+        let mut at = extent.start();
+        match sys::splice(extent.fd(), Some(&mut at), pipe.writer(), None, len as usize, false) {
+            Ok(0) => {
+                self.lane.give(pipe);
+                Err(too_short())
+            }
+            Ok(got) => {
+                let got = got as u64;
+                let direct = extent.origin().kind == EndKind::DirectFile;
+                let offset = if direct { 0 } else { offset as u32 };
+                pipe.filled(got, Fill::Paged { offset });
+                let stability = if direct {
+                    Stability::Private
+                } else {
+                    Stability::Volatile
+                };
+                self.turn_into_pipe(extent.origin(), stability, Some(extent.part(0, got)), pipe, got);
+                Ok(Out::Again)
+            }
+            Err(errno) => {
+                self.lane.give(pipe);
+                match refusal(errno) {
+                    Some(_) if errno == Errno::INVAL && extent.origin().kind == EndKind::DirectFile => {
+                        Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Source))
+                    }
+                    Some(reason) => self.read_extent(extent, reason),
+                    None => Err(Error::sys(errno, DOING).at(Side::Source)),
+                }
+            }
+        }
+    }
+
+    /// Reads a part of a file into memory, which takes its place in the list.
+    fn read_extent(&mut self, extent: &FileExtent, reason: Reason) -> Result<Out> {
+        match extent.read(sys::MOST as u64) {
+            Ok(bytes) if bytes.is_empty() => Err(too_short()),
+            Ok(bytes) => {
+                self.copies.add(reason, bytes.len() as u64);
+                self.turn_into_memory(bytes, reason);
+                Ok(Out::Again)
+            }
+            Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
+        }
+    }
+}

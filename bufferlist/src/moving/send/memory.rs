@@ -1,0 +1,188 @@
+//! Memory: written, as much of it as one call takes; or, if it is sealed, lent to a pipe.
+
+use super::{DOING, Out, Sending};
+use crate::ends::kind::{End, EndKind, HERE};
+use crate::ends::{Giving, Way, refusal};
+use crate::error::{Error, Result};
+use crate::outcome::Side;
+use crate::pipe::{Fill, Refused};
+use crate::reason::Reason;
+use crate::segment::{Body, Pages, Segment, Stability};
+use crate::sys;
+use rustix::io::Errno;
+use std::io::IoSlice;
+
+/// writev(2) and sendmsg(2) take so many pieces at most (`UIO_MAXIOV`, include/uapi/linux/uio.h).
+const IOV_MAX: usize = 1024;
+
+/// Sealed pages of fewer bytes are written, not lent: less than a page is not worth a slot and a second system call.
+const LEND_AT_LEAST: usize = 4096;
+
+/// What zeros are written from, as often as is needed.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// The end that lent memory is.
+const MEMORY: End = End {
+    kind: EndKind::Memory,
+    place: HERE,
+};
+
+/// Whether a segment leaves by a write from memory.
+pub(super) fn goes_as_memory(segment: &Segment, sink: &Giving<'_>) -> bool {
+    match &segment.body {
+        Body::Memory(..) | Body::Zero(_) | Body::Hole(_) => true,
+        Body::Mapped(pages) => !lends(pages, sink),
+        Body::File(_) | Body::Pipe(_) => false,
+    }
+}
+
+/// Whether sealed pages are lent to a sink. A file gets them by pwrite(2): a direct one has the device fetch them from
+/// where they are, a buffered one copies either way; a message is too small for it to matter, and must stay in one piece.
+fn lends(pages: &Pages, sink: &Giving<'_>) -> bool {
+    pages.len() >= LEND_AT_LEAST && sink.lend == Way::Splice && !sink.facts.end.kind.is_file() && !sink.facts.messages
+}
+
+/// Why sealed pages are written and not lent: the kernel has refused them here, or it is the way of things.
+fn not_lent(sink: &Giving<'_>) -> Reason {
+    match sink.lend {
+        Way::Copy(reason) if !sink.facts.end.kind.is_file() => reason,
+        _ => Reason::FromMemory,
+    }
+}
+
+impl Sending<'_, '_> {
+    /// Writes as much of the memory at the front as one call takes.
+    pub(super) fn memory(&mut self) -> Result<Out> {
+        let mut parts: Vec<IoSlice<'_>> = Vec::with_capacity(self.list.segments().len().min(IOV_MAX));
+        // Which reason each piece has, to count what went.
+        let mut reasons: Vec<(Reason, usize)> = Vec::with_capacity(parts.capacity());
+        let mut len = 0;
+        let mut whole = true;
+        'gather: for segment in self.list.segments() {
+            if !goes_as_memory(segment, self.sink) {
+                break;
+            }
+            let reason = match &segment.body {
+                Body::Memory(_, reason) => *reason,
+                Body::Mapped(_) => not_lent(self.sink),
+                _ => Reason::FromMemory,
+            };
+            // Zeros are written from the same stretch again and again; all else is one piece.
+            let mut left = segment.len();
+            while left > 0 {
+                let room = (sys::MOST - len).min(usize::try_from(left).unwrap_or(usize::MAX));
+                if room == 0 || parts.len() == IOV_MAX {
+                    whole = false;
+                    break 'gather;
+                }
+                let piece = match segment.as_memory() {
+                    Some(memory) => &memory[..room],
+                    None => &ZEROS[..room.min(ZEROS.len())],
+                };
+                parts.push(IoSlice::new(piece));
+                reasons.push((reason, piece.len()));
+                len += piece.len();
+                left -= piece.len() as u64;
+                if segment.as_memory().is_some() && left > 0 {
+                    whole = false;
+                    break 'gather;
+                }
+            }
+        }
+        // The next bytes are in the list, and the caller's next step or our next turn sends them.
+        let more = !whole || self.list.len() > len as u64;
+        let fd = self.sink.fd;
+        let sent = if self.sink.facts.end.kind.is_socket() || self.sink.facts.messages {
+            sys::send(fd, &parts, more && !self.sink.facts.messages)
+        } else if self.sink.offsets() {
+            sys::pwrite(fd, &parts, self.sink.at)
+        } else {
+            sys::write(fd, &parts)
+        };
+        drop(parts);
+        let sent = match sent {
+            Ok(0) => return Err(Error::sys(Errno::IO, DOING).at(Side::Sink)),
+            Ok(sent) => sent,
+            Err(errno) => return self.failed(errno),
+        };
+        if self.sink.offsets() {
+            self.sink.at += sent as u64;
+        }
+        self.count_memory(&reasons, sent);
+        self.list.rope_mut().advance(sent as u64);
+        Ok(Out::Moved)
+    }
+
+    /// Tells the receipt of `sent` bytes that were written from memory.
+    pub(super) fn count_memory(&mut self, reasons: &[(Reason, usize)], sent: usize) {
+        let mut left = sent;
+        for &(reason, len) in reasons {
+            let bytes = len.min(left) as u64;
+            left -= bytes as usize;
+            if bytes == 0 {
+                break;
+            }
+            if self.sink.facts.end.kind == EndKind::DirectFile {
+                // The device fetches it from where it is; nobody in user space can see whether it did.
+                self.receipt.add_spliced(MEMORY, self.sink.facts.end, bytes);
+            } else {
+                self.copies.add(reason, bytes);
+                self.receipt.add_copied(reason, bytes);
+            }
+        }
+    }
+
+    /// Lends sealed pages to a pipe: the front of the list becomes a pipe segment.
+    pub(super) fn lend(&mut self, pages: &Pages) -> Out {
+        let page = sys::page_size();
+        let offset = pages.as_ptr() as usize % page;
+        let len = pages.len().min(sys::MOST);
+        let slots = (offset + len).div_ceil(page) as u64;
+        let mut pipe = match self.lane.take(slots, 1) {
+            Ok(pipe) => pipe,
+            Err(Refused::Wait) => return Out::Blocked(Side::Pipe),
+            Err(Refused::Copy) => return self.write_instead(pages, Reason::NoPipe),
+        };
+        // SAFETY: sealed pages are mapped read-only and unmapped, never given out again, when the last holder lets go:
+        // nobody can change them or find them recycled while the kernel holds them.
+        let lent = unsafe { sys::vmsplice(pipe.writer(), &pages[..len]) };
+        match lent {
+            Ok(got @ 1..) => {
+                pipe.filled(got as u64, Fill::Paged { offset: offset as u32 });
+                self.turn_into_pipe(MEMORY, Stability::Private, None, pipe, got as u64);
+                Out::Again
+            }
+            failed => {
+                self.lane.give(pipe);
+                let errno = failed.err().unwrap_or(Errno::INVAL);
+                // Whatever it is, the pages can be written; what cannot be lent once is not tried again.
+                let reason = refusal(errno).unwrap_or(Reason::NoPipe);
+                self.sink.lend = Way::Copy(reason);
+                Out::Again
+            }
+        }
+    }
+
+    /// The pages at the front are written as memory, for this reason.
+    fn write_instead(&mut self, pages: &Pages, reason: Reason) -> Out {
+        let len = pages.len() as u64;
+        self.list.rope_mut().advance(len);
+        self.list
+            .rope_mut()
+            .push_front(Segment::copied(pages.clone().into(), reason));
+        Out::Again
+    }
+
+    /// Sends what is at the front of the list, which is `bytes`, as one message. The list is as it was if that fails.
+    pub(super) fn message(&mut self, bytes: &[u8], reason: Reason) -> Result<Out> {
+        match sys::send(self.sink.fd, &[IoSlice::new(bytes)], false) {
+            Ok(0) => Err(Error::sys(Errno::IO, DOING).at(Side::Sink)),
+            Ok(sent) => {
+                self.count_memory(&[(reason, sent)], sent);
+                self.list.rope_mut().advance(sent as u64);
+                Ok(Out::Moved)
+            }
+            Err(errno) => self.failed(errno),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A cell that waits for bytes.
+
+use super::{PipeCell, PipeRange};
+use crate::ends::kind::End;
+use crate::pipe::pool::{Pool, PooledPipe};
+use crate::pipe::ring::Ring;
+use crate::segment::{FileExtent, Stability};
+use std::sync::Arc;
+
+/// A cell that nobody else holds, and whose one pipe is empty: what is put there makes it a cell like any other. A loop
+/// that fills and empties the same pipe keeps the cell as well, and so allocates nothing.
+#[derive(Debug)]
+pub(crate) struct IdleCell {
+    cell: Arc<PipeCell>,
+    slots: u64,
+}
+
+impl IdleCell {
+    /// A new one, around an empty pipe.
+    pub(crate) fn new(pipe: PooledPipe, pool: &Pool) -> Self {
+        debug_assert!(pipe.ledger.is_empty());
+        let slots = pipe.slots();
+        let cell = PipeCell::new(End::default(), Stability::Volatile, None, pipe, pool);
+        Self {
+            cell: Arc::new(cell),
+            slots,
+        }
+    }
+
+    /// What is left of a cell whose range has been sent. `None` if somebody else holds it, if it was cut into several
+    /// pipes, or is memory: then it is let go.
+    #[inline]
+    pub(crate) fn of(mut range: PipeRange) -> Option<Self> {
+        let slots = Arc::get_mut(&mut range.cell)?.idle()?.slots();
+        Some(Self {
+            cell: range.cell,
+            slots,
+        })
+    }
+
+    fn cell(&mut self) -> &mut PipeCell {
+        Arc::get_mut(&mut self.cell).expect("nobody else holds it")
+    }
+
+    /// Whether it has so many slots, and is this process's.
+    pub(crate) fn will_do(&self, slots: u64) -> bool {
+        self.slots >= slots && self.cell.is_ours()
+    }
+
+    #[inline]
+    pub(crate) fn ring(&mut self) -> &mut Ring {
+        self.cell().idle().expect("one pipe, empty until it is filled")
+    }
+
+    /// The pipe without the cell.
+    pub(crate) fn into_pipe(self) -> Option<PooledPipe> {
+        Arc::into_inner(self.cell)?.into_pipes().next()
+    }
+
+    /// The range of what has been put into the pipe by now.
+    #[inline]
+    pub(crate) fn filled(mut self, origin: End, stability: Stability, source: Option<FileExtent>) -> PipeRange {
+        let cell = self.cell();
+        cell.origin = origin;
+        cell.stability = stability;
+        cell.source = source;
+        let state = cell.state();
+        state.looks.clear();
+        let mut end = 0;
+        for part in &mut state.parts {
+            part.start = 0;
+            part.tees = 0;
+            end = part.len();
+        }
+        PipeRange::of(self.cell, end)
+    }
+}
