@@ -21,6 +21,9 @@ const MOST_PIPES: u64 = 1024;
 /// before new pipes shrink to two slots (`pipe-user-pages-soft`, pipe(7)).
 const MOST_BYTES: u64 = 64 << 20;
 
+/// A new pipe has so many slots (`PIPE_DEF_BUFFERS`, `include/linux/pipe_fs_i.h`), unless the user's quota is used up.
+const NEW_SLOTS: u64 = 16;
+
 /// A bounded stock of pipes; a cheap handle, which clones share. `Pool::default()` is the process's own.
 ///
 /// Pipes are made when they are needed, with `O_CLOEXEC | O_NONBLOCK`, and kept for the next who needs one. A pipe is
@@ -102,7 +105,7 @@ impl Pool {
     /// ```
     pub fn new(max_pipes: usize, max_bytes: u64) -> Self {
         Self(Arc::new(Inner {
-            shelf: Shelf::new(max_pipes, max_bytes / sys::page_size() as u64),
+            shelf: Shelf::new(max_pipes, max_bytes / sys::page_size() as u64, NEW_SLOTS),
             generation: AtomicU32::new(fork::generation()),
             waits: AtomicBool::new(false),
             returns: Mutex::new(0),
@@ -167,7 +170,7 @@ impl Pool {
         let ring = loop {
             let found = match inner.shelf.take(want, need) {
                 Given::One(ring) => Some(ring),
-                Given::Make => self.make(want, need),
+                Given::Make(promise) => self.make(want, need, promise),
                 Given::None => None,
             };
             // Where the system gives no more, a free one that is smaller than wanted will do.
@@ -196,12 +199,12 @@ impl Pool {
 
     /// Makes a pipe on a place that the shelf has promised. `None` if the system gives none, or only one that is too small
     /// to work with, since the user's quota is used up: such a one is closed, for to keep it would cost two open files.
-    fn make(&self, want: u64, need: u64) -> Option<Ring> {
+    fn make(&self, want: u64, need: u64, promise: u64) -> Option<Ring> {
         let Ok(mut ring) = Ring::new() else {
-            self.0.shelf.not_made(need);
+            self.0.shelf.not_made(promise);
             return None;
         };
-        self.0.shelf.made(need, ring.slots());
+        self.0.shelf.made(promise, ring.slots());
         if ring.slots() < need {
             self.grow(&mut ring, want);
         }
@@ -216,9 +219,10 @@ impl Pool {
     /// Gives a pipe that is out `want` slots, if the bounds and the system allow it.
     fn grow(&self, ring: &mut Ring, want: u64) {
         let had = ring.slots();
-        if had < want && self.0.shelf.may_grow(had, want.next_power_of_two()) {
+        let to = want.next_power_of_two();
+        if had < want && self.0.shelf.may_grow(had, to) {
             ring.grow(want);
-            self.0.shelf.reweighed(had, ring.slots());
+            self.0.shelf.reweighed(to, ring.slots());
         }
     }
 

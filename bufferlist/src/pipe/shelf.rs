@@ -19,6 +19,8 @@ pub(super) struct Shelf<T> {
     state: Mutex<State<T>>,
     max_things: usize,
     max_weight: u64,
+    /// What a thing weighs when it is made.
+    newborn: u64,
 }
 
 #[derive(Debug)]
@@ -43,8 +45,8 @@ impl<T: Stocked> State<T> {
 pub(super) enum Given<T> {
     /// Here is one.
     One(T),
-    /// Make one, and say so by [`Shelf::made`] or [`Shelf::not_made`].
-    Make,
+    /// Make one, for which so much weight is promised, and say so by [`Shelf::made`] or [`Shelf::not_made`].
+    Make(u64),
     /// There is none to be had.
     None,
 }
@@ -58,7 +60,7 @@ pub(super) struct Level {
 }
 
 impl<T: Stocked> Shelf<T> {
-    pub(super) fn new(max_things: usize, max_weight: u64) -> Self {
+    pub(super) fn new(max_things: usize, max_weight: u64, newborn: u64) -> Self {
         let state = State {
             free: Vec::new(),
             things: 0,
@@ -69,6 +71,7 @@ impl<T: Stocked> Shelf<T> {
             state: Mutex::new(state),
             max_things,
             max_weight,
+            newborn,
         }
     }
 
@@ -81,11 +84,12 @@ impl<T: Stocked> Shelf<T> {
         if let Some(at) = enough.min_by_key(|&at| state.free[at].weight()) {
             return Given::One(state.free.swap_remove(at));
         }
-        let room = state.things < self.max_things && state.weight + need <= self.max_weight;
+        let promise = need.max(self.newborn);
+        let room = state.things < self.max_things && state.weight + promise <= self.max_weight;
         if room && state.sulk == 0 {
             state.things += 1;
-            state.weight += need;
-            return Given::Make;
+            state.weight += promise;
+            return Given::Make(promise);
         }
         state.sulk = state.sulk.saturating_sub(1);
         state.heaviest(need).map_or(Given::None, Given::One)
@@ -96,16 +100,22 @@ impl<T: Stocked> Shelf<T> {
         lock(&self.state).heaviest(need)
     }
 
-    /// How much heavier than `from` a thing may become that is out.
+    /// Promises that a thing that is out may become as heavy as `to`, if the bounds allow it. What became of it is to be
+    /// said by [`reweighed`](Self::reweighed), from `to`.
     pub(super) fn may_grow(&self, from: u64, to: u64) -> bool {
-        let state = lock(&self.state);
-        state.weight - from.min(state.weight) + to <= self.max_weight
+        let mut state = lock(&self.state);
+        let grown = state.weight - from + to;
+        let allowed = grown <= self.max_weight;
+        if allowed {
+            state.weight = grown;
+        }
+        allowed
     }
 
-    /// One was made for a request that needed `need`, and weighs `weight`.
-    pub(super) fn made(&self, need: u64, weight: u64) {
+    /// One was made, for which `promise` was promised, and weighs `weight`.
+    pub(super) fn made(&self, promise: u64, weight: u64) {
         let mut state = lock(&self.state);
-        state.weight = state.weight - need + weight;
+        state.weight = state.weight - promise + weight;
         state.sulk = 0;
     }
 
@@ -115,7 +125,7 @@ impl<T: Stocked> Shelf<T> {
         state.weight = state.weight - from + to;
     }
 
-    /// None could be made for a request that needed `weight`, or one that weighs so much and is of no use.
+    /// None could be made, for which `weight` was promised, or one that weighs so much and is of no use.
     pub(super) fn not_made(&self, weight: u64) {
         let mut state = lock(&self.state);
         state.things -= 1;
@@ -173,16 +183,18 @@ mod tests {
     #[cfg(not(model))]
     #[test]
     fn a_shelf_is_bounded_in_number_and_weight() {
-        let shelf = Shelf::new(2, 48);
-        assert_eq!(shelf.take(16, 1), Given::<Box>::Make);
-        shelf.made(1, 16);
-        assert_eq!(shelf.take(16, 16), Given::Make);
+        let shelf = Shelf::new(2, 48, 16);
+        assert_eq!(shelf.take(16, 1), Given::<Box>::Make(16));
+        shelf.made(16, 16);
+        assert_eq!(shelf.take(16, 16), Given::Make(16));
         shelf.made(16, 16);
         assert_eq!(shelf.take(16, 1), Given::None, "two is the bound");
         shelf.put(Box(16));
         assert_eq!(shelf.take(64, 1), Given::One(Box(16)), "better a small one than none");
         shelf.gone(16);
         assert_eq!(shelf.take(33, 33), Given::None, "16 + 33 is over the weight");
+        assert!(shelf.may_grow(16, 48) && !shelf.may_grow(48, 64), "48 is the bound");
+        shelf.reweighed(48, 16);
         assert_eq!(
             shelf.level(),
             Level {
@@ -196,18 +208,18 @@ mod tests {
     #[cfg(not(model))]
     #[test]
     fn after_a_refusal_the_system_is_left_alone_for_a_while() {
-        let shelf = Shelf::<Box>::new(10, 1000);
-        assert_eq!(shelf.take(16, 1), Given::Make);
-        shelf.not_made(1);
+        let shelf = Shelf::<Box>::new(10, 1000, 16);
+        assert_eq!(shelf.take(16, 1), Given::Make(16));
+        shelf.not_made(16);
         for _ in 0..SULK {
             assert_eq!(shelf.take(16, 1), Given::None);
         }
-        assert_eq!(shelf.take(16, 1), Given::Make);
-        shelf.not_made(1);
+        assert_eq!(shelf.take(16, 1), Given::Make(16));
+        shelf.not_made(16);
         shelf.put(Box(16));
         assert_eq!(
             shelf.take(32, 17),
-            Given::Make,
+            Given::Make(17),
             "something came back, so it is asked again"
         );
     }
@@ -221,7 +233,7 @@ mod tests {
         use loom::sync::atomic::{AtomicUsize, Ordering};
 
         loom::model(|| {
-            let shelf = Arc::new(Shelf::<Box>::new(1, 16));
+            let shelf = Arc::new(Shelf::<Box>::new(1, 16, 16));
             let alive = Arc::new(AtomicUsize::new(0));
             let threads: Vec<_> = (0..2)
                 .map(|number| {
@@ -229,13 +241,13 @@ mod tests {
                     loom::thread::spawn(move || {
                         let thing = match shelf.take(16, 16) {
                             Given::One(thing) => thing,
-                            Given::Make if number == 1 => {
-                                shelf.not_made(16);
+                            Given::Make(promise) if number == 1 => {
+                                shelf.not_made(promise);
                                 return;
                             }
-                            Given::Make => {
+                            Given::Make(promise) => {
                                 assert_eq!(alive.fetch_add(1, Ordering::SeqCst), 0, "one is the bound");
-                                shelf.made(16, 16);
+                                shelf.made(promise, 16);
                                 Box(16)
                             }
                             Given::None => return,
@@ -249,7 +261,7 @@ mod tests {
                     alive.fetch_sub(1, Ordering::SeqCst);
                     shelf.gone(thing.weight());
                 }
-                Given::Make => shelf.not_made(16),
+                Given::Make(promise) => shelf.not_made(promise),
                 Given::None => {}
             }
             for thread in threads {
@@ -260,6 +272,36 @@ mod tests {
             assert_eq!(
                 level.free, level.things,
                 "what lives is on the shelf when nobody holds it"
+            );
+        });
+    }
+    /// Two threads grow what they hold at the same time: together they keep to the bound.
+    #[cfg(model)]
+    #[test]
+    fn loom_growth_keeps_to_the_bound() {
+        use loom::sync::Arc;
+
+        loom::model(|| {
+            let shelf = Arc::new(Shelf::<Box>::new(2, 48, 16));
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let shelf = Arc::clone(&shelf);
+                    loom::thread::spawn(move || {
+                        let Given::Make(promise) = shelf.take(16, 16) else {
+                            unreachable!("there is room for two")
+                        };
+                        shelf.made(promise, 16);
+                        let grown = shelf.may_grow(16, 32);
+                        assert!(shelf.level().weight <= 48);
+                        grown
+                    })
+                })
+                .collect();
+            let grown = threads.into_iter().map(|thread| thread.join().expect("thread"));
+            assert_eq!(
+                grown.filter(|&grown| grown).count(),
+                1,
+                "48 is room for one of them to grow"
             );
         });
     }
