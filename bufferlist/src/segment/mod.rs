@@ -76,13 +76,14 @@ pub enum Stability {
 pub struct Segment {
     pub(crate) id: SegmentId,
     pub(crate) body: Body,
+    /// For memory: the reason that a copy of it has when it is written. Most often simply that it is memory.
+    pub(crate) why: Reason,
 }
 
 /// What a segment is made of.
 #[derive(Clone)]
 pub(crate) enum Body {
-    /// Memory, and the reason that a copy of it has when it is written: most often simply that it is memory.
-    Memory(Bytes, Reason),
+    Memory(Bytes),
     Mapped(Pages),
     File(FileExtent),
     Pipe(PipeRange),
@@ -96,12 +97,16 @@ impl Segment {
         Self {
             id: SegmentId::next(),
             body,
+            why: Reason::FromMemory,
         }
     }
 
     /// Memory that holds what could not be moved, for `reason`.
     pub(crate) fn copied(bytes: Bytes, reason: Reason) -> Self {
-        Self::new(Body::Memory(bytes, reason))
+        Self {
+            why: reason,
+            ..Self::new(Body::Memory(bytes))
+        }
     }
 
     /// `len` zeros, which take no room in memory.
@@ -150,7 +155,7 @@ impl Segment {
     #[inline]
     pub fn len(&self) -> u64 {
         match &self.body {
-            Body::Memory(bytes, _) => bytes.len() as u64,
+            Body::Memory(bytes) => bytes.len() as u64,
             Body::Mapped(pages) => pages.len() as u64,
             Body::File(extent) => extent.len(),
             Body::Pipe(part) => part.len(),
@@ -191,7 +196,7 @@ impl Segment {
     /// ```
     pub fn as_memory(&self) -> Option<&[u8]> {
         match &self.body {
-            Body::Memory(bytes, _) => Some(bytes),
+            Body::Memory(bytes) => Some(bytes),
             Body::Mapped(pages) => Some(pages),
             Body::Hole(hole) => hole.filled(),
             Body::File(_) | Body::Pipe(_) | Body::Zero(_) => None,
@@ -201,7 +206,7 @@ impl Segment {
     /// As [`as_memory`](Self::as_memory), sharing the allocation instead of borrowing it.
     pub(crate) fn memory(&self) -> Option<Bytes> {
         match &self.body {
-            Body::Memory(bytes, _) => Some(bytes.clone()),
+            Body::Memory(bytes) => Some(bytes.clone()),
             Body::Mapped(pages) => Some(pages.clone().into()),
             Body::Hole(hole) => hole.bytes(),
             Body::File(_) | Body::Pipe(_) | Body::Zero(_) => None,
@@ -219,21 +224,25 @@ impl Segment {
         debug_assert!(start <= end && end <= self.len());
         let memory = || start as usize..end as usize;
         let body = match &self.body {
-            Body::Memory(bytes, why) => Body::Memory(bytes.slice(memory()), *why),
+            Body::Memory(bytes) => Body::Memory(bytes.slice(memory())),
             Body::Mapped(pages) => Body::Mapped(pages.slice(memory())),
             Body::File(extent) => Body::File(extent.part(start, end)),
             Body::Pipe(part) => Body::Pipe(part.part(start, end)),
             Body::Zero(_) => Body::Zero(end - start),
             Body::Hole(hole) => Body::Hole(hole.part(start, end)),
         };
-        Self { id: self.id, body }
+        Self {
+            id: self.id,
+            body,
+            why: self.why,
+        }
     }
 
     /// Drops the first `n` bytes, without touching the reference count.
     pub(crate) fn advance(&mut self, n: u64) {
         debug_assert!(n <= self.len());
         match &mut self.body {
-            Body::Memory(bytes, _) => bytes::Buf::advance(bytes, n as usize),
+            Body::Memory(bytes) => bytes::Buf::advance(bytes, n as usize),
             Body::Mapped(pages) => pages.advance(n as usize),
             Body::File(extent) => extent.advance(n),
             Body::Pipe(part) => part.advance(n),
@@ -246,7 +255,7 @@ impl Segment {
     pub(crate) fn truncate(&mut self, n: u64) {
         debug_assert!(n <= self.len());
         match &mut self.body {
-            Body::Memory(bytes, _) => bytes.truncate(n as usize),
+            Body::Memory(bytes) => bytes.truncate(n as usize),
             Body::Mapped(pages) => pages.truncate(n as usize),
             Body::File(extent) => extent.truncate(n),
             Body::Pipe(part) => part.truncate(n),
@@ -272,7 +281,7 @@ impl fmt::Debug for Segment {
 impl From<Bytes> for Segment {
     #[inline]
     fn from(bytes: Bytes) -> Self {
-        Self::new(Body::Memory(bytes, Reason::FromMemory))
+        Self::new(Body::Memory(bytes))
     }
 }
 

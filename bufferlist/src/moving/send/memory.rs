@@ -63,7 +63,7 @@ impl Sending<'_, '_> {
                 break;
             }
             let reason = match &segment.body {
-                Body::Memory(_, reason) => *reason,
+                Body::Memory(_) => segment.why,
                 Body::Mapped(_) => not_lent(self.sink),
                 _ => Reason::FromMemory,
             };
