@@ -5,6 +5,11 @@
 //! no probes: the data itself answers. The oracle answers for *kinds* of ends on this kernel and boot, and for files for
 //! the filesystem that it was asked in; whether each page of a real transfer went that way, only tracing in the kernel can prove.
 //!
+//! Two limits of the method, which receipts share. What a peer *wrote* cannot be changed afterwards, so a socket as source
+//! is tried with pages that the peer spliced: of UNIX sockets, which copy what was written, receipts therefore say nothing;
+//! of TCP sockets they speak as if the payload were in fragments, as current kernels have it. And a device that fetches
+//! pages cannot be told from a copy: direct I/O is unknown.
+//!
 //! [`Receipt`](crate::Receipt)s ask it by themselves. It makes files in the directory for temporary files, sockets on
 //! loopback and a few pipes, and leaves nothing behind.
 //!
