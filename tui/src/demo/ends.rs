@@ -81,6 +81,11 @@ impl WholeBlocks {
         Self::BLOCKS * BLOCK as u32 + self.options
     }
 
+    /// How much may be under way, at most: two segments, which is less than the window that each connection begins with.
+    pub(crate) fn under_way() -> u64 {
+        2 * u64::from(Self::BLOCKS) * BLOCK
+    }
+
     /// Why, for the reader.
     pub(crate) fn note(self) -> String {
         let timestamps = match self.options {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -90,7 +91,12 @@ impl Stage {
     /// The first `len` bytes of the source file. Even one byte goes by splice: the demo shows what the kernel does, not what
     /// the library thinks worth while.
     pub(crate) fn source(&self, len: u64) -> Result<Source<&OwnedFd>, Cause> {
-        Ok(Source::file(&*self.source, ..len)?.threshold(0))
+        self.part(0..len)
+    }
+
+    /// A part of the source file.
+    pub(crate) fn part(&self, range: Range<u64>) -> Result<Source<&OwnedFd>, Cause> {
+        Ok(Source::file(&*self.source, range)?.threshold(0))
     }
 
     /// The same as a segment, which goes to a socket by one sendfile(2).
@@ -111,6 +117,16 @@ impl Stage {
     /// Moves everything from a source into a sink.
     pub(crate) fn pump<S: AsFd, D: AsFd>(&self, source: Source<S>, sink: Sink<D>) -> Result<Receipt, Cause> {
         Ok(Transfer::new(source, sink).limits(self.limits()).run()?)
+    }
+
+    /// Moves `len` bytes from a source into a sink.
+    pub(crate) fn pump_some<S: AsFd, D: AsFd>(
+        &self,
+        source: Source<S>,
+        sink: Sink<D>,
+        len: u64,
+    ) -> Result<Receipt, Cause> {
+        Ok(Transfer::new(source, sink).limits(self.limits().len(len)).run()?)
     }
 
     /// Gives a list to a sink.

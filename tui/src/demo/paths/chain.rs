@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::net::Shutdown;
+use std::sync::mpsc;
 
 use bufferlist::EndKind as Kind;
 use bufferlist::{Receipt, Sink, Source};
@@ -30,7 +31,7 @@ pub(super) fn to_disk(stage: &Stage) -> Result<Vec<Done>, Cause> {
     let len = stage.content().in_blocks();
     set_direct(&file, true)?;
     let whole = WholeBlocks::here();
-    let receipts = chain(stage, len, &Tcp::connect(Some(whole.segment()))?, &file)?;
+    let receipts = in_step(stage, len, &Tcp::connect(Some(whole.segment()))?, &file)?;
     set_direct(&file, false)?;
     let trip = trip(
         stage,
@@ -63,6 +64,47 @@ fn chain(stage: &Stage, len: u64, tcp: &Tcp, file: &File) -> Result<Vec<Receipt>
             let _ = tcp.far.shutdown(Shutdown::Both);
         }
         receipt
+    };
+    let (near, far) = at_once(send, receive)?;
+    Ok(vec![near, far])
+}
+
+/// As [`chain`], but nothing more is sent until what was sent is in the file. A receiver that falls behind closes its
+/// window, and what the kernel sends to probe a closed window is cut at any byte (`tcp_write_wakeup` in
+/// net/ipv4/`tcp_output.c`): from there on no segment would hold whole blocks.
+fn in_step(stage: &Stage, len: u64, tcp: &Tcp, file: &File) -> Result<Vec<Receipt>, Cause> {
+    tcp.far.set_nonblocking(true)?;
+    let pieces = || {
+        let size = WholeBlocks::under_way();
+        (0..len).step_by(size as usize).map(move |at| at..len.min(at + size))
+    };
+    let (taken, arrived) = mpsc::channel();
+    let send_all = || {
+        let mut receipt = Receipt::default();
+        for piece in pieces() {
+            let bytes = piece.end - piece.start;
+            receipt += stage.pump_some(stage.part(piece)?, Sink::stream(&tcp.near)?, bytes)?;
+            if arrived.recv().is_err() {
+                // The receiver has given up, and says why.
+                break;
+            }
+        }
+        Ok(receipt)
+    };
+    let send = || {
+        let receipt = send_all();
+        // The receiver must not wait for what will not come.
+        let _ = tcp.near.shutdown(Shutdown::Write);
+        receipt
+    };
+    let receive = move || {
+        let mut receipt = Receipt::default();
+        for piece in pieces() {
+            let (at, bytes) = (piece.start, piece.end - piece.start);
+            receipt += stage.pump_some(Source::stream(&tcp.far)?, Sink::file(file, at)?, bytes)?;
+            let _ = taken.send(());
+        }
+        Ok(receipt)
     };
     let (near, far) = at_once(send, receive)?;
     Ok(vec![near, far])
