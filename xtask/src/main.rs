@@ -18,7 +18,7 @@ usage: cargo xtask <chore>
   docs                the documentation, warnings being errors
   bench               the benchmarks: criterion for parts, then the paired runs for paths
   codegen             the eBPF object (says what is missing, and fails)
-  vm                  the tests under other kernels (says what is missing, and fails)
+  vm [LINE…]          the tests under stock kernels in virtual machines: 6.1 and 6.12, or the lines that are named
 ";
 
 /// How a chore ended when it did not succeed.
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         ["docs"] => docs::run(&repo::root()),
         ["bench"] => bench::run(&repo::root()),
         ["codegen"] => codegen::run(),
-        ["vm"] => vm::run(),
+        ["vm", lines @ ..] => vm::run(&repo::root(), lines),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

@@ -1,0 +1,108 @@
+//! `cargo xtask vm`: the tests under stock Debian kernels, each in a virtual machine of its own.
+//!
+//! The machine is emulated (no `/dev/kvm`), has one disk and no network, and boots from an initramfs that holds a static
+//! `zctrace`, a busybox and the modules for the disk. Its init runs the tests and powers off; what they say comes over the
+//! serial line. A kernel that cannot be had is a visible SKIP; one that does not answer has failed.
+
+mod initramfs;
+mod kernel;
+mod machine;
+mod serial;
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::{Failure, Outcome};
+
+/// The kernel lines that are tested when none is named: those of the distribution that CI runs on.
+const LINES: [&str; 2] = ["6.1", "6.12"];
+
+/// What is run, by name. Each must exit with 0.
+const TESTS: [(&str, &str); 3] = [
+    ("demo", "/zctrace demo --dir /disk --size 4MiB"),
+    ("demo of an odd size", "/zctrace demo --dir /disk --size 70001"),
+    ("oracle", "/zctrace demo --dir /disk --matrix"),
+];
+
+/// Programs that the host needs, and the Debian packages that hold them.
+const TOOLS: [(&str, &str); 8] = [
+    ("apt-get", "apt"),
+    ("busybox", "busybox-static"),
+    ("depmod", "kmod"),
+    ("dpkg", "dpkg"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("modprobe", "kmod"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("xz", "xz-utils"),
+];
+
+/// Runs the tests under the kernels of these lines.
+pub(crate) fn run(root: &Path, lines: &[&str]) -> Outcome {
+    let missing: Vec<_> = TOOLS.iter().filter(|(program, _)| !is_there(program)).collect();
+    if !missing.is_empty() {
+        let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+        println!(
+            "SKIP vm: install what is missing: apt-get install --no-install-recommends {}",
+            packages.join(" ")
+        );
+        return Ok(());
+    }
+    let lines = if lines.is_empty() { &LINES[..] } else { lines };
+    let folder = root.join("target/vm");
+    let program = machine::static_program(root, &folder)?;
+    let (mut passed, mut failed) = (0, 0);
+    for line in lines {
+        let kernel = match kernel::get(line, &folder) {
+            Ok(kernel) => kernel,
+            Err(why) => {
+                println!("SKIP kernel {line}: {why}");
+                continue;
+            }
+        };
+        let output = machine::boot(&kernel, &program, &TESTS, &folder)?;
+        let results = serial::read(&output, &TESTS);
+        for (name, result) in &results {
+            match result {
+                Ok(()) => println!("PASS {}: {name}", kernel.version),
+                Err(why) => println!("FAIL {}: {name}: {why}", kernel.version),
+            }
+        }
+        let bad = results.iter().filter(|(_, result)| result.is_err()).count();
+        if bad > 0 {
+            println!("--- what the machine of {} said\n{output}\n---", kernel.version);
+        }
+        failed += bad;
+        passed += results.len() - bad;
+    }
+    println!("vm: {passed} passed, {failed} failed");
+    if failed == 0 { Ok(()) } else { Err(Failure::Found) }
+}
+
+/// Whether a program can be started.
+fn is_there(program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", "command -v \"$1\"", "sh", program])
+        .output();
+    // Tools of the system may lie where an ordinary user's PATH does not lead.
+    found.is_ok_and(|output| output.status.success()) || Path::new("/usr/sbin").join(program).exists()
+}
+
+/// Runs a program to its end and returns what it printed. What it complains of is the error.
+fn output(command: &mut Command) -> Result<String, Failure> {
+    command.env(
+        "PATH",
+        format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()),
+    );
+    let output = command
+        .output()
+        .map_err(|error| Failure::Broken(format!("{command:?}: {error}")))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::Broken(format!(
+        "{command:?}: {}: {}",
+        output.status,
+        complaint.trim()
+    )))
+}
