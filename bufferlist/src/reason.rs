@@ -46,6 +46,8 @@ pub enum Reason {
     Misaligned,
     /// `ZC08`: a pipe full of tiny pieces was rewritten.
     Defragmented,
+    /// `ZC09`: the sink keeps message borders.
+    MessageSink,
     /// `ZC10`: small writes, such as response headers.
     SmallWrite,
     /// `ZC14`: written from the program's own memory.
@@ -80,7 +82,7 @@ pub enum Reason {
 type Row = (Reason, &'static str, &'static str, Class, &'static str, &'static str);
 
 /// In the order of the enum, which a test checks, so that a reason is its own index.
-const TABLE: [Row; 22] = [
+const TABLE: [Row; 23] = [
     (
         Reason::BelowThreshold,
         "ZC01",
@@ -144,6 +146,14 @@ const TABLE: [Row; 22] = [
         Class::Copy,
         "A pipe was full of tiny pieces, one slot each, and was rewritten into whole pages.",
         "Send larger pieces, or turn off what cuts them (TCP_NODELAY with small writes).",
+    ),
+    (
+        Reason::MessageSink,
+        "ZC09",
+        "messages",
+        Class::Copy,
+        "The sink keeps messages apart (UDP, datagram and seqpacket sockets), and a splice would cut them or lose them.",
+        "Nothing to do; for data without borders use a stream socket.",
     ),
     (
         Reason::SmallWrite,

@@ -128,7 +128,8 @@ impl<F: AsFd> Sink<F> {
     }
 
     /// A socket that keeps message borders. Each step sends the segments at the front of the list that can go together
-    /// as *one* message: all the memory there, or one segment of pipe. Borders in the list are lost otherwise.
+    /// as *one* message: all the memory there, or one segment of pipe or file. What is in the kernel is copied through
+    /// memory ([`Reason::MessageSink`]): a splice into such a socket cuts messages, or loses them.
     ///
     /// # Errors
     ///

@@ -23,7 +23,7 @@ impl Sending<'_, '_> {
         if self.sink.facts.messages {
             return match extent.read(sys::MOST as u64) {
                 Ok(bytes) if bytes.is_empty() => Err(too_short()),
-                Ok(bytes) => self.message(&bytes, Reason::CannotSplice),
+                Ok(bytes) => self.message(&bytes, Reason::MessageSink),
                 Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
             };
         }

@@ -19,7 +19,8 @@ impl Sending<'_, '_> {
     /// Moves the pipe segment at the front.
     pub(super) fn pipe(&mut self) -> Result<Out> {
         let error = |errno| Error::sys(errno, "take bytes out of a pipe").at(Side::Pipe);
-        let more = self.list.segments().len() > 1 && !self.sink.facts.messages;
+        // The next bytes are in hand.
+        let more = self.list.segments().len() > 1;
         let Some(Segment {
             body: Body::Pipe(range),
             ..
@@ -31,9 +32,12 @@ impl Sending<'_, '_> {
             return Err(Error::new(ErrorKind::Forked, DOING).at(Side::Pipe));
         }
         let (start, end, origin, stability) = (range.start(), range.end(), range.origin(), range.stability());
-        if self.sink.facts.messages && !is_one_message(range, self.sink.facts.end.kind).map_err(error)? {
-            let bytes = whole(range, Reason::CannotSplice, &mut self.copies).map_err(error)?;
-            return self.message(&bytes, Reason::CannotSplice);
+        if self.sink.facts.messages {
+            // Splicing into a message socket loses more than borders. The kernel makes a message of each sixteen slots, of
+            // each slot before 6.5; UDP joins them and drops the whole, unsaid, when a later part fails; and on 5.10 what was
+            // spliced into UDP never arrives at all.
+            let bytes = whole(range, Reason::MessageSink, &mut self.copies).map_err(error)?;
+            return self.message(&bytes, Reason::MessageSink);
         }
         if let Way::Copy(reason) = self.sink.way {
             return self.as_memory(reason);
@@ -144,21 +148,6 @@ fn splice(ring: BorrowedFd<'_>, sink: &mut Giving<'_>, len: u64, more: bool) -> 
     } else {
         sys::splice(ring, None, sink.fd, None, len, more)
     }
-}
-
-/// Whether one splice sends a range as one message. The kernel makes a message of each sixteen slots (`splice_to_socket`,
-/// fs/splice.c); of each slot before Linux 6.5. UDP is told that more follows, and joins them, but drops what it has
-/// joined, unsaid, when a later part fails.
-fn is_one_message(range: &mut PipeRange, kind: EndKind) -> Result<bool, Errno> {
-    let most = if kind == EndKind::Udp { 16 } else { 1 };
-    let (start, end) = (range.start(), range.end());
-    let Some(cell) = Arc::get_mut(&mut range.cell) else {
-        return Ok(false);
-    };
-    Ok(match cell.front(start, end)? {
-        Front::Pipe(ring, len) => len == end - start && ring.ledger.prefix(len).slots().at_most <= most,
-        Front::Memory(..) => false,
-    })
 }
 
 /// All the bytes of a range in memory, where they stay as well in their pipes.
