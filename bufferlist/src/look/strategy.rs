@@ -11,7 +11,7 @@ use crate::reason::Reason;
 use crate::segment::{Body, FileExtent, Pages};
 use crate::sys;
 use bytes::Bytes;
-use memmap2::{Mmap, MmapOptions};
+use memmap2::MmapOptions;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::SealFlags;
 use rustix::io::Errno;
@@ -106,9 +106,10 @@ impl BufferList {
     ///
     /// # Safety
     ///
-    /// While the view lives, nobody may write to the file, in this process or any other (a `&[u8]` that changes is
-    /// undefined behaviour), nor truncate it (touching what is gone is `SIGBUS`, which ends the process). No check
-    /// beforehand helps: the danger is after it. For pages in a pipe, the file must still hold what was spliced out of it.
+    /// While the view lives, or bytes that were taken out of it, nobody may write to the file, in this process or any other
+    /// (a `&[u8]` that changes is undefined behaviour), nor truncate it (touching what is gone is `SIGBUS`, which ends the
+    /// process). No check beforehand helps: the danger is after it. For pages in a pipe, the file must still hold what was
+    /// spliced out of it.
     ///
     /// ```
     /// use bufferlist::{BufferList, FileExtent};
@@ -175,7 +176,8 @@ fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, copies: &mut Copi
     )
     .map_err(error)?;
     // SAFETY: the file is ours alone, and sealed against writing and truncation for ever.
-    let map = unsafe { Mmap::map(file.as_raw_fd()) }.map_err(|error| Error::io(&error, "map a memfd"))?;
+    let map = unsafe { MmapOptions::new().map_copy_read_only(file.as_raw_fd()) }
+        .map_err(|error| Error::io(&error, "map a memfd"))?;
     Ok(Pages::of(map).into())
 }
 
@@ -207,12 +209,13 @@ unsafe fn map(extent: &FileExtent) -> Result<Bytes> {
     }
     let len = extent.len() as usize;
     // SAFETY: the caller promises that the file does not change while the mapping lives. Offsets need not be aligned:
-    // memmap2 maps from the page boundary before.
+    // memmap2 maps from the page boundary before. A private mapping, because kernels before 6.7 refuse a shared one of a
+    // file that is sealed against writing; it shows the same pages.
     let map = unsafe {
         MmapOptions::new()
             .offset(extent.start())
             .len(len)
-            .map(extent.fd().as_raw_fd())
+            .map_copy_read_only(extent.fd().as_raw_fd())
     };
     map.map(|map| Pages::of(map).into())
         .map_err(|error| Error::io(&error, DOING))
