@@ -29,13 +29,29 @@ pub(crate) enum Way {
     Copy(Reason),
 }
 
-/// Whether an errno of splice, tee, vmsplice or sendfile means "not this way", so that copying may work instead.
-/// (libfuse falls back on EINVAL alone; seccomp profiles answer EPERM or ENOSYS, newer kernels EOPNOTSUPP.)
-pub(crate) fn refusal(errno: Errno) -> Option<Reason> {
+/// Whether a direct file has refused an offset, a length or memory that is no multiple of its block size. EINVAL then says
+/// nothing of the way: copying would be refused as well.
+fn is_misaligned(kind: EndKind, errno: Errno) -> bool {
+    kind == EndKind::DirectFile && errno == Errno::INVAL
+}
+
+/// Whether an errno of splice, tee, vmsplice or sendfile at an end of this kind means "not this way", so that copying may
+/// work instead. (libfuse falls back on EINVAL alone; seccomp profiles answer EPERM or ENOSYS, newer kernels EOPNOTSUPP.)
+pub(crate) fn refusal(kind: EndKind, errno: Errno) -> Option<Reason> {
     match errno {
+        _ if is_misaligned(kind, errno) => None,
         Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Some(Reason::CannotSplice),
         Errno::PERM | Errno::ACCESS => Some(Reason::Forbidden),
         _ => None,
+    }
+}
+
+/// The error that an errno at an end of this kind is.
+pub(crate) fn failure(kind: EndKind, errno: Errno, doing: &'static str, side: Side) -> Error {
+    if is_misaligned(kind, errno) {
+        Error::new(ErrorKind::Misaligned, doing).because(errno).at(side)
+    } else {
+        Error::sys(errno, doing).at(side)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::list::BufferList;
 use crate::outcome::Receipt;
 use crate::range;
 use crate::reason::Reason;
-use crate::segment::{Body, FileExtent, Segment};
+use crate::segment::{Body, FileExtent, Segment, ZEROS};
 use bytes::{Bytes, BytesMut};
 use rustix::io::Errno;
 use std::ops::{Range, RangeBounds};
@@ -155,9 +155,6 @@ impl BufferList {
         Ok(View::new(chunks, receipt, at))
     }
 }
-
-/// A segment's zeros are shown from here.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Adds the bytes of a part of a segment to `chunks`.
 fn show(segment: &Segment, part: Range<u64>, why: Reason, copies: &mut Copies, chunks: &mut Vec<Bytes>) -> Result<()> {

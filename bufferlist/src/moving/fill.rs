@@ -3,7 +3,7 @@
 use super::{Patience, Progress};
 use crate::counts::Copies;
 use crate::ends::kind::{End, EndKind, HERE};
-use crate::ends::{Taking, Way, direct, refusal};
+use crate::ends::{Taking, Way, direct, failure, refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::BufferList;
 use crate::outcome::{Receipt, Side};
@@ -30,7 +30,7 @@ const TINY: u64 = 512;
 const DOING: &str = "splice from the source";
 
 /// The end that a list's pipe is.
-pub(super) const PIPE: End = End {
+const PIPE: End = End {
     kind: EndKind::Pipe,
     place: HERE,
 };
@@ -198,26 +198,19 @@ impl Filling<'_, '_> {
                 Ok(Progress::Moved)
             }
             Err(Errno::AGAIN) => Ok(Progress::Blocked(Side::Source)),
-            Err(Errno::INVAL) if self.source.facts.end.kind == EndKind::DirectFile => {
-                Err(Error::new(ErrorKind::Misaligned, DOING)
-                    .because(Errno::INVAL)
-                    .at(Side::Source))
-            }
-            Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
+            Err(errno) => Err(failure(self.source.facts.end.kind, errno, DOING, Side::Source)),
         }
     }
 
     /// Whether an error of splice(2) lets us copy instead, and remembers so. Nothing had moved.
     fn refused(&mut self, errno: Errno) -> Result<Reason> {
-        if self.source.facts.end.kind == EndKind::DirectFile && errno == Errno::INVAL {
-            return Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Source));
-        }
-        let Some(reason) = refusal(errno) else {
-            return Err(Error::sys(errno, DOING).at(Side::Source));
+        let kind = self.source.facts.end.kind;
+        let Some(reason) = refusal(kind, errno) else {
+            return Err(failure(kind, errno, DOING, Side::Source));
         };
         // A TCP socket can refuse one splice and take the next (a kTLS record that is not data: HAProxy 755436920), so only
         // this attempt is copied. For all others it is a property of the file.
-        if !self.source.facts.end.kind.is_socket() || errno != Errno::INVAL {
+        if !kind.is_socket() || errno != Errno::INVAL {
             self.source.way = Way::Copy(reason);
         }
         Ok(reason)
@@ -245,10 +238,22 @@ fn source_extent(source: &Taking<'_>, got: u64) -> Option<FileExtent> {
 
 /// Pages of a file change when the file is written to. What comes through a socket or pipe may be such pages, if its
 /// other side is on this host and spliced them; we cannot know. A direct read is into fresh pages that are ours alone.
-fn stability(kind: EndKind) -> Stability {
+pub(super) fn stability(kind: EndKind) -> Stability {
     match kind {
         EndKind::DirectFile => Stability::Private,
         _ => Stability::Volatile,
+    }
+}
+
+/// How bytes that were spliced out of an end, from this offset on, lie in slots.
+pub(super) fn lie(kind: EndKind, offset: u64) -> Fill {
+    match kind {
+        EndKind::File | EndKind::Tmpfs => Fill::Paged {
+            offset: (offset % sys::page_size() as u64) as u32,
+        },
+        // Direct reads fill fresh pages from their start, whatever the offset (copy_splice_read, fs/splice.c).
+        EndKind::DirectFile => Fill::Paged { offset: 0 },
+        _ => Fill::Opaque,
     }
 }
 
@@ -262,16 +267,8 @@ fn splice(source: &mut Taking<'_>, ring: &mut Ring, want: u64) -> Result<u64, Er
     } else {
         sys::splice(source.fd, None, ring.writer(), None, len, false)?
     };
-    let fill = match source.facts.end.kind {
-        EndKind::File | EndKind::Tmpfs => Fill::Paged {
-            offset: (offset % sys::page_size() as u64) as u32,
-        },
-        // Direct reads fill fresh pages from their start, whatever the offset (copy_splice_read, fs/splice.c).
-        EndKind::DirectFile => Fill::Paged { offset: 0 },
-        _ => Fill::Opaque,
-    };
     if got > 0 {
-        ring.filled(got as u64, fill);
+        ring.filled(got as u64, lie(source.facts.end.kind, offset));
     }
     Ok(got as u64)
 }

@@ -80,6 +80,9 @@ pub struct Segment {
     pub(crate) why: Reason,
 }
 
+/// What zeros are shown and written from, as often as is needed.
+pub(crate) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
 /// What a segment is made of.
 #[derive(Clone)]
 pub(crate) enum Body {

@@ -2,14 +2,15 @@
 
 use super::{DOING, Out, Sending};
 use crate::ends::kind::EndKind;
-use crate::ends::{Way, refusal};
+use crate::ends::{Way, failure, refusal};
 use crate::error::{Error, ErrorKind, Result};
+use crate::moving::fill::{lie, stability};
 use crate::outcome::Side;
-use crate::pipe::{Fill, Refused};
+use crate::pipe::Refused;
 use crate::reason::Reason;
-use crate::segment::{Body, FileExtent, Segment, Stability};
+use crate::segment::{Body, FileExtent, Segment};
 use crate::sys;
-use rustix::io::Errno;
+use bytes::Bytes;
 
 /// The file is shorter than the extent at the front of the list. The list is cut only when the caller is told, which may
 /// be an attempt later: what has moved before in this one comes first.
@@ -17,15 +18,20 @@ fn too_short() -> Error {
     Error::new(ErrorKind::Truncated, DOING).at(Side::Source)
 }
 
+/// The beginning of an extent in memory: at least a byte of it.
+fn read(extent: &FileExtent) -> Result<Bytes> {
+    match extent.read(sys::MOST as u64) {
+        Ok(bytes) if bytes.is_empty() => Err(too_short()),
+        Ok(bytes) => Ok(bytes),
+        Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
+    }
+}
+
 impl Sending<'_, '_> {
     /// Moves a part of a file: straight into a socket or pipe where the kernel can, else through a pipe of ours.
     pub(super) fn file(&mut self, extent: &FileExtent) -> Result<Out> {
         if self.sink.facts.messages {
-            return match extent.read(sys::MOST as u64) {
-                Ok(bytes) if bytes.is_empty() => Err(too_short()),
-                Ok(bytes) => self.message(&bytes, Reason::MessageSink),
-                Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
-            };
+            return self.message(&read(extent)?, Reason::MessageSink);
         }
         if let Way::Copy(reason) = self.sink.way {
             return self.read_extent(extent, reason);
@@ -35,7 +41,7 @@ impl Sending<'_, '_> {
         let kind = self.sink.facts.end.kind;
         let straight = if kind == EndKind::Pipe {
             Some(sys::splice(extent.fd(), Some(&mut at), self.sink.fd, None, len, false))
-        } else if kind.is_socket() && !self.sink.facts.messages && !self.sink.no_sendfile {
+        } else if kind.is_socket() && !self.sink.no_sendfile {
             // No pipe of ours is needed, and one system call instead of two.
             Some(sys::sendfile(self.sink.fd, extent.fd(), &mut at, len))
         } else {
@@ -49,14 +55,14 @@ impl Sending<'_, '_> {
                     .add_spliced(extent.origin(), self.sink.facts.end, sent as u64);
                 Ok(Out::Moved)
             }
-            Some(Err(errno)) if refusal(errno).is_some() => {
-                if kind == EndKind::Pipe {
-                    return self.read_extent(extent, refusal(errno).unwrap_or(Reason::CannotSplice));
+            Some(Err(errno)) => match refusal(kind, errno) {
+                Some(reason) if kind == EndKind::Pipe => self.read_extent(extent, reason),
+                Some(_) => {
+                    self.sink.no_sendfile = true;
+                    Ok(Out::Again)
                 }
-                self.sink.no_sendfile = true;
-                Ok(Out::Again)
-            }
-            Some(Err(errno)) => self.failed(errno),
+                None => self.failed(errno),
+            },
             None => self.fill_from_extent(extent),
         }
     }
@@ -92,25 +98,17 @@ impl Sending<'_, '_> {
             }
             Ok(got) => {
                 let got = got as u64;
-                let direct = extent.origin().kind == EndKind::DirectFile;
-                let offset = if direct { 0 } else { offset as u32 };
-                pipe.filled(got, Fill::Paged { offset });
-                let stability = if direct {
-                    Stability::Private
-                } else {
-                    Stability::Volatile
-                };
-                self.turn_into_pipe(extent.origin(), stability, Some(extent.part(0, got)), pipe, got);
+                let origin = extent.origin();
+                pipe.filled(got, lie(origin.kind, extent.start()));
+                self.turn_into_pipe(origin, stability(origin.kind), Some(extent.part(0, got)), pipe, got);
                 Ok(Out::Again)
             }
             Err(errno) => {
                 self.lane.give(pipe);
-                match refusal(errno) {
-                    Some(_) if errno == Errno::INVAL && extent.origin().kind == EndKind::DirectFile => {
-                        Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Source))
-                    }
+                let kind = extent.origin().kind;
+                match refusal(kind, errno) {
                     Some(reason) => self.read_extent(extent, reason),
-                    None => Err(Error::sys(errno, DOING).at(Side::Source)),
+                    None => Err(failure(kind, errno, DOING, Side::Source)),
                 }
             }
         }
@@ -118,14 +116,9 @@ impl Sending<'_, '_> {
 
     /// Reads a part of a file into memory, which takes its place in the list.
     fn read_extent(&mut self, extent: &FileExtent, reason: Reason) -> Result<Out> {
-        match extent.read(sys::MOST as u64) {
-            Ok(bytes) if bytes.is_empty() => Err(too_short()),
-            Ok(bytes) => {
-                self.copies.add(reason, bytes.len() as u64);
-                self.turn_into_memory(bytes, reason);
-                Ok(Out::Again)
-            }
-            Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
-        }
+        let bytes = read(extent)?;
+        self.copies.add(reason, bytes.len() as u64);
+        self.turn_into_memory(bytes, reason);
+        Ok(Out::Again)
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::outcome::Side;
 use crate::pipe::{Fill, Refused};
 use crate::reason::Reason;
-use crate::segment::{Body, Pages, Segment, Stability};
+use crate::segment::{Body, Pages, Segment, Stability, ZEROS};
 use crate::sys;
 use rustix::io::Errno;
 use std::io::IoSlice;
@@ -17,9 +17,6 @@ const IOV_MAX: usize = 1024;
 
 /// Sealed pages of fewer bytes are written, not lent: less than a page is not worth a slot and a second system call.
 const LEND_AT_LEAST: usize = 4096;
-
-/// What zeros are written from, as often as is needed.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// The end that lent memory is.
 const MEMORY: End = End {
@@ -141,7 +138,10 @@ impl Sending<'_, '_> {
         let mut pipe = match self.lane.take(slots, 1) {
             Ok(pipe) => pipe,
             Err(Refused::Wait) => return Out::Blocked(Side::Pipe),
-            Err(Refused::Copy) => return self.write_instead(pages, Reason::NoPipe),
+            Err(Refused::Copy) => {
+                self.turn_into_memory(pages.clone().into(), Reason::NoPipe);
+                return Out::Again;
+            }
         };
         // SAFETY: sealed pages are mapped read-only and unmapped, never given out again, when the last holder lets go:
         // nobody can change them or find them recycled while the kernel holds them.
@@ -156,21 +156,11 @@ impl Sending<'_, '_> {
                 self.lane.give(pipe);
                 let errno = failed.err().unwrap_or(Errno::INVAL);
                 // Whatever it is, the pages can be written; what cannot be lent once is not tried again.
-                let reason = refusal(errno).unwrap_or(Reason::NoPipe);
+                let reason = refusal(EndKind::Memory, errno).unwrap_or(Reason::NoPipe);
                 self.sink.lend = Way::Copy(reason);
                 Out::Again
             }
         }
-    }
-
-    /// The pages at the front are written as memory, for this reason.
-    fn write_instead(&mut self, pages: &Pages, reason: Reason) -> Out {
-        let len = pages.len() as u64;
-        self.list.rope_mut().advance(len);
-        self.list
-            .rope_mut()
-            .push_front(Segment::copied(pages.clone().into(), reason));
-        Out::Again
     }
 
     /// Sends what is at the front of the list, which is `bytes`, as one message. The list is as it was if that fails.

@@ -8,8 +8,8 @@ mod pages;
 
 use super::{Patience, Progress};
 use crate::counts::Copies;
-use crate::ends::Giving;
-use crate::ends::kind::{End, EndKind};
+use crate::ends::kind::End;
+use crate::ends::{Giving, failure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::BufferList;
 use crate::outcome::{Receipt, Side};
@@ -164,10 +164,7 @@ impl Sending<'_, '_> {
     fn failed(&self, errno: Errno) -> Result<Out> {
         match errno {
             Errno::AGAIN => Ok(Out::Blocked(Side::Sink)),
-            Errno::INVAL if self.sink.facts.end.kind == EndKind::DirectFile => {
-                Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Sink))
-            }
-            errno => Err(Error::sys(errno, DOING).at(Side::Sink)),
+            errno => Err(failure(self.sink.facts.end.kind, errno, DOING, Side::Sink)),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{DOING, Out, Sending};
 use crate::counts::Copies;
-use crate::ends::kind::EndKind;
 use crate::ends::{Giving, Way, refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::Side;
@@ -96,14 +95,12 @@ impl Sending<'_, '_> {
 
     /// The sink has refused the pages at the front. Nothing has moved.
     fn refused(&mut self, errno: Errno) -> Result<Out> {
-        if self.sink.facts.end.kind == EndKind::DirectFile && errno == Errno::INVAL {
-            return Err(Error::new(ErrorKind::Misaligned, DOING).because(errno).at(Side::Sink));
-        }
-        let Some(reason) = refusal(errno) else {
+        let kind = self.sink.facts.end.kind;
+        let Some(reason) = refusal(kind, errno) else {
             return self.failed(errno);
         };
         // A socket may refuse one splice and take the next, as in `fill`; for all else it is a property of the file.
-        if !self.sink.facts.end.kind.is_socket() || errno != Errno::INVAL {
+        if !kind.is_socket() || errno != Errno::INVAL {
             self.sink.way = Way::Copy(reason);
         }
         self.as_memory(reason)

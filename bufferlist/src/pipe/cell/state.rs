@@ -2,7 +2,7 @@
 
 use super::Front;
 use crate::counts::Copies;
-use crate::ends::refusal;
+use crate::ends::{EndKind, refusal};
 use crate::pipe::pool::{Lane, PooledPipe};
 use crate::reason::Reason;
 use crate::sys::Sys;
@@ -102,7 +102,7 @@ impl State {
         };
         let got = to
             .tee_from(from, end - part.start)
-            .map_err(|errno| refusal(errno).unwrap_or(Reason::NoPipe))?;
+            .map_err(|errno| refusal(EndKind::Pipe, errno).unwrap_or(Reason::NoPipe))?;
         if got <= prefix {
             // Cut short before the first byte that is wanted. What came is closed with its pipe.
             return Err(Reason::NoPipe);
