@@ -5,11 +5,32 @@
 //! only, no padding (the verifier refuses uninitialised bytes, and padding would carry kernel memory out), size,
 //! alignment and offsets asserted at compile time.
 //!
-//! The kinds of records come with the programs that write them. What is here is the head they all share.
+//! | record | written at | says |
+//! |---|---|---|
+//! | [`Call`] | the exit of a system call that moves bytes | both ends before and after, what it returned |
+//! | [`Station`] | the exit of such a call, or a packet, a bio, a UNIX message under way | which pages were where |
+//! | [`Name`] | the first time that an end is met | what people call it |
+//! | [`Process`] | fork, exec, exit | who is traced |
+//! | [`Closed`] | a watched TCP connection ends | its byte stream is at an end |
+//!
+//! [`PlainKey`] and [`PlainSum`] are no records but rows of a map: read, write, send and receive calls, which are counted
+//! in the kernel. [`Tally`] is one, too: what each program wrote and could not write.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod call;
 mod header;
+mod name;
+mod plain;
+mod process;
+mod station;
+mod tally;
 
+pub use call::{Call, EndState, SocketPair, call_flag, end_kind, nr};
 pub use header::{HeaderError, RecordHeader, RecordKind};
+pub use name::{COMPONENT, COMPONENTS, Name};
+pub use plain::{PlainKey, PlainSum};
+pub use process::{ANNOUNCE, Closed, Process, event};
+pub use station::{FileId, PIECES, Piece, Station, station_flag, station_kind};
+pub use tally::{Tally, program};

@@ -4,7 +4,11 @@
 //! whether the library counted it or a probe saw it.
 
 #![deny(missing_docs)]
-#![forbid(unsafe_code)]
+// Loading programs and taking their records as they lie in memory is `probe`'s; nothing else needs it.
+#![deny(unsafe_code)]
 
+pub mod evidence;
 pub mod layout;
+pub mod probe;
 pub mod report;
+pub mod trace;

@@ -3,7 +3,7 @@
 /// All held, or all that was asked was answered.
 pub(crate) const HELD: u8 = 0;
 
-/// Content, receipt or oracle disagreed.
+/// Content, receipt or oracle disagreed; more was copied than was allowed; or a report contradicts itself.
 pub(crate) const DISAGREED: u8 = 1;
 
 /// The command line makes no sense. The parser of the command line uses it too.
@@ -12,5 +12,8 @@ pub(crate) const USAGE: u8 = 2;
 /// Something could not run or could not be answered here, and nothing disagreed.
 pub(crate) const INCONCLUSIVE: u8 = 3;
 
-/// zctrace itself failed: it could not write its answer.
+/// zctrace itself failed: tracing could not be set up, so that nothing was started, or the answer could not be written.
 pub(crate) const FAILED: u8 = 4;
+
+/// The command that was judged failed, so that it may not have come to what was to be judged.
+pub(crate) const COMMAND_FAILED: u8 = 5;

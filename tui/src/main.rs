@@ -2,18 +2,37 @@
 
 #![forbid(unsafe_code)]
 
+mod assert;
 mod cli;
+mod command;
 mod demo;
 mod exit;
 mod explain;
+mod output;
+mod progress;
+mod run;
+mod saved;
 mod screen;
+mod screens;
+mod session;
+mod signals;
+mod trace;
+mod watch;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == command::WORD) {
+        return ExitCode::from(command::start(arguments));
+    }
     let code = match cli::parse() {
+        cli::Command::Run(options) => run::run(&options),
+        cli::Command::Assert(options) => assert::run(&options),
+        cli::Command::Report(options) => saved::run(&options),
         cli::Command::Demo(options) => demo::run(&options),
         cli::Command::Explain { codes } => explain::run(&codes),
+        cli::Command::Nothing => cli::nothing(),
     };
     ExitCode::from(code)
 }

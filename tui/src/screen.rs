@@ -1,5 +1,6 @@
 //! What every text screen needs: wrapping, and writing to a standard output that may be gone.
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 
 use crate::exit;
@@ -28,27 +29,82 @@ pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "zctrace: {text}");
 }
 
-/// Appends `text`, broken between words, with `first` before the first line and as much space before the others.
+/// Appends `text`, broken between words, with `first` before the first line and as much space before the others. A word
+/// that is longer than a line is broken too.
 pub(crate) fn wrap(into: &mut String, first: &str, text: &str) {
     let indent = first.chars().count();
+    let room = WIDTH.saturating_sub(indent).max(1);
+    let mut line = String::from(first);
     let mut column = indent;
-    into.push_str(first);
-    for (index, word) in text.split_whitespace().enumerate() {
-        let long = word.chars().count();
-        if index > 0 {
-            if column + 1 + long > WIDTH {
-                into.push('\n');
-                into.extend(std::iter::repeat_n(' ', indent));
-                column = indent;
-            } else {
-                into.push(' ');
+    let mut end_line = |line: &mut String| {
+        into.push_str(line.trim_end());
+        into.push('\n');
+        *line = " ".repeat(indent);
+    };
+    let mut at_start = true;
+    for word in text.split_whitespace() {
+        let mut rest = word;
+        while !rest.is_empty() {
+            let long = rest.chars().count();
+            if !at_start && column + 1 + long > WIDTH {
+                end_line(&mut line);
+                (column, at_start) = (indent, true);
+            }
+            if !at_start {
+                line.push(' ');
                 column += 1;
             }
+            let cut = rest.char_indices().nth(room).map_or(rest.len(), |(index, _)| index);
+            let (piece, left) = rest.split_at(cut);
+            line.push_str(piece);
+            column += piece.chars().count();
+            (rest, at_start) = (left, false);
         }
-        into.push_str(word);
-        column += long;
     }
-    into.push('\n');
+    end_line(&mut line);
+}
+
+/// A text in at most `room` characters: of one that is longer the beginning and the end, with `…` between.
+pub(crate) fn shorten(text: &str, room: usize) -> String {
+    let long = text.chars().count();
+    if long <= room {
+        return text.to_owned();
+    }
+    let Some(room) = room.checked_sub(1) else {
+        return String::new();
+    };
+    // The end of a path or an address says more than its beginning.
+    let head = room / 3;
+    let tail = room - head;
+    text.chars()
+        .take(head)
+        .chain(std::iter::once('…'))
+        .chain(text.chars().skip(long - tail))
+        .collect()
+}
+
+/// A screen with its marks and its verdict in colours. They say nothing that is not there without them.
+pub(crate) fn colour(text: &str) -> String {
+    let mut coloured = String::with_capacity(text.len() + 256);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let marked = line.get(..3).filter(|mark| mark.ends_with("  "));
+        let colour = match marked.map(|mark| &mark[..1]) {
+            Some("=") => "32",
+            Some("x" | "!") => "31",
+            Some("?") => "33",
+            _ => "",
+        };
+        match line.split_once("   ") {
+            Some((verdict, rest)) if index == 0 => {
+                let _ = write!(coloured, "\x1b[1m{verdict}\x1b[0m   {rest}");
+            }
+            _ if colour.is_empty() => coloured.push_str(line),
+            _ => {
+                let _ = write!(coloured, "\x1b[{colour}m{}\x1b[0m{}", &line[..1], &line[1..]);
+            }
+        }
+    }
+    coloured
 }
 
 #[cfg(test)]
@@ -69,5 +125,25 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.split_whitespace().count(), 41);
+    }
+
+    #[test]
+    fn what_is_too_long_loses_its_middle() {
+        assert_eq!(shorten("abcdef", 6), "abcdef");
+        assert_eq!(shorten("abcdefghij", 7), "ab…ghij");
+        assert_eq!(shorten("äöüäöü", 2), "…ü");
+        assert_eq!((shorten("ab", 1), shorten("ab", 0)), ("…".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn colours_are_only_added() {
+        let text = "50.0 % MOVED   of it\n=  a\nx  b\n?  c\n-  d\nxy  e\n   f\n";
+        let coloured = colour(text);
+        assert!(coloured.starts_with("\x1b[1m50.0 % MOVED\x1b[0m   of it\n\x1b[32m=\x1b[0m  a\n\x1b[31mx"));
+        let mut bare = coloured;
+        for code in ["0", "1", "31", "32", "33"] {
+            bare = bare.replace(&format!("\x1b[{code}m"), "");
+        }
+        assert_eq!(bare, text);
     }
 }

@@ -299,7 +299,7 @@ fn each_code_is_explained() {
 #[test]
 fn what_it_does_not_know_it_refuses() {
     for arguments in [
-        &["run"][..],
+        &["run", "-p", "0"][..],
         &["assert", "--", "true"],
         &["demo", "--size", "0"],
         &["demo", "--size", "64MB"],

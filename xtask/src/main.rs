@@ -1,10 +1,12 @@
 //! The project's own chores: `cargo xtask <chore>`. One file per chore; this one reads the command line.
 
 mod bench;
+mod btf;
 mod check;
 mod check_report;
 mod codegen;
 mod docs;
+mod elf;
 mod repo;
 mod vm;
 
@@ -17,7 +19,12 @@ usage: cargo xtask <chore>
   check-report FILE   whether FILE (`-`: standard input) is a report whose sums are right
   docs                the documentation, warnings being errors
   bench               the benchmarks: criterion for parts, then the paired runs for paths
-  codegen             the eBPF object (says what is missing, and fails)
+  btf KERNEL…         the test data of the reader of kernel types: `running`, a line of Debian's kernels, or a file
+  codegen             builds the eBPF object that is committed
+  codegen --check     whether the committed object is what its sources give, byte for byte
+  codegen --check-sources
+                      whether it is of these sources, which needs no compiler
+  codegen --install   gets the compiler (by apt-get) and the linker for it
   vm [LINE…]          the tests under stock kernels in virtual machines: 6.1 and 6.12, or the lines that are named
 ";
 
@@ -38,6 +45,9 @@ impl From<std::io::Error> for Failure {
 type Outcome = Result<(), Failure>;
 
 fn main() -> ExitCode {
+    if let Some(code) = codegen::as_compiler() {
+        return code;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
@@ -45,7 +55,8 @@ fn main() -> ExitCode {
         ["check-report", path] => check_report::run(path),
         ["docs"] => docs::run(&repo::root()),
         ["bench"] => bench::run(&repo::root()),
-        ["codegen"] => codegen::run(),
+        ["btf", kernels @ ..] => btf::run(&repo::root(), kernels),
+        ["codegen", options @ ..] => codegen::run(&repo::root(), options),
         ["vm", lines @ ..] => vm::run(&repo::root(), lines),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -33,6 +33,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 mod account;
+mod assertion;
 mod cause;
 mod certificate;
 mod check;
@@ -56,6 +57,7 @@ mod violation;
 mod words;
 
 pub use account::{Account, Neither, Verdict};
+pub use assertion::{Assertion, Outcome};
 pub use cause::{Cause, Explanation, Place, ReasonCode};
 pub use certificate::{Certificate, Custody, Digest, Hop, Level, PageExample, Shown};
 pub use coverage::{Alive, Coverage, Fact, NotObserved};
@@ -124,6 +126,9 @@ pub struct Report {
     /// What watching cost.
     #[serde(default)]
     pub overhead: Overhead,
+    /// What was asserted of the run, and whether it held (`assert` only).
+    #[serde(default)]
+    pub assertions: Vec<Assertion>,
     /// What the reason codes of this report mean, by code. Computed.
     #[serde(default)]
     explanations: BTreeMap<String, Explanation>,
@@ -163,6 +168,7 @@ impl Report {
             loss: Loss::default(),
             coverage: Coverage::default(),
             overhead: Overhead::default(),
+            assertions: Vec::new(),
             explanations: BTreeMap::new(),
         }
     }

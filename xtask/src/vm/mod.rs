@@ -9,7 +9,7 @@ mod kernel;
 mod machine;
 mod serial;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{Failure, Outcome};
@@ -76,6 +76,11 @@ pub(crate) fn run(root: &Path, lines: &[&str]) -> Outcome {
     }
     println!("vm: {passed} passed, {failed} failed");
     if failed == 0 { Ok(()) } else { Err(Failure::Found) }
+}
+
+/// The version and the image of the newest kernel of a line, unpacked in `folder`, or why there is none.
+pub(crate) fn kernel_image(line: &str, folder: &Path) -> Result<(String, PathBuf), String> {
+    kernel::get(line, folder).map(|kernel| (kernel.version, kernel.image))
 }
 
 /// Whether a program can be started.

@@ -1,0 +1,148 @@
+//! What a call does to a disk and to the page cache, in its own thread.
+
+use core::ptr::addr_of_mut;
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use probes_common::{PIECES, Piece, end_kind, program, station_flag, station_kind};
+
+use crate::maps::{DISK, ENTRIES};
+use crate::offsets as at;
+use crate::pages::{self, Pages, VEC};
+use crate::read::{self, member};
+
+/// `REQ_OP_MASK`, `REQ_OP_READ`, `REQ_OP_WRITE` (include/linux/blk_types.h).
+const OPERATION: u32 = 0xff;
+const READ: u32 = 0;
+const WRITE: u32 = 1;
+/// Vectors of one bio at most (`BIO_MAX_VECS`, include/linux/bio.h), in records.
+const PARTS: u32 = 256_u32.div_ceil(PIECES as u32);
+
+/// Room for one run.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    cursor: Cursor,
+    pages: Pages,
+}
+
+/// Where we are in a bio.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Cursor {
+    /// The next vector.
+    next: u64,
+    /// Bytes of it that are done already.
+    done: u32,
+    /// Bytes of the bio that are left.
+    left: u32,
+}
+
+/// A bio goes to a disk's queue.
+#[inline(always)]
+pub(crate) fn queued(bio: u64) {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let Some(call) = ENTRIES.get_ptr(tid) else {
+        return;
+    };
+    let operation = member::<u32>(bio, &at::BIO_OPF) & OPERATION;
+    if operation != READ && operation != WRITE {
+        return;
+    }
+    let size: u32 = member(bio, &at::BIO_SIZE);
+    let vecs: u64 = member(bio, &at::BIO_VECS);
+    let index: u32 = member(bio, &at::BIO_IDX);
+    let disk: u64 = member(bio, &at::BIO_BDEV);
+    let Some(room) = DISK.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: map values are valid as long as the program runs; the room is this program's on this CPU.
+    unsafe {
+        let pages = addr_of_mut!((*room).pages);
+        pages::clear(pages);
+        let station = addr_of_mut!((*pages).station);
+        (*station).call = (*call).serial;
+        (*station).object = disk;
+        (*station).position = member(bio, &at::BIO_SECTOR);
+        (*station).total = size;
+        (*station).flags = if operation == WRITE { station_flag::WRITE } else { 0 };
+        (*station).device = member(disk, &at::BDEV_DEV);
+        (*station).station = station_kind::BIO;
+        let cursor = addr_of_mut!((*room).cursor);
+        *cursor = Cursor {
+            next: vecs.wrapping_add(u64::from(index) * VEC),
+            done: member(bio, &at::BIO_DONE),
+            left: size,
+        };
+        let mut part = 0;
+        while part < PARTS {
+            (*station).part = part;
+            read::zero(addr_of_mut!((*station).file));
+            let count = take(pages, cursor);
+            if count == 0 {
+                break;
+            }
+            part += 1;
+            if part == PARTS && (*cursor).left != 0 {
+                (*station).flags |= station_flag::CUT;
+            }
+            pages::write(pages, count, program::BLOCK_BIO_QUEUE);
+        }
+    }
+}
+
+/// Makes pieces of the next vectors, as many as a record holds and the bio has; tells how many.
+///
+/// # Safety
+///
+/// Both must be valid for reads and writes.
+#[inline(never)]
+unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
+    // SAFETY: the caller's promise; the index is below the number of pieces and of vectors.
+    unsafe {
+        let mut index = 0;
+        while index < PIECES {
+            let left = (*cursor).left;
+            if left == 0 {
+                break;
+            }
+            let [page, extent]: [u64; 2] = read::at((*cursor).next);
+            let done = (*cursor).done;
+            let len = (extent as u32).wrapping_sub(done);
+            if page == 0 || len == 0 {
+                // Not a bio with vectors of its own.
+                (*cursor).left = 0;
+                break;
+            }
+            let piece = addr_of_mut!((*pages).station.pieces).cast::<Piece>().add(index);
+            (*piece).page = page;
+            (*piece).ops = 0;
+            (*piece).offset = ((extent >> 32) as u32).wrapping_add(done);
+            (*piece).len = if len < left { len } else { left };
+            (*cursor).left = left - (*piece).len;
+            (*cursor).next = (*cursor).next.wrapping_add(VEC);
+            (*cursor).done = 0;
+            pages::describe(pages, piece);
+            index += 1;
+        }
+        index as u64
+    }
+}
+
+/// Pages of a file become dirty: counted, if they are those of the file that this thread's call writes to.
+#[inline(always)]
+pub(crate) fn dirtied(folio: u64, mapping: u64) {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let Some(call) = ENTRIES.get_ptr_mut(tid) else {
+        return;
+    };
+    // SAFETY: a map's value is valid as long as the program runs; only this thread writes to it.
+    unsafe {
+        if (*call).sink.kind != end_kind::FILE || (*call).sink.object != mapping {
+            return;
+        }
+        let flags: u64 = read::at(folio);
+        let large = flags >> (at::PAGE_HEAD_BIT.load() & 63) & 1 == 1;
+        let pages = if large { member::<u32>(folio, &at::FOLIO_NR_PAGES) } else { 1 };
+        (*call).dirtied += u64::from(pages) << 12;
+    }
+}

@@ -1,0 +1,237 @@
+//! `sys_enter`: what both ends of a call are before it.
+
+use core::ptr::{addr_of, addr_of_mut};
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
+use probes_common::{ANNOUNCE, Call, EndState, Name, PlainKey, Process, call_flag, end_kind, event, nr, program};
+
+use crate::end::{self, Now};
+use crate::maps::{CALLS, ENTER, ENTRIES, PLAIN, PLAIN_ENTRIES, TRACED, next_serial};
+use crate::offsets as at;
+use crate::read::{self, member};
+use crate::request::{self, Request};
+use crate::{emit, name, process, scope};
+
+/// prctl(2).
+const PRCTL: u64 = 157;
+/// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
+const FMODE_WRITE: u32 = 2;
+/// `O_DIRECT` of x86 (include/uapi/asm-generic/fcntl.h).
+const O_DIRECT: u32 = 0o40000;
+/// `MSG_ZEROCOPY` (include/linux/socket.h).
+const MSG_ZEROCOPY: u32 = 0x0400_0000;
+/// `MSG_PEEK` and `MSG_TRUNC`.
+const MEANINGFUL: u32 = 0x22;
+/// [`PlainKey::op_flags`]: the calls' results are not bytes.
+const NO_BYTES: u32 = 0x8000_0000;
+
+/// Room for one run.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    request: Request,
+    call: Call,
+    now: Now,
+    plain: PlainKey,
+    name: Name,
+    process: Process,
+}
+
+/// The program.
+#[inline(always)]
+pub(crate) fn run(regs: u64, number: u64) {
+    if number == PRCTL {
+        join(regs);
+        return;
+    }
+    let number = number as u32;
+    if !request::is_known(number) {
+        return;
+    }
+    let who = bpf_get_current_pid_tgid();
+    if !scope::has((who >> 32) as u32) || scope::is_compat() {
+        return;
+    }
+    let Some(room) = ENTER.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    unsafe {
+        request::fill(addr_of_mut!((*room).request), regs, number);
+        if request::is_moving(number) {
+            moving(room, number, who as u32);
+        } else {
+            one_end(room, number, who);
+        }
+    }
+}
+
+/// A call between two descriptors, or between one and memory by pages.
+///
+/// # Safety
+///
+/// `room` must be valid for reads and writes.
+#[inline(always)]
+unsafe fn moving(room: *mut Scratch, number: u32, tid: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let call = addr_of_mut!((*room).call);
+        let request = addr_of_mut!((*room).request);
+        if number == nr::VMSPLICE {
+            let file = end::file_of((*request).sink.fd);
+            if member::<u32>(file, &at::FILE_MODE) & FMODE_WRITE == 0 {
+                let wanted = (*request).sink;
+                (*request).sink = (*request).source;
+                (*request).source = wanted;
+            }
+        }
+        begin(call, request, number);
+        side(room, addr_of_mut!((*call).source), false);
+        side(room, addr_of_mut!((*call).sink), true);
+        keep(call, tid);
+    }
+}
+
+/// Fills in one end, as it is asked for.
+///
+/// # Safety
+///
+/// `room` must be valid for reads and writes, and `end` lie in it.
+#[inline(never)]
+unsafe fn side(room: *mut Scratch, end: *mut EndState, sink: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let request = addr_of_mut!((*room).request);
+        let wanted = if sink { addr_of!((*request).sink) } else { addr_of!((*request).source) };
+        let fd = (*wanted).fd;
+        if fd < 0 && (*request).memory != 0 {
+            end::memory(end, (*request).memory);
+            return;
+        }
+        end::identify(end, fd, end::file_of(fd));
+        end::before(end, addr_of_mut!((*room).now), wanted, sink);
+        name::tell(addr_of_mut!((*room).name), end);
+    }
+}
+
+/// A read or write: a record of its own if pages may take part, otherwise counted.
+///
+/// # Safety
+///
+/// `room` must be valid for reads and writes.
+#[inline(always)]
+unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let call = addr_of_mut!((*room).call);
+        let request = addr_of_mut!((*room).request);
+        let writes = (*request).sink.fd >= 0;
+        let fd = if writes { (*request).sink.fd } else { (*request).source.fd };
+        let file = end::file_of(fd);
+        if file == 0 {
+            return;
+        }
+        let end = if writes { addr_of_mut!((*call).sink) } else { addr_of_mut!((*call).source) };
+        end::identify(end, fd, file);
+        let messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
+        let alone = match (*end).kind {
+            end_kind::PIPE | end_kind::UNIX_STREAM | end_kind::UNIX_MESSAGES => true,
+            end_kind::FILE | end_kind::BLOCK => (*end).f_flags & O_DIRECT != 0,
+            _ => (*request).op_flags & MSG_ZEROCOPY != 0,
+        };
+        if alone && !messages {
+            begin(call, request, number);
+            if writes {
+                end::before(end, addr_of_mut!((*room).now), addr_of!((*request).sink), true);
+                end::memory(addr_of_mut!((*call).source), (*request).memory);
+            } else {
+                end::before(end, addr_of_mut!((*room).now), addr_of!((*request).source), false);
+                end::memory(addr_of_mut!((*call).sink), (*request).memory);
+            }
+            name::tell(addr_of_mut!((*room).name), end);
+            keep(call, who as u32);
+            return;
+        }
+        let key = addr_of_mut!((*room).plain);
+        read::zero(key);
+        (*key).ino = (*end).ino;
+        (*key).tgid = (who >> 32) as u32;
+        (*key).dev = (*end).dev;
+        (*key).nr = number;
+        (*key).op_flags = if messages { NO_BYTES } else { 0 };
+        (*key).kind = (*end).kind;
+        // Only of sockets' calls these bits are MSG_*: preadv2 has others.
+        if !matches!(number, nr::PREADV2 | nr::PWRITEV2) {
+            (*key).op_flags |= (*request).op_flags & MEANINGFUL;
+        }
+        if PLAIN.get_ptr(&*key).is_none() {
+            name::tell(addr_of_mut!((*room).name), end);
+        }
+        if PLAIN_ENTRIES.insert(who as u32, &*key, 0).is_err() {
+            emit::crowded(program::SYS_ENTER);
+        }
+    }
+}
+
+/// Fills in what is not an end.
+///
+/// # Safety
+///
+/// `call` must be valid for writes, `request` for reads.
+#[inline(always)]
+unsafe fn begin(call: *mut Call, request: *const Request, number: u32) {
+    // SAFETY: the caller's promise; the head is filled in when it is written, at the exit.
+    unsafe {
+        (*call).serial = next_serial(CALLS);
+        (*call).entered_ns = generated::bpf_ktime_get_ns();
+        (*call).result = 0;
+        (*call).asked = (*request).asked;
+        (*call).user_ip = (*request).regs.ip;
+        (*call).memory = (*request).memory;
+        (*call).dirtied = 0;
+        (*call).nr = number;
+        (*call).op_flags = (*request).op_flags;
+        (*call).flags = call_flag::ENTRY_SEEN;
+        if (*request).one_piece != 0 {
+            (*call).flags |= call_flag::ONE_PIECE;
+        }
+        (*call).stations = 0;
+    }
+}
+
+/// Keeps a call until its exit.
+///
+/// # Safety
+///
+/// `call` must be valid for reads.
+#[inline(always)]
+unsafe fn keep(call: *const Call, tid: u32) {
+    // SAFETY: the caller's promise.
+    if ENTRIES.insert(tid, unsafe { &*call }, 0).is_err() {
+        emit::crowded(program::SYS_ENTER);
+    }
+}
+
+/// A process that says the cookie is traced from here on.
+#[inline(always)]
+fn join(regs: u64) {
+    let cookie = at::COOKIE.load();
+    if cookie == 0
+        || read::at::<u64>(regs + request::FIRST) != ANNOUNCE
+        || read::at::<u64>(regs + request::SECOND) != cookie
+    {
+        return;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if TRACED.insert(tgid, 1, 0).is_err() {
+        emit::crowded(program::SYS_ENTER);
+        return;
+    }
+    if let Some(room) = ENTER.get_ptr_mut(0) {
+        // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+        unsafe {
+            let task = generated::bpf_get_current_task();
+            process::tell(addr_of_mut!((*room).process), event::JOINED, 0, 0, task, program::SYS_ENTER);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! `sys_exit`: what both ends of a call are after it, what lies in the pipes, and the record of the call.
+
+use core::ptr::{addr_of, addr_of_mut};
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
+use aya_ebpf::programs::RawTracePointContext;
+use probes_common::{Call, EndState, Process, call_flag, end_kind, event, nr, program};
+
+use crate::end::{self, Now};
+use crate::maps::{CALLS, CONTINUE, ENTRIES, EXIT, PLAIN_ENTRIES, next_serial};
+use crate::pages::Pages;
+use crate::read;
+use crate::request::{self, Request};
+use crate::ring::{self, Cursor};
+use crate::{emit, plain, process, scope};
+
+/// fcntl(2).
+const FCNTL: u32 = 72;
+/// `F_SETPIPE_SZ` (include/uapi/linux/fcntl.h).
+const F_SETPIPE_SZ: u64 = 1031;
+/// `__X32_SYSCALL_BIT` (arch/x86/include/uapi/asm/unistd.h).
+const X32: u32 = 0x4000_0000;
+/// The x32 number of vmsplice(2); the others are those of x86-64.
+const X32_VMSPLICE: u32 = X32 | 532;
+
+/// Room for one run.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    request: Request,
+    now: Now,
+    cursor: Cursor,
+    pages: Pages,
+    call: Call,
+    process: Process,
+}
+
+/// Index of [`slots`] in [`CONTINUE`].
+const SLOTS: u32 = 0;
+
+/// The program.
+#[inline(always)]
+pub(crate) fn run(ctx: &RawTracePointContext) {
+    let (regs, result): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    let number = read::at::<u64>(regs + request::ORIG_AX) as u32;
+    let result = result as i64;
+    if !request::is_known(number) {
+        match number {
+            FCNTL => resized(regs, result),
+            // sendfile, sendfile64, splice, tee and vmsplice of i386 (arch/x86/entry/syscalls/syscall_32.tbl).
+            187 | 239 | 313 | 315 | 316 => foreign(regs, number, result, false),
+            X32_VMSPLICE => foreign(regs, number, result, true),
+            _ if number & X32 != 0 && request::is_moving(number & !X32) => foreign(regs, number, result, true),
+            _ => {}
+        }
+        return;
+    }
+    let who = bpf_get_current_pid_tgid();
+    let tid = who as u32;
+    let moves = request::is_moving(number);
+    if !moves {
+        if let Some(key) = PLAIN_ENTRIES.get_ptr(tid) {
+            // SAFETY: a map's value is valid as long as the program runs, and only this thread removes it.
+            let key = unsafe { &*key };
+            if key.nr == number {
+                plain::count(key, result, read::at(regs + request::IP));
+            }
+            let _ = PLAIN_ENTRIES.remove(tid);
+            return;
+        }
+    }
+    let Some(call) = ENTRIES.get_ptr_mut(tid) else {
+        if moves && scope::has((who >> 32) as u32) && !scope::is_compat() {
+            unannounced(regs, number, result, 0);
+        }
+        return;
+    };
+    // SAFETY: as above; the context is this program's own.
+    unsafe {
+        if (*call).nr == number {
+            finish(call, regs, result);
+            if result > 0 && ((*call).source.kind == end_kind::PIPE || (*call).sink.kind == end_kind::PIPE) {
+                // It goes on there, and does not come back.
+                CONTINUE.tail_call(ctx, SLOTS);
+            }
+            emit::whole(call, Call::KIND, program::SYS_EXIT);
+        }
+    }
+    let _ = ENTRIES.remove(tid);
+}
+
+/// The second half of the program: the slots of pipes, some at a time, then the record of the call.
+#[inline(always)]
+pub(crate) fn slots(ctx: &RawTracePointContext) {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let (Some(room), Some(call)) = (EXIT.get_ptr_mut(0), ENTRIES.get_ptr_mut(tid)) else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, since its first half, and valid as long as it runs; so is the
+    // map's value, which only this thread removes.
+    unsafe {
+        if !ring::some(addr_of_mut!((*room).pages), addr_of_mut!((*room).cursor), call) {
+            CONTINUE.tail_call(ctx, SLOTS);
+        }
+        emit::whole(call, Call::KIND, program::SYS_EXIT);
+    }
+    let _ = ENTRIES.remove(tid);
+}
+
+/// Completes a call that was seen at its entry.
+///
+/// # Safety
+///
+/// `call` must be valid for reads and writes.
+#[inline(always)]
+unsafe fn finish(call: *mut Call, regs: u64, result: i64) {
+    let Some(room) = EXIT.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the caller's promise; the room is this program's on this CPU, and valid as long as it runs.
+    unsafe {
+        let request = addr_of_mut!((*room).request);
+        request::fill(request, regs, (*call).nr);
+        (*call).result = result;
+        if (*call).memory == 0 && (*request).memory != 0 {
+            // What describes the memory was not in memory itself at the entry; the call has brought it there.
+            (*call).memory = (*request).memory;
+            (*call).asked = (*request).asked;
+            if (*request).one_piece != 0 {
+                (*call).flags |= call_flag::ONE_PIECE;
+            }
+        }
+        let source = addr_of_mut!((*call).source);
+        let sink = addr_of_mut!((*call).sink);
+        if (*call).nr == nr::VMSPLICE && (*source).fd >= 0 {
+            // Out of the pipe: the descriptor is the source, which the registers do not say.
+            let wanted = (*request).sink;
+            (*request).sink = (*request).source;
+            (*request).source = wanted;
+        }
+        after(room, call, source, false);
+        after(room, call, sink, true);
+        ring::begin(addr_of_mut!((*room).cursor));
+    }
+}
+
+/// Fills in one end's state after the call.
+///
+/// # Safety
+///
+/// All must be valid for reads and writes.
+#[inline(never)]
+unsafe fn after(room: *mut Scratch, call: *mut Call, end: *mut EndState, sink: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*end).kind == end_kind::MEMORY {
+            (*end).object = (*call).memory;
+            return;
+        }
+        if (*end).fd < 0 {
+            // The memory of a call that could not be read at the entry.
+            if (*call).memory != 0 {
+                end::memory(end, (*call).memory);
+            }
+            return;
+        }
+        if end::file_of((*end).fd) != (*end).file {
+            (*call).flags |= call_flag::FD_CHANGED;
+        }
+        let request = addr_of!((*room).request);
+        let wanted = if sink { addr_of!((*request).sink) } else { addr_of!((*request).source) };
+        end::after(end, addr_of_mut!((*room).now), wanted, sink, (*call).result);
+    }
+}
+
+/// Writes a call of which only the exit was seen.
+#[inline(always)]
+fn unannounced(regs: u64, number: u32, result: i64, flags: u32) {
+    let Some(room) = EXIT.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    unsafe {
+        let call = addr_of_mut!((*room).call);
+        let request = addr_of_mut!((*room).request);
+        read::zero(call);
+        request::fill(request, regs, number);
+        (*call).serial = next_serial(CALLS);
+        (*call).entered_ns = 0;
+        (*call).result = result;
+        (*call).user_ip = (*request).regs.ip;
+        (*call).nr = number;
+        (*call).flags = flags;
+        (*call).source.fd = -1;
+        (*call).sink.fd = -1;
+        if flags & call_flag::COMPAT == 0 {
+            (*call).asked = (*request).asked;
+            (*call).op_flags = (*request).op_flags;
+            (*call).source.fd = (*request).source.fd;
+            (*call).sink.fd = (*request).sink.fd;
+        }
+        emit::whole(call, Call::KIND, program::SYS_EXIT);
+    }
+}
+
+/// A call of a 32-bit program whose number is that of one that moves bytes: written, not understood.
+#[inline(always)]
+fn foreign(regs: u64, number: u32, result: i64, known: bool) {
+    if !known && !scope::is_compat() {
+        return;
+    }
+    if scope::has((bpf_get_current_pid_tgid() >> 32) as u32) {
+        unannounced(regs, number, result, call_flag::COMPAT);
+    }
+}
+
+/// `F_SETPIPE_SZ` has renumbered the slots of a pipe.
+#[inline(always)]
+fn resized(regs: u64, result: i64) {
+    if result < 0 || read::at::<u64>(regs + request::SECOND) as u32 as u64 != F_SETPIPE_SZ {
+        return;
+    }
+    if !scope::has((bpf_get_current_pid_tgid() >> 32) as u32) || scope::is_compat() {
+        return;
+    }
+    let Some(room) = EXIT.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    unsafe {
+        let fd = read::at::<u64>(regs + request::FIRST) as i32;
+        let pipe: u64 = read::member(end::file_of(fd), &crate::offsets::FILE_PRIVATE);
+        let task = generated::bpf_get_current_task();
+        process::tell(
+            addr_of_mut!((*room).process),
+            event::PIPE_RESIZED,
+            0,
+            pipe,
+            task,
+            program::SYS_EXIT,
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! The programs of tier T0: raw tracepoints that write down where bytes are, as addresses and lengths, never contents.
+//!
+//! All of kernel memory is read by `bpf_probe_read_kernel`: pointers typed by the kernel's BTF would be faster, but which
+//! of them may be followed changes from kernel to kernel. Where members are is told by the user side, see [`offsets`].
+//!
+//! | file | programs |
+//! |---|---|
+//! | [`enter`], [`exit`] | `sys_enter`, `sys_exit`: calls that move bytes, and plain ones, which are counted |
+//! | [`packet`] | `net_dev_start_xmit`, `inet_sock_set_state`: packets of watched connections, and their ends |
+//! | [`message`] | `consume_skb`, `kfree_skb`: messages of watched UNIX sockets |
+//! | [`disk`] | `block_bio_queue`, `writeback_dirty_folio`: what a call does to a disk and to the page cache |
+//! | [`process`] | `sched_process_fork`, `sched_process_exec`, `sched_process_exit`: who is traced |
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod disk;
+mod emit;
+mod end;
+mod enter;
+mod exit;
+mod maps;
+mod message;
+mod name;
+mod offsets;
+mod packet;
+mod pages;
+mod plain;
+mod process;
+mod read;
+mod request;
+mod ring;
+mod scope;
+mod socket;
+
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+
+/// A system call is entered: `regs`, `id`.
+#[raw_tracepoint]
+pub(crate) fn sys_enter(ctx: RawTracePointContext) -> i32 {
+    enter::run(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// A system call returns: `regs`, `ret`.
+#[raw_tracepoint]
+pub(crate) fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    exit::run(&ctx);
+    0
+}
+
+/// The second half of `sys_exit`, which goes on here by a tail call, several times for large rings: each time the verifier
+/// has but a few slots to look at.
+#[raw_tracepoint]
+pub(crate) fn pipe_slots(ctx: RawTracePointContext) -> i32 {
+    exit::slots(&ctx);
+    0
+}
+
+/// A packet is given to a network device: `skb`, `dev`.
+#[raw_tracepoint]
+pub(crate) fn net_dev_start_xmit(ctx: RawTracePointContext) -> i32 {
+    packet::sent(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// A TCP connection changes its state: `sk`, `oldstate`, `newstate`.
+#[raw_tracepoint]
+pub(crate) fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
+    packet::state(ctx.arg(0), ctx.arg(2));
+    0
+}
+
+/// A packet or message has been used up: `skb` (later kernels pass more).
+#[raw_tracepoint]
+pub(crate) fn consume_skb(ctx: RawTracePointContext) -> i32 {
+    message::gone(ctx.arg(0), false);
+    0
+}
+
+/// A packet or message is thrown away: `skb` (later kernels pass more).
+#[raw_tracepoint]
+pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
+    message::gone(ctx.arg(0), true);
+    0
+}
+
+/// A request goes to a disk's queue: `bio` (5.10: another prototype, with which it must not be attached).
+#[raw_tracepoint]
+pub(crate) fn block_bio_queue(ctx: RawTracePointContext) -> i32 {
+    disk::queued(ctx.arg(0));
+    0
+}
+
+/// Pages of a file become dirty: `folio`, `mapping`.
+#[raw_tracepoint]
+pub(crate) fn writeback_dirty_folio(ctx: RawTracePointContext) -> i32 {
+    disk::dirtied(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// A process or thread is made: `parent`, `child`.
+#[raw_tracepoint]
+pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
+    process::fork(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// A process becomes another program: `task` (and more).
+#[raw_tracepoint]
+pub(crate) fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+    process::exec(ctx.arg(0));
+    0
+}
+
+/// A thread ends: `task` (later kernels pass more).
+#[raw_tracepoint]
+pub(crate) fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
+    process::exit(ctx.arg(0));
+    0
+}
+
+/// Helpers and kernel memory can be used by GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

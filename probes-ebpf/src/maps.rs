@@ -1,0 +1,113 @@
+//! The maps, by name as the user side finds them.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use probes_common::{Call, PlainKey, PlainSum, SocketPair, Tally, program};
+
+use crate::{disk, enter, exit, message, packet, process, read};
+
+/// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): for tables that are mostly far from full.
+const NO_PREALLOC: u32 = 1;
+
+/// All records. The user side sets its size.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// What each program wrote and lost, by [`program`].
+#[map]
+pub(crate) static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(program::COUNT, 0);
+
+/// Where programs go on: the user side puts `pipe_slots` in.
+#[map]
+pub(crate) static CONTINUE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Processes that are traced.
+#[map]
+pub(crate) static TRACED: HashMap<u32, u8> = HashMap::with_max_entries(65_536, NO_PREALLOC);
+
+/// Calls that threads are inside, by thread.
+#[map]
+pub(crate) static ENTRIES: HashMap<u32, Call> = HashMap::with_max_entries(8_192, 0);
+
+/// Plain calls that threads are inside, by thread.
+#[map]
+pub(crate) static PLAIN_ENTRIES: HashMap<u32, PlainKey> = HashMap::with_max_entries(32_768, 0);
+
+/// Plain calls, counted.
+#[map]
+pub(crate) static PLAIN: HashMap<PlainKey, PlainSum> = HashMap::with_max_entries(16_384, 0);
+
+/// Counters of calls and of lives of connections.
+#[map]
+pub(crate) static SERIALS: Array<u64> = Array::with_max_entries(2, 0);
+
+/// Directions of TCP connections that traced calls touched.
+#[map]
+pub(crate) static WATCHED: HashMap<SocketPair, Watch> = HashMap::with_max_entries(65_536, NO_PREALLOC);
+
+/// UNIX sockets that traced calls touched. Nothing tells when one is gone: those that were not looked at for longest make room.
+#[map]
+pub(crate) static UNIX_WATCHED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Ends whose names were told.
+#[map]
+pub(crate) static SEEN: LruHashMap<Seen, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// One direction of a connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Watch {
+    /// Which life of the address pair it is.
+    pub(crate) life: u64,
+    /// The socket that sends in this direction, if it is known.
+    pub(crate) sock: u64,
+}
+
+/// What tells an end from others.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    /// Inode number.
+    pub(crate) ino: u64,
+    /// Device number.
+    pub(crate) dev: u32,
+    /// Generation of the inode.
+    pub(crate) generation: u32,
+}
+
+macro_rules! scratch {
+    ($($name:ident: $type:ty;)*) => {$(
+        /// Room for one run of a program, as its stack has 512 bytes. The kernel never runs a program within itself on one
+        /// CPU (`prog->active`, kernel/trace/bpf_trace.c); each has its own room, as another may interrupt it.
+        #[map]
+        pub(crate) static $name: PerCpuArray<$type> = PerCpuArray::with_max_entries(1, 0);
+    )*};
+}
+
+scratch! {
+    ENTER: enter::Scratch;
+    EXIT: exit::Scratch;
+    PACKET: packet::Scratch;
+    CLOSING: packet::Closing;
+    CONSUMED: message::Scratch;
+    DROPPED: message::Scratch;
+    DISK: disk::Scratch;
+    FORK: process::Scratch;
+    EXEC: process::Scratch;
+    ENDED: process::Scratch;
+}
+
+/// Index of the calls' counter in [`SERIALS`].
+pub(crate) const CALLS: u32 = 0;
+/// Index of the connections' counter in [`SERIALS`].
+pub(crate) const LIVES: u32 = 1;
+
+/// The next number of a counter, from 1.
+#[inline(always)]
+pub(crate) fn next_serial(counter: u32) -> u64 {
+    let Some(value) = SERIALS.get_ptr_mut(counter) else {
+        return 0;
+    };
+    // SAFETY: map values are aligned to 8 bytes and are valid as long as the program runs; all access is atomic.
+    unsafe { read::fetch_add(value, 1) + 1 }
+}

@@ -1,0 +1,84 @@
+//! Telling what an end is called, once.
+
+use core::ptr::addr_of_mut;
+
+use aya_ebpf::helpers::generated;
+use probes_common::{COMPONENT, COMPONENTS, EndState, Name, end_kind, program};
+
+use crate::emit;
+use crate::maps::{SEEN, Seen};
+use crate::offsets as at;
+use crate::read::member;
+
+/// [`Name::flags`]: the path goes on.
+const GOES_ON: u32 = 1;
+/// [`Name::flags`]: the last component is the root.
+const ROOT: u32 = 2;
+
+/// Writes the name of an end that was not met before.
+///
+/// # Safety
+///
+/// `name` must be valid for writes, `end` for reads.
+#[inline(never)]
+pub(crate) unsafe fn tell(name: *mut Name, end: *const EndState) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*end).file == 0 || (*end).kind == end_kind::MEMORY {
+            return;
+        }
+        let key = Seen {
+            ino: (*end).ino,
+            dev: (*end).dev,
+            generation: (*end).generation,
+        };
+        if SEEN.get_ptr(&key).is_some() {
+            return;
+        }
+        let _ = SEEN.insert(&key, 1, 0);
+        generated::bpf_probe_read_kernel(addr_of_mut!((*name).end).cast(), size_of::<EndState>() as u32, end.cast());
+        (*name).count = 0;
+        (*name).flags = 0;
+        // Nothing can be read at address 0: the helper fills the room with zeros.
+        let room = addr_of_mut!((*name).components);
+        generated::bpf_probe_read_kernel(room.cast(), (COMPONENT * COMPONENTS) as u32, core::ptr::null());
+        if !is_socket((*end).kind) {
+            path(name, (*end).file);
+        }
+        emit::whole(name, Name::KIND, program::SYS_ENTER);
+    }
+}
+
+#[inline(always)]
+const fn is_socket(kind: u16) -> bool {
+    kind >= end_kind::TCP && kind <= end_kind::SOCKET
+}
+
+/// Reads the dentries from the file's own up to the root of its filesystem.
+///
+/// # Safety
+///
+/// `name` must be valid for reads and writes.
+#[inline(always)]
+unsafe fn path(name: *mut Name, file: u64) {
+    // SAFETY: the caller's promise; the index is below the number of components.
+    unsafe {
+        let mut dentry: u64 = member(file, &at::FILE_DENTRY);
+        let mut flags = GOES_ON;
+        let mut index = 0;
+        while index < COMPONENTS {
+            let component = addr_of_mut!((*name).components).cast::<u8>().add(index * COMPONENT);
+            let text: u64 = member(dentry, &at::DENTRY_NAME);
+            generated::bpf_probe_read_kernel_str(component.cast(), COMPONENT as u32, text as *const _);
+            (*name).count = index as u32 + 1;
+            let parent: u64 = member(dentry, &at::DENTRY_PARENT);
+            if parent == dentry || parent == 0 {
+                flags = ROOT;
+                break;
+            }
+            dentry = parent;
+            index += 1;
+        }
+        (*name).flags = flags;
+    }
+}

@@ -1,0 +1,122 @@
+//! Packets of watched TCP connections as they are given to a device, and the ends of such connections.
+
+use core::ptr::{addr_of, addr_of_mut};
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use probes_common::{Closed, SocketPair, program, station_flag, station_kind};
+
+use crate::maps::{CLOSING, ENTRIES, PACKET, WATCHED};
+use crate::offsets as at;
+use crate::pages::{self, Pages, Sent};
+use crate::read::{self, member};
+use crate::{emit, socket};
+
+/// `IFF_LOOPBACK` (include/uapi/linux/if.h).
+const IFF_LOOPBACK: u32 = 8;
+/// `TCP_CLOSE` (include/net/tcp_states.h).
+const TCP_CLOSE: u64 = 7;
+
+/// Room for one run of [`sent`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    sent: Sent,
+    pages: Pages,
+}
+
+/// Room for one run of [`state`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Closing {
+    closed: Closed,
+}
+
+/// A packet is given to a device.
+#[inline(always)]
+pub(crate) fn sent(skb: u64, device: u64) {
+    let sk: u64 = member(skb, &at::SKB_SK);
+    if sk == 0 {
+        return;
+    }
+    let Some(family) = socket::tcp_family(sk) else {
+        return;
+    };
+    let len: u32 = member(skb, &at::SKB_LEN);
+    let data_len: u32 = member(skb, &at::SKB_DATA_LEN);
+    let data: u64 = member(skb, &at::SKB_DATA);
+    let head: u64 = member(skb, &at::SKB_HEAD);
+    let transport: u16 = member(skb, &at::SKB_TRANSPORT);
+    let segment = head.wrapping_add(u64::from(transport));
+    // struct tcphdr (include/uapi/linux/tcp.h): ports, sequence, acknowledgement, length of the header in words.
+    let header: [u32; 4] = read::at(segment);
+    let before = segment.wrapping_sub(data).wrapping_add(u64::from(header[3] >> 4 & 0xf) * 4);
+    if before >= u64::from(len) {
+        // An acknowledgement without bytes.
+        return;
+    }
+    let Some(room) = PACKET.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    unsafe {
+        let sent = addr_of_mut!((*room).sent);
+        let pair = addr_of_mut!((*sent).pair);
+        socket::pair(pair, sk, family);
+        // Inside a tunnel the transport header is another's.
+        if header[0] != u32::from((*pair).source_port.to_be()) | u32::from((*pair).destination_port.to_be()) << 16 {
+            return;
+        }
+        if WATCHED.get_ptr(&*pair).is_none() {
+            return;
+        }
+        (*sent).sock = sk;
+        (*sent).call = inside();
+        (*sent).position = u64::from(u32::from_be(header[1]));
+        (*sent).total = len - before as u32;
+        (*sent).linear = len.wrapping_sub(data_len).saturating_sub(before as u32);
+        (*sent).device = member(device, &at::DEV_IFINDEX);
+        (*sent).flags = if member::<u32>(device, &at::DEV_FLAGS) & IFF_LOOPBACK != 0 {
+            station_flag::LOOPBACK
+        } else {
+            0
+        };
+        let pages = addr_of_mut!((*room).pages);
+        pages::packet(pages, sent, skb, station_kind::PACKET, program::NET_DEV_START_XMIT);
+    }
+}
+
+/// The call that the current thread is inside, or 0.
+#[inline(always)]
+pub(crate) fn inside() -> u64 {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    match ENTRIES.get_ptr(tid) {
+        // SAFETY: a map's value is valid as long as the program runs.
+        Some(call) => unsafe { (*call).serial },
+        None => 0,
+    }
+}
+
+/// A socket changes its state.
+#[inline(always)]
+pub(crate) fn state(sk: u64, new: u64) {
+    if new as u32 as u64 != TCP_CLOSE {
+        return;
+    }
+    let Some(family) = socket::tcp_family(sk) else {
+        return;
+    };
+    let Some(room) = CLOSING.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    unsafe {
+        let closed = addr_of_mut!((*room).closed);
+        let pair: *mut SocketPair = addr_of_mut!((*closed).pair);
+        socket::pair(pair, sk, family);
+        if let Some(life) = socket::forget(addr_of!((*closed).pair)) {
+            (*closed).sock = sk;
+            (*closed).life = life;
+            emit::whole(closed, Closed::KIND, program::INET_SOCK_SET_STATE);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Which file a page belongs to, and records of pieces of pages.
+
+use core::mem::size_of;
+use core::ptr::addr_of_mut;
+
+use aya_ebpf::helpers::generated;
+use probes_common::{FileId, PIECES, Piece, SocketPair, Station, station_flag};
+
+use crate::emit;
+use crate::offsets as at;
+use crate::read::{self, member};
+
+/// Room for a record of pieces, and what is needed to fill it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Pages {
+    /// The record.
+    pub(crate) station: Station,
+    /// What its length is masked to lies behind it.
+    slack: [u64; 20],
+    /// A `struct page`.
+    page: [u64; PAGE_WORDS],
+    /// The file whose mapping was seen last.
+    file: FileId,
+    /// Slots, fragments or vectors as the kernel has them, read at once.
+    pub(crate) raw: [u64; RAW],
+}
+
+const _: () = assert!(size_of::<Station>() + 160 == emit::ROOM as usize);
+
+/// Words of a `struct page`; the user side makes sure that it has 64 bytes.
+const PAGE_WORDS: usize = 8;
+/// Bytes of a `struct page`.
+const PAGE: u64 = 64;
+/// Words that [`read::bulk`] can fill with a mask of [`RAW_MASK`].
+const RAW: usize = 128;
+/// See [`RAW`].
+pub(crate) const RAW_MASK: u64 = 1023;
+
+/// Bytes of a `bio_vec` and of a `skb_frag_t`, which the user side makes sure of: the page, a length, an offset
+/// (include/linux/bvec.h, include/linux/skbuff.h).
+pub(crate) const VEC: u64 = 16;
+
+/// Clears the record, all but its head and pieces.
+///
+/// # Safety
+///
+/// `pages` must be valid for writes.
+#[inline(always)]
+pub(crate) unsafe fn clear(pages: *mut Pages) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let station = addr_of_mut!((*pages).station);
+        // The head of a record is filled in when it is written.
+        read::zero(station.cast::<[u8; Station::HEAD]>());
+        read::zero(addr_of_mut!((*pages).file));
+    }
+}
+
+/// Fills in what is known of the piece's page: `page`, `offset` and `len` are there.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes, and `piece` lie in it.
+#[inline(never)]
+pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
+    // SAFETY: the caller's promise; offsets of words are masked to the words there are.
+    unsafe {
+        let page = (*piece).page;
+        read::zero(addr_of_mut!((*piece).mapping));
+        read::zero(addr_of_mut!((*piece).index));
+        if page == 0 {
+            return;
+        }
+        let words = addr_of_mut!((*pages).page);
+        let copy = |from: u64| {
+            generated::bpf_probe_read_kernel(words.cast(), PAGE as u32, from as *const _);
+        };
+        let word = |offset: u32| *words.cast::<u64>().add((offset as usize >> 3) & (PAGE_WORDS - 1));
+        copy(page);
+        let link = word(at::PAGE_COMPOUND.load());
+        let mut head = page;
+        if link & 1 == 1 {
+            // A tail page leads to its head: by its address, or since 7.2 by a mask for its own (_compound_head,
+            // include/linux/page-flags.h). A mask is all ones above its folio's size; there are no pages in the last 4 GiB.
+            head = if link >> 32 == 0xffff_ffff { page & link } else { link & !1 };
+            copy(head);
+        }
+        let mapping = word(at::FOLIO_MAPPING.load());
+        if mapping == 0 {
+            return;
+        }
+        // Bits 0 and 1 are set for anonymous memory and the like (include/linux/page-flags.h). Otherwise it is a file's, if
+        // the file says so, too: in pages that are the kernel's own something else lies here.
+        if mapping & 3 == 0 && mapping != (*pages).file.mapping && !is_file(addr_of_mut!((*pages).file), mapping) {
+            return;
+        }
+        (*piece).mapping = mapping;
+        let within = page.wrapping_sub(head) / PAGE;
+        (*piece).index = word(at::FOLIO_INDEX.load()).wrapping_add(within);
+        if mapping & 3 == 0 && (*pages).station.file.mapping == 0 {
+            (*pages).station.file = (*pages).file;
+        }
+    }
+}
+
+/// Whether an address is that of a file's `address_space`; if so tells which.
+///
+/// # Safety
+///
+/// `file` must be valid for writes.
+#[inline(never)]
+unsafe fn is_file(file: *mut FileId, mapping: u64) -> bool {
+    let inode: u64 = member(mapping, &at::MAPPING_HOST);
+    if inode == 0 || member::<u64>(inode, &at::INODE_MAPPING) != mapping {
+        return false;
+    }
+    let sb: u64 = member(inode, &at::INODE_SB);
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*file).mapping = mapping;
+        (*file).ino = member(inode, &at::INODE_INO);
+        (*file).dev = member(sb, &at::SB_DEV);
+        (*file).generation = member(inode, &at::INODE_GENERATION);
+    }
+    true
+}
+
+/// Writes the record with its first `count` pieces.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(always)]
+pub(crate) unsafe fn write(pages: *mut Pages, count: u64, who: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let station = addr_of_mut!((*pages).station);
+        (*station).count = count as u16;
+        let len = Station::HEAD as u64 + count * size_of::<Piece>() as u64;
+        emit::record(station.cast(), len, Station::KIND, who);
+    }
+}
+
+/// What [`packet`] and [`fragments`] write: whose, and between whom.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Sent {
+    /// The sender's `struct sock`.
+    pub(crate) sock: u64,
+    /// The call that this thread is inside.
+    pub(crate) call: u64,
+    /// Sequence number of the first byte.
+    pub(crate) position: u64,
+    /// The connection.
+    pub(crate) pair: SocketPair,
+    /// Payload bytes in all.
+    pub(crate) total: u32,
+    /// Of them before the fragments.
+    pub(crate) linear: u32,
+    /// The network device.
+    pub(crate) device: u32,
+    /// Bits of [`station_flag`].
+    pub(crate) flags: u32,
+}
+
+/// `SKBFL_ZEROCOPY_ENABLE` (include/linux/skbuff.h).
+const ZEROCOPY_ENABLE: u8 = 1;
+/// Records that one packet may need: `CONFIG_MAX_SKB_FRAGS` is at most 45.
+const PARTS: u32 = 3;
+
+/// Writes the pieces of a packet or message.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes, `sent` for reads.
+#[inline(never)]
+pub(crate) unsafe fn packet(pages: *mut Pages, sent: *const Sent, skb: u64, station_kind: u16, who: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let head: u64 = member(skb, &at::SKB_HEAD);
+        let end: u32 = member(skb, &at::SKB_END);
+        let shared = head.wrapping_add(u64::from(end));
+        let count = u32::from(member::<u8>(shared, &at::SHINFO_NR_FRAGS));
+        clear(pages);
+        let station = addr_of_mut!((*pages).station);
+        (*station).call = (*sent).call;
+        (*station).object = (*sent).sock;
+        (*station).position = (*sent).position;
+        (*station).pair = (*sent).pair;
+        (*station).total = (*sent).total;
+        (*station).linear = (*sent).linear;
+        (*station).device = (*sent).device;
+        (*station).station = station_kind;
+        let mut flags = (*sent).flags;
+        if member::<u8>(shared, &at::SHINFO_FLAGS) & ZEROCOPY_ENABLE != 0 {
+            flags |= station_flag::USER_PAGES;
+        }
+        if member::<u64>(shared, &at::SHINFO_FRAG_LIST) != 0 {
+            flags |= station_flag::FRAG_LIST;
+        }
+        if count > PARTS * PIECES as u32 {
+            flags |= station_flag::CUT;
+        }
+        (*station).flags = flags;
+        let frags = shared.wrapping_add(u64::from(at::SHINFO_FRAGS.load()));
+        let mut part = 0;
+        while part < PARTS {
+            let first = part * PIECES as u32;
+            (*station).part = part;
+            read::zero(addr_of_mut!((*station).file));
+            let left = u64::from(count.saturating_sub(first));
+            let now = vectors(pages, frags.wrapping_add(u64::from(first) * VEC), left);
+            write(pages, now, who);
+            part += 1;
+            if count <= part * PIECES as u32 {
+                break;
+            }
+        }
+    }
+}
+
+/// Reads up to a record's worth of page vectors and describes their pages; tells how many.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(never)]
+unsafe fn vectors(pages: *mut Pages, from: u64, left: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let count = if left > PIECES as u64 { PIECES as u64 } else { left };
+        read::bulk::<RAW_MASK>(addr_of_mut!((*pages).raw).cast(), count * VEC, from);
+        let mut index = 0;
+        while index < PIECES {
+            if index as u64 >= count {
+                break;
+            }
+            let piece = addr_of_mut!((*pages).station.pieces).cast::<Piece>().add(index);
+            fragment(pages, piece, index);
+            describe(pages, piece);
+            index += 1;
+        }
+        count
+    }
+}
+
+/// Takes piece `index` of a packet from the words that were read.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads, `piece` for writes, and `index` be below [`PIECES`].
+#[inline(always)]
+unsafe fn fragment(pages: *mut Pages, piece: *mut Piece, index: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let words = addr_of_mut!((*pages).raw).cast::<u64>().add(index * 2);
+        let netmem = *words;
+        let rest = *words.add(1);
+        // Bit 0 marks memory of a device, which has no page (NET_IOV, include/net/netmem.h).
+        (*piece).page = if netmem & 1 == 1 { 0 } else { netmem };
+        (*piece).ops = 0;
+        (*piece).len = rest as u32;
+        (*piece).offset = (rest >> 32) as u32;
+    }
+}

@@ -1,0 +1,59 @@
+//! Plain calls, counted by file, process and kind of call.
+
+use aya_ebpf::helpers::generated;
+use probes_common::{PlainKey, PlainSum, nr, program};
+
+use crate::maps::PLAIN;
+use crate::{emit, read};
+
+/// A call that moves at most this much counts as small.
+const SMALL: u64 = 512;
+
+/// Adds a call's result to its sum.
+#[inline(always)]
+pub(crate) fn count(key: &PlainKey, result: i64, user_ip: u64) {
+    // SAFETY: the helper takes nothing.
+    let now = unsafe { generated::bpf_ktime_get_ns() };
+    let sum = if let Some(sum) = PLAIN.get_ptr_mut(key) {
+        sum
+    } else {
+        let fresh = PlainSum {
+            bytes: 0,
+            calls: 0,
+            failed: 0,
+            small_bytes: 0,
+            small_calls: 0,
+            user_ip,
+            first_ns: now,
+            last_ns: now,
+        };
+        // BPF_NOEXIST: another thread may have made it meanwhile.
+        let _ = PLAIN.insert(key, fresh, 1);
+        let Some(sum) = PLAIN.get_ptr_mut(key) else {
+            emit::crowded(program::SYS_EXIT);
+            return;
+        };
+        sum
+    };
+    // SAFETY: a map's value is aligned, and valid as long as the program runs. Threads of one process count in one row
+    // on several CPUs, so sums are added to atomically; of the rest any thread's word will do.
+    unsafe {
+        (*sum).user_ip = user_ip;
+        (*sum).last_ns = now;
+        if result <= 0 {
+            read::add(&raw mut (*sum).failed, 1);
+            return;
+        }
+        read::add(&raw mut (*sum).calls, 1);
+        if key.nr == nr::SENDMMSG || key.nr == nr::RECVMMSG {
+            // Their result is a number of messages.
+            return;
+        }
+        let bytes = result as u64;
+        read::add(&raw mut (*sum).bytes, bytes);
+        if bytes <= SMALL {
+            read::add(&raw mut (*sum).small_calls, 1);
+            read::add(&raw mut (*sum).small_bytes, bytes);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Who is traced: forks, execs and exits.
+
+use core::ptr::addr_of_mut;
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
+use probes_common::{Process, event, program};
+
+use crate::maps::{ENDED, ENTRIES, EXEC, FORK, PLAIN_ENTRIES, TRACED};
+use crate::offsets as at;
+use crate::read::member;
+use crate::{emit, scope};
+
+/// Room for one run.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    process: Process,
+}
+
+/// A new process of a traced one is traced, too. New threads need nothing: a process is its tgid.
+#[inline(always)]
+pub(crate) fn fork(parent: u64, child: u64) {
+    let tgid: u32 = member(parent, &at::TASK_TGID);
+    let made: u32 = member(child, &at::TASK_TGID);
+    if made == tgid || at::FOLLOW.load() == 0 || !scope::has(tgid) {
+        return;
+    }
+    if at::SCOPE_MODE.load() == 0 && TRACED.insert(made, 1, 0).is_err() {
+        emit::crowded(program::SCHED_PROCESS_FORK);
+    }
+    if let Some(room) = FORK.get_ptr_mut(0) {
+        // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+        unsafe {
+            let process = addr_of_mut!((*room).process);
+            tell(process, event::FORK, made, 0, child, program::SCHED_PROCESS_FORK);
+        }
+    }
+}
+
+/// A traced process has become another program; it stays traced.
+#[inline(always)]
+pub(crate) fn exec(task: u64) {
+    if !scope::has((bpf_get_current_pid_tgid() >> 32) as u32) {
+        return;
+    }
+    if let Some(room) = EXEC.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe {
+            let process = addr_of_mut!((*room).process);
+            tell(process, event::EXEC, 0, 0, task, program::SCHED_PROCESS_EXEC);
+        }
+    }
+}
+
+/// A thread has ended; with the last one its process.
+#[inline(always)]
+pub(crate) fn exit(task: u64) {
+    let who = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((who >> 32) as u32, who as u32);
+    if !scope::has(tgid) {
+        return;
+    }
+    // A thread that is killed comes by sys_exit first, unless another program forbade that.
+    let _ = ENTRIES.remove(tid);
+    let _ = PLAIN_ENTRIES.remove(tid);
+    // do_exit has counted this thread down before the tracepoint (kernel/exit.c).
+    let signal: u64 = member(task, &at::TASK_SIGNAL);
+    if member::<u32>(signal, &at::SIGNAL_LIVE) != 0 {
+        return;
+    }
+    // Two threads that end at the same time may both see zero: one of them removes the process.
+    if at::SCOPE_MODE.load() == 0 && TRACED.remove(tgid).is_err() {
+        return;
+    }
+    if let Some(room) = ENDED.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe {
+            let process = addr_of_mut!((*room).process);
+            tell(process, event::EXIT, 0, 0, task, program::SCHED_PROCESS_EXIT);
+        }
+    }
+}
+
+/// Writes a record about `task`.
+///
+/// # Safety
+///
+/// `process` must be valid for writes.
+#[inline(always)]
+pub(crate) unsafe fn tell(process: *mut Process, event: u32, child: u32, detail: u64, task: u64, who: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*process).event = event;
+        (*process).child = child;
+        (*process).detail = detail;
+        generated::bpf_probe_read_kernel(
+            addr_of_mut!((*process).comm).cast(),
+            16,
+            (task + u64::from(at::TASK_COMM.load())) as *const _,
+        );
+        emit::whole(process, Process::KIND, who);
+    }
+}

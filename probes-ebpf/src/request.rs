@@ -1,0 +1,297 @@
+//! What a call asks for, read from its registers: which descriptors, offsets, memory, how much.
+
+use core::mem::size_of;
+use core::ptr::addr_of_mut;
+
+use aya_ebpf::helpers::generated;
+use probes_common::nr;
+
+use crate::read;
+
+/// `struct pt_regs` of x86-64 (arch/x86/include/asm/ptrace.h): user space knows it, so it does not change.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Regs {
+    callee_saved: [u64; 7],
+    /// Fourth argument of a system call.
+    r10: u64,
+    /// Sixth.
+    r9: u64,
+    /// Fifth.
+    r8: u64,
+    ax: u64,
+    cx: u64,
+    /// Third.
+    dx: u64,
+    /// Second.
+    si: u64,
+    /// First.
+    di: u64,
+    /// Number of the system call.
+    orig_ax: u64,
+    /// Where it returns to.
+    pub(crate) ip: u64,
+}
+
+/// Offset of `orig_ax` in [`Regs`].
+pub(crate) const ORIG_AX: u64 = core::mem::offset_of!(Regs, orig_ax) as u64;
+/// Offset of the instruction pointer in [`Regs`].
+pub(crate) const IP: u64 = core::mem::offset_of!(Regs, ip) as u64;
+/// Offset of the first argument in [`Regs`].
+pub(crate) const FIRST: u64 = core::mem::offset_of!(Regs, di) as u64;
+/// Offset of the second argument in [`Regs`].
+pub(crate) const SECOND: u64 = core::mem::offset_of!(Regs, si) as u64;
+
+/// Where a file's offset is.
+pub(crate) mod offset {
+    /// In the open file: `f_pos`.
+    pub(crate) const POSITION: u32 = 0;
+    /// In the program's memory.
+    pub(crate) const POINTER: u32 = 1;
+    /// It is an argument.
+    pub(crate) const VALUE: u32 = 2;
+}
+
+/// One end, as it is asked for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    /// The descriptor, or -1: the caller's memory.
+    pub(crate) fd: i32,
+    /// One of [`offset`].
+    pub(crate) offset: u32,
+    /// Pointer or value of the offset.
+    pub(crate) word: u64,
+}
+
+/// What a call asks for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) regs: Regs,
+    pub(crate) source: Wanted,
+    pub(crate) sink: Wanted,
+    /// Address of the memory, if any.
+    pub(crate) memory: u64,
+    pub(crate) asked: u64,
+    pub(crate) op_flags: u32,
+    /// Whether the memory is one piece.
+    pub(crate) one_piece: u32,
+    /// Pieces of memory as the program describes them: address and length of each.
+    vector: [[u64; 2]; VECTOR],
+    /// The length of the read is masked to 511 bytes.
+    slack: [[u64; 2]; VECTOR],
+}
+
+/// Pieces of memory that are added up; of a call with more of them nothing is known.
+const VECTOR: usize = 16;
+
+/// The caller's memory, where a descriptor could be.
+const MEMORY: Wanted = Wanted {
+    fd: -1,
+    offset: offset::POSITION,
+    word: 0,
+};
+
+/// Whether the system call is one that zctrace knows: checked first, for every call of every process.
+#[inline(always)]
+pub(crate) fn is_known(number: u32) -> bool {
+    const LOW: u64 = 1 << nr::READ
+        | 1 << nr::WRITE
+        | 1 << nr::PREAD64
+        | 1 << nr::PWRITE64
+        | 1 << nr::READV
+        | 1 << nr::WRITEV
+        | 1 << nr::SENDFILE
+        | 1 << nr::SENDTO
+        | 1 << nr::RECVFROM
+        | 1 << nr::SENDMSG
+        | 1 << nr::RECVMSG;
+    const BASE: u32 = nr::SPLICE;
+    const HIGH: u64 = 1 << (nr::SPLICE - BASE)
+        | 1 << (nr::TEE - BASE)
+        | 1 << (nr::VMSPLICE - BASE)
+        | 1 << (nr::PREADV - BASE)
+        | 1 << (nr::PWRITEV - BASE)
+        | 1 << (nr::RECVMMSG - BASE)
+        | 1 << (nr::SENDMMSG - BASE)
+        | 1 << (nr::COPY_FILE_RANGE - BASE)
+        | 1 << (nr::PREADV2 - BASE)
+        | 1 << (nr::PWRITEV2 - BASE);
+    if number < 64 {
+        return LOW >> number & 1 == 1;
+    }
+    let high = number.wrapping_sub(BASE);
+    high < 64 && HIGH >> high & 1 == 1
+}
+
+/// Whether the call moves bytes without the caller's reading or writing them one by one: always a record of its own.
+#[inline(always)]
+pub(crate) fn is_moving(number: u32) -> bool {
+    matches!(
+        number,
+        nr::SPLICE | nr::TEE | nr::VMSPLICE | nr::SENDFILE | nr::COPY_FILE_RANGE
+    )
+}
+
+/// A descriptor that works at its own offset.
+#[inline(always)]
+fn descriptor(fd: u64) -> Wanted {
+    Wanted {
+        fd: fd as i32,
+        offset: offset::POSITION,
+        word: 0,
+    }
+}
+
+/// A descriptor with a pointer to an offset, which may be null.
+#[inline(always)]
+fn pointed(fd: u64, pointer: u64) -> Wanted {
+    Wanted {
+        fd: fd as i32,
+        offset: if pointer == 0 { offset::POSITION } else { offset::POINTER },
+        word: pointer,
+    }
+}
+
+/// A descriptor with an offset as an argument; -1 is the file's own (preadv2(2)).
+#[inline(always)]
+fn placed(fd: u64, value: u64) -> Wanted {
+    Wanted {
+        fd: fd as i32,
+        offset: if value == u64::MAX { offset::POSITION } else { offset::VALUE },
+        word: value,
+    }
+}
+
+/// Reads the registers of call `number` and what they mean.
+///
+/// # Safety
+///
+/// `to` must be valid for writes.
+#[inline(never)]
+pub(crate) unsafe fn fill(to: *mut Request, regs: u64, number: u32) {
+    // SAFETY: the caller's promise; all reads are of what was written just before.
+    unsafe {
+        generated::bpf_probe_read_kernel(addr_of_mut!((*to).regs).cast(), size_of::<Regs>() as u32, regs as *const _);
+        let Regs {
+            di, si, dx, r10, r8, r9, ..
+        } = (*to).regs;
+        (*to).memory = 0;
+        (*to).one_piece = 0;
+        (*to).op_flags = 0;
+        (*to).asked = dx;
+        let (mut source, mut sink) = (MEMORY, MEMORY);
+        match number {
+            nr::SPLICE | nr::COPY_FILE_RANGE => {
+                source = pointed(di, si);
+                sink = pointed(dx, r10);
+                (*to).asked = r8;
+                (*to).op_flags = r9 as u32;
+            }
+            nr::TEE => {
+                source = descriptor(di);
+                sink = descriptor(si);
+                (*to).op_flags = r10 as u32;
+            }
+            nr::SENDFILE => {
+                sink = descriptor(di);
+                source = pointed(si, dx);
+                (*to).asked = r10;
+            }
+            nr::VMSPLICE => {
+                // Its direction is that of the descriptor, which is looked at later.
+                sink = descriptor(di);
+                (*to).op_flags = r10 as u32;
+                vector(to, si, dx);
+            }
+            nr::READ | nr::RECVFROM | nr::PREAD64 => {
+                source = if number == nr::PREAD64 { placed(di, r10) } else { descriptor(di) };
+                (*to).memory = si;
+                (*to).one_piece = 1;
+                if number == nr::RECVFROM {
+                    (*to).op_flags = r10 as u32;
+                }
+            }
+            nr::WRITE | nr::SENDTO | nr::PWRITE64 => {
+                sink = if number == nr::PWRITE64 { placed(di, r10) } else { descriptor(di) };
+                (*to).memory = si;
+                (*to).one_piece = 1;
+                if number == nr::SENDTO {
+                    (*to).op_flags = r10 as u32;
+                }
+            }
+            nr::READV | nr::PREADV | nr::PREADV2 => {
+                source = if number == nr::READV { descriptor(di) } else { placed(di, r10) };
+                if number == nr::PREADV2 {
+                    (*to).op_flags = r9 as u32;
+                }
+                vector(to, si, dx);
+            }
+            nr::WRITEV | nr::PWRITEV | nr::PWRITEV2 => {
+                sink = if number == nr::WRITEV { descriptor(di) } else { placed(di, r10) };
+                if number == nr::PWRITEV2 {
+                    (*to).op_flags = r9 as u32;
+                }
+                vector(to, si, dx);
+            }
+            nr::SENDMSG | nr::RECVMSG => {
+                if number == nr::SENDMSG {
+                    sink = descriptor(di);
+                } else {
+                    source = descriptor(di);
+                }
+                (*to).op_flags = dx as u32;
+                // struct user_msghdr (include/linux/socket.h): the name and its length come first.
+                let [pieces, count] = read::user::<[u64; 2]>(si.wrapping_add(16));
+                vector(to, pieces, count);
+            }
+            // recvmmsg, sendmmsg: what they return is a number of messages.
+            _ => {
+                if number == nr::SENDMMSG {
+                    sink = descriptor(di);
+                } else {
+                    source = descriptor(di);
+                }
+                (*to).op_flags = r10 as u32;
+                (*to).asked = 0;
+            }
+        }
+        (*to).source = source;
+        (*to).sink = sink;
+    }
+}
+
+/// Adds up the pieces of memory that a call names. More than fit are not added: 0 is asked for, as far as is known.
+///
+/// # Safety
+///
+/// `to` must be valid for writes.
+#[inline(never)]
+unsafe fn vector(to: *mut Request, pieces: u64, count: u64) {
+    // SAFETY: the caller's promise; what the helper does not read it fills with zeros.
+    unsafe {
+        (*to).asked = 0;
+        if count == 0 || count > VECTOR as u64 {
+            return;
+        }
+        let room = addr_of_mut!((*to).vector);
+        generated::bpf_probe_read_user(
+            room.cast(),
+            (read::opaque(count * 16) & 0x1ff) as u32,
+            pieces as *const _,
+        );
+        let mut asked = 0_u64;
+        let mut index = 0;
+        while index < VECTOR {
+            if index as u64 >= count {
+                break;
+            }
+            asked = asked.wrapping_add((*room)[index][1]);
+            index += 1;
+        }
+        (*to).asked = asked;
+        (*to).memory = (*room)[0][0];
+        (*to).one_piece = u32::from(count == 1);
+    }
+}

@@ -1,0 +1,215 @@
+//! The slots of pipes that a call took from or put in, as they lie there at its exit.
+//!
+//! A slot that was emptied keeps its page, and `offset + len` stays what it was, until it is used again.
+
+use core::ptr::addr_of_mut;
+
+use probes_common::{Call, EndState, Piece, end_kind, nr, program, station_flag, station_kind};
+
+use crate::end::SLOT;
+use crate::pages::{self, Pages, RAW_MASK};
+use crate::read;
+
+/// Slots that are read at once.
+const CHUNK: u32 = 16;
+/// Slots of one end that are written at most: a ring of 4 MiB, four times what users without privileges may have.
+const MOST: u32 = 1024;
+/// Chunks in one run of the program. A program goes on by a tail call 33 times at most (`MAX_TAIL_CALL_CNT`,
+/// include/linux/bpf.h), and two rings of [`MOST`] slots are 130 chunks, for the ring's end may cut one in two.
+const TURNS: u32 = 4;
+
+const _: () = assert!(33 * TURNS >= 2 * (MOST / CHUNK + 1));
+
+/// Where we are in the ring of one end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Cursor {
+    ring: u64,
+    position: u32,
+    end: u32,
+    slots: u32,
+    /// Which end is next: one of [`side`].
+    side: u32,
+    /// Records of this end so far.
+    part: u32,
+    zero: u32,
+}
+
+/// Which end of a call is next.
+mod side {
+    pub(super) const SOURCE: u32 = 0;
+    pub(super) const SINK: u32 = 1;
+    pub(super) const NONE: u32 = 2;
+}
+
+/// Sets the cursor before the slots of a call.
+///
+/// # Safety
+///
+/// `cursor` must be valid for writes.
+#[inline(always)]
+pub(crate) unsafe fn begin(cursor: *mut Cursor) {
+    // SAFETY: the caller's promise.
+    unsafe { read::zero(cursor) };
+}
+
+/// Writes some of the slots of both ends, the source's first; tells whether that was all.
+///
+/// # Safety
+///
+/// All must be valid for reads and writes.
+#[inline(always)]
+pub(crate) unsafe fn some(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut turn = 0;
+        while turn < TURNS {
+            if (*cursor).position == (*cursor).end && !next_side(pages, cursor, call) {
+                return true;
+            }
+            let count = take(pages, cursor);
+            let station = addr_of_mut!((*pages).station);
+            (*station).part = (*cursor).part;
+            (*cursor).part += 1;
+            read::zero(addr_of_mut!((*station).file));
+            (*station).total = fill(pages, count);
+            (*call).stations += 1;
+            pages::write(pages, count, program::SYS_EXIT);
+            turn += 1;
+        }
+        (*cursor).position == (*cursor).end && (*cursor).side == side::NONE
+    }
+}
+
+/// Goes on to the next end that has slots to look at; tells whether there was one.
+///
+/// # Safety
+///
+/// All must be valid for reads and writes.
+#[inline(never)]
+unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*cursor).side == side::SOURCE {
+            (*cursor).side = side::SINK;
+            if (*call).source.kind == end_kind::PIPE {
+                let source = addr_of_mut!((*call).source);
+                let head = ((*source).after >> 32) as u32;
+                let from = (*source).before as u32;
+                let mut to = (*source).after as u32;
+                if (*call).nr == nr::TEE {
+                    // It takes nothing out: as many slots as it put in were looked at (link_pipe, fs/splice.c).
+                    let sink = addr_of_mut!((*call).sink);
+                    let put = (((*sink).after >> 32) as u32).wrapping_sub(((*sink).before >> 32) as u32);
+                    to = from.wrapping_add(put);
+                } else if head != to {
+                    // The slot at the tail may have been taken in part.
+                    to = to.wrapping_add(1);
+                }
+                start(pages, cursor, source, from, to);
+                (*pages).station.station = station_kind::PIPE_SOURCE;
+                (*pages).station.call = (*call).serial;
+            }
+        }
+        if (*cursor).position == (*cursor).end && (*cursor).side == side::SINK {
+            (*cursor).side = side::NONE;
+            if (*call).sink.kind == end_kind::PIPE {
+                let sink = addr_of_mut!((*call).sink);
+                start(pages, cursor, sink, ((*sink).before >> 32) as u32, ((*sink).after >> 32) as u32);
+                (*pages).station.station = station_kind::PIPE_SINK;
+                (*pages).station.call = (*call).serial;
+            }
+        }
+        (*cursor).position != (*cursor).end
+    }
+}
+
+/// Prepares the record and the cursor for slots `[from, to)` of an end.
+///
+/// # Safety
+///
+/// All must be valid for reads and writes.
+#[inline(never)]
+unsafe fn start(pages: *mut Pages, cursor: *mut Cursor, end: *const EndState, from: u32, to: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        pages::clear(pages);
+        let slots = (*end).size;
+        let (mut from, mut to) = (from, to);
+        if to.wrapping_sub(from) > slots {
+            // The ring went round: what was there first has been written over.
+            from = to.wrapping_sub(slots);
+            (*pages).station.flags = station_flag::CUT;
+        }
+        if to.wrapping_sub(from) > MOST {
+            to = from.wrapping_add(MOST);
+            (*pages).station.flags = station_flag::CUT;
+        }
+        (*pages).station.object = (*end).object;
+        (*cursor).ring = (*end).extra;
+        (*cursor).position = from;
+        (*cursor).end = to;
+        (*cursor).slots = slots;
+        (*cursor).part = 0;
+    }
+}
+
+/// Reads the next slots that lie one after the other, and tells how many.
+///
+/// # Safety
+///
+/// Both must be valid for reads and writes.
+#[inline(never)]
+unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let position = (*cursor).position;
+        let index = position & (*cursor).slots.wrapping_sub(1);
+        let mut count = (*cursor).end.wrapping_sub(position);
+        let straight = (*cursor).slots.wrapping_sub(index);
+        if count > straight {
+            count = straight;
+        }
+        if count > CHUNK {
+            count = CHUNK;
+        }
+        if count == 0 {
+            return 0;
+        }
+        (*pages).station.position = u64::from(position);
+        (*cursor).position = position.wrapping_add(count);
+        let from = (*cursor).ring.wrapping_add(u64::from(index) * SLOT);
+        read::bulk::<RAW_MASK>(addr_of_mut!((*pages).raw).cast(), u64::from(count) * SLOT, from);
+        u64::from(count)
+    }
+}
+
+/// Makes pieces of the slots that were read; tells how many bytes they hold.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(never)]
+unsafe fn fill(pages: *mut Pages, count: u64) -> u32 {
+    // SAFETY: the caller's promise; the index is below the number of pieces and of slots.
+    unsafe {
+        let mut total = 0_u32;
+        let mut index = 0;
+        while index < CHUNK as usize {
+            if index as u64 >= count {
+                break;
+            }
+            let slot = addr_of_mut!((*pages).raw).cast::<u64>().add(index * (SLOT as usize / 8));
+            let piece = addr_of_mut!((*pages).station.pieces).cast::<Piece>().add(index);
+            let extent = *slot.add(1);
+            (*piece).page = *slot;
+            (*piece).ops = *slot.add(2);
+            (*piece).offset = extent as u32;
+            (*piece).len = (extent >> 32) as u32;
+            total = total.wrapping_add((*piece).len);
+            pages::describe(pages, piece);
+            index += 1;
+        }
+        total
+    }
+}

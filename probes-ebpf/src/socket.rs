@@ -1,0 +1,146 @@
+//! Sockets: of which kind they are, between which addresses, and which connections are watched.
+
+use core::ptr::{addr_of, addr_of_mut};
+
+use probes_common::{EndState, SocketPair, end_kind, program};
+
+use crate::emit;
+use crate::maps::{LIVES, WATCHED, Watch, next_serial};
+use crate::offsets as at;
+use crate::read::{self, member};
+
+/// `AF_UNIX`, `AF_INET`, `AF_INET6` (include/linux/socket.h).
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// `SOCK_STREAM`, `SOCK_DGRAM` (include/linux/net.h).
+const SOCK_STREAM: u16 = 1;
+const SOCK_DGRAM: u16 = 2;
+/// `IPPROTO_TCP`, `IPPROTO_UDP` (include/uapi/linux/in.h).
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
+
+/// The kind of socket, with what is known of it at once. A TCP connection is watched from here on.
+///
+/// # Safety
+///
+/// `end` must be valid for reads and writes, with its object filled in.
+#[inline(never)]
+pub(crate) unsafe fn identify(end: *mut EndState) -> u16 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sk = (*end).object;
+        let family: u16 = member(sk, &at::SK_FAMILY);
+        let kind: u16 = member(sk, &at::SK_TYPE);
+        let protocol: u16 = member(sk, &at::SK_PROTOCOL);
+        (*end).size = u32::from(family) | u32::from(kind) << 16;
+        match (family, kind, protocol) {
+            (AF_UNIX, SOCK_STREAM, _) => end_kind::UNIX_STREAM,
+            (AF_UNIX, _, _) => end_kind::UNIX_MESSAGES,
+            (AF_INET | AF_INET6, SOCK_STREAM, IPPROTO_TCP) => {
+                pair(addr_of_mut!((*end).pair), sk, family);
+                // A socket without a peer listens, or is about to connect.
+                if (*end).pair.destination_port != 0 {
+                    (*end).extra = watch(addr_of!((*end).pair), sk);
+                }
+                end_kind::TCP
+            }
+            (AF_INET | AF_INET6, SOCK_DGRAM, IPPROTO_UDP) => end_kind::UDP,
+            _ => end_kind::SOCKET,
+        }
+    }
+}
+
+/// Whether a socket is one of TCP over IPv4 or IPv6, and of which family.
+#[inline(always)]
+pub(crate) fn tcp_family(sk: u64) -> Option<u16> {
+    let family: u16 = member(sk, &at::SK_FAMILY);
+    if family != AF_INET && family != AF_INET6 {
+        return None;
+    }
+    // TCP_TIME_WAIT and TCP_NEW_SYN_RECV (include/net/tcp_states.h): no full sockets, what follows is not theirs.
+    let state: u8 = member(sk, &at::SK_STATE);
+    if state == 6 || state == 12 {
+        return None;
+    }
+    (member::<u16>(sk, &at::SK_PROTOCOL) == IPPROTO_TCP).then_some(family)
+}
+
+/// Whether a socket is one of `AF_UNIX`.
+#[inline(always)]
+pub(crate) fn is_unix(sk: u64) -> bool {
+    member::<u16>(sk, &at::SK_FAMILY) == AF_UNIX
+}
+
+/// The addresses of a TCP socket, itself as the sender.
+///
+/// The port is `inet_sport`, not `skc_num`: `inet_put_port` has cleared the latter when a socket becomes closed.
+///
+/// # Safety
+///
+/// `pair` must be valid for writes.
+#[inline(never)]
+pub(crate) unsafe fn pair(pair: *mut SocketPair, sk: u64, family: u16) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        read::zero(pair);
+        (*pair).family = family;
+        (*pair).source_port = u16::from_be(member(sk, &at::SK_SPORT));
+        (*pair).destination_port = u16::from_be(member(sk, &at::SK_DPORT));
+        if family == AF_INET {
+            *addr_of_mut!((*pair).source).cast::<[u8; 4]>() = member(sk, &at::SK_RCV_SADDR);
+            *addr_of_mut!((*pair).destination).cast::<[u8; 4]>() = member(sk, &at::SK_DADDR);
+        } else {
+            (*pair).source = member(sk, &at::SK_V6_RCV_SADDR);
+            (*pair).destination = member(sk, &at::SK_V6_DADDR);
+        }
+    }
+}
+
+/// Watches both directions of a connection; tells which life of its addresses this is.
+///
+/// # Safety
+///
+/// `pair` must be valid for reads.
+#[inline(never)]
+unsafe fn watch(pair: *const SocketPair, sk: u64) -> u64 {
+    // SAFETY: the caller's promise; values are valid as long as the program runs.
+    unsafe {
+        if let Some(known) = WATCHED.get_ptr_mut(&*pair) {
+            (*known).sock = sk;
+            return (*known).life;
+        }
+        let life = next_serial(LIVES);
+        let back = (*pair).reversed();
+        let mine = WATCHED.insert(&*pair, Watch { life, sock: sk }, 0);
+        let theirs = WATCHED.insert(back, Watch { life, sock: 0 }, 0);
+        if mine.is_err() || theirs.is_err() {
+            emit::crowded(program::SYS_ENTER);
+        }
+        life
+    }
+}
+
+/// Forgets a connection that has ended, if it was watched; tells which life it was.
+///
+/// The other direction is kept while a socket of this machine sends in it, which will end by itself: what that socket has
+/// not read yet belongs to the same life. Between two equal addresses there is such a socket, whether seen yet or not.
+///
+/// # Safety
+///
+/// `pair` must be valid for reads.
+#[inline(always)]
+pub(crate) unsafe fn forget(pair: *const SocketPair) -> Option<u64> {
+    // SAFETY: the caller's promise; values are valid as long as the program runs.
+    unsafe {
+        let life = (*WATCHED.get_ptr(&*pair)?).life;
+        let _ = WATCHED.remove(&*pair);
+        let back = (*pair).reversed();
+        if let Some(other) = WATCHED.get_ptr(&back) {
+            if (*other).sock == 0 && (*pair).source != (*pair).destination {
+                let _ = WATCHED.remove(&back);
+            }
+        }
+        Some(life)
+    }
+}

@@ -1,0 +1,448 @@
+//! The evidence: records in, verdicts out. Pure: no kernel is asked, so recorded and made-up streams give what a live one
+//! would.
+//!
+//! ```text
+//! records ── call ──► take: parcels from a ring, a stream, a file, memory      ring.rs stream.rs sockets.rs
+//!                       │
+//!                       ▼
+//!                     give: each byte against the page seen at the next station     give.rs witness.rs
+//!                       │
+//!                       ▼
+//!                     flows, edges, certificates                                     flows.rs edges.rs
+//! ```
+//!
+//! # The rule
+//!
+//! *Moved* needs identity at both stations of every edge, *copied* a witness on one of them, all else is *unknown*. A record
+//! that was lost, a call that began before watching did, two producers at once, a ring that was exchanged: each can only turn
+//! bytes into unknown ones. The tests feed streams with all of that and look for a false *moved*.
+//!
+//! # Memory
+//!
+//! Bounded, however long the trace: ends, trails, edges, streams, runs of a stream and calls that wait for another have each
+//! a bound, beyond which bytes are unknown.
+
+mod address;
+mod edges;
+mod ends;
+mod flows;
+mod give;
+mod parcel;
+mod plain;
+mod ranges;
+mod ring;
+mod sockets;
+mod stream;
+mod take;
+mod trail;
+mod waiting;
+mod witness;
+
+use std::collections::HashMap;
+
+use bufferlist::Reason;
+use probes_common::{
+    Call, Closed, EndState, Name, PlainKey, PlainSum, Process, Station, call_flag, event, nr, station_kind,
+};
+
+use self::edges::{EdgeKey, Edges};
+use self::ends::{Ends, Form, form_of};
+pub use self::flows::Symbols;
+use self::flows::{Arrival, Flows};
+use self::parcel::Parcel;
+use self::ring::Ring;
+use self::sockets::{Giver, Sockets};
+use self::stream::Given;
+use self::trail::{Outcome, Step, Trails};
+use self::waiting::Waiting;
+pub use self::witness::SlotNames;
+use crate::report::{self, NotObserved};
+
+/// What the evidence must be told of this machine and this run.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The kernel's marks of slots.
+    pub names: SlotNames,
+    /// Where filesystems are mounted, by device number (major in the bits above 20).
+    pub mounts: HashMap<u32, String>,
+    /// Filesystems, by device number, whose page cache takes a copy of whatever is written to a file without `O_DIRECT`.
+    pub buffered: std::collections::HashSet<u32>,
+    /// Makes page numbers into names that tell nobody where the pages are. Another one for every run.
+    pub hash_key: u64,
+}
+
+/// The evidence of one run.
+#[derive(Debug)]
+pub struct Evidence {
+    config: Config,
+    ends: Ends,
+    trails: Trails,
+    flows: Flows,
+    edges: Edges,
+    sockets: Sockets,
+    rings: HashMap<u64, Ring>,
+    /// Stations that belong to calls whose own record has not come yet.
+    parts: HashMap<u64, Vec<Station>>,
+    waiting: Waiting,
+    processes: HashMap<u32, String>,
+    plain: HashMap<PlainKey, PlainSum>,
+    /// Calls of which nothing can be said: entered before watching began, forged, of 32-bit programs.
+    not_seen: NotSeen,
+    lost: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct NotSeen {
+    without_entry: u64,
+    other_file: u64,
+    compat: u64,
+    bytes: u64,
+}
+
+/// Pipes that are followed at the same time, and calls whose stations wait for them.
+const MOST: usize = 65_536;
+
+/// A call with what was seen inside it.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) call: Call,
+    pub(crate) stations: Vec<Station>,
+}
+
+impl Evidence {
+    /// Nothing has happened yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            ends: Ends::new(config.mounts.clone()),
+            flows: Flows::new(config.hash_key),
+            config,
+            trails: Trails::new(),
+            edges: Edges::default(),
+            sockets: Sockets::default(),
+            rings: HashMap::new(),
+            parts: HashMap::new(),
+            waiting: Waiting::default(),
+            processes: HashMap::new(),
+            plain: HashMap::new(),
+            not_seen: NotSeen::default(),
+            lost: false,
+        }
+    }
+
+    /// Takes what people call an end.
+    pub fn name(&mut self, name: &Name) {
+        self.ends.name(name);
+    }
+
+    /// Takes what happened to a process.
+    pub fn process(&mut self, process: &Process) {
+        if process.event == event::PIPE_RESIZED {
+            if let Some(ring) = self.rings.get_mut(&process.detail) {
+                ring.lose();
+            }
+            return;
+        }
+        let tgid = if process.event == event::FORK {
+            process.child
+        } else {
+            process.header.tgid
+        };
+        let end = process.comm.iter().position(|&byte| byte == 0).unwrap_or(process.comm.len());
+        let name = String::from_utf8_lossy(&process.comm[..end]).into_owned();
+        if self.processes.len() < MOST {
+            self.processes.insert(tgid, name);
+        }
+    }
+
+    /// Takes pages that were seen at a station.
+    pub fn station(&mut self, station: Station) {
+        match station.station {
+            station_kind::PACKET => {
+                for (given, seen, flags) in self.sockets.packet(&station, &self.config.names) {
+                    self.carried(&given, give::carried(&given.parcel, &seen, flags), &seen);
+                }
+            }
+            station_kind::UNIX => {
+                let names = self.config.names;
+                for (given, seen) in self.sockets.unix(station.object).message(&station, &names) {
+                    self.carried(&given, witness::judge(given.parcel.place, &seen), &seen);
+                }
+                if station.call != 0 {
+                    self.part(station);
+                }
+            }
+            _ => self.part(station),
+        }
+    }
+
+    fn part(&mut self, station: Station) {
+        if self.parts.len() >= MOST {
+            // Calls whose records were lost: what waits for them waits in vain.
+            self.parts.clear();
+        }
+        self.parts.entry(station.call).or_default().push(station);
+    }
+
+    /// A watched connection has ended.
+    pub fn closed(&mut self, closed: &Closed) {
+        for given in self.sockets.closed(closed.pair) {
+            let outcome = Outcome::Unknown(self.never_seen());
+            self.arrive_given(&given, outcome);
+        }
+    }
+
+    /// Records were lost: what is missing from now on may be missing for that.
+    pub fn lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// Takes what plain reads and writes have added up to, from the beginning of the run.
+    pub fn plain(&mut self, sums: impl IntoIterator<Item = (PlainKey, PlainSum)>) {
+        self.plain.extend(sums);
+    }
+
+    /// Takes a call, at its exit: its stations have come before.
+    pub fn call(&mut self, call: Call) {
+        let now_ns = call.header.timestamp_ns;
+        let stations = self.parts.remove(&call.serial).unwrap_or_default();
+        self.apply_or_wait(Whole { call, stations });
+        // What waited for this one can go now, and what waited for that.
+        while let Some(whole) = self.waiting.next_ready(&mut self.rings) {
+            self.apply(&whole);
+        }
+        while let Some(whole) = self.waiting.overdue(now_ns) {
+            self.lose_rings(&whole.call);
+            self.apply(&whole);
+        }
+    }
+
+    /// What still waits for a call that never came is taken as it is.
+    pub fn end_of_trace(&mut self) {
+        while let Some(whole) = self.waiting.take_any() {
+            self.lose_rings(&whole.call);
+            self.apply(&whole);
+            while let Some(whole) = self.waiting.next_ready(&mut self.rings) {
+                self.apply(&whole);
+            }
+        }
+    }
+
+    fn apply_or_wait(&mut self, whole: Whole) {
+        if !self.is_believed(&whole.call) || whole.call.result <= 0 {
+            return;
+        }
+        match waiting::turn(&whole.call, &mut self.rings) {
+            ring::Turn::Now => self.apply(&whole),
+            ring::Turn::Later => self.waiting.push(whole),
+            ring::Turn::Never => {
+                self.lose_rings(&whole.call);
+                self.apply(&whole);
+            }
+        }
+    }
+
+    /// A call is believed if its own entry was seen, by a 64-bit program, and its descriptors meant the same all along.
+    fn is_believed(&mut self, call: &Call) -> bool {
+        let bytes = call.result.max(0) as u64;
+        let count = if call.flags & call_flag::COMPAT != 0 {
+            &mut self.not_seen.compat
+        } else if call.flags & call_flag::ENTRY_SEEN == 0 {
+            &mut self.not_seen.without_entry
+        } else if call.flags & call_flag::FD_CHANGED != 0 {
+            &mut self.not_seen.other_file
+        } else {
+            if call.result <= 0 {
+                let key = self.edge_key(call);
+                self.edges.failed(key);
+            }
+            return true;
+        };
+        *count += 1;
+        self.not_seen.bytes += bytes;
+        self.lose_rings(call);
+        false
+    }
+
+    fn lose_rings(&mut self, call: &Call) {
+        for end in [&call.source, &call.sink] {
+            if form_of(end) == Form::Pipe
+                && let Some(ring) = self.rings.get_mut(&end.object)
+            {
+                ring.lose();
+            }
+        }
+    }
+
+    fn edge_key(&mut self, call: &Call) -> EdgeKey {
+        EdgeKey {
+            tgid: call.header.tgid,
+            nr: call.nr,
+            from: self.ends.of(&call.source),
+            to: self.ends.of(&call.sink),
+        }
+    }
+
+    /// A call whose turn it is.
+    fn apply(&mut self, whole: &Whole) {
+        let edge = self.edge_key(&whole.call);
+        self.edges.call(edge);
+        let by = Giver {
+            edge,
+            user_ip: whole.call.user_ip,
+            serial: whole.call.serial,
+            stream: 0,
+        };
+        let parcels = self.take(whole);
+        debug_assert_eq!(parcel::total(&parcels), whole.call.result as u64);
+        self.give(whole, parcels, by);
+    }
+
+    /// A parcel that has gone over an edge: what became of it is added to the edge and to its trail.
+    fn crossed(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver) -> Parcel {
+        self.edges.bytes(by.edge, outcome, by.user_ip, parcel.len);
+        let moved = !matches!(outcome, Outcome::Copied(_) | Outcome::Unknown(_));
+        let step = Step {
+            nr: by.edge.nr,
+            tgid: by.edge.tgid,
+            user_ip: if moved { 0 } else { by.user_ip },
+            to: by.edge.to,
+            outcome,
+        };
+        Parcel {
+            trail: self.trails.with(parcel.trail, step),
+            ..parcel
+        }
+    }
+
+    /// A parcel that arrived over its last edge.
+    fn arrive(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver, stream: u64, place: u64) {
+        let parcel = self.crossed(parcel, outcome, by);
+        let at = Arrival {
+            serial: by.serial,
+            stream,
+            place,
+        };
+        self.flows.arrive(&parcel, by.edge.to, at);
+    }
+
+    fn arrive_given(&mut self, given: &Given<Giver>, outcome: Outcome) {
+        self.arrive(given.parcel, outcome, &given.by, given.by.stream, given.at);
+    }
+
+    /// What a packet or message carried of what a call gave.
+    fn carried(&mut self, given: &Given<Giver>, outcome: Outcome, seen: &witness::Seen) {
+        let mut given = *given;
+        if let (Outcome::Identity, Some(start)) = (outcome, seen.start) {
+            given.parcel.place = parcel::Place::At(start);
+        }
+        self.arrive_given(&given, outcome);
+    }
+
+    /// The reason for what was given to a socket and never seen on its way.
+    fn never_seen(&self) -> Reason {
+        if self.lost { Reason::LostRecords } else { Reason::NotObserved }
+    }
+
+    /// Whether bytes that were given to sockets have not been seen on their way yet.
+    pub fn has_data_in_flight(&self) -> bool {
+        self.sockets.under_way().next().is_some()
+    }
+
+    /// Puts all that is known now into a report: flows, edges, looks, processes and what was not observed.
+    ///
+    /// What is still under way is unknown in it, and stays under way.
+    pub fn fill(&self, report: &mut report::Report, symbols: &Symbols<'_>) {
+        // Flows with what is under way, without changing what is known.
+        let mut flows = self.flows.clone();
+        let mut trails = self.trails.clone();
+        let mut under_way = Vec::new();
+        for (given, packets) in self.sockets.under_way() {
+            let reason = match packets {
+                _ if self.lost => Reason::LostRecords,
+                0 => Reason::NotObserved,
+                _ => Reason::StillQueued,
+            };
+            let outcome = Outcome::Unknown(reason);
+            under_way.push((given.by.edge, outcome, given.by.user_ip, given.parcel.len));
+            let step = Step {
+                nr: given.by.edge.nr,
+                tgid: given.by.edge.tgid,
+                user_ip: given.by.user_ip,
+                to: given.by.edge.to,
+                outcome,
+            };
+            let parcel = Parcel {
+                trail: trails.with(given.parcel.trail, step),
+                ..given.parcel
+            };
+            let at = Arrival {
+                serial: given.by.serial,
+                stream: given.by.stream,
+                place: given.at,
+            };
+            flows.arrive(&parcel, given.by.edge.to, at);
+        }
+        flows.fill(report, &self.ends, &trails, symbols);
+        self.edges.fill(report, &under_way, &self.ends, symbols);
+        plain::fill(report, &self.plain, &self.ends, symbols);
+        self.not_seen.fill(report);
+        self.fill_processes(report);
+    }
+
+    fn fill_processes(&self, report: &mut report::Report) {
+        for flow in &mut report.flows {
+            if let Some(name) = flow.pid.and_then(|pid| self.processes.get(&pid)) {
+                flow.process.clone_from(name);
+            }
+        }
+        let mut pids: Vec<u32> = report.flows.iter().filter_map(|flow| flow.pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        for pid in pids {
+            let mut process = report::Process::new(pid, self.processes.get(&pid).cloned().unwrap_or_default());
+            for flow in report.flows.iter().filter(|flow| flow.pid == Some(pid)) {
+                process.calls += flow.calls;
+                if flow.ends_in_memory() {
+                    process.into_memory += flow.payload;
+                } else {
+                    process.account += &flow.account;
+                }
+            }
+            process.payload = process.account.total();
+            report.processes.push(process);
+        }
+    }
+}
+
+impl NotSeen {
+    fn fill(self, report: &mut report::Report) {
+        let rows = [
+            ("calls that were entered before watching began, or whose result was forged (seccomp)", self.without_entry),
+            ("calls whose descriptor meant another file at their end", self.other_file),
+            ("splice, tee, vmsplice and sendfile of 32-bit programs", self.compat),
+        ];
+        for (what, calls) in rows {
+            if calls > 0 {
+                report.coverage.not_observed.push(NotObserved {
+                    what: what.to_owned(),
+                    calls: Some(calls),
+                    bytes: None,
+                });
+            }
+        }
+    }
+}
+
+/// Whether a call only hands pages or bytes of the caller's memory on.
+pub(crate) fn is_vmsplice(call: &Call) -> bool {
+    call.nr == nr::VMSPLICE
+}
+
+/// The state of an end's ring, by the pipe's address.
+pub(crate) fn ring_of<'a>(rings: &'a mut HashMap<u64, Ring>, end: &EndState) -> &'a mut Ring {
+    if rings.len() >= MOST && !rings.contains_key(&end.object) {
+        // Forgetting a ring is safe: it is met anew, and nothing is said of it until it has been seen empty.
+        rings.clear();
+    }
+    rings.entry(end.object).or_default()
+}

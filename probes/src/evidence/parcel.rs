@@ -1,0 +1,143 @@
+//! Bytes on their way: where they came from, where they lie now, and what happened to them.
+
+use super::address::{Address, PAGE};
+use super::ends::EndId;
+use super::trail::TrailId;
+
+/// What is known of where bytes lie, before they go over the next edge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// In these pages.
+    At(Address),
+    /// In the page cache, at this place of the file with this mapping: which page that is, the page itself says.
+    File { mapping: u64, position: u64 },
+    /// In the caller's memory, at this address.
+    Memory(u64),
+    /// On a device, under the page cache: the device writes into pages that nobody has seen before.
+    Device,
+    /// Another host sent them.
+    Remote,
+    /// Nobody knows.
+    Unseen,
+}
+
+impl Place {
+    /// The place `bytes` further on.
+    pub(crate) fn plus(self, bytes: u64) -> Self {
+        match self {
+            Self::At(address) => Self::At(address.plus(bytes)),
+            Self::File { mapping, position } => Self::File {
+                mapping,
+                position: position.wrapping_add(bytes),
+            },
+            Self::Memory(address) => Self::Memory(address.wrapping_add(bytes)),
+            other => other,
+        }
+    }
+}
+
+/// Bytes that came from one place over one trail, and lie in a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Parcel {
+    /// How many.
+    pub(crate) len: u64,
+    /// Where they came from.
+    pub(crate) origin: EndId,
+    /// The place of the first byte there: offset in a file, stream position of a socket.
+    pub(crate) position: u64,
+    /// Which stream of a socket they came from; 0 for everything else.
+    pub(crate) stream: u64,
+    /// Where they lie.
+    pub(crate) place: Place,
+    /// What happened to them.
+    pub(crate) trail: TrailId,
+}
+
+impl Parcel {
+    /// The first `len` bytes, and the rest.
+    pub(crate) fn split(self, len: u64) -> (Self, Self) {
+        debug_assert!(len <= self.len);
+        let head = Self { len, ..self };
+        let rest = Self {
+            len: self.len - len,
+            position: self.position.wrapping_add(len),
+            place: self.place.plus(len),
+            ..self
+        };
+        (head, rest)
+    }
+}
+
+/// Takes `len` bytes from the front of a queue of parcels; fewer if it has fewer.
+pub(crate) fn take(queue: &mut std::collections::VecDeque<Parcel>, mut len: u64) -> Vec<Parcel> {
+    let mut taken = Vec::new();
+    while len > 0 {
+        let Some(first) = queue.pop_front() else { break };
+        if first.len > len {
+            let (head, rest) = first.split(len);
+            queue.push_front(rest);
+            taken.push(head);
+            break;
+        }
+        len -= first.len;
+        taken.push(first);
+    }
+    taken
+}
+
+/// How many bytes parcels have in all.
+pub(crate) fn total<'a>(parcels: impl IntoIterator<Item = &'a Parcel>) -> u64 {
+    parcels.into_iter().map(|parcel| parcel.len).sum()
+}
+
+/// Pages that a range touches.
+pub(crate) fn pages(start: u64, len: u64) -> u64 {
+    if len == 0 {
+        return 0;
+    }
+    (start % PAGE + len).div_ceil(PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::trail::Trails;
+    use std::collections::VecDeque;
+
+    fn parcel(len: u64, position: u64) -> Parcel {
+        Parcel {
+            len,
+            origin: EndId::MEMORY,
+            position,
+            stream: 0,
+            place: Place::At(Address(position + 1_000_000)),
+            trail: Trails::START,
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_knows_where_it_starts() {
+        let (head, rest) = parcel(100, 7).split(40);
+        assert_eq!((head.len, head.position), (40, 7));
+        assert_eq!((rest.len, rest.position, rest.place), (60, 47, Place::At(Address(1_000_047))));
+    }
+
+    #[test]
+    fn taking_neither_loses_nor_doubles_a_byte() {
+        let mut queue = VecDeque::from([parcel(10, 0), parcel(5, 10), parcel(20, 15)]);
+        let taken = take(&mut queue, 12);
+        assert_eq!(total(&taken), 12);
+        assert_eq!(queue.front().unwrap().position, 12);
+        assert_eq!(total(&take(&mut queue, 1000)), 23);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_range_touches_the_pages_it_lies_in() {
+        assert_eq!(pages(0, 0), 0);
+        assert_eq!(pages(0, 4096), 1);
+        assert_eq!(pages(1, 4096), 2);
+        assert_eq!(pages(4095, 2), 2);
+        assert_eq!(pages(0, 65536), 16);
+    }
+}

@@ -1,0 +1,368 @@
+//! A pipe's ring, kept in step with the kernel's by what producers and consumers did to it.
+//!
+//! A call is believed only if it takes up exactly where the one before it left off, and if the pages that it saw are those
+//! that were put in. Otherwise the ring is lost: what is in it is unknown until it has been seen empty.
+
+use std::collections::VecDeque;
+
+use probes_common::EndState;
+
+use super::address::Address;
+use super::parcel::{Parcel, take, total};
+
+/// A slot: what is left in it, and where its last byte ends. The end stays when bytes are taken from the front.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) parcels: VecDeque<Parcel>,
+    pub(crate) end: Option<Address>,
+}
+
+impl Slot {
+    /// Whether what lies in the ring now, by its end, is this slot, before or after it was emptied.
+    ///
+    /// Most consumers move a slot's offset on while they take from it, so that its end stays. Writing to a file only sets its
+    /// length to zero (fs/splice.c, `iter_file_splice_write`): then the end that is seen is where the rest began.
+    fn is(&self, seen: Option<Address>) -> bool {
+        let began = self
+            .end
+            .map(|end| Address(end.0.wrapping_sub(total(&self.parcels))));
+        seen.is_some() && (seen == self.end || seen == began)
+    }
+}
+
+/// Whether a call can be applied to a ring now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Turn {
+    /// It is its turn.
+    Now,
+    /// Another call must come first, whose record has not been read yet.
+    Later,
+    /// It can never be: something happened to the ring that was not seen.
+    Never,
+}
+
+/// Why bytes of a ring are not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lost;
+
+/// A ring of slots.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    /// The address of the ring, and its slots: a new one starts counting anew (`F_SETPIPE_SZ`).
+    identity: Option<(u64, u32)>,
+    /// Slots that are in the ring, from the tail on.
+    slots: VecDeque<Slot>,
+    tail: u32,
+    /// Nothing is known of what is in it.
+    lost: bool,
+}
+
+/// Head and tail, as the kernel had them at the entry.
+fn entry(end: &EndState) -> (u32, u32) {
+    ((end.before >> 32) as u32, end.before as u32)
+}
+
+/// Head and tail at the exit.
+fn exit(end: &EndState) -> (u32, u32) {
+    ((end.after >> 32) as u32, end.after as u32)
+}
+
+/// Bytes in the slot at the tail, of the two forms in which it is written down.
+fn tail_len(offset_and_len: u64) -> u64 {
+    offset_and_len & 0xffff_ffff
+}
+
+/// How far `a` is ahead of `b`, for counters that wrap.
+fn ahead(a: u32, b: u32) -> i32 {
+    a.wrapping_sub(b) as i32
+}
+
+impl Ring {
+    fn head(&self) -> u32 {
+        self.tail.wrapping_add(self.slots.len() as u32)
+    }
+
+    /// Takes note of a ring that is met for the first time, that was exchanged, or that was seen empty while lost.
+    fn meet(&mut self, end: &EndState) {
+        let identity = Some((end.extra, end.size));
+        let (head, tail) = entry(end);
+        let is_new = self.identity != identity;
+        if is_new {
+            self.identity = identity;
+            self.lost = true;
+            self.slots.clear();
+        }
+        if self.lost && head == tail {
+            self.lost = false;
+            self.tail = tail;
+            self.slots.clear();
+        }
+    }
+
+    /// Forgets what is in the ring: nothing will be said of it until it has been seen empty.
+    pub(crate) fn lose(&mut self) {
+        self.lost = true;
+        self.slots.clear();
+    }
+
+    /// Whether a producer can be applied.
+    pub(crate) fn turn_to_put(&mut self, end: &EndState) -> Turn {
+        self.meet(end);
+        if self.lost {
+            return Turn::Now;
+        }
+        match ahead(entry(end).0, self.head()) {
+            0 => Turn::Now,
+            1.. => Turn::Later,
+            _ => Turn::Never,
+        }
+    }
+
+    /// Whether a consumer of `len` bytes can be applied. One that only looks (tee) leaves the tail where it is.
+    pub(crate) fn turn_to_take(&mut self, end: &EndState, len: u64) -> Turn {
+        self.meet(end);
+        if self.lost {
+            return Turn::Now;
+        }
+        match ahead(entry(end).1, self.tail) {
+            0 if self.available() >= len => Turn::Now,
+            0.. => Turn::Later,
+            _ => Turn::Never,
+        }
+    }
+
+    fn available(&self) -> u64 {
+        self.slots.iter().map(|slot| total(&slot.parcels)).sum()
+    }
+
+    /// Slots that a producer added, by the kernel's count.
+    pub(crate) fn added(end: &EndState) -> u32 {
+        exit(end).0.wrapping_sub(entry(end).0)
+    }
+
+    /// Puts slots in, and what was appended to the slot that was the last one.
+    pub(crate) fn put(&mut self, end: &EndState, appended: Vec<Parcel>, slots: Vec<Slot>) -> Result<(), Lost> {
+        if self.lost {
+            return Err(Lost);
+        }
+        if slots.len() as u32 != Self::added(end) || entry(end).0 != self.head() {
+            self.lose();
+            return Err(Lost);
+        }
+        if !appended.is_empty() {
+            // The slot may have been emptied since by a consumer whose record came first.
+            let Some(last) = self.slots.back_mut() else {
+                self.lose();
+                return Err(Lost);
+            };
+            last.end = last.end.map(|end| end.plus(total(&appended)));
+            last.parcels.extend(appended);
+        }
+        self.slots.extend(slots);
+        Ok(())
+    }
+
+    /// Takes bytes out: whole slots from the tail on, and a part of the one that is then at the tail.
+    ///
+    /// `ends` are the ends of the slots as they lie there afterwards; each must be the slot that was put in there.
+    pub(crate) fn take(&mut self, end: &EndState, len: u64, ends: &[Option<Address>]) -> Result<Vec<Parcel>, Lost> {
+        if self.lost {
+            return Err(Lost);
+        }
+        let gone = exit(end).1.wrapping_sub(entry(end).1);
+        let agrees = self.agrees_at_entry(end)
+            && gone as usize <= self.slots.len()
+            && ends.len() >= gone as usize
+            && self.slots.iter().zip(ends).all(|(slot, seen)| slot.is(*seen));
+        if !agrees {
+            self.lose();
+            return Err(Lost);
+        }
+        let mut taken = Vec::new();
+        for slot in self.slots.drain(..gone as usize) {
+            taken.extend(slot.parcels);
+        }
+        self.tail = self.tail.wrapping_add(gone);
+        let missing = len.checked_sub(total(&taken));
+        let part = match (missing, self.slots.front_mut()) {
+            (Some(0), _) => Some(Vec::new()),
+            // A slot of which all was taken would have been released.
+            (Some(missing), Some(slot)) if total(&slot.parcels) > missing => Some(take(&mut slot.parcels, missing)),
+            _ => None,
+        };
+        // What is left must be what the kernel has left: else a consumer that was not seen took a part before.
+        let left = self.slots.front().map(|slot| total(&slot.parcels));
+        let left_agrees = match left {
+            Some(left) if exit(end).0 != exit(end).1 => left == tail_len(end.tail_after),
+            Some(_) => false,
+            None => true,
+        };
+        if let (Some(part), true) = (part, left_agrees) {
+            taken.extend(part);
+            Ok(taken)
+        } else {
+            self.lose();
+            Err(Lost)
+        }
+    }
+
+    /// Whether the ring was, at the entry, what it should have been: the same tail, and as many bytes in the slot there.
+    fn agrees_at_entry(&self, end: &EndState) -> bool {
+        let (head, tail) = entry(end);
+        let first = self.slots.front().map_or(0, |slot| total(&slot.parcels));
+        tail == self.tail && (head == tail || first == tail_len(end.tail_before))
+    }
+
+    /// The first `len` bytes, which stay (tee).
+    pub(crate) fn peek(&mut self, end: &EndState, len: u64) -> Result<Vec<Parcel>, Lost> {
+        if self.lost || !self.agrees_at_entry(end) {
+            return Err(Lost);
+        }
+        let mut all: VecDeque<Parcel> = self.slots.iter().flat_map(|slot| slot.parcels.iter().copied()).collect();
+        let taken = take(&mut all, len);
+        if total(&taken) == len { Ok(taken) } else { Err(Lost) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::ends::EndId;
+    use crate::evidence::parcel::Place;
+    use crate::evidence::trail::Trails;
+
+    fn end(before: (u32, u32), after: (u32, u32)) -> EndState {
+        EndState {
+            before: u64::from(before.0) << 32 | u64::from(before.1),
+            after: u64::from(after.0) << 32 | u64::from(after.1),
+            extra: 77,
+            size: 16,
+            ..EndState::default()
+        }
+    }
+
+    fn slot(at: u64, len: u64) -> Slot {
+        let parcel = Parcel {
+            len,
+            origin: EndId::MEMORY,
+            position: at,
+            stream: 0,
+            place: Place::At(Address(at)),
+            trail: Trails::START,
+        };
+        Slot {
+            parcels: VecDeque::from([parcel]),
+            end: Some(Address(at + len)),
+        }
+    }
+
+    fn put(ring: &mut Ring, before: u32, at: u64, len: u64) {
+        let end = end((before, 0), (before + 1, 0));
+        assert_eq!(ring.turn_to_put(&end), Turn::Now);
+        ring.put(&end, Vec::new(), vec![slot(at, len)]).unwrap();
+    }
+
+    /// With so many bytes in the slot at the tail, before and after.
+    fn tails(end: EndState, before: u64, after: u64) -> EndState {
+        EndState { tail_before: before, tail_after: after, ..end }
+    }
+
+    #[test]
+    fn a_consumer_that_was_not_seen_loses_the_ring() {
+        // It took 10 of the first 100 bytes: at the entry 90 are left.
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        assert!(ring.take(&tails(end((1, 0), (1, 0)), 90, 60), 30, &[]).is_err());
+        // It did so while this one slept: at the exit fewer are left than there should be.
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        assert!(ring.take(&tails(end((1, 0), (1, 0)), 100, 60), 30, &[]).is_err());
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        assert!(ring.take(&tails(end((1, 0), (1, 0)), 100, 70), 30, &[]).is_ok());
+        assert!(ring.peek(&tails(end((1, 0), (1, 0)), 71, 71), 30).is_err());
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_in_order_and_in_parts() {
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        put(&mut ring, 1, 2000, 100);
+        let first = tails(end((2, 0), (2, 0)), 100, 70);
+        let taken = ring.take(&first, 30, &[]).unwrap();
+        assert_eq!((taken.len(), taken[0].position, taken[0].len), (1, 1000, 30));
+        let second = tails(end((2, 0), (2, 1)), 70, 50);
+        let taken = ring.take(&second, 120, &[Some(Address(1100))]).unwrap();
+        assert_eq!(taken.iter().map(|p| (p.position, p.len)).collect::<Vec<_>>(), [(1030, 70), (2000, 50)]);
+    }
+
+    #[test]
+    fn another_page_than_was_put_in_loses_the_ring() {
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        assert!(ring.take(&tails(end((1, 0), (1, 1)), 100, 0), 100, &[Some(Address(1101))]).is_err());
+        assert!(ring.lost);
+        // Until it has been seen empty.
+        assert_eq!(ring.turn_to_put(&end((5, 4), (6, 4))), Turn::Now);
+        assert!(ring.put(&end((5, 4), (6, 4)), Vec::new(), vec![slot(0, 1)]).is_err());
+        assert_eq!(ring.turn_to_put(&end((6, 6), (7, 6))), Turn::Now);
+        ring.put(&end((6, 6), (7, 6)), Vec::new(), vec![slot(0, 1)]).unwrap();
+    }
+
+    #[test]
+    fn more_or_fewer_bytes_than_there_were_lose_the_ring() {
+        for len in [99, 101, 0] {
+            let mut ring = Ring::default();
+            put(&mut ring, 0, 1000, 100);
+            assert!(ring.take(&tails(end((1, 0), (1, 1)), 100, 0), len, &[Some(Address(1100))]).is_err(), "{len}");
+        }
+        // All of a slot without releasing it.
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        assert!(ring.take(&tails(end((1, 0), (1, 0)), 100, 0), 100, &[]).is_err());
+    }
+
+    #[test]
+    fn a_call_waits_for_those_before_it() {
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        assert_eq!(ring.turn_to_put(&end((2, 0), (3, 0))), Turn::Later, "the second producer's record is missing");
+        assert_eq!(ring.turn_to_put(&end((0, 0), (1, 0))), Turn::Never, "two producers at once");
+        assert_eq!(ring.turn_to_take(&end((2, 0), (2, 2)), 200), Turn::Later, "more than is known to be in it");
+        assert_eq!(ring.turn_to_take(&end((2, 1), (2, 2)), 10), Turn::Later, "another consumer comes first");
+        assert_eq!(ring.turn_to_take(&end((1, 0), (1, 1)), 100), Turn::Now);
+    }
+
+    #[test]
+    fn a_new_ring_starts_anew() {
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        let resized = EndState { extra: 78, size: 32, ..end((1, 0), (1, 1)) };
+        assert_eq!(ring.turn_to_take(&resized, 100), Turn::Now);
+        assert!(ring.take(&resized, 100, &[Some(Address(1100))]).is_err());
+    }
+
+    #[test]
+    fn counters_wrap() {
+        let mut ring = Ring::default();
+        let at = u32::MAX;
+        let first = end((at, at), (at.wrapping_add(2), at));
+        assert_eq!(ring.turn_to_put(&first), Turn::Now);
+        ring.put(&first, Vec::new(), vec![slot(1000, 10), slot(2000, 10)]).unwrap();
+        let out = tails(end((1, at), (1, 1)), 10, 0);
+        assert_eq!(ring.turn_to_take(&out, 20), Turn::Now);
+        let taken = ring.take(&out, 20, &[Some(Address(1010)), Some(Address(2010))]).unwrap();
+        assert_eq!(total(&taken), 20);
+    }
+
+    #[test]
+    fn tee_leaves_what_it_sees() {
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        let look = tails(end((1, 0), (1, 0)), 100, 100);
+        assert_eq!(total(&ring.peek(&look, 60).unwrap()), 60);
+        assert_eq!(total(&ring.peek(&look, 100).unwrap()), 100);
+        assert!(ring.peek(&look, 101).is_err());
+        assert!(ring.take(&tails(end((1, 0), (1, 1)), 100, 0), 100, &[Some(Address(1100))]).is_ok());
+    }
+}

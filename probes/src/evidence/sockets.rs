@@ -1,0 +1,277 @@
+//! Streams of TCP and UNIX sockets: what was given to them by calls, and in which pages it went.
+
+use std::collections::{HashMap, VecDeque};
+
+use probes_common::{Piece, SocketPair, Station};
+
+use super::address::start_of;
+use super::edges::EdgeKey;
+use super::parcel::{Parcel, Place};
+use super::stream::{Given, Stream};
+use super::witness::{Mark, Seen, SlotNames};
+
+/// Who gave bytes to a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Giver {
+    pub(crate) edge: EdgeKey,
+    pub(crate) user_ip: u64,
+    pub(crate) serial: u64,
+    /// The number of the stream that they were given to; 0: none.
+    pub(crate) stream: u64,
+}
+
+/// What a packet carried of what a call gave: where, what, and the flags of the packet's station.
+pub(crate) type Carried = (Given<Giver>, Seen, u32);
+
+/// One direction of a TCP connection.
+#[derive(Debug)]
+pub(crate) struct TcpStream {
+    /// Its number: what was put in and what was taken out have it in common.
+    pub(crate) number: u64,
+    pub(crate) bytes: Stream<Giver>,
+    /// Its connection has ended. The receiver may still read what has arrived; what is sent next is another connection's.
+    closed: bool,
+}
+
+/// All streams that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    tcp: HashMap<SocketPair, TcpStream>,
+    unix: HashMap<u64, UnixStream>,
+    /// Streams that have ended, the oldest first.
+    ended: VecDeque<(SocketPair, u64)>,
+    numbers: u64,
+}
+
+/// Streams at the same time. More are not followed: what is given to them is unknown.
+const MOST: usize = 65_536;
+/// Ended streams that are kept for receivers that have not read all yet.
+const ENDED: usize = 1024;
+
+impl Sockets {
+    /// The stream in this direction, to read from; `None` if there are too many.
+    pub(crate) fn tcp(&mut self, pair: SocketPair) -> Option<&mut TcpStream> {
+        if pair.family == 0 || (self.tcp.len() >= MOST && !self.tcp.contains_key(&pair)) {
+            return None;
+        }
+        let numbers = &mut self.numbers;
+        Some(self.tcp.entry(pair).or_insert_with(|| {
+            *numbers += 1;
+            TcpStream {
+                number: *numbers,
+                bytes: Stream::default(),
+                closed: false,
+            }
+        }))
+    }
+
+    /// The stream in this direction, to send into: if the one that is known has ended it is a new one.
+    pub(crate) fn tcp_to_send(&mut self, pair: SocketPair) -> Option<&mut TcpStream> {
+        if self.tcp.get(&pair).is_some_and(|stream| stream.closed) {
+            self.tcp.remove(&pair);
+        }
+        self.tcp(pair)
+    }
+
+    /// A packet: returns what it carried of what calls gave.
+    pub(crate) fn packet(&mut self, station: &Station, names: &SlotNames) -> Vec<Carried> {
+        let Some(stream) = self.tcp_to_send(station.pair) else {
+            return Vec::new();
+        };
+        stream.bytes.packets += 1;
+        let mut place = stream.bytes.place(station.position as u32);
+        let end = place + u64::from(station.total);
+        let mut carried = Vec::new();
+        for run in runs_of(station, names) {
+            // A packet that says it has more pages than bytes is not believed beyond its bytes.
+            let run = run.part(0, run.len.min(end.saturating_sub(place)));
+            if run.len == 0 {
+                break;
+            }
+            let matched = stream.bytes.seen(place, run);
+            carried.extend(matched.into_iter().map(|(given, seen)| (given, seen, station.flags)));
+            place += run.len;
+        }
+        carried
+    }
+
+    /// A connection has ended: returns what was given and never seen under way.
+    pub(crate) fn closed(&mut self, pair: SocketPair) -> Vec<Given<Giver>> {
+        let mut left = Vec::new();
+        for pair in [pair, pair.reversed()] {
+            if let Some(stream) = self.tcp.get_mut(&pair)
+                && !stream.closed
+            {
+                stream.closed = true;
+                left.extend(stream.bytes.close());
+                self.ended.push_back((pair, stream.number));
+            }
+        }
+        while self.ended.len() > ENDED {
+            let Some((pair, number)) = self.ended.pop_front() else { break };
+            // Another connection may have the addresses by now.
+            if self.tcp.get(&pair).is_some_and(|stream| stream.number == number) {
+                self.tcp.remove(&pair);
+            }
+        }
+        left
+    }
+
+    /// The stream of messages of a UNIX socket.
+    pub(crate) fn unix(&mut self, sock: u64) -> &mut UnixStream {
+        if self.unix.len() >= MOST {
+            self.unix.clear();
+        }
+        let numbers = &mut self.numbers;
+        self.unix.entry(sock).or_insert_with(|| {
+            *numbers += 1;
+            UnixStream {
+                number: *numbers,
+                ..UnixStream::default()
+            }
+        })
+    }
+
+    /// All that was given and not seen under way.
+    pub(crate) fn under_way(&self) -> impl Iterator<Item = (&Given<Giver>, u64)> {
+        let tcp = self
+            .tcp
+            .values()
+            .flat_map(|stream| stream.bytes.unseen().map(|given| (given, stream.bytes.packets)));
+        let unix = self
+            .unix
+            .values()
+            .flat_map(|stream| stream.bytes.unseen().map(|given| (given, stream.bytes.packets)));
+        tcp.chain(unix)
+    }
+}
+
+/// The runs of a packet or message, in the order of its bytes.
+pub(crate) fn runs_of(station: &Station, names: &SlotNames) -> Vec<Seen> {
+    let linear = (station.linear > 0).then(|| Seen::linear(u64::from(station.linear)));
+    let count = usize::from(station.count).min(station.pieces.len());
+    linear
+        .into_iter()
+        .chain(station.pieces[..count].iter().map(|piece| seen(piece, names)))
+        .collect()
+}
+
+pub(crate) fn seen(piece: &Piece, names: &SlotNames) -> Seen {
+    Seen::new(piece, start_of(piece), u64::from(piece.len), names)
+}
+
+/// What one UNIX socket sent. The kernel counts nothing here, so places are counted from a moment at which nothing was under
+/// way.
+#[derive(Debug, Default)]
+pub(crate) struct UnixStream {
+    pub(crate) number: u64,
+    pub(crate) bytes: Stream<Giver>,
+    /// Bytes that calls gave; bytes that were consumed or thrown away.
+    sent: u64,
+    consumed: u64,
+    /// Which socket of this address it is.
+    life: Option<u64>,
+    synced: bool,
+    /// Messages that were consumed while it was not known where they belong.
+    early: VecDeque<(u64, Vec<Seen>)>,
+}
+
+/// `sk_wmem_alloc` of a socket with nothing under way (net/core/sock.c, `sk_alloc`).
+const NOTHING_UNDER_WAY: u64 = 1;
+/// Messages that are remembered until it is known where they belong.
+const EARLY: usize = 1024;
+
+impl UnixStream {
+    /// A call gave bytes. Returns the place of the first, or `None` if places are not known; and what messages have carried
+    /// of what was given before.
+    pub(crate) fn send(
+        &mut self,
+        life: u64,
+        under_way: u64,
+        entered_ns: u64,
+        len: u64,
+    ) -> (Option<u64>, Vec<(Given<Giver>, Seen)>) {
+        if self.life != Some(life) {
+            // Another socket at the same address.
+            *self = Self {
+                number: self.number,
+                life: Some(life),
+                early: std::mem::take(&mut self.early),
+                ..Self::default()
+            };
+        }
+        let mut matched = Vec::new();
+        if !self.synced && under_way == NOTHING_UNDER_WAY {
+            self.synced = true;
+            self.consumed = self.sent;
+            for (at, runs) in std::mem::take(&mut self.early) {
+                if at > entered_ns {
+                    matched.extend(self.carry(&runs));
+                }
+            }
+        }
+        let place = self.sent;
+        self.sent += len;
+        (self.synced.then_some(place), matched)
+    }
+
+    /// A message was consumed or thrown away.
+    pub(crate) fn message(&mut self, station: &Station, names: &SlotNames) -> Vec<(Given<Giver>, Seen)> {
+        let runs = runs_of(station, names);
+        self.bytes.packets += 1;
+        if runs.iter().map(|run| run.len).sum::<u64>() != u64::from(station.total) {
+            // Not all of it could be read: nothing after it has a place.
+            self.synced = false;
+            return Vec::new();
+        }
+        if self.synced {
+            return self.carry(&runs);
+        }
+        self.early.push_back((station.header.timestamp_ns, runs));
+        if self.early.len() > EARLY {
+            self.early.pop_front();
+        }
+        Vec::new()
+    }
+
+    fn carry(&mut self, runs: &[Seen]) -> Vec<(Given<Giver>, Seen)> {
+        let mut matched = Vec::new();
+        for run in runs {
+            matched.extend(self.bytes.seen(self.consumed, *run));
+            self.consumed += run.len;
+        }
+        matched
+    }
+}
+
+/// The parcels that a TCP receiver took: what packets showed of them, and the rest unseen.
+pub(crate) fn taken_from(stream: &TcpStream, place: u64, len: u64, parcel: Parcel) -> Vec<Parcel> {
+    let mut parcels = Vec::new();
+    let blank = if stream.bytes.packets == 0 {
+        Place::Remote
+    } else {
+        Place::Unseen
+    };
+    let mut at = place;
+    let push = |parcels: &mut Vec<Parcel>, from: u64, len: u64, place: Place| {
+        if len > 0 {
+            parcels.push(Parcel {
+                len,
+                position: from,
+                place,
+                ..parcel
+            });
+        }
+    };
+    for (start, run) in stream.bytes.runs(place, len) {
+        push(&mut parcels, at, start - at, blank);
+        let place = match (run.start, run.mark) {
+            (Some(_), Mark::Zero) | (None, _) => Place::Unseen,
+            (Some(start), _) => Place::At(start),
+        };
+        push(&mut parcels, start, run.len, place);
+        at = start + run.len;
+    }
+    push(&mut parcels, at, place + len - at, blank);
+    parcels
+}

@@ -1,0 +1,286 @@
+//! The bytes of one direction of a connection, by their place in the stream: what calls put in, and in which pages packets
+//! carried them. Either may be known first.
+
+use std::collections::BTreeMap;
+
+use super::parcel::Parcel;
+use super::witness::Seen;
+
+/// Runs of packets that are kept for a receiver to come, per stream. A receive buffer holds 6 MiB by default
+/// (`tcp_rmem`), and a run has a page at least as a rule.
+const KEPT: usize = 16_384;
+
+/// What a call gave to the stream, and who.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<T> {
+    /// The place of the first byte in the stream.
+    pub(crate) at: u64,
+    pub(crate) parcel: Parcel,
+    pub(crate) by: T,
+}
+
+impl<T: Copy> Given<T> {
+    /// The first `len` bytes, and the rest.
+    fn split(self, len: u64) -> (Self, Self) {
+        let (head, rest) = self.parcel.split(len);
+        let rest = Self {
+            at: self.at + len,
+            parcel: rest,
+            ..self
+        };
+        (Self { parcel: head, ..self }, rest)
+    }
+}
+
+/// One direction of a connection. `T` says who gave bytes.
+#[derive(Debug)]
+pub(crate) struct Stream<T> {
+    /// The latest place, to make 64-bit places of 32-bit sequence numbers. Starts far from 0, for what was before.
+    latest: Option<u64>,
+    /// What was seen under way, by place.
+    seen: BTreeMap<u64, Seen>,
+    /// What was given and not yet seen, by place.
+    given: BTreeMap<u64, Given<T>>,
+    /// Packets that were seen.
+    pub(crate) packets: u64,
+}
+
+impl<T> Default for Stream<T> {
+    fn default() -> Self {
+        Self {
+            latest: None,
+            seen: BTreeMap::new(),
+            given: BTreeMap::new(),
+            packets: 0,
+        }
+    }
+}
+
+impl<T: Copy> Stream<T> {
+    /// The place in the stream of a sequence number, which wraps every 4 GiB: the one nearest to the latest.
+    pub(crate) fn place(&mut self, sequence: u32) -> u64 {
+        let place = match self.latest {
+            None => (1 << 32) + u64::from(sequence),
+            Some(latest) => latest.wrapping_add_signed(i64::from(sequence.wrapping_sub(latest as u32) as i32)),
+        };
+        self.latest = Some(self.latest.map_or(place, |latest| latest.max(place)));
+        place
+    }
+
+    /// Takes note of a run that was seen under way, and returns what was given at that place, each with the part of the run
+    /// that carries it. What was seen before at the same place is not replaced: a packet sent again is the same bytes.
+    pub(crate) fn seen(&mut self, place: u64, run: Seen) -> Vec<(Given<T>, Seen)> {
+        let mut matched = Vec::new();
+        for (start, fresh) in self.not_seen_yet(place, run) {
+            matched.extend(self.match_given(start, &fresh));
+            self.seen.insert(start, fresh);
+        }
+        while self.seen.len() > KEPT {
+            self.seen.pop_first();
+        }
+        matched
+    }
+
+    /// The parts of a run at places that nothing was seen at.
+    fn not_seen_yet(&self, place: u64, run: Seen) -> Vec<(u64, Seen)> {
+        let end = place + run.len;
+        let mut fresh = Vec::new();
+        let mut at = place;
+        let before = self.seen.range(..=place).next_back();
+        let overlapping = before.into_iter().chain(self.seen.range(place + 1..end));
+        for (&start, have) in overlapping {
+            let have_end = start + have.len;
+            if have_end <= at {
+                continue;
+            }
+            if start > at {
+                fresh.push((at, run.part(at - place, start - at)));
+            }
+            at = at.max(have_end);
+            if at >= end {
+                break;
+            }
+        }
+        if at < end {
+            fresh.push((at, run.part(at - place, end - at)));
+        }
+        fresh
+    }
+
+    /// Takes out what was given within a run.
+    fn match_given(&mut self, start: u64, run: &Seen) -> Vec<(Given<T>, Seen)> {
+        let end = start + run.len;
+        let mut matched = Vec::new();
+        let mut places: Vec<u64> = self.given.range(start..end).map(|(&at, _)| at).collect();
+        if let Some((&at, given)) = self.given.range(..start).next_back()
+            && at + given.parcel.len > start
+        {
+            places.insert(0, at);
+        }
+        for at in places {
+            let Some(mut given) = self.given.remove(&at) else { continue };
+            if at < start {
+                let (before, rest) = given.split(start - at);
+                self.given.insert(at, before);
+                given = rest;
+            }
+            if given.at + given.parcel.len > end {
+                let (head, after) = given.split(end - given.at);
+                self.given.insert(end, after);
+                given = head;
+            }
+            let part = run.part(given.at - start, given.parcel.len);
+            matched.push((given, part));
+        }
+        matched
+    }
+
+    /// Takes note of what a call gave, and returns what has been seen of it already.
+    ///
+    /// Two calls that claim the same place cannot both be right: `None`, and nothing is noted.
+    pub(crate) fn give(&mut self, place: u64, parcel: Parcel, by: T) -> Option<Vec<(Given<T>, Seen)>> {
+        let end = place.checked_add(parcel.len)?;
+        let before = self.given.range(..end).next_back();
+        if before.is_some_and(|(&at, given)| at + given.parcel.len > place) {
+            return None;
+        }
+        let mut matched = Vec::new();
+        let mut rest = Given { at: place, parcel, by };
+        for (start, run) in self.runs(place, parcel.len) {
+            if start > rest.at {
+                let (before, after) = rest.split(start - rest.at);
+                self.given.insert(before.at, before);
+                rest = after;
+            }
+            let (head, after) = rest.split(run.len);
+            matched.push((head, run));
+            rest = after;
+        }
+        if rest.parcel.len > 0 {
+            self.given.insert(rest.at, rest);
+        }
+        Some(matched)
+    }
+
+    /// What was seen in a stretch, cut to it, in order; places that were not seen are left out.
+    pub(crate) fn runs(&self, place: u64, len: u64) -> Vec<(u64, Seen)> {
+        let end = place + len;
+        let before = self.seen.range(..place).next_back();
+        before
+            .into_iter()
+            .chain(self.seen.range(place..end))
+            .filter_map(|(&start, run)| {
+                let from = start.max(place);
+                let to = (start + run.len).min(end);
+                (from < to).then(|| (from, run.part(from - start, to - from)))
+            })
+            .collect()
+    }
+
+    /// What was given and has not been seen.
+    pub(crate) fn unseen(&self) -> impl Iterator<Item = &Given<T>> {
+        self.given.values()
+    }
+
+    /// The same, taken out: nothing more will be sent.
+    pub(crate) fn close(&mut self) -> Vec<Given<T>> {
+        std::mem::take(&mut self.given).into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::address::{Address, Owner};
+    use crate::evidence::ends::EndId;
+    use crate::evidence::parcel::Place;
+    use crate::evidence::trail::Trails;
+    use crate::evidence::witness::Mark;
+    use proptest::prelude::*;
+
+    fn run(at: u64, len: u64) -> Seen {
+        Seen {
+            start: Some(Address(at)),
+            owner: Owner::Nobody { position: 0 },
+            mark: Mark::Plain,
+            len,
+        }
+    }
+
+    fn parcel(at: u64, len: u64) -> Parcel {
+        Parcel {
+            len,
+            origin: EndId::MEMORY,
+            position: at,
+            stream: 0,
+            place: Place::At(Address(at)),
+            trail: Trails::START,
+        }
+    }
+
+    #[test]
+    fn sequence_numbers_wrap() {
+        let mut stream = Stream::<()>::default();
+        let first = stream.place(u32::MAX - 9);
+        assert_eq!(stream.place(10) - first, 20);
+        assert_eq!(stream.place(u32::MAX - 9), first, "sent again");
+        let far = stream.place(1 << 30);
+        assert!(far > first);
+    }
+
+    #[test]
+    fn two_calls_cannot_give_the_same_bytes() {
+        let mut stream = Stream::<()>::default();
+        assert!(stream.give(100, parcel(0, 50), ()).is_some());
+        assert!(stream.give(149, parcel(0, 50), ()).is_none());
+        assert!(stream.give(90, parcel(0, 11), ()).is_none());
+        assert!(stream.give(150, parcel(0, 50), ()).is_some());
+    }
+
+    proptest! {
+        /// However calls are cut, packets are cut, sent again and put out of order: every byte is matched once, with itself.
+        #[test]
+        fn every_byte_is_matched_once_with_itself(
+            calls in prop::collection::vec(1_u64..50, 1..20),
+            packets in prop::collection::vec((0_u64..400, 1_u64..60), 0..60),
+            order in prop::collection::vec(any::<bool>(), 80),
+        ) {
+            let total: u64 = calls.iter().sum();
+            let mut stream = Stream::<()>::default();
+            let mut matched = vec![0_u32; total as usize];
+            let mut covered = vec![false; total as usize];
+            let mut given = vec![false; total as usize];
+            let mut calls = calls.into_iter();
+            let mut packets = packets.into_iter();
+            let mut at = 0;
+            for calls_first in order {
+                let pairs = if calls_first {
+                    let Some(len) = calls.next() else { continue };
+                    given[at as usize..(at + len) as usize].fill(true);
+                    let pairs = stream.give(1000 + at, parcel(1000 + at, len), ()).unwrap();
+                    at += len;
+                    pairs
+                } else {
+                    let Some((start, len)) = packets.next() else { continue };
+                    let (start, end) = (start.min(total), (start + len).min(total));
+                    if start == end { continue }
+                    covered[start as usize..end as usize].fill(true);
+                    stream.seen(1000 + start, run(1000 + start, end - start))
+                };
+                for (given, seen) in pairs {
+                    prop_assert_eq!(given.parcel.len, seen.len);
+                    prop_assert_eq!(given.parcel.place, Place::At(seen.start.unwrap()));
+                    for byte in 0..seen.len {
+                        matched[(given.parcel.position - 1000 + byte) as usize] += 1;
+                    }
+                }
+            }
+            for byte in 0..total as usize {
+                prop_assert_eq!(matched[byte], u32::from(covered[byte] && given[byte]), "byte {}", byte);
+            }
+            let unseen: u64 = stream.unseen().map(|given| given.parcel.len).sum();
+            let want = (0..total as usize).filter(|&b| given[b] && !covered[b]).count();
+            prop_assert_eq!(unseen, want as u64);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a call took from its source: which bytes, and where they lay.
+
+use probes_common::{Call, Piece, call_flag, station_kind};
+
+use super::address::Address;
+use super::ends::{Form, form_of};
+use super::parcel::{Parcel, Place};
+use super::sockets::taken_from;
+use super::trail::{Outcome, Step, Trails};
+use super::waiting::only_looks;
+use super::{Evidence, Whole, ring_of};
+use crate::evidence::ends::EndId;
+use bufferlist::Reason;
+
+impl Evidence {
+    /// The parcels that a call took: as many bytes as it returned.
+    pub(super) fn take(&mut self, whole: &Whole) -> Vec<Parcel> {
+        let call = &whole.call;
+        let len = call.result as u64;
+        let mut parcel = Parcel {
+            len,
+            origin: self.ends.of(&call.source),
+            position: 0,
+            stream: 0,
+            place: Place::Unseen,
+            trail: Trails::START,
+        };
+        match form_of(&call.source) {
+            Form::Pipe => return self.take_from_pipe(whole, parcel),
+            Form::Tcp => {
+                let pair = call.source.pair.reversed();
+                // Other readers of the same socket make the counters disagree with the result: then nothing is known.
+                let taken = (call.source.after as u32).wrapping_sub(call.source.before as u32);
+                if u64::from(taken) == len
+                    && let Some(stream) = self.sockets.tcp(pair)
+                {
+                    let place = stream.bytes.place(call.source.before as u32);
+                    parcel.stream = stream.number;
+                    return taken_from(stream, place, len, parcel);
+                }
+            }
+            Form::Memory => {
+                parcel.position = call.memory;
+                if call.flags & call_flag::ONE_PIECE != 0 {
+                    parcel.place = Place::Memory(call.memory);
+                }
+            }
+            Form::Buffered => {
+                parcel.position = call.source.before;
+                parcel.place = Place::File {
+                    mapping: call.source.object,
+                    position: call.source.before,
+                };
+            }
+            Form::Direct => {
+                parcel.position = call.source.before;
+                parcel.place = Place::Device;
+            }
+            Form::UnixStream | Form::Null | Form::Other => {}
+        }
+        vec![parcel]
+    }
+
+    fn take_from_pipe(&mut self, whole: &Whole, parcel: Parcel) -> Vec<Parcel> {
+        let call = &whole.call;
+        let ring = ring_of(&mut self.rings, &call.source);
+        let taken = if only_looks(call) {
+            ring.peek(&call.source, parcel.len)
+        } else {
+            let ends: Vec<Option<Address>> = whole.pieces(station_kind::PIPE_SOURCE).map(end_of).collect();
+            ring.take(&call.source, parcel.len, &ends)
+        };
+        taken.unwrap_or_else(|_| {
+            // What was in the pipe is not known, nor where it came from.
+            let step = Step {
+                nr: call.nr,
+                tgid: call.header.tgid,
+                user_ip: 0,
+                to: EndId::PIPE,
+                outcome: Outcome::Unknown(Reason::NotObserved),
+            };
+            vec![Parcel {
+                trail: self.trails.with(Trails::START, step),
+                ..parcel
+            }]
+        })
+    }
+}
+
+impl Whole {
+    /// The pieces that were seen at a kind of station, in order. None if a record of them was lost: a list with a hole would
+    /// put each piece behind the hole in the wrong place.
+    pub(super) fn pieces(&self, kind: u16) -> impl Iterator<Item = &Piece> {
+        let whole = self.is_whole(&self.call);
+        self.stations
+            .iter()
+            .filter(move |station| whole && station.station == kind)
+            .flat_map(|station| &station.pieces[..usize::from(station.count).min(station.pieces.len())])
+    }
+
+    /// Whether the stations of pipes that the call says it wrote are all here, none of them cut.
+    fn is_whole(&self, call: &Call) -> bool {
+        let of_pipes = |kind| matches!(kind, station_kind::PIPE_SOURCE | station_kind::PIPE_SINK);
+        let mut count = 0;
+        for kind in [station_kind::PIPE_SOURCE, station_kind::PIPE_SINK] {
+            let parts = self.stations.iter().filter(|station| station.station == kind);
+            for (number, station) in parts.enumerate() {
+                if station.part != number as u32 || station.flags & probes_common::station_flag::CUT != 0 {
+                    return false;
+                }
+                count += u32::from(of_pipes(kind));
+            }
+        }
+        count == call.stations
+    }
+}
+
+/// Where the last byte of a slot ends. It stays when bytes are taken from the front, except by writes to files.
+pub(super) fn end_of(piece: &Piece) -> Option<Address> {
+    super::address::start_of(piece).map(|start| start.plus(u64::from(piece.len)))
+}

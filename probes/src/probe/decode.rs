@@ -1,0 +1,231 @@
+//! Records out of bytes, whatever these are: what is damaged is an error.
+
+use std::fmt;
+use std::mem::{MaybeUninit, size_of};
+
+use probes_common::{Call, Closed, HeaderError, Name, Process, RecordHeader, RecordKind, Station, event, program};
+use probes_common::{station_flag, station_kind};
+
+/// A record of the programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Record {
+    /// A system call.
+    Call(Box<Call>),
+    /// Pages that were seen somewhere. Pieces beyond its count are zero.
+    Station(Box<Station>),
+    /// What an end is called.
+    Name(Box<Name>),
+    /// Something that happened to a process.
+    Process(Process),
+    /// A connection has ended.
+    Closed(Closed),
+    /// A kind that this version does not know.
+    Unknown(RecordHeader),
+}
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damaged {
+    /// Its head makes no sense.
+    Header(HeaderError),
+    /// It is not as long as a record of its kind.
+    Size {
+        /// What it says it is.
+        kind: RecordKind,
+        /// Bytes that such a record has.
+        expected: usize,
+        /// Bytes that it has.
+        found: usize,
+    },
+    /// It says that it holds more pieces than any record does.
+    Pieces(u16),
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(error) => error.fmt(f),
+            Self::Size { kind, expected, found } => {
+                write!(f, "a record of kind {} has {expected} bytes, this one has {found}", kind.0)
+            }
+            Self::Pieces(count) => write!(f, "a record says it holds {count} pieces"),
+        }
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+/// Types that any bytes are a value of.
+///
+/// # Safety
+///
+/// The type must be made of integers and arrays of them only, without padding.
+#[allow(unsafe_code)]
+unsafe trait Integers: Copy {}
+#[allow(unsafe_code)]
+// SAFETY: probes-common allows nothing else in its records, see its documentation.
+unsafe impl Integers for Call {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for Station {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for Name {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for Process {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for Closed {}
+
+/// The value whose first bytes these are; the rest of it is zero. `bytes` may be longer than it, too.
+#[allow(unsafe_code)]
+fn value<T: Integers>(bytes: &[u8]) -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let len = bytes.len().min(size_of::<T>());
+    // SAFETY: `len` bytes are within both; all bytes of the value were written, and any bytes are a value.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), value.as_mut_ptr().cast::<u8>(), len);
+        value.assume_init()
+    }
+}
+
+/// The value that just these bytes are.
+fn exactly<T: Integers>(kind: RecordKind, bytes: &[u8]) -> Result<T, Damaged> {
+    let expected = size_of::<T>();
+    if bytes.len() == expected {
+        Ok(value(bytes))
+    } else {
+        let found = bytes.len();
+        Err(Damaged::Size { kind, expected, found })
+    }
+}
+
+impl Record {
+    /// The record at the start of `bytes`, which may go on after it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] says what is wrong with it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Damaged> {
+        let header = RecordHeader::from_bytes(bytes).map_err(Damaged::Header)?;
+        let (kind, bytes) = (header.kind, &bytes[..usize::from(header.len)]);
+        Ok(match kind {
+            Call::KIND => Self::Call(Box::new(exactly(kind, bytes)?)),
+            Name::KIND => Self::Name(Box::new(exactly(kind, bytes)?)),
+            Process::KIND => Self::Process(exactly(kind, bytes)?),
+            Closed::KIND => Self::Closed(exactly(kind, bytes)?),
+            Station::KIND => {
+                let station: Station = value(bytes);
+                let count = usize::from(station.count);
+                if count > station.pieces.len() {
+                    return Err(Damaged::Pieces(station.count));
+                }
+                let expected = Station::HEAD + count * size_of_val(&station.pieces[0]);
+                let found = bytes.len();
+                if found != expected {
+                    return Err(Damaged::Size { kind, expected, found });
+                }
+                Self::Station(Box::new(station))
+            }
+            _ => Self::Unknown(header),
+        })
+    }
+
+    /// The head.
+    pub fn header(&self) -> &RecordHeader {
+        match self {
+            Self::Call(call) => &call.header,
+            Self::Station(station) => &station.header,
+            Self::Name(name) => &name.header,
+            Self::Process(process) => &process.header,
+            Self::Closed(closed) => &closed.header,
+            Self::Unknown(header) => header,
+        }
+    }
+
+    /// Which of [`program`] wrote it, `None` if that cannot be known: sequences are counted by program and CPU.
+    pub fn program(&self) -> Option<u32> {
+        Some(match self {
+            Self::Call(_) => program::SYS_EXIT,
+            Self::Name(_) => program::SYS_ENTER,
+            Self::Closed(_) => program::INET_SOCK_SET_STATE,
+            Self::Station(station) => match station.station {
+                station_kind::PIPE_SOURCE | station_kind::PIPE_SINK => program::SYS_EXIT,
+                station_kind::PACKET => program::NET_DEV_START_XMIT,
+                station_kind::UNIX if station.flags & station_flag::DROPPED != 0 => program::KFREE_SKB,
+                station_kind::UNIX => program::CONSUME_SKB,
+                station_kind::BIO => program::BLOCK_BIO_QUEUE,
+                _ => return None,
+            },
+            Self::Process(process) => match process.event {
+                event::FORK => program::SCHED_PROCESS_FORK,
+                event::EXEC => program::SCHED_PROCESS_EXEC,
+                event::EXIT => program::SCHED_PROCESS_EXIT,
+                event::JOINED => program::SYS_ENTER,
+                event::PIPE_RESIZED => program::SYS_EXIT,
+                _ => return None,
+            },
+            Self::Unknown(_) => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(kind: RecordKind, len: usize) -> Vec<u8> {
+        let header = RecordHeader {
+            sequence: 1,
+            timestamp_ns: 2,
+            tgid: 3,
+            tid: 4,
+            cpu: 5,
+            kind,
+            len: len as u16,
+        };
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.resize(len, 0);
+        bytes
+    }
+
+    #[test]
+    fn every_length_but_the_right_one_is_damage() {
+        for len in 32..1200 {
+            for kind in [Call::KIND, Name::KIND, Process::KIND, Closed::KIND, Station::KIND] {
+                let right = match kind {
+                    Call::KIND => size_of::<Call>(),
+                    Name::KIND => size_of::<Name>(),
+                    Process::KIND => size_of::<Process>(),
+                    Closed::KIND => size_of::<Closed>(),
+                    _ => Station::HEAD,
+                };
+                assert_eq!(Record::from_bytes(&head(kind, len)).is_ok(), len == right, "{kind:?} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_station_ends_after_its_pieces() {
+        let count = std::mem::offset_of!(Station, count);
+        for pieces in 0..40_u16 {
+            let len = Station::HEAD + 40 * usize::from(pieces);
+            let mut bytes = head(Station::KIND, len);
+            bytes[count..count + 2].copy_from_slice(&pieces.to_ne_bytes());
+            let read = Record::from_bytes(&bytes);
+            if pieces > 18 {
+                assert_eq!(read, Err(Damaged::Pieces(pieces)));
+            } else {
+                assert!(matches!(read, Ok(Record::Station(station)) if station.count == pieces));
+            }
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_left_to_the_reader() {
+        let bytes = head(RecordKind(77), 48);
+        assert!(matches!(Record::from_bytes(&bytes), Ok(Record::Unknown(header)) if header.kind == RecordKind(77)));
+    }
+}

@@ -1,0 +1,394 @@
+//! Loading the programs, attaching them, and what they are asked afterwards.
+
+use std::fmt;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::programs::RawTracePoint;
+use aya::{Ebpf, EbpfLoader};
+use probes_common::{PlainKey, PlainSum, program};
+
+use super::error::{SetupError, SetupErrorKind};
+use super::loss::{self, ProgramLoss, Row};
+use super::object::OBJECT;
+use super::reader::{self, Key, Sum};
+use super::scope::ScopeFilter;
+use crate::layout::btf::Btf;
+use crate::layout::plan::{Part, Plan};
+
+/// What to load, and for whom.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Whom to trace.
+    pub scope: ScopeFilter,
+    /// Whether what traced processes start is traced, too (with [`ScopeFilter::Processes`]).
+    pub descendants: bool,
+    /// What a process [announces](super::announce) to be traced; 0: nobody can.
+    pub cookie: u64,
+    /// Bytes of the ring: a power of two, and at least a page.
+    pub ring_bytes: u32,
+    /// What to look at.
+    pub hooks: Hooks,
+    /// A file with the kernel's types, instead of the kernel's own.
+    pub btf: Option<PathBuf>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            scope: ScopeFilter::default(),
+            descendants: true,
+            cookie: 0,
+            ring_bytes: 16 << 20,
+            hooks: Hooks::default(),
+            btf: None,
+        }
+    }
+}
+
+/// What to look at. Processes are always followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a switch of its own.
+pub struct Hooks {
+    /// Entries and exits of system calls. They cost every process of the machine some nanoseconds for each of its calls.
+    pub calls: bool,
+    /// Packets of TCP connections.
+    pub packets: bool,
+    /// Messages of UNIX sockets.
+    pub unix: bool,
+    /// Requests to disks.
+    pub bios: bool,
+    /// Pages of files that calls make dirty.
+    pub dirty: bool,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            calls: true,
+            packets: true,
+            unix: true,
+            bios: true,
+            dirty: true,
+        }
+    }
+}
+
+impl Hooks {
+    const fn has(self, part: Part) -> bool {
+        match part {
+            Part::Calls => self.calls,
+            Part::Packets => self.packets,
+            Part::Unix => self.unix,
+            Part::Bios => self.bios,
+            Part::Dirty => self.dirty,
+            Part::Optional => true,
+        }
+    }
+}
+
+/// A program: its name in the object, what it is for, its number, its tracepoints with the arguments it wants of them.
+struct Spec {
+    name: &'static str,
+    part: Part,
+    number: u32,
+    tracepoint: &'static str,
+    arguments: usize,
+    /// More arguments than that mean something else, not something added at the end.
+    exactly: bool,
+}
+
+const fn spec(name: &'static str, part: Part, number: u32, arguments: usize) -> Spec {
+    Spec {
+        name,
+        part,
+        number,
+        tracepoint: name,
+        arguments,
+        exactly: false,
+    }
+}
+
+/// In the order in which they are attached: a call is told of after its entry was seen, a process before it calls.
+const PROGRAMS: &[Spec] = &[
+    spec("sched_process_fork", Part::Optional, program::SCHED_PROCESS_FORK, 2),
+    spec("sched_process_exec", Part::Optional, program::SCHED_PROCESS_EXEC, 1),
+    spec("sched_process_exit", Part::Optional, program::SCHED_PROCESS_EXIT, 1),
+    spec("inet_sock_set_state", Part::Packets, program::INET_SOCK_SET_STATE, 3),
+    spec("net_dev_start_xmit", Part::Packets, program::NET_DEV_START_XMIT, 2),
+    spec("consume_skb", Part::Unix, program::CONSUME_SKB, 1),
+    spec("kfree_skb", Part::Unix, program::KFREE_SKB, 1),
+    Spec {
+        // Before 5.11 the queue came first.
+        exactly: true,
+        ..spec("block_bio_queue", Part::Bios, program::BLOCK_BIO_QUEUE, 1)
+    },
+    spec("writeback_dirty_folio", Part::Dirty, program::WRITEBACK_DIRTY_FOLIO, 2),
+    spec("sys_enter", Part::Calls, program::SYS_ENTER, 2),
+    spec("sys_exit", Part::Calls, program::SYS_EXIT, 2),
+];
+
+/// A program that is loaded and attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its name, which is that of its tracepoint.
+    pub name: &'static str,
+    /// Whether it is attached.
+    pub attached: bool,
+    /// Instructions that the verifier looked at, if the kernel tells (since 5.16).
+    pub verified_instructions: Option<u32>,
+}
+
+/// A program that was asked for, and is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotLoaded {
+    /// Its name.
+    pub program: &'static str,
+    /// Why.
+    pub why: String,
+}
+
+/// The programs, loaded and attached. Dropping it takes them away.
+pub struct Probes {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    ring_bytes: u32,
+    traced: HashMap<MapData, u32, u8>,
+    plain: HashMap<MapData, Key, Sum>,
+    tallies: PerCpuArray<MapData, Row>,
+    loaded: Vec<&'static Spec>,
+    not_loaded: Vec<NotLoaded>,
+}
+
+impl fmt::Debug for Probes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probes")
+            .field("programs", &self.programs())
+            .field("not_loaded", &self.not_loaded)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Probes {
+    /// Loads and attaches the programs.
+    ///
+    /// What this kernel cannot do is left out, see [`not_loaded`](Self::not_loaded); an error is what nothing can be shown
+    /// without.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] says what stands in the way, and what mends it.
+    pub fn load(setup: &Setup) -> Result<Self, SetupError> {
+        privileges()?;
+        let btf = setup.btf.as_ref().map_or_else(Btf::of_this_kernel, Btf::from_file)?;
+        let mut plan = Plan::of(&btf)?;
+        if let Some(at) = plan.missing.iter().position(|missing| missing.part == Part::Calls) {
+            return Err(SetupErrorKind::MissingField(plan.missing.swap_remove(at)).into());
+        }
+        let mut ebpf = object(setup, &plan)?;
+        let (mut loaded, mut not_loaded) = (Vec::new(), Vec::new());
+        for spec in PROGRAMS.iter().filter(|spec| setup.hooks.has(spec.part)) {
+            if let Some(why) = cannot(spec, &btf, &plan) {
+                if spec.part == Part::Calls {
+                    return Err(SetupErrorKind::NoTracepoint { name: spec.tracepoint }.into());
+                }
+                not_loaded.push(NotLoaded {
+                    program: spec.name,
+                    why,
+                });
+                continue;
+            }
+            program_of(&mut ebpf, spec.name)?
+                .load()
+                .map_err(|error| SetupError::refused(spec.name, error))?;
+            loaded.push(spec);
+        }
+        if setup.hooks.calls {
+            goes_on(&mut ebpf)?;
+        }
+        let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
+        let traced = HashMap::try_from(map(&mut ebpf, "TRACED")?)?;
+        let plain = HashMap::try_from(map(&mut ebpf, "PLAIN")?)?;
+        let tallies = PerCpuArray::try_from(map(&mut ebpf, "TALLIES")?)?;
+        // Nothing is attached before all is loaded: what is refused has disturbed nobody.
+        for spec in &loaded {
+            program_of(&mut ebpf, spec.name)?
+                .attach(spec.tracepoint)
+                .map_err(|error| SetupError::refused(spec.name, error))?;
+        }
+        Ok(Self {
+            ebpf,
+            ring,
+            ring_bytes: setup.ring_bytes,
+            traced,
+            plain,
+            tallies,
+            loaded,
+            not_loaded,
+        })
+    }
+
+    /// Traces a process from here on, by its number in the initial PID namespace.
+    pub fn follow(&mut self, tgid: u32) -> Result<(), SetupError> {
+        Ok(self.traced.insert(tgid, 1, 0)?)
+    }
+
+    /// Traces a process no longer. What it started goes on being traced. One that was not traced is no error.
+    pub fn unfollow(&mut self, tgid: u32) {
+        let _ = self.traced.remove(&tgid);
+    }
+
+    /// Gives all records that are in the ring now to `each`, in the order in which room was made for them; tells how many.
+    pub fn drain(&mut self, each: &mut dyn FnMut(&[u8])) -> usize {
+        reader::drain(&mut self.ring, self.ring_bytes, each)
+    }
+
+    /// The plain calls so far.
+    pub fn plain(&mut self) -> Vec<(PlainKey, PlainSum)> {
+        reader::plain(&self.plain)
+    }
+
+    /// What each program wrote and lost so far.
+    pub fn loss(&mut self) -> Vec<ProgramLoss> {
+        let of = |spec: &&'static Spec| {
+            let mut loss = ProgramLoss {
+                program: spec.name,
+                ..ProgramLoss::default()
+            };
+            if let Ok(cpus) = self.tallies.get(&spec.number, 0) {
+                for Row(tally) in cpus.iter() {
+                    loss.add(tally);
+                }
+            }
+            if let Some(program) = loaded(&self.ebpf, spec.name) {
+                loss.recursion_misses = program
+                    .fd()
+                    .ok()
+                    .and_then(|fd| loss::recursion_misses(fd.as_fd()).ok())
+                    .unwrap_or(0);
+            }
+            loss
+        };
+        self.loaded.iter().map(of).collect()
+    }
+
+    /// The programs that are there.
+    pub fn programs(&self) -> Vec<Program> {
+        let of = |spec: &&'static Spec| Program {
+            name: spec.name,
+            attached: true,
+            verified_instructions: loaded(&self.ebpf, spec.name)
+                .and_then(|program| program.info().ok())
+                .and_then(|info| info.verified_instruction_count()),
+        };
+        self.loaded.iter().map(of).collect()
+    }
+
+    /// What was asked for and cannot be had on this kernel.
+    pub fn not_loaded(&self) -> &[NotLoaded] {
+        &self.not_loaded
+    }
+
+    /// Nanoseconds that the programs ran, on all CPUs. 0 unless the kernel counts (`kernel.bpf_stats_enabled`).
+    pub fn run_time_ns(&self) -> u64 {
+        let of = |spec: &&'static Spec| Some(loaded(&self.ebpf, spec.name)?.info().ok()?.run_time().as_nanos() as u64);
+        self.loaded.iter().filter_map(of).sum()
+    }
+}
+
+/// The object with its globals and maps, no program loaded yet.
+fn object(setup: &Setup, plan: &Plan) -> Result<Ebpf, SetupError> {
+    let (mode, cgroup, level) = setup.scope.globals();
+    let (self_tgid, follow) = (std::process::id(), u32::from(setup.descendants));
+    let mut loader = EbpfLoader::new();
+    // The compiler drops globals that no program reads.
+    for (name, value) in &plan.values {
+        loader.override_global(name, value, false);
+    }
+    loader
+        .override_global("SCOPE_MODE", &mode, true)
+        .override_global("SELF_TGID", &self_tgid, true)
+        .override_global("CGROUP_ID", &cgroup, true)
+        .override_global("CGROUP_LEVEL", &level, true)
+        .override_global("FOLLOW", &follow, true)
+        .override_global("COOKIE", &setup.cookie, true)
+        .map_max_entries("RING", setup.ring_bytes);
+    Ok(loader.load(OBJECT)?)
+}
+
+/// Why a program cannot be had on this kernel.
+fn cannot(spec: &Spec, btf: &Btf, plan: &Plan) -> Option<String> {
+    if let Some(missing) = plan.missing_for(spec.part).filter(|_| spec.part != Part::Optional) {
+        return Some(missing.to_string());
+    }
+    match btf.tracepoint_arguments(spec.tracepoint) {
+        Ok(found) if found == spec.arguments || (!spec.exactly && found > spec.arguments) => None,
+        Ok(found) => Some(format!(
+            "the tracepoint {} has {found} arguments, not {}",
+            spec.tracepoint, spec.arguments
+        )),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// A program of the object.
+fn program_of<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, SetupError> {
+    let program = ebpf.program_mut(name).and_then(|program| program.try_into().ok());
+    program.ok_or_else(|| SetupErrorKind::Other(format!("the object has no raw tracepoint program {name}")).into())
+}
+
+/// The same, to look at only.
+fn loaded<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a RawTracePoint> {
+    ebpf.program(name)?.try_into().ok()
+}
+
+/// The second half of `sys_exit`: reached by a tail call only.
+const SLOTS: &str = "pipe_slots";
+
+/// Loads the second half of `sys_exit`, and tells the first where it is.
+fn goes_on(ebpf: &mut Ebpf) -> Result<(), SetupError> {
+    let program = program_of(ebpf, SLOTS)?;
+    program.load().map_err(|error| SetupError::refused(SLOTS, error))?;
+    let fd = program
+        .fd()
+        .and_then(|fd| Ok(fd.try_clone()?))
+        .map_err(|error| SetupError::refused(SLOTS, error))?;
+    // The map stays with the object: without a descriptor of it the kernel would empty it.
+    let map = ebpf
+        .map_mut("CONTINUE")
+        .ok_or_else(|| SetupError::from(SetupErrorKind::Other("the object has no map CONTINUE".to_owned())))?;
+    Ok(ProgramArray::try_from(map)?.set(0, &fd, 0)?)
+}
+
+/// Takes a map of the object.
+fn map(ebpf: &mut Ebpf, name: &str) -> Result<Map, SetupError> {
+    ebpf.take_map(name)
+        .ok_or_else(|| SetupErrorKind::Other(format!("the object has no map {name}")).into())
+}
+
+/// Bits of capability sets (include/uapi/linux/capability.h).
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// Whether this process may load programs that read the kernel's memory.
+fn privileges() -> Result<(), SetupError> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(effective) = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) else {
+        // Without /proc the kernel's answer has to do.
+        return Ok(());
+    };
+    let has = |capability: u32| effective >> capability & 1 == 1;
+    let missing: Vec<_> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter(|(capability, _)| !has(*capability) && !has(CAP_SYS_ADMIN))
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(SetupErrorKind::NoPrivilege { missing }.into())
+    }
+}

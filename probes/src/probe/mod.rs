@@ -1,0 +1,31 @@
+//! The probes: loading the eBPF programs of tier T0, saying whom they trace, and taking what they write.
+//!
+//! ```no_run
+//! use probes::probe::{Probes, Record, Setup};
+//!
+//! let mut probes = Probes::load(&Setup::default())?;
+//! probes.follow(1234)?;
+//! probes.drain(&mut |bytes| match Record::from_bytes(bytes) {
+//!     Ok(Record::Call(call)) => println!("{} moved {}", call.nr, call.result),
+//!     other => println!("{other:?}"),
+//! });
+//! # Ok::<_, probes::probe::SetupError>(())
+//! ```
+//!
+//! Programs and maps are held by descriptors only: they are gone when [`Probes`] is dropped, and when the process ends,
+//! however it ends.
+
+mod decode;
+mod error;
+mod load;
+mod loss;
+mod object;
+mod reader;
+mod scope;
+
+pub use decode::{Damaged, Record};
+pub use error::{SetupError, SetupErrorKind};
+pub use load::{Hooks, NotLoaded, Probes, Program, Setup};
+pub use loss::ProgramLoss;
+pub use object::{OBJECT, SOURCES, object_hash};
+pub use scope::{ScopeFilter, announce};

@@ -1,0 +1,29 @@
+//! Records that the reader missed: each program numbers its records on each CPU.
+
+use std::collections::HashMap;
+
+use crate::probe::Record;
+
+/// What number comes next, by program and CPU.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    next: HashMap<(u32, u32), u64>,
+    missing: u64,
+}
+
+impl Gaps {
+    /// Takes note of a record. Whether some before it are missing.
+    pub(super) fn note(&mut self, record: &Record) -> bool {
+        let Some(program) = record.program() else { return false };
+        let header = record.header();
+        let next = self.next.entry((program, header.cpu)).or_insert(0);
+        let gap = header.sequence.saturating_sub(*next);
+        *next = header.sequence + 1;
+        self.missing += gap;
+        gap > 0
+    }
+
+    pub(super) fn missing(&self) -> u64 {
+        self.missing
+    }
+}

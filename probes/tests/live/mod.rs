@@ -1,0 +1,211 @@
+//! Watching this process's own calls, and what the tests ask of the records.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use probes::probe::{Probes, Record, Setup, announce};
+use probes_common::{Call, Closed, Name, Piece, Process, Station, event};
+
+/// Says that a test, or a part of it, cannot run here: on stderr, and in the file that `BUFFERLIST_SKIPS` names.
+pub(crate) fn skip(test: &str, reason: &str) {
+    let line = format!("SKIP {test}: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
+        let mut file = File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .expect("the list of skips can be written");
+        file.write_all(line.as_bytes())
+            .expect("the list of skips can be written");
+    }
+}
+
+/// A number that no other tracer on this machine uses.
+pub(crate) fn cookie() -> u64 {
+    u64::from(std::process::id()) << 32 | 0x00c0_0c1e
+}
+
+/// The probes, with this thread being watched.
+pub(crate) struct Watch {
+    pub(crate) probes: Probes,
+    tid: u32,
+    tgid: u32,
+    /// What this process's ends are called, since it is watched: each is told once.
+    names: Vec<Name>,
+}
+
+/// What was seen while something ran, in the order of the ring.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) calls: Vec<Call>,
+    pub(crate) stations: Vec<Station>,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) closed: Vec<Closed>,
+}
+
+impl Watch {
+    /// Loads the probes and has this process announce itself to them.
+    pub(crate) fn start() -> Result<Self, String> {
+        let setup = Setup {
+            cookie: cookie(),
+            ..Setup::default()
+        };
+        let mut probes = Probes::load(&setup).map_err(|error| format!("{error}; {}", error.mend()))?;
+        announce(setup.cookie);
+        let mut joined = None;
+        probes.drain(&mut |bytes| {
+            if let Ok(Record::Process(process)) = Record::from_bytes(bytes)
+                && process.event == event::JOINED
+            {
+                joined = Some((process.header.tid, process.header.tgid));
+            }
+        });
+        let (tid, tgid) = joined.expect("a process that announces itself is seen to join");
+        let names = Vec::new();
+        Ok(Self { probes, tid, tgid, names })
+    }
+
+    /// Runs something and tells what was seen of it: by this thread, or about this process.
+    pub(crate) fn of<T>(&mut self, run: impl FnOnce() -> T) -> (T, Seen) {
+        self.take();
+        let result = run();
+        // Packets may be sent a little later, by whoever's turn it is.
+        std::thread::sleep(Duration::from_millis(50));
+        let seen = self.take();
+        (result, seen)
+    }
+
+    fn take(&mut self) -> Seen {
+        let (tid, tgid, names) = (self.tid, self.tgid, &mut self.names);
+        let mut seen = Seen::default();
+        self.probes.drain(&mut |bytes| {
+            let record = Record::from_bytes(bytes).expect("no record is damaged");
+            let mine = record.header().tid == tid;
+            match record {
+                Record::Call(call) if mine => seen.calls.push(*call),
+                Record::Station(station) => seen.stations.push(*station),
+                Record::Name(name) => names.push(*name),
+                Record::Process(process) if process.header.tgid == tgid || process.event != event::FORK => {
+                    seen.processes.push(process);
+                }
+                Record::Closed(closed) => seen.closed.push(closed),
+                Record::Unknown(header) => panic!("a record of an unknown kind: {header:?}"),
+                _ => {}
+            }
+        });
+        seen
+    }
+
+    /// What an end is called, root first.
+    pub(crate) fn path(&self, ino: u64) -> String {
+        let name = self.names.iter().find(|name| name.end.ino == ino);
+        let name = name.expect("the end was named");
+        let parts = name.components[..name.count as usize].iter().rev();
+        let text = |part: &[u8; 64]| {
+            let end = part.iter().position(|&byte| byte == 0).expect("a component ends");
+            String::from_utf8_lossy(&part[..end]).into_owned()
+        };
+        parts.map(text).collect::<Vec<_>>().join("/").replacen("//", "/", 1)
+    }
+}
+
+impl Seen {
+    /// The only call of a number.
+    pub(crate) fn call(&self, nr: u32) -> &Call {
+        let found: Vec<_> = self.calls.iter().filter(|call| call.nr == nr).collect();
+        assert_eq!(found.len(), 1, "calls {nr}: {found:#?}");
+        found[0]
+    }
+
+    /// The pieces of a call at one station; their records are whole, in order, and before the call's own.
+    pub(crate) fn pieces(&self, call: &Call, station: u16) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let all = self.stations.iter().filter(|s| s.call == call.serial && s.station == station);
+        for (part, station) in all.enumerate() {
+            assert_eq!(station.part as usize, part);
+            assert_eq!(station.flags & 1, 0, "nothing was cut");
+            assert!(station.header.cpu != call.header.cpu || station.header.sequence < call.header.sequence);
+            pieces.extend_from_slice(&station.pieces[..usize::from(station.count)]);
+        }
+        pieces
+    }
+
+    /// The bytes of all packets from a port, by sequence number counted from `start`, each byte once.
+    pub(crate) fn packets(&self, port: u16, start: u64) -> Vec<Run> {
+        let mut runs = Vec::new();
+        let mut next = start as u32;
+        let packets = self.stations.iter().filter(|s| s.station == 3 && s.pair.source_port == port);
+        for packet in packets {
+            let (sum, first) = (packet.pieces[..usize::from(packet.count)].iter(), packet.position as u32);
+            let bytes: u32 = packet.linear + sum.map(|piece| piece.len).sum::<u32>();
+            assert_eq!(bytes, packet.total, "linear and pieces add up");
+            if first != next {
+                continue;
+            }
+            if packet.linear > 0 {
+                push(&mut runs, (0, packet.linear));
+            }
+            for piece in &packet.pieces[..usize::from(packet.count)] {
+                push(&mut runs, (address(piece), piece.len));
+            }
+            next = next.wrapping_add(packet.total);
+        }
+        runs
+    }
+}
+
+/// A run of bytes in memory: where it starts (pages that lie one after the other count on), and how many.
+pub(crate) type Run = (u64, u32);
+
+/// Where a piece starts, such that pieces of neighbouring pages join: 64 bytes of `struct page` are 4096 bytes.
+fn address(piece: &Piece) -> u64 {
+    (piece.page << 6).wrapping_add(u64::from(piece.offset))
+}
+
+fn push(runs: &mut Vec<Run>, (at, len): Run) {
+    match runs.last_mut() {
+        Some((start, have)) if *start != 0 && *start + u64::from(*have) == at => *have += len,
+        _ => runs.push((at, len)),
+    }
+}
+
+/// The runs that pieces make.
+pub(crate) fn runs(pieces: &[Piece]) -> Vec<Run> {
+    let mut runs = Vec::new();
+    for piece in pieces.iter().filter(|piece| piece.len > 0) {
+        push(&mut runs, (address(piece), piece.len));
+    }
+    runs
+}
+
+/// Bytes in pieces.
+pub(crate) fn bytes(pieces: &[Piece]) -> u64 {
+    pieces.iter().map(|piece| u64::from(piece.len)).sum()
+}
+
+/// The numbers of the programs that a process holds.
+pub(crate) fn programs_of(pid: u32) -> HashSet<u32> {
+    let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
+        return HashSet::new();
+    };
+    let number = |text: String| text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
+    let texts = files.flatten().filter_map(|file| std::fs::read_to_string(file.path()).ok());
+    texts.filter_map(number).collect()
+}
+
+/// Waits until none of the programs is loaded; the kernel takes them away a moment after their last descriptor.
+pub(crate) fn assert_gone(programs: &HashSet<u32>) {
+    let start = Instant::now();
+    loop {
+        let loaded = aya::programs::loaded_programs().flatten().map(|info| info.id());
+        let left: Vec<_> = loaded.filter(|id| programs.contains(id)).collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "programs are still there: {left:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

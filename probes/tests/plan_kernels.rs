@@ -1,0 +1,38 @@
+//! What the programs need, looked up in the types of real kernels: found in all of them, but for what is said here.
+
+use std::path::PathBuf;
+
+use probes::layout::btf::Btf;
+use probes::layout::plan::{Part, Plan};
+
+fn plan(kernel: &str) -> Plan {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/btf"));
+    let btf = Btf::from_file(folder.join(format!("{kernel}.btf"))).expect("the extract is committed");
+    Plan::of(&btf).expect("an extract can be read")
+}
+
+/// What is missing, in the plan's words.
+fn missing(kernel: &str) -> Vec<String> {
+    plan(kernel).missing.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn nothing_is_missing_since_6_1() {
+    for kernel in ["6.1", "6.12", "6.18"] {
+        assert!(missing(kernel).is_empty(), "{kernel}: {:#?}", missing(kernel));
+    }
+}
+
+/// 5.10 has no folios; its bios name a disk instead of a block device, and its fragments' flags are elsewhere.
+#[test]
+fn what_5_10_does_not_have_is_named_and_calls_are_seen_there() {
+    assert_eq!(
+        missing("5.10"),
+        [
+            "this kernel's `skb_shared_info` has no `flags`",
+            "this kernel's `bio` has no `bi_bdev`",
+            "this kernel has no type `folio`",
+        ]
+    );
+    assert!(plan("5.10").missing_for(Part::Calls).is_none());
+}

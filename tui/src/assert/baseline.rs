@@ -1,0 +1,214 @@
+//! The baseline: what a good run copied, by kinds of ends and by reason, to be compared with later runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bufferlist::reason::Class;
+use probes::report::Report;
+use probes::report::text::{printable, size};
+use serde_json::{Value, json};
+
+use super::terms::{Fit, Terms};
+
+/// Name and version of the file's format.
+const FORMAT: &str = "zctrace-baseline/1";
+
+/// What stands for the code of copies that no reason explains.
+const UNEXPLAINED: &str = "unexplained";
+
+/// Bytes copied, by kinds of ends (`file:tcp`) and code.
+type Copied = BTreeMap<(String, String), u64>;
+
+/// What a run copied on the way to the ends that it was judged by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Baseline {
+    ends: String,
+    copied: Copied,
+}
+
+/// More is copied than in the baseline, or something that was not copied there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Growth {
+    /// Between which kinds of ends, as `file:tcp`.
+    pub(crate) path: String,
+    /// Why.
+    pub(crate) code: String,
+    /// How many bytes more.
+    pub(crate) bytes: u64,
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, code) = (printable(&self.path), printable(&self.code));
+        write!(f, "+{} copied in {path}, {code}, since last run", size(self.bytes))
+    }
+}
+
+impl Baseline {
+    /// What this run copied. What the terms allow is left out.
+    pub(crate) fn of(report: &Report, terms: &Terms) -> Self {
+        let mut copied = Copied::new();
+        let mut add = |path: &str, code: &str, bytes: u64| {
+            if bytes > 0 {
+                let sum = copied.entry((path.to_owned(), code.to_owned())).or_default();
+                *sum = sum.saturating_add(bytes);
+            }
+        };
+        for flow in &report.flows {
+            if terms.fit(&flow.from, &flow.to, flow.folded) != Fit::Yes {
+                continue;
+            }
+            let path = format!("{}:{}", flow.from.kind, flow.to.kind);
+            let counts =
+                |reason: Option<bufferlist::Reason>| reason.is_none_or(|reason| !terms.allow.contains(&reason));
+            let mut explained = 0_u64;
+            for cause in flow.reasons.iter().filter(|c| c.code.class() == Some(Class::Copy)) {
+                explained = explained.saturating_add(cause.bytes);
+                if counts(cause.code.reason()) {
+                    add(&path, cause.code.as_str(), cause.bytes);
+                }
+            }
+            let all = flow.copy_bytes.max(flow.account.copied);
+            add(&path, UNEXPLAINED, all.saturating_sub(explained));
+            for look in report.looks.iter().filter(|look| look.flow == Some(flow.id)) {
+                if counts(look.code.reason()) {
+                    add(&path, look.code.as_str(), look.bytes);
+                }
+            }
+        }
+        Self {
+            ends: terms.ends(),
+            copied,
+        }
+    }
+
+    /// What `now` copied more than this.
+    pub(crate) fn growth(&self, now: &Self) -> Vec<Growth> {
+        let more = now.copied.iter().filter_map(|(key, &bytes)| {
+            let before = self.copied.get(key).copied().unwrap_or(0);
+            (bytes > before).then(|| Growth {
+                path: key.0.clone(),
+                code: key.1.clone(),
+                bytes: bytes - before,
+            })
+        });
+        more.collect()
+    }
+
+    /// The file's text.
+    pub(crate) fn to_json(&self) -> String {
+        let mut copied: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+        for ((path, code), &bytes) in &self.copied {
+            copied.entry(path).or_default().insert(code, bytes);
+        }
+        let value = json!({ "schema": FORMAT, "to": self.ends, "copied": copied });
+        format!("{value:#}\n")
+    }
+
+    /// Reads a file's text, for these terms.
+    pub(crate) fn from_json(text: &str, terms: &Terms) -> Result<Self, String> {
+        let value: Value = serde_json::from_str(text).map_err(|error| format!("this is not valid JSON: {error}"))?;
+        let word = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+        if word("schema") != FORMAT {
+            return Err(format!(
+                "this is no baseline of this version: `schema` is {:?}, not {FORMAT:?}",
+                word("schema")
+            ));
+        }
+        if word("to") != terms.ends() {
+            return Err(format!(
+                "it was made for `{}`, and this is about `{}`",
+                printable(word("to")),
+                terms.ends()
+            ));
+        }
+        let mut copied = Copied::new();
+        let paths = value.get("copied").and_then(Value::as_object);
+        for (path, codes) in paths.ok_or("it has no object `copied`")? {
+            for (code, bytes) in codes.as_object().ok_or("`copied` holds something else than objects")? {
+                let bytes = bytes
+                    .as_u64()
+                    .ok_or_else(|| format!("`{}` is no number of bytes", printable(code)))?;
+                copied.insert((path.clone(), code.clone()), bytes);
+            }
+        }
+        Ok(Self {
+            ends: terms.ends(),
+            copied,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bufferlist::Reason;
+    use probes::report::{Account, Cause, End, EndKind, Flow, Look, Scope, Tier};
+
+    use super::*;
+    use crate::assert::Pattern;
+
+    fn terms() -> Terms {
+        Terms {
+            to: vec![Pattern::parse("socket").unwrap()],
+            from: Vec::new(),
+            max_copied: None,
+            max_unknown: None,
+            min_bytes: 0,
+            allow: vec![Reason::SmallWrite],
+        }
+    }
+
+    fn run(reasons: &[(Reason, u64)], looked: u64) -> Baseline {
+        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
+        let copied = reasons.iter().map(|&(_, bytes)| bytes).sum();
+        flow.set_account(Account::new(1 << 20, copied, 0));
+        flow.reasons = reasons.iter().map(|&(why, bytes)| Cause::new(why, bytes, 1)).collect();
+        flow.looked = looked;
+        let mut report = Report::new(Tier::L, Scope::default());
+        let mut elsewhere = flow.clone();
+        elsewhere.to.kind = EndKind::File;
+        let id = report.add_flow(flow);
+        report.add_flow(elsewhere);
+        report.looks.push(Look {
+            flow: Some(id),
+            ..Look::new(looked, 1)
+        });
+        report.summarize();
+        Baseline::of(&report, &terms())
+    }
+
+    #[test]
+    fn what_is_new_or_more_is_growth_and_what_is_less_is_not() {
+        let before = run(&[(Reason::Misaligned, 100), (Reason::FromMemory, 10)], 0);
+        let now = run(&[(Reason::Misaligned, 100 + 65_536), (Reason::SmallWrite, 7)], 5);
+        let said: Vec<String> = before.growth(&now).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "+64.0 KiB copied in file:tcp, ZC07, since last run",
+                "+5 B copied in file:tcp, ZC31, since last run"
+            ]
+        );
+        assert_eq!(now.growth(&now), []);
+    }
+
+    #[test]
+    fn a_baseline_is_read_as_it_was_written_and_for_the_same_ends_only() {
+        let before = run(&[(Reason::Misaligned, 100)], 5);
+        let text = before.to_json();
+        assert_eq!(Baseline::from_json(&text, &terms()), Ok(before));
+        let mut others = terms();
+        others.to = vec![Pattern::parse("file").unwrap()];
+        assert!(Baseline::from_json(&text, &others).unwrap_err().contains("`socket`"));
+        for bad in [
+            "",
+            "{}",
+            r#"{"schema":"zctrace-report/1.0"}"#,
+            r#"{"schema":"zctrace-baseline/1","to":"socket"}"#,
+            r#"{"schema":"zctrace-baseline/1","to":"socket","copied":{"a":1}}"#,
+            r#"{"schema":"zctrace-baseline/1","to":"socket","copied":{"a":{"ZC07":-1}}}"#,
+        ] {
+            assert!(Baseline::from_json(bad, &terms()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Which file a command is: as a shell finds it, and then where sudo has taken the way away.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+/// Where users keep programs that a login shell finds and sudo does not, below HOME.
+const OF_USERS: [&str; 2] = [".cargo/bin", ".local/bin"];
+
+/// Where a command is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Found {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Whether PATH does not lead there.
+    pub(crate) beyond_path: bool,
+}
+
+/// Why there is none: what a shell would exit with, and a sentence.
+pub(crate) type NotFound = (u8, String);
+
+/// Finds a command. `home` is looked at last, for a user whom sudo has taken the PATH away.
+pub(crate) fn find(name: &OsStr, path: Option<OsString>, home: Option<&Path>) -> Result<Found, NotFound> {
+    let shown = name.display();
+    if name.is_empty() {
+        return Err((127, "the command has no name".to_owned()));
+    }
+    if name.as_bytes().contains(&b'/') {
+        // Whether it can be run the kernel says best.
+        return Ok(Found {
+            path: name.into(),
+            beyond_path: false,
+        });
+    }
+    // What execvp(3) takes where there is no PATH.
+    let path = path.unwrap_or_else(|| "/bin:/usr/bin".into());
+    let beyond = OF_USERS.iter().filter_map(|dir| Some((home?.join(dir), true)));
+    let dirs = env::split_paths(&path).map(|dir| (dir, false)).chain(beyond);
+    let mut refused = None;
+    for (dir, beyond_path) in dirs {
+        let path = if dir.as_os_str().is_empty() {
+            Path::new(".").join(name)
+        } else {
+            dir.join(name)
+        };
+        if !path.is_file() {
+            continue;
+        }
+        if access(&path, Access::EXEC_OK).is_ok() {
+            return Ok(Found { path, beyond_path });
+        }
+        refused.get_or_insert(path);
+    }
+    match (refused, home) {
+        (Some(path), _) => Err((126, format!("{} may not be executed", path.display()))),
+        (None, None) => Err((127, format!("{shown} is not found in PATH"))),
+        (None, Some(home)) => Err((
+            127,
+            format!(
+                "{shown} is not found in PATH (sudo changes it), nor in {0}/.cargo/bin or {0}/.local/bin; give its whole path",
+                home.display()
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_comes_first_then_the_users_own_places() {
+        let root = std::env::temp_dir().join(format!("zctrace-find-{}", std::process::id()));
+        let make = |path: &str, mode| {
+            use std::os::unix::fs::PermissionsExt;
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        make("bin/both", 0o755);
+        make("home/.cargo/bin/both", 0o755);
+        make("home/.local/bin/only", 0o755);
+        make("bin/data", 0o644);
+        let path = || Some(root.join("bin").into_os_string());
+        let home = root.join("home");
+        let found = |name: &str, home: Option<&Path>| find(OsStr::new(name), path(), home);
+
+        let both = found("both", Some(&home)).unwrap();
+        assert_eq!((both.path, both.beyond_path), (root.join("bin/both"), false));
+        let only = found("only", Some(&home)).unwrap();
+        assert_eq!((only.path, only.beyond_path), (home.join(".local/bin/only"), true));
+        assert_eq!(found("only", None).unwrap_err().0, 127);
+        let (code, why) = found("data", Some(&home)).unwrap_err();
+        assert!(code == 126 && why.contains("bin/data"), "{code} {why}");
+        let (code, why) = found("nothing", Some(&home)).unwrap_err();
+        assert!(code == 127 && why.contains(".cargo/bin"), "{code} {why}");
+        assert_eq!(found("", None).unwrap_err().0, 127);
+        let slash = found("./nothing", None).unwrap();
+        assert_eq!(slash.path, Path::new("./nothing"), "the kernel will say");
+        std::fs::remove_dir_all(root).unwrap();
+    }
+}

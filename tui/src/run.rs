@@ -1,0 +1,101 @@
+//! `zctrace run`: watches a command, processes, a control group or the machine, and says what became of the bytes.
+
+use std::path::PathBuf;
+
+use probes::report::Report;
+
+use crate::output::{Format, Output, check};
+use crate::progress::{Progress, say_waiting};
+use crate::session::{Request, Target, observe, sign};
+use crate::trace::Tracer;
+use crate::watch::{Audience, Stopped};
+use crate::{exit, screens};
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// The run.
+    pub(crate) request: Request,
+    /// In which form the answer is given.
+    pub(crate) format: Format,
+    /// Where.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Runs, and returns the exit code.
+pub(crate) fn run(options: &Options) -> u8 {
+    match answer(options) {
+        Ok(code) | Err(code) => code,
+    }
+}
+
+fn answer(options: &Options) -> Result<u8, u8> {
+    let output = Output::open(options.file.as_deref(), options.format)?;
+    let mut listener = Listener {
+        // A command has the terminal for itself.
+        progress: Progress::new(!matches!(options.request.target, Target::Command(_))),
+        output,
+        options,
+        failed: None,
+    };
+    let observed = observe(&options.request, &mut listener)?;
+    listener.progress.clear();
+    check(&observed.report)?;
+    let text = form(&observed.report, options);
+    let code = listener.output.write(&text, code(observed.stopped));
+    Ok(listener.failed.unwrap_or(code))
+}
+
+/// Writes what is known meanwhile.
+struct Listener<'a> {
+    progress: Progress,
+    output: Output,
+    options: &'a Options,
+    /// What an interim report failed with: the run goes on, and ends with it.
+    failed: Option<u8>,
+}
+
+impl Audience for Listener<'_> {
+    fn interim(&mut self, mut report: Report) {
+        sign(&mut report, &self.options.request);
+        if let Err(code) = check(&report) {
+            self.failed = Some(code);
+            return;
+        }
+        self.progress.clear();
+        let mut text = form(&report, self.options);
+        if self.options.format == Format::Text {
+            text.push('\n');
+        }
+        if self.output.write(&text, exit::HELD) != exit::HELD {
+            self.failed = Some(exit::FAILED);
+        }
+    }
+
+    fn step(&mut self, tracer: &mut dyn Tracer) {
+        self.progress.step(tracer);
+    }
+
+    fn waiting(&mut self) {
+        say_waiting();
+    }
+}
+
+fn form(report: &Report, options: &Options) -> String {
+    match options.format {
+        Format::Text => screens::report(report),
+        // A line for each of several.
+        Format::Json if options.request.times.every.is_some() => report.to_json() + "\n",
+        Format::Json => report.to_json_pretty() + "\n",
+        Format::Junit => screens::junit(report),
+    }
+}
+
+/// The command's own code. One that was ended because time was up has done what it was to do.
+fn code(stopped: Stopped) -> u8 {
+    match stopped {
+        Stopped::Command { by_us: false, ended } => ended.code(),
+        Stopped::Command { by_us: true, .. } | Stopped::Enough => exit::HELD,
+        Stopped::Left(signal) => 128_u8.saturating_add(signal as u8),
+    }
+}

@@ -1,0 +1,512 @@
+//! Starting, watching and ending a command, with a tracer that sees nothing: the process handling alone.
+//!
+//! The modules are the program's own, built into this test, since the program has no library; what becomes the command is
+//! the program itself.
+
+#[path = "../src/command/mod.rs"]
+#[allow(dead_code, unused_imports)] // The program uses what the tests do not.
+mod command;
+#[path = "../src/signals.rs"]
+mod signals;
+#[path = "../src/trace.rs"]
+#[allow(dead_code)]
+mod trace;
+#[path = "../src/watch.rs"]
+#[allow(dead_code)]
+mod watch;
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use command::{Ended, NotRunnable, Pending, User, Wanted};
+use probes::report::{Report, Scope, Tier};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signals::{Caught, Signals};
+use trace::{SetupError, Tracer};
+use watch::{Audience, Stopped, Subject, Times, watch};
+
+// --- helpers ---------------------------------------------------------------------------------------------------------
+
+fn zctrace() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_zctrace"))
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+fn pending(command: &[&str]) -> Result<Pending, NotRunnable> {
+    let command = words(command);
+    Pending::new(
+        zctrace(),
+        &Wanted {
+            command: &command,
+            user: None,
+        },
+    )
+}
+
+/// A tracer that sees nothing, and counts what it is asked.
+#[derive(Default)]
+struct Blind {
+    followed: Vec<u32>,
+    polls: u64,
+}
+
+impl Tracer for Blind {
+    fn follow(&mut self, pid: u32) -> Result<(), SetupError> {
+        self.followed.push(pid);
+        Ok(())
+    }
+
+    fn poll(&mut self) {
+        self.polls += 1;
+    }
+
+    fn report(&mut self, _: usize) -> Report {
+        Report::new(Tier::T0, Scope::default())
+    }
+
+    fn finish(mut self: Box<Self>, max_rows: usize) -> Report {
+        self.report(max_rows)
+    }
+}
+
+/// An audience that counts.
+#[derive(Default)]
+struct Counting {
+    interims: u64,
+    waits: u64,
+}
+
+impl Audience for Counting {
+    fn interim(&mut self, _: Report) {
+        self.interims += 1;
+    }
+
+    fn step(&mut self, _: &mut dyn Tracer) {}
+
+    fn waiting(&mut self) {
+        self.waits += 1;
+    }
+}
+
+/// Watches `subject`; `signals` says which signals came, by the time that has passed.
+fn watched(
+    mut subject: Subject,
+    times: Times,
+    signals: &mut dyn FnMut(Duration) -> Vec<Caught>,
+) -> (Stopped, Counting, Blind) {
+    let (mut tracer, mut audience, start) = (Blind::default(), Counting::default(), Instant::now());
+    let stopped = watch(
+        &mut tracer,
+        &mut subject,
+        &times,
+        10,
+        &mut || {
+            assert!(start.elapsed() < Duration::from_secs(30), "it does not end");
+            signals(start.elapsed())
+        },
+        &mut audience,
+    );
+    (stopped.expect("watching"), audience, tracer)
+}
+
+fn ended(command: &[&str]) -> Ended {
+    let running = pending(command).expect("found").go().expect("run");
+    match watched(Subject::Command(running), Times::default(), &mut |_| Vec::new()).0 {
+        Stopped::Command { ended, by_us: false } => ended,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// This test, run again in a process of its own, where `inside` names what it is to do.
+fn again(test: &str, inside: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    command.env("ZCTRACE_TEST_INSIDE", inside);
+    command
+}
+
+fn inside() -> Option<String> {
+    std::env::var("ZCTRACE_TEST_INSIDE").ok()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A directory of our own.
+fn directory(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("zctrace-command-{name}-{}", std::process::id()));
+    fs::create_dir_all(&path).expect("a directory");
+    path
+}
+
+/// Says that a test cannot run here, as bufferlist's tests do.
+fn skip(test: &str, reason: &str) {
+    let line = format!("SKIP {test}: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
+        let file = File::options().append(true).create(true).open(&path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
+    }
+}
+
+fn caught(signal: i32, by_kernel: bool) -> Vec<Caught> {
+    vec![Caught { signal, by_kernel }]
+}
+
+// --- how it ends -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_code_of_a_command_is_its_own_and_a_signal_is_128_and_its_number() {
+    assert_eq!(ended(&["true"]).code(), 0);
+    assert_eq!(ended(&["sh", "-c", "exit 7"]).code(), 7);
+    assert_eq!(ended(&["sh", "-c", "exit 255"]).code(), 255);
+    assert_eq!(ended(&["sh", "-c", "kill -TERM $$"]), Ended::Signal(15));
+    assert_eq!(ended(&["sh", "-c", "kill -KILL $$"]).code(), 137);
+}
+
+#[test]
+fn what_cannot_be_run_is_126_or_127_with_a_reason() {
+    let dir = directory("not-runnable");
+    let data = dir.join("data");
+    fs::write(&data, "no program").expect("a file");
+    let broken = dir.join("broken");
+    fs::write(&broken, "#!/no/such/interpreter\n").expect("a file");
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).expect("its mode");
+    for (command, code, says) in [
+        ("no-such-command-here", 127, "not found in PATH"),
+        ("/no/such/file", 127, "No such file"),
+        (data.to_str().expect("UTF-8"), 126, "Permission denied"),
+        (dir.to_str().expect("UTF-8"), 126, "Permission denied"),
+        // As a shell has it: it is the interpreter that is not found.
+        (broken.to_str().expect("UTF-8"), 127, "No such file"),
+        ("", 127, "no name"),
+    ] {
+        let error = pending(&[command]).and_then(Pending::go).expect_err(command);
+        assert_eq!(error.code, Some(code), "{command}: {error}");
+        assert!(error.to_string().contains(says), "{command}: {error}");
+    }
+    fs::remove_dir_all(dir).expect("removed");
+}
+
+#[test]
+fn nothing_is_run_before_it_may_go_nor_if_it_never_may() {
+    let dir = directory("go");
+    let mark = dir.join("mark");
+    let command = ["touch", mark.to_str().expect("UTF-8")];
+    let child = pending(&command).expect("found");
+    std::thread::sleep(Duration::from_millis(50));
+    let of = fs::read_to_string(format!("/proc/{}/comm", child.pid())).expect("it waits");
+    assert_ne!(of.trim(), "touch");
+    drop(child);
+    assert!(!mark.exists(), "dropped is gone");
+    let child = pending(&command).expect("found");
+    let pid = child.pid();
+    let running = child.go().expect("run");
+    assert_eq!(running.pid(), pid, "the number is known before it runs");
+    watched(Subject::Command(running), Times::default(), &mut |_| Vec::new());
+    assert!(mark.exists());
+    fs::remove_dir_all(dir).expect("removed");
+}
+
+#[test]
+fn a_child_of_a_child_does_not_hold_up_the_end() {
+    let start = Instant::now();
+    assert_eq!(ended(&["sh", "-c", "sleep 20 >/dev/null 2>&1 & exit 3"]).code(), 3);
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(ended(&["sh", "-c", "sh -c 'exit 9'; exit $?"]).code(), 9);
+}
+
+// --- what it gets ----------------------------------------------------------------------------------------------------
+
+/// What the command sees of its world; this process runs it, and its output is the command's.
+#[test]
+fn input_output_environment_directory_and_name_are_kept_and_no_descriptor_more() {
+    const TEST: &str = "input_output_environment_directory_and_name_are_kept_and_no_descriptor_more";
+    if inside().is_some() {
+        // What is open besides: nothing of it may come through.
+        let _more = File::open("/dev/null").expect("a file");
+        let world = "ls /proc/self/fd | wc -l; grep -E 'Sig(Blk|Ign)' /proc/self/status";
+        let plain = Command::new("sh")
+            .args(["-c", world])
+            .stdin(Stdio::null())
+            .output()
+            .expect("sh");
+        println!("\nplain={}", text(&plain).replace('\n', " "));
+        let script = format!(
+            "read line; echo \"in=$line\"; echo \"env=$KEPT\"; pwd -P; echo \"zero=$0\"; \
+             echo \"traced=$({{ {world}; }} | tr '\\n' ' ')\"; echo err >&2; exit 4"
+        );
+        let script = script.as_str();
+        assert_eq!(ended(&["sh", "-c", script]).code(), 4);
+        return;
+    }
+    let dir = directory("world").canonicalize().expect("a directory");
+    let mut child = again(TEST, "world");
+    child.env("KEPT", "a b").current_dir(&dir);
+    child
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = child.spawn().expect("this test");
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(b"hello\nrest\n")
+        .expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    let directory = format!("\n{}\n", dir.display());
+    for part in ["in=hello\n", "env=a b\n", &directory, "zero=sh\n", "err\n"] {
+        assert!(said.contains(part), "{part:?}\n{said}");
+    }
+    let after = |word: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(word));
+        line.unwrap_or_else(|| panic!("{word}\n{said}")).trim().to_owned()
+    };
+    assert_eq!(
+        after("traced="),
+        after("plain="),
+        "descriptors and signals are as if run by hand\n{said}"
+    );
+    fs::remove_dir_all(dir).expect("removed");
+}
+
+#[test]
+fn as_root_the_command_becomes_the_user_with_all_groups() {
+    const TEST: &str = "as_root_the_command_becomes_the_user_with_all_groups";
+    if !rustix::process::geteuid().is_root() {
+        skip(TEST, "it takes root to become someone else");
+        return;
+    }
+    if inside().is_some() {
+        let user = User::choose(Some("nobody"))
+            .expect("nobody is everywhere")
+            .expect("not root");
+        let command = words(&[
+            "sh",
+            "-c",
+            "id -u; id -G; echo \"$HOME $USER $LOGNAME\"; grep CapEff /proc/self/status",
+        ]);
+        let wanted = Wanted {
+            command: &command,
+            user: Some(&user),
+        };
+        let running = Pending::new(zctrace(), &wanted).expect("found").go().expect("run");
+        watched(Subject::Command(running), Times::default(), &mut |_| Vec::new());
+        return;
+    }
+    let output = again(TEST, "user").env("SUDO_UID", "0").output().expect("this test");
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    let uid = |name: &str| {
+        let output = Command::new("id").args(["-u", name]).output().expect("id");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(said.contains(&uid("nobody")), "{said}");
+    assert!(said.contains(" nobody nobody\n"), "{said}");
+    assert!(
+        said.contains("CapEff:\t0000000000000000"),
+        "nothing of root is left\n{said}"
+    );
+}
+
+#[test]
+fn who_called_sudo_gets_a_command_back_from_beyond_its_path() {
+    const TEST: &str = "who_called_sudo_gets_a_command_back_from_beyond_its_path";
+    if !rustix::process::geteuid().is_root() {
+        skip(TEST, "it takes root to become someone else");
+        return;
+    }
+    let home = directory("home");
+    let bin = home.join(".cargo/bin");
+    fs::create_dir_all(&bin).expect("a directory");
+    fs::write(bin.join("own-tool-of-zctrace"), "#!/bin/sh\nexit 6\n").expect("a program");
+    for path in [&home, &home.join(".cargo"), &bin, &bin.join("own-tool-of-zctrace")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its mode");
+    }
+    let user = User {
+        name: "caller".to_owned(),
+        uid: 12_345,
+        gid: 12_345,
+        groups: vec![12_345],
+        home: Some((home.clone(), "/bin/sh".into())),
+    };
+    let command = words(&["own-tool-of-zctrace"]);
+    let wanted = Wanted {
+        command: &command,
+        user: Some(&user),
+    };
+    let child = Pending::new(zctrace(), &wanted).expect("found");
+    assert_eq!(child.beyond_path(), Some(bin.join("own-tool-of-zctrace").as_path()));
+    let running = child.go().expect("run");
+    let (stopped, ..) = watched(Subject::Command(running), Times::default(), &mut |_| Vec::new());
+    assert_eq!(
+        stopped,
+        Stopped::Command {
+            ended: Ended::Code(6),
+            by_us: false
+        }
+    );
+    fs::remove_dir_all(home).expect("removed");
+}
+
+// --- signals and times -----------------------------------------------------------------------------------------------
+
+/// A command that says by its code which signal came.
+const TELLS: [&str; 3] = [
+    "sh",
+    "-c",
+    "trap 'exit 21' TERM; trap 'exit 22' INT; trap 'exit 23' HUP; trap 'exit 24' QUIT; while :; do sleep 0.02; done",
+];
+
+/// Signals that come once, when the command has had time to say what it does with them.
+fn once(signal: i32, by_kernel: bool) -> impl FnMut(Duration) -> Vec<Caught> {
+    let mut sent = false;
+    move |passed| {
+        if sent || passed < Duration::from_millis(400) {
+            return Vec::new();
+        }
+        sent = true;
+        caught(signal, by_kernel)
+    }
+}
+
+#[test]
+fn signals_are_passed_on_and_their_report_is_waited_for() {
+    for (signal, code) in [(SIGTERM, 21), (SIGINT, 22), (1, 23), (3, 24)] {
+        let running = pending(&TELLS).expect("found").go().expect("run");
+        let (stopped, ..) = watched(Subject::Command(running), Times::default(), &mut once(signal, false));
+        let ended = Ended::Code(code);
+        assert_eq!(stopped, Stopped::Command { ended, by_us: false }, "signal {signal}");
+    }
+}
+
+#[test]
+fn what_the_terminal_has_sent_is_not_sent_again_and_twice_leaves_it_alone() {
+    let running = pending(&TELLS).expect("found").go().expect("run");
+    let pid = Pid::from_raw(running.pid() as i32).expect("a number");
+    let mut number = 0;
+    let mut twice = |passed: Duration| {
+        let due = Duration::from_millis(if number == 0 { 300 } else { 600 });
+        if passed < due || number == 2 {
+            return Vec::new();
+        }
+        number += 1;
+        caught(SIGINT, true)
+    };
+    let (stopped, audience, _) = watched(Subject::Command(running), Times::default(), &mut twice);
+    assert_eq!((stopped, audience.waits), (Stopped::Left(SIGINT), 1));
+    kill_process(pid, Signal::KILL).expect("it runs on, for it got no signal");
+}
+
+#[test]
+fn time_that_is_up_ends_a_command_and_that_is_our_doing() {
+    let times = Times {
+        duration: Some(Duration::from_millis(300)),
+        every: Some(Duration::from_millis(100)),
+    };
+    let running = pending(&["sleep", "20"]).expect("found").go().expect("run");
+    let (stopped, audience, tracer) = watched(Subject::Command(running), times, &mut |_| Vec::new());
+    let ended = Ended::Signal(15);
+    assert_eq!(stopped, Stopped::Command { ended, by_us: true });
+    assert!((1..=4).contains(&audience.interims), "{}", audience.interims);
+    assert!(tracer.polls > 5, "{}", tracer.polls);
+    // One that ends by itself, if after being asked, has its own code.
+    let running = pending(&TELLS).expect("found").go().expect("run");
+    let times = Times {
+        duration: Some(Duration::from_millis(500)),
+        every: None,
+    };
+    let (stopped, ..) = watched(Subject::Command(running), times, &mut |_| Vec::new());
+    let ended = Ended::Code(21);
+    assert_eq!(stopped, Stopped::Command { ended, by_us: false });
+}
+
+#[test]
+fn processes_of_others_are_watched_to_their_end_or_to_a_signal() {
+    let mut short = Command::new("sleep").arg("0.3").spawn().expect("sleep");
+    let start = Instant::now();
+    // A child of ours that nobody waits for yet is as good as gone.
+    let subject = Subject::processes(&[short.id()]).expect("it runs");
+    assert_eq!(
+        watched(subject, Times::default(), &mut |_| Vec::new()).0,
+        Stopped::Enough
+    );
+    assert!(start.elapsed() >= Duration::from_millis(250));
+    short.wait().expect("it ended");
+    assert_eq!(Subject::processes(&[short.id()]).expect_err("it is gone").0, short.id());
+
+    let mut long = Command::new("sleep").arg("20").spawn().expect("sleep");
+    let subject = Subject::processes(&[long.id()]).expect("it runs");
+    let (stopped, ..) = watched(subject, Times::default(), &mut once(SIGINT, true));
+    assert_eq!(stopped, Stopped::Enough);
+    assert!(long.try_wait().expect("it is ours").is_none(), "it is left as it was");
+    let times = Times {
+        duration: Some(Duration::from_millis(100)),
+        every: None,
+    };
+    let subject = Subject::processes(&[long.id()]).expect("it runs");
+    assert_eq!(watched(subject, times, &mut |_| Vec::new()).0, Stopped::Enough);
+    long.kill().and_then(|()| long.wait()).expect("it ends");
+    assert_eq!(watched(Subject::Endless, times, &mut |_| Vec::new()).0, Stopped::Enough);
+}
+
+#[test]
+fn caught_signals_tell_who_sent_them_and_what_was_ignored_stays_so() {
+    const TEST: &str = "caught_signals_tell_who_sent_them_and_what_was_ignored_stays_so";
+    let me = || rustix::process::getpid();
+    match inside().as_deref() {
+        Some("catch") => {
+            let mut signals = Signals::catch().expect("signals");
+            kill_process(me(), Signal::TERM).expect("sent");
+            let start = Instant::now();
+            let mut came = Vec::new();
+            while came.is_empty() && start.elapsed() < Duration::from_secs(5) {
+                came = signals.take();
+            }
+            assert_eq!(came, caught(SIGTERM, false));
+            assert_eq!(signals.take(), Vec::new());
+        }
+        Some("ignored") => {
+            let mut signals = Signals::catch().expect("signals");
+            kill_process(me(), Signal::HUP).expect("sent");
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(signals.take(), Vec::new());
+            assert_eq!(
+                ended(&["sh", "-c", "kill -HUP $$; exit 8"]).code(),
+                8,
+                "the command ignores it too"
+            );
+        }
+        _ => {
+            let output = again(TEST, "catch").output().expect("this test");
+            assert!(output.status.success(), "{}", text(&output));
+            // As nohup does it.
+            let this = again(TEST, "ignored");
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+                .arg(this.get_program());
+            shell
+                .args(this.get_args())
+                .env("ZCTRACE_TEST_INSIDE", "ignored")
+                .arg0("sh");
+            let output = shell.output().expect("a shell");
+            assert!(output.status.success(), "{}", text(&output));
+        }
+    }
+}
