@@ -3,9 +3,10 @@
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::programs::RawTracePointContext;
 use probes_common::{PIECES, Piece, end_kind, program, station_flag, station_kind};
 
-use crate::maps::{DISK, ENTRIES};
+use crate::maps::{CONTINUE, DISK, ENTRIES, on};
 use crate::offsets as at;
 use crate::pages::{self, Pages, VEC};
 use crate::read::{self, member};
@@ -14,8 +15,6 @@ use crate::read::{self, member};
 const OPERATION: u32 = 0xff;
 const READ: u32 = 0;
 const WRITE: u32 = 1;
-/// Vectors of one bio at most (`BIO_MAX_VECS`, include/linux/bio.h), in records.
-const PARTS: u32 = 256_u32.div_ceil(PIECES as u32);
 
 /// Room for one run.
 #[repr(C)]
@@ -39,7 +38,8 @@ struct Cursor {
 
 /// A bio goes to a disk's queue.
 #[inline(always)]
-pub(crate) fn queued(bio: u64) {
+pub(crate) fn queued(ctx: &RawTracePointContext) {
+    let bio: u64 = ctx.arg(0);
     let tid = bpf_get_current_pid_tgid() as u32;
     let Some(call) = ENTRIES.get_ptr(tid) else {
         return;
@@ -48,17 +48,16 @@ pub(crate) fn queued(bio: u64) {
     if operation != READ && operation != WRITE {
         return;
     }
-    let size: u32 = member(bio, &at::BIO_SIZE);
-    let vecs: u64 = member(bio, &at::BIO_VECS);
-    let index: u32 = member(bio, &at::BIO_IDX);
-    let disk: u64 = member(bio, &at::BIO_BDEV);
     let Some(room) = DISK.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: map values are valid as long as the program runs; the room is this program's on this CPU.
+    // SAFETY: map values are valid as long as the program runs; the room is this program's on this CPU. The context is its
+    // own.
     unsafe {
         let pages = addr_of_mut!((*room).pages);
         pages::clear(pages);
+        let disk: u64 = member(bio, &at::BIO_BDEV);
+        let size: u32 = member(bio, &at::BIO_SIZE);
         let station = addr_of_mut!((*pages).station);
         (*station).call = (*call).serial;
         (*station).object = disk;
@@ -67,25 +66,38 @@ pub(crate) fn queued(bio: u64) {
         (*station).flags = if operation == WRITE { station_flag::WRITE } else { 0 };
         (*station).device = member(disk, &at::BDEV_DEV);
         (*station).station = station_kind::BIO;
+        let vecs: u64 = member(bio, &at::BIO_VECS);
+        let index: u32 = member(bio, &at::BIO_IDX);
         let cursor = addr_of_mut!((*room).cursor);
-        *cursor = Cursor {
-            next: vecs.wrapping_add(u64::from(index) * VEC),
-            done: member(bio, &at::BIO_DONE),
-            left: size,
-        };
-        let mut part = 0;
-        while part < PARTS {
-            (*station).part = part;
-            read::zero(addr_of_mut!((*station).file));
-            let count = take(pages, cursor);
-            if count == 0 {
-                break;
-            }
-            part += 1;
-            if part == PARTS && (*cursor).left != 0 {
-                (*station).flags |= station_flag::CUT;
-            }
-            pages::write(pages, count, program::BLOCK_BIO_QUEUE);
+        (*cursor).next = vecs.wrapping_add(u64::from(index) * VEC);
+        (*cursor).done = member(bio, &at::BIO_DONE);
+        (*cursor).left = size;
+        // It goes on there, and does not come back.
+        CONTINUE.tail_call(ctx, on::BIO);
+    }
+}
+
+/// The second half of the program, run once for each record: a bio has up to 256 vectors (`BIO_MAX_VECS`,
+/// include/linux/bio.h).
+#[inline(always)]
+pub(crate) fn vectors(ctx: &RawTracePointContext) {
+    let Some(room) = DISK.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: as above; the room is this program's since its first half.
+    unsafe {
+        let pages = addr_of_mut!((*room).pages);
+        let cursor = addr_of_mut!((*room).cursor);
+        let station = addr_of_mut!((*pages).station);
+        read::zero(addr_of_mut!((*station).file));
+        let count = take(pages, cursor);
+        if count == 0 {
+            return;
+        }
+        pages::write(pages, count, program::BLOCK_BIO_QUEUE);
+        (*station).part += 1;
+        if (*cursor).left != 0 {
+            CONTINUE.tail_call(ctx, on::BIO);
         }
     }
 }
@@ -142,7 +154,11 @@ pub(crate) fn dirtied(folio: u64, mapping: u64) {
         }
         let flags: u64 = read::at(folio);
         let large = flags >> (at::PAGE_HEAD_BIT.load() & 63) & 1 == 1;
-        let pages = if large { member::<u32>(folio, &at::FOLIO_NR_PAGES) } else { 1 };
+        let pages = if large {
+            member::<u32>(folio, &at::FOLIO_NR_PAGES)
+        } else {
+            1
+        };
         (*call).dirtied += u64::from(pages) << 12;
     }
 }

@@ -102,7 +102,11 @@ unsafe fn side(room: *mut Scratch, end: *mut EndState, sink: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         let request = addr_of_mut!((*room).request);
-        let wanted = if sink { addr_of!((*request).sink) } else { addr_of!((*request).source) };
+        let wanted = if sink {
+            addr_of!((*request).sink)
+        } else {
+            addr_of!((*request).source)
+        };
         let fd = (*wanted).fd;
         if fd < 0 && (*request).memory != 0 {
             end::memory(end, (*request).memory);
@@ -126,12 +130,20 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
         let call = addr_of_mut!((*room).call);
         let request = addr_of_mut!((*room).request);
         let writes = (*request).sink.fd >= 0;
-        let fd = if writes { (*request).sink.fd } else { (*request).source.fd };
+        let fd = if writes {
+            (*request).sink.fd
+        } else {
+            (*request).source.fd
+        };
         let file = end::file_of(fd);
         if file == 0 {
             return;
         }
-        let end = if writes { addr_of_mut!((*call).sink) } else { addr_of_mut!((*call).source) };
+        let end = if writes {
+            addr_of_mut!((*call).sink)
+        } else {
+            addr_of_mut!((*call).source)
+        };
         end::identify(end, fd, file);
         let messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
         let alone = match (*end).kind {
@@ -231,7 +243,14 @@ fn join(regs: u64) {
         // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
         unsafe {
             let task = generated::bpf_get_current_task();
-            process::tell(addr_of_mut!((*room).process), event::JOINED, 0, 0, task, program::SYS_ENTER);
+            process::tell(
+                addr_of_mut!((*room).process),
+                event::JOINED,
+                0,
+                0,
+                task,
+                program::SYS_ENTER,
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use probes_common::{Call, EndState, Process, call_flag, end_kind, event, nr, program};
 
 use crate::end::{self, Now};
-use crate::maps::{CALLS, CONTINUE, ENTRIES, EXIT, PLAIN_ENTRIES, next_serial};
+use crate::maps::{CALLS, CONTINUE, ENTRIES, EXIT, PLAIN_ENTRIES, next_serial, on};
 use crate::pages::Pages;
 use crate::read;
 use crate::request::{self, Request};
@@ -34,9 +34,6 @@ pub(crate) struct Scratch {
     call: Call,
     process: Process,
 }
-
-/// Index of [`slots`] in [`CONTINUE`].
-const SLOTS: u32 = 0;
 
 /// The program.
 #[inline(always)]
@@ -81,7 +78,7 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
             finish(call, regs, result);
             if result > 0 && ((*call).source.kind == end_kind::PIPE || (*call).sink.kind == end_kind::PIPE) {
                 // It goes on there, and does not come back.
-                CONTINUE.tail_call(ctx, SLOTS);
+                CONTINUE.tail_call(ctx, on::SLOTS);
             }
             emit::whole(call, Call::KIND, program::SYS_EXIT);
         }
@@ -100,7 +97,7 @@ pub(crate) fn slots(ctx: &RawTracePointContext) {
     // map's value, which only this thread removes.
     unsafe {
         if !ring::some(addr_of_mut!((*room).pages), addr_of_mut!((*room).cursor), call) {
-            CONTINUE.tail_call(ctx, SLOTS);
+            CONTINUE.tail_call(ctx, on::SLOTS);
         }
         emit::whole(call, Call::KIND, program::SYS_EXIT);
     }
@@ -168,7 +165,11 @@ unsafe fn after(room: *mut Scratch, call: *mut Call, end: *mut EndState, sink: b
             (*call).flags |= call_flag::FD_CHANGED;
         }
         let request = addr_of!((*room).request);
-        let wanted = if sink { addr_of!((*request).sink) } else { addr_of!((*request).source) };
+        let wanted = if sink {
+            addr_of!((*request).sink)
+        } else {
+            addr_of!((*request).source)
+        };
         end::after(end, addr_of_mut!((*room).now), wanted, sink, (*call).result);
     }
 }

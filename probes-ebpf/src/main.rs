@@ -62,7 +62,14 @@ pub(crate) fn pipe_slots(ctx: RawTracePointContext) -> i32 {
 /// A packet is given to a network device: `skb`, `dev`.
 #[raw_tracepoint]
 pub(crate) fn net_dev_start_xmit(ctx: RawTracePointContext) -> i32 {
-    packet::sent(ctx.arg(0), ctx.arg(1));
+    packet::sent(&ctx);
+    0
+}
+
+/// The second half of `net_dev_start_xmit`, which goes on here by a tail call for packets of many fragments.
+#[raw_tracepoint]
+pub(crate) fn packet_rest(ctx: RawTracePointContext) -> i32 {
+    packet::rest(&ctx);
     0
 }
 
@@ -90,7 +97,14 @@ pub(crate) fn kfree_skb(ctx: RawTracePointContext) -> i32 {
 /// A request goes to a disk's queue: `bio` (5.10: another prototype, with which it must not be attached).
 #[raw_tracepoint]
 pub(crate) fn block_bio_queue(ctx: RawTracePointContext) -> i32 {
-    disk::queued(ctx.arg(0));
+    disk::queued(&ctx);
+    0
+}
+
+/// The second half of `block_bio_queue`, which goes on here by a tail call, once for each record.
+#[raw_tracepoint]
+pub(crate) fn bio_vectors(ctx: RawTracePointContext) -> i32 {
+    disk::vectors(&ctx);
     0
 }
 

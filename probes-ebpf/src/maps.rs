@@ -17,9 +17,19 @@ pub(crate) static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 pub(crate) static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(program::COUNT, 0);
 
-/// Where programs go on: the user side puts `pipe_slots` in.
+/// Where programs go on, by [`on`]: the user side puts them in.
 #[map]
-pub(crate) static CONTINUE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub(crate) static CONTINUE: ProgramArray = ProgramArray::with_max_entries(3, 0);
+
+/// Indices of [`CONTINUE`].
+pub(crate) mod on {
+    /// `pipe_slots`.
+    pub(crate) const SLOTS: u32 = 0;
+    /// `packet_rest`.
+    pub(crate) const PACKET: u32 = 1;
+    /// `bio_vectors`.
+    pub(crate) const BIO: u32 = 2;
+}
 
 /// Processes that are traced.
 #[map]

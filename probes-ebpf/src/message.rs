@@ -2,7 +2,7 @@
 
 use core::ptr::addr_of_mut;
 
-use probes_common::{program, station_flag, station_kind};
+use probes_common::{PIECES, program, station_flag, station_kind};
 
 use crate::maps::{CONSUMED, DROPPED, UNIX_WATCHED};
 use crate::offsets as at;
@@ -29,7 +29,11 @@ pub(crate) fn gone(skb: u64, dropped: bool) {
     if len == 0 {
         return;
     }
-    let room = if dropped { DROPPED.get_ptr_mut(0) } else { CONSUMED.get_ptr_mut(0) };
+    let room = if dropped {
+        DROPPED.get_ptr_mut(0)
+    } else {
+        CONSUMED.get_ptr_mut(0)
+    };
     let Some(room) = room else {
         return;
     };
@@ -42,7 +46,18 @@ pub(crate) fn gone(skb: u64, dropped: bool) {
         (*sent).total = len;
         (*sent).linear = len.wrapping_sub(member(skb, &at::SKB_DATA_LEN));
         (*sent).flags = if dropped { station_flag::DROPPED } else { 0 };
-        let who = if dropped { program::KFREE_SKB } else { program::CONSUME_SKB };
-        pages::packet(addr_of_mut!((*room).pages), sent, skb, station_kind::UNIX, who);
+        let who = if dropped {
+            program::KFREE_SKB
+        } else {
+            program::CONSUME_SKB
+        };
+        let pages = addr_of_mut!((*room).pages);
+        if pages::packet(pages, sent, skb, station_kind::UNIX, who) {
+            // A kernel with more fragments than by default: one further record, which says so if that is not all.
+            if (*sent).left > PIECES as u64 {
+                (*pages).station.flags |= station_flag::CUT;
+            }
+            pages::fragments(pages, sent, who);
+        }
     }
 }

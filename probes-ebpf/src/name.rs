@@ -36,7 +36,11 @@ pub(crate) unsafe fn tell(name: *mut Name, end: *const EndState) {
             return;
         }
         let _ = SEEN.insert(&key, 1, 0);
-        generated::bpf_probe_read_kernel(addr_of_mut!((*name).end).cast(), size_of::<EndState>() as u32, end.cast());
+        generated::bpf_probe_read_kernel(
+            addr_of_mut!((*name).end).cast(),
+            size_of::<EndState>() as u32,
+            end.cast(),
+        );
         (*name).count = 0;
         (*name).flags = 0;
         // Nothing can be read at address 0: the helper fills the room with zeros.

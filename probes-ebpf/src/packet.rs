@@ -3,9 +3,10 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::programs::RawTracePointContext;
 use probes_common::{Closed, SocketPair, program, station_flag, station_kind};
 
-use crate::maps::{CLOSING, ENTRIES, PACKET, WATCHED};
+use crate::maps::{CLOSING, CONTINUE, ENTRIES, PACKET, WATCHED, on};
 use crate::offsets as at;
 use crate::pages::{self, Pages, Sent};
 use crate::read::{self, member};
@@ -33,7 +34,8 @@ pub(crate) struct Closing {
 
 /// A packet is given to a device.
 #[inline(always)]
-pub(crate) fn sent(skb: u64, device: u64) {
+pub(crate) fn sent(ctx: &RawTracePointContext) {
+    let (skb, device): (u64, u64) = (ctx.arg(0), ctx.arg(1));
     let sk: u64 = member(skb, &at::SKB_SK);
     if sk == 0 {
         return;
@@ -49,7 +51,9 @@ pub(crate) fn sent(skb: u64, device: u64) {
     let segment = head.wrapping_add(u64::from(transport));
     // struct tcphdr (include/uapi/linux/tcp.h): ports, sequence, acknowledgement, length of the header in words.
     let header: [u32; 4] = read::at(segment);
-    let before = segment.wrapping_sub(data).wrapping_add(u64::from(header[3] >> 4 & 0xf) * 4);
+    let before = segment
+        .wrapping_sub(data)
+        .wrapping_add(u64::from(header[3] >> 4 & 0xf) * 4);
     if before >= u64::from(len) {
         // An acknowledgement without bytes.
         return;
@@ -57,7 +61,7 @@ pub(crate) fn sent(skb: u64, device: u64) {
     let Some(room) = PACKET.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs; the context is its own.
     unsafe {
         let sent = addr_of_mut!((*room).sent);
         let pair = addr_of_mut!((*sent).pair);
@@ -81,7 +85,24 @@ pub(crate) fn sent(skb: u64, device: u64) {
             0
         };
         let pages = addr_of_mut!((*room).pages);
-        pages::packet(pages, sent, skb, station_kind::PACKET, program::NET_DEV_START_XMIT);
+        if pages::packet(pages, sent, skb, station_kind::PACKET, program::NET_DEV_START_XMIT) {
+            CONTINUE.tail_call(ctx, on::PACKET);
+        }
+    }
+}
+
+/// The rest of a packet of more fragments than fit one record: there are 17 by default, 45 at most.
+#[inline(always)]
+pub(crate) fn rest(ctx: &RawTracePointContext) {
+    let Some(room) = PACKET.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the room is this program's since its first half, and valid as long as it runs.
+    unsafe {
+        let pages = addr_of_mut!((*room).pages);
+        if pages::fragments(pages, addr_of_mut!((*room).sent), program::NET_DEV_START_XMIT) {
+            CONTINUE.tail_call(ctx, on::PACKET);
+        }
     }
 }
 

@@ -83,7 +83,11 @@ pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
         if link & 1 == 1 {
             // A tail page leads to its head: by its address, or since 7.2 by a mask for its own (_compound_head,
             // include/linux/page-flags.h). A mask is all ones above its folio's size; there are no pages in the last 4 GiB.
-            head = if link >> 32 == 0xffff_ffff { page & link } else { link & !1 };
+            head = if link >> 32 == 0xffff_ffff {
+                page & link
+            } else {
+                link & !1
+            };
             copy(head);
         }
         let mapping = word(at::FOLIO_MAPPING.load());
@@ -142,7 +146,7 @@ pub(crate) unsafe fn write(pages: *mut Pages, count: u64, who: u32) {
     }
 }
 
-/// What [`packet`] and [`fragments`] write: whose, and between whom.
+/// What [`packet`] and [`fragments`] write: whose it is, and between whom.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Sent {
@@ -162,26 +166,26 @@ pub(crate) struct Sent {
     pub(crate) device: u32,
     /// Bits of [`station_flag`].
     pub(crate) flags: u32,
+    /// The next fragment.
+    next: u64,
+    /// Fragments that are left.
+    pub(crate) left: u64,
 }
 
 /// `SKBFL_ZEROCOPY_ENABLE` (include/linux/skbuff.h).
 const ZEROCOPY_ENABLE: u8 = 1;
-/// Records that one packet may need: `CONFIG_MAX_SKB_FRAGS` is at most 45.
-const PARTS: u32 = 3;
-
-/// Writes the pieces of a packet or message.
+/// Prepares the record of a packet or message, writes its first pieces, and tells whether there are more.
 ///
 /// # Safety
 ///
 /// `pages` must be valid for reads and writes, `sent` for reads.
 #[inline(never)]
-pub(crate) unsafe fn packet(pages: *mut Pages, sent: *const Sent, skb: u64, station_kind: u16, who: u32) {
+pub(crate) unsafe fn packet(pages: *mut Pages, sent: *mut Sent, skb: u64, station_kind: u16, who: u32) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
         let head: u64 = member(skb, &at::SKB_HEAD);
         let end: u32 = member(skb, &at::SKB_END);
         let shared = head.wrapping_add(u64::from(end));
-        let count = u32::from(member::<u8>(shared, &at::SHINFO_NR_FRAGS));
         clear(pages);
         let station = addr_of_mut!((*pages).station);
         (*station).call = (*sent).call;
@@ -199,24 +203,30 @@ pub(crate) unsafe fn packet(pages: *mut Pages, sent: *const Sent, skb: u64, stat
         if member::<u64>(shared, &at::SHINFO_FRAG_LIST) != 0 {
             flags |= station_flag::FRAG_LIST;
         }
-        if count > PARTS * PIECES as u32 {
-            flags |= station_flag::CUT;
-        }
         (*station).flags = flags;
-        let frags = shared.wrapping_add(u64::from(at::SHINFO_FRAGS.load()));
-        let mut part = 0;
-        while part < PARTS {
-            let first = part * PIECES as u32;
-            (*station).part = part;
-            read::zero(addr_of_mut!((*station).file));
-            let left = u64::from(count.saturating_sub(first));
-            let now = vectors(pages, frags.wrapping_add(u64::from(first) * VEC), left);
-            write(pages, now, who);
-            part += 1;
-            if count <= part * PIECES as u32 {
-                break;
-            }
-        }
+        (*sent).next = shared.wrapping_add(u64::from(at::SHINFO_FRAGS.load()));
+        (*sent).left = u64::from(member::<u8>(shared, &at::SHINFO_NR_FRAGS));
+        fragments(pages, sent, who)
+    }
+}
+
+/// Writes the next pieces of a packet or message, and tells whether there are more.
+///
+/// # Safety
+///
+/// Both must be valid for reads and writes.
+#[inline(always)]
+pub(crate) unsafe fn fragments(pages: *mut Pages, sent: *mut Sent, who: u32) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let station = addr_of_mut!((*pages).station);
+        read::zero(addr_of_mut!((*station).file));
+        let count = vectors(pages, (*sent).next, (*sent).left);
+        write(pages, count, who);
+        (*station).part += 1;
+        (*sent).next = (*sent).next.wrapping_add(count * VEC);
+        (*sent).left = (*sent).left.wrapping_sub(count);
+        (*sent).left != 0
     }
 }
 

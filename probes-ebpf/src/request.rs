@@ -149,7 +149,11 @@ fn descriptor(fd: u64) -> Wanted {
 fn pointed(fd: u64, pointer: u64) -> Wanted {
     Wanted {
         fd: fd as i32,
-        offset: if pointer == 0 { offset::POSITION } else { offset::POINTER },
+        offset: if pointer == 0 {
+            offset::POSITION
+        } else {
+            offset::POINTER
+        },
         word: pointer,
     }
 }
@@ -159,7 +163,11 @@ fn pointed(fd: u64, pointer: u64) -> Wanted {
 fn placed(fd: u64, value: u64) -> Wanted {
     Wanted {
         fd: fd as i32,
-        offset: if value == u64::MAX { offset::POSITION } else { offset::VALUE },
+        offset: if value == u64::MAX {
+            offset::POSITION
+        } else {
+            offset::VALUE
+        },
         word: value,
     }
 }
@@ -173,9 +181,19 @@ fn placed(fd: u64, value: u64) -> Wanted {
 pub(crate) unsafe fn fill(to: *mut Request, regs: u64, number: u32) {
     // SAFETY: the caller's promise; all reads are of what was written just before.
     unsafe {
-        generated::bpf_probe_read_kernel(addr_of_mut!((*to).regs).cast(), size_of::<Regs>() as u32, regs as *const _);
+        generated::bpf_probe_read_kernel(
+            addr_of_mut!((*to).regs).cast(),
+            size_of::<Regs>() as u32,
+            regs as *const _,
+        );
         let Regs {
-            di, si, dx, r10, r8, r9, ..
+            di,
+            si,
+            dx,
+            r10,
+            r8,
+            r9,
+            ..
         } = (*to).regs;
         (*to).memory = 0;
         (*to).one_piece = 0;
@@ -206,7 +224,11 @@ pub(crate) unsafe fn fill(to: *mut Request, regs: u64, number: u32) {
                 vector(to, si, dx);
             }
             nr::READ | nr::RECVFROM | nr::PREAD64 => {
-                source = if number == nr::PREAD64 { placed(di, r10) } else { descriptor(di) };
+                source = if number == nr::PREAD64 {
+                    placed(di, r10)
+                } else {
+                    descriptor(di)
+                };
                 (*to).memory = si;
                 (*to).one_piece = 1;
                 if number == nr::RECVFROM {
@@ -214,7 +236,11 @@ pub(crate) unsafe fn fill(to: *mut Request, regs: u64, number: u32) {
                 }
             }
             nr::WRITE | nr::SENDTO | nr::PWRITE64 => {
-                sink = if number == nr::PWRITE64 { placed(di, r10) } else { descriptor(di) };
+                sink = if number == nr::PWRITE64 {
+                    placed(di, r10)
+                } else {
+                    descriptor(di)
+                };
                 (*to).memory = si;
                 (*to).one_piece = 1;
                 if number == nr::SENDTO {
@@ -222,14 +248,22 @@ pub(crate) unsafe fn fill(to: *mut Request, regs: u64, number: u32) {
                 }
             }
             nr::READV | nr::PREADV | nr::PREADV2 => {
-                source = if number == nr::READV { descriptor(di) } else { placed(di, r10) };
+                source = if number == nr::READV {
+                    descriptor(di)
+                } else {
+                    placed(di, r10)
+                };
                 if number == nr::PREADV2 {
                     (*to).op_flags = r9 as u32;
                 }
                 vector(to, si, dx);
             }
             nr::WRITEV | nr::PWRITEV | nr::PWRITEV2 => {
-                sink = if number == nr::WRITEV { descriptor(di) } else { placed(di, r10) };
+                sink = if number == nr::WRITEV {
+                    descriptor(di)
+                } else {
+                    placed(di, r10)
+                };
                 if number == nr::PWRITEV2 {
                     (*to).op_flags = r9 as u32;
                 }

@@ -115,7 +115,13 @@ unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> 
             (*cursor).side = side::NONE;
             if (*call).sink.kind == end_kind::PIPE {
                 let sink = addr_of_mut!((*call).sink);
-                start(pages, cursor, sink, ((*sink).before >> 32) as u32, ((*sink).after >> 32) as u32);
+                start(
+                    pages,
+                    cursor,
+                    sink,
+                    ((*sink).before >> 32) as u32,
+                    ((*sink).after >> 32) as u32,
+                );
                 (*pages).station.station = station_kind::PIPE_SINK;
                 (*pages).station.call = (*call).serial;
             }
@@ -199,7 +205,9 @@ unsafe fn fill(pages: *mut Pages, count: u64) -> u32 {
             if index as u64 >= count {
                 break;
             }
-            let slot = addr_of_mut!((*pages).raw).cast::<u64>().add(index * (SLOT as usize / 8));
+            let slot = addr_of_mut!((*pages).raw)
+                .cast::<u64>()
+                .add(index * (SLOT as usize / 8));
             let piece = addr_of_mut!((*pages).station.pieces).cast::<Piece>().add(index);
             let extent = *slot.add(1);
             (*piece).page = *slot;

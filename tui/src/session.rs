@@ -74,13 +74,13 @@ pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<
             let wanted = Wanted {
                 command,
                 user: user.as_ref(),
+                cookie: tracer.cookie(),
             };
             let child = Pending::new(Path::new("/proc/self/exe"), &wanted).map_err(|error| not_runnable(&error))?;
             if let Some(path) = child.beyond_path() {
                 let path = path.display().to_string();
                 screen::complain(&format!("{} is taken, which is not in PATH", printable(&path)));
             }
-            tracer.follow(child.pid()).map_err(|error| not_set_up(&error))?;
             Subject::Command(child.go().map_err(|error| not_runnable(&error))?)
         }
         _ => waits_for,

@@ -1,12 +1,13 @@
-//! The tracer as the command line sees it: it is started, told whom to follow, polled, and asked for reports.
+//! The tracer as the command line sees it: it is started for some processes, polled, and asked for reports.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
+use probes::probe::ScopeFilter;
 use probes::report::{Report, Scope};
 
 /// What is watched.
 #[derive(Clone, Debug)]
-#[allow(dead_code)] // For the tracer, which does not read it yet.
 pub(crate) struct Options {
     /// Whose bytes, as the report will say.
     pub(crate) scope: Scope,
@@ -19,7 +20,7 @@ pub(crate) struct Options {
 /// How the watched processes are told from all others.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum How {
-    /// These processes. A command that has yet to start is added by [`Tracer::follow`].
+    /// These processes, and any that announce the tracer's cookie, as a command does that is started.
     Tree(Vec<u32>),
     /// The processes of a control group and of those below it.
     Cgroup(PathBuf),
@@ -38,8 +39,8 @@ pub(crate) struct SetupError {
 
 /// A tracer that is attached. Dropping it detaches it.
 pub(crate) trait Tracer {
-    /// Watches this process too, from now on.
-    fn follow(&mut self, pid: u32) -> Result<(), SetupError>;
+    /// What a command announces just before it is executed, to be watched: its number may be one of another namespace.
+    fn cookie(&self) -> u64;
 
     /// Takes in what the kernel has recorded. To be called every 5 ms.
     fn poll(&mut self);
@@ -51,10 +52,128 @@ pub(crate) trait Tracer {
     fn finish(self: Box<Self>, max_rows: usize) -> Report;
 }
 
-/// Attaches a tracer.
-pub(crate) fn start(_: &Options) -> Result<Box<dyn Tracer>, SetupError> {
-    Err(SetupError {
-        cause: "this build of zctrace has no probes yet".to_owned(),
-        mend: "`zctrace demo` shows real paths with the library's own account, without probes".to_owned(),
+/// Attaches the probes.
+pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
+    let filter = match &options.how {
+        How::Tree(_) => ScopeFilter::Processes,
+        How::Cgroup(path) => cgroup(path)?,
+        How::Machine => ScopeFilter::Machine,
+    };
+    let how = probes::trace::Options {
+        scope: options.scope.clone(),
+        filter,
+        descendants: options.follow,
+        ..probes::trace::Options::default()
+    };
+    let mut tracer = probes::trace::Tracer::start(how).map_err(|error| setup_error(&error))?;
+    if let How::Tree(pids) = &options.how
+        && !pids.is_empty()
+    {
+        follow(&mut tracer, pids, options.follow)?;
+    }
+    Ok(Box::new(Live(tracer)))
+}
+
+/// The probes of this process.
+struct Live(probes::trace::Tracer);
+
+impl Tracer for Live {
+    fn cookie(&self) -> u64 {
+        self.0.cookie()
+    }
+
+    fn poll(&mut self) {
+        self.0.poll();
+    }
+
+    fn report(&mut self, max_rows: usize) -> Report {
+        self.0.report(max_rows)
+    }
+
+    fn finish(self: Box<Self>, max_rows: usize) -> Report {
+        self.0.finish(max_rows)
+    }
+}
+
+fn setup_error(error: &probes::probe::SetupError) -> SetupError {
+    SetupError {
+        cause: error.to_string(),
+        mend: error.mend(),
+    }
+}
+
+/// A control group by its path, whole or below the root of the hierarchy.
+fn cgroup(path: &Path) -> Result<ScopeFilter, SetupError> {
+    const ROOT: &str = "/sys/fs/cgroup";
+    let folder = if path.starts_with(ROOT) {
+        path.to_owned()
+    } else {
+        Path::new(ROOT).join(path.strip_prefix("/").unwrap_or(path))
+    };
+    ScopeFilter::cgroup(&folder).map_err(|error| SetupError {
+        cause: format!("cgroup {}: {error}", folder.display()),
+        mend: "`systemd-cgls` lists them".to_owned(),
     })
+}
+
+/// Watches processes that run already, and what they have started.
+fn follow(tracer: &mut probes::trace::Tracer, pids: &[u32], descendants: bool) -> Result<(), SetupError> {
+    // The number of the initial PID namespace is a constant of the kernel.
+    let namespace = std::fs::read_link("/proc/self/ns/pid");
+    if namespace.is_ok_and(|name| name.as_os_str() != "pid:[4026531836]") {
+        return Err(SetupError {
+            cause: "the numbers of processes here are those of a container, which the kernel's probes do not know"
+                .to_owned(),
+            mend: "name the processes by --cgroup, or run zctrace outside of the container".to_owned(),
+        });
+    }
+    let mut followed = BTreeSet::new();
+    let mut new: BTreeSet<u32> = pids.iter().copied().collect();
+    // What is started while this goes on is found in the next round, or is followed by the probes already.
+    while !new.is_empty() {
+        for &pid in &new {
+            tracer.follow(pid).map_err(|error| setup_error(&error))?;
+        }
+        followed.append(&mut new);
+        if descendants {
+            new = children(&followed).difference(&followed).copied().collect();
+        }
+    }
+    Ok(())
+}
+
+/// The children of these processes.
+fn children(of: &BTreeSet<u32>) -> BTreeSet<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        parent(&stat).is_some_and(|parent| of.contains(&parent))
+    })
+    .collect()
+}
+
+/// The parent, from `/proc/PID/stat`: after the name, which may hold anything, and the state.
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_does_not_hide_the_parent() {
+        assert_eq!(parent("812 (nginx) S 1 812 812 0"), Some(1));
+        assert_eq!(parent("813 (a) R 7 (b) S 812 812"), Some(812));
+        assert_eq!(parent(""), None);
+    }
+
+    #[test]
+    fn children_are_found() {
+        let mut child = std::process::Command::new("sleep").arg("20").spawn().expect("sleep");
+        let found = children(&BTreeSet::from([std::process::id()]));
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+        assert!(found.contains(&child.id()), "{found:?}");
+    }
 }

@@ -29,7 +29,7 @@ use probes::report::{Report, Scope, Tier};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signals::{Caught, Signals};
-use trace::{SetupError, Tracer};
+use trace::Tracer;
 use watch::{Audience, Stopped, Subject, Times, watch};
 
 // --- helpers ---------------------------------------------------------------------------------------------------------
@@ -49,6 +49,7 @@ fn pending(command: &[&str]) -> Result<Pending, NotRunnable> {
         &Wanted {
             command: &command,
             user: None,
+            cookie: 0,
         },
     )
 }
@@ -56,14 +57,12 @@ fn pending(command: &[&str]) -> Result<Pending, NotRunnable> {
 /// A tracer that sees nothing, and counts what it is asked.
 #[derive(Default)]
 struct Blind {
-    followed: Vec<u32>,
     polls: u64,
 }
 
 impl Tracer for Blind {
-    fn follow(&mut self, pid: u32) -> Result<(), SetupError> {
-        self.followed.push(pid);
-        Ok(())
+    fn cookie(&self) -> u64 {
+        0
     }
 
     fn poll(&mut self) {
@@ -304,6 +303,7 @@ fn as_root_the_command_becomes_the_user_with_all_groups() {
         let wanted = Wanted {
             command: &command,
             user: Some(&user),
+            cookie: 0,
         };
         let running = Pending::new(zctrace(), &wanted).expect("found").go().expect("run");
         watched(Subject::Command(running), Times::default(), &mut |_| Vec::new());
@@ -349,6 +349,7 @@ fn who_called_sudo_gets_a_command_back_from_beyond_its_path() {
     let wanted = Wanted {
         command: &command,
         user: Some(&user),
+        cookie: 0,
     };
     let child = Pending::new(zctrace(), &wanted).expect("found");
     assert_eq!(child.beyond_path(), Some(bin.join("own-tool-of-zctrace").as_path()));
@@ -463,6 +464,61 @@ fn processes_of_others_are_watched_to_their_end_or_to_a_signal() {
     assert_eq!(watched(subject, times, &mut |_| Vec::new()).0, Stopped::Enough);
     long.kill().and_then(|()| long.wait()).expect("it ends");
     assert_eq!(watched(Subject::Endless, times, &mut |_| Vec::new()).0, Stopped::Enough);
+}
+
+/// The keys of a terminal reach zctrace and the command at once, so that it must get the signal once, not twice.
+#[test]
+fn ctrl_c_reaches_the_command_once() {
+    const TEST: &str = "ctrl_c_reaches_the_command_once";
+    const MARK: &str = "ZCTRACE_TEST_MARK";
+    if let Some(terminal) = inside() {
+        rustix::process::setsid().expect("a session of our own");
+        // Whoever leads a session gets the first terminal that it opens.
+        let _terminal = File::options()
+            .read(true)
+            .write(true)
+            .open(terminal)
+            .expect("a terminal");
+        let mut signals = Signals::catch().expect("signals");
+        let script = "n=0; trap 'n=$((n+1))' INT; : >\"$ZCTRACE_TEST_MARK\"; \
+                      while [ -e \"$ZCTRACE_TEST_MARK\" ]; do sleep 0.02; done; exit $((40 + n))";
+        let running = pending(&["sh", "-c", script]).expect("found").go().expect("run");
+        let mut came = Vec::new();
+        let (stopped, audience, _) = watched(Subject::Command(running), Times::default(), &mut |_| {
+            let now = signals.take();
+            came.extend_from_slice(&now);
+            now
+        });
+        assert_eq!(came, caught(SIGINT, true));
+        let ended = Ended::Code(41);
+        assert_eq!((stopped, audience.waits), (Stopped::Command { ended, by_us: false }, 1));
+        return;
+    }
+    let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
+    let Ok(keys) = rustix::pty::openpt(flags) else {
+        return skip(TEST, "there are no pseudo-terminals here");
+    };
+    rustix::pty::grantpt(&keys)
+        .and_then(|()| rustix::pty::unlockpt(&keys))
+        .expect("ours");
+    let terminal = rustix::pty::ptsname(&keys, Vec::new()).expect("its name");
+    let mark = directory("keys").join("mark");
+    let mut child = again(TEST, terminal.to_str().expect("UTF-8"));
+    child
+        .env(MARK, &mark)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = child.spawn().expect("this test");
+    let start = Instant::now();
+    while !mark.exists() && start.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    rustix::io::write(&keys, b"\x03").expect("Ctrl-C");
+    std::thread::sleep(Duration::from_millis(400));
+    let _ = fs::remove_dir_all(mark.parent().expect("a directory"));
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 #[test]

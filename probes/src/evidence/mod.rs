@@ -343,6 +343,15 @@ impl Evidence {
         if self.lost { Reason::LostRecords } else { Reason::NotObserved }
     }
 
+    /// Begins a new account: flows, edges and sums start at nothing. What is known of rings, streams and names stays, for the
+    /// bytes in them do.
+    pub fn begin_anew(&mut self) {
+        self.flows = Flows::new(self.config.hash_key);
+        self.edges = Edges::default();
+        self.plain.clear();
+        self.not_seen = NotSeen::default();
+    }
+
     /// Whether bytes that were given to sockets have not been seen on their way yet.
     pub fn has_data_in_flight(&self) -> bool {
         self.sockets.under_way().next().is_some()

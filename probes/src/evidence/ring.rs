@@ -48,8 +48,9 @@ pub(crate) struct Lost;
 /// A ring of slots.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
-    /// The address of the ring, and its slots: a new one starts counting anew (`F_SETPIPE_SZ`).
-    identity: Option<(u64, u32)>,
+    /// The pipe's inode number, the address of its ring, and its slots. Addresses are used again at once by the next pipe, and
+    /// a new ring starts counting anew (`F_SETPIPE_SZ`).
+    identity: Option<(u64, u64, u32)>,
     /// Slots that are in the ring, from the tail on.
     slots: VecDeque<Slot>,
     tail: u32,
@@ -84,7 +85,7 @@ impl Ring {
 
     /// Takes note of a ring that is met for the first time, that was exchanged, or that was seen empty while lost.
     fn meet(&mut self, end: &EndState) {
-        let identity = Some((end.extra, end.size));
+        let identity = Some((end.ino, end.extra, end.size));
         let (head, tail) = entry(end);
         let is_new = self.identity != identity;
         if is_new {
@@ -340,6 +341,17 @@ mod tests {
         let resized = EndState { extra: 78, size: 32, ..end((1, 0), (1, 1)) };
         assert_eq!(ring.turn_to_take(&resized, 100), Turn::Now);
         assert!(ring.take(&resized, 100, &[Some(Address(1100))]).is_err());
+    }
+
+    #[test]
+    fn another_pipe_at_the_same_address_is_another_ring() {
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        let other = EndState { ino: 9, ..end((0, 0), (1, 0)) };
+        assert_eq!(ring.turn_to_put(&other), Turn::Now);
+        ring.put(&other, Vec::new(), vec![slot(5000, 10)]).unwrap();
+        let out = EndState { ino: 9, ..tails(end((1, 0), (1, 1)), 10, 0) };
+        assert_eq!(ring.take(&out, 10, &[Some(Address(5010))]).unwrap()[0].position, 5000);
     }
 
     #[test]

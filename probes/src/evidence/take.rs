@@ -31,7 +31,8 @@ impl Evidence {
                 let pair = call.source.pair.reversed();
                 // Other readers of the same socket make the counters disagree with the result: then nothing is known.
                 let taken = (call.source.after as u32).wrapping_sub(call.source.before as u32);
-                if u64::from(taken) == len
+                // The end of the stream counts as one more (net/ipv4/tcp.c, `tcp_read_sock`: FIN).
+                if matches!(u64::from(taken).checked_sub(len), Some(0 | 1))
                     && let Some(stream) = self.sockets.tcp(pair)
                 {
                     let place = stream.bytes.place(call.source.before as u32);

@@ -54,7 +54,10 @@ impl fmt::Display for Missing {
         match &self.why {
             Why::Absent(error) => error.fmt(f),
             Why::Different { what, expected, found } => {
-                write!(f, "this kernel's `{what}` has {found} where the programs expect {expected}")
+                write!(
+                    f,
+                    "this kernel's `{what}` has {found} where the programs expect {expected}"
+                )
             }
         }
     }
@@ -172,7 +175,13 @@ const BIOS: &[Wanted] = &[
     ("BDEV_DEV", "block_device", "bd_dev", 4, &[]),
 ];
 
-const DIRTY: &[Wanted] = &[("FOLIO_NR_PAGES", "folio", "_nr_pages", 4, &[("folio", "_folio_nr_pages")])];
+const DIRTY: &[Wanted] = &[(
+    "FOLIO_NR_PAGES",
+    "folio",
+    "_nr_pages",
+    4,
+    &[("folio", "_folio_nr_pages")],
+)];
 
 /// Members whose place the programs know, because they read several at once: the structure, the member, its offset.
 const FIXED: &[(Part, &str, &[&str], u32)] = &[

@@ -47,7 +47,11 @@ impl fmt::Display for Damaged {
         match self {
             Self::Header(error) => error.fmt(f),
             Self::Size { kind, expected, found } => {
-                write!(f, "a record of kind {} has {expected} bytes, this one has {found}", kind.0)
+                write!(
+                    f,
+                    "a record of kind {} has {expected} bytes, this one has {found}",
+                    kind.0
+                )
             }
             Self::Pieces(count) => write!(f, "a record says it holds {count} pieces"),
         }
@@ -202,7 +206,11 @@ mod tests {
                     Closed::KIND => size_of::<Closed>(),
                     _ => Station::HEAD,
                 };
-                assert_eq!(Record::from_bytes(&head(kind, len)).is_ok(), len == right, "{kind:?} {len}");
+                assert_eq!(
+                    Record::from_bytes(&head(kind, len)).is_ok(),
+                    len == right,
+                    "{kind:?} {len}"
+                );
             }
         }
     }

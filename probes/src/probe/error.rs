@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
+use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
-use aya::EbpfError;
 
 use crate::layout::btf::BtfError;
 use crate::layout::plan::Missing;
@@ -101,7 +101,11 @@ impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             SetupErrorKind::NoPrivilege { missing } => {
-                write!(f, "loading probes needs {}, which this process has not", missing.join(" and "))
+                write!(
+                    f,
+                    "loading probes needs {}, which this process has not",
+                    missing.join(" and ")
+                )
             }
             SetupErrorKind::NoBtf(error) => error.fmt(f),
             SetupErrorKind::MissingField(missing) => missing.fmt(f),
@@ -113,7 +117,9 @@ impl fmt::Display for SetupError {
                 }
                 Ok(())
             }
-            SetupErrorKind::NoTracepoint { name } => write!(f, "this kernel has no tracepoint {name} as zctrace knows it"),
+            SetupErrorKind::NoTracepoint { name } => {
+                write!(f, "this kernel has no tracepoint {name} as zctrace knows it")
+            }
             SetupErrorKind::Other(what) => f.write_str(what),
         }
     }

@@ -204,8 +204,10 @@ impl Probes {
                 .map_err(|error| SetupError::refused(spec.name, error))?;
             loaded.push(spec);
         }
-        if setup.hooks.calls {
-            goes_on(&mut ebpf)?;
+        for (index, (part, name)) in (0..).zip(CONTINUED) {
+            if loaded.iter().any(|spec| spec.part == part) {
+                goes_on(&mut ebpf, index, name)?;
+            }
         }
         let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
         let traced = HashMap::try_from(map(&mut ebpf, "TRACED")?)?;
@@ -343,22 +345,27 @@ fn loaded<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a RawTracePoint> {
     ebpf.program(name)?.try_into().ok()
 }
 
-/// The second half of `sys_exit`: reached by a tail call only.
-const SLOTS: &str = "pipe_slots";
+/// Programs that others go on with: reached by tail calls only. In the order of the map of them
+/// (`maps::on`, probes-ebpf/src/maps.rs).
+const CONTINUED: [(Part, &str); 3] = [
+    (Part::Calls, "pipe_slots"),
+    (Part::Packets, "packet_rest"),
+    (Part::Bios, "bio_vectors"),
+];
 
-/// Loads the second half of `sys_exit`, and tells the first where it is.
-fn goes_on(ebpf: &mut Ebpf) -> Result<(), SetupError> {
-    let program = program_of(ebpf, SLOTS)?;
-    program.load().map_err(|error| SetupError::refused(SLOTS, error))?;
+/// Loads a program that another goes on with, and tells that one where it is.
+fn goes_on(ebpf: &mut Ebpf, index: u32, name: &'static str) -> Result<(), SetupError> {
+    let program = program_of(ebpf, name)?;
+    program.load().map_err(|error| SetupError::refused(name, error))?;
     let fd = program
         .fd()
         .and_then(|fd| Ok(fd.try_clone()?))
-        .map_err(|error| SetupError::refused(SLOTS, error))?;
+        .map_err(|error| SetupError::refused(name, error))?;
     // The map stays with the object: without a descriptor of it the kernel would empty it.
     let map = ebpf
         .map_mut("CONTINUE")
         .ok_or_else(|| SetupError::from(SetupErrorKind::Other("the object has no map CONTINUE".to_owned())))?;
-    Ok(ProgramArray::try_from(map)?.set(0, &fd, 0)?)
+    Ok(ProgramArray::try_from(map)?.set(index, &fd, 0)?)
 }
 
 /// Takes a map of the object.

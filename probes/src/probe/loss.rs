@@ -68,7 +68,14 @@ pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
         info: info.as_mut_ptr() as u64,
     };
     // SAFETY: the request is what the kernel reads, and says how much it may write and where; both live until it returns.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, GET_INFO_BY_FD, &raw mut request, mem::size_of::<Request>()) };
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            GET_INFO_BY_FD,
+            &raw mut request,
+            mem::size_of::<Request>(),
+        )
+    };
     if answer < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -19,8 +19,11 @@ mod gaps;
 mod mounts;
 mod symbols;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use probes_common::{PlainKey, PlainSum};
 
 use self::gaps::Gaps;
 use self::symbols::Symbols;
@@ -81,6 +84,18 @@ pub struct Tracer {
     record_bytes: u64,
     damaged: u64,
     calls: u64,
+    /// What plain calls had added up to when the present account began.
+    plain_before: HashMap<PlainKey, PlainSum>,
+}
+
+/// Takes off what was there before. Whether anything was added since.
+fn plain_since(sum: &mut PlainSum, before: &PlainSum) -> bool {
+    sum.bytes -= before.bytes;
+    sum.calls -= before.calls;
+    sum.failed -= before.failed;
+    sum.small_bytes -= before.small_bytes;
+    sum.small_calls -= before.small_calls;
+    sum.calls + sum.failed > 0
 }
 
 impl Tracer {
@@ -126,6 +141,7 @@ impl Tracer {
             record_bytes: 0,
             damaged: 0,
             calls: 0,
+            plain_before: HashMap::new(),
         })
     }
 
@@ -191,7 +207,11 @@ impl Tracer {
 
     fn count(&mut self) {
         self.counted = Instant::now();
-        let plain = self.probes.plain();
+        let mut plain = self.probes.plain();
+        plain.retain_mut(|(key, sum)| match self.plain_before.get(key) {
+            Some(before) => plain_since(sum, before),
+            None => true,
+        });
         for (key, sum) in &plain {
             self.symbols.note(key.tgid, sum.user_ip);
         }
@@ -254,8 +274,24 @@ impl Tracer {
         (self.calls, self.records)
     }
 
+    /// Waits for data in flight (half a second at most), tells all that is known, and begins a new account.
+    pub fn lap(&mut self, max_rows: usize) -> Report {
+        self.settle();
+        let report = self.report(max_rows);
+        self.evidence.begin_anew();
+        self.plain_before = self.probes.plain().into_iter().collect();
+        self.started = Instant::now();
+        report
+    }
+
     /// Waits for data in flight (half a second at most), detaches, and tells all that is known.
     pub fn finish(mut self, max_rows: usize) -> Report {
+        self.settle();
+        self.evidence.end_of_trace();
+        self.report(max_rows)
+    }
+
+    fn settle(&mut self) {
         let until = Instant::now() + DRAIN;
         loop {
             self.poll();
@@ -264,8 +300,6 @@ impl Tracer {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.evidence.end_of_trace();
-        self.report(max_rows)
     }
 }
 

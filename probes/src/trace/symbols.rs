@@ -28,7 +28,9 @@ pub(super) struct Symbols {
 impl Symbols {
     /// Takes note that a process called from here. To be called while it lives: later nobody can tell where that was.
     pub(super) fn note(&mut self, tgid: u32, user_ip: u64) {
-        if self.places.contains_key(&(tgid, user_ip)) || self.places.len() > MOST * 64 {
+        // A process that traces itself would trace its own questions.
+        let is_own = !cfg!(test) && tgid == std::process::id();
+        if is_own || self.places.contains_key(&(tgid, user_ip)) || self.places.len() > MOST * 64 {
             return;
         }
         let mut place = self.find(tgid, user_ip);

@@ -65,7 +65,12 @@ impl Watch {
         });
         let (tid, tgid) = joined.expect("a process that announces itself is seen to join");
         let names = Vec::new();
-        Ok(Self { probes, tid, tgid, names })
+        Ok(Self {
+            probes,
+            tid,
+            tgid,
+            names,
+        })
     }
 
     /// Runs something and tells what was seen of it: by this thread, or about this process.
@@ -123,7 +128,10 @@ impl Seen {
     /// The pieces of a call at one station; their records are whole, in order, and before the call's own.
     pub(crate) fn pieces(&self, call: &Call, station: u16) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        let all = self.stations.iter().filter(|s| s.call == call.serial && s.station == station);
+        let all = self
+            .stations
+            .iter()
+            .filter(|s| s.call == call.serial && s.station == station);
         for (part, station) in all.enumerate() {
             assert_eq!(station.part as usize, part);
             assert_eq!(station.flags & 1, 0, "nothing was cut");
@@ -137,9 +145,15 @@ impl Seen {
     pub(crate) fn packets(&self, port: u16, start: u64) -> Vec<Run> {
         let mut runs = Vec::new();
         let mut next = start as u32;
-        let packets = self.stations.iter().filter(|s| s.station == 3 && s.pair.source_port == port);
+        let packets = self
+            .stations
+            .iter()
+            .filter(|s| s.station == 3 && s.pair.source_port == port);
         for packet in packets {
-            let (sum, first) = (packet.pieces[..usize::from(packet.count)].iter(), packet.position as u32);
+            let (sum, first) = (
+                packet.pieces[..usize::from(packet.count)].iter(),
+                packet.position as u32,
+            );
             let bytes: u32 = packet.linear + sum.map(|piece| piece.len).sum::<u32>();
             assert_eq!(bytes, packet.total, "linear and pieces add up");
             if first != next {
@@ -191,8 +205,13 @@ pub(crate) fn programs_of(pid: u32) -> HashSet<u32> {
     let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
         return HashSet::new();
     };
-    let number = |text: String| text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
-    let texts = files.flatten().filter_map(|file| std::fs::read_to_string(file.path()).ok());
+    let number = |text: String| {
+        text.lines()
+            .find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+    };
+    let texts = files
+        .flatten()
+        .filter_map(|file| std::fs::read_to_string(file.path()).ok());
     texts.filter_map(number).collect()
 }
 
@@ -205,7 +224,10 @@ pub(crate) fn assert_gone(programs: &HashSet<u32>) {
         if left.is_empty() {
             return;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "programs are still there: {left:?}");
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "programs are still there: {left:?}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

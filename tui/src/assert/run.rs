@@ -76,7 +76,7 @@ fn form(
     let mut shown = judgement.clone();
     if report.flows.len() > options.rows {
         report.finish(options.rows);
-        let fit = |flow: &&Flow| options.terms.fit(&flow.from, &flow.to, flow.folded) != Fit::No;
+        let fit = |flow: &&Flow| options.terms.fit(&flow.from, &flow.to, flow.folded) == Fit::Yes;
         shown.flows = report.flows.iter().filter(fit).map(|flow| flow.id).collect();
     }
     match options.format {

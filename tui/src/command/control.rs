@@ -45,34 +45,40 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// zctrace: gives the child the standard input that the command is to have.
-pub(crate) fn give_stdin(control: &OwnedFd, stdin: BorrowedFd<'_>) -> io::Result<()> {
+/// zctrace: gives the child the standard input that the command is to have, and what it is to announce.
+pub(crate) fn give_stdin(control: &OwnedFd, stdin: BorrowedFd<'_>, cookie: u64) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
     let fds = [stdin];
     if !rights.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(Errno::NOBUFS.into());
     }
-    sendmsg(control, &[IoSlice::new(b"0")], &mut rights, SendFlags::NOSIGNAL)?;
+    sendmsg(
+        control,
+        &[IoSlice::new(&cookie.to_ne_bytes())],
+        &mut rights,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 
-/// The child: takes it. Whatever else is at the other end is an error.
-pub(crate) fn take_stdin(control: &OwnedFd) -> io::Result<OwnedFd> {
+/// The child: takes both. Whatever else is at the other end is an error.
+pub(crate) fn take_stdin(control: &OwnedFd) -> io::Result<(OwnedFd, u64)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    recvmsg(
+    let mut cookie = [0; 8];
+    let got = recvmsg(
         control,
-        &mut [IoSliceMut::new(&mut byte)],
+        &mut [IoSliceMut::new(&mut cookie)],
         &mut rights,
         RecvFlags::CMSG_CLOEXEC,
     )?;
     for message in rights.drain() {
         if let RecvAncillaryMessage::ScmRights(mut fds) = message
             && let Some(fd) = fds.next()
+            && got.bytes == cookie.len()
         {
-            return Ok(fd);
+            return Ok((fd, u64::from_ne_bytes(cookie)));
         }
     }
     Err(Errno::BADMSG.into())
@@ -162,8 +168,9 @@ mod tests {
     fn a_standard_input_is_handed_over() {
         let (ours, childs) = pair().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
-        give_stdin(&ours, null.as_fd()).unwrap();
-        let given = take_stdin(&childs).unwrap();
+        give_stdin(&ours, null.as_fd(), 0x1234_5678_9abc_def0).unwrap();
+        let (given, cookie) = take_stdin(&childs).unwrap();
+        assert_eq!(cookie, 0x1234_5678_9abc_def0);
         let of = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).unwrap().st_rdev;
         assert_eq!(of(given.as_fd()), of(null.as_fd()));
         drop(ours);

@@ -21,6 +21,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) command: &'a [OsString],
     /// As whom; as who runs zctrace if nobody is said.
     pub(crate) user: Option<&'a User>,
+    /// What it announces, to be watched from then on.
+    pub(crate) cookie: u64,
 }
 
 /// Why a command cannot be run.
@@ -113,7 +115,7 @@ impl Pending {
             path: PathBuf::new(),
             beyond_path: false,
         };
-        control::give_stdin(&ours, io::stdin().as_fd()).map_err(failed)?;
+        control::give_stdin(&ours, io::stdin().as_fd(), wanted.cookie).map_err(failed)?;
         match control::hear(&ours).map_err(failed)? {
             Some(Said::Ready { path, beyond_path }) => {
                 pending.path = path.into();

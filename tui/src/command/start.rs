@@ -7,6 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use probes::probe::announce;
+
 use super::control::{self, Said};
 use super::{find, user};
 
@@ -22,7 +24,7 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         return NOT_STARTED;
     };
     let handed = hand_over();
-    let Ok((control, stdin)) = handed else {
+    let Ok((control, stdin, cookie)) = handed else {
         return NOT_STARTED;
     };
     let not_runnable = |code, why| {
@@ -49,9 +51,11 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     if !control::wait_to_go(&control).unwrap_or(false) {
         return NOT_STARTED;
     }
-    // From here on the process is watched: nothing may be read or written before the command is there.
     let mut command = Command::new(&found.path);
-    let error = command.arg0(&name).args(arguments).stdin(Stdio::from(stdin)).exec();
+    command.arg0(&name).args(arguments).stdin(Stdio::from(stdin));
+    // From here on the process is watched: nothing may be read or written before the command is there.
+    announce(cookie);
+    let error = command.exec();
     let code = if error.kind() == io::ErrorKind::NotFound {
         127
     } else {
@@ -60,10 +64,10 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     not_runnable(code, format!("{} cannot be run: {error}", found.path.display()))
 }
 
-/// Takes the socket from where the standard input is to be, and the standard input from the socket.
-fn hand_over() -> io::Result<(OwnedFd, OwnedFd)> {
+/// Takes the socket from where the standard input is to be, and the standard input from the socket, with the cookie.
+fn hand_over() -> io::Result<(OwnedFd, OwnedFd, u64)> {
     // Above 2, and closed when the command is executed.
     let control = io::stdin().as_fd().try_clone_to_owned()?;
-    let stdin = control::take_stdin(&control)?;
-    Ok((control, stdin))
+    let (stdin, cookie) = control::take_stdin(&control)?;
+    Ok((control, stdin, cookie))
 }

@@ -5,9 +5,11 @@ mod canary;
 mod content;
 mod ends;
 mod judge;
+mod kernel;
 mod matrix;
 mod paths;
 mod progress;
+mod proof;
 mod remarks;
 mod report;
 mod stage;
@@ -19,6 +21,7 @@ use std::time::{Instant, SystemTime};
 use probes::report::text::printable;
 
 use self::judge::Judgement;
+use self::kernel::Kernel;
 use self::paths::Done;
 use self::progress::Progress;
 use self::stage::{Cause, Stage};
@@ -72,8 +75,10 @@ pub(crate) fn run(options: &Options) -> u8 {
             return exit::INCONCLUSIVE;
         }
     };
-    let (rows, failures) = all(&stage);
-    let report = report::report(&rows, &failures, started, clock.elapsed());
+    let mut kernel = Kernel::start();
+    let (rows, failures) = all(&stage, kernel.as_mut().ok());
+    let kernel = kernel.map(Kernel::finish);
+    let report = report::report(&rows, &failures, kernel.as_ref(), started, clock.elapsed());
     if let Err(broken) = report.check() {
         // A program that judges others must not contradict itself.
         for violation in broken {
@@ -84,7 +89,7 @@ pub(crate) fn run(options: &Options) -> u8 {
     let text = if options.json {
         report.to_json_pretty()
     } else {
-        table::table(&stage, &report, &rows, &failures)
+        table::table(&stage, &report, &rows, &failures, kernel.as_ref().err())
     };
     screen::answer(&text, code(&rows, &failures))
 }
@@ -98,13 +103,25 @@ fn is_directory(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Runs all paths, one after the other: what one costs must not slow the next.
-fn all(stage: &Stage) -> (Vec<Done>, Vec<Failure>) {
+fn all(stage: &Stage, mut kernel: Option<&mut Kernel>) -> (Vec<Done>, Vec<Failure>) {
     let progress = Progress::new();
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (number, path) in (1..).zip(&paths::ALL) {
         progress.now(number, paths::ALL.len(), path.name);
-        match (path.run)(stage) {
-            Ok(done) => rows.extend(done),
+        let (done, seen) = match kernel.as_deref_mut() {
+            Some(kernel) => {
+                let (done, seen) = kernel.watch(|| (path.run)(stage));
+                (done, Some(seen))
+            }
+            None => ((path.run)(stage), None),
+        };
+        match done {
+            Ok(mut done) => {
+                if let Some(seen) = &seen {
+                    done.iter_mut().for_each(|done| kernel::join(done, seen));
+                }
+                rows.extend(done);
+            }
             Err(cause) => failures.push(Failure { name: path.name, cause }),
         }
     }

@@ -47,7 +47,7 @@ fn who_looked(text: &mut String, flow: &Flow, look: &Look) {
 }
 
 /// What the reader must know besides.
-pub(super) fn notes(text: &mut String, stage: &Stage, rows: &[Done]) {
+pub(super) fn notes(text: &mut String, stage: &Stage, rows: &[Done], traced: bool) {
     text.push_str("\nnotes\n");
     if rows.iter().any(|row| row.flow.looked > 0) {
         wrap(
@@ -73,10 +73,12 @@ pub(super) fn notes(text: &mut String, stage: &Stage, rows: &[Done]) {
     for note in rows.iter().filter_map(|row| row.note.as_deref()) {
         wrap(text, "  -  ", note);
     }
-    wrap(
-        text,
-        "  -  ",
+    let not_proved = if traced {
+        "What this does not prove: that no byte was changed in place on its way (contents are compared at the ends only), and \
+         what a disk or a network card does below the last station."
+    } else {
         "What this does not prove: receipts and oracle speak of kinds of ends, and one page stands for all. That the very \
-         pages of these bytes went from station to station only the kernel can show; that takes tracing, and root.",
-    );
+         pages of these bytes went from station to station only the kernel can show; that takes tracing, and root."
+    };
+    wrap(text, "  -  ", not_proved);
 }

@@ -2,30 +2,47 @@
 
 use std::time::{Duration, SystemTime};
 
+use probes::probe::SetupError;
 use probes::report::{Alive, Fact, MadeFor, Report, Scope, ScopeKind, Tier};
 
 use super::Failure;
 use super::paths::Done;
 
 /// Makes the report. The flows are numbered in the order of `rows`.
-pub(crate) fn report(rows: &[Done], failures: &[Failure], started: SystemTime, took: Duration) -> Report {
+/// `kernel` is what the probes say of the run as a whole, or why there are none.
+pub(crate) fn report(
+    rows: &[Done],
+    failures: &[Failure],
+    kernel: Result<&Report, &SetupError>,
+    started: SystemTime,
+    took: Duration,
+) -> Report {
     let mut scope = Scope::new(ScopeKind::Library);
     scope.pids = vec![std::process::id()];
-    let mut report = Report::new(Tier::L, scope);
+    let mut report = Report::new(if kernel.is_ok() { Tier::T0 } else { Tier::L }, scope);
     report.made_by.command = Some(MadeFor::Demo);
     env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
-    report.made_by.kernel = kernel();
+    report.made_by.kernel = release();
     let since = started.duration_since(SystemTime::UNIX_EPOCH).ok();
     report.made_by.started_unix_ms = since.and_then(|since| u64::try_from(since.as_millis()).ok());
     report.made_by.duration_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     for row in rows {
-        let id = report.add_flow(row.flow.clone());
+        let mut flow = row.flow.clone();
+        // Where the kernel's pages were not seen, the library's word stands, and says that it is no more than that.
+        flow.tier.get_or_insert(Tier::L);
+        let id = report.add_flow(flow);
         report.looks.extend(row.looks.iter().cloned().map(|mut look| {
             look.flow = Some(id);
             look
         }));
     }
-    report.coverage.facts = failures.iter().map(fact).collect();
+    if let Ok(kernel) = kernel {
+        report.made_by.object.clone_from(&kernel.made_by.object);
+        report.loss = kernel.loss.clone();
+        report.coverage = kernel.coverage.clone();
+        report.overhead = kernel.overhead.clone();
+    }
+    report.coverage.facts.extend(failures.iter().map(fact));
     report.finish(rows.len().max(2));
     report
 }
@@ -44,6 +61,6 @@ fn fact(failure: &Failure) -> Fact {
 }
 
 /// The kernel's release.
-pub(crate) fn kernel() -> String {
+pub(crate) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }

@@ -4,17 +4,26 @@ use std::fmt::Write as _;
 
 use bufferlist::Reason;
 use probes::report::text::{duration, percent, printable, size};
+use probes::probe::SetupError;
 use probes::report::{Flow, Look, OracleWord, Report};
 
 use super::Failure;
 use super::judge::Judgement;
 use super::paths::Done;
-use super::remarks;
+use super::{proof, remarks};
 use super::stage::Stage;
 use crate::screen::{WIDTH, wrap};
 
 /// The whole screen.
-pub(crate) fn table(stage: &Stage, report: &Report, rows: &[Done], failures: &[Failure]) -> String {
+///
+/// `not_traced` is why the kernel was not asked.
+pub(crate) fn table(
+    stage: &Stage,
+    report: &Report,
+    rows: &[Done],
+    failures: &[Failure],
+    not_traced: Option<&SetupError>,
+) -> String {
     let mut text = String::new();
     verdict(&mut text, report, rows, failures);
     let dir = stage.dir().display().to_string();
@@ -30,8 +39,9 @@ pub(crate) fn table(stage: &Stage, report: &Report, rows: &[Done], failures: &[F
     trouble(&mut text, rows, failures);
     body(&mut text, rows);
     could_not_run(&mut text, failures);
+    proof::proof(&mut text, rows, not_traced);
     remarks::why(&mut text, rows);
-    remarks::notes(&mut text, stage, rows);
+    remarks::notes(&mut text, stage, rows, not_traced.is_none());
     text
 }
 
@@ -209,6 +219,7 @@ mod tests {
 
     use super::*;
     use crate::demo::stage::Cause;
+    use probes::probe::SetupErrorKind;
     use crate::demo::{code, paths, report};
     use crate::exit;
 
@@ -220,14 +231,19 @@ mod tests {
         assert!(paths::ALL.iter().all(|path| path.name.chars().count() <= 31));
     }
 
+    fn not_traced() -> SetupError {
+        SetupErrorKind::Other("planted".to_owned()).into()
+    }
+
     /// The screen of one real path, as `change` leaves it.
     fn screen(change: impl Fn(&mut Done), failures: &[Failure]) -> (String, u8) {
         let stage = Stage::new(std::env::temp_dir(), 4096).expect("a stage");
         let mut rows = (paths::ALL[2].run)(&stage).expect("sendfile works everywhere");
         rows.iter_mut().for_each(change);
-        let report = report::report(&rows, failures, SystemTime::now(), Duration::ZERO);
+        let error = not_traced();
+        let report = report::report(&rows, failures, Err(&error), SystemTime::now(), Duration::ZERO);
         assert_eq!(report.check(), Ok(()));
-        (table(&stage, &report, &rows, failures), code(&rows, failures))
+        (table(&stage, &report, &rows, failures, Some(&error)), code(&rows, failures))
     }
 
     #[test]

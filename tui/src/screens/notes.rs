@@ -115,25 +115,39 @@ fn blind(text: &mut String, report: &Report) {
     let (seen, all) = coverage.seen();
     let mut said = Vec::new();
     if all > 0 {
-        said.push(format!("{seen} of {all} facts can be seen here"));
+        said.push(format!("{seen} of {all} facts are proven to be seen here"));
     }
-    let absent = coverage.facts.iter().filter(|fact| fact.alive != Alive::Yes);
-    said.extend(absent.map(|fact| {
-        let why = match fact.why_not.as_str() {
-            "" => printable(fact.alive.as_str()),
-            why => printable(why),
+    let mut by_state: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for fact in coverage.facts.iter().filter(|fact| fact.alive != Alive::Yes) {
+        let why = if fact.why_not.is_empty() {
+            fact.alive.as_str()
+        } else {
+            &fact.why_not
         };
-        format!("not {} ({why})", printable(&fact.name))
-    }));
-    said.extend(coverage.not_observed.iter().map(|not| {
-        let how_much = match (not.calls, not.bytes) {
-            (None, None) => "not counted".to_owned(),
-            (Some(calls), None) => format!("{} calls", count(calls)),
-            (None, Some(bytes)) => size(bytes),
-            (Some(calls), Some(bytes)) => format!("{} in {} calls", size(bytes), count(calls)),
-        };
-        format!("unseen: {} ({how_much})", printable(&not.what))
-    }));
+        let facts = by_state.entry(printable(why).into_owned()).or_default();
+        facts.push(printable(&fact.name).into_owned());
+    }
+    said.extend(
+        by_state
+            .iter()
+            .map(|(why, facts)| format!("{}: {why}", facts.join(", "))),
+    );
+    // What every run is blind to, and was not even counted, comes last and without numbers.
+    let mut never = Vec::new();
+    for not in &coverage.not_observed {
+        let what = printable(&not.what);
+        match (not.calls, not.bytes) {
+            (None, None) => never.push(what),
+            (Some(calls), None) => said.push(format!("not seen: {what} ({} calls)", count(calls))),
+            (None, Some(bytes)) => said.push(format!("not seen: {what} ({})", size(bytes))),
+            (Some(calls), Some(bytes)) => {
+                said.push(format!("not seen: {what} ({} in {} calls)", size(bytes), count(calls)));
+            }
+        }
+    }
+    if !never.is_empty() {
+        said.push(format!("never seen: {}", never.join("; ")));
+    }
     if !said.is_empty() {
         wrap(text, "blind   ", &said.join(" · "));
     }

@@ -7,6 +7,9 @@ use probes::report::{Call, End, EndKind, Flow, Report};
 
 use crate::screen::{WIDTH, shorten};
 
+/// Rows of what ended in memory that are shown: it is not in the share, and every program reads its libraries.
+const IN_MEMORY: usize = 6;
+
 /// The widest name of calls.
 const CALLS: usize = 15;
 
@@ -17,6 +20,8 @@ pub(super) fn table(text: &mut String, report: &Report) {
     }
     let mut flows: Vec<&Flow> = report.flows.iter().collect();
     flows.sort_by_key(|flow| (flow.ends_in_memory(), std::cmp::Reverse(flow.payload), flow.id));
+    let left = flows.iter().filter(|flow| !flow.ends_in_memory()).count();
+    let rest = flows.split_off(flows.len().min(left + IN_MEMORY));
     let unknown = flows.iter().any(|flow| flow.account.unknown > 0);
     let rows: Vec<Row> = flows.iter().map(|flow| Row::of(flow, unknown)).collect();
     let head = Row::head(unknown);
@@ -51,6 +56,15 @@ pub(super) fn table(text: &mut String, report: &Report) {
         }
         line(text, row, what);
         below(text, report, flow);
+    }
+    if !rest.is_empty() {
+        let bytes = rest.iter().fold(0_u64, |sum, flow| sum.saturating_add(flow.payload));
+        let _ = writeln!(
+            text,
+            "   and {} smaller rows, {} (in the JSON)",
+            rest.len(),
+            size(bytes)
+        );
     }
 }
 
@@ -217,7 +231,7 @@ mod tests {
             what(&flow, 63),
             "file /a/very/long/directory/with/a/file.bin → TCP 10.0.0.1:80"
         );
-        assert_eq!(what(&flow, 42), "file …tory/with/a/file.bin → TCP 10.0.0.1:80");
+        assert_eq!(what(&flow, 42), "file …ry/with/a/file.bin → TCP 10.0.0.1:80");
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub(crate) struct Done {
     pub(crate) judgement: Judgement,
     /// A remark for the reader.
     pub(crate) note: Option<String>,
+    /// What the library says of each transfer of the path, in order.
+    pub(crate) legs: Vec<Leg>,
 }
 
 /// A path that has been run and not yet judged.
@@ -128,6 +130,7 @@ impl Trip {
             looks: Vec::new(),
             judgement,
             note: None,
+            legs,
         }
     }
 }

@@ -1,0 +1,215 @@
+//! A trace with the programs in it: started as shells that wait until they are followed.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use probes::probe::SetupErrorKind;
+use probes::report::Report;
+use probes::trace::{Options, Tracer};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::skip::skip;
+
+/// Where Debian has its programs: what else a user's `PATH` offers may be another program of the same name.
+const PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// A program that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One at a time: two busy programs would only slow each other down.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A trace and a directory for the programs in it.
+pub(crate) struct Trace {
+    tracer: Tracer,
+    dir: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// A program that runs. Dropping it kills it and all that it has started.
+pub(crate) struct Program {
+    child: Child,
+    /// Kept open, so that what reads it does not see its end.
+    _stdin: Option<ChildStdin>,
+    script: String,
+}
+
+impl Trace {
+    /// Starts tracing, in a directory on this crate's own filesystem. `None` if this machine cannot: the skip is reported.
+    pub(crate) fn start(test: &str, programs: &[&str]) -> Option<Self> {
+        Self::start_in(test, programs, Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    fn start_in(test: &str, programs: &[&str], parent: &Path) -> Option<Self> {
+        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing: Vec<&str> = programs.iter().copied().filter(|name| find(name).is_none()).collect();
+        if !missing.is_empty() {
+            skip(test, &format!("not installed: {}", missing.join(", ")));
+            return None;
+        }
+        let tracer = match Tracer::start(Options::default()) {
+            Ok(tracer) => tracer,
+            Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
+                skip(test, &error.to_string());
+                return None;
+            }
+            Err(error) => panic!("{error}\n{}", error.mend()),
+        };
+        let dir = tempfile::Builder::new()
+            .prefix("foreign-")
+            .tempdir_in(parent)
+            .expect("a directory");
+        Some(Self {
+            tracer,
+            dir,
+            _alone: alone,
+        })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A file in which every page differs, written out to the disk.
+    pub(crate) fn file(&self, name: &str, len: usize) -> PathBuf {
+        let bytes: Vec<u8> = (0..len).map(|at| (at / 4096 * 31 + at % 251) as u8).collect();
+        let path = self.path(name);
+        let mut file = File::create(&path).expect("create");
+        file.write_all(&bytes).expect("write");
+        file.sync_all().expect("sync");
+        path
+    }
+
+    pub(crate) fn text(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("write");
+        path
+    }
+
+    /// Starts a shell script that is traced, and waits with its first command until it is.
+    pub(crate) fn spawn(&mut self, script: &str) -> Program {
+        let mut program = self.shell(&format!("read _; {script}"));
+        self.tracer.follow(program.child.id()).expect("there is room for one more process");
+        let mut stdin = program.child.stdin.take().expect("a pipe");
+        stdin.write_all(b"\n").expect("the shell waits");
+        program._stdin = Some(stdin);
+        program
+    }
+
+    /// Starts one that is not traced.
+    pub(crate) fn shell(&self, script: &str) -> Program {
+        let child = Command::new("/bin/sh")
+            .args(["-c", &format!("set -e; {script}")])
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", PATH.join(":"))
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            // A group of its own, so that nothing of it is left when the test fails.
+            .process_group(0)
+            .spawn()
+            .expect("/bin/sh");
+        Program {
+            child,
+            _stdin: None,
+            script: script.to_owned(),
+        }
+    }
+
+    /// Runs one that is traced, to its end.
+    pub(crate) fn run(&mut self, script: &str) {
+        let program = self.spawn(script);
+        self.wait(program);
+    }
+
+    /// Waits for the end of a program, which must be a good one.
+    pub(crate) fn wait(&mut self, mut program: Program) {
+        let mut status = None;
+        let what = format!("the end of `{}`", program.script);
+        self.until(&what, || {
+            status = program.child.try_wait().expect("our child");
+            status.is_some()
+        });
+        let status = status.expect("it has ended");
+        assert!(status.success(), "`{}`: {status}", program.script);
+    }
+
+    /// Goes on tracing until something is true.
+    pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut() -> bool) {
+        let started = Instant::now();
+        loop {
+            self.tracer.poll();
+            if done() {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "waiting for {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until somebody listens on a port of this host, without connecting to it.
+    pub(crate) fn until_listening(&mut self, port: u16) {
+        // See proc_net_tcp(5): addresses in hexadecimal, 0A is LISTEN.
+        let wanted = format!(":{port:04X} 00000000:0000 0A");
+        self.until(&format!("a listener on port {port}"), || {
+            std::fs::read_to_string("/proc/net/tcp").is_ok_and(|table| table.contains(&wanted))
+        });
+    }
+
+    /// Ends the trace: the report, which holds together and lacks nothing.
+    pub(crate) fn finish(self) -> Report {
+        let report = self.tracer.finish(10_000);
+        if std::env::var_os("SHOW").is_some() {
+            eprintln!("{}", report.to_json_pretty());
+        }
+        assert!(!report.loss.any(), "{:?}", report.loss);
+        if let Err(violations) = report.check() {
+            panic!("{violations:?}");
+        }
+        report
+    }
+}
+
+impl Program {
+    /// Sends a signal to the program itself.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it runs");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Until it has been waited for nobody else can have its number.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill_process_group(self.pid(), Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    PATH.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists())
+}
+
+/// A port that nobody listens on, below those that the kernel gives to clients (`ip_local_port_range`).
+pub(crate) fn free_port() -> u16 {
+    let first = 20_000 + (std::process::id() % 8000) as u16;
+    (first..first + 1000)
+        .find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .expect("a free port")
+}
+
+/// Words of a file, as numbers.
+pub(crate) fn numbers(path: &Path) -> Vec<u64> {
+    let text = std::fs::read_to_string(path).expect("read");
+    text.split_whitespace().map(|word| word.parse().expect("a number")).collect()
+}

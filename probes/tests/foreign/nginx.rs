@@ -1,0 +1,119 @@
+//! nginx with two workers, which serves a file with and without sendfile(2).
+
+use std::path::PathBuf;
+
+use bufferlist::Reason;
+use probes::report::Report;
+use rustix::process::Signal;
+
+use crate::harness::{Program, Trace, free_port, numbers};
+use crate::sums::{MEMORY, TCP, any, assert_both, because, copied, file, flows, moved, overview};
+
+/// Not a whole number of pages, and more than a socket's buffer.
+const LEN: usize = (3 << 20) + 123;
+
+/// A server that runs in the foreground, everything of it in the trace's directory.
+pub(crate) struct Server {
+    program: Program,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// Starts it with more words in its configuration, traced or not.
+    pub(crate) fn start(trace: &mut Trace, is_traced: bool, more: &str) -> Self {
+        let port = free_port();
+        let dir = trace.path("");
+        let dir = dir.display();
+        let config = format!(
+            "daemon off; master_process on; worker_processes 2; user root; pid {dir}/nginx.pid; error_log /dev/null;\n\
+             events {{ worker_connections 64; }}\n\
+             http {{\n\
+             access_log off; {more}\n\
+             client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;\n\
+             uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;\n\
+             server {{ listen 127.0.0.1:{port}; root {dir}; }}\n\
+             }}\n"
+        );
+        trace.text("nginx.conf", &config);
+        let script = format!("exec nginx -e /dev/null -p {dir} -c {dir}/nginx.conf");
+        let program = if is_traced { trace.spawn(&script) } else { trace.shell(&script) };
+        trace.until_listening(port);
+        Self { program, port }
+    }
+
+    /// Lets it finish its work and end.
+    pub(crate) fn stop(self, trace: &mut Trace) {
+        self.program.signal(Signal::QUIT);
+        trace.wait(self.program);
+    }
+}
+
+/// What curl says that it sent and received, in all its requests.
+struct Figures {
+    headers: u64,
+    bodies: u64,
+    requests: u64,
+}
+
+fn ask(trace: &mut Trace, port: u16, path: &str, times: usize) -> Figures {
+    let ask = format!(
+        "curl -sS -o /dev/null -w '%{{size_header}} %{{size_download}} %{{size_request}}\\n' \
+         http://127.0.0.1:{port}/{path} >>figures"
+    );
+    for _ in 0..times {
+        let client = trace.shell(&ask);
+        trace.wait(client);
+    }
+    let all = numbers(&trace.path("figures"));
+    assert_eq!(all.len(), times * 3, "{all:?}");
+    let sum = |column: usize| all.iter().skip(column).step_by(3).sum();
+    Figures {
+        headers: sum(0),
+        bodies: sum(1),
+        requests: sum(2),
+    }
+}
+
+fn serve(test: &str, more: &str) -> Option<(Report, PathBuf, Figures)> {
+    const TIMES: usize = 5;
+    let mut trace = Trace::start(test, &["nginx", "curl"])?;
+    let path = trace.file("a.bin", LEN);
+    let server = Server::start(&mut trace, true, more);
+    let figures = ask(&mut trace, server.port, "a.bin", TIMES);
+    assert_eq!(figures.bodies, (TIMES * LEN) as u64);
+    server.stop(&mut trace);
+    Some((trace.finish(), path, figures))
+}
+
+#[test]
+fn nginx_with_sendfile_moves_the_file_and_copies_headers() {
+    let Some((report, path, figures)) =
+        serve("nginx_with_sendfile_moves_the_file_and_copies_headers", "sendfile on;")
+    else {
+        return;
+    };
+    assert_both(&report, file(&path), TCP, &moved(figures.bodies));
+    assert_both(&report, MEMORY, TCP, &copied(figures.headers));
+    let from_memory = [Reason::FromMemory, Reason::SmallWrite];
+    assert_eq!(because(&report, MEMORY, TCP, &from_memory), figures.headers);
+    assert_both(&report, TCP, MEMORY, &copied(figures.requests));
+    assert_eq!(because(&report, TCP, MEMORY, &[Reason::IntoMemory]), figures.requests);
+    assert_eq!(flows(&report, file(&path), MEMORY).total(), 0, "{}", overview(&report));
+    for flow in report.flows.iter().filter(|flow| flow.account.moved > 0) {
+        assert_eq!(flow.certificate.as_ref().and_then(|it| it.cannot_back_moved()), None, "{flow:#?}");
+        assert!(flow.certificate.is_some(), "{flow:#?}");
+        assert_eq!(flow.process, "nginx");
+    }
+}
+
+#[test]
+fn nginx_without_sendfile_copies_everything_twice() {
+    let Some((report, path, figures)) = serve("nginx_without_sendfile_copies_everything_twice", "sendfile off;") else {
+        return;
+    };
+    assert_both(&report, file(&path), MEMORY, &copied(figures.bodies));
+    assert_both(&report, MEMORY, TCP, &copied(figures.headers + figures.bodies));
+    assert_both(&report, TCP, MEMORY, &copied(figures.requests));
+    let anything = probes::report::EndKind::File;
+    assert_eq!(flows(&report, any(&anything), TCP).total(), 0, "{}", overview(&report));
+}

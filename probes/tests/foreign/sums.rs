@@ -1,0 +1,104 @@
+//! What a report says of all that went from one kind of end to another, by edges and by flows.
+
+use std::path::Path;
+
+use bufferlist::Reason;
+use probes::report::{Account, End, EndKind, ReasonCode, Report};
+
+/// An end: its kind, and its name if that matters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At<'a> {
+    kind: &'a EndKind,
+    path: Option<&'a Path>,
+}
+
+pub(crate) const MEMORY: At<'_> = any(&EndKind::Memory);
+pub(crate) const TCP: At<'_> = any(&EndKind::Tcp);
+pub(crate) const PIPE: At<'_> = any(&EndKind::Pipe);
+
+pub(crate) const fn any(kind: &EndKind) -> At<'_> {
+    At { kind, path: None }
+}
+
+pub(crate) fn file(path: &Path) -> At<'_> {
+    At {
+        kind: &EndKind::File,
+        path: Some(path),
+    }
+}
+
+pub(crate) fn direct_file(path: &Path) -> At<'_> {
+    At {
+        kind: &EndKind::DirectFile,
+        path: Some(path),
+    }
+}
+
+impl At<'_> {
+    fn is(&self, end: &End) -> bool {
+        end.kind == *self.kind && self.path.is_none_or(|path| Path::new(&end.name) == path)
+    }
+}
+
+/// What became of all bytes that calls took from one end and gave to another.
+pub(crate) fn edges(report: &Report, from: At<'_>, to: At<'_>) -> Account {
+    let mut sum = Account::default();
+    for edge in &report.edges {
+        if from.is(&edge.from.of) && to.is(&edge.to.of) {
+            sum += &edge.account;
+        }
+    }
+    sum
+}
+
+/// What became of all bytes that came from one end and arrived at another.
+pub(crate) fn flows(report: &Report, from: At<'_>, to: At<'_>) -> Account {
+    let mut sum = Account::default();
+    for flow in &report.flows {
+        if from.is(&flow.from) && to.is(&flow.to) {
+            sum += &flow.account;
+        }
+    }
+    sum
+}
+
+pub(crate) fn moved(bytes: u64) -> Account {
+    Account::new(bytes, 0, 0)
+}
+
+pub(crate) fn copied(bytes: u64) -> Account {
+    Account::new(0, bytes, 0)
+}
+
+/// Edges and flows between two ends say the same, and it is this.
+#[track_caller]
+pub(crate) fn assert_both(report: &Report, from: At<'_>, to: At<'_>, wanted: &Account) {
+    let all = || format!("{from:?} → {to:?}\n{}", overview(report));
+    assert_eq!(edges(report, from, to), *wanted, "edges {}", all());
+    assert_eq!(flows(report, from, to), *wanted, "flows {}", all());
+}
+
+/// Bytes of flows between two ends that have a reason.
+pub(crate) fn because(report: &Report, from: At<'_>, to: At<'_>, reasons: &[Reason]) -> u64 {
+    let codes: Vec<ReasonCode> = reasons.iter().map(|&reason| reason.into()).collect();
+    let flows = report.flows.iter().filter(|flow| from.is(&flow.from) && to.is(&flow.to));
+    let causes = flows.flat_map(|flow| &flow.reasons);
+    causes.filter(|cause| codes.contains(&cause.code)).map(|cause| cause.bytes).sum()
+}
+
+/// All edges and flows, a line each: for a test that fails.
+pub(crate) fn overview(report: &Report) -> String {
+    let line = |account: &Account| {
+        let Account { moved, copied, unknown, neither } = account;
+        format!("moved {moved} copied {copied} unknown {unknown} neither {}", neither.total())
+    };
+    let edges = report.edges.iter().map(|edge| {
+        let (from, to) = (&edge.from.of, &edge.to.of);
+        format!("edge {:?} {} {from} → {to}: {} calls, {}\n", edge.pid, edge.call, edge.calls, line(&edge.account))
+    });
+    let flows = report.flows.iter().map(|flow| {
+        let codes: Vec<String> = flow.reasons.iter().map(|cause| format!("{} {}", cause.code, cause.bytes)).collect();
+        format!("flow {:?} {} → {}: {}, {codes:?}\n", flow.pid, flow.from, flow.to, line(&flow.account))
+    });
+    edges.chain(flows).collect()
+}

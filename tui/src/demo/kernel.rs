@@ -1,0 +1,123 @@
+//! The kernel's own evidence for the demo's paths, where this process may have it: tier T0.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use probes::probe::{SetupError, announce};
+use probes::report::{Account, Agreement, End, EndKind, Flow, Report, Tier};
+use probes::trace::{Options, Tracer};
+
+use super::judge::{Judgement, Leg};
+use super::paths::Done;
+
+/// How often the ring is emptied while a path runs.
+const STEP: Duration = Duration::from_millis(5);
+/// Rows of a report: one path makes a few.
+const ROWS: usize = 1000;
+
+/// Probes that watch this very process.
+pub(crate) struct Kernel {
+    tracer: Tracer,
+}
+
+impl Kernel {
+    /// Attaches them.
+    pub(crate) fn start() -> Result<Self, SetupError> {
+        let tracer = Tracer::start(Options::default())?;
+        announce(tracer.cookie());
+        Ok(Self { tracer })
+    }
+
+    /// Runs something, and tells what the kernel saw of it.
+    pub(crate) fn watch<T>(&mut self, run: impl FnOnce() -> T) -> (T, Report) {
+        // What was done between two paths belongs to none.
+        self.tracer.lap(ROWS);
+        let over = AtomicBool::new(false);
+        let tracer = &mut self.tracer;
+        let done = std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    tracer.poll();
+                    std::thread::sleep(STEP);
+                }
+            });
+            let done = run();
+            over.store(true, Ordering::Relaxed);
+            done
+        });
+        (done, self.tracer.lap(ROWS))
+    }
+
+    /// What watching cost and lost in all, and what could be seen.
+    pub(crate) fn finish(self) -> Report {
+        self.tracer.finish(ROWS)
+    }
+}
+
+/// Puts what the kernel saw of a path in the place of what the library says, and compares the two.
+pub(crate) fn join(done: &mut Done, seen: &Report) {
+    let candidates: Vec<&Flow> = seen.flows.iter().filter(|flow| is_last_leg(&done.flow, flow)).collect();
+    // The oracle tries paths of the same kinds with its canaries; those end elsewhere.
+    let of_same_end = |end: &End| {
+        let flows: Vec<&Flow> = candidates.iter().copied().filter(|flow| flow.to == *end).collect();
+        let payload: u64 = flows.iter().map(|flow| flow.payload).sum();
+        (payload == done.flow.payload).then_some(flows)
+    };
+    let Some(last) = candidates.iter().find_map(|flow| of_same_end(&flow.to)) else {
+        return;
+    };
+    let mut account = Account::default();
+    let mut flow = done.flow.clone();
+    flow.reasons.clear();
+    flow.copy_bytes = 0;
+    flow.calls = 0;
+    for leg in &last {
+        account += &leg.account;
+        flow.copy_bytes += leg.copy_bytes;
+        flow.calls += leg.calls;
+        flow.reasons.extend(leg.reasons.iter().cloned());
+    }
+    // Which byte of an earlier leg is which of this one the certificate knows, and only of what moved.
+    flow.certificate = last.iter().find_map(|leg| leg.certificate.clone());
+    flow.set_account(account);
+    flow.tier = Some(Tier::T0);
+    if let Some(why) = contradiction(&flow, &done.legs) {
+        done.judgement = Judgement::Disagrees(why);
+        return;
+    }
+    if done.judgement == Judgement::Held && flow.agreement() == Some(Agreement::Disagrees) {
+        done.judgement = Judgement::Disagrees(format!(
+            "the oracle says {}, but the kernel's pages say {} moved and {} copied",
+            flow.oracle.as_ref().map_or("", |word| word.as_str()),
+            flow.account.moved,
+            flow.account.copied
+        ));
+    }
+    done.flow = flow;
+}
+
+/// Whether a flow that the kernel saw is the last part of a path: from its last end but one to its last.
+fn is_last_leg(path: &Flow, seen: &Flow) -> bool {
+    let mut ends = path.path.iter().rev().filter(|kind| **kind != EndKind::Pipe);
+    let (Some(to), Some(from)) = (ends.next(), ends.next()) else { return false };
+    let same_socket = seen.to.kind != EndKind::Tcp || seen.to.name == path.to.name;
+    seen.to.kind == *to && seen.from.kind == *from && same_socket
+}
+
+/// What the library said and the kernel saw, where both cannot be true.
+fn contradiction(seen: &Flow, legs: &[Leg]) -> Option<String> {
+    let last = legs.last()?;
+    if last.copied > 0 && seen.account.copied < last.copied && seen.account.unknown == 0 {
+        return Some(format!(
+            "the receipt says {} bytes copied, the kernel's pages say {}",
+            last.copied, seen.account.copied
+        ));
+    }
+    if last.moved > 0 && seen.account.moved < last.moved && seen.account.unknown == 0 {
+        return Some(format!(
+            "the receipt says {} bytes moved, the kernel's pages say {}",
+            last.moved, seen.account.moved
+        ));
+    }
+    None
+}

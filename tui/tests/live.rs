@@ -1,0 +1,190 @@
+//! `zctrace run` and `zctrace assert` with the kernel's own probes, on programs that move and programs that copy.
+//!
+//! The program that is traced is this test itself, which sends a file over TCP as `ZCTRACE_TEST_SEND` says.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use probes::report::{EndKind, MadeFor, Outcome, Report, ScopeKind};
+
+/// What is sent.
+const BYTES: usize = 4 << 20;
+
+/// Says how to send, in the process that is traced.
+const SEND: &str = "ZCTRACE_TEST_SEND";
+
+/// Sends a file over TCP to this very process, and exits with `code`, if this is the process that is traced.
+fn send_if_traced() {
+    let Ok(how) = std::env::var(SEND) else { return };
+    let (how, code) = how.split_once(' ').expect("how and a code");
+    let path = std::env::temp_dir().join(format!("zctrace-live-{}", std::process::id()));
+    fs::write(&path, vec![7; BYTES]).expect("a file");
+    let mut file = File::open(&path).expect("the file");
+    fs::remove_file(&path).expect("removed");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut sender = TcpStream::connect(listener.local_addr().expect("its address")).expect("connected");
+    let (mut receiver, _) = listener.accept().expect("accepted");
+    let reader = std::thread::spawn(move || std::io::copy(&mut receiver, &mut std::io::sink()).expect("received"));
+    if how == "move" {
+        let mut sent = 0;
+        while sent < BYTES {
+            sent += rustix::fs::sendfile(&sender, &file, None, BYTES - sent).expect("sendfile");
+        }
+    } else {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).expect("read");
+        sender.write_all(&bytes).expect("written");
+    }
+    drop(sender);
+    assert_eq!(reader.join().expect("the reader"), BYTES as u64);
+    std::process::exit(code.parse().expect("a code"));
+}
+
+/// Runs `zctrace`, with these arguments, on this test as the process that sends so and exits with that.
+fn traced(test: &str, arguments: &[&str], how: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
+    command
+        .args(arguments)
+        .arg("--")
+        .arg(std::env::current_exe().expect("this test"));
+    command
+        .args(["--exact", test, "--nocapture"])
+        .env(SEND, how)
+        .env("TMPDIR", std::env::temp_dir());
+    command
+        .env_remove("SUDO_UID")
+        .stdin(Stdio::null())
+        .output()
+        .expect("zctrace can be run")
+}
+
+fn both(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Whether probes can be loaded here. If not that is reported, as bufferlist's tests do it.
+fn possible(test: &str) -> bool {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
+    let output = command
+        .args(["run", "--", "true"])
+        .output()
+        .expect("zctrace can be run");
+    if output.status.code() != Some(4) {
+        return true;
+    }
+    let said = both(&output);
+    let line = format!("SKIP {test}: {}\n", said.lines().next().unwrap_or_default());
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
+        let file = File::options().append(true).create(true).open(&path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
+    }
+    false
+}
+
+#[test]
+fn an_assertion_holds_breaks_or_stays_open() {
+    const TEST: &str = "an_assertion_holds_breaks_or_stays_open";
+    send_if_traced();
+    if !possible(TEST) {
+        return;
+    }
+    for (to, how, code, says) in [
+        ("tcp", "move 0", 0, "PASSED   "),
+        (
+            "tcp",
+            "copy 0",
+            1,
+            "FAILED   4 194 304 bytes were copied; the limit is 0",
+        ),
+        ("unix", "move 0", 3, "INCONCLUSIVE   nothing arrived at unix"),
+        ("tcp", "move 9", 5, "PASSED   "),
+        ("tcp", "copy 9", 5, "FAILED   "),
+    ] {
+        let output = traced(TEST, &["assert", "--to", to, "--max-copied", "0"], how);
+        let said = both(&output);
+        assert_eq!(output.status.code(), Some(code), "{to} {how}\n{said}");
+        assert!(said.contains(says), "{to} {how}\n{said}");
+    }
+}
+
+#[test]
+fn a_run_has_the_commands_code_and_a_report_that_keeps_its_rules() {
+    const TEST: &str = "a_run_has_the_commands_code_and_a_report_that_keeps_its_rules";
+    send_if_traced();
+    if !possible(TEST) {
+        return;
+    }
+    let file: PathBuf = std::env::temp_dir().join(format!("zctrace-live-{}.json", std::process::id()));
+    let name = file.to_str().expect("UTF-8");
+    let output = traced(TEST, &["run", "--format", "json", "-o", name], "move 7");
+    assert_eq!(output.status.code(), Some(7), "{}", both(&output));
+    let report = Report::from_json(&fs::read_to_string(&file).expect("written")).expect("a report");
+    assert_eq!(report.check(), Ok(()));
+    assert_eq!(report.made_by.command, Some(MadeFor::Run));
+    assert_eq!((&report.scope.kind, report.scope.follow), (&ScopeKind::Command, true));
+    let sent = report
+        .flows
+        .iter()
+        .find(|flow| flow.to.kind == EndKind::Tcp)
+        .expect("the flow");
+    assert_eq!(
+        (sent.payload, sent.account.moved),
+        (BYTES as u64, BYTES as u64),
+        "{sent:?}"
+    );
+
+    let output = traced(
+        TEST,
+        &[
+            "assert",
+            "--to",
+            "tcp",
+            "--max-copied",
+            "1%",
+            "--format",
+            "json",
+            "-o",
+            name,
+        ],
+        "copy 0",
+    );
+    assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+    let report = Report::from_json(&fs::read_to_string(&file).expect("written")).expect("a report");
+    assert_eq!(report.check(), Ok(()));
+    assert!(
+        report
+            .assertions
+            .iter()
+            .any(|assertion| assertion.outcome == Outcome::Broken)
+    );
+    fs::remove_file(file).expect("removed");
+}
+
+#[test]
+fn a_baseline_is_written_and_tells_what_is_new() {
+    const TEST: &str = "a_baseline_is_written_and_tells_what_is_new";
+    send_if_traced();
+    if !possible(TEST) {
+        return;
+    }
+    let file: PathBuf = std::env::temp_dir().join(format!("zctrace-live-baseline-{}.json", std::process::id()));
+    let name = file.to_str().expect("UTF-8");
+    let output = traced(TEST, &["assert", "--to", "tcp", "--save-baseline", name], "move 0");
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let compare = ["assert", "--to", "tcp", "--baseline", name];
+    let output = traced(TEST, &compare, "move 0");
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let output = traced(TEST, &compare, "copy 0");
+    assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+    let said = both(&output);
+    assert!(
+        said.contains("+4.0 MiB copied in memory:tcp, ZC14, since last run"),
+        "{said}"
+    );
+    fs::remove_file(file).expect("removed");
+}
