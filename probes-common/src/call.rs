@@ -160,7 +160,8 @@ pub struct EndState {
     pub f_flags: u32,
     /// The descriptor.
     pub fd: i32,
-    /// A pipe: number of slots (`ring_size`) at the exit. A socket: family in the lower half, type in the upper.
+    /// A pipe: number of slots (`ring_size`) at the exit. A socket: family in the lower half, type in the upper. A character
+    /// device: its number (`i_rdev`), major in the bits above 20.
     pub size: u32,
     /// One of [`end_kind`].
     pub kind: u16,

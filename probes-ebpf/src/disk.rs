@@ -11,7 +11,7 @@ use crate::offsets as at;
 use crate::pages::{self, Pages, VEC};
 use crate::read::{self, member};
 
-/// `REQ_OP_MASK`, `REQ_OP_READ`, `REQ_OP_WRITE` (include/linux/blk_types.h).
+/// `REQ_OP_MASK`, `REQ_OP_READ`, `REQ_OP_WRITE` (`include/linux/blk_types.h`).
 const OPERATION: u32 = 0xff;
 const READ: u32 = 0;
 const WRITE: u32 = 1;
@@ -51,8 +51,8 @@ pub(crate) fn queued(ctx: &RawTracePointContext) {
     let Some(room) = DISK.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: map values are valid as long as the program runs; the room is this program's on this CPU. The context is its
-    // own.
+    // SAFETY: map values are valid as long as the program runs; the room is this program's on this CPU. The context is
+    // its own.
     unsafe {
         let pages = addr_of_mut!((*room).pages);
         pages::clear(pages);

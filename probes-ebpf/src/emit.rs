@@ -8,7 +8,8 @@ use probes_common::{RecordHeader, RecordKind};
 use crate::maps::{RING, TALLIES};
 use crate::read::opaque;
 
-/// `BPF_RB_NO_WAKEUP` (include/uapi/linux/bpf.h): the reader comes by itself, a wake-up would cost more than the record.
+/// `BPF_RB_NO_WAKEUP` (include/uapi/linux/bpf.h): the reader comes by itself, a wake-up would cost more than the
+/// record.
 const NO_WAKEUP: u64 = 1;
 
 /// Records are shorter than this; what lies in a map for [`record`] has this much room.
@@ -18,9 +19,9 @@ pub(crate) const ROOM: u64 = 1024;
 ///
 /// # Safety
 ///
-/// `record` must be valid for reads and writes of [`ROOM`] bytes, and begin with a [`RecordHeader`].
+/// `record` must be valid for reads and writes of [`ROOM`] bytes.
 #[inline(always)]
-pub(crate) unsafe fn record(record: *mut u8, len: u64, kind: RecordKind, who: u32) {
+pub(crate) unsafe fn record(record: *mut RecordHeader, len: u64, kind: RecordKind, who: u32) {
     // The verifier wants to see the bound right before the call.
     let len = opaque(len) & (ROOM - 1);
     // SAFETY: the caller's promise.
@@ -28,7 +29,7 @@ pub(crate) unsafe fn record(record: *mut u8, len: u64, kind: RecordKind, who: u3
         let Some(tally) = TALLIES.get_ptr_mut(who) else {
             return;
         };
-        let head = record.cast::<RecordHeader>();
+        let head = record;
         let who = bpf_get_current_pid_tgid();
         (*head).sequence = (*tally).records;
         (*tally).records += 1;

@@ -75,7 +75,10 @@ pub(crate) unsafe fn identify(end: *mut EndState, fd: i32, file: u64) {
                 (*end).object = member(file, &at::FILE_MAPPING);
                 end_kind::BLOCK
             }
-            0x2000 => end_kind::CHAR,
+            0x2000 => {
+                (*end).size = member(inode, &at::INODE_RDEV);
+                end_kind::CHAR
+            }
             _ => end_kind::OTHER,
         };
         (*end).kind = kind;
@@ -128,8 +131,8 @@ pub(crate) struct Now {
     pub(crate) last: u32,
 }
 
-/// Reads the state of an end. `last` is the position in a pipe's ring of the slot whose length is wanted, -1 for the one
-/// before the head.
+/// Reads the state of an end. `last` is the position in a pipe's ring of the slot whose length is wanted, -1 for the
+/// one before the head.
 ///
 /// # Safety
 ///
@@ -163,7 +166,7 @@ pub(crate) unsafe fn look(end: *mut EndState, now: *mut Now, wanted: *const Want
 }
 
 /// Bytes of a `struct pipe_buffer`; the user side makes sure that it is so, and that its members lie as here: page 0,
-/// offset 8, len 12, ops 16 (include/linux/pipe_fs_i.h, since 5.8).
+/// offset 8, len 12, ops 16 (`include/linux/pipe_fs_i.h`, since 5.8).
 pub(crate) const SLOT: u64 = 40;
 
 /// The state of a pipe.

@@ -80,9 +80,7 @@ unsafe fn moving(room: *mut Scratch, number: u32, tid: u32) {
         if number == nr::VMSPLICE {
             let file = end::file_of((*request).sink.fd);
             if member::<u32>(file, &at::FILE_MODE) & FMODE_WRITE == 0 {
-                let wanted = (*request).sink;
-                (*request).sink = (*request).source;
-                (*request).source = wanted;
+                core::ptr::swap(addr_of_mut!((*request).sink), addr_of_mut!((*request).source));
             }
         }
         begin(call, request, number);

@@ -17,11 +17,11 @@ use crate::{emit, plain, process, scope};
 /// fcntl(2).
 const FCNTL: u32 = 72;
 /// `F_SETPIPE_SZ` (include/uapi/linux/fcntl.h).
-const F_SETPIPE_SZ: u64 = 1031;
+const F_SETPIPE_SZ: u32 = 1031;
 /// `__X32_SYSCALL_BIT` (arch/x86/include/uapi/asm/unistd.h).
 const X32: u32 = 0x4000_0000;
 /// The x32 number of vmsplice(2); the others are those of x86-64.
-const X32_VMSPLICE: u32 = X32 | 532;
+const X32_VMSPLICE: u32 = X32 + 532;
 
 /// Room for one run.
 #[repr(C)]
@@ -55,16 +55,14 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     let who = bpf_get_current_pid_tgid();
     let tid = who as u32;
     let moves = request::is_moving(number);
-    if !moves {
-        if let Some(key) = PLAIN_ENTRIES.get_ptr(tid) {
-            // SAFETY: a map's value is valid as long as the program runs, and only this thread removes it.
-            let key = unsafe { &*key };
-            if key.nr == number {
-                plain::count(key, result, read::at(regs + request::IP));
-            }
-            let _ = PLAIN_ENTRIES.remove(tid);
-            return;
+    if !moves && let Some(key) = PLAIN_ENTRIES.get_ptr(tid) {
+        // SAFETY: a map's value is valid as long as the program runs, and only this thread removes it.
+        let key = unsafe { &*key };
+        if key.nr == number {
+            plain::count(key, result, read::at(regs + request::IP));
         }
+        let _ = PLAIN_ENTRIES.remove(tid);
+        return;
     }
     let Some(call) = ENTRIES.get_ptr_mut(tid) else {
         if moves && scope::has((who >> 32) as u32) && !scope::is_compat() {
@@ -131,9 +129,7 @@ unsafe fn finish(call: *mut Call, regs: u64, result: i64) {
         let sink = addr_of_mut!((*call).sink);
         if (*call).nr == nr::VMSPLICE && (*source).fd >= 0 {
             // Out of the pipe: the descriptor is the source, which the registers do not say.
-            let wanted = (*request).sink;
-            (*request).sink = (*request).source;
-            (*request).source = wanted;
+            core::ptr::swap(addr_of_mut!((*request).sink), addr_of_mut!((*request).source));
         }
         after(room, call, source, false);
         after(room, call, sink, true);
@@ -218,7 +214,7 @@ fn foreign(regs: u64, number: u32, result: i64, known: bool) {
 /// `F_SETPIPE_SZ` has renumbered the slots of a pipe.
 #[inline(always)]
 fn resized(regs: u64, result: i64) {
-    if result < 0 || read::at::<u64>(regs + request::SECOND) as u32 as u64 != F_SETPIPE_SZ {
+    if result < 0 || read::at::<u32>(regs + request::SECOND) != F_SETPIPE_SZ {
         return;
     }
     if !scope::has((bpf_get_current_pid_tgid() >> 32) as u32) || scope::is_compat() {

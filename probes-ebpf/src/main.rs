@@ -1,7 +1,8 @@
 //! The programs of tier T0: raw tracepoints that write down where bytes are, as addresses and lengths, never contents.
 //!
-//! All of kernel memory is read by `bpf_probe_read_kernel`: pointers typed by the kernel's BTF would be faster, but which
-//! of them may be followed changes from kernel to kernel. Where members are is told by the user side, see [`offsets`].
+//! All of kernel memory is read by `bpf_probe_read_kernel`: pointers typed by the kernel's BTF would be faster, but
+//! which of them may be followed changes from kernel to kernel. Where members are is told by the user side, see
+//! [`offsets`].
 //!
 //! | file | programs |
 //! |---|---|
@@ -51,8 +52,8 @@ pub(crate) fn sys_exit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// The second half of `sys_exit`, which goes on here by a tail call, several times for large rings: each time the verifier
-/// has but a few slots to look at.
+/// The second half of `sys_exit`, which goes on here by a tail call, several times for large rings: each time the
+/// verifier has but a few slots to look at.
 #[raw_tracepoint]
 pub(crate) fn pipe_slots(ctx: RawTracePointContext) -> i32 {
     exit::slots(&ctx);

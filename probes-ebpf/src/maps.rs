@@ -55,7 +55,8 @@ pub(crate) static SERIALS: Array<u64> = Array::with_max_entries(2, 0);
 #[map]
 pub(crate) static WATCHED: HashMap<SocketPair, Watch> = HashMap::with_max_entries(65_536, NO_PREALLOC);
 
-/// UNIX sockets that traced calls touched. Nothing tells when one is gone: those that were not looked at for longest make room.
+/// UNIX sockets that traced calls touched. Nothing tells when one is gone: those that were not looked at for longest
+/// make room.
 #[map]
 pub(crate) static UNIX_WATCHED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 
@@ -87,8 +88,8 @@ pub(crate) struct Seen {
 
 macro_rules! scratch {
     ($($name:ident: $type:ty;)*) => {$(
-        /// Room for one run of a program, as its stack has 512 bytes. The kernel never runs a program within itself on one
-        /// CPU (`prog->active`, kernel/trace/bpf_trace.c); each has its own room, as another may interrupt it.
+        /// Room for one run of a program, as its stack has 512 bytes. The kernel never runs a program within itself on
+        /// one CPU (`prog->active`, `kernel/trace/bpf_trace.c`); each has its own room, as another may interrupt it.
         #[map]
         pub(crate) static $name: PerCpuArray<$type> = PerCpuArray::with_max_entries(1, 0);
     )*};

@@ -1,5 +1,5 @@
-//! What the user side fills in before the programs are loaded: where members are in this kernel's structures, and what is
-//! to be traced. The verifier takes these values as constants, so what they rule out costs nothing.
+//! What the user side fills in before the programs are loaded: where members are in this kernel's structures, and what
+//! is to be traced. The verifier takes these values as constants, so what they rule out costs nothing.
 
 use aya_ebpf::Global;
 
@@ -42,6 +42,7 @@ globals! {
     DENTRY_PARENT: u32, "`dentry.d_parent`";
     INODE_MODE: u32, "`inode.i_mode`";
     INODE_INO: u32, "`inode.i_ino`";
+    INODE_RDEV: u32, "`inode.i_rdev`";
     INODE_SB: u32, "`inode.i_sb`";
     INODE_SIZE: u32, "`inode.i_size`";
     INODE_PIPE: u32, "`inode.i_pipe`";

@@ -14,8 +14,8 @@ use crate::{emit, socket};
 
 /// `IFF_LOOPBACK` (include/uapi/linux/if.h).
 const IFF_LOOPBACK: u32 = 8;
-/// `TCP_CLOSE` (include/net/tcp_states.h).
-const TCP_CLOSE: u64 = 7;
+/// `TCP_CLOSE` (`include/net/tcp_states.h`).
+const TCP_CLOSE: u32 = 7;
 
 /// Room for one run of [`sent`].
 #[repr(C)]
@@ -120,7 +120,7 @@ pub(crate) fn inside() -> u64 {
 /// A socket changes its state.
 #[inline(always)]
 pub(crate) fn state(sk: u64, new: u64) {
-    if new as u32 as u64 != TCP_CLOSE {
+    if new as u32 != TCP_CLOSE {
         return;
     }
     let Some(family) = socket::tcp_family(sk) else {

@@ -28,6 +28,9 @@ pub(crate) struct Pages {
 
 const _: () = assert!(size_of::<Station>() + 160 == emit::ROOM as usize);
 
+/// `FOLIO_MAPPING_FLAGS` (include/linux/page-flags.h, before 6.16 `PAGE_MAPPING_FLAGS`): set for anonymous memory and
+/// the like.
+const NO_FILE: u64 = 3;
 /// Words of a `struct page`; the user side makes sure that it has 64 bytes.
 const PAGE_WORDS: usize = 8;
 /// Bytes of a `struct page`.
@@ -82,7 +85,8 @@ pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
         let mut head = page;
         if link & 1 == 1 {
             // A tail page leads to its head: by its address, or since 7.2 by a mask for its own (_compound_head,
-            // include/linux/page-flags.h). A mask is all ones above its folio's size; there are no pages in the last 4 GiB.
+            // include/linux/page-flags.h). A mask is all ones above its folio's size; there are no pages in the last 4
+            // GiB.
             head = if link >> 32 == 0xffff_ffff {
                 page & link
             } else {
@@ -91,18 +95,19 @@ pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
             copy(head);
         }
         let mapping = word(at::FOLIO_MAPPING.load());
+        let within = page.wrapping_sub(head) / PAGE;
+        // A page that was cut off its file keeps its index (mm/filemap.c, `page_cache_delete`): that tells it from a copy.
+        (*piece).index = word(at::FOLIO_INDEX.load()).wrapping_add(within);
         if mapping == 0 {
             return;
         }
-        // Bits 0 and 1 are set for anonymous memory and the like (include/linux/page-flags.h). Otherwise it is a file's, if
-        // the file says so, too: in pages that are the kernel's own something else lies here.
-        if mapping & 3 == 0 && mapping != (*pages).file.mapping && !is_file(addr_of_mut!((*pages).file), mapping) {
+        // It is a file's if the file says so, too: in pages that are the kernel's own something else lies here.
+        if mapping & NO_FILE == 0 && mapping != (*pages).file.mapping && !is_file(addr_of_mut!((*pages).file), mapping)
+        {
             return;
         }
         (*piece).mapping = mapping;
-        let within = page.wrapping_sub(head) / PAGE;
-        (*piece).index = word(at::FOLIO_INDEX.load()).wrapping_add(within);
-        if mapping & 3 == 0 && (*pages).station.file.mapping == 0 {
+        if mapping & NO_FILE == 0 && (*pages).station.file.mapping == 0 {
             (*pages).station.file = (*pages).file;
         }
     }

@@ -34,7 +34,8 @@ pub(crate) fn at<T: Plain>(address: u64) -> T {
     }
 }
 
-/// A member of a structure of the kernel; zero if it cannot be read. A chain of such reads from a null pointer is all zero.
+/// A member of a structure of the kernel; zero if it cannot be read. A chain of such reads from a null pointer is all
+/// zero.
 #[inline(always)]
 pub(crate) fn member<T: Plain>(base: u64, offset: &Offset) -> T {
     at(base.wrapping_add(u64::from(offset.load())))
@@ -71,7 +72,8 @@ pub(crate) unsafe fn bulk<const MASK: u64>(to: *mut u8, len: u64, address: u64) 
     unsafe { generated::bpf_probe_read_kernel(to.cast(), (opaque(len) & MASK) as u32, address as *const _) };
 }
 
-/// Adds to a word that other CPUs add to as well. (The target has these instructions, but `core` offers no atomics for it.)
+/// Adds to a word that other CPUs add to as well. (The target has these instructions, but `core` offers no atomics for
+/// it.)
 ///
 /// # Safety
 ///
@@ -92,7 +94,12 @@ pub(crate) unsafe fn fetch_add(word: *mut u64, value: u64) -> u64 {
     let mut value = value;
     // SAFETY: the caller's promise.
     unsafe {
-        core::arch::asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) word, inout(reg) value, options(nostack));
+        core::arch::asm!(
+            "{1} = atomic_fetch_add((u64 *)({0} + 0), {1})",
+            in(reg) word,
+            inout(reg) value,
+            options(nostack)
+        );
     };
     value
 }

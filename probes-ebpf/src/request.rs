@@ -178,6 +178,7 @@ fn placed(fd: u64, value: u64) -> Wanted {
 ///
 /// `to` must be valid for writes.
 #[inline(never)]
+#[allow(clippy::too_many_lines)] // A table: one case for each form of arguments.
 pub(crate) unsafe fn fill(to: *mut Request, regs: u64, number: u32) {
     // SAFETY: the caller's promise; all reads are of what was written just before.
     unsafe {

@@ -6,7 +6,7 @@ use crate::maps::TRACED;
 use crate::offsets as at;
 use crate::read::member;
 
-/// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): the thread is inside a system call of a 32-bit program.
+/// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`): the thread is inside a system call of a 32-bit program.
 const TS_COMPAT: u32 = 2;
 
 /// Whether the current thread, of process `tgid`, is traced.

@@ -123,8 +123,9 @@ unsafe fn watch(pair: *const SocketPair, sk: u64) -> u64 {
 
 /// Forgets a connection that has ended, if it was watched; tells which life it was.
 ///
-/// The other direction is kept while a socket of this machine sends in it, which will end by itself: what that socket has
-/// not read yet belongs to the same life. Between two equal addresses there is such a socket, whether seen yet or not.
+/// The other direction is kept while a socket of this machine sends in it, which will end by itself: what that socket
+/// has not read yet belongs to the same life. Between two equal addresses there is such a socket, whether seen yet or
+/// not.
 ///
 /// # Safety
 ///
@@ -136,10 +137,11 @@ pub(crate) unsafe fn forget(pair: *const SocketPair) -> Option<u64> {
         let life = (*WATCHED.get_ptr(&*pair)?).life;
         let _ = WATCHED.remove(&*pair);
         let back = (*pair).reversed();
-        if let Some(other) = WATCHED.get_ptr(&back) {
-            if (*other).sock == 0 && (*pair).source != (*pair).destination {
-                let _ = WATCHED.remove(&back);
-            }
+        if let Some(other) = WATCHED.get_ptr(&back)
+            && (*other).sock == 0
+            && (*pair).source != (*pair).destination
+        {
+            let _ = WATCHED.remove(&back);
         }
         Some(life)
     }

@@ -11,4 +11,5 @@ pub mod evidence;
 pub mod layout;
 pub mod probe;
 pub mod report;
+pub mod selftest;
 pub mod trace;

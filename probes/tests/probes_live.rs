@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use live::{Watch, assert_gone, bytes, programs_of, runs, skip};
+use probes::probe::{Hooks, Probes, Record, ScopeFilter, Setup};
 use probes_common::{call_flag, end_kind, event, nr, station_flag, station_kind};
 use rustix::pipe::{IoSliceRaw, SpliceFlags, fcntl_setpipe_size, splice, tee, vmsplice};
 
@@ -93,6 +94,52 @@ fn nothing_is_left_of_a_tracer_that_is_killed() {
     assert_gone(&programs);
 }
 
+/// The other two scopes see this process without its saying anything.
+#[test]
+fn a_cgroup_and_the_machine_can_be_traced() {
+    if std::env::var_os(VICTIM).is_some() {
+        return;
+    }
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .unwrap_or_default();
+    let own = ScopeFilter::cgroup(Path::new("/sys/fs/cgroup").join(own));
+    if own.is_err() {
+        skip(TEST, "cgroup: no hierarchy of version 2 is mounted at /sys/fs/cgroup");
+    }
+    for scope in own.into_iter().chain([ScopeFilter::Machine]) {
+        let setup = Setup {
+            scope,
+            hooks: Hooks {
+                packets: false,
+                unix: false,
+                bios: false,
+                ..Hooks::default()
+            },
+            ..Setup::default()
+        };
+        let mut probes = match Probes::load(&setup) {
+            Ok(probes) => probes,
+            Err(error) => return skip(TEST, &error.to_string()),
+        };
+        // Whoever traces the machine does not trace itself.
+        let mut child = Command::new("/bin/sh");
+        child.args(["-c", "echo scope-of-a-test | cat"]).stdout(Stdio::null());
+        assert!(child.status().unwrap().success());
+        let mut sizes = Vec::new();
+        probes.drain(&mut |bytes| {
+            if let Record::Call(call) = Record::from_bytes(bytes).unwrap()
+                && call.sink.kind == end_kind::PIPE
+            {
+                sizes.push(call.result);
+            }
+        });
+        assert!(sizes.contains(&16), "{scope:?}: {sizes:?}");
+    }
+}
+
 fn file_to_pipe(watch: &mut Watch, source: &Path) {
     let file = File::open(source).unwrap();
     let (_reader, writer) = pipe().unwrap();
@@ -134,36 +181,37 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
     let (_, filled) = watch.of(|| splice_at(&file, 0, &first.1, 30_000));
     let put = filled.pieces(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
 
-    // Out in two parts, the first of which ends within a slot.
-    let (_, part) = watch.of(|| splice_all(&first.0, &client, 10_000));
-    let (_, rest) = watch.of(|| splice_all(&first.0, &client, 20_000));
-    let call = part.call(nr::SPLICE);
+    // Out in two steps, the first of which ends within a slot.
+    let ((), begun) = watch.of(|| splice_all(&first.0, &client, 10_000));
+    let ((), rest) = watch.of(|| splice_all(&first.0, &client, 20_000));
+    let call = begun.call(nr::SPLICE);
     assert_eq!((call.sink.kind, call.sink.pair.source_port), (end_kind::TCP, port));
     assert_eq!(call.sink.pair.destination[..4], [127, 0, 0, 1]);
     let start = call.sink.before;
     assert_eq!((call.sink.after as u32).wrapping_sub(start as u32), 10_000);
-    let taken = part.pieces(call, station_kind::PIPE_SOURCE);
+    let taken = begun.pieces(call, station_kind::PIPE_SOURCE);
     assert_eq!(taken.len(), 3, "two slots emptied, one taken in part");
     for (taken, put) in taken.iter().zip(&put) {
         assert_eq!(taken.page, put.page);
         assert_eq!(taken.offset + taken.len, put.offset + put.len);
     }
-    let mut sent = part.packets(port, start);
+    let mut sent = begun.packets(port, start);
     sent.extend(rest.packets(port, rest.call(nr::SPLICE).sink.before));
     assert_eq!(joined(sent), joined(runs(&put)), "the packets hold the file's pages");
     assert!(
-        part.stations
+        begun
+            .stations
             .iter()
             .any(|s| s.flags & station_flag::LOOPBACK != 0 && s.station == station_kind::PACKET)
     );
 
     // And into another pipe at the other end.
-    let (_, seen) = watch.of(|| splice_all(&server, &second.1, 30_000));
+    let ((), seen) = watch.of(|| splice_all(&server, &second.1, 30_000));
     let mut received = Vec::new();
     for call in &seen.calls {
         assert_eq!(
             call.source.extra,
-            part.call(nr::SPLICE).sink.extra,
+            begun.call(nr::SPLICE).sink.extra,
             "one life of the connection"
         );
         assert_eq!(
@@ -174,7 +222,7 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
     }
     assert_eq!(joined(received), joined(runs(&put)), "loopback passes pages on");
 
-    let life = part.call(nr::SPLICE).sink.extra;
+    let life = begun.call(nr::SPLICE).sink.extra;
     let ((), seen) = watch.of(|| drop((client, server)));
     let ports: Vec<_> = seen.closed.iter().filter(|closed| closed.life == life).collect();
     assert_eq!(ports.len(), 2, "both sockets end: {:?}", seen.closed);
@@ -185,7 +233,7 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
 fn sendfile_to_tcp(watch: &mut Watch, source: &Path) {
     let file = File::open(source).unwrap();
     let (client, mut server) = tcp();
-    let (_, seen) = watch.of(|| {
+    let ((), seen) = watch.of(|| {
         let mut offset = 8192;
         let count = rustix::fs::sendfile(&client, &file, Some(&mut offset), 12_000).unwrap();
         assert_eq!((count, offset), (12_000, 20_192));
@@ -218,7 +266,7 @@ fn pipe_to_file(watch: &mut Watch, folder: &Folder, source: &Path) {
     let put = filled.pieces(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
     let target = folder.path("buffered");
     let buffered = File::create(&target).unwrap();
-    let (_, seen) = watch.of(|| splice_all(&reader, &buffered, 4 * PAGE));
+    let ((), seen) = watch.of(|| splice_all(&reader, &buffered, 4 * PAGE));
     let call = seen.call(nr::SPLICE);
     if rustix::fs::fstatfs(&buffered).unwrap().f_type == libc::TMPFS_MAGIC {
         return skip(
@@ -321,10 +369,10 @@ fn unix_both_ways(watch: &mut Watch, source: &Path) {
     let (from, to) = (pipe().unwrap(), pipe().unwrap());
     let (_, filled) = watch.of(|| splice_at(&file, 0, &from.1, 12_000));
     let put = filled.pieces(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
-    let (_, sent) = watch.of(|| splice_all(&from.0, &left, 12_000));
+    let ((), sent) = watch.of(|| splice_all(&from.0, &left, 12_000));
     assert!(sent.calls.iter().all(|call| call.sink.kind == end_kind::UNIX_STREAM));
     let sender = sent.calls[0].sink;
-    let (_, seen) = watch.of(|| splice_all(&right, &to.1, 12_000));
+    let ((), seen) = watch.of(|| splice_all(&right, &to.1, 12_000));
     assert_eq!(seen.calls[0].source.object, sender.extra, "the sender knows its peer");
     let messages = seen.stations.iter().filter(|s| s.station == station_kind::UNIX);
     let mut message = Vec::new();
@@ -384,7 +432,7 @@ fn write_and_read_a_pipe(watch: &mut Watch) {
     );
     assert_eq!(second.sink.before, second.sink.after);
     let mut buffer = [0; 170];
-    let (_, seen) = watch.of(|| reader.read_exact(&mut buffer).unwrap());
+    let ((), seen) = watch.of(|| reader.read_exact(&mut buffer).unwrap());
     let call = seen.call(nr::READ);
     assert_eq!((call.source.tail_before, call.source.tail_after), (170, 0));
     assert_eq!(call.memory, buffer.as_ptr() as u64);
@@ -405,7 +453,7 @@ fn plain_calls_are_counted(watch: &mut Watch, source: &Path) {
     let mut file = File::open(source).unwrap();
     let ino = file.metadata().unwrap().ino();
     let mut buffer = vec![0; 10_000];
-    let (_, seen) = watch.of(|| {
+    let ((), seen) = watch.of(|| {
         file.read_exact(&mut buffer).unwrap();
         file.read_exact(&mut buffer[..100]).unwrap();
         file.read_exact_at(&mut buffer[..3000], 0).unwrap();
@@ -430,7 +478,7 @@ fn plain_calls_are_counted(watch: &mut Watch, source: &Path) {
 
 fn a_pipe_is_resized(watch: &mut Watch) {
     let (_reader, writer) = pipe().unwrap();
-    let (_, seen) = watch.of(|| {
+    let ((), seen) = watch.of(|| {
         (&writer).write_all(b"x").unwrap();
         fcntl_setpipe_size(&writer, 64 * PAGE).unwrap();
     });

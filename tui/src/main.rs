@@ -6,6 +6,7 @@ mod assert;
 mod cli;
 mod command;
 mod demo;
+mod doctor;
 mod exit;
 mod explain;
 mod output;
@@ -14,6 +15,7 @@ mod run;
 mod saved;
 mod screen;
 mod screens;
+mod selftest;
 mod session;
 mod signals;
 mod trace;
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         cli::Command::Assert(options) => assert::run(&options),
         cli::Command::Report(options) => saved::run(&options),
         cli::Command::Demo(options) => demo::run(&options),
+        cli::Command::Selftest(options) => selftest::run(&options),
+        cli::Command::Doctor(options) => doctor::run(&options),
         cli::Command::Explain { codes } => explain::run(&codes),
         cli::Command::Nothing => cli::nothing(),
     };

@@ -63,8 +63,8 @@ impl Output {
     /// Writes an answer whose exit code is `code`; if it cannot be written, that of a failure is returned.
     pub(crate) fn write(&mut self, text: &str, code: u8) -> u8 {
         let Some((path, file)) = &mut self.file else {
-            return if self.format == Format::Text && colour() {
-                screen::answer(&screen::colour(text), code)
+            return if self.format == Format::Text {
+                say(text, code)
             } else {
                 screen::answer(text, code)
             };
@@ -76,6 +76,15 @@ impl Output {
                 exit::FAILED
             }
         }
+    }
+}
+
+/// Writes a screen to standard output, in colours if these are wanted there.
+pub(crate) fn say(text: &str, code: u8) -> u8 {
+    if colour() {
+        screen::answer(&screen::colour(text), code)
+    } else {
+        screen::answer(text, code)
     }
 }
 

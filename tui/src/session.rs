@@ -142,7 +142,8 @@ fn failed(why: &str) -> u8 {
     exit::FAILED
 }
 
-fn not_set_up(error: &SetupError) -> u8 {
+/// Says what stands in the way of tracing, and what mends it.
+pub(crate) fn not_set_up(error: &SetupError) -> u8 {
     let (cause, mend) = (printable(&error.cause), printable(&error.mend));
     let mut text = format!("tracing could not be set up: {cause}");
     if !mend.is_empty() {

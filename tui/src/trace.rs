@@ -52,6 +52,23 @@ pub(crate) trait Tracer {
     fn finish(self: Box<Self>, max_rows: usize) -> Report;
 }
 
+/// Has the selftest made where it was not since this boot, or failed: attachable is not firing.
+fn prove() {
+    if probes::selftest::remembered().is_some_and(|table| table.passed()) {
+        return;
+    }
+    // If tracing cannot be set up at all, that is said when it is tried for good.
+    if let Ok(table) = probes::selftest::run(None)
+        && !table.passed()
+    {
+        crate::screen::complain(&format!(
+            "{} of {} trials of the selftest failed, and what they prove is not used: `zctrace selftest` shows which",
+            table.counts().failed,
+            table.trials.len()
+        ));
+    }
+}
+
 /// Attaches the probes.
 pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
     let filter = match &options.how {
@@ -59,6 +76,7 @@ pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
         How::Cgroup(path) => cgroup(path)?,
         How::Machine => ScopeFilter::Machine,
     };
+    prove();
     let how = probes::trace::Options {
         scope: options.scope.clone(),
         filter,
@@ -95,7 +113,8 @@ impl Tracer for Live {
     }
 }
 
-fn setup_error(error: &probes::probe::SetupError) -> SetupError {
+/// Cause and mend.
+pub(crate) fn setup_error(error: &probes::probe::SetupError) -> SetupError {
     SetupError {
         cause: error.to_string(),
         mend: error.mend(),

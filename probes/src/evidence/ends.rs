@@ -216,12 +216,18 @@ impl Ends {
         &self.all[id.0 as usize].kind
     }
 
-    /// The inode number of an end, for what the kernel counted by it.
-    pub(crate) fn find(&self, ino: u64, dev: u32, kind: u16) -> Option<EndId> {
-        self.by_key
-            .iter()
-            .find(|(key, _)| key.ino == ino && key.dev == dev && key.kind == kind)
-            .map(|(_, id)| *id)
+    /// The end that the kernel counted calls on, by its inode number. Calls on files open with `O_DIRECT` it does not count
+    /// but records: a file that was met only so was open in another way, too.
+    pub(crate) fn counted(&self, ino: u64, dev: u32, kind: u16) -> Option<End> {
+        let ends = self.by_key.iter();
+        let (key, id) = ends
+            .filter(|(key, _)| key.ino == ino && key.dev == dev && key.kind == kind)
+            .min_by_key(|(key, id)| (key.direct, **id))?;
+        let mut end = self.report(*id);
+        if key.direct && end.kind == EndKind::DirectFile {
+            end.kind = EndKind::File;
+        }
+        Some(end)
     }
 }
 
@@ -312,6 +318,17 @@ mod tests {
         assert_ne!(buffered, direct);
         assert_eq!(ends.of(&file(7)), buffered);
         assert_ne!(ends.of(&EndState { generation: 1, ..file(7) }), buffered, "another life of the inode number");
+    }
+
+    #[test]
+    fn what_was_counted_was_not_direct() {
+        let mut ends = Ends::new(HashMap::new());
+        let kind = |ends: &Ends| ends.counted(7, file(7).dev, end_kind::FILE).map(|end| end.kind);
+        assert_eq!(kind(&ends), None);
+        ends.of(&EndState { f_flags: O_DIRECT, ..file(7) });
+        assert_eq!(kind(&ends), Some(EndKind::File));
+        ends.of(&file(7));
+        assert_eq!(kind(&ends), Some(EndKind::File));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::ends::{Form, form_of};
 use super::parcel::{Parcel, Place, take, total};
 use super::ring::{Ring, Slot};
 use super::sockets::{Giver, runs_of};
-use super::take::end_of;
+use super::take::{end_of, surplus};
 use super::trail::Outcome;
 use super::witness::{Mark, Seen, judge};
 use super::{Evidence, Whole, is_vmsplice, ring_of};
@@ -101,7 +101,7 @@ impl Evidence {
             refused = parcels;
         }
         for (given, seen) in carried {
-            self.carried(&given, judge(given.parcel.place, &seen), &seen);
+            self.carried(&given, in_message(&given.parcel, &seen), &seen);
         }
         if copies {
             self.all(refused, Outcome::Copied(from_memory(call)), &by);
@@ -138,7 +138,19 @@ impl Evidence {
     /// put out of order, or carry something else.
     fn match_requests(&mut self, parcels: Vec<Parcel>, requests: Vec<Seen>, reason: Reason, by: &Giver) {
         let mut parcels = VecDeque::from(parcels);
+        // What lies dirty in the page cache of a file that is open with O_DIRECT is written out first, by the same call
+        // (mm/filemap.c, `kiocb_invalidate_pages`): requests beyond what the call returned, and not about its bytes.
+        let requested: u64 = requests.iter().map(|request| request.len).sum();
+        let mut spare = requested.saturating_sub(total(&parcels));
         for request in requests {
+            let is_another = |first: &Parcel| {
+                let part = request.part(0, request.len.min(first.len));
+                !matches!(judge(first.place, &part), Outcome::Identity | Outcome::Zero)
+            };
+            if request.len <= spare && parcels.front().is_some_and(is_another) {
+                spare -= request.len;
+                continue;
+            }
             let mut at = 0;
             for parcel in take(&mut parcels, request.len) {
                 let part = request.part(at, parcel.len);
@@ -189,7 +201,7 @@ impl Evidence {
         let Some((appended, lens)) = lens else {
             ring_of(&mut self.rings, &call.sink).lose();
             for parcel in parcels {
-                self.crossed_unseen(parcel, by);
+                self.crossed_unseen(call, parcel, by);
             }
             return;
         };
@@ -225,13 +237,24 @@ impl Evidence {
             slots.push(Slot { parcels: inside, end });
         }
         // A ring that is lost takes nothing in: the edge is what it is, but what comes out will be unknown.
-        let _ = ring_of(&mut self.rings, &call.sink).put(&call.sink, appended, slots);
+        let ring = ring_of(&mut self.rings, &call.sink);
+        let _ = ring.put(&call.sink, appended, slots);
+        for parcel in ring.overflow() {
+            self.left_in_a_pipe(&parcel);
+        }
     }
 
-    /// Bytes that went into a pipe of which nothing is known: the edge is unknown, and they will come out as unknown ones.
-    fn crossed_unseen(&mut self, parcel: Parcel, by: &Giver) {
-        let reason = if self.lost { Reason::LostRecords } else { Reason::NotObserved };
-        self.crossed(parcel, Outcome::Unknown(reason), by);
+    /// Bytes that went into a pipe of which nothing is known: they will come out as unknown ones. The edge is unknown, too,
+    /// unless they were written: that copies by contract, whichever slots they went through.
+    fn crossed_unseen(&mut self, call: &Call, parcel: Parcel, by: &Giver) {
+        let outcome = if form_of(&call.source) == Form::Memory && !is_vmsplice(call) {
+            Outcome::Copied(Reason::FromMemory)
+        } else if self.lost {
+            Outcome::Unknown(Reason::LostRecords)
+        } else {
+            Outcome::Unknown(Reason::NotObserved)
+        };
+        self.crossed(parcel, outcome, by);
     }
 }
 
@@ -244,6 +267,15 @@ pub(crate) fn carried(parcel: &Parcel, seen: &Seen, flags: u32) -> Outcome {
         return Outcome::Unknown(Reason::NotObserved);
     }
     judge(parcel.place, seen)
+}
+
+/// What a message of a UNIX socket makes of bytes that a call gave. The kernel counts no places here, zctrace does: the very
+/// page shows that it counted right, another page shows only that something is wrong. It is no witness of a copy.
+pub(crate) fn in_message(parcel: &Parcel, seen: &Seen) -> Outcome {
+    match judge(parcel.place, seen) {
+        Outcome::Copied(_) => Outcome::Unknown(Reason::NotObserved),
+        other => other,
+    }
 }
 
 /// `MSG_ZEROCOPY` (include/linux/socket.h).
@@ -288,8 +320,9 @@ struct Into {
     device: Option<Vec<Seen>>,
     /// The messages that were consumed inside the call, if it read a UNIX socket.
     messages: Option<Messages>,
-    /// The source is another pipe: whole slots go over.
-    pipe: bool,
+    /// Another page is no sign of a copy: the source is a pipe, of which whole slots go over, or a connection of which the
+    /// places may be wrong by a byte.
+    only_identity: bool,
 }
 
 struct Messages {
@@ -320,7 +353,7 @@ impl Into {
             writes: source == Form::Memory && !is_vmsplice(call),
             device: (source == Form::Direct).then(|| requests(whole, false, names)),
             messages,
-            pipe: source == Form::Pipe,
+            only_identity: source == Form::Pipe || (source == Form::Tcp && surplus(call) != 0),
         }
     }
 
@@ -341,7 +374,7 @@ impl Into {
         let outcome = judge(parcel.place, seen);
         match outcome {
             // From pipe to pipe nothing is ever copied: another page means that something was not seen.
-            Outcome::Copied(_) if self.pipe => Outcome::Unknown(Reason::NotObserved),
+            Outcome::Copied(_) if self.only_identity => Outcome::Unknown(Reason::NotObserved),
             other => other,
         }
     }
@@ -466,6 +499,10 @@ fn by_ends(parcels: &[Parcel], pieces: &[Piece]) -> Option<Vec<Extent>> {
             // Emptied by a write to a file, which does not move the end: a slot of a file holds as much as its page has
             // (fs/splice.c, `splice_folio_into_pipe`).
             (0, Place::File { position, .. }) => room.min(PAGE - position % PAGE),
+            // No slot of a file or of lent memory ends inside a page, but the last: else another's slot lies among them.
+            (len, Place::File { position: at, .. } | Place::Memory(at)) if len != room.min(PAGE - at % PAGE) => {
+                return None;
+            }
             (len, _) => len,
         };
         if len == 0 || len > room {

@@ -46,7 +46,7 @@ use probes_common::{
 };
 
 use self::edges::{EdgeKey, Edges};
-use self::ends::{Ends, Form, form_of};
+use self::ends::{EndId, Ends, Form, form_of};
 pub use self::flows::Symbols;
 use self::flows::{Arrival, Flows};
 use self::parcel::Parcel;
@@ -165,7 +165,7 @@ impl Evidence {
             station_kind::UNIX => {
                 let names = self.config.names;
                 for (given, seen) in self.sockets.unix(station.object).message(&station, &names) {
-                    self.carried(&given, witness::judge(given.parcel.place, &seen), &seen);
+                    self.carried(&given, give::in_message(&given.parcel, &seen), &seen);
                 }
                 if station.call != 0 {
                     self.part(station);
@@ -225,6 +225,15 @@ impl Evidence {
                 self.apply(&whole);
             }
         }
+        let left: Vec<Parcel> = self.rings.values_mut().flat_map(Ring::leave).collect();
+        for parcel in &left {
+            self.left_in_a_pipe(parcel);
+        }
+    }
+
+    /// Bytes that stayed in a pipe, or left it by somebody who is not watched: the pipe is their end.
+    fn left_in_a_pipe(&mut self, parcel: &Parcel) {
+        self.flows.arrive(parcel, EndId::PIPE, Arrival::default());
     }
 
     fn apply_or_wait(&mut self, whole: Whole) {

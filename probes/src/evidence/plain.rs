@@ -40,8 +40,9 @@ pub(super) fn fill(
     let mut rows: Vec<_> = sums.iter().collect();
     rows.sort_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
     for (key, sum) in rows {
-        let id = ends.find(key.ino, key.dev, key.kind);
-        let end = id.map_or_else(|| End::new(EndKind::Device, format!("[{}]", key.ino)), |id| ends.report(id));
+        let end = ends
+            .counted(key.ino, key.dev, key.kind)
+            .unwrap_or_else(|| End::new(EndKind::Device, format!("[{}]", key.ino)));
         let memory = ends.report(EndId::MEMORY);
         if key.op_flags & BYTES_NOT_KNOWN != 0 {
             report.coverage.not_observed.push(report::NotObserved {

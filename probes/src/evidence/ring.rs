@@ -23,9 +23,7 @@ impl Slot {
     /// Most consumers move a slot's offset on while they take from it, so that its end stays. Writing to a file only sets its
     /// length to zero (fs/splice.c, `iter_file_splice_write`): then the end that is seen is where the rest began.
     fn is(&self, seen: Option<Address>) -> bool {
-        let began = self
-            .end
-            .map(|end| Address(end.0.wrapping_sub(total(&self.parcels))));
+        let began = self.end.map(|end| Address(end.0.wrapping_sub(total(&self.parcels))));
         seen.is_some() && (seen == self.end || seen == began)
     }
 }
@@ -73,6 +71,12 @@ fn tail_len(offset_and_len: u64) -> u64 {
     offset_and_len & 0xffff_ffff
 }
 
+/// Whether a later slot had taken the place of the one at this position before anybody could look at it: the head has gone
+/// once round the ring.
+fn is_reused(end: &EndState, at: u32) -> bool {
+    exit(end).0.wrapping_sub(at) > end.size
+}
+
 /// How far `a` is ahead of `b`, for counters that wrap.
 fn ahead(a: u32, b: u32) -> i32 {
     a.wrapping_sub(b) as i32
@@ -84,7 +88,10 @@ impl Ring {
     }
 
     /// Takes note of a ring that is met for the first time, that was exchanged, or that was seen empty while lost.
-    fn meet(&mut self, end: &EndState) {
+    ///
+    /// A consumer that found a lost ring empty slept until something was put in: that may have been recorded, and been
+    /// forgotten, before the consumer was. So only a producer's word counts then.
+    fn meet(&mut self, end: &EndState, puts: bool) {
         let identity = Some((end.ino, end.extra, end.size));
         let (head, tail) = entry(end);
         let is_new = self.identity != identity;
@@ -93,7 +100,7 @@ impl Ring {
             self.lost = true;
             self.slots.clear();
         }
-        if self.lost && head == tail {
+        if self.lost && head == tail && (is_new || puts) {
             self.lost = false;
             self.tail = tail;
             self.slots.clear();
@@ -106,9 +113,23 @@ impl Ring {
         self.slots.clear();
     }
 
+    /// Takes out what must have left the ring, for it has no more slots than that: somebody who is not watched took it.
+    pub(crate) fn overflow(&mut self) -> Vec<Parcel> {
+        let room = self.identity.map_or(0, |(_, _, slots)| slots as usize);
+        let gone = self.slots.len().saturating_sub(room);
+        self.tail = self.tail.wrapping_add(gone as u32);
+        self.slots.drain(..gone).flat_map(|slot| slot.parcels).collect()
+    }
+
+    /// Takes out all that is in the ring: nobody will be seen to take it.
+    pub(crate) fn leave(&mut self) -> Vec<Parcel> {
+        self.lost = true;
+        self.slots.drain(..).flat_map(|slot| slot.parcels).collect()
+    }
+
     /// Whether a producer can be applied.
     pub(crate) fn turn_to_put(&mut self, end: &EndState) -> Turn {
-        self.meet(end);
+        self.meet(end, true);
         if self.lost {
             return Turn::Now;
         }
@@ -121,7 +142,7 @@ impl Ring {
 
     /// Whether a consumer of `len` bytes can be applied. One that only looks (tee) leaves the tail where it is.
     pub(crate) fn turn_to_take(&mut self, end: &EndState, len: u64) -> Turn {
-        self.meet(end);
+        self.meet(end, false);
         if self.lost {
             return Turn::Now;
         }
@@ -171,10 +192,16 @@ impl Ring {
             return Err(Lost);
         }
         let gone = exit(end).1.wrapping_sub(entry(end).1);
+        let tail = self.tail;
         let agrees = self.agrees_at_entry(end)
             && gone as usize <= self.slots.len()
             && ends.len() >= gone as usize
-            && self.slots.iter().zip(ends).all(|(slot, seen)| slot.is(*seen));
+            && self
+                .slots
+                .iter()
+                .zip(ends)
+                .zip(0_u32..)
+                .all(|((slot, seen), number)| slot.is(*seen) || is_reused(end, tail.wrapping_add(number)));
         if !agrees {
             self.lose();
             return Err(Lost);
@@ -195,7 +222,8 @@ impl Ring {
         let left = self.slots.front().map(|slot| total(&slot.parcels));
         let left_agrees = match left {
             Some(left) if exit(end).0 != exit(end).1 => left == tail_len(end.tail_after),
-            Some(_) => false,
+            // The kernel had nothing left: what is here was put in afterwards, and its record came first.
+            Some(_) => missing == Some(0),
             None => true,
         };
         if let (Some(part), true) = (part, left_agrees) {
@@ -219,7 +247,11 @@ impl Ring {
         if self.lost || !self.agrees_at_entry(end) {
             return Err(Lost);
         }
-        let mut all: VecDeque<Parcel> = self.slots.iter().flat_map(|slot| slot.parcels.iter().copied()).collect();
+        let mut all: VecDeque<Parcel> = self
+            .slots
+            .iter()
+            .flat_map(|slot| slot.parcels.iter().copied())
+            .collect();
         let taken = take(&mut all, len);
         if total(&taken) == len { Ok(taken) } else { Err(Lost) }
     }
@@ -265,7 +297,11 @@ mod tests {
 
     /// With so many bytes in the slot at the tail, before and after.
     fn tails(end: EndState, before: u64, after: u64) -> EndState {
-        EndState { tail_before: before, tail_after: after, ..end }
+        EndState {
+            tail_before: before,
+            tail_after: after,
+            ..end
+        }
     }
 
     #[test]
@@ -294,14 +330,20 @@ mod tests {
         assert_eq!((taken.len(), taken[0].position, taken[0].len), (1, 1000, 30));
         let second = tails(end((2, 0), (2, 1)), 70, 50);
         let taken = ring.take(&second, 120, &[Some(Address(1100))]).unwrap();
-        assert_eq!(taken.iter().map(|p| (p.position, p.len)).collect::<Vec<_>>(), [(1030, 70), (2000, 50)]);
+        assert_eq!(
+            taken.iter().map(|p| (p.position, p.len)).collect::<Vec<_>>(),
+            [(1030, 70), (2000, 50)]
+        );
     }
 
     #[test]
     fn another_page_than_was_put_in_loses_the_ring() {
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        assert!(ring.take(&tails(end((1, 0), (1, 1)), 100, 0), 100, &[Some(Address(1101))]).is_err());
+        assert!(
+            ring.take(&tails(end((1, 0), (1, 1)), 100, 0), 100, &[Some(Address(1101))])
+                .is_err()
+        );
         assert!(ring.lost);
         // Until it has been seen empty.
         assert_eq!(ring.turn_to_put(&end((5, 4), (6, 4))), Turn::Now);
@@ -311,11 +353,66 @@ mod tests {
     }
 
     #[test]
+    fn what_was_put_in_after_a_call_does_not_belong_to_it() {
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        put(&mut ring, 1, 2000, 100);
+        // At its exit the second slot was not there yet.
+        let out = tails(end((1, 0), (1, 1)), 100, 0);
+        assert_eq!(total(&ring.take(&out, 100, &[Some(Address(1100))]).unwrap()), 100);
+        assert_eq!(ring.available(), 100);
+        // Nor can a part of it have been taken then.
+        let part = tails(end((1, 1), (1, 1)), 0, 0);
+        assert!(ring.take(&part, 10, &[]).is_err());
+    }
+
+    #[test]
+    fn a_slot_that_was_used_again_cannot_be_looked_at() {
+        let took = |head| {
+            let mut ring = Ring::default();
+            put(&mut ring, 0, 1000, 100);
+            ring.take(&tails(end((1, 0), (head, 1)), 100, 50), 100, &[None])
+        };
+        assert!(took(16).is_err(), "it was there to be seen");
+        assert!(took(17).is_ok(), "the seventeenth lies where it was");
+    }
+
+    #[test]
+    fn a_ring_holds_no_more_than_its_slots() {
+        let mut ring = Ring::default();
+        for n in 0..20 {
+            put(&mut ring, n, 1000 * u64::from(n), 100);
+        }
+        let gone = ring.overflow();
+        assert_eq!(gone.iter().map(|parcel| parcel.position).collect::<Vec<_>>(), [0, 1000, 2000, 3000]);
+        assert_eq!((ring.tail, ring.slots.len()), (4, 16));
+        assert_eq!(total(&ring.leave()), 1600);
+    }
+
+    #[test]
+    fn a_lost_ring_is_found_by_a_producer_that_saw_it_empty() {
+        let mut ring = Ring::default();
+        put(&mut ring, 0, 1000, 100);
+        ring.lose();
+        // What it slept for has been recorded already, and forgotten.
+        assert_eq!(ring.turn_to_take(&end((1, 1), (2, 2)), 100), Turn::Now);
+        assert!(ring.lost);
+        assert_eq!(ring.turn_to_put(&end((2, 1), (3, 1))), Turn::Now);
+        assert!(ring.lost, "it was not empty");
+        assert_eq!(ring.turn_to_put(&end((3, 3), (4, 3))), Turn::Now);
+        assert!(!ring.lost);
+    }
+
+    #[test]
     fn more_or_fewer_bytes_than_there_were_lose_the_ring() {
         for len in [99, 101, 0] {
             let mut ring = Ring::default();
             put(&mut ring, 0, 1000, 100);
-            assert!(ring.take(&tails(end((1, 0), (1, 1)), 100, 0), len, &[Some(Address(1100))]).is_err(), "{len}");
+            assert!(
+                ring.take(&tails(end((1, 0), (1, 1)), 100, 0), len, &[Some(Address(1100))])
+                    .is_err(),
+                "{len}"
+            );
         }
         // All of a slot without releasing it.
         let mut ring = Ring::default();
@@ -327,10 +424,26 @@ mod tests {
     fn a_call_waits_for_those_before_it() {
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        assert_eq!(ring.turn_to_put(&end((2, 0), (3, 0))), Turn::Later, "the second producer's record is missing");
-        assert_eq!(ring.turn_to_put(&end((0, 0), (1, 0))), Turn::Never, "two producers at once");
-        assert_eq!(ring.turn_to_take(&end((2, 0), (2, 2)), 200), Turn::Later, "more than is known to be in it");
-        assert_eq!(ring.turn_to_take(&end((2, 1), (2, 2)), 10), Turn::Later, "another consumer comes first");
+        assert_eq!(
+            ring.turn_to_put(&end((2, 0), (3, 0))),
+            Turn::Later,
+            "the second producer's record is missing"
+        );
+        assert_eq!(
+            ring.turn_to_put(&end((0, 0), (1, 0))),
+            Turn::Never,
+            "two producers at once"
+        );
+        assert_eq!(
+            ring.turn_to_take(&end((2, 0), (2, 2)), 200),
+            Turn::Later,
+            "more than is known to be in it"
+        );
+        assert_eq!(
+            ring.turn_to_take(&end((2, 1), (2, 2)), 10),
+            Turn::Later,
+            "another consumer comes first"
+        );
         assert_eq!(ring.turn_to_take(&end((1, 0), (1, 1)), 100), Turn::Now);
     }
 
@@ -338,7 +451,11 @@ mod tests {
     fn a_new_ring_starts_anew() {
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        let resized = EndState { extra: 78, size: 32, ..end((1, 0), (1, 1)) };
+        let resized = EndState {
+            extra: 78,
+            size: 32,
+            ..end((1, 0), (1, 1))
+        };
         assert_eq!(ring.turn_to_take(&resized, 100), Turn::Now);
         assert!(ring.take(&resized, 100, &[Some(Address(1100))]).is_err());
     }
@@ -347,10 +464,16 @@ mod tests {
     fn another_pipe_at_the_same_address_is_another_ring() {
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        let other = EndState { ino: 9, ..end((0, 0), (1, 0)) };
+        let other = EndState {
+            ino: 9,
+            ..end((0, 0), (1, 0))
+        };
         assert_eq!(ring.turn_to_put(&other), Turn::Now);
         ring.put(&other, Vec::new(), vec![slot(5000, 10)]).unwrap();
-        let out = EndState { ino: 9, ..tails(end((1, 0), (1, 1)), 10, 0) };
+        let out = EndState {
+            ino: 9,
+            ..tails(end((1, 0), (1, 1)), 10, 0)
+        };
         assert_eq!(ring.take(&out, 10, &[Some(Address(5010))]).unwrap()[0].position, 5000);
     }
 
@@ -360,10 +483,13 @@ mod tests {
         let at = u32::MAX;
         let first = end((at, at), (at.wrapping_add(2), at));
         assert_eq!(ring.turn_to_put(&first), Turn::Now);
-        ring.put(&first, Vec::new(), vec![slot(1000, 10), slot(2000, 10)]).unwrap();
+        ring.put(&first, Vec::new(), vec![slot(1000, 10), slot(2000, 10)])
+            .unwrap();
         let out = tails(end((1, at), (1, 1)), 10, 0);
         assert_eq!(ring.turn_to_take(&out, 20), Turn::Now);
-        let taken = ring.take(&out, 20, &[Some(Address(1010)), Some(Address(2010))]).unwrap();
+        let taken = ring
+            .take(&out, 20, &[Some(Address(1010)), Some(Address(2010))])
+            .unwrap();
         assert_eq!(total(&taken), 20);
     }
 
@@ -375,6 +501,9 @@ mod tests {
         assert_eq!(total(&ring.peek(&look, 60).unwrap()), 60);
         assert_eq!(total(&ring.peek(&look, 100).unwrap()), 100);
         assert!(ring.peek(&look, 101).is_err());
-        assert!(ring.take(&tails(end((1, 0), (1, 1)), 100, 0), 100, &[Some(Address(1100))]).is_ok());
+        assert!(
+            ring.take(&tails(end((1, 0), (1, 1)), 100, 0), 100, &[Some(Address(1100))])
+                .is_ok()
+        );
     }
 }

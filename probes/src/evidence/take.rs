@@ -30,9 +30,7 @@ impl Evidence {
             Form::Tcp => {
                 let pair = call.source.pair.reversed();
                 // Other readers of the same socket make the counters disagree with the result: then nothing is known.
-                let taken = (call.source.after as u32).wrapping_sub(call.source.before as u32);
-                // The end of the stream counts as one more (net/ipv4/tcp.c, `tcp_read_sock`: FIN).
-                if matches!(u64::from(taken).checked_sub(len), Some(0 | 1))
+                if surplus(call) <= 1
                     && let Some(stream) = self.sockets.tcp(pair)
                 {
                     let place = stream.bytes.place(call.source.before as u32);
@@ -68,7 +66,9 @@ impl Evidence {
         let taken = if only_looks(call) {
             ring.peek(&call.source, parcel.len)
         } else {
-            let ends: Vec<Option<Address>> = whole.pieces(station_kind::PIPE_SOURCE).map(end_of).collect();
+            let cut = whole.cut_before(station_kind::PIPE_SOURCE, call.source.before as u32);
+            let seen = whole.pieces(station_kind::PIPE_SOURCE).map(end_of);
+            let ends: Vec<Option<Address>> = std::iter::repeat_n(None, cut).chain(seen).collect();
             ring.take(&call.source, parcel.len, &ends)
         };
         taken.unwrap_or_else(|_| {
@@ -99,14 +99,22 @@ impl Whole {
             .flat_map(|station| &station.pieces[..usize::from(station.count).min(station.pieces.len())])
     }
 
-    /// Whether the stations of pipes that the call says it wrote are all here, none of them cut.
+    /// How many slots from position `from` on could not be looked at any more, before the first one that could.
+    fn cut_before(&self, kind: u16, from: u32) -> usize {
+        let first = self.stations.iter().find(|station| station.station == kind);
+        let cut = first.map_or(0, |station| (station.position as u32).wrapping_sub(from));
+        // No ring has more slots (fs/pipe.c, `round_pipe_size`); what is not a position is no reason to make room.
+        if cut > 1 << 20 { 0 } else { cut as usize }
+    }
+
+    /// Whether the stations of pipes that the call says it wrote are all here.
     fn is_whole(&self, call: &Call) -> bool {
         let of_pipes = |kind| matches!(kind, station_kind::PIPE_SOURCE | station_kind::PIPE_SINK);
         let mut count = 0;
         for kind in [station_kind::PIPE_SOURCE, station_kind::PIPE_SINK] {
             let parts = self.stations.iter().filter(|station| station.station == kind);
             for (number, station) in parts.enumerate() {
-                if station.part != number as u32 || station.flags & probes_common::station_flag::CUT != 0 {
+                if station.part != number as u32 {
                     return false;
                 }
                 count += u32::from(of_pipes(kind));
@@ -114,6 +122,13 @@ impl Whole {
         }
         count == call.stations
     }
+}
+
+/// How far a TCP receiver went on beyond what the call returned. One is the end of the stream, which counts as a byte
+/// (net/ipv4/tcp.c, `tcp_read_sock`), or another reader's byte: then places may be wrong by it.
+pub(super) fn surplus(call: &Call) -> u32 {
+    let taken = (call.source.after as u32).wrapping_sub(call.source.before as u32);
+    taken.wrapping_sub(call.result as u32)
 }
 
 /// Where the last byte of a slot ends. It stays when bytes are taken from the front, except by writes to files.

@@ -102,6 +102,7 @@ const CALLS: &[Wanted] = &[
     ("DENTRY_PARENT", "dentry", "d_parent", 8, &[]),
     ("INODE_MODE", "inode", "i_mode", 2, &[]),
     ("INODE_INO", "inode", "i_ino", 8, &[]),
+    ("INODE_RDEV", "inode", "i_rdev", 4, &[]),
     ("INODE_SB", "inode", "i_sb", 8, &[]),
     ("INODE_SIZE", "inode", "i_size", 8, &[]),
     ("INODE_PIPE", "inode", "i_pipe", 8, &[]),

@@ -57,18 +57,18 @@ impl SetupError {
                 "run it with sudo, or once: sudo setcap cap_bpf,cap_perfmon+ep \"$(command -v zctrace)\"".to_owned()
             }
             SetupErrorKind::NoBtf(BtfError::Unreadable { .. }) => {
-                "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (grep BTF /boot/config-$(uname -r)), or give a file of its \
-                 types with --btf FILE (pahole --btf_encode_detached FILE vmlinux)"
+                "use a kernel built with CONFIG_DEBUG_INFO_BTF=y (grep BTF /boot/config-$(uname -r)), or give a file of \
+                 its types with --btf FILE (pahole --btf_encode_detached FILE vmlinux)"
                     .to_owned()
             }
             SetupErrorKind::NoBtf(_) => "give a file of this kernel's own types with --btf FILE".to_owned(),
             SetupErrorKind::MissingField(_) | SetupErrorKind::NoTracepoint { .. } => {
-                "this kernel differs from those that zctrace knows: please report it with the output of `zctrace doctor`"
+                "this kernel differs from those that zctrace knows: please report the output of `zctrace doctor`"
                     .to_owned()
             }
             SetupErrorKind::Refused { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-                "run it with sudo on the host itself (a container, kernel lockdown or a security module forbids bpf(2) here: \
-                 cat /sys/kernel/security/lockdown)"
+                "run it with sudo on the host itself (a container, kernel lockdown or a security module forbids bpf(2) \
+                 here: cat /sys/kernel/security/lockdown)"
                     .to_owned()
             }
             SetupErrorKind::Refused { .. } => {

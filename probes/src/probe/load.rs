@@ -51,7 +51,8 @@ impl Default for Setup {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(clippy::struct_excessive_bools)] // Each is a switch of its own.
 pub struct Hooks {
-    /// Entries and exits of system calls. They cost every process of the machine some nanoseconds for each of its calls.
+    /// Entries and exits of system calls. They cost every process of the machine some nanoseconds for each of its
+    /// calls.
     pub calls: bool,
     /// Packets of TCP connections.
     pub packets: bool,
@@ -173,8 +174,8 @@ impl fmt::Debug for Probes {
 impl Probes {
     /// Loads and attaches the programs.
     ///
-    /// What this kernel cannot do is left out, see [`not_loaded`](Self::not_loaded); an error is what nothing can be shown
-    /// without.
+    /// What this kernel cannot do is left out, see [`not_loaded`](Self::not_loaded); an error is what nothing can be
+    /// shown without.
     ///
     /// # Errors
     ///
@@ -211,7 +212,7 @@ impl Probes {
         }
         let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
         let traced = HashMap::try_from(map(&mut ebpf, "TRACED")?)?;
-        let plain = HashMap::try_from(map(&mut ebpf, "PLAIN")?)?;
+        let sums = HashMap::try_from(map(&mut ebpf, "PLAIN")?)?;
         let tallies = PerCpuArray::try_from(map(&mut ebpf, "TALLIES")?)?;
         // Nothing is attached before all is loaded: what is refused has disturbed nobody.
         for spec in &loaded {
@@ -224,7 +225,7 @@ impl Probes {
             ring,
             ring_bytes: setup.ring_bytes,
             traced,
-            plain,
+            plain: sums,
             tallies,
             loaded,
             not_loaded,
@@ -241,7 +242,8 @@ impl Probes {
         let _ = self.traced.remove(&tgid);
     }
 
-    /// Gives all records that are in the ring now to `each`, in the order in which room was made for them; tells how many.
+    /// Gives all records that are in the ring now to `each`, in the order in which room was made for them; tells how
+    /// many.
     pub fn drain(&mut self, each: &mut dyn FnMut(&[u8])) -> usize {
         reader::drain(&mut self.ring, self.ring_bytes, each)
     }
@@ -263,7 +265,7 @@ impl Probes {
                     loss.add(tally);
                 }
             }
-            if let Some(program) = loaded(&self.ebpf, spec.name) {
+            if let Some(program) = there(&self.ebpf, spec.name) {
                 loss.recursion_misses = program
                     .fd()
                     .ok()
@@ -280,7 +282,7 @@ impl Probes {
         let of = |spec: &&'static Spec| Program {
             name: spec.name,
             attached: true,
-            verified_instructions: loaded(&self.ebpf, spec.name)
+            verified_instructions: there(&self.ebpf, spec.name)
                 .and_then(|program| program.info().ok())
                 .and_then(|info| info.verified_instruction_count()),
         };
@@ -294,7 +296,7 @@ impl Probes {
 
     /// Nanoseconds that the programs ran, on all CPUs. 0 unless the kernel counts (`kernel.bpf_stats_enabled`).
     pub fn run_time_ns(&self) -> u64 {
-        let of = |spec: &&'static Spec| Some(loaded(&self.ebpf, spec.name)?.info().ok()?.run_time().as_nanos() as u64);
+        let of = |spec: &&'static Spec| Some(there(&self.ebpf, spec.name)?.info().ok()?.run_time().as_nanos() as u64);
         self.loaded.iter().filter_map(of).sum()
     }
 }
@@ -341,7 +343,7 @@ fn program_of<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawT
 }
 
 /// The same, to look at only.
-fn loaded<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a RawTracePoint> {
+fn there<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a RawTracePoint> {
     ebpf.program(name)?.try_into().ok()
 }
 

@@ -67,7 +67,8 @@ pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
         len: mem::size_of_val(&info) as u32,
         info: info.as_mut_ptr() as u64,
     };
-    // SAFETY: the request is what the kernel reads, and says how much it may write and where; both live until it returns.
+    // SAFETY: the request is what the kernel reads, and says how much it may write and where; both live until it
+    // returns.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,

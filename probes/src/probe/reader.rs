@@ -20,8 +20,8 @@ unsafe impl aya::Pod for Key {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Sum {}
 
-/// Gives all records that are in the ring to `each`; tells how many. It ends even if they are written as fast as they are
-/// read: after as many bytes as the ring holds.
+/// Gives all records that are in the ring to `each`; tells how many. It ends even if they are written as fast as they
+/// are read: after as many bytes as the ring holds.
 pub(super) fn drain(ring: &mut RingBuf<MapData>, holds: u32, each: &mut dyn FnMut(&[u8])) -> usize {
     let (mut count, mut bytes) = (0, 0);
     while let Some(record) = ring.next() {

@@ -128,7 +128,14 @@ fn into_pipe(file: BorrowedFd<'_>, pipe: BorrowedFd<'_>) -> rustix::io::Result<(
 #[allow(unsafe_code)]
 fn lend(pipe: BorrowedFd<'_>, memory: &[u8]) -> rustix::io::Result<()> {
     // SAFETY: the pipe is closed before the memory is used again, and nobody reads from it.
-    unsafe { rustix::pipe::vmsplice(pipe, &[rustix::pipe::IoSliceRaw::from_slice(memory)], SpliceFlags::empty()) }.map(drop)
+    unsafe {
+        rustix::pipe::vmsplice(
+            pipe,
+            &[rustix::pipe::IoSliceRaw::from_slice(memory)],
+            SpliceFlags::empty(),
+        )
+    }
+    .map(drop)
 }
 
 fn failed(errno: rustix::io::Errno) -> SetupError {

@@ -1,16 +1,61 @@
 //! What could be seen here, and what could not: in every report.
 
+use crate::layout::plan::{Part, Plan};
 use crate::probe::Probes;
-use crate::report::{Alive, Fact, NotObserved, Report, Tier};
+use crate::report::{Alive, Coverage, Fact, NotObserved, Report, Tier};
+use crate::selftest::Table;
 
-/// A fact, the program that sees it, and what is unknown without it.
-const FACTS: [(&str, &str, &str); 6] = [
-    ("pages in pipe slots", "sys_exit", "nothing that goes through a pipe can be shown"),
-    ("pages in packets", "net_dev_start_xmit", "what is sent to TCP sockets stays unknown"),
-    ("ends of connections", "inet_sock_set_state", "connections that use the same ports again may stay unknown"),
-    ("pages in UNIX messages", "consume_skb", "what is sent to UNIX sockets stays unknown"),
-    ("pages to and from disks", "block_bio_queue", "what goes to files with O_DIRECT stays unknown"),
-    ("pages of files that become dirty", "writeback_dirty_folio", "some copies into page caches stay unknown"),
+/// What is in the slots of pipes.
+pub(crate) const SLOTS: &str = "pages in pipe slots";
+/// What is in packets of TCP connections.
+pub(crate) const PACKETS: &str = "pages in packets";
+/// When these end.
+pub(crate) const CLOSES: &str = "ends of connections";
+/// What is in messages of UNIX sockets.
+pub(crate) const MESSAGES: &str = "pages in UNIX messages";
+/// What is in requests to disks.
+pub(crate) const DISK: &str = "pages to and from disks";
+/// What calls put in page caches.
+pub(crate) const DIRTY: &str = "pages of files that become dirty";
+
+/// A fact, the program that sees it, what of the kernel's types it needs, and what is unknown without it.
+pub(crate) const FACTS: [(&str, &str, Part, &str); 6] = [
+    (
+        SLOTS,
+        "sys_exit",
+        Part::Calls,
+        "nothing that goes through a pipe can be shown",
+    ),
+    (
+        PACKETS,
+        "net_dev_start_xmit",
+        Part::Packets,
+        "what is sent to TCP sockets stays unknown",
+    ),
+    (
+        CLOSES,
+        "inet_sock_set_state",
+        Part::Packets,
+        "connections that use the same ports again may stay unknown",
+    ),
+    (
+        MESSAGES,
+        "consume_skb",
+        Part::Unix,
+        "what is sent to UNIX sockets stays unknown",
+    ),
+    (
+        DISK,
+        "block_bio_queue",
+        Part::Bios,
+        "what goes to files with O_DIRECT stays unknown",
+    ),
+    (
+        DIRTY,
+        "writeback_dirty_folio",
+        Part::Dirty,
+        "some copies into page caches stay unknown",
+    ),
 ];
 
 /// What no raw tracepoint sees.
@@ -25,26 +70,144 @@ const BLIND: [&str; 7] = [
 ];
 
 /// Writes the facts and the blind spots into a report.
-pub(super) fn fill(report: &mut Report, probes: &Probes) {
+pub(super) fn fill(report: &mut Report, probes: &Probes, proven: Option<&Table>) {
     let attached = probes.programs();
-    for (name, program, without) in FACTS {
+    for (name, program, _, without) in FACTS {
         let is_attached = attached.iter().any(|have| have.attached && have.name == program);
-        let why = probes.not_loaded().iter().find(|missing| missing.program == program);
-        report.coverage.facts.push(Fact {
-            name: name.to_owned(),
-            seen_by: program.to_owned(),
-            tier: Tier::T0,
-            alive: if is_attached { Alive::Untested } else { Alive::Absent },
-            proven_unix_ms: None,
-            why_not: why.map_or(String::new(), |missing| format!("{}: {without}", missing.why)),
-            mend: String::new(),
-        });
+        let missing = lacks(probes, name);
+        let mut fact = fact(name, program, is_attached, missing, proven);
+        if fact.alive != Alive::Yes && !fact.why_not.is_empty() {
+            fact.why_not = format!("{}: {without}", fact.why_not);
+        }
+        report.coverage.facts.push(fact);
     }
-    for what in BLIND {
-        report.coverage.not_observed.push(NotObserved {
-            what: what.to_owned(),
-            calls: None,
-            bytes: None,
-        });
+    report.coverage.not_observed.extend(blind());
+}
+
+/// What could be seen, told without attaching anything: from the kernel's types, and from what the selftest showed before.
+pub fn foreseen(plan: Option<&Plan>, proven: Option<&Table>) -> Coverage {
+    let of = |(name, program, part, without): (_, _, Part, &str)| {
+        let missing = plan.and_then(|plan| plan.missing_for(part));
+        let missing = missing.map(|missing| format!("{missing}: {without}"));
+        fact(name, program, missing.is_none(), missing, proven)
+    };
+    Coverage {
+        facts: FACTS.map(of).into(),
+        not_observed: blind().collect(),
+    }
+}
+
+fn fact(name: &str, program: &str, is_there: bool, missing: Option<String>, proven: Option<&Table>) -> Fact {
+    let mut fact = Fact {
+        name: name.to_owned(),
+        seen_by: program.to_owned(),
+        tier: Tier::T0,
+        alive: if is_there { Alive::Untested } else { Alive::Absent },
+        proven_unix_ms: None,
+        why_not: missing.unwrap_or_default(),
+        mend: String::new(),
+    };
+    match proven.map(|table| (table, table.alive(name))) {
+        // What was silent is not attached any more.
+        Some((_, (Alive::Silent, why))) => {
+            (fact.alive, fact.why_not) = (Alive::Silent, why);
+            "zctrace selftest".clone_into(&mut fact.mend);
+        }
+        Some((table, (Alive::Yes, _))) if is_there => {
+            (fact.alive, fact.proven_unix_ms) = (Alive::Yes, Some(table.made_unix_ms));
+        }
+        Some((_, (_, why))) if is_there => {
+            fact.why_not = why;
+            "zctrace selftest --dir DIR".clone_into(&mut fact.mend);
+        }
+        None if is_there => "zctrace selftest".clone_into(&mut fact.mend),
+        _ => {}
+    }
+    fact
+}
+
+fn blind() -> impl Iterator<Item = NotObserved> {
+    BLIND.into_iter().map(|what| NotObserved {
+        what: what.to_owned(),
+        calls: None,
+        bytes: None,
+    })
+}
+
+/// Why the program that sees a fact is not there.
+pub(super) fn lacks(probes: &Probes, fact: &str) -> Option<String> {
+    let (_, program, ..) = FACTS.iter().find(|(name, ..)| *name == fact)?;
+    let missing = probes.not_loaded().iter().find(|missing| missing.program == *program)?;
+    Some(missing.why.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::plan::{Missing, Why};
+    use crate::selftest::{Expected, Key, Seen, Trial, Verdict};
+
+    fn table(verdict: Verdict) -> Table {
+        let trial = Trial {
+            name: "file → pipe → TCP".to_owned(),
+            fact: PACKETS.to_owned(),
+            expected: Expected::Moved,
+            bytes: 1,
+            seen: Seen::default(),
+            verdict,
+            reason: "so".to_owned(),
+        };
+        Table {
+            key: Key::default(),
+            made_unix_ms: 77,
+            took_ms: 1,
+            dir: String::new(),
+            trials: vec![trial],
+        }
+    }
+
+    #[test]
+    fn a_fact_is_what_its_trial_showed() {
+        let of = |proven: Option<&Table>| {
+            let coverage = foreseen(None, proven);
+            coverage.facts.into_iter().find(|fact| fact.name == PACKETS).unwrap()
+        };
+        assert_eq!(of(None).alive, Alive::Untested);
+        let yes = of(Some(&table(Verdict::Yes)));
+        assert_eq!((yes.alive, yes.proven_unix_ms), (Alive::Yes, Some(77)));
+        for verdict in [Verdict::Silent, Verdict::Wrong] {
+            let silent = of(Some(&table(verdict)));
+            assert_eq!((silent.alive, silent.proven_unix_ms), (Alive::Silent, None));
+            assert_eq!(silent.why_not, "selftest, file → pipe → TCP: so");
+        }
+        let absent = of(Some(&table(Verdict::Absent)));
+        assert_eq!((absent.alive, absent.why_not.is_empty()), (Alive::Untested, false));
+    }
+
+    #[test]
+    fn what_the_types_lack_is_absent_whatever_was_proven() {
+        let plan = Plan {
+            values: Vec::new(),
+            missing: vec![Missing {
+                part: Part::Packets,
+                why: Why::Different {
+                    what: "sk_buff.len".to_owned(),
+                    expected: 4,
+                    found: 8,
+                },
+            }],
+        };
+        let coverage = foreseen(Some(&plan), Some(&table(Verdict::Yes)));
+        let alive = |name: &str| {
+            coverage
+                .facts
+                .iter()
+                .find(|fact| fact.name == name)
+                .unwrap()
+                .alive
+                .clone()
+        };
+        assert_eq!((alive(PACKETS), alive(MESSAGES)), (Alive::Absent, Alive::Absent));
+        assert_eq!(alive(DISK), Alive::Untested);
     }
 }

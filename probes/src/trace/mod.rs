@@ -14,10 +14,12 @@
 //! ```
 
 mod calibrate;
-mod coverage;
+pub(crate) mod coverage;
 mod gaps;
 mod mounts;
 mod symbols;
+
+pub use self::coverage::foreseen;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,7 +31,8 @@ use self::gaps::Gaps;
 use self::symbols::Symbols;
 use crate::evidence::{Config, Evidence};
 use crate::probe::{Hooks, Probes, Record, ScopeFilter, Setup, SetupError};
-use crate::report::{self, Loss, Report, Scope, ScopeKind, Tier};
+use crate::report::{self, Alive, Loss, Report, Scope, ScopeKind, Tier};
+use crate::selftest::{self, Table};
 
 /// Whom to trace, and how closely.
 #[derive(Clone, Debug)]
@@ -86,6 +89,10 @@ pub struct Tracer {
     calls: u64,
     /// What plain calls had added up to when the present account began.
     plain_before: HashMap<PlainKey, PlainSum>,
+    /// What the selftest has shown of this kernel and these programs.
+    proven: Option<Table>,
+    /// Whether this kernel has slots of their own for holes.
+    knows_zeros: bool,
 }
 
 /// Takes off what was there before. Whether anything was added since.
@@ -104,8 +111,31 @@ impl Tracer {
     /// # Errors
     ///
     /// [`SetupError`] says what stands in the way, and what mends it. Nothing is left attached then.
-    pub fn start(options: Options) -> Result<Self, SetupError> {
+    pub fn start(mut options: Options) -> Result<Self, SetupError> {
+        // Other types than the kernel's own give other programs, of which nothing was shown.
+        let proven = selftest::remembered().filter(|_| options.btf.is_none());
+        if let Some(table) = &proven {
+            let hooks = &mut options.hooks;
+            let silent = |fact| table.alive(fact).0 == Alive::Silent;
+            // What was tried and not seen is not used. Without calls there is nothing: that fact is only said to be silent.
+            hooks.packets &= !silent(coverage::PACKETS) && !silent(coverage::CLOSES);
+            hooks.unix &= !silent(coverage::MESSAGES);
+            hooks.bios &= !silent(coverage::DISK);
+            hooks.dirty &= !silent(coverage::DIRTY);
+        }
+        Self::attach(options, proven, mounts::read())
+    }
+
+    /// The same for the selftest, which tries everything, and which no rule about filesystems may answer for.
+    pub(crate) fn start_for_trials(options: Options) -> Result<Self, SetupError> {
+        let mut mounts = mounts::read();
+        mounts.buffered.clear();
+        Self::attach(options, None, mounts)
+    }
+
+    fn attach(options: Options, proven: Option<Table>, mounts: mounts::Mounts) -> Result<Self, SetupError> {
         let names = calibrate::slot_names(options.btf.as_ref())?;
+        let knows_zeros = names.zero != 0;
         let cookie = random();
         let setup = Setup {
             scope: options.filter,
@@ -116,7 +146,6 @@ impl Tracer {
             btf: options.btf.clone(),
         };
         let probes = Probes::load(&setup)?;
-        let mounts = mounts::read();
         let evidence = Evidence::new(Config {
             names,
             mounts: mounts.paths,
@@ -142,6 +171,8 @@ impl Tracer {
             damaged: 0,
             calls: 0,
             plain_before: HashMap::new(),
+            proven,
+            knows_zeros,
         })
     }
 
@@ -250,8 +281,9 @@ impl Tracer {
         report.made_by.started_unix_ms = self.started_unix_ms;
         report.made_by.duration_ns = self.started.elapsed().as_nanos() as u64;
         report.loss = self.loss();
-        coverage::fill(&mut report, &self.probes);
-        self.evidence.fill(&mut report, &|tgid, ip| self.symbols.place(tgid, ip));
+        coverage::fill(&mut report, &self.probes, self.proven.as_ref());
+        self.evidence
+            .fill(&mut report, &|tgid, ip| self.symbols.place(tgid, ip));
         if report.loss.any() {
             let touched = |flow: &&report::Flow| {
                 let lost = report::ReasonCode::from(bufferlist::Reason::LostRecords);
@@ -267,6 +299,24 @@ impl Tracer {
         report.finish(max_rows);
         report.bound_lists(max_rows.max(200));
         report
+    }
+
+    /// Whether holes can be told from pages on this kernel.
+    pub(crate) fn knows_zeros(&self) -> bool {
+        self.knows_zeros
+    }
+
+    /// Why a fact cannot be seen, if its program is not there.
+    pub(crate) fn lacks(&self, fact: &str) -> Option<String> {
+        coverage::lacks(&self.probes, fact)
+    }
+
+    /// Records that a program has written so far.
+    pub(crate) fn written_by(&mut self, program: &str) -> u64 {
+        let all = self.probes.loss();
+        all.iter()
+            .find(|row| row.program == program)
+            .map_or(0, |row| row.written)
     }
 
     /// Calls and records so far: for a line that says that work goes on.

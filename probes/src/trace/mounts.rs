@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use rustix::fs::{MemfdFlags, fstat, major, memfd_create, minor};
+
 /// Filesystems whose writes go into their own page cache unless the file is open with `O_DIRECT`
 /// (fs/*/file.c: `generic_perform_write`, `iomap_file_buffered_write`, `btrfs_buffered_write`). FUSE is not one of them: it
 /// can pass writes on to a file of another filesystem, and overlayfs neither.
@@ -18,20 +20,35 @@ pub(super) struct Mounts {
 
 /// Reads it. Nothing is known of what cannot be read.
 pub(super) fn read() -> Mounts {
-    parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    let mut mounts = parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
+    mounts.buffered.extend(of_memory());
+    mounts
+}
+
+/// The device of files of memory (`memfd_create(2)`): a tmpfs that the kernel mounts for itself, and no list shows.
+fn of_memory() -> Option<u32> {
+    let file = memfd_create("zctrace-device", MemfdFlags::CLOEXEC).ok()?;
+    let device = fstat(&file).ok()?.st_dev;
+    Some((major(device) << 20) | minor(device))
 }
 
 /// See proc(5): `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [FIELDS] - TYPE SOURCE OPTIONS`.
 fn parse(text: &str) -> Mounts {
     let mut mounts = Mounts::default();
     for line in text.lines() {
-        let Some((head, tail)) = line.split_once(" - ") else { continue };
+        let Some((head, tail)) = line.split_once(" - ") else {
+            continue;
+        };
         let words: Vec<&str> = head.split(' ').collect();
         let (Some(device), Some(root), Some(point)) = (words.get(2), words.get(3), words.get(4)) else {
             continue;
         };
-        let Some((major, minor)) = device.split_once(':') else { continue };
-        let (Ok(major), Ok(minor)) = (major.parse::<u32>(), minor.parse::<u32>()) else { continue };
+        let Some((major, minor)) = device.split_once(':') else {
+            continue;
+        };
+        let (Ok(major), Ok(minor)) = (major.parse::<u32>(), minor.parse::<u32>()) else {
+            continue;
+        };
         let device = (major << 20) | minor;
         // A bind mount shows a part of the filesystem; paths are counted from its root.
         if *root == "/" {

@@ -96,7 +96,10 @@ mod tests {
         let mapping = parse("7f10-7f20 r-xp 00001000 fe:01 1234       /usr/lib/libc.so.6").unwrap();
         assert_eq!((mapping.start, mapping.end, mapping.offset), (0x7f10, 0x7f20, 0x1000));
         assert_eq!(mapping.path, "/usr/lib/libc.so.6");
-        assert!(parse("7f10-7f20 rw-p 00001000 fe:01 1234 /usr/lib/libc.so.6").is_none(), "no code");
+        assert!(
+            parse("7f10-7f20 rw-p 00001000 fe:01 1234 /usr/lib/libc.so.6").is_none(),
+            "no code"
+        );
         assert!(parse("").is_none());
     }
 

@@ -130,6 +130,8 @@ fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
             EndKind::File => Sink::Buffered,
             EndKind::Memory => Sink::Memory,
             EndKind::Tcp => Sink::Tcp(tcp_number(report, flow, port(&flow.to))),
+            // What is left in a pipe has not arrived anywhere.
+            EndKind::Pipe => continue,
             ref other => panic!("a flow to {other}"),
         };
         let sum = sums.entry((origin, sink)).or_default();

@@ -9,17 +9,21 @@ const LEN: usize = (2 << 20) + 77;
 #[test]
 fn curl_copies_what_it_downloads_into_memory_and_into_its_file() {
     const TEST: &str = "curl_copies_what_it_downloads_into_memory_and_into_its_file";
-    let Some(mut trace) = Trace::start(TEST, &["nginx", "curl"]) else { return };
+    let Some(mut trace) = Trace::start(TEST, &["nginx", "curl"]) else {
+        return;
+    };
     trace.file("a.bin", LEN);
     let server = Server::start(&mut trace, false, "sendfile on;");
-    let url = format!("http://127.0.0.1:{}/a.bin", server.port);
+    let url = format!("http://{}/a.bin", server.address);
     trace.run(&format!(
-        "exec curl -sS -o got.bin -w '%{{size_header}} %{{size_download}} %{{size_request}}' {url} >figures </dev/null"
+        "exec curl -sS -o got.bin -w '%{{size_header}} %{{size_download}} %{{size_request}}' {url} >figures"
     ));
     server.stop(&mut trace);
     let figures = trace.path("figures");
     let all = numbers(&figures);
-    let [headers, body, request] = all[..] else { panic!("{all:?}") };
+    let [headers, body, request] = all[..] else {
+        panic!("{all:?}")
+    };
     assert_eq!(body, LEN as u64);
     let got = trace.path("got.bin");
     let report = trace.finish();
@@ -33,11 +37,15 @@ fn curl_copies_what_it_downloads_into_memory_and_into_its_file() {
 #[test]
 fn curl_discards_what_it_writes_to_dev_null() {
     const TEST: &str = "curl_discards_what_it_writes_to_dev_null";
-    let Some(mut trace) = Trace::start(TEST, &["nginx", "curl"]) else { return };
+    let Some(mut trace) = Trace::start(TEST, &["nginx", "curl"]) else {
+        return;
+    };
     trace.file("a.bin", LEN);
     let server = Server::start(&mut trace, false, "sendfile on;");
-    let url = format!("http://127.0.0.1:{}/a.bin", server.port);
-    trace.run(&format!("exec curl -sS -o /dev/null -w '%{{size_header}}' {url} >figures </dev/null"));
+    let url = format!("http://{}/a.bin", server.address);
+    trace.run(&format!(
+        "exec curl -sS -o /dev/null -w '%{{size_header}}' {url} >figures"
+    ));
     server.stop(&mut trace);
     let headers = numbers(&trace.path("figures"))[0];
     let report = trace.finish();

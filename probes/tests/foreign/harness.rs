@@ -2,21 +2,24 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use probes::probe::SetupErrorKind;
 use probes::report::Report;
 use probes::trace::{Options, Tracer};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 
 use crate::skip::skip;
 
 /// Where Debian has its programs: what else a user's `PATH` offers may be another program of the same name.
 const PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// `EXT4_SUPER_MAGIC` (include/uapi/linux/magic.h).
+const EXT4_SUPER_MAGIC: rustix::fs::FsWord = 0xef53;
 /// A program that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,18 +36,12 @@ pub(crate) struct Trace {
 /// A program that runs. Dropping it kills it and all that it has started.
 pub(crate) struct Program {
     child: Child,
-    /// Kept open, so that what reads it does not see its end.
-    _stdin: Option<ChildStdin>,
     script: String,
 }
 
 impl Trace {
     /// Starts tracing, in a directory on this crate's own filesystem. `None` if this machine cannot: the skip is reported.
     pub(crate) fn start(test: &str, programs: &[&str]) -> Option<Self> {
-        Self::start_in(test, programs, Path::new(env!("CARGO_TARGET_TMPDIR")))
-    }
-
-    fn start_in(test: &str, programs: &[&str], parent: &Path) -> Option<Self> {
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let missing: Vec<&str> = programs.iter().copied().filter(|name| find(name).is_none()).collect();
         if !missing.is_empty() {
@@ -53,7 +50,7 @@ impl Trace {
         }
         let tracer = match Tracer::start(Options::default()) {
             Ok(tracer) => tracer,
-            Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
+            Err(error) if is_for_lack_of_means(&error.kind) => {
                 skip(test, &error.to_string());
                 return None;
             }
@@ -61,13 +58,23 @@ impl Trace {
         };
         let dir = tempfile::Builder::new()
             .prefix("foreign-")
-            .tempdir_in(parent)
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("a directory");
         Some(Self {
             tracer,
             dir,
             _alone: alone,
         })
+    }
+
+    /// Whether the directory is on ext4 (or ext2, ext3), which takes `O_DIRECT`, copies what it is asked to and shares no blocks:
+    /// what other filesystems make of the same calls is theirs. If not, the skip is reported.
+    pub(crate) fn is_on_ext4(&self, test: &str) -> bool {
+        let is_ext = rustix::fs::statfs(self.dir.path()).is_ok_and(|found| found.f_type == EXT4_SUPER_MAGIC);
+        if !is_ext {
+            skip(test, &format!("{} is not on ext4", self.dir.path().display()));
+        }
+        is_ext
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -90,13 +97,16 @@ impl Trace {
         path
     }
 
-    /// Starts a shell script that is traced, and waits with its first command until it is.
+    /// Starts a shell script that is traced from its second command on: with the first the shell stops itself. (If it waited in
+    /// a read of its own, the rest of that call would be traced or not, as it comes.)
     pub(crate) fn spawn(&mut self, script: &str) -> Program {
-        let mut program = self.shell(&format!("read _; {script}"));
-        self.tracer.follow(program.child.id()).expect("there is room for one more process");
-        let mut stdin = program.child.stdin.take().expect("a pipe");
-        stdin.write_all(b"\n").expect("the shell waits");
-        program._stdin = Some(stdin);
+        let program = self.shell(&format!("kill -STOP $$; {script}"));
+        let stopped = waitpid(Some(program.pid()), WaitOptions::UNTRACED).expect("our child");
+        assert!(stopped.is_some_and(|(_, status)| status.stopped()), "{stopped:?}");
+        self.tracer
+            .follow(program.child.id())
+            .expect("there is room for one more process");
+        program.signal(Signal::CONT);
         program
     }
 
@@ -108,7 +118,7 @@ impl Trace {
             .env_clear()
             .env("PATH", PATH.join(":"))
             .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             // A group of its own, so that nothing of it is left when the test fails.
             .process_group(0)
@@ -116,7 +126,6 @@ impl Trace {
             .expect("/bin/sh");
         Program {
             child,
-            _stdin: None,
             script: script.to_owned(),
         }
     }
@@ -152,11 +161,12 @@ impl Trace {
         }
     }
 
-    /// Waits until somebody listens on a port of this host, without connecting to it.
-    pub(crate) fn until_listening(&mut self, port: u16) {
-        // See proc_net_tcp(5): addresses in hexadecimal, 0A is LISTEN.
-        let wanted = format!(":{port:04X} 00000000:0000 0A");
-        self.until(&format!("a listener on port {port}"), || {
+    /// Waits until somebody listens at an address of this host, without connecting to it.
+    pub(crate) fn until_listening(&mut self, address: SocketAddrV4) {
+        // See proc_net_tcp(5): addresses in hexadecimal, in the order of memory; 0A is LISTEN.
+        let host = u32::from_ne_bytes(address.ip().octets());
+        let wanted = format!(": {host:08X}:{:04X} 00000000:0000 0A", address.port());
+        self.until(&format!("a listener at {address}"), || {
             std::fs::read_to_string("/proc/net/tcp").is_ok_and(|table| table.contains(&wanted))
         });
     }
@@ -196,20 +206,37 @@ impl Drop for Program {
     }
 }
 
-fn find(program: &str) -> Option<PathBuf> {
-    PATH.iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists())
+/// Whether this user may not trace, or this kernel has not what tracing needs: no fault of the programs.
+fn is_for_lack_of_means(kind: &SetupErrorKind) -> bool {
+    match kind {
+        SetupErrorKind::NoPrivilege { .. } | SetupErrorKind::NoBtf(_) | SetupErrorKind::NoTracepoint { .. } => true,
+        // root in a container, or under lockdown.
+        SetupErrorKind::Refused { error, .. } => error.kind() == std::io::ErrorKind::PermissionDenied,
+        _ => false,
+    }
 }
 
-/// A port that nobody listens on, below those that the kernel gives to clients (`ip_local_port_range`).
-pub(crate) fn free_port() -> u16 {
-    let first = 20_000 + (std::process::id() % 8000) as u16;
-    (first..first + 1000)
-        .find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
-        .expect("a free port")
+fn find(program: &str) -> Option<PathBuf> {
+    PATH.iter()
+        .map(|dir| Path::new(dir).join(program))
+        .find(|path| path.exists())
+}
+
+/// An address that nobody listens on: of this host's 127.0.0.0/8 one of this process's own, for two servers that set
+/// `SO_REUSEPORT` (haproxy does) would share one with those of another run of these tests.
+pub(crate) fn free_address() -> SocketAddrV4 {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    // Process numbers have 22 bits (`PID_MAX_LIMIT`): none gives the usual 127.0.0.1.
+    let host = Ipv4Addr::new(127, 64 | a, b, c);
+    let listener = std::net::TcpListener::bind((host, 0)).expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    SocketAddrV4::new(host, port)
 }
 
 /// Words of a file, as numbers.
 pub(crate) fn numbers(path: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(path).expect("read");
-    text.split_whitespace().map(|word| word.parse().expect("a number")).collect()
+    text.split_whitespace()
+        .map(|word| word.parse().expect("a number"))
+        .collect()
 }

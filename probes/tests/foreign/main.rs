@@ -6,8 +6,8 @@
 
 mod coreutils;
 mod curl;
-mod harness;
 mod haproxy;
+mod harness;
 mod nginx;
 mod python;
 #[path = "../trace/skip.rs"]

@@ -1,13 +1,14 @@
 //! nginx with two workers, which serves a file with and without sendfile(2).
 
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use bufferlist::Reason;
-use probes::report::Report;
+use probes::report::{Certificate, Report};
 use rustix::process::Signal;
 
-use crate::harness::{Program, Trace, free_port, numbers};
-use crate::sums::{MEMORY, TCP, any, assert_both, because, copied, file, flows, moved, overview};
+use crate::harness::{Program, Trace, free_address, numbers};
+use crate::sums::{MEMORY, TCP, any, assert_both, because, copied, direct_file, file, flows, moved, overview};
 
 /// Not a whole number of pages, and more than a socket's buffer.
 const LEN: usize = (3 << 20) + 123;
@@ -15,13 +16,13 @@ const LEN: usize = (3 << 20) + 123;
 /// A server that runs in the foreground, everything of it in the trace's directory.
 pub(crate) struct Server {
     program: Program,
-    pub(crate) port: u16,
+    pub(crate) address: SocketAddrV4,
 }
 
 impl Server {
     /// Starts it with more words in its configuration, traced or not.
     pub(crate) fn start(trace: &mut Trace, is_traced: bool, more: &str) -> Self {
-        let port = free_port();
+        let address = free_address();
         let dir = trace.path("");
         let dir = dir.display();
         let config = format!(
@@ -31,14 +32,18 @@ impl Server {
              access_log off; {more}\n\
              client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;\n\
              uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;\n\
-             server {{ listen 127.0.0.1:{port}; root {dir}; }}\n\
+             server {{ listen {address}; root {dir}; }}\n\
              }}\n"
         );
         trace.text("nginx.conf", &config);
         let script = format!("exec nginx -e /dev/null -p {dir} -c {dir}/nginx.conf");
-        let program = if is_traced { trace.spawn(&script) } else { trace.shell(&script) };
-        trace.until_listening(port);
-        Self { program, port }
+        let program = if is_traced {
+            trace.spawn(&script)
+        } else {
+            trace.shell(&script)
+        };
+        trace.until_listening(address);
+        Self { program, address }
     }
 
     /// Lets it finish its work and end.
@@ -55,10 +60,10 @@ struct Figures {
     requests: u64,
 }
 
-fn ask(trace: &mut Trace, port: u16, path: &str, times: usize) -> Figures {
+fn ask(trace: &mut Trace, address: SocketAddrV4, path: &str, times: usize) -> Figures {
     let ask = format!(
         "curl -sS -o /dev/null -w '%{{size_header}} %{{size_download}} %{{size_request}}\\n' \
-         http://127.0.0.1:{port}/{path} >>figures"
+         http://{address}/{path} >>figures"
     );
     for _ in 0..times {
         let client = trace.shell(&ask);
@@ -77,9 +82,12 @@ fn ask(trace: &mut Trace, port: u16, path: &str, times: usize) -> Figures {
 fn serve(test: &str, more: &str) -> Option<(Report, PathBuf, Figures)> {
     const TIMES: usize = 5;
     let mut trace = Trace::start(test, &["nginx", "curl"])?;
+    if more.contains("directio") && !trace.is_on_ext4(test) {
+        return None;
+    }
     let path = trace.file("a.bin", LEN);
     let server = Server::start(&mut trace, true, more);
-    let figures = ask(&mut trace, server.port, "a.bin", TIMES);
+    let figures = ask(&mut trace, server.address, "a.bin", TIMES);
     assert_eq!(figures.bodies, (TIMES * LEN) as u64);
     server.stop(&mut trace);
     Some((trace.finish(), path, figures))
@@ -87,8 +95,7 @@ fn serve(test: &str, more: &str) -> Option<(Report, PathBuf, Figures)> {
 
 #[test]
 fn nginx_with_sendfile_moves_the_file_and_copies_headers() {
-    let Some((report, path, figures)) =
-        serve("nginx_with_sendfile_moves_the_file_and_copies_headers", "sendfile on;")
+    let Some((report, path, figures)) = serve("nginx_with_sendfile_moves_the_file_and_copies_headers", "sendfile on;")
     else {
         return;
     };
@@ -100,7 +107,11 @@ fn nginx_with_sendfile_moves_the_file_and_copies_headers() {
     assert_eq!(because(&report, TCP, MEMORY, &[Reason::IntoMemory]), figures.requests);
     assert_eq!(flows(&report, file(&path), MEMORY).total(), 0, "{}", overview(&report));
     for flow in report.flows.iter().filter(|flow| flow.account.moved > 0) {
-        assert_eq!(flow.certificate.as_ref().and_then(|it| it.cannot_back_moved()), None, "{flow:#?}");
+        assert_eq!(
+            flow.certificate.as_ref().and_then(Certificate::cannot_back_moved),
+            None,
+            "{flow:#?}"
+        );
         assert!(flow.certificate.is_some(), "{flow:#?}");
         assert_eq!(flow.process, "nginx");
     }
@@ -116,4 +127,18 @@ fn nginx_without_sendfile_copies_everything_twice() {
     assert_both(&report, TCP, MEMORY, &copied(figures.requests));
     let anything = probes::report::EndKind::File;
     assert_eq!(flows(&report, any(&anything), TCP).total(), 0, "{}", overview(&report));
+}
+
+#[test]
+fn nginx_with_directio_lets_the_disk_fill_its_memory() {
+    const TEST: &str = "nginx_with_directio_lets_the_disk_fill_its_memory";
+    let Some((report, path, figures)) = serve(TEST, "sendfile off; directio 1m;") else {
+        return;
+    };
+    // The end that is no whole block nginx reads through the page cache.
+    let rest = flows(&report, file(&path), MEMORY).total();
+    assert!(rest < figures.bodies / 10, "{}", overview(&report));
+    assert_both(&report, direct_file(&path), MEMORY, &moved(figures.bodies - rest));
+    assert_both(&report, file(&path), MEMORY, &copied(rest));
+    assert_both(&report, MEMORY, TCP, &copied(figures.headers + figures.bodies));
 }

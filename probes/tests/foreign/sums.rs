@@ -81,24 +81,54 @@ pub(crate) fn assert_both(report: &Report, from: At<'_>, to: At<'_>, wanted: &Ac
 /// Bytes of flows between two ends that have a reason.
 pub(crate) fn because(report: &Report, from: At<'_>, to: At<'_>, reasons: &[Reason]) -> u64 {
     let codes: Vec<ReasonCode> = reasons.iter().map(|&reason| reason.into()).collect();
-    let flows = report.flows.iter().filter(|flow| from.is(&flow.from) && to.is(&flow.to));
+    let flows = report
+        .flows
+        .iter()
+        .filter(|flow| from.is(&flow.from) && to.is(&flow.to));
     let causes = flows.flat_map(|flow| &flow.reasons);
-    causes.filter(|cause| codes.contains(&cause.code)).map(|cause| cause.bytes).sum()
+    causes
+        .filter(|cause| codes.contains(&cause.code))
+        .map(|cause| cause.bytes)
+        .sum()
 }
 
 /// All edges and flows, a line each: for a test that fails.
 pub(crate) fn overview(report: &Report) -> String {
     let line = |account: &Account| {
-        let Account { moved, copied, unknown, neither } = account;
-        format!("moved {moved} copied {copied} unknown {unknown} neither {}", neither.total())
+        let Account {
+            moved,
+            copied,
+            unknown,
+            neither,
+        } = account;
+        format!(
+            "moved {moved} copied {copied} unknown {unknown} neither {}",
+            neither.total()
+        )
     };
     let edges = report.edges.iter().map(|edge| {
         let (from, to) = (&edge.from.of, &edge.to.of);
-        format!("edge {:?} {} {from} → {to}: {} calls, {}\n", edge.pid, edge.call, edge.calls, line(&edge.account))
+        format!(
+            "edge {:?} {} {from} → {to}: {} calls, {}\n",
+            edge.pid,
+            edge.call,
+            edge.calls,
+            line(&edge.account)
+        )
     });
     let flows = report.flows.iter().map(|flow| {
-        let codes: Vec<String> = flow.reasons.iter().map(|cause| format!("{} {}", cause.code, cause.bytes)).collect();
-        format!("flow {:?} {} → {}: {}, {codes:?}\n", flow.pid, flow.from, flow.to, line(&flow.account))
+        let codes: Vec<String> = flow
+            .reasons
+            .iter()
+            .map(|cause| format!("{} {}", cause.code, cause.bytes))
+            .collect();
+        format!(
+            "flow {:?} {} → {}: {}, {codes:?}\n",
+            flow.pid,
+            flow.from,
+            flow.to,
+            line(&flow.account)
+        )
     });
     edges.chain(flows).collect()
 }

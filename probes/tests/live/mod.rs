@@ -31,8 +31,8 @@ pub(crate) fn cookie() -> u64 {
 /// The probes, with this thread being watched.
 pub(crate) struct Watch {
     pub(crate) probes: Probes,
-    tid: u32,
-    tgid: u32,
+    thread: u32,
+    process: u32,
     /// What this process's ends are called, since it is watched: each is told once.
     names: Vec<Name>,
 }
@@ -63,12 +63,12 @@ impl Watch {
                 joined = Some((process.header.tid, process.header.tgid));
             }
         });
-        let (tid, tgid) = joined.expect("a process that announces itself is seen to join");
+        let (thread, process) = joined.expect("a process that announces itself is seen to join");
         let names = Vec::new();
         Ok(Self {
             probes,
-            tid,
-            tgid,
+            thread,
+            process,
             names,
         })
     }
@@ -84,16 +84,16 @@ impl Watch {
     }
 
     fn take(&mut self) -> Seen {
-        let (tid, tgid, names) = (self.tid, self.tgid, &mut self.names);
+        let (thread, own, names) = (self.thread, self.process, &mut self.names);
         let mut seen = Seen::default();
         self.probes.drain(&mut |bytes| {
             let record = Record::from_bytes(bytes).expect("no record is damaged");
-            let mine = record.header().tid == tid;
+            let mine = record.header().tid == thread;
             match record {
                 Record::Call(call) if mine => seen.calls.push(*call),
                 Record::Station(station) => seen.stations.push(*station),
                 Record::Name(name) => names.push(*name),
-                Record::Process(process) if process.header.tgid == tgid || process.event != event::FORK => {
+                Record::Process(process) if process.header.tgid == own || process.event != event::FORK => {
                     seen.processes.push(process);
                 }
                 Record::Closed(closed) => seen.closed.push(closed),

@@ -1,14 +1,15 @@
-//! What the traced programs of these tests are made of: files, pipes, connections, and the bare calls on them.
+//! What the traced programs of these tests are made of: files, pipes, connections, memory, and the bare calls on them.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread::JoinHandle;
 
-use rustix::net::sockopt;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+use rustix::pipe::{IoSliceRaw, PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 /// `O_DIRECT` of x86-64.
 const O_DIRECT: i32 = 0o40_000;
@@ -36,7 +37,13 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 }
 
 pub(crate) fn file_with(path: &Path, bytes: &[u8]) -> File {
-    let mut file = File::options().create(true).truncate(true).read(true).write(true).open(path).expect("create");
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("create");
     file.write_all(bytes).expect("write");
     file.sync_all().expect("sync");
     file
@@ -45,6 +52,8 @@ pub(crate) fn file_with(path: &Path, bytes: &[u8]) -> File {
 pub(crate) fn direct(path: &Path) -> File {
     File::options()
         .create(true)
+        .truncate(false)
+        .read(true)
         .write(true)
         .custom_flags(O_DIRECT)
         .open(path)
@@ -55,9 +64,12 @@ pub(crate) fn direct(path: &Path) -> File {
 /// of the timestamp option.
 pub(crate) fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).expect("socket");
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).expect("socket");
     maxseg(&socket);
-    let std::net::SocketAddr::V4(address) = listener.local_addr().expect("address") else { unreachable!() };
+    let std::net::SocketAddr::V4(address) = listener.local_addr().expect("address") else {
+        unreachable!()
+    };
     rustix::net::connect(&socket, &address).expect("connect");
     let (far, _) = listener.accept().expect("accept");
     let near = TcpStream::from(socket);
@@ -66,21 +78,23 @@ pub(crate) fn connection() -> (TcpStream, TcpStream) {
 }
 
 fn maxseg(socket: &OwnedFd) {
-    // rustix has no TCP_MAXSEG: tcp(7), option 2.
-    let size: libc::c_int = 7 * 4096 + 12;
-    use std::os::fd::AsRawFd;
+    // rustix has no TCP_MAXSEG.
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_MAXSEG, 7 * 4096 + 12);
+}
+
+/// Sets an option of a socket that is an int.
+pub(crate) fn set_int(socket: &impl AsRawFd, level: i32, option: i32, value: i32) {
     // SAFETY: the option takes an int, which lives through the call.
     let set = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_MAXSEG,
-            (&raw const size).cast(),
+            level,
+            option,
+            (&raw const value).cast(),
             size_of::<libc::c_int>() as u32,
         )
     };
-    assert_eq!(set, 0);
-    let _ = sockopt::socket_type(socket);
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// One splice; how many bytes went.
@@ -99,4 +113,110 @@ pub(crate) fn all(from: &impl AsFd, mut at: Option<u64>, to: &impl AsFd, mut to_
         calls += 1;
     }
     calls
+}
+
+/// Sends from a file until all bytes went; how many calls it took.
+pub(crate) fn send_all(from: &impl AsFd, at: u64, to: &impl AsFd, len: usize) -> usize {
+    let (mut at, end) = (at, at + len as u64);
+    let mut calls = 0;
+    while at < end {
+        let left = (end - at) as usize;
+        let n = rustix::fs::sendfile(to, from, Some(&mut at), left).expect("sendfile");
+        assert!(n > 0, "nothing more at {at}");
+        calls += 1;
+    }
+    calls
+}
+
+/// From a source through a pipe to a sink, as much at a time as the pipe takes.
+pub(crate) fn pump(from: &impl AsFd, at: Option<u64>, pipe: &Pipe, to: &impl AsFd, to_at: Option<u64>, len: usize) {
+    let (mut at, mut to_at) = (at, to_at);
+    let mut left = len;
+    while left > 0 {
+        let n = once(from, at.as_mut(), &pipe.write, None, left);
+        assert!(n > 0, "the source has ended, {left} bytes early");
+        all(&pipe.read, None, to, to_at, n);
+        to_at = to_at.map(|at| at + n as u64);
+        left -= n;
+    }
+}
+
+/// Receives so many bytes with plain reads, in a thread of its own.
+pub(crate) fn receive(mut from: impl Read + Send + 'static, len: usize) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = vec![0; len];
+        from.read_exact(&mut bytes).expect("receive");
+        bytes
+    })
+}
+
+/// Whole pages of memory, filled with [`pattern`]. Never unmapped: the kernel may hold on to them.
+pub(crate) fn pages_of_memory(len: usize) -> &'static mut [u8] {
+    // SAFETY: a mapping of its own, at an address of the kernel's choice.
+    let start = unsafe {
+        mmap_anonymous(
+            std::ptr::null_mut(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )
+        .expect("mmap")
+    };
+    // SAFETY: mapped above, readable and writable, and nobody unmaps it.
+    let memory = unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), len) };
+    memory.copy_from_slice(&pattern(len));
+    memory
+}
+
+/// Lends memory to a pipe; how many bytes went.
+pub(crate) fn lend(memory: &'static [u8], pipe: &Pipe) -> usize {
+    // SAFETY: nobody writes to the memory any more.
+    unsafe { rustix::pipe::vmsplice(&pipe.write, &[IoSliceRaw::from_slice(memory)], SpliceFlags::empty()) }
+        .expect("vmsplice")
+}
+
+/// A file of memory.
+pub(crate) fn memfd(bytes: &[u8]) -> File {
+    let fd = rustix::fs::memfd_create("zctrace-test", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+    let mut file = File::from(fd);
+    file.write_all(bytes).expect("write");
+    file
+}
+
+pub(crate) fn null() -> File {
+    File::options().write(true).open("/dev/null").expect("/dev/null")
+}
+
+/// A connection that is as the kernel makes them.
+pub(crate) fn plain_connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let (far, _) = listener.accept().expect("accept");
+    (near, far)
+}
+
+/// The number of the calling thread.
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { libc::gettid() as u32 }
+}
+
+/// Writes to a connection until it takes no more; how many bytes went.
+pub(crate) fn fill(mut near: &TcpStream) -> usize {
+    near.set_nonblocking(true).expect("nonblocking");
+    let zeros = vec![0; 1 << 20];
+    let mut filled = 0;
+    loop {
+        let before = filled;
+        while let Ok(n) = near.write(&zeros) {
+            filled += n;
+        }
+        if filled == before {
+            break;
+        }
+        // What is acknowledged makes room again, for a moment.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    near.set_nonblocking(false).expect("blocking");
+    filled
 }

@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and how it is written.
 
+mod health;
 mod trace;
 mod values;
 
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use crate::{assert, demo, exit, run, saved, screen};
+use crate::{assert, demo, doctor, exit, run, saved, screen, selftest};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -22,6 +23,10 @@ pub(crate) enum Command {
     Report(saved::Options),
     /// `zctrace demo`.
     Demo(demo::Options),
+    /// `zctrace selftest`.
+    Selftest(selftest::Options),
+    /// `zctrace doctor`.
+    Doctor(doctor::Options),
     /// `zctrace explain`.
     Explain {
         /// The codes, as given.
@@ -43,6 +48,7 @@ pub(crate) fn nothing() -> u8 {
         "the live viewer is not there yet. Use one of\n\
          \x20 zctrace run --duration 10s -p PID    what became of the bytes of a program that runs (or: -- CMD)\n\
          \x20 zctrace assert --to socket --max-copied 1% -- CMD    the same as a test\n\
+         \x20 zctrace doctor                       whether it can run here, and what it costs\n\
          \x20 zctrace demo                         real data over real files and sockets, without privileges\n\
          \x20 zctrace --help                       all there is",
     );
@@ -74,6 +80,8 @@ fn understand(matches: &ArgMatches) -> Result<Command, clap::Error> {
             json: asked.get_flag("json"),
             matrix: asked.get_flag("matrix"),
         }),
+        Some(("selftest", asked)) => Command::Selftest(health::understand_selftest(asked)),
+        Some(("doctor", asked)) => Command::Doctor(health::understand_doctor(asked)),
         Some(("explain", asked)) => Command::Explain {
             codes: asked.get_many("code").into_iter().flatten().cloned().collect(),
         },
@@ -89,12 +97,14 @@ fn mistake(text: &str) -> clap::Error {
 
 fn zctrace() -> clap::Command {
     clap::Command::new("zctrace")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(health::version())
         .about("Which bytes of a Linux program moved without being copied, which were copied, where, and why")
         .subcommand(trace::run())
         .subcommand(trace::assert())
         .subcommand(trace::report())
         .subcommand(demo())
+        .subcommand(health::doctor())
+        .subcommand(health::selftest())
         .subcommand(explain())
         .after_help(
             "`run` is what is meant where its options stand alone: zctrace -p PID, zctrace -- CMD.\n\
@@ -202,6 +212,20 @@ mod tests {
         }
         assert!(matches!(parsed(""), Ok(Command::Nothing)));
         assert!(parsed("--help").is_err() && parsed("-V").is_err() && parsed("demoo").is_err());
+    }
+
+    #[test]
+    fn health_is_asked_for_by_name() {
+        let Ok(Command::Doctor(options)) = parsed("doctor --verbose --btf /b") else {
+            panic!("a doctor")
+        };
+        assert!(options.all && !options.json && options.btf.is_some());
+        let Ok(Command::Selftest(options)) = parsed("selftest --dir /d --json") else {
+            panic!("a selftest")
+        };
+        assert!(options.json && options.dir.is_some());
+        assert!(parsed("doctor x").is_err() && parsed("selftest --all").is_err());
+        assert!(health::version().starts_with(env!("CARGO_PKG_VERSION")));
     }
 
     #[test]

@@ -17,6 +17,12 @@ use super::content::BLOCK;
 /// How long a reader waits for bytes that do not come. On loopback they come at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How the demo's connections share a network they never touch: the one way that every kernel has built in, and that does
+/// not pace. Where the host's way paces (`bbr`), a timer sends the packets, on top of whichever thread runs just then
+/// (`tcp_pace_kick`, net/ipv4/`tcp_output.c`), and there are hosts where no probe runs on top of some threads: what is
+/// sent there is seen by nobody, and unknown.
+const UNPACED: &[u8] = b"reno";
+
 /// Tells files apart that have a name for a moment.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -119,6 +125,8 @@ impl Tcp {
         if let Some(segment) = segment {
             near.set_tcp_mss(segment)?;
         }
+        // Refused where an administrator forbids it, and then it stays as it is.
+        let _ = near.set_tcp_congestion(UNPACED);
         near.connect(&listener.local_addr()?.into())?;
         let near = TcpStream::from(near);
         let address = near.local_addr()?;
@@ -164,6 +172,19 @@ mod tests {
         let names = std::fs::read_dir(&dir).expect("the directory").count();
         std::fs::remove_dir_all(&dir).expect("it can be removed");
         assert!(file.is_ok() && names == 0);
+    }
+
+    #[test]
+    fn no_timer_sends_packets() {
+        let reno = String::from_utf8_lossy(UNPACED);
+        let allowed = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control");
+        let tcp = Tcp::connect(None).expect("a connection");
+        let used = socket2::SockRef::from(&tcp.near).tcp_congestion().expect("it has one");
+        let used = String::from_utf8_lossy(&used);
+        let used = used.trim_end_matches('\0');
+        // Where it is forbidden the demo does with what there is.
+        let forbidden = allowed.is_ok_and(|allowed| !allowed.split_whitespace().any(|one| one == reno));
+        assert!(used == reno || forbidden, "{used}");
     }
 
     #[test]

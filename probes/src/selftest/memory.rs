@@ -1,0 +1,207 @@
+//! What a selftest showed is true of one boot, one kernel and one object, and remembered for as long.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::table::Table;
+use crate::probe::{OBJECT, object_hash};
+
+/// What the answers are true of.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Key {
+    /// The version of these trials.
+    pub trials: u32,
+    /// The boot.
+    pub boot: String,
+    /// The kernel: its release and its build.
+    pub kernel: String,
+    /// The eBPF object.
+    pub object: String,
+}
+
+/// Trials of another version prove something else.
+const TRIALS: u32 = 1;
+
+impl Key {
+    /// That of this moment. `None` if the boot has no name: then nothing can be remembered.
+    pub fn now() -> Option<Self> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let uname = rustix::system::uname();
+        Some(Self {
+            trials: TRIALS,
+            boot: boot.trim().to_owned(),
+            kernel: format!(
+                "{} {}",
+                uname.release().to_string_lossy(),
+                uname.version().to_string_lossy()
+            ),
+            object: object_id(),
+        })
+    }
+}
+
+/// The eBPF object's name: its committed hash or, while it has none, one that is good enough to tell objects apart.
+pub fn object_id() -> String {
+    match object_hash() {
+        "" => format!("{:016x}", fnv(OBJECT)),
+        hash => hash.to_owned(),
+    }
+}
+
+/// FNV-1a, 64 bits.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Where root's is: all can read it, and only root can write it.
+const SHARED: &str = "/var/cache/zctrace";
+const FILE: &str = "selftest.json";
+
+/// Where this user's is, as the environment says.
+fn own_dir(root: bool, cache: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    // What another user can write must not tell root what is proven.
+    if root {
+        return Some(PathBuf::from(SHARED));
+    }
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    let cache = cache.and_then(absolute);
+    Some(
+        cache
+            .or_else(|| Some(home.and_then(absolute)?.join(".cache")))?
+            .join("zctrace"),
+    )
+}
+
+fn own() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    own_dir(
+        rustix::process::geteuid().is_root(),
+        variable("XDG_CACHE_HOME"),
+        variable("HOME"),
+    )
+}
+
+/// The last one that this process made itself, for where no file can be written.
+static LAST: Mutex<Option<Table>> = Mutex::new(None);
+
+fn last() -> MutexGuard<'static, Option<Table>> {
+    LAST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the last selftest showed, if that is still true: this process's own, this user's, or root's.
+pub fn remembered() -> Option<Table> {
+    if let Some(table) = last().clone() {
+        return Some(table);
+    }
+    let key = Key::now()?;
+    let shared = Path::new(SHARED);
+    own().and_then(|dir| read(&dir, &key)).or_else(|| read(shared, &key))
+}
+
+/// Keeps it, and writes it down. That this fails does no harm: it is made again by the next process.
+pub(super) fn remember(table: &Table) -> io::Result<()> {
+    *last() = Some(table.clone());
+    write(&own().ok_or(io::ErrorKind::NotFound)?, table)
+}
+
+fn read(dir: &Path, key: &Key) -> Option<Table> {
+    let text = std::fs::read_to_string(dir.join(FILE)).ok()?;
+    let table: Table = serde_json::from_str(&text).ok()?;
+    (table.key == *key).then_some(table)
+}
+
+fn write(dir: &Path, table: &Table) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+    let text = serde_json::to_string(table)?;
+    // Under another name first: who reads meanwhile reads all of one or all of the other.
+    let new = dir.join(format!(".{FILE}.{}", std::process::id()));
+    std::fs::write(&new, text + "\n")?;
+    std::fs::rename(&new, dir.join(FILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(key: &Key) -> Table {
+        Table {
+            key: key.clone(),
+            made_unix_ms: 1,
+            took_ms: 2,
+            dir: "/tmp".to_owned(),
+            trials: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn another_boot_kernel_object_or_version_is_not_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("of/its/own");
+        let key = Key {
+            trials: 1,
+            boot: "a".to_owned(),
+            kernel: "b".to_owned(),
+            object: "c".to_owned(),
+        };
+        assert_eq!(read(&dir, &key), None, "nothing yet");
+        write(&dir, &table(&key)).unwrap();
+        assert_eq!(read(&dir, &key), Some(table(&key)));
+        let other = || "other".to_owned();
+        for key in [
+            Key {
+                trials: 2,
+                ..key.clone()
+            },
+            Key {
+                boot: other(),
+                ..key.clone()
+            },
+            Key {
+                kernel: other(),
+                ..key.clone()
+            },
+            Key {
+                object: other(),
+                ..key.clone()
+            },
+        ] {
+            assert_eq!(read(&dir, &key), None, "{key:?}");
+        }
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_damaged_memory_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "{", "{\"key\": 1}", "[]"] {
+            std::fs::write(dir.path().join(FILE), text).unwrap();
+            assert_eq!(read(dir.path(), &Key::default()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_has_a_place_of_its_own_and_root_trusts_only_its() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(own_dir(false, path("/c"), path("/h")), path("/c/zctrace"));
+        assert_eq!(own_dir(false, path("c"), path("/h")), path("/h/.cache/zctrace"));
+        assert_eq!(own_dir(false, None, None), None);
+        assert_eq!(own_dir(true, path("/c"), path("/h")), path(SHARED));
+    }
+
+    #[test]
+    fn the_key_names_this_boot_and_object() {
+        let key = Key::now().expect("a boot has a name");
+        assert!(
+            key.boot.len() == 36 && key.object.len() >= 16 && key.kernel.contains(' '),
+            "{key:?}"
+        );
+        assert_eq!(Key::now(), Some(key));
+        assert_eq!(fnv(b"a"), 0xaf63_dc4c_8601_ec8c, "the published value");
+    }
+}

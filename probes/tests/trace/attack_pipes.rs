@@ -1,0 +1,239 @@
+//! Attacks on what is known of a pipe.
+
+use std::os::fd::AsFd;
+use std::sync::mpsc;
+
+use probes::report::EndKind::{File, Memory, Null, Pipe as InPipe, Tcp};
+use probes::report::Report;
+use rustix::pipe::fcntl_setpipe_size;
+
+use crate::calls::{
+    Pipe, all, file_with, fill, null, once, pattern, pipe, plain_connection, receive, thread_id, wide_pipe,
+};
+use crate::child::wait_until_it_sleeps_in;
+use crate::harness::{Sum, alone, because, copied, moved, sum, traced, unknown, why};
+
+const SPLICE: i64 = 275;
+const WRITE: i64 = 1;
+
+/// What edges from files into pipes did: moved, copied, unknown.
+fn into_pipes(report: &Report) -> (u64, u64, u64) {
+    let edges = report
+        .edges
+        .iter()
+        .filter(|edge| edge.from.of.kind == File && edge.to.of.kind == InPipe);
+    edges.fold((0, 0, 0), |(moved, copied, unknown), edge| {
+        let account = &edge.account;
+        (
+            moved + account.moved,
+            copied + account.copied,
+            unknown + account.unknown,
+        )
+    })
+}
+
+/// Two threads, a page at a time: the one empties what the other has just put in, before that one's call has returned.
+fn race(from: &std::fs::File, to: &(impl AsFd + Sync), pages: usize) {
+    let pipe = pipe();
+    std::thread::scope(|scope| {
+        let consumer = scope.spawn(|| all(&pipe.read, None, to, None, pages * 4096));
+        for page in 0..pages {
+            assert_eq!(
+                once(from, Some(&mut (page as u64 % 256 * 4096)), &pipe.write, None, 4096),
+                4096
+            );
+        }
+        consumer.join().expect("consumed");
+    });
+}
+
+#[test]
+fn two_threads_race_for_each_slot_into_nothing() {
+    const TEST: &str = "attack_pipes::two_threads_race_for_each_slot_into_nothing";
+    const PAGES: usize = 3000;
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(256 * 4096));
+    let null = null();
+    let Some(report) = traced(TEST, || race(&source, &null, PAGES)) else {
+        return;
+    };
+    let (result, lost) = (sum(&report, &File, &Null), sum(&report, &InPipe, &Null));
+    eprintln!(
+        "into nothing: {result:?}; of unknown origin: {lost:?}; into the pipe: {:?}",
+        into_pipes(&report)
+    );
+    assert_eq!(result.discarded + lost.discarded + lost.unknown, (PAGES * 4096) as u64);
+    assert_eq!((result.moved, result.copied, lost.moved, lost.copied), (0, 0, 0, 0));
+    // Slots keep their page and their end when they are emptied: nothing is lost by the race.
+    assert_eq!(into_pipes(&report), ((PAGES * 4096) as u64, 0, 0));
+}
+
+#[test]
+fn two_threads_race_for_each_slot_to_tcp() {
+    const TEST: &str = "attack_pipes::two_threads_race_for_each_slot_to_tcp";
+    const PAGES: usize = 3000;
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(256 * 4096));
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        let far = receive(far, PAGES * 4096);
+        race(&source, &near, PAGES);
+        far.join().expect("received");
+    }) else {
+        return;
+    };
+    let result = sum(&report, &File, &Tcp);
+    let lost = sum(&report, &InPipe, &Tcp);
+    eprintln!(
+        "to TCP: {result:?}; of unknown origin: {lost:?}; into the pipe: {:?}",
+        into_pipes(&report)
+    );
+    assert_eq!(result.total() + lost.total(), (PAGES * 4096) as u64);
+    assert_eq!((result.copied, lost.copied, lost.moved), (0, 0, 0));
+    assert_eq!(into_pipes(&report), ((PAGES * 4096) as u64, 0, 0));
+}
+
+#[test]
+fn a_pipe_that_is_resized_between_put_and_take_is_forgotten() {
+    const TEST: &str = "attack_pipes::a_pipe_that_is_resized_between_put_and_take_is_forgotten";
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(4 * 4096));
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        let far = receive(far, 4 * 4096);
+        let pipe = wide_pipe(16);
+        // Head 4, tail 2; then head 2, tail 0, and what is written next comes to lie where a file's page was.
+        assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 4 * 4096), 4 * 4096);
+        all(&pipe.read, None, &near, None, 2 * 4096);
+        fcntl_setpipe_size(&pipe.write, 32 * 4096).expect("F_SETPIPE_SZ");
+        assert_eq!(rustix::io::write(&pipe.write, &[7; 2 * 4096]).expect("write"), 2 * 4096);
+        all(&pipe.read, None, &null(), None, 2 * 4096);
+        all(&pipe.read, None, &near, None, 2 * 4096);
+        far.join().expect("received");
+    }) else {
+        return;
+    };
+    assert_eq!(sum(&report, &File, &Tcp), moved(2 * 4096));
+    assert_eq!(sum(&report, &InPipe, &Tcp), unknown(2 * 4096), "{:#?}", report.flows);
+    assert_eq!(why(&report, &InPipe, &Tcp), because([("ZC96", 2 * 4096)]));
+    assert_eq!(sum(&report, &Memory, &Tcp), Sum::default());
+}
+
+#[test]
+fn what_lay_in_a_pipe_before_is_unknown() {
+    const TEST: &str = "attack_pipes::what_lay_in_a_pipe_before_is_unknown";
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(8 * 4096));
+    let pipe = wide_pipe(16);
+    assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 4 * 4096), 4 * 4096);
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        let far = receive(far, 12 * 4096);
+        // More on top of it: that its origin is known does not help, for the ring's state is not.
+        assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 4 * 4096), 4 * 4096);
+        all(&pipe.read, None, &near, None, 8 * 4096);
+        // Empty now: from here on all is known.
+        assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 4 * 4096), 4 * 4096);
+        all(&pipe.read, None, &near, None, 4 * 4096);
+        far.join().expect("received");
+    }) else {
+        return;
+    };
+    assert_eq!(sum(&report, &InPipe, &Tcp), unknown(8 * 4096), "{:#?}", report.flows);
+    assert_eq!(why(&report, &InPipe, &Tcp), because([("ZC96", 8 * 4096)]));
+    assert_eq!(sum(&report, &File, &Tcp), moved(4 * 4096));
+}
+
+#[test]
+fn two_writers_at_once_are_never_mixed_up() {
+    const TEST: &str = "attack_pipes::two_writers_at_once_are_never_mixed_up";
+    const EACH: usize = 500 * 4096;
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(4096));
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        let far = receive(far, 2 * EACH);
+        let pipe = wide_pipe(16);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..EACH / 4096 {
+                    once(&source, Some(&mut 0), &pipe.write, None, 4096);
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..EACH / 4096 {
+                    assert_eq!(rustix::io::write(&pipe.write, &[7; 4096]).expect("write"), 4096);
+                }
+            });
+            all(&pipe.read, None, &near, None, 2 * EACH);
+        });
+        far.join().expect("received");
+    }) else {
+        return;
+    };
+    let [file, memory, lost] = [&File, &Memory, &InPipe].map(|from| sum(&report, from, &Tcp));
+    eprintln!("spliced: {file:?}; written: {memory:?}; of unknown origin: {lost:?}");
+    assert_eq!(file.total() + memory.total() + lost.total(), 2 * EACH as u64);
+    // Whatever is not known: nothing that was written has moved, and nothing that was spliced was copied.
+    assert!(file.moved <= EACH as u64 && file.copied == 0, "{file:?}");
+    assert!(memory.copied <= EACH as u64 && memory.moved == 0, "{memory:?}");
+    assert_eq!((lost.moved, lost.copied), (0, 0), "{lost:?}");
+}
+
+/// Holds a pipe locked: splices its one slot to a connection that takes nothing, and waits there. `holder` gets its thread.
+fn lock(pipe: &Pipe, near: &std::net::TcpStream, holder: &mpsc::Sender<u32>) {
+    holder.send(thread_id()).expect("the other side");
+    all(&pipe.read, None, near, None, 1);
+}
+
+#[test]
+fn a_byte_that_slides_under_a_splice_is_not_taken_for_the_files() {
+    const TEST: &str = "attack_pipes::a_byte_that_slides_under_a_splice_is_not_taken_for_the_files";
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(4096));
+    let me = std::process::id();
+    let mut filled = 0;
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        filled = fill(&near);
+        let pipe = wide_pipe(16);
+        assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 1), 1);
+        let (tell, told) = mpsc::channel();
+        std::thread::scope(|scope| {
+            // Who comes first to a locked pipe is first in it.
+            scope.spawn(|| lock(&pipe, &near, &tell));
+            wait_until_it_sleeps_in(me, told.recv().expect("its thread"), SPLICE);
+            scope.spawn(|| {
+                tell.send(thread_id()).expect("the test");
+                assert_eq!(rustix::io::write(&pipe.write, &[7]).expect("write"), 1);
+            });
+            wait_until_it_sleeps_in(me, told.recv().expect("its thread"), WRITE);
+            let splicer = scope.spawn(|| {
+                let me = thread_id();
+                tell.send(me).expect("the test");
+                assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 2048), 2048);
+            });
+            wait_until_it_sleeps_in(me, told.recv().expect("its thread"), SPLICE);
+            receive(far, filled + 1).join().expect("received");
+            splicer.join().expect("spliced");
+        });
+        all(&pipe.read, None, &null(), None, 2049);
+    }) else {
+        return;
+    };
+    let edges: Vec<_> = report
+        .edges
+        .iter()
+        .filter(|edge| edge.from.of.kind == File && edge.to.of.kind == InPipe)
+        .map(|edge| (edge.account.moved, edge.account.copied, edge.account.unknown))
+        .collect();
+    // The first splice moved its byte. Of the second nothing may be said to be copied: its file's page lies in the pipe.
+    assert_eq!(edges, [(1, 0, 2048)]);
+    assert_eq!(sum(&report, &Memory, &Tcp), copied(filled));
+}

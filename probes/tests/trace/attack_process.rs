@@ -1,0 +1,219 @@
+//! Attacks by processes that fork, become other programs, and are killed.
+
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::mpsc;
+
+use probes::report::EndKind::{File, Tcp};
+
+use crate::calls::{all, file_with, fill, once, pattern, pipe, plain_connection, receive, send_all, thread_id};
+use crate::child::{self, Child, again, is_child, stage, wait_until_it_sleeps_in};
+use crate::harness::{alone, flows, moved, sum, traced, watched, why};
+
+const SPLICE: i64 = 275;
+const SENDFILE: i64 = 40;
+
+#[test]
+fn a_process_that_is_killed_inside_sendfile() {
+    const TEST: &str = "attack_process::a_process_that_is_killed_inside_sendfile";
+    const LEN: usize = 64 << 20;
+    if is_child() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let source = std::fs::File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(dir.path().join("a"))
+            .expect("create");
+        source.set_len(LEN as u64).expect("ftruncate");
+        std::fs::remove_dir_all(dir.path()).expect("remove");
+        let (near, _far) = plain_connection();
+        child::join();
+        child::ready();
+        send_all(&source, 0, &near, LEN);
+        unreachable!("nobody reads it");
+    }
+    let _alone = alone();
+    let Some(report) = watched(TEST, |cookie| {
+        let mut child = Child::start(TEST, cookie);
+        child.wait_ready();
+        child.go_on();
+        let tasks = || std::fs::read_dir(format!("/proc/{}/task", child.id())).expect("its threads");
+        // The test runs in the only thread that sleeps in sendfile.
+        loop {
+            let sleeps = tasks().flatten().any(|task| {
+                let syscall = std::fs::read_to_string(task.path().join("syscall"));
+                syscall.is_ok_and(|syscall| syscall.starts_with(&format!("{SENDFILE} ")))
+            });
+            if sleeps {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        child.kill();
+    }) else {
+        return;
+    };
+    let result = sum(&report, &File, &Tcp);
+    eprintln!("killed: {result:?}");
+    assert!(result.moved > 0 && result.total() < LEN as u64, "{result:?}");
+    assert_eq!(result.copied, 0, "{result:?}");
+    // What was queued when it died was never sent, and says so.
+    let reasons: u64 = why(&report, &File, &Tcp).values().sum();
+    assert_eq!(reasons, result.unknown);
+}
+
+#[test]
+fn a_process_that_becomes_another_program() {
+    const TEST: &str = "attack_process::a_process_that_becomes_another_program";
+    if is_child() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let source = file_with(&dir.path().join("a"), &pattern(100_000));
+        let (near, far) = plain_connection();
+        let far = receive(far, 100_000);
+        if stage() == 0 {
+            child::join();
+        }
+        send_all(&source, 0, &near, 100_000);
+        far.join().expect("received");
+        if stage() == 0 {
+            drop(dir);
+            // A thread that sleeps in a call dies with the program.
+            let pipe = pipe();
+            let (tell, told) = mpsc::channel();
+            std::thread::spawn(move || {
+                tell.send(thread_id()).expect("the test");
+                once(&pipe.read, None, &near, None, 1);
+            });
+            wait_until_it_sleeps_in(std::process::id(), told.recv().expect("its thread"), SPLICE);
+            panic!("{}", again(TEST, 1).exec());
+        }
+        return;
+    }
+    let _alone = alone();
+    let Some(report) = watched(TEST, |cookie| child::run(TEST, cookie)) else {
+        return;
+    };
+    assert_eq!(
+        sum(&report, &File, &Tcp),
+        moved(200_000),
+        "{:?}",
+        why(&report, &File, &Tcp)
+    );
+    let pids: BTreeSet<_> = flows(&report, &File, &Tcp).iter().map(|flow| flow.pid).collect();
+    assert_eq!(pids.len(), 1, "it is one process");
+}
+
+#[test]
+fn forks_inside_a_call() {
+    const TEST: &str = "attack_process::forks_inside_a_call";
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(4096));
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        let far = receive(far, 4096);
+        let pipe = pipe();
+        let (tell, told) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                tell.send(thread_id()).expect("the test");
+                all(&pipe.read, None, &near, None, 4096);
+            });
+            wait_until_it_sleeps_in(std::process::id(), told.recv().expect("its thread"), SPLICE);
+            for _ in 0..3 {
+                assert!(Command::new("true").status().expect("true").success());
+            }
+            once(&source, Some(&mut 0), &pipe.write, None, 4096);
+        });
+        far.join().expect("received");
+    }) else {
+        return;
+    };
+    assert_eq!(
+        sum(&report, &File, &Tcp),
+        moved(4096),
+        "{:?}",
+        why(&report, &File, &Tcp)
+    );
+}
+
+/// What each of a hundred children does: it forks nothing, allocates nothing and ends without a word.
+fn send_as_a_child(source: &std::fs::File, near: &TcpStream) {
+    // SAFETY: the child makes system calls only, and leaves without running anybody's destructors.
+    unsafe {
+        let pid = libc::fork();
+        assert!(pid >= 0, "{}", std::io::Error::last_os_error());
+        if pid == 0 {
+            let done = rustix::fs::sendfile(near, source, Some(&mut 0), 4096);
+            libc::_exit(i32::from(done != Ok(4096)));
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+        assert_eq!(status, 0);
+    }
+}
+
+#[test]
+fn a_hundred_children() {
+    const TEST: &str = "attack_process::a_hundred_children";
+    if is_child() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let source = file_with(&dir.path().join("a"), &pattern(4096));
+        let (near, far) = plain_connection();
+        let far = receive(far, 100 * 4096);
+        child::join();
+        for _ in 0..100 {
+            send_as_a_child(&source, &near);
+        }
+        far.join().expect("received");
+        return;
+    }
+    let _alone = alone();
+    let Some(report) = watched(TEST, |cookie| child::run(TEST, cookie)) else {
+        return;
+    };
+    assert_eq!(
+        sum(&report, &File, &Tcp),
+        moved(100 * 4096),
+        "{:?}",
+        why(&report, &File, &Tcp)
+    );
+    let pids: BTreeSet<_> = flows(&report, &File, &Tcp).iter().map(|flow| flow.pid).collect();
+    assert_eq!(pids.len(), 100);
+}
+
+#[test]
+fn many_processes_on_one_connection_that_is_full() {
+    const TEST: &str = "attack_process::many_processes_on_one_connection_that_is_full";
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(64 * 4096));
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        let filled = fill(&near);
+        let (tell, told) = mpsc::channel();
+        std::thread::scope(|scope| {
+            // Two senders wait for room, and their bytes come to lie among each other.
+            for _ in 0..2 {
+                let tell = tell.clone();
+                let (source, near) = (&source, &near);
+                scope.spawn(move || {
+                    tell.send(thread_id()).expect("the test");
+                    send_all(source, 0, near, 64 * 4096);
+                });
+            }
+            for _ in 0..2 {
+                wait_until_it_sleeps_in(std::process::id(), told.recv().expect("its thread"), SENDFILE);
+            }
+            receive(far, filled + 2 * 64 * 4096).join().expect("received");
+        });
+    }) else {
+        return;
+    };
+    let result = sum(&report, &File, &Tcp);
+    eprintln!("two senders: {result:?}");
+    assert_eq!((result.total(), result.copied), (2 * 64 * 4096, 0), "{result:?}");
+}

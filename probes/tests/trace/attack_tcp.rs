@@ -1,0 +1,236 @@
+//! Attacks on the join of calls and packets.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::mpsc;
+
+use probes::report::EndKind::{File, Memory, Pipe as InPipe, Tcp};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::calls::{
+    all, file_with, null, once, pages_of_memory, pattern, pipe, plain_connection, receive, send_all, set_int, thread_id,
+};
+use crate::child::wait_until_it_sleeps_in;
+use crate::harness::{alone, because, copied, flows, moved, sum, traced, unknown, why};
+
+/// Sends from a file without ever waiting in the call.
+fn send_without_waiting(source: &std::fs::File, near: &TcpStream, len: usize) {
+    near.set_nonblocking(true).expect("nonblocking");
+    let mut at = 0;
+    while at < len as u64 {
+        let left = len - at as usize;
+        match rustix::fs::sendfile(near, source, Some(&mut at), left) {
+            Ok(n) => assert!(n > 0),
+            Err(rustix::io::Errno::AGAIN) => {
+                poll(&mut [PollFd::new(near, PollFlags::OUT)], None).expect("poll");
+            }
+            Err(error) => panic!("sendfile: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_slow_reader_makes_packets_leave_outside_of_all_calls() {
+    const TEST: &str = "attack_tcp::a_slow_reader_makes_packets_leave_outside_of_all_calls";
+    const LEN: usize = 16 << 20;
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(LEN));
+    let Some(report) = traced(TEST, || {
+        let (near, mut far) = plain_connection();
+        let reader = std::thread::spawn(move || {
+            let mut part = vec![0; 64 << 10];
+            let mut left = LEN;
+            while left > 0 {
+                left -= far.read(&mut part).expect("read");
+            }
+        });
+        send_without_waiting(&source, &near, LEN);
+        reader.join().expect("received");
+    }) else {
+        return;
+    };
+    assert_eq!(sum(&report, &File, &Tcp), moved(LEN), "{:?}", why(&report, &File, &Tcp));
+}
+
+#[test]
+fn a_file_that_is_cut_off_while_it_waits_in_a_queue_is_not_copied() {
+    const TEST: &str = "attack_tcp::a_file_that_is_cut_off_while_it_waits_in_a_queue_is_not_copied";
+    const LEN: usize = 16 << 20;
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(LEN));
+    let mut sent = 0;
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        near.set_nonblocking(true).expect("nonblocking");
+        let mut at = 0;
+        while let Ok(n) = rustix::fs::sendfile(&near, &source, Some(&mut at), LEN) {
+            sent += n;
+        }
+        // What lies in the queue are pages of a file that no longer has them.
+        source.set_len(0).expect("truncate");
+        receive(far, sent).join().expect("received");
+    }) else {
+        return;
+    };
+    let result = sum(&report, &File, &Tcp);
+    assert_eq!((result.total(), result.copied), (sent as u64, 0), "{result:?}");
+    assert!(result.moved > 0, "{result:?}");
+    assert!(result.unknown == 0 || why(&report, &File, &Tcp) == because([("ZC96", result.unknown as usize)]));
+}
+
+#[test]
+fn header_sendfile_and_splice_share_packets() {
+    const TEST: &str = "attack_tcp::header_sendfile_and_splice_share_packets";
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let bytes = pattern(32_000);
+    let source = file_with(&dir.path().join("a"), &bytes);
+    let Some(report) = traced(TEST, || {
+        let (mut near, far) = plain_connection();
+        let far = receive(far, 32_100 + 3000);
+        // Held back until all is there: one packet carries bytes of all calls.
+        set_int(&near, libc::IPPROTO_TCP, libc::TCP_CORK, 1);
+        let pipe = pipe();
+        near.write_all(&[b'h'; 100]).expect("write");
+        send_all(&source, 0, &near, 20_000);
+        assert_eq!(once(&source, Some(&mut 20_000), &pipe.write, None, 12_000), 12_000);
+        all(&pipe.read, None, &near, None, 12_000);
+        near.write_all(&[b't'; 3000]).expect("write");
+        set_int(&near, libc::IPPROTO_TCP, libc::TCP_CORK, 0);
+        assert!(far.join().expect("received")[100..32_100] == bytes);
+    }) else {
+        return;
+    };
+    assert_eq!(
+        sum(&report, &File, &Tcp),
+        moved(32_000),
+        "{:?}",
+        why(&report, &File, &Tcp)
+    );
+    assert_eq!(
+        flows(&report, &File, &Tcp).len(),
+        2,
+        "one by sendfile, one through the pipe"
+    );
+    assert_eq!(sum(&report, &Memory, &Tcp), copied(3100));
+    assert_eq!(why(&report, &Memory, &Tcp), because([("ZC10", 100), ("ZC14", 3000)]));
+}
+
+#[test]
+fn zerocopy_on_loopback_is_not_moved() {
+    const TEST: &str = "attack_tcp::zerocopy_on_loopback_is_not_moved";
+    const LEN: usize = 16 * 4096;
+    const SO_ZEROCOPY: i32 = 60;
+    const MSG_ZEROCOPY: i32 = 0x400_0000;
+    let _alone = alone();
+    let memory = &*pages_of_memory(LEN);
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        let far = receive(far, LEN);
+        set_int(&near, libc::SOL_SOCKET, SO_ZEROCOPY, 1);
+        let mut at = 0;
+        while at < LEN {
+            // SAFETY: the memory lives for ever, and nobody writes to it.
+            let n = unsafe { libc::send(near.as_raw_fd(), memory[at..].as_ptr().cast(), LEN - at, MSG_ZEROCOPY) };
+            assert!(n > 0, "{}", std::io::Error::last_os_error());
+            at += n as usize;
+        }
+        assert!(far.join().expect("received") == memory);
+    }) else {
+        return;
+    };
+    assert_eq!(
+        sum(&report, &Memory, &Tcp),
+        unknown(LEN),
+        "{:?}",
+        why(&report, &Memory, &Tcp)
+    );
+    assert_eq!(why(&report, &Memory, &Tcp), because([("ZC96", LEN)]));
+}
+
+/// A connection from a given port, which is free for the next one as soon as it is dropped.
+fn connection_from(port: u16, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let socket: OwnedFd = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("socket");
+    sockopt::set_socket_reuseaddr(&socket, true).expect("SO_REUSEADDR");
+    // Closing resets, so that no side has to remember.
+    sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO)).expect("SO_LINGER");
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).expect("bind");
+    rustix::net::connect(&socket, &listener.local_addr().expect("address")).expect("connect");
+    let (far, _) = listener.accept().expect("accept");
+    (TcpStream::from(socket), far)
+}
+
+#[test]
+fn the_same_ports_again_are_another_connection() {
+    const TEST: &str = "attack_tcp::the_same_ports_again_are_another_connection";
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(100_000));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let free = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = free.local_addr().expect("address").port();
+    drop(free);
+    let Some(report) = traced(TEST, || {
+        for _ in 0..5 {
+            let (near, far) = connection_from(port, &listener);
+            let far = receive(far, 100_000);
+            send_all(&source, 0, &near, 100_000);
+            far.join().expect("received");
+        }
+    }) else {
+        return;
+    };
+    assert_eq!(
+        sum(&report, &File, &Tcp),
+        moved(500_000),
+        "{:?}",
+        why(&report, &File, &Tcp)
+    );
+}
+
+#[test]
+fn a_second_reader_of_one_byte_makes_no_copy() {
+    const TEST: &str = "attack_tcp::a_second_reader_of_one_byte_makes_no_copy";
+    const LEN: usize = 2 * 4096;
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(LEN + 1));
+    let me = std::process::id();
+    let Some(report) = traced(TEST, || {
+        for _ in 0..8 {
+            let (near, far) = plain_connection();
+            let (pipe, other) = (pipe(), far.try_clone().expect("dup"));
+            let (tell, told) = mpsc::channel();
+            std::thread::scope(|scope| {
+                let tell = &tell;
+                scope.spawn(move || {
+                    tell.send(thread_id()).expect("the test");
+                    (&other).read_exact(&mut [0]).expect("recv");
+                });
+                wait_until_it_sleeps_in(me, told.recv().expect("its thread"), libc::SYS_recvfrom);
+                scope.spawn(|| {
+                    tell.send(thread_id()).expect("the test");
+                    all(&far, None, &pipe.write, None, LEN);
+                });
+                wait_until_it_sleeps_in(me, told.recv().expect("its thread"), libc::SYS_splice);
+                // One of them takes a byte that the other does not know of.
+                send_all(&source, 0, &near, LEN + 1);
+            });
+            all(&pipe.read, None, &null(), None, LEN);
+        }
+    }) else {
+        return;
+    };
+    let edges = report
+        .edges
+        .iter()
+        .filter(|edge| edge.from.of.kind == Tcp && edge.to.of.kind == InPipe);
+    let (copied, all) = edges.fold((0, 0), |(copied, all), edge| {
+        (copied + edge.account.copied, all + edge.bytes)
+    });
+    assert_eq!((copied, all), (0, 8 * LEN as u64), "{:#?}", report.edges);
+}

@@ -1,0 +1,181 @@
+//! Tracing what a test does, and asking the report about it.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use probes::probe::{SetupErrorKind, announce};
+use probes::report::{EndKind, Flow, Report};
+use probes::trace::{Options, Tracer};
+
+use crate::skip::skip;
+
+/// One at a time: a trace follows a process, and all tests here are one.
+static ONE: Mutex<()> = Mutex::new(());
+
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `body` under a trace of this process, and returns the report. `None` if this machine cannot trace.
+pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
+    watched(test, |cookie| {
+        announce(cookie);
+        body();
+    })
+}
+
+/// Runs `body` under a trace of whoever announces itself with the cookie that `body` is given.
+pub(crate) fn watched(test: &str, body: impl FnOnce(u64) + Send) -> Option<Report> {
+    let mut tracer = match Tracer::start(Options::default()) {
+        Ok(tracer) => tracer,
+        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
+            skip(test, &error.to_string());
+            return None;
+        }
+        Err(error) => panic!("{error}\n{}", error.mend()),
+    };
+    let cookie = tracer.cookie();
+    std::thread::scope(|scope| {
+        let body = scope.spawn(move || body(cookie));
+        while !body.is_finished() {
+            tracer.poll();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Err(panic) = body.join() {
+            resume_unwind(panic);
+        }
+    });
+    let report = tracer.finish(10_000);
+    if std::env::var_os("SHOW").is_some() {
+        eprintln!("{}", report.to_json_pretty());
+    }
+    assert!(!report.loss.any(), "{:?}", report.loss);
+    if let Err(violations) = report.check() {
+        panic!("{violations:?}");
+    }
+    Some(report)
+}
+
+/// What became of bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sum {
+    pub(crate) moved: u64,
+    pub(crate) copied: u64,
+    pub(crate) unknown: u64,
+    pub(crate) zero: u64,
+    pub(crate) discarded: u64,
+}
+
+impl std::fmt::Debug for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            moved,
+            copied,
+            unknown,
+            zero,
+            discarded,
+        } = self;
+        write!(
+            f,
+            "{moved} moved, {copied} copied, {unknown} unknown, {zero} zero, {discarded} discarded"
+        )
+    }
+}
+
+impl Sum {
+    pub(crate) fn total(&self) -> u64 {
+        self.moved + self.copied + self.unknown + self.zero + self.discarded
+    }
+
+    fn add(&mut self, flow: &Flow) {
+        self.moved += flow.account.moved;
+        self.copied += flow.account.copied;
+        self.unknown += flow.account.unknown;
+        self.zero += flow.account.neither.zero;
+        self.discarded += flow.account.neither.discarded;
+        assert_eq!(flow.account.neither.cloned, 0, "{flow:#?}");
+    }
+}
+
+pub(crate) fn moved(bytes: usize) -> Sum {
+    Sum {
+        moved: bytes as u64,
+        ..Sum::default()
+    }
+}
+
+pub(crate) fn copied(bytes: usize) -> Sum {
+    Sum {
+        copied: bytes as u64,
+        ..Sum::default()
+    }
+}
+
+pub(crate) fn unknown(bytes: usize) -> Sum {
+    Sum {
+        unknown: bytes as u64,
+        ..Sum::default()
+    }
+}
+
+pub(crate) fn discarded(bytes: usize) -> Sum {
+    Sum {
+        discarded: bytes as u64,
+        ..Sum::default()
+    }
+}
+
+/// The flows between two kinds of ends.
+pub(crate) fn flows<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> Vec<&'a Flow> {
+    report
+        .flows
+        .iter()
+        .filter(|flow| flow.from.kind == *from && flow.to.kind == *to)
+        .collect()
+}
+
+/// The one flow between two kinds of ends.
+pub(crate) fn flow<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> &'a Flow {
+    match flows(report, from, to)[..] {
+        [flow] => flow,
+        ref all => panic!("{} flows {from} → {to}: {:#?}", all.len(), report.flows),
+    }
+}
+
+/// What became of all bytes between two kinds of ends.
+pub(crate) fn sum(report: &Report, from: &EndKind, to: &EndKind) -> Sum {
+    let mut sum = Sum::default();
+    for flow in flows(report, from, to) {
+        sum.add(flow);
+    }
+    sum
+}
+
+/// Why: bytes by reason, of all flows between two kinds of ends.
+pub(crate) fn why(report: &Report, from: &EndKind, to: &EndKind) -> BTreeMap<String, u64> {
+    let mut why = BTreeMap::new();
+    for cause in flows(report, from, to).iter().flat_map(|flow| &flow.reasons) {
+        *why.entry(cause.code.as_str().to_owned()).or_default() += cause.bytes;
+    }
+    why
+}
+
+/// Reasons as [`why`] tells them.
+pub(crate) fn because<const N: usize>(reasons: [(&str, usize); N]) -> BTreeMap<String, u64> {
+    reasons
+        .into_iter()
+        .map(|(code, bytes)| (code.to_owned(), bytes as u64))
+        .collect()
+}
+
+/// How many calls the report says it knows nothing of, for the reason that begins so.
+pub(crate) fn not_observed(report: &Report, what: &str) -> u64 {
+    let rows = report
+        .coverage
+        .not_observed
+        .iter()
+        .filter(|row| row.what.starts_with(what));
+    rows.filter_map(|row| row.calls).sum()
+}

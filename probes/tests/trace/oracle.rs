@@ -1,0 +1,137 @@
+//! The tracer against the oracle, which knows nothing of it: who says that pages are shared must hear that they moved, and
+//! who says that they are private must not.
+
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use bufferlist::EndKind;
+use bufferlist::oracle::{Column, Matrix, Verdict};
+use probes::probe::{SetupErrorKind, announce};
+use probes::report::Account;
+use probes::trace::{Options, Tracer};
+use rustix::pipe::{SpliceFlags, tee};
+
+use crate::calls::{
+    Pipe, all, direct, file_with, lend, memfd, once, pages_of_memory, pattern, plain_connection, wide_pipe,
+};
+use crate::harness::alone;
+use crate::skip::skip;
+
+const LEN: usize = 4 * 4096;
+
+/// Puts pages of a source into a pipe.
+fn put(from: EndKind, dir: &Path, memory: &'static [u8]) -> Pipe {
+    let pipe = wide_pipe(16);
+    let name = dir.join("source");
+    let n = match from {
+        EndKind::File => once(file_with(&name, &pattern(LEN)), Some(&mut 0), &pipe.write, None, LEN),
+        EndKind::DirectFile => {
+            drop(file_with(&name, &pattern(LEN)));
+            once(direct(&name), Some(&mut 0), &pipe.write, None, LEN)
+        }
+        EndKind::Tmpfs => once(memfd(&pattern(LEN)), Some(&mut 0), &pipe.write, None, LEN),
+        EndKind::Memory => lend(memory, &pipe),
+        other => panic!("no row: {other:?}"),
+    };
+    assert_eq!(n, LEN);
+    pipe
+}
+
+/// Moves pages on from a pipe, the way that a column of the matrix names.
+fn on(pipe: &Pipe, column: Column, dir: &Path) {
+    let to_pipe = wide_pipe(16);
+    match column {
+        Column::Pipe => {}
+        Column::PipeToPipe => drop(all(&pipe.read, None, &to_pipe.write, None, LEN)),
+        Column::Tee => assert_eq!(
+            tee(&pipe.read, &to_pipe.write, LEN, SpliceFlags::empty()).expect("tee"),
+            LEN
+        ),
+        Column::Memfd => drop(all(&pipe.read, None, &memfd(&[]), Some(0), LEN)),
+        Column::File => drop(all(&pipe.read, None, &file_with(&dir.join("sink"), &[]), Some(0), LEN)),
+        Column::DirectFile => drop(all(&pipe.read, None, &direct(&dir.join("direct")), Some(0), LEN)),
+        Column::TcpReceived => {
+            let (near, _far) = plain_connection();
+            all(&pipe.read, None, &near, None, LEN);
+        }
+        Column::TcpToPipe => {
+            let (near, far) = plain_connection();
+            all(&pipe.read, None, &near, None, LEN);
+            all(&far, None, &to_pipe.write, None, LEN);
+        }
+        Column::UnixToPipe => {
+            let (near, far) = UnixStream::pair().expect("socketpair");
+            all(&pipe.read, None, &near, None, LEN);
+            all(&far, None, &to_pipe.write, None, LEN);
+        }
+        Column::Udp => {
+            let far = UdpSocket::bind("127.0.0.1:0").expect("bind");
+            let near = UdpSocket::bind("127.0.0.1:0").expect("bind");
+            near.connect(far.local_addr().expect("address")).expect("connect");
+            all(&pipe.read, None, &near, None, LEN);
+        }
+        other => panic!("no column: {other:?}"),
+    }
+}
+
+/// What all splices of a cell did to their bytes, as one.
+fn verdict(tracer: &mut Tracer) -> Account {
+    let report = tracer.lap(10_000);
+    assert!(!report.loss.any(), "{:?}", report.loss);
+    report.check().expect("a report that keeps its rules");
+    let spliced = |edge: &&probes::report::Edge| {
+        use probes::report::Call::{Splice, Tee, Vmsplice};
+        matches!(edge.call, Splice | Tee | Vmsplice)
+    };
+    report
+        .edges
+        .iter()
+        .filter(spliced)
+        .fold(Account::default(), |mut sum, edge| {
+            sum += &edge.account;
+            sum
+        })
+}
+
+#[test]
+fn the_tracer_agrees_with_the_oracle() {
+    const TEST: &str = "oracle::the_tracer_agrees_with_the_oracle";
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let matrix = Matrix::probe(dir.path());
+    let memory = &*pages_of_memory(LEN);
+    let mut tracer = match Tracer::start(Options::default()) {
+        Ok(tracer) => tracer,
+        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
+            return skip(TEST, &error.to_string());
+        }
+        Err(error) => panic!("{error}\n{}", error.mend()),
+    };
+    announce(tracer.cookie());
+    let mut asked = 0;
+    for (from, column, answer) in matrix.cells() {
+        let cell = format!("{} to {}", from.name(), column.name());
+        let Ok(answer) = answer else {
+            skip(TEST, &format!("{cell}: the oracle has no answer here"));
+            continue;
+        };
+        let pipe = put(from, dir.path(), memory);
+        on(&pipe, column, dir.path());
+        let said = verdict(&mut tracer);
+        asked += 1;
+        let by_device = from == EndKind::DirectFile || column == Column::DirectFile;
+        let (moved, copied, unknown) = (said.moved > 0, said.copied > 0, said.unknown > 0);
+        match answer {
+            // What becomes of datagrams is not watched.
+            _ if column == Column::Udp => assert!(unknown && !copied, "{cell}: {said:?}"),
+            Verdict::Shared => assert!(moved && !copied && !unknown, "{cell}: {said:?}"),
+            // Into a page cache nothing moves, however it came into the pipe.
+            Verdict::Private if matches!(column, Column::Memfd | Column::File) => {
+                assert_eq!(said.copied, LEN as u64, "{cell}: {said:?}");
+            }
+            Verdict::Private => assert!(by_device && moved && !copied && !unknown, "{cell}: {said:?}"),
+        }
+    }
+    assert!(asked >= 20, "{matrix}");
+}

@@ -1,0 +1,255 @@
+//! What tracing costs on this machine, measured: for a second, against nothing attached, in turns.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use probes::probe::{Probes, Program, Setup, SetupError, announce};
+use probes::trace::{Options, Tracer};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+
+/// How often the ring is emptied by whoever uses a tracer.
+const EVERY: Duration = Duration::from_millis(5);
+
+/// A figure, and how far single rounds were from each other.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Measured {
+    /// The median, in nanoseconds.
+    pub(crate) ns: f64,
+    /// Half of the range of the middle half of the rounds, in nanoseconds.
+    pub(crate) noise_ns: f64,
+}
+
+/// What was loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    /// The programs, attached.
+    pub(crate) programs: Vec<Program>,
+    /// What was not, and why.
+    pub(crate) left_out: Vec<(&'static str, String)>,
+    /// How long reading types, loading and attaching took.
+    pub(crate) took: Measured,
+    /// How long detaching took.
+    pub(crate) away: Measured,
+}
+
+/// What tracing costs here.
+#[derive(Clone, Debug)]
+pub(crate) struct Cost {
+    /// A system call of a process that is not traced, with nothing attached.
+    pub(crate) bare: Measured,
+    /// What is added to it.
+    pub(crate) tax: Measured,
+    /// A splice from a file into a pipe, or from there to nowhere, of 64 KiB, with nothing attached.
+    pub(crate) splice: Measured,
+    /// What is added to it if it is traced.
+    pub(crate) traced: Measured,
+    /// What the reader takes for it, on whichever CPU.
+    pub(crate) reader: Measured,
+    /// Bytes of the ring.
+    pub(crate) ring_bytes: u64,
+    /// Bytes of the ring that such a call takes.
+    pub(crate) call_bytes: f64,
+}
+
+impl Cost {
+    /// How many such calls the ring holds.
+    pub(crate) fn holds(&self) -> f64 {
+        self.ring_bytes as f64 / self.call_bytes.max(1.0)
+    }
+
+    /// How many such calls in a second lose nothing: the ring must hold what comes between two readings, and the reader must
+    /// be as fast as they come.
+    pub(crate) fn rate(&self) -> f64 {
+        let ring = self.holds() / EVERY.as_secs_f64();
+        let reader = 1e9 / self.reader.ns.max(1.0);
+        ring.min(reader)
+    }
+}
+
+/// Loads, attaches and detaches, and asks in between what a system call costs that has nothing to do with it.
+pub(crate) fn untraced() -> Result<(Loaded, Measured, Measured), SetupError> {
+    const ROUNDS: usize = 5;
+    let (mut bare, mut tax, mut took, mut away) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut programs, mut left_out) = (Vec::new(), Vec::new());
+    // The first round finds cold caches.
+    for round in 0..=ROUNDS {
+        let before = getppid();
+        let start = Instant::now();
+        let probes = Probes::load(&Setup::default())?;
+        let loaded = nanoseconds(start);
+        let with = getppid();
+        programs = probes.programs();
+        left_out = probes
+            .not_loaded()
+            .iter()
+            .map(|one| (one.program, one.why.clone()))
+            .collect();
+        let start = Instant::now();
+        drop(probes);
+        let dropped = nanoseconds(start);
+        if round > 0 {
+            let after = getppid();
+            let without = f64::midpoint(before, after);
+            bare.push(without);
+            tax.push(with - without);
+            took.push(loaded);
+            away.push(dropped);
+        }
+    }
+    let loaded = Loaded {
+        programs,
+        left_out,
+        took: measured(took),
+        away: measured(away),
+    };
+    Ok((loaded, measured(bare), measured(tax)))
+}
+
+/// One getppid(2), in nanoseconds: the median of many runs of many calls, so that what else happens here does not count.
+fn getppid() -> f64 {
+    const RUNS: usize = 40;
+    const CALLS: u32 = 2000;
+    let run = || {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            std::hint::black_box(rustix::process::getppid());
+        }
+        nanoseconds(start) / f64::from(CALLS)
+    };
+    measured((0..RUNS).map(|_| run()).collect()).ns
+}
+
+/// What is added to a splice, and what the reader takes.
+pub(crate) fn traced(bare: Measured, tax: Measured) -> Result<Cost, SetupError> {
+    const ROUNDS: usize = 3;
+    let chain = Chain::new().map_err(|error| probes::probe::SetupErrorKind::Other(error.to_string()))?;
+    let options = Options::default();
+    let ring_bytes = u64::from(options.ring_bytes);
+    let (mut splice, mut added, mut reader) = (Vec::new(), Vec::new(), Vec::new());
+    let mut call_bytes = 0.0;
+    for _ in 0..ROUNDS {
+        let without = chain.run(&mut || {}).0;
+        let mut tracer = Tracer::start(options.clone())?;
+        announce(tracer.cookie());
+        tracer.poll();
+        let (with, read) = chain.run(&mut || tracer.poll());
+        let overhead = tracer.report(2).overhead;
+        let (calls, records) = tracer.progress();
+        // The kernel puts 8 bytes before each.
+        call_bytes = (overhead.record_bytes + 8 * records) as f64 / calls.max(1) as f64;
+        splice.push(without);
+        added.push(with - without);
+        reader.push(read);
+    }
+    Ok(Cost {
+        bare,
+        tax,
+        splice: measured(splice),
+        traced: measured(added),
+        reader: measured(reader),
+        ring_bytes,
+        call_bytes,
+    })
+}
+
+/// A file, a pipe, and nowhere.
+struct Chain {
+    file: File,
+    pipe: (OwnedFd, OwnedFd),
+    nowhere: File,
+}
+
+impl Chain {
+    const LEN: usize = 64 << 10;
+
+    fn new() -> io::Result<Self> {
+        let mut file = File::from(memfd_create("zctrace-doctor", MemfdFlags::CLOEXEC)?);
+        file.write_all(&vec![7; Self::LEN])?;
+        Ok(Self {
+            file,
+            pipe: pipe_with(PipeFlags::CLOEXEC)?,
+            nowhere: File::options().write(true).open("/dev/null")?,
+        })
+    }
+
+    /// What a call takes, and what `read` takes for one, in nanoseconds; medians of many runs.
+    fn run(&self, read: &mut dyn FnMut()) -> (f64, f64) {
+        const RUNS: usize = 30;
+        const PAIRS: u32 = 50;
+        let (mut calls, mut reads) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            let start = Instant::now();
+            for _ in 0..PAIRS {
+                // That a pair fails shows in its time alone, and this file and this pipe cannot fail.
+                let _ = self.pair();
+            }
+            calls.push(nanoseconds(start) / f64::from(2 * PAIRS));
+            let start = Instant::now();
+            read();
+            reads.push(nanoseconds(start) / f64::from(2 * PAIRS));
+        }
+        (measured(calls).ns, measured(reads).ns)
+    }
+
+    fn pair(&self) -> rustix::io::Result<()> {
+        let (out, into) = (self.pipe.0.as_fd(), self.pipe.1.as_fd());
+        splice(&self.file, Some(&mut 0), into, None, Self::LEN, SpliceFlags::empty())?;
+        splice(out, None, &self.nowhere, None, Self::LEN, SpliceFlags::empty())?;
+        Ok(())
+    }
+}
+
+fn nanoseconds(since: Instant) -> f64 {
+    since.elapsed().as_nanos() as f64
+}
+
+/// The median, and how far the middle half lies apart.
+fn measured(mut rounds: Vec<f64>) -> Measured {
+    rounds.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        let index = (rounds.len().saturating_sub(1) as f64 * share).round() as usize;
+        rounds.get(index).copied().unwrap_or_default()
+    };
+    Measured {
+        ns: at(0.5),
+        noise_ns: (at(0.75) - at(0.25)) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_does_not_care_for_one_that_was_interrupted() {
+        let one = measured(vec![10.0, 12.0, 1e9, 11.0, 9.0]);
+        assert_eq!((one.ns as u64, one.noise_ns as u64), (11, 1));
+        assert!(measured(Vec::new()).ns.abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_slower_of_ring_and_reader() {
+        let ns = |ns| Measured { ns, noise_ns: 0.0 };
+        let cost = |reader| Cost {
+            bare: ns(1.0),
+            tax: ns(1.0),
+            splice: ns(1.0),
+            traced: ns(1.0),
+            reader: ns(reader),
+            ring_bytes: 1 << 20,
+            call_bytes: 1024.0,
+        };
+        assert_eq!((cost(1.0).holds() as u64, cost(1.0).rate() as u64), (1024, 204_800));
+        assert_eq!(cost(10_000.0).rate() as u64, 100_000);
+    }
+
+    #[test]
+    fn the_chain_moves_without_privileges() {
+        let chain = Chain::new().expect("a file and a pipe");
+        assert_eq!(chain.pair(), Ok(()));
+        assert!(chain.run(&mut || {}).0 > 0.0 && getppid() > 0.0);
+    }
+}

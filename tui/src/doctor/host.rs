@@ -1,0 +1,155 @@
+//! What this machine and this process are: privileges, settings, the kernel's types.
+
+use std::path::{Path, PathBuf};
+
+use probes::layout::btf::{Btf, BtfError, KERNEL};
+use probes::layout::plan::{Part, Plan};
+use probes::probe::SetupErrorKind;
+
+/// Capabilities and what they are needed for (include/uapi/linux/capability.h).
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Privileges {
+    /// The user.
+    pub(crate) uid: u32,
+    /// Capabilities that are needed and not there.
+    pub(crate) missing: Vec<&'static str>,
+    /// Whether other users' processes can be looked at, for where in a program a call was made.
+    pub(crate) others: bool,
+}
+
+impl Privileges {
+    /// Those of this process.
+    pub(crate) fn own() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self::from_status(rustix::process::geteuid().as_raw(), &status)
+    }
+
+    /// From `/proc/self/status`.
+    fn from_status(uid: u32, status: &str) -> Self {
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let effective = effective
+            .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+            .unwrap_or_default();
+        let has = |capability: u32| effective >> capability & 1 == 1;
+        let missing = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
+            .into_iter()
+            .filter(|(capability, _)| !has(*capability) && !has(CAP_SYS_ADMIN))
+            .map(|(_, name)| name)
+            .collect();
+        Self {
+            uid,
+            missing,
+            others: has(CAP_SYS_PTRACE),
+        }
+    }
+}
+
+/// A setting of the kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Setting {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its value; `None` if the kernel has none.
+    pub(crate) value: Option<String>,
+}
+
+/// The settings that people look at first when tracing does not work.
+pub(crate) fn settings() -> Vec<Setting> {
+    let names = ["perf_event_paranoid", "kptr_restrict", "unprivileged_bpf_disabled"];
+    let of = |name| Setting {
+        name,
+        value: std::fs::read_to_string(format!("/proc/sys/kernel/{name}"))
+            .ok()
+            .map(|text| text.trim().to_owned()),
+    };
+    names.map(of).into()
+}
+
+/// What is locked: `none [integrity] confidentiality` says `integrity`. `None` if the kernel cannot lock itself, or does not
+/// tell this user.
+pub(crate) fn lockdown() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    locked(&text)
+}
+
+fn locked(text: &str) -> Option<String> {
+    Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+/// The kernel's types, as far as they are needed.
+#[derive(Debug)]
+pub(crate) struct Types {
+    /// Where they were read.
+    pub(crate) path: PathBuf,
+    /// Members that were found.
+    pub(crate) found: usize,
+    /// Members that were not, with the reason.
+    pub(crate) missing: Vec<String>,
+    /// Whether one of these is such that nothing can be shown.
+    pub(crate) fatal: bool,
+    /// All about them.
+    pub(crate) plan: Plan,
+}
+
+/// Reads them. The error is cause and mend.
+pub(crate) fn types(btf: Option<&Path>) -> Result<Types, (String, String)> {
+    let path = btf.unwrap_or_else(|| Path::new(KERNEL));
+    let plan = Btf::from_file(path).and_then(|types| Plan::of(&types));
+    let plan = plan.map_err(|error: BtfError| {
+        let error = probes::probe::SetupError::from(SetupErrorKind::NoBtf(error));
+        (error.to_string(), error.mend())
+    })?;
+    let wanted = plan.missing.iter().filter(|missing| missing.part != Part::Optional);
+    Ok(Types {
+        path: path.to_owned(),
+        found: plan.values.len(),
+        missing: wanted.map(ToString::to_string).collect(),
+        fatal: plan.missing_for(Part::Calls).is_some(),
+        plan,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_what_the_kernel_says() {
+        let of = |caps: &str| Privileges::from_status(1000, &format!("Name:\tx\nCapEff:\t{caps}\n"));
+        assert_eq!(of("0000000000000000").missing, ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(of("000001ffffffffff").missing, [""; 0]);
+        assert_eq!(of("0000008000000000").missing, ["CAP_PERFMON"]);
+        assert_eq!(of("0000000000200000").missing, [""; 0], "CAP_SYS_ADMIN is enough");
+        assert!(of("0000000000080000").others && !of("0").others);
+        assert_eq!(
+            Privileges::from_status(0, "").missing.len(),
+            2,
+            "what is not known is not there"
+        );
+    }
+
+    #[test]
+    fn the_lock_is_the_one_in_brackets() {
+        assert_eq!(
+            locked("none [integrity] confidentiality\n").as_deref(),
+            Some("integrity")
+        );
+        assert_eq!(locked("[none] integrity confidentiality\n").as_deref(), Some("none"));
+        assert_eq!(locked(""), None);
+    }
+
+    #[test]
+    fn types_that_cannot_be_read_have_a_cause_and_a_mend() {
+        let (cause, mend) = types(Some(Path::new("/nonexistent"))).expect_err("there is none");
+        assert!(
+            cause.contains("/nonexistent") && mend.contains("--btf FILE"),
+            "{cause}\n{mend}"
+        );
+    }
+}

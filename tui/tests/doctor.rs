@@ -1,0 +1,209 @@
+//! `zctrace doctor` and `zctrace selftest` on this machine, with privileges and without.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A user who may do nothing: nobody, on every distribution's kernel (`fs.overflowuid`).
+const NOBODY: u32 = 65_534;
+
+fn both(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn zctrace(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("zctrace can be run")
+}
+
+/// zctrace where a user who may do nothing can run it; removed at the end.
+struct Unprivileged(PathBuf);
+
+impl Unprivileged {
+    fn new(test: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("zctrace-{test}-{}", std::process::id()));
+        fs::create_dir(&dir).expect("a directory");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("its permissions");
+        let binary = dir.join("zctrace");
+        fs::copy(env!("CARGO_BIN_EXE_zctrace"), &binary).expect("a copy of zctrace");
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).expect("its permissions");
+        Self(dir)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(self.0.join("zctrace"));
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .current_dir("/")
+            .env_remove("SUDO_UID");
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.output().expect("zctrace can be run")
+    }
+}
+
+impl Drop for Unprivileged {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Says that this machine cannot trace, as bufferlist's tests do it.
+fn skip(test: &str, output: &Output) {
+    let said = both(output);
+    let line = format!("SKIP {test}: {}\n", said.lines().next().unwrap_or_default());
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
+        let file = fs::File::options().append(true).create(true).open(&path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
+    }
+}
+
+fn assert_fits(text: &str) {
+    for line in text.lines().filter(|line| !line.contains("sudo ")) {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn the_selftest_passes_here() {
+    const TEST: &str = "the_selftest_passes_here";
+    let output = zctrace(&["selftest"]);
+    if output.status.code() == Some(4) {
+        return skip(TEST, &output);
+    }
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.starts_with("PASSED   "), "{said}");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.ends_with(" passed, 0 failed") && !last.starts_with("0 "), "{said}");
+    assert_fits(&said);
+
+    let output = zctrace(&["selftest", "--json"]);
+    let table: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(
+        table["trials"].as_array().is_some_and(|trials| trials.len() >= 12),
+        "{table}"
+    );
+
+    // A filesystem of memory has no disk: what cannot be tried is said, and does not fail.
+    if Path::new("/dev/shm").is_dir() {
+        let output = zctrace(&["selftest", "--dir", "/dev/shm"]);
+        let said = both(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(
+            said.contains("absent") && said.contains("--dir DIR names another"),
+            "{said}"
+        );
+        assert!(said.ends_with(" passed, 0 failed\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_report_says_when_its_facts_were_proven() {
+    const TEST: &str = "a_report_says_when_its_facts_were_proven";
+    let output = zctrace(&["run", "--format", "json", "--", "true"]);
+    if output.status.code() == Some(4) {
+        return skip(TEST, &output);
+    }
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let facts = report["coverage"]["facts"].as_array().expect("facts");
+    let slots = facts.iter().find(|fact| fact["name"] == "pages in pipe slots");
+    let slots = slots.expect("the first of the facts");
+    assert_eq!(slots["alive"], "yes", "{facts:#?}");
+    assert!(
+        slots["proven_unix_ms"].as_u64().is_some_and(|when| when > 0),
+        "{facts:#?}"
+    );
+}
+
+#[test]
+fn the_doctor_finds_this_machine_ready() {
+    const TEST: &str = "the_doctor_finds_this_machine_ready";
+    let output = zctrace(&["selftest"]);
+    if output.status.code() == Some(4) {
+        return skip(TEST, &output);
+    }
+    let output = zctrace(&["doctor", "--all"]);
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.starts_with("READY   ") && said.contains("on every system call of every process"),
+        "{said}"
+    );
+    assert_fits(&said);
+    let output = zctrace(&["doctor", "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(found["ready"], true);
+    let ns = |name: &str| found["cost"][name]["ns"].as_f64().expect(name);
+    assert!(ns("bare_syscall") > 0.0 && ns("bare_splice") > 0.0, "{found:#}");
+}
+
+#[test]
+fn without_privileges_it_says_what_mends_that() {
+    let zctrace = Unprivileged::new("mends");
+    let output = zctrace.run(&["doctor"]);
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("NOT READY   1 thing to mend; then "), "{said}");
+    let setcap = "sudo setcap cap_bpf,cap_perfmon";
+    for expected in ["without CAP_BPF, CAP_PERFMON", setcap, "not measured"] {
+        assert!(said.contains(expected), "{expected}\n{said}");
+    }
+    assert_fits(&said);
+    let output = zctrace.run(&["doctor", "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(found["ready"], false);
+    assert_eq!(found["to_mend"][0]["what"], "privileges");
+
+    for arguments in [
+        &["run", "--", "touch", "/tmp/zctrace-must-not-start"][..],
+        &["assert", "--to", "file", "--max-copied", "0", "--", "true"],
+        &["selftest"],
+        &["selftest", "--json"],
+    ] {
+        let output = zctrace.run(arguments);
+        let said = both(&output);
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}\n{said}");
+        assert!(
+            said.contains("CAP_BPF and CAP_PERFMON") && said.contains(setcap),
+            "{arguments:?}\n{said}"
+        );
+    }
+    assert!(!Path::new("/tmp/zctrace-must-not-start").exists());
+}
+
+#[test]
+fn types_that_are_not_there_are_a_clear_error() {
+    let output = zctrace(&["doctor", "--btf", "/nonexistent"]);
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("NOT READY   "), "{said}");
+    assert!(
+        said.contains("/nonexistent") && said.contains("CONFIG_DEBUG_INFO_BTF=y"),
+        "{said}"
+    );
+    assert_fits(&said);
+}
+
+#[test]
+fn the_version_names_the_object() {
+    let output = zctrace(&["--version"]);
+    let said = both(&output);
+    assert!(
+        said.starts_with(&format!("zctrace {} (eBPF object ", env!("CARGO_PKG_VERSION"))),
+        "{said}"
+    );
+    let output = zctrace(&["selftest", "--dir", "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(2), "{}", both(&output));
+}
