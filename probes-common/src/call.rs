@@ -4,7 +4,7 @@ use core::mem::size_of;
 
 use crate::header::{RecordHeader, RecordKind};
 
-/// System call numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl), of the calls that zctrace knows.
+/// System call numbers of x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`), of the calls that zctrace knows.
 pub mod nr {
     /// read(2).
     pub const READ: u32 = 0;

@@ -6,6 +6,12 @@
 #[path = "../src/command/mod.rs"]
 #[allow(dead_code, unused_imports)] // The program uses what the tests do not.
 mod command;
+#[path = "../src/exit.rs"]
+#[allow(dead_code)]
+mod exit;
+#[path = "../src/screen.rs"]
+#[allow(dead_code)]
+mod screen;
 #[path = "../src/signals.rs"]
 mod signals;
 #[path = "../src/trace.rs"]

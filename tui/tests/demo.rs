@@ -105,7 +105,10 @@ fn the_table_has_a_row_for_each_path_and_fits_the_screen() {
         assert!(line.chars().count() <= 100, "{line}");
         // What the device fetched ends in pages of the device's own.
         let may_be_private = line.contains("→ disk") && text.contains("STATIONS");
-        assert!(!line.starts_with("= ") || line.contains("shared") || may_be_private, "{line}");
+        assert!(
+            !line.starts_with("= ") || line.contains("shared") || may_be_private,
+            "{line}"
+        );
         assert!(!line.starts_with("x  f") || line.contains("ZC"), "{line}");
     }
     assert!(text.contains("TCP_MAXSEG was set to") || well(&dir.0) == 3, "{text}");
@@ -193,7 +196,10 @@ fn with_the_kernels_evidence_nothing_is_unknown() {
         assert_eq!((flow.account.unknown, flow.payload), (0, LEN), "{flow:#?}");
     }
     if well(&dir.0) == 3 {
-        return skip("with_the_kernels_evidence_nothing_is_unknown", "its chain: no direct I/O here");
+        return skip(
+            "with_the_kernels_evidence_nothing_is_unknown",
+            "its chain: no direct I/O here",
+        );
     }
     let chain = report
         .flows
@@ -215,7 +221,11 @@ fn skip(test: &str, reason: &str) {
     let line = format!("SKIP {test}: {reason}\n");
     eprint!("{line}");
     if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
-        let mut file = File::options().append(true).create(true).open(path).expect("BUFFERLIST_SKIPS");
+        let mut file = File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .expect("BUFFERLIST_SKIPS");
         file.write_all(line.as_bytes()).expect("BUFFERLIST_SKIPS");
     }
 }

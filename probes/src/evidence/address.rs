@@ -31,7 +31,8 @@ pub(crate) fn start_of(piece: &Piece) -> Option<Address> {
 
 /// Where the page starts that a piece counts from.
 pub(crate) fn page_of(piece: &Piece) -> Option<Address> {
-    (piece.page != 0 && piece.page % PAGE_STRUCT == 0).then(|| Address((piece.page / PAGE_STRUCT).wrapping_mul(PAGE)))
+    (piece.page != 0 && piece.page.is_multiple_of(PAGE_STRUCT))
+        .then(|| Address((piece.page / PAGE_STRUCT).wrapping_mul(PAGE)))
 }
 
 /// What the kernel says of a page's owner.
@@ -77,14 +78,34 @@ mod tests {
         assert_eq!(start_of(&piece(7, 4096)), start_of(&piece(8, 0)));
         assert_ne!(start_of(&piece(7, 0)), start_of(&piece(8, 0)));
         assert_eq!(start_of(&piece(7, 5)).unwrap().in_page(), 5);
-        assert_eq!(start_of(&Piece { page: 65, ..Piece::default() }), None, "not a page");
+        assert_eq!(
+            start_of(&Piece {
+                page: 65,
+                ..Piece::default()
+            }),
+            None,
+            "not a page"
+        );
         assert_eq!(start_of(&Piece::default()), None);
     }
 
     #[test]
     fn the_low_bits_of_the_mapping_tell_the_owner() {
-        let of = |mapping| owner_of(&Piece { mapping, index: 2, offset: 10, ..Piece::default() });
-        assert_eq!(of(0x1000), Owner::File { mapping: 0x1000, position: 8202 });
+        let of = |mapping| {
+            owner_of(&Piece {
+                mapping,
+                index: 2,
+                offset: 10,
+                ..Piece::default()
+            })
+        };
+        assert_eq!(
+            of(0x1000),
+            Owner::File {
+                mapping: 0x1000,
+                position: 8202
+            }
+        );
         assert_eq!(of(0x1001), Owner::Anonymous { address: 8202 });
         assert_eq!(of(0x1002), Owner::Nobody { position: 8202 });
         assert_eq!(of(0x1003), Owner::Nobody { position: 8202 });

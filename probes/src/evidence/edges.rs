@@ -78,7 +78,12 @@ impl Edges {
     ) {
         let mut all = self.sums.clone();
         for &(key, outcome, user_ip, bytes) in under_way {
-            let part = all.entry(key).or_default().outcomes.entry((outcome, user_ip)).or_default();
+            let part = all
+                .entry(key)
+                .or_default()
+                .outcomes
+                .entry((outcome, user_ip))
+                .or_default();
             part.0 += bytes;
             part.1 += 1;
         }

@@ -109,7 +109,10 @@ impl Ends {
             name: String::new(),
         };
         Self {
-            all: vec![bare(EndKind::Pipe, end_kind::PIPE), bare(EndKind::Memory, end_kind::MEMORY)],
+            all: vec![
+                bare(EndKind::Pipe, end_kind::PIPE),
+                bare(EndKind::Memory, end_kind::MEMORY),
+            ],
             by_key: HashMap::new(),
             mounts,
         }
@@ -203,7 +206,12 @@ impl Ends {
         }
         if end.name.is_empty() && state.ino != 0 {
             end.name = match state.kind {
-                end_kind::FILE => format!("inode {} of device {}:{}", state.ino, state.dev >> 20, state.dev & 0xf_ffff),
+                end_kind::FILE => format!(
+                    "inode {} of device {}:{}",
+                    state.ino,
+                    state.dev >> 20,
+                    state.dev & 0xf_ffff
+                ),
                 end_kind::CHAR if end.kind == EndKind::Null => "/dev/null".to_owned(),
                 _ => format!("[{}]", state.ino),
             };
@@ -314,10 +322,20 @@ mod tests {
     fn one_file_opened_in_two_ways_is_two_ends() {
         let mut ends = Ends::new(HashMap::new());
         let buffered = ends.of(&file(7));
-        let direct = ends.of(&EndState { f_flags: O_DIRECT, ..file(7) });
+        let direct = ends.of(&EndState {
+            f_flags: O_DIRECT,
+            ..file(7)
+        });
         assert_ne!(buffered, direct);
         assert_eq!(ends.of(&file(7)), buffered);
-        assert_ne!(ends.of(&EndState { generation: 1, ..file(7) }), buffered, "another life of the inode number");
+        assert_ne!(
+            ends.of(&EndState {
+                generation: 1,
+                ..file(7)
+            }),
+            buffered,
+            "another life of the inode number"
+        );
     }
 
     #[test]
@@ -325,7 +343,10 @@ mod tests {
         let mut ends = Ends::new(HashMap::new());
         let kind = |ends: &Ends| ends.counted(7, file(7).dev, end_kind::FILE).map(|end| end.kind);
         assert_eq!(kind(&ends), None);
-        ends.of(&EndState { f_flags: O_DIRECT, ..file(7) });
+        ends.of(&EndState {
+            f_flags: O_DIRECT,
+            ..file(7)
+        });
         assert_eq!(kind(&ends), Some(EndKind::File));
         ends.of(&file(7));
         assert_eq!(kind(&ends), Some(EndKind::File));

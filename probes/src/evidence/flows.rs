@@ -96,7 +96,9 @@ impl Flows {
     pub(crate) fn fill(&self, report: &mut report::Report, ends: &Ends, trails: &Trails, symbols: &Symbols<'_>) {
         let mut rows: BTreeMap<Way, Row<'_>> = BTreeMap::new();
         for (key, sum) in &self.sums {
-            let Some(last) = trails.steps(key.trail).next() else { continue };
+            let Some(last) = trails.steps(key.trail).next() else {
+                continue;
+            };
             if *ends.kind(key.to) == EndKind::Memory && trails.is_teed(key.trail) {
                 report.looks.push(look(sum, last, symbols));
                 continue;
@@ -140,13 +142,7 @@ impl Flows {
     }
 
     /// The certificate for what moved of a row, with what fed it before, if all of that was seen too.
-    fn certificate(
-        &self,
-        way: &Way,
-        row: &Row<'_>,
-        rows: &BTreeMap<Way, Row<'_>>,
-        ends: &Ends,
-    ) -> Option<Certificate> {
+    fn certificate(&self, way: &Way, row: &Row<'_>, rows: &BTreeMap<Way, Row<'_>>, ends: &Ends) -> Option<Certificate> {
         let moved = &row.moved;
         if moved.bytes == 0 {
             return None;
@@ -271,7 +267,9 @@ fn explain(reasons: &mut Vec<Cause>, key: &Key, sum: &Sum, trails: &Trails, symb
         }
     }
     if let Outcome::Unknown(reason) = trails.outcome(key.trail)
-        && let Some(step) = trails.steps(key.trail).find(|step| step.outcome == Outcome::Unknown(reason))
+        && let Some(step) = trails
+            .steps(key.trail)
+            .find(|step| step.outcome == Outcome::Unknown(reason))
     {
         add_cause(reasons, reason, step, sum, symbols);
     }
@@ -295,7 +293,7 @@ fn add_cause(reasons: &mut Vec<Cause>, reason: Reason, step: Step, sum: &Sum, sy
 fn look(sum: &Sum, last: Step, symbols: &Symbols<'_>) -> Look {
     let mut look = Look::new(sum.bytes, sum.calls);
     look.place = symbols(last.tgid, last.user_ip);
-    look.how = "tee(2), then read(2)".to_owned();
+    "tee(2), then read(2)".clone_into(&mut look.how);
     look.pid = Some(last.tgid);
     look
 }

@@ -147,7 +147,11 @@ impl Evidence {
         } else {
             process.header.tgid
         };
-        let end = process.comm.iter().position(|&byte| byte == 0).unwrap_or(process.comm.len());
+        let end = process
+            .comm
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(process.comm.len());
         let name = String::from_utf8_lossy(&process.comm[..end]).into_owned();
         if self.processes.len() < MOST {
             self.processes.insert(tgid, name);
@@ -168,19 +172,19 @@ impl Evidence {
                     self.carried(&given, give::in_message(&given.parcel, &seen), &seen);
                 }
                 if station.call != 0 {
-                    self.part(station);
+                    self.part(&station);
                 }
             }
-            _ => self.part(station),
+            _ => self.part(&station),
         }
     }
 
-    fn part(&mut self, station: Station) {
+    fn part(&mut self, station: &Station) {
         if self.parts.len() >= MOST {
             // Calls whose records were lost: what waits for them waits in vain.
             self.parts.clear();
         }
-        self.parts.entry(station.call).or_default().push(station);
+        self.parts.entry(station.call).or_default().push(*station);
     }
 
     /// A watched connection has ended.
@@ -349,7 +353,11 @@ impl Evidence {
 
     /// The reason for what was given to a socket and never seen on its way.
     fn never_seen(&self) -> Reason {
-        if self.lost { Reason::LostRecords } else { Reason::NotObserved }
+        if self.lost {
+            Reason::LostRecords
+        } else {
+            Reason::NotObserved
+        }
     }
 
     /// Begins a new account: flows, edges and sums start at nothing. What is known of rings, streams and names stays, for the
@@ -435,8 +443,14 @@ impl Evidence {
 impl NotSeen {
     fn fill(self, report: &mut report::Report) {
         let rows = [
-            ("calls that were entered before watching began, or whose result was forged (seccomp)", self.without_entry),
-            ("calls whose descriptor meant another file at their end", self.other_file),
+            (
+                "calls that were entered before watching began, or whose result was forged (seccomp)",
+                self.without_entry,
+            ),
+            (
+                "calls whose descriptor meant another file at their end",
+                self.other_file,
+            ),
             ("splice, tee, vmsplice and sendfile of 32-bit programs", self.compat),
         ];
         for (what, calls) in rows {

@@ -119,7 +119,10 @@ mod tests {
     fn what_is_cut_off_knows_where_it_starts() {
         let (head, rest) = parcel(100, 7).split(40);
         assert_eq!((head.len, head.position), (40, 7));
-        assert_eq!((rest.len, rest.position, rest.place), (60, 47, Place::At(Address(1_000_047))));
+        assert_eq!(
+            (rest.len, rest.position, rest.place),
+            (60, 47, Place::At(Address(1_000_047)))
+        );
     }
 
     #[test]

@@ -19,14 +19,7 @@ const BYTES_NOT_KNOWN: u32 = 0x8000_0000;
 fn reads(number: u32) -> bool {
     matches!(
         number,
-        nr::READ
-            | nr::READV
-            | nr::PREAD64
-            | nr::PREADV
-            | nr::PREADV2
-            | nr::RECVFROM
-            | nr::RECVMSG
-            | nr::RECVMMSG
+        nr::READ | nr::READV | nr::PREAD64 | nr::PREADV | nr::PREADV2 | nr::RECVFROM | nr::RECVMSG | nr::RECVMMSG
     )
 }
 
@@ -56,7 +49,7 @@ pub(super) fn fill(
         if reads(key.nr) && key.op_flags & MSG_PEEK != 0 {
             let mut look = Look::new(sum.bytes, sum.calls);
             look.place = place;
-            look.how = "recv(2) with MSG_PEEK".to_owned();
+            "recv(2) with MSG_PEEK".clone_into(&mut look.how);
             look.pid = Some(key.tgid);
             report.looks.push(look);
             continue;
@@ -74,7 +67,7 @@ pub(super) fn fill(
             account.neither.discarded = sum.bytes;
         } else {
             account.copied = sum.bytes;
-            reasons = causes(key, sum, &to, place);
+            reasons = causes(key, sum, &to, place.as_ref());
         }
         let mut edge = Edge::new(call_of(key.nr), station(&from), station(&to));
         edge.pid = Some(key.tgid);
@@ -97,9 +90,9 @@ pub(super) fn fill(
     }
 }
 
-fn causes(key: &PlainKey, sum: &PlainSum, to: &End, place: Option<report::Place>) -> Vec<Cause> {
+fn causes(key: &PlainKey, sum: &PlainSum, to: &End, place: Option<&report::Place>) -> Vec<Cause> {
     let cause = |reason, bytes, calls| Cause {
-        place: place.clone(),
+        place: place.cloned(),
         ..Cause::new(reason, bytes, calls)
     };
     if reads(key.nr) {

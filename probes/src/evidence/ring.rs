@@ -384,7 +384,10 @@ mod tests {
             put(&mut ring, n, 1000 * u64::from(n), 100);
         }
         let gone = ring.overflow();
-        assert_eq!(gone.iter().map(|parcel| parcel.position).collect::<Vec<_>>(), [0, 1000, 2000, 3000]);
+        assert_eq!(
+            gone.iter().map(|parcel| parcel.position).collect::<Vec<_>>(),
+            [0, 1000, 2000, 3000]
+        );
         assert_eq!((ring.tail, ring.slots.len()), (4, 16));
         assert_eq!(total(&ring.leave()), 1600);
     }

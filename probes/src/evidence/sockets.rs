@@ -108,7 +108,9 @@ impl Sockets {
             }
         }
         while self.ended.len() > ENDED {
-            let Some((pair, number)) = self.ended.pop_front() else { break };
+            let Some((pair, number)) = self.ended.pop_front() else {
+                break;
+            };
             // Another connection may have the addresses by now.
             if self.tcp.get(&pair).is_some_and(|stream| stream.number == number) {
                 self.tcp.remove(&pair);

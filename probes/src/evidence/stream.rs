@@ -118,7 +118,9 @@ impl<T: Copy> Stream<T> {
             places.insert(0, at);
         }
         for at in places {
-            let Some(mut given) = self.given.remove(&at) else { continue };
+            let Some(mut given) = self.given.remove(&at) else {
+                continue;
+            };
             if at < start {
                 let (before, rest) = given.split(start - at);
                 self.given.insert(at, before);

@@ -79,7 +79,12 @@ impl Seen {
             (Some(at), Some(start)) => shifted(owner_of(piece), start.0.wrapping_sub(at.0)),
             _ => owner_of(piece),
         };
-        Self { start, owner, mark, len }
+        Self {
+            start,
+            owner,
+            mark,
+            len,
+        }
     }
 
     /// A stretch of the linear part of a packet.
@@ -192,7 +197,16 @@ mod tests {
         assert_eq!(judge(FILE, &seen(page())), Outcome::Identity);
         assert_eq!(judge(FILE.plus(7), &seen(page()).part(7, 3)), Outcome::Identity);
         // Under an overlay the page belongs to the real file.
-        assert_eq!(judge(FILE, &seen(Piece { mapping: 0x2000, ..page() })), Outcome::Identity);
+        assert_eq!(
+            judge(
+                FILE,
+                &seen(Piece {
+                    mapping: 0x2000,
+                    ..page()
+                })
+            ),
+            Outcome::Identity
+        );
     }
 
     #[test]
@@ -204,53 +218,123 @@ mod tests {
 
     #[test]
     fn a_page_of_nobody_is_a_copy_unless_it_was_cut_off_the_file() {
-        let nobody = Piece { mapping: 0, index: 0, ..page() };
+        let nobody = Piece {
+            mapping: 0,
+            index: 0,
+            ..page()
+        };
         assert_eq!(judge(FILE, &seen(nobody)), Outcome::Copied(Reason::KernelCopies));
-        assert!(matches!(judge(FILE, &seen(Piece { mapping: 0, ..page() })), Outcome::Unknown(_)));
-        let slot = Piece { ops: NAMES.page_cache, ..nobody };
-        assert!(matches!(judge(FILE, &seen(slot)), Outcome::Unknown(_)), "a slot of the page cache");
-        assert!(matches!(judge(FILE, &seen(Piece { page: 0, ..nobody })), Outcome::Unknown(_)), "no page at all");
+        assert!(matches!(
+            judge(FILE, &seen(Piece { mapping: 0, ..page() })),
+            Outcome::Unknown(_)
+        ));
+        let slot = Piece {
+            ops: NAMES.page_cache,
+            ..nobody
+        };
+        assert!(
+            matches!(judge(FILE, &seen(slot)), Outcome::Unknown(_)),
+            "a slot of the page cache"
+        );
+        assert!(
+            matches!(judge(FILE, &seen(Piece { page: 0, ..nobody })), Outcome::Unknown(_)),
+            "no page at all"
+        );
         // A slot of another kind never was the file's, whatever its index happens to say.
-        let other = Piece { mapping: 0, ops: 99, ..page() };
+        let other = Piece {
+            mapping: 0,
+            ops: 99,
+            ..page()
+        };
         assert_eq!(judge(FILE, &seen(other)), Outcome::Copied(Reason::KernelCopies));
     }
 
     #[test]
     fn zeros_are_neither_moved_nor_copied() {
-        let hole = Piece { page: NAMES.zero_page, mapping: 0, ..page() };
-        for place in [FILE, Place::Memory(7), Place::Unseen, Place::At(start_of(&hole).unwrap())] {
+        let hole = Piece {
+            page: NAMES.zero_page,
+            mapping: 0,
+            ..page()
+        };
+        for place in [
+            FILE,
+            Place::Memory(7),
+            Place::Unseen,
+            Place::At(start_of(&hole).unwrap()),
+        ] {
             assert_eq!(judge(place, &seen(hole)), Outcome::Zero);
         }
-        assert_eq!(judge(FILE, &seen(Piece { ops: NAMES.zero, ..page() })), Outcome::Zero);
+        assert_eq!(
+            judge(
+                FILE,
+                &seen(Piece {
+                    ops: NAMES.zero,
+                    ..page()
+                })
+            ),
+            Outcome::Zero
+        );
     }
 
     #[test]
     fn the_callers_memory_is_known_by_its_address_or_by_the_slots_kind() {
-        let anonymous = Piece { mapping: 0x1001, ..page() };
+        let anonymous = Piece {
+            mapping: 0x1001,
+            ..page()
+        };
         let at = 3 * 4096 + 100;
         assert_eq!(judge(Place::Memory(at), &seen(anonymous)), Outcome::Identity);
-        assert!(matches!(judge(Place::Memory(at + 1), &seen(anonymous)), Outcome::Unknown(_)));
-        let slot = Piece { ops: NAMES.user, ..page() };
+        assert!(matches!(
+            judge(Place::Memory(at + 1), &seen(anonymous)),
+            Outcome::Unknown(_)
+        ));
+        let slot = Piece {
+            ops: NAMES.user,
+            ..page()
+        };
         assert_eq!(judge(Place::Memory(0), &seen(slot)), Outcome::Identity);
-        let written = Piece { ops: NAMES.anonymous, mapping: 0, ..page() };
-        assert_eq!(judge(Place::Memory(at), &seen(written)), Outcome::Copied(Reason::FromMemory));
+        let written = Piece {
+            ops: NAMES.anonymous,
+            mapping: 0,
+            ..page()
+        };
+        assert_eq!(
+            judge(Place::Memory(at), &seen(written)),
+            Outcome::Copied(Reason::FromMemory)
+        );
         // A kernel page without a mark could be a bounce buffer, or shared memory that was cut off its file.
-        assert!(matches!(judge(Place::Memory(at), &seen(Piece { mapping: 0, ..page() })), Outcome::Unknown(_)));
+        assert!(matches!(
+            judge(Place::Memory(at), &seen(Piece { mapping: 0, ..page() })),
+            Outcome::Unknown(_)
+        ));
     }
 
     #[test]
     fn a_known_page_is_there_or_another_is() {
         let at = start_of(&page()).unwrap();
         assert_eq!(judge(Place::At(at), &seen(page())), Outcome::Identity);
-        assert_eq!(judge(Place::At(at.plus(1)), &seen(page())), Outcome::Copied(Reason::KernelCopies));
-        assert_eq!(judge(Place::At(at), &Seen::linear(5)), Outcome::Copied(Reason::KernelCopies));
-        assert!(matches!(judge(Place::At(at), &seen(Piece { page: 0, ..page() })), Outcome::Unknown(_)));
+        assert_eq!(
+            judge(Place::At(at.plus(1)), &seen(page())),
+            Outcome::Copied(Reason::KernelCopies)
+        );
+        assert_eq!(
+            judge(Place::At(at), &Seen::linear(5)),
+            Outcome::Copied(Reason::KernelCopies)
+        );
+        assert!(matches!(
+            judge(Place::At(at), &seen(Piece { page: 0, ..page() })),
+            Outcome::Unknown(_)
+        ));
     }
 
     #[test]
     fn an_emptied_slot_tells_its_range_from_its_end() {
         // 50 bytes were taken from the front: what is left is the end.
-        let drained = Piece { offset: 150, len: 0, ..page() };
+        let drained = Piece {
+            offset: 150,
+            len: 0,
+            ..page()
+        };
         let start = start_of(&page());
         assert_eq!(judge(FILE, &Seen::new(&drained, start, 50, &NAMES)), Outcome::Identity);
     }

@@ -16,33 +16,81 @@ use world::{Done, Record, Sink, Truth, World};
 /// What a random program does next.
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    FileToPipe { file: usize, start: u64, len: u64, pipe: usize, copies: bool },
-    Write { len: u64, pipe: usize },
-    PipeToDisk { pipe: usize, len: u64, falls_back: bool },
-    PipeToFile { pipe: usize, len: u64 },
-    Read { pipe: usize, len: u64 },
-    PipeToPipe { from: usize, to: usize, len: u64 },
-    Tee { from: usize, to: usize, len: u64 },
-    PipeToTcp { pipe: usize, connection: usize, len: u64, mss: u32, copies: bool, times: u32 },
-    TcpToPipe { connection: usize, pipe: usize, len: u64, copies: bool },
-    Resize { pipe: usize, seen: bool },
+    FileToPipe {
+        file: usize,
+        start: u64,
+        len: u64,
+        pipe: usize,
+        copies: bool,
+    },
+    Write {
+        len: u64,
+        pipe: usize,
+    },
+    PipeToDisk {
+        pipe: usize,
+        len: u64,
+        falls_back: bool,
+    },
+    PipeToFile {
+        pipe: usize,
+        len: u64,
+    },
+    Read {
+        pipe: usize,
+        len: u64,
+    },
+    PipeToPipe {
+        from: usize,
+        to: usize,
+        len: u64,
+    },
+    Tee {
+        from: usize,
+        to: usize,
+        len: u64,
+    },
+    PipeToTcp {
+        pipe: usize,
+        connection: usize,
+        len: u64,
+        mss: u32,
+        copies: bool,
+        times: u32,
+    },
+    TcpToPipe {
+        connection: usize,
+        pipe: usize,
+        len: u64,
+        copies: bool,
+    },
+    Resize {
+        pipe: usize,
+        seen: bool,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let pipe = 0..3_usize;
-    let len = prop_oneof![1..200_u64, 4000..4200_u64, 1..70_000_u64, Just(4096_u64), Just(65_536_u64)];
+    let len = prop_oneof![
+        1..200_u64,
+        4000..4200_u64,
+        1..70_000_u64,
+        Just(4096_u64),
+        Just(65_536_u64)
+    ];
     let seldom = prop::bool::weighted(0.15);
     prop_oneof![
-        4 => (0..3_usize, 0..100_000_u64, len.clone(), pipe.clone(), seldom.clone())
+        4 => (0..3_usize, 0..100_000_u64, len.clone(), pipe.clone(), seldom)
             .prop_map(|(file, start, len, pipe, copies)| Op::FileToPipe { file, start, len, pipe, copies }),
         2 => (len.clone(), pipe.clone()).prop_map(|(len, pipe)| Op::Write { len, pipe }),
-        2 => (pipe.clone(), len.clone(), seldom.clone())
+        2 => (pipe.clone(), len.clone(), seldom)
             .prop_map(|(pipe, len, falls_back)| Op::PipeToDisk { pipe, len, falls_back }),
         1 => (pipe.clone(), len.clone()).prop_map(|(pipe, len)| Op::PipeToFile { pipe, len }),
         1 => (pipe.clone(), len.clone()).prop_map(|(pipe, len)| Op::Read { pipe, len }),
         2 => (pipe.clone(), pipe.clone(), len.clone()).prop_map(|(from, to, len)| Op::PipeToPipe { from, to, len }),
         1 => (pipe.clone(), pipe.clone(), len.clone()).prop_map(|(from, to, len)| Op::Tee { from, to, len }),
-        3 => (pipe.clone(), 0..2_usize, len.clone(), 500..70_000_u32, seldom.clone(), 1..3_u32)
+        3 => (pipe.clone(), 0..2_usize, len.clone(), 500..70_000_u32, seldom, 1..3_u32)
             .prop_map(|(pipe, connection, len, mss, copies, times)| {
                 Op::PipeToTcp { pipe, connection, len, mss, copies, times }
             }),
@@ -54,17 +102,33 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn run(world: &mut World, op: Op) -> Option<Done> {
     match op {
-        Op::FileToPipe { file, start, len, pipe, copies } => world.file_to_pipe(file, start, len, pipe, copies),
+        Op::FileToPipe {
+            file,
+            start,
+            len,
+            pipe,
+            copies,
+        } => world.file_to_pipe(file, start, len, pipe, copies),
         Op::Write { len, pipe } => world.write(len, pipe),
         Op::PipeToDisk { pipe, len, falls_back } => world.pipe_to_disk(pipe, len, falls_back),
         Op::PipeToFile { pipe, len } => world.pipe_to_file(pipe, len),
         Op::Read { pipe, len } => world.read(pipe, len),
         Op::PipeToPipe { from, to, len } => world.pipe_to_pipe(from, to, len),
         Op::Tee { from, to, len } => world.tee(from, to, len),
-        Op::PipeToTcp { pipe, connection, len, mss, copies, times } => {
-            world.pipe_to_tcp(pipe, connection, len, mss, copies, times)
-        }
-        Op::TcpToPipe { connection, pipe, len, copies } => world.tcp_to_pipe(connection, pipe, len, copies),
+        Op::PipeToTcp {
+            pipe,
+            connection,
+            len,
+            mss,
+            copies,
+            times,
+        } => world.pipe_to_tcp(pipe, connection, len, mss, copies, times),
+        Op::TcpToPipe {
+            connection,
+            pipe,
+            len,
+            copies,
+        } => world.tcp_to_pipe(connection, pipe, len, copies),
         Op::Resize { pipe, seen } => {
             world.resize(pipe, seen);
             None
@@ -116,7 +180,9 @@ fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
         let origin = match flow.from.kind {
             EndKind::File => inode(&flow.from).map(|ino| (ino - world::file_name(0)) as usize),
             // The receiver's side of connection n.
-            EndKind::Tcp => Some(700 + usize::from(flow.from.name.rsplit(':').next().unwrap().parse::<u16>().unwrap() - 5000)),
+            EndKind::Tcp => {
+                Some(700 + usize::from(flow.from.name.rsplit(':').next().unwrap().parse::<u16>().unwrap() - 5000))
+            }
             EndKind::Memory => None,
             // Bytes of a pipe whose past is not known: they must be unknown, and have no truth of their own.
             EndKind::Pipe => {
@@ -171,7 +237,10 @@ fn nothing_false(report: &Report, truth: &Truth) -> Result<(), TestCaseError> {
         let (true_moved, true_copied) = truth.get(&key).copied().unwrap_or_default();
         prop_assert!(moved <= true_moved, "{key:?}: {moved} moved, but only {true_moved} did");
         if key.0 != Some(usize::MAX) {
-            prop_assert!(copied <= true_copied, "{key:?}: {copied} copied, but only {true_copied} were");
+            prop_assert!(
+                copied <= true_copied,
+                "{key:?}: {copied} copied, but only {true_copied} were"
+            );
         }
     }
     Ok(())

@@ -17,6 +17,7 @@ pub(crate) const DEFAULT: u64 = 15;
 pub(crate) const NO_STEAL: u64 = 16;
 
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::large_enum_variant)] // They are made by the thousand at most.
 pub(crate) enum Record {
     Station(Station),
     Call(Call),
@@ -228,7 +229,10 @@ impl World {
     }
 
     fn memory() -> EndState {
-        EndState { kind: end_kind::MEMORY, ..EndState::default() }
+        EndState {
+            kind: end_kind::MEMORY,
+            ..EndState::default()
+        }
     }
 
     fn room(&self, pipe: usize) -> u32 {
@@ -242,7 +246,14 @@ impl World {
     }
 
     /// splice(file, pipe), by reference or by a kernel that copies.
-    pub(crate) fn file_to_pipe(&mut self, file: usize, start: u64, len: u64, pipe: usize, copies: bool) -> Option<Done> {
+    pub(crate) fn file_to_pipe(
+        &mut self,
+        file: usize,
+        start: u64,
+        len: u64,
+        pipe: usize,
+        copies: bool,
+    ) -> Option<Done> {
         let mut call = self.call(nr::SPLICE, Self::file_state(file, start, false), self.pipe_state(pipe));
         let head = self.pipes[pipe].head;
         let mut at = start;
@@ -266,12 +277,24 @@ impl World {
                     len: n as u32,
                 }
             };
-            self.push(pipe, Bytes { piece, origin: Some(file), copied: copies });
+            self.push(
+                pipe,
+                Bytes {
+                    piece,
+                    origin: Some(file),
+                    copied: copies,
+                },
+            );
             at += n;
         }
         call.result = (at - start) as i64;
         let n = self.pipes[pipe].head.wrapping_sub(head);
-        (n > 0).then(|| Done { call, put: Some((pipe, head, n)), took: None, bios: Vec::new() })
+        (n > 0).then(|| Done {
+            call,
+            put: Some((pipe, head, n)),
+            took: None,
+            bios: Vec::new(),
+        })
     }
 
     /// write(pipe): always into pages of its own.
@@ -296,14 +319,31 @@ impl World {
         }
         while left > 0 && self.room(pipe) > 0 {
             let n = left.min(4096);
-            let piece = Piece { page: self.fresh_page(), ops: ANONYMOUS, len: n as u32, ..Piece::default() };
-            self.push(pipe, Bytes { piece, origin: None, copied: true });
+            let piece = Piece {
+                page: self.fresh_page(),
+                ops: ANONYMOUS,
+                len: n as u32,
+                ..Piece::default()
+            };
+            self.push(
+                pipe,
+                Bytes {
+                    piece,
+                    origin: None,
+                    copied: true,
+                },
+            );
             left -= n;
             done += n;
         }
         call.result = done as i64;
         let n = self.pipes[pipe].head.wrapping_sub(head);
-        (done > 0).then(|| Done { call, put: Some((pipe, head, n)), took: None, bios: Vec::new() })
+        (done > 0).then(|| Done {
+            call,
+            put: Some((pipe, head, n)),
+            took: None,
+            bios: Vec::new(),
+        })
     }
 
     /// Takes bytes out of a pipe.
@@ -356,7 +396,17 @@ impl World {
         let gone = self.pipes[pipe].tail.wrapping_sub(tail);
         let partly = u32::from(self.pipes[pipe].head != self.pipes[pipe].tail);
         let took = Some((pipe, tail, gone + partly));
-        (call.result > 0).then(|| (Done { call, put: None, took, bios: Vec::new() }, bytes))
+        (call.result > 0).then(|| {
+            (
+                Done {
+                    call,
+                    put: None,
+                    took,
+                    bios: Vec::new(),
+                },
+                bytes,
+            )
+        })
     }
 
     /// splice(pipe, `O_DIRECT` file): the device takes the pages, or the filesystem falls back to its page cache.
@@ -394,7 +444,11 @@ impl World {
         let sink = self.pipe_state(to);
         let head = self.pipes[to].head;
         let available: Vec<u32> = self.slot_lens(from);
-        let room: u64 = available.iter().take(self.room(to) as usize).map(|&n| u64::from(n)).sum();
+        let room: u64 = available
+            .iter()
+            .take(self.room(to) as usize)
+            .map(|&n| u64::from(n))
+            .sum();
         let (mut done, bytes) = self.consume(nr::SPLICE, from, len.min(room), sink)?;
         for b in &bytes {
             self.push(to, *b);
@@ -435,12 +489,25 @@ impl World {
             self.push(to, copy);
         }
         let n = self.pipes[to].head.wrapping_sub(head);
-        (n > 0).then(|| Done { call, put: Some((to, head, n)), took: None, bios: Vec::new() })
+        (n > 0).then(|| Done {
+            call,
+            put: Some((to, head, n)),
+            took: None,
+            bios: Vec::new(),
+        })
     }
 
     /// splice(pipe, socket): packets of `mss` bytes leave at once; with `copies` the kernel has no scatter-gather. Each is
     /// sent `times`.
-    pub(crate) fn pipe_to_tcp(&mut self, pipe: usize, n: usize, len: u64, mss: u32, copies: bool, times: u32) -> Option<Done> {
+    pub(crate) fn pipe_to_tcp(
+        &mut self,
+        pipe: usize,
+        n: usize,
+        len: u64,
+        mss: u32,
+        copies: bool,
+        times: u32,
+    ) -> Option<Done> {
         let before = self.connections[n].sent;
         let state = EndState {
             kind: end_kind::TCP,
@@ -460,7 +527,13 @@ impl World {
                 while page == held {
                     page = self.fresh_page();
                 }
-                b.piece = Piece { page, mapping: 0, index: 0, ops: 0, ..b.piece };
+                b.piece = Piece {
+                    page,
+                    mapping: 0,
+                    index: 0,
+                    ops: 0,
+                    ..b.piece
+                };
                 b.copied = true;
             }
             b.piece.ops = 0;
@@ -517,14 +590,21 @@ impl World {
         while left > 0 && self.room(pipe) > 0 {
             // The packet holds its page while its bytes are copied out of it.
             let fresh = self.fresh_page();
-            let Some(b) = self.connections[n].queue.pop_front() else { break };
+            let Some(b) = self.connections[n].queue.pop_front() else {
+                break;
+            };
             let take = b.piece.len.min(left);
             let (mut bytes, rest) = b.cut(take);
             if rest.piece.len > 0 {
                 self.connections[n].queue.push_front(rest);
             }
             if copies {
-                bytes.piece = Piece { page: fresh, mapping: 0, index: 0, ..bytes.piece };
+                bytes.piece = Piece {
+                    page: fresh,
+                    mapping: 0,
+                    index: 0,
+                    ..bytes.piece
+                };
             }
             // The receiver's flow starts at the socket: what happened before is not its own.
             bytes.copied = copies;
@@ -537,7 +617,12 @@ impl World {
         self.connections[n].received = before.wrapping_add(call.result as u32);
         call.source.after = u64::from(self.connections[n].received);
         let put = self.pipes[pipe].head.wrapping_sub(head);
-        (put > 0).then(|| Done { call, put: Some((pipe, head, put)), took: None, bios: Vec::new() })
+        (put > 0).then(|| Done {
+            call,
+            put: Some((pipe, head, put)),
+            took: None,
+            bios: Vec::new(),
+        })
     }
 
     /// fcntl(`F_SETPIPE_SZ`): a new ring, numbered anew.
@@ -587,7 +672,12 @@ impl World {
 
     /// The exit of a call: the rings are looked at now, which may be long after it did its work.
     pub(crate) fn exit(&mut self, done: Done) {
-        let Done { mut call, put, took, bios } = done;
+        let Done {
+            mut call,
+            put,
+            took,
+            bios,
+        } = done;
         for (kind, slots) in [(station_kind::PIPE_SOURCE, took), (station_kind::PIPE_SINK, put)] {
             let Some((pipe, first, _)) = slots else { continue };
             // As a probe counts: from the entry's position to the present one, whoever moved it.
@@ -600,7 +690,10 @@ impl World {
             let cut = count > SLOTS;
             let count = count.min(SLOTS);
             let pieces: Vec<Piece> = (0..count)
-                .map(|k| self.pipes[pipe].slots[(first.wrapping_add(k) % SLOTS) as usize].map_or_else(Piece::default, |b| b.piece))
+                .map(|k| {
+                    self.pipes[pipe].slots[(first.wrapping_add(k) % SLOTS) as usize]
+                        .map_or_else(Piece::default, |b| b.piece)
+                })
                 .collect();
             for (part, chunk) in pieces.chunks(PIECES).enumerate() {
                 let mut station = self.station(kind, 0xf00 + pipe as u64, u64::from(first), chunk, part as u32);

@@ -99,7 +99,9 @@ pub(crate) fn join(done: &mut Done, seen: &Report) {
 /// Whether a flow that the kernel saw is the last part of a path: from its last end but one to its last.
 fn is_last_leg(path: &Flow, seen: &Flow) -> bool {
     let mut ends = path.path.iter().rev().filter(|kind| **kind != EndKind::Pipe);
-    let (Some(to), Some(from)) = (ends.next(), ends.next()) else { return false };
+    let (Some(to), Some(from)) = (ends.next(), ends.next()) else {
+        return false;
+    };
     let same_socket = seen.to.kind != EndKind::Tcp || seen.to.name == path.to.name;
     seen.to.kind == *to && seen.from.kind == *from && same_socket
 }

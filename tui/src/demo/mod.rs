@@ -118,7 +118,9 @@ fn all(stage: &Stage, mut kernel: Option<&mut Kernel>) -> (Vec<Done>, Vec<Failur
         match done {
             Ok(mut done) => {
                 if let Some(seen) = &seen {
-                    done.iter_mut().for_each(|done| kernel::join(done, seen));
+                    for done in &mut done {
+                        kernel::join(done, seen);
+                    }
                 }
                 rows.extend(done);
             }

@@ -3,15 +3,15 @@
 use std::fmt::Write as _;
 
 use bufferlist::Reason;
-use probes::report::text::{duration, percent, printable, size};
 use probes::probe::SetupError;
+use probes::report::text::{duration, percent, printable, size};
 use probes::report::{Flow, Look, OracleWord, Report};
 
 use super::Failure;
 use super::judge::Judgement;
 use super::paths::Done;
-use super::{proof, remarks};
 use super::stage::Stage;
+use super::{proof, remarks};
 use crate::screen::{WIDTH, wrap};
 
 /// The whole screen.
@@ -219,9 +219,9 @@ mod tests {
 
     use super::*;
     use crate::demo::stage::Cause;
-    use probes::probe::SetupErrorKind;
     use crate::demo::{code, paths, report};
     use crate::exit;
+    use probes::probe::SetupErrorKind;
 
     #[test]
     fn each_label_fits_beside_the_longest_path() {
@@ -243,7 +243,10 @@ mod tests {
         let error = not_traced();
         let report = report::report(&rows, failures, Err(&error), SystemTime::now(), Duration::ZERO);
         assert_eq!(report.check(), Ok(()));
-        (table(&stage, &report, &rows, failures, Some(&error)), code(&rows, failures))
+        (
+            table(&stage, &report, &rows, failures, Some(&error)),
+            code(&rows, failures),
+        )
     }
 
     #[test]
