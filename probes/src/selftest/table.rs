@@ -195,6 +195,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Verdict::{Absent, Silent, Wrong, Yes};
 
     fn judged(expected: Expected, seen: Seen, untold: Option<&str>) -> Trial {
         let mut trial = Trial {
@@ -261,7 +262,6 @@ mod tests {
                 })
                 .collect(),
         };
-        use Verdict::{Absent, Silent, Wrong, Yes};
         for (verdicts, alive, failed) in [
             (&[Yes, Yes][..], Alive::Yes, 0),
             (&[Yes, Absent], Alive::Yes, 0),

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bufferlist::Reason;
+use bufferlist::reason::Class;
 use probes::probe::{SetupError, announce};
-use probes::report::{Account, Agreement, End, EndKind, Flow, Report, Tier};
+use probes::report::{Account, Agreement, Cause, End, EndKind, Flow, Report, Tier};
 use probes::trace::{Options, Tracer};
 
 use super::judge::{Judgement, Leg};
@@ -81,6 +83,16 @@ pub(crate) fn join(done: &mut Done, seen: &Report) {
     flow.certificate = last.iter().find_map(|leg| leg.certificate.clone());
     flow.set_account(account);
     flow.tier = Some(Tier::T0);
+    if let Some(tails) = small_packets(&flow) {
+        done.note = Some(format!(
+            "{}: the kernel copied {tails} of {} bytes: what comes in small packets it puts into the room behind the packet \
+             before (net/core/skbuff.c, skb_try_coalesce). Neither receipts nor the oracle can see that.",
+            flow.name.as_deref().unwrap_or_default(),
+            flow.payload
+        ));
+        done.flow = flow;
+        return;
+    }
     if let Some(why) = contradiction(&flow, &done.legs) {
         done.judgement = Judgement::Disagrees(why);
         return;
@@ -94,6 +106,15 @@ pub(crate) fn join(done: &mut Done, seen: &Report) {
         ));
     }
     done.flow = flow;
+}
+
+/// The bytes of small packets, if they are all that was copied, and next to nothing.
+fn small_packets(flow: &Flow) -> Option<u64> {
+    let copied = flow.account.copied;
+    let by_kernel = |cause: &Cause| cause.code == Reason::KernelCopies.into();
+    let copies = |cause: &&Cause| cause.code.class() == Some(Class::Copy);
+    let all = flow.reasons.iter().filter(copies).all(by_kernel);
+    (copied > 0 && all && flow.from.kind == EndKind::Tcp && copied < flow.payload / 100).then_some(copied)
 }
 
 /// Whether a flow that the kernel saw is the last part of a path: from its last end but one to its last.

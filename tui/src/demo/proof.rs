@@ -20,7 +20,13 @@ pub(super) fn proof(text: &mut String, rows: &[Done], not_traced: Option<&SetupE
         .iter()
         .filter_map(|row| Some((row, row.flow.certificate.as_ref()?)))
         .filter(|(_, certificate)| certificate.cannot_back_moved().is_none())
-        .max_by_key(|(_, certificate)| certificate.hops.len());
+        .max_by_key(|(_, certificate)| {
+            let to_disk = certificate
+                .hops
+                .iter()
+                .any(|hop| hop.station.kind == StationKind::BioVec);
+            (certificate.hops.len(), to_disk)
+        });
     if let Some((row, certificate)) = longest {
         text.push('\n');
         stations(text, row, certificate);
