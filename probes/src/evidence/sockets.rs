@@ -41,12 +41,17 @@ pub(crate) struct Sockets {
     /// Streams that have ended, the oldest first.
     ended: VecDeque<(SocketPair, u64)>,
     numbers: u64,
+    /// Runs that all streams keep.
+    runs: usize,
 }
 
 /// Streams at the same time. More are not followed: what is given to them is unknown.
 const MOST: usize = 65_536;
 /// Ended streams that are kept for receivers that have not read all yet.
 const ENDED: usize = 1024;
+/// Runs of all streams together that may wait for the record of the call that sent them: the most that one sendfile(2) can
+/// send (2 GiB) is half a million pages. With a hundred bytes each that is 60 MB at most.
+const UNCLAIMED: usize = 600_000;
 
 impl Sockets {
     /// The stream in this direction, to read from; `None` if there are too many.
@@ -68,16 +73,24 @@ impl Sockets {
     /// The stream in this direction, to send into: if the one that is known has ended it is a new one.
     pub(crate) fn tcp_to_send(&mut self, pair: SocketPair) -> Option<&mut TcpStream> {
         if self.tcp.get(&pair).is_some_and(|stream| stream.closed) {
-            self.tcp.remove(&pair);
+            self.forget(pair);
         }
         self.tcp(pair)
     }
 
+    fn forget(&mut self, pair: SocketPair) {
+        if let Some(stream) = self.tcp.remove(&pair) {
+            self.runs = self.runs.saturating_sub(stream.bytes.len());
+        }
+    }
+
     /// A packet: returns what it carried of what calls gave.
     pub(crate) fn packet(&mut self, station: &Station, names: &SlotNames) -> Vec<Carried> {
+        let room = self.runs < UNCLAIMED;
         let Some(stream) = self.tcp_to_send(station.pair) else {
             return Vec::new();
         };
+        let before = stream.bytes.len();
         stream.bytes.packets += 1;
         let mut place = stream.bytes.place(station.position as u32);
         let end = place + u64::from(station.total);
@@ -92,6 +105,9 @@ impl Sockets {
             carried.extend(matched.into_iter().map(|(given, seen)| (given, seen, station.flags)));
             place += run.len;
         }
+        stream.bytes.trim(room);
+        let after = stream.bytes.len();
+        self.runs = (self.runs + after).saturating_sub(before);
         carried
     }
 
@@ -113,7 +129,7 @@ impl Sockets {
             };
             // Another connection may have the addresses by now.
             if self.tcp.get(&pair).is_some_and(|stream| stream.number == number) {
-                self.tcp.remove(&pair);
+                self.forget(pair);
             }
         }
         left
@@ -242,6 +258,7 @@ impl UnixStream {
             matched.extend(self.bytes.seen(self.consumed, *run));
             self.consumed += run.len;
         }
+        self.bytes.trim(false);
         matched
     }
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::parcel::Parcel;
 use super::witness::Seen;
 
-/// Runs of packets that are kept for a receiver to come, per stream. A receive buffer holds 6 MiB by default
-/// (`tcp_rmem`), and a run has a page at least as a rule.
+/// Runs of packets that are kept, per stream, for a receiver to come, after a call has claimed them. A receive buffer holds 6
+/// MiB by default (`tcp_rmem`), and a run has a page at least as a rule.
 const KEPT: usize = 16_384;
 
 /// What a call gave to the stream, and who.
@@ -41,6 +41,8 @@ pub(crate) struct Stream<T> {
     seen: BTreeMap<u64, Seen>,
     /// What was given and not yet seen, by place.
     given: BTreeMap<u64, Given<T>>,
+    /// Up to where calls have claimed what was seen.
+    claimed: u64,
     /// Packets that were seen.
     pub(crate) packets: u64,
 }
@@ -51,6 +53,7 @@ impl<T> Default for Stream<T> {
             latest: None,
             seen: BTreeMap::new(),
             given: BTreeMap::new(),
+            claimed: 0,
             packets: 0,
         }
     }
@@ -75,10 +78,26 @@ impl<T: Copy> Stream<T> {
             matched.extend(self.match_given(start, &fresh));
             self.seen.insert(start, fresh);
         }
+        matched
+    }
+
+    /// Forgets the oldest runs. Those that no call has claimed yet are kept if there is `room` for them: a single sendfile(2)
+    /// can be under way for gigabytes before its record comes.
+    pub(crate) fn trim(&mut self, room: bool) {
         while self.seen.len() > KEPT {
+            let Some((&at, run)) = self.seen.first_key_value() else {
+                break;
+            };
+            if room && at + run.len > self.claimed {
+                break;
+            }
             self.seen.pop_first();
         }
-        matched
+    }
+
+    /// Runs that are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.seen.len()
     }
 
     /// The parts of a run at places that nothing was seen at.
@@ -142,6 +161,7 @@ impl<T: Copy> Stream<T> {
     /// Two calls that claim the same place cannot both be right: `None`, and nothing is noted.
     pub(crate) fn give(&mut self, place: u64, parcel: Parcel, by: T) -> Option<Vec<(Given<T>, Seen)>> {
         let end = place.checked_add(parcel.len)?;
+        self.claimed = self.claimed.max(end);
         let before = self.given.range(..end).next_back();
         if before.is_some_and(|(&at, given)| at + given.parcel.len > place) {
             return None;
@@ -228,6 +248,24 @@ mod tests {
         assert_eq!(stream.place(u32::MAX - 9), first, "sent again");
         let far = stream.place(1 << 30);
         assert!(far > first);
+    }
+
+    #[test]
+    fn what_no_call_has_claimed_is_kept_while_there_is_room() {
+        let many = 3 * KEPT as u64;
+        let all = |room| {
+            let mut stream = Stream::<()>::default();
+            for at in 0..many {
+                stream.seen(at * 10, run(at * 1000, 10));
+                stream.trim(room);
+            }
+            let matched = stream.give(0, parcel(0, many * 10), ()).unwrap().len();
+            stream.trim(room);
+            assert_eq!(stream.len(), KEPT, "claimed ones are forgotten");
+            matched
+        };
+        assert_eq!(all(true), 3 * KEPT);
+        assert_eq!(all(false), KEPT);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use probes::report::Report;
 use probes::trace::{Options, Tracer};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 
+use crate::net::own_network;
 use crate::skip::skip;
 
 /// Where Debian has its programs: what else a user's `PATH` offers may be another program of the same name.
@@ -48,6 +49,7 @@ impl Trace {
             skip(test, &format!("not installed: {}", missing.join(", ")));
             return None;
         }
+        own_network();
         let tracer = match Tracer::start(Options::default()) {
             Ok(tracer) => tracer,
             Err(error) if is_for_lack_of_means(&error.kind) => {
@@ -167,7 +169,7 @@ impl Trace {
         let host = u32::from_ne_bytes(address.ip().octets());
         let wanted = format!(": {host:08X}:{:04X} 00000000:0000 0A", address.port());
         self.until(&format!("a listener at {address}"), || {
-            std::fs::read_to_string("/proc/net/tcp").is_ok_and(|table| table.contains(&wanted))
+            std::fs::read_to_string("/proc/thread-self/net/tcp").is_ok_and(|table| table.contains(&wanted))
         });
     }
 

@@ -8,6 +8,8 @@ mod coreutils;
 mod curl;
 mod haproxy;
 mod harness;
+#[path = "../trace/net.rs"]
+mod net;
 mod nginx;
 mod python;
 #[path = "../trace/skip.rs"]

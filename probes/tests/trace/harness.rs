@@ -9,12 +9,14 @@ use probes::probe::{SetupErrorKind, announce};
 use probes::report::{EndKind, Flow, Report};
 use probes::trace::{Options, Tracer};
 
+use crate::net::own_network;
 use crate::skip::skip;
 
 /// One at a time: a trace follows a process, and all tests here are one.
 static ONE: Mutex<()> = Mutex::new(());
 
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    own_network();
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

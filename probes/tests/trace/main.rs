@@ -10,6 +10,7 @@ mod attack_tcp;
 mod calls;
 mod child;
 mod harness;
+mod net;
 mod oracle;
 mod paths_disk;
 mod paths_file;

@@ -112,8 +112,8 @@ pub(crate) fn join(done: &mut Done, seen: &Report) {
 fn small_packets(flow: &Flow) -> Option<u64> {
     let copied = flow.account.copied;
     let by_kernel = |cause: &Cause| cause.code == Reason::KernelCopies.into();
-    let copies = |cause: &&Cause| cause.code.class() == Some(Class::Copy);
-    let all = flow.reasons.iter().filter(copies).all(by_kernel);
+    let explains = |cause: &&Cause| cause.code.class() == Some(Class::Copy);
+    let all = flow.reasons.iter().filter(explains).all(by_kernel);
     (copied > 0 && all && flow.from.kind == EndKind::Tcp && copied < flow.payload / 100).then_some(copied)
 }
 
