@@ -1,9 +1,8 @@
 //! What calls did, call by call: sums per process, call and pair of ends. What a call returned is what its edge accounts for.
 
-use std::collections::{BTreeMap, HashMap};
-
 use super::ends::{EndId, Ends};
 use super::flows::{Symbols, add, call_of, station};
+use super::table::Table;
 use super::trail::Outcome;
 use crate::report::{self, Account, Cause, Edge};
 
@@ -20,21 +19,58 @@ pub(crate) struct EdgeKey {
 struct EdgeSum {
     calls: u64,
     failed: u64,
-    outcomes: BTreeMap<(Outcome, u64), (u64, u64)>,
+    /// What became of the bytes: a few ways, each from a few places in the program.
+    outcomes: Vec<Part>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    outcome: Outcome,
+    user_ip: u64,
+    bytes: u64,
+    calls: u64,
+    latest_call: u64,
+}
+
+impl EdgeSum {
+    fn bytes(&mut self, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64) {
+        // Past so many places they are no longer told apart.
+        let full = self.outcomes.len() >= PLACES;
+        let at = |ip| {
+            let same = |part: &Part| part.outcome == outcome && part.user_ip == ip;
+            self.outcomes.iter().rposition(same)
+        };
+        let at = at(user_ip).or_else(|| if full { at(0) } else { None });
+        if let Some(part) = at.map(|at| &mut self.outcomes[at]) {
+            part.bytes += bytes;
+            part.calls += u64::from(part.latest_call != serial);
+            part.latest_call = serial;
+        } else {
+            self.outcomes.push(Part {
+                outcome,
+                user_ip: if full { 0 } else { user_ip },
+                bytes,
+                calls: 1,
+                latest_call: serial,
+            });
+        }
+    }
 }
 
 /// All edges.
 #[derive(Debug, Default)]
 pub(crate) struct Edges {
-    sums: HashMap<EdgeKey, EdgeSum>,
+    sums: Table<EdgeKey, EdgeSum>,
 }
 
 /// Edges that are kept apart.
 const MOST: usize = 100_000;
+/// Places in a program that are kept apart, per edge.
+const PLACES: usize = 64;
 
 impl Edges {
     fn sum(&mut self, key: EdgeKey) -> &mut EdgeSum {
-        let key = if self.sums.len() >= MOST && !self.sums.contains_key(&key) {
+        let key = if self.sums.len() >= MOST && !self.sums.has(&key) {
             EdgeKey {
                 tgid: 0,
                 from: EndId::PIPE,
@@ -44,7 +80,7 @@ impl Edges {
         } else {
             key
         };
-        self.sums.entry(key).or_default()
+        self.sums.row(key)
     }
 
     /// A call that returned bytes.
@@ -57,50 +93,41 @@ impl Edges {
         self.sum(key).failed += 1;
     }
 
-    /// What became of bytes that a call returned. `user_ip` is kept for what did not move.
-    pub(crate) fn bytes(&mut self, key: EdgeKey, outcome: Outcome, user_ip: u64, bytes: u64) {
+    /// What became of bytes that call `serial` returned. `user_ip` is kept for what did not move.
+    pub(crate) fn bytes(&mut self, key: EdgeKey, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64) {
         let user_ip = match outcome {
             Outcome::Copied(_) | Outcome::Unknown(_) => user_ip,
             _ => 0,
         };
-        let part = self.sum(key).outcomes.entry((outcome, user_ip)).or_default();
-        part.0 += bytes;
-        part.1 += 1;
+        self.sum(key).bytes(outcome, user_ip, serial, bytes);
     }
 
     /// Puts the edges into a report, with what is still under way as unknown.
     pub(crate) fn fill(
         &self,
         report: &mut report::Report,
-        under_way: &[(EdgeKey, Outcome, u64, u64)],
+        under_way: &[(EdgeKey, Outcome, u64, u64, u64)],
         ends: &Ends,
         symbols: &Symbols<'_>,
     ) {
         let mut all = self.sums.clone();
-        for &(key, outcome, user_ip, bytes) in under_way {
-            let part = all
-                .entry(key)
-                .or_default()
-                .outcomes
-                .entry((outcome, user_ip))
-                .or_default();
-            part.0 += bytes;
-            part.1 += 1;
+        for &(key, outcome, user_ip, serial, bytes) in under_way {
+            all.row(key).bytes(outcome, user_ip, serial, bytes);
         }
-        let mut rows: Vec<_> = all.into_iter().collect();
-        rows.sort_by_key(|(key, _)| *key);
+        let mut rows: Vec<_> = all.iter().collect();
+        rows.sort_by_key(|(key, _)| **key);
         for (key, sum) in rows {
             let mut edge = Edge::new(call_of(key.nr), station(ends, key.from), station(ends, key.to));
             edge.pid = Some(key.tgid).filter(|&pid| pid != 0);
             edge.calls = sum.calls;
             edge.failed_calls = sum.failed;
             let mut account = Account::default();
-            for ((outcome, user_ip), (bytes, calls)) in sum.outcomes {
-                add(&mut account, outcome, bytes);
-                if let Outcome::Copied(reason) | Outcome::Unknown(reason) = outcome {
+            for part in &sum.outcomes {
+                add(&mut account, part.outcome, part.bytes);
+                if let Outcome::Copied(reason) | Outcome::Unknown(reason) = part.outcome {
                     edge.reasons.push(Cause {
-                        place: symbols(key.tgid, user_ip),
-                        ..Cause::new(reason, bytes, calls)
+                        place: symbols(key.tgid, part.user_ip),
+                        ..Cause::new(reason, part.bytes, part.calls)
                     });
                 }
             }

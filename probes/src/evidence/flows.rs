@@ -1,6 +1,6 @@
 //! What arrived where, over which trail: sums of bytes, and the flows, edges and certificates that a report makes of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bufferlist::Reason;
 use probes_common::nr;
@@ -9,6 +9,7 @@ use super::address::Address;
 use super::ends::{EndId, Ends};
 use super::parcel::{Parcel, Place, pages};
 use super::ranges::Ranges;
+use super::table::Table;
 use super::trail::{Outcome, Step, TrailId, Trails};
 use crate::report::{
     self, Account, Call, Cause, Certificate, Custody, EndKind, Flow, Hop, Level, Look, PageExample, Shown, Station,
@@ -48,7 +49,7 @@ pub(crate) struct Arrival {
 /// All that arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Flows {
-    sums: HashMap<Key, Sum>,
+    sums: Table<Key, Sum>,
     hash_key: u64,
 }
 
@@ -59,7 +60,7 @@ impl Flows {
     /// Nothing has arrived. `hash_key` numbers pages in a way that tells nobody where they are.
     pub(crate) fn new(hash_key: u64) -> Self {
         Self {
-            sums: HashMap::new(),
+            sums: Table::default(),
             hash_key,
         }
     }
@@ -71,7 +72,7 @@ impl Flows {
             to,
             trail: parcel.trail,
         };
-        let sum = self.sums.entry(key).or_default();
+        let sum = self.sums.row(key);
         sum.bytes += parcel.len;
         if let Place::At(address) = parcel.place {
             sum.pages += pages(address.0, parcel.len);
@@ -95,7 +96,7 @@ impl Flows {
     /// Puts flows and looks into a report.
     pub(crate) fn fill(&self, report: &mut report::Report, ends: &Ends, trails: &Trails, symbols: &Symbols<'_>) {
         let mut rows: BTreeMap<Way, Row<'_>> = BTreeMap::new();
-        for (key, sum) in &self.sums {
+        for (key, sum) in self.sums.iter() {
             let Some(last) = trails.steps(key.trail).next() else {
                 continue;
             };

@@ -33,6 +33,7 @@ mod ranges;
 mod ring;
 mod sockets;
 mod stream;
+mod table;
 mod take;
 mod trail;
 mod waiting;
@@ -312,7 +313,7 @@ impl Evidence {
 
     /// A parcel that has gone over an edge: what became of it is added to the edge and to its trail.
     fn crossed(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver) -> Parcel {
-        self.edges.bytes(by.edge, outcome, by.user_ip, parcel.len);
+        self.edges.bytes(by.edge, outcome, by.user_ip, by.serial, parcel.len);
         let moved = !matches!(outcome, Outcome::Copied(_) | Outcome::Unknown(_));
         let step = Step {
             nr: by.edge.nr,
@@ -389,7 +390,13 @@ impl Evidence {
                 _ => Reason::StillQueued,
             };
             let outcome = Outcome::Unknown(reason);
-            under_way.push((given.by.edge, outcome, given.by.user_ip, given.parcel.len));
+            under_way.push((
+                given.by.edge,
+                outcome,
+                given.by.user_ip,
+                given.by.serial,
+                given.parcel.len,
+            ));
             let step = Step {
                 nr: given.by.edge.nr,
                 tgid: given.by.edge.tgid,

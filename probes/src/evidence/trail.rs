@@ -47,6 +47,8 @@ pub(crate) struct TrailId(u32);
 pub(crate) struct Trails {
     all: Vec<Trail>,
     by_step: HashMap<(TrailId, Step), TrailId>,
+    /// The latest answer: most parcels go where the one before them went.
+    latest: Option<(TrailId, Step, TrailId)>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,11 +73,23 @@ impl Trails {
                 step: None,
             }],
             by_step: HashMap::new(),
+            latest: None,
         }
     }
 
     /// The trail that goes on with a step.
     pub(crate) fn with(&mut self, trail: TrailId, step: Step) -> TrailId {
+        if let Some((before, latest, next)) = self.latest
+            && (before, latest) == (trail, step)
+        {
+            return next;
+        }
+        let next = self.find(trail, step);
+        self.latest = Some((trail, step, next));
+        next
+    }
+
+    fn find(&mut self, trail: TrailId, step: Step) -> TrailId {
         let full = self.all.len() >= MOST || self.steps(trail).count() >= LONGEST;
         let (trail, step) = if full {
             let lost = Step {

@@ -4,6 +4,7 @@
 
 mod attack_calls;
 mod attack_forged;
+mod attack_loss;
 mod attack_pipes;
 mod attack_process;
 mod attack_tcp;

@@ -1,0 +1,52 @@
+//! A ring that is far too small: what is lost is said, and nothing is claimed for it.
+
+use probes::probe::{SetupErrorKind, announce};
+use probes::report::EndKind::{File, Tcp};
+use probes::trace::{Options, Tracer};
+
+use crate::calls::{file_with, pattern, plain_connection, receive};
+use crate::harness::{alone, sum};
+use crate::skip::skip;
+
+#[test]
+fn a_ring_of_one_page_loses_records_and_says_so() {
+    const TEST: &str = "attack_loss::a_ring_of_one_page_loses_records_and_says_so";
+    const LEN: usize = 4 << 20;
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(LEN));
+    let options = Options {
+        ring_bytes: 4096,
+        ..Options::default()
+    };
+    let tracer = match Tracer::start(options) {
+        Ok(tracer) => tracer,
+        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
+            return skip(TEST, &error.to_string());
+        }
+        Err(error) => panic!("{error}\n{}", error.mend()),
+    };
+    announce(tracer.cookie());
+    let (near, far) = plain_connection();
+    let far = receive(far, LEN);
+    // Nobody reads the ring meanwhile.
+    let mut at = 0;
+    while at < LEN {
+        let mut from = at as u64;
+        at += rustix::fs::sendfile(&near, &source, Some(&mut from), LEN - at).expect("sendfile");
+    }
+    far.join().expect("received");
+    let report = tracer.finish(1000);
+    assert!(
+        report.loss.any() && report.loss.reserve_failures > 0,
+        "{:?}",
+        report.loss
+    );
+    assert_eq!(report.check(), Ok(()));
+    let seen = sum(&report, &File, &Tcp);
+    assert!(
+        seen.moved < LEN as u64,
+        "a page of records cannot hold the proof of {LEN} bytes: {seen:?}"
+    );
+    assert_eq!(seen.copied, 0, "{seen:?}");
+}
