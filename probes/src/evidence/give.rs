@@ -205,7 +205,14 @@ impl Evidence {
             }
             return;
         };
-        let context = Into::new(whole, &self.config.names);
+        let places = match parcels.front() {
+            Some(first) if form_of(&call.source) == Form::UnixStream && first.stream != 0 => {
+                let stream = self.sockets.unix(call.source.extra);
+                stream.bytes.places(first.position, total(&parcels))
+            }
+            _ => Vec::new(),
+        };
+        let context = Into::new(whole, &self.config.names, places);
         // Bytes that were appended to the last slot: which page that is was not seen.
         let appended: Vec<Parcel> = take(&mut parcels, appended)
             .into_iter()
@@ -327,12 +334,14 @@ struct Into {
 
 struct Messages {
     runs: Vec<Seen>,
+    /// Where the bytes lay that the sender put at these places of the stream, as far as that is known.
+    places: Vec<(u64, u64, Place)>,
     /// They are what the call read, no more and no less.
     whole: bool,
 }
 
 impl Into {
-    fn new(whole: &Whole, names: &super::SlotNames) -> Self {
+    fn new(whole: &Whole, names: &super::SlotNames, places: Vec<(u64, u64, Place)>) -> Self {
         let call = &whole.call;
         let source = form_of(&call.source);
         let messages = (source == Form::UnixStream).then(|| {
@@ -345,6 +354,7 @@ impl Into {
                 .collect();
             let read: u64 = runs.iter().map(|run| run.len).sum();
             Messages {
+                places,
                 whole: read == call.result as u64,
                 runs,
             }
@@ -381,6 +391,26 @@ impl Into {
 }
 
 impl Messages {
+    /// Whether all of `seen`, which is `at` bytes into the call, lies where its sender had it: a message of which a part is
+    /// left is not consumed, so it has not been seen.
+    fn is_where_it_was(&self, seen: &Seen, at: u64) -> bool {
+        let mut done = 0;
+        for (from, len, place) in &self.places {
+            let Some(skip) = (at + done).checked_sub(*from).filter(|skip| skip < len) else {
+                continue;
+            };
+            let n = (len - skip).min(seen.len - done);
+            if judge(place.plus(skip), &seen.part(done, n)) != Outcome::Identity {
+                return false;
+            }
+            done += n;
+            if done == seen.len {
+                return true;
+            }
+        }
+        false
+    }
+
     fn judge(&self, seen: &Seen, at: u64) -> Outcome {
         let Some(start) = seen.start else {
             return Outcome::Unknown(Reason::NotObserved);
@@ -393,7 +423,7 @@ impl Messages {
             run.start
                 .is_some_and(|at| at <= start && start.0 + seen.len <= at.0 + run.len)
         };
-        if self.runs.iter().any(held) {
+        if self.runs.iter().any(held) || self.is_where_it_was(seen, at) {
             return Outcome::Identity;
         }
         let linear = self.whole && is_linear(&self.runs, at, seen.len);

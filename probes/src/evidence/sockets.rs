@@ -192,6 +192,9 @@ pub(crate) struct UnixStream {
     synced: bool,
     /// Messages that were consumed while it was not known where they belong.
     early: VecDeque<(u64, Vec<Seen>)>,
+    /// Bytes that calls of the receiver took; and such calls while it was not known where their bytes belong.
+    received: u64,
+    early_reads: VecDeque<(u64, u64)>,
 }
 
 /// `sk_wmem_alloc` of a socket with nothing under way (net/core/sock.c, `sk_alloc`).
@@ -215,6 +218,7 @@ impl UnixStream {
                 number: self.number,
                 life: Some(life),
                 early: std::mem::take(&mut self.early),
+                early_reads: std::mem::take(&mut self.early_reads),
                 ..Self::default()
             };
         }
@@ -222,6 +226,13 @@ impl UnixStream {
         if !self.synced && under_way == NOTHING_UNDER_WAY {
             self.synced = true;
             self.consumed = self.sent;
+            // Who took bytes before this moment took what was sent before it.
+            let since = std::mem::take(&mut self.early_reads).into_iter();
+            self.received = self.sent
+                + since
+                    .filter(|(at, _)| *at > entered_ns)
+                    .map(|(_, len)| len)
+                    .sum::<u64>();
             for (at, runs) in std::mem::take(&mut self.early) {
                 if at > entered_ns {
                     matched.extend(self.carry(&runs));
@@ -231,6 +242,20 @@ impl UnixStream {
         let place = self.sent;
         self.sent += len;
         (self.synced.then_some(place), matched)
+    }
+
+    /// A call of the receiver took bytes. Returns the place of the first, if places are known.
+    pub(crate) fn receive(&mut self, left_ns: u64, len: u64) -> Option<u64> {
+        if !self.synced {
+            self.early_reads.push_back((left_ns, len));
+            if self.early_reads.len() > EARLY {
+                self.early_reads.pop_front();
+            }
+            return None;
+        }
+        let place = self.received;
+        self.received += len;
+        Some(place)
     }
 
     /// A message was consumed or thrown away.

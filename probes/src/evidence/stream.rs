@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::parcel::Parcel;
+use super::parcel::{Parcel, Place};
 use super::witness::Seen;
 
 /// Runs of packets that are kept, per stream, for a receiver to come, after a call has claimed them. A receive buffer holds 6
@@ -199,6 +199,26 @@ impl<T: Copy> Stream<T> {
             .collect()
     }
 
+    /// Where the bytes of a stretch lie, as far as it is known: in the pages that were seen under way, or in those that a call
+    /// gave. Each with its distance from `place`, in order.
+    pub(crate) fn places(&self, place: u64, len: u64) -> Vec<(u64, u64, Place)> {
+        let end = place + len;
+        let seen = self
+            .runs(place, len)
+            .into_iter()
+            .filter_map(|(at, run)| Some((at - place, run.len, Place::At(run.start?))));
+        let before = self.given.range(..place).next_back();
+        let given = before.into_iter().chain(self.given.range(place..end));
+        let given = given.filter_map(|(&at, given)| {
+            let from = at.max(place);
+            let to = (at + given.parcel.len).min(end);
+            (from < to).then(|| (from - place, to - from, given.parcel.place.plus(from - at)))
+        });
+        let mut all: Vec<_> = seen.chain(given).collect();
+        all.sort_by_key(|(at, ..)| *at);
+        all
+    }
+
     /// What was given and has not been seen.
     pub(crate) fn unseen(&self) -> impl Iterator<Item = &Given<T>> {
         self.given.values()
@@ -266,6 +286,19 @@ mod tests {
         };
         assert_eq!(all(true), 3 * KEPT);
         assert_eq!(all(false), KEPT);
+    }
+
+    #[test]
+    fn places_come_from_what_was_seen_and_else_from_what_was_given() {
+        let mut stream = Stream::<()>::default();
+        stream.give(100, parcel(5000, 50), ()).unwrap();
+        stream.seen(110, run(5010, 20));
+        let at = |address| Place::At(Address(address));
+        assert_eq!(
+            stream.places(105, 100),
+            [(0, 5, at(5005)), (5, 20, at(5010)), (25, 20, at(5030))]
+        );
+        assert!(stream.places(150, 10).is_empty());
     }
 
     #[test]

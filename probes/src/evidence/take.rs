@@ -1,6 +1,6 @@
 //! What a call took from its source: which bytes, and where they lay.
 
-use probes_common::{Call, Piece, call_flag, station_kind};
+use probes_common::{Call, Piece, call_flag, nr, station_kind};
 
 use super::address::Address;
 use super::ends::{Form, form_of};
@@ -11,6 +11,9 @@ use super::waiting::only_looks;
 use super::{Evidence, Whole, ring_of};
 use crate::evidence::ends::EndId;
 use bufferlist::Reason;
+
+/// `MSG_PEEK` (include/linux/socket.h): what is read stays.
+const MSG_PEEK: u32 = 2;
 
 impl Evidence {
     /// The parcels that a call took: as many bytes as it returned.
@@ -55,7 +58,17 @@ impl Evidence {
                 parcel.position = call.source.before;
                 parcel.place = Place::Device;
             }
-            Form::UnixStream | Form::Null | Form::Other => {}
+            Form::UnixStream => {
+                let peeks = matches!(call.nr, nr::RECVFROM | nr::RECVMSG) && call.op_flags & MSG_PEEK != 0;
+                if call.source.extra != 0 && !peeks {
+                    let stream = self.sockets.unix(call.source.extra);
+                    if let Some(place) = stream.receive(call.header.timestamp_ns, len) {
+                        parcel.position = place;
+                        parcel.stream = stream.number;
+                    }
+                }
+            }
+            Form::Null | Form::Other => {}
         }
         vec![parcel]
     }
