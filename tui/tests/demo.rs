@@ -359,7 +359,7 @@ fn what_it_does_not_know_it_refuses() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(out(&output).is_empty() && !err(&output).is_empty(), "{arguments:?}");
     }
-    assert!(err(&run(&["selftest"])).contains("unrecognized subcommand"));
+    assert!(err(&run(&["replay"])).contains("unrecognized subcommand"));
     assert_eq!(run(&["demo", "--help"]).status.code(), Some(0));
 }
 
