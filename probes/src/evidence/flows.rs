@@ -12,8 +12,8 @@ use super::ranges::Ranges;
 use super::table::Table;
 use super::trail::{Outcome, Step, TrailId, Trails};
 use crate::report::{
-    self, Account, Call, Cause, Certificate, Custody, EndKind, Flow, Hop, Level, Look, PageExample, Shown, Station,
-    StationKind, Tier,
+    self, Account, Call, Cause, Certificate, Custody, End, EndKind, Flow, Hop, Level, Look, PageExample, Shown,
+    Station, StationKind, Tier,
 };
 
 /// What was summed up: bytes of one origin that arrived at one end over one trail.
@@ -317,14 +317,19 @@ pub(crate) fn call_of(number: u32) -> Call {
 
 /// The form in which bytes are seen at an end.
 pub(crate) fn station(ends: &Ends, id: EndId) -> Station {
-    let kind = match ends.kind(id) {
+    station_of(ends.report(id))
+}
+
+/// The same, of an end as a report has it.
+pub(crate) fn station_of(end: End) -> Station {
+    let kind = match end.kind {
         EndKind::Pipe => StationKind::PipeSlot,
         EndKind::Tcp | EndKind::Udp | EndKind::Unix | EndKind::Socket => StationKind::SkbFrag,
         EndKind::DirectFile => StationKind::BioVec,
         EndKind::Memory => StationKind::UserPage,
         _ => StationKind::PageCache,
     };
-    Station::new(kind, ends.report(id))
+    Station::new(kind, end)
 }
 
 /// What shows bytes at a station.

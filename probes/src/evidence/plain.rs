@@ -6,8 +6,8 @@ use bufferlist::Reason;
 use probes_common::{PlainKey, PlainSum, nr};
 
 use super::ends::{EndId, Ends};
-use super::flows::{Symbols, call_of};
-use crate::report::{self, Account, Cause, Edge, End, EndKind, Flow, Look, Neither, Station, StationKind};
+use super::flows::{Symbols, call_of, station_of};
+use crate::report::{self, Account, Cause, Edge, End, EndKind, Flow, Look, Neither};
 
 /// `MSG_PEEK` and `MSG_TRUNC` (include/linux/socket.h).
 const MSG_PEEK: u32 = 2;
@@ -69,7 +69,7 @@ pub(super) fn fill(
             account.copied = sum.bytes;
             reasons = causes(key, sum, &to, place.as_ref());
         }
-        let mut edge = Edge::new(call_of(key.nr), station(&from), station(&to));
+        let mut edge = Edge::new(call_of(key.nr), station_of(from.clone()), station_of(to.clone()));
         edge.pid = Some(key.tgid);
         edge.calls = sum.calls;
         edge.failed_calls = sum.failed;
@@ -108,15 +108,4 @@ fn causes(key: &PlainKey, sum: &PlainSum, to: &End, place: Option<&report::Place
         causes.push(cause(Reason::SmallWrite, small, small_calls));
     }
     causes
-}
-
-fn station(end: &End) -> Station {
-    let kind = match end.kind {
-        EndKind::Memory => StationKind::UserPage,
-        EndKind::Tcp | EndKind::Udp | EndKind::Unix | EndKind::Socket => StationKind::SkbFrag,
-        EndKind::Pipe => StationKind::PipeSlot,
-        EndKind::DirectFile => StationKind::BioVec,
-        _ => StationKind::PageCache,
-    };
-    Station::new(kind, end.clone())
 }
