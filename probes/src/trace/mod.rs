@@ -258,16 +258,25 @@ impl Tracer {
             let row = report::ProgramLoss {
                 program: program.program.to_owned(),
                 reserve_failures: program.reserve_failures + program.map_full,
-                sequence_gaps: 0,
+                sequence_gaps: self.gaps.missing_of(program.program),
                 recursion_misses: program.recursion_misses,
             };
             loss.reserve_failures += row.reserve_failures;
             loss.recursion_misses += row.recursion_misses;
-            if row.reserve_failures + row.recursion_misses > 0 {
+            loss.sequence_gaps += row.sequence_gaps;
+            if row.reserve_failures + row.recursion_misses + row.sequence_gaps > 0 {
                 loss.programs.push(row);
             }
         }
-        loss.sequence_gaps = self.gaps.missing() + self.damaged;
+        if self.damaged > 0 {
+            // Records that made no sense: whose they were cannot be told.
+            loss.sequence_gaps += self.damaged;
+            loss.programs.push(report::ProgramLoss {
+                program: "unreadable records".to_owned(),
+                sequence_gaps: self.damaged,
+                ..report::ProgramLoss::default()
+            });
+        }
         loss
     }
 
