@@ -96,3 +96,19 @@ fn walk(root: &Path, below: &str, found: &mut Vec<String>) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Runs a program to its end and returns what it printed. What it complains of is the error.
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    let output = command
+        .output()
+        .map_err(|error| Failure::Broken(format!("{command:?}: {error}")))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::Broken(format!(
+        "{command:?}: {}: {}",
+        output.status,
+        complaint.trim()
+    )))
+}

@@ -258,6 +258,7 @@ impl Probes {
         let of = |spec: &&'static Spec| {
             let mut loss = ProgramLoss {
                 program: spec.name,
+                number: spec.number,
                 ..ProgramLoss::default()
             };
             if let Ok(cpus) = self.tallies.get(&spec.number, 0) {

@@ -10,6 +10,8 @@ use probes_common::Tally;
 pub struct ProgramLoss {
     /// Its name.
     pub program: &'static str,
+    /// Its number, one of [`program`](probes_common::program).
+    pub number: u32,
     /// Records that it wrote.
     pub written: u64,
     /// Records for which the ring had no room.

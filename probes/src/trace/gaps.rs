@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use probes_common::program;
-
 use crate::probe::Record;
 
 /// What number comes next, by program and CPU.
@@ -27,21 +25,8 @@ impl Gaps {
         gap > 0
     }
 
-    /// Records of a program that are missing, by its name.
-    pub(super) fn missing_of(&self, name: &str) -> u64 {
-        let number = match name {
-            "sys_enter" => program::SYS_ENTER,
-            "sys_exit" => program::SYS_EXIT,
-            "net_dev_start_xmit" => program::NET_DEV_START_XMIT,
-            "inet_sock_set_state" => program::INET_SOCK_SET_STATE,
-            "consume_skb" => program::CONSUME_SKB,
-            "kfree_skb" => program::KFREE_SKB,
-            "block_bio_queue" => program::BLOCK_BIO_QUEUE,
-            "sched_process_fork" => program::SCHED_PROCESS_FORK,
-            "sched_process_exec" => program::SCHED_PROCESS_EXEC,
-            "sched_process_exit" => program::SCHED_PROCESS_EXIT,
-            _ => return 0,
-        };
-        self.missing.get(&number).copied().unwrap_or(0)
+    /// Records of a program that are missing, by its number.
+    pub(super) fn missing_of(&self, program: u32) -> u64 {
+        self.missing.get(&program).copied().unwrap_or(0)
     }
 }

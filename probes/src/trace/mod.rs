@@ -258,7 +258,7 @@ impl Tracer {
             let row = report::ProgramLoss {
                 program: program.program.to_owned(),
                 reserve_failures: program.reserve_failures + program.map_full,
-                sequence_gaps: self.gaps.missing_of(program.program),
+                sequence_gaps: self.gaps.missing_of(program.number),
                 recursion_misses: program.recursion_misses,
             };
             loss.reserve_failures += row.reserve_failures;

@@ -11,7 +11,6 @@ mod toolchain;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::{Failure, Outcome};
 use sources::Record;
@@ -156,22 +155,6 @@ fn cargo_home() -> Option<PathBuf> {
 /// A path as text.
 fn visible_path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-/// Runs a program to its end and returns what it printed. What it complains of is the error.
-fn output(command: &mut Command) -> Result<String, Failure> {
-    let output = command
-        .output()
-        .map_err(|error| Failure::Broken(format!("{command:?}: {error}")))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::Broken(format!(
-        "{command:?}: {}: {}",
-        output.status,
-        complaint.trim()
-    )))
 }
 
 #[cfg(test)]

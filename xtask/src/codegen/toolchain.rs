@@ -8,8 +8,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use super::{TARGET, output};
+use super::TARGET;
 use crate::Failure;
+use crate::repo::output;
 
 /// Debian's packages of a compiler that comes with `core` for the target.
 const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];

@@ -12,7 +12,7 @@ mod serial;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, repo};
 
 /// The kernel lines that are tested when none is named: those of the distribution that CI runs on.
 const LINES: [&str; 2] = ["6.1", "6.12"];
@@ -93,22 +93,11 @@ fn is_there(program: &str) -> bool {
     found.is_ok_and(|output| output.status.success()) || Path::new("/usr/sbin").join(program).exists()
 }
 
-/// Runs a program to its end and returns what it printed. What it complains of is the error.
+/// Runs a program of the system to its end and returns what it printed. What it complains of is the error.
 fn output(command: &mut Command) -> Result<String, Failure> {
     command.env(
         "PATH",
         format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()),
     );
-    let output = command
-        .output()
-        .map_err(|error| Failure::Broken(format!("{command:?}: {error}")))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::Broken(format!(
-        "{command:?}: {}: {}",
-        output.status,
-        complaint.trim()
-    )))
+    repo::output(command)
 }
