@@ -31,6 +31,6 @@ pub use call::{Call, EndState, SocketPair, call_flag, end_kind, nr};
 pub use header::{HeaderError, RecordHeader, RecordKind};
 pub use name::{COMPONENT, COMPONENTS, Name};
 pub use plain::{PlainKey, PlainSum};
-pub use process::{ANNOUNCE, Closed, Process, event};
+pub use process::{ANNOUNCE, CAST, Closed, Process, event};
 pub use station::{FileId, PIECES, Piece, Station, station_flag, station_kind};
 pub use tally::{Tally, program};

@@ -23,6 +23,10 @@ pub mod event {
 /// knows it, so the call returns `EINVAL` and does nothing.
 pub const ANNOUNCE: u64 = 0x7a63_7472;
 
+/// Where the object calls `bpf_rdonly_cast`, before it is loaded: a helper's number that no kernel has. The user side puts
+/// the kernel's own number of that function there.
+pub const CAST: usize = 0x7a63_0001;
+
 /// Something that happened to a traced process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ globals! {
     CGROUP_ID: u64, "The cgroup to trace.";
     CGROUP_LEVEL: u32, "How deep it is in the hierarchy: the root has 0.";
     FOLLOW: u32, "Whether children of traced processes are traced.";
+    DIRECT: u32, "Whether kernel memory may be read as if it were the program's own (`read::cast`).";
     COOKIE: u64, "What a process says to `prctl` to be traced; 0: nobody may.";
 
     TASK_FILES: u32, "`task_struct.files`";

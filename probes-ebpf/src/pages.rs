@@ -1,7 +1,7 @@
 //! Which file a page belongs to, and records of pieces of pages.
 
 use core::mem::size_of;
-use core::ptr::addr_of_mut;
+use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::generated;
 use probes_common::{FileId, PIECES, Piece, SocketPair, Station, station_flag};
@@ -67,7 +67,7 @@ pub(crate) unsafe fn clear(pages: *mut Pages) {
 /// `pages` must be valid for reads and writes, and `piece` lie in it.
 #[inline(never)]
 pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
-    // SAFETY: the caller's promise; offsets of words are masked to the words there are.
+    // SAFETY: the caller's promise.
     unsafe {
         let page = (*piece).page;
         read::zero(addr_of_mut!((*piece).mapping));
@@ -75,13 +75,7 @@ pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
         if page == 0 {
             return;
         }
-        let words = addr_of_mut!((*pages).page);
-        let copy = |from: u64| {
-            generated::bpf_probe_read_kernel(words.cast(), PAGE as u32, from as *const _);
-        };
-        let word = |offset: u32| *words.cast::<u64>().add((offset as usize >> 3) & (PAGE_WORDS - 1));
-        copy(page);
-        let link = word(at::PAGE_COMPOUND.load());
+        let link = first(pages, page);
         let mut head = page;
         if link & 1 == 1 {
             // A tail page leads to its head: by its address, or since 7.2 by a mask for its own (_compound_head,
@@ -92,12 +86,12 @@ pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
             } else {
                 link & !1
             };
-            copy(head);
+            again(pages, head);
         }
-        let mapping = word(at::FOLIO_MAPPING.load());
+        let mapping = word(pages, head, &at::FOLIO_MAPPING);
         let within = page.wrapping_sub(head) / PAGE;
         // A page that was cut off its file keeps its index (mm/filemap.c, `page_cache_delete`): that tells it from a copy.
-        (*piece).index = word(at::FOLIO_INDEX.load()).wrapping_add(within);
+        (*piece).index = word(pages, head, &at::FOLIO_INDEX).wrapping_add(within);
         if mapping == 0 {
             return;
         }
@@ -111,6 +105,52 @@ pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
             (*pages).station.file = (*pages).file;
         }
     }
+}
+
+/// Begins with a page, and tells its link to a head. Without direct reads the whole `struct page` is copied: one call for all
+/// of its members.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(always)]
+unsafe fn first(pages: *mut Pages, page: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        again(pages, page);
+        word(pages, page, &at::PAGE_COMPOUND)
+    }
+}
+
+/// Goes on with another page.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(always)]
+unsafe fn again(pages: *mut Pages, page: u64) {
+    if at::DIRECT.load() == 0 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let words = addr_of_mut!((*pages).page);
+            generated::bpf_probe_read_kernel(words.cast(), PAGE as u32, page as *const _);
+        }
+    }
+}
+
+/// A word of the page.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads; it holds the page unless there are direct reads.
+#[inline(always)]
+unsafe fn word(pages: *const Pages, page: u64, offset: &at::Offset) -> u64 {
+    if at::DIRECT.load() == 1 {
+        return member(page, offset);
+    }
+    let index = (offset.load() as usize >> 3) & (PAGE_WORDS - 1);
+    // SAFETY: the caller's promise; the index is one of the words there are.
+    unsafe { *addr_of!((*pages).page).cast::<u64>().add(index) }
 }
 
 /// Whether an address is that of a file's `address_space`; if so tells which.

@@ -3,7 +3,9 @@
 use aya_ebpf::helpers::generated;
 use core::mem::{MaybeUninit, size_of};
 
-use crate::offsets::Offset;
+use probes_common::CAST;
+
+use crate::offsets::{DIRECT, Offset};
 
 /// Integers and arrays of them: any bytes are a value.
 ///
@@ -25,6 +27,11 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 /// What lies at an address of the kernel; zero if nothing does.
 #[inline(always)]
 pub(crate) fn at<T: Plain>(address: u64) -> T {
+    if DIRECT.load() == 1 {
+        // SAFETY: what the kernel's `bpf_rdonly_cast` returns may be read anywhere: an address at which nothing is gives zeros
+        // (PROBE_MEM, arch/x86/net/bpf_jit_comp.c).
+        return unsafe { cast(address).cast::<T>().read_volatile() };
+    }
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper fills the value on every path, with zeros if the address cannot be read
     // (bpf_probe_read_kernel_common, kernel/trace/bpf_trace.c), and all bytes are valid ones.
@@ -32,6 +39,15 @@ pub(crate) fn at<T: Plain>(address: u64) -> T {
         generated::bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _);
         value.assume_init()
     }
+}
+
+/// The address as a pointer that may be read through: `bpf_rdonly_cast` to `void` (kernel/bpf/helpers.c, since 6.17), at no
+/// cost. The user side puts the kernel's number of it in the place of [`CAST`], or takes the call out.
+#[inline(always)]
+unsafe fn cast(address: u64) -> *const u8 {
+    // SAFETY: how helpers are called: the address of the function is their number.
+    let cast: extern "C" fn(u64, u64) -> *const u8 = unsafe { core::mem::transmute(CAST) };
+    cast(address, 0)
 }
 
 /// A member of a structure of the kernel; zero if it cannot be read. A chain of such reads from a null pointer is all

@@ -9,6 +9,7 @@ use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use probes_common::{PlainKey, PlainSum, program};
 
+use super::direct;
 use super::error::{SetupError, SetupErrorKind};
 use super::loss::{self, ProgramLoss, Row};
 use super::object::OBJECT;
@@ -187,10 +188,24 @@ impl Probes {
         if let Some(at) = plan.missing.iter().position(|missing| missing.part == Part::Calls) {
             return Err(SetupErrorKind::MissingField(plan.missing.swap_remove(at)).into());
         }
-        let mut ebpf = object(setup, &plan)?;
+        // A file of types says nothing of the numbers of this kernel's functions.
+        let function = direct::function(&btf).filter(|_| setup.btf.is_none());
+        if function.is_some() {
+            // Whether the kernel takes it only loading shows: the function is older than what it is used for.
+            let direct = Self::load_as(setup, &btf, &plan, function);
+            if direct.is_ok() {
+                return direct;
+            }
+        }
+        Self::load_as(setup, &btf, &plan, None)
+    }
+
+    /// Loads and attaches, with or without direct reads.
+    fn load_as(setup: &Setup, btf: &Btf, plan: &Plan, function: Option<u32>) -> Result<Self, SetupError> {
+        let mut ebpf = object(setup, plan, function)?;
         let (mut loaded, mut not_loaded) = (Vec::new(), Vec::new());
         for spec in PROGRAMS.iter().filter(|spec| setup.hooks.has(spec.part)) {
-            if let Some(why) = cannot(spec, &btf, &plan) {
+            if let Some(why) = cannot(spec, btf, plan) {
                 if spec.part == Part::Calls {
                     return Err(SetupErrorKind::NoTracepoint { name: spec.tracepoint }.into());
                 }
@@ -303,7 +318,9 @@ impl Probes {
 }
 
 /// The object with its globals and maps, no program loaded yet.
-fn object(setup: &Setup, plan: &Plan) -> Result<Ebpf, SetupError> {
+fn object(setup: &Setup, plan: &Plan, function: Option<u32>) -> Result<Ebpf, SetupError> {
+    let (object, calls) = direct::patched(OBJECT, function);
+    let direct = u32::from(function.is_some() && calls > 0);
     let (mode, cgroup, level) = setup.scope.globals();
     let (self_tgid, follow) = (std::process::id(), u32::from(setup.descendants));
     let mut loader = EbpfLoader::new();
@@ -318,8 +335,9 @@ fn object(setup: &Setup, plan: &Plan) -> Result<Ebpf, SetupError> {
         .override_global("CGROUP_LEVEL", &level, true)
         .override_global("FOLLOW", &follow, true)
         .override_global("COOKIE", &setup.cookie, true)
+        .override_global("DIRECT", &direct, true)
         .map_max_entries("RING", setup.ring_bytes);
-    Ok(loader.load(OBJECT)?)
+    Ok(loader.load(&object)?)
 }
 
 /// Why a program cannot be had on this kernel.

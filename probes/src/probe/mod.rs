@@ -16,6 +16,7 @@
 //! however it ends.
 
 mod decode;
+mod direct;
 mod error;
 mod load;
 mod loss;

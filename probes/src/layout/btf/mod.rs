@@ -157,6 +157,11 @@ impl Btf {
             .ok_or_else(|| BtfError::NoEnumerator { name: name.to_owned() })
     }
 
+    /// The number of a function of the kernel, by which programs call it.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.table.named(name, |kind| kind == Kind::Func).next()
+    }
+
     /// How many arguments a raw tracepoint passes (`btf_trace_NAME`), without the first, which is the tracer's own.
     ///
     /// # Errors

@@ -1,0 +1,119 @@
+//! The ways to trace, and what each is measured against.
+
+use probes::probe::announce;
+use probes::trace::{Options, Tracer};
+
+use crate::lockstep::{Lockstep, Times, getppid};
+
+/// A way to trace.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// `None`: nothing is attached, which shows the noise.
+    options: Option<fn() -> Options>,
+}
+
+/// All of them.
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "nothing",
+        options: None,
+    },
+    Row {
+        name: "full",
+        options: Some(Options::default),
+    },
+];
+
+/// Medians of the rounds.
+pub(crate) struct Found {
+    pub(crate) without: Spread,
+    pub(crate) programs: Spread,
+    pub(crate) reader: Spread,
+    pub(crate) tax: Spread,
+}
+
+/// A median, and half of the width of the middle half.
+#[derive(Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) half_width: f64,
+}
+
+impl Row {
+    /// Rounds in turn: without first, then with first.
+    pub(crate) fn measure(&self, chain: &mut Lockstep, rounds: usize) -> Result<Found, String> {
+        let (mut without, mut programs, mut reader, mut tax) = (vec![], vec![], vec![], vec![]);
+        // The first round finds cold caches.
+        for round in 0..=rounds {
+            let (bare, traced) = if round % 2 == 0 {
+                let bare = bare(chain)?;
+                (bare, self.traced(chain)?)
+            } else {
+                let traced = self.traced(chain)?;
+                (bare(chain)?, traced)
+            };
+            if round > 0 || rounds == 0 {
+                without.push(bare.0.chunk);
+                programs.push(traced.0.chunk - bare.0.chunk);
+                reader.push(traced.0.reader - bare.0.reader);
+                tax.push(traced.1 - bare.1);
+            }
+        }
+        Ok(Found {
+            without: spread(without),
+            programs: spread(programs),
+            reader: spread(reader),
+            tax: spread(tax),
+        })
+    }
+
+    /// Chunks of this process, traced; then getppid(2), not traced.
+    fn traced(&self, chain: &mut Lockstep) -> Result<(Times, f64), String> {
+        let Some(options) = self.options else {
+            return bare(chain);
+        };
+        let start = || Tracer::start(options()).map_err(|error| format!("{error}\n → {}", error.mend()));
+        let mut tracer = start()?;
+        announce(tracer.cookie());
+        tracer.poll();
+        let times = chain.run(&mut || tracer.poll()).map_err(|error| error.to_string())?;
+        let report = tracer.finish(10);
+        if report.loss.any() {
+            return Err(format!("records were lost: {:?}", report.loss));
+        }
+        // What was measured must have been seen: all that went into the connection, and nothing of it unknown.
+        let wanted = chain.chunks() as u64 * (64 << 10);
+        let totals = report.totals();
+        if totals.payload < wanted || totals.account.unknown * 100 > wanted {
+            return Err(format!(
+                "of {wanted} bytes that were moved {} were seen, {} of them unknown",
+                totals.payload, totals.account.unknown
+            ));
+        }
+        // Attached, and nobody is followed.
+        let idle = start()?;
+        let tax = getppid(40);
+        drop(idle);
+        Ok((times, tax))
+    }
+}
+
+fn bare(chain: &mut Lockstep) -> Result<(Times, f64), String> {
+    let times = chain.run(&mut || {}).map_err(|error| error.to_string())?;
+    Ok((times, getppid(40)))
+}
+
+fn spread(mut values: Vec<f64>) -> Spread {
+    let median = median(&mut values);
+    let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+    Spread {
+        median,
+        half_width: (at(0.75) - at(0.25)) / 2.0,
+    }
+}
+
+/// The median; it sorts them.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
