@@ -160,23 +160,23 @@ impl Evidence {
     }
 
     /// Takes pages that were seen at a station.
-    pub fn station(&mut self, station: Station) {
+    pub fn station(&mut self, station: &Station) {
         match station.station {
             station_kind::PACKET => {
-                for (given, seen, flags) in self.sockets.packet(&station, &self.config.names) {
+                for (given, seen, flags) in self.sockets.packet(station, &self.config.names) {
                     self.carried(&given, give::carried(&given.parcel, &seen, flags), &seen);
                 }
             }
             station_kind::UNIX => {
                 let names = self.config.names;
-                for (given, seen) in self.sockets.unix(station.object).message(&station, &names) {
+                for (given, seen) in self.sockets.unix(station.object).message(station, &names) {
                     self.carried(&given, give::in_message(&given.parcel, &seen), &seen);
                 }
                 if station.call != 0 {
-                    self.part(&station);
+                    self.part(station);
                 }
             }
-            _ => self.part(&station),
+            _ => self.part(station),
         }
     }
 
@@ -230,7 +230,10 @@ impl Evidence {
                 self.apply(&whole);
             }
         }
-        let left: Vec<Parcel> = self.rings.values_mut().flat_map(Ring::leave).collect();
+        let mut rings: Vec<_> = self.rings.iter_mut().collect();
+        // In an order that is the same when a recording is read.
+        rings.sort_unstable_by_key(|(pipe, _)| **pipe);
+        let left: Vec<Parcel> = rings.into_iter().flat_map(|(_, ring)| ring.leave()).collect();
         for parcel in &left {
             self.left_in_a_pipe(parcel);
         }
@@ -372,7 +375,7 @@ impl Evidence {
 
     /// Whether bytes that were given to sockets have not been seen on their way yet.
     pub fn has_data_in_flight(&self) -> bool {
-        self.sockets.under_way().next().is_some()
+        self.sockets.any_under_way()
     }
 
     /// Puts all that is known now into a report: flows, edges, looks, processes and what was not observed.

@@ -150,17 +150,22 @@ impl Sockets {
         })
     }
 
-    /// All that was given and not seen under way.
+    /// All that was given and not seen under way, in the order in which the streams were met.
     pub(crate) fn under_way(&self) -> impl Iterator<Item = (&Given<Giver>, u64)> {
-        let tcp = self
-            .tcp
-            .values()
-            .flat_map(|stream| stream.bytes.unseen().map(|given| (given, stream.bytes.packets)));
-        let unix = self
-            .unix
-            .values()
-            .flat_map(|stream| stream.bytes.unseen().map(|given| (given, stream.bytes.packets)));
-        tcp.chain(unix)
+        let tcp = self.tcp.values().map(|stream| (stream.number, &stream.bytes));
+        let unix = self.unix.values().map(|stream| (stream.number, &stream.bytes));
+        let mut streams: Vec<_> = tcp.chain(unix).collect();
+        streams.sort_unstable_by_key(|(number, _)| *number);
+        streams
+            .into_iter()
+            .flat_map(|(_, bytes)| bytes.unseen().map(|given| (given, bytes.packets)))
+    }
+
+    /// Whether there is anything of that kind.
+    pub(crate) fn any_under_way(&self) -> bool {
+        let tcp = self.tcp.values().map(|stream| &stream.bytes);
+        let unix = self.unix.values().map(|stream| &stream.bytes);
+        tcp.chain(unix).any(|bytes| bytes.unseen().next().is_some())
     }
 }
 

@@ -24,7 +24,7 @@ mod object;
 mod reader;
 mod scope;
 
-pub use decode::{Damaged, Record};
+pub use decode::{Damaged, Decoder, Record, RecordRef};
 pub use error::{SetupError, SetupErrorKind};
 pub use load::{Hooks, NotLoaded, Probes, Program, Setup};
 pub use loss::ProgramLoss;

@@ -2,7 +2,7 @@
 
 use crate::layout::plan::{Part, Plan};
 use crate::probe::Probes;
-use crate::report::{Alive, Coverage, Fact, NotObserved, Report, Tier};
+use crate::report::{Alive, Coverage, Fact, NotObserved, Tier};
 use crate::selftest::Table;
 
 /// What is in the slots of pipes.
@@ -69,19 +69,21 @@ const BLIND: [&str; 7] = [
     "what a disk's driver does below the block layer (dm-crypt, loop, bounce buffers)",
 ];
 
-/// Writes the facts and the blind spots into a report.
-pub(super) fn fill(report: &mut Report, probes: &Probes, proven: Option<&Table>) {
+/// What can be seen by the programs that are attached.
+pub(super) fn of(probes: &Probes, proven: Option<&Table>) -> Coverage {
     let attached = probes.programs();
-    for (name, program, _, without) in FACTS {
+    let of = |(name, program, _, without): (_, _, Part, &str)| {
         let is_attached = attached.iter().any(|have| have.attached && have.name == program);
-        let missing = lacks(probes, name);
-        let mut fact = fact(name, program, is_attached, missing, proven);
+        let mut fact = fact(name, program, is_attached, lacks(probes, name), proven);
         if fact.alive != Alive::Yes && !fact.why_not.is_empty() {
             fact.why_not = format!("{}: {without}", fact.why_not);
         }
-        report.coverage.facts.push(fact);
+        fact
+    };
+    Coverage {
+        facts: FACTS.map(of).into(),
+        not_observed: blind().collect(),
     }
-    report.coverage.not_observed.extend(blind());
 }
 
 /// What could be seen, told without attaching anything: from the kernel's types, and from what the selftest showed before.

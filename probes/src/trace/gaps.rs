@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::probe::Record;
+use probes_common::RecordHeader;
 
 /// What number comes next, by program and CPU.
 #[derive(Debug, Default)]
@@ -12,15 +12,15 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    /// Takes note of a record. Whether some before it are missing.
-    pub(super) fn note(&mut self, record: &Record) -> bool {
-        let Some(program) = record.program() else { return false };
-        let header = record.header();
+    /// Takes note of a record of a program. Whether some before it are missing.
+    pub(super) fn note(&mut self, program: Option<u32>, header: &RecordHeader) -> bool {
+        let Some(program) = program else { return false };
         let next = self.next.entry((program, header.cpu)).or_insert(0);
         let gap = header.sequence.saturating_sub(*next);
-        *next = header.sequence + 1;
+        *next = header.sequence.saturating_add(1);
         if gap > 0 {
-            *self.missing.entry(program).or_insert(0) += gap;
+            let missing = self.missing.entry(program).or_insert(0);
+            *missing = missing.saturating_add(gap);
         }
         gap > 0
     }

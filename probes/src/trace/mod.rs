@@ -1,4 +1,12 @@
-//! A live trace: probes on one side, evidence on the other, and a report whenever one is asked for.
+//! A live trace: probes on one side, an account on the other, and a report whenever one is asked for.
+//!
+//! ```text
+//! kernel, /proc, clock ── Tracer ──► Input ──► Account ──► Report
+//!                                      └────► Recorder
+//! ```
+//!
+//! What a report is made of enters the account as an [`Input`], by one way. So a report made of recorded inputs is the live
+//! one.
 //!
 //! ```no_run
 //! use probes::trace::{Options, Tracer};
@@ -13,13 +21,17 @@
 //! # Ok::<_, probes::probe::SetupError>(())
 //! ```
 
+mod account;
 mod calibrate;
 pub(crate) mod coverage;
 mod gaps;
+mod input;
 mod mounts;
 mod symbols;
 
+pub use self::account::Account;
 pub use self::coverage::foreseen;
+pub use self::input::{Costs, Input, Losses, Preamble, Question, Recorder};
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,11 +39,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use probes_common::{PlainKey, PlainSum};
 
-use self::gaps::Gaps;
 use self::symbols::Symbols;
-use crate::evidence::{Config, Evidence};
-use crate::probe::{Hooks, Probes, Record, ScopeFilter, Setup, SetupError};
-use crate::report::{self, Alive, Loss, Report, Scope, ScopeKind, Tier};
+use crate::evidence::Config;
+use crate::probe::{Hooks, Probes, ProgramLoss, ScopeFilter, Setup, SetupError};
+use crate::report::{Alive, Report, Scope, ScopeKind};
 use crate::selftest::{self, Table};
 
 /// Whom to trace, and how closely.
@@ -74,35 +85,42 @@ const COUNTERS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Tracer {
     probes: Probes,
-    evidence: Evidence,
-    symbols: Symbols,
-    gaps: Gaps,
-    options: Options,
+    book: Book,
     cookie: u64,
     started: Instant,
-    started_unix_ms: Option<u64>,
     counted: Instant,
     cpu_at_start: Duration,
-    records: u64,
-    record_bytes: u64,
-    damaged: u64,
-    calls: u64,
-    /// What plain calls had added up to when the present account began.
-    plain_before: HashMap<PlainKey, PlainSum>,
-    /// What the selftest has shown of this kernel and these programs.
-    proven: Option<Table>,
+    /// What was told last of sums and losses: only what has changed is told again.
+    plain: HashMap<PlainKey, PlainSum>,
+    losses: Vec<Losses>,
     /// Whether this kernel has slots of their own for holes.
     knows_zeros: bool,
 }
 
-/// Takes off what was there before. Whether anything was added since.
-fn plain_since(sum: &mut PlainSum, before: &PlainSum) -> bool {
-    sum.bytes -= before.bytes;
-    sum.calls -= before.calls;
-    sum.failed -= before.failed;
-    sum.small_bytes -= before.small_bytes;
-    sum.small_calls -= before.small_calls;
-    sum.calls + sum.failed > 0
+/// The account, and who takes down what enters it.
+#[derive(Debug)]
+struct Book {
+    account: Account,
+    symbols: Symbols,
+    recorder: Option<Box<dyn Recorder>>,
+}
+
+impl Book {
+    /// The only way into the account.
+    fn enter(&mut self, input: Input<'_>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.take(&input);
+        }
+        self.account.take(input);
+        for question in self.account.questions() {
+            let place = self.symbols.place(question);
+            let answer = Input::Place(question, place.as_ref());
+            if let Some(recorder) = &mut self.recorder {
+                recorder.take(&answer);
+            }
+            self.account.take(answer);
+        }
+    }
 }
 
 impl Tracer {
@@ -111,7 +129,19 @@ impl Tracer {
     /// # Errors
     ///
     /// [`SetupError`] says what stands in the way, and what mends it. Nothing is left attached then.
-    pub fn start(mut options: Options) -> Result<Self, SetupError> {
+    pub fn start(options: Options) -> Result<Self, SetupError> {
+        Self::start_recorded(options, |_| Ok(None))
+    }
+
+    /// The same, with a recorder of all that enters the account: it is made when it is known what comes before.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), and what `recorder` says.
+    pub fn start_recorded(
+        mut options: Options,
+        recorder: impl FnOnce(&Preamble) -> Result<Option<Box<dyn Recorder>>, SetupError>,
+    ) -> Result<Self, SetupError> {
         // Other types than the kernel's own give other programs, of which nothing was shown.
         let proven = selftest::remembered().filter(|_| options.btf.is_none());
         if let Some(table) = &proven {
@@ -123,17 +153,22 @@ impl Tracer {
             hooks.bios &= !silent(coverage::DISK);
             hooks.dirty &= !silent(coverage::DIRTY);
         }
-        Self::attach(options, proven, mounts::read())
+        Self::attach(options, proven.as_ref(), mounts::read(), recorder)
     }
 
     /// The same for the selftest, which tries everything, and which no rule about filesystems may answer for.
     pub(crate) fn start_for_trials(options: Options) -> Result<Self, SetupError> {
         let mut mounts = mounts::read();
         mounts.buffered.clear();
-        Self::attach(options, None, mounts)
+        Self::attach(options, None, mounts, |_| Ok(None))
     }
 
-    fn attach(options: Options, proven: Option<Table>, mounts: mounts::Mounts) -> Result<Self, SetupError> {
+    fn attach(
+        options: Options,
+        proven: Option<&Table>,
+        mounts: mounts::Mounts,
+        recorder: impl FnOnce(&Preamble) -> Result<Option<Box<dyn Recorder>>, SetupError>,
+    ) -> Result<Self, SetupError> {
         let names = calibrate::slot_names(options.btf.as_ref())?;
         let knows_zeros = names.zero != 0;
         let cookie = random();
@@ -143,35 +178,37 @@ impl Tracer {
             cookie,
             ring_bytes: options.ring_bytes,
             hooks: options.hooks,
-            btf: options.btf.clone(),
+            btf: options.btf,
         };
         let probes = Probes::load(&setup)?;
-        let evidence = Evidence::new(Config {
-            names,
-            mounts: mounts.paths,
-            buffered: mounts.buffered,
-            hash_key: random(),
-        });
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let preamble = Preamble {
+            kernel: kernel_release(),
+            object: crate::probe::object_hash().to_owned(),
+            started_unix_ms: since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()),
+            scope: options.scope,
+            coverage: coverage::of(&probes, proven),
+            config: Config {
+                names,
+                mounts: mounts.paths,
+                buffered: mounts.buffered,
+                hash_key: random(),
+            },
+        };
+        let recorder = recorder(&preamble)?;
         Ok(Self {
             probes,
-            evidence,
-            symbols: Symbols::default(),
-            gaps: Gaps::default(),
-            options,
+            book: Book {
+                account: Account::new(preamble),
+                symbols: Symbols::default(),
+                recorder,
+            },
             cookie,
             started: Instant::now(),
-            started_unix_ms: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .ok()
-                .and_then(|since| u64::try_from(since.as_millis()).ok()),
             counted: Instant::now(),
             cpu_at_start: own_cpu(),
-            records: 0,
-            record_bytes: 0,
-            damaged: 0,
-            calls: 0,
-            plain_before: HashMap::new(),
-            proven,
+            plain: HashMap::new(),
+            losses: Vec::new(),
             knows_zeros,
         })
     }
@@ -193,121 +230,47 @@ impl Tracer {
 
     /// Takes in what the kernel has recorded. To be called every 5 ms: the ring is made for several times that.
     pub fn poll(&mut self) {
-        let Self {
-            probes,
-            evidence,
-            symbols,
-            gaps,
-            records,
-            record_bytes,
-            damaged,
-            calls,
-            ..
-        } = self;
-        probes.drain(&mut |bytes| {
-            *records += 1;
-            *record_bytes += bytes.len() as u64;
-            let Ok(record) = Record::from_bytes(bytes) else {
-                *damaged += 1;
-                evidence.lost();
-                return;
-            };
-            if gaps.note(&record) {
-                evidence.lost();
-            }
-            match record {
-                Record::Station(station) => evidence.station(*station),
-                Record::Call(call) => {
-                    *calls += 1;
-                    symbols.note(call.header.tgid, call.user_ip);
-                    evidence.call(*call);
-                }
-                Record::Name(name) => {
-                    symbols.note(name.header.tgid, 0);
-                    evidence.name(&name);
-                }
-                Record::Process(process) => evidence.process(&process),
-                Record::Closed(closed) => evidence.closed(&closed),
-                Record::Unknown(_) => {}
-            }
-        });
+        let Self { probes, book, .. } = self;
+        book.enter(Input::Time(self.started.elapsed().as_nanos() as u64));
+        probes.drain(&mut |bytes| book.enter(Input::Record(bytes)));
         if self.counted.elapsed() >= COUNTERS {
             self.count();
         }
     }
 
+    /// Reads counters, and tells what has changed.
     fn count(&mut self) {
         self.counted = Instant::now();
         let mut plain = self.probes.plain();
-        plain.retain_mut(|(key, sum)| match self.plain_before.get(key) {
-            Some(before) => plain_since(sum, before),
-            None => true,
-        });
-        for (key, sum) in &plain {
-            self.symbols.note(key.tgid, sum.user_ip);
+        plain.retain(|(key, sum)| self.plain.insert(*key, *sum).as_ref() != Some(sum));
+        if !plain.is_empty() {
+            // A map has no order, and places are asked for in that of the rows.
+            plain.sort_unstable_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
+            self.book.enter(Input::Plain(&plain));
         }
-        self.evidence.plain(plain);
-        if self.loss().any() {
-            self.evidence.lost();
+        let losses: Vec<Losses> = self.probes.loss().iter().map(losses).collect();
+        let changed: Vec<Losses> = losses
+            .iter()
+            .filter(|row| !self.losses.contains(row))
+            .cloned()
+            .collect();
+        if !changed.is_empty() {
+            self.losses = losses;
+            self.book.enter(Input::Losses(&changed));
         }
-    }
-
-    fn loss(&mut self) -> Loss {
-        let mut loss = Loss::default();
-        for program in self.probes.loss() {
-            let row = report::ProgramLoss {
-                program: program.program.to_owned(),
-                reserve_failures: program.reserve_failures + program.map_full,
-                sequence_gaps: self.gaps.missing_of(program.number),
-                recursion_misses: program.recursion_misses,
-            };
-            loss.reserve_failures += row.reserve_failures;
-            loss.recursion_misses += row.recursion_misses;
-            loss.sequence_gaps += row.sequence_gaps;
-            if row.reserve_failures + row.recursion_misses + row.sequence_gaps > 0 {
-                loss.programs.push(row);
-            }
-        }
-        if self.damaged > 0 {
-            // Records that made no sense: whose they were cannot be told.
-            loss.sequence_gaps += self.damaged;
-            loss.programs.push(report::ProgramLoss {
-                program: "unreadable records".to_owned(),
-                sequence_gaps: self.damaged,
-                ..report::ProgramLoss::default()
-            });
-        }
-        loss
     }
 
     /// What is known so far, in at most `max_rows` rows.
     pub fn report(&mut self, max_rows: usize) -> Report {
         self.poll();
         self.count();
-        let mut report = Report::new(Tier::T0, self.options.scope.clone());
-        report.made_by.kernel = kernel_release();
-        report.made_by.object = Some(crate::probe::object_hash().to_owned());
-        report.made_by.started_unix_ms = self.started_unix_ms;
-        report.made_by.duration_ns = self.started.elapsed().as_nanos() as u64;
-        report.loss = self.loss();
-        coverage::fill(&mut report, &self.probes, self.proven.as_ref());
-        self.evidence
-            .fill(&mut report, &|tgid, ip| self.symbols.place(tgid, ip));
-        if report.loss.any() {
-            let touched = |flow: &&report::Flow| {
-                let lost = report::ReasonCode::from(bufferlist::Reason::LostRecords);
-                flow.reasons.iter().any(|cause| cause.code == lost)
-            };
-            report.loss.flows_touched = report.flows.iter().filter(touched).count() as u64;
-        }
-        report.overhead.own_cpu_ns = own_cpu().saturating_sub(self.cpu_at_start).as_nanos() as u64;
-        report.overhead.reader_cpu_ns = report.overhead.own_cpu_ns;
-        report.overhead.programs_ns = Some(self.probes.run_time_ns()).filter(|&ns| ns > 0);
-        report.overhead.records = self.records;
-        report.overhead.record_bytes = self.record_bytes;
-        report.finish(max_rows);
-        report.bound_lists(max_rows.max(200));
-        report
+        let costs = Costs {
+            own_cpu_ns: own_cpu().saturating_sub(self.cpu_at_start).as_nanos() as u64,
+            programs_ns: Some(self.probes.run_time_ns()).filter(|&ns| ns > 0),
+        };
+        self.book.enter(Input::Costs(costs));
+        self.book.enter(Input::Time(self.started.elapsed().as_nanos() as u64));
+        self.book.account.report(max_rows)
     }
 
     /// Whether holes can be told from pages on this kernel.
@@ -330,23 +293,21 @@ impl Tracer {
 
     /// Calls and records so far: for a line that says that work goes on.
     pub fn progress(&self) -> (u64, u64) {
-        (self.calls, self.records)
+        self.book.account.progress()
     }
 
     /// Waits for data in flight (half a second at most), tells all that is known, and begins a new account.
     pub fn lap(&mut self, max_rows: usize) -> Report {
         self.settle();
         let report = self.report(max_rows);
-        self.evidence.begin_anew();
-        self.plain_before = self.probes.plain().into_iter().collect();
-        self.started = Instant::now();
+        self.book.enter(Input::BeginAnew);
         report
     }
 
     /// Waits for data in flight (half a second at most), detaches, and tells all that is known.
     pub fn finish(mut self, max_rows: usize) -> Report {
         self.settle();
-        self.evidence.end_of_trace();
+        self.book.enter(Input::End);
         self.report(max_rows)
     }
 
@@ -354,11 +315,21 @@ impl Tracer {
         let until = Instant::now() + DRAIN;
         loop {
             self.poll();
-            if !self.evidence.has_data_in_flight() || Instant::now() >= until {
+            if !self.book.account.has_data_in_flight() || Instant::now() >= until {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// What enters an account of what a program lost.
+fn losses(program: &ProgramLoss) -> Losses {
+    Losses {
+        program: program.program.to_owned(),
+        number: program.number,
+        failures: program.reserve_failures + program.map_full,
+        recursion_misses: program.recursion_misses,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
+use super::input::Question;
 use crate::report::Place;
 
 /// Processes whose maps are kept.
@@ -22,26 +23,24 @@ struct Mapping {
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     maps: HashMap<u32, Vec<Mapping>>,
-    places: HashMap<(u32, u64), Option<Place>>,
 }
 
 impl Symbols {
-    /// Takes note that a process called from here. To be called while it lives: later nobody can tell where that was.
-    pub(super) fn note(&mut self, tgid: u32, user_ip: u64) {
+    /// Where a call was made; `None` if nobody can tell.
+    pub(super) fn place(&mut self, Question { tgid, user_ip }: Question) -> Option<Place> {
         // A process that traces itself would trace its own questions.
-        let is_own = !cfg!(test) && tgid == std::process::id();
-        if is_own || self.places.contains_key(&(tgid, user_ip)) || self.places.len() > MOST * 64 {
-            return;
+        if !cfg!(test) && tgid == std::process::id() {
+            return None;
         }
-        let mut place = self.find(tgid, user_ip);
+        let place = self.find(tgid, user_ip);
         // What was mapped since it was read.
         if place.is_none() && self.maps.len() < MOST {
             if let Some(maps) = read(tgid) {
                 self.maps.insert(tgid, maps);
             }
-            place = self.find(tgid, user_ip);
+            return self.find(tgid, user_ip);
         }
-        self.places.insert((tgid, user_ip), place);
+        place
     }
 
     fn find(&self, tgid: u32, ip: u64) -> Option<Place> {
@@ -55,11 +54,6 @@ impl Symbols {
             object: Some(format!("{}+{offset:#x}", mapping.path)),
             ..Place::default()
         })
-    }
-
-    /// Where a call was made; `None` if nobody can tell.
-    pub(super) fn place(&self, tgid: u32, user_ip: u64) -> Option<Place> {
-        self.places.get(&(tgid, user_ip)).cloned().flatten()
     }
 }
 
@@ -107,10 +101,15 @@ mod tests {
     fn this_test_is_in_its_own_binary() {
         let here = this_test_is_in_its_own_binary as *const () as u64;
         let mut symbols = Symbols::default();
-        symbols.note(std::process::id(), here);
-        let place = symbols.place(std::process::id(), here).expect("mapped");
+        let mut at = |user_ip| {
+            symbols.place(Question {
+                tgid: std::process::id(),
+                user_ip,
+            })
+        };
+        let place = at(here).expect("mapped");
         let own = std::env::current_exe().unwrap();
         assert!(place.object.unwrap().starts_with(own.to_str().unwrap()));
-        assert_eq!(symbols.place(std::process::id(), 1), None);
+        assert_eq!(at(1), None);
     }
 }

@@ -153,7 +153,7 @@ fn judge(records: &[Record]) -> Report {
     let mut evidence = evidence();
     for record in records {
         match record {
-            Record::Station(station) => evidence.station(*station),
+            Record::Station(station) => evidence.station(station),
             Record::Call(call) => evidence.call(*call),
             Record::Process(process) => evidence.process(process),
         }

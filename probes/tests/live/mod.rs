@@ -88,7 +88,7 @@ impl Watch {
         let mut seen = Seen::default();
         self.probes.drain(&mut |bytes| {
             let record = Record::from_bytes(bytes).expect("no record is damaged");
-            let mine = record.header().tid == thread;
+            let mine = record.as_ref().header().tid == thread;
             match record {
                 Record::Call(call) if mine => seen.calls.push(*call),
                 Record::Station(station) => seen.stations.push(*station),

@@ -10,6 +10,7 @@ use probes::report::{EndKind, Flow, Report};
 use probes::trace::{Options, Tracer};
 
 use crate::net::own_network;
+use crate::recorded::Tape;
 use crate::skip::skip;
 
 /// One at a time: a trace follows a process, and all tests here are one.
@@ -30,7 +31,12 @@ pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
 
 /// Runs `body` under a trace of whoever announces itself with the cookie that `body` is given.
 pub(crate) fn watched(test: &str, body: impl FnOnce(u64) + Send) -> Option<Report> {
-    let mut tracer = match Tracer::start(Options::default()) {
+    let mut tape = Tape::default();
+    let started = Tracer::start_recorded(Options::default(), |preamble| {
+        tape = Tape::new(preamble);
+        Ok(Some(Box::new(tape.clone())))
+    });
+    let mut tracer = match started {
         Ok(tracer) => tracer,
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
             skip(test, &error.to_string());
@@ -50,6 +56,11 @@ pub(crate) fn watched(test: &str, body: impl FnOnce(u64) + Send) -> Option<Repor
         }
     });
     let report = tracer.finish(10_000);
+    assert_eq!(
+        tape.report(10_000).to_json_pretty(),
+        report.to_json_pretty(),
+        "what was recorded tells something else"
+    );
     if std::env::var_os("SHOW").is_some() {
         eprintln!("{}", report.to_json_pretty());
     }
