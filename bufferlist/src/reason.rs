@@ -76,13 +76,15 @@ pub enum Reason {
     LostRecords,
     /// `ZC96`: this kernel does not show it.
     NotObserved,
+    /// `ZC97`: sums over pages differ between two stations.
+    SumsDiffer,
 }
 
 /// One row: the reason, its code, label, class, sentence and advice.
 type Row = (Reason, &'static str, &'static str, Class, &'static str, &'static str);
 
 /// In the order of the enum, which a test checks, so that a reason is its own index.
-const TABLE: [Row; 23] = [
+const TABLE: [Row; 24] = [
     (
         Reason::BelowThreshold,
         "ZC01",
@@ -266,6 +268,14 @@ const TABLE: [Row; 23] = [
         Class::Unknown,
         "What happened to these bytes cannot be observed on this kernel.",
         "See the coverage in the report for what is missing here.",
+    ),
+    (
+        Reason::SumsDiffer,
+        "ZC97",
+        "sums differ",
+        Class::Unknown,
+        "Not all pages that the calls handed over are those that the packets carried; which ones, sums do not tell.",
+        "Watch at level full, which tells page by page.",
     ),
 ];
 

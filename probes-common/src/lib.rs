@@ -11,6 +11,7 @@
 //! | [`Station`] | the exit of such a call, or a packet, a bio, a UNIX message under way | which pages were where |
 //! | [`Name`] | the first time that an end is met | what people call it |
 //! | [`Process`] | fork, exec, exit | who is traced |
+//! | [`Sums`] | every megabyte of a connection, at level `digest` | sums over the pages that went in and out |
 //! | [`Closed`] | a watched TCP connection ends | its byte stream is at an end |
 //!
 //! [`PlainKey`] and [`PlainSum`] are no records but rows of a map: read, write, send and receive calls, which are counted
@@ -25,12 +26,14 @@ mod name;
 mod plain;
 mod process;
 mod station;
+mod sums;
 mod tally;
 
 pub use call::{Call, EndState, SocketPair, call_flag, end_kind, nr};
 pub use header::{HeaderError, RecordHeader, RecordKind};
 pub use name::{COMPONENT, COMPONENTS, Name};
 pub use plain::{PlainKey, PlainSum};
-pub use process::{ANNOUNCE, CAST, Closed, Process, event};
+pub use process::{CAST, Closed, Process, announcement, event};
 pub use station::{FileId, PIECES, Piece, Station, station_flag, station_kind};
+pub use sums::{CHECKPOINT, Stretch, Sum, SumRow, Sums, mix, stretch_flag, sum_event, sum_flag};
 pub use tally::{Tally, program};

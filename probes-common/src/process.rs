@@ -19,9 +19,21 @@ pub mod event {
     pub const PIPE_RESIZED: u32 = 5;
 }
 
-/// The first argument of the `prctl(2)` by which a process announces itself; the second is the tracer's cookie. No kernel
-/// knows it, so the call returns `EINVAL` and does nothing.
-pub const ANNOUNCE: u64 = 0x7a63_7472;
+/// The name that a thread takes for a moment to announce its process to the tracer with this cookie: 15 characters and a zero,
+/// as the kernel keeps them (`task->comm`). A cookie of 0 is nobody's.
+#[must_use]
+pub const fn announcement(cookie: u64) -> [u8; 16] {
+    const LETTERS: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-";
+    let mut name = *b"zct:\0\0\0\0\0\0\0\0\0\0\0\0";
+    let mut at = 4;
+    let mut left = cookie;
+    while at < 15 {
+        name[at] = LETTERS[(left & 63) as usize];
+        left >>= 6;
+        at += 1;
+    }
+    name
+}
 
 /// Where the object calls `bpf_rdonly_cast`, before it is loaded: a helper's number that no kernel has. The user side puts
 /// the kernel's own number of that function there.

@@ -4,7 +4,7 @@ use core::mem::size_of;
 
 /// The programs, as indices of the map of [`Tally`].
 pub mod program {
-    /// `sys_enter`: writes [`Name`](crate::Name) and, of [`Process`](crate::Process), `JOINED`.
+    /// `sys_enter`: writes [`Name`](crate::Name).
     pub const SYS_ENTER: u32 = 0;
     /// `sys_exit`: writes [`Call`](crate::Call), [`Station`](crate::Station) of pipes and, of
     /// [`Process`](crate::Process), `PIPE_RESIZED`.
@@ -27,8 +27,16 @@ pub mod program {
     pub const SCHED_PROCESS_EXEC: u32 = 9;
     /// `sched_process_exit`: writes [`Process`](crate::Process), `EXIT`.
     pub const SCHED_PROCESS_EXIT: u32 = 10;
+    /// `task_rename`: writes [`Process`](crate::Process), `JOINED`.
+    pub const TASK_RENAME: u32 = 11;
+    /// `sock_send_length`: writes [`Sums`](crate::Sums), `HANDED`, and [`Name`](crate::Name).
+    pub const SOCK_SEND_LENGTH: u32 = 12;
+    /// `sums_of_packets`, at `net_dev_start_xmit`: writes [`Sums`](crate::Sums), `CARRIED`.
+    pub const SUMS_OF_PACKETS: u32 = 13;
+    /// `sums_at_end`, at `inet_sock_set_state`: writes [`Sums`](crate::Sums), `CLOSED`.
+    pub const SUMS_AT_END: u32 = 14;
     /// How many there are.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 15;
 }
 
 /// What one program did on one CPU.

@@ -3,17 +3,15 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use probes_common::{ANNOUNCE, Call, EndState, Name, PlainKey, Process, call_flag, end_kind, event, nr, program};
+use probes_common::{Call, EndState, Name, PlainKey, call_flag, end_kind, nr, program};
 
 use crate::end::{self, Now};
-use crate::maps::{CALLS, ENTER, ENTRIES, PLAIN, PLAIN_ENTRIES, TRACED, next_serial};
+use crate::maps::{CALLS, ENTER, ENTRIES, PLAIN, PLAIN_ENTRIES, next_serial};
 use crate::offsets as at;
 use crate::read::{self, member};
 use crate::request::{self, Request};
-use crate::{emit, name, process, scope};
+use crate::{emit, name, scope};
 
-/// prctl(2).
-const PRCTL: u64 = 157;
 /// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
 const FMODE_WRITE: u32 = 2;
 /// `O_DIRECT` of x86 (include/uapi/asm-generic/fcntl.h).
@@ -34,16 +32,11 @@ pub(crate) struct Scratch {
     now: Now,
     plain: PlainKey,
     name: Name,
-    process: Process,
 }
 
 /// The program.
 #[inline(always)]
 pub(crate) fn run(regs: u64, number: u64) {
-    if number == PRCTL {
-        join(regs);
-        return;
-    }
     let number = number as u32;
     if !request::is_known(number) {
         return;
@@ -219,36 +212,5 @@ unsafe fn keep(call: *const Call, tid: u32) {
     // SAFETY: the caller's promise.
     if ENTRIES.insert(tid, unsafe { &*call }, 0).is_err() {
         emit::crowded(program::SYS_ENTER);
-    }
-}
-
-/// A process that says the cookie is traced from here on.
-#[inline(always)]
-fn join(regs: u64) {
-    let cookie = at::COOKIE.load();
-    if cookie == 0
-        || read::at::<u64>(regs + request::FIRST) != ANNOUNCE
-        || read::at::<u64>(regs + request::SECOND) != cookie
-    {
-        return;
-    }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if TRACED.insert(tgid, 1, 0).is_err() {
-        emit::crowded(program::SYS_ENTER);
-        return;
-    }
-    if let Some(room) = ENTER.get_ptr_mut(0) {
-        // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
-        unsafe {
-            let task = generated::bpf_get_current_task();
-            process::tell(
-                addr_of_mut!((*room).process),
-                event::JOINED,
-                0,
-                0,
-                task,
-                program::SYS_ENTER,
-            );
-        }
     }
 }

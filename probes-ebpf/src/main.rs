@@ -10,7 +10,8 @@
 //! | [`packet`] | `net_dev_start_xmit`, `inet_sock_set_state`: packets of watched connections, and their ends |
 //! | [`message`] | `consume_skb`, `kfree_skb`: messages of watched UNIX sockets |
 //! | [`disk`] | `block_bio_queue`, `writeback_dirty_folio`: what a call does to a disk and to the page cache |
-//! | [`process`] | `sched_process_fork`, `sched_process_exec`, `sched_process_exit`: who is traced |
+//! | [`process`] | `sched_process_fork`, `sched_process_exec`, `sched_process_exit`, `task_rename`: who is traced |
+//! | [`sums`] | `sock_send_length`, `sums_of_packets`, `sums_at_end`: sums over pages instead of records, without any hook of system calls |
 
 #![no_std]
 #![no_main]
@@ -34,6 +35,7 @@ mod request;
 mod ring;
 mod scope;
 mod socket;
+mod sums;
 
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
@@ -113,6 +115,34 @@ pub(crate) fn bio_vectors(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub(crate) fn writeback_dirty_folio(ctx: RawTracePointContext) -> i32 {
     disk::dirtied(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// A thread takes another name: `task`, `comm`.
+#[raw_tracepoint]
+pub(crate) fn task_rename(ctx: RawTracePointContext) -> i32 {
+    process::renamed(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// A call has handed bytes to a socket: `sk`, `ret`, `flags` (which are always 0).
+#[raw_tracepoint]
+pub(crate) fn sock_send_length(ctx: RawTracePointContext) -> i32 {
+    sums::handed(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// At `net_dev_start_xmit`, where sums are kept instead of records: `skb`, `dev`.
+#[raw_tracepoint]
+pub(crate) fn sums_of_packets(ctx: RawTracePointContext) -> i32 {
+    sums::carried(ctx.arg(0));
+    0
+}
+
+/// At `inet_sock_set_state`, where sums are kept instead of records: `sk`, `oldstate`, `newstate`.
+#[raw_tracepoint]
+pub(crate) fn sums_at_end(ctx: RawTracePointContext) -> i32 {
+    sums::ended(ctx.arg(0), ctx.arg(2));
     0
 }
 

@@ -2,9 +2,9 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use probes_common::{Call, PlainKey, PlainSum, SocketPair, Tally, program};
+use probes_common::{Call, PlainKey, PlainSum, SocketPair, SumRow, Tally, program};
 
-use crate::{disk, enter, exit, message, packet, process, read};
+use crate::{disk, enter, exit, message, packet, process, read, sums};
 
 /// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): for tables that are mostly far from full.
 const NO_PREALLOC: u32 = 1;
@@ -60,6 +60,10 @@ pub(crate) static WATCHED: HashMap<SocketPair, Watch> = HashMap::with_max_entrie
 #[map]
 pub(crate) static UNIX_WATCHED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 
+/// Sums over connections that traced calls sent into, by the address of the socket.
+#[map]
+pub(crate) static SUMS: HashMap<u64, SumRow> = HashMap::with_max_entries(65_536, NO_PREALLOC);
+
 /// Ends whose names were told.
 #[map]
 pub(crate) static SEEN: LruHashMap<Seen, u8> = LruHashMap::with_max_entries(16_384, 0);
@@ -106,6 +110,10 @@ scratch! {
     FORK: process::Scratch;
     EXEC: process::Scratch;
     ENDED: process::Scratch;
+    RENAMED: process::Scratch;
+    HANDED: sums::Scratch;
+    CARRIED: sums::Scratch;
+    SUMMED: sums::Scratch;
 }
 
 /// Index of the calls' counter in [`SERIALS`].

@@ -27,6 +27,24 @@ pub(crate) unsafe fn tell(name: *mut Name, end: *const EndState) {
         if (*end).file == 0 || (*end).kind == end_kind::MEMORY {
             return;
         }
+        let dentry = if is_socket((*end).kind) {
+            0
+        } else {
+            member((*end).file, &at::FILE_DENTRY)
+        };
+        tell_dentry(name, end, dentry, program::SYS_ENTER);
+    }
+}
+
+/// The same, by the dentry; 0: it has no path.
+///
+/// # Safety
+///
+/// `name` must be valid for writes, `end` for reads.
+#[inline(always)]
+pub(crate) unsafe fn tell_dentry(name: *mut Name, end: *const EndState, dentry: u64, who: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
         let key = Seen {
             ino: (*end).ino,
             dev: (*end).dev,
@@ -46,10 +64,10 @@ pub(crate) unsafe fn tell(name: *mut Name, end: *const EndState) {
         // Nothing can be read at address 0: the helper fills the room with zeros.
         let room = addr_of_mut!((*name).components);
         generated::bpf_probe_read_kernel(room.cast(), (COMPONENT * COMPONENTS) as u32, core::ptr::null());
-        if !is_socket((*end).kind) {
-            path(name, (*end).file);
+        if dentry != 0 {
+            path(name, dentry);
         }
-        emit::whole(name, Name::KIND, program::SYS_ENTER);
+        emit::whole(name, Name::KIND, who);
     }
 }
 
@@ -58,16 +76,16 @@ const fn is_socket(kind: u16) -> bool {
     kind >= end_kind::TCP && kind <= end_kind::SOCKET
 }
 
-/// Reads the dentries from the file's own up to the root of its filesystem.
+/// Reads the dentries from the given one up to the root of its filesystem.
 ///
 /// # Safety
 ///
 /// `name` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn path(name: *mut Name, file: u64) {
+unsafe fn path(name: *mut Name, dentry: u64) {
     // SAFETY: the caller's promise; the index is below the number of components.
     unsafe {
-        let mut dentry: u64 = member(file, &at::FILE_DENTRY);
+        let mut dentry = dentry;
         let mut flags = GOES_ON;
         let mut index = 0;
         while index < COMPONENTS {

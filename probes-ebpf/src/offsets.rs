@@ -21,7 +21,10 @@ globals! {
     CGROUP_LEVEL: u32, "How deep it is in the hierarchy: the root has 0.";
     FOLLOW: u32, "Whether children of traced processes are traced.";
     DIRECT: u32, "Whether kernel memory may be read as if it were the program's own (`read::cast`).";
-    COOKIE: u64, "What a process says to `prctl` to be traced; 0: nobody may.";
+    COOKIE_FIRST: u64, "The first half of the name by which a process announces itself; 0: nobody may.";
+    COOKIE_SECOND: u64, "The second half of it.";
+    SUM_SECRET: u64, "What sums over pages are mixed with.";
+    SUM_PAGES: u32, "Whether pages are summed up, or bytes only counted.";
 
     TASK_FILES: u32, "`task_struct.files`";
     TASK_STATUS: u32, "`task_struct.thread_info.status`";
@@ -50,6 +53,9 @@ globals! {
     INODE_MAPPING: u32, "`inode.i_mapping`";
     INODE_GENERATION: u32, "`inode.i_generation`";
     SB_DEV: u32, "`super_block.s_dev`";
+    INODE_DENTRY: u32, "`inode.i_dentry`";
+    DENTRY_ALIAS: u32, "`dentry.d_u.d_alias`";
+    TASK_SPLICE_PIPE: u32, "`task_struct.splice_pipe`";
     MAPPING_HOST: u32, "`address_space.host`";
     PIPE_HEAD: u32, "`pipe_inode_info.head`";
     PIPE_TAIL: u32, "`pipe_inode_info.tail`";

@@ -76,16 +76,8 @@ pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
             return;
         }
         let link = first(pages, page);
-        let mut head = page;
-        if link & 1 == 1 {
-            // A tail page leads to its head: by its address, or since 7.2 by a mask for its own (_compound_head,
-            // include/linux/page-flags.h). A mask is all ones above its folio's size; there are no pages in the last 4
-            // GiB.
-            head = if link >> 32 == 0xffff_ffff {
-                page & link
-            } else {
-                link & !1
-            };
+        let head = head(page, link);
+        if head != page {
             again(pages, head);
         }
         let mapping = word(pages, head, &at::FOLIO_MAPPING);
@@ -153,13 +145,36 @@ unsafe fn word(pages: *const Pages, page: u64, offset: &at::Offset) -> u64 {
     unsafe { *addr_of!((*pages).page).cast::<u64>().add(index) }
 }
 
+/// The mapping of a page: a file's or, with bit 0 set, a process's memory; 0 for pages of the kernel's own, and of files that
+/// were truncated.
+#[inline(always)]
+pub(crate) fn mapping(page: u64) -> u64 {
+    if page == 0 {
+        return 0;
+    }
+    let link: u64 = member(page, &at::PAGE_COMPOUND);
+    member(head(page, link), &at::FOLIO_MAPPING)
+}
+
+/// The head of the page's folio, by the word that a tail page has.
+#[inline(always)]
+fn head(page: u64, link: u64) -> u64 {
+    // A tail page leads to its head: by its address, or since 7.2 by a mask for its own (_compound_head,
+    // include/linux/page-flags.h). A mask is all ones above its folio's size; there are no pages in the last 4 GiB.
+    match link & 1 {
+        0 => page,
+        _ if link >> 32 == 0xffff_ffff => page & link,
+        _ => link & !1,
+    }
+}
+
 /// Whether an address is that of a file's `address_space`; if so tells which.
 ///
 /// # Safety
 ///
 /// `file` must be valid for writes.
 #[inline(never)]
-unsafe fn is_file(file: *mut FileId, mapping: u64) -> bool {
+pub(crate) unsafe fn is_file(file: *mut FileId, mapping: u64) -> bool {
     let inode: u64 = member(mapping, &at::MAPPING_HOST);
     if inode == 0 || member::<u64>(inode, &at::INODE_MAPPING) != mapping {
         return false;

@@ -5,9 +5,9 @@ use core::ptr::addr_of_mut;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use probes_common::{Process, event, program};
 
-use crate::maps::{ENDED, ENTRIES, EXEC, FORK, PLAIN_ENTRIES, TRACED};
+use crate::maps::{ENDED, ENTRIES, EXEC, FORK, PLAIN_ENTRIES, RENAMED, TRACED};
 use crate::offsets as at;
-use crate::read::member;
+use crate::read::{self, member};
 use crate::{emit, scope};
 
 /// Room for one run.
@@ -77,6 +77,28 @@ pub(crate) fn exit(task: u64) {
         unsafe {
             let process = addr_of_mut!((*room).process);
             tell(process, event::EXIT, 0, 0, task, program::SCHED_PROCESS_EXIT);
+        }
+    }
+}
+
+/// A thread that takes the name which announces it makes its process traced from here on.
+#[inline(always)]
+pub(crate) fn renamed(task: u64, name: u64) {
+    let [first, second] = read::at::<[u64; 2]>(name);
+    if first != at::COOKIE_FIRST.load() || second != at::COOKIE_SECOND.load() || first == 0 {
+        return;
+    }
+    // A thread's name can be set by others of its process only, so this is the one that is meant.
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if TRACED.insert(tgid, 1, 0).is_err() {
+        emit::crowded(program::TASK_RENAME);
+        return;
+    }
+    if let Some(room) = RENAMED.get_ptr_mut(0) {
+        // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+        unsafe {
+            let process = addr_of_mut!((*room).process);
+            tell(process, event::JOINED, 0, 0, task, program::TASK_RENAME);
         }
     }
 }

@@ -42,6 +42,11 @@ pub(crate) const FIRST: u64 = core::mem::offset_of!(Regs, di) as u64;
 /// Offset of the second argument in [`Regs`].
 pub(crate) const SECOND: u64 = core::mem::offset_of!(Regs, si) as u64;
 
+/// Offset of the third argument in [`Regs`].
+pub(crate) const THIRD: u64 = core::mem::offset_of!(Regs, dx) as u64;
+/// Offset of the fourth argument in [`Regs`].
+pub(crate) const FOURTH: u64 = core::mem::offset_of!(Regs, r10) as u64;
+
 /// Where a file's offset is.
 pub(crate) mod offset {
     /// In the open file: `f_pos`.
@@ -127,7 +132,7 @@ pub(crate) fn is_known(number: u32) -> bool {
 
 /// Whether the call moves bytes without the caller's reading or writing them one by one: always a record of its own.
 #[inline(always)]
-pub(crate) fn is_moving(number: u32) -> bool {
+pub(crate) const fn is_moving(number: u32) -> bool {
     matches!(
         number,
         nr::SPLICE | nr::TEE | nr::VMSPLICE | nr::SENDFILE | nr::COPY_FILE_RANGE

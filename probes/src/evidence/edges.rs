@@ -34,6 +34,11 @@ struct Part {
 
 impl EdgeSum {
     fn bytes(&mut self, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64) {
+        self.bytes_of(outcome, user_ip, serial, bytes, 1);
+    }
+
+    /// The same for several calls, which have one serial.
+    fn bytes_of(&mut self, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64, calls: u64) {
         // Past so many places they are no longer told apart.
         let full = self.outcomes.len() >= PLACES;
         let at = |ip| {
@@ -43,18 +48,32 @@ impl EdgeSum {
         let at = at(user_ip).or_else(|| if full { at(0) } else { None });
         if let Some(part) = at.map(|at| &mut self.outcomes[at]) {
             part.bytes += bytes;
-            part.calls += u64::from(part.latest_call != serial);
+            part.calls += if part.latest_call == serial { 0 } else { calls };
             part.latest_call = serial;
         } else {
             self.outcomes.push(Part {
                 outcome,
                 user_ip: if full { 0 } else { user_ip },
                 bytes,
-                calls: 1,
+                calls,
                 latest_call: serial,
             });
         }
     }
+}
+
+/// What a report adds to an edge.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnderWay {
+    pub(crate) edge: EdgeKey,
+    pub(crate) outcome: Outcome,
+    pub(crate) user_ip: u64,
+    pub(crate) serial: u64,
+    pub(crate) bytes: u64,
+    /// Calls that these bytes are of.
+    pub(crate) calls: u64,
+    /// Calls that the edge does not count yet.
+    pub(crate) new_calls: u64,
 }
 
 /// All edges.
@@ -103,16 +122,12 @@ impl Edges {
     }
 
     /// Puts the edges into a report, with what is still under way as unknown.
-    pub(crate) fn fill(
-        &self,
-        report: &mut report::Report,
-        under_way: &[(EdgeKey, Outcome, u64, u64, u64)],
-        ends: &Ends,
-        symbols: &Symbols<'_>,
-    ) {
+    pub(crate) fn fill(&self, report: &mut report::Report, under_way: &[UnderWay], ends: &Ends, symbols: &Symbols<'_>) {
         let mut all = self.sums.clone();
-        for &(key, outcome, user_ip, serial, bytes) in under_way {
-            all.row(key).bytes(outcome, user_ip, serial, bytes);
+        for one in under_way {
+            let row = all.row(one.edge);
+            row.bytes_of(one.outcome, one.user_ip, one.serial, one.bytes, one.calls);
+            row.calls += one.new_calls;
         }
         let mut rows: Vec<_> = all.iter().collect();
         rows.sort_by_key(|(key, _)| **key);

@@ -44,6 +44,8 @@ pub(crate) struct Arrival {
     /// The stream of a socket and the place in it; 0 for everything else.
     pub(crate) stream: u64,
     pub(crate) place: u64,
+    /// Calls besides that one.
+    pub(crate) more_calls: u64,
 }
 
 /// All that arrived.
@@ -51,6 +53,7 @@ pub(crate) struct Arrival {
 pub(crate) struct Flows {
     sums: Table<Key, Sum>,
     hash_key: u64,
+    level: Level,
 }
 
 /// Resolves an instruction pointer of a process.
@@ -58,10 +61,11 @@ pub type Symbols<'a> = dyn Fn(u32, u64) -> Option<report::Place> + 'a;
 
 impl Flows {
     /// Nothing has arrived. `hash_key` numbers pages in a way that tells nobody where they are.
-    pub(crate) fn new(hash_key: u64) -> Self {
+    pub(crate) fn new(hash_key: u64, level: Level) -> Self {
         Self {
             sums: Table::default(),
             hash_key,
+            level,
         }
     }
 
@@ -83,6 +87,7 @@ impl Flows {
             sum.calls += 1;
             sum.last_call = at.serial;
         }
+        sum.calls += at.more_calls;
         if parcel.stream != 0 {
             sum.left.0 = parcel.stream;
             sum.left.1.add(parcel.position, parcel.len);
@@ -148,16 +153,16 @@ impl Flows {
         if moved.bytes == 0 {
             return None;
         }
-        let mut certificate = Certificate::new(Level::Full, horizon(ends, *way.steps.last()?), moved.bytes);
+        let mut certificate = Certificate::new(self.level.clone(), horizon(ends, *way.steps.last()?), moved.bytes);
         match fed_by(moved, rows) {
             Some((before, fed)) => {
                 // The last station of the sender and the first of the receiver are one: the packet.
                 start(&mut certificate, before, moved, ends);
-                hops(&mut certificate, before, fed, moved, ends);
+                self.hops(&mut certificate, before, fed, moved, ends);
             }
             None => start(&mut certificate, way, moved, ends),
         }
-        hops(&mut certificate, way, row, moved, ends);
+        self.hops(&mut certificate, way, row, moved, ends);
         if let Some((offset, len, address)) = moved.example {
             certificate.examples.push(PageExample {
                 offset,
@@ -173,6 +178,25 @@ impl Flows {
             .not_proved
             .push(format!("What happened below {}.", certificate.horizon));
         Some(certificate)
+    }
+
+    /// The stations after the first, for the bytes of `moved`.
+    fn hops(&self, certificate: &mut Certificate, way: &Way, row: &Row<'_>, moved: &Sum, ends: &Ends) {
+        for (number, to) in way.steps.iter().enumerate() {
+            let station = station(ends, *to);
+            let device = row.devices.get(number).copied().unwrap_or(false);
+            let (shown, by) = match self.level {
+                Level::Digest => (Shown::Digest, "sums at sock_send_length and at net_dev_start_xmit"),
+                _ if device => (Shown::Dma, seen_by(&station.kind, &station.of.kind)),
+                _ => (Shown::Identity, seen_by(&station.kind, &station.of.kind)),
+            };
+            let mut hop = Hop::new(station, by, Tier::T0, shown, moved.bytes);
+            hop.pages = moved.pages;
+            // Each station takes its reference inside the call in which the one before it lets go (pipe slots, fragments), or
+            // holds none of its own because the call waits for the device (O_DIRECT).
+            hop.custody = Custody::Kept;
+            certificate.hops.push(hop);
+        }
     }
 
     /// A name for a page that is the same for the whole run, and tells nobody where the page is.
@@ -362,20 +386,4 @@ fn start(certificate: &mut Certificate, way: &Way, moved: &Sum, ends: &Ends) {
     let mut hop = Hop::new(station, by, Tier::T0, Shown::Start, moved.bytes);
     hop.pages = moved.pages;
     certificate.hops.push(hop);
-}
-
-/// The stations after the first, for the bytes of `moved`.
-fn hops(certificate: &mut Certificate, way: &Way, row: &Row<'_>, moved: &Sum, ends: &Ends) {
-    for (number, to) in way.steps.iter().enumerate() {
-        let station = station(ends, *to);
-        let device = row.devices.get(number).copied().unwrap_or(false);
-        let shown = if device { Shown::Dma } else { Shown::Identity };
-        let by = seen_by(&station.kind, &station.of.kind);
-        let mut hop = Hop::new(station, by, Tier::T0, shown, moved.bytes);
-        hop.pages = moved.pages;
-        // Each station takes its reference inside the call in which the one before it lets go (pipe slots, fragments), or
-        // holds none of its own because the call waits for the device (O_DIRECT).
-        hop.custody = Custody::Kept;
-        certificate.hops.push(hop);
-    }
 }

@@ -23,6 +23,7 @@
 //! a bound, beyond which bytes are unknown.
 
 mod address;
+mod digest;
 mod edges;
 mod ends;
 mod flows;
@@ -33,6 +34,7 @@ mod ranges;
 mod ring;
 mod sockets;
 mod stream;
+mod sums;
 mod table;
 mod take;
 mod trail;
@@ -46,7 +48,7 @@ use probes_common::{
     Call, Closed, EndState, Name, PlainKey, PlainSum, Process, Station, call_flag, event, nr, station_kind,
 };
 
-use self::edges::{EdgeKey, Edges};
+use self::edges::{EdgeKey, Edges, UnderWay};
 use self::ends::{EndId, Ends, Form, form_of};
 pub use self::flows::Symbols;
 use self::flows::{Arrival, Flows};
@@ -70,6 +72,8 @@ pub struct Config {
     pub buffered: std::collections::HashSet<u32>,
     /// Makes page numbers into names that tell nobody where the pages are. Another one for every run.
     pub hash_key: u64,
+    /// How closely bytes are watched.
+    pub level: report::Level,
 }
 
 /// The evidence of one run.
@@ -87,6 +91,8 @@ pub struct Evidence {
     waiting: Waiting,
     processes: HashMap<u32, String>,
     plain: HashMap<PlainKey, PlainSum>,
+    digests: digest::Digests,
+    found: HashMap<sums::Key, sums::Found>,
     /// Calls of which nothing can be said: entered before watching began, forged, of 32-bit programs.
     not_seen: NotSeen,
     lost: bool,
@@ -115,7 +121,7 @@ impl Evidence {
     pub fn new(config: Config) -> Self {
         Self {
             ends: Ends::new(config.mounts.clone()),
-            flows: Flows::new(config.hash_key),
+            flows: Flows::new(config.hash_key, config.level.clone()),
             config,
             trails: Trails::new(),
             edges: Edges::default(),
@@ -125,6 +131,8 @@ impl Evidence {
             waiting: Waiting::default(),
             processes: HashMap::new(),
             plain: HashMap::new(),
+            digests: digest::Digests::default(),
+            found: HashMap::new(),
             not_seen: NotSeen::default(),
             lost: false,
         }
@@ -338,6 +346,7 @@ impl Evidence {
             serial: by.serial,
             stream,
             place,
+            more_calls: 0,
         };
         self.flows.arrive(&parcel, by.edge.to, at);
     }
@@ -367,7 +376,8 @@ impl Evidence {
     /// Begins a new account: flows, edges and sums start at nothing. What is known of rings, streams and names stays, for the
     /// bytes in them do.
     pub fn begin_anew(&mut self) {
-        self.flows = Flows::new(self.config.hash_key);
+        self.flows = Flows::new(self.config.hash_key, self.config.level.clone());
+        self.begin_sums_anew();
         self.edges = Edges::default();
         self.plain.clear();
         self.not_seen = NotSeen::default();
@@ -375,7 +385,7 @@ impl Evidence {
 
     /// Whether bytes that were given to sockets have not been seen on their way yet.
     pub fn has_data_in_flight(&self) -> bool {
-        self.sockets.any_under_way()
+        self.sockets.any_under_way() || self.digests.has_data_in_flight()
     }
 
     /// Puts all that is known now into a report: flows, edges, looks, processes and what was not observed.
@@ -393,13 +403,15 @@ impl Evidence {
                 _ => Reason::StillQueued,
             };
             let outcome = Outcome::Unknown(reason);
-            under_way.push((
-                given.by.edge,
+            under_way.push(UnderWay {
+                edge: given.by.edge,
                 outcome,
-                given.by.user_ip,
-                given.by.serial,
-                given.parcel.len,
-            ));
+                user_ip: given.by.user_ip,
+                serial: given.by.serial,
+                bytes: given.parcel.len,
+                calls: 1,
+                new_calls: 0,
+            });
             let step = Step {
                 nr: given.by.edge.nr,
                 tgid: given.by.edge.tgid,
@@ -415,11 +427,14 @@ impl Evidence {
                 serial: given.by.serial,
                 stream: given.by.stream,
                 place: given.at,
+                more_calls: 0,
             };
             flows.arrive(&parcel, given.by.edge.to, at);
         }
+        self.add_found(&mut flows, &mut trails, &mut under_way);
         flows.fill(report, &self.ends, &trails, symbols);
         self.edges.fill(report, &under_way, &self.ends, symbols);
+        self.fill_digests(report);
         plain::fill(report, &self.plain, &self.ends, symbols);
         self.not_seen.fill(report);
         self.fill_processes(report);

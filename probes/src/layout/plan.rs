@@ -20,6 +20,8 @@ pub enum Part {
     Bios,
     /// Pages of files that calls make dirty.
     Dirty,
+    /// Sums over pages instead of records of them.
+    Sums,
     /// What a kernel may be built without, and then does not do: its absence takes nothing away.
     Optional,
 }
@@ -184,6 +186,13 @@ const DIRTY: &[Wanted] = &[(
     &[("folio", "_folio_nr_pages")],
 )];
 
+/// For sums: the pipe of a sendfile(2), and a name of the file whose pages are in a pipe.
+const SUMS: &[Wanted] = &[
+    ("TASK_SPLICE_PIPE", "task_struct", "splice_pipe", 8, &[]),
+    ("INODE_DENTRY", "inode", "i_dentry.first", 8, &[]),
+    ("DENTRY_ALIAS", "dentry", "d_u.d_alias", 16, &[("dentry", "d_alias")]),
+];
+
 /// Members whose place the programs know, because they read several at once: the structure, the member, its offset.
 const FIXED: &[(Part, &str, &[&str], u32)] = &[
     (Part::Calls, "pipe_buffer", &["page"], 0),
@@ -221,6 +230,7 @@ impl Plan {
             (Part::Packets, PACKETS),
             (Part::Bios, BIOS),
             (Part::Dirty, DIRTY),
+            (Part::Sums, SUMS),
         ];
         for (part, wanted) in members {
             for one in wanted {

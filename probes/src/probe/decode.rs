@@ -4,8 +4,8 @@ use std::fmt;
 use std::mem::{MaybeUninit, size_of};
 
 use probes_common::{
-    Call, Closed, HeaderError, Name, PIECES, Piece, Process, RecordHeader, RecordKind, Station, event, program,
-    station_flag, station_kind,
+    Call, Closed, HeaderError, Name, PIECES, Piece, Process, RecordHeader, RecordKind, Station, Sums, event, program,
+    station_flag, station_kind, sum_event,
 };
 
 /// A record of the programs.
@@ -22,6 +22,8 @@ pub enum Record {
     Process(Process),
     /// A connection has ended.
     Closed(Closed),
+    /// Something happened to the sums of a connection.
+    Sums(Box<Sums>),
     /// A kind that this version does not know.
     Unknown(RecordHeader),
 }
@@ -84,6 +86,9 @@ unsafe impl Integers for Process {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
 unsafe impl Integers for Closed {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for Sums {}
 
 /// Makes these bytes the first of a value; what comes after them stays. `bytes` may be longer than it, too.
 #[allow(unsafe_code)]
@@ -125,6 +130,8 @@ pub enum RecordRef<'a> {
     Process(&'a Process),
     /// A connection has ended.
     Closed(&'a Closed),
+    /// Something happened to the sums of a connection.
+    Sums(&'a Sums),
     /// A kind that this version does not know.
     Unknown(RecordHeader),
 }
@@ -142,6 +149,7 @@ struct Room {
     name: Name,
     process: Process,
     closed: Closed,
+    sums: Sums,
 }
 
 impl Default for Decoder {
@@ -153,6 +161,7 @@ impl Default for Decoder {
                 name: zero(),
                 process: zero(),
                 closed: zero(),
+                sums: zero(),
             }),
         }
     }
@@ -173,6 +182,7 @@ impl Decoder {
             Name::KIND => RecordRef::Name(exactly(&mut room.name, kind, bytes)?),
             Process::KIND => RecordRef::Process(exactly(&mut room.process, kind, bytes)?),
             Closed::KIND => RecordRef::Closed(exactly(&mut room.closed, kind, bytes)?),
+            Sums::KIND => RecordRef::Sums(exactly(&mut room.sums, kind, bytes)?),
             Station::KIND => RecordRef::Station(station(&mut room.station, bytes)?),
             _ => RecordRef::Unknown(header),
         })
@@ -208,6 +218,7 @@ impl RecordRef<'_> {
             Self::Name(name) => &name.header,
             Self::Process(process) => &process.header,
             Self::Closed(closed) => &closed.header,
+            Self::Sums(sums) => &sums.header,
             Self::Unknown(header) => header,
         }
     }
@@ -216,7 +227,15 @@ impl RecordRef<'_> {
     pub fn program(&self) -> Option<u32> {
         Some(match self {
             Self::Call(_) => program::SYS_EXIT,
+            // What is known of a file by its pages alone has no `struct file`.
+            Self::Name(name) if name.end.file == 0 => program::SOCK_SEND_LENGTH,
             Self::Name(_) => program::SYS_ENTER,
+            Self::Sums(sums) => match sums.event {
+                sum_event::HANDED => program::SOCK_SEND_LENGTH,
+                sum_event::CARRIED => program::SUMS_OF_PACKETS,
+                sum_event::CLOSED => program::SUMS_AT_END,
+                _ => return None,
+            },
             Self::Closed(_) => program::INET_SOCK_SET_STATE,
             Self::Station(station) => match station.station {
                 station_kind::PIPE_SOURCE | station_kind::PIPE_SINK => program::SYS_EXIT,
@@ -230,7 +249,7 @@ impl RecordRef<'_> {
                 event::FORK => program::SCHED_PROCESS_FORK,
                 event::EXEC => program::SCHED_PROCESS_EXEC,
                 event::EXIT => program::SCHED_PROCESS_EXIT,
-                event::JOINED => program::SYS_ENTER,
+                event::JOINED => program::TASK_RENAME,
                 event::PIPE_RESIZED => program::SYS_EXIT,
                 _ => return None,
             },
@@ -246,6 +265,7 @@ impl RecordRef<'_> {
             Self::Name(name) => Record::Name(Box::new(*name)),
             Self::Process(process) => Record::Process(*process),
             Self::Closed(closed) => Record::Closed(*closed),
+            Self::Sums(sums) => Record::Sums(Box::new(*sums)),
             Self::Unknown(header) => Record::Unknown(header),
         }
     }
@@ -269,6 +289,7 @@ impl Record {
             Self::Name(name) => RecordRef::Name(name),
             Self::Process(process) => RecordRef::Process(process),
             Self::Closed(closed) => RecordRef::Closed(closed),
+            Self::Sums(sums) => RecordRef::Sums(sums),
             Self::Unknown(header) => RecordRef::Unknown(*header),
         }
     }
@@ -296,12 +317,20 @@ mod tests {
     #[test]
     fn every_length_but_the_right_one_is_damage() {
         for len in 32..1200 {
-            for kind in [Call::KIND, Name::KIND, Process::KIND, Closed::KIND, Station::KIND] {
+            for kind in [
+                Call::KIND,
+                Name::KIND,
+                Process::KIND,
+                Closed::KIND,
+                Sums::KIND,
+                Station::KIND,
+            ] {
                 let right = match kind {
                     Call::KIND => size_of::<Call>(),
                     Name::KIND => size_of::<Name>(),
                     Process::KIND => size_of::<Process>(),
                     Closed::KIND => size_of::<Closed>(),
+                    Sums::KIND => size_of::<Sums>(),
                     _ => Station::HEAD,
                 };
                 assert_eq!(

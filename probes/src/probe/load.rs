@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use probes_common::{PlainKey, PlainSum, program};
+use probes_common::{PlainKey, PlainSum, SumRow, announcement, program};
 
 use super::direct;
 use super::error::{SetupError, SetupErrorKind};
 use super::loss::{self, ProgramLoss, Row};
 use super::object::OBJECT;
-use super::reader::{self, Key, Sum};
+use super::reader::{self, Key, Sum, SumsOf};
 use super::scope::ScopeFilter;
 use crate::layout::btf::Btf;
 use crate::layout::plan::{Part, Plan};
@@ -33,6 +33,8 @@ pub struct Setup {
     pub hooks: Hooks,
     /// A file with the kernel's types, instead of the kernel's own.
     pub btf: Option<PathBuf>,
+    /// What sums over pages are mixed with: a number that nobody can guess.
+    pub secret: u64,
 }
 
 impl Default for Setup {
@@ -44,6 +46,7 @@ impl Default for Setup {
             ring_bytes: 16 << 20,
             hooks: Hooks::default(),
             btf: None,
+            secret: 0,
         }
     }
 }
@@ -63,6 +66,17 @@ pub struct Hooks {
     pub bios: bool,
     /// Pages of files that calls make dirty.
     pub dirty: bool,
+    /// Sums over the pages that go to TCP connections, which need no hook of system calls.
+    pub sums: Option<Sums>,
+}
+
+/// What is summed up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sums {
+    /// Pages, where calls hand them over and where packets carry them: the level `digest`.
+    Pages,
+    /// Bytes that calls hand over: the level `counters`.
+    Bytes,
 }
 
 impl Default for Hooks {
@@ -73,11 +87,30 @@ impl Default for Hooks {
             unix: true,
             bios: true,
             dirty: true,
+            sums: None,
         }
     }
 }
 
 impl Hooks {
+    /// Nothing but sums.
+    pub const fn only(sums: Sums) -> Self {
+        Self {
+            calls: false,
+            packets: false,
+            unix: false,
+            bios: false,
+            dirty: false,
+            sums: Some(sums),
+        }
+    }
+
+    /// Whether a program is asked for.
+    fn wants(self, spec: &Spec) -> bool {
+        let packets = spec.number != program::SUMS_OF_PACKETS || self.sums == Some(Sums::Pages);
+        self.has(spec.part) && packets
+    }
+
     const fn has(self, part: Part) -> bool {
         match part {
             Part::Calls => self.calls,
@@ -85,6 +118,7 @@ impl Hooks {
             Part::Unix => self.unix,
             Part::Bios => self.bios,
             Part::Dirty => self.dirty,
+            Part::Sums => self.sums.is_some(),
             Part::Optional => true,
         }
     }
@@ -114,6 +148,7 @@ const fn spec(name: &'static str, part: Part, number: u32, arguments: usize) -> 
 
 /// In the order in which they are attached: a call is told of after its entry was seen, a process before it calls.
 const PROGRAMS: &[Spec] = &[
+    spec("task_rename", Part::Optional, program::TASK_RENAME, 2),
     spec("sched_process_fork", Part::Optional, program::SCHED_PROCESS_FORK, 2),
     spec("sched_process_exec", Part::Optional, program::SCHED_PROCESS_EXEC, 1),
     spec("sched_process_exit", Part::Optional, program::SCHED_PROCESS_EXIT, 1),
@@ -127,6 +162,15 @@ const PROGRAMS: &[Spec] = &[
         ..spec("block_bio_queue", Part::Bios, program::BLOCK_BIO_QUEUE, 1)
     },
     spec("writeback_dirty_folio", Part::Dirty, program::WRITEBACK_DIRTY_FOLIO, 2),
+    Spec {
+        tracepoint: "inet_sock_set_state",
+        ..spec("sums_at_end", Part::Sums, program::SUMS_AT_END, 3)
+    },
+    Spec {
+        tracepoint: "net_dev_start_xmit",
+        ..spec("sums_of_packets", Part::Sums, program::SUMS_OF_PACKETS, 2)
+    },
+    spec("sock_send_length", Part::Sums, program::SOCK_SEND_LENGTH, 3),
     spec("sys_enter", Part::Calls, program::SYS_ENTER, 2),
     spec("sys_exit", Part::Calls, program::SYS_EXIT, 2),
 ];
@@ -134,7 +178,7 @@ const PROGRAMS: &[Spec] = &[
 /// A program that is loaded and attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Its name, which is that of its tracepoint.
+    /// Its name, which is that of its tracepoint if no other program has that.
     pub name: &'static str,
     /// Whether it is attached.
     pub attached: bool,
@@ -158,6 +202,7 @@ pub struct Probes {
     ring_bytes: u32,
     traced: HashMap<MapData, u32, u8>,
     plain: HashMap<MapData, Key, Sum>,
+    sums: HashMap<MapData, u64, SumsOf>,
     tallies: PerCpuArray<MapData, Row>,
     loaded: Vec<&'static Spec>,
     not_loaded: Vec<NotLoaded>,
@@ -204,7 +249,7 @@ impl Probes {
     fn load_as(setup: &Setup, btf: &Btf, plan: &Plan, function: Option<u32>) -> Result<Self, SetupError> {
         let mut ebpf = object(setup, plan, function)?;
         let (mut loaded, mut not_loaded) = (Vec::new(), Vec::new());
-        for spec in PROGRAMS.iter().filter(|spec| setup.hooks.has(spec.part)) {
+        for spec in PROGRAMS.iter().filter(|spec| setup.hooks.wants(spec)) {
             if let Some(why) = cannot(spec, btf, plan) {
                 if spec.part == Part::Calls {
                     return Err(SetupErrorKind::NoTracepoint { name: spec.tracepoint }.into());
@@ -227,7 +272,8 @@ impl Probes {
         }
         let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
         let traced = HashMap::try_from(map(&mut ebpf, "TRACED")?)?;
-        let sums = HashMap::try_from(map(&mut ebpf, "PLAIN")?)?;
+        let plain = HashMap::try_from(map(&mut ebpf, "PLAIN")?)?;
+        let sums = HashMap::try_from(map(&mut ebpf, "SUMS")?)?;
         let tallies = PerCpuArray::try_from(map(&mut ebpf, "TALLIES")?)?;
         // Nothing is attached before all is loaded: what is refused has disturbed nobody.
         for spec in &loaded {
@@ -240,7 +286,8 @@ impl Probes {
             ring,
             ring_bytes: setup.ring_bytes,
             traced,
-            plain: sums,
+            plain,
+            sums,
             tallies,
             loaded,
             not_loaded,
@@ -266,6 +313,11 @@ impl Probes {
     /// The plain calls so far.
     pub fn plain(&mut self) -> Vec<(PlainKey, PlainSum)> {
         reader::plain(&self.plain)
+    }
+
+    /// The sums over connections that are open now, by the address of the socket.
+    pub fn sums(&mut self) -> Vec<(u64, SumRow)> {
+        reader::sums(&self.sums)
     }
 
     /// What each program wrote and lost so far.
@@ -319,6 +371,14 @@ impl Probes {
 
 /// The object with its globals and maps, no program loaded yet.
 fn object(setup: &Setup, plan: &Plan, function: Option<u32>) -> Result<Ebpf, SetupError> {
+    let (first, second) = match setup.cookie {
+        0 => (0, 0),
+        cookie => {
+            let name = u128::from_ne_bytes(announcement(cookie));
+            (name as u64, (name >> 64) as u64)
+        }
+    };
+    let pages = u32::from(setup.hooks.sums == Some(Sums::Pages));
     let (object, calls) = direct::patched(OBJECT, function);
     let direct = u32::from(function.is_some() && calls > 0);
     let (mode, cgroup, level) = setup.scope.globals();
@@ -334,7 +394,10 @@ fn object(setup: &Setup, plan: &Plan, function: Option<u32>) -> Result<Ebpf, Set
         .override_global("CGROUP_ID", &cgroup, true)
         .override_global("CGROUP_LEVEL", &level, true)
         .override_global("FOLLOW", &follow, true)
-        .override_global("COOKIE", &setup.cookie, true)
+        .override_global("COOKIE_FIRST", &first, true)
+        .override_global("COOKIE_SECOND", &second, true)
+        .override_global("SUM_SECRET", &setup.secret, true)
+        .override_global("SUM_PAGES", &pages, true)
         .override_global("DIRECT", &direct, true)
         .map_max_entries("RING", setup.ring_bytes);
     Ok(loader.load(&object)?)

@@ -26,7 +26,7 @@ mod scope;
 
 pub use decode::{Damaged, Decoder, Record, RecordRef};
 pub use error::{SetupError, SetupErrorKind};
-pub use load::{Hooks, NotLoaded, Probes, Program, Setup};
+pub use load::{Hooks, NotLoaded, Probes, Program, Setup, Sums};
 pub use loss::ProgramLoss;
 pub use object::{OBJECT, SOURCES, object_hash};
 pub use scope::{ScopeFilter, announce};

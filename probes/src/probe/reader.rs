@@ -1,7 +1,7 @@
 //! Taking records out of the ring, and rows out of the map of plain calls.
 
 use aya::maps::{HashMap, MapData, RingBuf};
-use probes_common::{PlainKey, PlainSum};
+use probes_common::{PlainKey, PlainSum, SumRow};
 
 /// [`PlainKey`], as a key of a map.
 #[repr(transparent)]
@@ -13,6 +13,14 @@ pub(super) struct Key(PlainKey);
 #[derive(Clone, Copy)]
 pub(super) struct Sum(PlainSum);
 
+/// [`SumRow`], as a value of a map.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct SumsOf(SumRow);
+
+#[allow(unsafe_code)]
+// SAFETY: integers without padding.
+unsafe impl aya::Pod for SumsOf {}
 #[allow(unsafe_code)]
 // SAFETY: integers without padding.
 unsafe impl aya::Pod for Key {}
@@ -39,4 +47,9 @@ pub(super) fn drain(ring: &mut RingBuf<MapData>, holds: u32, each: &mut dyn FnMu
 /// The rows of the map of plain calls. A row that is removed meanwhile may be missing or twice.
 pub(super) fn plain(map: &HashMap<MapData, Key, Sum>) -> Vec<(PlainKey, PlainSum)> {
     map.iter().flatten().map(|(Key(key), Sum(sum))| (key, sum)).collect()
+}
+
+/// The rows of the map of sums. A row that is written meanwhile may be half old, half new: then its sums differ.
+pub(super) fn sums(map: &HashMap<MapData, u64, SumsOf>) -> Vec<(u64, SumRow)> {
+    map.iter().flatten().map(|(sock, SumsOf(row))| (sock, row)).collect()
 }

@@ -1,10 +1,11 @@
 //! Whom to trace.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use probes_common::ANNOUNCE;
+use probes_common::announcement;
 
 /// Whom to trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,9 +57,16 @@ impl ScopeFilter {
 
 /// Makes this process traced by whoever loaded programs with this cookie, in whatever PID namespace either is.
 ///
-/// It allocates nothing and takes no lock, so it may be called between fork and exec.
-#[allow(unsafe_code)]
+/// The calling thread has another name for a moment. It allocates nothing and takes no lock, so it may be called between
+/// fork and exec.
 pub fn announce(cookie: u64) {
-    // SAFETY: no kernel knows this operation: it returns an error and touches nothing.
-    unsafe { libc::prctl(ANNOUNCE as libc::c_int, cookie, 0, 0, 0) };
+    let own = rustix::thread::name();
+    let name = announcement(cookie);
+    // A name of 15 characters and a zero cannot be refused.
+    if let Ok(name) = CStr::from_bytes_until_nul(&name) {
+        let _ = rustix::thread::set_name(name);
+    }
+    if let Ok(own) = own {
+        let _ = rustix::thread::set_name(&own);
+    }
 }

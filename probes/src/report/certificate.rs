@@ -18,6 +18,12 @@ words! {
     }
 }
 
+impl Default for Level {
+    fn default() -> Self {
+        Self::Full
+    }
+}
+
 words! {
     /// How a hop was shown, from the station before it to this one.
     pub enum Shown {

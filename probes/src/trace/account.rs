@@ -68,6 +68,15 @@ impl Account {
         match input {
             Input::Record(bytes) => self.record(bytes),
             Input::Plain(sums) => self.take_plain(sums),
+            Input::Sums(rows) => {
+                self.evidence.open_sums(rows);
+                for (_, row) in rows {
+                    self.ask(Question {
+                        tgid: row.stretch.tgid,
+                        user_ip: row.stretch.user_ip,
+                    });
+                }
+            }
             Input::Losses(rows) => {
                 for row in rows {
                     match self.losses.iter_mut().find(|have| have.number == row.number) {
@@ -126,6 +135,14 @@ impl Account {
             }
             RecordRef::Process(process) => return self.evidence.process(process),
             RecordRef::Closed(closed) => return self.evidence.closed(closed),
+            RecordRef::Sums(sums) => {
+                self.calls += 1;
+                self.evidence.sums(sums);
+                Question {
+                    tgid: sums.row.stretch.tgid,
+                    user_ip: sums.row.stretch.user_ip,
+                }
+            }
             RecordRef::Unknown(_) => return,
         };
         self.ask(asked);

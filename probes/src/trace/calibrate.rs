@@ -32,8 +32,10 @@ pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<SlotNames, SetupError>
             unix: false,
             bios: false,
             dirty: false,
+            sums: None,
         },
         btf: btf.cloned(),
+        secret: 0,
     };
     let mut probes = Probes::load(&setup)?;
     announce(cookie);

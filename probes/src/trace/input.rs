@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use probes_common::{PlainKey, PlainSum};
+use probes_common::{PlainKey, PlainSum, SumRow};
 
 use crate::evidence::Config;
 use crate::report::{Coverage, Place, Scope};
@@ -35,6 +35,8 @@ pub enum Input<'a> {
     Record(&'a [u8]),
     /// Sums of plain calls, as the kernel has them now: those that have changed. Later sums of a key replace earlier ones.
     Plain(&'a [(PlainKey, PlainSum)]),
+    /// Sums over the pages of open connections, as the kernel has them now: those that have changed.
+    Sums(&'a [(u64, SumRow)]),
     /// What programs wrote and lost so far: those that have changed.
     Losses(&'a [Losses]),
     /// The answer to a [`Question`]; `None` if nobody can tell.

@@ -37,12 +37,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use probes_common::{PlainKey, PlainSum};
+use probes_common::{PlainKey, PlainSum, SumRow};
 
 use self::symbols::Symbols;
-use crate::evidence::Config;
-use crate::probe::{Hooks, Probes, ProgramLoss, ScopeFilter, Setup, SetupError};
-use crate::report::{Alive, Report, Scope, ScopeKind};
+use crate::evidence::{Config, SlotNames};
+use crate::probe::{Hooks, Probes, ProgramLoss, ScopeFilter, Setup, SetupError, Sums};
+use crate::report::{Alive, Level, Report, Scope, ScopeKind};
 use crate::selftest::{self, Table};
 
 /// Whom to trace, and how closely.
@@ -92,6 +92,7 @@ pub struct Tracer {
     cpu_at_start: Duration,
     /// What was told last of sums and losses: only what has changed is told again.
     plain: HashMap<PlainKey, PlainSum>,
+    sums: HashMap<u64, SumRow>,
     losses: Vec<Losses>,
     /// Whether this kernel has slots of their own for holes.
     knows_zeros: bool,
@@ -169,7 +170,11 @@ impl Tracer {
         mounts: mounts::Mounts,
         recorder: impl FnOnce(&Preamble) -> Result<Option<Box<dyn Recorder>>, SetupError>,
     ) -> Result<Self, SetupError> {
-        let names = calibrate::slot_names(options.btf.as_ref())?;
+        let names = if options.hooks.calls {
+            calibrate::slot_names(options.btf.as_ref())?
+        } else {
+            SlotNames::default()
+        };
         let knows_zeros = names.zero != 0;
         let cookie = random();
         let setup = Setup {
@@ -179,6 +184,7 @@ impl Tracer {
             ring_bytes: options.ring_bytes,
             hooks: options.hooks,
             btf: options.btf,
+            secret: random(),
         };
         let probes = Probes::load(&setup)?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
@@ -193,6 +199,11 @@ impl Tracer {
                 mounts: mounts.paths,
                 buffered: mounts.buffered,
                 hash_key: random(),
+                level: match options.hooks.sums {
+                    None => Level::Full,
+                    Some(Sums::Pages) => Level::Digest,
+                    Some(Sums::Bytes) => Level::Counters,
+                },
             },
         };
         let recorder = recorder(&preamble)?;
@@ -208,6 +219,7 @@ impl Tracer {
             counted: Instant::now(),
             cpu_at_start: own_cpu(),
             plain: HashMap::new(),
+            sums: HashMap::new(),
             losses: Vec::new(),
             knows_zeros,
         })
@@ -247,6 +259,15 @@ impl Tracer {
             // A map has no order, and places are asked for in that of the rows.
             plain.sort_unstable_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
             self.book.enter(Input::Plain(&plain));
+        }
+        let now: HashMap<u64, SumRow> = self.probes.sums().into_iter().collect();
+        let before = std::mem::take(&mut self.sums);
+        let changed = now.iter().filter(|(sock, row)| before.get(sock) != Some(row));
+        let mut changed: Vec<(u64, SumRow)> = changed.map(|(sock, row)| (*sock, *row)).collect();
+        self.sums = now;
+        if !changed.is_empty() {
+            changed.sort_unstable_by_key(|(sock, _)| *sock);
+            self.book.enter(Input::Sums(&changed));
         }
         let losses: Vec<Losses> = self.probes.loss().iter().map(losses).collect();
         let changed: Vec<Losses> = losses

@@ -1,0 +1,141 @@
+//! Sums over pages instead of records of them: what the level `digest` keeps of each TCP connection.
+//!
+//! A page's bytes add `len * mix(place in memory - place in the stream)`: however calls, slots, fragments and packets cut the
+//! bytes, the sum over the same pages at the same places of the stream is the same. One sum is made of the slots that a call
+//! hands to the socket, another of the fragments that packets carry.
+
+use core::mem::size_of;
+
+use crate::call::SocketPair;
+use crate::header::{RecordHeader, RecordKind};
+use crate::station::FileId;
+
+/// Every so many bytes of a stream both sums are written down. A power of two.
+pub const CHECKPOINT: u64 = 1 << 20;
+
+/// Bits of [`SumRow::flags`].
+pub mod sum_flag {
+    /// Packets were summed up from the very byte on at which calls were: `base`.
+    pub const ANCHORED: u32 = 1;
+}
+
+/// Bits of [`Stretch::flags`].
+pub mod stretch_flag {
+    /// The bytes came out of the caller's memory, by a call that copies them.
+    pub const PLAIN: u32 = 1;
+    /// The pages belong to more than one file, or not all to one.
+    pub const SEVERAL: u32 = 2;
+}
+
+/// What [`Sums`] is about.
+pub mod sum_event {
+    /// A stretch of what calls handed over has ended, at `at.position`.
+    pub const HANDED: u32 = 1;
+    /// Packets have carried everything up to `at.position`.
+    pub const CARRIED: u32 = 2;
+    /// The connection has ended; `row` is the last word on it.
+    pub const CLOSED: u32 = 3;
+}
+
+/// How far a stream was summed up, and to what.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// The next byte of the stream: in the lower half as in the packets' sequence numbers.
+    pub position: u64,
+    /// The sum over the pages so far; it wraps.
+    pub sum: u64,
+    /// How many bytes are in it: those in pages of files and of processes' memory. Other bytes lie in the kernel's own pages.
+    pub paged: u64,
+}
+
+/// Bytes that one process handed over by calls of one kind, from one file.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// Its first byte in the stream; it ends where what calls handed over ends.
+    pub start: u64,
+    /// Bytes in pages of files and of processes' memory.
+    pub paged: u64,
+    /// Bytes that were handed over by calls that do not copy, in no such page.
+    pub unnamed: u64,
+    /// Calls, pieces of one call counted each.
+    pub calls: u64,
+    /// Where in the program the first of them is.
+    pub user_ip: u64,
+    /// The file of the pages; all zero: none, or the memory of a process.
+    pub file: FileId,
+    /// The process.
+    pub tgid: u32,
+    /// One of [`nr`](crate::nr).
+    pub nr: u32,
+    /// Bits of [`stretch_flag`].
+    pub flags: u32,
+    /// Device number of the socket's inode.
+    pub socket_dev: u32,
+    /// Inode number of the socket.
+    pub socket_ino: u64,
+}
+
+/// A connection: the two sums, and the stretch that goes on. A row of a map, by the address of its `struct sock`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SumRow {
+    /// Which connection it is: addresses of sockets are used again.
+    pub life: u64,
+    /// Its addresses, with this socket as the sender.
+    pub pair: SocketPair,
+    /// Where in the stream summing up began.
+    pub base: u64,
+    /// By calls. `position` is 0 until the first one.
+    pub handed: Sum,
+    /// By packets.
+    pub carried: Sum,
+    /// What the latest calls handed over.
+    pub stretch: Stretch,
+    /// Bits of [`sum_flag`].
+    pub flags: u32,
+    /// The ports as they are in a packet: the source's in the lower half.
+    pub ports: u32,
+}
+
+/// Something that happened to the sums of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sums {
+    /// The head.
+    pub header: RecordHeader,
+    /// The address of its `struct sock`.
+    pub sock: u64,
+    /// One of [`sum_event`].
+    pub event: u32,
+    /// Not used.
+    pub zero: u32,
+    /// The sum at the place that the event is about.
+    pub at: Sum,
+    /// The connection at that moment.
+    pub row: SumRow,
+}
+
+impl Sums {
+    /// What its header says it is.
+    pub const KIND: RecordKind = RecordKind(6);
+}
+
+/// The bits of `place` spread over a word: what a byte at that place adds to a sum.
+///
+/// The finalizer of splitmix64, with a secret: equal sums over different pages would be a matter of chance of 2^-64.
+#[must_use]
+#[inline(always)]
+pub const fn mix(place: u64, secret: u64) -> u64 {
+    let mixed = (place ^ secret).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 32).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 29
+}
+
+const _: () = {
+    assert!(size_of::<Sum>() == 24);
+    assert!(size_of::<Stretch>() == 5 * 8 + 24 + 4 * 4 + 8);
+    assert!(size_of::<SumRow>() == 8 + 40 + 8 + 2 * 24 + size_of::<Stretch>() + 8);
+    assert!(size_of::<Sums>() == 32 + 8 + 8 + 24 + size_of::<SumRow>());
+};
