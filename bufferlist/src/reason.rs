@@ -78,13 +78,15 @@ pub enum Reason {
     NotObserved,
     /// `ZC97`: sums over pages differ between two stations.
     SumsDiffer,
+    /// `ZC98`: bytes were counted, pages not looked at.
+    OnlyCounted,
 }
 
 /// One row: the reason, its code, label, class, sentence and advice.
 type Row = (Reason, &'static str, &'static str, Class, &'static str, &'static str);
 
 /// In the order of the enum, which a test checks, so that a reason is its own index.
-const TABLE: [Row; 24] = [
+const TABLE: [Row; 25] = [
     (
         Reason::BelowThreshold,
         "ZC01",
@@ -276,6 +278,14 @@ const TABLE: [Row; 24] = [
         Class::Unknown,
         "Not all pages that the calls handed over are those that the packets carried; which ones, sums do not tell.",
         "Watch at level full, which tells page by page.",
+    ),
+    (
+        Reason::OnlyCounted,
+        "ZC98",
+        "counted",
+        Class::Unknown,
+        "The level counters adds up bytes, and looks at no page.",
+        "Watch at level digest, which looks at all of them, or at level full.",
     ),
 ];
 

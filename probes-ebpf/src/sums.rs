@@ -92,6 +92,10 @@ pub(crate) fn handed(sk: u64, result: u64) {
         let moves = number == nr::SPLICE || number == nr::SENDFILE;
         if moves && at::SUM_PAGES.load() != 0 {
             slots(walk, pipe(task as u64, regs, number), len as u64);
+        } else if number == nr::SENDFILE {
+            // No page tells it: the descriptor does.
+            let file = end::file_of(read::at::<u64>(regs + request::SECOND) as i32);
+            (*walk).mapping = member(file, &at::FILE_MAPPING);
         }
         // What is left was in no slot.
         let seen = (*walk).sum.position.wrapping_sub(start);

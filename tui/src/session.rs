@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use probes::report::text::printable;
-use probes::report::{MadeFor, Report, Scope, ScopeKind};
+use probes::report::{Level, MadeFor, Report, Scope, ScopeKind};
 
 use crate::command::{NotRunnable, Pending, User, Wanted};
 use crate::signals::Signals;
@@ -35,6 +35,8 @@ pub(crate) struct Request {
     pub(crate) user: Option<String>,
     /// Whether descendants are watched too.
     pub(crate) follow: bool,
+    /// How closely.
+    pub(crate) level: Level,
     /// When it is enough.
     pub(crate) times: Times,
     /// The most rows of the report.
@@ -134,6 +136,7 @@ fn options(request: &Request, user: Option<&User>) -> trace::Options {
         scope,
         how,
         follow: request.follow,
+        level: request.level.clone(),
     }
 }
 

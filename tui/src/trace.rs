@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use probes::probe::ScopeFilter;
-use probes::report::{Report, Scope};
+use probes::probe::{Hooks, ScopeFilter, Sums};
+use probes::report::{Level, Report, Scope};
 
 /// What is watched.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Options {
     pub(crate) how: How,
     /// Whether descendants are watched too, those of now and of later.
     pub(crate) follow: bool,
+    /// How closely.
+    pub(crate) level: Level,
 }
 
 /// How the watched processes are told from all others.
@@ -81,6 +83,11 @@ pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
         scope: options.scope.clone(),
         filter,
         descendants: options.follow,
+        hooks: match options.level {
+            Level::Digest => Hooks::only(Sums::Pages),
+            Level::Counters => Hooks::only(Sums::Bytes),
+            _ => Hooks::default(),
+        },
         ..probes::trace::Options::default()
     };
     let mut tracer = probes::trace::Tracer::start(how).map_err(|error| setup_error(&error))?;

@@ -47,6 +47,8 @@ pub(crate) struct Digests {
     /// Checkpoints at which sums were compared, and at which they were equal.
     pub(crate) compared: u64,
     pub(crate) equal: u64,
+    /// Pages are not looked at.
+    only_counted: bool,
 }
 
 /// A stretch that has ended, and where it did.
@@ -73,6 +75,22 @@ struct Track {
 }
 
 impl Digests {
+    /// No connection is known. Pages are looked at, or not.
+    pub(crate) fn new(only_counted: bool) -> Self {
+        Self {
+            only_counted,
+            ..Self::default()
+        }
+    }
+
+    fn unseen(&self) -> Finding {
+        Finding::Unknown(if self.only_counted {
+            Reason::OnlyCounted
+        } else {
+            Reason::NotObserved
+        })
+    }
+
     /// Something happened to the sums of a connection, whose stretch belongs to an edge. Returns what can be judged now.
     pub(crate) fn event(&mut self, sums: &Sums, edge: EdgeKey) -> Vec<Judged> {
         let ended = Waiting {
@@ -80,6 +98,7 @@ impl Digests {
             end: sums.at.position,
             edge,
         };
+        let unseen = self.unseen();
         let key = (sums.sock, sums.row.life);
         if self.tracks.len() >= MOST && !self.tracks.contains_key(&key) {
             return unfollowed(sums, ended);
@@ -88,11 +107,11 @@ impl Digests {
         track.anchor(&sums.row);
         let mut judged = Vec::new();
         match sums.event {
-            sum_event::HANDED => track.hand(ended, &sums.at, &mut judged),
+            sum_event::HANDED => track.hand(ended, &sums.at, unseen, &mut judged),
             sum_event::CARRIED => keep(&mut track.carried, &sums.at),
             sum_event::CLOSED => {
                 if sums.row.stretch.calls > 0 {
-                    track.hand(ended, &sums.at, &mut judged);
+                    track.hand(ended, &sums.at, unseen, &mut judged);
                 }
                 keep(&mut track.carried, &sums.row.carried);
             }
@@ -128,7 +147,7 @@ impl Digests {
     pub(crate) fn so_far(&self) -> Vec<Judged> {
         let mut judged = Vec::new();
         for track in self.tracks.values() {
-            track.so_far(&mut judged);
+            track.so_far(self.unseen(), &mut judged);
         }
         judged
     }
@@ -169,11 +188,11 @@ impl Track {
     }
 
     /// A stretch that has ended.
-    fn hand(&mut self, one: Waiting, at: &Sum, judged: &mut Vec<Judged>) {
+    fn hand(&mut self, one: Waiting, at: &Sum, unseen: Finding, judged: &mut Vec<Judged>) {
         keep(&mut self.handed, at);
         if one.stretch.paged == 0 {
             // There is nothing that a sum could say of it.
-            judged.push(judge(&one, Finding::Unknown(Reason::NotObserved)));
+            judged.push(judge(&one, unseen));
             return;
         }
         if self.stretches.len() >= STRETCHES
@@ -211,7 +230,7 @@ impl Track {
         }
     }
 
-    fn so_far(&self, judged: &mut Vec<Judged>) {
+    fn so_far(&self, unseen: Finding, judged: &mut Vec<Judged>) {
         let mut now = self.clone();
         let Some((row, edge)) = &self.row else {
             let queued = Finding::Unknown(Reason::StillQueued);
@@ -227,7 +246,7 @@ impl Track {
                 end: row.handed.position,
                 edge: *edge,
             };
-            now.hand(one, &row.handed, judged);
+            now.hand(one, &row.handed, unseen, judged);
         }
         keep(&mut now.carried, &row.carried);
         now.compare(judged);

@@ -204,6 +204,9 @@ impl Ends {
             }
             _ => {}
         }
+        if state.kind == end_kind::FILE && state.ino == 0 {
+            "several files".clone_into(&mut end.name);
+        }
         if end.name.is_empty() && state.ino != 0 {
             end.name = match state.kind {
                 end_kind::FILE => format!(

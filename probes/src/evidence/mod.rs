@@ -119,6 +119,7 @@ pub(crate) struct Whole {
 impl Evidence {
     /// Nothing has happened yet.
     pub fn new(config: Config) -> Self {
+        let digests = digest::Digests::new(config.level == report::Level::Counters);
         Self {
             ends: Ends::new(config.mounts.clone()),
             flows: Flows::new(config.hash_key, config.level.clone()),
@@ -131,7 +132,7 @@ impl Evidence {
             waiting: Waiting::default(),
             processes: HashMap::new(),
             plain: HashMap::new(),
-            digests: digest::Digests::default(),
+            digests,
             found: HashMap::new(),
             not_seen: NotSeen::default(),
             lost: false,

@@ -71,7 +71,7 @@ impl Evidence {
         if stretch.flags & stretch_flag::PLAIN != 0 || (stretch.paged > 0 && stretch.file.mapping == 0) {
             return EndId::MEMORY;
         }
-        if stretch.paged == 0 {
+        if stretch.file.mapping == 0 {
             return EndId::PIPE;
         }
         let file = if stretch.flags & stretch_flag::SEVERAL == 0 {

@@ -44,6 +44,11 @@ pub enum SetupErrorKind {
         /// Its name.
         name: &'static str,
     },
+    /// Sums over pages cannot be made, or were not seen to be.
+    NoSums {
+        /// Why.
+        why: String,
+    },
     /// Something else.
     Other(String),
 }
@@ -74,6 +79,7 @@ impl SetupError {
             SetupErrorKind::Refused { .. } => {
                 "please report it with the verifier's output: zctrace doctor --verbose".to_owned()
             }
+            SetupErrorKind::NoSums { .. } => "watch at --level full, which needs no sums".to_owned(),
             SetupErrorKind::Other(_) => "run `zctrace doctor` to see what is missing".to_owned(),
         }
     }
@@ -120,6 +126,7 @@ impl fmt::Display for SetupError {
             SetupErrorKind::NoTracepoint { name } => {
                 write!(f, "this kernel has no tracepoint {name} as zctrace knows it")
             }
+            SetupErrorKind::NoSums { why } => write!(f, "the levels digest and counters need sums over pages: {why}"),
             SetupErrorKind::Other(what) => f.write_str(what),
         }
     }

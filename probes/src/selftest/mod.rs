@@ -21,8 +21,9 @@ pub use self::table::{Counts, Expected, Seen, Table, Trial, Verdict};
 
 use self::ends::{LEN, Stage};
 use self::trials::{Spec, TRIALS};
-use crate::probe::{Hooks, SetupError, SetupErrorKind, announce};
+use crate::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
 use crate::report::{Account, End, EndKind, Report};
+use crate::trace::coverage::SUMS;
 use crate::trace::{Options, Tracer};
 
 /// Rows of a report: a trial makes a few.
@@ -69,7 +70,21 @@ pub fn run_with(dir: Option<&Path>, hooks: Hooks) -> Result<Table, SetupError> {
         ))
     })?;
     tracer.lap(ROWS);
-    let trials = TRIALS.iter().map(|spec| make(spec, &stage, &mut tracer)).collect();
+    let (sums, others): (Vec<_>, Vec<_>) = TRIALS.iter().partition(|spec| spec.fact == SUMS);
+    let mut trials: Vec<Trial> = others.into_iter().map(|spec| make(spec, &stage, &mut tracer)).collect();
+    drop(tracer);
+    // Another way to watch the same.
+    let mut tracer = Tracer::start_for_trials(Options {
+        ring_bytes: 1 << 20,
+        hooks: Hooks {
+            sums: Some(Sums::Pages).filter(|_| hooks.packets),
+            ..Hooks::only(Sums::Pages)
+        },
+        ..Options::default()
+    })?;
+    announce(tracer.cookie());
+    tracer.lap(ROWS);
+    trials.extend(sums.into_iter().map(|spec| make(spec, &stage, &mut tracer)));
     drop(tracer);
     Ok(Table {
         key: Key::now().unwrap_or_default(),

@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, sendfile};
 use super::ends::{self, LEN, Stage};
 use super::table::Expected;
 use crate::report::EndKind;
-use crate::trace::coverage::{CLOSES, DIRTY, DISK, MESSAGES, PACKETS, SLOTS};
+use crate::trace::coverage::{CLOSES, DIRTY, DISK, MESSAGES, PACKETS, SLOTS, SUMS};
 
 /// A trial before it is made.
 pub(super) struct Spec {
@@ -58,6 +58,8 @@ pub(super) const TRIALS: &[Spec] = {
         spec("file → pipe → TCP", PACKETS, Moved, (File, Tcp), file_to_tcp),
         spec("sendfile → TCP", PACKETS, Moved, (File, Tcp), by_sendfile),
         spec("TCP → pipe → TCP", PACKETS, Moved, (Tcp, Tcp), tcp_to_tcp),
+        spec("sendfile → TCP, in sums", SUMS, Moved, (File, Tcp), by_sendfile),
+        spec("write → TCP, in sums", SUMS, Copied, (Memory, Tcp), write_to_tcp),
         spec("write → TCP", PACKETS, Copied, (Memory, Tcp), write_to_tcp),
         spec(
             "read, of read and write",

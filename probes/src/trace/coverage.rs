@@ -1,7 +1,7 @@
 //! What could be seen here, and what could not: in every report.
 
 use crate::layout::plan::{Part, Plan};
-use crate::probe::Probes;
+use crate::probe::{Hooks, Probes};
 use crate::report::{Alive, Coverage, Fact, NotObserved, Tier};
 use crate::selftest::Table;
 
@@ -18,8 +18,11 @@ pub(crate) const DISK: &str = "pages to and from disks";
 /// What calls put in page caches.
 pub(crate) const DIRTY: &str = "pages of files that become dirty";
 
+/// What goes to TCP connections, at the level `digest`.
+pub(crate) const SUMS: &str = "sums over pages to TCP connections";
+
 /// A fact, the program that sees it, what of the kernel's types it needs, and what is unknown without it.
-pub(crate) const FACTS: [(&str, &str, Part, &str); 6] = [
+pub(crate) const FACTS: [(&str, &str, Part, &str); 7] = [
     (
         SLOTS,
         "sys_exit",
@@ -56,6 +59,12 @@ pub(crate) const FACTS: [(&str, &str, Part, &str); 6] = [
         Part::Dirty,
         "some copies into page caches stay unknown",
     ),
+    (
+        SUMS,
+        "sock_send_length",
+        Part::Sums,
+        "the levels digest and counters cannot be used",
+    ),
 ];
 
 /// What no raw tracepoint sees.
@@ -70,8 +79,9 @@ const BLIND: [&str; 7] = [
 ];
 
 /// What can be seen by the programs that are attached.
-pub(super) fn of(probes: &Probes, proven: Option<&Table>) -> Coverage {
+pub(super) fn of(probes: &Probes, hooks: Hooks, proven: Option<&Table>) -> Coverage {
     let attached = probes.programs();
+    let is_asked = |(name, ..): &(&str, &str, Part, &str)| (*name == SUMS) == hooks.sums.is_some();
     let of = |(name, program, _, without): (_, _, Part, &str)| {
         let is_attached = attached.iter().any(|have| have.attached && have.name == program);
         let mut fact = fact(name, program, is_attached, lacks(probes, name), proven);
@@ -81,8 +91,8 @@ pub(super) fn of(probes: &Probes, proven: Option<&Table>) -> Coverage {
         fact
     };
     Coverage {
-        facts: FACTS.map(of).into(),
-        not_observed: blind().collect(),
+        facts: FACTS.into_iter().filter(is_asked).map(of).collect(),
+        not_observed: hooks.sums.map(|_| not_asked()).into_iter().chain(blind()).collect(),
     }
 }
 
@@ -126,6 +136,15 @@ fn fact(name: &str, program: &str, is_there: bool, missing: Option<String>, prov
         _ => {}
     }
     fact
+}
+
+/// What sums do not tell of.
+fn not_asked() -> NotObserved {
+    NotObserved {
+        what: "all that is not sent to a TCP connection: this level watches nothing else, looks included".to_owned(),
+        calls: None,
+        bytes: None,
+    }
 }
 
 fn blind() -> impl Iterator<Item = NotObserved> {

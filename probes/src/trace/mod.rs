@@ -41,7 +41,7 @@ use probes_common::{PlainKey, PlainSum, SumRow};
 
 use self::symbols::Symbols;
 use crate::evidence::{Config, SlotNames};
-use crate::probe::{Hooks, Probes, ProgramLoss, ScopeFilter, Setup, SetupError, Sums};
+use crate::probe::{Hooks, Probes, ProgramLoss, ScopeFilter, Setup, SetupError, SetupErrorKind, Sums};
 use crate::report::{Alive, Level, Report, Scope, ScopeKind};
 use crate::selftest::{self, Table};
 
@@ -154,7 +154,15 @@ impl Tracer {
             hooks.bios &= !silent(coverage::DISK);
             hooks.dirty &= !silent(coverage::DIRTY);
         }
-        Self::attach(options, proven.as_ref(), mounts::read(), recorder)
+        let sums = options.hooks.sums;
+        let tracer = Self::attach(options, proven.as_ref(), mounts::read(), recorder)?;
+        let silent = proven.filter(|table| table.alive(coverage::SUMS).0 == Alive::Silent);
+        let silent = silent.map(|_| "the selftest has not seen what it should".to_owned());
+        match tracer.lacks(coverage::SUMS).or(silent).filter(|_| sums.is_some()) {
+            // Nothing else would be watched.
+            Some(why) => Err(SetupErrorKind::NoSums { why }.into()),
+            None => Ok(tracer),
+        }
     }
 
     /// The same for the selftest, which tries everything, and which no rule about filesystems may answer for.
@@ -193,7 +201,7 @@ impl Tracer {
             object: crate::probe::object_hash().to_owned(),
             started_unix_ms: since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()),
             scope: options.scope,
-            coverage: coverage::of(&probes, proven),
+            coverage: coverage::of(&probes, options.hooks, proven),
             config: Config {
                 names,
                 mounts: mounts.paths,

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use probes::probe::{SetupErrorKind, announce};
+use probes::probe::{Hooks, SetupErrorKind, Sums, announce};
 use probes::report::{EndKind, Flow, Report};
 use probes::trace::{Options, Tracer};
 
@@ -29,16 +29,32 @@ pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
     })
 }
 
+/// The same at the level `digest`.
+pub(crate) fn summed(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
+    watched_by(test, Hooks::only(Sums::Pages), |cookie| {
+        announce(cookie);
+        body();
+    })
+}
+
 /// Runs `body` under a trace of whoever announces itself with the cookie that `body` is given.
 pub(crate) fn watched(test: &str, body: impl FnOnce(u64) + Send) -> Option<Report> {
+    watched_by(test, Hooks::default(), body)
+}
+
+fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64) + Send) -> Option<Report> {
+    let options = Options {
+        hooks,
+        ..Options::default()
+    };
     let mut tape = Tape::default();
-    let started = Tracer::start_recorded(Options::default(), |preamble| {
+    let started = Tracer::start_recorded(options, |preamble| {
         tape = Tape::new(preamble);
         Ok(Some(Box::new(tape.clone())))
     });
     let mut tracer = match started {
         Ok(tracer) => tracer,
-        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
+        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. } | SetupErrorKind::NoSums { .. }) => {
             skip(test, &error.to_string());
             return None;
         }

@@ -19,3 +19,4 @@ mod paths_tcp;
 mod paths_unix;
 mod recorded;
 mod skip;
+mod sums;

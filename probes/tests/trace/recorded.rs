@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use probes::report::{Place, Report};
 use probes::trace::{Account, Costs, Input, Losses, Preamble, Question, Recorder};
-use probes_common::{PlainKey, PlainSum};
+use probes_common::{PlainKey, PlainSum, SumRow};
 
 /// An input, kept.
 #[derive(Debug)]
 enum Kept {
     Record(Vec<u8>),
     Plain(Vec<(PlainKey, PlainSum)>),
+    Sums(Vec<(u64, SumRow)>),
     Losses(Vec<Losses>),
     Place(Question, Option<Place>),
     Costs(Costs),
@@ -41,6 +42,7 @@ impl Tape {
             account.take(match kept {
                 Kept::Record(bytes) => Input::Record(bytes),
                 Kept::Plain(sums) => Input::Plain(sums),
+                Kept::Sums(rows) => Input::Sums(rows),
                 Kept::Losses(rows) => Input::Losses(rows),
                 Kept::Place(question, place) => Input::Place(*question, place.as_ref()),
                 Kept::Costs(costs) => Input::Costs(*costs),
@@ -58,6 +60,7 @@ impl Recorder for Tape {
         let kept = match *input {
             Input::Record(bytes) => Kept::Record(bytes.to_owned()),
             Input::Plain(sums) => Kept::Plain(sums.to_owned()),
+            Input::Sums(rows) => Kept::Sums(rows.to_owned()),
             Input::Losses(rows) => Kept::Losses(rows.to_owned()),
             Input::Place(question, place) => Kept::Place(question, place.cloned()),
             Input::Costs(costs) => Kept::Costs(costs),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bufferlist::Reason;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
-use probes::report::MadeFor;
+use probes::report::{Level, MadeFor};
 
 use super::{mistake, values};
 use crate::assert::{self, Limit, Pattern, Terms};
@@ -75,7 +75,7 @@ fn command_to_run() -> Arg {
 }
 
 /// What `run` and `assert` can be told of a command.
-fn of_a_command() -> [Arg; 3] {
+fn of_a_command() -> [Arg; 4] {
     [
         Arg::new("user")
             .long("user")
@@ -85,6 +85,15 @@ fn of_a_command() -> [Arg; 3] {
             .long("no-follow")
             .action(ArgAction::SetTrue)
             .help("Do not trace descendants"),
+        Arg::new("level")
+            .long("level")
+            .value_name("LEVEL")
+            .value_parser(["full", "digest", "counters"])
+            .hide_possible_values(true)
+            .help(
+                "full: every page of every call. digest: what is sent over TCP, by sums over its pages, at a small part of the\n\
+                 cost and at none for other programs. counters: bytes sent over TCP, without what became of them [default: full]",
+            ),
         Arg::new("duration")
             .long("duration")
             .value_name("T")
@@ -289,6 +298,11 @@ fn request(asked: &ArgMatches, target: Target, made_for: MadeFor) -> Request {
         target,
         user: asked.get_one("user").cloned(),
         follow: !asked.get_flag("no-follow"),
+        level: match asked.get_one::<String>("level").map(String::as_str) {
+            Some("digest") => Level::Digest,
+            Some("counters") => Level::Counters,
+            _ => Level::Full,
+        },
         times: Times {
             duration: asked.get_one("duration").copied(),
             every: None,
