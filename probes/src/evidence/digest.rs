@@ -282,3 +282,249 @@ fn found(same: Option<bool>) -> Finding {
         None => Finding::Unknown(Reason::NotObserved),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::ends::EndId;
+    use probes_common::{CHECKPOINT, mix};
+    use proptest::prelude::*;
+
+    const SECRET: u64 = 0x1234_5678_9abc_def0;
+    const BASE: u64 = (1 << 32) + 77;
+
+    const EDGE: EdgeKey = EdgeKey {
+        tgid: 7,
+        nr: 40,
+        from: EndId::MEMORY,
+        to: EndId::PIPE,
+    };
+
+    /// Sums up as the programs do: a run of bytes that lie one after the other at `place`, or in no page.
+    fn add(sum: &mut Sum, place: Option<u64>, len: u64) -> Option<Sum> {
+        let (start, end) = (sum.position, sum.position + len);
+        let worth = place.map_or(0, |place| mix(place.wrapping_sub(start), SECRET));
+        let mark = end & !(CHECKPOINT - 1);
+        let checkpoint = (mark > start).then(|| Sum {
+            position: mark,
+            sum: sum.sum.wrapping_add((mark - start).wrapping_mul(worth)),
+            paged: sum.paged + if place.is_some() { mark - start } else { 0 },
+        });
+        sum.sum = sum.sum.wrapping_add(len.wrapping_mul(worth));
+        sum.paged += if place.is_some() { len } else { 0 };
+        sum.position = end;
+        checkpoint
+    }
+
+    fn start() -> Sum {
+        Sum {
+            position: BASE,
+            ..Sum::default()
+        }
+    }
+
+    fn event(event: u32, at: Sum, row: SumRow) -> Sums {
+        Sums {
+            header: probes_common::RecordHeader {
+                sequence: 0,
+                timestamp_ns: 0,
+                tgid: 7,
+                tid: 7,
+                cpu: 0,
+                kind: Sums::KIND,
+                len: 0,
+            },
+            sock: 1,
+            event,
+            zero: 0,
+            at,
+            row,
+        }
+    }
+
+    fn row(handed: Sum, carried: Sum, stretch: Stretch) -> SumRow {
+        SumRow {
+            life: 1,
+            base: BASE,
+            flags: sum_flag::ANCHORED,
+            handed,
+            carried,
+            stretch,
+            ..SumRow::default()
+        }
+    }
+
+    /// Pages of the source, by number: page `n` of the file lies in page `n * 7 + 1` of memory.
+    fn place(at: u64) -> u64 {
+        (at / 4096 * 7 + 1) * 4096 + at % 4096
+    }
+
+    /// All records of a connection that sends `len` bytes of a file: calls cut them at `calls`, packets at `packets`; what
+    /// `carries` says lies in packets at each byte's place.
+    fn records(len: u64, calls: &[u64], packets: &[u64], carries: &dyn Fn(u64) -> u64) -> Vec<Sums> {
+        let cuts = |sizes: &[u64]| {
+            let mut cuts: Vec<u64> = (1..=len.div_ceil(4096)).map(|page| (page * 4096).min(len)).collect();
+            let mut at = 0;
+            for size in sizes.iter().cycle().take(4000) {
+                at += size;
+                if at >= len {
+                    break;
+                }
+                cuts.push(at);
+            }
+            cuts.sort_unstable();
+            cuts.dedup();
+            cuts
+        };
+        let mut all = Vec::new();
+        let (mut handed, mut carried) = (start(), start());
+        let mut stretch = Stretch {
+            start: BASE,
+            calls: 1,
+            ..Stretch::default()
+        };
+        let (mut from, mut before) = (0, 0);
+        for cut in cuts(calls) {
+            if let Some(mark) = add(&mut handed, Some(place(from)), cut - from) {
+                stretch.paged = mark.paged - before;
+                all.push(event(sum_event::HANDED, mark, row(handed, carried, stretch)));
+                (stretch.start, before) = (mark.position, mark.paged);
+            }
+            from = cut;
+        }
+        stretch.paged = handed.paged - before;
+        let mut from = 0;
+        for cut in cuts(packets) {
+            if let Some(mark) = add(&mut carried, Some(carries(from)), cut - from) {
+                all.push(event(sum_event::CARRIED, mark, row(handed, carried, stretch)));
+            }
+            from = cut;
+        }
+        all.push(event(sum_event::CLOSED, handed, row(handed, carried, stretch)));
+        all
+    }
+
+    fn told(digests: &mut Digests, records: &[Sums]) -> (u64, u64) {
+        let (mut moved, mut unknown) = (0, 0);
+        for judged in records.iter().flat_map(|record| digests.event(record, EDGE)) {
+            match judged.finding {
+                Finding::Equal => moved += judged.bytes,
+                Finding::Unknown(_) => unknown += judged.bytes,
+                Finding::Plain => panic!("nothing is"),
+            }
+        }
+        (moved, unknown)
+    }
+
+    proptest! {
+        /// However calls and packets cut the bytes: all of them moved.
+        #[test]
+        fn cuts_make_no_difference(
+            len in 1_u64..3_500_000,
+            calls in prop::collection::vec(1_u64..200_000, 1..8),
+            packets in prop::collection::vec(1_u64..70_000, 1..8),
+        ) {
+            let all = records(len, &calls, &packets, &place);
+            prop_assert_eq!(told(&mut Digests::new(false), &all), (len, 0));
+        }
+
+        /// One page is another, or two have changed their places: their megabyte is not moved, all others are.
+        #[test]
+        fn another_page_makes_its_megabyte_unknown(
+            megabytes in 2_u64..4,
+            page in 0_u64..512,
+            with in prop::option::of(0_u64..512),
+            packets in prop::collection::vec(1_u64..70_000, 1..8),
+        ) {
+            prop_assume!(with != Some(page));
+            let len = megabytes << 20;
+            let swapped = |at: u64| match (at / 4096, with) {
+                (this, None) if this == page => 0xdead_0000 + at % 4096,
+                (this, Some(with)) if this == page => place(with * 4096 + at % 4096),
+                (this, Some(with)) if this == with => place(page * 4096 + at % 4096),
+                _ => place(at),
+            };
+            let all = records(len, &[65_536], &packets, &swapped);
+            let mut touched: Vec<u64> = [Some(page), with]
+                .into_iter()
+                .flatten()
+                .flat_map(|page| [BASE + page * 4096, BASE + page * 4096 + 4095])
+                .map(|at| at / CHECKPOINT)
+                .collect();
+            touched.sort_unstable();
+            touched.dedup();
+            let unknown: u64 = touched
+                .iter()
+                .map(|mark| ((mark + 1) * CHECKPOINT).min(BASE + len) - (mark * CHECKPOINT).max(BASE))
+                .sum();
+            prop_assert_eq!(told(&mut Digests::new(false), &all), (len - unknown, unknown));
+        }
+
+        /// Records are lost: what is said to be moved did move, whatever is missing, and no byte is told twice.
+        #[test]
+        fn loss_makes_nothing_moved_that_was_not(
+            lost in prop::collection::vec(any::<bool>(), 16),
+            wrong in any::<bool>(),
+        ) {
+            let len = 4 << 20;
+            let page = 600;
+            let carries = |at: u64| if wrong && at / 4096 == page { 0xdead_0000 } else { place(at) };
+            let mut all = records(len, &[65_536], &[16_384], &carries);
+            let mut lost = lost.into_iter().cycle();
+            all.retain(|_| !lost.next().unwrap_or(false));
+            let (moved, unknown) = told(&mut Digests::new(false), &all);
+            prop_assert!(moved + unknown <= len);
+            if wrong {
+                prop_assert!(moved <= len - CHECKPOINT, "{moved}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_watched_from_its_middle_on_is_judged_from_the_first_checkpoint_on() {
+        let len = 3 << 20;
+        let mut all = records(len, &[65_536], &[16_384], &place);
+        for record in &mut all {
+            record.row.flags = 0;
+        }
+        let first = CHECKPOINT - BASE % CHECKPOINT;
+        assert_eq!(told(&mut Digests::new(false), &all), (len - first, first));
+    }
+
+    #[test]
+    fn what_is_under_way_is_told_as_that_and_stays() {
+        let mut digests = Digests::new(false);
+        let mut handed = start();
+        add(&mut handed, Some(place(0)), 4096);
+        let stretch = Stretch {
+            start: BASE,
+            paged: 4096,
+            calls: 1,
+            ..Stretch::default()
+        };
+        digests.open(1, &row(handed, start(), stretch), EDGE);
+        assert!(digests.has_data_in_flight());
+        let finding = |digests: &Digests| digests.so_far().iter().map(|one| one.finding).collect::<Vec<_>>();
+        assert_eq!(finding(&digests), [Finding::Unknown(Reason::StillQueued)]);
+        digests.open(1, &row(handed, handed, stretch), EDGE);
+        assert!(!digests.has_data_in_flight());
+        assert_eq!(finding(&digests), [Finding::Equal]);
+        assert_eq!(finding(&digests), [Finding::Equal], "asking changes nothing");
+        let other = Sum { sum: handed.sum + 1, ..handed };
+        digests.open(1, &row(handed, other, stretch), EDGE);
+        assert_eq!(finding(&digests), [Finding::Unknown(Reason::SumsDiffer)]);
+    }
+
+    #[test]
+    fn a_socket_at_the_same_address_is_another_one() {
+        let mut digests = Digests::new(false);
+        let all = records(4096, &[4096], &[4096], &place);
+        assert_eq!(told(&mut digests, &all), (4096, 0));
+        let mut again = all;
+        for record in &mut again {
+            record.row.life = 2;
+        }
+        assert_eq!(told(&mut digests, &again), (4096, 0));
+        assert!(digests.tracks.is_empty(), "what has ended is forgotten");
+    }
+}
