@@ -510,7 +510,10 @@ mod tests {
         assert!(!digests.has_data_in_flight());
         assert_eq!(finding(&digests), [Finding::Equal]);
         assert_eq!(finding(&digests), [Finding::Equal], "asking changes nothing");
-        let other = Sum { sum: handed.sum + 1, ..handed };
+        let other = Sum {
+            sum: handed.sum + 1,
+            ..handed
+        };
         digests.open(1, &row(handed, other, stretch), EDGE);
         assert_eq!(finding(&digests), [Finding::Unknown(Reason::SumsDiffer)]);
     }

@@ -29,6 +29,7 @@ mod ends;
 mod flows;
 mod give;
 mod parcel;
+mod places;
 mod plain;
 mod ranges;
 mod ring;
@@ -172,7 +173,8 @@ impl Evidence {
     pub fn station(&mut self, station: &Station) {
         match station.station {
             station_kind::PACKET => {
-                for (given, seen, flags) in self.sockets.packet(station, &self.config.names) {
+                let flags = station.flags;
+                for (given, seen) in self.sockets.packet(station, &self.config.names) {
                     self.carried(&given, give::carried(&given.parcel, &seen, flags), &seen);
                 }
             }

@@ -20,8 +20,8 @@ pub(crate) struct Giver {
     pub(crate) stream: u64,
 }
 
-/// What a packet carried of what a call gave: where, what, and the flags of the packet's station.
-pub(crate) type Carried = (Given<Giver>, Seen, u32);
+/// What a packet carried of what a call gave: where, and what.
+pub(crate) type Carried = (Given<Giver>, Seen);
 
 /// One direction of a TCP connection.
 #[derive(Debug)]
@@ -101,8 +101,7 @@ impl Sockets {
             if run.len == 0 {
                 break;
             }
-            let matched = stream.bytes.seen(place, run);
-            carried.extend(matched.into_iter().map(|(given, seen)| (given, seen, station.flags)));
+            stream.bytes.see(place, run, &mut carried);
             place += run.len;
         }
         stream.bytes.trim(room);

@@ -1,9 +1,8 @@
 //! The bytes of one direction of a connection, by their place in the stream: what calls put in, and in which pages packets
 //! carried them. Either may be known first.
 
-use std::collections::BTreeMap;
-
 use super::parcel::{Parcel, Place};
+use super::places::Places;
 use super::witness::Seen;
 
 /// Runs of packets that are kept, per stream, for a receiver to come, after a call has claimed them. A receive buffer holds 6
@@ -38,9 +37,9 @@ pub(crate) struct Stream<T> {
     /// The latest place, to make 64-bit places of 32-bit sequence numbers. Starts far from 0, for what was before.
     latest: Option<u64>,
     /// What was seen under way, by place.
-    seen: BTreeMap<u64, Seen>,
+    seen: Places<Seen>,
     /// What was given and not yet seen, by place.
-    given: BTreeMap<u64, Given<T>>,
+    given: Places<Given<T>>,
     /// Up to where calls have claimed what was seen.
     claimed: u64,
     /// Packets that were seen.
@@ -51,8 +50,8 @@ impl<T> Default for Stream<T> {
     fn default() -> Self {
         Self {
             latest: None,
-            seen: BTreeMap::new(),
-            given: BTreeMap::new(),
+            seen: Places::default(),
+            given: Places::default(),
             claimed: 0,
             packets: 0,
         }
@@ -74,18 +73,29 @@ impl<T: Copy> Stream<T> {
     /// that carries it. What was seen before at the same place is not replaced: a packet sent again is the same bytes.
     pub(crate) fn seen(&mut self, place: u64, run: Seen) -> Vec<(Given<T>, Seen)> {
         let mut matched = Vec::new();
+        self.see(place, run, &mut matched);
+        matched
+    }
+
+    /// The same, adding to `matched`.
+    pub(crate) fn see(&mut self, place: u64, run: Seen, matched: &mut Vec<(Given<T>, Seen)>) {
+        let is_new = self.seen.last().is_none_or(|(at, last)| at + last.len <= place);
+        if is_new {
+            self.match_given(place, &run, matched);
+            self.seen.insert(place, run);
+            return;
+        }
         for (start, fresh) in self.not_seen_yet(place, run) {
-            matched.extend(self.match_given(start, &fresh));
+            self.match_given(start, &fresh, matched);
             self.seen.insert(start, fresh);
         }
-        matched
     }
 
     /// Forgets the oldest runs. Those that no call has claimed yet are kept if there is `room` for them: a single sendfile(2)
     /// can be under way for gigabytes before its record comes.
     pub(crate) fn trim(&mut self, room: bool) {
         while self.seen.len() > KEPT {
-            let Some((&at, run)) = self.seen.first_key_value() else {
+            let Some((at, run)) = self.seen.first() else {
                 break;
             };
             if room && at + run.len > self.claimed {
@@ -105,9 +115,7 @@ impl<T: Copy> Stream<T> {
         let end = place + run.len;
         let mut fresh = Vec::new();
         let mut at = place;
-        let before = self.seen.range(..=place).next_back();
-        let overlapping = before.into_iter().chain(self.seen.range(place + 1..end));
-        for (&start, have) in overlapping {
+        for &(start, have) in self.seen.around(place).take_while(|(start, _)| *start < end) {
             let have_end = start + have.len;
             if have_end <= at {
                 continue;
@@ -127,17 +135,16 @@ impl<T: Copy> Stream<T> {
     }
 
     /// Takes out what was given within a run.
-    fn match_given(&mut self, start: u64, run: &Seen) -> Vec<(Given<T>, Seen)> {
-        let end = start + run.len;
-        let mut matched = Vec::new();
-        let mut places: Vec<u64> = self.given.range(start..end).map(|(&at, _)| at).collect();
-        if let Some((&at, given)) = self.given.range(..start).next_back()
-            && at + given.parcel.len > start
-        {
-            places.insert(0, at);
+    fn match_given(&mut self, start: u64, run: &Seen, matched: &mut Vec<(Given<T>, Seen)>) {
+        if self.given.is_empty() {
+            return;
         }
+        let end = start + run.len;
+        let reaching = self.given.around(start).take_while(|(at, _)| *at < end);
+        let reaching = reaching.filter(|(at, given)| at + given.parcel.len > start);
+        let places: Vec<u64> = reaching.map(|(at, _)| *at).collect();
         for at in places {
-            let Some(mut given) = self.given.remove(&at) else {
+            let Some(mut given) = self.given.remove(at) else {
                 continue;
             };
             if at < start {
@@ -153,7 +160,6 @@ impl<T: Copy> Stream<T> {
             let part = run.part(given.at - start, given.parcel.len);
             matched.push((given, part));
         }
-        matched
     }
 
     /// Takes note of what a call gave, and returns what has been seen of it already.
@@ -162,16 +168,17 @@ impl<T: Copy> Stream<T> {
     pub(crate) fn give(&mut self, place: u64, parcel: Parcel, by: T) -> Option<Vec<(Given<T>, Seen)>> {
         let end = place.checked_add(parcel.len)?;
         self.claimed = self.claimed.max(end);
-        let before = self.given.range(..end).next_back();
-        if before.is_some_and(|(&at, given)| at + given.parcel.len > place) {
+        let before = self.given.last_before(end);
+        if before.is_some_and(|(at, given)| at + given.parcel.len > place) {
             return None;
         }
         let mut matched = Vec::new();
         let mut rest = Given { at: place, parcel, by };
-        for (start, run) in self.runs(place, parcel.len) {
+        let Self { seen, given, .. } = self;
+        for (start, run) in runs_in(seen, place, parcel.len) {
             if start > rest.at {
                 let (before, after) = rest.split(start - rest.at);
-                self.given.insert(before.at, before);
+                given.insert(before.at, before);
                 rest = after;
             }
             let (head, after) = rest.split(run.len);
@@ -185,18 +192,8 @@ impl<T: Copy> Stream<T> {
     }
 
     /// What was seen in a stretch, cut to it, in order; places that were not seen are left out.
-    pub(crate) fn runs(&self, place: u64, len: u64) -> Vec<(u64, Seen)> {
-        let end = place + len;
-        let before = self.seen.range(..place).next_back();
-        before
-            .into_iter()
-            .chain(self.seen.range(place..end))
-            .filter_map(|(&start, run)| {
-                let from = start.max(place);
-                let to = (start + run.len).min(end);
-                (from < to).then(|| (from, run.part(from - start, to - from)))
-            })
-            .collect()
+    pub(crate) fn runs(&self, place: u64, len: u64) -> impl Iterator<Item = (u64, Seen)> {
+        runs_in(&self.seen, place, len)
     }
 
     /// Where the bytes of a stretch lie, as far as it is known: in the pages that were seen under way, or in those that a call
@@ -205,11 +202,9 @@ impl<T: Copy> Stream<T> {
         let end = place + len;
         let seen = self
             .runs(place, len)
-            .into_iter()
             .filter_map(|(at, run)| Some((at - place, run.len, Place::At(run.start?))));
-        let before = self.given.range(..place).next_back();
-        let given = before.into_iter().chain(self.given.range(place..end));
-        let given = given.filter_map(|(&at, given)| {
+        let given = self.given.around(place).take_while(|(at, _)| *at < end);
+        let given = given.filter_map(|&(at, given)| {
             let from = at.max(place);
             let to = (at + given.parcel.len).min(end);
             (from < to).then(|| (from - place, to - from, given.parcel.place.plus(from - at)))
@@ -228,6 +223,17 @@ impl<T: Copy> Stream<T> {
     pub(crate) fn close(&mut self) -> Vec<Given<T>> {
         std::mem::take(&mut self.given).into_values().collect()
     }
+}
+
+/// What of these runs lies in a stretch, cut to it, in order.
+fn runs_in(seen: &Places<Seen>, place: u64, len: u64) -> impl Iterator<Item = (u64, Seen)> {
+    let end = place + len;
+    let around = seen.around(place).take_while(move |(start, _)| *start < end);
+    around.filter_map(move |&(start, run)| {
+        let from = start.max(place);
+        let to = (start + run.len).min(end);
+        (from < to).then(|| (from, run.part(from - start, to - from)))
+    })
 }
 
 #[cfg(test)]

@@ -54,7 +54,12 @@ fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64) + Send) -> Option
     });
     let mut tracer = match started {
         Ok(tracer) => tracer,
-        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. } | SetupErrorKind::NoSums { .. }) => {
+        Err(error)
+            if matches!(
+                error.kind,
+                SetupErrorKind::NoPrivilege { .. } | SetupErrorKind::NoSums { .. }
+            ) =>
+        {
             skip(test, &error.to_string());
             return None;
         }

@@ -13,7 +13,11 @@ use crate::harness::{alone, copied, flow, moved, sum, summed, why};
 
 /// What is not TCP's is not watched, and that is said.
 fn watches_tcp_only(report: &Report) {
-    assert!(report.flows.iter().all(|flow| flow.to.kind == Tcp), "{:#?}", report.flows);
+    assert!(
+        report.flows.iter().all(|flow| flow.to.kind == Tcp),
+        "{:#?}",
+        report.flows
+    );
     let said = |what: &str| report.coverage.not_observed.iter().any(|one| one.what.contains(what));
     assert!(said("not sent to a TCP connection"));
 }
@@ -39,7 +43,12 @@ fn what_sendfile_and_splice_send_is_moved() {
         return;
     };
     let total = 2 * (LEN + 300_001 + 2 + 4096);
-    assert_eq!(sum(&report, &File, &Tcp), moved(total), "{:?}", why(&report, &File, &Tcp));
+    assert_eq!(
+        sum(&report, &File, &Tcp),
+        moved(total),
+        "{:?}",
+        why(&report, &File, &Tcp)
+    );
     watches_tcp_only(&report);
     for flow in &report.flows {
         assert_eq!(flow.from.name, dir.path().join("a").to_str().unwrap());
@@ -111,7 +120,12 @@ fn pages_of_memory_are_moved_from_memory() {
     }) else {
         return;
     };
-    assert_eq!(sum(&report, &Memory, &Tcp), moved(64 << 10), "{:?}", why(&report, &Memory, &Tcp));
+    assert_eq!(
+        sum(&report, &Memory, &Tcp),
+        moved(64 << 10),
+        "{:?}",
+        why(&report, &Memory, &Tcp)
+    );
 }
 
 #[test]
