@@ -40,9 +40,8 @@ impl Evidence {
                 let mut carried = Vec::new();
                 let mut refused = Vec::new();
                 for parcel in parcels {
-                    match stream.bytes.give(place, parcel, by) {
-                        Some(matched) => carried.extend(matched),
-                        None => refused.push(parcel),
+                    if stream.bytes.give(place, parcel, by, &mut carried).is_none() {
+                        refused.push(parcel);
                     }
                     place += parcel.len;
                 }
@@ -91,9 +90,8 @@ impl Evidence {
         let copies = form_of(&call.source) == Form::Memory;
         if let (Some(mut at), false) = (place, copies) {
             for parcel in parcels {
-                match stream.bytes.give(at, parcel, by) {
-                    Some(matched) => carried.extend(matched),
-                    None => refused.push(parcel),
+                if stream.bytes.give(at, parcel, by, &mut carried).is_none() {
+                    refused.push(parcel);
                 }
                 at += parcel.len;
             }

@@ -89,6 +89,8 @@ pub struct Evidence {
     rings: HashMap<u64, Ring>,
     /// Stations that belong to calls whose own record has not come yet.
     parts: HashMap<u64, Vec<Station>>,
+    /// Room for such, used again: what is as large as this the allocator neither gives nor takes quickly.
+    spare: Vec<Vec<Station>>,
     waiting: Waiting,
     processes: HashMap<u32, String>,
     plain: HashMap<PlainKey, PlainSum>,
@@ -110,6 +112,9 @@ struct NotSeen {
 /// Pipes that are followed at the same time, and calls whose stations wait for them.
 const MOST: usize = 65_536;
 
+/// Lists of stations that are kept for later calls.
+const SPARE: usize = 16;
+
 /// A call with what was seen inside it.
 #[derive(Debug)]
 pub(crate) struct Whole {
@@ -130,6 +135,7 @@ impl Evidence {
             sockets: Sockets::default(),
             rings: HashMap::new(),
             parts: HashMap::new(),
+            spare: Vec::new(),
             waiting: Waiting::default(),
             processes: HashMap::new(),
             plain: HashMap::new(),
@@ -196,7 +202,9 @@ impl Evidence {
             // Calls whose records were lost: what waits for them waits in vain.
             self.parts.clear();
         }
-        self.parts.entry(station.call).or_default().push(*station);
+        let spare = &mut self.spare;
+        let part = self.parts.entry(station.call);
+        part.or_insert_with(|| spare.pop().unwrap_or_default()).push(*station);
     }
 
     /// A watched connection has ended.
@@ -260,7 +268,14 @@ impl Evidence {
             return;
         }
         match waiting::turn(&whole.call, &mut self.rings) {
-            ring::Turn::Now => self.apply(&whole),
+            ring::Turn::Now => {
+                self.apply(&whole);
+                let Whole { mut stations, .. } = whole;
+                if self.spare.len() < SPARE && stations.capacity() > 0 {
+                    stations.clear();
+                    self.spare.push(stations);
+                }
+            }
             ring::Turn::Later => self.waiting.push(whole),
             ring::Turn::Never => {
                 self.lose_rings(&whole.call);

@@ -162,17 +162,22 @@ impl<T: Copy> Stream<T> {
         }
     }
 
-    /// Takes note of what a call gave, and returns what has been seen of it already.
+    /// Takes note of what a call gave, and adds to `matched` what has been seen of it already.
     ///
     /// Two calls that claim the same place cannot both be right: `None`, and nothing is noted.
-    pub(crate) fn give(&mut self, place: u64, parcel: Parcel, by: T) -> Option<Vec<(Given<T>, Seen)>> {
+    pub(crate) fn give(
+        &mut self,
+        place: u64,
+        parcel: Parcel,
+        by: T,
+        matched: &mut Vec<(Given<T>, Seen)>,
+    ) -> Option<()> {
         let end = place.checked_add(parcel.len)?;
         self.claimed = self.claimed.max(end);
         let before = self.given.last_before(end);
         if before.is_some_and(|(at, given)| at + given.parcel.len > place) {
             return None;
         }
-        let mut matched = Vec::new();
         let mut rest = Given { at: place, parcel, by };
         let Self { seen, given, .. } = self;
         for (start, run) in runs_in(seen, place, parcel.len) {
@@ -188,7 +193,7 @@ impl<T: Copy> Stream<T> {
         if rest.parcel.len > 0 {
             self.given.insert(rest.at, rest);
         }
-        Some(matched)
+        Some(())
     }
 
     /// What was seen in a stretch, cut to it, in order; places that were not seen are left out.
@@ -255,6 +260,13 @@ mod tests {
         }
     }
 
+    /// What was seen of what is given.
+    fn give(stream: &mut Stream<()>, place: u64, parcel: Parcel) -> Option<Vec<(Given<()>, Seen)>> {
+        let mut matched = Vec::new();
+        stream.give(place, parcel, (), &mut matched)?;
+        Some(matched)
+    }
+
     fn parcel(at: u64, len: u64) -> Parcel {
         Parcel {
             len,
@@ -285,7 +297,7 @@ mod tests {
                 stream.seen(at * 10, run(at * 1000, 10));
                 stream.trim(room);
             }
-            let matched = stream.give(0, parcel(0, many * 10), ()).unwrap().len();
+            let matched = give(&mut stream, 0, parcel(0, many * 10)).unwrap().len();
             stream.trim(room);
             assert_eq!(stream.len(), KEPT, "claimed ones are forgotten");
             matched
@@ -297,7 +309,7 @@ mod tests {
     #[test]
     fn places_come_from_what_was_seen_and_else_from_what_was_given() {
         let mut stream = Stream::<()>::default();
-        stream.give(100, parcel(5000, 50), ()).unwrap();
+        give(&mut stream, 100, parcel(5000, 50)).unwrap();
         stream.seen(110, run(5010, 20));
         let at = |address| Place::At(Address(address));
         assert_eq!(
@@ -310,10 +322,10 @@ mod tests {
     #[test]
     fn two_calls_cannot_give_the_same_bytes() {
         let mut stream = Stream::<()>::default();
-        assert!(stream.give(100, parcel(0, 50), ()).is_some());
-        assert!(stream.give(149, parcel(0, 50), ()).is_none());
-        assert!(stream.give(90, parcel(0, 11), ()).is_none());
-        assert!(stream.give(150, parcel(0, 50), ()).is_some());
+        assert!(give(&mut stream, 100, parcel(0, 50)).is_some());
+        assert!(give(&mut stream, 149, parcel(0, 50)).is_none());
+        assert!(give(&mut stream, 90, parcel(0, 11)).is_none());
+        assert!(give(&mut stream, 150, parcel(0, 50)).is_some());
     }
 
     proptest! {
@@ -336,7 +348,7 @@ mod tests {
                 let pairs = if calls_first {
                     let Some(len) = calls.next() else { continue };
                     given[at as usize..(at + len) as usize].fill(true);
-                    let pairs = stream.give(1000 + at, parcel(1000 + at, len), ()).unwrap();
+                    let pairs = give(&mut stream, 1000 + at, parcel(1000 + at, len)).unwrap();
                     at += len;
                     pairs
                 } else {
