@@ -78,7 +78,7 @@ pub(crate) fn is_unix(sk: u64) -> bool {
 ///
 /// # Safety
 ///
-/// `pair` must be valid for writes.
+/// `pair` must be valid for writes and aligned to 8 bytes, as it is in all records.
 #[inline(never)]
 pub(crate) unsafe fn pair(pair: *mut SocketPair, sk: u64, family: u16) {
     // SAFETY: the caller's promise.
@@ -87,12 +87,15 @@ pub(crate) unsafe fn pair(pair: *mut SocketPair, sk: u64, family: u16) {
         (*pair).family = family;
         (*pair).source_port = u16::from_be(member(sk, &at::SK_SPORT));
         (*pair).destination_port = u16::from_be(member(sk, &at::SK_DPORT));
+        // As words: bytes are read one by one.
+        let source = addr_of_mut!((*pair).source).cast::<u32>();
+        let destination = addr_of_mut!((*pair).destination).cast::<u32>();
         if family == AF_INET {
-            *addr_of_mut!((*pair).source).cast::<[u8; 4]>() = member(sk, &at::SK_RCV_SADDR);
-            *addr_of_mut!((*pair).destination).cast::<[u8; 4]>() = member(sk, &at::SK_DADDR);
+            *source = member(sk, &at::SK_RCV_SADDR);
+            *destination = member(sk, &at::SK_DADDR);
         } else {
-            (*pair).source = member(sk, &at::SK_V6_RCV_SADDR);
-            (*pair).destination = member(sk, &at::SK_V6_DADDR);
+            *source.cast::<[u32; 4]>() = member(sk, &at::SK_V6_RCV_SADDR);
+            *destination.cast::<[u32; 4]>() = member(sk, &at::SK_V6_DADDR);
         }
     }
 }
