@@ -30,7 +30,7 @@ const _: () = assert!(size_of::<Station>() + 160 == emit::ROOM as usize);
 
 /// `FOLIO_MAPPING_FLAGS` (include/linux/page-flags.h, before 6.16 `PAGE_MAPPING_FLAGS`): set for anonymous memory and
 /// the like.
-const NO_FILE: u64 = 3;
+pub(crate) const NO_FILE: u64 = 3;
 /// Words of a `struct page`; the user side makes sure that it has 64 bytes.
 const PAGE_WORDS: usize = 8;
 /// Bytes of a `struct page`.

@@ -80,6 +80,7 @@ pub(crate) fn is_unix(sk: u64) -> bool {
 ///
 /// `pair` must be valid for writes and aligned to 8 bytes, as it is in all records.
 #[inline(never)]
+#[allow(clippy::cast_ptr_alignment)] // The caller's promise.
 pub(crate) unsafe fn pair(pair: *mut SocketPair, sk: u64, family: u16) {
     // SAFETY: the caller's promise.
     unsafe {

@@ -15,7 +15,7 @@ use probes_common::{
 use crate::end::{self, SLOT};
 use crate::maps::{CARRIED, HANDED, LIVES, SUMMED, SUMS, next_serial};
 use crate::offsets as at;
-use crate::pages::{self, VEC};
+use crate::pages::{self, NO_FILE, VEC};
 use crate::read::{self, member};
 use crate::request::{self, is_moving};
 use crate::{emit, name, scope, socket};
@@ -309,7 +309,11 @@ unsafe fn stretch(room: *mut Scratch, row: *mut SumRow, sk: u64, start: u64, cal
         let walk = addr_of_mut!((*room).walk);
         let now = addr_of_mut!((*row).stretch);
         let tgid = (caller.who >> 32) as u32;
-        let mapping = if (*walk).mapping & 3 == 0 { (*walk).mapping } else { 0 };
+        let mapping = if (*walk).mapping & NO_FILE == 0 {
+            (*walk).mapping
+        } else {
+            0
+        };
         let goes_on = (*now).calls != 0
             && (*now).tgid == tgid
             && (*now).nr == caller.number

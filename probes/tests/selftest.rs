@@ -38,7 +38,11 @@ fn what_is_looked_at_is_seen_and_what_is_not_is_silent() {
     let without = [
         (
             Hooks { packets: false, ..all },
-            &["pages in packets", "ends of connections"][..],
+            &[
+                "pages in packets",
+                "ends of connections",
+                "sums over pages to TCP connections",
+            ][..],
         ),
         (Hooks { unix: false, ..all }, &["pages in UNIX messages"]),
         (Hooks { bios: false, ..all }, &["pages to and from disks"]),

@@ -82,8 +82,8 @@ impl Lockstep {
             let middle = own_cpu();
             reader();
             let end = own_cpu();
-            moved.push((middle - start).as_nanos() as f64 / BATCH as f64);
-            read.push((end - middle).as_nanos() as f64 / BATCH as f64);
+            moved.push(nanoseconds(start, middle) / BATCH as f64);
+            read.push(nanoseconds(middle, end) / BATCH as f64);
         }
         Ok(Times {
             chunk: super::rows::median(&mut moved),
@@ -117,10 +117,14 @@ pub(crate) fn getppid(runs: usize) -> f64 {
             for _ in 0..CALLS {
                 std::hint::black_box(rustix::process::getppid());
             }
-            (own_cpu() - start).as_nanos() as f64 / f64::from(CALLS)
+            nanoseconds(start, own_cpu()) / f64::from(CALLS)
         })
         .collect();
     super::rows::median(&mut times)
+}
+
+fn nanoseconds(from: Duration, until: Duration) -> f64 {
+    until.saturating_sub(from).as_nanos() as f64
 }
 
 fn own_cpu() -> Duration {

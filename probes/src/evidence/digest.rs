@@ -221,8 +221,9 @@ impl Track {
             compared += u64::from(same.is_some());
             equal += u64::from(same == Some(true));
             let finding = found(same);
-            while let Some(one) = self.stretches.pop_front_if(|one| one.end <= place) {
-                judged.push(judge(&one, finding));
+            while let Some(one) = self.stretches.front().filter(|one| one.end <= place) {
+                judged.push(judge(one, finding));
+                self.stretches.pop_front();
             }
             self.known = Some((place, handed, carried));
             self.handed = self.handed.split_off(&(place + 1));
@@ -360,8 +361,8 @@ mod tests {
     }
 
     /// All records of a connection that sends `len` bytes of a file: calls cut them at `calls`, packets at `packets`; what
-    /// `carries` says lies in packets at each byte's place.
-    fn records(len: u64, calls: &[u64], packets: &[u64], carries: &dyn Fn(u64) -> u64) -> Vec<Sums> {
+    /// `in_packets` says lies in packets at each byte's place.
+    fn records(len: u64, calls: &[u64], packets: &[u64], in_packets: &dyn Fn(u64) -> u64) -> Vec<Sums> {
         let cuts = |sizes: &[u64]| {
             let mut cuts: Vec<u64> = (1..=len.div_ceil(4096)).map(|page| (page * 4096).min(len)).collect();
             let mut at = 0;
@@ -395,7 +396,7 @@ mod tests {
         stretch.paged = handed.paged - before;
         let mut from = 0;
         for cut in cuts(packets) {
-            if let Some(mark) = add(&mut carried, Some(carries(from)), cut - from) {
+            if let Some(mark) = add(&mut carried, Some(in_packets(from)), cut - from) {
                 all.push(event(sum_event::CARRIED, mark, row(handed, carried, stretch)));
             }
             from = cut;

@@ -272,7 +272,7 @@ impl Probes {
         }
         let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
         let traced = HashMap::try_from(map(&mut ebpf, "TRACED")?)?;
-        let plain = HashMap::try_from(map(&mut ebpf, "PLAIN")?)?;
+        let plain_calls = HashMap::try_from(map(&mut ebpf, "PLAIN")?)?;
         let sums = HashMap::try_from(map(&mut ebpf, "SUMS")?)?;
         let tallies = PerCpuArray::try_from(map(&mut ebpf, "TALLIES")?)?;
         // Nothing is attached before all is loaded: what is refused has disturbed nobody.
@@ -286,7 +286,7 @@ impl Probes {
             ring,
             ring_bytes: setup.ring_bytes,
             traced,
-            plain,
+            plain: plain_calls,
             sums,
             tallies,
             loaded,

@@ -18,6 +18,7 @@ words! {
     }
 }
 
+#[allow(clippy::derivable_impls)] // The macro writes the enum.
 impl Default for Level {
     fn default() -> Self {
         Self::Full

@@ -216,7 +216,7 @@ fn two_threads_that_send_at_once_are_never_moved_wrongly() {
                 let mut near = near.try_clone().expect("dup");
                 let source = &source;
                 scope.spawn(move || {
-                    near.write_all(&[b'w'; 30_000]).expect("write");
+                    near.write_all(&vec![b'w'; 30_000]).expect("write");
                     send_all(source, 0, &near, LEN);
                 });
             }
