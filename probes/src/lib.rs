@@ -10,6 +10,7 @@
 pub mod evidence;
 pub mod layout;
 pub mod probe;
+pub mod recording;
 pub mod report;
 pub mod selftest;
 pub mod trace;

@@ -11,6 +11,8 @@ mod exit;
 mod explain;
 mod output;
 mod progress;
+mod record;
+mod replay;
 mod run;
 mod saved;
 mod screen;
@@ -31,7 +33,9 @@ fn main() -> ExitCode {
     let code = match cli::parse() {
         cli::Command::Run(options) => run::run(&options),
         cli::Command::Assert(options) => assert::run(&options),
+        cli::Command::Record(request) => record::run(&request),
         cli::Command::Report(options) => saved::run(&options),
+        cli::Command::Replay(options) => replay::run(&options),
         cli::Command::Demo(options) => demo::run(&options),
         cli::Command::Selftest(options) => selftest::run(&options),
         cli::Command::Doctor(options) => doctor::run(&options),

@@ -43,6 +43,9 @@ fn answer(options: &Options) -> Result<u8, u8> {
     check(&observed.report)?;
     let text = form(&observed.report, options);
     let code = listener.output.write(&text, code(observed.stopped));
+    if let Some(Err(code)) = observed.recorded {
+        return Ok(code);
+    }
     Ok(listener.failed.unwrap_or(code))
 }
 
@@ -92,7 +95,7 @@ fn form(report: &Report, options: &Options) -> String {
 }
 
 /// The command's own code. One that was ended because time was up has done what it was to do.
-fn code(stopped: Stopped) -> u8 {
+pub(crate) fn code(stopped: Stopped) -> u8 {
     match stopped {
         Stopped::Command { by_us: false, ended } => ended.code(),
         Stopped::Command { by_us: true, .. } | Stopped::Enough => exit::HELD,

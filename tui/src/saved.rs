@@ -1,10 +1,13 @@
-//! `zctrace report`: shows a report that was saved as JSON, or one flow's certificate.
+//! `zctrace report`: shows a report that was saved as JSON or that a recording gives, or one flow's certificate.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use probes::report::Report;
+use probes::recording::{MAGIC, OpenError, Replay};
 use probes::report::text::printable;
+use probes::report::{ReadError, Report};
 
 use crate::output::{Format, Output, check};
 use crate::{exit, screen, screens};
@@ -12,15 +15,22 @@ use crate::{exit, screen, screens};
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// The report; `-` is standard input.
+    /// The report or recording; `-` is standard input.
     pub(crate) from: PathBuf,
     /// Only this flow.
     pub(crate) flow: Option<u64>,
+    /// The most rows; what is asked of a recording has a default, a saved report has its own.
+    pub(crate) rows: Option<usize>,
+    /// Of a recording only what was known at this time.
+    pub(crate) until: Option<Duration>,
     /// In which form the answer is given.
     pub(crate) format: Format,
     /// Where.
     pub(crate) file: Option<PathBuf>,
 }
+
+/// Rows of what a recording gives, unless told otherwise: as of a run.
+pub(crate) const ROWS: usize = 30;
 
 /// Shows it, and returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
@@ -30,7 +40,7 @@ pub(crate) fn run(options: &Options) -> u8 {
 }
 
 fn answer(options: &Options) -> Result<u8, u8> {
-    let mut report = read(options)?;
+    let (mut report, code) = read(options)?;
     if check(&report).is_err() {
         // It is not ours: what it says may be anything.
         return Err(exit::DISAGREED);
@@ -43,7 +53,7 @@ fn answer(options: &Options) -> Result<u8, u8> {
         };
         if options.format == Format::Text {
             let text = screens::certificate(&report, &flow);
-            return Ok(Output::open(options.file.as_deref(), options.format)?.write(&text, exit::HELD));
+            return Ok(Output::open(options.file.as_deref(), options.format)?.write(&text, code));
         }
         only(&mut report, id);
     }
@@ -52,23 +62,69 @@ fn answer(options: &Options) -> Result<u8, u8> {
         Format::Json => report.to_json_pretty() + "\n",
         Format::Junit => screens::junit(&report),
     };
-    Ok(Output::open(options.file.as_deref(), options.format)?.write(&text, exit::HELD))
+    Ok(Output::open(options.file.as_deref(), options.format)?.write(&text, code))
 }
 
-fn read(options: &Options) -> Result<Report, u8> {
-    let report = if options.from.as_os_str() == "-" {
-        Report::from_reader(std::io::stdin().lock())
-    } else {
-        match File::open(&options.from) {
-            Ok(file) => Report::from_reader(std::io::BufReader::new(file)),
-            Err(error) => Err(probes::report::ReadError::Io(error)),
+/// The report, and the exit code of having shown it.
+fn read(options: &Options) -> Result<(Report, u8), u8> {
+    let from = &options.from;
+    let failed = |error: &dyn std::fmt::Display| cannot_read(from, error);
+    let mut report = if from.as_os_str() == "-" {
+        let mut stdin = std::io::stdin().lock();
+        if stdin.fill_buf().is_ok_and(|bytes| bytes.starts_with(&MAGIC)) {
+            return Err(failed(&"a recording cannot be read from standard input; name its file"));
         }
+        Report::from_reader(stdin)
+    } else {
+        match Replay::open(from) {
+            Ok(replay) => return Ok(of_recording(replay, options)),
+            Err(OpenError::NotARecording) => {}
+            // A report may come from what cannot be sought in, too.
+            Err(OpenError::Io(error)) if error.kind() == std::io::ErrorKind::NotSeekable => {}
+            Err(error) => return Err(failed(&error)),
+        }
+        match File::open(from) {
+            Ok(file) => Report::from_reader(BufReader::new(file)),
+            Err(error) => Err(ReadError::Io(error)),
+        }
+    }
+    .map_err(|error| failed(&error))?;
+    if options.until.is_some() {
+        return Err(failed(&"--until is for recordings, and this is a report"));
+    }
+    if let Some(rows) = options.rows {
+        report.finish(rows);
+    }
+    Ok((report, exit::HELD))
+}
+
+/// The report that a recording gives. If not all of it could be used that is said, and in the exit code.
+fn of_recording(mut replay: Replay, options: &Options) -> (Report, u8) {
+    let until = options.until.map_or(u64::MAX, |until| until.as_nanos() as u64);
+    replay.play_until(until);
+    let mut report = replay.report(options.rows.unwrap_or(ROWS));
+    env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
+    (report, whole(&replay, &options.from))
+}
+
+/// Says what of a recording is not used, and what its exit code is for that.
+pub(crate) fn whole(replay: &Replay, path: &Path) -> u8 {
+    let Some(cut) = replay.cut() else {
+        return exit::HELD;
     };
-    report.map_err(|error| {
-        let (from, error) = (options.from.display().to_string(), error.to_string());
-        screen::complain(&format!("{}: {}", printable(&from), printable(&error)));
-        exit::USAGE
-    })
+    screen::complain(&format!(
+        "{}: {}",
+        printable(&path.display().to_string()),
+        printable(&cut.to_string())
+    ));
+    exit::INCONCLUSIVE
+}
+
+/// Says why a file cannot be read.
+pub(crate) fn cannot_read(path: &Path, error: &dyn std::fmt::Display) -> u8 {
+    let (from, error) = (path.display().to_string(), error.to_string());
+    screen::complain(&format!("{}: {}", printable(&from), printable(&error)));
+    exit::USAGE
 }
 
 /// Leaves only what belongs to one flow.

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use probes::recording::Summary;
 use probes::report::text::printable;
 use probes::report::{Level, MadeFor, Report, Scope, ScopeKind};
 
 use crate::command::{NotRunnable, Pending, User, Wanted};
+use crate::record::Recording;
 use crate::signals::Signals;
-use crate::trace::{self, How, SetupError};
+use crate::trace::{self, How, SetupError, Tracer};
 use crate::watch::{Audience, Stopped, Subject, Times, watch};
 use crate::{exit, screen};
 
@@ -43,6 +45,8 @@ pub(crate) struct Request {
     pub(crate) rows: usize,
     /// Who asks.
     pub(crate) made_for: MadeFor,
+    /// Where all that is seen is recorded.
+    pub(crate) record: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -52,6 +56,8 @@ pub(crate) struct Observed {
     pub(crate) report: Report,
     /// Why watching ended.
     pub(crate) stopped: Stopped,
+    /// What became of the recording, if one was asked for. What failed was said.
+    pub(crate) recorded: Option<Result<Summary, u8>>,
 }
 
 /// Watches. What fails is said here, and the exit code for it is the error.
@@ -69,7 +75,7 @@ pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<
         _ => Subject::Endless,
     };
     let options = options(request, user.as_ref());
-    let mut tracer = trace::start(&options).map_err(|error| not_set_up(&error))?;
+    let (mut tracer, mut recording) = start(request, &options)?;
     let mut signals = Signals::catch().map_err(|error| failed(&format!("signals cannot be caught: {error}")))?;
     let mut subject = match &request.target {
         Target::Command(command) => {
@@ -93,12 +99,53 @@ pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<
         &request.times,
         request.rows,
         &mut || signals.take(),
-        audience,
+        &mut Recorded {
+            audience,
+            recording: &mut recording,
+        },
     );
     let stopped = watched.map_err(|error| failed(&format!("watching failed: {error}")))?;
     let mut report = tracer.finish(request.rows);
     sign(&mut report, request);
-    Ok(Observed { report, stopped })
+    Ok(Observed {
+        report,
+        stopped,
+        recorded: recording.map(Recording::finish),
+    })
+}
+
+/// Attaches, and begins the recording that was asked for.
+fn start(request: &Request, options: &trace::Options) -> Result<(Box<dyn Tracer>, Option<Recording>), u8> {
+    let Some(path) = &request.record else {
+        let tracer = trace::start(options).map_err(|error| not_set_up(&error))?;
+        return Ok((tracer, None));
+    };
+    let file = Recording::create(path)?;
+    let (tracer, handle) = trace::start_recorded(options, file).map_err(|error| not_set_up(&error))?;
+    Ok((tracer, Some(Recording::new(path, handle))))
+}
+
+/// Hears what is told while a recording is made, and says when that fails.
+struct Recorded<'a> {
+    audience: &'a mut dyn Audience,
+    recording: &'a mut Option<Recording>,
+}
+
+impl Audience for Recorded<'_> {
+    fn interim(&mut self, report: Report) {
+        self.audience.interim(report);
+    }
+
+    fn step(&mut self, tracer: &mut dyn Tracer) {
+        if let Some(recording) = self.recording {
+            recording.step();
+        }
+        self.audience.step(tracer);
+    }
+
+    fn waiting(&mut self) {
+        self.audience.waiting();
+    }
 }
 
 /// Writes into a report who asked for it.

@@ -1,9 +1,11 @@
 //! The tracer as the command line sees it: it is started for some processes, polled, and asked for reports.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use probes::probe::{Hooks, ScopeFilter, Sums};
+use probes::probe::{Hooks, ScopeFilter, SetupErrorKind, Sums};
+use probes::recording::{Handle, Writer};
 use probes::report::{Level, Report, Scope};
 
 /// What is watched.
@@ -73,6 +75,32 @@ fn prove() {
 
 /// Attaches the probes.
 pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
+    let tracer = attach(options, probes::trace::Tracer::start)?;
+    Ok(Box::new(Live(tracer)))
+}
+
+/// The same, and records all that is seen into an empty file. The handle is to be asked when the tracer is finished.
+pub(crate) fn start_recorded(options: &Options, file: File) -> Result<(Box<dyn Tracer>, Handle), SetupError> {
+    let mut handle = None;
+    let tracer = attach(options, |how| {
+        probes::trace::Tracer::start_recorded(how, |preamble| {
+            let failed = |error| SetupErrorKind::Other(format!("the recording cannot be begun: {error}"));
+            let (writer, theirs) = Writer::start(file, preamble, env!("CARGO_PKG_VERSION")).map_err(failed)?;
+            handle = Some(theirs);
+            Ok(Box::new(writer))
+        })
+    })?;
+    let handle = handle.ok_or_else(|| SetupError {
+        cause: "the recording was not begun".to_owned(),
+        mend: String::new(),
+    })?;
+    Ok((Box::new(Live(tracer)), handle))
+}
+
+fn attach(
+    options: &Options,
+    start: impl FnOnce(probes::trace::Options) -> Result<probes::trace::Tracer, probes::probe::SetupError>,
+) -> Result<probes::trace::Tracer, SetupError> {
     let filter = match &options.how {
         How::Tree(_) => ScopeFilter::Processes,
         How::Cgroup(path) => cgroup(path)?,
@@ -90,13 +118,13 @@ pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
         },
         ..probes::trace::Options::default()
     };
-    let mut tracer = probes::trace::Tracer::start(how).map_err(|error| setup_error(&error))?;
+    let mut tracer = start(how).map_err(|error| setup_error(&error))?;
     if let How::Tree(pids) = &options.how
         && !pids.is_empty()
     {
         follow(&mut tracer, pids, options.follow)?;
     }
-    Ok(Box::new(Live(tracer)))
+    Ok(tracer)
 }
 
 /// The probes of this process.

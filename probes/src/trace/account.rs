@@ -34,6 +34,7 @@ pub struct Account {
     records: u64,
     record_bytes: u64,
     damaged: u64,
+    not_recorded: u64,
     calls: u64,
     /// What plain calls have added up to, and what of it was there when the present account began.
     plain: HashMap<PlainKey, PlainSum>,
@@ -57,6 +58,7 @@ impl Account {
             records: 0,
             record_bytes: 0,
             damaged: 0,
+            not_recorded: 0,
             calls: 0,
             plain: HashMap::new(),
             plain_before: HashMap::new(),
@@ -99,6 +101,10 @@ impl Account {
                 self.began_ns = self.now_ns;
             }
             Input::End => self.evidence.end_of_trace(),
+            Input::NotRecorded(records) => {
+                self.not_recorded = self.not_recorded.saturating_add(records);
+                self.evidence.lost();
+            }
         }
     }
 
@@ -190,6 +196,15 @@ impl Account {
             if row.reserve_failures | row.recursion_misses | row.sequence_gaps > 0 {
                 loss.programs.push(row);
             }
+        }
+        if self.not_recorded > 0 {
+            // They leave gaps in the numbering too, as records for which the ring has no room do.
+            loss.reserve_failures = loss.reserve_failures.saturating_add(self.not_recorded);
+            loss.programs.push(report::ProgramLoss {
+                program: "the recording".to_owned(),
+                reserve_failures: self.not_recorded,
+                ..report::ProgramLoss::default()
+            });
         }
         if self.damaged > 0 {
             // Records that made no sense: whose they were cannot be told.

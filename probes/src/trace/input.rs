@@ -6,6 +6,7 @@
 use std::fmt;
 
 use probes_common::{PlainKey, PlainSum, SumRow};
+use serde::{Deserialize, Serialize};
 
 use crate::evidence::Config;
 use crate::report::{Coverage, Place, Scope};
@@ -49,10 +50,13 @@ pub enum Input<'a> {
     BeginAnew,
     /// Watching has ended.
     End,
+    /// So many records were not taken down here, for the recording was written too slowly. Only recordings say it.
+    NotRecorded(u64),
 }
 
 /// What one program lost so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Losses {
     /// Its name.
     pub program: String,
@@ -65,7 +69,8 @@ pub struct Losses {
 }
 
 /// What watching has cost so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Costs {
     /// CPU time of this process since watching began, in nanoseconds.
     pub own_cpu_ns: u64,

@@ -25,6 +25,7 @@ mod account;
 mod calibrate;
 pub(crate) mod coverage;
 mod gaps;
+mod hide;
 mod input;
 mod mounts;
 mod symbols;
@@ -39,6 +40,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use probes_common::{PlainKey, PlainSum, SumRow};
 
+use self::hide::Hide;
 use self::symbols::Symbols;
 use crate::evidence::{Config, SlotNames};
 use crate::probe::{Hooks, Probes, ProgramLoss, ScopeFilter, Setup, SetupError, SetupErrorKind, Sums};
@@ -103,26 +105,37 @@ pub struct Tracer {
 struct Book {
     account: Account,
     symbols: Symbols,
-    recorder: Option<Box<dyn Recorder>>,
+    recorder: Option<(Hide, Box<dyn Recorder>)>,
 }
 
 impl Book {
-    /// The only way into the account.
+    /// The only way into the account. What is recorded enters it as it is recorded.
     fn enter(&mut self, input: Input<'_>) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.take(&input);
+        match (&mut self.recorder, input) {
+            (Some((hide, recorder)), Input::Record(bytes)) => {
+                let input = Input::Record(hide.record(bytes));
+                recorder.take(&input);
+                self.account.take(input);
+            }
+            (Some((_, recorder)), input) => {
+                recorder.take(&input);
+                self.account.take(input);
+            }
+            (None, input) => self.account.take(input),
         }
-        self.account.take(input);
         for question in self.account.questions() {
             let place = self.symbols.place(question);
             let answer = Input::Place(question, place.as_ref());
-            if let Some(recorder) = &mut self.recorder {
+            if let Some((_, recorder)) = &mut self.recorder {
                 recorder.take(&answer);
             }
             self.account.take(answer);
         }
     }
 }
+
+/// Makes a recorder, when it is known what comes before all it is to take down.
+type MakeRecorder<'a> = Box<dyn FnOnce(&Preamble) -> Result<Box<dyn Recorder>, SetupError> + 'a>;
 
 impl Tracer {
     /// Loads and attaches the probes.
@@ -131,18 +144,23 @@ impl Tracer {
     ///
     /// [`SetupError`] says what stands in the way, and what mends it. Nothing is left attached then.
     pub fn start(options: Options) -> Result<Self, SetupError> {
-        Self::start_recorded(options, |_| Ok(None))
+        Self::start_proven(options, None)
     }
 
-    /// The same, with a recorder of all that enters the account: it is made when it is known what comes before.
+    /// The same, with a recorder of all that enters the account. It is made when it is known what comes
+    /// before. Addresses of the kernel are made unrecognisable before they enter.
     ///
     /// # Errors
     ///
     /// As [`start`](Self::start), and what `recorder` says.
     pub fn start_recorded(
-        mut options: Options,
-        recorder: impl FnOnce(&Preamble) -> Result<Option<Box<dyn Recorder>>, SetupError>,
+        options: Options,
+        recorder: impl FnOnce(&Preamble) -> Result<Box<dyn Recorder>, SetupError>,
     ) -> Result<Self, SetupError> {
+        Self::start_proven(options, Some(Box::new(recorder)))
+    }
+
+    fn start_proven(mut options: Options, recorder: Option<MakeRecorder<'_>>) -> Result<Self, SetupError> {
         // Other types than the kernel's own give other programs, of which nothing was shown.
         let proven = selftest::remembered().filter(|_| options.btf.is_none());
         if let Some(table) = &proven {
@@ -169,14 +187,14 @@ impl Tracer {
     pub(crate) fn start_for_trials(options: Options) -> Result<Self, SetupError> {
         let mut mounts = mounts::read();
         mounts.buffered.clear();
-        Self::attach(options, None, mounts, |_| Ok(None))
+        Self::attach(options, None, mounts, None)
     }
 
     fn attach(
         options: Options,
         proven: Option<&Table>,
         mounts: mounts::Mounts,
-        recorder: impl FnOnce(&Preamble) -> Result<Option<Box<dyn Recorder>>, SetupError>,
+        recorder: Option<MakeRecorder<'_>>,
     ) -> Result<Self, SetupError> {
         let names = if options.hooks.calls {
             calibrate::slot_names(options.btf.as_ref())?
@@ -196,7 +214,7 @@ impl Tracer {
         };
         let probes = Probes::load(&setup)?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-        let preamble = Preamble {
+        let mut preamble = Preamble {
             kernel: kernel_release(),
             object: crate::probe::object_hash().to_owned(),
             started_unix_ms: since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()),
@@ -214,7 +232,14 @@ impl Tracer {
                 },
             },
         };
-        let recorder = recorder(&preamble)?;
+        let recorder = match recorder {
+            Some(make) => {
+                let hide = Hide::new();
+                preamble.config.names = hide.names(&preamble.config.names);
+                Some((hide, make(&preamble)?))
+            }
+            None => None,
+        };
         Ok(Self {
             probes,
             book: Book {

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use probes::probe::{Hooks, SetupErrorKind, Sums, announce};
-use probes::report::{EndKind, Flow, Report};
+use probes::recording::{Replay, Writer};
+use probes::report::{EndKind, Flow, MadeFor, Report};
 use probes::trace::{Options, Tracer};
 
 use crate::net::own_network;
-use crate::recorded::Tape;
 use crate::skip::skip;
 
 /// One at a time: a trace follows a process, and all tests here are one.
@@ -47,10 +48,13 @@ fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64) + Send) -> Option
         hooks,
         ..Options::default()
     };
-    let mut tape = Tape::default();
+    let file = tempfile::NamedTempFile::new().expect("a file to record to");
+    let mut recording = None;
     let started = Tracer::start_recorded(options, |preamble| {
-        tape = Tape::new(preamble);
-        Ok(Some(Box::new(tape.clone())))
+        let to = Writer::create(file.path()).expect("it can be written");
+        let (writer, handle) = Writer::start(to, preamble, "test").expect("a head");
+        recording = Some(handle);
+        Ok(Box::new(writer))
     });
     let mut tracer = match started {
         Ok(tracer) => tracer,
@@ -77,11 +81,11 @@ fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64) + Send) -> Option
         }
     });
     let report = tracer.finish(10_000);
-    assert_eq!(
-        tape.report(10_000).to_json_pretty(),
-        report.to_json_pretty(),
-        "what was recorded tells something else"
-    );
+    recording
+        .expect("a recording")
+        .finish()
+        .expect("all of it could be written");
+    assert_recorded(file.path(), &report);
     if std::env::var_os("SHOW").is_some() {
         eprintln!("{}", report.to_json_pretty());
     }
@@ -90,6 +94,16 @@ fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64) + Send) -> Option
         panic!("{violations:?}");
     }
     Some(report)
+}
+
+/// The report is made again from what was recorded: it must be the same.
+fn assert_recorded(path: &Path, live: &Report) {
+    let mut replay = Replay::open(path).expect("a recording");
+    replay.play_to_end();
+    assert_eq!(replay.cut(), None);
+    let mut live = live.clone();
+    live.made_by.command = Some(MadeFor::Report);
+    assert_eq!(replay.report(10_000).to_json_pretty(), live.to_json_pretty());
 }
 
 /// What became of bytes.

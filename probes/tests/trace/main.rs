@@ -17,6 +17,5 @@ mod paths_disk;
 mod paths_file;
 mod paths_tcp;
 mod paths_unix;
-mod recorded;
 mod skip;
 mod sums;

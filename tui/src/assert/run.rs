@@ -62,7 +62,8 @@ fn answer(options: &Options) -> Result<u8, u8> {
     }
     let ended = ended(observed.stopped);
     let text = form(report, options, &judgement, ended, &told);
-    Ok(output.write(&text, code(&judgement, observed.stopped)))
+    let code = output.write(&text, code(&judgement, observed.stopped));
+    Ok(observed.recorded.and_then(Result::err).unwrap_or(code))
 }
 
 fn form(

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how it is written.
 
 mod health;
+mod record;
 mod trace;
 mod values;
 
@@ -10,7 +11,8 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use crate::{assert, demo, doctor, exit, run, saved, screen, selftest};
+use crate::session::Request;
+use crate::{assert, demo, doctor, exit, replay, run, saved, screen, selftest};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -19,8 +21,12 @@ pub(crate) enum Command {
     Run(run::Options),
     /// `zctrace assert`.
     Assert(assert::Options),
+    /// `zctrace record`.
+    Record(Request),
     /// `zctrace report`.
     Report(saved::Options),
+    /// `zctrace replay`.
+    Replay(replay::Options),
     /// `zctrace demo`.
     Demo(demo::Options),
     /// `zctrace selftest`.
@@ -73,7 +79,9 @@ fn understand(matches: &ArgMatches) -> Result<Command, clap::Error> {
     Ok(match matches.subcommand() {
         Some(("run", asked)) => Command::Run(trace::understand_run(asked)?),
         Some(("assert", asked)) => Command::Assert(trace::understand_assert(asked)?),
-        Some(("report", asked)) => Command::Report(trace::understand_report(asked)),
+        Some(("record", asked)) => Command::Record(record::understand_record(asked)?),
+        Some(("report", asked)) => Command::Report(record::understand_report(asked)),
+        Some(("replay", asked)) => Command::Replay(record::understand_replay(asked)?),
         Some(("demo", asked)) => Command::Demo(demo::Options {
             dir: asked.get_one("dir").cloned().unwrap_or_else(std::env::temp_dir),
             size: asked.get_one("size").copied().unwrap_or(demo::DEFAULT_SIZE),
@@ -101,7 +109,9 @@ fn zctrace() -> clap::Command {
         .about("Which bytes of a Linux program moved without being copied, which were copied, where, and why")
         .subcommand(trace::run())
         .subcommand(trace::assert())
-        .subcommand(trace::report())
+        .subcommand(record::record())
+        .subcommand(record::report())
+        .subcommand(record::replay())
         .subcommand(demo())
         .subcommand(health::doctor())
         .subcommand(health::selftest())
@@ -259,6 +269,39 @@ mod tests {
             "run --format xml true",
             "run --every 1s --format junit true",
             "run --rows 0 true",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_recording_is_made_shown_and_played() {
+        let Ok(Command::Record(request)) = parsed("record -p 7") else {
+            panic!("a recording")
+        };
+        assert_eq!(request.record, Some(PathBuf::from("zctrace.zct")));
+        let Ok(Command::Record(request)) = parsed("record -o a.zct -- cp -o b") else {
+            panic!("a recording")
+        };
+        assert_eq!(request.record, Some(PathBuf::from("a.zct")));
+        let Ok(Command::Run(options)) = parsed("--record a.zct -- true") else {
+            panic!("a run")
+        };
+        assert!(options.request.record.is_some());
+        let Ok(Command::Report(options)) = parsed("report a.zct --until 2s --rows 5") else {
+            panic!("a report")
+        };
+        assert_eq!((options.rows, options.until.map(|t| t.as_secs())), (Some(5), Some(2)));
+        let Ok(Command::Replay(options)) = parsed("replay a.zct --speed max --from 1s") else {
+            panic!("a replay")
+        };
+        assert_eq!((options.speed, options.every.as_secs()), (None, 1));
+        for line in [
+            "report",
+            "replay",
+            "replay a --format junit",
+            "replay a --speed 0",
+            "record --user root",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

@@ -1,4 +1,4 @@
-//! `run`, `assert` and `report`: the commands that show what was traced.
+//! `run` and `assert`: the commands that trace.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use probes::report::{Level, MadeFor};
 use super::{mistake, values};
 use crate::assert::{self, Limit, Pattern, Terms};
 use crate::output::Format;
+use crate::run;
 use crate::session::{Request, Target};
 use crate::watch::Times;
-use crate::{run, saved};
 
 /// Rows of a report unless told otherwise: a screen's worth.
 const ROWS: u64 = 30;
@@ -21,26 +21,10 @@ pub(super) fn run() -> Command {
     Command::new("run")
         .about("Trace a command, processes, a control group or the machine, and say what became of the bytes")
         .override_usage("zctrace [run] [OPTIONS] [-p PID… | --cgroup PATH | [--] CMD…]")
-        .arg(command_to_run())
-        .arg(
-            Arg::new("pid")
-                .short('p')
-                .long("pid")
-                .value_name("PID")
-                .value_parser(value_parser!(u32).range(1..))
-                .value_delimiter(',')
-                .action(ArgAction::Append)
-                .help("Processes that run already, and their descendants"),
-        )
-        .arg(
-            Arg::new("cgroup")
-                .long("cgroup")
-                .value_name("PATH")
-                .value_parser(value_parser!(PathBuf))
-                .help("The processes of a control group, such as /system.slice/nginx.service"),
-        )
-        .group(ArgGroup::new("target").args(["command", "pid", "cgroup"]))
+        .args(targets())
+        .group(one_target())
         .args(of_a_command())
+        .arg(file("record", "Also record all that is seen, for `zctrace report` and `zctrace replay`"))
         .arg(
             Arg::new("every")
                 .long("every")
@@ -55,8 +39,33 @@ pub(super) fn run() -> Command {
         ))
 }
 
+/// What can be watched.
+pub(super) fn targets() -> [Arg; 3] {
+    [
+        command_to_run(),
+        Arg::new("pid")
+            .short('p')
+            .long("pid")
+            .value_name("PID")
+            .value_parser(value_parser!(u32).range(1..))
+            .value_delimiter(',')
+            .action(ArgAction::Append)
+            .help("Processes that run already, and their descendants"),
+        Arg::new("cgroup")
+            .long("cgroup")
+            .value_name("PATH")
+            .value_parser(value_parser!(PathBuf))
+            .help("The processes of a control group, such as /system.slice/nginx.service"),
+    ]
+}
+
+/// Only one of it.
+pub(super) fn one_target() -> ArgGroup {
+    ArgGroup::new("target").args(["command", "pid", "cgroup"])
+}
+
 /// How a command runs: what differs from running it by hand, and what does not.
-const HOW_CMD_RUNS: &str = "\
+pub(super) const HOW_CMD_RUNS: &str = "\
 CMD runs as the user who called sudo, else as the current one, or as --user NAME: with that user's groups, HOME, USER,
 LOGNAME and SHELL; its directory, terminal and other environment stay. sudo sets a PATH of its own, so a CMD that is not
 found in it is looked for in that user's ~/.cargo/bin and ~/.local/bin, and it is said if it was found there.
@@ -75,7 +84,7 @@ fn command_to_run() -> Arg {
 }
 
 /// What `run` and `assert` can be told of a command.
-fn of_a_command() -> [Arg; 4] {
+pub(super) fn of_a_command() -> [Arg; 4] {
     [
         Arg::new("user")
             .long("user")
@@ -103,7 +112,7 @@ fn of_a_command() -> [Arg; 4] {
 }
 
 /// What every report can be told.
-fn of_an_answer(formats: &'static str) -> [Arg; 3] {
+pub(super) fn of_an_answer(formats: &'static str) -> [Arg; 3] {
     [
         Arg::new("format")
             .long("format")
@@ -162,6 +171,7 @@ pub(super) fn assert() -> Command {
                 .required(true),
         )
         .args(of_a_command())
+        .arg(file("record", "Also record all that is seen, for `zctrace report` and `zctrace replay`"))
         .args(of_an_answer("text, or json, or junit (a case for each rule)"))
         .after_help(format!(
             "An end is KIND or KIND:GLOB: file, socket or device, or a single kind such as tcp, unix or direct_file; `*` and `?`\n\
@@ -202,49 +212,14 @@ fn code(text: &str) -> Result<Reason, String> {
     Reason::from_code(text).ok_or_else(|| "there is no such code; `zctrace explain` lists them all".to_owned())
 }
 
-pub(super) fn report() -> Command {
-    let [format, output, _] = of_an_answer("text, or json, or junit");
-    Command::new("report")
-        .about("Show a report that was saved with --format json, or one flow's certificate")
-        .arg(
-            Arg::new("from")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .required(true)
-                .help("The report; - is standard input"),
-        )
-        .arg(
-            Arg::new("flow")
-                .long("flow")
-                .value_name("N")
-                .value_parser(value_parser!(u64))
-                .help("Show the certificate of this flow, hop by hop; its number is in the JSON"),
-        )
-        .args([format, output])
-        .after_help(
-            "Exit codes: 0 shown, 1 the report contradicts itself, 2 it cannot be read, 4 it cannot be written.",
-        )
-}
-
 pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::Error> {
-    let target = if let Some(command) = asked.get_many::<OsString>("command") {
-        Target::Command(command.cloned().collect())
-    } else if let Some(pids) = asked.get_many::<u32>("pid") {
-        Target::Processes(pids.copied().collect())
-    } else if let Some(path) = asked.get_one::<PathBuf>("cgroup") {
-        Target::Cgroup(path.clone())
-    } else {
-        Target::Machine
-    };
+    let target = target(asked)?;
     let format = format(asked);
     let every = asked.get_one("every").copied();
     if every.is_some() && format == Format::Junit {
         return Err(mistake(
             "--every needs a form that can be said several times: text or json",
         ));
-    }
-    if asked.contains_id("user") && !matches!(target, Target::Command(_)) {
-        return Err(mistake("--user says as whom CMD runs, and there is no CMD"));
     }
     Ok(run::Options {
         request: Request {
@@ -258,6 +233,23 @@ pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::E
         format,
         file: asked.get_one("output").cloned(),
     })
+}
+
+/// What is to be watched.
+pub(super) fn target(asked: &ArgMatches) -> Result<Target, clap::Error> {
+    let target = if let Some(command) = asked.get_many::<OsString>("command") {
+        Target::Command(command.cloned().collect())
+    } else if let Some(pids) = asked.get_many::<u32>("pid") {
+        Target::Processes(pids.copied().collect())
+    } else if let Some(path) = asked.get_one::<PathBuf>("cgroup") {
+        Target::Cgroup(path.clone())
+    } else {
+        Target::Machine
+    };
+    if asked.contains_id("user") && !matches!(target, Target::Command(_)) {
+        return Err(mistake("--user says as whom CMD runs, and there is no CMD"));
+    }
+    Ok(target)
 }
 
 pub(super) fn understand_assert(asked: &ArgMatches) -> Result<assert::Options, clap::Error> {
@@ -283,17 +275,8 @@ pub(super) fn understand_assert(asked: &ArgMatches) -> Result<assert::Options, c
     })
 }
 
-pub(super) fn understand_report(asked: &ArgMatches) -> saved::Options {
-    saved::Options {
-        from: asked.get_one("from").cloned().unwrap_or_default(),
-        flow: asked.get_one("flow").copied(),
-        format: format(asked),
-        file: asked.get_one("output").cloned(),
-    }
-}
-
 /// A request that folds nothing.
-fn request(asked: &ArgMatches, target: Target, made_for: MadeFor) -> Request {
+pub(super) fn request(asked: &ArgMatches, target: Target, made_for: MadeFor) -> Request {
     Request {
         target,
         user: asked.get_one("user").cloned(),
@@ -309,15 +292,16 @@ fn request(asked: &ArgMatches, target: Target, made_for: MadeFor) -> Request {
         },
         rows: usize::MAX,
         made_for,
+        record: asked.get_one("record").cloned(),
     }
 }
 
-fn format(asked: &ArgMatches) -> Format {
+pub(super) fn format(asked: &ArgMatches) -> Format {
     let word = asked.get_one::<String>("format").map(String::as_str);
     word.and_then(Format::parse).unwrap_or(Format::Text)
 }
 
-fn rows(asked: &ArgMatches) -> usize {
+pub(super) fn rows(asked: &ArgMatches) -> usize {
     let rows = asked.get_one("rows").copied().unwrap_or(ROWS);
     usize::try_from(rows).unwrap_or(usize::MAX)
 }

@@ -66,6 +66,22 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// How many times as fast as it happened; `None`: without waiting.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Speed(pub(crate) Option<f64>);
+
+/// A speed: a number, or `max`.
+pub(crate) fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed(None));
+    }
+    let thousandths = decimal(text.strip_suffix('x').unwrap_or(text), 3);
+    thousandths
+        .filter(|thousandths| (1..=1_000_000_000).contains(thousandths))
+        .map(|thousandths| Speed(Some(thousandths as f64 / 1000.0)))
+        .ok_or_else(|| "a speed is a number such as 10 or 0.5, a million at most, or max".to_owned())
+}
+
 /// A number with at most this many decimals, as an integer of its smallest unit.
 fn decimal(text: &str, decimals: u32) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -127,6 +143,17 @@ mod tests {
         }
         for text in ["", "%", "-1%", "101%", "100.1%", "1.%x", ".5%", "1e3%", "0.00000001%"] {
             assert!(limit(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn speeds_are_positive_or_without_end() {
+        assert_eq!(speed("max"), Ok(Speed(None)));
+        for (text, times) in [("1", 1.0), ("10x", 10.0), ("0.5", 0.5), ("1000000", 1e6)] {
+            assert_eq!(speed(text), Ok(Speed(Some(times))), "{text}");
+        }
+        for text in ["", "0", "-1", "0.0001", "inf", "NaN", "1e3", "1000001"] {
+            assert!(speed(text).is_err(), "{text}");
         }
     }
 
