@@ -47,8 +47,9 @@ impl EdgeSum {
         };
         let at = at(user_ip).or_else(|| if full { at(0) } else { None });
         if let Some(part) = at.map(|at| &mut self.outcomes[at]) {
-            part.bytes += bytes;
-            part.calls += if part.latest_call == serial { 0 } else { calls };
+            part.bytes = part.bytes.saturating_add(bytes);
+            let more = if part.latest_call == serial { 0 } else { calls };
+            part.calls = part.calls.saturating_add(more);
             part.latest_call = serial;
         } else {
             self.outcomes.push(Part {

@@ -77,9 +77,9 @@ impl Flows {
             trail: parcel.trail,
         };
         let sum = self.sums.row(key);
-        sum.bytes += parcel.len;
+        sum.bytes = sum.bytes.saturating_add(parcel.len);
         if let Place::At(address) = parcel.place {
-            sum.pages += pages(address.0, parcel.len);
+            sum.pages = sum.pages.saturating_add(pages(address.0, parcel.len));
             sum.example
                 .get_or_insert((parcel.position, parcel.len.min(4096 - address.in_page()), address));
         }
@@ -133,7 +133,7 @@ impl Flows {
                 add(&mut account, trails.outcome(key.trail), sum.bytes);
                 flow.calls += sum.calls;
                 let copies = explain(&mut flow.reasons, key, sum, trails, symbols);
-                flow.copy_bytes += copies * sum.bytes;
+                flow.copy_bytes = flow.copy_bytes.saturating_add(sum.bytes.saturating_mul(copies));
                 for step in trails.steps(key.trail) {
                     let call = call_of(step.nr);
                     if !flow.call_names.contains(&call) {
@@ -248,8 +248,8 @@ impl<'a> Row<'a> {
 
 impl Sum {
     fn merge(&mut self, more: &Self) {
-        self.bytes += more.bytes;
-        self.pages += more.pages;
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.pages = self.pages.saturating_add(more.pages);
         self.calls += more.calls;
         // The example that lies first, so that a report does not depend on the order in which sums are kept.
         self.example = [self.example, more.example].into_iter().flatten().min();
@@ -271,15 +271,16 @@ fn fed_by<'a, 'b>(moved: &Sum, rows: &'a BTreeMap<Way, Row<'b>>) -> Option<(&'a 
         .find(|(_, before)| before.moved.entered.0 == moved.left.0 && moved.left.1.within(&before.moved.entered.1))
 }
 
-/// Adds bytes to the part of an account that an outcome belongs to.
+/// Adds bytes to the part of an account that an outcome belongs to. Saturates, for a recording may say anything.
 pub(crate) fn add(account: &mut Account, outcome: Outcome, bytes: u64) {
-    match outcome {
-        Outcome::Identity | Outcome::Dma => account.moved += bytes,
-        Outcome::Zero => account.neither.zero += bytes,
-        Outcome::Discarded => account.neither.discarded += bytes,
-        Outcome::Copied(_) => account.copied += bytes,
-        Outcome::Unknown(_) => account.unknown += bytes,
-    }
+    let part = match outcome {
+        Outcome::Identity | Outcome::Dma => &mut account.moved,
+        Outcome::Zero => &mut account.neither.zero,
+        Outcome::Discarded => &mut account.neither.discarded,
+        Outcome::Copied(_) => &mut account.copied,
+        Outcome::Unknown(_) => &mut account.unknown,
+    };
+    *part = part.saturating_add(bytes);
 }
 
 /// Adds the reasons of a trail, and says how often its bytes were copied.
@@ -305,7 +306,7 @@ fn add_cause(reasons: &mut Vec<Cause>, reason: Reason, step: Step, sum: &Sum, sy
     let place = symbols(step.tgid, step.user_ip);
     let same = |cause: &&mut Cause| cause.code == reason.into() && cause.place == place;
     if let Some(cause) = reasons.iter_mut().find(same) {
-        cause.bytes += sum.bytes;
+        cause.bytes = cause.bytes.saturating_add(sum.bytes);
         cause.calls += sum.calls;
     } else {
         reasons.push(Cause {

@@ -301,7 +301,7 @@ impl Evidence {
             return true;
         };
         *count += 1;
-        self.not_seen.bytes += bytes;
+        self.not_seen.bytes = self.not_seen.bytes.saturating_add(bytes);
         self.lose_rings(call);
         false
     }

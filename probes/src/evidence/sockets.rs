@@ -244,7 +244,7 @@ impl UnixStream {
             }
         }
         let place = self.sent;
-        self.sent += len;
+        self.sent = self.sent.wrapping_add(len);
         (self.synced.then_some(place), matched)
     }
 
@@ -258,7 +258,7 @@ impl UnixStream {
             return None;
         }
         let place = self.received;
-        self.received += len;
+        self.received = self.received.wrapping_add(len);
         Some(place)
     }
 
@@ -285,7 +285,7 @@ impl UnixStream {
         let mut matched = Vec::new();
         for run in runs {
             matched.extend(self.bytes.seen(self.consumed, *run));
-            self.consumed += run.len;
+            self.consumed = self.consumed.wrapping_add(run.len);
         }
         self.bytes.trim(false);
         matched

@@ -27,6 +27,8 @@ mod layout;
 mod plain;
 mod reader;
 mod replay;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use self::error::{Cut, OpenError, WriteError};

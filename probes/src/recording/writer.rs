@@ -21,7 +21,7 @@ use super::head::Head;
 use crate::trace::{Input, Preamble, Recorder};
 
 /// Blocks that wait to be written: 8 MiB, a tenth of a second or so of the busiest trace.
-const QUEUE: usize = 32;
+pub(super) const QUEUE: usize = 32;
 /// What was recorded is given to be written after so many nanoseconds at the latest: no more is lost if zctrace is killed.
 const SOON: u64 = 1_000_000_000;
 
