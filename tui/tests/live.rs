@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -187,4 +188,90 @@ fn a_baseline_is_written_and_tells_what_is_new() {
         "{said}"
     );
     fs::remove_file(file).expect("removed");
+}
+
+/// Runs `zctrace` on a recording.
+fn shown(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("zctrace can be run")
+}
+
+#[test]
+fn a_recording_says_what_the_run_said() {
+    const TEST: &str = "a_recording_says_what_the_run_said";
+    send_if_traced();
+    if !possible(TEST) {
+        return;
+    }
+    let dir = std::env::temp_dir().join(format!("zctrace-live-recording-{}", std::process::id()));
+    fs::create_dir(&dir).expect("a directory");
+    let name = |name: &str| dir.join(name).to_str().expect("UTF-8").to_owned();
+    let (recording, live) = (name("a.zct"), name("a.json"));
+    let output = traced(
+        TEST,
+        &["run", "--format", "json", "--record", &recording, "-o", &live],
+        "move 7",
+    );
+    assert_eq!(output.status.code(), Some(7), "{}", both(&output));
+    let mode = fs::metadata(&recording).expect("a recording").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let output = shown(&["report", &recording, "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    // All but who made it.
+    let mut live = Report::from_json(&fs::read_to_string(live).expect("written")).expect("a report");
+    live.made_by.command = Some(MadeFor::Report);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        live.to_json_pretty() + "\n",
+        "the recording tells something else"
+    );
+    let output = shown(&["replay", &recording, "--speed", "max", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    let last = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .last()
+        .map(Report::from_json);
+    let last = last.expect("a line").expect("a report");
+    assert_eq!(last, live, "it was played to its end");
+
+    let mut bytes = fs::read(&recording).expect("the recording");
+    bytes.truncate(bytes.len() - 1);
+    fs::write(&recording, bytes).expect("cut");
+    let output = shown(&["report", &recording]);
+    assert_eq!(output.status.code(), Some(3), "{}", both(&output));
+    assert!(
+        both(&output).contains("the recording is cut short"),
+        "{}",
+        both(&output)
+    );
+
+    let output = traced(TEST, &["record", "-o", &recording], "copy 9");
+    assert_eq!(output.status.code(), Some(9), "{}", both(&output));
+    let said = both(&output);
+    assert!(said.contains("zctrace: recorded "), "{said}");
+    let output = shown(&["report", &recording, "--rows", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+    assert!(both(&output).contains("4.0 MiB"), "{}", both(&output));
+    fs::remove_dir_all(dir).expect("removed");
+}
+
+#[test]
+fn a_recording_that_cannot_be_begun_starts_nothing() {
+    const TEST: &str = "a_recording_that_cannot_be_begun_starts_nothing";
+    send_if_traced();
+    if !possible(TEST) {
+        return;
+    }
+    for (file, says) in [
+        ("/dev/full", "the recording cannot be begun"),
+        ("/nowhere/a.zct", "/nowhere/a.zct: No such file"),
+    ] {
+        let output = traced(TEST, &["run", "--record", file], "move 7");
+        assert_eq!(output.status.code(), Some(4), "{}", both(&output));
+        assert!(both(&output).contains(says), "{}", both(&output));
+    }
 }

@@ -7,6 +7,7 @@ mod check_report;
 mod codegen;
 mod docs;
 mod elf;
+mod man;
 mod repo;
 mod vm;
 
@@ -18,6 +19,7 @@ usage: cargo xtask <chore>
   check               the repository's rules: layout, file length, file heads, forbidden marks, README, SAFETY comments
   check-report FILE   whether FILE (`-`: standard input) is a report whose sums are right
   docs                the documentation, warnings being errors
+  man                 the manual pages and the completions of shells, in docs/, out of the command line
   bench               the benchmarks: criterion for parts, then the paired runs for paths
   btf KERNEL…         the test data of the reader of kernel types: `running`, a line of Debian's kernels, or a file
   codegen             builds the eBPF object that is committed
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         ["check"] => check::run(&repo::root()),
         ["check-report", path] => check_report::run(path),
         ["docs"] => docs::run(&repo::root()),
+        ["man"] => man::run(&repo::root()),
         ["bench"] => bench::run(&repo::root()),
         ["btf", kernels @ ..] => btf::run(&repo::root(), kernels),
         ["codegen", options @ ..] => codegen::run(&repo::root(), options),

@@ -128,7 +128,7 @@ impl Edges {
         for one in under_way {
             let row = all.row(one.edge);
             row.bytes_of(one.outcome, one.user_ip, one.serial, one.bytes, one.calls);
-            row.calls += one.new_calls;
+            row.calls = row.calls.saturating_add(one.new_calls);
         }
         let mut rows: Vec<_> = all.iter().collect();
         rows.sort_by_key(|(key, _)| **key);

@@ -87,7 +87,7 @@ impl Flows {
             sum.calls += 1;
             sum.last_call = at.serial;
         }
-        sum.calls += at.more_calls;
+        sum.calls = sum.calls.saturating_add(at.more_calls);
         if parcel.stream != 0 {
             sum.left.0 = parcel.stream;
             sum.left.1.add(parcel.position, parcel.len);
@@ -131,7 +131,7 @@ impl Flows {
             let mut account = Account::default();
             for (key, sum) in &row.parts {
                 add(&mut account, trails.outcome(key.trail), sum.bytes);
-                flow.calls += sum.calls;
+                flow.calls = flow.calls.saturating_add(sum.calls);
                 let copies = explain(&mut flow.reasons, key, sum, trails, symbols);
                 flow.copy_bytes = flow.copy_bytes.saturating_add(sum.bytes.saturating_mul(copies));
                 for step in trails.steps(key.trail) {
@@ -250,7 +250,7 @@ impl Sum {
     fn merge(&mut self, more: &Self) {
         self.bytes = self.bytes.saturating_add(more.bytes);
         self.pages = self.pages.saturating_add(more.pages);
-        self.calls += more.calls;
+        self.calls = self.calls.saturating_add(more.calls);
         // The example that lies first, so that a report does not depend on the order in which sums are kept.
         self.example = [self.example, more.example].into_iter().flatten().min();
         for (mine, theirs) in [(&mut self.left, &more.left), (&mut self.entered, &more.entered)] {
@@ -307,7 +307,7 @@ fn add_cause(reasons: &mut Vec<Cause>, reason: Reason, step: Step, sum: &Sum, sy
     let same = |cause: &&mut Cause| cause.code == reason.into() && cause.place == place;
     if let Some(cause) = reasons.iter_mut().find(same) {
         cause.bytes = cause.bytes.saturating_add(sum.bytes);
-        cause.calls += sum.calls;
+        cause.calls = cause.calls.saturating_add(sum.calls);
     } else {
         reasons.push(Cause {
             place,

@@ -4,8 +4,8 @@ use std::fmt;
 use std::mem::{MaybeUninit, size_of};
 
 use probes_common::{
-    Call, Closed, HeaderError, Name, PIECES, Piece, Process, RecordHeader, RecordKind, Station, Sums, event, program,
-    station_flag, station_kind, sum_event,
+    Call, Closed, HeaderError, Name, PIECES, Piece, PlainKey, PlainSum, Process, RecordHeader, RecordKind, Station,
+    SumRow, Sums, event, program, station_flag, station_kind, sum_event,
 };
 
 /// A record of the programs.
@@ -70,7 +70,7 @@ impl std::error::Error for Damaged {}
 ///
 /// The type must be made of integers and arrays of them only, without padding.
 #[allow(unsafe_code)]
-unsafe trait Integers: Copy {}
+pub(crate) unsafe trait Integers: Copy {}
 #[allow(unsafe_code)]
 // SAFETY: probes-common allows nothing else in its records, see its documentation.
 unsafe impl Integers for Call {}
@@ -89,6 +89,18 @@ unsafe impl Integers for Closed {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
 unsafe impl Integers for Sums {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for PlainKey {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for PlainSum {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for SumRow {}
+#[allow(unsafe_code)]
+// SAFETY: a number.
+unsafe impl Integers for u64 {}
 
 /// Makes these bytes the first of a value; what comes after them stays. `bytes` may be longer than it, too.
 #[allow(unsafe_code)]
@@ -96,6 +108,20 @@ fn put<T: Integers>(value: &mut T, bytes: &[u8]) {
     let len = bytes.len().min(size_of::<T>());
     // SAFETY: `len` bytes are within both, which do not overlap, for one is borrowed alone; any bytes are a value.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), std::ptr::from_mut(value).cast::<u8>(), len) }
+}
+
+/// The bytes of a value, as they lie in memory.
+#[allow(unsafe_code)]
+pub(crate) fn bytes_of<T: Integers>(value: &T) -> &[u8] {
+    // SAFETY: a value has no padding, so all its bytes are written; it is borrowed as long as they are.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }
+}
+
+/// The value whose first bytes these are; the rest of it is zero.
+pub(crate) fn value_of<T: Integers>(bytes: &[u8]) -> T {
+    let mut value = zero();
+    put(&mut value, bytes);
+    value
 }
 
 /// A value of zeroes.

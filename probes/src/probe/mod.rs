@@ -25,6 +25,7 @@ mod reader;
 mod scope;
 
 pub use decode::{Damaged, Decoder, Record, RecordRef};
+pub(crate) use decode::{Integers, bytes_of, value_of};
 pub use error::{SetupError, SetupErrorKind};
 pub use load::{Hooks, NotLoaded, Probes, Program, Setup, Sums};
 pub use loss::ProgramLoss;

@@ -3,11 +3,12 @@
 //! Kinds are only ever added. A reader skips those that it does not know, and says how many: so a new kind may add to what is
 //! known, and must not take back what other frames say.
 
-use probes_common::{PlainKey, PlainSum};
+use probes_common::{PlainKey, PlainSum, SumRow};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
-use super::plain;
+use super::rows;
+use crate::probe::Integers;
 use crate::report::Place;
 use crate::trace::{Input, Losses, Question};
 
@@ -34,6 +35,8 @@ mod kind {
     pub(super) const END: u16 = 8;
     /// How many records are missing here, because the file was written too slowly.
     pub(super) const NOT_RECORDED: u16 = 9;
+    /// Sums over the pages of connections: sockets, their addresses made unrecognisable, and sums.
+    pub(super) const SUMS: u16 = 10;
     /// The last frame of a recording that is whole, as JSON.
     pub(super) const CLOSED: u16 = 0xffff;
 }
@@ -72,20 +75,19 @@ fn json(value: &impl Serialize, into: &mut Vec<u8>) {
 /// Rows of sums in one frame: what does not fit follows in further ones.
 const ROWS: usize = 1024;
 
+fn put_rows<K: Integers, V: Integers>(kind: u16, all: &[(K, V)], into: &mut Vec<u8>) -> u32 {
+    for some in all.chunks(ROWS) {
+        put(kind, |into| some.iter().for_each(|row| rows::put(row, into)), into);
+    }
+    all.len().div_ceil(ROWS) as u32
+}
+
 /// Adds an input. Tells how many frames it became.
 pub(super) fn write(input: &Input<'_>, into: &mut Vec<u8>) -> u32 {
     match *input {
         Input::Record(bytes) => put(kind::RECORD, |into| into.extend_from_slice(bytes), into),
-        Input::Plain(sums) => {
-            for rows in sums.chunks(ROWS) {
-                put(
-                    kind::PLAIN,
-                    |into| rows.iter().for_each(|row| plain::put(row, into)),
-                    into,
-                );
-            }
-            return sums.len().div_ceil(ROWS) as u32;
-        }
+        Input::Plain(sums) => return put_rows(kind::PLAIN, sums, into),
+        Input::Sums(sums) => return put_rows(kind::SUMS, sums, into),
         Input::Losses(rows) => put(kind::LOSSES, |into| json(&rows, into), into),
         Input::Place(question, place) => put(
             kind::PLACE,
@@ -137,6 +139,7 @@ pub(super) fn split(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
 pub(super) struct Room {
     record: Vec<u8>,
     plain: Vec<(PlainKey, PlainSum)>,
+    sums: Vec<(u64, SumRow)>,
     losses: Vec<Losses>,
     place: Option<Place>,
 }
@@ -154,7 +157,7 @@ pub(super) enum Sort {
 impl<'a> Frame<'a> {
     pub(super) fn sort(&self) -> Sort {
         match self.kind {
-            kind::RECORD..=kind::NOT_RECORDED => Sort::Input,
+            kind::RECORD..=kind::SUMS => Sort::Input,
             kind::CLOSED => Sort::Closed,
             _ => Sort::Unknown,
         }
@@ -174,8 +177,12 @@ impl<'a> Frame<'a> {
         Some(match self.kind {
             kind::RECORD => Input::Record(layout.translate(payload, &mut room.record)),
             kind::PLAIN => {
-                plain::rows(payload, layout, &mut room.plain)?;
+                rows::read(payload, layout.plain_key, layout.plain_sum, &mut room.plain)?;
                 Input::Plain(&room.plain)
+            }
+            kind::SUMS => {
+                rows::read(payload, size_of::<u64>(), layout.sum_row, &mut room.sums)?;
+                Input::Sums(&room.sums)
             }
             kind::LOSSES => {
                 room.losses = serde_json::from_slice(payload).ok()?;

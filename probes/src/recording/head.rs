@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::OpenError;
 use super::layout::Layout;
 use crate::evidence::{Config, SlotNames};
-use crate::report::{Coverage, Scope};
+use crate::report::{Coverage, Level, Scope};
 use crate::trace::Preamble;
 
 /// The first bytes of every recording: those after the name show what a transfer as text does to a file.
@@ -42,6 +42,8 @@ pub(super) struct Head {
     mounts: BTreeMap<u32, String>,
     buffered: BTreeSet<u32>,
     hash_key: u64,
+    #[serde(default)]
+    level: Level,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -75,6 +77,7 @@ impl Head {
             mounts: config.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
             buffered: config.buffered.iter().copied().collect(),
             hash_key: config.hash_key,
+            level: config.level.clone(),
         }
     }
 
@@ -97,6 +100,7 @@ impl Head {
                 mounts: self.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
                 buffered: self.buffered.iter().copied().collect(),
                 hash_key: self.hash_key,
+                level: self.level.clone(),
             },
         }
     }

@@ -4,7 +4,9 @@
 //! end of its head and of each piece. So a shorter record is one whose new fields are zero, and of a longer one the end is
 //! not known here.
 
-use probes_common::{Call, Closed, Name, Piece, PlainKey, PlainSum, Process, RecordHeader, RecordKind, Station};
+use probes_common::{
+    Call, Closed, Name, Piece, PlainKey, PlainSum, Process, RecordHeader, RecordKind, Station, SumRow, Sums,
+};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of each kind.
@@ -16,8 +18,10 @@ pub(super) struct Layout {
     name: usize,
     process: usize,
     closed: usize,
-    plain_key: usize,
-    plain_sum: usize,
+    sums: usize,
+    pub(super) plain_key: usize,
+    pub(super) plain_sum: usize,
+    pub(super) sum_row: usize,
 }
 
 impl Layout {
@@ -31,6 +35,8 @@ impl Layout {
         closed: size_of::<Closed>(),
         plain_key: size_of::<PlainKey>(),
         plain_sum: size_of::<PlainSum>(),
+        sum_row: size_of::<SumRow>(),
+        sums: size_of::<Sums>(),
     };
 
     /// Whether records can be of such lengths: a record's own length has 16 bits.
@@ -41,18 +47,15 @@ impl Layout {
             self.name,
             self.process,
             self.closed,
+            self.sums,
             RecordHeader::SIZE + self.piece,
         ];
         lengths
             .iter()
             .all(|len| (RecordHeader::SIZE + 1..=usize::from(u16::MAX)).contains(len))
-            && (1..=4096).contains(&self.plain_key)
-            && (1..=4096).contains(&self.plain_sum)
-    }
-
-    /// Bytes of a key and its sum.
-    pub(super) fn plain(&self) -> (usize, usize) {
-        (self.plain_key, self.plain_sum)
+            && [self.plain_key, self.plain_sum, self.sum_row]
+                .iter()
+                .all(|len| (1..=4096).contains(len))
     }
 
     /// Makes a record of this layout one of ours, in `into`. One that is not as long as it should be stays as it is: who
@@ -103,13 +106,14 @@ impl Layout {
             Name::KIND => (self.name, ours.name),
             Process::KIND => (self.process, ours.process),
             Closed::KIND => (self.closed, ours.closed),
+            Sums::KIND => (self.sums, ours.sums),
             _ => return None,
         })
     }
 }
 
 /// Adds the first `len` bytes, with zeroes for those that are missing.
-pub(super) fn fit(bytes: &[u8], len: usize, into: &mut Vec<u8>) {
+fn fit(bytes: &[u8], len: usize, into: &mut Vec<u8>) {
     let end = into.len() + len;
     into.extend_from_slice(&bytes[..bytes.len().min(len)]);
     into.resize(end, 0);
@@ -136,7 +140,7 @@ mod tests {
 
     #[test]
     fn shorter_records_get_zeroes_and_longer_ones_lose_their_end() {
-        let kinds = [Call::KIND, Name::KIND, Process::KIND, Closed::KIND];
+        let kinds = [Call::KIND, Name::KIND, Process::KIND, Closed::KIND, Sums::KIND];
         for (change, kind) in [-8_isize, 8]
             .into_iter()
             .flat_map(|change| kinds.map(|kind| (change, kind)))
@@ -148,6 +152,7 @@ mod tests {
                 name: other(ours.name),
                 process: other(ours.process),
                 closed: other(ours.closed),
+                sums: other(ours.sums),
                 ..ours
             };
             let (len, _) = theirs.lengths(kind).unwrap();

@@ -24,9 +24,9 @@ mod error;
 mod frame;
 mod head;
 mod layout;
-mod plain;
 mod reader;
 mod replay;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod writer;

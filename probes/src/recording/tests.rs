@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 
-use probes_common::{PlainKey, PlainSum, RecordHeader, RecordKind};
+use probes_common::{PlainKey, PlainSum, RecordHeader, RecordKind, SumRow};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::block::{self, Block};
@@ -59,6 +59,7 @@ fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
     };
     take(Input::Record(&record(1, 100)));
     take(Input::Plain(&rows));
+    take(Input::Sums(&[(1, SumRow::default()), (2, SumRow::default())]));
     take(Input::Losses(&[losses]));
     take(Input::Time(5));
     take(Input::Place(question, Some(&place)));

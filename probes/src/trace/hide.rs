@@ -10,7 +10,8 @@
 use std::mem::offset_of;
 
 use probes_common::{
-    Call, Closed, EndState, FileId, Name, Piece, Process, RecordHeader, RecordKind, Station, end_kind, event,
+    Call, Closed, EndState, FileId, Name, Piece, Process, RecordHeader, RecordKind, Station, Stretch, SumRow, Sums,
+    end_kind, event,
 };
 
 use super::random;
@@ -106,6 +107,16 @@ impl Hide {
         &self.record
     }
 
+    /// Sums over the pages of connections.
+    pub(super) fn sums(&self, rows: &[(u64, SumRow)]) -> Vec<(u64, SumRow)> {
+        let hidden = |(sock, row): &(u64, SumRow)| {
+            let mut row = *row;
+            row.stretch.file.mapping = self.object(row.stretch.file.mapping);
+            (self.object(*sock), row)
+        };
+        rows.iter().map(hidden).collect()
+    }
+
     fn in_place(&self, record: &mut [u8]) {
         let object = |address| self.object(address);
         let kind = get(record, offset_of!(RecordHeader, kind)).map(u16::from_ne_bytes);
@@ -121,6 +132,12 @@ impl Hide {
                 if event == Some(event::PIPE_RESIZED) {
                     change(record, offset_of!(Process, detail), object);
                 }
+            }
+            Some(Sums::KIND) => {
+                change(record, offset_of!(Sums, sock), object);
+                let stretch = offset_of!(Sums, row) + offset_of!(SumRow, stretch);
+                let file = stretch + offset_of!(Stretch, file);
+                change(record, file + offset_of!(FileId, mapping), object);
             }
             Some(Station::KIND) => {
                 change(record, offset_of!(Station, object), object);

@@ -117,6 +117,11 @@ impl Book {
                 recorder.take(&input);
                 self.account.take(input);
             }
+            (Some((hide, recorder)), Input::Sums(rows)) => {
+                let rows = hide.sums(rows);
+                recorder.take(&Input::Sums(&rows));
+                self.account.take(Input::Sums(&rows));
+            }
             (Some((_, recorder)), input) => {
                 recorder.take(&input);
                 self.account.take(input);

@@ -1,5 +1,7 @@
 //! The command line: what can be asked, and how it is written.
 
+#[cfg(test)]
+mod docs;
 mod health;
 mod record;
 mod trace;
