@@ -1,19 +1,29 @@
 //! Copies by cause and by the line that caused them: one story for a list and all that was cloned or split from it.
 
+use crate::journal::Caller;
 use crate::reason::Reason;
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// The copies of one operation, until its line is known.
-#[derive(Debug, Default)]
+/// The copies of one operation.
+#[derive(Debug)]
 pub(crate) struct Copies {
+    /// Who asked for it.
+    pub(crate) caller: Caller,
     /// Reason, bytes. An operation has one or two.
     found: Vec<(Reason, u64)>,
 }
 
 impl Copies {
+    pub(crate) fn of(caller: Caller) -> Self {
+        Self {
+            caller,
+            found: Vec::new(),
+        }
+    }
+
     pub(crate) fn add(&mut self, reason: Reason, bytes: u64) {
         if bytes == 0 {
             return;
@@ -145,7 +155,7 @@ impl Counter {
     }
 
     /// Writes the copies of one operation down.
-    pub(crate) fn record(&self, copies: &Copies, at: &'static Location<'static>) {
+    pub(crate) fn record(&self, copies: &Copies) {
         if copies.is_empty() {
             return;
         }
@@ -155,7 +165,7 @@ impl Counter {
                 &mut story.own,
                 Count {
                     reason,
-                    at,
+                    at: copies.caller.at,
                     calls: 1,
                     bytes,
                 },
@@ -362,11 +372,12 @@ impl fmt::Display for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Doing;
 
     fn copy(counter: &Counter, bytes: u64) {
-        let mut copies = Copies::default();
+        let mut copies = Copies::of(Caller::of(Doing::Peek));
         copies.add(Reason::LookedAt, bytes);
-        counter.record(&copies, Location::caller());
+        counter.record(&copies);
     }
 
     #[test]

@@ -66,6 +66,7 @@ compile_error!("bufferlist moves bytes with splice(2), tee(2) and vmsplice(2), w
 mod counts;
 mod ends;
 mod error;
+pub mod journal;
 mod list;
 mod look;
 mod moving;

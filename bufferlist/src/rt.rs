@@ -26,13 +26,13 @@
 //! ```
 
 use crate::error::{Error, Result};
+use crate::journal::{Caller, Doing};
 use crate::moving::{Job, Patience, Progress, Transfer};
 use crate::outcome::{Receipt, Side};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::panic::Location;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, unix::pipe};
 
@@ -170,16 +170,16 @@ impl<S: Ready + Send + Sync, D: Ready + Send + Sync> Transfer<S, D> {
     /// ```
     #[track_caller]
     pub fn drive(&mut self) -> impl Future<Output = Result<Receipt>> + Send + '_ {
-        let at = Location::caller();
+        let caller = Caller::of(Doing::Transfer);
         async move {
             let Self { from, to, job } = self;
             let mut turns: u32 = 0;
             loop {
                 let progress = if job.in_flight.is_empty() {
-                    let take = |job: &mut Job| job.take(from.as_fd(), Patience::Never, at);
+                    let take = |job: &mut Job| job.take(from.as_fd(), Patience::Never, caller);
                     when_ready(from, Interest::READABLE, Side::Source, job, take).await
                 } else {
-                    let give = |job: &mut Job| job.give(to.as_fd(), Patience::Never, at, None);
+                    let give = |job: &mut Job| job.give(to.as_fd(), Patience::Never, caller, None);
                     when_ready(to, Interest::WRITABLE, Side::Sink, job, give).await
                 };
                 match progress.map_err(|error| error.after(job.total))? {

@@ -3,11 +3,11 @@
 use super::show;
 use crate::counts::Copies;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Caller, Doing};
 use crate::list::BufferList;
 use crate::outcome::Receipt;
 use crate::reason::Reason;
 use crate::segment::{Body, PagesMut, Segment};
-use std::panic::Location;
 
 /// What direct I/O demands: where memory begins, and of what its length is a multiple.
 ///
@@ -76,9 +76,9 @@ impl BufferList {
         if !to.memory.is_power_of_two() || to.memory > 4096 || to.length == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "rebuild to an alignment"));
         }
-        let mut copies = Copies::default();
+        let mut copies = Copies::of(Caller::of(Doing::RebuildAligned));
         let result = self.aligned_segments(to, &mut copies);
-        self.counter().record(&copies, Location::caller());
+        self.counter().record(&copies);
         let segments = result?;
         self.rope_mut().clear();
         for segment in segments {

@@ -3,12 +3,12 @@
 use super::show;
 use crate::counts::Copies;
 use crate::error::Result;
+use crate::journal::{Caller, Doing};
 use crate::list::BufferList;
 use crate::reason::Reason;
 use crate::segment::{Segment, SegmentId, Stability};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::panic::Location;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A checksum, and whether it can still be true.
@@ -148,9 +148,9 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn crc32c(&self) -> Result<Crc> {
-        let mut copies = Copies::default();
+        let mut copies = Copies::of(Caller::of(Doing::Crc32c));
         let result = self.sum(&mut copies);
-        self.counter().record(&copies, Location::caller());
+        self.counter().record(&copies);
         Ok(Crc {
             value: result?,
             stability: self.stability(),

@@ -1,12 +1,12 @@
 //! Bytes for people, as `hexdump -C` shows them.
 
 use crate::error::Result;
+use crate::journal::{Caller, Doing};
 use crate::list::BufferList;
 use crate::range;
 use crate::reason::Reason;
 use std::fmt::Write;
 use std::ops::RangeBounds;
-use std::panic::Location;
 
 /// Bytes of a row.
 const ROW: usize = 16;
@@ -35,7 +35,9 @@ impl BufferList {
     pub fn hexdump(&self, range: impl RangeBounds<u64>) -> Result<String> {
         let range = range::within(&range, self.len());
         let start = range.start;
-        let bytes = self.view(range, Reason::LookedAt, Location::caller())?.into_bytes();
+        let bytes = self
+            .view(range, Reason::LookedAt, Caller::of(Doing::Hexdump))?
+            .into_bytes();
         let mut text = String::new();
         let mut folded = false;
         let mut last: Option<&[u8]> = None;

@@ -13,6 +13,7 @@ pub use view::View;
 
 use crate::counts::Copies;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{self, Caller, Doing, Note};
 use crate::list::BufferList;
 use crate::outcome::Receipt;
 use crate::range;
@@ -21,7 +22,6 @@ use crate::segment::{Body, FileExtent, Segment, ZEROS};
 use bytes::{Bytes, BytesMut};
 use rustix::io::Errno;
 use std::ops::{Range, RangeBounds};
-use std::panic::Location;
 
 /// What a part of a file is read by: large enough that the system call does not show.
 const READ_AT_A_TIME: u64 = 1 << 20;
@@ -59,7 +59,7 @@ impl BufferList {
     #[track_caller]
     pub fn peek(&self, range: impl RangeBounds<u64>) -> Result<View> {
         let range = range::within(&range, self.len());
-        self.view(range, Reason::LookedAt, Location::caller())
+        self.view(range, Reason::LookedAt, Caller::of(Doing::Peek))
     }
 
     /// The whole list in one piece of memory: what Ceph calls `c_str`. Nothing is copied if it is one piece of memory
@@ -78,7 +78,7 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn to_bytes(&self) -> Result<Bytes> {
-        let view = self.view(0..self.len(), Reason::LookedAt, Location::caller())?;
+        let view = self.view(0..self.len(), Reason::LookedAt, Caller::of(Doing::ToBytes))?;
         Ok(view.into_bytes())
     }
 
@@ -104,9 +104,9 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn stabilize(&mut self) -> Result<Receipt> {
-        let mut copies = Copies::default();
+        let mut copies = Copies::of(Caller::of(Doing::Stabilize));
         let result = self.stable_segments(&mut copies);
-        self.counter().record(&copies, Location::caller());
+        self.counter().record(&copies);
         let segments = result?;
         self.rope_mut().clear();
         for segment in segments {
@@ -135,8 +135,8 @@ impl BufferList {
     }
 
     /// A window, for a reason, counted to a line.
-    fn view(&self, range: Range<u64>, why: Reason, at: &'static Location<'static>) -> Result<View> {
-        let mut copies = Copies::default();
+    fn view(&self, range: Range<u64>, why: Reason, caller: Caller) -> Result<View> {
+        let mut copies = Copies::of(caller);
         let mut chunks = Vec::new();
         let mut result = Ok(());
         for (segment, part) in self.rope().parts(range) {
@@ -146,13 +146,13 @@ impl BufferList {
             }
         }
         // What was copied before an error was copied.
-        self.counter().record(&copies, at);
+        self.counter().record(&copies);
         result?;
         let mut receipt = Receipt::default();
         if let Some(reason) = copies.reason() {
             receipt += Receipt::copied_for(reason, copies.bytes());
         }
-        Ok(View::new(chunks, receipt, at))
+        Ok(View::new(chunks, receipt, caller.at))
     }
 }
 
@@ -169,10 +169,11 @@ fn show(segment: &Segment, part: Range<u64>, why: Reason, copies: &mut Copies, c
             }
         }
         Body::File(extent) => {
+            let note = segment.materialised(why, copies.caller).plus(part.start);
             let extent = extent.part(part.start, part.end);
             match strategy::map_sealed(&extent) {
                 Some(bytes) => chunks.push(bytes),
-                None => read_extent(&extent, why, copies, chunks)?,
+                None => read_extent(&extent, &note, why, copies, chunks)?,
             }
         }
         Body::Pipe(range) => {
@@ -200,16 +201,24 @@ fn show(segment: &Segment, part: Range<u64>, why: Reason, copies: &mut Copies, c
     Ok(())
 }
 
-/// Reads all of an extent.
-fn read_extent(extent: &FileExtent, why: Reason, copies: &mut Copies, chunks: &mut Vec<Bytes>) -> Result<()> {
+/// Reads all of an extent, of whose first byte `note` is.
+fn read_extent(
+    extent: &FileExtent,
+    note: &Note,
+    why: Reason,
+    copies: &mut Copies,
+    chunks: &mut Vec<Bytes>,
+) -> Result<()> {
     const DOING: &str = "look at a part of a file";
     let mut left = extent.clone();
     while !left.is_empty() {
         match left.read(READ_AT_A_TIME) {
             Ok(bytes) if bytes.is_empty() => return Err(Error::new(ErrorKind::Truncated, DOING)),
             Ok(bytes) => {
-                copies.add(why, bytes.len() as u64);
-                left.advance(bytes.len() as u64);
+                let got = bytes.len() as u64;
+                copies.add(why, got);
+                journal::copied(&note.plus(extent.len() - left.len()), got);
+                left.advance(got);
                 chunks.push(bytes);
             }
             Err(errno) => return Err(Error::sys(errno, DOING)),

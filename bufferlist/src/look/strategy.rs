@@ -4,6 +4,7 @@ use super::View;
 use crate::counts::Copies;
 use crate::ends::EndKind;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Caller, Doing, Note, Operation};
 use crate::list::BufferList;
 use crate::outcome::Receipt;
 use crate::range;
@@ -16,7 +17,6 @@ use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::SealFlags;
 use rustix::io::Errno;
 use std::ops::{Range, RangeBounds};
-use std::panic::Location;
 
 /// How pages in a pipe are shown.
 #[non_exhaustive]
@@ -56,17 +56,17 @@ impl BufferList {
     #[track_caller]
     pub fn peek_with(&self, strategy: Strategy, range: impl RangeBounds<u64>) -> Result<View> {
         let range = range::within(&range, self.len());
-        let at = Location::caller();
+        let caller = Caller::of(Doing::PeekWith);
         match strategy {
-            Strategy::Tee => self.view(range, Reason::LookedAt, at),
+            Strategy::Tee => self.view(range, Reason::LookedAt, caller),
             Strategy::Memfd => {
-                let mut copies = Copies::default();
+                let mut copies = Copies::of(caller);
                 let result = self.by_memfd(range, &mut copies);
-                self.counter().record(&copies, at);
+                self.counter().record(&copies);
                 Ok(View::new(
                     result?,
                     Receipt::copied_for(Reason::LookedAt, copies.bytes()),
-                    at,
+                    caller.at,
                 ))
             }
         }
@@ -83,9 +83,10 @@ impl BufferList {
             while start < end {
                 let (mut private, len) = pipe
                     .cell
-                    .private(start, end)
+                    .private(start, end, copies.caller)
                     .ok_or_else(|| Error::new(ErrorKind::NoPipe, "look by way of a memfd"))?;
-                chunks.push(through_memfd(&mut private, len, copies)?);
+                let note = pipe.cell.note(Operation::Look, start, copies.caller);
+                chunks.push(through_memfd(&mut private, len, note, copies)?);
                 start += len;
             }
         }
@@ -127,8 +128,8 @@ impl BufferList {
     #[track_caller]
     pub unsafe fn peek_mapped(&self, range: impl RangeBounds<u64>) -> Result<View> {
         let range = range::within(&range, self.len());
-        let at = Location::caller();
-        let mut copies = Copies::default();
+        let caller = Caller::of(Doing::PeekMapped);
+        let mut copies = Copies::of(caller);
         let mut chunks = Vec::new();
         let mut result = Ok(());
         for (segment, part) in self.rope().parts(range) {
@@ -146,18 +147,22 @@ impl BufferList {
                 break;
             }
         }
-        self.counter().record(&copies, at);
+        self.counter().record(&copies);
         result?;
         Ok(View::new(
             chunks,
             Receipt::copied_for(Reason::LookedAt, copies.bytes()),
-            at,
+            caller.at,
         ))
     }
 }
 
 /// The first `len` bytes of a pipe, by way of a file of memory.
-fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, copies: &mut Copies) -> Result<Bytes> {
+fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, note: Note, copies: &mut Copies) -> Result<Bytes> {
+    let note = Note {
+        reason: Some(Reason::LookedAt),
+        ..note
+    };
     let error = |errno| Error::sys(errno, "look by way of a memfd");
     let file = sys::memfd("bufferlist-look").map_err(error)?;
     let mut at = 0;
@@ -168,6 +173,7 @@ fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, copies: &mut Copi
             return Err(error(Errno::IO));
         }
         pipe.drained(got as u64);
+        pipe.note_taken(got as u64, &note.plus(at - got as u64));
         copies.add(Reason::LookedAt, got as u64);
     }
     rustix::fs::fcntl_add_seals(

@@ -5,15 +5,15 @@ use crate::counts::Copies;
 use crate::ends::kind::{End, EndKind, HERE};
 use crate::ends::{Taking, Way, direct, failure, refusal};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{self, Caller, Note, Operation};
 use crate::list::BufferList;
 use crate::outcome::{Receipt, Side};
 use crate::pipe::{Fill, Lane, Refused, Ring};
 use crate::reason::Reason;
-use crate::segment::{Body, FileExtent, Segment, Stability};
+use crate::segment::{Body, FileExtent, Segment, SegmentId, Stability};
 use crate::sys;
 use bytes::Bytes;
 use rustix::io::Errno;
-use std::panic::Location;
 use std::sync::Arc;
 
 /// With fewer slots than this a pipe is not worth having: over an unprivileged user's quota new pipes have two (pipe(7)),
@@ -42,7 +42,7 @@ pub(super) fn fill(
     len: u64,
     lane: &mut Lane,
     patience: Patience,
-    at: &'static Location<'static>,
+    caller: Caller,
     receipt: &mut Receipt,
 ) -> Result<Progress> {
     if len == 0 {
@@ -60,11 +60,11 @@ pub(super) fn fill(
         source,
         want,
         lane,
-        copies: Copies::default(),
+        copies: Copies::of(caller),
         receipt,
     };
     let result = filling.attempt();
-    filling.list.counter().record(&filling.copies, at);
+    filling.list.counter().record(&filling.copies);
     result
 }
 
@@ -98,6 +98,7 @@ impl Filling<'_, '_> {
     /// Adds to the pipe that the list ends with, if only this list holds it and the bytes are of the same origin.
     fn fill_tail(&mut self) -> Result<Tail> {
         let origin = self.source.facts.end;
+        let caller = self.copies.caller;
         let Some(Segment {
             body: Body::Pipe(range),
             ..
@@ -106,6 +107,7 @@ impl Filling<'_, '_> {
             return Ok(Tail::NoRoom);
         };
         let range_end = range.end();
+        let fill = range.cell.note(Operation::Fill, range_end, caller);
         let Some(cell) = Arc::get_mut(&mut range.cell) else {
             return Ok(Tail::NoRoom);
         };
@@ -123,7 +125,7 @@ impl Filling<'_, '_> {
                 Ok(Tail::NoRoom)
             };
         }
-        match splice(self.source, ring, self.want) {
+        match splice(self.source, ring, self.want, &fill) {
             Ok(0) => Ok(Tail::Done(Progress::End)),
             Ok(got) => {
                 cell.extended(source_extent(self.source, got));
@@ -158,14 +160,22 @@ impl Filling<'_, '_> {
             Err(Refused::Wait) => return Ok(Progress::Blocked(Side::Pipe)),
             Err(Refused::Copy) => return self.copy(Reason::NoPipe),
         };
-        match splice(self.source, cell.ring(), self.want) {
+        let id = SegmentId::next();
+        let fill = Note {
+            operation: Operation::Fill,
+            reason: None,
+            segment: id,
+            at: 0,
+            caller: self.copies.caller,
+        };
+        match splice(self.source, cell.ring(), self.want, &fill) {
             Ok(0) => {
                 self.lane.give_cell(cell);
                 Ok(Progress::End)
             }
             Ok(got) => {
                 let end = self.source.facts.end;
-                let range = cell.filled(end, stability(end.kind), source_extent(self.source, got));
+                let range = cell.filled(id, end, stability(end.kind), source_extent(self.source, got));
                 self.list.push(Segment::new(Body::Pipe(range)));
                 self.receipt.add_spliced(self.source.facts.end, PIPE, got);
                 Ok(Progress::Moved)
@@ -193,7 +203,9 @@ impl Filling<'_, '_> {
                     self.source.at += got;
                 }
                 self.copies.add(reason, got);
-                self.list.push(Segment::copied(bytes, reason));
+                let segment = Segment::copied(bytes, reason);
+                journal::copied(&segment.materialised(reason, self.copies.caller), got);
+                self.list.push(segment);
                 self.receipt.add_copied(reason, got);
                 Ok(Progress::Moved)
             }
@@ -258,7 +270,7 @@ pub(super) fn lie(kind: EndKind, offset: u64) -> Fill {
 }
 
 /// One splice into a ring of ours, accounted for at both sides.
-fn splice(source: &mut Taking<'_>, ring: &mut Ring, want: u64) -> Result<u64, Errno> {
+fn splice(source: &mut Taking<'_>, ring: &mut Ring, want: u64, note: &Note) -> Result<u64, Errno> {
     let is_file = source.facts.end.kind.is_file();
     let offset = source.at;
     let len = want.min(sys::MOST as u64) as usize;
@@ -269,6 +281,7 @@ fn splice(source: &mut Taking<'_>, ring: &mut Ring, want: u64) -> Result<u64, Er
     };
     if got > 0 {
         ring.filled(got as u64, lie(source.facts.end.kind, offset));
+        ring.note_put(got as u64, note);
     }
     Ok(got as u64)
 }

@@ -13,11 +13,11 @@ pub use transfer::{Limits, Transfer, transfer};
 
 use crate::ends::{Sink, Source};
 use crate::error::Result;
+use crate::journal::{Caller, Doing};
 use crate::list::BufferList;
 use crate::outcome::{Receipt, Side, Step};
 use crate::pipe::Lane;
 use rustix::fd::AsFd;
-use std::panic::Location;
 
 /// Whether a call may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +84,7 @@ impl BufferList {
             len,
             &mut lane,
             Patience::Never,
-            Location::caller(),
+            Caller::of(Doing::SpliceFrom),
             &mut receipt,
         )?;
         Ok(progress.step(receipt))
@@ -125,7 +125,7 @@ impl BufferList {
             &mut sink.giving(),
             &mut lane,
             Patience::Never,
-            Location::caller(),
+            Caller::of(Doing::SpliceTo),
             &mut receipt,
         )?;
         Ok(progress.step(receipt))

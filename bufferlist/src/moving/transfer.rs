@@ -4,12 +4,12 @@ use super::{Patience, Progress, fill, send};
 use crate::counts::Counts;
 use crate::ends::{Giving, Sink, SinkState, Source, SourceState, Taking};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Caller, Doing};
 use crate::list::BufferList;
 use crate::outcome::{Receipt, Side, Step};
 use crate::pipe::{Lane, Pool};
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd};
-use std::panic::Location;
 use std::time::Instant;
 
 /// What one turn takes from the source: what a pipe of the usual size holds, so that no pipe need be enlarged and an
@@ -109,12 +109,7 @@ pub(crate) struct Job {
 
 impl Job {
     /// Takes from the source, if nothing is in flight.
-    pub(crate) fn take(
-        &mut self,
-        from: BorrowedFd<'_>,
-        patience: Patience,
-        at: &'static Location<'static>,
-    ) -> Result<Progress> {
+    pub(crate) fn take(&mut self, from: BorrowedFd<'_>, patience: Patience, caller: Caller) -> Result<Progress> {
         let chunk = self.limits.chunk.unwrap_or(CHUNK).max(1);
         let want = self.limits.len.map_or(chunk, |len| chunk.min(len - self.taken.total()));
         if want == 0 {
@@ -131,7 +126,7 @@ impl Job {
             want,
             lane,
             patience,
-            at,
+            caller,
             &mut self.taken,
         )
     }
@@ -141,7 +136,7 @@ impl Job {
         &mut self,
         to: BorrowedFd<'_>,
         patience: Patience,
-        at: &'static Location<'static>,
+        caller: Caller,
         receipt: Option<&mut Receipt>,
     ) -> Result<Progress> {
         let mut sink = Giving {
@@ -149,7 +144,14 @@ impl Job {
             state: &mut self.sink,
         };
         let receipt = receipt.unwrap_or(&mut self.total);
-        send::send(&mut self.in_flight, &mut sink, &mut self.lane, patience, at, receipt)
+        send::send(
+            &mut self.in_flight,
+            &mut sink,
+            &mut self.lane,
+            patience,
+            caller,
+            receipt,
+        )
     }
 
     /// Takes if nothing is in flight, and gives.
@@ -157,16 +159,16 @@ impl Job {
         &mut self,
         (from, to): (BorrowedFd<'_>, BorrowedFd<'_>),
         patience: Patience,
-        at: &'static Location<'static>,
+        caller: Caller,
         receipt: Option<&mut Receipt>,
     ) -> Result<Progress> {
         if self.in_flight.is_empty() {
-            let progress = self.take(from, patience, at)?;
+            let progress = self.take(from, patience, caller)?;
             if progress != Progress::Moved {
                 return Ok(progress);
             }
         }
-        self.give(to, patience, at, receipt)
+        self.give(to, patience, caller, receipt)
     }
 }
 
@@ -265,19 +267,14 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     #[track_caller]
     pub fn step(&mut self) -> Result<Step> {
         let mut receipt = Receipt::default();
-        let progress = self.turn(Patience::Never, Location::caller(), Some(&mut receipt))?;
+        let progress = self.turn(Patience::Never, Caller::of(Doing::Transfer), Some(&mut receipt))?;
         self.job.total += receipt;
         Ok(progress.step(receipt))
     }
 
-    fn turn(
-        &mut self,
-        patience: Patience,
-        at: &'static Location<'static>,
-        receipt: Option<&mut Receipt>,
-    ) -> Result<Progress> {
+    fn turn(&mut self, patience: Patience, caller: Caller, receipt: Option<&mut Receipt>) -> Result<Progress> {
         self.job
-            .turn((self.from.as_fd(), self.to.as_fd()), patience, at, receipt)
+            .turn((self.from.as_fd(), self.to.as_fd()), patience, caller, receipt)
     }
 
     /// Turns until the end of the source, waiting with poll(2) where a side is not ready. Returns the receipt of all that
@@ -304,7 +301,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// ```
     #[track_caller]
     pub fn run(&mut self) -> Result<Receipt> {
-        let at = Location::caller();
+        let caller = Caller::of(Doing::Transfer);
         let patience = if self.job.limits.deadline.is_some() {
             Patience::Never
         } else {
@@ -313,7 +310,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         loop {
             let returns = self.job.lane.pool().returns();
             match self
-                .turn(patience, at, None)
+                .turn(patience, caller, None)
                 .map_err(|error| error.after(self.job.total))?
             {
                 // Ends that are always ready, such as files, are never waited for.

@@ -9,6 +9,7 @@ mod ring;
 mod shelf;
 
 pub(crate) use cell::{Front, IdleCell, PipeCell, PipeRange};
+pub(crate) use fork::generation;
 pub(crate) use ledger::Fill;
 pub(crate) use pool::{Lane, PooledPipe, Refused};
 pub use pool::{Pool, PoolStats};

@@ -3,9 +3,11 @@
 use super::fork;
 use super::ledger::{Fill, Ledger};
 use super::null::null;
+use crate::journal::{self, Note, Operation};
 use crate::sys::{self, Sys};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A pipe of our own: nobody else has its descriptors, so its account is exact, and a call on it never waits.
@@ -16,12 +18,17 @@ pub(crate) struct Ring {
     slots: u64,
     generation: u32,
     pub(crate) ledger: Ledger,
+    /// Bytes that have ever been put in: where in the pipe's stream the next one will be.
+    put: u64,
+    /// The pipe's inode number; 0 until the journal asks for it.
+    inode: AtomicU64,
 }
 
 impl Ring {
     /// A new pipe, as large as the system gives (16 slots; two where the user's pipe pages are used up, pipe(7)).
     pub(crate) fn new() -> Sys<Self> {
         let (read, write) = sys::pipe()?;
+        journal::with_a_pipe();
         let bytes = sys::pipe_size(write.as_fd())?;
         let page = sys::page_size();
         Ok(Self {
@@ -30,6 +37,8 @@ impl Ring {
             slots: (bytes / page) as u64,
             generation: fork::generation(),
             ledger: Ledger::new(page as u64),
+            put: 0,
+            inode: AtomicU64::new(0),
         })
     }
 
@@ -87,6 +96,7 @@ impl Ring {
     #[inline]
     pub(crate) fn filled(&mut self, bytes: u64, fill: Fill) {
         let free = self.free();
+        self.put += bytes;
         self.ledger.fill(bytes, fill, if free == 0 { self.slots } else { free });
     }
 
@@ -96,13 +106,39 @@ impl Ring {
         self.ledger.drain(bytes);
     }
 
+    /// Tells the journal, if somebody watches, of the `bytes` that were put in last.
+    #[inline]
+    pub(crate) fn note_put(&self, bytes: u64, note: &Note) {
+        if journal::watched() {
+            self.note(note, bytes, self.put - bytes);
+        }
+    }
+
+    /// Tells the journal, if somebody watches, of the `bytes` that have left last.
+    #[inline]
+    pub(crate) fn note_taken(&self, bytes: u64, note: &Note) {
+        if journal::watched() {
+            self.note(note, bytes, self.put - self.ledger.bytes() - bytes);
+        }
+    }
+
+    #[cold]
+    fn note(&self, note: &Note, bytes: u64, stream: u64) {
+        let mut inode = self.inode.load(Relaxed);
+        if inode == 0 {
+            inode = sys::stat(self.read.as_fd()).map_or(0, |stat| stat.st_ino);
+            self.inode.store(inode, Relaxed);
+        }
+        journal::write(note, bytes, inode, stream);
+    }
+
     /// Whether it can be used again for other bytes: empty by our account, and the kernel agrees.
     pub(crate) fn is_clean(&self) -> bool {
         self.ledger.is_empty() && self.is_ours() && sys::queued(self.read.as_fd()) == Ok(0)
     }
 
     /// Throws away the first `n` bytes: to `/dev/null` without a copy, or, where that is refused, by reading them.
-    pub(crate) fn discard(&mut self, n: u64) -> Sys<()> {
+    pub(crate) fn discard(&mut self, n: u64, note: &Note) -> Sys<()> {
         let mut left = n;
         let mut scratch = Vec::new();
         while left > 0 {
@@ -122,6 +158,7 @@ impl Ring {
                 return Err(Errno::IO);
             }
             self.drained(gone as u64);
+            self.note_taken(gone as u64, &note.plus(n - left));
             left -= gone as u64;
         }
         Ok(())
@@ -129,25 +166,31 @@ impl Ring {
 
     /// Puts the first `n` bytes of `from`, which keeps them, into this ring, which must be empty: tee(2) begins at the
     /// head of the source each time, so a second call would give the first bytes again. Says how many came.
-    pub(crate) fn tee_from(&mut self, from: &Self, n: u64) -> Sys<u64> {
+    pub(crate) fn tee_from(&mut self, from: &Self, n: u64, note: &Note) -> Sys<u64> {
         debug_assert!(self.ledger.is_empty());
         let got = sys::tee(from.reader(), self.writer(), n as usize)? as u64;
         self.ledger = from.ledger.prefix(got);
+        self.put += got;
+        self.note_put(got, note);
         Ok(got)
     }
 
     /// Moves the first `n` bytes of `from` into this ring, by reference. Says how many came.
-    pub(crate) fn take_from(&mut self, from: &mut Self, n: u64) -> Sys<u64> {
+    pub(crate) fn take_from(&mut self, from: &mut Self, n: u64, note: &Note) -> Sys<u64> {
         debug_assert!(self.ledger.is_empty());
         let got = sys::splice(from.reader(), None, self.writer(), None, n as usize, false)? as u64;
         self.ledger = from.ledger.prefix(got);
+        self.put += got;
         from.drained(got);
+        let half = |operation| Note { operation, ..*note };
+        from.note_taken(got, &half(Operation::SplitOut));
+        self.note_put(got, &half(Operation::SplitIn));
         Ok(got)
     }
 
     /// Reads `n` bytes to the end of `into`, all of them unless the kernel refuses: what was read before that is in
     /// `into`, and out of the ring.
-    pub(crate) fn read(&mut self, into: &mut Vec<u8>, n: u64) -> Sys<()> {
+    pub(crate) fn read(&mut self, into: &mut Vec<u8>, n: u64, note: &Note) -> Sys<()> {
         let mut left = n;
         while left > 0 {
             let got = sys::read(self.reader(), into, left as usize)? as u64;
@@ -155,6 +198,7 @@ impl Ring {
                 return Err(Errno::IO);
             }
             self.drained(got);
+            self.note_taken(got, &note.plus(n - left));
             left -= got;
         }
         Ok(())

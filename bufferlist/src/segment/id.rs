@@ -25,6 +25,9 @@ thread_local! {
 }
 
 impl SegmentId {
+    /// Of a cell without bytes. No segment has it.
+    pub(crate) const UNNAMED: Self = Self(u64::MAX);
+
     #[inline]
     pub(crate) fn next() -> Self {
         MINE.with(|mine| {

@@ -10,6 +10,7 @@ pub use hole::Hole;
 pub use id::SegmentId;
 pub use pages::{Pages, PagesMut};
 
+use crate::journal::{Caller, Note, Operation};
 use crate::pipe::PipeRange;
 use crate::reason::Reason;
 use bytes::Bytes;
@@ -97,8 +98,13 @@ pub(crate) enum Body {
 impl Segment {
     #[inline]
     pub(crate) fn new(body: Body) -> Self {
+        // A pipe segment goes by the name of its cell.
+        let id = match &body {
+            Body::Pipe(range) => range.cell.id(),
+            _ => SegmentId::next(),
+        };
         Self {
-            id: SegmentId::next(),
+            id,
             body,
             why: Reason::FromMemory,
         }
@@ -220,6 +226,21 @@ impl Segment {
     #[inline]
     pub(crate) fn is_unfilled(&self) -> bool {
         matches!(&self.body, Body::Hole(hole) if hole.filled().is_none())
+    }
+
+    /// What the journal says of its first byte, which was copied into memory for a reason.
+    pub(crate) fn materialised(&self, reason: Reason, caller: Caller) -> Note {
+        let operation = match reason {
+            Reason::LookedAt => Operation::Look,
+            _ => Operation::Materialise,
+        };
+        Note {
+            operation,
+            reason: Some(reason),
+            segment: self.id,
+            at: 0,
+            caller,
+        }
     }
 
     /// Keeps `start..end` of it. The cell stays the same, so the id does.

@@ -21,7 +21,7 @@ pub(crate) mod fault {
 }
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
@@ -300,6 +300,44 @@ pub(crate) fn memfd(name: &str) -> Sys<OwnedFd> {
         fault::enter(Call::Memfd, 1)?;
         rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
     })
+}
+
+/// A new file of memory for the journal, so large for ever. Not in the plan of faults, nor are the clocks and numbers below:
+/// it is made once in a process, by whoever comes first, and without it nothing is missing but the journal.
+#[cfg(not(model))]
+pub(crate) fn journal(name: &str, bytes: u64) -> Sys<OwnedFd> {
+    let fd = again(|| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING))?;
+    again(|| rustix::fs::ftruncate(&fd, bytes))?;
+    let seals = rustix::fs::SealFlags::SHRINK | rustix::fs::SealFlags::GROW | rustix::fs::SealFlags::SEAL;
+    again(|| rustix::fs::fcntl_add_seals(&fd, seals))?;
+    Ok(fd)
+}
+
+/// The filesystem that pipes belong to (`st_dev`): all of them to the same.
+#[cfg(not(model))]
+pub(crate) fn pipe_device() -> Sys<u64> {
+    let (read, _) = again(|| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
+    Ok(stat(read.as_fd())?.st_dev)
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, which the vDSO tells without a system call.
+#[cfg(not(model))]
+pub(crate) fn monotonic_ns() -> u64 {
+    nanoseconds(rustix::time::ClockId::Monotonic)
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`.
+#[cfg(not(model))]
+pub(crate) fn since_boot_ns() -> u64 {
+    nanoseconds(rustix::time::ClockId::Boottime)
+}
+
+#[cfg(not(model))]
+fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
+    (now.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec as u64)
 }
 
 /// The flags of the open file: the answer changes when any holder of it sets them.

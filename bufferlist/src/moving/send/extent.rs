@@ -4,11 +4,12 @@ use super::{DOING, Out, Sending};
 use crate::ends::kind::EndKind;
 use crate::ends::{Way, failure, refusal};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{self, Operation};
 use crate::moving::fill::{lie, stability};
 use crate::outcome::Side;
 use crate::pipe::Refused;
 use crate::reason::Reason;
-use crate::segment::{Body, FileExtent, Segment};
+use crate::segment::{Body, FileExtent, Segment, SegmentId};
 use crate::sys;
 use bytes::Bytes;
 
@@ -100,7 +101,16 @@ impl Sending<'_, '_> {
                 let got = got as u64;
                 let origin = extent.origin();
                 pipe.filled(got, lie(origin.kind, extent.start()));
-                self.turn_into_pipe(origin, stability(origin.kind), Some(extent.part(0, got)), pipe, got);
+                let id = SegmentId::next();
+                pipe.note_put(got, &self.makes(Operation::Fill, id));
+                self.turn_into_pipe(
+                    (id, 0),
+                    origin,
+                    stability(origin.kind),
+                    Some(extent.part(0, got)),
+                    pipe,
+                    got,
+                );
                 Ok(Out::Again)
             }
             Err(errno) => {
@@ -117,8 +127,12 @@ impl Sending<'_, '_> {
     /// Reads a part of a file into memory, which takes its place in the list.
     fn read_extent(&mut self, extent: &FileExtent, reason: Reason) -> Result<Out> {
         let bytes = read(extent)?;
-        self.copies.add(reason, bytes.len() as u64);
+        let got = bytes.len() as u64;
+        self.copies.add(reason, got);
         self.turn_into_memory(bytes, reason);
+        if let Some(front) = self.list.rope().front() {
+            journal::copied(&front.materialised(reason, self.copies.caller), got);
+        }
         Ok(Out::Again)
     }
 }

@@ -4,10 +4,11 @@ use super::{DOING, Out, Sending};
 use crate::ends::kind::{End, EndKind, HERE};
 use crate::ends::{Giving, Way, refusal};
 use crate::error::{Error, Result};
+use crate::journal::Operation;
 use crate::outcome::Side;
 use crate::pipe::{Fill, Refused};
 use crate::reason::Reason;
-use crate::segment::{Body, Pages, Segment, Stability, ZEROS};
+use crate::segment::{Body, Pages, Segment, SegmentId, Stability, ZEROS};
 use crate::sys;
 use rustix::io::Errno;
 use std::io::IoSlice;
@@ -149,7 +150,9 @@ impl Sending<'_, '_> {
         match lent {
             Ok(got @ 1..) => {
                 pipe.filled(got as u64, Fill::Paged { offset: offset as u32 });
-                self.turn_into_pipe(MEMORY, Stability::Private, None, pipe, got as u64);
+                let id = SegmentId::next();
+                pipe.note_put(got as u64, &self.makes(Operation::Give, id));
+                self.turn_into_pipe((id, 0), MEMORY, Stability::Private, None, pipe, got as u64);
                 Out::Again
             }
             failed => {

@@ -11,15 +11,15 @@ use crate::counts::Copies;
 use crate::ends::kind::End;
 use crate::ends::{Giving, failure};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Caller, Note, Operation};
 use crate::list::BufferList;
 use crate::outcome::{Receipt, Side};
 use crate::pipe::{Lane, PipeCell, PipeRange, PooledPipe};
 use crate::reason::Reason;
-use crate::segment::{Body, FileExtent, Segment, Stability};
+use crate::segment::{Body, FileExtent, Segment, SegmentId, Stability};
 use bytes::Bytes;
 use memory::goes_as_memory;
 use rustix::io::Errno;
-use std::panic::Location;
 
 const DOING: &str = "splice to the sink";
 
@@ -47,7 +47,7 @@ pub(super) fn send(
     sink: &mut Giving<'_>,
     lane: &mut Lane,
     patience: Patience,
-    at: &'static Location<'static>,
+    caller: Caller,
     receipt: &mut Receipt,
 ) -> Result<Progress> {
     if list.is_empty() {
@@ -63,11 +63,11 @@ pub(super) fn send(
         list,
         sink,
         lane,
-        copies: Copies::default(),
+        copies: Copies::of(caller),
         receipt,
     };
     let result = sending.attempt();
-    sending.list.counter().record(&sending.copies, at);
+    sending.list.counter().record(&sending.copies);
     result
 }
 
@@ -138,20 +138,32 @@ impl Sending<'_, '_> {
         }
     }
 
-    /// The first `len` bytes of the list are in `pipe` now.
+    /// The first `len` bytes of the list are in `pipe` now. `name`: of which segment they are a part, and where in it.
     fn turn_into_pipe(
         &mut self,
+        name: (SegmentId, u64),
         origin: End,
         stability: Stability,
         source: Option<FileExtent>,
         pipe: PooledPipe,
         len: u64,
     ) {
-        let cell = PipeCell::new(origin, stability, source, pipe, self.lane.pool());
+        let cell = PipeCell::new(name, origin, stability, source, pipe, self.lane.pool());
         self.list.rope_mut().advance(len);
         self.list
             .rope_mut()
             .push_front(Segment::new(Body::Pipe(PipeRange::new(cell, len))));
+    }
+
+    /// What the journal says of a segment that is made here.
+    fn makes(&self, operation: Operation, segment: SegmentId) -> Note {
+        Note {
+            operation,
+            reason: None,
+            segment,
+            at: 0,
+            caller: self.copies.caller,
+        }
     }
 
     /// The first bytes of the list are in memory now.

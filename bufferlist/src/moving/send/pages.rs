@@ -20,6 +20,7 @@ impl Sending<'_, '_> {
         let error = |errno| Error::sys(errno, "take bytes out of a pipe").at(Side::Pipe);
         // The next bytes are in hand.
         let more = self.list.segments().len() > 1;
+        let caller = self.copies.caller;
         let Some(Segment {
             body: Body::Pipe(range),
             ..
@@ -50,13 +51,14 @@ impl Sending<'_, '_> {
             match shared {
                 Front::Pipe(pipe, len) => {
                     let source = range.source().map(|source| source.part(0, len));
-                    self.turn_into_pipe(origin, stability, source, pipe, len);
+                    let part = range.cell.name_at(start);
+                    self.turn_into_pipe(part, origin, stability, source, pipe, len);
                 }
                 Front::Memory(bytes, reason) => self.turn_into_memory(bytes, reason),
             }
             return Ok(Out::Again);
         };
-        match cell.front(start, end).map_err(error)? {
+        match cell.front(start, end, caller).map_err(error)? {
             Front::Memory(bytes, reason) => {
                 self.turn_into_memory(bytes, reason);
                 Ok(Out::Again)
@@ -67,7 +69,7 @@ impl Sending<'_, '_> {
                     Ok(0) => Err(Error::sys(Errno::IO, DOING).at(Side::Sink)),
                     Ok(sent) => {
                         let sent = sent as u64;
-                        cell.sent(sent);
+                        cell.sent(sent, caller);
                         if sent == end - start {
                             if let Some(segment) = self.list.rope_mut().pop_front() {
                                 self.recycle(segment);
@@ -120,7 +122,7 @@ impl Sending<'_, '_> {
         let bytes = match Arc::get_mut(&mut range.cell) {
             Some(cell) => {
                 // What lies before our part need not be read.
-                if let Front::Memory(bytes, reason) = cell.front(start, end).map_err(error)? {
+                if let Front::Memory(bytes, reason) = cell.front(start, end, self.copies.caller).map_err(error)? {
                     self.turn_into_memory(bytes, reason);
                     return Ok(Out::Again);
                 }

@@ -4,7 +4,7 @@ use super::{PipeCell, PipeRange};
 use crate::ends::kind::End;
 use crate::pipe::pool::{Pool, PooledPipe};
 use crate::pipe::ring::Ring;
-use crate::segment::{FileExtent, Stability};
+use crate::segment::{FileExtent, SegmentId, Stability};
 use std::sync::Arc;
 
 /// A cell that nobody else holds, and whose one pipe is empty: what is put there makes it a cell like any other. A loop
@@ -20,7 +20,15 @@ impl IdleCell {
     pub(crate) fn new(pipe: PooledPipe, pool: &Pool) -> Self {
         debug_assert!(pipe.ledger.is_empty());
         let slots = pipe.slots();
-        let cell = PipeCell::new(End::default(), Stability::Volatile, None, pipe, pool);
+        // It gets its name with its bytes.
+        let cell = PipeCell::new(
+            (SegmentId::UNNAMED, 0),
+            End::default(),
+            Stability::Volatile,
+            None,
+            pipe,
+            pool,
+        );
         Self {
             cell: Arc::new(cell),
             slots,
@@ -59,8 +67,15 @@ impl IdleCell {
 
     /// The range of what has been put into the pipe by now.
     #[inline]
-    pub(crate) fn filled(mut self, origin: End, stability: Stability, source: Option<FileExtent>) -> PipeRange {
+    pub(crate) fn filled(
+        mut self,
+        id: SegmentId,
+        origin: End,
+        stability: Stability,
+        source: Option<FileExtent>,
+    ) -> PipeRange {
         let cell = self.cell();
+        cell.name = (id, 0);
         cell.origin = origin;
         cell.stability = stability;
         cell.source = source;

@@ -23,8 +23,9 @@ use super::pool::{Lane, Pool, PooledPipe};
 use super::ring::Ring;
 use crate::counts::Copies;
 use crate::ends::kind::End;
+use crate::journal::{Caller, Note, Operation};
 use crate::reason::Reason;
-use crate::segment::{FileExtent, Stability};
+use crate::segment::{FileExtent, SegmentId, Stability};
 use crate::sys::Sys;
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -35,6 +36,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Kernel pages that several segments may share.
 #[derive(Debug)]
 pub(crate) struct PipeCell {
+    /// The name of the segment, and where in it the cell begins: a private pipe is a part of the segment that it was tee'd
+    /// from, and goes by its name.
+    name: (SegmentId, u64),
     origin: End,
     stability: Stability,
     /// The part of a file that the cell's bytes came from, all of them in order, where that is known.
@@ -53,9 +57,21 @@ pub(crate) enum Front<P> {
     Memory(Bytes, Reason),
 }
 
+/// What the journal says of the byte at `position` of the cell of this name.
+fn note((segment, begins): (SegmentId, u64), operation: Operation, position: u64, caller: Caller) -> Note {
+    Note {
+        operation,
+        reason: None,
+        segment,
+        at: begins + position,
+        caller,
+    }
+}
+
 impl PipeCell {
     /// A cell of what is in `pipe`.
     pub(crate) fn new(
+        name: (SegmentId, u64),
         origin: End,
         stability: Stability,
         source: Option<FileExtent>,
@@ -68,6 +84,7 @@ impl PipeCell {
             tees: 0,
         };
         Self {
+            name,
             origin,
             stability,
             source,
@@ -89,6 +106,7 @@ impl PipeCell {
             tees: 0,
         };
         Self {
+            name: (SegmentId::next(), 0),
             origin: End::default(),
             stability: Stability::Private,
             source: None,
@@ -99,6 +117,20 @@ impl PipeCell {
                 looks: VecDeque::new(),
             }),
         }
+    }
+
+    pub(crate) fn id(&self) -> SegmentId {
+        self.name.0
+    }
+
+    /// The name of the segment, and where in it the byte at `position` of the cell is.
+    pub(crate) fn name_at(&self, position: u64) -> (SegmentId, u64) {
+        (self.name.0, self.name.1 + position)
+    }
+
+    /// What the journal says of the byte at `position` of the cell.
+    pub(crate) fn note(&self, operation: Operation, position: u64, caller: Caller) -> Note {
+        note(self.name, operation, position, caller)
     }
 
     #[inline]
@@ -159,7 +191,8 @@ impl PipeCell {
 
     /// The next bytes of `start..end`, for the only holder. What lies before `start` is thrown away.
     #[inline]
-    pub(crate) fn front(&mut self, start: u64, end: u64) -> Sys<Front<&mut Ring>> {
+    pub(crate) fn front(&mut self, start: u64, end: u64, caller: Caller) -> Sys<Front<&mut Ring>> {
+        let name = self.name;
         let state = self.state();
         while state.parts.len() > 1 && state.parts[0].end() <= start {
             state.parts.pop_front();
@@ -174,7 +207,8 @@ impl PipeCell {
                 Ok(Front::Memory(bytes.slice(from..to), *reason))
             }
             Store::Pipe(pipe) => {
-                let result = pipe.discard(start - part.start);
+                let drop = note(name, Operation::Drop, part.start, caller);
+                let result = pipe.discard(start - part.start, &drop);
                 // Also when it failed half-way: the account says where the head is now.
                 part.start = part_end - pipe.ledger.bytes();
                 result?;
@@ -185,10 +219,12 @@ impl PipeCell {
 
     /// Accounts for `n` bytes that went out of the pipe at the front.
     #[inline]
-    pub(crate) fn sent(&mut self, n: u64) {
+    pub(crate) fn sent(&mut self, n: u64, caller: Caller) {
+        let name = self.name;
         if let Some(part) = self.state().parts.front_mut() {
             if let Store::Pipe(pipe) = &mut part.store {
                 pipe.drained(n);
+                pipe.note_taken(n, &note(name, Operation::Drain, part.start, caller));
                 part.start += n;
             }
         }
@@ -221,13 +257,14 @@ impl PipeCell {
     pub(crate) fn share(&self, start: u64, end: u64, lane: &mut Lane, copies: &mut Copies) -> Sys<Front<PooledPipe>> {
         let mut state = self.lock();
         let at = state.find(start)?;
-        let reason = match state.tee(at, start, end, lane, true) {
+        let tee = self.note(Operation::Tee, 0, copies.caller);
+        let reason = match state.tee(at, start, end, lane, true, &tee) {
             Ok(front) => return Ok(front),
             Err(reason) => reason,
         };
         // The part may have been split before the tee failed: then `start` is in the one behind.
         let at = state.find(start)?;
-        state.read_into_memory(at, reason, copies)?;
+        state.read_into_memory(at, reason, &self.materialise(reason, copies), copies)?;
         Ok(state.memory(start, end))
     }
 
@@ -235,7 +272,7 @@ impl PipeCell {
     pub(crate) fn read_into_memory(&self, start: u64, reason: Reason, copies: &mut Copies) -> Sys<()> {
         let mut state = self.lock();
         let at = state.find(start)?;
-        state.read_into_memory(at, reason, copies)
+        state.read_into_memory(at, reason, &self.materialise(reason, copies), copies)
     }
 
     /// The bytes of `start..end`, or of its beginning, in memory. The pages stay where they are, unless no pipe is to be
@@ -250,12 +287,14 @@ impl PipeCell {
             }
         }
         let at = state.find(start)?;
-        match state.tee(at, start, end, &mut Lane::new(&self.pool), false) {
+        let tee = self.note(Operation::Tee, 0, copies.caller);
+        match state.tee(at, start, end, &mut Lane::new(&self.pool), false, &tee) {
             Ok(Front::Memory(bytes, _)) => Ok(bytes),
             Ok(Front::Pipe(mut pipe, len)) => {
                 let mut seen = Vec::with_capacity(len as usize);
+                let look = self.materialise(why, copies).plus(start);
                 // What was read of a private copy before an error is no loss.
-                pipe.read(&mut seen, len)?;
+                pipe.read(&mut seen, len, &look)?;
                 copies.add(why, len);
                 let seen = Bytes::from(seen);
                 if state.looks.len() == MOST_LOOKS {
@@ -265,7 +304,7 @@ impl PipeCell {
                 Ok(seen)
             }
             Err(reason) => {
-                state.read_into_memory(at, reason, copies)?;
+                state.read_into_memory(at, reason, &self.materialise(reason, copies), copies)?;
                 match state.memory::<Ring>(start, end) {
                     Front::Memory(bytes, _) => Ok(bytes),
                     Front::Pipe(..) => Err(Errno::IO),
@@ -274,12 +313,26 @@ impl PipeCell {
         }
     }
 
+    /// What the journal says of bytes from the cell's first one on that are copied into memory.
+    fn materialise(&self, reason: Reason, copies: &Copies) -> Note {
+        let operation = match reason {
+            Reason::LookedAt => Operation::Look,
+            _ => Operation::Materialise,
+        };
+        let note = self.note(operation, 0, copies.caller);
+        Note {
+            reason: Some(reason),
+            ..note
+        }
+    }
+
     /// A private pipe with the bytes of `start..end`, or of its beginning, at its head: `None` if they are in memory, or
     /// no pipe is to be had.
-    pub(crate) fn private(&self, start: u64, end: u64) -> Option<(PooledPipe, u64)> {
+    pub(crate) fn private(&self, start: u64, end: u64, caller: Caller) -> Option<(PooledPipe, u64)> {
         let mut state = self.lock();
         let at = state.find(start).ok()?;
-        match state.tee(at, start, end, &mut Lane::new(&self.pool), false) {
+        let tee = self.note(Operation::Tee, 0, caller);
+        match state.tee(at, start, end, &mut Lane::new(&self.pool), false, &tee) {
             Ok(Front::Pipe(pipe, len)) => Some((pipe, len)),
             _ => None,
         }

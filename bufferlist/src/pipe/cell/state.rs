@@ -3,6 +3,7 @@
 use super::Front;
 use crate::counts::Copies;
 use crate::ends::{EndKind, refusal};
+use crate::journal::{Note, Operation};
 use crate::pipe::pool::{Lane, PooledPipe};
 use crate::reason::Reason;
 use crate::sys::Sys;
@@ -76,7 +77,8 @@ impl State {
         }
     }
 
-    /// Tees the part at `at` into a private pipe with the byte at `start` at its head. `Err` is why it cannot be done.
+    /// Tees the part at `at` into a private pipe with the byte at `start` at its head. `Err` is why it cannot be done. `note`
+    /// is of the cell's first byte.
     pub(super) fn tee(
         &mut self,
         at: usize,
@@ -84,6 +86,7 @@ impl State {
         end: u64,
         lane: &mut Lane,
         split: bool,
+        note: &Note,
     ) -> Result<Front<PooledPipe>, Reason> {
         let Store::Pipe(from) = &self.parts[at].store else {
             return Ok(self.memory(start, end.min(self.parts[at].end())));
@@ -92,7 +95,7 @@ impl State {
         // the split takes another, which we can do without.
         let need = from.ledger.slots().at_most.min(from.slots());
         let mut to = lane.take(need, need).map_err(|_| Reason::NoPipe)?;
-        let at = if split { self.split(at, start, lane) } else { at };
+        let at = if split { self.split(at, start, lane, note) } else { at };
         let part = &mut self.parts[at];
         let end = end.min(part.end());
         let prefix = start - part.start;
@@ -101,19 +104,23 @@ impl State {
             return Err(Reason::NoPipe);
         };
         let got = to
-            .tee_from(from, end - part.start)
+            .tee_from(from, end - part.start, &note.plus(part.start))
             .map_err(|errno| refusal(EndKind::Pipe, errno).unwrap_or(Reason::NoPipe))?;
         if got <= prefix {
             // Cut short before the first byte that is wanted. What came is closed with its pipe.
             return Err(Reason::NoPipe);
         }
-        to.discard(prefix).map_err(|_| Reason::NoPipe)?;
+        let drop = Note {
+            operation: Operation::Drop,
+            ..note.plus(part.start)
+        };
+        to.discard(prefix, &drop).map_err(|_| Reason::NoPipe)?;
         Ok(Front::Pipe(to, got - prefix))
     }
 
     /// Splits the pipe at `at` so that `start` is at the head of one, if it was cut up often enough to be worth it. Says
     /// where `start` is now. What cannot be done leaves all as it was.
-    fn split(&mut self, at: usize, start: u64, lane: &mut Lane) -> usize {
+    fn split(&mut self, at: usize, start: u64, lane: &mut Lane, note: &Note) -> usize {
         let part = &mut self.parts[at];
         let prefix = start - part.start;
         if part.tees < TEES_BEFORE_SPLIT || prefix == 0 || self.parts.len() >= MOST_PARTS {
@@ -125,7 +132,9 @@ impl State {
         let Ok(mut to) = lane.pool().take(need, need) else {
             return at;
         };
-        let Ok(got) = to.take_from(from, prefix) else { return at };
+        let Ok(got) = to.take_from(from, prefix, &note.plus(part.start)) else {
+            return at;
+        };
         let before = Part {
             start: part.start,
             store: Store::Pipe(to),
@@ -138,14 +147,15 @@ impl State {
     }
 
     /// Replaces the pages of a part by a copy in memory. What was read before an error stays read: no byte is lost.
-    pub(super) fn read_into_memory(&mut self, at: usize, reason: Reason, copies: &mut Copies) -> Sys<()> {
+    /// `note` is of the cell's first byte.
+    pub(super) fn read_into_memory(&mut self, at: usize, reason: Reason, note: &Note, copies: &mut Copies) -> Sys<()> {
         let part = &mut self.parts[at];
         let Store::Pipe(pipe) = &mut part.store else {
             return Ok(());
         };
         let len = pipe.ledger.bytes();
         let mut bytes = Vec::with_capacity(len as usize);
-        let result = pipe.read(&mut bytes, len);
+        let result = pipe.read(&mut bytes, len, &note.plus(part.start));
         let got = bytes.len() as u64;
         copies.add(reason, got);
         let memory = Store::Memory(bytes.into(), reason);
