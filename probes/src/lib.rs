@@ -4,10 +4,12 @@
 //! whether the library counted it or a probe saw it.
 
 #![deny(missing_docs)]
-// Loading programs and taking their records as they lie in memory is `probe`'s; nothing else needs it.
+// Loading programs and taking their records as they lie in memory is `probe`'s, mapping journals `journal`'s; nothing else
+// needs it.
 #![deny(unsafe_code)]
 
 pub mod evidence;
+pub mod journal;
 pub mod layout;
 pub mod probe;
 pub mod recording;

@@ -95,6 +95,18 @@ pub fn ready() -> bool {
     false
 }
 
+/// Whether this process has a journal of its own, and somebody watches it now.
+///
+/// ```
+/// println!("watched: {}", bufferlist::journal::has_watchers());
+/// ```
+pub fn has_watchers() -> bool {
+    #[cfg(not(model))]
+    return process::has_watchers();
+    #[cfg(model)]
+    false
+}
+
 /// Who asked for an operation: what the program called, and where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {

@@ -56,6 +56,10 @@ pub(super) fn ready() -> bool {
     own().is_some()
 }
 
+pub(super) fn has_watchers() -> bool {
+    own().is_some() && watched()
+}
+
 /// The journal, if this very process made it.
 fn own() -> Option<&'static Journal> {
     // SAFETY: null, or a box that was leaked.

@@ -104,17 +104,24 @@ impl Reader {
         })
     }
 
-    /// Reads what is there already, too. What was overwritten before is not counted as lost if it was so before anybody
-    /// could read: `lost` says what is missing from the very first record on.
+    /// Reads what is there already, too, if that is all from the very first record on; otherwise as
+    /// [`from_now`](Self::from_now): [`is_whole`](Self::is_whole) says which.
     ///
     /// # Errors
     ///
     /// If this is no journal that can be read.
     pub fn from_the_start(words: &[AtomicU64]) -> Result<Self, super::LayoutError> {
-        Ok(Self {
-            next: 0,
-            ..Self::from_now(words)?
-        })
+        let mut reader = Self::from_now(words)?;
+        if reader.next <= reader.layout.records.2 {
+            reader.next = 0;
+        }
+        Ok(reader)
+    }
+
+    /// Whether it has begun with the very first record, and will read all of them but those that are [lost](Self::lost).
+    /// To be asked before it reads.
+    pub fn is_whole(&self) -> bool {
+        self.next == 0
     }
 
     /// The header.
@@ -307,6 +314,7 @@ mod model {
             };
             format(&words, room, writer);
             let layout = Layout::read(&words).expect("it was just made");
+            let mut reader = Reader::from_the_start(&words).expect("a journal");
             let words = Arc::new(words);
             let writers: Vec<_> = (0..2)
                 .map(|number| {
@@ -318,7 +326,6 @@ mod model {
                     })
                 })
                 .collect();
-            let mut reader = Reader::from_the_start(&words).expect("a journal");
             let mut seen = Vec::new();
             let mut take = |entry: Entry| {
                 let segment = entry.segment;

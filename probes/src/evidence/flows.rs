@@ -7,8 +7,10 @@ use probes_common::nr;
 
 use super::address::Address;
 use super::ends::{EndId, Ends};
+use super::lanes::LaneRanges;
 use super::parcel::{Parcel, Place, pages};
 use super::ranges::Ranges;
+use super::segments::{FlowsOf, Segments};
 use super::table::Table;
 use super::trail::{Outcome, Step, TrailId, Trails};
 use crate::report::{
@@ -34,6 +36,8 @@ struct Sum {
     left: (u64, Ranges),
     entered: (u64, Ranges),
     example: Option<(u64, u64, Address)>,
+    /// Where they lay in the last pipe on their way.
+    lanes: LaneRanges,
 }
 
 /// Where bytes arrived, apart from the end itself.
@@ -78,6 +82,7 @@ impl Flows {
         };
         let sum = self.sums.row(key);
         sum.bytes = sum.bytes.saturating_add(parcel.len);
+        sum.lanes.add(parcel.lane, parcel.len);
         if let Place::At(address) = parcel.place {
             sum.pages = sum.pages.saturating_add(pages(address.0, parcel.len));
             sum.example
@@ -99,14 +104,22 @@ impl Flows {
     }
 
     /// Puts flows and looks into a report.
-    pub(crate) fn fill(&self, report: &mut report::Report, ends: &Ends, trails: &Trails, symbols: &Symbols<'_>) {
+    pub(crate) fn fill(
+        &self,
+        report: &mut report::Report,
+        ends: &Ends,
+        trails: &Trails,
+        symbols: &Symbols<'_>,
+        (segments, flows_of): (&Segments, &mut FlowsOf),
+    ) {
         let mut rows: BTreeMap<Way, Row<'_>> = BTreeMap::new();
         for (key, sum) in self.sums.iter() {
             let Some(last) = trails.steps(key.trail).next() else {
                 continue;
             };
             if *ends.kind(key.to) == EndKind::Memory && trails.is_teed(key.trail) {
-                report.looks.push(look(sum, last, symbols));
+                let look = look(sum, last, symbols);
+                report.looks.extend(segments.looks(&sum.lanes, look));
                 continue;
             }
             if *ends.kind(key.to) == EndKind::Null && trails.is_teed(key.trail) {
@@ -142,13 +155,23 @@ impl Flows {
                 }
             }
             flow.set_account(account);
-            flow.certificate = self.certificate(way, row, &rows, ends);
-            report.add_flow(flow);
+            flow.certificate = self.certificate(way, row, &rows, ends, segments);
+            let number = report.add_flow(flow);
+            for (_, sum) in &row.parts {
+                segments.note_flow(&sum.lanes, number, flows_of);
+            }
         }
     }
 
     /// The certificate for what moved of a row, with what fed it before, if all of that was seen too.
-    fn certificate(&self, way: &Way, row: &Row<'_>, rows: &BTreeMap<Way, Row<'_>>, ends: &Ends) -> Option<Certificate> {
+    fn certificate(
+        &self,
+        way: &Way,
+        row: &Row<'_>,
+        rows: &BTreeMap<Way, Row<'_>>,
+        ends: &Ends,
+        segments: &Segments,
+    ) -> Option<Certificate> {
         let moved = &row.moved;
         if moved.bytes == 0 {
             return None;
@@ -159,10 +182,14 @@ impl Flows {
                 // The last station of the sender and the first of the receiver are one: the packet.
                 start(&mut certificate, before, moved, ends);
                 self.hops(&mut certificate, before, fed, moved, ends);
+                // The sender's segments are those of all that it sent; of this flow's bytes they may be a part.
+                name_the_last_pipe(&mut certificate, 0, before, &fed.moved, segments);
             }
             None => start(&mut certificate, way, moved, ends),
         }
+        let own = certificate.hops.len();
         self.hops(&mut certificate, way, row, moved, ends);
+        name_the_last_pipe(&mut certificate, own, way, moved, segments);
         if let Some((offset, len, address)) = moved.example {
             certificate.examples.push(PageExample {
                 offset,
@@ -251,6 +278,7 @@ impl Sum {
         self.bytes = self.bytes.saturating_add(more.bytes);
         self.pages = self.pages.saturating_add(more.pages);
         self.calls = self.calls.saturating_add(more.calls);
+        self.lanes.merge(&more.lanes);
         // The example that lies first, so that a report does not depend on the order in which sums are kept.
         self.example = [self.example, more.example].into_iter().flatten().min();
         for (mine, theirs) in [(&mut self.left, &more.left), (&mut self.entered, &more.entered)] {
@@ -259,6 +287,15 @@ impl Sum {
                 mine.1.merge(&theirs.1);
             }
         }
+    }
+}
+
+/// Names the segments of these bytes at the last pipe of the stations from `from` on.
+fn name_the_last_pipe(certificate: &mut Certificate, from: usize, way: &Way, bytes: &Sum, segments: &Segments) {
+    let of_pipe = |hop: &&mut Hop| hop.station.kind == StationKind::PipeSlot;
+    if let Some(hop) = certificate.hops[from..].iter_mut().rev().find(of_pipe) {
+        let of = bytes.bytes.min(hop.bytes);
+        hop.segments = segments.names(&bytes.lanes, of, way.tgid);
     }
 }
 

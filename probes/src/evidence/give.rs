@@ -9,6 +9,7 @@ use super::address::{Address, PAGE, page_of, start_of};
 use super::ends::{Form, form_of};
 use super::parcel::{Parcel, Place, take, total};
 use super::ring::{Ring, Slot};
+use super::segments::Passage;
 use super::sockets::{Giver, runs_of};
 use super::take::{end_of, surplus};
 use super::trail::Outcome;
@@ -211,6 +212,14 @@ impl Evidence {
             _ => Vec::new(),
         };
         let context = Into::new(whole, &self.config.names, places);
+        let ring = ring_of(&mut self.rings, &call.sink);
+        let first = ring.next_put(|| self.segments.new_lane());
+        let mut lane = first;
+        let mut next = |len| {
+            let here = lane;
+            lane = lane.plus(len);
+            here
+        };
         // Bytes that were appended to the last slot: which page that is was not seen.
         let appended: Vec<Parcel> = take(&mut parcels, appended)
             .into_iter()
@@ -220,8 +229,8 @@ impl Evidence {
                 } else {
                     Outcome::Unknown(Reason::NotObserved)
                 };
-                let place = Place::Unseen;
-                self.crossed(Parcel { place, ..parcel }, outcome, by)
+                let (place, lane) = (Place::Unseen, next(parcel.len));
+                self.crossed(Parcel { place, lane, ..parcel }, outcome, by)
             })
             .collect();
         let mut slots = Vec::with_capacity(pieces.len());
@@ -235,17 +244,21 @@ impl Evidence {
                 let part = seen.part(at, parcel.len);
                 let outcome = context.judge(&parcel, &part, done + at);
                 at += parcel.len;
-                let place = part.start.map_or(Place::Unseen, Place::At);
-                inside.push_back(self.crossed(Parcel { place, ..parcel }, outcome, by));
+                let (place, lane) = (part.start.map_or(Place::Unseen, Place::At), next(parcel.len));
+                inside.push_back(self.crossed(Parcel { place, lane, ..parcel }, outcome, by));
             }
             done += len;
             slots.push(Slot { parcels: inside, end });
         }
         // A ring that is lost takes nothing in: the edge is what it is, but what comes out will be unknown.
         let ring = ring_of(&mut self.rings, &call.sink);
-        let _ = ring.put(&call.sink, appended, slots);
+        let put = ring.put(&call.sink, appended, slots);
         for parcel in ring.overflow() {
             self.left_in_a_pipe(&parcel);
+        }
+        if put.is_ok() {
+            let len = call.result as u64;
+            self.segments.seen(Passage::new(call, &call.sink, first, len, true));
         }
     }
 

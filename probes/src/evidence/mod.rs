@@ -28,11 +28,13 @@ mod edges;
 mod ends;
 mod flows;
 mod give;
+mod lanes;
 mod parcel;
 mod places;
 mod plain;
 mod ranges;
 mod ring;
+mod segments;
 mod sockets;
 mod stream;
 mod sums;
@@ -55,11 +57,13 @@ pub use self::flows::Symbols;
 use self::flows::{Arrival, Flows};
 use self::parcel::Parcel;
 use self::ring::Ring;
+use self::segments::{FlowsOf, Segments};
 use self::sockets::{Giver, Sockets};
 use self::stream::Given;
 use self::trail::{Outcome, Step, Trails};
 use self::waiting::Waiting;
 pub use self::witness::SlotNames;
+use crate::journal::News;
 use crate::report::{self, NotObserved};
 
 /// What the evidence must be told of this machine and this run.
@@ -99,6 +103,7 @@ pub struct Evidence {
     /// Calls of which nothing can be said: entered before watching began, forged, of 32-bit programs.
     not_seen: NotSeen,
     lost: bool,
+    segments: Segments,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,6 +148,7 @@ impl Evidence {
             found: HashMap::new(),
             not_seen: NotSeen::default(),
             lost: false,
+            segments: Segments::default(),
         }
     }
 
@@ -218,6 +224,7 @@ impl Evidence {
     /// Records were lost: what is missing from now on may be missing for that.
     pub fn lost(&mut self) {
         self.lost = true;
+        self.segments.kernel_lost();
     }
 
     /// Takes what plain reads and writes have added up to, from the beginning of the run.
@@ -225,8 +232,14 @@ impl Evidence {
         self.plain.extend(sums);
     }
 
+    /// Takes what is new in a program's journal. What the kernel recorded until then must have come before.
+    pub fn journal(&mut self, news: &News) {
+        self.segments.news(news);
+    }
+
     /// Takes a call, at its exit: its stations have come before.
     pub fn call(&mut self, call: Call) {
+        self.segments.called(&call);
         let now_ns = call.header.timestamp_ns;
         let stations = self.parts.remove(&call.serial).unwrap_or_default();
         self.apply_or_wait(Whole { call, stations });
@@ -399,6 +412,7 @@ impl Evidence {
         self.edges = Edges::default();
         self.plain.clear();
         self.not_seen = NotSeen::default();
+        self.segments.begin_anew();
     }
 
     /// Whether bytes that were given to sockets have not been seen on their way yet.
@@ -450,11 +464,15 @@ impl Evidence {
             flows.arrive(&parcel, given.by.edge.to, at);
         }
         self.add_found(&mut flows, &mut trails, &mut under_way);
-        flows.fill(report, &self.ends, &trails, symbols);
+        let mut flows_of = FlowsOf::new();
+        flows.fill(report, &self.ends, &trails, symbols, (&self.segments, &mut flows_of));
         self.edges.fill(report, &under_way, &self.ends, symbols);
         self.fill_digests(report);
         plain::fill(report, &self.plain, &self.ends, symbols);
         self.not_seen.fill(report);
+        self.segments.fill(report, &flows_of, &|pid| {
+            self.processes.get(&pid).cloned().unwrap_or_default()
+        });
         self.fill_processes(report);
     }
 

@@ -2,6 +2,7 @@
 
 use super::address::{Address, PAGE};
 use super::ends::EndId;
+use super::lanes::Lane;
 use super::trail::TrailId;
 
 /// What is known of where bytes lie, before they go over the next edge.
@@ -47,6 +48,8 @@ pub(crate) struct Parcel {
     pub(crate) position: u64,
     /// Which stream of a socket they came from; 0 for everything else.
     pub(crate) stream: u64,
+    /// Where they lay in the last pipe that they went through.
+    pub(crate) lane: Lane,
     /// Where they lie.
     pub(crate) place: Place,
     /// What happened to them.
@@ -61,6 +64,7 @@ impl Parcel {
         let rest = Self {
             len: self.len - len,
             position: self.position.wrapping_add(len),
+            lane: self.lane.plus(len),
             place: self.place.plus(len),
             ..self
         };
@@ -110,6 +114,7 @@ mod tests {
             origin: EndId::MEMORY,
             position,
             stream: 0,
+            lane: Lane::default(),
             place: Place::At(Address(position + 1_000_000)),
             trail: Trails::START,
         }

@@ -41,6 +41,11 @@ impl Ranges {
         }
     }
 
+    /// The stretches, start and end, in order. Of a set that was given up: none.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.parts.iter().map(|(&start, &end)| (start, end))
+    }
+
     /// Whether all of these are in `other`. Of a set that was given up nothing can be said: no.
     pub(crate) fn within(&self, other: &Self) -> bool {
         !self.given_up

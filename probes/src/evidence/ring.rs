@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use probes_common::EndState;
 
 use super::address::Address;
+use super::lanes::Lane;
 use super::parcel::{Parcel, take, total};
 
 /// A slot: what is left in it, and where its last byte ends. The end stays when bytes are taken from the front.
@@ -54,6 +55,10 @@ pub(crate) struct Ring {
     tail: u32,
     /// Nothing is known of what is in it.
     lost: bool,
+    /// The lane of what goes in, 0 if it has none yet; how many bytes have gone in since it began, and out.
+    lane: u32,
+    put: u64,
+    taken: u64,
 }
 
 /// Head and tail, as the kernel had them at the entry.
@@ -104,7 +109,28 @@ impl Ring {
             self.lost = false;
             self.tail = tail;
             self.slots.clear();
+            (self.lane, self.put, self.taken) = (0, 0, 0);
         }
+    }
+
+    /// Where in the stream the next bytes will be put. `new` numbers a lane that begins; none does while nothing is known.
+    pub(crate) fn next_put(&mut self, new: impl FnOnce() -> u32) -> Lane {
+        self.place(self.put, new)
+    }
+
+    /// Where in the stream the next bytes will be taken from.
+    pub(crate) fn next_taken(&mut self, new: impl FnOnce() -> u32) -> Lane {
+        self.place(self.taken, new)
+    }
+
+    fn place(&mut self, at: u64, new: impl FnOnce() -> u32) -> Lane {
+        if self.lost {
+            return Lane::default();
+        }
+        if self.lane == 0 {
+            self.lane = new();
+        }
+        Lane { number: self.lane, at }
     }
 
     /// Forgets what is in the ring: nothing will be said of it until it has been seen empty.
@@ -118,7 +144,9 @@ impl Ring {
         let room = self.identity.map_or(0, |(_, _, slots)| slots as usize);
         let gone = self.slots.len().saturating_sub(room);
         self.tail = self.tail.wrapping_add(gone as u32);
-        self.slots.drain(..gone).flat_map(|slot| slot.parcels).collect()
+        let parcels: Vec<Parcel> = self.slots.drain(..gone).flat_map(|slot| slot.parcels).collect();
+        self.taken += total(&parcels);
+        parcels
     }
 
     /// Takes out all that is in the ring: nobody will be seen to take it.
@@ -178,8 +206,10 @@ impl Ring {
                 return Err(Lost);
             };
             last.end = last.end.map(|end| end.plus(total(&appended)));
+            self.put += total(&appended);
             last.parcels.extend(appended);
         }
+        self.put += slots.iter().map(|slot| total(&slot.parcels)).sum::<u64>();
         self.slots.extend(slots);
         Ok(())
     }
@@ -228,6 +258,7 @@ impl Ring {
         };
         if let (Some(part), true) = (part, left_agrees) {
             taken.extend(part);
+            self.taken += len;
             Ok(taken)
         } else {
             self.lose();
@@ -280,6 +311,7 @@ mod tests {
             origin: EndId::MEMORY,
             position: at,
             stream: 0,
+            lane: Lane::default(),
             place: Place::At(Address(at)),
             trail: Trails::START,
         };

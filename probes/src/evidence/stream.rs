@@ -246,6 +246,7 @@ mod tests {
     use super::*;
     use crate::evidence::address::{Address, Owner};
     use crate::evidence::ends::EndId;
+    use crate::evidence::lanes::Lane;
     use crate::evidence::parcel::Place;
     use crate::evidence::trail::Trails;
     use crate::evidence::witness::Mark;
@@ -273,6 +274,7 @@ mod tests {
             origin: EndId::MEMORY,
             position: at,
             stream: 0,
+            lane: Lane::default(),
             place: Place::At(Address(at)),
             trail: Trails::START,
         }

@@ -4,7 +4,9 @@ use probes_common::{Call, Piece, call_flag, nr, station_kind};
 
 use super::address::Address;
 use super::ends::{Form, form_of};
+use super::lanes::Lane;
 use super::parcel::{Parcel, Place};
+use super::segments::Passage;
 use super::sockets::taken_from;
 use super::trail::{Outcome, Step, Trails};
 use super::waiting::only_looks;
@@ -25,6 +27,7 @@ impl Evidence {
             origin: self.ends.of(&call.source),
             position: 0,
             stream: 0,
+            lane: Lane::default(),
             place: Place::Unseen,
             trail: Trails::START,
         };
@@ -76,6 +79,7 @@ impl Evidence {
     fn take_from_pipe(&mut self, whole: &Whole, parcel: Parcel) -> Vec<Parcel> {
         let call = &whole.call;
         let ring = ring_of(&mut self.rings, &call.source);
+        let lane = ring.next_taken(|| self.segments.new_lane());
         let taken = if only_looks(call) {
             ring.peek(&call.source, parcel.len)
         } else {
@@ -84,6 +88,10 @@ impl Evidence {
             let ends: Vec<Option<Address>> = std::iter::repeat_n(None, cut).chain(seen).collect();
             ring.take(&call.source, parcel.len, &ends)
         };
+        if taken.is_ok() && !only_looks(call) {
+            let seen = Passage::new(call, &call.source, lane, parcel.len, false);
+            self.segments.seen(seen);
+        }
         taken.unwrap_or_else(|_| {
             // What was in the pipe is not known, nor where it came from.
             let step = Step {

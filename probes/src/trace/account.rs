@@ -90,6 +90,7 @@ impl Account {
                     self.evidence.lost();
                 }
             }
+            Input::Journal(news) => self.evidence.journal(news),
             Input::Place(question, place) => {
                 self.places.insert(question, place.cloned());
             }

@@ -9,6 +9,7 @@ use probes_common::{PlainKey, PlainSum, SumRow};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Config;
+use crate::journal::News;
 use crate::report::{Coverage, Place, Scope};
 
 /// What an account must know before anything happens.
@@ -40,6 +41,9 @@ pub enum Input<'a> {
     Sums(&'a [(u64, SumRow)]),
     /// What programs wrote and lost so far: those that have changed.
     Losses(&'a [Losses]),
+    /// What is new in the journal of a program that uses `bufferlist`. It comes after the records of the calls that it tells
+    /// of.
+    Journal(&'a News),
     /// The answer to a [`Question`]; `None` if nobody can tell.
     Place(Question, Option<&'a Place>),
     /// What watching has cost so far.

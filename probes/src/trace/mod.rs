@@ -38,12 +38,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use probes_common::{PlainKey, PlainSum, SumRow};
+use probes_common::{Call, PlainKey, PlainSum, Process, RecordHeader, SumRow, event};
 
 use self::hide::Hide;
 use self::symbols::Symbols;
 use crate::evidence::{Config, SlotNames};
-use crate::probe::{Hooks, Probes, ProgramLoss, ScopeFilter, Setup, SetupError, SetupErrorKind, Sums};
+use crate::journal::Journals;
+use crate::probe::{Hooks, Probes, ProgramLoss, Record, ScopeFilter, Setup, SetupError, SetupErrorKind, Sums};
 use crate::report::{Alive, Level, Report, Scope, ScopeKind};
 use crate::selftest::{self, Table};
 
@@ -88,6 +89,7 @@ const COUNTERS: Duration = Duration::from_millis(100);
 pub struct Tracer {
     probes: Probes,
     book: Book,
+    journals: Journals,
     cookie: u64,
     started: Instant,
     counted: Instant,
@@ -252,6 +254,7 @@ impl Tracer {
                 symbols: Symbols::default(),
                 recorder,
             },
+            journals: Journals::default(),
             cookie,
             started: Instant::now(),
             counted: Instant::now(),
@@ -275,14 +278,38 @@ impl Tracer {
     ///
     /// If the kernel has no room for it.
     pub fn follow(&mut self, pid: u32) -> Result<(), SetupError> {
-        self.probes.follow(pid)
+        self.probes.follow(pid)?;
+        self.journals.joined(pid);
+        Ok(())
     }
 
     /// Takes in what the kernel has recorded. To be called every 5 ms: the ring is made for several times that.
     pub fn poll(&mut self) {
-        let Self { probes, book, .. } = self;
+        let Self {
+            probes, book, journals, ..
+        } = self;
         book.enter(Input::Time(self.started.elapsed().as_nanos() as u64));
-        probes.drain(&mut |bytes| book.enter(Input::Record(bytes)));
+        // Journals are read before the records are: so the call that an entry tells of is known when the entry comes.
+        journals.read();
+        let news = journals.take_news();
+        let mut events = Vec::new();
+        probes.drain(&mut |bytes| {
+            note_for_journals(bytes, journals, &mut events);
+            book.enter(Input::Record(bytes));
+        });
+        for news in &news {
+            book.enter(Input::Journal(news));
+        }
+        for event in events {
+            match event {
+                ProcessEvent::Began(pid) => journals.joined(pid),
+                ProcessEvent::Ended(pid) => journals.ended(pid),
+            }
+        }
+        journals.look();
+        for news in &journals.take_news() {
+            book.enter(Input::Journal(news));
+        }
         if self.counted.elapsed() >= COUNTERS {
             self.count();
         }
@@ -378,6 +405,31 @@ impl Tracer {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// What journals must know of a process.
+enum ProcessEvent {
+    Began(u32),
+    Ended(u32),
+}
+
+/// Tells the journals who does something. The account reads the record itself.
+fn note_for_journals(bytes: &[u8], journals: &mut Journals, events: &mut Vec<ProcessEvent>) {
+    let Ok(header) = RecordHeader::from_bytes(bytes) else {
+        return;
+    };
+    if header.kind == Call::KIND {
+        journals.stirred(header.tgid);
+    } else if header.kind == Process::KIND
+        && let Ok(Record::Process(process)) = Record::from_bytes(bytes)
+    {
+        match process.event {
+            event::JOINED => events.push(ProcessEvent::Began(header.tgid)),
+            // Another program has neither the journal nor the descriptors that are closed for it.
+            event::EXEC | event::EXIT => events.push(ProcessEvent::Ended(header.tgid)),
+            _ => {}
         }
     }
 }

@@ -11,6 +11,7 @@ mod attack_tcp;
 mod calls;
 mod child;
 mod harness;
+mod journal;
 mod net;
 mod oracle;
 mod paths_disk;
