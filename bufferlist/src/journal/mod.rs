@@ -42,6 +42,8 @@
 //! [`Doing`] (a byte each).
 
 mod callers;
+#[cfg(all(test, not(model)))]
+mod image;
 mod layout;
 #[cfg(not(model))]
 mod process;

@@ -124,6 +124,12 @@ impl Reader {
         self.next == 0
     }
 
+    /// Reads from this position on.
+    #[cfg(test)]
+    pub(super) fn rewind(&mut self, to: u64) {
+        self.next = to;
+    }
+
     /// The header.
     pub fn layout(&self) -> &Layout {
         &self.layout

@@ -105,6 +105,10 @@ impl Pending {
                 command.args(["", ""]);
             }
         }
+        // A list's journal is found a moment after its first pipe; what is done in that moment shall be in it.
+        if std::env::var_os(bufferlist::journal::VARIABLE).is_none() {
+            command.env(bufferlist::journal::VARIABLE, "record");
+        }
         command.args(wanted.command).stdin(Stdio::from(childs));
         let child = command.spawn().map_err(failed)?;
         // The command holds the child's end of the socket, by which its going would be hidden.

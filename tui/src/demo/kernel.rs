@@ -6,7 +6,7 @@ use std::time::Duration;
 use bufferlist::Reason;
 use bufferlist::reason::Class;
 use probes::probe::{SetupError, announce};
-use probes::report::{Account, Agreement, Cause, End, EndKind, Flow, Report, Tier};
+use probes::report::{Account, Agreement, Cause, End, EndKind, Flow, Look, Report, Segment, Tier};
 use probes::trace::{Options, Tracer};
 
 use super::judge::{Judgement, Leg};
@@ -26,6 +26,8 @@ impl Kernel {
     /// Attaches them.
     pub(crate) fn start() -> Result<Self, SetupError> {
         let tracer = Tracer::start(Options::default())?;
+        // It would be made with the first pipe; so it is there to be found before the first path runs.
+        bufferlist::journal::ready();
         announce(tracer.cookie());
         Ok(Self { tracer })
     }
@@ -83,6 +85,7 @@ pub(crate) fn join(done: &mut Done, seen: &Report) {
     flow.certificate = last.iter().find_map(|leg| leg.certificate.clone());
     flow.set_account(account);
     flow.tier = Some(Tier::T0);
+    name_segments_and_looks(done, &last, seen);
     if let Some(tails) = small_packets(&flow) {
         done.note = Some(format!(
             "{}: the kernel copied {tails} of {} bytes: what comes in small packets it puts into the room behind the packet \
@@ -106,6 +109,26 @@ pub(crate) fn join(done: &mut Done, seen: &Report) {
         ));
     }
     done.flow = flow;
+}
+
+/// Segments of a path that are told of: the largest.
+const SEGMENTS: usize = 8;
+
+/// Takes over which segments the bytes of the last leg were, and what more is known of looks: it is the same call that the
+/// library counted, at the same line.
+fn name_segments_and_looks(done: &mut Done, last: &[&Flow], seen: &Report) {
+    let of_leg = |row: &&Segment| last.iter().any(|leg| row.flow == Some(leg.id));
+    done.segments = seen.segments.iter().filter(of_leg).cloned().collect();
+    done.segments.sort_by_key(|row| (std::cmp::Reverse(row.bytes), row.id));
+    done.segments.truncate(SEGMENTS);
+    for look in &mut done.looks {
+        let same = |other: &&Look| other.place == look.place && other.bytes == look.bytes;
+        if let Some(more) = seen.looks.iter().find(same) {
+            look.segment = more.segment;
+            look.range = more.range;
+            look.first_unix_ms = more.first_unix_ms;
+        }
+    }
 }
 
 /// The bytes of small packets, if they are all that was copied, and next to nothing.

@@ -7,6 +7,7 @@ use probes::report::{Certificate, Shown, StationKind};
 use super::paths::Done;
 use super::table::name;
 use crate::screen::wrap;
+use crate::screens;
 
 /// What the kernel's pages show, or why they were not looked at.
 pub(super) fn proof(text: &mut String, rows: &[Done], not_traced: Option<&SetupError>) {
@@ -58,6 +59,9 @@ fn stations(text: &mut String, row: &Done, certificate: &Certificate) {
             printable(&hop.seen_by)
         );
         wrap(text, &format!("  {number}  "), &line);
+        if let Some(names) = &hop.segments {
+            wrap(text, "     bufferlist ", &screens::names(names, hop.bytes));
+        }
     }
     if let Some(example) = certificate.examples.first() {
         let line = format!(

@@ -35,6 +35,10 @@ pub(crate) fn report(
             look.flow = Some(id);
             look
         }));
+        report.segments.extend(row.segments.iter().cloned().map(|mut segment| {
+            segment.flow = Some(id);
+            segment
+        }));
     }
     if let Ok(kernel) = kernel {
         report.made_by.object.clone_from(&kernel.made_by.object);

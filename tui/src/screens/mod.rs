@@ -11,6 +11,7 @@ mod why;
 pub(crate) use certificate::certificate;
 pub(crate) use junit::junit;
 pub(crate) use report::{body, report, trust};
+pub(crate) use segments::names;
 pub(crate) use why::why;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::screen::wrap;
 const SHOWN: usize = 4;
 
 /// The segments that the bytes of a station were, in a line.
-pub(super) fn names(names: &SegmentNames, of: u64) -> String {
+pub(crate) fn names(names: &SegmentNames, of: u64) -> String {
     let mut line = names.text();
     if names.bytes < of {
         line.push_str(&format!(" ({} of {} bytes)", count(names.bytes), count(of)));

@@ -12,7 +12,7 @@ use std::thread::{ScopedJoinHandle, scope};
 use bufferlist::Receipt;
 use bufferlist::oracle::Verdict;
 use probes::report::text::printable;
-use probes::report::{Call, End, EndKind, Flow, Look, OracleWord};
+use probes::report::{Call, End, EndKind, Flow, Look, OracleWord, Segment};
 
 use super::content::Arrival;
 use super::judge::{self, Judgement, Leg};
@@ -80,6 +80,8 @@ pub(crate) struct Done {
     pub(crate) flow: Flow,
     /// Looks on the way.
     pub(crate) looks: Vec<Look>,
+    /// The largest of the segments that the bytes of the last leg were.
+    pub(crate) segments: Vec<Segment>,
     /// Whether it did what it says.
     pub(crate) judgement: Judgement,
     /// A remark for the reader.
@@ -128,6 +130,7 @@ impl Trip {
         Done {
             flow,
             looks: Vec::new(),
+            segments: Vec::new(),
             judgement,
             note: None,
             legs,

@@ -1,0 +1,139 @@
+//! A journal of version 1 as it was written once, which must be read for ever.
+
+use super::layout::{Doing, Entry, Layout, Operation, Room, Writer, format, word};
+use super::ring::{Reader, write};
+use crate::reason::Reason;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+const IMAGE: &[u8] = include_bytes!("../../tests/data/journal-version-1.bin");
+
+fn entries() -> impl Iterator<Item = Entry> {
+    (0..10_u64).map(|n| Entry {
+        position: n,
+        time_ns: 1_000_000 + n,
+        segment: 1024 + n / 2,
+        at: n * 10,
+        stream: n * 65_536,
+        len: 65_536 - n,
+        pipe: 90_000 + n % 3,
+        thread: 4711 + n as u32,
+        caller: (n % 3) as u8,
+        operation: [Operation::Fill, Operation::Drain, Operation::Look][(n % 3) as usize],
+        reason: (n % 3 == 2).then_some(Reason::LookedAt),
+        doing: [Some(Doing::SpliceFrom), Some(Doing::Transfer), Some(Doing::Peek)][(n % 3) as usize],
+    })
+}
+
+const LINES: [(&str, u32); 3] = [("src/main.rs", 7), ("src/a/module.rs", 1234), ("äöü.rs", 1)];
+
+fn words(bytes: &[u8]) -> Vec<AtomicU64> {
+    let eights = bytes.chunks_exact(8);
+    eights
+        .map(|eight| AtomicU64::new(u64::from_ne_bytes(eight.try_into().expect("eight"))))
+        .collect()
+}
+
+/// What this version of the library writes.
+fn written() -> Vec<u8> {
+    let room = Room { callers: 4, records: 8 };
+    let words: Vec<AtomicU64> = (0..room.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
+    let writer = Writer {
+        pid: 4711,
+        made_ns: 17,
+        made_since_boot_ns: 19,
+        device: 15,
+    };
+    format(&words, room, writer);
+    let layout = Layout::read(&words).expect("it was just made");
+    for (number, (file, line)) in (0..).zip(LINES) {
+        super::callers::write(&words[layout.caller(number).expect("there is room")], file, line);
+    }
+    entries().for_each(|entry| write(&words, &layout, entry));
+    words[word::FLAG].store(1, Relaxed);
+    words.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect()
+}
+
+#[test]
+#[cfg(target_endian = "little")]
+fn journal_is_written_as_version_1_is() {
+    let now = written();
+    if std::env::var_os("BLESS").is_some() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/journal-version-1.bin");
+        std::fs::write(file, &now).expect("the image can be written");
+        return;
+    }
+    assert!(
+        now == IMAGE,
+        "what is written is not version 1 any more: give it another version, and leave the image as it is"
+    );
+}
+
+#[test]
+#[cfg(target_endian = "little")]
+fn journal_of_version_1_is_read() {
+    let words = words(IMAGE);
+    let mut reader = Reader::from_now(&words).expect("a journal of version 1");
+    let layout = *reader.layout();
+    assert_eq!(
+        (layout.pid, layout.made_ns, layout.made_since_boot_ns, layout.device),
+        (4711, 17, 19, 15)
+    );
+    assert!(super::is_watched(&words));
+    for (number, (file, line)) in (0..).zip(LINES) {
+        let found = reader.line(&words, number).expect("a line");
+        assert_eq!((found.file.as_str(), found.line), (file, line));
+    }
+    assert_eq!(reader.line(&words, 3), None);
+    // Ten were written where there is room for eight: it was not read from the start, so the reader begins at its head.
+    let mut seen = Vec::new();
+    reader.read(&words, &mut |entry| seen.push(entry));
+    assert!(seen.is_empty());
+    reader.rewind(2);
+    reader.read(&words, &mut |entry| seen.push(entry));
+    assert_eq!(seen, entries().skip(2).collect::<Vec<_>>());
+    assert_eq!((reader.lost(), reader.damaged()), (0, 0));
+}
+
+#[test]
+fn journal_of_another_version_is_refused() {
+    let words = words(&written());
+    words[word::VERSION].store(2 | 256 << 32, Relaxed);
+    assert_eq!(Layout::read(&words), Err(super::LayoutError::OtherVersion(2)));
+}
+
+/// Each word of the header with numbers that damage does: never a panic, never a place outside.
+#[test]
+fn journal_with_a_damaged_header_is_refused_or_read_in_bounds() {
+    let good = written();
+    for at in 1..word::COUNT {
+        for bad in [
+            0,
+            1,
+            7,
+            8,
+            255,
+            256,
+            1 << 20,
+            1 << 31,
+            u64::MAX >> 32,
+            1 << 32,
+            1 << 63,
+            u64::MAX,
+        ] {
+            let words = words(&good);
+            words[at].store(bad, Relaxed);
+            if let Ok(mut reader) = Reader::from_the_start(&words) {
+                reader.rewind(0);
+                reader.read(&words, &mut |_| {});
+                for number in 0..=u8::MAX {
+                    reader.line(&words, number);
+                }
+            }
+        }
+    }
+    for cut in 0..good.len() / 8 {
+        let words = words(&good[..cut * 8]);
+        assert!(Layout::read(&words).is_err(), "{cut} words");
+    }
+}

@@ -1,0 +1,283 @@
+//! The journal of a process, as a tracer reads it: what is in it, and when there is none.
+
+mod common;
+
+use bufferlist::journal::{self, Entry, Operation, Reader};
+use bufferlist::{BufferList, Limits, Sink, Source, Step, Transfer};
+use common::{Child, file_with, fork, pattern};
+use memmap2::MmapMut;
+use std::collections::HashMap;
+use std::fs::{File, read_dir, read_link};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// The descriptors of this process that are called like a journal.
+fn links() -> Vec<PathBuf> {
+    let all = read_dir("/proc/self/fd").expect("descriptors");
+    let links = all.map(|entry| entry.expect("a descriptor").path());
+    let name = format!("/memfd:{} (deleted)", journal::NAME);
+    links
+        .filter(|link| read_link(link).is_ok_and(|to| to.as_os_str() == name.as_str()))
+        .collect()
+}
+
+/// A journal, mapped as a tracer maps it.
+struct Mapped(MmapMut);
+
+impl Mapped {
+    fn of(link: &PathBuf) -> Self {
+        let file = File::options().read(true).write(true).open(link).expect("open");
+        // SAFETY: the file is sealed against shrinking, and only atomics touch it.
+        Self(unsafe { MmapMut::map_mut(&file) }.expect("map"))
+    }
+
+    fn own() -> Self {
+        assert!(journal::ready());
+        let links = links();
+        assert_eq!(links.len(), 1, "{links:?}");
+        Self::of(&links[0])
+    }
+
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: a mapping is aligned to a page and so many words long; all access is by atomics.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() / 8) }
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::from_now(self.words()).expect("a journal")
+    }
+
+    fn read(&self, reader: &mut Reader) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        reader.read(self.words(), &mut |entry| entries.push(entry));
+        entries
+    }
+}
+
+/// Moves a file through a pipe into another one.
+fn transfer(bytes: &[u8]) {
+    let (from, to) = (file_with(bytes), file_with(b""));
+    Transfer::new(
+        Source::file(from, ..).expect("source"),
+        Sink::file(to, 0).expect("sink"),
+    )
+    .limits(Limits::default().chunk(16_384))
+    .run()
+    .expect("transfer");
+}
+
+/// In a process of its own, in which nothing else runs.
+fn alone(test: &str, body: impl FnOnce()) {
+    Child::new().run(test, body);
+}
+
+#[test]
+fn nothing_is_written_until_somebody_watches() {
+    alone("nothing_is_written_until_somebody_watches", || {
+        assert!(links().is_empty(), "it comes with the first pipe");
+        transfer(&pattern(100_000, 1));
+        let journal = Mapped::own();
+        assert!(!journal::has_watchers());
+        let mut reader = journal.reader();
+        assert!(reader.is_whole(), "not a record was begun");
+        journal::watch(journal.words(), true);
+        assert!(journal::has_watchers());
+        transfer(&pattern(100_000, 2));
+        journal::watch(journal.words(), false);
+        let entries = journal.read(&mut reader);
+        transfer(&pattern(100_000, 3));
+        assert!(journal.read(&mut reader).is_empty());
+        let sum = |operation| {
+            entries
+                .iter()
+                .filter(|entry| entry.operation == operation)
+                .map(|entry| entry.len)
+                .sum()
+        };
+        let (filled, drained): (u64, u64) = (sum(Operation::Fill), sum(Operation::Drain));
+        assert_eq!((filled, drained), (100_000, 100_000));
+        assert_eq!((reader.lost(), reader.damaged(), reader.under_way()), (0, 0, 0));
+    });
+}
+
+#[test]
+fn entries_tell_pipe_place_segment_thread_and_line() {
+    alone("entries_tell_pipe_place_segment_thread_and_line", || {
+        let journal = Mapped::own();
+        let mut reader = journal.reader();
+        journal::watch(journal.words(), true);
+        let file = file_with(&pattern(30_000, 1));
+        let mut source = Source::file(&file, ..).expect("source").threshold(0);
+        let mut list = BufferList::new();
+        let line = line!() + 1;
+        assert!(matches!(list.splice_from(&mut source, 20_000), Ok(Step::Moved(_))));
+        assert!(matches!(list.splice_from(&mut source, 10_000), Ok(Step::Moved(_))));
+        let entries = journal.read(&mut reader);
+        let id = list.segments().next().expect("a segment").id().get();
+        let told: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.operation, entry.segment, entry.at, entry.stream, entry.len))
+            .collect();
+        // The second went into the rest of the first one's pipe.
+        assert_eq!(
+            told,
+            [
+                (Operation::Fill, id, 0, 0, 20_000),
+                (Operation::Fill, id, 20_000, 20_000, 10_000)
+            ]
+        );
+        assert!(entries[0].pipe > 0 && entries[0].pipe == entries[1].pipe);
+        assert_eq!(
+            entries[0].thread,
+            rustix::thread::gettid().as_raw_nonzero().get() as u32
+        );
+        let place = reader.line(journal.words(), entries[0].caller).expect("a line");
+        assert_eq!((place.file.as_str(), place.line), (file!(), line));
+        assert!(entries[0].time_ns < entries[1].time_ns);
+
+        // A look at the end of a window: what lies before it is tee'd as well, and thrown away.
+        list.peek(15_000..15_100).expect("look");
+        let told: Vec<_> = journal
+            .read(&mut reader)
+            .iter()
+            .map(|entry| {
+                (
+                    entry.operation,
+                    entry.segment,
+                    entry.at,
+                    entry.len,
+                    entry.reason.map(|reason| reason.code()),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Operation::Tee, id, 0, 15_100, None),
+                (Operation::Drop, id, 0, 15_000, None),
+                (Operation::Look, id, 15_000, 100, Some("ZC31")),
+            ]
+        );
+        // The same window again is remembered: no system call, no entry.
+        list.peek(15_000..15_100).expect("look");
+        assert!(journal.read(&mut reader).is_empty());
+    });
+}
+
+#[test]
+fn streams_of_pipes_have_no_gaps_whoever_moves() {
+    alone("streams_of_pipes_have_no_gaps_whoever_moves", || {
+        let journal = Mapped::own();
+        let mut reader = journal.reader();
+        journal::watch(journal.words(), true);
+        let bytes = pattern(300_000, 7);
+        let over = AtomicBool::new(false);
+        let mut entries = Vec::new();
+        std::thread::scope(|scope| {
+            let movers: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..20).for_each(|_| transfer(&bytes))))
+                .collect();
+            let reading = scope.spawn(|| {
+                while !over.load(Relaxed) {
+                    entries.extend(journal.read(&mut reader));
+                }
+                entries.extend(journal.read(&mut reader));
+            });
+            for mover in movers {
+                mover.join().expect("a mover");
+            }
+            over.store(true, Relaxed);
+            reading.join().expect("the reader");
+        });
+        assert_eq!((reader.lost(), reader.damaged(), reader.under_way()), (0, 0, 0));
+        let all: u64 = 4 * 20 * bytes.len() as u64;
+        assert_eq!(entries.iter().map(|entry| entry.len).sum::<u64>(), 2 * all);
+        // By pipe, the direction by itself: each begins where the one before ended.
+        let mut streams: HashMap<(u64, bool), Vec<(u64, u64)>> = HashMap::new();
+        for entry in &entries {
+            let stream = streams.entry((entry.pipe, entry.operation.puts())).or_default();
+            stream.push((entry.stream, entry.len));
+        }
+        for ((pipe, puts), mut stretches) in streams {
+            stretches.sort_unstable();
+            // An inode number is used again by the pipe of another pool: then its stream begins anew.
+            let mut at = 0;
+            for (start, len) in stretches {
+                assert_eq!(start, at, "pipe {pipe}, puts: {puts}");
+                at += len;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_forked_child_writes_into_its_own() {
+    alone("a_forked_child_writes_into_its_own", || {
+        let bytes = pattern(50_000, 1);
+        transfer(&bytes);
+        let parents = Mapped::own();
+        let mut reader = parents.reader();
+        journal::watch(parents.words(), true);
+        let parent = std::process::id();
+        let (said, status) = fork(|| {
+            // Nothing of its own yet: the parent's descriptor is here, and its flag is set, but nothing goes there.
+            assert_eq!(links().len(), 1);
+            assert!(!journal::has_watchers());
+            transfer(&bytes);
+            let links = links();
+            assert_eq!(links.len(), 1, "the parent's was closed: {links:?}");
+            let own = Mapped::of(&links[0]);
+            let layout = *own.reader().layout();
+            assert!(layout.pid == std::process::id() && layout.pid != parent);
+            let mut reader = own.reader();
+            journal::watch(own.words(), true);
+            transfer(&bytes);
+            assert!(
+                own.read(&mut reader)
+                    .iter()
+                    .any(|entry| entry.operation == Operation::Fill)
+            );
+            String::from("own")
+        });
+        assert!(status.success(), "{status}");
+        assert_eq!(said, "own");
+        assert!(parents.read(&mut reader).is_empty(), "nothing of the child's");
+        transfer(&bytes);
+        assert!(!parents.read(&mut reader).is_empty());
+        assert_eq!(reader.layout().pid, parent);
+    });
+}
+
+/// With the variable set to `value`, before the first pipe.
+fn environment(test: &str, value: &str, has_one: bool, begins_at_once: bool) {
+    alone(test, || {
+        // SAFETY: this process runs nothing else yet.
+        unsafe { std::env::set_var(journal::VARIABLE, value) };
+        transfer(&pattern(50_000, 1));
+        assert_eq!(links().len(), usize::from(has_one));
+        assert_eq!(journal::ready(), has_one);
+        if has_one {
+            assert_eq!(Mapped::own().reader().is_whole(), !begins_at_once);
+        }
+    });
+}
+
+#[test]
+fn the_environment_turns_it_off() {
+    environment("the_environment_turns_it_off", "0", false, false);
+}
+
+#[test]
+fn the_environment_has_it_written_from_the_start() {
+    environment("the_environment_has_it_written_from_the_start", "record", true, true);
+}
+
+#[test]
+fn whatever_else_the_environment_says_it_waits_to_be_watched() {
+    environment(
+        "whatever_else_the_environment_says_it_waits_to_be_watched",
+        "yes",
+        true,
+        false,
+    );
+}
