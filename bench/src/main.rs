@@ -6,7 +6,8 @@
 //! drifts (clock, caches, neighbours) hits both; each pair gives one ratio, and the table shows their median, the interval
 //! in which it lies with 95 % certainty, and the middle half of the ratios.
 //! The row
-//! `splice / splice`, the loop against itself, says how much of a ratio is noise here.
+//! `splice / splice`, the loop against itself, says how much of a ratio is noise here. `watched / transfer` is what the
+//! journal costs while somebody has set its flag.
 //!
 //! ```text
 //! cargo run --release -p bufferlist-bench                       the whole table, some minutes
@@ -15,6 +16,7 @@
 //! cargo run --release -p bufferlist-bench -- --path file-tcp --chunk 64 --run transfer    one contender, for strace
 //! ```
 
+mod journal;
 mod movers;
 mod paths;
 mod stats;
@@ -84,6 +86,7 @@ fn contests(path: Path) -> Vec<(Mover, Mover)> {
         (Mover::Splice, Mover::Splice),
         (Mover::Transfer, Mover::Splice),
         (Mover::Transfer, Mover::Copy),
+        (Mover::Watched, Mover::Transfer),
     ];
     if path.is_from_file() {
         contests.push((Mover::Transfer, Mover::Sendfile));

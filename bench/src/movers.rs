@@ -1,5 +1,6 @@
 //! The contenders: each moves exactly so many bytes from one descriptor to another.
 
+use crate::journal;
 use bufferlist::{Limits, Pool, Sink, Source, Transfer};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -11,6 +12,8 @@ use std::io;
 pub(crate) enum Mover {
     /// `bufferlist::Transfer`.
     Transfer,
+    /// The same while somebody watches: each of its calls is written into the process's journal.
+    Watched,
     /// Two splices and a pipe, as one writes them in C.
     Splice,
     /// read(2) and write(2) through one buffer of the size of a chunk.
@@ -20,11 +23,12 @@ pub(crate) enum Mover {
 }
 
 impl Mover {
-    pub(crate) const ALL: [Self; 4] = [Self::Transfer, Self::Splice, Self::Copy, Self::Sendfile];
+    pub(crate) const ALL: [Self; 5] = [Self::Transfer, Self::Watched, Self::Splice, Self::Copy, Self::Sendfile];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Transfer => "transfer",
+            Self::Watched => "watched",
             Self::Splice => "splice",
             Self::Copy => "read+write",
             Self::Sendfile => "sendfile",
@@ -43,6 +47,12 @@ impl Mover {
     ) -> io::Result<()> {
         match self {
             Self::Transfer => transfer(from, offsets, to, len, chunk, pool),
+            Self::Watched => {
+                journal::watch(true)?;
+                let done = transfer(from, offsets, to, len, chunk, pool);
+                journal::watch(false)?;
+                done
+            }
             Self::Splice => splice(from, offsets, to, len, chunk),
             Self::Copy => copy(from, offsets, to, len, chunk),
             Self::Sendfile => sendfile(from, to, len, chunk),

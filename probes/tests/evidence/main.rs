@@ -4,6 +4,7 @@
 //! order and taken late, pages are used again at once, rings are exchanged: bytes may become unknown, never moved or copied
 //! that were not.
 
+mod journal;
 mod world;
 
 use std::collections::HashMap;

@@ -51,8 +51,14 @@ pub(crate) fn again(test: &str, stage: u32) -> Command {
 impl Child {
     /// Starts the test `test` in a process of its own.
     pub(crate) fn start(test: &str, cookie: u64) -> Self {
+        Self::start_with(test, cookie, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_with(test: &str, cookie: u64, environment: &[(&str, &str)]) -> Self {
         let child = again(test, 0)
             .env(COOKIE, cookie.to_string())
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

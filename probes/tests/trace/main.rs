@@ -12,6 +12,7 @@ mod calls;
 mod child;
 mod harness;
 mod journal;
+mod journal_children;
 mod net;
 mod oracle;
 mod paths_disk;

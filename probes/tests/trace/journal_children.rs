@@ -1,0 +1,441 @@
+//! Journals of other processes: found while they run, when they are killed, forked, turned off, read by two, and when they lie.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::time::{Duration, Instant};
+
+use bufferlist::{BufferList, Limits, Sink, Source, Step, Transfer, journal};
+use probes::probe::{SetupErrorKind, announce};
+use probes::report::{EndKind, LedgerWord, Report};
+use probes::trace::{Options, Tracer};
+
+use crate::calls::connection;
+use crate::child::{Child, is_child, join, ready};
+use crate::harness::{alone, moved, sum, watched};
+use crate::skip::skip;
+
+const LEN: u64 = 1 << 20;
+
+/// A file in the page cache.
+fn file() -> File {
+    let file = tempfile::tempfile().expect("a file");
+    let bytes: Vec<u8> = (0..LEN).map(|at| (at % 251) as u8).collect();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).expect("write");
+    file
+}
+
+fn until_watched() {
+    while !journal::has_watchers() {
+        std::thread::yield_now();
+    }
+}
+
+/// Sends the file over a connection of its own, from list to list.
+fn send(from: &File) {
+    let (near, mut far) = connection();
+    let drained = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        far.read_to_end(&mut bytes).expect("read");
+        bytes.len() as u64
+    });
+    let source = Source::file(from, ..).expect("source");
+    let limits = Limits::default().len(LEN);
+    let mut transfer = Transfer::new(source, Sink::stream(near).expect("sink")).limits(limits);
+    transfer.run().expect("send");
+    drop(transfer);
+    assert_eq!(drained.join().expect("drained"), LEN);
+}
+
+/// A tracer, if this machine can have one.
+fn tracer(test: &str) -> Option<Tracer> {
+    match Tracer::start(Options::default()) {
+        Ok(tracer) => Some(tracer),
+        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
+            skip(test, &error.to_string());
+            None
+        }
+        Err(error) => panic!("{error}\n{}", error.mend()),
+    }
+}
+
+/// Polls while something is done elsewhere.
+fn while_polling<T: Send>(tracers: &mut [&mut Tracer], body: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let body = scope.spawn(body);
+        while !body.is_finished() {
+            tracers.iter_mut().for_each(|tracer| tracer.poll());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        body.join().expect("it goes well")
+    })
+}
+
+fn assert_named(report: &Report, bytes: u64) {
+    let named: u64 = report
+        .flows
+        .iter()
+        .filter_map(|flow| flow.certificate.as_ref())
+        .flat_map(|certificate| certificate.segments())
+        .map(|names| {
+            assert_eq!(names.agreement, LedgerWord::Agrees, "{names:?}");
+            names.bytes
+        })
+        .sum();
+    assert_eq!(named, bytes, "{:#?}", report.flows);
+    let disagree = report.segments.iter().find(|row| row.agreement != LedgerWord::Agrees);
+    assert!(disagree.is_none(), "{disagree:?}");
+}
+
+#[test]
+fn a_look_is_told_within_a_second_while_the_program_runs() {
+    const TEST: &str = "journal_children::a_look_is_told_within_a_second_while_the_program_runs";
+    if is_child() {
+        // Everything is made after the tracer has come.
+        join();
+        let from = file();
+        let mut list = BufferList::new();
+        let mut source = Source::file(&from, ..).expect("source");
+        loop {
+            while list.len() < LEN && matches!(list.splice_from(&mut source, 65_536), Ok(Step::Moved(_))) {}
+            let look = list.slice(70_000..70_100);
+            look.to_bytes().expect("look");
+            if journal::has_watchers() {
+                break;
+            }
+            list = BufferList::new();
+            source = Source::file(&from, ..).expect("source");
+        }
+        list.slice(80_000..80_200)
+            .to_bytes()
+            .expect("the look that is to be told");
+        return ready();
+    }
+    let _alone = alone();
+    let Some(mut tracer) = tracer(TEST) else { return };
+    let cookie = tracer.cookie();
+    let mut child = Child::start(TEST, cookie);
+    let mut child = while_polling(&mut [&mut tracer], move || {
+        child.wait_ready();
+        child
+    });
+    let began = Instant::now();
+    let told = |report: &Report| {
+        let mut looks = report.looks.iter();
+        looks.any(|look| look.operation == "to_bytes" && look.bytes >= 200 && look.place.is_some())
+    };
+    let mut report = tracer.report(100);
+    while !told(&report) {
+        assert!(began.elapsed() < Duration::from_secs(1), "{:#?}", report.looks);
+        report = tracer.report(100);
+    }
+    // What is told goes out as JSON, and the program has not ended: it waits for our word.
+    let json = report.to_json();
+    assert!(json.contains("journal_children.rs"), "{json}");
+    child.go_on();
+    child.end();
+    let report = tracer.finish(100);
+    report.check().expect("the numbers add up");
+    let look = report
+        .looks
+        .iter()
+        .find(|look| look.operation == "to_bytes")
+        .expect("told");
+    assert!(!look.thread.is_empty() && look.first_unix_ms.is_some(), "{look:?}");
+}
+
+#[test]
+fn what_a_killed_program_did_is_named() {
+    const TEST: &str = "journal_children::what_a_killed_program_did_is_named";
+    if is_child() {
+        journal::ready();
+        join();
+        until_watched();
+        let from = file();
+        send(&from);
+        std::thread::spawn(ready);
+        loop {
+            send(&from);
+        }
+    }
+    let _alone = alone();
+    let report = watched(TEST, |cookie| {
+        let mut child = Child::start(TEST, cookie);
+        child.wait_ready();
+        child.kill();
+    });
+    let Some(report) = report else { return };
+    let moved = sum(&report, &EndKind::File, &EndKind::Tcp).moved;
+    assert!(moved >= LEN, "{moved}");
+    let wrong = report
+        .segments
+        .iter()
+        .find(|row| row.agreement == LedgerWord::Disagrees);
+    assert!(wrong.is_none(), "{wrong:?}");
+    let certificates = report.flows.iter().filter_map(|flow| flow.certificate.as_ref());
+    let names: Vec<_> = certificates.flat_map(|certificate| certificate.segments()).collect();
+    assert!(
+        names.iter().all(|names| names.agreement != LedgerWord::Disagrees),
+        "{names:?}"
+    );
+    // The last one may have been killed in the middle of a record.
+    assert!(
+        names
+            .iter()
+            .any(|names| names.agreement == LedgerWord::Agrees && names.bytes == LEN),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_forked_child_has_its_own_names() {
+    const TEST: &str = "journal_children::a_forked_child_has_its_own_names";
+    if is_child() {
+        journal::ready();
+        join();
+        until_watched();
+        let from = file();
+        send(&from);
+        // SAFETY: the child runs on with this thread alone, and ends by `_exit`.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let code = std::panic::catch_unwind(|| {
+                // Its own journal comes with its first pipe.
+                while !(journal::ready() && journal::has_watchers()) {
+                    send(&from);
+                }
+                send(&from);
+            });
+            // SAFETY: ends this process and nothing else.
+            unsafe { libc::_exit(i32::from(code.is_err())) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child above, and writes to a number of ours.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        assert_eq!(status, 0);
+        return send(&from);
+    }
+    let _alone = alone();
+    let report = watched(TEST, |cookie| crate::child::run(TEST, cookie));
+    let Some(report) = report else { return };
+    let mut pids: Vec<u32> = report.segments.iter().filter_map(|row| row.pid).collect();
+    pids.dedup();
+    assert_eq!(pids.len(), 2, "{pids:?}\n{:#?}", report.coverage.not_observed);
+    for row in &report.segments {
+        assert_eq!(row.agreement, LedgerWord::Agrees, "{row:?}");
+    }
+    let mut whole = std::collections::BTreeSet::new();
+    for flow in &report.flows {
+        let Some(certificate) = &flow.certificate else { continue };
+        for names in certificate.segments() {
+            assert_eq!(names.pid, flow.pid, "the other's names");
+            // Before its journal was found the child had sent some already.
+            if names.bytes == LEN {
+                whole.insert(names.pid);
+            }
+        }
+    }
+    assert_eq!(whole.len(), 2, "both have sent all of it while they were watched");
+}
+
+/// Traces a child that is [`ready`] once when it is traced: it goes on when the tracer has met it, and looked for its journal.
+fn met(test: &str, environment: &[(&str, &str)]) -> Option<Report> {
+    let mut tracer = tracer(test)?;
+    let mut child = Child::start_with(test, tracer.cookie(), environment);
+    let mut child = while_polling(&mut [&mut tracer], move || {
+        child.wait_ready();
+        child
+    });
+    tracer.poll();
+    while_polling(&mut [&mut tracer], move || {
+        child.go_on();
+        child.end();
+    });
+    let report = tracer.finish(10_000);
+    assert_eq!(report.check(), Ok(()));
+    Some(report)
+}
+
+#[test]
+fn a_program_without_a_journal_says_so_once_and_nothing_is_wrong() {
+    const TEST: &str = "journal_children::a_program_without_a_journal_says_so_once_and_nothing_is_wrong";
+    if is_child() {
+        assert!(!journal::ready());
+        join();
+        ready();
+        return send(&file());
+    }
+    let _alone = alone();
+    let report = met(TEST, &[(journal::VARIABLE, "0")]);
+    let Some(report) = report else { return };
+    assert_eq!(sum(&report, &EndKind::File, &EndKind::Tcp), moved(LEN as usize));
+    assert!(report.segments.is_empty());
+    let said: Vec<_> = report
+        .coverage
+        .not_observed
+        .iter()
+        .filter(|row| row.what.contains("BUFFERLIST_JOURNAL=0"))
+        .collect();
+    assert_eq!(said.len(), 1, "{:#?}", report.coverage.not_observed);
+}
+
+#[test]
+fn two_tracers_read_one_journal_and_the_last_one_leaves_it() {
+    const TEST: &str = "journal_children::two_tracers_read_one_journal_and_the_last_one_leaves_it";
+    if is_child() {
+        journal::ready();
+        join();
+        let second = std::env::var("SECOND_COOKIE").expect("a cookie");
+        announce(second.parse().expect("a number"));
+        until_watched();
+        ready();
+        let from = file();
+        send(&from);
+        ready();
+        // One has left, and the other one reads on.
+        assert!(journal::has_watchers());
+        send(&from);
+        ready();
+        assert!(!journal::has_watchers(), "nobody is there any more");
+        return;
+    }
+    let _alone = alone();
+    let (Some(mut one), Some(mut two)) = (tracer(TEST), tracer(TEST)) else {
+        return;
+    };
+    let mut child = Child::start_with(TEST, one.cookie(), &[("SECOND_COOKIE", &two.cookie().to_string())]);
+    let mut child = while_polling(&mut [&mut one, &mut two], move || {
+        child.wait_ready();
+        child
+    });
+    // Both have met it now: they look for journals in the poll that meets its process.
+    one.poll();
+    two.poll();
+    let mut child = while_polling(&mut [&mut one, &mut two], move || {
+        child.go_on();
+        child.wait_ready();
+        child
+    });
+    let report = one.finish(1000);
+    assert_named(&report, LEN);
+    let mut child = while_polling(&mut [&mut two], move || {
+        child.go_on();
+        child.wait_ready();
+        child
+    });
+    let report = two.finish(1000);
+    assert_named(&report, 2 * LEN);
+    child.go_on();
+    child.end();
+}
+
+/// A file of memory that is called like a journal.
+fn memfd(seals: i32, bytes: &[u8]) -> File {
+    let name = std::ffi::CString::new(journal::NAME).expect("a name");
+    // SAFETY: a name that ends with a zero, and flags.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_ALLOW_SEALING) };
+    assert!(fd >= 0);
+    // SAFETY: it was just made, and nobody else has it.
+    let mut file = unsafe { File::from_raw_fd(fd) };
+    file.write_all(bytes).expect("write");
+    if seals != 0 {
+        // SAFETY: a descriptor of ours and a number.
+        assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }, 0);
+    }
+    file
+}
+
+#[test]
+fn files_that_are_called_like_a_journal_are_refused_with_a_reason() {
+    const TEST: &str = "journal_children::files_that_are_called_like_a_journal_are_refused_with_a_reason";
+    if is_child() {
+        let kind = std::env::var("HOSTILE").expect("what to be");
+        let mut header = vec![0_u8; 4096];
+        header[..8].copy_from_slice(b"BUFLJRNL");
+        let _journal = match kind.as_str() {
+            "shrinks" => memfd(0, &[0; 4096]),
+            "garbage" => memfd(libc::F_SEAL_SHRINK, &[0xa5; 4096]),
+            "empty" => memfd(libc::F_SEAL_SHRINK, &[]),
+            "damaged" => {
+                header[8] = 1;
+                memfd(libc::F_SEAL_SHRINK, &header)
+            }
+            "newer" => {
+                header[8] = 2;
+                memfd(libc::F_SEAL_SHRINK, &header)
+            }
+            other => panic!("{other}"),
+        };
+        join();
+        ready();
+        return send(&file());
+    }
+    let _alone = alone();
+    for (kind, says) in [
+        ("shrinks", "not sealed against shrinking"),
+        ("garbage", "it is no journal"),
+        ("empty", "its size"),
+        ("damaged", "its header is damaged"),
+        ("newer", "version 2"),
+    ] {
+        // Its own journal is off, so that there is only the one that is not its.
+        let report = met(TEST, &[("HOSTILE", kind), (journal::VARIABLE, "0")]);
+        let Some(report) = report else { return };
+        assert_eq!(sum(&report, &EndKind::File, &EndKind::Tcp), moved(LEN as usize));
+        let rows = &report.coverage.not_observed;
+        assert!(rows.iter().any(|row| row.what.contains(says)), "{kind}: {rows:#?}");
+        assert!(report.segments.is_empty());
+    }
+}
+
+#[test]
+fn a_journal_that_is_scribbled_over_changes_no_verdict() {
+    const TEST: &str = "journal_children::a_journal_that_is_scribbled_over_changes_no_verdict";
+    if is_child() {
+        journal::ready();
+        join();
+        until_watched();
+        let links = std::fs::read_dir("/proc/self/fd").expect("descriptors");
+        let own = links
+            .map(|entry| entry.expect("a descriptor").path())
+            .find(|link| std::fs::read_link(link).is_ok_and(|to| to.to_string_lossy().contains(journal::NAME)))
+            .expect("its journal");
+        let file = File::options().read(true).write(true).open(own).expect("open");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // splitmix64: any words will do, at any place, those of the header included.
+                let mut state = 1_u64;
+                let mut next = || {
+                    state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                    mixed ^ (mixed >> 27)
+                };
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let place = if next() % 2 == 0 { next() % 64 } else { next() % 131_072 };
+                    let value = if next() % 2 == 0 { next() } else { next() % 1000 };
+                    let bytes = value.to_ne_bytes();
+                    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, place * 8).expect("scribble");
+                }
+            });
+            let from = self::file();
+            (0..20).for_each(|_| send(&from));
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        return;
+    }
+    let _alone = alone();
+    let report = scribbled(TEST);
+    let Some(report) = report else { return };
+    assert_eq!(sum(&report, &EndKind::File, &EndKind::Tcp), moved(20 * LEN as usize));
+}
+
+/// As `watched`, for a journal that says that it lost records.
+fn scribbled(test: &str) -> Option<Report> {
+    let mut tracer = tracer(test)?;
+    let cookie = tracer.cookie();
+    while_polling(&mut [&mut tracer], || crate::child::run(test, cookie));
+    let report = tracer.finish(10_000);
+    assert_eq!(report.check(), Ok(()));
+    Some(report)
+}
