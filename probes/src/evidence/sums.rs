@@ -11,6 +11,7 @@ use super::digest::{Finding, Judged};
 use super::edges::{EdgeKey, UnderWay};
 use super::ends::EndId;
 use super::flows::{Arrival, Flows};
+use super::lanes::Lane;
 use super::parcel::{Parcel, Place};
 use super::trail::{Outcome, Step, Trails};
 use crate::report::{Digest, Level, Report};
@@ -119,6 +120,7 @@ impl Evidence {
                 origin: key.edge.from,
                 position: 0,
                 stream: 0,
+                lane: Lane::default(),
                 place: Place::Unseen,
                 trail: trails.with(Trails::START, step),
             };
