@@ -3,7 +3,7 @@
 mod common;
 
 use bufferlist::journal::{self, Entry, Operation, Reader};
-use bufferlist::{BufferList, Limits, Sink, Source, Step, Transfer};
+use bufferlist::{BufferList, Limits, Reason, Sink, Source, Step, Transfer};
 use common::{Child, file_with, fork, pattern};
 use memmap2::MmapMut;
 use std::collections::HashMap;
@@ -146,7 +146,7 @@ fn entries_tell_pipe_place_segment_thread_and_line() {
                     entry.segment,
                     entry.at,
                     entry.len,
-                    entry.reason.map(|reason| reason.code()),
+                    entry.reason.map(Reason::code),
                 )
             })
             .collect();

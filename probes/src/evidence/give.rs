@@ -230,7 +230,7 @@ impl Evidence {
                     Outcome::Unknown(Reason::NotObserved)
                 };
                 let (place, lane) = (Place::Unseen, next(parcel.len));
-                self.crossed(Parcel { place, lane, ..parcel }, outcome, by)
+                self.crossed(Parcel { lane, place, ..parcel }, outcome, by)
             })
             .collect();
         let mut slots = Vec::with_capacity(pieces.len());
@@ -245,7 +245,7 @@ impl Evidence {
                 let outcome = context.judge(&parcel, &part, done + at);
                 at += parcel.len;
                 let (place, lane) = (part.start.map_or(Place::Unseen, Place::At), next(parcel.len));
-                inside.push_back(self.crossed(Parcel { place, lane, ..parcel }, outcome, by));
+                inside.push_back(self.crossed(Parcel { lane, place, ..parcel }, outcome, by));
             }
             done += len;
             slots.push(Slot { parcels: inside, end });

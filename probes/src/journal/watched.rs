@@ -98,13 +98,15 @@ impl Reading {
                 });
             }
             let thread = threads.number(entry.thread);
-            if entry.operation == Operation::Look && names.len() < MOST && names.insert(thread) {
-                if let Some(name) = process::thread_name(pid, thread) {
-                    news.push(News {
-                        pid,
-                        what: What::Thread { thread, name },
-                    });
-                }
+            if entry.operation == Operation::Look
+                && names.len() < MOST
+                && names.insert(thread)
+                && let Some(name) = process::thread_name(pid, thread)
+            {
+                news.push(News {
+                    pid,
+                    what: What::Thread { thread, name },
+                });
             }
             news.push(News {
                 pid,

@@ -243,8 +243,9 @@ proptest! {
     ) {
         if right && words.len() >= 64 {
             let total = words.len() as u64 * 8;
+            let two = |low: u64, high: u64| low | high << 32;
             let header = [
-                u64::from_ne_bytes(*b"BUFLJRNL"), 1 | 256 << 32, total, 256 | 2 << 32, 64, 384 | 64 << 32, 2, PID.into(),
+                u64::from_ne_bytes(*b"BUFLJRNL"), two(1, 256), total, two(256, 2), 64, two(384, 64), 2, PID.into(),
             ];
             words[..8].copy_from_slice(&header);
             words[24] = head;

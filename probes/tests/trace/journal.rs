@@ -123,13 +123,15 @@ fn certificates_of_a_file_over_tcp_to_a_unix_socket_name_their_segments() {
     assert_no_doubts(&report);
 }
 
+/// Of the look below.
+static LINE: AtomicU32 = AtomicU32::new(0);
+
 #[test]
 fn a_look_is_told_with_its_line() {
     const TEST: &str = "journal::a_look_is_told_with_its_line";
     let _alone = alone();
     let from = file(200_000);
     let (near, far) = connection();
-    static LINE: AtomicU32 = AtomicU32::new(0);
     let Some(report) = traced(TEST, move || {
         until_watched();
         let drained = drain(far);

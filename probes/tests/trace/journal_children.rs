@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bufferlist::{BufferList, Limits, Sink, Source, Step, Transfer, journal};
 use probes::probe::{SetupErrorKind, announce};
-use probes::report::{EndKind, LedgerWord, Report};
+use probes::report::{Certificate, EndKind, LedgerWord, Report};
 use probes::trace::{Options, Tracer};
 
 use crate::calls::connection;
@@ -64,7 +64,9 @@ fn while_polling<T: Send>(tracers: &mut [&mut Tracer], body: impl FnOnce() -> T 
     std::thread::scope(|scope| {
         let body = scope.spawn(body);
         while !body.is_finished() {
-            tracers.iter_mut().for_each(|tracer| tracer.poll());
+            for tracer in tracers.iter_mut() {
+                tracer.poll();
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         body.join().expect("it goes well")
@@ -76,7 +78,7 @@ fn assert_named(report: &Report, bytes: u64) {
         .flows
         .iter()
         .filter_map(|flow| flow.certificate.as_ref())
-        .flat_map(|certificate| certificate.segments())
+        .flat_map(Certificate::segments)
         .map(|names| {
             assert_eq!(names.agreement, LedgerWord::Agrees, "{names:?}");
             names.bytes
@@ -173,7 +175,7 @@ fn what_a_killed_program_did_is_named() {
         .find(|row| row.agreement == LedgerWord::Disagrees);
     assert!(wrong.is_none(), "{wrong:?}");
     let certificates = report.flows.iter().filter_map(|flow| flow.certificate.as_ref());
-    let names: Vec<_> = certificates.flat_map(|certificate| certificate.segments()).collect();
+    let names: Vec<_> = certificates.flat_map(Certificate::segments).collect();
     assert!(
         names.iter().all(|names| names.agreement != LedgerWord::Disagrees),
         "{names:?}"

@@ -12,6 +12,9 @@ use crate::report::{self, LedgerWord, Look, NotObserved, Segment, SegmentNames};
 /// Numbers of segments that a certificate holds.
 const IDS: usize = 64;
 
+/// What looks are told apart by: process, line, call, reason.
+type Line = (u32, u8, u8, Option<Reason>);
+
 /// Which segments arrived with which flow: by process and segment.
 pub(crate) type FlowsOf = BTreeMap<(u32, u64), Option<u64>>;
 
@@ -108,8 +111,7 @@ impl Segments {
 
     /// Looks at bytes that were copied out of these lanes, by line. What nobody has named stays as `rest` has it.
     pub(crate) fn looks(&self, lanes: &LaneRanges, rest: Look) -> Vec<Look> {
-        // By process, line, call, reason.
-        let mut rows: BTreeMap<(u32, u8, u8, Option<Reason>), (Look, Vec<Stretch>)> = BTreeMap::new();
+        let mut rows: BTreeMap<Line, (Look, Vec<Stretch>)> = BTreeMap::new();
         let mut named = 0;
         let mut calls = 0;
         for (lane, start, end) in lanes.stretches() {
