@@ -179,7 +179,7 @@ fn a_cut_says_where_and_when() {
     assert!(cut.at_byte < len);
     let text = cut.to_string();
     assert!(
-        text.contains("until 0.000 s") && text.contains("the file ends in block 2"),
+        text.contains("until 0.000 s") && text.contains("the file ends in block 1"),
         "{text}"
     );
 }

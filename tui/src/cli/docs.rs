@@ -29,8 +29,9 @@ fn files() -> Vec<(PathBuf, Vec<u8>)> {
     root.build();
     let mut files = vec![(PathBuf::from("man/zctrace.1"), man(command()))];
     for sub in root.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        let name = format!("zctrace-{}", sub.get_name());
-        let page = man(sub.clone().name(name.clone()).version(env!("CARGO_PKG_VERSION")));
+        // Names live for ever unless clap is built with more features.
+        let name: &'static str = format!("zctrace-{}", sub.get_name()).leak();
+        let page = man(sub.clone().name(name).version(env!("CARGO_PKG_VERSION")));
         files.push((PathBuf::from(format!("man/{name}.1")), page));
     }
     for (shell, name) in [
