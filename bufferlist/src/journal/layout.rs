@@ -249,7 +249,8 @@ macro_rules! codes {
                 match self { $( Self::$variant => $word, )+ }
             }
 
-            pub(super) const fn of_code(code: u8) -> Option<Self> {
+            /// The one with this number; `None` if there is none in this version.
+            pub const fn of_code(code: u8) -> Option<Self> {
                 match code { $( $code => Some(Self::$variant), )+ _ => None }
             }
         }

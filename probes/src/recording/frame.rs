@@ -7,7 +7,9 @@ use probes_common::{PlainKey, PlainSum, SumRow};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
+use super::news::Kept;
 use super::rows;
+use crate::journal::News;
 use crate::probe::Integers;
 use crate::report::Place;
 use crate::trace::{Input, Losses, Question};
@@ -37,6 +39,8 @@ mod kind {
     pub(super) const NOT_RECORDED: u16 = 9;
     /// Sums over the pages of connections: sockets, their addresses made unrecognisable, and sums.
     pub(super) const SUMS: u16 = 10;
+    /// What a process's journal brings, as JSON.
+    pub(super) const JOURNAL: u16 = 11;
     /// The last frame of a recording that is whole, as JSON.
     pub(super) const CLOSED: u16 = 0xffff;
 }
@@ -88,6 +92,7 @@ pub(super) fn write(input: &Input<'_>, into: &mut Vec<u8>) -> u32 {
         Input::Record(bytes) => put(kind::RECORD, |into| into.extend_from_slice(bytes), into),
         Input::Plain(sums) => return put_rows(kind::PLAIN, sums, into),
         Input::Sums(sums) => return put_rows(kind::SUMS, sums, into),
+        Input::Journal(news) => put(kind::JOURNAL, |into| json(&Kept::from(news), into), into),
         Input::Losses(rows) => put(kind::LOSSES, |into| json(&rows, into), into),
         Input::Place(question, place) => put(
             kind::PLACE,
@@ -141,6 +146,7 @@ pub(super) struct Room {
     plain: Vec<(PlainKey, PlainSum)>,
     sums: Vec<(u64, SumRow)>,
     losses: Vec<Losses>,
+    news: Option<News>,
     place: Option<Place>,
 }
 
@@ -157,7 +163,7 @@ pub(super) enum Sort {
 impl<'a> Frame<'a> {
     pub(super) fn sort(&self) -> Sort {
         match self.kind {
-            kind::RECORD..=kind::SUMS => Sort::Input,
+            kind::RECORD..=kind::JOURNAL => Sort::Input,
             kind::CLOSED => Sort::Closed,
             _ => Sort::Unknown,
         }
@@ -183,6 +189,10 @@ impl<'a> Frame<'a> {
             kind::SUMS => {
                 rows::read(payload, size_of::<u64>(), layout.sum_row, &mut room.sums)?;
                 Input::Sums(&room.sums)
+            }
+            kind::JOURNAL => {
+                let kept: Kept = serde_json::from_slice(payload).ok()?;
+                Input::Journal(room.news.insert(kept.news()?))
             }
             kind::LOSSES => {
                 room.losses = serde_json::from_slice(payload).ok()?;

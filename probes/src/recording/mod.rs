@@ -24,6 +24,7 @@ mod error;
 mod frame;
 mod head;
 mod layout;
+mod news;
 mod reader;
 mod replay;
 mod rows;
