@@ -17,6 +17,7 @@ mod paths_disk;
 mod paths_file;
 mod paths_tcp;
 mod paths_unix;
+mod planted;
 mod recorded;
 mod skip;
 mod sums;
