@@ -18,6 +18,7 @@ mod paths_file;
 mod paths_tcp;
 mod paths_unix;
 mod planted;
+mod rate;
 mod recorded;
 mod skip;
 mod sums;
