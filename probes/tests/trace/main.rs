@@ -3,6 +3,7 @@
 //! Needs root and raw tracepoints; without them each test is reported as skipped.
 
 mod attack_calls;
+mod attack_compat;
 mod attack_forged;
 mod attack_loss;
 mod attack_pipes;

@@ -124,20 +124,20 @@ fn conserved(report: &Report, made: u64, seen: u64) {
         loss.sequence_gaps <= loss.reserve_failures,
         "a gap where nothing was refused: {loss:?}"
     );
-    let (known, lost) = (sum(report, &File, &Null), sum(report, &InPipe, &Null));
-    let arrived = known.total() + lost.total();
-    assert_eq!((known.moved, known.copied, lost.moved, lost.copied), (0, 0, 0, 0));
+    let (known, astray) = (sum(report, &File, &Null), sum(report, &InPipe, &Null));
+    let arrived = known.total() + astray.total();
+    assert_eq!((known.moved, known.copied, astray.moved, astray.copied), (0, 0, 0, 0));
     assert_eq!(
-        lost.discarded + known.discarded + known.unknown + lost.unknown,
+        astray.discarded + known.discarded + known.unknown + astray.unknown,
         arrived,
-        "{known:?} {lost:?}"
+        "{known:?} {astray:?}"
     );
     if loss.any() {
-        assert!(arrived <= made / 2 * LEN as u64, "{known:?} {lost:?}");
+        assert!(arrived <= made / 2 * LEN as u64, "{known:?} {astray:?}");
     } else {
         assert_eq!(seen, made);
-        assert_eq!(known.discarded, made / 2 * LEN as u64, "{known:?} {lost:?}");
-        assert_eq!((known.unknown, lost.total()), (0, 0), "unknown, and nothing was lost");
+        assert_eq!(known.discarded, made / 2 * LEN as u64, "{known:?} {astray:?}");
+        assert_eq!((known.unknown, astray.total()), (0, 0), "unknown, and nothing was lost");
     }
 }
 
