@@ -41,6 +41,8 @@ pub(crate) struct Request {
     pub(crate) times: Times,
     /// The most rows of the report.
     pub(crate) rows: usize,
+    /// A file with the kernel's types, instead of the kernel's own.
+    pub(crate) btf: Option<PathBuf>,
     /// Who asks.
     pub(crate) made_for: MadeFor,
 }
@@ -137,6 +139,7 @@ fn options(request: &Request, user: Option<&User>) -> trace::Options {
         how,
         follow: request.follow,
         level: request.level.clone(),
+        btf: request.btf.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use probes::probe::{Hooks, ScopeFilter, Sums};
+use probes::probe::{Hooks, ScopeFilter, SetupErrorKind, Sums};
 use probes::report::{Level, Report, Scope};
 
 /// What is watched.
@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) follow: bool,
     /// How closely.
     pub(crate) level: Level,
+    /// A file with the kernel's types, instead of the kernel's own.
+    pub(crate) btf: Option<PathBuf>,
 }
 
 /// How the watched processes are told from all others.
@@ -54,6 +56,31 @@ pub(crate) trait Tracer {
     fn finish(self: Box<Self>, max_rows: usize) -> Report;
 }
 
+/// Has the selftest made with the types of a file: where it does not pass, these are not the kernel's types, and what probes
+/// read by them is not to be believed.
+pub(crate) fn prove_by(btf: &Path) -> Result<(), SetupError> {
+    let file = btf.display();
+    let table = probes::selftest::run_by(None, Some(btf)).map_err(|error| match error.kind {
+        // Nothing at all was seen by them.
+        SetupErrorKind::Other(what) => SetupError {
+            cause: format!("with the types in {file}: {what}"),
+            mend: "give a file of this kernel's own types".to_owned(),
+        },
+        _ => setup_error(&error),
+    })?;
+    if table.passed() && table.counts().passed > 0 {
+        return Ok(());
+    }
+    Err(SetupError {
+        cause: format!(
+            "with the types in {file} {} of {} trials of the selftest failed, so they are not those of this kernel",
+            table.counts().failed,
+            table.trials.len()
+        ),
+        mend: format!("give a file of this kernel's own types; `zctrace selftest --btf {file}` shows what failed"),
+    })
+}
+
 /// Has the selftest made where it was not since this boot, or failed: attachable is not firing.
 fn prove() {
     if probes::selftest::remembered().is_some_and(|table| table.passed()) {
@@ -78,7 +105,10 @@ pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
         How::Cgroup(path) => cgroup(path)?,
         How::Machine => ScopeFilter::Machine,
     };
-    prove();
+    match &options.btf {
+        Some(btf) => prove_by(btf)?,
+        None => prove(),
+    }
     let how = probes::trace::Options {
         scope: options.scope.clone(),
         filter,
@@ -88,6 +118,7 @@ pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
             Level::Counters => Hooks::only(Sums::Bytes),
             _ => Hooks::default(),
         },
+        btf: options.btf.clone(),
         ..probes::trace::Options::default()
     };
     let mut tracer = probes::trace::Tracer::start(how).map_err(|error| setup_error(&error))?;

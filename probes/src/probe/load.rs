@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::RawTracePoint;
@@ -230,6 +230,9 @@ impl Probes {
         privileges()?;
         let btf = setup.btf.as_ref().map_or_else(Btf::of_this_kernel, Btf::from_file)?;
         let mut plan = Plan::of(&btf)?;
+        if let Some(file) = &setup.btf {
+            is_of_this_kernel(file, &plan)?;
+        }
         if let Some(at) = plan.missing.iter().position(|missing| missing.part == Part::Calls) {
             return Err(SetupErrorKind::MissingField(plan.missing.swap_remove(at)).into());
         }
@@ -366,6 +369,24 @@ impl Probes {
     pub fn run_time_ns(&self) -> u64 {
         let of = |spec: &&'static Spec| Some(there(&self.ebpf, spec.name)?.info().ok()?.run_time().as_nanos() as u64);
         self.loaded.iter().filter_map(of).sum()
+    }
+}
+
+/// Types of another kernel make programs that read at wrong places. Where this kernel tells its own, they must agree; where
+/// it does not only the selftest can tell.
+fn is_of_this_kernel(file: &Path, plan: &Plan) -> Result<(), SetupError> {
+    let Ok(own) = Btf::of_this_kernel().and_then(|btf| Plan::of(&btf)) else {
+        return Ok(());
+    };
+    match plan.differs_from(&own) {
+        None => Ok(()),
+        Some((what, there, here)) => Err(SetupErrorKind::OtherTypes {
+            file: file.to_owned(),
+            what,
+            there,
+            here,
+        }
+        .into()),
     }
 }
 

@@ -94,6 +94,23 @@ fn last() -> MutexGuard<'static, Option<Table>> {
     LAST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The same for types out of a file, which is named by it: only for this process, since the file can change.
+static LAST_BY: Mutex<Option<(PathBuf, Table)>> = Mutex::new(None);
+
+/// What the last selftest with the types of this file showed, in this process; with those of the kernel, as [`remembered`].
+pub fn remembered_by(btf: Option<&Path>) -> Option<Table> {
+    let Some(btf) = btf else { return remembered() };
+    let last = LAST_BY.lock().unwrap_or_else(PoisonError::into_inner);
+    last.as_ref()
+        .filter(|(file, _)| file == btf)
+        .map(|(_, table)| table.clone())
+}
+
+/// Keeps what was shown with the types of a file.
+pub(super) fn remember_by(btf: &Path, table: &Table) {
+    *LAST_BY.lock().unwrap_or_else(PoisonError::into_inner) = Some((btf.to_owned(), table.clone()));
+}
+
 /// What the last selftest showed, if that is still true: this process's own, this user's, or root's.
 pub fn remembered() -> Option<Table> {
     if let Some(table) = last().clone() {

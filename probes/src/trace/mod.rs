@@ -143,8 +143,8 @@ impl Tracer {
         mut options: Options,
         recorder: impl FnOnce(&Preamble) -> Result<Option<Box<dyn Recorder>>, SetupError>,
     ) -> Result<Self, SetupError> {
-        // Other types than the kernel's own give other programs, of which nothing was shown.
-        let proven = selftest::remembered().filter(|_| options.btf.is_none());
+        // Other types than the kernel's own give other programs, of which another selftest tells.
+        let proven = selftest::remembered_by(options.btf.as_deref());
         if let Some(table) = &proven {
             let hooks = &mut options.hooks;
             let silent = |fact| table.alive(fact).0 == Alive::Silent;

@@ -75,7 +75,7 @@ fn command_to_run() -> Arg {
 }
 
 /// What `run` and `assert` can be told of a command.
-fn of_a_command() -> [Arg; 4] {
+fn of_a_command() -> [Arg; 5] {
     [
         Arg::new("user")
             .long("user")
@@ -99,6 +99,9 @@ fn of_a_command() -> [Arg; 4] {
             .value_name("T")
             .value_parser(values::time)
             .help("Trace no longer than this: 10s, 500ms, 2m"),
+        super::health::btf(
+            "Take the kernel's types from here, if it does not tell them itself; the selftest must pass with them",
+        ),
     ]
 }
 
@@ -308,6 +311,7 @@ fn request(asked: &ArgMatches, target: Target, made_for: MadeFor) -> Request {
             every: None,
         },
         rows: usize::MAX,
+        btf: asked.get_one("btf").cloned(),
         made_for,
     }
 }
