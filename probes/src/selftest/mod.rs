@@ -16,7 +16,7 @@ mod trials;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-pub use self::memory::{Key, object_id, remembered, remembered_by};
+pub use self::memory::{Key, object_id, remember_tax, remembered, remembered_by, remembered_tax};
 pub use self::table::{Counts, Expected, Seen, Table, Trial, Verdict};
 
 use self::ends::{LEN, Stage};
