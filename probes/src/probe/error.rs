@@ -70,6 +70,16 @@ impl SetupError {
     #[must_use]
     pub fn mend(&self) -> String {
         match &self.kind {
+            SetupErrorKind::NoPrivilege { missing } if rustix::process::geteuid().is_root() => {
+                let options: Vec<String> = missing
+                    .iter()
+                    .map(|name| format!("--cap-add {}", name.trim_start_matches("CAP_")))
+                    .collect();
+                format!(
+                    "you are root without it, as in a container: run it on the host itself, or give the container {}",
+                    options.join(" ")
+                )
+            }
             SetupErrorKind::NoPrivilege { .. } => {
                 "run it with sudo, or once: sudo setcap cap_bpf,cap_perfmon+ep \"$(command -v zctrace)\"".to_owned()
             }

@@ -12,6 +12,7 @@ mod attack_tcp;
 mod calls;
 mod child;
 mod harness;
+mod least;
 mod net;
 mod oracle;
 mod paths_disk;
