@@ -24,6 +24,7 @@
 mod account;
 mod calibrate;
 pub(crate) mod coverage;
+mod functions;
 mod gaps;
 mod input;
 mod mounts;

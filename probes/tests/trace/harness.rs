@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
 
 /// The same at the level `digest`.
 pub(crate) fn summed(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
-    watched_by(test, Hooks::only(Sums::Pages), |cookie| {
+    watched_by(test, Hooks::only(Sums::Pages), |cookie, _| {
         announce(cookie);
         body();
     })
@@ -39,10 +40,31 @@ pub(crate) fn summed(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
 
 /// Runs `body` under a trace of whoever announces itself with the cookie that `body` is given.
 pub(crate) fn watched(test: &str, body: impl FnOnce(u64) + Send) -> Option<Report> {
+    watched_by(test, Hooks::default(), |cookie, _| body(cookie))
+}
+
+/// Whoever reads what is recorded, as seen by what is traced.
+#[derive(Default)]
+pub(crate) struct Reader {
+    is_asked: AtomicBool,
+}
+
+impl Reader {
+    /// Waits until all is read and known that was recorded so far: what must be asked of a process while it lives, for one.
+    pub(crate) fn catch_up(&self) {
+        self.is_asked.store(true, Ordering::SeqCst);
+        while self.is_asked.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The same, with a word to whoever reads what is recorded.
+pub(crate) fn watched_closely(test: &str, body: impl FnOnce(u64, &Reader) + Send) -> Option<Report> {
     watched_by(test, Hooks::default(), body)
 }
 
-fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64) + Send) -> Option<Report> {
+fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64, &Reader) + Send) -> Option<Report> {
     let options = Options {
         hooks,
         ..Options::default()
@@ -66,10 +88,15 @@ fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64) + Send) -> Option
         Err(error) => panic!("{error}\n{}", error.mend()),
     };
     let cookie = tracer.cookie();
+    let reader = Reader::default();
     std::thread::scope(|scope| {
-        let body = scope.spawn(move || body(cookie));
+        let body = scope.spawn(|| body(cookie, &reader));
         while !body.is_finished() {
             tracer.poll();
+            if reader.is_asked.load(Ordering::SeqCst) {
+                tracer.report(1000);
+                reader.is_asked.store(false, Ordering::SeqCst);
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         if let Err(panic) = body.join() {

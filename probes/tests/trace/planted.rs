@@ -13,8 +13,8 @@ use probes::report::{Call, EndKind, Report};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::calls::{direct, file_with, pattern, plain_connection, receive};
-use crate::child::{Child, is_child, join};
-use crate::harness::{Sum, alone, because, copied, moved, sum, watched, why};
+use crate::child::{Child, is_child, join, ready};
+use crate::harness::{Sum, alone, because, copied, moved, sum, watched_closely, why};
 
 /// What is moved, and how much of it at a time.
 const LEN: usize = 1 << 20;
@@ -65,13 +65,18 @@ fn in_a_process(test: &str, scene: impl FnOnce()) -> Option<(u32, Report)> {
     if is_child() {
         join();
         scene();
+        // Places are asked of it while it lives.
+        ready();
         return None;
     }
     let _alone = alone();
     let mut pid = 0;
-    let report = watched(test, |cookie| {
-        let child = Child::start(test, cookie);
+    let report = watched_closely(test, |cookie, reader| {
+        let mut child = Child::start(test, cookie);
         pid = child.id();
+        child.wait_ready();
+        reader.catch_up();
+        child.go_on();
         child.end();
     })?;
     Some((pid, report))
@@ -329,4 +334,9 @@ fn the_place_is_the_very_instruction() {
         (cause.bytes, cause.calls, place.object.as_deref().expect("a module"))
     });
     assert_eq!(places.collect::<Vec<_>>(), [(PLANT.len() as u64, 1, there.as_str())]);
+    let function = written[0].place.as_ref().and_then(|place| place.function.as_deref());
+    assert!(
+        function.is_some_and(|name| name.contains("write_from_here") && name.contains("+0x")),
+        "{function:?}"
+    );
 }
