@@ -99,6 +99,7 @@ fn trials(dir: Option<&Path>, hooks: Hooks, btf: Option<&Path>) -> Result<Table,
             sums: Some(Sums::Pages).filter(|_| hooks.packets),
             ..Hooks::only(Sums::Pages)
         },
+        btf: btf.map(Path::to_owned),
         ..Options::default()
     })?;
     announce(tracer.cookie());
