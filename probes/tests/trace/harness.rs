@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use probes::probe::{Hooks, SetupErrorKind, Sums, announce};
+use probes::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
 use probes::report::{EndKind, Flow, Report};
 use probes::trace::{Options, Tracer};
 
@@ -20,6 +20,18 @@ static ONE: Mutex<()> = Mutex::new(());
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     own_network();
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What tracing began with; `None`, and a report of it, if this machine cannot trace.
+pub(crate) fn begun<T>(test: &str, begun: Result<T, SetupError>) -> Option<T> {
+    match begun {
+        Ok(begun) => Some(begun),
+        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
+            skip(test, &error.to_string());
+            None
+        }
+        Err(error) => panic!("{error}\n{}", error.mend()),
+    }
 }
 
 /// Runs `body` under a trace of this process, and returns the report. `None` if this machine cannot trace.
@@ -74,19 +86,7 @@ fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64, &Reader) + Send) 
         tape = Tape::new(preamble);
         Ok(Some(Box::new(tape.clone())))
     });
-    let mut tracer = match started {
-        Ok(tracer) => tracer,
-        Err(error)
-            if matches!(
-                error.kind,
-                SetupErrorKind::NoPrivilege { .. } | SetupErrorKind::NoSums { .. }
-            ) =>
-        {
-            skip(test, &error.to_string());
-            return None;
-        }
-        Err(error) => panic!("{error}\n{}", error.mend()),
-    };
+    let mut tracer = begun(test, started)?;
     let cookie = tracer.cookie();
     let reader = Reader::default();
     std::thread::scope(|scope| {

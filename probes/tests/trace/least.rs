@@ -6,8 +6,7 @@ use probes::trace::{Options, Tracer};
 
 use crate::calls::{file_with, pattern, plain_connection, receive, send_all};
 use crate::child::{Child, is_child, ready};
-use crate::harness::{alone, copied, moved, sum};
-use crate::skip::skip;
+use crate::harness::{alone, begun, copied, moved, sum};
 
 #[test]
 fn a_process_is_followed_after_rights_were_given_up() {
@@ -24,12 +23,8 @@ fn a_process_is_followed_after_rights_were_given_up() {
         return;
     }
     let _alone = alone();
-    let tracer = match Tracer::start(Options::default()) {
-        Ok(tracer) => tracer,
-        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
-            return skip(TEST, &error.to_string());
-        }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+    let Some(tracer) = begun(TEST, Tracer::start(Options::default())) else {
+        return;
     };
     let mut child = Child::start(TEST, tracer.cookie());
     child.wait_ready();

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use probes::probe::{SetupErrorKind, announce};
+use probes::probe::announce;
 use probes::report::EndKind::{File, Null, Pipe as InPipe};
 use probes::report::{Call, Report};
 use probes::trace::{Options, Tracer};
@@ -12,8 +12,8 @@ use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::calls::{memfd, null, once, pattern, pipe};
-use crate::harness::{alone, sum};
-use crate::skip::{say, skip};
+use crate::harness::{alone, begun, sum};
+use crate::skip::say;
 
 /// Bytes of each call.
 const LEN: usize = 512;
@@ -23,14 +23,7 @@ const STEP: Duration = Duration::from_millis(5);
 const RATE: u32 = 200_000;
 
 fn tracer(test: &str) -> Option<Tracer> {
-    match Tracer::start(Options::default()) {
-        Ok(tracer) => Some(tracer),
-        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
-            skip(test, &error.to_string());
-            None
-        }
-        Err(error) => panic!("{error}\n{}", error.mend()),
-    }
+    begun(test, Tracer::start(Options::default()))
 }
 
 /// Keeps the calling thread on one CPU, if there are several.
