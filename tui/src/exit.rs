@@ -17,3 +17,10 @@ pub(crate) const FAILED: u8 = 4;
 
 /// The command that was judged failed, so that it may not have come to what was to be judged.
 pub(crate) const COMMAND_FAILED: u8 = 5;
+
+/// The code of an answer: its own, or that of what it failed with, which was said where it failed.
+pub(crate) fn of(answer: Result<u8, u8>) -> u8 {
+    match answer {
+        Ok(code) | Err(code) => code,
+    }
+}

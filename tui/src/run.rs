@@ -24,9 +24,7 @@ pub(crate) struct Options {
 
 /// Runs, and returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
-    match answer(options) {
-        Ok(code) | Err(code) => code,
-    }
+    exit::of(answer(options))
 }
 
 fn answer(options: &Options) -> Result<u8, u8> {

@@ -34,9 +34,7 @@ pub(crate) const ROWS: usize = 30;
 
 /// Shows it, and returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
-    match answer(options) {
-        Ok(code) | Err(code) => code,
-    }
+    exit::of(answer(options))
 }
 
 fn answer(options: &Options) -> Result<u8, u8> {

@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) dir: Option<PathBuf>,
     /// As JSON.
     pub(crate) json: bool,
+    /// A file with the kernel's types, instead of the kernel's own.
+    pub(crate) btf: Option<PathBuf>,
 }
 
 /// Makes the trials, and returns the exit code.
@@ -25,7 +27,7 @@ pub(crate) fn run(options: &Options) -> u8 {
         screen::complain(&format!("{} is not a directory", printable(&dir.display().to_string())));
         return exit::USAGE;
     }
-    let table = match selftest::run(options.dir.as_deref()) {
+    let table = match selftest::run_by(options.dir.as_deref(), options.btf.as_deref()) {
         Ok(table) => table,
         Err(error) => return session::not_set_up(&setup_error(&error)),
     };

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use probes::recording::Summary;
 use probes::report::text::printable;
-use probes::report::{Level, MadeFor, Report, Scope, ScopeKind};
+use probes::report::{Alive, Fact, Level, MadeFor, Report, Scope, ScopeKind};
+use probes::selftest;
 
 use crate::command::{NotRunnable, Pending, User, Wanted};
 use crate::record::Recording;
@@ -43,6 +44,8 @@ pub(crate) struct Request {
     pub(crate) times: Times,
     /// The most rows of the report.
     pub(crate) rows: usize,
+    /// A file with the kernel's types, instead of the kernel's own.
+    pub(crate) btf: Option<PathBuf>,
     /// Who asks.
     pub(crate) made_for: MadeFor,
     /// Where all that is seen is recorded.
@@ -74,24 +77,36 @@ pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<
         })?,
         _ => Subject::Endless,
     };
+    let named = match &request.target {
+        Target::Processes(pids) => waits_for.identities(pids),
+        _ => Vec::new(),
+    };
     let options = options(request, user.as_ref());
     let (mut tracer, mut recording) = start(request, &options)?;
     let mut signals = Signals::catch().map_err(|error| failed(&format!("signals cannot be caught: {error}")))?;
-    let mut subject = match &request.target {
-        Target::Command(command) => {
-            let wanted = Wanted {
-                command,
-                user: user.as_ref(),
-                cookie: tracer.cookie(),
-            };
-            let child = Pending::new(Path::new("/proc/self/exe"), &wanted).map_err(|error| not_runnable(&error))?;
-            if let Some(path) = child.beyond_path() {
-                let path = path.display().to_string();
-                screen::complain(&format!("{} is taken, which is not in PATH", printable(&path)));
-            }
-            Subject::Command(child.go().map_err(|error| not_runnable(&error))?)
+    // From here on nothing is opened, loaded or started with more rights than watching needs.
+    let give_up = |signals| {
+        if let Err(error) = probes::probe::give_up(signals) {
+            screen::complain(&format!("zctrace keeps rights that it does not need any more: {error}"));
         }
-        _ => waits_for,
+    };
+    let mut subject = if let Target::Command(command) = &request.target {
+        let wanted = Wanted {
+            command,
+            user: user.as_ref(),
+            cookie: tracer.cookie(),
+        };
+        let child = Pending::new(Path::new("/proc/self/exe"), &wanted).map_err(|error| not_runnable(&error))?;
+        if let Some(path) = child.beyond_path() {
+            let path = path.display().to_string();
+            screen::complain(&format!("{} is taken, which is not in PATH", printable(&path)));
+        }
+        // The child has its own rights, and waits. Signals are passed on to it, whoever it is.
+        give_up(true);
+        Subject::Command(child.go().map_err(|error| not_runnable(&error))?)
+    } else {
+        give_up(false);
+        waits_for
     };
     let watched = watch(
         tracer.as_mut(),
@@ -107,6 +122,16 @@ pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<
     let stopped = watched.map_err(|error| failed(&format!("watching failed: {error}")))?;
     let mut report = tracer.finish(request.rows);
     sign(&mut report, request);
+    for identity in named {
+        let mut processes = report.processes.iter_mut();
+        if let Some(process) = processes.find(|process| process.pid == identity.pid) {
+            process.own_pid = identity.own_pid;
+            // A program that it has started since is what the probes saw.
+            if process.name.is_empty() {
+                process.name = identity.name;
+            }
+        }
+    }
     Ok(Observed {
         report,
         stopped,
@@ -152,6 +177,11 @@ impl Audience for Recorded<'_> {
 pub(crate) fn sign(report: &mut Report, request: &Request) {
     report.made_by.command = Some(request.made_for.clone());
     env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
+    // Without a hook of system calls nothing is added to them.
+    let hooks_calls = |fact: &Fact| fact.seen_by == "sys_exit" && fact.alive != Alive::Absent;
+    if report.coverage.facts.iter().any(hooks_calls) {
+        report.overhead.per_syscall_ns = selftest::remembered_tax();
+    }
 }
 
 fn options(request: &Request, user: Option<&User>) -> trace::Options {
@@ -184,6 +214,7 @@ fn options(request: &Request, user: Option<&User>) -> trace::Options {
         how,
         follow: request.follow,
         level: request.level.clone(),
+        btf: request.btf.clone(),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) follow: bool,
     /// How closely.
     pub(crate) level: Level,
+    /// A file with the kernel's types, instead of the kernel's own.
+    pub(crate) btf: Option<PathBuf>,
 }
 
 /// How the watched processes are told from all others.
@@ -54,6 +56,31 @@ pub(crate) trait Tracer {
 
     /// Detaches, waits for data in flight (half a second at most), and tells all that is known.
     fn finish(self: Box<Self>, max_rows: usize) -> Report;
+}
+
+/// Has the selftest made with the types of a file: where it does not pass, these are not the kernel's types, and what probes
+/// read by them is not to be believed.
+pub(crate) fn prove_by(btf: &Path) -> Result<(), SetupError> {
+    let file = btf.display();
+    let table = probes::selftest::run_by(None, Some(btf)).map_err(|error| match error.kind {
+        // Nothing at all was seen by them.
+        SetupErrorKind::Other(what) => SetupError {
+            cause: format!("with the types in {file}: {what}"),
+            mend: "give a file of this kernel's own types".to_owned(),
+        },
+        _ => setup_error(&error),
+    })?;
+    if table.passed() && table.counts().passed > 0 {
+        return Ok(());
+    }
+    Err(SetupError {
+        cause: format!(
+            "with the types in {file} {} of {} trials of the selftest failed, so they are not those of this kernel",
+            table.counts().failed,
+            table.trials.len()
+        ),
+        mend: format!("give a file of this kernel's own types; `zctrace selftest --btf {file}` shows what failed"),
+    })
 }
 
 /// Has the selftest made where it was not since this boot, or failed: attachable is not firing.
@@ -106,7 +133,10 @@ fn attach(
         How::Cgroup(path) => cgroup(path)?,
         How::Machine => ScopeFilter::Machine,
     };
-    prove();
+    match &options.btf {
+        Some(btf) => prove_by(btf)?,
+        None => prove(),
+    }
     let how = probes::trace::Options {
         scope: options.scope.clone(),
         filter,
@@ -116,6 +146,7 @@ fn attach(
             Level::Counters => Hooks::only(Sums::Bytes),
             _ => Hooks::default(),
         },
+        btf: options.btf.clone(),
         ..probes::trace::Options::default()
     };
     let mut tracer = start(how).map_err(|error| setup_error(&error))?;

@@ -47,6 +47,48 @@ impl Subject {
         };
         Ok(Self::Processes(pids.iter().map(open).collect::<Result<_, _>>()?))
     }
+
+    /// Who these processes are. To be asked of those that were opened by the same numbers, in that order.
+    pub(crate) fn identities(&self, pids: &[u32]) -> Vec<Identity> {
+        let Self::Processes(processes) = self else {
+            return Vec::new();
+        };
+        let one = |(process, &pid): (&OwnedFd, &u32)| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let identity = Identity {
+                pid,
+                own_pid: innermost(&status).filter(|own| *own != pid),
+                name: name.trim_end_matches('\n').to_owned(),
+            };
+            // If it has not ended by now, what was read was its own, and not of a later one of that number.
+            is_alive(process).then_some(identity)
+        };
+        processes.iter().zip(pids).filter_map(one).collect()
+    }
+}
+
+/// Who a process is that was named by its number: the probes see its name only if it starts another program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Identity {
+    /// That number.
+    pub(crate) pid: u32,
+    /// Its number in a PID namespace of its own.
+    pub(crate) own_pid: Option<u32>,
+    /// Its name, as the kernel has it.
+    pub(crate) name: String,
+}
+
+/// Whether a process has not ended.
+fn is_alive(process: &OwnedFd) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
+}
+
+/// The number of a process in the innermost of its PID namespaces: the last one of `NSpid` in `/proc/PID/status`.
+fn innermost(status: &str) -> Option<u32> {
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_whitespace().next_back()?.parse().ok()
 }
 
 /// When it is enough, and what is told meanwhile.
@@ -192,4 +234,34 @@ fn drop_ended(processes: &mut Vec<OwnedFd>) -> io::Result<()> {
         .into_iter();
     processes.retain(|_| alive.next().unwrap_or(true));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_number_is_the_last() {
+        assert_eq!(innermost("Name:\tx\nNSpid:\t4711\t12\t1\nTgid:\t4711\n"), Some(1));
+        assert_eq!(innermost("NSpid:\t4711\n"), Some(4711));
+        assert_eq!(innermost("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn a_process_is_who_it_is_until_it_ends() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("sleep");
+        let pids = [child.id()];
+        let subject = Subject::processes(&pids).expect("it runs");
+        let name = "sleep".to_owned();
+        let own_pid = None;
+        // Its name is that of this test until it has become sleep.
+        let mut found = subject.identities(&pids);
+        while found.first().is_some_and(|one| one.name != name) {
+            found = subject.identities(&pids);
+        }
+        let pid = child.id();
+        assert_eq!(found, [Identity { pid, own_pid, name }]);
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+        assert_eq!(subject.identities(&pids), []);
+    }
 }

@@ -146,6 +146,11 @@ fn the_doctor_finds_this_machine_ready() {
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(found["ready"], true);
     let ns = |name: &str| found["cost"][name]["ns"].as_f64().expect(name);
+    // Reports of this boot say what was measured.
+    let output = zctrace(&["run", "--format", "json", "--", "true"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let told = report["overhead"]["per_syscall_ns"].as_f64();
+    assert!(told.is_some_and(|ns| ns >= 0.0), "{report:#}");
     assert!(ns("bare_syscall") > 0.0 && ns("bare_splice") > 0.0, "{found:#}");
 }
 

@@ -2,13 +2,16 @@
 //!
 //! The program that is traced is this test itself, which sends a file over TCP as `ZCTRACE_TEST_SEND` says.
 
+mod common;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use common::{both, possible};
 use probes::report::{EndKind, MadeFor, Outcome, Report, ScopeKind};
 
 /// What is sent.
@@ -60,31 +63,6 @@ fn traced(test: &str, arguments: &[&str], how: &str) -> Output {
         .stdin(Stdio::null())
         .output()
         .expect("zctrace can be run")
-}
-
-fn both(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Whether probes can be loaded here. If not that is reported, as bufferlist's tests do it.
-fn possible(test: &str) -> bool {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
-    let output = command
-        .args(["run", "--", "true"])
-        .output()
-        .expect("zctrace can be run");
-    if output.status.code() != Some(4) {
-        return true;
-    }
-    let said = both(&output);
-    let line = format!("SKIP {test}: {}\n", said.lines().next().unwrap_or_default());
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
-        let file = File::options().append(true).create(true).open(&path);
-        file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
-    }
-    false
 }
 
 #[test]

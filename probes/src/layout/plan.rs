@@ -260,6 +260,17 @@ impl Plan {
         self.missing.iter().find(|missing| missing.part == wanted)
     }
 
+    /// The first thing that is elsewhere in another plan: what, where it is here, and where there. Such plans are of kernels
+    /// that differ, and one of them reads at wrong places of the other's.
+    pub fn differs_from(&self, other: &Self) -> Option<(String, Option<u32>, Option<u32>)> {
+        let of = |plan: &Self, name: &str| plan.values.iter().find(|(have, _)| *have == name).map(|(_, at)| *at);
+        let names = self.values.iter().chain(&other.values).map(|(name, _)| *name);
+        names
+            .map(|name| (name, of(self, name), of(other, name)))
+            .find(|(_, here, there)| here != there)
+            .map(|(name, here, there)| (named(name), here, there))
+    }
+
     fn member(&mut self, btf: &Btf, part: Part, wanted: &Wanted) -> Result<(), BtfError> {
         let &(global, of, path, size, others) = wanted;
         let mut names = vec![(of, path)];
@@ -312,5 +323,32 @@ impl Plan {
             why: Why::Absent(error),
         });
         Ok(())
+    }
+}
+
+/// The structure and member that a global is of.
+fn named(global: &str) -> String {
+    let mut all = [CALLS, OPTIONAL, SKB, PACKETS, BIOS, DIRTY].into_iter().flatten();
+    let found = all.find(|(have, ..)| *have == global);
+    found.map_or_else(|| global.to_owned(), |(_, of, member, ..)| format!("{of}.{member}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_elsewhere_is_named() {
+        let plan = |at| Plan {
+            values: vec![("TASK_FILES", 8), ("FILE_POS", at), ("PAGE_HEAD_BIT", 6)],
+            missing: Vec::new(),
+        };
+        assert_eq!(plan(16).differs_from(&plan(16)), None);
+        let moved = plan(16).differs_from(&plan(24));
+        assert_eq!(moved, Some(("file.f_pos".to_owned(), Some(16), Some(24))));
+        let mut less = plan(16);
+        less.values.pop();
+        let gone = less.differs_from(&plan(16));
+        assert_eq!(gone, Some(("PAGE_HEAD_BIT".to_owned(), None, Some(6))));
     }
 }

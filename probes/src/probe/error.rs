@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use aya::EbpfError;
 use aya::maps::MapError;
@@ -28,6 +29,17 @@ pub enum SetupErrorKind {
     },
     /// The kernel's types cannot be read.
     NoBtf(BtfError),
+    /// The types that were given are not this kernel's.
+    OtherTypes {
+        /// Their file.
+        file: PathBuf,
+        /// What differs: a structure and its member.
+        what: String,
+        /// Where it is in that file, in bytes from the start; `None` if it is not there.
+        there: Option<u32>,
+        /// Where this kernel has it.
+        here: Option<u32>,
+    },
     /// A member that nothing can be shown without is not in this kernel.
     MissingField(Missing),
     /// The kernel refused a program.
@@ -58,6 +70,16 @@ impl SetupError {
     #[must_use]
     pub fn mend(&self) -> String {
         match &self.kind {
+            SetupErrorKind::NoPrivilege { missing } if rustix::process::geteuid().is_root() => {
+                let options: Vec<String> = missing
+                    .iter()
+                    .map(|name| format!("--cap-add {}", name.trim_start_matches("CAP_")))
+                    .collect();
+                format!(
+                    "you are root without it, as in a container: run it on the host itself, or give the container {}",
+                    options.join(" ")
+                )
+            }
             SetupErrorKind::NoPrivilege { .. } => {
                 "run it with sudo, or once: sudo setcap cap_bpf,cap_perfmon+ep \"$(command -v zctrace)\"".to_owned()
             }
@@ -67,6 +89,9 @@ impl SetupError {
                     .to_owned()
             }
             SetupErrorKind::NoBtf(_) => "give a file of this kernel's own types with --btf FILE".to_owned(),
+            SetupErrorKind::OtherTypes { .. } => {
+                "leave --btf out: this kernel tells its own types (/sys/kernel/btf/vmlinux)".to_owned()
+            }
             SetupErrorKind::MissingField(_) | SetupErrorKind::NoTracepoint { .. } => {
                 "this kernel differs from those that zctrace knows: please report the output of `zctrace doctor`"
                     .to_owned()
@@ -114,6 +139,21 @@ impl fmt::Display for SetupError {
                 )
             }
             SetupErrorKind::NoBtf(error) => error.fmt(f),
+            SetupErrorKind::OtherTypes {
+                file,
+                what,
+                there,
+                here,
+            } => {
+                let at = |at: &Option<u32>| at.map_or_else(|| "not there".to_owned(), |at| format!("at {at}"));
+                write!(
+                    f,
+                    "the types in {} are not those of this kernel: {what} is {} in them, and {} here",
+                    file.display(),
+                    at(there),
+                    at(here)
+                )
+            }
             SetupErrorKind::MissingField(missing) => missing.fmt(f),
             SetupErrorKind::Refused { program, error, log } => {
                 write!(f, "the kernel refused the program {program}: {error}")?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::RawTracePoint;
@@ -13,6 +13,7 @@ use super::direct;
 use super::error::{SetupError, SetupErrorKind};
 use super::loss::{self, ProgramLoss, Row};
 use super::object::OBJECT;
+use super::privileges;
 use super::reader::{self, Key, Sum, SumsOf};
 use super::scope::ScopeFilter;
 use crate::layout::btf::Btf;
@@ -227,9 +228,12 @@ impl Probes {
     ///
     /// [`SetupError`] says what stands in the way, and what mends it.
     pub fn load(setup: &Setup) -> Result<Self, SetupError> {
-        privileges()?;
+        privileges::may_load()?;
         let btf = setup.btf.as_ref().map_or_else(Btf::of_this_kernel, Btf::from_file)?;
         let mut plan = Plan::of(&btf)?;
+        if let Some(file) = &setup.btf {
+            is_of_this_kernel(file, &plan)?;
+        }
         if let Some(at) = plan.missing.iter().position(|missing| missing.part == Part::Calls) {
             return Err(SetupErrorKind::MissingField(plan.missing.swap_remove(at)).into());
         }
@@ -369,6 +373,24 @@ impl Probes {
     }
 }
 
+/// Types of another kernel make programs that read at wrong places. Where this kernel tells its own, they must agree; where
+/// it does not only the selftest can tell.
+fn is_of_this_kernel(file: &Path, plan: &Plan) -> Result<(), SetupError> {
+    let Ok(own) = Btf::of_this_kernel().and_then(|btf| Plan::of(&btf)) else {
+        return Ok(());
+    };
+    match plan.differs_from(&own) {
+        None => Ok(()),
+        Some((what, there, here)) => Err(SetupErrorKind::OtherTypes {
+            file: file.to_owned(),
+            what,
+            there,
+            here,
+        }
+        .into()),
+    }
+}
+
 /// The object with its globals and maps, no program loaded yet.
 fn object(setup: &Setup, plan: &Plan, function: Option<u32>) -> Result<Ebpf, SetupError> {
     let (first, second) = match setup.cookie {
@@ -456,30 +478,4 @@ fn goes_on(ebpf: &mut Ebpf, index: u32, name: &'static str) -> Result<(), SetupE
 fn map(ebpf: &mut Ebpf, name: &str) -> Result<Map, SetupError> {
     ebpf.take_map(name)
         .ok_or_else(|| SetupErrorKind::Other(format!("the object has no map {name}")).into())
-}
-
-/// Bits of capability sets (include/uapi/linux/capability.h).
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
-
-/// Whether this process may load programs that read the kernel's memory.
-fn privileges() -> Result<(), SetupError> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let Some(effective) = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) else {
-        // Without /proc the kernel's answer has to do.
-        return Ok(());
-    };
-    let has = |capability: u32| effective >> capability & 1 == 1;
-    let missing: Vec<_> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
-        .into_iter()
-        .filter(|(capability, _)| !has(*capability) && !has(CAP_SYS_ADMIN))
-        .map(|(_, name)| name)
-        .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(SetupErrorKind::NoPrivilege { missing }.into())
-    }
 }

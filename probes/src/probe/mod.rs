@@ -21,6 +21,7 @@ mod error;
 mod load;
 mod loss;
 mod object;
+mod privileges;
 mod reader;
 mod scope;
 
@@ -30,4 +31,5 @@ pub use error::{SetupError, SetupErrorKind};
 pub use load::{Hooks, NotLoaded, Probes, Program, Setup, Sums};
 pub use loss::ProgramLoss;
 pub use object::{OBJECT, SOURCES, object_hash};
+pub use privileges::give_up;
 pub use scope::{ScopeFilter, announce};

@@ -62,6 +62,8 @@ fn fnv(bytes: &[u8]) -> u64 {
 /// Where root's is: all can read it, and only root can write it.
 const SHARED: &str = "/var/cache/zctrace";
 const FILE: &str = "selftest.json";
+/// What tracing costs, beside it.
+const TAX: &str = "tax.json";
 
 /// Where this user's is, as the environment says.
 fn own_dir(root: bool, cache: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
@@ -94,6 +96,23 @@ fn last() -> MutexGuard<'static, Option<Table>> {
     LAST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The same for types out of a file, which is named by it: only for this process, since the file can change.
+static LAST_BY: Mutex<Option<(PathBuf, Table)>> = Mutex::new(None);
+
+/// What the last selftest with the types of this file showed, in this process; with those of the kernel, as [`remembered`].
+pub fn remembered_by(btf: Option<&Path>) -> Option<Table> {
+    let Some(btf) = btf else { return remembered() };
+    let last = LAST_BY.lock().unwrap_or_else(PoisonError::into_inner);
+    last.as_ref()
+        .filter(|(file, _)| file == btf)
+        .map(|(_, table)| table.clone())
+}
+
+/// Keeps what was shown with the types of a file.
+pub(super) fn remember_by(btf: &Path, table: &Table) {
+    *LAST_BY.lock().unwrap_or_else(PoisonError::into_inner) = Some((btf.to_owned(), table.clone()));
+}
+
 /// What the last selftest showed, if that is still true: this process's own, this user's, or root's.
 pub fn remembered() -> Option<Table> {
     if let Some(table) = last().clone() {
@@ -104,10 +123,45 @@ pub fn remembered() -> Option<Table> {
     own().and_then(|dir| read(&dir, &key)).or_else(|| read(shared, &key))
 }
 
+/// What attached probes add to each system call of each process here, in nanoseconds, as it was measured since this boot, on
+/// this kernel, with this object: by this user, or by root.
+pub fn remembered_tax() -> Option<f64> {
+    let key = Key::now()?;
+    let shared = Path::new(SHARED);
+    let of = |dir: &Path| tax(dir, &key);
+    own().and_then(|dir| of(&dir)).or_else(|| of(shared))
+}
+
+/// Remembers that for reports to come. Noise can make it less than nothing, which it is not.
+///
+/// # Errors
+///
+/// If it cannot be written: then reports do without.
+pub fn remember_tax(ns: f64) -> io::Result<()> {
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    let key = Key::now().ok_or_else(missing)?;
+    let per_syscall_ns = ns.max(0.0);
+    write(&own().ok_or_else(missing)?, TAX, &Tax { key, per_syscall_ns })
+}
+
+/// What is written down of it.
+#[derive(Serialize, Deserialize)]
+struct Tax {
+    key: Key,
+    per_syscall_ns: f64,
+}
+
+fn tax(dir: &Path, key: &Key) -> Option<f64> {
+    let text = std::fs::read_to_string(dir.join(TAX)).ok()?;
+    let tax: Tax = serde_json::from_str(&text).ok()?;
+    let is_time = tax.per_syscall_ns.is_finite() && tax.per_syscall_ns >= 0.0;
+    (tax.key == *key && is_time).then_some(tax.per_syscall_ns)
+}
+
 /// Keeps it, and writes it down. That this fails does no harm: it is made again by the next process.
 pub(super) fn remember(table: &Table) -> io::Result<()> {
     *last() = Some(table.clone());
-    write(&own().ok_or(io::ErrorKind::NotFound)?, table)
+    write(&own().ok_or(io::ErrorKind::NotFound)?, FILE, table)
 }
 
 fn read(dir: &Path, key: &Key) -> Option<Table> {
@@ -116,13 +170,13 @@ fn read(dir: &Path, key: &Key) -> Option<Table> {
     (table.key == *key).then_some(table)
 }
 
-fn write(dir: &Path, table: &Table) -> io::Result<()> {
+fn write(dir: &Path, name: &str, what: &impl Serialize) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
-    let text = serde_json::to_string(table)?;
+    let text = serde_json::to_string(what)?;
     // Under another name first: who reads meanwhile reads all of one or all of the other.
-    let new = dir.join(format!(".{FILE}.{}", std::process::id()));
+    let new = dir.join(format!(".{name}.{}", std::process::id()));
     std::fs::write(&new, text + "\n")?;
-    std::fs::rename(&new, dir.join(FILE))
+    std::fs::rename(&new, dir.join(name))
 }
 
 #[cfg(test)]
@@ -150,7 +204,7 @@ mod tests {
             object: "c".to_owned(),
         };
         assert_eq!(read(&dir, &key), None, "nothing yet");
-        write(&dir, &table(&key)).unwrap();
+        write(&dir, FILE, &table(&key)).unwrap();
         assert_eq!(read(&dir, &key), Some(table(&key)));
         let other = || "other".to_owned();
         for key in [
@@ -174,6 +228,27 @@ mod tests {
             assert_eq!(read(&dir, &key), None, "{key:?}");
         }
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_tracing_costs_is_that_of_this_boot_and_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = Key::default();
+        let written = |key: &Key, per_syscall_ns| {
+            let key = key.clone();
+            write(dir.path(), TAX, &Tax { key, per_syscall_ns }).unwrap();
+            tax(dir.path(), &Key::default())
+        };
+        assert_eq!(tax(dir.path(), &key), None, "nothing yet");
+        assert_eq!(written(&key, 27.5), Some(27.5));
+        assert_eq!(written(&key, -1.0), None);
+        let other = Key {
+            boot: "other".to_owned(),
+            ..Key::default()
+        };
+        assert_eq!(written(&other, 27.5), None);
+        std::fs::write(dir.path().join(TAX), "{}").unwrap();
+        assert_eq!(tax(dir.path(), &key), None);
     }
 
     #[test]

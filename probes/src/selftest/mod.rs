@@ -16,7 +16,7 @@ mod trials;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-pub use self::memory::{Key, object_id, remembered};
+pub use self::memory::{Key, object_id, remember_tax, remembered, remembered_by, remembered_tax};
 pub use self::table::{Counts, Expected, Seen, Table, Trial, Verdict};
 
 use self::ends::{LEN, Stage};
@@ -38,7 +38,21 @@ const ROWS: usize = 1000;
 ///
 /// [`SetupError`] if tracing cannot be set up: then nothing is known of any fact. What fails later is in the table.
 pub fn run(dir: Option<&Path>) -> Result<Table, SetupError> {
-    let table = run_with(dir, Hooks::default())?;
+    run_by(dir, None)
+}
+
+/// The same with the kernel's types out of a file: that the programs see what they must shows that it is this kernel's file.
+/// What it showed is remembered by this process only, since the file may be another one next time.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_by(dir: Option<&Path>, btf: Option<&Path>) -> Result<Table, SetupError> {
+    let table = trials(dir, Hooks::default(), btf)?;
+    if let Some(btf) = btf {
+        memory::remember_by(btf, &table);
+        return Ok(table);
+    }
     let better = |old: &Table| old.passed() && old.counts().absent < table.counts().absent;
     // A directory where less can be tried takes nothing away from what was shown before. What fails always counts.
     if !table.passed() || !remembered().as_ref().is_some_and(better) {
@@ -55,10 +69,15 @@ pub fn run(dir: Option<&Path>) -> Result<Table, SetupError> {
 ///
 /// As [`run`].
 pub fn run_with(dir: Option<&Path>, hooks: Hooks) -> Result<Table, SetupError> {
+    trials(dir, hooks, None)
+}
+
+fn trials(dir: Option<&Path>, hooks: Hooks, btf: Option<&Path>) -> Result<Table, SetupError> {
     let started = Instant::now();
     let mut tracer = Tracer::start_for_trials(Options {
         ring_bytes: 1 << 20,
         hooks,
+        btf: btf.map(Path::to_owned),
         ..Options::default()
     })?;
     announce(tracer.cookie());
@@ -80,6 +99,7 @@ pub fn run_with(dir: Option<&Path>, hooks: Hooks) -> Result<Table, SetupError> {
             sums: Some(Sums::Pages).filter(|_| hooks.packets),
             ..Hooks::only(Sums::Pages)
         },
+        btf: btf.map(Path::to_owned),
         ..Options::default()
     })?;
     announce(tracer.cookie());

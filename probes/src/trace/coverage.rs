@@ -68,10 +68,11 @@ pub(crate) const FACTS: [(&str, &str, Part, &str); 7] = [
 ];
 
 /// What no raw tracepoint sees.
-const BLIND: [&str; 7] = [
+const BLIND: [&str; 8] = [
     "copies that the program makes in its own memory (memcpy)",
     "files that the program reads and writes as memory (mmap)",
     "splice, tee and sends through io_uring",
+    "reads and writes of 32-bit programs (their splice, tee, vmsplice and sendfile are counted)",
     "what the kernel's own threads do (nfsd, ksmbd, kTLS workers, loop devices)",
     "pages that reached this host over a network card: how the driver received them",
     "what a network device does below the one that was given the packet (bridges, tunnels, encryption)",

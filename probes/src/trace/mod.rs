@@ -24,6 +24,7 @@
 mod account;
 mod calibrate;
 pub(crate) mod coverage;
+mod functions;
 mod gaps;
 mod hide;
 mod input;
@@ -168,8 +169,8 @@ impl Tracer {
     }
 
     fn start_proven(mut options: Options, recorder: Option<MakeRecorder<'_>>) -> Result<Self, SetupError> {
-        // Other types than the kernel's own give other programs, of which nothing was shown.
-        let proven = selftest::remembered().filter(|_| options.btf.is_none());
+        // Other types than the kernel's own give other programs, of which another selftest tells.
+        let proven = selftest::remembered_by(options.btf.as_deref());
         if let Some(table) = &proven {
             let hooks = &mut options.hooks;
             let silent = |fact| table.alive(fact).0 == Alive::Silent;

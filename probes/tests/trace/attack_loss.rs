@@ -1,12 +1,11 @@
 //! A ring that is far too small: what is lost is said, and nothing is claimed for it.
 
-use probes::probe::{SetupErrorKind, announce};
+use probes::probe::announce;
 use probes::report::EndKind::{File, Tcp};
 use probes::trace::{Options, Tracer};
 
 use crate::calls::{file_with, pattern, plain_connection, receive};
-use crate::harness::{alone, sum};
-use crate::skip::skip;
+use crate::harness::{alone, begun, sum};
 
 #[test]
 fn a_ring_of_one_page_loses_records_and_says_so() {
@@ -19,12 +18,8 @@ fn a_ring_of_one_page_loses_records_and_says_so() {
         ring_bytes: 4096,
         ..Options::default()
     };
-    let tracer = match Tracer::start(options) {
-        Ok(tracer) => tracer,
-        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
-            return skip(TEST, &error.to_string());
-        }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+    let Some(tracer) = begun(TEST, Tracer::start(options)) else {
+        return;
     };
     announce(tracer.cookie());
     let (near, far) = plain_connection();

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use probes::probe::{Hooks, SetupErrorKind, Sums, announce};
+use probes::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
 use probes::recording::{Replay, Writer};
 use probes::report::{EndKind, Flow, MadeFor, Report};
 use probes::trace::{Options, Tracer};
@@ -22,6 +23,18 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What tracing began with; `None`, and a report of it, if this machine cannot trace.
+pub(crate) fn begun<T>(test: &str, begun: Result<T, SetupError>) -> Option<T> {
+    match begun {
+        Ok(begun) => Some(begun),
+        Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
+            skip(test, &error.to_string());
+            None
+        }
+        Err(error) => panic!("{error}\n{}", error.mend()),
+    }
+}
+
 /// Runs `body` under a trace of this process, and returns the report. `None` if this machine cannot trace.
 pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
     watched(test, |cookie| {
@@ -32,7 +45,7 @@ pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
 
 /// The same at the level `digest`.
 pub(crate) fn summed(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
-    watched_by(test, Hooks::only(Sums::Pages), |cookie| {
+    watched_by(test, Hooks::only(Sums::Pages), |cookie, _| {
         announce(cookie);
         body();
     })
@@ -40,10 +53,31 @@ pub(crate) fn summed(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
 
 /// Runs `body` under a trace of whoever announces itself with the cookie that `body` is given.
 pub(crate) fn watched(test: &str, body: impl FnOnce(u64) + Send) -> Option<Report> {
+    watched_by(test, Hooks::default(), |cookie, _| body(cookie))
+}
+
+/// Whoever reads what is recorded, as seen by what is traced.
+#[derive(Default)]
+pub(crate) struct Reader {
+    is_asked: AtomicBool,
+}
+
+impl Reader {
+    /// Waits until all is read and known that was recorded so far: what must be asked of a process while it lives, for one.
+    pub(crate) fn catch_up(&self) {
+        self.is_asked.store(true, Ordering::SeqCst);
+        while self.is_asked.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The same, with a word to whoever reads what is recorded.
+pub(crate) fn watched_closely(test: &str, body: impl FnOnce(u64, &Reader) + Send) -> Option<Report> {
     watched_by(test, Hooks::default(), body)
 }
 
-fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64) + Send) -> Option<Report> {
+fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64, &Reader) + Send) -> Option<Report> {
     let options = Options {
         hooks,
         ..Options::default()
@@ -56,24 +90,17 @@ fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64) + Send) -> Option
         recording = Some(handle);
         Ok(Box::new(writer))
     });
-    let mut tracer = match started {
-        Ok(tracer) => tracer,
-        Err(error)
-            if matches!(
-                error.kind,
-                SetupErrorKind::NoPrivilege { .. } | SetupErrorKind::NoSums { .. }
-            ) =>
-        {
-            skip(test, &error.to_string());
-            return None;
-        }
-        Err(error) => panic!("{error}\n{}", error.mend()),
-    };
+    let mut tracer = begun(test, started)?;
     let cookie = tracer.cookie();
+    let reader = Reader::default();
     std::thread::scope(|scope| {
-        let body = scope.spawn(move || body(cookie));
+        let body = scope.spawn(|| body(cookie, &reader));
         while !body.is_finished() {
             tracer.poll();
+            if reader.is_asked.load(Ordering::SeqCst) {
+                tracer.report(1000);
+                reader.is_asked.store(false, Ordering::SeqCst);
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         if let Err(panic) = body.join() {

@@ -3,6 +3,7 @@
 //! Needs root and raw tracepoints; without them each test is reported as skipped.
 
 mod attack_calls;
+mod attack_compat;
 mod attack_forged;
 mod attack_loss;
 mod attack_pipes;
@@ -13,11 +14,14 @@ mod child;
 mod harness;
 mod journal;
 mod journal_children;
+mod least;
 mod net;
 mod oracle;
 mod paths_disk;
 mod paths_file;
 mod paths_tcp;
 mod paths_unix;
+mod planted;
+mod rate;
 mod skip;
 mod sums;

@@ -1,6 +1,8 @@
 //! Running the command and judging it.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use probes::report::text::printable;
 use probes::report::{Flow, Outcome, Report};
@@ -37,15 +39,14 @@ pub(crate) struct Options {
 
 /// Runs and judges. Returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
-    match answer(options) {
-        Ok(code) | Err(code) => code,
-    }
+    exit::of(answer(options))
 }
 
 fn answer(options: &Options) -> Result<u8, u8> {
     let terms = &options.terms;
     let before = options.baseline.as_ref().map(|path| read(path, terms)).transpose()?;
     let mut output = Output::open(options.file.as_deref(), options.format)?;
+    let new_baseline = options.save_baseline.as_deref().map(NewBaseline::open).transpose()?;
     let mut observed = observe(&options.request, &mut Quiet)?;
     check(&observed.report)?;
     let now = Baseline::of(&observed.report, terms);
@@ -55,8 +56,8 @@ fn answer(options: &Options) -> Result<u8, u8> {
     report.assertions.clone_from(&judgement.rules);
 
     let mut told = Vec::new();
-    if let Some(path) = &options.save_baseline {
-        told.push(save(path, &now, &judgement)?);
+    if let Some(file) = new_baseline {
+        told.push(file.save(&now, &judgement)?);
     } else if options.baseline.is_none() {
         told.push("last good: no baseline given (write one with --save-baseline FILE)".to_owned());
     }
@@ -123,20 +124,66 @@ fn read(path: &PathBuf, terms: &Terms) -> Result<Baseline, u8> {
     })
 }
 
-/// Writes the baseline of a run of which all is known. Says what was done.
-fn save(path: &PathBuf, now: &Baseline, judgement: &Judgement) -> Result<String, u8> {
-    let shown = path.display().to_string();
-    let shown = printable(&shown);
-    if judgement.outcome() == Outcome::Open {
-        return Ok(format!(
-            "baseline: {shown} is not written, since not all is known of this run"
-        ));
+/// Where a baseline is to be written: open before the command starts, for later zctrace may write nowhere else. What is in
+/// it stays until then.
+struct NewBaseline {
+    path: PathBuf,
+    file: File,
+    /// Whether nothing was there before.
+    is_new: bool,
+    is_written: bool,
+}
+
+impl NewBaseline {
+    fn open(path: &Path) -> Result<Self, u8> {
+        let mut options = File::options();
+        options.write(true);
+        let made = match options.clone().create_new(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path).map(|file| (file, false)),
+            made => made.map(|file| (file, true)),
+        };
+        let (file, is_new) = made.map_err(|error| cannot_save(path, &error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            is_new,
+            is_written: false,
+        })
     }
-    std::fs::write(path, now.to_json()).map_err(|error| {
-        crate::screen::complain(&format!("--save-baseline {shown}: {error}"));
-        exit::FAILED
-    })?;
-    Ok(format!("baseline: written to {shown}"))
+
+    /// Writes the baseline of a run of which all is known. Says what was done.
+    fn save(mut self, now: &Baseline, judgement: &Judgement) -> Result<String, u8> {
+        let shown = self.path.display().to_string();
+        let shown = printable(&shown);
+        if judgement.outcome() == Outcome::Open {
+            return Ok(format!(
+                "baseline: {shown} is not written, since not all is known of this run"
+            ));
+        }
+        let text = now.to_json();
+        // What is no file, such as /dev/stdout, has no length to be set.
+        let is_file = self.file.metadata().is_ok_and(|data| data.is_file());
+        let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
+        let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
+        written.map_err(|error| cannot_save(&self.path, &error))?;
+        self.is_written = true;
+        Ok(format!("baseline: written to {shown}"))
+    }
+}
+
+impl Drop for NewBaseline {
+    fn drop(&mut self) {
+        // An empty file would be taken for a damaged baseline.
+        if self.is_new && !self.is_written {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn cannot_save(path: &Path, error: &io::Error) -> u8 {
+    let path = path.display().to_string();
+    crate::screen::complain(&format!("--save-baseline {}: {error}", printable(&path)));
+    exit::FAILED
 }
 
 #[cfg(test)]

@@ -28,13 +28,9 @@ pub(super) fn doctor() -> Command {
                 .help("Show every row, and what the kernel said of a program that it refused"),
         )
         .arg(json())
-        .arg(
-            Arg::new("btf")
-                .long("btf")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("Look for what is needed in these types, of another kernel say; nothing is loaded then"),
-        )
+        .arg(btf(
+            "Look for what is needed in these types, of another kernel say; nothing is loaded then",
+        ))
         .after_help(
             "Exit codes: 0 ready, 1 not ready: what is to be mended is said first, 2 usage.\n\
              With privileges it attaches its probes to measure what they cost, for about a second.",
@@ -52,11 +48,21 @@ pub(super) fn selftest() -> Command {
                 .help("Where its files lie [default: the temporary directory or, if that is on no disk, /var/tmp]"),
         )
         .arg(json())
+        .arg(btf("Take the kernel's types from here, and remember nothing"))
         .after_help(
             "Exit codes: 0 nothing failed, 1 something was not seen or was taken for something else, 2 usage, 4 tracing could\n\
              not be set up. The answer is remembered until the next boot, and `run` and `assert` ask for it by themselves.\n\
              The files have no names, so nothing stays behind, however it ends.",
         )
+}
+
+/// A file of types.
+pub(super) fn btf(help: &'static str) -> Arg {
+    Arg::new("btf")
+        .long("btf")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help(help)
 }
 
 fn json() -> Arg {
@@ -70,6 +76,7 @@ pub(super) fn understand_selftest(asked: &ArgMatches) -> selftest::Options {
     selftest::Options {
         dir: asked.get_one("dir").cloned(),
         json: asked.get_flag("json"),
+        btf: asked.get_one("btf").cloned(),
     }
 }
 

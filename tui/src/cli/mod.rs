@@ -89,6 +89,7 @@ fn understand(matches: &ArgMatches) -> Result<Command, clap::Error> {
             size: asked.get_one("size").copied().unwrap_or(demo::DEFAULT_SIZE),
             json: asked.get_flag("json"),
             matrix: asked.get_flag("matrix"),
+            btf: asked.get_one("btf").cloned(),
         }),
         Some(("selftest", asked)) => Command::Selftest(health::understand_selftest(asked)),
         Some(("doctor", asked)) => Command::Doctor(health::understand_doctor(asked)),
@@ -156,6 +157,9 @@ fn demo() -> clap::Command {
                 .conflicts_with_all(["json", "size"])
                 .help("Only ask the oracle which pairs of ends share pages on this kernel"),
         )
+        .arg(health::btf(
+            "Take the kernel's types from here, for the kernel's own evidence; the selftest must pass with them",
+        ))
         .after_help(
             "Exit codes: 0 all held, 1 content or oracle disagreed, 2 usage, 3 a path could not run here.\n\
              The files have no names, so nothing stays behind, however it ends.",

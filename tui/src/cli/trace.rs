@@ -84,7 +84,7 @@ fn command_to_run() -> Arg {
 }
 
 /// What `run` and `assert` can be told of a command.
-pub(super) fn of_a_command() -> [Arg; 4] {
+pub(super) fn of_a_command() -> [Arg; 5] {
     [
         Arg::new("user")
             .long("user")
@@ -108,6 +108,9 @@ pub(super) fn of_a_command() -> [Arg; 4] {
             .value_name("T")
             .value_parser(values::time)
             .help("Trace no longer than this: 10s, 500ms, 2m"),
+        super::health::btf(
+            "Take the kernel's types from here, if it does not tell them itself; the selftest must pass with them",
+        ),
     ]
 }
 
@@ -291,6 +294,7 @@ pub(super) fn request(asked: &ArgMatches, target: Target, made_for: MadeFor) -> 
             every: None,
         },
         rows: usize::MAX,
+        btf: asked.get_one("btf").cloned(),
         made_for,
         record: asked.get_one("record").cloned(),
     }

@@ -1,5 +1,6 @@
 //! The kernel's own evidence for the demo's paths, where this process may have it: tier T0.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -23,9 +24,12 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Attaches them.
-    pub(crate) fn start() -> Result<Self, SetupError> {
-        let tracer = Tracer::start(Options::default())?;
+    /// Attaches them. `btf` is a file with the kernel's types, instead of the kernel's own.
+    pub(crate) fn start(btf: Option<&Path>) -> Result<Self, SetupError> {
+        let tracer = Tracer::start(Options {
+            btf: btf.map(Path::to_owned),
+            ..Options::default()
+        })?;
         // It would be made with the first pipe; so it is there to be found before the first path runs.
         bufferlist::journal::ready();
         announce(tracer.cookie());

@@ -45,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     /// Only print the oracle's matrix.
     pub(crate) matrix: bool,
+    /// A file with the kernel's types, instead of the kernel's own.
+    pub(crate) btf: Option<PathBuf>,
 }
 
 /// A path that could not run here.
@@ -67,6 +69,11 @@ pub(crate) fn run(options: &Options) -> u8 {
     if options.matrix {
         return matrix::run(&options.dir);
     }
+    if let Some(btf) = &options.btf
+        && let Err(error) = crate::trace::prove_by(btf)
+    {
+        return crate::session::not_set_up(&error);
+    }
     let (started, clock) = (SystemTime::now(), Instant::now());
     let stage = match Stage::new(options.dir.clone(), options.size) {
         Ok(stage) => stage,
@@ -75,7 +82,7 @@ pub(crate) fn run(options: &Options) -> u8 {
             return exit::INCONCLUSIVE;
         }
     };
-    let mut kernel = Kernel::start();
+    let mut kernel = Kernel::start(options.btf.as_deref());
     let (rows, failures) = all(&stage, kernel.as_mut().ok());
     let kernel = kernel.map(Kernel::finish);
     let report = report::report(&rows, &failures, kernel.as_ref(), started, clock.elapsed());

@@ -225,7 +225,11 @@ impl<T> Tried<T> {
 /// Loads and attaches, and measures what that costs.
 fn measure() -> (Tried<Loaded>, Tried<Cost>) {
     match cost::untraced() {
-        Ok((loaded, bare, tax)) => (Tried::Done(loaded), Tried::of(cost::traced(bare, tax))),
+        Ok((loaded, bare, tax)) => {
+            // For the reports of this boot. Where it cannot be kept they do without.
+            let _ = selftest::remember_tax(tax.ns);
+            (Tried::Done(loaded), Tried::of(cost::traced(bare, tax)))
+        }
         Err(error) => (Tried::of(Err(error)), Tried::No("nothing is attached")),
     }
 }

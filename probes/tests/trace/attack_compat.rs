@@ -1,0 +1,165 @@
+//! A 32-bit program: its calls have other numbers, and their arguments lie in other registers. They are said to be not
+//! observed, and what they did to a pipe is not taken for what a call did that was seen.
+//!
+//! The program is written here byte by byte, so that no 32-bit compiler is needed.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use probes::report::Edge;
+use probes::report::EndKind::{File, Null, Pipe as InPipe, Tcp};
+
+use crate::calls::{all, file_with, null, once, pattern, pipe, plain_connection, receive};
+use crate::harness::{Sum, alone, because, discarded, not_observed, sum, traced, unknown, why};
+use crate::skip::skip;
+
+/// Bytes of each call of the 32-bit program.
+const LEN: usize = 4096;
+/// What it calls: sendfile, sendfile64 and splice.
+const CALLS: usize = 3;
+
+/// Where the program is mapped, the usual place.
+const BASE: u32 = 0x0804_8000;
+/// Bytes of `Elf32_Ehdr` and of the one `Elf32_Phdr` (elf(5)).
+const HEADERS: u32 = 52 + 32;
+
+/// i386 code: three calls from descriptor 0 to 1, and exit(2) with 0 if each of them returned [`LEN`], else with 1.
+fn code() -> Vec<u8> {
+    let len = LEN.to_le_bytes();
+    let len = &len[..4];
+    let mut code = Vec::new();
+    for number in [187_u32, 239] {
+        // sendfile, sendfile64 (arch/x86/entry/syscalls/syscall_32.tbl): to, from, no offset, count.
+        code.extend([0xb8]); // mov eax, number
+        code.extend(number.to_le_bytes());
+        code.extend([0xbb, 1, 0, 0, 0]); // mov ebx, 1
+        code.extend([0x31, 0xc9]); // xor ecx, ecx
+        code.extend([0x31, 0xd2]); // xor edx, edx
+        code.extend([0xbe]); // mov esi, LEN
+        code.extend(len);
+        call(&mut code);
+    }
+    // splice: from, no offset, to, no offset, count, no flags.
+    code.extend([0xb8, 0x39, 0x01, 0, 0]); // mov eax, 313
+    code.extend([0x31, 0xdb]); // xor ebx, ebx
+    code.extend([0x31, 0xc9]); // xor ecx, ecx
+    code.extend([0xba, 1, 0, 0, 0]); // mov edx, 1
+    code.extend([0x31, 0xf6]); // xor esi, esi
+    code.extend([0xbf]); // mov edi, LEN
+    code.extend(len);
+    code.extend([0x31, 0xed]); // xor ebp, ebp
+    call(&mut code);
+    code.extend([0x31, 0xdb]); // xor ebx, ebx
+    exit(&mut code);
+    code
+}
+
+/// The call, and the end of the program if it did not return [`LEN`].
+fn call(code: &mut Vec<u8>) {
+    let mut failed = vec![0xbb, 1, 0, 0, 0]; // mov ebx, 1
+    exit(&mut failed);
+    code.extend([0xcd, 0x80]); // int 0x80
+    code.extend([0x3d]); // cmp eax, LEN
+    code.extend(&LEN.to_le_bytes()[..4]);
+    code.extend([0x74, failed.len() as u8]); // je over it
+    code.extend(failed);
+}
+
+/// exit(2) with what is in ebx.
+fn exit(code: &mut Vec<u8>) {
+    code.extend([0xb8, 1, 0, 0, 0]); // mov eax, 1
+    code.extend([0xcd, 0x80]); // int 0x80
+}
+
+/// The program as a file: an ELF header, one segment, the code.
+fn program() -> Vec<u8> {
+    let code = code();
+    let size = HEADERS + code.len() as u32;
+    let mut file = Vec::new();
+    file.extend(b"\x7fELF");
+    file.extend([1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]); // 32 bits, little endian, version 1
+    let half = |file: &mut Vec<u8>, value: u16| file.extend(value.to_le_bytes());
+    let word = |file: &mut Vec<u8>, value: u32| file.extend(value.to_le_bytes());
+    half(&mut file, 2); // ET_EXEC
+    half(&mut file, 3); // EM_386
+    word(&mut file, 1);
+    word(&mut file, BASE + HEADERS); // where it begins
+    word(&mut file, 52); // the program header follows
+    word(&mut file, 0); // no sections
+    word(&mut file, 0);
+    for value in [52, 32, 1, 0, 0, 0] {
+        half(&mut file, value); // sizes and numbers of headers
+    }
+    // One PT_LOAD, from the start of the file, to be read and executed.
+    for value in [1, 0, BASE, BASE, size, size, 5, 4096] {
+        word(&mut file, value);
+    }
+    assert_eq!(file.len() as u32, HEADERS);
+    file.extend(code);
+    file
+}
+
+fn write_program(path: &Path) {
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o755)
+        .open(path)
+        .expect("create");
+    file.write_all(&program()).expect("write");
+}
+
+#[test]
+fn a_32_bit_program_is_not_observed_and_said_to_be() {
+    const TEST: &str = "attack_compat::a_32_bit_program_is_not_observed_and_said_to_be";
+    /// exec(2) of a kind of file that the kernel does not run.
+    const ENOEXEC: i32 = 8;
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("program");
+    write_program(&path);
+    let source = file_with(&dir.path().join("a"), &pattern(CALLS * LEN));
+    let mut cannot = None;
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        let pipe = pipe();
+        // The ring is known: one page went through it, and it is empty.
+        assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, LEN), LEN);
+        all(&pipe.read, None, &null(), None, LEN);
+        let again = std::fs::File::open(dir.path().join("a")).expect("open");
+        let status = Command::new(&path)
+            .stdin(Stdio::from(again))
+            .stdout(Stdio::from(pipe.write.try_clone().expect("dup")))
+            .status();
+        match status {
+            Ok(status) => assert!(status.success(), "{status}"),
+            Err(error) if error.raw_os_error() == Some(ENOEXEC) => return cannot = Some(error),
+            Err(error) => panic!("{error}"),
+        }
+        // What it has put there goes on by a call that is seen.
+        let far = receive(far, CALLS * LEN);
+        all(&pipe.read, None, &near, None, CALLS * LEN);
+        assert!(far.join().expect("received") == pattern(CALLS * LEN));
+    }) else {
+        return;
+    };
+    if let Some(error) = cannot {
+        return skip(TEST, &format!("this kernel runs no 32-bit programs: {error}"));
+    }
+    assert_eq!(
+        not_observed(&report, "splice, tee, vmsplice and sendfile of 32-bit programs"),
+        CALLS as u64
+    );
+    // Nothing is claimed for what it did, and nothing of it is taken for what the 64-bit calls did.
+    assert_eq!(sum(&report, &File, &Null), discarded(LEN));
+    assert_eq!(sum(&report, &File, &Tcp), Sum::default());
+    assert_eq!(sum(&report, &InPipe, &Tcp), unknown(CALLS * LEN), "{:#?}", report.flows);
+    assert_eq!(why(&report, &InPipe, &Tcp), because([("ZC96", CALLS * LEN)]));
+    // Other threads of this process may read files of their own: what went into the pipe is what this is about.
+    let into_pipe = |edge: &&Edge| edge.from.of.kind == File && edge.to.of.kind == InPipe;
+    let seen: u64 = report.edges.iter().filter(into_pipe).map(|edge| edge.bytes).sum();
+    assert_eq!(seen, LEN as u64, "{:#?}", report.edges);
+}

@@ -1,0 +1,174 @@
+//! How fast calls may come, and how fast tracing comes and goes. What was reached is printed; what must hold at any speed is
+//! asserted: each call is in the report or among the losses, and nothing is claimed for what was lost.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use probes::probe::announce;
+use probes::report::EndKind::{File, Null, Pipe as InPipe};
+use probes::report::{Call, Report};
+use probes::trace::{Options, Tracer};
+use rustix::thread::{CpuSet, Pid, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::calls::{memfd, null, once, pattern, pipe};
+use crate::harness::{alone, begun, sum};
+use crate::skip::say;
+
+/// Bytes of each call.
+const LEN: usize = 512;
+/// How often a tracer's user polls it.
+const STEP: Duration = Duration::from_millis(5);
+/// The rate that the default ring and a reader of its own are to carry.
+const RATE: u32 = 200_000;
+
+fn tracer(test: &str) -> Option<Tracer> {
+    begun(test, Tracer::start(Options::default()))
+}
+
+/// Keeps the calling thread on one CPU, if there are several.
+fn stay_on(cpu: usize) {
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > cpu) {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        // A container may not allow it: then the two share CPUs as it comes.
+        let _ = sched_setaffinity(None::<Pid>, &set);
+    }
+}
+
+/// Splices from a file through a pipe into nothing, for `time`; as many calls a second as are said, or as many as go. How
+/// many calls it made.
+fn splice_for(time: Duration, rate: Option<u32>) -> u64 {
+    let (source, pipe, nowhere) = (memfd(&pattern(LEN)), pipe(), null());
+    let start = Instant::now();
+    let mut pairs = 0_u32;
+    while start.elapsed() < time {
+        let due = rate.map_or(pairs + 100, |rate| {
+            (start.elapsed().as_secs_f64() * f64::from(rate / 2)) as u32
+        });
+        while pairs < due {
+            assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, LEN), LEN);
+            assert_eq!(once(&pipe.read, None, &nowhere, None, LEN), LEN);
+            pairs += 1;
+        }
+    }
+    2 * u64::from(pairs)
+}
+
+/// Traces that, and holds the account.
+fn flood(test: &str, time: Duration, rate: Option<u32>) {
+    let _alone = alone();
+    let Some(mut tracer) = tracer(test) else { return };
+    let cookie = tracer.cookie();
+    let over = AtomicBool::new(false);
+    let cpu = || clock_gettime(ClockId::ThreadCPUTime);
+    let (made, took, reader) = std::thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            stay_on(0);
+            announce(cookie);
+            let start = Instant::now();
+            let made = splice_for(time, rate);
+            let took = start.elapsed();
+            over.store(true, Ordering::Release);
+            (made, took)
+        });
+        stay_on(1);
+        let before = cpu();
+        while !over.load(Ordering::Acquire) {
+            tracer.poll();
+            std::thread::sleep(STEP);
+        }
+        let reader = cpu() - before;
+        let (made, took) = calls.join().expect("the calls");
+        (made, took, Duration::try_from(reader).expect("time goes forward"))
+    });
+    let report = tracer.finish(1000);
+    let seen: u64 = splices(&report);
+    let lost = report.loss.records();
+    say(&format!(
+        "{test}: {} calls a second for {:.1} s, {lost} records lost, {} calls unseen; the reader took {:.1} % of a CPU, {} ns a call\n",
+        (made as f64 / took.as_secs_f64()) as u64,
+        took.as_secs_f64(),
+        made - seen,
+        100.0 * reader.as_secs_f64() / took.as_secs_f64(),
+        reader.as_nanos() as u64 / made.max(1),
+    ));
+    conserved(&report, made, seen);
+}
+
+/// Splices that the report has.
+fn splices(report: &Report) -> u64 {
+    let splices = report.edges.iter().filter(|edge| edge.call == Call::Splice);
+    splices.map(|edge| edge.calls).sum()
+}
+
+/// Each call is in the report or lost, and what is known is exact.
+fn conserved(report: &Report, made: u64, seen: u64) {
+    report.check().expect("a report that adds up");
+    let loss = &report.loss;
+    assert!(seen <= made, "{seen} calls of {made}");
+    assert!(
+        made - seen <= loss.records(),
+        "{} calls are missing, and {loss:?} is all that was lost",
+        made - seen
+    );
+    // The reader misses nothing by itself: what is missing found no room, or its program was skipped.
+    assert!(
+        loss.sequence_gaps <= loss.reserve_failures,
+        "a gap where nothing was refused: {loss:?}"
+    );
+    let (known, astray) = (sum(report, &File, &Null), sum(report, &InPipe, &Null));
+    let arrived = known.total() + astray.total();
+    assert_eq!((known.moved, known.copied, astray.moved, astray.copied), (0, 0, 0, 0));
+    assert_eq!(
+        astray.discarded + known.discarded + known.unknown + astray.unknown,
+        arrived,
+        "{known:?} {astray:?}"
+    );
+    if loss.any() {
+        assert!(arrived <= made / 2 * LEN as u64, "{known:?} {astray:?}");
+    } else {
+        assert_eq!(seen, made);
+        assert_eq!(known.discarded, made / 2 * LEN as u64, "{known:?} {astray:?}");
+        assert_eq!((known.unknown, astray.total()), (0, 0), "unknown, and nothing was lost");
+    }
+}
+
+#[test]
+fn two_hundred_thousand_calls_a_second_for_ten_seconds() {
+    flood(
+        "rate::two_hundred_thousand_calls_a_second_for_ten_seconds",
+        Duration::from_secs(10),
+        Some(RATE),
+    );
+}
+
+#[test]
+fn as_many_calls_as_go() {
+    flood("rate::as_many_calls_as_go", Duration::from_secs(2), None);
+}
+
+#[test]
+fn tracing_comes_and_goes() {
+    const TEST: &str = "rate::tracing_comes_and_goes";
+    let _alone = alone();
+    let (mut attach, mut detach) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let start = Instant::now();
+        let Some(tracer) = tracer(TEST) else { return };
+        attach.push(start.elapsed());
+        let start = Instant::now();
+        drop(tracer);
+        detach.push(start.elapsed());
+    }
+    for (what, times) in [("attaching", &mut attach), ("detaching", &mut detach)] {
+        times.sort_unstable();
+        say(&format!(
+            "{TEST}: {what} took {:?}, the median of {}\n",
+            times[2],
+            times.len()
+        ));
+        // What a quiet machine takes is a tenth of it (300 ms are the aim); this is for one that does much else.
+        assert!(times[2] < Duration::from_secs(3), "{what}: {times:?}");
+    }
+}

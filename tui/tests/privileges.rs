@@ -1,0 +1,226 @@
+//! What zctrace may do while it watches, and what the command may: the one as little as will do, the other what it always may.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+use common::{both, possible, skip};
+use probes::report::Report;
+
+const ZCTRACE: &str = env!("CARGO_BIN_EXE_zctrace");
+
+/// Bits of capability sets (include/uapi/linux/capability.h).
+const KILL: u64 = 1 << 5;
+const SYS_PTRACE: u64 = 1 << 19;
+const BPF: u64 = 1 << 39;
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_remove("SUDO_UID")
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"))
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    assert!(output.status.success(), "{}: {}", output.status, both(&output));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// A line of what the kernel says of a process.
+fn line<'a>(status: &'a str, name: &str) -> &'a str {
+    let found = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    found.unwrap_or_else(|| panic!("no {name} in {status}")).trim()
+}
+
+fn set(status: &str, name: &str) -> u64 {
+    u64::from_str_radix(line(status, name), 16).expect("a set")
+}
+
+#[test]
+fn zctrace_keeps_what_it_needs_and_the_command_has_what_it_always_has() {
+    const TEST: &str = "zctrace_keeps_what_it_needs_and_the_command_has_what_it_always_has";
+    if !possible(TEST) {
+        return;
+    }
+    // The command is there only when zctrace has given up what it gives up.
+    let ours = output(
+        ZCTRACE,
+        &["run", "-o", "/dev/null", "--", "sh", "-c", "cat /proc/$PPID/status"],
+    );
+    assert_eq!(line(&ours, "Name"), "zctrace");
+    let before = output("cat", &["/proc/self/status"]);
+    let kept = (BPF | SYS_PTRACE | KILL) & set(&before, "CapPrm");
+    assert_eq!((set(&ours, "CapPrm"), set(&ours, "CapEff")), (kept, kept), "{ours}");
+    assert_eq!((set(&ours, "CapInh"), set(&ours, "CapAmb")), (0, 0), "{ours}");
+    assert_eq!((line(&ours, "NoNewPrivs"), line(&ours, "Groups")), ("1", ""), "{ours}");
+
+    let alone = output("cat", &["/proc/self/status"]);
+    let watched = output(ZCTRACE, &["run", "-o", "/dev/null", "--", "cat", "/proc/self/status"]);
+    for name in [
+        "Uid",
+        "Gid",
+        "Groups",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp",
+    ] {
+        assert_eq!(line(&watched, name), line(&alone, name), "{name}");
+    }
+}
+
+/// `nobody`, who is everywhere; `None` and a report of it where this process may not become another user.
+fn another_user(test: &str) -> Option<&'static str> {
+    if run("setpriv", &["--reuid=nobody", "--clear-groups", "true"])
+        .status
+        .success()
+    {
+        return Some("nobody");
+    }
+    skip(test, "this process may not become nobody");
+    None
+}
+
+#[test]
+fn another_users_command_is_sent_signals_and_its_places_are_known() {
+    const TEST: &str = "another_users_command_is_sent_signals_and_its_places_are_known";
+    if !possible(TEST) {
+        return;
+    }
+    let Some(user) = another_user(TEST) else { return };
+    // It ends by the signal that it is sent, long before by itself.
+    let slept = run(
+        ZCTRACE,
+        &["run", "--user", user, "--duration", "200ms", "--", "sleep", "600"],
+    );
+    assert_eq!(slept.status.code(), Some(0), "{}", both(&slept));
+
+    // It reads until zctrace ends it, so it is there when it is asked where it reads from.
+    let reads = "while :; do read line </etc/passwd; done";
+    let json = output(
+        ZCTRACE,
+        &[
+            "run",
+            "--user",
+            user,
+            "--duration",
+            "500ms",
+            "--format",
+            "json",
+            "--",
+            "sh",
+            "-c",
+            reads,
+        ],
+    );
+    let report = Report::from_json(&json).expect("a report");
+    let causes = report.edges.iter().flat_map(|edge| &edge.reasons);
+    let objects: Vec<_> = causes
+        .filter_map(|cause| cause.place.as_ref()?.object.as_deref())
+        .collect();
+    assert!(
+        objects.iter().any(|object| object.contains("+0x")),
+        "{:#?}",
+        report.edges
+    );
+}
+
+#[test]
+fn what_is_written_at_the_end_was_opened_at_the_start() {
+    const TEST: &str = "what_is_written_at_the_end_was_opened_at_the_start";
+    if !possible(TEST) {
+        return;
+    }
+    // A folder of another user's, which only those may write who may write everywhere.
+    let Some(user) = another_user(TEST) else { return };
+    let dir = tempfile::tempdir().expect("tempdir");
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
+    let theirs = dir.path().join("theirs");
+    std::fs::create_dir(&theirs).expect("mkdir");
+    std::fs::set_permissions(&theirs, PermissionsExt::from_mode(0o700)).expect("chmod");
+    output("chown", &[user, theirs.to_str().expect("a path")]);
+    let path = |name: &str| theirs.join(name).display().to_string();
+    let (report, baseline, source) = (path("report"), path("baseline"), dir.path().join("source"));
+    std::fs::write(&source, vec![7; 100_000]).expect("write");
+    let sink = dir.path().join("sink").display().to_string();
+    let asserted = [
+        "assert",
+        "--to",
+        "file",
+        "--save-baseline",
+        &baseline,
+        "-o",
+        &report,
+        "--format",
+        "json",
+        "--",
+    ];
+    let source = source.display().to_string();
+    let copy = ["dd", "bs=10k", &format!("if={source}"), &format!("of={sink}")];
+    let done = run(ZCTRACE, &[&asserted[..], &copy].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", both(&done));
+    let read = |path: &str| std::fs::read_to_string(path).expect("written");
+    assert!(Report::from_json(&read(&report)).is_ok());
+    let first = read(&baseline);
+    assert!(first.contains("copied"), "{first}");
+
+    // A shorter one in the place of a longer one; and none if there is nothing to be kept, as it was then.
+    std::fs::write(&baseline, "x".repeat(100_000)).expect("write");
+    let done = run(ZCTRACE, &[&asserted[..], &copy].concat());
+    assert_eq!(
+        (done.status.code(), read(&baseline).len()),
+        (Some(0), first.len()),
+        "{}",
+        both(&done)
+    );
+    std::fs::remove_file(&baseline).expect("rm");
+    let done = run(ZCTRACE, &[&asserted[..], &["true"]].concat());
+    assert_eq!(done.status.code(), Some(3), "nothing arrived: {}", both(&done));
+    let left = std::fs::metadata(&baseline).map_or(0, |data| data.len());
+    assert_eq!(left, 0, "nothing is known of that run");
+}
+
+#[test]
+fn each_capability_that_is_missing_is_named() {
+    const TEST: &str = "each_capability_that_is_missing_is_named";
+    if !possible(TEST) {
+        return;
+    }
+    let with = |capabilities: &str, arguments: &[&str]| {
+        let bounds = format!("--bounding-set=-all{capabilities}");
+        run("setpriv", &[&[bounds.as_str(), ZCTRACE][..], arguments].concat())
+    };
+    if !with("", &["--version"]).status.success() {
+        return skip(TEST, "capabilities cannot be taken away here");
+    }
+    let started = ["run", "-o", "/dev/null", "--", "echo", "started"];
+    for (capabilities, missing, mend) in [
+        ("", &["CAP_BPF", "CAP_PERFMON"][..], "--cap-add BPF --cap-add PERFMON"),
+        (",+perfmon", &["CAP_BPF"], "--cap-add BPF"),
+        (",+bpf", &["CAP_PERFMON"], "--cap-add PERFMON"),
+    ] {
+        let output = with(capabilities, &started);
+        let said = both(&output);
+        assert_eq!(output.status.code(), Some(4), "{capabilities}: {said}");
+        assert!(!said.contains("started"), "{said}");
+        let named = format!("needs {}, which", missing.join(" and "));
+        assert!(
+            said.contains(&named) && said.contains("→ you are root without it"),
+            "{said}"
+        );
+        assert!(said.contains(mend), "{said}");
+    }
+    for capabilities in [",+bpf,+perfmon", ",+sys_admin"] {
+        let output = with(capabilities, &started);
+        assert_eq!(output.status.code(), Some(0), "{capabilities}: {}", both(&output));
+    }
+}

@@ -1,0 +1,145 @@
+//! The kernel's types out of a file: `--btf FILE`, where the kernel tells them itself and where it does not.
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use common::{both, possible, skip};
+
+const OWN: &str = "/sys/kernel/btf/vmlinux";
+
+fn zctrace(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
+    command
+        .args(arguments)
+        .env_remove("SUDO_UID")
+        .output()
+        .expect("zctrace can be run")
+}
+
+/// The same where the kernel does not tell its types: in a mount namespace in which nothing is where they were.
+fn without_types(arguments: &[&str]) -> Output {
+    let hide = format!("mount --bind /dev/null {OWN} && exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &hide, "sh", env!("CARGO_BIN_EXE_zctrace")]);
+    command
+        .args(arguments)
+        .env_remove("SUDO_UID")
+        .output()
+        .expect("unshare(1) can be run")
+}
+
+/// Whether this kernel tells its types, and probes can be loaded.
+fn has_types(test: &str) -> bool {
+    if !PathBuf::from(OWN).exists() {
+        skip(test, "this kernel tells no types");
+        return false;
+    }
+    possible(test)
+}
+
+/// The types of a kernel that this is not, whatever this is.
+fn of_another_kernel() -> Vec<String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../probes/tests/btf");
+    ["5.10", "6.1", "6.12"]
+        .iter()
+        .map(|version| folder.join(format!("{version}.btf")).display().to_string())
+        .collect()
+}
+
+#[test]
+fn types_of_another_kernel_are_refused_by_name() {
+    const TEST: &str = "types_of_another_kernel_are_refused_by_name";
+    if !has_types(TEST) {
+        return;
+    }
+    // At most one of these is the kernel that this runs on.
+    let refused: Vec<String> = of_another_kernel()
+        .iter()
+        .map(|file| zctrace(&["run", "--btf", file, "--", "true"]))
+        .filter(|output| output.status.code() == Some(4))
+        .map(|output| both(&output))
+        .collect();
+    assert!(refused.len() >= 2, "{refused:?}");
+    for said in refused {
+        assert!(said.contains("are not those of this kernel: "), "{said}");
+        assert!(said.contains("→ leave --btf out"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_no_file_of_types_is_refused() {
+    const TEST: &str = "what_is_no_file_of_types_is_refused";
+    if !has_types(TEST) {
+        return;
+    }
+    for (file, why) in [("/dev/null", "not BTF"), ("/no/such/file", "/no/such/file")] {
+        for command in [
+            &["run", "--btf", file, "--", "echo", "started"][..],
+            &[
+                "assert",
+                "--btf",
+                file,
+                "--to",
+                "file",
+                "--max-copied",
+                "0",
+                "--",
+                "echo",
+                "started",
+            ],
+            &["selftest", "--btf", file],
+            &["demo", "--btf", file],
+        ] {
+            let output = zctrace(command);
+            let said = both(&output);
+            assert_eq!(output.status.code(), Some(4), "{said}");
+            assert!(
+                said.contains(why) && said.contains('→') && !said.contains("started"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_kernel_without_types_takes_its_own_from_a_file_and_no_others() {
+    const TEST: &str = "a_kernel_without_types_takes_its_own_from_a_file_and_no_others";
+    if !has_types(TEST) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("tempdir");
+    let own = dir.path().join("own.btf").display().to_string();
+    std::fs::copy(OWN, &own).expect("a copy of the types");
+    let output = without_types(&["run", "--", "echo", "started"]);
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("--btf FILE") && !said.contains("started"), "{said}");
+
+    let copied = [
+        "assert",
+        "--btf",
+        &own,
+        "--to",
+        "pipe,file",
+        "--max-copied",
+        "100%",
+        "--",
+    ];
+    let output = without_types(&[&copied[..], &["cp", "--reflink=never", &own, &format!("{own}.2")]].concat());
+    let said = both(&output);
+    // Nobody knows here whether cp's way into the filesystem is one that can be seen; that it was judged is what counts.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{said}");
+    assert!(!said.contains("could not be set up"), "{said}");
+    let output = without_types(&["selftest", "--btf", &own]);
+    assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+
+    let refused = of_another_kernel().into_iter().filter(|file| {
+        let output = without_types(&["run", "--btf", file, "--", "echo", "started"]);
+        let said = both(&output);
+        // With wrong places nothing that was tried is seen as what it is.
+        output.status.code() == Some(4) && said.contains('→') && !said.contains("started")
+    });
+    assert!(refused.count() >= 2);
+}
