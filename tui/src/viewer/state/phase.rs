@@ -1,0 +1,34 @@
+//! How far the trace has come.
+
+use std::time::Duration;
+
+/// How far it has come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// The probes are being attached, or nothing was reported yet.
+    Starting,
+    /// It is watched.
+    Live,
+    /// Watching has ended, and the snapshot is the last. Why, as a sentence: `CMD ended with code 0`.
+    Ended(String),
+    /// Watching failed, and the snapshot is the last there was.
+    Failed {
+        /// Why, without a full stop.
+        cause: String,
+        /// What to do about it; may be empty.
+        mend: String,
+    },
+}
+
+/// Where the replay of a recording is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Playback {
+    /// Time in the recording.
+    pub(crate) at: Duration,
+    /// The length of the recording.
+    pub(crate) of: Duration,
+    /// How many times faster than it was.
+    pub(crate) speed: f64,
+    /// Whether it stands.
+    pub(crate) paused: bool,
+}
