@@ -8,8 +8,9 @@ use crate::output::{Format, Output, check};
 use crate::progress::{Progress, say_waiting};
 use crate::session::{Request, Target, observe, sign};
 use crate::trace::Tracer;
+use crate::viewer::config::Choice;
 use crate::watch::{Audience, Stopped};
-use crate::{exit, screens};
+use crate::{exit, screens, viewer};
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -20,10 +21,20 @@ pub(crate) struct Options {
     pub(crate) format: Format,
     /// Where.
     pub(crate) file: Option<PathBuf>,
+    /// How the viewer is to look, if nothing was said that only the report can do.
+    pub(crate) viewer: Option<Choice>,
 }
+
+/// Rows of a report unless told otherwise: a screen's worth.
+pub(crate) const ROWS: usize = 30;
 
 /// Runs, and returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
+    if let Some(choice) = &options.viewer
+        && viewer::possible()
+    {
+        return viewer::run(&options.request, choice);
+    }
     match answer(options) {
         Ok(code) | Err(code) => code,
     }
@@ -92,7 +103,7 @@ fn form(report: &Report, options: &Options) -> String {
 }
 
 /// The command's own code. One that was ended because time was up has done what it was to do.
-fn code(stopped: Stopped) -> u8 {
+pub(crate) fn code(stopped: Stopped) -> u8 {
     match stopped {
         Stopped::Command { by_us: false, ended } => ended.code(),
         Stopped::Command { by_us: true, .. } | Stopped::Enough => exit::HELD,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use probes::report::text::printable;
@@ -9,7 +10,7 @@ use probes::report::{MadeFor, Report, Scope, ScopeKind};
 
 use crate::command::{NotRunnable, Pending, User, Wanted};
 use crate::signals::Signals;
-use crate::trace::{self, How, SetupError};
+use crate::trace::{self, How, SetupError, Tracer};
 use crate::watch::{Audience, Stopped, Subject, Times, watch};
 use crate::{exit, screen};
 
@@ -52,8 +53,15 @@ pub(crate) struct Observed {
     pub(crate) stopped: Stopped,
 }
 
-/// Watches. What fails is said here, and the exit code for it is the error.
-pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<Observed, u8> {
+/// The probes are attached; nothing is started yet.
+pub(crate) struct Prepared {
+    tracer: Box<dyn Tracer>,
+    user: Option<User>,
+    waits_for: Subject,
+}
+
+/// Attaches the probes. What fails is said here, and the exit code for it is the error.
+pub(crate) fn prepare(request: &Request) -> Result<Prepared, u8> {
     let user = match &request.target {
         Target::Command(_) => User::choose(request.user.as_deref()).map_err(|why| failed(&printable(&why)))?,
         _ => None,
@@ -67,24 +75,50 @@ pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<
         _ => Subject::Endless,
     };
     let options = options(request, user.as_ref());
-    let mut tracer = trace::start(&options).map_err(|error| not_set_up(&error))?;
-    let mut signals = Signals::catch().map_err(|error| failed(&format!("signals cannot be caught: {error}")))?;
-    let mut subject = match &request.target {
-        Target::Command(command) => {
-            let wanted = Wanted {
-                command,
-                user: user.as_ref(),
-                cookie: tracer.cookie(),
-            };
-            let child = Pending::new(Path::new("/proc/self/exe"), &wanted).map_err(|error| not_runnable(&error))?;
-            if let Some(path) = child.beyond_path() {
-                let path = path.display().to_string();
-                screen::complain(&format!("{} is taken, which is not in PATH", printable(&path)));
-            }
-            Subject::Command(child.go().map_err(|error| not_runnable(&error))?)
+    let tracer = trace::start(&options).map_err(|error| not_set_up(&error))?;
+    Ok(Prepared {
+        tracer,
+        user,
+        waits_for,
+    })
+}
+
+impl Prepared {
+    /// The user that a command will be, if that is another.
+    pub(crate) fn uid(&self) -> Option<u32> {
+        self.user.as_ref().map(|user| user.uid)
+    }
+
+    /// Starts the command, if there is one, on a terminal of its own or on zctrace's. What fails is said here.
+    pub(crate) fn begin(
+        self,
+        request: &Request,
+        terminal: Option<BorrowedFd<'_>>,
+    ) -> Result<(Box<dyn Tracer>, Subject), u8> {
+        let Target::Command(command) = &request.target else {
+            return Ok((self.tracer, self.waits_for));
+        };
+        let wanted = Wanted {
+            command,
+            user: self.user.as_ref(),
+            cookie: self.tracer.cookie(),
+            terminal,
+        };
+        let child = Pending::new(Path::new("/proc/self/exe"), &wanted).map_err(|error| not_runnable(&error))?;
+        if let Some(path) = child.beyond_path() {
+            let path = path.display().to_string();
+            screen::complain(&format!("{} is taken, which is not in PATH", printable(&path)));
         }
-        _ => waits_for,
-    };
+        let running = child.go().map_err(|error| not_runnable(&error))?;
+        Ok((self.tracer, Subject::Command(running)))
+    }
+}
+
+/// Watches. What fails is said here, and the exit code for it is the error.
+pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<Observed, u8> {
+    let prepared = prepare(request)?;
+    let mut signals = Signals::catch().map_err(|error| failed(&format!("signals cannot be caught: {error}")))?;
+    let (mut tracer, mut subject) = prepared.begin(request, None)?;
     let watched = watch(
         tracer.as_mut(),
         &mut subject,

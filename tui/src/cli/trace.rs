@@ -11,11 +11,9 @@ use super::{mistake, values};
 use crate::assert::{self, Limit, Pattern, Terms};
 use crate::output::Format;
 use crate::session::{Request, Target};
+use crate::viewer::config::{Choice, THEMES};
 use crate::watch::Times;
 use crate::{run, saved};
-
-/// Rows of a report unless told otherwise: a screen's worth.
-const ROWS: u64 = 30;
 
 pub(super) fn run() -> Command {
     Command::new("run")
@@ -49,8 +47,10 @@ pub(super) fn run() -> Command {
                 .help("Also say what is known so far this often; as JSON one line each"),
         )
         .args(of_an_answer("text, or json, or junit (a case for each row)"))
+        .args(of_the_viewer())
         .after_help(format!(
-            "Without a target it is the whole machine. Exit codes: CMD's own, or 128+n if signal n ended it; 126 or 127 if it\n\
+            "Without a target it is the whole machine. On a terminal it is shown live, and `?` tells the keys; with --format,\n\
+             --output or --every, or if standard output is no terminal, there is a report at the end. Exit codes: CMD's own, or 128+n if signal n ended it; 126 or 127 if it\n\
              cannot be run; 4 if zctrace itself failed, and then CMD was not started; without CMD 0.\n\n{HOW_CMD_RUNS}"
         ))
 }
@@ -113,6 +113,31 @@ fn of_an_answer(formats: &'static str) -> [Arg; 3] {
             .value_name("N")
             .value_parser(value_parser!(u64).range(2..=1_000_000))
             .help("Fold like flows into at most so many rows [default: 30]"),
+    ]
+}
+
+/// What the viewer can be told.
+fn of_the_viewer() -> [Arg; 4] {
+    [
+        Arg::new("theme")
+            .long("theme")
+            .value_name("NAME")
+            .value_parser(THEMES)
+            .hide_possible_values(true)
+            .help(format!("Colours of the live view: {}", THEMES.join(", "))),
+        Arg::new("ascii")
+            .long("ascii")
+            .action(ArgAction::SetTrue)
+            .help("Only ASCII in the live view"),
+        Arg::new("mouse")
+            .long("mouse")
+            .action(ArgAction::SetTrue)
+            .help("Listen to the mouse in the live view"),
+        Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("Settings and keys of the live view [default: ~/.config/zctrace/config.toml]"),
     ]
 }
 
@@ -237,7 +262,15 @@ pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::E
     if asked.contains_id("user") && !matches!(target, Target::Command(_)) {
         return Err(mistake("--user says as whom CMD runs, and there is no CMD"));
     }
+    // These are for a report.
+    let report = ["format", "output", "every"].iter().any(|name| asked.contains_id(name));
     Ok(run::Options {
+        viewer: (!report).then(|| Choice {
+            theme: asked.get_one("theme").cloned(),
+            ascii: asked.get_flag("ascii"),
+            mouse: asked.get_flag("mouse"),
+            config: asked.get_one("config").cloned(),
+        }),
         request: Request {
             times: Times {
                 duration: asked.get_one("duration").copied(),
@@ -304,8 +337,8 @@ fn format(asked: &ArgMatches) -> Format {
 }
 
 fn rows(asked: &ArgMatches) -> usize {
-    let rows = asked.get_one("rows").copied().unwrap_or(ROWS);
-    usize::try_from(rows).unwrap_or(usize::MAX)
+    let rows = asked.get_one("rows").copied();
+    rows.map_or(run::ROWS, |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
 fn many<T: Clone + Send + Sync + 'static>(asked: &ArgMatches, name: &str) -> Vec<T> {

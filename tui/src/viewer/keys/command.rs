@@ -71,6 +71,8 @@ pub(crate) enum Command {
     SeekAhead,
     /// Draws everything anew.
     Redraw,
+    /// Gives the terminal back until the shell has zctrace go on.
+    Suspend,
 }
 
 /// Where a command holds.
@@ -211,6 +213,7 @@ table! {
     }
     Program Always {
         Help, "help", ["?", "f1"], "these keys", "keys";
+        Suspend, "suspend", ["ctrl-z"], "stop, until the shell's `fg`", "";
         Quit, "quit", ["q", "ctrl-c"], "end", "quit";
         QuitPrinting, "quit-printing", ["Q"], "end, and print the report", "";
     }

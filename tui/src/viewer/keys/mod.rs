@@ -96,6 +96,17 @@ impl KeyMap {
         Ok(Self { of_key, of_entry })
     }
 
+    /// Whether a change by itself makes sense.
+    pub(crate) fn check((name, keys): &(String, Vec<String>)) -> Result<(), Clash> {
+        if TABLE.iter().all(|entry| entry.name != name) {
+            return Err(Clash::NoCommand(name.clone()));
+        }
+        match keys.iter().find(|key| Key::parse(key).is_none()) {
+            Some(key) => Err(Clash::NoKey(key.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// What this key does.
     pub(crate) fn command(&self, key: Key) -> Option<Command> {
         self.of_key.get(&key).copied()

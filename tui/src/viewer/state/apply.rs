@@ -7,10 +7,9 @@ use std::time::Duration;
 use probes::report::Report;
 use ratatui::layout::Size;
 
-use super::{
-    Detail, Doubt, Edit, Level, Message, Overlay, Phase, Playback, Prompt, Purpose, Snapshot, Sort, State, View,
-};
+use super::{Detail, Doubt, Edit, Level, Message, Overlay, Phase, Prompt, Purpose, Snapshot, Sort, State, View};
 use crate::filter::Filter;
+use crate::trace::{Play, Playback};
 use crate::viewer::keys::Command;
 use crate::viewer::layout::{self, Hit};
 use crate::viewer::rows;
@@ -68,25 +67,14 @@ pub(crate) enum Effect {
         /// Whether the command, which still runs, is to be ended.
         end_command: bool,
     },
+    /// The screen has another size.
+    Resized,
+    /// The terminal is given back for a while.
+    Suspend,
     /// The view is to be written to this file.
     Export(PathBuf),
     /// The replay does something else.
     Play(Play),
-}
-
-/// What a replay can be told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Play {
-    /// To stand, or to go on.
-    Pause,
-    /// To go twice as fast.
-    Faster,
-    /// To go half as fast.
-    Slower,
-    /// To go back by this.
-    Back(Duration),
-    /// To go ahead by this.
-    Ahead(Duration),
 }
 
 /// How long a message stays.
@@ -112,6 +100,11 @@ impl State {
             Action::Snapshot(report) => self.take(report),
             Action::Phase(phase) => {
                 self.phase = phase;
+                if matches!(self.phase, Phase::Ended(_) | Phase::Failed { .. }) {
+                    self.pane.running = false;
+                    self.pane.focused = false;
+                    self.overlay = self.overlay.filter(|overlay| !matches!(overlay, Overlay::Confirm(_)));
+                }
                 Effect::Redraw
             }
             Action::Playback(playback) => {
@@ -125,7 +118,7 @@ impl State {
             Action::Resize(size) => {
                 self.size = size;
                 self.select(self.table().cursor);
-                Effect::Redraw
+                Effect::Resized
             }
             Action::Say(level, text) => {
                 self.log.push(now, level, &text);
@@ -199,12 +192,12 @@ impl State {
             }
             Command::Filter => self.prompt = Some(Prompt::new(Purpose::Filter, &self.filter_text)),
             Command::Export => {
-                let name = format!("zctrace-{}.json", self.view.title().to_lowercase());
+                let name = self.name_of_export();
                 self.prompt = Some(Prompt::new(Purpose::Export, &name));
             }
             Command::Theme => self.next_theme(),
             Command::Keyboard => {
-                self.pane.focused = self.pane.screen.is_some() && !self.pane.focused;
+                self.pane.focused = self.pane.running && !self.pane.focused;
                 self.pane.hidden &= !self.pane.focused;
             }
             Command::TogglePane => self.pane.hidden = !self.pane.hidden,
@@ -214,6 +207,7 @@ impl State {
             Command::SeekBack => return self.play(Play::Back(SEEK)),
             Command::SeekAhead => return self.play(Play::Ahead(SEEK)),
             Command::Redraw => return Effect::RedrawAll,
+            Command::Suspend => return Effect::Suspend,
         }
         // A pane that comes or goes changes what a page is.
         self.select(self.table().cursor);
@@ -346,6 +340,14 @@ impl State {
             descending: chosen.descending,
         };
         self.derive();
+    }
+
+    /// A name that was not there a second ago: of the view and of the time of what is shown.
+    fn name_of_export(&self) -> String {
+        let of = self.snapshot.as_ref().map(|snapshot| &snapshot.report.made_by);
+        let ms = of.and_then(|by| Some(by.started_unix_ms? + by.duration_ns / 1_000_000));
+        let seconds = ms.unwrap_or(0) / 1000;
+        format!("zctrace-{}-{seconds}.json", self.view.title().to_lowercase())
     }
 
     fn next_theme(&mut self) {

@@ -62,6 +62,11 @@ impl Log {
         self.lines.iter()
     }
 
+    /// The last line.
+    pub(crate) fn last(&self) -> Option<&str> {
+        self.lines.back().map(|line| line.text.as_str())
+    }
+
     /// How many lines were forgotten.
     pub(crate) fn forgotten(&self) -> u64 {
         self.written - self.lines.len() as u64

@@ -28,11 +28,11 @@ use std::time::Duration;
 use probes::report::Report;
 use ratatui::layout::Size;
 
-pub(crate) use self::apply::{Action, Effect, Play};
+pub(crate) use self::apply::{Action, Effect};
 pub(crate) use self::detail::Detail;
 pub(crate) use self::log::{Level, Line, Log};
 pub(crate) use self::pane::Pane;
-pub(crate) use self::phase::{Phase, Playback};
+pub(crate) use self::phase::Phase;
 pub(crate) use self::prompt::{Edit, Prompt, Purpose};
 pub(crate) use self::table::{Sort, Table};
 pub(crate) use self::view::View;
@@ -40,6 +40,7 @@ use super::keys::KeyMap;
 use super::rows::{self, Question, RowKey, Rows};
 use super::theme::ThemeName;
 use crate::filter::{Filter, Mistake};
+use crate::trace::Playback;
 
 /// A report, and when it was made.
 #[derive(Clone, Debug)]
@@ -228,6 +229,31 @@ impl State {
         table.cursor = cursor;
         table.on = on;
         table.scroll = table.scroll.min(last).clamp((cursor + 1).saturating_sub(page), cursor);
+    }
+
+    /// Does something as if the terminal had another size; then all is as it was.
+    pub(crate) fn with_size<T>(&mut self, size: Size, something: impl FnOnce(&mut Self) -> T) -> T {
+        let before = (self.size, *self.table(), self.details.clone());
+        self.size = size;
+        let result = something(self);
+        self.size = before.0;
+        *self.table_mut() = before.1;
+        self.details = before.2;
+        result
+    }
+
+    /// Scrolls to this row, or this line of what was opened, or as near as it goes. Which one is the first now.
+    pub(crate) fn scroll_to(&mut self, first: usize) -> usize {
+        let most = super::layout::overflow(self);
+        if let Some(detail) = self.details.last_mut() {
+            detail.scroll = first.min(most);
+            return detail.scroll;
+        }
+        let last = self.rows.len().saturating_sub(self.page());
+        let table = self.table_mut();
+        table.scroll = first.min(last);
+        table.cursor = table.scroll;
+        table.scroll
     }
 
     /// How many rows are visible, at least 1.

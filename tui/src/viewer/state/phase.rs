@@ -1,7 +1,5 @@
 //! How far the trace has come.
 
-use std::time::Duration;
-
 /// How far it has come.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
@@ -18,17 +16,4 @@ pub(crate) enum Phase {
         /// What to do about it; may be empty.
         mend: String,
     },
-}
-
-/// Where the replay of a recording is.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Playback {
-    /// Time in the recording.
-    pub(crate) at: Duration,
-    /// The length of the recording.
-    pub(crate) of: Duration,
-    /// How many times faster than it was.
-    pub(crate) speed: f64,
-    /// Whether it stands.
-    pub(crate) paused: bool,
 }
