@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use probes::report::Report;
 
+use crate::filter::Filter;
 use crate::output::{Format, Output, check};
 use crate::progress::{Progress, say_waiting};
 use crate::session::{Request, Target, observe, sign};
@@ -11,6 +12,9 @@ use crate::trace::Tracer;
 use crate::viewer::config::Choice;
 use crate::watch::{Audience, Stopped};
 use crate::{exit, screens, viewer};
+
+/// Rows of the lists beside the flows, where a report is not already bounded: as the tracer bounds them.
+const LISTS: usize = 200;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -23,6 +27,10 @@ pub(crate) struct Options {
     pub(crate) file: Option<PathBuf>,
     /// How the viewer is to look, if nothing was said that only the report can do.
     pub(crate) viewer: Option<Choice>,
+    /// Which flows are told of.
+    pub(crate) filter: Filter,
+    /// The most rows that are told of.
+    pub(crate) rows: usize,
 }
 
 /// Rows of a report unless told otherwise: a screen's worth.
@@ -51,8 +59,10 @@ fn answer(options: &Options) -> Result<u8, u8> {
     };
     let observed = observe(&options.request, &mut listener)?;
     listener.progress.clear();
-    check(&observed.report)?;
-    let text = form(&observed.report, options);
+    let mut report = observed.report;
+    pick(&mut report, options);
+    check(&report)?;
+    let text = form(&report, options);
     let code = listener.output.write(&text, code(observed.stopped));
     Ok(listener.failed.unwrap_or(code))
 }
@@ -69,6 +79,7 @@ struct Listener<'a> {
 impl Audience for Listener<'_> {
     fn interim(&mut self, mut report: Report) {
         sign(&mut report, &self.options.request);
+        pick(&mut report, self.options);
         if let Err(code) = check(&report) {
             self.failed = Some(code);
             return;
@@ -89,6 +100,15 @@ impl Audience for Listener<'_> {
 
     fn waiting(&mut self) {
         say_waiting();
+    }
+}
+
+/// Leaves what is asked for, in as many rows as are asked for.
+fn pick(report: &mut Report, options: &Options) {
+    if !options.filter.is_all() {
+        options.filter.apply(report);
+        report.finish(options.rows);
+        report.bound_lists(options.rows.max(LISTS));
     }
 }
 

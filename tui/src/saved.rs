@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use probes::report::Report;
 use probes::report::text::printable;
 
+use crate::filter::Filter;
 use crate::output::{Format, Output, check};
 use crate::{exit, screen, screens};
 
@@ -16,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) from: PathBuf,
     /// Only this flow.
     pub(crate) flow: Option<u64>,
+    /// Only the flows that fit.
+    pub(crate) filter: Filter,
     /// In which form the answer is given.
     pub(crate) format: Format,
     /// Where.
@@ -47,6 +50,7 @@ fn answer(options: &Options) -> Result<u8, u8> {
         }
         only(&mut report, id);
     }
+    options.filter.apply(&mut report);
     let text = match options.format {
         Format::Text => screens::report(&report),
         Format::Json => report.to_json_pretty() + "\n",

@@ -40,6 +40,7 @@ mod check;
 mod coverage;
 mod edge;
 mod end;
+mod filtered;
 mod flow;
 mod fold;
 mod look;
@@ -63,6 +64,7 @@ pub use certificate::{Certificate, Custody, Digest, Hop, Level, PageExample, Sho
 pub use coverage::{Alive, Coverage, Fact, NotObserved};
 pub use edge::{Call, Edge};
 pub use end::{End, EndKind, Station, StationKind};
+pub use filtered::Filtered;
 pub use flow::{Agreement, Flow, OracleWord};
 pub use look::{ByteRange, Look};
 pub use loss::{Loss, ProgramLoss};
@@ -104,6 +106,9 @@ pub struct Report {
     /// Computed.
     #[serde(default)]
     into_memory: Totals,
+    /// By which filter only some flows were left in the report; absent if all are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filtered: Option<Filtered>,
     /// The flows, or rows of like flows.
     pub flows: Vec<Flow>,
     /// The edges.
@@ -160,6 +165,7 @@ impl Report {
             share: None,
             totals: Totals::default(),
             into_memory: Totals::default(),
+            filtered: None,
             flows: Vec::new(),
             edges: Vec::new(),
             processes: Vec::new(),

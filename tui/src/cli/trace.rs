@@ -8,7 +8,8 @@ use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use probes::report::MadeFor;
 
 use super::{mistake, values};
-use crate::assert::{self, Limit, Pattern, Terms};
+use crate::assert::{self, Limit, Terms};
+use crate::filter::{self, Filter, Pattern};
 use crate::output::Format;
 use crate::session::{Request, Target};
 use crate::viewer::config::{Choice, THEMES};
@@ -46,12 +47,15 @@ pub(super) fn run() -> Command {
                 .value_parser(values::time)
                 .help("Also say what is known so far this often; as JSON one line each"),
         )
+        .arg(filter())
         .args(of_an_answer("text, or json, or junit (a case for each row)"))
         .args(of_the_viewer())
         .after_help(format!(
             "Without a target it is the whole machine. On a terminal it is shown live, and `?` tells the keys; with --format,\n\
-             --output or --every, or if standard output is no terminal, there is a report at the end. Exit codes: CMD's own, or 128+n if signal n ended it; 126 or 127 if it\n\
-             cannot be run; 4 if zctrace itself failed, and then CMD was not started; without CMD 0.\n\n{HOW_CMD_RUNS}"
+             --output or --every, or if standard output is no terminal, there is a report at the end. Exit codes: CMD's own,\n\
+             or 128+n if signal n ended it; 126 or 127 if it cannot be run; 4 if zctrace itself failed, and then CMD was not\n\
+             started; without CMD 0.\n\n{HOW_CMD_RUNS}\n\n{}",
+            filter::HELP
         ))
 }
 
@@ -139,6 +143,14 @@ fn of_the_viewer() -> [Arg; 4] {
             .value_parser(value_parser!(PathBuf))
             .help("Settings and keys of the live view [default: ~/.config/zctrace/config.toml]"),
     ]
+}
+
+fn filter() -> Arg {
+    Arg::new("filter")
+        .long("filter")
+        .value_name("FILTER")
+        .value_parser(|text: &str| Filter::parse(text).map_err(|mistake| mistake.to_string()))
+        .help("Tell only of the flows that fit, such as 'to=tcp::443 and copied>0'; totals are of those")
 }
 
 pub(super) fn assert() -> Command {
@@ -236,10 +248,12 @@ pub(super) fn report() -> Command {
                 .value_parser(value_parser!(u64))
                 .help("Show the certificate of this flow, hop by hop; its number is in the JSON"),
         )
+        .arg(filter().conflicts_with("flow"))
         .args([format, output])
-        .after_help(
-            "Exit codes: 0 shown, 1 the report contradicts itself, 2 it cannot be read, 4 it cannot be written.",
-        )
+        .after_help(format!(
+            "Exit codes: 0 shown, 1 the report contradicts itself, 2 it cannot be read, 4 it cannot be written.\n\n{}",
+            filter::HELP
+        ))
 }
 
 pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::Error> {
@@ -252,7 +266,8 @@ pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::E
     } else {
         Target::Machine
     };
-    let format = format(asked);
+    let (format, rows) = (format(asked), rows(asked));
+    let filter: Filter = asked.get_one("filter").cloned().unwrap_or_default();
     let every = asked.get_one("every").copied();
     if every.is_some() && format == Format::Junit {
         return Err(mistake(
@@ -276,11 +291,14 @@ pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::E
                 duration: asked.get_one("duration").copied(),
                 every,
             },
-            rows: rows(asked),
+            // What is folded has given up names that the filter may ask for.
+            rows: if filter.is_all() { rows } else { usize::MAX },
             ..request(asked, target, MadeFor::Run)
         },
         format,
         file: asked.get_one("output").cloned(),
+        filter,
+        rows,
     })
 }
 
@@ -311,6 +329,7 @@ pub(super) fn understand_report(asked: &ArgMatches) -> saved::Options {
     saved::Options {
         from: asked.get_one("from").cloned().unwrap_or_default(),
         flow: asked.get_one("flow").copied(),
+        filter: asked.get_one("filter").cloned().unwrap_or_default(),
         format: format(asked),
         file: asked.get_one("output").cloned(),
     }
