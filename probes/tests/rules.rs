@@ -84,6 +84,32 @@ fn each_planted_violation_is_found_at_its_place() {
             "LossWithoutLoss",
         ),
         (
+            &[("/flows/0/certificate/hops/1/segments/bytes", json!(1_u64 << 40))],
+            "flows[0].certificate.hops[1].segments",
+            "Certificate",
+        ),
+        (
+            &[("/flows/0/certificate/hops/1/segments/agreement", json!("agrees"))],
+            "flows[0].certificate.hops[1].segments",
+            "Certificate",
+        ),
+        (
+            &[("/flows/0/certificate/hops/1/segments/why", json!(""))],
+            "flows[0].certificate.hops[1].segments",
+            "Certificate",
+        ),
+        (&[("/segments/0/flow", json!(9))], "segments[0]", "NoSuchFlow"),
+        (
+            &[("/segments/0/ranges/0/start", json!(1_u64 << 40))],
+            "segments[0]",
+            "Range",
+        ),
+        (
+            &[("/segments/0/agreement", json!("disagrees"))],
+            "segments[0]",
+            "Certificate",
+        ),
+        (
             &[("/flows/1/reasons/0/code", json!("because"))],
             "flows[1].reasons[0]",
             "Code",

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::end::Station;
+use super::segment::SegmentNames;
 use super::tier::Tier;
 use super::words::words;
 
@@ -104,6 +105,11 @@ impl Certificate {
         }
     }
 
+    /// The segments that its bytes were, station by station, where programs named them.
+    pub fn segments(&self) -> impl Iterator<Item = &SegmentNames> {
+        self.hops.iter().filter_map(|hop| hop.segments.as_ref())
+    }
+
     /// Why this cannot back the word "moved" for all its bytes, in words; `None` if it can.
     ///
     /// ```
@@ -167,6 +173,9 @@ pub struct Hop {
     pub pages: u64,
     /// Whether the pages were held all the way from the station before.
     pub custody: Custody,
+    /// At a pipe of a program with a journal: which of its segments the bytes were. Names only: no verdict rests on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<SegmentNames>,
 }
 
 impl Hop {
@@ -181,6 +190,7 @@ impl Hop {
             bytes,
             pages: 0,
             custody: Custody::NotSeen,
+            segments: None,
         }
     }
 }

@@ -44,6 +44,7 @@ impl Report {
         checker.edges();
         checker.processes();
         checker.looks();
+        checker.segments();
         checker.loss();
         checker.overhead();
         if checker.found.is_empty() {
@@ -231,6 +232,7 @@ impl Checker<'_> {
         self.require(!certificate.horizon.is_empty(), &at, || Rule::Certificate {
             why: "it does not say how far it goes".to_owned(),
         });
+        self.names(&at, certificate);
         // Only where every byte is said to have moved must all of the certificate say so too: in a mixed flow a station may
         // well have been seen with fewer bytes.
         if flow.verdict() == super::Verdict::Moved {
@@ -278,6 +280,42 @@ impl Checker<'_> {
                 self.require(start <= end, &at, || Rule::Range { start, end });
             }
         }
+    }
+
+    fn segments(&mut self) {
+        for (index, segment) in self.report.segments.iter().enumerate() {
+            let at = format!("segments[{index}]");
+            self.refers_to_a_flow(&at, segment.flow);
+            for range in &segment.ranges {
+                let (start, end) = (range.start, range.end);
+                self.require(start <= end, &at, || Rule::Range { start, end });
+            }
+            self.agreement(&at, &segment.agreement, &segment.why);
+        }
+    }
+
+    /// Names of segments cover no more bytes than the station has, and whoever does not simply agree says why.
+    fn names(&mut self, at: &str, certificate: &super::Certificate) {
+        for (index, hop) in certificate.hops.iter().enumerate() {
+            let Some(names) = &hop.segments else { continue };
+            let at = format!("{at}.hops[{index}].segments");
+            let (named, bytes) = (names.bytes, hop.bytes);
+            self.require(named <= bytes, &at, || Rule::Certificate {
+                why: format!("segments are named for {named} of {bytes} bytes"),
+            });
+            let agrees = names.agreement == super::LedgerWord::Agrees;
+            self.require(!agrees || named == bytes, &at, || Rule::Certificate {
+                why: format!("it agrees on all bytes, but names {named} of {bytes}"),
+            });
+            self.agreement(&at, &names.agreement, &names.why);
+        }
+    }
+
+    fn agreement(&mut self, at: &str, word: &super::LedgerWord, why: &str) {
+        let explained = *word == super::LedgerWord::Agrees || !why.is_empty();
+        self.require(explained, at, || Rule::Certificate {
+            why: format!("it says `{word}` and not why"),
+        });
     }
 
     fn loss(&mut self) {

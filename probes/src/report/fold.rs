@@ -29,8 +29,8 @@ impl Report {
     /// Makes at most `max_rows` rows of the flows, or 2 if that is more. Nothing changes if there are no more than that.
     ///
     /// First like flows are folded: same process name, kinds of ends, port or directory, calls, reasons and mark. If that is
-    /// not enough the largest rows stay, and the rest becomes one row, or two if some of it ends in memory. Numbers in edges
-    /// and looks follow. Call it before `summarize`, or use `finish`.
+    /// not enough the largest rows stay, and the rest becomes one row, or two if some of it ends in memory. Numbers in edges,
+    /// looks and segments follow. Call it before `summarize`, or use `finish`.
     pub fn fold(&mut self, max_rows: usize) {
         let max_rows = max_rows.max(2);
         if self.flows.len() <= max_rows {
@@ -48,7 +48,8 @@ impl Report {
         self.flows = rows;
         let flows_of_edges = self.edges.iter_mut().map(|edge| &mut edge.flow);
         let flows_of_looks = self.looks.iter_mut().map(|look| &mut look.flow);
-        for id in flows_of_edges.chain(flows_of_looks).flatten() {
+        let flows_of_segments = self.segments.iter_mut().map(|segment| &mut segment.flow);
+        for id in flows_of_edges.chain(flows_of_looks).chain(flows_of_segments).flatten() {
             // Once for each of the two stages.
             for _ in 0..2 {
                 *id = *moved_to.get(id).unwrap_or(id);
@@ -56,13 +57,14 @@ impl Report {
         }
     }
 
-    /// Keeps the `max` largest edges, processes and looks of each list, and counts what was left out.
+    /// Keeps the `max` largest edges, processes, looks and segments of each list, and counts what was left out.
     pub fn bound_lists(&mut self, max: usize) {
         self.left_out.edges += keep_largest(&mut self.edges, max, |edge| edge.bytes);
         self.left_out.processes += keep_largest(&mut self.processes, max, |process| {
             process.payload.max(process.into_memory)
         });
         self.left_out.looks += keep_largest(&mut self.looks, max, |look| look.bytes);
+        self.left_out.segments += keep_largest(&mut self.segments, max, |segment| segment.bytes);
     }
 }
 

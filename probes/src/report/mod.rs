@@ -50,6 +50,7 @@ mod process;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod scope;
+mod segment;
 mod share;
 pub mod text;
 mod tier;
@@ -71,6 +72,7 @@ pub use loss::{Loss, ProgramLoss};
 pub use overhead::Overhead;
 pub use process::Process;
 pub use scope::{MadeBy, MadeFor, Scope, ScopeKind};
+pub use segment::{LedgerWord, Segment, SegmentNames};
 pub use share::{Share, Totals};
 pub use tier::Tier;
 pub use version::{ReadError, SchemaVersion};
@@ -120,6 +122,9 @@ pub struct Report {
     /// Looks at bytes on the way, by place in the program.
     #[serde(default)]
     pub looks: Vec<Look>,
+    /// Segments of bufferlists that lay in pipes, as the programs' journals name them.
+    #[serde(default)]
+    pub segments: Vec<Segment>,
     /// Rows that were left out of the lists above to bound the report.
     #[serde(default)]
     pub left_out: LeftOut,
@@ -152,6 +157,9 @@ pub struct LeftOut {
     /// Looks.
     #[serde(default)]
     pub looks: u64,
+    /// Segments.
+    #[serde(default)]
+    pub segments: u64,
 }
 
 impl Report {
@@ -170,6 +178,7 @@ impl Report {
             edges: Vec::new(),
             processes: Vec::new(),
             looks: Vec::new(),
+            segments: Vec::new(),
             left_out: LeftOut::default(),
             loss: Loss::default(),
             coverage: Coverage::default(),

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use bufferlist::Reason;
 use probes::report::{
-    Account, Alive, ByteRange, Call, Cause, Certificate, Custody, Digest, Edge, End, EndKind, Fact, Flow, Hop, Level,
-    Look, Loss, MadeFor, NotObserved, OracleWord, PageExample, Place, Process, Report, Scope, ScopeKind, Shown,
-    Station, StationKind, Tier,
+    Account, Alive, ByteRange, Call, Cause, Certificate, Custody, Digest, Edge, End, EndKind, Fact, Flow, Hop,
+    LedgerWord, Level, Look, Loss, MadeFor, NotObserved, OracleWord, PageExample, Place, Process, Report, Scope,
+    ScopeKind, Segment, SegmentNames, Shown, Station, StationKind, Tier,
 };
 
 const MIB: u64 = 1 << 20;
@@ -192,6 +192,21 @@ pub(crate) fn run() -> Report {
     edge.set_account(Account::new(6600 * MIB, 0, 0));
     report.edges.push(edge);
 
+    let mut segment = Segment::new(17, MIB);
+    segment.pid = Some(814);
+    segment.process = "nginx".to_owned();
+    segment.ranges = vec![ByteRange::from(0..MIB)];
+    segment.flow = Some(sent);
+    segment.operation = "fill".to_owned();
+    segment.place = Some(Place {
+        file: "src/serve.rs".to_owned(),
+        line: 41,
+        ..Place::default()
+    });
+    segment.pipe = Some(90_124);
+    segment.agreement = LedgerWord::Agrees;
+    report.segments.push(segment);
+
     let mut worker = Process::new(813, "nginx");
     worker.parent = Some(812);
     worker.own_pid = Some(7);
@@ -253,6 +268,14 @@ fn certificate(from: &End, to: &End, bytes: u64) -> Certificate {
     sent.calls = 1790;
     sent.pages = pages;
     sent.custody = Custody::Kept;
+    sent.segments = Some(SegmentNames {
+        bytes: bytes - 4096,
+        count: 48,
+        ids: vec![17, 18, 19],
+        pid: Some(814),
+        agreement: LedgerWord::Inconclusive,
+        why: "The journal of the program lost records.".to_owned(),
+    });
     certificate.hops = vec![start, sent];
     certificate.digest = Some(Digest {
         checkpoints: bytes >> 20,

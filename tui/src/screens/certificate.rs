@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use probes::report::text::{count, printable, size};
 use probes::report::{Certificate, Custody, Flow, Report, Shown, Verdict};
 
-use super::{report, why};
+use super::{report, segments, why};
 use crate::screen::{WIDTH, shorten, wrap};
 
 /// The screen of this flow.
@@ -17,6 +17,7 @@ pub(crate) fn certificate(of: &Report, flow: &Flow) -> String {
         hops(&mut text, flow, certificate);
         digest(&mut text, certificate);
         balance(&mut text, of, flow);
+        segments::of_flow(&mut text, of, flow);
         examples(&mut text, certificate);
     } else {
         text.push('\n');
@@ -143,6 +144,10 @@ fn hops(text: &mut String, flow: &Flow, certificate: &Certificate) {
             };
             let indent = format!(" {:1$}  seen by ", "", widths[0]);
             wrap(text, &indent, &format!("{}{shown}", printable(&hop.seen_by)));
+            if let Some(names) = &hop.segments {
+                let indent = format!(" {:1$}  bufferlist ", "", widths[0]);
+                wrap(text, &indent, &segments::names(names, hop.bytes));
+            }
         }
     }
     wrap(

@@ -4,6 +4,7 @@ mod certificate;
 mod junit;
 mod notes;
 mod report;
+mod segments;
 mod table;
 mod why;
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use probes::report::text::{count, duration, headline, printable, size};
 use probes::report::{Report, ScopeKind};
 
-use super::{notes, table, why};
+use super::{notes, segments, table, why};
 use crate::screen::wrap;
 
 /// The whole screen.
@@ -23,6 +23,7 @@ pub(crate) fn report(report: &Report) -> String {
 pub(crate) fn body(text: &mut String, report: &Report, told: impl Fn(u64) -> bool) {
     table::table(text, report);
     why::why(text, report, told);
+    segments::disagreeing(text, report);
     notes::notes(text, report);
 }
 

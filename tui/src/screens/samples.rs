@@ -4,8 +4,9 @@ use std::path::Path;
 
 use bufferlist::Reason;
 use probes::report::{
-    Account, Alive, Call, Cause, Certificate, Custody, End, EndKind, Fact, Flow, Hop, Level, Look, MadeFor,
-    NotObserved, PageExample, Place, Process, Report, Scope, ScopeKind, Shown, Station, StationKind, Tier,
+    Account, Alive, Call, Cause, Certificate, Custody, End, EndKind, Fact, Flow, Hop, LedgerWord, Level, Look, MadeFor,
+    NotObserved, PageExample, Place, Process, Report, Scope, ScopeKind, Segment, SegmentNames, Shown, Station,
+    StationKind, Tier,
 };
 
 use crate::screen::WIDTH;
@@ -126,6 +127,27 @@ pub(crate) fn nginx() -> Report {
         thread: "ingest-2".to_owned(),
         ..Look::new(64 << 10, 1)
     });
+    for (id, line, agreement, why) in [
+        (17, 41, LedgerWord::Agrees, ""),
+        (
+            18,
+            41,
+            LedgerWord::Disagrees,
+            "The program says that 4096 bytes went into pipe 90121 at byte 65536 of its stream, and the kernel saw 8192.",
+        ),
+    ] {
+        let mut segment = Segment::new(id, 64 << 10);
+        segment.pid = Some(4711);
+        segment.process = "ingest".to_owned();
+        segment.ranges = vec![(0..65_536).into()];
+        segment.flow = Some(sent);
+        segment.operation = "fill".to_owned();
+        segment.place = Some(place("src/ingest.rs", line));
+        segment.pipe = Some(90_121);
+        segment.agreement = agreement;
+        why.clone_into(&mut segment.why);
+        report.segments.push(segment);
+    }
     for (pid, payload) in [(812, 0), (813, 5000 * MIB), (814, 1758 * MIB)] {
         let mut process = Process::new(pid, "nginx");
         process.set_account(Account::new(payload, payload / 3, 0));
@@ -199,6 +221,14 @@ fn certificate(bytes: u64) -> Certificate {
         hop.calls = calls;
         hop.pages = bytes / 4096;
         hop.custody = if start { Custody::NotSeen } else { Custody::Kept };
+        hop.segments = (hop.station.kind == StationKind::PipeSlot).then(|| SegmentNames {
+            bytes: 128 << 10,
+            count: 2,
+            ids: vec![17, 18],
+            pid: Some(4711),
+            agreement: LedgerWord::Inconclusive,
+            why: "The journal of pid 4711 began later than the bytes.".to_owned(),
+        });
         certificate.hops.push(hop);
     }
     certificate.examples.push(PageExample {
