@@ -28,6 +28,7 @@ mod ends;
 mod flows;
 mod give;
 mod parcel;
+mod pipes;
 mod plain;
 mod ranges;
 mod ring;
@@ -309,6 +310,7 @@ impl Evidence {
         let parcels = self.take(whole);
         debug_assert_eq!(parcel::total(&parcels), whole.call.result as u64);
         self.give(whole, parcels, by);
+        pipes::note(&mut self.rings, whole);
     }
 
     /// A parcel that has gone over an edge: what became of it is added to the edge and to its trail.
@@ -420,6 +422,7 @@ impl Evidence {
         plain::fill(report, &self.plain, &self.ends, symbols);
         self.not_seen.fill(report);
         self.fill_processes(report);
+        pipes::fill(report, &self.rings, &self.processes);
     }
 
     fn fill_processes(&self, report: &mut report::Report) {

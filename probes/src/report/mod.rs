@@ -46,6 +46,7 @@ mod fold;
 mod look;
 mod loss;
 mod overhead;
+mod pipe;
 mod process;
 #[cfg(feature = "schema")]
 pub mod schema;
@@ -70,6 +71,7 @@ pub use flow::{Agreement, Flow, OracleWord};
 pub use look::{ByteRange, Look};
 pub use loss::{Loss, ProgramLoss};
 pub use overhead::Overhead;
+pub use pipe::{Pipe, PipeLimits};
 pub use process::Process;
 pub use scope::{MadeBy, MadeFor, Scope, ScopeKind};
 pub use segment::{LedgerWord, Segment, SegmentNames};
@@ -119,6 +121,12 @@ pub struct Report {
     /// The processes that moved or copied bytes.
     #[serde(default)]
     pub processes: Vec<Process>,
+    /// The pipes that calls were made on, those used last first.
+    #[serde(default)]
+    pub pipes: Vec<Pipe>,
+    /// The system's limits on pipes; absent if they are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipe_limits: Option<PipeLimits>,
     /// Looks at bytes on the way, by place in the program.
     #[serde(default)]
     pub looks: Vec<Look>,
@@ -154,6 +162,9 @@ pub struct LeftOut {
     /// Processes.
     #[serde(default)]
     pub processes: u64,
+    /// Pipes.
+    #[serde(default)]
+    pub pipes: u64,
     /// Looks.
     #[serde(default)]
     pub looks: u64,
@@ -177,6 +188,8 @@ impl Report {
             flows: Vec::new(),
             edges: Vec::new(),
             processes: Vec::new(),
+            pipes: Vec::new(),
+            pipe_limits: None,
             looks: Vec::new(),
             segments: Vec::new(),
             left_out: LeftOut::default(),

@@ -17,6 +17,7 @@ mod calibrate;
 pub(crate) mod coverage;
 mod gaps;
 mod mounts;
+mod pipe_limits;
 mod symbols;
 
 pub use self::coverage::foreseen;
@@ -93,6 +94,7 @@ pub struct Tracer {
     proven: Option<Table>,
     /// Whether this kernel has slots of their own for holes.
     knows_zeros: bool,
+    pipe_limits: Option<report::PipeLimits>,
 }
 
 /// Takes off what was there before. Whether anything was added since.
@@ -173,6 +175,7 @@ impl Tracer {
             plain_before: HashMap::new(),
             proven,
             knows_zeros,
+            pipe_limits: pipe_limits::read(),
         })
     }
 
@@ -290,6 +293,7 @@ impl Tracer {
         report.made_by.started_unix_ms = self.started_unix_ms;
         report.made_by.duration_ns = self.started.elapsed().as_nanos() as u64;
         report.loss = self.loss();
+        report.pipe_limits = self.pipe_limits;
         coverage::fill(&mut report, &self.probes, self.proven.as_ref());
         self.evidence
             .fill(&mut report, &|tgid, ip| self.symbols.place(tgid, ip));

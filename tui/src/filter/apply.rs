@@ -38,6 +38,7 @@ impl Filter {
         let stays = |id: Option<u64>| id.is_some_and(|id| left.contains(&id));
         report.edges.retain(|edge| stays(edge.flow));
         report.looks.retain(|look| stays(look.flow));
+        report.segments.retain(|segment| stays(segment.flow));
         processes(report);
         report.assertions.clear();
         report.summarize();
