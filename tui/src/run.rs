@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Options) -> u8 {
     if let Some(choice) = &options.viewer
         && viewer::possible()
     {
-        return viewer::run(&options.request, choice);
+        return viewer::run(&options.request, choice, &options.filter);
     }
     match answer(options) {
         Ok(code) | Err(code) => code,

@@ -5,12 +5,12 @@
 
 use std::fs::File;
 use std::future::{pending, poll_fn};
-use std::io::{self, BufWriter, Stdout};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crossterm::event::{Event, EventStream, KeyEventKind, MouseButton, MouseEventKind};
+use crossterm::event::{Event, KeyEventKind, MouseButton, MouseEventKind};
 use futures_core::Stream;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::{Rect, Size};
@@ -36,8 +36,8 @@ use crate::watch::Stopped;
 /// Rows that one step of the wheel moves.
 const WHEEL: usize = 3;
 
-/// The screen. Frames go out in one piece: a terminal shows half a frame if it gets half a frame.
-type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+/// The screen.
+type Screen<W> = Terminal<CrosstermBackend<W>>;
 
 /// Why the loop ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,10 +70,20 @@ pub(crate) struct Loop<'a> {
 }
 
 impl Loop<'_> {
-    /// Runs until it is left. What is known stays, for whoever wants to tell it.
-    pub(crate) async fn run(&mut self, stderr: Option<File>) -> io::Result<Left> {
-        let mut screen = open(self.state.size)?;
-        let mut events = EventStream::new();
+    /// Runs until it is left. What is known stays, for whoever wants to tell it. `out` is where the terminal is, `events`
+    /// what it says.
+    pub(crate) async fn run<W, E>(
+        &mut self,
+        out: &dyn Fn() -> W,
+        events: impl FnOnce() -> E,
+        stderr: Option<File>,
+    ) -> io::Result<Left>
+    where
+        W: Write,
+        E: Stream<Item = io::Result<Event>> + Unpin,
+    {
+        let mut screen = open(out(), self.state.size)?;
+        let mut events = events();
         let mut signals = Signals::catch()?;
         let mut stderr = stderr.map(pipe::Receiver::from_file).transpose()?;
         let mut half_line = Vec::new();
@@ -145,7 +155,7 @@ impl Loop<'_> {
                 }
                 Effect::Suspend => {
                     self.suspend(&mut signals).await?;
-                    screen = open(self.state.size)?;
+                    screen = open(out(), self.state.size)?;
                 }
                 Effect::Play(play) => self.feed.order(Order::Play(play)),
                 Effect::Export(path) => self.export(path, &exported),
@@ -277,9 +287,7 @@ impl Loop<'_> {
 }
 
 /// A screen of which nothing is known to be drawn. Its size changes when the state's does, never while a frame is made.
-fn open(size: Size) -> io::Result<Screen> {
-    // What a screen full of attributes takes.
-    let out = BufWriter::with_capacity(1 << 18, io::stdout());
+fn open<W: Write>(out: W, size: Size) -> io::Result<Screen<W>> {
     let options = TerminalOptions {
         viewport: Viewport::Fixed(Rect::new(0, 0, size.width, size.height)),
     };
@@ -305,7 +313,7 @@ fn phase(end: &End) -> Phase {
 }
 
 /// The next thing that the terminal says.
-async fn next(events: &mut EventStream) -> Option<io::Result<Event>> {
+async fn next<E: Stream<Item = io::Result<Event>> + Unpin>(events: &mut E) -> Option<io::Result<Event>> {
     poll_fn(|context| Pin::new(&mut *events).poll_next(context)).await
 }
 

@@ -21,6 +21,8 @@ mod export;
 mod feed;
 pub(crate) mod keys;
 pub(crate) mod layout;
+#[cfg(test)]
+mod load;
 mod pane;
 pub(crate) mod rows;
 mod signals;
@@ -29,11 +31,12 @@ mod terminal;
 pub(crate) mod theme;
 pub(crate) mod view;
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal, Stdout};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossterm::event::EventStream;
 use probes::report::text::printable;
 use ratatui::layout::Size;
 use rustix::process::Signal;
@@ -46,6 +49,7 @@ use self::layout::layout;
 use self::pane::Pane;
 use self::state::{Level, State};
 use self::terminal::Guard;
+use crate::filter::Filter;
 use crate::session::{self, Request, Target};
 use crate::signals::Caught;
 use crate::{exit, output, run, screen, screens};
@@ -56,6 +60,12 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Lines of the log that are told again when the screen is gone.
 const LAST_LINES: usize = 10;
 
+/// Where frames go: in one piece, for a terminal shows half a frame if it gets half a frame.
+fn out() -> BufWriter<Stdout> {
+    // What a screen full of attributes takes.
+    BufWriter::with_capacity(1 << 18, std::io::stdout())
+}
+
 /// Whether there is a terminal that can show it.
 pub(crate) fn possible() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
@@ -63,8 +73,8 @@ pub(crate) fn possible() -> bool {
 }
 
 /// Shows it until it is left, and returns the exit code.
-pub(crate) fn run(request: &Request, choice: &Choice) -> u8 {
-    match show(request, choice) {
+pub(crate) fn run(request: &Request, choice: &Choice, filter: &Filter) -> u8 {
+    match show(request, choice, filter) {
         Ok(code) | Err(code) => code,
     }
 }
@@ -74,18 +84,19 @@ fn failed(what: &str, error: &std::io::Error) -> u8 {
     exit::FAILED
 }
 
-fn show(request: &Request, choice: &Choice) -> Result<u8, u8> {
+fn show(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
     let config = config::load(choice).map_err(|why| {
         screen::complain(&why);
         exit::USAGE
     })?;
     let request = Request {
-        rows: request.rows.max(feed::ROWS),
+        rows: feed::ROWS,
         ..request.clone()
     };
     let prepared = session::prepare(&request)?;
     let (width, height) = crossterm::terminal::size().map_err(|error| failed("the terminal has no size", &error))?;
     let mut state = State::new(Arc::new(config.keys), config.appearance, Size::new(width, height));
+    state.filter_by(&filter.to_string());
     let (pane, theirs) = match request.target {
         Target::Command(_) => {
             state.pane.running = true;
@@ -114,7 +125,7 @@ fn show(request: &Request, choice: &Choice) -> Result<u8, u8> {
         guard: &guard,
         started: Instant::now(),
     };
-    let left = runtime.block_on(events.run(stderr));
+    let left = runtime.block_on(events.run(&out, EventStream::new, stderr));
     let state = events.state;
     drop(guard);
 

@@ -158,3 +158,11 @@ pub(crate) fn panic_if_asked(thread: &str) {
         panic!("the thread {thread} was asked to panic");
     }
 }
+
+#[cfg(test)]
+impl Guard {
+    /// One that has taken nothing.
+    pub(crate) fn for_tests() -> Self {
+        Self { mouse: false }
+    }
+}

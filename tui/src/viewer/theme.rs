@@ -253,7 +253,10 @@ mod tests {
                 let theme = Theme::new(name, true_colour);
                 let [moved, copied, unknown] =
                     [Role::Moved, Role::Copied, Role::Unknown].map(|role| theme.style(role).fg);
-                assert!(moved.is_some() && moved != copied && copied != unknown && unknown != moved, "{name:?}");
+                assert!(
+                    moved.is_some() && moved != copied && copied != unknown && unknown != moved,
+                    "{name:?}"
+                );
             }
         }
     }

@@ -43,8 +43,16 @@ fn loss(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
 }
 
 fn processes(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
-    let known: HashSet<u32> = old.iter().flat_map(|old| &old.processes).map(|process| process.pid).collect();
-    let new: Vec<&Process> = now.processes.iter().filter(|process| !known.contains(&process.pid)).collect();
+    let known: HashSet<u32> = old
+        .iter()
+        .flat_map(|old| &old.processes)
+        .map(|process| process.pid)
+        .collect();
+    let new: Vec<&Process> = now
+        .processes
+        .iter()
+        .filter(|process| !known.contains(&process.pid))
+        .collect();
     let name = |process: &&Process| match process.name.as_str() {
         "" => format!("pid {} moves bytes", process.pid),
         name => format!("{} (pid {}) moves bytes", printable(name), process.pid),
@@ -63,7 +71,9 @@ fn flows(told: &mut Vec<(Level, String)>, before: &Snapshot, now: &Snapshot) {
         let had = key
             .and_then(|key| before.keys.position(key))
             .and_then(|index| before.report.flows.get(index));
-        let Some(had) = had.map(|flow| &flow.account) else { continue };
+        let Some(had) = had.map(|flow| &flow.account) else {
+            continue;
+        };
         if had.moved > 0 && had.copied == 0 && account.copied > 0 {
             copied.push(flow);
         } else if had.moved > 0 && had.unknown == 0 && account.unknown > 0 {
@@ -72,17 +82,34 @@ fn flows(told: &mut Vec<(Level, String)>, before: &Snapshot, now: &Snapshot) {
     }
     let between = |flow: &Flow| format!("{} → {}", flow.from, flow.to);
     tell(told, Level::Warning, &copied, "more flows turned copied", |flow| {
-        let code = flow.reasons.first().map(|cause| format!(" ({})", cause.code)).unwrap_or_default();
-        format!("turned copied: {}, {} of {}{code}", between(flow), size(flow.account.copied), size(flow.payload))
+        let code = flow
+            .reasons
+            .first()
+            .map(|cause| format!(" ({})", cause.code))
+            .unwrap_or_default();
+        format!(
+            "turned copied: {}, {} of {}{code}",
+            between(flow),
+            size(flow.account.copied),
+            size(flow.payload)
+        )
     });
     tell(told, Level::Note, &unknown, "more flows are unknown in part", |flow| {
-        format!("unknown in part: {}, {} of {}", between(flow), size(flow.account.unknown), size(flow.payload))
+        format!(
+            "unknown in part: {}, {} of {}",
+            between(flow),
+            size(flow.account.unknown),
+            size(flow.payload)
+        )
     });
 }
 
 fn segments(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
     let wrong = |report: &Report| {
-        let wrong = report.segments.iter().filter(|segment| segment.agreement == LedgerWord::Disagrees);
+        let wrong = report
+            .segments
+            .iter()
+            .filter(|segment| segment.agreement == LedgerWord::Disagrees);
         wrong.map(|segment| (segment.pid, segment.id)).collect::<HashSet<_>>()
     };
     let known = old.map(wrong).unwrap_or_default();
@@ -92,7 +119,11 @@ fn segments(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report)
         .filter(|segment| segment.agreement == LedgerWord::Disagrees && !known.contains(&(segment.pid, segment.id)))
         .collect();
     tell(told, Level::Error, &new, "more segments disagree", |segment| {
-        format!("the accounts of segment {} disagree: {}", segment.id, printable(&segment.why))
+        format!(
+            "the accounts of segment {} disagree: {}",
+            segment.id,
+            printable(&segment.why)
+        )
     });
 }
 

@@ -28,7 +28,11 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
                 "to" => By::Text(flow.to.to_string()),
                 "call" => By::Text(flow.call_names.iter().map(|call| call.as_str()).collect()),
                 "process" => By::Text(flow.process.clone()),
-                "reason" => By::Text(flow.reasons.first().map_or(String::new(), |cause| cause.code.as_str().to_owned())),
+                "reason" => By::Text(
+                    flow.reasons
+                        .first()
+                        .map_or(String::new(), |cause| cause.code.as_str().to_owned()),
+                ),
                 "moved" => By::Number(account.moved),
                 "copied" => By::Number(account.copied),
                 "unknown" => By::Number(account.unknown),

@@ -78,7 +78,10 @@ pub(super) fn of_segment(segment: &Segment) -> RowKey {
 
 /// A look.
 pub(super) fn of_look(look: &Look) -> RowKey {
-    let place = look.place.as_ref().map(|place| (&place.file, place.line, &place.function));
+    let place = look
+        .place
+        .as_ref()
+        .map(|place| (&place.file, place.line, &place.function));
     of(("look", look.pid, look.segment, place, &look.operation, &look.how))
 }
 

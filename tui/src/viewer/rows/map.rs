@@ -36,7 +36,11 @@ fn like(end: &End) -> (&EndKind, Option<u16>, Cow<'_, str>) {
             match end.port {
                 Some(port) => (kind, Some(port), Cow::Borrowed("")),
                 None if kind == &EndKind::Unix => (kind, None, Cow::Borrowed(&end.name)),
-                None => (kind, of_name().filter(|&port: &u16| port < FIRST_EPHEMERAL), Cow::Borrowed("")),
+                None => (
+                    kind,
+                    of_name().filter(|&port: &u16| port < FIRST_EPHEMERAL),
+                    Cow::Borrowed(""),
+                ),
             }
         }
         kind if kind.is_file() => {
@@ -57,7 +61,14 @@ pub(crate) fn ways(flow: &Flow) -> &[EndKind] {
 }
 
 fn key(flow: &Flow) -> RowKey {
-    key::of(("map", like(&flow.from), like(&flow.to), &flow.process, ways(flow), &flow.call_names))
+    key::of((
+        "map",
+        like(&flow.from),
+        like(&flow.to),
+        &flow.process,
+        ways(flow),
+        &flow.call_names,
+    ))
 }
 
 /// An end as the row shows it: if there are several, without what they differ in.

@@ -118,7 +118,9 @@ pub(crate) fn derive(question: &Question<'_>) -> Rows {
     if question.view == View::Log {
         return others::log(question);
     }
-    let Some(now) = question.now else { return Rows::default() };
+    let Some(now) = question.now else {
+        return Rows::default();
+    };
     match question.view {
         View::Map => map::rows(question, now),
         View::Flows => flows::rows(question, now),
@@ -137,7 +139,10 @@ pub(crate) fn find(view: View, snapshot: &Snapshot, key: RowKey) -> Option<usize
     match view {
         View::Map => map::find(snapshot, key),
         View::Flows => snapshot.keys.position(key),
-        View::Processes => report.processes.iter().position(|process| key::of_pid(process.pid) == key),
+        View::Processes => report
+            .processes
+            .iter()
+            .position(|process| key::of_pid(process.pid) == key),
         View::Pipes => report.pipes.iter().position(|pipe| key::of_pipe(pipe) == key),
         View::Reasons => reasons::code(report, key).map(|_| 0),
         View::Segments => others::find_segment(report, key),

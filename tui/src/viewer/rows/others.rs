@@ -90,7 +90,11 @@ pub(super) fn segments(question: &Question<'_>, now: &Snapshot) -> Rows {
     let title = title(View::Segments, question.sort.column);
     let at = |place: Option<&Place>| place.map(ToString::to_string).unwrap_or_default();
     let of_pid = |pid: Option<u32>| By::Number(pid.unwrap_or(0).into());
-    let segments = report.segments.iter().enumerate().filter(|(_, segment)| shown(segment.flow));
+    let segments = report
+        .segments
+        .iter()
+        .enumerate()
+        .filter(|(_, segment)| shown(segment.flow));
     let segments = segments.map(|(index, segment)| {
         let by = match title {
             "segment" => By::Number(segment.id),

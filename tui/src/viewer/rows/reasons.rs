@@ -34,7 +34,11 @@ impl ReasonRow {
 /// An estimate of the CPU time that copying so many bytes took, in nanoseconds: by the rate that was measured here, else by
 /// the one that is assumed.
 pub(crate) fn copying_ns(report: &Report, bytes: u64) -> u64 {
-    let rate = report.overhead.copy_bytes_per_second.filter(|&rate| rate > 0).unwrap_or(ASSUMED_RATE);
+    let rate = report
+        .overhead
+        .copy_bytes_per_second
+        .filter(|&rate| rate > 0)
+        .unwrap_or(ASSUMED_RATE);
     u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
 }
 
@@ -91,7 +95,14 @@ fn of(code: &ReasonCode) -> RowKey {
 
 /// The code of a row, if the report still has it.
 pub(super) fn code(report: &Report, row: RowKey) -> Option<&str> {
-    let of_flows = report.flows.iter().flat_map(|flow| &flow.reasons).map(|cause| &cause.code);
+    let of_flows = report
+        .flows
+        .iter()
+        .flat_map(|flow| &flow.reasons)
+        .map(|cause| &cause.code);
     let of_looks = report.looks.iter().map(|look| &look.code);
-    of_flows.chain(of_looks).find(|code| of(code) == row).map(ReasonCode::as_str)
+    of_flows
+        .chain(of_looks)
+        .find(|code| of(code) == row)
+        .map(ReasonCode::as_str)
 }

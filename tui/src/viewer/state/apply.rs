@@ -151,7 +151,7 @@ impl State {
         if self.phase == Phase::Starting {
             self.phase = Phase::Live;
         }
-        let snapshot = Snapshot { report, at: self.now };
+        let snapshot = Snapshot::new(report, self.now);
         self.newest = Some(snapshot.clone());
         if !self.paused {
             self.before = self.snapshot.replace(snapshot);
@@ -386,7 +386,8 @@ impl State {
         }
     }
 
-    fn filter_by(&mut self, text: &str) {
+    /// Filters by a text, if it is a filter.
+    pub(crate) fn filter_by(&mut self, text: &str) {
         self.try_filter(text);
         text.clone_into(&mut self.filter_text);
     }

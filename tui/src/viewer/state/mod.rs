@@ -37,7 +37,7 @@ pub(crate) use self::prompt::{Edit, Prompt, Purpose};
 pub(crate) use self::table::{Sort, Table};
 pub(crate) use self::view::View;
 use super::keys::KeyMap;
-use super::rows::{self, Question, RowKey, Rows};
+use super::rows::{self, Keys, Question, RowKey, Rows};
 use super::theme::ThemeName;
 use crate::filter::{Filter, Mistake};
 use crate::trace::Playback;
@@ -49,6 +49,16 @@ pub(crate) struct Snapshot {
     pub(crate) report: Arc<Report>,
     /// When, since the viewer started.
     pub(crate) at: Duration,
+    /// The identities of its flows.
+    pub(crate) keys: Arc<Keys>,
+}
+
+impl Snapshot {
+    /// A report that was made at this time.
+    pub(crate) fn new(report: Arc<Report>, at: Duration) -> Self {
+        let keys = Arc::new(Keys::of(&report));
+        Self { report, at, keys }
+    }
 }
 
 /// What lies over the rest and takes the keys.
