@@ -4,6 +4,7 @@
 use ratatui::layout::Rect;
 
 use super::state::{State, View};
+use super::view;
 
 /// The parts of the screen. A part that has no room is empty.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -39,35 +40,52 @@ pub(crate) enum Hit {
     Pane,
 }
 
-/// Where everything is.
+/// Rows that are to be seen before the header gets more than one line, and before a pane gets any.
+const ROWS: u16 = 5;
+
+/// Lines of the header, if there is room.
+const HEADER: u16 = 4;
+
+/// Where everything is. Where there are few lines the verdict comes first, then rows, tabs, status, titles and keys.
 pub(crate) fn layout(state: &State) -> Layout {
     let (width, height) = (state.size.width, state.size.height);
+    let mut free = height;
+    let mut take = |wanted: u16, keep: u16| {
+        let lines = wanted.min(free.saturating_sub(keep));
+        free -= lines;
+        lines
+    };
+    let mut header = take(1, 0);
+    let mut rows = take(1, 0);
+    let tabs = take(1, 0);
+    let status = take(1, 0);
+    let titles = take(1, 0);
+    let footer = take(1, 0);
+    header += take(HEADER - 1, ROWS);
+    let mut pane = 0;
+    let mut pane_title = 0;
+    if state.pane.shown() && free > ROWS {
+        let wanted = if state.pane.large { free - ROWS / 2 } else { height / 3 };
+        pane_title = take(1, 0);
+        pane = take(wanted, ROWS / 2);
+    }
+    rows += free;
+
     let mut top = 0;
-    let mut take = |lines: u16| {
-        let lines = lines.min(height - top);
+    let mut place = |lines: u16| {
         let rect = Rect::new(0, top, width, lines);
         top += lines;
         rect
     };
-    let header = take(4);
-    let tabs = take(1);
-    let titles = take(1);
-    let wanted = if state.pane.shown() { height / 3 } else { 0 };
-    let body = height.saturating_sub(8 + wanted + u16::from(wanted > 0));
-    let rows = take(body);
-    let pane_title = take(u16::from(wanted > 0));
-    let pane = take(wanted);
-    let status = take(1);
-    let footer = take(1);
     Layout {
-        header,
-        tabs,
-        titles,
-        rows,
-        pane,
-        pane_title,
-        status,
-        footer,
+        header: place(header),
+        tabs: place(tabs),
+        titles: place(titles),
+        rows: place(rows),
+        pane_title: place(pane_title),
+        pane: place(pane),
+        status: place(status),
+        footer: place(footer),
     }
 }
 
@@ -75,6 +93,12 @@ pub(crate) fn layout(state: &State) -> Layout {
 pub(crate) fn hit(state: &State, column: u16, row: u16) -> Option<Hit> {
     let layout = layout(state);
     let at = ratatui::layout::Position::new(column, row);
+    if layout.tabs.contains(at) {
+        return view::tab_at(state, column).map(Hit::Tab);
+    }
+    if layout.titles.contains(at) {
+        return view::column_at(state, column).map(Hit::Column);
+    }
     if layout.rows.contains(at) {
         return Some(Hit::Row(usize::from(row - layout.rows.y)));
     }
@@ -82,6 +106,6 @@ pub(crate) fn hit(state: &State, column: u16, row: u16) -> Option<Hit> {
 }
 
 /// How far down the text of the present detail or overlay can be scrolled: its lines, less those that are visible.
-pub(crate) fn overflow(_: &State) -> usize {
-    0
+pub(crate) fn overflow(state: &State) -> usize {
+    view::text_height(state).saturating_sub(layout(state).rows.height.into())
 }

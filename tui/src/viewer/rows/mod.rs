@@ -168,7 +168,12 @@ fn fitting<'a>(question: &Question<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a Flo
     (fit.collect(), (hidden, perhaps))
 }
 
-/// The codes behind a row of the reasons.
+/// The flows of a row of the map.
+pub(crate) fn members(snapshot: &Snapshot, key: RowKey) -> impl Iterator<Item = &Flow> {
+    map::members(snapshot, key).map(|index| &snapshot.report.flows[index])
+}
+
+/// The code behind a row of the reasons.
 pub(crate) fn code_of(snapshot: &Snapshot, key: RowKey) -> Option<String> {
     reasons::code(&snapshot.report, key).map(str::to_owned)
 }

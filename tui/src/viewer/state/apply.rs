@@ -152,6 +152,9 @@ impl State {
             self.phase = Phase::Live;
         }
         let snapshot = Snapshot::new(report, self.now);
+        for (level, text) in rows::events(self.newest.as_ref(), &snapshot) {
+            self.log.push(self.now, level, &text);
+        }
         self.newest = Some(snapshot.clone());
         if !self.paused {
             self.before = self.snapshot.replace(snapshot);

@@ -41,11 +41,11 @@ pub(super) fn cells(account: &Account, width: u16) -> [u16; 3] {
 /// Draws it.
 pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, account: &Account) {
     let mut at = area;
-    for (cells, (glyph, role)) in cells(account, area.width).into_iter().zip([
-        ("=", Role::Moved),
-        ("x", Role::Copied),
-        ("?", Role::Unknown),
-    ]) {
+    for (cells, (glyph, role)) in
+        cells(account, area.width)
+            .into_iter()
+            .zip([("=", Role::Moved), ("x", Role::Copied), ("?", Role::Unknown)])
+    {
         at = pen.write(at, &glyph.repeat(cells.into()), role);
     }
     if account.arrived() == 0 && account.neither.total() > 0 {

@@ -183,7 +183,10 @@ mod tests {
         assert_eq!(fitted("abcdef", 5, true), "abcd>");
         assert_eq!(fitted("日本語", 5, false), "日本…");
         assert_eq!(fitted("日本語", 4, false), "日…");
-        assert_eq!((fitted("ab", 1, false), fitted("ab", 0, false)), ("…".to_owned(), String::new()));
+        assert_eq!(
+            (fitted("ab", 1, false), fitted("ab", 0, false)),
+            ("…".to_owned(), String::new())
+        );
         assert_eq!(fitted("a\u{1b}[2Jb", 9, false), "a\u{fffd}[2Jb");
     }
 
@@ -192,7 +195,10 @@ mod tests {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 1, 1));
         let pen = Pen::new(&mut buffer, looks(false));
         let shown = |aside| pen.fit(&pen.slid("0123456789", aside, 4), 4).into_owned();
-        assert_eq!((shown(0), shown(2), shown(6)), ("012…".into(), "…34…".into(), "…789".into()));
+        assert_eq!(
+            (shown(0), shown(2), shown(6)),
+            ("012…".into(), "…34…".into(), "…789".into())
+        );
         assert_eq!(shown(500), "…789");
         assert_eq!(pen.slid("abc", 8, 4), "abc", "nothing is hidden, so nothing moves");
     }
