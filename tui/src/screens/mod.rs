@@ -10,7 +10,7 @@ mod why;
 
 pub(crate) use certificate::{certificate, write_certificate};
 pub(crate) use junit::junit;
-pub(crate) use report::{body, left_out, report, scope, trust};
+pub(crate) use report::{body, report, scope, trust};
 pub(crate) use table::{end, reasons};
 pub(crate) use why::{who, why, why_one};
 

@@ -50,24 +50,14 @@ const HEADER: u16 = 4;
 pub(crate) fn layout(state: &State) -> Layout {
     let (width, height) = (state.size.width, state.size.height);
     let mut free = height;
-    let mut take = |wanted: u16, keep: u16| {
-        let lines = wanted.min(free.saturating_sub(keep));
-        free -= lines;
-        lines
-    };
-    let mut header = take(1, 0);
-    let mut rows = take(1, 0);
-    let tabs = take(1, 0);
-    let status = take(1, 0);
-    let titles = take(1, 0);
-    let footer = take(1, 0);
-    header += take(HEADER - 1, ROWS);
+    let [mut header, mut rows, tabs, status, titles, footer] = [(); 6].map(|()| take(&mut free, 1, 0));
+    header += take(&mut free, HEADER - 1, ROWS);
     let mut pane = 0;
     let mut pane_title = 0;
     if state.pane.shown() && free > ROWS {
         let wanted = if state.pane.large { free - ROWS / 2 } else { height / 3 };
-        pane_title = take(1, 0);
-        pane = take(wanted, ROWS / 2);
+        pane_title = take(&mut free, 1, 0);
+        pane = take(&mut free, wanted, ROWS / 2);
     }
     rows += free;
 
@@ -87,6 +77,13 @@ pub(crate) fn layout(state: &State) -> Layout {
         status: place(status),
         footer: place(footer),
     }
+}
+
+/// Takes so many lines of those that are free, or as many as there are beyond `keep`.
+fn take(free: &mut u16, wanted: u16, keep: u16) -> u16 {
+    let lines = wanted.min(free.saturating_sub(keep));
+    *free -= lines;
+    lines
 }
 
 /// What is at this place, if it can be clicked.

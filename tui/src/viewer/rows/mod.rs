@@ -177,6 +177,3 @@ pub(crate) fn members(snapshot: &Snapshot, key: RowKey) -> impl Iterator<Item = 
 pub(crate) fn code_of(snapshot: &Snapshot, key: RowKey) -> Option<String> {
     reasons::code(&snapshot.report, key).map(str::to_owned)
 }
-
-#[cfg(test)]
-mod tests;
