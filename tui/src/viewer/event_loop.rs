@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use crossterm::event::{Event, KeyEventKind, MouseButton, MouseEventKind};
 use futures_core::Stream;
-use ratatui::backend::CrosstermBackend;
-use ratatui::layout::{Rect, Size};
-use ratatui::{Terminal, TerminalOptions, Viewport};
+use ratatui::Terminal;
+use ratatui::layout::Size;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::backend::Told;
 use super::export::{self, Content};
 use super::feed::{End, Feed, News, Order};
 use super::keys::{self, Command};
@@ -37,7 +37,7 @@ use crate::watch::Stopped;
 const WHEEL: usize = 3;
 
 /// The screen.
-type Screen<W> = Terminal<CrosstermBackend<W>>;
+type Screen<W> = Terminal<Told<W>>;
 
 /// Why the loop ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +76,7 @@ impl Loop<'_> {
         &mut self,
         out: &dyn Fn() -> W,
         events: impl FnOnce() -> E,
+        mut signals: Signals,
         stderr: Option<File>,
     ) -> io::Result<Left>
     where
@@ -84,7 +85,6 @@ impl Loop<'_> {
     {
         let mut screen = open(out(), self.state.size)?;
         let mut events = events();
-        let mut signals = Signals::catch()?;
         let mut stderr = stderr.map(pipe::Receiver::from_file).transpose()?;
         let mut half_line = Vec::new();
         let (exported, mut exports) = mpsc::unbounded_channel::<(PathBuf, io::Result<u64>)>();
@@ -146,7 +146,7 @@ impl Loop<'_> {
                 Effect::None => continue,
                 Effect::Redraw => {}
                 Effect::RedrawAll => screen.clear()?,
-                Effect::Resized => screen.resize(Rect::from((ratatui::layout::Position::ORIGIN, self.state.size)))?,
+                Effect::Resized => screen.backend_mut().size = self.state.size,
                 Effect::Quit { print, end_command } => {
                     if end_command {
                         self.feed.order(Order::Enough);
@@ -288,10 +288,7 @@ impl Loop<'_> {
 
 /// A screen of which nothing is known to be drawn. Its size changes when the state's does, never while a frame is made.
 fn open<W: Write>(out: W, size: Size) -> io::Result<Screen<W>> {
-    let options = TerminalOptions {
-        viewport: Viewport::Fixed(Rect::new(0, 0, size.width, size.height)),
-    };
-    let mut screen = Terminal::with_options(CrosstermBackend::new(out), options)?;
+    let mut screen = Terminal::new(Told::new(out, size))?;
     screen.clear()?;
     Ok(screen)
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::event_loop::Loop;
 use super::feed::{Feed, Order, ROWS};
 use super::keys::KeyMap;
+use super::signals::Signals;
 use super::state::{Appearance, State};
 use super::terminal::Guard;
 use super::theme::ThemeName;
@@ -233,7 +234,10 @@ fn load() {
             pressed: Arc::clone(&pressed),
             sleep: None,
         };
-        events.run(&|| seen.clone(), || keys, None).await.unwrap();
+        events
+            .run(&|| seen.clone(), || keys, Signals::catch().unwrap(), None)
+            .await
+            .unwrap();
         events.state
     });
     let with = resident();

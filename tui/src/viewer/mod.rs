@@ -15,6 +15,7 @@
 //! [`run`] is called by `run.rs` where a person sits at a terminal. What can fail fails before the terminal is taken, and is
 //! told on standard error as ever.
 
+mod backend;
 pub(crate) mod config;
 mod event_loop;
 mod export;
@@ -94,6 +95,7 @@ fn show(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
         ..request.clone()
     };
     let prepared = session::prepare(&request)?;
+    terminal::catch_panics();
     let (width, height) = crossterm::terminal::size().map_err(|error| failed("the terminal has no size", &error))?;
     let mut state = State::new(Arc::new(config.keys), config.appearance, Size::new(width, height));
     state.filter_by(&filter.to_string());
@@ -116,6 +118,11 @@ fn show(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("the viewer cannot be started", &error))?;
+    // Before the terminal is taken: what comes from here on must find it given back.
+    let caught = {
+        let _within = runtime.enter();
+        signals::Signals::catch().map_err(|error| failed("signals cannot be caught", &error))?
+    };
     let (guard, stderr) = Guard::take(config.mouse).map_err(|error| failed("the terminal cannot be taken", &error))?;
     let mut events = Loop {
         state,
@@ -125,7 +132,7 @@ fn show(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
         guard: &guard,
         started: Instant::now(),
     };
-    let left = runtime.block_on(events.run(&out, EventStream::new, stderr));
+    let left = runtime.block_on(events.run(&out, EventStream::new, caught, stderr));
     let state = events.state;
     drop(guard);
 

@@ -1,7 +1,8 @@
 //! The terminal: taken over, and given back as it was.
 //!
 //! Each mode is a bit of [`TAKEN`]; whoever gives the terminal back takes all bits away at once, so that each is undone
-//! exactly once, whether by the guard's drop, by the hook for panics of any thread, or by a stop (Ctrl-Z).
+//! exactly once, whether by the guard's drop, by the hook for panics of any thread, or by a stop (Ctrl-Z). A panic keeps the
+//! lock of it for good: what another thread was about to take it does not get any more.
 //!
 //! While it is taken, standard error is a pipe if it was this terminal: what any library or thread writes there becomes lines
 //! of the log instead of a hole in the screen.
@@ -9,8 +10,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -27,7 +27,11 @@ const MOUSE: u8 = 4;
 const STDERR: u8 = 8;
 
 /// What of the terminal is ours now.
-static TAKEN: AtomicU8 = AtomicU8::new(0);
+static TAKEN: Mutex<u8> = Mutex::new(0);
+
+fn taken() -> MutexGuard<'static, u8> {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where standard error went before.
 static OLD_STDERR: Mutex<Option<OwnedFd>> = Mutex::new(None);
@@ -49,7 +53,6 @@ pub(crate) struct Guard {
 impl Guard {
     /// Takes it. The other end of standard error, if that is taken too.
     pub(crate) fn take(mouse: bool) -> io::Result<(Self, Option<File>)> {
-        catch_panics();
         let guard = Self { mouse };
         // From here on a failure gives back what was taken: the guard is dropped.
         let log = take_stderr()?;
@@ -59,13 +62,14 @@ impl Guard {
 
     /// Takes the screen and the keys, the first time or after a stop.
     pub(crate) fn enter(&self) -> io::Result<()> {
+        let mut taken = taken();
         enable_raw_mode()?;
-        TAKEN.fetch_or(RAW, Ordering::SeqCst);
+        *taken |= RAW;
         let mut out = io::stdout().lock();
-        TAKEN.fetch_or(SCREEN, Ordering::SeqCst);
+        *taken |= SCREEN;
         out.write_all(ENTER)?;
         if self.mouse {
-            TAKEN.fetch_or(MOUSE, Ordering::SeqCst);
+            *taken |= MOUSE;
             out.write_all(MOUSE_ON)?;
         }
         out.flush()
@@ -73,20 +77,18 @@ impl Guard {
 
     /// Gives screen and keys back, for a stop. Standard error stays with the log.
     pub(crate) fn leave() {
-        let taken = TAKEN.fetch_and(STDERR, Ordering::SeqCst);
-        undo(taken & !STDERR);
+        let mut taken = taken();
+        undo(*taken & !STDERR);
+        *taken &= STDERR;
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        restore();
+        let mut taken = taken();
+        undo(*taken);
+        *taken = 0;
     }
-}
-
-/// Gives all back that is taken.
-fn restore() {
-    undo(TAKEN.swap(0, Ordering::SeqCst));
 }
 
 /// Undoes these. What fails cannot be told to anybody: the terminal is gone.
@@ -127,25 +129,25 @@ fn take_stderr() -> io::Result<Option<File>> {
     let old = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3)?;
     // Whoever writes must not wait for the viewer, which might be the one who writes.
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let mut taken = taken();
     *OLD_STDERR.lock().unwrap_or_else(PoisonError::into_inner) = Some(old);
-    TAKEN.fetch_or(STDERR, Ordering::SeqCst);
+    *taken |= STDERR;
     rustix::stdio::dup2_stderr(&write)?;
     Ok(Some(File::from(read)))
 }
 
-/// Before a panic is told the terminal is given back, whatever thread it is; then zctrace ends, for the thread is missing.
+/// From here on a panic of any thread ends zctrace, for without that thread what is shown would not be true. Before it is told
+/// the terminal is given back.
 ///
 /// The probes are detached by the kernel when the process is gone, and CMD, if there is one, is hung up by its terminal.
-fn catch_panics() {
+pub(crate) fn catch_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let tell = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if TAKEN.load(Ordering::SeqCst) == 0 {
-                tell(panic);
-                return;
-            }
-            restore();
+            let taken = taken();
+            undo(*taken);
+            std::mem::forget(taken);
             tell(panic);
             std::process::exit(i32::from(exit::FAILED));
         }));

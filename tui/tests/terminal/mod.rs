@@ -156,9 +156,9 @@ impl Terminal {
     fn read(&mut self, most: Duration) -> bool {
         // In short steps: the end of a program makes no noise, as this test has its terminal open.
         let step = most.min(Duration::from_millis(100));
+        let ended = self.ended();
         let mut fds = [PollFd::new(&self.keys, PollFlags::IN)];
         let limit = Timespec::try_from(step).expect("a short time");
-        let ended = self.ended();
         poll(&mut fds, Some(&limit)).expect("a poll");
         let mut buffer = [0; 1 << 16];
         match rustix::io::read(&self.keys, &mut buffer) {
@@ -207,7 +207,14 @@ impl Terminal {
                 }
                 return;
             }
-            assert!(status.is_none(), "it has ended instead");
+            if let Some((_, status)) = status {
+                // It was waited for just now.
+                self.status = Some(status.exit_status().unwrap_or(-1));
+                while self.pending() {
+                    self.read(Duration::ZERO);
+                }
+                panic!("it has ended instead ({status:?}):\n{}", self.text());
+            }
             assert!(Instant::now() < deadline, "it does not stop:\n{}", self.text());
             self.read(Duration::from_millis(20));
         }
