@@ -8,7 +8,7 @@
 //! * `rows()` are those of the present view, sort and filter, of `snapshot`. They are derived when one of these changes, never
 //!   while drawing. `table().cursor < rows().len()` unless there are none, and `table().scroll` is such that the cursor is
 //!   within the lines of [`layout`](super::layout::layout)`.rows`.
-//! * The cursor stays on its row by [`RowKey`], wherever that is sorted to.
+//! * The cursor stays on its row by [`RowKey`], wherever that is sorted to; on the first line it stays there.
 //! * A [`Detail`] on the stack may be of a row that is gone: then its `index` is `None`, and that is to be said.
 //! * Times are [`Duration`]s since the viewer started: no clock is asked.
 //! * Names, paths, peers and lines of the log are foreign: `probes::report::text::printable` before they are drawn.
@@ -237,7 +237,8 @@ impl State {
         let last = self.rows.len().saturating_sub(page);
         let table = self.table_mut();
         table.cursor = cursor;
-        table.on = on;
+        // Who stays at the top wants to see what is there, whichever it is.
+        table.on = on.filter(|_| cursor > 0);
         table.scroll = table.scroll.min(last).clamp((cursor + 1).saturating_sub(page), cursor);
     }
 

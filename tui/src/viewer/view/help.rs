@@ -43,7 +43,13 @@ pub(super) fn lines(state: &State, width: u16) -> Vec<String> {
         .max()
         .unwrap_or(0)
         .min(20);
-    for group in Group::ALL {
+    // What cannot be in this run would only be tried in vain.
+    let can_be = |group: &Group| match group {
+        Group::Pane => state.pane.screen.is_some(),
+        Group::Replay => state.playback.is_some(),
+        _ => true,
+    };
+    for group in Group::ALL.into_iter().filter(can_be) {
         let _ = writeln!(sheet, "{}", group.title());
         for (entry, keys) in all().filter(|(entry, _)| entry.group == group) {
             let keys = if keys.is_empty() {
