@@ -25,10 +25,10 @@ impl Filter {
             if fit == Fit::Yes {
                 return true;
             }
-            filtered.flows += flow.folded;
+            filtered.flows = filtered.flows.saturating_add(flow.folded);
             filtered.payload = filtered.payload.saturating_add(flow.payload);
             if fit == Fit::Perhaps {
-                filtered.perhaps_flows += flow.folded;
+                filtered.perhaps_flows = filtered.perhaps_flows.saturating_add(flow.folded);
                 filtered.perhaps_payload = filtered.perhaps_payload.saturating_add(flow.payload);
             }
             false

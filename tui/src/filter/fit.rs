@@ -83,20 +83,37 @@ fn codes(flow: &Flow) -> impl Iterator<Item = &str> {
     flow.reasons.iter().map(|cause| cause.code.as_str()).chain(looked)
 }
 
-/// A word somewhere in what the row shows: names that were given up when flows were folded are not there.
+/// A word somewhere in what the row shows: names that were given up when flows were folded are not there. It is asked of
+/// every flow at every key that is typed, so nothing is made for it that can be done without.
 fn word(word: &str, flow: &Flow) -> Fit {
-    let pattern = format!("*{}*", word.to_lowercase());
-    let found = |text: &str| glob::fits(&pattern, &text.to_lowercase());
-    let shown = [&flow.from, &flow.to].into_iter().any(|end| {
+    // What stands across the border of kind and name is found only by a text with a space.
+    let across = word.contains(char::is_whitespace);
+    let found = |text: &str| is_in(word, text);
+    let ends = [&flow.from, &flow.to].into_iter().any(|end| {
         // The kind by its word in the language and by that of the screen, the name as it is.
-        found(end.kind.as_str()) || found(&end.to_string()) || found(&end.name)
+        found(end.kind.as_str()) || found(end.kind.label()) || found(&end.name) || (across && found(&end.to_string()))
     });
-    let here = shown
-        || found(&flow.process)
-        || flow.name.as_deref().is_some_and(found)
-        || flow.call_names.iter().any(|call| found(call.as_str()))
-        || codes(flow).any(found);
-    Fit::of(here)
+    let port = |end: &End| end.port.is_some_and(|port| found(&format!(":{port}")));
+    Fit::of(
+        ends || found(&flow.process)
+            || flow.name.as_deref().is_some_and(found)
+            || flow.call_names.iter().any(|call| found(call.as_str()))
+            || codes(flow).any(found)
+            || port(&flow.from)
+            || port(&flow.to),
+    )
+}
+
+/// Whether a word, which may have stars, stands in a text, whatever the case.
+fn is_in(word: &str, text: &str) -> bool {
+    if word.contains(['*', '?']) {
+        return glob::fits(&format!("*{}*", word.to_lowercase()), &text.to_lowercase());
+    }
+    if word.is_ascii() && text.is_ascii() {
+        let mut windows = text.as_bytes().windows(word.len());
+        return windows.any(|window| window.eq_ignore_ascii_case(word.as_bytes()));
+    }
+    text.to_lowercase().contains(&word.to_lowercase())
 }
 
 /// The path of an end, or whatever its name is. What has no name has none that fits.

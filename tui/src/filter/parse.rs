@@ -207,9 +207,9 @@ fn test(field: &str, operator: &str, value: &str) -> Result<Test, String> {
         "path" => Test::Path(text),
         "call" => Test::Call(text),
         "code" => Test::Code(text),
-        "from" => Test::End(Side::From, Pattern::parse(value)?),
-        "to" => Test::End(Side::To, Pattern::parse(value)?),
-        "kind" => Test::End(Side::Either, Pattern::parse(value)?),
+        "from" => Test::End(Side::From, end(value)?),
+        "to" => Test::End(Side::To, end(value)?),
+        "kind" => Test::End(Side::Either, end(value)?),
         "verdict" => Test::Verdict(verdict(value)?),
         _ => {
             let field = Number::of(field).ok_or("a field")?;
@@ -217,6 +217,10 @@ fn test(field: &str, operator: &str, value: &str) -> Result<Test, String> {
             Test::Number(field, compare, number(field, value)?)
         }
     })
+}
+
+fn end(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|why| format!("an end, KIND or KIND:GLOB ({why})"))
 }
 
 fn verdict(word: &str) -> Result<Verdict, String> {

@@ -83,7 +83,7 @@ fn a_mistake_names_its_column_and_what_was_expected() {
         ("to=", "column 4: found the end, expected a value for to"),
         (
             "to=tcq",
-            "column 4: found `tcq`, expected `tcq` is no kind of end; take one of",
+            "column 4: found `tcq`, expected an end, KIND or KIND:GLOB (`tcq` is no kind of end; take one of",
         ),
         ("a and", "column 6: found the end, expected a test"),
         ("(a or b", "column 8: found the end, expected `)`"),

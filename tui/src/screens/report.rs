@@ -37,7 +37,10 @@ fn first_line(text: &mut String, line: &str) {
 
 /// Whose bytes, for how long, by what means, and what was lost.
 pub(crate) fn trust(report: &Report) -> String {
-    let flows: u64 = report.flows.iter().map(|flow| flow.folded).sum();
+    let flows = report
+        .flows
+        .iter()
+        .fold(0_u64, |sum, flow| sum.saturating_add(flow.folded));
     let plural = if flows == 1 { "" } else { "s" };
     let lost = match report.loss.records() {
         0 => "no records lost".to_owned(),

@@ -62,10 +62,10 @@ const fn bar(title: &'static str, width: u16, rank: u8) -> Column {
 const SIZE: u16 = 10;
 
 const MAP: &[Column] = &[
-    names("from", 16, 4, 0),
-    names("way", 8, 2, 1),
-    names("to", 14, 3, 0),
-    bar("= moved x copied", 16, 2),
+    names("from", 16, 3, 0),
+    names("way", 18, 3, 1),
+    names("to", 15, 3, 0),
+    bar("= x ?", 10, 2),
     number("bytes", SIZE, 0),
     number("moved", SIZE, 5),
     number("copied", SIZE, 4),
@@ -89,7 +89,7 @@ const FLOWS: &[Column] = &[
 const PROCESSES: &[Column] = &[
     number("pid", 8, 0),
     names("process", 12, 3, 0),
-    bar("= moved x copied", 16, 2),
+    bar("= x ?", 16, 2),
     number("bytes", SIZE, 0),
     number("moved", SIZE, 3),
     number("copied", SIZE, 1),

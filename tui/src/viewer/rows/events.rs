@@ -54,10 +54,10 @@ fn processes(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report
         .filter(|process| !known.contains(&process.pid))
         .collect();
     let name = |process: &&Process| match process.name.as_str() {
-        "" => format!("pid {} moves bytes", process.pid),
-        name => format!("{} (pid {}) moves bytes", printable(name), process.pid),
+        "" => format!("pid {} joined", process.pid),
+        name => format!("{} (pid {}) joined", printable(name), process.pid),
     };
-    tell(told, Level::Note, &new, "more processes move bytes", name);
+    tell(told, Level::Note, &new, "more processes joined", name);
 }
 
 fn flows(told: &mut Vec<(Level, String)>, before: &Snapshot, now: &Snapshot) {

@@ -156,12 +156,12 @@ fn fitting<'a>(question: &Question<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a Flo
     if question.filter.is_all() {
         return (all.collect(), (0, 0));
     }
-    let (mut hidden, mut perhaps) = (0, 0);
+    let (mut hidden, mut perhaps) = (0_u64, 0_u64);
     let fit = all.filter(|(_, flow)| match question.filter.fit(flow) {
         Fit::Yes => true,
         fit => {
-            hidden += flow.folded;
-            perhaps += if fit == Fit::Perhaps { flow.folded } else { 0 };
+            hidden = hidden.saturating_add(flow.folded);
+            perhaps = perhaps.saturating_add(if fit == Fit::Perhaps { flow.folded } else { 0 });
             false
         }
     });

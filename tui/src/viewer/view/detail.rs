@@ -313,19 +313,11 @@ pub(super) fn lines(pen: &mut Pen<'_>, area: Rect, lines: &[String], scroll: usi
             }
         }
     }
-    let below = lines.len().saturating_sub(scroll + usize::from(area.height));
-    for (there, more, y) in [
-        (scroll > 0, scroll, area.y),
-        (below > 0, below, area.bottom().saturating_sub(1)),
-    ] {
-        if there && area.height > 1 && area.width > 20 {
-            let text = format!(" {} more lines ", count(more as u64));
-            pen.aligned(
-                Rect::new(area.x, y, area.width, 1),
-                &text,
-                super::pen::Side::Right,
-                Role::Here,
-            );
-        }
-    }
+}
+
+/// Which lines of how many are to be seen, if not all are.
+pub(super) fn extent(lines: usize, scroll: usize, height: u16) -> Option<String> {
+    let last = scroll.saturating_add(height.into()).min(lines);
+    let first = scroll.saturating_add(1).min(last);
+    (scroll > 0 || last < lines).then(|| format!(" lines {first} to {last} of {} ", count(lines as u64)))
 }

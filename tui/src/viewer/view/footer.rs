@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
 use super::pen::Pen;
-use crate::viewer::keys::Where;
+use crate::viewer::keys::{Command, Where};
 use crate::viewer::rows::columns;
 use crate::viewer::state::{Overlay, Purpose, State};
 use crate::viewer::theme::Role;
@@ -31,21 +31,51 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
         Where::Pane => state.pane.screen.is_some(),
         Where::Replay => state.playback.is_some(),
     };
-    let entries: Vec<(Cow<'_, str>, &str)> = state
+    let entries = state
         .keys
         .entries()
-        .filter(|(entry, _)| !entry.footer.is_empty() && holds(entry.holds))
-        .filter_map(|(entry, keys)| Some((Cow::Owned(keys.first()?.to_string()), entry.footer)))
-        .collect();
-    keys(pen, area, &entries);
+        .filter(|(entry, _)| !entry.footer.is_empty() && holds(entry.holds));
+    let entries = entries.filter_map(|(entry, keys)| {
+        let always = matches!(entry.command, Command::Help | Command::Quit);
+        Some((always, (Cow::Owned(keys.first()?.to_string()), entry.footer)))
+    });
+    // How to learn more and how to get out come last, and are the last to give way.
+    let (always, others): (Vec<_>, Vec<_>) = entries.partition(|(always, _)| *always);
+    let [always, mut others] = [always, others].map(|list| list.into_iter().map(|(_, key)| key).collect::<Vec<_>>());
+    let room = usize::from(area.width).saturating_sub(wide(&always));
+    let mut cut = false;
+    while wide(&others) > room && !others.is_empty() {
+        others.pop();
+        cut = true;
+        // The mark that says so has two columns.
+        if wide(&others) + 2 <= room {
+            break;
+        }
+    }
+    if cut {
+        others.push((pen.glyphs().cut().into(), ""));
+    }
+    others.extend(always);
+    keys(pen, area, &others);
 }
 
+/// Columns of these keys with what they do, and the gap behind each.
+fn wide(entries: &[Key<'_>]) -> usize {
+    entries
+        .iter()
+        .map(|(key, what)| key.width() + 1 + what.width() + 2)
+        .sum()
+}
+
+/// A key, and what it does.
+type Key<'a> = (Cow<'a, str>, &'a str);
+
 /// Keys with what they do, as many as there is room for: one that has none is left out whole.
-fn keys(pen: &mut Pen<'_>, area: Rect, entries: &[(Cow<'_, str>, &str)]) {
+fn keys(pen: &mut Pen<'_>, area: Rect, entries: &[Key<'_>]) {
     let mut left = area;
     for (number, (key, what)) in entries.iter().enumerate() {
         let gap = if number == 0 { "" } else { "  " };
-        let wide = gap.len() + key.width() + 1 + what.width();
+        let wide = gap.len() + key.width() + usize::from(!what.is_empty()) + what.width();
         if wide > usize::from(left.width) {
             pen.aligned(left, pen.glyphs().cut(), super::pen::Side::Right, Role::Dim);
             return;
@@ -55,7 +85,14 @@ fn keys(pen: &mut Pen<'_>, area: Rect, entries: &[(Cow<'_, str>, &str)]) {
             [
                 (gap.into(), Role::Plain),
                 (key.as_ref().into(), Role::Key),
-                (format!(" {what}").into(), Role::Dim),
+                (
+                    if what.is_empty() {
+                        "".into()
+                    } else {
+                        format!(" {what}").into()
+                    },
+                    Role::Dim,
+                ),
             ],
         );
     }

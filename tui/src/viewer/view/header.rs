@@ -137,7 +137,7 @@ fn trust(pen: &mut Pen<'_>, area: Rect, report: &Report) {
         pieces.push((format!(" {touched} flows unknown for it").into(), Role::Warning));
     }
     if report.overhead.fell_back {
-        pieces.push((" counters only ".into(), Role::Loud));
+        pieces.extend([(" · ".into(), Role::Plain), (" counters only ".into(), Role::Loud)]);
     }
     if all > 0 {
         let role = if seen < all { Role::Warning } else { Role::Plain };

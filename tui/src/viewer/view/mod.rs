@@ -37,6 +37,7 @@ mod snapshots;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
 
 use self::pen::Pen;
 use super::layout::layout;
@@ -63,7 +64,13 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State) {
 
 fn body(pen: &mut Pen<'_>, titles: Rect, rows: Rect, state: &State) {
     if let Some((title, lines, scroll)) = text(state, rows.width) {
-        pen.write(titles, &title, Role::Strong);
+        let mut left = titles;
+        if let Some(extent) = detail::extent(lines.len(), scroll, rows.height) {
+            let wide = (extent.width() as u16).min(titles.width);
+            pen.aligned(titles, &extent, pen::Side::Right, Role::Here);
+            left.width -= wide;
+        }
+        pen.write(left, &title, Role::Strong);
         detail::lines(pen, rows, &lines, scroll);
     } else if state.rows().len() == 0 {
         empty::draw(pen, rows, state);

@@ -18,8 +18,17 @@ pub(super) fn cell<'a>(pipe: &'a Pipe, title: &str) -> Cell<'a> {
             .map_or(Cell::unknown(), |bytes| Cell::size(bytes, Role::Plain)),
         "calls" => Cell::Text(count(pipe.calls).into(), Role::Plain),
         "resized" => Cell::Text(number(pipe.resized).into(), Role::Plain),
-        "idle" => Cell::Text(duration(pipe.idle_ns).into(), Role::Dim),
+        "idle" => Cell::Text(idle(pipe).into(), Role::Dim),
         _ => Cell::EMPTY,
+    }
+}
+
+/// How long it was not used, if others were.
+fn idle(pipe: &Pipe) -> String {
+    if pipe.idle_ns == 0 {
+        String::new()
+    } else {
+        duration(pipe.idle_ns)
     }
 }
 

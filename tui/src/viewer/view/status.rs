@@ -91,7 +91,8 @@ fn here(pen: &mut Pen<'_>, area: Rect, state: &State) {
         }
     }
     if let Some(note) = note(state) {
-        said.push((format!(" · {note}").into(), Role::Dim));
+        let gap = if said.is_empty() { "" } else { " · " };
+        said.push((format!("{gap}{note}").into(), Role::Dim));
     }
     if let Some((last, _)) = said.last_mut() {
         let trimmed = last.trim_end_matches(" · ").to_owned();

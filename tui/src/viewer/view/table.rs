@@ -57,7 +57,7 @@ pub(super) fn of_account<'a>(title: &str, payload: u64, account: &'a Account) ->
         "moved" => Cell::size(account.moved, Role::Moved),
         "copied" => Cell::size(account.copied, Role::Copied),
         "unknown" => Cell::size(account.unknown, Role::Unknown),
-        "= moved x copied" => Cell::Bar(account),
+        "= x ?" => Cell::Bar(account),
         _ => return None,
     })
 }

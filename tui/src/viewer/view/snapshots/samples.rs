@@ -123,7 +123,7 @@ fn server() -> Report {
     );
     ingest.path = vec![EndKind::Tcp, EndKind::Pipe, EndKind::DirectFile];
     (ingest.process, ingest.pid) = ("ingest".to_owned(), Some(4711));
-    ingest.call_names = vec![Call::Splice, Call::Splice];
+    ingest.call_names = vec![Call::Splice];
     ingest.calls = 2048;
     ingest.set_account(Account::new(60 << 20, 4 << 20, 0));
     ingest.certificate = report.flows[0].certificate.clone();
