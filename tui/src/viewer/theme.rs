@@ -114,13 +114,14 @@ impl Theme {
     fn colour(self, role: Role) -> Option<Color> {
         // As 24-bit colour, and the nearest of the 16 or 256 that a terminal without these has.
         let (rgb, near) = match (self.name, role) {
-            (ThemeName::None, _) => return None,
-            (_, Role::Plain | Role::Strong | Role::Cursor | Role::Here | Role::Sorted) => return None,
+            (ThemeName::None, _) | (_, Role::Plain | Role::Strong | Role::Cursor | Role::Here | Role::Sorted) => {
+                return None;
+            }
 
             (ThemeName::Dark, Role::Moved) => ((126, 200, 120), Color::Green),
             (ThemeName::Dark, Role::Copied) => ((240, 113, 105), Color::LightRed),
             (ThemeName::Dark, Role::Unknown | Role::Warning) => ((230, 196, 84), Color::Yellow),
-            (ThemeName::Dark, Role::Neither | Role::Dim) => ((140, 144, 150), Color::DarkGray),
+            (ThemeName::Dark | ThemeName::ColourBlind, Role::Neither | Role::Dim) => ((140, 144, 150), Color::DarkGray),
             (ThemeName::Dark, Role::Head) => ((130, 170, 220), Color::Cyan),
             (ThemeName::Dark, Role::Key) => ((150, 190, 235), Color::LightCyan),
             (ThemeName::Dark, Role::Loud) => ((255, 120, 110), Color::LightRed),
@@ -142,7 +143,6 @@ impl Theme {
             (ThemeName::ColourBlind, Role::Moved) => ((86, 180, 233), Color::LightBlue),
             (ThemeName::ColourBlind, Role::Copied | Role::Loud) => ((230, 159, 0), Color::Indexed(214)),
             (ThemeName::ColourBlind, Role::Unknown | Role::Warning) => ((204, 121, 167), Color::Indexed(175)),
-            (ThemeName::ColourBlind, Role::Neither | Role::Dim) => ((140, 144, 150), Color::DarkGray),
             (ThemeName::ColourBlind, Role::Head | Role::Key) => ((190, 200, 215), Color::Gray),
         };
         Some(if self.true_colour {
@@ -198,13 +198,12 @@ impl Glyphs {
                 c if c.is_ascii() => plain.push(c),
                 '→' => plain.push_str("->"),
                 '…' => plain.push('>'),
-                '·' => plain.push('|'),
                 '–' | '─' | '—' => plain.push('-'),
                 '×' => plain.push('x'),
                 '≈' => plain.push('~'),
                 'µ' => plain.push('u'),
                 '├' | '└' => plain.push('+'),
-                '│' => plain.push('|'),
+                '│' | '·' => plain.push('|'),
                 '▲' => plain.push('^'),
                 '▼' => plain.push('v'),
                 _ => plain.push('?'),

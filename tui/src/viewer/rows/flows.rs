@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use probes::report::Flow;
+use probes::report::{Call, Flow};
 
 use super::{Body, Question, RowKey, Rows, fitting};
 use crate::viewer::state::{Snapshot, View};
@@ -26,7 +26,7 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
             let by = match title {
                 "from" => By::Text(flow.from.to_string()),
                 "to" => By::Text(flow.to.to_string()),
-                "call" => By::Text(flow.call_names.iter().map(|call| call.as_str()).collect()),
+                "call" => By::Text(flow.call_names.iter().map(Call::as_str).collect()),
                 "process" => By::Text(flow.process.clone()),
                 "reason" => By::Text(
                     flow.reasons

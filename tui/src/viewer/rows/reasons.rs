@@ -1,6 +1,6 @@
 //! The rows of the reasons: a code each, with how much it explains, and what that cost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bufferlist::reason::Class;
 use probes::report::{ReasonCode, Report};
@@ -54,10 +54,7 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
         add(&cause.code, cause.bytes, cause.calls);
     }
     let all = question.filter.is_all();
-    let ids: std::collections::HashSet<u64> = match all {
-        true => std::collections::HashSet::new(),
-        false => flows.iter().map(|(_, flow)| flow.id).collect(),
-    };
+    let ids: HashSet<u64> = flows.iter().filter(|_| !all).map(|(_, flow)| flow.id).collect();
     for look in &report.looks {
         if all || look.flow.is_some_and(|flow| ids.contains(&flow)) {
             add(&look.code, look.bytes, look.calls);

@@ -1,5 +1,7 @@
 //! A bar of what became of bytes: `=` moved, `x` copied, `?` unknown. It is read by its glyphs; colours only help.
 
+use std::cmp::Ordering;
+
 use probes::report::Account;
 use ratatui::layout::Rect;
 
@@ -23,17 +25,14 @@ pub(super) fn cells(account: &Account, width: u16) -> [u16; 3] {
     loop {
         let sum: u16 = cells.iter().sum();
         let largest = (0..3).max_by_key(|&part| (cells[part], parts[part])).unwrap_or(0);
-        if sum < width {
-            cells[largest] += width - sum;
-        } else if sum > width {
-            let give = if cells[largest] > 1 {
-                largest
-            } else {
-                [0, 2, 1].into_iter().find(|&part| cells[part] > 0).unwrap_or(0)
-            };
-            cells[give] -= 1;
-        } else {
-            return cells;
+        match sum.cmp(&width) {
+            Ordering::Equal => return cells,
+            Ordering::Less => cells[largest] += width - sum,
+            Ordering::Greater if cells[largest] > 1 => cells[largest] -= 1,
+            Ordering::Greater => {
+                let least_bad = [0, 2, 1].into_iter().find(|&part| cells[part] > 0);
+                cells[least_bad.unwrap_or(0)] -= 1;
+            }
         }
     }
 }

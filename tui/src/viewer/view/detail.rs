@@ -21,16 +21,15 @@ const LISTED: usize = 50;
 /// The title, and the lines in so many columns.
 pub(super) fn text(state: &State, detail: &Detail, width: u16) -> (String, Vec<String>) {
     let mut sheet = Sheet::new(usize::from(width).max(1));
-    let title = match (&state.snapshot, detail.index) {
-        (Some(snapshot), Some(index)) => write(&mut sheet, state, snapshot, detail, index),
-        _ => {
-            wrap(
-                &mut sheet,
-                "   ",
-                "This row is gone: it is not in the last report any more.",
-            );
-            "gone".to_owned()
-        }
+    let title = if let (Some(snapshot), Some(index)) = (&state.snapshot, detail.index) {
+        write(&mut sheet, state, snapshot, detail, index)
+    } else {
+        wrap(
+            &mut sheet,
+            "   ",
+            "This row is gone: it is not in the last report any more.",
+        );
+        "gone".to_owned()
     };
     let back = state.keys.key_of(crate::viewer::keys::Command::Back);
     let back = back.map(|key| format!(" · {key} goes back")).unwrap_or_default();

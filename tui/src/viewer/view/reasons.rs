@@ -14,9 +14,8 @@ pub(super) fn cell<'a>(report: &Report, row: &ReasonRow, title: &str) -> Cell<'a
         "code" => Cell::Text(row.code.to_string().into(), Role::Strong),
         "bytes" => Cell::size(row.bytes, Role::of_mark(mark(row))),
         "calls" if row.calls > 0 => Cell::Text(count(row.calls).into(), Role::Plain),
-        "calls" => Cell::unknown(),
         "~ CPU" if row.is_copy() => Cell::Text(duration(copying_ns(report, row.bytes)).into(), Role::Plain),
-        "~ CPU" => Cell::unknown(),
+        "calls" | "~ CPU" => Cell::unknown(),
         "why" => {
             let sentence = meaning().map(|meaning| meaning.sentence);
             let sentence = sentence.unwrap_or_else(|| "This zctrace does not know the code.".to_owned());

@@ -136,7 +136,21 @@ fn typed(state: &mut State, text: &str) {
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |name: String, state: State| cases.push(Case { name, state });
-    let name = |view: View| view.title().to_lowercase();
+    at_all_sizes(&mut add);
+    in_all_themes(&mut add);
+    in_all_states(&mut add);
+    with_more(&mut add);
+    cases
+}
+
+fn name(view: View) -> String {
+    view.title().to_lowercase()
+}
+
+/// Takes a screen to be looked at.
+type Add<'a> = &'a mut dyn FnMut(String, State);
+
+fn at_all_sizes(add: Add<'_>) {
     for size in SIZES {
         let at = format!("{}x{}", size.0, size.1);
         for view in View::ALL {
@@ -157,6 +171,9 @@ fn cases() -> Vec<Case> {
         go(&mut state, &[Command::Help]);
         add(format!("help-{at}"), state);
     }
+}
+
+fn in_all_themes(add: Add<'_>) {
     for theme in [
         ThemeName::Light,
         ThemeName::HighContrast,
@@ -171,6 +188,9 @@ fn cases() -> Vec<Case> {
         let state = live(Sample::Loss, (80, 24), theme, false);
         add(format!("loss-{}", theme.word()), state);
     }
+}
+
+fn in_all_states(add: Add<'_>) {
     for size in [(80, 24), (60, 15)] {
         let at = format!("{}x{}", size.0, size.1);
         let dark = |of| live(of, size, ThemeName::Dark, false);
@@ -205,6 +225,10 @@ fn cases() -> Vec<Case> {
         act(&mut state, 62, Action::Submit);
         add(format!("filtered-to-nothing-{at}"), state);
     }
+}
+
+/// What is only there now and then.
+fn with_more(add: Add<'_>) {
     let size = (80, 24);
     let dark = |of| live(of, size, ThemeName::Dark, false);
     let mut state = dark(Sample::Live);
@@ -257,7 +281,6 @@ fn cases() -> Vec<Case> {
     state.pane.running = true;
     go(&mut state, &[Command::QuitPrinting]);
     add("confirm".to_owned(), state);
-    cases
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn here(pen: &mut Pen<'_>, area: Rect, state: &State) {
             text = format!("{text} ({} may fit)", count(perhaps));
         }
         if state.view == View::Pipes {
-            text = "filters are for flows: all pipes are shown".to_owned();
+            "filters are for flows: all pipes are shown".clone_into(&mut text);
         }
         said.push((format!("{text} · ").into(), Role::Warning));
     }
