@@ -158,7 +158,7 @@ fn a_stopped_viewer_gives_the_terminal_back_and_takes_it_again() {
 fn mover(directory: &Directory) -> [String; 4] {
     let long = "a-name-that-is-longer-than-any-column-of-the-narrowest-screen-that-is-laid-out-in-full-0123456789";
     let script = format!(
-        "cd '{}' && head -c 3000000 /dev/zero >{long} && cat {long} >b && cat b | cat >c && cp b d && echo ready && exec cat",
+        "cd '{}' && head -c 3000000 /dev/zero >{long} && cat {long} >b && cat b | cat >c && cp b d && echo re''ady && exec cat",
         directory.0.display()
     );
     ["--".to_owned(), "sh".to_owned(), "-c".to_owned(), script]
@@ -178,10 +178,11 @@ fn of_mover(directory: &Directory, more: &[&str], size: (u16, u16)) -> Terminal 
 /// Where the cursor is, and how many rows there are: `7 of 37`.
 fn place(text: &str) -> Option<(usize, usize)> {
     let line = text.lines().rev().nth(1)?;
-    let (row, rest) = line.split_once(" of ")?;
-    let of = rest.split_once(',')?.0;
     let number = |text: &str| text.replace(' ', "").parse().ok();
-    Some((number(row)?, number(of)?))
+    line.split(" · ").find_map(|part| {
+        let (row, rest) = part.split_once(" of ")?;
+        Some((number(row)?, number(rest.split_once(',')?.0)?))
+    })
 }
 
 /// The lines of the rows, without the header, whose numbers go on.
@@ -253,7 +254,7 @@ fn every_key_that_the_help_names_works() {
     // So high that the whole help is on the screen; then as small as a full screen is.
     let mut terminal = of_mover(&directory, &[], (80, 120));
     let entries = help(&mut terminal);
-    assert!(entries.len() >= 38, "{entries:?}");
+    assert!(entries.len() >= 35, "{entries:?}");
     terminal.resize(80, 24);
     terminal.wait_for("the small screen", |text| place(text).is_some());
     for (keys, what) in &entries {
@@ -333,7 +334,7 @@ fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) 
         "open the row: certificate, advice, details" => {
             terminal.press(&pressed);
             terminal.wait_for(&name, |text| {
-                text.contains("Esc goes back") && text.contains("balance:")
+                text.contains("Esc goes back") && text.contains("MiB from ")
             });
             terminal.press("\x1b");
             terminal.wait_for("the rows", at(1));
@@ -434,13 +435,7 @@ fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) 
             for theme in ["light", "high-contrast", "colour-blind", "none", "dark"] {
                 terminal.press(&pressed);
                 terminal.wait(&format!("theme: {theme}"));
-                let coloured = terminal.screen().contents_formatted();
-                let coloured = String::from_utf8_lossy(&coloured).into_owned();
-                assert_eq!(
-                    coloured.contains("\x1b[3") || coloured.contains(";3"),
-                    theme != "none",
-                    "{theme}: {coloured:?}"
-                );
+                assert_eq!(terminal.is_coloured(), theme != "none", "{theme}");
             }
         }
         "draw everything anew" => {
@@ -528,8 +523,8 @@ fn what_is_written_to_standard_error_is_in_the_log_and_told_again() {
         text.contains("[7 Log]") && text.contains("something stray")
     });
     assert!(
-        !text.contains("[31m") || text.contains("\\"),
-        "escape codes are not obeyed: {text}"
+        !terminal.written.windows(10).any(|window| window == b"stray\x1b[31m"),
+        "escape codes are not passed on: {text}"
     );
     terminal.press("qy");
     assert_eq!(terminal.end(), 0);
@@ -567,10 +562,9 @@ fn a_command_has_a_terminal_of_the_size_of_its_pane() {
     if !can_trace("a_command_has_a_terminal_of_the_size_of_its_pane") {
         return;
     }
-    let script =
-        "trap 'stty size' WINCH; stty size; tty; ps -o tty= -p $$; echo there; while :; do read x || exit; done";
+    let script = "trap 'stty size' WINCH; stty size; tty; echo all-w''ell; while :; do read x; done";
     let mut terminal = viewer(&["--", "sh", "-c", script], (120, 40));
-    let text = terminal.wait("there");
+    let text = terminal.wait("all-well");
     assert!(text.contains("/dev/pts/"), "{text}");
     let line = text.lines().find(|line| line.ends_with(" 120")).expect("its size");
     let rows: usize = line.split_once(' ').expect("rows and columns").0.parse().expect("rows");
@@ -636,10 +630,9 @@ fn the_configuration_changes_looks_and_keys() {
     let mut terminal = Terminal::start(command, 80, 24).expect("a terminal");
     terminal.wait("[2 Flows]");
     terminal.press("R");
-    let text = terminal.wait("[5 Reasons]");
+    let text = terminal.wait("[R Reasons]");
     assert!(text.is_ascii(), "{text}");
-    let coloured = String::from_utf8_lossy(&terminal.screen().contents_formatted()).into_owned();
-    assert!(!coloured.contains("\x1b[3"), "{coloured:?}");
+    assert!(!terminal.is_coloured());
     terminal.press("x");
     terminal.wait("y ends both");
     terminal.press("y");

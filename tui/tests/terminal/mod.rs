@@ -99,7 +99,8 @@ impl Terminal {
     /// What is on the screen, a line each.
     pub(crate) fn lines(&self) -> Vec<String> {
         let screen = self.screen.screen();
-        screen.rows(0, screen.size().1).collect()
+        let lines = screen.rows(0, screen.size().1);
+        lines.map(|line| line.trim_end().to_owned()).collect()
     }
 
     /// The same in one piece.
@@ -107,9 +108,12 @@ impl Terminal {
         self.lines().join("\n")
     }
 
-    /// The screen with its colours.
-    pub(crate) fn screen(&self) -> &vt100::Screen {
-        self.screen.screen()
+    /// Whether anything on the screen has a colour.
+    pub(crate) fn is_coloured(&self) -> bool {
+        let screen = self.screen.screen();
+        let (rows, columns) = screen.size();
+        let mut cells = (0..rows).flat_map(|row| (0..columns).filter_map(move |column| screen.cell(row, column)));
+        cells.any(|cell| cell.fgcolor() != vt100::Color::Default || cell.bgcolor() != vt100::Color::Default)
     }
 
     /// Waits until the screen is so, and says it.
