@@ -122,12 +122,11 @@ impl Loop<'_> {
                         Effect::None
                     }
                 }
-                more = changed_screen(&mut drawn_by_cmd) => match more {
-                    Some(contents) => self.apply(Action::Screen(contents)),
-                    None => {
-                        drawn_by_cmd = None;
-                        Effect::None
-                    }
+                more = changed_screen(&mut drawn_by_cmd) => if let Some(contents) = more {
+                    self.apply(Action::Screen(contents))
+                } else {
+                    drawn_by_cmd = None;
+                    Effect::None
                 },
                 lines = lines(stderr.as_ref(), &mut half_line) => {
                     if lines.is_none() {
@@ -218,8 +217,8 @@ impl Loop<'_> {
                 self.apply(Action::Say(Level::Error, text));
             }
         }
-        if let Some(report) = news.report {
-            self.apply(Action::Snapshot(report));
+        if let (Some(report), Some(keys)) = (news.report, news.keys) {
+            self.apply(Action::Snapshot(report, keys));
         }
         if let Some(end) = news.ended {
             self.apply(Action::Phase(phase(&end)));

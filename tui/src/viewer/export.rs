@@ -64,9 +64,9 @@ fn text(state: &mut State) -> String {
     let message = state.message.take();
     let width = size.width.max(WIDTH);
     let whole = state.with_size(Size::new(width, size.height.max(24)), |state| {
-        let page = state.page();
+        let lines_of_page = state.page();
         let rows = if state.detail().is_some() {
-            overflow(state) + page
+            overflow(state) + lines_of_page
         } else {
             state.rows().len()
         };
@@ -83,7 +83,7 @@ fn text(state: &mut State) -> String {
             }
             // The last page shows some rows again.
             lines.extend(lines_of(&buffer, parts.rows).into_iter().skip(from - first.min(from)));
-            from += page;
+            from += lines_of_page;
         }
         while lines.last().is_some_and(String::is_empty) {
             lines.pop();

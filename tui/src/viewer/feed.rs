@@ -13,14 +13,16 @@ use std::time::{Duration, Instant};
 use probes::report::Report;
 use tokio::sync::watch;
 
+use super::rows::Keys;
 use super::terminal::panic_if_asked;
 use crate::session::{Request, sign};
 use crate::signals::Caught;
 use crate::trace::{Play, Playback, Tracer};
 use crate::watch::{Audience, Stopped, Subject, watch};
 
-/// Rows of a snapshot. A row of a report takes about 1 KiB, and up to four snapshots are kept: 80 MiB at most.
-pub(crate) const ROWS: usize = 20_000;
+/// Rows of a snapshot; beyond that like flows are folded, and the smallest. Sorting and filtering so many takes some
+/// milliseconds in the thread that draws. A row takes 1 to 2 KiB, and four snapshots are kept at most: 40 MiB.
+pub(crate) const ROWS: usize = 5_000;
 
 /// A report is not made more often than this.
 const FASTEST: Duration = Duration::from_millis(200);
@@ -33,6 +35,8 @@ const SHARE: u32 = 10;
 pub(crate) struct News {
     /// The newest report.
     pub(crate) report: Option<Arc<Report>>,
+    /// The identities of its flows: made here, for it takes time.
+    pub(crate) keys: Option<Arc<Keys>>,
     /// Where a replay is.
     pub(crate) playback: Option<Playback>,
     /// How it ended; then the report is the last.
@@ -159,8 +163,10 @@ impl Reporter<'_> {
         sign(&mut report, self.request);
         let broken = report.check().err();
         let broken = broken.and_then(|all| all.first().map(ToString::to_string));
+        let keys = Arc::new(Keys::of(&report));
         self.tell.send_modify(|news| {
             news.report = Some(Arc::new(report));
+            news.keys = Some(keys);
             news.playback = playback;
             news.ended = ended;
             news.broken = broken;
@@ -177,7 +183,9 @@ impl Audience for Reporter<'_> {
         let plays = std::mem::take(&mut self.inbox.borrow_mut().plays);
         let asked = !plays.is_empty();
         let playback = tracer.controls().map(|controls| {
-            plays.into_iter().for_each(|play| controls.play(play));
+            for play in plays {
+                controls.play(play);
+            }
             controls.playback()
         });
         // Who seeks wants to see where it is now.

@@ -171,8 +171,9 @@ impl Stream for Keys {
 
 #[test]
 #[ignore = "measures; prints figures"]
+#[allow(clippy::too_many_lines)] // One story.
 fn load() {
-    let seconds = 10;
+    let seconds: u32 = 10;
     let counted = Arc::new(Mutex::new(Counted::default()));
     let request = Request {
         target: Target::Machine,
@@ -265,7 +266,7 @@ fn load() {
     println!(
         "flows {FLOWS}, rows after folding {rows}, events {} ({} a second)",
         counted.events,
-        counted.events / (seconds as u64 + 2)
+        counted.events / (u64::from(seconds) + 2)
     );
     println!(
         "reports {}, the longest took {:?}",

@@ -164,7 +164,7 @@ impl Terminal {
         let mut fds = [PollFd::new(&self.keys, PollFlags::IN)];
         let limit = Timespec::try_from(step).expect("a short time");
         poll(&mut fds, Some(&limit)).expect("a poll");
-        let mut buffer = [0; 1 << 16];
+        let mut buffer = vec![0; 1 << 16];
         match rustix::io::read(&self.keys, &mut buffer) {
             Ok(got) => {
                 self.screen.process(&buffer[..got]);

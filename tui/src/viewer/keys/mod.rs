@@ -76,12 +76,11 @@ impl KeyMap {
         let mut of_key: HashMap<Key, Command> = HashMap::new();
         let mut of_entry = Vec::with_capacity(TABLE.len());
         for entry in TABLE {
-            let keys = match chosen.get(entry.name) {
-                Some(keys) => keys.clone(),
-                None => {
-                    let keys = entry.keys.iter().map(|key| parse(key)).collect::<Result<Vec<_>, _>>()?;
-                    keys.into_iter().filter(|key| !taken.contains(key)).collect()
-                }
+            let keys = if let Some(keys) = chosen.get(entry.name) {
+                keys.clone()
+            } else {
+                let keys = entry.keys.iter().map(|key| parse(key)).collect::<Result<Vec<_>, _>>()?;
+                keys.into_iter().filter(|key| !taken.contains(key)).collect()
             };
             for &key in &keys {
                 if let Some(other) = of_key.insert(key, entry.command) {

@@ -12,7 +12,7 @@ use crate::filter::Filter;
 use crate::trace::{Play, Playback};
 use crate::viewer::keys::Command;
 use crate::viewer::layout::{self, Hit};
-use crate::viewer::rows;
+use crate::viewer::rows::{self, Keys};
 use crate::viewer::theme::ThemeName;
 
 /// Something that happened.
@@ -35,8 +35,8 @@ pub(crate) enum Action {
         /// Line of the screen, from 0.
         row: u16,
     },
-    /// A new report.
-    Snapshot(Arc<Report>),
+    /// A new report, and the identities of its flows.
+    Snapshot(Arc<Report>, Arc<Keys>),
     /// It came further.
     Phase(Phase),
     /// Where the replay is.
@@ -49,6 +49,15 @@ pub(crate) enum Action {
     Say(Level, String),
     /// Time has passed.
     Tick,
+}
+
+#[cfg(test)]
+impl Action {
+    /// A new report.
+    pub(crate) fn snapshot(report: Arc<Report>) -> Self {
+        let keys = Arc::new(Keys::of(&report));
+        Self::Snapshot(report, keys)
+    }
 }
 
 /// What is to be done now.
@@ -97,7 +106,7 @@ impl State {
             Action::Cancel => self.cancel(),
             Action::Answer(yes) => self.answer(yes),
             Action::Click { column, row } => self.click(column, row),
-            Action::Snapshot(report) => self.take(report),
+            Action::Snapshot(report, keys) => self.take(report, keys),
             Action::Phase(phase) => {
                 self.phase = phase;
                 if matches!(self.phase, Phase::Ended(_) | Phase::Failed { .. }) {
@@ -147,11 +156,12 @@ impl State {
         });
     }
 
-    fn take(&mut self, report: Arc<Report>) -> Effect {
+    fn take(&mut self, report: Arc<Report>, keys: Arc<Keys>) -> Effect {
         if self.phase == Phase::Starting {
             self.phase = Phase::Live;
         }
-        let snapshot = Snapshot::new(report, self.now);
+        let at = self.now;
+        let snapshot = Snapshot { report, at, keys };
         for (level, text) in rows::events(self.newest.as_ref(), &snapshot) {
             self.log.push(self.now, level, &text);
         }
@@ -185,8 +195,7 @@ impl State {
             Command::Open => self.open(),
             Command::Back => self.back(),
             Command::Pause => return self.pause(),
-            Command::Sort => self.sort_by(1),
-            Command::SortRight => self.sort_by(1),
+            Command::Sort | Command::SortRight => self.sort_by(1),
             Command::SortLeft => self.sort_by(-1),
             Command::Invert => {
                 let sort = &mut self.table_mut().sort;

@@ -30,7 +30,7 @@ use ratatui::layout::Size;
 
 pub(crate) use self::apply::{Action, Effect};
 pub(crate) use self::detail::Detail;
-pub(crate) use self::log::{Level, Line, Log};
+pub(crate) use self::log::{Level, Log};
 pub(crate) use self::pane::Pane;
 pub(crate) use self::phase::Phase;
 pub(crate) use self::prompt::{Edit, Prompt, Purpose};
@@ -51,14 +51,6 @@ pub(crate) struct Snapshot {
     pub(crate) at: Duration,
     /// The identities of its flows.
     pub(crate) keys: Arc<Keys>,
-}
-
-impl Snapshot {
-    /// A report that was made at this time.
-    pub(crate) fn new(report: Arc<Report>, at: Duration) -> Self {
-        let keys = Arc::new(Keys::of(&report));
-        Self { report, at, keys }
-    }
 }
 
 /// What lies over the rest and takes the keys.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+#[allow(clippy::struct_excessive_bools)] // Each may be so or not whatever the others are.
 /// The terminal of CMD, as the state knows it. There is none unless zctrace started a command.
 #[derive(Clone, Default)]
 pub(crate) struct Pane {

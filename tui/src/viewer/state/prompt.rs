@@ -114,7 +114,9 @@ mod tests {
     fn a_line_is_edited_by_characters_and_words() {
         let mut line = Prompt::new(Purpose::Filter, "to=tcp ä");
         let mut after = |edits: &[Edit]| {
-            edits.iter().for_each(|&edit| line.edit(edit));
+            for &edit in edits {
+                line.edit(edit);
+            }
             format!("{}|{}", &line.text[..line.cursor], &line.text[line.cursor..])
         };
         assert_eq!(after(&[Edit::Backspace]), "to=tcp |");

@@ -111,8 +111,8 @@ struct Case {
 fn live(of: Sample, size: (u16, u16), theme: ThemeName, ascii: bool) -> State {
     let mut state = fresh(size, theme, ascii);
     let (before, now) = sample(of);
-    act(&mut state, 59, Action::Snapshot(Arc::new(before)));
-    act(&mut state, 60, Action::Snapshot(Arc::new(now)));
+    act(&mut state, 59, Action::snapshot(Arc::new(before)));
+    act(&mut state, 60, Action::snapshot(Arc::new(now)));
     state
 }
 

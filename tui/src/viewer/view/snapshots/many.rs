@@ -47,10 +47,10 @@ fn a_hundred_thousand_flows() {
     let second_of = Duration::from_secs;
     state.apply(Action::Do(Command::Show(View::Flows)), second_of(0));
     timed("first snapshot", &mut state, &mut |state| {
-        state.apply(Action::Snapshot(first.clone()), second_of(1));
+        state.apply(Action::snapshot(first.clone()), second_of(1));
     });
     timed("next snapshot", &mut state, &mut |state| {
-        state.apply(Action::Snapshot(second.clone()), second_of(2));
+        state.apply(Action::snapshot(second.clone()), second_of(2));
     });
     timed("a frame", &mut state, &mut |state| {
         drawn(state);
