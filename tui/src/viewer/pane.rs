@@ -97,9 +97,11 @@ impl Pane {
     }
 }
 
-/// A terminal without rows or columns is none, and programs divide by both.
+/// A terminal without rows or columns is none, and programs divide by both. vt100 0.16 also
+/// panics where a line is wrapped on a terminal of one row, and where a character is wider than the terminal (U+17D8 has
+/// three columns).
 fn at_least_one(size: Size) -> Size {
-    Size::new(size.width.max(1), size.height.max(1))
+    Size::new(size.width.max(4), size.height.max(2))
 }
 
 impl Shared {

@@ -296,7 +296,11 @@ pub(super) fn lines(pen: &mut Pen<'_>, area: Rect, lines: &[String], scroll: usi
     let visible = lines.iter().enumerate().skip(scroll).take(area.height.into());
     for (at, (number, line)) in visible.enumerate() {
         let area = Rect::new(area.x, area.y + at as u16, area.width, 1);
-        let mark = line.chars().next().filter(|_| line[1..].starts_with("  "));
+        // A mark is one byte.
+        let mark = line
+            .chars()
+            .next()
+            .filter(|_| line.get(1..).is_some_and(|rest| rest.starts_with("  ")));
         match (mark, line.split_once("   ")) {
             (Some(mark), _) if Role::of_mark(mark) != Role::Plain => {
                 let rest = pen.write(area, &line[..1], Role::of_mark(mark));

@@ -42,13 +42,13 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
     // How to learn more and how to get out come last, and are the last to give way.
     let (always, others): (Vec<_>, Vec<_>) = entries.partition(|(always, _)| *always);
     let [always, mut others] = [always, others].map(|list| list.into_iter().map(|(_, key)| key).collect::<Vec<_>>());
-    let room = usize::from(area.width).saturating_sub(wide(&always));
+    // The last key needs no gap behind it.
+    let room = (usize::from(area.width) + GAP.len()).saturating_sub(wide(&always));
     let mut cut = false;
     while wide(&others) > room && !others.is_empty() {
         others.pop();
         cut = true;
-        // The mark that says so has two columns.
-        if wide(&others) + 2 <= room {
+        if wide(&others) + MARK + GAP.len() <= room {
             break;
         }
     }
@@ -63,9 +63,15 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
 fn wide(entries: &[Key<'_>]) -> usize {
     entries
         .iter()
-        .map(|(key, what)| key.width() + 1 + what.width() + 2)
+        .map(|(key, what)| key.width() + 1 + what.width() + GAP.len())
         .sum()
 }
+
+/// What stands between two keys.
+const GAP: &str = "  ";
+
+/// Columns of the mark that says that there are more.
+const MARK: usize = 1;
 
 /// A key, and what it does.
 type Key<'a> = (Cow<'a, str>, &'a str);
@@ -74,7 +80,7 @@ type Key<'a> = (Cow<'a, str>, &'a str);
 fn keys(pen: &mut Pen<'_>, area: Rect, entries: &[Key<'_>]) {
     let mut left = area;
     for (number, (key, what)) in entries.iter().enumerate() {
-        let gap = if number == 0 { "" } else { "  " };
+        let gap = if number == 0 { "" } else { GAP };
         let wide = gap.len() + key.width() + usize::from(!what.is_empty()) + what.width();
         if wide > usize::from(left.width) {
             pen.aligned(left, pen.glyphs().cut(), super::pen::Side::Right, Role::Dim);

@@ -129,6 +129,28 @@ impl std::fmt::Debug for Step {
     }
 }
 
+/// What CMD drew, on a terminal whose size changes meanwhile. It is as large as the pane has it at least.
+fn terminal() -> impl Strategy<Value = [((u16, u16), Vec<u8>); 2]> {
+    let bytes = || {
+        let piece = prop_oneof![
+            4 => any::<u8>().prop_map(|byte| vec![byte]),
+            2 => "\\x1b\\[[0-9;?]{0,6}[A-Za-z@`]".prop_map(String::into_bytes),
+            2 => "[a-z日\u{301}\u{17d8}\r\n\t\u{8}]".prop_map(String::into_bytes),
+        ];
+        proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    };
+    let one = || ((2..30_u16, 4..90_u16), bytes());
+    [one(), one()]
+}
+
+fn screen([(size, before), (other, after)]: &[((u16, u16), Vec<u8>); 2]) -> vt100::Screen {
+    let mut parser = vt100::Parser::new(size.0, size.1, 0);
+    parser.process(before);
+    parser.screen_mut().set_size(other.0, other.1);
+    parser.process(after);
+    parser.screen().clone()
+}
+
 fn action() -> impl Strategy<Value = Step> {
     let command = proptest::sample::select(TABLE).prop_map(|entry| Step(Action::Do(entry.command)));
     let edit = prop_oneof![
@@ -148,12 +170,7 @@ fn action() -> impl Strategy<Value = Step> {
         speed: 0.5,
         paused,
     });
-    let screen =
-        (1..30_u16, 1..90_u16, proptest::collection::vec(any::<u8>(), 0..200)).prop_map(|(rows, columns, bytes)| {
-            let mut parser = vt100::Parser::new(rows, columns, 0);
-            parser.process(&bytes);
-            Step(Action::Screen(Arc::new(parser.screen().clone())))
-        });
+    let screen = terminal().prop_map(|input| Step(Action::Screen(Arc::new(screen(&input)))));
     prop_oneof![
         12 => command,
         4 => edit.prop_map(|edit| Step(Action::Edit(edit))),
@@ -169,6 +186,15 @@ fn action() -> impl Strategy<Value = Step> {
         1 => name().prop_map(|text| Step(Action::Say(Level::Error, text))),
         1 => Just(Step(Action::Tick)),
     ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_terminal_of_cmd_takes_what_comes(input in terminal()) {
+        prop_assert_eq!(screen(&input).size(), input[1].0);
+    }
 }
 
 proptest! {
