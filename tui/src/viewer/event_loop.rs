@@ -24,7 +24,7 @@ use super::export::{self, Content};
 use super::feed::{End, Feed, News, Order};
 use super::keys::{self, Command};
 use super::layout::layout;
-use super::pane::Pane;
+use super::pane::{self, Pane};
 use super::signals::Signals;
 use super::state::{Action, Effect, Level, Phase, State};
 use super::terminal::{Guard, panic_if_asked};
@@ -231,7 +231,7 @@ impl Loop<'_> {
         let Some(pane) = &self.pane else { return };
         let place = layout(&self.state).pane;
         let size = pane.screen.borrow().size();
-        if self.state.pane.shown() && place.area() > 0 && (place.height, place.width) != size {
+        if self.state.pane.shown() && place.area() > 0 && pane::cells(place.as_size()) != size {
             pane.resize(place.as_size());
         }
     }

@@ -102,7 +102,7 @@ fn show(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
     let (pane, theirs) = match request.target {
         Target::Command(_) => {
             state.pane.running = true;
-            state.pane.screen = Some(Arc::new(vt100::Parser::new(1, 1, 0).screen().clone()));
+            state.pane.screen = Some(Arc::new(vt100::Parser::<()>::default().screen().clone()));
             let (pane, theirs) = Pane::open(layout(&state).pane.as_size(), prepared.uid())
                 .map_err(|error| failed("a terminal for CMD cannot be opened", &error))?;
             state.pane.screen = Some(pane.screen.borrow().clone());

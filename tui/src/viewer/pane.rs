@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,7 +59,8 @@ impl Pane {
         // Keys must not make the viewer wait for a CMD that does not read.
         rustix::io::ioctl_fionbio(&pty, true)?;
         let size = at_least_one(size);
-        let parser = vt100::Parser::new_with_callbacks(size.height, size.width, 0, Answers::default());
+        let (rows, columns) = cells(size);
+        let parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Answers::default());
         let (tell, screen) = watch::channel(Arc::new(parser.screen().clone()));
         let shared = Arc::new(Shared {
             pty,
@@ -86,7 +88,8 @@ impl Pane {
         };
         // It fails only for what is no terminal.
         let _ = tcsetwinsize(&self.shared.pty, window);
-        self.shared.parser().screen_mut().set_size(size.height, size.width);
+        let (rows, columns) = cells(size);
+        self.shared.parser().screen_mut().set_size(rows, columns);
     }
 
     /// Types a key. `false` if CMD has not read so much that there is no room for it.
@@ -97,11 +100,17 @@ impl Pane {
     }
 }
 
-/// A terminal without rows or columns is none, and programs divide by both. vt100 0.16 also
-/// panics where a line is wrapped on a terminal of one row, and where a character is wider than the terminal (U+17D8 has
-/// three columns).
+/// A terminal without rows or columns is none, and programs divide by both. A character has three columns at most (U+17D8),
+/// and so has a terminal at least: a wider one than the terminal would be is more than vt100 reckons with.
 fn at_least_one(size: Size) -> Size {
-    Size::new(size.width.max(4), size.height.max(2))
+    Size::new(size.width.max(3), size.height.max(1))
+}
+
+/// Rows and columns of a terminal in a place of this size, as vt100 takes them.
+pub(crate) fn cells(size: Size) -> (NonZeroU16, NonZeroU16) {
+    let size = at_least_one(size);
+    let number = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN);
+    (number(size.height), number(size.width))
 }
 
 impl Shared {

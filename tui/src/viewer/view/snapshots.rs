@@ -7,6 +7,7 @@ mod samples;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +132,11 @@ fn typed(state: &mut State, text: &str) {
     for c in text.chars() {
         act(state, 61, Action::Edit(Edit::Insert(c)));
     }
+}
+
+/// A number of rows or columns.
+fn cells_of(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).expect("not 0")
 }
 
 fn cases() -> Vec<Case> {
@@ -270,7 +276,7 @@ fn with_more(add: Add<'_>) {
         add(format!("{}-ascii", name(view)), state);
     }
     let mut state = live(Sample::Live, (120, 40), ThemeName::Dark, false);
-    let mut parser = vt100::Parser::new(12, 120, 0);
+    let mut parser = vt100::Parser::new(cells_of(12), cells_of(120), 0);
     parser.process(
         b"\x1b[32m$ \x1b[1mcurl\x1b[0m -s http://127.0.0.1/a\r\n\x1b[7minverse\x1b[0m \xe6\x97\xa5\xe6\x9c\xac plain",
     );
