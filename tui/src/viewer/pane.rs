@@ -31,6 +31,7 @@ pub(crate) struct Pane {
 struct Shared {
     pty: OwnedFd,
     parser: Mutex<vt100::Parser<Answers>>,
+    tell: watch::Sender<Arc<vt100::Screen>>,
 }
 
 impl fmt::Debug for Pane {
@@ -65,6 +66,7 @@ impl Pane {
         let shared = Arc::new(Shared {
             pty,
             parser: Mutex::new(parser),
+            tell,
         });
         let pane = Self {
             shared: Arc::clone(&shared),
@@ -73,7 +75,7 @@ impl Pane {
         pane.resize(size);
         std::thread::Builder::new()
             .name("pane".to_owned())
-            .spawn(move || shared.read(&tell))?;
+            .spawn(move || shared.read())?;
         Ok((pane, theirs))
     }
 
@@ -89,7 +91,10 @@ impl Pane {
         // It fails only for what is no terminal.
         let _ = tcsetwinsize(&self.shared.pty, window);
         let (rows, columns) = cells(size);
-        self.shared.parser().screen_mut().set_size(rows, columns);
+        let mut parser = self.shared.parser();
+        shrink(&mut parser, rows.get());
+        parser.screen_mut().set_size(rows, columns);
+        self.shared.tell.send_replace(Arc::new(parser.screen().clone()));
     }
 
     /// Types a key. `false` if CMD has not read so much that there is no room for it.
@@ -98,6 +103,20 @@ impl Pane {
         let bytes = bytes_of(key, application);
         bytes.is_empty() || rustix::io::write(&self.shared.pty, &bytes).is_ok_and(|written| written == bytes.len())
     }
+}
+
+/// Scrolls up what would be cut off below, so that the cursor and what was written last stay. A program that draws the whole
+/// screen draws it anew.
+fn shrink(parser: &mut vt100::Parser<Answers>, rows: u16) {
+    let screen = parser.screen();
+    let (row, column) = screen.cursor_position();
+    if screen.alternate_screen() || row < rows {
+        return;
+    }
+    let (bottom, lines) = (screen.size().0, usize::from(row + 1 - rows));
+    // To the last line, so many new ones, and back to where the cursor was.
+    let scroll = format!("\x1b[{bottom};1H{}\x1b[{rows};{}H", "\n".repeat(lines), column + 1);
+    parser.process(scroll.as_bytes());
 }
 
 /// A terminal without rows or columns is none, and programs divide by both. A character has three columns at most (U+17D8),
@@ -119,7 +138,7 @@ impl Shared {
     }
 
     /// Reads what CMD writes until nobody holds its end any more.
-    fn read(&self, tell: &watch::Sender<Arc<vt100::Screen>>) {
+    fn read(&self) {
         let mut buffer = vec![0; 64 << 10];
         let mut told = Instant::now();
         let mut changed = false;
@@ -151,7 +170,9 @@ impl Shared {
                 Err(_) => true,
             };
             if changed && (gone || told.elapsed() >= EVERY) {
-                tell.send_replace(Arc::new(self.parser().screen().clone()));
+                // With the lock held, so that an older screen never comes after a newer one.
+                let parser = self.parser();
+                self.tell.send_replace(Arc::new(parser.screen().clone()));
                 told = Instant::now();
                 changed = false;
             }
@@ -278,6 +299,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_last_stays_when_the_pane_gets_smaller_and_larger() {
+        let of = |rows| cells(Size::new(20, rows));
+        let (rows, columns) = of(6);
+        let mut parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Answers::default());
+        let resize = |parser: &mut vt100::Parser<Answers>, rows| {
+            shrink(parser, rows);
+            let (rows, columns) = of(rows);
+            parser.screen_mut().set_size(rows, columns);
+        };
+        parser.process(b"1\r\n2\r\n3\r\n4\r\n5\r\n6\r\n7\r\n$ ");
+        resize(&mut parser, 3);
+        assert_eq!(parser.screen().contents(), "6\n7\n$ ");
+        assert_eq!(parser.screen().cursor_position(), (2, 2));
+        resize(&mut parser, 5);
+        parser.process(b"x\r\n8");
+        assert_eq!(parser.screen().contents(), "6\n7\n$ x\n8");
+    }
+
+    #[test]
     fn what_is_written_is_on_the_screen_and_questions_are_answered() {
         let (pane, theirs) = Pane::open(Size::new(20, 3), None).unwrap();
         let mut settings = tcgetattr(&theirs).unwrap();
@@ -292,13 +332,10 @@ mod tests {
         let mut answer = [0; 64];
         let got = rustix::io::read(&theirs, &mut answer).unwrap();
         let answer = String::from_utf8_lossy(&answer[..got]).into_owned();
-        drop(theirs);
-        while pane.screen.has_changed().is_ok() {
-            assert!(Instant::now() < deadline, "the thread goes on without CMD");
+        while !pane.screen.borrow().contents().starts_with("\n  here") {
+            assert!(Instant::now() < deadline, "{:?}", pane.screen.borrow().contents());
             std::thread::yield_now();
         }
-        let screen = pane.screen.borrow().contents();
-        assert!(screen.starts_with("\n  here"), "{screen:?}");
         assert_eq!(answer, "\x1b[2;7R");
     }
 }

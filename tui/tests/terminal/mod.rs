@@ -1,6 +1,7 @@
 //! A terminal for tests: a pty, what the program draws on it, keys and clicks. Nothing sleeps: what is expected is waited for.
 
 use std::io;
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ impl Terminal {
             before,
             child,
             status: None,
-            screen: vt100::Parser::new(rows, columns, 0),
+            screen: vt100::Parser::new(cells(rows), cells(columns), 0),
             written: Vec::new(),
         })
     }
@@ -91,7 +92,7 @@ impl Terminal {
     /// Gives the terminal another size.
     pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
         tcsetwinsize(&self.keys, size(columns, rows)).expect("a size");
-        self.screen.screen_mut().set_size(rows, columns);
+        self.screen.screen_mut().set_size(cells(rows), cells(columns));
         // There is no controlling terminal here whose kernel would say it.
         self.signal(Signal::WINCH);
     }
@@ -99,7 +100,7 @@ impl Terminal {
     /// What is on the screen, a line each.
     pub(crate) fn lines(&self) -> Vec<String> {
         let screen = self.screen.screen();
-        let lines = screen.rows(0, screen.size().1);
+        let lines = screen.rows(0, screen.size().1.get());
         lines.map(|line| line.trim_end().to_owned()).collect()
     }
 
@@ -112,6 +113,7 @@ impl Terminal {
     pub(crate) fn is_coloured(&self) -> bool {
         let screen = self.screen.screen();
         let (rows, columns) = screen.size();
+        let (rows, columns) = (rows.get(), columns.get());
         let mut cells = (0..rows).flat_map(|row| (0..columns).filter_map(move |column| screen.cell(row, column)));
         cells.any(|cell| cell.fgcolor() != vt100::Color::Default || cell.bgcolor() != vt100::Color::Default)
     }
@@ -270,6 +272,11 @@ impl Drop for Terminal {
             let _ = self.child.wait();
         }
     }
+}
+
+/// Rows or columns, as vt100 takes them.
+fn cells(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).expect("a terminal has some")
 }
 
 fn size(columns: u16, rows: u16) -> Winsize {
