@@ -43,7 +43,7 @@ fn typed(pen: &mut Pen<'_>, area: Rect, prompt: &Prompt) {
     // From the left only what must go for the cursor to be seen.
     let mut shown = before;
     let mut cut = "";
-    while shown.width() + cut.len().min(1) > room {
+    while shown.width() + cut.len().min(1) > room && !shown.is_empty() {
         cut = pen.glyphs().cut();
         shown = &shown[shown.chars().next().map_or(0, char::len_utf8)..];
     }
