@@ -289,6 +289,17 @@ fn with_more(add: Add<'_>) {
     add("confirm".to_owned(), state);
 }
 
+/// Nothing waits for room that never comes.
+#[test]
+fn a_line_is_typed_where_there_is_no_room_for_it() {
+    for width in 1..30 {
+        let mut state = live(Sample::Live, (width, 15), ThemeName::Dark, false);
+        typed(&mut state, "to=tcp 日本");
+        go(&mut state, &[Command::Help]);
+        assert_eq!(drawn(&state).area.width, width);
+    }
+}
+
 #[test]
 fn snapshots() {
     let bless = std::env::var_os("BLESS").is_some();
