@@ -44,11 +44,13 @@ pub(crate) fn run(root: &Path) -> Outcome {
         return Err(Failure::Found);
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let zctrace = target.join("debug/zctrace");
+    // Under a name that does not tell where this was built, since it is on the screens.
+    let installed = std::env::temp_dir().join("zctrace");
+    fs::copy(target.join("debug/zctrace"), &installed)?;
     let folder = root.join("docs/screens");
     fs::create_dir_all(&folder)?;
     for size in SIZES {
-        let terminal = Terminal::start(&zctrace, size)?;
+        let terminal = Terminal::start(&installed, size)?;
         terminal.wait(READY)?;
         for (name, keys, shows) in PICTURES {
             terminal.press(keys)?;
@@ -56,6 +58,7 @@ pub(crate) fn run(root: &Path) -> Outcome {
             fs::write(folder.join(format!("{name}-{}x{}.txt", size.0, size.1)), text)?;
         }
     }
+    fs::remove_file(installed)?;
     println!("{} screens in {}", SIZES.len() * PICTURES.len(), folder.display());
     Ok(())
 }
@@ -72,7 +75,7 @@ impl Terminal {
         let zctrace = zctrace.display();
         // In two words, so that the name of the command in the header is not taken for what it says.
         let (one, other) = READY.split_at(3);
-        let script = format!("'{zctrace}' demo --size 16MiB | tail -9; echo {one}\"\"{other}; exec cat");
+        let script = format!("{zctrace} demo --size 16MiB | tail -9; echo {one}\"\"{other}; exec cat");
         let (columns, lines) = (columns.to_string(), lines.to_string());
         terminal
             .tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &lines])
