@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod exit;
 mod explain;
+mod filter;
 mod output;
 mod progress;
 mod record;
@@ -21,6 +22,7 @@ mod selftest;
 mod session;
 mod signals;
 mod trace;
+mod viewer;
 mod watch;
 
 use std::process::ExitCode;

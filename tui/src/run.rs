@@ -4,12 +4,17 @@ use std::path::PathBuf;
 
 use probes::report::Report;
 
+use crate::filter::Filter;
 use crate::output::{Format, Output, check};
 use crate::progress::{Progress, say_waiting};
 use crate::session::{Request, Target, observe, sign};
 use crate::trace::Tracer;
+use crate::viewer::config::Choice;
 use crate::watch::{Audience, Stopped};
-use crate::{exit, screens};
+use crate::{exit, screens, viewer};
+
+/// Rows of the lists beside the flows, where a report is not already bounded: as the tracer bounds them.
+const LISTS: usize = 200;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -20,10 +25,24 @@ pub(crate) struct Options {
     pub(crate) format: Format,
     /// Where.
     pub(crate) file: Option<PathBuf>,
+    /// How the viewer is to look, if nothing was said that only the report can do.
+    pub(crate) viewer: Option<Choice>,
+    /// Which flows are told of.
+    pub(crate) filter: Filter,
+    /// The most rows that are told of.
+    pub(crate) rows: usize,
 }
+
+/// Rows of a report unless told otherwise: a screen's worth.
+pub(crate) const ROWS: usize = 30;
 
 /// Runs, and returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
+    if let Some(choice) = &options.viewer
+        && viewer::possible()
+    {
+        return viewer::run(&options.request, choice, &options.filter);
+    }
     exit::of(answer(options))
 }
 
@@ -38,8 +57,10 @@ fn answer(options: &Options) -> Result<u8, u8> {
     };
     let observed = observe(&options.request, &mut listener)?;
     listener.progress.clear();
-    check(&observed.report)?;
-    let text = form(&observed.report, options);
+    let mut report = observed.report;
+    pick(&mut report, options);
+    check(&report)?;
+    let text = form(&report, options);
     let code = listener.output.write(&text, code(observed.stopped));
     if let Some(Err(code)) = observed.recorded {
         return Ok(code);
@@ -59,6 +80,7 @@ struct Listener<'a> {
 impl Audience for Listener<'_> {
     fn interim(&mut self, mut report: Report) {
         sign(&mut report, &self.options.request);
+        pick(&mut report, self.options);
         if let Err(code) = check(&report) {
             self.failed = Some(code);
             return;
@@ -79,6 +101,15 @@ impl Audience for Listener<'_> {
 
     fn waiting(&mut self) {
         say_waiting();
+    }
+}
+
+/// Leaves what is asked for, in as many rows as are asked for.
+fn pick(report: &mut Report, options: &Options) {
+    if !options.filter.is_all() {
+        options.filter.apply(report);
+        report.finish(options.rows);
+        report.bound_lists(options.rows.max(LISTS));
     }
 }
 

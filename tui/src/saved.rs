@@ -9,6 +9,7 @@ use probes::recording::{MAGIC, OpenError, Replay};
 use probes::report::text::printable;
 use probes::report::{ReadError, Report};
 
+use crate::filter::Filter;
 use crate::output::{Format, Output, check};
 use crate::{exit, screen, screens};
 
@@ -23,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) rows: Option<usize>,
     /// Of a recording only what was known at this time.
     pub(crate) until: Option<Duration>,
+    /// Only the flows that fit.
+    pub(crate) filter: Filter,
     /// In which form the answer is given.
     pub(crate) format: Format,
     /// Where.
@@ -54,6 +57,11 @@ fn answer(options: &Options) -> Result<u8, u8> {
             return Ok(Output::open(options.file.as_deref(), options.format)?.write(&text, code));
         }
         only(&mut report, id);
+    }
+    if !options.filter.is_all() {
+        options.filter.apply(&mut report);
+        // A recording was asked for all, so that what fits is not folded with what does not.
+        report.finish(options.rows.unwrap_or(ROWS));
     }
     let text = match options.format {
         Format::Text => screens::report(&report),
@@ -100,7 +108,12 @@ fn read(options: &Options) -> Result<(Report, u8), u8> {
 fn of_recording(mut replay: Replay, options: &Options) -> (Report, u8) {
     let until = options.until.map_or(u64::MAX, |until| until.as_nanos() as u64);
     replay.play_until(until);
-    let mut report = replay.report(options.rows.unwrap_or(ROWS));
+    let rows = if options.filter.is_all() {
+        options.rows.unwrap_or(ROWS)
+    } else {
+        usize::MAX
+    };
+    let mut report = replay.report(rows);
     env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
     (report, whole(&replay, &options.from))
 }

@@ -1,6 +1,6 @@
 //! What every text screen needs: wrapping, and writing to a standard output that may be gone.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind, Write};
 
 use crate::exit;
@@ -29,26 +29,89 @@ pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "zctrace: {text}");
 }
 
+/// What a screen is written on: how wide it is, and where the text goes.
+pub(crate) trait Paper: fmt::Write {
+    /// The widest line, in characters.
+    fn width(&self) -> usize;
+
+    /// Appends a text.
+    fn push_str(&mut self, text: &str) {
+        // Paper is memory, which takes all that is written.
+        let _ = self.write_str(text);
+    }
+
+    /// Appends a character.
+    fn push(&mut self, c: char) {
+        let _ = self.write_char(c);
+    }
+}
+
+/// A screen as wide as all are that go to standard output.
+impl Paper for String {
+    fn width(&self) -> usize {
+        WIDTH
+    }
+}
+
+/// A screen of another width.
+#[derive(Clone, Debug)]
+pub(crate) struct Sheet {
+    text: String,
+    width: usize,
+}
+
+impl Sheet {
+    /// An empty one, with lines of at most so many characters.
+    pub(crate) const fn new(width: usize) -> Self {
+        Self {
+            text: String::new(),
+            width,
+        }
+    }
+
+    /// What is on it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Write for Sheet {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text.write_str(text)
+    }
+}
+
+impl Paper for Sheet {
+    fn width(&self) -> usize {
+        self.width
+    }
+}
+
 /// Appends `text`, broken between words, with `first` before the first line and as much space before the others. A word
 /// that is longer than a line is broken too.
-pub(crate) fn wrap(into: &mut String, first: &str, text: &str) {
-    let indent = first.chars().count();
-    let room = WIDTH.saturating_sub(indent).max(1);
+pub(crate) fn wrap(into: &mut impl Paper, first: &str, text: &str) {
+    let width = into.width();
+    // Where the indent would leave hardly anything, the text has it instead.
+    let (indent, gap) = match first.chars().count() {
+        long if long + 12 > width => (long, long.min(width / 4)),
+        indent => (indent, indent),
+    };
+    let room = width.saturating_sub(gap).max(1);
     let mut line = String::from(first);
     let mut column = indent;
     let mut end_line = |line: &mut String| {
         into.push_str(line.trim_end());
         into.push('\n');
-        *line = " ".repeat(indent);
+        *line = " ".repeat(gap);
     };
     let mut at_start = true;
     for word in text.split_whitespace() {
         let mut rest = word;
         while !rest.is_empty() {
             let long = rest.chars().count();
-            if !at_start && column + 1 + long > WIDTH {
+            if column + usize::from(!at_start) + long > width && column > gap {
                 end_line(&mut line);
-                (column, at_start) = (indent, true);
+                (column, at_start) = (gap, true);
             }
             if !at_start {
                 line.push(' ');

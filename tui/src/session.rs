@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use probes::recording::Summary;
@@ -13,7 +14,7 @@ use crate::command::{NotRunnable, Pending, User, Wanted};
 use crate::record::Recording;
 use crate::signals::Signals;
 use crate::trace::{self, How, SetupError, Tracer};
-use crate::watch::{Audience, Stopped, Subject, Times, watch};
+use crate::watch::{Audience, Identity, Stopped, Subject, Times, watch};
 use crate::{exit, screen};
 
 /// Whose bytes are watched.
@@ -63,8 +64,29 @@ pub(crate) struct Observed {
     pub(crate) recorded: Option<Result<Summary, u8>>,
 }
 
-/// Watches. What fails is said here, and the exit code for it is the error.
-pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<Observed, u8> {
+/// The probes are attached; nothing is started yet.
+pub(crate) struct Prepared {
+    tracer: Box<dyn Tracer>,
+    user: Option<User>,
+    waits_for: Subject,
+    named: Vec<Identity>,
+    recording: Option<Recording>,
+}
+
+/// What is being watched.
+pub(crate) struct Begun {
+    /// The probes.
+    pub(crate) tracer: Box<dyn Tracer>,
+    /// What is watched, as far as its end matters.
+    pub(crate) subject: Subject,
+    /// What names processes were given by, before they ended.
+    named: Vec<Identity>,
+    /// Where all that is seen is recorded.
+    pub(crate) recording: Option<Recording>,
+}
+
+/// Attaches the probes. What fails is said here, and the exit code for it is the error.
+pub(crate) fn prepare(request: &Request) -> Result<Prepared, u8> {
     let user = match &request.target {
         Target::Command(_) => User::choose(request.user.as_deref()).map_err(|why| failed(&printable(&why)))?,
         _ => None,
@@ -82,32 +104,69 @@ pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<
         _ => Vec::new(),
     };
     let options = options(request, user.as_ref());
-    let (mut tracer, mut recording) = start(request, &options)?;
-    let mut signals = Signals::catch().map_err(|error| failed(&format!("signals cannot be caught: {error}")))?;
-    // From here on nothing is opened, loaded or started with more rights than watching needs.
-    let give_up = |signals| {
-        if let Err(error) = probes::probe::give_up(signals) {
-            screen::complain(&format!("zctrace keeps rights that it does not need any more: {error}"));
-        }
-    };
-    let mut subject = if let Target::Command(command) = &request.target {
-        let wanted = Wanted {
-            command,
-            user: user.as_ref(),
-            cookie: tracer.cookie(),
+    let (tracer, recording) = start(request, &options)?;
+    Ok(Prepared {
+        tracer,
+        user,
+        waits_for,
+        named,
+        recording,
+    })
+}
+
+impl Prepared {
+    /// The user that a command will be, if that is another.
+    pub(crate) fn uid(&self) -> Option<u32> {
+        self.user.as_ref().map(|user| user.uid)
+    }
+
+    /// Starts the command, if there is one, on a terminal of its own or on zctrace's. What fails is said here.
+    ///
+    /// From here on nothing is opened, loaded or started with more rights than watching needs.
+    pub(crate) fn begin(self, request: &Request, terminal: Option<BorrowedFd<'_>>) -> Result<Begun, u8> {
+        let give_up = |signals| {
+            if let Err(error) = probes::probe::give_up(signals) {
+                screen::complain(&format!("zctrace keeps rights that it does not need any more: {error}"));
+            }
         };
-        let child = Pending::new(Path::new("/proc/self/exe"), &wanted).map_err(|error| not_runnable(&error))?;
-        if let Some(path) = child.beyond_path() {
-            let path = path.display().to_string();
-            screen::complain(&format!("{} is taken, which is not in PATH", printable(&path)));
-        }
-        // The child has its own rights, and waits. Signals are passed on to it, whoever it is.
-        give_up(true);
-        Subject::Command(child.go().map_err(|error| not_runnable(&error))?)
-    } else {
-        give_up(false);
-        waits_for
-    };
+        let subject = if let Target::Command(command) = &request.target {
+            let wanted = Wanted {
+                command,
+                user: self.user.as_ref(),
+                cookie: self.tracer.cookie(),
+                terminal,
+            };
+            let child = Pending::new(Path::new("/proc/self/exe"), &wanted).map_err(|error| not_runnable(&error))?;
+            if let Some(path) = child.beyond_path() {
+                let path = path.display().to_string();
+                screen::complain(&format!("{} is taken, which is not in PATH", printable(&path)));
+            }
+            // The child has its own rights, and waits. Signals are passed on to it, whoever it is.
+            give_up(true);
+            Subject::Command(child.go().map_err(|error| not_runnable(&error))?)
+        } else {
+            give_up(false);
+            self.waits_for
+        };
+        Ok(Begun {
+            tracer: self.tracer,
+            subject,
+            named: self.named,
+            recording: self.recording,
+        })
+    }
+}
+
+/// Watches. What fails is said here, and the exit code for it is the error.
+pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<Observed, u8> {
+    let prepared = prepare(request)?;
+    let mut signals = Signals::catch().map_err(|error| failed(&format!("signals cannot be caught: {error}")))?;
+    let Begun {
+        mut tracer,
+        mut subject,
+        named,
+        mut recording,
+    } = prepared.begin(request, None)?;
     let watched = watch(
         tracer.as_mut(),
         &mut subject,

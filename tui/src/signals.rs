@@ -39,6 +39,12 @@ impl Signals {
     }
 }
 
+/// Whether zctrace was told to ignore a signal, as `nohup` does.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored(&status) >> (signal - 1) & 1 != 0
+}
+
 /// The signals that are ignored, a bit each, by what the kernel says of a process.
 fn ignored(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use probes::probe::{Hooks, ScopeFilter, SetupErrorKind, Sums};
 use probes::recording::{Handle, Writer};
@@ -43,8 +44,8 @@ pub(crate) struct SetupError {
     pub(crate) mend: String,
 }
 
-/// A tracer that is attached. Dropping it detaches it.
-pub(crate) trait Tracer {
+/// A tracer that is attached. Dropping it detaches it. It may be made in one thread and polled in another.
+pub(crate) trait Tracer: Send {
     /// What a command announces just before it is executed, to be watched: its number may be one of another namespace.
     fn cookie(&self) -> u64;
 
@@ -53,6 +54,11 @@ pub(crate) trait Tracer {
 
     /// What is known so far, in at most `max_rows` rows.
     fn report(&mut self, max_rows: usize) -> Report;
+
+    /// What a recording that is played can be told; nothing for what is live.
+    fn controls(&mut self) -> Option<&mut dyn Controls> {
+        None
+    }
 
     /// Detaches, waits for data in flight (half a second at most), and tells all that is known.
     fn finish(self: Box<Self>, max_rows: usize) -> Report;
@@ -81,6 +87,43 @@ pub(crate) fn prove_by(btf: &Path) -> Result<(), SetupError> {
         ),
         mend: format!("give a file of this kernel's own types; `zctrace selftest --btf {file}` shows what failed"),
     })
+}
+
+/// Where the replay of a recording is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Playback {
+    /// Time in the recording.
+    pub(crate) at: Duration,
+    /// The length of the recording.
+    pub(crate) of: Duration,
+    /// How many times faster than it was.
+    pub(crate) speed: f64,
+    /// Whether it stands.
+    pub(crate) paused: bool,
+}
+
+/// What a replay can be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Play {
+    /// To stand, or to go on.
+    Pause,
+    /// To go twice as fast.
+    Faster,
+    /// To go half as fast.
+    Slower,
+    /// To go back by this.
+    Back(Duration),
+    /// To go ahead by this.
+    Ahead(Duration),
+}
+
+/// A recording that is played, as the viewer plays it.
+pub(crate) trait Controls {
+    /// Does something else from now on.
+    fn play(&mut self, play: Play);
+
+    /// Where it is.
+    fn playback(&self) -> Playback;
 }
 
 /// Has the selftest made where it was not since this boot, or failed: attachable is not firing.

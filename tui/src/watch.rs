@@ -126,6 +126,11 @@ pub(crate) trait Audience {
 
     /// The command is waited for; what to do to wait no longer is to be said.
     fn waiting(&mut self);
+
+    /// Whether it is enough, as if time were up.
+    fn enough(&mut self) -> bool {
+        false
+    }
 }
 
 /// Watches until it is enough. `signals` gives what has come since it was last asked.
@@ -149,7 +154,7 @@ pub(crate) fn watch(
                 return Ok(stopped);
             }
         }
-        let up = times.duration.is_some_and(|duration| start.elapsed() >= duration);
+        let up = audience.enough() || times.duration.is_some_and(|duration| start.elapsed() >= duration);
         match subject {
             Subject::Command(running) => {
                 if let Some(ended) = running.ended()? {

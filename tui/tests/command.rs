@@ -13,6 +13,7 @@ mod exit;
 #[allow(dead_code)]
 mod screen;
 #[path = "../src/signals.rs"]
+#[allow(dead_code)]
 mod signals;
 #[path = "../src/trace.rs"]
 #[allow(dead_code)]
@@ -56,6 +57,7 @@ fn pending(command: &[&str]) -> Result<Pending, NotRunnable> {
             command: &command,
             user: None,
             cookie: 0,
+            terminal: None,
         },
     )
 }
@@ -310,6 +312,7 @@ fn as_root_the_command_becomes_the_user_with_all_groups() {
             command: &command,
             user: Some(&user),
             cookie: 0,
+            terminal: None,
         };
         let running = Pending::new(zctrace(), &wanted).expect("found").go().expect("run");
         watched(Subject::Command(running), Times::default(), &mut |_| Vec::new());
@@ -356,6 +359,7 @@ fn who_called_sudo_gets_a_command_back_from_beyond_its_path() {
         command: &command,
         user: Some(&user),
         cookie: 0,
+        terminal: None,
     };
     let child = Pending::new(zctrace(), &wanted).expect("found");
     assert_eq!(child.beyond_path(), Some(bin.join("own-tool-of-zctrace").as_path()));

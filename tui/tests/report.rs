@@ -112,7 +112,7 @@ fn alone_it_says_what_to_use_instead() {
     let output = run(&[]);
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(2), ""));
     assert!(
-        err(&output).contains("live viewer is not there yet"),
+        err(&output).contains("live viewer needs a terminal"),
         "{}",
         err(&output)
     );

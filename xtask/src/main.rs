@@ -9,6 +9,7 @@ mod docs;
 mod elf;
 mod man;
 mod repo;
+mod screens;
 mod vm;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ usage: cargo xtask <chore>
   codegen --check-sources
                       whether it is of these sources, which needs no compiler
   codegen --install   gets the compiler (by apt-get) and the linker for it
+  screens             the viewer's screens, from a real terminal, into docs/screens
   vm [LINE…]          the tests under stock kernels in virtual machines: 6.1 and 6.12, or the lines that are named
 ";
 
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(&repo::root()),
         ["btf", kernels @ ..] => btf::run(&repo::root(), kernels),
         ["codegen", options @ ..] => codegen::run(&repo::root(), options),
+        ["screens"] => screens::run(&repo::root()),
         ["vm", lines @ ..] => vm::run(&repo::root(), lines),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

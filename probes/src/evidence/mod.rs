@@ -30,6 +30,7 @@ mod flows;
 mod give;
 mod lanes;
 mod parcel;
+mod pipes;
 mod places;
 mod plain;
 mod ranges;
@@ -351,6 +352,7 @@ impl Evidence {
         let parcels = self.take(whole);
         debug_assert_eq!(parcel::total(&parcels), whole.call.result as u64);
         self.give(whole, parcels, by);
+        pipes::note(&mut self.rings, whole);
     }
 
     /// A parcel that has gone over an edge: what became of it is added to the edge and to its trail.
@@ -474,6 +476,7 @@ impl Evidence {
             self.processes.get(&pid).cloned().unwrap_or_default()
         });
         self.fill_processes(report);
+        pipes::fill(report, &self.rings, &self.processes);
     }
 
     fn fill_processes(&self, report: &mut report::Report) {

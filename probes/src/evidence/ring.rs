@@ -10,6 +10,7 @@ use probes_common::EndState;
 use super::address::Address;
 use super::lanes::Lane;
 use super::parcel::{Parcel, take, total};
+use super::pipes::Usage;
 
 /// A slot: what is left in it, and where its last byte ends. The end stays when bytes are taken from the front.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub(crate) struct Ring {
     lane: u32,
     put: u64,
     taken: u64,
+    /// For the list of pipes; no verdict rests on it.
+    pub(super) usage: Usage,
 }
 
 /// Head and tail, as the kernel had them at the entry.
@@ -179,6 +182,11 @@ impl Ring {
             0.. => Turn::Later,
             _ => Turn::Never,
         }
+    }
+
+    /// Bytes in it, if that is known.
+    pub(crate) fn known_bytes(&self) -> Option<u64> {
+        (!self.lost && self.identity.is_some()).then(|| self.available())
     }
 
     fn available(&self) -> u64 {
@@ -360,6 +368,7 @@ mod tests {
         let first = tails(end((2, 0), (2, 0)), 100, 70);
         let taken = ring.take(&first, 30, &[]).unwrap();
         assert_eq!((taken.len(), taken[0].position, taken[0].len), (1, 1000, 30));
+        assert_eq!(ring.known_bytes(), Some(170));
         let second = tails(end((2, 0), (2, 1)), 70, 50);
         let taken = ring.take(&second, 120, &[Some(Address(1100))]).unwrap();
         assert_eq!(
@@ -376,7 +385,7 @@ mod tests {
             ring.take(&tails(end((1, 0), (1, 1)), 100, 0), 100, &[Some(Address(1101))])
                 .is_err()
         );
-        assert!(ring.lost);
+        assert!(ring.lost && ring.known_bytes().is_none());
         // Until it has been seen empty.
         assert_eq!(ring.turn_to_put(&end((5, 4), (6, 4))), Turn::Now);
         assert!(ring.put(&end((5, 4), (6, 4)), Vec::new(), vec![slot(0, 1)]).is_err());

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::OpenError;
 use super::layout::Layout;
 use crate::evidence::{Config, SlotNames};
-use crate::report::{Coverage, Level, Scope};
+use crate::report::{Coverage, Level, PipeLimits, Scope};
 use crate::trace::Preamble;
 
 /// The first bytes of every recording: those after the name show what a transfer as text does to a file.
@@ -38,6 +38,8 @@ pub(super) struct Head {
     scope: Scope,
     #[serde(default)]
     coverage: Coverage,
+    #[serde(default)]
+    pipe_limits: Option<PipeLimits>,
     slots: Slots,
     mounts: BTreeMap<u32, String>,
     buffered: BTreeSet<u32>,
@@ -67,6 +69,7 @@ impl Head {
             started_unix_ms: preamble.started_unix_ms,
             scope: preamble.scope.clone(),
             coverage: preamble.coverage.clone(),
+            pipe_limits: preamble.pipe_limits,
             slots: Slots {
                 page_cache: config.names.page_cache,
                 anonymous: config.names.anonymous,
@@ -89,6 +92,7 @@ impl Head {
             started_unix_ms: self.started_unix_ms,
             scope: self.scope.clone(),
             coverage: self.coverage.clone(),
+            pipe_limits: self.pipe_limits,
             config: Config {
                 names: SlotNames {
                     page_cache: slots.page_cache,

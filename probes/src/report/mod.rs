@@ -40,11 +40,13 @@ mod check;
 mod coverage;
 mod edge;
 mod end;
+mod filtered;
 mod flow;
 mod fold;
 mod look;
 mod loss;
 mod overhead;
+mod pipe;
 mod process;
 #[cfg(feature = "schema")]
 pub mod schema;
@@ -64,10 +66,12 @@ pub use certificate::{Certificate, Custody, Digest, Hop, Level, PageExample, Sho
 pub use coverage::{Alive, Coverage, Fact, NotObserved};
 pub use edge::{Call, Edge};
 pub use end::{End, EndKind, Station, StationKind};
+pub use filtered::Filtered;
 pub use flow::{Agreement, Flow, OracleWord};
 pub use look::{ByteRange, Look};
 pub use loss::{Loss, ProgramLoss};
 pub use overhead::Overhead;
+pub use pipe::{Pipe, PipeLimits};
 pub use process::Process;
 pub use scope::{MadeBy, MadeFor, Scope, ScopeKind};
 pub use segment::{LedgerWord, Segment, SegmentNames};
@@ -106,6 +110,9 @@ pub struct Report {
     /// Computed.
     #[serde(default)]
     into_memory: Totals,
+    /// By which filter only some flows were left in the report; absent if all are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filtered: Option<Filtered>,
     /// The flows, or rows of like flows.
     pub flows: Vec<Flow>,
     /// The edges.
@@ -114,6 +121,12 @@ pub struct Report {
     /// The processes that moved or copied bytes.
     #[serde(default)]
     pub processes: Vec<Process>,
+    /// The pipes that calls were made on, those used last first.
+    #[serde(default)]
+    pub pipes: Vec<Pipe>,
+    /// The system's limits on pipes; absent if they are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipe_limits: Option<PipeLimits>,
     /// Looks at bytes on the way, by place in the program.
     #[serde(default)]
     pub looks: Vec<Look>,
@@ -149,6 +162,9 @@ pub struct LeftOut {
     /// Processes.
     #[serde(default)]
     pub processes: u64,
+    /// Pipes.
+    #[serde(default)]
+    pub pipes: u64,
     /// Looks.
     #[serde(default)]
     pub looks: u64,
@@ -168,9 +184,12 @@ impl Report {
             share: None,
             totals: Totals::default(),
             into_memory: Totals::default(),
+            filtered: None,
             flows: Vec::new(),
             edges: Vec::new(),
             processes: Vec::new(),
+            pipes: Vec::new(),
+            pipe_limits: None,
             looks: Vec::new(),
             segments: Vec::new(),
             left_out: LeftOut::default(),

@@ -115,12 +115,19 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 /// The first line of every screen: the share, of what, and what was lost.
 ///
 /// `71.0 % MOVED   6.6 GiB of the 9.3 GiB that arrived; 2.7 GiB copied, 1.4 MiB unknown`
+///
+/// Of a filtered report it says so: a share of some flows is not to be taken for that of all.
 pub fn headline(report: &Report) -> String {
     let account = &report.totals().account;
     let arrived = account.arrived();
+    let fits = match (&report.filtered, arrived) {
+        (None, _) => "",
+        (Some(_), 0) => " that fits the filter",
+        (Some(_), _) => " and fit the filter",
+    };
     // Writing to a String cannot fail.
     let mut line = if arrived == 0 {
-        let mut line = "NOTHING ARRIVED   no payload came to a file, a socket or a device".to_owned();
+        let mut line = format!("NOTHING ARRIVED   no payload{fits} came to a file, a socket or a device");
         let read = report.into_memory().account.arrived();
         if read > 0 {
             let _ = write!(line, "; {} came into memory", size(read));
@@ -128,7 +135,7 @@ pub fn headline(report: &Report) -> String {
         line
     } else {
         format!(
-            "{} MOVED   {} of the {} that arrived; {} copied, {} unknown",
+            "{} MOVED   {} of the {} that arrived{fits}; {} copied, {} unknown",
             percent(account.moved, arrived),
             size(account.moved),
             size(arrived),

@@ -228,6 +228,7 @@ impl Account {
         report.made_by.duration_ns = self.now_ns.saturating_sub(self.began_ns);
         report.loss = self.loss();
         report.coverage.clone_from(&self.preamble.coverage);
+        report.pipe_limits = self.preamble.pipe_limits;
         self.evidence.fill(&mut report, &|tgid, user_ip| {
             self.places.get(&Question { tgid, user_ip }).cloned().flatten()
         });

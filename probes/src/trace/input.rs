@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::Config;
 use crate::journal::News;
-use crate::report::{Coverage, Place, Scope};
+use crate::report::{Coverage, PipeLimits, Place, Scope};
 
 /// What an account must know before anything happens.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Preamble {
     pub scope: Scope,
     /// What could be seen.
     pub coverage: Coverage,
+    /// The system's limits on pipes.
+    pub pipe_limits: Option<PipeLimits>,
     /// What the evidence must be told: how the kernel marks slots, where filesystems are mounted.
     pub config: Config,
 }

@@ -29,6 +29,7 @@ mod gaps;
 mod hide;
 mod input;
 mod mounts;
+mod pipe_limits;
 mod symbols;
 
 pub use self::account::Account;
@@ -228,6 +229,7 @@ impl Tracer {
             started_unix_ms: since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()),
             scope: options.scope,
             coverage: coverage::of(&probes, options.hooks, proven),
+            pipe_limits: pipe_limits::read(),
             config: Config {
                 names,
                 mounts: mounts.paths,

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use bufferlist::Reason;
 use probes::report::{
     Account, Alive, ByteRange, Call, Cause, Certificate, Custody, Digest, Edge, End, EndKind, Fact, Flow, Hop,
-    LedgerWord, Level, Look, Loss, MadeFor, NotObserved, OracleWord, PageExample, Place, Process, Report, Scope,
-    ScopeKind, Segment, SegmentNames, Shown, Station, StationKind, Tier,
+    LedgerWord, Level, Look, Loss, MadeFor, NotObserved, OracleWord, PageExample, Pipe, PipeLimits, Place, Process,
+    Report, Scope, ScopeKind, Segment, SegmentNames, Shown, Station, StationKind, Tier,
 };
 
 const MIB: u64 = 1 << 20;
@@ -206,6 +206,23 @@ pub(crate) fn run() -> Report {
     segment.pipe = Some(90_124);
     segment.agreement = LedgerWord::Agrees;
     report.segments.push(segment);
+
+    report.pipes.push(Pipe {
+        used: 15,
+        most_used: 16,
+        bytes: Some(61_440),
+        resized: 1,
+        calls: 2048,
+        pids: vec![813],
+        processes: vec!["nginx".to_owned()],
+        idle_ns: 1_200_000,
+        ..Pipe::new(90_124, 16)
+    });
+    report.pipe_limits = Some(PipeLimits {
+        max_size: 1 << 20,
+        user_pages_soft: 16_384,
+        user_pages_hard: 0,
+    });
 
     let mut worker = Process::new(813, "nginx");
     worker.parent = Some(812);

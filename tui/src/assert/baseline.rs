@@ -8,7 +8,8 @@ use probes::report::Report;
 use probes::report::text::{printable, size};
 use serde_json::{Value, json};
 
-use super::terms::{Fit, Terms};
+use super::terms::Terms;
+use crate::filter::Fit;
 
 /// Name and version of the file's format.
 const FORMAT: &str = "zctrace-baseline/1";
@@ -145,7 +146,7 @@ mod tests {
     use probes::report::{Account, Cause, End, EndKind, Flow, Look, Scope, Tier};
 
     use super::*;
-    use crate::assert::Pattern;
+    use crate::filter::Pattern;
 
     fn terms() -> Terms {
         Terms {

@@ -8,7 +8,8 @@ use probes::report::text::count;
 use probes::report::{Assertion, Flow, Outcome, Report};
 
 use super::baseline::Growth;
-use super::terms::{Fit, Terms, bytes_of};
+use super::terms::{Terms, bytes_of};
+use crate::filter::Fit;
 
 /// What became of the bytes that are judged. Sums are wider than their parts.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]

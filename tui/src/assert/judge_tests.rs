@@ -4,7 +4,8 @@ use bufferlist::Reason;
 use probes::report::{Account, Cause, End, EndKind, Flow, Look, NotObserved, Outcome, Report, Scope, ScopeKind, Tier};
 
 use super::*;
-use crate::assert::{Limit, Pattern};
+use crate::assert::Limit;
+use crate::filter::Pattern;
 
 const MIB: u64 = 1 << 20;
 

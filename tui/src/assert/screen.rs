@@ -133,8 +133,8 @@ fn arrivals(terms: &Terms, judgement: &Judgement) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assert::Pattern;
     use crate::assert::judge::judge;
+    use crate::filter::Pattern;
     use crate::screens::samples::{assert_fits, nginx, same_as};
 
     fn shown(report: &Report, to: &str, max_copied: Limit, command: Option<Ended>) -> String {

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use bufferlist::Reason;
-use probes::report::text::{count, printable};
-use probes::report::{End, EndKind};
+use probes::report::End;
+use probes::report::text::count;
 
-use super::glob;
+use crate::filter::{Fit, Pattern};
 
 /// How much may be copied, or be unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,88 +56,6 @@ pub(crate) fn bytes_of(bytes: u128) -> String {
     }
 }
 
-/// Whether an end is meant.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Fit {
-    /// It is not.
-    No,
-    /// It may be: it is a row of folded ends whose names were given up.
-    Perhaps,
-    /// It is.
-    Yes,
-}
-
-/// `KIND` or `KIND:GLOB`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Pattern {
-    kind: String,
-    glob: Option<String>,
-}
-
-impl Pattern {
-    /// Words that stand for several kinds.
-    const GROUPS: [&'static str; 3] = ["file", "socket", "device"];
-
-    /// Reads one pattern.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let (kind, glob) = match text.split_once(':') {
-            Some((kind, glob)) => (kind, Some(glob)),
-            None => (text, None),
-        };
-        if glob == Some("") {
-            return Err(format!("`{text}` names no end; write `{kind}` or `{kind}:*`"));
-        }
-        let several = EndKind::Various;
-        let known = EndKind::WORDS.iter().filter(|&&word| word != several.as_str());
-        if !Self::GROUPS.contains(&kind) && !known.clone().any(|&word| word == kind) {
-            let words: Vec<&str> = known.copied().collect();
-            return Err(format!("`{kind}` is no kind of end; take one of {}", words.join(", ")));
-        }
-        Ok(Self {
-            kind: kind.to_owned(),
-            glob: glob.map(str::to_owned),
-        })
-    }
-
-    /// Whether it means this end. `folded` is how many ends the end stands for.
-    fn fit(&self, end: &End, folded: u64) -> Fit {
-        if end.kind == EndKind::Various {
-            return Fit::Perhaps;
-        }
-        let kind = match self.kind.as_str() {
-            "file" => end.kind.is_file(),
-            "socket" => end.kind.is_socket(),
-            "device" => matches!(end.kind, EndKind::BlockDevice | EndKind::Device),
-            word => end.kind.as_str() == word,
-        };
-        if !kind {
-            return Fit::No;
-        }
-        let Some(pattern) = &self.glob else { return Fit::Yes };
-        let port = end.port.map(|port| format!(":{port}"));
-        if pattern == "*" || port.is_some_and(|port| glob::fits(pattern, &port)) {
-            return Fit::Yes;
-        }
-        // A row of several ends has a name only if all have that one; `*` stands for what differs.
-        let given_up = end.name.is_empty() || (folded > 1 && end.name.contains('*'));
-        match (given_up, glob::fits(pattern, &end.name)) {
-            (true, _) => Fit::Perhaps,
-            (false, true) => Fit::Yes,
-            (false, false) => Fit::No,
-        }
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.kind)?;
-        match &self.glob {
-            Some(glob) => write!(f, ":{}", printable(glob)),
-            None => Ok(()),
-        }
-    }
-}
-
 /// All that a run is judged by.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
@@ -182,55 +100,6 @@ impl Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fit(pattern: &str, kind: EndKind, name: &str, folded: u64) -> Fit {
-        Pattern::parse(pattern)
-            .expect(pattern)
-            .fit(&End::new(kind, name), folded)
-    }
-
-    #[test]
-    fn kinds_are_words_and_groups() {
-        for (pattern, kind, fits) in [
-            ("file", EndKind::File, Fit::Yes),
-            ("file", EndKind::DirectFile, Fit::Yes),
-            ("direct_file", EndKind::File, Fit::No),
-            ("socket", EndKind::Tcp, Fit::Yes),
-            ("socket", EndKind::Unix, Fit::Yes),
-            ("socket", EndKind::Socket, Fit::Yes),
-            ("socket", EndKind::Pipe, Fit::No),
-            ("tcp", EndKind::Udp, Fit::No),
-            ("device", EndKind::BlockDevice, Fit::Yes),
-            ("device", EndKind::Null, Fit::No),
-            ("memory", EndKind::Memory, Fit::Yes),
-            ("socket", EndKind::Various, Fit::Perhaps),
-            ("socket", EndKind::Other("vsock".to_owned()), Fit::No),
-        ] {
-            assert_eq!(fit(pattern, kind.clone(), "x", 1), fits, "{pattern} {kind}");
-        }
-        for bad in ["", "files", "sockets:80", "file:", ":80", "various", "TCP"] {
-            assert!(Pattern::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn names_are_matched_whole_and_a_name_that_was_given_up_may_fit() {
-        assert_eq!(fit("file:/data/*", EndKind::File, "/data/a", 1), Fit::Yes);
-        assert_eq!(fit("file:/data/*", EndKind::File, "/dat/a", 1), Fit::No);
-        assert_eq!(fit("file:/data/a", EndKind::File, "/data/*", 7), Fit::Perhaps);
-        assert_eq!(
-            fit("file:/data/a", EndKind::File, "/data/*", 1),
-            Fit::No,
-            "a file named `*`"
-        );
-        assert_eq!(fit("file:/data/a", EndKind::File, "", 2), Fit::Perhaps);
-        assert_eq!(fit("file:*", EndKind::File, "", 2), Fit::Yes);
-        assert_eq!(fit("tcp:10.0.0.1:80", EndKind::Tcp, "10.0.0.1:80", 1), Fit::Yes);
-        let mut service = End::new(EndKind::Tcp, "");
-        service.port = Some(80);
-        assert_eq!(Pattern::parse("tcp::80").unwrap().fit(&service, 9), Fit::Yes);
-        assert_eq!(Pattern::parse("tcp::81").unwrap().fit(&service, 9), Fit::Perhaps);
-    }
 
     #[test]
     fn limits_are_exact_and_shown_as_they_were_given() {

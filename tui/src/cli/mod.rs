@@ -5,7 +5,7 @@ mod docs;
 mod health;
 mod record;
 mod trace;
-mod values;
+pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -50,10 +50,17 @@ pub(crate) fn parse() -> Command {
     understand(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// Says what there is instead of what `zctrace` alone will be.
+/// `zctrace` alone: the live viewer of the whole machine. Where there is no terminal, says what there is instead.
 pub(crate) fn nothing() -> u8 {
+    if crate::viewer::possible()
+        && let Ok(Command::Run(options)) = zctrace()
+            .try_get_matches_from(["zctrace", "run"])
+            .and_then(|matches| understand(&matches))
+    {
+        return run::run(&options);
+    }
     screen::complain(
-        "the live viewer is not there yet. Use one of\n\
+        "the live viewer needs a terminal. Use one of\n\
          \x20 zctrace run --duration 10s -p PID    what became of the bytes of a program that runs (or: -- CMD)\n\
          \x20 zctrace assert --to socket --max-copied 1% -- CMD    the same as a test\n\
          \x20 zctrace doctor                       whether it can run here, and what it costs\n\

@@ -8,7 +8,7 @@ use probes::report::MadeFor;
 use super::{mistake, trace, values};
 use crate::output::Format;
 use crate::session::Request;
-use crate::{replay, saved};
+use crate::{filter, replay, saved};
 
 /// Where a recording goes unless told otherwise.
 const FILE: &str = "zctrace.zct";
@@ -49,11 +49,13 @@ pub(super) fn report() -> Command {
                 .help("Show the certificate of this flow, hop by hop; its number is in the JSON"),
         )
         .arg(until("Of a recording, what was known so long after watching began"))
+        .arg(trace::filter().conflicts_with("flow"))
         .args([format, output, rows])
-        .after_help(
+        .after_help(format!(
             "Exit codes: 0 shown, 1 the report contradicts itself, 2 it cannot be read, 3 shown as far as the recording can be\n\
-             read, 4 it cannot be written.",
-        )
+             read, 4 it cannot be written.\n\n{}",
+            filter::HELP
+        ))
 }
 
 pub(super) fn replay() -> Command {
@@ -119,6 +121,7 @@ pub(super) fn understand_report(asked: &ArgMatches) -> saved::Options {
         flow: asked.get_one("flow").copied(),
         rows: asked.contains_id("rows").then(|| trace::rows(asked)),
         until: asked.get_one("until").copied(),
+        filter: asked.get_one("filter").cloned().unwrap_or_default(),
         format: trace::format(asked),
         file: asked.get_one("output").cloned(),
     }

@@ -8,14 +8,13 @@ use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use probes::report::{Level, MadeFor};
 
 use super::{mistake, values};
-use crate::assert::{self, Limit, Pattern, Terms};
+use crate::assert::{self, Limit, Terms};
+use crate::filter::{self, Filter, Pattern};
 use crate::output::Format;
 use crate::run;
 use crate::session::{Request, Target};
+use crate::viewer::config::{Choice, THEMES};
 use crate::watch::Times;
-
-/// Rows of a report unless told otherwise: a screen's worth.
-const ROWS: u64 = 30;
 
 pub(super) fn run() -> Command {
     Command::new("run")
@@ -32,10 +31,15 @@ pub(super) fn run() -> Command {
                 .value_parser(values::time)
                 .help("Also say what is known so far this often; as JSON one line each"),
         )
+        .arg(filter())
         .args(of_an_answer("text, or json, or junit (a case for each row)"))
+        .args(of_the_viewer())
         .after_help(format!(
-            "Without a target it is the whole machine. Exit codes: CMD's own, or 128+n if signal n ended it; 126 or 127 if it\n\
-             cannot be run; 4 if zctrace itself failed, and then CMD was not started; without CMD 0.\n\n{HOW_CMD_RUNS}"
+            "Without a target it is the whole machine. On a terminal it is shown live, and `?` tells the keys; with --format,\n\
+             --output or --every, or if standard output is no terminal, there is a report at the end. Exit codes: CMD's own,\n\
+             or 128+n if signal n ended it; 126 or 127 if it cannot be run; 4 if zctrace itself failed, and then CMD was not\n\
+             started; without CMD 0.\n\n{HOW_CMD_RUNS}\n\n{}",
+            filter::HELP
         ))
 }
 
@@ -137,6 +141,39 @@ pub(super) fn of_an_answer(formats: &'static str) -> [Arg; 3] {
     ]
 }
 
+/// What the viewer can be told.
+fn of_the_viewer() -> [Arg; 4] {
+    [
+        Arg::new("theme")
+            .long("theme")
+            .value_name("NAME")
+            .value_parser(THEMES)
+            .hide_possible_values(true)
+            .help(format!("Colours of the live view: {}", THEMES.join(", "))),
+        Arg::new("ascii")
+            .long("ascii")
+            .action(ArgAction::SetTrue)
+            .help("Only ASCII in the live view"),
+        Arg::new("mouse")
+            .long("mouse")
+            .action(ArgAction::SetTrue)
+            .help("Listen to the mouse in the live view"),
+        Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("Settings and keys of the live view [default: ~/.config/zctrace/config.toml]"),
+    ]
+}
+
+pub(super) fn filter() -> Arg {
+    Arg::new("filter")
+        .long("filter")
+        .value_name("FILTER")
+        .value_parser(|text: &str| Filter::parse(text).map_err(|mistake| mistake.to_string()))
+        .help("Tell only of the flows that fit, such as 'to=tcp::443 and copied>0'; totals are of those")
+}
+
 pub(super) fn assert() -> Command {
     Command::new("assert")
         .about("Run a command, and fail if more was copied on the way to some ends than is allowed")
@@ -217,24 +254,38 @@ fn code(text: &str) -> Result<Reason, String> {
 
 pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::Error> {
     let target = target(asked)?;
-    let format = format(asked);
+    let (format, rows) = (format(asked), rows(asked));
+    let filter: Filter = asked.get_one("filter").cloned().unwrap_or_default();
     let every = asked.get_one("every").copied();
     if every.is_some() && format == Format::Junit {
         return Err(mistake(
             "--every needs a form that can be said several times: text or json",
         ));
     }
+    // These are for a report.
+    let report = ["format", "output", "every", "record"]
+        .iter()
+        .any(|name| asked.contains_id(name));
     Ok(run::Options {
+        viewer: (!report).then(|| Choice {
+            theme: asked.get_one("theme").cloned(),
+            ascii: asked.get_flag("ascii"),
+            mouse: asked.get_flag("mouse"),
+            config: asked.get_one("config").cloned(),
+        }),
         request: Request {
             times: Times {
                 duration: asked.get_one("duration").copied(),
                 every,
             },
-            rows: rows(asked),
+            // What is folded has given up names that the filter may ask for.
+            rows: if filter.is_all() { rows } else { usize::MAX },
             ..request(asked, target, MadeFor::Run)
         },
         format,
         file: asked.get_one("output").cloned(),
+        filter,
+        rows,
     })
 }
 
@@ -306,8 +357,8 @@ pub(super) fn format(asked: &ArgMatches) -> Format {
 }
 
 pub(super) fn rows(asked: &ArgMatches) -> usize {
-    let rows = asked.get_one("rows").copied().unwrap_or(ROWS);
-    usize::try_from(rows).unwrap_or(usize::MAX)
+    let rows = asked.get_one("rows").copied();
+    rows.map_or(run::ROWS, |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
 fn many<T: Clone + Send + Sync + 'static>(asked: &ArgMatches, name: &str) -> Vec<T> {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,7 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::User;
 use super::control::{self, Said};
-use super::start::WORD;
+use super::start::{OWN_TERMINAL, WORD};
+
+/// What a terminal in a pane is to programs: the entry that every terminfo database has and whose codes the pane knows.
+const TERM: &str = "xterm-256color";
 
 /// The command that is wanted.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) user: Option<&'a User>,
     /// What it announces, to be watched from then on.
     pub(crate) cookie: u64,
+    /// A terminal of its own, which is to control it; without one it has zctrace's.
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
 }
 
 /// Why a command cannot be run.
@@ -105,6 +110,17 @@ impl Pending {
                 command.args(["", ""]);
             }
         }
+        match wanted.terminal {
+            Some(terminal) => {
+                let end = || terminal.try_clone_to_owned().map(Stdio::from).map_err(failed);
+                command.arg(OWN_TERMINAL).stdout(end()?).stderr(end()?);
+                // What its terminal understands; the size is asked of the terminal itself.
+                command.env("TERM", TERM).env_remove("LINES").env_remove("COLUMNS");
+            }
+            None => {
+                command.arg("");
+            }
+        }
         // A list's journal is found a moment after its first pipe; what is done in that moment shall be in it.
         if std::env::var_os(bufferlist::journal::VARIABLE).is_none() {
             command.env(bufferlist::journal::VARIABLE, "record");
@@ -119,7 +135,9 @@ impl Pending {
             path: PathBuf::new(),
             beyond_path: false,
         };
-        control::give_stdin(&ours, io::stdin().as_fd(), wanted.cookie).map_err(failed)?;
+        let stdin = io::stdin();
+        let stdin = wanted.terminal.unwrap_or_else(|| stdin.as_fd());
+        control::give_stdin(&ours, stdin, wanted.cookie).map_err(failed)?;
         match control::hear(&ours).map_err(failed)? {
             Some(Said::Ready { path, beyond_path }) => {
                 pending.path = path.into();

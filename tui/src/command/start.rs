@@ -1,4 +1,4 @@
-//! The child that becomes the command: `zctrace __start IDS HOME CMD…`. Only zctrace itself runs it.
+//! The child that becomes the command: `zctrace __start IDS HOME TERMINAL CMD…`. Only zctrace itself runs it.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use probes::probe::announce;
+use rustix::process::ioctl_tiocsctty;
 
 use super::control::{self, Said};
 use super::{find, user};
@@ -15,12 +16,18 @@ use super::{find, user};
 /// The word by which it is asked for.
 pub(crate) const WORD: &str = "__start";
 
+/// The word by which it is told that its standard input is a terminal of its own.
+pub(crate) const OWN_TERMINAL: &str = "own-terminal";
+
 /// What it exits with if it was not started as it must be, or if zctrace is gone.
 const NOT_STARTED: u8 = 127;
 
 /// Becomes the command. Returns only if that fails.
 pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
-    let (Some(ids), Some(home), Some(name)) = (arguments.next(), arguments.next(), arguments.next()) else {
+    let (Some(ids), Some(home), Some(terminal)) = (arguments.next(), arguments.next(), arguments.next()) else {
+        return NOT_STARTED;
+    };
+    let Some(name) = arguments.next() else {
         return NOT_STARTED;
     };
     let handed = hand_over();
@@ -31,6 +38,11 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         control::say(&control, &Said::NotRunnable { code, why });
         code
     };
+    if terminal == OWN_TERMINAL
+        && let Err(errno) = rustix::process::setsid().and_then(|_| ioctl_tiocsctty(&stdin))
+    {
+        return not_runnable(126, format!("its terminal cannot be given to it: {errno}"));
+    }
     if !ids.is_empty()
         && let Err(why) = user::become_user(&ids)
     {

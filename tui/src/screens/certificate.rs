@@ -6,31 +6,36 @@ use probes::report::text::{count, printable, size};
 use probes::report::{Certificate, Custody, Flow, Report, Shown, Verdict};
 
 use super::{report, segments, why};
-use crate::screen::{WIDTH, shorten, wrap};
+use crate::screen::{Paper, shorten, wrap};
 
 /// The screen of this flow.
 pub(crate) fn certificate(of: &Report, flow: &Flow) -> String {
     let mut text = String::new();
-    verdict(&mut text, flow);
-    wrap(&mut text, "               ", &report::trust(of));
-    if let Some(certificate) = &flow.certificate {
-        hops(&mut text, flow, certificate);
-        digest(&mut text, certificate);
-        balance(&mut text, of, flow);
-        segments::of_flow(&mut text, of, flow);
-        examples(&mut text, certificate);
-    } else {
-        text.push('\n');
-        wrap(&mut text, "", &format!("flow {}  {} → {}", flow.id, flow.from, flow.to));
-        balance(&mut text, of, flow);
-    }
-    why::why(&mut text, of, |id| id == flow.id);
-    not_proved(&mut text, of, flow);
+    write_certificate(&mut text, of, flow);
     text
 }
 
+/// The same on paper of any width.
+pub(crate) fn write_certificate(text: &mut impl Paper, of: &Report, flow: &Flow) {
+    verdict(text, flow);
+    wrap(text, "               ", &report::trust(of));
+    if let Some(certificate) = &flow.certificate {
+        hops(text, flow, certificate);
+        digest(text, certificate);
+        balance(text, of, flow);
+        segments::of_flow(text, of, flow);
+        examples(text, certificate);
+    } else {
+        text.push('\n');
+        wrap(text, "", &format!("flow {}  {} → {}", flow.id, flow.from, flow.to));
+        balance(text, of, flow);
+    }
+    why::why(text, of, |id| id == flow.id);
+    not_proved(text, of, flow);
+}
+
 /// The first line: what is shown, of how much, from where to where.
-fn verdict(text: &mut String, flow: &Flow) {
+fn verdict(text: &mut impl Paper, flow: &Flow) {
     let account = &flow.account;
     let between = format!("from {} to {}", flow.from, flow.to);
     let arrived = size(account.arrived());
@@ -96,7 +101,7 @@ fn moved(flow: &Flow, certificate: &Certificate, between: &str) -> (String, Stri
 }
 
 /// Two lines for each station: what was seen there, and by what.
-fn hops(text: &mut String, flow: &Flow, certificate: &Certificate) {
+fn hops(text: &mut impl Paper, flow: &Flow, certificate: &Certificate) {
     text.push('\n');
     wrap(
         text,
@@ -123,7 +128,7 @@ fn hops(text: &mut String, flow: &Flow, certificate: &Certificate) {
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     // The station has what the others leave.
     let others = 1 + 2 * 5 + widths[0] + widths[2..].iter().sum::<usize>();
-    widths[1] = widths[1].min(WIDTH.saturating_sub(others));
+    widths[1] = widths[1].min(text.width().saturating_sub(others));
     for (row, hop) in rows
         .iter()
         .zip(std::iter::once(None).chain(certificate.hops.iter().map(Some)))
@@ -157,7 +162,7 @@ fn hops(text: &mut String, flow: &Flow, certificate: &Certificate) {
     );
 }
 
-fn digest(text: &mut String, certificate: &Certificate) {
+fn digest(text: &mut impl Paper, certificate: &Certificate) {
     if let Some(digest) = &certificate.digest {
         let mut line = format!(
             "sums over all pages were equal at {} of {} checkpoints, one every {}",
@@ -177,7 +182,7 @@ fn digest(text: &mut String, certificate: &Certificate) {
 }
 
 /// That nothing is left over.
-fn balance(text: &mut String, of: &Report, flow: &Flow) {
+fn balance(text: &mut impl Paper, of: &Report, flow: &Flow) {
     let account = &flow.account;
     let neither = match account.neither.total() {
         0 => String::new(),
@@ -205,7 +210,7 @@ fn balance(text: &mut String, of: &Report, flow: &Flow) {
     }
 }
 
-fn examples(text: &mut String, certificate: &Certificate) {
+fn examples(text: &mut impl Paper, certificate: &Certificate) {
     for example in &certificate.examples {
         let held: Vec<String> = example
             .held_by
@@ -219,7 +224,7 @@ fn examples(text: &mut String, certificate: &Certificate) {
     }
 }
 
-fn not_proved(text: &mut String, of: &Report, flow: &Flow) {
+fn not_proved(text: &mut impl Paper, of: &Report, flow: &Flow) {
     text.push('\n');
     let mut said: Vec<String> = flow
         .certificate

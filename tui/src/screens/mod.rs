@@ -8,11 +8,12 @@ mod segments;
 mod table;
 mod why;
 
-pub(crate) use certificate::certificate;
+pub(crate) use certificate::{certificate, write_certificate};
 pub(crate) use junit::junit;
-pub(crate) use report::{body, report, trust};
+pub(crate) use report::{body, report, scope, trust};
 pub(crate) use segments::names;
-pub(crate) use why::why;
+pub(crate) use table::{end, reasons};
+pub(crate) use why::{who, why, why_one};
 
 #[cfg(test)]
 pub(crate) mod samples;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use probes::report::text::{count, duration, headline, printable};
+use probes::report::text::{count, duration, headline, printable, size};
 use probes::report::{Report, ScopeKind};
 
 use super::{notes, segments, table, why};
@@ -13,6 +13,7 @@ pub(crate) fn report(report: &Report) -> String {
     let mut text = String::new();
     first_line(&mut text, &headline(report));
     wrap(&mut text, "               ", &trust(report));
+    filtered(&mut text, report);
     assertions(&mut text, report);
     body(&mut text, report, |_| true);
     text
@@ -36,7 +37,10 @@ fn first_line(text: &mut String, line: &str) {
 
 /// Whose bytes, for how long, by what means, and what was lost.
 pub(crate) fn trust(report: &Report) -> String {
-    let flows: u64 = report.flows.iter().map(|flow| flow.folded).sum();
+    let flows = report
+        .flows
+        .iter()
+        .fold(0_u64, |sum, flow| sum.saturating_add(flow.folded));
     let plural = if flows == 1 { "" } else { "s" };
     let lost = match report.loss.records() {
         0 => "no records lost".to_owned(),
@@ -52,8 +56,36 @@ pub(crate) fn trust(report: &Report) -> String {
     )
 }
 
+/// That only some flows are told of.
+fn filtered(text: &mut String, report: &Report) {
+    if let Some(line) = left_out(report) {
+        wrap(text, "               ", &line);
+    }
+}
+
+/// By which filter, and how much it leaves out.
+pub(crate) fn left_out(report: &Report) -> Option<String> {
+    let filtered = report.filtered.as_ref()?;
+    let plural = if filtered.flows == 1 { "" } else { "s" };
+    let mut line = format!(
+        "filter `{}` leaves out {} flow{plural}, {}",
+        printable(&filtered.expression),
+        count(filtered.flows),
+        size(filtered.payload)
+    );
+    if filtered.perhaps_flows > 0 {
+        let _ = write!(
+            line,
+            "; {} of them, {}, may fit: their names were given up in folded rows",
+            count(filtered.perhaps_flows),
+            size(filtered.perhaps_payload)
+        );
+    }
+    Some(line)
+}
+
 /// Whose bytes were watched.
-fn scope(report: &Report) -> String {
+pub(crate) fn scope(report: &Report) -> String {
     let scope = &report.scope;
     let mut text = match &scope.kind {
         ScopeKind::Machine => "the whole machine".to_owned(),

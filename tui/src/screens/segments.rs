@@ -4,7 +4,7 @@
 use probes::report::text::{count, printable, size};
 use probes::report::{Flow, LedgerWord, Report, Segment, SegmentNames};
 
-use crate::screen::wrap;
+use crate::screen::{Paper, wrap};
 
 /// Segments that are shown of one flow: their numbers are of use to who searches his own log for them, the rest is in the
 /// JSON.
@@ -32,7 +32,7 @@ pub(crate) fn names(names: &SegmentNames, of: u64) -> String {
 }
 
 /// Appends the largest segments of a flow, with the lines that made them.
-pub(super) fn of_flow(text: &mut String, of: &Report, flow: &Flow) {
+pub(super) fn of_flow(text: &mut impl Paper, of: &Report, flow: &Flow) {
     let mut segments: Vec<&Segment> = of.segments.iter().filter(|row| row.flow == Some(flow.id)).collect();
     segments.sort_by_key(|row| (std::cmp::Reverse(row.bytes), row.pid, row.id));
     for segment in segments.iter().take(SHOWN) {
@@ -49,7 +49,7 @@ pub(super) fn of_flow(text: &mut String, of: &Report, flow: &Flow) {
 }
 
 /// Appends what programs said of their segments that the kernel contradicts.
-pub(super) fn disagreeing(text: &mut String, report: &Report) {
+pub(super) fn disagreeing(text: &mut impl Paper, report: &Report) {
     let wrong: Vec<&Segment> = report
         .segments
         .iter()

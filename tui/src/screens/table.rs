@@ -114,7 +114,7 @@ impl Row {
 }
 
 /// The code that explains most, and how many others there are.
-fn reasons(flow: &Flow) -> String {
+pub(crate) fn reasons(flow: &Flow) -> String {
     let mut codes: Vec<(&str, u64)> = Vec::new();
     for cause in &flow.reasons {
         match codes.iter_mut().find(|(code, _)| *code == cause.code.as_str()) {
@@ -166,6 +166,16 @@ fn kind(end: &End) -> String {
         EndKind::DirectFile => "direct file".to_owned(),
         _ => printable(end.kind.label()).into_owned(),
     }
+}
+
+/// An end in so many characters.
+pub(crate) fn end(end: &End, room: usize) -> String {
+    let shown = end.to_string();
+    if shown.chars().count() <= room {
+        return shown;
+    }
+    let brief = brief(end);
+    fit(end, &brief, room)
 }
 
 /// An end in so many characters: its kind in full, and the end of its name, which says more than the beginning.

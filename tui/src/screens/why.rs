@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use probes::report::text::{count, printable, size};
 use probes::report::{Look, ReasonCode, Report};
 
-use crate::screen::wrap;
+use crate::screen::{Paper, wrap};
 
 /// Places that are shown of one reason.
 const PLACES: usize = 4;
@@ -21,8 +21,28 @@ struct Explained {
     looks: Vec<Look>,
 }
 
-/// Appends the reasons of the flows that `told` picks, by number.
-pub(crate) fn why(text: &mut String, report: &Report, told: impl Fn(u64) -> bool) {
+/// Appends the reasons of the flows that `told` picks, by number, the one that explains most first.
+pub(crate) fn why(text: &mut impl Paper, report: &Report, told: impl Fn(u64) -> bool) {
+    let codes = collect(report, told);
+    if codes.is_empty() {
+        return;
+    }
+    let mut codes: Vec<(&str, Explained)> = codes.into_iter().collect();
+    codes.sort_by_key(|(code, explained)| (std::cmp::Reverse(explained.bytes), *code));
+    text.push_str("\nwhy, and what to do\n");
+    for (code, explained) in &codes {
+        reason(text, report, code, explained);
+    }
+}
+
+/// Appends one reason of all flows; nothing if the report does not have it.
+pub(crate) fn why_one(text: &mut impl Paper, report: &Report, code: &str) {
+    if let Some(explained) = collect(report, |_| true).get(code) {
+        reason(text, report, code, explained);
+    }
+}
+
+fn collect(report: &Report, told: impl Fn(u64) -> bool) -> BTreeMap<&str, Explained> {
     let mut codes: BTreeMap<&str, Explained> = BTreeMap::new();
     for flow in report.flows.iter().filter(|flow| told(flow.id)) {
         for cause in &flow.reasons {
@@ -44,18 +64,10 @@ pub(crate) fn why(text: &mut String, report: &Report, told: impl Fn(u64) -> bool
             explained.looks.push(look.clone());
         }
     }
-    if codes.is_empty() {
-        return;
-    }
-    let mut codes: Vec<(&str, Explained)> = codes.into_iter().collect();
-    codes.sort_by_key(|(code, explained)| (std::cmp::Reverse(explained.bytes), *code));
-    text.push_str("\nwhy, and what to do\n");
-    for (code, explained) in &codes {
-        reason(text, report, code, explained);
-    }
+    codes
 }
 
-fn reason(text: &mut String, report: &Report, code: &str, explained: &Explained) {
+fn reason(text: &mut impl Paper, report: &Report, code: &str, explained: &Explained) {
     let how_much = amount(explained.bytes, explained.calls);
     let first = format!("  {:<4}  ", printable(code));
     let meaning = report.explanation(&ReasonCode::new(code));
@@ -70,7 +82,7 @@ fn reason(text: &mut String, report: &Report, code: &str, explained: &Explained)
 }
 
 /// Where in the program, the largest first.
-fn places(text: &mut String, explained: &Explained) {
+fn places(text: &mut impl Paper, explained: &Explained) {
     let mut places: Vec<(&String, &(u64, u64))> = explained.places.iter().collect();
     places.sort_by_key(|(_, (bytes, _))| std::cmp::Reverse(*bytes));
     for (place, (bytes, calls)) in places.iter().take(PLACES) {
@@ -85,7 +97,7 @@ fn places(text: &mut String, explained: &Explained) {
     more(text, looks.len());
 }
 
-fn more(text: &mut String, all: usize) {
+fn more(text: &mut impl Paper, all: usize) {
     if all > PLACES {
         wrap(
             text,
@@ -96,7 +108,7 @@ fn more(text: &mut String, all: usize) {
 }
 
 /// Who looked, from where, how.
-fn who(look: &Look) -> String {
+pub(crate) fn who(look: &Look) -> String {
     let mut words = Vec::new();
     if let Some(place) = &look.place {
         words.push(place.to_string());

@@ -1,32 +1,32 @@
 //! Patterns for names: `*` is any text, `?` any one character, and all else is itself.
 
+use std::str::Chars;
+
 /// Whether the whole of `name` fits `pattern`.
 ///
 /// A `*` takes slashes and colons too: `/data/*` is all that lies below `/data`. Time is at most the product of the two
 /// lengths, whatever the pattern.
 pub(crate) fn fits(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut at, mut here) = (0, 0);
-    // Where the last star stands, and up to where it has eaten.
-    let mut star: Option<(usize, usize)> = None;
-    while here < name.len() {
-        match pattern.get(at) {
+    let (mut pattern, mut name) = (pattern.chars(), name.chars());
+    // What follows the last star, and what follows all that it has eaten.
+    let mut star: Option<(Chars<'_>, Chars<'_>)> = None;
+    loop {
+        let (mut pattern_rest, mut name_rest) = (pattern.clone(), name.clone());
+        let Some(here) = name_rest.next() else { break };
+        match pattern_rest.next() {
             Some('*') => {
-                star = Some((at, here));
-                at += 1;
+                pattern = pattern_rest;
+                star = Some((pattern.clone(), name.clone()));
             }
-            Some(&c) if c == '?' || c == name[here] => {
-                at += 1;
-                here += 1;
-            }
+            Some(c) if c == '?' || c == here => (pattern, name) = (pattern_rest, name_rest),
             _ => {
-                let Some((star_at, eaten)) = star else { return false };
-                star = Some((star_at, eaten + 1));
-                (at, here) = (star_at + 1, eaten + 1);
+                let Some((after, eaten)) = &mut star else { return false };
+                eaten.next();
+                (pattern, name) = (after.clone(), eaten.clone());
             }
         }
     }
-    pattern[at..].iter().all(|&c| c == '*')
+    pattern.all(|c| c == '*')
 }
 
 #[cfg(test)]

@@ -1,0 +1,16 @@
+//! The system's limits on pipes.
+
+use crate::report::PipeLimits;
+
+/// Reads them; `None` where one cannot be read, for a limit that is made up is worse than none.
+pub(super) fn read() -> Option<PipeLimits> {
+    let number = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/fs/{name}")).ok()?;
+        text.trim().parse().ok()
+    };
+    Some(PipeLimits {
+        max_size: number("pipe-max-size")?,
+        user_pages_soft: number("pipe-user-pages-soft")?,
+        user_pages_hard: number("pipe-user-pages-hard")?,
+    })
+}

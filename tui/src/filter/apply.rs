@@ -1,0 +1,76 @@
+//! Leaves only the flows that fit in a report, and has the report say so.
+
+use std::collections::{HashMap, HashSet};
+
+use probes::report::{Account, Report};
+
+use super::{Filter, Fit};
+
+impl Filter {
+    /// Leaves only the flows that fit, and what belongs to them. Totals and share are of those, and the report says by
+    /// which filter, and how much was left out. Nothing changes if the filter asks for nothing.
+    ///
+    /// Assertions judge all flows, so they go. A process counts with the flows that are left.
+    pub(crate) fn apply(&self, report: &mut Report) {
+        if self.is_all() {
+            return;
+        }
+        let mut filtered = report.filtered.take().unwrap_or_default();
+        filtered.expression = match filtered.expression.as_str() {
+            "" => self.to_string(),
+            before => format!("({before}) and ({self})"),
+        };
+        report.flows.retain(|flow| {
+            let fit = self.fit(flow);
+            if fit == Fit::Yes {
+                return true;
+            }
+            filtered.flows = filtered.flows.saturating_add(flow.folded);
+            filtered.payload = filtered.payload.saturating_add(flow.payload);
+            if fit == Fit::Perhaps {
+                filtered.perhaps_flows = filtered.perhaps_flows.saturating_add(flow.folded);
+                filtered.perhaps_payload = filtered.perhaps_payload.saturating_add(flow.payload);
+            }
+            false
+        });
+        report.filtered = Some(filtered);
+        let left: HashSet<u64> = report.flows.iter().map(|flow| flow.id).collect();
+        let stays = |id: Option<u64>| id.is_some_and(|id| left.contains(&id));
+        report.edges.retain(|edge| stays(edge.flow));
+        report.looks.retain(|look| stays(look.flow));
+        report.segments.retain(|segment| stays(segment.flow));
+        processes(report);
+        report.assertions.clear();
+        report.summarize();
+    }
+}
+
+/// Processes by the flows that are left.
+fn processes(report: &mut Report) {
+    #[derive(Default)]
+    struct Sum {
+        calls: u64,
+        account: Account,
+        into_memory: u64,
+    }
+    let mut sums: HashMap<u32, Sum> = HashMap::new();
+    for flow in &report.flows {
+        let Some(pid) = flow.pid else { continue };
+        let sum = sums.entry(pid).or_default();
+        sum.calls = sum.calls.saturating_add(flow.calls);
+        if flow.ends_in_memory() {
+            sum.into_memory = sum.into_memory.saturating_add(flow.payload);
+        } else {
+            sum.account += &flow.account;
+        }
+    }
+    report.processes.retain_mut(|process| {
+        let Some(sum) = sums.remove(&process.pid) else {
+            return false;
+        };
+        process.calls = sum.calls;
+        process.into_memory = sum.into_memory;
+        process.set_account(sum.account);
+        true
+    });
+}

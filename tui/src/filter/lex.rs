@@ -1,0 +1,176 @@
+//! Cuts a filter into tokens, each with the column where it begins, in characters from 1.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+use super::parse::Mistake;
+
+/// A token.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Token {
+    Open,
+    Close,
+    Not,
+    And,
+    Or,
+    /// `=`, `!=`, `<`, `<=`, `>`, `>=`.
+    Operator(&'static str),
+    /// A word, or a text in quotes, which is never a word of the language.
+    Text(String),
+}
+
+/// A token and where it begins.
+pub(super) type Placed = (usize, Token);
+
+/// Whether a word is one of the language's own, so that a text that is the same must be quoted.
+pub(super) fn keyword(word: &str) -> Option<Token> {
+    [("and", Token::And), ("or", Token::Or), ("not", Token::Not)]
+        .into_iter()
+        .find_map(|(name, token)| name.eq_ignore_ascii_case(word).then_some(token))
+        .or(match word {
+            "&&" => Some(Token::And),
+            "||" => Some(Token::Or),
+            _ => None,
+        })
+}
+
+/// Whether a character ends a word that stands alone, or that may be a field.
+pub(super) fn ends_word(c: char) -> bool {
+    ends_value(c) || matches!(c, '=' | '<' | '>' | '!')
+}
+
+/// Whether a character ends a value: what comes after an operator may hold operators, as paths may.
+fn ends_value(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '(' | ')' | '"')
+}
+
+/// Cuts it.
+pub(super) fn lex(text: &str) -> Result<Vec<Placed>, Mistake> {
+    let mut reader = Reader {
+        chars: text.chars().peekable(),
+        column: 1,
+    };
+    let mut tokens: Vec<Placed> = Vec::new();
+    while let Some(c) = reader.peek() {
+        let column = reader.column;
+        if c.is_whitespace() {
+            reader.next();
+            continue;
+        }
+        let after_operator = matches!(tokens.last(), Some((_, Token::Operator(_))));
+        let token = match c {
+            '(' => reader.only(Token::Open),
+            ')' => reader.only(Token::Close),
+            '"' => Token::Text(reader.quoted()?),
+            _ if after_operator => Token::Text(reader.word(ends_value)),
+            '=' => reader.only(Token::Operator("=")),
+            '<' => reader.operator("<", "<="),
+            '>' => reader.operator(">", ">="),
+            '!' => {
+                reader.next();
+                if reader.peek() == Some('=') {
+                    reader.only(Token::Operator("!="))
+                } else {
+                    Token::Not
+                }
+            }
+            _ => {
+                let word = reader.word(ends_word);
+                keyword(&word).unwrap_or(Token::Text(word))
+            }
+        };
+        tokens.push((column, token));
+    }
+    Ok(tokens)
+}
+
+struct Reader<'a> {
+    chars: Peekable<Chars<'a>>,
+    column: usize,
+}
+
+impl Reader<'_> {
+    fn peek(&mut self) -> Option<char> {
+        self.chars.peek().copied()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let next = self.chars.next();
+        self.column += usize::from(next.is_some());
+        next
+    }
+
+    fn only(&mut self, token: Token) -> Token {
+        self.next();
+        token
+    }
+
+    fn operator(&mut self, short: &'static str, with_equal: &'static str) -> Token {
+        self.next();
+        if self.peek() == Some('=') {
+            self.only(Token::Operator(with_equal))
+        } else {
+            Token::Operator(short)
+        }
+    }
+
+    fn word(&mut self, ends: fn(char) -> bool) -> String {
+        let mut word = String::new();
+        while let Some(c) = self.peek().filter(|&c| !ends(c)) {
+            word.push(c);
+            self.next();
+        }
+        word
+    }
+
+    fn quoted(&mut self) -> Result<String, Mistake> {
+        let began = self.column;
+        self.next();
+        let mut text = String::new();
+        loop {
+            let column = self.column;
+            match self.next() {
+                Some('"') => return Ok(text),
+                Some('\\') => text.push(self.escaped(column)?),
+                Some(c) => text.push(c),
+                None => {
+                    return Err(Mistake::new(
+                        column,
+                        "the end",
+                        format!("the quote that ends the one at column {began}"),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// What follows a backslash.
+    fn escaped(&mut self, column: usize) -> Result<char, Mistake> {
+        let mistake = |found: String| Mistake::new(column, found, "one of \\\\ \\\" \\n \\r \\t \\u{HEX}");
+        match self.next() {
+            Some(c @ ('"' | '\\')) => Ok(c),
+            Some('n') => Ok('\n'),
+            Some('r') => Ok('\r'),
+            Some('t') => Ok('\t'),
+            Some('u') => {
+                let mut hex = String::new();
+                let mut closed = false;
+                if self.peek() == Some('{') {
+                    self.next();
+                    // No character has more than six digits.
+                    while let Some(c) = self.peek().filter(|c| hex.len() < 6 && c.is_ascii_hexdigit()) {
+                        hex.push(c);
+                        self.next();
+                    }
+                    closed = self.next() == Some('}');
+                }
+                let value = u32::from_str_radix(&hex, 16).ok().filter(|_| closed);
+                value
+                    .and_then(char::from_u32)
+                    .ok_or_else(|| mistake(format!("\\u{{{hex}")))
+            }
+            Some(c) => Err(mistake(format!("\\{c}"))),
+            None => Err(mistake("\\".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The one language that picks flows: `/` in the viewer, `--filter` of `run` and `report`; the kinds and globs of `assert`'s
+//! `--to` and `--from` are the same words.
+//!
+//! ```text
+//! to=tcp::443 and copied>0            what was copied on its way to port 443
+//! process=nginx not code=ZC10         of nginx, but for its small writes
+//! (from=file:/srv/* or to=file) bytes>=1M
+//! nginx                               a word alone is looked for in names, calls and codes
+//! ```
+//!
+//! `lex.rs` cuts the text into tokens, `parse.rs` makes an expression of them or says at which column it cannot, `print.rs`
+//! writes an expression so that it is read as the same again, `fit.rs` holds it against a flow, `apply.rs` against a report.
+//!
+//! A row of folded flows may have given up a name. What cannot be told of it is [`Fit::Perhaps`]: it is left out, and it is
+//! said how much that is.
+
+mod apply;
+mod expression;
+mod fit;
+mod glob;
+mod lex;
+mod parse;
+mod pattern;
+mod print;
+
+pub(crate) use expression::{Expression, HELP};
+pub(crate) use parse::Mistake;
+pub(crate) use pattern::{Fit, Pattern};
+
+use probes::report::Flow;
+
+/// A filter: an expression, or none, which every flow fits.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Filter(Option<Expression>);
+
+impl Filter {
+    /// Reads a filter. Nothing but space is the filter that every flow fits.
+    pub(crate) fn parse(text: &str) -> Result<Self, Mistake> {
+        parse::parse(text).map(Self)
+    }
+
+    /// Whether every flow fits, because nothing is asked.
+    pub(crate) fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether a flow, or a row of folded ones, fits.
+    pub(crate) fn fit(&self, flow: &Flow) -> Fit {
+        self.0.as_ref().map_or(Fit::Yes, |expression| expression.fit(flow))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! `KIND` or `KIND:GLOB`: a pattern for an end.
+
+use std::fmt;
+
+use probes::report::text::printable;
+use probes::report::{End, EndKind};
+
+use super::glob;
+
+/// Whether an end is meant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Fit {
+    /// It is not.
+    No,
+    /// It may be: it is a row of folded ends whose names were given up.
+    Perhaps,
+    /// It is.
+    Yes,
+}
+
+/// `KIND` or `KIND:GLOB`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Pattern {
+    kind: String,
+    glob: Option<String>,
+}
+
+impl Pattern {
+    /// Words that stand for several kinds.
+    const GROUPS: [&'static str; 3] = ["file", "socket", "device"];
+
+    /// Reads one pattern.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (kind, glob) = match text.split_once(':') {
+            Some((kind, glob)) => (kind, Some(glob)),
+            None => (text, None),
+        };
+        if glob == Some("") {
+            return Err(format!("`{text}` names no end; write `{kind}` or `{kind}:*`"));
+        }
+        let several = EndKind::Various;
+        let known = EndKind::WORDS.iter().filter(|&&word| word != several.as_str());
+        if !Self::GROUPS.contains(&kind) && !known.clone().any(|&word| word == kind) {
+            let words: Vec<&str> = known.copied().collect();
+            return Err(format!("`{kind}` is no kind of end; take one of {}", words.join(", ")));
+        }
+        Ok(Self {
+            kind: kind.to_owned(),
+            glob: glob.map(str::to_owned),
+        })
+    }
+
+    /// As it is written. Unlike `Display` this is exact, and may hold anything that a name may hold.
+    pub(super) fn text(&self) -> String {
+        match &self.glob {
+            Some(glob) => format!("{}:{glob}", self.kind),
+            None => self.kind.clone(),
+        }
+    }
+
+    /// Whether it means this end. `folded` is how many ends the end stands for.
+    pub(crate) fn fit(&self, end: &End, folded: u64) -> Fit {
+        if end.kind == EndKind::Various {
+            return Fit::Perhaps;
+        }
+        let kind = match self.kind.as_str() {
+            "file" => end.kind.is_file(),
+            "socket" => end.kind.is_socket(),
+            "device" => matches!(end.kind, EndKind::BlockDevice | EndKind::Device),
+            word => end.kind.as_str() == word,
+        };
+        if !kind {
+            return Fit::No;
+        }
+        let Some(pattern) = &self.glob else { return Fit::Yes };
+        let port = end.port.map(|port| format!(":{port}"));
+        if pattern == "*" || port.as_ref().is_some_and(|port| glob::fits(pattern, port)) {
+            return Fit::Yes;
+        }
+        // No address begins with a colon (an IPv6 one stands in brackets), so such a pattern is for the port alone.
+        if pattern.starts_with(':') && port.is_some() {
+            return Fit::No;
+        }
+        name(pattern, &end.name, folded)
+    }
+}
+
+/// Whether a name fits a glob. A row of several ends has a name only if all have that one; `*` stands for what differs.
+pub(super) fn name(pattern: &str, name: &str, folded: u64) -> Fit {
+    let fits = glob::fits(pattern, name);
+    match (name.is_empty(), folded > 1 && name.contains('*')) {
+        (true, _) => Fit::Perhaps,
+        (false, true) => folded_name(pattern, name, fits),
+        (false, false) if fits => Fit::Yes,
+        (false, false) => Fit::No,
+    }
+}
+
+/// The same for a name of which a part was given up.
+fn folded_name(pattern: &str, name: &str, fits: bool) -> Fit {
+    // The star in the name can only have been eaten by a star of the pattern, which would have eaten any other text too.
+    if fits && !pattern.contains('?') {
+        return Fit::Yes;
+    }
+    // All names begin as the row's does, and all that fits begins as the pattern does.
+    let ours = pattern.split(['*', '?']).next().unwrap_or_default();
+    let theirs = name.split('*').next().unwrap_or_default();
+    if ours.starts_with(theirs) || theirs.starts_with(ours) {
+        Fit::Perhaps
+    } else {
+        Fit::No
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        match &self.glob {
+            Some(glob) => write!(f, ":{}", printable(glob)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fit(pattern: &str, kind: EndKind, name: &str, folded: u64) -> Fit {
+        Pattern::parse(pattern)
+            .expect(pattern)
+            .fit(&End::new(kind, name), folded)
+    }
+
+    #[test]
+    fn kinds_are_words_and_groups() {
+        for (pattern, kind, fits) in [
+            ("file", EndKind::File, Fit::Yes),
+            ("file", EndKind::DirectFile, Fit::Yes),
+            ("direct_file", EndKind::File, Fit::No),
+            ("socket", EndKind::Tcp, Fit::Yes),
+            ("socket", EndKind::Unix, Fit::Yes),
+            ("socket", EndKind::Socket, Fit::Yes),
+            ("socket", EndKind::Pipe, Fit::No),
+            ("tcp", EndKind::Udp, Fit::No),
+            ("device", EndKind::BlockDevice, Fit::Yes),
+            ("device", EndKind::Null, Fit::No),
+            ("memory", EndKind::Memory, Fit::Yes),
+            ("socket", EndKind::Various, Fit::Perhaps),
+            ("socket", EndKind::Other("vsock".to_owned()), Fit::No),
+        ] {
+            assert_eq!(fit(pattern, kind.clone(), "x", 1), fits, "{pattern} {kind}");
+        }
+        for bad in ["", "files", "sockets:80", "file:", ":80", "various", "TCP"] {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_matched_whole_and_a_name_that_was_given_up_may_fit() {
+        assert_eq!(fit("file:/data/*", EndKind::File, "/data/a", 1), Fit::Yes);
+        assert_eq!(fit("file:/data/*", EndKind::File, "/dat/a", 1), Fit::No);
+        assert_eq!(fit("file:/data/a", EndKind::File, "/data/*", 7), Fit::Perhaps);
+        assert_eq!(fit("file:/data/*/b", EndKind::File, "/data/*", 7), Fit::Perhaps);
+        assert_eq!(fit("file:/data/?", EndKind::File, "/data/*", 7), Fit::Perhaps);
+        assert_eq!(
+            fit("file:/da*", EndKind::File, "/data/*", 7),
+            Fit::Yes,
+            "all of them fit"
+        );
+        assert_eq!(
+            fit("file:/etc/*", EndKind::File, "/data/*", 7),
+            Fit::No,
+            "none of them can"
+        );
+        assert_eq!(
+            fit("file:/data/a", EndKind::File, "/data/*", 1),
+            Fit::No,
+            "a file named `*`"
+        );
+        assert_eq!(fit("file:/data/a", EndKind::File, "", 2), Fit::Perhaps);
+        assert_eq!(fit("file:*", EndKind::File, "", 2), Fit::Yes);
+        assert_eq!(fit("tcp:10.0.0.1:80", EndKind::Tcp, "10.0.0.1:80", 1), Fit::Yes);
+        let mut service = End::new(EndKind::Tcp, "");
+        service.port = Some(80);
+        assert_eq!(Pattern::parse("tcp::80").unwrap().fit(&service, 9), Fit::Yes);
+        assert_eq!(
+            Pattern::parse("tcp::81").unwrap().fit(&service, 9),
+            Fit::No,
+            "its port is known"
+        );
+        assert_eq!(Pattern::parse("tcp:*:81").unwrap().fit(&service, 9), Fit::Perhaps);
+    }
+}

@@ -1,0 +1,282 @@
+//! The language as its users write it, and as nobody should.
+
+use probes::report::{Account, Call, Cause, End, EndKind, Flow, Verdict};
+use proptest::prelude::*;
+
+use super::expression::{Compare, Expression, Number, Side, Test, VERDICTS};
+use super::*;
+use crate::screens::samples::nginx;
+
+fn ids(text: &str) -> Vec<u64> {
+    let filter = Filter::parse(text).unwrap_or_else(|mistake| panic!("{text}: {mistake}"));
+    let report = nginx();
+    report
+        .flows
+        .iter()
+        .filter(|flow| filter.fit(flow) == Fit::Yes)
+        .map(|flow| flow.id)
+        .collect()
+}
+
+#[test]
+fn flows_are_picked_by_what_they_are() {
+    // 1 video → :80 moved, 2 memory → :443 copied, 3 memory → :80 copied, 4 video → :80 queued, 5 → null, 6 :443 → memory.
+    for (text, fit) in [
+        ("", vec![1, 2, 3, 4, 5, 6]),
+        ("to=tcp", vec![1, 2, 3, 4]),
+        ("to=tcp::443", vec![2]),
+        ("port=443", vec![2, 6]),
+        ("from=memory port=80", vec![3]),
+        ("copied>0 and not to=memory", vec![2, 3]),
+        ("copied>0 to!=memory", vec![2, 3]),
+        ("bytes >= 2G", vec![1, 2]),
+        ("bytes>=2G unknown=0 moved>0", vec![1]),
+        ("verdict=unknown or verdict=nothing", vec![4, 5]),
+        ("code=zc1*", vec![2, 3, 6]),
+        ("code=ZC31", vec![1]),
+        ("call=send*", vec![1, 4]),
+        ("path=/srv/*", vec![1, 4, 5]),
+        ("kind=null", vec![5]),
+        // The arrow is the screen's, not the flow's.
+        ("VIDEO (\"→\" or sendfile)", vec![1, 4]),
+        ("zc90", vec![4]),
+        ("flow=2 || flow=4", vec![2, 4]),
+        ("!(flow=2 or flow=4) && process=nginx", vec![1, 3, 5, 6]),
+        ("not not flow=2", vec![2]),
+        ("neither>0", vec![5]),
+        ("looked>=64K", vec![1]),
+        ("calls<10", vec![5]),
+        ("process=ng?nx flow<=2", vec![1, 2]),
+        ("process=apache", vec![]),
+    ] {
+        assert_eq!(ids(text), fit, "{text}");
+    }
+}
+
+#[test]
+fn what_was_given_up_may_fit_and_so_may_its_opposite() {
+    let mut flow = Flow::new(End::new(EndKind::File, "/srv/video/*"), End::new(EndKind::Various, ""));
+    flow.folded = 7;
+    flow.set_account(Account::new(7, 0, 0));
+    for (text, fit) in [
+        ("path=/srv/video/a", Fit::Perhaps),
+        ("path=/srv/*", Fit::Yes),
+        ("from=file:/srv/*", Fit::Yes),
+        ("from=file:/etc/*", Fit::No),
+        ("to=tcp", Fit::Perhaps),
+        ("not to=tcp", Fit::Perhaps),
+        ("to=tcp or from=file", Fit::Yes),
+        ("to=tcp and from=tcp", Fit::No),
+        ("port=80", Fit::Perhaps),
+        ("process=nginx", Fit::Perhaps),
+        ("pid=1", Fit::Perhaps),
+        ("call=read", Fit::Perhaps),
+        ("nginx", Fit::No),
+    ] {
+        assert_eq!(Filter::parse(text).unwrap().fit(&flow), fit, "{text}");
+    }
+}
+
+#[test]
+fn a_mistake_names_its_column_and_what_was_expected() {
+    for (text, says) in [
+        ("to=", "column 4: found the end, expected a value for to"),
+        (
+            "to=tcq",
+            "column 4: found `tcq`, expected an end, KIND or KIND:GLOB (`tcq` is no kind of end; take one of",
+        ),
+        ("a and", "column 6: found the end, expected a test"),
+        ("(a or b", "column 8: found the end, expected `)`"),
+        ("a) b", "column 2: found `)`, expected `and`, `or` or the end"),
+        (
+            "prozess=x",
+            "column 1: found `prozess`, expected a field: process, from",
+        ),
+        ("ä process<x", "column 10: found `<`, expected `=` or `!=`"),
+        ("bytes>x", "column 7: found `x`, expected a number of bytes"),
+        ("pid=-1", "column 5: found `-1`, expected a whole number"),
+        ("verdict=fine", "column 9: found `fine`, expected one of moved, copied"),
+        (
+            "\"abc",
+            "column 5: found the end, expected the quote that ends the one at column 1",
+        ),
+        ("path=\"a\\x\"", "column 8: found \\x, expected one of"),
+        ("path=\"\\u{d800}\"", "column 7: found \\u{d800, expected"),
+        (
+            "path=\"\"",
+            "column 6: found ``, expected a value for path that is not empty",
+        ),
+        ("\"\"", "column 1: found an empty text"),
+        ("= a", "column 1: found `=`, expected a test"),
+        ("\u{1b}[2J=a", "found `\u{fffd}[2J`, expected a field"),
+    ] {
+        let mistake = Filter::parse(text).expect_err(text).to_string();
+        assert!(mistake.contains(says), "{text}: {mistake}");
+        assert!(!mistake.contains(char::is_control), "{mistake:?}");
+    }
+}
+
+#[test]
+fn no_length_and_no_depth_hurts() {
+    for text in [
+        "(".repeat(4000),
+        "not ".repeat(1000),
+        "!".repeat(4000),
+        "a ".repeat(2000),
+        "x".repeat(100_000),
+    ] {
+        match Filter::parse(&text) {
+            Ok(filter) => assert!(!filter.is_all()),
+            Err(mistake) => assert!(mistake.column > 0),
+        }
+    }
+    let deep = format!("{}a{}", "(".repeat(60), ")".repeat(60));
+    assert_eq!(Filter::parse(&deep), Filter::parse("a"));
+}
+
+#[test]
+fn a_filtered_report_keeps_its_rules_and_says_that_it_is_filtered() {
+    let mut report = nginx();
+    Filter::parse("to=tcp::443 or path=/srv/video/a.mp4")
+        .unwrap()
+        .apply(&mut report);
+    assert_eq!(report.check(), Ok(()));
+    assert_eq!(report.flows.iter().map(|flow| flow.id).collect::<Vec<_>>(), [2]);
+    assert_eq!(report.totals().payload, report.flows[0].payload);
+    let filtered = report.filtered.clone().expect("it says so");
+    // Each of the two folded rows of videos may have been of the one; the flow to /dev/null is one flow, with its own name.
+    assert_eq!(
+        (filtered.flows, filtered.perhaps_flows),
+        (1912 + 1912 + 3 + 1 + 300, 1912 + 3)
+    );
+    let text = crate::screens::report(&report);
+    assert!(text.contains("that arrived and fit the filter"), "{text}");
+    assert!(text.contains("may fit: their names were given up"), "{text}");
+    Filter::parse("process=nginx").unwrap().apply(&mut report);
+    assert_eq!(
+        report.filtered.unwrap().expression,
+        "(to=tcp::443 or path=/srv/video/a.mp4) and (process=nginx)"
+    );
+}
+
+#[test]
+fn processes_count_with_the_flows_that_are_left() {
+    let mut report = nginx();
+    report.flows[1].pid = Some(813);
+    Filter::parse("port=443").unwrap().apply(&mut report);
+    assert_eq!(report.processes.len(), 1);
+    let process = &report.processes[0];
+    assert_eq!((process.pid, process.payload), (813, report.flows[0].payload));
+    assert_eq!(report.check(), Ok(()));
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z0-9/.:*?]{1,12}",
+        Just("and".to_owned()),
+        Just("NOT".to_owned()),
+        Just("||".to_owned()),
+        "[ -~]{1,12}",
+        "\\PC{1,8}",
+        "[\\x00-\\x1f\"\\\\(){}=<>!\u{202e}\u{a0}]{1,6}",
+    ]
+}
+
+fn one_of<T: Clone + std::fmt::Debug + 'static>(all: &[T]) -> impl Strategy<Value = T> + use<T> {
+    proptest::sample::select(all.to_vec())
+}
+
+fn end() -> impl Strategy<Value = Pattern> {
+    (
+        one_of(&["file", "socket", "device", "tcp", "direct_file", "memory"]),
+        proptest::option::of(text()),
+    )
+        .prop_map(|(kind, glob)| {
+            let pattern = glob.map_or_else(|| kind.to_owned(), |glob| format!("{kind}:{glob}"));
+            Pattern::parse(&pattern).expect("a pattern")
+        })
+}
+
+fn test() -> impl Strategy<Value = Test> {
+    prop_oneof![
+        text().prop_map(Test::Word),
+        text().prop_map(Test::Process),
+        text().prop_map(Test::Path),
+        text().prop_map(Test::Call),
+        text().prop_map(Test::Code),
+        (one_of(&[Side::From, Side::To, Side::Either]), end()).prop_map(|(side, end)| Test::End(side, end)),
+        one_of(&VERDICTS).prop_map(Test::Verdict),
+        (one_of(Number::ALL), one_of(Compare::ALL), any::<u64>()).prop_map(|(n, c, value)| Test::Number(n, c, value)),
+    ]
+}
+
+fn expression() -> impl Strategy<Value = Expression> {
+    test().prop_map(Expression::Test).prop_recursive(6, 40, 4, |inner| {
+        let list = || proptest::collection::vec(inner.clone(), 1..4);
+        prop_oneof![
+            inner.clone().prop_map(|inner| Expression::Not(Box::new(inner))),
+            list().prop_map(Expression::all),
+            list().prop_map(Expression::any),
+        ]
+    })
+}
+
+fn flow() -> impl Strategy<Value = Flow> {
+    (text(), text(), text(), any::<[u32; 3]>(), 1..3_u64).prop_map(|(from, to, process, parts, folded)| {
+        let mut flow = Flow::new(End::new(EndKind::File, from), End::new(EndKind::Tcp, to));
+        flow.process = process;
+        flow.folded = folded;
+        flow.call_names = vec![Call::Splice];
+        flow.set_account(Account::new(parts[0].into(), parts[1].into(), parts[2].into()));
+        flow.reasons = vec![Cause::new(bufferlist::Reason::FromMemory, 1, 1)];
+        flow
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_is_read_as_the_same(expression in expression(), flow in flow()) {
+        let filter = Filter(Some(expression));
+        let printed = filter.to_string();
+        prop_assume!(printed.len() <= 4096);
+        prop_assert!(!printed.contains(char::is_control), "{:?}", printed);
+        let again = Filter::parse(&printed);
+        prop_assert_eq!(again.as_ref(), Ok(&filter), "{}", printed);
+        prop_assert_eq!(again.unwrap().fit(&flow), filter.fit(&flow));
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in prop_oneof![
+        "\\PC{0,40}",
+        "(to|from|bytes|and|or|not|\\(|\\)|=|!|<|>|\"|\\\\|:| |a|\\*|1K){0,30}",
+    ]) {
+        match Filter::parse(&text) {
+            Ok(filter) => {
+                let printed = filter.to_string();
+                if printed.len() <= 4096 {
+                    prop_assert_eq!(Filter::parse(&printed), Ok(filter), "{}", printed);
+                }
+            }
+            Err(mistake) => {
+                prop_assert!((1..=text.chars().count() + 1).contains(&mistake.column), "{}", mistake);
+                prop_assert!(!mistake.to_string().contains(char::is_control));
+            }
+        }
+    }
+
+    #[test]
+    fn a_flow_that_fits_does_not_fit_the_opposite(expression in expression(), flow in flow()) {
+        let opposite = Expression::Not(Box::new(expression.clone()));
+        let (is, is_not) = (Filter(Some(expression)).fit(&flow), Filter(Some(opposite)).fit(&flow));
+        prop_assert_eq!(is == Fit::Yes, is_not == Fit::No);
+        prop_assert_eq!(is == Fit::Perhaps, is_not == Fit::Perhaps);
+    }
+}
+
+#[test]
+fn verdicts_are_all_there() {
+    for verdict in VERDICTS {
+        let of = |verdict: Verdict| Filter::parse(&format!("verdict={verdict}"));
+        assert!(of(verdict).is_ok());
+    }
+}

@@ -1,0 +1,365 @@
+//! How the viewer is set up: defaults, then the configuration file, then the environment, then the command line.
+//!
+//! ```toml
+//! # $XDG_CONFIG_HOME/zctrace/config.toml, or ~/.config/zctrace/config.toml
+//! theme = "colour-blind"   # dark, light, high-contrast, colour-blind, none
+//! ascii = false            # only ASCII on the screen [default: what the locale says]
+//! mouse = false            # wheel, click on a row, a column's title, a tab
+//! fps = 30                 # frames a second at most, 1 to 60
+//!
+//! [keys]                   # names as the help shows them; these keys replace the command's own
+//! quit = ["q", "ctrl-c"]
+//! pause = "space"
+//! ```
+//!
+//! Environment: `NO_COLOR`, `COLORTERM`, `LC_ALL`/`LC_CTYPE`/`LANG`, `ZCTRACE_THEME`, `ZCTRACE_ASCII`, `ZCTRACE_MOUSE`,
+//! `ZCTRACE_FPS`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use probes::report::text::printable;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::keys::KeyMap;
+use super::state::Appearance;
+use super::theme::ThemeName;
+
+/// What the command line says of the viewer.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Choice {
+    /// The theme's word, which the parser of the command line has let through.
+    pub(crate) theme: Option<String>,
+    /// Only ASCII.
+    pub(crate) ascii: bool,
+    /// The mouse.
+    pub(crate) mouse: bool,
+    /// Another configuration file.
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// The words for themes.
+pub(crate) const THEMES: [&str; ThemeName::ALL.len()] = {
+    let mut words = [""; ThemeName::ALL.len()];
+    let mut at = 0;
+    while at < words.len() {
+        words[at] = ThemeName::ALL[at].word();
+        at += 1;
+    }
+    words
+};
+
+/// All that can be set.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// How it looks.
+    pub(crate) appearance: Appearance,
+    /// Whether the mouse is listened to.
+    pub(crate) mouse: bool,
+    /// Frames a second, at most.
+    pub(crate) fps: u32,
+    /// The keys.
+    pub(crate) keys: KeyMap,
+}
+
+/// What the eye takes for motion, and half of what a terminal over ssh can take.
+const FPS: u32 = 30;
+
+/// A configuration file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    theme: Option<Spanned<String>>,
+    ascii: Option<bool>,
+    mouse: Option<bool>,
+    fps: Option<Spanned<u32>>,
+    #[serde(default)]
+    keys: BTreeMap<String, Spanned<Keys>>,
+}
+
+/// One key or several.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a key, such as \"q\", or a list of keys")]
+enum Keys {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// Reads all of it. The error is a sentence for the user.
+pub(crate) fn load(choice: &Choice) -> Result<Config, String> {
+    let variable = |name: &str| std::env::var_os(name);
+    let path = choice.config.clone().or_else(|| file(&variable));
+    let text = match &path {
+        Some(path) => match std::fs::read_to_string(path) {
+            Ok(text) => Some(text),
+            // Only a file that was named must be there.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && choice.config.is_none() => None,
+            Err(error) => return Err(format!("{}: {error}", name(path))),
+        },
+        None => None,
+    };
+    let named = path.as_deref().map(name).unwrap_or_default();
+    merge(text.as_deref().map(|text| (named.as_str(), text)), &variable, choice)
+}
+
+fn name(path: &Path) -> String {
+    printable(&path.display().to_string()).into_owned()
+}
+
+/// Where the file lies: XDG base directories 0.8. A relative directory is to be ignored.
+fn file(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    Some(folder.join("zctrace/config.toml"))
+}
+
+/// Puts one over the other. `file` is its name and its text.
+fn merge(
+    file: Option<(&str, &str)>,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+    choice: &Choice,
+) -> Result<Config, String> {
+    let (named, text) = file.unwrap_or_default();
+    let at = |offset: usize, why: &str| {
+        let line = 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
+        format!("{named}, line {line}: {}", printable(why))
+    };
+    let written: Written = toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        at(offset, error.message())
+    })?;
+
+    let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| {
+        let value = variable(name)?.to_string_lossy().to_ascii_lowercase();
+        (!value.is_empty()).then(|| value.contains("utf-8") || value.contains("utf8"))
+    });
+    let mut config = Config {
+        appearance: Appearance {
+            theme: ThemeName::default(),
+            ascii: !utf8.unwrap_or(false),
+            true_colour: variable("COLORTERM").is_some_and(|value| value == "truecolor" || value == "24bit"),
+        },
+        mouse: false,
+        fps: FPS,
+        keys: KeyMap::default(),
+    };
+
+    if let Some(word) = written.theme {
+        let offset = word.span().start;
+        config.appearance.theme = theme(word.as_ref()).map_err(|why| at(offset, &why))?;
+    }
+    config.appearance.ascii = written.ascii.unwrap_or(config.appearance.ascii);
+    config.mouse = written.mouse.unwrap_or(config.mouse);
+    if let Some(number) = written.fps {
+        config.fps = fps(*number.as_ref()).map_err(|why| at(number.span().start, &why))?;
+    }
+    if !written.keys.is_empty() {
+        let first = written.keys.values().map(|keys| keys.span().start).min().unwrap_or(0);
+        let mut changes = Vec::new();
+        for (name, keys) in written.keys {
+            let offset = keys.span().start;
+            let keys = match keys.into_inner() {
+                Keys::One(key) => vec![key],
+                Keys::Several(keys) => keys,
+            };
+            let change = (name, keys);
+            // By itself, for the line; what it has with the others is seen below.
+            KeyMap::check(&change).map_err(|clash| at(offset, &clash.to_string()))?;
+            changes.push(change);
+        }
+        config.keys = KeyMap::new(&changes).map_err(|clash| at(first, &clash.to_string()))?;
+    }
+
+    if variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        config.appearance.theme = ThemeName::None;
+    }
+    let of_environment =
+        |name: &str| variable(name).map(|value| (format!("{name}: "), value.to_string_lossy().into_owned()));
+    if let Some((named, word)) = of_environment("ZCTRACE_THEME") {
+        config.appearance.theme = theme(&word).map_err(|why| named + &why)?;
+    }
+    if let Some((named, word)) = of_environment("ZCTRACE_ASCII") {
+        config.appearance.ascii = yes(&word).map_err(|why| named + &why)?;
+    }
+    if let Some((named, word)) = of_environment("ZCTRACE_MOUSE") {
+        config.mouse = yes(&word).map_err(|why| named + &why)?;
+    }
+    if let Some((named, word)) = of_environment("ZCTRACE_FPS") {
+        let number = word
+            .parse()
+            .map_err(|_| format!("{named}`{}` is no number", printable(&word)))?;
+        config.fps = fps(number).map_err(|why| named + &why)?;
+    }
+
+    if let Some(word) = &choice.theme {
+        config.appearance.theme = theme(word)?;
+    }
+    config.appearance.ascii |= choice.ascii;
+    config.mouse |= choice.mouse;
+    Ok(config)
+}
+
+fn theme(word: &str) -> Result<ThemeName, String> {
+    let found = ThemeName::ALL.into_iter().find(|theme| theme.word() == word);
+    found.ok_or_else(|| format!("`{}` is no theme; there are {}", printable(word), THEMES.join(", ")))
+}
+
+fn fps(number: u32) -> Result<u32, String> {
+    if (1..=60).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{number} frames a second cannot be drawn; take 1 to 60"))
+    }
+}
+
+fn yes(word: &str) -> Result<bool, String> {
+    match word {
+        "1" | "true" | "yes" => Ok(true),
+        "" | "0" | "false" | "no" => Ok(false),
+        _ => Err(format!("`{}` is neither 1 nor 0", printable(word))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::viewer::keys::{Command, Key};
+
+    fn merged(file: &str, environment: &[(&str, &str)], choice: &Choice) -> Result<Config, String> {
+        let variable = |name: &str| {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        merge(Some(("c.toml", file)), &variable, choice)
+    }
+
+    #[test]
+    fn each_layer_goes_over_the_one_before() {
+        let dark = Choice {
+            theme: Some("dark".to_owned()),
+            ascii: true,
+            mouse: true,
+            config: None,
+        };
+        let none = Choice::default();
+        for (file, environment, choice, expected) in [
+            ("", &[][..], &none, (ThemeName::Dark, true, false, 30)),
+            (
+                "",
+                &[("LANG", "de_AT.UTF-8")],
+                &none,
+                (ThemeName::Dark, false, false, 30),
+            ),
+            (
+                "",
+                &[("LANG", "C"), ("LC_ALL", "C.utf8")],
+                &none,
+                (ThemeName::Dark, false, false, 30),
+            ),
+            (
+                "theme = 'light'\nascii = false\nmouse = true\nfps = 10",
+                &[("LC_ALL", "C")],
+                &none,
+                (ThemeName::Light, false, true, 10),
+            ),
+            (
+                "theme = 'light'",
+                &[("NO_COLOR", "1")],
+                &none,
+                (ThemeName::None, true, false, 30),
+            ),
+            (
+                "theme = 'light'",
+                &[("NO_COLOR", "")],
+                &none,
+                (ThemeName::Light, true, false, 30),
+            ),
+            (
+                "theme = 'light'\nmouse = true",
+                &[
+                    ("ZCTRACE_THEME", "colour-blind"),
+                    ("ZCTRACE_MOUSE", "0"),
+                    ("ZCTRACE_FPS", "5"),
+                ],
+                &none,
+                (ThemeName::ColourBlind, true, false, 5),
+            ),
+            (
+                "ascii = false",
+                &[("NO_COLOR", "1"), ("ZCTRACE_THEME", "light")],
+                &dark,
+                (ThemeName::Dark, true, true, 30),
+            ),
+        ] {
+            let config = merged(file, environment, choice).unwrap();
+            let found = (
+                config.appearance.theme,
+                config.appearance.ascii,
+                config.mouse,
+                config.fps,
+            );
+            assert_eq!(found, expected, "{file} {environment:?} {choice:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_remapped() {
+        let config = merged("[keys]\nquit = 'x'\nup = ['ctrl-p', 'k']", &[], &Choice::default()).unwrap();
+        assert_eq!(config.keys.command(Key::parse("x").unwrap()), Some(Command::Quit));
+        assert_eq!(config.keys.command(Key::parse("ctrl-p").unwrap()), Some(Command::Up));
+        assert_eq!(config.keys.command(Key::parse("q").unwrap()), None);
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line() {
+        for (file, says) in [
+            (
+                "\ncolour = 'dark'",
+                "c.toml, line 2: unknown field `colour`, expected one of",
+            ),
+            ("theme = 'dark\u{1b}'", "c.toml, line 1: "),
+            (
+                "mouse = true\n\ntheme = 'pink'",
+                "c.toml, line 3: `pink` is no theme; there are dark, light",
+            ),
+            ("fps = 0", "line 1: 0 frames"),
+            ("fps = 'x'", "line 1: invalid type"),
+            ("[keys]\nup = 'k'\nqut = 'q'", "line 3: there is no command `qut`"),
+            ("[keys]\nup = ['k', 'kk']", "line 2: `kk` is no key"),
+            ("[keys]\nup = 7", "line 2: data did not match"),
+            (
+                "[keys]\n\nup = 'x'\ndown = 'x'",
+                "line 3: the key x is given to `up` and to `down`",
+            ),
+            ("[keys]\nquit = []", "`quit` needs a key"),
+        ] {
+            let why = merged(file, &[], &Choice::default()).unwrap_err();
+            let expected = says.replace("data did not match", "a key, such as");
+            assert!(why.contains(&expected) && !why.contains('\n'), "{file:?}: {why}");
+        }
+        for (name, value) in [
+            ("ZCTRACE_THEME", "x"),
+            ("ZCTRACE_FPS", "many"),
+            ("ZCTRACE_ASCII", "perhaps"),
+        ] {
+            let why = merged("", &[(name, value)], &Choice::default()).unwrap_err();
+            assert!(why.starts_with(name), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_where_xdg_says() {
+        let of = |home: &str, xdg: &str| {
+            file(&|name| {
+                let value = if name == "HOME" { home } else { xdg };
+                (!value.is_empty()).then(|| value.into())
+            })
+        };
+        assert_eq!(of("/h", "/x"), Some("/x/zctrace/config.toml".into()));
+        assert_eq!(of("/h", "x"), Some("/h/.config/zctrace/config.toml".into()));
+        assert_eq!(of("/h", ""), Some("/h/.config/zctrace/config.toml".into()));
+        assert_eq!(of("", ""), None);
+    }
+}

@@ -1,0 +1,208 @@
+//! The thread that watches: polls the tracer, sees how the subject ends, and makes a report a few times a second.
+//!
+//! Reports go through a channel that keeps only the newest: a screen that is slow to draw sees fewer of them, never old ones.
+//! A report of very many flows takes time in which nothing is polled, so the next one is made the later the longer it took.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use probes::report::Report;
+use tokio::sync::watch;
+
+use super::rows::Keys;
+use super::terminal::panic_if_asked;
+use crate::session::{Request, sign};
+use crate::signals::Caught;
+use crate::trace::{Play, Playback, Tracer};
+use crate::watch::{Audience, Stopped, Subject, watch};
+
+/// Rows of a snapshot; beyond that like flows are folded, and the smallest. Sorting and filtering so many takes some
+/// milliseconds in the thread that draws. A row takes 1 to 2 KiB, and four snapshots are kept at most: 40 MiB.
+pub(crate) const ROWS: usize = 5_000;
+
+/// A report is not made more often than this.
+const FASTEST: Duration = Duration::from_millis(200);
+
+/// Making reports takes at most one part in so many of the thread's time.
+const SHARE: u32 = 10;
+
+/// What the thread has to tell: always the newest.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct News {
+    /// The newest report.
+    pub(crate) report: Option<Arc<Report>>,
+    /// The identities of its flows: made here, for it takes time.
+    pub(crate) keys: Option<Arc<Keys>>,
+    /// Where a replay is.
+    pub(crate) playback: Option<Playback>,
+    /// How it ended; then the report is the last.
+    pub(crate) ended: Option<End>,
+    /// What the last report broke of a report's own rules, if anything.
+    pub(crate) broken: Option<String>,
+    /// Whether the command was asked to end and is waited for.
+    pub(crate) waiting: bool,
+}
+
+/// How watching ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// As it should.
+    Stopped(Stopped),
+    /// Watching failed, for this cause.
+    Failed(String),
+}
+
+/// What the thread is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// A signal came, which a command may want to know of.
+    Signal(Caught),
+    /// It is enough: the command is asked to end, and made to if it does not.
+    Enough,
+    /// A replay is to do something else.
+    Play(Play),
+}
+
+/// The thread, as the others see it.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// The newest.
+    pub(crate) news: watch::Receiver<News>,
+    orders: mpsc::Sender<Order>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Feed {
+    /// Starts the thread.
+    pub(crate) fn start(tracer: Box<dyn Tracer>, subject: Subject, request: Request) -> io::Result<Self> {
+        let (tell, news) = watch::channel(News::default());
+        let (orders, ordered) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("feed".to_owned())
+            .spawn(move || watch_on(tracer, subject, &request, &tell, &ordered))?;
+        Ok(Self {
+            news,
+            orders,
+            thread: Some(thread),
+        })
+    }
+
+    /// Tells the thread something. One that has ended has no use for it.
+    pub(crate) fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
+    /// Waits until the thread has detached the probes. It must have been told that it is enough, or have ended.
+    pub(crate) fn join(mut self) -> News {
+        if let Some(thread) = self.thread.take() {
+            // A panic of it ended the program.
+            let _ = thread.join();
+        }
+        self.news.borrow().clone()
+    }
+}
+
+/// What the thread was told and has not done yet.
+#[derive(Default)]
+struct Inbox {
+    signals: Vec<Caught>,
+    plays: Vec<Play>,
+    enough: bool,
+}
+
+/// What the thread does.
+fn watch_on(
+    mut tracer: Box<dyn Tracer>,
+    mut subject: Subject,
+    request: &Request,
+    tell: &watch::Sender<News>,
+    ordered: &mpsc::Receiver<Order>,
+) {
+    let inbox = RefCell::new(Inbox::default());
+    let mut signals = || {
+        let mut inbox = inbox.borrow_mut();
+        for order in ordered.try_iter() {
+            match order {
+                Order::Signal(caught) => inbox.signals.push(caught),
+                Order::Enough => inbox.enough = true,
+                Order::Play(play) => inbox.plays.push(play),
+            }
+        }
+        std::mem::take(&mut inbox.signals)
+    };
+    let mut reporter = Reporter {
+        request,
+        tell,
+        inbox: &inbox,
+        next: Instant::now(),
+    };
+    let (times, rows) = (&request.times, request.rows);
+    let watched = watch(tracer.as_mut(), &mut subject, times, rows, &mut signals, &mut reporter);
+    let ended = match watched {
+        Ok(stopped) => End::Stopped(stopped),
+        Err(error) => End::Failed(format!("watching failed: {error}")),
+    };
+    let playback = tracer.controls().map(|controls| controls.playback());
+    reporter.publish(tracer.finish(rows), Some(ended), playback);
+}
+
+/// Makes reports while it is watched.
+struct Reporter<'a> {
+    request: &'a Request,
+    tell: &'a watch::Sender<News>,
+    inbox: &'a RefCell<Inbox>,
+    next: Instant,
+}
+
+impl Reporter<'_> {
+    fn publish(&self, mut report: Report, ended: Option<End>, playback: Option<Playback>) {
+        sign(&mut report, self.request);
+        let broken = report.check().err();
+        let broken = broken.and_then(|all| all.first().map(ToString::to_string));
+        let keys = Arc::new(Keys::of(&report));
+        self.tell.send_modify(|news| {
+            news.report = Some(Arc::new(report));
+            news.keys = Some(keys);
+            news.playback = playback;
+            news.ended = ended;
+            news.broken = broken;
+        });
+    }
+}
+
+impl Audience for Reporter<'_> {
+    fn interim(&mut self, _: Report) {}
+
+    fn step(&mut self, tracer: &mut dyn Tracer) {
+        panic_if_asked("feed");
+        let began = Instant::now();
+        let plays = std::mem::take(&mut self.inbox.borrow_mut().plays);
+        let asked = !plays.is_empty();
+        let playback = tracer.controls().map(|controls| {
+            for play in plays {
+                controls.play(play);
+            }
+            controls.playback()
+        });
+        // Who seeks wants to see where it is now.
+        if began < self.next && !asked {
+            return;
+        }
+        let report = tracer.report(self.request.rows);
+        self.publish(report, None, playback);
+        let took = began.elapsed();
+        self.next = began + (took * SHARE).max(FASTEST);
+    }
+
+    fn waiting(&mut self) {
+        self.tell.send_modify(|news| news.waiting = true);
+    }
+
+    fn enough(&mut self) -> bool {
+        self.inbox.borrow().enough
+    }
+}

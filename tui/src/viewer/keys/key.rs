@@ -1,0 +1,168 @@
+//! A key: how it is written in the configuration and in the help, and how the terminal says it.
+
+use std::fmt;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+/// A key, with what is held down along with it. Shift is part of a character, as the terminal says it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Key {
+    code: KeyCode,
+    modifiers: KeyModifiers,
+}
+
+/// Keys that have names.
+const NAMED: [(&str, KeyCode); 16] = [
+    ("up", KeyCode::Up),
+    ("down", KeyCode::Down),
+    ("left", KeyCode::Left),
+    ("right", KeyCode::Right),
+    ("pageup", KeyCode::PageUp),
+    ("pagedown", KeyCode::PageDown),
+    ("home", KeyCode::Home),
+    ("end", KeyCode::End),
+    ("enter", KeyCode::Enter),
+    ("esc", KeyCode::Esc),
+    ("tab", KeyCode::Tab),
+    ("backtab", KeyCode::BackTab),
+    ("backspace", KeyCode::Backspace),
+    ("delete", KeyCode::Delete),
+    ("insert", KeyCode::Insert),
+    ("space", KeyCode::Char(' ')),
+];
+
+impl Key {
+    /// Reads `q`, `G`, `space`, `f12`, `ctrl-c`, `alt-left`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut modifiers = KeyModifiers::NONE;
+        let mut rest = text;
+        loop {
+            if let Some(after) = rest.strip_prefix("ctrl-").filter(|after| !after.is_empty()) {
+                modifiers |= KeyModifiers::CONTROL;
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix("alt-").filter(|after| !after.is_empty()) {
+                modifiers |= KeyModifiers::ALT;
+                rest = after;
+            } else {
+                break;
+            }
+        }
+        let mut characters = rest.chars();
+        let code = match (characters.next(), characters.next()) {
+            (Some(c), None) if !c.is_control() && c != ' ' => KeyCode::Char(c),
+            _ => match NAMED.iter().find(|(name, _)| *name == rest) {
+                Some((_, code)) => *code,
+                None => KeyCode::F(
+                    rest.strip_prefix('f')?
+                        .parse()
+                        .ok()
+                        .filter(|number| (1..=24).contains(number))?,
+                ),
+            },
+        };
+        Some(Self { code, modifiers }.as_sent())
+    }
+
+    /// What the terminal said.
+    pub(crate) fn of(event: &KeyEvent) -> Self {
+        let kept = KeyModifiers::CONTROL | KeyModifiers::ALT;
+        Self {
+            code: event.code,
+            modifiers: event.modifiers & kept,
+        }
+        .as_sent()
+    }
+
+    /// A terminal sends the same byte for several keys with Ctrl: one of them stands for all.
+    fn as_sent(self) -> Self {
+        if !self.modifiers.contains(KeyModifiers::CONTROL) {
+            return self;
+        }
+        let code = match self.code {
+            // 0x1c to 0x1f are Ctrl with \ ] ^ _, and crossterm calls them 4 to 7.
+            KeyCode::Char('4') => KeyCode::Char('\\'),
+            KeyCode::Char('5') => KeyCode::Char(']'),
+            KeyCode::Char('6') => KeyCode::Char('^'),
+            KeyCode::Char('7') => KeyCode::Char('_'),
+            KeyCode::Char(c) => KeyCode::Char(c.to_ascii_lowercase()),
+            other => other,
+        };
+        Self { code, ..self }
+    }
+
+    /// The character it types, if it does.
+    pub(crate) fn types(self) -> Option<char> {
+        match self.code {
+            KeyCode::Char(c) if self.modifiers.is_empty() => Some(c),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    /// As the help shows it: `q`, `Ctrl-C`, `F12`, `PgUp`, `↑` is left to the view.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.modifiers.contains(KeyModifiers::CONTROL) {
+            f.write_str("Ctrl-")?;
+        }
+        if self.modifiers.contains(KeyModifiers::ALT) {
+            f.write_str("Alt-")?;
+        }
+        match self.code {
+            KeyCode::Char(' ') => f.write_str("Space"),
+            KeyCode::Char(c) if self.modifiers.contains(KeyModifiers::CONTROL) => {
+                write!(f, "{}", c.to_ascii_uppercase())
+            }
+            KeyCode::Char(c) => write!(f, "{c}"),
+            KeyCode::F(number) => write!(f, "F{number}"),
+            KeyCode::PageUp => f.write_str("PgUp"),
+            KeyCode::PageDown => f.write_str("PgDn"),
+            KeyCode::BackTab => f.write_str("Shift-Tab"),
+            KeyCode::Delete => f.write_str("Del"),
+            KeyCode::Insert => f.write_str("Ins"),
+            code => write!(f, "{code:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_and_written() {
+        for (text, shown) in [
+            ("q", "q"),
+            ("G", "G"),
+            ("?", "?"),
+            ("space", "Space"),
+            ("ctrl-c", "Ctrl-C"),
+            ("ctrl-]", "Ctrl-]"),
+            ("alt-x", "Alt-x"),
+            ("f12", "F12"),
+            ("f", "f"),
+            ("-", "-"),
+            ("ctrl--", "Ctrl--"),
+            ("pageup", "PgUp"),
+            ("backtab", "Shift-Tab"),
+        ] {
+            assert_eq!(
+                Key::parse(text).map(|key| key.to_string()).as_deref(),
+                Some(shown),
+                "{text}"
+            );
+        }
+        for text in ["", " ", "qq", "f0", "f25", "ctrl-", "ctrl-alt-", "shift-a", "\n"] {
+            assert_eq!(Key::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_sends_is_the_key_that_was_meant() {
+        let sent = |c, modifiers| Key::of(&KeyEvent::new(KeyCode::Char(c), modifiers));
+        assert_eq!(Some(sent('5', KeyModifiers::CONTROL)), Key::parse("ctrl-]"));
+        assert_eq!(Some(sent('G', KeyModifiers::SHIFT)), Key::parse("G"));
+        assert_eq!(sent('G', KeyModifiers::SHIFT).types(), Some('G'));
+        assert_eq!(sent('c', KeyModifiers::CONTROL).types(), None);
+    }
+}

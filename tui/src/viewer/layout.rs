@@ -1,0 +1,108 @@
+//! What lies where on a screen of this size: used by the view to draw, and by the state to know how many rows a page has and
+//! what was clicked. Pure.
+
+use ratatui::layout::Rect;
+
+use super::state::{State, View};
+use super::view;
+
+/// The parts of the screen. A part that has no room is empty.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Layout {
+    /// Share, scope, tier, coverage, loss, rate, cost.
+    pub(crate) header: Rect,
+    /// The names of the views.
+    pub(crate) tabs: Rect,
+    /// The titles of the columns.
+    pub(crate) titles: Rect,
+    /// The rows, one line each; or the text of a detail, or of an overlay.
+    pub(crate) rows: Rect,
+    /// The terminal of CMD, without its frame. Its size is that of the pty.
+    pub(crate) pane: Rect,
+    /// The line above the pane.
+    pub(crate) pane_title: Rect,
+    /// The filter as it is typed, or the last message, or what the cursor is on.
+    pub(crate) status: Rect,
+    /// The keys.
+    pub(crate) footer: Rect,
+}
+
+/// What is at a place of the screen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hit {
+    /// The name of a view.
+    Tab(View),
+    /// The title of a column of the view.
+    Column(usize),
+    /// A line of the rows, from 0 for the first that is visible.
+    Row(usize),
+    /// CMD's terminal.
+    Pane,
+}
+
+/// Rows that are to be seen before the header gets more than one line, and before a pane gets any.
+const ROWS: u16 = 5;
+
+/// Lines of the header, if there is room.
+const HEADER: u16 = 4;
+
+/// Where everything is. Where there are few lines the verdict comes first, then rows, tabs, status, titles and keys.
+pub(crate) fn layout(state: &State) -> Layout {
+    let (width, height) = (state.size.width, state.size.height);
+    let mut free = height;
+    let [mut header, mut rows, tabs, status, titles, footer] = [(); 6].map(|()| take(&mut free, 1, 0));
+    header += take(&mut free, HEADER - 1, ROWS);
+    let mut pane = 0;
+    let mut pane_title = 0;
+    if state.pane.shown() && free > ROWS {
+        let wanted = if state.pane.large { free - ROWS / 2 } else { height / 3 };
+        pane_title = take(&mut free, 1, 0);
+        pane = take(&mut free, wanted, ROWS / 2);
+    }
+    rows += free;
+
+    let mut top = 0;
+    let mut place = |lines: u16| {
+        let rect = Rect::new(0, top, width, lines);
+        top += lines;
+        rect
+    };
+    Layout {
+        header: place(header),
+        tabs: place(tabs),
+        titles: place(titles),
+        rows: place(rows),
+        pane_title: place(pane_title),
+        pane: place(pane),
+        status: place(status),
+        footer: place(footer),
+    }
+}
+
+/// Takes so many lines of those that are free, or as many as there are beyond `keep`.
+fn take(free: &mut u16, wanted: u16, keep: u16) -> u16 {
+    let lines = wanted.min(free.saturating_sub(keep));
+    *free -= lines;
+    lines
+}
+
+/// What is at this place, if it can be clicked.
+pub(crate) fn hit(state: &State, column: u16, row: u16) -> Option<Hit> {
+    let layout = layout(state);
+    let at = ratatui::layout::Position::new(column, row);
+    if layout.tabs.contains(at) {
+        return view::tab_at(state, column).map(Hit::Tab);
+    }
+    if layout.titles.contains(at) {
+        return view::column_at(state, column).map(Hit::Column);
+    }
+    if layout.rows.contains(at) {
+        return Some(Hit::Row(usize::from(row - layout.rows.y)));
+    }
+    layout.pane.contains(at).then_some(Hit::Pane)
+}
+
+/// How far down the text of the present detail or overlay can be scrolled: its lines, less those that are visible.
+pub(crate) fn overflow(state: &State) -> usize {
+    view::text_height(state).saturating_sub(layout(state).rows.height.into())
+}

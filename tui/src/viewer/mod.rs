@@ -1,0 +1,214 @@
+//! The live viewer: what becomes of the bytes, on a terminal, while it happens.
+//!
+//! ```text
+//!             feed.rs ── Arc<Report> ──▶ ┐
+//!  (thread: polls the tracer,            │
+//!   watches what is traced)              ▼
+//!  keys, mouse ──▶ keys/ ── Action ──▶ state/ ──▶ rows.rs, layout.rs ──▶ view/ ──▶ terminal.rs
+//!  pane.rs (thread: CMD's pty) ────────▶ ┘ Effect ──▶ event_loop.rs ──▶ export.rs, pane.rs, feed.rs
+//! ```
+//!
+//! `event_loop.rs` waits for all of this, gives it to [`state::State::apply`] as an action, does what the effect says, and
+//! has the state drawn if it changed, 30 times a second at most. `state/` has no clock and no terminal; `view/` is a pure
+//! function of the state and the size and changes nothing.
+//!
+//! [`run`] is called by `run.rs` where a person sits at a terminal. What can fail fails before the terminal is taken, and is
+//! told on standard error as ever.
+
+mod backend;
+pub(crate) mod config;
+mod event_loop;
+mod export;
+mod feed;
+pub(crate) mod keys;
+pub(crate) mod layout;
+#[cfg(test)]
+mod load;
+mod pane;
+pub(crate) mod rows;
+mod signals;
+pub(crate) mod state;
+mod terminal;
+pub(crate) mod theme;
+pub(crate) mod view;
+
+use std::io::{BufWriter, IsTerminal, Stdout};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossterm::event::EventStream;
+use probes::report::text::printable;
+use ratatui::layout::Size;
+use rustix::process::Signal;
+use tokio::time::Instant;
+
+use self::config::Choice;
+use self::event_loop::{Left, Loop};
+use self::feed::{End, Feed, News, Order};
+use self::layout::layout;
+use self::pane::Pane;
+use self::state::{Level, State};
+use self::terminal::Guard;
+use crate::filter::Filter;
+use crate::session::{self, Begun, Request, Target};
+use crate::signals::Caught;
+use crate::{exit, output, run, screen, screens};
+
+/// A command that was passed a signal gets this long to end, as one whose time is up.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Lines of the log that are told again when the screen is gone.
+const LAST_LINES: usize = 10;
+
+/// Where frames go: in one piece, for a terminal shows half a frame if it gets half a frame.
+fn out() -> BufWriter<Stdout> {
+    // What a screen full of attributes takes.
+    BufWriter::with_capacity(1 << 18, std::io::stdout())
+}
+
+/// Whether there is a terminal that can show it.
+pub(crate) fn possible() -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !dumb
+}
+
+/// Shows it until it is left, and returns the exit code.
+pub(crate) fn run(request: &Request, choice: &Choice, filter: &Filter) -> u8 {
+    match show(request, choice, filter) {
+        Ok(code) | Err(code) => code,
+    }
+}
+
+fn failed(what: &str, error: &std::io::Error) -> u8 {
+    screen::complain(&format!("{what}: {error}"));
+    exit::FAILED
+}
+
+fn show(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
+    let config = config::load(choice).map_err(|why| {
+        screen::complain(&why);
+        exit::USAGE
+    })?;
+    let request = Request {
+        rows: feed::ROWS,
+        ..request.clone()
+    };
+    let prepared = session::prepare(&request)?;
+    terminal::catch_panics();
+    let (width, height) = crossterm::terminal::size().map_err(|error| failed("the terminal has no size", &error))?;
+    let mut state = State::new(Arc::new(config.keys), config.appearance, Size::new(width, height));
+    state.filter_by(&filter.to_string());
+    let (pane, theirs) = match request.target {
+        Target::Command(_) => {
+            state.pane.running = true;
+            state.pane.screen = Some(Arc::new(vt100::Parser::<()>::default().screen().clone()));
+            let (pane, theirs) = Pane::open(layout(&state).pane.as_size(), prepared.uid())
+                .map_err(|error| failed("a terminal for CMD cannot be opened", &error))?;
+            state.pane.screen = Some(pane.screen.borrow().clone());
+            (Some(pane), Some(theirs))
+        }
+        _ => (None, None),
+    };
+    let Begun { tracer, subject, .. } = prepared.begin(&request, theirs.as_ref().map(AsFd::as_fd))?;
+    // From here on only CMD holds it, so that its end is seen.
+    drop(theirs);
+    let feed = Feed::start(tracer, subject, request.clone())
+        .map_err(|error| failed("the thread that watches cannot be started", &error))?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed("the viewer cannot be started", &error))?;
+    // Before the terminal is taken: what comes from here on must find it given back.
+    let caught = {
+        let _within = runtime.enter();
+        signals::Signals::catch().map_err(|error| failed("signals cannot be caught", &error))?
+    };
+    let (guard, stderr) = Guard::take(config.mouse).map_err(|error| failed("the terminal cannot be taken", &error))?;
+    let mut events = Loop {
+        state,
+        feed: &feed,
+        pane,
+        fps: config.fps,
+        guard: &guard,
+        started: Instant::now(),
+    };
+    let left = runtime.block_on(events.run(&out, EventStream::new, caught, stderr));
+    let state = events.state;
+    drop(guard);
+
+    tell_again(&state);
+    let left = left.unwrap_or_else(|error| {
+        screen::complain(&format!("the terminal failed: {error}"));
+        Left::Hangup
+    });
+    let news = runtime.block_on(end(feed, left, state.pane.running));
+    Ok(answer(left, &news))
+}
+
+/// Says what was said in the log, for who did not look: warnings and errors, the last of them.
+fn tell_again(state: &State) {
+    let said: Vec<_> = state.log.lines().filter(|line| line.level > Level::Note).collect();
+    let skipped = said.len().saturating_sub(LAST_LINES);
+    if skipped > 0 {
+        screen::complain(&format!("{skipped} earlier lines of the log are not told again"));
+    }
+    for line in &said[skipped..] {
+        screen::complain(&printable(&line.text));
+    }
+}
+
+/// Ends watching, once CMD has ended if there is one.
+async fn end(feed: Feed, left: Left, command_runs: bool) -> News {
+    let mut news = feed.news.clone();
+    if news.borrow().ended.is_none() {
+        match left {
+            Left::Signal(caught) => feed.order(Order::Signal(caught)),
+            Left::Asked { .. } | Left::Hangup => feed.order(Order::Enough),
+        }
+        if command_runs && matches!(left, Left::Asked { .. }) {
+            screen::complain("waiting for the command to end; Ctrl-C ends it at once");
+        }
+        let kill = Order::Signal(Caught {
+            signal: Signal::KILL.as_raw(),
+            by_kernel: false,
+        });
+        let mut signals = signals::Signals::catch().ok();
+        let late = tokio::time::sleep(GRACE);
+        tokio::pin!(late);
+        loop {
+            tokio::select! {
+                ended = news.wait_for(|news| news.ended.is_some()) => {
+                    let _ = ended;
+                    break;
+                }
+                Some(_) = async { match &mut signals { Some(signals) => signals.next().await, None => std::future::pending().await } } => feed.order(kill),
+                () = &mut late, if !late.is_elapsed() => feed.order(kill),
+            }
+        }
+    }
+    feed.join()
+}
+
+/// Prints what is to be printed, and says the exit code.
+fn answer(left: Left, news: &News) -> u8 {
+    let code = match &news.ended {
+        Some(End::Stopped(stopped)) => run::code(*stopped),
+        Some(End::Failed(why)) => {
+            screen::complain(why);
+            exit::FAILED
+        }
+        None => exit::FAILED,
+    };
+    match &news.report {
+        Some(report) if left == (Left::Asked { print: true }) => {
+            if let Err(code) = output::check(report) {
+                return code;
+            }
+            let mut report = report.as_ref().clone();
+            report.fold(run::ROWS);
+            report.summarize();
+            output::say(&screens::report(&report), code)
+        }
+        _ => code,
+    }
+}

@@ -1,0 +1,341 @@
+//! CMD's own terminal: a pty, read by a thread that keeps what is on it. CMD never touches the real screen.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroU16;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::layout::Size;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
+use tokio::sync::watch;
+
+use super::terminal::panic_if_asked;
+
+/// What is on the screen is told at most this often: more than the eye sees.
+const EVERY: Duration = Duration::from_millis(33);
+
+/// The end of the pty that is ours, with what CMD has drawn.
+#[derive(Clone)]
+pub(crate) struct Pane {
+    shared: Arc<Shared>,
+    /// What is on its screen, the newest.
+    pub(crate) screen: watch::Receiver<Arc<vt100::Screen>>,
+}
+
+struct Shared {
+    pty: OwnedFd,
+    parser: Mutex<vt100::Parser<Answers>>,
+    tell: watch::Sender<Arc<vt100::Screen>>,
+}
+
+impl fmt::Debug for Pane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pane")
+            .field("pty", &self.shared.pty)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pane {
+    /// A terminal of this size, and the end that is CMD's. It belongs to that user; its settings are those of zctrace's own.
+    pub(crate) fn open(size: Size, uid: Option<u32>) -> io::Result<(Self, OwnedFd)> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let pty = openpt(flags)?;
+        grantpt(&pty)?;
+        unlockpt(&pty)?;
+        let theirs = ioctl_tiocgptpeer(&pty, flags)?;
+        if let Some(uid) = uid {
+            // As grantpt(3) does for who calls it. Without it CMD could not open its terminal by name.
+            rustix::fs::fchown(&theirs, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+        }
+        if let Ok(settings) = tcgetattr(rustix::stdio::stdin()) {
+            tcsetattr(&theirs, OptionalActions::Now, &settings)?;
+        }
+        // Keys must not make the viewer wait for a CMD that does not read.
+        rustix::io::ioctl_fionbio(&pty, true)?;
+        let size = at_least_one(size);
+        let (rows, columns) = cells(size);
+        let parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Answers::default());
+        let (tell, screen) = watch::channel(Arc::new(parser.screen().clone()));
+        let shared = Arc::new(Shared {
+            pty,
+            parser: Mutex::new(parser),
+            tell,
+        });
+        let pane = Self {
+            shared: Arc::clone(&shared),
+            screen,
+        };
+        pane.resize(size);
+        std::thread::Builder::new()
+            .name("pane".to_owned())
+            .spawn(move || shared.read())?;
+        Ok((pane, theirs))
+    }
+
+    /// Gives the terminal another size, which CMD is told by a signal.
+    pub(crate) fn resize(&self, size: Size) {
+        let size = at_least_one(size);
+        let window = Winsize {
+            ws_row: size.height,
+            ws_col: size.width,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // It fails only for what is no terminal.
+        let _ = tcsetwinsize(&self.shared.pty, window);
+        let (rows, columns) = cells(size);
+        let mut parser = self.shared.parser();
+        shrink(&mut parser, rows.get());
+        parser.screen_mut().set_size(rows, columns);
+        self.shared.tell.send_replace(Arc::new(parser.screen().clone()));
+    }
+
+    /// Types a key. `false` if CMD has not read so much that there is no room for it.
+    pub(crate) fn press(&self, key: &KeyEvent) -> bool {
+        let application = self.shared.parser().screen().application_cursor();
+        let bytes = bytes_of(key, application);
+        bytes.is_empty() || rustix::io::write(&self.shared.pty, &bytes).is_ok_and(|written| written == bytes.len())
+    }
+}
+
+/// Scrolls up what would be cut off below, so that the cursor and what was written last stay. A program that draws the whole
+/// screen draws it anew.
+fn shrink(parser: &mut vt100::Parser<Answers>, rows: u16) {
+    let screen = parser.screen();
+    let (row, column) = screen.cursor_position();
+    if screen.alternate_screen() || row < rows {
+        return;
+    }
+    let (bottom, lines) = (screen.size().0, usize::from(row + 1 - rows));
+    // To the last line, so many new ones, and back to where the cursor was.
+    let scroll = format!("\x1b[{bottom};1H{}\x1b[{rows};{}H", "\n".repeat(lines), column + 1);
+    parser.process(scroll.as_bytes());
+}
+
+/// A terminal without rows or columns is none, and programs divide by both. A character has three columns at most (U+17D8),
+/// and so has a terminal at least: a wider one than the terminal would be is more than vt100 reckons with.
+fn at_least_one(size: Size) -> Size {
+    Size::new(size.width.max(3), size.height.max(1))
+}
+
+/// Rows and columns of a terminal in a place of this size, as vt100 takes them.
+pub(crate) fn cells(size: Size) -> (NonZeroU16, NonZeroU16) {
+    let size = at_least_one(size);
+    let number = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN);
+    (number(size.height), number(size.width))
+}
+
+impl Shared {
+    fn parser(&self) -> std::sync::MutexGuard<'_, vt100::Parser<Answers>> {
+        self.parser.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what CMD writes until nobody holds its end any more.
+    fn read(&self) {
+        let mut buffer = vec![0; 64 << 10];
+        let mut told = Instant::now();
+        let mut changed = false;
+        loop {
+            panic_if_asked("pane");
+            let wait = changed.then(|| EVERY.saturating_sub(told.elapsed()));
+            let mut fds = [PollFd::new(&self.pty, PollFlags::IN)];
+            let limit = wait.and_then(|wait| Timespec::try_from(wait).ok());
+            match poll(&mut fds, limit.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            let gone = match rustix::io::read(&self.pty, &mut buffer) {
+                // EIO: the last one who held the other end has let it go.
+                Ok(0) | Err(Errno::IO) => true,
+                Ok(some) => {
+                    let mut parser = self.parser();
+                    parser.process(&buffer[..some]);
+                    let answer = std::mem::take(&mut parser.callbacks_mut().0);
+                    drop(parser);
+                    if !answer.is_empty() {
+                        // An answer that finds no room is lost, as on a line that is too slow.
+                        let _ = rustix::io::write(&self.pty, &answer);
+                    }
+                    changed = true;
+                    false
+                }
+                Err(Errno::AGAIN | Errno::INTR) => false,
+                Err(_) => true,
+            };
+            if changed && (gone || told.elapsed() >= EVERY) {
+                // With the lock held, so that an older screen never comes after a newer one.
+                let parser = self.parser();
+                self.tell.send_replace(Arc::new(parser.screen().clone()));
+                told = Instant::now();
+                changed = false;
+            }
+            if gone {
+                return;
+            }
+        }
+    }
+}
+
+/// What the terminal says when it is asked: programs wait for it.
+#[derive(Default)]
+struct Answers(Vec<u8>);
+
+impl vt100::Callbacks for Answers {
+    fn unhandled_csi(
+        &mut self,
+        screen: &mut vt100::Screen,
+        first: Option<u8>,
+        _: Option<u8>,
+        params: &[&[u16]],
+        c: char,
+    ) {
+        let number = params.first().and_then(|sub| sub.first()).copied().unwrap_or(0);
+        match (first, c, number) {
+            // Primary device attributes: a VT220 with colours, as xterm says (ECMA-48 8.3.24, ctlseqs `CSI c`).
+            (None, 'c', 0) => self.0.extend_from_slice(b"\x1b[?62;22c"),
+            // Status: all well; and where the cursor is, from 1 (ECMA-48 8.3.35).
+            (None, 'n', 5) => self.0.extend_from_slice(b"\x1b[0n"),
+            (None, 'n', 6) => {
+                let (row, column) = screen.cursor_position();
+                self.0
+                    .extend_from_slice(format!("\x1b[{};{}R", row + 1, column + 1).as_bytes());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What xterm sends for a key (ctlseqs, "PC-Style Function Keys"). `application` is the mode of the cursor keys (DECCKM).
+fn bytes_of(key: &KeyEvent, application: bool) -> Vec<u8> {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    let alt = key.modifiers.contains(KeyModifiers::ALT);
+    let shift = key.modifiers.contains(KeyModifiers::SHIFT);
+    let modifier = 1 + u8::from(shift) + 2 * u8::from(alt) + 4 * u8::from(control);
+    // Cursor keys, and F1 to F4: a letter. The others: a number and a tilde.
+    let letter = |c: char| match (modifier, application) {
+        (1, true) => format!("\x1bO{c}"),
+        (1, false) => format!("\x1b[{c}"),
+        _ => format!("\x1b[1;{modifier}{c}"),
+    };
+    let number = |n: u8| match modifier {
+        1 => format!("\x1b[{n}~"),
+        _ => format!("\x1b[{n};{modifier}~"),
+    };
+    let text = match key.code {
+        KeyCode::Char(c) if control => match c.to_ascii_lowercase() {
+            c @ 'a'..='z' => char::from(c as u8 - b'a' + 1).to_string(),
+            ' ' | '2' | '@' => "\0".to_owned(),
+            '3' | '[' => "\x1b".to_owned(),
+            '4' | '\\' => "\x1c".to_owned(),
+            '5' | ']' => "\x1d".to_owned(),
+            '6' | '^' => "\x1e".to_owned(),
+            '7' | '_' | '/' => "\x1f".to_owned(),
+            '8' | '?' => "\x7f".to_owned(),
+            other => other.to_string(),
+        },
+        KeyCode::Char(c) => c.to_string(),
+        KeyCode::Enter => "\r".to_owned(),
+        KeyCode::Tab => "\t".to_owned(),
+        KeyCode::BackTab => "\x1b[Z".to_owned(),
+        KeyCode::Backspace => "\x7f".to_owned(),
+        KeyCode::Esc => "\x1b".to_owned(),
+        KeyCode::Up => letter('A'),
+        KeyCode::Down => letter('B'),
+        KeyCode::Right => letter('C'),
+        KeyCode::Left => letter('D'),
+        KeyCode::Home => letter('H'),
+        KeyCode::End => letter('F'),
+        KeyCode::Insert => number(2),
+        KeyCode::Delete => number(3),
+        KeyCode::PageUp => number(5),
+        KeyCode::PageDown => number(6),
+        KeyCode::F(n @ 1..=4) => match modifier {
+            1 => format!("\x1bO{}", char::from(b'P' + n - 1)),
+            _ => format!("\x1b[1;{modifier}{}", char::from(b'P' + n - 1)),
+        },
+        // The gaps are where the VT220 has none.
+        KeyCode::F(n @ 5..=12) => number([15, 17, 18, 19, 20, 21, 23, 24][usize::from(n - 5)]),
+        _ => String::new(),
+    };
+    let plain = matches!(
+        key.code,
+        KeyCode::Char(_) | KeyCode::Enter | KeyCode::Tab | KeyCode::Backspace | KeyCode::Esc
+    );
+    let mut bytes = Vec::with_capacity(8);
+    if alt && plain {
+        bytes.push(0x1b);
+    }
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_what_xterm_sends() {
+        let sent = |code, modifiers, application| {
+            String::from_utf8(bytes_of(&KeyEvent::new(code, modifiers), application)).unwrap()
+        };
+        let plain = KeyModifiers::NONE;
+        assert_eq!(sent(KeyCode::Char('ä'), plain, false), "ä");
+        assert_eq!(sent(KeyCode::Char('c'), KeyModifiers::CONTROL, false), "\x03");
+        assert_eq!(sent(KeyCode::Char('x'), KeyModifiers::ALT, false), "\x1bx");
+        assert_eq!(sent(KeyCode::Up, plain, false), "\x1b[A");
+        assert_eq!(sent(KeyCode::Up, plain, true), "\x1bOA");
+        assert_eq!(sent(KeyCode::Up, KeyModifiers::CONTROL, true), "\x1b[1;5A");
+        assert_eq!(sent(KeyCode::F(1), plain, false), "\x1bOP");
+        assert_eq!(sent(KeyCode::F(12), plain, false), "\x1b[24~");
+        assert_eq!(sent(KeyCode::Delete, KeyModifiers::SHIFT, false), "\x1b[3;2~");
+        assert_eq!(sent(KeyCode::Null, plain, false), "");
+    }
+
+    #[test]
+    fn what_was_written_last_stays_when_the_pane_gets_smaller_and_larger() {
+        let of = |rows| cells(Size::new(20, rows));
+        let (rows, columns) = of(6);
+        let mut parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Answers::default());
+        let resize = |parser: &mut vt100::Parser<Answers>, rows| {
+            shrink(parser, rows);
+            let (rows, columns) = of(rows);
+            parser.screen_mut().set_size(rows, columns);
+        };
+        parser.process(b"1\r\n2\r\n3\r\n4\r\n5\r\n6\r\n7\r\n$ ");
+        resize(&mut parser, 3);
+        assert_eq!(parser.screen().contents(), "6\n7\n$ ");
+        assert_eq!(parser.screen().cursor_position(), (2, 2));
+        resize(&mut parser, 5);
+        parser.process(b"x\r\n8");
+        assert_eq!(parser.screen().contents(), "6\n7\n$ x\n8");
+    }
+
+    #[test]
+    fn what_is_written_is_on_the_screen_and_questions_are_answered() {
+        let (pane, theirs) = Pane::open(Size::new(20, 3), None).unwrap();
+        let mut settings = tcgetattr(&theirs).unwrap();
+        settings.make_raw();
+        tcsetattr(&theirs, OptionalActions::Now, &settings).unwrap();
+        rustix::io::write(&theirs, b"\x1b[2;3Hhere\x1b[6n").unwrap();
+        // The answer comes where a program reads its keys.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut fds = [PollFd::new(&theirs, PollFlags::IN)];
+        let limit = Timespec::try_from(Duration::from_secs(10)).unwrap();
+        assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "no answer");
+        let mut answer = [0; 64];
+        let got = rustix::io::read(&theirs, &mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..got]).into_owned();
+        while !pane.screen.borrow().contents().starts_with("\n  here") {
+            assert!(Instant::now() < deadline, "{:?}", pane.screen.borrow().contents());
+            std::thread::yield_now();
+        }
+        assert_eq!(answer, "\x1b[2;7R");
+    }
+}

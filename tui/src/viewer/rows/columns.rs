@@ -1,0 +1,156 @@
+//! The columns of each view: their titles, how wide they are, and which give way first where there is little room.
+
+use crate::viewer::state::{Sort, View};
+
+/// On which side a column stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Align {
+    /// Names.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// A column of a view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Column {
+    /// What stands above it.
+    pub(crate) title: &'static str,
+    /// Whether large values are wanted first, when it is sorted by for the first time.
+    pub(crate) descending: bool,
+    /// Characters that it has. A column of names has at least so many, and its part of what the others leave.
+    pub(crate) width: u16,
+    /// Which part of what is left it has: 0 for a column that is always as wide.
+    pub(crate) grows: u16,
+    /// On which side.
+    pub(crate) align: Align,
+    /// Columns of a higher rank give way first; one of rank 0 stays.
+    pub(crate) rank: u8,
+}
+
+const fn names(title: &'static str, width: u16, grows: u16, rank: u8) -> Column {
+    Column {
+        title,
+        descending: false,
+        width,
+        grows,
+        align: Align::Left,
+        rank,
+    }
+}
+
+const fn number(title: &'static str, width: u16, rank: u8) -> Column {
+    Column {
+        title,
+        descending: true,
+        width,
+        grows: 0,
+        align: Align::Right,
+        rank,
+    }
+}
+
+/// A bar: sorted by the part that was copied.
+const fn bar(title: &'static str, width: u16, rank: u8) -> Column {
+    Column {
+        descending: true,
+        ..names(title, width, 0, rank)
+    }
+}
+
+/// A size with one decimal is ten characters at most: `1023.9 KiB`.
+const SIZE: u16 = 10;
+
+const MAP: &[Column] = &[
+    names("from", 16, 3, 0),
+    names("way", 18, 3, 1),
+    names("to", 15, 3, 0),
+    bar("= x ?", 10, 2),
+    number("bytes", SIZE, 0),
+    number("moved", SIZE, 5),
+    number("copied", SIZE, 4),
+    number("unknown", SIZE, 6),
+    number("per s", SIZE, 3),
+];
+
+const FLOWS: &[Column] = &[
+    names("from", 14, 4, 0),
+    names("to", 12, 3, 0),
+    names("call", 9, 1, 4),
+    number("bytes", SIZE, 0),
+    number("moved", SIZE, 3),
+    number("copied", SIZE, 1),
+    number("unknown", SIZE, 6),
+    number("per s", SIZE, 5),
+    names("process", 9, 1, 7),
+    names("reason", 7, 0, 0),
+];
+
+const PROCESSES: &[Column] = &[
+    number("pid", 8, 0),
+    names("process", 12, 3, 0),
+    bar("= x ?", 16, 2),
+    number("bytes", SIZE, 0),
+    number("moved", SIZE, 3),
+    number("copied", SIZE, 1),
+    number("unknown", SIZE, 6),
+    number("to memory", SIZE, 4),
+    number("calls", 11, 5),
+];
+
+const PIPES: &[Column] = &[
+    number("pipe", 10, 0),
+    names("process", 12, 3, 0),
+    bar("slots in use", 16, 2),
+    number("used", 11, 0),
+    number("most", 5, 3),
+    number("bytes", SIZE, 1),
+    number("calls", 11, 4),
+    number("resized", 7, 6),
+    number("idle", 9, 5),
+];
+
+const REASONS: &[Column] = &[
+    names("code", 6, 0, 0),
+    number("bytes", SIZE, 0),
+    number("calls", 11, 2),
+    number("~ CPU", 9, 1),
+    names("why", 20, 3, 0),
+    names("what to do", 24, 3, 3),
+];
+
+const SEGMENTS: &[Column] = &[
+    number("segment", 8, 0),
+    names("what", 9, 1, 2),
+    names("where", 16, 4, 0),
+    number("bytes", SIZE, 0),
+    names("range", 17, 1, 4),
+    number("pipe", 9, 3),
+    names("process", 9, 1, 5),
+    names("accounts", 12, 0, 1),
+];
+
+const LOG: &[Column] = &[];
+
+/// The columns of a view, in their order on the screen. [`Sort::column`] is a position in it. Empty if it cannot be sorted.
+pub(crate) fn columns(view: View) -> &'static [Column] {
+    match view {
+        View::Map => MAP,
+        View::Flows => FLOWS,
+        View::Processes => PROCESSES,
+        View::Pipes => PIPES,
+        View::Reasons => REASONS,
+        View::Segments => SEGMENTS,
+        View::Log => LOG,
+    }
+}
+
+/// How a view is sorted before anybody chooses: the most bytes first, the pipes that are fullest, the log as it came.
+pub(crate) fn first_sort(view: View) -> Sort {
+    let title = if view == View::Pipes { "used" } else { "bytes" };
+    let column = columns(view).iter().position(|column| column.title == title);
+    Sort {
+        column: column.unwrap_or(0),
+        descending: true,
+    }
+}

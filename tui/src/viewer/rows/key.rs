@@ -1,0 +1,143 @@
+//! What a row is about, as a number that is the same in the next snapshot.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use probes::report::{End, Flow, Look, Pipe, Report, Segment};
+
+/// Which row it is, in every snapshot: numbers of flows change when new ones come, so this is a hash of what the row is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct RowKey(pub(crate) u64);
+
+/// FNV-1a over words: names here are short, and a made-up one that clashes only moves a cursor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // The upper half is folded in, for a product alone never lets high bits reach low ones.
+        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 29;
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(byte.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A map by keys, which are hashes already.
+pub(super) type ByKey<T> = HashMap<RowKey, T, BuildHasherDefault<Fnv>>;
+
+/// The key of anything that can be hashed.
+pub(super) fn of<T: Hash>(what: T) -> RowKey {
+    let mut hasher = Fnv::default();
+    what.hash(&mut hasher);
+    RowKey(hasher.finish())
+}
+
+/// A process.
+pub(super) fn of_pid(pid: u32) -> RowKey {
+    of(("process", pid))
+}
+
+/// A pipe.
+pub(super) fn of_pipe(pipe: &Pipe) -> RowKey {
+    of(("pipe", pipe.inode))
+}
+
+/// A segment.
+pub(super) fn of_segment(segment: &Segment) -> RowKey {
+    of(("segment", segment.pid, segment.id, segment.pipe))
+}
+
+/// A look.
+pub(super) fn of_look(look: &Look) -> RowKey {
+    let place = look
+        .place
+        .as_ref()
+        .map(|place| (&place.file, place.line, &place.function));
+    of(("look", look.pid, look.segment, place, &look.operation, &look.how))
+}
+
+/// What a flow is about, but for what it has in common with others.
+fn of_flow(flow: &Flow) -> RowKey {
+    fn end<H: Hasher>(end: &End, hasher: &mut H) {
+        end.kind.hash(hasher);
+        end.name.hash(hasher);
+        (end.port, &end.object).hash(hasher);
+    }
+    let mut hasher = Fnv::default();
+    end(&flow.from, &mut hasher);
+    end(&flow.to, &mut hasher);
+    (flow.pid, &flow.process, &flow.name).hash(&mut hasher);
+    flow.path.hash(&mut hasher);
+    flow.call_names.hash(&mut hasher);
+    RowKey(hasher.finish())
+}
+
+/// The keys of a report's flows, in their order, and where each is: made once per snapshot.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Keys {
+    of_flow: Vec<RowKey>,
+    place: ByKey<u32>,
+}
+
+impl Keys {
+    /// Of a report.
+    pub(crate) fn of(report: &Report) -> Self {
+        let mut keys = Self {
+            of_flow: Vec::with_capacity(report.flows.len()),
+            place: ByKey::with_capacity_and_hasher(report.flows.len(), BuildHasherDefault::default()),
+        };
+        // How many of one key have come already.
+        let mut same: ByKey<u64> = ByKey::default();
+        for (index, flow) in report.flows.iter().enumerate() {
+            let mut key = of_flow(flow);
+            if keys.place.contains_key(&key) {
+                // Flows that are about the same are told apart by their order.
+                let number = same.entry(key).or_default();
+                *number += 1;
+                key = of((key, *number));
+            }
+            keys.place.insert(key, index as u32);
+            keys.of_flow.push(key);
+        }
+        keys
+    }
+
+    /// The key of this flow.
+    pub(crate) fn key(&self, index: usize) -> Option<RowKey> {
+        self.of_flow.get(index).copied()
+    }
+
+    /// Where the flow of this key is.
+    pub(crate) fn position(&self, key: RowKey) -> Option<usize> {
+        self.place.get(&key).map(|&index| index as usize)
+    }
+}

@@ -1,0 +1,169 @@
+//! The map: flows with like ends, as sums. A file counts with its directory, a socket with its service, a pipe and memory
+//! with all others of their kind.
+
+use std::borrow::Cow;
+
+use probes::report::{Account, End, EndKind, Flow};
+
+use super::flows::{By, rate, title};
+use super::key::{self, ByKey};
+use super::{Body, Question, RowKey, Rows, fitting};
+use crate::viewer::state::{Snapshot, View};
+
+/// Flows with like ends.
+#[derive(Clone, Debug)]
+pub(crate) struct MapRow {
+    /// The largest of them: its place in the report's list.
+    pub(crate) largest: u32,
+    /// Where they came from, where they went.
+    pub(crate) ends: [End; 2],
+    /// How many.
+    pub(crate) flows: u64,
+    /// All their bytes.
+    pub(crate) payload: u64,
+    /// What became of them.
+    pub(crate) account: Account,
+    /// Bytes per second; `None` if it is not known of any of them.
+    pub(crate) rate: Option<u64>,
+}
+
+/// What ends are alike by.
+fn like(end: &End) -> (&EndKind, Option<u16>, Cow<'_, str>) {
+    match &end.kind {
+        kind if kind.is_socket() => {
+            let of_name = || end.name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+            // Of an address that is not known to be the service's the port is one of thousands.
+            match end.port {
+                Some(port) => (kind, Some(port), Cow::Borrowed("")),
+                None if kind == &EndKind::Unix => (kind, None, Cow::Borrowed(&end.name)),
+                None => (
+                    kind,
+                    of_name().filter(|&port: &u16| port < FIRST_EPHEMERAL),
+                    Cow::Borrowed(""),
+                ),
+            }
+        }
+        kind if kind.is_file() => {
+            let directory = end.name.rfind('/').map_or("", |slash| &end.name[..slash]);
+            (kind, None, Cow::Borrowed(directory))
+        }
+        kind @ (EndKind::Pipe | EndKind::Memory) => (kind, None, Cow::Borrowed("")),
+        kind => (kind, None, Cow::Borrowed(&end.name)),
+    }
+}
+
+/// The first port that the kernel gives by itself (`net.ipv4.ip_local_port_range`, 32768 unless it was changed).
+const FIRST_EPHEMERAL: u16 = 32_768;
+
+/// The kinds between the two ends.
+pub(crate) fn ways(flow: &Flow) -> &[EndKind] {
+    flow.path.get(1..flow.path.len().saturating_sub(1)).unwrap_or_default()
+}
+
+fn key(flow: &Flow) -> RowKey {
+    key::of((
+        "map",
+        like(&flow.from),
+        like(&flow.to),
+        &flow.process,
+        ways(flow),
+        &flow.call_names,
+    ))
+}
+
+/// An end as the row shows it: if there are several, without what they differ in.
+fn merge(row: &mut End, end: &End) {
+    if row.name == end.name && row.port == end.port {
+        return;
+    }
+    row.object = None;
+    let (_, port, name) = like(end);
+    row.port = port;
+    row.name = if row.kind.is_file() {
+        match name.as_ref() {
+            "" if end.name.starts_with('/') => "/*".to_owned(),
+            "" => "*".to_owned(),
+            directory => format!("{directory}/*"),
+        }
+    } else {
+        name.into_owned()
+    };
+}
+
+pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
+    let (flows, hidden) = fitting(question, &now.report.flows);
+    let mut place: ByKey<usize> = ByKey::default();
+    let mut rows: Vec<(RowKey, MapRow)> = Vec::new();
+    for (index, flow) in flows {
+        let key = key(flow);
+        let rate = rate(now, question.before, index as usize, flow);
+        let at = *place.entry(key).or_insert(rows.len());
+        if let Some((_, row)) = rows.get_mut(at) {
+            if flow.payload > now.report.flows[row.largest as usize].payload {
+                row.largest = index;
+            }
+            let [from, to] = &mut row.ends;
+            merge(from, &flow.from);
+            merge(to, &flow.to);
+            row.flows = row.flows.saturating_add(flow.folded);
+            row.payload = row.payload.saturating_add(flow.payload);
+            row.account += &flow.account;
+            row.rate = match (row.rate, rate) {
+                (Some(sum), Some(rate)) => Some(sum.saturating_add(rate)),
+                (sum, rate) => sum.or(rate),
+            };
+        } else {
+            let row = MapRow {
+                largest: index,
+                ends: [flow.from.clone(), flow.to.clone()],
+                flows: flow.folded,
+                payload: flow.payload,
+                account: flow.account.clone(),
+                rate,
+            };
+            rows.push((key, row));
+        }
+    }
+    let title = title(View::Map, question.sort.column);
+    let rows = rows
+        .into_iter()
+        .map(|(key, row)| {
+            let account = &row.account;
+            let by = match title {
+                "from" => By::Text(row.ends[0].to_string()),
+                "to" => By::Text(row.ends[1].to_string()),
+                "way" => By::Text(now.report.flows[row.largest as usize].path_text()),
+                "moved" => By::Number(account.moved),
+                "copied" => By::Number(account.copied),
+                "unknown" => By::Number(account.unknown),
+                "per s" => By::Number(row.rate.unwrap_or(0)),
+                "bytes" => By::Number(row.payload),
+                _ => By::Number(copied_part(account)),
+            };
+            (by, key, row)
+        })
+        .collect();
+    let (keys, rows) = Rows::sorted(rows, question.sort.descending);
+    Rows {
+        keys,
+        body: Body::Map(rows),
+        hidden,
+    }
+}
+
+/// The part that was copied, as a number that can be sorted by.
+pub(super) fn copied_part(account: &Account) -> u64 {
+    let arrived = u128::from(account.arrived());
+    (u128::from(account.copied) << 32).checked_div(arrived).unwrap_or(0) as u64
+}
+
+/// The flows of a row, by their places.
+pub(super) fn members(snapshot: &Snapshot, row: RowKey) -> impl Iterator<Item = usize> {
+    let flows = snapshot.report.flows.iter().enumerate();
+    flows.filter(move |(_, flow)| key(flow) == row).map(|(index, _)| index)
+}
+
+/// The largest flow of a row.
+pub(super) fn find(snapshot: &Snapshot, row: RowKey) -> Option<usize> {
+    members(snapshot, row).max_by_key(|&index| snapshot.report.flows[index].payload)
+}

@@ -1,0 +1,179 @@
+//! The rows of each view, derived from a report: filtered, sorted, with an identity that lasts from snapshot to snapshot.
+//!
+//! [`derive`] is called when a snapshot comes or view, sort or filter change; never while drawing. What a row shows is looked
+//! up in the report when it is drawn, so that only what is visible is made into text; rows that are sums over flows (of the
+//! map, processes and reasons) hold their sums.
+
+mod columns;
+mod events;
+mod flows;
+mod key;
+mod map;
+mod others;
+mod reasons;
+mod sums;
+
+pub(crate) use self::columns::{Align, Column, columns, first_sort};
+pub(crate) use self::events::events;
+pub(crate) use self::flows::rate;
+pub(crate) use self::key::{Keys, RowKey};
+pub(crate) use self::map::{MapRow, ways};
+pub(crate) use self::others::{LogRow, SegmentRow};
+pub(crate) use self::reasons::{ASSUMED_RATE, ReasonRow, copying_ns};
+pub(crate) use self::sums::ProcessRow;
+
+use probes::report::Flow;
+
+use super::state::{Log, Snapshot, Sort, View};
+use crate::filter::{Filter, Fit};
+
+/// What `derive` needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    /// Which rows.
+    pub(crate) view: View,
+    /// Of this.
+    pub(crate) now: Option<&'a Snapshot>,
+    /// And rates against this.
+    pub(crate) before: Option<&'a Snapshot>,
+    /// The lines of the log view.
+    pub(crate) log: &'a Log,
+    /// In this order.
+    pub(crate) sort: Sort,
+    /// Only these.
+    pub(crate) filter: &'a Filter,
+}
+
+/// The rows of one view.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Rows {
+    keys: Vec<RowKey>,
+    body: Body,
+    /// Flows that do not fit the filter, and how many of them may fit all the same.
+    hidden: (u64, u64),
+}
+
+/// What the rows are.
+#[derive(Clone, Default, Debug)]
+pub(crate) enum Body {
+    /// None.
+    #[default]
+    Nothing,
+    /// Sums over flows with like ends.
+    Map(Vec<MapRow>),
+    /// Places in the report's list.
+    Flows(Vec<u32>),
+    /// Sums over flows of a process.
+    Processes(Vec<ProcessRow>),
+    /// Places in the report's list.
+    Pipes(Vec<u32>),
+    /// Sums over reasons of a code.
+    Reasons(Vec<ReasonRow>),
+    /// Segments, then looks.
+    Segments(Vec<SegmentRow>),
+    /// Lines.
+    Log(Vec<LogRow>),
+}
+
+impl Rows {
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Which one stands there.
+    pub(crate) fn key(&self, row: usize) -> Option<RowKey> {
+        self.keys.get(row).copied()
+    }
+
+    /// Where this one stands.
+    pub(crate) fn position(&self, key: RowKey) -> Option<usize> {
+        self.keys.iter().position(|&other| other == key)
+    }
+
+    /// What they are.
+    pub(crate) fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Flows that do not fit the filter, and of these how many of which that cannot be told.
+    pub(crate) fn hidden(&self) -> (u64, u64) {
+        self.hidden
+    }
+
+    /// Puts rows into an order, each with its key and what it is sorted by.
+    fn sorted<T, K: Ord>(mut rows: Vec<(K, RowKey, T)>, descending: bool) -> (Vec<RowKey>, Vec<T>) {
+        // Rows that are the same by this column keep an order of their own, so that they do not jump about.
+        rows.sort_unstable_by(|(a, a_key, _), (b, b_key, _)| {
+            let order = a.cmp(b);
+            let order = if descending { order.reverse() } else { order };
+            order.then(a_key.0.cmp(&b_key.0))
+        });
+        rows.into_iter().map(|(_, key, row)| (key, row)).unzip()
+    }
+}
+
+/// The rows of a view.
+pub(crate) fn derive(question: &Question<'_>) -> Rows {
+    if question.view == View::Log {
+        return others::log(question);
+    }
+    let Some(now) = question.now else {
+        return Rows::default();
+    };
+    match question.view {
+        View::Map => map::rows(question, now),
+        View::Flows => flows::rows(question, now),
+        View::Processes => sums::rows(question, now),
+        View::Pipes => others::pipes(question, now),
+        View::Reasons => reasons::rows(question, now),
+        View::Segments => others::segments(question, now),
+        View::Log => Rows::default(),
+    }
+}
+
+/// Where in its list of the report (`flows` for Map and Flows, `processes`, …) the thing of this row is, if it is still there.
+/// Of the map it is the largest flow of the row; of a reason, 0.
+pub(crate) fn find(view: View, snapshot: &Snapshot, key: RowKey) -> Option<usize> {
+    let report = &*snapshot.report;
+    match view {
+        View::Map => map::find(snapshot, key),
+        View::Flows => snapshot.keys.position(key),
+        View::Processes => report
+            .processes
+            .iter()
+            .position(|process| key::of_pid(process.pid) == key),
+        View::Pipes => report.pipes.iter().position(|pipe| key::of_pipe(pipe) == key),
+        View::Reasons => reasons::code(report, key).map(|_| 0),
+        View::Segments => others::find_segment(report, key),
+        View::Log => Some(0),
+    }
+}
+
+/// The flows that fit, with their places; and flows that do not, with those of them that may.
+fn fitting<'a>(question: &Question<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a Flow)>, (u64, u64)) {
+    let all = flows.iter().enumerate().map(|(index, flow)| (index as u32, flow));
+    if question.filter.is_all() {
+        return (all.collect(), (0, 0));
+    }
+    let (mut hidden, mut perhaps) = (0_u64, 0_u64);
+    let fit = all.filter(|(_, flow)| match question.filter.fit(flow) {
+        Fit::Yes => true,
+        fit => {
+            hidden = hidden.saturating_add(flow.folded);
+            perhaps = perhaps.saturating_add(if fit == Fit::Perhaps { flow.folded } else { 0 });
+            false
+        }
+    });
+    (fit.collect(), (hidden, perhaps))
+}
+
+/// The flows of a row of the map.
+pub(crate) fn members(snapshot: &Snapshot, key: RowKey) -> impl Iterator<Item = &Flow> {
+    map::members(snapshot, key).map(|index| &snapshot.report.flows[index])
+}
+
+/// The code behind a row of the reasons.
+pub(crate) fn code_of(snapshot: &Snapshot, key: RowKey) -> Option<String> {
+    reasons::code(&snapshot.report, key).map(str::to_owned)
+}

@@ -1,0 +1,105 @@
+//! The rows of the reasons: a code each, with how much it explains, and what that cost.
+
+use std::collections::{BTreeMap, HashSet};
+
+use bufferlist::reason::Class;
+use probes::report::{ReasonCode, Report};
+
+use super::flows::{By, title};
+use super::{Body, Question, RowKey, Rows, fitting, key};
+use crate::viewer::state::{Snapshot, View};
+
+/// Bytes of memory that one CPU copies in a second, where that was not measured: what a server of the last ten years does
+/// with pieces that are not in its cache. It is stated wherever an estimate rests on it.
+pub(crate) const ASSUMED_RATE: u64 = 4 << 30;
+
+/// A reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ReasonRow {
+    /// Its code.
+    pub(crate) code: ReasonCode,
+    /// Bytes that it explains; one that was copied twice counts twice.
+    pub(crate) bytes: u64,
+    /// Calls that it explains; 0 if they were not counted.
+    pub(crate) calls: u64,
+}
+
+impl ReasonRow {
+    /// Whether it explains copies: what is unknown has no price.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.code.class() == Some(Class::Copy)
+    }
+}
+
+/// An estimate of the CPU time that copying so many bytes took, in nanoseconds: by the rate that was measured here, else by
+/// the one that is assumed.
+pub(crate) fn copying_ns(report: &Report, bytes: u64) -> u64 {
+    let rate = report
+        .overhead
+        .copy_bytes_per_second
+        .filter(|&rate| rate > 0)
+        .unwrap_or(ASSUMED_RATE);
+    u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
+}
+
+pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
+    let report = &now.report;
+    let (flows, hidden) = fitting(question, &report.flows);
+    let mut sums: BTreeMap<&ReasonCode, (u64, u64)> = BTreeMap::new();
+    let mut add = |code, bytes: u64, calls: u64| {
+        let sum: &mut (u64, u64) = sums.entry(code).or_default();
+        *sum = (sum.0.saturating_add(bytes), sum.1.saturating_add(calls));
+    };
+    for cause in flows.iter().flat_map(|(_, flow)| &flow.reasons) {
+        add(&cause.code, cause.bytes, cause.calls);
+    }
+    let all = question.filter.is_all();
+    let ids: HashSet<u64> = flows.iter().filter(|_| !all).map(|(_, flow)| flow.id).collect();
+    for look in &report.looks {
+        if all || look.flow.is_some_and(|flow| ids.contains(&flow)) {
+            add(&look.code, look.bytes, look.calls);
+        }
+    }
+    let title = title(View::Reasons, question.sort.column);
+    let rows = sums
+        .into_iter()
+        .map(|(code, (bytes, calls))| {
+            let row = ReasonRow {
+                code: code.clone(),
+                bytes,
+                calls,
+            };
+            let by = match title {
+                "bytes" => By::Number(bytes),
+                "calls" => By::Number(calls),
+                "~ CPU" => By::Number(if row.is_copy() { bytes } else { 0 }),
+                _ => By::Text(code.as_str().to_owned()),
+            };
+            (by, of(code), row)
+        })
+        .collect();
+    let (keys, rows) = Rows::sorted(rows, question.sort.descending);
+    Rows {
+        keys,
+        body: Body::Reasons(rows),
+        hidden,
+    }
+}
+
+fn of(code: &ReasonCode) -> RowKey {
+    key::of(("reason", code))
+}
+
+/// The code of a row, if the report still has it.
+pub(super) fn code(report: &Report, row: RowKey) -> Option<&str> {
+    let of_flows = report
+        .flows
+        .iter()
+        .flat_map(|flow| &flow.reasons)
+        .map(|cause| &cause.code);
+    let of_looks = report.looks.iter().map(|look| &look.code);
+    of_flows
+        .chain(of_looks)
+        .find(|code| of(code) == row)
+        .map(ReasonCode::as_str)
+}

@@ -1,0 +1,457 @@
+//! What can happen, and what the state makes of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use probes::report::Report;
+use ratatui::layout::Size;
+
+use super::{Detail, Doubt, Edit, Level, Message, Overlay, Phase, Prompt, Purpose, Snapshot, Sort, State, View};
+use crate::filter::Filter;
+use crate::trace::{Play, Playback};
+use crate::viewer::keys::Command;
+use crate::viewer::layout::{self, Hit};
+use crate::viewer::rows::{self, Keys};
+use crate::viewer::theme::ThemeName;
+
+/// Something that happened.
+#[derive(Clone)]
+pub(crate) enum Action {
+    /// A key of the table was pressed.
+    Do(Command),
+    /// A key changed the line that is typed.
+    Edit(Edit),
+    /// The line is done.
+    Submit,
+    /// The line is given up.
+    Cancel,
+    /// A question was answered.
+    Answer(bool),
+    /// A place was clicked.
+    Click {
+        /// Column of the screen, from 0.
+        column: u16,
+        /// Line of the screen, from 0.
+        row: u16,
+    },
+    /// A new report, and the identities of its flows.
+    Snapshot(Arc<Report>, Arc<Keys>),
+    /// It came further.
+    Phase(Phase),
+    /// Where the replay is.
+    Playback(Playback),
+    /// CMD's terminal shows something else.
+    Screen(Arc<vt100::Screen>),
+    /// The terminal has another size.
+    Resize(Size),
+    /// Something is to be told and remembered.
+    Say(Level, String),
+    /// Time has passed.
+    Tick,
+}
+
+#[cfg(test)]
+impl Action {
+    /// A new report.
+    pub(crate) fn snapshot(report: Arc<Report>) -> Self {
+        let keys = Arc::new(Keys::of(&report));
+        Self::Snapshot(report, keys)
+    }
+}
+
+/// What is to be done now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    /// Nothing: what is shown is still true.
+    None,
+    /// The screen is to be drawn.
+    Redraw,
+    /// The screen is to be drawn, whatever the terminal shows.
+    RedrawAll,
+    /// It ends.
+    Quit {
+        /// Whether the report is printed.
+        print: bool,
+        /// Whether the command, which still runs, is to be ended.
+        end_command: bool,
+    },
+    /// The screen has another size.
+    Resized,
+    /// The terminal is given back for a while.
+    Suspend,
+    /// The view is to be written to this file.
+    Export(PathBuf),
+    /// The replay does something else.
+    Play(Play),
+}
+
+/// How long a message stays.
+const MESSAGE: Duration = Duration::from_secs(6);
+
+/// How far a replay is sought.
+const SEEK: Duration = Duration::from_secs(10);
+
+/// Columns by which wide contents are moved.
+const ASIDE: u16 = 8;
+
+impl State {
+    /// Takes in what happened at a time.
+    pub(crate) fn apply(&mut self, action: Action, now: Duration) -> Effect {
+        self.now = now;
+        match action {
+            Action::Do(command) => self.command(command),
+            Action::Edit(edit) => self.edit(edit),
+            Action::Submit => self.submit(),
+            Action::Cancel => self.cancel(),
+            Action::Answer(yes) => self.answer(yes),
+            Action::Click { column, row } => self.click(column, row),
+            Action::Snapshot(report, keys) => self.take(report, keys),
+            Action::Phase(phase) => {
+                self.phase = phase;
+                if matches!(self.phase, Phase::Ended(_) | Phase::Failed { .. }) {
+                    self.pane.running = false;
+                    self.pane.focused = false;
+                    self.overlay = self.overlay.filter(|overlay| !matches!(overlay, Overlay::Confirm(_)));
+                }
+                Effect::Redraw
+            }
+            Action::Playback(playback) => {
+                self.playback = Some(playback);
+                Effect::Redraw
+            }
+            Action::Screen(screen) => {
+                self.pane.screen = Some(screen);
+                Effect::Redraw
+            }
+            Action::Resize(size) => {
+                self.size = size;
+                self.select(self.table().cursor);
+                Effect::Resized
+            }
+            Action::Say(level, text) => {
+                self.log.push(now, level, &text);
+                self.tell(level, text);
+                if self.view == View::Log {
+                    self.derive();
+                }
+                Effect::Redraw
+            }
+            Action::Tick => match &self.message {
+                Some(message) if message.until <= now => {
+                    self.message = None;
+                    Effect::Redraw
+                }
+                _ => Effect::None,
+            },
+        }
+    }
+
+    /// Says something in the status line.
+    fn tell(&mut self, level: Level, text: String) {
+        self.message = Some(Message {
+            text,
+            level,
+            until: self.now + MESSAGE,
+        });
+    }
+
+    fn take(&mut self, report: Arc<Report>, keys: Arc<Keys>) -> Effect {
+        if self.phase == Phase::Starting {
+            self.phase = Phase::Live;
+        }
+        let at = self.now;
+        let snapshot = Snapshot { report, at, keys };
+        for (level, text) in rows::events(self.newest.as_ref(), &snapshot) {
+            self.log.push(self.now, level, &text);
+        }
+        self.newest = Some(snapshot.clone());
+        if !self.paused {
+            self.before = self.snapshot.replace(snapshot);
+            self.derive();
+        }
+        Effect::Redraw
+    }
+
+    fn command(&mut self, command: Command) -> Effect {
+        if let Some(Overlay::Help { scroll }) = self.overlay {
+            return self.in_help(command, scroll);
+        }
+        match command {
+            Command::Quit => return self.quit(false),
+            Command::QuitPrinting => return self.quit(true),
+            Command::Help => self.overlay = Some(Overlay::Help { scroll: 0 }),
+            Command::NextView => self.show(self.view.next()),
+            Command::PreviousView => self.show(self.view.previous()),
+            Command::Show(view) => self.show(view),
+            Command::Up => self.go(-1),
+            Command::Down => self.go(1),
+            Command::PageUp => self.go(-self.page().cast_signed()),
+            Command::PageDown => self.go(self.page().cast_signed()),
+            Command::Top => self.go(isize::MIN),
+            Command::Bottom => self.go(isize::MAX),
+            Command::Left => self.aside(|aside| aside.saturating_sub(ASIDE)),
+            Command::Right => self.aside(|aside| aside.saturating_add(ASIDE).min(4096)),
+            Command::Open => self.open(),
+            Command::Back => self.back(),
+            Command::Pause => return self.pause(),
+            Command::Sort | Command::SortRight => self.sort_by(1),
+            Command::SortLeft => self.sort_by(-1),
+            Command::Invert => {
+                let sort = &mut self.table_mut().sort;
+                sort.descending = !sort.descending;
+                self.derive();
+            }
+            Command::Filter => self.prompt = Some(Prompt::new(Purpose::Filter, &self.filter_text)),
+            Command::Export => {
+                let name = self.name_of_export();
+                self.prompt = Some(Prompt::new(Purpose::Export, &name));
+            }
+            Command::Theme => self.next_theme(),
+            Command::Keyboard => {
+                self.pane.focused = self.pane.running && !self.pane.focused;
+                self.pane.hidden &= !self.pane.focused;
+            }
+            Command::TogglePane => self.pane.hidden = !self.pane.hidden,
+            Command::EnlargePane => self.pane.large = !self.pane.large,
+            Command::Faster => return self.play(Play::Faster),
+            Command::Slower => return self.play(Play::Slower),
+            Command::SeekBack => return self.play(Play::Back(SEEK)),
+            Command::SeekAhead => return self.play(Play::Ahead(SEEK)),
+            Command::Redraw => return Effect::RedrawAll,
+            Command::Suspend => return Effect::Suspend,
+        }
+        // A pane that comes or goes changes what a page is.
+        self.select(self.table().cursor);
+        Effect::Redraw
+    }
+
+    /// While the help is shown.
+    fn in_help(&mut self, command: Command, scroll: usize) -> Effect {
+        let page = self.page();
+        let scroll = match command {
+            Command::Quit => return self.quit(false),
+            Command::QuitPrinting => return self.quit(true),
+            Command::Up => scroll.saturating_sub(1),
+            Command::Down => scroll + 1,
+            Command::PageUp => scroll.saturating_sub(page),
+            Command::PageDown => scroll + page,
+            Command::Top => 0,
+            Command::Bottom => usize::MAX,
+            Command::Redraw => return Effect::RedrawAll,
+            _ => {
+                self.overlay = None;
+                return Effect::Redraw;
+            }
+        };
+        let most = layout::overflow(self);
+        self.overlay = Some(Overlay::Help {
+            scroll: scroll.min(most),
+        });
+        Effect::Redraw
+    }
+
+    fn quit(&mut self, print: bool) -> Effect {
+        if self.pane.running {
+            self.overlay = Some(Overlay::Confirm(Doubt::EndCommand { print }));
+            return Effect::Redraw;
+        }
+        Effect::Quit {
+            print,
+            end_command: false,
+        }
+    }
+
+    fn answer(&mut self, yes: bool) -> Effect {
+        match self.overlay.take() {
+            Some(Overlay::Confirm(Doubt::EndCommand { print })) if yes => Effect::Quit {
+                print,
+                end_command: true,
+            },
+            _ => Effect::Redraw,
+        }
+    }
+
+    fn show(&mut self, view: View) {
+        self.details.clear();
+        self.view = view;
+        self.derive();
+    }
+
+    /// Moves the cursor, or what was opened.
+    fn go(&mut self, by: isize) {
+        let most = layout::overflow(self);
+        if let Some(detail) = self.details.last_mut() {
+            detail.scroll = detail.scroll.saturating_add_signed(by).min(most);
+        } else {
+            self.select(self.table().cursor.saturating_add_signed(by));
+        }
+    }
+
+    fn aside(&mut self, change: impl Fn(u16) -> u16) {
+        let table = self.table_mut();
+        table.aside = change(table.aside);
+    }
+
+    fn open(&mut self) {
+        let Some(key) = self.selected().filter(|_| self.details.is_empty()) else {
+            return;
+        };
+        let snapshot = self.snapshot.as_ref();
+        self.details.push(Detail {
+            view: self.view,
+            key,
+            index: snapshot.and_then(|snapshot| rows::find(self.view, snapshot, key)),
+            scroll: 0,
+        });
+    }
+
+    /// Closes the last thing that was opened; if there is none, all rows are shown again.
+    fn back(&mut self) {
+        if self.details.pop().is_none() && !self.filter_text.is_empty() {
+            self.filter_by("");
+        }
+    }
+
+    fn pause(&mut self) -> Effect {
+        if self.playback.is_some() {
+            return Effect::Play(Play::Pause);
+        }
+        self.paused = !self.paused;
+        if !self.paused
+            && let Some(newest) = self.newest.clone()
+        {
+            self.before = self.snapshot.replace(newest);
+            self.derive();
+        }
+        Effect::Redraw
+    }
+
+    fn play(&mut self, play: Play) -> Effect {
+        if self.playback.is_some() {
+            Effect::Play(play)
+        } else {
+            Effect::None
+        }
+    }
+
+    fn sort_by(&mut self, step: isize) {
+        let columns = rows::columns(self.view).len();
+        if columns > 0 {
+            let column = self.table().sort.column.cast_signed() + step;
+            self.sort_column(column.rem_euclid(columns.cast_signed()).cast_unsigned());
+        }
+    }
+
+    fn sort_column(&mut self, column: usize) {
+        let Some(chosen) = rows::columns(self.view).get(column) else {
+            return;
+        };
+        self.table_mut().sort = Sort {
+            column,
+            descending: chosen.descending,
+        };
+        self.derive();
+    }
+
+    /// A name that was not there a second ago: of the view and of the time of what is shown.
+    fn name_of_export(&self) -> String {
+        let of = self.snapshot.as_ref().map(|snapshot| &snapshot.report.made_by);
+        let ms = of.and_then(|by| Some(by.started_unix_ms? + by.duration_ns / 1_000_000));
+        let seconds = ms.unwrap_or(0) / 1000;
+        format!("zctrace-{}-{seconds}.json", self.view.title().to_lowercase())
+    }
+
+    fn next_theme(&mut self) {
+        let all = ThemeName::ALL;
+        let at = all
+            .iter()
+            .position(|&theme| theme == self.appearance.theme)
+            .unwrap_or(0);
+        self.appearance.theme = all[(at + 1) % all.len()];
+        self.tell(Level::Note, format!("theme: {}", self.appearance.theme.word()));
+    }
+
+    fn edit(&mut self, edit: Edit) -> Effect {
+        let Some(prompt) = &mut self.prompt else {
+            return Effect::None;
+        };
+        prompt.edit(edit);
+        if prompt.purpose == Purpose::Filter {
+            let text = prompt.text.clone();
+            self.try_filter(&text);
+        }
+        Effect::Redraw
+    }
+
+    /// Filters by a text if it is a filter.
+    fn try_filter(&mut self, text: &str) {
+        match Filter::parse(text) {
+            Ok(filter) => {
+                self.mistake = None;
+                if filter != self.filter {
+                    self.filter = filter;
+                    self.derive();
+                }
+            }
+            Err(mistake) => self.mistake = Some(mistake),
+        }
+    }
+
+    /// Filters by a text, if it is a filter.
+    pub(crate) fn filter_by(&mut self, text: &str) {
+        self.try_filter(text);
+        text.clone_into(&mut self.filter_text);
+    }
+
+    fn submit(&mut self) -> Effect {
+        // A line with a mistake goes on being typed.
+        if self.mistake.is_some() {
+            return Effect::None;
+        }
+        let Some(prompt) = self.prompt.take() else {
+            return Effect::None;
+        };
+        match prompt.purpose {
+            Purpose::Filter => self.filter_by(prompt.text.trim()),
+            Purpose::Export if prompt.text.is_empty() => {}
+            Purpose::Export => return Effect::Export(prompt.text.into()),
+        }
+        Effect::Redraw
+    }
+
+    fn cancel(&mut self) -> Effect {
+        self.prompt = None;
+        self.mistake = None;
+        // The filter from before.
+        let text = self.filter_text.clone();
+        self.try_filter(&text);
+        Effect::Redraw
+    }
+
+    fn click(&mut self, column: u16, row: u16) -> Effect {
+        if self.overlay.is_some() || self.prompt.is_some() {
+            return Effect::None;
+        }
+        let hit = layout::hit(self, column, row);
+        self.pane.focused = hit == Some(Hit::Pane);
+        match hit {
+            Some(Hit::Tab(view)) => self.show(view),
+            Some(Hit::Column(column)) if self.table().sort.column == column => return self.command(Command::Invert),
+            Some(Hit::Column(column)) => self.sort_column(column),
+            Some(Hit::Row(line)) if self.details.is_empty() => {
+                let row = self.table().scroll + line;
+                if row >= self.rows().len() {
+                    return Effect::None;
+                }
+                if row == self.table().cursor {
+                    self.open();
+                }
+                self.select(row);
+            }
+            Some(Hit::Row(_)) | None => return Effect::None,
+            Some(Hit::Pane) => {}
+        }
+        Effect::Redraw
+    }
+}

@@ -1,0 +1,270 @@
+//! Colours and glyphs. No colour says anything that a glyph, a word or a place does not say too.
+
+use std::borrow::Cow;
+
+use ratatui::style::{Color, Modifier, Style};
+
+/// Which colours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum ThemeName {
+    /// For dark backgrounds.
+    #[default]
+    Dark,
+    /// For light backgrounds.
+    Light,
+    /// As different as can be.
+    HighContrast,
+    /// Blue for moved and orange for copied.
+    ColourBlind,
+    /// No colours at all, as `NO_COLOR` asks for.
+    None,
+}
+
+impl ThemeName {
+    /// All, in the order in which a key goes through them.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Dark,
+        Self::Light,
+        Self::HighContrast,
+        Self::ColourBlind,
+        Self::None,
+    ];
+
+    /// The word for it in the configuration.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Dark => "dark",
+            Self::Light => "light",
+            Self::HighContrast => "high-contrast",
+            Self::ColourBlind => "colour-blind",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What a text is, as far as its looks go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Nothing special.
+    Plain,
+    /// What matters less.
+    Dim,
+    /// The verdict, and titles.
+    Strong,
+    /// The titles of columns.
+    Head,
+    /// The title of the column that is sorted by.
+    Sorted,
+    /// The view that is shown.
+    Here,
+    /// The row under the cursor.
+    Cursor,
+    /// A key.
+    Key,
+    /// Moved.
+    Moved,
+    /// Copied.
+    Copied,
+    /// Unknown.
+    Unknown,
+    /// Neither.
+    Neither,
+    /// What must not be overlooked: a loss, a failure.
+    Loud,
+    /// A warning.
+    Warning,
+}
+
+impl Role {
+    /// The role of a mark.
+    pub(crate) const fn of_mark(mark: char) -> Self {
+        match mark {
+            '=' => Self::Moved,
+            'x' => Self::Copied,
+            '?' => Self::Unknown,
+            '!' => Self::Loud,
+            '-' => Self::Neither,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// The looks of each role.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Theme {
+    name: ThemeName,
+    true_colour: bool,
+}
+
+impl Theme {
+    /// The theme of this name, for a terminal that shows 24-bit colours or does not.
+    pub(crate) const fn new(name: ThemeName, true_colour: bool) -> Self {
+        Self { name, true_colour }
+    }
+
+    /// How a role looks.
+    pub(crate) fn style(self, role: Role) -> Style {
+        let style = Style::new().add_modifier(modifier(role));
+        match self.colour(role) {
+            Some(colour) => style.fg(colour),
+            None => style,
+        }
+    }
+
+    fn colour(self, role: Role) -> Option<Color> {
+        // As 24-bit colour, and the nearest of the 16 or 256 that a terminal without these has.
+        let (rgb, near) = match (self.name, role) {
+            (ThemeName::None, _) | (_, Role::Plain | Role::Strong | Role::Cursor | Role::Here | Role::Sorted) => {
+                return None;
+            }
+
+            (ThemeName::Dark, Role::Moved) => ((126, 200, 120), Color::Green),
+            (ThemeName::Dark, Role::Copied) => ((240, 113, 105), Color::LightRed),
+            (ThemeName::Dark, Role::Unknown | Role::Warning) => ((230, 196, 84), Color::Yellow),
+            (ThemeName::Dark | ThemeName::ColourBlind, Role::Neither | Role::Dim) => ((140, 144, 150), Color::DarkGray),
+            (ThemeName::Dark, Role::Head) => ((130, 170, 220), Color::Cyan),
+            (ThemeName::Dark, Role::Key) => ((150, 190, 235), Color::LightCyan),
+            (ThemeName::Dark, Role::Loud) => ((255, 120, 110), Color::LightRed),
+
+            (ThemeName::Light, Role::Moved) => ((0, 110, 40), Color::Green),
+            (ThemeName::Light, Role::Copied | Role::Loud) => ((176, 20, 20), Color::Red),
+            (ThemeName::Light, Role::Unknown | Role::Warning) => ((135, 90, 0), Color::Indexed(94)),
+            (ThemeName::Light, Role::Neither | Role::Dim) => ((95, 98, 104), Color::Indexed(241)),
+            (ThemeName::Light, Role::Head | Role::Key) => ((20, 70, 150), Color::Blue),
+
+            (ThemeName::HighContrast, Role::Moved) => ((0, 255, 0), Color::LightGreen),
+            (ThemeName::HighContrast, Role::Copied | Role::Loud) => ((255, 80, 80), Color::LightRed),
+            (ThemeName::HighContrast, Role::Unknown | Role::Warning) => ((255, 255, 0), Color::LightYellow),
+            (ThemeName::HighContrast, Role::Neither | Role::Dim | Role::Head | Role::Key) => {
+                ((255, 255, 255), Color::White)
+            }
+
+            // Okabe and Ito's colours, which people with any of the common kinds of colour blindness tell apart.
+            (ThemeName::ColourBlind, Role::Moved) => ((86, 180, 233), Color::LightBlue),
+            (ThemeName::ColourBlind, Role::Copied | Role::Loud) => ((230, 159, 0), Color::Indexed(214)),
+            (ThemeName::ColourBlind, Role::Unknown | Role::Warning) => ((204, 121, 167), Color::Indexed(175)),
+            (ThemeName::ColourBlind, Role::Head | Role::Key) => ((190, 200, 215), Color::Gray),
+        };
+        Some(if self.true_colour {
+            Color::Rgb(rgb.0, rgb.1, rgb.2)
+        } else {
+            near
+        })
+    }
+}
+
+/// What a role is without colours.
+const fn modifier(role: Role) -> Modifier {
+    match role {
+        Role::Strong | Role::Key | Role::Warning => Modifier::BOLD,
+        Role::Copied | Role::Unknown | Role::Moved | Role::Neither | Role::Plain | Role::Dim => Modifier::empty(),
+        Role::Head => Modifier::UNDERLINED,
+        Role::Sorted => Modifier::BOLD.union(Modifier::UNDERLINED),
+        Role::Here | Role::Loud => Modifier::BOLD.union(Modifier::REVERSED),
+        Role::Cursor => Modifier::REVERSED,
+    }
+}
+
+/// Which characters may be drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Glyphs {
+    ascii: bool,
+}
+
+impl Glyphs {
+    /// Only ASCII, or what UTF-8 has.
+    pub(crate) const fn new(ascii: bool) -> Self {
+        Self { ascii }
+    }
+
+    /// What says that something was cut off.
+    pub(crate) const fn cut(self) -> &'static str {
+        if self.ascii { ">" } else { "…" }
+    }
+
+    /// The line between two parts of the screen.
+    pub(crate) const fn line(self) -> &'static str {
+        if self.ascii { "-" } else { "─" }
+    }
+
+    /// A text as it may be drawn. What ASCII does not have is written in other words, or as `?`.
+    pub(crate) fn text(self, text: &str) -> Cow<'_, str> {
+        if !self.ascii || text.is_ascii() {
+            return Cow::Borrowed(text);
+        }
+        let mut plain = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                c if c.is_ascii() => plain.push(c),
+                '→' => plain.push_str("->"),
+                '…' => plain.push('>'),
+                '–' | '─' | '—' => plain.push('-'),
+                '×' => plain.push('x'),
+                '≈' => plain.push('~'),
+                'µ' => plain.push('u'),
+                '├' | '└' => plain.push('+'),
+                '│' | '·' => plain.push('|'),
+                '▲' => plain.push('^'),
+                '▼' => plain.push('v'),
+                _ => plain.push('?'),
+            }
+        }
+        Cow::Owned(plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLES: [Role; 14] = [
+        Role::Plain,
+        Role::Dim,
+        Role::Strong,
+        Role::Head,
+        Role::Sorted,
+        Role::Here,
+        Role::Cursor,
+        Role::Key,
+        Role::Moved,
+        Role::Copied,
+        Role::Unknown,
+        Role::Neither,
+        Role::Loud,
+        Role::Warning,
+    ];
+
+    #[test]
+    fn without_colours_there_are_none_and_what_matters_still_stands_out() {
+        let theme = Theme::new(ThemeName::None, true);
+        for role in ROLES {
+            assert_eq!((theme.style(role).fg, theme.style(role).bg), (None, None), "{role:?}");
+        }
+        for role in [Role::Loud, Role::Cursor, Role::Here, Role::Strong] {
+            assert!(!theme.style(role).add_modifier.is_empty(), "{role:?}");
+        }
+    }
+
+    #[test]
+    fn moved_copied_and_unknown_differ_in_every_theme_with_colours() {
+        for name in ThemeName::ALL.into_iter().filter(|&name| name != ThemeName::None) {
+            for true_colour in [false, true] {
+                let theme = Theme::new(name, true_colour);
+                let [moved, copied, unknown] =
+                    [Role::Moved, Role::Copied, Role::Unknown].map(|role| theme.style(role).fg);
+                assert!(
+                    moved.is_some() && moved != copied && copied != unknown && unknown != moved,
+                    "{name:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ascii_means_ascii() {
+        let ascii = Glyphs::new(true);
+        assert_eq!(ascii.text("a → b · 3 µs ≈ … ä"), "a -> b | 3 us ~ > ?");
+        assert!(ascii.cut().is_ascii() && ascii.line().is_ascii());
+        assert_eq!(Glyphs::new(false).text("→"), "→");
+    }
+}

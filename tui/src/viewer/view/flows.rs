@@ -1,0 +1,49 @@
+//! A row of the flows.
+
+use probes::report::text::count;
+use probes::report::{Call, Flow};
+
+use super::table::{Cell, of_account};
+use crate::screens;
+use crate::viewer::rows::rate;
+use crate::viewer::state::{Snapshot, State};
+use crate::viewer::theme::Role;
+
+pub(super) fn cell<'a>(state: &'a State, snapshot: &'a Snapshot, index: usize, title: &str) -> Option<Cell<'a>> {
+    let flow = snapshot.report.flows.get(index)?;
+    Some(match title {
+        "from" => Cell::End(&flow.from),
+        "to" => Cell::End(&flow.to),
+        "call" => {
+            let calls: Vec<&str> = flow.call_names.iter().map(Call::as_str).collect();
+            Cell::Text(calls.join("+").into(), Role::Plain)
+        }
+        "process" => Cell::Text(process(flow).into(), Role::Plain),
+        "reason" => Cell::Text(reason(flow).into(), Role::Plain),
+        "per s" => {
+            let rate = rate(snapshot, state.before.as_ref(), index, flow);
+            rate.map_or(Cell::EMPTY, |rate| Cell::size(rate, Role::Plain))
+        }
+        _ => of_account(title, flow.payload, &flow.account)?,
+    })
+}
+
+fn process(flow: &Flow) -> String {
+    let many = match flow.folded {
+        1 => String::new(),
+        many => format!(" ×{}", count(many)),
+    };
+    match (flow.process.as_str(), flow.pid) {
+        ("", None) => many.trim_start().to_owned(),
+        ("", Some(pid)) => format!("{pid}{many}"),
+        (name, _) => format!("{name}{many}"),
+    }
+}
+
+/// The code that explains most; where bytes only moved but were looked at, that.
+fn reason(flow: &Flow) -> String {
+    match screens::reasons(flow) {
+        none if none.is_empty() && flow.looked > 0 => "looked".to_owned(),
+        reasons => reasons,
+    }
+}

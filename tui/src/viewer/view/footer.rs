@@ -1,0 +1,105 @@
+//! The keys that matter here, from the table of keys.
+
+use std::borrow::Cow;
+
+use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
+
+use super::pen::Pen;
+use crate::viewer::keys::{Command, Where};
+use crate::viewer::rows::columns;
+use crate::viewer::state::{Overlay, Purpose, State};
+use crate::viewer::theme::Role;
+
+pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
+    if let Some(prompt) = &state.prompt {
+        match &state.mistake {
+            Some(mistake) if prompt.purpose == Purpose::Filter => {
+                pen.write(area, &mistake.to_string(), Role::Warning);
+            }
+            _ => keys(pen, area, &[("enter".into(), "take it"), ("esc".into(), "give it up")]),
+        }
+        return;
+    }
+    if let Some(Overlay::Confirm(_)) = state.overlay {
+        keys(pen, area, &[("y".into(), "yes"), ("n".into(), "no")]);
+        return;
+    }
+    let holds = |holds| match holds {
+        Where::Always => true,
+        Where::Tables => !columns(state.view).is_empty() && state.detail().is_none(),
+        Where::Pane => state.pane.screen.is_some(),
+        Where::Replay => state.playback.is_some(),
+    };
+    let entries = state
+        .keys
+        .entries()
+        .filter(|(entry, _)| !entry.footer.is_empty() && holds(entry.holds));
+    let entries = entries.filter_map(|(entry, keys)| {
+        let always = matches!(entry.command, Command::Help | Command::Quit);
+        Some((always, (Cow::Owned(keys.first()?.to_string()), entry.footer)))
+    });
+    // How to learn more and how to get out come last, and are the last to give way.
+    let (always, others): (Vec<_>, Vec<_>) = entries.partition(|(always, _)| *always);
+    let [always, mut others] = [always, others].map(|list| list.into_iter().map(|(_, key)| key).collect::<Vec<_>>());
+    // The last key needs no gap behind it.
+    let room = (usize::from(area.width) + GAP.len()).saturating_sub(wide(&always));
+    let mut cut = false;
+    while wide(&others) > room && !others.is_empty() {
+        others.pop();
+        cut = true;
+        if wide(&others) + MARK + GAP.len() <= room {
+            break;
+        }
+    }
+    if cut {
+        others.push((pen.glyphs().cut().into(), ""));
+    }
+    others.extend(always);
+    keys(pen, area, &others);
+}
+
+/// Columns of these keys with what they do, and the gap behind each.
+fn wide(entries: &[Key<'_>]) -> usize {
+    entries
+        .iter()
+        .map(|(key, what)| key.width() + 1 + what.width() + GAP.len())
+        .sum()
+}
+
+/// What stands between two keys.
+const GAP: &str = "  ";
+
+/// Columns of the mark that says that there are more.
+const MARK: usize = 1;
+
+/// A key, and what it does.
+type Key<'a> = (Cow<'a, str>, &'a str);
+
+/// Keys with what they do, as many as there is room for: one that has none is left out whole.
+fn keys(pen: &mut Pen<'_>, area: Rect, entries: &[Key<'_>]) {
+    let mut left = area;
+    for (number, (key, what)) in entries.iter().enumerate() {
+        let gap = if number == 0 { "" } else { GAP };
+        let wide = gap.len() + key.width() + usize::from(!what.is_empty()) + what.width();
+        if wide > usize::from(left.width) {
+            pen.aligned(left, pen.glyphs().cut(), super::pen::Side::Right, Role::Dim);
+            return;
+        }
+        left = pen.pieces(
+            left,
+            [
+                (gap.into(), Role::Plain),
+                (key.as_ref().into(), Role::Key),
+                (
+                    if what.is_empty() {
+                        "".into()
+                    } else {
+                        format!(" {what}").into()
+                    },
+                    Role::Dim,
+                ),
+            ],
+        );
+    }
+}

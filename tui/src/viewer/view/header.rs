@@ -1,0 +1,209 @@
+//! What is always in sight: the share, its bar with numbers, scope, tier, coverage, loss, rate, and what watching costs.
+//! With fewer lines the first ones stay; a loss stays with all of them.
+
+use std::borrow::Cow;
+
+use probes::report::text::{count, duration, headline, size};
+use probes::report::{Account, Report};
+use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
+
+use super::bar;
+use super::log::clock;
+use super::pen::{Pen, Side};
+use crate::screens;
+use crate::viewer::state::{Phase, Snapshot, State};
+use crate::viewer::theme::Role;
+
+/// A text and how it looks.
+type Piece = (Cow<'static, str>, Role);
+
+/// The widest bar: beyond that it says nothing more.
+const BAR: u16 = 80;
+
+pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
+    let line = |number: u16| {
+        let line = Rect::new(area.x, area.y.saturating_add(number), area.width, 1);
+        line.intersection(area)
+    };
+    let first = badge(pen, line(0), state);
+    let Some(snapshot) = &state.snapshot else {
+        pen.write(first, "zctrace", Role::Strong);
+        return;
+    };
+    let report = &*snapshot.report;
+    // With less than three lines the loss has no line of its own.
+    let first = match loss(report) {
+        Some(loss) if area.height < 3 => pen.pieces(first, [loss, ("  ".into(), Role::Plain)]),
+        _ => first,
+    };
+    verdict(pen, first, report);
+    parts(pen, line(1), &report.totals().account);
+    trust(pen, line(2), report);
+    speed(pen, line(3), state, snapshot);
+}
+
+/// On the right of a line: whether what is shown still changes. Returns what is left of the line.
+fn badge(pen: &mut Pen<'_>, area: Rect, state: &State) -> Rect {
+    let (text, role): (Cow<'_, str>, Role) = match (&state.phase, &state.playback) {
+        (Phase::Failed { .. }, _) => (" FAILED ".into(), Role::Loud),
+        (_, Some(playback)) => {
+            let what = if playback.paused { "STANDS" } else { "REPLAY" };
+            let (at, of) = (clock(playback.at), clock(playback.of));
+            (format!(" {what} {at} of {of}, {}x ", playback.speed).into(), Role::Here)
+        }
+        (Phase::Ended(_), _) => (" ENDED ".into(), Role::Here),
+        _ if state.paused => (" PAUSED ".into(), Role::Here),
+        (Phase::Starting, _) => (" STARTING ".into(), Role::Strong),
+        (Phase::Live, _) => (" LIVE ".into(), Role::Strong),
+    };
+    let wide = (text.width() as u16).min(area.width);
+    pen.aligned(area, &text, Side::Right, role);
+    Rect::new(area.x, area.y, area.width - wide, area.height)
+}
+
+/// The first line of the text screens, as far as there is room; what is left out is in the bar's line too.
+fn verdict(pen: &mut Pen<'_>, area: Rect, report: &Report) {
+    let line = headline(report);
+    let (verdict, rest) = line.split_once("   ").unwrap_or((&line, ""));
+    let left = pen.pieces(
+        area,
+        [(Cow::Borrowed(verdict), Role::Strong), ("  ".into(), Role::Plain)],
+    );
+    let mut shown = String::new();
+    let mut parts = rest.split("; ").peekable();
+    while let Some(part) = parts.next() {
+        let gap = if shown.is_empty() { "" } else { "; " };
+        // One column stays for the mark, unless this is the last.
+        let more = usize::from(parts.peek().is_some());
+        if shown.width() + gap.len() + part.width() + more > usize::from(left.width) && !shown.is_empty() {
+            shown.push_str(pen.glyphs().cut());
+            break;
+        }
+        shown.push_str(gap);
+        shown.push_str(part);
+    }
+    pen.write(left, &shown, Role::Plain);
+}
+
+/// The numbers of the four parts, and a bar of what arrived.
+fn parts(pen: &mut Pen<'_>, area: Rect, account: &Account) {
+    let mut numbers: Vec<Piece> = Vec::new();
+    for (mark, bytes, role) in [
+        ("=", account.moved, Role::Moved),
+        ("x", account.copied, Role::Copied),
+        ("?", account.unknown, Role::Unknown),
+        ("-", account.neither.total(), Role::Neither),
+    ] {
+        if bytes > 0 || mark != "-" {
+            numbers.push((format!("  {mark} {}", size(bytes)).into(), role));
+        }
+    }
+    let wide: u16 = numbers.iter().map(|(text, _)| text.width() as u16).sum();
+    let bar = area.width.saturating_sub(wide + 2).min(BAR);
+    let mut left = area;
+    if bar >= 4 {
+        left = pen.write(left, "[", Role::Dim);
+        if left.width > bar {
+            let place = Rect::new(left.x, left.y, bar, left.height);
+            if account.arrived() == 0 && account.neither.total() == 0 {
+                pen.write(place, &".".repeat(bar.into()), Role::Dim);
+            } else {
+                bar::draw(pen, place, account);
+            }
+            left = Rect::new(left.x + bar, left.y, left.width - bar, left.height);
+        }
+        left = pen.write(left, "]", Role::Dim);
+    }
+    pen.pieces(left, numbers);
+}
+
+/// How much was lost, if anything was.
+fn loss(report: &Report) -> Option<Piece> {
+    let text = match report.loss.records() {
+        0 => return None,
+        1 => " 1 record LOST ".to_owned(),
+        some => format!(" {} records LOST ", count(some)),
+    };
+    Some((text.into(), Role::Loud))
+}
+
+/// How far to trust it: loss, coverage, tier; and whose bytes, which has what the others leave.
+fn trust(pen: &mut Pen<'_>, area: Rect, report: &Report) {
+    let (seen, all) = report.coverage.seen();
+    let mut pieces: Vec<Piece> = vec![loss(report).unwrap_or(("no records lost".into(), Role::Plain))];
+    if report.loss.any() {
+        let touched = count(report.loss.flows_touched);
+        pieces.push((format!(" {touched} flows unknown for it").into(), Role::Warning));
+    }
+    if report.overhead.fell_back {
+        pieces.extend([(" · ".into(), Role::Plain), (" counters only ".into(), Role::Loud)]);
+    }
+    if all > 0 {
+        let role = if seen < all { Role::Warning } else { Role::Plain };
+        pieces.push((format!(" · {seen} of {all} facts").into(), role));
+    }
+    pieces.push((format!(" · tier {}", report.tier).into(), Role::Plain));
+    pieces.push((
+        format!(" · {} · ", duration(report.made_by.duration_ns)).into(),
+        Role::Plain,
+    ));
+    let left = pen.pieces(area, pieces);
+    pen.write(left, &screens::scope(report), Role::Plain);
+}
+
+/// Bytes per second, and the tracer's own cost.
+fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
+    let report = &*snapshot.report;
+    let mut pieces: Vec<Piece> = Vec::new();
+    let before = state.before.as_ref().filter(|before| before.at < snapshot.at);
+    if let Some(before) = before {
+        let (now, had) = (&report.totals().account, &before.report.totals().account);
+        let time = snapshot.at.saturating_sub(before.at).as_nanos();
+        let rate = |now: u64, had: u64| {
+            let rate = u128::from(now.saturating_sub(had)) * 1_000_000_000 / time.max(1);
+            u64::try_from(rate).unwrap_or(u64::MAX)
+        };
+        let all = rate(now.arrived(), had.arrived());
+        pieces.push((format!("{}/s", size(all)).into(), Role::Strong));
+        for (mark, now, had, role) in [
+            ("=", now.moved, had.moved, Role::Moved),
+            ("x", now.copied, had.copied, Role::Copied),
+            ("?", now.unknown, had.unknown, Role::Unknown),
+        ] {
+            let rate = rate(now, had);
+            if rate > 0 {
+                pieces.push((format!("  {mark} {}/s", size(rate)).into(), role));
+            }
+        }
+        pieces.push((" · ".into(), Role::Dim));
+    }
+    pieces.push((
+        format!("zctrace {}", cost(report, before.map(|before| &*before.report))).into(),
+        Role::Plain,
+    ));
+    if let Some(per_call) = report.overhead.per_syscall_ns {
+        pieces.push((format!(" · +{per_call:.0} ns per syscall").into(), Role::Dim));
+    }
+    if let Some(copying) = report.overhead.copying_ns_estimate {
+        pieces.push((
+            format!(" · copying ≈ {} CPU (estimate)", duration(copying)).into(),
+            Role::Dim,
+        ));
+    }
+    pen.pieces(area, pieces);
+}
+
+/// CPU of one processor, in percent: since the snapshot before, else since watching began.
+fn cost(report: &Report, before: Option<&Report>) -> String {
+    let had = before.map_or((0, 0), |before| {
+        (before.overhead.own_cpu_ns, before.made_by.duration_ns)
+    });
+    let cpu = report.overhead.own_cpu_ns.saturating_sub(had.0);
+    let time = report.made_by.duration_ns.saturating_sub(had.1);
+    if time == 0 {
+        return "– % CPU".to_owned();
+    }
+    let tenths = u128::from(cpu) * 1000 / u128::from(time);
+    format!("{}.{} % CPU", tenths / 10, tenths % 10)
+}

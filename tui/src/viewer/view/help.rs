@@ -1,0 +1,92 @@
+//! The help, made from the table of keys, the filter's language, and what the marks mean; and the questions.
+
+use std::fmt::Write as _;
+
+use super::super::keys::Group;
+use crate::filter::HELP;
+use crate::screen::{Paper as _, Sheet, wrap};
+use crate::viewer::keys::Command;
+use crate::viewer::state::{Doubt, State};
+
+/// What the marks mean.
+const MARKS: [(&str, &str); 5] = [
+    (
+        "=",
+        "moved: shown to have gone by page reference, or by the device itself",
+    ),
+    ("x", "copied: shown to have been copied, by a witness"),
+    ("?", "unknown: neither was shown; never counted as moved, nor as copied"),
+    ("-", "neither: holes, clones, /dev/null; no payload crossed"),
+    ("!", "look here: a full pipe, a loss, accounts that disagree"),
+];
+
+/// What stands above it.
+pub(super) fn title(state: &State) -> String {
+    let back = state
+        .keys
+        .key_of(Command::Back)
+        .map(|key| key.to_string())
+        .unwrap_or_default();
+    format!("keys · {back} goes back")
+}
+
+/// Its lines.
+pub(super) fn lines(state: &State, width: u16) -> Vec<String> {
+    let mut sheet = Sheet::new(usize::from(width).max(1));
+    let all = || state.keys.entries();
+    let shown = |keys: &[crate::viewer::keys::Key]| {
+        let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        keys.join(" ")
+    };
+    let wide = all()
+        .map(|(_, keys)| shown(keys).chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(20);
+    // What cannot be in this run would only be tried in vain.
+    let can_be = |group: &Group| match group {
+        Group::Pane => state.pane.screen.is_some(),
+        Group::Replay => state.playback.is_some(),
+        _ => true,
+    };
+    for group in Group::ALL.into_iter().filter(can_be) {
+        let _ = writeln!(sheet, "{}", group.title());
+        for (entry, keys) in all().filter(|(entry, _)| entry.group == group) {
+            let keys = if keys.is_empty() {
+                "(no key)".to_owned()
+            } else {
+                shown(keys)
+            };
+            wrap(&mut sheet, &format!("  {keys:<wide$}  "), entry.help);
+        }
+        sheet.push('\n');
+    }
+    sheet.push_str("Marks\n");
+    for (mark, meaning) in MARKS {
+        wrap(&mut sheet, &format!("{mark}  "), meaning);
+    }
+    sheet.push_str("\nFilter\n");
+    for line in HELP.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let fits = line.chars().count() + 2 <= usize::from(width);
+        if fits {
+            let _ = writeln!(sheet, "  {line}");
+        } else {
+            wrap(&mut sheet, &" ".repeat(2 + indent), line);
+        }
+    }
+    sheet.text().lines().map(str::to_owned).collect()
+}
+
+/// A question.
+pub(super) fn question(doubt: Doubt, width: u16) -> Vec<String> {
+    let mut sheet = Sheet::new(usize::from(width).max(1));
+    sheet.push('\n');
+    let Doubt::EndCommand { print } = doubt;
+    wrap(&mut sheet, "   ", "CMD still runs. End it, and zctrace with it?");
+    if print {
+        wrap(&mut sheet, "   ", "The report is printed then.");
+    }
+    wrap(&mut sheet, "   ", "y ends both, n goes on");
+    sheet.text().lines().map(str::to_owned).collect()
+}

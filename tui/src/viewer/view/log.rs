@@ -1,0 +1,55 @@
+//! The log: what happened, the newest last.
+
+use std::time::Duration;
+
+use ratatui::layout::Rect;
+
+use super::pen::Pen;
+use crate::viewer::rows::Body;
+use crate::viewer::state::{Level, State};
+use crate::viewer::theme::Role;
+
+pub(super) fn draw(pen: &mut Pen<'_>, titles: Rect, area: Rect, state: &State) {
+    pen.write(titles, "   time      what happened", Role::Head);
+    let Body::Log(lines) = state.rows().body() else { return };
+    let table = state.table();
+    for (at, (row, line)) in lines
+        .iter()
+        .enumerate()
+        .skip(table.scroll)
+        .take(area.height.into())
+        .enumerate()
+    {
+        let area = Rect::new(area.x, area.y + at as u16, area.width, 1);
+        let (mark, role) = match line.level {
+            Level::Note => (" ", Role::Plain),
+            Level::Warning => ("?", Role::Warning),
+            Level::Error => ("!", Role::Loud),
+        };
+        let cursor = if row == table.cursor { ">" } else { " " };
+        let rest = pen.pieces(
+            area,
+            [
+                (cursor.into(), Role::Strong),
+                (mark.into(), role),
+                (format!(" {}  ", clock(line.at)).into(), Role::Dim),
+            ],
+        );
+        let text = pen.slid(&line.text, table.aside, rest.width.into());
+        let role = if line.level == Level::Error {
+            Role::Strong
+        } else {
+            Role::Plain
+        };
+        pen.write(rest, &text, role);
+        if row == table.cursor {
+            pen.paint(area, Role::Cursor);
+        }
+    }
+}
+
+/// A time since the viewer started: `00:01:07`.
+pub(super) fn clock(at: Duration) -> String {
+    let seconds = at.as_secs();
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}

@@ -1,0 +1,40 @@
+//! A row of the map.
+
+use probes::report::text::{count, printable};
+use probes::report::{Call, EndKind, Report};
+
+use super::table::{Cell, of_account};
+use crate::viewer::rows::{MapRow, ways};
+use crate::viewer::theme::Role;
+
+pub(super) fn cell<'a>(report: &'a Report, row: &'a MapRow, title: &str) -> Cell<'a> {
+    match title {
+        "from" => Cell::End(&row.ends[0]),
+        "to" => Cell::End(&row.ends[1]),
+        "way" => Cell::Text(way(report, row).into(), Role::Plain),
+        "per s" => row.rate.map_or(Cell::EMPTY, |rate| Cell::size(rate, Role::Plain)),
+        _ => of_account(title, row.payload, &row.account).unwrap_or(Cell::EMPTY),
+    }
+}
+
+/// Who, by which call, through what, how often: `→ nginx ×1 912 → pipe →`.
+fn way(report: &Report, row: &MapRow) -> String {
+    let Some(flow) = report.flows.get(row.largest as usize) else {
+        return String::new();
+    };
+    let calls: Vec<&str> = flow.call_names.iter().map(Call::as_str).collect();
+    let who = match (flow.process.as_str(), calls.join("+")) {
+        ("", calls) => calls,
+        (process, calls) => format!("{process} {calls}"),
+    };
+    let many = match row.flows {
+        1 => String::new(),
+        many => format!(" ×{}", count(many)),
+    };
+    let through: Vec<&str> = ways(flow).iter().map(EndKind::label).collect();
+    let through = match through.join(" → ") {
+        nothing if nothing.is_empty() => String::new(),
+        through => format!(" → {through}"),
+    };
+    printable(&format!("→ {}{many}{through} →", who.trim())).into_owned()
+}

@@ -1,0 +1,114 @@
+//! Drawing: a pure function of the state. Only what is visible is made into text.
+//!
+//! ```text
+//! header.rs   share, scope, tier, coverage, loss, rate, cost        4 lines, or fewer
+//! tabs.rs     the views
+//! table.rs    titles and rows of a view; what is in a cell says one file for each view:
+//!             map.rs flows.rs processes.rs pipes.rs reasons.rs segments.rs log.rs
+//! detail.rs   instead of the rows: what was opened                  help.rs   or the keys
+//! pane.rs     the terminal of CMD
+//! status.rs   what is typed, said, or under the cursor
+//! footer.rs   the keys
+//! ```
+//!
+//! All text goes through `pen.rs`, which makes it printable and cuts it with a mark.
+
+mod bar;
+mod detail;
+mod empty;
+mod flows;
+mod footer;
+mod header;
+mod help;
+mod log;
+mod map;
+mod pane;
+mod pen;
+mod pipes;
+mod processes;
+mod reasons;
+mod segments;
+mod status;
+mod table;
+mod tabs;
+
+#[cfg(test)]
+mod snapshots;
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
+
+use self::pen::Pen;
+use super::layout::layout;
+use super::state::{Overlay, State, View};
+use crate::viewer::theme::Role;
+
+/// Draws the whole screen.
+pub(crate) fn draw(frame: &mut Frame<'_>, state: &State) {
+    // The frame may be smaller than the size that the state was told last.
+    let area = frame.area();
+    let parts = layout(state);
+    let pen = &mut Pen::new(frame.buffer_mut(), state.appearance);
+    let within = |part: Rect| part.intersection(area);
+    header::draw(pen, within(parts.header), state);
+    tabs::draw(pen, within(parts.tabs), state);
+    body(pen, within(parts.titles), within(parts.rows), state);
+    if state.pane.shown() {
+        pane::title(pen, within(parts.pane_title), state);
+        pane::draw(pen, within(parts.pane), state);
+    }
+    status::draw(pen, within(parts.status), state);
+    footer::draw(pen, within(parts.footer), state);
+}
+
+fn body(pen: &mut Pen<'_>, titles: Rect, rows: Rect, state: &State) {
+    if let Some((title, lines, scroll)) = text(state, rows.width) {
+        let mut left = titles;
+        if let Some(extent) = detail::extent(lines.len(), scroll, rows.height) {
+            let wide = (extent.width() as u16).min(titles.width);
+            pen.aligned(titles, &extent, pen::Side::Right, Role::Here);
+            left.width -= wide;
+        }
+        pen.write(left, &title, Role::Strong);
+        detail::lines(pen, rows, &lines, scroll);
+    } else if state.rows().len() == 0 {
+        empty::draw(pen, rows, state);
+    } else if state.view == View::Log {
+        log::draw(pen, titles, rows, state);
+    } else {
+        table::titles(pen, titles, state);
+        table::rows(pen, rows, state);
+    }
+}
+
+/// The text that is shown instead of rows, if there is one: its title, its lines in so many columns, and how many of them
+/// are above the screen.
+fn text(state: &State, width: u16) -> Option<(String, Vec<String>, usize)> {
+    match state.overlay {
+        Some(Overlay::Help { scroll }) => return Some((help::title(state), help::lines(state, width), scroll)),
+        Some(Overlay::Confirm(doubt)) => return Some((String::new(), help::question(doubt, width), 0)),
+        None => {}
+    }
+    let detail = state.detail()?;
+    let (title, lines) = detail::text(state, detail, width);
+    Some((title, lines, detail.scroll))
+}
+
+/// How many lines the text has that is shown instead of rows; 0 if there is none.
+pub(crate) fn text_height(state: &State) -> usize {
+    text(state, layout(state).rows.width).map_or(0, |(_, lines, _)| lines.len())
+}
+
+/// Which view's tab is at this column of the line of tabs.
+pub(crate) fn tab_at(state: &State, column: u16) -> Option<View> {
+    tabs::at(state, layout(state).tabs, column)
+}
+
+/// Which of the view's columns is at this column of the titles.
+pub(crate) fn column_at(state: &State, column: u16) -> Option<usize> {
+    if state.detail().is_some() || state.rows().len() == 0 {
+        return None;
+    }
+    table::at(state.view, layout(state).titles, column)
+}

@@ -1,0 +1,75 @@
+//! A row of the pipes, and what is known of the limits on them.
+
+use probes::report::text::{count, duration, size};
+use probes::report::{Pipe, Report};
+
+use super::table::Cell;
+use crate::viewer::theme::Role;
+
+pub(super) fn cell<'a>(pipe: &'a Pipe, title: &str) -> Cell<'a> {
+    match title {
+        "pipe" => Cell::Text(pipe.inode.to_string().into(), Role::Plain),
+        "process" => Cell::Text(processes(pipe).into(), Role::Plain),
+        "slots in use" => Cell::Level(pipe.used.into(), pipe.slots.into()),
+        "used" => Cell::Text(format!("{} of {}", pipe.used, pipe.slots).into(), Role::Plain),
+        "most" => Cell::Text(pipe.most_used.to_string().into(), Role::Plain),
+        "bytes" => pipe
+            .bytes
+            .map_or(Cell::unknown(), |bytes| Cell::size(bytes, Role::Plain)),
+        "calls" => Cell::Text(count(pipe.calls).into(), Role::Plain),
+        "resized" => Cell::Text(number(pipe.resized).into(), Role::Plain),
+        "idle" => Cell::Text(idle(pipe).into(), Role::Dim),
+        _ => Cell::EMPTY,
+    }
+}
+
+/// How long it was not used, if others were.
+fn idle(pipe: &Pipe) -> String {
+    if pipe.idle_ns == 0 {
+        String::new()
+    } else {
+        duration(pipe.idle_ns)
+    }
+}
+
+fn number(number: u32) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+/// The names, else the numbers, of those who used it.
+pub(super) fn processes(pipe: &Pipe) -> String {
+    if pipe.processes.is_empty() {
+        let pids: Vec<String> = pipe.pids.iter().map(ToString::to_string).collect();
+        pids.join(" ")
+    } else {
+        pipe.processes.join(" ")
+    }
+}
+
+/// `?` if it is not known what is in it, `!` if no slot is free.
+pub(super) fn mark(pipe: &Pipe) -> char {
+    match pipe.bytes {
+        _ if pipe.slots > 0 && pipe.used >= pipe.slots => '!',
+        None => '?',
+        Some(_) => ' ',
+    }
+}
+
+/// What is known of the limits, and what is not.
+pub(super) fn limits(report: &Report) -> String {
+    let slots: u64 = report.pipes.iter().map(|pipe| u64::from(pipe.slots)).sum();
+    let here = format!("the pipes listed have {} slots, a page each", count(slots));
+    let Some(limits) = &report.pipe_limits else {
+        return format!("{here}; the limits are not known");
+    };
+    let pages = |pages: u64, word: &str| match pages {
+        0 => format!("no {word} limit"),
+        pages => format!("{} pages {word}", count(pages)),
+    };
+    format!(
+        "{here}; a user may have {}, {}; a pipe {}; what a user's other pipes have is not known",
+        pages(limits.user_pages_soft, "soft"),
+        pages(limits.user_pages_hard, "hard"),
+        size(limits.max_size)
+    )
+}

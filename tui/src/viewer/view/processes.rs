@@ -1,0 +1,17 @@
+//! A row of the processes.
+
+use probes::report::text::count;
+
+use super::table::{Cell, of_account};
+use crate::viewer::rows::ProcessRow;
+use crate::viewer::theme::Role;
+
+pub(super) fn cell<'a>(row: &'a ProcessRow, title: &str) -> Cell<'a> {
+    match title {
+        "pid" => Cell::Text(row.pid.to_string().into(), Role::Plain),
+        "process" => Cell::Text(row.name.as_str().into(), Role::Plain),
+        "to memory" => Cell::size(row.into_memory, Role::Plain),
+        "calls" => Cell::Text(count(row.calls).into(), Role::Plain),
+        _ => of_account(title, row.payload, &row.account).unwrap_or(Cell::EMPTY),
+    }
+}

@@ -1,0 +1,50 @@
+//! A row of the reasons.
+
+use bufferlist::reason::Class;
+use probes::report::Report;
+use probes::report::text::{count, duration, size};
+
+use super::table::Cell;
+use crate::viewer::rows::{ASSUMED_RATE, ReasonRow, copying_ns};
+use crate::viewer::theme::Role;
+
+pub(super) fn cell<'a>(report: &Report, row: &ReasonRow, title: &str) -> Cell<'a> {
+    let meaning = || report.explanation(&row.code);
+    match title {
+        "code" => Cell::Text(row.code.to_string().into(), Role::Strong),
+        "bytes" => Cell::size(row.bytes, Role::of_mark(mark(row))),
+        "calls" if row.calls > 0 => Cell::Text(count(row.calls).into(), Role::Plain),
+        "~ CPU" if row.is_copy() => Cell::Text(duration(copying_ns(report, row.bytes)).into(), Role::Plain),
+        "calls" | "~ CPU" => Cell::unknown(),
+        "why" => {
+            let sentence = meaning().map(|meaning| meaning.sentence);
+            let sentence = sentence.unwrap_or_else(|| "This zctrace does not know the code.".to_owned());
+            Cell::Text(sentence.into(), Role::Plain)
+        }
+        "what to do" => Cell::Text(
+            meaning().map(|meaning| meaning.advice).unwrap_or_default().into(),
+            Role::Plain,
+        ),
+        _ => Cell::EMPTY,
+    }
+}
+
+/// What it explains.
+pub(super) fn mark(row: &ReasonRow) -> char {
+    match row.code.class() {
+        Some(Class::Copy) => 'x',
+        Some(Class::Unknown) => '?',
+        None => ' ',
+    }
+}
+
+/// What the estimate of CPU time rests on.
+pub(super) fn basis(report: &Report) -> String {
+    match report.overhead.copy_bytes_per_second {
+        Some(rate) => format!("~ CPU is an estimate: bytes / {} per second, measured here", size(rate)),
+        None => format!(
+            "~ CPU is an estimate: bytes / {} per second, assumed, not measured here",
+            size(ASSUMED_RATE)
+        ),
+    }
+}

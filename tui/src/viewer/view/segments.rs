@@ -1,0 +1,92 @@
+//! A row of the segments: a segment of a bufferlist, or a look at one.
+
+use probes::report::text::{count, printable};
+use probes::report::{ByteRange, LedgerWord, Look, Report, Segment};
+
+use super::table::Cell;
+use crate::viewer::rows::SegmentRow;
+use crate::viewer::theme::Role;
+
+pub(super) fn cell<'a>(report: &'a Report, row: SegmentRow, title: &str) -> Option<Cell<'a>> {
+    match row {
+        SegmentRow::Segment(index) => report
+            .segments
+            .get(index as usize)
+            .map(|segment| of_segment(segment, title)),
+        SegmentRow::Look(index) => report.looks.get(index as usize).map(|look| of_look(look, title)),
+    }
+}
+
+fn of_segment<'a>(segment: &'a Segment, title: &str) -> Cell<'a> {
+    match title {
+        "segment" => Cell::Text(segment.id.to_string().into(), Role::Plain),
+        "what" => Cell::Text(segment.operation.as_str().into(), Role::Plain),
+        "where" => segment
+            .place
+            .as_ref()
+            .map_or(Cell::EMPTY, |place| Cell::Text(place.to_string().into(), Role::Plain)),
+        "bytes" => Cell::size(segment.bytes, Role::Plain),
+        "range" => Cell::Text(ranges(&segment.ranges).into(), Role::Plain),
+        "pipe" => segment
+            .pipe
+            .map_or(Cell::EMPTY, |pipe| Cell::Text(pipe.to_string().into(), Role::Plain)),
+        "process" => Cell::Text(who(&segment.process, segment.pid).into(), Role::Plain),
+        "accounts" => {
+            let role = if segment.agreement == LedgerWord::Disagrees {
+                Role::Loud
+            } else {
+                Role::Plain
+            };
+            Cell::Text(segment.agreement.as_str().into(), role)
+        }
+        _ => Cell::EMPTY,
+    }
+}
+
+fn of_look<'a>(look: &'a Look, title: &str) -> Cell<'a> {
+    match title {
+        "segment" => look
+            .segment
+            .map_or(Cell::EMPTY, |id| Cell::Text(id.to_string().into(), Role::Plain)),
+        "what" => Cell::Text(format!("look {}", look.operation).into(), Role::Plain),
+        "where" => look
+            .place
+            .as_ref()
+            .map_or(Cell::EMPTY, |place| Cell::Text(place.to_string().into(), Role::Plain)),
+        "bytes" => Cell::size(look.bytes, Role::Copied),
+        "range" => Cell::Text(ranges(look.range.as_slice()).into(), Role::Plain),
+        "process" => Cell::Text(who(&look.thread, look.pid).into(), Role::Plain),
+        "accounts" => Cell::Text(look.code.to_string().into(), Role::Plain),
+        _ => Cell::EMPTY,
+    }
+}
+
+/// `0..65 536`, and how many others there are.
+fn ranges(ranges: &[ByteRange]) -> String {
+    match ranges {
+        [] => String::new(),
+        [one] => format!("{}..{}", count(one.start), count(one.end)),
+        [one, others @ ..] => format!("{}..{} +{}", count(one.start), count(one.end), others.len()),
+    }
+}
+
+fn who(name: &str, pid: Option<u32>) -> String {
+    match (name, pid) {
+        ("", None) => String::new(),
+        ("", Some(pid)) => format!("pid {pid}"),
+        (name, None) => printable(name).into_owned(),
+        (name, Some(pid)) => format!("{} {pid}", printable(name)),
+    }
+}
+
+/// `x` for a look, `!` where the accounts of program and kernel disagree, `?` where they cannot be compared.
+pub(super) fn mark(report: &Report, row: SegmentRow) -> char {
+    match row {
+        SegmentRow::Look(_) => 'x',
+        SegmentRow::Segment(index) => match report.segments.get(index as usize).map(|segment| &segment.agreement) {
+            Some(LedgerWord::Agrees) => '=',
+            Some(LedgerWord::Disagrees) => '!',
+            _ => '?',
+        },
+    }
+}

@@ -1,0 +1,120 @@
+//! The line above the keys: what is typed, else what was said, else where one is and what the numbers rest on.
+
+use std::borrow::Cow;
+
+use probes::report::text::count;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use unicode_width::UnicodeWidthStr;
+
+use super::pen::{Pen, head};
+use super::{pipes, reasons};
+use crate::viewer::rows::columns;
+use crate::viewer::state::{Level, Phase, Prompt, Purpose, State, View};
+use crate::viewer::theme::Role;
+
+pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
+    if let Some(prompt) = &state.prompt {
+        typed(pen, area, prompt);
+    } else if let Some(message) = &state.message {
+        let role = match message.level {
+            Level::Note => Role::Strong,
+            Level::Warning => Role::Warning,
+            Level::Error => Role::Loud,
+        };
+        pen.write(area, &message.text, role);
+    } else {
+        here(pen, area, state);
+    }
+}
+
+/// The line that is typed, with its cursor always to be seen.
+fn typed(pen: &mut Pen<'_>, area: Rect, prompt: &Prompt) {
+    let what = match prompt.purpose {
+        Purpose::Filter => "filter: ",
+        Purpose::Export => "write to: ",
+    };
+    let area = pen.write(area, what, Role::Strong);
+    if area.is_empty() {
+        return;
+    }
+    let room = usize::from(area.width).saturating_sub(1);
+    let before = &prompt.text[..prompt.cursor];
+    // From the left only what must go for the cursor to be seen.
+    let mut shown = before;
+    let mut cut = "";
+    while shown.width() + cut.len().min(1) > room && !shown.is_empty() {
+        cut = pen.glyphs().cut();
+        shown = &shown[shown.chars().next().map_or(0, char::len_utf8)..];
+    }
+    let left = pen.write(area, &format!("{cut}{shown}"), Role::Plain);
+    pen.write(left, &prompt.text[prompt.cursor..], Role::Plain);
+    let cursor = Rect::new(left.x, left.y, left.width.min(1), left.height.min(1));
+    let cursor = cursor.intersection(area);
+    pen.buffer()
+        .set_style(cursor, Style::new().add_modifier(Modifier::REVERSED));
+}
+
+/// Where one is.
+fn here(pen: &mut Pen<'_>, area: Rect, state: &State) {
+    let mut said: Vec<(Cow<'_, str>, Role)> = Vec::new();
+    match &state.phase {
+        Phase::Ended(why) => said.push((format!("{why} · ").into(), Role::Strong)),
+        Phase::Failed { cause, .. } => said.push((format!("{cause} · ").into(), Role::Warning)),
+        Phase::Starting | Phase::Live => {}
+    }
+    if !state.filter.is_all() {
+        let (hidden, perhaps) = state.rows().hidden();
+        let mut text = format!("filter {} hides {} flows", state.filter, count(hidden));
+        if perhaps > 0 {
+            text = format!("{text} ({} may fit)", count(perhaps));
+        }
+        if state.view == View::Pipes {
+            "filters are for flows: all pipes are shown".clone_into(&mut text);
+        }
+        said.push((format!("{text} · ").into(), Role::Warning));
+    }
+    if state.rows().len() > 0 && state.detail().is_none() {
+        let table = state.table();
+        let row = format!(
+            "{} of {}",
+            count(table.cursor as u64 + 1),
+            count(state.rows().len() as u64)
+        );
+        said.push((row.into(), Role::Plain));
+        if let Some(column) = columns(state.view).get(table.sort.column) {
+            let way = if table.sort.descending { "largest" } else { "smallest" };
+            said.push((
+                format!(", by {}, {way} first", head(column.title, 20)).into(),
+                Role::Dim,
+            ));
+        }
+    }
+    if let Some(note) = note(state) {
+        let gap = if said.is_empty() { "" } else { " · " };
+        said.push((format!("{gap}{note}").into(), Role::Dim));
+    }
+    if let Some((last, _)) = said.last_mut() {
+        let trimmed = last.trim_end_matches(" · ").to_owned();
+        *last = trimmed.into();
+    }
+    pen.pieces(area, said);
+}
+
+/// What the numbers of the view rest on.
+fn note(state: &State) -> Option<String> {
+    let report = &state.snapshot.as_ref()?.report;
+    if state.rows().len() == 0 {
+        return None;
+    }
+    let left_out = &report.left_out;
+    let more = |more: u64| (more > 0).then(|| format!("{} more were left out", count(more)));
+    match state.view {
+        View::Pipes => Some(pipes::limits(report)),
+        View::Reasons => Some(reasons::basis(report)),
+        View::Processes => more(left_out.processes),
+        View::Segments => more(left_out.segments.saturating_add(left_out.looks)),
+        View::Log => more(state.log.forgotten()),
+        View::Map | View::Flows => None,
+    }
+}

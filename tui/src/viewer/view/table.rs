@@ -1,0 +1,292 @@
+//! Titles and rows of a view. Which columns there is room for, and where they are; then cell by cell, for the rows that are
+//! visible.
+
+use std::borrow::Cow;
+
+use probes::report::text::size;
+use probes::report::{Account, End};
+use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
+
+use super::pen::{Pen, Side};
+use super::{bar, flows, map, pipes, processes, reasons, segments};
+use crate::screens;
+use crate::viewer::rows::{Align, Body, Column, columns};
+use crate::viewer::state::{State, View};
+use crate::viewer::theme::Role;
+
+/// Columns before the first one: whether the cursor is there, the mark, a space.
+const GUTTER: u16 = 3;
+
+/// The narrowest that a column of names is made.
+const NARROWEST: u16 = 4;
+
+/// What is in a cell.
+pub(super) enum Cell<'a> {
+    /// A text.
+    Text(Cow<'a, str>, Role),
+    /// An end: what is too long loses the beginning of its name, and keeps its kind.
+    End(&'a End),
+    /// A bar of what became of bytes.
+    Bar(&'a Account),
+    /// A bar of so many of so many.
+    Level(u64, u64),
+}
+
+impl Cell<'_> {
+    pub(super) const EMPTY: Self = Self::Text(Cow::Borrowed(""), Role::Plain);
+
+    /// A number of bytes: 0 is not worth a look.
+    pub(super) fn size(bytes: u64, role: Role) -> Self {
+        Self::Text(size(bytes).into(), if bytes == 0 { Role::Dim } else { role })
+    }
+
+    /// A number that is not known.
+    pub(super) const fn unknown() -> Self {
+        Self::Text(Cow::Borrowed("–"), Role::Dim)
+    }
+}
+
+/// Moved, copied, unknown and all of an account, by the title of the column.
+pub(super) fn of_account<'a>(title: &str, payload: u64, account: &'a Account) -> Option<Cell<'a>> {
+    // Where nothing is known 0 would say too much.
+    let nothing_known = account.unknown > 0 && account.unknown == account.arrived();
+    Some(match title {
+        "bytes" => Cell::size(payload, Role::Plain),
+        "moved" | "copied" if nothing_known => Cell::unknown(),
+        "moved" => Cell::size(account.moved, Role::Moved),
+        "copied" => Cell::size(account.copied, Role::Copied),
+        "unknown" => Cell::size(account.unknown, Role::Unknown),
+        "= x ?" => Cell::Bar(account),
+        _ => return None,
+    })
+}
+
+/// Where the columns are that there is room for: each with its number, its first column of the screen and its width. And
+/// whether there are others.
+fn places(view: View, area: Rect) -> (Vec<(usize, u16, u16)>, bool) {
+    let all = columns(view);
+    let gap = if area.width >= 100 { 2 } else { 1 };
+    let mut kept: Vec<(usize, u16)> = all
+        .iter()
+        .enumerate()
+        .map(|(index, column)| (index, column.width))
+        .collect();
+    let needed = |kept: &[(usize, u16)]| {
+        let wide: u16 = kept.iter().map(|(_, wide)| wide + gap).sum();
+        (GUTTER + wide).saturating_sub(gap)
+    };
+    let mut room = area.width;
+    while needed(&kept) > room {
+        let last = kept.iter().copied().filter(|&(index, _)| all[index].rank > 0);
+        let Some((last, _)) = last.max_by_key(|&(index, _)| all[index].rank) else {
+            break;
+        };
+        kept.retain(|&(index, _)| index != last);
+        // A column for the mark that says so.
+        room = area.width.saturating_sub(1);
+    }
+    shrink(&mut kept, all, needed, room);
+    // Names have what is left.
+    let left = room.saturating_sub(needed(&kept));
+    let parts: u16 = kept.iter().map(|&(index, _)| all[index].grows).sum();
+    let mut given = 0;
+    let mut part = 0;
+    for (index, wide) in &mut kept {
+        part += all[*index].grows;
+        let until = u32::from(left) * u32::from(part) / u32::from(parts.max(1));
+        let more = (until as u16).saturating_sub(given);
+        given += more;
+        *wide += more;
+    }
+    let mut at = area.x + GUTTER.min(area.width);
+    let places: Vec<_> = kept
+        .iter()
+        .map(|&(index, wide)| {
+            let place = (index, at, wide);
+            at = at.saturating_add(wide + gap);
+            place
+        })
+        .filter(|&(_, at, wide)| at + wide <= area.right())
+        .collect();
+    let others = places.len() < all.len();
+    (places, others)
+}
+
+/// Makes columns of names narrower, if even those that stay have no room.
+fn shrink(kept: &mut [(usize, u16)], all: &[Column], needed: impl Fn(&[(usize, u16)]) -> u16, room: u16) {
+    while needed(kept) > room {
+        let widest = kept
+            .iter_mut()
+            .filter(|(index, wide)| all[*index].grows > 0 && *wide > NARROWEST)
+            .max_by_key(|(_, wide)| *wide);
+        match widest {
+            Some((_, wide)) => *wide -= 1,
+            None => break,
+        }
+    }
+}
+
+/// Which column is at this place of the line of titles.
+pub(super) fn at(view: View, area: Rect, column: u16) -> Option<usize> {
+    let (places, _) = places(view, area);
+    let here = |&&(_, at, wide): &&(usize, u16, u16)| (at..at + wide).contains(&column);
+    places.iter().find(here).map(|&(index, _, _)| index)
+}
+
+/// The line of titles.
+pub(super) fn titles(pen: &mut Pen<'_>, area: Rect, state: &State) {
+    let sort = state.table().sort;
+    let (places, others) = places(state.view, area);
+    for (index, at, wide) in places {
+        let column = &columns(state.view)[index];
+        let cell = Rect::new(at, area.y, wide, area.height.min(1));
+        let sorted = index == sort.column;
+        // `v` below the largest, `^` below the smallest: said by a letter, so that it is there without colours.
+        let arrow = if sort.descending { 'v' } else { '^' };
+        let room = usize::from(wide);
+        let title = match sorted {
+            true if column.title.width() + 2 <= room => format!("{} {arrow}", column.title),
+            true => format!("{}{arrow}", super::pen::head(column.title, room.saturating_sub(1))),
+            false => column.title.to_owned(),
+        };
+        let role = if sorted { Role::Sorted } else { Role::Head };
+        pen.aligned(cell, &title, side(column), role);
+    }
+    if others && area.width > 0 {
+        let last = Rect::new(area.right() - 1, area.y, 1, area.height.min(1));
+        pen.write(last, pen.glyphs().cut(), Role::Dim);
+    }
+}
+
+fn side(column: &Column) -> Side {
+    match column.align {
+        Align::Left => Side::Left,
+        Align::Right => Side::Right,
+    }
+}
+
+/// The rows that are visible.
+pub(super) fn rows(pen: &mut Pen<'_>, area: Rect, state: &State) {
+    let (places, _) = places(state.view, area);
+    let table = state.table();
+    let visible = (table.scroll..state.rows().len()).take(area.height.into());
+    for (line, row) in visible.enumerate() {
+        let area = Rect::new(area.x, area.y + line as u16, area.width, 1);
+        let mark = mark(state, row);
+        let gutter = pen.write(area, if row == table.cursor { ">" } else { " " }, Role::Strong);
+        pen.write(gutter, mark.encode_utf8(&mut [0; 4]), Role::of_mark(mark));
+        for &(index, at, wide) in &places {
+            let column = &columns(state.view)[index];
+            let place = Rect::new(at, area.y, wide, 1);
+            draw(pen, place, column, cell(state, row, column.title), table.aside);
+        }
+        if row == table.cursor {
+            pen.paint(area, Role::Cursor);
+        }
+    }
+}
+
+fn draw(pen: &mut Pen<'_>, place: Rect, column: &Column, cell: Cell<'_>, aside: u16) {
+    let room = usize::from(place.width);
+    // Only what has a room that depends on the screen is moved aside.
+    let aside = if column.grows > 0 { aside } else { 0 };
+    match cell {
+        Cell::Text(text, role) => {
+            let text = pen.slid(&text, aside, room);
+            pen.aligned(place, &text, side(column), role);
+        }
+        Cell::End(end) if aside == 0 => pen.aligned(place, &screens::end(end, room), Side::Left, Role::Plain),
+        Cell::End(end) => {
+            let text = end.to_string();
+            let text = pen.slid(&text, aside, room);
+            pen.aligned(place, &text, Side::Left, Role::Plain);
+        }
+        Cell::Bar(account) => bar::draw(pen, place, account),
+        Cell::Level(part, whole) => {
+            let cells = u128::from(part) * u128::from(place.width);
+            let cells = cells.div_ceil(u128::from(whole.max(1))).min(u128::from(place.width)) as usize;
+            let text = format!("{}{}", "#".repeat(cells), ".".repeat(room - cells));
+            let role = if part >= whole { Role::Warning } else { Role::Plain };
+            pen.write(place, &text, role);
+        }
+    }
+}
+
+/// What deserves a look, as a mark.
+fn mark(state: &State, row: usize) -> char {
+    let Some(snapshot) = &state.snapshot else { return ' ' };
+    let report = &snapshot.report;
+    match state.rows().body() {
+        Body::Map(rows) => rows[row].account.mark(),
+        Body::Flows(rows) => report
+            .flows
+            .get(rows[row] as usize)
+            .map_or(' ', probes::report::Flow::mark),
+        Body::Processes(rows) => rows[row].account.mark(),
+        Body::Pipes(rows) => report.pipes.get(rows[row] as usize).map_or(' ', pipes::mark),
+        Body::Reasons(rows) => reasons::mark(&rows[row]),
+        Body::Segments(rows) => segments::mark(report, rows[row]),
+        Body::Log(_) | Body::Nothing => ' ',
+    }
+}
+
+fn cell<'a>(state: &'a State, row: usize, title: &str) -> Cell<'a> {
+    let Some(snapshot) = &state.snapshot else {
+        return Cell::EMPTY;
+    };
+    let report = &*snapshot.report;
+    let found = match state.rows().body() {
+        Body::Map(rows) => Some(map::cell(report, &rows[row], title)),
+        Body::Flows(rows) => flows::cell(state, snapshot, rows[row] as usize, title),
+        Body::Processes(rows) => Some(processes::cell(&rows[row], title)),
+        Body::Pipes(rows) => report
+            .pipes
+            .get(rows[row] as usize)
+            .map(|pipe| pipes::cell(pipe, title)),
+        Body::Reasons(rows) => Some(reasons::cell(report, &rows[row], title)),
+        Body::Segments(rows) => segments::cell(report, rows[row], title),
+        Body::Log(_) | Body::Nothing => None,
+    };
+    found.unwrap_or(Cell::EMPTY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_never_overlap_and_never_leave_the_screen() {
+        for view in View::ALL {
+            for width in 0..300 {
+                let area = Rect::new(0, 0, width, 1);
+                let (places, others) = places(view, area);
+                let mut end = 0;
+                for &(_, at, wide) in &places {
+                    assert!(at >= end && at + wide <= width, "{view:?} {width} {places:?}");
+                    end = at + wide;
+                }
+                assert_eq!(others, places.len() < columns(view).len());
+                if width >= 200 {
+                    assert!(!others, "{view:?} {width}");
+                }
+                if width >= 80 {
+                    let stays = columns(view).iter().filter(|column| column.rank == 0).count();
+                    assert!(places.len() >= stays, "{view:?} {width}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_title_is_found_where_it_is_drawn() {
+        let area = Rect::new(0, 5, 120, 1);
+        for view in View::ALL {
+            for (index, at, wide) in places(view, area).0 {
+                assert_eq!(super::at(view, area, at), Some(index));
+                assert_eq!(super::at(view, area, at + wide - 1), Some(index));
+            }
+        }
+        assert_eq!(super::at(View::Flows, area, 0), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! The names of the views, each with its key.
+
+use ratatui::layout::Rect;
+use unicode_width::UnicodeWidthStr;
+
+use super::pen::Pen;
+use crate::viewer::keys::Command;
+use crate::viewer::state::{State, View};
+use crate::viewer::theme::Role;
+
+/// The tabs with their texts. Where there is no room for all names only the present one has its own.
+fn tabs(state: &State, width: u16) -> Vec<(View, String)> {
+    let key = |view| {
+        state
+            .keys
+            .key_of(Command::Show(view))
+            .map(|key| format!("{key} "))
+            .unwrap_or_default()
+    };
+    let with_names = |all: bool| -> Vec<(View, String)> {
+        let tab = |view: View| {
+            let here = view == state.view;
+            let key = key(view);
+            match (here, all) {
+                (true, _) => format!("[{key}{}]", view.title()),
+                (false, true) => format!(" {key}{} ", view.title()),
+                (false, false) if key.is_empty() => format!(" {} ", &view.title()[..1]),
+                (false, false) => format!(" {key}"),
+            }
+        };
+        View::ALL.into_iter().map(|view| (view, tab(view))).collect()
+    };
+    let all = with_names(true);
+    let wide: usize = all.iter().map(|(_, text)| text.width()).sum();
+    if wide <= usize::from(width) {
+        all
+    } else {
+        with_names(false)
+    }
+}
+
+pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
+    let tabs = tabs(state, area.width);
+    let pieces = tabs.into_iter().map(|(view, text)| {
+        let role = if view == state.view { Role::Here } else { Role::Plain };
+        (text.into(), role)
+    });
+    pen.pieces(area, pieces);
+}
+
+/// Which tab is at this column.
+pub(super) fn at(state: &State, area: Rect, column: u16) -> Option<View> {
+    let mut at = usize::from(area.x);
+    let column = usize::from(column);
+    for (view, text) in tabs(state, area.width) {
+        at += text.width();
+        if column < at {
+            return Some(view);
+        }
+    }
+    None
+}

@@ -1,0 +1,683 @@
+//! The live viewer in a real terminal: every key that its help names, every way of leaving it, CMD's pane, the log, the
+//! configuration. What it traces is `sh` and `cat`, so this needs the rights to trace; without them each test is skipped.
+
+#[path = "terminal/mod.rs"]
+mod terminal;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use rustix::process::Signal;
+use terminal::Terminal;
+
+fn zctrace() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
+    command.env("HOME", "/nonexistent");
+    command
+}
+
+/// Whether tracing is possible here; if not, says that this test is skipped.
+fn can_trace(test: &str) -> bool {
+    static ANSWER: OnceLock<Option<String>> = OnceLock::new();
+    let why = ANSWER.get_or_init(|| {
+        let Output { status, stderr, .. } = zctrace()
+            .args(["run", "--", "true"])
+            .env_remove("SUDO_UID")
+            .stdin(Stdio::null())
+            .output()
+            .expect("zctrace");
+        let said = String::from_utf8_lossy(&stderr);
+        (status.code() == Some(4)).then(|| said.lines().next().unwrap_or_default().to_owned())
+    });
+    if let Some(why) = why {
+        println!("SKIP {test}: {why}");
+    }
+    why.is_none()
+}
+
+/// A directory of our own, empty, gone at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("zctrace-viewer-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a directory");
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const TAKEN: &[u8] = b"\x1b[?1049h";
+
+/// The viewer of a command, once it has the terminal.
+fn viewer(arguments: &[&str], size: (u16, u16)) -> Terminal {
+    let mut command = zctrace();
+    command.args(arguments);
+    let mut terminal = Terminal::start(command, size.0, size.1).expect("a terminal");
+    terminal.wait_for_bytes(TAKEN);
+    terminal
+}
+
+/// A command that goes on until its keyboard says otherwise.
+const CAT: [&str; 3] = ["--mouse", "--", "cat"];
+
+#[test]
+fn however_it_is_left_the_terminal_is_as_before() {
+    if !can_trace("however_it_is_left_the_terminal_is_as_before") {
+        return;
+    }
+    // With a command: leaving ends it, and that is a success; a signal is passed on to it, and its code is the answer.
+    for (how, keys, signal, code) in [
+        ("q, and y", "qy", None, 0),
+        ("Ctrl-C twice", "\x03\x03", None, 0),
+        ("SIGTERM", "", Some(Signal::TERM), 128 + 15),
+        ("SIGHUP", "", Some(Signal::HUP), 128 + 1),
+        ("SIGINT", "", Some(Signal::INT), 128 + 2),
+        ("SIGQUIT", "", Some(Signal::QUIT), 128 + 3),
+    ] {
+        let mut terminal = viewer(&CAT, (80, 24));
+        terminal.press(keys);
+        if let Some(signal) = signal {
+            terminal.signal(signal);
+        }
+        assert_eq!(terminal.end(), code, "{how}: {}", terminal.text());
+        assert_eq!(terminal.left_behind(), [""; 0], "{how}");
+    }
+    // Without one it is a success in any case.
+    let me = std::process::id().to_string();
+    for (how, keys, signal) in [
+        ("q", "q", None),
+        ("Ctrl-C", "\x03", None),
+        ("SIGTERM", "", Some(Signal::TERM)),
+    ] {
+        let mut terminal = viewer(&["--mouse", "-p", &me], (80, 24));
+        terminal.press(keys);
+        if let Some(signal) = signal {
+            terminal.signal(signal);
+        }
+        assert_eq!(terminal.end(), 0, "{how}: {}", terminal.text());
+        assert_eq!(terminal.left_behind(), [""; 0], "{how}");
+    }
+}
+
+#[test]
+fn a_panic_of_any_thread_gives_the_terminal_back_and_is_told() {
+    if !can_trace("a_panic_of_any_thread_gives_the_terminal_back_and_is_told") {
+        return;
+    }
+    if !cfg!(debug_assertions) {
+        println!("SKIP a_panic_of_any_thread_gives_the_terminal_back_and_is_told: a release does not panic when asked");
+        return;
+    }
+    for thread in ["main", "feed", "pane"] {
+        let mut command = zctrace();
+        command.args(CAT).env("ZCTRACE_TEST_PANIC", thread);
+        let mut terminal = Terminal::start(command, 80, 24).expect("a terminal");
+        assert_eq!(terminal.end(), 4, "{thread}: {}", terminal.text());
+        assert_eq!(terminal.left_behind(), [""; 0], "{thread}");
+        let text = terminal.text();
+        assert!(
+            text.contains(&format!("the thread {thread} was asked to panic")),
+            "{thread}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_stopped_viewer_gives_the_terminal_back_and_takes_it_again() {
+    if !can_trace("a_stopped_viewer_gives_the_terminal_back_and_takes_it_again") {
+        return;
+    }
+    let mut terminal = viewer(&CAT, (80, 24));
+    for by_key in [true, false] {
+        if by_key {
+            terminal.press("\x1a");
+        } else {
+            terminal.signal(Signal::TSTP);
+        }
+        terminal.wait_stopped();
+        assert_eq!(terminal.left_behind(), [""; 0]);
+        terminal.written.clear();
+        terminal.signal(Signal::CONT);
+        terminal.wait_for_bytes(TAKEN);
+    }
+    terminal.press("qy");
+    assert_eq!(terminal.end(), 0);
+    assert_eq!(terminal.left_behind(), [""; 0]);
+}
+
+/// A command that moves bytes in some ways, says `ready`, and repeats what is typed.
+fn mover(directory: &Directory) -> [String; 4] {
+    let long = "a-name-that-is-longer-than-any-column-of-the-narrowest-screen-that-is-laid-out-in-full-0123456789";
+    let script = format!(
+        "cd '{}' && head -c 3000000 /dev/zero >{long} && cat {long} >b && cat b | cat >c && cp b d && echo re''ady && exec cat",
+        directory.0.display()
+    );
+    ["--".to_owned(), "sh".to_owned(), "-c".to_owned(), script]
+}
+
+/// The viewer of it, once it has shown all that there will be.
+fn of_mover(directory: &Directory, more: &[&str], size: (u16, u16)) -> Terminal {
+    let mover = mover(directory);
+    let arguments: Vec<&str> = more.iter().copied().chain(mover.iter().map(String::as_str)).collect();
+    let mut terminal = viewer(&arguments, size);
+    terminal.wait("ready");
+    // The writes of the last program: `cp` copies 3,000,000 bytes to the last of four files.
+    terminal.wait_for("all bytes", |text| text.contains("11.4 MiB that arrived"));
+    terminal
+}
+
+/// Where the cursor is, and how many rows there are: `7 of 37`.
+fn place(text: &str) -> Option<(usize, usize)> {
+    let line = text.lines().rev().nth(1)?;
+    let number = |text: &str| text.replace(' ', "").parse().ok();
+    line.split(" · ").find_map(|part| {
+        let (row, rest) = part.split_once(" of ")?;
+        Some((number(row)?, number(rest.split_once(',')?.0)?))
+    })
+}
+
+/// The lines of the rows, without the header, whose numbers go on.
+fn rows(text: &str) -> Vec<&str> {
+    text.lines().skip(5).collect()
+}
+
+/// What a key sends, by its name in the help.
+fn sent(name: &str) -> String {
+    let text = match name {
+        "Up" => "\x1b[A",
+        "Down" => "\x1b[B",
+        "Right" => "\x1b[C",
+        "Left" => "\x1b[D",
+        "Home" => "\x1b[H",
+        "End" => "\x1b[F",
+        "PgUp" => "\x1b[5~",
+        "PgDn" => "\x1b[6~",
+        "Enter" => "\r",
+        "Esc" => "\x1b",
+        "Tab" => "\t",
+        "Shift-Tab" => "\x1b[Z",
+        "Backspace" => "\x7f",
+        "Space" => " ",
+        "F1" => "\x1bOP",
+        "F12" => "\x1b[24~",
+        _ => "",
+    };
+    if !text.is_empty() {
+        return text.to_owned();
+    }
+    if let Some(key) = name.strip_prefix("Ctrl-") {
+        return char::from(key.as_bytes()[0].to_ascii_uppercase() & 0x1f).to_string();
+    }
+    assert_eq!(name.chars().count(), 1, "a key that this test does not know: {name}");
+    name.to_owned()
+}
+
+/// The keys and what they do, as the help says.
+fn help(terminal: &mut Terminal) -> Vec<(Vec<String>, String)> {
+    terminal.press("?");
+    let text = terminal.wait_for("the whole help", |text| {
+        text.contains("these keys") && text.contains("Marks")
+    });
+    let mut entries = Vec::new();
+    for line in text
+        .lines()
+        .skip_while(|line| *line != "Move")
+        .take_while(|line| *line != "Marks")
+    {
+        let Some((keys, what)) = line.strip_prefix("  ").and_then(|line| line.split_once("  ")) else {
+            continue;
+        };
+        entries.push((keys.split(' ').map(ToOwned::to_owned).collect(), what.trim().to_owned()));
+    }
+    terminal.press("?");
+    terminal.wait("[2 Flows]");
+    entries
+}
+
+#[test]
+fn every_key_that_the_help_names_works() {
+    if !can_trace("every_key_that_the_help_names_works") {
+        return;
+    }
+    let directory = Directory::new("keys");
+    // So high that the whole help is on the screen; then as small as a full screen is.
+    let mut terminal = of_mover(&directory, &[], (80, 120));
+    let entries = help(&mut terminal);
+    assert!(entries.len() >= 35, "{entries:?}");
+    terminal.resize(80, 24);
+    terminal.wait_for("the small screen", |text| place(text).is_some());
+    for (keys, what) in &entries {
+        for key in keys {
+            works(&mut terminal, &directory, key, what);
+        }
+    }
+    terminal.press("Q");
+    terminal.wait("y ends both");
+    terminal.press("y");
+    assert_eq!(terminal.end(), 0);
+    let text = String::from_utf8_lossy(&terminal.written).into_owned();
+    let after = text.rsplit("\x1b[?1049l").next().expect("the screen from before");
+    assert!(
+        after.contains("% MOVED") && after.contains("no records lost"),
+        "{after}"
+    );
+    assert_eq!(terminal.left_behind(), [""; 0]);
+}
+
+/// The view that a key shows, from the flows; for a key that does.
+fn shown_by(what: &str) -> Option<&'static str> {
+    Some(match what {
+        "the next view" | "Processes" => "3 Processes",
+        "the view before" | "Map: from where to where" => "1 Map",
+        "Flows" => "2 Flows",
+        "Pipes" => "4 Pipes",
+        "Reasons: why copied, what to do" => "5 Reasons",
+        "Segments of bufferlists, and looks" => "6 Segments",
+        "Log: what zctrace has to say" => "7 Log",
+        _ => return None,
+    })
+}
+
+/// Presses a key where it has something to do, and sees that it does it. Goes back to the first row of the flows.
+#[allow(clippy::too_many_lines)] // A table: one entry for each line of the help.
+fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) {
+    let name = format!("{key}: {what}");
+    let pressed = sent(key);
+    let at = |row: usize| move |text: &str| place(text).is_some_and(|place| place.0 == row);
+    let on_view = |view: &'static str| move |text: &str| text.contains(&format!("[{view}]"));
+    let first = |terminal: &mut Terminal| {
+        terminal.press("2g");
+        terminal.wait_for("the first flow", |text| on_view("2 Flows")(text) && at(1)(text))
+    };
+    let text = first(terminal);
+    let (_, all) = place(&text).expect("a place");
+    assert!(all > 20, "more rows than a page has: {text}");
+    match what {
+        "one row up" => {
+            terminal.press("jj");
+            terminal.wait_for("the third row", at(3));
+            terminal.press(&pressed);
+            terminal.wait_for(&name, at(2));
+        }
+        "one row down" => {
+            terminal.press(&pressed);
+            terminal.wait_for(&name, at(2));
+        }
+        "a page up" => {
+            terminal.press("G");
+            terminal.wait_for("the last row", at(all));
+            terminal.press(&pressed);
+            terminal.wait_for(&name, |text| place(text).is_some_and(|(row, _)| row < all - 3));
+        }
+        "a page down" => {
+            terminal.press(&pressed);
+            terminal.wait_for(&name, |text| place(text).is_some_and(|(row, _)| row > 4));
+        }
+        "the first row" => {
+            terminal.press("G");
+            terminal.wait_for("the last row", at(all));
+            terminal.press(&pressed);
+            terminal.wait_for(&name, at(1));
+        }
+        "the last row" => {
+            terminal.press(&pressed);
+            terminal.wait_for(&name, at(all));
+        }
+        "wide rows: back to their beginning" | "wide rows: on to their end" => {
+            let before = rows(&text).join("\n");
+            let (right, left) = if what.ends_with("end") {
+                (pressed.as_str(), "h")
+            } else {
+                ("l", pressed.as_str())
+            };
+            terminal.press(right);
+            terminal.wait_for(&name, |text| rows(text).join("\n") != before);
+            terminal.press(left);
+            terminal.wait_for(&name, |text| rows(text).join("\n") == before);
+        }
+        "open the row: certificate, advice, details" => {
+            terminal.press(&pressed);
+            terminal.wait_for(&name, |text| {
+                text.contains("Esc goes back") && text.contains("MiB from ")
+            });
+            terminal.press("\x1b");
+            terminal.wait_for("the rows", at(1));
+        }
+        "back: close it, or take the filter away" => {
+            terminal.press("\r");
+            terminal.wait("Esc goes back");
+            terminal.press(&pressed);
+            terminal.wait_for(&name, at(1));
+            terminal.press("/to=file\r");
+            terminal.wait_for("fewer rows", |text| place(text).is_some_and(|(_, of)| of < all));
+            terminal.press(&pressed);
+            terminal.wait_for(&name, |text| place(text) == Some((1, all)));
+        }
+        _ if shown_by(what).is_some() => {
+            let view = shown_by(what).expect("a view");
+            let from = if view == "1 Map" { "3" } else { "1" };
+            if !what.starts_with("the ") {
+                terminal.press(from);
+                terminal.wait_for("another view", |text| !on_view("2 Flows")(text));
+            }
+            terminal.press(&pressed);
+            terminal.wait_for(&name, on_view(view));
+        }
+        "show only rows that fit a filter" => {
+            terminal.press(&pressed);
+            terminal.wait("filter:");
+            // It holds while it is typed, and is given up with Esc.
+            terminal.press("process=cp");
+            terminal.wait_for(&name, |text| text.contains("process=cp") && !text.contains("of 37"));
+            terminal.press("\x1b");
+            terminal.wait_for(&name, |text| place(text) == Some((1, all)));
+        }
+        "hold what is shown (tracing goes on), or a replay" => {
+            terminal.press(&pressed);
+            terminal.wait("PAUSED");
+            terminal.press(&pressed);
+            terminal.wait("LIVE");
+        }
+        "write the view to a file: *.json, else text" => {
+            for (name_of_file, holds) in [("view.json", "\"schema\""), ("view.txt", "[2 Flows]")] {
+                let path = directory.0.join(name_of_file);
+                terminal.press(&pressed);
+                terminal.wait("write to:");
+                terminal.press(&format!("\x15{}\r", path.display()));
+                terminal.wait(" written to ");
+                let written = fs::read_to_string(&path).expect("what was written");
+                assert!(written.contains(holds), "{written}");
+                if name_of_file == "view.txt" {
+                    let flows = written
+                        .lines()
+                        .filter(|line| line.contains(" KiB") || line.contains(" B "))
+                        .count();
+                    assert!(
+                        flows >= 20 && written.contains("no records lost"),
+                        "all rows: {written}"
+                    );
+                } else {
+                    let report = probes::report::Report::from_json(&written).expect("a report");
+                    assert!(report.check().is_ok() && report.flows.len() == all, "{written}");
+                }
+            }
+            // What is there already is left alone, and said.
+            terminal.press(&format!("{pressed}\x15{}\r", directory.0.join("view.json").display()));
+            terminal.wait("File exists");
+            terminal.press(&format!("{pressed}\x15/dev/full/no\r"));
+            terminal.wait("Not a directory");
+        }
+        "the next theme" => {
+            for theme in ["light", "high-contrast", "colour-blind", "none", "dark"] {
+                terminal.press(&pressed);
+                terminal.wait(&format!("theme: {theme}"));
+                assert_eq!(terminal.is_coloured(), theme != "none", "{theme}");
+            }
+        }
+        "draw everything anew" => {
+            terminal.written.clear();
+            terminal.press(&pressed);
+            terminal.wait_for_bytes(b"\x1b[2J");
+            first(terminal);
+        }
+        "sort by the next column" | "sort by the column to the right" => {
+            terminal.press(&pressed);
+            terminal.wait("by moved, largest first");
+            terminal.press("<");
+            terminal.wait("by bytes, largest first");
+        }
+        "sort by the column to the left" => {
+            terminal.press(&pressed);
+            terminal.wait("by call");
+            terminal.press(">");
+            terminal.wait("by bytes, largest first");
+        }
+        "turn the order round" => {
+            terminal.press(&pressed);
+            terminal.wait("by bytes, smallest first");
+            terminal.press(&pressed);
+            terminal.wait("by bytes, largest first");
+        }
+        "give the keyboard to CMD, and take it back" => {
+            terminal.press(&pressed);
+            terminal.wait("CMD has the keyboard");
+            // Typed, echoed by the terminal, and repeated by `cat`; q is a letter here.
+            let word = format!("quite-{}", key.len());
+            terminal.press(&format!("{word}\r"));
+            terminal.wait_for(&name, |text| text.matches(&word).count() == 2);
+            terminal.press(&pressed);
+            terminal.wait("gives it the keyboard");
+        }
+        "hide or show it" => {
+            terminal.press(&pressed);
+            terminal.wait_for(&name, |text| !text.contains("CMD runs"));
+            terminal.press(&pressed);
+            terminal.wait("CMD runs");
+        }
+        "give it most of the screen, and take that back" => {
+            let line = |text: &str| text.lines().position(|line| line.contains("CMD runs"));
+            let before = line(&text).expect("the pane");
+            terminal.press(&pressed);
+            terminal.wait_for(&name, |text| line(text).is_some_and(|now| now < before));
+            terminal.press(&pressed);
+            terminal.wait_for(&name, |text| line(text) == Some(before));
+        }
+        "these keys" => {
+            terminal.press(&pressed);
+            terminal.wait("keys ·");
+            terminal.press("\x1b");
+            terminal.wait_for(&name, at(1));
+        }
+        "stop, until the shell's `fg`" => {
+            terminal.press(&pressed);
+            terminal.wait_stopped();
+            assert_eq!(terminal.left_behind(), [""; 0]);
+            terminal.signal(Signal::CONT);
+            first(terminal);
+        }
+        "end" | "end, and print the report" => {
+            terminal.press(&pressed);
+            terminal.wait("y ends both");
+            terminal.press("n");
+            terminal.wait_for(&name, at(1));
+        }
+        _ => panic!("the help names a key that this test does not press: {name}"),
+    }
+}
+
+#[test]
+fn what_is_written_to_standard_error_is_in_the_log_and_told_again() {
+    if !can_trace("what_is_written_to_standard_error_is_in_the_log_and_told_again") {
+        return;
+    }
+    let mut terminal = viewer(&CAT, (100, 30));
+    terminal.wait("[2 Flows]");
+    let stderr = format!("/proc/{}/fd/2", terminal.pid().as_raw_nonzero());
+    fs::write(stderr, "something stray\x1b[31m\n").expect("its standard error");
+    terminal.press("7");
+    let text = terminal.wait_for("the line", |text| {
+        text.contains("[7 Log]") && text.contains("something stray")
+    });
+    assert!(
+        !terminal.written.windows(10).any(|window| window == b"stray\x1b[31m"),
+        "escape codes are not passed on: {text}"
+    );
+    terminal.press("qy");
+    assert_eq!(terminal.end(), 0);
+    assert!(
+        terminal.text().contains("zctrace: something stray"),
+        "{}",
+        terminal.text()
+    );
+    assert_eq!(terminal.left_behind(), [""; 0]);
+}
+
+#[test]
+fn a_command_that_ends_leaves_its_code_and_its_report() {
+    if !can_trace("a_command_that_ends_leaves_its_code_and_its_report") {
+        return;
+    }
+    let mut terminal = viewer(
+        &["--", "sh", "-c", "cat /etc/passwd | cat >/dev/null; exit 7"],
+        (100, 30),
+    );
+    terminal.wait("CMD ended with code 7");
+    // There is nothing left to end, so nothing is asked.
+    terminal.press("q");
+    assert_eq!(terminal.end(), 7);
+    assert_eq!(terminal.left_behind(), [""; 0]);
+
+    let mut terminal = viewer(&["--", "sh", "-c", "kill -KILL $$"], (100, 30));
+    terminal.wait("CMD was ended by signal 9");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 128 + 9);
+}
+
+#[test]
+fn a_command_has_a_terminal_of_the_size_of_its_pane() {
+    if !can_trace("a_command_has_a_terminal_of_the_size_of_its_pane") {
+        return;
+    }
+    let script = "trap 'stty size' WINCH; stty size; tty; echo all-w''ell; while :; do read x; done";
+    let mut terminal = viewer(&["--", "sh", "-c", script], (120, 40));
+    let text = terminal.wait("all-well");
+    assert!(text.contains("/dev/pts/"), "{text}");
+    let line = text.lines().find(|line| line.ends_with(" 120")).expect("its size");
+    let rows: usize = line.split_once(' ').expect("rows and columns").0.parse().expect("rows");
+    let pane = text.lines().skip_while(|line| !line.contains("CMD runs")).count() - 1 - 2;
+    assert_eq!(rows, pane, "{text}");
+    terminal.resize(90, 30);
+    terminal.wait_for("the new size", |text| text.lines().any(|line| line.ends_with(" 90")));
+    terminal.press("qy");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn the_mouse_picks_rows_columns_and_views() {
+    if !can_trace("the_mouse_picks_rows_columns_and_views") {
+        return;
+    }
+    let directory = Directory::new("mouse");
+    let mut terminal = of_mover(&directory, &["--mouse"], (120, 40));
+    let text = terminal.wait("[2 Flows]");
+    let find = |text: &str, what: &str| {
+        let (row, line) = text
+            .lines()
+            .enumerate()
+            .find(|(_, line)| line.contains(what))
+            .expect("it is there");
+        (line[..line.find(what).expect("it is there")].chars().count(), row)
+    };
+    let titles = find(&text, "bytes v");
+    terminal.click(titles.0 + 1, titles.1);
+    terminal.wait("by bytes, smallest first");
+    let moved = find(&text, "  moved ");
+    terminal.click(moved.0 + 3, titles.1);
+    terminal.wait("by moved, largest first");
+    terminal.click(10, titles.1 + 3);
+    terminal.wait_for("the third row", |text| place(text).is_some_and(|place| place.0 == 3));
+    terminal.press("\x1b[<65;11;11M");
+    terminal.wait_for("three rows down", |text| place(text).is_some_and(|place| place.0 == 6));
+    terminal.press("\x1b[<64;11;11M");
+    terminal.wait_for("three rows up", |text| place(text).is_some_and(|place| place.0 == 3));
+    let tab = find(&text, "5 Reasons");
+    terminal.click(tab.0 + 3, tab.1);
+    terminal.wait("[5 Reasons]");
+    terminal.press("qy");
+    assert_eq!(terminal.end(), 0);
+    assert_eq!(terminal.left_behind(), [""; 0]);
+}
+
+#[test]
+fn the_configuration_changes_looks_and_keys() {
+    if !can_trace("the_configuration_changes_looks_and_keys") {
+        return;
+    }
+    let directory = Directory::new("config");
+    let file = directory.0.join("zctrace/config.toml");
+    fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
+    fs::write(
+        &file,
+        "theme = 'none'\nascii = true\n[keys]\nquit = 'x'\nreasons = 'R'\n",
+    )
+    .expect("a file");
+    let mut command = zctrace();
+    command.arg("--config").arg(&file).args(CAT);
+    let mut terminal = Terminal::start(command, 80, 24).expect("a terminal");
+    terminal.wait("[2 Flows]");
+    terminal.press("R");
+    let text = terminal.wait("[R Reasons]");
+    assert!(text.is_ascii(), "{text}");
+    assert!(!terminal.is_coloured());
+    terminal.press("x");
+    terminal.wait("y ends both");
+    terminal.press("y");
+    assert_eq!(terminal.end(), 0);
+
+    fs::write(&file, "\n[keys]\nquit = 'x'\nopen = 'x'\n").expect("a file");
+    let mut command = zctrace();
+    command.arg("--config").arg(&file).args(CAT);
+    let mut terminal = Terminal::start(command, 160, 24).expect("a terminal");
+    assert_eq!(terminal.end(), 2);
+    let text = terminal.text();
+    assert!(
+        text.contains("config.toml, line 3: the key x is given to `open` and to `quit`"),
+        "{text}"
+    );
+    assert!(
+        !terminal.written.windows(TAKEN.len()).any(|window| window == TAKEN),
+        "the screen was not touched"
+    );
+}
+
+#[test]
+fn where_tracing_is_impossible_the_screen_is_not_taken() {
+    const NOBODY: u32 = 65_534;
+    if !can_trace("where_tracing_is_impossible_the_screen_is_not_taken") {
+        return;
+    }
+    // Somebody without rights, who can run a copy of the program.
+    let directory = Directory::new("nobody");
+    let program = directory.0.join("zctrace");
+    fs::copy(env!("CARGO_BIN_EXE_zctrace"), &program).expect("a copy");
+    let mut command = Command::new(program);
+    std::os::unix::process::CommandExt::uid(&mut command, NOBODY);
+    command.args(CAT).env("HOME", "/nonexistent");
+    let mut terminal = Terminal::start(command, 100, 30).expect("a terminal");
+    assert_eq!(terminal.end(), 4);
+    let text = terminal.text();
+    assert!(
+        text.contains("tracing could not be set up") && text.contains('→'),
+        "{text}"
+    );
+    assert!(
+        !terminal.written.windows(TAKEN.len()).any(|window| window == TAKEN),
+        "{text}"
+    );
+    assert_eq!(terminal.left_behind(), [""; 0]);
+}
+
+#[test]
+fn without_a_terminal_or_with_a_form_there_is_a_report() {
+    if !can_trace("without_a_terminal_or_with_a_form_there_is_a_report") {
+        return;
+    }
+    let mut command = zctrace();
+    command.args(["--format", "text", "--", "true"]);
+    let mut terminal = Terminal::start(command, 100, 30).expect("a terminal");
+    assert_eq!(terminal.end(), 0);
+    assert!(!terminal.written.windows(TAKEN.len()).any(|window| window == TAKEN));
+    let mut command = zctrace();
+    command.args(["--", "true"]).env("TERM", "dumb");
+    let output = command.stdin(Stdio::null()).output().expect("zctrace");
+    assert!(output.status.success() && !output.stdout.contains(&0x1b));
+}
