@@ -15,8 +15,11 @@ use crate::report::text::printable;
 /// descriptors; and what a program does must be named within a second.
 const FIRST: Duration = Duration::from_millis(4);
 const LONGEST: Duration = Duration::from_millis(500);
-/// Processes that are looked through at one time, and that are remembered.
+/// Processes that are looked through at one time, at most, and how long that may take but for the last one of them: the
+/// kernel's records come meanwhile, and their ring holds a few times as much.
 const AT_A_TIME: usize = 16;
+const BUDGET: Duration = Duration::from_millis(2);
+/// Processes that are remembered.
 const MOST: usize = 4096;
 
 /// All journals of a trace.
@@ -215,6 +218,9 @@ impl Journals {
             .take(AT_A_TIME)
             .collect();
         for pid in due {
+            if now.elapsed() > BUDGET {
+                break;
+            }
             if !*self.possible.get_or_insert_with(process::numbers_are_the_kernels) {
                 self.wanted.clear();
                 let why = "the journals of bufferlists cannot be found from inside a container: zctrace's own /proc numbers \
