@@ -97,7 +97,7 @@ _zctrace() {
             return 0
             ;;
         zctrace__subcmd__assert)
-            opts="-o -h --to --from --max-copied --max-unknown --min-bytes --baseline --save-baseline --allow --user --no-follow --level --duration --record --format --output --rows --help"
+            opts="-o -h --to --from --max-copied --max-unknown --min-bytes --baseline --save-baseline --allow --user --no-follow --level --duration --btf --record --format --output --rows --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -147,6 +147,10 @@ _zctrace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --btf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --record)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -175,7 +179,7 @@ _zctrace() {
             return 0
             ;;
         zctrace__subcmd__demo)
-            opts="-h --dir --size --json --matrix --help"
+            opts="-h --dir --size --json --matrix --btf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -186,6 +190,10 @@ _zctrace() {
                     return 0
                     ;;
                 --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --btf)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -383,7 +391,7 @@ _zctrace() {
             return 0
             ;;
         zctrace__subcmd__record)
-            opts="-p -o -h --pid --cgroup --user --no-follow --level --duration --output --help"
+            opts="-p -o -h --pid --cgroup --user --no-follow --level --duration --btf --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -410,6 +418,10 @@ _zctrace() {
                     return 0
                     ;;
                 --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --btf)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -513,7 +525,7 @@ _zctrace() {
             return 0
             ;;
         zctrace__subcmd__run)
-            opts="-p -o -h --pid --cgroup --user --no-follow --level --duration --record --every --format --output --rows --help"
+            opts="-p -o -h --pid --cgroup --user --no-follow --level --duration --btf --record --every --format --output --rows --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -540,6 +552,10 @@ _zctrace() {
                     return 0
                     ;;
                 --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --btf)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -575,13 +591,17 @@ _zctrace() {
             return 0
             ;;
         zctrace__subcmd__selftest)
-            opts="-h --dir --json --help"
+            opts="-h --dir --json --btf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --btf)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -43,6 +43,7 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l level -d 'full: 
 digest\t''
 counters\t''"
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l duration -d 'Trace no longer than this: 10s, 500ms, 2m' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l btf -d 'Take the kernel\'s types from here, if it does not tell them itself; the selftest must pass with them' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l record -d 'Also record all that is seen, for `zctrace report` and `zctrace replay`' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l every -d 'Also say what is known so far this often; as JSON one line each' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l format -d 'How to say it: text, or json, or junit (a case for each row) [default: text]' -r -f -a "text\t''
@@ -65,6 +66,7 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l level -d 'ful
 digest\t''
 counters\t''"
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l duration -d 'Trace no longer than this: 10s, 500ms, 2m' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l btf -d 'Take the kernel\'s types from here, if it does not tell them itself; the selftest must pass with them' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l record -d 'Also record all that is seen, for `zctrace report` and `zctrace replay`' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l format -d 'How to say it: text, or json, or junit (a case for each rule) [default: text]' -r -f -a "text\t''
 json\t''
@@ -80,6 +82,7 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand record" -l level -d 'ful
 digest\t''
 counters\t''"
 complete -c zctrace -n "__fish_zctrace_using_subcommand record" -l duration -d 'Trace no longer than this: 10s, 500ms, 2m' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand record" -l btf -d 'Take the kernel\'s types from here, if it does not tell them itself; the selftest must pass with them' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand record" -s o -l output -d 'Write the recording there [default: zctrace.zct]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand record" -l no-follow -d 'Do not trace descendants'
 complete -c zctrace -n "__fish_zctrace_using_subcommand record" -s h -l help -d 'Print help'
@@ -103,6 +106,7 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l rows -d 'Fold
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -s h -l help -d 'Print help'
 complete -c zctrace -n "__fish_zctrace_using_subcommand demo" -l dir -d 'Where the files lie; what is shown is true of its filesystem [default: the temporary directory]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand demo" -l size -d 'What each path carries: 64MiB, 10M, 4096 [default: 64MiB]' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand demo" -l btf -d 'Take the kernel\'s types from here, for the kernel\'s own evidence; the selftest must pass with them' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand demo" -l json -d 'Print the report as JSON, and nothing else'
 complete -c zctrace -n "__fish_zctrace_using_subcommand demo" -l matrix -d 'Only ask the oracle which pairs of ends share pages on this kernel'
 complete -c zctrace -n "__fish_zctrace_using_subcommand demo" -s h -l help -d 'Print help'
@@ -111,6 +115,7 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand doctor" -l all -d 'Show 
 complete -c zctrace -n "__fish_zctrace_using_subcommand doctor" -l json -d 'Print the answer as JSON, and nothing else'
 complete -c zctrace -n "__fish_zctrace_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c zctrace -n "__fish_zctrace_using_subcommand selftest" -l dir -d 'Where its files lie [default: the temporary directory or, if that is on no disk, /var/tmp]' -r -F
+complete -c zctrace -n "__fish_zctrace_using_subcommand selftest" -l btf -d 'Take the kernel\'s types from here, and remember nothing' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand selftest" -l json -d 'Print the answer as JSON, and nothing else'
 complete -c zctrace -n "__fish_zctrace_using_subcommand selftest" -s h -l help -d 'Print help'
 complete -c zctrace -n "__fish_zctrace_using_subcommand explain" -s h -l help -d 'Print help'

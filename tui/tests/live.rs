@@ -253,3 +253,42 @@ fn a_recording_that_cannot_be_begun_starts_nothing() {
         assert!(both(&output).contains(says), "{}", both(&output));
     }
 }
+
+#[test]
+fn a_full_disk_ends_the_recording_and_not_the_run() {
+    const TEST: &str = "a_full_disk_ends_the_recording_and_not_the_run";
+    // Room for the head and not for what follows, in a mount of this script's own.
+    const SCRIPT: &str = "mount -t tmpfs -o size=8k none \"$1\" || exit 99
+        \"$2\" run --record \"$1/a.zct\" -- \"$3\" --exact \"$4\" --nocapture; code=$?
+        \"$2\" report \"$1/a.zct\" >/dev/null; echo report $?
+        exit $code";
+    send_if_traced();
+    if !possible(TEST) {
+        return;
+    }
+    let dir = std::env::temp_dir().join(format!("zctrace-live-full-{}", std::process::id()));
+    fs::create_dir(&dir).expect("a directory");
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", SCRIPT, "sh"])
+        .arg(&dir)
+        .arg(env!("CARGO_BIN_EXE_zctrace"))
+        .arg(std::env::current_exe().expect("this test"))
+        .arg(TEST)
+        .env(SEND, "move 0")
+        .env_remove("SUDO_UID")
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare can be run");
+    fs::remove_dir(dir).expect("removed");
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    // The report of the run is there, the reason is told, and what was recorded can be read.
+    for part in [
+        "MOVED   ",
+        "ended early: No space left on device",
+        "report 3\n",
+        "cut short",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+}
