@@ -299,13 +299,13 @@ impl Checker<'_> {
         for (index, hop) in certificate.hops.iter().enumerate() {
             let Some(names) = &hop.segments else { continue };
             let at = format!("{at}.hops[{index}].segments");
-            let (named, bytes) = (names.bytes, hop.bytes);
-            self.require(named <= bytes, &at, || Rule::Certificate {
-                why: format!("segments are named for {named} of {bytes} bytes"),
+            let (covered, bytes) = (names.bytes, hop.bytes);
+            self.require(covered <= bytes, &at, || Rule::Certificate {
+                why: format!("segments are named for {covered} of {bytes} bytes"),
             });
             let agrees = names.agreement == super::LedgerWord::Agrees;
-            self.require(!agrees || named == bytes, &at, || Rule::Certificate {
-                why: format!("it agrees on all bytes, but names {named} of {bytes}"),
+            self.require(!agrees || covered == bytes, &at, || Rule::Certificate {
+                why: format!("it agrees on all bytes, but names {covered} of {bytes}"),
             });
             self.agreement(&at, &names.agreement, &names.why);
         }
