@@ -143,6 +143,7 @@ fn only(report: &mut Report, id: u64) {
     report.flows.retain(|flow| flow.id == id);
     report.edges.retain(|edge| edge.flow == Some(id));
     report.looks.retain(|look| look.flow == Some(id));
+    report.segments.retain(|segment| segment.flow == Some(id));
     report.processes.clear();
     report.assertions.clear();
     report.summarize();

@@ -46,6 +46,36 @@ fn a_saved_report_is_shown_and_fits() {
 }
 
 #[test]
+fn a_filtered_report_says_so_in_every_form_and_a_mistake_names_its_column() {
+    let file = sample("run-tier-t0.json");
+    let output = run(&[
+        "report",
+        &file,
+        "--filter",
+        "from=memory and to=tcp",
+        "--format",
+        "json",
+    ]);
+    let report = Report::from_json(&out(&output)).expect("a report");
+    assert_eq!((output.status.code(), report.check()), (Some(0), Ok(())));
+    assert!(!report.flows.is_empty() && report.flows.iter().all(|flow| flow.from.kind.as_str() == "memory"));
+    let filtered = report.filtered.expect("it says so");
+    assert_eq!(filtered.expression, "from=memory and to=tcp");
+    assert!(filtered.flows > 0 && filtered.payload > 0, "{filtered:?}");
+    let text = out(&run(&["report", &file, "--filter", "from=memory and to=tcp"]));
+    assert!(text.contains("that arrived and fit the filter"), "{text}");
+    assert!(text.contains("filter `from=memory and to=tcp` leaves out"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let output = run(&["report", &file, "--filter", "to=tcp and bytes>x"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("column 18: found `x`, expected a number of bytes"),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
 fn a_flow_is_shown_hop_by_hop() {
     let text = out(&run(&["report", &sample("run-tier-t0.json"), "--flow", "1"]));
     assert!(text.starts_with("MOVED THROUGH ALL 2 STATIONS   "), "{text}");

@@ -1,6 +1,8 @@
 //! Segments of bufferlists: which of them the bytes were, where in the program they were made, and whether the program's own
 //! account of its pipes is the kernel's.
 
+use std::fmt::Write as _;
+
 use probes::report::text::{count, printable, size};
 use probes::report::{Flow, LedgerWord, Report, Segment, SegmentNames};
 
@@ -14,10 +16,10 @@ const SHOWN: usize = 4;
 pub(crate) fn names(names: &SegmentNames, of: u64) -> String {
     let mut line = names.text();
     if names.bytes < of {
-        line.push_str(&format!(" ({} of {} bytes)", count(names.bytes), count(of)));
+        let _ = write!(line, " ({} of {} bytes)", count(names.bytes), count(of));
     }
     if let Some(pid) = names.pid {
-        line.push_str(&format!(" of pid {pid}"));
+        let _ = write!(line, " of pid {pid}");
     }
     line.push_str(match names.agreement {
         LedgerWord::Agrees => ", as the ring shows",

@@ -12,7 +12,7 @@
 //! has the state drawn if it changed, 30 times a second at most. `state/` has no clock and no terminal; `view/` is a pure
 //! function of the state and the size and changes nothing.
 //!
-//! [`run`] is called by `run.rs` where a person sits at a terminal. What can fail fails before the terminal is taken, and is
+//! [`run()`] is called by `run.rs` where a person sits at a terminal. What can fail fails before the terminal is taken, and is
 //! told on standard error as ever.
 
 mod backend;

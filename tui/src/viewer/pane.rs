@@ -92,7 +92,7 @@ impl Pane {
         let _ = tcsetwinsize(&self.shared.pty, window);
         let (rows, columns) = cells(size);
         let mut parser = self.shared.parser();
-        shrink(&mut parser, rows.get());
+        // What would be cut off below is scrolled up, so that the cursor and what was written last stay.
         parser.screen_mut().set_size(rows, columns);
         self.shared.tell.send_replace(Arc::new(parser.screen().clone()));
     }
@@ -103,20 +103,6 @@ impl Pane {
         let bytes = bytes_of(key, application);
         bytes.is_empty() || rustix::io::write(&self.shared.pty, &bytes).is_ok_and(|written| written == bytes.len())
     }
-}
-
-/// Scrolls up what would be cut off below, so that the cursor and what was written last stay. A program that draws the whole
-/// screen draws it anew.
-fn shrink(parser: &mut vt100::Parser<Answers>, rows: u16) {
-    let screen = parser.screen();
-    let (row, column) = screen.cursor_position();
-    if screen.alternate_screen() || row < rows {
-        return;
-    }
-    let (bottom, lines) = (screen.size().0, usize::from(row + 1 - rows));
-    // To the last line, so many new ones, and back to where the cursor was.
-    let scroll = format!("\x1b[{bottom};1H{}\x1b[{rows};{}H", "\n".repeat(lines), column + 1);
-    parser.process(scroll.as_bytes());
 }
 
 /// A terminal without rows or columns is none, and programs divide by both. A character has three columns at most (U+17D8),
@@ -304,7 +290,6 @@ mod tests {
         let (rows, columns) = of(6);
         let mut parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Answers::default());
         let resize = |parser: &mut vt100::Parser<Answers>, rows| {
-            shrink(parser, rows);
             let (rows, columns) = of(rows);
             parser.screen_mut().set_size(rows, columns);
         };
@@ -314,7 +299,8 @@ mod tests {
         assert_eq!(parser.screen().cursor_position(), (2, 2));
         resize(&mut parser, 5);
         parser.process(b"x\r\n8");
-        assert_eq!(parser.screen().contents(), "6\n7\n$ x\n8");
+        // What was scrolled away is not kept, so a row that comes is empty.
+        assert_eq!(parser.screen().contents(), "\n6\n7\n$ x\n8");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The rows of each view, derived from a report: filtered, sorted, with an identity that lasts from snapshot to snapshot.
 //!
-//! [`derive`] is called when a snapshot comes or view, sort or filter change; never while drawing. What a row shows is looked
+//! [`derive()`] is called when a snapshot comes or view, sort or filter change; never while drawing. What a row shows is looked
 //! up in the report when it is drawn, so that only what is visible is made into text; rows that are sums over flows (of the
 //! map, processes and reasons) hold their sums.
 
