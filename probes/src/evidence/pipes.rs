@@ -87,7 +87,8 @@ pub(super) fn fill(report: &mut Report, rings: &HashMap<u64, Ring>, names: &Hash
         Pipe {
             used: usage.used,
             most_used: usage.most_used,
-            bytes: ring.known_bytes(),
+            // No slot is in use by the kernel's own count: that needs no account of ours.
+            bytes: if usage.used == 0 { Some(0) } else { ring.known_bytes() },
             resized: usage.resized,
             calls: usage.calls,
             pids: usage.tgids.clone(),
@@ -143,6 +144,13 @@ mod tests {
         // Counters go round.
         usage.note(2, 30, &end(8, 100, 16, 2, u32::MAX));
         assert_eq!(usage.used, 3);
+    }
+
+    #[test]
+    fn an_empty_pipe_has_nothing_in_it_whatever_was_missed() {
+        let mut ring = Ring::default();
+        ring.usage.note(1, 10, &end(7, 100, 16, 9, 9));
+        assert_eq!(listed(&HashMap::from([(1, ring)])).pipes[0].bytes, Some(0));
     }
 
     #[test]
