@@ -25,12 +25,11 @@ fn find() -> io::Result<File> {
 
 /// Sets or clears the flag.
 pub(crate) fn watch(on: bool) -> io::Result<()> {
-    let journal = match JOURNAL.get() {
-        Some(journal) => journal,
-        None => {
-            let found = find()?;
-            JOURNAL.get_or_init(|| found)
-        }
+    let journal = if let Some(journal) = JOURNAL.get() {
+        journal
+    } else {
+        let found = find()?;
+        JOURNAL.get_or_init(|| found)
     };
     journal.write_all_at(&u64::from(on).to_ne_bytes(), FLAG)
 }

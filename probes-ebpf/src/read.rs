@@ -43,8 +43,10 @@ pub(crate) fn at<T: Plain>(address: u64) -> T {
 
 /// The address as a pointer that may be read through: `bpf_rdonly_cast` to `void` (kernel/bpf/helpers.c, since 6.17), at no
 /// cost. The user side puts the kernel's number of it in the place of [`CAST`], or takes the call out.
+///
+/// It may be read through only where [`DIRECT`] says so.
 #[inline(always)]
-unsafe fn cast(address: u64) -> *const u8 {
+fn cast(address: u64) -> *const u8 {
     // SAFETY: how helpers are called: the address of the function is their number.
     let cast: extern "C" fn(u64, u64) -> *const u8 = unsafe { core::mem::transmute(CAST) };
     cast(address, 0)

@@ -182,6 +182,9 @@ fn load() {
         times: Times::default(),
         rows: ROWS,
         made_for: MadeFor::Run,
+        btf: None,
+        level: probes::report::Level::Full,
+        record: None,
     };
     let before = resident();
     let made_up = Box::new(MadeUp::new(Arc::clone(&counted)));
