@@ -274,7 +274,7 @@ const TABLE: [Row; 25] = [
     (
         Reason::SumsDiffer,
         "ZC97",
-        "sums differ",
+        "unequal",
         Class::Unknown,
         "Not all pages that the calls handed over are those that the packets carried; which ones, sums do not tell.",
         "Watch at level full, which tells page by page.",

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use probes::recording::Summary;
 use probes::report::text::printable;
-use probes::report::{Alive, Fact, Level, MadeFor, Report, Scope, ScopeKind};
-use probes::selftest;
+use probes::report::{Level, MadeFor, Report, Scope, ScopeKind};
 
 use crate::command::{NotRunnable, Pending, User, Wanted};
 use crate::record::Recording;
@@ -230,17 +229,16 @@ impl Audience for Recorded<'_> {
     fn waiting(&mut self) {
         self.audience.waiting();
     }
+
+    fn enough(&mut self) -> bool {
+        self.audience.enough()
+    }
 }
 
 /// Writes into a report who asked for it.
 pub(crate) fn sign(report: &mut Report, request: &Request) {
     report.made_by.command = Some(request.made_for.clone());
     env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
-    // Without a hook of system calls nothing is added to them.
-    let hooks_calls = |fact: &Fact| fact.seen_by == "sys_exit" && fact.alive != Alive::Absent;
-    if report.coverage.facts.iter().any(hooks_calls) {
-        report.overhead.per_syscall_ns = selftest::remembered_tax();
-    }
 }
 
 fn options(request: &Request, user: Option<&User>) -> trace::Options {

@@ -119,7 +119,11 @@ fn a_panic_of_any_thread_gives_the_terminal_back_and_is_told() {
     }
     for thread in ["main", "feed", "pane"] {
         let mut command = zctrace();
-        command.args(CAT).env("ZCTRACE_TEST_PANIC", thread);
+        // A backtrace fills more than the screen.
+        command
+            .args(CAT)
+            .env("ZCTRACE_TEST_PANIC", thread)
+            .env("RUST_BACKTRACE", "0");
         let mut terminal = Terminal::start(command, 80, 24).expect("a terminal");
         assert_eq!(terminal.end(), 4, "{thread}: {}", terminal.text());
         assert_eq!(terminal.left_behind(), [""; 0], "{thread}");

@@ -1,6 +1,6 @@
 //! What arrived where, over which trail: sums of bytes, and the flows, edges and certificates that a report makes of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bufferlist::Reason;
 use probes_common::nr;
@@ -135,6 +135,7 @@ impl Flows {
             };
             rows.entry(way).or_default().add(key, sum, trails);
         }
+        let senders = senders(&rows);
         for (way, row) in &rows {
             let to = way.steps.last().copied().unwrap_or(EndId::MEMORY);
             let mut flow = Flow::new(ends.report(way.from), ends.report(to));
@@ -155,8 +156,8 @@ impl Flows {
                 }
             }
             flow.set_account(account);
-            flow.certificate = self.certificate(way, row, &rows, ends, segments);
-            let number = report.add_flow(flow);
+            flow.certificate = self.certificate(way, row, &senders, ends, segments);
+            let number = report.append_flow(flow);
             for (_, sum) in &row.parts {
                 segments.note_flow(&sum.lanes, number, flows_of);
             }
@@ -168,7 +169,7 @@ impl Flows {
         &self,
         way: &Way,
         row: &Row<'_>,
-        rows: &BTreeMap<Way, Row<'_>>,
+        senders: &Senders<'_, '_>,
         ends: &Ends,
         segments: &Segments,
     ) -> Option<Certificate> {
@@ -177,7 +178,7 @@ impl Flows {
             return None;
         }
         let mut certificate = Certificate::new(self.level.clone(), horizon(ends, *way.steps.last()?), moved.bytes);
-        match fed_by(moved, rows) {
+        match fed_by(moved, senders) {
             Some((before, fed)) => {
                 // The last station of the sender and the first of the receiver are one: the packet.
                 start(&mut certificate, before, moved, ends);
@@ -300,12 +301,25 @@ fn name_the_last_pipe(certificate: &mut Certificate, from: usize, way: &Way, byt
 }
 
 /// What put into a stream all that was taken out of it here.
-fn fed_by<'a, 'b>(moved: &Sum, rows: &'a BTreeMap<Way, Row<'b>>) -> Option<(&'a Way, &'a Row<'b>)> {
-    if moved.left.0 == 0 {
-        return None;
+fn fed_by<'a, 'b>(moved: &Sum, senders: &Senders<'a, 'b>) -> Option<(&'a Way, &'a Row<'b>)> {
+    let all = senders.get(&moved.left.0)?;
+    let mut all = all.iter().copied();
+    all.find(|(_, before)| moved.left.1.within(&before.moved.entered.1))
+}
+
+/// The rows that put into a stream, by its number.
+type Senders<'a, 'b> = HashMap<u64, Vec<(&'a Way, &'a Row<'b>)>>;
+
+/// Finds them once: each of fifty thousand connections asks.
+fn senders<'a, 'b>(rows: &'a BTreeMap<Way, Row<'b>>) -> Senders<'a, 'b> {
+    let mut senders = Senders::new();
+    for (way, row) in rows {
+        // 0 is no stream.
+        if row.moved.entered.0 != 0 {
+            senders.entry(row.moved.entered.0).or_default().push((way, row));
+        }
     }
-    rows.iter()
-        .find(|(_, before)| before.moved.entered.0 == moved.left.0 && moved.left.1.within(&before.moved.entered.1))
+    senders
 }
 
 /// Adds bytes to the part of an account that an outcome belongs to. Saturates, for a recording may say anything.

@@ -417,6 +417,11 @@ impl Evidence {
         self.segments.begin_anew();
     }
 
+    /// Whether a traced call was made on a UNIX socket: only then it matters what was missed of messages.
+    pub fn met_unix_sockets(&self) -> bool {
+        self.sockets.met_unix()
+    }
+
     /// Whether bytes that were given to sockets have not been seen on their way yet.
     pub fn has_data_in_flight(&self) -> bool {
         self.sockets.any_under_way() || self.digests.has_data_in_flight()

@@ -86,7 +86,7 @@ pub(super) fn fill(
         flow.copy_bytes = account.copied;
         flow.set_account(account);
         flow.reasons = reasons;
-        report.add_flow(flow);
+        report.append_flow(flow);
     }
 }
 

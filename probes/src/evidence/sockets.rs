@@ -160,6 +160,11 @@ impl Sockets {
             .flat_map(|(_, bytes)| bytes.unseen().map(|given| (given, bytes.packets)))
     }
 
+    /// Whether there is a UNIX socket among them.
+    pub(crate) fn met_unix(&self) -> bool {
+        !self.unix.is_empty()
+    }
+
     /// Whether there is anything of that kind.
     pub(crate) fn any_under_way(&self) -> bool {
         let tcp = self.tcp.values().map(|stream| &stream.bytes);

@@ -40,6 +40,8 @@ pub(super) struct Head {
     coverage: Coverage,
     #[serde(default)]
     pipe_limits: Option<PipeLimits>,
+    #[serde(default)]
+    per_syscall_ns: Option<f64>,
     slots: Slots,
     mounts: BTreeMap<u32, String>,
     buffered: BTreeSet<u32>,
@@ -70,6 +72,7 @@ impl Head {
             scope: preamble.scope.clone(),
             coverage: preamble.coverage.clone(),
             pipe_limits: preamble.pipe_limits,
+            per_syscall_ns: preamble.per_syscall_ns,
             slots: Slots {
                 page_cache: config.names.page_cache,
                 anonymous: config.names.anonymous,
@@ -93,6 +96,7 @@ impl Head {
             scope: self.scope.clone(),
             coverage: self.coverage.clone(),
             pipe_limits: self.pipe_limits,
+            per_syscall_ns: self.per_syscall_ns,
             config: Config {
                 names: SlotNames {
                     page_cache: slots.page_cache,

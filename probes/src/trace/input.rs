@@ -27,6 +27,8 @@ pub struct Preamble {
     pub coverage: Coverage,
     /// The system's limits on pipes.
     pub pipe_limits: Option<PipeLimits>,
+    /// What attached probes add to a system call, in nanoseconds, if that was measured since this boot and is paid.
+    pub per_syscall_ns: Option<f64>,
     /// What the evidence must be told: how the kernel marks slots, where filesystems are mounted.
     pub config: Config,
 }

@@ -230,6 +230,7 @@ impl Tracer {
             scope: options.scope,
             coverage: coverage::of(&probes, options.hooks, proven),
             pipe_limits: pipe_limits::read(),
+            per_syscall_ns: selftest::remembered_tax().filter(|_| options.hooks.calls),
             config: Config {
                 names,
                 mounts: mounts.paths,
