@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use probes::recording::{self, OpenError};
 use probes::report::{MadeFor, Report};
 
+use crate::filter::Filter;
 use crate::output::{Format, Output, check};
 use crate::signals::Signals;
-use crate::trace::Tracer;
-use crate::{exit, saved, screen, screens};
+use crate::trace::{Controls, Play, Playback, Tracer};
+use crate::viewer::config::Choice;
+use crate::{exit, saved, screen, screens, viewer};
 
 /// Which time of the recording it is: as on a player, with a speed, a pause and jumps. It is told what the clock says, and
 /// asks none.
@@ -45,14 +47,12 @@ impl Position {
     }
 
     /// Stops, or goes on.
-    #[allow(dead_code)] // The viewer calls it.
     pub(crate) fn pause(&mut self, is_paused: bool, now: Instant) {
         self.go_to(self.at(now), now);
         self.is_paused = is_paused;
     }
 
     /// Goes on so many times as fast as it happened.
-    #[allow(dead_code)] // The viewer calls it.
     pub(crate) fn set_speed(&mut self, speed: f64, now: Instant) {
         self.go_to(self.at(now), now);
         self.speed = speed;
@@ -73,57 +73,114 @@ impl Position {
 /// A recording that plays by itself, as a tracer: whoever shows a live trace can show it.
 #[derive(Debug)]
 pub(crate) struct Replay {
+    path: PathBuf,
     recording: recording::Replay,
     position: Position,
+    /// Where it was sent and has not come yet: until then no time passes.
+    sought: Option<Duration>,
+    /// Where it is to end, if not where the recording does.
+    until: Option<Duration>,
 }
 
 impl Replay {
     /// Opens a recording, which plays from its start on, so many times as fast as it happened.
     pub(crate) fn open(path: &Path, speed: f64) -> Result<Self, OpenError> {
         Ok(Self {
+            path: path.to_owned(),
             recording: recording::Replay::open(path)?,
             position: Position::new(Instant::now(), speed),
+            sought: None,
+            until: None,
         })
     }
 
     /// Goes to a time of the recording. Backwards that is from the start again.
     pub(crate) fn seek(&mut self, to: Duration) -> io::Result<()> {
-        self.position.go_to(to.min(self.duration()), Instant::now());
-        self.recording.seek(nanos(to))
+        let to = to.min(self.end());
+        self.recording.seek(nanos(to))?;
+        self.position.go_to(to, Instant::now());
+        self.sought = None;
+        Ok(())
     }
 
-    /// How long it is.
-    pub(crate) fn duration(&self) -> Duration {
-        Duration::from_nanos(self.recording.duration_ns())
+    /// Where it ends.
+    pub(crate) fn end(&self) -> Duration {
+        let duration = Duration::from_nanos(self.recording.duration_ns());
+        self.until.map_or(duration, |until| until.min(duration))
     }
-}
 
-/// What a viewer's keys do.
-#[allow(dead_code)] // The viewer calls them.
-impl Replay {
     /// The time of the recording that is shown.
-    pub(crate) fn position(&self) -> Duration {
+    fn shown(&self) -> Duration {
         Duration::from_nanos(self.recording.now_ns())
     }
 
-    /// Whether it stands still.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.position.is_paused
+    /// Where it is to be by now.
+    fn goal(&self, now: Instant) -> Duration {
+        let goal = self.sought.unwrap_or_else(|| self.position.at(now));
+        // What was told when watching ended has no time of its own, so all is played that has none.
+        self.until.map_or(goal, |until| goal.min(until))
     }
 
-    /// Stops, or goes on.
-    pub(crate) fn pause(&mut self, is_paused: bool) {
-        self.position.pause(is_paused, Instant::now());
+    /// Whether there is nothing more to play.
+    fn is_over(&self) -> bool {
+        self.recording.is_at_end() || self.until.is_some_and(|until| self.shown() >= until)
     }
 
-    /// Plays so many times as fast as it happened.
-    pub(crate) fn set_speed(&mut self, speed: f64) {
-        self.position.set_speed(speed, Instant::now());
+    /// Sends it to a time, at which it is when it has been polled often enough.
+    fn send(&mut self, to: Duration) {
+        let to = to.min(self.end());
+        if to < self.shown()
+            && let Err(error) = self.recording.seek(0)
+        {
+            screen::complain(&format!("it cannot be gone back to {to:?}: {error}"));
+            self.position.go_to(self.shown(), Instant::now());
+            return;
+        }
+        self.sought = Some(to);
+        self.poll();
+    }
+}
+
+/// The slowest and the fastest that keys make it; the command line may go beyond.
+const SPEEDS: (f64, f64) = (1.0 / 64.0, 1024.0);
+
+/// So long at most does it play without looking at what it is told: a frame or two of a screen.
+const TURN: Duration = Duration::from_millis(50);
+
+/// How much of a recording is played between two looks at the clock.
+const SLICE: Duration = Duration::from_millis(100);
+
+impl Controls for Replay {
+    fn play(&mut self, play: Play) {
+        let now = Instant::now();
+        let (slowest, fastest) = SPEEDS;
+        let speed = self.position.speed;
+        let at = self.goal(now).min(self.end());
+        match play {
+            // From its end it goes on at its start.
+            Play::Pause if self.is_over() => {
+                self.position.pause(false, now);
+                self.send(Duration::ZERO);
+            }
+            Play::Pause => self.position.pause(!self.position.is_paused, now),
+            Play::Faster => self.position.set_speed((speed * 2.0).min(fastest.max(speed)), now),
+            Play::Slower => self.position.set_speed((speed / 2.0).max(slowest.min(speed)), now),
+            Play::Back(by) => self.send(at.saturating_sub(by)),
+            Play::Ahead(by) => self.send(at.saturating_add(by)),
+        }
     }
 
-    /// The recording.
-    pub(crate) fn recording(&self) -> &recording::Replay {
-        &self.recording
+    fn playback(&self) -> Playback {
+        Playback {
+            at: self.shown(),
+            of: self.end(),
+            speed: self.position.speed,
+            paused: self.position.is_paused || self.is_over(),
+        }
+    }
+
+    fn cut(&self) -> Option<String> {
+        saved::cut(&self.recording, &self.path)
     }
 }
 
@@ -133,9 +190,27 @@ impl Tracer for Replay {
         0
     }
 
+    /// Plays what is due. If that is much, only so much that keys are heeded meanwhile.
     fn poll(&mut self) {
-        let at = self.position.at(Instant::now());
-        self.recording.play_until(nanos(at));
+        let began = Instant::now();
+        let goal = self.goal(began);
+        loop {
+            let next = self.shown().saturating_add(SLICE).min(goal);
+            let more = self.recording.play_until(nanos(next));
+            if !more || next >= goal {
+                break;
+            }
+            if began.elapsed() >= TURN {
+                if self.sought.is_none() {
+                    // It cannot be played that fast, so it is played as fast as it can.
+                    self.position.go_to(self.shown(), Instant::now());
+                }
+                return;
+            }
+        }
+        if let Some(sought) = self.sought.take() {
+            self.position.go_to(sought, Instant::now());
+        }
     }
 
     fn report(&mut self, max_rows: usize) -> Report {
@@ -143,6 +218,10 @@ impl Tracer for Replay {
         report.made_by.command = Some(MadeFor::Report);
         env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
         report
+    }
+
+    fn controls(&mut self) -> Option<&mut dyn Controls> {
+        Some(self)
     }
 
     /// What was known at the time to which it was played.
@@ -169,6 +248,10 @@ pub(crate) struct Options {
     pub(crate) until: Option<Duration>,
     /// The most rows of each report.
     pub(crate) rows: usize,
+    /// Which flows are told of.
+    pub(crate) filter: Filter,
+    /// How the viewer is to look, if nothing was said that only reports can do.
+    pub(crate) viewer: Option<Choice>,
     /// In which form it is said.
     pub(crate) format: Format,
     /// Where.
@@ -180,9 +263,25 @@ const STEP: Duration = Duration::from_millis(50);
 
 /// Plays it, and returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
-    match play(options) {
-        Ok(code) | Err(code) => code,
-    }
+    let answer = match &options.viewer {
+        Some(choice) if viewer::possible() => show(options, choice),
+        _ => play(options),
+    };
+    exit::of(answer)
+}
+
+/// Has it shown in the viewer.
+fn show(options: &Options, choice: &Choice) -> Result<u8, u8> {
+    let failed = |error: &dyn std::fmt::Display| saved::cannot_read(&options.from, error);
+    let mut replay = Replay::open(&options.from, options.speed.unwrap_or(1.0)).map_err(|error| failed(&error))?;
+    replay.until = options.until;
+    let start = if options.speed.is_none() {
+        replay.end()
+    } else {
+        options.start
+    };
+    replay.seek(start).map_err(|error| failed(&error))?;
+    Ok(viewer::replay(Box::new(replay), choice, &options.filter))
 }
 
 fn play(options: &Options) -> Result<u8, u8> {
@@ -193,9 +292,8 @@ fn play(options: &Options) -> Result<u8, u8> {
         screen::complain(&format!("signals cannot be caught: {error}"));
         exit::FAILED
     })?;
-    let end = options
-        .until
-        .map_or(replay.duration(), |until| until.min(replay.duration()));
+    replay.until = options.until;
+    let end = replay.end();
     let mut next = options.start;
     replay.seek(next).map_err(|error| failed(&error))?;
     loop {
@@ -213,7 +311,7 @@ fn play(options: &Options) -> Result<u8, u8> {
             next = Duration::MAX;
         }
         replay.recording.play_until(nanos(next));
-        let report = replay.report(options.rows);
+        let report = pick(&mut replay, options);
         check(&report)?;
         let code = output.write(&form(&report, options.format), exit::HELD);
         if code != exit::HELD {
@@ -223,6 +321,18 @@ fn play(options: &Options) -> Result<u8, u8> {
             return Ok(saved::whole(&replay.recording, &options.from));
         }
     }
+}
+
+/// What is asked for, in as many rows as are asked for.
+fn pick(replay: &mut Replay, options: &Options) -> Report {
+    if options.filter.is_all() {
+        return replay.report(options.rows);
+    }
+    // What is folded has given up names that the filter may ask for.
+    let mut report = replay.report(usize::MAX);
+    options.filter.apply(&mut report);
+    report.finish(options.rows);
+    report
 }
 
 /// A report of several.

@@ -120,15 +120,17 @@ fn of_recording(mut replay: Replay, options: &Options) -> (Report, u8) {
 
 /// Says what of a recording is not used, and what its exit code is for that.
 pub(crate) fn whole(replay: &Replay, path: &Path) -> u8 {
-    let Some(cut) = replay.cut() else {
+    let Some(cut) = cut(replay, path) else {
         return exit::HELD;
     };
-    screen::complain(&format!(
-        "{}: {}",
-        printable(&path.display().to_string()),
-        printable(&cut.to_string())
-    ));
+    screen::complain(&cut);
     exit::INCONCLUSIVE
+}
+
+/// What of a recording is not used, in words for the user.
+pub(crate) fn cut(replay: &Replay, path: &Path) -> Option<String> {
+    let (path, cut) = (path.display().to_string(), replay.cut()?.to_string());
+    Some(format!("{}: {}", printable(&path), printable(&cut)))
 }
 
 /// Says why a file cannot be read.

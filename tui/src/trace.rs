@@ -124,6 +124,9 @@ pub(crate) trait Controls {
 
     /// Where it is.
     fn playback(&self) -> Playback;
+
+    /// What of it is not used, as a sentence for the user, once that is known.
+    fn cut(&self) -> Option<String>;
 }
 
 /// Has the selftest made where it was not since this boot, or failed: attachable is not firing.

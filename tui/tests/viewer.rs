@@ -1,6 +1,9 @@
 //! The live viewer in a real terminal: every key that its help names, every way of leaving it, CMD's pane, the log, the
-//! configuration. What it traces is `sh` and `cat`, so this needs the rights to trace; without them each test is skipped.
+//! configuration. What it traces is `sh` and `cat`, so this needs the rights to trace; without them each test is skipped, but for
+//! those of recordings, which need none.
 
+#[path = "viewer/replay.rs"]
+mod replay;
 #[path = "terminal/mod.rs"]
 mod terminal;
 

@@ -309,6 +309,18 @@ mod tests {
             panic!("a replay")
         };
         assert_eq!((options.speed, options.every.as_secs()), (None, 1));
+        assert!(options.viewer.is_some() && options.filter.is_all());
+        let Ok(Command::Replay(options)) = parsed("replay a.zct --theme light --ascii --filter to=file") else {
+            panic!("a replay")
+        };
+        let choice = options.viewer.expect("a viewer");
+        assert!(choice.theme.as_deref() == Some("light") && choice.ascii && !choice.mouse && !options.filter.is_all());
+        for line in ["--every 1s", "--format text", "-o b"] {
+            let Ok(Command::Replay(options)) = parsed(&format!("replay a.zct {line}")) else {
+                panic!("a replay")
+            };
+            assert_eq!(options.viewer, None, "{line}");
+        }
         for line in [
             "report",
             "replay",

@@ -61,7 +61,7 @@ pub(super) fn report() -> Command {
 pub(super) fn replay() -> Command {
     let [format, output, rows] = trace::of_an_answer("text, or json (a line for each)");
     Command::new("replay")
-        .about("Tell what a recording says as it happened, again and again what was known so far")
+        .about("Play a recording as it happened: on a terminal live, else again and again what was known so far")
         .arg(from("The recording"))
         .arg(
             Arg::new("speed")
@@ -85,10 +85,15 @@ pub(super) fn replay() -> Command {
                 .help("Begin so long after watching began"),
         )
         .arg(until("End so long after watching began"))
+        .arg(trace::filter())
         .args([format, output, rows])
-        .after_help(
-            "Exit codes: 0 played, 2 it cannot be read, 3 played as far as the recording can be read, 4 it cannot be written.",
-        )
+        .args(trace::of_the_viewer())
+        .after_help(format!(
+            "On a terminal it is shown live, and `?` tells the keys, among them those for pause, speed and time; with --speed max\n\
+             it begins at the end. With --format, --output or --every, or if standard output is no terminal, there are reports.\n\
+             Exit codes: 0 played, 2 it cannot be read, 3 played as far as the recording can be read, 4 it cannot be written.\n\n{}",
+            filter::HELP
+        ))
 }
 
 fn from(help: &'static str) -> Arg {
@@ -146,6 +151,8 @@ pub(super) fn understand_replay(asked: &ArgMatches) -> Result<replay::Options, c
         start: asked.get_one("from-time").copied().unwrap_or_default(),
         until: asked.get_one("until").copied(),
         rows: trace::rows(asked),
+        filter: asked.get_one("filter").cloned().unwrap_or_default(),
+        viewer: trace::viewer(asked, &["format", "output", "every"]),
         format,
         file: asked.get_one("output").cloned(),
     })

@@ -142,7 +142,7 @@ pub(super) fn of_an_answer(formats: &'static str) -> [Arg; 3] {
 }
 
 /// What the viewer can be told.
-fn of_the_viewer() -> [Arg; 4] {
+pub(super) fn of_the_viewer() -> [Arg; 4] {
     [
         Arg::new("theme")
             .long("theme")
@@ -262,17 +262,8 @@ pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::E
             "--every needs a form that can be said several times: text or json",
         ));
     }
-    // These are for a report.
-    let report = ["format", "output", "every", "record"]
-        .iter()
-        .any(|name| asked.contains_id(name));
     Ok(run::Options {
-        viewer: (!report).then(|| Choice {
-            theme: asked.get_one("theme").cloned(),
-            ascii: asked.get_flag("ascii"),
-            mouse: asked.get_flag("mouse"),
-            config: asked.get_one("config").cloned(),
-        }),
+        viewer: viewer(asked, &["format", "output", "every", "record"]),
         request: Request {
             times: Times {
                 duration: asked.get_one("duration").copied(),
@@ -286,6 +277,17 @@ pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::E
         file: asked.get_one("output").cloned(),
         filter,
         rows,
+    })
+}
+
+/// How the viewer is to look, unless something was said that is for a report.
+pub(super) fn viewer(asked: &ArgMatches, for_report: &[&str]) -> Option<Choice> {
+    let report = for_report.iter().any(|name| asked.contains_id(name));
+    (!report).then(|| Choice {
+        theme: asked.get_one("theme").cloned(),
+        ascii: asked.get_flag("ascii"),
+        mouse: asked.get_flag("mouse"),
+        config: asked.get_one("config").cloned(),
     })
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct Loop<'a> {
     pub(crate) guard: &'a Guard,
     /// When the viewer started.
     pub(crate) started: Instant,
+    /// What of a recording is not used, if that was said.
+    pub(crate) cut: Option<String>,
 }
 
 impl Loop<'_> {
@@ -210,6 +212,13 @@ impl Loop<'_> {
     fn hear(&mut self, news: News) -> Effect {
         if let Some(playback) = news.playback {
             self.apply(Action::Playback(playback));
+        }
+        if let Some(cut) = news.cut
+            && self.cut.as_ref() != Some(&cut)
+        {
+            // No warning: whoever ends the viewer tells it in any case.
+            self.apply(Action::Say(Level::Note, cut.clone()));
+            self.cut = Some(cut);
         }
         if let Some(broken) = news.broken {
             let text = format!("the report breaks its own rules: {broken}");

@@ -17,7 +17,7 @@ use super::rows::Keys;
 use super::terminal::panic_if_asked;
 use crate::session::{Request, sign};
 use crate::signals::Caught;
-use crate::trace::{Play, Playback, Tracer};
+use crate::trace::{Controls, Play, Playback, Tracer};
 use crate::watch::{Audience, Stopped, Subject, watch};
 
 /// Rows of a snapshot; beyond that like flows are folded, and the smallest. Sorting and filtering so many takes some
@@ -39,6 +39,8 @@ pub(crate) struct News {
     pub(crate) keys: Option<Arc<Keys>>,
     /// Where a replay is.
     pub(crate) playback: Option<Playback>,
+    /// What of a recording is not used, once that is known.
+    pub(crate) cut: Option<String>,
     /// How it ended; then the report is the last.
     pub(crate) ended: Option<End>,
     /// What the last report broke of a report's own rules, if anything.
@@ -77,13 +79,13 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Starts the thread.
-    pub(crate) fn start(tracer: Box<dyn Tracer>, subject: Subject, request: Request) -> io::Result<Self> {
+    /// Starts the thread. What was not asked for now, but is played, was signed when it was made.
+    pub(crate) fn start(tracer: Box<dyn Tracer>, subject: Subject, request: Option<Request>) -> io::Result<Self> {
         let (tell, news) = watch::channel(News::default());
         let (orders, ordered) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("feed".to_owned())
-            .spawn(move || watch_on(tracer, subject, &request, &tell, &ordered))?;
+            .spawn(move || watch_on(tracer, subject, request.as_ref(), &tell, &ordered))?;
         Ok(Self {
             news,
             orders,
@@ -118,7 +120,7 @@ struct Inbox {
 fn watch_on(
     mut tracer: Box<dyn Tracer>,
     mut subject: Subject,
-    request: &Request,
+    request: Option<&Request>,
     tell: &watch::Sender<News>,
     ordered: &mpsc::Receiver<Order>,
 ) {
@@ -140,34 +142,52 @@ fn watch_on(
         inbox: &inbox,
         next: Instant::now(),
     };
-    let (times, rows) = (&request.times, request.rows);
-    let watched = watch(tracer.as_mut(), &mut subject, times, rows, &mut signals, &mut reporter);
+    let times = request.map(|request| request.times).unwrap_or_default();
+    let watched = watch(tracer.as_mut(), &mut subject, &times, ROWS, &mut signals, &mut reporter);
     let ended = match watched {
         Ok(stopped) => End::Stopped(stopped),
         Err(error) => End::Failed(format!("watching failed: {error}")),
     };
-    let playback = tracer.controls().map(|controls| controls.playback());
-    reporter.publish(tracer.finish(rows), Some(ended), playback);
+    let played = tracer.controls().map(|controls| Played::of(controls));
+    reporter.publish(tracer.finish(ROWS), Some(ended), played);
+}
+
+/// What there is to tell of a recording beside its report.
+struct Played {
+    playback: Playback,
+    cut: Option<String>,
+}
+
+impl Played {
+    fn of(controls: &dyn Controls) -> Self {
+        Self {
+            playback: controls.playback(),
+            cut: controls.cut(),
+        }
+    }
 }
 
 /// Makes reports while it is watched.
 struct Reporter<'a> {
-    request: &'a Request,
+    request: Option<&'a Request>,
     tell: &'a watch::Sender<News>,
     inbox: &'a RefCell<Inbox>,
     next: Instant,
 }
 
 impl Reporter<'_> {
-    fn publish(&self, mut report: Report, ended: Option<End>, playback: Option<Playback>) {
-        sign(&mut report, self.request);
+    fn publish(&self, mut report: Report, ended: Option<End>, played: Option<Played>) {
+        if let Some(request) = self.request {
+            sign(&mut report, request);
+        }
         let broken = report.check().err();
         let broken = broken.and_then(|all| all.first().map(ToString::to_string));
         let keys = Arc::new(Keys::of(&report));
         self.tell.send_modify(|news| {
             news.report = Some(Arc::new(report));
             news.keys = Some(keys);
-            news.playback = playback;
+            news.playback = played.as_ref().map(|played| played.playback);
+            news.cut = played.and_then(|played| played.cut);
             news.ended = ended;
             news.broken = broken;
         });
@@ -182,18 +202,18 @@ impl Audience for Reporter<'_> {
         let began = Instant::now();
         let plays = std::mem::take(&mut self.inbox.borrow_mut().plays);
         let asked = !plays.is_empty();
-        let playback = tracer.controls().map(|controls| {
+        let played = tracer.controls().map(|controls| {
             for play in plays {
                 controls.play(play);
             }
-            controls.playback()
+            Played::of(controls)
         });
         // Who seeks wants to see where it is now.
         if began < self.next && !asked {
             return;
         }
-        let report = tracer.report(self.request.rows);
-        self.publish(report, None, playback);
+        let report = tracer.report(ROWS);
+        self.publish(report, None, played);
         let took = began.elapsed();
         self.next = began + (took * SHARE).max(FASTEST);
     }

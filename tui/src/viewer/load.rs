@@ -189,7 +189,7 @@ fn load() {
     let before = resident();
     let made_up = Box::new(MadeUp::new(Arc::clone(&counted)));
     let without = resident();
-    let feed = Feed::start(made_up, Subject::Endless, request).unwrap();
+    let feed = Feed::start(made_up, Subject::Endless, Some(request)).unwrap();
     let appearance = Appearance {
         theme: ThemeName::Dark,
         ascii: false,
@@ -211,6 +211,7 @@ fn load() {
             fps: 30,
             guard: &guard,
             started,
+            cut: None,
         };
         // What moves, sorts, changes the view, filters and opens; 20 a second.
         let round = [

@@ -12,8 +12,8 @@
 //! has the state drawn if it changed, 30 times a second at most. `state/` has no clock and no terminal; `view/` is a pure
 //! function of the state and the size and changes nothing.
 //!
-//! [`run()`] is called by `run.rs` where a person sits at a terminal. What can fail fails before the terminal is taken, and is
-//! told on standard error as ever.
+//! [`run()`] is called by `run.rs` where a person sits at a terminal, and [`replay()`] by `replay.rs`: a recording that plays is
+//! a tracer, too. What can fail fails before the terminal is taken, and is told on standard error as ever.
 
 mod backend;
 pub(crate) mod config;
@@ -43,7 +43,7 @@ use ratatui::layout::Size;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use self::config::Choice;
+use self::config::{Choice, Config};
 use self::event_loop::{Left, Loop};
 use self::feed::{End, Feed, News, Order};
 use self::layout::layout;
@@ -53,6 +53,8 @@ use self::terminal::Guard;
 use crate::filter::Filter;
 use crate::session::{self, Begun, Request, Target};
 use crate::signals::Caught;
+use crate::trace::Tracer;
+use crate::watch::Subject;
 use crate::{exit, output, run, screen, screens};
 
 /// A command that was passed a signal gets this long to end, as one whose time is up.
@@ -75,9 +77,12 @@ pub(crate) fn possible() -> bool {
 
 /// Shows it until it is left, and returns the exit code.
 pub(crate) fn run(request: &Request, choice: &Choice, filter: &Filter) -> u8 {
-    match show(request, choice, filter) {
-        Ok(code) | Err(code) => code,
-    }
+    exit::of(live(request, choice, filter))
+}
+
+/// Shows a recording that plays until it is left, and returns the exit code.
+pub(crate) fn replay(recording: Box<dyn Tracer>, choice: &Choice, filter: &Filter) -> u8 {
+    exit::of(played(recording, choice, filter))
 }
 
 fn failed(what: &str, error: &std::io::Error) -> u8 {
@@ -85,20 +90,14 @@ fn failed(what: &str, error: &std::io::Error) -> u8 {
     exit::FAILED
 }
 
-fn show(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
-    let config = config::load(choice).map_err(|why| {
-        screen::complain(&why);
-        exit::USAGE
-    })?;
+fn live(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
+    let config = load(choice)?;
     let request = Request {
         rows: feed::ROWS,
         ..request.clone()
     };
     let prepared = session::prepare(&request)?;
-    terminal::catch_panics();
-    let (width, height) = crossterm::terminal::size().map_err(|error| failed("the terminal has no size", &error))?;
-    let mut state = State::new(Arc::new(config.keys), config.appearance, Size::new(width, height));
-    state.filter_by(&filter.to_string());
+    let mut state = begin(&config, filter)?;
     let (pane, theirs) = match request.target {
         Target::Command(_) => {
             state.pane.running = true;
@@ -113,9 +112,39 @@ fn show(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
     let Begun { tracer, subject, .. } = prepared.begin(&request, theirs.as_ref().map(AsFd::as_fd))?;
     // From here on only CMD holds it, so that its end is seen.
     drop(theirs);
-    let feed = Feed::start(tracer, subject, request.clone())
-        .map_err(|error| failed("the thread that watches cannot be started", &error))?;
+    let feed = Feed::start(tracer, subject, Some(request)).map_err(|error| failed(NO_THREAD, &error))?;
+    show(state, pane, feed, &config)
+}
 
+fn played(mut recording: Box<dyn Tracer>, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
+    let config = load(choice)?;
+    let mut state = begin(&config, filter)?;
+    state.playback = recording.controls().map(|controls| controls.playback());
+    let feed = Feed::start(recording, Subject::Endless, None).map_err(|error| failed(NO_THREAD, &error))?;
+    show(state, None, feed, &config)
+}
+
+const NO_THREAD: &str = "the thread that watches cannot be started";
+
+fn load(choice: &Choice) -> Result<Config, u8> {
+    config::load(choice).map_err(|why| {
+        screen::complain(&why);
+        exit::USAGE
+    })
+}
+
+/// What is known before anything was reported. From here on a panic gives the terminal back.
+fn begin(config: &Config, filter: &Filter) -> Result<State, u8> {
+    terminal::catch_panics();
+    let (width, height) = crossterm::terminal::size().map_err(|error| failed("the terminal has no size", &error))?;
+    let keys = Arc::new(config.keys.clone());
+    let mut state = State::new(keys, config.appearance, Size::new(width, height));
+    state.filter_by(&filter.to_string());
+    Ok(state)
+}
+
+/// Takes the terminal, and gives it back when it is left.
+fn show(state: State, pane: Option<Pane>, feed: Feed, config: &Config) -> Result<u8, u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("the viewer cannot be started", &error))?;
     // Before the terminal is taken: what comes from here on must find it given back.
@@ -131,6 +160,7 @@ fn show(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
         fps: config.fps,
         guard: &guard,
         started: Instant::now(),
+        cut: None,
     };
     let left = runtime.block_on(events.run(&out, EventStream::new, caught, stderr));
     let state = events.state;
@@ -198,6 +228,13 @@ fn answer(left: Left, news: &News) -> u8 {
             exit::FAILED
         }
         None => exit::FAILED,
+    };
+    let code = match &news.cut {
+        Some(cut) => {
+            screen::complain(cut);
+            if code == exit::HELD { exit::INCONCLUSIVE } else { code }
+        }
+        None => code,
     };
     match &news.report {
         Some(report) if left == (Left::Asked { print: true }) => {

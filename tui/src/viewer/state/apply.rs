@@ -160,7 +160,11 @@ impl State {
         if self.phase == Phase::Starting {
             self.phase = Phase::Live;
         }
-        let at = self.now;
+        let at = match self.playback {
+            // It stands, is faster or slower, and goes back.
+            Some(_) => Duration::from_nanos(report.made_by.duration_ns),
+            None => self.now,
+        };
         let snapshot = Snapshot { report, at, keys };
         for (level, text) in rows::events(self.newest.as_ref(), &snapshot) {
             self.log.push(self.now, level, &text);

@@ -47,7 +47,7 @@ use crate::trace::Playback;
 pub(crate) struct Snapshot {
     /// What was known.
     pub(crate) report: Arc<Report>,
-    /// When, since the viewer started.
+    /// When, since the viewer started; of a recording its own time.
     pub(crate) at: Duration,
     /// The identities of its flows.
     pub(crate) keys: Arc<Keys>,

@@ -24,6 +24,7 @@ fn text(state: &State) -> (String, String) {
     let words = |one: &str, other: &str| (one.to_owned(), other.to_owned());
     match &state.phase {
         Phase::Failed { cause, mend } => return (format!("Watching failed: {cause}."), mend.clone()),
+        Phase::Starting if state.playback.is_some() => return words("The recording is being read.", ""),
         Phase::Starting => return words("The probes are being attached. Nothing was reported yet.", ""),
         Phase::Ended(why) if state.snapshot.is_none() => {
             return (format!("{why}. Nothing was reported."), String::new());
@@ -49,6 +50,10 @@ fn text(state: &State) -> (String, String) {
         );
     }
     match state.view {
+        View::Map | View::Flows if flows == 0 && state.playback.is_some() => words(
+            "No bytes have arrived anywhere until this time of the recording.",
+            "What arrived later is shown when it is played.",
+        ),
         View::Map | View::Flows if flows == 0 => words(
             "No bytes have arrived anywhere yet: no call that moves or copies bytes between files, sockets, pipes and memory \
              was seen to end.",

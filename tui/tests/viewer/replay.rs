@@ -1,0 +1,189 @@
+//! A recording that plays on a terminal. It is made up: a minute, in which three files are written, one after the other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use probes::recording::Writer;
+use probes::trace::{Input, Preamble, Recorder};
+use probes_common::{PlainKey, PlainSum, end_kind, nr};
+
+use super::terminal::Terminal;
+use super::{Directory, TAKEN, viewer, zctrace};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// When a program writes how much to a file of its own: after seconds, mebibytes.
+const WRITES: [(u64, u64); 3] = [(1, 1), (25, 2), (55, 4)];
+
+/// The recording.
+fn made_up(directory: &Directory) -> PathBuf {
+    let path = directory.0.join("made-up.zct");
+    let file = Writer::create(&path).expect("a file");
+    let (mut writer, handle) = Writer::start(file, &Preamble::default(), "1.2.3").expect("a head");
+    for (number, (seconds, mebibytes)) in (1..).zip(WRITES) {
+        let key = PlainKey {
+            ino: number,
+            tgid: 7,
+            dev: 1,
+            nr: nr::WRITE,
+            kind: end_kind::FILE,
+            ..PlainKey::default()
+        };
+        let sum = PlainSum {
+            bytes: mebibytes << 20,
+            calls: mebibytes,
+            first_ns: seconds * SECOND,
+            last_ns: seconds * SECOND,
+            ..PlainSum::default()
+        };
+        writer.take(&Input::Time(seconds * SECOND));
+        writer.take(&Input::Plain(&[(key, sum)]));
+    }
+    writer.take(&Input::End);
+    writer.take(&Input::Time(60 * SECOND));
+    drop(writer);
+    handle.finish().expect("all is written");
+    path
+}
+
+fn replay(path: &Path, more: &[&str]) -> Terminal {
+    let path = path.to_str().expect("a path");
+    viewer(&[&["replay", path], more].concat(), (110, 30))
+}
+
+/// Waits until the header says where it is, and so much has arrived.
+fn wait_at(terminal: &mut Terminal, badge: &str, arrived: &str) {
+    let arrived = format!("{arrived} that arrived");
+    terminal.wait_for(&format!("{badge}, and {arrived}"), |text| {
+        text.contains(badge) && text.contains(&arrived)
+    });
+}
+
+#[test]
+fn a_recording_plays_stands_and_goes_to_any_time() {
+    let directory = Directory::new("replay");
+    let mut terminal = replay(&made_up(&directory), &[]);
+    // It plays by itself to where something happens.
+    let text = terminal.wait_for("the first file", |text| {
+        text.contains(" REPLAY ") && text.contains("1.0 MiB that arrived")
+    });
+    assert!(text.contains(" of 00:01:00, 1x"), "{text}");
+    terminal.press(" ");
+    terminal.wait(" STANDS ");
+    // While it stands time does not pass, so that each place is known.
+    terminal.press("[[[[[[");
+    terminal.wait(" STANDS 00:00:00 of 00:01:00, 1x");
+    terminal.wait("No bytes have arrived anywhere until this time");
+    terminal.press("]");
+    wait_at(&mut terminal, " STANDS 00:00:10 of 00:01:00", "1.0 MiB");
+    terminal.press("]]");
+    wait_at(&mut terminal, " STANDS 00:00:30 of 00:01:00", "3.0 MiB");
+    terminal.press("[");
+    wait_at(&mut terminal, " STANDS 00:00:20 of 00:01:00", "1.0 MiB");
+    terminal.press("+");
+    terminal.wait("00:00:20 of 00:01:00, 2x");
+    terminal.press("--");
+    terminal.wait("00:00:20 of 00:01:00, 0.5x");
+    // As fast as it goes, and on to the end by itself. There it stands, and cannot be sent further.
+    terminal.press(&"+".repeat(20));
+    terminal.wait(", 1024x");
+    terminal.press(" ");
+    wait_at(&mut terminal, " STANDS 00:01:00 of 00:01:00, 1024x", "7.0 MiB");
+    terminal.press("]");
+    terminal.press(&"-".repeat(20));
+    terminal.wait(" STANDS 00:01:00 of 00:01:00, 0.015625x");
+    // From the end it begins again, now so slowly that it is at its start for a minute.
+    terminal.press(" ");
+    terminal.wait(" REPLAY 00:00:00 of 00:01:00, 0.015625x");
+    terminal.press("]");
+    wait_at(&mut terminal, " REPLAY 00:00:10 of 00:01:00", "1.0 MiB");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0, "{}", terminal.text());
+    assert_eq!(terminal.left_behind(), [""; 0]);
+}
+
+#[test]
+fn a_recording_is_shown_as_it_is_asked_for() {
+    let directory = Directory::new("replay-options");
+    let path = made_up(&directory);
+    let mut terminal = replay(
+        &path,
+        &[
+            "--speed",
+            "max",
+            "--until",
+            "30s",
+            "--ascii",
+            "--theme",
+            "none",
+            "--filter",
+            "bytes>=2MiB",
+        ],
+    );
+    let text = terminal.wait_for("the end", |text| {
+        text.contains(" STANDS 00:00:30 of 00:00:30, 1x") && text.contains("hides 1 flows")
+    });
+    assert!(text.is_ascii() && !terminal.is_coloured(), "{text}");
+    terminal.press("Q");
+    assert_eq!(terminal.end(), 0);
+    assert_eq!(terminal.left_behind(), [""; 0]);
+    let text = String::from_utf8_lossy(&terminal.written).into_owned();
+    let after = text.rsplit("\x1b[?1049l").next().expect("the screen from before");
+    assert!(after.contains("3.0 MiB that arrived"), "{after}");
+
+    let mut terminal = replay(&path, &["--from", "20s", "--speed", "0.001"]);
+    wait_at(&mut terminal, " REPLAY 00:00:20 of 00:01:00, 0.001x", "1.0 MiB");
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0);
+
+    // What is asked of reports has no viewer.
+    let mut command = zctrace();
+    command
+        .arg("replay")
+        .arg(&path)
+        .args(["--speed", "max", "--every", "1m"]);
+    let mut terminal = Terminal::start(command, 110, 30).expect("a terminal");
+    assert_eq!(terminal.end(), 0, "{}", terminal.text());
+    assert!(!terminal.written.windows(TAKEN.len()).any(|window| window == TAKEN));
+    assert!(terminal.text().contains("7.0 MiB that arrived"), "{}", terminal.text());
+}
+
+#[test]
+fn of_a_damaged_recording_it_is_said_what_is_not_used() {
+    let directory = Directory::new("replay-damaged");
+    let path = made_up(&directory);
+    let whole = fs::read(&path).expect("it is there");
+    fs::write(&path, &whole[..whole.len() - 1]).expect("it can be cut");
+    let output = zctrace()
+        .arg("replay")
+        .arg(&path)
+        .args(["--speed", "max"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("zctrace");
+    assert_eq!(output.status.code(), Some(3));
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert!(told.contains("the recording is cut short"), "{told}");
+
+    let mut terminal = replay(&path, &["--speed", "max"]);
+    // Its log has it in full.
+    terminal.press("7");
+    terminal.wait_for("the log", |text| {
+        text.contains("[7 Log]") && text.contains("is cut short")
+    });
+    terminal.press("q");
+    assert_eq!(terminal.end(), 3, "{}", terminal.text());
+    assert_eq!(terminal.left_behind(), [""; 0]);
+    let text = String::from_utf8_lossy(&terminal.written).into_owned();
+    let after = text.rsplit("\x1b[?1049l").next().expect("the screen from before");
+    assert!(after.replace('\r', "").contains(&told), "{after:?} has not {told:?}");
+
+    // Nothing of what has no head can be shown.
+    fs::write(&path, &whole[..20]).expect("it can be cut");
+    let mut command = zctrace();
+    command.arg("replay").arg(&path);
+    let mut terminal = Terminal::start(command, 110, 30).expect("a terminal");
+    assert_eq!(terminal.end(), 2, "{}", terminal.text());
+    assert!(!terminal.written.windows(TAKEN.len()).any(|window| window == TAKEN));
+}
