@@ -441,7 +441,7 @@ _zctrace() {
             return 0
             ;;
         zctrace__subcmd__replay)
-            opts="-o -h --speed --every --from --until --format --output --rows --help"
+            opts="-o -h --speed --every --from --until --filter --format --output --rows --theme --ascii --mouse --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -463,6 +463,10 @@ _zctrace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --filter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json junit" -- "${cur}"))
                     return 0
@@ -479,6 +483,14 @@ _zctrace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --theme)
+                    COMPREPLY=($(compgen -W "dark light high-contrast colour-blind none" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -487,7 +499,7 @@ _zctrace() {
             return 0
             ;;
         zctrace__subcmd__report)
-            opts="-o -h --flow --until --format --output --rows --help"
+            opts="-o -h --flow --until --filter --format --output --rows --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -498,6 +510,10 @@ _zctrace() {
                     return 0
                     ;;
                 --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --filter)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -525,7 +541,7 @@ _zctrace() {
             return 0
             ;;
         zctrace__subcmd__run)
-            opts="-p -o -h --pid --cgroup --user --no-follow --level --duration --btf --record --every --format --output --rows --help"
+            opts="-p -o -h --pid --cgroup --user --no-follow --level --duration --btf --record --every --filter --format --output --rows --theme --ascii --mouse --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -567,6 +583,10 @@ _zctrace() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --filter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json junit" -- "${cur}"))
                     return 0
@@ -580,6 +600,14 @@ _zctrace() {
                     return 0
                     ;;
                 --rows)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --theme)
+                    COMPREPLY=($(compgen -W "dark light high-contrast colour-blind none" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -30,7 +30,7 @@ complete -c zctrace -n "__fish_zctrace_needs_command" -f -a "run" -d 'Trace a co
 complete -c zctrace -n "__fish_zctrace_needs_command" -f -a "assert" -d 'Run a command, and fail if more was copied on the way to some ends than is allowed'
 complete -c zctrace -n "__fish_zctrace_needs_command" -f -a "record" -d 'Trace as `run` does, and keep all that is seen in a file instead of saying what it means'
 complete -c zctrace -n "__fish_zctrace_needs_command" -f -a "report" -d 'Show what a recording says, or a report that was saved with --format json, or one flow\'s certificate'
-complete -c zctrace -n "__fish_zctrace_needs_command" -f -a "replay" -d 'Tell what a recording says as it happened, again and again what was known so far'
+complete -c zctrace -n "__fish_zctrace_needs_command" -f -a "replay" -d 'Play a recording as it happened: on a terminal live, else again and again what was known so far'
 complete -c zctrace -n "__fish_zctrace_needs_command" -f -a "demo" -d 'Move real data over real files and sockets, and show which paths move and which copy (no privileges)'
 complete -c zctrace -n "__fish_zctrace_needs_command" -f -a "doctor" -d 'Say whether it can run here, what it costs here, what it cannot see, and what mends that'
 complete -c zctrace -n "__fish_zctrace_needs_command" -f -a "selftest" -d 'Make known moves and known copies here, and see whether each is seen as what it is'
@@ -46,12 +46,21 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l duration -d 'Tra
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l btf -d 'Take the kernel\'s types from here, if it does not tell them itself; the selftest must pass with them' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l record -d 'Also record all that is seen, for `zctrace report` and `zctrace replay`' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l every -d 'Also say what is known so far this often; as JSON one line each' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l filter -d 'Tell only of the flows that fit, such as \'to=tcp::443 and copied>0\'; totals are of those' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l format -d 'How to say it: text, or json, or junit (a case for each row) [default: text]' -r -f -a "text\t''
 json\t''
 junit\t''"
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -s o -l output -d 'Write the report there [default: standard output]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l rows -d 'Fold like flows into at most so many rows [default: 30]' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l theme -d 'Colours of the live view: dark, light, high-contrast, colour-blind, none' -r -f -a "dark\t''
+light\t''
+high-contrast\t''
+colour-blind\t''
+none\t''"
+complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l config -d 'Settings and keys of the live view [default: ~/.config/zctrace/config.toml]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l no-follow -d 'Do not trace descendants'
+complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l ascii -d 'Only ASCII in the live view'
+complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l mouse -d 'Listen to the mouse in the live view'
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -s h -l help -d 'Print help'
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l to -d 'Judge the bytes that arrive at these ends, from wherever they come' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l from -d 'Judge only bytes that come from these ends' -r
@@ -88,6 +97,7 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand record" -l no-follow -d 
 complete -c zctrace -n "__fish_zctrace_using_subcommand record" -s h -l help -d 'Print help'
 complete -c zctrace -n "__fish_zctrace_using_subcommand report" -l flow -d 'Show the certificate of this flow, hop by hop; its number is in the JSON' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand report" -l until -d 'Of a recording, what was known so long after watching began' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand report" -l filter -d 'Tell only of the flows that fit, such as \'to=tcp::443 and copied>0\'; totals are of those' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand report" -l format -d 'How to say it: text, or json, or junit [default: text]' -r -f -a "text\t''
 json\t''
 junit\t''"
@@ -98,11 +108,20 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l speed -d 'So 
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l every -d 'Say what is known this often, in the recording\'s time [default: 1s]' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l from -d 'Begin so long after watching began' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l until -d 'End so long after watching began' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l filter -d 'Tell only of the flows that fit, such as \'to=tcp::443 and copied>0\'; totals are of those' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l format -d 'How to say it: text, or json (a line for each) [default: text]' -r -f -a "text\t''
 json\t''
 junit\t''"
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -s o -l output -d 'Write the report there [default: standard output]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l rows -d 'Fold like flows into at most so many rows [default: 30]' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l theme -d 'Colours of the live view: dark, light, high-contrast, colour-blind, none' -r -f -a "dark\t''
+light\t''
+high-contrast\t''
+colour-blind\t''
+none\t''"
+complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l config -d 'Settings and keys of the live view [default: ~/.config/zctrace/config.toml]' -r -F
+complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l ascii -d 'Only ASCII in the live view'
+complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l mouse -d 'Listen to the mouse in the live view'
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -s h -l help -d 'Print help'
 complete -c zctrace -n "__fish_zctrace_using_subcommand demo" -l dir -d 'Where the files lie; what is shown is true of its filesystem [default: the temporary directory]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand demo" -l size -d 'What each path carries: 64MiB, 10M, 4096 [default: 64MiB]' -r
@@ -123,7 +142,7 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand help; and not __fish_see
 complete -c zctrace -n "__fish_zctrace_using_subcommand help; and not __fish_seen_subcommand_from run assert record report replay demo doctor selftest explain help" -f -a "assert" -d 'Run a command, and fail if more was copied on the way to some ends than is allowed'
 complete -c zctrace -n "__fish_zctrace_using_subcommand help; and not __fish_seen_subcommand_from run assert record report replay demo doctor selftest explain help" -f -a "record" -d 'Trace as `run` does, and keep all that is seen in a file instead of saying what it means'
 complete -c zctrace -n "__fish_zctrace_using_subcommand help; and not __fish_seen_subcommand_from run assert record report replay demo doctor selftest explain help" -f -a "report" -d 'Show what a recording says, or a report that was saved with --format json, or one flow\'s certificate'
-complete -c zctrace -n "__fish_zctrace_using_subcommand help; and not __fish_seen_subcommand_from run assert record report replay demo doctor selftest explain help" -f -a "replay" -d 'Tell what a recording says as it happened, again and again what was known so far'
+complete -c zctrace -n "__fish_zctrace_using_subcommand help; and not __fish_seen_subcommand_from run assert record report replay demo doctor selftest explain help" -f -a "replay" -d 'Play a recording as it happened: on a terminal live, else again and again what was known so far'
 complete -c zctrace -n "__fish_zctrace_using_subcommand help; and not __fish_seen_subcommand_from run assert record report replay demo doctor selftest explain help" -f -a "demo" -d 'Move real data over real files and sockets, and show which paths move and which copy (no privileges)'
 complete -c zctrace -n "__fish_zctrace_using_subcommand help; and not __fish_seen_subcommand_from run assert record report replay demo doctor selftest explain help" -f -a "doctor" -d 'Say whether it can run here, what it costs here, what it cannot see, and what mends that'
 complete -c zctrace -n "__fish_zctrace_using_subcommand help; and not __fish_seen_subcommand_from run assert record report replay demo doctor selftest explain help" -f -a "selftest" -d 'Make known moves and known copies here, and see whether each is seen as what it is'
