@@ -187,3 +187,16 @@ fn of_a_damaged_recording_it_is_said_what_is_not_used() {
     assert_eq!(terminal.end(), 2, "{}", terminal.text());
     assert!(!terminal.written.windows(TAKEN.len()).any(|window| window == TAKEN));
 }
+
+/// What `probes/tests/recordings` is about: 256 KiB by sendfile, by splice and by write.
+#[test]
+fn the_committed_recording_is_shown() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../probes/tests/recordings/send-1.0.zct");
+    let mut terminal = replay(&path, &["--speed", "max"]);
+    terminal.wait_for("its end", |text| {
+        text.contains(" STANDS ") && ["sendfile", "splice", "write"].iter().all(|call| text.contains(call))
+    });
+    terminal.press("q");
+    assert_eq!(terminal.end(), 0, "{}", terminal.text());
+    assert_eq!(terminal.left_behind(), [""; 0]);
+}
