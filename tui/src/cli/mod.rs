@@ -264,6 +264,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_level_does_not_watch_it_does_not_judge() {
+        for (line, is_told) in [
+            ("assert --level digest --to tcp,tcp::80 --max-copied 0 true", true),
+            ("assert --level digest --to socket --max-copied 0 true", false),
+            ("assert --level digest --to tcp,unix --max-copied 0 true", false),
+            ("assert --level counters --to tcp --max-copied 0 true", false),
+            ("assert --level full --to socket --max-copied 0 true", true),
+        ] {
+            assert_eq!(parsed(line).is_ok(), is_told, "{line}");
+        }
+    }
+
+    #[test]
     fn targets_are_one_of_several() {
         let Ok(Command::Run(options)) = parsed("-p 12 -p 13,14") else {
             panic!("a run")

@@ -216,6 +216,7 @@ pub(super) fn assert() -> Command {
         .after_help(format!(
             "An end is KIND or KIND:GLOB: file, socket or device, or a single kind such as tcp, unix or direct_file; `*` and `?`\n\
              in GLOB. It is matched with the path or address, and with `:PORT`: --to file:/data/*, --to tcp::80.\n\
+             With --level digest only --to tcp can be judged, and looks are not seen.\n\
              Exit codes: 0 held and CMD succeeded, 1 copied, 2 usage, 3 inconclusive (nothing arrived, too much unknown, records\n\
              lost), 4 tracing could not be set up and CMD was not started, 5 CMD failed, 126 or 127 it cannot be run, 128+n\n\
              signal n ended it. Several apply: 4, 5, 1, 3 in that order.\n\n{HOW_CMD_RUNS}"
@@ -313,10 +314,22 @@ pub(super) fn understand_assert(asked: &ArgMatches) -> Result<assert::Options, c
     if command.is_empty() {
         return Err(mistake("there is no command to run"));
     }
+    let request = request(asked, Target::Command(command), MadeFor::Assert);
+    let to: Vec<Pattern> = many(asked, "to");
+    // What is not watched would be taken for what did not happen.
+    match request.level {
+        Level::Counters => return Err(mistake("--level counters shows nothing that could be judged")),
+        Level::Digest if !to.iter().all(Pattern::is_tcp) => {
+            return Err(mistake(
+                "--level digest watches nothing but what is sent over TCP: take --to tcp",
+            ));
+        }
+        _ => {}
+    }
     Ok(assert::Options {
-        request: request(asked, Target::Command(command), MadeFor::Assert),
+        request,
         terms: Terms {
-            to: many(asked, "to"),
+            to,
             from: many(asked, "from"),
             max_copied: asked.get_one::<Limit>("max-copied").copied(),
             max_unknown: asked.get_one::<Limit>("max-unknown").copied(),

@@ -50,6 +50,11 @@ impl Pattern {
         })
     }
 
+    /// Whether it means TCP connections, and nothing else.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.kind == EndKind::Tcp.as_str()
+    }
+
     /// As it is written. Unlike `Display` this is exact, and may hold anything that a name may hold.
     pub(super) fn text(&self) -> String {
         match &self.glob {
