@@ -11,6 +11,8 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::spread::median;
+
 /// Bytes of a chunk: the slots of a pipe, full of pages.
 const CHUNK: usize = 64 << 10;
 /// Chunks between two turns of the reader.
@@ -86,8 +88,8 @@ impl Lockstep {
             read.push(nanoseconds(middle, end) / BATCH as f64);
         }
         Ok(Times {
-            chunk: super::rows::median(&mut moved),
-            reader: super::rows::median(&mut read),
+            chunk: median(&mut moved),
+            reader: median(&mut read),
         })
     }
 
@@ -120,7 +122,7 @@ pub(crate) fn getppid(runs: usize) -> f64 {
             nanoseconds(start, own_cpu()) / f64::from(CALLS)
         })
         .collect();
-    super::rows::median(&mut times)
+    median(&mut times)
 }
 
 fn nanoseconds(from: Duration, until: Duration) -> f64 {

@@ -17,6 +17,7 @@
 
 mod lockstep;
 mod rows;
+mod spread;
 
 use std::process::ExitCode;
 
