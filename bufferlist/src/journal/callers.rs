@@ -107,7 +107,7 @@ impl Reader {
 
 #[cfg(all(test, not(model)))]
 mod tests {
-    use super::super::layout::{Room, Writer, format};
+    use super::super::layout::{Room, made};
     use super::*;
 
     fn journal() -> (Vec<AtomicU64>, Reader) {
@@ -115,14 +115,7 @@ mod tests {
             callers: 128,
             records: 1,
         };
-        let words: Vec<AtomicU64> = (0..room.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
-        let writer = Writer {
-            pid: 1,
-            made_ns: 2,
-            made_since_boot_ns: 3,
-            device: 4,
-        };
-        format(&words, room, writer);
+        let words = made(room);
         let reader = Reader::from_now(&words).expect("it was just made");
         (words, reader)
     }

@@ -107,6 +107,20 @@ pub(super) struct Writer {
     pub(super) device: u64,
 }
 
+/// A journal in memory, for tests.
+#[cfg(test)]
+pub(super) fn made(room: Room) -> Vec<AtomicU64> {
+    let words: Vec<AtomicU64> = (0..room.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
+    let writer = Writer {
+        pid: 1,
+        made_ns: 2,
+        made_since_boot_ns: 3,
+        device: 4,
+    };
+    format(&words, room, writer);
+    words
+}
+
 /// Writes the header into words that are all zero. The magic comes last: without it there is no journal.
 pub(super) fn format(words: &[AtomicU64], room: Room, writer: Writer) {
     let two = |low: u64, high: u64| low | high << 32;

@@ -187,20 +187,13 @@ impl Reader {
 
 #[cfg(all(test, not(model)))]
 mod tests {
-    use super::super::layout::{Operation, Room, Writer, format};
+    use super::super::layout::{Operation, Room, made};
     use super::*;
 
     const ROOM: Room = Room { callers: 2, records: 8 };
 
     fn journal() -> (Vec<AtomicU64>, Layout) {
-        let words: Vec<AtomicU64> = (0..ROOM.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
-        let writer = Writer {
-            pid: 1,
-            made_ns: 2,
-            made_since_boot_ns: 3,
-            device: 4,
-        };
-        format(&words, ROOM, writer);
+        let words = made(ROOM);
         let layout = Layout::read(&words).expect("it was just made");
         (words, layout)
     }
@@ -283,7 +276,7 @@ mod tests {
 /// read twice, or neither read nor counted.
 #[cfg(all(test, model))]
 mod model {
-    use super::super::layout::{Operation, Room, Writer, format};
+    use super::super::layout::{Operation, Room, made};
     use super::*;
     use loom::sync::Arc;
 
@@ -311,14 +304,7 @@ mod model {
         model.preemption_bound = Some(3);
         model.check(move || {
             let room = Room { callers: 0, records };
-            let words: Vec<AtomicU64> = (0..room.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
-            let writer = Writer {
-                pid: 1,
-                made_ns: 2,
-                made_since_boot_ns: 3,
-                device: 4,
-            };
-            format(&words, room, writer);
+            let words = made(room);
             let layout = Layout::read(&words).expect("it was just made");
             let mut reader = Reader::from_the_start(&words).expect("a journal");
             let words = Arc::new(words);

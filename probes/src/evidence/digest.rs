@@ -158,7 +158,7 @@ impl Digests {
         rows.any(|(row, _)| row.carried.position < row.handed.position)
     }
 
-    /// Forgets the stretches so far: a new account begins. The sums go on.
+    /// A new account begins: comparisons are counted anew. What waits to be judged, and the sums, go on.
     pub(crate) fn begin_anew(&mut self) {
         (self.compared, self.equal) = (0, 0);
     }

@@ -10,7 +10,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::calls::{
-    all, file_with, null, once, pages_of_memory, pattern, pipe, plain_connection, receive, send_all, set_int, thread_id,
+    all, file_with, fill_from, null, once, pages_of_memory, pattern, pipe, plain_connection, read_in_parts, receive,
+    send_all, set_int, thread_id,
 };
 use crate::child::wait_until_it_sleeps_in;
 use crate::harness::{alone, because, copied, flows, moved, sum, traced, unknown, why};
@@ -39,14 +40,8 @@ fn a_slow_reader_makes_packets_leave_outside_of_all_calls() {
     let dir = tempfile::tempdir().expect("tempdir");
     let source = file_with(&dir.path().join("a"), &pattern(LEN));
     let Some(report) = traced(TEST, || {
-        let (near, mut far) = plain_connection();
-        let reader = std::thread::spawn(move || {
-            let mut part = vec![0; 64 << 10];
-            let mut left = LEN;
-            while left > 0 {
-                left -= far.read(&mut part).expect("read");
-            }
-        });
+        let (near, far) = plain_connection();
+        let reader = read_in_parts(far, LEN, 64 << 10);
         send_without_waiting(&source, &near, LEN);
         reader.join().expect("received");
     }) else {
@@ -65,11 +60,7 @@ fn a_file_that_is_cut_off_while_it_waits_in_a_queue_is_not_copied() {
     let mut sent = 0;
     let Some(report) = traced(TEST, || {
         let (near, far) = plain_connection();
-        near.set_nonblocking(true).expect("nonblocking");
-        let mut at = 0;
-        while let Ok(n) = rustix::fs::sendfile(&near, &source, Some(&mut at), LEN) {
-            sent += n;
-        }
+        sent = fill_from(&source, &near, LEN);
         // What lies in the queue are pages of a file that no longer has them.
         source.set_len(0).expect("truncate");
         receive(far, sent).join().expect("received");

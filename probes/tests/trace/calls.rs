@@ -150,6 +150,27 @@ pub(crate) fn receive(mut from: impl Read + Send + 'static, len: usize) -> JoinH
     })
 }
 
+/// Takes so many bytes, a part at a time, and throws them away.
+pub(crate) fn read_in_parts(mut from: impl Read + Send + 'static, len: usize, part: usize) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut part = vec![0; part];
+        let mut left = len;
+        while left > 0 {
+            left -= from.read(&mut part).expect("read");
+        }
+    })
+}
+
+/// Sends from a file until nothing more fits into the queue; how many bytes went.
+pub(crate) fn fill_from(source: &File, near: &TcpStream, len: usize) -> usize {
+    near.set_nonblocking(true).expect("nonblocking");
+    let (mut at, mut sent) = (0, 0);
+    while let Ok(n) = rustix::fs::sendfile(near, source, Some(&mut at), len) {
+        sent += n;
+    }
+    sent
+}
+
 /// Whole pages of memory, filled with [`pattern`]. Never unmapped: the kernel may hold on to them.
 pub(crate) fn pages_of_memory(len: usize) -> &'static mut [u8] {
     // SAFETY: a mapping of its own, at an address of the kernel's choice.

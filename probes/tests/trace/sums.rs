@@ -1,13 +1,13 @@
 //! The level `digest`: what sums show must be what records show, and less where they cannot tell.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use probes::report::EndKind::{File, Memory, Tcp};
 use probes::report::{Level, Report, Shown};
 
 use crate::calls::{
-    all, connection, file_with, lend, once, pages_of_memory, pattern, pipe, plain_connection, pump, receive, send_all,
-    wide_pipe,
+    all, connection, file_with, fill_from, lend, once, pages_of_memory, pattern, pipe, plain_connection, pump,
+    read_in_parts, receive, send_all, wide_pipe,
 };
 use crate::harness::{alone, copied, flow, moved, sum, summed, why};
 
@@ -158,14 +158,8 @@ fn a_slow_reader_changes_nothing() {
     let source = file_with(&dir.path().join("a"), &pattern(LEN));
     let Some(report) = summed(TEST, || {
         // Packets that leave on top of acknowledgements, and in small pieces.
-        let (near, mut far) = connection();
-        let reader = std::thread::spawn(move || {
-            let mut part = vec![0; 3000];
-            let mut left = LEN;
-            while left > 0 {
-                left -= far.read(&mut part).expect("read");
-            }
-        });
+        let (near, far) = connection();
+        let reader = read_in_parts(far, LEN, 3000);
         send_all(&source, 0, &near, LEN);
         reader.join().expect("received");
     }) else {
@@ -184,11 +178,7 @@ fn pages_that_lose_their_file_on_the_way_are_not_moved() {
     let mut sent = 0;
     let Some(report) = summed(TEST, || {
         let (near, far) = plain_connection();
-        near.set_nonblocking(true).expect("nonblocking");
-        let mut at = 0;
-        while let Ok(n) = rustix::fs::sendfile(&near, &source, Some(&mut at), LEN) {
-            sent += n;
-        }
+        sent = fill_from(&source, &near, LEN);
         source.set_len(0).expect("truncate");
         receive(far, sent).join().expect("received");
     }) else {
