@@ -13,6 +13,8 @@
 //! | [`Process`] | fork, exec, exit | who is traced |
 //! | [`Sums`] | every megabyte of a connection, at level `digest` | sums over the pages that went in and out |
 //! | [`Closed`] | a watched TCP connection ends | its byte stream is at an end |
+//! | [`Found`] | watching begins | what lies in a pipe that was there before |
+//! | [`Told`] | memory of a send without copy is free again | whether the kernel copied after all |
 //!
 //! [`PlainKey`] and [`PlainSum`] are no records but rows of a map: read, write, send and receive calls, which are counted
 //! in the kernel. [`Tally`] is one, too: what each program wrote and could not write.
@@ -21,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod found;
 mod header;
 mod name;
 mod plain;
@@ -28,12 +31,15 @@ mod process;
 mod station;
 mod sums;
 mod tally;
+mod told;
 
 pub use call::{Call, EndState, SocketPair, call_flag, end_kind, nr};
+pub use found::Found;
 pub use header::{HeaderError, RecordHeader, RecordKind};
-pub use name::{COMPONENT, COMPONENTS, Name};
+pub use name::{COMPONENT, COMPONENTS, Name, name_flag};
 pub use plain::{PlainKey, PlainSum};
 pub use process::{CAST, Closed, Process, announcement, event};
 pub use station::{FileId, PIECES, Piece, Station, station_flag, station_kind};
 pub use sums::{CHECKPOINT, Stretch, Sum, SumRow, Sums, mix, stretch_flag, sum_event, sum_flag};
 pub use tally::{Tally, program};
+pub use told::{Told, told_by, told_flag};

@@ -10,6 +10,16 @@ pub const COMPONENT: usize = 64;
 /// Components of a path that are kept, from the last one upwards.
 pub const COMPONENTS: usize = 12;
 
+/// Bits of [`Name::flags`].
+pub mod name_flag {
+    /// The path goes on above the last component that is here.
+    pub const GOES_ON: u32 = 1;
+    /// The last component is the root of its mount.
+    pub const ROOT: u32 = 2;
+    /// It was open before watching began.
+    pub const FOUND: u32 = 4;
+}
+
 /// The name of a file, pipe or socket.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +30,7 @@ pub struct Name {
     pub end: EndState,
     /// How many components follow.
     pub count: u32,
-    /// Bit 0: the path goes on above the last component that is here. Bit 1: the last one is the root of its mount.
+    /// Bits of [`name_flag`].
     pub flags: u32,
     /// The path from its last component up: zero-terminated names of dentries.
     pub components: [[u8; COMPONENT]; COMPONENTS],

@@ -22,6 +22,8 @@ pub mod station_kind {
     pub const UNIX: u16 = 4;
     /// A request to a disk inside a traced call (`block_bio_queue`).
     pub const BIO: u16 = 5;
+    /// Slots of a pipe that was there before watching began: `[tail, head)`, see [`Found`](crate::Found).
+    pub const PIPE_FOUND: u16 = 6;
 }
 
 /// Bits of [`Station::flags`].

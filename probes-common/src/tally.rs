@@ -13,9 +13,9 @@ pub mod program {
     pub const NET_DEV_START_XMIT: u32 = 2;
     /// `inet_sock_set_state`: writes [`Closed`](crate::Closed).
     pub const INET_SOCK_SET_STATE: u32 = 3;
-    /// `consume_skb`: writes [`Station`](crate::Station) of UNIX messages.
+    /// `consume_skb`: writes [`Station`](crate::Station) of UNIX messages, and [`Told`](crate::Told).
     pub const CONSUME_SKB: u32 = 4;
-    /// `kfree_skb`: writes [`Station`](crate::Station) of UNIX messages with `DROPPED`.
+    /// `kfree_skb`: writes [`Station`](crate::Station) of UNIX messages with `DROPPED`, and [`Told`](crate::Told).
     pub const KFREE_SKB: u32 = 5;
     /// `block_bio_queue`: writes [`Station`](crate::Station) of disks.
     pub const BLOCK_BIO_QUEUE: u32 = 6;
@@ -35,8 +35,13 @@ pub mod program {
     pub const SUMS_OF_PACKETS: u32 = 13;
     /// `sums_at_end`, at `inet_sock_set_state`: writes [`Sums`](crate::Sums), `CLOSED`.
     pub const SUMS_AT_END: u32 = 14;
+    /// `task_file`, an iterator: writes [`Found`](crate::Found), [`Station`](crate::Station) of pipes that were found, and
+    /// [`Name`](crate::Name) with `FOUND`.
+    pub const TASK_FILE: u32 = 15;
+    /// `io_uring_complete`: writes [`Told`](crate::Told).
+    pub const IO_URING_COMPLETE: u32 = 16;
     /// How many there are.
-    pub const COUNT: u32 = 15;
+    pub const COUNT: u32 = 17;
 }
 
 /// What one program did on one CPU.

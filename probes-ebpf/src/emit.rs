@@ -19,30 +19,12 @@ pub(crate) const ROOM: u64 = 1024;
 ///
 /// # Safety
 ///
-/// `record` must be valid for reads and writes of [`ROOM`] bytes.
+/// `head` must be valid for reads and writes of [`ROOM`] bytes.
 #[inline(always)]
-pub(crate) unsafe fn record(record: *mut RecordHeader, len: u64, kind: RecordKind, who: u32) {
+pub(crate) unsafe fn record(head: *mut RecordHeader, len: u64, kind: RecordKind, who: u32) {
     // The verifier wants to see the bound right before the call.
-    let len = opaque(len) & (ROOM - 1);
     // SAFETY: the caller's promise.
-    unsafe {
-        let Some(tally) = TALLIES.get_ptr_mut(who) else {
-            return;
-        };
-        let head = record;
-        let who = bpf_get_current_pid_tgid();
-        (*head).sequence = (*tally).records;
-        (*tally).records += 1;
-        (*head).timestamp_ns = generated::bpf_ktime_get_ns();
-        (*head).tgid = (who >> 32) as u32;
-        (*head).tid = who as u32;
-        (*head).cpu = generated::bpf_get_smp_processor_id();
-        (*head).kind = kind;
-        (*head).len = len as u16;
-        if generated::bpf_ringbuf_output(addr_of!(RING).cast_mut().cast(), record.cast(), len, NO_WAKEUP) != 0 {
-            (*tally).lost += 1;
-        }
-    }
+    unsafe { write(head, opaque(len) & (ROOM - 1), kind, who) };
 }
 
 /// Writes a record of a fixed length from a place with just as much room.
@@ -53,22 +35,31 @@ pub(crate) unsafe fn record(record: *mut RecordHeader, len: u64, kind: RecordKin
 #[inline(always)]
 pub(crate) unsafe fn whole<T>(value: *mut T, kind: RecordKind, who: u32) {
     // SAFETY: the caller's promise.
+    unsafe { write(value.cast(), size_of::<T>() as u64, kind, who) };
+}
+
+/// Writes `len` bytes from `head` on.
+///
+/// # Safety
+///
+/// They must be valid for reads and writes, and begin with a [`RecordHeader`].
+#[inline(always)]
+unsafe fn write(head: *mut RecordHeader, len: u64, kind: RecordKind, who: u32) {
+    // SAFETY: the caller's promise.
     unsafe {
         let Some(tally) = TALLIES.get_ptr_mut(who) else {
             return;
         };
-        let len = size_of::<T>() as u64;
-        let head = value.cast::<RecordHeader>();
-        let who = bpf_get_current_pid_tgid();
+        let thread = bpf_get_current_pid_tgid();
         (*head).sequence = (*tally).records;
         (*tally).records += 1;
         (*head).timestamp_ns = generated::bpf_ktime_get_ns();
-        (*head).tgid = (who >> 32) as u32;
-        (*head).tid = who as u32;
+        (*head).tgid = (thread >> 32) as u32;
+        (*head).tid = thread as u32;
         (*head).cpu = generated::bpf_get_smp_processor_id();
         (*head).kind = kind;
         (*head).len = len as u16;
-        if generated::bpf_ringbuf_output(addr_of!(RING).cast_mut().cast(), value.cast(), len, NO_WAKEUP) != 0 {
+        if generated::bpf_ringbuf_output(addr_of!(RING).cast_mut().cast(), head.cast(), len, NO_WAKEUP) != 0 {
             (*tally).lost += 1;
         }
     }

@@ -10,14 +10,13 @@ use crate::maps::{CALLS, ENTER, ENTRIES, PLAIN, PLAIN_ENTRIES, next_serial};
 use crate::offsets as at;
 use crate::read::{self, member};
 use crate::request::{self, Request};
+use crate::told::{self, MSG_ZEROCOPY};
 use crate::{emit, name, scope};
 
 /// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
 const FMODE_WRITE: u32 = 2;
 /// `O_DIRECT` of x86 (include/uapi/asm-generic/fcntl.h).
 const O_DIRECT: u32 = 0o40000;
-/// `MSG_ZEROCOPY` (include/linux/socket.h).
-const MSG_ZEROCOPY: u32 = 0x0400_0000;
 /// `MSG_PEEK` and `MSG_TRUNC`.
 const MEANINGFUL: u32 = 0x22;
 /// [`PlainKey::op_flags`]: the calls' results are not bytes.
@@ -32,6 +31,7 @@ pub(crate) struct Scratch {
     now: Now,
     plain: PlainKey,
     name: Name,
+    making: told::Making,
 }
 
 /// The program.
@@ -105,7 +105,7 @@ unsafe fn side(room: *mut Scratch, end: *mut EndState, sink: bool) {
         }
         end::identify(end, fd, end::file_of(fd));
         end::before(end, addr_of_mut!((*room).now), wanted, sink);
-        name::tell(addr_of_mut!((*room).name), end);
+        name::tell(addr_of_mut!((*room).name), end, program::SYS_ENTER);
     }
 }
 
@@ -136,6 +136,9 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
             addr_of_mut!((*call).source)
         };
         end::identify(end, fd, file);
+        if writes && (*request).op_flags & MSG_ZEROCOPY != 0 {
+            told::watch(addr_of_mut!((*room).making), end, (who >> 32) as u32);
+        }
         let messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
         let alone = match (*end).kind {
             end_kind::PIPE | end_kind::UNIX_STREAM | end_kind::UNIX_MESSAGES => true,
@@ -151,7 +154,7 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
                 end::before(end, addr_of_mut!((*room).now), addr_of!((*request).source), false);
                 end::memory(addr_of_mut!((*call).sink), (*request).memory);
             }
-            name::tell(addr_of_mut!((*room).name), end);
+            name::tell(addr_of_mut!((*room).name), end, program::SYS_ENTER);
             keep(call, who as u32);
             return;
         }
@@ -168,7 +171,7 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
             (*key).op_flags |= (*request).op_flags & MEANINGFUL;
         }
         if PLAIN.get_ptr(&*key).is_none() {
-            name::tell(addr_of_mut!((*room).name), end);
+            name::tell(addr_of_mut!((*room).name), end, program::SYS_ENTER);
         }
         if PLAIN_ENTRIES.insert(who as u32, &*key, 0).is_err() {
             emit::crowded(program::SYS_ENTER);

@@ -11,6 +11,8 @@
 //! | [`message`] | `consume_skb`, `kfree_skb`: messages of watched UNIX sockets |
 //! | [`disk`] | `block_bio_queue`, `writeback_dirty_folio`: what a call does to a disk and to the page cache |
 //! | [`process`] | `sched_process_fork`, `sched_process_exec`, `sched_process_exit`, `task_rename`: who is traced |
+//! | [`found`] | `task_file`, an iterator: what traced processes have open when watching begins |
+//! | [`told`] | `io_uring_complete`, and parts of others: what the kernel tells of sends without copies |
 //! | [`sums`] | `sock_send_length`, `sums_of_packets`, `sums_at_end`: sums over pages instead of records, without any hook of system calls |
 
 #![no_std]
@@ -22,6 +24,7 @@ mod emit;
 mod end;
 mod enter;
 mod exit;
+mod found;
 mod maps;
 mod message;
 mod name;
@@ -36,6 +39,7 @@ mod ring;
 mod scope;
 mod socket;
 mod sums;
+mod told;
 
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
@@ -144,6 +148,29 @@ pub(crate) fn sums_of_packets(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn sums_at_end(ctx: RawTracePointContext) -> i32 {
     sums::ended(ctx.arg(0), ctx.arg(2));
     0
+}
+
+/// `io_uring` has completed a request: `ctx`, `req`, and `cqe` or what is in it (before 6.15 `user_data`, `res`, `cflags`).
+#[raw_tracepoint]
+pub(crate) fn io_uring_complete(ctx: RawTracePointContext) -> i32 {
+    let (result, flags) = if offsets::CQE_ADDRESS.load() == 1 {
+        // struct io_uring_cqe (`include/uapi/linux/io_uring.h`): 8 bytes of the user's come first.
+        let [result, flags] = read::at::<[u32; 2]>(ctx.arg::<u64>(2).wrapping_add(8));
+        (result, flags)
+    } else {
+        (ctx.arg::<u64>(3) as u32, ctx.arg::<u64>(4) as u32)
+    };
+    told::completed(ctx.arg(1), result, flags);
+    0
+}
+
+/// Shows descriptors one by one. `aya-ebpf` has no attribute for iterators: the section is what makes it one.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub(crate) extern "C" fn task_file(shown: *const found::Shown) -> i32 {
+    // SAFETY: the kernel gives this program a context of this form; its pointers are only taken as numbers.
+    let (task, fd, file) = unsafe { ((*shown).task, (*shown).fd as u32, (*shown).file) };
+    found::run(read::opaque(task), fd, read::opaque(file))
 }
 
 /// A process or thread is made: `parent`, `child`.

@@ -4,7 +4,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use probes_common::{Call, PlainKey, PlainSum, SocketPair, SumRow, Tally, program};
 
-use crate::{disk, enter, exit, message, packet, process, read, sums};
+use crate::{disk, enter, exit, found, message, packet, process, read, sums, told};
 
 /// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): for tables that are mostly far from full.
 const NO_PREALLOC: u32 = 1;
@@ -60,6 +60,18 @@ pub(crate) static WATCHED: HashMap<SocketPair, Watch> = HashMap::with_max_entrie
 #[map]
 pub(crate) static UNIX_WATCHED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 
+/// Who sends with `MSG_ZEROCOPY`, by the address of the socket: its notifications may come when it is long closed.
+#[map]
+pub(crate) static ZEROCOPY: LruHashMap<u64, told::Sender> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Room for `iter/task_file`.
+#[map]
+pub(crate) static FOUND: Array<found::Scratch> = Array::with_max_entries(1, 0);
+
+/// Room for notifications: 0 those that were read, 1 those that were thrown away. (`scratch` says why there are two.)
+#[map]
+pub(crate) static TOLD: PerCpuArray<told::Scratch> = PerCpuArray::with_max_entries(2, 0);
+
 /// Sums over connections that traced calls sent into, by the address of the socket.
 #[map]
 pub(crate) static SUMS: HashMap<u64, SumRow> = HashMap::with_max_entries(65_536, NO_PREALLOC);
@@ -114,6 +126,7 @@ scratch! {
     HANDED: sums::Scratch;
     CARRIED: sums::Scratch;
     SUMMED: sums::Scratch;
+    TOLD_URING: told::Scratch;
 }
 
 /// Index of the calls' counter in [`SERIALS`].

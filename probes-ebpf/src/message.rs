@@ -8,7 +8,7 @@ use crate::maps::{CONSUMED, DROPPED, UNIX_WATCHED};
 use crate::offsets as at;
 use crate::pages::{self, Pages, Sent};
 use crate::read::{self, member};
-use crate::{packet, socket};
+use crate::{packet, socket, told};
 
 /// Room for one run.
 #[repr(C)]
@@ -22,11 +22,14 @@ pub(crate) struct Scratch {
 #[inline(always)]
 pub(crate) fn gone(skb: u64, dropped: bool) {
     let sk: u64 = member(skb, &at::SKB_SK);
-    if sk == 0 || !socket::is_unix(sk) || UNIX_WATCHED.get_ptr(sk).is_none() {
+    if sk == 0 {
         return;
     }
     let len: u32 = member(skb, &at::SKB_LEN);
     if len == 0 {
+        return told::notified(skb, sk, dropped);
+    }
+    if !socket::is_unix(sk) || UNIX_WATCHED.get_ptr(sk).is_none() {
         return;
     }
     let room = if dropped {

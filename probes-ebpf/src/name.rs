@@ -3,17 +3,12 @@
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::generated;
-use probes_common::{COMPONENT, COMPONENTS, EndState, Name, end_kind, program};
+use probes_common::{COMPONENT, COMPONENTS, EndState, Name, end_kind, name_flag, program};
 
 use crate::emit;
 use crate::maps::{SEEN, Seen};
 use crate::offsets as at;
 use crate::read::member;
-
-/// [`Name::flags`]: the path goes on.
-const GOES_ON: u32 = 1;
-/// [`Name::flags`]: the last component is the root.
-const ROOT: u32 = 2;
 
 /// Writes the name of an end that was not met before.
 ///
@@ -21,7 +16,7 @@ const ROOT: u32 = 2;
 ///
 /// `name` must be valid for writes, `end` for reads.
 #[inline(never)]
-pub(crate) unsafe fn tell(name: *mut Name, end: *const EndState) {
+pub(crate) unsafe fn tell(name: *mut Name, end: *const EndState, who: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         if (*end).file == 0 || (*end).kind == end_kind::MEMORY {
@@ -32,7 +27,7 @@ pub(crate) unsafe fn tell(name: *mut Name, end: *const EndState) {
         } else {
             member((*end).file, &at::FILE_DENTRY)
         };
-        tell_dentry(name, end, dentry, program::SYS_ENTER);
+        tell_dentry(name, end, dentry, who);
     }
 }
 
@@ -67,6 +62,9 @@ pub(crate) unsafe fn tell_dentry(name: *mut Name, end: *const EndState, dentry: 
         if dentry != 0 {
             path(name, dentry);
         }
+        if who == program::TASK_FILE {
+            (*name).flags |= name_flag::FOUND;
+        }
         emit::whole(name, Name::KIND, who);
     }
 }
@@ -86,7 +84,7 @@ unsafe fn path(name: *mut Name, dentry: u64) {
     // SAFETY: the caller's promise; the index is below the number of components.
     unsafe {
         let mut dentry = dentry;
-        let mut flags = GOES_ON;
+        let mut flags = name_flag::GOES_ON;
         let mut index = 0;
         while index < COMPONENTS {
             let component = addr_of_mut!((*name).components).cast::<u8>().add(index * COMPONENT);
@@ -95,7 +93,7 @@ unsafe fn path(name: *mut Name, dentry: u64) {
             (*name).count = index as u32 + 1;
             let parent: u64 = member(dentry, &at::DENTRY_PARENT);
             if parent == dentry || parent == 0 {
-                flags = ROOT;
+                flags = name_flag::ROOT;
                 break;
             }
             dentry = parent;

@@ -102,4 +102,9 @@ globals! {
     BIO_OPF: u32, "`bio.bi_opf`";
     BIO_BDEV: u32, "`bio.bi_bdev`";
     BDEV_DEV: u32, "`block_device.bd_dev`";
+    SKB_CB: u32, "`sk_buff.cb`, 0: not known";
+    SERR_EE: u32, "`sock_exterr_skb.ee`, 0: not known";
+    REQUEST_CMD: u32, "`io_kiocb.cmd`";
+    NOTIF_REPORT: u32, "`io_notif_data.zc_report`, 0: not known";
+    CQE_ADDRESS: u32, "Whether `io_uring_complete` has the address of its result, not the result.";
 }

@@ -10,11 +10,13 @@ use crate::maps::{CLOSING, CONTINUE, ENTRIES, PACKET, WATCHED, on};
 use crate::offsets as at;
 use crate::pages::{self, Pages, Sent};
 use crate::read::{self, member};
-use crate::{emit, socket};
+use crate::{emit, socket, told};
 
 /// `IFF_LOOPBACK` (include/uapi/linux/if.h).
 const IFF_LOOPBACK: u32 = 8;
-/// `TCP_CLOSE` (`include/net/tcp_states.h`).
+/// `TCP_SYN_SENT`, `TCP_SYN_RECV`, `TCP_CLOSE` (`include/net/tcp_states.h`).
+const TCP_SYN_SENT: u32 = 2;
+const TCP_SYN_RECV: u32 = 3;
 const TCP_CLOSE: u32 = 7;
 
 /// Room for one run of [`sent`].
@@ -120,8 +122,10 @@ pub(crate) fn inside() -> u64 {
 /// A socket changes its state.
 #[inline(always)]
 pub(crate) fn state(sk: u64, new: u64) {
-    if new as u32 != TCP_CLOSE {
-        return;
+    match new as u32 {
+        TCP_CLOSE => {}
+        TCP_SYN_SENT | TCP_SYN_RECV => return told::forget(sk),
+        _ => return,
     }
     let Some(family) = socket::tcp_family(sk) else {
         return;

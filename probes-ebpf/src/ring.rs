@@ -4,7 +4,7 @@
 
 use core::ptr::addr_of_mut;
 
-use probes_common::{Call, EndState, Piece, end_kind, nr, program, station_flag, station_kind};
+use probes_common::{Call, EndState, Found, Piece, end_kind, nr, program, station_flag, station_kind};
 
 use crate::end::SLOT;
 use crate::pages::{self, Pages, RAW_MASK};
@@ -67,17 +67,54 @@ pub(crate) unsafe fn some(pages: *mut Pages, cursor: *mut Cursor, call: *mut Cal
             if (*cursor).position == (*cursor).end && !next_side(pages, cursor, call) {
                 return true;
             }
-            let count = take(pages, cursor);
-            let station = addr_of_mut!((*pages).station);
-            (*station).part = (*cursor).part;
-            (*cursor).part += 1;
-            read::zero(addr_of_mut!((*station).file));
-            (*station).total = fill(pages, count);
+            chunk(pages, cursor, program::SYS_EXIT);
             (*call).stations += 1;
-            pages::write(pages, count, program::SYS_EXIT);
             turn += 1;
         }
         (*cursor).position == (*cursor).end && (*cursor).side == side::NONE
+    }
+}
+
+/// Writes some of the slots of a pipe that was there before; tells whether that was all.
+///
+/// # Safety
+///
+/// All must be valid for reads and writes.
+#[inline(always)]
+pub(crate) unsafe fn found(pages: *mut Pages, cursor: *mut Cursor, found: *mut Found) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let end = addr_of_mut!((*found).end);
+        if (*cursor).side != side::NONE {
+            (*cursor).side = side::NONE;
+            start(pages, cursor, end, (*end).before as u32, ((*end).before >> 32) as u32);
+            (*pages).station.station = station_kind::PIPE_FOUND;
+            (*pages).station.call = (*found).serial;
+        }
+        if (*cursor).position != (*cursor).end {
+            chunk(pages, cursor, program::TASK_FILE);
+            (*found).stations += 1;
+        }
+        (*cursor).position == (*cursor).end
+    }
+}
+
+/// Writes the next slots that lie one after the other.
+///
+/// # Safety
+///
+/// Both must be valid for reads and writes.
+#[inline(always)]
+unsafe fn chunk(pages: *mut Pages, cursor: *mut Cursor, who: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let count = take(pages, cursor);
+        let station = addr_of_mut!((*pages).station);
+        (*station).part = (*cursor).part;
+        (*cursor).part += 1;
+        read::zero(addr_of_mut!((*station).file));
+        (*station).total = fill(pages, count);
+        pages::write(pages, count, who);
     }
 }
 

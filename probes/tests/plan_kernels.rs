@@ -23,12 +23,15 @@ fn nothing_is_missing_since_6_1() {
     }
 }
 
-/// 5.10 has no folios; its bios name a disk instead of a block device, and its fragments' flags are elsewhere.
+/// 5.10 has no folios; its bios name a disk instead of a block device, its fragments' flags are elsewhere, and its `io_uring` sends
+/// nothing without copies.
 #[test]
 fn what_5_10_does_not_have_is_named_and_calls_are_seen_there() {
     assert_eq!(
         missing("5.10"),
         [
+            "this kernel's `io_kiocb` has no `cmd`",
+            "this kernel has no type `io_notif_data`",
             "this kernel's `skb_shared_info` has no `flags`",
             "this kernel's `bio` has no `bi_bdev`",
             "this kernel has no type `folio`",

@@ -41,10 +41,15 @@ fn what_is_looked_at_is_seen_and_what_is_not_is_silent() {
             &[
                 "pages in packets",
                 "ends of connections",
+                "pages in pipes from before",
+                "notices of io_uring's sends",
                 "sums over pages to TCP connections",
             ][..],
         ),
-        (Hooks { unix: false, ..all }, &["pages in UNIX messages"]),
+        (
+            Hooks { unix: false, ..all },
+            &["pages in UNIX messages", "notices of sends without copies"],
+        ),
         (Hooks { bios: false, ..all }, &["pages to and from disks"]),
         (Hooks { dirty: false, ..all }, &["pages of files that become dirty"]),
     ];

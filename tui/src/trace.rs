@@ -193,15 +193,42 @@ fn attach(
             _ => Hooks::default(),
         },
         btf: options.btf.clone(),
+        // A command that is to be started has nothing open yet.
+        look_around: options.level == Level::Full && !matches!(&options.how, How::Tree(pids) if pids.is_empty()),
         ..probes::trace::Options::default()
     };
     let mut tracer = start(how).map_err(|error| setup_error(&error))?;
-    if let How::Tree(pids) = &options.how
-        && !pids.is_empty()
-    {
-        follow(&mut tracer, pids, options.follow)?;
+    let mut members = Vec::new();
+    match &options.how {
+        How::Tree(pids) if pids.is_empty() => {}
+        How::Tree(pids) => follow(&mut tracer, pids, options.follow)?,
+        // Numbers of a container's processes mean others to the probes.
+        How::Cgroup(path) if is_initial_pid_namespace() => members_of(&folder_of(path), &mut members),
+        How::Cgroup(_) | How::Machine => {}
     }
+    tracer.look_around(&members).map_err(|error| setup_error(&error))?;
     Ok(tracer)
+}
+
+/// The processes of a cgroup and of those below it. Those that come and go meanwhile are left out.
+fn members_of(folder: &Path, members: &mut Vec<u32>) {
+    let text = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    members.extend(
+        text.lines()
+            .filter_map(|line| line.parse::<u32>().ok())
+            .filter(|pid| *pid != 0),
+    );
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            members_of(&entry.path(), members);
+        }
+    }
+}
+
+/// Whether numbers of processes mean the same here and to the kernel's probes.
+fn is_initial_pid_namespace() -> bool {
+    // The number of the initial PID namespace is a constant of the kernel.
+    std::fs::read_link("/proc/self/ns/pid").map_or(true, |name| name.as_os_str() == "pid:[4026531836]")
 }
 
 /// The probes of this process.
@@ -233,14 +260,19 @@ pub(crate) fn setup_error(error: &probes::probe::SetupError) -> SetupError {
     }
 }
 
-/// A control group by its path, whole or below the root of the hierarchy.
-fn cgroup(path: &Path) -> Result<ScopeFilter, SetupError> {
+/// The folder of a control group, by its path, whole or below the root of the hierarchy.
+fn folder_of(path: &Path) -> PathBuf {
     const ROOT: &str = "/sys/fs/cgroup";
-    let folder = if path.starts_with(ROOT) {
+    if path.starts_with(ROOT) {
         path.to_owned()
     } else {
         Path::new(ROOT).join(path.strip_prefix("/").unwrap_or(path))
-    };
+    }
+}
+
+/// Which control group that is.
+fn cgroup(path: &Path) -> Result<ScopeFilter, SetupError> {
+    let folder = folder_of(path);
     ScopeFilter::cgroup(&folder).map_err(|error| SetupError {
         cause: format!("cgroup {}: {error}", folder.display()),
         mend: "`systemd-cgls` lists them".to_owned(),
@@ -249,9 +281,7 @@ fn cgroup(path: &Path) -> Result<ScopeFilter, SetupError> {
 
 /// Watches processes that run already, and what they have started.
 fn follow(tracer: &mut probes::trace::Tracer, pids: &[u32], descendants: bool) -> Result<(), SetupError> {
-    // The number of the initial PID namespace is a constant of the kernel.
-    let namespace = std::fs::read_link("/proc/self/ns/pid");
-    if namespace.is_ok_and(|name| name.as_os_str() != "pid:[4026531836]") {
+    if !is_initial_pid_namespace() {
         return Err(SetupError {
             cause: "the numbers of processes here are those of a container, which the kernel's probes do not know"
                 .to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use probes_common::{COMPONENT, EndState, Name, SocketPair, end_kind};
+use probes_common::{COMPONENT, EndState, Name, SocketPair, end_kind, name_flag};
 
 use crate::report::{End, EndKind};
 
@@ -179,7 +179,7 @@ impl Ends {
             return String::new();
         }
         let path = parts.join("/");
-        if name.flags & 1 != 0 {
+        if name.flags & name_flag::GOES_ON != 0 {
             return format!("…/{path}");
         }
         match self.mounts.get(&name.end.dev) {

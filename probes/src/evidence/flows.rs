@@ -297,6 +297,12 @@ fn name_the_last_pipe(certificate: &mut Certificate, from: usize, way: &Way, byt
     if let Some(hop) = certificate.hops[from..].iter_mut().rev().find(of_pipe) {
         let of = bytes.bytes.min(hop.bytes);
         hop.segments = segments.names(&bytes.lanes, of, way.tgid);
+        if let Some(names) = &mut hop.segments
+            && names.bytes == of
+        {
+            // All that was sent has names. What arrived is part of it, some of it twice (tee).
+            names.bytes = hop.bytes;
+        }
     }
 }
 

@@ -23,12 +23,14 @@
 //! a bound, beyond which bytes are unknown.
 
 mod address;
+mod before;
 mod digest;
 mod edges;
 mod ends;
 mod flows;
 mod give;
 mod lanes;
+mod notices;
 mod parcel;
 mod pipes;
 mod places;
@@ -56,6 +58,7 @@ use self::edges::{EdgeKey, Edges, UnderWay};
 use self::ends::{EndId, Ends, Form, form_of};
 pub use self::flows::Symbols;
 use self::flows::{Arrival, Flows};
+use self::notices::Notices;
 use self::parcel::Parcel;
 use self::ring::Ring;
 use self::segments::{FlowsOf, Segments};
@@ -105,6 +108,7 @@ pub struct Evidence {
     not_seen: NotSeen,
     lost: bool,
     segments: Segments,
+    notices: Notices,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -150,6 +154,7 @@ impl Evidence {
             not_seen: NotSeen::default(),
             lost: false,
             segments: Segments::default(),
+            notices: Notices::default(),
         }
     }
 
@@ -274,6 +279,10 @@ impl Evidence {
 
     /// Bytes that stayed in a pipe, or left it by somebody who is not watched: the pipe is their end.
     fn left_in_a_pipe(&mut self, parcel: &Parcel) {
+        if parcel.trail == Trails::START {
+            // It was there before: no call that was seen moved it.
+            return;
+        }
         self.flows.arrive(parcel, EndId::PIPE, Arrival::default());
     }
 
@@ -284,17 +293,21 @@ impl Evidence {
         match waiting::turn(&whole.call, &mut self.rings) {
             ring::Turn::Now => {
                 self.apply(&whole);
-                let Whole { mut stations, .. } = whole;
-                if self.spare.len() < SPARE && stations.capacity() > 0 {
-                    stations.clear();
-                    self.spare.push(stations);
-                }
+                self.keep(whole.stations);
             }
             ring::Turn::Later => self.waiting.push(whole),
             ring::Turn::Never => {
                 self.lose_rings(&whole.call);
                 self.apply(&whole);
             }
+        }
+    }
+
+    /// Keeps the room of a list of stations for the next one.
+    fn keep(&mut self, mut stations: Vec<Station>) {
+        if self.spare.len() < SPARE && stations.capacity() > 0 {
+            stations.clear();
+            self.spare.push(stations);
         }
     }
 
@@ -415,6 +428,7 @@ impl Evidence {
         self.plain.clear();
         self.not_seen = NotSeen::default();
         self.segments.begin_anew();
+        self.notices.begin_anew();
     }
 
     /// Whether a traced call was made on a UNIX socket: only then it matters what was missed of messages.
@@ -482,6 +496,7 @@ impl Evidence {
         });
         self.fill_processes(report);
         pipes::fill(report, &self.rings, &self.processes);
+        self.fill_notices(report);
     }
 
     fn fill_processes(&self, report: &mut report::Report) {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use probes_common::EndState;
+use probes_common::{EndState, Found};
 
 use super::Whole;
 use super::ends::{Form, form_of};
@@ -29,6 +29,8 @@ pub(super) struct Usage {
     calls: u64,
     tgids: Vec<u32>,
     last_ns: u64,
+    /// Bytes that were in it when the trace ended.
+    pub(super) left: Option<u64>,
 }
 
 impl Usage {
@@ -58,6 +60,17 @@ impl Usage {
     }
 }
 
+/// Takes note of a pipe that was there before any call on it was seen.
+pub(super) fn found(rings: &mut HashMap<u64, Ring>, found: &Found) {
+    let usage = &mut super::ring_of(rings, &found.end).usage;
+    if usage.inode != found.end.ino {
+        usage.note(found.tgid, found.header.timestamp_ns, &found.end);
+        usage.calls = 0;
+    } else if usage.calls == 0 && usage.tgids.len() < PROCESSES && !usage.tgids.contains(&found.tgid) {
+        usage.tgids.push(found.tgid);
+    }
+}
+
 /// Takes note of a call on the pipes that it was made on.
 pub(super) fn note(rings: &mut HashMap<u64, Ring>, whole: &Whole) {
     for end in [&whole.call.source, &whole.call.sink] {
@@ -72,7 +85,7 @@ pub(super) fn note(rings: &mut HashMap<u64, Ring>, whole: &Whole) {
 
 /// Lists the pipes that were used last.
 pub(super) fn fill(report: &mut Report, rings: &HashMap<u64, Ring>, names: &HashMap<u32, String>) {
-    let mut used: Vec<&Ring> = rings.values().filter(|ring| ring.usage.calls > 0).collect();
+    let mut used: Vec<&Ring> = rings.values().filter(|ring| ring.usage.slots > 0).collect();
     used.sort_unstable_by_key(|ring| (Reverse(ring.usage.last_ns), ring.usage.inode));
     let newest = used.first().map_or(0, |ring| ring.usage.last_ns);
     report.left_out.pipes += used.len().saturating_sub(LISTED) as u64;
@@ -88,7 +101,11 @@ pub(super) fn fill(report: &mut Report, rings: &HashMap<u64, Ring>, names: &Hash
             used: usage.used,
             most_used: usage.most_used,
             // No slot is in use by the kernel's own count: that needs no account of ours.
-            bytes: if usage.used == 0 { Some(0) } else { ring.known_bytes() },
+            bytes: if usage.used == 0 {
+                Some(0)
+            } else {
+                ring.known_bytes().or(usage.left)
+            },
             resized: usage.resized,
             calls: usage.calls,
             pids: usage.tgids.clone(),

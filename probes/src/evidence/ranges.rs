@@ -34,6 +34,13 @@ impl Ranges {
         }
     }
 
+    /// How many of these are in the set. Of a set that was given up: none.
+    pub(crate) fn covered(&self, start: u64, len: u64) -> u64 {
+        let end = start.saturating_add(len);
+        let parts = self.parts.range(..end).rev().take_while(|(_, to)| **to > start);
+        parts.map(|(&at, &to)| to.min(end) - at.max(start)).sum()
+    }
+
     pub(crate) fn merge(&mut self, more: &Self) {
         self.given_up |= more.given_up;
         for (&start, &end) in &more.parts {
@@ -77,6 +84,23 @@ mod tests {
         assert!(part.within(&all));
         assert!(!all.within(&part));
         assert!(!Ranges::default().within(&all), "nothing is not proof");
+    }
+
+    #[test]
+    fn what_is_in_a_set_is_counted() {
+        let mut some = Ranges::default();
+        some.add(10, 10);
+        some.add(30, 10);
+        for (start, len, there) in [
+            (0, 10, 0),
+            (0, 11, 1),
+            (15, 20, 10),
+            (0, 100, 20),
+            (12, 3, 3),
+            (20, 10, 0),
+        ] {
+            assert_eq!(some.covered(start, len), there, "{start} {len}");
+        }
     }
 
     #[test]

@@ -116,6 +116,20 @@ impl Ring {
         }
     }
 
+    /// Takes in what was found in the ring, unless more is known of it: nobody put it there by a call that was seen.
+    pub(crate) fn find(&mut self, end: &EndState, slots: Vec<Slot>) {
+        let identity = Some((end.ino, end.extra, end.size));
+        if self.identity == identity && !self.lost {
+            return;
+        }
+        self.identity = identity;
+        self.lost = false;
+        self.tail = entry(end).1;
+        (self.lane, self.taken) = (0, 0);
+        self.put = slots.iter().map(|slot| total(&slot.parcels)).sum();
+        self.slots = slots.into();
+    }
+
     /// Where in the stream the next bytes will be put. `new` numbers a lane that begins; none does while nothing is known.
     pub(crate) fn next_put(&mut self, new: impl FnOnce() -> u32) -> Lane {
         self.place(self.put, new)
@@ -154,6 +168,7 @@ impl Ring {
 
     /// Takes out all that is in the ring: nobody will be seen to take it.
     pub(crate) fn leave(&mut self) -> Vec<Parcel> {
+        self.usage.left = self.known_bytes();
         self.lost = true;
         self.slots.drain(..).flat_map(|slot| slot.parcels).collect()
     }

@@ -22,6 +22,8 @@ pub enum Part {
     Dirty,
     /// Sums over pages instead of records of them.
     Sums,
+    /// What the kernel tells of sends without copies.
+    Told,
     /// What a kernel may be built without, and then does not do: its absence takes nothing away.
     Optional,
 }
@@ -145,6 +147,15 @@ const OPTIONAL: &[Wanted] = &[
     ("SK_V6_DADDR", "sock", "__sk_common.skc_v6_daddr", 16, &[]),
     ("SK_V6_RCV_SADDR", "sock", "__sk_common.skc_v6_rcv_saddr", 16, &[]),
     ("UNIX_PEER", "unix_sock", "peer", 8, &[]),
+    // Without CONFIG_IO_URING there is none; before 6.2 programs could not ask to be told.
+    ("REQUEST_CMD", "io_kiocb", "cmd", 0, &[]),
+    ("NOTIF_REPORT", "io_notif_data", "zc_report", 1, &[]),
+];
+
+/// For the kernel's own word on sends without copies: where a packet in an error queue says what it tells.
+const TOLD: &[Wanted] = &[
+    ("SKB_CB", "sk_buff", "cb", 0, &[]),
+    ("SERR_EE", "sock_exterr_skb", "ee", 16, &[]),
 ];
 
 /// For packets and for messages alike.
@@ -231,6 +242,7 @@ impl Plan {
             (Part::Bios, BIOS),
             (Part::Dirty, DIRTY),
             (Part::Sums, SUMS),
+            (Part::Told, TOLD),
         ];
         for (part, wanted) in members {
             for one in wanted {
@@ -328,7 +340,9 @@ impl Plan {
 
 /// The structure and member that a global is of.
 fn named(global: &str) -> String {
-    let mut all = [CALLS, OPTIONAL, SKB, PACKETS, BIOS, DIRTY].into_iter().flatten();
+    let mut all = [CALLS, OPTIONAL, SKB, PACKETS, BIOS, DIRTY, SUMS, TOLD]
+        .into_iter()
+        .flatten();
     let found = all.find(|(have, ..)| *have == global);
     found.map_or_else(|| global.to_owned(), |(_, of, member, ..)| format!("{of}.{member}"))
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::mem::{MaybeUninit, size_of};
 
 use probes_common::{
-    Call, Closed, HeaderError, Name, PIECES, Piece, PlainKey, PlainSum, Process, RecordHeader, RecordKind, Station,
-    SumRow, Sums, event, program, station_flag, station_kind, sum_event,
+    Call, Closed, Found, HeaderError, Name, PIECES, Piece, PlainKey, PlainSum, Process, RecordHeader, RecordKind,
+    Station, SumRow, Sums, Told, event, name_flag, program, station_flag, station_kind, sum_event, told_by, told_flag,
 };
 
 /// A record of the programs.
@@ -24,6 +24,10 @@ pub enum Record {
     Closed(Closed),
     /// Something happened to the sums of a connection.
     Sums(Box<Sums>),
+    /// A pipe that was there before.
+    Found(Box<Found>),
+    /// What the kernel told of a send without copy.
+    Told(Box<Told>),
     /// A kind that this version does not know.
     Unknown(RecordHeader),
 }
@@ -89,6 +93,12 @@ unsafe impl Integers for Closed {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
 unsafe impl Integers for Sums {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for Found {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for Told {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
 unsafe impl Integers for PlainKey {}
@@ -158,6 +168,10 @@ pub enum RecordRef<'a> {
     Closed(&'a Closed),
     /// Something happened to the sums of a connection.
     Sums(&'a Sums),
+    /// A pipe that was there before.
+    Found(&'a Found),
+    /// What the kernel told of a send without copy.
+    Told(&'a Told),
     /// A kind that this version does not know.
     Unknown(RecordHeader),
 }
@@ -176,6 +190,8 @@ struct Room {
     process: Process,
     closed: Closed,
     sums: Sums,
+    found: Found,
+    told: Told,
 }
 
 impl Default for Decoder {
@@ -188,6 +204,8 @@ impl Default for Decoder {
                 process: zero(),
                 closed: zero(),
                 sums: zero(),
+                found: zero(),
+                told: zero(),
             }),
         }
     }
@@ -209,6 +227,8 @@ impl Decoder {
             Process::KIND => RecordRef::Process(exactly(&mut room.process, kind, bytes)?),
             Closed::KIND => RecordRef::Closed(exactly(&mut room.closed, kind, bytes)?),
             Sums::KIND => RecordRef::Sums(exactly(&mut room.sums, kind, bytes)?),
+            Found::KIND => RecordRef::Found(exactly(&mut room.found, kind, bytes)?),
+            Told::KIND => RecordRef::Told(exactly(&mut room.told, kind, bytes)?),
             Station::KIND => RecordRef::Station(station(&mut room.station, bytes)?),
             _ => RecordRef::Unknown(header),
         })
@@ -245,6 +265,8 @@ impl RecordRef<'_> {
             Self::Process(process) => &process.header,
             Self::Closed(closed) => &closed.header,
             Self::Sums(sums) => &sums.header,
+            Self::Found(found) => &found.header,
+            Self::Told(told) => &told.header,
             Self::Unknown(header) => header,
         }
     }
@@ -255,7 +277,15 @@ impl RecordRef<'_> {
             Self::Call(_) => program::SYS_EXIT,
             // What is known of a file by its pages alone has no `struct file`.
             Self::Name(name) if name.end.file == 0 => program::SOCK_SEND_LENGTH,
+            Self::Name(name) if name.flags & name_flag::FOUND != 0 => program::TASK_FILE,
             Self::Name(_) => program::SYS_ENTER,
+            Self::Found(_) => program::TASK_FILE,
+            Self::Told(told) => match told.by {
+                told_by::IO_URING => program::IO_URING_COMPLETE,
+                told_by::ERROR_QUEUE if told.flags & told_flag::DROPPED != 0 => program::KFREE_SKB,
+                told_by::ERROR_QUEUE => program::CONSUME_SKB,
+                _ => return None,
+            },
             Self::Sums(sums) => match sums.event {
                 sum_event::HANDED => program::SOCK_SEND_LENGTH,
                 sum_event::CARRIED => program::SUMS_OF_PACKETS,
@@ -265,6 +295,7 @@ impl RecordRef<'_> {
             Self::Closed(_) => program::INET_SOCK_SET_STATE,
             Self::Station(station) => match station.station {
                 station_kind::PIPE_SOURCE | station_kind::PIPE_SINK => program::SYS_EXIT,
+                station_kind::PIPE_FOUND => program::TASK_FILE,
                 station_kind::PACKET => program::NET_DEV_START_XMIT,
                 station_kind::UNIX if station.flags & station_flag::DROPPED != 0 => program::KFREE_SKB,
                 station_kind::UNIX => program::CONSUME_SKB,
@@ -292,6 +323,8 @@ impl RecordRef<'_> {
             Self::Process(process) => Record::Process(*process),
             Self::Closed(closed) => Record::Closed(*closed),
             Self::Sums(sums) => Record::Sums(Box::new(*sums)),
+            Self::Found(found) => Record::Found(Box::new(*found)),
+            Self::Told(told) => Record::Told(Box::new(*told)),
             Self::Unknown(header) => Record::Unknown(header),
         }
     }
@@ -316,6 +349,8 @@ impl Record {
             Self::Process(process) => RecordRef::Process(process),
             Self::Closed(closed) => RecordRef::Closed(closed),
             Self::Sums(sums) => RecordRef::Sums(sums),
+            Self::Found(found) => RecordRef::Found(found),
+            Self::Told(told) => RecordRef::Told(told),
             Self::Unknown(header) => RecordRef::Unknown(*header),
         }
     }
@@ -349,6 +384,8 @@ mod tests {
                 Process::KIND,
                 Closed::KIND,
                 Sums::KIND,
+                Found::KIND,
+                Told::KIND,
                 Station::KIND,
             ] {
                 let right = match kind {
@@ -357,6 +394,8 @@ mod tests {
                     Process::KIND => size_of::<Process>(),
                     Closed::KIND => size_of::<Closed>(),
                     Sums::KIND => size_of::<Sums>(),
+                    Found::KIND => size_of::<Found>(),
+                    Told::KIND => size_of::<Told>(),
                     _ => Station::HEAD,
                 };
                 assert_eq!(

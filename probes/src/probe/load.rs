@@ -1,6 +1,7 @@
 //! Loading the programs, attaching them, and what they are asked afterwards.
 
 use std::fmt;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use probes_common::{PlainKey, PlainSum, SumRow, announcement, program};
 
+use super::around;
 use super::direct;
 use super::error::{SetupError, SetupErrorKind};
 use super::loss::{self, ProgramLoss, Row};
@@ -36,6 +38,8 @@ pub struct Setup {
     pub btf: Option<PathBuf>,
     /// What sums over pages are mixed with: a number that nobody can guess.
     pub secret: u64,
+    /// Whether [`look_around`](Probes::look_around) will be called.
+    pub look_around: bool,
 }
 
 impl Default for Setup {
@@ -48,6 +52,7 @@ impl Default for Setup {
             hooks: Hooks::default(),
             btf: None,
             secret: 0,
+            look_around: false,
         }
     }
 }
@@ -115,6 +120,7 @@ impl Hooks {
     const fn has(self, part: Part) -> bool {
         match part {
             Part::Calls => self.calls,
+            Part::Told => self.calls && self.packets,
             Part::Packets => self.packets,
             Part::Unix => self.unix,
             Part::Bios => self.bios,
@@ -131,9 +137,16 @@ struct Spec {
     part: Part,
     number: u32,
     tracepoint: &'static str,
-    arguments: usize,
-    /// More arguments than that mean something else, not something added at the end.
-    exactly: bool,
+    arguments: Arguments,
+}
+
+/// What a tracepoint passes.
+#[derive(Clone, Copy)]
+enum Arguments {
+    /// So many; what later kernels add comes behind.
+    AtLeast(usize),
+    /// One of these numbers; any other means something else.
+    OneOf(&'static [usize]),
 }
 
 const fn spec(name: &'static str, part: Part, number: u32, arguments: usize) -> Spec {
@@ -142,8 +155,7 @@ const fn spec(name: &'static str, part: Part, number: u32, arguments: usize) -> 
         part,
         number,
         tracepoint: name,
-        arguments,
-        exactly: false,
+        arguments: Arguments::AtLeast(arguments),
     }
 }
 
@@ -159,7 +171,7 @@ const PROGRAMS: &[Spec] = &[
     spec("kfree_skb", Part::Unix, program::KFREE_SKB, 1),
     Spec {
         // Before 5.11 the queue came first.
-        exactly: true,
+        arguments: Arguments::OneOf(&[1]),
         ..spec("block_bio_queue", Part::Bios, program::BLOCK_BIO_QUEUE, 1)
     },
     spec("writeback_dirty_folio", Part::Dirty, program::WRITEBACK_DIRTY_FOLIO, 2),
@@ -172,9 +184,19 @@ const PROGRAMS: &[Spec] = &[
         ..spec("sums_of_packets", Part::Sums, program::SUMS_OF_PACKETS, 2)
     },
     spec("sock_send_length", Part::Sums, program::SOCK_SEND_LENGTH, 3),
+    Spec {
+        arguments: Arguments::OneOf(&[COMPLETED_AT, COMPLETED_WITH]),
+        ..spec("io_uring_complete", Part::Told, program::IO_URING_COMPLETE, 0)
+    },
     spec("sys_enter", Part::Calls, program::SYS_ENTER, 2),
     spec("sys_exit", Part::Calls, program::SYS_EXIT, 2),
 ];
+
+/// Arguments of `io_uring_complete`: since 6.15 the last one is the address of the result, before that there was all that is in
+/// it. (Before 5.19, when there were no notifications, there were fewer.)
+const COMPLETED_AT: usize = 3;
+/// See [`COMPLETED_AT`].
+const COMPLETED_WITH: usize = 7;
 
 /// A program that is loaded and attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,6 +229,8 @@ pub struct Probes {
     tallies: PerCpuArray<MapData, Row>,
     loaded: Vec<&'static Spec>,
     not_loaded: Vec<NotLoaded>,
+    looks_around: bool,
+    around: Option<File>,
 }
 
 impl fmt::Debug for Probes {
@@ -251,7 +275,7 @@ impl Probes {
 
     /// Loads and attaches, with or without direct reads.
     fn load_as(setup: &Setup, btf: &Btf, plan: &Plan, function: Option<u32>) -> Result<Self, SetupError> {
-        let mut ebpf = object(setup, plan, function)?;
+        let mut ebpf = object(setup, btf, plan, function)?;
         let (mut loaded, mut not_loaded) = (Vec::new(), Vec::new());
         for spec in PROGRAMS.iter().filter(|spec| setup.hooks.wants(spec)) {
             if let Some(why) = cannot(spec, btf, plan) {
@@ -274,6 +298,17 @@ impl Probes {
                 goes_on(&mut ebpf, index, name)?;
             }
         }
+        let around = match setup.look_around.then(|| around::load(&mut ebpf)) {
+            Some(Err(why)) => {
+                not_loaded.push(NotLoaded {
+                    program: around::NAME,
+                    why: why.to_string(),
+                });
+                None
+            }
+            Some(Ok(file)) => Some(file),
+            None => None,
+        };
         let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
         let traced = HashMap::try_from(map(&mut ebpf, "TRACED")?)?;
         let plain_calls = HashMap::try_from(map(&mut ebpf, "PLAIN")?)?;
@@ -295,6 +330,8 @@ impl Probes {
             tallies,
             loaded,
             not_loaded,
+            looks_around: around.is_some(),
+            around,
         })
     }
 
@@ -306,6 +343,30 @@ impl Probes {
     /// Traces a process no longer. What it started goes on being traced. One that was not traced is no error.
     pub fn unfollow(&mut self, tgid: u32) {
         let _ = self.traced.remove(&tgid);
+    }
+
+    /// Looks at what traced processes have open already: connections are watched from here on, and records of what lies in
+    /// their pipes are written. `members` are the processes of the cgroup, if one is traced: which they are the kernel does
+    /// not tell the iterator.
+    ///
+    /// Once, and only if [`Setup::look_around`] was asked for: otherwise nothing happens, nor where the kernel cannot
+    /// do it, see [`not_loaded`](Self::not_loaded).
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has no room for the processes, or ends the iteration early. What it has shown until then was seen.
+    pub fn look_around(&mut self, members: &[u32]) -> Result<(), SetupError> {
+        let Some(file) = self.around.take() else {
+            return Ok(());
+        };
+        for member in members {
+            self.follow(*member)?;
+        }
+        let read = around::read(&file);
+        for member in members {
+            self.unfollow(*member);
+        }
+        read.map_err(|error| SetupErrorKind::Other(format!("what processes have open: {error}")).into())
     }
 
     /// Gives all records that are in the ring now to `each`, in the order in which room was made for them; tells how
@@ -327,16 +388,7 @@ impl Probes {
     /// What each program wrote and lost so far.
     pub fn loss(&mut self) -> Vec<ProgramLoss> {
         let of = |spec: &&'static Spec| {
-            let mut loss = ProgramLoss {
-                program: spec.name,
-                number: spec.number,
-                ..ProgramLoss::default()
-            };
-            if let Ok(cpus) = self.tallies.get(&spec.number, 0) {
-                for Row(tally) in cpus.iter() {
-                    loss.add(tally);
-                }
-            }
+            let mut loss = self.tallied(spec.name, spec.number);
             if let Some(program) = there(&self.ebpf, spec.name) {
                 loss.recursion_misses = program
                     .fd()
@@ -346,7 +398,28 @@ impl Probes {
             }
             loss
         };
-        self.loaded.iter().map(of).collect()
+        self.loaded.iter().map(of).chain(self.loss_around()).collect()
+    }
+
+    /// What the iterator wrote and lost; `None` if it wrote nothing.
+    fn loss_around(&self) -> Option<ProgramLoss> {
+        let loss = self.tallied(around::NAME, program::TASK_FILE);
+        (loss.written > 0 || loss.reserve_failures > 0).then_some(loss)
+    }
+
+    /// What a program counted, on all CPUs.
+    fn tallied(&self, program: &'static str, number: u32) -> ProgramLoss {
+        let mut loss = ProgramLoss {
+            program,
+            number,
+            ..ProgramLoss::default()
+        };
+        if let Ok(cpus) = self.tallies.get(&number, 0) {
+            for Row(tally) in cpus.iter() {
+                loss.add(tally);
+            }
+        }
+        loss
     }
 
     /// The programs that are there.
@@ -358,7 +431,12 @@ impl Probes {
                 .and_then(|program| program.info().ok())
                 .and_then(|info| info.verified_instruction_count()),
         };
-        self.loaded.iter().map(of).collect()
+        let around = self.looks_around.then_some(Program {
+            name: around::NAME,
+            attached: true,
+            verified_instructions: None,
+        });
+        self.loaded.iter().map(of).chain(around).collect()
     }
 
     /// What was asked for and cannot be had on this kernel.
@@ -392,7 +470,7 @@ fn is_of_this_kernel(file: &Path, plan: &Plan) -> Result<(), SetupError> {
 }
 
 /// The object with its globals and maps, no program loaded yet.
-fn object(setup: &Setup, plan: &Plan, function: Option<u32>) -> Result<Ebpf, SetupError> {
+fn object(setup: &Setup, btf: &Btf, plan: &Plan, function: Option<u32>) -> Result<Ebpf, SetupError> {
     let (first, second) = match setup.cookie {
         0 => (0, 0),
         cookie => {
@@ -403,6 +481,8 @@ fn object(setup: &Setup, plan: &Plan, function: Option<u32>) -> Result<Ebpf, Set
     let pages = u32::from(setup.hooks.sums == Some(Sums::Pages));
     let (object, calls) = direct::patched(OBJECT, function);
     let direct = u32::from(function.is_some() && calls > 0);
+    let by_address = btf.tracepoint_arguments("io_uring_complete").ok() == Some(COMPLETED_AT);
+    let by_address = u32::from(by_address);
     let (mode, cgroup, level) = setup.scope.globals();
     let (self_tgid, follow) = (std::process::id(), u32::from(setup.descendants));
     let mut loader = EbpfLoader::new();
@@ -421,6 +501,7 @@ fn object(setup: &Setup, plan: &Plan, function: Option<u32>) -> Result<Ebpf, Set
         .override_global("SUM_SECRET", &setup.secret, true)
         .override_global("SUM_PAGES", &pages, true)
         .override_global("DIRECT", &direct, true)
+        .override_global("CQE_ADDRESS", &by_address, true)
         .map_max_entries("RING", setup.ring_bytes);
     Ok(loader.load(&object)?)
 }
@@ -431,11 +512,17 @@ fn cannot(spec: &Spec, btf: &Btf, plan: &Plan) -> Option<String> {
         return Some(missing.to_string());
     }
     match btf.tracepoint_arguments(spec.tracepoint) {
-        Ok(found) if found == spec.arguments || (!spec.exactly && found > spec.arguments) => None,
-        Ok(found) => Some(format!(
-            "the tracepoint {} has {found} arguments, not {}",
-            spec.tracepoint, spec.arguments
-        )),
+        Ok(found) => {
+            let (fits, wanted) = match spec.arguments {
+                Arguments::AtLeast(least) => (found >= least, least.to_string()),
+                Arguments::OneOf(numbers) => {
+                    let all: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+                    (numbers.contains(&found), all.join(" or "))
+                }
+            };
+            let why = || format!("the tracepoint {} has {found} arguments, not {wanted}", spec.tracepoint);
+            (!fits).then(why)
+        }
         Err(error) => Some(error.to_string()),
     }
 }

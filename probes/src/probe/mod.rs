@@ -15,6 +15,7 @@
 //! Programs and maps are held by descriptors only: they are gone when [`Probes`] is dropped, and when the process ends,
 //! however it ends.
 
+mod around;
 mod decode;
 mod direct;
 mod error;

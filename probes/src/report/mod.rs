@@ -45,6 +45,7 @@ mod flow;
 mod fold;
 mod look;
 mod loss;
+mod notice;
 mod overhead;
 mod pipe;
 mod process;
@@ -70,6 +71,7 @@ pub use filtered::Filtered;
 pub use flow::{Agreement, Flow, OracleWord};
 pub use look::{ByteRange, Look};
 pub use loss::{Loss, ProgramLoss};
+pub use notice::{Notice, NoticeBy};
 pub use overhead::Overhead;
 pub use pipe::{Pipe, PipeLimits};
 pub use process::Process;
@@ -130,6 +132,9 @@ pub struct Report {
     /// Looks at bytes on the way, by place in the program.
     #[serde(default)]
     pub looks: Vec<Look>,
+    /// What the kernel itself said of sends that should not copy.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
     /// Segments of bufferlists that lay in pipes, as the programs' journals name them.
     #[serde(default)]
     pub segments: Vec<Segment>,
@@ -168,6 +173,9 @@ pub struct LeftOut {
     /// Looks.
     #[serde(default)]
     pub looks: u64,
+    /// Notices.
+    #[serde(default)]
+    pub notices: u64,
     /// Segments.
     #[serde(default)]
     pub segments: u64,
@@ -191,6 +199,7 @@ impl Report {
             pipes: Vec::new(),
             pipe_limits: None,
             looks: Vec::new(),
+            notices: Vec::new(),
             segments: Vec::new(),
             left_out: LeftOut::default(),
             loss: Loss::default(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One pipe, as the last watched call on it left it. It may be gone since: nobody says when the last end of a pipe is closed.
+/// One pipe, as the last watched call on it left it, or as it was found when watching began. It may be gone since: nobody says when the last end of a pipe is closed.
 ///
 /// A pipe is full when its slots are, however few bytes are in them: one splice of one byte takes a whole slot.
 ///
@@ -26,10 +26,10 @@ pub struct Pipe {
     /// How often its ring was exchanged for one of another size (`F_SETPIPE_SZ`) while it was watched.
     #[serde(default)]
     pub resized: u32,
-    /// Watched calls that returned bytes.
+    /// Watched calls that returned bytes; 0: it was found, and nobody has used it since.
     #[serde(default)]
     pub calls: u64,
-    /// The processes that made them, as numbered in the initial PID namespace; the first few of many.
+    /// The processes that made them, or that had it open when it was found, as numbered in the initial PID namespace; the first few of many.
     #[serde(default)]
     pub pids: Vec<u32>,
     /// Their names, without those that are not known and without doubles.

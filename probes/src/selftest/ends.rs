@@ -17,7 +17,7 @@ use rustix::pipe::{IoSliceRaw, PipeFlags, SpliceFlags, pipe_with, splice};
 pub(super) const LEN: usize = 32 << 10;
 
 /// How long a socket may wait. Nothing here waits for anything but this process, so it is for what drops packets.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes in which every page differs.
 pub(super) fn pattern() -> Vec<u8> {
@@ -31,16 +31,21 @@ pub(super) struct Stage {
     dir: PathBuf,
     /// A file with the pattern in its pages.
     pub(super) source: File,
+    /// A pipe that was filled from it before anybody watched.
+    pub(super) before: (OwnedFd, OwnedFd),
 }
 
 impl Stage {
-    /// A stage in this directory.
+    /// A stage in this directory. To be made before watching begins.
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
         let source = unnamed(dir, OFlags::empty())?;
         source.write_all_at(&pattern(), 0)?;
+        let before = pipe()?;
+        fill(&source, &before.1)?;
         Ok(Self {
             dir: dir.to_owned(),
             source,
+            before,
         })
     }
 

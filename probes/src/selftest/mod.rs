@@ -12,6 +12,7 @@ mod ends;
 mod memory;
 mod table;
 mod trials;
+mod zerocopy;
 
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -22,8 +23,8 @@ pub use self::table::{Counts, Expected, Seen, Table, Trial, Verdict};
 use self::ends::{LEN, Stage};
 use self::trials::{Spec, TRIALS};
 use crate::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
-use crate::report::{Account, End, EndKind, Report};
-use crate::trace::coverage::SUMS;
+use crate::report::{Account, End, EndKind, NoticeBy, Report};
+use crate::trace::coverage::{NOTICES, NOTICES_URING, SUMS};
 use crate::trace::{Options, Tracer};
 
 /// Rows of a report: a trial makes a few.
@@ -74,13 +75,6 @@ pub fn run_with(dir: Option<&Path>, hooks: Hooks) -> Result<Table, SetupError> {
 
 fn trials(dir: Option<&Path>, hooks: Hooks, btf: Option<&Path>) -> Result<Table, SetupError> {
     let started = Instant::now();
-    let mut tracer = Tracer::start_for_trials(Options {
-        ring_bytes: 1 << 20,
-        hooks,
-        btf: btf.map(Path::to_owned),
-        ..Options::default()
-    })?;
-    announce(tracer.cookie());
     let dir = dir.map_or_else(usual_dir, Path::to_owned);
     let stage = Stage::new(&dir).map_err(|error| {
         SetupErrorKind::Other(format!(
@@ -88,6 +82,15 @@ fn trials(dir: Option<&Path>, hooks: Hooks, btf: Option<&Path>) -> Result<Table,
             dir.display()
         ))
     })?;
+    let mut tracer = Tracer::start_for_trials(Options {
+        ring_bytes: 1 << 20,
+        hooks,
+        btf: btf.map(Path::to_owned),
+        look_around: true,
+        ..Options::default()
+    })?;
+    announce(tracer.cookie());
+    tracer.look_around(&[])?;
     tracer.lap(ROWS);
     let (sums, others): (Vec<_>, Vec<_>) = TRIALS.iter().partition(|spec| spec.fact == SUMS);
     let mut trials: Vec<Trial> = others.into_iter().map(|spec| make(spec, &stage, &mut tracer)).collect();
@@ -162,6 +165,9 @@ fn make(spec: &Spec, stage: &Stage, tracer: &mut Tracer) -> Trial {
 
 /// What became of the bytes that went a trial's way.
 fn seen(report: &Report, spec: &Spec) -> Seen {
+    if [NOTICES, NOTICES_URING].contains(&spec.fact) {
+        return told(report, spec);
+    }
     let wanted = |from: &End, to: &End| (&from.kind, &to.kind) == (&spec.ends.0, &spec.ends.1);
     let flows = report.flows.iter().filter(|flow| wanted(&flow.from, &flow.to));
     let edges = report.edges.iter().filter(|edge| wanted(&edge.from.of, &edge.to.of));
@@ -176,6 +182,22 @@ fn seen(report: &Report, spec: &Spec) -> Seen {
         seen.copied += account.copied;
         seen.unknown += account.unknown;
         seen.zero += account.neither.zero;
+    }
+    seen
+}
+
+/// What the kernel said of a trial's one send.
+fn told(report: &Report, spec: &Spec) -> Seen {
+    let by = if spec.fact == NOTICES {
+        NoticeBy::ErrorQueue
+    } else {
+        NoticeBy::IoUring
+    };
+    let mut seen = Seen::default();
+    for notice in report.notices.iter().filter(|notice| notice.by == by) {
+        seen.copied += notice.copied * LEN as u64;
+        seen.unknown += notice.not_asked * LEN as u64;
+        seen.moved += (notice.sends - notice.copied - notice.not_asked) * LEN as u64;
     }
     seen
 }

@@ -9,8 +9,9 @@ use rustix::fs::{OFlags, sendfile};
 
 use super::ends::{self, LEN, Stage};
 use super::table::Expected;
+use super::zerocopy;
 use crate::report::EndKind;
-use crate::trace::coverage::{CLOSES, DIRTY, DISK, MESSAGES, PACKETS, SLOTS, SUMS};
+use crate::trace::coverage::{BEFORE, CLOSES, DIRTY, DISK, MESSAGES, NOTICES, NOTICES_URING, PACKETS, SLOTS, SUMS};
 
 /// A trial before it is made.
 pub(super) struct Spec {
@@ -58,6 +59,14 @@ pub(super) const TRIALS: &[Spec] = {
         spec("file → pipe → TCP", PACKETS, Moved, (File, Tcp), file_to_tcp),
         spec("sendfile → TCP", PACKETS, Moved, (File, Tcp), by_sendfile),
         spec("TCP → pipe → TCP", PACKETS, Moved, (Tcp, Tcp), tcp_to_tcp),
+        spec("MSG_ZEROCOPY → TCP", NOTICES, Copied, (Memory, Tcp), zerocopy::by_send),
+        spec(
+            "io_uring SEND_ZC → TCP",
+            NOTICES_URING,
+            Copied,
+            (Memory, Tcp),
+            zerocopy::by_io_uring,
+        ),
         spec("sendfile → TCP, in sums", SUMS, Moved, (File, Tcp), by_sendfile),
         spec("write → TCP, in sums", SUMS, Copied, (Memory, Tcp), write_to_tcp),
         spec("write → TCP", PACKETS, Copied, (Memory, Tcp), write_to_tcp),
@@ -77,6 +86,7 @@ pub(super) const TRIALS: &[Spec] = {
             told_by: Some("inet_sock_set_state"),
             make: same_ports,
         },
+        spec("pipe from before → TCP", BEFORE, Moved, (Pipe, Tcp), before_to_tcp),
         spec("file → pipe → UNIX", MESSAGES, Moved, (File, Unix), file_to_unix),
         spec("write → UNIX", MESSAGES, Copied, (Memory, Unix), write_to_unix),
         spec(
@@ -117,6 +127,12 @@ fn file_to_tcp(stage: &Stage) -> io::Result<()> {
     let (near, mut far) = ends::tcp()?;
     ends::fill(&stage.source, &pipe.1)?;
     ends::all(&pipe.0, &near)?;
+    ends::receive(&mut far, &ends::pattern())
+}
+
+fn before_to_tcp(stage: &Stage) -> io::Result<()> {
+    let (near, mut far) = ends::tcp()?;
+    ends::all(&stage.before.0, &near)?;
     ends::receive(&mut far, &ends::pattern())
 }
 

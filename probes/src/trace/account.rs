@@ -142,6 +142,8 @@ impl Account {
             }
             RecordRef::Process(process) => return self.evidence.process(process),
             RecordRef::Closed(closed) => return self.evidence.closed(closed),
+            RecordRef::Found(found) => return self.evidence.found(found),
+            RecordRef::Told(told) => return self.evidence.told(told),
             RecordRef::Sums(sums) => {
                 self.calls += 1;
                 self.evidence.sums(sums);

@@ -36,6 +36,7 @@ pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<SlotNames, SetupError>
         },
         btf: btf.cloned(),
         secret: 0,
+        look_around: false,
     };
     let mut probes = Probes::load(&setup)?;
     announce(cookie);

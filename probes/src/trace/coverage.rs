@@ -18,11 +18,18 @@ pub(crate) const DISK: &str = "pages to and from disks";
 /// What calls put in page caches.
 pub(crate) const DIRTY: &str = "pages of files that become dirty";
 
+/// What lies in pipes that were there before.
+pub(crate) const BEFORE: &str = "pages in pipes from before";
+/// What the kernel itself says of sends without copies.
+pub(crate) const NOTICES: &str = "notices of sends without copies";
+/// The same, of `io_uring`.
+pub(crate) const NOTICES_URING: &str = "notices of io_uring's sends";
+
 /// What goes to TCP connections, at the level `digest`.
 pub(crate) const SUMS: &str = "sums over pages to TCP connections";
 
 /// A fact, the program that sees it, what of the kernel's types it needs, and what is unknown without it.
-pub(crate) const FACTS: [(&str, &str, Part, &str); 7] = [
+pub(crate) const FACTS: [(&str, &str, Part, &str); 10] = [
     (
         SLOTS,
         "sys_exit",
@@ -60,6 +67,24 @@ pub(crate) const FACTS: [(&str, &str, Part, &str); 7] = [
         "some copies into page caches stay unknown",
     ),
     (
+        BEFORE,
+        "task_file",
+        Part::Calls,
+        "what was in pipes when watching began stays unknown",
+    ),
+    (
+        NOTICES,
+        "consume_skb",
+        Part::Told,
+        "what the kernel itself says of MSG_ZEROCOPY is not counted",
+    ),
+    (
+        NOTICES_URING,
+        "io_uring_complete",
+        Part::Told,
+        "what the kernel itself says of io_uring's SEND_ZC is not counted",
+    ),
+    (
         SUMS,
         "sock_send_length",
         Part::Sums,
@@ -79,10 +104,22 @@ const BLIND: [&str; 8] = [
     "what a disk's driver does below the block layer (dm-crypt, loop, bounce buffers)",
 ];
 
+/// What is asked to be seen.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) hooks: Hooks,
+    pub(super) look_around: bool,
+}
+
 /// What can be seen by the programs that are attached.
-pub(super) fn of(probes: &Probes, hooks: Hooks, proven: Option<&Table>) -> Coverage {
+pub(super) fn of(probes: &Probes, asked: Asked, proven: Option<&Table>) -> Coverage {
+    let Asked { hooks, look_around } = asked;
     let attached = probes.programs();
-    let is_asked = |(name, ..): &(&str, &str, Part, &str)| (*name == SUMS) == hooks.sums.is_some();
+    let is_asked = |(name, ..): &(&str, &str, Part, &str)| match *name {
+        SUMS => hooks.sums.is_some(),
+        BEFORE => look_around && hooks.sums.is_none(),
+        _ => hooks.sums.is_none(),
+    };
     let of = |(name, program, _, without): (_, _, Part, &str)| {
         let is_attached = attached.iter().any(|have| have.attached && have.name == program);
         let mut fact = fact(name, program, is_attached, lacks(probes, name), proven);

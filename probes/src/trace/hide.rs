@@ -10,8 +10,8 @@
 use std::mem::offset_of;
 
 use probes_common::{
-    Call, Closed, EndState, FileId, Name, Piece, Process, RecordHeader, RecordKind, Station, Stretch, SumRow, Sums,
-    end_kind, event,
+    Call, Closed, EndState, FileId, Found, Name, Piece, Process, RecordHeader, RecordKind, Station, Stretch, SumRow,
+    Sums, Told, end_kind, event,
 };
 
 use super::random;
@@ -126,6 +126,8 @@ impl Hide {
                 self.end(record, offset_of!(Call, sink));
             }
             Some(Name::KIND) => self.end(record, offset_of!(Name, end)),
+            Some(Found::KIND) => self.end(record, offset_of!(Found, end)),
+            Some(Told::KIND) => self.end(record, offset_of!(Told, end)),
             Some(Closed::KIND) => change(record, offset_of!(Closed, sock), object),
             Some(Process::KIND) => {
                 let event = get(record, offset_of!(Process, event)).map(u32::from_ne_bytes);

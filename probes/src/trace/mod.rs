@@ -65,6 +65,8 @@ pub struct Options {
     pub hooks: Hooks,
     /// A file with the kernel's types, instead of the kernel's own.
     pub btf: Option<PathBuf>,
+    /// Whether [`look_around`](Tracer::look_around) will be called: for what runs already.
+    pub look_around: bool,
 }
 
 impl Default for Options {
@@ -77,6 +79,7 @@ impl Default for Options {
             ring_bytes: setup.ring_bytes,
             hooks: setup.hooks,
             btf: None,
+            look_around: false,
         }
     }
 }
@@ -211,6 +214,10 @@ impl Tracer {
             SlotNames::default()
         };
         let knows_zeros = names.zero != 0;
+        let asked = coverage::Asked {
+            hooks: options.hooks,
+            look_around: options.look_around,
+        };
         let cookie = random();
         let setup = Setup {
             scope: options.filter,
@@ -220,6 +227,7 @@ impl Tracer {
             hooks: options.hooks,
             btf: options.btf,
             secret: random(),
+            look_around: options.look_around,
         };
         let probes = Probes::load(&setup)?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
@@ -228,7 +236,7 @@ impl Tracer {
             object: crate::probe::object_hash().to_owned(),
             started_unix_ms: since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()),
             scope: options.scope,
-            coverage: coverage::of(&probes, options.hooks, proven),
+            coverage: coverage::of(&probes, asked, proven),
             pipe_limits: pipe_limits::read(),
             per_syscall_ns: selftest::remembered_tax().filter(|_| options.hooks.calls),
             config: Config {
@@ -285,6 +293,19 @@ impl Tracer {
         self.probes.follow(pid)?;
         self.journals.joined(pid);
         Ok(())
+    }
+
+    /// Looks, once, at what traced processes have open already: then bytes that lie in their pipes can be followed, and what
+    /// their connections send is watched before the first call. To be called when all are [followed](Self::follow).
+    /// `members` are the processes of the cgroup, if one is traced, by their numbers in the initial PID namespace.
+    ///
+    /// Without [`Options::look_around`], or where the kernel cannot do it, nothing happens: the coverage says so.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel ends it early.
+    pub fn look_around(&mut self, members: &[u32]) -> Result<(), SetupError> {
+        self.probes.look_around(members)
     }
 
     /// Takes in what the kernel has recorded. To be called every 5 ms: the ring is made for several times that.

@@ -82,6 +82,7 @@ fn report(records: &[Record], journal: &[Vec<News>]) -> Report {
             Record::Station(station) => evidence.station(station),
             Record::Call(call) => evidence.call(*call),
             Record::Process(process) => evidence.process(process),
+            Record::Found(found) => evidence.found(found),
         }
         news.into_iter().flatten().for_each(|news| evidence.journal(news));
     }

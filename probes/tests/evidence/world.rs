@@ -4,8 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use probes_common::{
-    Call, EndState, FileId, PIECES, Piece, Process, RecordHeader, SocketPair, Station, call_flag, end_kind, event, nr,
-    station_flag, station_kind,
+    Call, EndState, FileId, Found, PIECES, Piece, Process, RecordHeader, SocketPair, Station, call_flag, end_kind,
+    event, nr, station_flag, station_kind,
 };
 
 pub(crate) const SLOTS: u32 = 16;
@@ -22,6 +22,7 @@ pub(crate) enum Record {
     Station(Station),
     Call(Call),
     Process(Process),
+    Found(Found),
 }
 
 /// Bytes in a page, and the truth about them.
@@ -31,6 +32,8 @@ pub(crate) struct Bytes {
     /// The file they came from; `None` for memory.
     origin: Option<usize>,
     copied: bool,
+    /// So many of them, the first ones, lay in a pipe when somebody looked there: from then on they may be known as the pipe's.
+    found: u32,
 }
 
 impl Bytes {
@@ -40,6 +43,8 @@ impl Bytes {
         let mut rest = self;
         rest.piece.offset += len;
         rest.piece.len -= len;
+        head.found = self.found.min(len);
+        rest.found = self.found - head.found;
         (head, rest)
     }
 }
@@ -68,9 +73,15 @@ pub(crate) struct Done {
     put: Option<(usize, u32, u32)>,
     took: Option<(usize, u32, u32)>,
     bios: Vec<Piece>,
+    /// It is no call: somebody looks at a pipe. What lay there, if that is looked at first.
+    found: Option<(usize, Option<Vec<Piece>>)>,
 }
 
-/// Where bytes arrived: the truth, by origin and sink.
+/// The origin of bytes that were found in a pipe.
+pub(crate) const FOUND: Option<usize> = Some(usize::MAX);
+
+/// Where bytes arrived: the truth, by origin and sink. What was found in a pipe is in it twice: as what it was, and as
+/// [`FOUND`], of which nothing was copied before.
 pub(crate) type Truth = HashMap<(Option<usize>, Sink), (u64, u64)>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -283,6 +294,7 @@ impl World {
                     piece,
                     origin: Some(file),
                     copied: copies,
+                    found: 0,
                 },
             );
             at += n;
@@ -294,6 +306,7 @@ impl World {
             put: Some((pipe, head, n)),
             took: None,
             bios: Vec::new(),
+            found: None,
         })
     }
 
@@ -331,6 +344,7 @@ impl World {
                     piece,
                     origin: None,
                     copied: true,
+                    found: 0,
                 },
             );
             left -= n;
@@ -343,6 +357,7 @@ impl World {
             put: Some((pipe, head, n)),
             took: None,
             bios: Vec::new(),
+            found: None,
         })
     }
 
@@ -384,6 +399,8 @@ impl World {
             } else {
                 sum.0 += u64::from(b.piece.len);
             }
+            let sum = self.truth.entry((FOUND, sink)).or_default();
+            *(if copies { &mut sum.1 } else { &mut sum.0 }) += u64::from(b.found);
         }
     }
 
@@ -403,6 +420,7 @@ impl World {
                     put: None,
                     took,
                     bios: Vec::new(),
+                    found: None,
                 },
                 bytes,
             )
@@ -494,6 +512,7 @@ impl World {
             put: Some((to, head, n)),
             took: None,
             bios: Vec::new(),
+            found: None,
         })
     }
 
@@ -608,6 +627,7 @@ impl World {
             }
             // The receiver's flow starts at the socket: what happened before is not its own.
             bytes.copied = copies;
+            bytes.found = 0;
             bytes.origin = Some(700 + n);
             bytes.piece.ops = NO_STEAL;
             left -= take;
@@ -622,7 +642,63 @@ impl World {
             put: Some((pipe, head, put)),
             took: None,
             bios: Vec::new(),
+            found: None,
         })
+    }
+
+    /// Somebody looks at a pipe: its state first; then what lies in it, at once or when its record is written; its state
+    /// again.
+    pub(crate) fn find(&mut self, pipe: usize, at_once: bool) -> Done {
+        let call = self.call(0, EndState::default(), self.pipe_state(pipe));
+        let p = &mut self.pipes[pipe];
+        for n in 0..p.head.wrapping_sub(p.tail) {
+            if let Some(bytes) = &mut p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize] {
+                bytes.found = bytes.piece.len;
+            }
+        }
+        let seen = at_once.then(|| self.slots_between(pipe, call.sink.before));
+        Done {
+            call,
+            put: None,
+            took: None,
+            bios: Vec::new(),
+            found: Some((pipe, seen)),
+        }
+    }
+
+    /// What lies in the slots from a tail to a head.
+    fn slots_between(&self, pipe: usize, at: u64) -> Vec<Piece> {
+        let (head, tail) = ((at >> 32) as u32, at as u32);
+        let slot = |n| self.pipes[pipe].slots[(tail.wrapping_add(n) % SLOTS) as usize];
+        let count = head.wrapping_sub(tail);
+        (0..count)
+            .map(|n| slot(n).map_or_else(Piece::default, |b| b.piece))
+            .collect()
+    }
+
+    /// The record of a pipe that was looked at.
+    fn tell_found(&mut self, call: &Call, pipe: usize, seen: Option<Vec<Piece>>) {
+        let mut end = call.sink;
+        let pieces = seen.unwrap_or_else(|| self.slots_between(pipe, end.before));
+        let now = self.pipe_state(pipe);
+        end.after = now.after;
+        end.extra = now.extra;
+        end.last_after = now.last_after;
+        end.tail_after = self.tail_slot(pipe);
+        let mut stations = 0;
+        for (part, chunk) in (0..).zip(pieces.chunks(PIECES)) {
+            let mut station = self.station(station_kind::PIPE_FOUND, 0xf00 + pipe as u64, 0, chunk, part);
+            station.call = call.serial;
+            self.records.push(Record::Station(station));
+            stations += 1;
+        }
+        self.records.push(Record::Found(Found {
+            header: call.header,
+            serial: call.serial,
+            end,
+            tgid: 100,
+            stations,
+        }));
     }
 
     /// fcntl(`F_SETPIPE_SZ`): a new ring, numbered anew.
@@ -677,7 +753,11 @@ impl World {
             put,
             took,
             bios,
+            found,
         } = done;
+        if let Some((pipe, seen)) = found {
+            return self.tell_found(&call, pipe, seen);
+        }
         for (kind, slots) in [(station_kind::PIPE_SOURCE, took), (station_kind::PIPE_SINK, put)] {
             let Some((pipe, first, _)) = slots else { continue };
             // As a probe counts: from the entry's position to the present one, whoever moved it.

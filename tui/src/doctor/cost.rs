@@ -78,7 +78,10 @@ pub(crate) fn untraced() -> Result<(Loaded, Measured, Measured), SetupError> {
     for round in 0..=ROUNDS {
         let before = getppid();
         let start = Instant::now();
-        let probes = Probes::load(&Setup::default())?;
+        let probes = Probes::load(&Setup {
+            look_around: true,
+            ..Setup::default()
+        })?;
         let loaded = nanoseconds(start);
         let with = getppid();
         programs = probes.programs();

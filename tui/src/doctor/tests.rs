@@ -100,7 +100,7 @@ fn the_screens_are_the_committed_ones() {
     shown(&ready(), true, "doctor-all.txt");
     let text = shown(&unprivileged(), false, "doctor-unprivileged.txt");
     assert!(
-        text.starts_with("NOT READY   1 thing to mend; then 7 of 7 facts can be seen here"),
+        text.starts_with("NOT READY   1 thing to mend; then 10 of 10 facts can be seen here"),
         "{text}"
     );
     assert!(
@@ -142,7 +142,7 @@ fn a_program_that_is_not_there_takes_its_facts_away() {
     loaded.left_out.push(("consume_skb", "no such tracepoint".to_owned()));
     let loaded = loaded.clone();
     not_loaded(&mut findings.coverage, &loaded);
-    assert_eq!(findings.facts(), (6, 7));
+    assert_eq!(findings.facts(), (8, 10));
     assert!(findings.mends().is_empty(), "the others can be seen all the same");
     let text = shown(&findings, false, "doctor-partly.txt");
     assert!(text.contains("-  pages in UNIX messages"), "{text}");
@@ -162,7 +162,7 @@ fn machines_read_the_same() {
         let value: serde_json::Value = serde_json::from_str(&json::json(&findings)).expect("JSON");
         assert_eq!(value["ready"], ready);
         assert_eq!(value["cost"].is_null(), !ready);
-        assert_eq!(value["coverage"]["facts"].as_array().map(Vec::len), Some(7));
+        assert_eq!(value["coverage"]["facts"].as_array().map(Vec::len), Some(10));
     }
 }
 

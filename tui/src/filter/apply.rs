@@ -40,6 +40,8 @@ impl Filter {
         report.looks.retain(|look| stays(look.flow));
         report.segments.retain(|segment| stays(segment.flow));
         processes(report);
+        let pids: HashSet<u32> = report.processes.iter().map(|process| process.pid).collect();
+        report.notices.retain(|notice| pids.contains(&notice.pid));
         report.assertions.clear();
         report.summarize();
     }

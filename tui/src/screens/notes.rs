@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use probes::report::text::{count, duration, percent, printable, size};
-use probes::report::{Alive, Report};
+use probes::report::{Alive, Notice, NoticeBy, Report};
 
 use crate::screen::wrap;
 
+/// Rows of the kernel's notices that are shown.
+const NOTICES: usize = 3;
 /// Processes that are shown.
 const PROCESSES: usize = 5;
 
@@ -16,6 +18,7 @@ pub(super) fn notes(text: &mut String, report: &Report) {
     let mut all = String::new();
     horizons(&mut all, report);
     processes(&mut all, report);
+    notices(&mut all, report);
     lost(&mut all, report);
     blind(&mut all, report);
     cost(&mut all, report);
@@ -85,6 +88,48 @@ fn processes(text: &mut String, report: &Report) {
         String::new()
     };
     wrap(text, "who     ", &format!("{}{more}", said.join(" · ")));
+}
+
+/// What the kernel itself said of sends that should not copy.
+fn notices(text: &mut String, report: &Report) {
+    for notice in report.notices.iter().take(NOTICES) {
+        wrap(text, "kernel  ", &said_by_the_kernel(notice));
+    }
+    let more = (report.notices.len() as u64 + report.left_out.notices).saturating_sub(NOTICES as u64);
+    if more > 0 {
+        wrap(
+            text,
+            "        ",
+            &format!("{} more such notices (in the JSON)", count(more)),
+        );
+    }
+}
+
+/// `it copied 20 of 20 sends with MSG_ZEROCOPY by python3 (812) to tcp 127.0.0.1:5000`.
+fn said_by_the_kernel(notice: &Notice) -> String {
+    let what = match &notice.by {
+        NoticeBy::IoUring => "of io_uring without copy",
+        _ => "with MSG_ZEROCOPY",
+    };
+    let plural = if notice.sends == 1 { "" } else { "s" };
+    let mut line = format!(
+        "says that it copied {} of {} send{plural} {what} by {} ({})",
+        count(notice.copied),
+        count(notice.sends),
+        printable(&notice.process),
+        notice.pid
+    );
+    if let Some(to) = &notice.to {
+        let _ = write!(line, " to {}", printable(&to.to_string()));
+    }
+    if notice.not_asked > 0 {
+        let _ = write!(
+            line,
+            "; of {} it would not say, for the program did not ask",
+            count(notice.not_asked)
+        );
+    }
+    line
 }
 
 fn lost(text: &mut String, report: &Report) {

@@ -5,8 +5,8 @@ use std::path::Path;
 use bufferlist::Reason;
 use probes::report::{
     Account, Alive, Call, Cause, Certificate, Custody, End, EndKind, Fact, Flow, Hop, LedgerWord, Level, Look, MadeFor,
-    NotObserved, PageExample, Place, Process, Report, Scope, ScopeKind, Segment, SegmentNames, Shown, Station,
-    StationKind, Tier,
+    NotObserved, Notice, NoticeBy, PageExample, Place, Process, Report, Scope, ScopeKind, Segment, SegmentNames, Shown,
+    Station, StationKind, Tier,
 };
 
 use crate::screen::WIDTH;
@@ -272,6 +272,15 @@ fn surroundings(report: &mut Report) {
             bytes: Some(49_152),
         },
     ];
+    report.notices = vec![Notice {
+        pid: 813,
+        process: "nginx".to_owned(),
+        to: Some(End::new(EndKind::Tcp, "10.0.0.7:41000")),
+        by: NoticeBy::ErrorQueue,
+        sends: 1200,
+        copied: 1,
+        not_asked: 0,
+    }];
     report.overhead.own_cpu_ns = 110_000_000;
     report.overhead.reader_cpu_ns = 90_000_000;
     report.overhead.programs_ns = Some(60_000_000);

@@ -1,7 +1,7 @@
 //! What is asked of each kernel's types: what the probes read, and what they must tell kernels apart by.
 
 /// Structs, unions and typedefs that an extract holds with all their members.
-pub(super) const TYPES: [&str; 57] = [
+pub(super) const TYPES: [&str; 60] = [
     "address_space",
     "bio",
     "bio_vec",
@@ -19,6 +19,8 @@ pub(super) const TYPES: [&str; 57] = [
     "inet_connection_sock",
     "inet_sock",
     "inode",
+    "io_kiocb",
+    "io_notif_data",
     "iov_iter",
     "kernfs_node",
     "kiocb",
@@ -48,6 +50,7 @@ pub(super) const TYPES: [&str; 57] = [
     "skb_shared_info",
     "sock",
     "sock_common",
+    "sock_exterr_skb",
     "socket",
     "socket_alloc",
     "super_block",
@@ -62,7 +65,7 @@ pub(super) const TYPES: [&str; 57] = [
 ];
 
 /// Members whose place is asked for. A kernel that has no such member is as good an answer.
-pub(super) const FIELDS: [&str; 133] = [
+pub(super) const FIELDS: [&str; 137] = [
     "address_space.a_ops",
     "address_space.flags",
     "address_space.host",
@@ -123,6 +126,8 @@ pub(super) const FIELDS: [&str; 133] = [
     "inode.i_rdev",
     "inode.i_sb",
     "inode.i_size",
+    "io_kiocb.cmd",
+    "io_notif_data.zc_report",
     "iov_iter.bvec",
     "iov_iter.count",
     "iov_iter.data_source",
@@ -169,6 +174,7 @@ pub(super) const FIELDS: [&str; 133] = [
     "qstr.name",
     "signal_struct.group_exit_code",
     "signal_struct.live",
+    "sk_buff.cb",
     "sk_buff.cloned",
     "sk_buff.data",
     "sk_buff.data_len",
@@ -196,6 +202,7 @@ pub(super) const FIELDS: [&str; 133] = [
     "skb_shared_info.nr_frags",
     "skb_shared_info.tx_flags",
     "skb_shared_info.xdp_frags_size",
+    "sock_exterr_skb.ee",
 ];
 
 /// The rest of the members: sockets and tasks.
@@ -295,11 +302,12 @@ pub(super) const ENUMERATORS: [&str; 11] = [
 ];
 
 /// Raw tracepoints whose arguments are counted.
-pub(super) const TRACEPOINTS: [&str; 26] = [
+pub(super) const TRACEPOINTS: [&str; 28] = [
     "block_bio_queue",
     "block_rq_issue",
     "consume_skb",
     "inet_sock_set_state",
+    "io_uring_complete",
     "iomap_dio_rw_begin",
     "kfree_skb",
     "mm_filemap_add_to_page_cache",
@@ -316,6 +324,7 @@ pub(super) const TRACEPOINTS: [&str; 26] = [
     "sock_send_length",
     "sys_enter",
     "sys_exit",
+    "task_rename",
     "tcp_destroy_sock",
     "tcp_retransmit_skb",
     "tcp_sendmsg_locked",

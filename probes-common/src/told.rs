@@ -1,0 +1,56 @@
+//! What the kernel itself told of sends that should not copy.
+
+use core::mem::size_of;
+
+use crate::call::EndState;
+use crate::header::{RecordHeader, RecordKind};
+
+/// Who told it: [`Told::by`].
+pub mod told_by {
+    /// The error queue of a TCP socket (`MSG_ZEROCOPY`, `Documentation/networking/msg_zerocopy.rst`), whether the program reads
+    /// it or not.
+    pub const ERROR_QUEUE: u32 = 1;
+    /// A notification of `io_uring` (`IORING_CQE_F_NOTIF`, `include/uapi/linux/io_uring.h`).
+    pub const IO_URING: u32 = 2;
+}
+
+/// Bits of [`Told::flags`].
+pub mod told_flag {
+    /// It copied, in part at least: `SO_EE_CODE_ZEROCOPY_COPIED`, or `IORING_NOTIF_USAGE_ZC_COPIED`.
+    pub const COPIED: u32 = 1;
+    /// It would not have said so: the program did not ask (`IORING_SEND_ZC_REPORT_USAGE`).
+    pub const NOT_ASKED: u32 = 2;
+    /// The program never read it: it went with its socket (`kfree_skb`).
+    pub const DROPPED: u32 = 4;
+}
+
+/// A notification that sends without copies are done with their memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The head. The error queue is filled wherever the last reference to the memory is dropped, so process and thread may be
+    /// anybody's.
+    pub header: RecordHeader,
+    /// The socket, as it was when a traced call was made on it. `io_uring`: of kind
+    /// [`NONE`](crate::end_kind::NONE), for it is not known.
+    pub end: EndState,
+    /// The process that sent.
+    pub tgid: u32,
+    /// One of [`told_by`].
+    pub by: u32,
+    /// Bits of [`told_flag`].
+    pub flags: u32,
+    /// The numbers of the first and the last send, as the socket counts them (32 bits, wraps). `io_uring`: 0.
+    pub first: u32,
+    /// See [`first`](Self::first).
+    pub last: u32,
+    /// Not used.
+    pub zero: u32,
+}
+
+impl Told {
+    /// What its header says it is.
+    pub const KIND: RecordKind = RecordKind(8);
+}
+
+const _: () = assert!(size_of::<Told>() == 32 + size_of::<EndState>() + 24);

@@ -1,0 +1,154 @@
+//! What the kernel tells programs of sends that should not copy: the only word on it that is its own.
+//!
+//! A notification of `MSG_ZEROCOPY` is a packet without bytes in the error queue of its socket. It is used up when the program
+//! reads it, when the one before it takes it over, or when the socket goes (net/core/skbuff.c,
+//! `__msg_zerocopy_callback`): so each passes `consume_skb` or `kfree_skb`, whether the program asks for it or not.
+
+use core::ptr::addr_of_mut;
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use probes_common::{EndState, Told, end_kind, program, told_by, told_flag};
+
+use crate::maps::{TOLD, TOLD_URING, ZEROCOPY};
+use crate::offsets as at;
+use crate::read::{self, member};
+use crate::{emit, scope};
+
+/// `MSG_ZEROCOPY` (include/linux/socket.h).
+pub(crate) const MSG_ZEROCOPY: u32 = 0x0400_0000;
+/// `SO_EE_ORIGIN_ZEROCOPY` and `SO_EE_CODE_ZEROCOPY_COPIED` (include/uapi/linux/errqueue.h).
+const ORIGIN_ZEROCOPY: u8 = 5;
+const CODE_COPIED: u8 = 1;
+/// `IORING_CQE_F_NOTIF` and `IORING_NOTIF_USAGE_ZC_COPIED` (`include/uapi/linux/io_uring.h`).
+const CQE_NOTIF: u32 = 8;
+const USAGE_COPIED: u32 = 1 << 31;
+
+/// Who sends without copies on a socket.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Sender {
+    end: EndState,
+    tgid: u32,
+    zero: u32,
+}
+
+/// Room for one run.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    told: Told,
+}
+
+/// Room to make a [`Sender`] in.
+pub(crate) type Making = Sender;
+
+/// Remembers who sends on a TCP socket with `MSG_ZEROCOPY`.
+///
+/// # Safety
+///
+/// `making` must be valid for writes, `end` for reads.
+#[inline(always)]
+pub(crate) unsafe fn watch(making: *mut Making, end: *const EndState, tgid: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sock = (*end).object;
+        if (*end).kind != end_kind::TCP || ZEROCOPY.get_ptr(sock).is_some() {
+            return;
+        }
+        (*making).end = *end;
+        (*making).tgid = tgid;
+        (*making).zero = 0;
+        // A table that drops the oldest has room; what is missing is only not counted.
+        let _ = ZEROCOPY.insert(sock, &*making, 0);
+    }
+}
+
+/// A `struct sock` has become another connection's.
+#[inline(always)]
+pub(crate) fn forget(sock: u64) {
+    let _ = ZEROCOPY.remove(sock);
+}
+
+/// A packet without bytes has been used up, or thrown away.
+#[inline(always)]
+pub(crate) fn notified(skb: u64, sock: u64, dropped: bool) {
+    if at::SKB_CB.load() == 0 || at::SERR_EE.load() == 0 {
+        return;
+    }
+    let Some(sender) = ZEROCOPY.get_ptr(sock) else {
+        return;
+    };
+    let control = skb.wrapping_add(u64::from(at::SKB_CB.load()));
+    // struct sock_extended_err (include/uapi/linux/errqueue.h).
+    let [errno, what, first, last] = read::at::<[u32; 4]>(control.wrapping_add(u64::from(at::SERR_EE.load())));
+    let [origin, kind, code, pad] = what.to_ne_bytes();
+    // Without a notification the room is the counter's own (struct ubuf_info_msgzc), which begins with a pointer.
+    let is_told = read::at::<u64>(control) == 0 && errno == 0 && kind == 0 && pad == 0;
+    if !is_told || origin != ORIGIN_ZEROCOPY || code & !CODE_COPIED != 0 {
+        return;
+    }
+    let Some(room) = TOLD.get_ptr_mut(u32::from(dropped)) else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs; so is the map's value.
+    unsafe {
+        let told = addr_of_mut!((*room).told);
+        (*told).end = (*sender).end;
+        (*told).tgid = (*sender).tgid;
+        (*told).by = told_by::ERROR_QUEUE;
+        (*told).flags = if code & CODE_COPIED == 0 { 0 } else { told_flag::COPIED };
+        (*told).first = first;
+        (*told).last = last;
+        (*told).zero = 0;
+        let who = if dropped {
+            (*told).flags |= told_flag::DROPPED;
+            program::KFREE_SKB
+        } else {
+            program::CONSUME_SKB
+        };
+        emit::whole(told, Told::KIND, who);
+    }
+}
+
+/// `io_uring` has completed something, with these results.
+#[inline(always)]
+pub(crate) fn completed(request: u64, result: u32, flags: u32) {
+    if flags & CQE_NOTIF == 0 {
+        return;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if !scope::has(tgid) {
+        return;
+    }
+    let Some(room) = TOLD_URING.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    unsafe {
+        let told = addr_of_mut!((*room).told);
+        read::zero(addr_of_mut!((*told).end));
+        (*told).end.fd = -1;
+        (*told).tgid = tgid;
+        (*told).by = told_by::IO_URING;
+        (*told).flags = 0;
+        (*told).first = 0;
+        (*told).last = 0;
+        (*told).zero = 0;
+        if result & USAGE_COPIED != 0 {
+            (*told).flags = told_flag::COPIED;
+        } else if !reports(request) {
+            (*told).flags = told_flag::NOT_ASKED;
+        }
+        emit::whole(told, Told::KIND, program::IO_URING_COMPLETE);
+    }
+}
+
+/// Whether the program asked to be told of copies (`struct io_notif_data`, `io_uring/notif.h`).
+#[inline(always)]
+fn reports(request: u64) -> bool {
+    if at::NOTIF_REPORT.load() == 0 {
+        return false;
+    }
+    let data = request.wrapping_add(u64::from(at::REQUEST_CMD.load()));
+    member::<u8>(data, &at::NOTIF_REPORT) != 0
+}

@@ -1,0 +1,145 @@
+//! What the kernel itself says of sends without copies: counted by each, whether the program reads it or not.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+
+use probes::report::{Notice, NoticeBy, Report};
+use rustix::net::{RecvFlags, recv};
+
+use crate::calls::{pages_of_memory, plain_connection, receive, set_int};
+use crate::harness::{alone, traced};
+
+const SO_ZEROCOPY: i32 = 60;
+const MSG_ZEROCOPY: i32 = 0x400_0000;
+const LEN: usize = 4 * 4096;
+
+/// One send(2) without copy, of memory that lives for ever; whether it was taken, whole.
+fn send(socket: &TcpStream, memory: &'static [u8], more: i32) -> bool {
+    // SAFETY: the memory lives for ever, and nobody writes to it.
+    let sent = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            memory.as_ptr().cast(),
+            memory.len(),
+            MSG_ZEROCOPY | more,
+        )
+    };
+    sent == memory.len() as isize
+}
+
+/// The notices of connections, which must all be of this process.
+fn of_connections(report: &Report) -> (u64, u64) {
+    let own = std::process::id();
+    let all = report.notices.iter();
+    let all: Vec<&Notice> = all.filter(|notice| notice.by == NoticeBy::ErrorQueue).collect();
+    for notice in &all {
+        assert_eq!((notice.pid, notice.not_asked), (own, 0), "{notice:?}");
+        assert!(
+            notice.to.as_ref().is_some_and(|to| to.name.starts_with("127.0.0.1:")),
+            "{notice:?}"
+        );
+    }
+    (all.iter().map(|n| n.sends).sum(), all.iter().map(|n| n.copied).sum())
+}
+
+#[test]
+fn notices_that_nobody_reads_are_counted() {
+    const TEST: &str = "notices::notices_that_nobody_reads_are_counted";
+    const SENDS: usize = 20;
+    let _alone = alone();
+    let memory = &*pages_of_memory(LEN);
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        set_int(&near, libc::SOL_SOCKET, SO_ZEROCOPY, 1);
+        let far = receive(far, SENDS * LEN);
+        for _ in 0..SENDS {
+            while !send(&near, memory, 0) {}
+        }
+        far.join().expect("received");
+        // The last ones are told when the receiver has said that it has them.
+        wait_for_acknowledgement(&near);
+    }) else {
+        return;
+    };
+    // Over loopback all are copied; the kernel joins their notices, and the socket takes them to the grave.
+    assert_eq!(
+        of_connections(&report),
+        (SENDS as u64, SENDS as u64),
+        "{:?}",
+        report.notices
+    );
+}
+
+/// Waits until nothing that was sent is unacknowledged.
+fn wait_for_acknowledgement(socket: &TcpStream) {
+    loop {
+        let mut left: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ takes the address of an int.
+        let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut left) };
+        assert_eq!(asked, 0, "{}", std::io::Error::last_os_error());
+        if left == 0 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn notices_that_are_read_are_counted_once() {
+    const TEST: &str = "notices::notices_that_are_read_are_counted_once";
+    let _alone = alone();
+    let memory = &*pages_of_memory(LEN);
+    let Some(report) = traced(TEST, || {
+        let (near, mut far) = plain_connection();
+        set_int(&near, libc::SOL_SOCKET, SO_ZEROCOPY, 1);
+        for _ in 0..5 {
+            assert!(send(&near, memory, 0));
+            far.read_exact(&mut [0; LEN]).expect("received");
+            wait_for_acknowledgement(&near);
+            recv(&near, &mut [0; 1], RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT).expect("a notice");
+        }
+    }) else {
+        return;
+    };
+    assert_eq!(of_connections(&report), (5, 5), "{:?}", report.notices);
+}
+
+#[test]
+fn what_never_left_was_not_copied() {
+    const TEST: &str = "notices::what_never_left_was_not_copied";
+    let _alone = alone();
+    let memory = &*pages_of_memory(LEN);
+    let mut sends = 0;
+    let Some(report) = traced(TEST, || {
+        let (near, far) = plain_connection();
+        set_int(&near, libc::SOL_SOCKET, SO_ZEROCOPY, 1);
+        // Nobody reads: the window closes, and the queue of the sender fills.
+        near.set_nonblocking(true).expect("O_NONBLOCK");
+        while send(&near, memory, libc::MSG_DONTWAIT) {
+            sends += 1;
+        }
+        // The connection ends and the socket lives: its queue is thrown away, and the socket is told.
+        disconnect(&near);
+        drop(far);
+    }) else {
+        return;
+    };
+    let (told, copied) = of_connections(&report);
+    // A send that was cut short counts, too.
+    assert!(
+        told >= sends && told <= sends + 1,
+        "{told} of {sends}: {:?}",
+        report.notices
+    );
+    assert!(
+        copied > 0 && copied < told,
+        "what left was copied, what did not was not: {:?}",
+        report.notices
+    );
+}
+
+/// connect(2) to nobody.
+fn disconnect(socket: &TcpStream) {
+    rustix::net::connect_unspec(socket).expect("AF_UNSPEC");
+}
