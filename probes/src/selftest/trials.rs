@@ -59,14 +59,6 @@ pub(super) const TRIALS: &[Spec] = {
         spec("file → pipe → TCP", PACKETS, Moved, (File, Tcp), file_to_tcp),
         spec("sendfile → TCP", PACKETS, Moved, (File, Tcp), by_sendfile),
         spec("TCP → pipe → TCP", PACKETS, Moved, (Tcp, Tcp), tcp_to_tcp),
-        spec("MSG_ZEROCOPY → TCP", NOTICES, Copied, (Memory, Tcp), zerocopy::by_send),
-        spec(
-            "io_uring SEND_ZC → TCP",
-            NOTICES_URING,
-            Copied,
-            (Memory, Tcp),
-            zerocopy::by_io_uring,
-        ),
         spec("sendfile → TCP, in sums", SUMS, Moved, (File, Tcp), by_sendfile),
         spec("write → TCP, in sums", SUMS, Copied, (Memory, Tcp), write_to_tcp),
         spec("write → TCP", PACKETS, Copied, (Memory, Tcp), write_to_tcp),
@@ -98,6 +90,14 @@ pub(super) const TRIALS: &[Spec] = {
         ),
         spec("file → pipe → file", DIRTY, Copied, (File, File), file_to_file),
         spec("write → file", DIRTY, Copied, (Memory, File), write_to_file),
+        spec("MSG_ZEROCOPY → TCP", NOTICES, Copied, (Memory, Tcp), zerocopy::by_send),
+        spec(
+            "io_uring SEND_ZC → TCP",
+            NOTICES_URING,
+            Copied,
+            (Memory, Tcp),
+            zerocopy::by_io_uring,
+        ),
     ]
 };
 
