@@ -283,6 +283,30 @@ impl RecordRef<'_> {
         })
     }
 
+    /// Adds the record to `into` as the programs write it, with its length in its head. Of a kind that is not known only the
+    /// head is.
+    pub fn write(self, into: &mut Vec<u8>) {
+        let start = into.len();
+        match self {
+            Self::Call(call) => into.extend_from_slice(bytes_of(call)),
+            Self::Station(station) => {
+                let count = usize::from(station.count).min(PIECES);
+                into.extend_from_slice(&bytes_of(station)[..Station::HEAD + count * size_of::<Piece>()]);
+            }
+            Self::Name(name) => into.extend_from_slice(bytes_of(name)),
+            Self::Process(process) => into.extend_from_slice(bytes_of(process)),
+            Self::Closed(closed) => into.extend_from_slice(bytes_of(closed)),
+            Self::Sums(sums) => into.extend_from_slice(bytes_of(sums)),
+            Self::Unknown(_) => into.resize(start + RecordHeader::SIZE, 0),
+        }
+        let len = into.len() - start;
+        let header = RecordHeader {
+            len: len as u16,
+            ..*self.header()
+        };
+        into[start..start + RecordHeader::SIZE].copy_from_slice(&header.to_bytes());
+    }
+
     /// The same, kept.
     pub fn to_record(self) -> Record {
         match self {
