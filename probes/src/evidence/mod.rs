@@ -30,6 +30,7 @@ mod flows;
 mod give;
 mod lanes;
 mod parcel;
+mod parts;
 mod pipes;
 mod places;
 mod plain;
@@ -55,16 +56,18 @@ use probes_common::{
 use self::edges::{EdgeKey, Edges, UnderWay};
 use self::ends::{EndId, Ends, Form, form_of};
 pub use self::flows::Symbols;
-use self::flows::{Arrival, Flows};
+use self::flows::{Arrival, Flows, Pages};
 use self::parcel::Parcel;
-use self::ring::Ring;
+use self::parts::Parts;
+use self::ring::{Ring, Slot};
 use self::segments::{FlowsOf, Segments};
-use self::sockets::{Giver, Sockets};
+use self::sockets::{Carried, Giver, Sockets};
 use self::stream::Given;
-use self::trail::{Outcome, Step, Trails};
+use self::trail::{Outcome, Step, TrailId, Trails};
 use self::waiting::Waiting;
 pub use self::witness::SlotNames;
 use crate::journal::News;
+use crate::map::Map;
 use crate::report::{self, NotObserved};
 
 /// What the evidence must be told of this machine and this run.
@@ -91,13 +94,18 @@ pub struct Evidence {
     flows: Flows,
     edges: Edges,
     sockets: Sockets,
-    rings: HashMap<u64, Ring>,
+    rings: Map<u64, Ring>,
     /// Stations that belong to calls whose own record has not come yet.
-    parts: HashMap<u64, Vec<Station>>,
-    /// Room for such, used again: what is as large as this the allocator neither gives nor takes quickly.
-    spare: Vec<Vec<Station>>,
+    parts: Map<u64, Parts>,
+    /// Room for such, used again, as that of the next four is: what is as large as this the allocator neither gives nor takes
+    /// quickly.
+    spare: Vec<Parts>,
+    taken: Vec<Parcel>,
+    carried: Vec<Carried>,
+    slots: Vec<Slot>,
+    inside: Vec<Parcel>,
     waiting: Waiting,
-    processes: HashMap<u32, String>,
+    processes: Map<u32, String>,
     plain: HashMap<PlainKey, PlainSum>,
     digests: digest::Digests,
     found: HashMap<sums::Key, sums::Found>,
@@ -118,14 +126,46 @@ struct NotSeen {
 /// Pipes that are followed at the same time, and calls whose stations wait for them.
 const MOST: usize = 65_536;
 
-/// Lists of stations that are kept for later calls.
+/// Stations of calls whose room is kept for later ones.
 const SPARE: usize = 16;
 
 /// A call with what was seen inside it.
 #[derive(Debug)]
 pub(crate) struct Whole {
     pub(crate) call: Call,
-    pub(crate) stations: Vec<Station>,
+    pub(crate) parts: Parts,
+}
+
+/// Parcels that cross an edge one after the other: of most of them the same is to be noted.
+#[derive(Debug, Default)]
+pub(crate) struct Crossing {
+    /// The trail before, what became of the bytes, and the trail that makes.
+    latest: Option<(TrailId, Outcome, TrailId)>,
+    bytes: u64,
+}
+
+/// Parcels that arrived one after the other and differ in their places only.
+#[derive(Debug)]
+struct Arriving {
+    parcel: Parcel,
+    outcome: Outcome,
+    by: Giver,
+    at: u64,
+    pages: Pages,
+}
+
+impl Arriving {
+    /// Whether the next one goes on where these end.
+    fn is_followed_by(&self, next: &Given<Giver>, outcome: Outcome) -> bool {
+        let (last, parcel) = (&self.parcel, &next.parcel);
+        outcome == self.outcome
+            && self.at.checked_add(last.len) == Some(next.at)
+            && (last.origin, last.trail, last.stream) == (parcel.origin, parcel.trail, parcel.stream)
+            && (last.stream == 0 || last.position.checked_add(last.len) == Some(parcel.position))
+            && last.lane.number == parcel.lane.number
+            && (last.lane.number == 0 || last.lane.plus(last.len) == parcel.lane)
+            && self.by == next.by
+    }
 }
 
 impl Evidence {
@@ -139,11 +179,15 @@ impl Evidence {
             trails: Trails::new(),
             edges: Edges::default(),
             sockets: Sockets::default(),
-            rings: HashMap::new(),
-            parts: HashMap::new(),
+            rings: Map::default(),
+            parts: Map::default(),
             spare: Vec::new(),
+            taken: Vec::new(),
+            carried: Vec::new(),
+            slots: Vec::new(),
+            inside: Vec::new(),
             waiting: Waiting::default(),
-            processes: HashMap::new(),
+            processes: Map::default(),
             plain: HashMap::new(),
             digests,
             found: HashMap::new(),
@@ -187,15 +231,14 @@ impl Evidence {
         match station.station {
             station_kind::PACKET => {
                 let flags = station.flags;
-                for (given, seen) in self.sockets.packet(station, &self.config.names) {
-                    self.carried(&given, give::carried(&given.parcel, &seen, flags), &seen);
-                }
+                let mut carried = std::mem::take(&mut self.carried);
+                self.sockets.packet(station, &self.config.names, &mut carried);
+                self.carry(carried, |parcel, seen| give::carried(parcel, seen, flags));
             }
             station_kind::UNIX => {
                 let names = self.config.names;
-                for (given, seen) in self.sockets.unix(station.object).message(station, &names) {
-                    self.carried(&given, give::in_message(&given.parcel, &seen), &seen);
-                }
+                let carried = self.sockets.unix(station.object).message(station, &names);
+                self.carry(carried, give::in_message);
                 if station.call != 0 {
                     self.part(station);
                 }
@@ -211,7 +254,7 @@ impl Evidence {
         }
         let spare = &mut self.spare;
         let part = self.parts.entry(station.call);
-        part.or_insert_with(|| spare.pop().unwrap_or_default()).push(*station);
+        part.or_insert_with(|| spare.pop().unwrap_or_default()).add(station);
     }
 
     /// A watched connection has ended.
@@ -242,8 +285,8 @@ impl Evidence {
     pub fn call(&mut self, call: Call) {
         self.segments.called(&call);
         let now_ns = call.header.timestamp_ns;
-        let stations = self.parts.remove(&call.serial).unwrap_or_default();
-        self.apply_or_wait(Whole { call, stations });
+        let parts = self.parts.remove(&call.serial).unwrap_or_default();
+        self.apply_or_wait(Whole { call, parts });
         // What waited for this one can go now, and what waited for that.
         while let Some(whole) = self.waiting.next_ready(&mut self.rings) {
             self.apply(&whole);
@@ -284,10 +327,10 @@ impl Evidence {
         match waiting::turn(&whole.call, &mut self.rings) {
             ring::Turn::Now => {
                 self.apply(&whole);
-                let Whole { mut stations, .. } = whole;
-                if self.spare.len() < SPARE && stations.capacity() > 0 {
-                    stations.clear();
-                    self.spare.push(stations);
+                let Whole { mut parts, .. } = whole;
+                if self.spare.len() < SPARE && parts.has_room() {
+                    parts.clear();
+                    self.spare.push(parts);
                 }
             }
             ring::Turn::Later => self.waiting.push(whole),
@@ -349,15 +392,46 @@ impl Evidence {
             serial: whole.call.serial,
             stream: 0,
         };
-        let parcels = self.take(whole);
+        let mut parcels = std::mem::take(&mut self.taken);
+        self.take(whole, &mut parcels);
         debug_assert_eq!(parcel::total(&parcels), whole.call.result as u64);
-        self.give(whole, parcels, by);
+        self.give(whole, &parcels, by);
+        parcels.clear();
+        self.taken = parcels;
         pipes::note(&mut self.rings, whole);
     }
 
     /// A parcel that has gone over an edge: what became of it is added to the edge and to its trail.
     fn crossed(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver) -> Parcel {
         self.edges.bytes(by.edge, outcome, by.user_ip, by.serial, parcel.len);
+        self.with_step(parcel, outcome, by)
+    }
+
+    /// The same, one of several: the edge is told of all of them by [`crossed_all`](Self::crossed_all).
+    fn cross(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver, crossing: &mut Crossing) -> Parcel {
+        if let Some((before, of, trail)) = crossing.latest
+            && (before, of) == (parcel.trail, outcome)
+        {
+            crossing.bytes = crossing.bytes.saturating_add(parcel.len);
+            return Parcel { trail, ..parcel };
+        }
+        self.crossed_all(crossing, by);
+        let crossed = self.with_step(parcel, outcome, by);
+        *crossing = Crossing {
+            latest: Some((parcel.trail, outcome, crossed.trail)),
+            bytes: parcel.len,
+        };
+        crossed
+    }
+
+    fn crossed_all(&mut self, crossing: &mut Crossing, by: &Giver) {
+        if let Some((_, outcome, _)) = crossing.latest.take() {
+            self.edges
+                .bytes(by.edge, outcome, by.user_ip, by.serial, crossing.bytes);
+        }
+    }
+
+    fn with_step(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver) -> Parcel {
         let moved = !matches!(outcome, Outcome::Copied(_) | Outcome::Unknown(_));
         let step = Step {
             nr: by.edge.nr,
@@ -374,6 +448,11 @@ impl Evidence {
 
     /// A parcel that arrived over its last edge.
     fn arrive(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver, stream: u64, place: u64) {
+        self.arrive_on(parcel, Pages::of(&parcel), outcome, by, (stream, place));
+    }
+
+    /// The same, in pages that are counted already. At this place of that stream.
+    fn arrive_on(&mut self, parcel: Parcel, pages: Pages, outcome: Outcome, by: &Giver, (stream, place): (u64, u64)) {
         let parcel = self.crossed(parcel, outcome, by);
         let at = Arrival {
             serial: by.serial,
@@ -381,20 +460,46 @@ impl Evidence {
             place,
             more_calls: 0,
         };
-        self.flows.arrive(&parcel, by.edge.to, at);
+        self.flows.arrive_on(&parcel, &pages, by.edge.to, at);
     }
 
     fn arrive_given(&mut self, given: &Given<Giver>, outcome: Outcome) {
         self.arrive(given.parcel, outcome, &given.by, given.by.stream, given.at);
     }
 
-    /// What a packet or message carried of what a call gave.
-    fn carried(&mut self, given: &Given<Giver>, outcome: Outcome, seen: &witness::Seen) {
-        let mut given = *given;
-        if let (Outcome::Identity, Some(start)) = (outcome, seen.start) {
-            given.parcel.place = parcel::Place::At(start);
+    /// What packets or messages carried of what calls gave. Its room is kept.
+    fn carry(&mut self, mut carried: Vec<Carried>, judge: impl Fn(&Parcel, &witness::Seen) -> Outcome) {
+        let mut arriving: Option<Arriving> = None;
+        for (mut given, seen) in carried.drain(..) {
+            let outcome = judge(&given.parcel, &seen);
+            if let (Outcome::Identity, Some(start)) = (outcome, seen.start) {
+                given.parcel.place = parcel::Place::At(start);
+            }
+            let pages = Pages::of(&given.parcel);
+            if let Some(before) = &mut arriving
+                && before.is_followed_by(&given, outcome)
+            {
+                before.parcel.len += given.parcel.len;
+                before.pages.add(pages);
+                continue;
+            }
+            let next = Arriving {
+                parcel: given.parcel,
+                outcome,
+                by: given.by,
+                at: given.at,
+                pages,
+            };
+            self.arrived(arriving.replace(next));
         }
-        self.arrive_given(&given, outcome);
+        self.arrived(arriving);
+        self.carried = carried;
+    }
+
+    fn arrived(&mut self, arriving: Option<Arriving>) {
+        if let Some(all) = arriving {
+            self.arrive_on(all.parcel, all.pages, all.outcome, &all.by, (all.by.stream, all.at));
+        }
     }
 
     /// The reason for what was given to a socket and never seen on its way.
@@ -540,7 +645,7 @@ pub(crate) fn is_vmsplice(call: &Call) -> bool {
 }
 
 /// The state of an end's ring, by the pipe's address.
-pub(crate) fn ring_of<'a>(rings: &'a mut HashMap<u64, Ring>, end: &EndState) -> &'a mut Ring {
+pub(crate) fn ring_of<'a>(rings: &'a mut Map<u64, Ring>, end: &EndState) -> &'a mut Ring {
     if rings.len() >= MOST && !rings.contains_key(&end.object) {
         // Forgetting a ring is safe: it is met anew, and nothing is said of it until it has been seen empty.
         rings.clear();

@@ -72,21 +72,55 @@ impl Parcel {
     }
 }
 
-/// Takes `len` bytes from the front of a queue of parcels; fewer if it has fewer.
-pub(crate) fn take(queue: &mut std::collections::VecDeque<Parcel>, mut len: u64) -> Vec<Parcel> {
-    let mut taken = Vec::new();
-    while len > 0 {
-        let Some(first) = queue.pop_front() else { break };
-        if first.len > len {
-            let (head, rest) = first.split(len);
-            queue.push_front(rest);
-            taken.push(head);
-            break;
+/// Parcels, to be taken from the front in other pieces than they come in.
+#[derive(Clone, Debug)]
+pub(crate) struct Rest<'a> {
+    first: Option<Parcel>,
+    more: std::slice::Iter<'a, Parcel>,
+}
+
+impl<'a> Rest<'a> {
+    /// All of them.
+    pub(crate) fn new(parcels: &'a [Parcel]) -> Self {
+        Self {
+            first: None,
+            more: parcels.iter(),
         }
-        len -= first.len;
-        taken.push(first);
     }
-    taken
+
+    /// The one that the next bytes are of.
+    pub(crate) fn first(&mut self) -> Option<&Parcel> {
+        if self.first.is_none() {
+            self.first = self.more.next().copied();
+        }
+        self.first.as_ref()
+    }
+
+    /// The next bytes of one parcel, `most` at most.
+    pub(crate) fn next(&mut self, most: u64) -> Option<Parcel> {
+        let first = self.first.take().or_else(|| self.more.next().copied())?;
+        if first.len <= most {
+            return Some(first);
+        }
+        let (head, rest) = first.split(most);
+        self.first = Some(rest);
+        Some(head)
+    }
+
+    /// Gives the next `len` bytes to `each`, as many parcels as they are; fewer if there are fewer.
+    pub(crate) fn take(&mut self, len: u64, mut each: impl FnMut(Parcel)) {
+        let mut left = len;
+        while left > 0 {
+            let Some(parcel) = self.next(left) else { break };
+            left -= parcel.len;
+            each(parcel);
+        }
+    }
+
+    /// All that is left.
+    pub(crate) fn all(mut self) -> impl Iterator<Item = Parcel> {
+        self.first.take().into_iter().chain(self.more.copied())
+    }
 }
 
 /// How many bytes parcels have in all.
@@ -106,7 +140,6 @@ pub(crate) fn pages(start: u64, len: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::evidence::trail::Trails;
-    use std::collections::VecDeque;
 
     fn parcel(len: u64, position: u64) -> Parcel {
         Parcel {
@@ -132,12 +165,18 @@ mod tests {
 
     #[test]
     fn taking_neither_loses_nor_doubles_a_byte() {
-        let mut queue = VecDeque::from([parcel(10, 0), parcel(5, 10), parcel(20, 15)]);
-        let taken = take(&mut queue, 12);
-        assert_eq!(total(&taken), 12);
-        assert_eq!(queue.front().unwrap().position, 12);
-        assert_eq!(total(&take(&mut queue, 1000)), 23);
-        assert!(queue.is_empty());
+        let parcels = [parcel(10, 0), parcel(5, 10), parcel(20, 15)];
+        let mut rest = Rest::new(&parcels);
+        let take = |rest: &mut Rest<'_>, len| {
+            let mut taken = Vec::new();
+            rest.take(len, |parcel| taken.push((parcel.position, parcel.len)));
+            taken
+        };
+        assert_eq!(take(&mut rest, 12), [(0, 10), (10, 2)]);
+        assert_eq!(rest.first().unwrap().position, 12);
+        assert_eq!(rest.clone().all().map(|parcel| parcel.len).sum::<u64>(), 23);
+        assert_eq!(take(&mut rest, 1000), [(12, 3), (15, 20)]);
+        assert!(rest.first().is_none() && rest.next(1).is_none());
     }
 
     #[test]
