@@ -120,6 +120,7 @@ fn shifted(owner: Owner, by: u64) -> Owner {
         Owner::Nobody { position } => Owner::Nobody {
             position: position.wrapping_add(by),
         },
+        Owner::Untold => Owner::Untold,
     }
 }
 
@@ -247,6 +248,28 @@ mod tests {
             ..page()
         };
         assert_eq!(judge(FILE, &seen(other)), Outcome::Copied(Reason::KernelCopies));
+    }
+
+    #[test]
+    fn a_page_that_nobody_asked_of_is_known_by_its_place_alone() {
+        let untold = seen(Piece {
+            mapping: probes_common::UNTOLD,
+            index: 0,
+            ..page()
+        });
+        let at = untold.start.unwrap();
+        assert_eq!(judge(Place::At(at), &untold), Outcome::Identity);
+        assert_eq!(
+            judge(Place::At(at.plus(1)), &untold),
+            Outcome::Copied(Reason::KernelCopies)
+        );
+        let there = Place::File {
+            mapping: 0x1000,
+            position: 100,
+        };
+        for place in [FILE, there, Place::Memory(100), Place::Unseen] {
+            assert!(matches!(judge(place, &untold), Outcome::Unknown(_)), "{place:?}");
+        }
     }
 
     #[test]
