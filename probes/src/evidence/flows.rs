@@ -61,17 +61,18 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(crate) fn of(parcel: &Parcel) -> Self {
-        let Place::At(address) = parcel.place else {
+    /// Of bytes that came from this position and lie at this place.
+    #[inline]
+    pub(crate) fn of(place: Place, position: u64, len: u64) -> Self {
+        let Place::At(address) = place else {
             return Self {
                 count: 0,
                 example: None,
             };
         };
-        let len = parcel.len.min(4096 - address.in_page());
         Self {
-            count: pages(address.0, parcel.len),
-            example: Some((parcel.position, len, address)),
+            count: pages(address.0, len),
+            example: Some((position, len.min(4096 - address.in_page()), address)),
         }
     }
 
@@ -105,7 +106,8 @@ impl Flows {
 
     /// Bytes arrived at the end of their way, by the last step of their trail.
     pub(crate) fn arrive(&mut self, parcel: &Parcel, to: EndId, at: Arrival) {
-        self.arrive_on(parcel, &Pages::of(parcel), to, at);
+        let pages = Pages::of(parcel.place, parcel.position, parcel.len);
+        self.arrive_on(parcel, &pages, to, at);
     }
 
     /// The same, in pages that are counted already.

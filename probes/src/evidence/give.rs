@@ -36,14 +36,14 @@ impl Evidence {
                 };
                 by.stream = stream.number;
                 let place = stream.bytes.place(call.sink.before as u32);
-                let mut carried = std::mem::take(&mut self.carried);
+                let mut arriving = std::mem::take(&mut self.arriving);
                 let mut refused = Vec::new();
-                stream.bytes.give(place, parcels, by, &mut carried, &mut refused);
                 let flags = call_flags(call);
-                self.carry(carried, |parcel, seen| {
+                stream.bytes.give(place, parcels, by, &mut refused, &mut |given, seen| {
                     let flags = if seen.mark == Mark::Plain { flags } else { 0 };
-                    self::carried(parcel, seen, flags)
+                    arriving.carried(given, seen, carried(&given.parcel, seen, flags));
                 });
+                self.arrived(arriving);
                 self.give_up(&refused, Reason::NotObserved, &by);
             }
             Form::UnixStream => self.give_to_unix(call, parcels, by),
@@ -79,16 +79,21 @@ impl Evidence {
         let stream = self.sockets.unix(call.sink.object);
         let (place, early) = stream.send(call.sink.ino, call.sink.before, call.entered_ns, total(parcels));
         by.stream = stream.number;
-        let mut carried = early;
+        let mut arriving = std::mem::take(&mut self.arriving);
+        for (given, seen) in &early {
+            arriving.carried(given, seen, in_message(&given.parcel, seen));
+        }
         let mut refused = Vec::new();
         // By contract a write copies; where its bytes went on is of no interest.
         let copies = form_of(&call.source) == Form::Memory;
         if let (Some(at), false) = (place, copies) {
-            stream.bytes.give(at, parcels, by, &mut carried, &mut refused);
+            stream.bytes.give(at, parcels, by, &mut refused, &mut |given, seen| {
+                arriving.carried(given, seen, in_message(&given.parcel, seen));
+            });
         } else {
             refused.extend_from_slice(parcels);
         }
-        self.carry(carried, in_message);
+        self.arrived(arriving);
         if copies {
             self.all(&refused, Outcome::Copied(from_memory(call)), &by);
         } else {
@@ -133,7 +138,7 @@ impl Evidence {
                 let part = request.part(0, request.len.min(first.len));
                 !matches!(judge(first.place, &part), Outcome::Identity | Outcome::Zero)
             };
-            if request.len <= spare && rest.first().is_some_and(is_another) {
+            if request.len <= spare && rest.first().as_ref().is_some_and(is_another) {
                 spare -= request.len;
                 continue;
             }
@@ -526,7 +531,7 @@ fn by_ends(parcels: &[Parcel], pieces: &[Piece]) -> Option<Vec<Extent>> {
     let mut slots = Vec::with_capacity(pieces.len());
     for piece in pieces {
         let end = end_of(piece)?;
-        let first = *rest.first()?;
+        let first = rest.first()?;
         let start = match first.place {
             Place::At(address) => address,
             Place::File { position, .. } => page_of(piece)?.plus(position % PAGE),

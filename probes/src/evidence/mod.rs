@@ -61,7 +61,7 @@ use self::parcel::Parcel;
 use self::parts::Parts;
 use self::ring::{Ring, Slot};
 use self::segments::{FlowsOf, Segments};
-use self::sockets::{Carried, Giver, Sockets};
+use self::sockets::{Giver, Sockets};
 use self::stream::Given;
 use self::trail::{Outcome, Step, TrailId, Trails};
 use self::waiting::Waiting;
@@ -101,7 +101,7 @@ pub struct Evidence {
     /// quickly.
     spare: Vec<Parts>,
     taken: Vec<Parcel>,
-    carried: Vec<Carried>,
+    arriving: Arriving,
     slots: Vec<Slot>,
     inside: Vec<Parcel>,
     waiting: Waiting,
@@ -145,8 +145,8 @@ pub(crate) struct Crossing {
 }
 
 /// Parcels that arrived one after the other and differ in their places only.
-#[derive(Debug)]
-struct Arriving {
+#[derive(Clone, Debug)]
+struct Arrived {
     parcel: Parcel,
     outcome: Outcome,
     by: Giver,
@@ -154,8 +154,9 @@ struct Arriving {
     pages: Pages,
 }
 
-impl Arriving {
+impl Arrived {
     /// Whether the next one goes on where these end.
+    #[inline]
     fn is_followed_by(&self, next: &Given<Giver>, outcome: Outcome) -> bool {
         let (last, parcel) = (&self.parcel, &next.parcel);
         outcome == self.outcome
@@ -165,6 +166,38 @@ impl Arriving {
             && last.lane.number == parcel.lane.number
             && (last.lane.number == 0 || last.lane.plus(last.len) == parcel.lane)
             && self.by == next.by
+    }
+}
+
+/// What packets or messages carried of what calls gave, in order.
+#[derive(Debug, Default)]
+struct Arriving {
+    all: Vec<Arrived>,
+}
+
+impl Arriving {
+    /// Adds what was carried, in what, and what that makes of it.
+    #[inline]
+    fn carried(&mut self, given: &Given<Giver>, seen: &witness::Seen, outcome: Outcome) {
+        let mut place = given.parcel.place;
+        if let (Outcome::Identity, Some(start)) = (outcome, seen.start) {
+            place = parcel::Place::At(start);
+        }
+        let pages = Pages::of(place, given.parcel.position, given.parcel.len);
+        if let Some(before) = self.all.last_mut()
+            && before.is_followed_by(given, outcome)
+        {
+            before.parcel.len += given.parcel.len;
+            before.pages.add(pages);
+            return;
+        }
+        self.all.push(Arrived {
+            parcel: Parcel { place, ..given.parcel },
+            outcome,
+            by: given.by,
+            at: given.at,
+            pages,
+        });
     }
 }
 
@@ -183,7 +216,7 @@ impl Evidence {
             parts: Map::default(),
             spare: Vec::new(),
             taken: Vec::new(),
-            carried: Vec::new(),
+            arriving: Arriving::default(),
             slots: Vec::new(),
             inside: Vec::new(),
             waiting: Waiting::default(),
@@ -231,14 +264,19 @@ impl Evidence {
         match station.station {
             station_kind::PACKET => {
                 let flags = station.flags;
-                let mut carried = std::mem::take(&mut self.carried);
-                self.sockets.packet(station, &self.config.names, &mut carried);
-                self.carry(carried, |parcel, seen| give::carried(parcel, seen, flags));
+                let mut arriving = std::mem::take(&mut self.arriving);
+                self.sockets.packet(station, &self.config.names, &mut |given, seen| {
+                    arriving.carried(given, seen, give::carried(&given.parcel, seen, flags));
+                });
+                self.arrived(arriving);
             }
             station_kind::UNIX => {
                 let names = self.config.names;
-                let carried = self.sockets.unix(station.object).message(station, &names);
-                self.carry(carried, give::in_message);
+                let mut arriving = std::mem::take(&mut self.arriving);
+                for (given, seen) in &self.sockets.unix(station.object).message(station, &names) {
+                    arriving.carried(given, seen, give::in_message(&given.parcel, seen));
+                }
+                self.arrived(arriving);
                 if station.call != 0 {
                     self.part(station);
                 }
@@ -448,7 +486,8 @@ impl Evidence {
 
     /// A parcel that arrived over its last edge.
     fn arrive(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver, stream: u64, place: u64) {
-        self.arrive_on(parcel, Pages::of(&parcel), outcome, by, (stream, place));
+        let pages = Pages::of(parcel.place, parcel.position, parcel.len);
+        self.arrive_on(parcel, pages, outcome, by, (stream, place));
     }
 
     /// The same, in pages that are counted already. At this place of that stream.
@@ -467,39 +506,12 @@ impl Evidence {
         self.arrive(given.parcel, outcome, &given.by, given.by.stream, given.at);
     }
 
-    /// What packets or messages carried of what calls gave. Its room is kept.
-    fn carry(&mut self, mut carried: Vec<Carried>, judge: impl Fn(&Parcel, &witness::Seen) -> Outcome) {
-        let mut arriving: Option<Arriving> = None;
-        for (mut given, seen) in carried.drain(..) {
-            let outcome = judge(&given.parcel, &seen);
-            if let (Outcome::Identity, Some(start)) = (outcome, seen.start) {
-                given.parcel.place = parcel::Place::At(start);
-            }
-            let pages = Pages::of(&given.parcel);
-            if let Some(before) = &mut arriving
-                && before.is_followed_by(&given, outcome)
-            {
-                before.parcel.len += given.parcel.len;
-                before.pages.add(pages);
-                continue;
-            }
-            let next = Arriving {
-                parcel: given.parcel,
-                outcome,
-                by: given.by,
-                at: given.at,
-                pages,
-            };
-            self.arrived(arriving.replace(next));
-        }
-        self.arrived(arriving);
-        self.carried = carried;
-    }
-
-    fn arrived(&mut self, arriving: Option<Arriving>) {
-        if let Some(all) = arriving {
+    /// Takes all that arrived. Its room is kept.
+    fn arrived(&mut self, mut arriving: Arriving) {
+        for all in arriving.all.drain(..) {
             self.arrive_on(all.parcel, all.pages, all.outcome, &all.by, (all.by.stream, all.at));
         }
+        self.arriving = arriving;
     }
 
     /// The reason for what was given to a socket and never seen on its way.

@@ -60,54 +60,61 @@ impl Parcel {
     /// The first `len` bytes, and the rest.
     pub(crate) fn split(self, len: u64) -> (Self, Self) {
         debug_assert!(len <= self.len);
-        let head = Self { len, ..self };
-        let rest = Self {
-            len: self.len - len,
-            position: self.position.wrapping_add(len),
-            lane: self.lane.plus(len),
-            place: self.place.plus(len),
-            ..self
-        };
-        (head, rest)
+        (Self { len, ..self }, self.from(len))
+    }
+
+    /// All but the first `skip` bytes.
+    #[inline]
+    pub(crate) fn from(&self, skip: u64) -> Self {
+        Self {
+            len: self.len - skip,
+            position: self.position.wrapping_add(skip),
+            lane: self.lane.plus(skip),
+            place: self.place.plus(skip),
+            ..*self
+        }
     }
 }
 
 /// Parcels, to be taken from the front in other pieces than they come in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Rest<'a> {
-    first: Option<Parcel>,
-    more: std::slice::Iter<'a, Parcel>,
+    parcels: &'a [Parcel],
+    /// Bytes of the first one that are taken already: fewer than it has.
+    skip: u64,
 }
 
 impl<'a> Rest<'a> {
     /// All of them.
     pub(crate) fn new(parcels: &'a [Parcel]) -> Self {
-        Self {
-            first: None,
-            more: parcels.iter(),
-        }
+        Self { parcels, skip: 0 }
     }
 
     /// The one that the next bytes are of.
-    pub(crate) fn first(&mut self) -> Option<&Parcel> {
-        if self.first.is_none() {
-            self.first = self.more.next().copied();
-        }
-        self.first.as_ref()
+    pub(crate) fn first(&self) -> Option<Parcel> {
+        self.parcels.first().map(|first| first.from(self.skip))
     }
 
     /// The next bytes of one parcel, `most` at most.
+    #[inline]
     pub(crate) fn next(&mut self, most: u64) -> Option<Parcel> {
-        let first = self.first.take().or_else(|| self.more.next().copied())?;
-        if first.len <= most {
-            return Some(first);
+        let (first, more) = self.parcels.split_first()?;
+        let left = first.len - self.skip;
+        let len = left.min(most);
+        let next = Parcel {
+            len,
+            ..first.from(self.skip)
+        };
+        if len == left {
+            (self.parcels, self.skip) = (more, 0);
+        } else {
+            self.skip += len;
         }
-        let (head, rest) = first.split(most);
-        self.first = Some(rest);
-        Some(head)
+        Some(next)
     }
 
     /// Gives the next `len` bytes to `each`, as many parcels as they are; fewer if there are fewer.
+    #[inline]
     pub(crate) fn take(&mut self, len: u64, mut each: impl FnMut(Parcel)) {
         let mut left = len;
         while left > 0 {
@@ -119,7 +126,7 @@ impl<'a> Rest<'a> {
 
     /// All that is left.
     pub(crate) fn all(mut self) -> impl Iterator<Item = Parcel> {
-        self.first.take().into_iter().chain(self.more.copied())
+        std::iter::from_fn(move || self.next(u64::MAX))
     }
 }
 
@@ -174,7 +181,7 @@ mod tests {
         };
         assert_eq!(take(&mut rest, 12), [(0, 10), (10, 2)]);
         assert_eq!(rest.first().unwrap().position, 12);
-        assert_eq!(rest.clone().all().map(|parcel| parcel.len).sum::<u64>(), 23);
+        assert_eq!(rest.all().map(|parcel| parcel.len).sum::<u64>(), 23);
         assert_eq!(take(&mut rest, 1000), [(12, 3), (15, 20)]);
         assert!(rest.first().is_none() && rest.next(1).is_none());
     }

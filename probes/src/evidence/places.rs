@@ -85,6 +85,13 @@ impl<V> Places<V> {
         self.row.get(self.before(place).checked_sub(1)?)
     }
 
+    /// Puts a value at a place behind all others.
+    #[inline]
+    pub(crate) fn push(&mut self, place: u64, value: V) {
+        debug_assert!(self.last().is_none_or(|(last, _)| *last < place));
+        self.row.push_back((place, value));
+    }
+
     /// Puts a value at a place, instead of the one that was there.
     pub(crate) fn insert(&mut self, place: u64, value: V) {
         let number = self.before(place);

@@ -209,7 +209,12 @@ impl Ring {
             parcels += slot.parcels;
             len = len.wrapping_add(slot.len);
         }
-        into.extend(self.parcels.drain(..parcels.min(self.parcels.len())));
+        let parcels = parcels.min(self.parcels.len());
+        let (first, second) = self.parcels.as_slices();
+        let whole = parcels.min(first.len());
+        into.extend_from_slice(&first[..whole]);
+        into.extend_from_slice(&second[..parcels - whole]);
+        self.parcels.drain(..parcels);
         self.bytes = self.bytes.wrapping_sub(len);
         self.tail = self.tail.wrapping_add(slots as u32);
         len

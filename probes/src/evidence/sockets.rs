@@ -21,9 +21,6 @@ pub(crate) struct Giver {
     pub(crate) stream: u64,
 }
 
-/// What a packet carried of what a call gave: where, and what.
-pub(crate) type Carried = (Given<Giver>, Seen);
-
 /// One direction of a TCP connection.
 #[derive(Debug)]
 pub(crate) struct TcpStream {
@@ -85,8 +82,8 @@ impl Sockets {
         }
     }
 
-    /// A packet: adds what it carried of what calls gave to `carried`.
-    pub(crate) fn packet(&mut self, station: &Station, names: &SlotNames, carried: &mut Vec<Carried>) {
+    /// A packet: tells `each` what it carried of what calls gave.
+    pub(crate) fn packet(&mut self, station: &Station, names: &SlotNames, each: &mut impl FnMut(&Given<Giver>, &Seen)) {
         let room = self.runs < UNCLAIMED;
         let Some(stream) = self.tcp_to_send(station.pair) else {
             return;
@@ -97,11 +94,14 @@ impl Sockets {
         let end = place + u64::from(station.total);
         for run in runs_of(station.linear, pieces_of(station), names) {
             // A packet that says it has more pages than bytes is not believed beyond its bytes.
-            let run = run.part(0, run.len.min(end.saturating_sub(place)));
+            let run = Seen {
+                len: run.len.min(end.saturating_sub(place)),
+                ..run
+            };
             if run.len == 0 {
                 break;
             }
-            stream.bytes.see(place, run, carried);
+            stream.bytes.see(place, run, each);
             place += run.len;
         }
         stream.bytes.trim(room);

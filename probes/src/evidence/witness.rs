@@ -6,7 +6,7 @@
 use bufferlist::Reason;
 use probes_common::Piece;
 
-use super::address::{Address, Owner, owner_of, page_of, start_of};
+use super::address::{Address, Owner, owner_of, start_of};
 use super::parcel::Place;
 use super::trail::Outcome;
 
@@ -56,13 +56,9 @@ pub(crate) enum Mark {
 
 impl Seen {
     /// What a piece shows. `len` is given apart: a slot that was emptied has none any more.
+    #[inline]
     pub(crate) fn new(piece: &Piece, start: Option<Address>, len: u64, names: &SlotNames) -> Self {
-        let is_zero = names.zero_page != 0
-            && page_of(piece)
-                == page_of(&Piece {
-                    page: names.zero_page,
-                    ..Piece::default()
-                });
+        let is_zero = names.zero_page != 0 && piece.page == names.zero_page;
         let mark = match piece.ops {
             _ if is_zero => Mark::Zero,
             0 => Mark::Plain,
