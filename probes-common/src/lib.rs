@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`Call`] | the exit of a system call that moves bytes | both ends before and after, what it returned |
 //! | [`Station`] | the exit of such a call, or a packet, a bio, a UNIX message under way | which pages were where |
+//! | [`Row`] | the same, of pages that are alike | the same in fewer bytes |
 //! | [`Name`] | the first time that an end is met | what people call it |
 //! | [`Process`] | fork, exec, exit | who is traced |
 //! | [`Sums`] | every megabyte of a connection, at level `digest` | sums over the pages that went in and out |
@@ -28,6 +29,7 @@ mod header;
 mod name;
 mod plain;
 mod process;
+mod row;
 mod station;
 mod sums;
 mod tally;
@@ -39,6 +41,7 @@ pub use header::{HeaderError, RecordHeader, RecordKind};
 pub use name::{COMPONENT, COMPONENTS, Name, name_flag};
 pub use plain::{PlainKey, PlainSum};
 pub use process::{CAST, Closed, Process, announcement, event};
+pub use row::{Extent, Row, UNTOLD};
 pub use station::{FileId, PIECES, Piece, Station, station_flag, station_kind};
 pub use sums::{CHECKPOINT, Stretch, Sum, SumRow, Sums, mix, stretch_flag, sum_event, sum_flag};
 pub use tally::{Tally, program};

@@ -63,6 +63,7 @@ pub struct Piece {
     /// The address of `struct page` of the page that `offset` counts from.
     pub page: u64,
     /// `folio->mapping`, its low bits included: bit 0 is set for anonymous memory. 0: a page of the kernel's own.
+    /// [`UNTOLD`](crate::UNTOLD): nobody looked.
     pub mapping: u64,
     /// The index of `page` (not of its folio's head) in the mapping, in pages; for anonymous memory its address / 4096.
     pub index: u64,

@@ -6,10 +6,10 @@ use core::mem::size_of;
 pub mod program {
     /// `sys_enter`: writes [`Name`](crate::Name).
     pub const SYS_ENTER: u32 = 0;
-    /// `sys_exit`: writes [`Call`](crate::Call), [`Station`](crate::Station) of pipes and, of
-    /// [`Process`](crate::Process), `PIPE_RESIZED`.
+    /// `sys_exit`: writes [`Call`](crate::Call), [`Station`](crate::Station) and [`Row`](crate::Row) of pipes
+    /// and, of [`Process`](crate::Process), `PIPE_RESIZED`.
     pub const SYS_EXIT: u32 = 1;
-    /// `net_dev_start_xmit`: writes [`Station`](crate::Station) of packets.
+    /// `net_dev_start_xmit`: writes [`Station`](crate::Station) and [`Row`](crate::Row) of packets.
     pub const NET_DEV_START_XMIT: u32 = 2;
     /// `inet_sock_set_state`: writes [`Closed`](crate::Closed).
     pub const INET_SOCK_SET_STATE: u32 = 3;

@@ -41,9 +41,14 @@ struct Cursor {
 pub(crate) fn queued(ctx: &RawTracePointContext) {
     let bio: u64 = ctx.arg(0);
     let tid = bpf_get_current_pid_tgid() as u32;
-    let Some(call) = ENTRIES.get_ptr(tid) else {
+    let Some(entry) = ENTRIES.get_ptr(tid) else {
         return;
     };
+    // SAFETY: a map's value is valid as long as the program runs.
+    let serial = unsafe { (*entry).call.serial };
+    if serial == 0 {
+        return;
+    }
     let operation = member::<u32>(bio, &at::BIO_OPF) & OPERATION;
     if operation != READ && operation != WRITE {
         return;
@@ -59,7 +64,7 @@ pub(crate) fn queued(ctx: &RawTracePointContext) {
         let disk: u64 = member(bio, &at::BIO_BDEV);
         let size: u32 = member(bio, &at::BIO_SIZE);
         let station = addr_of_mut!((*pages).station);
-        (*station).call = (*call).serial;
+        (*station).call = serial;
         (*station).object = disk;
         (*station).position = member(bio, &at::BIO_SECTOR);
         (*station).total = size;
@@ -144,12 +149,13 @@ unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
 #[inline(always)]
 pub(crate) fn dirtied(folio: u64, mapping: u64) {
     let tid = bpf_get_current_pid_tgid() as u32;
-    let Some(call) = ENTRIES.get_ptr_mut(tid) else {
+    let Some(entry) = ENTRIES.get_ptr_mut(tid) else {
         return;
     };
     // SAFETY: a map's value is valid as long as the program runs; only this thread writes to it.
     unsafe {
-        if (*call).sink.kind != end_kind::FILE || (*call).sink.object != mapping {
+        let call = addr_of_mut!((*entry).call);
+        if (*call).serial == 0 || (*call).sink.kind != end_kind::FILE || (*call).sink.object != mapping {
             return;
         }
         let flags: u64 = read::at(folio);

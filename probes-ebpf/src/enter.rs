@@ -9,9 +9,9 @@ use crate::end::{self, Now};
 use crate::maps::{CALLS, ENTER, ENTRIES, PLAIN, PLAIN_ENTRIES, next_serial};
 use crate::offsets as at;
 use crate::read::{self, member};
-use crate::request::{self, Request};
+use crate::request::{self, Request, Wanted};
 use crate::told::{self, MSG_ZEROCOPY};
-use crate::{emit, name, scope};
+use crate::{emit, name, scope, socket};
 
 /// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
 const FMODE_WRITE: u32 = 2;
@@ -27,11 +27,26 @@ const NO_BYTES: u32 = 0x8000_0000;
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
     request: Request,
-    call: Call,
     now: Now,
-    plain: PlainKey,
+    /// An end that may be counted only.
+    end: EndState,
+    key: PlainKey,
     name: Name,
     making: told::Making,
+    /// What entries are made of: never written.
+    entry: Entry,
+    plain: PlainKey,
+}
+
+/// A call that a thread is inside, if it has a serial.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    /// The record, as far as it is known.
+    pub(crate) call: Call,
+    /// What it asks for.
+    pub(crate) source: Wanted,
+    pub(crate) sink: Wanted,
 }
 
 /// The program.
@@ -68,7 +83,10 @@ pub(crate) fn run(regs: u64, number: u64) {
 unsafe fn moving(room: *mut Scratch, number: u32, tid: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let call = addr_of_mut!((*room).call);
+        let Some(entry) = entry(room, tid) else {
+            return;
+        };
+        let call = addr_of_mut!((*entry).call);
         let request = addr_of_mut!((*room).request);
         if number == nr::VMSPLICE {
             let file = end::file_of((*request).sink.fd);
@@ -79,7 +97,10 @@ unsafe fn moving(room: *mut Scratch, number: u32, tid: u32) {
         begin(call, request, number);
         side(room, addr_of_mut!((*call).source), false);
         side(room, addr_of_mut!((*call).sink), true);
-        keep(call, tid);
+        if (*call).sink.kind == end_kind::TCP && (*call).source.kind != end_kind::PIPE {
+            socket::straight(addr_of!((*call).sink.pair));
+        }
+        keep(entry, request);
     }
 }
 
@@ -118,7 +139,6 @@ unsafe fn side(room: *mut Scratch, end: *mut EndState, sink: bool) {
 unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        let call = addr_of_mut!((*room).call);
         let request = addr_of_mut!((*room).request);
         let writes = (*request).sink.fd >= 0;
         let fd = if writes {
@@ -130,11 +150,7 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
         if file == 0 {
             return;
         }
-        let end = if writes {
-            addr_of_mut!((*call).sink)
-        } else {
-            addr_of_mut!((*call).source)
-        };
+        let end = addr_of_mut!((*room).end);
         end::identify(end, fd, file);
         if writes && (*request).op_flags & MSG_ZEROCOPY != 0 {
             told::watch(addr_of_mut!((*room).making), end, (who >> 32) as u32);
@@ -146,19 +162,28 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
             _ => (*request).op_flags & MSG_ZEROCOPY != 0,
         };
         if alone && !messages {
+            let Some(entry) = entry(room, who as u32) else {
+                return;
+            };
+            let call = addr_of_mut!((*entry).call);
             begin(call, request, number);
             if writes {
                 end::before(end, addr_of_mut!((*room).now), addr_of!((*request).sink), true);
                 end::memory(addr_of_mut!((*call).source), (*request).memory);
+                (*call).sink = *end;
+                if (*end).kind == end_kind::TCP {
+                    socket::straight(addr_of!((*end).pair));
+                }
             } else {
                 end::before(end, addr_of_mut!((*room).now), addr_of!((*request).source), false);
                 end::memory(addr_of_mut!((*call).sink), (*request).memory);
+                (*call).source = *end;
             }
             name::tell(addr_of_mut!((*room).name), end, program::SYS_ENTER);
-            keep(call, who as u32);
+            keep(entry, request);
             return;
         }
-        let key = addr_of_mut!((*room).plain);
+        let key = addr_of_mut!((*room).key);
         read::zero(key);
         (*key).ino = (*end).ino;
         (*key).tgid = (who >> 32) as u32;
@@ -173,9 +198,31 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
         if PLAIN.get_ptr(&*key).is_none() {
             name::tell(addr_of_mut!((*room).name), end, program::SYS_ENTER);
         }
-        if PLAIN_ENTRIES.insert(who as u32, &*key, 0).is_err() {
+        let tid = who as u32;
+        if PLAIN_ENTRIES.get_ptr(tid).is_none() && PLAIN_ENTRIES.insert(tid, &(*room).plain, 0).is_err() {
             emit::crowded(program::SYS_ENTER);
         }
+        if let Some(kept) = PLAIN_ENTRIES.get_ptr_mut(tid) {
+            *kept = *key;
+        }
+    }
+}
+
+/// The thread's entry, without a serial: it is inside no call until that is there.
+///
+/// # Safety
+///
+/// `room` must be valid for reads.
+#[inline(always)]
+unsafe fn entry(room: *const Scratch, tid: u32) -> Option<*mut Entry> {
+    // SAFETY: the caller's promise; a map's value is valid as long as the program runs.
+    unsafe {
+        if ENTRIES.get_ptr(tid).is_none() && ENTRIES.insert(tid, &(*room).entry, 0).is_err() {
+            emit::crowded(program::SYS_ENTER);
+        }
+        let entry = ENTRIES.get_ptr_mut(tid)?;
+        addr_of_mut!((*entry).call.serial).write_volatile(0);
+        Some(entry)
     }
 }
 
@@ -188,7 +235,6 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
 unsafe fn begin(call: *mut Call, request: *const Request, number: u32) {
     // SAFETY: the caller's promise; the head is filled in when it is written, at the exit.
     unsafe {
-        (*call).serial = next_serial(CALLS);
         (*call).entered_ns = generated::bpf_ktime_get_ns();
         (*call).result = 0;
         (*call).asked = (*request).asked;
@@ -205,15 +251,18 @@ unsafe fn begin(call: *mut Call, request: *const Request, number: u32) {
     }
 }
 
-/// Keeps a call until its exit.
+/// The thread is inside this call from now on.
 ///
 /// # Safety
 ///
-/// `call` must be valid for reads.
+/// `entry` must be valid for writes, `request` for reads.
 #[inline(always)]
-unsafe fn keep(call: *const Call, tid: u32) {
+unsafe fn keep(entry: *mut Entry, request: *const Request) {
     // SAFETY: the caller's promise.
-    if ENTRIES.insert(tid, unsafe { &*call }, 0).is_err() {
-        emit::crowded(program::SYS_ENTER);
+    unsafe {
+        (*entry).source = (*request).source;
+        (*entry).sink = (*request).sink;
+        // Last, for a packet that leaves on top of this thread may ask for it.
+        addr_of_mut!((*entry).call.serial).write_volatile(next_serial(CALLS));
     }
 }

@@ -7,6 +7,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use probes_common::{Call, EndState, Process, call_flag, end_kind, event, nr, program};
 
 use crate::end::{self, Now};
+use crate::enter::Entry;
 use crate::maps::{CALLS, CONTINUE, ENTRIES, EXIT, PLAIN_ENTRIES, next_serial, on};
 use crate::pages::Pages;
 use crate::read;
@@ -55,16 +56,19 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     let who = bpf_get_current_pid_tgid();
     let tid = who as u32;
     let moves = request::is_moving(number);
-    if !moves && let Some(key) = PLAIN_ENTRIES.get_ptr(tid) {
-        // SAFETY: a map's value is valid as long as the program runs, and only this thread removes it.
-        let key = unsafe { &*key };
-        if key.nr == number {
-            plain::count(key, result, read::at(regs + request::IP));
+    if !moves && let Some(key) = PLAIN_ENTRIES.get_ptr_mut(tid) {
+        // SAFETY: a map's value is valid as long as the program runs, and only this thread writes or removes it.
+        unsafe {
+            if (*key).kind != end_kind::NONE {
+                if (*key).nr == number {
+                    plain::count(&*key, result, read::at(regs + request::IP));
+                }
+                (*key).kind = end_kind::NONE;
+                return;
+            }
         }
-        let _ = PLAIN_ENTRIES.remove(tid);
-        return;
     }
-    let Some(call) = ENTRIES.get_ptr_mut(tid) else {
+    let Some(entry) = inside(tid) else {
         if moves && scope::has((who >> 32) as u32) && !scope::is_compat() {
             unannounced(regs, number, result, 0);
         }
@@ -72,67 +76,75 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     };
     // SAFETY: as above; the context is this program's own.
     unsafe {
+        let call = addr_of_mut!((*entry).call);
         if (*call).nr == number {
-            finish(call, regs, result);
+            finish(entry, regs, result);
             if result > 0 && ((*call).source.kind == end_kind::PIPE || (*call).sink.kind == end_kind::PIPE) {
                 // It goes on there, and does not come back.
                 CONTINUE.tail_call(ctx, on::SLOTS);
             }
             emit::whole(call, Call::KIND, program::SYS_EXIT);
         }
+        (*call).serial = 0;
     }
-    let _ = ENTRIES.remove(tid);
+}
+
+/// The entry of the call that a thread is inside.
+#[inline(always)]
+fn inside(tid: u32) -> Option<*mut Entry> {
+    let entry = ENTRIES.get_ptr_mut(tid)?;
+    // SAFETY: a map's value is valid as long as the program runs.
+    (unsafe { (*entry).call.serial } != 0).then_some(entry)
 }
 
 /// The second half of the program: the slots of pipes, some at a time, then the record of the call.
 #[inline(always)]
 pub(crate) fn slots(ctx: &RawTracePointContext) {
     let tid = bpf_get_current_pid_tgid() as u32;
-    let (Some(room), Some(call)) = (EXIT.get_ptr_mut(0), ENTRIES.get_ptr_mut(tid)) else {
+    let (Some(room), Some(entry)) = (EXIT.get_ptr_mut(0), ENTRIES.get_ptr_mut(tid)) else {
         return;
     };
     // SAFETY: the room is this program's on this CPU, since its first half, and valid as long as it runs; so is the
     // map's value, which only this thread removes.
     unsafe {
+        let call = addr_of_mut!((*entry).call);
         if !ring::some(addr_of_mut!((*room).pages), addr_of_mut!((*room).cursor), call) {
             CONTINUE.tail_call(ctx, on::SLOTS);
         }
         emit::whole(call, Call::KIND, program::SYS_EXIT);
+        (*call).serial = 0;
     }
-    let _ = ENTRIES.remove(tid);
 }
 
 /// Completes a call that was seen at its entry.
 ///
 /// # Safety
 ///
-/// `call` must be valid for reads and writes.
+/// `entry` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn finish(call: *mut Call, regs: u64, result: i64) {
+unsafe fn finish(entry: *mut Entry, regs: u64, result: i64) {
     let Some(room) = EXIT.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: the caller's promise; the room is this program's on this CPU, and valid as long as it runs.
     unsafe {
-        let request = addr_of_mut!((*room).request);
-        request::fill(request, regs, (*call).nr);
+        let call = addr_of_mut!((*entry).call);
         (*call).result = result;
-        if (*call).memory == 0 && (*request).memory != 0 {
-            // What describes the memory was not in memory itself at the entry; the call has brought it there.
-            (*call).memory = (*request).memory;
-            (*call).asked = (*request).asked;
-            if (*request).one_piece != 0 {
-                (*call).flags |= call_flag::ONE_PIECE;
+        let number = (*call).nr;
+        if (*call).memory == 0 && (number == nr::VMSPLICE || !request::is_moving(number)) {
+            let request = addr_of_mut!((*room).request);
+            request::fill(request, regs, number);
+            if (*request).memory != 0 {
+                // What describes the memory was not in memory itself at the entry; the call has brought it there.
+                (*call).memory = (*request).memory;
+                (*call).asked = (*request).asked;
+                if (*request).one_piece != 0 {
+                    (*call).flags |= call_flag::ONE_PIECE;
+                }
             }
         }
-        let source = addr_of_mut!((*call).source);
-        let sink = addr_of_mut!((*call).sink);
-        if (*call).nr == nr::VMSPLICE && (*source).fd >= 0 {
-            // Out of the pipe: the descriptor is the source, which the registers do not say.
-            core::ptr::swap(addr_of_mut!((*request).sink), addr_of_mut!((*request).source));
-        }
-        after(room, call, source, false);
-        after(room, call, sink, true);
+        after(room, entry, false);
+        after(room, entry, true);
         ring::begin(addr_of_mut!((*room).cursor));
     }
 }
@@ -143,9 +155,15 @@ unsafe fn finish(call: *mut Call, regs: u64, result: i64) {
 ///
 /// All must be valid for reads and writes.
 #[inline(never)]
-unsafe fn after(room: *mut Scratch, call: *mut Call, end: *mut EndState, sink: bool) {
+unsafe fn after(room: *mut Scratch, entry: *mut Entry, sink: bool) {
     // SAFETY: the caller's promise.
     unsafe {
+        let call = addr_of_mut!((*entry).call);
+        let (end, wanted): (*mut EndState, _) = if sink {
+            (addr_of_mut!((*call).sink), addr_of!((*entry).sink))
+        } else {
+            (addr_of_mut!((*call).source), addr_of!((*entry).source))
+        };
         if (*end).kind == end_kind::MEMORY {
             (*end).object = (*call).memory;
             return;
@@ -160,12 +178,6 @@ unsafe fn after(room: *mut Scratch, call: *mut Call, end: *mut EndState, sink: b
         if end::file_of((*end).fd) != (*end).file {
             (*call).flags |= call_flag::FD_CHANGED;
         }
-        let request = addr_of!((*room).request);
-        let wanted = if sink {
-            addr_of!((*request).sink)
-        } else {
-            addr_of!((*request).source)
-        };
         end::after(end, addr_of_mut!((*room).now), wanted, sink, (*call).result);
     }
 }

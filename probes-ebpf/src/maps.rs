@@ -2,8 +2,9 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use probes_common::{Call, PlainKey, PlainSum, SocketPair, SumRow, Tally, program};
+use probes_common::{PlainKey, PlainSum, SocketPair, SumRow, Tally, program};
 
+use crate::enter::Entry;
 use crate::{disk, enter, exit, found, message, packet, process, read, sums, told};
 
 /// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): for tables that are mostly far from full.
@@ -35,13 +36,14 @@ pub(crate) mod on {
 #[map]
 pub(crate) static TRACED: HashMap<u32, u8> = HashMap::with_max_entries(65_536, NO_PREALLOC);
 
-/// Calls that threads are inside, by thread.
+/// Calls that threads are inside, by thread: those with a serial. A thread has its entry from its first call to its end, for
+/// taking it out and putting it in again would cost more than all that is done with it.
 #[map]
-pub(crate) static ENTRIES: HashMap<u32, Call> = HashMap::with_max_entries(8_192, 0);
+pub(crate) static ENTRIES: HashMap<u32, Entry> = HashMap::with_max_entries(16_384, 0);
 
-/// Plain calls that threads are inside, by thread.
+/// Plain calls that threads are inside, by thread: those with a kind. A thread keeps its entry here, too.
 #[map]
-pub(crate) static PLAIN_ENTRIES: HashMap<u32, PlainKey> = HashMap::with_max_entries(32_768, 0);
+pub(crate) static PLAIN_ENTRIES: HashMap<u32, PlainKey> = HashMap::with_max_entries(65_536, 0);
 
 /// Plain calls, counted.
 #[map]
@@ -88,6 +90,8 @@ pub(crate) struct Watch {
     pub(crate) life: u64,
     /// The socket that sends in this direction, if it is known.
     pub(crate) sock: u64,
+    /// Whether calls give it pages that no slot of a pipe has shown before: only their packets can tell whose they are.
+    pub(crate) straight: u64,
 }
 
 /// What tells an end from others.

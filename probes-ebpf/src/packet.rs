@@ -72,9 +72,10 @@ pub(crate) fn sent(ctx: &RawTracePointContext) {
         if header[0] != u32::from((*pair).source_port.to_be()) | u32::from((*pair).destination_port.to_be()) << 16 {
             return;
         }
-        if WATCHED.get_ptr(&*pair).is_none() {
+        let Some(watch) = WATCHED.get_ptr(&*pair) else {
             return;
-        }
+        };
+        (*sent).untold = u64::from((*watch).straight == 0);
         (*sent).sock = sk;
         (*sent).call = inside();
         (*sent).position = u64::from(u32::from_be(header[1]));
@@ -114,7 +115,7 @@ pub(crate) fn inside() -> u64 {
     let tid = bpf_get_current_pid_tgid() as u32;
     match ENTRIES.get_ptr(tid) {
         // SAFETY: a map's value is valid as long as the program runs.
-        Some(call) => unsafe { (*call).serial },
+        Some(entry) => unsafe { (*entry).call.serial },
         None => 0,
     }
 }

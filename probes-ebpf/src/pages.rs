@@ -4,7 +4,7 @@ use core::mem::size_of;
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::generated;
-use probes_common::{FileId, PIECES, Piece, SocketPair, Station, station_flag};
+use probes_common::{Extent, FileId, PIECES, Piece, Row, SocketPair, Station, UNTOLD, station_flag};
 
 use crate::emit;
 use crate::offsets as at;
@@ -14,7 +14,7 @@ use crate::read::{self, member};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Pages {
-    /// The record.
+    /// The record; where a [`Row`] tells all of it, that lies here, too: their heads are the same.
     pub(crate) station: Station,
     /// What its length is masked to lies behind it.
     slack: [u64; 20],
@@ -26,7 +26,12 @@ pub(crate) struct Pages {
     pub(crate) raw: [u64; RAW],
 }
 
-const _: () = assert!(size_of::<Station>() + 160 == emit::ROOM as usize);
+const _: () = {
+    assert!(size_of::<Station>() + 160 == emit::ROOM as usize);
+    assert!(Row::HEAD + EXTENTS_MASK as usize <= size_of::<Station>());
+    assert!(PIECES * size_of::<Extent>() <= EXTENTS_MASK as usize);
+    assert!(size_of::<Extent>() == VEC as usize);
+};
 
 /// `FOLIO_MAPPING_FLAGS` (include/linux/page-flags.h, before 6.16 `PAGE_MAPPING_FLAGS`): set for anonymous memory and
 /// the like.
@@ -39,6 +44,8 @@ const PAGE: u64 = 64;
 const RAW: usize = 128;
 /// See [`RAW`].
 pub(crate) const RAW_MASK: u64 = 1023;
+/// The same of the extents of a row, behind which the rest of a station has room.
+const EXTENTS_MASK: u64 = 511;
 
 /// Bytes of a `bio_vec` and of a `skb_frag_t`, which the user side makes sure of: the page, a length, an offset
 /// (include/linux/bvec.h, include/linux/skbuff.h).
@@ -57,6 +64,87 @@ pub(crate) unsafe fn clear(pages: *mut Pages) {
         // The head of a record is filled in when it is written.
         read::zero(station.cast::<[u8; Station::HEAD]>());
         read::zero(addr_of_mut!((*pages).file));
+    }
+}
+
+/// The record as a row.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(always)]
+pub(crate) unsafe fn row(pages: *mut Pages) -> *mut Row {
+    // SAFETY: the caller's promise; a row is shorter than a station.
+    unsafe { addr_of_mut!((*pages).station).cast() }
+}
+
+/// An extent of the row.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes, and `index` be below [`PIECES`].
+#[inline(always)]
+pub(crate) unsafe fn extent(pages: *mut Pages, index: usize) -> *mut Extent {
+    // SAFETY: the caller's promise.
+    unsafe { addr_of_mut!((*row(pages)).extents).cast::<Extent>().add(index) }
+}
+
+/// Says of a row that nobody looked whose its pages are.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(always)]
+pub(crate) unsafe fn untold(pages: *mut Pages) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let row = row(pages);
+        (*row).mapping = UNTOLD;
+        (*row).index = 0;
+        (*row).ops = 0;
+    }
+}
+
+/// Says whose the pages of a row are, whose first one has this mapping and index.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(always)]
+pub(crate) unsafe fn told(pages: *mut Pages, mapping: u64, index: u64, ops: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let row = row(pages);
+        (*row).mapping = mapping;
+        (*row).index = index;
+        (*row).ops = ops;
+        if mapping != 0 && mapping & NO_FILE == 0 {
+            if mapping != (*pages).file.mapping && !is_file(addr_of_mut!((*pages).file), mapping) {
+                (*row).mapping = 0;
+                return;
+            }
+            (*row).file = (*pages).file;
+        }
+    }
+}
+
+/// Mapping and index of a page, as its folio has them: whether the mapping is a file's is not looked at.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(always)]
+pub(crate) unsafe fn owner(pages: *mut Pages, page: u64) -> [u64; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let link = first(pages, page);
+        let head = head(page, link);
+        if head != page {
+            again(pages, head);
+        }
+        let within = page.wrapping_sub(head) / PAGE;
+        let index = word(pages, head, &at::FOLIO_INDEX).wrapping_add(within);
+        [word(pages, head, &at::FOLIO_MAPPING), index]
     }
 }
 
@@ -206,6 +294,22 @@ pub(crate) unsafe fn write(pages: *mut Pages, count: u64, who: u32) {
     }
 }
 
+/// Writes the record as a row with its first `count` extents.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(always)]
+pub(crate) unsafe fn write_row(pages: *mut Pages, count: u64, who: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let row = row(pages);
+        (*row).count = count as u16;
+        let len = Row::HEAD as u64 + count * size_of::<Extent>() as u64;
+        emit::record(row.cast(), len, Row::KIND, who);
+    }
+}
+
 /// What [`packet`] and [`fragments`] write: whose it is, and between whom.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -226,6 +330,8 @@ pub(crate) struct Sent {
     pub(crate) device: u32,
     /// Bits of [`station_flag`].
     pub(crate) flags: u32,
+    /// Not 0: nobody needs to know whose the pages are.
+    pub(crate) untold: u64,
     /// The next fragment.
     next: u64,
     /// Fragments that are left.
@@ -281,8 +387,18 @@ pub(crate) unsafe fn fragments(pages: *mut Pages, sent: *mut Sent, who: u32) -> 
     unsafe {
         let station = addr_of_mut!((*pages).station);
         read::zero(addr_of_mut!((*station).file));
-        let count = vectors(pages, (*sent).next, (*sent).left);
-        write(pages, count, who);
+        let left = (*sent).left;
+        let count = if left > PIECES as u64 { PIECES as u64 } else { left };
+        if (*sent).untold == 0 {
+            vectors(pages, (*sent).next, count);
+            write(pages, count, who);
+        } else {
+            // Fragments lie there as extents do.
+            let extents = extent(pages, 0).cast();
+            read::bulk::<EXTENTS_MASK>(extents, count * VEC, (*sent).next);
+            untold(pages);
+            write_row(pages, count, who);
+        }
         (*station).part += 1;
         (*sent).next = (*sent).next.wrapping_add(count * VEC);
         (*sent).left = (*sent).left.wrapping_sub(count);
@@ -290,16 +406,15 @@ pub(crate) unsafe fn fragments(pages: *mut Pages, sent: *mut Sent, who: u32) -> 
     }
 }
 
-/// Reads up to a record's worth of page vectors and describes their pages; tells how many.
+/// Reads page vectors, no more than a record holds, and describes their pages.
 ///
 /// # Safety
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
-unsafe fn vectors(pages: *mut Pages, from: u64, left: u64) -> u64 {
+unsafe fn vectors(pages: *mut Pages, from: u64, count: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        let count = if left > PIECES as u64 { PIECES as u64 } else { left };
         read::bulk::<RAW_MASK>(addr_of_mut!((*pages).raw).cast(), count * VEC, from);
         let mut index = 0;
         while index < PIECES {
@@ -311,7 +426,6 @@ unsafe fn vectors(pages: *mut Pages, from: u64, left: u64) -> u64 {
             describe(pages, piece);
             index += 1;
         }
-        count
     }
 }
 

@@ -113,8 +113,17 @@ unsafe fn chunk(pages: *mut Pages, cursor: *mut Cursor, who: u32) {
         (*station).part = (*cursor).part;
         (*cursor).part += 1;
         read::zero(addr_of_mut!((*station).file));
-        (*station).total = fill(pages, count);
-        pages::write(pages, count, who);
+        if (*station).station == station_kind::PIPE_SOURCE {
+            // Whose they are was told when they were put in.
+            (*station).total = places(pages, count);
+            pages::untold(pages);
+            pages::write_row(pages, count, who);
+        } else if alike(pages, count) {
+            pages::write_row(pages, count, who);
+        } else {
+            (*station).total = fill(pages, count);
+            pages::write(pages, count, who);
+        }
     }
 }
 
@@ -227,6 +236,93 @@ unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
     }
 }
 
+/// Makes extents of the slots that were read; tells how many bytes they hold.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(never)]
+unsafe fn places(pages: *mut Pages, count: u64) -> u32 {
+    // SAFETY: the caller's promise; the index is below the number of extents and of slots.
+    unsafe {
+        let mut total = 0_u32;
+        let mut index = 0;
+        while index < CHUNK as usize {
+            if index as u64 >= count {
+                break;
+            }
+            let [page, offset_and_len, _] = slot(pages, index);
+            place(pages, index, page, offset_and_len);
+            total = total.wrapping_add((offset_and_len >> 32) as u32);
+            index += 1;
+        }
+        total
+    }
+}
+
+/// The same, with what there is to say of all of their pages and of how many bytes they hold; tells whether that is right for
+/// each of them.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(never)]
+unsafe fn alike(pages: *mut Pages, count: u64) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let [page, _, kind] = slot(pages, 0);
+        let [mapping, first] = pages::owner(pages, page);
+        let mut total = 0_u32;
+        let mut differences = 0;
+        let mut index = 0;
+        while index < CHUNK as usize {
+            if index as u64 >= count {
+                break;
+            }
+            let [page, offset_and_len, ops] = slot(pages, index);
+            place(pages, index, page, offset_and_len);
+            total = total.wrapping_add((offset_and_len >> 32) as u32);
+            let [of, at] = pages::owner(pages, page);
+            differences |= (of ^ mapping) | (at ^ first.wrapping_add(index as u64)) | (ops ^ kind);
+            index += 1;
+        }
+        (*pages).station.total = total;
+        pages::told(pages, mapping, first, kind);
+        differences == 0
+    }
+}
+
+/// Page, offset and length, and operations of a slot that was read.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads, and `index` be below [`CHUNK`].
+#[inline(always)]
+unsafe fn slot(pages: *mut Pages, index: usize) -> [u64; 3] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let slot = addr_of_mut!((*pages).raw)
+            .cast::<u64>()
+            .add(index * (SLOT as usize / 8));
+        [*slot, *slot.add(1), *slot.add(2)]
+    }
+}
+
+/// Fills in an extent: a slot has its offset before its length, an extent behind it.
+///
+/// # Safety
+///
+/// `pages` must be valid for writes, and `index` be below [`CHUNK`].
+#[inline(always)]
+unsafe fn place(pages: *mut Pages, index: usize, page: u64, offset_and_len: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let extent = pages::extent(pages, index).cast::<u64>();
+        *extent = page;
+        *extent.add(1) = offset_and_len.rotate_left(32);
+    }
+}
+
 /// Makes pieces of the slots that were read; tells how many bytes they hold.
 ///
 /// # Safety
@@ -242,13 +338,10 @@ unsafe fn fill(pages: *mut Pages, count: u64) -> u32 {
             if index as u64 >= count {
                 break;
             }
-            let slot = addr_of_mut!((*pages).raw)
-                .cast::<u64>()
-                .add(index * (SLOT as usize / 8));
+            let [page, extent, ops] = slot(pages, index);
             let piece = addr_of_mut!((*pages).station.pieces).cast::<Piece>().add(index);
-            let extent = *slot.add(1);
-            (*piece).page = *slot;
-            (*piece).ops = *slot.add(2);
+            (*piece).page = page;
+            (*piece).ops = ops;
             (*piece).offset = extent as u32;
             (*piece).len = (extent >> 32) as u32;
             total = total.wrapping_add((*piece).len);

@@ -116,12 +116,32 @@ unsafe fn watch(pair: *const SocketPair, sk: u64) -> u64 {
         }
         let life = next_serial(LIVES);
         let back = (*pair).reversed();
-        let mine = WATCHED.insert(&*pair, Watch { life, sock: sk }, 0);
-        let theirs = WATCHED.insert(back, Watch { life, sock: 0 }, 0);
+        let watch = |sock| Watch {
+            life,
+            sock,
+            straight: 0,
+        };
+        let mine = WATCHED.insert(&*pair, watch(sk), 0);
+        let theirs = WATCHED.insert(back, watch(0), 0);
         if mine.is_err() || theirs.is_err() {
             emit::crowded(program::SYS_ENTER);
         }
         life
+    }
+}
+
+/// A call is about to give a connection pages that no slot of a pipe has shown.
+///
+/// # Safety
+///
+/// `pair` must be valid for reads.
+#[inline(always)]
+pub(crate) unsafe fn straight(pair: *const SocketPair) {
+    // SAFETY: the caller's promise; values are valid as long as the program runs.
+    unsafe {
+        if let Some(known) = WATCHED.get_ptr_mut(&*pair) {
+            (*known).straight = 1;
+        }
     }
 }
 

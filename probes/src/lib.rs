@@ -11,6 +11,7 @@
 pub mod evidence;
 pub mod journal;
 pub mod layout;
+mod map;
 pub mod probe;
 pub mod recording;
 pub mod report;

@@ -1,6 +1,6 @@
 //! Where bytes lie, in one number: pages of the kernel's memory map put in a row.
 
-use probes_common::Piece;
+use probes_common::{Piece, UNTOLD};
 
 /// `struct page` has 64 bytes on every kernel that zctrace runs on (`CONFIG_HAVE_ALIGNED_STRUCT_PAGE`, x86-64), and the
 /// kernel keeps them in one array (`CONFIG_SPARSEMEM_VMEMMAP`): neighbours in the array are neighbours in memory.
@@ -45,6 +45,8 @@ pub(crate) enum Owner {
     /// Nobody: a page of the kernel's own, or one that has been cut off its file. What its index says is kept, for a page
     /// that is cut off keeps it (mm/filemap.c, `page_cache_delete`).
     Nobody { position: u64 },
+    /// It was not looked at: that is no sign of anything.
+    Untold,
 }
 
 /// Low bits of `folio->mapping` (include/linux/page-flags.h): 1 anonymous, 2 movable, 3 KSM.
@@ -55,6 +57,7 @@ const LOW_BITS: u64 = 3;
 pub(crate) fn owner_of(piece: &Piece) -> Owner {
     let position = piece.index.wrapping_mul(PAGE).wrapping_add(u64::from(piece.offset));
     match piece.mapping & LOW_BITS {
+        _ if piece.mapping == UNTOLD => Owner::Untold,
         0 if piece.mapping != 0 => Owner::File {
             mapping: piece.mapping,
             position,
@@ -110,5 +113,6 @@ mod tests {
         assert_eq!(of(0x1002), Owner::Nobody { position: 8202 });
         assert_eq!(of(0x1003), Owner::Nobody { position: 8202 });
         assert_eq!(of(0), Owner::Nobody { position: 8202 });
+        assert_eq!(of(UNTOLD), Owner::Untold);
     }
 }

@@ -3,14 +3,13 @@
 //! Nobody saw who put it there, so it comes from the pipe itself. From there on its pages are as good as any: what is found
 //! is taken for a call that filled an empty ring, and believed only as long as the next call takes up exactly there.
 
-use std::collections::VecDeque;
-
-use probes_common::{EndState, Found, Station, station_kind};
+use probes_common::{EndState, Found};
 
 use super::address::start_of;
 use super::ends::EndId;
 use super::lanes::Lane;
 use super::parcel::{Parcel, Place};
+use super::parts::Parts;
 use super::ring::Slot;
 use super::trail::Trails;
 use super::{Evidence, pipes, ring_of};
@@ -18,36 +17,27 @@ use super::{Evidence, pipes, ring_of};
 impl Evidence {
     /// Takes a pipe that was there before. Its stations have come already.
     pub fn found(&mut self, found: &Found) {
-        let stations = self.parts.remove(&found.serial).unwrap_or_default();
-        let end = &found.end;
+        let parts = self.parts.remove(&found.serial).unwrap_or_default();
         pipes::found(&mut self.rings, found);
-        if let Some(slots) = slots_of(found, &stations) {
-            ring_of(&mut self.rings, end).find(end, slots);
+        if let Some((parcels, slots)) = lay_in(found, &parts) {
+            ring_of(&mut self.rings, &found.end).find(&found.end, parcels, slots);
         }
-        self.keep(stations);
+        self.keep(parts);
     }
 }
 
-/// What was in the pipe, slot by slot; `None` if that was not seen whole, or changed while it was looked at.
-fn slots_of(found: &Found, stations: &[Station]) -> Option<Vec<Slot>> {
+/// What lay in the pipe, a parcel for each slot; `None` if that was not seen whole, or changed while it was looked at.
+fn lay_in(found: &Found, parts: &Parts) -> Option<(Vec<Parcel>, Vec<Slot>)> {
     let end = &found.end;
-    let (head, tail) = ((end.before >> 32) as u32, end.before as u32);
     let stood_still = (end.before, end.tail_before, end.last_before) == (end.after, end.tail_after, last(end));
-    let all_there = stations.len() == found.stations as usize
-        && (0..).zip(stations).all(|(part, station)| {
-            station.station == station_kind::PIPE_FOUND && station.part == part && station.flags == 0
-        });
-    if !stood_still || !all_there {
+    if !stood_still {
         return None;
     }
-    let mut slots = Vec::new();
+    let (mut parcels, mut slots) = (Vec::new(), Vec::new());
     let mut position = 0;
-    for piece in stations
-        .iter()
-        .flat_map(|station| &station.pieces[..usize::from(station.count).min(station.pieces.len())])
-    {
+    for piece in parts.found(found)? {
         let (start, len) = (start_of(piece)?, u64::from(piece.len));
-        let parcel = Parcel {
+        parcels.push(Parcel {
             len,
             origin: EndId::PIPE,
             position,
@@ -55,14 +45,16 @@ fn slots_of(found: &Found, stations: &[Station]) -> Option<Vec<Slot>> {
             lane: Lane::default(),
             place: Place::At(start),
             trail: Trails::START,
-        };
-        position += len;
+        });
         slots.push(Slot {
-            parcels: VecDeque::from([parcel]),
+            len,
+            parcels: 1,
             end: Some(start.plus(len)),
         });
+        position += len;
     }
-    (slots.len() as u32 == head.wrapping_sub(tail)).then_some(slots)
+    let (head, tail) = ((end.before >> 32) as u32, end.before as u32);
+    (slots.len() as u32 == head.wrapping_sub(tail)).then_some((parcels, slots))
 }
 
 /// The length of the last slot afterwards: of an empty ring there is none.

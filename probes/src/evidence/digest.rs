@@ -4,12 +4,13 @@
 //! each at its place (see [`probes_common::mix`]). Sums are compared where both are known: at checkpoints, and where both are
 //! at rest. What lies between two such places is judged as one: all of it moved, or nothing is known of any of it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bufferlist::Reason;
 use probes_common::{Stretch, Sum, SumRow, Sums, stretch_flag, sum_event, sum_flag};
 
 use super::edges::EdgeKey;
+use crate::map::Map;
 
 /// Connections that are followed at the same time.
 const MOST: usize = 65_536;
@@ -43,7 +44,7 @@ pub(crate) struct Judged {
 /// All connections with sums.
 #[derive(Debug, Default)]
 pub(crate) struct Digests {
-    tracks: HashMap<(u64, u64), Track>,
+    tracks: Map<(u64, u64), Track>,
     /// Checkpoints at which sums were compared, and at which they were equal.
     pub(crate) compared: u64,
     pub(crate) equal: u64,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use probes_common::{COMPONENT, EndState, Name, SocketPair, end_kind, name_flag};
 
+use crate::map::Map;
 use crate::report::{End, EndKind};
 
 /// An end, by number.
@@ -93,7 +94,7 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Ends {
     all: Vec<Entry>,
-    by_key: HashMap<Key, EndId>,
+    by_key: Map<Key, EndId>,
     mounts: HashMap<u32, String>,
 }
 
@@ -113,7 +114,7 @@ impl Ends {
                 bare(EndKind::Pipe, end_kind::PIPE),
                 bare(EndKind::Memory, end_kind::MEMORY),
             ],
-            by_key: HashMap::new(),
+            by_key: Map::default(),
             mounts,
         }
     }
@@ -315,7 +316,7 @@ mod tests {
 
     #[test]
     fn what_was_cut_says_so() {
-        let mut ends = Ends::new(HashMap::new());
+        let mut ends = Ends::new(HashMap::default());
         ends.name(&named(&["deep", "a.bin"], 1));
         let id = ends.of(&file(7));
         assert_eq!(ends.report(id).name, "…/deep/a.bin");
@@ -323,7 +324,7 @@ mod tests {
 
     #[test]
     fn one_file_opened_in_two_ways_is_two_ends() {
-        let mut ends = Ends::new(HashMap::new());
+        let mut ends = Ends::new(HashMap::default());
         let buffered = ends.of(&file(7));
         let direct = ends.of(&EndState {
             f_flags: O_DIRECT,
@@ -343,7 +344,7 @@ mod tests {
 
     #[test]
     fn what_was_counted_was_not_direct() {
-        let mut ends = Ends::new(HashMap::new());
+        let mut ends = Ends::new(HashMap::default());
         let kind = |ends: &Ends| ends.counted(7, file(7).dev, end_kind::FILE).map(|end| end.kind);
         assert_eq!(kind(&ends), None);
         ends.of(&EndState {
@@ -357,7 +358,7 @@ mod tests {
 
     #[test]
     fn ends_are_bounded() {
-        let mut ends = Ends::new(HashMap::new());
+        let mut ends = Ends::new(HashMap::default());
         let last = (0..MOST as u64 + 10).map(|ino| ends.of(&file(ino + 1))).last().unwrap();
         assert!(ends.all.len() <= MOST + 1);
         assert_eq!(ends.of(&file(5_000_000)), last, "the rest are one");

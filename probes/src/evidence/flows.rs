@@ -52,6 +52,37 @@ pub(crate) struct Arrival {
     pub(crate) more_calls: u64,
 }
 
+/// The pages in which bytes arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pages {
+    count: u64,
+    /// One of them: which bytes lay there, from where in their source on and how many, and where that is.
+    example: Option<(u64, u64, Address)>,
+}
+
+impl Pages {
+    /// Of bytes that came from this position and lie at this place.
+    #[inline]
+    pub(crate) fn of(place: Place, position: u64, len: u64) -> Self {
+        let Place::At(address) = place else {
+            return Self {
+                count: 0,
+                example: None,
+            };
+        };
+        Self {
+            count: pages(address.0, len),
+            example: Some((position, len.min(4096 - address.in_page()), address)),
+        }
+    }
+
+    /// Those of what came next.
+    pub(crate) fn add(&mut self, next: Self) {
+        self.count = self.count.saturating_add(next.count);
+        self.example = self.example.or(next.example);
+    }
+}
+
 /// All that arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Flows {
@@ -75,6 +106,12 @@ impl Flows {
 
     /// Bytes arrived at the end of their way, by the last step of their trail.
     pub(crate) fn arrive(&mut self, parcel: &Parcel, to: EndId, at: Arrival) {
+        let pages = Pages::of(parcel.place, parcel.position, parcel.len);
+        self.arrive_on(parcel, &pages, to, at);
+    }
+
+    /// The same, in pages that are counted already.
+    pub(crate) fn arrive_on(&mut self, parcel: &Parcel, pages: &Pages, to: EndId, at: Arrival) {
         let key = Key {
             from: parcel.origin,
             to,
@@ -83,11 +120,8 @@ impl Flows {
         let sum = self.sums.row(key);
         sum.bytes = sum.bytes.saturating_add(parcel.len);
         sum.lanes.add(parcel.lane, parcel.len);
-        if let Place::At(address) = parcel.place {
-            sum.pages = sum.pages.saturating_add(pages(address.0, parcel.len));
-            sum.example
-                .get_or_insert((parcel.position, parcel.len.min(4096 - address.in_page()), address));
-        }
+        sum.pages = sum.pages.saturating_add(pages.count);
+        sum.example = sum.example.or(pages.example);
         if sum.last_call != at.serial || sum.calls == 0 {
             sum.calls += 1;
             sum.last_call = at.serial;

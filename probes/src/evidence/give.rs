@@ -1,33 +1,31 @@
 //! What a call gave to its sink: each byte against the page that was seen there.
 
-use std::collections::VecDeque;
-
 use bufferlist::Reason;
 use probes_common::{Call, Piece, nr, station_flag, station_kind};
 
 use super::address::{Address, PAGE, page_of, start_of};
 use super::ends::{Form, form_of};
-use super::parcel::{Parcel, Place, take, total};
+use super::parcel::{Parcel, Place, Rest, total};
 use super::ring::{Ring, Slot};
 use super::segments::Passage;
 use super::sockets::{Giver, runs_of};
 use super::take::{end_of, surplus};
 use super::trail::Outcome;
 use super::witness::{Mark, Seen, judge};
-use super::{Evidence, Whole, is_vmsplice, ring_of};
+use super::{Crossing, Evidence, Whole, is_vmsplice, ring_of};
 
 /// Writes from memory of at most so many bytes are what protocols say, not what they carry.
 pub(crate) const SMALL: u64 = 512;
 
 impl Evidence {
     /// Gives the parcels that a call took to its sink.
-    pub(super) fn give(&mut self, whole: &Whole, parcels: Vec<Parcel>, mut by: Giver) {
+    pub(super) fn give(&mut self, whole: &Whole, parcels: &[Parcel], mut by: Giver) {
         let call = &whole.call;
         match form_of(&call.sink) {
             Form::Pipe => self.give_to_pipe(whole, parcels, &by),
             Form::Tcp => {
                 let given = (call.sink.after as u32).wrapping_sub(call.sink.before as u32);
-                let stream = if u64::from(given) == total(&parcels) {
+                let stream = if u64::from(given) == total(parcels) {
                     self.sockets.tcp_to_send(call.sink.pair)
                 } else {
                     None
@@ -37,20 +35,16 @@ impl Evidence {
                     return self.give_up(parcels, Reason::NotObserved, &by);
                 };
                 by.stream = stream.number;
-                let mut place = stream.bytes.place(call.sink.before as u32);
-                let mut carried = Vec::new();
+                let place = stream.bytes.place(call.sink.before as u32);
+                let mut arriving = std::mem::take(&mut self.arriving);
                 let mut refused = Vec::new();
-                for parcel in parcels {
-                    if stream.bytes.give(place, parcel, by, &mut carried).is_none() {
-                        refused.push(parcel);
-                    }
-                    place += parcel.len;
-                }
-                for (given, seen) in carried {
-                    let flags = if seen.mark == Mark::Plain { call_flags(call) } else { 0 };
-                    self.carried(&given, self::carried(&given.parcel, &seen, flags), &seen);
-                }
-                self.give_up(refused, Reason::NotObserved, &by);
+                let flags = call_flags(call);
+                stream.bytes.give(place, parcels, by, &mut refused, &mut |given, seen| {
+                    let flags = if seen.mark == Mark::Plain { flags } else { 0 };
+                    arriving.carried(given, seen, carried(&given.parcel, seen, flags));
+                });
+                self.arrived(arriving);
+                self.give_up(&refused, Reason::NotObserved, &by);
             }
             Form::UnixStream => self.give_to_unix(call, parcels, by),
             Form::Memory => self.give_to_memory(whole, parcels, &by),
@@ -64,14 +58,14 @@ impl Evidence {
         }
     }
 
-    fn all(&mut self, parcels: Vec<Parcel>, outcome: Outcome, by: &Giver) {
+    fn all(&mut self, parcels: &[Parcel], outcome: Outcome, by: &Giver) {
         for parcel in parcels {
-            self.arrive(parcel, outcome, by, 0, 0);
+            self.arrive(*parcel, outcome, by, 0, 0);
         }
     }
 
-    fn give_up(&mut self, parcels: Vec<Parcel>, reason: Reason, by: &Giver) {
-        for parcel in parcels {
+    fn give_up(&mut self, parcels: &[Parcel], reason: Reason, by: &Giver) {
+        for &parcel in parcels {
             // What is known to be unknown before keeps its own reason: nobody sent it here, or a device wrote it.
             let reason = match parcel.place {
                 Place::Remote => Reason::BeyondThisHost,
@@ -81,50 +75,48 @@ impl Evidence {
         }
     }
 
-    fn give_to_unix(&mut self, call: &Call, parcels: Vec<Parcel>, mut by: Giver) {
+    fn give_to_unix(&mut self, call: &Call, parcels: &[Parcel], mut by: Giver) {
         let stream = self.sockets.unix(call.sink.object);
-        let (place, early) = stream.send(call.sink.ino, call.sink.before, call.entered_ns, total(&parcels));
+        let (place, early) = stream.send(call.sink.ino, call.sink.before, call.entered_ns, total(parcels));
         by.stream = stream.number;
-        let mut carried = early;
+        let mut arriving = std::mem::take(&mut self.arriving);
+        for (given, seen) in &early {
+            arriving.carried(given, seen, in_message(&given.parcel, seen));
+        }
         let mut refused = Vec::new();
         // By contract a write copies; where its bytes went on is of no interest.
         let copies = form_of(&call.source) == Form::Memory;
-        if let (Some(mut at), false) = (place, copies) {
-            for parcel in parcels {
-                if stream.bytes.give(at, parcel, by, &mut carried).is_none() {
-                    refused.push(parcel);
-                }
-                at += parcel.len;
-            }
+        if let (Some(at), false) = (place, copies) {
+            stream.bytes.give(at, parcels, by, &mut refused, &mut |given, seen| {
+                arriving.carried(given, seen, in_message(&given.parcel, seen));
+            });
         } else {
-            refused = parcels;
+            refused.extend_from_slice(parcels);
         }
-        for (given, seen) in carried {
-            self.carried(&given, in_message(&given.parcel, &seen), &seen);
-        }
+        self.arrived(arriving);
         if copies {
-            self.all(refused, Outcome::Copied(from_memory(call)), &by);
+            self.all(&refused, Outcome::Copied(from_memory(call)), &by);
         } else {
-            self.give_up(refused, Reason::NotObserved, &by);
+            self.give_up(&refused, Reason::NotObserved, &by);
         }
     }
 
-    fn give_to_memory(&mut self, whole: &Whole, parcels: Vec<Parcel>, by: &Giver) {
+    fn give_to_memory(&mut self, whole: &Whole, parcels: &[Parcel], by: &Giver) {
         let call = &whole.call;
         if form_of(&call.source) != Form::Direct {
             // read, recv and vmsplice into memory copy by contract (fs/splice.c, `pipe_to_user`).
             return self.all(parcels, Outcome::Copied(Reason::IntoMemory), by);
         }
         // A device may write straight into the caller's pages: then the requests to it name them.
-        let wanted = vec![Parcel {
+        let wanted = parcels.first().map(|first| Parcel {
             place: Place::Memory(call.memory),
-            ..parcels[0]
-        }];
+            ..*first
+        });
         let requests = requests(whole, false, &self.config.names);
-        self.match_requests(wanted, requests, Reason::DirectDevice, by);
+        self.match_requests(wanted.as_slice(), requests, Reason::DirectDevice, by);
     }
 
-    fn give_to_device(&mut self, whole: &Whole, parcels: Vec<Parcel>, by: &Giver) {
+    fn give_to_device(&mut self, whole: &Whole, parcels: &[Parcel], by: &Giver) {
         let requests = requests(whole, true, &self.config.names);
         if requests.is_empty() && whole.call.dirtied > 0 {
             // The filesystem fell back to its page cache: the sink's own pages became dirty in this very call.
@@ -135,23 +127,23 @@ impl Evidence {
 
     /// Bytes against requests to a device, in their order. What does not agree is unknown: a request may have been split, or
     /// put out of order, or carry something else.
-    fn match_requests(&mut self, parcels: Vec<Parcel>, requests: Vec<Seen>, reason: Reason, by: &Giver) {
-        let mut parcels = VecDeque::from(parcels);
+    fn match_requests(&mut self, parcels: &[Parcel], requests: Vec<Seen>, reason: Reason, by: &Giver) {
+        let mut rest = Rest::new(parcels);
         // What lies dirty in the page cache of a file that is open with O_DIRECT is written out first, by the same call
         // (mm/filemap.c, `kiocb_invalidate_pages`): requests beyond what the call returned, and not about its bytes.
         let requested: u64 = requests.iter().map(|request| request.len).sum();
-        let mut spare = requested.saturating_sub(total(&parcels));
+        let mut spare = requested.saturating_sub(total(parcels));
         for request in requests {
             let is_another = |first: &Parcel| {
                 let part = request.part(0, request.len.min(first.len));
                 !matches!(judge(first.place, &part), Outcome::Identity | Outcome::Zero)
             };
-            if request.len <= spare && parcels.front().is_some_and(is_another) {
+            if request.len <= spare && rest.first().as_ref().is_some_and(is_another) {
                 spare -= request.len;
                 continue;
             }
             let mut at = 0;
-            for parcel in take(&mut parcels, request.len) {
+            rest.take(request.len, |parcel| {
                 let part = request.part(at, parcel.len);
                 at += parcel.len;
                 let outcome = match judge(parcel.place, &part) {
@@ -164,20 +156,21 @@ impl Evidence {
                     parcel.place = Place::At(start);
                 }
                 self.arrive(parcel, outcome, by, 0, 0);
-            }
+            });
         }
-        self.give_up(parcels.into(), reason, by);
+        self.give_up(&rest.all().collect::<Vec<_>>(), reason, by);
     }
 
-    fn give_to_page_cache(&mut self, call: &Call, parcels: Vec<Parcel>, by: &Giver) {
-        let len = total(&parcels);
+    fn give_to_page_cache(&mut self, call: &Call, parcels: &[Parcel], by: &Giver) {
+        let len = total(parcels);
         if call.nr == nr::COPY_FILE_RANGE {
             // A reflink copies nothing, so only what became dirty is shown to be copied.
             let copied = call.dirtied.min(len);
-            let mut parcels = VecDeque::from(parcels);
-            let shown = take(&mut parcels, copied);
-            self.all(shown, Outcome::Copied(Reason::PageCacheSink), by);
-            return self.give_up(parcels.into(), Reason::NotObserved, by);
+            let mut rest = Rest::new(parcels);
+            rest.take(copied, |parcel| {
+                self.arrive(parcel, Outcome::Copied(Reason::PageCacheSink), by, 0, 0);
+            });
+            return self.give_up(&rest.all().collect::<Vec<_>>(), Reason::NotObserved, by);
         }
         // No kernel gives a pipe's pages to a page cache (SPLICE_F_MOVE does nothing for files since 2.6.21). Where the
         // filesystem passes writes on to something else (FUSE), only pages that became dirty are a witness.
@@ -192,22 +185,20 @@ impl Evidence {
         }
     }
 
-    fn give_to_pipe(&mut self, whole: &Whole, parcels: Vec<Parcel>, by: &Giver) {
+    fn give_to_pipe(&mut self, whole: &Whole, parcels: &[Parcel], by: &Giver) {
         let call = &whole.call;
-        let pieces: Vec<Piece> = whole.pieces(station_kind::PIPE_SINK).copied().collect();
-        let lens = slot_lens(call, &parcels, &pieces);
-        let mut parcels = VecDeque::from(parcels);
-        let Some((appended, lens)) = lens else {
+        let pieces = whole.parts.pieces(call, station_kind::PIPE_SINK);
+        let Some((appended, extents)) = slot_lens(call, parcels, &pieces) else {
             ring_of(&mut self.rings, &call.sink).lose();
             for parcel in parcels {
-                self.crossed_unseen(call, parcel, by);
+                self.crossed_unseen(call, *parcel, by);
             }
             return;
         };
-        let places = match parcels.front() {
+        let places = match parcels.first() {
             Some(first) if form_of(&call.source) == Form::UnixStream && first.stream != 0 => {
                 let stream = self.sockets.unix(call.source.extra);
-                stream.bytes.places(first.position, total(&parcels))
+                stream.bytes.places(first.position, total(parcels))
             }
             _ => Vec::new(),
         };
@@ -215,44 +206,46 @@ impl Evidence {
         let ring = ring_of(&mut self.rings, &call.sink);
         let first = ring.next_put(|| self.segments.new_lane());
         let mut lane = first;
-        let mut next = |len| {
-            let here = lane;
-            lane = lane.plus(len);
-            here
-        };
+        let mut crossing = Crossing::default();
+        let mut rest = Rest::new(parcels);
         // Bytes that were appended to the last slot: which page that is was not seen.
-        let appended: Vec<Parcel> = take(&mut parcels, appended)
-            .into_iter()
-            .map(|parcel| {
-                let outcome = if context.writes {
-                    Outcome::Copied(Reason::FromMemory)
-                } else {
-                    Outcome::Unknown(Reason::NotObserved)
-                };
-                let (place, lane) = (Place::Unseen, next(parcel.len));
-                self.crossed(Parcel { lane, place, ..parcel }, outcome, by)
-            })
-            .collect();
-        let mut slots = Vec::with_capacity(pieces.len());
+        let mut at_the_end = Vec::new();
+        rest.take(appended, |parcel| {
+            let outcome = if context.writes {
+                Outcome::Copied(Reason::FromMemory)
+            } else {
+                Outcome::Unknown(Reason::NotObserved)
+            };
+            let place = Place::Unseen;
+            at_the_end.push(self.cross(Parcel { lane, place, ..parcel }, outcome, by, &mut crossing));
+            lane = lane.plus(parcel.len);
+        });
+        let mut slots = std::mem::take(&mut self.slots);
+        let mut inside = std::mem::take(&mut self.inside);
         let mut done = 0;
-        for (piece, (start, len)) in pieces.iter().zip(lens) {
-            let end = start.map(|start| start.plus(len));
+        for (piece, (start, len)) in pieces.iter().zip(extents.of(&pieces)) {
             let seen = Seen::new(piece, start, len, &self.config.names);
+            let before = inside.len();
             let mut at = 0;
-            let mut inside = VecDeque::new();
-            for parcel in take(&mut parcels, len) {
+            rest.take(len, |parcel| {
                 let part = seen.part(at, parcel.len);
                 let outcome = context.judge(&parcel, &part, done + at);
+                let place = part.start.map_or(Place::Unseen, Place::At);
+                inside.push(self.cross(Parcel { lane, place, ..parcel }, outcome, by, &mut crossing));
                 at += parcel.len;
-                let (place, lane) = (part.start.map_or(Place::Unseen, Place::At), next(parcel.len));
-                inside.push_back(self.crossed(Parcel { lane, place, ..parcel }, outcome, by));
-            }
+                lane = lane.plus(parcel.len);
+            });
             done += len;
-            slots.push(Slot { parcels: inside, end });
+            slots.push(Slot {
+                len: at,
+                parcels: inside.len() - before,
+                end: start.map(|start| start.plus(len)),
+            });
         }
+        self.crossed_all(&mut crossing, by);
         // A ring that is lost takes nothing in: the edge is what it is, but what comes out will be unknown.
         let ring = ring_of(&mut self.rings, &call.sink);
-        let put = ring.put(&call.sink, appended, slots);
+        let put = ring.put(&call.sink, &at_the_end, &slots, &inside);
         for parcel in ring.overflow() {
             self.left_in_a_pipe(&parcel);
         }
@@ -260,6 +253,9 @@ impl Evidence {
             let len = call.result as u64;
             self.segments.seen(Passage::new(call, &call.sink, first, len, true));
         }
+        slots.clear();
+        inside.clear();
+        (self.slots, self.inside) = (slots, inside);
     }
 
     /// Bytes that went into a pipe of which nothing is known: they will come out as unknown ones. The edge is unknown, too,
@@ -322,11 +318,10 @@ fn from_memory(call: &Call) -> Reason {
 /// The requests to a device inside a call, in their order.
 fn requests(whole: &Whole, write: bool, names: &super::SlotNames) -> Vec<Seen> {
     whole
-        .stations
-        .iter()
-        .filter(|station| station.station == station_kind::BIO)
-        .filter(|station| (station.flags & station_flag::WRITE != 0) == write)
-        .flat_map(|station| runs_of(station, names))
+        .parts
+        .of(station_kind::BIO)
+        .filter(|(part, _)| (part.flags & station_flag::WRITE != 0) == write)
+        .flat_map(|(part, pieces)| runs_of(part.linear, pieces, names))
         .collect()
 }
 
@@ -357,11 +352,10 @@ impl Into {
         let source = form_of(&call.source);
         let messages = (source == Form::UnixStream).then(|| {
             let runs: Vec<Seen> = whole
-                .stations
-                .iter()
-                .filter(|station| station.station == station_kind::UNIX)
-                .filter(|station| station.object == call.source.extra && station.flags & station_flag::DROPPED == 0)
-                .flat_map(|station| runs_of(station, names))
+                .parts
+                .of(station_kind::UNIX)
+                .filter(|(part, _)| part.object == call.source.extra && part.flags & station_flag::DROPPED == 0)
+                .flat_map(|(part, pieces)| runs_of(part.linear, pieces, names))
                 .collect();
             let read: u64 = runs.iter().map(|run| run.len).sum();
             Messages {
@@ -472,34 +466,49 @@ fn is_linear(runs: &[Seen], at: u64, len: u64) -> bool {
 /// Where the bytes of a slot start, and how many there are.
 type Extent = (Option<Address>, u64);
 
+/// Where the bytes of each new slot are.
+enum Extents {
+    /// As the slots say, for nobody has taken anything yet.
+    AsTheyLie,
+    Found(Vec<Extent>),
+}
+
+impl Extents {
+    fn of(&self, pieces: &[Piece]) -> impl Iterator<Item = Extent> {
+        let found = match self {
+            Self::AsTheyLie => None,
+            Self::Found(extents) => Some(extents),
+        };
+        pieces.iter().enumerate().map_while(move |(number, piece)| match found {
+            None => Some((start_of(piece), u64::from(piece.len))),
+            Some(extents) => extents.get(number).copied(),
+        })
+    }
+}
+
 /// How many bytes a call appended to the last slot, and what it put into each new one. `None` if that cannot be told.
-fn slot_lens(call: &Call, parcels: &[Parcel], pieces: &[Piece]) -> Option<(u64, Vec<Extent>)> {
+fn slot_lens(call: &Call, parcels: &[Parcel], pieces: &[Piece]) -> Option<(u64, Extents)> {
     let len = total(parcels);
     if pieces.len() != Ring::added(&call.sink) as usize {
         return None;
     }
-    // As they lie there, if nobody has taken anything yet.
-    let lie: Vec<Extent> = pieces
-        .iter()
-        .map(|piece| (start_of(piece), u64::from(piece.len)))
-        .collect();
-    let seen: u64 = lie.iter().map(|(_, len)| len).sum();
+    let seen: u64 = pieces.iter().map(|piece| u64::from(piece.len)).sum();
     let untouched = pieces.iter().all(|piece| piece.ops != 0);
     if untouched && seen == len {
-        return Some((0, lie));
+        return Some((0, Extents::AsTheyLie));
     }
     if untouched && seen < len {
         let grown = u64::from(call.sink.last_after.saturating_sub(call.sink.last_before));
         if call.sink.last_before > 0 && grown == len - seen {
-            return Some((grown, lie));
+            return Some((grown, Extents::AsTheyLie));
         }
     }
     if form_of(&call.source) == Form::Memory && !is_vmsplice(call) {
-        return written(call, len, pieces);
+        return written(call, len, pieces).map(|(appended, slots)| (appended, Extents::Found(slots)));
     }
     by_ends(parcels, pieces)
         .filter(|slots| slots.iter().map(|(_, len)| len).sum::<u64>() == len)
-        .map(|slots| (0, slots))
+        .map(|slots| (0, Extents::Found(slots)))
 }
 
 /// Slots that write(2) filled: each a page from its start (fs/pipe.c, `pipe_write`), the last as far as its end says.
@@ -518,11 +527,12 @@ fn written(call: &Call, len: u64, pieces: &[Piece]) -> Option<(u64, Vec<Extent>)
 
 /// Slots of which a part was taken already: each starts where the bytes that go into it lie, and its end has stayed.
 fn by_ends(parcels: &[Parcel], pieces: &[Piece]) -> Option<Vec<Extent>> {
-    let mut rest = VecDeque::from(parcels.to_vec());
+    let mut rest = Rest::new(parcels);
     let mut slots = Vec::with_capacity(pieces.len());
     for piece in pieces {
         let end = end_of(piece)?;
-        let start = match rest.front()?.place {
+        let first = rest.first()?;
+        let start = match first.place {
             Place::At(address) => address,
             Place::File { position, .. } => page_of(piece)?.plus(position % PAGE),
             Place::Memory(address) => page_of(piece)?.plus(address % PAGE),
@@ -535,8 +545,8 @@ fn by_ends(parcels: &[Parcel], pieces: &[Piece]) -> Option<Vec<Extent>> {
             _ => return None,
         };
         // The last byte must lie in the pages that the bytes are known to lie in: another page would not be theirs.
-        let room = rest.front().map_or(0, |first| first.len);
-        let len = match (end.0.checked_sub(start.0)?, rest.front()?.place) {
+        let room = first.len;
+        let len = match (end.0.checked_sub(start.0)?, first.place) {
             // Emptied by a write to a file, which does not move the end: a slot of a file holds as much as its page has
             // (fs/splice.c, `splice_folio_into_pipe`).
             (0, Place::File { position, .. }) => room.min(PAGE - position % PAGE),
@@ -549,7 +559,7 @@ fn by_ends(parcels: &[Parcel], pieces: &[Piece]) -> Option<Vec<Extent>> {
         if len == 0 || len > room {
             return None;
         }
-        take(&mut rest, len);
+        rest.take(len, drop);
         slots.push((Some(start), len));
     }
     Some(slots)

@@ -32,6 +32,7 @@ mod give;
 mod lanes;
 mod notices;
 mod parcel;
+mod parts;
 mod pipes;
 mod places;
 mod plain;
@@ -57,17 +58,19 @@ use probes_common::{
 use self::edges::{EdgeKey, Edges, UnderWay};
 use self::ends::{EndId, Ends, Form, form_of};
 pub use self::flows::Symbols;
-use self::flows::{Arrival, Flows};
+use self::flows::{Arrival, Flows, Pages};
 use self::notices::Notices;
 use self::parcel::Parcel;
-use self::ring::Ring;
+use self::parts::Parts;
+use self::ring::{Ring, Slot};
 use self::segments::{FlowsOf, Segments};
 use self::sockets::{Giver, Sockets};
 use self::stream::Given;
-use self::trail::{Outcome, Step, Trails};
+use self::trail::{Outcome, Step, TrailId, Trails};
 use self::waiting::Waiting;
 pub use self::witness::SlotNames;
 use crate::journal::News;
+use crate::map::Map;
 use crate::report::{self, NotObserved};
 
 /// What the evidence must be told of this machine and this run.
@@ -94,13 +97,18 @@ pub struct Evidence {
     flows: Flows,
     edges: Edges,
     sockets: Sockets,
-    rings: HashMap<u64, Ring>,
+    rings: Map<u64, Ring>,
     /// Stations that belong to calls whose own record has not come yet.
-    parts: HashMap<u64, Vec<Station>>,
-    /// Room for such, used again: what is as large as this the allocator neither gives nor takes quickly.
-    spare: Vec<Vec<Station>>,
+    parts: Map<u64, Parts>,
+    /// Room for such, used again, as that of the next four is: what is as large as this the allocator neither gives nor takes
+    /// quickly.
+    spare: Vec<Parts>,
+    taken: Vec<Parcel>,
+    arriving: Arriving,
+    slots: Vec<Slot>,
+    inside: Vec<Parcel>,
     waiting: Waiting,
-    processes: HashMap<u32, String>,
+    processes: Map<u32, String>,
     plain: HashMap<PlainKey, PlainSum>,
     digests: digest::Digests,
     found: HashMap<sums::Key, sums::Found>,
@@ -122,14 +130,79 @@ struct NotSeen {
 /// Pipes that are followed at the same time, and calls whose stations wait for them.
 const MOST: usize = 65_536;
 
-/// Lists of stations that are kept for later calls.
+/// Stations of calls whose room is kept for later ones.
 const SPARE: usize = 16;
 
 /// A call with what was seen inside it.
 #[derive(Debug)]
 pub(crate) struct Whole {
     pub(crate) call: Call,
-    pub(crate) stations: Vec<Station>,
+    pub(crate) parts: Parts,
+}
+
+/// Parcels that cross an edge one after the other: of most of them the same is to be noted.
+#[derive(Debug, Default)]
+pub(crate) struct Crossing {
+    /// The trail before, what became of the bytes, and the trail that makes.
+    latest: Option<(TrailId, Outcome, TrailId)>,
+    bytes: u64,
+}
+
+/// Parcels that arrived one after the other and differ in their places only.
+#[derive(Clone, Debug)]
+struct Arrived {
+    parcel: Parcel,
+    outcome: Outcome,
+    by: Giver,
+    at: u64,
+    pages: Pages,
+}
+
+impl Arrived {
+    /// Whether the next one goes on where these end.
+    #[inline]
+    fn is_followed_by(&self, next: &Given<Giver>, outcome: Outcome) -> bool {
+        let (last, parcel) = (&self.parcel, &next.parcel);
+        outcome == self.outcome
+            && self.at.checked_add(last.len) == Some(next.at)
+            && (last.origin, last.trail, last.stream) == (parcel.origin, parcel.trail, parcel.stream)
+            && (last.stream == 0 || last.position.checked_add(last.len) == Some(parcel.position))
+            && last.lane.number == parcel.lane.number
+            && (last.lane.number == 0 || last.lane.plus(last.len) == parcel.lane)
+            && self.by == next.by
+    }
+}
+
+/// What packets or messages carried of what calls gave, in order.
+#[derive(Debug, Default)]
+struct Arriving {
+    all: Vec<Arrived>,
+}
+
+impl Arriving {
+    /// Adds what was carried, in what, and what that makes of it.
+    #[inline]
+    fn carried(&mut self, given: &Given<Giver>, seen: &witness::Seen, outcome: Outcome) {
+        let mut place = given.parcel.place;
+        if let (Outcome::Identity, Some(start)) = (outcome, seen.start) {
+            place = parcel::Place::At(start);
+        }
+        let pages = Pages::of(place, given.parcel.position, given.parcel.len);
+        if let Some(before) = self.all.last_mut()
+            && before.is_followed_by(given, outcome)
+        {
+            before.parcel.len += given.parcel.len;
+            before.pages.add(pages);
+            return;
+        }
+        self.all.push(Arrived {
+            parcel: Parcel { place, ..given.parcel },
+            outcome,
+            by: given.by,
+            at: given.at,
+            pages,
+        });
+    }
 }
 
 impl Evidence {
@@ -143,11 +216,15 @@ impl Evidence {
             trails: Trails::new(),
             edges: Edges::default(),
             sockets: Sockets::default(),
-            rings: HashMap::new(),
-            parts: HashMap::new(),
+            rings: Map::default(),
+            parts: Map::default(),
             spare: Vec::new(),
+            taken: Vec::new(),
+            arriving: Arriving::default(),
+            slots: Vec::new(),
+            inside: Vec::new(),
             waiting: Waiting::default(),
-            processes: HashMap::new(),
+            processes: Map::default(),
             plain: HashMap::new(),
             digests,
             found: HashMap::new(),
@@ -192,15 +269,19 @@ impl Evidence {
         match station.station {
             station_kind::PACKET => {
                 let flags = station.flags;
-                for (given, seen) in self.sockets.packet(station, &self.config.names) {
-                    self.carried(&given, give::carried(&given.parcel, &seen, flags), &seen);
-                }
+                let mut arriving = std::mem::take(&mut self.arriving);
+                self.sockets.packet(station, &self.config.names, &mut |given, seen| {
+                    arriving.carried(given, seen, give::carried(&given.parcel, seen, flags));
+                });
+                self.arrived(arriving);
             }
             station_kind::UNIX => {
                 let names = self.config.names;
-                for (given, seen) in self.sockets.unix(station.object).message(station, &names) {
-                    self.carried(&given, give::in_message(&given.parcel, &seen), &seen);
+                let mut arriving = std::mem::take(&mut self.arriving);
+                for (given, seen) in &self.sockets.unix(station.object).message(station, &names) {
+                    arriving.carried(given, seen, give::in_message(&given.parcel, seen));
                 }
+                self.arrived(arriving);
                 if station.call != 0 {
                     self.part(station);
                 }
@@ -216,7 +297,7 @@ impl Evidence {
         }
         let spare = &mut self.spare;
         let part = self.parts.entry(station.call);
-        part.or_insert_with(|| spare.pop().unwrap_or_default()).push(*station);
+        part.or_insert_with(|| spare.pop().unwrap_or_default()).add(station);
     }
 
     /// A watched connection has ended.
@@ -247,8 +328,8 @@ impl Evidence {
     pub fn call(&mut self, call: Call) {
         self.segments.called(&call);
         let now_ns = call.header.timestamp_ns;
-        let stations = self.parts.remove(&call.serial).unwrap_or_default();
-        self.apply_or_wait(Whole { call, stations });
+        let parts = self.parts.remove(&call.serial).unwrap_or_default();
+        self.apply_or_wait(Whole { call, parts });
         // What waited for this one can go now, and what waited for that.
         while let Some(whole) = self.waiting.next_ready(&mut self.rings) {
             self.apply(&whole);
@@ -293,7 +374,7 @@ impl Evidence {
         match waiting::turn(&whole.call, &mut self.rings) {
             ring::Turn::Now => {
                 self.apply(&whole);
-                self.keep(whole.stations);
+                self.keep(whole.parts);
             }
             ring::Turn::Later => self.waiting.push(whole),
             ring::Turn::Never => {
@@ -303,11 +384,11 @@ impl Evidence {
         }
     }
 
-    /// Keeps the room of a list of stations for the next one.
-    fn keep(&mut self, mut stations: Vec<Station>) {
-        if self.spare.len() < SPARE && stations.capacity() > 0 {
-            stations.clear();
-            self.spare.push(stations);
+    /// Keeps the room of a call's stations for the next one.
+    fn keep(&mut self, mut parts: Parts) {
+        if self.spare.len() < SPARE && parts.has_room() {
+            parts.clear();
+            self.spare.push(parts);
         }
     }
 
@@ -362,15 +443,46 @@ impl Evidence {
             serial: whole.call.serial,
             stream: 0,
         };
-        let parcels = self.take(whole);
+        let mut parcels = std::mem::take(&mut self.taken);
+        self.take(whole, &mut parcels);
         debug_assert_eq!(parcel::total(&parcels), whole.call.result as u64);
-        self.give(whole, parcels, by);
+        self.give(whole, &parcels, by);
+        parcels.clear();
+        self.taken = parcels;
         pipes::note(&mut self.rings, whole);
     }
 
     /// A parcel that has gone over an edge: what became of it is added to the edge and to its trail.
     fn crossed(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver) -> Parcel {
         self.edges.bytes(by.edge, outcome, by.user_ip, by.serial, parcel.len);
+        self.with_step(parcel, outcome, by)
+    }
+
+    /// The same, one of several: the edge is told of all of them by [`crossed_all`](Self::crossed_all).
+    fn cross(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver, crossing: &mut Crossing) -> Parcel {
+        if let Some((before, of, trail)) = crossing.latest
+            && (before, of) == (parcel.trail, outcome)
+        {
+            crossing.bytes = crossing.bytes.saturating_add(parcel.len);
+            return Parcel { trail, ..parcel };
+        }
+        self.crossed_all(crossing, by);
+        let crossed = self.with_step(parcel, outcome, by);
+        *crossing = Crossing {
+            latest: Some((parcel.trail, outcome, crossed.trail)),
+            bytes: parcel.len,
+        };
+        crossed
+    }
+
+    fn crossed_all(&mut self, crossing: &mut Crossing, by: &Giver) {
+        if let Some((_, outcome, _)) = crossing.latest.take() {
+            self.edges
+                .bytes(by.edge, outcome, by.user_ip, by.serial, crossing.bytes);
+        }
+    }
+
+    fn with_step(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver) -> Parcel {
         let moved = !matches!(outcome, Outcome::Copied(_) | Outcome::Unknown(_));
         let step = Step {
             nr: by.edge.nr,
@@ -387,6 +499,12 @@ impl Evidence {
 
     /// A parcel that arrived over its last edge.
     fn arrive(&mut self, parcel: Parcel, outcome: Outcome, by: &Giver, stream: u64, place: u64) {
+        let pages = Pages::of(parcel.place, parcel.position, parcel.len);
+        self.arrive_on(parcel, pages, outcome, by, (stream, place));
+    }
+
+    /// The same, in pages that are counted already. At this place of that stream.
+    fn arrive_on(&mut self, parcel: Parcel, pages: Pages, outcome: Outcome, by: &Giver, (stream, place): (u64, u64)) {
         let parcel = self.crossed(parcel, outcome, by);
         let at = Arrival {
             serial: by.serial,
@@ -394,20 +512,19 @@ impl Evidence {
             place,
             more_calls: 0,
         };
-        self.flows.arrive(&parcel, by.edge.to, at);
+        self.flows.arrive_on(&parcel, &pages, by.edge.to, at);
     }
 
     fn arrive_given(&mut self, given: &Given<Giver>, outcome: Outcome) {
         self.arrive(given.parcel, outcome, &given.by, given.by.stream, given.at);
     }
 
-    /// What a packet or message carried of what a call gave.
-    fn carried(&mut self, given: &Given<Giver>, outcome: Outcome, seen: &witness::Seen) {
-        let mut given = *given;
-        if let (Outcome::Identity, Some(start)) = (outcome, seen.start) {
-            given.parcel.place = parcel::Place::At(start);
+    /// Takes all that arrived. Its room is kept.
+    fn arrived(&mut self, mut arriving: Arriving) {
+        for all in arriving.all.drain(..) {
+            self.arrive_on(all.parcel, all.pages, all.outcome, &all.by, (all.by.stream, all.at));
         }
-        self.arrive_given(&given, outcome);
+        self.arriving = arriving;
     }
 
     /// The reason for what was given to a socket and never seen on its way.
@@ -555,7 +672,7 @@ pub(crate) fn is_vmsplice(call: &Call) -> bool {
 }
 
 /// The state of an end's ring, by the pipe's address.
-pub(crate) fn ring_of<'a>(rings: &'a mut HashMap<u64, Ring>, end: &EndState) -> &'a mut Ring {
+pub(crate) fn ring_of<'a>(rings: &'a mut Map<u64, Ring>, end: &EndState) -> &'a mut Ring {
     if rings.len() >= MOST && !rings.contains_key(&end.object) {
         // Forgetting a ring is safe: it is met anew, and nothing is said of it until it has been seen empty.
         rings.clear();

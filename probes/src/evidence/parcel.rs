@@ -60,33 +60,74 @@ impl Parcel {
     /// The first `len` bytes, and the rest.
     pub(crate) fn split(self, len: u64) -> (Self, Self) {
         debug_assert!(len <= self.len);
-        let head = Self { len, ..self };
-        let rest = Self {
-            len: self.len - len,
-            position: self.position.wrapping_add(len),
-            lane: self.lane.plus(len),
-            place: self.place.plus(len),
-            ..self
-        };
-        (head, rest)
+        (Self { len, ..self }, self.from(len))
+    }
+
+    /// All but the first `skip` bytes.
+    #[inline]
+    pub(crate) fn from(&self, skip: u64) -> Self {
+        Self {
+            len: self.len - skip,
+            position: self.position.wrapping_add(skip),
+            lane: self.lane.plus(skip),
+            place: self.place.plus(skip),
+            ..*self
+        }
     }
 }
 
-/// Takes `len` bytes from the front of a queue of parcels; fewer if it has fewer.
-pub(crate) fn take(queue: &mut std::collections::VecDeque<Parcel>, mut len: u64) -> Vec<Parcel> {
-    let mut taken = Vec::new();
-    while len > 0 {
-        let Some(first) = queue.pop_front() else { break };
-        if first.len > len {
-            let (head, rest) = first.split(len);
-            queue.push_front(rest);
-            taken.push(head);
-            break;
-        }
-        len -= first.len;
-        taken.push(first);
+/// Parcels, to be taken from the front in other pieces than they come in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest<'a> {
+    parcels: &'a [Parcel],
+    /// Bytes of the first one that are taken already: fewer than it has.
+    skip: u64,
+}
+
+impl<'a> Rest<'a> {
+    /// All of them.
+    pub(crate) fn new(parcels: &'a [Parcel]) -> Self {
+        Self { parcels, skip: 0 }
     }
-    taken
+
+    /// The one that the next bytes are of.
+    pub(crate) fn first(&self) -> Option<Parcel> {
+        self.parcels.first().map(|first| first.from(self.skip))
+    }
+
+    /// The next bytes of one parcel, `most` at most.
+    #[inline]
+    pub(crate) fn next(&mut self, most: u64) -> Option<Parcel> {
+        let (first, more) = self.parcels.split_first()?;
+        let left = first.len - self.skip;
+        let len = left.min(most);
+        let next = Parcel {
+            len,
+            ..first.from(self.skip)
+        };
+        if len == left {
+            (self.parcels, self.skip) = (more, 0);
+        } else {
+            self.skip += len;
+        }
+        Some(next)
+    }
+
+    /// Gives the next `len` bytes to `each`, as many parcels as they are; fewer if there are fewer.
+    #[inline]
+    pub(crate) fn take(&mut self, len: u64, mut each: impl FnMut(Parcel)) {
+        let mut left = len;
+        while left > 0 {
+            let Some(parcel) = self.next(left) else { break };
+            left -= parcel.len;
+            each(parcel);
+        }
+    }
+
+    /// All that is left.
+    pub(crate) fn all(mut self) -> impl Iterator<Item = Parcel> {
+        std::iter::from_fn(move || self.next(u64::MAX))
+    }
 }
 
 /// How many bytes parcels have in all.
@@ -106,7 +147,6 @@ pub(crate) fn pages(start: u64, len: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::evidence::trail::Trails;
-    use std::collections::VecDeque;
 
     fn parcel(len: u64, position: u64) -> Parcel {
         Parcel {
@@ -132,12 +172,18 @@ mod tests {
 
     #[test]
     fn taking_neither_loses_nor_doubles_a_byte() {
-        let mut queue = VecDeque::from([parcel(10, 0), parcel(5, 10), parcel(20, 15)]);
-        let taken = take(&mut queue, 12);
-        assert_eq!(total(&taken), 12);
-        assert_eq!(queue.front().unwrap().position, 12);
-        assert_eq!(total(&take(&mut queue, 1000)), 23);
-        assert!(queue.is_empty());
+        let parcels = [parcel(10, 0), parcel(5, 10), parcel(20, 15)];
+        let mut rest = Rest::new(&parcels);
+        let take = |rest: &mut Rest<'_>, len| {
+            let mut taken = Vec::new();
+            rest.take(len, |parcel| taken.push((parcel.position, parcel.len)));
+            taken
+        };
+        assert_eq!(take(&mut rest, 12), [(0, 10), (10, 2)]);
+        assert_eq!(rest.first().unwrap().position, 12);
+        assert_eq!(rest.all().map(|parcel| parcel.len).sum::<u64>(), 23);
+        assert_eq!(take(&mut rest, 1000), [(12, 3), (15, 20)]);
+        assert!(rest.first().is_none() && rest.next(1).is_none());
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Who used a pipe, and how full it was: for the list of pipes in the report. No verdict rests on it.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
 use probes_common::{EndState, Found};
 
 use super::Whole;
 use super::ends::{Form, form_of};
 use super::ring::Ring;
+use crate::map::Map;
 use crate::report::{Pipe, Report};
 
 /// Pipes that a report lists at most, those used last.
@@ -61,7 +61,7 @@ impl Usage {
 }
 
 /// Takes note of a pipe that was there before any call on it was seen.
-pub(super) fn found(rings: &mut HashMap<u64, Ring>, found: &Found) {
+pub(super) fn found(rings: &mut Map<u64, Ring>, found: &Found) {
     let usage = &mut super::ring_of(rings, &found.end).usage;
     if usage.inode != found.end.ino {
         usage.note(found.tgid, found.header.timestamp_ns, &found.end);
@@ -72,7 +72,7 @@ pub(super) fn found(rings: &mut HashMap<u64, Ring>, found: &Found) {
 }
 
 /// Takes note of a call on the pipes that it was made on.
-pub(super) fn note(rings: &mut HashMap<u64, Ring>, whole: &Whole) {
+pub(super) fn note(rings: &mut Map<u64, Ring>, whole: &Whole) {
     for end in [&whole.call.source, &whole.call.sink] {
         if form_of(end) == Form::Pipe
             && let Some(ring) = rings.get_mut(&end.object)
@@ -84,7 +84,7 @@ pub(super) fn note(rings: &mut HashMap<u64, Ring>, whole: &Whole) {
 }
 
 /// Lists the pipes that were used last.
-pub(super) fn fill(report: &mut Report, rings: &HashMap<u64, Ring>, names: &HashMap<u32, String>) {
+pub(super) fn fill(report: &mut Report, rings: &Map<u64, Ring>, names: &Map<u32, String>) {
     let mut used: Vec<&Ring> = rings.values().filter(|ring| ring.usage.slots > 0).collect();
     used.sort_unstable_by_key(|ring| (Reverse(ring.usage.last_ns), ring.usage.inode));
     let newest = used.first().map_or(0, |ring| ring.usage.last_ns);
@@ -131,9 +131,9 @@ mod tests {
         }
     }
 
-    fn listed(rings: &HashMap<u64, Ring>) -> Report {
+    fn listed(rings: &Map<u64, Ring>) -> Report {
         let mut report = Report::new(Tier::T0, Scope::default());
-        let names = HashMap::from([(1, "cat".to_owned()), (2, "cat".to_owned())]);
+        let names = [(1, "cat".to_owned()), (2, "cat".to_owned())].into_iter().collect();
         fill(&mut report, rings, &names);
         report
     }
@@ -144,7 +144,7 @@ mod tests {
         ring.usage.note(1, 10, &end(7, 100, 16, 12, 0));
         ring.usage.note(2, 20, &end(7, 100, 16, 12, 9));
         ring.usage.note(3, 30, &end(7, 200, 32, 4, 0));
-        let report = listed(&HashMap::from([(1, ring)]));
+        let report = listed(&[(1, ring)].into_iter().collect());
         let pipe = &report.pipes[0];
         assert_eq!((pipe.inode, pipe.slots, pipe.used, pipe.most_used), (7, 32, 4, 12));
         assert_eq!((pipe.resized, pipe.calls, pipe.pids.as_slice()), (1, 3, &[1, 2, 3][..]));
@@ -167,12 +167,12 @@ mod tests {
     fn an_empty_pipe_has_nothing_in_it_whatever_was_missed() {
         let mut ring = Ring::default();
         ring.usage.note(1, 10, &end(7, 100, 16, 9, 9));
-        assert_eq!(listed(&HashMap::from([(1, ring)])).pipes[0].bytes, Some(0));
+        assert_eq!(listed(&[(1, ring)].into_iter().collect()).pipes[0].bytes, Some(0));
     }
 
     #[test]
     fn the_list_is_bounded_and_has_those_that_were_used_last() {
-        let mut rings = HashMap::new();
+        let mut rings = Map::default();
         for n in 0..300_u64 {
             let mut ring = Ring::default();
             ring.usage.note(n as u32, n, &end(n + 1, 1, 16, 1, 0));

@@ -38,10 +38,36 @@ impl<V> Places<V> {
 
     /// How many lie before a place.
     pub(crate) fn before(&self, place: u64) -> usize {
-        match self.row.back() {
-            Some((last, _)) if *last < place => self.row.len(),
-            _ => self.row.partition_point(|(at, _)| *at < place),
+        // From the end in steps that double: what is asked for is nearly always among the latest.
+        let (mut end, mut step) = (self.row.len(), 1);
+        while end > 0 {
+            let start = end.saturating_sub(step);
+            if self.row[start].0 < place {
+                return start + 1 + self.partition(start + 1, end, place);
+            }
+            end = start;
+            step *= 2;
         }
+        0
+    }
+
+    /// How many of those with the numbers from `start` on lie before a place.
+    fn partition(&self, start: usize, end: usize, place: u64) -> usize {
+        let (mut low, mut high) = (start, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.row[middle].0 < place {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low - start
+    }
+
+    /// The one with this number.
+    pub(crate) fn get(&self, number: usize) -> Option<&(u64, V)> {
+        self.row.get(number)
     }
 
     /// Those from the one with this number on, in order.
@@ -57,6 +83,13 @@ impl<V> Places<V> {
     /// The last one before a place.
     pub(crate) fn last_before(&self, place: u64) -> Option<&(u64, V)> {
         self.row.get(self.before(place).checked_sub(1)?)
+    }
+
+    /// Puts a value at a place behind all others.
+    #[inline]
+    pub(crate) fn push(&mut self, place: u64, value: V) {
+        debug_assert!(self.last().is_none_or(|(last, _)| *last < place));
+        self.row.push_back((place, value));
     }
 
     /// Puts a value at a place, instead of the one that was there.

@@ -9,13 +9,15 @@ use probes_common::EndState;
 
 use super::address::Address;
 use super::lanes::Lane;
-use super::parcel::{Parcel, take, total};
+use super::parcel::{Parcel, total};
 use super::pipes::Usage;
 
 /// A slot: what is left in it, and where its last byte ends. The end stays when bytes are taken from the front.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
-    pub(crate) parcels: VecDeque<Parcel>,
+    pub(crate) len: u64,
+    /// How many of the ring's parcels are in it.
+    pub(crate) parcels: usize,
     pub(crate) end: Option<Address>,
 }
 
@@ -25,7 +27,7 @@ impl Slot {
     /// Most consumers move a slot's offset on while they take from it, so that its end stays. Writing to a file only sets its
     /// length to zero (fs/splice.c, `iter_file_splice_write`): then the end that is seen is where the rest began.
     fn is(&self, seen: Option<Address>) -> bool {
-        let began = self.end.map(|end| Address(end.0.wrapping_sub(total(&self.parcels))));
+        let began = self.end.map(|end| Address(end.0.wrapping_sub(self.len)));
         seen.is_some() && (seen == self.end || seen == began)
     }
 }
@@ -53,6 +55,9 @@ pub(crate) struct Ring {
     identity: Option<(u64, u64, u32)>,
     /// Slots that are in the ring, from the tail on.
     slots: VecDeque<Slot>,
+    /// What is in them, from the tail on, and how many bytes that is.
+    parcels: VecDeque<Parcel>,
+    bytes: u64,
     tail: u32,
     /// Nothing is known of what is in it.
     lost: bool,
@@ -105,19 +110,18 @@ impl Ring {
         let is_new = self.identity != identity;
         if is_new {
             self.identity = identity;
-            self.lost = true;
-            self.slots.clear();
+            self.lose();
         }
         if self.lost && head == tail && (is_new || puts) {
+            self.lose();
             self.lost = false;
             self.tail = tail;
-            self.slots.clear();
             (self.lane, self.put, self.taken) = (0, 0, 0);
         }
     }
 
     /// Takes in what was found in the ring, unless more is known of it: nobody put it there by a call that was seen.
-    pub(crate) fn find(&mut self, end: &EndState, slots: Vec<Slot>) {
+    pub(crate) fn find(&mut self, end: &EndState, parcels: Vec<Parcel>, slots: Vec<Slot>) {
         let identity = Some((end.ino, end.extra, end.size));
         if self.identity == identity && !self.lost {
             return;
@@ -126,7 +130,9 @@ impl Ring {
         self.lost = false;
         self.tail = entry(end).1;
         (self.lane, self.taken) = (0, 0);
-        self.put = slots.iter().map(|slot| total(&slot.parcels)).sum();
+        self.bytes = total(&parcels);
+        self.put = self.bytes;
+        self.parcels = parcels.into();
         self.slots = slots.into();
     }
 
@@ -154,23 +160,28 @@ impl Ring {
     pub(crate) fn lose(&mut self) {
         self.lost = true;
         self.slots.clear();
+        self.parcels.clear();
+        self.bytes = 0;
     }
 
     /// Takes out what must have left the ring, for it has no more slots than that: somebody who is not watched took it.
     pub(crate) fn overflow(&mut self) -> Vec<Parcel> {
         let room = self.identity.map_or(0, |(_, _, slots)| slots as usize);
         let gone = self.slots.len().saturating_sub(room);
-        self.tail = self.tail.wrapping_add(gone as u32);
-        let parcels: Vec<Parcel> = self.slots.drain(..gone).flat_map(|slot| slot.parcels).collect();
-        self.taken += total(&parcels);
+        if gone == 0 {
+            return Vec::new();
+        }
+        let mut parcels = Vec::new();
+        self.taken = self.taken.wrapping_add(self.release(gone, &mut parcels));
         parcels
     }
 
     /// Takes out all that is in the ring: nobody will be seen to take it.
     pub(crate) fn leave(&mut self) -> Vec<Parcel> {
         self.usage.left = self.known_bytes();
-        self.lost = true;
-        self.slots.drain(..).flat_map(|slot| slot.parcels).collect()
+        let parcels = self.parcels.drain(..).collect();
+        self.lose();
+        parcels
     }
 
     /// Whether a producer can be applied.
@@ -205,7 +216,45 @@ impl Ring {
     }
 
     fn available(&self) -> u64 {
-        self.slots.iter().map(|slot| total(&slot.parcels)).sum()
+        self.bytes
+    }
+
+    /// Adds what is in the first slots to `into`, and lets them go; tells how many bytes that is.
+    fn release(&mut self, slots: usize, into: &mut Vec<Parcel>) -> u64 {
+        let (mut parcels, mut len) = (0, 0_u64);
+        for slot in self.slots.drain(..slots) {
+            parcels += slot.parcels;
+            len = len.wrapping_add(slot.len);
+        }
+        let parcels = parcels.min(self.parcels.len());
+        let (first, second) = self.parcels.as_slices();
+        let whole = parcels.min(first.len());
+        into.extend_from_slice(&first[..whole]);
+        into.extend_from_slice(&second[..parcels - whole]);
+        self.parcels.drain(..parcels);
+        self.bytes = self.bytes.wrapping_sub(len);
+        self.tail = self.tail.wrapping_add(slots as u32);
+        len
+    }
+
+    /// Adds the first `len` bytes of the first slot, which has more than these, to `into`.
+    fn take_part(&mut self, len: u64, into: &mut Vec<Parcel>) {
+        let Some(slot) = self.slots.front_mut() else { return };
+        let mut left = len;
+        while left > 0 {
+            let Some(first) = self.parcels.front_mut() else { break };
+            if first.len > left {
+                let (head, rest) = first.split(left);
+                *first = rest;
+                into.push(head);
+                break;
+            }
+            left -= first.len;
+            slot.parcels = slot.parcels.saturating_sub(1);
+            into.extend(self.parcels.pop_front());
+        }
+        slot.len -= len;
+        self.bytes = self.bytes.wrapping_sub(len);
     }
 
     /// Slots that a producer added, by the kernel's count.
@@ -213,8 +262,16 @@ impl Ring {
         exit(end).0.wrapping_sub(entry(end).0)
     }
 
-    /// Puts slots in, and what was appended to the slot that was the last one.
-    pub(crate) fn put(&mut self, end: &EndState, appended: Vec<Parcel>, slots: Vec<Slot>) -> Result<(), Lost> {
+    /// Puts slots in, with the parcels that are in them one after the other, and before that what was appended to the slot that
+    /// was the last one.
+    pub(crate) fn put(
+        &mut self,
+        end: &EndState,
+        appended: &[Parcel],
+        slots: &[Slot],
+        parcels: &[Parcel],
+    ) -> Result<(), Lost> {
+        debug_assert_eq!(slots.iter().map(|slot| slot.parcels).sum::<usize>(), parcels.len());
         if self.lost {
             return Err(Lost);
         }
@@ -228,62 +285,78 @@ impl Ring {
                 self.lose();
                 return Err(Lost);
             };
-            last.end = last.end.map(|end| end.plus(total(&appended)));
-            self.put += total(&appended);
-            last.parcels.extend(appended);
+            let len = total(appended);
+            last.end = last.end.map(|end| end.plus(len));
+            last.len = last.len.wrapping_add(len);
+            last.parcels += appended.len();
+            self.count_put(len);
+            self.parcels.extend(appended);
         }
-        self.put += slots.iter().map(|slot| total(&slot.parcels)).sum::<u64>();
+        self.count_put(slots.iter().fold(0, |sum, slot| sum.wrapping_add(slot.len)));
+        self.parcels.extend(parcels);
         self.slots.extend(slots);
         Ok(())
     }
 
+    fn count_put(&mut self, len: u64) {
+        self.put = self.put.wrapping_add(len);
+        self.bytes = self.bytes.wrapping_add(len);
+    }
+
     /// Takes bytes out: whole slots from the tail on, and a part of the one that is then at the tail.
     ///
-    /// `ends` are the ends of the slots as they lie there afterwards; each must be the slot that was put in there.
-    pub(crate) fn take(&mut self, end: &EndState, len: u64, ends: &[Option<Address>]) -> Result<Vec<Parcel>, Lost> {
+    /// `ends` are the ends of the slots as they lie there afterwards; each must be the slot that was put in there. What was taken
+    /// is added to `into`, or nothing.
+    pub(crate) fn take(
+        &mut self,
+        end: &EndState,
+        len: u64,
+        ends: impl IntoIterator<Item = Option<Address>>,
+        into: &mut Vec<Parcel>,
+    ) -> Result<(), Lost> {
         if self.lost {
             return Err(Lost);
         }
         let gone = exit(end).1.wrapping_sub(entry(end).1);
         let tail = self.tail;
+        let mut ends_seen = 0_u32;
         let agrees = self.agrees_at_entry(end)
             && gone as usize <= self.slots.len()
-            && ends.len() >= gone as usize
-            && self
-                .slots
-                .iter()
-                .zip(ends)
-                .zip(0_u32..)
-                .all(|((slot, seen), number)| slot.is(*seen) || is_reused(end, tail.wrapping_add(number)));
+            && self.slots.iter().zip(ends).all(|(slot, seen)| {
+                let number = ends_seen;
+                ends_seen = ends_seen.wrapping_add(1);
+                slot.is(seen) || is_reused(end, tail.wrapping_add(number))
+            })
+            && ends_seen >= gone;
         if !agrees {
             self.lose();
             return Err(Lost);
         }
-        let mut taken = Vec::new();
-        for slot in self.slots.drain(..gone as usize) {
-            taken.extend(slot.parcels);
-        }
-        self.tail = self.tail.wrapping_add(gone);
-        let missing = len.checked_sub(total(&taken));
-        let part = match (missing, self.slots.front_mut()) {
-            (Some(0), _) => Some(Vec::new()),
+        let before = into.len();
+        let released = self.release(gone as usize, into);
+        let missing = len.checked_sub(released);
+        let whole = match (missing, self.slots.front()) {
+            (Some(0), _) => true,
             // A slot of which all was taken would have been released.
-            (Some(missing), Some(slot)) if total(&slot.parcels) > missing => Some(take(&mut slot.parcels, missing)),
-            _ => None,
+            (Some(missing), Some(slot)) if slot.len > missing => {
+                self.take_part(missing, into);
+                true
+            }
+            _ => false,
         };
         // What is left must be what the kernel has left: else a consumer that was not seen took a part before.
-        let left = self.slots.front().map(|slot| total(&slot.parcels));
+        let left = self.slots.front().map(|slot| slot.len);
         let left_agrees = match left {
             Some(left) if exit(end).0 != exit(end).1 => left == tail_len(end.tail_after),
             // The kernel had nothing left: what is here was put in afterwards, and its record came first.
             Some(_) => missing == Some(0),
             None => true,
         };
-        if let (Some(part), true) = (part, left_agrees) {
-            taken.extend(part);
-            self.taken += len;
-            Ok(taken)
+        if whole && left_agrees {
+            self.taken = self.taken.wrapping_add(len);
+            Ok(())
         } else {
+            into.truncate(before);
             self.lose();
             Err(Lost)
         }
@@ -292,22 +365,25 @@ impl Ring {
     /// Whether the ring was, at the entry, what it should have been: the same tail, and as many bytes in the slot there.
     fn agrees_at_entry(&self, end: &EndState) -> bool {
         let (head, tail) = entry(end);
-        let first = self.slots.front().map_or(0, |slot| total(&slot.parcels));
+        let first = self.slots.front().map_or(0, |slot| slot.len);
         tail == self.tail && (head == tail || first == tail_len(end.tail_before))
     }
 
-    /// The first `len` bytes, which stay (tee).
-    pub(crate) fn peek(&mut self, end: &EndState, len: u64) -> Result<Vec<Parcel>, Lost> {
-        if self.lost || !self.agrees_at_entry(end) {
+    /// The first `len` bytes, which stay (tee): added to `into`, or nothing.
+    pub(crate) fn peek(&mut self, end: &EndState, len: u64, into: &mut Vec<Parcel>) -> Result<(), Lost> {
+        if self.lost || !self.agrees_at_entry(end) || self.bytes < len {
             return Err(Lost);
         }
-        let mut all: VecDeque<Parcel> = self
-            .slots
-            .iter()
-            .flat_map(|slot| slot.parcels.iter().copied())
-            .collect();
-        let taken = take(&mut all, len);
-        if total(&taken) == len { Ok(taken) } else { Err(Lost) }
+        let mut left = len;
+        for parcel in &self.parcels {
+            if left == 0 {
+                break;
+            }
+            let head = parcel.split(left.min(parcel.len)).0;
+            left -= head.len;
+            into.push(head);
+        }
+        Ok(())
     }
 }
 
@@ -328,7 +404,7 @@ mod tests {
         }
     }
 
-    fn slot(at: u64, len: u64) -> Slot {
+    fn slot(at: u64, len: u64) -> (Slot, Parcel) {
         let parcel = Parcel {
             len,
             origin: EndId::MEMORY,
@@ -338,16 +414,35 @@ mod tests {
             place: Place::At(Address(at)),
             trail: Trails::START,
         };
-        Slot {
-            parcels: VecDeque::from([parcel]),
+        let slot = Slot {
+            len,
+            parcels: 1,
             end: Some(Address(at + len)),
-        }
+        };
+        (slot, parcel)
+    }
+
+    fn put_in(ring: &mut Ring, end: &EndState, slots: &[(Slot, Parcel)]) -> Result<(), Lost> {
+        let (slots, parcels): (Vec<Slot>, Vec<Parcel>) = slots.iter().copied().unzip();
+        ring.put(end, &[], &slots, &parcels)
+    }
+
+    fn take(ring: &mut Ring, end: &EndState, len: u64, ends: &[Option<Address>]) -> Result<Vec<Parcel>, Lost> {
+        let mut taken = Vec::new();
+        let result = ring.take(end, len, ends.iter().copied(), &mut taken);
+        assert!(result.is_ok() || taken.is_empty());
+        result.map(|()| taken)
+    }
+
+    fn peek(ring: &mut Ring, end: &EndState, len: u64) -> Result<Vec<Parcel>, Lost> {
+        let mut taken = Vec::new();
+        ring.peek(end, len, &mut taken).map(|()| taken)
     }
 
     fn put(ring: &mut Ring, before: u32, at: u64, len: u64) {
         let end = end((before, 0), (before + 1, 0));
         assert_eq!(ring.turn_to_put(&end), Turn::Now);
-        ring.put(&end, Vec::new(), vec![slot(at, len)]).unwrap();
+        put_in(ring, &end, &[slot(at, len)]).unwrap();
     }
 
     /// With so many bytes in the slot at the tail, before and after.
@@ -364,15 +459,15 @@ mod tests {
         // It took 10 of the first 100 bytes: at the entry 90 are left.
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        assert!(ring.take(&tails(end((1, 0), (1, 0)), 90, 60), 30, &[]).is_err());
+        assert!(take(&mut ring, &tails(end((1, 0), (1, 0)), 90, 60), 30, &[]).is_err());
         // It did so while this one slept: at the exit fewer are left than there should be.
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        assert!(ring.take(&tails(end((1, 0), (1, 0)), 100, 60), 30, &[]).is_err());
+        assert!(take(&mut ring, &tails(end((1, 0), (1, 0)), 100, 60), 30, &[]).is_err());
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        assert!(ring.take(&tails(end((1, 0), (1, 0)), 100, 70), 30, &[]).is_ok());
-        assert!(ring.peek(&tails(end((1, 0), (1, 0)), 71, 71), 30).is_err());
+        assert!(take(&mut ring, &tails(end((1, 0), (1, 0)), 100, 70), 30, &[]).is_ok());
+        assert!(peek(&mut ring, &tails(end((1, 0), (1, 0)), 71, 71), 30).is_err());
     }
 
     #[test]
@@ -381,11 +476,11 @@ mod tests {
         put(&mut ring, 0, 1000, 100);
         put(&mut ring, 1, 2000, 100);
         let first = tails(end((2, 0), (2, 0)), 100, 70);
-        let taken = ring.take(&first, 30, &[]).unwrap();
+        let taken = take(&mut ring, &first, 30, &[]).unwrap();
         assert_eq!((taken.len(), taken[0].position, taken[0].len), (1, 1000, 30));
         assert_eq!(ring.known_bytes(), Some(170));
         let second = tails(end((2, 0), (2, 1)), 70, 50);
-        let taken = ring.take(&second, 120, &[Some(Address(1100))]).unwrap();
+        let taken = take(&mut ring, &second, 120, &[Some(Address(1100))]).unwrap();
         assert_eq!(
             taken.iter().map(|p| (p.position, p.len)).collect::<Vec<_>>(),
             [(1030, 70), (2000, 50)]
@@ -397,15 +492,20 @@ mod tests {
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
         assert!(
-            ring.take(&tails(end((1, 0), (1, 1)), 100, 0), 100, &[Some(Address(1101))])
-                .is_err()
+            take(
+                &mut ring,
+                &tails(end((1, 0), (1, 1)), 100, 0),
+                100,
+                &[Some(Address(1101))]
+            )
+            .is_err()
         );
         assert!(ring.lost && ring.known_bytes().is_none());
         // Until it has been seen empty.
         assert_eq!(ring.turn_to_put(&end((5, 4), (6, 4))), Turn::Now);
-        assert!(ring.put(&end((5, 4), (6, 4)), Vec::new(), vec![slot(0, 1)]).is_err());
+        assert!(put_in(&mut ring, &end((5, 4), (6, 4)), &[slot(0, 1)]).is_err());
         assert_eq!(ring.turn_to_put(&end((6, 6), (7, 6))), Turn::Now);
-        ring.put(&end((6, 6), (7, 6)), Vec::new(), vec![slot(0, 1)]).unwrap();
+        put_in(&mut ring, &end((6, 6), (7, 6)), &[slot(0, 1)]).unwrap();
     }
 
     #[test]
@@ -415,11 +515,11 @@ mod tests {
         put(&mut ring, 1, 2000, 100);
         // At its exit the second slot was not there yet.
         let out = tails(end((1, 0), (1, 1)), 100, 0);
-        assert_eq!(total(&ring.take(&out, 100, &[Some(Address(1100))]).unwrap()), 100);
+        assert_eq!(total(&take(&mut ring, &out, 100, &[Some(Address(1100))]).unwrap()), 100);
         assert_eq!(ring.available(), 100);
         // Nor can a part of it have been taken then.
         let part = tails(end((1, 1), (1, 1)), 0, 0);
-        assert!(ring.take(&part, 10, &[]).is_err());
+        assert!(take(&mut ring, &part, 10, &[]).is_err());
     }
 
     #[test]
@@ -427,7 +527,7 @@ mod tests {
         let took = |head| {
             let mut ring = Ring::default();
             put(&mut ring, 0, 1000, 100);
-            ring.take(&tails(end((1, 0), (head, 1)), 100, 50), 100, &[None])
+            take(&mut ring, &tails(end((1, 0), (head, 1)), 100, 50), 100, &[None])
         };
         assert!(took(16).is_err(), "it was there to be seen");
         assert!(took(17).is_ok(), "the seventeenth lies where it was");
@@ -468,15 +568,20 @@ mod tests {
             let mut ring = Ring::default();
             put(&mut ring, 0, 1000, 100);
             assert!(
-                ring.take(&tails(end((1, 0), (1, 1)), 100, 0), len, &[Some(Address(1100))])
-                    .is_err(),
+                take(
+                    &mut ring,
+                    &tails(end((1, 0), (1, 1)), 100, 0),
+                    len,
+                    &[Some(Address(1100))]
+                )
+                .is_err(),
                 "{len}"
             );
         }
         // All of a slot without releasing it.
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        assert!(ring.take(&tails(end((1, 0), (1, 0)), 100, 0), 100, &[]).is_err());
+        assert!(take(&mut ring, &tails(end((1, 0), (1, 0)), 100, 0), 100, &[]).is_err());
     }
 
     #[test]
@@ -516,7 +621,7 @@ mod tests {
             ..end((1, 0), (1, 1))
         };
         assert_eq!(ring.turn_to_take(&resized, 100), Turn::Now);
-        assert!(ring.take(&resized, 100, &[Some(Address(1100))]).is_err());
+        assert!(take(&mut ring, &resized, 100, &[Some(Address(1100))]).is_err());
     }
 
     #[test]
@@ -528,12 +633,15 @@ mod tests {
             ..end((0, 0), (1, 0))
         };
         assert_eq!(ring.turn_to_put(&other), Turn::Now);
-        ring.put(&other, Vec::new(), vec![slot(5000, 10)]).unwrap();
+        put_in(&mut ring, &other, &[slot(5000, 10)]).unwrap();
         let out = EndState {
             ino: 9,
             ..tails(end((1, 0), (1, 1)), 10, 0)
         };
-        assert_eq!(ring.take(&out, 10, &[Some(Address(5010))]).unwrap()[0].position, 5000);
+        assert_eq!(
+            take(&mut ring, &out, 10, &[Some(Address(5010))]).unwrap()[0].position,
+            5000
+        );
     }
 
     #[test]
@@ -542,13 +650,10 @@ mod tests {
         let at = u32::MAX;
         let first = end((at, at), (at.wrapping_add(2), at));
         assert_eq!(ring.turn_to_put(&first), Turn::Now);
-        ring.put(&first, Vec::new(), vec![slot(1000, 10), slot(2000, 10)])
-            .unwrap();
+        put_in(&mut ring, &first, &[slot(1000, 10), slot(2000, 10)]).unwrap();
         let out = tails(end((1, at), (1, 1)), 10, 0);
         assert_eq!(ring.turn_to_take(&out, 20), Turn::Now);
-        let taken = ring
-            .take(&out, 20, &[Some(Address(1010)), Some(Address(2010))])
-            .unwrap();
+        let taken = take(&mut ring, &out, 20, &[Some(Address(1010)), Some(Address(2010))]).unwrap();
         assert_eq!(total(&taken), 20);
     }
 
@@ -557,12 +662,17 @@ mod tests {
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
         let look = tails(end((1, 0), (1, 0)), 100, 100);
-        assert_eq!(total(&ring.peek(&look, 60).unwrap()), 60);
-        assert_eq!(total(&ring.peek(&look, 100).unwrap()), 100);
-        assert!(ring.peek(&look, 101).is_err());
+        assert_eq!(total(&peek(&mut ring, &look, 60).unwrap()), 60);
+        assert_eq!(total(&peek(&mut ring, &look, 100).unwrap()), 100);
+        assert!(peek(&mut ring, &look, 101).is_err());
         assert!(
-            ring.take(&tails(end((1, 0), (1, 1)), 100, 0), 100, &[Some(Address(1100))])
-                .is_ok()
+            take(
+                &mut ring,
+                &tails(end((1, 0), (1, 1)), 100, 0),
+                100,
+                &[Some(Address(1100))]
+            )
+            .is_ok()
         );
     }
 }

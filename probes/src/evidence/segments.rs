@@ -10,13 +10,14 @@ mod names;
 
 pub(crate) use self::names::FlowsOf;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use probes_common::{Call, EndState};
 
 use self::book::{Book, Made};
 use super::lanes::Lane;
 use crate::journal::{Entry, News, What};
+use crate::map::Map;
 use crate::report::LedgerWord;
 
 /// What a call did with a pipe of which the stream is known.
@@ -105,14 +106,14 @@ const MOST_BOOKS: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Segments {
     books: BTreeMap<u32, Book>,
-    threads: HashMap<u32, Thread>,
-    lanes: HashMap<u32, Known>,
+    threads: Map<u32, Thread>,
+    lanes: Map<u32, Known>,
     next_lane: u32,
     /// In the order in which they were named, so that the oldest go first.
     order: VecDeque<(u32, bool, u64)>,
     /// Calls that wait for their entries, and entries that wait for their calls.
-    seen: HashMap<(u64, bool), Passage>,
-    said: HashMap<(u64, bool), (u32, Entry)>,
+    seen: Map<(u64, bool), Passage>,
+    said: Map<(u64, bool), (u32, Entry)>,
     /// Of processes without a journal.
     recent_calls: VecDeque<(u32, u32, Done)>,
     recent: VecDeque<Passage>,

@@ -1,6 +1,6 @@
 //! Streams of TCP and UNIX sockets: what was given to them by calls, and in which pages it went.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use probes_common::{Piece, SocketPair, Station};
 
@@ -9,9 +9,10 @@ use super::edges::EdgeKey;
 use super::parcel::{Parcel, Place};
 use super::stream::{Given, Stream};
 use super::witness::{Mark, Seen, SlotNames};
+use crate::map::Map;
 
 /// Who gave bytes to a stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Giver {
     pub(crate) edge: EdgeKey,
     pub(crate) user_ip: u64,
@@ -19,9 +20,6 @@ pub(crate) struct Giver {
     /// The number of the stream that they were given to; 0: none.
     pub(crate) stream: u64,
 }
-
-/// What a packet carried of what a call gave: where, and what.
-pub(crate) type Carried = (Given<Giver>, Seen);
 
 /// One direction of a TCP connection.
 #[derive(Debug)]
@@ -36,8 +34,8 @@ pub(crate) struct TcpStream {
 /// All streams that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    tcp: HashMap<SocketPair, TcpStream>,
-    unix: HashMap<u64, UnixStream>,
+    tcp: Map<SocketPair, TcpStream>,
+    unix: Map<u64, UnixStream>,
     /// Streams that have ended, the oldest first.
     ended: VecDeque<(SocketPair, u64)>,
     numbers: u64,
@@ -84,30 +82,31 @@ impl Sockets {
         }
     }
 
-    /// A packet: returns what it carried of what calls gave.
-    pub(crate) fn packet(&mut self, station: &Station, names: &SlotNames) -> Vec<Carried> {
+    /// A packet: tells `each` what it carried of what calls gave.
+    pub(crate) fn packet(&mut self, station: &Station, names: &SlotNames, each: &mut impl FnMut(&Given<Giver>, &Seen)) {
         let room = self.runs < UNCLAIMED;
         let Some(stream) = self.tcp_to_send(station.pair) else {
-            return Vec::new();
+            return;
         };
         let before = stream.bytes.len();
         stream.bytes.packets += 1;
         let mut place = stream.bytes.place(station.position as u32);
         let end = place + u64::from(station.total);
-        let mut carried = Vec::new();
-        for run in runs_of(station, names) {
+        for run in runs_of(station.linear, pieces_of(station), names) {
             // A packet that says it has more pages than bytes is not believed beyond its bytes.
-            let run = run.part(0, run.len.min(end.saturating_sub(place)));
+            let run = Seen {
+                len: run.len.min(end.saturating_sub(place)),
+                ..run
+            };
             if run.len == 0 {
                 break;
             }
-            stream.bytes.see(place, run, &mut carried);
+            stream.bytes.see(place, run, each);
             place += run.len;
         }
         stream.bytes.trim(room);
         let after = stream.bytes.len();
         self.runs = (self.runs + after).saturating_sub(before);
-        carried
     }
 
     /// A connection has ended: returns what was given and never seen under way.
@@ -174,13 +173,13 @@ impl Sockets {
 }
 
 /// The runs of a packet or message, in the order of its bytes.
-pub(crate) fn runs_of(station: &Station, names: &SlotNames) -> Vec<Seen> {
-    let linear = (station.linear > 0).then(|| Seen::linear(u64::from(station.linear)));
-    let count = usize::from(station.count).min(station.pieces.len());
-    linear
-        .into_iter()
-        .chain(station.pieces[..count].iter().map(|piece| seen(piece, names)))
-        .collect()
+pub(crate) fn runs_of(linear: u32, pieces: &[Piece], names: &SlotNames) -> impl Iterator<Item = Seen> {
+    let linear = (linear > 0).then(|| Seen::linear(u64::from(linear)));
+    linear.into_iter().chain(pieces.iter().map(|piece| seen(piece, names)))
+}
+
+fn pieces_of(station: &Station) -> &[Piece] {
+    &station.pieces[..usize::from(station.count).min(station.pieces.len())]
 }
 
 pub(crate) fn seen(piece: &Piece, names: &SlotNames) -> Seen {
@@ -269,7 +268,7 @@ impl UnixStream {
 
     /// A message was consumed or thrown away.
     pub(crate) fn message(&mut self, station: &Station, names: &SlotNames) -> Vec<(Given<Giver>, Seen)> {
-        let runs = runs_of(station, names);
+        let runs: Vec<Seen> = runs_of(station.linear, pieces_of(station), names).collect();
         self.bytes.packets += 1;
         if runs.iter().map(|run| run.len).sum::<u64>() != u64::from(station.total) {
             // Not all of it could be read: nothing after it has a place.
@@ -297,9 +296,8 @@ impl UnixStream {
     }
 }
 
-/// The parcels that a TCP receiver took: what packets showed of them, and the rest unseen.
-pub(crate) fn taken_from(stream: &TcpStream, place: u64, len: u64, parcel: Parcel) -> Vec<Parcel> {
-    let mut parcels = Vec::new();
+/// Adds the parcels that a TCP receiver took: what packets showed of them, and the rest unseen.
+pub(crate) fn taken_from(stream: &TcpStream, place: u64, len: u64, parcel: Parcel, parcels: &mut Vec<Parcel>) {
     let blank = if stream.bytes.packets == 0 {
         Place::Remote
     } else {
@@ -317,14 +315,13 @@ pub(crate) fn taken_from(stream: &TcpStream, place: u64, len: u64, parcel: Parce
         }
     };
     for (start, run) in stream.bytes.runs(place, len) {
-        push(&mut parcels, at, start - at, blank);
+        push(parcels, at, start - at, blank);
         let place = match (run.start, run.mark) {
             (Some(_), Mark::Zero) | (None, _) => Place::Unseen,
             (Some(start), _) => Place::At(start),
         };
-        push(&mut parcels, start, run.len, place);
+        push(parcels, start, run.len, place);
         at = start + run.len;
     }
-    push(&mut parcels, at, place + len - at, blank);
-    parcels
+    push(parcels, at, place + len - at, blank);
 }

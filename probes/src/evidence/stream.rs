@@ -73,20 +73,21 @@ impl<T: Copy> Stream<T> {
     /// that carries it. What was seen before at the same place is not replaced: a packet sent again is the same bytes.
     pub(crate) fn seen(&mut self, place: u64, run: Seen) -> Vec<(Given<T>, Seen)> {
         let mut matched = Vec::new();
-        self.see(place, run, &mut matched);
+        self.see(place, run, &mut |given, seen| matched.push((*given, *seen)));
         matched
     }
 
-    /// The same, adding to `matched`.
-    pub(crate) fn see(&mut self, place: u64, run: Seen, matched: &mut Vec<(Given<T>, Seen)>) {
+    /// The same, telling `each`.
+    #[inline]
+    pub(crate) fn see(&mut self, place: u64, run: Seen, each: &mut impl FnMut(&Given<T>, &Seen)) {
         let is_new = self.seen.last().is_none_or(|(at, last)| at + last.len <= place);
         if is_new {
-            self.match_given(place, &run, matched);
-            self.seen.insert(place, run);
+            self.match_given(place, &run, each);
+            self.seen.push(place, run);
             return;
         }
         for (start, fresh) in self.not_seen_yet(place, run) {
-            self.match_given(start, &fresh, matched);
+            self.match_given(start, &fresh, each);
             self.seen.insert(start, fresh);
         }
     }
@@ -135,10 +136,14 @@ impl<T: Copy> Stream<T> {
     }
 
     /// Takes out what was given within a run.
-    fn match_given(&mut self, start: u64, run: &Seen, matched: &mut Vec<(Given<T>, Seen)>) {
-        if self.given.is_empty() {
-            return;
+    #[inline]
+    fn match_given(&mut self, start: u64, run: &Seen, each: &mut impl FnMut(&Given<T>, &Seen)) {
+        if !self.given.is_empty() {
+            self.match_some(start, run, each);
         }
+    }
+
+    fn match_some(&mut self, start: u64, run: &Seen, each: &mut impl FnMut(&Given<T>, &Seen)) {
         let end = start + run.len;
         let reaching = self.given.around(start).take_while(|(at, _)| *at < end);
         let reaching = reaching.filter(|(at, given)| at + given.parcel.len > start);
@@ -158,42 +163,91 @@ impl<T: Copy> Stream<T> {
                 given = head;
             }
             let part = run.part(given.at - start, given.parcel.len);
-            matched.push((given, part));
+            each(&given, &part);
         }
     }
 
-    /// Takes note of what a call gave, and adds to `matched` what has been seen of it already.
+    /// Takes note of what a call gave from a place on, and tells `each` what has been seen of it already.
     ///
-    /// Two calls that claim the same place cannot both be right: `None`, and nothing is noted.
+    /// Two calls that claim the same place cannot both be right: such parcels are added to `refused`, and not noted.
     pub(crate) fn give(
         &mut self,
         place: u64,
-        parcel: Parcel,
+        parcels: &[Parcel],
         by: T,
-        matched: &mut Vec<(Given<T>, Seen)>,
-    ) -> Option<()> {
-        let end = place.checked_add(parcel.len)?;
-        self.claimed = self.claimed.max(end);
-        let before = self.given.last_before(end);
-        if before.is_some_and(|(at, given)| at + given.parcel.len > place) {
-            return None;
+        refused: &mut Vec<Parcel>,
+        each: &mut impl FnMut(&Given<T>, &Seen),
+    ) {
+        // The one before may reach to where these begin.
+        let mut number = self.seen.before(place);
+        let before = number.checked_sub(1).and_then(|before| self.seen.get(before));
+        if before.is_some_and(|(start, run)| start + run.len > place) {
+            number -= 1;
         }
-        let mut rest = Given { at: place, parcel, by };
-        let Self { seen, given, .. } = self;
-        for (start, run) in runs_in(seen, place, parcel.len) {
-            if start > rest.at {
-                let (before, after) = rest.split(start - rest.at);
-                given.insert(before.at, before);
+        let mut at = Some(place);
+        for &parcel in parcels {
+            let end = at.and_then(|at| at.checked_add(parcel.len));
+            match (at, end) {
+                (Some(at), Some(end)) if self.is_free(at, end) => {
+                    let given = Given { at, parcel, by };
+                    // Most runs are just what was in a slot.
+                    if let Some((start, run)) = self.seen.get(number)
+                        && (*start, run.len) == (at, parcel.len)
+                    {
+                        each(&given, run);
+                        number += 1;
+                    } else {
+                        number = self.give_one(given, end, number, each);
+                    }
+                }
+                _ => refused.push(parcel),
+            }
+            at = end;
+        }
+    }
+
+    /// Whether no call has given anything in a stretch. It is claimed from now on, at any rate.
+    fn is_free(&mut self, place: u64, end: u64) -> bool {
+        self.claimed = self.claimed.max(end);
+        if self.given.is_empty() {
+            return true;
+        }
+        let before = self.given.last_before(end);
+        before.is_none_or(|(at, given)| at + given.parcel.len <= place)
+    }
+
+    /// One parcel that ends at `end`. No run before `number` reaches to where it begins; returns the same of the next one.
+    fn give_one(
+        &mut self,
+        mut rest: Given<T>,
+        end: u64,
+        mut number: usize,
+        each: &mut impl FnMut(&Given<T>, &Seen),
+    ) -> usize {
+        while let Some(&(start, run)) = self.seen.get(number)
+            && start < end
+        {
+            let run_end = start + run.len;
+            if run_end > rest.at {
+                if start > rest.at {
+                    let (before, after) = rest.split(start - rest.at);
+                    self.given.insert(before.at, before);
+                    rest = after;
+                }
+                let len = run_end.min(end) - rest.at;
+                let (head, after) = rest.split(len);
+                each(&head, &run.part(rest.at - start, len));
                 rest = after;
             }
-            let (head, after) = rest.split(run.len);
-            matched.push((head, run));
-            rest = after;
+            if run_end > end {
+                break;
+            }
+            number += 1;
         }
         if rest.parcel.len > 0 {
             self.given.insert(rest.at, rest);
         }
-        Some(())
+        number
     }
 
     /// What was seen in a stretch, cut to it, in order; places that were not seen are left out.
@@ -263,9 +317,11 @@ mod tests {
 
     /// What was seen of what is given.
     fn give(stream: &mut Stream<()>, place: u64, parcel: Parcel) -> Option<Vec<(Given<()>, Seen)>> {
-        let mut matched = Vec::new();
-        stream.give(place, parcel, (), &mut matched)?;
-        Some(matched)
+        let (mut matched, mut refused) = (Vec::new(), Vec::new());
+        stream.give(place, &[parcel], (), &mut refused, &mut |given, seen| {
+            matched.push((*given, *seen));
+        });
+        refused.is_empty().then_some(matched)
     }
 
     fn parcel(at: u64, len: u64) -> Parcel {
@@ -350,7 +406,12 @@ mod tests {
                 let pairs = if calls_first {
                     let Some(len) = calls.next() else { continue };
                     given[at as usize..(at + len) as usize].fill(true);
-                    let pairs = give(&mut stream, 1000 + at, parcel(1000 + at, len)).unwrap();
+                    // One call gives several parcels at once.
+                    let (first, second) = parcel(1000 + at, len).split(len / 3);
+                    let (mut pairs, mut refused) = (Vec::new(), Vec::new());
+                    let parcels = if first.len > 0 { vec![first, second] } else { vec![second] };
+                    stream.give(1000 + at, &parcels, (), &mut refused, &mut |given, seen| pairs.push((*given, *seen)));
+                    prop_assert!(refused.is_empty());
                     at += len;
                     pairs
                 } else {

@@ -1,13 +1,14 @@
 //! Rows by key, quick for the row that was asked for last: most parcels go where the one before them went.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use crate::map::Map;
 
 /// Rows in the order in which they were first asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<K, V> {
     rows: Vec<(K, V)>,
-    index: HashMap<K, usize>,
+    index: Map<K, usize>,
     latest: usize,
 }
 
@@ -15,7 +16,7 @@ impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
         Self {
             rows: Vec::new(),
-            index: HashMap::new(),
+            index: Map::default(),
             latest: 0,
         }
     }

@@ -18,8 +18,8 @@ use bufferlist::Reason;
 const MSG_PEEK: u32 = 2;
 
 impl Evidence {
-    /// The parcels that a call took: as many bytes as it returned.
-    pub(super) fn take(&mut self, whole: &Whole) -> Vec<Parcel> {
+    /// Adds the parcels that a call took to `into`: as many bytes as it returned.
+    pub(super) fn take(&mut self, whole: &Whole, into: &mut Vec<Parcel>) {
         let call = &whole.call;
         let len = call.result as u64;
         let mut parcel = Parcel {
@@ -32,7 +32,7 @@ impl Evidence {
             trail: Trails::START,
         };
         match form_of(&call.source) {
-            Form::Pipe => return self.take_from_pipe(whole, parcel),
+            Form::Pipe => return self.take_from_pipe(whole, parcel, into),
             Form::Tcp => {
                 let pair = call.source.pair.reversed();
                 // Other readers of the same socket make the counters disagree with the result: then nothing is known.
@@ -41,7 +41,7 @@ impl Evidence {
                 {
                     let place = stream.bytes.place(call.source.before as u32);
                     parcel.stream = stream.number;
-                    return taken_from(stream, place, len, parcel);
+                    return taken_from(stream, place, len, parcel, into);
                 }
             }
             Form::Memory => {
@@ -73,26 +73,26 @@ impl Evidence {
             }
             Form::Null | Form::Other => {}
         }
-        vec![parcel]
+        into.push(parcel);
     }
 
-    fn take_from_pipe(&mut self, whole: &Whole, parcel: Parcel) -> Vec<Parcel> {
+    fn take_from_pipe(&mut self, whole: &Whole, parcel: Parcel, into: &mut Vec<Parcel>) {
         let call = &whole.call;
         let ring = ring_of(&mut self.rings, &call.source);
         let lane = ring.next_taken(|| self.segments.new_lane());
         let taken = if only_looks(call) {
-            ring.peek(&call.source, parcel.len)
+            ring.peek(&call.source, parcel.len, into)
         } else {
             let cut = whole.cut_before(station_kind::PIPE_SOURCE, call.source.before as u32);
-            let seen = whole.pieces(station_kind::PIPE_SOURCE).map(end_of);
-            let ends: Vec<Option<Address>> = std::iter::repeat_n(None, cut).chain(seen).collect();
-            ring.take(&call.source, parcel.len, &ends)
+            let seen = whole.parts.pieces(call, station_kind::PIPE_SOURCE);
+            let ends = std::iter::repeat_n(None, cut).chain(seen.iter().map(end_of));
+            ring.take(&call.source, parcel.len, ends, into)
         };
         if taken.is_ok() && !only_looks(call) {
             let seen = Passage::new(call, &call.source, lane, parcel.len, false);
             self.segments.seen(seen);
         }
-        taken.unwrap_or_else(|_| {
+        if taken.is_err() {
             // What was in the pipe is not known, nor where it came from.
             let step = Step {
                 nr: call.nr,
@@ -101,47 +101,21 @@ impl Evidence {
                 to: EndId::PIPE,
                 outcome: Outcome::Unknown(Reason::NotObserved),
             };
-            vec![Parcel {
+            into.push(Parcel {
                 trail: self.trails.with(Trails::START, step),
                 ..parcel
-            }]
-        })
+            });
+        }
     }
 }
 
 impl Whole {
-    /// The pieces that were seen at a kind of station, in order. None if a record of them was lost: a list with a hole would
-    /// put each piece behind the hole in the wrong place.
-    pub(super) fn pieces(&self, kind: u16) -> impl Iterator<Item = &Piece> {
-        let whole = self.is_whole(&self.call);
-        self.stations
-            .iter()
-            .filter(move |station| whole && station.station == kind)
-            .flat_map(|station| &station.pieces[..usize::from(station.count).min(station.pieces.len())])
-    }
-
     /// How many slots from position `from` on could not be looked at any more, before the first one that could.
     fn cut_before(&self, kind: u16, from: u32) -> usize {
-        let first = self.stations.iter().find(|station| station.station == kind);
-        let cut = first.map_or(0, |station| (station.position as u32).wrapping_sub(from));
+        let first = self.parts.of(kind).next();
+        let cut = first.map_or(0, |(part, _)| (part.position as u32).wrapping_sub(from));
         // No ring has more slots (fs/pipe.c, `round_pipe_size`); what is not a position is no reason to make room.
         if cut > 1 << 20 { 0 } else { cut as usize }
-    }
-
-    /// Whether the stations of pipes that the call says it wrote are all here.
-    fn is_whole(&self, call: &Call) -> bool {
-        let of_pipes = |kind| matches!(kind, station_kind::PIPE_SOURCE | station_kind::PIPE_SINK);
-        let mut count = 0;
-        for kind in [station_kind::PIPE_SOURCE, station_kind::PIPE_SINK] {
-            let parts = self.stations.iter().filter(|station| station.station == kind);
-            for (number, station) in parts.enumerate() {
-                if station.part != number as u32 {
-                    return false;
-                }
-                count += u32::from(of_pipes(kind));
-            }
-        }
-        count == call.stations
     }
 }
 

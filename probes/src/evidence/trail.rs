@@ -1,10 +1,9 @@
 //! What happened to bytes on their way: one verdict per edge, and the trail that edges make.
 
-use std::collections::HashMap;
-
 use bufferlist::Reason;
 
 use super::ends::EndId;
+use crate::map::Map;
 
 /// What an edge did to a byte. Three-valued: moved needs identity, copied needs a witness, the rest is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -46,7 +45,7 @@ pub(crate) struct TrailId(u32);
 #[derive(Clone, Debug)]
 pub(crate) struct Trails {
     all: Vec<Trail>,
-    by_step: HashMap<(TrailId, Step), TrailId>,
+    by_step: Map<(TrailId, Step), TrailId>,
     /// The latest answer: most parcels go where the one before them went.
     latest: Option<(TrailId, Step, TrailId)>,
 }
@@ -72,7 +71,7 @@ impl Trails {
                 before: Self::START,
                 step: None,
             }],
-            by_step: HashMap::new(),
+            by_step: Map::default(),
             latest: None,
         }
     }

@@ -1,6 +1,6 @@
 //! Calls whose record came before that of a call which they build on: a consumer can return before the producer does.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use probes_common::{Call, nr};
 
@@ -8,6 +8,7 @@ use super::Whole;
 use super::ends::{Form, form_of};
 use super::ring::{Ring, Turn};
 use super::ring_of;
+use crate::map::Map;
 
 /// Calls that wait at the same time.
 const MOST: usize = 256;
@@ -22,7 +23,7 @@ pub(crate) struct Waiting {
 }
 
 /// Whether a call can be applied to the rings of its ends now.
-pub(crate) fn turn(call: &Call, rings: &mut HashMap<u64, Ring>) -> Turn {
+pub(crate) fn turn(call: &Call, rings: &mut Map<u64, Ring>) -> Turn {
     let len = call.result.max(0) as u64;
     let source = match form_of(&call.source) {
         Form::Pipe => ring_of(rings, &call.source).turn_to_take(&call.source, len),
@@ -45,7 +46,7 @@ impl Waiting {
     }
 
     /// The first one whose turn has come. One that can never be right loses the rings of its ends here.
-    pub(crate) fn next_ready(&mut self, rings: &mut HashMap<u64, Ring>) -> Option<Whole> {
+    pub(crate) fn next_ready(&mut self, rings: &mut Map<u64, Ring>) -> Option<Whole> {
         let (at, turn) = self
             .calls
             .iter()

@@ -6,7 +6,7 @@
 use bufferlist::Reason;
 use probes_common::Piece;
 
-use super::address::{Address, Owner, owner_of, page_of, start_of};
+use super::address::{Address, Owner, owner_of, start_of};
 use super::parcel::Place;
 use super::trail::Outcome;
 
@@ -56,13 +56,9 @@ pub(crate) enum Mark {
 
 impl Seen {
     /// What a piece shows. `len` is given apart: a slot that was emptied has none any more.
+    #[inline]
     pub(crate) fn new(piece: &Piece, start: Option<Address>, len: u64, names: &SlotNames) -> Self {
-        let is_zero = names.zero_page != 0
-            && page_of(piece)
-                == page_of(&Piece {
-                    page: names.zero_page,
-                    ..Piece::default()
-                });
+        let is_zero = names.zero_page != 0 && piece.page == names.zero_page;
         let mark = match piece.ops {
             _ if is_zero => Mark::Zero,
             0 => Mark::Plain,
@@ -120,6 +116,7 @@ fn shifted(owner: Owner, by: u64) -> Owner {
         Owner::Nobody { position } => Owner::Nobody {
             position: position.wrapping_add(by),
         },
+        Owner::Untold => Owner::Untold,
     }
 }
 
@@ -247,6 +244,28 @@ mod tests {
             ..page()
         };
         assert_eq!(judge(FILE, &seen(other)), Outcome::Copied(Reason::KernelCopies));
+    }
+
+    #[test]
+    fn a_page_that_nobody_asked_of_is_known_by_its_place_alone() {
+        let untold = seen(Piece {
+            mapping: probes_common::UNTOLD,
+            index: 0,
+            ..page()
+        });
+        let at = untold.start.unwrap();
+        assert_eq!(judge(Place::At(at), &untold), Outcome::Identity);
+        assert_eq!(
+            judge(Place::At(at.plus(1)), &untold),
+            Outcome::Copied(Reason::KernelCopies)
+        );
+        let there = Place::File {
+            mapping: 0x1000,
+            position: 100,
+        };
+        for place in [FILE, there, Place::Memory(100), Place::Unseen] {
+            assert!(matches!(judge(place, &untold), Outcome::Unknown(_)), "{place:?}");
+        }
     }
 
     #[test]

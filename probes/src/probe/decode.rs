@@ -4,8 +4,9 @@ use std::fmt;
 use std::mem::{MaybeUninit, size_of};
 
 use probes_common::{
-    Call, Closed, Found, HeaderError, Name, PIECES, Piece, PlainKey, PlainSum, Process, RecordHeader, RecordKind,
-    Station, SumRow, Sums, Told, event, name_flag, program, station_flag, station_kind, sum_event, told_by, told_flag,
+    Call, Closed, Extent, Found, HeaderError, Name, PIECES, Piece, PlainKey, PlainSum, Process, RecordHeader,
+    RecordKind, Row, Station, SumRow, Sums, Told, UNTOLD, event, name_flag, program, station_flag, station_kind,
+    sum_event, told_by, told_flag,
 };
 
 /// A record of the programs.
@@ -14,7 +15,7 @@ use probes_common::{
 pub enum Record {
     /// A system call.
     Call(Box<Call>),
-    /// Pages that were seen somewhere. Pieces beyond its count are zero.
+    /// Pages that were seen somewhere: a [`Station`], or a [`Row`] written out. Pieces beyond its count are zero.
     Station(Box<Station>),
     /// What an end is called.
     Name(Box<Name>),
@@ -81,6 +82,12 @@ unsafe impl Integers for Call {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
 unsafe impl Integers for Station {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for Row {}
+#[allow(unsafe_code)]
+// SAFETY: as above.
+unsafe impl Integers for Extent {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
 unsafe impl Integers for Name {}
@@ -158,7 +165,7 @@ fn exactly<'a, T: Integers>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) ->
 pub enum RecordRef<'a> {
     /// A system call.
     Call(&'a Call),
-    /// Pages that were seen somewhere. Pieces beyond its count are zero.
+    /// Pages that were seen somewhere: a [`Station`], or a [`Row`] written out. Pieces beyond its count are zero.
     Station(&'a Station),
     /// What an end is called.
     Name(&'a Name),
@@ -186,6 +193,7 @@ pub struct Decoder {
 struct Room {
     call: Call,
     station: Station,
+    row: Row,
     name: Name,
     process: Process,
     closed: Closed,
@@ -200,6 +208,7 @@ impl Default for Decoder {
             room: Box::new(Room {
                 call: zero(),
                 station: zero(),
+                row: zero(),
                 name: zero(),
                 process: zero(),
                 closed: zero(),
@@ -230,6 +239,7 @@ impl Decoder {
             Found::KIND => RecordRef::Found(exactly(&mut room.found, kind, bytes)?),
             Told::KIND => RecordRef::Told(exactly(&mut room.told, kind, bytes)?),
             Station::KIND => RecordRef::Station(station(&mut room.station, bytes)?),
+            Row::KIND => RecordRef::Station(row(&mut room.station, &mut room.row, bytes)?),
             _ => RecordRef::Unknown(header),
         })
     }
@@ -253,6 +263,64 @@ fn station<'a>(room: &'a mut Station, bytes: &[u8]) -> Result<&'a Station, Damag
     // Of the one before.
     room.pieces[count..had.max(count)].fill(Piece::default());
     Ok(room)
+}
+
+/// Writes a row out as a station.
+fn row<'a>(room: &'a mut Station, row: &mut Row, bytes: &[u8]) -> Result<&'a Station, Damaged> {
+    let had = usize::from(room.count).min(PIECES);
+    put(row, bytes);
+    let count = usize::from(row.count);
+    let expected = Row::HEAD + count * size_of::<Extent>();
+    if count > PIECES {
+        return Err(Damaged::Pieces(row.count));
+    }
+    if bytes.len() != expected {
+        let (kind, found) = (Row::KIND, bytes.len());
+        return Err(Damaged::Size { kind, expected, found });
+    }
+    put(room, &bytes[..Station::HEAD]);
+    let &mut Row {
+        mapping, index, ops, ..
+    } = row;
+    let told = mapping != UNTOLD;
+    let (mut index, ops) = if told { (index, ops) } else { (0, 0) };
+    for (piece, extent) in room.pieces[..count].iter_mut().zip(&row.extents) {
+        *piece = Piece {
+            page: extent.page,
+            mapping,
+            index,
+            ops,
+            offset: extent.offset,
+            len: extent.len,
+        };
+        index = index.wrapping_add(u64::from(told));
+    }
+    // Of the one before.
+    room.pieces[count..had.max(count)].fill(Piece::default());
+    Ok(room)
+}
+
+/// The row that a station was, or could be: `None` if its pieces are not alike.
+fn row_of(station: &Station) -> Option<Row> {
+    let mut row: Row = zero();
+    put(&mut row, &bytes_of(station)[..Station::HEAD]);
+    let pieces = &station.pieces[..usize::from(station.count).min(PIECES)];
+    let first = pieces.first().copied().unwrap_or_default();
+    let told = first.mapping != UNTOLD;
+    (row.mapping, row.index, row.ops) = (first.mapping, first.index, first.ops);
+    for ((extent, piece), number) in row.extents.iter_mut().zip(pieces).zip(0..) {
+        let index = if told { first.index.wrapping_add(number) } else { 0 };
+        let alike = (first.mapping, index, first.ops) == (piece.mapping, piece.index, piece.ops);
+        if !alike || (!told && piece.ops != 0) {
+            return None;
+        }
+        *extent = Extent {
+            page: piece.page,
+            len: piece.len,
+            offset: piece.offset,
+        };
+    }
+    Some(row)
 }
 
 impl RecordRef<'_> {
@@ -314,6 +382,40 @@ impl RecordRef<'_> {
         })
     }
 
+    /// Adds the record to `into` as the programs write it, with kind and length in its head: a station whose pieces are alike as
+    /// a [`Row`]. Of a kind that is not known only the head is.
+    pub fn write(self, into: &mut Vec<u8>) {
+        let start = into.len();
+        let mut kind = self.header().kind;
+        match self {
+            Self::Call(call) => into.extend_from_slice(bytes_of(call)),
+            Self::Station(station) => {
+                let count = usize::from(station.count).min(PIECES);
+                if let Some(row) = row_of(station) {
+                    kind = Row::KIND;
+                    into.extend_from_slice(&bytes_of(&row)[..Row::HEAD + count * size_of::<Extent>()]);
+                } else {
+                    kind = Station::KIND;
+                    into.extend_from_slice(&bytes_of(station)[..Station::HEAD + count * size_of::<Piece>()]);
+                }
+            }
+            Self::Name(name) => into.extend_from_slice(bytes_of(name)),
+            Self::Process(process) => into.extend_from_slice(bytes_of(process)),
+            Self::Closed(closed) => into.extend_from_slice(bytes_of(closed)),
+            Self::Sums(sums) => into.extend_from_slice(bytes_of(sums)),
+            Self::Found(found) => into.extend_from_slice(bytes_of(found)),
+            Self::Told(told) => into.extend_from_slice(bytes_of(told)),
+            Self::Unknown(_) => into.resize(start + RecordHeader::SIZE, 0),
+        }
+        let len = into.len() - start;
+        let header = RecordHeader {
+            kind,
+            len: len as u16,
+            ..*self.header()
+        };
+        into[start..start + RecordHeader::SIZE].copy_from_slice(&header.to_bytes());
+    }
+
     /// The same, kept.
     pub fn to_record(self) -> Record {
         match self {
@@ -358,6 +460,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn head(kind: RecordKind, len: usize) -> Vec<u8> {
@@ -447,6 +551,80 @@ mod tests {
             let once = Record::from_bytes(&bytes);
             let again = decoder.decode(&bytes).map(RecordRef::to_record);
             assert_eq!(once, again);
+        }
+    }
+
+    proptest! {
+        /// A station is what it was after it has been written as short as it can be; its head says what it was written as.
+        #[test]
+        fn what_is_written_is_read(
+            count in 0..=PIECES,
+            head in prop::collection::vec(any::<u8>(), Station::HEAD),
+            alike in any::<bool>(),
+            first in (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()),
+            odd in (0..PIECES, 0..4_u8),
+            places in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>()), PIECES),
+        ) {
+            let mut station: Station = value_of(&head);
+            station.header = RecordHeader::from_bytes(&super::tests::head(Station::KIND, 32)).unwrap();
+            station.count = count as u16;
+            let (mapping, index, ops, untold) = first;
+            let (mapping, index, ops) = if untold { (UNTOLD, 0, 0) } else { (mapping, index, ops) };
+            for (number, (piece, (page, offset, len))) in station.pieces.iter_mut().zip(places).take(count).enumerate() {
+                let index = if untold { 0 } else { index.wrapping_add(number as u64) };
+                *piece = Piece { page, mapping, index, ops, offset, len };
+            }
+            let other = odd.0 > 0 && odd.0 < count && odd.1 < 3;
+            if !alike && other {
+                let piece = &mut station.pieces[odd.0];
+                match odd.1 {
+                    0 => piece.mapping ^= 8,
+                    1 => piece.index ^= 1,
+                    _ => piece.ops ^= 1,
+                }
+            }
+            let mut bytes = Vec::new();
+            RecordRef::Station(&station).write(&mut bytes);
+            let is_row = alike || !other;
+            let kind = if is_row { Row::KIND } else { Station::KIND };
+            let mut decoder = Decoder::default();
+            let Ok(RecordRef::Station(read)) = decoder.decode(&bytes) else { panic!("a station") };
+            prop_assert_eq!((read.header.kind, usize::from(read.header.len)), (kind, bytes.len()));
+            let header = station.header;
+            prop_assert_eq!(Station { header, ..*read }, station);
+            // Read again: nothing of the one before is left.
+            let again = decoder.decode(&bytes).map(RecordRef::to_record);
+            prop_assert_eq!(again, Record::from_bytes(&bytes));
+        }
+
+        /// Any bytes are a row or damage, and a row has as many pieces as it says.
+        #[test]
+        fn any_bytes_are_a_row_or_damage(
+            body in prop::collection::vec(any::<u8>(), 0..600),
+            says in 0..24_u16,
+            fits in any::<bool>(),
+        ) {
+            let mut bytes = head(Row::KIND, 32);
+            bytes.extend_from_slice(&body);
+            if fits {
+                bytes.resize(Row::HEAD + 16 * usize::from(says), 7);
+            }
+            let len = bytes.len() as u16;
+            bytes[30..32].copy_from_slice(&len.to_ne_bytes());
+            let count = std::mem::offset_of!(Row, count);
+            if let Some(room) = bytes.get_mut(count..count + 2) {
+                room.copy_from_slice(&says.to_ne_bytes());
+            }
+            match Record::from_bytes(&bytes) {
+                Ok(Record::Station(station)) => {
+                    prop_assert_eq!(station.count, says);
+                    prop_assert_eq!(bytes.len(), Row::HEAD + 16 * usize::from(says));
+                    let rest = &station.pieces[usize::from(says)..];
+                    prop_assert!(rest.iter().all(|piece| *piece == Piece::default()));
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => prop_assert!(!fits || usize::from(says) > PIECES),
+            }
         }
     }
 

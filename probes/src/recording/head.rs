@@ -16,7 +16,7 @@ pub const MAGIC: [u8; 8] = *b"\x89ZCT\r\n\x1a\n";
 
 /// The version of the format that this version writes, as major and minor number. A reader refuses another major number; with
 /// a greater minor one there may be frames that it does not know, and skips.
-pub const VERSION: (u16, u16) = (1, 0);
+pub const VERSION: (u16, u16) = (1, 1);
 
 /// Magic, version, length of what follows, checksum of all that.
 const FIXED: usize = 20;

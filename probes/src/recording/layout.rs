@@ -1,11 +1,12 @@
 //! How long the records are that a recording holds, and how records of another version become ours.
 //!
-//! Records are kept as the kernel's programs wrote them. Fields are only ever added to them, at the end: of a station at the
+//! Records are kept as the kernel's programs wrote them. Fields are only ever added to them, at the end: of a station or a row at the
 //! end of its head and of each piece. So a shorter record is one whose new fields are zero, and of a longer one the end is
 //! not known here.
 
 use probes_common::{
-    Call, Closed, Name, Piece, PlainKey, PlainSum, Process, RecordHeader, RecordKind, Station, SumRow, Sums,
+    Call, Closed, Extent, Found, Name, Piece, PlainKey, PlainSum, Process, RecordHeader, RecordKind, Row, Station,
+    SumRow, Sums, Told,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +16,38 @@ pub(super) struct Layout {
     call: usize,
     station_head: usize,
     piece: usize,
+    /// Recordings of version 1.0 have no rows, nor pipes that were found and notices.
+    #[serde(default = "row_head")]
+    row_head: usize,
+    #[serde(default = "extent")]
+    extent: usize,
     name: usize,
     process: usize,
     closed: usize,
     sums: usize,
+    #[serde(default = "found")]
+    found: usize,
+    #[serde(default = "told")]
+    told: usize,
     pub(super) plain_key: usize,
     pub(super) plain_sum: usize,
     pub(super) sum_row: usize,
+}
+
+fn row_head() -> usize {
+    Row::HEAD
+}
+
+fn extent() -> usize {
+    size_of::<Extent>()
+}
+
+fn found() -> usize {
+    size_of::<Found>()
+}
+
+fn told() -> usize {
+    size_of::<Told>()
 }
 
 impl Layout {
@@ -30,6 +56,8 @@ impl Layout {
         call: size_of::<Call>(),
         station_head: Station::HEAD,
         piece: size_of::<Piece>(),
+        row_head: Row::HEAD,
+        extent: size_of::<Extent>(),
         name: size_of::<Name>(),
         process: size_of::<Process>(),
         closed: size_of::<Closed>(),
@@ -37,6 +65,8 @@ impl Layout {
         plain_sum: size_of::<PlainSum>(),
         sum_row: size_of::<SumRow>(),
         sums: size_of::<Sums>(),
+        found: size_of::<Found>(),
+        told: size_of::<Told>(),
     };
 
     /// Whether records can be of such lengths: a record's own length has 16 bits.
@@ -44,11 +74,15 @@ impl Layout {
         let lengths = [
             self.call,
             self.station_head,
+            self.row_head,
             self.name,
             self.process,
             self.closed,
             self.sums,
+            self.found,
+            self.told,
             RecordHeader::SIZE + self.piece,
+            RecordHeader::SIZE + self.extent,
         ];
         lengths
             .iter()
@@ -69,16 +103,21 @@ impl Layout {
         };
         into.clear();
         match header.kind {
-            Station::KIND => {
-                let Some((head, pieces)) = record.split_at_checked(self.station_head) else {
+            kind @ (Station::KIND | Row::KIND) => {
+                let of = |layout: &Self| match kind {
+                    Station::KIND => (layout.station_head, layout.piece),
+                    _ => (layout.row_head, layout.extent),
+                };
+                let ((their_head, their_piece), (our_head, our_piece)) = (of(self), of(&Self::OURS));
+                let Some((head, pieces)) = record.split_at_checked(their_head) else {
                     return record;
                 };
-                fit(head, Self::OURS.station_head, into);
-                for piece in pieces.chunks(self.piece) {
-                    if piece.len() < self.piece {
+                fit(head, our_head, into);
+                for piece in pieces.chunks(their_piece) {
+                    if piece.len() < their_piece {
                         return record;
                     }
-                    fit(piece, Self::OURS.piece, into);
+                    fit(piece, our_piece, into);
                 }
             }
             kind => {
@@ -107,6 +146,8 @@ impl Layout {
             Process::KIND => (self.process, ours.process),
             Closed::KIND => (self.closed, ours.closed),
             Sums::KIND => (self.sums, ours.sums),
+            Found::KIND => (self.found, ours.found),
+            Told::KIND => (self.told, ours.told),
             _ => return None,
         })
     }
@@ -186,6 +227,26 @@ mod tests {
         let page = u64::from_ne_bytes(old[theirs.station_head + theirs.piece..][..8].try_into().unwrap());
         assert_eq!(station.pieces[1].page, page);
         assert_eq!((station.pieces[1].offset, station.pieces[1].len), (0, 0));
+    }
+
+    #[test]
+    fn rows_are_fitted_as_stations_are() {
+        let ours = Layout::OURS;
+        let theirs = Layout {
+            row_head: ours.row_head + 16,
+            extent: ours.extent + 8,
+            ..ours
+        };
+        let count = std::mem::offset_of!(Row, count);
+        let mut old = record(Row::KIND, theirs.row_head + 3 * theirs.extent);
+        old[count..count + 2].copy_from_slice(&3_u16.to_ne_bytes());
+        let mut room = Vec::new();
+        let Ok(Record::Station(station)) = Record::from_bytes(theirs.translate(&old, &mut room)) else {
+            panic!("a row")
+        };
+        assert_eq!(station.count, 3);
+        let page = u64::from_ne_bytes(old[theirs.row_head + 2 * theirs.extent..][..8].try_into().unwrap());
+        assert_eq!(station.pieces[2].page, page);
     }
 
     #[test]

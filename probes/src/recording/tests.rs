@@ -249,7 +249,7 @@ fn another_major_version_is_refused_by_its_number() {
     let error = read(&bytes).expect_err("another version").to_string();
     assert_eq!(
         error,
-        "it is a recording of version 2.0, and this zctrace reads version 1"
+        "it is a recording of version 2.1, and this zctrace reads version 1"
     );
     assert!(matches!(read(b"{\"schema\": 1}"), Err(OpenError::NotARecording)));
     assert!(matches!(read(b""), Err(OpenError::NotARecording)));

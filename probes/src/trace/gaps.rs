@@ -1,14 +1,14 @@
 //! Records that the reader missed: each program numbers its records on each CPU.
 
-use std::collections::HashMap;
-
 use probes_common::RecordHeader;
+
+use crate::map::Map;
 
 /// What number comes next, by program and CPU.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    next: HashMap<(u32, u32), u64>,
-    missing: HashMap<u32, u64>,
+    next: Map<(u32, u32), u64>,
+    missing: Map<u32, u64>,
 }
 
 impl Gaps {

@@ -10,8 +10,8 @@
 use std::mem::offset_of;
 
 use probes_common::{
-    Call, Closed, EndState, FileId, Found, Name, Piece, Process, RecordHeader, RecordKind, Station, Stretch, SumRow,
-    Sums, Told, end_kind, event,
+    Call, Closed, EndState, Extent, FileId, Found, Name, Piece, Process, RecordHeader, RecordKind, Row, Station,
+    Stretch, SumRow, Sums, Told, UNTOLD, end_kind, event,
 };
 
 use super::random;
@@ -150,6 +150,19 @@ impl Hide {
                     change(record, piece + offset_of!(Piece, ops), object);
                 }
             }
+            Some(Row::KIND) => {
+                change(record, offset_of!(Row, object), object);
+                change(record, offset_of!(Row, file) + offset_of!(FileId, mapping), object);
+                change(record, offset_of!(Row, mapping), |mapping| match mapping {
+                    // It is no address.
+                    UNTOLD => UNTOLD,
+                    mapping => self.object(mapping),
+                });
+                change(record, offset_of!(Row, ops), object);
+                for extent in (Row::HEAD..record.len()).step_by(size_of::<Extent>()) {
+                    change(record, extent + offset_of!(Extent, page), |page| self.page(page));
+                }
+            }
             // What is in it is not known here, so it may be anything.
             _ => {
                 if let Some(body) = record.get_mut(RecordHeader::SIZE..) {
@@ -217,6 +230,48 @@ mod tests {
         assert_ne!(hide.page(page), page);
         assert_eq!(hide.page(page + 1) % 64, 1, "what is no page does not become one");
         assert_eq!(hide.page(0), 0);
+    }
+
+    #[test]
+    fn a_row_is_hidden_as_the_station_that_it_is() {
+        use crate::probe::{Record, RecordRef};
+        let mut hide = hide();
+        for mapping in [0xffff_8881_0000_1000, 0xffff_8881_0000_1001, 0, UNTOLD] {
+            let mut bytes = vec![0; Row::HEAD + 3 * size_of::<Extent>()];
+            bytes[28..32].copy_from_slice(&[Row::KIND.0 as u8, 0, (Row::HEAD + 48) as u8, 0]);
+            bytes[offset_of!(Row, count)] = 3;
+            bytes[offset_of!(Row, object)..][..8].copy_from_slice(&0xffff_8881_0000_2000_u64.to_ne_bytes());
+            bytes[offset_of!(Row, mapping)..][..8].copy_from_slice(&mapping.to_ne_bytes());
+            bytes[offset_of!(Row, ops)..][..8].copy_from_slice(&0xffff_ffff_8200_0010_u64.to_ne_bytes());
+            for (n, at) in (Row::HEAD..bytes.len()).step_by(16).enumerate() {
+                bytes[at..at + 8].copy_from_slice(&(0xffff_ea00_0012_3440 + n as u64 * 64).to_ne_bytes());
+            }
+            let Ok(Record::Station(mut plain)) = Record::from_bytes(&bytes) else {
+                panic!("a row")
+            };
+            let hidden = Record::from_bytes(hide.record(&bytes)).unwrap();
+            if mapping == UNTOLD {
+                let Record::Station(hidden) = &hidden else {
+                    panic!("a row")
+                };
+                assert!(hidden.pieces[..3].iter().all(|piece| piece.mapping == UNTOLD));
+                assert_ne!(hidden.pieces[0].page, plain.pieces[0].page);
+                continue;
+            }
+            // As a station.
+            plain.pieces[1].index += 1;
+            let mut longer = Vec::new();
+            RecordRef::Station(&plain).write(&mut longer);
+            let Ok(Record::Station(mut other)) = Record::from_bytes(hide.record(&longer)) else {
+                panic!("a station")
+            };
+            other.pieces[1].index -= 1;
+            let Record::Station(hidden) = hidden else {
+                panic!("a row")
+            };
+            other.header = hidden.header;
+            assert_eq!(other, hidden);
+        }
     }
 
     #[test]
