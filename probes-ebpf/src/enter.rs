@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use probes_common::{Call, EndState, Name, PlainKey, call_flag, end_kind, nr, program};
 
 use crate::end::{self, Now};
-use crate::maps::{CALLS, ENTER, ENTRIES, PLAIN, PLAIN_ENTRIES, next_serial};
+use crate::maps::{CALLS, ENTER, ENTRIES, PLAIN_ENTRIES, next_serial};
 use crate::offsets as at;
 use crate::read::{self, member};
 use crate::request::{self, Request, Wanted};
@@ -35,7 +35,6 @@ pub(crate) struct Scratch {
     making: told::Making,
     /// What entries are made of: never written.
     entry: Entry,
-    plain: PlainKey,
 }
 
 /// A call that a thread is inside, if it has a serial.
@@ -170,14 +169,14 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
             if writes {
                 end::before(end, addr_of_mut!((*room).now), addr_of!((*request).sink), true);
                 end::memory(addr_of_mut!((*call).source), (*request).memory);
-                (*call).sink = *end;
+                read::copy(addr_of_mut!((*call).sink), end);
                 if (*end).kind == end_kind::TCP {
                     socket::straight(addr_of!((*end).pair));
                 }
             } else {
                 end::before(end, addr_of_mut!((*room).now), addr_of!((*request).source), false);
                 end::memory(addr_of_mut!((*call).sink), (*request).memory);
-                (*call).source = *end;
+                read::copy(addr_of_mut!((*call).source), end);
             }
             name::tell(addr_of_mut!((*room).name), end, program::SYS_ENTER);
             keep(entry, request);
@@ -195,15 +194,12 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
         if !matches!(number, nr::PREADV2 | nr::PWRITEV2) {
             (*key).op_flags |= (*request).op_flags & MEANINGFUL;
         }
-        if PLAIN.get_ptr(&*key).is_none() {
-            name::tell(addr_of_mut!((*room).name), end, program::SYS_ENTER);
-        }
+        name::tell(addr_of_mut!((*room).name), end, program::SYS_ENTER);
         let tid = who as u32;
-        if PLAIN_ENTRIES.get_ptr(tid).is_none() && PLAIN_ENTRIES.insert(tid, &(*room).plain, 0).is_err() {
-            emit::crowded(program::SYS_ENTER);
-        }
         if let Some(kept) = PLAIN_ENTRIES.get_ptr_mut(tid) {
-            *kept = *key;
+            read::copy(kept, key);
+        } else if PLAIN_ENTRIES.insert(tid, &*key, 0).is_err() {
+            emit::crowded(program::SYS_ENTER);
         }
     }
 }
@@ -217,10 +213,15 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
 unsafe fn entry(room: *const Scratch, tid: u32) -> Option<*mut Entry> {
     // SAFETY: the caller's promise; a map's value is valid as long as the program runs.
     unsafe {
-        if ENTRIES.get_ptr(tid).is_none() && ENTRIES.insert(tid, &(*room).entry, 0).is_err() {
-            emit::crowded(program::SYS_ENTER);
-        }
-        let entry = ENTRIES.get_ptr_mut(tid)?;
+        let entry = if let Some(entry) = ENTRIES.get_ptr_mut(tid) {
+            entry
+        } else {
+            if ENTRIES.insert(tid, &(*room).entry, 0).is_err() {
+                emit::crowded(program::SYS_ENTER);
+                return None;
+            }
+            ENTRIES.get_ptr_mut(tid)?
+        };
         addr_of_mut!((*entry).call.serial).write_volatile(0);
         Some(entry)
     }
@@ -260,8 +261,8 @@ unsafe fn begin(call: *mut Call, request: *const Request, number: u32) {
 unsafe fn keep(entry: *mut Entry, request: *const Request) {
     // SAFETY: the caller's promise.
     unsafe {
-        (*entry).source = (*request).source;
-        (*entry).sink = (*request).sink;
+        read::copy(addr_of_mut!((*entry).source), addr_of!((*request).source));
+        read::copy(addr_of_mut!((*entry).sink), addr_of!((*request).sink));
         // Last, for a packet that leaves on top of this thread may ask for it.
         addr_of_mut!((*entry).call.serial).write_volatile(next_serial(CALLS));
     }

@@ -94,6 +94,13 @@ pub(crate) struct Watch {
     pub(crate) straight: u64,
 }
 
+/// The latest of them that were met on each CPU, by inode number: nearly always the answer is here.
+#[map]
+pub(crate) static LATELY: PerCpuArray<Seen> = PerCpuArray::with_max_entries(LATELY_SLOTS, 0);
+
+/// A power of two.
+pub(crate) const LATELY_SLOTS: u32 = 64;
+
 /// What tells an end from others.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -6,9 +6,9 @@ use aya_ebpf::helpers::generated;
 use probes_common::{COMPONENT, COMPONENTS, EndState, Name, end_kind, name_flag, program};
 
 use crate::emit;
-use crate::maps::{SEEN, Seen};
+use crate::maps::{LATELY, LATELY_SLOTS, SEEN, Seen};
 use crate::offsets as at;
-use crate::read::member;
+use crate::read::{self, member};
 
 /// Writes the name of an end that was not met before.
 ///
@@ -45,6 +45,14 @@ pub(crate) unsafe fn tell_dentry(name: *mut Name, end: *const EndState, dentry: 
             dev: (*end).dev,
             generation: (*end).generation,
         };
+        let lately = LATELY.get_ptr_mut((*end).ino as u32 & (LATELY_SLOTS - 1));
+        if let Some(lately) = lately {
+            let same = (*lately).ino == key.ino && (*lately).dev == key.dev && (*lately).generation == key.generation;
+            if same && key.ino != 0 {
+                return;
+            }
+            read::copy(lately, &raw const key);
+        }
         if SEEN.get_ptr(&key).is_some() {
             return;
         }

@@ -100,8 +100,8 @@ pub(crate) unsafe fn untold(pages: *mut Pages) {
     unsafe {
         let row = row(pages);
         (*row).mapping = UNTOLD;
-        (*row).index = 0;
-        (*row).ops = 0;
+        read::zero(addr_of_mut!((*row).index));
+        read::zero(addr_of_mut!((*row).ops));
     }
 }
 
@@ -123,7 +123,7 @@ pub(crate) unsafe fn told(pages: *mut Pages, mapping: u64, index: u64, ops: u64)
                 (*row).mapping = 0;
                 return;
             }
-            (*row).file = (*pages).file;
+            read::copy(addr_of_mut!((*row).file), addr_of!((*pages).file));
         }
     }
 }
@@ -182,7 +182,7 @@ pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
         }
         (*piece).mapping = mapping;
         if mapping & NO_FILE == 0 && (*pages).station.file.mapping == 0 {
-            (*pages).station.file = (*pages).file;
+            read::copy(addr_of_mut!((*pages).station.file), addr_of!((*pages).file));
         }
     }
 }
@@ -357,7 +357,7 @@ pub(crate) unsafe fn packet(pages: *mut Pages, sent: *mut Sent, skb: u64, statio
         (*station).call = (*sent).call;
         (*station).object = (*sent).sock;
         (*station).position = (*sent).position;
-        (*station).pair = (*sent).pair;
+        read::copy(addr_of_mut!((*station).pair), addr_of!((*sent).pair));
         (*station).total = (*sent).total;
         (*station).linear = (*sent).linear;
         (*station).device = (*sent).device;

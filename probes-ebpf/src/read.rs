@@ -138,3 +138,21 @@ pub(crate) unsafe fn zero<T>(value: *mut T) {
         index += 1;
     }
 }
+
+/// Copies a value, word by word: the compiler makes a call of the target's `memmove` of an assignment, even of two words, and
+/// that goes byte by byte.
+///
+/// # Safety
+///
+/// Both must be valid and aligned to 8 bytes, the size a multiple of 8, and `to` must hold integers only.
+#[inline(always)]
+pub(crate) unsafe fn copy<T>(to: *mut T, from: *const T) {
+    const { assert!(size_of::<T>().is_multiple_of(8)) };
+    let (to, from) = (to.cast::<u64>(), from.cast::<u64>());
+    let mut index = 0;
+    while index < size_of::<T>() / 8 {
+        // SAFETY: the caller's promise. Volatile, for the same reason as above.
+        unsafe { to.add(index).write_volatile(from.add(index).read()) };
+        index += 1;
+    }
+}

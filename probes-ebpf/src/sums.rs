@@ -87,7 +87,7 @@ pub(crate) fn handed(sk: u64, result: u64) {
         let start = begin_at(row, end.wrapping_sub(len as u32));
         let walk = addr_of_mut!((*room).walk);
         read::zero(walk);
-        (*walk).sum = (*row).handed;
+        read::copy(addr_of_mut!((*walk).sum), addr_of!((*row).handed));
         (*walk).sum.position = start;
         let moves = number == nr::SPLICE || number == nr::SENDFILE;
         if moves && at::SUM_PAGES.load() != 0 {
@@ -324,7 +324,7 @@ unsafe fn stretch(room: *mut Scratch, row: *mut SumRow, sk: u64, start: u64, cal
             if (*now).calls != 0 {
                 // It ended where the calls so far did.
                 let record = addr_of_mut!((*room).record);
-                (*record).at = (*row).handed;
+                read::copy(addr_of_mut!((*record).at), addr_of!((*row).handed));
                 send(room, row, sk, sum_event::HANDED, program::SOCK_SEND_LENGTH);
             }
             begin(room, row, start, mapping, caller);
@@ -513,7 +513,7 @@ pub(crate) fn carried(skb: u64) {
         let done = (*row).carried.position.wrapping_sub(start);
         let walk = addr_of_mut!((*room).walk);
         read::zero(walk);
-        (*walk).sum = (*row).carried;
+        read::copy(addr_of_mut!((*walk).sum), addr_of!((*row).carried));
         if (done as i64) < 0 {
             // Bytes that nobody saw lie between: they are in no sum.
             (*walk).sum.position = start;
@@ -584,7 +584,7 @@ pub(crate) fn ended(sk: u64, new: u64) {
     };
     // SAFETY: as in `handed`.
     unsafe {
-        (*room).record.at = (*row).handed;
+        read::copy(addr_of_mut!((*room).record.at), addr_of!((*row).handed));
         send(room, row, sk, sum_event::CLOSED, program::SUMS_AT_END);
     }
     let _ = SUMS.remove(sk);

@@ -4,7 +4,7 @@
 //! reads it, when the one before it takes it over, or when the socket goes (net/core/skbuff.c,
 //! `__msg_zerocopy_callback`): so each passes `consume_skb` or `kfree_skb`, whether the program asks for it or not.
 
-use core::ptr::addr_of_mut;
+use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use probes_common::{EndState, Told, end_kind, program, told_by, told_flag};
@@ -55,7 +55,7 @@ pub(crate) unsafe fn watch(making: *mut Making, end: *const EndState, tgid: u32)
         if (*end).kind != end_kind::TCP || ZEROCOPY.get_ptr(sock).is_some() {
             return;
         }
-        (*making).end = *end;
+        read::copy(addr_of_mut!((*making).end), end);
         (*making).tgid = tgid;
         (*making).zero = 0;
         // A table that drops the oldest has room; what is missing is only not counted.
@@ -93,7 +93,7 @@ pub(crate) fn notified(skb: u64, sock: u64, dropped: bool) {
     // SAFETY: the room is this program's on this CPU, and valid as long as it runs; so is the map's value.
     unsafe {
         let told = addr_of_mut!((*room).told);
-        (*told).end = (*sender).end;
+        read::copy(addr_of_mut!((*told).end), addr_of!((*sender).end));
         (*told).tgid = (*sender).tgid;
         (*told).by = told_by::ERROR_QUEUE;
         (*told).flags = if code & CODE_COPIED == 0 { 0 } else { told_flag::COPIED };
