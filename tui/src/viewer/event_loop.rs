@@ -25,7 +25,7 @@ use super::feed::{End, Feed, News, Order};
 use super::keys::{self, Command};
 use super::layout::layout;
 use super::pane::{self, Pane};
-use super::signals::Signals;
+use super::signals::{Heard, Signals};
 use super::state::{Action, Effect, Level, Phase, State};
 use super::terminal::{Guard, panic_if_asked};
 use super::view;
@@ -53,6 +53,14 @@ pub(crate) enum Left {
     Hangup,
 }
 
+/// The terminal that is drawn on.
+pub(crate) struct Tty<'a, W> {
+    /// Where frames go.
+    pub(crate) out: &'a dyn Fn() -> W,
+    /// The size that it has now.
+    pub(crate) size: &'a dyn Fn() -> io::Result<Size>,
+}
+
 /// What the loop works with.
 pub(crate) struct Loop<'a> {
     /// What is known.
@@ -72,11 +80,13 @@ pub(crate) struct Loop<'a> {
 }
 
 impl Loop<'_> {
-    /// Runs until it is left. What is known stays, for whoever wants to tell it. `out` is where the terminal is, `events`
-    /// what it says.
+    /// Runs until it is left. What is known stays, for whoever wants to tell it. `events` is what the terminal says.
+    ///
+    /// The size is asked of the terminal before each frame: no frame is drawn for a size that is known to be past, whatever
+    /// became of the signal for it.
     pub(crate) async fn run<W, E>(
         &mut self,
-        out: &dyn Fn() -> W,
+        tty: &Tty<'_, W>,
         events: impl FnOnce() -> E,
         mut signals: Signals,
         stderr: Option<File>,
@@ -85,7 +95,7 @@ impl Loop<'_> {
         W: Write,
         E: Stream<Item = io::Result<Event>> + Unpin,
     {
-        let mut screen = open(out(), self.state.size)?;
+        let mut screen = open((tty.out)(), self.state.size)?;
         let mut events = events();
         let mut stderr = stderr.map(pipe::Receiver::from_file).transpose()?;
         let mut half_line = Vec::new();
@@ -95,6 +105,8 @@ impl Loop<'_> {
         let frame = Duration::from_secs(1) / self.fps;
         let mut last = Instant::now() - frame;
         let (mut changed, mut listening) = (true, true);
+        // What the terminal shows is not what was drawn last.
+        let mut wiped = false;
         loop {
             panic_if_asked("main");
             let message = self.state.message.as_ref().map(|message| self.started + message.until);
@@ -106,10 +118,16 @@ impl Loop<'_> {
                     Some(Err(_)) | None => return Ok(Left::Hangup),
                 },
                 signal = signals.next() => match signal {
-                    Some(caught) => return Ok(Left::Signal(caught)),
-                    None => Effect::Suspend,
+                    Heard::End(caught) => return Ok(Left::Signal(caught)),
+                    Heard::Stop => Effect::Suspend,
+                    // It may have had another size for a moment, and lost what was beyond it.
+                    Heard::Resized => Effect::RedrawAll,
                 },
                 () = sleep_until(last + frame), if changed => {
+                    if std::mem::take(&mut wiped) {
+                        screen.clear()?;
+                    }
+                    self.fit(&mut screen, tty.size);
                     screen.draw(|frame| view::draw(frame, &self.state))?;
                     last = Instant::now();
                     changed = false;
@@ -146,8 +164,7 @@ impl Loop<'_> {
             match effect {
                 Effect::None => continue,
                 Effect::Redraw => {}
-                Effect::RedrawAll => screen.clear()?,
-                Effect::Resized => screen.backend_mut().size = self.state.size,
+                Effect::RedrawAll => wiped = true,
                 Effect::Quit { print, end_command } => {
                     if end_command {
                         self.feed.order(Order::Enough);
@@ -156,12 +173,11 @@ impl Loop<'_> {
                 }
                 Effect::Suspend => {
                     self.suspend(&mut signals).await?;
-                    screen = open(out(), self.state.size)?;
+                    screen = open((tty.out)(), self.state.size)?;
                 }
                 Effect::Play(play) => self.feed.order(Order::Play(play)),
                 Effect::Export(path) => self.export(path, &exported),
             }
-            self.fit_pane();
             changed = true;
         }
     }
@@ -184,7 +200,8 @@ impl Loop<'_> {
                 }
                 None => Effect::None,
             },
-            Event::Resize(width, height) => self.apply(Action::Resize(Size::new(*width, *height))),
+            // The signal says so too, and which size it is is asked when it is drawn.
+            Event::Resize(..) => Effect::None,
             Event::Mouse(mouse) => match mouse.kind {
                 MouseEventKind::Down(MouseButton::Left) => self.apply(Action::Click {
                     column: mouse.column,
@@ -286,11 +303,19 @@ impl Loop<'_> {
         kill_process(getpid(), Signal::STOP)?;
         // The stop may come to the other threads first.
         signals.continued().await;
-        self.guard.enter()?;
-        if let Ok((width, height)) = crossterm::terminal::size() {
-            self.apply(Action::Resize(Size::new(width, height)));
+        self.guard.enter()
+    }
+
+    /// Takes the size that the terminal has now, for the next frame and for CMD's terminal. One that cannot be asked any more
+    /// keeps the size that it had.
+    fn fit<W: Write>(&mut self, screen: &mut Screen<W>, size: &dyn Fn() -> io::Result<Size>) {
+        if let Ok(size) = size()
+            && size != self.state.size
+        {
+            self.apply(Action::Resize(size));
         }
-        Ok(())
+        screen.backend_mut().size = self.state.size;
+        self.fit_pane();
     }
 }
 

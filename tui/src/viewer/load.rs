@@ -15,7 +15,7 @@ use probes::report::{Shown, Station, StationKind, Tier};
 use ratatui::layout::Size;
 use tokio::time::Instant;
 
-use super::event_loop::Loop;
+use super::event_loop::{Loop, Tty};
 use super::feed::{Feed, Order, ROWS};
 use super::keys::KeyMap;
 use super::signals::Signals;
@@ -239,8 +239,12 @@ fn load() {
             pressed: Arc::clone(&pressed),
             sleep: None,
         };
+        let tty = Tty {
+            out: &|| seen.clone(),
+            size: &|| Ok(Size::new(200, 60)),
+        };
         events
-            .run(&|| seen.clone(), || keys, Signals::catch().unwrap(), None)
+            .run(&tty, || keys, Signals::catch().unwrap(), None)
             .await
             .unwrap();
         events.state

@@ -39,15 +39,15 @@ use std::time::Duration;
 
 use crossterm::event::EventStream;
 use probes::report::text::printable;
-use ratatui::layout::Size;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
 use self::config::{Choice, Config};
-use self::event_loop::{Left, Loop};
+use self::event_loop::{Left, Loop, Tty};
 use self::feed::{End, Feed, News, Order};
 use self::layout::layout;
 use self::pane::Pane;
+use self::signals::Heard;
 use self::state::{Level, State};
 use self::terminal::Guard;
 use crate::filter::Filter;
@@ -136,9 +136,9 @@ fn load(choice: &Choice) -> Result<Config, u8> {
 /// What is known before anything was reported. From here on a panic gives the terminal back.
 fn begin(config: &Config, filter: &Filter) -> Result<State, u8> {
     terminal::catch_panics();
-    let (width, height) = crossterm::terminal::size().map_err(|error| failed("the terminal has no size", &error))?;
+    let size = terminal::size().map_err(|error| failed("the terminal has no size", &error))?;
     let keys = Arc::new(config.keys.clone());
-    let mut state = State::new(keys, config.appearance, Size::new(width, height));
+    let mut state = State::new(keys, config.appearance, size);
     state.filter_by(&filter.to_string());
     Ok(state)
 }
@@ -162,7 +162,11 @@ fn show(state: State, pane: Option<Pane>, feed: Feed, config: &Config) -> Result
         started: Instant::now(),
         cut: None,
     };
-    let left = runtime.block_on(events.run(&out, EventStream::new, caught, stderr));
+    let tty = Tty {
+        out: &out,
+        size: &terminal::size,
+    };
+    let left = runtime.block_on(events.run(&tty, EventStream::new, caught, stderr));
     let state = events.state;
     drop(guard);
 
@@ -211,7 +215,11 @@ async fn end(feed: Feed, left: Left, command_runs: bool) -> News {
                     let _ = ended;
                     break;
                 }
-                Some(_) = async { match &mut signals { Some(signals) => signals.next().await, None => std::future::pending().await } } => feed.order(kill),
+                heard = async { match &mut signals { Some(signals) => signals.next().await, None => std::future::pending().await } } => {
+                    if let Heard::End(_) = heard {
+                        feed.order(kill);
+                    }
+                }
                 () = &mut late, if !late.is_elapsed() => feed.order(kill),
             }
         }

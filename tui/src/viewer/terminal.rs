@@ -13,7 +13,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use ratatui::layout::Size;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::termios::tcgetwinsize;
 
 use crate::exit;
 
@@ -43,6 +45,18 @@ const LEAVE: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
 /// Buttons and the wheel (1000), in the form that has no limit on columns (1006). Not the motion, which nothing here needs.
 const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1006h";
 const MOUSE_OFF: &[u8] = b"\x1b[?1006l\x1b[?1000l";
+
+/// The size of a terminal that does not say it, such as a serial line: that of a VT100.
+const UNTOLD: Size = Size::new(80, 24);
+
+/// The size that the terminal has now: of the one that is drawn on, which need not be the one that controls this process.
+pub(crate) fn size() -> io::Result<Size> {
+    let now = tcgetwinsize(rustix::stdio::stdout())?;
+    Ok(match (now.ws_col, now.ws_row) {
+        (0, _) | (_, 0) => UNTOLD,
+        (columns, rows) => Size::new(columns, rows),
+    })
+}
 
 /// The terminal is ours until this is dropped.
 #[derive(Debug)]

@@ -76,8 +76,6 @@ pub(crate) enum Effect {
         /// Whether the command, which still runs, is to be ended.
         end_command: bool,
     },
-    /// The screen has another size.
-    Resized,
     /// The terminal is given back for a while.
     Suspend,
     /// The view is to be written to this file.
@@ -127,7 +125,7 @@ impl State {
             Action::Resize(size) => {
                 self.size = size;
                 self.select(self.table().cursor);
-                Effect::Resized
+                Effect::Redraw
             }
             Action::Say(level, text) => {
                 self.log.push(now, level, &text);
