@@ -100,6 +100,8 @@ impl Terminal {
     pub(crate) fn resize_in_silence(&mut self, columns: u16, rows: u16) {
         tcsetwinsize(&self.keys, size(columns, rows)).expect("a size");
         self.screen.screen_mut().set_size(cells(rows), cells(columns));
+        // What is left of the old screen could be taken for a new one.
+        self.screen.process(b"\x1b[2J");
     }
 
     /// What is on the screen, a line each.
