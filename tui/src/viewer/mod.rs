@@ -32,7 +32,7 @@ mod terminal;
 pub(crate) mod theme;
 pub(crate) mod view;
 
-use std::io::{BufWriter, IsTerminal, Stdout};
+use std::io::{BufWriter, IsTerminal};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,7 @@ use self::layout::layout;
 use self::pane::Pane;
 use self::signals::Heard;
 use self::state::{Level, State};
-use self::terminal::Guard;
+use self::terminal::{Frames, Guard};
 use crate::filter::Filter;
 use crate::session::{self, Begun, Request, Target};
 use crate::signals::Caught;
@@ -64,9 +64,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const LAST_LINES: usize = 10;
 
 /// Where frames go: in one piece, for a terminal shows half a frame if it gets half a frame.
-fn out() -> BufWriter<Stdout> {
+fn out() -> BufWriter<Frames> {
     // What a screen full of attributes takes.
-    BufWriter::with_capacity(1 << 18, std::io::stdout())
+    BufWriter::with_capacity(1 << 18, Frames)
 }
 
 /// Whether there is a terminal that can show it.

@@ -105,10 +105,39 @@ impl Drop for Guard {
     }
 }
 
+/// Where frames are written, each in one piece: to the terminal as long as it is taken. Once it is given back, by whichever thread,
+/// what is drawn then goes nowhere: it would be drawn over what was there before, and hide the cursor for good.
+#[derive(Debug)]
+pub(crate) struct Frames;
+
+impl Write for Frames {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Kept until all is written, so that it is not given back in the middle of a sequence.
+        let taken = taken();
+        let mut rest = if *taken & SCREEN == 0 { &[] } else { bytes };
+        while !rest.is_empty() {
+            match rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => rest = &rest[written..],
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Undoes these. What fails cannot be told to anybody: the terminal is gone.
 fn undo(taken: u8) {
     if taken & (MOUSE | SCREEN) != 0 {
-        // Not the lock of std: a thread that panics while it draws holds it, and only it may take it again.
+        // Not through std's own buffer, whose lock another thread may hold.
         let mut bytes = Vec::new();
         if taken & MOUSE != 0 {
             bytes.extend_from_slice(MOUSE_OFF);
