@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use probes::recording::Writer;
 use probes::trace::{Input, Preamble, Recorder};
@@ -19,6 +20,8 @@ pub(crate) struct Load {
 
 /// How often it is told what has changed, in a second: as often as the tracer is polled.
 const POLLS: u32 = 200;
+/// How much faster than it plays it is recorded.
+const FASTER: u32 = 4;
 /// A prime, so that all flows have their turn.
 const STRIDE: u64 = 7919;
 
@@ -43,8 +46,10 @@ impl Load {
             (key, sum)
         };
         let all: Vec<_> = (0..flows).map(|number| row(number, 0)).collect();
-        tell(Input::Time(1));
-        tell(Input::Plain(&all));
+        for (number, some) in (1..).zip(all.chunks(1000)) {
+            tell(Input::Time(number));
+            tell(Input::Plain(some));
+        }
         let (mut turn, each) = (0, u64::from(self.events / POLLS));
         for poll in 1..=u64::from(self.seconds) * u64::from(POLLS) {
             let changed: Vec<_> = (turn..turn + each)
@@ -62,7 +67,16 @@ impl Load {
         let file = Writer::create(path).map_err(|error| why(&error))?;
         let (mut writer, handle) =
             Writer::start(file, &Preamble::default(), env!("CARGO_PKG_VERSION")).map_err(|error| why(&error))?;
-        self.all(&mut |input| writer.take(&input));
+        // The writer drops what it has no room for, as it must where it takes down what happens: it is told everything a few
+        // times as fast as it would be.
+        let began = Instant::now();
+        self.all(&mut |input| {
+            if let Input::Time(now) = input {
+                let due = Duration::from_nanos(now) / FASTER;
+                std::thread::sleep(due.saturating_sub(began.elapsed()));
+            }
+            writer.take(&input);
+        });
         drop(writer);
         handle.finish().map(|_| ()).map_err(|error| why(&error))
     }

@@ -200,8 +200,6 @@ impl Loop<'_> {
                 }
                 None => Effect::None,
             },
-            // The signal says so too, and which size it is is asked when it is drawn.
-            Event::Resize(..) => Effect::None,
             Event::Mouse(mouse) => match mouse.kind {
                 MouseEventKind::Down(MouseButton::Left) => self.apply(Action::Click {
                     column: mouse.column,
@@ -211,6 +209,7 @@ impl Loop<'_> {
                 MouseEventKind::ScrollDown => self.wheel(Command::Down),
                 _ => Effect::None,
             },
+            // A new size is told by its signal, and asked when it is drawn.
             _ => Effect::None,
         }
     }
