@@ -683,6 +683,47 @@ fn the_mouse_picks_rows_columns_and_views() {
 }
 
 #[test]
+fn a_recording_is_in_the_header_and_its_failure_is_told() {
+    if !can_trace("a_recording_is_in_the_header_and_its_failure_is_told") {
+        return;
+    }
+    let directory = Directory::new("record");
+    let path = |name: &str| directory.0.join(name).to_str().expect("a path").to_owned();
+    let whole = path("whole.zct");
+    let mut terminal = viewer(&["--record", &whole, "--", "cat"], (100, 30));
+    terminal.wait_for("the recording", |text| {
+        text.contains("● REC LIVE") && text.contains("whole.zct ") && !text.contains("whole.zct 0 ·")
+    });
+    terminal.press("qy");
+    assert_eq!(terminal.end(), 0);
+    let told = zctrace().args(["report", &whole]).output().expect("zctrace");
+    assert!(told.status.success(), "{told:?}");
+
+    // Somebody reads it, and goes: what is recorded then can be written nowhere.
+    let pipe = path("pipe.zct");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .expect("a pipe");
+    let mode = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+    let reader = rustix::fs::open(&pipe, mode, rustix::fs::Mode::empty()).expect("its reader");
+    let mut terminal = viewer(&["--record", &pipe, "--", "cat"], (100, 30));
+    terminal.wait("● REC LIVE");
+    drop(reader);
+    terminal.wait_for("the failure", |text| {
+        text.contains("REC FAILED") && text.contains("has failed; the run goes on")
+    });
+    terminal.press("qy");
+    // CMD ended as it was asked to: the code is the recording's.
+    assert_eq!(terminal.end(), 4);
+    assert!(terminal.text().contains("ended early"), "{}", terminal.text());
+}
+
+#[test]
 fn the_configuration_changes_looks_and_keys() {
     if !can_trace("the_configuration_changes_looks_and_keys") {
         return;

@@ -103,7 +103,7 @@ impl Loop<'_> {
         let mut news = self.feed.news.clone();
         let mut drawn_by_cmd = self.pane.as_ref().map(|pane| pane.screen.clone());
         let frame = Duration::from_secs(1) / self.fps;
-        let mut last = Instant::now() - frame;
+        let mut due = Instant::now();
         let (mut changed, mut listening) = (true, true);
         // What the terminal shows is not what was drawn last.
         let mut wiped = false;
@@ -123,13 +123,16 @@ impl Loop<'_> {
                     // It may have had another size for a moment, and lost what was beyond it.
                     Heard::Resized => Effect::RedrawAll,
                 },
-                () = sleep_until(last + frame), if changed => {
+                () = sleep_until(due), if changed => {
+                    let began = Instant::now();
                     if std::mem::take(&mut wiped) {
                         screen.clear()?;
                     }
                     self.fit(&mut screen, tty.size);
                     screen.draw(|frame| view::draw(frame, &self.state))?;
-                    last = Instant::now();
+                    // In step with the frames before, so that drawing takes nothing from their number; but one that is late
+                    // has not all of the next one's time.
+                    due = (due + frame).max(began + frame * 7 / 8);
                     changed = false;
                     Effect::None
                 }
@@ -241,6 +244,9 @@ impl Loop<'_> {
             if self.state.log.last() != Some(text.as_str()) {
                 self.apply(Action::Say(Level::Error, text));
             }
+        }
+        if let Some(recording) = news.recording {
+            self.apply(Action::Recording(recording));
         }
         if let (Some(report), Some(keys)) = (news.report, news.keys) {
             self.apply(Action::Snapshot(report, keys));

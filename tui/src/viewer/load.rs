@@ -22,7 +22,7 @@ use super::signals::Signals;
 use super::state::{Appearance, State};
 use super::terminal::Guard;
 use super::theme::ThemeName;
-use crate::session::{Request, Target};
+use crate::session::{Begun, Request, Target};
 use crate::trace::Tracer;
 use crate::watch::{Subject, Times};
 
@@ -189,7 +189,13 @@ fn load() {
     let before = resident();
     let made_up = Box::new(MadeUp::new(Arc::clone(&counted)));
     let without = resident();
-    let feed = Feed::start(made_up, Subject::Endless, Some(request)).unwrap();
+    let begun = Begun {
+        tracer: made_up,
+        subject: Subject::Endless,
+        named: Vec::new(),
+        recording: None,
+    };
+    let feed = Feed::start(begun, Some(request)).unwrap();
     let appearance = Appearance {
         theme: ThemeName::Dark,
         ascii: false,

@@ -109,10 +109,10 @@ fn live(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
         }
         _ => (None, None),
     };
-    let Begun { tracer, subject, .. } = prepared.begin(&request, theirs.as_ref().map(AsFd::as_fd))?;
+    let begun = prepared.begin(&request, theirs.as_ref().map(AsFd::as_fd))?;
     // From here on only CMD holds it, so that its end is seen.
     drop(theirs);
-    let feed = Feed::start(tracer, subject, Some(request)).map_err(|error| failed(NO_THREAD, &error))?;
+    let feed = Feed::start(begun, Some(request)).map_err(|error| failed(NO_THREAD, &error))?;
     show(state, pane, feed, &config)
 }
 
@@ -120,7 +120,13 @@ fn played(mut recording: Box<dyn Tracer>, choice: &Choice, filter: &Filter) -> R
     let config = load(choice)?;
     let mut state = begin(&config, filter)?;
     state.playback = recording.controls().map(|controls| controls.playback());
-    let feed = Feed::start(recording, Subject::Endless, None).map_err(|error| failed(NO_THREAD, &error))?;
+    let begun = Begun {
+        tracer: recording,
+        subject: Subject::Endless,
+        named: Vec::new(),
+        recording: None,
+    };
+    let feed = Feed::start(begun, None).map_err(|error| failed(NO_THREAD, &error))?;
     show(state, None, feed, &config)
 }
 
@@ -243,6 +249,14 @@ fn answer(left: Left, news: &News) -> u8 {
             if code == exit::HELD { exit::INCONCLUSIVE } else { code }
         }
         None => code,
+    };
+    // What was asked for besides and did not come about is a failure, whatever CMD's code.
+    let code = match &news.recorded {
+        Some(Err(why)) => {
+            screen::complain(why);
+            exit::FAILED
+        }
+        _ => code,
     };
     match &news.report {
         Some(report) if left == (Left::Asked { print: true }) => {

@@ -9,6 +9,7 @@ use ratatui::layout::Size;
 
 use super::{Detail, Doubt, Edit, Level, Message, Overlay, Phase, Prompt, Purpose, Snapshot, Sort, State, View};
 use crate::filter::Filter;
+use crate::record::Progressing;
 use crate::trace::{Play, Playback};
 use crate::viewer::keys::Command;
 use crate::viewer::layout::{self, Hit};
@@ -41,6 +42,8 @@ pub(crate) enum Action {
     Phase(Phase),
     /// Where the replay is.
     Playback(Playback),
+    /// How the recording goes.
+    Recording(Progressing),
     /// CMD's terminal shows something else.
     Screen(Arc<vt100::Screen>),
     /// The terminal has another size.
@@ -116,6 +119,10 @@ impl State {
             }
             Action::Playback(playback) => {
                 self.playback = Some(playback);
+                Effect::Redraw
+            }
+            Action::Recording(recording) => {
+                self.recording = Some(recording);
                 Effect::Redraw
             }
             Action::Screen(screen) => {

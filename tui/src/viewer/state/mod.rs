@@ -40,6 +40,7 @@ use super::keys::KeyMap;
 use super::rows::{self, Keys, Question, RowKey, Rows};
 use super::theme::ThemeName;
 use crate::filter::{Filter, Mistake};
+use crate::record::Progressing;
 use crate::trace::Playback;
 
 /// A report, and when it was made.
@@ -112,6 +113,8 @@ pub(crate) struct State {
     pub(crate) paused: bool,
     /// Where a replay is; `None` if live.
     pub(crate) playback: Option<Playback>,
+    /// How the recording goes that is made beside, if one is.
+    pub(crate) recording: Option<Progressing>,
     /// Which view.
     pub(crate) view: View,
     /// Cursor, scroll and sort of each view.
@@ -156,6 +159,7 @@ impl State {
             phase: Phase::Starting,
             paused: false,
             playback: None,
+            recording: None,
             view: View::Flows,
             tables: View::ALL.map(Table::of),
             rows: Rows::default(),
