@@ -83,7 +83,8 @@ impl Recording {
     /// The same, and what failed is the error, for somebody else to say.
     pub(crate) fn end(self) -> Result<Summary, String> {
         let path = shown(&self.path);
-        let early = |error| format!("the recording {path} ended early: {error}; what was recorded until then can be read");
+        let early =
+            |error| format!("the recording {path} ended early: {error}; what was recorded until then can be read");
         self.handle.finish().map_err(early)
     }
 }

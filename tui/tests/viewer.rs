@@ -709,7 +709,7 @@ fn a_recording_is_in_the_header_and_its_failure_is_told() {
         0,
     )
     .expect("a pipe");
-    let mode = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+    let mode = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
     let reader = rustix::fs::open(&pipe, mode, rustix::fs::Mode::empty()).expect("its reader");
     let mut terminal = viewer(&["--record", &pipe, "--", "cat"], (100, 30));
     terminal.wait("● REC LIVE");

@@ -127,7 +127,12 @@ fn viewer(load: &Load, program: &Path) -> Result<(), String> {
 /// Median, 99 %, the longest, and of how many.
 fn spread(times: &mut [Duration]) -> String {
     times.sort_unstable();
-    let at = |part: usize| times.get((times.len().saturating_sub(1)) * part / 100).copied().unwrap_or_default();
+    let at = |part: usize| {
+        times
+            .get((times.len().saturating_sub(1)) * part / 100)
+            .copied()
+            .unwrap_or_default()
+    };
     format!(
         "median {:.1?}, 90 % {:.1?}, 99 % {:.1?}, longest {:.1?} of {}",
         at(50),

@@ -70,14 +70,22 @@ impl Terminal {
     pub(crate) fn wait(&mut self, word: &str, most: Duration) -> Result<(), String> {
         let until = Instant::now() + most;
         loop {
-            let at = self.drawn.windows(word.len()).position(|window| window == word.as_bytes());
+            let at = self
+                .drawn
+                .windows(word.len())
+                .position(|window| window == word.as_bytes());
             if let Some(at) = at
-                && self.drawn[at..].windows(END_OF_FRAME.len()).any(|window| window == END_OF_FRAME)
+                && self.drawn[at..]
+                    .windows(END_OF_FRAME.len())
+                    .any(|window| window == END_OF_FRAME)
             {
                 return Ok(());
             }
             if Instant::now() >= until {
-                return Err(format!("`{word}` was never drawn: {}", String::from_utf8_lossy(&self.drawn)));
+                return Err(format!(
+                    "`{word}` was never drawn: {}",
+                    String::from_utf8_lossy(&self.drawn)
+                ));
             }
             self.read(until);
         }

@@ -3,10 +3,10 @@
 
 use probes::report::Pipe;
 
+use super::Filter;
 use super::expression::{Number, Side, Test};
 use super::fit::is_in;
 use super::pattern::{Fit, name};
-use super::Filter;
 
 /// Processes that a pipe lists: of one with so many others are not known.
 const LISTED: usize = 8;
@@ -41,7 +41,9 @@ impl Filter {
                 let found = is_in(word, &pipe.inode.to_string()) || pipe.processes.iter().any(|name| is_in(word, name));
                 Fit::of(found)
             }
-            Test::Process(pattern) => names(&|process| name(pattern, process, 1)).unwrap_or(Fit::No).max(other),
+            Test::Process(pattern) => names(&|process| name(pattern, process, 1))
+                .unwrap_or(Fit::No)
+                .max(other),
             Test::Number(Number::Pid, compare, with) => {
                 let found = pipe.pids.iter().any(|&pid| compare.holds(pid.into(), *with));
                 let listed = !pipe.pids.is_empty() && pipe.pids.len() < LISTED;

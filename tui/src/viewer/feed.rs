@@ -122,12 +122,7 @@ struct Inbox {
 }
 
 /// What the thread does.
-fn watch_on(
-    begun: Begun,
-    request: Option<&Request>,
-    tell: &watch::Sender<News>,
-    ordered: &mpsc::Receiver<Order>,
-) {
+fn watch_on(begun: Begun, request: Option<&Request>, tell: &watch::Sender<News>, ordered: &mpsc::Receiver<Order>) {
     let Begun {
         mut tracer,
         mut subject,

@@ -30,7 +30,10 @@ pub(crate) struct LogRow {
 
 /// The newest line comes last, as it was written.
 pub(super) fn log(question: &Question<'_>) -> Rows {
-    let mut filtered = question.filter.not_of_lines().map_or_else(Filtered::default, Filtered::Not);
+    let mut filtered = question
+        .filter
+        .not_of_lines()
+        .map_or_else(Filtered::default, Filtered::Not);
     let lines = question.log.lines();
     let (keys, rows) = lines
         .filter(|line| filtered.shows(question.filter.fit_line(&line.text), 1))
@@ -52,7 +55,10 @@ pub(super) fn log(question: &Question<'_>) -> Rows {
 
 /// The pipes that fit; all of them if the filter asks for what pipes do not have.
 pub(super) fn pipes(question: &Question<'_>, now: &Snapshot) -> Rows {
-    let mut filtered = question.filter.not_of_pipes().map_or_else(Filtered::default, Filtered::Not);
+    let mut filtered = question
+        .filter
+        .not_of_pipes()
+        .map_or_else(Filtered::default, Filtered::Not);
     let title = title(View::Pipes, question.sort.column);
     let rows = now
         .report

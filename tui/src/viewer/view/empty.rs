@@ -40,7 +40,10 @@ fn text(state: &State) -> (String, String) {
         .as_ref()
         .map_or(0, |snapshot| snapshot.report.flows.len());
     // Where nothing is hidden there was nothing.
-    let hides = !matches!(state.rows().filtered(), Filtered::Not(_) | Filtered::Hides { all: 0, .. });
+    let hides = !matches!(
+        state.rows().filtered(),
+        Filtered::Not(_) | Filtered::Hides { all: 0, .. }
+    );
     if !state.filter.is_all() && hides {
         let key = state
             .keys

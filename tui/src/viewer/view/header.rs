@@ -172,7 +172,10 @@ fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
     let mut pieces: Vec<Piece> = Vec::new();
     if let Some(recording) = &state.recording {
         let role = if recording.has_failed { Role::Loud } else { Role::Plain };
-        pieces.push((format!("{} {}", name(&recording.name), size(recording.bytes)).into(), role));
+        pieces.push((
+            format!("{} {}", name(&recording.name), size(recording.bytes)).into(),
+            role,
+        ));
         pieces.push((" · ".into(), Role::Dim));
     }
     let before = state.before.as_ref().filter(|before| before.at < snapshot.at);

@@ -231,7 +231,11 @@ fn in_all_states(add: Add<'_>) {
         typed(&mut state, "process=postgres");
         act(&mut state, 62, Action::Submit);
         add(format!("filtered-to-nothing-{at}"), state);
-        for (view, text) in [(View::Pipes, "process=ingest"), (View::Pipes, "port=443"), (View::Log, "joined")] {
+        for (view, text) in [
+            (View::Pipes, "process=ingest"),
+            (View::Pipes, "port=443"),
+            (View::Log, "joined"),
+        ] {
             let mut state = dark(Sample::Live);
             typed(&mut state, text);
             act(&mut state, 62, Action::Submit);
