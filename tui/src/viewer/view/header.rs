@@ -178,7 +178,9 @@ fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
         ));
         pieces.push((" · ".into(), Role::Dim));
     }
-    let before = state.before.as_ref().filter(|before| before.at < snapshot.at);
+    // What has ended has no speed, and what it cost is what it cost in all.
+    let ended = matches!(state.phase, Phase::Ended(_) | Phase::Failed { .. });
+    let before = state.before.as_ref().filter(|before| before.at < snapshot.at && !ended);
     if let Some(before) = before {
         let (now, had) = (&report.totals().account, &before.report.totals().account);
         let time = snapshot.at.saturating_sub(before.at).as_nanos();
@@ -193,9 +195,12 @@ fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
             ("x", now.copied, had.copied, Role::Copied),
             ("?", now.unknown, had.unknown, Role::Unknown),
         ] {
-            let rate = rate(now, had);
+            // What was under way and has been seen since is not unknown any more: it is among the moved or the copied now, and
+            // only so the three add up.
+            let sign = if now < had { "-" } else { "" };
+            let rate = rate(now.max(had), now.min(had));
             if rate > 0 {
-                pieces.push((format!("  {mark} {}/s", size(rate)).into(), role));
+                pieces.push((format!("  {mark} {sign}{}/s", size(rate)).into(), role));
             }
         }
         pieces.push((" · ".into(), Role::Dim));

@@ -101,7 +101,7 @@ fn filtered(state: &State) -> String {
         _ => ("flow", "flows"),
     };
     match state.rows().filtered() {
-        Filtered::Not(field) => format!("filter {} does not apply: a {one} has no {field}", state.filter),
+        Filtered::Not(field) => format!("filter {} does not apply: a {one} has no `{field}`", state.filter),
         Filtered::Hides { all, perhaps } => {
             let what = if all == 1 { one } else { many };
             let text = format!("filter {} hides {} {what}", state.filter, count(all));
