@@ -5,12 +5,12 @@
 
 use std::fs::File;
 use std::future::{pending, poll_fn};
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crossterm::event::{Event, KeyEventKind, MouseButton, MouseEventKind};
+use crossterm::event::{Event, EventStream, KeyEventKind, MouseButton, MouseEventKind};
 use futures_core::Stream;
 use ratatui::Terminal;
 use ratatui::layout::Size;
@@ -27,7 +27,7 @@ use super::layout::layout;
 use super::pane::{self, Pane};
 use super::signals::{Heard, Signals};
 use super::state::{Action, Effect, Level, Phase, State};
-use super::terminal::{Guard, panic_if_asked};
+use super::terminal::{self, Frames, Guard, panic_if_asked};
 use super::view;
 use crate::command::Ended;
 use crate::signals::Caught;
@@ -37,7 +37,7 @@ use crate::watch::Stopped;
 const WHEEL: usize = 3;
 
 /// The screen.
-type Screen<W> = Terminal<Told<W>>;
+type Screen = Terminal<Told<BufWriter<Frames>>>;
 
 /// Why the loop ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,14 +51,6 @@ pub(crate) enum Left {
     Signal(Caught),
     /// The terminal is gone.
     Hangup,
-}
-
-/// The terminal that is drawn on.
-pub(crate) struct Tty<'a, W> {
-    /// Where frames go.
-    pub(crate) out: &'a dyn Fn() -> W,
-    /// The size that it has now.
-    pub(crate) size: &'a dyn Fn() -> io::Result<Size>,
 }
 
 /// What the loop works with.
@@ -80,23 +72,13 @@ pub(crate) struct Loop<'a> {
 }
 
 impl Loop<'_> {
-    /// Runs until it is left. What is known stays, for whoever wants to tell it. `events` is what the terminal says.
+    /// Runs until it is left. What is known stays, for whoever wants to tell it.
     ///
     /// The size is asked of the terminal before each frame: no frame is drawn for a size that is known to be past, whatever
     /// became of the signal for it.
-    pub(crate) async fn run<W, E>(
-        &mut self,
-        tty: &Tty<'_, W>,
-        events: impl FnOnce() -> E,
-        mut signals: Signals,
-        stderr: Option<File>,
-    ) -> io::Result<Left>
-    where
-        W: Write,
-        E: Stream<Item = io::Result<Event>> + Unpin,
-    {
-        let mut screen = open((tty.out)(), self.state.size)?;
-        let mut events = events();
+    pub(crate) async fn run(&mut self, mut signals: Signals, stderr: Option<File>) -> io::Result<Left> {
+        let mut screen = open(self.state.size)?;
+        let mut events = EventStream::new();
         let mut stderr = stderr.map(pipe::Receiver::from_file).transpose()?;
         let mut half_line = Vec::new();
         let (exported, mut exports) = mpsc::unbounded_channel::<(PathBuf, io::Result<u64>)>();
@@ -128,7 +110,7 @@ impl Loop<'_> {
                     if std::mem::take(&mut wiped) {
                         screen.clear()?;
                     }
-                    self.fit(&mut screen, tty.size);
+                    self.fit(&mut screen);
                     screen.draw(|frame| view::draw(frame, &self.state))?;
                     // In step with the frames before, so that drawing takes nothing from their number; but one that is late
                     // has not all of the next one's time.
@@ -176,7 +158,7 @@ impl Loop<'_> {
                 }
                 Effect::Suspend => {
                     self.suspend(&mut signals).await?;
-                    screen = open((tty.out)(), self.state.size)?;
+                    screen = open(self.state.size)?;
                 }
                 Effect::Play(play) => self.feed.order(Order::Play(play)),
                 Effect::Export(path) => self.export(path, &exported),
@@ -313,8 +295,8 @@ impl Loop<'_> {
 
     /// Takes the size that the terminal has now, for the next frame and for CMD's terminal. One that cannot be asked any more
     /// keeps the size that it had.
-    fn fit<W: Write>(&mut self, screen: &mut Screen<W>, size: &dyn Fn() -> io::Result<Size>) {
-        if let Ok(size) = size()
+    fn fit(&mut self, screen: &mut Screen) {
+        if let Ok(size) = terminal::size()
             && size != self.state.size
         {
             self.apply(Action::Resize(size));
@@ -325,7 +307,9 @@ impl Loop<'_> {
 }
 
 /// A screen of which nothing is known to be drawn. Its size changes when the state's does, never while a frame is made.
-fn open<W: Write>(out: W, size: Size) -> io::Result<Screen<W>> {
+fn open(size: Size) -> io::Result<Screen> {
+    // In one piece, for a terminal shows half a frame if it gets half a frame: what a screen full of attributes takes.
+    let out = BufWriter::with_capacity(1 << 18, Frames);
     let mut screen = Terminal::new(Told::new(out, size))?;
     screen.clear()?;
     Ok(screen)
@@ -348,7 +332,7 @@ fn phase(end: &End) -> Phase {
 }
 
 /// The next thing that the terminal says.
-async fn next<E: Stream<Item = io::Result<Event>> + Unpin>(events: &mut E) -> Option<io::Result<Event>> {
+async fn next(events: &mut EventStream) -> Option<io::Result<Event>> {
     poll_fn(|context| Pin::new(&mut *events).poll_next(context)).await
 }
 

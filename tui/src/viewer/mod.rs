@@ -22,8 +22,6 @@ mod export;
 mod feed;
 pub(crate) mod keys;
 pub(crate) mod layout;
-#[cfg(test)]
-mod load;
 mod pane;
 pub(crate) mod rows;
 mod signals;
@@ -32,24 +30,23 @@ mod terminal;
 pub(crate) mod theme;
 pub(crate) mod view;
 
-use std::io::{BufWriter, IsTerminal};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossterm::event::EventStream;
 use probes::report::text::printable;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
 use self::config::{Choice, Config};
-use self::event_loop::{Left, Loop, Tty};
+use self::event_loop::{Left, Loop};
 use self::feed::{End, Feed, News, Order};
 use self::layout::layout;
 use self::pane::Pane;
 use self::signals::Heard;
 use self::state::{Level, State};
-use self::terminal::{Frames, Guard};
+use self::terminal::Guard;
 use crate::filter::Filter;
 use crate::session::{self, Begun, Request, Target};
 use crate::signals::Caught;
@@ -62,12 +59,6 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Lines of the log that are told again when the screen is gone.
 const LAST_LINES: usize = 10;
-
-/// Where frames go: in one piece, for a terminal shows half a frame if it gets half a frame.
-fn out() -> BufWriter<Frames> {
-    // What a screen full of attributes takes.
-    BufWriter::with_capacity(1 << 18, Frames)
-}
 
 /// Whether there is a terminal that can show it.
 pub(crate) fn possible() -> bool {
@@ -168,11 +159,7 @@ fn show(state: State, pane: Option<Pane>, feed: Feed, config: &Config) -> Result
         started: Instant::now(),
         cut: None,
     };
-    let tty = Tty {
-        out: &out,
-        size: &terminal::size,
-    };
-    let left = runtime.block_on(events.run(&tty, EventStream::new, caught, stderr));
+    let left = runtime.block_on(events.run(caught, stderr));
     let state = events.state;
     drop(guard);
 

@@ -202,11 +202,3 @@ pub(crate) fn panic_if_asked(thread: &str) {
     let asked = cfg!(debug_assertions) && std::env::var("ZCTRACE_TEST_PANIC").is_ok_and(|asked| asked == thread);
     assert!(!asked, "the thread {thread} was asked to panic");
 }
-
-#[cfg(test)]
-impl Guard {
-    /// One that has taken nothing.
-    pub(crate) fn for_tests() -> Self {
-        Self { mouse: false }
-    }
-}
