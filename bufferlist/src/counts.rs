@@ -359,9 +359,12 @@ impl fmt::Display for Counts {
             bytes,
         } in &self.0
         {
+            let plural = |number: u64| if number == 1 { "" } else { "s" };
             writeln!(
                 f,
-                "  {reason}  {bytes} bytes in {calls} calls at {at}\n        {}",
+                "  {reason}  {bytes} byte{} in {calls} call{} at {at}\n        {}",
+                plural(*bytes),
+                plural(*calls),
                 reason.sentence()
             )?;
         }

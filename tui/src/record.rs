@@ -14,6 +14,17 @@ use crate::trace::Tracer;
 use crate::watch::Audience;
 use crate::{exit, screen};
 
+/// How a recording goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Progressing {
+    /// The name of its file. Not printable yet.
+    pub(crate) name: String,
+    /// Bytes of it so far.
+    pub(crate) bytes: u64,
+    /// Whether it ended before its time.
+    pub(crate) has_failed: bool,
+}
+
 /// A recording that is being made.
 #[derive(Debug)]
 pub(crate) struct Recording {
@@ -40,6 +51,16 @@ impl Recording {
         }
     }
 
+    /// How it goes.
+    pub(crate) fn progress(&self) -> Progressing {
+        let name = self.path.file_name().unwrap_or(self.path.as_os_str());
+        Progressing {
+            name: name.to_string_lossy().into_owned(),
+            bytes: self.handle.written(),
+            has_failed: self.handle.failed(),
+        }
+    }
+
     /// Says that it has failed, once.
     pub(crate) fn step(&mut self) {
         if !self.is_told && self.handle.failed() {
@@ -53,13 +74,18 @@ impl Recording {
 
     /// Waits until all is written. What failed is said, and the exit code for it is the error.
     pub(crate) fn finish(self) -> Result<Summary, u8> {
-        self.handle.finish().map_err(|error| {
-            screen::complain(&format!(
-                "the recording {} ended early: {error}; what was recorded until then can be read",
-                shown(&self.path)
-            ));
+        self.end().map_err(|why| {
+            screen::complain(&why);
             exit::FAILED
         })
+    }
+
+    /// The same, and what failed is the error, for somebody else to say.
+    pub(crate) fn end(self) -> Result<Summary, String> {
+        let path = shown(&self.path);
+        let early =
+            |error| format!("the recording {path} ended early: {error}; what was recorded until then can be read");
+        self.handle.finish().map_err(early)
     }
 }
 

@@ -78,8 +78,8 @@ pub(crate) struct Begun {
     pub(crate) tracer: Box<dyn Tracer>,
     /// What is watched, as far as its end matters.
     pub(crate) subject: Subject,
-    /// What names processes were given by, before they ended.
-    named: Vec<Identity>,
+    /// Who the processes are that were named by their numbers.
+    pub(crate) named: Vec<Identity>,
     /// Where all that is seen is recorded.
     pub(crate) recording: Option<Recording>,
 }
@@ -180,16 +180,7 @@ pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<
     let stopped = watched.map_err(|error| failed(&format!("watching failed: {error}")))?;
     let mut report = tracer.finish(request.rows);
     sign(&mut report, request);
-    for identity in named {
-        let mut processes = report.processes.iter_mut();
-        if let Some(process) = processes.find(|process| process.pid == identity.pid) {
-            process.own_pid = identity.own_pid;
-            // A program that it has started since is what the probes saw.
-            if process.name.is_empty() {
-                process.name = identity.name;
-            }
-        }
-    }
+    name(&mut report, &named);
     Ok(Observed {
         report,
         stopped,
@@ -232,6 +223,20 @@ impl Audience for Recorded<'_> {
 
     fn enough(&mut self) -> bool {
         self.audience.enough()
+    }
+}
+
+/// Writes into a report who the processes are that were named by their numbers.
+pub(crate) fn name(report: &mut Report, named: &[Identity]) {
+    for identity in named {
+        let mut processes = report.processes.iter_mut();
+        if let Some(process) = processes.find(|process| process.pid == identity.pid) {
+            process.own_pid = identity.own_pid;
+            // A program that it has started since is what the probes saw.
+            if process.name.is_empty() {
+                process.name.clone_from(&identity.name);
+            }
+        }
     }
 }
 

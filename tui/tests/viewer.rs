@@ -577,6 +577,75 @@ fn a_command_has_a_terminal_of_the_size_of_its_pane() {
     assert_eq!(terminal.end(), 0);
 }
 
+/// Whether the whole screen is drawn for a size, with or without the help.
+fn is_drawn_for(text: &str, (columns, rows): (u16, u16), help: bool) -> bool {
+    let wide = |line: &str| line.contains(" CMD ") && line.chars().count() == usize::from(columns);
+    let footer = text.lines().next_back();
+    text.lines().count() == usize::from(rows)
+        && text.lines().any(wide)
+        && footer.is_some_and(|line| line.contains("q quit"))
+        && text.contains("keys ·") == help
+}
+
+#[test]
+fn a_key_and_a_new_size_that_come_at_once_are_both_taken() {
+    if !can_trace("a_key_and_a_new_size_that_come_at_once_are_both_taken") {
+        return;
+    }
+    let script = "echo re''ady; while read line; do stty size; done";
+    let mut terminal = viewer(&["--", "sh", "-c", script], (100, 30));
+    terminal.wait("ready");
+    for round in 0..24 {
+        let size = (80 + round * 37 % 60, 24 + round * 11 % 30);
+        // While it is stopped nothing is read, so all is there at once when it goes on. A program that asks what has happened
+        // since it last asked must not forget one thing for the other.
+        terminal.signal(Signal::STOP);
+        terminal.wait_stopped();
+        let help = round % 2 == 0;
+        terminal.press(if help { "?" } else { "\x1b" });
+        terminal.resize(size.0, size.1);
+        terminal.signal(Signal::CONT);
+        let text = terminal.wait_for(&format!("{size:?} in round {round}"), |text| {
+            is_drawn_for(text, size, help)
+        });
+        if help {
+            continue;
+        }
+        // CMD's terminal has the size of its place: the lines between its title and the two last ones.
+        let place = text.lines().skip_while(|line| !line.contains(" CMD ")).count() - 3;
+        terminal.press("\x1b[24~");
+        terminal.wait("CMD has the keyboard");
+        terminal.press("\r");
+        let answer = format!("{place} {}", size.0);
+        terminal.wait_for(&answer, |text| text.lines().any(|line| line == answer));
+        terminal.press("\x1b[24~");
+        terminal.wait("gives it the keyboard");
+    }
+    terminal.press("qy");
+    assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn a_size_that_nobody_told_of_is_taken_with_the_next_frame() {
+    if !can_trace("a_size_that_nobody_told_of_is_taken_with_the_next_frame") {
+        return;
+    }
+    let mut terminal = viewer(&CAT, (100, 30));
+    terminal.wait("CMD runs");
+    for (size, help) in [((131, 43), true), ((80, 24), false)] {
+        terminal.resize_in_silence(size.0, size.1);
+        terminal.press(if help { "?" } else { "\x1b" });
+        terminal.wait_for(&format!("{size:?}"), |text| is_drawn_for(text, size, help));
+    }
+    // The same size again is no reason to think that the screen still shows what was drawn.
+    terminal.written.clear();
+    terminal.resize(80, 24);
+    terminal.wait_for_bytes(b"\x1b[2J");
+    terminal.wait_for("the screen", |text| is_drawn_for(text, (80, 24), false));
+    terminal.press("qy");
+    assert_eq!(terminal.end(), 0);
+}
+
 #[test]
 fn the_mouse_picks_rows_columns_and_views() {
     if !can_trace("the_mouse_picks_rows_columns_and_views") {
@@ -611,6 +680,47 @@ fn the_mouse_picks_rows_columns_and_views() {
     terminal.press("qy");
     assert_eq!(terminal.end(), 0);
     assert_eq!(terminal.left_behind(), [""; 0]);
+}
+
+#[test]
+fn a_recording_is_in_the_header_and_its_failure_is_told() {
+    if !can_trace("a_recording_is_in_the_header_and_its_failure_is_told") {
+        return;
+    }
+    let directory = Directory::new("record");
+    let path = |name: &str| directory.0.join(name).to_str().expect("a path").to_owned();
+    let whole = path("whole.zct");
+    let mut terminal = viewer(&["--record", &whole, "--", "cat"], (100, 30));
+    terminal.wait_for("the recording", |text| {
+        text.contains("● REC LIVE") && text.contains("whole.zct ") && !text.contains("whole.zct 0 ·")
+    });
+    terminal.press("qy");
+    assert_eq!(terminal.end(), 0);
+    let told = zctrace().args(["report", &whole]).output().expect("zctrace");
+    assert!(told.status.success(), "{told:?}");
+
+    // Somebody reads it, and goes: what is recorded then can be written nowhere.
+    let pipe = path("pipe.zct");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .expect("a pipe");
+    let mode = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    let reader = rustix::fs::open(&pipe, mode, rustix::fs::Mode::empty()).expect("its reader");
+    let mut terminal = viewer(&["--record", &pipe, "--", "cat"], (100, 30));
+    terminal.wait("● REC LIVE");
+    drop(reader);
+    terminal.wait_for("the failure", |text| {
+        text.contains("REC FAILED") && text.contains("has failed; the run goes on")
+    });
+    terminal.press("qy");
+    // CMD ended as it was asked to: the code is the recording's.
+    assert_eq!(terminal.end(), 4);
+    assert!(terminal.text().contains("ended early"), "{}", terminal.text());
 }
 
 #[test]

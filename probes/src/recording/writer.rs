@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -44,6 +44,8 @@ pub struct Writer {
 struct Shared {
     failed: AtomicBool,
     why: Mutex<Option<WriteError>>,
+    /// Bytes of the file so far.
+    written: AtomicU64,
 }
 
 impl Shared {
@@ -78,6 +80,11 @@ impl Handle {
     /// Whether the recording has ended before its time.
     pub fn failed(&self) -> bool {
         self.shared.failed()
+    }
+
+    /// Bytes of the file so far. What waits to be written is not among them.
+    pub fn written(&self) -> u64 {
+        self.shared.written.load(Ordering::Relaxed)
     }
 
     /// Waits until all is written. To be called when the [`Writer`] is gone, which a
@@ -237,6 +244,7 @@ fn write(mut file: File, start: u64, blocks: &Receiver<Block>, shared: &Shared) 
         bytes: start,
         raw: start,
     };
+    shared.written.store(start, Ordering::Relaxed);
     let mut bytes = Vec::new();
     for (number, block) in (0..).zip(blocks) {
         if shared.failed() {
@@ -251,6 +259,7 @@ fn write(mut file: File, start: u64, blocks: &Receiver<Block>, shared: &Shared) 
             break;
         }
         summary.bytes += bytes.len() as u64;
+        shared.written.store(summary.bytes, Ordering::Relaxed);
         summary.raw += block.bytes.len() as u64;
     }
     summary

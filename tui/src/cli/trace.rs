@@ -264,7 +264,7 @@ pub(super) fn understand_run(asked: &ArgMatches) -> Result<run::Options, clap::E
         ));
     }
     Ok(run::Options {
-        viewer: viewer(asked, &["format", "output", "every", "record"]),
+        viewer: viewer(asked, &["format", "output", "every"]),
         request: Request {
             times: Times {
                 duration: asked.get_one("duration").copied(),

@@ -41,9 +41,12 @@ fn stations(text: &mut String, row: &Done, certificate: &Certificate) {
         Shown::Dma => hop.station.kind == StationKind::BioVec,
         _ => false,
     });
-    let verdict = if same { "SAME PAGE AT ALL" } else { "MOVED THROUGH ALL" };
+    let verdict = if same { "SAME PAGE AT" } else { "MOVED THROUGH" };
     let pages = certificate.hops.iter().map(|hop| hop.pages).max().unwrap_or(0);
-    let head = format!("{verdict} {} STATIONS   ", certificate.hops.len());
+    let head = match certificate.hops.len() {
+        2 => format!("{verdict} BOTH STATIONS   "),
+        many => format!("{verdict} ALL {many} STATIONS   "),
+    };
     let what = format!(
         "{}, {} pages, {}",
         size(certificate.bytes),

@@ -16,6 +16,7 @@ A filter is made of tests: FIELD=VALUE, or FIELD!=VALUE, and with numbers also <
   verdict       moved, copied, unknown, mixed or nothing, of all bytes of the flow
   bytes moved copied unknown neither looked                      copied>0  bytes>=64K
   calls flow    number of calls, number of the flow              flow=3
+Pipes have words, process, pid, calls and bytes (in them now), lines of the log have words: a filter that asks for more shows all.
 `*` is any text and `?` any one character; a value with spaces or brackets is written in \"quotes\".";
 
 /// An expression.

@@ -1,4 +1,4 @@
-//! Holds an expression against a flow.
+//! Holds an expression against a flow, by its tests one by one.
 
 use probes::report::{End, EndKind, Flow};
 
@@ -7,7 +7,7 @@ use super::glob;
 use super::pattern::{Fit, name};
 
 impl Fit {
-    fn of(holds: bool) -> Self {
+    pub(super) fn of(holds: bool) -> Self {
         if holds { Self::Yes } else { Self::No }
     }
 
@@ -21,19 +21,29 @@ impl Fit {
 }
 
 impl Expression {
-    /// Whether a flow fits. `Perhaps` where that hangs on something that was given up when flows were folded.
-    pub(super) fn fit(&self, flow: &Flow) -> Fit {
+    /// Whether something fits of which `test` says it for each test. `Perhaps` where that hangs on something that is not known.
+    pub(super) fn holds(&self, test: &impl Fn(&Test) -> Fit) -> Fit {
         match self {
-            Self::Test(test) => test.fit(flow),
-            Self::Not(inner) => inner.fit(flow).not(),
-            Self::And(list) => list.iter().map(|inner| inner.fit(flow)).min().unwrap_or(Fit::Yes),
-            Self::Or(list) => list.iter().map(|inner| inner.fit(flow)).max().unwrap_or(Fit::No),
+            Self::Test(one) => test(one),
+            Self::Not(inner) => inner.holds(test).not(),
+            Self::And(list) => list.iter().map(|inner| inner.holds(test)).min().unwrap_or(Fit::Yes),
+            Self::Or(list) => list.iter().map(|inner| inner.holds(test)).max().unwrap_or(Fit::No),
+        }
+    }
+
+    /// All its tests, in their order.
+    pub(super) fn each<'a>(&'a self, take: &mut impl FnMut(&'a Test)) {
+        match self {
+            Self::Test(test) => take(test),
+            Self::Not(inner) => inner.each(take),
+            Self::And(list) | Self::Or(list) => list.iter().for_each(|inner| inner.each(take)),
         }
     }
 }
 
 impl Test {
-    fn fit(&self, flow: &Flow) -> Fit {
+    /// Whether a flow fits.
+    pub(super) fn fit(&self, flow: &Flow) -> Fit {
         match self {
             Self::Word(word) => self::word(word, flow),
             Self::Process(pattern) => name(pattern, &flow.process, flow.folded),
@@ -105,7 +115,7 @@ fn word(word: &str, flow: &Flow) -> Fit {
 }
 
 /// Whether a word, which may have stars, stands in a text, whatever the case.
-fn is_in(word: &str, text: &str) -> bool {
+pub(super) fn is_in(word: &str, text: &str) -> bool {
     if word.contains(['*', '?']) {
         return glob::fits(&format!("*{}*", word.to_lowercase()), &text.to_lowercase());
     }

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! `lex.rs` cuts the text into tokens, `parse.rs` makes an expression of them or says at which column it cannot, `print.rs`
-//! writes an expression so that it is read as the same again, `fit.rs` holds it against a flow, `apply.rs` against a report.
+//! writes an expression so that it is read as the same again, `fit.rs` holds it against a flow, `others.rs` against a pipe or a
+//! line of the log, `apply.rs` against a report.
 //!
 //! A row of folded flows may have given up a name. What cannot be told of it is [`Fit::Perhaps`]: it is left out, and it is
 //! said how much that is.
@@ -19,10 +20,12 @@ mod expression;
 mod fit;
 mod glob;
 mod lex;
+mod others;
 mod parse;
 mod pattern;
 mod print;
 
+use expression::Test;
 pub(crate) use expression::{Expression, HELP};
 pub(crate) use parse::Mistake;
 pub(crate) use pattern::{Fit, Pattern};
@@ -46,7 +49,12 @@ impl Filter {
 
     /// Whether a flow, or a row of folded ones, fits.
     pub(crate) fn fit(&self, flow: &Flow) -> Fit {
-        self.0.as_ref().map_or(Fit::Yes, |expression| expression.fit(flow))
+        self.holds(|test| test.fit(flow))
+    }
+
+    /// Whether something fits of which `test` says it for each test.
+    fn holds(&self, test: impl Fn(&Test) -> Fit) -> Fit {
+        self.0.as_ref().map_or(Fit::Yes, |expression| expression.holds(&test))
     }
 }
 

@@ -280,3 +280,45 @@ fn verdicts_are_all_there() {
         assert!(of(verdict).is_ok());
     }
 }
+
+#[test]
+fn pipes_and_lines_fit_where_they_have_the_fields() {
+    use probes::report::Pipe;
+
+    let mut pipe = Pipe::new(90_121, 16);
+    (pipe.calls, pipe.bytes) = (7, Some(4096));
+    pipe.pids = vec![811, 812];
+    pipe.processes = vec!["nginx".to_owned(), "worker".to_owned()];
+    let mut unknown = Pipe::new(4, 16);
+    unknown.pids = vec![1, 2, 3, 4, 5, 6, 7, 8];
+    let filter = |text: &str| Filter::parse(text).expect(text);
+    for (text, known, not_known) in [
+        ("process=nginx", Fit::Yes, Fit::Perhaps),
+        ("process=n*x pid=812", Fit::Yes, Fit::Perhaps),
+        ("process=curl", Fit::No, Fit::Perhaps),
+        ("not process=curl", Fit::Yes, Fit::Perhaps),
+        ("pid=8", Fit::No, Fit::Yes),
+        ("pid=9", Fit::No, Fit::Perhaps),
+        ("bytes>=4K calls<8", Fit::Yes, Fit::Perhaps),
+        ("calls>7", Fit::No, Fit::No),
+        ("NGIN or 9012", Fit::Yes, Fit::No),
+        ("", Fit::Yes, Fit::Yes),
+    ] {
+        assert_eq!(filter(text).not_of_pipes(), None, "{text}");
+        assert_eq!(filter(text).fit_pipe(&pipe), known, "{text}");
+        assert_eq!(filter(text).fit_pipe(&unknown), not_known, "{text}");
+    }
+    for (text, pipes, lines) in [
+        ("nginx and not (curl or wget)", None, None),
+        ("nginx pid=3", None, Some("pid")),
+        ("process=nginx (to=tcp or calls>3)", Some("to"), Some("process")),
+        ("kind=pipe", Some("kind"), Some("kind")),
+        ("copied>0 verdict=moved", Some("copied"), Some("copied")),
+        ("flow=3", Some("flow"), Some("flow")),
+    ] {
+        assert_eq!(filter(text).not_of_pipes(), pipes, "{text}");
+        assert_eq!(filter(text).not_of_lines(), lines, "{text}");
+    }
+    assert_eq!(filter("Turned not nginx").fit_line("turned copied: a"), Fit::Yes);
+    assert_eq!(filter("\"copied: b\"").fit_line("turned copied: a"), Fit::No);
+}

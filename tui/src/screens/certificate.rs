@@ -81,10 +81,14 @@ fn verdict(text: &mut impl Paper, flow: &Flow) {
 fn moved(flow: &Flow, certificate: &Certificate, between: &str) -> (String, String) {
     let stations = certificate.hops.len();
     let same = |shown: &Shown| matches!(shown, Shown::Start | Shown::Identity);
+    let stations = match stations {
+        2 => "BOTH".to_owned(),
+        many => format!("ALL {many}"),
+    };
     let verdict = if certificate.hops.iter().all(|hop| same(&hop.shown)) {
-        format!("SAME PAGE AT ALL {stations} STATIONS")
+        format!("SAME PAGE AT {stations} STATIONS")
     } else {
-        format!("MOVED THROUGH ALL {stations} STATIONS")
+        format!("MOVED THROUGH {stations} STATIONS")
     };
     let pages = certificate.hops.iter().map(|hop| hop.pages).max().unwrap_or(0);
     let pages = match pages {

@@ -1,4 +1,5 @@
-//! The table of flows: a row each, with a mark that says without colour what deserves a look.
+//! The table of flows: a row each, with a mark that says without colour what deserves a look, and the number by which
+//! `report --flow` tells of it alone.
 
 use std::fmt::Write as _;
 
@@ -27,18 +28,19 @@ pub(super) fn table(text: &mut String, report: &Report) {
     let head = Row::head(unknown);
     let all = || std::iter::once(&head).chain(&rows);
     let wide = |of: &dyn Fn(&Row) -> usize| all().map(of).max().unwrap_or(0);
+    let id = wide(&|row| row.id.chars().count());
     let call = wide(&|row| row.call.chars().count());
     let numbers: Vec<usize> = (0..head.numbers.len())
         .map(|column| wide(&|row| row.numbers[column].chars().count()))
         .collect();
     let reason = wide(&|row| row.reason.chars().count());
-    let others: usize = 3 + 2 + call + numbers.iter().map(|wide| wide + 2).sum::<usize>() + 2 + reason;
+    let others: usize = 3 + id + 2 + 2 + call + numbers.iter().map(|wide| wide + 2).sum::<usize>() + 2 + reason;
     let room = WIDTH.saturating_sub(others);
     let whats: Vec<String> = flows.iter().map(|flow| what(flow, room)).collect();
     let what_wide = whats.iter().map(|what| what.chars().count()).max().unwrap_or(0).max(4);
 
     let line = |text: &mut String, row: &Row, what: &str| {
-        let mut line = format!("{}  {what:<what_wide$}  {:<call$}", row.mark, row.call);
+        let mut line = format!("{}  {:>id$}  {what:<what_wide$}  {:<call$}", row.mark, row.id, row.call);
         for (number, wide) in row.numbers.iter().zip(&numbers) {
             let _ = write!(line, "  {number:>wide$}");
         }
@@ -71,6 +73,8 @@ pub(super) fn table(text: &mut String, report: &Report) {
 /// What is in one line, but for the ends, whose room the rest decides.
 struct Row {
     mark: char,
+    /// The number that `report --flow` takes.
+    id: String,
     call: String,
     numbers: Vec<String>,
     reason: String,
@@ -84,6 +88,7 @@ impl Row {
         }
         Self {
             mark: ' ',
+            id: "flow".to_owned(),
             call: "call".to_owned(),
             numbers: numbers.into_iter().map(str::to_owned).collect(),
             reason: "reason".to_owned(),
@@ -106,6 +111,7 @@ impl Row {
         let calls: Vec<&str> = flow.call_names.iter().map(Call::as_str).collect();
         Self {
             mark: flow.mark(),
+            id: flow.id.to_string(),
             call: shorten(&printable(&calls.join("+")), CALLS),
             numbers,
             reason: reasons(flow),

@@ -5,12 +5,12 @@
 
 use std::fs::File;
 use std::future::{pending, poll_fn};
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crossterm::event::{Event, KeyEventKind, MouseButton, MouseEventKind};
+use crossterm::event::{Event, EventStream, KeyEventKind, MouseButton, MouseEventKind};
 use futures_core::Stream;
 use ratatui::Terminal;
 use ratatui::layout::Size;
@@ -25,9 +25,9 @@ use super::feed::{End, Feed, News, Order};
 use super::keys::{self, Command};
 use super::layout::layout;
 use super::pane::{self, Pane};
-use super::signals::Signals;
+use super::signals::{Heard, Signals};
 use super::state::{Action, Effect, Level, Phase, State};
-use super::terminal::{Guard, panic_if_asked};
+use super::terminal::{self, Frames, Guard, panic_if_asked};
 use super::view;
 use crate::command::Ended;
 use crate::signals::Caught;
@@ -37,7 +37,7 @@ use crate::watch::Stopped;
 const WHEEL: usize = 3;
 
 /// The screen.
-type Screen<W> = Terminal<Told<W>>;
+type Screen = Terminal<Told<BufWriter<Frames>>>;
 
 /// Why the loop ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,29 +72,23 @@ pub(crate) struct Loop<'a> {
 }
 
 impl Loop<'_> {
-    /// Runs until it is left. What is known stays, for whoever wants to tell it. `out` is where the terminal is, `events`
-    /// what it says.
-    pub(crate) async fn run<W, E>(
-        &mut self,
-        out: &dyn Fn() -> W,
-        events: impl FnOnce() -> E,
-        mut signals: Signals,
-        stderr: Option<File>,
-    ) -> io::Result<Left>
-    where
-        W: Write,
-        E: Stream<Item = io::Result<Event>> + Unpin,
-    {
-        let mut screen = open(out(), self.state.size)?;
-        let mut events = events();
+    /// Runs until it is left. What is known stays, for whoever wants to tell it.
+    ///
+    /// The size is asked of the terminal before each frame: no frame is drawn for a size that is known to be past, whatever
+    /// became of the signal for it.
+    pub(crate) async fn run(&mut self, mut signals: Signals, stderr: Option<File>) -> io::Result<Left> {
+        let mut screen = open(self.state.size)?;
+        let mut events = EventStream::new();
         let mut stderr = stderr.map(pipe::Receiver::from_file).transpose()?;
         let mut half_line = Vec::new();
         let (exported, mut exports) = mpsc::unbounded_channel::<(PathBuf, io::Result<u64>)>();
         let mut news = self.feed.news.clone();
         let mut drawn_by_cmd = self.pane.as_ref().map(|pane| pane.screen.clone());
         let frame = Duration::from_secs(1) / self.fps;
-        let mut last = Instant::now() - frame;
+        let mut due = Instant::now();
         let (mut changed, mut listening) = (true, true);
+        // What the terminal shows is not what was drawn last.
+        let mut wiped = false;
         loop {
             panic_if_asked("main");
             let message = self.state.message.as_ref().map(|message| self.started + message.until);
@@ -106,12 +100,21 @@ impl Loop<'_> {
                     Some(Err(_)) | None => return Ok(Left::Hangup),
                 },
                 signal = signals.next() => match signal {
-                    Some(caught) => return Ok(Left::Signal(caught)),
-                    None => Effect::Suspend,
+                    Heard::End(caught) => return Ok(Left::Signal(caught)),
+                    Heard::Stop => Effect::Suspend,
+                    // It may have had another size for a moment, and lost what was beyond it.
+                    Heard::Resized => Effect::RedrawAll,
                 },
-                () = sleep_until(last + frame), if changed => {
+                () = sleep_until(due), if changed => {
+                    let began = Instant::now();
+                    if std::mem::take(&mut wiped) {
+                        screen.clear()?;
+                    }
+                    self.fit(&mut screen);
                     screen.draw(|frame| view::draw(frame, &self.state))?;
-                    last = Instant::now();
+                    // In step with the frames before, so that drawing takes nothing from their number; but one that is late
+                    // has not all of the next one's time.
+                    due = (due + frame).max(began + frame * 7 / 8);
                     changed = false;
                     Effect::None
                 }
@@ -146,8 +149,7 @@ impl Loop<'_> {
             match effect {
                 Effect::None => continue,
                 Effect::Redraw => {}
-                Effect::RedrawAll => screen.clear()?,
-                Effect::Resized => screen.backend_mut().size = self.state.size,
+                Effect::RedrawAll => wiped = true,
                 Effect::Quit { print, end_command } => {
                     if end_command {
                         self.feed.order(Order::Enough);
@@ -156,12 +158,11 @@ impl Loop<'_> {
                 }
                 Effect::Suspend => {
                     self.suspend(&mut signals).await?;
-                    screen = open(out(), self.state.size)?;
+                    screen = open(self.state.size)?;
                 }
                 Effect::Play(play) => self.feed.order(Order::Play(play)),
                 Effect::Export(path) => self.export(path, &exported),
             }
-            self.fit_pane();
             changed = true;
         }
     }
@@ -184,7 +185,6 @@ impl Loop<'_> {
                 }
                 None => Effect::None,
             },
-            Event::Resize(width, height) => self.apply(Action::Resize(Size::new(*width, *height))),
             Event::Mouse(mouse) => match mouse.kind {
                 MouseEventKind::Down(MouseButton::Left) => self.apply(Action::Click {
                     column: mouse.column,
@@ -194,6 +194,7 @@ impl Loop<'_> {
                 MouseEventKind::ScrollDown => self.wheel(Command::Down),
                 _ => Effect::None,
             },
+            // A new size is told by its signal, and asked when it is drawn.
             _ => Effect::None,
         }
     }
@@ -225,6 +226,9 @@ impl Loop<'_> {
             if self.state.log.last() != Some(text.as_str()) {
                 self.apply(Action::Say(Level::Error, text));
             }
+        }
+        if let Some(recording) = news.recording {
+            self.apply(Action::Recording(recording));
         }
         if let (Some(report), Some(keys)) = (news.report, news.keys) {
             self.apply(Action::Snapshot(report, keys));
@@ -286,16 +290,26 @@ impl Loop<'_> {
         kill_process(getpid(), Signal::STOP)?;
         // The stop may come to the other threads first.
         signals.continued().await;
-        self.guard.enter()?;
-        if let Ok((width, height)) = crossterm::terminal::size() {
-            self.apply(Action::Resize(Size::new(width, height)));
+        self.guard.enter()
+    }
+
+    /// Takes the size that the terminal has now, for the next frame and for CMD's terminal. One that cannot be asked any more
+    /// keeps the size that it had.
+    fn fit(&mut self, screen: &mut Screen) {
+        if let Ok(size) = terminal::size()
+            && size != self.state.size
+        {
+            self.apply(Action::Resize(size));
         }
-        Ok(())
+        screen.backend_mut().size = self.state.size;
+        self.fit_pane();
     }
 }
 
 /// A screen of which nothing is known to be drawn. Its size changes when the state's does, never while a frame is made.
-fn open<W: Write>(out: W, size: Size) -> io::Result<Screen<W>> {
+fn open(size: Size) -> io::Result<Screen> {
+    // In one piece, for a terminal shows half a frame if it gets half a frame: what a screen full of attributes takes.
+    let out = BufWriter::with_capacity(1 << 18, Frames);
     let mut screen = Terminal::new(Told::new(out, size))?;
     screen.clear()?;
     Ok(screen)
@@ -318,7 +332,7 @@ fn phase(end: &End) -> Phase {
 }
 
 /// The next thing that the terminal says.
-async fn next<E: Stream<Item = io::Result<Event>> + Unpin>(events: &mut E) -> Option<io::Result<Event>> {
+async fn next(events: &mut EventStream) -> Option<io::Result<Event>> {
     poll_fn(|context| Pin::new(&mut *events).poll_next(context)).await
 }
 

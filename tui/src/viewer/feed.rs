@@ -15,10 +15,11 @@ use tokio::sync::watch;
 
 use super::rows::Keys;
 use super::terminal::panic_if_asked;
-use crate::session::{Request, sign};
+use crate::record::{Progressing, Recording};
+use crate::session::{Begun, Request, name, sign};
 use crate::signals::Caught;
 use crate::trace::{Controls, Play, Playback, Tracer};
-use crate::watch::{Audience, Stopped, Subject, watch};
+use crate::watch::{Audience, Identity, Stopped, watch};
 
 /// Rows of a snapshot; beyond that like flows are folded, and the smallest. Sorting and filtering so many takes some
 /// milliseconds in the thread that draws. A row takes 1 to 2 KiB, and four snapshots are kept at most: 40 MiB.
@@ -41,6 +42,10 @@ pub(crate) struct News {
     pub(crate) playback: Option<Playback>,
     /// What of a recording is not used, once that is known.
     pub(crate) cut: Option<String>,
+    /// How the recording goes that is made, if one is.
+    pub(crate) recording: Option<Progressing>,
+    /// What became of it once it has ended: bytes of the file, or why it ended before its time.
+    pub(crate) recorded: Option<Result<u64, String>>,
     /// How it ended; then the report is the last.
     pub(crate) ended: Option<End>,
     /// What the last report broke of a report's own rules, if anything.
@@ -80,12 +85,12 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Starts the thread. What was not asked for now, but is played, was signed when it was made.
-    pub(crate) fn start(tracer: Box<dyn Tracer>, subject: Subject, request: Option<Request>) -> io::Result<Self> {
+    pub(crate) fn start(begun: Begun, request: Option<Request>) -> io::Result<Self> {
         let (tell, news) = watch::channel(News::default());
         let (orders, ordered) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("feed".to_owned())
-            .spawn(move || watch_on(tracer, subject, request.as_ref(), &tell, &ordered))?;
+            .spawn(move || watch_on(begun, request.as_ref(), &tell, &ordered))?;
         Ok(Self {
             news,
             orders,
@@ -117,13 +122,13 @@ struct Inbox {
 }
 
 /// What the thread does.
-fn watch_on(
-    mut tracer: Box<dyn Tracer>,
-    mut subject: Subject,
-    request: Option<&Request>,
-    tell: &watch::Sender<News>,
-    ordered: &mpsc::Receiver<Order>,
-) {
+fn watch_on(begun: Begun, request: Option<&Request>, tell: &watch::Sender<News>, ordered: &mpsc::Receiver<Order>) {
+    let Begun {
+        mut tracer,
+        mut subject,
+        named,
+        recording,
+    } = begun;
     let inbox = RefCell::new(Inbox::default());
     let mut signals = || {
         let mut inbox = inbox.borrow_mut();
@@ -140,6 +145,8 @@ fn watch_on(
         request,
         tell,
         inbox: &inbox,
+        named,
+        recording,
         next: Instant::now(),
     };
     let times = request.map(|request| request.times).unwrap_or_default();
@@ -149,7 +156,24 @@ fn watch_on(
         Err(error) => End::Failed(format!("watching failed: {error}")),
     };
     let played = tracer.controls().map(|controls| Played::of(controls));
-    reporter.publish(tracer.finish(ROWS), Some(ended), played);
+    let report = tracer.finish(ROWS);
+    // The tracer is gone, and with it what was still to be written.
+    let recorded = reporter.recording.take().map(|recording| {
+        let progress = recording.progress();
+        let result = recording.end().map(|summary| summary.bytes);
+        (progress, result)
+    });
+    if let Some((progress, result)) = recorded {
+        tell.send_modify(|news| {
+            news.recording = Some(Progressing {
+                bytes: result.as_ref().map_or(progress.bytes, |bytes| *bytes),
+                has_failed: result.is_err(),
+                ..progress
+            });
+            news.recorded = Some(result);
+        });
+    }
+    reporter.publish(report, Some(ended), played);
 }
 
 /// What there is to tell of a recording beside its report.
@@ -172,6 +196,8 @@ struct Reporter<'a> {
     request: Option<&'a Request>,
     tell: &'a watch::Sender<News>,
     inbox: &'a RefCell<Inbox>,
+    named: Vec<Identity>,
+    recording: Option<Recording>,
     next: Instant,
 }
 
@@ -179,6 +205,7 @@ impl Reporter<'_> {
     fn publish(&self, mut report: Report, ended: Option<End>, played: Option<Played>) {
         if let Some(request) = self.request {
             sign(&mut report, request);
+            name(&mut report, &self.named);
         }
         let broken = report.check().err();
         let broken = broken.and_then(|all| all.first().map(ToString::to_string));
@@ -188,6 +215,9 @@ impl Reporter<'_> {
             news.keys = Some(keys);
             news.playback = played.as_ref().map(|played| played.playback);
             news.cut = played.and_then(|played| played.cut);
+            if let Some(recording) = &self.recording {
+                news.recording = Some(recording.progress());
+            }
             news.ended = ended;
             news.broken = broken;
         });
@@ -199,6 +229,10 @@ impl Audience for Reporter<'_> {
 
     fn step(&mut self, tracer: &mut dyn Tracer) {
         panic_if_asked("feed");
+        if let Some(recording) = &mut self.recording {
+            // Standard error is the log.
+            recording.step();
+        }
         let began = Instant::now();
         let plays = std::mem::take(&mut self.inbox.borrow_mut().plays);
         let asked = !plays.is_empty();

@@ -22,8 +22,6 @@ mod export;
 mod feed;
 pub(crate) mod keys;
 pub(crate) mod layout;
-#[cfg(test)]
-mod load;
 mod pane;
 pub(crate) mod rows;
 mod signals;
@@ -32,14 +30,12 @@ mod terminal;
 pub(crate) mod theme;
 pub(crate) mod view;
 
-use std::io::{BufWriter, IsTerminal, Stdout};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossterm::event::EventStream;
 use probes::report::text::printable;
-use ratatui::layout::Size;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
@@ -48,6 +44,7 @@ use self::event_loop::{Left, Loop};
 use self::feed::{End, Feed, News, Order};
 use self::layout::layout;
 use self::pane::Pane;
+use self::signals::Heard;
 use self::state::{Level, State};
 use self::terminal::Guard;
 use crate::filter::Filter;
@@ -62,12 +59,6 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Lines of the log that are told again when the screen is gone.
 const LAST_LINES: usize = 10;
-
-/// Where frames go: in one piece, for a terminal shows half a frame if it gets half a frame.
-fn out() -> BufWriter<Stdout> {
-    // What a screen full of attributes takes.
-    BufWriter::with_capacity(1 << 18, std::io::stdout())
-}
 
 /// Whether there is a terminal that can show it.
 pub(crate) fn possible() -> bool {
@@ -109,10 +100,10 @@ fn live(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
         }
         _ => (None, None),
     };
-    let Begun { tracer, subject, .. } = prepared.begin(&request, theirs.as_ref().map(AsFd::as_fd))?;
+    let begun = prepared.begin(&request, theirs.as_ref().map(AsFd::as_fd))?;
     // From here on only CMD holds it, so that its end is seen.
     drop(theirs);
-    let feed = Feed::start(tracer, subject, Some(request)).map_err(|error| failed(NO_THREAD, &error))?;
+    let feed = Feed::start(begun, Some(request)).map_err(|error| failed(NO_THREAD, &error))?;
     show(state, pane, feed, &config)
 }
 
@@ -120,7 +111,13 @@ fn played(mut recording: Box<dyn Tracer>, choice: &Choice, filter: &Filter) -> R
     let config = load(choice)?;
     let mut state = begin(&config, filter)?;
     state.playback = recording.controls().map(|controls| controls.playback());
-    let feed = Feed::start(recording, Subject::Endless, None).map_err(|error| failed(NO_THREAD, &error))?;
+    let begun = Begun {
+        tracer: recording,
+        subject: Subject::Endless,
+        named: Vec::new(),
+        recording: None,
+    };
+    let feed = Feed::start(begun, None).map_err(|error| failed(NO_THREAD, &error))?;
     show(state, None, feed, &config)
 }
 
@@ -136,9 +133,9 @@ fn load(choice: &Choice) -> Result<Config, u8> {
 /// What is known before anything was reported. From here on a panic gives the terminal back.
 fn begin(config: &Config, filter: &Filter) -> Result<State, u8> {
     terminal::catch_panics();
-    let (width, height) = crossterm::terminal::size().map_err(|error| failed("the terminal has no size", &error))?;
+    let size = terminal::size().map_err(|error| failed("the terminal has no size", &error))?;
     let keys = Arc::new(config.keys.clone());
-    let mut state = State::new(keys, config.appearance, Size::new(width, height));
+    let mut state = State::new(keys, config.appearance, size);
     state.filter_by(&filter.to_string());
     Ok(state)
 }
@@ -162,7 +159,7 @@ fn show(state: State, pane: Option<Pane>, feed: Feed, config: &Config) -> Result
         started: Instant::now(),
         cut: None,
     };
-    let left = runtime.block_on(events.run(&out, EventStream::new, caught, stderr));
+    let left = runtime.block_on(events.run(caught, stderr));
     let state = events.state;
     drop(guard);
 
@@ -211,7 +208,11 @@ async fn end(feed: Feed, left: Left, command_runs: bool) -> News {
                     let _ = ended;
                     break;
                 }
-                Some(_) = async { match &mut signals { Some(signals) => signals.next().await, None => std::future::pending().await } } => feed.order(kill),
+                heard = async { match &mut signals { Some(signals) => signals.next().await, None => std::future::pending().await } } => {
+                    if let Heard::End(_) = heard {
+                        feed.order(kill);
+                    }
+                }
                 () = &mut late, if !late.is_elapsed() => feed.order(kill),
             }
         }
@@ -235,6 +236,14 @@ fn answer(left: Left, news: &News) -> u8 {
             if code == exit::HELD { exit::INCONCLUSIVE } else { code }
         }
         None => code,
+    };
+    // What was asked for besides and did not come about is a failure, whatever CMD's code.
+    let code = match &news.recorded {
+        Some(Err(why)) => {
+            screen::complain(why);
+            exit::FAILED
+        }
+        _ => code,
     };
     match &news.report {
         Some(report) if left == (Left::Asked { print: true }) => {

@@ -88,10 +88,11 @@ impl Pane {
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
+        let (rows, columns) = cells(size);
+        // Before CMD is told: what it draws for the new size is not to be read for the old one.
+        let mut parser = self.shared.parser();
         // It fails only for what is no terminal.
         let _ = tcsetwinsize(&self.shared.pty, window);
-        let (rows, columns) = cells(size);
-        let mut parser = self.shared.parser();
         // What would be cut off below is scrolled up, so that the cursor and what was written last stay.
         parser.screen_mut().set_size(rows, columns);
         self.shared.tell.send_replace(Arc::new(parser.screen().clone()));

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::signals::{Caught, is_ignored};
@@ -13,6 +13,18 @@ pub(crate) struct Signals {
     ends: Vec<(i32, Signal)>,
     stop: Option<Signal>,
     go_on: Signal,
+    resized: Signal,
+}
+
+/// What a signal says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    /// It asks to end.
+    End(Caught),
+    /// It asks to stop for a while.
+    Stop,
+    /// The terminal has another size, or had one for a moment.
+    Resized,
 }
 
 impl Signals {
@@ -29,27 +41,30 @@ impl Signals {
                 .collect::<io::Result<_>>()?,
             stop: Some(SIGTSTP).filter(heeded).map(listen).transpose()?,
             go_on: listen(SIGCONT)?,
+            resized: listen(SIGWINCH)?,
         })
     }
 
-    /// The next signal that asks to end; `None` for one that asks to stop for a while.
-    pub(crate) async fn next(&mut self) -> Option<Caught> {
+    /// The next signal. Several of one kind may be one; none is forgotten.
+    pub(crate) async fn next(&mut self) -> Heard {
         std::future::poll_fn(|context| {
             use std::task::Poll;
 
             for (number, signal) in &mut self.ends {
                 if signal.poll_recv(context).is_ready() {
-                    return Poll::Ready(Some(Caught {
+                    return Poll::Ready(Heard::End(Caught {
                         signal: *number,
                         // Whoever sent it: a command in a pane is not in our group and has not got it.
                         by_kernel: false,
                     }));
                 }
             }
-            match &mut self.stop {
-                Some(stop) => stop.poll_recv(context).map(|_| None),
-                None => Poll::Pending,
+            if let Some(stop) = &mut self.stop
+                && stop.poll_recv(context).is_ready()
+            {
+                return Poll::Ready(Heard::Stop);
             }
+            self.resized.poll_recv(context).map(|_| Heard::Resized)
         })
         .await
     }

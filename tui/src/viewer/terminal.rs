@@ -13,7 +13,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use ratatui::layout::Size;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::termios::tcgetwinsize;
 
 use crate::exit;
 
@@ -43,6 +45,18 @@ const LEAVE: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
 /// Buttons and the wheel (1000), in the form that has no limit on columns (1006). Not the motion, which nothing here needs.
 const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1006h";
 const MOUSE_OFF: &[u8] = b"\x1b[?1006l\x1b[?1000l";
+
+/// The size of a terminal that does not say it, such as a serial line: that of a VT100.
+const UNTOLD: Size = Size::new(80, 24);
+
+/// The size that the terminal has now: of the one that is drawn on, which need not be the one that controls this process.
+pub(crate) fn size() -> io::Result<Size> {
+    let now = tcgetwinsize(rustix::stdio::stdout())?;
+    Ok(match (now.ws_col, now.ws_row) {
+        (0, _) | (_, 0) => UNTOLD,
+        (columns, rows) => Size::new(columns, rows),
+    })
+}
 
 /// The terminal is ours until this is dropped.
 #[derive(Debug)]
@@ -91,10 +105,39 @@ impl Drop for Guard {
     }
 }
 
+/// Where frames are written, each in one piece: to the terminal as long as it is taken. Once it is given back, by whichever thread,
+/// what is drawn then goes nowhere: it would be drawn over what was there before, and hide the cursor for good.
+#[derive(Debug)]
+pub(crate) struct Frames;
+
+impl Write for Frames {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Kept until all is written, so that it is not given back in the middle of a sequence.
+        let taken = taken();
+        let mut rest = if *taken & SCREEN == 0 { &[] } else { bytes };
+        while !rest.is_empty() {
+            match rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => rest = &rest[written..],
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Undoes these. What fails cannot be told to anybody: the terminal is gone.
 fn undo(taken: u8) {
     if taken & (MOUSE | SCREEN) != 0 {
-        // Not the lock of std: a thread that panics while it draws holds it, and only it may take it again.
+        // Not through std's own buffer, whose lock another thread may hold.
         let mut bytes = Vec::new();
         if taken & MOUSE != 0 {
             bytes.extend_from_slice(MOUSE_OFF);
@@ -158,12 +201,4 @@ pub(crate) fn catch_panics() {
 pub(crate) fn panic_if_asked(thread: &str) {
     let asked = cfg!(debug_assertions) && std::env::var("ZCTRACE_TEST_PANIC").is_ok_and(|asked| asked == thread);
     assert!(!asked, "the thread {thread} was asked to panic");
-}
-
-#[cfg(test)]
-impl Guard {
-    /// One that has taken nothing.
-    pub(crate) fn for_tests() -> Self {
-        Self { mouse: false }
-    }
 }

@@ -200,6 +200,7 @@ impl Glyphs {
                 '…' => plain.push('>'),
                 '–' | '─' | '—' => plain.push('-'),
                 '×' => plain.push('x'),
+                '●' => plain.push('*'),
                 '≈' => plain.push('~'),
                 'µ' => plain.push('u'),
                 '├' | '└' => plain.push('+'),

@@ -89,12 +89,19 @@ impl Terminal {
         self.press(&format!("\x1b[<0;{0};{1}M\x1b[<0;{0};{1}m", column + 1, row + 1));
     }
 
-    /// Gives the terminal another size.
+    /// Gives the terminal another size, of which the program is told.
     pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
+        self.resize_in_silence(columns, rows);
+        self.signal(Signal::WINCH);
+    }
+
+    /// Gives the terminal another size, of which the program is not told: nobody has this terminal for the one that controls it,
+    /// so the kernel says nothing by itself.
+    pub(crate) fn resize_in_silence(&mut self, columns: u16, rows: u16) {
         tcsetwinsize(&self.keys, size(columns, rows)).expect("a size");
         self.screen.screen_mut().set_size(cells(rows), cells(columns));
-        // There is no controlling terminal here whose kernel would say it.
-        self.signal(Signal::WINCH);
+        // What is left of the old screen could be taken for a new one.
+        self.screen.process(b"\x1b[2J");
     }
 
     /// What is on the screen, a line each.

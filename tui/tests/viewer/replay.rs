@@ -122,7 +122,7 @@ fn a_recording_is_shown_as_it_is_asked_for() {
         ],
     );
     let text = terminal.wait_for("the end", |text| {
-        text.contains(" STANDS 00:00:30 of 00:00:30, 1x") && text.contains("hides 1 flows")
+        text.contains(" STANDS 00:00:30 of 00:00:30, 1x") && text.contains("hides 1 flow |")
     });
     assert!(text.is_ascii() && !terminal.is_coloured(), "{text}");
     terminal.press("Q");

@@ -15,7 +15,7 @@ pub(super) enum By {
 }
 
 pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
-    let (flows, hidden) = fitting(question, &now.report.flows);
+    let (flows, filtered) = fitting(question, &now.report.flows);
     let title = title(View::Flows, question.sort.column);
     let rate_of = |index: u32, flow: &Flow| rate(now, question.before, index as usize, flow).unwrap_or(0);
     let key = |index: u32| now.keys.key(index as usize).unwrap_or(RowKey(index.into()));
@@ -46,7 +46,7 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
     Rows {
         keys,
         body: Body::Flows(flows),
-        hidden,
+        filtered,
     }
 }
 

@@ -91,7 +91,7 @@ fn merge(row: &mut End, end: &End) {
 }
 
 pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
-    let (flows, hidden) = fitting(question, &now.report.flows);
+    let (flows, filtered) = fitting(question, &now.report.flows);
     let mut place: ByKey<usize> = ByKey::default();
     let mut rows: Vec<(RowKey, MapRow)> = Vec::new();
     for (index, flow) in flows {
@@ -147,7 +147,7 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
     Rows {
         keys,
         body: Body::Map(rows),
-        hidden,
+        filtered,
     }
 }
 

@@ -49,8 +49,43 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Rows {
     keys: Vec<RowKey>,
     body: Body,
-    /// Flows that do not fit the filter, and how many of them may fit all the same.
-    hidden: (u64, u64),
+    /// What the filter does to them.
+    filtered: Filtered,
+}
+
+/// What a filter does to the rows of a view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Filtered {
+    /// It hides so many: flows where rows are flows or made of them, else rows. Of some of them it cannot be told whether they fit.
+    Hides {
+        /// How many do not fit, or may not.
+        all: u64,
+        /// Of these: how many may fit.
+        perhaps: u64,
+    },
+    /// It asks for a field that is not there, and hides nothing.
+    Not(&'static str),
+}
+
+impl Default for Filtered {
+    fn default() -> Self {
+        Self::Hides { all: 0, perhaps: 0 }
+    }
+}
+
+impl Filtered {
+    /// Takes down whether something fits, that stands for so many, and says whether it is shown.
+    fn shows(&mut self, fit: Fit, many: u64) -> bool {
+        let Self::Hides { all, perhaps } = self else {
+            return true;
+        };
+        if fit == Fit::Yes {
+            return true;
+        }
+        *all = all.saturating_add(many);
+        *perhaps = perhaps.saturating_add(if fit == Fit::Perhaps { many } else { 0 });
+        false
+    }
 }
 
 /// What the rows are.
@@ -96,9 +131,9 @@ impl Rows {
         &self.body
     }
 
-    /// Flows that do not fit the filter, and of these how many of which that cannot be told.
-    pub(crate) fn hidden(&self) -> (u64, u64) {
-        self.hidden
+    /// What the filter does to them.
+    pub(crate) fn filtered(&self) -> Filtered {
+        self.filtered
     }
 
     /// Puts rows into an order, each with its key and what it is sorted by.
@@ -150,22 +185,15 @@ pub(crate) fn find(view: View, snapshot: &Snapshot, key: RowKey) -> Option<usize
     }
 }
 
-/// The flows that fit, with their places; and flows that do not, with those of them that may.
-fn fitting<'a>(question: &Question<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a Flow)>, (u64, u64)) {
+/// The flows that fit, with their places.
+fn fitting<'a>(question: &Question<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a Flow)>, Filtered) {
     let all = flows.iter().enumerate().map(|(index, flow)| (index as u32, flow));
+    let mut filtered = Filtered::default();
     if question.filter.is_all() {
-        return (all.collect(), (0, 0));
+        return (all.collect(), filtered);
     }
-    let (mut hidden, mut perhaps) = (0_u64, 0_u64);
-    let fit = all.filter(|(_, flow)| match question.filter.fit(flow) {
-        Fit::Yes => true,
-        fit => {
-            hidden = hidden.saturating_add(flow.folded);
-            perhaps = perhaps.saturating_add(if fit == Fit::Perhaps { flow.folded } else { 0 });
-            false
-        }
-    });
-    (fit.collect(), (hidden, perhaps))
+    let fit = all.filter(|(_, flow)| filtered.shows(question.filter.fit(flow), flow.folded));
+    (fit.collect(), filtered)
 }
 
 /// The flows of a row of the map.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use probes::report::{Place, Report};
 
 use super::flows::{By, title};
-use super::{Body, Question, RowKey, Rows, fitting, key};
+use super::{Body, Filtered, Question, RowKey, Rows, fitting, key};
 use crate::viewer::state::{Level, Snapshot, View};
 
 /// A segment or a look, by its place in the report's list.
@@ -30,8 +30,13 @@ pub(crate) struct LogRow {
 
 /// The newest line comes last, as it was written.
 pub(super) fn log(question: &Question<'_>) -> Rows {
+    let mut filtered = question
+        .filter
+        .not_of_lines()
+        .map_or_else(Filtered::default, Filtered::Not);
     let lines = question.log.lines();
     let (keys, rows) = lines
+        .filter(|line| filtered.shows(question.filter.fit_line(&line.text), 1))
         .map(|line| {
             let row = LogRow {
                 at: line.at,
@@ -44,18 +49,23 @@ pub(super) fn log(question: &Question<'_>) -> Rows {
     Rows {
         keys,
         body: Body::Log(rows),
-        hidden: (0, 0),
+        filtered,
     }
 }
 
-/// All pipes: a filter picks flows.
+/// The pipes that fit; all of them if the filter asks for what pipes do not have.
 pub(super) fn pipes(question: &Question<'_>, now: &Snapshot) -> Rows {
+    let mut filtered = question
+        .filter
+        .not_of_pipes()
+        .map_or_else(Filtered::default, Filtered::Not);
     let title = title(View::Pipes, question.sort.column);
     let rows = now
         .report
         .pipes
         .iter()
         .enumerate()
+        .filter(|(_, pipe)| filtered.shows(question.filter.fit_pipe(pipe), 1))
         .map(|(index, pipe)| {
             let part = (u64::from(pipe.used) << 32).checked_div(pipe.slots.into()).unwrap_or(0);
             let by = match title {
@@ -76,14 +86,14 @@ pub(super) fn pipes(question: &Question<'_>, now: &Snapshot) -> Rows {
     Rows {
         keys,
         body: Body::Pipes(rows),
-        hidden: (0, 0),
+        filtered,
     }
 }
 
 /// Segments and looks of the flows that fit; of no flow, if there is no filter.
 pub(super) fn segments(question: &Question<'_>, now: &Snapshot) -> Rows {
     let report = &now.report;
-    let (flows, hidden) = fitting(question, &report.flows);
+    let (flows, filtered) = fitting(question, &report.flows);
     let all = question.filter.is_all();
     let ids: std::collections::HashSet<u64> = flows.iter().map(|(_, flow)| flow.id).collect();
     let shown = |flow: Option<u64>| all || flow.is_some_and(|flow| ids.contains(&flow));
@@ -126,7 +136,7 @@ pub(super) fn segments(question: &Question<'_>, now: &Snapshot) -> Rows {
     Rows {
         keys,
         body: Body::Segments(rows),
-        hidden,
+        filtered,
     }
 }
 

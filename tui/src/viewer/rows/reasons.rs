@@ -44,7 +44,7 @@ pub(crate) fn copying_ns(report: &Report, bytes: u64) -> u64 {
 
 pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
     let report = &now.report;
-    let (flows, hidden) = fitting(question, &report.flows);
+    let (flows, filtered) = fitting(question, &report.flows);
     let mut sums: BTreeMap<&ReasonCode, (u64, u64)> = BTreeMap::new();
     let mut add = |code, bytes: u64, calls: u64| {
         let sum: &mut (u64, u64) = sums.entry(code).or_default();
@@ -82,7 +82,7 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
     Rows {
         keys,
         body: Body::Reasons(rows),
-        hidden,
+        filtered,
     }
 }
 

@@ -5,7 +5,7 @@ use probes::report::Account;
 use super::flows::{By, title};
 use super::key::{self, ByKey};
 use super::map::copied_part;
-use super::{Body, Question, Rows, fitting};
+use super::{Body, Filtered, Question, Rows, fitting};
 use crate::viewer::state::{Snapshot, View};
 
 /// A process.
@@ -27,7 +27,7 @@ pub(crate) struct ProcessRow {
 
 pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
     let report = &now.report;
-    let (rows, hidden) = if question.filter.is_all() {
+    let (rows, filtered) = if question.filter.is_all() {
         let all = report.processes.iter().map(|process| ProcessRow {
             pid: process.pid,
             name: process.name.clone(),
@@ -36,9 +36,9 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
             into_memory: process.into_memory,
             calls: process.calls,
         });
-        (all.collect(), (0, 0))
+        (all.collect(), Filtered::default())
     } else {
-        let (flows, hidden) = fitting(question, &report.flows);
+        let (flows, filtered) = fitting(question, &report.flows);
         let mut place: ByKey<usize> = ByKey::default();
         let mut rows: Vec<ProcessRow> = Vec::new();
         for (_, flow) in flows {
@@ -63,7 +63,7 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
                 row.account += &flow.account;
             }
         }
-        (rows, hidden)
+        (rows, filtered)
     };
     let title = title(View::Processes, question.sort.column);
     let rows = rows
@@ -87,6 +87,6 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
     Rows {
         keys,
         body: Body::Processes(rows),
-        hidden,
+        filtered,
     }
 }

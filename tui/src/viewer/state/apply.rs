@@ -9,6 +9,7 @@ use ratatui::layout::Size;
 
 use super::{Detail, Doubt, Edit, Level, Message, Overlay, Phase, Prompt, Purpose, Snapshot, Sort, State, View};
 use crate::filter::Filter;
+use crate::record::Progressing;
 use crate::trace::{Play, Playback};
 use crate::viewer::keys::Command;
 use crate::viewer::layout::{self, Hit};
@@ -41,6 +42,8 @@ pub(crate) enum Action {
     Phase(Phase),
     /// Where the replay is.
     Playback(Playback),
+    /// How the recording goes.
+    Recording(Progressing),
     /// CMD's terminal shows something else.
     Screen(Arc<vt100::Screen>),
     /// The terminal has another size.
@@ -76,8 +79,6 @@ pub(crate) enum Effect {
         /// Whether the command, which still runs, is to be ended.
         end_command: bool,
     },
-    /// The screen has another size.
-    Resized,
     /// The terminal is given back for a while.
     Suspend,
     /// The view is to be written to this file.
@@ -120,6 +121,10 @@ impl State {
                 self.playback = Some(playback);
                 Effect::Redraw
             }
+            Action::Recording(recording) => {
+                self.recording = Some(recording);
+                Effect::Redraw
+            }
             Action::Screen(screen) => {
                 self.pane.screen = Some(screen);
                 Effect::Redraw
@@ -127,7 +132,7 @@ impl State {
             Action::Resize(size) => {
                 self.size = size;
                 self.select(self.table().cursor);
-                Effect::Resized
+                Effect::Redraw
             }
             Action::Say(level, text) => {
                 self.log.push(now, level, &text);

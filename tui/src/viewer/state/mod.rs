@@ -8,7 +8,8 @@
 //! * `rows()` are those of the present view, sort and filter, of `snapshot`. They are derived when one of these changes, never
 //!   while drawing. `table().cursor < rows().len()` unless there are none, and `table().scroll` is such that the cursor is
 //!   within the lines of [`layout`](super::layout::layout)`.rows`.
-//! * The cursor stays on its row by [`RowKey`], wherever that is sorted to; on the first line it stays there.
+//! * The cursor stays on its row by [`RowKey`], wherever that is sorted to; on the first line it stays there, and so it does on
+//!   the last line of the log.
 //! * A [`Detail`] on the stack may be of a row that is gone: then its `index` is `None`, and that is to be said.
 //! * Times are [`Duration`]s since the viewer started: no clock is asked.
 //! * Names, paths, peers and lines of the log are foreign: `probes::report::text::printable` before they are drawn.
@@ -40,6 +41,7 @@ use super::keys::KeyMap;
 use super::rows::{self, Keys, Question, RowKey, Rows};
 use super::theme::ThemeName;
 use crate::filter::{Filter, Mistake};
+use crate::record::Progressing;
 use crate::trace::Playback;
 
 /// A report, and when it was made.
@@ -112,6 +114,8 @@ pub(crate) struct State {
     pub(crate) paused: bool,
     /// Where a replay is; `None` if live.
     pub(crate) playback: Option<Playback>,
+    /// How the recording goes that is made beside, if one is.
+    pub(crate) recording: Option<Progressing>,
     /// Which view.
     pub(crate) view: View,
     /// Cursor, scroll and sort of each view.
@@ -156,6 +160,7 @@ impl State {
             phase: Phase::Starting,
             paused: false,
             playback: None,
+            recording: None,
             view: View::Flows,
             tables: View::ALL.map(Table::of),
             rows: Rows::default(),
@@ -211,7 +216,12 @@ impl State {
             filter: &self.filter,
         });
         let position = on.and_then(|key| self.rows.position(key));
-        let cursor = position.unwrap_or(self.table().cursor);
+        let cursor = match position {
+            Some(position) => position,
+            // Who stays at the end of the log wants to see what comes.
+            None if on.is_none() && self.view == View::Log => usize::MAX,
+            None => self.table().cursor,
+        };
         self.select(cursor);
         for detail in &mut self.details {
             detail.index = self
@@ -227,10 +237,15 @@ impl State {
         let page = self.page();
         let on = self.rows.key(cursor);
         let last = self.rows.len().saturating_sub(page);
+        // Who stays there wants to see what is there, whichever it is: at the top, or where the newest line of the log comes.
+        let home = if self.view == View::Log {
+            self.rows.len().saturating_sub(1)
+        } else {
+            0
+        };
         let table = self.table_mut();
         table.cursor = cursor;
-        // Who stays at the top wants to see what is there, whichever it is.
-        table.on = on.filter(|_| cursor > 0);
+        table.on = on.filter(|_| cursor != home);
         table.scroll = table.scroll.min(last).clamp((cursor + 1).saturating_sub(page), cursor);
     }
 

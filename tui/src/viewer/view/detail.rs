@@ -249,7 +249,7 @@ fn segment(sheet: &mut Sheet, report: &Report, index: usize) -> String {
             format!(": {}", printable(&segment.why))
         };
         lines.push(format!(
-            "the accounts of program and kernel: {}{why}",
+            "the program's account against the kernel's: {}{why}",
             segment.agreement
         ));
         for line in &lines {

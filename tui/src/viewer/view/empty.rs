@@ -6,6 +6,7 @@ use super::detail;
 use super::pen::Pen;
 use crate::screen::{Paper as _, Sheet, wrap};
 use crate::viewer::keys::Command;
+use crate::viewer::rows::Filtered;
 use crate::viewer::state::{Phase, State, View};
 
 pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
@@ -31,21 +32,31 @@ fn text(state: &State) -> (String, String) {
         }
         Phase::Ended(_) | Phase::Live => {}
     }
-    if state.view == View::Log {
+    if state.view == View::Log && state.log.lines().len() == 0 {
         return words("Nothing has happened yet.", "");
     }
     let flows = state
         .snapshot
         .as_ref()
         .map_or(0, |snapshot| snapshot.report.flows.len());
-    if !state.filter.is_all() && flows > 0 && state.view != View::Pipes {
+    // Where nothing is hidden there was nothing.
+    let hides = !matches!(
+        state.rows().filtered(),
+        Filtered::Not(_) | Filtered::Hides { all: 0, .. }
+    );
+    if !state.filter.is_all() && hides {
         let key = state
             .keys
             .key_of(Command::Back)
             .map(|key| key.to_string())
             .unwrap_or_default();
+        let what = match state.view {
+            View::Pipes => "pipe",
+            View::Log => "line",
+            _ => "flow",
+        };
         return (
-            format!("No flow fits the filter {}.", state.filter),
+            format!("No {what} fits the filter {}.", state.filter),
             format!("{key} takes the filter away."),
         );
     }

@@ -44,15 +44,11 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
     let [always, mut others] = [always, others].map(|list| list.into_iter().map(|(_, key)| key).collect::<Vec<_>>());
     // The last key needs no gap behind it.
     let room = (usize::from(area.width) + GAP.len()).saturating_sub(wide(&always));
-    let mut cut = false;
-    while wide(&others) > room && !others.is_empty() {
-        others.pop();
-        cut = true;
-        if wide(&others) + MARK + GAP.len() <= room {
-            break;
+    if wide(&others) > room {
+        let room = room.saturating_sub(MARK + GAP.len());
+        while wide(&others) > room {
+            others.pop();
         }
-    }
-    if cut {
         others.push((pen.glyphs().cut().into(), ""));
     }
     others.extend(always);

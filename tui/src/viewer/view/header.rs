@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use probes::report::text::{count, duration, headline, size};
+use probes::report::text::{count, duration, headline, printable, size};
 use probes::report::{Account, Report};
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
@@ -27,6 +27,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
         line.intersection(area)
     };
     let first = badge(pen, line(0), state);
+    let first = recorded(pen, first, state);
     let Some(snapshot) = &state.snapshot else {
         pen.write(first, "zctrace", Role::Strong);
         return;
@@ -59,6 +60,19 @@ fn badge(pen: &mut Pen<'_>, area: Rect, state: &State) -> Rect {
     };
     let wide = (text.width() as u16).min(area.width);
     pen.aligned(area, &text, Side::Right, role);
+    Rect::new(area.x, area.y, area.width - wide, area.height)
+}
+
+/// On the right of the first line: that all is recorded, or was until that failed.
+fn recorded(pen: &mut Pen<'_>, area: Rect, state: &State) -> Rect {
+    let (text, role): (&str, Role) = match &state.recording {
+        None => return area,
+        Some(recording) if recording.has_failed => (" REC FAILED ", Role::Loud),
+        Some(_) if matches!(state.phase, Phase::Ended(_) | Phase::Failed { .. }) => return area,
+        Some(_) => (" ● REC", Role::Strong),
+    };
+    let wide = (text.width() as u16).min(area.width);
+    pen.aligned(area, text, Side::Right, role);
     Rect::new(area.x, area.y, area.width - wide, area.height)
 }
 
@@ -156,7 +170,17 @@ fn trust(pen: &mut Pen<'_>, area: Rect, report: &Report) {
 fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
     let report = &*snapshot.report;
     let mut pieces: Vec<Piece> = Vec::new();
-    let before = state.before.as_ref().filter(|before| before.at < snapshot.at);
+    if let Some(recording) = &state.recording {
+        let role = if recording.has_failed { Role::Loud } else { Role::Plain };
+        pieces.push((
+            format!("{} {}", name(&recording.name), size(recording.bytes)).into(),
+            role,
+        ));
+        pieces.push((" · ".into(), Role::Dim));
+    }
+    // What has ended has no speed, and what it cost is what it cost in all.
+    let ended = matches!(state.phase, Phase::Ended(_) | Phase::Failed { .. });
+    let before = state.before.as_ref().filter(|before| before.at < snapshot.at && !ended);
     if let Some(before) = before {
         let (now, had) = (&report.totals().account, &before.report.totals().account);
         let time = snapshot.at.saturating_sub(before.at).as_nanos();
@@ -171,9 +195,12 @@ fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
             ("x", now.copied, had.copied, Role::Copied),
             ("?", now.unknown, had.unknown, Role::Unknown),
         ] {
-            let rate = rate(now, had);
+            // What was under way and has been seen since is not unknown any more: it is among the moved or the copied now, and
+            // only so the three add up.
+            let sign = if now < had { "-" } else { "" };
+            let rate = rate(now.max(had), now.min(had));
             if rate > 0 {
-                pieces.push((format!("  {mark} {}/s", size(rate)).into(), role));
+                pieces.push((format!("  {mark} {sign}{}/s", size(rate)).into(), role));
             }
         }
         pieces.push((" · ".into(), Role::Dim));
@@ -192,6 +219,17 @@ fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
         ));
     }
     pen.pieces(area, pieces);
+}
+
+/// The name of a file, as long as leaves room for the rest.
+fn name(name: &str) -> String {
+    const LONGEST: usize = 24;
+    let name = printable(name);
+    let long = name.chars().count();
+    match long.checked_sub(LONGEST) {
+        Some(1..) => format!("…{}", name.chars().skip(long - LONGEST + 1).collect::<String>()),
+        _ => name.into_owned(),
+    }
 }
 
 /// CPU of one processor, in percent: since the snapshot before, else since watching began.

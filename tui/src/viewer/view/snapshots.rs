@@ -20,6 +20,7 @@ use ratatui::style::Style;
 
 use self::samples::{Sample, sample};
 use super::draw;
+use crate::record::Progressing;
 use crate::trace::Playback;
 use crate::viewer::keys::{Command, KeyMap};
 use crate::viewer::state::{Action, Appearance, Edit, Level, Phase, State, View};
@@ -230,6 +231,18 @@ fn in_all_states(add: Add<'_>) {
         typed(&mut state, "process=postgres");
         act(&mut state, 62, Action::Submit);
         add(format!("filtered-to-nothing-{at}"), state);
+        for (view, text) in [
+            (View::Pipes, "process=ingest"),
+            (View::Pipes, "port=443"),
+            (View::Log, "joined"),
+        ] {
+            let mut state = dark(Sample::Live);
+            typed(&mut state, text);
+            act(&mut state, 62, Action::Submit);
+            go(&mut state, &[Command::Show(view)]);
+            let field = text.split('=').next().unwrap_or_default();
+            add(format!("filtered-{}-by-{field}-{at}", name(view)), state);
+        }
     }
 }
 
@@ -259,6 +272,16 @@ fn with_more(add: Add<'_>) {
     };
     act(&mut state, 61, Action::Playback(playback));
     add("replay".to_owned(), state);
+    for (name, has_failed) in [("recording", false), ("recording-failed", true)] {
+        let mut state = dark(Sample::Live);
+        let recording = Progressing {
+            name: "of-a-server-in-a-long-night.zct".to_owned(),
+            bytes: 37 << 20,
+            has_failed,
+        };
+        act(&mut state, 61, Action::Recording(recording));
+        add(name.to_owned(), state);
+    }
     let mut state = dark(Sample::Live);
     act(
         &mut state,

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::pen::{Pen, head};
 use super::{pipes, reasons};
-use crate::viewer::rows::columns;
+use crate::viewer::rows::{Filtered, columns};
 use crate::viewer::state::{Level, Phase, Prompt, Purpose, State, View};
 use crate::viewer::theme::Role;
 
@@ -64,15 +64,7 @@ fn here(pen: &mut Pen<'_>, area: Rect, state: &State) {
         Phase::Starting | Phase::Live => {}
     }
     if !state.filter.is_all() {
-        let (hidden, perhaps) = state.rows().hidden();
-        let mut text = format!("filter {} hides {} flows", state.filter, count(hidden));
-        if perhaps > 0 {
-            text = format!("{text} ({} may fit)", count(perhaps));
-        }
-        if state.view == View::Pipes {
-            "filters are for flows: all pipes are shown".clone_into(&mut text);
-        }
-        said.push((format!("{text} · ").into(), Role::Warning));
+        said.push((format!("{} · ", filtered(state)).into(), Role::Warning));
     }
     if state.rows().len() > 0 && state.detail().is_none() {
         let table = state.table();
@@ -99,6 +91,26 @@ fn here(pen: &mut Pen<'_>, area: Rect, state: &State) {
         *last = trimmed.into();
     }
     pen.pieces(area, said);
+}
+
+/// What the filter does to the view.
+fn filtered(state: &State) -> String {
+    let (one, many) = match state.view {
+        View::Pipes => ("pipe", "pipes"),
+        View::Log => ("line", "lines"),
+        _ => ("flow", "flows"),
+    };
+    match state.rows().filtered() {
+        Filtered::Not(field) => format!("filter {} does not apply: a {one} has no `{field}`", state.filter),
+        Filtered::Hides { all, perhaps } => {
+            let what = if all == 1 { one } else { many };
+            let text = format!("filter {} hides {} {what}", state.filter, count(all));
+            match perhaps {
+                0 => text,
+                _ => format!("{text} ({} may fit)", count(perhaps)),
+            }
+        }
+    }
 }
 
 /// What the numbers of the view rest on.

@@ -1,10 +1,12 @@
-//! The names of the views, each with its key.
+//! The names of the views, each with its key, and on the right how much a filter hides of the present one.
 
+use probes::report::text::count;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use super::pen::Pen;
+use super::pen::{Pen, Side};
 use crate::viewer::keys::Command;
+use crate::viewer::rows::Filtered;
 use crate::viewer::state::{State, View};
 use crate::viewer::theme::Role;
 
@@ -45,7 +47,22 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
         let role = if view == state.view { Role::Here } else { Role::Plain };
         (text.into(), role)
     });
-    pen.pieces(area, pieces);
+    let left = pen.pieces(area, pieces);
+    let filtered = filtered(state);
+    // In whole or not at all: the line above the keys says it too.
+    let room = usize::from(left.width).saturating_sub(1);
+    if let Some(text) = filtered.iter().find(|text| text.width() < room) {
+        pen.aligned(left, text, Side::Right, Role::Warning);
+    }
+}
+
+/// What the filter does to this view, in short and shorter; nothing if there is none.
+fn filtered(state: &State) -> Vec<String> {
+    match state.rows().filtered() {
+        _ if state.filter.is_all() => Vec::new(),
+        Filtered::Not(_) => vec!["all shown".to_owned()],
+        Filtered::Hides { all, .. } => vec![format!("{} hidden", count(all)), "filtered".to_owned()],
+    }
 }
 
 /// Which tab is at this column.
