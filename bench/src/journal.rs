@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-/// Where the flag is: word 16 of version 1.
+/// Where the flag is: word 16, in every version.
 const FLAG: u64 = 16 * 8;
 
 static JOURNAL: OnceLock<File> = OnceLock::new();

@@ -114,6 +114,8 @@ mod tests {
         let room = Room {
             callers: 128,
             records: 1,
+            columns: 0,
+            column_records: 0,
         };
         let words = made(room);
         let reader = Reader::from_now(&words).expect("it was just made");

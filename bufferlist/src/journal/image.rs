@@ -1,15 +1,23 @@
-//! A journal of version 1 as it was written once, which must be read for ever.
+//! Journals of each version as they were written once, which must be read for ever.
 
-use super::layout::{Doing, Entry, Layout, Operation, Room, Writer, format, word};
-use super::ring::{Reader, write};
+use super::entry::{Doing, Entry, Operation};
+use super::layout::{Layout, Room, Writer, format, word};
+use super::ring::{Column, Reader, write_common};
 use crate::reason::Reason;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-const IMAGE: &[u8] = include_bytes!("../../tests/data/journal-version-1.bin");
+/// With a common ring and nothing else.
+const VERSION_1: &[u8] = include_bytes!("../../tests/data/journal-version-1.bin");
+/// With columns.
+const VERSION_2: &[u8] = include_bytes!("../../tests/data/journal-version-2.bin");
 
-fn entries() -> impl Iterator<Item = Entry> {
-    (0..10_u64).map(|n| Entry {
+/// So many in the common ring, which has room for eight, and in the second of two columns, which have room for four each.
+const COMMON: u64 = 10;
+const COLUMN: u64 = 3;
+
+fn entry(n: u64) -> Entry {
+    Entry {
         position: n,
         time_ns: 1_000_000 + n,
         segment: 1024 + n / 2,
@@ -22,6 +30,14 @@ fn entries() -> impl Iterator<Item = Entry> {
         operation: [Operation::Fill, Operation::Drain, Operation::Look][(n % 3) as usize],
         reason: (n % 3 == 2).then_some(Reason::LookedAt),
         doing: [Some(Doing::SpliceFrom), Some(Doing::Transfer), Some(Doing::Peek)][(n % 3) as usize],
+    }
+}
+
+/// What is in the columns.
+fn of_columns() -> impl Iterator<Item = Entry> {
+    (0..COLUMN).map(|n| Entry {
+        position: n,
+        ..entry(100 + n)
     })
 }
 
@@ -36,7 +52,12 @@ fn words(bytes: &[u8]) -> Vec<AtomicU64> {
 
 /// What this version of the library writes.
 fn written() -> Vec<u8> {
-    let room = Room { callers: 4, records: 8 };
+    let room = Room {
+        callers: 4,
+        records: 8,
+        columns: 2,
+        column_records: 4,
+    };
     let words: Vec<AtomicU64> = (0..room.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
     let writer = Writer {
         pid: 4711,
@@ -49,31 +70,32 @@ fn written() -> Vec<u8> {
     for (number, (file, line)) in (0..).zip(LINES) {
         super::callers::write(&words[layout.caller(number).expect("there is room")], file, line);
     }
-    entries().for_each(|entry| write(&words, &layout, entry));
+    (0..COMMON).for_each(|n| write_common(&words, &layout, entry(n)));
+    let mut column = Column::new(&words, &layout, 1).expect("there are two");
+    of_columns().for_each(|entry| column.write(entry));
     words[word::FLAG].store(1, Relaxed);
     words.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect()
 }
 
 #[test]
 #[cfg(target_endian = "little")]
-fn journal_is_written_as_version_1_is() {
+fn journal_is_written_as_version_2_is() {
     let now = written();
     if std::env::var_os("BLESS").is_some() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/journal-version-1.bin");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/journal-version-2.bin");
         std::fs::write(file, &now).expect("the image can be written");
         return;
     }
     assert!(
-        now == IMAGE,
-        "what is written is not version 1 any more: give it another version, and leave the image as it is"
+        now == VERSION_2,
+        "what is written is not version 2 any more: give it another version, and leave the image as it is"
     );
 }
 
-#[test]
-#[cfg(target_endian = "little")]
-fn journal_of_version_1_is_read() {
-    let words = words(IMAGE);
-    let mut reader = Reader::from_now(&words).expect("a journal of version 1");
+/// That an image says what it was made of, and the columns `columns`.
+fn check(image: &[u8], columns: &[Entry]) {
+    let words = words(image);
+    let mut reader = Reader::from_now(&words).expect("a journal of a version that is known");
     let layout = *reader.layout();
     assert_eq!(
         (layout.pid, layout.made_ns, layout.made_since_boot_ns, layout.device),
@@ -89,17 +111,36 @@ fn journal_of_version_1_is_read() {
     let mut seen = Vec::new();
     reader.read(&words, &mut |entry| seen.push(entry));
     assert!(seen.is_empty());
-    reader.rewind(2);
+    reader.rewind(0);
     reader.read(&words, &mut |entry| seen.push(entry));
-    assert_eq!(seen, entries().skip(2).collect::<Vec<_>>());
-    assert_eq!((reader.lost(), reader.damaged()), (0, 0));
+    let (common, rest) = seen.split_at(8);
+    assert_eq!(common, (2..COMMON).map(entry).collect::<Vec<_>>());
+    assert_eq!(rest, columns);
+    assert_eq!((reader.lost(), reader.damaged(), reader.under_way()), (2, 0, 0));
+}
+
+#[test]
+#[cfg(target_endian = "little")]
+fn journal_of_version_1_is_read() {
+    check(VERSION_1, &[]);
+}
+
+#[test]
+#[cfg(target_endian = "little")]
+fn journal_of_version_2_is_read() {
+    check(VERSION_2, &of_columns().collect::<Vec<_>>());
 }
 
 #[test]
 fn journal_of_another_version_is_refused() {
-    let words = words(&written());
-    words[word::VERSION].store(2 | 256 << 32, Relaxed);
-    assert_eq!(Layout::read(&words), Err(super::LayoutError::OtherVersion(2)));
+    for version in [0, 3, u64::from(u32::MAX)] {
+        let words = words(&written());
+        words[word::VERSION].store(version | 256 << 32, Relaxed);
+        assert_eq!(
+            Layout::read(&words),
+            Err(super::LayoutError::OtherVersion(version as u32))
+        );
+    }
 }
 
 /// Each word of the header with numbers that damage does: never a panic, never a place outside.

@@ -1,8 +1,8 @@
-//! How a journal lies in memory: version 1, which is read for ever.
+//! How a journal lies in memory: version 2, which is written, and version 1, which is read for ever.
 //!
 //! All of it is words of 64 bits in the machine's byte order, so that each can be read while another process writes it.
 
-use crate::reason::Reason;
+use super::entry::field;
 use crate::sync::AtomicU64;
 use std::fmt;
 use std::ops::Range;
@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The first word of a journal: `BUFLJRNL` as it lies in memory.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"BUFLJRNL");
 
-/// The version of the layout that is written, and the only one there is.
-pub const VERSION: u32 = 1;
+/// The version of the layout that is written. Version 1, which has no columns, is read as well.
+pub const VERSION: u32 = 2;
 
 /// Words of the header, by number.
 pub(super) mod word {
@@ -25,9 +25,9 @@ pub(super) mod word {
     pub(crate) const CALLERS: usize = 3;
     /// Bytes of a caller.
     pub(crate) const CALLER_BYTES: usize = 4;
-    /// Where the records begin below, bytes of a record above.
+    /// Where the records of the common ring begin below, bytes of a record above.
     pub(crate) const RECORDS: usize = 5;
-    /// How many records there is room for.
+    /// How many records the common ring has room for.
     pub(crate) const RECORD_COUNT: usize = 6;
     /// The process that writes, by its own number.
     pub(crate) const PID: usize = 7;
@@ -37,9 +37,15 @@ pub(super) mod word {
     pub(crate) const MADE_SINCE_BOOT: usize = 9;
     /// The filesystem of the pipes (`st_dev`).
     pub(crate) const DEVICE: usize = 10;
+    /// Where the heads of the columns begin below, how many columns there are above. Zero in version 1, as are the next two.
+    pub(crate) const COLUMNS: usize = 11;
+    /// Where the records of the first column begin below, how many each column has room for above.
+    pub(crate) const COLUMN_RECORDS: usize = 12;
+    /// Bytes of a column's head, of which the first word counts its records.
+    pub(crate) const COLUMN_HEAD_BYTES: usize = 13;
     /// Not zero while somebody watches. On a line of the cache of its own: it is read for every operation.
     pub(crate) const FLAG: usize = 16;
-    /// The position of the next record: how many were begun.
+    /// The position of the next record of the common ring: how many were begun there.
     pub(crate) const HEAD: usize = 24;
     /// Records that were begun and given up, since a writer a whole round behind was still at their place.
     pub(crate) const DROPPED: usize = 25;
@@ -47,20 +53,6 @@ pub(super) mod word {
     pub(crate) const UNNAMED: usize = 26;
     /// How many there are.
     pub(crate) const COUNT: usize = 32;
-}
-
-/// Words of a record, by number. The first says which record it is, and whether it is whole.
-pub(super) mod field {
-    pub(crate) const SEQUENCE: usize = 0;
-    pub(crate) const TIME: usize = 1;
-    pub(crate) const SEGMENT: usize = 2;
-    pub(crate) const AT: usize = 3;
-    pub(crate) const STREAM: usize = 4;
-    pub(crate) const LEN: usize = 5;
-    pub(crate) const PIPE: usize = 6;
-    /// From the lowest byte: thread (4 bytes), caller, operation, reason, what was called.
-    pub(crate) const PACKED: usize = 7;
-    pub(crate) const COUNT: usize = 8;
 }
 
 /// Words of a caller: one for line, length and state, the rest for the name of the file.
@@ -73,28 +65,49 @@ pub(super) const CUT: u64 = 1 << 62;
 /// The caller of a record that has none, or for which the table had no room.
 pub(super) const NO_CALLER: u8 = u8::MAX;
 
-/// A journal is not larger than this: who says that his is, is not believed.
+/// A journal is not larger than this, and has no more columns: who says that his has, is not believed.
 const MOST_BYTES: u64 = 64 << 20;
+const MOST_COLUMNS: u64 = 1024;
 
-/// How much room a journal has.
+/// Words of a column's head: a line of the cache, which belongs to one writer.
+const COLUMN_HEAD_WORDS: usize = 8;
+
+/// How much room a journal has. Records are powers of two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Room {
     /// Lines of programs.
     pub(super) callers: u32,
-    /// Records: a power of two.
+    /// Records of the common ring.
     pub(super) records: u64,
+    /// Columns.
+    pub(super) columns: u32,
+    /// Records of each column.
+    pub(super) column_records: u64,
 }
 
+const RECORD_BYTES: u64 = field::COUNT as u64 * 8;
+
 impl Room {
-    /// Where the records begin: behind header and callers, at a line of the cache, or at a page if there is more than one.
-    pub(super) fn records_at(self) -> u64 {
+    /// Where the heads of the columns begin: behind header and callers, at a line of the cache.
+    fn heads_at(self) -> u64 {
         let before = (word::COUNT + CALLER_WORDS * self.callers as usize) as u64 * 8;
+        before.next_multiple_of(64)
+    }
+
+    /// Where the records of the common ring begin: at a page, if there is more than one.
+    fn records_at(self) -> u64 {
+        let before = self.heads_at() + u64::from(self.columns) * COLUMN_HEAD_WORDS as u64 * 8;
         let to = if before > 4096 { 4096 } else { 64 };
         before.next_multiple_of(to)
     }
 
+    /// Where those of the first column begin.
+    fn column_records_at(self) -> u64 {
+        self.records_at() + self.records * RECORD_BYTES
+    }
+
     pub(super) fn bytes(self) -> u64 {
-        self.records_at() + self.records * (field::COUNT as u64 * 8)
+        self.column_records_at() + u64::from(self.columns) * self.column_records * RECORD_BYTES
     }
 }
 
@@ -129,8 +142,11 @@ pub(super) fn format(words: &[AtomicU64], room: Room, writer: Writer) {
     set(word::TOTAL, room.bytes());
     set(word::CALLERS, two(word::COUNT as u64 * 8, u64::from(room.callers)));
     set(word::CALLER_BYTES, CALLER_WORDS as u64 * 8);
-    set(word::RECORDS, two(room.records_at(), field::COUNT as u64 * 8));
+    set(word::RECORDS, two(room.records_at(), RECORD_BYTES));
     set(word::RECORD_COUNT, room.records);
+    set(word::COLUMNS, two(room.heads_at(), u64::from(room.columns)));
+    set(word::COLUMN_RECORDS, two(room.column_records_at(), room.column_records));
+    set(word::COLUMN_HEAD_BYTES, COLUMN_HEAD_WORDS as u64 * 8);
     set(word::PID, u64::from(writer.pid));
     set(word::MADE, writer.made_ns);
     set(word::MADE_SINCE_BOOT, writer.made_since_boot_ns);
@@ -149,8 +165,40 @@ pub struct Layout {
     pub made_since_boot_ns: u64,
     /// The filesystem of the pipes, as `st_dev` has it.
     pub device: u64,
-    pub(super) callers: (usize, usize, usize),
-    pub(super) records: (usize, usize, u64),
+    callers: Table,
+    /// The common ring.
+    common: Ring,
+    /// The first column's; the next ones follow, each so many words further on.
+    column: Ring,
+    columns: Table,
+}
+
+/// So many things in a row, at a word, of so many words each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Table {
+    at: usize,
+    count: usize,
+    words: usize,
+}
+
+/// Where the records of one ring are, and the word that counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ring {
+    pub(super) head: usize,
+    records: usize,
+    /// Of a record.
+    words: usize,
+    /// How many there is room for: a power of two.
+    pub(super) count: u64,
+}
+
+impl Ring {
+    /// The words of the record at a position.
+    #[inline]
+    pub(super) fn record(&self, position: u64) -> Range<usize> {
+        let start = self.records + self.words * (position & (self.count - 1)) as usize;
+        start..start + field::COUNT
+    }
 }
 
 /// Why memory is no journal that can be read.
@@ -170,7 +218,10 @@ impl fmt::Display for LayoutError {
         match self {
             Self::NotAJournal => f.write_str("it is no journal"),
             Self::OtherVersion(version) => {
-                write!(f, "it is a journal of version {version}, and only {VERSION} is known")
+                write!(
+                    f,
+                    "it is a journal of version {version}, and only those up to {VERSION} are known"
+                )
             }
             Self::Damaged => f.write_str("its header is damaged"),
         }
@@ -199,7 +250,7 @@ impl Layout {
         let get = |at: usize| words[at].load(Relaxed);
         let two = |at: usize| (get(at) & 0xffff_ffff, get(at) >> 32);
         let (version, header) = two(word::VERSION);
-        if version != u64::from(VERSION) {
+        if version == 0 || version > u64::from(VERSION) {
             return Err(LayoutError::OtherVersion(version as u32));
         }
         let total = get(word::TOTAL);
@@ -207,266 +258,83 @@ impl Layout {
         let caller_bytes = get(word::CALLER_BYTES);
         let (records_at, record_bytes) = two(word::RECORDS);
         let records = get(word::RECORD_COUNT);
+        // Version 1 has a common ring and nothing else.
+        let has_columns = version > 1 && two(word::COLUMNS).1 > 0;
+        let two_of_columns = |at: usize| if has_columns { two(at) } else { (header, 0) };
+        let (heads_at, columns) = two_of_columns(word::COLUMNS);
+        let (column_records_at, column_records) = two_of_columns(word::COLUMN_RECORDS);
+        let (head_bytes, _) = if has_columns {
+            two(word::COLUMN_HEAD_BYTES)
+        } else {
+            (8, 0)
+        };
         let fits = |at: u64, count: u64, bytes: u64, least: usize| {
             let whole = at % 8 == 0 && bytes % 8 == 0 && bytes >= least as u64 * 8 && bytes <= MOST_BYTES;
             let end = count.checked_mul(bytes).and_then(|all| all.checked_add(at));
             whole && at >= header && end.is_some_and(|end| end <= total)
         };
+        let all_of_columns = columns.checked_mul(column_records).unwrap_or(u64::MAX);
         let right = header >= word::COUNT as u64 * 8
             && total <= (words.len() as u64 * 8).min(MOST_BYTES)
             && callers < u64::from(NO_CALLER)
             && records.is_power_of_two()
+            && columns <= MOST_COLUMNS
+            && (column_records.is_power_of_two() || !has_columns)
             && fits(callers_at, callers, caller_bytes, 2)
-            && fits(records_at, records, record_bytes, field::COUNT);
+            && fits(records_at, records, record_bytes, field::COUNT)
+            && fits(heads_at, columns, head_bytes, 1)
+            && fits(column_records_at, all_of_columns, record_bytes, field::COUNT);
         if !right {
             return Err(LayoutError::Damaged);
         }
+        let table = |at: u64, count: u64, bytes: u64| Table {
+            at: at as usize / 8,
+            count: count as usize,
+            words: bytes as usize / 8,
+        };
+        let ring = |head: usize, at: u64, count: u64| Ring {
+            head,
+            records: at as usize / 8,
+            words: record_bytes as usize / 8,
+            count,
+        };
+        let heads = table(heads_at, columns, head_bytes);
         Ok(Self {
             pid: get(word::PID) as u32,
             made_ns: get(word::MADE),
             made_since_boot_ns: get(word::MADE_SINCE_BOOT),
             device: get(word::DEVICE),
-            callers: (callers_at as usize / 8, callers as usize, caller_bytes as usize / 8),
-            records: (records_at as usize / 8, record_bytes as usize / 8, records),
+            callers: table(callers_at, callers, caller_bytes),
+            common: ring(word::HEAD, records_at, records),
+            column: ring(heads.at, column_records_at, column_records),
+            columns: heads,
         })
     }
 
-    /// The words of the record at a position.
-    pub(super) fn record(&self, position: u64) -> Range<usize> {
-        let (at, words, count) = self.records;
-        let start = at + words * (position & (count - 1)) as usize;
-        start..start + field::COUNT
+    /// The ring for all threads that have no column.
+    pub(super) fn common(&self) -> Ring {
+        self.common
+    }
+
+    /// The ring of a column.
+    pub(super) fn column(&self, number: usize) -> Option<Ring> {
+        let first = self.column;
+        (number < self.columns.count).then(|| Ring {
+            head: first.head + number * self.columns.words,
+            records: first.records + number * first.count as usize * first.words,
+            ..first
+        })
+    }
+
+    /// All rings: the common one, and those of the columns.
+    pub(super) fn rings(&self) -> impl Iterator<Item = Ring> {
+        std::iter::once(self.common).chain((0..self.columns.count).filter_map(|number| self.column(number)))
     }
 
     /// The words of a caller.
     pub(super) fn caller(&self, number: u8) -> Option<Range<usize>> {
-        let (at, count, words) = self.callers;
+        let Table { at, count, words } = self.callers;
         let number = usize::from(number);
         (number < count).then(|| at + words * number..at + words * (number + 1))
-    }
-}
-
-/// Numbers that mean something, in one byte of a record. A number once given never means anything else.
-macro_rules! codes {
-    (
-        $(#[doc = $doc:literal])*
-        pub enum $name:ident { $( $(#[doc = $word_doc:literal])* $variant:ident = $code:literal, $word:literal; )+ }
-    ) => {
-        $(#[doc = $doc])*
-        #[non_exhaustive]
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-        pub enum $name { $( $(#[doc = $word_doc])* $variant = $code, )+ }
-
-        impl $name {
-            /// A short name.
-            pub const fn name(self) -> &'static str {
-                match self { $( Self::$variant => $word, )+ }
-            }
-
-            /// The one with this number; `None` if there is none in this version.
-            pub const fn of_code(code: u8) -> Option<Self> {
-                match code { $( $code => Some(Self::$variant), )+ _ => None }
-            }
-        }
-    };
-}
-
-codes! {
-    /// What was done with bytes of a segment. Each is one system call that succeeded.
-    pub enum Operation {
-        /// From a source into a pipe: splice(2).
-        Fill = 1, "fill";
-        /// Memory was lent to a pipe: vmsplice(2).
-        Give = 2, "give";
-        /// From a pipe into another one, which keeps them both: tee(2). The record is about the pipe that was filled.
-        Tee = 3, "tee";
-        /// From a pipe to a sink: splice(2).
-        Drain = 4, "drain";
-        /// From a pipe to /dev/null, since they lie before what is wanted: splice(2), or read(2) where that is refused.
-        Drop = 5, "drop";
-        /// Copied into memory because somebody looked: out of a private pipe, or, with no pipe named, out of a file.
-        Look = 6, "look";
-        /// Copied into memory for another reason, which the record has.
-        Materialise = 7, "materialise";
-        /// From a pipe into another one, to cut a segment up. The record is about the pipe that was filled.
-        SplitIn = 8, "split";
-        /// The same call; the record is about the pipe that was drained.
-        SplitOut = 9, "split out";
-    }
-}
-
-impl Operation {
-    /// Whether bytes went into the pipe that the record is about; otherwise they left it.
-    pub const fn puts(self) -> bool {
-        matches!(self, Self::Fill | Self::Give | Self::Tee | Self::SplitIn)
-    }
-}
-
-codes! {
-    /// What the program called.
-    pub enum Doing {
-        /// `BufferList::splice_from`.
-        SpliceFrom = 1, "splice_from";
-        /// `BufferList::splice_to`.
-        SpliceTo = 2, "splice_to";
-        /// `Transfer`: a step, or all of it.
-        Transfer = 3, "transfer";
-        /// `BufferList::peek`.
-        Peek = 4, "peek";
-        /// `BufferList::peek_with`.
-        PeekWith = 5, "peek_with";
-        /// `BufferList::peek_mapped`.
-        PeekMapped = 6, "peek_mapped";
-        /// `BufferList::to_bytes`.
-        ToBytes = 7, "to_bytes";
-        /// `BufferList::crc32c`.
-        Crc32c = 8, "crc32c";
-        /// `BufferList::stabilize`.
-        Stabilize = 9, "stabilize";
-        /// `BufferList::rebuild_aligned`.
-        RebuildAligned = 10, "rebuild_aligned";
-        /// `BufferList::hexdump`.
-        Hexdump = 11, "hexdump";
-    }
-}
-
-/// What a record says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Entry {
-    /// Its place in the journal's order, from 0.
-    pub position: u64,
-    /// When: nanoseconds of `CLOCK_MONOTONIC`, after the system call and before the thread's next.
-    pub time_ns: u64,
-    /// The segment, as [`SegmentId::get`](crate::SegmentId::get) has it.
-    pub segment: u64,
-    /// Where in the segment the bytes begin.
-    pub at: u64,
-    /// Where in the pipe's stream they begin: how many bytes had gone into it (or had left it) before, since it was made.
-    pub stream: u64,
-    /// How many bytes.
-    pub len: u64,
-    /// The pipe's inode number; 0 if there was no pipe.
-    pub pipe: u64,
-    /// The thread, by the number it has for itself.
-    pub thread: u32,
-    /// The line of the program, in the table of callers.
-    pub caller: u8,
-    /// What was done.
-    pub operation: Operation,
-    /// Why bytes were copied into memory, if they were.
-    pub reason: Option<Reason>,
-    /// What the program called.
-    pub doing: Option<Doing>,
-}
-
-/// The number of a reason in a record: the digits of its code. 0 for none.
-fn code_of(reason: Option<Reason>) -> u8 {
-    reason.and_then(|reason| reason.code()[2..].parse().ok()).unwrap_or(0)
-}
-
-fn reason_of(code: u8) -> Option<Reason> {
-    Reason::all().find(|&reason| code_of(Some(reason)) == code)
-}
-
-impl Entry {
-    /// As the words of a record, after the first.
-    pub(super) fn to_words(self) -> [u64; field::COUNT - 1] {
-        let packed = u64::from(self.thread)
-            | u64::from(self.caller) << 32
-            | (self.operation as u64) << 40
-            | u64::from(code_of(self.reason)) << 48
-            | self.doing.map_or(0, |doing| doing as u64) << 56;
-        let mut words = [0; field::COUNT - 1];
-        for (at, word) in [
-            (field::TIME, self.time_ns),
-            (field::SEGMENT, self.segment),
-            (field::AT, self.at),
-            (field::STREAM, self.stream),
-            (field::LEN, self.len),
-            (field::PIPE, self.pipe),
-            (field::PACKED, packed),
-        ] {
-            words[at - 1] = word;
-        }
-        words
-    }
-
-    /// From the words of a record, after the first. `None` if they cannot be right.
-    pub(super) fn of_words(position: u64, words: &[u64; field::COUNT - 1]) -> Option<Self> {
-        let get = |at: usize| words[at - 1];
-        let packed = get(field::PACKED);
-        let entry = Self {
-            position,
-            time_ns: get(field::TIME),
-            segment: get(field::SEGMENT),
-            at: get(field::AT),
-            stream: get(field::STREAM),
-            len: get(field::LEN),
-            pipe: get(field::PIPE),
-            thread: packed as u32,
-            caller: (packed >> 32) as u8,
-            operation: Operation::of_code((packed >> 40) as u8)?,
-            reason: reason_of((packed >> 48) as u8),
-            doing: Doing::of_code((packed >> 56) as u8),
-        };
-        let ends = entry.at.checked_add(entry.len).is_some() && entry.stream.checked_add(entry.len).is_some();
-        (entry.len > 0 && ends).then_some(entry)
-    }
-}
-
-#[cfg(all(test, not(model)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn journal_entries_survive_their_words() {
-        for (operation, reason, doing) in [
-            (Operation::Fill, None, Some(Doing::Transfer)),
-            (Operation::Look, Some(Reason::LookedAt), Some(Doing::Crc32c)),
-            (Operation::Materialise, Some(Reason::NoPipe), None),
-        ] {
-            let entry = Entry {
-                position: 7,
-                time_ns: u64::MAX - 1,
-                segment: 1 << 40,
-                at: 3,
-                stream: 1 << 50,
-                len: 65_536,
-                pipe: 0xffff_ffff_0001,
-                thread: 0x89ab_cdef,
-                caller: 200,
-                operation,
-                reason,
-                doing,
-            };
-            assert_eq!(Entry::of_words(7, &entry.to_words()), Some(entry));
-        }
-    }
-
-    #[test]
-    fn journal_reasons_keep_their_codes() {
-        for reason in Reason::all() {
-            assert_eq!(
-                reason_of(code_of(Some(reason))),
-                Some(reason),
-                "{reason} has a number of its own"
-            );
-        }
-        assert_eq!(reason_of(0), None);
-    }
-
-    #[test]
-    fn journal_entries_that_cannot_be_are_none() {
-        let mut words = [0; field::COUNT - 1];
-        words[field::PACKED - 1] = 1 << 40;
-        assert_eq!(Entry::of_words(0, &words), None, "no bytes");
-        words[field::LEN - 1] = 1;
-        assert!(Entry::of_words(0, &words).is_some());
-        words[field::STREAM - 1] = u64::MAX;
-        assert_eq!(Entry::of_words(0, &words), None, "a stream longer than can be counted");
-        words[field::STREAM - 1] = 0;
-        words[field::PACKED - 1] = 99 << 40;
-        assert_eq!(Entry::of_words(0, &words), None, "an operation that nobody does");
     }
 }

@@ -6,8 +6,9 @@
 //!
 //! * Nothing is written unless somebody watches, who says so by a flag in the journal. Until then the journal costs one page
 //!   of memory, and each operation a look at the flag.
-//! * It is written without a system call, a lock or a wait. It is a ring: what is not read in time is overwritten, and both
-//!   sides can tell how much that was.
+//! * It is written without a system call, a lock or a wait: a record costs 25 to 45 ns. A thread writes into a column of its
+//!   own, as long as there is one (32 threads at a time); the others share a ring. A column is a ring too: what is not read in
+//!   time is overwritten, and both sides can tell how much that was.
 //! * A child that was forked makes its own, with its first pipe.
 //! * `BUFFERLIST_JOURNAL=0` in the environment: the process has none. `BUFFERLIST_JOURNAL=record`: it is written from the
 //!   start, before anybody watches, for a tracer that comes a moment later.
@@ -15,7 +16,7 @@
 //! Nobody should believe a verdict because of a journal: it names things, and the process that writes it may be wrong, or
 //! lie.
 //!
-//! # The layout, version 1
+//! # The layout, version 2
 //!
 //! Words of 64 bits in the machine's byte order. The header says where the rest is:
 //!
@@ -26,22 +27,31 @@
 //! | 2 | bytes of all of it |
 //! | 3 | where the callers are, how many there is room for |
 //! | 4 | bytes of a caller |
-//! | 5 | where the records are, bytes of a record |
-//! | 6 | how many records there is room for: a power of two |
+//! | 5 | where the records of the common ring are, bytes of a record |
+//! | 6 | how many records the common ring has room for: a power of two |
 //! | 7 | the process that writes, by its own number |
 //! | 8, 9 | when it was made: `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME`, in nanoseconds |
 //! | 10 | the filesystem of the pipes (`st_dev`) |
+//! | 11 | where the heads of the columns are, how many columns there are |
+//! | 12 | where the records of the first column are, how many each has room for: a power of two |
+//! | 13 | bytes of a column's head, whose first word says how many records were written there |
 //! | 16 | the flag: not zero while somebody watches |
-//! | 24 | how many records were begun |
+//! | 24 | how many records were begun in the common ring |
 //! | 25, 26 | records that were given up; records without a place for their caller |
 //!
 //! A caller is a word (bit 63: it is whole; bit 62: the name is cut at its start; bits 32 to 47: bytes of the name; the low
 //! half: the line) and the name of the file. A record is eight words: its sequence (`2 × (position + 1)` when it is whole,
 //! odd while it is written), time, segment, place in the segment, place in the pipe's stream, bytes, inode number of the
 //! pipe (0: none), and from the lowest byte on thread (4 bytes), caller, [`Operation`], reason (the digits of its code) and
-//! [`Doing`] (a byte each).
+//! [`Doing`] (a byte each). The columns' records follow each other without a gap.
+//!
+//! Version 1 is the same without columns, with zero in words 11 to 13. Both are read.
 
 mod callers;
+#[cfg(not(model))]
+mod clock;
+mod columns;
+mod entry;
 #[cfg(all(test, not(model)))]
 mod image;
 mod layout;
@@ -50,7 +60,8 @@ mod process;
 mod ring;
 
 pub use callers::Line;
-pub use layout::{Doing, Entry, Layout, LayoutError, MAGIC, Operation, VERSION};
+pub use entry::{Doing, Entry, Operation};
+pub use layout::{Layout, LayoutError, MAGIC, VERSION};
 pub use ring::Reader;
 
 use crate::reason::Reason;

@@ -1,21 +1,29 @@
 //! The journal of this process: made once, found by its flag, and made anew in a child that was forked.
 
 use super::callers::{self, Callers};
-use super::layout::{Entry, Layout, NO_CALLER, Room, Writer, format, word};
-use super::{NAME, Note, VARIABLE, ring};
+use super::clock::Clock;
+use super::columns::{self, Columns};
+use super::entry::Entry;
+use super::layout::{Layout, NO_CALLER, Room, Writer, format, word};
+use super::ring::{self, Column};
+use super::{NAME, Note, VARIABLE};
 use crate::pipe::generation;
 use crate::sys;
 use memmap2::MmapMut;
 use rustix::fd::{AsRawFd, OwnedFd};
-use std::cell::Cell;
+use std::cell::{BorrowMutError, RefCell};
+use std::panic::Location;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
-/// Sixteen thousand records, a megabyte, of which not a page exists until somebody watches. At 64 KiB in a splice a
-/// program that does nothing else writes 150 a millisecond, and a tracer that shares its CPU may come only every 50 ms.
+/// Seventeen megabytes, of which not a page exists until somebody watches, and then only where a thread writes. At 64 KiB in a
+/// splice a thread that does nothing else writes 150 records a millisecond, and a tracer that shares its CPU may come only
+/// every 50 ms: a column holds eight thousand. All the threads for which there is no column have twice that.
 const ROOM: Room = Room {
     callers: callers::MOST as u32,
     records: 1 << 14,
+    columns: columns::MOST,
+    column_records: 1 << 13,
 };
 
 /// A process's journal. It lives until the process ends: other threads may be in the middle of a record.
@@ -23,6 +31,7 @@ struct Journal {
     words: &'static [AtomicU64],
     layout: Layout,
     callers: Callers,
+    columns: Columns,
     /// Whose it is: see `pipe::fork`.
     generation: u32,
     /// A child closes the one that it inherits when it makes its own.
@@ -117,51 +126,123 @@ impl Journal {
             words,
             layout,
             callers: Callers::new(),
+            columns: Columns::new(ROOM.columns),
             generation,
             fd,
         })
     }
 }
 
-thread_local! {
-    /// Of which generation this thread is, and its number.
-    static THREAD: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+/// What a thread knows of itself and of its place in the journal. All that it needs for a record is here, in two lines of the
+/// cache and a bit: after a system call little else is in it.
+#[repr(align(64))]
+struct Thread {
+    /// The generation that it knows it of; another one's is out of date. None is 0.
+    generation: u32,
+    number: u32,
+    column: Option<Column<'static>>,
+    /// The lines that asked last, for bytes to go into a pipe and out of one, and their numbers in the journal.
+    callers: [Option<(&'static Location<'static>, u8)>; 2],
+    clock: Clock,
+    /// The column's number, if it has one.
+    taken: usize,
 }
 
-fn thread(generation: u32) -> u32 {
-    THREAD.with(|thread| {
-        let (of, number) = thread.get();
-        if of == generation {
-            return number;
+thread_local! {
+    static THREAD: RefCell<Thread> = const { RefCell::new(Thread::new()) };
+}
+
+impl Thread {
+    const fn new() -> Self {
+        Self {
+            generation: 0,
+            number: 0,
+            column: None,
+            callers: [None; 2],
+            clock: Clock::new(),
+            taken: 0,
         }
-        let number = rustix::thread::gettid().as_raw_nonzero().get() as u32;
-        thread.set((generation, number));
+    }
+
+    /// A thread's first record in this journal. What it has of another one is of the process that this one was forked from.
+    #[cold]
+    fn begin(&mut self, journal: &'static Journal) {
+        self.generation = journal.generation;
+        self.number = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        self.callers = [None; 2];
+        let taken = journal.columns.take();
+        self.column = taken.and_then(|number| Column::new(journal.words, &journal.layout, number));
+        self.taken = taken.unwrap_or(0);
+    }
+
+    /// The number of a line that was not the last to ask.
+    #[cold]
+    fn caller(&mut self, journal: &Journal, note: &Note) -> u8 {
+        let number = journal.callers.number(journal.words, &journal.layout, note.caller.at);
+        // One for which there is no room is counted each time.
+        self.callers[usize::from(note.operation.puts())] = (number != NO_CALLER).then_some((note.caller.at, number));
         number
-    })
+    }
+
+    #[inline]
+    fn write(&mut self, generation: u32, note: &Note, len: u64, pipe: u64, stream: u64) {
+        if self.generation != generation {
+            let Some(journal) = own() else {
+                // The flag is that of the process that we were forked from.
+                with_a_pipe();
+                return;
+            };
+            self.begin(journal);
+        }
+        let time_ns = self.clock.now();
+        let caller = match self.callers[usize::from(note.operation.puts())] {
+            Some((at, number)) if std::ptr::eq(at, note.caller.at) => number,
+            _ => own().map_or(NO_CALLER, |journal| self.caller(journal, note)),
+        };
+        let entry = Entry {
+            position: 0,
+            time_ns,
+            segment: note.segment.get(),
+            at: note.at,
+            stream,
+            len,
+            pipe,
+            thread: self.number,
+            caller,
+            operation: note.operation,
+            reason: note.reason,
+            doing: Some(note.caller.doing),
+        };
+        if let Some(column) = &mut self.column {
+            column.write(entry);
+        } else if let Some(journal) = own() {
+            ring::write_common(journal.words, &journal.layout, entry);
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        let ours = own().filter(|journal| journal.generation == self.generation);
+        if let (Some(journal), Some(_)) = (ours, &self.column) {
+            journal.columns.give_back(self.taken);
+        }
+    }
 }
 
 #[inline(never)]
 pub(super) fn write(note: &Note, len: u64, pipe: u64, stream: u64) {
-    let Some(journal) = own() else {
-        // The flag is that of the process that we were forked from.
-        with_a_pipe();
-        return;
-    };
-    let entry = Entry {
-        position: 0,
-        time_ns: sys::monotonic_ns(),
-        segment: note.segment.get(),
-        at: note.at,
-        stream,
-        len,
-        pipe,
-        thread: thread(journal.generation),
-        caller: journal.callers.number(journal.words, &journal.layout, note.caller.at),
-        operation: note.operation,
-        reason: note.reason,
-        doing: Some(note.caller.doing),
-    };
-    ring::write(journal.words, &journal.layout, entry);
+    let generation = generation();
+    let written = THREAD.try_with(|thread| {
+        let mut thread = thread.try_borrow_mut()?;
+        thread.write(generation, note, len, pipe, stream);
+        Ok::<_, BorrowMutError>(())
+    });
+    if !matches!(written, Ok(Ok(()))) {
+        // The thread is ending, and has let go of its place already; or it was in the middle of a record when a signal came,
+        // whose handler moves bytes. It borrows a place for this one.
+        Thread::new().write(generation, note, len, pipe, stream);
+    }
 }
 
 const _: () = assert!((callers::MOST as u64) < NO_CALLER as u64);

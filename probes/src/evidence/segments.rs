@@ -7,6 +7,7 @@
 
 mod book;
 mod names;
+mod unpiped;
 
 pub(crate) use self::names::FlowsOf;
 
@@ -257,6 +258,7 @@ impl Segments {
         }
         if entry.pipe == 0 {
             // No pipe took part, so there is nothing to join: the kernel's own account has the reads.
+            book.unpiped.add(&entry);
             return;
         }
         let Some(thread) = self.threads.get_mut(&entry.thread) else {
@@ -360,6 +362,7 @@ impl Segments {
     pub(crate) fn begin_anew(&mut self) {
         for book in self.books.values_mut() {
             book.made.clear();
+            book.unpiped.clear();
         }
     }
 

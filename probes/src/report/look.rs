@@ -34,6 +34,11 @@ pub struct Look {
     /// The part of that segment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<ByteRange>,
+    /// Whether no pipe took part: a look at a part of a file, for one, which reads the file. Then this is the program's own word
+    /// (a fact of its ledger, by its journal): no record of the kernel proves it but the plain reads of that file, which are
+    /// counted apart. It belongs to no flow, and no verdict is ever made of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_pipe: bool,
     /// The process, as numbered in the initial PID namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
@@ -65,6 +70,7 @@ impl Look {
             how: String::new(),
             segment: None,
             range: None,
+            without_pipe: false,
             pid: None,
             thread: String::new(),
             first_unix_ms: None,

@@ -112,10 +112,14 @@ fn verdicts(report: &Report) -> String {
             hop.segments = None;
         }
     }
-    // Looks are told by line: their bytes and calls are the kernel's.
-    let looks: u64 = report.looks.iter().map(|look| look.bytes).sum();
+    // Looks are told by line: their bytes and calls are the kernel's, but for those that no pipe took part in.
+    let of_pipes = report.looks.iter().filter(|look| !look.without_pipe);
+    let looks: u64 = of_pipes.map(|look| look.bytes).sum();
     report.looks.clear();
-    format!("{looks} {}", report.to_json())
+    // What comes last, explanations, follows from the reasons of flows, edges and looks.
+    let json = report.to_json();
+    let told = json.split("\"explanations\":").next().unwrap_or(&json);
+    format!("{looks} {told}")
 }
 
 fn records(ops: Vec<Op>) -> Vec<Record> {
@@ -149,7 +153,7 @@ fn lie() -> impl Strategy<Value = Lie> {
         near.clone().prop_map(|n| Lie::Time(n.saturating_mul(1000))),
         near.clone().prop_map(Lie::Stream),
         near.clone().prop_map(|n| Lie::Len(n.max(1))),
-        (40..70_u64).prop_map(Lie::Pipe),
+        prop_oneof![Just(0), 40..70_u64].prop_map(Lie::Pipe),
         (90..110_u32).prop_map(Lie::Thread),
         Just(Lie::Turn),
         Just(Lie::Twice),
@@ -187,6 +191,59 @@ fn tell(lie: &Lie, all: &mut Vec<News>) {
         _ => {}
     }
     all.extend(more);
+}
+
+/// Told of, and nothing else: no flow, no verdict, no doubt.
+#[test]
+fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
+    let entry = |at, operation, thread| {
+        news(What::Entry(Entry {
+            time_ns: 1_000_000,
+            segment: 9,
+            at,
+            stream: 0,
+            len: 100,
+            pipe: 0,
+            thread,
+            caller: 0,
+            operation,
+            reason: (operation == Operation::Look).then_some(bufferlist::Reason::LookedAt),
+            doing: Some(bufferlist::journal::Doing::Peek),
+        }))
+    };
+    let mut journal = found().to_vec();
+    journal.extend([
+        entry(50, Operation::Look, 1),
+        entry(500, Operation::Look, 1),
+        // No copy, so no look.
+        entry(0, Operation::Fill, 1),
+    ]);
+    let records = records(vec![]);
+    let mut evidence = evidence();
+    journal.iter().for_each(|news| evidence.journal(news));
+    let told = |evidence: &mut probes::evidence::Evidence| {
+        let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
+        evidence.fill(&mut report, &|_, _| None);
+        report.finish(10_000);
+        assert!(report.check().is_ok());
+        report
+    };
+    let with = told(&mut evidence);
+    let [look] = &with.looks[..] else {
+        panic!("{:#?}", with.looks)
+    };
+    assert!(look.without_pipe && look.flow.is_none());
+    assert_eq!((look.bytes, look.calls, look.code.as_str()), (200, 2, "ZC31"));
+    assert_eq!((look.operation.as_str(), look.segment), ("peek", Some(9)));
+    assert_eq!(look.range.map(|range| (range.start, range.end)), Some((50, 600)));
+    assert_eq!(
+        look.place.as_ref().map(|place| (place.file.as_str(), place.line)),
+        Some(("src/main.rs", 7))
+    );
+    assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
+    // Looks belong to one account.
+    evidence.begin_anew();
+    assert!(told(&mut evidence).looks.is_empty());
 }
 
 proptest! {
@@ -240,16 +297,20 @@ proptest! {
     fn any_words_are_read_in_bounds(
         mut words in prop::collection::vec(prop_oneof![Just(0), 0..300_u64, any::<u64>()], 0..400),
         right in any::<bool>(),
-        head in prop_oneof![0..200_u64, any::<u64>()],
+        heads in (prop_oneof![0..200_u64, any::<u64>()], prop_oneof![0..200_u64, any::<u64>()]),
+        version in 1..=2_u64,
     ) {
         if right && words.len() >= 64 {
             let total = words.len() as u64 * 8;
             let two = |low: u64, high: u64| low | high << 32;
             let header = [
-                u64::from_ne_bytes(*b"BUFLJRNL"), two(1, 256), total, two(256, 2), 64, two(384, 64), 2, PID.into(),
+                u64::from_ne_bytes(*b"BUFLJRNL"), two(version, 256), total, two(256, 1), 64, two(384, 64), 1, PID.into(),
             ];
             words[..8].copy_from_slice(&header);
-            words[24] = head;
+            words[24] = heads.0;
+            // One column, of one record; its head is behind the caller.
+            words[11..14].copy_from_slice(&[two(320, 1), two(448, 1), 8]);
+            words[40] = heads.1;
         }
         let words: Vec<AtomicU64> = words.into_iter().map(AtomicU64::new).collect();
         prop_assert!(digest_any_words(&words).len() <= words.len() + 8);

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use bufferlist::{BufferList, Limits, Nonblocking, Sink, Source, Step, Transfer, journal};
+use bufferlist::{BufferList, FileExtent, Limits, Nonblocking, Sink, Source, Step, Transfer, journal};
 use probes::report::{Certificate, EndKind, LedgerWord, Report, SegmentNames, StationKind};
 
 use crate::calls::connection;
@@ -167,6 +167,38 @@ fn a_look_is_told_with_its_line() {
     let sums: Vec<_> = looks.iter().filter(|look| look.operation == "crc32c").collect();
     assert_eq!(sums.iter().map(|look| look.bytes).sum::<u64>(), 70_000, "{looks:#?}");
     assert_all_named(&report, &EndKind::File, &EndKind::Tcp);
+    assert_no_doubts(&report);
+}
+
+#[test]
+fn a_look_at_a_part_of_a_file_is_told_with_its_line() {
+    const TEST: &str = "journal::a_look_at_a_part_of_a_file_is_told_with_its_line";
+    let _alone = alone();
+    let from = file(50_000);
+    let line = AtomicU32::new(0);
+    let Some(report) = traced(TEST, || {
+        until_watched();
+        let list = BufferList::from(FileExtent::new(std::os::fd::OwnedFd::from(from), 1000..).expect("an extent"));
+        line.store(line!() + 1, Relaxed);
+        assert_eq!(list.peek(200..300).expect("look").chunks().count(), 1);
+    }) else {
+        return;
+    };
+    let looks = &report.looks;
+    let look = looks
+        .iter()
+        .find(|look| look.without_pipe)
+        .unwrap_or_else(|| panic!("{looks:#?}"));
+    assert_eq!((look.bytes, look.calls, look.code.as_str()), (100, 1, "ZC31"));
+    assert_eq!((look.operation.as_str(), look.flow), ("peek", None));
+    let place = look.place.as_ref().expect("a line");
+    assert!(place.file.ends_with("tests/trace/journal.rs"), "{place:?}");
+    assert_eq!(place.line, line.load(Relaxed));
+    assert_eq!(look.range.map(|range| (range.start, range.end)), Some((200, 300)));
+    assert!(look.segment.is_some() && look.first_unix_ms.is_some());
+    assert!(report.to_json().contains("\"without_pipe\":true"));
+    // The kernel's own account has the read, as one of a file.
+    assert!(sum(&report, &EndKind::File, &EndKind::Memory).total() >= 100);
     assert_no_doubts(&report);
 }
 

@@ -182,6 +182,10 @@ fn a_look_counts_as_a_copy_unless_it_is_allowed() {
     let mut of_none = report(vec![moved(MIB)]);
     of_none.looks.push(Look::new(100, 1));
     assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Open);
+    // One that no pipe took part in is the program's word alone, and judged nowhere.
+    of_none.looks[0].without_pipe = true;
+    assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);
+    of_none.looks[0].without_pipe = false;
     none.allow = vec![Reason::LookedAt];
     assert_eq!(judge(&of_flow, &none, None).outcome(), Outcome::Held);
     assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);

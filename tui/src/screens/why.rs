@@ -120,6 +120,9 @@ pub(crate) fn who(look: &Look) -> String {
     if let (Some(segment), Some(range)) = (look.segment, look.range) {
         words.push(format!("segment {segment}, bytes {}..{}", range.start, range.end));
     }
+    if look.without_pipe {
+        words.push("out of no pipe, by the program's own word".to_owned());
+    }
     if !look.how.is_empty() {
         words.push(printable(&look.how).into_owned());
     }

@@ -6,6 +6,7 @@ use bufferlist::journal::Operation;
 
 use super::super::ranges::Ranges;
 use super::AllMade;
+use super::unpiped::Unpiped;
 use crate::journal::Entry;
 use crate::report::Place;
 
@@ -28,6 +29,8 @@ pub(super) struct Book {
     pub(super) made: AllMade,
     /// Segments that were not kept for there were too many.
     pub(super) more: u64,
+    /// Copies out of no pipe.
+    pub(super) unpiped: Unpiped,
     lines: HashMap<u8, Place>,
     threads: HashMap<u32, String>,
     /// Entries whose call was not seen: how many, how many bytes, and why the first.
@@ -59,6 +62,7 @@ impl Book {
             lost: 0,
             made: BTreeMap::new(),
             more: 0,
+            unpiped: Unpiped::default(),
             lines: HashMap::new(),
             threads: HashMap::new(),
             unseen: (0, 0, ""),

@@ -203,6 +203,7 @@ impl Segments {
                 report.segments.push(row);
             }
             report.left_out.segments += book.more;
+            book.unpiped.fill(report, pid, book);
             report.loss.journal_overruns = report.loss.journal_overruns.saturating_add(book.lost);
             self.doubts(report, pid, &process(pid));
         }

@@ -55,6 +55,8 @@ fn of_look<'a>(look: &'a Look, title: &str) -> Cell<'a> {
             .map_or(Cell::EMPTY, |place| Cell::Text(place.to_string().into(), Role::Plain)),
         "bytes" => Cell::size(look.bytes, Role::Copied),
         "range" => Cell::Text(ranges(look.range.as_slice()).into(), Role::Plain),
+        // The program's own word: no record of the kernel is about it.
+        "pipe" if look.without_pipe => Cell::Text("none".into(), Role::Plain),
         "process" => Cell::Text(who(&look.thread, look.pid).into(), Role::Plain),
         "accounts" => Cell::Text(look.code.to_string().into(), Role::Plain),
         _ => Cell::EMPTY,
