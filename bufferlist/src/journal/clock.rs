@@ -83,7 +83,7 @@ impl Anchor {
     /// The time, so many ticks later.
     #[inline]
     fn reckon(&self, ticks: u64) -> u64 {
-        let passed = u128::from(ticks) * u128::from(self.rate) >> 32;
+        let passed = (u128::from(ticks) * u128::from(self.rate)) >> 32;
         self.ns.wrapping_add(passed as u64)
     }
 

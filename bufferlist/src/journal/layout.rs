@@ -273,7 +273,7 @@ impl Layout {
             let end = count.checked_mul(bytes).and_then(|all| all.checked_add(at));
             whole && at >= header && end.is_some_and(|end| end <= total)
         };
-        let all_of_columns = columns.checked_mul(column_records).unwrap_or(u64::MAX);
+        let all_of_columns = columns.saturating_mul(column_records);
         let right = header >= word::COUNT as u64 * 8
             && total <= (words.len() as u64 * 8).min(MOST_BYTES)
             && callers < u64::from(NO_CALLER)

@@ -303,7 +303,7 @@ mod made_up {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::super::layout::{Room, made};
-    use super::made_up::entry;
+    use super::made_up::{entry, is_one};
     use super::*;
 
     const ROOM: Room = Room {
@@ -325,7 +325,10 @@ mod tests {
 
     fn read(reader: &mut Reader, words: &[AtomicU64]) -> Vec<u64> {
         let mut seen = Vec::new();
-        reader.read(words, &mut |entry| seen.push(entry.segment));
+        reader.read(words, &mut |entry| {
+            assert!(is_one(&entry), "a record made of two");
+            seen.push(entry.segment);
+        });
         seen
     }
 
