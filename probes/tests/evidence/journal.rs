@@ -220,7 +220,9 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     ]);
     let records = records(vec![]);
     let mut evidence = evidence();
-    journal.iter().for_each(|news| evidence.journal(news));
+    for news in &journal {
+        evidence.journal(news);
+    }
     let told = |evidence: &mut probes::evidence::Evidence| {
         let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
         evidence.fill(&mut report, &|_, _| None);
