@@ -27,6 +27,8 @@ pub(super) enum Cell<'a> {
     Text(Cow<'a, str>, Role),
     /// An end: what is too long loses the beginning of its name, and keeps its kind.
     End(&'a End),
+    /// A place in a program: what is too long loses its beginning, for the line stands at the end.
+    Place(String),
     /// A bar of what became of bytes.
     Bar(&'a Account),
     /// A bar of so many of so many.
@@ -195,6 +197,11 @@ fn draw(pen: &mut Pen<'_>, place: Rect, column: &Column, cell: Cell<'_>, aside: 
         Cell::Text(text, role) => {
             let text = pen.slid(&text, aside, room);
             pen.aligned(place, &text, side(column), role);
+        }
+        Cell::Place(text) => {
+            let aside = if aside == 0 { u16::MAX } else { aside };
+            let text = pen.slid(&text, aside, room);
+            pen.aligned(place, &text, Side::Left, Role::Plain);
         }
         Cell::End(end) if aside == 0 => pen.aligned(place, &screens::end(end, room), Side::Left, Role::Plain),
         Cell::End(end) => {
