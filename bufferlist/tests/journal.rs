@@ -281,3 +281,21 @@ fn whatever_else_the_environment_says_it_waits_to_be_watched() {
         false,
     );
 }
+
+#[test]
+fn a_limit_on_files_that_it_does_not_fit_leaves_no_journal_and_harms_nobody() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    alone(
+        "a_limit_on_files_that_it_does_not_fit_leaves_no_journal_and_harms_nobody",
+        || {
+            let limit = Rlimit {
+                current: Some(1 << 20),
+                ..getrlimit(Resource::Fsize)
+            };
+            setrlimit(Resource::Fsize, limit).expect("setrlimit");
+            // A journal that is made larger all the same kills this process by SIGXFSZ.
+            transfer(&pattern(50_000, 1));
+            assert!(links().is_empty() && !journal::ready());
+        },
+    );
+}

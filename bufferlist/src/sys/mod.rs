@@ -307,6 +307,11 @@ pub(crate) fn memfd(name: &str) -> Sys<OwnedFd> {
 #[cfg(not(model))]
 pub(crate) fn journal(name: &str, bytes: u64) -> Sys<OwnedFd> {
     let fd = again(|| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING))?;
+    // Beyond its limit on files (`ulimit -f`) a process is killed by SIGXFSZ: then there is no journal (setrlimit(2)).
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| limit < bytes) {
+        return Err(rustix::io::Errno::FBIG);
+    }
     again(|| rustix::fs::ftruncate(&fd, bytes))?;
     let seals = rustix::fs::SealFlags::SHRINK | rustix::fs::SealFlags::GROW | rustix::fs::SealFlags::SEAL;
     again(|| rustix::fs::fcntl_add_seals(&fd, seals))?;
