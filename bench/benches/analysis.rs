@@ -80,6 +80,7 @@ fn pipe(before: (u32, u32), after: (u32, u32)) -> EndState {
     }
 }
 
+#[allow(clippy::too_many_lines)] // Records, written out member by member.
 fn chunks() -> Written {
     let pair = SocketPair {
         source: [127; 16],

@@ -180,10 +180,10 @@ pub(crate) fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// A process becomes another program: `task` (and more).
+/// A process becomes another program: `task`, the number that its thread had before (and more).
 #[raw_tracepoint]
 pub(crate) fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
-    process::exec(ctx.arg(0));
+    process::exec(ctx.arg(0), ctx.arg(1));
     0
 }
 

@@ -37,11 +37,17 @@ pub(crate) fn fork(parent: u64, child: u64) {
     }
 }
 
-/// A traced process has become another program; it stays traced.
+/// A traced process has become another program; it stays traced. The thread that did it had this number before.
 #[inline(always)]
-pub(crate) fn exec(task: u64) {
-    if !scope::has((bpf_get_current_pid_tgid() >> 32) as u32) {
+pub(crate) fn exec(task: u64, tid: u32) {
+    let who = bpf_get_current_pid_tgid();
+    if !scope::has((who >> 32) as u32) {
         return;
+    }
+    if tid != who as u32 {
+        // It has taken the leader's (`de_thread`, fs/exec.c): nobody ends under the old one.
+        let _ = ENTRIES.remove(tid);
+        let _ = PLAIN_ENTRIES.remove(tid);
     }
     if let Some(room) = EXEC.get_ptr_mut(0) {
         // SAFETY: as above.

@@ -10,6 +10,7 @@ use probes_common::{PlainKey, PlainSum, program};
 use super::gaps::Gaps;
 use super::input::{Costs, Input, Losses, Preamble, Question};
 use crate::evidence::Evidence;
+use crate::map::Map;
 use crate::probe::{Decoder, RecordRef};
 use crate::report::{self, Loss, Place, Report, Tier};
 
@@ -23,7 +24,7 @@ pub struct Account {
     evidence: Evidence,
     decoder: Decoder,
     gaps: Gaps,
-    places: HashMap<Question, Option<Place>>,
+    places: Map<Question, Option<Place>>,
     questions: Vec<Question>,
     /// By the program's number, in the order in which they were told.
     losses: Vec<Losses>,
@@ -49,7 +50,7 @@ impl Account {
             preamble,
             decoder: Decoder::default(),
             gaps: Gaps::default(),
-            places: HashMap::new(),
+            places: Map::default(),
             questions: Vec::new(),
             losses: Vec::new(),
             costs: Costs::default(),
