@@ -13,6 +13,8 @@ use crate::read::{self, member};
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h): what is there already stays.
+const NO_EXIST: u64 = 1;
 /// `SOCK_STREAM`, `SOCK_DGRAM` (include/linux/net.h).
 const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
@@ -121,12 +123,18 @@ unsafe fn watch(pair: *const SocketPair, sk: u64) -> u64 {
             sock,
             straight: 0,
         };
-        let mine = WATCHED.insert(&*pair, watch(sk), 0);
-        let theirs = WATCHED.insert(back, watch(0), 0);
-        if mine.is_err() || theirs.is_err() {
+        // The other side's thread may be here at the same moment: what the first one wrote down, and has been told since, stays.
+        let refused = WATCHED.insert(&*pair, watch(sk), NO_EXIST).is_err();
+        let back_refused = WATCHED.insert(&back, watch(0), NO_EXIST).is_err();
+        let known = WATCHED.get_ptr_mut(&*pair);
+        if refused && known.is_none() || back_refused && WATCHED.get_ptr(&back).is_none() {
             emit::crowded(program::SYS_ENTER);
         }
-        life
+        let Some(known) = known else {
+            return life;
+        };
+        (*known).sock = sk;
+        (*known).life
     }
 }
 

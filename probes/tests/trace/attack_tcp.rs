@@ -225,3 +225,42 @@ fn a_second_reader_of_one_byte_makes_no_copy() {
     });
     assert_eq!((copied, all), (0, 8 * LEN as u64), "{:#?}", report.edges);
 }
+
+#[test]
+fn both_sides_of_a_connection_begin_at_once() {
+    const TEST: &str = "attack_tcp::both_sides_of_a_connection_begin_at_once";
+    const CONNECTIONS: usize = 400;
+    const LEN: usize = 8 * 4096;
+    let _alone = alone();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(LEN));
+    let Some(report) = traced(TEST, || {
+        for _ in 0..CONNECTIONS {
+            let (near, mut far) = plain_connection();
+            // Both spin, so that they enter the kernel together.
+            let ready = std::sync::atomic::AtomicU32::new(0);
+            let together = || {
+                ready.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                while ready.load(std::sync::atomic::Ordering::SeqCst) < 2 {
+                    std::hint::spin_loop();
+                }
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    together();
+                    far.read_exact(&mut [0; LEN]).expect("received");
+                });
+                together();
+                send_all(&source, 0, &near, LEN);
+            });
+        }
+    }) else {
+        return;
+    };
+    assert_eq!(
+        sum(&report, &File, &Tcp),
+        moved(CONNECTIONS * LEN),
+        "{:?}",
+        why(&report, &File, &Tcp)
+    );
+}

@@ -331,6 +331,9 @@ fn two_tracers_read_one_journal_and_the_last_one_leaves_it() {
     child.end();
 }
 
+/// A version that is not known yet.
+const NEWER: u8 = 200;
+
 /// A file of memory that is called like a journal.
 fn memfd(seals: i32, bytes: &[u8]) -> File {
     let name = std::ffi::CString::new(journal::NAME).expect("a name");
@@ -363,7 +366,7 @@ fn files_that_are_called_like_a_journal_are_refused_with_a_reason() {
                 memfd(libc::F_SEAL_SHRINK, &header)
             }
             "newer" => {
-                header[8] = 2;
+                header[8] = NEWER;
                 memfd(libc::F_SEAL_SHRINK, &header)
             }
             other => panic!("{other}"),
@@ -378,7 +381,7 @@ fn files_that_are_called_like_a_journal_are_refused_with_a_reason() {
         ("garbage", "it is no journal"),
         ("empty", "its size"),
         ("damaged", "its header is damaged"),
-        ("newer", "version 2"),
+        ("newer", "version 200"),
     ] {
         // Its own journal is off, so that there is only the one that is not its.
         let report = met(TEST, &[("HOSTILE", kind), (journal::VARIABLE, "0")]);
