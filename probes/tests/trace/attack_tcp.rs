@@ -248,7 +248,7 @@ fn both_sides_of_a_connection_begin_at_once() {
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     together();
-                    far.read_exact(&mut [0; LEN]).expect("received");
+                    far.read_exact(&mut vec![0; LEN]).expect("received");
                 });
                 together();
                 send_all(&source, 0, &near, LEN);
