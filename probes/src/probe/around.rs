@@ -3,9 +3,10 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::thread::JoinHandle;
 
 use aya::programs::{Iter, ProgramError};
-use aya::{Btf, Ebpf};
+use aya::{Btf, BtfError, Ebpf};
 
 use super::error::{SetupError, SetupErrorKind};
 
@@ -16,10 +17,21 @@ pub(super) const NAME: &str = "task_file";
 /// what should never be.
 const TURNS: usize = 1 << 20;
 
+/// The kernel's types in aya's own form, which its loader of iterators wants: read by a thread of its own, while the other
+/// programs are loaded.
+pub(super) struct Types(JoinHandle<Result<Btf, BtfError>>);
+
+impl Types {
+    pub(super) fn read() -> Self {
+        Self(std::thread::spawn(Btf::from_sys_fs))
+    }
+}
+
 /// Loads the program, and opens the iteration. Nothing is shown before it is read.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<File, SetupError> {
-    // The loader of iterators wants aya's own form of the kernel's types.
-    let btf = Btf::from_sys_fs().map_err(|error| SetupErrorKind::Other(error.to_string()))?;
+pub(super) fn load(ebpf: &mut Ebpf, types: Types) -> Result<File, SetupError> {
+    let read = types.0.join();
+    let read = read.map_err(|_| SetupErrorKind::Other("the kernel's types could not be read".to_owned()))?;
+    let btf = read.map_err(|error| SetupErrorKind::Other(error.to_string()))?;
     let program: &mut Iter = ebpf
         .program_mut(NAME)
         .and_then(|program| program.try_into().ok())

@@ -275,6 +275,7 @@ impl Probes {
 
     /// Loads and attaches, with or without direct reads.
     fn load_as(setup: &Setup, btf: &Btf, plan: &Plan, function: Option<u32>) -> Result<Self, SetupError> {
+        let types = setup.look_around.then(around::Types::read);
         let mut ebpf = object(setup, btf, plan, function)?;
         let (mut loaded, mut not_loaded) = (Vec::new(), Vec::new());
         for spec in PROGRAMS.iter().filter(|spec| setup.hooks.wants(spec)) {
@@ -298,7 +299,7 @@ impl Probes {
                 goes_on(&mut ebpf, index, name)?;
             }
         }
-        let around = match setup.look_around.then(|| around::load(&mut ebpf)) {
+        let around = match types.map(|types| around::load(&mut ebpf, types)) {
             Some(Err(why)) => {
                 not_loaded.push(NotLoaded {
                     program: around::NAME,
