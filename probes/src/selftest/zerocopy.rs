@@ -18,9 +18,6 @@ use super::ends::{self, LEN, PATIENCE, Stage};
 /// Memory that is lent: it is not given back before the kernel has said so, and there is one for all time.
 static LENT: [u8; LEN] = [9; LEN];
 
-/// `MSG_ZEROCOPY` (include/linux/socket.h).
-const MSG_ZEROCOPY: i32 = 0x400_0000;
-
 /// One send(2) with `MSG_ZEROCOPY`, whose notice is read from the error queue.
 pub(super) fn by_send(_: &Stage) -> io::Result<()> {
     let (near, mut far) = ends::tcp()?;
@@ -42,7 +39,7 @@ fn lend_to(socket: &TcpStream) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the memory is never written to nor given back.
-    let sent = unsafe { libc::send(fd, LENT.as_ptr().cast(), LEN, MSG_ZEROCOPY) };
+    let sent = unsafe { libc::send(fd, LENT.as_ptr().cast(), LEN, libc::MSG_ZEROCOPY) };
     if sent == LEN as isize {
         Ok(())
     } else {

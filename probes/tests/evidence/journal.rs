@@ -11,7 +11,7 @@ use probes_common::{end_kind, nr};
 use proptest::prelude::*;
 
 use super::world::{Record, World};
-use super::{Op, evidence, op, run};
+use super::{Op, evidence, op, run_in_order};
 
 /// The one process of the made-up kernel.
 const PID: u32 = 100;
@@ -124,11 +124,7 @@ fn verdicts(report: &Report) -> String {
 
 fn records(ops: Vec<Op>) -> Vec<Record> {
     let mut world = World::new();
-    for op in ops {
-        if let Some(done) = run(&mut world, op) {
-            world.exit(done);
-        }
-    }
+    run_in_order(&mut world, ops);
     world.records
 }
 

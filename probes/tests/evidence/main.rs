@@ -145,6 +145,15 @@ fn run(world: &mut World, op: Op) -> Option<Done> {
     }
 }
 
+/// Runs a program whose calls end one after the other.
+fn run_in_order(world: &mut World, ops: impl IntoIterator<Item = Op>) {
+    for op in ops {
+        if let Some(done) = run(world, op) {
+            world.exit(done);
+        }
+    }
+}
+
 fn evidence() -> Evidence {
     Evidence::new(Config {
         names: SlotNames {
@@ -286,13 +295,8 @@ proptest! {
     #[test]
     fn what_is_seen_in_order_is_known(ops in prop::collection::vec(op(), 1..60)) {
         let mut world = World::new();
-        for op in ops {
-            // A ring that is exchanged with bytes in it makes those unknown, by design.
-            if matches!(op, Op::Resize { .. }) { continue }
-            if let Some(done) = run(&mut world, op) {
-                world.exit(done);
-            }
-        }
+        // A ring that is exchanged with bytes in it makes those unknown, by design.
+        run_in_order(&mut world, ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })));
         let report = judge(&world.records);
         nothing_false(&report, &world.truth)?;
         let said = said(&report);
@@ -313,11 +317,7 @@ proptest! {
         after in prop::collection::vec(op(), 1..30),
     ) {
         let mut world = World::new();
-        for op in before {
-            if let Some(done) = run(&mut world, op) {
-                world.exit(done);
-            }
-        }
+        run_in_order(&mut world, before);
         // Nobody watched until here.
         world.records.clear();
         world.truth.clear();
@@ -325,13 +325,9 @@ proptest! {
             let done = world.find(pipe, true);
             world.exit(done);
         }
-        for op in after {
-            // What is in a connection from before is not looked for, and a ring that is exchanged is lost.
-            if matches!(op, Op::Resize { .. } | Op::TcpToPipe { .. } | Op::Find { .. }) { continue }
-            if let Some(done) = run(&mut world, op) {
-                world.exit(done);
-            }
-        }
+        // What is in a connection from before is not looked for, and a ring that is exchanged is lost.
+        let is_followed = |op: &Op| !matches!(op, Op::Resize { .. } | Op::TcpToPipe { .. } | Op::Find { .. });
+        run_in_order(&mut world, after.into_iter().filter(is_followed));
         let report = judge(&world.records);
         nothing_false(&report, &world.truth)?;
         let said = said(&report);

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 
 use probes::report::EndKind::{File, Memory, Pipe as InPipe, Tcp};
@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::calls::{
     all, file_with, fill_from, null, once, pages_of_memory, pattern, pipe, plain_connection, read_in_parts, receive,
-    send_all, set_int, thread_id,
+    send_all, send_without_copy, set_int, thread_id,
 };
 use crate::child::wait_until_it_sleeps_in;
 use crate::harness::{alone, because, copied, flows, moved, sum, traced, unknown, why};
@@ -115,18 +115,15 @@ fn header_sendfile_and_splice_share_packets() {
 fn zerocopy_on_loopback_is_not_moved() {
     const TEST: &str = "attack_tcp::zerocopy_on_loopback_is_not_moved";
     const LEN: usize = 16 * 4096;
-    const SO_ZEROCOPY: i32 = 60;
-    const MSG_ZEROCOPY: i32 = 0x400_0000;
     let _alone = alone();
     let memory = &*pages_of_memory(LEN);
     let Some(report) = traced(TEST, || {
         let (near, far) = plain_connection();
         let far = receive(far, LEN);
-        set_int(&near, libc::SOL_SOCKET, SO_ZEROCOPY, 1);
+        set_int(&near, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
         let mut at = 0;
         while at < LEN {
-            // SAFETY: the memory lives for ever, and nobody writes to it.
-            let n = unsafe { libc::send(near.as_raw_fd(), memory[at..].as_ptr().cast(), LEN - at, MSG_ZEROCOPY) };
+            let n = send_without_copy(&near, &memory[at..], 0);
             assert!(n > 0, "{}", std::io::Error::last_os_error());
             at += n as usize;
         }

@@ -241,3 +241,10 @@ pub(crate) fn fill(mut near: &TcpStream) -> usize {
     near.set_nonblocking(false).expect("blocking");
     filled
 }
+
+/// One send(2) without copy, of memory that lives for ever and that nobody writes to; how many bytes were taken, or -1.
+pub(crate) fn send_without_copy(socket: &TcpStream, memory: &'static [u8], flags: i32) -> isize {
+    let (fd, bytes) = (socket.as_raw_fd(), memory.as_ptr().cast());
+    // SAFETY: the memory lives for ever, and nobody writes to it.
+    unsafe { libc::send(fd, bytes, memory.len(), libc::MSG_ZEROCOPY | flags) }
+}

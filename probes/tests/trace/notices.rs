@@ -7,25 +7,14 @@ use std::os::fd::AsRawFd;
 use probes::report::{Notice, NoticeBy, Report};
 use rustix::net::{RecvFlags, recv};
 
-use crate::calls::{pages_of_memory, plain_connection, receive, set_int};
+use crate::calls::{pages_of_memory, plain_connection, receive, send_without_copy, set_int};
 use crate::harness::{alone, traced};
 
-const SO_ZEROCOPY: i32 = 60;
-const MSG_ZEROCOPY: i32 = 0x400_0000;
 const LEN: usize = 4 * 4096;
 
-/// One send(2) without copy, of memory that lives for ever; whether it was taken, whole.
-fn send(socket: &TcpStream, memory: &'static [u8], more: i32) -> bool {
-    // SAFETY: the memory lives for ever, and nobody writes to it.
-    let sent = unsafe {
-        libc::send(
-            socket.as_raw_fd(),
-            memory.as_ptr().cast(),
-            memory.len(),
-            MSG_ZEROCOPY | more,
-        )
-    };
-    sent == memory.len() as isize
+/// One send(2) without copy; whether it was taken, whole.
+fn send(socket: &TcpStream, memory: &'static [u8], flags: i32) -> bool {
+    send_without_copy(socket, memory, flags) == memory.len() as isize
 }
 
 /// The notices of connections, which must all be of this process.
@@ -51,7 +40,7 @@ fn notices_that_nobody_reads_are_counted() {
     let memory = &*pages_of_memory(LEN);
     let Some(report) = traced(TEST, || {
         let (near, far) = plain_connection();
-        set_int(&near, libc::SOL_SOCKET, SO_ZEROCOPY, 1);
+        set_int(&near, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
         let far = receive(far, SENDS * LEN);
         for _ in 0..SENDS {
             while !send(&near, memory, 0) {}
@@ -92,7 +81,7 @@ fn notices_that_are_read_are_counted_once() {
     let memory = &*pages_of_memory(LEN);
     let Some(report) = traced(TEST, || {
         let (near, mut far) = plain_connection();
-        set_int(&near, libc::SOL_SOCKET, SO_ZEROCOPY, 1);
+        set_int(&near, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
         for _ in 0..5 {
             assert!(send(&near, memory, 0));
             far.read_exact(&mut [0; LEN]).expect("received");
@@ -113,7 +102,7 @@ fn what_never_left_was_not_copied() {
     let mut sends = 0;
     let Some(report) = traced(TEST, || {
         let (near, far) = plain_connection();
-        set_int(&near, libc::SOL_SOCKET, SO_ZEROCOPY, 1);
+        set_int(&near, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
         // Nobody reads: the window closes, and the queue of the sender fills.
         near.set_nonblocking(true).expect("O_NONBLOCK");
         while send(&near, memory, libc::MSG_DONTWAIT) {

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bufferlist::Reason;
 use bufferlist::journal::Operation;
 
 use super::super::ranges::Ranges;
 use super::AllMade;
 use super::unpiped::Unpiped;
 use crate::journal::Entry;
-use crate::report::Place;
+use crate::report::{Look, Place};
 
 /// Segments of one process that are told of in one account: the first.
 const MOST_MADE: usize = 1 << 16;
@@ -100,6 +101,19 @@ impl Book {
 
     pub(super) fn thread_name(&self, entry: &Entry) -> String {
         self.threads.get(&entry.thread).cloned().unwrap_or_default()
+    }
+
+    /// What an entry says of a look, apart from its bytes: it is the first of those of one line.
+    pub(super) fn tell(&self, look: &mut Look, pid: u32, entry: &Entry, is_one_thread: bool) {
+        look.pid = Some(pid);
+        look.code = entry.reason.unwrap_or(Reason::LookedAt).into();
+        let doing = entry.doing.map_or("", |doing| doing.name());
+        doing.clone_into(&mut look.operation);
+        look.place = self.place(entry);
+        look.first_unix_ms = Some(self.unix_ms(entry));
+        if is_one_thread {
+            look.thread = self.thread_name(entry);
+        }
     }
 
     /// When an entry was written, in milliseconds since 1970.

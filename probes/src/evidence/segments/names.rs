@@ -151,13 +151,12 @@ impl Segments {
             return look;
         };
         let entry = &first.entry;
-        look.pid = Some(first.pid);
-        look.code = entry.reason.unwrap_or(Reason::LookedAt).into();
+        if let Some(book) = self.books.get(&first.pid) {
+            let same = |other: &Stretch| other.entry.thread == entry.thread;
+            book.tell(&mut look, first.pid, entry, stretches.iter().all(same));
+        }
         look.how.clone_from(&rest.how);
-        entry
-            .doing
-            .map_or("", |doing| doing.name())
-            .clone_into(&mut look.operation);
+        look.place = look.place.or_else(|| rest.place.clone());
         let same = |other: &Stretch| other.entry.segment == entry.segment;
         if stretches.iter().all(same) {
             look.segment = Some(entry.segment);
@@ -165,13 +164,6 @@ impl Segments {
             let from = stretches.iter().map(|stretch| stretch.entry.at).min();
             let to = stretches.iter().map(end).max();
             look.range = from.zip(to).map(|(from, to)| (from..to).into());
-        }
-        if let Some(book) = self.books.get(&first.pid) {
-            look.place = book.place(entry).or_else(|| rest.place.clone());
-            look.first_unix_ms = Some(book.unix_ms(entry));
-            if stretches.iter().all(|other| other.entry.thread == entry.thread) {
-                look.thread = book.thread_name(entry);
-            }
         }
         look
     }

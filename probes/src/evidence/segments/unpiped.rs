@@ -73,20 +73,10 @@ impl Unpiped {
             let entry = &row.first;
             let mut look = Look::new(row.bytes, row.calls);
             look.without_pipe = true;
-            look.pid = Some(pid);
-            look.code = entry.reason.unwrap_or(Reason::LookedAt).into();
-            look.place = book.place(entry);
-            entry
-                .doing
-                .map_or("", |doing| doing.name())
-                .clone_into(&mut look.operation);
+            book.tell(&mut look, pid, entry, row.is_one_thread);
             if let Some((from, to)) = row.range {
                 look.segment = Some(entry.segment);
                 look.range = Some((from..to).into());
-            }
-            look.first_unix_ms = Some(book.unix_ms(entry));
-            if row.is_one_thread {
-                look.thread = book.thread_name(entry);
             }
             report.looks.push(look);
         }
