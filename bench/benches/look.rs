@@ -1,6 +1,6 @@
 //! Looking at pages in a pipe: the three ways, each at a fresh list, since a second look at the same window is free.
 
-use bufferlist::{BufferList, Source, Step, Strategy};
+use bufferlist::{BufferList, PeekStrategy, Source, Step};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::fs::File;
 use std::io::Write;
@@ -50,7 +50,7 @@ fn look(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("memfd", bytes), |b| {
             b.iter_batched_ref(
                 fresh,
-                |list| touch(list.peek_with(Strategy::Memfd, ..).expect("pages").chunks()),
+                |list| touch(list.peek_with(PeekStrategy::Memfd, ..).expect("pages").chunks()),
                 BatchSize::PerIteration,
             );
         });

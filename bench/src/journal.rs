@@ -11,12 +11,12 @@ const FLAG: u64 = 16 * 8;
 static JOURNAL: OnceLock<File> = OnceLock::new();
 
 fn find() -> io::Result<File> {
-    if !bufferlist::journal::ready() {
+    if !bufferlist::journal::init() {
         return Err(io::Error::other("the journal is turned off"));
     }
     for entry in read_dir("/proc/self/fd")? {
         let link = entry?.path();
-        if read_link(&link).is_ok_and(|to| to.to_string_lossy().contains(bufferlist::journal::NAME)) {
+        if read_link(&link).is_ok_and(|to| to.to_string_lossy().contains(bufferlist::journal::MEMFD_NAME)) {
             return File::options().read(true).write(true).open(link);
         }
     }

@@ -13,14 +13,14 @@ pub(crate) struct Copies {
     /// Who asked for it.
     pub(crate) caller: Caller,
     /// Reason, bytes. An operation has one or two.
-    found: Vec<(Reason, u64)>,
+    by_reason: Vec<(Reason, u64)>,
 }
 
 impl Copies {
     pub(crate) fn of(caller: Caller) -> Self {
         Self {
             caller,
-            found: Vec::new(),
+            by_reason: Vec::new(),
         }
     }
 
@@ -28,24 +28,24 @@ impl Copies {
         if bytes == 0 {
             return;
         }
-        match self.found.iter_mut().find(|found| found.0 == reason) {
+        match self.by_reason.iter_mut().find(|found| found.0 == reason) {
             Some(found) => found.1 += bytes,
-            None => self.found.push((reason, bytes)),
+            None => self.by_reason.push((reason, bytes)),
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.by_reason.is_empty()
     }
 
     /// All the bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.found.iter().map(|found| found.1).sum()
+        self.by_reason.iter().map(|found| found.1).sum()
     }
 
     /// The first reason there was.
     pub(crate) fn reason(&self) -> Option<Reason> {
-        self.found.first().map(|found| found.0)
+        self.by_reason.first().map(|found| found.0)
     }
 }
 
@@ -56,7 +56,7 @@ pub struct Count {
     /// Why.
     pub reason: Reason,
     /// The line that called: of your program, not of this library.
-    pub at: &'static Location<'static>,
+    pub call_site: &'static Location<'static>,
     /// How often.
     pub calls: u64,
     /// How many bytes.
@@ -65,16 +65,16 @@ pub struct Count {
 
 /// What a list shares with its clones and parts.
 #[derive(Debug, Default)]
-struct Story {
+struct CopyStats {
     own: Vec<Count>,
     /// The stories of lists that were appended: they go on for those who still hold them.
-    before: Vec<SharedStory>,
+    linked: Vec<SharedStats>,
 }
 
 /// A story looks for stories that only it holds any more when it has been linked to so many.
-const CROWDED: usize = 64;
+const PRUNE_THRESHOLD: usize = 64;
 
-impl Story {
+impl CopyStats {
     fn add_all(&mut self, counts: Vec<Count>) {
         for count in counts {
             add(&mut self.own, count);
@@ -83,16 +83,16 @@ impl Story {
 
     /// Makes another story part of this one. Those that nobody else can go on with become numbers, so that a list to which
     /// others are appended for ever holds as many stories as are alive.
-    fn link(&mut self, other: &SharedStory) {
-        if self.before.iter().any(|known| known.is(other)) {
+    fn link(&mut self, other: &SharedStats) {
+        if self.linked.iter().any(|known| known.is_same(other)) {
             return;
         }
-        self.before.push(other.clone());
-        if self.before.len() >= CROWDED && self.before.len().is_power_of_two() {
-            let (alive, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut self.before)
+        self.linked.push(other.clone());
+        if self.linked.len() >= PRUNE_THRESHOLD && self.linked.len().is_power_of_two() {
+            let (alive, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut self.linked)
                 .into_iter()
-                .partition(|story| Arc::strong_count(&story.0) > 1 || !story.lock().before.is_empty());
-            self.before = alive;
+                .partition(|story| Arc::strong_count(&story.0) > 1 || !story.lock().linked.is_empty());
+            self.linked = alive;
             for story in ended {
                 let counts = std::mem::take(&mut story.lock().own);
                 self.add_all(counts);
@@ -103,24 +103,24 @@ impl Story {
 
 /// A story in several hands.
 #[derive(Clone, Debug, Default)]
-struct SharedStory(Arc<Mutex<Story>>);
+struct SharedStats(Arc<Mutex<CopyStats>>);
 
-impl SharedStory {
-    fn lock(&self) -> MutexGuard<'_, Story> {
+impl SharedStats {
+    fn lock(&self) -> MutexGuard<'_, CopyStats> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is(&self, other: &Self) -> bool {
+    fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// All the stories that lead to this one, each once. Stories are visited without holding two locks.
-    fn all(&self) -> Vec<Self> {
+    fn reachable(&self) -> Vec<Self> {
         let mut found = vec![self.clone()];
         let mut seen = HashSet::from([Arc::as_ptr(&self.0)]);
         let mut next = 0;
         while next < found.len() {
-            let before = found[next].lock().before.clone();
+            let before = found[next].lock().linked.clone();
             found.extend(before.into_iter().filter(|story| seen.insert(Arc::as_ptr(&story.0))));
             next += 1;
         }
@@ -131,7 +131,7 @@ impl SharedStory {
 fn add(counts: &mut Vec<Count>, new: Count) {
     match counts
         .iter_mut()
-        .find(|count| count.reason == new.reason && count.at == new.at)
+        .find(|count| count.reason == new.reason && count.call_site == new.call_site)
     {
         Some(count) => {
             count.calls += new.calls;
@@ -143,15 +143,15 @@ fn add(counts: &mut Vec<Count>, new: Count) {
 
 /// The story of one list, which begins when there is something to tell, or somebody to share it with.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(OnceLock<SharedStory>);
+pub(crate) struct Counter(OnceLock<SharedStats>);
 
 impl Counter {
     pub(crate) const fn new() -> Self {
         Self(OnceLock::new())
     }
 
-    fn story(&self) -> &SharedStory {
-        self.0.get_or_init(SharedStory::default)
+    fn stats(&self) -> &SharedStats {
+        self.0.get_or_init(SharedStats::default)
     }
 
     /// Writes the copies of one operation down.
@@ -159,13 +159,13 @@ impl Counter {
         if copies.is_empty() {
             return;
         }
-        let mut story = self.story().lock();
-        for &(reason, bytes) in &copies.found {
+        let mut story = self.stats().lock();
+        for &(reason, bytes) in &copies.by_reason {
             add(
                 &mut story.own,
                 Count {
                     reason,
-                    at: copies.caller.at,
+                    call_site: copies.caller.at,
                     calls: 1,
                     bytes,
                 },
@@ -175,25 +175,25 @@ impl Counter {
 
     /// For a clone or a part of the list: the same story.
     pub(crate) fn share(&self) -> Self {
-        Self(OnceLock::from(self.story().clone()))
+        Self(OnceLock::from(self.stats().clone()))
     }
 
     /// The other list was appended to this one. Its story is part of ours from now on.
     pub(crate) fn append(&self, other: &Self) {
         let Some(theirs) = other.0.get() else { return };
-        if self.0.get().is_some_and(|ours| ours.is(theirs)) {
+        if self.0.get().is_some_and(|ours| ours.is_same(theirs)) {
             return;
         }
         if Arc::strong_count(&theirs.0) == 1 {
             let mut story = theirs.lock();
-            if story.own.is_empty() && story.before.is_empty() {
+            if story.own.is_empty() && story.linked.is_empty() {
                 return;
             }
-            if story.before.is_empty() {
+            if story.linked.is_empty() {
                 // Nobody else can go on with it: its numbers are enough, and the chain stays short.
                 let counts = std::mem::take(&mut story.own);
                 drop(story);
-                self.story().lock().add_all(counts);
+                self.stats().lock().add_all(counts);
                 return;
             }
         }
@@ -201,22 +201,22 @@ impl Counter {
         if self
             .0
             .get()
-            .is_some_and(|ours| theirs.all().iter().any(|known| known.is(ours)))
+            .is_some_and(|ours| theirs.reachable().iter().any(|known| known.is_same(ours)))
         {
-            self.copy_missing(theirs);
+            self.merge_missing(theirs);
             return;
         }
-        self.story().lock().link(theirs);
+        self.stats().lock().link(theirs);
     }
 
     /// Where linking would make a loop: takes over the numbers of those stories that we do not have.
-    fn copy_missing(&self, theirs: &SharedStory) {
-        let ours = self.story();
-        let known = ours.all();
+    fn merge_missing(&self, theirs: &SharedStats) {
+        let ours = self.stats();
+        let known = ours.reachable();
         let missing: Vec<Count> = theirs
-            .all()
+            .reachable()
             .into_iter()
-            .filter(|story| !known.iter().any(|known| known.is(story)))
+            .filter(|story| !known.iter().any(|known| known.is_same(story)))
             .flat_map(|story| story.lock().own.clone())
             .collect();
         ours.lock().add_all(missing);
@@ -224,7 +224,7 @@ impl Counter {
 
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Vec::new();
-        for story in self.0.get().map(SharedStory::all).unwrap_or_default() {
+        for story in self.0.get().map(SharedStats::reachable).unwrap_or_default() {
             for &count in &story.lock().own {
                 add(&mut counts, count);
             }
@@ -253,7 +253,7 @@ impl Counter {
 /// let counts = list.counts();
 /// let look = counts.iter().next().unwrap();
 /// assert_eq!((look.reason.code(), look.bytes), ("ZC31", 16));
-/// assert_eq!(look.at.file(), file!());
+/// assert_eq!(look.call_site.file(), file!());
 /// # std::io::Result::Ok(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -296,15 +296,15 @@ impl Counts {
     ///
     /// ```
     /// # use bufferlist::BufferList;
-    /// for (line, bytes) in BufferList::new().counts().looks() {
+    /// for (line, bytes) in BufferList::new().counts().peeks() {
     ///     println!("{line}: {bytes} bytes");
     /// }
     /// ```
-    pub fn looks(&self) -> impl Iterator<Item = (&'static Location<'static>, u64)> + '_ {
+    pub fn peeks(&self) -> impl Iterator<Item = (&'static Location<'static>, u64)> + '_ {
         self.0
             .iter()
             .filter(|count| count.reason == Reason::LookedAt)
-            .map(|count| (count.at, count.bytes))
+            .map(|count| (count.call_site, count.bytes))
     }
 
     /// For tests: panics with every line that copied, if any did.
@@ -354,7 +354,7 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Count {
             reason,
-            at,
+            call_site: at,
             calls,
             bytes,
         } in &self.0
@@ -417,6 +417,6 @@ mod tests {
         }
         let counts = list.counts();
         assert_eq!((counts.copied(), counts.iter().count()), (1000, 1));
-        assert!(list.story().lock().before.is_empty());
+        assert!(list.stats().lock().linked.is_empty());
     }
 }

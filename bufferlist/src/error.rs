@@ -1,6 +1,6 @@
 //! The one error type of the crate.
 
-use crate::outcome::{Receipt, Side};
+use crate::receipt::{Receipt, Side};
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -38,7 +38,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// What a person should read: the cause, and the mend where there is one.
-    const fn words(self) -> &'static str {
+    const fn description(self) -> &'static str {
         match self {
             Self::Io => "the system refused",
             Self::TimedOut => "the deadline passed before all was moved",
@@ -81,7 +81,7 @@ struct Inner {
     kind: ErrorKind,
     side: Option<Side>,
     receipt: Receipt,
-    doing: &'static str,
+    action: &'static str,
     errno: Option<Errno>,
 }
 
@@ -92,7 +92,7 @@ impl Error {
             kind,
             side: None,
             receipt: Receipt::default(),
-            doing,
+            action: doing,
             errno: None,
         }))
     }
@@ -118,17 +118,17 @@ impl Error {
         }
     }
 
-    pub(crate) fn at(mut self, side: Side) -> Self {
+    pub(crate) fn at_side(mut self, side: Side) -> Self {
         self.0.side = Some(side);
         self
     }
 
-    pub(crate) fn because(mut self, errno: Errno) -> Self {
+    pub(crate) fn with_errno(mut self, errno: Errno) -> Self {
         self.0.errno = Some(errno);
         self
     }
 
-    pub(crate) fn after(mut self, receipt: Receipt) -> Self {
+    pub(crate) fn with_receipt(mut self, receipt: Receipt) -> Self {
         self.0.receipt = receipt;
         self
     }
@@ -192,7 +192,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.doing, self.0.kind.words())?;
+        write!(f, "{}: {}", self.0.action, self.0.kind.description())?;
         if let Some(side) = self.0.side {
             write!(f, " (at the {})", side.name())?;
         }
@@ -211,7 +211,7 @@ impl fmt::Debug for Error {
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
             .field("side", &self.0.side)
-            .field("doing", &self.0.doing)
+            .field("doing", &self.0.action)
             .field("errno", &self.0.errno)
             .field("receipt", &self.0.receipt)
             .finish()

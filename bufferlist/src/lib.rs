@@ -64,33 +64,33 @@
 compile_error!("bufferlist moves bytes with splice(2), tee(2) and vmsplice(2), which only Linux has");
 
 mod counts;
-mod ends;
+mod endpoint;
 mod error;
 pub mod journal;
 mod list;
-mod look;
-mod moving;
 pub mod oracle;
-mod outcome;
+mod peek;
 mod pipe;
 mod range;
 pub mod reason;
+mod receipt;
 #[cfg(feature = "tokio")]
 pub mod rt;
 mod segment;
 mod sync;
 mod sys;
+mod transfer;
 
 pub use counts::{Count, Counts};
-pub use ends::{EndKind, Nonblocking, Sink, Source};
+pub use endpoint::{EndpointKind, Nonblocking, Sink, Source};
 pub use error::{Error, ErrorKind, Result};
 pub use list::{BufferList, IntoIter};
-pub use look::{Alignment, Crc, Strategy, View};
-pub use moving::{Limits, Transfer, transfer};
-pub use outcome::{Receipt, Side, Step};
+pub use peek::{Alignment, Crc, PeekStrategy, View};
 pub use pipe::{Pool, PoolStats};
 pub use reason::Reason;
+pub use receipt::{Receipt, Side, Step};
 pub use segment::{FileExtent, Hole, Pages, PagesMut, Segment, SegmentId, SegmentKind, Stability};
+pub use transfer::{Limits, Transfer, transfer};
 
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}

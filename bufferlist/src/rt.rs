@@ -5,11 +5,11 @@
 //!
 //! Ends are tokio's own types, which are registered with its reactor already ([`Ready`]). Files are always ready and may
 //! still wait for the disk, which stops every task of the worker thread; who is to wait is therefore said by name: this
-//! thread ([`Inline`]), for files that are in the page cache or where nothing else runs, or a thread for blocking work, by
+//! thread ([`InlineFile`]), for files that are in the page cache or where nothing else runs, or a thread for blocking work, by
 //! `tokio::task::spawn_blocking(move || transfer.run())`.
 //!
 //! ```
-//! use bufferlist::rt::Inline;
+//! use bufferlist::rt::InlineFile;
 //! use bufferlist::{Sink, Source, Transfer};
 //! use tokio::net::UnixStream;
 //! # use std::io::Write;
@@ -18,7 +18,7 @@
 //! # let mut file = tempfile::tempfile()?;
 //! # file.write_all(&[7; 50_000])?;
 //! let (near, _far) = UnixStream::pair()?;
-//! let mut transfer = Transfer::new(Source::file(Inline(file), ..)?, Sink::stream(&near)?);
+//! let mut transfer = Transfer::new(Source::file(InlineFile(file), ..)?, Sink::stream(&near)?);
 //! let receipt = transfer.drive().await?;
 //! assert_eq!(receipt.total(), 50_000);
 //! # std::io::Result::Ok(()) })?;
@@ -27,8 +27,8 @@
 
 use crate::error::{Error, Result};
 use crate::journal::{Caller, Doing};
-use crate::moving::{Job, Patience, Progress, Transfer};
-use crate::outcome::{Receipt, Side};
+use crate::receipt::{Receipt, Side};
+use crate::transfer::{Job, Patience, Progress, Transfer};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::fs::File;
 use std::future::Future;
@@ -37,7 +37,7 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, unix::pipe};
 
 /// A descriptor whose readiness tokio knows. Implemented for tokio's sockets and pipes, for references to them, and for
-/// [`Inline`] files; sealed, since the rules of readiness are tokio's.
+/// [`InlineFile`] files; sealed, since the rules of readiness are tokio's.
 pub trait Ready: AsFd + sealed::Sealed {}
 
 impl<T: AsFd + sealed::Sealed> Ready for T {}
@@ -45,14 +45,14 @@ impl<T: AsFd + sealed::Sealed> Ready for T {}
 /// A file whose operations may wait for the disk on the thread that drives the transfer.
 ///
 /// ```
-/// # use bufferlist::{Sink, rt::Inline};
-/// let sink = Sink::file(Inline(tempfile::tempfile()?), 0)?;
+/// # use bufferlist::{Sink, rt::InlineFile};
+/// let sink = Sink::file(InlineFile(tempfile::tempfile()?), 0)?;
 /// # std::io::Result::Ok(())
 /// ```
 #[derive(Debug)]
-pub struct Inline(pub File);
+pub struct InlineFile(pub File);
 
-impl AsFd for Inline {
+impl AsFd for InlineFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -106,7 +106,7 @@ macro_rules! pipes {
 
 pipes!(pipe::Receiver, pipe::Sender);
 
-impl sealed::Sealed for Inline {
+impl sealed::Sealed for InlineFile {
     async fn ready(&self, _: Interest) -> io::Result<()> {
         Ok(())
     }
@@ -182,7 +182,7 @@ impl<S: Ready + Send + Sync, D: Ready + Send + Sync> Transfer<S, D> {
                     let give = |job: &mut Job| job.give(to.as_fd(), Patience::Never, caller, None);
                     when_ready(to, Interest::WRITABLE, Side::Sink, job, give).await
                 };
-                match progress.map_err(|error| error.after(job.total))? {
+                match progress.map_err(|error| error.with_receipt(job.total))? {
                     Progress::End => return Ok(job.total),
                     Progress::Blocked(_) => tokio::task::yield_now().await,
                     Progress::Moved => {
@@ -212,9 +212,9 @@ async fn when_ready<F: Ready + Sync>(
         match fd.attempt(interest, attempt) {
             Ok(progress) => return progress,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(Error::io(&error, "ask tokio for readiness").at(side)),
+            Err(error) => return Err(Error::io(&error, "ask tokio for readiness").at_side(side)),
         }
         let ready = sealed::Sealed::ready(fd, interest).await;
-        ready.map_err(|error| Error::io(&error, "wait by tokio").at(side))?;
+        ready.map_err(|error| Error::io(&error, "wait by tokio").at_side(side))?;
     }
 }

@@ -278,7 +278,7 @@ fn bug_7_fd_leak() {
             Call::Pipe,
             Call::GetPipeSize,
             Call::SetPipeSize,
-            Call::Queued,
+            Call::BytesReadable,
             Call::Splice,
             Call::Tee,
             Call::Read,
@@ -287,10 +287,10 @@ fn bug_7_fd_leak() {
             for errno in [Errno::PERM, Errno::MFILE, Errno::NOMEM, Errno::IO] {
                 for from in 0..12 {
                     let plan = Plan {
-                        from: Some((from, call, Fault::Refused(errno.raw_os_error()))),
+                        persistent: Some((from, call, Fault::Error(errno.raw_os_error()))),
                         ..Plan::default()
                     };
-                    fault::with(plan, || work(&file, &near));
+                    fault::with_plan(plan, || work(&file, &near));
                     assert_eq!(open_files(), before, "{call:?} fails with {errno} from call {from} on");
                 }
             }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use bufferlist::{BufferList, EndKind, ErrorKind, FileExtent, PagesMut, Segment, Side, Sink, Source, Step};
+use bufferlist::{BufferList, EndpointKind, ErrorKind, FileExtent, PagesMut, Segment, Side, Sink, Source, Step};
 use common::{
     Answers, assert_same, errno_name, file_with, in_a_pipe, never_wait, nonblocking_pipe, pattern, raw_splice, skip,
 };
@@ -131,7 +131,7 @@ fn packet_pipes_are_refused() {
 fn each_step_sends_one_message() {
     for (kind, near, far) in all() {
         let mut sink = Sink::datagram(&near).expect("sink");
-        assert_eq!(sink.kind() == EndKind::Udp, kind == "UDP");
+        assert_eq!(sink.kind() == EndpointKind::Udp, kind == "UDP");
         let first = pattern(3000, 2);
         let second = pattern(5000, 3);
         let mut list = BufferList::from("header ");

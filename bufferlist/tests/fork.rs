@@ -97,11 +97,11 @@ fn a_childs_pool_makes_its_own_pipes() {
         };
         work(&pool);
         let before = (pool.stats(), open_files());
-        assert_eq!((before.0.made, before.0.free), (1, 1));
+        assert_eq!((before.0.created, before.0.idle), (1, 1));
         let (_, status) = fork(|| {
             work(&pool);
             let stats = pool.stats();
-            assert_eq!((stats.made, stats.free, stats.used), (2, 1, 0), "{stats:?}");
+            assert_eq!((stats.created, stats.idle, stats.in_use), (2, 1, 0), "{stats:?}");
             // The message pipe apart.
             assert_eq!(open_files(), before.1 + 1, "the parent's are closed");
             String::new()
@@ -192,7 +192,7 @@ fn threads_that_start_at_once_agree_on_whose_pipes_are_whose() {
             let (_, status) = fork(|| {
                 together(&file);
                 let stats = Pool::default().stats();
-                assert_eq!(stats.disagreed, 0, "{stats:?}");
+                assert_eq!(stats.mismatched, 0, "{stats:?}");
                 String::new()
             });
             assert!(status.success(), "{status}");

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 fn links() -> Vec<PathBuf> {
     let all = read_dir("/proc/self/fd").expect("descriptors");
     let links = all.map(|entry| entry.expect("a descriptor").path());
-    let name = format!("/memfd:{} (deleted)", journal::NAME);
+    let name = format!("/memfd:{} (deleted)", journal::MEMFD_NAME);
     links
         .filter(|link| read_link(link).is_ok_and(|to| to.as_os_str() == name.as_str()))
         .collect()
@@ -32,7 +32,7 @@ impl Mapped {
     }
 
     fn own() -> Self {
-        assert!(journal::ready());
+        assert!(journal::init());
         let links = links();
         assert_eq!(links.len(), 1, "{links:?}");
         Self::of(&links[0])
@@ -44,7 +44,7 @@ impl Mapped {
     }
 
     fn reader(&self) -> Reader {
-        Reader::from_now(self.words()).expect("a journal")
+        Reader::new_at_end(self.words()).expect("a journal")
     }
 
     fn read(&self, reader: &mut Reader) -> Vec<Entry> {
@@ -79,11 +79,11 @@ fn nothing_is_written_until_somebody_watches() {
         let journal = Mapped::own();
         assert!(!journal::has_watchers());
         let mut reader = journal.reader();
-        assert!(reader.is_whole(), "not a record was begun");
-        journal::watch(journal.words(), true);
+        assert!(reader.is_complete(), "not a record was begun");
+        journal::set_watched(journal.words(), true);
         assert!(journal::has_watchers());
         transfer(&pattern(100_000, 2));
-        journal::watch(journal.words(), false);
+        journal::set_watched(journal.words(), false);
         let entries = journal.read(&mut reader);
         transfer(&pattern(100_000, 3));
         assert!(journal.read(&mut reader).is_empty());
@@ -96,7 +96,7 @@ fn nothing_is_written_until_somebody_watches() {
         };
         let (filled, drained): (u64, u64) = (sum(Operation::Fill), sum(Operation::Drain));
         assert_eq!((filled, drained), (100_000, 100_000));
-        assert_eq!((reader.lost(), reader.damaged(), reader.under_way()), (0, 0, 0));
+        assert_eq!((reader.lost(), reader.damaged(), reader.incomplete()), (0, 0, 0));
     });
 }
 
@@ -105,7 +105,7 @@ fn entries_tell_pipe_place_segment_thread_and_line() {
     alone("entries_tell_pipe_place_segment_thread_and_line", || {
         let journal = Mapped::own();
         let mut reader = journal.reader();
-        journal::watch(journal.words(), true);
+        journal::set_watched(journal.words(), true);
         let file = file_with(&pattern(30_000, 1));
         let mut source = Source::file(&file, ..).expect("source").threshold(0);
         let mut list = BufferList::new();
@@ -131,7 +131,7 @@ fn entries_tell_pipe_place_segment_thread_and_line() {
             entries[0].thread,
             rustix::thread::gettid().as_raw_nonzero().get() as u32
         );
-        let place = reader.line(journal.words(), entries[0].caller).expect("a line");
+        let place = reader.call_site(journal.words(), entries[0].caller).expect("a line");
         assert_eq!((place.file.as_str(), place.line), (file!(), line));
         assert!(entries[0].time_ns < entries[1].time_ns);
 
@@ -169,7 +169,7 @@ fn streams_of_pipes_have_no_gaps_whoever_moves() {
     alone("streams_of_pipes_have_no_gaps_whoever_moves", || {
         let journal = Mapped::own();
         let mut reader = journal.reader();
-        journal::watch(journal.words(), true);
+        journal::set_watched(journal.words(), true);
         let bytes = pattern(300_000, 7);
         let over = AtomicBool::new(false);
         let mut entries = Vec::new();
@@ -189,7 +189,7 @@ fn streams_of_pipes_have_no_gaps_whoever_moves() {
             over.store(true, Relaxed);
             reading.join().expect("the reader");
         });
-        assert_eq!((reader.lost(), reader.damaged(), reader.under_way()), (0, 0, 0));
+        assert_eq!((reader.lost(), reader.damaged(), reader.incomplete()), (0, 0, 0));
         let all: u64 = 4 * 20 * bytes.len() as u64;
         assert_eq!(entries.iter().map(|entry| entry.len).sum::<u64>(), 2 * all);
         // By pipe, the direction by itself: each begins where the one before ended.
@@ -217,7 +217,7 @@ fn a_forked_child_writes_into_its_own() {
         transfer(&bytes);
         let parents = Mapped::own();
         let mut reader = parents.reader();
-        journal::watch(parents.words(), true);
+        journal::set_watched(parents.words(), true);
         let parent = std::process::id();
         let (said, status) = fork(|| {
             // Nothing of its own yet: the parent's descriptor is here, and its flag is set, but nothing goes there.
@@ -230,7 +230,7 @@ fn a_forked_child_writes_into_its_own() {
             let layout = *own.reader().layout();
             assert!(layout.pid == std::process::id() && layout.pid != parent);
             let mut reader = own.reader();
-            journal::watch(own.words(), true);
+            journal::set_watched(own.words(), true);
             transfer(&bytes);
             assert!(
                 own.read(&mut reader)
@@ -252,12 +252,12 @@ fn a_forked_child_writes_into_its_own() {
 fn environment(test: &str, value: &str, has_one: bool, begins_at_once: bool) {
     alone(test, || {
         // SAFETY: this process runs nothing else yet.
-        unsafe { std::env::set_var(journal::VARIABLE, value) };
+        unsafe { std::env::set_var(journal::ENV_VAR, value) };
         transfer(&pattern(50_000, 1));
         assert_eq!(links().len(), usize::from(has_one));
-        assert_eq!(journal::ready(), has_one);
+        assert_eq!(journal::init(), has_one);
         if has_one {
-            assert_eq!(Mapped::own().reader().is_whole(), !begins_at_once);
+            assert_eq!(Mapped::own().reader().is_complete(), !begins_at_once);
         }
     });
 }
@@ -295,7 +295,7 @@ fn a_limit_on_files_that_it_does_not_fit_leaves_no_journal_and_harms_nobody() {
             setrlimit(Resource::Fsize, limit).expect("setrlimit");
             // A journal that is made larger all the same kills this process by SIGXFSZ.
             transfer(&pattern(50_000, 1));
-            assert!(links().is_empty() && !journal::ready());
+            assert!(links().is_empty() && !journal::init());
         },
     );
 }

@@ -166,7 +166,7 @@ fn of_single_bytes(bytes: &[u8]) -> BufferList {
 
 /// Sends a list, and says how many system calls wrote.
 fn count_writes<F: rustix::fd::AsFd + std::fmt::Debug>(list: &mut BufferList, sink: &mut Sink<F>) -> usize {
-    let (_, record) = fault::with(fault::Plan::default(), || common::give_all(list, sink));
+    let (_, record) = fault::with_plan(fault::Plan::default(), || common::give_all(list, sink));
     let writes = |call: &Call| matches!(call, Call::Write | Call::Pwrite | Call::Send | Call::Splice);
     record.calls.iter().filter(|(call, _)| writes(call)).count()
 }

@@ -5,7 +5,7 @@ mod common;
 
 use bufferlist::fault::{self, Fault, Plan};
 use bufferlist::{
-    BufferList, Call, ErrorKind, FileExtent, Limits, PagesMut, Pool, PoolStats, Side, Sink, Source, Step, Strategy,
+    BufferList, Call, ErrorKind, FileExtent, Limits, PagesMut, PeekStrategy, Pool, PoolStats, Side, Sink, Source, Step,
     Transfer,
 };
 use common::{Child, assert_same, contents, file_with, in_a_pipe, never_wait, open_files, pattern, stream_pair};
@@ -15,9 +15,9 @@ use std::time::Instant;
 /// What lives and what is gone are what was made. (`cleared`: pipes that `Pool::clear` has closed.)
 #[track_caller]
 fn assert_adds_up(stats: PoolStats, cleared: u64) {
-    let living = (stats.free + stats.used) as u64;
-    assert_eq!(stats.made, living + stats.closed + cleared, "{stats:?}");
-    assert_eq!(stats.disagreed, 0, "{stats:?}");
+    let living = (stats.idle + stats.in_use) as u64;
+    assert_eq!(stats.created, living + stats.closed + cleared, "{stats:?}");
+    assert_eq!(stats.mismatched, 0, "{stats:?}");
 }
 
 /// Everything that takes pipes or files, with this pool.
@@ -32,7 +32,7 @@ fn workout(pool: &Pool) {
     for at in (0..250_000).step_by(25_000) {
         assert!(list.peek(at..at + 10).expect("look") == bytes[at as usize..at as usize + 10]);
     }
-    match list.peek_with(Strategy::Memfd, 1000..9000) {
+    match list.peek_with(PeekStrategy::Memfd, 1000..9000) {
         Ok(view) => assert_same(&view.to_vec(), &bytes[1000..9000]),
         // This way, and no other, needs a second pipe.
         Err(error) => assert_eq!(error.kind(), ErrorKind::NoPipe),
@@ -102,9 +102,9 @@ fn as_many_files_are_open_after_work_as_before() {
             let pool = Pool::new(64, 8 << 20);
             workout(&pool);
             let stats = pool.stats();
-            assert_eq!(stats.used, 0, "{stats:?}");
+            assert_eq!(stats.in_use, 0, "{stats:?}");
             assert_adds_up(stats, 0);
-            assert!(stats.free > 0, "clean pipes are kept: {stats:?}");
+            assert!(stats.idle > 0, "clean pipes are kept: {stats:?}");
             drop(pool);
             assert_eq!(open_files(), before);
         }
@@ -113,10 +113,10 @@ fn as_many_files_are_open_after_work_as_before() {
         for _ in 0..5 {
             workout(&pool);
             let stats = pool.stats();
-            assert_eq!((stats.used, open_files()), (0, before + 2 * stats.free), "{stats:?}");
-            assert!(stats.free <= 4 && stats.bytes <= 1 << 20, "{stats:?}");
+            assert_eq!((stats.in_use, open_files()), (0, before + 2 * stats.idle), "{stats:?}");
+            assert!(stats.idle <= 4 && stats.capacity_bytes <= 1 << 20, "{stats:?}");
         }
-        let free = pool.stats().free as u64;
+        let free = pool.stats().idle as u64;
         pool.clear();
         assert_eq!(open_files(), before);
         assert_adds_up(pool.stats(), free);
@@ -139,7 +139,7 @@ fn a_dirty_pipe_is_never_pooled() {
         drop((part, list));
         closed += 1;
         let stats = pool.stats();
-        assert_eq!((stats.used, stats.closed), (0, closed), "{drain}: {stats:?}");
+        assert_eq!((stats.in_use, stats.closed), (0, closed), "{drain}: {stats:?}");
         // The next to ask gets a clean one.
         let bytes = pattern(10_000, drain);
         let file = file_with(&bytes);
@@ -164,11 +164,11 @@ fn residue_of_failed_moves_is_never_pooled() {
         Call::Read,
         Call::Write,
         Call::Pwrite,
-        Call::Queued,
+        Call::BytesReadable,
     ] {
         for fault in [
-            Fault::Refused(5),
-            Fault::Refused(11),
+            Fault::Error(5),
+            Fault::Error(11),
             Fault::OneByte,
             Fault::Half,
             Fault::AllButOne,
@@ -176,10 +176,10 @@ fn residue_of_failed_moves_is_never_pooled() {
             for at in 0..6 {
                 let pool = Pool::new(8, 8 << 20);
                 let plan = Plan {
-                    from: Some((at, call, fault)),
+                    persistent: Some((at, call, fault)),
                     ..Plan::default()
                 };
-                fault::with(plan, || {
+                fault::with_plan(plan, || {
                     let file = file_with(&bytes);
                     let out = file_with(b"");
                     let mut source = Source::file(&file, ..).expect("source").pool(&pool);
@@ -192,7 +192,7 @@ fn residue_of_failed_moves_is_never_pooled() {
                     }
                 });
                 let stats = pool.stats();
-                assert_eq!(stats.used, 0, "{call:?} {fault:?} from {at}: {stats:?}");
+                assert_eq!(stats.in_use, 0, "{call:?} {fault:?} from {at}: {stats:?}");
                 // What the pool kept is clean: the bytes of the next are those of the next.
                 let other = pattern(150_000, 3);
                 let file = file_with(&other);
@@ -229,8 +229,8 @@ fn the_numbers_of_a_shared_pool_add_up() {
         }
     });
     let stats = pool.stats();
-    assert_eq!(stats.used, 0, "{stats:?}");
-    assert!(stats.free <= 6, "{stats:?}");
+    assert_eq!(stats.in_use, 0, "{stats:?}");
+    assert!(stats.idle <= 6, "{stats:?}");
     assert_adds_up(stats, 0);
 }
 
@@ -259,7 +259,7 @@ fn lists_that_are_dropped_half_way() {
             }
             drop(list);
             drop(keep);
-            assert_eq!(Pool::default().stats().used, 0);
+            assert_eq!(Pool::default().stats().in_use, 0);
             let far = rustix::io::dup(&far).expect("dup");
             assert!(!common::read_available(never_wait(far)).is_empty());
         }

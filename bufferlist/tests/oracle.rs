@@ -1,8 +1,8 @@
 //! The oracle's matrix on this kernel, and the library's receipts against it on every cell.
 
-use bufferlist::oracle::{Column, Matrix, Verdict, probe, probe_in, probe_path};
+use bufferlist::oracle::{Matrix, SinkColumn, Verdict, probe, probe_in, probe_path};
 use bufferlist::{
-    BufferList, EndKind, ErrorKind, FileExtent, Nonblocking, PagesMut, Reason, Receipt, Sink, Source, Step,
+    BufferList, EndpointKind, ErrorKind, FileExtent, Nonblocking, PagesMut, Reason, Receipt, Sink, Source, Step,
 };
 use bytes::Bytes;
 use std::fs::File;
@@ -16,19 +16,19 @@ const PAGE: usize = 4096;
 
 /// What the matrix was found to be on every kernel that was tried, 6.18 on ext4 among them. A kernel that differs is news:
 /// that is what the matrix is for, and then this test says which cell it is.
-const EXPECTED: [(EndKind, [bool; 10]); 4] = [
+const EXPECTED: [(EndpointKind, [bool; 10]); 4] = [
     //                  pipe  →pipe tee   memfd  file   direct TCP   →pipe UNIX  UDP
     (
-        EndKind::File,
+        EndpointKind::File,
         [true, true, true, false, false, false, true, true, true, true],
     ),
     (
-        EndKind::Tmpfs,
+        EndpointKind::Tmpfs,
         [true, true, true, false, false, false, true, true, true, true],
     ),
-    (EndKind::DirectFile, [false; 10]),
+    (EndpointKind::DirectFile, [false; 10]),
     (
-        EndKind::Memory,
+        EndpointKind::Memory,
         [true, true, true, false, false, false, true, true, true, true],
     ),
 ];
@@ -39,11 +39,11 @@ fn the_matrix_of_this_kernel_is_the_known_one() {
     let matrix = Matrix::probe(directory.path());
     println!("{matrix}");
     for (from, shared) in EXPECTED {
-        for (column, shared) in Column::ALL.into_iter().zip(shared) {
+        for (column, shared) in SinkColumn::ALL.into_iter().zip(shared) {
             let Some(verdict) = matrix.get(from, column) else {
                 // A filesystem without direct I/O has no such row or column.
                 assert!(
-                    from == EndKind::DirectFile || column == Column::DirectFile,
+                    from == EndpointKind::DirectFile || column == SinkColumn::DirectFile,
                     "{from:?} to {column:?}"
                 );
                 continue;
@@ -61,33 +61,54 @@ fn the_matrix_of_this_kernel_is_the_known_one() {
 
 #[test]
 fn a_path_is_as_good_as_its_worst_hop() {
-    let ask = |path: &[EndKind]| probe_path(std::env::temp_dir(), path).expect("an answer");
+    let ask = |path: &[EndpointKind]| probe_path(std::env::temp_dir(), path).expect("an answer");
     assert_eq!(
-        ask(&[EndKind::File, EndKind::Tcp, EndKind::Pipe, EndKind::Unix, EndKind::Tcp]),
+        ask(&[
+            EndpointKind::File,
+            EndpointKind::Tcp,
+            EndpointKind::Pipe,
+            EndpointKind::Unix,
+            EndpointKind::Tcp
+        ]),
         Verdict::Shared
     );
-    assert_eq!(ask(&[EndKind::File, EndKind::Tcp, EndKind::File]), Verdict::Private);
+    assert_eq!(
+        ask(&[EndpointKind::File, EndpointKind::Tcp, EndpointKind::File]),
+        Verdict::Private
+    );
 }
 
 #[test]
 fn questions_that_make_no_sense_are_refused() {
     let error = |result: bufferlist::Result<Verdict>| result.unwrap_err().kind();
-    assert_eq!(error(probe(EndKind::File, EndKind::Null)), ErrorKind::InvalidInput);
-    assert_eq!(error(probe(EndKind::Udp, EndKind::Pipe)), ErrorKind::InvalidInput);
-    assert_eq!(error(probe_path("/tmp", &[EndKind::File])), ErrorKind::InvalidInput);
-    assert_eq!(error(probe_in("/proc", EndKind::File, EndKind::Pipe)), ErrorKind::Io);
+    assert_eq!(
+        error(probe(EndpointKind::File, EndpointKind::DevNull)),
+        ErrorKind::InvalidInput
+    );
+    assert_eq!(
+        error(probe(EndpointKind::Udp, EndpointKind::Pipe)),
+        ErrorKind::InvalidInput
+    );
+    assert_eq!(
+        error(probe_path("/tmp", &[EndpointKind::File])),
+        ErrorKind::InvalidInput
+    );
+    assert_eq!(
+        error(probe_in("/proc", EndpointKind::File, EndpointKind::Pipe)),
+        ErrorKind::Io
+    );
 }
 
 /// A file whose page can be changed after it has been moved.
 struct Changeable {
     file: File,
-    kind: EndKind,
+    kind: EndpointKind,
 }
 
 impl Changeable {
-    fn new(kind: EndKind) -> Self {
+    fn new(kind: EndpointKind) -> Self {
         let mut file = match kind {
-            EndKind::Tmpfs => {
+            EndpointKind::Tmpfs => {
                 let memfd = rustix::fs::memfd_create("changeable", rustix::fs::MemfdFlags::CLOEXEC);
                 File::from(memfd.expect("memfd"))
             }
@@ -104,7 +125,7 @@ impl Changeable {
 
     /// The descriptor to move bytes with: direct if the kind is. `None` where the filesystem knows no direct I/O.
     fn opened(&self) -> Option<File> {
-        if self.kind != EndKind::DirectFile {
+        if self.kind != EndpointKind::DirectFile {
             return Some(self.file.try_clone().expect("dup"));
         }
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
@@ -141,30 +162,30 @@ fn stream<F: AsFd>(fd: F) -> Sink<Nonblocking<F>> {
 
 /// Moves a page into a sink, changes where it came from, and says whether the sink shows the change, with the receipt of
 /// the movement.
-fn move_and_change(mut list: BufferList, to: EndKind, change: impl FnOnce()) -> Option<(Verdict, Receipt)> {
+fn move_and_change(mut list: BufferList, to: EndpointKind, change: impl FnOnce()) -> Option<(Verdict, Receipt)> {
     let mut seen = vec![0; PAGE];
     let receipt;
     match to {
-        EndKind::Pipe => {
+        EndpointKind::Pipe => {
             let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
             let mut read = File::from(read);
             receipt = give(&mut list, stream(write));
             change();
             read.read_exact(&mut seen).expect("read");
         }
-        EndKind::Tcp => {
+        EndpointKind::Tcp => {
             let (near, mut far) = tcp();
             receipt = give(&mut list, stream(&near));
             change();
             far.read_exact(&mut seen).expect("read");
         }
-        EndKind::Unix => {
+        EndpointKind::Unix => {
             let (near, mut far) = UnixStream::pair().expect("pair");
             receipt = give(&mut list, stream(&near));
             change();
             far.read_exact(&mut seen).expect("read");
         }
-        EndKind::Udp => {
+        EndpointKind::Udp => {
             let (near, far) = (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
             let (near, far) = (near.expect("bind"), far.expect("bind"));
             near.connect(far.local_addr().expect("address")).expect("connect");
@@ -175,7 +196,7 @@ fn move_and_change(mut list: BufferList, to: EndKind, change: impl FnOnce()) -> 
             change();
             assert_eq!(far.recv(&mut seen).expect("recv"), PAGE);
         }
-        EndKind::File | EndKind::Tmpfs | EndKind::DirectFile => {
+        EndpointKind::File | EndpointKind::Tmpfs | EndpointKind::DirectFile => {
             let mut sink = Changeable::new(to);
             let opened = sink.opened()?;
             sink.file.set_len(0).expect("truncate");
@@ -194,14 +215,14 @@ fn move_and_change(mut list: BufferList, to: EndKind, change: impl FnOnce()) -> 
     }
 }
 
-const SINKS: [EndKind; 7] = [
-    EndKind::Pipe,
-    EndKind::Tmpfs,
-    EndKind::File,
-    EndKind::DirectFile,
-    EndKind::Tcp,
-    EndKind::Unix,
-    EndKind::Udp,
+const SINKS: [EndpointKind; 7] = [
+    EndpointKind::Pipe,
+    EndpointKind::Tmpfs,
+    EndpointKind::File,
+    EndpointKind::DirectFile,
+    EndpointKind::Tcp,
+    EndpointKind::Unix,
+    EndpointKind::Udp,
 ];
 
 /// The rule between receipts and what the data shows: shared must be moved; private must be copied, or unknown where a
@@ -241,14 +262,14 @@ fn spliced(file: &File) -> BufferList {
 fn receipts_agree_with_the_data_on_every_cell() {
     let mut cells = 0;
     for to in SINKS {
-        for from in [EndKind::File, EndKind::Tmpfs, EndKind::DirectFile] {
+        for from in [EndpointKind::File, EndpointKind::Tmpfs, EndpointKind::DirectFile] {
             let source = Changeable::new(from);
             let Some(opened) = source.opened() else { continue };
             let outcome = move_and_change(spliced(&opened), to, || source.change());
             judge(&mut cells, &format!("{} → pipe → {}", from.name(), to.name()), outcome);
         }
         // A clone that is sent goes by tee.
-        let source = Changeable::new(EndKind::File);
+        let source = Changeable::new(EndpointKind::File);
         let list = spliced(&source.file);
         let outcome = move_and_change(list.clone(), to, || source.change());
         judge(&mut cells, &format!("file → pipe → tee → {}", to.name()), outcome);
@@ -258,12 +279,12 @@ fn receipts_agree_with_the_data_on_every_cell() {
         let memory = Bytes::from(memory.seal().expect("seal"));
         let outcome = move_and_change(BufferList::from(memory), to, || ());
         if let Some((_, receipt)) = &outcome {
-            let copied = if to == EndKind::DirectFile { 0 } else { PAGE as u64 };
+            let copied = if to == EndpointKind::DirectFile { 0 } else { PAGE as u64 };
             assert_eq!(receipt.copied(), copied, "memory to {}", to.name());
         }
         judge(&mut cells, &format!("memory → {}", to.name()), outcome);
         // By extents, which take sendfile and straight splices.
-        for from in [EndKind::File, EndKind::Tmpfs] {
+        for from in [EndpointKind::File, EndpointKind::Tmpfs] {
             let source = Changeable::new(from);
             let extent = FileExtent::new(OwnedFd::from(source.file.try_clone().expect("dup")), ..).expect("extent");
             let outcome = move_and_change(BufferList::from(extent), to, || source.change());

@@ -125,9 +125,9 @@ fn with_the_quota_of_pipe_pages_used_up_transfers_copy() {
         let stats = pool.stats();
         eprintln!("{stats:?}");
         assert_eq!(open_files(), before, "{stats:?}");
-        assert_eq!((stats.used, stats.free), (0, 0), "{stats:?}");
+        assert_eq!((stats.in_use, stats.idle), (0, 0), "{stats:?}");
         // Nor is the system asked for each chunk anew (800 of them), only now and then.
-        assert!(stats.made < 50, "{stats:?}");
+        assert!(stats.created < 50, "{stats:?}");
         // When pages are there again, so are pipes: within as many requests as the pool leaves the system alone for.
         drop(hoard);
         let mut copied = 0;
@@ -155,7 +155,7 @@ fn with_64_kib_of_quota_one_transfer_splices() {
             counts.assert_no_copies();
         }
         let stats = pool.stats();
-        assert_eq!((stats.made, stats.used, stats.free), (1, 0, 1), "{stats:?}");
+        assert_eq!((stats.created, stats.in_use, stats.idle), (1, 0, 1), "{stats:?}");
         // Somebody holds the only pipe: the others copy.
         let mut holder = BufferList::new();
         let mut source = Source::file(&file, ..).expect("source").pool(&pool);
@@ -249,7 +249,7 @@ fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
             })
             .collect();
         // It keeps a file for as long as the process lives, and would be made with the first pipe.
-        bufferlist::journal::ready();
+        bufferlist::journal::init();
         let _fillers = limit_files(8);
         assert_eq!(files_left(), 8);
         let pool = pool();
@@ -304,8 +304,8 @@ fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
         assert_eq!(spliced + copied, ((WORKERS + QUEUED) * LEN) as u64);
         assert!(copied > 0, "ninety at once cannot all have had a pipe");
         assert!(spliced > 0, "four pipes were to be had");
-        assert_eq!((stats.used, stats.disagreed), (0, 0), "{stats:?}");
-        assert!(stats.free <= 4, "{stats:?}");
+        assert_eq!((stats.in_use, stats.mismatched), (0, 0), "{stats:?}");
+        assert!(stats.idle <= 4, "{stats:?}");
         pool.clear();
         assert_eq!(files_left(), 8, "nothing is kept");
     });
@@ -335,7 +335,7 @@ fn without_any_open_file_left_everything_still_works() {
         let mut arrived = BufferList::new();
         while let Step::Moved(_) = arrived.splice_from(&mut back, 65_536).expect("step") {}
         assert_same(&arrived.to_bytes().expect("look"), &bytes[100_000..150_000]);
-        assert_eq!(pool.stats().made, 0);
+        assert_eq!(pool.stats().created, 0);
     });
 }
 

@@ -227,11 +227,11 @@ fn check_thousand(list: &BufferList, bytes: &[u8], pool: &Pool) {
     let rewritten = list.counts().of(Reason::Defragmented);
     eprintln!(
         "{} pipes made, {rewritten} of 1000 bytes rewritten, {stats:?}",
-        stats.made
+        stats.created
     );
     assert_eq!(list.len(), 1000);
-    assert!(stats.made <= 2, "{stats:?}");
-    assert!(stats.used <= 2, "{stats:?}");
+    assert!(stats.created <= 2, "{stats:?}");
+    assert!(stats.in_use <= 2, "{stats:?}");
     assert!((500..=1000).contains(&rewritten), "{}", list.counts());
     assert_eq!(
         list.counts().copied(),
@@ -284,7 +284,7 @@ fn unaligned_pieces_of_a_file_arrive_whole() {
             assert_same(&list.to_bytes().expect("look"), expected);
             let copied = list.counts();
             assert_eq!(copied.of(Reason::LookedAt) + copied.of(Reason::NoPipe), copied.copied());
-            assert!(pool.stats().made <= 1);
+            assert!(pool.stats().created <= 1);
         }
     }
 }
@@ -314,9 +314,9 @@ fn a_list_that_takes_and_gives_in_odd_sizes() {
     }
     common::give_all(&mut list, &mut sink);
     assert_same(&contents(&out), &bytes);
-    assert_eq!(pool.stats().disagreed, 0, "{:?}", pool.stats());
+    assert_eq!(pool.stats().mismatched, 0, "{:?}", pool.stats());
     drop(list);
-    assert_eq!(pool.stats().used, 0, "{:?}", pool.stats());
+    assert_eq!(pool.stats().in_use, 0, "{:?}", pool.stats());
 }
 
 /// Segments of 1448 bytes are what Ethernet gives: sixteen of them fill a pipe of 64 KiB with 23 KiB.
@@ -348,7 +348,7 @@ fn segments_of_1448_bytes_arrive_whole() {
     eprintln!("{} segments, {:?}", list.segments().len(), pool.stats());
     list.counts().assert_no_copies();
     // Never worse than a slot for each.
-    assert!(pool.stats().made <= 300 / 16 + 2, "{:?}", pool.stats());
+    assert!(pool.stats().created <= 300 / 16 + 2, "{:?}", pool.stats());
     assert_same(&list.to_bytes().expect("look"), &bytes);
 }
 

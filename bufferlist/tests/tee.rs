@@ -198,13 +198,13 @@ fn slices_of_a_big_cell_in_random_order() {
     let stats = pool.stats();
     eprintln!("after {SLICES} slices: {stats:?}");
     assert!(
-        stats.made <= 12,
+        stats.created <= 12,
         "the cell's own parts, and one to send from: {stats:?}"
     );
-    assert_eq!((stats.disagreed, stats.denied), (0, 0), "{stats:?}");
+    assert_eq!((stats.mismatched, stats.denied), (0, 0), "{stats:?}");
     assert_same(&list.to_bytes().expect("look"), &bytes);
     drop((list, sink));
-    assert_eq!(pool.stats().used, 0);
+    assert_eq!(pool.stats().in_use, 0);
 }
 
 /// The parts of a split list leave one after the other, front first, and each frees what it held.
@@ -231,5 +231,5 @@ fn parts_of_a_cell_are_sent_by_their_own_holders() {
     }
     assert_same(&contents(&out), &bytes);
     let stats = pool.stats();
-    assert_eq!((stats.used, stats.disagreed), (0, 0), "{stats:?}");
+    assert_eq!((stats.in_use, stats.mismatched), (0, 0), "{stats:?}");
 }

@@ -1,6 +1,6 @@
 //! Transfers as futures: every byte, every wake-up, and nothing lost when a future is dropped.
 
-use bufferlist::rt::Inline;
+use bufferlist::rt::InlineFile;
 use bufferlist::{ErrorKind, Limits, Pool, Receipt, Sink, Source, Transfer};
 use std::fs::File;
 use std::io::Write;
@@ -46,7 +46,7 @@ async fn a_file_to_a_socket_with_a_slow_reader() {
     let (near, mut far) = tcp().await;
     let file = file_of(&bytes);
     let sending = tokio::spawn(async move {
-        let mut transfer = Transfer::new(Source::file(Inline(file), ..)?, Sink::stream(near)?);
+        let mut transfer = Transfer::new(Source::file(InlineFile(file), ..)?, Sink::stream(near)?);
         let receipt = transfer.drive().await?;
         transfer.counts().assert_no_copies();
         Ok::<Receipt, bufferlist::Error>(receipt)
@@ -98,7 +98,7 @@ async fn a_dropped_future_loses_nothing() {
     let (near, far) = UnixStream::pair().expect("pair");
     let file = file_of(&bytes);
     let mut transfer = Transfer::new(
-        Source::file(Inline(file), ..).expect("source"),
+        Source::file(InlineFile(file), ..).expect("source"),
         Sink::stream(&near).expect("sink"),
     );
     let mut seen = Vec::new();
@@ -153,7 +153,7 @@ async fn many_at_once_on_one_thread_with_few_pipes() {
             Pool::new(1, 1 << 20).wait_when_empty()
         };
         tasks.push(tokio::spawn(async move {
-            let mut transfer = Transfer::new(Source::file(Inline(file), ..)?, Sink::stream(near)?).pool(&pool);
+            let mut transfer = Transfer::new(Source::file(InlineFile(file), ..)?, Sink::stream(near)?).pool(&pool);
             transfer.drive().await
         }));
         let expected = bytes.clone();
@@ -165,7 +165,7 @@ async fn many_at_once_on_one_thread_with_few_pipes() {
     for task in tasks {
         soon(task).await.expect("task").expect("transfer");
     }
-    assert_eq!((pool.stats().used, pool.stats().disagreed), (0, 0));
+    assert_eq!((pool.stats().in_use, pool.stats().mismatched), (0, 0));
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn errors_carry_what_has_arrived() {
     drop(far);
     let file = file_of(&pattern(100_000));
     let mut transfer = Transfer::new(
-        Source::file(Inline(file), ..).expect("source"),
+        Source::file(InlineFile(file), ..).expect("source"),
         Sink::stream(near).expect("sink"),
     )
     .limits(Limits::default().chunk(30_000));

@@ -160,9 +160,9 @@ pub struct Layout {
     /// The process that writes, by the number it has for itself.
     pub pid: u32,
     /// When the journal was made: nanoseconds of `CLOCK_MONOTONIC`.
-    pub made_ns: u64,
+    pub created_ns: u64,
     /// The same: nanoseconds of `CLOCK_BOOTTIME`.
-    pub made_since_boot_ns: u64,
+    pub created_boottime_ns: u64,
     /// The filesystem of the pipes, as `st_dev` has it.
     pub device: u64,
     callers: Table,
@@ -301,8 +301,8 @@ impl Layout {
         let heads = table(heads_at, columns, head_bytes);
         Ok(Self {
             pid: get(word::PID) as u32,
-            made_ns: get(word::MADE),
-            made_since_boot_ns: get(word::MADE_SINCE_BOOT),
+            created_ns: get(word::MADE),
+            created_boottime_ns: get(word::MADE_SINCE_BOOT),
             device: get(word::DEVICE),
             callers: table(callers_at, callers, caller_bytes),
             common: ring(word::HEAD, records_at, records),

@@ -47,19 +47,19 @@
 //!
 //! Version 1 is the same without columns, with zero in words 11 to 13. Both are read.
 
-mod callers;
+mod call_sites;
 #[cfg(not(model))]
 mod clock;
-mod columns;
+mod column_alloc;
 mod entry;
 #[cfg(all(test, not(model)))]
-mod image;
+mod fixtures;
 mod layout;
 #[cfg(not(model))]
 mod process;
 mod ring;
 
-pub use callers::Line;
+pub use call_sites::CallSite;
 pub use entry::{Doing, Entry, Operation};
 pub use layout::{Layout, LayoutError, MAGIC, VERSION};
 pub use ring::Reader;
@@ -72,19 +72,19 @@ use std::panic::Location;
 use std::sync::atomic::Ordering::SeqCst;
 
 /// The name of the file of memory: what `/proc/PID/fd` shows as `/memfd:bufferlist-journal (deleted)`.
-pub const NAME: &str = "bufferlist-journal";
+pub const MEMFD_NAME: &str = "bufferlist-journal";
 
 /// The variable of the environment that turns the journal off, or on before anybody watches.
-pub const VARIABLE: &str = "BUFFERLIST_JOURNAL";
+pub const ENV_VAR: &str = "BUFFERLIST_JOURNAL";
 
 /// Sets or clears the flag of a journal: from now on its process writes, or does not.
 ///
 /// ```
 /// use std::sync::atomic::AtomicU64;
 /// let nothing: Vec<AtomicU64> = Vec::new();
-/// bufferlist::journal::watch(&nothing, true); // no journal, no flag
+/// bufferlist::journal::set_watched(&nothing, true); // no journal, no flag
 /// ```
-pub fn watch(words: &[AtomicU64], on: bool) {
+pub fn set_watched(words: &[AtomicU64], on: bool) {
     if let Some(flag) = words.get(word::FLAG) {
         flag.store(u64::from(on), SeqCst);
     }
@@ -99,11 +99,11 @@ pub fn is_watched(words: &[AtomicU64]) -> bool {
 /// the start. Says whether there is one.
 ///
 /// ```
-/// assert!(bufferlist::journal::ready() || std::env::var_os("BUFFERLIST_JOURNAL").is_some());
+/// assert!(bufferlist::journal::init() || std::env::var_os("BUFFERLIST_JOURNAL").is_some());
 /// ```
-pub fn ready() -> bool {
+pub fn init() -> bool {
     #[cfg(not(model))]
-    return process::ready();
+    return process::init();
     #[cfg(model)]
     false
 }

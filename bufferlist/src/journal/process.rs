@@ -1,12 +1,12 @@
 //! The journal of this process: made once, found by its flag, and made anew in a child that was forked.
 
-use super::callers::{self, Callers};
+use super::call_sites::{self, Callers};
 use super::clock::Clock;
-use super::columns::{self, Columns};
+use super::column_alloc::{self, Columns};
 use super::entry::Entry;
 use super::layout::{Layout, NO_CALLER, Room, Writer, format, word};
 use super::ring::{self, Column};
-use super::{NAME, Note, VARIABLE};
+use super::{ENV_VAR, MEMFD_NAME, Note};
 use crate::pipe::generation;
 use crate::sys;
 use memmap2::MmapMut;
@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 /// splice a thread that does nothing else writes 150 records a millisecond, and a tracer that shares its CPU may come only
 /// every 50 ms: a column holds eight thousand. All the threads for which there is no column have twice that.
 const ROOM: Room = Room {
-    callers: callers::MOST as u32,
+    callers: call_sites::MOST as u32,
     records: 1 << 14,
-    columns: columns::MOST,
+    columns: column_alloc::MOST,
     column_records: 1 << 13,
 };
 
@@ -60,7 +60,7 @@ pub(super) fn with_a_pipe() {
     }
 }
 
-pub(super) fn ready() -> bool {
+pub(super) fn init() -> bool {
     with_a_pipe();
     own().is_some()
 }
@@ -88,7 +88,7 @@ fn make(now: u32) {
         // its generation. The rest of it stays: another thread may still look at the generation.
         drop(unsafe { std::ptr::read(&raw const (*parents).fd) });
     }
-    let wish = std::env::var_os(VARIABLE);
+    let wish = std::env::var_os(ENV_VAR);
     if wish.as_ref().is_some_and(|wish| wish == "0") {
         return;
     }
@@ -105,7 +105,7 @@ fn make(now: u32) {
 
 impl Journal {
     fn new(generation: u32) -> Option<Self> {
-        let fd = sys::journal(NAME, ROOM.bytes()).ok()?;
+        let fd = sys::journal_memfd(MEMFD_NAME, ROOM.bytes()).ok()?;
         // SAFETY: the file is ours, and sealed against changing its size. Others may write to it, which is why it is only
         // ever used as atomics.
         let map = unsafe { MmapMut::map_mut(fd.as_raw_fd()) }.ok()?;
@@ -117,7 +117,7 @@ impl Journal {
         let writer = Writer {
             pid: rustix::process::getpid().as_raw_nonzero().get() as u32,
             made_ns: sys::monotonic_ns(),
-            made_since_boot_ns: sys::since_boot_ns(),
+            made_since_boot_ns: sys::boottime_ns(),
             device: sys::pipe_device().unwrap_or(0),
         };
         format(words, ROOM, writer);
@@ -245,4 +245,4 @@ pub(super) fn write(note: &Note, len: u64, pipe: u64, stream: u64) {
     }
 }
 
-const _: () = assert!((callers::MOST as u64) < NO_CALLER as u64);
+const _: () = assert!((call_sites::MOST as u64) < NO_CALLER as u64);

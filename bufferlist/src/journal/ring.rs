@@ -163,7 +163,7 @@ impl Reader {
     /// # Errors
     ///
     /// If this is no journal that can be read.
-    pub fn from_now(words: &[AtomicU64]) -> Result<Self, super::LayoutError> {
+    pub fn new_at_end(words: &[AtomicU64]) -> Result<Self, super::LayoutError> {
         let layout = Layout::read(words)?;
         let mark = |ring: Ring| Mark {
             ring,
@@ -179,13 +179,13 @@ impl Reader {
     }
 
     /// Reads what is there already, too, if that is all from the very first record on; otherwise as
-    /// [`from_now`](Self::from_now): [`is_whole`](Self::is_whole) says which.
+    /// [`new_at_end`](Self::new_at_end): [`is_complete`](Self::is_complete) says which.
     ///
     /// # Errors
     ///
     /// If this is no journal that can be read.
-    pub fn from_the_start(words: &[AtomicU64]) -> Result<Self, super::LayoutError> {
-        let mut reader = Self::from_now(words)?;
+    pub fn new_at_start(words: &[AtomicU64]) -> Result<Self, super::LayoutError> {
+        let mut reader = Self::new_at_end(words)?;
         if reader.marks.iter().all(|mark| mark.next <= mark.ring.count) {
             reader.rewind(0);
         }
@@ -194,7 +194,7 @@ impl Reader {
 
     /// Whether it has begun with the very first record, and will read all of them but those that are [lost](Self::lost).
     /// To be asked before it reads.
-    pub fn is_whole(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.marks.iter().all(|mark| mark.next == 0)
     }
 
@@ -219,7 +219,7 @@ impl Reader {
     }
 
     /// Records that were begun and are not whole yet. If their process is gone they are lost.
-    pub fn under_way(&self) -> u64 {
+    pub fn incomplete(&self) -> u64 {
         self.marks.iter().map(|mark| mark.holes.len() as u64).sum()
     }
 
@@ -335,19 +335,19 @@ mod tests {
     #[test]
     fn journal_is_read_in_order_and_what_was_overwritten_is_counted() {
         let (words, layout) = journal();
-        let mut reader = Reader::from_now(&words).expect("a journal");
+        let mut reader = Reader::new_at_end(&words).expect("a journal");
         (0..5).for_each(|n| write_common(&words, &layout, entry(n)));
         assert_eq!(read(&mut reader, &words), [0, 1, 2, 3, 4]);
         (5..25).for_each(|n| write_common(&words, &layout, entry(n)));
         assert_eq!(read(&mut reader, &words), (17..25).collect::<Vec<_>>());
-        assert_eq!((reader.lost(), reader.damaged(), reader.under_way()), (12, 0, 0));
+        assert_eq!((reader.lost(), reader.damaged(), reader.incomplete()), (12, 0, 0));
     }
 
     #[test]
     fn journal_columns_are_read_beside_the_common_ring_and_each_by_itself() {
         let (words, layout) = journal();
-        let mut reader = Reader::from_the_start(&words).expect("a journal");
-        assert!(reader.is_whole());
+        let mut reader = Reader::new_at_start(&words).expect("a journal");
+        assert!(reader.is_complete());
         let (mut one, mut two) = (column(&words, &layout, 0), column(&words, &layout, 1));
         two.write(entry(10));
         write_common(&words, &layout, entry(0));
@@ -358,23 +358,23 @@ mod tests {
         (12..18).for_each(|n| two.write(entry(n)));
         one.write(entry(21));
         assert_eq!(read(&mut reader, &words), [21, 14, 15, 16, 17]);
-        assert_eq!((reader.lost(), reader.damaged(), reader.under_way()), (2, 0, 0));
+        assert_eq!((reader.lost(), reader.damaged(), reader.incomplete()), (2, 0, 0));
         // It is not whole for one who comes now, though the other rings are.
-        assert!(!Reader::from_the_start(&words).expect("a journal").is_whole());
+        assert!(!Reader::new_at_start(&words).expect("a journal").is_complete());
     }
 
     #[test]
     fn journal_record_that_takes_longer_holds_nobody_up() {
         let (words, layout) = journal();
         let ring = layout.common();
-        let mut reader = Reader::from_now(&words).expect("a journal");
+        let mut reader = Reader::new_at_end(&words).expect("a journal");
         write_common(&words, &layout, entry(0));
         // A writer that has taken position 1 and claimed it, and goes no further.
         let position = words[word::HEAD].fetch_add(1, Relaxed);
         words[ring.record(position)][0].store(claimed(position), Relaxed);
         write_common(&words, &layout, entry(2));
         assert_eq!(read(&mut reader, &words), [0, 2]);
-        assert_eq!(reader.under_way(), 1);
+        assert_eq!(reader.incomplete(), 1);
         // A round later its place is still its own: who should write there gives up.
         (3..10).for_each(|n| write_common(&words, &layout, entry(n)));
         assert_eq!(words[word::DROPPED].load(Relaxed), 1);
@@ -385,7 +385,7 @@ mod tests {
         (10..20).for_each(|n| write_common(&words, &layout, entry(n)));
         read(&mut reader, &words);
         assert_eq!(
-            (reader.under_way(), reader.lost()),
+            (reader.incomplete(), reader.lost()),
             (0, 2 + 2),
             "two by the writer, two by being late"
         );
@@ -394,12 +394,12 @@ mod tests {
     #[test]
     fn journal_that_lies_about_its_heads_is_read_in_bounds() {
         let (words, layout) = journal();
-        let mut reader = Reader::from_now(&words).expect("a journal");
+        let mut reader = Reader::new_at_end(&words).expect("a journal");
         for ring in layout.rings() {
             for head in [u64::MAX, 3, u64::MAX / 2, 0, 1 << 40] {
                 words[ring.head].store(head, Relaxed);
                 assert!(read(&mut reader, &words).len() <= 8 + 2 * 4);
-                assert!(reader.under_way() <= 8 + 2 * 4);
+                assert!(reader.incomplete() <= 8 + 2 * 4);
             }
             // Nor does a writer who begins with it write anywhere else.
             words[ring.head].store(u64::MAX, Relaxed);
@@ -429,7 +429,7 @@ mod model {
         model.check(move || {
             let words = made(room);
             let layout = Layout::read(&words).expect("it was just made");
-            let mut reader = Reader::from_the_start(&words).expect("a journal");
+            let mut reader = Reader::new_at_start(&words).expect("a journal");
             let shared = Arc::new((words, Columns::new(room.columns)));
             let writers: Vec<_> = (1..3)
                 .map(|number| {
@@ -451,7 +451,11 @@ mod model {
             seen.sort_unstable();
             seen.dedup();
             assert_eq!(seen.len() as u64, read, "read twice");
-            assert_eq!(read + reader.lost() + reader.under_way(), 2, "neither read nor counted");
+            assert_eq!(
+                read + reader.lost() + reader.incomplete(),
+                2,
+                "neither read nor counted"
+            );
             assert_eq!(reader.damaged(), 0);
         });
     }
@@ -509,7 +513,7 @@ mod model {
         loom::model(|| {
             let words = made(room(1, 1, 1));
             let layout = Layout::read(&words).expect("it was just made");
-            let mut reader = Reader::from_the_start(&words).expect("a journal");
+            let mut reader = Reader::new_at_start(&words).expect("a journal");
             let words = Arc::new(words);
             let writer = {
                 let words = Arc::clone(&words);
@@ -527,7 +531,7 @@ mod model {
             writer.join().expect("writer");
             reader.read(&words, &mut take);
             assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
-            assert_eq!((seen.len() as u64 + reader.lost(), reader.under_way()), (3, 0));
+            assert_eq!((seen.len() as u64 + reader.lost(), reader.incomplete()), (3, 0));
         });
     }
 }

@@ -1,6 +1,6 @@
 //! The canary: a page whose first bytes can be changed after it has been moved, and the files it lives in.
 
-use crate::ends::kind::{EndKind, facts};
+use crate::endpoint::kind::{EndpointKind, fd_info};
 use crate::error::{Error, ErrorKind, Result};
 use memmap2::MmapMut;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -30,20 +30,20 @@ pub(super) enum Canary {
 
 impl Canary {
     /// A new canary of the kind, with files in `dir`.
-    pub(super) fn new(kind: EndKind, dir: &Path) -> Result<Self> {
+    pub(super) fn new(kind: EndpointKind, dir: &Path) -> Result<Self> {
         let page = vec![BEFORE; rustix::param::page_size()];
         let file = match kind {
-            EndKind::Memory => {
+            EndpointKind::Memory => {
                 let mut map = MmapMut::map_anon(page.len()).map_err(|error| Error::io(&error, DOING))?;
                 map.copy_from_slice(&page);
                 return Ok(Self::Memory(map));
             }
-            EndKind::File | EndKind::DirectFile => temporary(dir)?,
+            EndpointKind::File | EndpointKind::DirectFile => temporary(dir)?,
             // Whatever else is a source gets its page from a file of memory, which is there without a disk.
             _ => memfd()?,
         };
         rustix::io::pwrite(&file, &page, 0).map_err(failed)?;
-        if kind == EndKind::DirectFile {
+        if kind == EndpointKind::DirectFile {
             rustix::fs::fsync(&file).map_err(failed)?;
             let spliced = Some(direct(&file, OFlags::RDONLY)?);
             return Ok(Self::File { file, spliced });
@@ -125,5 +125,5 @@ pub(super) fn direct(file: &OwnedFd, access: OFlags) -> Result<OwnedFd> {
 
 /// The filesystem of a directory, as ends name it.
 pub(super) fn place(dir: &Path) -> Result<u64> {
-    Ok(facts(temporary(dir)?.as_fd())?.end.place)
+    Ok(fd_info(temporary(dir)?.as_fd())?.endpoint.domain)
 }

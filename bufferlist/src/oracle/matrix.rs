@@ -1,19 +1,24 @@
 //! The oracle's answers for every source and sink on this kernel, as a table.
 
 use super::Verdict;
-use super::journey::{Hop, Journey, Sink};
-use crate::ends::EndKind;
+use super::experiment::{Hop, Journey, Sink};
+use crate::endpoint::EndpointKind;
 use crate::error::Error;
 use std::fmt;
 use std::path::Path;
 
 /// The sources of the table's rows.
-const ROWS: [EndKind; 4] = [EndKind::File, EndKind::Tmpfs, EndKind::DirectFile, EndKind::Memory];
+const ROWS: [EndpointKind; 4] = [
+    EndpointKind::File,
+    EndpointKind::Tmpfs,
+    EndpointKind::DirectFile,
+    EndpointKind::Memory,
+];
 
 /// Where a row's page is moved to, and by way of what.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Column {
+pub enum SinkColumn {
     /// Into a pipe.
     Pipe,
     /// Into a pipe and on into another.
@@ -36,7 +41,7 @@ pub enum Column {
     Udp,
 }
 
-impl Column {
+impl SinkColumn {
     /// All columns, in the order of the table.
     pub const ALL: [Self; 10] = [
         Self::Pipe,
@@ -54,7 +59,7 @@ impl Column {
     /// The heading.
     ///
     /// ```
-    /// assert_eq!(bufferlist::oracle::Column::TcpToPipe.name(), "TCP→pipe");
+    /// assert_eq!(bufferlist::oracle::SinkColumn::TcpToPipe.name(), "TCP→pipe");
     /// ```
     pub const fn name(self) -> &'static str {
         match self {
@@ -72,7 +77,7 @@ impl Column {
     }
 
     /// The stations and the end.
-    const fn way(self) -> (&'static [Hop], Sink) {
+    const fn route(self) -> (&'static [Hop], Sink) {
         match self {
             Self::Pipe => (&[], Sink::Stay),
             Self::PipeToPipe => (&[Hop::Pipe], Sink::Stay),
@@ -91,17 +96,17 @@ impl Column {
 /// Which pairs of ends share pages on this kernel.
 ///
 /// ```
-/// use bufferlist::EndKind;
-/// use bufferlist::oracle::{Column, Matrix, Verdict};
+/// use bufferlist::EndpointKind;
+/// use bufferlist::oracle::{SinkColumn, Matrix, Verdict};
 ///
 /// let matrix = Matrix::probe(std::env::temp_dir());
-/// assert_eq!(matrix.get(EndKind::Tmpfs, Column::TcpToPipe), Some(Verdict::Shared));
+/// assert_eq!(matrix.get(EndpointKind::Tmpfs, SinkColumn::TcpToPipe), Some(Verdict::Shared));
 /// println!("{matrix}");
 /// ```
 #[derive(Debug)]
 pub struct Matrix {
     kernel: String,
-    cells: Vec<(EndKind, Column, Result<Verdict, Error>)>,
+    cells: Vec<(EndpointKind, SinkColumn, Result<Verdict, Error>)>,
 }
 
 impl Matrix {
@@ -117,8 +122,8 @@ impl Matrix {
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         let mut cells = Vec::new();
         for from in ROWS {
-            for column in Column::ALL {
-                let (hops, to) = column.way();
+            for column in SinkColumn::ALL {
+                let (hops, to) = column.route();
                 let verdict = Journey {
                     from,
                     from_dir: dir,
@@ -136,11 +141,11 @@ impl Matrix {
     /// The answer for one pair: `None` if it could not be asked.
     ///
     /// ```
-    /// # use bufferlist::{EndKind, oracle::{Column, Matrix, Verdict}};
+    /// # use bufferlist::{EndpointKind, oracle::{SinkColumn, Matrix, Verdict}};
     /// let matrix = Matrix::probe(std::env::temp_dir());
-    /// assert_eq!(matrix.get(EndKind::Tmpfs, Column::Memfd), Some(Verdict::Private));
+    /// assert_eq!(matrix.get(EndpointKind::Tmpfs, SinkColumn::Memfd), Some(Verdict::Private));
     /// ```
-    pub fn get(&self, from: EndKind, column: Column) -> Option<Verdict> {
+    pub fn get(&self, from: EndpointKind, column: SinkColumn) -> Option<Verdict> {
         let cell = self.cells.iter().find(|cell| cell.0 == from && cell.1 == column)?;
         cell.2.as_ref().ok().copied()
     }
@@ -153,7 +158,7 @@ impl Matrix {
     ///     println!("{} to {}: {answer:?}", from.name(), column.name());
     /// }
     /// ```
-    pub fn cells(&self) -> impl Iterator<Item = (EndKind, Column, &Result<Verdict, Error>)> {
+    pub fn cells(&self) -> impl Iterator<Item = (EndpointKind, SinkColumn, &Result<Verdict, Error>)> {
         self.cells
             .iter()
             .map(|(from, column, verdict)| (*from, *column, verdict))
@@ -174,13 +179,13 @@ impl Matrix {
 impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<12}", "from \\ to")?;
-        for column in Column::ALL {
+        for column in SinkColumn::ALL {
             write!(f, " {:<9}", column.name())?;
         }
         writeln!(f)?;
         for from in ROWS {
             write!(f, "{:<12}", from.name())?;
-            for column in Column::ALL {
+            for column in SinkColumn::ALL {
                 write!(f, " {:<9}", self.get(from, column).map_or("-", Verdict::name))?;
             }
             writeln!(f)?;

@@ -14,25 +14,25 @@
 //! loopback and a few pipes, and leaves nothing behind.
 //!
 //! ```
-//! use bufferlist::EndKind;
+//! use bufferlist::EndpointKind;
 //! use bufferlist::oracle::{Verdict, probe};
 //!
 //! // Pages of a file reach the peer of a socket as they are; a buffered file keeps its own copy.
-//! assert_eq!(probe(EndKind::Tmpfs, EndKind::Tcp)?, Verdict::Shared);
-//! assert_eq!(probe(EndKind::Tmpfs, EndKind::Tmpfs)?, Verdict::Private);
+//! assert_eq!(probe(EndpointKind::Tmpfs, EndpointKind::Tcp)?, Verdict::Shared);
+//! assert_eq!(probe(EndpointKind::Tmpfs, EndpointKind::Tmpfs)?, Verdict::Private);
 //! # std::io::Result::Ok(())
 //! ```
 
 mod canary;
-mod journey;
+mod experiment;
 mod matrix;
 
-pub use matrix::{Column, Matrix};
+pub use matrix::{Matrix, SinkColumn};
 
-use crate::ends::kind::{End, EndKind, HERE, TMPFS};
+use crate::endpoint::kind::{Endpoint, EndpointKind, LOCAL_HOST, TMPFS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reason::Reason;
-use journey::{Hop, Journey, Sink};
+use experiment::{Hop, Journey, Sink};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -78,7 +78,7 @@ enum Answer {
 /// What was found out on this boot, and the directories in which files were tried.
 #[derive(Default)]
 struct Known {
-    verdicts: HashMap<(End, End), Answer>,
+    verdicts: HashMap<(Endpoint, Endpoint), Answer>,
     /// Filesystems, as [`End::place`] names them, and a directory of each.
     places: HashMap<u64, PathBuf>,
 }
@@ -98,11 +98,11 @@ fn known() -> MutexGuard<'static, Known> {
 /// As [`probe_in`].
 ///
 /// ```
-/// # use bufferlist::{EndKind, oracle::{Verdict, probe}};
-/// assert_eq!(probe(EndKind::Memory, EndKind::Unix)?, Verdict::Shared);
+/// # use bufferlist::{EndpointKind, oracle::{Verdict, probe}};
+/// assert_eq!(probe(EndpointKind::Memory, EndpointKind::Unix)?, Verdict::Shared);
 /// # std::io::Result::Ok(())
 /// ```
-pub fn probe(from: EndKind, to: EndKind) -> Result<Verdict> {
+pub fn probe(from: EndpointKind, to: EndpointKind) -> Result<Verdict> {
     probe_in(std::env::temp_dir(), from, to)
 }
 
@@ -114,12 +114,12 @@ pub fn probe(from: EndKind, to: EndKind) -> Result<Verdict> {
 /// error if it refuses a step on the way, [`ErrorKind::Io`] if the answer was mixed.
 ///
 /// ```
-/// # use bufferlist::{EndKind, oracle::probe_in};
-/// let verdict = probe_in(std::env::temp_dir(), EndKind::File, EndKind::Tcp)?;
+/// # use bufferlist::{EndpointKind, oracle::probe_in};
+/// let verdict = probe_in(std::env::temp_dir(), EndpointKind::File, EndpointKind::Tcp)?;
 /// println!("file to TCP: {}", verdict.name());
 /// # std::io::Result::Ok(())
 /// ```
-pub fn probe_in(dir: impl AsRef<Path>, from: EndKind, to: EndKind) -> Result<Verdict> {
+pub fn probe_in(dir: impl AsRef<Path>, from: EndpointKind, to: EndpointKind) -> Result<Verdict> {
     probe_path(dir, &[from, to])
 }
 
@@ -130,12 +130,12 @@ pub fn probe_in(dir: impl AsRef<Path>, from: EndKind, to: EndKind) -> Result<Ver
 /// As [`probe_in`]; a path has at least two ends, and only pipes and sockets between them.
 ///
 /// ```
-/// # use bufferlist::{EndKind::{Pipe, Tcp, Tmpfs, Unix}, oracle::{Verdict, probe_path}};
+/// # use bufferlist::{EndpointKind::{Pipe, Tcp, Tmpfs, Unix}, oracle::{Verdict, probe_path}};
 /// let verdict = probe_path(std::env::temp_dir(), &[Tmpfs, Tcp, Pipe, Unix])?;
 /// assert_eq!(verdict, Verdict::Shared);
 /// # std::io::Result::Ok(())
 /// ```
-pub fn probe_path(dir: impl AsRef<Path>, path: &[EndKind]) -> Result<Verdict> {
+pub fn probe_path(dir: impl AsRef<Path>, path: &[EndpointKind]) -> Result<Verdict> {
     let dir = dir.as_ref();
     let [from, between @ .., to] = path else {
         return Err(Error::new(
@@ -163,10 +163,10 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndKind]) -> Result<Verdict> {
         {
             let mut known = known();
             known.places.insert(
-                if from.kind == EndKind::File {
-                    from.place
+                if from.kind == EndpointKind::File {
+                    from.domain
                 } else {
-                    to.place
+                    to.domain
                 },
                 dir.to_path_buf(),
             );
@@ -177,23 +177,23 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndKind]) -> Result<Verdict> {
 }
 
 /// The end of a kind that the oracle tries: on this host, in a filesystem.
-fn end(kind: EndKind, filesystem: u64) -> End {
+fn end(kind: EndpointKind, filesystem: u64) -> Endpoint {
     let place = match kind {
-        EndKind::File | EndKind::DirectFile => filesystem,
-        EndKind::Tmpfs => TMPFS,
-        _ => HERE,
+        EndpointKind::File | EndpointKind::DirectFile => filesystem,
+        EndpointKind::Tmpfs => TMPFS,
+        _ => LOCAL_HOST,
     };
     // In a directory of tmpfs a file is what memfds are.
-    let kind = if kind == EndKind::File && place == TMPFS {
-        EndKind::Tmpfs
+    let kind = if kind == EndpointKind::File && place == TMPFS {
+        EndpointKind::Tmpfs
     } else {
         kind
     };
-    End { kind, place }
+    Endpoint { kind, domain: place }
 }
 
 /// What is known of a pair, or can be found out: `None` if it cannot.
-fn verdict(from: End, to: End) -> Option<Verdict> {
+fn verdict(from: Endpoint, to: Endpoint) -> Option<Verdict> {
     let mut known = known();
     match known.verdicts.get(&(from, to)) {
         Some(&Answer::Found(verdict)) => return Some(verdict),
@@ -207,18 +207,18 @@ fn verdict(from: End, to: End) -> Option<Verdict> {
 }
 
 /// Tries a pair out, if there is a directory of each filesystem that it names.
-fn try_out(known: &mut Known, from: End, to: End) -> Option<Verdict> {
+fn try_out(known: &mut Known, from: Endpoint, to: Endpoint) -> Option<Verdict> {
     let temporary = std::env::temp_dir();
-    let mut dir = |end: End| -> Option<PathBuf> {
-        if !matches!(end.kind, EndKind::File | EndKind::DirectFile) {
+    let mut dir = |end: Endpoint| -> Option<PathBuf> {
+        if !matches!(end.kind, EndpointKind::File | EndpointKind::DirectFile) {
             return Some(temporary.clone());
         }
-        if let Some(dir) = known.places.get(&end.place) {
+        if let Some(dir) = known.places.get(&end.domain) {
             return Some(dir.clone());
         }
         let place = canary::place(&temporary).ok()?;
         known.places.insert(place, temporary.clone());
-        (place == end.place).then(|| temporary.clone())
+        (place == end.domain).then(|| temporary.clone())
     };
     let (from_dir, to_dir) = (dir(from)?, dir(to)?);
     let to_sink = Sink::of(to.kind).ok()?;
@@ -235,13 +235,13 @@ fn try_out(known: &mut Known, from: End, to: End) -> Option<Verdict> {
 
 /// What may be said of bytes that were spliced from one end to another. *moved* needs a shared page, *copied* a private
 /// one and no device that could have fetched it; the rest is unknown, with the reason.
-pub(crate) fn finding(from: End, to: End) -> Finding {
-    use EndKind::{DirectFile, File, Tmpfs, Unix};
+pub(crate) fn finding(from: Endpoint, to: Endpoint) -> Finding {
+    use EndpointKind::{DirectFile, File, Tmpfs, Unix};
     // A sink that copies what no device touched on the way copies whatever it is given.
     if matches!(to.kind, File | Tmpfs) {
-        let memory = End {
+        let memory = Endpoint {
             kind: Tmpfs,
-            place: TMPFS,
+            domain: TMPFS,
         };
         return match verdict(memory, to) {
             Some(Verdict::Private) => Finding::Copied(Reason::PageCacheSink),
@@ -254,7 +254,7 @@ pub(crate) fn finding(from: End, to: End) -> Finding {
     if from.kind == Unix {
         return Finding::Unknown(Reason::PeerDependent);
     }
-    let is_remote = |end: End| end.kind.is_socket() && end.place != HERE;
+    let is_remote = |end: Endpoint| end.kind.is_socket() && end.domain != LOCAL_HOST;
     if is_remote(from) || is_remote(to) {
         return Finding::Unknown(Reason::BeyondThisHost);
     }

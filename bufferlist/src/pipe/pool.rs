@@ -1,9 +1,9 @@
 //! A bounded stock of pipes.
 
 use super::cell::IdleCell;
-use super::fork;
-use super::ring::Ring;
-use super::shelf::{Given, Shelf, Stocked};
+use super::fork_generation;
+use super::inventory::{Given, Shelf, Stocked};
+use super::owned_pipe::Ring;
 use crate::sys;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -42,7 +42,7 @@ const NEW_SLOTS: u64 = 16;
 /// let (near, _far) = std::os::unix::net::UnixStream::pair()?;
 /// transfer(Source::file(&file, ..)?.pool(&pool), Sink::stream(&near)?)?;
 /// let stats = pool.stats();
-/// assert_eq!((stats.used, stats.free), (0, 1));
+/// assert_eq!((stats.in_use, stats.idle), (0, 1));
 /// # std::io::Result::Ok(())
 /// ```
 #[derive(Clone)]
@@ -66,17 +66,17 @@ struct Inner {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PoolStats {
     /// Pipes that wait for use.
-    pub free: usize,
+    pub idle: usize,
     /// Pipes in use: in lists, or as the spare of a transfer.
-    pub used: usize,
+    pub in_use: usize,
     /// Bytes that the rings of all of them can hold, in whole pages.
-    pub bytes: u64,
+    pub capacity_bytes: u64,
     /// Pipes made since the pool was.
-    pub made: u64,
+    pub created: u64,
     /// Pipes closed instead of taken back, because something was still in them.
     pub closed: u64,
     /// Pipes closed because the kernel counted other bytes in them than we did. Anything but zero is a defect.
-    pub disagreed: u64,
+    pub mismatched: u64,
     /// Requests for which there was no pipe.
     pub denied: u64,
 }
@@ -101,12 +101,12 @@ impl Pool {
     ///
     /// ```
     /// let pool = bufferlist::Pool::new(4, 1 << 20);
-    /// assert_eq!(pool.stats().made, 0); // made when needed
+    /// assert_eq!(pool.stats().created, 0); // created when needed
     /// ```
     pub fn new(max_pipes: usize, max_bytes: u64) -> Self {
         Self(Arc::new(Inner {
             shelf: Shelf::new(max_pipes, max_bytes / sys::page_size() as u64, NEW_SLOTS),
-            generation: AtomicU32::new(fork::generation()),
+            generation: AtomicU32::new(fork_generation::generation()),
             waits: AtomicBool::new(false),
             returns: Mutex::new(0),
             bell: Condvar::new(),
@@ -139,12 +139,12 @@ impl Pool {
         let inner = &*self.0;
         let level = inner.shelf.level();
         PoolStats {
-            free: level.free,
-            used: level.things - level.free,
-            bytes: level.weight * sys::page_size() as u64,
-            made: inner.made.load(Relaxed),
+            idle: level.free,
+            in_use: level.things - level.free,
+            capacity_bytes: level.weight * sys::page_size() as u64,
+            created: inner.made.load(Relaxed),
             closed: inner.closed.load(Relaxed),
-            disagreed: inner.disagreed.load(Relaxed),
+            mismatched: inner.disagreed.load(Relaxed),
             denied: inner.denied.load(Relaxed),
         }
     }
@@ -154,7 +154,7 @@ impl Pool {
     /// ```
     /// let pool = bufferlist::Pool::new(4, 1 << 20);
     /// pool.clear();
-    /// assert_eq!(pool.stats().free, 0);
+    /// assert_eq!(pool.stats().idle, 0);
     /// ```
     pub fn clear(&self) {
         drop(self.0.shelf.clear());
@@ -163,7 +163,7 @@ impl Pool {
     /// An empty pipe with `want` slots if they can be had, and `need` at least.
     pub(crate) fn take(&self, want: u64, need: u64) -> Result<PooledPipe, Refused> {
         let inner = &*self.0;
-        let now = fork::generation();
+        let now = fork_generation::generation();
         if inner.generation.swap(now, Relaxed) != now {
             self.clear();
         }
@@ -233,7 +233,7 @@ impl Pool {
             inner.shelf.put(ring);
         } else {
             inner.closed.fetch_add(1, Relaxed);
-            if ring.ledger.is_empty() && ring.is_ours() && matches!(sys::queued(ring.reader()), Ok(1..)) {
+            if ring.ledger.is_empty() && ring.is_ours() && matches!(sys::bytes_readable(ring.reader()), Ok(1..)) {
                 inner.disagreed.fetch_add(1, Relaxed);
             }
             inner.shelf.gone(ring.slots());

@@ -1,7 +1,7 @@
 //! Part of an open file, by reference.
 
-use crate::ends::direct;
-use crate::ends::kind::{End, EndKind, facts};
+use crate::endpoint::direct_io;
+use crate::endpoint::kind::{Endpoint, EndpointKind, fd_info};
 use crate::error::{Error, ErrorKind, Result};
 use crate::range;
 use crate::sys::{self, Sys};
@@ -36,7 +36,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct FileExtent {
     file: Arc<OwnedFd>,
-    end: End,
+    end: Endpoint,
     range: Range<u64>,
 }
 
@@ -60,8 +60,8 @@ impl FileExtent {
     pub fn new(file: impl Into<Arc<OwnedFd>>, range: impl RangeBounds<u64>) -> Result<Self> {
         const DOING: &str = "take an extent of a file";
         let file = file.into();
-        let facts = facts(file.as_fd())?;
-        if !facts.end.kind.is_file() {
+        let facts = fd_info(file.as_fd())?;
+        if !facts.endpoint.kind.is_file() {
             return Err(Error::new(ErrorKind::InvalidInput, DOING));
         }
         let stat = sys::stat(file.as_fd()).map_err(|errno| Error::sys(errno, DOING))?;
@@ -77,13 +77,13 @@ impl FileExtent {
         let range = range.ok_or_else(|| Error::new(ErrorKind::InvalidInput, DOING))?;
         Ok(Self {
             file,
-            end: facts.end,
+            end: facts.endpoint,
             range,
         })
     }
 
     /// One of a file that is known already.
-    pub(crate) fn of(file: Arc<OwnedFd>, end: End, range: Range<u64>) -> Self {
+    pub(crate) fn of(file: Arc<OwnedFd>, end: Endpoint, range: Range<u64>) -> Self {
         Self { file, end, range }
     }
 
@@ -130,15 +130,15 @@ impl FileExtent {
         self.file.as_fd()
     }
 
-    pub(crate) fn origin(&self) -> End {
+    pub(crate) fn origin(&self) -> Endpoint {
         self.end
     }
 
     /// Reads the first bytes of it into memory, at most so many: none if the file ends before it.
     pub(crate) fn read(&self, most: u64) -> Sys<Bytes> {
         let len = self.len().min(most) as usize;
-        if self.end.kind == EndKind::DirectFile {
-            return direct::pread(self.fd(), len, self.start());
+        if self.end.kind == EndpointKind::DirectFile {
+            return direct_io::pread(self.fd(), len, self.start());
         }
         let mut bytes = Vec::new();
         sys::pread(self.fd(), &mut bytes, len, self.start())?;

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// It is refused with this errno, and does nothing.
-    Refused(i32),
+    Error(i32),
     /// It may move one byte at most.
     OneByte,
     /// It may move all but one byte.
@@ -25,9 +25,9 @@ pub enum Fault {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Single calls, by position.
-    pub at: Vec<(usize, Fault)>,
+    pub single: Vec<(usize, Fault)>,
     /// Every call of this name from this position on.
-    pub from: Option<(usize, Call, Fault)>,
+    pub persistent: Option<(usize, Call, Fault)>,
 }
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ thread_local! {
 
 /// What a run under a plan has shown.
 #[derive(Clone, Debug, Default)]
-pub struct Record {
+pub struct CallLog {
     /// The calls in order, with the length that each was asked for.
     pub calls: Vec<(Call, usize)>,
     /// How many were hit.
@@ -56,7 +56,7 @@ pub struct Record {
 /// # Panics
 ///
 /// If a plan is in force already.
-pub fn with<T>(plan: Plan, work: impl FnOnce() -> T) -> (T, Record) {
+pub fn with_plan<T>(plan: Plan, work: impl FnOnce() -> T) -> (T, CallLog) {
     /// Ends the plan when the work panics, too.
     struct Guard;
     impl Drop for Guard {
@@ -75,7 +75,7 @@ pub fn with<T>(plan: Plan, work: impl FnOnce() -> T) -> (T, Record) {
     let result = work();
     let record = STATE.with(|state| {
         let state = state.borrow_mut().take().unwrap_or_default();
-        Record {
+        CallLog {
             calls: state.calls,
             hits: state.hits,
         }
@@ -86,7 +86,7 @@ pub fn with<T>(plan: Plan, work: impl FnOnce() -> T) -> (T, Record) {
 
 /// Plants an off-by-one into the splitting of pipe segments while `work` runs on this thread. The property test must
 /// find it: a test that cannot fail proves nothing.
-pub fn with_planted_off_by_one<T>(work: impl FnOnce() -> T) -> T {
+pub fn with_injected_off_by_one<T>(work: impl FnOnce() -> T) -> T {
     /// Takes the plant out when the work panics, too.
     struct Guard;
     impl Drop for Guard {
@@ -100,7 +100,7 @@ pub fn with_planted_off_by_one<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// One where the off-by-one is planted, else zero.
-pub(crate) fn planted() -> u64 {
+pub(crate) fn injected_off_by_one() -> u64 {
     CROOKED.with(|crooked| u64::from(*crooked.borrow()))
 }
 
@@ -115,13 +115,13 @@ pub(super) fn enter(call: Call, len: usize) -> Sys<usize> {
         state.calls.push((call, len));
         let single = state
             .plan
-            .at
+            .single
             .iter()
             .find(|(at, _)| *at == position)
             .map(|(_, fault)| *fault);
         let lasting = state
             .plan
-            .from
+            .persistent
             .filter(|(from, name, _)| position >= *from && *name == call)
             .map(|(_, _, fault)| fault);
         let Some(fault) = single.or(lasting) else {
@@ -129,7 +129,7 @@ pub(super) fn enter(call: Call, len: usize) -> Sys<usize> {
         };
         state.hits += 1;
         match fault {
-            Fault::Refused(errno) => Err(Errno::from_raw_os_error(errno)),
+            Fault::Error(errno) => Err(Errno::from_raw_os_error(errno)),
             Fault::OneByte => Ok(len.min(1)),
             Fault::AllButOne => Ok(len.saturating_sub(1).max(1).min(len)),
             Fault::Half => Ok((len / 2).max(1).min(len)),

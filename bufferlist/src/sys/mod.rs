@@ -48,7 +48,7 @@ pub enum Call {
     /// fcntl(2) `F_SETPIPE_SZ`
     SetPipeSize,
     /// ioctl(2) `FIONREAD`
-    Queued,
+    BytesReadable,
     /// splice(2)
     Splice,
     /// tee(2)
@@ -79,7 +79,7 @@ pub enum Call {
 
 /// splice(2) moves at most this much in a call: more is EINVAL from the kernel (`MAX_RW_COUNT` cuts, `SSIZE_MAX`
 /// refuses; `fs/splice.c`, `fs/read_write.c`), and one call that runs for long starves the caller's other work.
-pub(crate) const MOST: usize = 1 << 20;
+pub(crate) const MAX_COUNT: usize = 1 << 20;
 
 /// The size of a page, which is what one pipe slot holds of a file.
 pub(crate) fn page_size() -> usize {
@@ -89,7 +89,7 @@ pub(crate) fn page_size() -> usize {
 }
 
 /// Repeats a call that a signal interrupted before it did anything.
-fn again<T>(mut call: impl FnMut() -> Sys<T>) -> Sys<T> {
+fn retry_on_intr<T>(mut call: impl FnMut() -> Sys<T>) -> Sys<T> {
     loop {
         match call() {
             Err(Errno::INTR) => {}
@@ -99,30 +99,30 @@ fn again<T>(mut call: impl FnMut() -> Sys<T>) -> Sys<T> {
 }
 
 pub(crate) fn pipe() -> Sys<(OwnedFd, OwnedFd)> {
-    again(|| {
+    retry_on_intr(|| {
         fault::enter(Call::Pipe, 1)?;
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
     })
 }
 
 pub(crate) fn pipe_size(fd: BorrowedFd<'_>) -> Sys<usize> {
-    again(|| {
+    retry_on_intr(|| {
         fault::enter(Call::GetPipeSize, 1)?;
         rustix::pipe::fcntl_getpipe_size(fd)
     })
 }
 
 pub(crate) fn set_pipe_size(fd: BorrowedFd<'_>, bytes: usize) -> Sys<usize> {
-    again(|| {
+    retry_on_intr(|| {
         fault::enter(Call::SetPipeSize, 1)?;
         rustix::pipe::fcntl_setpipe_size(fd, bytes)
     })
 }
 
 /// Bytes that wait in a pipe.
-pub(crate) fn queued(fd: BorrowedFd<'_>) -> Sys<u64> {
-    again(|| {
-        fault::enter(Call::Queued, 1)?;
+pub(crate) fn bytes_readable(fd: BorrowedFd<'_>) -> Sys<u64> {
+    retry_on_intr(|| {
+        fault::enter(Call::BytesReadable, 1)?;
         rustix::io::ioctl_fionread(fd)
     })
 }
@@ -139,14 +139,14 @@ pub(crate) fn splice(
     let mut flags = SpliceFlags::NONBLOCK;
     flags.set(SpliceFlags::MORE, more);
     let (mut from_at, mut to_at) = (from_at, to_at);
-    again(|| {
+    retry_on_intr(|| {
         let len = fault::enter(Call::Splice, len)?;
         rustix::pipe::splice(from, from_at.as_deref_mut(), to, to_at.as_deref_mut(), len, flags)
     })
 }
 
 pub(crate) fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> Sys<usize> {
-    again(|| {
+    retry_on_intr(|| {
         let len = fault::enter(Call::Tee, len)?;
         rustix::pipe::tee(from, to, len, SpliceFlags::NONBLOCK)
     })
@@ -159,7 +159,7 @@ pub(crate) fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> Sys<u
 /// The pages under `memory` must not change, nor be given out again by an allocator, for as long as the kernel holds
 /// them, which is unbounded: they must be unmapped, never recycled.
 pub(crate) unsafe fn vmsplice(to: BorrowedFd<'_>, memory: &[u8]) -> Sys<usize> {
-    again(|| {
+    retry_on_intr(|| {
         let len = fault::enter(Call::Vmsplice, memory.len())?;
         let part = [IoSliceRaw::from_slice(&memory[..len])];
         // SAFETY: `to` is the write end of a pipe, so the kernel only reads the memory; the caller answers for what
@@ -169,14 +169,18 @@ pub(crate) unsafe fn vmsplice(to: BorrowedFd<'_>, memory: &[u8]) -> Sys<usize> {
 }
 
 pub(crate) fn sendfile(to: BorrowedFd<'_>, from: BorrowedFd<'_>, at: &mut u64, len: usize) -> Sys<usize> {
-    again(|| {
+    retry_on_intr(|| {
         let len = fault::enter(Call::Sendfile, len)?;
         rustix::fs::sendfile(to, from, Some(&mut *at), len)
     })
 }
 
 /// Lets `call` fill at most `len` bytes of the spare room of `into`, and keeps what it filled.
-fn fill(into: &mut Vec<u8>, len: usize, call: impl FnOnce(&mut [MaybeUninit<u8>]) -> Sys<usize>) -> Sys<usize> {
+fn read_to_spare(
+    into: &mut Vec<u8>,
+    len: usize,
+    call: impl FnOnce(&mut [MaybeUninit<u8>]) -> Sys<usize>,
+) -> Sys<usize> {
     let held = into.len();
     into.reserve(len);
     let filled = call(&mut into.spare_capacity_mut()[..len])?;
@@ -189,30 +193,30 @@ fn fill(into: &mut Vec<u8>, len: usize, call: impl FnOnce(&mut [MaybeUninit<u8>]
 
 /// Reads at most `len` bytes to the end of `into`.
 pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize) -> Sys<usize> {
-    again(|| {
+    retry_on_intr(|| {
         let len = fault::enter(Call::Read, len)?;
-        fill(into, len, |room| Ok(rustix::io::read(fd, room)?.0.len()))
+        read_to_spare(into, len, |room| Ok(rustix::io::read(fd, room)?.0.len()))
     })
 }
 
 /// As [`read`], at an offset of a file.
 pub(crate) fn pread(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize, at: u64) -> Sys<usize> {
-    again(|| {
+    retry_on_intr(|| {
         let len = fault::enter(Call::Pread, len)?;
-        fill(into, len, |room| Ok(rustix::io::pread(fd, room, at)?.0.len()))
+        read_to_spare(into, len, |room| Ok(rustix::io::pread(fd, room, at)?.0.len()))
     })
 }
 
 /// As [`pread`], into memory whose place is given.
 pub(crate) fn pread_into(fd: BorrowedFd<'_>, into: &mut [u8], at: u64) -> Sys<usize> {
-    again(|| {
+    retry_on_intr(|| {
         let len = fault::enter(Call::Pread, into.len())?;
         rustix::io::pread(fd, &mut into[..len], at)
     })
 }
 
 /// The first `len` bytes of `parts`: what is left of a call that the plan of faults cuts short.
-fn cut<'a>(parts: &'a [IoSlice<'_>], len: usize) -> Vec<IoSlice<'a>> {
+fn prefix<'a>(parts: &'a [IoSlice<'_>], len: usize) -> Vec<IoSlice<'a>> {
     let mut left = len;
     let mut short = Vec::new();
     for part in parts {
@@ -228,12 +232,12 @@ fn cut<'a>(parts: &'a [IoSlice<'_>], len: usize) -> Vec<IoSlice<'a>> {
 /// Gives `parts`, or as much of them as the plan of faults allows, to `call`.
 fn gather(name: Call, parts: &[IoSlice<'_>], mut call: impl FnMut(&[IoSlice<'_>]) -> Sys<usize>) -> Sys<usize> {
     let whole: usize = parts.iter().map(|part| part.len()).sum();
-    again(|| {
+    retry_on_intr(|| {
         let len = fault::enter(name, whole)?;
         if len == whole {
             call(parts)
         } else {
-            call(&cut(parts, len))
+            call(&prefix(parts, len))
         }
     })
 }
@@ -288,7 +292,7 @@ pub(crate) fn wait(fd: BorrowedFd<'_>, what: Wait, limit: Option<Duration>) -> S
 }
 
 pub(crate) fn open(path: &str) -> Sys<OwnedFd> {
-    again(|| {
+    retry_on_intr(|| {
         fault::enter(Call::Open, 1)?;
         rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
     })
@@ -296,7 +300,7 @@ pub(crate) fn open(path: &str) -> Sys<OwnedFd> {
 
 /// A new file of memory that nobody else can reach; it may be sealed.
 pub(crate) fn memfd(name: &str) -> Sys<OwnedFd> {
-    again(|| {
+    retry_on_intr(|| {
         fault::enter(Call::Memfd, 1)?;
         rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
     })
@@ -305,23 +309,23 @@ pub(crate) fn memfd(name: &str) -> Sys<OwnedFd> {
 /// A new file of memory for the journal, so large for ever. Not in the plan of faults, nor are the clocks and numbers below:
 /// it is made once in a process, by whoever comes first, and without it nothing is missing but the journal.
 #[cfg(not(model))]
-pub(crate) fn journal(name: &str, bytes: u64) -> Sys<OwnedFd> {
-    let fd = again(|| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING))?;
+pub(crate) fn journal_memfd(name: &str, bytes: u64) -> Sys<OwnedFd> {
+    let fd = retry_on_intr(|| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING))?;
     // Beyond its limit on files (`ulimit -f`) a process is killed by SIGXFSZ: then there is no journal (setrlimit(2)).
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < bytes) {
         return Err(rustix::io::Errno::FBIG);
     }
-    again(|| rustix::fs::ftruncate(&fd, bytes))?;
+    retry_on_intr(|| rustix::fs::ftruncate(&fd, bytes))?;
     let seals = rustix::fs::SealFlags::SHRINK | rustix::fs::SealFlags::GROW | rustix::fs::SealFlags::SEAL;
-    again(|| rustix::fs::fcntl_add_seals(&fd, seals))?;
+    retry_on_intr(|| rustix::fs::fcntl_add_seals(&fd, seals))?;
     Ok(fd)
 }
 
 /// The filesystem that pipes belong to (`st_dev`): all of them to the same.
 #[cfg(not(model))]
 pub(crate) fn pipe_device() -> Sys<u64> {
-    let (read, _) = again(|| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
+    let (read, _) = retry_on_intr(|| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
     Ok(stat(read.as_fd())?.st_dev)
 }
 
@@ -333,7 +337,7 @@ pub(crate) fn monotonic_ns() -> u64 {
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
 #[cfg(not(model))]
-pub(crate) fn since_boot_ns() -> u64 {
+pub(crate) fn boottime_ns() -> u64 {
     nanoseconds(rustix::time::ClockId::Boottime)
 }
 
@@ -347,12 +351,12 @@ fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
 
 /// The flags of the open file: the answer changes when any holder of it sets them.
 pub(crate) fn flags(fd: BorrowedFd<'_>) -> Sys<OFlags> {
-    again(|| {
+    retry_on_intr(|| {
         fault::enter(Call::GetFlags, 1)?;
         rustix::fs::fcntl_getfl(fd)
     })
 }
 
 pub(crate) fn stat(fd: BorrowedFd<'_>) -> Sys<Stat> {
-    again(|| rustix::fs::fstat(fd))
+    retry_on_intr(|| rustix::fs::fstat(fd))
 }

@@ -56,7 +56,7 @@ pub(crate) enum Pairs {
 }
 
 const fn refused(errno: Errno) -> Fault {
-    Fault::Refused(errno.raw_os_error())
+    Fault::Error(errno.raw_os_error())
 }
 
 /// The ways in which a call can fail, or fall short.
@@ -136,7 +136,7 @@ const SECOND: [Fault; 5] = [
 
 /// Whether there may be no way around a fault that lasts.
 fn is_final(scenario: &Scenario, call: Call, fault: Fault) -> bool {
-    let Fault::Refused(errno) = fault else {
+    let Fault::Error(errno) = fault else {
         return scenario.needs_whole_calls;
     };
     match (call, Errno::from_raw_os_error(errno)) {
@@ -150,7 +150,7 @@ fn is_final(scenario: &Scenario, call: Call, fault: Fault) -> bool {
         // enlarged, measured or taken back is done without.
         (call, _) => !matches!(
             call,
-            Call::Tee | Call::Vmsplice | Call::Pipe | Call::GetPipeSize | Call::SetPipeSize | Call::Queued
+            Call::Tee | Call::Vmsplice | Call::Pipe | Call::GetPipeSize | Call::SetPipeSize | Call::BytesReadable
         ),
     }
 }
@@ -170,8 +170,8 @@ pub(crate) fn visit(
             // Once as it is, once with a look at the list after each error.
             for inspects in [false, true] {
                 let plan = Plan {
-                    at: vec![(at, fault)],
-                    from: None,
+                    single: vec![(at, fault)],
+                    persistent: None,
                 };
                 let manner = Manner {
                     plan,
@@ -206,8 +206,8 @@ fn lasting(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, to
                 continue;
             }
             let plan = Plan {
-                at: Vec::new(),
-                from: Some((at, call, fault)),
+                single: Vec::new(),
+                persistent: Some((at, call, fault)),
             };
             let manner = Manner {
                 plan,
@@ -229,8 +229,8 @@ fn halted(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, tot
             for inspects in [false, true] {
                 let then = refused(Errno::IO);
                 let plan = Plan {
-                    at: vec![(at, cut), (at + 1, then), (at + 2, then)],
-                    from: None,
+                    single: vec![(at, cut), (at + 1, then), (at + 2, then)],
+                    persistent: None,
                 };
                 let manner = Manner {
                     plan,
@@ -258,8 +258,8 @@ fn two(scenario: &Scenario, calls: &[(Call, usize)], pairs: Pairs, fixtures: &Fi
                 }
                 for other in SECOND {
                     let plan = Plan {
-                        at: vec![(first, one), (second, other)],
-                        from: None,
+                        single: vec![(first, one), (second, other)],
+                        persistent: None,
                     };
                     let manner = Manner {
                         plan,
@@ -285,8 +285,8 @@ pub(crate) fn cold(fixtures: &Fixtures, totals: &mut Totals) {
             continue;
         }
         let plan = Plan {
-            at: Vec::new(),
-            from: Some((0, Call::Open, fault)),
+            single: Vec::new(),
+            persistent: Some((0, Call::Open, fault)),
         };
         let manner = Manner {
             plan,

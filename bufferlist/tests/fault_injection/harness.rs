@@ -2,7 +2,7 @@
 
 use crate::case::{Case, Done};
 use crate::fixtures::Fixtures;
-use bufferlist::fault::{self, Plan, Record};
+use bufferlist::fault::{self, CallLog, Plan};
 use bufferlist::{Call, Counts, Reason};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -67,10 +67,10 @@ impl Scenario {
     }
 
     /// Runs one case and checks everything; panics if anything is wrong. Says what was hit, and what was copied.
-    fn run(&self, manner: &Manner, fixtures: &Fixtures) -> (Record, Vec<Counts>) {
+    fn run(&self, manner: &Manner, fixtures: &Fixtures) -> (CallLog, Vec<Counts>) {
         let before = open_files();
         let mut case = Case::new(fixtures, manner.inspects, manner.may_give_up);
-        let (result, record) = fault::with(manner.plan.clone(), || (self.work)(&mut case));
+        let (result, record) = fault::with_plan(manner.plan.clone(), || (self.work)(&mut case));
         let finished = result.is_ok();
 
         for receipt in &case.receipts {
@@ -140,9 +140,9 @@ pub(crate) fn open_files() -> BTreeSet<u32> {
 /// All pipes are back in the pool, or closed, and those in the pool are empty: asked of the kernel, not of the pool.
 fn pool_is_clean(case: &Case<'_>, before: &BTreeSet<u32>) {
     let stats = case.pool.stats();
-    assert_eq!((stats.used, stats.disagreed), (0, 0), "{stats:?}");
+    assert_eq!((stats.in_use, stats.mismatched), (0, 0), "{stats:?}");
     let pooled: Vec<u32> = open_files().difference(before).copied().collect();
-    assert_eq!(pooled.len(), 2 * stats.free, "{stats:?}");
+    assert_eq!(pooled.len(), 2 * stats.idle, "{stats:?}");
     for number in pooled {
         let path = format!("/proc/self/fd/{number}");
         let target = std::fs::read_link(&path).expect("descriptor");
@@ -173,7 +173,7 @@ pub(crate) fn print_panics() {
 }
 
 /// Runs a case and tells what is wrong with it, if anything.
-pub(crate) fn attempt(scenario: &Scenario, manner: &Manner, fixtures: &Fixtures) -> Result<Record, String> {
+pub(crate) fn attempt(scenario: &Scenario, manner: &Manner, fixtures: &Fixtures) -> Result<CallLog, String> {
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| scenario.run(manner, fixtures).0));
     result.map_err(|_| {
         let panics = std::mem::take(&mut *PANICS.lock().expect("panics"));

@@ -90,7 +90,7 @@ fn assert_every_call_is_visited(calls: impl Iterator<Item = Call>) {
         Call::Pipe,
         Call::GetPipeSize,
         Call::SetPipeSize,
-        Call::Queued,
+        Call::BytesReadable,
         Call::Splice,
         Call::Tee,
         Call::Vmsplice,

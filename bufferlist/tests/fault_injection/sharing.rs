@@ -3,7 +3,7 @@
 use crate::case::{Case, Done, Far, holds};
 use crate::fixtures::Fixtures;
 use crate::scenarios::{from_file, one_of_each, socket};
-use bufferlist::{Alignment, BufferList, Pool, Reason, Sink, Stability, Strategy};
+use bufferlist::{Alignment, BufferList, PeekStrategy, Pool, Reason, Sink, Stability};
 use rustix::fd::AsFd;
 
 pub(crate) fn shared_cell_sent_twice(case: &mut Case<'_>) -> Done {
@@ -123,7 +123,7 @@ pub(crate) fn look_by_way_of_a_memfd(case: &mut Case<'_>) -> Done {
     let view = case.look(&mut list, model, |list| {
         refused += 1;
         if refused < 3 {
-            list.peek_with(Strategy::Memfd, 100..5_000)
+            list.peek_with(PeekStrategy::Memfd, 100..5_000)
         } else {
             list.peek(100..5_000)
         }

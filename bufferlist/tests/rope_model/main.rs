@@ -74,7 +74,7 @@ fn lists_are_vectors() {
 /// A test that cannot fail proves nothing: an error of one byte in the splitting of pipe segments is found.
 #[test]
 fn a_planted_error_is_found() {
-    let result = bufferlist::fault::with_planted_off_by_one(|| property(CASES, 200));
+    let result = bufferlist::fault::with_injected_off_by_one(|| property(CASES, 200));
     assert!(
         matches!(result, Err(TestError::Fail(..))),
         "the error that was planted went unnoticed: {result:?}"

@@ -2,7 +2,7 @@
 
 use crate::ops::{At, LISTS, Op, Piece, To};
 use bufferlist::{
-    Alignment, BufferList, ErrorKind, FileExtent, Hole, PagesMut, Pool, Segment, Sink, Source, Step, Strategy,
+    Alignment, BufferList, ErrorKind, FileExtent, Hole, PagesMut, PeekStrategy, Pool, Segment, Sink, Source, Step,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -180,7 +180,7 @@ impl<'a> World<'a> {
         }
         self.lists.clear();
         let stats = self.pool.stats();
-        prop_assert_eq!((stats.used, stats.disagreed), (0, 0), "{:?}", stats);
+        prop_assert_eq!((stats.in_use, stats.mismatched), (0, 0), "{:?}", stats);
         Ok(())
     }
 
@@ -363,7 +363,7 @@ impl<'a> World<'a> {
             }
             Op::PeekByMemfd(list, from, to) => {
                 let range = self.range(list, from, to);
-                match self.lists[list].peek_with(Strategy::Memfd, range.clone()) {
+                match self.lists[list].peek_with(PeekStrategy::Memfd, range.clone()) {
                     Ok(view) => {
                         let expected = &self.models[list][range.start as usize..range.end as usize];
                         same("a look by way of a memfd", &view.to_vec(), expected)?;

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use bufferlist::journal::{Layout, VARIABLE};
+use bufferlist::journal::{ENV_VAR, Layout};
 
 use super::file::LINK;
 use crate::report::text::printable;
@@ -39,10 +39,10 @@ pub(super) fn links(pid: u32) -> Vec<PathBuf> {
 pub(super) fn has_turned_it_off(pid: u32) -> Option<bool> {
     // A process that traces itself would trace the reading.
     if pid == std::process::id() {
-        return Some(std::env::var_os(VARIABLE).is_some_and(|value| value == "0"));
+        return Some(std::env::var_os(ENV_VAR).is_some_and(|value| value == "0"));
     }
     let all = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let off = [VARIABLE.as_bytes(), b"=0"].concat();
+    let off = [ENV_VAR.as_bytes(), b"=0"].concat();
     Some(all.split(|&byte| byte == 0).any(|one| one == off))
 }
 
@@ -108,7 +108,7 @@ pub(super) fn owns(pid: u32, layout: &Layout) -> Option<Threads> {
     }
     let all = numbers(&format!("/proc/{pid}/status"));
     let own = *all.last()?;
-    if own != layout.pid || layout.made_since_boot_ns < started_ns(pid)? {
+    if own != layout.pid || layout.created_boottime_ns < started_ns(pid)? {
         return None;
     }
     Some(if all.len() == 1 {

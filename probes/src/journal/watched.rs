@@ -88,7 +88,7 @@ impl Reading {
         }
         for entry in entries {
             if !lines.contains(&entry.caller)
-                && let Some(line) = reader.line(words, entry.caller)
+                && let Some(line) = reader.call_site(words, entry.caller)
             {
                 lines.insert(entry.caller);
                 news.push(News {
@@ -133,7 +133,7 @@ impl Reading {
     /// Nobody writes any more: what is half written stays so.
     fn end(&mut self, words: &[AtomicU64], news: &mut Vec<News>) {
         self.read(words, news);
-        let (pid, half) = (self.pid, self.reader.under_way());
+        let (pid, half) = (self.pid, self.reader.incomplete());
         if half > 0 {
             news.push(News {
                 pid,
@@ -310,15 +310,15 @@ fn begin(pid: u32, words: Words, threads: Threads) -> Looked {
     // Where nobody has watched so far, what is there is of another time, with gaps: it may be of a watcher long gone.
     let was_watched = journal::is_watched(all);
     let reader = if was_watched {
-        Reader::from_the_start(all)
+        Reader::new_at_start(all)
     } else {
-        Reader::from_now(all)
+        Reader::new_at_end(all)
     };
     let Ok(reader) = reader else { return Looked::Nothing };
-    journal::watch(all, true);
+    journal::set_watched(all, true);
     let layout = *reader.layout();
-    let since_ns = if was_watched && reader.is_whole() {
-        layout.made_ns
+    let since_ns = if was_watched && reader.is_complete() {
+        layout.created_ns
     } else {
         monotonic_ns()
     };
@@ -364,7 +364,7 @@ fn monotonic_ns() -> u64 {
 impl Drop for Watched {
     fn drop(&mut self) {
         if self.words.is_last() {
-            journal::watch(self.words.words(), false);
+            journal::set_watched(self.words.words(), false);
         }
     }
 }
@@ -372,7 +372,7 @@ impl Drop for Watched {
 /// Everything that is done with the words of a journal, whatever they are.
 pub(super) fn digest(words: &[AtomicU64]) -> Vec<News> {
     let mut news = Vec::new();
-    if let Ok(reader) = Reader::from_the_start(words) {
+    if let Ok(reader) = Reader::new_at_start(words) {
         let mut reading = Reading {
             pid: 1,
             reader,

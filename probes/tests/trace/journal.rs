@@ -15,7 +15,7 @@ const LEN: usize = 40 << 16;
 
 /// Waits until the tracer has found this process's journal.
 fn until_watched() {
-    assert!(journal::ready(), "the journal must not be turned off for these tests");
+    assert!(journal::init(), "the journal must not be turned off for these tests");
     while !journal::has_watchers() {
         std::thread::yield_now();
     }

@@ -150,7 +150,7 @@ fn a_look_is_told_within_a_second_while_the_program_runs() {
 fn what_a_killed_program_did_is_named() {
     const TEST: &str = "journal_children::what_a_killed_program_did_is_named";
     if is_child() {
-        journal::ready();
+        journal::init();
         join();
         until_watched();
         let from = file();
@@ -193,7 +193,7 @@ fn what_a_killed_program_did_is_named() {
 fn a_forked_child_has_its_own_names() {
     const TEST: &str = "journal_children::a_forked_child_has_its_own_names";
     if is_child() {
-        journal::ready();
+        journal::init();
         join();
         until_watched();
         let from = file();
@@ -203,7 +203,7 @@ fn a_forked_child_has_its_own_names() {
         if pid == 0 {
             let code = std::panic::catch_unwind(|| {
                 // Its own journal comes with its first pipe.
-                while !(journal::ready() && journal::has_watchers()) {
+                while !(journal::init() && journal::has_watchers()) {
                     send(&from);
                 }
                 send(&from);
@@ -262,13 +262,13 @@ fn met(test: &str, environment: &[(&str, &str)]) -> Option<Report> {
 fn a_program_without_a_journal_says_so_once_and_nothing_is_wrong() {
     const TEST: &str = "journal_children::a_program_without_a_journal_says_so_once_and_nothing_is_wrong";
     if is_child() {
-        assert!(!journal::ready());
+        assert!(!journal::init());
         join();
         ready();
         return send(&file());
     }
     let _alone = alone();
-    let report = met(TEST, &[(journal::VARIABLE, "0")]);
+    let report = met(TEST, &[(journal::ENV_VAR, "0")]);
     let Some(report) = report else { return };
     assert_eq!(sum(&report, &EndKind::File, &EndKind::Tcp), moved(LEN as usize));
     assert!(report.segments.is_empty());
@@ -285,7 +285,7 @@ fn a_program_without_a_journal_says_so_once_and_nothing_is_wrong() {
 fn two_tracers_read_one_journal_and_the_last_one_leaves_it() {
     const TEST: &str = "journal_children::two_tracers_read_one_journal_and_the_last_one_leaves_it";
     if is_child() {
-        journal::ready();
+        journal::init();
         join();
         let second = std::env::var("SECOND_COOKIE").expect("a cookie");
         announce(second.parse().expect("a number"));
@@ -336,7 +336,7 @@ const NEWER: u8 = 200;
 
 /// A file of memory that is called like a journal.
 fn memfd(seals: i32, bytes: &[u8]) -> File {
-    let name = std::ffi::CString::new(journal::NAME).expect("a name");
+    let name = std::ffi::CString::new(journal::MEMFD_NAME).expect("a name");
     // SAFETY: a name that ends with a zero, and flags.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_ALLOW_SEALING) };
     assert!(fd >= 0);
@@ -384,7 +384,7 @@ fn files_that_are_called_like_a_journal_are_refused_with_a_reason() {
         ("newer", "version 200"),
     ] {
         // Its own journal is off, so that there is only the one that is not its.
-        let report = met(TEST, &[("HOSTILE", kind), (journal::VARIABLE, "0")]);
+        let report = met(TEST, &[("HOSTILE", kind), (journal::ENV_VAR, "0")]);
         let Some(report) = report else { return };
         assert_eq!(sum(&report, &EndKind::File, &EndKind::Tcp), moved(LEN as usize));
         let rows = &report.coverage.not_observed;
@@ -397,13 +397,13 @@ fn files_that_are_called_like_a_journal_are_refused_with_a_reason() {
 fn a_journal_that_is_scribbled_over_changes_no_verdict() {
     const TEST: &str = "journal_children::a_journal_that_is_scribbled_over_changes_no_verdict";
     if is_child() {
-        journal::ready();
+        journal::init();
         join();
         until_watched();
         let links = std::fs::read_dir("/proc/self/fd").expect("descriptors");
         let own = links
             .map(|entry| entry.expect("a descriptor").path())
-            .find(|link| std::fs::read_link(link).is_ok_and(|to| to.to_string_lossy().contains(journal::NAME)))
+            .find(|link| std::fs::read_link(link).is_ok_and(|to| to.to_string_lossy().contains(journal::MEMFD_NAME)))
             .expect("its journal");
         let file = File::options().read(true).write(true).open(own).expect("open");
         let over = std::sync::atomic::AtomicBool::new(false);

@@ -5,8 +5,8 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use bufferlist::EndKind;
-use bufferlist::oracle::{Column, Matrix, Verdict};
+use bufferlist::EndpointKind;
+use bufferlist::oracle::{Matrix, SinkColumn, Verdict};
 use probes::probe::{SetupErrorKind, announce};
 use probes::report::Account;
 use probes::trace::{Options, Tracer};
@@ -21,17 +21,17 @@ use crate::skip::skip;
 const LEN: usize = 4 * 4096;
 
 /// Puts pages of a source into a pipe.
-fn put(from: EndKind, dir: &Path, memory: &'static [u8]) -> Pipe {
+fn put(from: EndpointKind, dir: &Path, memory: &'static [u8]) -> Pipe {
     let pipe = wide_pipe(16);
     let name = dir.join("source");
     let n = match from {
-        EndKind::File => once(file_with(&name, &pattern(LEN)), Some(&mut 0), &pipe.write, None, LEN),
-        EndKind::DirectFile => {
+        EndpointKind::File => once(file_with(&name, &pattern(LEN)), Some(&mut 0), &pipe.write, None, LEN),
+        EndpointKind::DirectFile => {
             drop(file_with(&name, &pattern(LEN)));
             once(direct(&name), Some(&mut 0), &pipe.write, None, LEN)
         }
-        EndKind::Tmpfs => once(memfd(&pattern(LEN)), Some(&mut 0), &pipe.write, None, LEN),
-        EndKind::Memory => lend(memory, &pipe),
+        EndpointKind::Tmpfs => once(memfd(&pattern(LEN)), Some(&mut 0), &pipe.write, None, LEN),
+        EndpointKind::Memory => lend(memory, &pipe),
         other => panic!("no row: {other:?}"),
     };
     assert_eq!(n, LEN);
@@ -39,33 +39,33 @@ fn put(from: EndKind, dir: &Path, memory: &'static [u8]) -> Pipe {
 }
 
 /// Moves pages on from a pipe, the way that a column of the matrix names.
-fn on(pipe: &Pipe, column: Column, dir: &Path) {
+fn on(pipe: &Pipe, column: SinkColumn, dir: &Path) {
     let to_pipe = wide_pipe(16);
     match column {
-        Column::Pipe => {}
-        Column::PipeToPipe => drop(all(&pipe.read, None, &to_pipe.write, None, LEN)),
-        Column::Tee => assert_eq!(
+        SinkColumn::Pipe => {}
+        SinkColumn::PipeToPipe => drop(all(&pipe.read, None, &to_pipe.write, None, LEN)),
+        SinkColumn::Tee => assert_eq!(
             tee(&pipe.read, &to_pipe.write, LEN, SpliceFlags::empty()).expect("tee"),
             LEN
         ),
-        Column::Memfd => drop(all(&pipe.read, None, &memfd(&[]), Some(0), LEN)),
-        Column::File => drop(all(&pipe.read, None, &file_with(&dir.join("sink"), &[]), Some(0), LEN)),
-        Column::DirectFile => drop(all(&pipe.read, None, &direct(&dir.join("direct")), Some(0), LEN)),
-        Column::TcpReceived => {
+        SinkColumn::Memfd => drop(all(&pipe.read, None, &memfd(&[]), Some(0), LEN)),
+        SinkColumn::File => drop(all(&pipe.read, None, &file_with(&dir.join("sink"), &[]), Some(0), LEN)),
+        SinkColumn::DirectFile => drop(all(&pipe.read, None, &direct(&dir.join("direct")), Some(0), LEN)),
+        SinkColumn::TcpReceived => {
             let (near, _far) = plain_connection();
             all(&pipe.read, None, &near, None, LEN);
         }
-        Column::TcpToPipe => {
+        SinkColumn::TcpToPipe => {
             let (near, far) = plain_connection();
             all(&pipe.read, None, &near, None, LEN);
             all(&far, None, &to_pipe.write, None, LEN);
         }
-        Column::UnixToPipe => {
+        SinkColumn::UnixToPipe => {
             let (near, far) = UnixStream::pair().expect("socketpair");
             all(&pipe.read, None, &near, None, LEN);
             all(&far, None, &to_pipe.write, None, LEN);
         }
-        Column::Udp => {
+        SinkColumn::Udp => {
             let far = UdpSocket::bind("127.0.0.1:0").expect("bind");
             let near = UdpSocket::bind("127.0.0.1:0").expect("bind");
             near.connect(far.local_addr().expect("address")).expect("connect");
@@ -120,14 +120,14 @@ fn the_tracer_agrees_with_the_oracle() {
         on(&pipe, column, dir.path());
         let said = verdict(&mut tracer);
         asked += 1;
-        let by_device = from == EndKind::DirectFile || column == Column::DirectFile;
+        let by_device = from == EndpointKind::DirectFile || column == SinkColumn::DirectFile;
         let (moved, copied, unknown) = (said.moved > 0, said.copied > 0, said.unknown > 0);
         match answer {
             // What becomes of datagrams is not watched.
-            _ if column == Column::Udp => assert!(unknown && !copied, "{cell}: {said:?}"),
+            _ if column == SinkColumn::Udp => assert!(unknown && !copied, "{cell}: {said:?}"),
             Verdict::Shared => assert!(moved && !copied && !unknown, "{cell}: {said:?}"),
             // Into a page cache nothing moves, however it came into the pipe.
-            Verdict::Private if matches!(column, Column::Memfd | Column::File) => {
+            Verdict::Private if matches!(column, SinkColumn::Memfd | SinkColumn::File) => {
                 assert_eq!(said.copied, LEN as u64, "{cell}: {said:?}");
             }
             Verdict::Private => assert!(by_device && moved && !copied && !unknown, "{cell}: {said:?}"),

@@ -122,8 +122,8 @@ impl Pending {
             }
         }
         // A list's journal is found a moment after its first pipe; what is done in that moment shall be in it.
-        if std::env::var_os(bufferlist::journal::VARIABLE).is_none() {
-            command.env(bufferlist::journal::VARIABLE, "record");
+        if std::env::var_os(bufferlist::journal::ENV_VAR).is_none() {
+            command.env(bufferlist::journal::ENV_VAR, "record");
         }
         command.args(wanted.command).stdin(Stdio::from(childs));
         let child = command.spawn().map_err(failed)?;

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 
 use bufferlist::oracle::Verdict;
-use bufferlist::{BufferList, Sink, Source, Step, Strategy};
+use bufferlist::{BufferList, PeekStrategy, Sink, Source, Step};
 
 use super::content::BLOCK;
 use super::ends::{Tcp, unix_pair};
@@ -54,7 +54,7 @@ pub(crate) fn two_sinks(stage: &Stage) -> Result<[Verdict; 2], Cause> {
 }
 
 /// A look at a page in a pipe.
-pub(crate) fn look(stage: &Stage, strategy: Strategy) -> Result<Verdict, Cause> {
+pub(crate) fn look(stage: &Stage, strategy: PeekStrategy) -> Result<Verdict, Cause> {
     let (file, list) = caged(stage)?;
     let view = list.peek_with(strategy, ..)?;
     file.write_all_at(&AFTER, 0)?;

@@ -31,7 +31,7 @@ impl Kernel {
             ..Options::default()
         })?;
         // It would be made with the first pipe; so it is there to be found before the first path runs.
-        bufferlist::journal::ready();
+        bufferlist::journal::init();
         announce(tracer.cookie());
         Ok(Self { tracer })
     }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use bufferlist::EndKind;
-use bufferlist::oracle::{Column, Matrix, Verdict};
+use bufferlist::EndpointKind;
+use bufferlist::oracle::{Matrix, SinkColumn, Verdict};
 use probes::report::text::printable;
 
 use crate::{exit, screen};
@@ -18,7 +18,7 @@ pub(crate) fn run(dir: &Path) -> u8 {
 
 /// Destinations as rows, since there are more of them, and sources as columns.
 fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
-    let mut sources: Vec<EndKind> = Vec::new();
+    let mut sources: Vec<EndpointKind> = Vec::new();
     let (mut shared, mut private, mut mute) = (0, 0, Vec::new());
     for (from, column, answer) in matrix.cells() {
         if !sources.contains(&from) {
@@ -45,7 +45,7 @@ fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
         let _ = write!(text, "{:>13}", from.name());
     }
     text.push('\n');
-    for column in Column::ALL {
+    for column in SinkColumn::ALL {
         let _ = write!(text, "   {:<12}", column.name());
         for &from in &sources {
             let word = match matrix.get(from, column) {

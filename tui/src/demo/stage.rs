@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bufferlist::oracle::{self, Verdict};
-use bufferlist::{BufferList, EndKind, FileExtent, Limits, Receipt, Sink, Source, Transfer};
+use bufferlist::{BufferList, EndpointKind, FileExtent, Limits, Receipt, Sink, Source, Transfer};
 use probes::report::text::printable;
 
 use super::content::Content;
@@ -65,7 +65,7 @@ impl Stage {
             .map_err(|error| Cause::new(format!("{} cannot hold the data: {error}", dir.display())))?;
         // Receipts ask the oracle by themselves, which must have been shown a directory of this filesystem. If it cannot
         // answer, they say so: unknown.
-        let _ = oracle::probe_in(&dir, EndKind::File, EndKind::Tcp);
+        let _ = oracle::probe_in(&dir, EndpointKind::File, EndpointKind::Tcp);
         Ok(Self {
             dir,
             content,
@@ -143,7 +143,7 @@ impl Stage {
     }
 
     /// What the oracle says of a path of such ends, with a canary of its own.
-    pub(crate) fn ask(&self, path: &[EndKind]) -> Result<Verdict, Cause> {
+    pub(crate) fn ask(&self, path: &[EndpointKind]) -> Result<Verdict, Cause> {
         Ok(oracle::probe_path(&self.dir, path)?)
     }
 }

@@ -1,9 +1,9 @@
 //! A cell that waits for bytes.
 
 use super::{PipeCell, PipeRange};
-use crate::ends::kind::End;
+use crate::endpoint::kind::Endpoint;
+use crate::pipe::owned_pipe::Ring;
 use crate::pipe::pool::{Pool, PooledPipe};
-use crate::pipe::ring::Ring;
 use crate::segment::{FileExtent, SegmentId, Stability};
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl IdleCell {
         // It gets its name with its bytes.
         let cell = PipeCell::new(
             (SegmentId::UNNAMED, 0),
-            End::default(),
+            Endpoint::default(),
             Stability::Volatile,
             None,
             pipe,
@@ -70,7 +70,7 @@ impl IdleCell {
     pub(crate) fn filled(
         mut self,
         id: SegmentId,
-        origin: End,
+        origin: Endpoint,
         stability: Stability,
         source: Option<FileExtent>,
     ) -> PipeRange {

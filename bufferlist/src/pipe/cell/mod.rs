@@ -18,11 +18,11 @@ mod state;
 pub(crate) use idle::IdleCell;
 pub(crate) use range::PipeRange;
 
-use super::fork;
+use super::fork_generation;
+use super::owned_pipe::Ring;
 use super::pool::{Lane, Pool, PooledPipe};
-use super::ring::Ring;
 use crate::counts::Copies;
-use crate::ends::kind::End;
+use crate::endpoint::kind::Endpoint;
 use crate::journal::{Caller, Note, Operation};
 use crate::reason::Reason;
 use crate::segment::{FileExtent, SegmentId, Stability};
@@ -39,7 +39,7 @@ pub(crate) struct PipeCell {
     /// The name of the segment, and where in it the cell begins: a private pipe is a part of the segment that it was tee'd
     /// from, and goes by its name.
     name: (SegmentId, u64),
-    origin: End,
+    origin: Endpoint,
     stability: Stability,
     /// The part of a file that the cell's bytes came from, all of them in order, where that is known.
     source: Option<FileExtent>,
@@ -72,7 +72,7 @@ impl PipeCell {
     /// A cell of what is in `pipe`.
     pub(crate) fn new(
         name: (SegmentId, u64),
-        origin: End,
+        origin: Endpoint,
         stability: Stability,
         source: Option<FileExtent>,
         pipe: PooledPipe,
@@ -89,7 +89,7 @@ impl PipeCell {
             stability,
             source,
             pool: pool.clone(),
-            generation: fork::generation(),
+            generation: fork_generation::generation(),
             state: Mutex::new(State {
                 parts: VecDeque::from([part]),
                 looks: VecDeque::new(),
@@ -107,11 +107,11 @@ impl PipeCell {
         };
         Self {
             name: (SegmentId::next(), 0),
-            origin: End::default(),
+            origin: Endpoint::default(),
             stability: Stability::Private,
             source: None,
             pool: Pool::new(0, 0),
-            generation: fork::generation(),
+            generation: fork_generation::generation(),
             state: Mutex::new(State {
                 parts: VecDeque::from([part]),
                 looks: VecDeque::new(),
@@ -135,7 +135,7 @@ impl PipeCell {
 
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
-        self.generation == fork::generation()
+        self.generation == fork_generation::generation()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -149,7 +149,7 @@ impl PipeCell {
 
     /// The ring at the end of the cell and the position behind its last byte, if more bytes of the same origin can be
     /// put there by the only holder.
-    pub(crate) fn tail(&mut self, origin: End) -> Option<(u64, &mut Ring)> {
+    pub(crate) fn tail(&mut self, origin: Endpoint) -> Option<(u64, &mut Ring)> {
         if self.origin != origin || !self.is_ours() {
             return None;
         }

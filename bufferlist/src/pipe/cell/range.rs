@@ -1,7 +1,7 @@
 //! What a segment holds of a cell.
 
 use super::PipeCell;
-use crate::ends::kind::End;
+use crate::endpoint::kind::Endpoint;
 use crate::segment::{FileExtent, Stability};
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl PipeRange {
         self.end - self.start
     }
 
-    pub(crate) fn origin(&self) -> End {
+    pub(crate) fn origin(&self) -> Endpoint {
         self.cell.origin
     }
 
@@ -83,7 +83,7 @@ impl PipeRange {
 #[cfg(feature = "__fault")]
 fn planted_off_by_one(start: u64, end: u64) -> u64 {
     if start > 0 && start < end {
-        crate::sys::fault::planted()
+        crate::sys::fault::injected_off_by_one()
     } else {
         0
     }

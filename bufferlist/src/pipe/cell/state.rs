@@ -2,7 +2,7 @@
 
 use super::Front;
 use crate::counts::Copies;
-use crate::ends::{EndKind, refusal};
+use crate::endpoint::{EndpointKind, refusal};
 use crate::journal::{Note, Operation};
 use crate::pipe::pool::{Lane, PooledPipe};
 use crate::reason::Reason;
@@ -105,7 +105,7 @@ impl State {
         };
         let got = to
             .tee_from(from, end - part.start, &note.plus(part.start))
-            .map_err(|errno| refusal(EndKind::Pipe, errno).unwrap_or(Reason::NoPipe))?;
+            .map_err(|errno| refusal(EndpointKind::Pipe, errno).unwrap_or(Reason::NoPipe))?;
         if got <= prefix {
             // Cut short before the first byte that is wanted. What came is closed with its pipe.
             return Err(Reason::NoPipe);

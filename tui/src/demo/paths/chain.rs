@@ -5,7 +5,7 @@ use std::fs::File;
 use std::net::Shutdown;
 use std::sync::mpsc;
 
-use bufferlist::EndKind as Kind;
+use bufferlist::EndpointKind as Kind;
 use bufferlist::{Receipt, Sink, Source};
 use probes::report::{Call, EndKind};
 

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use bufferlist::EndKind as Kind;
-use bufferlist::{BufferList, FileExtent, Receipt, Sink, Step, Strategy};
+use bufferlist::EndpointKind as Kind;
+use bufferlist::{BufferList, FileExtent, PeekStrategy, Receipt, Sink, Step};
 use probes::report::text;
 use probes::report::{Call, EndKind, Look};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -70,8 +70,8 @@ pub(super) fn on_the_way(stage: &Stage) -> Result<Vec<Done>, Cause> {
     };
     let mut done = trip.done(stage);
     done.looks = counts
-        .looks()
-        .map(|(line, bytes)| look(bytes, 1, line, "peek", Strategy::Tee))
+        .peeks()
+        .map(|(line, bytes)| look(bytes, 1, line, "peek", PeekStrategy::Tee))
         .collect();
     done.flow.looked = done.looks.iter().map(|look| look.bytes).sum();
     let right = seen.is_some_and(|(start, view)| {
@@ -88,8 +88,8 @@ pub(super) fn strategies(stage: &Stage) -> Result<Vec<Done>, Cause> {
     let mut rows = Vec::new();
     let mut times = Vec::new();
     for (name, strategy) in [
-        ("look: tee and read", Strategy::Tee),
-        ("look: tee, memfd and mmap", Strategy::Memfd),
+        ("look: tee and read", PeekStrategy::Tee),
+        ("look: tee, memfd and mmap", PeekStrategy::Memfd),
     ] {
         let (row, time) = all_by(stage, name, strategy)?;
         rows.push(row);
@@ -151,7 +151,7 @@ fn by_mapping(stage: &Stage) -> Result<Mapped, Cause> {
 }
 
 /// Everything looked at in one way, and how long the looks took, without what goes before and after them.
-fn all_by(stage: &Stage, name: &'static str, strategy: Strategy) -> Result<(Done, Duration), Cause> {
+fn all_by(stage: &Stage, name: &'static str, strategy: PeekStrategy) -> Result<(Done, Duration), Cause> {
     let len = stage.content().len();
     let mut source = stage.source(len)?;
     let (mut filled, mut looked) = (Receipt::default(), Receipt::default());
@@ -165,7 +165,7 @@ fn all_by(stage: &Stage, name: &'static str, strategy: Strategy) -> Result<(Done
         time += start.elapsed();
         calls += 1;
         looked += view.receipt();
-        line = Some(view.line());
+        line = Some(view.call_site());
         view.chunks().for_each(|chunk| tally.add(chunk));
     }
     let trip = Trip {
@@ -174,7 +174,7 @@ fn all_by(stage: &Stage, name: &'static str, strategy: Strategy) -> Result<(Done
         from: stage.file_name(),
         to: "memory of zctrace".to_owned(),
         calls: match strategy {
-            Strategy::Memfd => vec![Call::Splice, Call::Tee, Call::Splice],
+            PeekStrategy::Memfd => vec![Call::Splice, Call::Tee, Call::Splice],
             _ => vec![Call::Splice, Call::Tee, Call::Read],
         },
         len,
@@ -195,13 +195,13 @@ fn look(
     calls: u64,
     line: &'static std::panic::Location<'static>,
     operation: &str,
-    strategy: Strategy,
+    strategy: PeekStrategy,
 ) -> Look {
     let mut look = Look::new(bytes, calls);
     look.place = Some(line.into());
     operation.clone_into(&mut look.operation);
     let how = match strategy {
-        Strategy::Memfd => "tee(2), splice(2) into a memfd, mmap(2)",
+        PeekStrategy::Memfd => "tee(2), splice(2) into a memfd, mmap(2)",
         _ => "tee(2) then read(2)",
     };
     how.clone_into(&mut look.how);

@@ -1,6 +1,6 @@
 //! From the program's own memory: lent to the kernel, fetched by a device, and written as any program does.
 
-use bufferlist::EndKind as Kind;
+use bufferlist::EndpointKind as Kind;
 use bufferlist::{BufferList, Sink};
 use probes::report::{Call, EndKind};
 

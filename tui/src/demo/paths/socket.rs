@@ -2,7 +2,7 @@
 
 use std::thread::scope;
 
-use bufferlist::EndKind as Kind;
+use bufferlist::EndpointKind as Kind;
 use bufferlist::{BufferList, Sink, Source};
 use probes::report::{Call, EndKind};
 

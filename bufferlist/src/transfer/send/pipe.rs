@@ -2,11 +2,11 @@
 
 use super::{DOING, Out, Sending};
 use crate::counts::Copies;
-use crate::ends::{Giving, Way, refusal};
+use crate::endpoint::{Giving, Way, refusal};
 use crate::error::{Error, ErrorKind, Result};
-use crate::outcome::Side;
 use crate::pipe::{Front, IdleCell, PipeRange};
 use crate::reason::Reason;
+use crate::receipt::Side;
 use crate::segment::{Body, Segment};
 use crate::sys;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 impl Sending<'_, '_> {
     /// Moves the pipe segment at the front.
     pub(super) fn pipe(&mut self) -> Result<Out> {
-        let error = |errno| Error::sys(errno, "take bytes out of a pipe").at(Side::Pipe);
+        let error = |errno| Error::sys(errno, "take bytes out of a pipe").at_side(Side::Pipe);
         // The next bytes are in hand.
         let more = self.list.segments().len() > 1;
         let caller = self.copies.caller;
@@ -29,10 +29,10 @@ impl Sending<'_, '_> {
             return Ok(Out::Again);
         };
         if !range.cell.is_ours() {
-            return Err(Error::new(ErrorKind::Forked, DOING).at(Side::Pipe));
+            return Err(Error::new(ErrorKind::Forked, DOING).at_side(Side::Pipe));
         }
         let (start, end, origin, stability) = (range.start(), range.end(), range.origin(), range.stability());
-        if self.sink.facts.messages {
+        if self.sink.facts.message_oriented {
             // Splicing into a message socket loses more than borders. The kernel makes a message of each sixteen slots, of
             // each slot before 6.5; UDP joins them and drops the whole, unsaid, when a later part fails; and on 5.10 what was
             // spliced into UDP never arrives at all.
@@ -66,7 +66,7 @@ impl Sending<'_, '_> {
             Front::Pipe(ring, len) => {
                 let sent = splice(ring.reader(), self.sink, len, more);
                 match sent {
-                    Ok(0) => Err(Error::sys(Errno::IO, DOING).at(Side::Sink)),
+                    Ok(0) => Err(Error::sys(Errno::IO, DOING).at_side(Side::Sink)),
                     Ok(sent) => {
                         let sent = sent as u64;
                         cell.sent(sent, caller);
@@ -77,7 +77,7 @@ impl Sending<'_, '_> {
                         } else {
                             self.list.rope_mut().advance(sent);
                         }
-                        self.receipt.add_spliced(origin, self.sink.facts.end, sent);
+                        self.receipt.add_spliced(origin, self.sink.facts.endpoint, sent);
                         Ok(Out::Moved)
                     }
                     Err(errno) => self.refused(errno),
@@ -97,7 +97,7 @@ impl Sending<'_, '_> {
 
     /// The sink has refused the pages at the front. Nothing has moved.
     fn refused(&mut self, errno: Errno) -> Result<Out> {
-        let kind = self.sink.facts.end.kind;
+        let kind = self.sink.facts.endpoint.kind;
         let Some(reason) = refusal(kind, errno) else {
             return self.failed(errno);
         };
@@ -110,7 +110,7 @@ impl Sending<'_, '_> {
 
     /// The pipe segment at the front is read into memory, for this reason.
     fn as_memory(&mut self, reason: Reason) -> Result<Out> {
-        let error = |errno| Error::sys(errno, "read a pipe into memory").at(Side::Pipe);
+        let error = |errno| Error::sys(errno, "read a pipe into memory").at_side(Side::Pipe);
         let Some(Segment {
             body: Body::Pipe(range),
             ..
@@ -158,5 +158,5 @@ fn whole(range: &PipeRange, reason: Reason, copies: &mut Copies) -> Result<Bytes
         start += bytes.len() as u64;
         seen.push(bytes);
     }
-    Ok(crate::look::join(&seen))
+    Ok(crate::peek::join(&seen))
 }

@@ -1,13 +1,13 @@
 //! Memory: written, as much of it as one call takes; or, if it is sealed, lent to a pipe.
 
 use super::{DOING, Out, Sending};
-use crate::ends::kind::{End, EndKind, HERE};
-use crate::ends::{Giving, Way, refusal};
+use crate::endpoint::kind::{Endpoint, EndpointKind, LOCAL_HOST};
+use crate::endpoint::{Giving, Way, refusal};
 use crate::error::{Error, Result};
 use crate::journal::Operation;
-use crate::outcome::Side;
 use crate::pipe::{Fill, Refused};
 use crate::reason::Reason;
+use crate::receipt::Side;
 use crate::segment::{Body, Pages, Segment, SegmentId, Stability, ZEROS};
 use crate::sys;
 use rustix::io::Errno;
@@ -20,9 +20,9 @@ const IOV_MAX: usize = 1024;
 const LEND_AT_LEAST: usize = 4096;
 
 /// The end that lent memory is.
-const MEMORY: End = End {
-    kind: EndKind::Memory,
-    place: HERE,
+const MEMORY: Endpoint = Endpoint {
+    kind: EndpointKind::Memory,
+    domain: LOCAL_HOST,
 };
 
 /// Whether a segment leaves by a write from memory.
@@ -37,13 +37,16 @@ pub(super) fn goes_as_memory(segment: &Segment, sink: &Giving<'_>) -> bool {
 /// Whether sealed pages are lent to a sink. A file gets them by pwrite(2): a direct one has the device fetch them from
 /// where they are, a buffered one copies either way; a message is too small for it to matter, and must stay in one piece.
 fn lends(pages: &Pages, sink: &Giving<'_>) -> bool {
-    pages.len() >= LEND_AT_LEAST && sink.lend == Way::Splice && !sink.facts.end.kind.is_file() && !sink.facts.messages
+    pages.len() >= LEND_AT_LEAST
+        && sink.lend == Way::Splice
+        && !sink.facts.endpoint.kind.is_file()
+        && !sink.facts.message_oriented
 }
 
 /// Why sealed pages are written and not lent: the kernel has refused them here, or it is the way of things.
 fn not_lent(sink: &Giving<'_>) -> Reason {
     match sink.lend {
-        Way::Copy(reason) if !sink.facts.end.kind.is_file() => reason,
+        Way::Copy(reason) if !sink.facts.endpoint.kind.is_file() => reason,
         _ => Reason::FromMemory,
     }
 }
@@ -68,7 +71,7 @@ impl Sending<'_, '_> {
             // Zeros are written from the same stretch again and again; all else is one piece.
             let mut left = segment.len();
             while left > 0 {
-                let room = (sys::MOST - len).min(usize::try_from(left).unwrap_or(usize::MAX));
+                let room = (sys::MAX_COUNT - len).min(usize::try_from(left).unwrap_or(usize::MAX));
                 if room == 0 || parts.len() == IOV_MAX {
                     whole = false;
                     break 'gather;
@@ -90,8 +93,8 @@ impl Sending<'_, '_> {
         // The next bytes are in the list, and the caller's next step or our next turn sends them.
         let more = !whole || self.list.len() > len as u64;
         let fd = self.sink.fd;
-        let sent = if self.sink.facts.end.kind.is_socket() || self.sink.facts.messages {
-            sys::send(fd, &parts, more && !self.sink.facts.messages)
+        let sent = if self.sink.facts.endpoint.kind.is_socket() || self.sink.facts.message_oriented {
+            sys::send(fd, &parts, more && !self.sink.facts.message_oriented)
         } else if self.sink.offsets() {
             sys::pwrite(fd, &parts, self.sink.at)
         } else {
@@ -99,7 +102,7 @@ impl Sending<'_, '_> {
         };
         drop(parts);
         let sent = match sent {
-            Ok(0) => return Err(Error::sys(Errno::IO, DOING).at(Side::Sink)),
+            Ok(0) => return Err(Error::sys(Errno::IO, DOING).at_side(Side::Sink)),
             Ok(sent) => sent,
             Err(errno) => return self.failed(errno),
         };
@@ -120,9 +123,9 @@ impl Sending<'_, '_> {
             if bytes == 0 {
                 break;
             }
-            if self.sink.facts.end.kind == EndKind::DirectFile {
+            if self.sink.facts.endpoint.kind == EndpointKind::DirectFile {
                 // The device fetches it from where it is; nobody in user space can see whether it did.
-                self.receipt.add_spliced(MEMORY, self.sink.facts.end, bytes);
+                self.receipt.add_spliced(MEMORY, self.sink.facts.endpoint, bytes);
             } else {
                 self.copies.add(reason, bytes);
                 self.receipt.add_copied(reason, bytes);
@@ -134,7 +137,7 @@ impl Sending<'_, '_> {
     pub(super) fn lend(&mut self, pages: &Pages) -> Out {
         let page = sys::page_size();
         let offset = pages.as_ptr() as usize % page;
-        let len = pages.len().min(sys::MOST);
+        let len = pages.len().min(sys::MAX_COUNT);
         let slots = (offset + len).div_ceil(page) as u64;
         let mut pipe = match self.lane.take(slots, 1) {
             Ok(pipe) => pipe,
@@ -159,7 +162,7 @@ impl Sending<'_, '_> {
                 self.lane.give(pipe);
                 let errno = failed.err().unwrap_or(Errno::INVAL);
                 // Whatever it is, the pages can be written; what cannot be lent once is not tried again.
-                let reason = refusal(EndKind::Memory, errno).unwrap_or(Reason::NoPipe);
+                let reason = refusal(EndpointKind::Memory, errno).unwrap_or(Reason::NoPipe);
                 self.sink.lend = Way::Copy(reason);
                 Out::Again
             }
@@ -169,7 +172,7 @@ impl Sending<'_, '_> {
     /// Sends what is at the front of the list, which is `bytes`, as one message. The list is as it was if that fails.
     pub(super) fn message(&mut self, bytes: &[u8], reason: Reason) -> Result<Out> {
         match sys::send(self.sink.fd, &[IoSlice::new(bytes)], false) {
-            Ok(0) => Err(Error::sys(Errno::IO, DOING).at(Side::Sink)),
+            Ok(0) => Err(Error::sys(Errno::IO, DOING).at_side(Side::Sink)),
             Ok(sent) => {
                 self.count_memory(&[(reason, sent)], sent);
                 self.list.rope_mut().advance(sent as u64);

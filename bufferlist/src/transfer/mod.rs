@@ -4,19 +4,19 @@
 //! the first attempt, before anything has moved, and remembered with the end.
 
 mod fill;
+mod job;
 mod send;
-mod transfer;
 
 #[cfg(feature = "tokio")]
-pub(crate) use transfer::Job;
-pub use transfer::{Limits, Transfer, transfer};
+pub(crate) use job::Job;
+pub use job::{Limits, Transfer, transfer};
 
-use crate::ends::{Sink, Source};
+use crate::endpoint::{Sink, Source};
 use crate::error::Result;
 use crate::journal::{Caller, Doing};
 use crate::list::BufferList;
-use crate::outcome::{Receipt, Side, Step};
 use crate::pipe::Lane;
+use crate::receipt::{Receipt, Side, Step};
 use rustix::fd::AsFd;
 
 /// Whether a call may wait.

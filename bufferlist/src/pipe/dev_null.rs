@@ -1,6 +1,6 @@
 //! The drain: where the unwanted front of a pipe goes without being copied.
 
-use crate::ends::kind::is_null;
+use crate::endpoint::kind::is_dev_null;
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ pub(super) fn null() -> Option<BorrowedFd<'static>> {
         return Some(fd.as_fd());
     }
     let fd = sys::open("/dev/null").ok()?;
-    if !is_null(&sys::stat(fd.as_fd()).ok()?) {
+    if !is_dev_null(&sys::stat(fd.as_fd()).ok()?) {
         return None;
     }
     Some(NULL.get_or_init(|| fd).as_fd())

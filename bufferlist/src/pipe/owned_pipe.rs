@@ -1,8 +1,8 @@
 //! One pipe with its account.
 
-use super::fork;
+use super::dev_null::null;
+use super::fork_generation;
 use super::ledger::{Fill, Ledger};
-use super::null::null;
 use crate::journal::{self, Note, Operation};
 use crate::sys::{self, Sys};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,7 +35,7 @@ impl Ring {
             read,
             write,
             slots: (bytes / page) as u64,
-            generation: fork::generation(),
+            generation: fork_generation::generation(),
             ledger: Ledger::new(page as u64),
             put: 0,
             inode: AtomicU64::new(0),
@@ -63,7 +63,7 @@ impl Ring {
 
     /// Whether this process made it.
     pub(crate) fn is_ours(&self) -> bool {
-        self.generation == fork::generation()
+        self.generation == fork_generation::generation()
     }
 
     /// The slots that are certainly free.
@@ -134,7 +134,7 @@ impl Ring {
 
     /// Whether it can be used again for other bytes: empty by our account, and the kernel agrees.
     pub(crate) fn is_clean(&self) -> bool {
-        self.ledger.is_empty() && self.is_ours() && sys::queued(self.read.as_fd()) == Ok(0)
+        self.ledger.is_empty() && self.is_ours() && sys::bytes_readable(self.read.as_fd()) == Ok(0)
     }
 
     /// Throws away the first `n` bytes: to `/dev/null` without a copy, or, where that is refused, by reading them.
@@ -142,7 +142,7 @@ impl Ring {
         let mut left = n;
         let mut scratch = Vec::new();
         while left > 0 {
-            let len = left.min(sys::MOST as u64) as usize;
+            let len = left.min(sys::MAX_COUNT as u64) as usize;
             let gone = match null() {
                 Some(null) => sys::splice(self.reader(), None, null, None, len, false),
                 None => Err(Errno::NOENT),

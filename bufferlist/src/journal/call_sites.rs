@@ -74,7 +74,7 @@ pub(super) fn write(caller: &[AtomicU64], file: &str, line: u32) {
 
 /// A line of a program.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Line {
+pub struct CallSite {
     /// The file, as `rustc` knew it. Of a long name only the end, behind `…`. From another process: not to be shown to a
     /// terminal as it is.
     pub file: String,
@@ -84,7 +84,7 @@ pub struct Line {
 
 impl Reader {
     /// The line with this number. `None` if there is none, if it is not whole yet, or is no text.
-    pub fn line(&self, words: &[AtomicU64], number: u8) -> Option<Line> {
+    pub fn call_site(&self, words: &[AtomicU64], number: u8) -> Option<CallSite> {
         let caller = &words[self.layout().caller(number)?];
         let first = caller[0].load(Acquire);
         let len = (first >> 32 & 0xffff) as usize;
@@ -98,7 +98,7 @@ impl Reader {
         name.truncate(len);
         let name = String::from_utf8(name).ok()?;
         let file = if first & CUT == 0 { name } else { format!("…{name}") };
-        Some(Line {
+        Some(CallSite {
             file,
             line: first as u32,
         })
@@ -118,7 +118,7 @@ mod tests {
             column_records: 0,
         };
         let words = made(room);
-        let reader = Reader::from_now(&words).expect("it was just made");
+        let reader = Reader::new_at_end(&words).expect("it was just made");
         (words, reader)
     }
 
@@ -131,9 +131,9 @@ mod tests {
         let second = callers.number(&words, reader.layout(), two);
         assert_ne!(first, second);
         assert_eq!(callers.number(&words, reader.layout(), one), first);
-        let line = reader.line(&words, first).expect("it is there");
+        let line = reader.call_site(&words, first).expect("it is there");
         assert_eq!((line.file.as_str(), line.line), (one.file(), one.line()));
-        assert_eq!(reader.line(&words, second).expect("it is there").line, two.line());
+        assert_eq!(reader.call_site(&words, second).expect("it is there").line, two.line());
     }
 
     #[track_caller]
@@ -146,7 +146,7 @@ mod tests {
         let (words, reader) = journal();
         let long = format!("{}/äöü/src/lib.rs", "x".repeat(200));
         write(&words[reader.layout().caller(3).expect("there is room")], &long, 7);
-        let line = reader.line(&words, 3).expect("it is there");
+        let line = reader.call_site(&words, 3).expect("it is there");
         assert!(
             line.file.starts_with('…') && line.file.ends_with("/äöü/src/lib.rs"),
             "{}",
@@ -159,13 +159,13 @@ mod tests {
     fn journal_callers_that_are_not_whole_or_no_text_are_none() {
         let (words, reader) = journal();
         let caller = &words[reader.layout().caller(0).expect("there is room")];
-        assert_eq!(reader.line(&words, 0), None, "not written");
+        assert_eq!(reader.call_site(&words, 0), None, "not written");
         write(caller, "src/a.rs", 1);
         caller[0].store(READY | 999 << 32, Relaxed);
-        assert_eq!(reader.line(&words, 0), None, "longer than there is room");
+        assert_eq!(reader.call_site(&words, 0), None, "longer than there is room");
         caller[0].store(READY | 8 << 32, Relaxed);
         caller[1].store(u64::MAX, Relaxed);
-        assert_eq!(reader.line(&words, 0), None, "no text");
-        assert_eq!(reader.line(&words, 128), None, "beyond the table");
+        assert_eq!(reader.call_site(&words, 0), None, "no text");
+        assert_eq!(reader.call_site(&words, 128), None, "beyond the table");
     }
 }

@@ -2,14 +2,14 @@
 
 use super::{Patience, Progress};
 use crate::counts::Copies;
-use crate::ends::kind::{End, EndKind, HERE};
-use crate::ends::{Taking, Way, direct, failure, refusal};
+use crate::endpoint::kind::{Endpoint, EndpointKind, LOCAL_HOST};
+use crate::endpoint::{Taking, Way, direct_io, failure, refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, Caller, Note, Operation};
 use crate::list::BufferList;
-use crate::outcome::{Receipt, Side};
 use crate::pipe::{Fill, Lane, Refused, Ring};
 use crate::reason::Reason;
+use crate::receipt::{Receipt, Side};
 use crate::segment::{Body, FileExtent, Segment, SegmentId, Stability};
 use crate::sys;
 use bytes::Bytes;
@@ -30,9 +30,9 @@ const TINY: u64 = 512;
 const DOING: &str = "splice from the source";
 
 /// The end that a list's pipe is.
-const PIPE: End = End {
-    kind: EndKind::Pipe,
-    place: HERE,
+const PIPE: Endpoint = Endpoint {
+    kind: EndpointKind::Pipe,
+    domain: LOCAL_HOST,
 };
 
 /// One attempt to add up to `len` bytes of `source` to `list`, which the receipt then tells of.
@@ -85,7 +85,7 @@ impl Filling<'_, '_> {
         if let Way::Copy(reason) = self.source.way {
             return self.copy(reason);
         }
-        if self.want < self.source.threshold && self.source.facts.end.kind != EndKind::DirectFile {
+        if self.want < self.source.threshold && self.source.facts.endpoint.kind != EndpointKind::DirectFile {
             return self.copy(Reason::BelowThreshold);
         }
         match self.fill_tail()? {
@@ -97,7 +97,7 @@ impl Filling<'_, '_> {
 
     /// Adds to the pipe that the list ends with, if only this list holds it and the bytes are of the same origin.
     fn fill_tail(&mut self) -> Result<Tail> {
-        let origin = self.source.facts.end;
+        let origin = self.source.facts.endpoint;
         let caller = self.copies.caller;
         let Some(Segment {
             body: Body::Pipe(range),
@@ -131,7 +131,7 @@ impl Filling<'_, '_> {
                 cell.extended(source_extent(self.source, got));
                 range.extend(got);
                 self.list.rope_mut().extended(got);
-                self.receipt.add_spliced(self.source.facts.end, PIPE, got);
+                self.receipt.add_spliced(self.source.facts.endpoint, PIPE, got);
                 Ok(Tail::Done(Progress::Moved))
             }
             Err(Errno::AGAIN) if !ring.has_room() => {
@@ -149,12 +149,12 @@ impl Filling<'_, '_> {
     fn fill_new(&mut self) -> Result<Progress> {
         // One slot more than pages: the first byte seldom lies at the start of one.
         let page = sys::page_size() as u64;
-        let offset = if self.source.facts.end.kind.is_file() {
+        let offset = if self.source.facts.endpoint.kind.is_file() {
             self.source.at % page
         } else {
             0
         };
-        let slots = (self.want.min(sys::MOST as u64) + offset).div_ceil(page).max(1);
+        let slots = (self.want.min(sys::MAX_COUNT as u64) + offset).div_ceil(page).max(1);
         let mut cell = match self.lane.take_cell(slots.max(FEWEST_SLOTS), FEWEST_SLOTS) {
             Ok(cell) => cell,
             Err(Refused::Wait) => return Ok(Progress::Blocked(Side::Pipe)),
@@ -174,10 +174,10 @@ impl Filling<'_, '_> {
                 Ok(Progress::End)
             }
             Ok(got) => {
-                let end = self.source.facts.end;
+                let end = self.source.facts.endpoint;
                 let range = cell.filled(id, end, stability(end.kind), source_extent(self.source, got));
                 self.list.push(Segment::new(Body::Pipe(range)));
-                self.receipt.add_spliced(self.source.facts.end, PIPE, got);
+                self.receipt.add_spliced(self.source.facts.endpoint, PIPE, got);
                 Ok(Progress::Moved)
             }
             Err(errno) => {
@@ -199,7 +199,7 @@ impl Filling<'_, '_> {
             Ok(bytes) if bytes.is_empty() => Ok(Progress::End),
             Ok(bytes) => {
                 let got = bytes.len() as u64;
-                if self.source.facts.end.kind.is_file() {
+                if self.source.facts.endpoint.kind.is_file() {
                     self.source.at += got;
                 }
                 self.copies.add(reason, got);
@@ -210,13 +210,13 @@ impl Filling<'_, '_> {
                 Ok(Progress::Moved)
             }
             Err(Errno::AGAIN) => Ok(Progress::Blocked(Side::Source)),
-            Err(errno) => Err(failure(self.source.facts.end.kind, errno, DOING, Side::Source)),
+            Err(errno) => Err(failure(self.source.facts.endpoint.kind, errno, DOING, Side::Source)),
         }
     }
 
     /// Whether an error of splice(2) lets us copy instead, and remembers so. Nothing had moved.
     fn refused(&mut self, errno: Errno) -> Result<Reason> {
-        let kind = self.source.facts.end.kind;
+        let kind = self.source.facts.endpoint.kind;
         let Some(reason) = refusal(kind, errno) else {
             return Err(failure(kind, errno, DOING, Side::Source));
         };
@@ -243,44 +243,44 @@ fn source_extent(source: &Taking<'_>, got: u64) -> Option<FileExtent> {
     let file = source.provenance.as_ref()?;
     Some(FileExtent::of(
         Arc::clone(file),
-        source.facts.end,
+        source.facts.endpoint,
         source.at - got..source.at,
     ))
 }
 
 /// Pages of a file change when the file is written to. What comes through a socket or pipe may be such pages, if its
 /// other side is on this host and spliced them; we cannot know. A direct read is into fresh pages that are ours alone.
-pub(super) fn stability(kind: EndKind) -> Stability {
+pub(super) fn stability(kind: EndpointKind) -> Stability {
     match kind {
-        EndKind::DirectFile => Stability::Private,
+        EndpointKind::DirectFile => Stability::Private,
         _ => Stability::Volatile,
     }
 }
 
 /// How bytes that were spliced out of an end, from this offset on, lie in slots.
-pub(super) fn lie(kind: EndKind, offset: u64) -> Fill {
+pub(super) fn lie(kind: EndpointKind, offset: u64) -> Fill {
     match kind {
-        EndKind::File | EndKind::Tmpfs => Fill::Paged {
+        EndpointKind::File | EndpointKind::Tmpfs => Fill::Paged {
             offset: (offset % sys::page_size() as u64) as u32,
         },
         // Direct reads fill fresh pages from their start, whatever the offset (copy_splice_read, fs/splice.c).
-        EndKind::DirectFile => Fill::Paged { offset: 0 },
+        EndpointKind::DirectFile => Fill::Paged { offset: 0 },
         _ => Fill::Opaque,
     }
 }
 
 /// One splice into a ring of ours, accounted for at both sides.
 fn splice(source: &mut Taking<'_>, ring: &mut Ring, want: u64, note: &Note) -> Result<u64, Errno> {
-    let is_file = source.facts.end.kind.is_file();
+    let is_file = source.facts.endpoint.kind.is_file();
     let offset = source.at;
-    let len = want.min(sys::MOST as u64) as usize;
+    let len = want.min(sys::MAX_COUNT as u64) as usize;
     let got = if is_file {
         sys::splice(source.fd, Some(&mut source.state.at), ring.writer(), None, len, false)?
     } else {
         sys::splice(source.fd, None, ring.writer(), None, len, false)?
     };
     if got > 0 {
-        ring.filled(got as u64, lie(source.facts.end.kind, offset));
+        ring.filled(got as u64, lie(source.facts.endpoint.kind, offset));
         ring.note_put(got as u64, note);
     }
     Ok(got as u64)
@@ -289,8 +289,8 @@ fn splice(source: &mut Taking<'_>, ring: &mut Ring, want: u64, note: &Note) -> R
 /// The next bytes of the source in memory, without going on in a file; none at its end.
 fn read(source: &Taking<'_>, len: usize) -> Result<Bytes, Errno> {
     let mut bytes = Vec::new();
-    match source.facts.end.kind {
-        EndKind::DirectFile => return direct::pread(source.fd, len, source.at),
+    match source.facts.endpoint.kind {
+        EndpointKind::DirectFile => return direct_io::pread(source.fd, len, source.at),
         kind if kind.is_file() => sys::pread(source.fd, &mut bytes, len, source.at)?,
         _ => sys::read(source.fd, &mut bytes, len)?,
     };
@@ -316,7 +316,7 @@ fn rewrite(list: &mut BufferList, copies: &mut Copies) -> Result<Tail> {
         range
             .cell
             .read_into_memory(range.start(), Reason::Defragmented, copies)
-            .map_err(|errno| Error::sys(errno, "rewrite a pipe full of tiny pieces").at(Side::Pipe))?;
+            .map_err(|errno| Error::sys(errno, "rewrite a pipe full of tiny pieces").at_side(Side::Pipe))?;
     }
     Ok(Tail::NoRoom)
 }

@@ -8,16 +8,16 @@ mod view;
 
 pub use align::Alignment;
 pub use crc::Crc;
-pub use strategy::Strategy;
+pub use strategy::PeekStrategy;
 pub use view::View;
 
 use crate::counts::Copies;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, Caller, Doing, Note};
 use crate::list::BufferList;
-use crate::outcome::Receipt;
 use crate::range;
 use crate::reason::Reason;
+use crate::receipt::Receipt;
 use crate::segment::{Body, FileExtent, Segment, ZEROS};
 use bytes::{Bytes, BytesMut};
 use rustix::io::Errno;

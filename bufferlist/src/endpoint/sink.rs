@@ -1,7 +1,7 @@
 //! Where bytes go.
 
 use super::Way;
-use super::kind::{EndKind, Facts, facts};
+use super::kind::{EndpointKind, FdInfo, fd_info};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipe::Pool;
 use crate::reason::Reason;
@@ -34,7 +34,7 @@ pub struct Sink<F> {
 /// What is remembered of a sink, whatever its descriptor's type is.
 #[derive(Debug)]
 pub(crate) struct SinkState {
-    pub(crate) facts: Facts,
+    pub(crate) facts: FdInfo,
     pub(crate) at: u64,
     /// How pages in a pipe go out.
     pub(crate) way: Way,
@@ -46,7 +46,7 @@ pub(crate) struct SinkState {
 }
 
 impl<F: AsFd> Sink<F> {
-    fn new(fd: F, facts: Facts, at: u64) -> Self {
+    fn new(fd: F, facts: FdInfo, at: u64) -> Self {
         let state = SinkState {
             facts,
             at,
@@ -73,15 +73,15 @@ impl<F: AsFd> Sink<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn stream(fd: F) -> Result<Self> {
-        let facts = facts(fd.as_fd())?;
-        if facts.messages {
+        let facts = fd_info(fd.as_fd())?;
+        if facts.message_oriented {
             return Err(Error::new(
                 ErrorKind::Datagram,
                 "open a sink (Sink::datagram asks for it by name)",
             ));
         }
         let appends = facts.flags.contains(OFlags::APPEND);
-        if facts.end.kind.is_file() && !appends {
+        if facts.endpoint.kind.is_file() && !appends {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "open a file as a stream (use Sink::file)",
@@ -111,8 +111,8 @@ impl<F: AsFd> Sink<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn file(fd: F, at: u64) -> Result<Self> {
-        let facts = facts(fd.as_fd())?;
-        if !facts.end.kind.is_file() {
+        let facts = fd_info(fd.as_fd())?;
+        if !facts.endpoint.kind.is_file() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "open a stream as a file (use Sink::stream)",
@@ -147,8 +147,8 @@ impl<F: AsFd> Sink<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn datagram(fd: F) -> Result<Self> {
-        let facts = facts(fd.as_fd())?;
-        if !facts.messages || facts.end.kind == EndKind::Pipe {
+        let facts = fd_info(fd.as_fd())?;
+        if !facts.message_oriented || facts.endpoint.kind == EndpointKind::Pipe {
             return Err(Error::new(ErrorKind::InvalidInput, "open a sink for datagrams"));
         }
         Ok(Self::new(fd, facts, 0))
@@ -184,12 +184,12 @@ impl<F: AsFd> Sink<F> {
     /// What kind of end it is.
     ///
     /// ```
-    /// # use bufferlist::{EndKind, Sink};
-    /// assert_eq!(Sink::stream(std::fs::File::create("/dev/null")?)?.kind(), EndKind::Null);
+    /// # use bufferlist::{EndpointKind, Sink};
+    /// assert_eq!(Sink::stream(std::fs::File::create("/dev/null")?)?.kind(), EndpointKind::DevNull);
     /// # std::io::Result::Ok(())
     /// ```
-    pub fn kind(&self) -> EndKind {
-        self.state.facts.end.kind
+    pub fn kind(&self) -> EndpointKind {
+        self.state.facts.endpoint.kind
     }
 
     /// The descriptor.
@@ -231,7 +231,7 @@ impl SinkState {
     /// Whether it is written to at its own offset.
     #[inline]
     pub(crate) fn offsets(&self) -> bool {
-        self.facts.end.kind.is_file() && !self.facts.flags.contains(OFlags::APPEND)
+        self.facts.endpoint.kind.is_file() && !self.facts.flags.contains(OFlags::APPEND)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where bytes come from.
 
 use super::Way;
-use super::kind::{EndKind, Facts, facts};
+use super::kind::{EndpointKind, FdInfo, fd_info};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipe::Pool;
 use crate::range;
@@ -41,7 +41,7 @@ pub struct Source<F> {
 /// What is remembered of a source, whatever its descriptor's type is.
 #[derive(Debug)]
 pub(crate) struct SourceState {
-    pub(crate) facts: Facts,
+    pub(crate) facts: FdInfo,
     /// The range still to come, for files.
     pub(crate) at: u64,
     pub(crate) end: u64,
@@ -53,7 +53,7 @@ pub(crate) struct SourceState {
 }
 
 impl<F: AsFd> Source<F> {
-    fn new(fd: F, facts: Facts, at: u64, end: u64) -> Self {
+    fn new(fd: F, facts: FdInfo, at: u64, end: u64) -> Self {
         let state = SourceState {
             facts,
             at,
@@ -82,11 +82,11 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn stream(fd: F) -> Result<Self> {
-        let facts = facts(fd.as_fd())?;
-        if facts.messages {
+        let facts = fd_info(fd.as_fd())?;
+        if facts.message_oriented {
             return Err(Error::new(ErrorKind::Datagram, "open a source"));
         }
-        if facts.end.kind.is_file() {
+        if facts.endpoint.kind.is_file() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "open a file as a stream (use Source::file)",
@@ -110,8 +110,8 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn file(fd: F, range: impl RangeBounds<u64>) -> Result<Self> {
-        let facts = facts(fd.as_fd())?;
-        if !facts.end.kind.is_file() {
+        let facts = fd_info(fd.as_fd())?;
+        if !facts.endpoint.kind.is_file() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "open a stream as a file (use Source::stream)",
@@ -165,7 +165,7 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn with_provenance(mut self) -> Result<Self> {
-        if self.state.facts.end.kind.is_file() {
+        if self.state.facts.endpoint.kind.is_file() {
             let own = self
                 .fd
                 .as_fd()
@@ -185,19 +185,19 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn position(&self) -> Option<u64> {
-        self.state.facts.end.kind.is_file().then_some(self.state.at)
+        self.state.facts.endpoint.kind.is_file().then_some(self.state.at)
     }
 
     /// What kind of end it is.
     ///
     /// ```
-    /// # use bufferlist::{EndKind, Source};
+    /// # use bufferlist::{EndpointKind, Source};
     /// let (near, _far) = std::os::unix::net::UnixStream::pair()?;
-    /// assert_eq!(Source::stream(&near)?.kind(), EndKind::Unix);
+    /// assert_eq!(Source::stream(&near)?.kind(), EndpointKind::Unix);
     /// # std::io::Result::Ok(())
     /// ```
-    pub fn kind(&self) -> EndKind {
-        self.state.facts.end.kind
+    pub fn kind(&self) -> EndpointKind {
+        self.state.facts.endpoint.kind
     }
 
     /// The descriptor.

@@ -5,8 +5,8 @@ use crate::counts::Copies;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Caller, Doing};
 use crate::list::BufferList;
-use crate::outcome::Receipt;
 use crate::reason::Reason;
+use crate::receipt::Receipt;
 use crate::segment::{Body, PagesMut, Segment};
 
 /// What direct I/O demands: where memory begins, and of what its length is a multiple.

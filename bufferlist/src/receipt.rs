@@ -1,6 +1,6 @@
 //! What a call returns: a step, the side that it waits for, and the receipt of what it did.
 
-use crate::ends::kind::End;
+use crate::endpoint::kind::Endpoint;
 use crate::oracle::{self, Finding};
 use crate::reason::Reason;
 use std::fmt;
@@ -73,8 +73,8 @@ impl Step {
 /// Bytes that went by splice between one pair of ends. Whether that was by reference, the oracle is asked later.
 #[derive(Clone, Copy, Default)]
 struct Claim {
-    from: End,
-    to: End,
+    from: Endpoint,
+    to: Endpoint,
     bytes: u64,
 }
 
@@ -118,7 +118,7 @@ pub struct Receipt {
 impl Receipt {
     /// Bytes have gone by splice from one kind of end to another.
     #[inline]
-    pub(crate) fn add_spliced(&mut self, from: End, to: End, bytes: u64) {
+    pub(crate) fn add_spliced(&mut self, from: Endpoint, to: Endpoint, bytes: u64) {
         self.claim(Claim { from, to, bytes });
     }
 

@@ -4,18 +4,18 @@
 
 mod extent;
 mod memory;
-mod pages;
+mod pipe;
 
 use super::{Patience, Progress};
 use crate::counts::Copies;
-use crate::ends::kind::End;
-use crate::ends::{Giving, failure};
+use crate::endpoint::kind::Endpoint;
+use crate::endpoint::{Giving, failure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Caller, Note, Operation};
 use crate::list::BufferList;
-use crate::outcome::{Receipt, Side};
 use crate::pipe::{Lane, PipeCell, PipeRange, PooledPipe};
 use crate::reason::Reason;
+use crate::receipt::{Receipt, Side};
 use crate::segment::{Body, FileExtent, Segment, SegmentId, Stability};
 use bytes::Bytes;
 use memory::goes_as_memory;
@@ -94,7 +94,7 @@ impl Sending<'_, '_> {
                         .is_some_and(|front| !goes_as_memory(front, self.sink));
                     // A header that has gone out with "more follows" is followed at once by what it belongs to. A message
                     // is one call.
-                    if !(was_memory && follows) || self.sink.facts.messages {
+                    if !(was_memory && follows) || self.sink.facts.message_oriented {
                         return Ok(Progress::Moved);
                     }
                 }
@@ -112,7 +112,7 @@ impl Sending<'_, '_> {
         if moved {
             Ok(Progress::Moved)
         } else {
-            Err(Error::new(ErrorKind::Io, DOING).at(Side::Sink))
+            Err(Error::new(ErrorKind::Io, DOING).at_side(Side::Sink))
         }
     }
 
@@ -142,7 +142,7 @@ impl Sending<'_, '_> {
     fn turn_into_pipe(
         &mut self,
         name: (SegmentId, u64),
-        origin: End,
+        origin: Endpoint,
         stability: Stability,
         source: Option<FileExtent>,
         pipe: PooledPipe,
@@ -176,7 +176,7 @@ impl Sending<'_, '_> {
     fn failed(&self, errno: Errno) -> Result<Out> {
         match errno {
             Errno::AGAIN => Ok(Out::Blocked(Side::Sink)),
-            errno => Err(failure(self.sink.facts.end.kind, errno, DOING, Side::Sink)),
+            errno => Err(failure(self.sink.facts.endpoint.kind, errno, DOING, Side::Sink)),
         }
     }
 }

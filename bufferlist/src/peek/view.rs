@@ -1,7 +1,7 @@
 //! Memory that was asked for by name.
 
 use super::join;
-use crate::outcome::Receipt;
+use crate::receipt::Receipt;
 use bytes::{Buf, Bytes};
 use std::fmt;
 use std::io::{self, BufRead, IoSlice, Read, Seek, SeekFrom};
@@ -30,7 +30,7 @@ pub struct View {
     len: u64,
     at: u64,
     receipt: Receipt,
-    line: &'static Location<'static>,
+    call_site: &'static Location<'static>,
 }
 
 impl View {
@@ -50,7 +50,7 @@ impl View {
             len,
             at: 0,
             receipt,
-            line,
+            call_site: line,
         }
     }
 
@@ -121,11 +121,11 @@ impl View {
     ///
     /// ```
     /// let view = bufferlist::BufferList::from("free").peek(..)?;
-    /// assert_eq!(view.line().file(), file!());
+    /// assert_eq!(view.call_site().file(), file!());
     /// # std::io::Result::Ok(())
     /// ```
-    pub fn line(&self) -> &'static Location<'static> {
-        self.line
+    pub fn call_site(&self) -> &'static Location<'static> {
+        self.call_site
     }
 
     /// The index of the piece at the position, and the offset in it. `None` at the end.
@@ -234,7 +234,7 @@ impl fmt::Debug for View {
             self.len,
             self.chunks.len(),
             self.at,
-            self.line
+            self.call_site
         )
     }
 }

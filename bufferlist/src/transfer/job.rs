@@ -2,12 +2,12 @@
 
 use super::{Patience, Progress, fill, send};
 use crate::counts::Counts;
-use crate::ends::{Giving, Sink, SinkState, Source, SourceState, Taking};
+use crate::endpoint::{Giving, Sink, SinkState, Source, SourceState, Taking};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Caller, Doing};
 use crate::list::BufferList;
-use crate::outcome::{Receipt, Side, Step};
 use crate::pipe::{Lane, Pool};
+use crate::receipt::{Receipt, Side, Step};
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
@@ -311,15 +311,17 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
             let returns = self.job.lane.pool().returns();
             match self
                 .turn(patience, caller, None)
-                .map_err(|error| error.after(self.job.total))?
+                .map_err(|error| error.with_receipt(self.job.total))?
             {
                 // Ends that are always ready, such as files, are never waited for.
                 Progress::Moved if self.is_late() => {
-                    return Err(Error::new(ErrorKind::TimedOut, "transfer").after(self.job.total));
+                    return Err(Error::new(ErrorKind::TimedOut, "transfer").with_receipt(self.job.total));
                 }
                 Progress::Moved => {}
                 Progress::End => return Ok(self.job.total),
-                Progress::Blocked(side) => self.wait(side, returns).map_err(|error| error.after(self.job.total))?,
+                Progress::Blocked(side) => self
+                    .wait(side, returns)
+                    .map_err(|error| error.with_receipt(self.job.total))?,
             }
         }
     }
@@ -339,7 +341,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(Error::new(ErrorKind::TimedOut, "transfer").at(side));
+                    return Err(Error::new(ErrorKind::TimedOut, "transfer").at_side(side));
                 }
                 Some(left)
             }
@@ -349,7 +351,9 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
             Side::Sink => sys::wait(self.to.as_fd(), sys::Wait::Out, left),
             Side::Pipe => Ok(self.job.lane.pool().wait(returns, self.job.limits.deadline)),
         };
-        result.map(|_| ()).map_err(|errno| Error::sys(errno, "wait").at(side))
+        result
+            .map(|_| ())
+            .map_err(|errno| Error::sys(errno, "wait").at_side(side))
     }
 
     /// What was taken from the source and has not reached the sink.

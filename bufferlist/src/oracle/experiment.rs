@@ -2,7 +2,7 @@
 
 use super::Verdict;
 use super::canary::{self, Canary, DOING, failed};
-use crate::ends::kind::EndKind;
+use crate::endpoint::kind::EndpointKind;
 use crate::error::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,11 +23,11 @@ pub(super) enum Hop {
 }
 
 impl Hop {
-    pub(super) fn through(end: EndKind) -> Result<Self> {
+    pub(super) fn through(end: EndpointKind) -> Result<Self> {
         match end {
-            EndKind::Pipe => Ok(Self::Pipe),
-            EndKind::Tcp => Ok(Self::Tcp),
-            EndKind::Unix => Ok(Self::Unix),
+            EndpointKind::Pipe => Ok(Self::Pipe),
+            EndpointKind::Tcp => Ok(Self::Tcp),
+            EndpointKind::Unix => Ok(Self::Unix),
             _ => Err(Error::new(
                 ErrorKind::InvalidInput,
                 "ask the oracle about a path through such an end",
@@ -51,16 +51,16 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    pub(super) fn of(end: EndKind) -> Result<Self> {
+    pub(super) fn of(end: EndpointKind) -> Result<Self> {
         match end {
-            EndKind::Pipe => Ok(Self::Pipe),
-            EndKind::Tmpfs => Ok(Self::Memfd),
-            EndKind::File => Ok(Self::File),
-            EndKind::DirectFile => Ok(Self::DirectFile),
-            EndKind::Tcp => Ok(Self::Tcp),
-            EndKind::Unix => Ok(Self::Unix),
-            EndKind::Udp => Ok(Self::Udp),
-            EndKind::Memory | EndKind::Null | EndKind::Other => {
+            EndpointKind::Pipe => Ok(Self::Pipe),
+            EndpointKind::Tmpfs => Ok(Self::Memfd),
+            EndpointKind::File => Ok(Self::File),
+            EndpointKind::DirectFile => Ok(Self::DirectFile),
+            EndpointKind::Tcp => Ok(Self::Tcp),
+            EndpointKind::Unix => Ok(Self::Unix),
+            EndpointKind::Udp => Ok(Self::Udp),
+            EndpointKind::Memory | EndpointKind::DevNull | EndpointKind::Other => {
                 Err(Error::new(ErrorKind::InvalidInput, "ask the oracle about such a sink"))
             }
         }
@@ -69,7 +69,7 @@ impl Sink {
 
 /// A question.
 pub(super) struct Journey<'a> {
-    pub(super) from: EndKind,
+    pub(super) from: EndpointKind,
     pub(super) from_dir: &'a Path,
     pub(super) hops: &'a [Hop],
     pub(super) to: Sink,
@@ -98,7 +98,10 @@ impl Journey<'_> {
         // A source that is itself a station has the page pass it first.
         if let Ok(hop) = Hop::through(self.from) {
             pipe = pass(hop, &pipe)?;
-        } else if matches!(self.from, EndKind::Udp | EndKind::Null | EndKind::Other) {
+        } else if matches!(
+            self.from,
+            EndpointKind::Udp | EndpointKind::DevNull | EndpointKind::Other
+        ) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "ask the oracle about such a source",

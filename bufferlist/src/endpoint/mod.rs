@@ -1,12 +1,12 @@
 //! The two ends of a movement: what they are is asked of the kernel once, and remembered with the way that works.
 
-pub(crate) mod direct;
+pub(crate) mod direct_io;
 pub(crate) mod kind;
 mod nonblocking;
 mod sink;
 mod source;
 
-pub use kind::EndKind;
+pub use kind::EndpointKind;
 pub use nonblocking::Nonblocking;
 pub use sink::Sink;
 pub(crate) use sink::{Giving, SinkState};
@@ -14,8 +14,8 @@ pub use source::Source;
 pub(crate) use source::{SourceState, Taking};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::outcome::Side;
 use crate::reason::Reason;
+use crate::receipt::Side;
 use crate::sys;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -31,13 +31,13 @@ pub(crate) enum Way {
 
 /// Whether a direct file has refused an offset, a length or memory that is no multiple of its block size. EINVAL then says
 /// nothing of the way: copying would be refused as well.
-fn is_misaligned(kind: EndKind, errno: Errno) -> bool {
-    kind == EndKind::DirectFile && errno == Errno::INVAL
+fn is_misaligned(kind: EndpointKind, errno: Errno) -> bool {
+    kind == EndpointKind::DirectFile && errno == Errno::INVAL
 }
 
 /// Whether an errno of splice, tee, vmsplice or sendfile at an end of this kind means "not this way", so that copying may
 /// work instead. (libfuse falls back on EINVAL alone; seccomp profiles answer EPERM or ENOSYS, newer kernels EOPNOTSUPP.)
-pub(crate) fn refusal(kind: EndKind, errno: Errno) -> Option<Reason> {
+pub(crate) fn refusal(kind: EndpointKind, errno: Errno) -> Option<Reason> {
     match errno {
         _ if is_misaligned(kind, errno) => None,
         Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Some(Reason::CannotSplice),
@@ -47,25 +47,25 @@ pub(crate) fn refusal(kind: EndKind, errno: Errno) -> Option<Reason> {
 }
 
 /// The error that an errno at an end of this kind is.
-pub(crate) fn failure(kind: EndKind, errno: Errno, doing: &'static str, side: Side) -> Error {
+pub(crate) fn failure(kind: EndpointKind, errno: Errno, doing: &'static str, side: Side) -> Error {
     if is_misaligned(kind, errno) {
-        Error::new(ErrorKind::Misaligned, doing).because(errno).at(side)
+        Error::new(ErrorKind::Misaligned, doing).with_errno(errno).at_side(side)
     } else {
-        Error::sys(errno, doing).at(side)
+        Error::sys(errno, doing).at_side(side)
     }
 }
 
 /// A step never waits, so a descriptor that would is refused before anything moves. Its owner may have set the flag
 /// since it was asked, so the kernel is asked again before the refusal; the good case costs nothing.
 #[inline]
-fn never_waits(fd: BorrowedFd<'_>, facts: &mut kind::Facts, side: Side) -> Result<()> {
-    if !facts.blocking() {
+fn never_waits(fd: BorrowedFd<'_>, facts: &mut kind::FdInfo, side: Side) -> Result<()> {
+    if !facts.is_blocking() {
         return Ok(());
     }
     let doing = "take a step";
-    facts.flags = sys::flags(fd).map_err(|errno| Error::sys(errno, doing).at(side))?;
-    if facts.blocking() {
-        Err(Error::new(ErrorKind::BlockingFd, doing).at(side))
+    facts.flags = sys::flags(fd).map_err(|errno| Error::sys(errno, doing).at_side(side))?;
+    if facts.is_blocking() {
+        Err(Error::new(ErrorKind::BlockingFd, doing).at_side(side))
     } else {
         Ok(())
     }

@@ -2,13 +2,13 @@
 
 use super::View;
 use crate::counts::Copies;
-use crate::ends::EndKind;
+use crate::endpoint::EndpointKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Caller, Doing, Note, Operation};
 use crate::list::BufferList;
-use crate::outcome::Receipt;
 use crate::range;
 use crate::reason::Reason;
+use crate::receipt::Receipt;
 use crate::segment::{Body, FileExtent, Pages};
 use crate::sys;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use std::ops::{Range, RangeBounds};
 /// How pages in a pipe are shown.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Strategy {
+pub enum PeekStrategy {
     /// tee(2) them into a private pipe, and read(2) that. What [`peek`](BufferList::peek) does: of the sound ways the
     /// fastest, and it remembers.
     #[default]
@@ -43,23 +43,23 @@ impl BufferList {
     /// As [`peek`](Self::peek), and `NoPipe` where there is none for the way of the memfd.
     ///
     /// ```
-    /// use bufferlist::{BufferList, Source, Strategy};
+    /// use bufferlist::{BufferList, Source, PeekStrategy};
     /// use std::io::Write;
     ///
     /// let mut file = tempfile::tempfile()?;
     /// file.write_all(&[7; 8192])?;
     /// let mut list = BufferList::new();
     /// list.splice_from(&mut Source::file(&file, ..)?, 8192)?;
-    /// assert_eq!(list.peek_with(Strategy::Memfd, 100..200)?, [7; 100]);
+    /// assert_eq!(list.peek_with(PeekStrategy::Memfd, 100..200)?, [7; 100]);
     /// # std::io::Result::Ok(())
     /// ```
     #[track_caller]
-    pub fn peek_with(&self, strategy: Strategy, range: impl RangeBounds<u64>) -> Result<View> {
+    pub fn peek_with(&self, strategy: PeekStrategy, range: impl RangeBounds<u64>) -> Result<View> {
         let range = range::within(&range, self.len());
         let caller = Caller::of(Doing::PeekWith);
         match strategy {
-            Strategy::Tee => self.view(range, Reason::LookedAt, caller),
-            Strategy::Memfd => {
+            PeekStrategy::Tee => self.view(range, Reason::LookedAt, caller),
+            PeekStrategy::Memfd => {
                 let mut copies = Copies::of(caller);
                 let result = self.by_memfd(range, &mut copies);
                 self.counter().record(&copies);
@@ -190,7 +190,7 @@ fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, note: Note, copie
 /// Maps an extent of a file of memory that is sealed: nobody can write to it or cut it short, in this process or any
 /// other, for ever, so it is memory like any other. `None` for all other files.
 pub(super) fn map_sealed(extent: &FileExtent) -> Option<Bytes> {
-    if extent.origin().kind != EndKind::Tmpfs || extent.is_empty() {
+    if extent.origin().kind != EndpointKind::Tmpfs || extent.is_empty() {
         return None;
     }
     let seals = rustix::fs::fcntl_get_seals(extent.fd()).ok()?;

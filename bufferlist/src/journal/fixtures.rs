@@ -68,7 +68,7 @@ fn written() -> Vec<u8> {
     format(&words, room, writer);
     let layout = Layout::read(&words).expect("it was just made");
     for (number, (file, line)) in (0..).zip(LINES) {
-        super::callers::write(&words[layout.caller(number).expect("there is room")], file, line);
+        super::call_sites::write(&words[layout.caller(number).expect("there is room")], file, line);
     }
     (0..COMMON).for_each(|n| write_common(&words, &layout, entry(n)));
     let mut column = Column::new(&words, &layout, 1).expect("there are two");
@@ -95,18 +95,18 @@ fn journal_is_written_as_version_2_is() {
 /// That an image says what it was made of, and the columns `columns`.
 fn check(image: &[u8], columns: &[Entry]) {
     let words = words(image);
-    let mut reader = Reader::from_now(&words).expect("a journal of a version that is known");
+    let mut reader = Reader::new_at_end(&words).expect("a journal of a version that is known");
     let layout = *reader.layout();
     assert_eq!(
-        (layout.pid, layout.made_ns, layout.made_since_boot_ns, layout.device),
+        (layout.pid, layout.created_ns, layout.created_boottime_ns, layout.device),
         (4711, 17, 19, 15)
     );
     assert!(super::is_watched(&words));
     for (number, (file, line)) in (0..).zip(LINES) {
-        let found = reader.line(&words, number).expect("a line");
+        let found = reader.call_site(&words, number).expect("a line");
         assert_eq!((found.file.as_str(), found.line), (file, line));
     }
-    assert_eq!(reader.line(&words, 3), None);
+    assert_eq!(reader.call_site(&words, 3), None);
     // Ten were written where there is room for eight: it was not read from the start, so the reader begins at its head.
     let mut seen = Vec::new();
     reader.read(&words, &mut |entry| seen.push(entry));
@@ -116,7 +116,7 @@ fn check(image: &[u8], columns: &[Entry]) {
     let (common, rest) = seen.split_at(8);
     assert_eq!(common, (2..COMMON).map(entry).collect::<Vec<_>>());
     assert_eq!(rest, columns);
-    assert_eq!((reader.lost(), reader.damaged(), reader.under_way()), (2, 0, 0));
+    assert_eq!((reader.lost(), reader.damaged(), reader.incomplete()), (2, 0, 0));
 }
 
 #[test]
@@ -164,11 +164,11 @@ fn journal_with_a_damaged_header_is_refused_or_read_in_bounds() {
         ] {
             let words = words(&good);
             words[at].store(bad, Relaxed);
-            if let Ok(mut reader) = Reader::from_the_start(&words) {
+            if let Ok(mut reader) = Reader::new_at_start(&words) {
                 reader.rewind(0);
                 reader.read(&words, &mut |_| {});
                 for number in 0..=u8::MAX {
-                    reader.line(&words, number);
+                    reader.call_site(&words, number);
                 }
             }
         }

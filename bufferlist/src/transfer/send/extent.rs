@@ -1,46 +1,46 @@
 //! Parts of files: straight into a socket or pipe where the kernel can, else through a pipe of ours, else through memory.
 
 use super::{DOING, Out, Sending};
-use crate::ends::kind::EndKind;
-use crate::ends::{Way, failure, refusal};
+use crate::endpoint::kind::EndpointKind;
+use crate::endpoint::{Way, failure, refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, Operation};
-use crate::moving::fill::{lie, stability};
-use crate::outcome::Side;
 use crate::pipe::Refused;
 use crate::reason::Reason;
+use crate::receipt::Side;
 use crate::segment::{Body, FileExtent, Segment, SegmentId};
 use crate::sys;
+use crate::transfer::fill::{lie, stability};
 use bytes::Bytes;
 
 /// The file is shorter than the extent at the front of the list. The list is cut only when the caller is told, which may
 /// be an attempt later: what has moved before in this one comes first.
 fn too_short() -> Error {
-    Error::new(ErrorKind::Truncated, DOING).at(Side::Source)
+    Error::new(ErrorKind::Truncated, DOING).at_side(Side::Source)
 }
 
 /// The beginning of an extent in memory: at least a byte of it.
 fn read(extent: &FileExtent) -> Result<Bytes> {
-    match extent.read(sys::MOST as u64) {
+    match extent.read(sys::MAX_COUNT as u64) {
         Ok(bytes) if bytes.is_empty() => Err(too_short()),
         Ok(bytes) => Ok(bytes),
-        Err(errno) => Err(Error::sys(errno, DOING).at(Side::Source)),
+        Err(errno) => Err(Error::sys(errno, DOING).at_side(Side::Source)),
     }
 }
 
 impl Sending<'_, '_> {
     /// Moves a part of a file: straight into a socket or pipe where the kernel can, else through a pipe of ours.
     pub(super) fn file(&mut self, extent: &FileExtent) -> Result<Out> {
-        if self.sink.facts.messages {
+        if self.sink.facts.message_oriented {
             return self.message(&read(extent)?, Reason::MessageSink);
         }
         if let Way::Copy(reason) = self.sink.way {
             return self.read_extent(extent, reason);
         }
-        let len = extent.len().min(sys::MOST as u64) as usize;
+        let len = extent.len().min(sys::MAX_COUNT as u64) as usize;
         let mut at = extent.start();
-        let kind = self.sink.facts.end.kind;
-        let straight = if kind == EndKind::Pipe {
+        let kind = self.sink.facts.endpoint.kind;
+        let straight = if kind == EndpointKind::Pipe {
             Some(sys::splice(extent.fd(), Some(&mut at), self.sink.fd, None, len, false))
         } else if kind.is_socket() && !self.sink.no_sendfile {
             // No pipe of ours is needed, and one system call instead of two.
@@ -53,11 +53,11 @@ impl Sending<'_, '_> {
             Some(Ok(sent)) => {
                 self.list.rope_mut().advance(sent as u64);
                 self.receipt
-                    .add_spliced(extent.origin(), self.sink.facts.end, sent as u64);
+                    .add_spliced(extent.origin(), self.sink.facts.endpoint, sent as u64);
                 Ok(Out::Moved)
             }
             Some(Err(errno)) => match refusal(kind, errno) {
-                Some(reason) if kind == EndKind::Pipe => self.read_extent(extent, reason),
+                Some(reason) if kind == EndpointKind::Pipe => self.read_extent(extent, reason),
                 Some(_) => {
                     self.sink.no_sendfile = true;
                     Ok(Out::Again)
@@ -85,7 +85,7 @@ impl Sending<'_, '_> {
     fn fill_from_extent(&mut self, extent: &FileExtent) -> Result<Out> {
         let page = sys::page_size() as u64;
         let offset = extent.start() % page;
-        let len = extent.len().min(sys::MOST as u64);
+        let len = extent.len().min(sys::MAX_COUNT as u64);
         let mut pipe = match self.lane.take((offset + len).div_ceil(page), 1) {
             Ok(pipe) => pipe,
             Err(Refused::Wait) => return Ok(Out::Blocked(Side::Pipe)),

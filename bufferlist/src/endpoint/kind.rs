@@ -10,7 +10,7 @@ use std::net::IpAddr;
 /// The kinds of ends that behave alike: a pair of them is a cell of the [oracle](crate::oracle)'s matrix.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
-pub enum EndKind {
+pub enum EndpointKind {
     /// The program's own memory, lent to a pipe by vmsplice(2).
     Memory,
     /// A regular file or block device through the page cache.
@@ -28,17 +28,17 @@ pub enum EndKind {
     /// A UDP socket.
     Udp,
     /// A device that throws away what it is given: `/dev/null`.
-    Null,
+    DevNull,
     /// Anything else: terminals, other devices, other sockets.
     #[default]
     Other,
 }
 
-impl EndKind {
+impl EndpointKind {
     /// A short name for tables.
     ///
     /// ```
-    /// assert_eq!(bufferlist::EndKind::Tcp.name(), "TCP");
+    /// assert_eq!(bufferlist::EndpointKind::Tcp.name(), "TCP");
     /// ```
     pub const fn name(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl EndKind {
             Self::Tcp => "TCP",
             Self::Unix => "UNIX",
             Self::Udp => "UDP",
-            Self::Null => "null",
+            Self::DevNull => "null",
             Self::Other => "other",
         }
     }
@@ -68,20 +68,20 @@ impl EndKind {
 
 /// A kind, and where it is: what the oracle finds of one filesystem says nothing of another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) struct End {
-    pub(crate) kind: EndKind,
+pub(crate) struct Endpoint {
+    pub(crate) kind: EndpointKind,
     /// For files the filesystem (see [`filesystem`]); for sockets [`HERE`] if the peer is on this host.
-    pub(crate) place: u64,
+    pub(crate) domain: u64,
 }
 
-impl std::fmt::Debug for End {
+impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.kind.name())
     }
 }
 
 /// The place of a socket whose peer is on this host, so that no device is between.
-pub(crate) const HERE: u64 = 1;
+pub(crate) const LOCAL_HOST: u64 = 1;
 
 /// Filesystems that pass reads and writes on to another one: what is true of one mount need not be of the next.
 /// Magic numbers from include/uapi/linux/magic.h.
@@ -96,23 +96,23 @@ pub(crate) const TMPFS: u64 = 0x0102_1994;
 
 /// What is known of a descriptor once the kernel was asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
-    pub(crate) end: End,
+pub(crate) struct FdInfo {
+    pub(crate) endpoint: Endpoint,
     pub(crate) flags: OFlags,
     /// Keeps message borders: datagram and seqpacket sockets, packet pipes.
-    pub(crate) messages: bool,
+    pub(crate) message_oriented: bool,
     /// An operation on it may wait.
-    pub(crate) may_wait: bool,
+    pub(crate) may_block: bool,
 }
 
-impl Facts {
-    pub(crate) fn blocking(&self) -> bool {
-        self.may_wait && !self.flags.contains(OFlags::NONBLOCK)
+impl FdInfo {
+    pub(crate) fn is_blocking(&self) -> bool {
+        self.may_block && !self.flags.contains(OFlags::NONBLOCK)
     }
 }
 
 /// Identifies the filesystem of an open file: its type, or, for filesystems that stand on others, its very mount.
-fn filesystem(fd: BorrowedFd<'_>, device: u64) -> u64 {
+fn filesystem_id(fd: BorrowedFd<'_>, device: u64) -> u64 {
     match rustix::fs::fstatfs(fd) {
         Ok(fs) => {
             // The width of `f_type` differs between machines; as unsigned it is the magic number.
@@ -130,7 +130,7 @@ fn filesystem(fd: BorrowedFd<'_>, device: u64) -> u64 {
 }
 
 /// Whether both ends of an IP socket are on this host, so that its packets meet no device.
-fn peer_is_here(fd: BorrowedFd<'_>) -> bool {
+fn is_peer_local(fd: BorrowedFd<'_>) -> bool {
     fn ip(address: SocketAddrAny) -> Option<IpAddr> {
         match SocketAddr::try_from(address).ok()? {
             SocketAddr::V4(v4) => Some(IpAddr::V4(*v4.ip())),
@@ -145,7 +145,7 @@ fn peer_is_here(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// Asks the kernel what `fd` is. Once per end: the answers are kept with it.
-pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
+pub(crate) fn fd_info(fd: BorrowedFd<'_>) -> Result<FdInfo> {
     const DOING: &str = "ask what the descriptor is";
     let stat = sys::stat(fd).map_err(|errno| Error::sys(errno, DOING))?;
     let flags = sys::flags(fd).map_err(|errno| Error::sys(errno, DOING))?;
@@ -156,25 +156,25 @@ pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
             may_wait = false;
             // A device's file lies on devtmpfs, which says nothing of the device.
             let place = if file == FileType::RegularFile {
-                filesystem(fd, stat.st_dev)
+                filesystem_id(fd, stat.st_dev)
             } else {
                 u64::MAX
             };
             // tmpfs has no device to go to directly: it takes the flag (since 6.6) and goes through the page cache.
             let kind = if place == TMPFS {
-                EndKind::Tmpfs
+                EndpointKind::Tmpfs
             } else if flags.contains(OFlags::DIRECT) {
-                EndKind::DirectFile
+                EndpointKind::DirectFile
             } else {
-                EndKind::File
+                EndpointKind::File
             };
-            End { kind, place }
+            Endpoint { kind, domain: place }
         }
         FileType::Fifo => {
             messages = flags.contains(OFlags::DIRECT);
-            End {
-                kind: EndKind::Pipe,
-                place: HERE,
+            Endpoint {
+                kind: EndpointKind::Pipe,
+                domain: LOCAL_HOST,
             }
         }
         FileType::Socket => {
@@ -183,45 +183,45 @@ pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
             messages = kind != SocketType::STREAM;
             let protocol = rustix::net::sockopt::socket_protocol(fd).ok().flatten();
             match (domain, kind) {
-                (AddressFamily::UNIX, SocketType::STREAM) => End {
-                    kind: EndKind::Unix,
-                    place: HERE,
+                (AddressFamily::UNIX, SocketType::STREAM) => Endpoint {
+                    kind: EndpointKind::Unix,
+                    domain: LOCAL_HOST,
                 },
                 (AddressFamily::INET | AddressFamily::INET6, SocketType::STREAM)
                     if protocol == Some(rustix::net::ipproto::TCP) =>
                 {
-                    End {
-                        kind: EndKind::Tcp,
-                        place: u64::from(peer_is_here(fd)),
+                    Endpoint {
+                        kind: EndpointKind::Tcp,
+                        domain: u64::from(is_peer_local(fd)),
                     }
                 }
-                (AddressFamily::INET | AddressFamily::INET6, SocketType::DGRAM) => End {
-                    kind: EndKind::Udp,
-                    place: u64::from(peer_is_here(fd)),
+                (AddressFamily::INET | AddressFamily::INET6, SocketType::DGRAM) => Endpoint {
+                    kind: EndpointKind::Udp,
+                    domain: u64::from(is_peer_local(fd)),
                 },
-                _ => End::default(),
+                _ => Endpoint::default(),
             }
         }
-        FileType::CharacterDevice if is_null(&stat) => {
+        FileType::CharacterDevice if is_dev_null(&stat) => {
             may_wait = false;
-            End {
-                kind: EndKind::Null,
-                place: HERE,
+            Endpoint {
+                kind: EndpointKind::DevNull,
+                domain: LOCAL_HOST,
             }
         }
         FileType::Directory => return Err(Error::new(ErrorKind::InvalidInput, "use a directory as an end")),
-        _ => End::default(),
+        _ => Endpoint::default(),
     };
-    Ok(Facts {
-        end,
+    Ok(FdInfo {
+        endpoint: end,
         flags,
-        messages,
-        may_wait,
+        message_oriented: messages,
+        may_block: may_wait,
     })
 }
 
 /// `/dev/null` is character device 1:3, whatever its path (Documentation/admin-guide/devices.txt).
-pub(crate) fn is_null(stat: &rustix::fs::Stat) -> bool {
+pub(crate) fn is_dev_null(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && rustix::fs::major(stat.st_rdev) == 1
         && rustix::fs::minor(stat.st_rdev) == 3
@@ -232,33 +232,39 @@ mod tests {
     use super::*;
     use rustix::fd::AsFd;
 
-    fn kind_of(fd: impl AsFd) -> EndKind {
-        facts(fd.as_fd()).expect("facts").end.kind
+    fn kind_of(fd: impl AsFd) -> EndpointKind {
+        fd_info(fd.as_fd()).expect("facts").endpoint.kind
     }
 
     #[test]
     fn the_kernel_says_what_a_descriptor_is() {
         let (read, _write) = std::io::pipe().expect("pipe");
-        assert_eq!(kind_of(&read), EndKind::Pipe);
+        assert_eq!(kind_of(&read), EndpointKind::Pipe);
         let (unix, _) = std::os::unix::net::UnixStream::pair().expect("socketpair");
-        assert_eq!(kind_of(&unix), EndKind::Unix);
+        assert_eq!(kind_of(&unix), EndpointKind::Unix);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let tcp = std::net::TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
-        let tcp = facts(tcp.as_fd()).expect("facts");
+        let tcp = fd_info(tcp.as_fd()).expect("facts");
         assert_eq!(
-            tcp.end,
-            End {
-                kind: EndKind::Tcp,
-                place: HERE
+            tcp.endpoint,
+            Endpoint {
+                kind: EndpointKind::Tcp,
+                domain: LOCAL_HOST
             }
         );
-        assert!(tcp.blocking());
-        assert_eq!(kind_of(sys::memfd("t").expect("memfd")), EndKind::Tmpfs);
-        assert_eq!(kind_of(std::fs::File::open("/dev/null").expect("null")), EndKind::Null);
-        assert_eq!(kind_of(std::fs::File::open("/dev/zero").expect("zero")), EndKind::Other);
+        assert!(tcp.is_blocking());
+        assert_eq!(kind_of(sys::memfd("t").expect("memfd")), EndpointKind::Tmpfs);
+        assert_eq!(
+            kind_of(std::fs::File::open("/dev/null").expect("null")),
+            EndpointKind::DevNull
+        );
+        assert_eq!(
+            kind_of(std::fs::File::open("/dev/zero").expect("zero")),
+            EndpointKind::Other
+        );
         let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
-        assert!(facts(udp.as_fd()).expect("facts").messages);
+        assert!(fd_info(udp.as_fd()).expect("facts").message_oriented);
         let directory = std::fs::File::open("/").expect("root");
-        assert_eq!(facts(directory.as_fd()).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(fd_info(directory.as_fd()).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }
