@@ -10,13 +10,13 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use probes::evidence::{Config, SlotNames};
-use probes::probe::RecordRef;
-use probes::trace::{Account, Input, Preamble};
 use probes_common::{
     Call, EndState, FileId, PIECES, Piece, RecordHeader, RecordKind, SocketPair, Station, call_flag, end_kind, nr,
     station_flag, station_kind,
 };
+use zctrace_evidence::{Config, SlotNames};
+use zctrace_probes::probe::RecordRef;
+use zctrace_probes::trace::{Account, Input, Preamble};
 
 const PAGE: u64 = 4096;
 const SLOTS: u32 = 16;

@@ -40,7 +40,7 @@ fn main() -> io::Result<()> {
         receipt.unknown()
     );
     if let Some(reason) = receipt.reason() {
-        println!("{reason}: {}", reason.sentence());
+        println!("{reason}: {}", reason.description());
     }
 
     let seen = reader.join().expect("the reader does not panic")?;

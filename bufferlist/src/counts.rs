@@ -282,7 +282,7 @@ impl Counts {
     ///
     /// ```
     /// # use bufferlist::{BufferList, Reason};
-    /// assert_eq!(BufferList::new().counts().of(Reason::LookedAt), 0);
+    /// assert_eq!(BufferList::new().counts().of(Reason::Peeked), 0);
     /// ```
     pub fn of(&self, reason: Reason) -> u64 {
         self.0
@@ -303,7 +303,7 @@ impl Counts {
     pub fn peeks(&self) -> impl Iterator<Item = (&'static Location<'static>, u64)> + '_ {
         self.0
             .iter()
-            .filter(|count| count.reason == Reason::LookedAt)
+            .filter(|count| count.reason == Reason::Peeked)
             .map(|count| (count.call_site, count.bytes))
     }
 
@@ -365,7 +365,7 @@ impl fmt::Display for Counts {
                 "  {reason}  {bytes} byte{} in {calls} call{} at {at}\n        {}",
                 plural(*bytes),
                 plural(*calls),
-                reason.sentence()
+                reason.description()
             )?;
         }
         Ok(())
@@ -375,11 +375,11 @@ impl fmt::Display for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Doing;
+    use crate::journal::ApiCall;
 
     fn copy(counter: &Counter, bytes: u64) {
-        let mut copies = Copies::of(Caller::of(Doing::Peek));
-        copies.add(Reason::LookedAt, bytes);
+        let mut copies = Copies::of(Caller::of(ApiCall::Peek));
+        copies.add(Reason::Peeked, bytes);
         counter.record(&copies);
     }
 

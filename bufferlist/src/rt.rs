@@ -26,7 +26,7 @@
 //! ```
 
 use crate::error::{Error, Result};
-use crate::journal::{Caller, Doing};
+use crate::journal::{ApiCall, Caller};
 use crate::receipt::{Receipt, Side};
 use crate::transfer::{Job, Patience, Progress, Transfer};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -170,7 +170,7 @@ impl<S: Ready + Send + Sync, D: Ready + Send + Sync> Transfer<S, D> {
     /// ```
     #[track_caller]
     pub fn drive(&mut self) -> impl Future<Output = Result<Receipt>> + Send + '_ {
-        let caller = Caller::of(Doing::Transfer);
+        let caller = Caller::of(ApiCall::Transfer);
         async move {
             let Self { from, to, job } = self;
             let mut turns: u32 = 0;

@@ -116,7 +116,15 @@ fn entries_tell_pipe_place_segment_thread_and_line() {
         let id = list.segments().next().expect("a segment").id().get();
         let told: Vec<_> = entries
             .iter()
-            .map(|entry| (entry.operation, entry.segment, entry.at, entry.stream, entry.len))
+            .map(|entry| {
+                (
+                    entry.operation,
+                    entry.segment,
+                    entry.segment_offset,
+                    entry.pipe_offset,
+                    entry.len,
+                )
+            })
             .collect();
         // The second went into the rest of the first one's pipe.
         assert_eq!(
@@ -144,7 +152,7 @@ fn entries_tell_pipe_place_segment_thread_and_line() {
                 (
                     entry.operation,
                     entry.segment,
-                    entry.at,
+                    entry.segment_offset,
                     entry.len,
                     entry.reason.map(Reason::code),
                 )
@@ -155,7 +163,7 @@ fn entries_tell_pipe_place_segment_thread_and_line() {
             [
                 (Operation::Tee, id, 0, 15_100, None),
                 (Operation::Drop, id, 0, 15_000, None),
-                (Operation::Look, id, 15_000, 100, Some("ZC31")),
+                (Operation::Peek, id, 15_000, 100, Some("ZC31")),
             ]
         );
         // The same window again is remembered: no system call, no entry.
@@ -195,8 +203,8 @@ fn streams_of_pipes_have_no_gaps_whoever_moves() {
         // By pipe, the direction by itself: each begins where the one before ended.
         let mut streams: HashMap<(u64, bool), Vec<(u64, u64)>> = HashMap::new();
         for entry in &entries {
-            let stream = streams.entry((entry.pipe, entry.operation.puts())).or_default();
-            stream.push((entry.stream, entry.len));
+            let stream = streams.entry((entry.pipe, entry.operation.enters_pipe())).or_default();
+            stream.push((entry.pipe_offset, entry.len));
         }
         for ((pipe, puts), mut stretches) in streams {
             stretches.sort_unstable();

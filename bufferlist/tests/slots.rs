@@ -283,7 +283,7 @@ fn unaligned_pieces_of_a_file_arrive_whole() {
             let list = common::take_all(&mut source, len);
             assert_same(&list.to_bytes().expect("look"), expected);
             let copied = list.counts();
-            assert_eq!(copied.of(Reason::LookedAt) + copied.of(Reason::NoPipe), copied.copied());
+            assert_eq!(copied.of(Reason::Peeked) + copied.of(Reason::NoPipe), copied.copied());
             assert!(pool.stats().created <= 1);
         }
     }

@@ -1,6 +1,6 @@
 //! What zctrace knows, apart from any screen: the [report] that its commands make, print, write and read.
 //!
-//! This crate prints nothing to a terminal. Reason codes come from [`bufferlist::Reason`], so that one cause has one code
+//! This crate prints nothing to a terminal. Reason codes come from [`zctrace_contract::Reason`], so that one cause has one code
 //! whether the library counted it or a probe saw it.
 
 #![deny(missing_docs)]
@@ -8,12 +8,8 @@
 // needs it.
 #![deny(unsafe_code)]
 
-pub mod evidence;
 pub mod journal;
 pub mod layout;
-mod map;
 pub mod probe;
-pub mod recording;
-pub mod report;
 pub mod selftest;
 pub mod trace;

@@ -1,8 +1,8 @@
 //! The BTF reader: on types made up here, on the running kernel's own, and on damaged input.
 
-use probes::layout::btf::{Bits, Btf, BtfError, Field};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use zctrace_probes::layout::btf::{Bits, Btf, BtfError, Field};
 
 /// Builds a blob of types.
 #[derive(Default)]

@@ -4,9 +4,9 @@
 
 use std::path::PathBuf;
 
-use probes::layout::btf::{Bits, Btf, BtfError, Field};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use zctrace_probes::layout::btf::{Bits, Btf, BtfError, Field};
 
 /// The kernels, oldest first.
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "6.18"];

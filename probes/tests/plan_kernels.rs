@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use probes::layout::btf::Btf;
-use probes::layout::plan::{Part, Plan};
+use zctrace_probes::layout::btf::Btf;
+use zctrace_probes::layout::plan::{Part, Plan};
 
 fn plan(kernel: &str) -> Plan {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/btf"));

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use live::{Watch, assert_gone, bytes, programs_of, runs, skip};
-use probes::probe::{Hooks, Probes, Record, ScopeFilter, Setup};
 use probes_common::{call_flag, end_kind, event, nr, station_flag, station_kind};
 use rustix::pipe::{IoSliceRaw, SpliceFlags, fcntl_setpipe_size, splice, tee, vmsplice};
+use zctrace_probes::probe::{Hooks, Probes, Record, ScopeFilter, Setup};
 
 const TEST: &str = "probes_live";
 /// Set in the child that is killed while its probes are attached.

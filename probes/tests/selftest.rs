@@ -5,9 +5,9 @@
 #[path = "trace/skip.rs"]
 mod skip;
 
-use probes::probe::{Hooks, SetupErrorKind};
-use probes::report::Alive;
-use probes::selftest::{self, Table, Verdict};
+use zctrace_probes::probe::{Hooks, SetupErrorKind};
+use zctrace_probes::selftest::{self, Table, Verdict};
+use zctrace_report::Alive;
 
 /// The trials while looking at this. `None` if this machine cannot trace.
 fn trials(test: &str, hooks: Hooks) -> Option<Table> {

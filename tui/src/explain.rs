@@ -1,8 +1,8 @@
 //! `zctrace explain`: what a reason code means, and what to do about it.
 
-use bufferlist::Reason;
-use bufferlist::reason::Class;
-use probes::report::text::printable;
+use zctrace_contract::Reason;
+use zctrace_contract::reason::Class;
+use zctrace_report::text::printable;
 
 use crate::{exit, screen};
 
@@ -14,7 +14,7 @@ pub(crate) fn run(codes: &[String]) -> u8 {
             screen::wrap(
                 &mut text,
                 &format!("{}  {:<8}  ", reason.code(), class(reason)),
-                reason.sentence(),
+                reason.description(),
             );
         }
         text.push_str("\nWhat to do about one of them: zctrace explain CODE\n");
@@ -35,7 +35,7 @@ pub(crate) fn run(codes: &[String]) -> u8 {
 
 /// Code, sentence and advice, as they stand below every table.
 pub(crate) fn explain(text: &mut String, reason: Reason) {
-    screen::wrap(text, &format!("  {}  ", reason.code()), reason.sentence());
+    screen::wrap(text, &format!("  {}  ", reason.code()), reason.description());
     screen::wrap(text, "        → ", reason.advice());
 }
 

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use probes::report::Report;
-use probes::report::text::printable;
+use zctrace_report::Report;
+use zctrace_report::text::printable;
 
 use crate::{exit, screen};
 

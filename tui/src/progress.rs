@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use probes::report::Report;
-use probes::report::text::{count, percent, size};
+use zctrace_report::Report;
+use zctrace_report::text::{count, percent, size};
 
 use crate::trace::Tracer;
 use crate::watch::Audience;

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use probes::recording::{Handle, Summary, Writer};
-use probes::report::Report;
-use probes::report::text::{count, printable, size};
+use zctrace_recording::{Handle, Summary, Writer};
+use zctrace_report::Report;
+use zctrace_report::text::{count, printable, size};
 
 use crate::progress::{Progress, say_waiting};
 use crate::run::code;

@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use probes::recording::{self, OpenError};
-use probes::report::{MadeFor, Report};
+use zctrace_recording::{self as recording, OpenError};
+use zctrace_report::{MadeFor, Report};
 
 use crate::filter::Filter;
 use crate::output::{Format, Output, check};

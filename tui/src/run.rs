@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use probes::report::Report;
+use zctrace_report::Report;
 
 use crate::filter::Filter;
 use crate::output::{Format, Output, check};

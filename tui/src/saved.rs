@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use probes::recording::{MAGIC, OpenError, Replay};
-use probes::report::text::printable;
-use probes::report::{ReadError, Report};
+use zctrace_recording::{MAGIC, OpenError, Replay};
+use zctrace_report::text::printable;
+use zctrace_report::{ReadError, Report};
 
 use crate::filter::Filter;
 use crate::output::{Format, Output, check};

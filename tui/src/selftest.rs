@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use probes::report::text::{count, printable, size};
-use probes::selftest::{self, Table, Trial, Verdict};
+use zctrace_probes::selftest::{self, Table, Trial, Verdict};
+use zctrace_report::text::{count, printable, size};
 
 use crate::screen::wrap;
 use crate::trace::setup_error;
@@ -130,7 +130,7 @@ fn row(text: &mut String, trial: &Trial) {
 
 #[cfg(test)]
 mod tests {
-    use probes::selftest::{Expected, Key, Seen};
+    use zctrace_probes::selftest::{Expected, Key, Seen};
 
     use super::*;
     use crate::screens::samples::{assert_fits, same_as};

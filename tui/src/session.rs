@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use probes::recording::Summary;
-use probes::report::text::printable;
-use probes::report::{Level, MadeFor, Report, Scope, ScopeKind};
+use zctrace_recording::Summary;
+use zctrace_report::text::printable;
+use zctrace_report::{Level, MadeFor, Report, Scope, ScopeKind};
 
 use crate::command::{NotRunnable, Pending, User, Wanted};
 use crate::record::Recording;
@@ -124,7 +124,7 @@ impl Prepared {
     /// From here on nothing is opened, loaded or started with more rights than watching needs.
     pub(crate) fn begin(self, request: &Request, terminal: Option<BorrowedFd<'_>>) -> Result<Begun, u8> {
         let give_up = |signals| {
-            if let Err(error) = probes::probe::give_up(signals) {
+            if let Err(error) = zctrace_probes::probe::give_up(signals) {
                 screen::complain(&format!("zctrace keeps rights that it does not need any more: {error}"));
             }
         };

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use probes::probe::{Hooks, ScopeFilter, SetupErrorKind, Sums};
-use probes::recording::{Handle, Writer};
-use probes::report::{Level, Report, Scope};
+use zctrace_probes::probe::{Hooks, ScopeFilter, SetupErrorKind, Sums};
+use zctrace_recording::{Handle, Writer};
+use zctrace_report::{Level, Report, Scope};
 
 /// What is watched.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ pub(crate) trait Tracer: Send {
 /// read by them is not to be believed.
 pub(crate) fn prove_by(btf: &Path) -> Result<(), SetupError> {
     let file = btf.display();
-    let table = probes::selftest::run_by(None, Some(btf)).map_err(|error| match error.kind {
+    let table = zctrace_probes::selftest::run_by(None, Some(btf)).map_err(|error| match error.kind {
         // Nothing at all was seen by them.
         SetupErrorKind::Other(what) => SetupError {
             cause: format!("with the types in {file}: {what}"),
@@ -131,11 +131,11 @@ pub(crate) trait Controls {
 
 /// Has the selftest made where it was not since this boot, or failed: attachable is not firing.
 fn prove() {
-    if probes::selftest::remembered().is_some_and(|table| table.passed()) {
+    if zctrace_probes::selftest::remembered().is_some_and(|table| table.passed()) {
         return;
     }
     // If tracing cannot be set up at all, that is said when it is tried for good.
-    if let Ok(table) = probes::selftest::run(None)
+    if let Ok(table) = zctrace_probes::selftest::run(None)
         && !table.passed()
     {
         crate::screen::complain(&format!(
@@ -148,7 +148,7 @@ fn prove() {
 
 /// Attaches the probes.
 pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
-    let tracer = attach(options, probes::trace::Tracer::start)?;
+    let tracer = attach(options, zctrace_probes::trace::Tracer::start)?;
     Ok(Box::new(Live(tracer)))
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn start(options: &Options) -> Result<Box<dyn Tracer>, SetupError> {
 pub(crate) fn start_recorded(options: &Options, file: File) -> Result<(Box<dyn Tracer>, Handle), SetupError> {
     let mut handle = None;
     let tracer = attach(options, |how| {
-        probes::trace::Tracer::start_recorded(how, |preamble| {
+        zctrace_probes::trace::Tracer::start_recorded(how, |preamble| {
             let failed = |error| SetupErrorKind::Other(format!("the recording cannot be begun: {error}"));
             let (writer, theirs) = Writer::start(file, preamble, env!("CARGO_PKG_VERSION")).map_err(failed)?;
             handle = Some(theirs);
@@ -172,8 +172,10 @@ pub(crate) fn start_recorded(options: &Options, file: File) -> Result<(Box<dyn T
 
 fn attach(
     options: &Options,
-    start: impl FnOnce(probes::trace::Options) -> Result<probes::trace::Tracer, probes::probe::SetupError>,
-) -> Result<probes::trace::Tracer, SetupError> {
+    start: impl FnOnce(
+        zctrace_probes::trace::Options,
+    ) -> Result<zctrace_probes::trace::Tracer, zctrace_probes::probe::SetupError>,
+) -> Result<zctrace_probes::trace::Tracer, SetupError> {
     let filter = match &options.how {
         How::Tree(_) => ScopeFilter::Processes,
         How::Cgroup(path) => cgroup(path)?,
@@ -183,7 +185,7 @@ fn attach(
         Some(btf) => prove_by(btf)?,
         None => prove(),
     }
-    let how = probes::trace::Options {
+    let how = zctrace_probes::trace::Options {
         scope: options.scope.clone(),
         filter,
         descendants: options.follow,
@@ -195,7 +197,7 @@ fn attach(
         btf: options.btf.clone(),
         // A command that is to be started has nothing open yet.
         look_around: options.level == Level::Full && !matches!(&options.how, How::Tree(pids) if pids.is_empty()),
-        ..probes::trace::Options::default()
+        ..zctrace_probes::trace::Options::default()
     };
     let mut tracer = start(how).map_err(|error| setup_error(&error))?;
     let mut members = Vec::new();
@@ -232,7 +234,7 @@ fn is_initial_pid_namespace() -> bool {
 }
 
 /// The probes of this process.
-struct Live(probes::trace::Tracer);
+struct Live(zctrace_probes::trace::Tracer);
 
 impl Tracer for Live {
     fn cookie(&self) -> u64 {
@@ -253,7 +255,7 @@ impl Tracer for Live {
 }
 
 /// Cause and mend.
-pub(crate) fn setup_error(error: &probes::probe::SetupError) -> SetupError {
+pub(crate) fn setup_error(error: &zctrace_probes::probe::SetupError) -> SetupError {
     SetupError {
         cause: error.to_string(),
         mend: error.mend(),
@@ -280,7 +282,7 @@ fn cgroup(path: &Path) -> Result<ScopeFilter, SetupError> {
 }
 
 /// Watches processes that run already, and what they have started.
-fn follow(tracer: &mut probes::trace::Tracer, pids: &[u32], descendants: bool) -> Result<(), SetupError> {
+fn follow(tracer: &mut zctrace_probes::trace::Tracer, pids: &[u32], descendants: bool) -> Result<(), SetupError> {
     if !is_initial_pid_namespace() {
         return Err(SetupError {
             cause: "the numbers of processes here are those of a container, which the kernel's probes do not know"

@@ -32,12 +32,12 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use command::{Ended, NotRunnable, Pending, User, Wanted};
-use probes::report::{Report, Scope, Tier};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signals::{Caught, Signals};
 use trace::Tracer;
 use watch::{Audience, Stopped, Subject, Times, watch};
+use zctrace_report::{Report, Scope, Tier};
 
 // --- helpers ---------------------------------------------------------------------------------------------------------
 

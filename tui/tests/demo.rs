@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use bufferlist::Reason;
-use probes::report::{Alive, JSON_SCHEMA, MadeFor, OracleWord, Report, Tier};
+use zctrace_contract::Reason;
+use zctrace_report::{Alive, JSON_SCHEMA, MadeFor, OracleWord, Report, Tier};
 
 fn zctrace(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
@@ -340,7 +340,7 @@ fn each_code_is_explained() {
         assert_eq!(output.status.code(), Some(0));
         assert!(text.contains(reason.code()), "{text}");
         assert!(
-            text.contains(reason.sentence()) && text.contains(reason.advice()),
+            text.contains(reason.description()) && text.contains(reason.advice()),
             "{text}"
         );
     }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use common::{both, possible};
-use probes::report::{EndKind, MadeFor, Outcome, Report, ScopeKind};
+use zctrace_report::{EndKind, MadeFor, Outcome, Report, ScopeKind};
 
 /// What is sent.
 const BYTES: usize = 4 << 20;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::{both, possible, skip};
-use probes::report::{EndKind, Report};
+use zctrace_report::{EndKind, Report};
 
 const ZCTRACE: &str = env!("CARGO_BIN_EXE_zctrace");
 

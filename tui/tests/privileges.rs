@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use common::{both, possible, skip};
-use probes::report::Report;
+use zctrace_report::Report;
 
 const ZCTRACE: &str = env!("CARGO_BIN_EXE_zctrace");
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use probes::report::Report;
+use zctrace_report::Report;
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
@@ -22,7 +22,7 @@ fn err(output: &Output) -> String {
 
 /// A report that is committed beside the types.
 fn sample(name: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../probes/tests/samples", name]
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../report/tests/samples", name]
         .iter()
         .collect();
     path.to_str().expect("UTF-8").to_owned()

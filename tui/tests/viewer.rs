@@ -422,7 +422,7 @@ fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) 
                         "all rows: {written}"
                     );
                 } else {
-                    let report = probes::report::Report::from_json(&written).expect("a report");
+                    let report = zctrace_report::Report::from_json(&written).expect("a report");
                     assert!(report.check().is_ok() && report.flows.len() == all, "{written}");
                 }
             }

@@ -1,7 +1,7 @@
 //! The ways to trace, and what each is measured against.
 
-use probes::probe::{Hooks, Sums, announce};
-use probes::trace::{Options, Tracer};
+use zctrace_probes::probe::{Hooks, Sums, announce};
+use zctrace_probes::trace::{Options, Tracer};
 
 use crate::lockstep::{Lockstep, Times, getppid};
 use crate::spread::{Spread, spread};

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use probes::recording::Writer;
-use probes::trace::{Input, Preamble, Recorder};
 use probes_common::{PlainKey, PlainSum, nr};
+use zctrace_probes::trace::{Input, Preamble, Recorder};
+use zctrace_recording::Writer;
 
 /// How much of it.
 pub(crate) struct Load {

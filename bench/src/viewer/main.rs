@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use probes::trace::{Account, Preamble};
+use zctrace_probes::trace::{Account, Preamble};
 
 use made_up::Load;
 use terminal::Terminal;

@@ -1,11 +1,11 @@
 //! Journals of each version as they were written once, which must be read for ever.
 
-use super::entry::{Doing, Entry, Operation};
 use super::layout::{Layout, Room, Writer, format, word};
 use super::ring::{Column, Reader, write_common};
 use crate::reason::Reason;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use zctrace_contract::journal::{ApiCall, Entry, Operation};
 
 /// With a common ring and nothing else.
 const VERSION_1: &[u8] = include_bytes!("../../tests/data/journal-version-1.bin");
@@ -21,15 +21,15 @@ fn entry(n: u64) -> Entry {
         position: n,
         time_ns: 1_000_000 + n,
         segment: 1024 + n / 2,
-        at: n * 10,
-        stream: n * 65_536,
+        segment_offset: n * 10,
+        pipe_offset: n * 65_536,
         len: 65_536 - n,
         pipe: 90_000 + n % 3,
         thread: 4711 + n as u32,
         caller: (n % 3) as u8,
-        operation: [Operation::Fill, Operation::Drain, Operation::Look][(n % 3) as usize],
-        reason: (n % 3 == 2).then_some(Reason::LookedAt),
-        doing: [Some(Doing::SpliceFrom), Some(Doing::Transfer), Some(Doing::Peek)][(n % 3) as usize],
+        operation: [Operation::Fill, Operation::Drain, Operation::Peek][(n % 3) as usize],
+        reason: (n % 3 == 2).then_some(Reason::Peeked),
+        api_call: [Some(ApiCall::SpliceFrom), Some(ApiCall::Transfer), Some(ApiCall::Peek)][(n % 3) as usize],
     }
 }
 

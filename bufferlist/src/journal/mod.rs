@@ -43,7 +43,7 @@
 //! half: the line) and the name of the file. A record is eight words: its sequence (`2 × (position + 1)` when it is whole,
 //! odd while it is written), time, segment, place in the segment, place in the pipe's stream, bytes, inode number of the
 //! pipe (0: none), and from the lowest byte on thread (4 bytes), caller, [`Operation`], reason (the digits of its code) and
-//! [`Doing`] (a byte each). The columns' records follow each other without a gap.
+//! [`ApiCall`] (a byte each). The columns' records follow each other without a gap.
 //!
 //! Version 1 is the same without columns, with zero in words 11 to 13. Both are read.
 
@@ -60,9 +60,9 @@ mod process;
 mod ring;
 
 pub use call_sites::CallSite;
-pub use entry::{Doing, Entry, Operation};
 pub use layout::{Layout, LayoutError, MAGIC, VERSION};
 pub use ring::Reader;
+pub use zctrace_contract::journal::{ApiCall, Entry, Operation};
 
 use crate::reason::Reason;
 use crate::segment::SegmentId;
@@ -123,7 +123,7 @@ pub fn has_watchers() -> bool {
 /// Who asked for an operation: what the program called, and where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
-    pub(crate) doing: Doing,
+    pub(crate) doing: ApiCall,
     pub(crate) at: &'static Location<'static>,
 }
 
@@ -141,7 +141,7 @@ pub(crate) struct Note {
 impl Caller {
     /// The caller of the function that calls this, which is what was called.
     #[track_caller]
-    pub(crate) fn of(doing: Doing) -> Self {
+    pub(crate) fn of(doing: ApiCall) -> Self {
         Self {
             doing,
             at: Location::caller(),

@@ -3,7 +3,6 @@
 use super::call_sites::{self, Callers};
 use super::clock::Clock;
 use super::column_alloc::{self, Columns};
-use super::entry::Entry;
 use super::layout::{Layout, NO_CALLER, Room, Writer, format, word};
 use super::ring::{self, Column};
 use super::{ENV_VAR, MEMFD_NAME, Note};
@@ -15,6 +14,7 @@ use std::cell::{BorrowMutError, RefCell};
 use std::panic::Location;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+use zctrace_contract::journal::Entry;
 
 /// Seventeen megabytes, of which not a page exists until somebody watches, and then only where a thread writes. At 64 KiB in a
 /// splice a thread that does nothing else writes 150 records a millisecond, and a tracer that shares its CPU may come only
@@ -180,7 +180,8 @@ impl Thread {
     fn caller(&mut self, journal: &Journal, note: &Note) -> u8 {
         let number = journal.callers.number(journal.words, &journal.layout, note.caller.at);
         // One for which there is no room is counted each time.
-        self.callers[usize::from(note.operation.puts())] = (number != NO_CALLER).then_some((note.caller.at, number));
+        self.callers[usize::from(note.operation.enters_pipe())] =
+            (number != NO_CALLER).then_some((note.caller.at, number));
         number
     }
 
@@ -195,7 +196,7 @@ impl Thread {
             self.begin(journal);
         }
         let time_ns = self.clock.now();
-        let caller = match self.callers[usize::from(note.operation.puts())] {
+        let caller = match self.callers[usize::from(note.operation.enters_pipe())] {
             Some((at, number)) if std::ptr::eq(at, note.caller.at) => number,
             _ => own().map_or(NO_CALLER, |journal| self.caller(journal, note)),
         };
@@ -203,15 +204,15 @@ impl Thread {
             position: 0,
             time_ns,
             segment: note.segment.get(),
-            at: note.at,
-            stream,
+            segment_offset: note.at,
+            pipe_offset: stream,
             len,
             pipe,
             thread: self.number,
             caller,
             operation: note.operation,
             reason: note.reason,
-            doing: Some(note.caller.doing),
+            api_call: Some(note.caller.doing),
         };
         if let Some(column) = &mut self.column {
             column.write(entry);

@@ -9,10 +9,11 @@
 //! are the same steps by locked instructions. A writer that finds its place still claimed by one who is a whole round
 //! behind, or taken by one a round ahead, gives its record up and counts that: two never write the same record.
 
-use super::entry::{Entry, field};
+use super::entry::{field, from_words, to_words};
 use super::layout::{Layout, Ring, word};
 use crate::sync::{AtomicU64, fence};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use zctrace_contract::journal::Entry;
 
 /// The first word of a record that is being written for this position.
 fn claimed(position: u64) -> u64 {
@@ -29,7 +30,7 @@ fn whole(position: u64) -> u64 {
 fn fill(record: &[AtomicU64], position: u64, entry: Entry) {
     // Whoever sees one of the words below sees the claim above.
     fence(Release);
-    for (to, from) in record[1..].iter().zip(entry.to_words()) {
+    for (to, from) in record[1..].iter().zip(to_words(&entry)) {
         to.store(from, Relaxed);
     }
     record[field::SEQUENCE].store(whole(position), Release);
@@ -131,7 +132,7 @@ fn look(words: &[AtomicU64], ring: &Ring, position: u64) -> Found {
     if record[field::SEQUENCE].load(Relaxed) != before {
         return Found::Gone;
     }
-    Found::Whole(Entry::of_words(position, &copy))
+    Found::Whole(from_words(position, &copy))
 }
 
 /// Positions that a reader comes back to in one ring, at most: as many threads can be in the middle of a record.
@@ -274,28 +275,34 @@ impl Mark {
 /// Entries that tell whether their words are all of the same one.
 #[cfg(test)]
 mod made_up {
-    use super::super::entry::{Entry, Operation};
+    use zctrace_contract::journal::{Entry, Operation};
 
     pub(super) fn entry(segment: u64) -> Entry {
         Entry {
             position: 0,
             time_ns: segment,
             segment,
-            at: segment,
-            stream: segment,
+            segment_offset: segment,
+            pipe_offset: segment,
             len: 1 + segment,
             pipe: segment,
             thread: segment as u32,
             caller: 0,
             operation: Operation::Fill,
             reason: None,
-            doing: None,
+            api_call: None,
         }
     }
 
     pub(super) fn is_one(entry: &Entry) -> bool {
         let segment = entry.segment;
-        let rest = [entry.time_ns, entry.at, entry.stream, entry.len - 1, entry.pipe];
+        let rest = [
+            entry.time_ns,
+            entry.segment_offset,
+            entry.pipe_offset,
+            entry.len - 1,
+            entry.pipe,
+        ];
         rest == [segment; 5] && entry.thread == segment as u32
     }
 }

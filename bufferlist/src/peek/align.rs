@@ -3,7 +3,7 @@
 use super::show;
 use crate::counts::Copies;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Caller, Doing};
+use crate::journal::{ApiCall, Caller};
 use crate::list::BufferList;
 use crate::reason::Reason;
 use crate::receipt::Receipt;
@@ -76,7 +76,7 @@ impl BufferList {
         if !to.memory.is_power_of_two() || to.memory > 4096 || to.length == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "rebuild to an alignment"));
         }
-        let mut copies = Copies::of(Caller::of(Doing::RebuildAligned));
+        let mut copies = Copies::of(Caller::of(ApiCall::RebuildAligned));
         let result = self.aligned_segments(to, &mut copies);
         self.counter().record(&copies);
         let segments = result?;

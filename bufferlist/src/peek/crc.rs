@@ -3,7 +3,7 @@
 use super::show;
 use crate::counts::Copies;
 use crate::error::Result;
-use crate::journal::{Caller, Doing};
+use crate::journal::{ApiCall, Caller};
 use crate::list::BufferList;
 use crate::reason::Reason;
 use crate::segment::{Segment, SegmentId, Stability};
@@ -148,7 +148,7 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn crc32c(&self) -> Result<Crc> {
-        let mut copies = Copies::of(Caller::of(Doing::Crc32c));
+        let mut copies = Copies::of(Caller::of(ApiCall::Crc32c));
         let result = self.sum(&mut copies);
         self.counter().record(&copies);
         Ok(Crc {
@@ -171,7 +171,7 @@ impl BufferList {
             while at < segment.len() {
                 let end = segment.len().min(at + WINDOW);
                 let mut chunks = Vec::new();
-                show(segment, at..end, Reason::LookedAt, copies, &mut chunks)?;
+                show(segment, at..end, Reason::Peeked, copies, &mut chunks)?;
                 sum = chunks.iter().fold(sum, |sum, chunk| crc32c::crc32c_append(sum, chunk));
                 at = end;
             }

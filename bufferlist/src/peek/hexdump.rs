@@ -1,7 +1,7 @@
 //! Bytes for people, as `hexdump -C` shows them.
 
 use crate::error::Result;
-use crate::journal::{Caller, Doing};
+use crate::journal::{ApiCall, Caller};
 use crate::list::BufferList;
 use crate::range;
 use crate::reason::Reason;
@@ -36,7 +36,7 @@ impl BufferList {
         let range = range::within(&range, self.len());
         let start = range.start;
         let bytes = self
-            .view(range, Reason::LookedAt, Caller::of(Doing::Hexdump))?
+            .view(range, Reason::Peeked, Caller::of(ApiCall::Hexdump))?
             .into_bytes();
         let mut text = String::new();
         let mut folded = false;

@@ -13,7 +13,7 @@ pub use view::View;
 
 use crate::counts::Copies;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{self, Caller, Doing, Note};
+use crate::journal::{self, ApiCall, Caller, Note};
 use crate::list::BufferList;
 use crate::range;
 use crate::reason::Reason;
@@ -30,7 +30,7 @@ impl BufferList {
     /// Shows a window of the list. The one door to bytes that are in a pipe.
     ///
     /// Memory is shown as it is. Of what is in a pipe or file at most the window is copied, and the copy is counted to
-    /// the line that called, as [`Reason::LookedAt`]; the pages stay where they are, so the list can still be moved
+    /// the line that called, as [`Reason::Peeked`]; the pages stay where they are, so the list can still be moved
     /// without a copy. Clones of a list share what was looked at in pipes: the same window costs nothing the second
     /// time. Bytes of files are read afresh each time, since the file may have changed; only a memfd that is sealed
     /// against writing and shrinking (`F_SEAL_WRITE`, `F_SEAL_SHRINK`, fcntl(2)) is mapped and shown without a copy.
@@ -59,11 +59,11 @@ impl BufferList {
     #[track_caller]
     pub fn peek(&self, range: impl RangeBounds<u64>) -> Result<View> {
         let range = range::within(&range, self.len());
-        self.view(range, Reason::LookedAt, Caller::of(Doing::Peek))
+        self.view(range, Reason::Peeked, Caller::of(ApiCall::Peek))
     }
 
     /// The whole list in one piece of memory: what Ceph calls `c_str`. Nothing is copied if it is one piece of memory
-    /// already; otherwise all of it is, as [`Reason::LookedAt`] where it was in the kernel.
+    /// already; otherwise all of it is, as [`Reason::Peeked`] where it was in the kernel.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn to_bytes(&self) -> Result<Bytes> {
-        let view = self.view(0..self.len(), Reason::LookedAt, Caller::of(Doing::ToBytes))?;
+        let view = self.view(0..self.len(), Reason::Peeked, Caller::of(ApiCall::ToBytes))?;
         Ok(view.into_bytes())
     }
 
@@ -104,7 +104,7 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn stabilize(&mut self) -> Result<Receipt> {
-        let mut copies = Copies::of(Caller::of(Doing::Stabilize));
+        let mut copies = Copies::of(Caller::of(ApiCall::Stabilize));
         let result = self.stable_segments(&mut copies);
         self.counter().record(&copies);
         let segments = result?;

@@ -4,7 +4,7 @@ use super::View;
 use crate::counts::Copies;
 use crate::endpoint::EndpointKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Caller, Doing, Note, Operation};
+use crate::journal::{ApiCall, Caller, Note, Operation};
 use crate::list::BufferList;
 use crate::range;
 use crate::reason::Reason;
@@ -56,16 +56,16 @@ impl BufferList {
     #[track_caller]
     pub fn peek_with(&self, strategy: PeekStrategy, range: impl RangeBounds<u64>) -> Result<View> {
         let range = range::within(&range, self.len());
-        let caller = Caller::of(Doing::PeekWith);
+        let caller = Caller::of(ApiCall::PeekWith);
         match strategy {
-            PeekStrategy::Tee => self.view(range, Reason::LookedAt, caller),
+            PeekStrategy::Tee => self.view(range, Reason::Peeked, caller),
             PeekStrategy::Memfd => {
                 let mut copies = Copies::of(caller);
                 let result = self.by_memfd(range, &mut copies);
                 self.counter().record(&copies);
                 Ok(View::new(
                     result?,
-                    Receipt::copied_for(Reason::LookedAt, copies.bytes()),
+                    Receipt::copied_for(Reason::Peeked, copies.bytes()),
                     caller.at,
                 ))
             }
@@ -76,7 +76,7 @@ impl BufferList {
         let mut chunks = Vec::new();
         for (segment, part) in self.rope().parts(range) {
             let Body::Pipe(pipe) = &segment.body else {
-                super::show(segment, part, Reason::LookedAt, copies, &mut chunks)?;
+                super::show(segment, part, Reason::Peeked, copies, &mut chunks)?;
                 continue;
             };
             let (mut start, end) = (pipe.start() + part.start, pipe.start() + part.end);
@@ -85,7 +85,7 @@ impl BufferList {
                     .cell
                     .private(start, end, copies.caller)
                     .ok_or_else(|| Error::new(ErrorKind::NoPipe, "look by way of a memfd"))?;
-                let note = pipe.cell.note(Operation::Look, start, copies.caller);
+                let note = pipe.cell.note(Operation::Peek, start, copies.caller);
                 chunks.push(through_memfd(&mut private, len, note, copies)?);
                 start += len;
             }
@@ -128,7 +128,7 @@ impl BufferList {
     #[track_caller]
     pub unsafe fn peek_mapped(&self, range: impl RangeBounds<u64>) -> Result<View> {
         let range = range::within(&range, self.len());
-        let caller = Caller::of(Doing::PeekMapped);
+        let caller = Caller::of(ApiCall::PeekMapped);
         let mut copies = Copies::of(caller);
         let mut chunks = Vec::new();
         let mut result = Ok(());
@@ -141,7 +141,7 @@ impl BufferList {
             result = match source {
                 // SAFETY: the caller promises that nobody writes to or truncates the file while the view lives.
                 Some(extent) => unsafe { map(&extent) }.map(|bytes| chunks.push(bytes)),
-                None => super::show(segment, part, Reason::LookedAt, &mut copies, &mut chunks),
+                None => super::show(segment, part, Reason::Peeked, &mut copies, &mut chunks),
             };
             if result.is_err() {
                 break;
@@ -151,7 +151,7 @@ impl BufferList {
         result?;
         Ok(View::new(
             chunks,
-            Receipt::copied_for(Reason::LookedAt, copies.bytes()),
+            Receipt::copied_for(Reason::Peeked, copies.bytes()),
             caller.at,
         ))
     }
@@ -160,7 +160,7 @@ impl BufferList {
 /// The first `len` bytes of a pipe, by way of a file of memory.
 fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, note: Note, copies: &mut Copies) -> Result<Bytes> {
     let note = Note {
-        reason: Some(Reason::LookedAt),
+        reason: Some(Reason::Peeked),
         ..note
     };
     let error = |errno| Error::sys(errno, "look by way of a memfd");
@@ -174,7 +174,7 @@ fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, note: Note, copie
         }
         pipe.drained(got as u64);
         pipe.note_taken(got as u64, &note.plus(at - got as u64));
-        copies.add(Reason::LookedAt, got as u64);
+        copies.add(Reason::Peeked, got as u64);
     }
     rustix::fs::fcntl_add_seals(
         &file,

@@ -231,8 +231,8 @@ impl Segment {
     /// What the journal says of its first byte, which was copied into memory for a reason.
     pub(crate) fn materialised(&self, reason: Reason, caller: Caller) -> Note {
         let operation = match reason {
-            Reason::LookedAt => Operation::Look,
-            _ => Operation::Materialise,
+            Reason::Peeked => Operation::Peek,
+            _ => Operation::Materialize,
         };
         Note {
             operation,

@@ -4,7 +4,7 @@ use super::{Patience, Progress, fill, send};
 use crate::counts::Counts;
 use crate::endpoint::{Giving, Sink, SinkState, Source, SourceState, Taking};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Caller, Doing};
+use crate::journal::{ApiCall, Caller};
 use crate::list::BufferList;
 use crate::pipe::{Lane, Pool};
 use crate::receipt::{Receipt, Side, Step};
@@ -267,7 +267,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     #[track_caller]
     pub fn step(&mut self) -> Result<Step> {
         let mut receipt = Receipt::default();
-        let progress = self.turn(Patience::Never, Caller::of(Doing::Transfer), Some(&mut receipt))?;
+        let progress = self.turn(Patience::Never, Caller::of(ApiCall::Transfer), Some(&mut receipt))?;
         self.job.total += receipt;
         Ok(progress.step(receipt))
     }
@@ -301,7 +301,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// ```
     #[track_caller]
     pub fn run(&mut self) -> Result<Receipt> {
-        let caller = Caller::of(Doing::Transfer);
+        let caller = Caller::of(ApiCall::Transfer);
         let patience = if self.job.limits.deadline.is_some() {
             Patience::Never
         } else {

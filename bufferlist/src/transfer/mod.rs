@@ -13,7 +13,7 @@ pub use job::{Limits, Transfer, transfer};
 
 use crate::endpoint::{Sink, Source};
 use crate::error::Result;
-use crate::journal::{Caller, Doing};
+use crate::journal::{ApiCall, Caller};
 use crate::list::BufferList;
 use crate::pipe::Lane;
 use crate::receipt::{Receipt, Side, Step};
@@ -84,7 +84,7 @@ impl BufferList {
             len,
             &mut lane,
             Patience::Never,
-            Caller::of(Doing::SpliceFrom),
+            Caller::of(ApiCall::SpliceFrom),
             &mut receipt,
         )?;
         Ok(progress.step(receipt))
@@ -125,7 +125,7 @@ impl BufferList {
             &mut sink.giving(),
             &mut lane,
             Patience::Never,
-            Caller::of(Doing::SpliceTo),
+            Caller::of(ApiCall::SpliceTo),
             &mut receipt,
         )?;
         Ok(progress.step(receipt))

@@ -11,12 +11,12 @@
 //! journal is read and the report says that.
 
 mod file;
-mod news;
 mod process;
 mod watched;
 
-pub use news::{Entry, News, What};
 pub(crate) use watched::Journals;
+pub use zctrace_contract::journal::Entry;
+pub use zctrace_evidence::{News, What};
 
 /// For the tests of hostile journals: everything that is done with the words of a journal, done once with any words.
 #[doc(hidden)]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use bufferlist::journal::{ENV_VAR, Layout};
 
 use super::file::LINK;
-use crate::report::text::printable;
+use zctrace_report::text::printable;
 
 /// Descriptors of a process that are looked at. The journal is made with the first pipe of its lists, and the kernel gives
 /// out the lowest number that is free.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bufferlist::journal::{self, Layout, Operation, Reader};
 
 use super::file::{Refused, Words};
-use super::news::{Entry, News, What};
 use super::process::{self, Threads};
-use crate::report::text::printable;
+use zctrace_contract::journal::Entry;
+use zctrace_evidence::{News, What};
+use zctrace_report::text::printable;
 
 /// How long to wait before a process is looked through again, at first and at most. A look costs as many links as it has
 /// descriptors; and what a program does must be named within a second.
@@ -101,7 +102,7 @@ impl Reading {
                 });
             }
             let thread = threads.number(entry.thread);
-            if entry.operation == Operation::Look
+            if entry.operation == Operation::Peek
                 && names.len() < MOST
                 && names.insert(thread)
                 && let Some(name) = process::thread_name(pid, thread)
@@ -113,19 +114,7 @@ impl Reading {
             }
             news.push(News {
                 pid,
-                what: What::Entry(Entry {
-                    time_ns: entry.time_ns,
-                    segment: entry.segment,
-                    at: entry.at,
-                    stream: entry.stream,
-                    len: entry.len,
-                    pipe: entry.pipe,
-                    thread,
-                    caller: entry.caller,
-                    operation: entry.operation,
-                    reason: entry.reason,
-                    doing: entry.doing,
-                }),
+                what: What::Entry(Entry { thread, ..entry }),
             });
         }
     }

@@ -1,7 +1,7 @@
 //! The probes: loading the eBPF programs of tier T0, saying whom they trace, and taking what they write.
 //!
 //! ```no_run
-//! use probes::probe::{Probes, Record, Setup};
+//! use zctrace_probes::probe::{Probes, Record, Setup};
 //!
 //! let mut probes = Probes::load(&Setup::default())?;
 //! probes.follow(1234)?;
@@ -9,14 +9,13 @@
 //!     Ok(Record::Call(call)) => println!("{} moved {}", call.nr, call.result),
 //!     other => println!("{other:?}"),
 //! });
-//! # Ok::<_, probes::probe::SetupError>(())
+//! # Ok::<_, zctrace_probes::probe::SetupError>(())
 //! ```
 //!
 //! Programs and maps are held by descriptors only: they are gone when [`Probes`] is dropped, and when the process ends,
 //! however it ends.
 
 mod around;
-mod decode;
 mod direct;
 mod error;
 mod load;
@@ -26,11 +25,10 @@ mod privileges;
 mod reader;
 mod scope;
 
-pub use decode::{Damaged, Decoder, Record, RecordRef};
-pub(crate) use decode::{Integers, bytes_of, value_of};
 pub use error::{SetupError, SetupErrorKind};
 pub use load::{Hooks, NotLoaded, Probes, Program, Setup, Sums};
 pub use loss::ProgramLoss;
 pub use object::{OBJECT, SOURCES, object_hash};
 pub use privileges::give_up;
+pub use probes_common::decode::{Damaged, Decoder, Record, RecordRef};
 pub use scope::{ScopeFilter, announce};

@@ -1,11 +1,11 @@
 //! Attachable is not firing: known moves and known copies, made by this process, which the probes must see as what they are.
 //!
 //! ```no_run
-//! let table = probes::selftest::run(None)?;
+//! let table = zctrace_probes::selftest::run(None)?;
 //! for trial in &table.trials {
 //!     println!("{} {}", trial.verdict.as_str(), trial.name);
 //! }
-//! # Ok::<_, probes::probe::SetupError>(())
+//! # Ok::<_, zctrace_probes::probe::SetupError>(())
 //! ```
 
 mod ends;
@@ -23,9 +23,9 @@ pub use self::table::{Counts, Expected, Seen, Table, Trial, Verdict};
 use self::ends::{LEN, Stage};
 use self::trials::{Spec, TRIALS};
 use crate::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
-use crate::report::{Account, End, EndKind, NoticeBy, Report};
 use crate::trace::coverage::{NOTICES, NOTICES_URING, SUMS};
 use crate::trace::{Options, Tracer};
+use zctrace_report::{Account, End, EndKind, NoticeBy, Report};
 
 /// Rows of a report: a trial makes a few.
 const ROWS: usize = 1000;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::memory::Key;
-use crate::report::Alive;
+use zctrace_report::Alive;
 
 /// What a trial does, and so what must be seen of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

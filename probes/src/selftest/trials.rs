@@ -10,8 +10,8 @@ use rustix::fs::{OFlags, sendfile};
 use super::ends::{self, LEN, Stage};
 use super::table::Expected;
 use super::zerocopy;
-use crate::report::EndKind;
 use crate::trace::coverage::{BEFORE, CLOSES, DIRTY, DISK, MESSAGES, NOTICES, NOTICES_URING, PACKETS, SLOTS, SUMS};
+use zctrace_report::EndKind;
 
 /// A trial before it is made.
 pub(super) struct Spec {

@@ -15,8 +15,8 @@ use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
 use super::random;
-use crate::evidence::SlotNames;
 use crate::probe::{Hooks, Probes, Record, ScopeFilter, Setup, SetupError, SetupErrorKind, announce};
+use zctrace_evidence::SlotNames;
 
 /// What the kernel calls slots.
 pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<SlotNames, SetupError> {

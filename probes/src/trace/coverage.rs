@@ -2,8 +2,8 @@
 
 use crate::layout::plan::{Part, Plan};
 use crate::probe::{Hooks, Probes};
-use crate::report::{Alive, Coverage, Fact, NotObserved, Tier};
 use crate::selftest::Table;
+use zctrace_report::{Alive, Coverage, Fact, NotObserved, Tier};
 
 /// What is in the slots of pipes.
 pub(crate) const SLOTS: &str = "pages in pipe slots";

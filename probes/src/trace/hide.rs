@@ -15,7 +15,7 @@ use probes_common::{
 };
 
 use super::random;
-use crate::evidence::SlotNames;
+use zctrace_evidence::SlotNames;
 
 /// How addresses of one trace are hidden.
 #[derive(Debug)]

@@ -9,7 +9,7 @@
 //! one.
 //!
 //! ```no_run
-//! use probes::trace::{Options, Tracer};
+//! use zctrace_probes::trace::{Options, Tracer};
 //!
 //! let mut tracer = Tracer::start(Options::default())?;
 //! tracer.follow(std::process::id())?;
@@ -18,23 +18,19 @@
 //!     std::thread::sleep(std::time::Duration::from_millis(5));
 //! }
 //! println!("{}", tracer.finish(50).to_json_pretty());
-//! # Ok::<_, probes::probe::SetupError>(())
+//! # Ok::<_, zctrace_probes::probe::SetupError>(())
 //! ```
 
-mod account;
 mod calibrate;
 pub(crate) mod coverage;
 mod functions;
-mod gaps;
 mod hide;
-mod input;
 mod mounts;
 mod pipe_limits;
 mod symbols;
 
-pub use self::account::Account;
 pub use self::coverage::foreseen;
-pub use self::input::{Costs, Input, Losses, Preamble, Question, Recorder};
+pub use zctrace_evidence::{Account, Costs, Input, Losses, Preamble, Question, Recorder};
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -44,11 +40,11 @@ use probes_common::{Call, PlainKey, PlainSum, Process, RecordHeader, SumRow, eve
 
 use self::hide::Hide;
 use self::symbols::Symbols;
-use crate::evidence::{Config, SlotNames};
 use crate::journal::Journals;
 use crate::probe::{Hooks, Probes, ProgramLoss, Record, ScopeFilter, Setup, SetupError, SetupErrorKind, Sums};
-use crate::report::{Alive, Level, Report, Scope, ScopeKind};
 use crate::selftest::{self, Table};
+use zctrace_evidence::{Config, SlotNames};
+use zctrace_report::{Alive, Level, Report, Scope, ScopeKind};
 
 /// Whom to trace, and how closely.
 #[derive(Clone, Debug)]

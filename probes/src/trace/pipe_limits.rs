@@ -1,6 +1,6 @@
 //! The system's limits on pipes.
 
-use crate::report::PipeLimits;
+use zctrace_report::PipeLimits;
 
 /// Reads them; `None` where one cannot be read, for a limit that is made up is worse than none.
 pub(super) fn read() -> Option<PipeLimits> {

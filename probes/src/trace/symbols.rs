@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 use rustix::fs::{FileType, Mode, OFlags, fstat, major, minor, open};
 
 use super::functions::Functions;
-use super::input::Question;
-use crate::report::Place;
+use zctrace_evidence::Question;
+use zctrace_report::Place;
 
 /// Processes whose maps are kept.
 const MOST: usize = 1024;

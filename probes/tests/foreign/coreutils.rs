@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use bufferlist::Reason;
-use probes::report::Report;
+use zctrace_contract::Reason;
+use zctrace_report::Report;
 
 use crate::harness::Trace;
 use crate::sums::{MEMORY, PIPE, assert_both, because, copied, direct_file, edges, file, flows, moved, overview};

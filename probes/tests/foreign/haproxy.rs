@@ -1,8 +1,8 @@
 //! haproxy between two connections, which it splices through a pipe.
 
-use bufferlist::Reason;
-use probes::report::EndKind;
 use rustix::process::Signal;
+use zctrace_contract::Reason;
+use zctrace_report::EndKind;
 
 use crate::harness::{Trace, free_address, numbers};
 use crate::nginx::Server;

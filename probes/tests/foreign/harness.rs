@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use probes::probe::SetupErrorKind;
-use probes::report::Report;
-use probes::trace::{Options, Tracer};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
+use zctrace_probes::probe::SetupErrorKind;
+use zctrace_probes::trace::{Options, Tracer};
+use zctrace_report::Report;
 
 use crate::net::own_network;
 use crate::skip::skip;

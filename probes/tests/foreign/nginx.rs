@@ -3,9 +3,9 @@
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
-use bufferlist::Reason;
-use probes::report::{Certificate, Report};
 use rustix::process::Signal;
+use zctrace_contract::Reason;
+use zctrace_report::{Certificate, Report};
 
 use crate::harness::{Program, Trace, free_address, numbers};
 use crate::sums::{MEMORY, TCP, any, assert_both, because, copied, direct_file, file, flows, moved, overview};
@@ -125,7 +125,7 @@ fn nginx_without_sendfile_copies_everything_twice() {
     assert_both(&report, file(&path), MEMORY, &copied(figures.bodies));
     assert_both(&report, MEMORY, TCP, &copied(figures.headers + figures.bodies));
     assert_both(&report, TCP, MEMORY, &copied(figures.requests));
-    let anything = probes::report::EndKind::File;
+    let anything = zctrace_report::EndKind::File;
     assert_eq!(flows(&report, any(&anything), TCP).total(), 0, "{}", overview(&report));
 }
 

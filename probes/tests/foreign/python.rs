@@ -1,6 +1,6 @@
 //! python3's own ways to hand files on: `socket.sendfile` and `shutil`.
 
-use probes::report::{EndKind, Report};
+use zctrace_report::{EndKind, Report};
 
 use crate::harness::Trace;
 use crate::sums::{MEMORY, TCP, any, assert_both, copied, edges, file, flows, moved, overview};

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bufferlist::Reason;
-use probes::report::{Account, End, EndKind, ReasonCode, Report};
+use zctrace_contract::Reason;
+use zctrace_report::{Account, End, EndKind, ReasonCode, Report};
 
 /// An end: its kind, and its name if that matters.
 #[derive(Clone, Copy, Debug)]

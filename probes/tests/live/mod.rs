@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use probes::probe::{Probes, Record, Setup, announce};
 use probes_common::{Call, Closed, Name, Piece, Process, Station, event};
+use zctrace_probes::probe::{Probes, Record, Setup, announce};
 
 /// Says that a test, or a part of it, cannot run here: on stderr, and in the file that `BUFFERLIST_SKIPS` names.
 pub(crate) fn skip(test: &str, reason: &str) {

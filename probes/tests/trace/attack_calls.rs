@@ -3,8 +3,8 @@
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::mpsc;
 
-use probes::probe::announce;
-use probes::report::EndKind::{File, Pipe as InPipe, Tcp};
+use zctrace_probes::probe::announce;
+use zctrace_report::EndKind::{File, Pipe as InPipe, Tcp};
 
 use crate::calls::{all, file_with, once, pattern, pipe, plain_connection, receive, thread_id};
 use crate::child::wait_until_it_sleeps_in;

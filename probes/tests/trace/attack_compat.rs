@@ -9,8 +9,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use probes::report::Edge;
-use probes::report::EndKind::{File, Null, Pipe as InPipe, Tcp};
+use zctrace_report::Edge;
+use zctrace_report::EndKind::{File, Null, Pipe as InPipe, Tcp};
 
 use crate::calls::{all, file_with, null, once, pattern, pipe, plain_connection, receive};
 use crate::harness::{Sum, alone, because, discarded, not_observed, sum, traced, unknown, why};

@@ -3,8 +3,8 @@
 use std::arch::asm;
 use std::os::fd::AsRawFd;
 
-use probes::report::EndKind::{File, Memory, Tcp};
-use probes::report::{Call, Report};
+use zctrace_report::EndKind::{File, Memory, Tcp};
+use zctrace_report::{Call, Report};
 
 use crate::calls::{file_with, once, pattern, pipe, plain_connection};
 use crate::child::{self, is_child};

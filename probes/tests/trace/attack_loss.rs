@@ -1,8 +1,8 @@
 //! A ring that is far too small: what is lost is said, and nothing is claimed for it.
 
-use probes::probe::announce;
-use probes::report::EndKind::{File, Tcp};
-use probes::trace::{Options, Tracer};
+use zctrace_probes::probe::announce;
+use zctrace_probes::trace::{Options, Tracer};
+use zctrace_report::EndKind::{File, Tcp};
 
 use crate::calls::{file_with, pattern, plain_connection, receive};
 use crate::harness::{alone, begun, sum};

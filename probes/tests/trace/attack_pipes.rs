@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 use std::sync::mpsc;
 
-use probes::report::EndKind::{File, Memory, Null, Pipe as InPipe, Tcp};
-use probes::report::Report;
 use rustix::pipe::fcntl_setpipe_size;
+use zctrace_report::EndKind::{File, Memory, Null, Pipe as InPipe, Tcp};
+use zctrace_report::Report;
 
 use crate::calls::{
     Pipe, all, file_with, fill, null, once, pattern, pipe, plain_connection, receive, thread_id, wide_pipe,

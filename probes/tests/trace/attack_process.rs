@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::mpsc;
 
-use probes::report::EndKind::{File, Tcp};
+use zctrace_report::EndKind::{File, Tcp};
 
 use crate::calls::{all, file_with, fill, once, pattern, pipe, plain_connection, receive, send_all, thread_id};
 use crate::child::{self, Child, again, is_child, stage, wait_until_it_sleeps_in};

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 
-use probes::report::EndKind::{File, Memory, Pipe as InPipe, Tcp};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, sockopt};
+use zctrace_report::EndKind::{File, Memory, Pipe as InPipe, Tcp};
 
 use crate::calls::{
     all, file_with, fill_from, null, once, pages_of_memory, pattern, pipe, plain_connection, read_in_parts, receive,

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use probes::report::EndKind::{File, Pipe as PipeEnd, Tcp};
-use probes::report::Report;
-use probes::trace::{Options, Tracer};
+use zctrace_probes::trace::{Options, Tracer};
+use zctrace_report::EndKind::{File, Pipe as PipeEnd, Tcp};
+use zctrace_report::Report;
 
 use crate::calls::{Pipe, all, file_with, once, pattern, pipe, plain_connection, receive, wide_pipe};
 use crate::harness::{Sum, alone, begun, moved, sum, unknown};

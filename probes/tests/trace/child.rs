@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-use probes::probe::announce;
+use zctrace_probes::probe::announce;
 
 use crate::skip::say;
 

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use probes::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
-use probes::recording::{Replay, Writer};
-use probes::report::{EndKind, Flow, MadeFor, Report};
-use probes::trace::{Options, Tracer};
+use zctrace_probes::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
+use zctrace_probes::trace::{Options, Tracer};
+use zctrace_recording::{Replay, Writer};
+use zctrace_report::{EndKind, Flow, MadeFor, Report};
 
 use crate::net::own_network;
 use crate::skip::skip;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use bufferlist::{BufferList, FileExtent, Limits, Nonblocking, Sink, Source, Step, Transfer, journal};
-use probes::report::{Certificate, EndKind, LedgerWord, Report, SegmentNames, StationKind};
+use zctrace_report::{Certificate, EndKind, LedgerWord, Report, SegmentNames, StationKind};
 
 use crate::calls::connection;
 use crate::harness::{alone, flow, flows, moved, sum, traced};

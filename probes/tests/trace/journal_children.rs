@@ -6,9 +6,9 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::time::{Duration, Instant};
 
 use bufferlist::{BufferList, Limits, Sink, Source, Step, Transfer, journal};
-use probes::probe::{SetupErrorKind, announce};
-use probes::report::{Certificate, EndKind, LedgerWord, Report};
-use probes::trace::{Options, Tracer};
+use zctrace_probes::probe::{SetupErrorKind, announce};
+use zctrace_probes::trace::{Options, Tracer};
+use zctrace_report::{Certificate, EndKind, LedgerWord, Report};
 
 use crate::calls::connection;
 use crate::child::{Child, is_child, join, ready};

@@ -1,8 +1,8 @@
 //! A trace goes on with the rights that are left when it has given up the others.
 
-use probes::probe::{SetupErrorKind, give_up};
-use probes::report::EndKind::{File, Memory, Tcp};
-use probes::trace::{Options, Tracer};
+use zctrace_probes::probe::{SetupErrorKind, give_up};
+use zctrace_probes::trace::{Options, Tracer};
+use zctrace_report::EndKind::{File, Memory, Tcp};
 
 use crate::calls::{file_with, pattern, plain_connection, receive, send_all};
 use crate::child::{Child, is_child, ready};

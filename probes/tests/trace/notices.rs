@@ -4,8 +4,8 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
-use probes::report::{Notice, NoticeBy, Report};
 use rustix::net::{RecvFlags, recv};
+use zctrace_report::{Notice, NoticeBy, Report};
 
 use crate::calls::{pages_of_memory, plain_connection, receive, send_without_copy, set_int};
 use crate::harness::{alone, traced};

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use bufferlist::EndpointKind;
 use bufferlist::oracle::{Matrix, SinkColumn, Verdict};
-use probes::probe::{SetupErrorKind, announce};
-use probes::report::Account;
-use probes::trace::{Options, Tracer};
 use rustix::pipe::{SpliceFlags, tee};
+use zctrace_probes::probe::{SetupErrorKind, announce};
+use zctrace_probes::trace::{Options, Tracer};
+use zctrace_report::Account;
 
 use crate::calls::{
     Pipe, all, direct, file_with, lend, memfd, once, pages_of_memory, pattern, plain_connection, wide_pipe,
@@ -80,8 +80,8 @@ fn verdict(tracer: &mut Tracer) -> Account {
     let report = tracer.lap(10_000);
     assert!(!report.loss.any(), "{:?}", report.loss);
     report.check().expect("a report that keeps its rules");
-    let spliced = |edge: &&probes::report::Edge| {
-        use probes::report::Call::{Splice, Tee, Vmsplice};
+    let spliced = |edge: &&zctrace_report::Edge| {
+        use zctrace_report::Call::{Splice, Tee, Vmsplice};
         matches!(edge.call, Splice | Tee | Vmsplice)
     };
     report

@@ -4,8 +4,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use probes::report::EndKind::{DirectFile, File, Memory, Tcp};
 use rustix::fs::copy_file_range;
+use zctrace_report::EndKind::{DirectFile, File, Memory, Tcp};
 
 use crate::calls::{
     all, direct, file_with, lend, once, pages_of_memory, pattern, plain_connection, pump, receive, send_all, wide_pipe,
@@ -194,7 +194,7 @@ fn set_up(test: &str, setup: Result<PathBuf, String>) -> Option<PathBuf> {
 }
 
 /// A child that had to skip has done nothing.
-fn has_run(report: &probes::report::Report) -> bool {
+fn has_run(report: &zctrace_report::Report) -> bool {
     !report.edges.is_empty()
 }
 

@@ -3,10 +3,10 @@
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-use probes::report::EndKind::{DirectFile, File, Memory, Null, Tcp};
 use rustix::fs::copy_file_range;
 use rustix::io::read;
 use rustix::pipe::{SpliceFlags, tee};
+use zctrace_report::EndKind::{DirectFile, File, Memory, Null, Tcp};
 
 use crate::calls::{
     all, direct, file_with, memfd, null, once, pattern, pipe, plain_connection, pump, receive, send_all, wide_pipe,
@@ -36,7 +36,7 @@ fn a_page_cache_keeps_its_own_copy() {
     let edges = report
         .edges
         .iter()
-        .filter(|edge| edge.to.of.kind == probes::report::EndKind::Pipe);
+        .filter(|edge| edge.to.of.kind == zctrace_report::EndKind::Pipe);
     let into_the_pipe: u64 = edges.map(|edge| edge.account.moved).sum();
     assert_eq!(into_the_pipe, 2 * LEN as u64, "up to the pipe no byte was copied");
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
-use probes::report::EndKind::{DirectFile, File, Memory, Tcp};
+use zctrace_report::EndKind::{DirectFile, File, Memory, Tcp};
 
 use crate::calls::{
     all, connection, direct, file_with, lend, memfd, once, pages_of_memory, pattern, pipe, plain_connection, pump,

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use probes::report::EndKind::{DirectFile, File, Memory, Unix};
+use zctrace_report::EndKind::{DirectFile, File, Memory, Unix};
 
 use crate::calls::{all, direct, file_with, once, pattern, pump, receive, send_all, wide_pipe};
 use crate::harness::{alone, because, copied, flow, moved, sum, traced, why};

@@ -8,9 +8,9 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
 
 use bufferlist::{BufferList, Side, Sink, Source, Step};
-use probes::report::EndKind::{DirectFile, File, Memory, Pipe as InPipe, Tcp};
-use probes::report::{Call, EndKind, Report};
 use rustix::event::{PollFd, PollFlags};
+use zctrace_report::EndKind::{DirectFile, File, Memory, Pipe as InPipe, Tcp};
+use zctrace_report::{Call, EndKind, Report};
 
 use crate::calls::{direct, file_with, pattern, plain_connection, receive};
 use crate::child::{Child, is_child, join, ready};
@@ -94,7 +94,7 @@ fn to_tcp(sent: &[u8], plant: impl Fn(BufferList) -> BufferList) {
 }
 
 /// Whether the only places that are named are in the program itself, and there is one for each row.
-fn assert_in_this_program<'a>(places: impl Iterator<Item = Option<&'a probes::report::Place>>) {
+fn assert_in_this_program<'a>(places: impl Iterator<Item = Option<&'a zctrace_report::Place>>) {
     let own = std::env::current_exe().expect("its path");
     let own = format!("{}+0x", own.display());
     let mut rows = 0;
@@ -113,7 +113,7 @@ fn assert_in_this_program<'a>(places: impl Iterator<Item = Option<&'a probes::re
 }
 
 /// The places of what a process copied by one call, with the reason and the bytes of each.
-fn copies_by<'a>(report: &'a Report, pid: u32, call: &Call, to: &EndKind) -> Vec<&'a probes::report::Cause> {
+fn copies_by<'a>(report: &'a Report, pid: u32, call: &Call, to: &EndKind) -> Vec<&'a zctrace_report::Cause> {
     let edges = report.edges.iter().filter(|edge| edge.account.copied > 0);
     let edges = edges.filter(|edge| edge.pid == Some(pid) && edge.call == *call && edge.to.of.kind == *to);
     edges.flat_map(|edge| &edge.reasons).collect()

@@ -4,12 +4,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use probes::probe::announce;
-use probes::report::EndKind::{File, Null, Pipe as InPipe};
-use probes::report::{Call, Report};
-use probes::trace::{Options, Tracer};
 use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
+use zctrace_probes::probe::announce;
+use zctrace_probes::trace::{Options, Tracer};
+use zctrace_report::EndKind::{File, Null, Pipe as InPipe};
+use zctrace_report::{Call, Report};
 
 use crate::calls::{memfd, null, once, pattern, pipe};
 use crate::harness::{alone, begun, sum};

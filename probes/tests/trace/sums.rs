@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use probes::report::EndKind::{File, Memory, Tcp};
-use probes::report::{Level, Report, Shown};
+use zctrace_report::EndKind::{File, Memory, Tcp};
+use zctrace_report::{Level, Report, Shown};
 
 use crate::calls::{
     all, connection, file_with, fill_from, lend, once, pages_of_memory, pattern, pipe, plain_connection, pump,
@@ -65,7 +65,7 @@ trait Equal {
     fn compared_and_equal(&self) -> bool;
 }
 
-impl Equal for probes::report::Digest {
+impl Equal for zctrace_report::Digest {
     fn compared_and_equal(&self) -> bool {
         self.checkpoints == self.equal && self.every_bytes == 1 << 20
     }

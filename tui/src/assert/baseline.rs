@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bufferlist::reason::Class;
-use probes::report::Report;
-use probes::report::text::{printable, size};
 use serde_json::{Value, json};
+use zctrace_contract::reason::Class;
+use zctrace_report::Report;
+use zctrace_report::text::{printable, size};
 
 use super::terms::Terms;
 use crate::filter::Fit;
@@ -61,7 +61,7 @@ impl Baseline {
             }
             let path = format!("{}:{}", flow.from.kind, flow.to.kind);
             let counts =
-                |reason: Option<bufferlist::Reason>| reason.is_none_or(|reason| !terms.allow.contains(&reason));
+                |reason: Option<zctrace_contract::Reason>| reason.is_none_or(|reason| !terms.allow.contains(&reason));
             let mut explained = 0_u64;
             for cause in flow.reasons.iter().filter(|c| c.code.class() == Some(Class::Copy)) {
                 explained = explained.saturating_add(cause.bytes);
@@ -142,8 +142,8 @@ impl Baseline {
 
 #[cfg(test)]
 mod tests {
-    use bufferlist::Reason;
-    use probes::report::{Account, Cause, End, EndKind, Flow, Look, Scope, Tier};
+    use zctrace_contract::Reason;
+    use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, Scope, Tier};
 
     use super::*;
     use crate::filter::Pattern;

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use bufferlist::Reason;
-use bufferlist::reason::Class;
-use probes::report::text::count;
-use probes::report::{Assertion, Flow, Outcome, Report};
+use zctrace_contract::Reason;
+use zctrace_contract::reason::Class;
+use zctrace_report::text::count;
+use zctrace_report::{Assertion, Flow, Outcome, Report};
 
 use super::baseline::Growth;
 use super::terms::{Terms, bytes_of};

@@ -1,7 +1,7 @@
 //! Tests of the judgement: each way to pass, to fail and to stay open.
 
-use bufferlist::Reason;
-use probes::report::{Account, Cause, End, EndKind, Flow, Look, NotObserved, Outcome, Report, Scope, ScopeKind, Tier};
+use zctrace_contract::Reason;
+use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, NotObserved, Outcome, Report, Scope, ScopeKind, Tier};
 
 use super::*;
 use crate::assert::Limit;
@@ -186,7 +186,7 @@ fn a_look_counts_as_a_copy_unless_it_is_allowed() {
     of_none.looks[0].without_pipe = true;
     assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);
     of_none.looks[0].without_pipe = false;
-    none.allow = vec![Reason::LookedAt];
+    none.allow = vec![Reason::Peeked];
     assert_eq!(judge(&of_flow, &none, None).outcome(), Outcome::Held);
     assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);
     // Looks that no line explains are not forgiven.

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use probes::report::text::printable;
-use probes::report::{Flow, Outcome, Report};
+use zctrace_report::text::printable;
+use zctrace_report::{Flow, Outcome, Report};
 
 use super::baseline::Baseline;
 use super::judge::{Judgement, judge};
@@ -190,7 +190,7 @@ fn cannot_save(path: &Path, error: &io::Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use Outcome::{Broken, Held, Open};
-    use probes::report::Assertion;
+    use zctrace_report::Assertion;
 
     use super::*;
 

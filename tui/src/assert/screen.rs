@@ -1,7 +1,7 @@
 //! The screen of a judgement: PASSED, FAILED or INCONCLUSIVE first, then which rule, where, why and what to do.
 
-use probes::report::text::{percent, printable, size};
-use probes::report::{Assertion, Outcome, Report};
+use zctrace_report::text::{percent, printable, size};
+use zctrace_report::{Assertion, Outcome, Report};
 
 use super::judge::Judgement;
 use super::terms::{Limit, Terms, bytes_of};

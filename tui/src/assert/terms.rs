@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use bufferlist::Reason;
-use probes::report::End;
-use probes::report::text::count;
+use zctrace_contract::Reason;
+use zctrace_report::End;
+use zctrace_report::text::count;
 
 use crate::filter::{Fit, Pattern};
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use probes::report::MadeFor;
+use zctrace_report::MadeFor;
 
 use super::{mistake, trace, values};
 use crate::output::Format;

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use bufferlist::Reason;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
-use probes::report::{Level, MadeFor};
+use zctrace_contract::Reason;
+use zctrace_report::{Level, MadeFor};
 
 use super::{mistake, values};
 use crate::assert::{self, Limit, Terms};

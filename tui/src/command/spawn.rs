@@ -50,7 +50,7 @@ impl NotRunnable {
 
 impl fmt::Display for NotRunnable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&probes::report::text::printable(&self.why))
+        f.write_str(&zctrace_report::text::printable(&self.why))
     }
 }
 

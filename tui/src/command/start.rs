@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use probes::probe::announce;
 use rustix::process::ioctl_tiocsctty;
+use zctrace_probes::probe::announce;
 
 use super::control::{self, Said};
 use super::{find, user};

@@ -3,9 +3,9 @@
 //! Pure: no file and no socket is touched here, so a planted disagreement can be tested.
 
 use bufferlist::oracle::Verdict;
-use bufferlist::reason::Class;
 use bufferlist::{Reason, Receipt};
-use probes::report::{Account, Agreement, Cause, Flow, OracleWord};
+use zctrace_contract::reason::Class;
+use zctrace_report::{Account, Agreement, Cause, Flow, OracleWord};
 
 /// What one transfer of a path says of its bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,7 +138,7 @@ fn for_want(leg: &Leg) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use probes::report::{End, EndKind};
+    use zctrace_report::{End, EndKind};
 
     /// A leg whose copies, or else doubts, have one reason.
     fn leg(moved: u64, copied: u64, unknown: u64, reason: Option<Reason>) -> Leg {
@@ -257,7 +257,7 @@ mod tests {
         ];
         for first in &samples {
             for second in &samples {
-                let mut report = probes::report::Report::new(probes::report::Tier::L, probes::report::Scope::default());
+                let mut report = zctrace_report::Report::new(zctrace_report::Tier::L, zctrace_report::Scope::default());
                 report.add_flow(flow(&[first.clone(), second.clone()], Some(Verdict::Private)));
                 report.finish(10);
                 assert_eq!(report.check(), Ok(()), "{first:?} then {second:?}");

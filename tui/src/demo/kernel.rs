@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bufferlist::Reason;
-use bufferlist::reason::Class;
-use probes::probe::{SetupError, announce};
-use probes::report::{Account, Agreement, Cause, End, EndKind, Flow, Look, Report, Segment, Tier};
-use probes::trace::{Options, Tracer};
+use zctrace_contract::Reason;
+use zctrace_contract::reason::Class;
+use zctrace_probes::probe::{SetupError, announce};
+use zctrace_probes::trace::{Options, Tracer};
+use zctrace_report::{Account, Agreement, Cause, End, EndKind, Flow, Look, Report, Segment, Tier};
 
 use super::judge::{Judgement, Leg};
 use super::paths::Done;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bufferlist::EndpointKind;
 use bufferlist::oracle::{Matrix, SinkColumn, Verdict};
-use probes::report::text::printable;
+use zctrace_report::text::printable;
 
 use crate::{exit, screen};
 

@@ -18,7 +18,7 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-use probes::report::text::printable;
+use zctrace_report::text::printable;
 
 use self::judge::Judgement;
 use self::kernel::Kernel;

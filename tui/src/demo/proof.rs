@@ -1,8 +1,8 @@
 //! The certificate of the longest path, on the demo's screen; or why there is none.
 
-use probes::probe::SetupError;
-use probes::report::text::{count, printable, size};
-use probes::report::{Certificate, Shown, StationKind};
+use zctrace_probes::probe::SetupError;
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Certificate, Shown, StationKind};
 
 use super::paths::Done;
 use super::table::name;

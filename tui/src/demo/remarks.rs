@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bufferlist::Reason;
-use probes::report::text::{printable, size};
-use probes::report::{Flow, Look, ReasonCode};
+use zctrace_contract::Reason;
+use zctrace_report::text::{printable, size};
+use zctrace_report::{Flow, Look, ReasonCode};
 
 use super::paths::Done;
 use super::stage::Stage;
@@ -23,7 +23,7 @@ pub(super) fn why(text: &mut String, rows: &[Done]) {
     text.push_str("\nwhy, and what to do\n");
     for reason in reasons {
         explain::explain(text, reason);
-        if reason == Reason::LookedAt {
+        if reason == Reason::Peeked {
             for row in rows {
                 for look in &row.looks {
                     who_looked(text, &row.flow, look);

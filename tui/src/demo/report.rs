@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use probes::probe::SetupError;
-use probes::report::{Alive, Fact, MadeFor, Report, Scope, ScopeKind, Tier};
+use zctrace_probes::probe::SetupError;
+use zctrace_report::{Alive, Fact, MadeFor, Report, Scope, ScopeKind, Tier};
 
 use super::Failure;
 use super::paths::Done;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bufferlist::oracle::{self, Verdict};
 use bufferlist::{BufferList, EndpointKind, FileExtent, Limits, Receipt, Sink, Source, Transfer};
-use probes::report::text::printable;
+use zctrace_report::text::printable;
 
 use super::content::Content;
 use super::ends;

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use bufferlist::Reason;
-use probes::probe::SetupError;
-use probes::report::text::{duration, percent, printable, size};
-use probes::report::{Flow, Look, OracleWord, Report};
+use zctrace_contract::Reason;
+use zctrace_probes::probe::SetupError;
+use zctrace_report::text::{duration, percent, printable, size};
+use zctrace_report::{Flow, Look, OracleWord, Report};
 
 use super::Failure;
 use super::judge::Judgement;
@@ -221,7 +221,7 @@ mod tests {
     use crate::demo::stage::Cause;
     use crate::demo::{code, paths, report};
     use crate::exit;
-    use probes::probe::SetupErrorKind;
+    use zctrace_probes::probe::SetupErrorKind;
 
     #[test]
     fn each_label_fits_beside_the_longest_path() {

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use probes::probe::{Probes, Program, Setup, SetupError, announce};
-use probes::trace::{Options, Tracer};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+use zctrace_probes::probe::{Probes, Program, Setup, SetupError, announce};
+use zctrace_probes::trace::{Options, Tracer};
 
 /// How often the ring is emptied by whoever uses a tracer.
 const EVERY: Duration = Duration::from_millis(5);
@@ -128,7 +128,7 @@ fn getppid() -> f64 {
 /// What is added to a splice, and what the reader takes.
 pub(crate) fn traced(bare: Measured, tax: Measured) -> Result<Cost, SetupError> {
     const ROUNDS: usize = 3;
-    let chain = Chain::new().map_err(|error| probes::probe::SetupErrorKind::Other(error.to_string()))?;
+    let chain = Chain::new().map_err(|error| zctrace_probes::probe::SetupErrorKind::Other(error.to_string()))?;
     let options = Options::default();
     let ring_bytes = u64::from(options.ring_bytes);
     let (mut splice, mut added, mut reader) = (Vec::new(), Vec::new(), Vec::new());

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use probes::layout::btf::{Btf, BtfError, KERNEL};
-use probes::layout::plan::{Part, Plan};
-use probes::probe::SetupErrorKind;
+use zctrace_probes::layout::btf::{Btf, BtfError, KERNEL};
+use zctrace_probes::layout::plan::{Part, Plan};
+use zctrace_probes::probe::SetupErrorKind;
 
 /// Capabilities and what they are needed for (include/uapi/linux/capability.h).
 const CAP_SYS_PTRACE: u32 = 19;
@@ -102,7 +102,7 @@ pub(crate) fn types(btf: Option<&Path>) -> Result<Types, (String, String)> {
     let path = btf.unwrap_or_else(|| Path::new(KERNEL));
     let plan = Btf::from_file(path).and_then(|types| Plan::of(&types));
     let plan = plan.map_err(|error: BtfError| {
-        let error = probes::probe::SetupError::from(SetupErrorKind::NoBtf(error));
+        let error = zctrace_probes::probe::SetupError::from(SetupErrorKind::NoBtf(error));
         (error.to_string(), error.mend())
     })?;
     let wanted = plan.missing.iter().filter(|missing| missing.part != Part::Optional);

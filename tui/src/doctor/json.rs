@@ -35,7 +35,7 @@ pub(super) fn json(findings: &Findings) -> String {
             "sys_ptrace": findings.privileges.others,
         },
         "kernel": findings.kernel,
-        "object": probes::selftest::object_id(),
+        "object": zctrace_probes::selftest::object_id(),
         "types": types,
         "lockdown": findings.lockdown,
         "settings": settings,
@@ -56,7 +56,7 @@ fn programs(findings: &Findings) -> Value {
         Tried::No(why) => json!({ "not_tried": why }),
         Tried::Failed(cause, mend, log) => json!({ "cause": cause, "mend": mend, "verifier": log }),
         Tried::Done(loaded) => {
-            let of = |program: &probes::probe::Program| {
+            let of = |program: &zctrace_probes::probe::Program| {
                 json!({
                     "name": program.name,
                     "attached": program.attached,

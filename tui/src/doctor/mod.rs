@@ -8,10 +8,10 @@ mod screen;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use probes::probe::{SetupError, SetupErrorKind};
-use probes::report::{Alive, Coverage};
-use probes::selftest::{self, Table};
-use probes::trace::foreseen;
+use zctrace_probes::probe::{SetupError, SetupErrorKind};
+use zctrace_probes::selftest::{self, Table};
+use zctrace_probes::trace::foreseen;
+use zctrace_report::{Alive, Coverage};
 
 use self::cost::{Cost, Loaded};
 use self::host::{Privileges, Setting, Types};

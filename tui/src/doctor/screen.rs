@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use probes::report::text::{count, printable, size};
-use probes::report::{Alive, Fact};
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Alive, Fact};
 
 use super::cost::{Cost, Loaded, Measured};
 use super::{Findings, Tried};

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use probes::layout::plan::Plan;
-use probes::probe::Program;
+use zctrace_probes::layout::plan::Plan;
+use zctrace_probes::probe::Program;
 
 use super::cost::Measured;
 use super::*;

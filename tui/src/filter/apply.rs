@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use probes::report::{Account, Report};
+use zctrace_report::{Account, Report};
 
 use super::{Filter, Fit};
 

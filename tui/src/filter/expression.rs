@@ -1,7 +1,7 @@
 //! What a filter is once it has been read: an expression of tests. It has no two forms that mean the same by their shape
 //! alone (an `and` directly in an `and`), so that it is read again as what it was.
 
-use probes::report::Verdict;
+use zctrace_report::Verdict;
 
 use super::pattern::Pattern;
 

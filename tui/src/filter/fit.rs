@@ -1,6 +1,6 @@
 //! Holds an expression against a flow, by its tests one by one.
 
-use probes::report::{End, EndKind, Flow};
+use zctrace_report::{End, EndKind, Flow};
 
 use super::expression::{Expression, Number, Side, Test};
 use super::glob;
@@ -89,7 +89,7 @@ impl Test {
 
 /// The codes of a flow. A look at it has one too, which stands with the look: there is one for all of them.
 fn codes(flow: &Flow) -> impl Iterator<Item = &str> {
-    let looked = (flow.looked > 0).then(|| bufferlist::Reason::LookedAt.code());
+    let looked = (flow.looked > 0).then(|| zctrace_contract::Reason::Peeked.code());
     flow.reasons.iter().map(|cause| cause.code.as_str()).chain(looked)
 }
 

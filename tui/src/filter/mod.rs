@@ -30,7 +30,7 @@ pub(crate) use expression::{Expression, HELP};
 pub(crate) use parse::Mistake;
 pub(crate) use pattern::{Fit, Pattern};
 
-use probes::report::Flow;
+use zctrace_report::Flow;
 
 /// A filter: an expression, or none, which every flow fits.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

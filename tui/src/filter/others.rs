@@ -1,7 +1,7 @@
 //! Holds an expression against what is no flow: a pipe, or a line of the log. Neither has all the fields that a flow has; a
 //! filter that asks for one that is not there says nothing about it, and does not apply.
 
-use probes::report::Pipe;
+use zctrace_report::Pipe;
 
 use super::Filter;
 use super::expression::{Number, Side, Test};

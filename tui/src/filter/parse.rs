@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use probes::report::Verdict;
-use probes::report::text::printable;
+use zctrace_report::Verdict;
+use zctrace_report::text::printable;
 
 use super::expression::{Compare, Expression, Number, Side, Test, VERDICTS};
 use super::lex::{Placed, Token, lex};

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use probes::report::text::printable;
-use probes::report::{End, EndKind};
+use zctrace_report::text::printable;
+use zctrace_report::{End, EndKind};
 
 use super::glob;
 

@@ -1,7 +1,7 @@
 //! The language as its users write it, and as nobody should.
 
-use probes::report::{Account, Call, Cause, End, EndKind, Flow, Verdict};
 use proptest::prelude::*;
+use zctrace_report::{Account, Call, Cause, End, EndKind, Flow, Verdict};
 
 use super::expression::{Compare, Expression, Number, Side, Test, VERDICTS};
 use super::*;
@@ -228,7 +228,7 @@ fn flow() -> impl Strategy<Value = Flow> {
         flow.folded = folded;
         flow.call_names = vec![Call::Splice];
         flow.set_account(Account::new(parts[0].into(), parts[1].into(), parts[2].into()));
-        flow.reasons = vec![Cause::new(bufferlist::Reason::FromMemory, 1, 1)];
+        flow.reasons = vec![Cause::new(zctrace_contract::Reason::FromMemory, 1, 1)];
         flow
     })
 }
@@ -283,7 +283,7 @@ fn verdicts_are_all_there() {
 
 #[test]
 fn pipes_and_lines_fit_where_they_have_the_fields() {
-    use probes::report::Pipe;
+    use zctrace_report::Pipe;
 
     let mut pipe = Pipe::new(90_121, 16);
     (pipe.calls, pipe.bytes) = (7, Some(4096));

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use probes::report::text::{count, printable, size};
-use probes::report::{Certificate, Custody, Flow, Report, Shown, Verdict};
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Certificate, Custody, Flow, Report, Shown, Verdict};
 
 use super::{report, segments, why};
 use crate::screen::{Paper, shorten, wrap};

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use probes::report::text::{headline, size};
-use probes::report::{Flow, MadeFor, Outcome, Report};
+use zctrace_report::text::{headline, size};
+use zctrace_report::{Flow, MadeFor, Outcome, Report};
 
 /// What became of a case.
 enum Case {
@@ -62,7 +62,7 @@ pub(crate) fn junit(report: &Report) -> String {
     xml
 }
 
-fn assertion(assertion: &probes::report::Assertion) -> (String, Case) {
+fn assertion(assertion: &zctrace_report::Assertion) -> (String, Case) {
     let case = match &assertion.outcome {
         Outcome::Held => Case::Passed,
         Outcome::Broken => Case::Failed(assertion.found.clone()),
@@ -128,7 +128,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use probes::report::Assertion;
+    use zctrace_report::Assertion;
 
     use super::*;
     use crate::screens::samples::{nginx, same_as};

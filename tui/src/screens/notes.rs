@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use probes::report::text::{count, duration, percent, printable, size};
-use probes::report::{Alive, Notice, NoticeBy, Report};
+use zctrace_report::text::{count, duration, percent, printable, size};
+use zctrace_report::{Alive, Notice, NoticeBy, Report};
 
 use crate::screen::wrap;
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use probes::report::text::{count, duration, headline, printable, size};
-use probes::report::{Report, ScopeKind};
+use zctrace_report::text::{count, duration, headline, printable, size};
+use zctrace_report::{Report, ScopeKind};
 
 use super::{notes, segments, table, why};
 use crate::screen::wrap;

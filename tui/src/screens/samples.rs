@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bufferlist::Reason;
-use probes::report::{
+use zctrace_contract::Reason;
+use zctrace_report::{
     Account, Alive, Call, Cause, Certificate, Custody, End, EndKind, Fact, Flow, Hop, LedgerWord, Level, Look, MadeFor,
     NotObserved, Notice, NoticeBy, PageExample, Place, Process, Report, Scope, ScopeKind, Segment, SegmentNames, Shown,
     Station, StationKind, Tier,

@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use probes::report::text::{count, printable, size};
-use probes::report::{Flow, LedgerWord, Report, Segment, SegmentNames};
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Flow, LedgerWord, Report, Segment, SegmentNames};
 
 use crate::screen::{Paper, wrap};
 

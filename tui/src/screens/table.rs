@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use probes::report::text::{count, printable, size};
-use probes::report::{Call, End, EndKind, Flow, Report};
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Call, End, EndKind, Flow, Report};
 
 use crate::screen::{WIDTH, shorten};
 
@@ -225,7 +225,7 @@ fn below(text: &mut String, report: &Report, flow: &Flow) {
 
 #[cfg(test)]
 mod tests {
-    use probes::report::Account;
+    use zctrace_report::Account;
 
     use super::*;
 
@@ -252,8 +252,8 @@ mod tests {
 
     #[test]
     fn the_code_that_explains_most_is_shown() {
-        use bufferlist::Reason;
-        use probes::report::Cause;
+        use zctrace_contract::Reason;
+        use zctrace_report::Cause;
         let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
         flow.set_account(Account::new(0, 10, 0));
         for (reason, bytes) in [

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use probes::report::text::{count, printable, size};
-use probes::report::{Look, ReasonCode, Report};
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Look, ReasonCode, Report};
 
 use crate::screen::{Paper, wrap};
 

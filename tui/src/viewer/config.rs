@@ -19,9 +19,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use probes::report::text::printable;
 use serde::Deserialize;
 use toml::Spanned;
+use zctrace_report::text::printable;
 
 use super::keys::KeyMap;
 use super::state::Appearance;

@@ -274,7 +274,7 @@ impl Loop<'_> {
         match result {
             Ok(bytes) => self.apply(Action::Say(
                 Level::Note,
-                format!("{} written to {path}", probes::report::text::size(bytes)),
+                format!("{} written to {path}", zctrace_report::text::size(bytes)),
             )),
             Err(error) => self.apply(Action::Say(
                 Level::Error,

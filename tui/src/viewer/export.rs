@@ -26,7 +26,7 @@ const WIDTH: u16 = 160;
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// The report.
-    Json(std::sync::Arc<probes::report::Report>),
+    Json(std::sync::Arc<zctrace_report::Report>),
     /// The view.
     Text(String),
 }

@@ -10,8 +10,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use probes::report::Report;
 use tokio::sync::watch;
+use zctrace_report::Report;
 
 use super::rows::Keys;
 use super::terminal::panic_if_asked;

@@ -35,9 +35,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use probes::report::text::printable;
 use rustix::process::Signal;
 use tokio::time::Instant;
+use zctrace_report::text::printable;
 
 use self::config::{Choice, Config};
 use self::event_loop::{Left, Loop};

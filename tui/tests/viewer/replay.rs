@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use probes::recording::Writer;
-use probes::trace::{Input, Preamble, Recorder};
 use probes_common::{PlainKey, PlainSum, end_kind, nr};
+use zctrace_probes::trace::{Input, Preamble, Recorder};
+use zctrace_recording::Writer;
 
 use super::terminal::Terminal;
 use super::{Directory, TAKEN, viewer, zctrace};
@@ -188,10 +188,10 @@ fn of_a_damaged_recording_it_is_said_what_is_not_used() {
     assert!(!terminal.written.windows(TAKEN.len()).any(|window| window == TAKEN));
 }
 
-/// What `probes/tests/recordings` is about: 256 KiB by sendfile, by splice and by write.
+/// What `recording/tests/compat` is about: 256 KiB by sendfile, by splice and by write.
 #[test]
 fn the_committed_recording_is_shown() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../probes/tests/recordings/send-1.0.zct");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recording/tests/compat/send-1.0.zct");
     let mut terminal = replay(&path, &["--speed", "max"]);
     terminal.wait_for("its end", |text| {
         text.contains(" STANDS ") && ["sendfile", "splice", "write"].iter().all(|call| text.contains(call))

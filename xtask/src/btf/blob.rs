@@ -1,6 +1,6 @@
 //! Types as a BTF blob lays them out (include/uapi/linux/btf.h): reading all of them, and writing some of them anew.
 //!
-//! This knows just where the names and the numbers of other types are; what they mean is for `probes::layout::btf`, which
+//! This knows just where the names and the numbers of other types are; what they mean is for `zctrace_probes::layout::btf`, which
 //! is tested on what is written here.
 
 use std::collections::HashMap;

@@ -10,7 +10,18 @@ use super::{SourceFile, Violation};
 pub(super) const COUNT: usize = 6;
 
 /// The folders of the repository, each a package. A new reader sees from these names where a thing is.
-pub(super) const FOLDERS: [&str; 6] = ["bufferlist", "probes-common", "probes-ebpf", "probes", "tui", "xtask"];
+pub(super) const FOLDERS: [&str; 10] = [
+    "bufferlist",
+    "contract",
+    "evidence",
+    "probes",
+    "probes-common",
+    "probes-ebpf",
+    "recording",
+    "report",
+    "tui",
+    "xtask",
+];
 
 /// What else lies at the top.
 pub(super) const FILES: [&str; 9] = [

@@ -316,8 +316,8 @@ impl PipeCell {
     /// What the journal says of bytes from the cell's first one on that are copied into memory.
     fn materialise(&self, reason: Reason, copies: &Copies) -> Note {
         let operation = match reason {
-            Reason::LookedAt => Operation::Look,
-            _ => Operation::Materialise,
+            Reason::Peeked => Operation::Peek,
+            _ => Operation::Materialize,
         };
         let note = self.note(operation, 0, copies.caller);
         Note {

@@ -154,7 +154,7 @@ impl Sending<'_, '_> {
             Ok(got @ 1..) => {
                 pipe.filled(got as u64, Fill::Paged { offset: offset as u32 });
                 let id = SegmentId::next();
-                pipe.note_put(got as u64, &self.makes(Operation::Give, id));
+                pipe.note_put(got as u64, &self.makes(Operation::Vmsplice, id));
                 self.turn_into_pipe((id, 0), MEMORY, Stability::Private, None, pipe, got as u64);
                 Out::Again
             }

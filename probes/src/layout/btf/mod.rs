@@ -6,12 +6,12 @@
 //! bytes are, the answer is a value or an error, never a panic, an endless loop or an answer out of thin air.
 //!
 //! ```no_run
-//! use probes::layout::btf::Btf;
+//! use zctrace_probes::layout::btf::Btf;
 //!
 //! let btf = Btf::of_this_kernel()?;
 //! let head = btf.field("pipe_inode_info", "head")?;
 //! println!("head is {} bytes at {}", head.size, head.offset);
-//! # Ok::<_, probes::layout::btf::BtfError>(())
+//! # Ok::<_, zctrace_probes::layout::btf::BtfError>(())
 //! ```
 
 mod error;

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use bufferlist::EndpointKind as Kind;
 use bufferlist::{Receipt, Sink, Source};
-use probes::report::{Call, EndKind};
+use zctrace_report::{Call, EndKind};
 
 use super::{Done, Trip, at_once};
 use crate::demo::content::Arrival;

@@ -3,7 +3,7 @@
 use std::thread::scope;
 
 use bufferlist::{BufferList, Receipt, Sink, Step};
-use probes::report::{Call, EndKind};
+use zctrace_report::{Call, EndKind};
 
 use super::{Done, Trip, joined};
 use crate::demo::canary;

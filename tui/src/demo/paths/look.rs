@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use bufferlist::EndpointKind as Kind;
 use bufferlist::{BufferList, FileExtent, PeekStrategy, Receipt, Sink, Step};
-use probes::report::text;
-use probes::report::{Call, EndKind, Look};
 use rustix::fs::{MemfdFlags, SealFlags};
+use zctrace_report::text;
+use zctrace_report::{Call, EndKind, Look};
 
 use super::{Done, Trip, at_once};
 use crate::demo::canary;

@@ -2,7 +2,7 @@
 
 use bufferlist::EndpointKind as Kind;
 use bufferlist::{BufferList, Sink};
-use probes::report::{Call, EndKind};
+use zctrace_report::{Call, EndKind};
 
 use super::{Done, Trip, at_once};
 use crate::demo::canary;

@@ -11,8 +11,8 @@ use std::thread::{ScopedJoinHandle, scope};
 
 use bufferlist::Receipt;
 use bufferlist::oracle::Verdict;
-use probes::report::text::printable;
-use probes::report::{Call, End, EndKind, Flow, Look, OracleWord, Segment};
+use zctrace_report::text::printable;
+use zctrace_report::{Call, End, EndKind, Flow, Look, OracleWord, Segment};
 
 use super::content::Arrival;
 use super::judge::{self, Judgement, Leg};

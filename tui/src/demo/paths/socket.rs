@@ -4,7 +4,7 @@ use std::thread::scope;
 
 use bufferlist::EndpointKind as Kind;
 use bufferlist::{BufferList, Sink, Source};
-use probes::report::{Call, EndKind};
+use zctrace_report::{Call, EndKind};
 
 use super::{Done, Trip, at_once, joined};
 use crate::demo::content::Arrival;

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use probes::report::text::{count, printable, size};
-use probes::report::{Flow, LedgerWord, Process, Report};
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Flow, LedgerWord, Process, Report};
 
 use crate::viewer::state::{Level, Snapshot};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use probes::report::{Call, Flow};
+use zctrace_report::{Call, Flow};
 
 use super::{Body, Question, RowKey, Rows, fitting};
 use crate::viewer::state::{Snapshot, View};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use probes::report::{End, Flow, Look, Pipe, Report, Segment};
+use zctrace_report::{End, Flow, Look, Pipe, Report, Segment};
 
 /// Which row it is, in every snapshot: numbers of flows change when new ones come, so this is a hash of what the row is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use probes::report::{Account, End, EndKind, Flow};
+use zctrace_report::{Account, End, EndKind, Flow};
 
 use super::flows::{By, rate, title};
 use super::key::{self, ByKey};

@@ -22,7 +22,7 @@ pub(crate) use self::others::{LogRow, SegmentRow};
 pub(crate) use self::reasons::{ASSUMED_RATE, ReasonRow, copying_ns};
 pub(crate) use self::sums::ProcessRow;
 
-use probes::report::Flow;
+use zctrace_report::Flow;
 
 use super::state::{Log, Snapshot, Sort, View};
 use crate::filter::{Filter, Fit};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use probes::report::{Place, Report};
+use zctrace_report::{Place, Report};
 
 use super::flows::{By, title};
 use super::{Body, Filtered, Question, RowKey, Rows, fitting, key};

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use bufferlist::reason::Class;
-use probes::report::{ReasonCode, Report};
+use zctrace_contract::reason::Class;
+use zctrace_report::{ReasonCode, Report};
 
 use super::flows::{By, title};
 use super::{Body, Question, RowKey, Rows, fitting, key};

@@ -1,6 +1,6 @@
 //! The rows of the processes. With a filter they are sums over the flows that fit.
 
-use probes::report::Account;
+use zctrace_report::Account;
 
 use super::flows::{By, title};
 use super::key::{self, ByKey};

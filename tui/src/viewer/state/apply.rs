@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use probes::report::Report;
 use ratatui::layout::Size;
+use zctrace_report::Report;
 
 use super::{Detail, Doubt, Edit, Level, Message, Overlay, Phase, Prompt, Purpose, Snapshot, Sort, State, View};
 use crate::filter::Filter;

@@ -2,7 +2,7 @@
 //!
 //! # What a view may rely on
 //!
-//! * `snapshot` passed [`Report::check`](probes::report::Report::check)'s invariants or is `None` (phase `Starting`). While
+//! * `snapshot` passed [`Report::check`](zctrace_report::Report::check)'s invariants or is `None` (phase `Starting`). While
 //!   paused it stays the one that was shown when the pause began; `newest` goes on, for the header.
 //! * `before` is the snapshot that rates are taken against: older than `snapshot`, of the same trace, or `None`.
 //! * `rows()` are those of the present view, sort and filter, of `snapshot`. They are derived when one of these changes, never
@@ -12,7 +12,7 @@
 //!   the last line of the log.
 //! * A [`Detail`] on the stack may be of a row that is gone: then its `index` is `None`, and that is to be said.
 //! * Times are [`Duration`]s since the viewer started: no clock is asked.
-//! * Names, paths, peers and lines of the log are foreign: `probes::report::text::printable` before they are drawn.
+//! * Names, paths, peers and lines of the log are foreign: `zctrace_report::text::printable` before they are drawn.
 
 mod apply;
 mod detail;
@@ -26,8 +26,8 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use probes::report::Report;
 use ratatui::layout::Size;
+use zctrace_report::Report;
 
 pub(crate) use self::apply::{Action, Effect};
 pub(crate) use self::detail::Detail;

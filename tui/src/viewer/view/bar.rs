@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use probes::report::Account;
 use ratatui::layout::Rect;
+use zctrace_report::Account;
 
 use super::pen::Pen;
 use crate::viewer::theme::Role;

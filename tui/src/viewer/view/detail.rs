@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
-use probes::report::text::{count, duration, printable, size};
-use probes::report::{Flow, Report};
 use ratatui::layout::Rect;
+use zctrace_report::text::{count, duration, printable, size};
+use zctrace_report::{Flow, Report};
 
 use super::pen::Pen;
 use super::{log, pipes, reasons};

@@ -1,7 +1,7 @@
 //! A row of the flows.
 
-use probes::report::text::count;
-use probes::report::{Call, Flow};
+use zctrace_report::text::count;
+use zctrace_report::{Call, Flow};
 
 use super::table::{Cell, of_account};
 use crate::screens;

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use probes::report::text::{count, duration, headline, printable, size};
-use probes::report::{Account, Report};
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
+use zctrace_report::text::{count, duration, headline, printable, size};
+use zctrace_report::{Account, Report};
 
 use super::bar;
 use super::log::clock;

@@ -1,7 +1,7 @@
 //! A row of the map.
 
-use probes::report::text::{count, printable};
-use probes::report::{Call, EndKind, Report};
+use zctrace_report::text::{count, printable};
+use zctrace_report::{Call, EndKind, Report};
 
 use super::table::{Cell, of_account};
 use crate::viewer::rows::{MapRow, ways};

@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
-use probes::report::text::printable;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use zctrace_report::text::printable;
 
 use crate::viewer::state::Appearance;
 use crate::viewer::theme::{Glyphs, Role, Theme};

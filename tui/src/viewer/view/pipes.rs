@@ -1,7 +1,7 @@
 //! A row of the pipes, and what is known of the limits on them.
 
-use probes::report::text::{count, duration, size};
-use probes::report::{Pipe, Report};
+use zctrace_report::text::{count, duration, size};
+use zctrace_report::{Pipe, Report};
 
 use super::table::Cell;
 use crate::viewer::theme::Role;

@@ -1,6 +1,6 @@
 //! A row of the processes.
 
-use probes::report::text::count;
+use zctrace_report::text::count;
 
 use super::table::{Cell, of_account};
 use crate::viewer::rows::ProcessRow;

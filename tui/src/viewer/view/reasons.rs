@@ -1,8 +1,8 @@
 //! A row of the reasons.
 
-use bufferlist::reason::Class;
-use probes::report::Report;
-use probes::report::text::{count, duration, size};
+use zctrace_contract::reason::Class;
+use zctrace_report::Report;
+use zctrace_report::text::{count, duration, size};
 
 use super::table::Cell;
 use crate::viewer::rows::{ASSUMED_RATE, ReasonRow, copying_ns};

@@ -1,7 +1,7 @@
 //! A row of the segments: a segment of a bufferlist, or a look at one.
 
-use probes::report::text::{count, printable};
-use probes::report::{ByteRange, LedgerWord, Look, Report, Segment};
+use zctrace_report::text::{count, printable};
+use zctrace_report::{ByteRange, LedgerWord, Look, Report, Segment};
 
 use super::table::Cell;
 use crate::viewer::rows::SegmentRow;

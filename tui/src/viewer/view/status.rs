@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use probes::report::text::count;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use unicode_width::UnicodeWidthStr;
+use zctrace_report::text::count;
 
 use super::pen::{Pen, head};
 use super::{pipes, reasons};

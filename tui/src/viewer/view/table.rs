@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use probes::report::text::size;
-use probes::report::{Account, End};
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
+use zctrace_report::text::size;
+use zctrace_report::{Account, End};
 
 use super::pen::{Pen, Side};
 use super::{bar, flows, map, pipes, processes, reasons, segments};
@@ -229,7 +229,7 @@ fn mark(state: &State, row: usize) -> char {
         Body::Flows(rows) => report
             .flows
             .get(rows[row] as usize)
-            .map_or(' ', probes::report::Flow::mark),
+            .map_or(' ', zctrace_report::Flow::mark),
         Body::Processes(rows) => rows[row].account.mark(),
         Body::Pipes(rows) => report.pipes.get(rows[row] as usize).map_or(' ', pipes::mark),
         Body::Reasons(rows) => reasons::mark(&rows[row]),

@@ -1,8 +1,8 @@
 //! The names of the views, each with its key, and on the right how much a filter hides of the present one.
 
-use probes::report::text::count;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
+use zctrace_report::text::count;
 
 use super::pen::{Pen, Side};
 use crate::viewer::keys::Command;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bufferlist::Reason;
-use probes::report::{Account, Cause, End, EndKind, Flow, Look, Pipe, Process, Report, Scope, Segment, Tier};
 use proptest::prelude::*;
 use ratatui::layout::Size;
+use zctrace_contract::Reason;
+use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, Pipe, Process, Report, Scope, Segment, Tier};
 
 use super::samples::{ALL, sample};
 use super::{cells_of, drawn, fresh};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use probes::report::{Account, End, EndKind, Flow, Report, Scope, Tier};
+use zctrace_report::{Account, End, EndKind, Flow, Report, Scope, Tier};
 
 use super::{drawn, fresh, typed};
 use crate::viewer::keys::Command;

@@ -1,7 +1,7 @@
 //! Reports to draw, each with the one before it.
 
-use bufferlist::Reason;
-use probes::report::{
+use zctrace_contract::Reason;
+use zctrace_report::{
     Account, Call, Cause, End, EndKind, Flow, LedgerWord, Pipe, PipeLimits, Place, Process, Report, Scope, ScopeKind,
     Segment, Tier,
 };
@@ -69,7 +69,7 @@ pub(super) fn sample(of: Sample) -> (Report, Report) {
                 .coverage
                 .facts
                 .iter_mut()
-                .for_each(|fact| fact.alive = probes::report::Alive::Untested);
+                .for_each(|fact| fact.alive = zctrace_report::Alive::Untested);
             report.overhead.fell_back = true;
             report.summarize();
             (report.clone(), report)

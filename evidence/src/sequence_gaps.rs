@@ -1,0 +1,32 @@
+//! Records that the reader missed: each program numbers its records on each CPU.
+
+use probes_common::RecordHeader;
+
+use crate::fast_map::Map;
+
+/// What number comes next, by program and CPU.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    next: Map<(u32, u32), u64>,
+    missing: Map<u32, u64>,
+}
+
+impl Gaps {
+    /// Takes note of a record of a program. Whether some before it are missing.
+    pub(super) fn note(&mut self, program: Option<u32>, header: &RecordHeader) -> bool {
+        let Some(program) = program else { return false };
+        let next = self.next.entry((program, header.cpu)).or_insert(0);
+        let gap = header.sequence.saturating_sub(*next);
+        *next = header.sequence.saturating_add(1);
+        if gap > 0 {
+            let missing = self.missing.entry(program).or_insert(0);
+            *missing = missing.saturating_add(gap);
+        }
+        gap > 0
+    }
+
+    /// Records of a program that are missing, by its number.
+    pub(super) fn missing_of(&self, program: u32) -> u64 {
+        self.missing.get(&program).copied().unwrap_or(0)
+    }
+}

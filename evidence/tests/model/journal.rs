@@ -1,0 +1,293 @@
+//! Journals beside the records: told truly they name what they should, told falsely they change no verdict, and whatever
+//! words a journal has, reading it ends.
+
+use std::collections::HashMap;
+
+use probes_common::{end_kind, nr};
+use proptest::prelude::*;
+use zctrace_contract::journal::Operation;
+use zctrace_evidence::{Entry, News, What};
+use zctrace_report::{LedgerWord, Report, Scope, ScopeKind, Tier};
+
+use super::world::{Record, World};
+use super::{Op, evidence, op, run_in_order};
+
+/// The one process of the made-up kernel.
+const PID: u32 = 100;
+
+fn news(what: What) -> News {
+    News { pid: PID, what }
+}
+
+/// What the journal of a library would say that had made these calls, in the same order: after each record, its entries.
+fn truth(records: &[Record]) -> Vec<Vec<News>> {
+    let mut streams: HashMap<(u64, bool), u64> = HashMap::new();
+    let mut segment = 0;
+    let mut entries = |record: &Record| {
+        let Record::Call(call) = record else { return Vec::new() };
+        let Ok(len @ 1..) = u64::try_from(call.result) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (end, operation) in [(&call.source, Operation::Drain), (&call.sink, Operation::Fill)] {
+            let looks = call.nr == nr::TEE && operation == Operation::Drain;
+            if end.kind != end_kind::PIPE || looks {
+                continue;
+            }
+            let stream = streams.entry((end.ino, operation.enters_pipe())).or_default();
+            segment += 1;
+            found.push(news(What::Entry(Entry {
+                position: 0,
+                time_ns: call.header.timestamp_ns,
+                segment,
+                segment_offset: 0,
+                pipe_offset: *stream,
+                len,
+                pipe: end.ino,
+                thread: call.header.tid,
+                caller: 0,
+                operation,
+                reason: None,
+                api_call: None,
+            })));
+            *stream += len;
+        }
+        found
+    };
+    records.iter().map(&mut entries).collect()
+}
+
+fn found() -> [News; 2] {
+    [
+        news(What::Found {
+            device: 0,
+            since_ns: 0,
+            clock: (0, 0),
+        }),
+        news(What::Line {
+            number: 0,
+            file: "src/main.rs".to_owned(),
+            line: 7,
+        }),
+    ]
+}
+
+fn report(records: &[Record], journal: &[Vec<News>]) -> Report {
+    let mut evidence = evidence();
+    for (record, news) in records
+        .iter()
+        .zip(journal.iter().map(Some).chain(std::iter::repeat(None)))
+    {
+        match record {
+            Record::Station(station) => evidence.station(station),
+            Record::Call(call) => evidence.call(*call),
+            Record::Process(process) => evidence.process(process),
+            Record::Found(found) => evidence.found(found),
+        }
+        news.into_iter().flatten().for_each(|news| evidence.journal(news));
+    }
+    evidence.end_of_trace();
+    let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
+    evidence.fill(&mut report, &|_, _| None);
+    report.finish(10_000);
+    if let Err(violations) = report.check() {
+        panic!("a report that does not add up: {violations:?}");
+    }
+    report
+}
+
+/// The report without anything that a journal may say.
+fn verdicts(report: &Report) -> String {
+    let mut report = report.clone();
+    report.segments.clear();
+    report.left_out.segments = 0;
+    report.loss.journal_overruns = 0;
+    report.coverage.not_observed.retain(|row| !row.what.contains("journal"));
+    for flow in &mut report.flows {
+        for hop in flow
+            .certificate
+            .iter_mut()
+            .flat_map(|certificate| &mut certificate.hops)
+        {
+            hop.segments = None;
+        }
+    }
+    // Looks are told by line: their bytes and calls are the kernel's, but for those that no pipe took part in.
+    let of_pipes = report.looks.iter().filter(|look| !look.without_pipe);
+    let looks: u64 = of_pipes.map(|look| look.bytes).sum();
+    report.looks.clear();
+    // What comes last, explanations, follows from the reasons of flows, edges and looks.
+    let json = report.to_json();
+    let told = json.split("\"explanations\":").next().unwrap_or(&json);
+    format!("{looks} {told}")
+}
+
+fn records(ops: Vec<Op>) -> Vec<Record> {
+    let mut world = World::new();
+    run_in_order(&mut world, ops);
+    world.records
+}
+
+/// What a liar does to his journal.
+#[derive(Clone, Debug)]
+enum Lie {
+    Time(u64),
+    Stream(u64),
+    Len(u64),
+    Pipe(u64),
+    Thread(u32),
+    Turn,
+    Twice,
+    Silence,
+    Lost(u64),
+    Begin,
+}
+
+fn lie() -> impl Strategy<Value = Lie> {
+    let near = prop_oneof![0..200_u64, any::<u64>()];
+    prop_oneof![
+        near.clone().prop_map(|n| Lie::Time(n.saturating_mul(1000))),
+        near.clone().prop_map(Lie::Stream),
+        near.clone().prop_map(|n| Lie::Len(n.max(1))),
+        prop_oneof![Just(0), 40..70_u64].prop_map(Lie::Pipe),
+        (90..110_u32).prop_map(Lie::Thread),
+        Just(Lie::Turn),
+        Just(Lie::Twice),
+        Just(Lie::Silence),
+        near.prop_map(Lie::Lost),
+        Just(Lie::Begin),
+    ]
+}
+
+fn tell(lie: &Lie, all: &mut Vec<News>) {
+    let mut more = Vec::new();
+    for one in all.iter_mut() {
+        let What::Entry(entry) = &mut one.what else { continue };
+        match lie {
+            Lie::Time(ns) => entry.time_ns = *ns,
+            Lie::Stream(at) => entry.pipe_offset = *at,
+            Lie::Len(len) => entry.len = *len,
+            Lie::Pipe(ino) => entry.pipe = *ino,
+            Lie::Thread(thread) => entry.thread = *thread,
+            Lie::Turn => {
+                entry.operation = if entry.operation.enters_pipe() {
+                    Operation::Peek
+                } else {
+                    Operation::Tee
+                };
+            }
+            Lie::Twice => more.push(one.clone()),
+            _ => {}
+        }
+    }
+    match lie {
+        Lie::Silence => all.clear(),
+        Lie::Lost(lost) => more.push(news(What::Lost(*lost))),
+        Lie::Begin => more.extend(found()),
+        _ => {}
+    }
+    all.extend(more);
+}
+
+/// Told of, and nothing else: no flow, no verdict, no doubt.
+#[test]
+fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
+    let entry = |at, operation, thread| {
+        news(What::Entry(Entry {
+            position: 0,
+            time_ns: 1_000_000,
+            segment: 9,
+            segment_offset: at,
+            pipe_offset: 0,
+            len: 100,
+            pipe: 0,
+            thread,
+            caller: 0,
+            operation,
+            reason: (operation == Operation::Peek).then_some(zctrace_contract::LibraryReason::Peeked),
+            api_call: Some(zctrace_contract::journal::ApiCall::Peek),
+        }))
+    };
+    let mut journal = found().to_vec();
+    journal.extend([
+        entry(50, Operation::Peek, 1),
+        entry(500, Operation::Peek, 1),
+        // No copy, so no look.
+        entry(0, Operation::Fill, 1),
+    ]);
+    let records = records(vec![]);
+    let mut evidence = evidence();
+    for news in &journal {
+        evidence.journal(news);
+    }
+    let told = |evidence: &mut zctrace_evidence::Evidence| {
+        let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
+        evidence.fill(&mut report, &|_, _| None);
+        report.finish(10_000);
+        assert!(report.check().is_ok());
+        report
+    };
+    let with = told(&mut evidence);
+    let [look] = &with.looks[..] else {
+        panic!("{:#?}", with.looks)
+    };
+    assert!(look.without_pipe && look.flow.is_none());
+    assert_eq!((look.bytes, look.calls, look.code.as_str()), (200, 2, "ZC31"));
+    assert_eq!((look.operation.as_str(), look.segment), ("peek", Some(9)));
+    assert_eq!(look.range.map(|range| (range.start, range.end)), Some((50, 600)));
+    assert_eq!(
+        look.place.as_ref().map(|place| (place.file.as_str(), place.line)),
+        Some(("src/main.rs", 7))
+    );
+    assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
+    // Looks belong to one account.
+    evidence.begin_anew();
+    assert!(told(&mut evidence).looks.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Told truly, nothing disagrees, and every byte that moved through a ring that is known has a name.
+    #[test]
+    fn a_true_journal_agrees_and_names_what_moved(ops in prop::collection::vec(op(), 1..60)) {
+        let ops = ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })).collect();
+        let records = records(ops);
+        let mut journal = truth(&records);
+        if let Some(first) = journal.first_mut() {
+            first.splice(0..0, found());
+        }
+        let with = report(&records, &journal);
+        prop_assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
+        for row in &with.segments {
+            prop_assert_eq!(&row.agreement, &LedgerWord::Agrees, "{:?}", row);
+        }
+        let doubts: Vec<_> = with.coverage.not_observed.iter().filter(|row| row.what.contains("journal")).collect();
+        prop_assert!(doubts.is_empty(), "{:?}", doubts);
+        for certificate in with.flows.iter().filter_map(|flow| flow.certificate.as_ref()) {
+            for hop in certificate.hops.iter().filter(|hop| hop.segments.is_some()) {
+                let names = hop.segments.as_ref().expect("filtered");
+                prop_assert_eq!((names.bytes, &names.agreement), (hop.bytes, &LedgerWord::Agrees), "{:?}", names);
+            }
+        }
+    }
+
+    /// Whatever a journal says, no verdict is another one for it.
+    #[test]
+    fn a_lying_journal_changes_no_verdict(
+        ops in prop::collection::vec(op(), 1..60),
+        lies in prop::collection::vec(prop::option::weighted(0.4, lie()), 100),
+    ) {
+        let records = records(ops);
+        let mut journal = truth(&records);
+        if let Some(first) = journal.first_mut() {
+            first.splice(0..0, found());
+        }
+        for (news, lie) in journal.iter_mut().zip(&lies) {
+            if let Some(lie) = lie {
+                tell(lie, news);
+            }
+        }
+        prop_assert_eq!(verdicts(&report(&records, &journal)), verdicts(&report(&records, &[])));
+    }
+}

@@ -1,0 +1,196 @@
+//! The head of a recording: what it is, of which version, and what was known before anything happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::OpenError;
+use super::layout::Layout;
+use zctrace_evidence::Preamble;
+use zctrace_evidence::{Config, SlotNames};
+use zctrace_report::{Coverage, Level, PipeLimits, Scope};
+
+/// The first bytes of every recording: those after the name show what a transfer as text does to a file.
+pub const MAGIC: [u8; 8] = *b"\x89ZCT\r\n\x1a\n";
+
+/// The version of the format that this version writes, as major and minor number. A reader refuses another major number; with
+/// a greater minor one there may be frames that it does not know, and skips.
+pub const VERSION: (u16, u16) = (1, 1);
+
+/// Magic, version, length of what follows, checksum of all that.
+const FIXED: usize = 20;
+/// Longer heads are not believed.
+const LONGEST: u32 = 16 << 20;
+
+/// What follows, as JSON. Members that are not known here are skipped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Head {
+    /// The version of zctrace that made it.
+    pub(super) zctrace: String,
+    /// Whose records they are: numbers lie in them as this architecture has them.
+    arch: String,
+    pub(super) layout: Layout,
+    kernel: String,
+    object: String,
+    started_unix_ms: Option<u64>,
+    #[serde(default)]
+    scope: Scope,
+    #[serde(default)]
+    coverage: Coverage,
+    #[serde(default)]
+    pipe_limits: Option<PipeLimits>,
+    #[serde(default)]
+    per_syscall_ns: Option<f64>,
+    slots: Slots,
+    mounts: BTreeMap<u32, String>,
+    buffered: BTreeSet<u32>,
+    hash_key: u64,
+    #[serde(default)]
+    level: Level,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Slots {
+    page_cache: u64,
+    anonymous: u64,
+    user: u64,
+    zero: u64,
+    zero_page: u64,
+}
+
+impl Head {
+    pub(super) fn new(preamble: &Preamble, zctrace: &str) -> Self {
+        let config = &preamble.config;
+        Self {
+            zctrace: zctrace.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            layout: Layout::OURS,
+            kernel: preamble.kernel.clone(),
+            object: preamble.object.clone(),
+            started_unix_ms: preamble.started_unix_ms,
+            scope: preamble.scope.clone(),
+            coverage: preamble.coverage.clone(),
+            pipe_limits: preamble.pipe_limits,
+            per_syscall_ns: preamble.per_syscall_ns,
+            slots: Slots {
+                page_cache: config.names.page_cache,
+                anonymous: config.names.anonymous,
+                user: config.names.user,
+                zero: config.names.zero,
+                zero_page: config.names.zero_page,
+            },
+            mounts: config.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
+            buffered: config.buffered.iter().copied().collect(),
+            hash_key: config.hash_key,
+            level: config.level.clone(),
+        }
+    }
+
+    pub(super) fn preamble(&self) -> Preamble {
+        let slots = self.slots;
+        Preamble {
+            kernel: self.kernel.clone(),
+            object: self.object.clone(),
+            started_unix_ms: self.started_unix_ms,
+            scope: self.scope.clone(),
+            coverage: self.coverage.clone(),
+            pipe_limits: self.pipe_limits,
+            per_syscall_ns: self.per_syscall_ns,
+            config: Config {
+                names: SlotNames {
+                    page_cache: slots.page_cache,
+                    anonymous: slots.anonymous,
+                    user: slots.user,
+                    zero: slots.zero,
+                    zero_page: slots.zero_page,
+                },
+                mounts: self.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
+                buffered: self.buffered.iter().copied().collect(),
+                hash_key: self.hash_key,
+                level: self.level.clone(),
+            },
+        }
+    }
+
+    /// As it stands at the start of a file.
+    pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let json = serde_json::to_vec(self)?;
+        let mut bytes = Vec::with_capacity(FIXED + json.len());
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.0.to_le_bytes());
+        bytes.extend_from_slice(&VERSION.1.to_le_bytes());
+        bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&bytes), &json);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        bytes.extend_from_slice(&json);
+        Ok(bytes)
+    }
+
+    /// Reads it, and says how many bytes it has.
+    pub(super) fn read(from: &mut impl Read) -> Result<(Self, u64), OpenError> {
+        let mut fixed = [0; FIXED];
+        let have = read_most(from, &mut fixed)?;
+        if have < MAGIC.len() || fixed[..MAGIC.len()] != MAGIC {
+            return Err(OpenError::NotARecording);
+        }
+        let damaged = |why: &str| OpenError::Head(why.to_owned());
+        if have < FIXED {
+            return Err(damaged("the file ends in it"));
+        }
+        let (major, minor) = (u16_at(&fixed, 8), u16_at(&fixed, 10));
+        if major != VERSION.0 {
+            return Err(OpenError::Version { major, minor });
+        }
+        let len = u32_at(&fixed, 12);
+        if len > LONGEST {
+            return Err(damaged("it says that it is longer than any"));
+        }
+        let mut json = Vec::new();
+        // What is read, not what is said, takes memory.
+        from.take(u64::from(len)).read_to_end(&mut json)?;
+        if json.len() < len as usize {
+            return Err(damaged("the file ends in it"));
+        }
+        if crc32c::crc32c_append(crc32c::crc32c(&fixed[..16]), &json) != u32_at(&fixed, 16) {
+            return Err(damaged("its checksum is wrong"));
+        }
+        let head: Self = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
+        if head.arch != std::env::consts::ARCH {
+            return Err(damaged(&format!("it was made on {}", head.arch)));
+        }
+        if !head.layout.is_possible() {
+            return Err(damaged("it tells of records of impossible lengths"));
+        }
+        Ok((head, FIXED as u64 + u64::from(len)))
+    }
+}
+
+/// Reads until the room is full or the file ends, and says how much that was.
+pub(super) fn read_most(from: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
+    while have < room.len() {
+        match from.read(&mut room[have..]) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(have)
+}
+
+/// The number at `at`, which the caller knows to be inside.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The same of four bytes.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+}
+
+/// The same of eight.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}

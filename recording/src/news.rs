@@ -1,0 +1,212 @@
+//! What journals bring, as JSON: words of enums by their numbers, which never change their meaning.
+
+use serde::{Deserialize, Serialize};
+use zctrace_contract::LibraryReason;
+use zctrace_contract::journal::{ApiCall, Entry, Operation};
+
+use zctrace_evidence::{News, What};
+
+/// [`News`] in a recording.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Kept {
+    pid: u32,
+    what: Said,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Said {
+    Found {
+        device: u32,
+        since_ns: u64,
+        clock: (u64, u64),
+    },
+    Line {
+        number: u8,
+        file: String,
+        line: u32,
+    },
+    Thread {
+        thread: u32,
+        name: String,
+    },
+    Entry {
+        time_ns: u64,
+        segment: u64,
+        at: u64,
+        stream: u64,
+        len: u64,
+        pipe: u64,
+        thread: u32,
+        caller: u8,
+        operation: u8,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        doing: Option<u8>,
+    },
+    Lost(u64),
+    None(String),
+    Ended,
+}
+
+impl From<&News> for Kept {
+    fn from(news: &News) -> Self {
+        let what = match &news.what {
+            What::Found {
+                device,
+                since_ns,
+                clock,
+            } => Said::Found {
+                device: *device,
+                since_ns: *since_ns,
+                clock: *clock,
+            },
+            What::Line { number, file, line } => Said::Line {
+                number: *number,
+                file: file.clone(),
+                line: *line,
+            },
+            What::Thread { thread, name } => Said::Thread {
+                thread: *thread,
+                name: name.clone(),
+            },
+            What::Entry(entry) => Said::Entry {
+                time_ns: entry.time_ns,
+                segment: entry.segment,
+                at: entry.segment_offset,
+                stream: entry.pipe_offset,
+                len: entry.len,
+                pipe: entry.pipe,
+                thread: entry.thread,
+                caller: entry.caller,
+                operation: entry.operation as u8,
+                reason: entry.reason.map(|reason| reason.code().to_owned()),
+                doing: entry.api_call.map(|call| call as u8),
+            },
+            What::Lost(records) => Said::Lost(*records),
+            What::None(why) => Said::None(why.clone()),
+            What::Ended => Said::Ended,
+        };
+        Self { pid: news.pid, what }
+    }
+}
+
+impl Kept {
+    /// As it was. `None`: it has a word that is not known here.
+    pub(super) fn news(self) -> Option<News> {
+        let what = match self.what {
+            Said::Found {
+                device,
+                since_ns,
+                clock,
+            } => What::Found {
+                device,
+                since_ns,
+                clock,
+            },
+            Said::Line { number, file, line } => What::Line { number, file, line },
+            Said::Thread { thread, name } => What::Thread { thread, name },
+            Said::Entry {
+                time_ns,
+                segment,
+                at,
+                stream,
+                len,
+                pipe,
+                thread,
+                caller,
+                operation,
+                reason,
+                doing,
+            } => What::Entry(Entry {
+                position: 0,
+                time_ns,
+                segment,
+                segment_offset: at,
+                pipe_offset: stream,
+                len,
+                pipe,
+                thread,
+                caller,
+                operation: Operation::from_code(operation)?,
+                reason: match reason {
+                    Some(code) => Some(LibraryReason::from_code(&code)?),
+                    None => None,
+                },
+                api_call: match doing {
+                    Some(code) => Some(ApiCall::from_code(code)?),
+                    None => None,
+                },
+            }),
+            Said::Lost(records) => What::Lost(records),
+            Said::None(why) => What::None(why),
+            Said::Ended => What::Ended,
+        };
+        Some(News { pid: self.pid, what })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_come_back_as_they_were() {
+        let entry = Entry {
+            position: 0,
+            time_ns: 1,
+            segment: 2,
+            segment_offset: 3,
+            pipe_offset: 4,
+            len: 5,
+            pipe: 6,
+            thread: 7,
+            caller: 8,
+            operation: Operation::Peek,
+            reason: Some(LibraryReason::Peeked),
+            api_call: Some(ApiCall::Peek),
+        };
+        let bare = Entry {
+            reason: None,
+            api_call: None,
+            operation: Operation::Fill,
+            ..entry
+        };
+        let all = [
+            What::Found {
+                device: 1,
+                since_ns: 2,
+                clock: (3, u64::MAX),
+            },
+            What::Line {
+                number: 255,
+                file: "src/a \"b\".rs".to_owned(),
+                line: 7,
+            },
+            What::Thread {
+                thread: 3,
+                name: "ü".to_owned(),
+            },
+            What::Entry(entry),
+            What::Entry(bare),
+            What::Lost(9),
+            What::None("it is not there".to_owned()),
+            What::Ended,
+        ];
+        for what in all {
+            let news = News { pid: 12, what };
+            let json = serde_json::to_string(&Kept::from(&news)).unwrap();
+            let kept: Kept = serde_json::from_str(&json).unwrap();
+            assert_eq!(kept.news(), Some(news), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_is_no_news() {
+        let json = r#"{"pid":1,"what":{"entry":{"time_ns":1,"segment":1,"at":1,"stream":1,"len":1,"pipe":1,"thread":1,
+            "caller":1,"operation":99}}}"#;
+        let kept: Kept = serde_json::from_str(json).unwrap();
+        assert_eq!(kept.news(), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! Rows of the kernel's maps as bytes: key and value, one after the other, as they lie in memory.
+
+use probes_common::decode::{Integers, bytes_of, value_of};
+
+/// Adds a row.
+pub(super) fn put<K: Integers, V: Integers>((key, value): &(K, V), into: &mut Vec<u8>) {
+    into.extend_from_slice(bytes_of(key));
+    into.extend_from_slice(bytes_of(value));
+}
+
+/// The rows in `bytes`, whose keys and values have so many bytes there. `None` if they do not end with a whole one.
+pub(super) fn read<K: Integers, V: Integers>(
+    bytes: &[u8],
+    key: usize,
+    value: usize,
+    into: &mut Vec<(K, V)>,
+) -> Option<()> {
+    into.clear();
+    let rows = bytes.chunks_exact(key + value);
+    if !rows.remainder().is_empty() {
+        return None;
+    }
+    into.extend(rows.map(|row| (value_of(&row[..key]), value_of(&row[key..]))));
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use probes_common::{PlainKey, PlainSum};
+
+    #[test]
+    fn rows_come_back_as_they_were_and_shorter_ones_with_zeroes() {
+        let row = |n: u64| {
+            let key = PlainKey {
+                ino: n,
+                kind: 6,
+                zero: [7, 8, 9],
+                ..PlainKey::default()
+            };
+            let sum = PlainSum {
+                bytes: u64::MAX,
+                last_ns: 17,
+                ..PlainSum::default()
+            };
+            (key, sum)
+        };
+        let (key, sum) = (size_of::<PlainKey>(), size_of::<PlainSum>());
+        let mut bytes = Vec::new();
+        (0..3).for_each(|n| put(&row(n), &mut bytes));
+        assert_eq!(bytes.len(), 3 * (key + sum));
+        let mut rows = Vec::new();
+        assert!(read(&bytes, key, sum, &mut rows).is_some());
+        assert_eq!(rows, [row(0), row(1), row(2)]);
+        assert!(read(&bytes[1..], key, sum, &mut rows).is_none());
+        assert!(read(&bytes[..key + sum - 8], key, sum - 8, &mut rows).is_some());
+        assert_eq!((rows[0].1.bytes, rows[0].1.last_ns), (u64::MAX, 0));
+    }
+}

@@ -1,0 +1,322 @@
+//! The format, without a kernel: what is written comes back; what is cut off, damaged or of another version is found.
+
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+
+use probes_common::{PlainKey, PlainSum, RecordHeader, RecordKind, SumRow};
+
+use super::block::{self, Block};
+use super::{MAGIC, OpenError, Reader, Writer, frame};
+use zctrace_evidence::{Costs, Input, Losses, Preamble, Question, Recorder};
+use zctrace_report::Place;
+
+fn record(number: u64, len: usize) -> Vec<u8> {
+    let header = RecordHeader {
+        sequence: number,
+        timestamp_ns: number * 1000,
+        tgid: 1,
+        tid: 2,
+        cpu: 0,
+        kind: RecordKind(77),
+        len: len as u16,
+    };
+    let mut bytes = header.to_bytes().to_vec();
+    // What no compressor makes smaller.
+    let mut state = number;
+    while bytes.len() < len {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        bytes.push((state >> 56) as u8);
+    }
+    bytes
+}
+
+/// One input of each kind.
+fn one_of_each(take: &mut dyn FnMut(Input<'_>)) {
+    inputs(30, 300, take);
+}
+
+fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
+    let question = Question { tgid: 7, user_ip: 8 };
+    let place = Place {
+        object: Some("/usr/bin/x+0x10".to_owned()),
+        ..Place::default()
+    };
+    let row = |n| {
+        let key = PlainKey {
+            ino: n,
+            ..PlainKey::default()
+        };
+        (key, PlainSum::default())
+    };
+    let rows: Vec<_> = (0..rows).map(row).collect();
+    let losses = Losses {
+        program: "sys_exit".to_owned(),
+        number: 1,
+        failures: 2,
+        recursion_misses: 3,
+    };
+    take(Input::Record(&record(1, 100)));
+    take(Input::Plain(&rows));
+    take(Input::Sums(&[(1, SumRow::default()), (2, SumRow::default())]));
+    take(Input::Losses(&[losses]));
+    take(Input::Time(5));
+    take(Input::Place(question, Some(&place)));
+    take(Input::Place(question, None));
+    take(Input::Costs(Costs {
+        own_cpu_ns: 9,
+        programs_ns: Some(1),
+    }));
+    take(Input::Time(2_000_000_000));
+    take(Input::BeginAnew);
+    take(Input::Record(&record(2, long)));
+    take(Input::End);
+    take(Input::Time(2_500_000_000));
+}
+
+fn written(inputs: impl FnOnce(&mut dyn FnMut(Input<'_>))) -> Vec<u8> {
+    let mut file = tempfile::tempfile().expect("a file");
+    let to = file.try_clone().expect("the same file");
+    let (mut writer, handle) = Writer::start(to, &Preamble::default(), "1.2.3").expect("a head");
+    inputs(&mut |input| writer.take(&input));
+    drop(writer);
+    let summary = handle.finish().expect("all is written");
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0)).expect("a start");
+    file.read_to_end(&mut bytes).expect("what was written");
+    assert_eq!(summary.bytes, bytes.len() as u64);
+    bytes
+}
+
+/// What is read, and why no more.
+fn read(bytes: &[u8]) -> Result<(Vec<String>, Option<super::Cut>, u64), OpenError> {
+    let mut reader = Reader::new(Cursor::new(bytes))?;
+    let mut inputs = Vec::new();
+    while let Some(input) = reader.next_input() {
+        inputs.push(format!("{input:?}"));
+    }
+    assert!(reader.next_input().is_none(), "an end stays one");
+    Ok((inputs, reader.cut().cloned(), reader.skipped()))
+}
+
+#[test]
+fn what_is_written_comes_back() {
+    let mut expected = Vec::new();
+    inputs(3000, 60_000, &mut |input| match input {
+        // A frame holds so many rows.
+        Input::Plain(rows) => expected.extend(rows.chunks(1024).map(|rows| format!("{:?}", Input::Plain(rows)))),
+        input => expected.push(format!("{input:?}")),
+    });
+    let bytes = written(|take| inputs(3000, 60_000, take));
+    let (found, cut, skipped) = read(&bytes).expect("a recording");
+    assert_eq!(found, expected);
+    assert_eq!((cut, skipped), (None, 0));
+    let mut reader = Reader::new(Cursor::new(&bytes)).expect("a recording");
+    assert_eq!(reader.duration_ns().expect("a duration"), 2_500_000_000);
+    for _ in 0..2 {
+        assert!(matches!(reader.next_input(), Some(Input::Record(_))));
+        reader.rewind().expect("the start");
+    }
+    assert_eq!(reader.made_by(), "1.2.3");
+}
+
+#[test]
+fn of_many_times_in_a_row_the_last_is_kept() {
+    let bytes = written(|take| {
+        (0..1000).for_each(|n| take(Input::Time(n)));
+        take(Input::End);
+        (2000..3000).for_each(|n| take(Input::Time(n)));
+    });
+    let (inputs, ..) = read(&bytes).expect("a recording");
+    assert_eq!(inputs, ["Time(999)", "End", "Time(2999)"]);
+}
+
+#[test]
+fn wherever_it_is_cut_all_before_is_used_and_the_rest_is_told() {
+    let bytes = written(one_of_each);
+    let (whole, ..) = read(&bytes).expect("a recording");
+    let mut most = 0;
+    for at in 0..bytes.len() {
+        match read(&bytes[..at]) {
+            Ok((inputs, cut, _)) => {
+                assert!(whole.starts_with(&inputs), "cut at {at}");
+                assert!(cut.is_some(), "cut at {at}");
+                most = most.max(inputs.len());
+            }
+            Err(OpenError::NotARecording) => assert!(at < MAGIC.len()),
+            Err(OpenError::Head(_)) => {}
+            Err(other) => panic!("cut at {at}: {other}"),
+        }
+    }
+    assert!(most > 0, "what comes before a cut must be used");
+}
+
+#[test]
+fn whichever_byte_is_changed_it_is_found_or_says_nothing() {
+    let bytes = written(one_of_each);
+    let (whole, ..) = read(&bytes).expect("a recording");
+    for at in 0..bytes.len() {
+        for bit in [at % 8, (at + 5) % 8] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            if let Ok((inputs, cut, _)) = read(&damaged) {
+                assert!(whole.starts_with(&inputs), "bit {bit} of byte {at}");
+                assert!(cut.is_some(), "bit {bit} of byte {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cut_says_where_and_when() {
+    let mut bytes = written(one_of_each);
+    let len = bytes.len() as u64;
+    bytes.pop();
+    let (_, cut, _) = read(&bytes).expect("a recording");
+    let cut = cut.expect("it is cut");
+    assert_eq!((cut.unused, cut.at_ns), (None, 5));
+    assert!(cut.at_byte < len);
+    let text = cut.to_string();
+    assert!(
+        text.contains("until 0.000 s") && text.contains("the file ends in block 1"),
+        "{text}"
+    );
+}
+
+/// A recording that has this in its only block.
+fn with_frames(frames: Vec<u8>, count: u32) -> Vec<u8> {
+    let mut bytes = written(|_| ());
+    let block = Block {
+        first_ns: 0,
+        frames: count,
+        bytes: frames,
+    };
+    let mut stored = Vec::new();
+    block.to_bytes(0, &mut stored);
+    let head = 20 + u64::from(u32::from_le_bytes(bytes[12..16].try_into().unwrap()));
+    bytes.truncate(head as usize);
+    bytes.extend_from_slice(&stored);
+    bytes
+}
+
+fn of_kind(kind: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = kind.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&[0, 0]);
+    bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+#[test]
+fn frames_of_a_newer_version_are_skipped_and_counted() {
+    let mut frames = Vec::new();
+    frame::write(&Input::Time(1), &mut frames);
+    frames.extend(of_kind(300, b"what is not known here"));
+    frame::write(&Input::End, &mut frames);
+    frame::close(&frame::Closed::default(), &mut frames);
+    let (inputs, cut, skipped) = read(&with_frames(frames, 4)).expect("a recording");
+    assert_eq!(inputs, ["Time(1)", "End"]);
+    assert_eq!((cut, skipped), (None, 1));
+}
+
+#[test]
+fn frames_that_make_no_sense_end_it() {
+    let time = of_kind(6, &1_u64.to_le_bytes());
+    let cases = [
+        (of_kind(6, b"short"), 1),
+        (of_kind(3, b"no JSON"), 1),
+        (of_kind(4, b"{}"), 1),
+        (of_kind(2, &[0; 97]), 1),
+        (vec![1, 0, 0, 0, 255, 255, 0, 0], 1),
+        (vec![1, 2, 3], 1),
+        // More of them, and fewer, than the block says.
+        (Vec::new(), 2),
+        (of_kind(8, b""), 0),
+    ];
+    for (bad, more) in cases {
+        let frames = [&time[..], &bad].concat();
+        let (inputs, cut, _) = read(&with_frames(frames, 1 + more)).expect("a recording");
+        assert_eq!(inputs, ["Time(1)"], "{bad:?}");
+        assert_eq!(cut.expect("it is cut").at_ns, 1, "{bad:?}");
+    }
+}
+
+#[test]
+fn another_major_version_is_refused_by_its_number() {
+    let mut bytes = written(one_of_each);
+    bytes[8] = 2;
+    let error = read(&bytes).expect_err("another version").to_string();
+    assert_eq!(
+        error,
+        "it is a recording of version 2.1, and this zctrace reads version 1"
+    );
+    assert!(matches!(read(b"{\"schema\": 1}"), Err(OpenError::NotARecording)));
+    assert!(matches!(read(b""), Err(OpenError::NotARecording)));
+}
+
+#[test]
+fn a_greater_minor_version_is_read() {
+    let mut bytes = written(one_of_each);
+    bytes[10] = 9;
+    let len = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..16]), &bytes[20..20 + len]);
+    bytes[16..20].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(read(&bytes).expect("a recording").1, None);
+}
+
+/// A file that takes 64 KiB and no more until somebody reads.
+fn pipe() -> (File, File) {
+    let (read, write) = std::io::pipe().expect("a pipe");
+    (OwnedFd::from(read).into(), OwnedFd::from(write).into())
+}
+
+#[test]
+fn a_file_that_is_too_slow_costs_records_and_it_is_said_how_many() {
+    const LEN: usize = 32 << 10;
+    let (mut far, near) = pipe();
+    let (mut writer, handle) = Writer::start(near, &Preamble::default(), "").expect("a head");
+    // Twice what the blocks that may wait can hold.
+    let fed = 2 * (super::writer::QUEUE + 2) * block::FULL / LEN;
+    for number in 0..fed {
+        writer.take(&Input::Record(&record(number as u64, LEN)));
+        writer.take(&Input::Time(number as u64));
+    }
+    writer.take(&Input::End);
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        far.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    drop(writer);
+    handle.finish().expect("nothing failed");
+    let bytes = reader.join().expect("the reader").expect("what was written");
+    let mut reader = Reader::new(Cursor::new(bytes)).expect("a recording");
+    let (mut records, mut missing, mut ended) = (0, 0, false);
+    while let Some(input) = reader.next_input() {
+        match input {
+            Input::Record(_) => records += 1,
+            Input::NotRecorded(more) => missing += more,
+            Input::End => ended = true,
+            _ => {}
+        }
+    }
+    assert_eq!(reader.cut(), None);
+    assert!(missing > 0 && ended);
+    assert_eq!(records + missing, fed as u64);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_ends_the_recording_and_nothing_else() {
+    let (far, near) = pipe();
+    let (mut writer, handle) = Writer::start(near, &Preamble::default(), "").expect("a head");
+    drop(far);
+    // More than any queue holds: it must neither wait nor grow.
+    for number in 0..1000 {
+        writer.take(&Input::Record(&record(number, 60_000)));
+    }
+    drop(writer);
+    let error = handle.finish().expect_err("nobody reads").to_string();
+    assert!(error.contains("Broken pipe"), "{error}");
+    let mut full = File::options().write(true).open("/dev/full").expect("/dev/full");
+    assert!(full.write_all(b"x").is_err());
+    assert!(Writer::start(full, &Preamble::default(), "").is_err());
+}

@@ -1,0 +1,254 @@
+//! Recordings that are committed: every later version must read them, and whatever is done to their records must end in a
+//! report, never in a panic.
+//!
+//! `send-1.0.zct` is of a program that sends 256 KiB of a file over TCP by sendfile(2), by splice(2) through a pipe and by
+//! write(2). `send-1.0.json` is its report. Where the evidence learns more the report changes, and is to be read, judged and
+//! committed again: `BLESS=1 cargo test -p zctrace-recording --test compat`.
+
+use std::fs;
+use std::mem::offset_of;
+use std::path::{Path, PathBuf};
+
+use probes_common::decode::{Record, RecordRef};
+use probes_common::{Call, Piece, RecordHeader, Row, Station, UNTOLD, station_kind};
+use proptest::prelude::*;
+use zctrace_evidence::{Account, Input, Preamble};
+use zctrace_recording::{Reader, Replay};
+use zctrace_report::{EndKind, Report};
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat").join(name)
+}
+
+fn played() -> Replay {
+    let mut replay = Replay::open(path("send-1.0.zct")).expect("a recording");
+    replay.play_to_end();
+    assert_eq!(replay.cut(), None);
+    replay
+}
+
+#[test]
+fn a_recording_of_version_1_0_says_what_it_said() {
+    let report = played().report(30);
+    let expected = path("send-1.0.json");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&expected, report.to_json_pretty() + "\n").expect("it can be written");
+    }
+    // Members that came later have a default.
+    let expected = Report::from_json(&fs::read_to_string(&expected).expect("it is there")).expect("a report");
+    assert!(
+        report == expected,
+        "it says something else: bless it and read the difference"
+    );
+    assert_eq!(report.check(), Ok(()));
+    let sum = |to: &EndKind| {
+        let flows = report.flows.iter().filter(|flow| flow.to.kind == *to);
+        flows.fold((0, 0, 0), |sum, flow| {
+            (
+                sum.0 + flow.account.moved,
+                sum.1 + flow.account.copied,
+                sum.2 + flow.account.unknown,
+            )
+        })
+    };
+    assert_eq!(sum(&EndKind::Tcp), (512 << 10, 256 << 10, 0));
+}
+
+#[test]
+fn it_can_be_gone_to_any_time_of_it_and_back() {
+    let mut replay = played();
+    let (end, last) = (replay.report(30), replay.duration_ns());
+    assert!(last > 0 && replay.is_at_end());
+    let mut payload = Vec::new();
+    for tenth in 0..=10 {
+        let at = last / 10 * tenth;
+        replay.seek(at).expect("it can be read again");
+        assert_eq!(replay.now_ns(), at);
+        let report = replay.report(30);
+        assert_eq!(report.check(), Ok(()), "at {at}");
+        assert_eq!(report.made_by.duration_ns, at);
+        payload.push(report.totals().payload);
+        // As if it had been played to there alone.
+        let mut alone = Replay::open(path("send-1.0.zct")).expect("a recording");
+        alone.play_until(at);
+        assert_eq!(alone.report(30), report);
+    }
+    assert!(payload.is_sorted() && payload[0] == 0, "{payload:?}");
+    replay.seek(0).expect("backwards");
+    assert_eq!(replay.report(30).totals().payload, 0);
+    replay.play_to_end();
+    assert_eq!(replay.report(30), end);
+}
+
+/// What enters an account, as far as the tests change it.
+#[derive(Clone, Debug)]
+enum Entry {
+    Record(Vec<u8>),
+    Time(u64),
+    Other(usize),
+}
+
+/// All that the recording holds. What is not changed is told by its number.
+fn entries() -> (Preamble, Vec<Entry>) {
+    let mut reader = Reader::open(path("send-1.0.zct")).expect("a recording");
+    let preamble = reader.preamble();
+    let mut entries = Vec::new();
+    while let Some(input) = reader.next_input() {
+        entries.push(match input {
+            Input::Record(bytes) => Entry::Record(bytes.to_owned()),
+            Input::Time(now_ns) => Entry::Time(now_ns),
+            _ => Entry::Other(entries.len()),
+        });
+    }
+    (preamble, entries)
+}
+
+/// The same with rows, as programs write them since 1.1.
+fn with_rows(entries: &[Entry]) -> Vec<Entry> {
+    let of = |entry: &Entry| {
+        let Entry::Record(bytes) = entry else {
+            return entry.clone();
+        };
+        let Ok(Record::Station(mut station)) = Record::from_bytes(bytes) else {
+            return entry.clone();
+        };
+        if station.station == station_kind::PIPE_SOURCE {
+            for piece in &mut station.pieces[..usize::from(station.count)] {
+                (piece.mapping, piece.index, piece.ops) = (UNTOLD, 0, 0);
+            }
+        }
+        let mut row = Vec::new();
+        RecordRef::Station(&station).write(&mut row);
+        Entry::Record(row)
+    };
+    entries.iter().map(of).collect()
+}
+
+#[test]
+fn rows_say_what_stations_say() {
+    let (preamble, entries) = entries();
+    let rows = with_rows(&entries);
+    let is_row = |entry: &&Entry| matches!(entry, Entry::Record(bytes) if bytes[28..30] == Row::KIND.0.to_ne_bytes());
+    assert!(rows.iter().filter(is_row).count() > 10);
+    assert_eq!(entries.iter().filter(is_row).count(), 0);
+    let mut said = report(preamble.clone(), &entries);
+    let told = report(preamble, &rows);
+    assert_eq!(said.flows.len(), told.flows.len());
+    // They are shorter, and nothing else.
+    assert!(told.overhead.record_bytes < said.overhead.record_bytes);
+    said.overhead.record_bytes = told.overhead.record_bytes;
+    assert!(said == told);
+}
+
+fn report(preamble: Preamble, entries: &[Entry]) -> Report {
+    let mut account = Account::new(preamble);
+    for entry in entries {
+        match entry {
+            Entry::Record(bytes) => account.take(Input::Record(bytes)),
+            Entry::Time(now_ns) => account.take(Input::Time(*now_ns)),
+            Entry::Other(n) if n % 5 == 0 => account.take(Input::BeginAnew),
+            Entry::Other(_) => {}
+        }
+    }
+    account.take(Input::End);
+    account.report(30)
+}
+
+/// Something that is done to the records.
+#[derive(Clone, Debug)]
+enum Change {
+    Byte {
+        at: usize,
+        to: u8,
+    },
+    /// A whole number, for which the ends of its range are the likeliest.
+    Number {
+        at: usize,
+        to: u64,
+    },
+    Drop,
+    Twice,
+    Exchange(usize),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let number = prop_oneof![
+        Just(0),
+        Just(u64::MAX),
+        Just(i64::MAX as u64),
+        Just(1 << 31),
+        any::<u64>()
+    ];
+    let end = |end: usize| [0, 8, 24, 32, 48, 56, 64, 68, 84].map(|at| end + at);
+    let fields = [
+        vec![
+            offset_of!(Call, result),
+            offset_of!(Call, result),
+            offset_of!(Call, dirtied),
+            offset_of!(Call, entered_ns),
+            offset_of!(Call, memory),
+            offset_of!(Station, position),
+            offset_of!(Station, total),
+            Station::HEAD + offset_of!(Piece, offset),
+            Station::HEAD + offset_of!(Piece, index),
+            offset_of!(Row, mapping),
+            offset_of!(Row, index),
+            Row::HEAD,
+            Row::HEAD + 8,
+        ],
+        end(offset_of!(Call, source)).to_vec(),
+        end(offset_of!(Call, sink)).to_vec(),
+    ]
+    .concat();
+    // Not the head: that is tried by the decoder's own tests, and a record that cannot be decoded is soon done with.
+    let at = RecordHeader::SIZE..size_of::<Call>().max(Station::HEAD + 400);
+    prop_oneof![
+        (at.clone(), any::<u8>()).prop_map(|(at, to)| Change::Byte { at, to }),
+        (at, number.clone()).prop_map(|(at, to)| Change::Number { at: at / 4 * 4, to }),
+        (prop::sample::select(fields), number).prop_map(|(at, to)| Change::Number { at, to }),
+        Just(Change::Drop),
+        Just(Change::Twice),
+        (0..100_usize).prop_map(Change::Exchange),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_its_records_say_there_is_a_report(
+        changes in prop::collection::vec((0..100_usize, change()), 1..12),
+        rows in any::<bool>(),
+    ) {
+        let (preamble, mut entries) = entries();
+        if rows {
+            entries = with_rows(&entries);
+        }
+        for (which, change) in changes {
+            let which = which % entries.len();
+            match change {
+                Change::Byte { at, to } => {
+                    if let Entry::Record(bytes) = &mut entries[which]
+                        && let Some(byte) = bytes.get_mut(at)
+                    {
+                        *byte = to;
+                    }
+                }
+                Change::Number { at, to } => {
+                    if let Entry::Record(bytes) = &mut entries[which]
+                        && let Some(room) = bytes.get_mut(at..at + 8)
+                    {
+                        room.copy_from_slice(&to.to_le_bytes());
+                    }
+                }
+                Change::Drop => drop(entries.remove(which)),
+                Change::Twice => entries.insert(which, entries[which].clone()),
+                Change::Exchange(other) => {
+                    let other = other % entries.len();
+                    entries.swap(which, other);
+                }
+            }
+        }
+        report(preamble, &entries);
+    }
+}

@@ -1,0 +1,246 @@
+//! Why bytes were copied or are unknown: a code of [`zctrace_contract::Reason`], with how many bytes it explains and where.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::Location;
+
+use serde::{Deserialize, Serialize};
+use zctrace_contract::reason::Class;
+use zctrace_contract::{LibraryReason, Reason};
+
+use super::text;
+
+/// The code of a reason, such as `ZC03`. A code of a newer version is kept as it was read.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReasonCode(#[cfg_attr(feature = "schema", schemars(regex(pattern = r"^ZC[0-9]{2,4}$")))] String);
+
+impl ReasonCode {
+    /// A code as read from elsewhere; whether it is well formed is for `Report::check` to say.
+    ///
+    /// ```
+    /// use zctrace_report::ReasonCode;
+    /// assert_eq!(ReasonCode::new("ZC03").reason(), Some(zctrace_contract::Reason::PageCacheSink));
+    /// assert_eq!(ReasonCode::new("ZC77").reason(), None);
+    /// ```
+    pub fn new(code: impl Into<String>) -> Self {
+        Self(code.into())
+    }
+
+    /// The code.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The reason, if this version knows it.
+    pub fn reason(&self) -> Option<Reason> {
+        Reason::from_code(&self.0)
+    }
+
+    /// Whether it explains a copy or an unknown, if this version knows it.
+    pub fn class(&self) -> Option<Class> {
+        self.reason().map(Reason::class)
+    }
+
+    /// Whether it has the form of a code: `ZC` and two to four digits.
+    pub fn is_well_formed(&self) -> bool {
+        self.0
+            .strip_prefix("ZC")
+            .is_some_and(|n| (2..=4).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()))
+    }
+}
+
+impl From<Reason> for ReasonCode {
+    fn from(reason: Reason) -> Self {
+        Self(reason.code().to_owned())
+    }
+}
+
+impl From<LibraryReason> for ReasonCode {
+    fn from(reason: LibraryReason) -> Self {
+        Reason::from(reason).into()
+    }
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&text::printable(&self.0))
+    }
+}
+
+/// One row of an explanation: this many bytes, for this reason, at this place.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Cause {
+    /// The reason's code.
+    pub code: ReasonCode,
+    /// Bytes that it explains. For a copy a byte counts once for each time it was copied.
+    pub bytes: u64,
+    /// Calls that it explains; 0 if they were not counted.
+    #[serde(default)]
+    pub calls: u64,
+    /// Where in the program, if that is known and one place.
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+impl Cause {
+    /// `bytes` in `calls`, for `reason`.
+    pub fn new(reason: impl Into<ReasonCode>, bytes: u64, calls: u64) -> Self {
+        Self {
+            code: reason.into(),
+            bytes,
+            calls,
+            place: None,
+        }
+    }
+}
+
+/// Adds causes to causes: those of one code and place become one row.
+///
+/// No more than `max` rows come out of it: past that, places are given up and only codes are kept apart, so that a server
+/// with ten thousand call sites cannot make a row without end.
+pub(crate) fn merge(into: &mut Vec<Cause>, more: &[Cause], max: usize) {
+    for cause in more {
+        add(into, cause, |have| have.code == cause.code && have.place == cause.place);
+    }
+    if into.len() > max {
+        for cause in std::mem::take(into) {
+            let bare = Cause { place: None, ..cause };
+            add(into, &bare, |have| have.code == bare.code);
+        }
+    }
+}
+
+fn add(into: &mut Vec<Cause>, cause: &Cause, same: impl Fn(&Cause) -> bool) {
+    if let Some(have) = into.iter_mut().find(|have| same(have)) {
+        have.bytes = have.bytes.saturating_add(cause.bytes);
+        have.calls = have.calls.saturating_add(cause.calls);
+    } else {
+        into.push(cause.clone());
+    }
+}
+
+/// A place in the traced program.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Place {
+    /// The source file; empty if not known.
+    #[serde(default)]
+    pub file: String,
+    /// The line in it, from 1; 0 if not known.
+    #[serde(default)]
+    pub line: u32,
+    /// The function or symbol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// The program or shared object that the code is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+}
+
+impl From<&Location<'_>> for Place {
+    fn from(location: &Location<'_>) -> Self {
+        Self {
+            file: location.file().to_owned(),
+            line: location.line(),
+            ..Self::default()
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    /// `src/ingest.rs:88`, else the function, else the object.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = match (self.file.as_str(), self.line, &self.function, &self.object) {
+            ("", _, Some(function), Some(object)) => format!("{function} ({object})"),
+            ("", _, Some(name), None) | ("", _, None, Some(name)) => name.clone(),
+            ("", _, None, None) => "?".to_owned(),
+            (file, 0, _, _) => file.to_owned(),
+            (file, line, _, _) => format!("{file}:{line}"),
+        };
+        f.pad(&text::printable(&shown))
+    }
+}
+
+/// What a code means, written into the report so that a reader who does not know the code yet can still explain it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Explanation {
+    /// What happened, in one sentence.
+    pub sentence: String,
+    /// What to do about it; "nothing to do" is an advice.
+    pub advice: String,
+}
+
+/// The explanations of these codes, as far as this version knows them.
+pub(crate) fn explain<'a>(codes: impl Iterator<Item = &'a ReasonCode>) -> BTreeMap<String, Explanation> {
+    codes
+        .filter_map(ReasonCode::reason)
+        .map(|reason| {
+            let explanation = Explanation {
+                sentence: reason.description().to_owned(),
+                advice: reason.advice().to_owned(),
+            };
+            (reason.code().to_owned(), explanation)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(line: u32) -> Place {
+        Place {
+            file: "src/a.rs".to_owned(),
+            line,
+            ..Place::default()
+        }
+    }
+
+    #[test]
+    fn causes_of_one_code_and_place_become_one_row_and_places_go_when_there_are_too_many() {
+        let mut rows = Vec::new();
+        for line in 1..=4 {
+            let mut cause = Cause::new(Reason::Peeked, 10, 1);
+            cause.place = Some(at(line % 3));
+            merge(&mut rows, &[cause], 3);
+        }
+        assert_eq!(rows.len(), 3, "{rows:?}");
+        assert_eq!(rows.iter().find(|c| c.place == Some(at(1))).unwrap().bytes, 20);
+        let mut fourth = Cause::new(Reason::Peeked, 5, 1);
+        fourth.place = Some(at(9));
+        merge(&mut rows, &[fourth, Cause::new(Reason::NoPipe, 7, 2)], 3);
+        assert_eq!(
+            rows,
+            [Cause::new(Reason::Peeked, 45, 5), Cause::new(Reason::NoPipe, 7, 2)]
+        );
+    }
+
+    #[test]
+    fn a_place_shows_what_is_known_of_it() {
+        let mut place = at(88);
+        assert_eq!(place.to_string(), "src/a.rs:88");
+        place.file.clear();
+        assert_eq!(place.to_string(), "?");
+        place.function = Some("SSL_write".to_owned());
+        place.object = Some("libssl.so.3".to_owned());
+        assert_eq!(place.to_string(), "SSL_write (libssl.so.3)");
+    }
+
+    #[test]
+    fn only_zc_and_two_to_four_digits_is_a_code() {
+        for (code, good) in [
+            ("ZC03", true),
+            ("ZC1234", true),
+            ("ZC1", false),
+            ("zc03", false),
+            ("ZC12345", false),
+            ("ZCxx", false),
+        ] {
+            assert_eq!(ReasonCode::new(code).is_well_formed(), good, "{code}");
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Checking that a report keeps its own rules. Run before a report is printed or believed: a program that judges others must
+//! not contradict itself.
+
+use std::collections::BTreeSet;
+
+use zctrace_contract::Reason;
+use zctrace_contract::reason::Class;
+
+use super::Report;
+use super::account::Account;
+use super::cause::{Cause, ReasonCode};
+use super::flow::Flow;
+use super::share::{Share, Totals};
+use super::violation::{Rule, Violation};
+
+/// How far two computations of one fraction may lie apart. Far above rounding, far below one byte in a gibibyte.
+const TOLERANCE: f64 = 1e-12;
+
+impl Report {
+    /// Checks all rules: sums, shares, reasons, certificates, references.
+    ///
+    /// # Errors
+    /// All broken rules. Those of flows come first, since totals and share only follow from them.
+    ///
+    /// ```
+    /// use zctrace_report::{Account, End, EndKind, Flow, Report, Rule, Scope, Tier};
+    ///
+    /// let mut report = Report::new(Tier::L, Scope::default());
+    /// let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
+    /// flow.set_account(Account::new(10, 0, 0));
+    /// flow.payload = 11;
+    /// report.add_flow(flow);
+    /// report.finish(10);
+    /// let broken = report.check().unwrap_err();
+    /// assert_eq!(broken[0].to_string(), "flows[0]: moved + copied + unknown + neither is 10, not 11 bytes");
+    /// ```
+    pub fn check(&self) -> Result<(), Vec<Violation>> {
+        let mut checker = Checker {
+            report: self,
+            found: Vec::new(),
+        };
+        checker.flows();
+        checker.headline();
+        checker.edges();
+        checker.processes();
+        checker.looks();
+        checker.segments();
+        checker.loss();
+        checker.overhead();
+        if checker.found.is_empty() {
+            Ok(())
+        } else {
+            Err(checker.found)
+        }
+    }
+}
+
+struct Checker<'a> {
+    report: &'a Report,
+    found: Vec<Violation>,
+}
+
+impl Checker<'_> {
+    fn require(&mut self, holds: bool, at: &str, rule: impl FnOnce() -> Rule) {
+        if !holds {
+            self.found.push(Violation {
+                at: at.to_owned(),
+                rule: rule(),
+            });
+        }
+    }
+
+    fn conservation(&mut self, at: &str, account: &Account, whole: u64) {
+        let parts = account.sum();
+        self.require(parts == u128::from(whole), at, || Rule::Conservation { parts, whole });
+    }
+
+    fn headline(&mut self) {
+        let report = self.report;
+        for (at, said, in_memory) in [
+            ("totals", &report.totals, false),
+            ("into_memory", &report.into_memory, true),
+        ] {
+            self.conservation(at, &said.account, said.payload);
+            let of: Vec<&Flow> = report
+                .flows
+                .iter()
+                .filter(|flow| flow.ends_in_memory() == in_memory)
+                .collect();
+            self.totals(at, said, &of);
+        }
+        self.share();
+    }
+
+    fn totals(&mut self, at: &str, said: &Totals, flows: &[&Flow]) {
+        let mut member = |name: &str, said: u64, of: &dyn Fn(&Account) -> u64| {
+            let sum: u128 = flows.iter().map(|flow| u128::from(of(&flow.account))).sum();
+            self.require(sum == u128::from(said), at, || Rule::Totals {
+                member: name.to_owned(),
+                flows: sum,
+                said,
+            });
+        };
+        let account = &said.account;
+        member("moved", account.moved, &|a| a.moved);
+        member("copied", account.copied, &|a| a.copied);
+        member("unknown", account.unknown, &|a| a.unknown);
+        member("neither.zero", account.neither.zero, &|a| a.neither.zero);
+        member("neither.cloned", account.neither.cloned, &|a| a.neither.cloned);
+        member("neither.discarded", account.neither.discarded, &|a| a.neither.discarded);
+        let mut causes: BTreeSet<&String> = account.neither.other.keys().collect();
+        causes.extend(flows.iter().flat_map(|flow| flow.account.neither.other.keys()));
+        for cause in causes {
+            let of = |a: &Account| a.neither.other.get(cause).copied().unwrap_or(0);
+            member(&format!("neither.{cause}"), of(account), &of);
+        }
+        let sum: u128 = flows.iter().map(|flow| u128::from(flow.payload)).sum();
+        self.require(sum == u128::from(said.payload), at, || Rule::Totals {
+            member: "payload".to_owned(),
+            flows: sum,
+            said: said.payload,
+        });
+    }
+
+    fn share(&mut self) {
+        let why = match (self.report.share, self.report.totals.share()) {
+            (None, None) => return,
+            (Some(_), None) => "nothing arrived, and there is no share of nothing".to_owned(),
+            (None, Some(_)) => "it is missing, though something arrived".to_owned(),
+            (Some(said), Some(must)) if same_share(said, must) => return,
+            (Some(said), Some(must)) => format!("it is {said:?}, not {must:?}"),
+        };
+        self.require(false, "share", || Rule::Share { why });
+    }
+
+    fn flows(&mut self) {
+        let mut ids = BTreeSet::new();
+        for (index, flow) in self.report.flows.iter().enumerate() {
+            let at = format!("flows[{index}]");
+            let id = flow.id;
+            self.require(id > 0 && ids.insert(id), &at, || Rule::FlowNumber {
+                why: format!("flow number {id} is 0 or another flow's"),
+            });
+            self.require(flow.folded > 0, &at, || Rule::FlowNumber {
+                why: "the row stands for no flow at all".to_owned(),
+            });
+            self.flow(&at, flow);
+        }
+    }
+
+    fn flow(&mut self, at: &str, flow: &Flow) {
+        let account = &flow.account;
+        self.conservation(at, account, flow.payload);
+        let ends = (flow.path.first(), flow.path.last());
+        let path_fits = flow.path.is_empty() || ends == (Some(&flow.from.kind), Some(&flow.to.kind));
+        self.require(path_fits, at, || Rule::Path);
+
+        let (copied, copy_bytes) = (account.copied, flow.copy_bytes);
+        let copies_fit = copy_bytes >= copied && (copied > 0 || copy_bytes == 0);
+        self.require(copies_fit, at, || Rule::CopyBytes { copied, copy_bytes });
+        let (said, computed) = (flow.copies_per_byte, flow.computed_copies_per_byte());
+        let same = match (said, computed) {
+            (Some(said), Some(computed)) => (said - computed).abs() <= TOLERANCE * computed.max(1.0),
+            (said, computed) => said.is_none() && computed.is_none(),
+        };
+        self.require(same, at, || Rule::CopiesPerByte { computed, said });
+
+        self.reasons(at, &flow.reasons, account, copy_bytes);
+        self.certificate(at, flow);
+    }
+
+    /// `copies` is how many bytes copies wrote: of a flow a byte may count twice, of an edge it cannot.
+    fn reasons(&mut self, at: &str, reasons: &[Cause], account: &Account, copies: u64) {
+        let (mut of_copies, mut of_unknowns, mut of_others) = (0_u128, 0_u128, 0_u128);
+        for (index, cause) in reasons.iter().enumerate() {
+            let at = format!("{at}.reasons[{index}]");
+            self.code(&at, &cause.code);
+            let explained = match cause.code.class() {
+                Some(Class::Copy) => &mut of_copies,
+                Some(Class::Unknown) => &mut of_unknowns,
+                None => &mut of_others,
+            };
+            *explained += u128::from(cause.bytes);
+            let lost = cause.code.reason() == Some(Reason::LostRecords) && cause.bytes > 0;
+            let records_lost = self.report.loss.any();
+            self.require(!lost || records_lost, &at, || Rule::LossWithoutLoss);
+        }
+        let (copies, unknown) = (u128::from(copies), u128::from(account.unknown));
+        let all = of_copies + of_unknowns + of_others;
+        for (class, explained, bytes) in [
+            ("copies", of_copies, copies),
+            ("unknowns", of_unknowns, unknown),
+            ("both", all, copies + unknown),
+        ] {
+            self.require(explained <= bytes, at, || Rule::ReasonsExceed {
+                class,
+                explained,
+                bytes,
+            });
+        }
+        // A reason that is not known here may explain either.
+        let bare = unknown.saturating_sub(of_unknowns + of_others);
+        self.require(bare == 0, at, || Rule::Unexplained {
+            class: "unknown",
+            bytes: bare,
+        });
+        let bare = account.copied > 0 && of_copies + of_others == 0;
+        self.require(!bare, at, || Rule::Unexplained {
+            class: "copied",
+            bytes: u128::from(account.copied),
+        });
+    }
+
+    fn code(&mut self, at: &str, code: &ReasonCode) {
+        self.require(code.is_well_formed(), at, || Rule::Code {
+            code: code.as_str().to_owned(),
+        });
+    }
+
+    fn certificate(&mut self, at: &str, flow: &Flow) {
+        let tier = flow.tier.as_ref().unwrap_or(&self.report.tier);
+        let moved = flow.account.moved > 0;
+        let Some(certificate) = &flow.certificate else {
+            self.require(!(moved && tier.sees_pages()), at, || Rule::MovedWithoutCertificate);
+            return;
+        };
+        let at = format!("{at}.certificate");
+        let (covers, payload) = (certificate.bytes, flow.payload);
+        self.require(covers <= payload, &at, || Rule::Certificate {
+            why: format!("it covers {covers} bytes of a payload of {payload}"),
+        });
+        self.require(!certificate.horizon.is_empty(), &at, || Rule::Certificate {
+            why: "it does not say how far it goes".to_owned(),
+        });
+        self.names(&at, certificate);
+        // Only where every byte is said to have moved must all of the certificate say so too: in a mixed flow a station may
+        // well have been seen with fewer bytes.
+        if flow.verdict() == super::Verdict::Moved {
+            let weak = certificate.cannot_back_moved();
+            self.require(weak.is_none(), &at, || Rule::WeakCertificate {
+                why: weak.unwrap_or_default(),
+            });
+            let alone = flow.folded == 1;
+            let arrived = flow.account.arrived();
+            self.require(!alone || covers >= arrived, &at, || Rule::Certificate {
+                why: format!("it covers {covers} of the {arrived} bytes that are said to have moved"),
+            });
+        }
+    }
+
+    fn refers_to_a_flow(&mut self, at: &str, id: Option<u64>) {
+        if let Some(id) = id {
+            let exists = self.report.flow(id).is_some();
+            self.require(exists, at, || Rule::NoSuchFlow { id });
+        }
+    }
+
+    fn edges(&mut self) {
+        for (index, edge) in self.report.edges.iter().enumerate() {
+            let at = format!("edges[{index}]");
+            self.conservation(&at, &edge.account, edge.bytes);
+            self.reasons(&at, &edge.reasons, &edge.account, edge.account.copied);
+            self.refers_to_a_flow(&at, edge.flow);
+        }
+    }
+
+    fn processes(&mut self) {
+        for (index, process) in self.report.processes.iter().enumerate() {
+            self.conservation(&format!("processes[{index}]"), &process.account, process.payload);
+        }
+    }
+
+    fn looks(&mut self) {
+        for (index, look) in self.report.looks.iter().enumerate() {
+            let at = format!("looks[{index}]");
+            self.code(&at, &look.code);
+            self.refers_to_a_flow(&at, look.flow);
+            if let Some(range) = look.range {
+                let (start, end) = (range.start, range.end);
+                self.require(start <= end, &at, || Rule::Range { start, end });
+            }
+        }
+    }
+
+    fn segments(&mut self) {
+        for (index, segment) in self.report.segments.iter().enumerate() {
+            let at = format!("segments[{index}]");
+            self.refers_to_a_flow(&at, segment.flow);
+            for range in &segment.ranges {
+                let (start, end) = (range.start, range.end);
+                self.require(start <= end, &at, || Rule::Range { start, end });
+            }
+            self.agreement(&at, &segment.agreement, &segment.why);
+        }
+    }
+
+    /// Names of segments cover no more bytes than the station has, and whoever does not simply agree says why.
+    fn names(&mut self, at: &str, certificate: &super::Certificate) {
+        for (index, hop) in certificate.hops.iter().enumerate() {
+            let Some(names) = &hop.segments else { continue };
+            let at = format!("{at}.hops[{index}].segments");
+            let (covered, bytes) = (names.bytes, hop.bytes);
+            self.require(covered <= bytes, &at, || Rule::Certificate {
+                why: format!("segments are named for {covered} of {bytes} bytes"),
+            });
+            let agrees = names.agreement == super::LedgerWord::Agrees;
+            self.require(!agrees || covered == bytes, &at, || Rule::Certificate {
+                why: format!("it agrees on all bytes, but names {covered} of {bytes}"),
+            });
+            self.agreement(&at, &names.agreement, &names.why);
+        }
+    }
+
+    fn agreement(&mut self, at: &str, word: &super::LedgerWord, why: &str) {
+        let explained = *word == super::LedgerWord::Agrees || !why.is_empty();
+        self.require(explained, at, || Rule::Certificate {
+            why: format!("it says `{word}` and not why"),
+        });
+    }
+
+    fn loss(&mut self) {
+        let loss = &self.report.loss;
+        // Programs may be left out altogether, but a list that is there is whole.
+        if loss.programs.is_empty() {
+            return;
+        }
+        for (counter, said, programs) in [
+            (
+                "reserve_failures",
+                loss.reserve_failures,
+                sum(loss.programs.iter().map(|p| p.reserve_failures)),
+            ),
+            (
+                "sequence_gaps",
+                loss.sequence_gaps,
+                sum(loss.programs.iter().map(|p| p.sequence_gaps)),
+            ),
+            (
+                "recursion_misses",
+                loss.recursion_misses,
+                sum(loss.programs.iter().map(|p| p.recursion_misses)),
+            ),
+        ] {
+            self.require(programs == u128::from(said), "loss", || Rule::LossSums {
+                counter,
+                programs,
+                said,
+            });
+        }
+    }
+
+    fn overhead(&mut self) {
+        let cost = &self.report.overhead;
+        let measured = cost.per_syscall_ns.is_none_or(|ns| ns.is_finite() && ns >= 0.0);
+        self.require(measured, "overhead.per_syscall_ns", || Rule::Measure {
+            why: format!("{:?} is not a time", cost.per_syscall_ns),
+        });
+        let part = cost.reader_cpu_ns <= cost.own_cpu_ns;
+        self.require(part, "overhead.reader_cpu_ns", || Rule::Measure {
+            why: format!(
+                "{} ns is more than all of zctrace took, {} ns",
+                cost.reader_cpu_ns, cost.own_cpu_ns
+            ),
+        });
+    }
+}
+
+fn sum(numbers: impl Iterator<Item = u64>) -> u128 {
+    numbers.map(u128::from).sum()
+}
+
+fn same_share(said: Share, must: Share) -> bool {
+    // A comparison with NaN is false, so a share that is no number is never the same. All and none must be exact.
+    let same = |said: f64, must: f64| {
+        (said - must).abs() <= TOLERANCE && ((said >= 1.0) == (must >= 1.0)) && ((said > 0.0) == (must > 0.0))
+    };
+    same(said.moved, must.moved) && same(said.copied, must.copied) && same(said.unknown, must.unknown)
+}

@@ -1,0 +1,190 @@
+//! Where bytes start and arrive (ends), and where they are seen on the way (stations).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::text;
+use super::words::words;
+
+words! {
+    /// What kind of thing an end or a waypoint is.
+    pub enum EndKind {
+        /// A file read or written through the page cache.
+        File = "file",
+        /// A file open with `O_DIRECT`.
+        DirectFile = "direct_file",
+        /// A block device.
+        BlockDevice = "block_device",
+        /// A TCP socket.
+        Tcp = "tcp",
+        /// A UDP socket.
+        Udp = "udp",
+        /// A UNIX stream, datagram or seqpacket socket.
+        Unix = "unix",
+        /// A socket of another family.
+        Socket = "socket",
+        /// A pipe or FIFO. A waypoint, unless its other side was not watched.
+        Pipe = "pipe",
+        /// A terminal.
+        Terminal = "terminal",
+        /// `/dev/null`.
+        Null = "null",
+        /// A character device or another special file.
+        Device = "device",
+        /// The program's own memory.
+        Memory = "memory",
+        /// Several kinds, in a row into which unlike flows were folded.
+        Various = "various",
+    }
+}
+
+impl EndKind {
+    /// Whether it is a socket of any family: what `--to socket` names.
+    pub const fn is_socket(&self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::Unix | Self::Socket)
+    }
+
+    /// Whether it is a file, however it was opened: what `--to file` names.
+    pub const fn is_file(&self) -> bool {
+        matches!(self, Self::File | Self::DirectFile)
+    }
+
+    /// The word for a screen, without underscores.
+    ///
+    /// ```
+    /// use zctrace_report::EndKind;
+    /// assert_eq!(EndKind::DirectFile.label(), "file (O_DIRECT)");
+    /// assert_eq!(EndKind::Tcp.label(), "TCP socket");
+    /// ```
+    pub fn label(&self) -> &str {
+        match self {
+            Self::DirectFile => "file (O_DIRECT)",
+            Self::BlockDevice => "block device",
+            Self::Tcp => "TCP socket",
+            Self::Udp => "UDP socket",
+            Self::Unix => "UNIX socket",
+            other => other.as_str(),
+        }
+    }
+}
+
+/// One end of a flow, or a waypoint.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct End {
+    /// What it is.
+    pub kind: EndKind,
+    /// A path, an address, a number of a pipe; in the names of the traced program's own namespace. Empty if not known, with
+    /// a `*` for what was folded.
+    #[serde(default)]
+    pub name: String,
+    /// The service's port, by which many connections to one service fold into one row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The object itself: `device:inode` of a file or pipe, the cookie of a socket. Tells namesakes apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+}
+
+impl End {
+    /// An end of this kind and name.
+    ///
+    /// ```
+    /// use zctrace_report::{End, EndKind};
+    /// assert_eq!(End::new(EndKind::File, "/srv/a.bin").to_string(), "file /srv/a.bin");
+    /// ```
+    pub fn new(kind: EndKind, name: impl Into<String>) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            port: None,
+            object: None,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    /// Kind and name. Names come from the traced program, so control characters are taken out here.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", text::printable(self.kind.label()))?;
+        if !self.name.is_empty() {
+            write!(f, " {}", text::printable(&self.name))?;
+        }
+        match self.port {
+            Some(port) if self.name.is_empty() => write!(f, " :{port}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+words! {
+    /// In what form a byte range is seen at a station.
+    pub enum StationKind {
+        /// A page of the program's memory.
+        UserPage = "user_page",
+        /// A page of the page cache.
+        PageCache = "page_cache",
+        /// A slot of a pipe's ring.
+        PipeSlot = "pipe_slot",
+        /// A fragment of a socket buffer.
+        SkbFrag = "skb_frag",
+        /// A vector of a block request.
+        BioVec = "bio_vec",
+        /// What the library holds or was told, seen from inside the program (tier L).
+        Library = "library",
+    }
+}
+
+/// Where a byte range is seen: a form, in an object.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Station {
+    /// The form.
+    pub kind: StationKind,
+    /// The file, pipe, socket, device or memory that holds it.
+    pub of: End,
+}
+
+impl Station {
+    /// A station of this form in this object.
+    pub const fn new(kind: StationKind, of: End) -> Self {
+        Self { kind, of }
+    }
+}
+
+impl fmt::Display for Station {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = match &self.kind {
+            StationKind::UserPage => "user page",
+            StationKind::PageCache => "page cache",
+            StationKind::PipeSlot => "slot",
+            StationKind::SkbFrag => "skb frag",
+            StationKind::BioVec => "bio vec",
+            StationKind::Library => "the library's account",
+            StationKind::Other(word) => word,
+        };
+        write!(f, "{} of {}", text::printable(form), self.of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_from_outside_cannot_steer_the_terminal() {
+        let shown = End::new(EndKind::File, "/tmp/\u{1b}[2Jx\n").to_string();
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+        assert!(shown.starts_with("file /tmp/"), "{shown}");
+    }
+
+    #[test]
+    fn a_folded_service_shows_its_port() {
+        let mut end = End::new(EndKind::Tcp, "");
+        end.port = Some(443);
+        assert_eq!(end.to_string(), "TCP socket :443");
+        let slot = Station::new(StationKind::PipeSlot, End::new(EndKind::Pipe, "90121"));
+        assert_eq!(slot.to_string(), "slot of pipe 90121");
+    }
+}

@@ -1,0 +1,102 @@
+//! The shape of every word list in a report: known words as variants, and room for the words of newer versions.
+//!
+//! A closed enum would make an old zctrace refuse a whole report because of one new kind of socket. So each list keeps a
+//! word that it does not know as it is, and writes it out again unchanged.
+
+/// Defines an enum of words with `Other(String)` for the words of newer versions.
+macro_rules! words {
+    (
+        $(#[doc = $doc:literal])*
+        $(#[derive($($extra:ident),*)])?
+        pub enum $name:ident {
+            $( $(#[doc = $word_doc:literal])* $variant:ident = $word:literal, )+
+        }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        pub enum $name {
+            $( $(#[doc = $word_doc])* #[doc = concat!("\n\nIn JSON `\"", $word, "\"`.")] $variant, )+
+            /// A word of a newer version, kept as it was read.
+            Other(String),
+        }
+
+        impl $name {
+            /// The words that this version knows, in the order of the variants.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The word as it stands in JSON.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $( Self::$variant => $word, )+
+                    Self::Other(word) => word,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(word: &str) -> Self {
+                match word {
+                    $( $word => Self::$variant, )+
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Ok(Self::from(word.as_ref()))
+            }
+        }
+
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $crate::schema::words(
+                    &[$($doc),*],
+                    &[$( ($word, &[$($word_doc),*]) ),+],
+                )
+            }
+        }
+    };
+}
+
+pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use crate::{EndKind, Level, Tier};
+
+    #[test]
+    fn each_known_word_reads_as_its_variant_and_writes_as_itself() {
+        for word in EndKind::WORDS {
+            let kind: EndKind = serde_json::from_str(&format!("\"{word}\"")).unwrap();
+            assert!(!matches!(kind, EndKind::Other(_)), "{word}");
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{word}\""));
+        }
+    }
+
+    #[test]
+    fn a_word_of_a_newer_version_is_kept_and_escapes_are_understood() {
+        let level: Level = serde_json::from_str(r#""quantum\u0020level""#).unwrap();
+        assert_eq!(level, Level::Other("quantum level".to_owned()));
+        assert_eq!(serde_json::to_string(&level).unwrap(), r#""quantum level""#);
+        assert!(serde_json::from_str::<Tier>("7").is_err());
+    }
+}

@@ -1,0 +1,314 @@
+//! The two reports of this version that the samples hold, made by the types themselves.
+
+#![allow(dead_code)] // Each test binary uses its own part.
+#![allow(clippy::assigning_clones)] // Filling in a fresh value reads better as an assignment.
+
+use std::path::PathBuf;
+
+use zctrace_contract::Reason;
+use zctrace_report::{
+    Account, Alive, ByteRange, Call, Cause, Certificate, Custody, Digest, Edge, End, EndKind, Fact, Flow, Hop,
+    LedgerWord, Level, Look, Loss, MadeFor, NotObserved, OracleWord, PageExample, Pipe, PipeLimits, Place, Process,
+    Report, Scope, ScopeKind, Segment, SegmentNames, Shown, Station, StationKind, Tier,
+};
+
+const MIB: u64 = 1 << 20;
+
+/// A committed file of this crate.
+pub(crate) fn committed(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The text of a sample.
+pub(crate) fn sample(name: &str) -> String {
+    let path = committed("tests/samples").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Asserts that a committed file is what is made now, or writes it if `BLESS` is set. `test` names the test binary.
+pub(crate) fn assert_committed(name: &str, made: &str, test: &str) {
+    let path = committed(name);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, made).expect("the committed file can be written");
+        return;
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = found.lines().zip(made.lines()).position(|(a, b)| a != b);
+    assert!(
+        found == made,
+        "report/{name} is not what is made now (first difference at line {}); if that is meant, make it again with\n    \
+         BLESS=1 cargo test -p zctrace-report --test {test}\nand read the difference: a field that went away or changed its type \
+         needs a new major version",
+        differs.unwrap_or_else(|| found.lines().count().min(made.lines().count())) + 1
+    );
+}
+
+fn end(kind: EndKind, name: &str) -> End {
+    End::new(kind, name)
+}
+
+/// What `zctrace demo` writes without privileges.
+pub(crate) fn demo() -> Report {
+    let mut scope = Scope::new(ScopeKind::Library);
+    scope.pids = vec![4711];
+    let mut report = Report::new(Tier::L, scope);
+    report.made_by.command = Some(MadeFor::Demo);
+    report.made_by.zctrace = "0.1.0".to_owned();
+    report.made_by.kernel = "6.18.44".to_owned();
+    report.made_by.started_unix_ms = Some(1_795_435_471_118);
+    report.made_by.duration_ns = 812_345_678;
+
+    let mut relay = Flow::new(
+        end(EndKind::Tcp, "127.0.0.1:40112"),
+        end(EndKind::Tcp, "127.0.0.1:40114"),
+    );
+    relay.name = Some("TCP → pipe → TCP".to_owned());
+    relay.path = vec![EndKind::Tcp, EndKind::Pipe, EndKind::Tcp];
+    relay.call_names = vec![Call::Splice];
+    relay.calls = 2048;
+    relay.set_account(Account::new(64 * MIB, 0, 0));
+    relay.looked = 65_536;
+    relay.oracle = Some(OracleWord::Shared);
+    relay.content_ok = Some(true);
+    let relay = report.add_flow(relay);
+
+    let mut buffered = Flow::new(end(EndKind::File, "/tmp/zc/a.bin"), end(EndKind::File, "/tmp/zc/b.bin"));
+    buffered.name = Some("file → pipe → buffered file".to_owned());
+    buffered.path = vec![EndKind::File, EndKind::Pipe, EndKind::File];
+    buffered.call_names = vec![Call::Splice];
+    buffered.calls = 2048;
+    buffered.set_account(Account::new(0, 64 * MIB, 0));
+    buffered.reasons = vec![Cause::new(Reason::PageCacheSink, 64 * MIB, 1024)];
+    buffered.oracle = Some(OracleWord::Private);
+    buffered.content_ok = Some(true);
+    report.add_flow(buffered);
+
+    let mut direct = Flow::new(
+        end(EndKind::File, "/tmp/zc/a.bin"),
+        end(EndKind::DirectFile, "/tmp/zc/c.bin"),
+    );
+    direct.name = Some("file → pipe → disk".to_owned());
+    direct.path = vec![EndKind::File, EndKind::Pipe, EndKind::DirectFile];
+    direct.call_names = vec![Call::Splice];
+    direct.calls = 2048;
+    direct.set_account(Account::new(0, 0, 64 * MIB));
+    direct.reasons = vec![Cause::new(Reason::DirectDevice, 64 * MIB, 1024)];
+    direct.oracle = Some(OracleWord::NotAsked);
+    direct.content_ok = Some(true);
+    report.add_flow(direct);
+
+    let mut look = Look::new(65_536, 1);
+    look.flow = Some(relay);
+    look.place = Some(Place {
+        file: "src/ingest.rs".to_owned(),
+        line: 88,
+        ..Place::default()
+    });
+    look.operation = "to_bytes".to_owned();
+    look.how = "tee(2) then read(2)".to_owned();
+    look.segment = Some(17);
+    look.range = Some(ByteRange::from(0..65_536));
+    look.pid = Some(4711);
+    look.thread = "ingest-2".to_owned();
+    look.first_unix_ms = Some(1_795_435_471_118);
+    report.looks.push(look);
+    report.finish(50);
+    report
+}
+
+/// What `zctrace run` writes about a web server, watched by raw tracepoints.
+pub(crate) fn run() -> Report {
+    let mut scope = Scope::new(ScopeKind::Processes);
+    scope.pids = vec![812];
+    scope.follow = true;
+    let mut report = Report::new(Tier::T0, scope);
+    report.made_by.command = Some(MadeFor::Run);
+    report.made_by.zctrace = "0.1.0".to_owned();
+    report.made_by.kernel = "6.18.44".to_owned();
+    report.made_by.object = Some("3f9c27e1".to_owned());
+    report.made_by.started_unix_ms = Some(1_795_435_471_000);
+    report.made_by.duration_ns = 10_000_000_000;
+
+    let video = end(EndKind::File, "/srv/video/*");
+    let mut http = end(EndKind::Tcp, "");
+    http.port = Some(80);
+    let mut https = http.clone();
+    https.port = Some(443);
+
+    let mut sent = Flow::new(video.clone(), http.clone());
+    sent.process = "nginx".to_owned();
+    sent.folded = 1912;
+    sent.call_names = vec![Call::Sendfile];
+    sent.calls = 105_600;
+    sent.set_account(Account::new(6600 * MIB, 0, 0));
+    sent.certificate = Some(certificate(&video, &http, 48 * MIB));
+    let sent = report.add_flow(sent);
+
+    let mut tls = Flow::new(end(EndKind::Memory, ""), https);
+    tls.process = "nginx".to_owned();
+    tls.folded = 310;
+    tls.call_names = vec![Call::Write];
+    tls.calls = 172_800;
+    tls.set_account(Account::new(0, 2700 * MIB, 0));
+    let mut from_memory = Cause::new(Reason::FromMemory, 2700 * MIB, 172_800);
+    from_memory.place = Some(Place {
+        function: Some("SSL_write".to_owned()),
+        object: Some("libssl.so.3".to_owned()),
+        ..Place::default()
+    });
+    tls.reasons = vec![from_memory];
+    report.add_flow(tls);
+
+    let mut queued = Flow::new(video.clone(), http.clone());
+    queued.pid = Some(814);
+    queued.process = "nginx".to_owned();
+    queued.call_names = vec![Call::Sendfile];
+    queued.calls = 3;
+    let mut account = Account::new(MIB, 0, 1_400_000);
+    account.neither.zero = 8192;
+    queued.set_account(account);
+    queued.reasons = vec![Cause::new(Reason::StillQueued, 1_400_000, 2)];
+    queued.certificate = Some(certificate(&video, &http, MIB));
+    report.add_flow(queued);
+
+    let mut requests = Flow::new(http.clone(), end(EndKind::Memory, ""));
+    requests.process = "nginx".to_owned();
+    requests.folded = 1912;
+    requests.call_names = vec![Call::Recv];
+    requests.calls = 4000;
+    requests.set_account(Account::new(0, 8_493_465, 0));
+    requests.reasons = vec![Cause::new(Reason::IntoMemory, 8_493_465, 4000)];
+    report.add_flow(requests);
+
+    let mut edge = Edge::new(
+        Call::Sendfile,
+        Station::new(StationKind::PageCache, video),
+        Station::new(StationKind::SkbFrag, http),
+    );
+    edge.flow = Some(sent);
+    edge.pid = Some(813);
+    edge.calls = 105_600;
+    edge.failed_calls = 12;
+    edge.set_account(Account::new(6600 * MIB, 0, 0));
+    report.edges.push(edge);
+
+    let mut segment = Segment::new(17, MIB);
+    segment.pid = Some(814);
+    segment.process = "nginx".to_owned();
+    segment.ranges = vec![ByteRange::from(0..MIB)];
+    segment.flow = Some(sent);
+    segment.operation = "fill".to_owned();
+    segment.place = Some(Place {
+        file: "src/serve.rs".to_owned(),
+        line: 41,
+        ..Place::default()
+    });
+    segment.pipe = Some(90_124);
+    segment.agreement = LedgerWord::Agrees;
+    report.segments.push(segment);
+
+    report.pipes.push(Pipe {
+        used: 15,
+        most_used: 16,
+        bytes: Some(61_440),
+        resized: 1,
+        calls: 2048,
+        pids: vec![813],
+        processes: vec!["nginx".to_owned()],
+        idle_ns: 1_200_000,
+        ..Pipe::new(90_124, 16)
+    });
+    report.pipe_limits = Some(PipeLimits {
+        max_size: 1 << 20,
+        user_pages_soft: 16_384,
+        user_pages_hard: 0,
+    });
+
+    let mut worker = Process::new(813, "nginx");
+    worker.parent = Some(812);
+    worker.own_pid = Some(7);
+    worker.cgroup = Some("/system.slice/nginx.service".to_owned());
+    worker.threads = 1;
+    worker.calls = 280_000;
+    worker.set_account(Account::new(6600 * MIB, 2700 * MIB, 0));
+    worker.into_memory = 8_493_465;
+    worker.alive = true;
+    report.processes.push(worker);
+
+    report.loss = Loss::default();
+    report.coverage.facts = vec![
+        fact("pages in packets", "net_dev_start_xmit", Tier::T0, Alive::Yes),
+        Fact {
+            proven_unix_ms: None,
+            why_not: "needs fentry, which is refused here (EPERM)".to_owned(),
+            mend: "sudo zctrace doctor".to_owned(),
+            ..fact("splice by io_uring", "", Tier::T1, Alive::Absent)
+        },
+    ];
+    report.coverage.not_observed = vec![NotObserved {
+        what: "splice by io_uring".to_owned(),
+        calls: Some(2),
+        bytes: None,
+    }];
+    report.overhead.own_cpu_ns = 110_000_000;
+    report.overhead.reader_cpu_ns = 60_000_000;
+    report.overhead.programs_ns = Some(45_000_000);
+    report.overhead.per_syscall_ns = Some(27.5);
+    report.overhead.records = 211_200;
+    report.overhead.record_bytes = 40_550_400;
+    report.overhead.estimate_copying(2700 * MIB, 4 << 30);
+    report.finish(50);
+    report
+}
+
+fn fact(name: &str, seen_by: &str, tier: Tier, alive: Alive) -> Fact {
+    Fact {
+        name: name.to_owned(),
+        seen_by: seen_by.to_owned(),
+        tier,
+        alive,
+        proven_unix_ms: Some(1_795_428_271_000),
+        why_not: String::new(),
+        mend: String::new(),
+    }
+}
+
+fn certificate(from: &End, to: &End, bytes: u64) -> Certificate {
+    let mut certificate = Certificate::new(Level::Digest, "eth0", bytes);
+    let pages = bytes / 4096;
+    let start = Station::new(StationKind::PageCache, from.clone());
+    let mut start = Hop::new(start, "sock_send_length", Tier::T0, Shown::Start, bytes);
+    start.calls = 768;
+    start.pages = pages;
+    let sent = Station::new(StationKind::SkbFrag, to.clone());
+    let mut sent = Hop::new(sent, "net_dev_start_xmit", Tier::T0, Shown::Digest, bytes);
+    sent.calls = 1790;
+    sent.pages = pages;
+    sent.custody = Custody::Kept;
+    sent.segments = Some(SegmentNames {
+        bytes: bytes - 4096,
+        count: 48,
+        ids: vec![17, 18, 19],
+        pid: Some(814),
+        agreement: LedgerWord::Inconclusive,
+        why: "The journal of the program lost records.".to_owned(),
+    });
+    certificate.hops = vec![start, sent];
+    certificate.digest = Some(Digest {
+        checkpoints: bytes >> 20,
+        equal: bytes >> 20,
+        every_bytes: MIB,
+        full_records_one_in: 16,
+    });
+    certificate.examples = vec![PageExample {
+        offset: 65_536,
+        len: 4096,
+        page: "c41e07".to_owned(),
+        held_by: vec!["page 16 of the file".to_owned(), "frag 3".to_owned()],
+    }];
+    certificate.not_proved = vec![
+        "That the bytes were not changed in place: contents are never read.".to_owned(),
+        "What the device did below its driver.".to_owned(),
+    ];
+    certificate
+}

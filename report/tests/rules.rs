@@ -1,0 +1,397 @@
+//! `Report::check`: reports made by the types keep all rules, and each rule, once broken, is found.
+
+mod common;
+
+use common::{demo, run};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use zctrace_contract::Reason;
+use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, Report, Rule, Scope, Tier};
+
+/// A change to a report's JSON: at this pointer, this value.
+type Plant = (&'static str, Value);
+
+/// The report with something planted in it, read as any file would be.
+fn planted(report: &Report, plants: &[Plant]) -> Report {
+    let mut value: Value = serde_json::from_str(&report.to_json()).unwrap();
+    for (pointer, planted) in plants {
+        let (parent, member) = pointer.rsplit_once('/').unwrap();
+        match value.pointer_mut(parent).unwrap_or_else(|| panic!("no {parent}")) {
+            Value::Object(object) => drop(object.insert(member.to_owned(), planted.clone())),
+            Value::Array(list) => list[member.parse::<usize>().unwrap()] = planted.clone(),
+            other => panic!("{pointer} is in {other}"),
+        }
+    }
+    Report::from_json(&value.to_string()).unwrap()
+}
+
+/// Asserts that among the violations is one at `at` whose rule is named `rule`, and says what it is.
+fn assert_found(report: &Report, at: &str, rule: &str) -> String {
+    let found = report.check().expect_err(&format!("{rule} at {at} must be found"));
+    let hit = found
+        .iter()
+        .find(|v| v.at == at && format!("{:?}", v.rule).starts_with(rule));
+    hit.unwrap_or_else(|| panic!("no {rule} at {at} in {found:#?}"))
+        .to_string()
+}
+
+#[test]
+#[allow(clippy::too_many_lines)] // A table.
+fn each_planted_violation_is_found_at_its_place() {
+    let plants: &[(&[Plant], &str, &str)] = &[
+        (&[("/flows/0/payload", json!(1))], "flows[0]", "Conservation"),
+        (&[("/edges/0/bytes", json!(1))], "edges[0]", "Conservation"),
+        (&[("/processes/0/copied", json!(1))], "processes[0]", "Conservation"),
+        (&[("/totals/payload", json!(1))], "totals", "Conservation"),
+        (&[("/totals/moved", json!(1))], "totals", "Totals"),
+        (&[("/into_memory/copied", json!(1))], "into_memory", "Totals"),
+        (&[("/share/moved", json!(1.0))], "share", "Share"),
+        (&[("/share/unknown", json!(0.0))], "share", "Share"),
+        (&[("/share", Value::Null)], "share", "Share"),
+        (&[("/flows/1/copy_bytes", json!(17))], "flows[1]", "CopyBytes"),
+        (&[("/flows/0/copy_bytes", json!(17))], "flows[0]", "CopyBytes"),
+        (&[("/flows/1/copies_per_byte", json!(0.5))], "flows[1]", "CopiesPerByte"),
+        (
+            &[("/flows/1/copies_per_byte", Value::Null)],
+            "flows[1]",
+            "CopiesPerByte",
+        ),
+        (
+            &[("/flows/1/reasons/0/bytes", json!(1_u64 << 40))],
+            "flows[1]",
+            "ReasonsExceed",
+        ),
+        (
+            &[("/flows/2/reasons/0/bytes", json!(1_400_001))],
+            "flows[2]",
+            "ReasonsExceed",
+        ),
+        (
+            &[("/flows/2/reasons/0/bytes", json!(1_399_999))],
+            "flows[2]",
+            "Unexplained",
+        ),
+        (&[("/flows/2/reasons", json!([]))], "flows[2]", "Unexplained"),
+        (&[("/flows/1/reasons", json!([]))], "flows[1]", "Unexplained"),
+        (
+            &[("/flows/2/reasons/0/code", json!("ZC14"))],
+            "flows[2]",
+            "ReasonsExceed",
+        ),
+        (
+            &[("/flows/2/reasons/0/code", json!("ZC95"))],
+            "flows[2].reasons[0]",
+            "LossWithoutLoss",
+        ),
+        (
+            &[("/flows/0/certificate/hops/1/segments/bytes", json!(1_u64 << 40))],
+            "flows[0].certificate.hops[1].segments",
+            "Certificate",
+        ),
+        (
+            &[("/flows/0/certificate/hops/1/segments/agreement", json!("agrees"))],
+            "flows[0].certificate.hops[1].segments",
+            "Certificate",
+        ),
+        (
+            &[("/flows/0/certificate/hops/1/segments/why", json!(""))],
+            "flows[0].certificate.hops[1].segments",
+            "Certificate",
+        ),
+        (&[("/segments/0/flow", json!(9))], "segments[0]", "NoSuchFlow"),
+        (
+            &[("/segments/0/ranges/0/start", json!(1_u64 << 40))],
+            "segments[0]",
+            "Range",
+        ),
+        (
+            &[("/segments/0/agreement", json!("disagrees"))],
+            "segments[0]",
+            "Certificate",
+        ),
+        (
+            &[("/flows/1/reasons/0/code", json!("because"))],
+            "flows[1].reasons[0]",
+            "Code",
+        ),
+        (
+            &[("/flows/0/certificate", Value::Null)],
+            "flows[0]",
+            "MovedWithoutCertificate",
+        ),
+        (
+            &[("/flows/0/certificate/level", json!("counters"))],
+            "flows[0].certificate",
+            "WeakCertificate",
+        ),
+        (
+            &[("/flows/0/certificate/hops/1/custody", json!("broken"))],
+            "flows[0].certificate",
+            "WeakCertificate",
+        ),
+        (
+            &[("/flows/0/certificate/hops/1/shown", json!("contract"))],
+            "flows[0].certificate",
+            "WeakCertificate",
+        ),
+        (
+            &[("/flows/0/certificate/digest/equal", json!(1))],
+            "flows[0].certificate",
+            "WeakCertificate",
+        ),
+        (
+            &[("/flows/0/certificate/horizon", json!(""))],
+            "flows[0].certificate",
+            "Certificate",
+        ),
+        (
+            &[("/flows/2/certificate/bytes", json!(1_u64 << 40))],
+            "flows[2].certificate",
+            "Certificate",
+        ),
+        (&[("/flows/0/folded", json!(1))], "flows[0].certificate", "Certificate"),
+        (&[("/flows/0/folded", json!(0))], "flows[0]", "FlowNumber"),
+        (&[("/flows/1/id", json!(1))], "flows[1]", "FlowNumber"),
+        (&[("/flows/1/id", json!(0))], "flows[1]", "FlowNumber"),
+        (&[("/flows/0/path", json!(["file", "pipe"]))], "flows[0]", "Path"),
+        (&[("/edges/0/flow", json!(99))], "edges[0]", "NoSuchFlow"),
+        (
+            &[("/edges/0/reasons", json!([{"code": "ZC20", "bytes": 1}]))],
+            "edges[0]",
+            "ReasonsExceed",
+        ),
+        (
+            &[("/loss/programs", json!([{"program": "xmit", "sequence_gaps": 1}]))],
+            "loss",
+            "LossSums",
+        ),
+        (
+            &[("/overhead/per_syscall_ns", json!(-1.0))],
+            "overhead.per_syscall_ns",
+            "Measure",
+        ),
+        (
+            &[("/overhead/reader_cpu_ns", json!(1_u64 << 60))],
+            "overhead.reader_cpu_ns",
+            "Measure",
+        ),
+    ];
+    let good = run();
+    assert_eq!(good.check(), Ok(()));
+    for (plant, at, rule) in plants {
+        let says = assert_found(&planted(&good, plant), at, rule);
+        assert!(
+            says.starts_with(&format!("{at}: ")) && says.len() > at.len() + 10,
+            "{says}"
+        );
+    }
+}
+
+#[test]
+fn planted_looks_are_found() {
+    let good = demo();
+    assert_found(
+        &planted(&good, &[("/looks/0/flow", json!(9))]),
+        "looks[0]",
+        "NoSuchFlow",
+    );
+    assert_found(&planted(&good, &[("/looks/0/code", json!("ZC"))]), "looks[0]", "Code");
+    assert_found(
+        &planted(&good, &[("/looks/0/range/start", json!(65_537))]),
+        "looks[0]",
+        "Range",
+    );
+}
+
+#[test]
+fn a_share_of_nothing_is_refused() {
+    let mut empty = Report::new(Tier::L, Scope::default());
+    empty.finish(10);
+    assert_eq!((empty.check(), empty.share()), (Ok(()), None));
+    let whole = json!({"moved": 1.0, "copied": 0.0, "unknown": 0.0});
+    assert_found(&planted(&empty, &[("/share", whole)]), "share", "Share");
+}
+
+#[test]
+fn at_tier_l_moved_needs_no_certificate_but_a_higher_tier_does() {
+    let moved = demo();
+    assert_eq!(moved.check(), Ok(()));
+    assert_found(
+        &planted(&moved, &[("/tier", json!("T0"))]),
+        "flows[0]",
+        "MovedWithoutCertificate",
+    );
+    let by_library = planted(&moved, &[("/tier", json!("T0")), ("/flows/0/tier", json!("L"))]);
+    assert_eq!(by_library.check(), Ok(()));
+}
+
+#[test]
+fn numbers_too_large_to_add_are_found_and_do_not_wrap() {
+    let huge = [
+        ("/flows/0/moved", json!(u64::MAX)),
+        ("/flows/0/copied", json!(1_000_000_u64)),
+    ];
+    let says = assert_found(&planted(&demo(), &huge), "flows[0]", "Conservation");
+    assert!(says.contains("18446744073710551615"), "{says}");
+    let mut report = Report::new(Tier::L, Scope::default());
+    for _ in 0..2 {
+        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::File, "b"));
+        flow.set_account(Account::new(u64::MAX, 0, 0));
+        report.add_flow(flow);
+    }
+    report.finish(10);
+    assert_found(&report, "totals", "Totals");
+}
+
+/// Every number that a sum, a share or a verdict rests on matters: whichever of them changes by one byte, it is noticed.
+#[test]
+fn whichever_byte_number_is_off_by_one_the_check_notices() {
+    const COUNTED: [&str; 9] = [
+        "payload",
+        "moved",
+        "copied",
+        "unknown",
+        "zero",
+        "cloned",
+        "discarded",
+        "copy_bytes",
+        "bytes",
+    ];
+    let mut tried = 0;
+    for report in [demo(), run()] {
+        let value: Value = serde_json::from_str(&report.to_json()).unwrap();
+        for list in ["/flows", "/edges", "/processes", "/totals", "/into_memory"] {
+            let mut leaves = Vec::new();
+            integers(value.pointer(list).unwrap(), list.to_owned(), &mut leaves);
+            for (pointer, number) in leaves {
+                let name = pointer.rsplit('/').next().unwrap();
+                // What a reason explains may be less than all copies; a certificate may cover less than all bytes.
+                let may_be_less = pointer.contains("/reasons/") || pointer.contains("/certificate/");
+                if !COUNTED.contains(&name) || may_be_less {
+                    continue;
+                }
+                let mut off = value.clone();
+                *off.pointer_mut(&pointer).unwrap() = json!(number + 1);
+                let off = Report::from_json(&off.to_string()).unwrap();
+                assert!(off.check().is_err(), "{pointer} + 1 went unnoticed");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 60, "only {tried} numbers were tried");
+}
+
+fn integers(value: &Value, at: String, into: &mut Vec<(String, u64)>) {
+    match value {
+        Value::Object(object) => {
+            for (name, inner) in object {
+                integers(inner, format!("{at}/{name}"), into);
+            }
+        }
+        Value::Array(list) => {
+            for (index, inner) in list.iter().enumerate() {
+                integers(inner, format!("{at}/{index}"), into);
+            }
+        }
+        Value::Number(number) => into.extend(number.as_u64().map(|n| (at, n))),
+        _ => {}
+    }
+}
+
+fn any_end() -> impl Strategy<Value = End> {
+    let kinds = prop_oneof![
+        Just(EndKind::File),
+        Just(EndKind::Tcp),
+        Just(EndKind::Memory),
+        Just(EndKind::Null),
+        Just(EndKind::Other("vsock".to_owned()))
+    ];
+    (kinds, "(/[ab])?/[a-c]", proptest::option::of(1_u16..4)).prop_map(|(kind, name, port)| {
+        let mut end = End::new(kind, name);
+        end.port = port;
+        end
+    })
+}
+
+fn any_flow() -> impl Strategy<Value = Flow> {
+    let bytes = || prop_oneof![Just(0_u64), 1_u64..100, 0_u64..1 << 50];
+    let accounts = (bytes(), bytes(), bytes(), bytes(), bytes());
+    (any_end(), any_end(), accounts, 1_u64..4, "[xy]").prop_map(|(from, to, numbers, times, process)| {
+        let (moved, copied, unknown, zero, new) = numbers;
+        let mut flow = Flow::new(from, to);
+        let mut account = Account::new(moved, copied, unknown);
+        account.neither.zero = zero;
+        if new > 0 {
+            account.neither.other.insert("new".to_owned(), new);
+        }
+        flow.set_account(account);
+        flow.process = process;
+        flow.copy_bytes = copied * times;
+        if copied > 0 {
+            flow.reasons.push(Cause::new(Reason::KernelCopies, copied * times, 1));
+        }
+        if unknown > 0 {
+            flow.reasons.push(Cause::new(Reason::NotShown, unknown, 1));
+        }
+        flow
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    /// However flows are folded: the rules hold, and no byte, reason, flow or reference is lost.
+    #[test]
+    fn folding_loses_nothing(flows in proptest::collection::vec(any_flow(), 0..40), rows in 0_usize..12) {
+        let mut whole = Report::new(Tier::L, Scope::default());
+        for flow in flows {
+            let id = whole.add_flow(flow);
+            whole.looks.push(Look { flow: Some(id), ..Look::new(id, 1) });
+        }
+        let mut folded = whole.clone();
+        whole.finish(usize::MAX);
+        folded.finish(rows);
+        prop_assert_eq!(whole.check(), Ok(()));
+        prop_assert_eq!(folded.check(), Ok(()));
+        prop_assert!(folded.flows.len() <= rows.max(2).min(whole.flows.len()));
+        prop_assert_eq!(folded.totals(), whole.totals());
+        prop_assert_eq!(folded.into_memory(), whole.into_memory());
+        prop_assert_eq!(folded.share(), whole.share());
+        let flows = |report: &Report| report.flows.iter().map(|flow| flow.folded).sum::<u64>();
+        prop_assert_eq!(flows(&folded), whole.flows.len() as u64);
+        for of in [Reason::KernelCopies, Reason::NotShown] {
+            let explained = |report: &Report| -> u64 {
+                let all = report.flows.iter().flat_map(|flow| &flow.reasons);
+                all.filter(|cause| cause.code.reason() == Some(of)).map(|cause| cause.bytes).sum()
+            };
+            prop_assert_eq!(explained(&folded), explained(&whole));
+        }
+        // A look still points at a row that holds the kind of end its flow had, or at the row of the rest.
+        for look in &folded.looks {
+            let row = folded.flow(look.flow.unwrap()).unwrap();
+            let flow = whole.flow(look.bytes).unwrap();
+            prop_assert!(row.to.kind == flow.to.kind || row.to.kind == EndKind::Various);
+            prop_assert_eq!(row.ends_in_memory(), flow.ends_in_memory());
+        }
+    }
+
+    /// What was written is read as it was, fractions included.
+    #[test]
+    fn any_report_survives_a_round_trip(flows in proptest::collection::vec(any_flow(), 0..8)) {
+        let mut report = Report::new(Tier::L, Scope::default());
+        for flow in flows {
+            report.add_flow(flow);
+        }
+        report.finish(50);
+        prop_assert_eq!(&Report::from_json(&report.to_json()).unwrap(), &report);
+    }
+}
+
+#[test]
+fn a_violation_says_its_rule_in_words() {
+    let rule = Rule::Unexplained {
+        class: "unknown",
+        bytes: 7,
+    };
+    assert_eq!(rule.to_string(), "7 unknown bytes have no reason");
+}
