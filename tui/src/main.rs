@@ -2,47 +2,46 @@
 
 #![forbid(unsafe_code)]
 
-mod assert;
+mod child;
 mod cli;
-mod command;
-mod demo;
-mod doctor;
-mod exit;
-mod explain;
+mod commands;
+mod defaults;
+mod exit_code;
 mod filter;
+mod live_tracer;
 mod output;
+mod process_tree;
 mod progress;
-mod record;
-mod replay;
-mod run;
-mod saved;
-mod screen;
-mod screens;
-mod selftest;
+mod quantity;
+mod recorder;
+mod render;
+mod replay_tracer;
 mod session;
 mod signals;
-mod trace;
+mod terminal_io;
+mod trace_loop;
+mod tracee;
+mod tracer;
 mod viewer;
-mod watch;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == command::WORD) {
-        return ExitCode::from(command::start(arguments));
+    if arguments.next().is_some_and(|first| first == child::REEXEC_ARG) {
+        return ExitCode::from(child::exec_main(arguments));
     }
     let code = match cli::parse() {
-        cli::Command::Run(options) => run::run(&options),
-        cli::Command::Assert(options) => assert::run(&options),
-        cli::Command::Record(request) => record::run(&request),
-        cli::Command::Report(options) => saved::run(&options),
-        cli::Command::Replay(options) => replay::run(&options),
-        cli::Command::Demo(options) => demo::run(&options),
-        cli::Command::Selftest(options) => selftest::run(&options),
-        cli::Command::Doctor(options) => doctor::run(&options),
-        cli::Command::Explain { codes } => explain::run(&codes),
-        cli::Command::Nothing => cli::nothing(),
+        cli::Command::Run(options) => commands::run::run(&options),
+        cli::Command::Assert(options) => commands::assert::run(&options),
+        cli::Command::Record(request) => commands::record::run(&request),
+        cli::Command::Report(options) => commands::report::run(&options),
+        cli::Command::Replay(options) => commands::replay::run(&options),
+        cli::Command::Demo(options) => commands::demo::run(&options),
+        cli::Command::Selftest(options) => commands::selftest::run(&options),
+        cli::Command::Doctor(options) => commands::doctor::run(&options),
+        cli::Command::Explain { codes } => commands::explain::run(&codes),
+        cli::Command::Default => cli::default_command(),
     };
     ExitCode::from(code)
 }

@@ -1,4 +1,5 @@
-//! How far a long run has come: one line on standard error, only if that is a terminal, and gone when the answer comes.
+//! Progress of a long run: one line on standard error if that is a terminal, removed before the
+//! report is printed.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -6,74 +7,75 @@ use std::time::{Duration, Instant};
 use zctrace_report::Report;
 use zctrace_report::text::{count, percent, size};
 
-use crate::trace::Tracer;
-use crate::watch::Audience;
+use crate::trace_loop::Observer;
+use crate::tracer::Tracer;
 
-/// How often the line is written.
-const EVERY: Duration = Duration::from_secs(1);
+/// Interval between updates of the line.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rows that are asked for where only sums are shown.
-const NO_ROWS: usize = 2;
+/// Rows of a report of which only the totals are shown.
+const TOTALS_ONLY: usize = 2;
 
-/// Says nothing.
-pub(crate) struct Quiet;
+/// Observer that shows no progress.
+pub(crate) struct QuietObserver;
 
-impl Audience for Quiet {
-    fn interim(&mut self, _: Report) {}
+impl Observer for QuietObserver {
+    fn on_interim_report(&mut self, _: Report) {}
 
-    fn step(&mut self, _: &mut dyn Tracer) {}
+    fn on_poll(&mut self, _: &mut dyn Tracer) {}
 
-    fn waiting(&mut self) {
-        say_waiting();
+    fn on_waiting_for_command(&mut self) {
+        print_waiting();
     }
 }
 
-/// Where the user can see it, says how to stop waiting for a command.
-pub(crate) fn say_waiting() {
+/// Prints how to stop waiting for a command, if standard error is a terminal.
+pub(crate) fn print_waiting() {
     if io::stderr().is_terminal() {
-        crate::screen::complain("waiting for the command to end; again within 2 s to leave it alone");
+        crate::terminal_io::eprint("waiting for the command to end; again within 2 s to leave it alone");
     }
 }
 
-/// The line.
-pub(crate) struct Progress {
-    shown: bool,
+/// The progress line.
+pub(crate) struct ProgressLine {
+    is_visible: bool,
     started: Instant,
     next: Instant,
 }
 
-impl Progress {
-    /// `alone` says that nothing else writes to the terminal, as a command would.
-    pub(crate) fn new(alone: bool) -> Self {
-        // A dumb terminal cannot take a line back.
+impl ProgressLine {
+    /// Returns a hidden line. `is_alone` states that nothing else, such as a command, writes to the
+    /// terminal.
+    pub(crate) fn new(is_alone: bool) -> Self {
+        // A dumb terminal cannot erase a line.
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let now = Instant::now();
         Self {
-            shown: alone && !dumb && io::stderr().is_terminal(),
+            is_visible: is_alone && !dumb && io::stderr().is_terminal(),
             started: now,
-            next: now + EVERY,
+            next: now + UPDATE_INTERVAL,
         }
     }
 
-    /// Writes the line if it is time.
-    pub(crate) fn step(&mut self, tracer: &mut dyn Tracer) {
+    /// Writes the line if an update is due.
+    pub(crate) fn update(&mut self, tracer: &mut dyn Tracer) {
         let now = Instant::now();
-        if self.shown && now >= self.next {
-            self.next = now + EVERY;
-            let text = line(&tracer.report(NO_ROWS), self.started.elapsed());
+        if self.is_visible && now >= self.next {
+            self.next = now + UPDATE_INTERVAL;
+            let text = format_line(&tracer.report(TOTALS_ONLY), self.started.elapsed());
             write(&format!("\r\x1b[K{text}"));
         }
     }
 
-    /// Takes the line away, for something else is written.
+    /// Erases the line, before something else is printed.
     pub(crate) fn clear(&self) {
-        if self.shown {
+        if self.is_visible {
             write("\r\x1b[K");
         }
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.clear();
     }
@@ -81,12 +83,12 @@ impl Drop for Progress {
 
 fn write(text: &str) {
     let mut stderr = io::stderr().lock();
-    // Whoever closed it does not want to know.
+    // A closed standard error is not an error.
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// What is known after so long. Short enough for 80 columns.
-fn line(report: &Report, passed: Duration) -> String {
+/// Formats the line, in at most 80 columns.
+fn format_line(report: &Report, elapsed: Duration) -> String {
     let account = &report.totals().account;
     let calls: u64 = report.flows.iter().map(|flow| flow.calls).sum();
     let lost = match report.loss.records() {
@@ -95,7 +97,7 @@ fn line(report: &Report, passed: Duration) -> String {
     };
     format!(
         "{} s: {}, {} moved, {} calls, {} records{lost}",
-        passed.as_secs(),
+        elapsed.as_secs(),
         size(account.arrived()),
         percent(account.moved, account.arrived()),
         count(calls),
@@ -108,11 +110,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_says_bytes_calls_records_and_loss() {
-        let mut report = crate::screens::samples::nginx();
-        let text = line(&report, Duration::from_secs(3));
+    fn line_shows_bytes_calls_records_and_loss() {
+        let mut report = crate::render::fixtures::nginx();
+        let text = format_line(&report, Duration::from_secs(3));
         assert_eq!(text, "3 s: 9.3 GiB, 70.9 % moved, 30 996 calls, 123 456 records");
         report.loss.reserve_failures = 7;
-        assert!(line(&report, Duration::ZERO).ends_with("records, 7 LOST"));
+        assert!(format_line(&report, Duration::ZERO).ends_with("records, 7 LOST"));
     }
 }

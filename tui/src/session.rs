@@ -1,4 +1,5 @@
-//! One run under the tracer, from attaching to the last report: what `run` and `assert` have in common.
+//! One traced run, from attaching the probes to the last report. `run`, `record`, `assert` and the
+//! viewer share it.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -9,19 +10,20 @@ use zctrace_recording::Summary;
 use zctrace_report::text::printable;
 use zctrace_report::{Level, MadeFor, Report, Scope, ScopeKind};
 
-use crate::command::{NotRunnable, Pending, User, Wanted};
-use crate::record::Recording;
+use crate::child::{CommandSpec, ExecError, User, WaitingChild};
+use crate::recorder::Recorder;
 use crate::signals::Signals;
-use crate::trace::{self, How, SetupError, Tracer};
-use crate::watch::{Audience, Identity, Stopped, Subject, Times, watch};
-use crate::{exit, screen};
+use crate::trace_loop::{self, Observer, Schedule, StopReason};
+use crate::tracee::{ProcessIdentity, Tracee};
+use crate::tracer::{self, SetupError, TargetSelector, Tracer};
+use crate::{exit_code, live_tracer, terminal_io};
 
-/// Whose bytes are watched.
+/// What to trace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
-    /// A command that is started.
+    /// A command that zctrace starts.
     Command(Vec<OsString>),
-    /// Processes that run already.
+    /// Running processes, by PID.
     Processes(Vec<u32>),
     /// A control group.
     Cgroup(PathBuf),
@@ -29,210 +31,225 @@ pub(crate) enum Target {
     Machine,
 }
 
-/// What is asked of a run.
+/// Parameters of a traced run.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// Whose bytes.
+    /// What to trace.
     pub(crate) target: Target,
-    /// As whom a command runs.
+    /// User to run the command as.
     pub(crate) user: Option<String>,
-    /// Whether descendants are watched too.
+    /// Whether to trace descendants too.
     pub(crate) follow: bool,
-    /// How closely.
+    /// Level of detail.
     pub(crate) level: Level,
-    /// When it is enough.
-    pub(crate) times: Times,
-    /// The most rows of the report.
+    /// How long to trace, and how often to report meanwhile.
+    pub(crate) schedule: Schedule,
+    /// Maximum number of rows in the report.
     pub(crate) rows: usize,
-    /// A file with the kernel's types, instead of the kernel's own.
+    /// BTF file to use instead of the kernel's own.
     pub(crate) btf: Option<PathBuf>,
-    /// Who asks.
+    /// Subcommand that the report is made for.
     pub(crate) made_for: MadeFor,
-    /// Where all that is seen is recorded.
+    /// File to record to.
     pub(crate) record: Option<PathBuf>,
 }
 
-/// What came of it.
+/// Result of a traced run.
 #[derive(Debug)]
-pub(crate) struct Observed {
+pub(crate) struct Finished {
     /// The report.
     pub(crate) report: Report,
-    /// Why watching ended.
-    pub(crate) stopped: Stopped,
-    /// What became of the recording, if one was asked for. What failed was said.
-    pub(crate) recorded: Option<Result<Summary, u8>>,
+    /// Why the trace ended.
+    pub(crate) stop_reason: StopReason,
+    /// Result of the recording, if one was requested. Its error was already printed and is an exit
+    /// code.
+    pub(crate) recording: Option<Result<Summary, u8>>,
 }
 
-/// The probes are attached; nothing is started yet.
-pub(crate) struct Prepared {
+/// A run whose probes are attached and whose command is not started.
+pub(crate) struct Attached {
     tracer: Box<dyn Tracer>,
     user: Option<User>,
-    waits_for: Subject,
-    named: Vec<Identity>,
-    recording: Option<Recording>,
+    tracee: Tracee,
+    identities: Vec<ProcessIdentity>,
+    recorder: Option<Recorder>,
 }
 
-/// What is being watched.
-pub(crate) struct Begun {
-    /// The probes.
+/// A run in progress.
+pub(crate) struct Session {
+    /// The attached tracer.
     pub(crate) tracer: Box<dyn Tracer>,
-    /// What is watched, as far as its end matters.
-    pub(crate) subject: Subject,
-    /// Who the processes are that were named by their numbers.
-    pub(crate) named: Vec<Identity>,
-    /// Where all that is seen is recorded.
-    pub(crate) recording: Option<Recording>,
+    /// What is traced, as far as the end of the trace depends on it.
+    pub(crate) tracee: Tracee,
+    /// Identities of the processes that were selected by PID.
+    pub(crate) identities: Vec<ProcessIdentity>,
+    /// The recording, if one was requested.
+    pub(crate) recorder: Option<Recorder>,
 }
 
-/// Attaches the probes. What fails is said here, and the exit code for it is the error.
-pub(crate) fn prepare(request: &Request) -> Result<Prepared, u8> {
+/// Attaches the probes.
+///
+/// # Errors
+///
+/// Prints the error and returns its exit code.
+pub(crate) fn attach(request: &Request) -> Result<Attached, u8> {
     let user = match &request.target {
-        Target::Command(_) => User::choose(request.user.as_deref()).map_err(|why| failed(&printable(&why)))?,
+        Target::Command(_) => User::resolve(request.user.as_deref()).map_err(|why| print_error(&printable(&why)))?,
         _ => None,
     };
-    // Before anything is attached: a process that is not there is a mistake of the caller's.
-    let waits_for = match &request.target {
-        Target::Processes(pids) => Subject::processes(pids).map_err(|(pid, error)| {
-            screen::complain(&format!("process {pid}: {error}"));
-            exit::USAGE
+    // Before anything is attached, because a process that does not exist is a usage error.
+    let tracee = match &request.target {
+        Target::Processes(pids) => Tracee::processes(pids).map_err(|(pid, error)| {
+            terminal_io::eprint(&format!("process {pid}: {error}"));
+            exit_code::USAGE
         })?,
-        _ => Subject::Endless,
+        _ => Tracee::Unbounded,
     };
-    let named = match &request.target {
-        Target::Processes(pids) => waits_for.identities(pids),
+    let identities = match &request.target {
+        Target::Processes(pids) => tracee.identities(pids),
         _ => Vec::new(),
     };
-    let options = options(request, user.as_ref());
-    let (tracer, recording) = start(request, &options)?;
-    Ok(Prepared {
+    let (tracer, recorder) = attach_tracer(request, &tracer_options(request, user.as_ref()))?;
+    Ok(Attached {
         tracer,
         user,
-        waits_for,
-        named,
-        recording,
+        tracee,
+        identities,
+        recorder,
     })
 }
 
-impl Prepared {
-    /// The user that a command will be, if that is another.
+/// Attaches the tracer and starts the recording, if one is requested.
+fn attach_tracer(request: &Request, options: &tracer::Options) -> Result<(Box<dyn Tracer>, Option<Recorder>), u8> {
+    let Some(path) = &request.record else {
+        let tracer = live_tracer::start(options).map_err(|error| print_setup_error(&error))?;
+        return Ok((tracer, None));
+    };
+    let file = Recorder::create(path)?;
+    let (tracer, handle) = live_tracer::start_recorded(options, file).map_err(|error| print_setup_error(&error))?;
+    Ok((tracer, Some(Recorder::new(path, handle))))
+}
+
+impl Attached {
+    /// Returns the UID of the command, if it differs from that of zctrace.
     pub(crate) fn uid(&self) -> Option<u32> {
         self.user.as_ref().map(|user| user.uid)
     }
 
-    /// Starts the command, if there is one, on a terminal of its own or on zctrace's. What fails is said here.
+    /// Starts the command, if there is one, on `terminal` or else on zctrace's own terminal.
     ///
-    /// From here on nothing is opened, loaded or started with more rights than watching needs.
-    pub(crate) fn begin(self, request: &Request, terminal: Option<BorrowedFd<'_>>) -> Result<Begun, u8> {
-        let give_up = |signals| {
-            if let Err(error) = zctrace_probes::probe::give_up(signals) {
-                screen::complain(&format!("zctrace keeps rights that it does not need any more: {error}"));
+    /// Drops every capability that tracing itself does not need. From here on nothing is opened,
+    /// loaded or started with more rights than that.
+    ///
+    /// # Errors
+    ///
+    /// Prints the error and returns its exit code.
+    pub(crate) fn start(self, request: &Request, terminal: Option<BorrowedFd<'_>>) -> Result<Session, u8> {
+        let drop_capabilities = |keep_kill| {
+            if let Err(error) = zctrace_probes::probe::give_up(keep_kill) {
+                terminal_io::eprint(&format!("zctrace keeps rights that it does not need any more: {error}"));
             }
         };
-        let subject = if let Target::Command(command) = &request.target {
-            let wanted = Wanted {
+        let tracee = if let Target::Command(command) = &request.target {
+            let spec = CommandSpec {
                 command,
                 user: self.user.as_ref(),
                 cookie: self.tracer.cookie(),
                 terminal,
             };
-            let child = Pending::new(Path::new("/proc/self/exe"), &wanted).map_err(|error| not_runnable(&error))?;
-            if let Some(path) = child.beyond_path() {
+            let child =
+                WaitingChild::spawn(Path::new("/proc/self/exe"), &spec).map_err(|error| print_exec_error(&error))?;
+            if let Some(path) = child.path_outside_path() {
                 let path = path.display().to_string();
-                screen::complain(&format!("{} is taken, which is not in PATH", printable(&path)));
+                terminal_io::eprint(&format!("{} is taken, which is not in PATH", printable(&path)));
             }
-            // The child has its own rights, and waits. Signals are passed on to it, whoever it is.
-            give_up(true);
-            Subject::Command(child.go().map_err(|error| not_runnable(&error))?)
+            // The child has its own rights, and waits. zctrace keeps CAP_KILL, because it forwards
+            // signals to the child whatever its user.
+            drop_capabilities(true);
+            Tracee::Command(child.exec().map_err(|error| print_exec_error(&error))?)
         } else {
-            give_up(false);
-            self.waits_for
+            drop_capabilities(false);
+            self.tracee
         };
-        Ok(Begun {
+        Ok(Session {
             tracer: self.tracer,
-            subject,
-            named: self.named,
-            recording: self.recording,
+            tracee,
+            identities: self.identities,
+            recorder: self.recorder,
         })
     }
 }
 
-/// Watches. What fails is said here, and the exit code for it is the error.
-pub(crate) fn observe(request: &Request, audience: &mut dyn Audience) -> Result<Observed, u8> {
-    let prepared = prepare(request)?;
-    let mut signals = Signals::catch().map_err(|error| failed(&format!("signals cannot be caught: {error}")))?;
-    let Begun {
+/// Attaches, traces to the end, and returns the last report.
+///
+/// # Errors
+///
+/// Prints the error and returns its exit code.
+pub(crate) fn run_to_end(request: &Request, observer: &mut dyn Observer) -> Result<Finished, u8> {
+    let attached = attach(request)?;
+    let mut signals = Signals::catch().map_err(|error| print_error(&format!("signals cannot be caught: {error}")))?;
+    let Session {
         mut tracer,
-        mut subject,
-        named,
-        mut recording,
-    } = prepared.begin(request, None)?;
-    let watched = watch(
+        mut tracee,
+        identities,
+        mut recorder,
+    } = attached.start(request, None)?;
+    let stopped = trace_loop::run(
         tracer.as_mut(),
-        &mut subject,
-        &request.times,
+        &mut tracee,
+        &request.schedule,
         request.rows,
         &mut || signals.take(),
-        &mut Recorded {
-            audience,
-            recording: &mut recording,
+        &mut RecorderObserver {
+            observer,
+            recorder: &mut recorder,
         },
     );
-    let stopped = watched.map_err(|error| failed(&format!("watching failed: {error}")))?;
+    let stop_reason = stopped.map_err(|error| print_error(&format!("watching failed: {error}")))?;
     let mut report = tracer.finish(request.rows);
-    sign(&mut report, request);
-    name(&mut report, &named);
-    Ok(Observed {
+    stamp(&mut report, request);
+    set_process_names(&mut report, &identities);
+    Ok(Finished {
         report,
-        stopped,
-        recorded: recording.map(Recording::finish),
+        stop_reason,
+        recording: recorder.map(Recorder::finish),
     })
 }
 
-/// Attaches, and begins the recording that was asked for.
-fn start(request: &Request, options: &trace::Options) -> Result<(Box<dyn Tracer>, Option<Recording>), u8> {
-    let Some(path) = &request.record else {
-        let tracer = trace::start(options).map_err(|error| not_set_up(&error))?;
-        return Ok((tracer, None));
-    };
-    let file = Recording::create(path)?;
-    let (tracer, handle) = trace::start_recorded(options, file).map_err(|error| not_set_up(&error))?;
-    Ok((tracer, Some(Recording::new(path, handle))))
+/// Observer that also checks the recording after every poll.
+struct RecorderObserver<'a> {
+    observer: &'a mut dyn Observer,
+    recorder: &'a mut Option<Recorder>,
 }
 
-/// Hears what is told while a recording is made, and says when that fails.
-struct Recorded<'a> {
-    audience: &'a mut dyn Audience,
-    recording: &'a mut Option<Recording>,
-}
-
-impl Audience for Recorded<'_> {
-    fn interim(&mut self, report: Report) {
-        self.audience.interim(report);
+impl Observer for RecorderObserver<'_> {
+    fn on_interim_report(&mut self, report: Report) {
+        self.observer.on_interim_report(report);
     }
 
-    fn step(&mut self, tracer: &mut dyn Tracer) {
-        if let Some(recording) = self.recording {
-            recording.step();
+    fn on_poll(&mut self, tracer: &mut dyn Tracer) {
+        if let Some(recorder) = self.recorder {
+            recorder.check();
         }
-        self.audience.step(tracer);
+        self.observer.on_poll(tracer);
     }
 
-    fn waiting(&mut self) {
-        self.audience.waiting();
+    fn on_waiting_for_command(&mut self) {
+        self.observer.on_waiting_for_command();
     }
 
-    fn enough(&mut self) -> bool {
-        self.audience.enough()
+    fn should_stop(&mut self) -> bool {
+        self.observer.should_stop()
     }
 }
 
-/// Writes into a report who the processes are that were named by their numbers.
-pub(crate) fn name(report: &mut Report, named: &[Identity]) {
-    for identity in named {
+/// Adds the names of the processes that were selected by PID to a report.
+pub(crate) fn set_process_names(report: &mut Report, identities: &[ProcessIdentity]) {
+    for identity in identities {
         let mut processes = report.processes.iter_mut();
         if let Some(process) = processes.find(|process| process.pid == identity.pid) {
             process.own_pid = identity.own_pid;
-            // A program that it has started since is what the probes saw.
+            // A name that the probes recorded is that of a later execve(2).
             if process.name.is_empty() {
                 process.name.clone_from(&identity.name);
             }
@@ -240,62 +257,62 @@ pub(crate) fn name(report: &mut Report, named: &[Identity]) {
     }
 }
 
-/// Writes into a report who asked for it.
-pub(crate) fn sign(report: &mut Report, request: &Request) {
+/// Adds the subcommand and the version of zctrace to a report.
+pub(crate) fn stamp(report: &mut Report, request: &Request) {
     report.made_by.command = Some(request.made_for.clone());
     env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
 }
 
-fn options(request: &Request, user: Option<&User>) -> trace::Options {
+fn tracer_options(request: &Request, user: Option<&User>) -> tracer::Options {
     let scope = |kind| {
         let mut scope = Scope::new(kind);
         scope.follow = request.follow;
         scope
     };
-    let (scope, how) = match &request.target {
+    let (scope, selector) = match &request.target {
         Target::Command(command) => {
             let mut scope = scope(ScopeKind::Command);
             scope.command = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
             scope.user = user.map(|user| user.name.clone());
-            (scope, How::Tree(Vec::new()))
+            (scope, TargetSelector::ProcessTrees(Vec::new()))
         }
         Target::Processes(pids) => {
             let mut scope = scope(ScopeKind::Processes);
             scope.pids.clone_from(pids);
-            (scope, How::Tree(pids.clone()))
+            (scope, TargetSelector::ProcessTrees(pids.clone()))
         }
         Target::Cgroup(path) => {
             let mut scope = scope(ScopeKind::Cgroup);
             scope.cgroup = Some(path.to_string_lossy().into_owned());
-            (scope, How::Cgroup(path.clone()))
+            (scope, TargetSelector::Cgroup(path.clone()))
         }
-        Target::Machine => (scope(ScopeKind::Machine), How::Machine),
+        Target::Machine => (scope(ScopeKind::Machine), TargetSelector::Machine),
     };
-    trace::Options {
+    tracer::Options {
         scope,
-        how,
+        selector,
         follow: request.follow,
         level: request.level.clone(),
         btf: request.btf.clone(),
     }
 }
 
-fn failed(why: &str) -> u8 {
-    screen::complain(why);
-    exit::FAILED
+fn print_error(why: &str) -> u8 {
+    terminal_io::eprint(why);
+    exit_code::ERROR
 }
 
-/// Says what stands in the way of tracing, and what mends it.
-pub(crate) fn not_set_up(error: &SetupError) -> u8 {
-    let (cause, mend) = (printable(&error.cause), printable(&error.mend));
+/// Prints why tracing could not be set up, with the hint. Returns the exit code.
+pub(crate) fn print_setup_error(error: &SetupError) -> u8 {
+    let (cause, hint) = (printable(&error.cause), printable(&error.hint));
     let mut text = format!("tracing could not be set up: {cause}");
-    if !mend.is_empty() {
-        let _ = write!(text, "\n         → {mend}");
+    if !hint.is_empty() {
+        let _ = write!(text, "\n         → {hint}");
     }
-    failed(&text)
+    print_error(&text)
 }
 
-fn not_runnable(error: &NotRunnable) -> u8 {
-    screen::complain(&error.to_string());
-    error.code.unwrap_or(exit::FAILED)
+fn print_exec_error(error: &ExecError) -> u8 {
+    terminal_io::eprint(&error.to_string());
+    error.code.unwrap_or(exit_code::ERROR)
 }

@@ -3,24 +3,27 @@
 //! The modules are the program's own, built into this test, since the program has no library; what becomes the command is
 //! the program itself.
 
-#[path = "../src/command/mod.rs"]
+#[path = "../src/child/mod.rs"]
 #[allow(dead_code, unused_imports)] // The program uses what the tests do not.
-mod command;
-#[path = "../src/exit.rs"]
+mod child;
+#[path = "../src/exit_code.rs"]
 #[allow(dead_code)]
-mod exit;
-#[path = "../src/screen.rs"]
-#[allow(dead_code)]
-mod screen;
+mod exit_code;
 #[path = "../src/signals.rs"]
 #[allow(dead_code)]
 mod signals;
-#[path = "../src/trace.rs"]
+#[path = "../src/terminal_io.rs"]
 #[allow(dead_code)]
-mod trace;
-#[path = "../src/watch.rs"]
+mod terminal_io;
+#[path = "../src/trace_loop.rs"]
 #[allow(dead_code)]
-mod watch;
+mod trace_loop;
+#[path = "../src/tracee.rs"]
+#[allow(dead_code)]
+mod tracee;
+#[path = "../src/tracer.rs"]
+#[allow(dead_code)]
+mod tracer;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -31,12 +34,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use command::{Ended, NotRunnable, Pending, User, Wanted};
+use child::{CommandSpec, CommandStatus, ExecError, User, WaitingChild};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signals::{Caught, Signals};
-use trace::Tracer;
-use watch::{Audience, Stopped, Subject, Times, watch};
+use signals::{ReceivedSignal, Signals};
+use trace_loop::{Observer, Schedule, StopReason};
+use tracee::Tracee;
+use tracer::Tracer;
 use zctrace_report::{Report, Scope, Tier};
 
 // --- helpers ---------------------------------------------------------------------------------------------------------
@@ -49,11 +53,11 @@ fn words(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
-fn pending(command: &[&str]) -> Result<Pending, NotRunnable> {
+fn pending(command: &[&str]) -> Result<WaitingChild, ExecError> {
     let command = words(command);
-    Pending::new(
+    WaitingChild::spawn(
         zctrace(),
-        &Wanted {
+        &CommandSpec {
             command: &command,
             user: None,
             cookie: 0,
@@ -86,50 +90,50 @@ impl Tracer for Blind {
     }
 }
 
-/// An audience that counts.
+/// An observer that counts.
 #[derive(Default)]
 struct Counting {
     interims: u64,
     waits: u64,
 }
 
-impl Audience for Counting {
-    fn interim(&mut self, _: Report) {
+impl Observer for Counting {
+    fn on_interim_report(&mut self, _: Report) {
         self.interims += 1;
     }
 
-    fn step(&mut self, _: &mut dyn Tracer) {}
+    fn on_poll(&mut self, _: &mut dyn Tracer) {}
 
-    fn waiting(&mut self) {
+    fn on_waiting_for_command(&mut self) {
         self.waits += 1;
     }
 }
 
-/// Watches `subject`; `signals` says which signals came, by the time that has passed.
-fn watched(
-    mut subject: Subject,
-    times: Times,
-    signals: &mut dyn FnMut(Duration) -> Vec<Caught>,
-) -> (Stopped, Counting, Blind) {
-    let (mut tracer, mut audience, start) = (Blind::default(), Counting::default(), Instant::now());
-    let stopped = watch(
+/// Traces `tracee`; `signals` says which signals came, by the time that has passed.
+fn traced(
+    mut tracee: Tracee,
+    schedule: Schedule,
+    signals: &mut dyn FnMut(Duration) -> Vec<ReceivedSignal>,
+) -> (StopReason, Counting, Blind) {
+    let (mut tracer, mut observer, start) = (Blind::default(), Counting::default(), Instant::now());
+    let stopped = trace_loop::run(
         &mut tracer,
-        &mut subject,
-        &times,
+        &mut tracee,
+        &schedule,
         10,
         &mut || {
             assert!(start.elapsed() < Duration::from_secs(30), "it does not end");
             signals(start.elapsed())
         },
-        &mut audience,
+        &mut observer,
     );
-    (stopped.expect("watching"), audience, tracer)
+    (stopped.expect("tracing"), observer, tracer)
 }
 
-fn ended(command: &[&str]) -> Ended {
-    let running = pending(command).expect("found").go().expect("run");
-    match watched(Subject::Command(running), Times::default(), &mut |_| Vec::new()).0 {
-        Stopped::Command { ended, by_us: false } => ended,
+fn ended(command: &[&str]) -> CommandStatus {
+    let running = pending(command).expect("found").exec().expect("run");
+    match traced(Tracee::Command(running), Schedule::default(), &mut |_| Vec::new()).0 {
+        StopReason::CommandEnded { status, by_us: false } => status,
         other => panic!("{other:?}"),
     }
 }
@@ -168,19 +172,19 @@ fn skip(test: &str, reason: &str) {
     }
 }
 
-fn caught(signal: i32, by_kernel: bool) -> Vec<Caught> {
-    vec![Caught { signal, by_kernel }]
+fn caught(signal: i32, by_kernel: bool) -> Vec<ReceivedSignal> {
+    vec![ReceivedSignal { signal, by_kernel }]
 }
 
 // --- how it ends -----------------------------------------------------------------------------------------------------
 
 #[test]
 fn the_code_of_a_command_is_its_own_and_a_signal_is_128_and_its_number() {
-    assert_eq!(ended(&["true"]).code(), 0);
-    assert_eq!(ended(&["sh", "-c", "exit 7"]).code(), 7);
-    assert_eq!(ended(&["sh", "-c", "exit 255"]).code(), 255);
-    assert_eq!(ended(&["sh", "-c", "kill -TERM $$"]), Ended::Signal(15));
-    assert_eq!(ended(&["sh", "-c", "kill -KILL $$"]).code(), 137);
+    assert_eq!(ended(&["true"]).exit_code(), 0);
+    assert_eq!(ended(&["sh", "-c", "exit 7"]).exit_code(), 7);
+    assert_eq!(ended(&["sh", "-c", "exit 255"]).exit_code(), 255);
+    assert_eq!(ended(&["sh", "-c", "kill -TERM $$"]), CommandStatus::Signaled(15));
+    assert_eq!(ended(&["sh", "-c", "kill -KILL $$"]).exit_code(), 137);
 }
 
 #[test]
@@ -200,7 +204,7 @@ fn what_cannot_be_run_is_126_or_127_with_a_reason() {
         (broken.to_str().expect("UTF-8"), 127, "No such file"),
         ("", 127, "no name"),
     ] {
-        let error = pending(&[command]).and_then(Pending::go).expect_err(command);
+        let error = pending(&[command]).and_then(WaitingChild::exec).expect_err(command);
         assert_eq!(error.code, Some(code), "{command}: {error}");
         assert!(error.to_string().contains(says), "{command}: {error}");
     }
@@ -220,9 +224,9 @@ fn nothing_is_run_before_it_may_go_nor_if_it_never_may() {
     assert!(!mark.exists(), "dropped is gone");
     let child = pending(&command).expect("found");
     let pid = child.pid();
-    let running = child.go().expect("run");
+    let running = child.exec().expect("run");
     assert_eq!(running.pid(), pid, "the number is known before it runs");
-    watched(Subject::Command(running), Times::default(), &mut |_| Vec::new());
+    traced(Tracee::Command(running), Schedule::default(), &mut |_| Vec::new());
     assert!(mark.exists());
     fs::remove_dir_all(dir).expect("removed");
 }
@@ -230,9 +234,9 @@ fn nothing_is_run_before_it_may_go_nor_if_it_never_may() {
 #[test]
 fn a_child_of_a_child_does_not_hold_up_the_end() {
     let start = Instant::now();
-    assert_eq!(ended(&["sh", "-c", "sleep 20 >/dev/null 2>&1 & exit 3"]).code(), 3);
+    assert_eq!(ended(&["sh", "-c", "sleep 20 >/dev/null 2>&1 & exit 3"]).exit_code(), 3);
     assert!(start.elapsed() < Duration::from_secs(10));
-    assert_eq!(ended(&["sh", "-c", "sh -c 'exit 9'; exit $?"]).code(), 9);
+    assert_eq!(ended(&["sh", "-c", "sh -c 'exit 9'; exit $?"]).exit_code(), 9);
 }
 
 // --- what it gets ----------------------------------------------------------------------------------------------------
@@ -256,7 +260,7 @@ fn input_output_environment_directory_and_name_are_kept_and_no_descriptor_more()
              echo \"traced=$({{ {world}; }} | tr '\\n' ' ')\"; echo err >&2; exit 4"
         );
         let script = script.as_str();
-        assert_eq!(ended(&["sh", "-c", script]).code(), 4);
+        assert_eq!(ended(&["sh", "-c", script]).exit_code(), 4);
         return;
     }
     let dir = directory("world").canonicalize().expect("a directory");
@@ -300,7 +304,7 @@ fn as_root_the_command_becomes_the_user_with_all_groups() {
         return;
     }
     if inside().is_some() {
-        let user = User::choose(Some("nobody"))
+        let user = User::resolve(Some("nobody"))
             .expect("nobody is everywhere")
             .expect("not root");
         let command = words(&[
@@ -308,14 +312,17 @@ fn as_root_the_command_becomes_the_user_with_all_groups() {
             "-c",
             "id -u; id -G; echo \"$HOME $USER $LOGNAME\"; grep CapEff /proc/self/status",
         ]);
-        let wanted = Wanted {
+        let wanted = CommandSpec {
             command: &command,
             user: Some(&user),
             cookie: 0,
             terminal: None,
         };
-        let running = Pending::new(zctrace(), &wanted).expect("found").go().expect("run");
-        watched(Subject::Command(running), Times::default(), &mut |_| Vec::new());
+        let running = WaitingChild::spawn(zctrace(), &wanted)
+            .expect("found")
+            .exec()
+            .expect("run");
+        traced(Tracee::Command(running), Schedule::default(), &mut |_| Vec::new());
         return;
     }
     let output = again(TEST, "user").env("SUDO_UID", "0").output().expect("this test");
@@ -355,20 +362,23 @@ fn who_called_sudo_gets_a_command_back_from_beyond_its_path() {
         home: Some((home.clone(), "/bin/sh".into())),
     };
     let command = words(&["own-tool-of-zctrace"]);
-    let wanted = Wanted {
+    let wanted = CommandSpec {
         command: &command,
         user: Some(&user),
         cookie: 0,
         terminal: None,
     };
-    let child = Pending::new(zctrace(), &wanted).expect("found");
-    assert_eq!(child.beyond_path(), Some(bin.join("own-tool-of-zctrace").as_path()));
-    let running = child.go().expect("run");
-    let (stopped, ..) = watched(Subject::Command(running), Times::default(), &mut |_| Vec::new());
+    let child = WaitingChild::spawn(zctrace(), &wanted).expect("found");
+    assert_eq!(
+        child.path_outside_path(),
+        Some(bin.join("own-tool-of-zctrace").as_path())
+    );
+    let running = child.exec().expect("run");
+    let (stopped, ..) = traced(Tracee::Command(running), Schedule::default(), &mut |_| Vec::new());
     assert_eq!(
         stopped,
-        Stopped::Command {
-            ended: Ended::Code(6),
+        StopReason::CommandEnded {
+            status: CommandStatus::Exited(6),
             by_us: false
         }
     );
@@ -385,7 +395,7 @@ const TELLS: [&str; 3] = [
 ];
 
 /// Signals that come once, when the command has had time to say what it does with them.
-fn once(signal: i32, by_kernel: bool) -> impl FnMut(Duration) -> Vec<Caught> {
+fn once(signal: i32, by_kernel: bool) -> impl FnMut(Duration) -> Vec<ReceivedSignal> {
     let mut sent = false;
     move |passed| {
         if sent || passed < Duration::from_millis(400) {
@@ -399,16 +409,20 @@ fn once(signal: i32, by_kernel: bool) -> impl FnMut(Duration) -> Vec<Caught> {
 #[test]
 fn signals_are_passed_on_and_their_report_is_waited_for() {
     for (signal, code) in [(SIGTERM, 21), (SIGINT, 22), (1, 23), (3, 24)] {
-        let running = pending(&TELLS).expect("found").go().expect("run");
-        let (stopped, ..) = watched(Subject::Command(running), Times::default(), &mut once(signal, false));
-        let ended = Ended::Code(code);
-        assert_eq!(stopped, Stopped::Command { ended, by_us: false }, "signal {signal}");
+        let running = pending(&TELLS).expect("found").exec().expect("run");
+        let (stopped, ..) = traced(Tracee::Command(running), Schedule::default(), &mut once(signal, false));
+        let status = CommandStatus::Exited(code);
+        assert_eq!(
+            stopped,
+            StopReason::CommandEnded { status, by_us: false },
+            "signal {signal}"
+        );
     }
 }
 
 #[test]
 fn what_the_terminal_has_sent_is_not_sent_again_and_twice_leaves_it_alone() {
-    let running = pending(&TELLS).expect("found").go().expect("run");
+    let running = pending(&TELLS).expect("found").exec().expect("run");
     let pid = Pid::from_raw(running.pid() as i32).expect("a number");
     let mut number = 0;
     let mut twice = |passed: Duration| {
@@ -419,32 +433,32 @@ fn what_the_terminal_has_sent_is_not_sent_again_and_twice_leaves_it_alone() {
         number += 1;
         caught(SIGINT, true)
     };
-    let (stopped, audience, _) = watched(Subject::Command(running), Times::default(), &mut twice);
-    assert_eq!((stopped, audience.waits), (Stopped::Left(SIGINT), 1));
+    let (stopped, observer, _) = traced(Tracee::Command(running), Schedule::default(), &mut twice);
+    assert_eq!((stopped, observer.waits), (StopReason::CommandAbandoned(SIGINT), 1));
     kill_process(pid, Signal::KILL).expect("it runs on, for it got no signal");
 }
 
 #[test]
 fn time_that_is_up_ends_a_command_and_that_is_our_doing() {
-    let times = Times {
+    let schedule = Schedule {
         duration: Some(Duration::from_millis(300)),
-        every: Some(Duration::from_millis(100)),
+        report_interval: Some(Duration::from_millis(100)),
     };
-    let running = pending(&["sleep", "20"]).expect("found").go().expect("run");
-    let (stopped, audience, tracer) = watched(Subject::Command(running), times, &mut |_| Vec::new());
-    let ended = Ended::Signal(15);
-    assert_eq!(stopped, Stopped::Command { ended, by_us: true });
-    assert!((1..=4).contains(&audience.interims), "{}", audience.interims);
+    let running = pending(&["sleep", "20"]).expect("found").exec().expect("run");
+    let (stopped, observer, tracer) = traced(Tracee::Command(running), schedule, &mut |_| Vec::new());
+    let status = CommandStatus::Signaled(15);
+    assert_eq!(stopped, StopReason::CommandEnded { status, by_us: true });
+    assert!((1..=4).contains(&observer.interims), "{}", observer.interims);
     assert!(tracer.polls > 5, "{}", tracer.polls);
     // One that ends by itself, if after being asked, has its own code.
-    let running = pending(&TELLS).expect("found").go().expect("run");
-    let times = Times {
+    let running = pending(&TELLS).expect("found").exec().expect("run");
+    let schedule = Schedule {
         duration: Some(Duration::from_millis(500)),
-        every: None,
+        report_interval: None,
     };
-    let (stopped, ..) = watched(Subject::Command(running), times, &mut |_| Vec::new());
-    let ended = Ended::Code(21);
-    assert_eq!(stopped, Stopped::Command { ended, by_us: false });
+    let (stopped, ..) = traced(Tracee::Command(running), schedule, &mut |_| Vec::new());
+    let status = CommandStatus::Exited(21);
+    assert_eq!(stopped, StopReason::CommandEnded { status, by_us: false });
 }
 
 #[test]
@@ -452,28 +466,31 @@ fn processes_of_others_are_watched_to_their_end_or_to_a_signal() {
     let mut short = Command::new("sleep").arg("0.3").spawn().expect("sleep");
     let start = Instant::now();
     // A child of ours that nobody waits for yet is as good as gone.
-    let subject = Subject::processes(&[short.id()]).expect("it runs");
+    let tracee = Tracee::processes(&[short.id()]).expect("it runs");
     assert_eq!(
-        watched(subject, Times::default(), &mut |_| Vec::new()).0,
-        Stopped::Enough
+        traced(tracee, Schedule::default(), &mut |_| Vec::new()).0,
+        StopReason::Finished
     );
     assert!(start.elapsed() >= Duration::from_millis(250));
     short.wait().expect("it ended");
-    assert_eq!(Subject::processes(&[short.id()]).expect_err("it is gone").0, short.id());
+    assert_eq!(Tracee::processes(&[short.id()]).expect_err("it is gone").0, short.id());
 
     let mut long = Command::new("sleep").arg("20").spawn().expect("sleep");
-    let subject = Subject::processes(&[long.id()]).expect("it runs");
-    let (stopped, ..) = watched(subject, Times::default(), &mut once(SIGINT, true));
-    assert_eq!(stopped, Stopped::Enough);
+    let tracee = Tracee::processes(&[long.id()]).expect("it runs");
+    let (stopped, ..) = traced(tracee, Schedule::default(), &mut once(SIGINT, true));
+    assert_eq!(stopped, StopReason::Finished);
     assert!(long.try_wait().expect("it is ours").is_none(), "it is left as it was");
-    let times = Times {
+    let schedule = Schedule {
         duration: Some(Duration::from_millis(100)),
-        every: None,
+        report_interval: None,
     };
-    let subject = Subject::processes(&[long.id()]).expect("it runs");
-    assert_eq!(watched(subject, times, &mut |_| Vec::new()).0, Stopped::Enough);
+    let tracee = Tracee::processes(&[long.id()]).expect("it runs");
+    assert_eq!(traced(tracee, schedule, &mut |_| Vec::new()).0, StopReason::Finished);
     long.kill().and_then(|()| long.wait()).expect("it ends");
-    assert_eq!(watched(Subject::Endless, times, &mut |_| Vec::new()).0, Stopped::Enough);
+    assert_eq!(
+        traced(Tracee::Unbounded, schedule, &mut |_| Vec::new()).0,
+        StopReason::Finished
+    );
 }
 
 /// The keys of a terminal reach zctrace and the command at once, so that it must get the signal once, not twice.
@@ -492,16 +509,19 @@ fn ctrl_c_reaches_the_command_once() {
         let mut signals = Signals::catch().expect("signals");
         let script = "n=0; trap 'n=$((n+1))' INT; : >\"$ZCTRACE_TEST_MARK\"; \
                       while [ -e \"$ZCTRACE_TEST_MARK\" ]; do sleep 0.02; done; exit $((40 + n))";
-        let running = pending(&["sh", "-c", script]).expect("found").go().expect("run");
+        let running = pending(&["sh", "-c", script]).expect("found").exec().expect("run");
         let mut came = Vec::new();
-        let (stopped, audience, _) = watched(Subject::Command(running), Times::default(), &mut |_| {
+        let (stopped, observer, _) = traced(Tracee::Command(running), Schedule::default(), &mut |_| {
             let now = signals.take();
             came.extend_from_slice(&now);
             now
         });
         assert_eq!(came, caught(SIGINT, true));
-        let ended = Ended::Code(41);
-        assert_eq!((stopped, audience.waits), (Stopped::Command { ended, by_us: false }, 1));
+        let status = CommandStatus::Exited(41);
+        assert_eq!(
+            (stopped, observer.waits),
+            (StopReason::CommandEnded { status, by_us: false }, 1)
+        );
         return;
     }
     let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
@@ -553,7 +573,7 @@ fn caught_signals_tell_who_sent_them_and_what_was_ignored_stays_so() {
             std::thread::sleep(Duration::from_millis(50));
             assert_eq!(signals.take(), Vec::new());
             assert_eq!(
-                ended(&["sh", "-c", "kill -HUP $$; exit 8"]).code(),
+                ended(&["sh", "-c", "kill -HUP $$; exit 8"]).exit_code(),
                 8,
                 "the command ignores it too"
             );

@@ -1,65 +1,67 @@
 //! The command line: what can be asked, and how it is written.
 
+mod args;
+mod assert;
+mod demo_and_explain;
+mod diagnostics;
 #[cfg(test)]
 mod docs;
-mod health;
-mod record;
-mod trace;
-pub(crate) mod values;
+mod recordings;
+mod run;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
+use clap::ArgMatches;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+use crate::commands;
 use crate::session::Request;
-use crate::{assert, demo, doctor, exit, replay, run, saved, screen, selftest};
+use crate::{exit_code, terminal_io};
 
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// `zctrace run`, or its options without the word.
-    Run(run::Options),
+    Run(commands::run::Options),
     /// `zctrace assert`.
-    Assert(assert::Options),
+    Assert(commands::assert::Options),
     /// `zctrace record`.
     Record(Request),
     /// `zctrace report`.
-    Report(saved::Options),
+    Report(commands::report::Options),
     /// `zctrace replay`.
-    Replay(replay::Options),
+    Replay(commands::replay::Options),
     /// `zctrace demo`.
-    Demo(demo::Options),
+    Demo(commands::demo::Options),
     /// `zctrace selftest`.
-    Selftest(selftest::Options),
+    Selftest(commands::selftest::Options),
     /// `zctrace doctor`.
-    Doctor(doctor::Options),
+    Doctor(commands::doctor::Options),
     /// `zctrace explain`.
     Explain {
         /// The codes, as given.
         codes: Vec<String>,
     },
     /// `zctrace` alone.
-    Nothing,
+    Default,
 }
 
 /// Reads the command line. If it makes no sense, or asks for help, this says so and ends the program.
 pub(crate) fn parse() -> Command {
-    let matches = zctrace().get_matches_from(with_run(std::env::args_os()));
-    understand(&matches).unwrap_or_else(|error| error.exit())
+    let matches = zctrace().get_matches_from(insert_default_subcommand(std::env::args_os()));
+    parse_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// `zctrace` alone: the live viewer of the whole machine. Where there is no terminal, says what there is instead.
-pub(crate) fn nothing() -> u8 {
-    if crate::viewer::possible()
+pub(crate) fn default_command() -> u8 {
+    if crate::viewer::is_possible()
         && let Ok(Command::Run(options)) = zctrace()
             .try_get_matches_from(["zctrace", "run"])
-            .and_then(|matches| understand(&matches))
+            .and_then(|matches| parse_matches(&matches))
     {
-        return run::run(&options);
+        return commands::run::run(&options);
     }
-    screen::complain(
+    terminal_io::eprint(
         "the live viewer needs a terminal. Use one of\n\
          \x20 zctrace run --duration 10s -p PID    what became of the bytes of a program that runs (or: -- CMD)\n\
          \x20 zctrace assert --to socket --max-copied 1% -- CMD    the same as a test\n\
@@ -67,157 +69,84 @@ pub(crate) fn nothing() -> u8 {
          \x20 zctrace demo                         real data over real files and sockets, without privileges\n\
          \x20 zctrace --help                       all there is",
     );
-    exit::USAGE
+    exit_code::USAGE
 }
 
 /// The words of a command line, with `run` where its options stand without it.
-fn with_run(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut words: Vec<OsString> = words.collect();
-    let about_zctrace = ["-h", "--help", "-V", "--version"];
-    let option = |word: &OsString| {
+fn insert_default_subcommand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let global_options = ["-h", "--help", "-V", "--version"];
+    let is_run_option = |word: &OsString| {
         word.to_str()
-            .is_none_or(|word| word.starts_with('-') && !about_zctrace.contains(&word))
+            .is_none_or(|word| word.starts_with('-') && !global_options.contains(&word))
     };
-    if words.get(1).is_some_and(option) {
-        words.insert(1, "run".into());
+    if args.get(1).is_some_and(is_run_option) {
+        args.insert(1, "run".into());
     }
-    words
+    args
 }
 
-fn understand(matches: &ArgMatches) -> Result<Command, clap::Error> {
+fn parse_matches(matches: &ArgMatches) -> Result<Command, clap::Error> {
     Ok(match matches.subcommand() {
-        Some(("run", asked)) => Command::Run(trace::understand_run(asked)?),
-        Some(("assert", asked)) => Command::Assert(trace::understand_assert(asked)?),
-        Some(("record", asked)) => Command::Record(record::understand_record(asked)?),
-        Some(("report", asked)) => Command::Report(record::understand_report(asked)),
-        Some(("replay", asked)) => Command::Replay(record::understand_replay(asked)?),
-        Some(("demo", asked)) => Command::Demo(demo::Options {
-            dir: asked.get_one("dir").cloned().unwrap_or_else(std::env::temp_dir),
-            size: asked.get_one("size").copied().unwrap_or(demo::DEFAULT_SIZE),
-            json: asked.get_flag("json"),
-            matrix: asked.get_flag("matrix"),
-            btf: asked.get_one("btf").cloned(),
-        }),
-        Some(("selftest", asked)) => Command::Selftest(health::understand_selftest(asked)),
-        Some(("doctor", asked)) => Command::Doctor(health::understand_doctor(asked)),
-        Some(("explain", asked)) => Command::Explain {
-            codes: asked.get_many("code").into_iter().flatten().cloned().collect(),
+        Some(("run", matches)) => Command::Run(run::parse(matches)?),
+        Some(("assert", matches)) => Command::Assert(assert::parse(matches)?),
+        Some(("record", matches)) => Command::Record(recordings::parse_record(matches)?),
+        Some(("report", matches)) => Command::Report(recordings::parse_report(matches)),
+        Some(("replay", matches)) => Command::Replay(recordings::parse_replay(matches)?),
+        Some(("demo", matches)) => Command::Demo(demo_and_explain::parse_demo(matches)),
+        Some(("selftest", matches)) => Command::Selftest(diagnostics::parse_selftest(matches)),
+        Some(("doctor", matches)) => Command::Doctor(diagnostics::parse_doctor(matches)),
+        Some(("explain", matches)) => Command::Explain {
+            codes: matches.get_many("code").into_iter().flatten().cloned().collect(),
         },
         // The parser accepts no other.
-        _ => Command::Nothing,
+        _ => Command::Default,
     })
 }
 
 /// A mistake that the parser cannot see by itself.
-fn mistake(text: &str) -> clap::Error {
+fn usage_error(text: &str) -> clap::Error {
     zctrace().error(ErrorKind::ArgumentConflict, text)
 }
 
 fn zctrace() -> clap::Command {
     clap::Command::new("zctrace")
-        .version(health::version())
+        .version(diagnostics::version())
         .about("Which bytes of a Linux program moved without being copied, which were copied, where, and why")
-        .subcommand(trace::run())
-        .subcommand(trace::assert())
-        .subcommand(record::record())
-        .subcommand(record::report())
-        .subcommand(record::replay())
-        .subcommand(demo())
-        .subcommand(health::doctor())
-        .subcommand(health::selftest())
-        .subcommand(explain())
+        .subcommand(run::command())
+        .subcommand(assert::command())
+        .subcommand(recordings::record())
+        .subcommand(recordings::report())
+        .subcommand(recordings::replay())
+        .subcommand(demo_and_explain::demo())
+        .subcommand(diagnostics::doctor())
+        .subcommand(diagnostics::selftest())
+        .subcommand(demo_and_explain::explain())
         .after_help(
             "`run` is what is meant where its options stand alone: zctrace -p PID, zctrace -- CMD.\n\
              zctrace reads addresses and lengths, never contents.",
         )
 }
 
-fn demo() -> clap::Command {
-    clap::Command::new("demo")
-        .about("Move real data over real files and sockets, and show which paths move and which copy (no privileges)")
-        .arg(
-            Arg::new("dir")
-                .long("dir")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help(
-                    "Where the files lie; what is shown is true of its filesystem [default: the temporary directory]",
-                ),
-        )
-        .arg(
-            Arg::new("size")
-                .long("size")
-                .value_name("SIZE")
-                .value_parser(size)
-                .help("What each path carries: 64MiB, 10M, 4096 [default: 64MiB]"),
-        )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("Print the report as JSON, and nothing else"),
-        )
-        .arg(
-            Arg::new("matrix")
-                .long("matrix")
-                .action(ArgAction::SetTrue)
-                .conflicts_with_all(["json", "size"])
-                .help("Only ask the oracle which pairs of ends share pages on this kernel"),
-        )
-        .arg(health::btf(
-            "Take the kernel's types from here, for the kernel's own evidence; the selftest must pass with them",
-        ))
-        .after_help(
-            "Exit codes: 0 all held, 1 content or oracle disagreed, 2 usage, 3 a path could not run here.\n\
-             The files have no names, so nothing stays behind, however it ends.",
-        )
-}
-
-fn explain() -> clap::Command {
-    clap::Command::new("explain")
-        .about("What a reason code means, and what to do about it")
-        .arg(
-            Arg::new("code")
-                .value_name("CODE")
-                .action(ArgAction::Append)
-                .help("Such as ZC03; without one all are listed"),
-        )
-}
-
-/// What each path carries.
-fn size(text: &str) -> Result<u64, String> {
-    match values::bytes(text)? {
-        0 => Err("nothing cannot be moved; take one byte at least".to_owned()),
-        bytes if bytes > demo::MOST => Err("that is more than 64 GiB".to_owned()),
-        bytes => Ok(bytes),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::output::Format;
+    use crate::render::Format;
     use crate::session::Target;
 
     fn parsed(line: &str) -> Result<Command, clap::Error> {
         let words = std::iter::once("zctrace")
             .chain(line.split_whitespace())
             .map(OsString::from);
-        let matches = zctrace().try_get_matches_from(with_run(words))?;
-        understand(&matches)
+        let matches = zctrace().try_get_matches_from(insert_default_subcommand(words))?;
+        parse_matches(&matches)
     }
 
     #[test]
     fn the_parser_is_made_without_contradictions() {
         zctrace().debug_assert();
-    }
-
-    #[test]
-    fn a_demo_carries_something_and_not_everything() {
-        assert_eq!(size("64MiB"), Ok(64 << 20));
-        for text in ["0", "0K", "65G", "x"] {
-            assert!(size(text).is_err(), "{text}");
-        }
     }
 
     #[test]
@@ -233,7 +162,7 @@ mod tests {
         ] {
             assert!(matches!(parsed(line), Ok(Command::Run(_))), "{line}");
         }
-        assert!(matches!(parsed(""), Ok(Command::Nothing)));
+        assert!(matches!(parsed(""), Ok(Command::Default)));
         assert!(parsed("--help").is_err() && parsed("-V").is_err() && parsed("demoo").is_err());
     }
 
@@ -248,7 +177,7 @@ mod tests {
         };
         assert!(options.json && options.dir.is_some());
         assert!(parsed("doctor x").is_err() && parsed("selftest --all").is_err());
-        assert!(health::version().starts_with(env!("CARGO_PKG_VERSION")));
+        assert!(diagnostics::version().starts_with(env!("CARGO_PKG_VERSION")));
     }
 
     #[test]
@@ -321,13 +250,15 @@ mod tests {
         let Ok(Command::Replay(options)) = parsed("replay a.zct --speed max --from 1s") else {
             panic!("a replay")
         };
-        assert_eq!((options.speed, options.every.as_secs()), (None, 1));
-        assert!(options.viewer.is_some() && options.filter.is_all());
+        assert_eq!((options.speed, options.report_interval.as_secs()), (None, 1));
+        assert!(options.viewer.is_some() && options.filter.is_empty());
         let Ok(Command::Replay(options)) = parsed("replay a.zct --theme light --ascii --filter to=file") else {
             panic!("a replay")
         };
         let choice = options.viewer.expect("a viewer");
-        assert!(choice.theme.as_deref() == Some("light") && choice.ascii && !choice.mouse && !options.filter.is_all());
+        assert!(
+            choice.theme.as_deref() == Some("light") && choice.ascii && !choice.mouse && !options.filter.is_empty()
+        );
         for line in ["--every 1s", "--format text", "-o b"] {
             let Ok(Command::Replay(options)) = parsed(&format!("replay a.zct {line}")) else {
                 panic!("a replay")
@@ -354,9 +285,9 @@ mod tests {
         let Ok(Command::Assert(options)) = parsed(line) else {
             panic!("an assertion")
         };
-        assert_eq!(options.terms.ends(), "file, socket, tcp:*:80");
-        assert_eq!(options.terms.allow.len(), 2);
-        assert_eq!((options.terms.min_bytes, options.terms.max_unknown), (1024, None));
+        assert_eq!(options.criteria.endpoints(), "file, socket, tcp:*:80");
+        assert_eq!(options.criteria.allow.len(), 2);
+        assert_eq!((options.criteria.min_bytes, options.criteria.max_unknown), (1024, None));
         for line in [
             "assert --max-copied 0 -- a",
             "assert --to file -- a",

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use zctrace_report::{Account, Report};
 
-use super::{Filter, Fit};
+use super::{Filter, Match};
 
 impl Filter {
     /// Leaves only the flows that fit, and what belongs to them. Totals and share are of those, and the report says by
@@ -12,7 +12,7 @@ impl Filter {
     ///
     /// Assertions judge all flows, so they go. A process counts with the flows that are left.
     pub(crate) fn apply(&self, report: &mut Report) {
-        if self.is_all() {
+        if self.is_empty() {
             return;
         }
         let mut filtered = report.filtered.take().unwrap_or_default();
@@ -21,13 +21,13 @@ impl Filter {
             before => format!("({before}) and ({self})"),
         };
         report.flows.retain(|flow| {
-            let fit = self.fit(flow);
-            if fit == Fit::Yes {
+            let result = self.matches(flow);
+            if result == Match::Yes {
                 return true;
             }
             filtered.flows = filtered.flows.saturating_add(flow.folded);
             filtered.payload = filtered.payload.saturating_add(flow.payload);
-            if fit == Fit::Perhaps {
+            if result == Match::Unknown {
                 filtered.perhaps_flows = filtered.perhaps_flows.saturating_add(flow.folded);
                 filtered.perhaps_payload = filtered.perhaps_payload.saturating_add(flow.payload);
             }

@@ -34,7 +34,7 @@ pub(crate) enum Expression {
 
 impl Expression {
     /// All of these. There is one at least.
-    pub(super) fn all(list: Vec<Self>) -> Self {
+    pub(super) fn and(list: Vec<Self>) -> Self {
         Self::join(list, Self::And, |expression| match expression {
             Self::And(inner) => Ok(inner),
             other => Err(other),
@@ -42,17 +42,17 @@ impl Expression {
     }
 
     /// One of these. There is one at least.
-    pub(super) fn any(list: Vec<Self>) -> Self {
+    pub(super) fn or(list: Vec<Self>) -> Self {
         Self::join(list, Self::Or, |expression| match expression {
             Self::Or(inner) => Ok(inner),
             other => Err(other),
         })
     }
 
-    fn join(list: Vec<Self>, make: fn(Vec<Self>) -> Self, open: fn(Self) -> Result<Vec<Self>, Self>) -> Self {
+    fn join(list: Vec<Self>, make: fn(Vec<Self>) -> Self, flatten: fn(Self) -> Result<Vec<Self>, Self>) -> Self {
         let mut flat = Vec::with_capacity(list.len());
         for expression in list {
-            match open(expression) {
+            match flatten(expression) {
                 Ok(inner) => flat.extend(inner),
                 Err(other) => flat.push(other),
             }
@@ -79,7 +79,7 @@ pub(crate) enum Test {
     /// What can be said of all bytes.
     Verdict(Verdict),
     /// A number compares so.
-    Number(Number, Compare, u64),
+    Number(NumericField, Comparison, u64),
 }
 
 /// Which end.
@@ -94,7 +94,7 @@ pub(crate) enum Side {
 }
 
 /// Makes an enum whose variants have words.
-macro_rules! with_words {
+macro_rules! keyword_enum {
     ($(#[$doc:meta])* $name:ident { $( $(#[$variant_doc:meta])* $variant:ident = $word:literal, )+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,21 +105,21 @@ macro_rules! with_words {
             pub(super) const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The word for it.
-            pub(super) const fn word(self) -> &'static str {
+            pub(super) const fn keyword(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
 
             /// The one of this word.
-            pub(super) fn of(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.word() == word)
+            pub(super) fn from_keyword(keyword: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|variant| variant.keyword() == keyword)
             }
         }
     };
 }
 
-with_words! {
+keyword_enum! {
     /// A number of a flow.
-    Number {
+    NumericField {
         /// The process.
         Pid = "pid",
         /// The port of an end: of a service if that is known.
@@ -143,16 +143,16 @@ with_words! {
     }
 }
 
-impl Number {
+impl NumericField {
     /// Whether it is a number of bytes, so that units may follow.
     pub(super) const fn is_bytes(self) -> bool {
         !matches!(self, Self::Pid | Self::Port | Self::Flow | Self::Calls)
     }
 }
 
-with_words! {
+keyword_enum! {
     /// How numbers are compared.
-    Compare {
+    Comparison {
         /// The same.
         Equal = "=",
         /// Less.
@@ -166,15 +166,15 @@ with_words! {
     }
 }
 
-impl Compare {
+impl Comparison {
     /// Whether `number` compares so with `with`.
-    pub(super) const fn holds(self, number: u64, with: u64) -> bool {
+    pub(super) const fn holds(self, number: u64, operand: u64) -> bool {
         match self {
-            Self::Equal => number == with,
-            Self::Less => number < with,
-            Self::AtMost => number <= with,
-            Self::More => number > with,
-            Self::AtLeast => number >= with,
+            Self::Equal => number == operand,
+            Self::Less => number < operand,
+            Self::AtMost => number <= operand,
+            Self::More => number > operand,
+            Self::AtLeast => number >= operand,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::str::Chars;
 ///
 /// A `*` takes slashes and colons too: `/data/*` is all that lies below `/data`. Time is at most the product of the two
 /// lengths, whatever the pattern.
-pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
     // What follows the last star, and what follows all that it has eaten.
     let mut star: Option<(Chars<'_>, Chars<'_>)> = None;
@@ -54,13 +54,13 @@ mod tests {
             ("[a]", "a", false),
             ("[a]", "[a]", true),
         ] {
-            assert_eq!(fits(pattern, name), fit, "{pattern} {name}");
+            assert_eq!(matches(pattern, name), fit, "{pattern} {name}");
         }
     }
 
     #[test]
     fn many_stars_do_not_take_for_ever() {
-        assert!(!fits(&"*a".repeat(200), &"a".repeat(199)));
-        assert!(!fits(&("*a".repeat(50) + "b"), &"a".repeat(5_000)));
+        assert!(!matches(&"*a".repeat(200), &"a".repeat(199)));
+        assert!(!matches(&("*a".repeat(50) + "b"), &"a".repeat(5_000)));
     }
 }

@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use super::parse::Mistake;
+use super::parse::ParseError;
 
 /// A token.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,7 +20,7 @@ pub(super) enum Token {
 }
 
 /// A token and where it begins.
-pub(super) type Placed = (usize, Token);
+pub(super) type Spanned = (usize, Token);
 
 /// Whether a word is one of the language's own, so that a text that is the same must be quoted.
 pub(super) fn keyword(word: &str) -> Option<Token> {
@@ -45,12 +45,12 @@ fn ends_value(c: char) -> bool {
 }
 
 /// Cuts it.
-pub(super) fn lex(text: &str) -> Result<Vec<Placed>, Mistake> {
+pub(super) fn lex(text: &str) -> Result<Vec<Spanned>, ParseError> {
     let mut reader = Reader {
         chars: text.chars().peekable(),
         column: 1,
     };
-    let mut tokens: Vec<Placed> = Vec::new();
+    let mut tokens: Vec<Spanned> = Vec::new();
     while let Some(c) = reader.peek() {
         let column = reader.column;
         if c.is_whitespace() {
@@ -59,23 +59,23 @@ pub(super) fn lex(text: &str) -> Result<Vec<Placed>, Mistake> {
         }
         let after_operator = matches!(tokens.last(), Some((_, Token::Operator(_))));
         let token = match c {
-            '(' => reader.only(Token::Open),
-            ')' => reader.only(Token::Close),
-            '"' => Token::Text(reader.quoted()?),
-            _ if after_operator => Token::Text(reader.word(ends_value)),
-            '=' => reader.only(Token::Operator("=")),
-            '<' => reader.operator("<", "<="),
-            '>' => reader.operator(">", ">="),
+            '(' => reader.take(Token::Open),
+            ')' => reader.take(Token::Close),
+            '"' => Token::Text(reader.read_quoted()?),
+            _ if after_operator => Token::Text(reader.read_word(ends_value)),
+            '=' => reader.take(Token::Operator("=")),
+            '<' => reader.read_operator("<", "<="),
+            '>' => reader.read_operator(">", ">="),
             '!' => {
                 reader.next();
                 if reader.peek() == Some('=') {
-                    reader.only(Token::Operator("!="))
+                    reader.take(Token::Operator("!="))
                 } else {
                     Token::Not
                 }
             }
             _ => {
-                let word = reader.word(ends_word);
+                let word = reader.read_word(ends_word);
                 keyword(&word).unwrap_or(Token::Text(word))
             }
         };
@@ -100,21 +100,21 @@ impl Reader<'_> {
         next
     }
 
-    fn only(&mut self, token: Token) -> Token {
+    fn take(&mut self, token: Token) -> Token {
         self.next();
         token
     }
 
-    fn operator(&mut self, short: &'static str, with_equal: &'static str) -> Token {
+    fn read_operator(&mut self, short: &'static str, with_equal: &'static str) -> Token {
         self.next();
         if self.peek() == Some('=') {
-            self.only(Token::Operator(with_equal))
+            self.take(Token::Operator(with_equal))
         } else {
             Token::Operator(short)
         }
     }
 
-    fn word(&mut self, ends: fn(char) -> bool) -> String {
+    fn read_word(&mut self, ends: fn(char) -> bool) -> String {
         let mut word = String::new();
         while let Some(c) = self.peek().filter(|&c| !ends(c)) {
             word.push(c);
@@ -123,21 +123,21 @@ impl Reader<'_> {
         word
     }
 
-    fn quoted(&mut self) -> Result<String, Mistake> {
-        let began = self.column;
+    fn read_quoted(&mut self) -> Result<String, ParseError> {
+        let start_column = self.column;
         self.next();
         let mut text = String::new();
         loop {
             let column = self.column;
             match self.next() {
                 Some('"') => return Ok(text),
-                Some('\\') => text.push(self.escaped(column)?),
+                Some('\\') => text.push(self.read_escape(column)?),
                 Some(c) => text.push(c),
                 None => {
-                    return Err(Mistake::new(
+                    return Err(ParseError::new(
                         column,
                         "the end",
-                        format!("the quote that ends the one at column {began}"),
+                        format!("the quote that ends the one at column {start_column}"),
                     ));
                 }
             }
@@ -145,8 +145,8 @@ impl Reader<'_> {
     }
 
     /// What follows a backslash.
-    fn escaped(&mut self, column: usize) -> Result<char, Mistake> {
-        let mistake = |found: String| Mistake::new(column, found, "one of \\\\ \\\" \\n \\r \\t \\u{HEX}");
+    fn read_escape(&mut self, column: usize) -> Result<char, ParseError> {
+        let error = |found: String| ParseError::new(column, found, "one of \\\\ \\\" \\n \\r \\t \\u{HEX}");
         match self.next() {
             Some(c @ ('"' | '\\')) => Ok(c),
             Some('n') => Ok('\n'),
@@ -167,10 +167,10 @@ impl Reader<'_> {
                 let value = u32::from_str_radix(&hex, 16).ok().filter(|_| closed);
                 value
                     .and_then(char::from_u32)
-                    .ok_or_else(|| mistake(format!("\\u{{{hex}")))
+                    .ok_or_else(|| error(format!("\\u{{{hex}")))
             }
-            Some(c) => Err(mistake(format!("\\{c}"))),
-            None => Err(mistake("\\".to_owned())),
+            Some(c) => Err(error(format!("\\{c}"))),
+            None => Err(error("\\".to_owned())),
         }
     }
 }

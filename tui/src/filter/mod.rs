@@ -8,27 +8,27 @@
 //! nginx                               a word alone is looked for in names, calls and codes
 //! ```
 //!
-//! `lex.rs` cuts the text into tokens, `parse.rs` makes an expression of them or says at which column it cannot, `print.rs`
-//! writes an expression so that it is read as the same again, `fit.rs` holds it against a flow, `others.rs` against a pipe or a
+//! `lex.rs` cuts the text into tokens, `parse.rs` makes an expression of them or says at which column it cannot, `display.rs`
+//! writes an expression so that it is read as the same again, `eval.rs` holds it against a flow, `eval_pipes_and_log.rs` against a pipe or a
 //! line of the log, `apply.rs` against a report.
 //!
-//! A row of folded flows may have given up a name. What cannot be told of it is [`Fit::Perhaps`]: it is left out, and it is
+//! A row of folded flows may have given up a name. What cannot be told of it is [`Match::Unknown`]: it is left out, and it is
 //! said how much that is.
 
 mod apply;
+mod display;
+mod eval;
+mod eval_pipes_and_log;
 mod expression;
-mod fit;
 mod glob;
 mod lex;
-mod others;
 mod parse;
 mod pattern;
-mod print;
 
 use expression::Test;
 pub(crate) use expression::{Expression, HELP};
-pub(crate) use parse::Mistake;
-pub(crate) use pattern::{Fit, Pattern};
+pub(crate) use parse::ParseError;
+pub(crate) use pattern::{Match, Pattern};
 
 use zctrace_report::Flow;
 
@@ -38,23 +38,23 @@ pub(crate) struct Filter(Option<Expression>);
 
 impl Filter {
     /// Reads a filter. Nothing but space is the filter that every flow fits.
-    pub(crate) fn parse(text: &str) -> Result<Self, Mistake> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ParseError> {
         parse::parse(text).map(Self)
     }
 
     /// Whether every flow fits, because nothing is asked.
-    pub(crate) fn is_all(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
     /// Whether a flow, or a row of folded ones, fits.
-    pub(crate) fn fit(&self, flow: &Flow) -> Fit {
-        self.holds(|test| test.fit(flow))
+    pub(crate) fn matches(&self, flow: &Flow) -> Match {
+        self.eval(|test| test.matches(flow))
     }
 
     /// Whether something fits of which `test` says it for each test.
-    fn holds(&self, test: impl Fn(&Test) -> Fit) -> Fit {
-        self.0.as_ref().map_or(Fit::Yes, |expression| expression.holds(&test))
+    fn eval(&self, test: impl Fn(&Test) -> Match) -> Match {
+        self.0.as_ref().map_or(Match::Yes, |expression| expression.eval(&test))
     }
 }
 

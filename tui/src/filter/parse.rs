@@ -5,20 +5,20 @@ use std::fmt;
 use zctrace_report::Verdict;
 use zctrace_report::text::printable;
 
-use super::expression::{Compare, Expression, Number, Side, Test, VERDICTS};
-use super::lex::{Placed, Token, lex};
+use super::expression::{Comparison, Expression, NumericField, Side, Test, VERDICTS};
+use super::lex::{Spanned, Token, lex};
 use super::pattern::Pattern;
-use crate::cli::values;
+use crate::quantity::parse_bytes;
 
 /// The longest filter, in bytes: longer than any that is written by hand, and short enough to be read at every key.
-const LONGEST: usize = 4096;
+const MAX_LEN: usize = 4096;
 
 /// How deep brackets and `not` may stand in each other.
-const DEEPEST: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// Why a filter cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Mistake {
+pub(crate) struct ParseError {
     /// Where, in characters from 1.
     pub(crate) column: usize,
     /// What stands there.
@@ -27,7 +27,7 @@ pub(crate) struct Mistake {
     expected: String,
 }
 
-impl Mistake {
+impl ParseError {
     pub(super) fn new(column: usize, found: impl Into<String>, expected: impl Into<String>) -> Self {
         Self {
             column,
@@ -37,7 +37,7 @@ impl Mistake {
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ParseError {
     /// `column 4: found `)`, expected a value`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (found, expected) = (printable(&self.found), printable(&self.expected));
@@ -45,15 +45,15 @@ impl fmt::Display for Mistake {
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for ParseError {}
 
 /// Reads a filter; nothing but space is none.
-pub(super) fn parse(text: &str) -> Result<Option<Expression>, Mistake> {
-    if text.len() > LONGEST {
-        return Err(Mistake::new(
-            LONGEST + 1,
+pub(super) fn parse(text: &str) -> Result<Option<Expression>, ParseError> {
+    if text.len() > MAX_LEN {
+        return Err(ParseError::new(
+            MAX_LEN + 1,
             format!("{} bytes", text.len()),
-            format!("a filter of at most {LONGEST}"),
+            format!("a filter of at most {MAX_LEN}"),
         ));
     }
     let tokens = lex(text)?;
@@ -65,7 +65,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Expression>, Mistake> {
         end: text.chars().count() + 1,
         depth: 0,
     };
-    let expression = parser.any()?;
+    let expression = parser.parse_or()?;
     match parser.tokens {
         [] => Ok(Some(expression)),
         _ => Err(parser.expected("`and`, `or` or the end")),
@@ -73,7 +73,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Expression>, Mistake> {
 }
 
 struct Parser<'a> {
-    tokens: &'a [Placed],
+    tokens: &'a [Spanned],
     /// The column after the last character.
     end: usize,
     depth: usize,
@@ -89,7 +89,7 @@ impl Parser<'_> {
     }
 
     /// Takes the next token if it is this one.
-    fn skip(&mut self, token: &Token) -> bool {
+    fn take_if(&mut self, token: &Token) -> bool {
         let is = self.peek() == Some(token);
         if is {
             self.tokens = &self.tokens[1..];
@@ -97,7 +97,7 @@ impl Parser<'_> {
         is
     }
 
-    fn expected(&self, what: impl Into<String>) -> Mistake {
+    fn expected(&self, what: impl Into<String>) -> ParseError {
         let found = match self.peek() {
             None => "the end".to_owned(),
             Some(Token::Open) => "`(`".to_owned(),
@@ -108,42 +108,42 @@ impl Parser<'_> {
             Some(Token::Operator(operator)) => format!("`{operator}`"),
             Some(Token::Text(text)) => format!("`{text}`"),
         };
-        Mistake::new(self.column(), found, what)
+        ParseError::new(self.column(), found, what)
     }
 
-    fn any(&mut self) -> Result<Expression, Mistake> {
-        let mut list = vec![self.all()?];
-        while self.skip(&Token::Or) {
-            list.push(self.all()?);
+    fn parse_or(&mut self) -> Result<Expression, ParseError> {
+        let mut list = vec![self.parse_and()?];
+        while self.take_if(&Token::Or) {
+            list.push(self.parse_and()?);
         }
-        Ok(Expression::any(list))
+        Ok(Expression::or(list))
     }
 
-    fn all(&mut self) -> Result<Expression, Mistake> {
-        let mut list = vec![self.one()?];
-        while self.skip(&Token::And) || !matches!(self.peek(), None | Some(Token::Or | Token::Close)) {
-            list.push(self.one()?);
+    fn parse_and(&mut self) -> Result<Expression, ParseError> {
+        let mut list = vec![self.parse_unary()?];
+        while self.take_if(&Token::And) || !matches!(self.peek(), None | Some(Token::Or | Token::Close)) {
+            list.push(self.parse_unary()?);
         }
-        Ok(Expression::all(list))
+        Ok(Expression::and(list))
     }
 
-    fn one(&mut self) -> Result<Expression, Mistake> {
-        if self.depth == DEEPEST {
-            return Err(self.expected(format!("less than {DEEPEST} brackets and `not` in each other")));
+    fn parse_unary(&mut self) -> Result<Expression, ParseError> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.expected(format!("less than {MAX_DEPTH} brackets and `not` in each other")));
         }
         self.depth += 1;
-        let one = self.one_deeper();
+        let expression = self.parse_primary();
         self.depth -= 1;
-        one
+        expression
     }
 
-    fn one_deeper(&mut self) -> Result<Expression, Mistake> {
-        if self.skip(&Token::Not) {
-            return Ok(Expression::Not(Box::new(self.one()?)));
+    fn parse_primary(&mut self) -> Result<Expression, ParseError> {
+        if self.take_if(&Token::Not) {
+            return Ok(Expression::Not(Box::new(self.parse_unary()?)));
         }
-        if self.skip(&Token::Open) {
-            let inner = self.any()?;
-            if !self.skip(&Token::Close) {
+        if self.take_if(&Token::Open) {
+            let inner = self.parse_or()?;
+            if !self.take_if(&Token::Close) {
                 return Err(self.expected("`)`"));
             }
             return Ok(inner);
@@ -156,17 +156,17 @@ impl Parser<'_> {
         self.tokens = &self.tokens[1..];
         let Some(Token::Operator(operator)) = self.peek() else {
             return if word.is_empty() {
-                Err(Mistake::new(at, "an empty text", "a word to look for"))
+                Err(ParseError::new(at, "an empty text", "a word to look for"))
             } else {
                 Ok(Expression::Test(Test::Word(word)))
             };
         };
         let operator = *operator;
-        let Some(is) = is_field(&word) else {
+        let Some(is_numeric) = find_field(&word) else {
             self.tokens = field;
             return Err(self.expected(format!("a field: {}", FIELDS.join(", "))));
         };
-        if !is && !matches!(operator, "=" | "!=") {
+        if !is_numeric && !matches!(operator, "=" | "!=") {
             return Err(self.expected("`=` or `!=`, for this is no number"));
         }
         self.tokens = &self.tokens[1..];
@@ -174,7 +174,7 @@ impl Parser<'_> {
             return Err(self.expected(format!("a value for {word}")));
         };
         let value = value.clone();
-        let test = test(&word, operator, &value).map_err(|expected| self.expected(expected))?;
+        let test = parse_test(&word, operator, &value).map_err(|expected| self.expected(expected))?;
         self.tokens = &self.tokens[1..];
         let test = Expression::Test(test);
         Ok(if operator == "!=" {
@@ -192,12 +192,14 @@ const FIELDS: [&str; 18] = [
 ];
 
 /// Whether a word is a field, and then whether it is a number.
-fn is_field(word: &str) -> Option<bool> {
-    FIELDS.contains(&word).then(|| Number::of(word).is_some())
+fn find_field(word: &str) -> Option<bool> {
+    FIELDS
+        .contains(&word)
+        .then(|| NumericField::from_keyword(word).is_some())
 }
 
 /// A test, or what was expected for its value.
-fn test(field: &str, operator: &str, value: &str) -> Result<Test, String> {
+fn parse_test(field: &str, operator: &str, value: &str) -> Result<Test, String> {
     if value.is_empty() {
         return Err(format!("a value for {field} that is not empty"));
     }
@@ -207,37 +209,37 @@ fn test(field: &str, operator: &str, value: &str) -> Result<Test, String> {
         "path" => Test::Path(text),
         "call" => Test::Call(text),
         "code" => Test::Code(text),
-        "from" => Test::End(Side::From, end(value)?),
-        "to" => Test::End(Side::To, end(value)?),
-        "kind" => Test::End(Side::Either, end(value)?),
-        "verdict" => Test::Verdict(verdict(value)?),
+        "from" => Test::End(Side::From, parse_endpoint(value)?),
+        "to" => Test::End(Side::To, parse_endpoint(value)?),
+        "kind" => Test::End(Side::Either, parse_endpoint(value)?),
+        "verdict" => Test::Verdict(parse_verdict(value)?),
         _ => {
-            let field = Number::of(field).ok_or("a field")?;
-            let compare = Compare::of(operator).unwrap_or(Compare::Equal);
-            Test::Number(field, compare, number(field, value)?)
+            let field = NumericField::from_keyword(field).ok_or("a field")?;
+            let compare = Comparison::from_keyword(operator).unwrap_or(Comparison::Equal);
+            Test::Number(field, compare, parse_number(field, value)?)
         }
     })
 }
 
-fn end(text: &str) -> Result<Pattern, String> {
+fn parse_endpoint(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).map_err(|why| format!("an end, KIND or KIND:GLOB ({why})"))
 }
 
-fn verdict(word: &str) -> Result<Verdict, String> {
+fn parse_verdict(word: &str) -> Result<Verdict, String> {
     VERDICTS
         .into_iter()
         .find(|verdict| verdict.as_str() == word)
         .ok_or_else(|| format!("one of {}", VERDICTS.map(Verdict::as_str).join(", ")))
 }
 
-fn number(field: Number, value: &str) -> Result<u64, String> {
+fn parse_number(field: NumericField, value: &str) -> Result<u64, String> {
     if field.is_bytes() {
-        return values::bytes(value).map_err(|why| format!("a number of bytes ({why})"));
+        return parse_bytes(value).map_err(|why| format!("a number of bytes ({why})"));
     }
     let digits = value.bytes().all(|byte| byte.is_ascii_digit());
     value
         .parse()
         .ok()
         .filter(|_| digits)
-        .ok_or_else(|| format!("a whole number for {}", field.word()))
+        .ok_or_else(|| format!("a whole number for {}", field.keyword()))
 }

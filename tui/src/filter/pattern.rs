@@ -9,11 +9,11 @@ use super::glob;
 
 /// Whether an end is meant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Fit {
+pub(crate) enum Match {
     /// It is not.
     No,
     /// It may be: it is a row of folded ends whose names were given up.
-    Perhaps,
+    Unknown,
     /// It is.
     Yes,
 }
@@ -56,7 +56,7 @@ impl Pattern {
     }
 
     /// As it is written. Unlike `Display` this is exact, and may hold anything that a name may hold.
-    pub(super) fn text(&self) -> String {
+    pub(super) fn exact(&self) -> String {
         match &self.glob {
             Some(glob) => format!("{}:{glob}", self.kind),
             None => self.kind.clone(),
@@ -64,9 +64,9 @@ impl Pattern {
     }
 
     /// Whether it means this end. `folded` is how many ends the end stands for.
-    pub(crate) fn fit(&self, end: &End, folded: u64) -> Fit {
+    pub(crate) fn matches(&self, end: &End, folded: u64) -> Match {
         if end.kind == EndKind::Various {
-            return Fit::Perhaps;
+            return Match::Unknown;
         }
         let kind = match self.kind.as_str() {
             "file" => end.kind.is_file(),
@@ -75,45 +75,45 @@ impl Pattern {
             word => end.kind.as_str() == word,
         };
         if !kind {
-            return Fit::No;
+            return Match::No;
         }
-        let Some(pattern) = &self.glob else { return Fit::Yes };
+        let Some(pattern) = &self.glob else { return Match::Yes };
         let port = end.port.map(|port| format!(":{port}"));
-        if pattern == "*" || port.as_ref().is_some_and(|port| glob::fits(pattern, port)) {
-            return Fit::Yes;
+        if pattern == "*" || port.as_ref().is_some_and(|port| glob::matches(pattern, port)) {
+            return Match::Yes;
         }
         // No address begins with a colon (an IPv6 one stands in brackets), so such a pattern is for the port alone.
         if pattern.starts_with(':') && port.is_some() {
-            return Fit::No;
+            return Match::No;
         }
-        name(pattern, &end.name, folded)
+        match_name(pattern, &end.name, folded)
     }
 }
 
 /// Whether a name fits a glob. A row of several ends has a name only if all have that one; `*` stands for what differs.
-pub(super) fn name(pattern: &str, name: &str, folded: u64) -> Fit {
-    let fits = glob::fits(pattern, name);
+pub(super) fn match_name(pattern: &str, name: &str, folded: u64) -> Match {
+    let is_match = glob::matches(pattern, name);
     match (name.is_empty(), folded > 1 && name.contains('*')) {
-        (true, _) => Fit::Perhaps,
-        (false, true) => folded_name(pattern, name, fits),
-        (false, false) if fits => Fit::Yes,
-        (false, false) => Fit::No,
+        (true, _) => Match::Unknown,
+        (false, true) => match_folded_name(pattern, name, is_match),
+        (false, false) if is_match => Match::Yes,
+        (false, false) => Match::No,
     }
 }
 
 /// The same for a name of which a part was given up.
-fn folded_name(pattern: &str, name: &str, fits: bool) -> Fit {
+fn match_folded_name(pattern: &str, name: &str, is_match: bool) -> Match {
     // The star in the name can only have been eaten by a star of the pattern, which would have eaten any other text too.
-    if fits && !pattern.contains('?') {
-        return Fit::Yes;
+    if is_match && !pattern.contains('?') {
+        return Match::Yes;
     }
     // All names begin as the row's does, and all that fits begins as the pattern does.
-    let ours = pattern.split(['*', '?']).next().unwrap_or_default();
-    let theirs = name.split('*').next().unwrap_or_default();
-    if ours.starts_with(theirs) || theirs.starts_with(ours) {
-        Fit::Perhaps
+    let pattern_prefix = pattern.split(['*', '?']).next().unwrap_or_default();
+    let name_prefix = name.split('*').next().unwrap_or_default();
+    if pattern_prefix.starts_with(name_prefix) || name_prefix.starts_with(pattern_prefix) {
+        Match::Unknown
     } else {
-        Fit::No
+        Match::No
     }
 }
 
@@ -131,28 +131,28 @@ impl fmt::Display for Pattern {
 mod tests {
     use super::*;
 
-    fn fit(pattern: &str, kind: EndKind, name: &str, folded: u64) -> Fit {
+    fn fit(pattern: &str, kind: EndKind, name: &str, folded: u64) -> Match {
         Pattern::parse(pattern)
             .expect(pattern)
-            .fit(&End::new(kind, name), folded)
+            .matches(&End::new(kind, name), folded)
     }
 
     #[test]
     fn kinds_are_words_and_groups() {
         for (pattern, kind, fits) in [
-            ("file", EndKind::File, Fit::Yes),
-            ("file", EndKind::DirectFile, Fit::Yes),
-            ("direct_file", EndKind::File, Fit::No),
-            ("socket", EndKind::Tcp, Fit::Yes),
-            ("socket", EndKind::Unix, Fit::Yes),
-            ("socket", EndKind::Socket, Fit::Yes),
-            ("socket", EndKind::Pipe, Fit::No),
-            ("tcp", EndKind::Udp, Fit::No),
-            ("device", EndKind::BlockDevice, Fit::Yes),
-            ("device", EndKind::Null, Fit::No),
-            ("memory", EndKind::Memory, Fit::Yes),
-            ("socket", EndKind::Various, Fit::Perhaps),
-            ("socket", EndKind::Other("vsock".to_owned()), Fit::No),
+            ("file", EndKind::File, Match::Yes),
+            ("file", EndKind::DirectFile, Match::Yes),
+            ("direct_file", EndKind::File, Match::No),
+            ("socket", EndKind::Tcp, Match::Yes),
+            ("socket", EndKind::Unix, Match::Yes),
+            ("socket", EndKind::Socket, Match::Yes),
+            ("socket", EndKind::Pipe, Match::No),
+            ("tcp", EndKind::Udp, Match::No),
+            ("device", EndKind::BlockDevice, Match::Yes),
+            ("device", EndKind::Null, Match::No),
+            ("memory", EndKind::Memory, Match::Yes),
+            ("socket", EndKind::Various, Match::Unknown),
+            ("socket", EndKind::Other("vsock".to_owned()), Match::No),
         ] {
             assert_eq!(fit(pattern, kind.clone(), "x", 1), fits, "{pattern} {kind}");
         }
@@ -163,37 +163,37 @@ mod tests {
 
     #[test]
     fn names_are_matched_whole_and_a_name_that_was_given_up_may_fit() {
-        assert_eq!(fit("file:/data/*", EndKind::File, "/data/a", 1), Fit::Yes);
-        assert_eq!(fit("file:/data/*", EndKind::File, "/dat/a", 1), Fit::No);
-        assert_eq!(fit("file:/data/a", EndKind::File, "/data/*", 7), Fit::Perhaps);
-        assert_eq!(fit("file:/data/*/b", EndKind::File, "/data/*", 7), Fit::Perhaps);
-        assert_eq!(fit("file:/data/?", EndKind::File, "/data/*", 7), Fit::Perhaps);
+        assert_eq!(fit("file:/data/*", EndKind::File, "/data/a", 1), Match::Yes);
+        assert_eq!(fit("file:/data/*", EndKind::File, "/dat/a", 1), Match::No);
+        assert_eq!(fit("file:/data/a", EndKind::File, "/data/*", 7), Match::Unknown);
+        assert_eq!(fit("file:/data/*/b", EndKind::File, "/data/*", 7), Match::Unknown);
+        assert_eq!(fit("file:/data/?", EndKind::File, "/data/*", 7), Match::Unknown);
         assert_eq!(
             fit("file:/da*", EndKind::File, "/data/*", 7),
-            Fit::Yes,
+            Match::Yes,
             "all of them fit"
         );
         assert_eq!(
             fit("file:/etc/*", EndKind::File, "/data/*", 7),
-            Fit::No,
+            Match::No,
             "none of them can"
         );
         assert_eq!(
             fit("file:/data/a", EndKind::File, "/data/*", 1),
-            Fit::No,
+            Match::No,
             "a file named `*`"
         );
-        assert_eq!(fit("file:/data/a", EndKind::File, "", 2), Fit::Perhaps);
-        assert_eq!(fit("file:*", EndKind::File, "", 2), Fit::Yes);
-        assert_eq!(fit("tcp:10.0.0.1:80", EndKind::Tcp, "10.0.0.1:80", 1), Fit::Yes);
+        assert_eq!(fit("file:/data/a", EndKind::File, "", 2), Match::Unknown);
+        assert_eq!(fit("file:*", EndKind::File, "", 2), Match::Yes);
+        assert_eq!(fit("tcp:10.0.0.1:80", EndKind::Tcp, "10.0.0.1:80", 1), Match::Yes);
         let mut service = End::new(EndKind::Tcp, "");
         service.port = Some(80);
-        assert_eq!(Pattern::parse("tcp::80").unwrap().fit(&service, 9), Fit::Yes);
+        assert_eq!(Pattern::parse("tcp::80").unwrap().matches(&service, 9), Match::Yes);
         assert_eq!(
-            Pattern::parse("tcp::81").unwrap().fit(&service, 9),
-            Fit::No,
+            Pattern::parse("tcp::81").unwrap().matches(&service, 9),
+            Match::No,
             "its port is known"
         );
-        assert_eq!(Pattern::parse("tcp:*:81").unwrap().fit(&service, 9), Fit::Perhaps);
+        assert_eq!(Pattern::parse("tcp:*:81").unwrap().matches(&service, 9), Match::Unknown);
     }
 }

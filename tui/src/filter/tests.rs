@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use zctrace_report::{Account, Call, Cause, End, EndKind, Flow, Verdict};
 
-use super::expression::{Compare, Expression, Number, Side, Test, VERDICTS};
+use super::expression::{Comparison, Expression, NumericField, Side, Test, VERDICTS};
 use super::*;
-use crate::screens::samples::nginx;
+use crate::render::fixtures::nginx;
 
 fn ids(text: &str) -> Vec<u64> {
     let filter = Filter::parse(text).unwrap_or_else(|mistake| panic!("{text}: {mistake}"));
@@ -13,7 +13,7 @@ fn ids(text: &str) -> Vec<u64> {
     report
         .flows
         .iter()
-        .filter(|flow| filter.fit(flow) == Fit::Yes)
+        .filter(|flow| filter.matches(flow) == Match::Yes)
         .map(|flow| flow.id)
         .collect()
 }
@@ -59,21 +59,21 @@ fn what_was_given_up_may_fit_and_so_may_its_opposite() {
     flow.folded = 7;
     flow.set_account(Account::new(7, 0, 0));
     for (text, fit) in [
-        ("path=/srv/video/a", Fit::Perhaps),
-        ("path=/srv/*", Fit::Yes),
-        ("from=file:/srv/*", Fit::Yes),
-        ("from=file:/etc/*", Fit::No),
-        ("to=tcp", Fit::Perhaps),
-        ("not to=tcp", Fit::Perhaps),
-        ("to=tcp or from=file", Fit::Yes),
-        ("to=tcp and from=tcp", Fit::No),
-        ("port=80", Fit::Perhaps),
-        ("process=nginx", Fit::Perhaps),
-        ("pid=1", Fit::Perhaps),
-        ("call=read", Fit::Perhaps),
-        ("nginx", Fit::No),
+        ("path=/srv/video/a", Match::Unknown),
+        ("path=/srv/*", Match::Yes),
+        ("from=file:/srv/*", Match::Yes),
+        ("from=file:/etc/*", Match::No),
+        ("to=tcp", Match::Unknown),
+        ("not to=tcp", Match::Unknown),
+        ("to=tcp or from=file", Match::Yes),
+        ("to=tcp and from=tcp", Match::No),
+        ("port=80", Match::Unknown),
+        ("process=nginx", Match::Unknown),
+        ("pid=1", Match::Unknown),
+        ("call=read", Match::Unknown),
+        ("nginx", Match::No),
     ] {
-        assert_eq!(Filter::parse(text).unwrap().fit(&flow), fit, "{text}");
+        assert_eq!(Filter::parse(text).unwrap().matches(&flow), fit, "{text}");
     }
 }
 
@@ -126,7 +126,7 @@ fn no_length_and_no_depth_hurts() {
         "x".repeat(100_000),
     ] {
         match Filter::parse(&text) {
-            Ok(filter) => assert!(!filter.is_all()),
+            Ok(filter) => assert!(!filter.is_empty()),
             Err(mistake) => assert!(mistake.column > 0),
         }
     }
@@ -149,7 +149,7 @@ fn a_filtered_report_keeps_its_rules_and_says_that_it_is_filtered() {
         (filtered.flows, filtered.perhaps_flows),
         (1912 + 1912 + 3 + 1 + 300, 1912 + 3)
     );
-    let text = crate::screens::report(&report);
+    let text = crate::render::report_text(&report);
     assert!(text.contains("that arrived and fit the filter"), "{text}");
     assert!(text.contains("may fit: their names were given up"), "{text}");
     Filter::parse("process=nginx").unwrap().apply(&mut report);
@@ -206,7 +206,8 @@ fn test() -> impl Strategy<Value = Test> {
         text().prop_map(Test::Code),
         (one_of(&[Side::From, Side::To, Side::Either]), end()).prop_map(|(side, end)| Test::End(side, end)),
         one_of(&VERDICTS).prop_map(Test::Verdict),
-        (one_of(Number::ALL), one_of(Compare::ALL), any::<u64>()).prop_map(|(n, c, value)| Test::Number(n, c, value)),
+        (one_of(NumericField::ALL), one_of(Comparison::ALL), any::<u64>())
+            .prop_map(|(n, c, value)| Test::Number(n, c, value)),
     ]
 }
 
@@ -215,8 +216,8 @@ fn expression() -> impl Strategy<Value = Expression> {
         let list = || proptest::collection::vec(inner.clone(), 1..4);
         prop_oneof![
             inner.clone().prop_map(|inner| Expression::Not(Box::new(inner))),
-            list().prop_map(Expression::all),
-            list().prop_map(Expression::any),
+            list().prop_map(Expression::and),
+            list().prop_map(Expression::or),
         ]
     })
 }
@@ -242,7 +243,7 @@ proptest! {
         prop_assert!(!printed.contains(char::is_control), "{:?}", printed);
         let again = Filter::parse(&printed);
         prop_assert_eq!(again.as_ref(), Ok(&filter), "{}", printed);
-        prop_assert_eq!(again.unwrap().fit(&flow), filter.fit(&flow));
+        prop_assert_eq!(again.unwrap().matches(&flow), filter.matches(&flow));
     }
 
     #[test]
@@ -267,9 +268,9 @@ proptest! {
     #[test]
     fn a_flow_that_fits_does_not_fit_the_opposite(expression in expression(), flow in flow()) {
         let opposite = Expression::Not(Box::new(expression.clone()));
-        let (is, is_not) = (Filter(Some(expression)).fit(&flow), Filter(Some(opposite)).fit(&flow));
-        prop_assert_eq!(is == Fit::Yes, is_not == Fit::No);
-        prop_assert_eq!(is == Fit::Perhaps, is_not == Fit::Perhaps);
+        let (is, is_not) = (Filter(Some(expression)).matches(&flow), Filter(Some(opposite)).matches(&flow));
+        prop_assert_eq!(is == Match::Yes, is_not == Match::No);
+        prop_assert_eq!(is == Match::Unknown, is_not == Match::Unknown);
     }
 }
 
@@ -293,20 +294,20 @@ fn pipes_and_lines_fit_where_they_have_the_fields() {
     unknown.pids = vec![1, 2, 3, 4, 5, 6, 7, 8];
     let filter = |text: &str| Filter::parse(text).expect(text);
     for (text, known, not_known) in [
-        ("process=nginx", Fit::Yes, Fit::Perhaps),
-        ("process=n*x pid=812", Fit::Yes, Fit::Perhaps),
-        ("process=curl", Fit::No, Fit::Perhaps),
-        ("not process=curl", Fit::Yes, Fit::Perhaps),
-        ("pid=8", Fit::No, Fit::Yes),
-        ("pid=9", Fit::No, Fit::Perhaps),
-        ("bytes>=4K calls<8", Fit::Yes, Fit::Perhaps),
-        ("calls>7", Fit::No, Fit::No),
-        ("NGIN or 9012", Fit::Yes, Fit::No),
-        ("", Fit::Yes, Fit::Yes),
+        ("process=nginx", Match::Yes, Match::Unknown),
+        ("process=n*x pid=812", Match::Yes, Match::Unknown),
+        ("process=curl", Match::No, Match::Unknown),
+        ("not process=curl", Match::Yes, Match::Unknown),
+        ("pid=8", Match::No, Match::Yes),
+        ("pid=9", Match::No, Match::Unknown),
+        ("bytes>=4K calls<8", Match::Yes, Match::Unknown),
+        ("calls>7", Match::No, Match::No),
+        ("NGIN or 9012", Match::Yes, Match::No),
+        ("", Match::Yes, Match::Yes),
     ] {
-        assert_eq!(filter(text).not_of_pipes(), None, "{text}");
-        assert_eq!(filter(text).fit_pipe(&pipe), known, "{text}");
-        assert_eq!(filter(text).fit_pipe(&unknown), not_known, "{text}");
+        assert_eq!(filter(text).field_missing_for_pipes(), None, "{text}");
+        assert_eq!(filter(text).match_pipe(&pipe), known, "{text}");
+        assert_eq!(filter(text).match_pipe(&unknown), not_known, "{text}");
     }
     for (text, pipes, lines) in [
         ("nginx and not (curl or wget)", None, None),
@@ -316,9 +317,12 @@ fn pipes_and_lines_fit_where_they_have_the_fields() {
         ("copied>0 verdict=moved", Some("copied"), Some("copied")),
         ("flow=3", Some("flow"), Some("flow")),
     ] {
-        assert_eq!(filter(text).not_of_pipes(), pipes, "{text}");
-        assert_eq!(filter(text).not_of_lines(), lines, "{text}");
+        assert_eq!(filter(text).field_missing_for_pipes(), pipes, "{text}");
+        assert_eq!(filter(text).field_missing_for_log(), lines, "{text}");
     }
-    assert_eq!(filter("Turned not nginx").fit_line("turned copied: a"), Fit::Yes);
-    assert_eq!(filter("\"copied: b\"").fit_line("turned copied: a"), Fit::No);
+    assert_eq!(
+        filter("Turned not nginx").match_log_line("turned copied: a"),
+        Match::Yes
+    );
+    assert_eq!(filter("\"copied: b\"").match_log_line("turned copied: a"), Match::No);
 }

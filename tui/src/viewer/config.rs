@@ -29,7 +29,7 @@ use super::theme::ThemeName;
 
 /// What the command line says of the viewer.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Choice {
+pub(crate) struct ViewerOptions {
     /// The theme's word, which the parser of the command line has let through.
     pub(crate) theme: Option<String>,
     /// Only ASCII.
@@ -88,7 +88,7 @@ enum Keys {
 }
 
 /// Reads all of it. The error is a sentence for the user.
-pub(crate) fn load(choice: &Choice) -> Result<Config, String> {
+pub(crate) fn load(choice: &ViewerOptions) -> Result<Config, String> {
     let variable = |name: &str| std::env::var_os(name);
     let path = choice.config.clone().or_else(|| file(&variable));
     let text = match &path {
@@ -119,7 +119,7 @@ fn file(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 fn merge(
     file: Option<(&str, &str)>,
     variable: &dyn Fn(&str) -> Option<OsString>,
-    choice: &Choice,
+    choice: &ViewerOptions,
 ) -> Result<Config, String> {
     let (named, text) = file.unwrap_or_default();
     let at = |offset: usize, why: &str| {
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::viewer::keys::{Command, Key};
 
-    fn merged(file: &str, environment: &[(&str, &str)], choice: &Choice) -> Result<Config, String> {
+    fn merged(file: &str, environment: &[(&str, &str)], choice: &ViewerOptions) -> Result<Config, String> {
         let variable = |name: &str| {
             let found = environment.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| OsString::from(value))
@@ -237,13 +237,13 @@ mod tests {
 
     #[test]
     fn each_layer_goes_over_the_one_before() {
-        let dark = Choice {
+        let dark = ViewerOptions {
             theme: Some("dark".to_owned()),
             ascii: true,
             mouse: true,
             config: None,
         };
-        let none = Choice::default();
+        let none = ViewerOptions::default();
         for (file, environment, choice, expected) in [
             ("", &[][..], &none, (ThemeName::Dark, true, false, 30)),
             (
@@ -306,7 +306,12 @@ mod tests {
 
     #[test]
     fn keys_are_remapped() {
-        let config = merged("[keys]\nquit = 'x'\nup = ['ctrl-p', 'k']", &[], &Choice::default()).unwrap();
+        let config = merged(
+            "[keys]\nquit = 'x'\nup = ['ctrl-p', 'k']",
+            &[],
+            &ViewerOptions::default(),
+        )
+        .unwrap();
         assert_eq!(config.keys.command(Key::parse("x").unwrap()), Some(Command::Quit));
         assert_eq!(config.keys.command(Key::parse("ctrl-p").unwrap()), Some(Command::Up));
         assert_eq!(config.keys.command(Key::parse("q").unwrap()), None);
@@ -335,7 +340,7 @@ mod tests {
             ),
             ("[keys]\nquit = []", "`quit` needs a key"),
         ] {
-            let why = merged(file, &[], &Choice::default()).unwrap_err();
+            let why = merged(file, &[], &ViewerOptions::default()).unwrap_err();
             let expected = says.replace("data did not match", "a key, such as");
             assert!(why.contains(&expected) && !why.contains('\n'), "{file:?}: {why}");
         }
@@ -344,7 +349,7 @@ mod tests {
             ("ZCTRACE_FPS", "many"),
             ("ZCTRACE_ASCII", "perhaps"),
         ] {
-            let why = merged("", &[(name, value)], &Choice::default()).unwrap_err();
+            let why = merged("", &[(name, value)], &ViewerOptions::default()).unwrap_err();
             assert!(why.starts_with(name), "{why}");
         }
     }

@@ -20,18 +20,18 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::backend::Told;
+use super::child_terminal::{self, Pane};
 use super::export::{self, Content};
-use super::feed::{End, Feed, News, Order};
 use super::keys::{self, Command};
 use super::layout::layout;
-use super::pane::{self, Pane};
+use super::poller::{End, Feed, News, Order};
 use super::signals::{Heard, Signals};
 use super::state::{Action, Effect, Level, Phase, State};
 use super::terminal::{self, Frames, Guard, panic_if_asked};
 use super::view;
-use crate::command::Ended;
-use crate::signals::Caught;
-use crate::watch::Stopped;
+use crate::child::CommandStatus;
+use crate::signals::ReceivedSignal;
+use crate::trace_loop::StopReason;
 
 /// Rows that one step of the wheel moves.
 const WHEEL: usize = 3;
@@ -48,7 +48,7 @@ pub(crate) enum Left {
         print: bool,
     },
     /// A signal, which a command is to get too.
-    Signal(Caught),
+    Signal(ReceivedSignal),
     /// The terminal is gone.
     Hangup,
 }
@@ -244,7 +244,7 @@ impl Loop<'_> {
         let Some(pane) = &self.pane else { return };
         let place = layout(&self.state).pane;
         let size = pane.screen.borrow().size();
-        if self.state.pane.shown() && place.area() > 0 && pane::cells(place.as_size()) != size {
+        if self.state.pane.shown() && place.area() > 0 && child_terminal::cells(place.as_size()) != size {
             pane.resize(place.as_size());
         }
     }
@@ -322,11 +322,11 @@ fn phase(end: &End) -> Phase {
             cause: cause.clone(),
             mend: String::new(),
         },
-        End::Stopped(Stopped::Enough) => Phase::Ended("watching has ended".to_owned()),
-        End::Stopped(Stopped::Left(_)) => Phase::Ended("CMD was left alone".to_owned()),
-        End::Stopped(Stopped::Command { ended, .. }) => Phase::Ended(match ended {
-            Ended::Code(code) => format!("CMD ended with code {code}"),
-            Ended::Signal(signal) => format!("CMD was ended by signal {signal}"),
+        End::Stopped(StopReason::Finished) => Phase::Ended("watching has ended".to_owned()),
+        End::Stopped(StopReason::CommandAbandoned(_)) => Phase::Ended("CMD was left alone".to_owned()),
+        End::Stopped(StopReason::CommandEnded { status, .. }) => Phase::Ended(match status {
+            CommandStatus::Exited(code) => format!("CMD ended with code {code}"),
+            CommandStatus::Signaled(signal) => format!("CMD was ended by signal {signal}"),
         }),
     }
 }

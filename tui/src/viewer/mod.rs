@@ -16,13 +16,14 @@
 //! a tracer, too. What can fail fails before the terminal is taken, and is told on standard error as ever.
 
 mod backend;
+mod child_terminal;
 pub(crate) mod config;
 mod event_loop;
 mod export;
-mod feed;
+
 pub(crate) mod keys;
 pub(crate) mod layout;
-mod pane;
+mod poller;
 pub(crate) mod rows;
 mod signals;
 pub(crate) mod state;
@@ -39,20 +40,20 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 use zctrace_report::text::printable;
 
-use self::config::{Choice, Config};
+use self::child_terminal::Pane;
+use self::config::{Config, ViewerOptions};
 use self::event_loop::{Left, Loop};
-use self::feed::{End, Feed, News, Order};
 use self::layout::layout;
-use self::pane::Pane;
+use self::poller::{End, Feed, News, Order};
 use self::signals::Heard;
 use self::state::{Level, State};
 use self::terminal::Guard;
 use crate::filter::Filter;
-use crate::session::{self, Begun, Request, Target};
-use crate::signals::Caught;
-use crate::trace::Tracer;
-use crate::watch::Subject;
-use crate::{exit, output, run, screen, screens};
+use crate::session::{self, Request, Session, Target};
+use crate::signals::ReceivedSignal;
+use crate::tracee::Tracee;
+use crate::tracer::Tracer;
+use crate::{defaults, exit_code, output, render, terminal_io};
 
 /// A command that was passed a signal gets this long to end, as one whose time is up.
 const GRACE: Duration = Duration::from_secs(10);
@@ -61,33 +62,33 @@ const GRACE: Duration = Duration::from_secs(10);
 const LAST_LINES: usize = 10;
 
 /// Whether there is a terminal that can show it.
-pub(crate) fn possible() -> bool {
+pub(crate) fn is_possible() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !dumb
 }
 
 /// Shows it until it is left, and returns the exit code.
-pub(crate) fn run(request: &Request, choice: &Choice, filter: &Filter) -> u8 {
-    exit::of(live(request, choice, filter))
+pub(crate) fn run(request: &Request, choice: &ViewerOptions, filter: &Filter) -> u8 {
+    exit_code::from_result(live(request, choice, filter))
 }
 
 /// Shows a recording that plays until it is left, and returns the exit code.
-pub(crate) fn replay(recording: Box<dyn Tracer>, choice: &Choice, filter: &Filter) -> u8 {
-    exit::of(played(recording, choice, filter))
+pub(crate) fn replay(recording: Box<dyn Tracer>, choice: &ViewerOptions, filter: &Filter) -> u8 {
+    exit_code::from_result(played(recording, choice, filter))
 }
 
 fn failed(what: &str, error: &std::io::Error) -> u8 {
-    screen::complain(&format!("{what}: {error}"));
-    exit::FAILED
+    terminal_io::eprint(&format!("{what}: {error}"));
+    exit_code::ERROR
 }
 
-fn live(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
+fn live(request: &Request, choice: &ViewerOptions, filter: &Filter) -> Result<u8, u8> {
     let config = load(choice)?;
     let request = Request {
-        rows: feed::ROWS,
+        rows: poller::ROWS,
         ..request.clone()
     };
-    let prepared = session::prepare(&request)?;
+    let prepared = session::attach(&request)?;
     let mut state = begin(&config, filter)?;
     let (pane, theirs) = match request.target {
         Target::Command(_) => {
@@ -100,22 +101,22 @@ fn live(request: &Request, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
         }
         _ => (None, None),
     };
-    let begun = prepared.begin(&request, theirs.as_ref().map(AsFd::as_fd))?;
+    let begun = prepared.start(&request, theirs.as_ref().map(AsFd::as_fd))?;
     // From here on only CMD holds it, so that its end is seen.
     drop(theirs);
     let feed = Feed::start(begun, Some(request)).map_err(|error| failed(NO_THREAD, &error))?;
     show(state, pane, feed, &config)
 }
 
-fn played(mut recording: Box<dyn Tracer>, choice: &Choice, filter: &Filter) -> Result<u8, u8> {
+fn played(mut recording: Box<dyn Tracer>, choice: &ViewerOptions, filter: &Filter) -> Result<u8, u8> {
     let config = load(choice)?;
     let mut state = begin(&config, filter)?;
-    state.playback = recording.controls().map(|controls| controls.playback());
-    let begun = Begun {
+    state.playback = recording.playback().map(|playback| playback.state());
+    let begun = Session {
         tracer: recording,
-        subject: Subject::Endless,
-        named: Vec::new(),
-        recording: None,
+        tracee: Tracee::Unbounded,
+        identities: Vec::new(),
+        recorder: None,
     };
     let feed = Feed::start(begun, None).map_err(|error| failed(NO_THREAD, &error))?;
     show(state, None, feed, &config)
@@ -123,10 +124,10 @@ fn played(mut recording: Box<dyn Tracer>, choice: &Choice, filter: &Filter) -> R
 
 const NO_THREAD: &str = "the thread that watches cannot be started";
 
-fn load(choice: &Choice) -> Result<Config, u8> {
+fn load(choice: &ViewerOptions) -> Result<Config, u8> {
     config::load(choice).map_err(|why| {
-        screen::complain(&why);
-        exit::USAGE
+        terminal_io::eprint(&why);
+        exit_code::USAGE
     })
 }
 
@@ -165,7 +166,7 @@ fn show(state: State, pane: Option<Pane>, feed: Feed, config: &Config) -> Result
 
     tell_again(&state);
     let left = left.unwrap_or_else(|error| {
-        screen::complain(&format!("the terminal failed: {error}"));
+        terminal_io::eprint(&format!("the terminal failed: {error}"));
         Left::Hangup
     });
     let news = runtime.block_on(end(feed, left, state.pane.running));
@@ -177,10 +178,10 @@ fn tell_again(state: &State) {
     let said: Vec<_> = state.log.lines().filter(|line| line.level > Level::Note).collect();
     let skipped = said.len().saturating_sub(LAST_LINES);
     if skipped > 0 {
-        screen::complain(&format!("{skipped} earlier lines of the log are not told again"));
+        terminal_io::eprint(&format!("{skipped} earlier lines of the log are not told again"));
     }
     for line in &said[skipped..] {
-        screen::complain(&printable(&line.text));
+        terminal_io::eprint(&printable(&line.text));
     }
 }
 
@@ -193,9 +194,9 @@ async fn end(feed: Feed, left: Left, command_runs: bool) -> News {
             Left::Asked { .. } | Left::Hangup => feed.order(Order::Enough),
         }
         if command_runs && matches!(left, Left::Asked { .. }) {
-            screen::complain("waiting for the command to end; Ctrl-C ends it at once");
+            terminal_io::eprint("waiting for the command to end; Ctrl-C ends it at once");
         }
-        let kill = Order::Signal(Caught {
+        let kill = Order::Signal(ReceivedSignal {
             signal: Signal::KILL.as_raw(),
             by_kernel: false,
         });
@@ -223,25 +224,29 @@ async fn end(feed: Feed, left: Left, command_runs: bool) -> News {
 /// Prints what is to be printed, and says the exit code.
 fn answer(left: Left, news: &News) -> u8 {
     let code = match &news.ended {
-        Some(End::Stopped(stopped)) => run::code(*stopped),
+        Some(End::Stopped(stopped)) => stopped.exit_code(),
         Some(End::Failed(why)) => {
-            screen::complain(why);
-            exit::FAILED
+            terminal_io::eprint(why);
+            exit_code::ERROR
         }
-        None => exit::FAILED,
+        None => exit_code::ERROR,
     };
     let code = match &news.cut {
         Some(cut) => {
-            screen::complain(cut);
-            if code == exit::HELD { exit::INCONCLUSIVE } else { code }
+            terminal_io::eprint(cut);
+            if code == exit_code::SUCCESS {
+                exit_code::INCONCLUSIVE
+            } else {
+                code
+            }
         }
         None => code,
     };
     // What was asked for besides and did not come about is a failure, whatever CMD's code.
     let code = match &news.recorded {
         Some(Err(why)) => {
-            screen::complain(why);
-            exit::FAILED
+            terminal_io::eprint(why);
+            exit_code::ERROR
         }
         _ => code,
     };
@@ -251,9 +256,9 @@ fn answer(left: Left, news: &News) -> u8 {
                 return code;
             }
             let mut report = report.as_ref().clone();
-            report.fold(run::ROWS);
+            report.fold(defaults::REPORT_ROWS);
             report.summarize();
-            output::say(&screens::report(&report), code)
+            output::print_screen(&render::report_text(&report), code)
         }
         _ => code,
     }

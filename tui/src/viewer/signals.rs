@@ -5,7 +5,7 @@ use std::io;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::signals::{Caught, is_ignored};
+use crate::signals::{ReceivedSignal, is_ignored};
 
 /// The signals that are waited for. What zctrace was told to ignore (`nohup`) it goes on to ignore.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Signals {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Heard {
     /// It asks to end.
-    End(Caught),
+    End(ReceivedSignal),
     /// It asks to stop for a while.
     Stop,
     /// The terminal has another size, or had one for a moment.
@@ -52,7 +52,7 @@ impl Signals {
 
             for (number, signal) in &mut self.ends {
                 if signal.poll_recv(context).is_ready() {
-                    return Poll::Ready(Heard::End(Caught {
+                    return Poll::Ready(Heard::End(ReceivedSignal {
                         signal: *number,
                         // Whoever sent it: a command in a pane is not in our group and has not got it.
                         by_kernel: false,

@@ -17,7 +17,7 @@ use ratatui::layout::Size;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::tcgetwinsize;
 
-use crate::exit;
+use crate::exit_code;
 
 /// Keys come one by one, and none is a signal.
 const RAW: u8 = 1;
@@ -192,7 +192,7 @@ pub(crate) fn catch_panics() {
             undo(*taken);
             std::mem::forget(taken);
             tell(panic);
-            std::process::exit(i32::from(exit::FAILED));
+            std::process::exit(i32::from(exit_code::ERROR));
         }));
     });
 }

@@ -1,6 +1,6 @@
 //! Keys: the table of commands ([`TABLE`]), which key gives which ([`KeyMap`]), and what a key means right now ([`action`]).
 
-mod command;
+mod bindings;
 mod key;
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::fmt;
 
 use crossterm::event::KeyEvent;
 
-pub(crate) use self::command::{Command, Entry, Group, TABLE, Where};
+pub(crate) use self::bindings::{Command, Entry, Group, TABLE, Where};
 pub(crate) use self::key::Key;
 use super::state::{Action, Edit, Overlay, State};
 

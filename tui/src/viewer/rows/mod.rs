@@ -10,8 +10,8 @@ mod flows;
 mod key;
 mod map;
 mod others;
+mod processes;
 mod reasons;
-mod sums;
 
 pub(crate) use self::columns::{Align, Column, columns, first_sort};
 pub(crate) use self::events::events;
@@ -19,13 +19,13 @@ pub(crate) use self::flows::rate;
 pub(crate) use self::key::{Keys, RowKey};
 pub(crate) use self::map::{MapRow, ways};
 pub(crate) use self::others::{LogRow, SegmentRow};
+pub(crate) use self::processes::ProcessRow;
 pub(crate) use self::reasons::{ASSUMED_RATE, ReasonRow, copying_ns};
-pub(crate) use self::sums::ProcessRow;
 
 use zctrace_report::Flow;
 
 use super::state::{Log, Snapshot, Sort, View};
-use crate::filter::{Filter, Fit};
+use crate::filter::{Filter, Match};
 
 /// What `derive` needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -75,15 +75,15 @@ impl Default for Filtered {
 
 impl Filtered {
     /// Takes down whether something fits, that stands for so many, and says whether it is shown.
-    fn shows(&mut self, fit: Fit, many: u64) -> bool {
+    fn shows(&mut self, fit: Match, many: u64) -> bool {
         let Self::Hides { all, perhaps } = self else {
             return true;
         };
-        if fit == Fit::Yes {
+        if fit == Match::Yes {
             return true;
         }
         *all = all.saturating_add(many);
-        *perhaps = perhaps.saturating_add(if fit == Fit::Perhaps { many } else { 0 });
+        *perhaps = perhaps.saturating_add(if fit == Match::Unknown { many } else { 0 });
         false
     }
 }
@@ -159,7 +159,7 @@ pub(crate) fn derive(question: &Question<'_>) -> Rows {
     match question.view {
         View::Map => map::rows(question, now),
         View::Flows => flows::rows(question, now),
-        View::Processes => sums::rows(question, now),
+        View::Processes => processes::rows(question, now),
         View::Pipes => others::pipes(question, now),
         View::Reasons => reasons::rows(question, now),
         View::Segments => others::segments(question, now),
@@ -189,10 +189,10 @@ pub(crate) fn find(view: View, snapshot: &Snapshot, key: RowKey) -> Option<usize
 fn fitting<'a>(question: &Question<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a Flow)>, Filtered) {
     let all = flows.iter().enumerate().map(|(index, flow)| (index as u32, flow));
     let mut filtered = Filtered::default();
-    if question.filter.is_all() {
+    if question.filter.is_empty() {
         return (all.collect(), filtered);
     }
-    let fit = all.filter(|(_, flow)| filtered.shows(question.filter.fit(flow), flow.folded));
+    let fit = all.filter(|(_, flow)| filtered.shows(question.filter.matches(flow), flow.folded));
     (fit.collect(), filtered)
 }
 

@@ -32,11 +32,11 @@ pub(crate) struct LogRow {
 pub(super) fn log(question: &Question<'_>) -> Rows {
     let mut filtered = question
         .filter
-        .not_of_lines()
+        .field_missing_for_log()
         .map_or_else(Filtered::default, Filtered::Not);
     let lines = question.log.lines();
     let (keys, rows) = lines
-        .filter(|line| filtered.shows(question.filter.fit_line(&line.text), 1))
+        .filter(|line| filtered.shows(question.filter.match_log_line(&line.text), 1))
         .map(|line| {
             let row = LogRow {
                 at: line.at,
@@ -57,7 +57,7 @@ pub(super) fn log(question: &Question<'_>) -> Rows {
 pub(super) fn pipes(question: &Question<'_>, now: &Snapshot) -> Rows {
     let mut filtered = question
         .filter
-        .not_of_pipes()
+        .field_missing_for_pipes()
         .map_or_else(Filtered::default, Filtered::Not);
     let title = title(View::Pipes, question.sort.column);
     let rows = now
@@ -65,7 +65,7 @@ pub(super) fn pipes(question: &Question<'_>, now: &Snapshot) -> Rows {
         .pipes
         .iter()
         .enumerate()
-        .filter(|(_, pipe)| filtered.shows(question.filter.fit_pipe(pipe), 1))
+        .filter(|(_, pipe)| filtered.shows(question.filter.match_pipe(pipe), 1))
         .map(|(index, pipe)| {
             let part = (u64::from(pipe.used) << 32).checked_div(pipe.slots.into()).unwrap_or(0);
             let by = match title {
@@ -94,7 +94,7 @@ pub(super) fn pipes(question: &Question<'_>, now: &Snapshot) -> Rows {
 pub(super) fn segments(question: &Question<'_>, now: &Snapshot) -> Rows {
     let report = &now.report;
     let (flows, filtered) = fitting(question, &report.flows);
-    let all = question.filter.is_all();
+    let all = question.filter.is_empty();
     let ids: std::collections::HashSet<u64> = flows.iter().map(|(_, flow)| flow.id).collect();
     let shown = |flow: Option<u64>| all || flow.is_some_and(|flow| ids.contains(&flow));
     let title = title(View::Segments, question.sort.column);

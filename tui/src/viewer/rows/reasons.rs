@@ -53,7 +53,7 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
     for cause in flows.iter().flat_map(|(_, flow)| &flow.reasons) {
         add(&cause.code, cause.bytes, cause.calls);
     }
-    let all = question.filter.is_all();
+    let all = question.filter.is_empty();
     let ids: HashSet<u64> = flows.iter().filter(|_| !all).map(|(_, flow)| flow.id).collect();
     for look in &report.looks {
         if all || look.flow.is_some_and(|flow| ids.contains(&flow)) {

@@ -9,8 +9,8 @@ use zctrace_report::Report;
 
 use super::{Detail, Doubt, Edit, Level, Message, Overlay, Phase, Prompt, Purpose, Snapshot, Sort, State, View};
 use crate::filter::Filter;
-use crate::record::Progressing;
-use crate::trace::{Play, Playback};
+use crate::recorder::RecordingProgress;
+use crate::tracer::{PlayControl, PlaybackState};
 use crate::viewer::keys::Command;
 use crate::viewer::layout::{self, Hit};
 use crate::viewer::rows::{self, Keys};
@@ -41,9 +41,9 @@ pub(crate) enum Action {
     /// It came further.
     Phase(Phase),
     /// Where the replay is.
-    Playback(Playback),
+    Playback(PlaybackState),
     /// How the recording goes.
-    Recording(Progressing),
+    Recording(RecordingProgress),
     /// CMD's terminal shows something else.
     Screen(Arc<vt100::Screen>),
     /// The terminal has another size.
@@ -84,7 +84,7 @@ pub(crate) enum Effect {
     /// The view is to be written to this file.
     Export(PathBuf),
     /// The replay does something else.
-    Play(Play),
+    Play(PlayControl),
 }
 
 /// How long a message stays.
@@ -223,10 +223,10 @@ impl State {
             }
             Command::TogglePane => self.pane.hidden = !self.pane.hidden,
             Command::EnlargePane => self.pane.large = !self.pane.large,
-            Command::Faster => return self.play(Play::Faster),
-            Command::Slower => return self.play(Play::Slower),
-            Command::SeekBack => return self.play(Play::Back(SEEK)),
-            Command::SeekAhead => return self.play(Play::Ahead(SEEK)),
+            Command::Faster => return self.play(PlayControl::Faster),
+            Command::Slower => return self.play(PlayControl::Slower),
+            Command::SeekBack => return self.play(PlayControl::Back(SEEK)),
+            Command::SeekAhead => return self.play(PlayControl::Ahead(SEEK)),
             Command::Redraw => return Effect::RedrawAll,
             Command::Suspend => return Effect::Suspend,
         }
@@ -324,7 +324,7 @@ impl State {
 
     fn pause(&mut self) -> Effect {
         if self.playback.is_some() {
-            return Effect::Play(Play::Pause);
+            return Effect::Play(PlayControl::TogglePause);
         }
         self.paused = !self.paused;
         if !self.paused
@@ -336,7 +336,7 @@ impl State {
         Effect::Redraw
     }
 
-    fn play(&mut self, play: Play) -> Effect {
+    fn play(&mut self, play: PlayControl) -> Effect {
         if self.playback.is_some() {
             Effect::Play(play)
         } else {

@@ -11,7 +11,7 @@
 //! * The cursor stays on its row by [`RowKey`], wherever that is sorted to; on the first line it stays there, and so it does on
 //!   the last line of the log.
 //! * A [`Detail`] on the stack may be of a row that is gone: then its `index` is `None`, and that is to be said.
-//! * Times are [`Duration`]s since the viewer started: no clock is asked.
+//! * Schedule are [`Duration`]s since the viewer started: no clock is asked.
 //! * Names, paths, peers and lines of the log are foreign: `zctrace_report::text::printable` before they are drawn.
 
 mod apply;
@@ -40,9 +40,9 @@ pub(crate) use self::view::View;
 use super::keys::KeyMap;
 use super::rows::{self, Keys, Question, RowKey, Rows};
 use super::theme::ThemeName;
-use crate::filter::{Filter, Mistake};
-use crate::record::Progressing;
-use crate::trace::Playback;
+use crate::filter::{Filter, ParseError};
+use crate::recorder::RecordingProgress;
+use crate::tracer::PlaybackState;
 
 /// A report, and when it was made.
 #[derive(Clone, Debug)]
@@ -113,9 +113,9 @@ pub(crate) struct State {
     /// Whether what is shown stands still, while tracing goes on.
     pub(crate) paused: bool,
     /// Where a replay is; `None` if live.
-    pub(crate) playback: Option<Playback>,
+    pub(crate) playback: Option<PlaybackState>,
     /// How the recording goes that is made beside, if one is.
-    pub(crate) recording: Option<Progressing>,
+    pub(crate) recording: Option<RecordingProgress>,
     /// Which view.
     pub(crate) view: View,
     /// Cursor, scroll and sort of each view.
@@ -129,7 +129,7 @@ pub(crate) struct State {
     /// What is being typed, if anything; then it takes the keys.
     pub(crate) prompt: Option<Prompt>,
     /// Why the text in the prompt is no filter: then the last one that was goes on.
-    pub(crate) mistake: Option<Mistake>,
+    pub(crate) mistake: Option<ParseError>,
     /// What was opened, the last on top.
     pub(crate) details: Vec<Detail>,
     /// What lies over all.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use ratatui::layout::Rect;
 use zctrace_report::Account;
 
-use super::pen::Pen;
+use super::cell_writer::Pen;
 use crate::viewer::theme::Role;
 
 /// How many cells each of moved, copied and unknown has of so many. Of what there is at all each has one at least, as long

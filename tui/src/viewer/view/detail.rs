@@ -7,10 +7,10 @@ use ratatui::layout::Rect;
 use zctrace_report::text::{count, duration, printable, size};
 use zctrace_report::{Flow, Report};
 
-use super::pen::Pen;
+use super::cell_writer::Pen;
 use super::{log, pipes, reasons};
-use crate::screen::{Paper, Sheet, wrap};
-use crate::screens;
+use crate::render;
+use crate::render::text::{TextBuffer, TextSink, wrap};
 use crate::viewer::rows::{self, Body};
 use crate::viewer::state::{Detail, Snapshot, State, View};
 use crate::viewer::theme::Role;
@@ -20,7 +20,7 @@ const LISTED: usize = 50;
 
 /// The title, and the lines in so many columns.
 pub(super) fn text(state: &State, detail: &Detail, width: u16) -> (String, Vec<String>) {
-    let mut sheet = Sheet::new(usize::from(width).max(1));
+    let mut sheet = TextBuffer::new(usize::from(width).max(1));
     let title = if let (Some(snapshot), Some(index)) = (&state.snapshot, detail.index) {
         write(&mut sheet, state, snapshot, detail, index)
     } else {
@@ -37,14 +37,14 @@ pub(super) fn text(state: &State, detail: &Detail, width: u16) -> (String, Vec<S
     (format!("{title}{back}"), lines)
 }
 
-fn write(sheet: &mut Sheet, state: &State, snapshot: &Snapshot, detail: &Detail, index: usize) -> String {
+fn write(sheet: &mut TextBuffer, state: &State, snapshot: &Snapshot, detail: &Detail, index: usize) -> String {
     let report = &*snapshot.report;
     match detail.view {
         View::Flows => {
             let Some(flow) = report.flows.get(index) else {
                 return String::new();
             };
-            screens::write_certificate(sheet, report, flow);
+            render::write_certificate(sheet, report, flow);
             format!("flow {}", flow.id)
         }
         View::Map => {
@@ -52,7 +52,7 @@ fn write(sheet: &mut Sheet, state: &State, snapshot: &Snapshot, detail: &Detail,
             list(sheet, "the flows of this row", &members);
             if let Some(flow) = report.flows.get(index) {
                 sheet.push_str("\nthe largest of them\n\n");
-                screens::write_certificate(sheet, report, flow);
+                render::write_certificate(sheet, report, flow);
             }
             "map".to_owned()
         }
@@ -65,7 +65,7 @@ fn write(sheet: &mut Sheet, state: &State, snapshot: &Snapshot, detail: &Detail,
 }
 
 /// Flows, the largest first, a line each.
-fn list(sheet: &mut Sheet, title: &str, flows: &[&Flow]) {
+fn list(sheet: &mut TextBuffer, title: &str, flows: &[&Flow]) {
     let mut flows: Vec<&Flow> = flows.to_vec();
     flows.sort_by_key(|flow| (std::cmp::Reverse(flow.payload), flow.id));
     let _ = writeln!(sheet, "{title}");
@@ -89,7 +89,7 @@ fn list(sheet: &mut Sheet, title: &str, flows: &[&Flow]) {
                 let _ = write!(text, " {word}");
             }
         }
-        let codes = screens::reasons(flow);
+        let codes = render::reasons(flow);
         if !codes.is_empty() {
             let _ = write!(text, ", {codes}");
         }
@@ -100,7 +100,7 @@ fn list(sheet: &mut Sheet, title: &str, flows: &[&Flow]) {
     }
 }
 
-fn process(sheet: &mut Sheet, report: &Report, index: usize) -> String {
+fn process(sheet: &mut TextBuffer, report: &Report, index: usize) -> String {
     let Some(process) = report.processes.get(index) else {
         return String::new();
     };
@@ -155,12 +155,12 @@ fn process(sheet: &mut Sheet, report: &Report, index: usize) -> String {
     } else {
         list(sheet, "its flows", &flows);
         let ids: std::collections::HashSet<u64> = flows.iter().map(|flow| flow.id).collect();
-        screens::why(sheet, report, |id| ids.contains(&id));
+        render::why(sheet, report, |id| ids.contains(&id));
     }
     format!("process {}", process.pid)
 }
 
-fn pipe(sheet: &mut Sheet, report: &Report, index: usize) -> String {
+fn pipe(sheet: &mut TextBuffer, report: &Report, index: usize) -> String {
     let Some(pipe) = report.pipes.get(index) else {
         return String::new();
     };
@@ -202,12 +202,12 @@ fn pipe(sheet: &mut Sheet, report: &Report, index: usize) -> String {
     format!("pipe {}", pipe.inode)
 }
 
-fn reason(sheet: &mut Sheet, snapshot: &Snapshot, detail: &Detail) -> String {
+fn reason(sheet: &mut TextBuffer, snapshot: &Snapshot, detail: &Detail) -> String {
     let report = &*snapshot.report;
     let Some(code) = rows::code_of(snapshot, detail.key) else {
         return String::new();
     };
-    screens::why_one(sheet, report, &code);
+    render::why_one(sheet, report, &code);
     sheet.push('\n');
     wrap(sheet, "   ", &reasons::basis(report));
     sheet.push('\n');
@@ -219,7 +219,7 @@ fn reason(sheet: &mut Sheet, snapshot: &Snapshot, detail: &Detail) -> String {
     printable(&code).into_owned()
 }
 
-fn segment(sheet: &mut Sheet, report: &Report, index: usize) -> String {
+fn segment(sheet: &mut TextBuffer, report: &Report, index: usize) -> String {
     let (title, flow) = if let Some(segment) = report.segments.get(index) {
         let mut lines = vec![format!(
             "{} put into pipe {}",
@@ -263,14 +263,14 @@ fn segment(sheet: &mut Sheet, report: &Report, index: usize) -> String {
         else {
             return String::new();
         };
-        wrap(sheet, "   ", &screens::who(look));
+        wrap(sheet, "   ", &render::who(look));
         sheet.push('\n');
-        screens::why_one(sheet, report, look.code.as_str());
+        render::why_one(sheet, report, look.code.as_str());
         ("look".to_owned(), look.flow)
     };
     if let Some(flow) = flow.and_then(|id| report.flow(id)) {
         sheet.push('\n');
-        screens::write_certificate(sheet, report, flow);
+        render::write_certificate(sheet, report, flow);
     }
     title
 }
@@ -279,7 +279,7 @@ fn number(number: Option<impl ToString>) -> String {
     number.map_or_else(|| "–".to_owned(), |number| number.to_string())
 }
 
-fn line(sheet: &mut Sheet, state: &State, detail: &Detail) -> String {
+fn line(sheet: &mut TextBuffer, state: &State, detail: &Detail) -> String {
     let row = state.rows().position(detail.key);
     let line = match state.rows().body() {
         Body::Log(lines) => row.and_then(|row| lines.get(row)),

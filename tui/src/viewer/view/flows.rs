@@ -4,7 +4,7 @@ use zctrace_report::text::count;
 use zctrace_report::{Call, Flow};
 
 use super::table::{Cell, of_account};
-use crate::screens;
+use crate::render;
 use crate::viewer::rows::rate;
 use crate::viewer::state::{Snapshot, State};
 use crate::viewer::theme::Role;
@@ -42,7 +42,7 @@ fn process(flow: &Flow) -> String {
 
 /// The code that explains most; where bytes only moved but were looked at, that.
 fn reason(flow: &Flow) -> String {
-    match screens::reasons(flow) {
+    match render::reasons(flow) {
         none if none.is_empty() && flow.looked > 0 => "looked".to_owned(),
         reasons => reasons,
     }

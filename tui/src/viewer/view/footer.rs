@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use super::pen::Pen;
+use super::cell_writer::Pen;
 use crate::viewer::keys::{Command, Where};
 use crate::viewer::rows::columns;
 use crate::viewer::state::{Overlay, Purpose, State};
@@ -79,7 +79,7 @@ fn keys(pen: &mut Pen<'_>, area: Rect, entries: &[Key<'_>]) {
         let gap = if number == 0 { "" } else { GAP };
         let wide = gap.len() + key.width() + usize::from(!what.is_empty()) + what.width();
         if wide > usize::from(left.width) {
-            pen.aligned(left, pen.glyphs().cut(), super::pen::Side::Right, Role::Dim);
+            pen.aligned(left, pen.glyphs().cut(), super::cell_writer::Side::Right, Role::Dim);
             return;
         }
         left = pen.pieces(

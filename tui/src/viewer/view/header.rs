@@ -9,9 +9,9 @@ use zctrace_report::text::{count, duration, headline, printable, size};
 use zctrace_report::{Account, Report};
 
 use super::bar;
+use super::cell_writer::{Pen, Side};
 use super::log::clock;
-use super::pen::{Pen, Side};
-use crate::screens;
+use crate::render;
 use crate::viewer::state::{Phase, Snapshot, State};
 use crate::viewer::theme::Role;
 
@@ -50,7 +50,7 @@ fn badge(pen: &mut Pen<'_>, area: Rect, state: &State) -> Rect {
         (Phase::Failed { .. }, _) => (" FAILED ".into(), Role::Loud),
         (_, Some(playback)) => {
             let what = if playback.paused { "STANDS" } else { "REPLAY" };
-            let (at, of) = (clock(playback.at), clock(playback.of));
+            let (at, of) = (clock(playback.position), clock(playback.length));
             (format!(" {what} {at} of {of}, {}x ", playback.speed).into(), Role::Here)
         }
         (Phase::Ended(_), _) => (" ENDED ".into(), Role::Here),
@@ -163,7 +163,7 @@ fn trust(pen: &mut Pen<'_>, area: Rect, report: &Report) {
         Role::Plain,
     ));
     let left = pen.pieces(area, pieces);
-    pen.write(left, &screens::scope(report), Role::Plain);
+    pen.write(left, &render::scope(report), Role::Plain);
 }
 
 /// Bytes per second, and the tracer's own cost.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::keys::Group;
 use crate::filter::HELP;
-use crate::screen::{Paper as _, Sheet, wrap};
+use crate::render::text::{TextBuffer, TextSink as _, wrap};
 use crate::viewer::keys::Command;
 use crate::viewer::state::{Doubt, State};
 
@@ -32,7 +32,7 @@ pub(super) fn title(state: &State) -> String {
 
 /// Its lines.
 pub(super) fn lines(state: &State, width: u16) -> Vec<String> {
-    let mut sheet = Sheet::new(usize::from(width).max(1));
+    let mut sheet = TextBuffer::new(usize::from(width).max(1));
     let all = || state.keys.entries();
     let shown = |keys: &[crate::viewer::keys::Key]| {
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
@@ -80,7 +80,7 @@ pub(super) fn lines(state: &State, width: u16) -> Vec<String> {
 
 /// A question.
 pub(super) fn question(doubt: Doubt, width: u16) -> Vec<String> {
-    let mut sheet = Sheet::new(usize::from(width).max(1));
+    let mut sheet = TextBuffer::new(usize::from(width).max(1));
     sheet.push('\n');
     let Doubt::EndCommand { print } = doubt;
     wrap(&mut sheet, "   ", "CMD still runs. End it, and zctrace with it?");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ratatui::layout::Rect;
 
-use super::pen::Pen;
+use super::cell_writer::Pen;
 use crate::viewer::rows::Body;
 use crate::viewer::state::{Level, State};
 use crate::viewer::theme::Role;

@@ -14,8 +14,9 @@
 //! All text goes through `pen.rs`, which makes it printable and cuts it with a mark.
 
 mod bar;
+mod cell_writer;
 mod detail;
-mod empty;
+mod empty_state;
 mod flows;
 mod footer;
 mod header;
@@ -23,7 +24,6 @@ mod help;
 mod log;
 mod map;
 mod pane;
-mod pen;
 mod pipes;
 mod processes;
 mod reasons;
@@ -33,13 +33,13 @@ mod table;
 mod tabs;
 
 #[cfg(test)]
-mod snapshots;
+mod tests;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use self::pen::Pen;
+use self::cell_writer::Pen;
 use super::layout::layout;
 use super::state::{Overlay, State, View};
 use crate::viewer::theme::Role;
@@ -67,13 +67,13 @@ fn body(pen: &mut Pen<'_>, titles: Rect, rows: Rect, state: &State) {
         let mut left = titles;
         if let Some(extent) = detail::extent(lines.len(), scroll, rows.height) {
             let wide = (extent.width() as u16).min(titles.width);
-            pen.aligned(titles, &extent, pen::Side::Right, Role::Here);
+            pen.aligned(titles, &extent, cell_writer::Side::Right, Role::Here);
             left.width -= wide;
         }
         pen.write(left, &title, Role::Strong);
         detail::lines(pen, rows, &lines, scroll);
     } else if state.rows().len() == 0 {
-        empty::draw(pen, rows, state);
+        empty_state::draw(pen, rows, state);
     } else if state.view == View::Log {
         log::draw(pen, titles, rows, state);
     } else {

@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 
-use super::pen::Pen;
+use super::cell_writer::Pen;
 use crate::viewer::keys::Command;
 use crate::viewer::state::State;
 use crate::viewer::theme::{Role, ThemeName};

@@ -7,7 +7,7 @@ use ratatui::style::{Modifier, Style};
 use unicode_width::UnicodeWidthStr;
 use zctrace_report::text::count;
 
-use super::pen::{Pen, head};
+use super::cell_writer::{Pen, head};
 use super::{pipes, reasons};
 use crate::viewer::rows::{Filtered, columns};
 use crate::viewer::state::{Level, Phase, Prompt, Purpose, State, View};
@@ -63,7 +63,7 @@ fn here(pen: &mut Pen<'_>, area: Rect, state: &State) {
         Phase::Failed { cause, .. } => said.push((format!("{cause} · ").into(), Role::Warning)),
         Phase::Starting | Phase::Live => {}
     }
-    if !state.filter.is_all() {
+    if !state.filter.is_empty() {
         said.push((format!("{} · ", filtered(state)).into(), Role::Warning));
     }
     if state.rows().len() > 0 && state.detail().is_none() {

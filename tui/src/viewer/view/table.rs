@@ -8,9 +8,9 @@ use unicode_width::UnicodeWidthStr;
 use zctrace_report::text::size;
 use zctrace_report::{Account, End};
 
-use super::pen::{Pen, Side};
+use super::cell_writer::{Pen, Side};
 use super::{bar, flows, map, pipes, processes, reasons, segments};
-use crate::screens;
+use crate::render;
 use crate::viewer::rows::{Align, Body, Column, columns};
 use crate::viewer::state::{State, View};
 use crate::viewer::theme::Role;
@@ -149,7 +149,10 @@ pub(super) fn titles(pen: &mut Pen<'_>, area: Rect, state: &State) {
         let room = usize::from(wide);
         let title = match sorted {
             true if column.title.width() + 2 <= room => format!("{} {arrow}", column.title),
-            true => format!("{}{arrow}", super::pen::head(column.title, room.saturating_sub(1))),
+            true => format!(
+                "{}{arrow}",
+                super::cell_writer::head(column.title, room.saturating_sub(1))
+            ),
             false => column.title.to_owned(),
         };
         let role = if sorted { Role::Sorted } else { Role::Head };
@@ -203,7 +206,7 @@ fn draw(pen: &mut Pen<'_>, place: Rect, column: &Column, cell: Cell<'_>, aside: 
             let text = pen.slid(&text, aside, room);
             pen.aligned(place, &text, Side::Left, Role::Plain);
         }
-        Cell::End(end) if aside == 0 => pen.aligned(place, &screens::end(end, room), Side::Left, Role::Plain),
+        Cell::End(end) if aside == 0 => pen.aligned(place, &render::end(end, room), Side::Left, Role::Plain),
         Cell::End(end) => {
             let text = end.to_string();
             let text = pen.slid(&text, aside, room);

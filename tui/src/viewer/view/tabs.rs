@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 use zctrace_report::text::count;
 
-use super::pen::{Pen, Side};
+use super::cell_writer::{Pen, Side};
 use crate::viewer::keys::Command;
 use crate::viewer::rows::Filtered;
 use crate::viewer::state::{State, View};
@@ -59,7 +59,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
 /// What the filter does to this view, in short and shorter; nothing if there is none.
 fn filtered(state: &State) -> Vec<String> {
     match state.rows().filtered() {
-        _ if state.filter.is_all() => Vec::new(),
+        _ if state.filter.is_empty() => Vec::new(),
         Filtered::Not(_) => vec!["all shown".to_owned()],
         Filtered::Hides { all, .. } => vec![format!("{} hidden", count(all)), "filtered".to_owned()],
     }

@@ -1,0 +1,221 @@
+//! Arguments that several subcommands share, and the values they are parsed to.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, value_parser};
+use zctrace_report::{Level, MadeFor};
+
+use super::usage_error;
+use crate::defaults;
+use crate::filter::Filter;
+use crate::quantity::parse_duration;
+use crate::render::Format;
+use crate::session::{Request, Target};
+use crate::trace_loop::Schedule;
+use crate::viewer::config::{THEMES, ViewerOptions};
+
+/// What can be watched.
+pub(super) fn target_args() -> [Arg; 3] {
+    [
+        command_arg(),
+        Arg::new("pid")
+            .short('p')
+            .long("pid")
+            .value_name("PID")
+            .value_parser(value_parser!(u32).range(1..))
+            .value_delimiter(',')
+            .action(ArgAction::Append)
+            .help("Processes that run already, and their descendants"),
+        Arg::new("cgroup")
+            .long("cgroup")
+            .value_name("PATH")
+            .value_parser(value_parser!(PathBuf))
+            .help("The processes of a control group, such as /system.slice/nginx.service"),
+    ]
+}
+
+/// Only one of it.
+pub(super) fn target_group() -> ArgGroup {
+    ArgGroup::new("target").args(["command", "pid", "cgroup"])
+}
+
+/// How a command runs: what differs from running it by hand, and what does not.
+pub(super) const COMMAND_HELP: &str = "\
+CMD runs as the user who called sudo, else as the current one, or as --user NAME: with that user's groups, HOME, USER,
+LOGNAME and SHELL; its directory, terminal and other environment stay. sudo sets a PATH of its own, so a CMD that is not
+found in it is looked for in that user's ~/.cargo/bin and ~/.local/bin, and it is said if it was found there.
+Signals are passed on to CMD; zctrace stays for the report. A second Ctrl-C within 2 s leaves CMD alone and ends at once.
+With --duration CMD gets SIGTERM when time is up, and SIGKILL 10 s later; ending by these counts as success.
+CMD's output and the report share standard output; -o keeps them apart.";
+
+pub(super) fn command_arg() -> Arg {
+    Arg::new("command")
+        .value_name("CMD")
+        .value_parser(value_parser!(OsString))
+        .num_args(1..)
+        .trailing_var_arg(true)
+        .allow_hyphen_values(true)
+        .help("The command to run, with its arguments; best after `--`")
+}
+
+/// What `run` and `assert` can be told of a command.
+pub(super) fn trace_args() -> [Arg; 5] {
+    [
+        Arg::new("user")
+            .long("user")
+            .value_name("NAME")
+            .help("Run CMD as this user [default: who called sudo, else the current one]"),
+        Arg::new("no-follow")
+            .long("no-follow")
+            .action(ArgAction::SetTrue)
+            .help("Do not trace descendants"),
+        Arg::new("level")
+            .long("level")
+            .value_name("LEVEL")
+            .value_parser(["full", "digest", "counters"])
+            .hide_possible_values(true)
+            .help(
+                "full: every page of every call. digest: what is sent over TCP, by sums over its pages, at a small part of the\n\
+                 cost and at none for other programs. counters: bytes sent over TCP, without what became of them [default: full]",
+            ),
+        Arg::new("duration")
+            .long("duration")
+            .value_name("T")
+            .value_parser(parse_duration)
+            .help("Trace no longer than this: 10s, 500ms, 2m"),
+        super::diagnostics::btf_arg(
+            "Take the kernel's types from here, if it does not tell them itself; the selftest must pass with them",
+        ),
+    ]
+}
+
+/// What every report can be told.
+pub(super) fn report_args(formats: &'static str) -> [Arg; 3] {
+    [
+        Arg::new("format")
+            .long("format")
+            .value_name("FORMAT")
+            .value_parser(Format::ALL.map(Format::name))
+            .hide_possible_values(true)
+            .help(format!("How to say it: {formats} [default: text]")),
+        Arg::new("output")
+            .short('o')
+            .long("output")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("Write the report there [default: standard output]"),
+        Arg::new("rows")
+            .long("rows")
+            .value_name("N")
+            .value_parser(value_parser!(u64).range(2..=1_000_000))
+            .help("Fold like flows into at most so many rows [default: 30]"),
+    ]
+}
+
+/// What the viewer can be told.
+pub(super) fn viewer_args() -> [Arg; 4] {
+    [
+        Arg::new("theme")
+            .long("theme")
+            .value_name("NAME")
+            .value_parser(THEMES)
+            .hide_possible_values(true)
+            .help(format!("Colours of the live view: {}", THEMES.join(", "))),
+        Arg::new("ascii")
+            .long("ascii")
+            .action(ArgAction::SetTrue)
+            .help("Only ASCII in the live view"),
+        Arg::new("mouse")
+            .long("mouse")
+            .action(ArgAction::SetTrue)
+            .help("Listen to the mouse in the live view"),
+        Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("Settings and keys of the live view [default: ~/.config/zctrace/config.toml]"),
+    ]
+}
+
+pub(super) fn filter_arg() -> Arg {
+    Arg::new("filter")
+        .long("filter")
+        .value_name("FILTER")
+        .value_parser(|text: &str| Filter::parse(text).map_err(|error| error.to_string()))
+        .help("Tell only of the flows that fit, such as 'to=tcp::443 and copied>0'; totals are of those")
+}
+
+pub(super) fn file_arg(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help(help)
+}
+
+/// How the viewer is to look, unless something was said that is for a report.
+pub(super) fn parse_viewer_options(matches: &ArgMatches, for_report: &[&str]) -> Option<ViewerOptions> {
+    let report = for_report.iter().any(|name| matches.contains_id(name));
+    (!report).then(|| ViewerOptions {
+        theme: matches.get_one("theme").cloned(),
+        ascii: matches.get_flag("ascii"),
+        mouse: matches.get_flag("mouse"),
+        config: matches.get_one("config").cloned(),
+    })
+}
+
+/// What is to be watched.
+pub(super) fn parse_target(matches: &ArgMatches) -> Result<Target, clap::Error> {
+    let target = if let Some(command) = matches.get_many::<OsString>("command") {
+        Target::Command(command.cloned().collect())
+    } else if let Some(pids) = matches.get_many::<u32>("pid") {
+        Target::Processes(pids.copied().collect())
+    } else if let Some(path) = matches.get_one::<PathBuf>("cgroup") {
+        Target::Cgroup(path.clone())
+    } else {
+        Target::Machine
+    };
+    if matches.contains_id("user") && !matches!(target, Target::Command(_)) {
+        return Err(usage_error("--user says as whom CMD runs, and there is no CMD"));
+    }
+    Ok(target)
+}
+
+/// A request that folds nothing.
+pub(super) fn parse_request(matches: &ArgMatches, target: Target, made_for: MadeFor) -> Request {
+    Request {
+        target,
+        user: matches.get_one("user").cloned(),
+        follow: !matches.get_flag("no-follow"),
+        level: match matches.get_one::<String>("level").map(String::as_str) {
+            Some("digest") => Level::Digest,
+            Some("counters") => Level::Counters,
+            _ => Level::Full,
+        },
+        schedule: Schedule {
+            duration: matches.get_one("duration").copied(),
+            report_interval: None,
+        },
+        rows: usize::MAX,
+        btf: matches.get_one("btf").cloned(),
+        made_for,
+        record: matches.get_one("record").cloned(),
+    }
+}
+
+pub(super) fn parse_format(matches: &ArgMatches) -> Format {
+    let word = matches.get_one::<String>("format").map(String::as_str);
+    word.and_then(Format::from_name).unwrap_or(Format::Text)
+}
+
+pub(super) fn parse_rows(matches: &ArgMatches) -> usize {
+    let rows = matches.get_one("rows").copied();
+    rows.map_or(defaults::REPORT_ROWS, |rows: u64| {
+        usize::try_from(rows).unwrap_or(usize::MAX)
+    })
+}
+
+pub(super) fn values_of<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Vec<T> {
+    matches.get_many(name).into_iter().flatten().cloned().collect()
+}

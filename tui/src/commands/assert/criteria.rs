@@ -1,0 +1,154 @@
+//! What a run is judged by: which ends, and how much may be copied on the way to them.
+
+use std::fmt;
+
+use zctrace_contract::Reason;
+use zctrace_report::End;
+use zctrace_report::text::count;
+
+use crate::filter::{Match, Pattern};
+use crate::quantity::{parse_bytes, parse_decimal};
+
+/// How much may be copied, or be unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Limit {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many parts of a thousand million of the bytes that arrived.
+    Share(u64),
+}
+
+impl Limit {
+    /// What one percent is as a [`Limit::Share`].
+    pub(crate) const PER_PERCENT: u64 = 10_000_000;
+
+    /// Parses a limit: a size, or a percentage of the delivered bytes.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let Some(number) = text.strip_suffix('%') else {
+            return parse_bytes(text)
+                .map(Self::Bytes)
+                .map_err(|why| format!("{why}; or a percentage, such as 1%"));
+        };
+        parse_decimal(number.trim_end(), 7)
+            .filter(|&parts| parts <= 100 * Self::PER_PERCENT)
+            .map(Self::Share)
+            .ok_or_else(|| "a percentage is a number from 0 to 100 with at most 7 decimals, such as 0.5%".to_owned())
+    }
+
+    /// Returns whether `bytes` of the delivered bytes are within the limit. Nothing is rounded.
+    pub(crate) fn allows(self, bytes: u128, arrived: u64) -> bool {
+        match self {
+            Self::Bytes(most) => bytes <= u128::from(most),
+            Self::Share(parts) => {
+                bytes * u128::from(100 * Self::PER_PERCENT) <= u128::from(arrived) * u128::from(parts)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Bytes(bytes) => write!(f, "{}", exact_bytes(u128::from(bytes))),
+            Self::Share(parts) => {
+                let whole = parts / Self::PER_PERCENT;
+                let decimals = format!("{:07}", parts % Self::PER_PERCENT);
+                let decimals = decimals.trim_end_matches('0');
+                let point = if decimals.is_empty() { "" } else { "." };
+                write!(f, "{whole}{point}{decimals} %")
+            }
+        }
+    }
+}
+
+/// A number of bytes, exact, for sentences that are compared with a limit: `65 536 bytes`.
+pub(crate) fn exact_bytes(bytes: u128) -> String {
+    match u64::try_from(bytes).unwrap_or(u64::MAX) {
+        0 => "0".to_owned(),
+        1 => "1 byte".to_owned(),
+        more => format!("{} bytes", count(more)),
+    }
+}
+
+/// All that a run is judged by.
+#[derive(Clone, Debug)]
+pub(crate) struct Criteria {
+    /// Bytes count that arrived at any of these.
+    pub(crate) to: Vec<Pattern>,
+    /// And that came from any of these; from anywhere if there are none.
+    pub(crate) from: Vec<Pattern>,
+    /// How much may be copied. If nothing says so, only the baseline judges.
+    pub(crate) max_copied: Option<Limit>,
+    /// How much may be unknown. If nothing says so, what is unknown may not decide the verdict.
+    pub(crate) max_unknown: Option<Limit>,
+    /// How many bytes must arrive for there to be something to judge.
+    pub(crate) min_bytes: u64,
+    /// Copies for these reasons do not count, nor do unknowns.
+    pub(crate) allow: Vec<Reason>,
+}
+
+impl Criteria {
+    /// Whether a flow between these two is judged.
+    pub(crate) fn matches(&self, from: &End, to: &End, folded: u64) -> Match {
+        let best = |patterns: &[Pattern], end| patterns.iter().map(|pattern| pattern.matches(end, folded)).max();
+        let to = best(&self.to, to).unwrap_or(Match::No);
+        let from = best(&self.from, from).unwrap_or(Match::Yes);
+        to.min(from)
+    }
+
+    /// `file, socket` or `file, socket from tcp`.
+    pub(crate) fn endpoints(&self) -> String {
+        let list = |patterns: &[Pattern]| {
+            let words: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+            words.join(", ")
+        };
+        let to = list(&self.to);
+        if self.from.is_empty() {
+            to
+        } else {
+            format!("{to} from {}", list(&self.from))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_exact_and_shown_as_they_were_given() {
+        let one_percent = Limit::Share(Limit::PER_PERCENT);
+        assert!(one_percent.allows(1, 100) && !one_percent.allows(2, 100));
+        assert!(!one_percent.allows(1, 99) && one_percent.allows(0, 0) && !one_percent.allows(1, 0));
+        assert!(Limit::Share(100 * Limit::PER_PERCENT).allows(u128::from(u64::MAX), u64::MAX));
+        assert!(Limit::Bytes(0).allows(0, 0) && !Limit::Bytes(0).allows(1, 10));
+        for (limit, shown) in [
+            (Limit::Bytes(0), "0"),
+            (Limit::Bytes(65_536), "65 536 bytes"),
+            (one_percent, "1 %"),
+            (Limit::Share(5_000_000), "0.5 %"),
+            (Limit::Share(1), "0.0000001 %"),
+        ] {
+            assert_eq!(limit.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn parses_sizes_and_exact_percentages() {
+        for (text, expected) in [
+            ("0", Limit::Bytes(0)),
+            ("64K", Limit::Bytes(65_536)),
+            ("1MiB", Limit::Bytes(1 << 20)),
+            ("0%", Limit::Share(0)),
+            ("1%", Limit::Share(10_000_000)),
+            ("0.5 %", Limit::Share(5_000_000)),
+            ("0.0000001%", Limit::Share(1)),
+            ("100%", Limit::Share(1_000_000_000)),
+        ] {
+            assert_eq!(Limit::parse(text), Ok(expected), "{text}");
+        }
+        for text in ["", "%", "-1%", "101%", "100.1%", "1.%x", ".5%", "1e3%", "0.00000001%"] {
+            assert!(Limit::parse(text).is_err(), "{text}");
+        }
+    }
+}

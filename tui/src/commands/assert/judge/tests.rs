@@ -1,0 +1,293 @@
+//! Tests of the judgment: each way to pass, to fail and to stay open.
+
+use zctrace_contract::Reason;
+use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, NotObserved, Outcome, Report, Scope, ScopeKind, Tier};
+
+use super::*;
+use crate::commands::assert::Limit;
+use crate::filter::Pattern;
+
+const MIB: u64 = 1 << 20;
+
+type Plant = fn(&mut Report);
+
+fn criteria(to: &str, max_copied: Option<Limit>) -> Criteria {
+    Criteria {
+        to: to.split(',').map(|to| Pattern::parse(to).expect(to)).collect(),
+        from: Vec::new(),
+        max_copied,
+        max_unknown: None,
+        min_bytes: 0,
+        allow: Vec::new(),
+    }
+}
+
+fn flow(from: EndKind, to: EndKind, account: Account, reasons: &[(Reason, u64)]) -> Flow {
+    let mut flow = Flow::new(End::new(from, "/srv/a"), End::new(to, "/data/b"));
+    flow.set_account(account);
+    flow.reasons = reasons
+        .iter()
+        .map(|&(reason, bytes)| Cause::new(reason, bytes, 1))
+        .collect();
+    flow
+}
+
+/// At tier L, since moved bytes of the other tiers must have certificates, which are not judged here.
+fn report(flows: Vec<Flow>) -> Report {
+    let mut report = Report::new(Tier::L, Scope::new(ScopeKind::Command));
+    for flow in flows {
+        report.add_flow(flow);
+    }
+    report.finish(1000);
+    assert_eq!(report.check(), Ok(()));
+    report
+}
+
+fn moved(bytes: u64) -> Flow {
+    flow(EndKind::File, EndKind::Tcp, Account::new(bytes, 0, 0), &[])
+}
+
+fn copied(bytes: u64) -> Flow {
+    flow(
+        EndKind::Memory,
+        EndKind::Tcp,
+        Account::new(0, bytes, 0),
+        &[(Reason::FromMemory, bytes)],
+    )
+}
+
+fn unknown(bytes: u64) -> Flow {
+    flow(
+        EndKind::File,
+        EndKind::Tcp,
+        Account::new(0, 0, bytes),
+        &[(Reason::StillQueued, bytes)],
+    )
+}
+
+fn outcome(flows: Vec<Flow>, criteria: &Criteria) -> Outcome {
+    judge(&report(flows), criteria, None).outcome()
+}
+
+#[test]
+fn what_moved_passes_and_one_copied_byte_fails_a_limit_of_none() {
+    let none = criteria("socket", Some(Limit::Bytes(0)));
+    assert_eq!(outcome(vec![moved(MIB)], &none), Outcome::Held);
+    assert_eq!(outcome(vec![moved(MIB), copied(1)], &none), Outcome::Broken);
+    let some = criteria("socket", Some(Limit::Bytes(1)));
+    assert_eq!(outcome(vec![moved(MIB), copied(1)], &some), Outcome::Held);
+    assert_eq!(outcome(vec![moved(MIB), copied(2)], &some), Outcome::Broken);
+}
+
+#[test]
+fn bytes_count_from_wherever_they_came_and_only_where_they_arrived() {
+    // The very case the gate is for: sendfile became read and write, and no flow from file to socket is left.
+    let read = flow(
+        EndKind::File,
+        EndKind::Memory,
+        Account::new(0, MIB, 0),
+        &[(Reason::IntoMemory, MIB)],
+    );
+    let none = criteria("socket", Some(Limit::Bytes(0)));
+    assert_eq!(outcome(vec![read.clone(), copied(MIB)], &none), Outcome::Broken);
+    assert_eq!(
+        outcome(vec![read.clone(), moved(MIB)], &none),
+        Outcome::Held,
+        "a read that goes nowhere"
+    );
+    assert_eq!(
+        outcome(vec![read], &criteria("memory", Some(Limit::Bytes(0)))),
+        Outcome::Broken
+    );
+    let mut from_file = criteria("socket", Some(Limit::Bytes(0)));
+    from_file.from = vec![Pattern::parse("file").unwrap()];
+    assert_eq!(outcome(vec![moved(MIB), copied(MIB)], &from_file), Outcome::Held);
+}
+
+#[test]
+fn nothing_and_too_little_are_never_a_pass() {
+    let none = criteria("socket", Some(Limit::Bytes(0)));
+    assert_eq!(outcome(vec![], &none), Outcome::Open);
+    let elsewhere = flow(EndKind::File, EndKind::File, Account::new(MIB, 0, 0), &[]);
+    assert_eq!(outcome(vec![elsewhere], &none), Outcome::Open);
+    let mut cloned = Account::default();
+    cloned.neither.cloned = MIB;
+    let judgment = judge(
+        &report(vec![flow(EndKind::File, EndKind::Tcp, cloned, &[])]),
+        &none,
+        None,
+    );
+    assert_eq!(judgment.outcome(), Outcome::Open);
+    assert!(
+        judgment
+            .rules
+            .iter()
+            .any(|rule| rule.found.contains("1 048 576 bytes were zeros")),
+        "{judgment:?}"
+    );
+    let mut least = none.clone();
+    least.min_bytes = MIB;
+    assert_eq!(outcome(vec![moved(MIB - 1)], &least), Outcome::Open);
+    assert_eq!(outcome(vec![moved(MIB)], &least), Outcome::Held);
+    assert_eq!(
+        outcome(vec![copied(1)], &least),
+        Outcome::Broken,
+        "what was copied is shown all the same"
+    );
+}
+
+#[test]
+fn unknown_bytes_decide_nothing() {
+    let none = criteria("socket", Some(Limit::Bytes(0)));
+    assert_eq!(outcome(vec![moved(MIB), unknown(1)], &none), Outcome::Open);
+    assert_eq!(outcome(vec![moved(MIB), unknown(1), copied(1)], &none), Outcome::Broken);
+    // Were all of them copied, it would still be within the limit.
+    let percent = criteria("socket", Some(Limit::Share(Limit::PER_PERCENT)));
+    assert_eq!(outcome(vec![moved(99 * MIB), unknown(MIB)], &percent), Outcome::Held);
+    assert_eq!(
+        outcome(vec![moved(98 * MIB), unknown(2 * MIB)], &percent),
+        Outcome::Open
+    );
+    assert_eq!(
+        outcome(vec![moved(98 * MIB), unknown(MIB), copied(MIB)], &percent),
+        Outcome::Open
+    );
+}
+
+#[test]
+fn a_limit_on_unknown_bytes_is_one_of_its_own() {
+    let mut both = criteria("socket", Some(Limit::Bytes(0)));
+    both.max_unknown = Some(Limit::Bytes(10));
+    assert_eq!(outcome(vec![moved(MIB), unknown(10)], &both), Outcome::Held);
+    assert_eq!(outcome(vec![moved(MIB), unknown(11)], &both), Outcome::Open);
+    let mut strict = criteria("socket", Some(Limit::Share(50 * Limit::PER_PERCENT)));
+    strict.max_unknown = Some(Limit::Bytes(0));
+    assert_eq!(outcome(vec![moved(MIB), unknown(1)], &strict), Outcome::Open);
+}
+
+#[test]
+fn a_look_counts_as_a_copy_unless_it_is_allowed() {
+    let mut none = criteria("socket", Some(Limit::Bytes(0)));
+    let mut looked = moved(MIB);
+    looked.looked = 100;
+    let mut of_flow = report(vec![looked]);
+    of_flow.looks.push(Look {
+        flow: Some(1),
+        ..Look::new(100, 1)
+    });
+    let judgment = judge(&of_flow, &none, None);
+    assert_eq!(judgment.outcome(), Outcome::Broken);
+    assert_eq!((judgment.bytes_judged.copied, judgment.bytes_judged.peeked), (0, 100));
+    // A look at bytes of no known flow may be one at these.
+    let mut of_none = report(vec![moved(MIB)]);
+    of_none.looks.push(Look::new(100, 1));
+    assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Open);
+    // One that no pipe took part in is the program's word alone, and judged nowhere.
+    of_none.looks[0].without_pipe = true;
+    assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);
+    of_none.looks[0].without_pipe = false;
+    none.allow = vec![Reason::Peeked];
+    assert_eq!(judge(&of_flow, &none, None).outcome(), Outcome::Held);
+    assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);
+    // Looks that no line explains are not forgiven.
+    of_flow.looks[0].bytes = 99;
+    assert_eq!(judge(&of_flow, &none, None).bytes_judged.peeked, 1);
+}
+
+#[test]
+fn what_is_allowed_is_forgiven_only_as_far_as_reasons_show() {
+    let mut allowing = criteria("socket", Some(Limit::Bytes(0)));
+    allowing.allow = vec![Reason::FromMemory, Reason::StillQueued];
+    assert_eq!(
+        outcome(vec![moved(MIB), copied(5), unknown(5)], &allowing),
+        Outcome::Held
+    );
+    let reasons = [(Reason::FromMemory, 5), (Reason::Misaligned, 5)];
+    let mixed = flow(EndKind::Memory, EndKind::Tcp, Account::new(0, 10, 0), &reasons);
+    assert_eq!(judge(&report(vec![mixed]), &allowing, None).bytes_judged.copied, 5);
+    // Ten bytes, copied once for an allowed reason and once for another.
+    let reasons = [(Reason::FromMemory, 10), (Reason::Misaligned, 10)];
+    let mut twice = flow(EndKind::Memory, EndKind::Tcp, Account::new(0, 10, 0), &reasons);
+    twice.copy_bytes = 20;
+    assert_eq!(judge(&report(vec![twice]), &allowing, None).bytes_judged.copied, 10);
+    // Twenty bytes, ten of them copied twice for an allowed reason, ten for a reason nobody knows.
+    let mut bare = flow(
+        EndKind::Memory,
+        EndKind::Tcp,
+        Account::new(0, 20, 0),
+        &[(Reason::FromMemory, 20)],
+    );
+    bare.copy_bytes = 30;
+    assert_eq!(judge(&report(vec![bare]), &allowing, None).bytes_judged.copied, 10);
+}
+
+#[test]
+fn loss_and_what_cannot_be_seen_leave_it_open_but_do_not_hide_a_copy() {
+    let none = criteria("socket", Some(Limit::Bytes(0)));
+    let plants: [Plant; 4] = [
+        |report| report.loss.recursion_misses = 1,
+        |report| report.loss.reserve_failures = 1,
+        |report| report.overhead.fell_back = true,
+        |report| {
+            report.coverage.not_observed.push(NotObserved {
+                what: "splice by io_uring".to_owned(),
+                calls: Some(1),
+                bytes: None,
+            });
+        },
+    ];
+    for plant in plants {
+        let mut clean = report(vec![moved(MIB)]);
+        plant(&mut clean);
+        assert_eq!(judge(&clean, &none, None).outcome(), Outcome::Open);
+        let mut dirty = report(vec![moved(MIB), copied(1)]);
+        plant(&mut dirty);
+        assert_eq!(judge(&dirty, &none, None).outcome(), Outcome::Broken);
+    }
+    let mut declared = report(vec![moved(MIB)]);
+    declared.coverage.not_observed.push(NotObserved {
+        what: "memcpy in the program".to_owned(),
+        calls: None,
+        bytes: None,
+    });
+    assert_eq!(
+        judge(&declared, &none, None).outcome(),
+        Outcome::Held,
+        "a blind spot that every run has"
+    );
+}
+
+#[test]
+fn a_folded_row_that_may_be_meant_is_not_passed_over() {
+    let none = criteria("socket", Some(Limit::Bytes(0)));
+    let various = |account, reasons: &[(Reason, u64)]| {
+        let mut row = flow(EndKind::Various, EndKind::Various, account, reasons);
+        row.to.name.clear();
+        row.folded = 3;
+        row
+    };
+    let clean = various(Account::new(10, 0, 0), &[]);
+    assert_eq!(outcome(vec![moved(MIB), clean], &none), Outcome::Open);
+}
+
+#[test]
+fn without_a_limit_the_baseline_judges_and_beside_one_it_only_tells() {
+    let regressions = [Regression {
+        path: "file:tcp".to_owned(),
+        code: "ZC07".to_owned(),
+        bytes: 65_536,
+    }];
+    let run = report(vec![moved(MIB)]);
+    let unlimited = criteria("socket", None);
+    assert_eq!(judge(&run, &unlimited, Some(&[])).outcome(), Outcome::Held);
+    let grown = judge(&run, &unlimited, Some(&regressions));
+    assert_eq!(grown.outcome(), Outcome::Broken);
+    assert!(
+        grown.rules[0].found.contains("+64.0 KiB copied in file:tcp, ZC07"),
+        "{grown:?}"
+    );
+    let limited = criteria("socket", Some(Limit::Bytes(0)));
+    assert_eq!(judge(&run, &limited, Some(&regressions)).outcome(), Outcome::Held);
+    let open = report(vec![moved(MIB), unknown(1)]);
+    assert_eq!(judge(&open, &unlimited, Some(&[])).outcome(), Outcome::Open);
+}

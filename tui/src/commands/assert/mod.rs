@@ -1,0 +1,10 @@
+//! `zctrace assert`: runs a command and judges the bytes that were delivered to the given endpoints.
+
+mod baseline;
+mod command;
+mod criteria;
+mod judge;
+mod render;
+
+pub(crate) use command::{Options, run};
+pub(crate) use criteria::{Criteria, Limit};

@@ -1,0 +1,189 @@
+//! Text of a judgment: PASSED, FAILED or INCONCLUSIVE first, then the rules, flows, reasons and hints.
+
+use zctrace_report::text::{percent, printable, size};
+use zctrace_report::{Assertion, Outcome, Report};
+
+use super::criteria::{Criteria, Limit, exact_bytes};
+use super::judge::Judgment;
+use crate::child::CommandStatus;
+use crate::render::text::wrap;
+use crate::render::{body, trust, why};
+
+/// Renders a judgment. `remarks` are further lines, such as the files that were written.
+pub(super) fn judgment_text(
+    report: &Report,
+    criteria: &Criteria,
+    judgment: &Judgment,
+    command: Option<CommandStatus>,
+    remarks: &[String],
+) -> String {
+    let mut text = String::new();
+    verdict(&mut text, criteria, judgment);
+    wrap(&mut text, "         ", &deliveries(criteria, judgment));
+    wrap(&mut text, "         ", &trust(report));
+    if let Some(ended) = command.filter(|ended| *ended != CommandStatus::Exited(0)) {
+        let how = match ended {
+            CommandStatus::Exited(code) => format!("the command itself failed: it exited with {code}"),
+            CommandStatus::Signaled(signal) => format!("the command itself failed: signal {signal} ended it"),
+        };
+        wrap(&mut text, "  !!     ", &how);
+    }
+    text.push('\n');
+    for rule in &judgment.rules {
+        let mark = match rule.outcome {
+            Outcome::Held => "=  held    ",
+            Outcome::Broken => "x  broken  ",
+            _ => "?  open    ",
+        };
+        wrap(
+            &mut text,
+            mark,
+            &format!("{}: {}", printable(&rule.rule), printable(&rule.found)),
+        );
+    }
+    let judged = |id| judgment.flows.contains(&id);
+    match judgment.outcome() {
+        // What held needs no mending; what was copied within the limit is worth a line each all the same.
+        Outcome::Held => why(&mut text, report, judged),
+        Outcome::Broken => body(&mut text, report, judged),
+        // What is missing may be anywhere.
+        _ => body(&mut text, report, |_| true),
+    }
+    if !remarks.is_empty() {
+        text.push('\n');
+        for line in remarks {
+            wrap(&mut text, "  ", line);
+        }
+    }
+    text
+}
+
+/// The first line.
+fn verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
+    let first = |outcome: &Outcome| judgment.rules.iter().find(|rule| rule.outcome == *outcome);
+    let found = |rule: Option<&Assertion>| rule.map_or_else(String::new, |rule| printable(&rule.found).into_owned());
+    match judgment.outcome() {
+        Outcome::Broken => {
+            let rest = match criteria.max_copied {
+                Some(limit) => {
+                    let bytes = judgment.bytes_judged.copied + judgment.bytes_judged.peeked;
+                    let share = match limit {
+                        Limit::Bytes(_) => String::new(),
+                        Limit::Share(_) => format!(" ({})", percent_of(bytes, judgment.bytes_judged.delivered)),
+                    };
+                    format!("{}{share} were copied; the limit is {limit}", exact_bytes(bytes))
+                }
+                None => found(first(&Outcome::Broken)),
+            };
+            wrap(text, "FAILED   ", &rest);
+        }
+        Outcome::Held => {
+            let bytes_judged = &judgment.bytes_judged;
+            let limit = match criteria.max_copied {
+                Some(limit) => format!("the limit is {limit}"),
+                None => "no limit was given".to_owned(),
+            };
+            let rest = format!(
+                "{} of the {} that arrived at {} were copied; {limit}",
+                exact_bytes(bytes_judged.copied + bytes_judged.peeked),
+                exact_bytes(bytes_judged.delivered.into()),
+                criteria.endpoints(),
+            );
+            wrap(text, "PASSED   ", &rest);
+        }
+        _ => {
+            // That nothing arrived says more than what else is missing then.
+            let nothing = judgment.rules.iter().find(|rule| {
+                rule.outcome == Outcome::Open
+                    && judgment.bytes_judged.delivered == 0
+                    && rule.found.starts_with("nothing arrived")
+            });
+            let mut rest = found(nothing.or_else(|| first(&Outcome::Open)));
+            if nothing.is_some() {
+                rest.push_str(" (did the test run?)");
+            }
+            wrap(text, "INCONCLUSIVE   ", &rest);
+        }
+    }
+}
+
+/// Looks are not bytes that arrived, so all is not the most.
+fn percent_of(bytes: u128, arrived: u64) -> String {
+    percent(u64::try_from(bytes).unwrap_or(u64::MAX), arrived)
+}
+
+/// What arrived, and what became of it.
+fn deliveries(criteria: &Criteria, judgment: &Judgment) -> String {
+    let bytes_judged = &judgment.bytes_judged;
+    let wide = |bytes: u128| size(u64::try_from(bytes).unwrap_or(u64::MAX));
+    let looks = if bytes_judged.peeked > 0 {
+        format!("; {} were also copied out on the way", wide(bytes_judged.peeked))
+    } else {
+        String::new()
+    };
+    format!(
+        "{} arrived at {}: {} copied, {} unknown{looks}",
+        size(bytes_judged.delivered),
+        criteria.endpoints(),
+        wide(bytes_judged.copied),
+        wide(bytes_judged.unknown),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::assert::judge::judge;
+    use crate::filter::Pattern;
+    use crate::render::fixtures::{assert_fits, nginx, same_as};
+
+    fn shown(report: &Report, to: &str, max_copied: Limit, command: Option<CommandStatus>) -> String {
+        let criteria = Criteria {
+            to: vec![Pattern::parse(to).unwrap()],
+            from: Vec::new(),
+            max_copied: Some(max_copied),
+            max_unknown: None,
+            min_bytes: 0,
+            allow: Vec::new(),
+        };
+        let judgment = judge(report, &criteria, None);
+        let text = judgment_text(report, &criteria, &judgment, command, &["report: a.json".to_owned()]);
+        assert_fits(&text);
+        text
+    }
+
+    #[test]
+    fn a_failure_says_how_much_and_the_limit_and_where() {
+        let mut report = nginx();
+        report.coverage.not_observed.clear();
+        let text = shown(&report, "tcp", Limit::Bytes(0), Some(CommandStatus::Exited(0)));
+        same_as(&text, "failed.txt");
+        let text = shown(&report, "tcp", Limit::Bytes(0), Some(CommandStatus::Signaled(11)));
+        assert!(text.contains("signal 11 ended it"), "{text}");
+    }
+
+    #[test]
+    fn a_pass_and_an_open_one_are_told_apart_by_their_first_word() {
+        let mut report = nginx();
+        report.coverage.not_observed.clear();
+        let half = Limit::Share(50 * Limit::PER_PERCENT);
+        let text = shown(&report, "tcp", half, None);
+        assert!(text.starts_with("PASSED   2 902 523 904 bytes of the "), "{text}");
+        let percent = Limit::Share(Limit::PER_PERCENT);
+        let text = shown(&report, "tcp", percent, None);
+        assert!(
+            text.starts_with("FAILED   2 902 523 904 bytes (29.1 %) were copied; the limit is 1 %\n"),
+            "{text}"
+        );
+        let text = shown(&report, "unix", half, None);
+        assert!(
+            text.starts_with(
+                "INCONCLUSIVE   nothing arrived at unix, so there is nothing to judge (did the test run?)"
+            ),
+            "{text}"
+        );
+        report.loss.reserve_failures = 1;
+        let text = shown(&report, "tcp", half, None);
+        assert!(text.starts_with("INCONCLUSIVE   1 record was lost"), "{text}");
+    }
+}

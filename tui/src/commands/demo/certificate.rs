@@ -1,0 +1,77 @@
+//! The certificate of the longest path, on the demo's screen; or why there is none.
+
+use zctrace_probes::probe::SetupError;
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Certificate, Shown, StationKind};
+
+use super::paths::Done;
+use super::render::name;
+use crate::render;
+use crate::render::text::wrap;
+
+/// What the kernel's pages show, or why they were not looked at.
+pub(super) fn proof(text: &mut String, rows: &[Done], not_traced: Option<&SetupError>) {
+    if let Some(error) = not_traced {
+        text.push_str("\nwithout the kernel's own evidence\n");
+        wrap(text, "  -  ", &printable(&error.to_string()));
+        wrap(text, "        mend  ", &printable(&error.mend()));
+        return;
+    }
+    let longest = rows
+        .iter()
+        .filter_map(|row| Some((row, row.flow.certificate.as_ref()?)))
+        .filter(|(_, certificate)| certificate.cannot_back_moved().is_none())
+        .max_by_key(|(_, certificate)| {
+            let to_disk = certificate
+                .hops
+                .iter()
+                .any(|hop| hop.station.kind == StationKind::BioVec);
+            (certificate.hops.len(), to_disk)
+        });
+    if let Some((row, certificate)) = longest {
+        text.push('\n');
+        stations(text, row, certificate);
+    }
+}
+
+fn stations(text: &mut String, row: &Done, certificate: &Certificate) {
+    let same = certificate.hops.iter().all(|hop| match hop.shown {
+        Shown::Start | Shown::Identity => true,
+        // The device was given the very page.
+        Shown::Dma => hop.station.kind == StationKind::BioVec,
+        _ => false,
+    });
+    let verdict = if same { "SAME PAGE AT" } else { "MOVED THROUGH" };
+    let pages = certificate.hops.iter().map(|hop| hop.pages).max().unwrap_or(0);
+    let head = match certificate.hops.len() {
+        2 => format!("{verdict} BOTH STATIONS   "),
+        many => format!("{verdict} ALL {many} STATIONS   "),
+    };
+    let what = format!(
+        "{}, {} pages, {}",
+        size(certificate.bytes),
+        count(pages),
+        name(&row.flow)
+    );
+    wrap(text, &head, &what);
+    for (number, hop) in (1..).zip(&certificate.hops) {
+        let line = format!(
+            "{}, {} bytes, seen by {}",
+            hop.station,
+            count(hop.bytes),
+            printable(&hop.seen_by)
+        );
+        wrap(text, &format!("  {number}  "), &line);
+        if let Some(names) = &hop.segments {
+            wrap(text, "     bufferlist ", &render::names(names, hop.bytes));
+        }
+    }
+    if let Some(example) = certificate.examples.first() {
+        let line = format!(
+            "page {} (a name for this run only) held the bytes from offset {} on at all of them",
+            printable(&example.page),
+            count(example.offset)
+        );
+        wrap(text, "     ", &line);
+    }
+}

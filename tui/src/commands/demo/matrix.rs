@@ -1,0 +1,84 @@
+//! `zctrace demo --matrix`: which pairs of ends share pages on this kernel, as the oracle sees it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use bufferlist::EndpointKind;
+use bufferlist::oracle::{Matrix, SinkColumn, Verdict};
+use zctrace_report::text::printable;
+
+use crate::render::text::wrap;
+use crate::{exit_code, terminal_io};
+
+/// Asks about all pairs, prints the answers, and says whether all could be had.
+pub(crate) fn run(dir: &Path) -> u8 {
+    let matrix = Matrix::probe(dir);
+    let (text, all) = table(&matrix, dir);
+    terminal_io::print(
+        &text,
+        if all {
+            exit_code::SUCCESS
+        } else {
+            exit_code::INCONCLUSIVE
+        },
+    )
+}
+
+/// Destinations as rows, since there are more of them, and sources as columns.
+fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
+    let mut sources: Vec<EndpointKind> = Vec::new();
+    let (mut shared, mut private, mut mute) = (0, 0, Vec::new());
+    for (from, column, answer) in matrix.cells() {
+        if !sources.contains(&from) {
+            sources.push(from);
+        }
+        match answer {
+            Ok(Verdict::Shared) => shared += 1,
+            Ok(Verdict::Private) => private += 1,
+            Err(error) => mute.push(format!("{} → {}: {error}", from.name(), column.name())),
+        }
+    }
+    let all = shared + private + mute.len();
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{shared} OF {all} PAIRS SHARE PAGES   {private} do not, {} could not be asked",
+        mute.len()
+    );
+    let whereof = format!("kernel {}, files in {}", matrix.kernel(), dir.display());
+    let _ = writeln!(text, "{}\n", printable(&whereof));
+    let _ = write!(text, "   {:<12}", "to \\ from");
+    for from in &sources {
+        let _ = write!(text, "{:>13}", from.name());
+    }
+    text.push('\n');
+    for column in SinkColumn::ALL {
+        let _ = write!(text, "   {:<12}", column.name());
+        for &from in &sources {
+            let word = match matrix.get(from, column) {
+                Some(Verdict::Shared) => "= shared",
+                Some(Verdict::Private) => "x private",
+                None => "? -",
+            };
+            let _ = write!(text, "{word:>13}");
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+    if !mute.is_empty() {
+        text.push_str("could not be asked\n");
+        for why in &mute {
+            wrap(&mut text, "?  ", &printable(why));
+        }
+        text.push('\n');
+    }
+    wrap(
+        &mut text,
+        "",
+        "A page was moved from each source to each destination, changed at the source, and looked at where it arrived. \
+         = the change was seen, so both have one page. x it was not: the bytes were copied, or fetched by a device, as \
+         for direct, which is a file open with O_DIRECT.",
+    );
+    (text, mute.is_empty())
+}

@@ -1,0 +1,337 @@
+//! What the doctor shows.
+
+use std::fmt::Write as _;
+
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Alive, Fact};
+
+use super::cost::{Cost, Loaded, Measured};
+use super::{Findings, Tried};
+use crate::render::text::{shorten, wrap};
+
+/// Blind spots that are shown unless all are asked for.
+const FEW: usize = 3;
+
+/// The whole screen.
+pub(super) fn screen(findings: &Findings, all: bool) -> String {
+    let mut text = String::new();
+    verdict(&mut text, findings);
+    text.push('\n');
+    privileges(&mut text, findings);
+    kernel(&mut text, findings);
+    settings(&mut text, findings);
+    programs(&mut text, findings, all);
+    selftest(&mut text, findings);
+    cost(&mut text, findings);
+    facts(&mut text, findings, all);
+    next(&mut text, findings);
+    text
+}
+
+fn verdict(text: &mut String, findings: &Findings) {
+    let mends = findings.mends().len();
+    let (can, of) = findings.facts();
+    let seen = format!("{can} of {of} facts can be seen here (tier T0)");
+    let proven = findings.coverage.seen().0;
+    let line = match mends {
+        0 => format!("READY   {seen}; {proven} are proven by the selftest"),
+        // What a kernel without types can show is not known.
+        _ if findings.types.is_err() => format!("NOT READY   {} to mend", things(mends)),
+        _ => format!("NOT READY   {} to mend; then {seen}", things(mends)),
+    };
+    let _ = writeln!(text, "{line}");
+}
+
+fn things(n: usize) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{n} thing{s}")
+}
+
+/// A row: mark, part, what is to be said.
+fn row(text: &mut String, mark: char, part: &str, said: &str) {
+    wrap(text, &format!("{mark}  {part:<14} "), &printable(said));
+}
+
+/// The row of what is to be mended, and how. Whether there is one.
+fn mend(text: &mut String, findings: &Findings, what: &str) -> bool {
+    let mends = findings.mends();
+    let mut found = false;
+    for one in mends.iter().filter(|one| one.what == what) {
+        found = true;
+        row(text, 'x', what, &one.cause);
+        for (index, line) in one.steps.iter().enumerate() {
+            let first = if index == 0 { "→ " } else { "  " };
+            let first = format!("{:18}{first}", "");
+            // A command must stay one line that can be copied.
+            if line.starts_with("sudo ") {
+                let _ = writeln!(text, "{first}{}", printable(line));
+            } else {
+                wrap(text, &first, &printable(line));
+            }
+        }
+    }
+    found
+}
+
+fn privileges(text: &mut String, findings: &Findings) {
+    if mend(text, findings, "privileges") {
+        return;
+    }
+    let who = match findings.privileges.uid {
+        0 => "you are root".to_owned(),
+        uid => format!("you are uid {uid} with CAP_BPF and CAP_PERFMON"),
+    };
+    let others = if findings.privileges.others {
+        ""
+    } else {
+        "; without CAP_SYS_PTRACE it is not known where in other users' programs calls are made"
+    };
+    row(text, '=', "privileges", &format!("{who}{others}"));
+}
+
+fn kernel(text: &mut String, findings: &Findings) {
+    if mend(text, findings, "kernel") {
+        return;
+    }
+    let Ok(types) = &findings.types else { return };
+    let path = types.path.display();
+    let all = format!("{}, BTF found ({path})", findings.kernel);
+    if types.missing.is_empty() {
+        let said = format!("{all}, all {} fields that zctrace needs", types.found);
+        row(text, '=', "kernel", &said);
+    } else {
+        let missing = types.missing.join("; ");
+        let said = format!(
+            "{all}, {} fields, but not {}: {missing}",
+            types.found,
+            types.missing.len()
+        );
+        row(text, '?', "kernel", &said);
+    }
+}
+
+fn settings(text: &mut String, findings: &Findings) {
+    if !mend(text, findings, "lockdown") {
+        let none = "none (this kernel cannot, or does not tell)";
+        row(text, '=', "lockdown", findings.lockdown.as_deref().unwrap_or(none));
+    }
+    let of = |setting: &super::Setting| {
+        let value = setting.value.as_deref().unwrap_or("-");
+        format!("{} {value}", setting.name)
+    };
+    let all: Vec<String> = findings.settings.iter().map(of).collect();
+    row(
+        text,
+        '=',
+        "settings",
+        &format!("{} (none of them is used)", all.join(" · ")),
+    );
+}
+
+fn programs(text: &mut String, findings: &Findings, all: bool) {
+    if mend(text, findings, "programs") {
+        if let (true, Tried::Failed(_, _, log)) = (all, &findings.loaded) {
+            for line in log.lines() {
+                let _ = writeln!(text, "      {}", printable(line));
+            }
+        }
+        return;
+    }
+    let loaded = match &findings.loaded {
+        Tried::Done(loaded) => loaded,
+        Tried::No(why) => return row(text, '?', "programs", &format!("not tried: {why}")),
+        Tried::Failed(..) => return,
+    };
+    let Loaded {
+        programs,
+        left_out,
+        took,
+        away,
+    } = loaded;
+    let instructions: u64 = programs
+        .iter()
+        .filter_map(|program| program.verified_instructions.map(u64::from))
+        .sum();
+    let verified = match instructions {
+        0 => String::new(),
+        some => format!(", {} instructions verified", count(some)),
+    };
+    let mark = if left_out.is_empty() { '=' } else { '?' };
+    let said = format!(
+        "{} of {} loaded and attached in {}{verified}; detached in {}",
+        programs.len(),
+        programs.len() + left_out.len(),
+        milliseconds(*took),
+        milliseconds(*away),
+    );
+    row(text, mark, "programs", &said);
+    for (program, why) in left_out {
+        wrap(text, &format!("{:18}{program}: ", ""), &printable(why));
+    }
+    if all {
+        for program in programs {
+            let verified = program
+                .verified_instructions
+                .map_or("-".to_owned(), |n| count(u64::from(n)));
+            let _ = writeln!(text, "{:18}{:<24}{verified:>9} instructions", "", program.name);
+        }
+    }
+}
+
+fn selftest(text: &mut String, findings: &Findings) {
+    if mend(text, findings, "selftest") {
+        return;
+    }
+    match &findings.selftest {
+        Some(table) => {
+            let counts = table.counts();
+            let absent = match counts.absent {
+                0 => String::new(),
+                n => format!(", {n} could not be made here"),
+            };
+            let ago = ago(findings.now_unix_ms.saturating_sub(table.made_unix_ms));
+            let said = format!(
+                "{ago}: {} of {} trials passed{absent} (in {} ms)",
+                counts.passed,
+                table.trials.len(),
+                table.took_ms
+            );
+            row(text, if counts.absent == 0 { '=' } else { '?' }, "selftest", &said);
+        }
+        None => row(
+            text,
+            '?',
+            "selftest",
+            "not yet on this boot, kernel and object; run and assert make it first",
+        ),
+    }
+}
+
+/// How long something was ago.
+pub(super) fn ago(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    match seconds {
+        0..2 => "just now".to_owned(),
+        2..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+fn cost(text: &mut String, findings: &Findings) {
+    let cost = match &findings.cost {
+        Tried::Done(cost) => cost,
+        Tried::No(why) => {
+            let said = format!(
+                "not measured: {why}. It is some ten nanoseconds on every system call of every process, and more on each \
+                 traced one; with privileges `zctrace doctor` measures both in a second or two"
+            );
+            return row(text, '?', "cost here", &said);
+        }
+        Tried::Failed(..) => return,
+    };
+    let Cost {
+        bare,
+        tax,
+        splice,
+        traced,
+        reader,
+        ring_bytes,
+        call_bytes,
+    } = *cost;
+    let said = format!(
+        "{} on every system call of every process (a bare one takes {:.0} ns), and {} on each traced splice of 64 KiB ({} \
+         without); {} of the reader's for it",
+        nanoseconds(tax),
+        bare.ns,
+        nanoseconds(traced),
+        plain(splice.ns),
+        nanoseconds(reader),
+    );
+    row(text, '=', "cost here", &said);
+    let said = format!(
+        "{}, which hold {} such calls ({} each); read every 5 ms, as fast as here, that is enough for {} in a second",
+        size(ring_bytes),
+        about(cost.holds()),
+        size(call_bytes as u64),
+        about(cost.rate()),
+    );
+    row(text, '=', "ring", &said);
+}
+
+/// A number of which two digits are true.
+fn about(number: f64) -> String {
+    let number = number.max(0.0) as u64;
+    let unit = 10_u64.pow(number.checked_ilog10().unwrap_or(0).saturating_sub(1));
+    count(number / unit * unit)
+}
+
+fn plain(ns: f64) -> String {
+    if ns.abs() < 1000.0 {
+        format!("{ns:.0} ns")
+    } else {
+        format!("{:.2} µs", ns / 1000.0)
+    }
+}
+
+fn nanoseconds(measured: Measured) -> String {
+    let Measured { ns, noise_ns } = measured;
+    if ns.abs() < 1000.0 {
+        format!("{ns:.0} ± {noise_ns:.0} ns")
+    } else {
+        format!("{:.2} ± {:.2} µs", ns / 1000.0, noise_ns / 1000.0)
+    }
+}
+
+fn milliseconds(measured: Measured) -> String {
+    format!("{:.0} ms", measured.ns / 1e6)
+}
+
+fn facts(text: &mut String, findings: &Findings, all: bool) {
+    let _ = writeln!(text, "\n   {:<35}{:<24}{:<6}proven", "fact", "seen by", "tier");
+    for fact in &findings.coverage.facts {
+        one_fact(text, findings, fact);
+    }
+    let blind = &findings.coverage.not_observed;
+    let shown = if all { blind.len() } else { FEW.min(blind.len()) };
+    text.push_str("\n   cannot be seen by any of these, and is listed as unknown or not at all, never as moved\n");
+    for what in blind.iter().take(shown) {
+        wrap(text, "-  ", &printable(&what.what));
+    }
+    if shown < blind.len() {
+        let _ = writeln!(text, "   … {} more (zctrace doctor --all)", blind.len() - shown);
+    }
+}
+
+fn one_fact(text: &mut String, findings: &Findings, fact: &Fact) {
+    let (mark, proven) = match (&fact.alive, fact.proven_unix_ms) {
+        (Alive::Yes, Some(when)) => (
+            '=',
+            format!("selftest, {}", ago(findings.now_unix_ms.saturating_sub(when))),
+        ),
+        (Alive::Yes, None) => ('=', "yes".to_owned()),
+        (Alive::Silent, _) => ('x', "no: not used".to_owned()),
+        (Alive::Absent, _) => ('-', "not here".to_owned()),
+        _ => ('?', "not yet".to_owned()),
+    };
+    let _ = writeln!(
+        text,
+        "{mark}  {:<35}{:<24}{:<6}{proven}",
+        shorten(&printable(&fact.name), 33),
+        shorten(&printable(&fact.seen_by), 22),
+        fact.tier.as_str()
+    );
+    if !fact.why_not.is_empty() {
+        wrap(text, "      ", &printable(&fact.why_not));
+    }
+}
+
+fn next(text: &mut String, findings: &Findings) {
+    let next = if findings.mends().is_empty() {
+        "zctrace demo, then zctrace run -- CMD"
+    } else {
+        "mend that, then zctrace doctor again; without privileges: zctrace demo"
+    };
+    let _ = writeln!(text, "\nnext: {next}");
+}

@@ -1,0 +1,232 @@
+//! `zctrace selftest`: known moves and known copies, made here and now, and what the probes saw of each.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use zctrace_probes::selftest::{self, Table, Trial, Verdict};
+use zctrace_report::text::{count, printable, size};
+
+use crate::render::text::{shorten, wrap};
+use crate::tracer::SetupError;
+use crate::{exit_code, output, session, terminal_io};
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Where its files lie.
+    pub(crate) dir: Option<PathBuf>,
+    /// As JSON.
+    pub(crate) json: bool,
+    /// A file with the kernel's types, instead of the kernel's own.
+    pub(crate) btf: Option<PathBuf>,
+}
+
+/// Makes the trials, and returns the exit code.
+pub(crate) fn run(options: &Options) -> u8 {
+    if let Some(dir) = options.dir.as_ref().filter(|dir| !dir.is_dir()) {
+        terminal_io::eprint(&format!("{} is not a directory", printable(&dir.display().to_string())));
+        return exit_code::USAGE;
+    }
+    let table = match selftest::run_by(options.dir.as_deref(), options.btf.as_deref()) {
+        Ok(table) => table,
+        Err(error) => return session::print_setup_error(&SetupError::from(&error)),
+    };
+    let code = if table.passed() {
+        exit_code::SUCCESS
+    } else {
+        exit_code::CHECK_FAILED
+    };
+    if options.json {
+        return terminal_io::print(&json(&table), code);
+    }
+    output::print_screen(&text(&table), code)
+}
+
+/// The same for machines.
+fn json(table: &Table) -> String {
+    let counts = table.counts();
+    let all = serde_json::json!({
+        "schema": "zctrace-selftest/1.0",
+        "passed": counts.passed,
+        "failed": counts.failed,
+        "absent": counts.absent,
+        "key": table.key,
+        "made_unix_ms": table.made_unix_ms,
+        "took_ms": table.took_ms,
+        "dir": table.dir,
+        "trials": table.trials,
+    });
+    format!("{all:#}\n")
+}
+
+/// The screen.
+fn text(table: &Table) -> String {
+    let counts = table.counts();
+    let mut text = String::new();
+    let absent = match counts.absent {
+        0 => String::new(),
+        n => format!(", {n} could not be made here"),
+    };
+    let verdict = if counts.failed > 0 {
+        "FAILED   what zctrace says of this kernel cannot all be believed"
+    } else if counts.passed == 0 {
+        "NOTHING TRIED   no trial could be made here"
+    } else {
+        "PASSED   what was moved was seen to move, and what was copied to be copied"
+    };
+    let _ = writeln!(text, "{verdict}");
+    let object = table.key.object.get(..12).unwrap_or(&table.key.object);
+    let scene = format!(
+        "{} trials in {} ms, files in {}, kernel {}, object {object}{absent}",
+        table.trials.len(),
+        table.took_ms,
+        printable(&table.dir),
+        printable(table.key.kernel.split(' ').next().unwrap_or_default()),
+    );
+    wrap(&mut text, "", &scene);
+    let _ = writeln!(
+        text,
+        "\n   {:<30}{:<34}{:<10}{:>9}  seen",
+        "trial", "the fact that it proves", "expected", "bytes"
+    );
+    for trial in &table.trials {
+        row(&mut text, trial);
+    }
+    let _ = writeln!(text, "\n{} passed, {} failed", counts.passed, counts.failed);
+    text
+}
+
+fn row(text: &mut String, trial: &Trial) {
+    let mark = match trial.verdict {
+        Verdict::Yes => '=',
+        Verdict::Wrong => 'x',
+        Verdict::Silent => '?',
+        Verdict::Absent => '-',
+    };
+    let name = shorten(&printable(&trial.name), 28);
+    let fact = shorten(&printable(&trial.fact), 33);
+    let _ = writeln!(
+        text,
+        "{mark}  {name:<30}{fact:<34}{:<10}{:>9}  {}",
+        trial.expected.as_str(),
+        size(trial.bytes),
+        trial.verdict.as_str()
+    );
+    if trial.verdict == Verdict::Yes {
+        return;
+    }
+    let seen = trial.seen;
+    let parts = [
+        (seen.moved, "moved"),
+        (seen.copied, "copied"),
+        (seen.zero, "zero"),
+        (seen.unknown, "unknown"),
+    ];
+    let parts = parts.iter().filter(|(bytes, _)| *bytes > 0);
+    let parts: Vec<String> = parts.map(|(bytes, word)| format!("{} {word}", count(*bytes))).collect();
+    let seen = if parts.is_empty() {
+        String::new()
+    } else {
+        format!(" (seen: {})", parts.join(", "))
+    };
+    wrap(text, "      ", &format!("{}{seen}", printable(&trial.reason)));
+}
+
+#[cfg(test)]
+mod tests {
+    use zctrace_probes::selftest::{Expected, Key, Seen};
+
+    use super::*;
+    use crate::render::fixtures::{assert_fits, same_as};
+
+    fn trial(name: &str, fact: &str, expected: Expected, seen: [u64; 4], verdict: Verdict, reason: &str) -> Trial {
+        let [moved, copied, zero, unknown] = seen;
+        Trial {
+            name: name.to_owned(),
+            fact: fact.to_owned(),
+            expected,
+            bytes: 32 << 10,
+            seen: Seen {
+                moved,
+                copied,
+                zero,
+                unknown,
+            },
+            verdict,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// A selftest of which two trials failed, and one could not be made.
+    fn failed() -> Table {
+        const ALL: u64 = 32 << 10;
+        Table {
+            key: Key {
+                trials: 1,
+                boot: String::new(),
+                kernel: "6.18.44 #1 SMP".to_owned(),
+                object: "3f9c".repeat(16),
+            },
+            made_unix_ms: 0,
+            took_ms: 231,
+            dir: "/tmp".to_owned(),
+            trials: vec![
+                trial(
+                    "sendfile → TCP",
+                    "pages in packets",
+                    Expected::Moved,
+                    [ALL, 0, 0, 0],
+                    Verdict::Yes,
+                    "",
+                ),
+                trial(
+                    "write → TCP",
+                    "pages in packets",
+                    Expected::Copied,
+                    [ALL, 0, 0, 0],
+                    Verdict::Wrong,
+                    "32768 bytes were said to be moved",
+                ),
+                trial(
+                    "file → pipe → UNIX",
+                    "pages in UNIX messages",
+                    Expected::Moved,
+                    [4096, 0, 0, ALL - 4096],
+                    Verdict::Silent,
+                    "28672 of 32768 bytes were not seen",
+                ),
+                trial(
+                    "file → pipe → O_DIRECT file",
+                    "pages to and from disks",
+                    Expected::Moved,
+                    [0; 4],
+                    Verdict::Absent,
+                    "/tmp is on a filesystem with no block device; --dir DIR names another",
+                ),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_screens_are_the_committed_ones() {
+        let shown = text(&failed());
+        assert_fits(&shown);
+        same_as(&shown, "selftest-failed.txt");
+        let mut table = failed();
+        for trial in &mut table.trials {
+            (trial.verdict, trial.reason) = (Verdict::Yes, String::new());
+        }
+        let shown = text(&table);
+        assert_fits(&shown);
+        same_as(&shown, "selftest-passed.txt");
+        assert_eq!(shown.lines().last(), Some("4 passed, 0 failed"));
+    }
+
+    #[test]
+    fn machines_read_the_same() {
+        let value: serde_json::Value = serde_json::from_str(&json(&failed())).expect("JSON");
+        let counts = ["passed", "failed", "absent"].map(|name| value[name].as_u64());
+        assert_eq!(counts, [Some(1), Some(2), Some(1)]);
+        assert_eq!(value["trials"][1]["verdict"], "wrong");
+    }
+}

@@ -1,0 +1,169 @@
+//! Holds an expression against a flow, by its tests one by one.
+
+use zctrace_report::{End, EndKind, Flow};
+
+use super::expression::{Expression, NumericField, Side, Test};
+use super::glob;
+use super::pattern::{Match, match_name};
+
+impl Match {
+    pub(super) fn from_bool(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+
+    fn negate(self) -> Self {
+        match self {
+            Self::No => Self::Yes,
+            Self::Unknown => Self::Unknown,
+            Self::Yes => Self::No,
+        }
+    }
+}
+
+impl Expression {
+    /// Whether something fits of which `test` says it for each test. `Perhaps` where that hangs on something that is not known.
+    pub(super) fn eval(&self, test: &impl Fn(&Test) -> Match) -> Match {
+        match self {
+            Self::Test(one) => test(one),
+            Self::Not(inner) => inner.eval(test).negate(),
+            Self::And(list) => list.iter().map(|inner| inner.eval(test)).min().unwrap_or(Match::Yes),
+            Self::Or(list) => list.iter().map(|inner| inner.eval(test)).max().unwrap_or(Match::No),
+        }
+    }
+
+    /// All its tests, in their order.
+    pub(super) fn for_each_test<'a>(&'a self, visit: &mut impl FnMut(&'a Test)) {
+        match self {
+            Self::Test(test) => visit(test),
+            Self::Not(inner) => inner.for_each_test(visit),
+            Self::And(list) | Self::Or(list) => list.iter().for_each(|inner| inner.for_each_test(visit)),
+        }
+    }
+}
+
+impl Test {
+    /// Whether a flow fits.
+    pub(super) fn matches(&self, flow: &Flow) -> Match {
+        match self {
+            Self::Word(word) => match_word(word, flow),
+            Self::Process(pattern) => match_name(pattern, &flow.process, flow.folded),
+            Self::Path(pattern) => {
+                match_path(pattern, &flow.from, flow.folded).max(match_path(pattern, &flow.to, flow.folded))
+            }
+            Self::Call(_) if flow.call_names.is_empty() => Match::Unknown,
+            Self::Call(pattern) => {
+                Match::from_bool(flow.call_names.iter().any(|call| glob::matches(pattern, call.as_str())))
+            }
+            Self::Code(pattern) => {
+                Match::from_bool(codes(flow).any(|code| glob::matches(&pattern.to_uppercase(), code)))
+            }
+            Self::End(side, pattern) => {
+                let (from, to) = (
+                    pattern.matches(&flow.from, flow.folded),
+                    pattern.matches(&flow.to, flow.folded),
+                );
+                match side {
+                    Side::From => from,
+                    Side::To => to,
+                    Side::Either => from.max(to),
+                }
+            }
+            Self::Verdict(verdict) => Match::from_bool(flow.verdict() == *verdict),
+            Self::Number(number, compare, with) => {
+                let holds = |value: u64| Match::from_bool(compare.holds(value, *with));
+                let account = &flow.account;
+                match number {
+                    NumericField::Pid => flow.pid.map_or(Match::Unknown, |pid| holds(pid.into())),
+                    NumericField::Port => {
+                        let port = |end| match port(end) {
+                            Port::None => Match::No,
+                            Port::Discarded => Match::Unknown,
+                            Port::Is(port) => holds(port.into()),
+                        };
+                        port(&flow.from).max(port(&flow.to))
+                    }
+                    NumericField::Flow => holds(flow.id),
+                    NumericField::Calls => holds(flow.calls),
+                    NumericField::Bytes => holds(flow.payload),
+                    NumericField::Moved => holds(account.moved),
+                    NumericField::Copied => holds(account.copied),
+                    NumericField::Unknown => holds(account.unknown),
+                    NumericField::Neither => holds(account.neither.total()),
+                    NumericField::Looked => holds(flow.looked),
+                }
+            }
+        }
+    }
+}
+
+/// The codes of a flow. A look at it has one too, which stands with the look: there is one for all of them.
+fn codes(flow: &Flow) -> impl Iterator<Item = &str> {
+    let looked = (flow.looked > 0).then(|| zctrace_contract::Reason::Peeked.code());
+    flow.reasons.iter().map(|cause| cause.code.as_str()).chain(looked)
+}
+
+/// A word somewhere in what the row shows: names that were given up when flows were folded are not there. It is asked of
+/// every flow at every key that is typed, so nothing is made for it that can be done without.
+fn match_word(word: &str, flow: &Flow) -> Match {
+    // What stands across the border of kind and name is found only by a text with a space.
+    let across = word.contains(char::is_whitespace);
+    let found = |text: &str| contains_word(word, text);
+    let ends = [&flow.from, &flow.to].into_iter().any(|end| {
+        // The kind by its word in the language and by that of the screen, the name as it is.
+        found(end.kind.as_str()) || found(end.kind.label()) || found(&end.name) || (across && found(&end.to_string()))
+    });
+    let port = |end: &End| end.port.is_some_and(|port| found(&format!(":{port}")));
+    Match::from_bool(
+        ends || found(&flow.process)
+            || flow.name.as_deref().is_some_and(found)
+            || flow.call_names.iter().any(|call| found(call.as_str()))
+            || codes(flow).any(found)
+            || port(&flow.from)
+            || port(&flow.to),
+    )
+}
+
+/// Whether a word, which may have stars, stands in a text, whatever the case.
+pub(super) fn contains_word(word: &str, text: &str) -> bool {
+    if word.contains(['*', '?']) {
+        return glob::matches(&format!("*{}*", word.to_lowercase()), &text.to_lowercase());
+    }
+    if word.is_ascii() && text.is_ascii() {
+        let mut windows = text.as_bytes().windows(word.len());
+        return windows.any(|window| window.eq_ignore_ascii_case(word.as_bytes()));
+    }
+    text.to_lowercase().contains(&word.to_lowercase())
+}
+
+/// The path of an end, or whatever its name is. What has no name has none that fits.
+fn match_path(pattern: &str, end: &End, folded: u64) -> Match {
+    match end.kind {
+        EndKind::Various => Match::Unknown,
+        EndKind::Memory => Match::No,
+        // An address never begins like a path, so it does not matter that it was given up.
+        EndKind::Tcp | EndKind::Udp if pattern.starts_with('/') => Match::No,
+        _ => match_name(pattern, &end.name, folded),
+    }
+}
+
+enum Port {
+    None,
+    Discarded,
+    Is(u16),
+}
+
+/// The service's port if that is known, else that of the address.
+fn port(end: &End) -> Port {
+    if end.kind == EndKind::Various {
+        return Port::Discarded;
+    }
+    if !end.kind.is_socket() {
+        return Port::None;
+    }
+    let of_name = || end.name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    match end.port.or_else(of_name) {
+        Some(port) => Port::Is(port),
+        None if end.name.is_empty() && end.kind != EndKind::Unix => Port::Discarded,
+        None => Port::None,
+    }
+}

@@ -1,0 +1,224 @@
+//! How far to trust a report: how far bytes were seen, what it cost, what was lost, what cannot be seen.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use zctrace_report::text::{count, duration, percent, printable, size};
+use zctrace_report::{Alive, Notice, NoticeBy, Report};
+
+use crate::render::text::wrap;
+
+/// Rows of the kernel's notices that are shown.
+const NOTICES: usize = 3;
+/// Processes that are shown.
+const PROCESSES: usize = 5;
+
+/// Appends the notes.
+pub(super) fn notes(text: &mut String, report: &Report) {
+    let mut all = String::new();
+    horizons(&mut all, report);
+    processes(&mut all, report);
+    notices(&mut all, report);
+    lost(&mut all, report);
+    blind(&mut all, report);
+    cost(&mut all, report);
+    if !all.is_empty() {
+        text.push('\n');
+        text.push_str(&all);
+    }
+}
+
+/// How far the bytes were seen, by certificate.
+fn horizons(text: &mut String, report: &Report) {
+    let mut by_horizon: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for certificate in report.flows.iter().filter_map(|flow| flow.certificate.as_ref()) {
+        let bytes = by_horizon
+            .entry((certificate.horizon.as_str(), certificate.level.as_str()))
+            .or_default();
+        *bytes = bytes.saturating_add(certificate.bytes);
+    }
+    if by_horizon.is_empty() {
+        return;
+    }
+    let mut all: Vec<_> = by_horizon.into_iter().collect();
+    all.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+    let said: Vec<String> = all
+        .iter()
+        .take(4)
+        .map(|((horizon, level), bytes)| {
+            format!("{} ({}, level {})", printable(horizon), size(*bytes), printable(level))
+        })
+        .collect();
+    let more = if all.len() > 4 {
+        format!(" · {} more", all.len() - 4)
+    } else {
+        String::new()
+    };
+    wrap(text, "seen    ", &format!("as far as {}{more}", said.join(" · ")));
+}
+
+fn processes(text: &mut String, report: &Report) {
+    let mut all: Vec<_> = report
+        .processes
+        .iter()
+        .filter(|process| process.account.arrived() > 0)
+        .collect();
+    if all.len() < 2 {
+        return;
+    }
+    all.sort_by_key(|process| std::cmp::Reverse(process.payload));
+    let said: Vec<String> = all
+        .iter()
+        .take(PROCESSES)
+        .map(|process| {
+            let arrived = process.account.arrived();
+            let share = percent(process.account.moved, arrived);
+            format!(
+                "{} ({}) {}, {share} moved",
+                printable(&process.name),
+                process.pid,
+                size(arrived)
+            )
+        })
+        .collect();
+    let others = (all.len() as u64 + report.left_out.processes).saturating_sub(PROCESSES as u64);
+    let more = if others > 0 {
+        format!(" · {} more", count(others))
+    } else {
+        String::new()
+    };
+    wrap(text, "who     ", &format!("{}{more}", said.join(" · ")));
+}
+
+/// What the kernel itself said of sends that should not copy.
+fn notices(text: &mut String, report: &Report) {
+    for notice in report.notices.iter().take(NOTICES) {
+        wrap(text, "kernel  ", &said_by_the_kernel(notice));
+    }
+    let more = (report.notices.len() as u64 + report.left_out.notices).saturating_sub(NOTICES as u64);
+    if more > 0 {
+        wrap(
+            text,
+            "        ",
+            &format!("{} more such notices (in the JSON)", count(more)),
+        );
+    }
+}
+
+/// `it copied 20 of 20 sends with MSG_ZEROCOPY by python3 (812) to tcp 127.0.0.1:5000`.
+fn said_by_the_kernel(notice: &Notice) -> String {
+    let what = match &notice.by {
+        NoticeBy::IoUring => "of io_uring without copy",
+        _ => "with MSG_ZEROCOPY",
+    };
+    let plural = if notice.sends == 1 { "" } else { "s" };
+    let mut line = format!(
+        "says that it copied {} of {} send{plural} {what} by {} ({})",
+        count(notice.copied),
+        count(notice.sends),
+        printable(&notice.process),
+        notice.pid
+    );
+    if let Some(to) = &notice.to {
+        let _ = write!(line, " to {}", printable(&to.to_string()));
+    }
+    if notice.not_asked > 0 {
+        let _ = write!(
+            line,
+            "; of {} it would not say, for the program did not ask",
+            count(notice.not_asked)
+        );
+    }
+    line
+}
+
+fn lost(text: &mut String, report: &Report) {
+    let loss = &report.loss;
+    if !loss.any() {
+        return;
+    }
+    let mut line = format!(
+        "{} records: {} found no room, {} were missed, {} programs were skipped, {} of journals were overwritten; {} flows are \
+         unknown for it",
+        count(loss.records()),
+        count(loss.reserve_failures),
+        count(loss.sequence_gaps),
+        count(loss.recursion_misses),
+        count(loss.journal_overruns),
+        count(loss.flows_touched),
+    );
+    for program in &loss.programs {
+        let records = program.reserve_failures.max(program.sequence_gaps) + program.recursion_misses;
+        let _ = write!(line, "; {} lost {}", printable(&program.program), count(records));
+    }
+    wrap(text, "LOST    ", &line);
+}
+
+/// What cannot be seen here, and what was done that was not seen.
+fn blind(text: &mut String, report: &Report) {
+    let coverage = &report.coverage;
+    let (seen, all) = coverage.seen();
+    let mut said = Vec::new();
+    if all > 0 {
+        said.push(format!("{seen} of {all} facts are proven to be seen here"));
+    }
+    let mut by_state: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for fact in coverage.facts.iter().filter(|fact| fact.alive != Alive::Yes) {
+        let why = if fact.why_not.is_empty() {
+            fact.alive.as_str()
+        } else {
+            &fact.why_not
+        };
+        let facts = by_state.entry(printable(why).into_owned()).or_default();
+        facts.push(printable(&fact.name).into_owned());
+    }
+    said.extend(
+        by_state
+            .iter()
+            .map(|(why, facts)| format!("{}: {why}", facts.join(", "))),
+    );
+    // What every run is blind to, and was not even counted, comes last and without numbers.
+    let mut never = Vec::new();
+    for not in &coverage.not_observed {
+        let what = printable(&not.what);
+        match (not.calls, not.bytes) {
+            (None, None) => never.push(what),
+            (Some(calls), None) => said.push(format!("not seen: {what} ({} calls)", count(calls))),
+            (None, Some(bytes)) => said.push(format!("not seen: {what} ({})", size(bytes))),
+            (Some(calls), Some(bytes)) => {
+                said.push(format!("not seen: {what} ({} in {} calls)", size(bytes), count(calls)));
+            }
+        }
+    }
+    if !never.is_empty() {
+        said.push(format!("never seen: {}", never.join("; ")));
+    }
+    if !said.is_empty() {
+        wrap(text, "blind   ", &said.join(" · "));
+    }
+}
+
+fn cost(text: &mut String, report: &Report) {
+    let cost = &report.overhead;
+    let mut said = Vec::new();
+    if let Some(copying) = cost.copying_ns_estimate {
+        said.push(format!("copying ≈ {} CPU (estimate)", duration(copying)));
+    }
+    let mut own = format!("zctrace {} CPU", duration(cost.own_cpu_ns));
+    if let Some(programs) = cost.programs_ns {
+        let _ = write!(own, " + {} in the kernel", duration(programs));
+    }
+    said.push(own);
+    if let Some(per_call) = cost.per_syscall_ns {
+        said.push(format!("+{per_call:.0} ns per syscall, all processes"));
+    }
+    if cost.records > 0 {
+        said.push(format!("{} records", count(cost.records)));
+    }
+    if cost.fell_back {
+        said.push("the cap was reached: from then on bytes were only counted".to_owned());
+    }
+    if cost.own_cpu_ns > 0 || said.len() > 1 {
+        wrap(text, "cost    ", &said.join(" · "));
+    }
+}

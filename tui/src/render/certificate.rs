@@ -1,0 +1,291 @@
+//! The screen of one flow's certificate: hop by hop, one page in full, and what it does not prove.
+
+use std::fmt::Write as _;
+
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Certificate, Custody, Flow, Report, Shown, Verdict};
+
+use super::{reasons, report, segments};
+use crate::render::text::{TextSink, shorten, wrap};
+
+/// The screen of this flow.
+pub(crate) fn certificate(of: &Report, flow: &Flow) -> String {
+    let mut text = String::new();
+    write_certificate(&mut text, of, flow);
+    text
+}
+
+/// The same on paper of any width.
+pub(crate) fn write_certificate(text: &mut impl TextSink, of: &Report, flow: &Flow) {
+    verdict(text, flow);
+    wrap(text, "               ", &report::trust(of));
+    if let Some(certificate) = &flow.certificate {
+        hops(text, flow, certificate);
+        digest(text, certificate);
+        balance(text, of, flow);
+        segments::of_flow(text, of, flow);
+        examples(text, certificate);
+    } else {
+        text.push('\n');
+        wrap(text, "", &format!("flow {}  {} → {}", flow.id, flow.from, flow.to));
+        balance(text, of, flow);
+    }
+    reasons::why(text, of, |id| id == flow.id);
+    not_proved(text, of, flow);
+}
+
+/// The first line: what is shown, of how much, from where to where.
+fn verdict(text: &mut impl TextSink, flow: &Flow) {
+    let account = &flow.account;
+    let between = format!("from {} to {}", flow.from, flow.to);
+    let arrived = size(account.arrived());
+    let (verdict, rest) = match (&flow.certificate, flow.verdict()) {
+        (None, _) => (
+            "NO CERTIFICATE".to_owned(),
+            format!("{arrived} {between}: nothing was seen that would show how they went"),
+        ),
+        (Some(certificate), Verdict::Moved) => match certificate.cannot_back_moved() {
+            Some(weakness) => (
+                "NOT PROVED".to_owned(),
+                format!("{arrived} {between}: {}", printable(&weakness)),
+            ),
+            None => moved(flow, certificate, &between),
+        },
+        (Some(_), Verdict::Nothing) => (
+            "NOTHING ARRIVED".to_owned(),
+            format!(
+                "{} {between} were zeros, clones or discarded",
+                size(account.neither.total())
+            ),
+        ),
+        (Some(_), _) => {
+            let mark = match (account.copied, account.unknown) {
+                (0, _) => "NOT ALL SHOWN",
+                (copied, 0) if copied == account.arrived() => "COPIED",
+                _ => "NOT ALL MOVED",
+            };
+            (
+                mark.to_owned(),
+                format!(
+                    "{} of {arrived} moved, {} copied, {} unknown, {between}",
+                    size(account.moved),
+                    size(account.copied),
+                    size(account.unknown)
+                ),
+            )
+        }
+    };
+    wrap(text, &format!("{verdict}   "), &rest);
+}
+
+fn moved(flow: &Flow, certificate: &Certificate, between: &str) -> (String, String) {
+    let stations = certificate.hops.len();
+    let same = |shown: &Shown| matches!(shown, Shown::Start | Shown::Identity);
+    let stations = match stations {
+        2 => "BOTH".to_owned(),
+        many => format!("ALL {many}"),
+    };
+    let verdict = if certificate.hops.iter().all(|hop| same(&hop.shown)) {
+        format!("SAME PAGE AT {stations} STATIONS")
+    } else {
+        format!("MOVED THROUGH {stations} STATIONS")
+    };
+    let pages = certificate.hops.iter().map(|hop| hop.pages).max().unwrap_or(0);
+    let pages = match pages {
+        0 => String::new(),
+        many => format!("{} pages, ", count(many)),
+    };
+    let all = flow.account.arrived();
+    let part = if certificate.bytes < all {
+        format!(" (this is the evidence for {} of them)", size(certificate.bytes))
+    } else {
+        String::new()
+    };
+    (verdict, format!("{}, {pages}{between}{part}", size(all)))
+}
+
+/// Two lines for each station: what was seen there, and by what.
+fn hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) {
+    text.push('\n');
+    wrap(
+        text,
+        &format!("certificate of flow {}   ", flow.id),
+        &format!("{}, level {}", flow.path_text(), printable(certificate.level.as_str())),
+    );
+    let number = |number: u64| if number == 0 { "–".to_owned() } else { count(number) };
+    let mut rows = vec![["", "station", "calls", "bytes", "pages", "custody"].map(str::to_owned)];
+    for (index, hop) in certificate.hops.iter().enumerate() {
+        let custody = match &hop.custody {
+            Custody::NotSeen => "–".to_owned(),
+            seen => shorten(&printable(seen.as_str()), 8),
+        };
+        rows.push([
+            (index + 1).to_string(),
+            hop.station.to_string(),
+            number(hop.calls),
+            count(hop.bytes),
+            number(hop.pages),
+            custody,
+        ]);
+    }
+    let mut widths: [usize; 6] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    // The station has what the others leave.
+    let others = 1 + 2 * 5 + widths[0] + widths[2..].iter().sum::<usize>();
+    widths[1] = widths[1].min(text.width().saturating_sub(others));
+    for (row, hop) in rows
+        .iter()
+        .zip(std::iter::once(None).chain(certificate.hops.iter().map(Some)))
+    {
+        let [number, station, calls, bytes, pages, custody] = row;
+        let station = shorten(station, widths[1]);
+        let line = format!(
+            " {number:>0$}  {station:<1$}  {calls:>2$}  {bytes:>3$}  {pages:>4$}  {custody}",
+            widths[0], widths[1], widths[2], widths[3], widths[4]
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+        if let Some(hop) = hop {
+            let shown = match &hop.shown {
+                Shown::Start => String::new(),
+                Shown::Identity => ", the same page".to_owned(),
+                other => format!(", by {}", printable(other.as_str()).replace('_', " ")),
+            };
+            let indent = format!(" {:1$}  seen by ", "", widths[0]);
+            wrap(text, &indent, &format!("{}{shown}", printable(&hop.seen_by)));
+            if let Some(names) = &hop.segments {
+                let indent = format!(" {:1$}  bufferlist ", "", widths[0]);
+                wrap(text, &indent, &segments::names(names, hop.bytes));
+            }
+        }
+    }
+    wrap(
+        text,
+        "   ",
+        &format!("seen as far as {}", printable(&certificate.horizon)),
+    );
+}
+
+fn digest(text: &mut impl TextSink, certificate: &Certificate) {
+    if let Some(digest) = &certificate.digest {
+        let mut line = format!(
+            "sums over all pages were equal at {} of {} checkpoints, one every {}",
+            count(digest.equal),
+            count(digest.checkpoints),
+            size(digest.every_bytes)
+        );
+        if digest.full_records_one_in > 0 {
+            let _ = write!(
+                line,
+                "; every page of one call in {} was kept",
+                count(digest.full_records_one_in)
+            );
+        }
+        wrap(text, "   ", &line);
+    }
+}
+
+/// That nothing is left over.
+fn balance(text: &mut impl TextSink, of: &Report, flow: &Flow) {
+    let account = &flow.account;
+    let neither = match account.neither.total() {
+        0 => String::new(),
+        some => format!(" + neither {}", count(some)),
+    };
+    let line = format!(
+        "balance: moved {} + copied {} + unknown {}{neither} = {} arrived",
+        count(account.moved),
+        count(account.copied),
+        count(account.unknown),
+        count(flow.payload)
+    );
+    wrap(text, "   ", &line);
+    for edge in of.edges.iter().filter(|edge| edge.flow == Some(flow.id)) {
+        let line = format!(
+            "{} calls of {} returned {}: moved {}, copied {}, unknown {}",
+            count(edge.calls),
+            printable(edge.call.as_str()),
+            count(edge.bytes),
+            count(edge.account.moved),
+            count(edge.account.copied),
+            count(edge.account.unknown)
+        );
+        wrap(text, "     ", &line);
+    }
+}
+
+fn examples(text: &mut impl TextSink, certificate: &Certificate) {
+    for example in &certificate.examples {
+        let held: Vec<String> = example
+            .held_by
+            .iter()
+            .map(|held| printable(held).into_owned())
+            .collect();
+        text.push('\n');
+        let _ = writeln!(text, " one page in full, offset {}", count(example.offset));
+        let line = format!("{}  [{} bytes]", held.join(" = "), count(example.len));
+        wrap(text, "   ", &format!("page {} = {line}", printable(&example.page)));
+    }
+}
+
+fn not_proved(text: &mut impl TextSink, of: &Report, flow: &Flow) {
+    text.push('\n');
+    let mut said: Vec<String> = flow
+        .certificate
+        .iter()
+        .flat_map(|certificate| &certificate.not_proved)
+        .map(|sentence| printable(sentence).into_owned())
+        .collect();
+    if !said.iter().any(|sentence| sentence.contains("changed in place")) {
+        said.push("That the bytes were not changed in place: zctrace never reads contents.".to_owned());
+    }
+    for sentence in said {
+        wrap(text, " not proved: ", &sentence);
+    }
+    let made = &of.made_by;
+    let mut recorded = format!(
+        "kernel {}, zctrace {}",
+        printable(&made.kernel),
+        printable(&made.zctrace)
+    );
+    if let Some(object) = &made.object {
+        let _ = write!(recorded, ", object {}", shorten(&printable(object), 16));
+    }
+    wrap(text, " ", &recorded);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixtures::{assert_fits, nginx, same_as};
+
+    #[test]
+    fn the_certificate_of_a_flow_that_moved() {
+        let of = nginx();
+        let text = certificate(&of, of.flow(1).unwrap());
+        assert_fits(&text);
+        same_as(&text, "certificate.txt");
+    }
+
+    #[test]
+    fn a_weak_certificate_proves_nothing() {
+        let mut of = nginx();
+        let flow = &mut of.flows[0];
+        flow.certificate.as_mut().unwrap().hops[1].custody = Custody::Broken;
+        let text = certificate(&of, &of.flows[0]);
+        assert!(text.starts_with("NOT PROVED   "), "{text}");
+        assert!(text.contains("custody is broken at station 2"), "{text}");
+    }
+
+    #[test]
+    fn what_was_copied_and_what_has_no_certificate_say_so() {
+        let of = nginx();
+        let text = certificate(&of, of.flow(2).unwrap());
+        assert!(text.starts_with("NO CERTIFICATE   2.7 GiB from memory"), "{text}");
+        assert!(
+            text.contains("ZC14") && !text.contains("ZC10"),
+            "only its own reasons\n{text}"
+        );
+        assert_fits(&text);
+    }
+}

@@ -1,0 +1,290 @@
+//! A report to try screens on, and how a screen is compared with the one that is committed.
+
+use std::path::Path;
+
+use zctrace_contract::Reason;
+use zctrace_report::{
+    Account, Alive, Call, Cause, Certificate, Custody, End, EndKind, Fact, Flow, Hop, LedgerWord, Level, Look, MadeFor,
+    NotObserved, Notice, NoticeBy, PageExample, Place, Process, Report, Scope, ScopeKind, Segment, SegmentNames, Shown,
+    Station, StationKind, Tier,
+};
+
+use crate::render::text::WIDTH;
+
+const MIB: u64 = 1 << 20;
+
+/// A screen fits.
+pub(crate) fn assert_fits(text: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= WIDTH, "{}: {line}", line.chars().count());
+        assert_eq!(line.trim_end(), line, "no space at the end");
+    }
+}
+
+/// A screen is the committed one, in `src/render/snapshots`. `BLESS=1` commits what is shown instead.
+pub(crate) fn same_as(shown: &str, name: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/render/snapshots")
+        .join(name);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&file, shown).expect("the sample can be written");
+        return;
+    }
+    let committed = std::fs::read_to_string(&file).expect("the sample");
+    assert!(
+        shown == committed,
+        "{name} differs; if this is right: BLESS=1 cargo test -p zctrace\n--- shown ---\n{shown}--- committed ---\n{committed}"
+    );
+}
+
+/// A service by its port.
+fn service(port: u16) -> End {
+    let mut end = End::new(EndKind::Tcp, "");
+    end.port = Some(port);
+    end
+}
+
+/// Ten seconds of a file server: most moved, some copied for two reasons, a little still queued, some read, one look.
+pub(crate) fn nginx() -> Report {
+    let mut scope = Scope::new(ScopeKind::Processes);
+    scope.pids = vec![812];
+    scope.follow = true;
+    let mut report = Report::new(Tier::T0, scope);
+    report.made_by.command = Some(MadeFor::Run);
+    report.made_by.zctrace = "0.1.0".to_owned();
+    report.made_by.kernel = "6.18.44".to_owned();
+    report.made_by.object = Some("3f9c".repeat(16));
+    report.made_by.duration_ns = 10_000_000_000;
+
+    let videos = || End::new(EndKind::File, "/srv/video/*");
+    let mut sent = flow(
+        videos(),
+        service(80),
+        Call::Sendfile,
+        1912,
+        Account::new(6758 * MIB, 0, 0),
+        &[],
+    );
+    sent.certificate = Some(certificate(6758 * MIB));
+    sent.looked = 64 << 10;
+    let sent = report.add_flow(sent);
+    let memory = || End::new(EndKind::Memory, "");
+    let tls = [(Reason::FromMemory, 2764 * MIB)];
+    report.add_flow(flow(
+        memory(),
+        service(443),
+        Call::Write,
+        300,
+        Account::new(0, 2764 * MIB, 0),
+        &tls,
+    ));
+    let headers = [(Reason::SmallWrite, 4 * MIB)];
+    report.add_flow(flow(
+        memory(),
+        service(80),
+        Call::Write,
+        1912,
+        Account::new(0, 4 * MIB, 0),
+        &headers,
+    ));
+    let queued = [(Reason::StillQueued, 1_468_006)];
+    report.add_flow(flow(
+        videos(),
+        service(80),
+        Call::Sendfile,
+        3,
+        Account::new(0, 0, 1_468_006),
+        &queued,
+    ));
+    let mut to_null = Account::default();
+    to_null.neither.discarded = 8192;
+    report.add_flow(flow(
+        videos(),
+        End::new(EndKind::Null, "/dev/null"),
+        Call::Splice,
+        1,
+        to_null,
+        &[],
+    ));
+    let requests = [(Reason::IntoMemory, 8 * MIB)];
+    report.add_flow(flow(
+        service(443),
+        memory(),
+        Call::Recv,
+        300,
+        Account::new(0, 8 * MIB, 0),
+        &requests,
+    ));
+
+    report.looks.push(Look {
+        flow: Some(sent),
+        place: Some(place("src/ingest.rs", 88)),
+        operation: "to_bytes".to_owned(),
+        how: "tee(2) then read(2)".to_owned(),
+        segment: Some(17),
+        range: Some((0..65_536).into()),
+        pid: Some(4711),
+        thread: "ingest-2".to_owned(),
+        ..Look::new(64 << 10, 1)
+    });
+    for (id, line, agreement, why) in [
+        (17, 41, LedgerWord::Agrees, ""),
+        (
+            18,
+            41,
+            LedgerWord::Disagrees,
+            "The program says that 4096 bytes went into pipe 90121 at byte 65536 of its stream, and the kernel saw 8192.",
+        ),
+    ] {
+        let mut segment = Segment::new(id, 64 << 10);
+        segment.pid = Some(4711);
+        segment.process = "ingest".to_owned();
+        segment.ranges = vec![(0..65_536).into()];
+        segment.flow = Some(sent);
+        segment.operation = "fill".to_owned();
+        segment.place = Some(place("src/ingest.rs", line));
+        segment.pipe = Some(90_121);
+        segment.agreement = agreement;
+        why.clone_into(&mut segment.why);
+        report.segments.push(segment);
+    }
+    for (pid, payload) in [(812, 0), (813, 5000 * MIB), (814, 1758 * MIB)] {
+        let mut process = Process::new(pid, "nginx");
+        process.set_account(Account::new(payload, payload / 3, 0));
+        report.processes.push(process);
+    }
+    surroundings(&mut report);
+    report.finish(50);
+    assert_eq!(report.check(), Ok(()));
+    report
+}
+
+fn place(file: &str, line: u32) -> Place {
+    Place {
+        file: file.to_owned(),
+        line,
+        ..Place::default()
+    }
+}
+
+fn flow(from: End, to: End, call: Call, folded: u64, account: Account, reasons: &[(Reason, u64)]) -> Flow {
+    let mut flow = Flow::new(from, to);
+    flow.process = "nginx".to_owned();
+    flow.call_names = vec![call];
+    flow.calls = folded * 7;
+    flow.folded = folded;
+    flow.set_account(account);
+    for &(reason, bytes) in reasons {
+        let mut cause = Cause::new(reason, bytes, flow.calls);
+        if reason == Reason::FromMemory {
+            cause.place = Some(Place {
+                function: Some("SSL_write".to_owned()),
+                object: Some("libssl.so.3".to_owned()),
+                ..Place::default()
+            });
+        }
+        flow.reasons.push(cause);
+    }
+    flow
+}
+
+fn certificate(bytes: u64) -> Certificate {
+    let mut certificate = Certificate::new(Level::Full, "the queue of eth0", bytes);
+    let file = End::new(EndKind::File, "/srv/video/a.mp4");
+    let pipe = End::new(EndKind::Pipe, "90121");
+    let socket = End::new(EndKind::Tcp, "10.0.0.7:40112");
+    for (kind, of, seen_by, shown, calls) in [
+        (
+            StationKind::PageCache,
+            file,
+            "the page's own file and index",
+            Shown::Start,
+            0,
+        ),
+        (
+            StationKind::PipeSlot,
+            pipe,
+            "ring before/after splice",
+            Shown::Identity,
+            1024,
+        ),
+        (
+            StationKind::SkbFrag,
+            socket,
+            "net_dev_start_xmit",
+            Shown::Identity,
+            2341,
+        ),
+    ] {
+        let start = shown == Shown::Start;
+        let mut hop = Hop::new(Station::new(kind, of), seen_by, Tier::T0, shown, bytes);
+        hop.calls = calls;
+        hop.pages = bytes / 4096;
+        hop.custody = if start { Custody::NotSeen } else { Custody::Kept };
+        hop.segments = (hop.station.kind == StationKind::PipeSlot).then(|| SegmentNames {
+            bytes: 128 << 10,
+            count: 2,
+            ids: vec![17, 18],
+            pid: Some(4711),
+            agreement: LedgerWord::Inconclusive,
+            why: "The journal of pid 4711 began later than the bytes.".to_owned(),
+        });
+        certificate.hops.push(hop);
+    }
+    certificate.examples.push(PageExample {
+        offset: 1_048_576,
+        len: 4096,
+        page: "c41e07".to_owned(),
+        held_by: ["a.mp4 @1048576", "slot 0 of pipe 90121", "frag 3"]
+            .map(str::to_owned)
+            .to_vec(),
+    });
+    certificate
+        .not_proved
+        .push("What the device did below its queue.".to_owned());
+    certificate
+}
+
+/// Cost, coverage.
+fn surroundings(report: &mut Report) {
+    let fact = |name: &str, alive| Fact {
+        name: name.to_owned(),
+        seen_by: String::new(),
+        tier: Tier::T0,
+        alive,
+        proven_unix_ms: None,
+        why_not: String::new(),
+        mend: String::new(),
+    };
+    report.coverage.facts = vec![fact("pages in packets", Alive::Yes), fact("pages to disk", Alive::Yes)];
+    let mut absent = fact("splice by io_uring", Alive::Absent);
+    absent.why_not = "needs tier T1".to_owned();
+    report.coverage.facts.push(absent);
+    report.coverage.not_observed = vec![
+        NotObserved {
+            what: "memcpy in the program".to_owned(),
+            calls: None,
+            bytes: None,
+        },
+        NotObserved {
+            what: "requests of io_uring".to_owned(),
+            calls: Some(12),
+            bytes: Some(49_152),
+        },
+    ];
+    report.notices = vec![Notice {
+        pid: 813,
+        process: "nginx".to_owned(),
+        to: Some(End::new(EndKind::Tcp, "10.0.0.7:41000")),
+        by: NoticeBy::ErrorQueue,
+        sends: 1200,
+        copied: 1,
+        not_asked: 0,
+    }];
+    report.overhead.own_cpu_ns = 110_000_000;
+    report.overhead.reader_cpu_ns = 90_000_000;
+    report.overhead.programs_ns = Some(60_000_000);
+    report.overhead.per_syscall_ns = Some(45.2);
+    report.overhead.records = 123_456;
+    report.overhead.estimate_copying(2768 * MIB, 5 << 30);
+}

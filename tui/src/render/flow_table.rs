@@ -1,0 +1,268 @@
+//! The table of flows: a row each, with a mark that says without colour what deserves a look, and the number by which
+//! `report --flow` tells of it alone.
+
+use std::fmt::Write as _;
+
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Call, End, EndKind, Flow, Report};
+
+use crate::render::text::{WIDTH, shorten};
+
+/// Rows of what ended in memory that are shown: it is not in the share, and every program reads its libraries.
+const IN_MEMORY: usize = 6;
+
+/// The widest name of calls.
+const CALLS: usize = 15;
+
+/// Appends the table, if there is anything to show.
+pub(super) fn table(text: &mut String, report: &Report) {
+    if report.flows.is_empty() {
+        return;
+    }
+    let mut flows: Vec<&Flow> = report.flows.iter().collect();
+    flows.sort_by_key(|flow| (flow.ends_in_memory(), std::cmp::Reverse(flow.payload), flow.id));
+    let left = flows.iter().filter(|flow| !flow.ends_in_memory()).count();
+    let rest = flows.split_off(flows.len().min(left + IN_MEMORY));
+    let unknown = flows.iter().any(|flow| flow.account.unknown > 0);
+    let rows: Vec<Row> = flows.iter().map(|flow| Row::of(flow, unknown)).collect();
+    let head = Row::head(unknown);
+    let all = || std::iter::once(&head).chain(&rows);
+    let wide = |of: &dyn Fn(&Row) -> usize| all().map(of).max().unwrap_or(0);
+    let id = wide(&|row| row.id.chars().count());
+    let call = wide(&|row| row.call.chars().count());
+    let numbers: Vec<usize> = (0..head.numbers.len())
+        .map(|column| wide(&|row| row.numbers[column].chars().count()))
+        .collect();
+    let reason = wide(&|row| row.reason.chars().count());
+    let others: usize = 3 + id + 2 + 2 + call + numbers.iter().map(|wide| wide + 2).sum::<usize>() + 2 + reason;
+    let room = WIDTH.saturating_sub(others);
+    let whats: Vec<String> = flows.iter().map(|flow| what(flow, room)).collect();
+    let what_wide = whats.iter().map(|what| what.chars().count()).max().unwrap_or(0).max(4);
+
+    let line = |text: &mut String, row: &Row, what: &str| {
+        let mut line = format!("{}  {:>id$}  {what:<what_wide$}  {:<call$}", row.mark, row.id, row.call);
+        for (number, wide) in row.numbers.iter().zip(&numbers) {
+            let _ = write!(line, "  {number:>wide$}");
+        }
+        let _ = write!(line, "  {}", row.reason);
+        text.push_str(line.trim_end());
+        text.push('\n');
+    };
+    text.push('\n');
+    line(text, &head, "what");
+    let mut in_memory = false;
+    for ((flow, row), what) in flows.iter().zip(&rows).zip(&whats) {
+        if flow.ends_in_memory() && !in_memory {
+            in_memory = true;
+            text.push_str("   into the program's own memory, which is not in the share:\n");
+        }
+        line(text, row, what);
+        below(text, report, flow);
+    }
+    if !rest.is_empty() {
+        let bytes = rest.iter().fold(0_u64, |sum, flow| sum.saturating_add(flow.payload));
+        let _ = writeln!(
+            text,
+            "   and {} smaller rows, {} (in the JSON)",
+            rest.len(),
+            size(bytes)
+        );
+    }
+}
+
+/// What is in one line, but for the ends, whose room the rest decides.
+struct Row {
+    mark: char,
+    /// The number that `report --flow` takes.
+    id: String,
+    call: String,
+    numbers: Vec<String>,
+    reason: String,
+}
+
+impl Row {
+    fn head(unknown: bool) -> Self {
+        let mut numbers = vec!["bytes", "moved", "copied"];
+        if unknown {
+            numbers.push("unknown");
+        }
+        Self {
+            mark: ' ',
+            id: "flow".to_owned(),
+            call: "call".to_owned(),
+            numbers: numbers.into_iter().map(str::to_owned).collect(),
+            reason: "reason".to_owned(),
+        }
+    }
+
+    fn of(flow: &Flow, unknown: bool) -> Self {
+        let account = &flow.account;
+        let mut numbers = vec![size(flow.payload)];
+        // Where nothing is known 0 would say too much.
+        let nothing_known = account.unknown > 0 && account.unknown == account.arrived();
+        numbers.extend([account.moved, account.copied].map(
+            |bytes| {
+                if nothing_known { "–".to_owned() } else { size(bytes) }
+            },
+        ));
+        if unknown {
+            numbers.push(size(account.unknown));
+        }
+        let calls: Vec<&str> = flow.call_names.iter().map(Call::as_str).collect();
+        Self {
+            mark: flow.mark(),
+            id: flow.id.to_string(),
+            call: shorten(&printable(&calls.join("+")), CALLS),
+            numbers,
+            reason: reasons(flow),
+        }
+    }
+}
+
+/// The code that explains most, and how many others there are.
+pub(crate) fn reasons(flow: &Flow) -> String {
+    let mut codes: Vec<(&str, u64)> = Vec::new();
+    for cause in &flow.reasons {
+        match codes.iter_mut().find(|(code, _)| *code == cause.code.as_str()) {
+            Some((_, bytes)) => *bytes = bytes.saturating_add(cause.bytes),
+            None => codes.push((cause.code.as_str(), cause.bytes)),
+        }
+    }
+    codes.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+    match codes.as_slice() {
+        [] => String::new(),
+        [(code, _)] => shorten(&printable(code), 6),
+        [(code, _), others @ ..] => format!("{} +{}", shorten(&printable(code), 6), others.len()),
+    }
+}
+
+/// The two ends, in so many characters.
+fn what(flow: &Flow, room: usize) -> String {
+    let folded = match flow.folded {
+        1 => String::new(),
+        many => format!(" ×{}", count(many)),
+    };
+    let room = room.saturating_sub(folded.chars().count() + 3);
+    let long = |end: &str| end.chars().count();
+    let (mut from, mut to) = (flow.from.to_string(), flow.to.to_string());
+    if long(&from) + long(&to) > room {
+        (from, to) = (brief(&flow.from), brief(&flow.to));
+    }
+    // Each has half of the room, and what the other leaves.
+    let for_from = room.saturating_sub(long(&to)).max(room / 2).min(long(&from));
+    let for_to = room.saturating_sub(for_from);
+    let (from, to) = (fit(&flow.from, &from, for_from), fit(&flow.to, &to, for_to));
+    format!("{from} → {to}{folded}")
+}
+
+/// An end with a shorter word for its kind.
+fn brief(end: &End) -> String {
+    let kind = kind(end);
+    let rest = end.to_string();
+    let rest = rest.strip_prefix(&*printable(end.kind.label())).unwrap_or_default();
+    format!("{kind}{rest}")
+}
+
+/// The shorter word.
+fn kind(end: &End) -> String {
+    match end.kind {
+        EndKind::Tcp => "TCP".to_owned(),
+        EndKind::Udp => "UDP".to_owned(),
+        EndKind::Unix => "UNIX".to_owned(),
+        EndKind::DirectFile => "direct file".to_owned(),
+        _ => printable(end.kind.label()).into_owned(),
+    }
+}
+
+/// An end in so many characters.
+pub(crate) fn end(end: &End, room: usize) -> String {
+    let shown = end.to_string();
+    if shown.chars().count() <= room {
+        return shown;
+    }
+    let brief = brief(end);
+    fit(end, &brief, room)
+}
+
+/// An end in so many characters: its kind in full, and the end of its name, which says more than the beginning.
+fn fit(end: &End, shown: &str, room: usize) -> String {
+    let (kind, long) = (kind(end), shown.chars().count());
+    let for_name = room.saturating_sub(kind.chars().count() + 2);
+    if long <= room || for_name < 4 {
+        return shorten(shown, room);
+    }
+    let tail: String = shown.chars().skip(long - for_name).collect();
+    format!("{kind} …{tail}")
+}
+
+/// What does not fit into a row.
+fn below(text: &mut String, report: &Report, flow: &Flow) {
+    let neither = &flow.account.neither;
+    let mut parts: Vec<String> = Vec::new();
+    for (bytes, word) in [
+        (neither.zero, "zeros"),
+        (neither.cloned, "cloned"),
+        (neither.discarded, "discarded"),
+    ] {
+        if bytes > 0 {
+            parts.push(format!("{} {word}", size(bytes)));
+        }
+    }
+    for (word, &bytes) in &neither.other {
+        parts.push(format!("{} {}", size(bytes), printable(word)));
+    }
+    if !parts.is_empty() {
+        let line = format!("   └ {}: no payload crossed", parts.join(", "));
+        let _ = writeln!(text, "{}", shorten(&line, WIDTH));
+    }
+    if flow.looked > 0 {
+        let looks = report.looks.iter().find(|look| look.flow == Some(flow.id));
+        let code = looks.map(|look| format!(", {}", look.code)).unwrap_or_default();
+        let line = format!("x  └ looked at on the way: {} copied out{code}", size(flow.looked));
+        let _ = writeln!(text, "{}", shorten(&line, WIDTH));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zctrace_report::Account;
+
+    use super::*;
+
+    #[test]
+    fn ends_share_the_room_and_keep_their_kinds() {
+        let flow = Flow::new(
+            End::new(EndKind::File, "/a/very/long/directory/with/a/file.bin"),
+            End::new(EndKind::Tcp, "10.0.0.1:80"),
+        );
+        for room in 20..100 {
+            let what = what(&flow, room);
+            assert!(what.chars().count() <= room.max(7), "{room}: {what}");
+        }
+        assert_eq!(
+            what(&flow, 70),
+            "file /a/very/long/directory/with/a/file.bin → TCP socket 10.0.0.1:80"
+        );
+        assert_eq!(
+            what(&flow, 63),
+            "file /a/very/long/directory/with/a/file.bin → TCP 10.0.0.1:80"
+        );
+        assert_eq!(what(&flow, 42), "file …ry/with/a/file.bin → TCP 10.0.0.1:80");
+    }
+
+    #[test]
+    fn the_code_that_explains_most_is_shown() {
+        use zctrace_contract::Reason;
+        use zctrace_report::Cause;
+        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
+        flow.set_account(Account::new(0, 10, 0));
+        for (reason, bytes) in [
+            (Reason::FromMemory, 3),
+            (Reason::Misaligned, 4),
+            (Reason::FromMemory, 3),
+        ] {
+            flow.reasons.push(Cause::new(reason, bytes, 1));
+        }
+        assert_eq!(reasons(&flow), "ZC14 +1");
+    }
+}

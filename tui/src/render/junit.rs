@@ -1,0 +1,176 @@
+//! `JUnit` XML, as CI systems read it: a test case for each assertion, or for each row of a run.
+
+use std::fmt::Write as _;
+
+use zctrace_report::text::{headline, size};
+use zctrace_report::{Flow, MadeFor, Outcome, Report};
+
+/// What became of a case.
+enum Case {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+/// The report as XML.
+pub(crate) fn junit(report: &Report) -> String {
+    let of_assertions = !report.assertions.is_empty();
+    let cases: Vec<(String, Case)> = if of_assertions {
+        report.assertions.iter().map(assertion).collect()
+    } else {
+        report.flows.iter().map(|flow| row(report, flow)).collect()
+    };
+    let suite = match &report.made_by.command {
+        Some(made_for) => format!("zctrace {made_for}"),
+        None => format!("zctrace {}", MadeFor::Run),
+    };
+    let count = |of: fn(&Case) -> bool| cases.iter().filter(|(_, case)| of(case)).count();
+    let failures = count(|case| matches!(case, Case::Failed(_)));
+    let skipped = count(|case| matches!(case, Case::Skipped(_)));
+    let (tests, suite) = (cases.len(), escape(&suite));
+    let seconds = report.made_by.duration_ns / 1_000_000_000;
+    let milliseconds = report.made_by.duration_ns / 1_000_000 % 1000;
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        xml,
+        "<testsuites name=\"zctrace\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\">"
+    );
+    let _ = writeln!(
+        xml,
+        "  <testsuite name=\"{suite}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" \
+         time=\"{seconds}.{milliseconds:03}\">"
+    );
+    for (name, case) in &cases {
+        let open = format!("    <testcase classname=\"{suite}\" name=\"{}\"", escape(name));
+        let _ = match case {
+            Case::Passed => writeln!(xml, "{open}/>"),
+            Case::Failed(why) => writeln!(
+                xml,
+                "{open}>\n      <failure message=\"{0}\">{0}</failure>\n    </testcase>",
+                escape(why)
+            ),
+            Case::Skipped(why) => writeln!(
+                xml,
+                "{open}>\n      <skipped message=\"{}\"/>\n    </testcase>",
+                escape(why)
+            ),
+        };
+    }
+    let _ = writeln!(xml, "    <system-out>{}</system-out>", escape(&headline(report)));
+    xml.push_str("  </testsuite>\n</testsuites>\n");
+    xml
+}
+
+fn assertion(assertion: &zctrace_report::Assertion) -> (String, Case) {
+    let case = match &assertion.outcome {
+        Outcome::Held => Case::Passed,
+        Outcome::Broken => Case::Failed(assertion.found.clone()),
+        Outcome::Open => Case::Skipped(format!("inconclusive: {}", assertion.found)),
+        Outcome::Other(word) => Case::Skipped(format!("{word}: {}", assertion.found)),
+    };
+    (assertion.rule.clone(), case)
+}
+
+/// A row: copied bytes fail it, unknown ones leave it open. What ends in memory is shown, and judged by nobody.
+fn row(report: &Report, flow: &Flow) -> (String, Case) {
+    let name = format!("{}: {} → {}", flow.id, flow.from, flow.to);
+    let account = &flow.account;
+    let causes: Vec<String> = flow
+        .reasons
+        .iter()
+        .map(|cause| {
+            let meaning = report.explanation(&cause.code).map(|meaning| meaning.sentence);
+            format!(
+                "{} ({}): {}",
+                cause.code,
+                size(cause.bytes),
+                meaning.unwrap_or_default()
+            )
+        })
+        .collect();
+    let of = size(account.arrived());
+    let case = match flow.mark() {
+        _ if flow.ends_in_memory() => Case::Passed,
+        'x' => Case::Failed(format!(
+            "{} of {of} were copied. {}",
+            size(account.copied),
+            causes.join(" ")
+        )),
+        '?' => Case::Skipped(format!(
+            "inconclusive: {} of {of} are unknown. {}",
+            size(account.unknown),
+            causes.join(" ")
+        )),
+        _ => Case::Passed,
+    };
+    (name, case)
+}
+
+/// Text for XML 1.0, where some characters may not stand at all, escaped or not.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&apos;"),
+            // Control characters steer terminals too, and a line break in an attribute is read as a space.
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            c if c.is_control() => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use zctrace_report::Assertion;
+
+    use super::*;
+    use crate::render::fixtures::{nginx, same_as};
+
+    #[test]
+    fn a_run_has_a_case_for_each_row() {
+        same_as(&junit(&nginx()), "junit.xml");
+    }
+
+    #[test]
+    fn an_assertion_has_a_case_for_each_rule_and_no_text_breaks_the_xml() {
+        let mut report = nginx();
+        report.assertions = vec![
+            Assertion::new("at most 0 copied on the way to file:\"<&'>\"", Outcome::Held, ""),
+            Assertion::new("b", Outcome::Broken, "\u{1b}[2J]]>\u{0}\n<!-- \u{ffff} ä"),
+            Assertion::new("c", Outcome::Open, "x"),
+        ];
+        let xml = junit(&report);
+        assert!(
+            xml.contains("tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\""),
+            "{xml}"
+        );
+        assert!(xml.contains("file:&quot;&lt;&amp;&apos;&gt;&quot;\"/>"), "{xml}");
+        assert!(
+            xml.contains("\u{fffd}[2J]]&gt;\u{fffd}\u{fffd}&lt;!-- \u{fffd} ä"),
+            "{xml}"
+        );
+        balanced(&xml);
+    }
+
+    /// A reader that knows only tags, which is all there is.
+    fn balanced(xml: &str) {
+        let mut open = Vec::new();
+        for piece in xml.split('<').skip(1) {
+            let (tag, _) = piece.split_once('>').expect("a tag ends");
+            assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+            if let Some(name) = tag.strip_prefix('/') {
+                assert_eq!(open.pop(), Some(name), "{xml}");
+            } else if !tag.ends_with('/') && !tag.starts_with('?') {
+                open.push(tag.split(' ').next().expect("a name"));
+            }
+        }
+        assert!(open.is_empty(), "{open:?}");
+    }
+}

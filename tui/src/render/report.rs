@@ -1,0 +1,166 @@
+//! The screen of a report: the verdict with its share and scope, then where, why, what to do, and how far to trust it.
+
+use std::fmt::Write as _;
+
+use zctrace_report::text::{count, duration, headline, printable, size};
+use zctrace_report::{Report, ScopeKind};
+
+use super::{caveats, flow_table, reasons, segments};
+use crate::render::text::wrap;
+
+/// The whole screen.
+pub(crate) fn report_text(report: &Report) -> String {
+    let mut text = String::new();
+    first_line(&mut text, &headline(report));
+    wrap(&mut text, "               ", &trust(report));
+    filtered(&mut text, report);
+    assertions(&mut text, report);
+    body(&mut text, report, |_| true);
+    text
+}
+
+/// All but the verdict. The reasons are those of the flows that `told` picks, by number.
+pub(crate) fn body(text: &mut String, report: &Report, told: impl Fn(u64) -> bool) {
+    flow_table::table(text, report);
+    reasons::why(text, report, told);
+    segments::disagreeing(text, report);
+    caveats::notes(text, report);
+}
+
+/// A verdict, with what follows below what follows it.
+fn first_line(text: &mut String, line: &str) {
+    match line.split_once("   ") {
+        Some((verdict, rest)) => wrap(text, &format!("{verdict}   "), rest),
+        None => wrap(text, "", line),
+    }
+}
+
+/// Whose bytes, for how long, by what means, and what was lost.
+pub(crate) fn trust(report: &Report) -> String {
+    let flows = report
+        .flows
+        .iter()
+        .fold(0_u64, |sum, flow| sum.saturating_add(flow.folded));
+    let plural = if flows == 1 { "" } else { "s" };
+    let lost = match report.loss.records() {
+        0 => "no records lost".to_owned(),
+        1 => "1 record LOST".to_owned(),
+        some => format!("{} records LOST", count(some)),
+    };
+    format!(
+        "{}, {}, tier {}, {} flow{plural}, {lost}",
+        scope(report),
+        duration(report.made_by.duration_ns),
+        printable(report.tier.as_str()),
+        count(flows)
+    )
+}
+
+/// That only some flows are told of.
+fn filtered(text: &mut String, report: &Report) {
+    if let Some(line) = left_out(report) {
+        wrap(text, "               ", &line);
+    }
+}
+
+/// By which filter, and how much it leaves out.
+pub(crate) fn left_out(report: &Report) -> Option<String> {
+    let filtered = report.filtered.as_ref()?;
+    let plural = if filtered.flows == 1 { "" } else { "s" };
+    let mut line = format!(
+        "filter `{}` leaves out {} flow{plural}, {}",
+        printable(&filtered.expression),
+        count(filtered.flows),
+        size(filtered.payload)
+    );
+    if filtered.perhaps_flows > 0 {
+        let _ = write!(
+            line,
+            "; {} of them, {}, may fit: their names were given up in folded rows",
+            count(filtered.perhaps_flows),
+            size(filtered.perhaps_payload)
+        );
+    }
+    Some(line)
+}
+
+/// Whose bytes were watched.
+pub(crate) fn scope(report: &Report) -> String {
+    let scope = &report.scope;
+    let mut text = match &scope.kind {
+        ScopeKind::Machine => "the whole machine".to_owned(),
+        ScopeKind::Command => format!("`{}`", printable(&scope.command.join(" "))),
+        ScopeKind::Processes => {
+            let pids: Vec<String> = scope.pids.iter().map(ToString::to_string).collect();
+            format!("pid {}", pids.join(", "))
+        }
+        ScopeKind::Cgroup => format!("cgroup {}", printable(scope.cgroup.as_deref().unwrap_or("?"))),
+        ScopeKind::Library => "the bufferlists of one process".to_owned(),
+        ScopeKind::NotStated => "scope not stated".to_owned(),
+        ScopeKind::Other(word) => printable(word).into_owned(),
+    };
+    if let Some(user) = &scope.user {
+        let _ = write!(text, " as {}", printable(user));
+    }
+    if scope.follow && matches!(scope.kind, ScopeKind::Command | ScopeKind::Processes) {
+        text.push_str(" and descendants");
+    }
+    text
+}
+
+/// What was asserted, if anything was.
+fn assertions(text: &mut String, report: &Report) {
+    if report.assertions.is_empty() {
+        return;
+    }
+    text.push_str("\nasserted\n");
+    for assertion in &report.assertions {
+        let first = format!("  {:<6}  ", printable(assertion.outcome.as_str()));
+        let (rule, found) = (printable(&assertion.rule), printable(&assertion.found));
+        wrap(text, &first, &format!("{rule}: {found}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixtures::{assert_fits, nginx, same_as};
+
+    #[test]
+    fn the_screen_of_a_server() {
+        let mut of = nginx();
+        let text = report_text(&of);
+        assert_fits(&text);
+        same_as(&text, "nginx.txt");
+        of.loss.recursion_misses = 3;
+        assert!(report_text(&of).contains("3 records LOST"));
+    }
+
+    #[test]
+    fn the_screen_of_nothing_has_no_table_and_no_percentage() {
+        let mut of = nginx();
+        of.flows.clear();
+        of.processes.clear();
+        of.summarize();
+        let text = report_text(&of);
+        assert!(text.starts_with("NOTHING ARRIVED   no payload"), "{text}");
+        assert!(!text.contains("bytes       moved") && !text.contains('%'), "{text}");
+    }
+
+    #[test]
+    fn no_name_from_outside_steers_the_terminal_or_breaks_the_width() {
+        let mut of = nginx();
+        let nasty = format!("/srv/\u{1b}[2J\r\n{}/x", "long".repeat(60));
+        for flow in &mut of.flows {
+            flow.from.name.clone_from(&nasty);
+            flow.to.name.clone_from(&nasty);
+            flow.process.clone_from(&nasty);
+        }
+        of.processes
+            .iter_mut()
+            .for_each(|process| process.name.clone_from(&nasty));
+        let text = report_text(&of);
+        assert!(!text.contains(['\u{1b}', '\r']), "{text}");
+        assert_fits(&text);
+    }
+}

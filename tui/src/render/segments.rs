@@ -1,0 +1,96 @@
+//! Segments of bufferlists: which of them the bytes were, where in the program they were made, and whether the program's own
+//! account of its pipes is the kernel's.
+
+use std::fmt::Write as _;
+
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Flow, LedgerWord, Report, Segment, SegmentNames};
+
+use crate::render::text::{TextSink, wrap};
+
+/// Segments that are shown of one flow: their numbers are of use to who searches his own log for them, the rest is in the
+/// JSON.
+const SHOWN: usize = 4;
+
+/// The segments that the bytes of a station were, in a line.
+pub(crate) fn names(names: &SegmentNames, of: u64) -> String {
+    let mut line = names.text();
+    if names.bytes < of {
+        let _ = write!(line, " ({} of {} bytes)", count(names.bytes), count(of));
+    }
+    if let Some(pid) = names.pid {
+        let _ = write!(line, " of pid {pid}");
+    }
+    line.push_str(match names.agreement {
+        LedgerWord::Agrees => ", as the ring shows",
+        LedgerWord::Disagrees => ": DISAGREES with the ring",
+        _ => ": not compared in full",
+    });
+    if !names.why.is_empty() {
+        line.push_str(". ");
+        line.push_str(&printable(&names.why));
+    }
+    line
+}
+
+/// Appends the largest segments of a flow, with the lines that made them.
+pub(super) fn of_flow(text: &mut impl TextSink, of: &Report, flow: &Flow) {
+    let mut segments: Vec<&Segment> = of.segments.iter().filter(|row| row.flow == Some(flow.id)).collect();
+    segments.sort_by_key(|row| (std::cmp::Reverse(row.bytes), row.pid, row.id));
+    for segment in segments.iter().take(SHOWN) {
+        wrap(text, "   segment  ", &line(segment));
+    }
+    let more = segments.len().saturating_sub(SHOWN);
+    if more > 0 {
+        wrap(
+            text,
+            "            ",
+            &format!("and {} more (in the JSON)", count(more as u64)),
+        );
+    }
+}
+
+/// Appends what programs said of their segments that the kernel contradicts.
+pub(super) fn disagreeing(text: &mut impl TextSink, report: &Report) {
+    let wrong: Vec<&Segment> = report
+        .segments
+        .iter()
+        .filter(|segment| segment.agreement == LedgerWord::Disagrees)
+        .collect();
+    if wrong.is_empty() {
+        return;
+    }
+    text.push_str("\nDISAGREES: what a program says of its own pipes, and what the kernel shows\n");
+    for segment in wrong.iter().take(SHOWN) {
+        wrap(text, "  segment  ", &line(segment));
+        wrap(text, "           ", &printable(&segment.why));
+    }
+    if wrong.len() > SHOWN {
+        wrap(
+            text,
+            "           ",
+            &format!("and {} more (in the JSON)", wrong.len() - SHOWN),
+        );
+    }
+}
+
+/// `17, 64.0 KiB, fill at src/ingest.rs:41, ingest (4711), pipe 90121`.
+fn line(segment: &Segment) -> String {
+    let mut words = vec![segment.id.to_string(), size(segment.bytes)];
+    let made = printable(&segment.operation);
+    match (&segment.place, made.is_empty()) {
+        (Some(place), false) => words.push(format!("{made} at {place}")),
+        (Some(place), true) => words.push(format!("made at {place}")),
+        (None, false) => words.push(made.into_owned()),
+        (None, true) => {}
+    }
+    match (segment.process.as_str(), segment.pid) {
+        ("", Some(pid)) => words.push(format!("pid {pid}")),
+        (name, Some(pid)) => words.push(format!("{} ({pid})", printable(name))),
+        (_, None) => {}
+    }
+    if let Some(pipe) = segment.pipe {
+        words.push(format!("pipe {pipe}"));
+    }
+    words.join(", ")
+}

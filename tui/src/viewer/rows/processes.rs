@@ -1,0 +1,92 @@
+//! The rows of the processes. With a filter they are sums over the flows that fit.
+
+use zctrace_report::Account;
+
+use super::flows::{By, title};
+use super::key::{self, ByKey};
+use super::map::copied_part;
+use super::{Body, Filtered, Question, Rows, fitting};
+use crate::viewer::state::{Snapshot, View};
+
+/// A process.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessRow {
+    /// Its number.
+    pub(crate) pid: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// Bytes that it gave away.
+    pub(crate) payload: u64,
+    /// What became of them.
+    pub(crate) account: Account,
+    /// Bytes that it took into its memory.
+    pub(crate) into_memory: u64,
+    /// Calls that returned bytes.
+    pub(crate) calls: u64,
+}
+
+pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
+    let report = &now.report;
+    let (rows, filtered) = if question.filter.is_empty() {
+        let all = report.processes.iter().map(|process| ProcessRow {
+            pid: process.pid,
+            name: process.name.clone(),
+            payload: process.payload,
+            account: process.account.clone(),
+            into_memory: process.into_memory,
+            calls: process.calls,
+        });
+        (all.collect(), Filtered::default())
+    } else {
+        let (flows, filtered) = fitting(question, &report.flows);
+        let mut place: ByKey<usize> = ByKey::default();
+        let mut rows: Vec<ProcessRow> = Vec::new();
+        for (_, flow) in flows {
+            let Some(pid) = flow.pid else { continue };
+            let at = *place.entry(key::of_pid(pid)).or_insert(rows.len());
+            if at == rows.len() {
+                rows.push(ProcessRow {
+                    pid,
+                    name: flow.process.clone(),
+                    payload: 0,
+                    account: Account::default(),
+                    into_memory: 0,
+                    calls: 0,
+                });
+            }
+            let row = &mut rows[at];
+            row.calls = row.calls.saturating_add(flow.calls);
+            if flow.ends_in_memory() {
+                row.into_memory = row.into_memory.saturating_add(flow.payload);
+            } else {
+                row.payload = row.payload.saturating_add(flow.payload);
+                row.account += &flow.account;
+            }
+        }
+        (rows, filtered)
+    };
+    let title = title(View::Processes, question.sort.column);
+    let rows = rows
+        .into_iter()
+        .map(|row| {
+            let by = match title {
+                "pid" => By::Number(row.pid.into()),
+                "process" => By::Text(row.name.clone()),
+                "bytes" => By::Number(row.payload),
+                "moved" => By::Number(row.account.moved),
+                "copied" => By::Number(row.account.copied),
+                "unknown" => By::Number(row.account.unknown),
+                "to memory" => By::Number(row.into_memory),
+                "calls" => By::Number(row.calls),
+                _ => By::Number(copied_part(&row.account)),
+            };
+            (by, key::of_pid(row.pid), row)
+        })
+        .collect();
+    let (keys, rows) = Rows::sorted(rows, question.sort.descending);
+    Rows {
+        keys,
+        body: Body::Processes(rows),
+        filtered,
+    }
+}

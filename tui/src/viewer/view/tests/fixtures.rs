@@ -1,0 +1,198 @@
+//! Reports to draw, each with the one before it.
+
+use zctrace_contract::Reason;
+use zctrace_report::{
+    Account, Call, Cause, End, EndKind, Flow, LedgerWord, Pipe, PipeLimits, Place, Process, Report, Scope, ScopeKind,
+    Segment, Tier,
+};
+
+use crate::render::fixtures::nginx;
+
+/// Which.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sample {
+    /// A server at work.
+    Live,
+    /// Nothing has happened.
+    Empty,
+    /// The same, and records were lost.
+    Loss,
+    /// Nothing could be shown.
+    Inconclusive,
+    /// Names that nobody should draw as they are.
+    Hostile,
+}
+
+pub(super) const ALL: [Sample; 5] = [
+    Sample::Live,
+    Sample::Empty,
+    Sample::Loss,
+    Sample::Inconclusive,
+    Sample::Hostile,
+];
+
+/// The report before, and the report.
+pub(super) fn sample(of: Sample) -> (Report, Report) {
+    match of {
+        Sample::Live => pair(server()),
+        Sample::Empty => {
+            let mut report = nginx();
+            report.flows.clear();
+            report.processes.clear();
+            report.looks.clear();
+            report.segments.clear();
+            report.overhead.copying_ns_estimate = None;
+            report.overhead.copy_bytes_per_second = None;
+            report.summarize();
+            (report.clone(), report)
+        }
+        Sample::Loss => {
+            let mut report = server();
+            report.loss.sequence_gaps = 1234;
+            report.loss.flows_touched = 3;
+            let (mut before, now) = pair(report);
+            before.loss.sequence_gaps = 0;
+            (before, now)
+        }
+        Sample::Inconclusive => {
+            let mut report = server();
+            for flow in &mut report.flows {
+                let all = flow.payload;
+                flow.set_account(Account::new(0, 0, all));
+                flow.certificate = None;
+                flow.looked = 0;
+                flow.reasons = vec![Cause::new(Reason::NotObserved, all, flow.calls)];
+            }
+            report.looks.clear();
+            report.segments.clear();
+            report
+                .coverage
+                .facts
+                .iter_mut()
+                .for_each(|fact| fact.alive = zctrace_report::Alive::Untested);
+            report.overhead.fell_back = true;
+            report.summarize();
+            (report.clone(), report)
+        }
+        Sample::Hostile => {
+            let mut report = server();
+            let nasty = "/srv/\u{1b}[2J\r\n\u{202e}gnp.日本語/naïve file (1).mp4";
+            for flow in &mut report.flows {
+                flow.from.name = nasty.to_owned();
+                flow.to.name = format!("{nasty}{}", "long".repeat(40));
+                flow.process = "\u{7}\u{9b}31mroot".to_owned();
+            }
+            for process in &mut report.processes {
+                process.name = "\u{1b}]0;x\u{7}".to_owned();
+            }
+            report.scope = Scope::new(ScopeKind::Command);
+            report.scope.command = vec!["sh".to_owned(), "-c".to_owned(), "printf '\u{1b}[31m'\n".to_owned()];
+            (report.clone(), report)
+        }
+    }
+}
+
+/// With the one of a second before.
+fn pair(now: Report) -> (Report, Report) {
+    let mut before = now.clone();
+    for flow in &mut before.flows {
+        let part = |bytes: u64| bytes - bytes / 10;
+        let account = &flow.account;
+        flow.set_account(Account::new(
+            part(account.moved),
+            part(account.copied),
+            part(account.unknown),
+        ));
+        flow.reasons
+            .iter_mut()
+            .for_each(|cause| cause.bytes = part(cause.bytes));
+    }
+    before.processes.truncate(1);
+    before.made_by.duration_ns -= 1_000_000_000;
+    before.overhead.own_cpu_ns -= 12_000_000;
+    before.summarize();
+    (before, now)
+}
+
+/// The server of the text screens, and a program with bufferlists beside it.
+fn server() -> Report {
+    let mut report = nginx();
+    let mut ingest = Flow::new(
+        End::new(EndKind::Tcp, "192.168.100.200:40112"),
+        End::new(EndKind::DirectFile, "/var/lib/ingest/segments/2026-11-23/000017.bin"),
+    );
+    ingest.path = vec![EndKind::Tcp, EndKind::Pipe, EndKind::DirectFile];
+    (ingest.process, ingest.pid) = ("ingest".to_owned(), Some(4711));
+    ingest.call_names = vec![Call::Splice];
+    ingest.calls = 2048;
+    ingest.set_account(Account::new(60 << 20, 4 << 20, 0));
+    ingest.certificate = report.flows[0].certificate.clone();
+    if let Some(certificate) = &mut ingest.certificate {
+        certificate.bytes = 60 << 20;
+        certificate.hops.iter_mut().for_each(|hop| hop.bytes = 60 << 20);
+    }
+    let mut cause = Cause::new(Reason::Misaligned, 4 << 20, 64);
+    cause.place = Some(Place {
+        file: "src/ingest.rs".to_owned(),
+        line: 88,
+        ..Place::default()
+    });
+    ingest.reasons.push(cause);
+    let ingest = report.add_flow(ingest);
+    let mut process = Process::new(4711, "ingest");
+    process.calls = 2048;
+    process.set_account(Account::new(60 << 20, 4 << 20, 0));
+    report.processes.push(process);
+    for (id, agreement, why) in [
+        (41, LedgerWord::Agrees, ""),
+        (
+            18,
+            LedgerWord::Disagrees,
+            "the program counted 65 536 bytes, and the kernel's pipe has 61 440",
+        ),
+        (43, LedgerWord::Inconclusive, "a record of the journal was overwritten"),
+    ] {
+        let mut segment = Segment::new(id, 1 << 20);
+        segment.pid = Some(4711);
+        segment.process = "ingest".to_owned();
+        segment.ranges = vec![(0..1 << 20).into()];
+        segment.flow = Some(ingest);
+        segment.operation = "fill".to_owned();
+        segment.place = Some(Place {
+            file: "src/ingest.rs".to_owned(),
+            line: 71,
+            ..Place::default()
+        });
+        segment.pipe = Some(90_124);
+        segment.agreement = agreement;
+        segment.why = why.to_owned();
+        report.segments.push(segment);
+    }
+    for (inode, used, bytes, pid, name) in [
+        (90_124, 16, Some(61_440), 4711, "ingest"),
+        (90_121, 3, None, 813, "nginx"),
+        (90_130, 0, Some(0), 813, "nginx"),
+    ] {
+        report.pipes.push(Pipe {
+            used,
+            most_used: 16,
+            bytes,
+            resized: u32::from(inode == 90_121),
+            calls: 2048,
+            pids: vec![pid],
+            processes: vec![name.to_owned()],
+            idle_ns: if inode == 90_130 { 1_200_000_000 } else { 0 },
+            ..Pipe::new(inode, 16)
+        });
+    }
+    report.pipe_limits = Some(PipeLimits {
+        max_size: 1 << 20,
+        user_pages_soft: 16_384,
+        user_pages_hard: 0,
+    });
+    report.made_by.started_unix_ms = None;
+    report.finish(50);
+    assert_eq!(report.check(), Ok(()));
+    assert_eq!(report.tier, Tier::T0);
+    report
+}
