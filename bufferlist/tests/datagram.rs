@@ -5,7 +5,7 @@ mod common;
 
 use bufferlist::{BufferList, EndpointKind, ErrorKind, FileExtent, PagesMut, Segment, Side, Sink, Source, Step};
 use common::{
-    Answers, assert_same, errno_name, file_with, in_a_pipe, never_wait, nonblocking_pipe, pattern, raw_splice, skip,
+    Answers, assert_same, errno_name, file_with, in_a_pipe, never_wait, nonblocking_pipe, pattern, raw_splice,
 };
 use rustix::fd::OwnedFd;
 use rustix::fs::OFlags;
@@ -197,9 +197,9 @@ fn a_large_message_is_one_message() {
     match list.splice_to(&mut sink) {
         Ok(Step::Moved(receipt)) => assert_eq!(receipt.total(), 100_000),
         Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
-            return skip(
+            return test_support::skip!(
                 "a_large_message_is_one_message",
-                "this system's messages are smaller (net.core.wmem_max)",
+                "this system's messages are smaller (net.core.wmem_max)"
             );
         }
         other => panic!("{other:?}"),

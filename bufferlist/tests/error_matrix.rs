@@ -7,9 +7,7 @@
 mod common;
 
 use bufferlist::{BufferList, Counts, ErrorKind, Reason, Side, Sink, Source, Step};
-use common::{
-    Answers, assert_same, contents, file_with, in_a_pipe, never_wait, nonblocking_pipe, pattern, raw_splice, skip,
-};
+use common::{Answers, assert_same, contents, file_with, in_a_pipe, never_wait, nonblocking_pipe, pattern, raw_splice};
 use rustix::event::EventfdFlags;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
@@ -183,7 +181,7 @@ fn the_kernel_answers_for_odd_files() {
     raw.row("to /dev/full", to(&writing("/dev/full")), &[INVAL, Err(Errno::NOSPC)]);
     raw.row("to a sealed memfd", to(&sealed()), &[Err(Errno::PERM)]);
     match terminal() {
-        None => skip("the_kernel_answers_for_odd_files", "no terminal can be opened"),
+        None => test_support::skip!("the_kernel_answers_for_odd_files", "no terminal can be opened"),
         Some((near, far)) => {
             raw.row("to a terminal", to(&near), &[Ok(8), INVAL]);
             rustix::io::write(&near, b"eight..!").expect("write");
@@ -268,7 +266,7 @@ fn the_library_reads_from_every_end() {
     row("an eventfd", &list, &either);
     assert_same(&list.to_bytes().expect("look"), &1_u64.to_ne_bytes());
     match terminal() {
-        None => skip("the_library_reads_from_every_end", "no terminal can be opened"),
+        None => test_support::skip!("the_library_reads_from_every_end", "no terminal can be opened"),
         Some((near, far)) => {
             rustix::io::write(&near, b"typed").expect("write");
             let mut source = Source::stream(far).expect("source");
@@ -335,9 +333,9 @@ fn the_library_writes_to_every_end_that_takes_bytes() {
     assert_same(&common::read_available_once(&event), &42_u64.to_ne_bytes());
 
     match terminal() {
-        None => skip(
+        None => test_support::skip!(
             "the_library_writes_to_every_end_that_takes_bytes",
-            "no terminal can be opened",
+            "no terminal can be opened"
         ),
         Some((near, far)) => {
             let mut list = in_a_pipe(b"shown");

@@ -6,7 +6,7 @@ mod common;
 use bufferlist::{BufferList, ErrorKind, Limits, Nonblocking, Side, Sink, Source, Step, Transfer, transfer};
 use common::{
     WATCHDOG, assert_same, contents, file_with, in_a_pipe, is_nonblocking, never_wait, pattern, read_available, reader,
-    skip, stream_pair, until, within,
+    stream_pair, until, within,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -93,10 +93,7 @@ fn a_splice_that_waits_keeps_its_pipe_locked() {
         assert_eq!(splicer.join().expect("thread"), Ok(7), "{what}");
     }
     if !unlocked.is_empty() {
-        skip(
-            TEST,
-            &format!("this kernel does not keep the pipe locked: {unlocked:?}"),
-        );
+        test_support::skip!(TEST, "this kernel does not keep the pipe locked: {unlocked:?}");
     }
 }
 

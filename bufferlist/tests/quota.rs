@@ -24,10 +24,10 @@ const USERS: u32 = 64_170;
 fn as_user(user: u32, test: &str, body: impl FnOnce()) {
     let is_child = std::env::var_os("BUFFERLIST_TEST_CHILD").is_some();
     if !is_child && !rustix::process::geteuid().is_root() {
-        return common::skip(test, "needs root, to become another user");
+        return test_support::skip!(test, "needs root, to become another user");
     }
     if soft_quota() == 0 {
-        return common::skip(test, "this system has no quota of pipe pages (pipe-user-pages-soft)");
+        return test_support::skip!(test, "this system has no quota of pipe pages (pipe-user-pages-soft)");
     }
     // Nobody else may use this user's pages meanwhile: another run of this test, for instance.
     let lock = (!is_child).then(|| {

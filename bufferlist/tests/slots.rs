@@ -6,7 +6,7 @@ mod common;
 use bufferlist::{BufferList, Pool, Reason, SegmentKind, Side, Sink, Source, Step};
 use common::{
     Answers, Child, assert_same, contents, file_with, in_a_pipe, never_wait, nonblocking_pipe, page, pattern,
-    raw_splice, skip, stream_pair, tcp_pair,
+    raw_splice, stream_pair, tcp_pair,
 };
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -89,7 +89,7 @@ fn tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib() {
     assert_eq!(common::queued(&read), got as u64);
     eprintln!("{got} of {seen} bytes in a pipe of {} bytes", 16 * page());
     if got <= 16 * page() {
-        skip(
+        test_support::skip!(
             "tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib",
             "this kernel's socket buffers have fragments of no more than a page",
         );
@@ -161,7 +161,7 @@ fn pipe_sizes_are_powers_of_two_of_pages() {
 fn pipe_max_size_binds_those_without_privileges() {
     const TEST: &str = "pipe_max_size_binds_those_without_privileges";
     if !rustix::process::geteuid().is_root() && std::env::var_os("BUFFERLIST_TEST_CHILD").is_none() {
-        return skip(TEST, "needs root, to become another user");
+        return test_support::skip!(TEST, "needs root, to become another user");
     }
     Child::user(64_169).run(TEST, || {
         let most: usize = std::fs::read_to_string("/proc/sys/fs/pipe-max-size")

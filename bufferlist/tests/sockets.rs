@@ -8,7 +8,7 @@ use bufferlist::{
 };
 use common::{
     Child, assert_same, contents, file_with, in_a_pipe, never_wait, nonblocking_pipe, pattern, read_available, reader,
-    skip, stream_pair, tcp_pair, unix_pair,
+    stream_pair, tcp_pair, unix_pair,
 };
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
@@ -622,7 +622,7 @@ fn sigpipe_at_its_default_kills() {
     assert!(said.contains("alive after the write"), "{said}");
     if said.contains("alive after the splice") {
         // Good news, and worth knowing: the warning at `Sink` would be out of date.
-        return skip(
+        return test_support::skip!(
             "sigpipe_at_its_default_kills",
             "on this kernel a splice raises no signal",
         );

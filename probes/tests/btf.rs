@@ -222,7 +222,7 @@ fn the_running_kernel_is_read() {
     let btf = match Btf::of_this_kernel() {
         Ok(btf) => btf,
         Err(error) => {
-            skip("the_running_kernel_is_read", &error.to_string());
+            test_support::skip!("the_running_kernel_is_read", "{error}");
             return;
         }
     };
@@ -244,18 +244,6 @@ fn the_running_kernel_is_read() {
     assert!(btf.tracepoint_arguments("net_dev_start_xmit").expect("a tracepoint") == 2);
     assert!(btf.has_function("tcp_sendmsg") && !btf.has_function("no_such_function"));
     assert!(btf.field("sk_buff", "cloned").expect("a bitfield").bits.is_some());
-}
-
-/// Says that a test did not run, in the way that the project's checks look for.
-fn skip(test: &str, reason: &str) {
-    let line = format!("SKIP {test}: {reason}\n");
-    eprint!("{line}");
-    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
-        use std::io::Write;
-        let file = std::fs::File::options().append(true).create(true).open(path);
-        file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .expect("note the skipped test");
-    }
 }
 
 /// Asks everything of a blob that there is to ask. Whatever comes, it comes.

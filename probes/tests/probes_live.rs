@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use live::{Watch, assert_gone, bytes, programs_of, runs, skip};
+use live::{Seen, Watch, assert_gone, bytes, programs_of, runs};
 use probes_common::{call_flag, end_kind, event, nr, station_flag, station_kind};
 use rustix::pipe::{IoSliceRaw, SpliceFlags, fcntl_setpipe_size, splice, tee, vmsplice};
 use zctrace_probes::probe::{Hooks, Probes, Record, ScopeFilter, Setup};
@@ -30,7 +30,7 @@ fn records_say_what_the_calls_did() {
     }
     let mut watch = match Watch::start() {
         Ok(watch) => watch,
-        Err(reason) => return skip(TEST, &reason),
+        Err(reason) => return test_support::skip!(TEST, "{reason}"),
     };
     let folder = Folder::new();
     let source = folder.file("source", 64 * PAGE);
@@ -85,7 +85,7 @@ fn nothing_is_left_of_a_tracer_that_is_killed() {
     victim.kill().unwrap();
     victim.wait().unwrap();
     if said.contains("refused\n") {
-        return skip(
+        return test_support::skip!(
             "nothing_is_left_of_a_tracer_that_is_killed",
             "probes cannot be loaded here",
         );
@@ -107,7 +107,7 @@ fn a_cgroup_and_the_machine_can_be_traced() {
         .unwrap_or_default();
     let own = ScopeFilter::cgroup(Path::new("/sys/fs/cgroup").join(own));
     if own.is_err() {
-        skip(TEST, "cgroup: no hierarchy of version 2 is mounted at /sys/fs/cgroup");
+        test_support::skip!(TEST, "cgroup: no hierarchy of version 2 is mounted at /sys/fs/cgroup");
     }
     for scope in own.into_iter().chain([ScopeFilter::Machine]) {
         let setup = Setup {
@@ -122,7 +122,7 @@ fn a_cgroup_and_the_machine_can_be_traced() {
         };
         let mut probes = match Probes::load(&setup) {
             Ok(probes) => probes,
-            Err(error) => return skip(TEST, &error.to_string()),
+            Err(error) => return test_support::skip!(TEST, "{error}"),
         };
         // Whoever traces the machine does not trace itself.
         let mut child = Command::new("/bin/sh");
@@ -269,7 +269,7 @@ fn pipe_to_file(watch: &mut Watch, folder: &Folder, source: &Path) {
     let ((), seen) = watch.of(|| splice_all(&reader, &buffered, 4 * PAGE));
     let call = seen.call(nr::SPLICE);
     if rustix::fs::fstatfs(&buffered).unwrap().f_type == libc::TMPFS_MAGIC {
-        return skip(
+        return test_support::skip!(
             TEST,
             "the target folder is in memory: no disk, and no page becomes dirty",
         );
@@ -288,17 +288,17 @@ fn pipe_to_file(watch: &mut Watch, folder: &Folder, source: &Path) {
         .custom_flags(libc::O_DIRECT)
         .open(folder.path("direct"));
     let Ok(direct) = direct else {
-        return skip(TEST, "O_DIRECT: the filesystem of the target folder does not have it");
+        return test_support::skip!(TEST, "O_DIRECT: the filesystem of the target folder does not have it");
     };
     let (moved, seen) = watch.of(|| splice(&reader, None, &direct, None, 4 * PAGE, SpliceFlags::empty()));
     if moved.is_err() {
-        return skip(TEST, "O_DIRECT: the filesystem of the target folder refuses a splice");
+        return test_support::skip!(TEST, "O_DIRECT: the filesystem of the target folder refuses a splice");
     }
     let call = seen.call(nr::SPLICE);
     assert_eq!(call.sink.f_flags & libc::O_DIRECT as u32, libc::O_DIRECT as u32);
     let written = seen.pieces(call, station_kind::BIO);
     if written.is_empty() {
-        return skip(
+        return test_support::skip!(
             TEST,
             "O_DIRECT: the filesystem of the target folder queues no bio in the call",
         );

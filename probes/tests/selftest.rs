@@ -2,19 +2,16 @@
 //!
 //! Needs root and raw tracepoints; without them it is reported as skipped.
 
-#[path = "trace/skip.rs"]
-mod skip;
-
 use zctrace_probes::probe::{Hooks, SetupErrorKind};
-use zctrace_probes::selftest::{self, Table, Verdict};
 use zctrace_report::Alive;
+use zctrace_probes::selftest::{self, Table, Verdict};
 
 /// The trials while looking at this. `None` if this machine cannot trace.
 fn trials(test: &str, hooks: Hooks) -> Option<Table> {
     match selftest::run_with(None, hooks) {
         Ok(table) => Some(table),
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
-            skip::skip(test, &error.to_string());
+            test_support::skip!(test, "{error}");
             None
         }
         Err(error) => panic!("{error}\n{}", error.mend()),

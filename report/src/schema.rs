@@ -1,6 +1,6 @@
 //! The JSON schema of a report, made from its types (feature `schema`).
 //!
-//! The published file is made by `BLESS=1 cargo test -p zctrace-report --test schema`; a test holds it to what is made here.
+//! The published file is made by `UPDATE_EXPECT=1 cargo test -p zctrace-report --test schema`; a test holds it to what is made here.
 
 use std::collections::BTreeMap;
 

@@ -161,17 +161,6 @@ fn directory(name: &str) -> PathBuf {
     path
 }
 
-/// Says that a test cannot run here, as bufferlist's tests do.
-fn skip(test: &str, reason: &str) {
-    let line = format!("SKIP {test}: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
-        let file = File::options().append(true).create(true).open(&path);
-        file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
-    }
-}
-
 fn caught(signal: i32, by_kernel: bool) -> Vec<ReceivedSignal> {
     vec![ReceivedSignal { signal, by_kernel }]
 }
@@ -300,7 +289,7 @@ fn input_output_environment_directory_and_name_are_kept_and_no_descriptor_more()
 fn as_root_the_command_becomes_the_user_with_all_groups() {
     const TEST: &str = "as_root_the_command_becomes_the_user_with_all_groups";
     if !rustix::process::geteuid().is_root() {
-        skip(TEST, "it takes root to become someone else");
+        test_support::skip!(TEST, "it takes root to become someone else");
         return;
     }
     if inside().is_some() {
@@ -344,7 +333,7 @@ fn as_root_the_command_becomes_the_user_with_all_groups() {
 fn who_called_sudo_gets_a_command_back_from_beyond_its_path() {
     const TEST: &str = "who_called_sudo_gets_a_command_back_from_beyond_its_path";
     if !rustix::process::geteuid().is_root() {
-        skip(TEST, "it takes root to become someone else");
+        test_support::skip!(TEST, "it takes root to become someone else");
         return;
     }
     let home = directory("home");
@@ -526,7 +515,7 @@ fn ctrl_c_reaches_the_command_once() {
     }
     let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
     let Ok(keys) = rustix::pty::openpt(flags) else {
-        return skip(TEST, "there are no pseudo-terminals here");
+        return test_support::skip!(TEST, "there are no pseudo-terminals here");
     };
     rustix::pty::grantpt(&keys)
         .and_then(|()| rustix::pty::unlockpt(&keys))

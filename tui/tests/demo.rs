@@ -1,7 +1,6 @@
 //! The program as its users run it: `zctrace demo` and `zctrace explain`, by their output and exit codes.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -190,7 +189,10 @@ fn with_the_kernels_evidence_the_longest_path_is_known_page_by_page() {
     let (report, dir) = report("64MiB");
     if report.tier != Tier::T0 {
         let why = "needs root, or CAP_BPF and CAP_PERFMON, and raw tracepoints";
-        return skip("with_the_kernels_evidence_the_longest_path_is_known_page_by_page", why);
+        return test_support::skip!(
+            "with_the_kernels_evidence_the_longest_path_is_known_page_by_page",
+            "{why}"
+        );
     }
     // Two programs see every packet and message of the machine: what else happens here makes the kernel skip them now and then.
     let of_unix = |program: &str| matches!(program, "consume_skb" | "kfree_skb");
@@ -201,7 +203,7 @@ fn with_the_kernels_evidence_the_longest_path_is_known_page_by_page() {
         assert!(flow.account.unknown < LEN / 100, "{flow:#?}");
     }
     if well(&dir.0) == 3 {
-        return skip(
+        return test_support::skip!(
             "with_the_kernels_evidence_the_longest_path_is_known_page_by_page",
             "its chain: no direct I/O here",
         );
@@ -218,20 +220,6 @@ fn with_the_kernels_evidence_the_longest_path_is_known_page_by_page() {
     assert_eq!(kinds, ["page_cache", "pipe_slot", "skb_frag", "pipe_slot", "bio_vec"]);
     for hop in &certificate.hops {
         assert_eq!((hop.bytes, hop.pages), (LEN, LEN / 4096), "{hop:?}");
-    }
-}
-
-/// Says that a test cannot run here: on stderr, and in the file that `BUFFERLIST_SKIPS` names.
-fn skip(test: &str, reason: &str) {
-    let line = format!("SKIP {test}: {reason}\n");
-    eprint!("{line}");
-    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
-        let mut file = File::options()
-            .append(true)
-            .create(true)
-            .open(path)
-            .expect("BUFFERLIST_SKIPS");
-        file.write_all(line.as_bytes()).expect("BUFFERLIST_SKIPS");
     }
 }
 

@@ -1,7 +1,6 @@
 //! `zctrace doctor` and `zctrace selftest` on this machine, with privileges and without.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -57,16 +56,9 @@ impl Drop for Unprivileged {
     }
 }
 
-/// Says that this machine cannot trace, as bufferlist's tests do it.
-fn skip(test: &str, output: &Output) {
-    let said = both(output);
-    let line = format!("SKIP {test}: {}\n", said.lines().next().unwrap_or_default());
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
-        let file = fs::File::options().append(true).create(true).open(&path);
-        file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
-    }
+/// Returns the first line that the program printed, which says why it cannot trace.
+fn first_line(output: &Output) -> String {
+    both(output).lines().next().unwrap_or_default().to_owned()
 }
 
 fn assert_fits(text: &str) {
@@ -80,7 +72,7 @@ fn the_selftest_passes_here() {
     const TEST: &str = "the_selftest_passes_here";
     let output = zctrace(&["selftest"]);
     if output.status.code() == Some(4) {
-        return skip(TEST, &output);
+        return test_support::skip!(TEST, "{}", first_line(&output));
     }
     let said = both(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
@@ -114,7 +106,7 @@ fn a_report_says_when_its_facts_were_proven() {
     const TEST: &str = "a_report_says_when_its_facts_were_proven";
     let output = zctrace(&["run", "--format", "json", "--", "true"]);
     if output.status.code() == Some(4) {
-        return skip(TEST, &output);
+        return test_support::skip!(TEST, "{}", first_line(&output));
     }
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let facts = report["coverage"]["facts"].as_array().expect("facts");
@@ -132,7 +124,7 @@ fn the_doctor_finds_this_machine_ready() {
     const TEST: &str = "the_doctor_finds_this_machine_ready";
     let output = zctrace(&["selftest"]);
     if output.status.code() == Some(4) {
-        return skip(TEST, &output);
+        return test_support::skip!(TEST, "{}", first_line(&output));
     }
     let output = zctrace(&["doctor", "--all"]);
     let said = both(&output);

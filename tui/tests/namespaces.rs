@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::{both, possible, skip};
+use common::{both, possible};
 use zctrace_report::{EndKind, Report};
 
 const ZCTRACE: &str = env!("CARGO_BIN_EXE_zctrace");
@@ -73,11 +73,11 @@ fn a_process_of_a_nested_namespace_is_named_by_its_number_outside() {
         return;
     }
     if !is_outside() {
-        return skip(TEST, "this is inside of a PID namespace");
+        return test_support::skip!(TEST, "this is inside of a PID namespace");
     }
     let dir = tempfile::tempdir().expect("tempdir");
     let Some(mut nested) = Nested::start(&dir.path().join("sink")) else {
-        return skip(TEST, "no PID namespace can be made here");
+        return test_support::skip!(TEST, "no PID namespace can be made here");
     };
     let pid = nested.pid;
     let mut zctrace = Command::new(ZCTRACE)
@@ -122,7 +122,7 @@ fn inside_of_a_namespace_numbers_are_refused_and_a_command_is_not() {
         return;
     }
     if !inside(&["--version"]).status.success() {
-        return skip(TEST, "no PID namespace can be made here");
+        return test_support::skip!(TEST, "no PID namespace can be made here");
     }
     let output = inside(&["run", "--duration", "10ms", "-p", "1"]);
     let said = both(&output);

@@ -5,7 +5,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-use common::{both, possible, skip};
+use common::{both, possible};
 use zctrace_report::Report;
 
 const ZCTRACE: &str = env!("CARGO_BIN_EXE_zctrace");
@@ -86,7 +86,7 @@ fn another_user(test: &str) -> Option<&'static str> {
     {
         return Some("nobody");
     }
-    skip(test, "this process may not become nobody");
+    test_support::skip!(test, "this process may not become nobody");
     None
 }
 
@@ -200,7 +200,7 @@ fn each_capability_that_is_missing_is_named() {
         run("setpriv", &[&[bounds.as_str(), ZCTRACE][..], arguments].concat())
     };
     if !with("", &["--version"]).status.success() {
-        return skip(TEST, "capabilities cannot be taken away here");
+        return test_support::skip!(TEST, "capabilities cannot be taken away here");
     }
     let started = ["run", "-o", "/dev/null", "--", "echo", "started"];
     for (capabilities, missing, mend) in [

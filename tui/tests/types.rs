@@ -5,7 +5,7 @@ mod common;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use common::{both, possible, skip};
+use common::{both, possible};
 
 const OWN: &str = "/sys/kernel/btf/vmlinux";
 
@@ -33,7 +33,7 @@ fn without_types(arguments: &[&str]) -> Output {
 /// Whether this kernel tells its types, and probes can be loaded.
 fn has_types(test: &str) -> bool {
     if !PathBuf::from(OWN).exists() {
-        skip(test, "this kernel tells no types");
+        test_support::skip!(test, "this kernel tells no types");
         return false;
     }
     possible(test)

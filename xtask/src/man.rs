@@ -7,7 +7,7 @@ use crate::{Outcome, repo};
 pub(crate) fn run(root: &Path) -> Outcome {
     repo::cargo(
         root,
-        &[("BLESS", "1")],
+        &[("UPDATE_EXPECT", "1")],
         &["test", "--package", "zctrace", "--bin", "zctrace", "cli::docs"],
     )
 }

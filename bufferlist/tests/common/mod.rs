@@ -12,7 +12,6 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -24,25 +23,6 @@ pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
 /// The size of a page, which is what a pipe slot holds of a file.
 pub(crate) fn page() -> usize {
     rustix::param::page_size()
-}
-
-// --- skipping --------------------------------------------------------------------------------------------------------
-
-/// Writes to stderr itself: what `eprint!` writes is shown only if the test fails.
-fn say(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-/// Says that a test, or a part of it, cannot run here: on stderr, and in the file that `BUFFERLIST_SKIPS` names.
-pub(crate) fn skip(test: &str, reason: &str) {
-    let line = format!("SKIP {test}: {reason}\n");
-    say(&line);
-    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
-        // One short write to a file that appends: lines of tests that run at the same time do not mix.
-        let file = File::options().append(true).create(true).open(&path);
-        file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
-    }
 }
 
 // --- children --------------------------------------------------------------------------------------------------------
@@ -82,7 +62,7 @@ impl Child {
             let said = String::from_utf8_lossy(&output.stderr);
             let (skipped, other): (Vec<&str>, Vec<&str>) =
                 said.split_inclusive('\n').partition(|line| line.starts_with("SKIP "));
-            say(&skipped.concat());
+            test_support::print_uncaptured(&skipped.concat());
             eprint!("{}", other.concat());
             assert!(
                 output.status.success(),

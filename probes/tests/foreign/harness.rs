@@ -15,7 +15,7 @@ use zctrace_probes::trace::{Options, Tracer};
 use zctrace_report::Report;
 
 use crate::net::own_network;
-use crate::skip::skip;
+use test_support::skip;
 
 /// Where Debian has its programs: what else a user's `PATH` offers may be another program of the same name.
 const PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -46,14 +46,14 @@ impl Trace {
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let missing: Vec<&str> = programs.iter().copied().filter(|name| find(name).is_none()).collect();
         if !missing.is_empty() {
-            skip(test, &format!("not installed: {}", missing.join(", ")));
+            skip!(test, "not installed: {}", missing.join(", "));
             return None;
         }
         own_network();
         let tracer = match Tracer::start(Options::default()) {
             Ok(tracer) => tracer,
             Err(error) if is_for_lack_of_means(&error.kind) => {
-                skip(test, &error.to_string());
+                skip!(test, "{error}");
                 return None;
             }
             Err(error) => panic!("{error}\n{}", error.mend()),
@@ -74,7 +74,7 @@ impl Trace {
     pub(crate) fn is_on_ext4(&self, test: &str) -> bool {
         let is_ext = rustix::fs::statfs(self.dir.path()).is_ok_and(|found| found.f_type == EXT4_SUPER_MAGIC);
         if !is_ext {
-            skip(test, &format!("{} is not on ext4", self.dir.path().display()));
+            skip!(test, "{} is not on ext4", self.dir.path().display());
         }
         is_ext
     }

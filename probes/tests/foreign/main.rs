@@ -12,6 +12,4 @@ mod harness;
 mod net;
 mod nginx;
 mod python;
-#[path = "../trace/skip.rs"]
-mod skip;
 mod sums;

@@ -1,8 +1,6 @@
 //! Watching this process's own calls, and what the tests ask of the records.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use probes_common::{Call, Closed, Name, Piece, Process, Station, event};

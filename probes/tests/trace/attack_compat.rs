@@ -14,7 +14,7 @@ use zctrace_report::EndKind::{File, Null, Pipe as InPipe, Tcp};
 
 use crate::calls::{all, file_with, null, once, pattern, pipe, plain_connection, receive};
 use crate::harness::{Sum, alone, because, discarded, not_observed, sum, traced, unknown, why};
-use crate::skip::skip;
+use test_support::skip;
 
 /// Bytes of each call of the 32-bit program.
 const LEN: usize = 4096;
@@ -147,7 +147,7 @@ fn a_32_bit_program_is_not_observed_and_said_to_be() {
         return;
     };
     if let Some(error) = cannot {
-        return skip(TEST, &format!("this kernel runs no 32-bit programs: {error}"));
+        return skip!(TEST, "this kernel runs no 32-bit programs: {error}");
     }
     assert_eq!(
         not_observed(&report, "splice, tee, vmsplice and sendfile of 32-bit programs"),

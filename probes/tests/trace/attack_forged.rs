@@ -180,7 +180,7 @@ fn calls_of_32_bits_are_not_taken_for_others() {
         ]
         .map(|fd| fd as u32);
         if int80(20, 0, 0, 0, 0, 0) <= 0 {
-            return crate::skip::skip(TEST, "this kernel runs no programs of 32 bits");
+            return test_support::skip!(TEST, "this kernel runs no programs of 32 bits");
         }
         child::join();
         // splice(2) of i386 is 313, getpid 20, which is writev(2) here; 40 is rmdir, which is sendfile(2) here; 275

@@ -5,8 +5,6 @@ use std::process::{Command, Stdio};
 
 use zctrace_probes::probe::announce;
 
-use crate::skip::say;
-
 /// What the tracer wants announced; set in a child.
 const COOKIE: &str = "ZCTRACE_TEST_COOKIE";
 /// Which part of its life a child is in.
@@ -107,7 +105,7 @@ impl Child {
         assert!(output.status.success(), "{}\n{out}\n{said}", output.status);
         assert!(out.contains("running 1 test"), "there is no such test: {out}");
         let skipped = said.split_inclusive('\n').filter(|line| line.starts_with("SKIP "));
-        say(&skipped.collect::<String>());
+        test_support::print_uncaptured(&skipped.collect::<String>());
     }
 }
 

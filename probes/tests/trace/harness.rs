@@ -13,7 +13,7 @@ use zctrace_recording::{Replay, Writer};
 use zctrace_report::{EndKind, Flow, MadeFor, Report};
 
 use crate::net::own_network;
-use crate::skip::skip;
+use test_support::skip;
 
 /// One at a time: a trace follows a process, and all tests here are one.
 static ONE: Mutex<()> = Mutex::new(());
@@ -28,7 +28,7 @@ pub(crate) fn begun<T>(test: &str, begun: Result<T, SetupError>) -> Option<T> {
     match begun {
         Ok(begun) => Some(begun),
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
-            skip(test, &error.to_string());
+            skip!(test, "{error}");
             None
         }
         Err(error) => panic!("{error}\n{}", error.mend()),

@@ -13,7 +13,7 @@ use zctrace_report::{Certificate, EndKind, LedgerWord, Report};
 use crate::calls::connection;
 use crate::child::{Child, is_child, join, ready};
 use crate::harness::{alone, moved, sum, watched};
-use crate::skip::skip;
+use test_support::skip;
 
 const LEN: u64 = 1 << 20;
 
@@ -52,7 +52,7 @@ fn tracer(test: &str) -> Option<Tracer> {
     match Tracer::start(Options::default()) {
         Ok(tracer) => Some(tracer),
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
-            skip(test, &error.to_string());
+            skip!(test, "{error}");
             None
         }
         Err(error) => panic!("{error}\n{}", error.mend()),

@@ -25,5 +25,4 @@ mod paths_tcp;
 mod paths_unix;
 mod planted;
 mod rate;
-mod skip;
 mod sums;

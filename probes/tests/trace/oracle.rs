@@ -16,7 +16,7 @@ use crate::calls::{
     Pipe, all, direct, file_with, lend, memfd, once, pages_of_memory, pattern, plain_connection, wide_pipe,
 };
 use crate::harness::alone;
-use crate::skip::skip;
+use test_support::skip;
 
 const LEN: usize = 4 * 4096;
 
@@ -104,7 +104,7 @@ fn the_tracer_agrees_with_the_oracle() {
     let mut tracer = match Tracer::start(Options::default()) {
         Ok(tracer) => tracer,
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
-            return skip(TEST, &error.to_string());
+            return skip!(TEST, "{error}");
         }
         Err(error) => panic!("{error}\n{}", error.mend()),
     };
@@ -113,7 +113,7 @@ fn the_tracer_agrees_with_the_oracle() {
     for (from, column, answer) in matrix.cells() {
         let cell = format!("{} to {}", from.name(), column.name());
         let Ok(answer) = answer else {
-            skip(TEST, &format!("{cell}: the oracle has no answer here"));
+            skip!(TEST, "{cell}: the oracle has no answer here");
             continue;
         };
         let pipe = put(from, dir.path(), memory);

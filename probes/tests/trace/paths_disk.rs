@@ -12,7 +12,7 @@ use crate::calls::{
 };
 use crate::child::{self, is_child};
 use crate::harness::{alone, because, copied, flow, moved, sum, traced, unknown, watched, why};
-use crate::skip::skip;
+use test_support::skip;
 
 const LEN: usize = 1 << 20;
 
@@ -190,7 +190,7 @@ fn mounted(dir: &Path, make: &[&str], size: u64, options: &str) -> Result<PathBu
 
 /// Sets up, in a child, what only it sees; a reason that it cannot be is told to the parent by a skip.
 fn set_up(test: &str, setup: Result<PathBuf, String>) -> Option<PathBuf> {
-    setup.map_err(|reason| skip(test, &reason)).ok()
+    setup.map_err(|reason| skip!(test, "{reason}")).ok()
 }
 
 /// A child that had to skip has done nothing.

@@ -13,7 +13,6 @@ use zctrace_report::{Call, Report};
 
 use crate::calls::{memfd, null, once, pattern, pipe};
 use crate::harness::{alone, begun, sum};
-use crate::skip::say;
 
 /// Bytes of each call.
 const LEN: usize = 512;
@@ -85,7 +84,7 @@ fn flood(test: &str, time: Duration, rate: Option<u32>) {
     let report = tracer.finish(1000);
     let seen: u64 = splices(&report);
     let lost = report.loss.records();
-    say(&format!(
+    test_support::print_uncaptured(&format!(
         "{test}: {} calls a second for {:.1} s, {lost} records lost, {} calls unseen; the reader took {:.1} % of a CPU, {} ns a call\n",
         (made as f64 / took.as_secs_f64()) as u64,
         took.as_secs_f64(),

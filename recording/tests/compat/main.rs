@@ -3,7 +3,7 @@
 //!
 //! `send-1.0.zct` is of a program that sends 256 KiB of a file over TCP by sendfile(2), by splice(2) through a pipe and by
 //! write(2). `send-1.0.json` is its report. Where the evidence learns more the report changes, and is to be read, judged and
-//! committed again: `BLESS=1 cargo test -p zctrace-recording --test compat`.
+//! committed again: `UPDATE_EXPECT=1 cargo test -p zctrace-recording --test compat`.
 
 use std::fs;
 use std::mem::offset_of;
@@ -31,7 +31,7 @@ fn played() -> Replay {
 fn a_recording_of_version_1_0_says_what_it_said() {
     let report = played().report(30);
     let expected = path("send-1.0.json");
-    if std::env::var_os("BLESS").is_some() {
+    if test_support::is_updating() {
         fs::write(&expected, report.to_json_pretty() + "\n").expect("it can be written");
     }
     // Members that came later have a default.

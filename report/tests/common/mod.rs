@@ -25,22 +25,10 @@ pub(crate) fn sample(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Asserts that a committed file is what is made now, or writes it if `BLESS` is set. `test` names the test binary.
-pub(crate) fn assert_committed(name: &str, made: &str, test: &str) {
-    let path = committed(name);
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&path, made).expect("the committed file can be written");
-        return;
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = found.lines().zip(made.lines()).position(|(a, b)| a != b);
-    assert!(
-        found == made,
-        "report/{name} is not what is made now (first difference at line {}); if that is meant, make it again with\n    \
-         BLESS=1 cargo test -p zctrace-report --test {test}\nand read the difference: a field that went away or changed its type \
-         needs a new major version",
-        differs.unwrap_or_else(|| found.lines().count().min(made.lines().count())) + 1
-    );
+/// Asserts that a committed file has this content. In the schema and in the samples, a field that was removed or that changed
+/// its type needs a new major version.
+pub(crate) fn assert_committed(name: &str, content: &str) {
+    test_support::assert_snapshot(committed(name), content);
 }
 
 fn end(kind: EndKind, name: &str) -> End {

@@ -46,32 +46,16 @@ fn files() -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// What is committed in a folder of `docs/`.
-fn committed(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).expect("the folder");
-    entries.map(|entry| entry.expect("an entry").path()).collect()
-}
-
 #[test]
 fn the_committed_ones_are_what_the_command_line_says() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     let files = files();
-    let is_blessed = std::env::var_os("BLESS").is_some();
     for folder in ["man", "completions"] {
-        for path in committed(&docs.join(folder)) {
-            if files.iter().any(|(name, _)| docs.join(name) == path) {
-                continue;
-            }
-            assert!(is_blessed, "{} is of no command: cargo xtask man", path.display());
-            std::fs::remove_file(path).expect("removed");
-        }
-    }
-    for (name, text) in files {
-        let path = docs.join(&name);
-        if is_blessed {
-            std::fs::write(&path, &text).expect("it can be written");
-        }
-        let committed = std::fs::read(&path).unwrap_or_default();
-        assert!(committed == text, "{} is out of date: cargo xtask man", name.display());
+        let files = files.iter().filter_map(|(path, text)| {
+            let name = path.strip_prefix(folder).ok()?.to_str().expect("an ASCII name");
+            let text = std::str::from_utf8(text).expect("UTF-8");
+            Some((name.to_owned(), text.to_owned()))
+        });
+        test_support::assert_snapshots(docs.join(folder), None, files);
     }
 }

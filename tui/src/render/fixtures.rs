@@ -21,20 +21,10 @@ pub(crate) fn assert_fits(text: &str) {
     }
 }
 
-/// A screen is the committed one, in `src/render/snapshots`. `BLESS=1` commits what is shown instead.
+/// Asserts that a screen is the committed one, in `src/render/snapshots`.
 pub(crate) fn same_as(shown: &str, name: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src/render/snapshots")
-        .join(name);
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&file, shown).expect("the sample can be written");
-        return;
-    }
-    let committed = std::fs::read_to_string(&file).expect("the sample");
-    assert!(
-        shown == committed,
-        "{name} differs; if this is right: BLESS=1 cargo test -p zctrace\n--- shown ---\n{shown}--- committed ---\n{committed}"
-    );
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render/snapshots");
+    test_support::assert_snapshot(folder.join(name), shown);
 }
 
 /// A service by its port.

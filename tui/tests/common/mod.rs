@@ -2,9 +2,6 @@
 
 #![allow(dead_code)] // Each takes what it needs.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Output};
 
 /// All that it said.
@@ -22,17 +19,6 @@ pub(crate) fn possible(test: &str) -> bool {
     if output.status.code() != Some(4) {
         return true;
     }
-    skip(test, both(&output).lines().next().unwrap_or_default());
+    test_support::skip!(test, "{}", both(&output).lines().next().unwrap_or_default());
     false
-}
-
-/// Reports a test as skipped: a line for people, and one more in the file that `BUFFERLIST_SKIPS` names, for machines.
-pub(crate) fn skip(test: &str, reason: &str) {
-    let line = format!("SKIP {test}: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
-        let file = File::options().append(true).create(true).open(&path);
-        file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
-    }
 }

@@ -1,11 +1,10 @@
 //! Screens as they were looked at and found right, in `snapshots/`: the text, and below it where which style is. Written anew
-//! by `BLESS=1 cargo test -p zctrace snapshots`; then the difference is to be read.
+//! by `UPDATE_EXPECT=1 cargo test -p zctrace snapshots`; then the difference is to be read.
 
 mod fixtures;
 mod many;
 mod random_states;
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -325,31 +324,10 @@ fn a_line_is_typed_where_there_is_no_room_for_it() {
 
 #[test]
 fn snapshots() {
-    let bless = std::env::var_os("BLESS").is_some();
-    let mut differ = Vec::new();
-    let mut names = BTreeSet::new();
-    for case in cases() {
-        let file = format!("{}.txt", case.name);
-        let shown = written(&drawn(&case.state));
-        let path = folder().join(&file);
-        assert!(names.insert(file), "{} twice", case.name);
-        if bless {
-            std::fs::write(&path, &shown).expect("the snapshot can be written");
-        } else if std::fs::read_to_string(&path).unwrap_or_default() != shown {
-            differ.push(format!("--- {} ---\n{shown}", case.name));
-        }
-    }
-    assert!(names.len() >= 60, "{}", names.len());
-    // A screen that nobody draws any more is no evidence.
-    for entry in std::fs::read_dir(folder()).expect("the folder") {
-        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-        let text = name.strip_suffix(".txt").is_some();
-        assert!(!text || names.contains(&name), "{name} is drawn by no case");
-    }
-    assert!(
-        differ.is_empty(),
-        "{} screens differ; if this is right: BLESS=1 cargo test -p zctrace snapshots\n{}",
-        differ.len(),
-        differ.join("\n")
-    );
+    let cases = cases();
+    assert!(cases.len() >= 60, "{}", cases.len());
+    let files = cases
+        .iter()
+        .map(|case| (format!("{}.txt", case.name), written(&drawn(&case.state))));
+    test_support::assert_snapshots(folder(), Some("txt"), files);
 }
