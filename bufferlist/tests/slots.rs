@@ -14,7 +14,6 @@ use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use std::fs::File;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
 
 /// A pipe of sixteen slots, whatever the system's default.
 fn sixteen() -> (OwnedFd, OwnedFd) {
@@ -67,18 +66,19 @@ fn tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib() {
     let mut near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
     let far = never_wait(listener.accept().expect("accept").0);
     let bytes = pattern(1 << 20, 1);
+    let sender = near.try_clone().expect("a second descriptor");
     let writer = std::thread::spawn({
         let bytes = bytes.clone();
         move || near.write_all(&bytes).map(|()| near)
     });
-    // Until the window is full, wherever that is.
-    let (mut seen, mut since) = (0, Instant::now());
-    common::until("bytes arrive", || {
-        let now = common::queued(&far);
-        if now != seen {
-            (seen, since) = (now, Instant::now());
-        }
-        now > 0 && since.elapsed() > Duration::from_millis(200)
+    // Until the window is closed, wherever that is: there is more to send, and nothing in flight. Twice, as an acknowledgement
+    // may be on its way into another transmission.
+    let (mut seen, mut is_closed) = (0, false);
+    common::until("the window is closed", || {
+        let before = (seen, is_closed);
+        let (queue, unsent) = common::send_queue(&sender);
+        (seen, is_closed) = (common::queued(&far), unsent > 0 && queue == unsent);
+        seen == bytes.len() as u64 || (is_closed && before == (seen, true))
     });
     let (read, write) = sixteen();
     // One call asks for no more than a page for each free slot (since Linux 6.5), but leaves most slots free.
@@ -91,7 +91,7 @@ fn tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib() {
     if got <= 16 * page() {
         test_support::skip!(
             "tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib",
-            "this kernel's socket buffers have fragments of no more than a page",
+            "this kernel's socket buffers have fragments of no more than a page"
         );
     }
     // The library's list is right about such a pipe, too.

@@ -64,7 +64,8 @@ fn nothing_is_left_of_a_tracer_that_is_killed() {
     if std::env::var_os(VICTIM).is_some() {
         let watch = Watch::start();
         println!("{}", if watch.is_ok() { "attached" } else { "refused" });
-        std::thread::sleep(std::time::Duration::from_secs(60));
+        // Until it is killed.
+        std::thread::sleep(std::time::Duration::from_secs(600));
         return;
     }
     let mut victim = Command::new(std::env::current_exe().unwrap())
@@ -87,7 +88,7 @@ fn nothing_is_left_of_a_tracer_that_is_killed() {
     if said.contains("refused\n") {
         return test_support::skip!(
             "nothing_is_left_of_a_tracer_that_is_killed",
-            "probes cannot be loaded here",
+            "probes cannot be loaded here"
         );
     }
     assert!(!programs.is_empty());
@@ -223,7 +224,8 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
     assert_eq!(joined(received), joined(runs(&put)), "loopback passes pages on");
 
     let life = begun.call(nr::SPLICE).sink.extra;
-    let ((), seen) = watch.of(|| drop((client, server)));
+    let closed = |seen: &Seen| seen.closed.iter().filter(|closed| closed.life == life).count();
+    let ((), seen) = watch.of_until(|| drop((client, server)), |seen| closed(seen) >= 2);
     let ports: Vec<_> = seen.closed.iter().filter(|closed| closed.life == life).collect();
     assert_eq!(ports.len(), 2, "both sockets end: {:?}", seen.closed);
     assert!(ports.iter().any(|closed| closed.pair.source_port == port));
@@ -271,7 +273,7 @@ fn pipe_to_file(watch: &mut Watch, folder: &Folder, source: &Path) {
     if rustix::fs::fstatfs(&buffered).unwrap().f_type == libc::TMPFS_MAGIC {
         return test_support::skip!(
             TEST,
-            "the target folder is in memory: no disk, and no page becomes dirty",
+            "the target folder is in memory: no disk, and no page becomes dirty"
         );
     }
     assert!(
@@ -300,7 +302,7 @@ fn pipe_to_file(watch: &mut Watch, folder: &Folder, source: &Path) {
     if written.is_empty() {
         return test_support::skip!(
             TEST,
-            "O_DIRECT: the filesystem of the target folder queues no bio in the call",
+            "O_DIRECT: the filesystem of the target folder queues no bio in the call"
         );
     }
     let bio = seen.stations.iter().find(|s| s.station == station_kind::BIO).unwrap();
@@ -390,7 +392,8 @@ fn unix_both_ways(watch: &mut Watch, source: &Path) {
 
     // A message that nobody reads.
     (&left).write_all(&[1; 700]).unwrap();
-    let ((), seen) = watch.of(|| drop((left, right)));
+    let is_dropped = |seen: &Seen| seen.stations.iter().any(|s| s.station == station_kind::UNIX);
+    let ((), seen) = watch.of_until(|| drop((left, right)), is_dropped);
     let dropped = seen.stations.iter().find(|s| s.station == station_kind::UNIX);
     let dropped = dropped.expect("a message that is thrown away is seen");
     assert_eq!((dropped.total, dropped.linear), (700, 700));

@@ -3,8 +3,8 @@
 //! Needs root and raw tracepoints; without them it is reported as skipped.
 
 use zctrace_probes::probe::{Hooks, SetupErrorKind};
-use zctrace_report::Alive;
 use zctrace_probes::selftest::{self, Table, Verdict};
+use zctrace_report::Alive;
 
 /// The trials while looking at this. `None` if this machine cannot trace.
 fn trials(test: &str, hooks: Hooks) -> Option<Table> {

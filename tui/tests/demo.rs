@@ -205,7 +205,7 @@ fn with_the_kernels_evidence_the_longest_path_is_known_page_by_page() {
     if well(&dir.0) == 3 {
         return test_support::skip!(
             "with_the_kernels_evidence_the_longest_path_is_known_page_by_page",
-            "its chain: no direct I/O here",
+            "its chain: no direct I/O here"
         );
     }
     let chain = report
@@ -257,7 +257,16 @@ fn nothing_stays_behind_even_after_a_kill() {
         .stdout(Stdio::null())
         .spawn()
         .expect("zctrace can be run");
-    sleep(Duration::from_millis(300));
+    // Its files have no names: it is seen by its descriptors that it has some.
+    let files = format!("/proc/{}/fd", child.id());
+    let is_at_work = || {
+        let mut files = fs::read_dir(&files).expect("its descriptors").flatten();
+        files.any(|file| fs::read_link(file.path()).is_ok_and(|file| file.starts_with(&dir.0)))
+    };
+    while !is_at_work() {
+        assert!(child.try_wait().expect("a child").is_none(), "it has ended");
+        sleep(Duration::from_millis(1));
+    }
     child.kill().expect("it can be killed");
     child.wait().expect("it has ended");
     assert_eq!(dir.entries(), 0);

@@ -307,6 +307,21 @@ pub(crate) fn queued(fd: impl AsFd) -> u64 {
     rustix::io::ioctl_fionread(fd).expect("FIONREAD")
 }
 
+/// Returns the bytes in the send queue of a TCP socket: all of them, and those that were not transmitted yet.
+pub(crate) fn send_queue(socket: impl AsFd) -> (usize, usize) {
+    use std::os::fd::AsRawFd;
+    // include/uapi/linux/sockios.h
+    const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+    let ask = |request| {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: both requests write an int to the address that they are given, which is that of `bytes`.
+        let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), request, &raw mut bytes) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        bytes as usize
+    };
+    (ask(libc::TIOCOUTQ), ask(SIOCOUTQNSD))
+}
+
 /// Waits until `bytes` have arrived at a socket.
 pub(crate) fn arrived(fd: impl AsFd, bytes: usize) {
     until("bytes arrive", || queued(&fd) >= bytes as u64);

@@ -268,7 +268,7 @@ pub(crate) fn run_of_a_transfer(case: &mut Case<'_>) -> Done {
     let source = case.insist(|| Source::stream(stream.as_fd()))?;
     let sink = case.insist(|| Sink::stream(near.as_fd()))?;
     // A fault that lasts may keep it waiting for what never comes.
-    let wait = Duration::from_millis(if case.may_give_up { 4 } else { 10_000 });
+    let wait = Duration::from_millis(if case.may_give_up { 4 } else { 60_000 });
     let limits = Limits::default().chunk(8_000).deadline(Instant::now() + wait);
     let mut transfer = Transfer::new(source, sink).pool(&case.pool).limits(limits);
     // More than a socket takes at once: the far side is not read meanwhile, but it waits for nothing else.

@@ -22,7 +22,7 @@ const PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// `EXT4_SUPER_MAGIC` (include/uapi/linux/magic.h).
 const EXT4_SUPER_MAGIC: rustix::fs::FsWord = 0xef53;
 /// A program that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One at a time: two busy programs would only slow each other down.
 static ONE: Mutex<()> = Mutex::new(());

@@ -3,23 +3,11 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use probes_common::{Call, Closed, Name, Piece, Process, Station, event};
+use probes_common::{Call, Closed, Name, Piece, Process, Station, end_kind, event};
 use zctrace_probes::probe::{Probes, Record, Setup, announce};
 
-/// Says that a test, or a part of it, cannot run here: on stderr, and in the file that `BUFFERLIST_SKIPS` names.
-pub(crate) fn skip(test: &str, reason: &str) {
-    let line = format!("SKIP {test}: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(path) = std::env::var_os("BUFFERLIST_SKIPS") {
-        let mut file = File::options()
-            .append(true)
-            .create(true)
-            .open(path)
-            .expect("the list of skips can be written");
-        file.write_all(line.as_bytes())
-            .expect("the list of skips can be written");
-    }
-}
+/// What takes longer never happens.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A number that no other tracer on this machine uses.
 pub(crate) fn cookie() -> u64 {
@@ -73,17 +61,27 @@ impl Watch {
 
     /// Runs something and tells what was seen of it: by this thread, or about this process.
     pub(crate) fn of<T>(&mut self, run: impl FnOnce() -> T) -> (T, Seen) {
-        self.take();
-        let result = run();
         // Packets may be sent a little later, by whoever's turn it is.
-        std::thread::sleep(Duration::from_millis(50));
-        let seen = self.take();
-        (result, seen)
+        self.of_until(run, Seen::has_all_packets)
     }
 
-    fn take(&mut self) -> Seen {
+    /// The same, until what is seen is as it must become.
+    pub(crate) fn of_until<T>(&mut self, run: impl FnOnce() -> T, is_all: impl Fn(&Seen) -> bool) -> (T, Seen) {
+        self.take(&mut Seen::default());
+        let result = run();
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        loop {
+            self.take(&mut seen);
+            if is_all(&seen) {
+                return (result, seen);
+            }
+            assert!(start.elapsed() < PATIENCE, "some records never come");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn take(&mut self, seen: &mut Seen) {
         let (thread, own, names) = (self.thread, self.process, &mut self.names);
-        let mut seen = Seen::default();
         self.probes.drain(&mut |bytes| {
             let record = Record::from_bytes(bytes).expect("no record is damaged");
             let mine = record.as_ref().header().tid == thread;
@@ -99,7 +97,6 @@ impl Watch {
                 _ => {}
             }
         });
-        seen
     }
 
     /// What an end is called, root first.
@@ -137,6 +134,16 @@ impl Seen {
             pieces.extend_from_slice(&station.pieces[..usize::from(station.count)]);
         }
         pieces
+    }
+
+    /// Whether all that went into TCP connections has left them.
+    fn has_all_packets(&self) -> bool {
+        let sent = self.calls.iter().filter(|call| call.sink.kind == end_kind::TCP);
+        sent.into_iter().all(|call| {
+            let runs = self.packets(call.sink.pair.source_port, call.sink.before);
+            let bytes: u64 = runs.iter().map(|run| u64::from(run.1)).sum();
+            bytes >= u64::from((call.sink.after as u32).wrapping_sub(call.sink.before as u32))
+        })
     }
 
     /// The bytes of all packets from a port, by sequence number counted from `start`, each byte once.
@@ -222,10 +229,7 @@ pub(crate) fn assert_gone(programs: &HashSet<u32>) {
         if left.is_empty() {
             return;
         }
-        assert!(
-            start.elapsed() < Duration::from_secs(10),
-            "programs are still there: {left:?}"
-        );
+        assert!(start.elapsed() < PATIENCE, "programs are still there: {left:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -228,18 +228,33 @@ pub(crate) fn fill(mut near: &TcpStream) -> usize {
     let zeros = vec![0; 1 << 20];
     let mut filled = 0;
     loop {
+        // What is in flight makes room again when it is acknowledged.
+        let (queue, unsent) = send_queue(near);
         let before = filled;
         while let Ok(n) = near.write(&zeros) {
             filled += n;
         }
-        if filled == before {
+        if filled == before && queue == unsent {
             break;
         }
-        // What is acknowledged makes room again, for a moment.
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
     near.set_nonblocking(false).expect("blocking");
     filled
+}
+
+/// Returns the bytes in the send queue of a TCP socket: all of them, and those that were not transmitted yet.
+pub(crate) fn send_queue(socket: &TcpStream) -> (usize, usize) {
+    // include/uapi/linux/sockios.h
+    const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+    let ask = |request| {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: both requests write an int to the address that they are given, which is that of `bytes`.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut bytes) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        bytes as usize
+    };
+    (ask(libc::TIOCOUTQ), ask(SIOCOUTQNSD))
 }
 
 /// One send(2) without copy, of memory that lives for ever and that nobody writes to; how many bytes were taken, or -1.

@@ -118,7 +118,7 @@ pub(crate) fn run(test: &str, cookie: u64) {
 pub(crate) fn wait_until_it_sleeps_in(process: u32, thread: u32, number: i64) {
     let path = format!("/proc/{process}/task/{thread}/syscall");
     let inside = format!("{number} ");
-    for _ in 0..20_000 {
+    for _ in 0..120_000 {
         if std::fs::read_to_string(&path)
             .expect("what it does")
             .starts_with(&inside)

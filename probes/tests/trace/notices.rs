@@ -2,12 +2,11 @@
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 
 use rustix::net::{RecvFlags, recv};
 use zctrace_report::{Notice, NoticeBy, Report};
 
-use crate::calls::{pages_of_memory, plain_connection, receive, send_without_copy, set_int};
+use crate::calls::{pages_of_memory, plain_connection, receive, send_queue, send_without_copy, set_int};
 use crate::harness::{alone, traced};
 
 const LEN: usize = 4 * 4096;
@@ -62,14 +61,7 @@ fn notices_that_nobody_reads_are_counted() {
 
 /// Waits until nothing that was sent is unacknowledged.
 fn wait_for_acknowledgement(socket: &TcpStream) {
-    loop {
-        let mut left: libc::c_int = 0;
-        // SAFETY: SIOCOUTQ takes the address of an int.
-        let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut left) };
-        assert_eq!(asked, 0, "{}", std::io::Error::last_os_error());
-        if left == 0 {
-            return;
-        }
+    while send_queue(socket).0 > 0 {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
