@@ -11,8 +11,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use probes_common::{
-    Call, EndState, FileId, PIECES, Piece, RecordHeader, RecordKind, SocketPair, Station, call_flag, end_kind, nr,
-    station_flag, station_kind,
+    Call, EndpointState, FileId, MAX_RANGES, PageRange, PageRecord, RecordHeader, RecordKind, SocketPair, call_flag,
+    endpoint_kind, nr, page_record_flag, station_kind,
 };
 use zctrace_evidence::{Config, SlotNames};
 use zctrace_probes::probe::RecordRef;
@@ -64,19 +64,19 @@ impl Written {
     }
 }
 
-fn pipe(before: (u32, u32), after: (u32, u32)) -> EndState {
+fn pipe(before: (u32, u32), after: (u32, u32)) -> EndpointState {
     let slot = |(head, tail): (u32, u32)| if head == tail { 0 } else { PAGE };
-    EndState {
+    EndpointState {
         object: 0xffff_8881_0000_4000,
         ino: 77,
-        kind: end_kind::PIPE,
+        kind: endpoint_kind::PIPE,
         extra: 0xffff_8881_0000_8000,
         size: SLOTS,
         before: u64::from(before.0) << 32 | u64::from(before.1),
         after: u64::from(after.0) << 32 | u64::from(after.1),
         tail_before: slot(before),
         tail_after: slot(after),
-        ..EndState::default()
+        ..EndpointState::default()
     }
 }
 
@@ -88,16 +88,16 @@ fn chunks() -> Written {
         source_port: 5000,
         destination_port: 80,
         family: 2,
-        zero: 0,
+        reserved: 0,
     };
     let mapping = 0xffff_8881_0001_0000;
     let mut written = Written::default();
     let mut sequence = 77_u32;
     for chunk in 0..CHUNKS {
         let at = (chunk % FILE_CHUNKS) * u64::from(CHUNK);
-        let mut pieces = [Piece::default(); PIECES];
+        let mut pieces = [PageRange::default(); MAX_RANGES];
         for (piece, index) in pieces.iter_mut().zip(at / PAGE..).take(SLOTS as usize) {
-            *piece = Piece {
+            *piece = PageRange {
                 // Not one after the other.
                 page: MAP + (index * 7919 % 100_003) * 64,
                 mapping,
@@ -109,9 +109,9 @@ fn chunks() -> Written {
         }
         let head = chunk as u32 * SLOTS;
         let full = head.wrapping_add(SLOTS);
-        let station = Station {
-            header: written.header(Station::KIND, 0),
-            call: chunk * 2 + 1,
+        let station = PageRecord {
+            header: written.header(PageRecord::KIND, 0),
+            call_id: chunk * 2 + 1,
             object: pipe((0, 0), (0, 0)).object,
             position: u64::from(head),
             file: FileId {
@@ -128,43 +128,43 @@ fn chunks() -> Written {
             station: station_kind::PIPE_SINK,
             count: SLOTS as u16,
             part: 0,
-            pieces,
+            ranges: pieces,
         };
-        written.add(RecordRef::Station(&station));
-        let file = EndState {
+        written.add(RecordRef::Pages(&station));
+        let file = EndpointState {
             object: mapping,
             ino: 9,
             dev: 5,
             generation: 1,
-            kind: end_kind::FILE,
+            kind: endpoint_kind::FILE,
             before: at,
             after: at + u64::from(CHUNK),
-            ..EndState::default()
+            ..EndpointState::default()
         };
-        let tcp = EndState {
-            kind: end_kind::TCP,
+        let tcp = EndpointState {
+            kind: endpoint_kind::TCP,
             ino: 10,
             object: 0xffff_8881_0002_0000,
             pair,
             before: u64::from(sequence),
             after: u64::from(sequence.wrapping_add(CHUNK)),
-            ..EndState::default()
+            ..EndpointState::default()
         };
         let call = |written: &mut Written, serial, source, sink| {
             let header = written.header(Call::KIND, 0);
             let call = Call {
                 header,
-                serial,
+                call_id: serial,
                 entered_ns: header.timestamp_ns - 300,
                 result: i64::from(CHUNK),
-                asked: u64::from(CHUNK),
+                requested: u64::from(CHUNK),
                 user_ip: 0x40_1000 + serial % 2,
                 memory: 0,
-                dirtied: 0,
+                dirtied_bytes: 0,
                 nr: nr::SPLICE,
                 op_flags: 0,
-                flags: call_flag::ENTRY_SEEN,
-                stations: 1,
+                flags: call_flag::ENTRY_OBSERVED,
+                page_records: 1,
                 source,
                 sink,
             };
@@ -173,44 +173,44 @@ fn chunks() -> Written {
         call(&mut written, chunk * 2 + 1, file, pipe((head, head), (full, head)));
         // Half of it in each of two packets, which leave inside the second call.
         for half in 0..2 {
-            let mut of_packet = [Piece::default(); PIECES];
+            let mut of_packet = [PageRange::default(); MAX_RANGES];
             for (piece, slot) in of_packet.iter_mut().zip(&pieces[half * 8..half * 8 + 8]) {
-                *piece = Piece { ops: 0, ..*slot };
+                *piece = PageRange { ops: 0, ..*slot };
             }
-            let packet = Station {
-                header: written.header(Station::KIND, 1),
-                call: chunk * 2 + 2,
+            let packet = PageRecord {
+                header: written.header(PageRecord::KIND, 1),
+                call_id: chunk * 2 + 2,
                 object: tcp.object,
                 position: u64::from(sequence.wrapping_add(half as u32 * CHUNK / 2)),
                 pair,
                 total: CHUNK / 2,
-                flags: station_flag::LOOPBACK,
+                flags: page_record_flag::LOOPBACK,
                 device: 1,
                 station: station_kind::PACKET,
                 count: SLOTS as u16 / 2,
-                pieces: of_packet,
+                ranges: of_packet,
                 ..station
             };
-            written.add(RecordRef::Station(&packet));
+            written.add(RecordRef::Pages(&packet));
         }
         // What was taken out keeps its page; its end is where it was.
         for piece in &mut pieces[..SLOTS as usize] {
-            *piece = Piece {
+            *piece = PageRange {
                 ops: 0,
                 offset: PAGE as u32,
                 len: 0,
                 ..*piece
             };
         }
-        let station = Station {
-            header: written.header(Station::KIND, 0),
-            call: chunk * 2 + 2,
+        let station = PageRecord {
+            header: written.header(PageRecord::KIND, 0),
+            call_id: chunk * 2 + 2,
             station: station_kind::PIPE_SOURCE,
             total: 0,
-            pieces,
+            ranges: pieces,
             ..station
         };
-        written.add(RecordRef::Station(&station));
+        written.add(RecordRef::Pages(&station));
         call(&mut written, chunk * 2 + 2, pipe((full, head), (full, full)), tcp);
         sequence = sequence.wrapping_add(CHUNK);
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use probes_common::{PlainKey, PlainSum, program};
+use probes_common::{IoCounterKey, IoCounters, program};
 
 use super::input::{Costs, Input, Losses, Preamble, Question};
 use super::sequence_gaps::Gaps;
@@ -38,8 +38,8 @@ pub struct Account {
     not_recorded: u64,
     calls: u64,
     /// What plain calls have added up to, and what of it was there when the present account began.
-    plain: HashMap<PlainKey, PlainSum>,
-    plain_before: HashMap<PlainKey, PlainSum>,
+    plain: HashMap<IoCounterKey, IoCounters>,
+    plain_before: HashMap<IoCounterKey, IoCounters>,
 }
 
 impl Account {
@@ -75,8 +75,8 @@ impl Account {
                 self.evidence.open_sums(rows);
                 for (_, row) in rows {
                     self.ask(Question {
-                        tgid: row.stretch.tgid,
-                        user_ip: row.stretch.user_ip,
+                        tgid: row.span.tgid,
+                        user_ip: row.span.user_ip,
                     });
                 }
             }
@@ -122,7 +122,7 @@ impl Account {
             self.evidence.lost();
         }
         let asked = match record {
-            RecordRef::Station(station) => {
+            RecordRef::Pages(station) => {
                 self.evidence.station(station);
                 return;
             }
@@ -143,14 +143,14 @@ impl Account {
             }
             RecordRef::Process(process) => return self.evidence.process(process),
             RecordRef::Closed(closed) => return self.evidence.closed(closed),
-            RecordRef::Found(found) => return self.evidence.found(found),
-            RecordRef::Told(told) => return self.evidence.told(told),
-            RecordRef::Sums(sums) => {
+            RecordRef::PipeSnapshot(found) => return self.evidence.found(found),
+            RecordRef::Zerocopy(told) => return self.evidence.told(told),
+            RecordRef::Digest(sums) => {
                 self.calls += 1;
                 self.evidence.sums(sums);
                 Question {
-                    tgid: sums.row.stretch.tgid,
-                    user_ip: sums.row.stretch.user_ip,
+                    tgid: sums.state.span.tgid,
+                    user_ip: sums.state.span.user_ip,
                 }
             }
             RecordRef::Unknown(_) => return,
@@ -166,7 +166,7 @@ impl Account {
         }
     }
 
-    fn take_plain(&mut self, sums: &[(PlainKey, PlainSum)]) {
+    fn take_plain(&mut self, sums: &[(IoCounterKey, IoCounters)]) {
         for (key, sum) in sums {
             self.plain.insert(*key, *sum);
             let Some(new) = since(sum, self.plain_before.get(key)) else {
@@ -281,9 +281,9 @@ impl Account {
 }
 
 /// What was added since the present account began; `None` if nothing was.
-fn since(sum: &PlainSum, before: Option<&PlainSum>) -> Option<PlainSum> {
+fn since(sum: &IoCounters, before: Option<&IoCounters>) -> Option<IoCounters> {
     let before = before.copied().unwrap_or_default();
-    let new = PlainSum {
+    let new = IoCounters {
         bytes: sum.bytes.saturating_sub(before.bytes),
         calls: sum.calls.saturating_sub(before.calls),
         failed: sum.failed.saturating_sub(before.failed),

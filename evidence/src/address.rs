@@ -1,6 +1,6 @@
 //! Where bytes lie, in one number: pages of the kernel's memory map put in a row.
 
-use probes_common::{Piece, UNTOLD};
+use probes_common::{MAPPING_NOT_READ, PageRange};
 
 /// `struct page` has 64 bytes on every kernel that zctrace runs on (`CONFIG_HAVE_ALIGNED_STRUCT_PAGE`, x86-64), and the
 /// kernel keeps them in one array (`CONFIG_SPARSEMEM_VMEMMAP`): neighbours in the array are neighbours in memory.
@@ -25,12 +25,12 @@ impl Address {
 }
 
 /// Where a piece starts. `None` if the kernel showed no page (memory of a device), or something that cannot be one.
-pub(crate) fn start_of(piece: &Piece) -> Option<Address> {
+pub(crate) fn start_of(piece: &PageRange) -> Option<Address> {
     page_of(piece).map(|page| page.plus(u64::from(piece.offset)))
 }
 
 /// Where the page starts that a piece counts from.
-pub(crate) fn page_of(piece: &Piece) -> Option<Address> {
+pub(crate) fn page_of(piece: &PageRange) -> Option<Address> {
     (piece.page != 0 && piece.page.is_multiple_of(PAGE_STRUCT))
         .then(|| Address((piece.page / PAGE_STRUCT).wrapping_mul(PAGE)))
 }
@@ -54,10 +54,10 @@ const ANONYMOUS: u64 = 1;
 const LOW_BITS: u64 = 3;
 
 /// The owner of a piece's page.
-pub(crate) fn owner_of(piece: &Piece) -> Owner {
+pub(crate) fn owner_of(piece: &PageRange) -> Owner {
     let position = piece.index.wrapping_mul(PAGE).wrapping_add(u64::from(piece.offset));
     match piece.mapping & LOW_BITS {
-        _ if piece.mapping == UNTOLD => Owner::Untold,
+        _ if piece.mapping == MAPPING_NOT_READ => Owner::Untold,
         0 if piece.mapping != 0 => Owner::File {
             mapping: piece.mapping,
             position,
@@ -73,33 +73,33 @@ mod tests {
 
     #[test]
     fn neighbours_in_the_map_are_neighbours_in_memory() {
-        let piece = |page: u64, offset| Piece {
+        let piece = |page: u64, offset| PageRange {
             page: 0xffff_ea00_0000_0000 + page * 64,
             offset,
-            ..Piece::default()
+            ..PageRange::default()
         };
         assert_eq!(start_of(&piece(7, 4096)), start_of(&piece(8, 0)));
         assert_ne!(start_of(&piece(7, 0)), start_of(&piece(8, 0)));
         assert_eq!(start_of(&piece(7, 5)).unwrap().in_page(), 5);
         assert_eq!(
-            start_of(&Piece {
+            start_of(&PageRange {
                 page: 65,
-                ..Piece::default()
+                ..PageRange::default()
             }),
             None,
             "not a page"
         );
-        assert_eq!(start_of(&Piece::default()), None);
+        assert_eq!(start_of(&PageRange::default()), None);
     }
 
     #[test]
     fn the_low_bits_of_the_mapping_tell_the_owner() {
         let of = |mapping| {
-            owner_of(&Piece {
+            owner_of(&PageRange {
                 mapping,
                 index: 2,
                 offset: 10,
-                ..Piece::default()
+                ..PageRange::default()
             })
         };
         assert_eq!(
@@ -113,6 +113,6 @@ mod tests {
         assert_eq!(of(0x1002), Owner::Nobody { position: 8202 });
         assert_eq!(of(0x1003), Owner::Nobody { position: 8202 });
         assert_eq!(of(0), Owner::Nobody { position: 8202 });
-        assert_eq!(of(UNTOLD), Owner::Untold);
+        assert_eq!(of(MAPPING_NOT_READ), Owner::Untold);
     }
 }

@@ -3,7 +3,7 @@
 //! Nobody saw who put it there, so it comes from the pipe itself. From there on its pages are as good as any: what is found
 //! is taken for a call that filled an empty ring, and believed only as long as the next call takes up exactly there.
 
-use probes_common::{EndState, Found};
+use probes_common::{EndpointState, PipeSnapshot};
 
 use super::address::start_of;
 use super::ends::EndId;
@@ -16,19 +16,19 @@ use super::{Evidence, pipes, ring_of};
 
 impl Evidence {
     /// Takes a pipe that was there before. Its stations have come already.
-    pub fn found(&mut self, found: &Found) {
-        let parts = self.parts.remove(&found.serial).unwrap_or_default();
+    pub fn found(&mut self, found: &PipeSnapshot) {
+        let parts = self.parts.remove(&found.call_id).unwrap_or_default();
         pipes::found(&mut self.rings, found);
         if let Some((parcels, slots)) = lay_in(found, &parts) {
-            ring_of(&mut self.rings, &found.end).find(&found.end, parcels, slots);
+            ring_of(&mut self.rings, &found.endpoint).find(&found.endpoint, parcels, slots);
         }
         self.keep(parts);
     }
 }
 
 /// What lay in the pipe, a parcel for each slot; `None` if that was not seen whole, or changed while it was looked at.
-fn lay_in(found: &Found, parts: &Parts) -> Option<(Vec<Parcel>, Vec<Slot>)> {
-    let end = &found.end;
+fn lay_in(found: &PipeSnapshot, parts: &Parts) -> Option<(Vec<Parcel>, Vec<Slot>)> {
+    let end = &found.endpoint;
     let stood_still = (end.before, end.tail_before, end.last_before) == (end.after, end.tail_after, last(end));
     if !stood_still {
         return None;
@@ -58,7 +58,7 @@ fn lay_in(found: &Found, parts: &Parts) -> Option<(Vec<Parcel>, Vec<Slot>)> {
 }
 
 /// The length of the last slot afterwards: of an empty ring there is none.
-fn last(end: &EndState) -> u32 {
+fn last(end: &EndpointState) -> u32 {
     let (head, tail) = ((end.before >> 32) as u32, end.before as u32);
     if head == tail { end.last_before } else { end.last_after }
 }

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use probes_common::{Stretch, Sum, SumRow, Sums, stretch_flag, sum_event, sum_flag};
+use probes_common::{
+    DigestEvent, DigestSpan, DigestState, DigestSum, digest_event_kind, digest_flag, digest_span_flag,
+};
 use zctrace_contract::Reason;
 
 use super::edges::EdgeKey;
@@ -35,7 +37,7 @@ pub(crate) enum Finding {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Judged {
     pub(crate) edge: EdgeKey,
-    pub(crate) stretch: Stretch,
+    pub(crate) stretch: DigestSpan,
     /// How many bytes, of the stretch's.
     pub(crate) bytes: u64,
     pub(crate) finding: Finding,
@@ -55,7 +57,7 @@ pub(crate) struct Digests {
 /// A stretch that has ended, and where it did.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    stretch: Stretch,
+    stretch: DigestSpan,
     end: u64,
     edge: EdgeKey,
 }
@@ -72,7 +74,7 @@ struct Track {
     known: Option<(u64, At, At)>,
     stretches: VecDeque<Waiting>,
     /// As the kernel had it last, and the edge of the stretch in it.
-    row: Option<(SumRow, EdgeKey)>,
+    row: Option<(DigestState, EdgeKey)>,
 }
 
 impl Digests {
@@ -93,35 +95,35 @@ impl Digests {
     }
 
     /// Something happened to the sums of a connection, whose stretch belongs to an edge. Returns what can be judged now.
-    pub(crate) fn event(&mut self, sums: &Sums, edge: EdgeKey) -> Vec<Judged> {
+    pub(crate) fn event(&mut self, sums: &DigestEvent, edge: EdgeKey) -> Vec<Judged> {
         let ended = Waiting {
-            stretch: sums.row.stretch,
-            end: sums.at.position,
+            stretch: sums.state.span,
+            end: sums.sum.position,
             edge,
         };
         let unseen = self.unseen();
-        let key = (sums.sock, sums.row.life);
+        let key = (sums.sock, sums.state.connection_id);
         if self.tracks.len() >= MOST && !self.tracks.contains_key(&key) {
             return unfollowed(sums, ended);
         }
         let track = self.tracks.entry(key).or_default();
-        track.anchor(&sums.row);
+        track.anchor(&sums.state);
         let mut judged = Vec::new();
         match sums.event {
-            sum_event::HANDED => track.hand(ended, &sums.at, unseen, &mut judged),
-            sum_event::CARRIED => keep(&mut track.carried, &sums.at),
-            sum_event::CLOSED => {
-                if sums.row.stretch.calls > 0 {
-                    track.hand(ended, &sums.at, unseen, &mut judged);
+            digest_event_kind::SENT => track.hand(ended, &sums.sum, unseen, &mut judged),
+            digest_event_kind::TRANSMITTED => keep(&mut track.carried, &sums.sum),
+            digest_event_kind::CLOSED => {
+                if sums.state.span.calls > 0 {
+                    track.hand(ended, &sums.sum, unseen, &mut judged);
                 }
-                keep(&mut track.carried, &sums.row.carried);
+                keep(&mut track.carried, &sums.state.transmitted);
             }
             _ => return judged,
         }
         let (compared, equal) = track.compare(&mut judged);
         self.compared += compared;
         self.equal += equal;
-        if sums.event == sum_event::CLOSED
+        if sums.event == digest_event_kind::CLOSED
             && let Some(track) = self.tracks.remove(&key)
         {
             let reason = if track.known.is_some() {
@@ -135,8 +137,8 @@ impl Digests {
     }
 
     /// The sums as the kernel has them now, of a connection that is open.
-    pub(crate) fn open(&mut self, sock: u64, row: &SumRow, edge: EdgeKey) {
-        let key = (sock, row.life);
+    pub(crate) fn open(&mut self, sock: u64, row: &DigestState, edge: EdgeKey) {
+        let key = (sock, row.connection_id);
         if self.tracks.len() < MOST || self.tracks.contains_key(&key) {
             let track = self.tracks.entry(key).or_default();
             track.anchor(row);
@@ -156,7 +158,7 @@ impl Digests {
     /// Whether packets are to come for bytes that were handed over.
     pub(crate) fn has_data_in_flight(&self) -> bool {
         let mut rows = self.tracks.values().filter_map(|track| track.row.as_ref());
-        rows.any(|(row, _)| row.carried.position < row.handed.position)
+        rows.any(|(row, _)| row.transmitted.position < row.sent.position)
     }
 
     /// A new account begins: comparisons are counted anew. What waits to be judged, and the sums, go on.
@@ -166,15 +168,15 @@ impl Digests {
 }
 
 /// What is handed to a connection too many.
-fn unfollowed(sums: &Sums, ended: Waiting) -> Vec<Judged> {
-    if sums.event == sum_event::CARRIED || ended.stretch.calls == 0 {
+fn unfollowed(sums: &DigestEvent, ended: Waiting) -> Vec<Judged> {
+    if sums.event == digest_event_kind::TRANSMITTED || ended.stretch.calls == 0 {
         return Vec::new();
     }
     vec![judge(&ended, Finding::Unknown(Reason::NotObserved))]
 }
 
-fn keep(places: &mut BTreeMap<u64, At>, sum: &Sum) {
-    places.insert(sum.position, (sum.sum, sum.paged));
+fn keep(places: &mut BTreeMap<u64, At>, sum: &DigestSum) {
+    places.insert(sum.position, (sum.sum, sum.paged_bytes));
     while places.len() > PLACES {
         places.pop_first();
     }
@@ -182,16 +184,16 @@ fn keep(places: &mut BTreeMap<u64, At>, sum: &Sum) {
 
 impl Track {
     /// Both sums are nothing where summing up began, if that was at the same byte.
-    fn anchor(&mut self, row: &SumRow) {
-        if self.known.is_none() && row.flags & sum_flag::ANCHORED != 0 {
-            self.known = Some((row.base, (0, 0), (0, 0)));
+    fn anchor(&mut self, row: &DigestState) {
+        if self.known.is_none() && row.flags & digest_flag::ANCHORED != 0 {
+            self.known = Some((row.base_position, (0, 0), (0, 0)));
         }
     }
 
     /// A stretch that has ended.
-    fn hand(&mut self, one: Waiting, at: &Sum, unseen: Finding, judged: &mut Vec<Judged>) {
+    fn hand(&mut self, one: Waiting, at: &DigestSum, unseen: Finding, judged: &mut Vec<Judged>) {
         keep(&mut self.handed, at);
-        if one.stretch.paged == 0 {
+        if one.stretch.paged_bytes == 0 {
             // There is nothing that a sum could say of it.
             judged.push(judge(&one, unseen));
             return;
@@ -242,17 +244,17 @@ impl Track {
         // The row may be older than the last record: then its stretch is among those already.
         let known = self.handed.last_key_value().map_or(0, |(place, _)| *place);
         let known = known.max(self.known.map_or(0, |(place, ..)| place));
-        if row.stretch.calls > 0 && row.stretch.start >= known {
+        if row.span.calls > 0 && row.span.start >= known {
             let one = Waiting {
-                stretch: row.stretch,
-                end: row.handed.position,
+                stretch: row.span,
+                end: row.sent.position,
                 edge: *edge,
             };
-            now.hand(one, &row.handed, unseen, judged);
+            now.hand(one, &row.sent, unseen, judged);
         }
-        keep(&mut now.carried, &row.carried);
+        keep(&mut now.carried, &row.transmitted);
         now.compare(judged);
-        let reason = if row.carried.position < row.handed.position {
+        let reason = if row.transmitted.position < row.sent.position {
             Reason::StillQueued
         } else if now.known.is_some() {
             Reason::DigestMismatch
@@ -264,7 +266,7 @@ impl Track {
 }
 
 fn judge(one: &Waiting, finding: Finding) -> Judged {
-    let plain = one.stretch.flags & stretch_flag::PLAIN != 0;
+    let plain = one.stretch.flags & digest_span_flag::FROM_MEMORY != 0;
     Judged {
         edge: one.edge,
         stretch: one.stretch,
@@ -289,7 +291,7 @@ fn found(same: Option<bool>) -> Finding {
 mod tests {
     use super::*;
     use crate::ends::EndId;
-    use probes_common::{CHECKPOINT, mix};
+    use probes_common::{CHECKPOINT_BYTES, mix};
     use proptest::prelude::*;
 
     const SECRET: u64 = 0x1234_5678_9abc_def0;
@@ -303,56 +305,56 @@ mod tests {
     };
 
     /// Sums up as the programs do: a run of bytes that lie one after the other at `place`, or in no page.
-    fn add(sum: &mut Sum, place: Option<u64>, len: u64) -> Option<Sum> {
+    fn add(sum: &mut DigestSum, place: Option<u64>, len: u64) -> Option<DigestSum> {
         let (start, end) = (sum.position, sum.position + len);
         let worth = place.map_or(0, |place| mix(place.wrapping_sub(start), SECRET));
-        let mark = end & !(CHECKPOINT - 1);
-        let checkpoint = (mark > start).then(|| Sum {
+        let mark = end & !(CHECKPOINT_BYTES - 1);
+        let checkpoint = (mark > start).then(|| DigestSum {
             position: mark,
             sum: sum.sum.wrapping_add((mark - start).wrapping_mul(worth)),
-            paged: sum.paged + if place.is_some() { mark - start } else { 0 },
+            paged_bytes: sum.paged_bytes + if place.is_some() { mark - start } else { 0 },
         });
         sum.sum = sum.sum.wrapping_add(len.wrapping_mul(worth));
-        sum.paged += if place.is_some() { len } else { 0 };
+        sum.paged_bytes += if place.is_some() { len } else { 0 };
         sum.position = end;
         checkpoint
     }
 
-    fn start() -> Sum {
-        Sum {
+    fn start() -> DigestSum {
+        DigestSum {
             position: BASE,
-            ..Sum::default()
+            ..DigestSum::default()
         }
     }
 
-    fn event(event: u32, at: Sum, row: SumRow) -> Sums {
-        Sums {
+    fn event(event: u32, at: DigestSum, row: DigestState) -> DigestEvent {
+        DigestEvent {
             header: probes_common::RecordHeader {
                 sequence: 0,
                 timestamp_ns: 0,
                 tgid: 7,
                 tid: 7,
                 cpu: 0,
-                kind: Sums::KIND,
+                kind: DigestEvent::KIND,
                 len: 0,
             },
             sock: 1,
             event,
-            zero: 0,
-            at,
-            row,
+            reserved: 0,
+            sum: at,
+            state: row,
         }
     }
 
-    fn row(handed: Sum, carried: Sum, stretch: Stretch) -> SumRow {
-        SumRow {
-            life: 1,
-            base: BASE,
-            flags: sum_flag::ANCHORED,
-            handed,
-            carried,
-            stretch,
-            ..SumRow::default()
+    fn row(handed: DigestSum, carried: DigestSum, stretch: DigestSpan) -> DigestState {
+        DigestState {
+            connection_id: 1,
+            base_position: BASE,
+            flags: digest_flag::ANCHORED,
+            sent: handed,
+            transmitted: carried,
+            span: stretch,
+            ..DigestState::default()
         }
     }
 
@@ -363,7 +365,7 @@ mod tests {
 
     /// All records of a connection that sends `len` bytes of a file: calls cut them at `calls`, packets at `packets`; what
     /// `in_packets` says lies in packets at each byte's place.
-    fn records(len: u64, calls: &[u64], packets: &[u64], in_packets: &dyn Fn(u64) -> u64) -> Vec<Sums> {
+    fn records(len: u64, calls: &[u64], packets: &[u64], in_packets: &dyn Fn(u64) -> u64) -> Vec<DigestEvent> {
         let cuts = |sizes: &[u64]| {
             let mut cuts: Vec<u64> = (1..=len.div_ceil(4096)).map(|page| (page * 4096).min(len)).collect();
             let mut at = 0;
@@ -380,33 +382,37 @@ mod tests {
         };
         let mut all = Vec::new();
         let (mut handed, mut carried) = (start(), start());
-        let mut stretch = Stretch {
+        let mut stretch = DigestSpan {
             start: BASE,
             calls: 1,
-            ..Stretch::default()
+            ..DigestSpan::default()
         };
         let (mut from, mut before) = (0, 0);
         for cut in cuts(calls) {
             if let Some(mark) = add(&mut handed, Some(place(from)), cut - from) {
-                stretch.paged = mark.paged - before;
-                all.push(event(sum_event::HANDED, mark, row(handed, carried, stretch)));
-                (stretch.start, before) = (mark.position, mark.paged);
+                stretch.paged_bytes = mark.paged_bytes - before;
+                all.push(event(digest_event_kind::SENT, mark, row(handed, carried, stretch)));
+                (stretch.start, before) = (mark.position, mark.paged_bytes);
             }
             from = cut;
         }
-        stretch.paged = handed.paged - before;
+        stretch.paged_bytes = handed.paged_bytes - before;
         let mut from = 0;
         for cut in cuts(packets) {
             if let Some(mark) = add(&mut carried, Some(in_packets(from)), cut - from) {
-                all.push(event(sum_event::CARRIED, mark, row(handed, carried, stretch)));
+                all.push(event(
+                    digest_event_kind::TRANSMITTED,
+                    mark,
+                    row(handed, carried, stretch),
+                ));
             }
             from = cut;
         }
-        all.push(event(sum_event::CLOSED, handed, row(handed, carried, stretch)));
+        all.push(event(digest_event_kind::CLOSED, handed, row(handed, carried, stretch)));
         all
     }
 
-    fn told(digests: &mut Digests, records: &[Sums]) -> (u64, u64) {
+    fn told(digests: &mut Digests, records: &[DigestEvent]) -> (u64, u64) {
         let (mut moved, mut unknown) = (0, 0);
         for judged in records.iter().flat_map(|record| digests.event(record, EDGE)) {
             match judged.finding {
@@ -451,13 +457,13 @@ mod tests {
                 .into_iter()
                 .flatten()
                 .flat_map(|page| [BASE + page * 4096, BASE + page * 4096 + 4095])
-                .map(|at| at / CHECKPOINT)
+                .map(|at| at / CHECKPOINT_BYTES)
                 .collect();
             touched.sort_unstable();
             touched.dedup();
             let unknown: u64 = touched
                 .iter()
-                .map(|mark| ((mark + 1) * CHECKPOINT).min(BASE + len) - (mark * CHECKPOINT).max(BASE))
+                .map(|mark| ((mark + 1) * CHECKPOINT_BYTES).min(BASE + len) - (mark * CHECKPOINT_BYTES).max(BASE))
                 .sum();
             prop_assert_eq!(told(&mut Digests::new(false), &all), (len - unknown, unknown));
         }
@@ -477,7 +483,7 @@ mod tests {
             let (moved, unknown) = told(&mut Digests::new(false), &all);
             prop_assert!(moved + unknown <= len);
             if wrong {
-                prop_assert!(moved <= len - CHECKPOINT, "{moved}");
+                prop_assert!(moved <= len - CHECKPOINT_BYTES, "{moved}");
             }
         }
     }
@@ -487,9 +493,9 @@ mod tests {
         let len = 3 << 20;
         let mut all = records(len, &[65_536], &[16_384], &place);
         for record in &mut all {
-            record.row.flags = 0;
+            record.state.flags = 0;
         }
-        let first = CHECKPOINT - BASE % CHECKPOINT;
+        let first = CHECKPOINT_BYTES - BASE % CHECKPOINT_BYTES;
         assert_eq!(told(&mut Digests::new(false), &all), (len - first, first));
     }
 
@@ -498,11 +504,11 @@ mod tests {
         let mut digests = Digests::new(false);
         let mut handed = start();
         add(&mut handed, Some(place(0)), 4096);
-        let stretch = Stretch {
+        let stretch = DigestSpan {
             start: BASE,
-            paged: 4096,
+            paged_bytes: 4096,
             calls: 1,
-            ..Stretch::default()
+            ..DigestSpan::default()
         };
         digests.open(1, &row(handed, start(), stretch), EDGE);
         assert!(digests.has_data_in_flight());
@@ -512,7 +518,7 @@ mod tests {
         assert!(!digests.has_data_in_flight());
         assert_eq!(finding(&digests), [Finding::Equal]);
         assert_eq!(finding(&digests), [Finding::Equal], "asking changes nothing");
-        let other = Sum {
+        let other = DigestSum {
             sum: handed.sum + 1,
             ..handed
         };
@@ -527,7 +533,7 @@ mod tests {
         assert_eq!(told(&mut digests, &all), (4096, 0));
         let mut again = all;
         for record in &mut again {
-            record.row.life = 2;
+            record.state.connection_id = 2;
         }
         assert_eq!(told(&mut digests, &again), (4096, 0));
         assert!(digests.tracks.is_empty(), "what has ended is forgotten");

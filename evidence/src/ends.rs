@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use probes_common::{COMPONENT, EndState, Name, SocketPair, end_kind, name_flag};
+use probes_common::{COMPONENT_SIZE, EndpointName, EndpointState, SocketPair, endpoint_kind, name_flag};
 
 use crate::fast_map::Map;
 use zctrace_report::{End, EndKind};
@@ -53,32 +53,32 @@ pub(crate) enum Form {
 }
 
 /// The form of the end that a call was made on.
-pub(crate) fn form_of(end: &EndState) -> Form {
+pub(crate) fn form_of(end: &EndpointState) -> Form {
     match end.kind {
-        end_kind::MEMORY => Form::Memory,
-        end_kind::PIPE => Form::Pipe,
-        end_kind::FILE | end_kind::BLOCK if end.f_flags & O_DIRECT != 0 => Form::Direct,
-        end_kind::FILE | end_kind::BLOCK => Form::Buffered,
-        end_kind::TCP => Form::Tcp,
-        end_kind::UNIX_STREAM => Form::UnixStream,
-        end_kind::CHAR if end.size == DEV_NULL => Form::Null,
+        endpoint_kind::MEMORY => Form::Memory,
+        endpoint_kind::PIPE => Form::Pipe,
+        endpoint_kind::FILE | endpoint_kind::BLOCK if end.f_flags & O_DIRECT != 0 => Form::Direct,
+        endpoint_kind::FILE | endpoint_kind::BLOCK => Form::Buffered,
+        endpoint_kind::TCP => Form::Tcp,
+        endpoint_kind::UNIX_STREAM => Form::UnixStream,
+        endpoint_kind::CHAR if end.size == DEV_NULL => Form::Null,
         _ => Form::Other,
     }
 }
 
-fn report_kind(end: &EndState) -> EndKind {
+fn report_kind(end: &EndpointState) -> EndKind {
     match end.kind {
-        end_kind::MEMORY => EndKind::Memory,
-        end_kind::PIPE => EndKind::Pipe,
-        end_kind::FILE if end.f_flags & O_DIRECT != 0 => EndKind::DirectFile,
-        end_kind::FILE => EndKind::File,
-        end_kind::BLOCK => EndKind::BlockDevice,
-        end_kind::TCP => EndKind::Tcp,
-        end_kind::UDP => EndKind::Udp,
-        end_kind::UNIX_STREAM | end_kind::UNIX_MESSAGES => EndKind::Unix,
-        end_kind::SOCKET => EndKind::Socket,
-        end_kind::CHAR if end.size == DEV_NULL => EndKind::Null,
-        end_kind::CHAR if TERMINALS.iter().any(|majors| majors.contains(&(end.size >> 20))) => EndKind::Terminal,
+        endpoint_kind::MEMORY => EndKind::Memory,
+        endpoint_kind::PIPE => EndKind::Pipe,
+        endpoint_kind::FILE if end.f_flags & O_DIRECT != 0 => EndKind::DirectFile,
+        endpoint_kind::FILE => EndKind::File,
+        endpoint_kind::BLOCK => EndKind::BlockDevice,
+        endpoint_kind::TCP => EndKind::Tcp,
+        endpoint_kind::UDP => EndKind::Udp,
+        endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => EndKind::Unix,
+        endpoint_kind::SOCKET => EndKind::Socket,
+        endpoint_kind::CHAR if end.size == DEV_NULL => EndKind::Null,
+        endpoint_kind::CHAR if TERMINALS.iter().any(|majors| majors.contains(&(end.size >> 20))) => EndKind::Terminal,
         _ => EndKind::Device,
     }
 }
@@ -86,7 +86,7 @@ fn report_kind(end: &EndState) -> EndKind {
 #[derive(Debug)]
 struct Entry {
     kind: EndKind,
-    state: EndState,
+    state: EndpointState,
     name: String,
 }
 
@@ -103,16 +103,16 @@ impl Ends {
     pub(crate) fn new(mounts: HashMap<u32, String>) -> Self {
         let bare = |kind, state_kind| Entry {
             kind,
-            state: EndState {
+            state: EndpointState {
                 kind: state_kind,
-                ..EndState::default()
+                ..EndpointState::default()
             },
             name: String::new(),
         };
         Self {
             all: vec![
-                bare(EndKind::Pipe, end_kind::PIPE),
-                bare(EndKind::Memory, end_kind::MEMORY),
+                bare(EndKind::Pipe, endpoint_kind::PIPE),
+                bare(EndKind::Memory, endpoint_kind::MEMORY),
             ],
             by_key: Map::default(),
             mounts,
@@ -120,16 +120,20 @@ impl Ends {
     }
 
     /// The number of the end that a call was made on.
-    pub(crate) fn of(&mut self, state: &EndState) -> EndId {
+    pub(crate) fn of(&mut self, state: &EndpointState) -> EndId {
         match state.kind {
-            end_kind::PIPE => return EndId::PIPE,
-            end_kind::MEMORY => return EndId::MEMORY,
+            endpoint_kind::PIPE => return EndId::PIPE,
+            endpoint_kind::MEMORY => return EndId::MEMORY,
             _ => {}
         }
         let mut key = Key {
             kind: state.kind,
             direct: state.f_flags & O_DIRECT != 0,
-            device: if state.kind == end_kind::CHAR { state.size } else { 0 },
+            device: if state.kind == endpoint_kind::CHAR {
+                state.size
+            } else {
+                0
+            },
             dev: state.dev,
             generation: state.generation,
             ino: state.ino,
@@ -155,11 +159,11 @@ impl Ends {
     }
 
     /// Takes the name of an end.
-    pub(crate) fn name(&mut self, name: &Name) {
-        if matches!(name.end.kind, end_kind::PIPE | end_kind::MEMORY) {
+    pub(crate) fn name(&mut self, name: &EndpointName) {
+        if matches!(name.endpoint.kind, endpoint_kind::PIPE | endpoint_kind::MEMORY) {
             return;
         }
-        let id = self.of(&name.end);
+        let id = self.of(&name.endpoint);
         let path = self.path(name);
         let entry = &mut self.all[id.0 as usize];
         if entry.name.is_empty() {
@@ -168,7 +172,7 @@ impl Ends {
     }
 
     /// The path of a file, from its components and the mount of its filesystem.
-    fn path(&self, name: &Name) -> String {
+    fn path(&self, name: &EndpointName) -> String {
         let count = (name.count as usize).min(name.components.len());
         let mut parts: Vec<String> = name.components[..count].iter().map(component).collect();
         parts.reverse();
@@ -180,12 +184,12 @@ impl Ends {
             return String::new();
         }
         let path = parts.join("/");
-        if name.flags & name_flag::GOES_ON != 0 {
+        if name.flags & name_flag::TRUNCATED != 0 {
             return format!("…/{path}");
         }
-        match self.mounts.get(&name.end.dev) {
+        match self.mounts.get(&name.endpoint.dev) {
             Some(mount) => format!("{}/{path}", mount.trim_end_matches('/')),
-            None if name.end.kind == end_kind::FILE => path,
+            None if name.endpoint.kind == endpoint_kind::FILE => path,
             None => format!("/{path}"),
         }
     }
@@ -196,27 +200,27 @@ impl Ends {
         let mut end = End::new(entry.kind.clone(), entry.name.clone());
         let state = &entry.state;
         match state.kind {
-            end_kind::TCP => {
+            endpoint_kind::TCP => {
                 end.name = peer_of(&state.pair);
                 end.port = Some(state.pair.source_port.min(state.pair.destination_port));
             }
-            end_kind::FILE | end_kind::BLOCK | end_kind::CHAR if state.ino != 0 => {
+            endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR if state.ino != 0 => {
                 end.object = Some(format!("{}:{}:{}", state.dev >> 20, state.dev & 0xf_ffff, state.ino));
             }
             _ => {}
         }
-        if state.kind == end_kind::FILE && state.ino == 0 {
+        if state.kind == endpoint_kind::FILE && state.ino == 0 {
             "several files".clone_into(&mut end.name);
         }
         if end.name.is_empty() && state.ino != 0 {
             end.name = match state.kind {
-                end_kind::FILE => format!(
+                endpoint_kind::FILE => format!(
                     "inode {} of device {}:{}",
                     state.ino,
                     state.dev >> 20,
                     state.dev & 0xf_ffff
                 ),
-                end_kind::CHAR if end.kind == EndKind::Null => "/dev/null".to_owned(),
+                endpoint_kind::CHAR if end.kind == EndKind::Null => "/dev/null".to_owned(),
                 _ => format!("[{}]", state.ino),
             };
         }
@@ -243,11 +247,11 @@ impl Ends {
     }
 }
 
-fn component(bytes: &[u8; COMPONENT]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(COMPONENT);
+fn component(bytes: &[u8; COMPONENT_SIZE]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(COMPONENT_SIZE);
     let mut text = String::from_utf8_lossy(&bytes[..end]).into_owned();
     // One that fills its room was cut.
-    if end + 1 >= COMPONENT {
+    if end + 1 >= COMPONENT_SIZE {
         text.push('…');
     }
     text
@@ -272,23 +276,23 @@ fn peer_of(pair: &SocketPair) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use probes_common::{COMPONENTS, RecordHeader};
+    use probes_common::{MAX_COMPONENTS, RecordHeader};
 
-    fn file(ino: u64) -> EndState {
-        EndState {
-            kind: end_kind::FILE,
+    fn file(ino: u64) -> EndpointState {
+        EndpointState {
+            kind: endpoint_kind::FILE,
             ino,
             dev: (254 << 20) | 1,
-            ..EndState::default()
+            ..EndpointState::default()
         }
     }
 
-    fn named(parts: &[&str], flags: u32) -> Name {
-        let mut components = [[0; COMPONENT]; COMPONENTS];
+    fn named(parts: &[&str], flags: u32) -> EndpointName {
+        let mut components = [[0; COMPONENT_SIZE]; MAX_COMPONENTS];
         for (at, part) in parts.iter().rev().enumerate() {
             components[at][..part.len()].copy_from_slice(part.as_bytes());
         }
-        Name {
+        EndpointName {
             header: RecordHeader::from_bytes(&{
                 let mut bytes = [0; 32];
                 bytes[28] = 3;
@@ -296,7 +300,7 @@ mod tests {
                 bytes
             })
             .unwrap(),
-            end: file(7),
+            endpoint: file(7),
             count: parts.len() as u32,
             flags,
             components,
@@ -326,14 +330,14 @@ mod tests {
     fn one_file_opened_in_two_ways_is_two_ends() {
         let mut ends = Ends::new(HashMap::default());
         let buffered = ends.of(&file(7));
-        let direct = ends.of(&EndState {
+        let direct = ends.of(&EndpointState {
             f_flags: O_DIRECT,
             ..file(7)
         });
         assert_ne!(buffered, direct);
         assert_eq!(ends.of(&file(7)), buffered);
         assert_ne!(
-            ends.of(&EndState {
+            ends.of(&EndpointState {
                 generation: 1,
                 ..file(7)
             }),
@@ -345,9 +349,9 @@ mod tests {
     #[test]
     fn what_was_counted_was_not_direct() {
         let mut ends = Ends::new(HashMap::default());
-        let kind = |ends: &Ends| ends.counted(7, file(7).dev, end_kind::FILE).map(|end| end.kind);
+        let kind = |ends: &Ends| ends.counted(7, file(7).dev, endpoint_kind::FILE).map(|end| end.kind);
         assert_eq!(kind(&ends), None);
-        ends.of(&EndState {
+        ends.of(&EndpointState {
             f_flags: O_DIRECT,
             ..file(7)
         });

@@ -1,6 +1,6 @@
 //! What a call gave to its sink: each byte against the page that was seen there.
 
-use probes_common::{Call, Piece, nr, station_flag, station_kind};
+use probes_common::{Call, PageRange, nr, page_record_flag, station_kind};
 use zctrace_contract::Reason;
 
 use super::address::{Address, PAGE, page_of, start_of};
@@ -118,7 +118,7 @@ impl Evidence {
 
     fn give_to_device(&mut self, whole: &Whole, parcels: &[Parcel], by: &Giver) {
         let requests = requests(whole, true, &self.config.names);
-        if requests.is_empty() && whole.call.dirtied > 0 {
+        if requests.is_empty() && whole.call.dirtied_bytes > 0 {
             // The filesystem fell back to its page cache: the sink's own pages became dirty in this very call.
             return self.all(parcels, Outcome::Copied(Reason::PageCacheSink), by);
         }
@@ -165,7 +165,7 @@ impl Evidence {
         let len = total(parcels);
         if call.nr == nr::COPY_FILE_RANGE {
             // A reflink copies nothing, so only what became dirty is shown to be copied.
-            let copied = call.dirtied.min(len);
+            let copied = call.dirtied_bytes.min(len);
             let mut rest = Rest::new(parcels);
             rest.take(copied, |parcel| {
                 self.arrive(parcel, Outcome::Copied(Reason::PageCacheSink), by, 0, 0);
@@ -174,7 +174,7 @@ impl Evidence {
         }
         // No kernel gives a pipe's pages to a page cache (SPLICE_F_MOVE does nothing for files since 2.6.21). Where the
         // filesystem passes writes on to something else (FUSE), only pages that became dirty are a witness.
-        if call.dirtied > 0 || self.config.buffered.contains(&call.sink.dev) {
+        if call.dirtied_bytes > 0 || self.config.buffered.contains(&call.sink.dev) {
             let reason = match form_of(&call.source) {
                 Form::Memory => from_memory(call),
                 _ => Reason::PageCacheSink,
@@ -276,7 +276,7 @@ impl Evidence {
 pub(crate) fn carried(parcel: &Parcel, seen: &Seen, flags: u32) -> Outcome {
     // MSG_ZEROCOPY: pages of the sender's memory are copied on their way to a receiver on this host
     // (net/core/skbuff.c, `skb_orphan_frags_rx`), after this station.
-    let local = station_flag::USER_PAGES | station_flag::LOOPBACK;
+    let local = page_record_flag::USER_PAGES | page_record_flag::LOOPBACK;
     if flags & local == local {
         return Outcome::Unknown(Reason::NotObserved);
     }
@@ -300,7 +300,7 @@ const MSG_ZEROCOPY: u32 = 0x400_0000;
 fn call_flags(call: &Call) -> u32 {
     let sends = matches!(call.nr, nr::SENDTO | nr::SENDMSG);
     if sends && call.op_flags & MSG_ZEROCOPY != 0 {
-        station_flag::USER_PAGES | station_flag::LOOPBACK
+        page_record_flag::USER_PAGES | page_record_flag::LOOPBACK
     } else {
         0
     }
@@ -320,7 +320,7 @@ fn requests(whole: &Whole, write: bool, names: &super::SlotNames) -> Vec<Seen> {
     whole
         .parts
         .of(station_kind::BIO)
-        .filter(|(part, _)| (part.flags & station_flag::WRITE != 0) == write)
+        .filter(|(part, _)| (part.flags & page_record_flag::WRITE != 0) == write)
         .flat_map(|(part, pieces)| runs_of(part.linear, pieces, names))
         .collect()
 }
@@ -354,7 +354,7 @@ impl Into {
             let runs: Vec<Seen> = whole
                 .parts
                 .of(station_kind::UNIX)
-                .filter(|(part, _)| part.object == call.source.extra && part.flags & station_flag::DROPPED == 0)
+                .filter(|(part, _)| part.object == call.source.extra && part.flags & page_record_flag::DROPPED == 0)
                 .flat_map(|(part, pieces)| runs_of(part.linear, pieces, names))
                 .collect();
             let read: u64 = runs.iter().map(|run| run.len).sum();
@@ -474,7 +474,7 @@ enum Extents {
 }
 
 impl Extents {
-    fn of(&self, pieces: &[Piece]) -> impl Iterator<Item = Extent> {
+    fn of(&self, pieces: &[PageRange]) -> impl Iterator<Item = Extent> {
         let found = match self {
             Self::AsTheyLie => None,
             Self::Found(extents) => Some(extents),
@@ -487,7 +487,7 @@ impl Extents {
 }
 
 /// How many bytes a call appended to the last slot, and what it put into each new one. `None` if that cannot be told.
-fn slot_lens(call: &Call, parcels: &[Parcel], pieces: &[Piece]) -> Option<(u64, Extents)> {
+fn slot_lens(call: &Call, parcels: &[Parcel], pieces: &[PageRange]) -> Option<(u64, Extents)> {
     let len = total(parcels);
     if pieces.len() != Ring::added(&call.sink) as usize {
         return None;
@@ -512,7 +512,7 @@ fn slot_lens(call: &Call, parcels: &[Parcel], pieces: &[Piece]) -> Option<(u64, 
 }
 
 /// Slots that write(2) filled: each a page from its start (fs/pipe.c, `pipe_write`), the last as far as its end says.
-fn written(call: &Call, len: u64, pieces: &[Piece]) -> Option<(u64, Vec<Extent>)> {
+fn written(call: &Call, len: u64, pieces: &[PageRange]) -> Option<(u64, Vec<Extent>)> {
     let mut slots: Vec<Extent> = pieces.iter().map(|piece| (page_of(piece), PAGE)).collect();
     if let (Some((_, last)), Some(piece)) = (slots.last_mut(), pieces.last()) {
         *last = u64::from(piece.offset) + u64::from(piece.len);
@@ -526,7 +526,7 @@ fn written(call: &Call, len: u64, pieces: &[Piece]) -> Option<(u64, Vec<Extent>)
 }
 
 /// Slots of which a part was taken already: each starts where the bytes that go into it lie, and its end has stayed.
-fn by_ends(parcels: &[Parcel], pieces: &[Piece]) -> Option<Vec<Extent>> {
+fn by_ends(parcels: &[Parcel], pieces: &[PageRange]) -> Option<Vec<Extent>> {
     let mut rest = Rest::new(parcels);
     let mut slots = Vec::with_capacity(pieces.len());
     for piece in pieces {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use probes_common::{PlainKey, PlainSum, SumRow};
+use probes_common::{DigestState, IoCounterKey, IoCounters};
 use serde::{Deserialize, Serialize};
 
 use crate::Config;
@@ -39,9 +39,9 @@ pub enum Input<'a> {
     /// A record, as the programs wrote it.
     Record(&'a [u8]),
     /// Sums of plain calls, as the kernel has them now: those that have changed. Later sums of a key replace earlier ones.
-    Plain(&'a [(PlainKey, PlainSum)]),
+    Plain(&'a [(IoCounterKey, IoCounters)]),
     /// Sums over the pages of open connections, as the kernel has them now: those that have changed.
-    Sums(&'a [(u64, SumRow)]),
+    Sums(&'a [(u64, DigestState)]),
     /// What programs wrote and lost so far: those that have changed.
     Losses(&'a [Losses]),
     /// What is new in the journal of a program that uses `bufferlist`. It comes after the records of the calls that it tells

@@ -59,7 +59,8 @@ mod witness;
 use std::collections::HashMap;
 
 use probes_common::{
-    Call, Closed, EndState, Name, PlainKey, PlainSum, Process, Station, call_flag, event, nr, station_kind,
+    Call, ConnectionClosed, EndpointName, EndpointState, IoCounterKey, IoCounters, PageRecord, ProcessEvent, call_flag,
+    nr, process_event_kind, station_kind,
 };
 use zctrace_contract::Reason;
 
@@ -120,7 +121,7 @@ pub struct Evidence {
     inside: Vec<Parcel>,
     waiting: Waiting,
     processes: Map<u32, String>,
-    plain: HashMap<PlainKey, PlainSum>,
+    plain: HashMap<IoCounterKey, IoCounters>,
     digests: digest::Digests,
     found: HashMap<sums::Key, sums::Found>,
     /// Calls of which nothing can be said: entered before watching began, forged, of 32-bit programs.
@@ -247,19 +248,19 @@ impl Evidence {
     }
 
     /// Takes what people call an end.
-    pub fn name(&mut self, name: &Name) {
+    pub fn name(&mut self, name: &EndpointName) {
         self.ends.name(name);
     }
 
     /// Takes what happened to a process.
-    pub fn process(&mut self, process: &Process) {
-        if process.event == event::PIPE_RESIZED {
+    pub fn process(&mut self, process: &ProcessEvent) {
+        if process.event == process_event_kind::PIPE_RESIZED {
             if let Some(ring) = self.rings.get_mut(&process.detail) {
                 ring.lose();
             }
             return;
         }
-        let tgid = if process.event == event::FORK {
+        let tgid = if process.event == process_event_kind::FORK {
             process.child
         } else {
             process.header.tgid
@@ -276,7 +277,7 @@ impl Evidence {
     }
 
     /// Takes pages that were seen at a station.
-    pub fn station(&mut self, station: &Station) {
+    pub fn station(&mut self, station: &PageRecord) {
         match station.station {
             station_kind::PACKET => {
                 let flags = station.flags;
@@ -293,7 +294,7 @@ impl Evidence {
                     arriving.carried(given, seen, give::in_message(&given.parcel, seen));
                 }
                 self.arrived(arriving);
-                if station.call != 0 {
+                if station.call_id != 0 {
                     self.part(station);
                 }
             }
@@ -301,18 +302,18 @@ impl Evidence {
         }
     }
 
-    fn part(&mut self, station: &Station) {
+    fn part(&mut self, station: &PageRecord) {
         if self.parts.len() >= MOST {
             // Calls whose records were lost: what waits for them waits in vain.
             self.parts.clear();
         }
         let spare = &mut self.spare;
-        let part = self.parts.entry(station.call);
+        let part = self.parts.entry(station.call_id);
         part.or_insert_with(|| spare.pop().unwrap_or_default()).add(station);
     }
 
     /// A watched connection has ended.
-    pub fn closed(&mut self, closed: &Closed) {
+    pub fn closed(&mut self, closed: &ConnectionClosed) {
         for given in self.sockets.closed(closed.pair) {
             let outcome = Outcome::Unknown(self.never_seen());
             self.arrive_given(&given, outcome);
@@ -326,7 +327,7 @@ impl Evidence {
     }
 
     /// Takes what plain reads and writes have added up to, from the beginning of the run.
-    pub fn plain(&mut self, sums: impl IntoIterator<Item = (PlainKey, PlainSum)>) {
+    pub fn plain(&mut self, sums: impl IntoIterator<Item = (IoCounterKey, IoCounters)>) {
         self.plain.extend(sums);
     }
 
@@ -339,7 +340,7 @@ impl Evidence {
     pub fn call(&mut self, call: Call) {
         self.segments.called(&call);
         let now_ns = call.header.timestamp_ns;
-        let parts = self.parts.remove(&call.serial).unwrap_or_default();
+        let parts = self.parts.remove(&call.call_id).unwrap_or_default();
         self.apply_or_wait(Whole { call, parts });
         // What waited for this one can go now, and what waited for that.
         while let Some(whole) = self.waiting.next_ready(&mut self.rings) {
@@ -408,7 +409,7 @@ impl Evidence {
         let bytes = call.result.max(0) as u64;
         let count = if call.flags & call_flag::COMPAT != 0 {
             &mut self.not_seen.compat
-        } else if call.flags & call_flag::ENTRY_SEEN == 0 {
+        } else if call.flags & call_flag::ENTRY_OBSERVED == 0 {
             &mut self.not_seen.without_entry
         } else if call.flags & call_flag::FD_CHANGED != 0 {
             &mut self.not_seen.other_file
@@ -451,7 +452,7 @@ impl Evidence {
         let by = Giver {
             edge,
             user_ip: whole.call.user_ip,
-            serial: whole.call.serial,
+            serial: whole.call.call_id,
             stream: 0,
         };
         let mut parcels = std::mem::take(&mut self.taken);
@@ -683,7 +684,7 @@ pub(crate) fn is_vmsplice(call: &Call) -> bool {
 }
 
 /// The state of an end's ring, by the pipe's address.
-pub(crate) fn ring_of<'a>(rings: &'a mut Map<u64, Ring>, end: &EndState) -> &'a mut Ring {
+pub(crate) fn ring_of<'a>(rings: &'a mut Map<u64, Ring>, end: &EndpointState) -> &'a mut Ring {
     if rings.len() >= MOST && !rings.contains_key(&end.object) {
         // Forgetting a ring is safe: it is met anew, and nothing is said of it until it has been seen empty.
         rings.clear();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use probes_common::{Told, end_kind, told_by, told_flag};
+use probes_common::{ZerocopyCompletion, completion_flag, completion_source, endpoint_kind};
 
 use super::Evidence;
 use super::ends::EndId;
@@ -34,38 +34,38 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    fn take(&mut self, told: &Told, to: Option<EndId>) {
-        let sends = match told.by {
-            told_by::ERROR_QUEUE => {
+    fn take(&mut self, told: &ZerocopyCompletion, to: Option<EndId>) {
+        let sends = match told.source {
+            completion_source::ERROR_QUEUE => {
                 let last = told.last.wrapping_sub(told.first);
                 if last >= AT_ONCE {
                     return;
                 }
-                if self.told.len() >= MOST && !self.told.contains_key(&told.end.ino) {
+                if self.told.len() >= MOST && !self.told.contains_key(&told.endpoint.ino) {
                     self.told.clear();
                 }
-                let known = self.told.entry(told.end.ino).or_default();
+                let known = self.told.entry(told.endpoint.ino).or_default();
                 // Numbers go round: those of a notice that does are taken for higher ones.
                 let (first, count) = (u64::from(told.first), u64::from(last) + 1);
                 let new = count - known.covered(first, count);
                 known.add(first, count);
                 new
             }
-            told_by::IO_URING => 1,
+            completion_source::IO_URING => 1,
             _ => return,
         };
-        let key = (told.tgid, told.by, to);
+        let key = (told.tgid, told.source, to);
         let key = if self.sums.len() >= MOST && !self.sums.contains_key(&key) {
-            (told.tgid, told.by, None)
+            (told.tgid, told.source, None)
         } else {
             key
         };
         let sum = self.sums.entry(key).or_default();
         sum.sends += sends;
-        if told.flags & told_flag::COPIED != 0 {
+        if told.flags & completion_flag::COPIED != 0 {
             sum.copied += sends;
         }
-        if told.flags & told_flag::NOT_ASKED != 0 {
+        if told.flags & completion_flag::NO_USAGE_REPORT != 0 {
             sum.not_asked += sends;
         }
     }
@@ -78,8 +78,8 @@ impl Notices {
 
 impl Evidence {
     /// Takes what the kernel told of a send without copy.
-    pub fn told(&mut self, told: &Told) {
-        let to = (told.end.kind != end_kind::NONE).then(|| self.ends.of(&told.end));
+    pub fn told(&mut self, told: &ZerocopyCompletion) {
+        let to = (told.endpoint.kind != endpoint_kind::NONE).then(|| self.ends.of(&told.endpoint));
         self.notices.take(told, to);
     }
 
@@ -90,7 +90,7 @@ impl Evidence {
                 pid,
                 process: self.processes.get(&pid).cloned().unwrap_or_default(),
                 to: to.map(|to| self.ends.report(to)),
-                by: if by == told_by::IO_URING {
+                by: if by == completion_source::IO_URING {
                     NoticeBy::IoUring
                 } else {
                     NoticeBy::ErrorQueue
@@ -110,34 +110,34 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use probes_common::{EndState, RecordHeader};
+    use probes_common::{EndpointState, RecordHeader};
 
-    fn told(first: u32, last: u32, flags: u32) -> Told {
-        Told {
+    fn told(first: u32, last: u32, flags: u32) -> ZerocopyCompletion {
+        ZerocopyCompletion {
             header: RecordHeader {
                 sequence: 0,
                 timestamp_ns: 0,
                 tgid: 0,
                 tid: 0,
                 cpu: 0,
-                kind: Told::KIND,
+                kind: ZerocopyCompletion::KIND,
                 len: 0,
             },
-            end: EndState {
-                kind: end_kind::TCP,
+            endpoint: EndpointState {
+                kind: endpoint_kind::TCP,
                 ino: 7,
-                ..EndState::default()
+                ..EndpointState::default()
             },
             tgid: 1,
-            by: told_by::ERROR_QUEUE,
+            source: completion_source::ERROR_QUEUE,
             flags,
             first,
             last,
-            zero: 0,
+            reserved: 0,
         }
     }
 
-    fn sums(all: &[Told]) -> (u64, u64) {
+    fn sums(all: &[ZerocopyCompletion]) -> (u64, u64) {
         let mut notices = Notices::default();
         for one in all {
             notices.take(one, Some(EndId::MEMORY));
@@ -149,23 +149,23 @@ mod tests {
     #[test]
     fn a_notice_that_was_joined_is_counted_by_its_own_word() {
         // 3 and 4 join the one of 0 to 2, which then speaks for all.
-        let joined = told(3, 4, told_flag::COPIED);
+        let joined = told(3, 4, completion_flag::COPIED);
         let head = told(0, 4, 0);
         assert_eq!(sums(&[joined, head]), (5, 2));
-        assert_eq!(sums(&[told(0, 2, 0), told(3, 4, told_flag::COPIED)]), (5, 2));
+        assert_eq!(sums(&[told(0, 2, 0), told(3, 4, completion_flag::COPIED)]), (5, 2));
         assert_eq!(sums(&[head, head]), (5, 0), "nobody is told twice");
     }
 
     #[test]
     fn numbers_go_round_and_nonsense_is_left_out() {
-        assert_eq!(sums(&[told(u32::MAX - 1, 1, told_flag::COPIED)]), (4, 4));
-        assert_eq!(sums(&[told(5, 4, told_flag::COPIED)]), (0, 0));
+        assert_eq!(sums(&[told(u32::MAX - 1, 1, completion_flag::COPIED)]), (4, 4));
+        assert_eq!(sums(&[told(5, 4, completion_flag::COPIED)]), (0, 0));
     }
 
     #[test]
     fn what_io_uring_tells_is_one_send_each() {
-        let mut one = told(0, 0, told_flag::NOT_ASKED);
-        one.by = told_by::IO_URING;
+        let mut one = told(0, 0, completion_flag::NO_USAGE_REPORT);
+        one.source = completion_source::IO_URING;
         let mut notices = Notices::default();
         notices.take(&one, None);
         notices.take(&one, None);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use probes_common::{Call, Found, Piece, Station, station_kind};
+use probes_common::{Call, PageRange, PageRecord, PipeSnapshot, station_kind};
 
 /// A station, apart from its pieces.
 #[derive(Clone, Copy, Debug)]
@@ -21,13 +21,13 @@ pub(crate) struct Part {
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     parts: Vec<Part>,
-    pieces: Vec<Piece>,
+    pieces: Vec<PageRange>,
 }
 
 impl Parts {
-    pub(crate) fn add(&mut self, station: &Station) {
-        let count = usize::from(station.count).min(station.pieces.len());
-        self.pieces.extend_from_slice(&station.pieces[..count]);
+    pub(crate) fn add(&mut self, station: &PageRecord) {
+        let count = usize::from(station.count).min(station.ranges.len());
+        self.pieces.extend_from_slice(&station.ranges[..count]);
         self.parts.push(Part {
             station: station.station,
             flags: station.flags,
@@ -51,7 +51,7 @@ impl Parts {
     }
 
     /// Those of a kind, with their pieces.
-    pub(crate) fn of(&self, kind: u16) -> impl Iterator<Item = (&Part, &[Piece])> {
+    pub(crate) fn of(&self, kind: u16) -> impl Iterator<Item = (&Part, &[PageRange])> {
         let starts = std::iter::once(0).chain(self.parts.iter().map(|part| part.end));
         self.parts
             .iter()
@@ -62,7 +62,7 @@ impl Parts {
 
     /// The pieces that were seen at a kind of station, in order. None if a record of them was lost: a list with a hole would
     /// put each piece behind the hole in the wrong place.
-    pub(crate) fn pieces(&self, call: &Call, kind: u16) -> Cow<'_, [Piece]> {
+    pub(crate) fn pieces(&self, call: &Call, kind: u16) -> Cow<'_, [PageRange]> {
         if !self.is_whole(call) {
             return Cow::default();
         }
@@ -79,7 +79,7 @@ impl Parts {
     fn is_whole(&self, call: &Call) -> bool {
         let of = |kind| self.in_a_row(kind);
         let counts = of(station_kind::PIPE_SOURCE).zip(of(station_kind::PIPE_SINK));
-        counts.is_some_and(|(source, sink)| source + sink == call.stations)
+        counts.is_some_and(|(source, sink)| source + sink == call.page_records)
     }
 
     /// How many records of a kind there are; `None` if one of them is missing.
@@ -95,9 +95,9 @@ impl Parts {
     }
 
     /// The slots of a pipe that was found, in order; `None` if not all of them were seen.
-    pub(crate) fn found(&self, found: &Found) -> Option<impl Iterator<Item = &Piece>> {
-        let kind = station_kind::PIPE_FOUND;
-        let whole = self.in_a_row(kind) == Some(found.stations) && self.of(kind).all(|(part, _)| part.flags == 0);
+    pub(crate) fn found(&self, found: &PipeSnapshot) -> Option<impl Iterator<Item = &PageRange>> {
+        let kind = station_kind::PIPE_SNAPSHOT;
+        let whole = self.in_a_row(kind) == Some(found.page_records) && self.of(kind).all(|(part, _)| part.flags == 0);
         whole.then(|| self.of(kind).flat_map(|(_, pieces)| pieces))
     }
 }

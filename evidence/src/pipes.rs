@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use probes_common::{EndState, Found};
+use probes_common::{EndpointState, PipeSnapshot};
 
 use super::Whole;
 use super::ends::{Form, form_of};
@@ -35,7 +35,7 @@ pub(super) struct Usage {
 
 impl Usage {
     /// Takes note of a call that was made on the pipe.
-    pub(super) fn note(&mut self, tgid: u32, now_ns: u64, end: &EndState) {
+    pub(super) fn note(&mut self, tgid: u32, now_ns: u64, end: &EndpointState) {
         if self.inode != end.ino || self.slots == 0 {
             // The structure of a pipe is used again at once by the next one.
             *self = Self {
@@ -61,10 +61,10 @@ impl Usage {
 }
 
 /// Takes note of a pipe that was there before any call on it was seen.
-pub(super) fn found(rings: &mut Map<u64, Ring>, found: &Found) {
-    let usage = &mut super::ring_of(rings, &found.end).usage;
-    if usage.inode != found.end.ino {
-        usage.note(found.tgid, found.header.timestamp_ns, &found.end);
+pub(super) fn found(rings: &mut Map<u64, Ring>, found: &PipeSnapshot) {
+    let usage = &mut super::ring_of(rings, &found.endpoint).usage;
+    if usage.inode != found.endpoint.ino {
+        usage.note(found.tgid, found.header.timestamp_ns, &found.endpoint);
         usage.calls = 0;
     } else if usage.calls == 0 && usage.tgids.len() < PROCESSES && !usage.tgids.contains(&found.tgid) {
         usage.tgids.push(found.tgid);
@@ -121,13 +121,13 @@ mod tests {
     use super::*;
     use zctrace_report::{Scope, Tier};
 
-    fn end(ino: u64, extra: u64, size: u32, head: u32, tail: u32) -> EndState {
-        EndState {
+    fn end(ino: u64, extra: u64, size: u32, head: u32, tail: u32) -> EndpointState {
+        EndpointState {
             ino,
             extra,
             size,
             after: u64::from(head) << 32 | u64::from(tail),
-            ..EndState::default()
+            ..EndpointState::default()
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use probes_common::{PlainKey, PlainSum, nr};
+use probes_common::{IoCounterKey, IoCounters, nr};
 use zctrace_contract::Reason;
 
 use super::ends::{EndId, Ends};
@@ -26,7 +26,7 @@ fn reads(number: u32) -> bool {
 /// Puts them into a report: a flow and an edge for each process, call and end.
 pub(super) fn fill(
     report: &mut report::Report,
-    sums: &HashMap<PlainKey, PlainSum>,
+    sums: &HashMap<IoCounterKey, IoCounters>,
     ends: &Ends,
     symbols: &Symbols<'_>,
 ) {
@@ -90,7 +90,7 @@ pub(super) fn fill(
     }
 }
 
-fn causes(key: &PlainKey, sum: &PlainSum, to: &End, place: Option<&report::Place>) -> Vec<Cause> {
+fn causes(key: &IoCounterKey, sum: &IoCounters, to: &End, place: Option<&report::Place>) -> Vec<Cause> {
     let cause = |reason, bytes, calls| Cause {
         place: place.cloned(),
         ..Cause::new(reason, bytes, calls)

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use probes_common::EndState;
+use probes_common::EndpointState;
 
 use super::address::Address;
 use super::lanes::Lane;
@@ -70,12 +70,12 @@ pub(crate) struct Ring {
 }
 
 /// Head and tail, as the kernel had them at the entry.
-fn entry(end: &EndState) -> (u32, u32) {
+fn entry(end: &EndpointState) -> (u32, u32) {
     ((end.before >> 32) as u32, end.before as u32)
 }
 
 /// Head and tail at the exit.
-fn exit(end: &EndState) -> (u32, u32) {
+fn exit(end: &EndpointState) -> (u32, u32) {
     ((end.after >> 32) as u32, end.after as u32)
 }
 
@@ -86,7 +86,7 @@ fn tail_len(offset_and_len: u64) -> u64 {
 
 /// Whether a later slot had taken the place of the one at this position before anybody could look at it: the head has gone
 /// once round the ring.
-fn is_reused(end: &EndState, at: u32) -> bool {
+fn is_reused(end: &EndpointState, at: u32) -> bool {
     exit(end).0.wrapping_sub(at) > end.size
 }
 
@@ -104,7 +104,7 @@ impl Ring {
     ///
     /// A consumer that found a lost ring empty slept until something was put in: that may have been recorded, and been
     /// forgotten, before the consumer was. So only a producer's word counts then.
-    fn meet(&mut self, end: &EndState, puts: bool) {
+    fn meet(&mut self, end: &EndpointState, puts: bool) {
         let identity = Some((end.ino, end.extra, end.size));
         let (head, tail) = entry(end);
         let is_new = self.identity != identity;
@@ -121,7 +121,7 @@ impl Ring {
     }
 
     /// Takes in what was found in the ring, unless more is known of it: nobody put it there by a call that was seen.
-    pub(crate) fn find(&mut self, end: &EndState, parcels: Vec<Parcel>, slots: Vec<Slot>) {
+    pub(crate) fn find(&mut self, end: &EndpointState, parcels: Vec<Parcel>, slots: Vec<Slot>) {
         let identity = Some((end.ino, end.extra, end.size));
         if self.identity == identity && !self.lost {
             return;
@@ -185,7 +185,7 @@ impl Ring {
     }
 
     /// Whether a producer can be applied.
-    pub(crate) fn turn_to_put(&mut self, end: &EndState) -> Turn {
+    pub(crate) fn turn_to_put(&mut self, end: &EndpointState) -> Turn {
         self.meet(end, true);
         if self.lost {
             return Turn::Now;
@@ -198,7 +198,7 @@ impl Ring {
     }
 
     /// Whether a consumer of `len` bytes can be applied. One that only looks (tee) leaves the tail where it is.
-    pub(crate) fn turn_to_take(&mut self, end: &EndState, len: u64) -> Turn {
+    pub(crate) fn turn_to_take(&mut self, end: &EndpointState, len: u64) -> Turn {
         self.meet(end, false);
         if self.lost {
             return Turn::Now;
@@ -258,7 +258,7 @@ impl Ring {
     }
 
     /// Slots that a producer added, by the kernel's count.
-    pub(crate) fn added(end: &EndState) -> u32 {
+    pub(crate) fn added(end: &EndpointState) -> u32 {
         exit(end).0.wrapping_sub(entry(end).0)
     }
 
@@ -266,7 +266,7 @@ impl Ring {
     /// was the last one.
     pub(crate) fn put(
         &mut self,
-        end: &EndState,
+        end: &EndpointState,
         appended: &[Parcel],
         slots: &[Slot],
         parcels: &[Parcel],
@@ -309,7 +309,7 @@ impl Ring {
     /// is added to `into`, or nothing.
     pub(crate) fn take(
         &mut self,
-        end: &EndState,
+        end: &EndpointState,
         len: u64,
         ends: impl IntoIterator<Item = Option<Address>>,
         into: &mut Vec<Parcel>,
@@ -363,14 +363,14 @@ impl Ring {
     }
 
     /// Whether the ring was, at the entry, what it should have been: the same tail, and as many bytes in the slot there.
-    fn agrees_at_entry(&self, end: &EndState) -> bool {
+    fn agrees_at_entry(&self, end: &EndpointState) -> bool {
         let (head, tail) = entry(end);
         let first = self.slots.front().map_or(0, |slot| slot.len);
         tail == self.tail && (head == tail || first == tail_len(end.tail_before))
     }
 
     /// The first `len` bytes, which stay (tee): added to `into`, or nothing.
-    pub(crate) fn peek(&mut self, end: &EndState, len: u64, into: &mut Vec<Parcel>) -> Result<(), Lost> {
+    pub(crate) fn peek(&mut self, end: &EndpointState, len: u64, into: &mut Vec<Parcel>) -> Result<(), Lost> {
         if self.lost || !self.agrees_at_entry(end) || self.bytes < len {
             return Err(Lost);
         }
@@ -394,13 +394,13 @@ mod tests {
     use crate::parcel::Place;
     use crate::trail::Trails;
 
-    fn end(before: (u32, u32), after: (u32, u32)) -> EndState {
-        EndState {
+    fn end(before: (u32, u32), after: (u32, u32)) -> EndpointState {
+        EndpointState {
             before: u64::from(before.0) << 32 | u64::from(before.1),
             after: u64::from(after.0) << 32 | u64::from(after.1),
             extra: 77,
             size: 16,
-            ..EndState::default()
+            ..EndpointState::default()
         }
     }
 
@@ -422,19 +422,19 @@ mod tests {
         (slot, parcel)
     }
 
-    fn put_in(ring: &mut Ring, end: &EndState, slots: &[(Slot, Parcel)]) -> Result<(), Lost> {
+    fn put_in(ring: &mut Ring, end: &EndpointState, slots: &[(Slot, Parcel)]) -> Result<(), Lost> {
         let (slots, parcels): (Vec<Slot>, Vec<Parcel>) = slots.iter().copied().unzip();
         ring.put(end, &[], &slots, &parcels)
     }
 
-    fn take(ring: &mut Ring, end: &EndState, len: u64, ends: &[Option<Address>]) -> Result<Vec<Parcel>, Lost> {
+    fn take(ring: &mut Ring, end: &EndpointState, len: u64, ends: &[Option<Address>]) -> Result<Vec<Parcel>, Lost> {
         let mut taken = Vec::new();
         let result = ring.take(end, len, ends.iter().copied(), &mut taken);
         assert!(result.is_ok() || taken.is_empty());
         result.map(|()| taken)
     }
 
-    fn peek(ring: &mut Ring, end: &EndState, len: u64) -> Result<Vec<Parcel>, Lost> {
+    fn peek(ring: &mut Ring, end: &EndpointState, len: u64) -> Result<Vec<Parcel>, Lost> {
         let mut taken = Vec::new();
         ring.peek(end, len, &mut taken).map(|()| taken)
     }
@@ -446,8 +446,8 @@ mod tests {
     }
 
     /// With so many bytes in the slot at the tail, before and after.
-    fn tails(end: EndState, before: u64, after: u64) -> EndState {
-        EndState {
+    fn tails(end: EndpointState, before: u64, after: u64) -> EndpointState {
+        EndpointState {
             tail_before: before,
             tail_after: after,
             ..end
@@ -615,7 +615,7 @@ mod tests {
     fn a_new_ring_starts_anew() {
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        let resized = EndState {
+        let resized = EndpointState {
             extra: 78,
             size: 32,
             ..end((1, 0), (1, 1))
@@ -628,13 +628,13 @@ mod tests {
     fn another_pipe_at_the_same_address_is_another_ring() {
         let mut ring = Ring::default();
         put(&mut ring, 0, 1000, 100);
-        let other = EndState {
+        let other = EndpointState {
             ino: 9,
             ..end((0, 0), (1, 0))
         };
         assert_eq!(ring.turn_to_put(&other), Turn::Now);
         put_in(&mut ring, &other, &[slot(5000, 10)]).unwrap();
-        let out = EndState {
+        let out = EndpointState {
             ino: 9,
             ..tails(end((1, 0), (1, 1)), 10, 0)
         };

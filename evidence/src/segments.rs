@@ -13,7 +13,7 @@ pub(crate) use self::names::FlowsOf;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use probes_common::{Call, EndState};
+use probes_common::{Call, EndpointState};
 
 use self::book::{Book, Made};
 use super::lanes::Lane;
@@ -38,11 +38,11 @@ pub(crate) struct Passage {
 
 impl Passage {
     /// `len` bytes went into a pipe, or out of it, from this place of its stream on.
-    pub(crate) fn new(call: &Call, end: &EndState, lane: Lane, len: u64, puts: bool) -> Self {
+    pub(crate) fn new(call: &Call, end: &EndpointState, lane: Lane, len: u64, puts: bool) -> Self {
         Self {
             pid: call.header.tgid,
             tid: call.header.tid,
-            serial: call.serial,
+            serial: call.call_id,
             entered_ns: call.entered_ns,
             dev: end.dev,
             ino: end.ino,
@@ -142,7 +142,7 @@ impl Segments {
     pub(crate) fn called(&mut self, call: &Call) {
         let done = Done {
             exited_ns: call.header.timestamp_ns,
-            serial: call.serial,
+            serial: call.call_id,
         };
         let (pid, tid) = (call.header.tgid, call.header.tid);
         if self.books.contains_key(&pid) {

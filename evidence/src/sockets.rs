@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use probes_common::{Piece, SocketPair, Station};
+use probes_common::{PageRange, PageRecord, SocketPair};
 
 use super::address::start_of;
 use super::edges::EdgeKey;
@@ -83,7 +83,12 @@ impl Sockets {
     }
 
     /// A packet: tells `each` what it carried of what calls gave.
-    pub(crate) fn packet(&mut self, station: &Station, names: &SlotNames, each: &mut impl FnMut(&Given<Giver>, &Seen)) {
+    pub(crate) fn packet(
+        &mut self,
+        station: &PageRecord,
+        names: &SlotNames,
+        each: &mut impl FnMut(&Given<Giver>, &Seen),
+    ) {
         let room = self.runs < UNCLAIMED;
         let Some(stream) = self.tcp_to_send(station.pair) else {
             return;
@@ -173,16 +178,16 @@ impl Sockets {
 }
 
 /// The runs of a packet or message, in the order of its bytes.
-pub(crate) fn runs_of(linear: u32, pieces: &[Piece], names: &SlotNames) -> impl Iterator<Item = Seen> {
+pub(crate) fn runs_of(linear: u32, pieces: &[PageRange], names: &SlotNames) -> impl Iterator<Item = Seen> {
     let linear = (linear > 0).then(|| Seen::linear(u64::from(linear)));
     linear.into_iter().chain(pieces.iter().map(|piece| seen(piece, names)))
 }
 
-fn pieces_of(station: &Station) -> &[Piece] {
-    &station.pieces[..usize::from(station.count).min(station.pieces.len())]
+fn pieces_of(station: &PageRecord) -> &[PageRange] {
+    &station.ranges[..usize::from(station.count).min(station.ranges.len())]
 }
 
-pub(crate) fn seen(piece: &Piece, names: &SlotNames) -> Seen {
+pub(crate) fn seen(piece: &PageRange, names: &SlotNames) -> Seen {
     Seen::new(piece, start_of(piece), u64::from(piece.len), names)
 }
 
@@ -267,7 +272,7 @@ impl UnixStream {
     }
 
     /// A message was consumed or thrown away.
-    pub(crate) fn message(&mut self, station: &Station, names: &SlotNames) -> Vec<(Given<Giver>, Seen)> {
+    pub(crate) fn message(&mut self, station: &PageRecord, names: &SlotNames) -> Vec<(Given<Giver>, Seen)> {
         let runs: Vec<Seen> = runs_of(station.linear, pieces_of(station), names).collect();
         self.bytes.packets += 1;
         if runs.iter().map(|run| run.len).sum::<u64>() != u64::from(station.total) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use probes_common::{EndState, FileId, Stretch, SumRow, Sums, end_kind, stretch_flag};
+use probes_common::{DigestEvent, DigestSpan, DigestState, EndpointState, FileId, digest_span_flag, endpoint_kind};
 
 use zctrace_contract::Reason;
 
@@ -36,29 +36,29 @@ const MOST: usize = 100_000;
 
 impl Evidence {
     /// Something happened to the sums of a connection.
-    pub fn sums(&mut self, sums: &Sums) {
-        let edge = self.edge_of(&sums.row);
+    pub fn sums(&mut self, sums: &DigestEvent) {
+        let edge = self.edge_of(&sums.state);
         for judged in self.digests.event(sums, edge) {
             add_judged(&mut self.found, &judged);
         }
     }
 
     /// Takes the sums of connections as the kernel has them now, by the address of the socket.
-    pub fn open_sums(&mut self, rows: &[(u64, SumRow)]) {
+    pub fn open_sums(&mut self, rows: &[(u64, DigestState)]) {
         for (sock, row) in rows {
             let edge = self.edge_of(row);
             self.digests.open(*sock, row, edge);
         }
     }
 
-    fn edge_of(&mut self, row: &SumRow) -> EdgeKey {
-        let stretch = &row.stretch;
-        let sink = EndState {
-            kind: end_kind::TCP,
+    fn edge_of(&mut self, row: &DigestState) -> EdgeKey {
+        let stretch = &row.span;
+        let sink = EndpointState {
+            kind: endpoint_kind::TCP,
             ino: stretch.socket_ino,
             dev: stretch.socket_dev,
             pair: row.pair,
-            ..EndState::default()
+            ..EndpointState::default()
         };
         EdgeKey {
             tgid: stretch.tgid,
@@ -68,25 +68,26 @@ impl Evidence {
         }
     }
 
-    fn source_of(&mut self, stretch: &Stretch) -> EndId {
-        if stretch.flags & stretch_flag::PLAIN != 0 || (stretch.paged > 0 && stretch.file.mapping == 0) {
+    fn source_of(&mut self, stretch: &DigestSpan) -> EndId {
+        if stretch.flags & digest_span_flag::FROM_MEMORY != 0 || (stretch.paged_bytes > 0 && stretch.file.mapping == 0)
+        {
             return EndId::MEMORY;
         }
         if stretch.file.mapping == 0 {
             return EndId::PIPE;
         }
-        let file = if stretch.flags & stretch_flag::SEVERAL == 0 {
+        let file = if stretch.flags & digest_span_flag::MULTIPLE_FILES == 0 {
             stretch.file
         } else {
             FileId::default()
         };
-        self.ends.of(&EndState {
-            kind: end_kind::FILE,
+        self.ends.of(&EndpointState {
+            kind: endpoint_kind::FILE,
             object: file.mapping,
             ino: file.ino,
             dev: file.dev,
             generation: file.generation,
-            ..EndState::default()
+            ..EndpointState::default()
         })
     }
 
@@ -141,7 +142,7 @@ impl Evidence {
         let digest = Digest {
             checkpoints: self.digests.compared,
             equal: self.digests.equal,
-            every_bytes: probes_common::CHECKPOINT,
+            every_bytes: probes_common::CHECKPOINT_BYTES,
             full_records_one_in: 0,
         };
         let certificates = report.flows.iter_mut().filter_map(|flow| flow.certificate.as_mut());
@@ -159,7 +160,7 @@ impl Evidence {
 
 fn add_judged(found: &mut HashMap<Key, Found>, judged: &Judged) {
     let stretch = &judged.stretch;
-    let paged = stretch.paged.min(judged.bytes);
+    let paged = stretch.paged_bytes.min(judged.bytes);
     let parts = match judged.finding {
         Finding::Plain => [
             (Outcome::Copied(Reason::FromMemory), judged.bytes),

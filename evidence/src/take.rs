@@ -1,6 +1,6 @@
 //! What a call took from its source: which bytes, and where they lay.
 
-use probes_common::{Call, Piece, call_flag, nr, station_kind};
+use probes_common::{Call, PageRange, call_flag, nr, station_kind};
 
 use super::address::Address;
 use super::ends::{Form, form_of};
@@ -46,7 +46,7 @@ impl Evidence {
             }
             Form::Memory => {
                 parcel.position = call.memory;
-                if call.flags & call_flag::ONE_PIECE != 0 {
+                if call.flags & call_flag::CONTIGUOUS != 0 {
                     parcel.place = Place::Memory(call.memory);
                 }
             }
@@ -127,6 +127,6 @@ pub(super) fn surplus(call: &Call) -> u32 {
 }
 
 /// Where the last byte of a slot ends. It stays when bytes are taken from the front, except by writes to files.
-pub(super) fn end_of(piece: &Piece) -> Option<Address> {
+pub(super) fn end_of(piece: &PageRange) -> Option<Address> {
     super::address::start_of(piece).map(|start| start.plus(u64::from(piece.len)))
 }

@@ -3,7 +3,7 @@
 //! Moved needs identity: the very page, or a page that says itself that it is this place of this file or this address of
 //! the caller's memory. Copied needs a witness: another page at the same byte of the destination. All else is unknown.
 
-use probes_common::Piece;
+use probes_common::PageRange;
 use zctrace_contract::Reason;
 
 use super::address::{Address, Owner, owner_of, start_of};
@@ -57,7 +57,7 @@ pub(crate) enum Mark {
 impl Seen {
     /// What a piece shows. `len` is given apart: a slot that was emptied has none any more.
     #[inline]
-    pub(crate) fn new(piece: &Piece, start: Option<Address>, len: u64, names: &SlotNames) -> Self {
+    pub(crate) fn new(piece: &PageRange, start: Option<Address>, len: u64, names: &SlotNames) -> Self {
         let is_zero = names.zero_page != 0 && piece.page == names.zero_page;
         let mark = match piece.ops {
             _ if is_zero => Mark::Zero,
@@ -169,12 +169,12 @@ mod tests {
         zero_page: 0xffff_ea00_0000_0000 + 99 * 64,
     };
 
-    fn seen(piece: Piece) -> Seen {
+    fn seen(piece: PageRange) -> Seen {
         Seen::new(&piece, start_of(&piece), u64::from(piece.len), &NAMES)
     }
 
-    fn page() -> Piece {
-        Piece {
+    fn page() -> PageRange {
+        PageRange {
             page: PAGE_5,
             mapping: 0x1000,
             index: 3,
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(
             judge(
                 FILE,
-                &seen(Piece {
+                &seen(PageRange {
                     mapping: 0x2000,
                     ..page()
                 })
@@ -208,24 +208,24 @@ mod tests {
 
     #[test]
     fn a_page_of_the_file_at_another_place_proves_nothing() {
-        for wrong in [Piece { index: 4, ..page() }, Piece { offset: 101, ..page() }] {
+        for wrong in [PageRange { index: 4, ..page() }, PageRange { offset: 101, ..page() }] {
             assert!(matches!(judge(FILE, &seen(wrong)), Outcome::Unknown(_)));
         }
     }
 
     #[test]
     fn a_page_of_nobody_is_a_copy_unless_it_was_cut_off_the_file() {
-        let nobody = Piece {
+        let nobody = PageRange {
             mapping: 0,
             index: 0,
             ..page()
         };
         assert_eq!(judge(FILE, &seen(nobody)), Outcome::Copied(Reason::KernelCopies));
         assert!(matches!(
-            judge(FILE, &seen(Piece { mapping: 0, ..page() })),
+            judge(FILE, &seen(PageRange { mapping: 0, ..page() })),
             Outcome::Unknown(_)
         ));
-        let slot = Piece {
+        let slot = PageRange {
             ops: NAMES.page_cache,
             ..nobody
         };
@@ -234,11 +234,11 @@ mod tests {
             "a slot of the page cache"
         );
         assert!(
-            matches!(judge(FILE, &seen(Piece { page: 0, ..nobody })), Outcome::Unknown(_)),
+            matches!(judge(FILE, &seen(PageRange { page: 0, ..nobody })), Outcome::Unknown(_)),
             "no page at all"
         );
         // A slot of another kind never was the file's, whatever its index happens to say.
-        let other = Piece {
+        let other = PageRange {
             mapping: 0,
             ops: 99,
             ..page()
@@ -248,8 +248,8 @@ mod tests {
 
     #[test]
     fn a_page_that_nobody_asked_of_is_known_by_its_place_alone() {
-        let untold = seen(Piece {
-            mapping: probes_common::UNTOLD,
+        let untold = seen(PageRange {
+            mapping: probes_common::MAPPING_NOT_READ,
             index: 0,
             ..page()
         });
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn zeros_are_neither_moved_nor_copied() {
-        let hole = Piece {
+        let hole = PageRange {
             page: NAMES.zero_page,
             mapping: 0,
             ..page()
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(
             judge(
                 FILE,
-                &seen(Piece {
+                &seen(PageRange {
                     ops: NAMES.zero,
                     ..page()
                 })
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_callers_memory_is_known_by_its_address_or_by_the_slots_kind() {
-        let anonymous = Piece {
+        let anonymous = PageRange {
             mapping: 0x1001,
             ..page()
         };
@@ -307,12 +307,12 @@ mod tests {
             judge(Place::Memory(at + 1), &seen(anonymous)),
             Outcome::Unknown(_)
         ));
-        let slot = Piece {
+        let slot = PageRange {
             ops: NAMES.user,
             ..page()
         };
         assert_eq!(judge(Place::Memory(0), &seen(slot)), Outcome::Identity);
-        let written = Piece {
+        let written = PageRange {
             ops: NAMES.anonymous,
             mapping: 0,
             ..page()
@@ -323,7 +323,7 @@ mod tests {
         );
         // A kernel page without a mark could be a bounce buffer, or shared memory that was cut off its file.
         assert!(matches!(
-            judge(Place::Memory(at), &seen(Piece { mapping: 0, ..page() })),
+            judge(Place::Memory(at), &seen(PageRange { mapping: 0, ..page() })),
             Outcome::Unknown(_)
         ));
     }
@@ -341,7 +341,7 @@ mod tests {
             Outcome::Copied(Reason::KernelCopies)
         );
         assert!(matches!(
-            judge(Place::At(at), &seen(Piece { page: 0, ..page() })),
+            judge(Place::At(at), &seen(PageRange { page: 0, ..page() })),
             Outcome::Unknown(_)
         ));
     }
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn an_emptied_slot_tells_its_range_from_its_end() {
         // 50 bytes were taken from the front: what is left is the end.
-        let drained = Piece {
+        let drained = PageRange {
             offset: 150,
             len: 0,
             ..page()

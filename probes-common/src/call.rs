@@ -50,8 +50,8 @@ pub mod nr {
     pub const PWRITEV2: u32 = 328;
 }
 
-/// What kind of thing an end is: [`EndState::kind`].
-pub mod end_kind {
+/// What kind of thing an end is: [`EndpointState::kind`].
+pub mod endpoint_kind {
     /// There is no such end, or it could not be read.
     pub const NONE: u16 = 0;
     /// The caller's own memory.
@@ -81,13 +81,13 @@ pub mod end_kind {
 /// Bits of [`Call::flags`].
 pub mod call_flag {
     /// The entry of this very call was seen: without it nothing is known of the state before.
-    pub const ENTRY_SEEN: u32 = 1;
+    pub const ENTRY_OBSERVED: u32 = 1;
     /// A descriptor meant another file at the exit than at the entry.
     pub const FD_CHANGED: u32 = 2;
     /// The caller is a 32-bit program (or x32): numbers and arguments mean something else.
     pub const COMPAT: u32 = 4;
     /// The memory is one piece: [`Call::memory`](super::Call::memory) is its address. Otherwise it is a list of pieces.
-    pub const ONE_PIECE: u32 = 8;
+    pub const CONTIGUOUS: u32 = 8;
 }
 
 /// The addresses of a connection, as one side sees them. IPv4 addresses are in the first four bytes, the rest is zero.
@@ -105,7 +105,7 @@ pub struct SocketPair {
     /// `AF_INET` (2), `AF_INET6` (10), or 0: not known.
     pub family: u16,
     /// Not used.
-    pub zero: u16,
+    pub reserved: u16,
 }
 
 impl SocketPair {
@@ -119,7 +119,7 @@ impl SocketPair {
             source_port: self.destination_port,
             destination_port: self.source_port,
             family: self.family,
-            zero: 0,
+            reserved: 0,
         }
     }
 }
@@ -127,7 +127,7 @@ impl SocketPair {
 /// One end of a call, at its entry and at its exit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EndState {
+pub struct EndpointState {
     /// The address of `struct file`.
     pub file: u64,
     /// What lies behind it: the address of `pipe_inode_info`, of `struct sock`, or of the file's `address_space`
@@ -141,7 +141,7 @@ pub struct EndState {
     /// The same at the exit.
     pub after: u64,
     /// A pipe: the address of the ring (`bufs`) at the exit. A UNIX socket: the address of the peer's `struct sock`. A TCP
-    /// socket: which life of the address it is, as [`Closed::life`](crate::Closed::life) says it.
+    /// socket: which life of the address it is, as [`ConnectionClosed::connection_id`](crate::ConnectionClosed::connection_id) says it.
     pub extra: u64,
     /// A pipe: offset in the upper half and length in the lower of the slot at the tail, at the entry (0 if the ring was
     /// empty).
@@ -163,15 +163,15 @@ pub struct EndState {
     /// A pipe: number of slots (`ring_size`) at the exit. A socket: family in the lower half, type in the upper. A character
     /// device: its number (`i_rdev`), major in the bits above 20.
     pub size: u32,
-    /// One of [`end_kind`].
+    /// One of [`endpoint_kind`].
     pub kind: u16,
     /// Not used.
-    pub zero: u16,
+    pub reserved: u16,
     /// TCP: the two addresses, with this socket as the sender. All zero for everything else.
     pub pair: SocketPair,
 }
 
-/// A call, at its exit. Followed by [`Station`](crate::Station) records with the same [`serial`](Self::serial) if slots of
+/// A call, at its exit. Followed by [`PageRecord`](crate::PageRecord) records with the same [`call_id`](Self::call_id) if slots of
 /// a pipe took part.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,31 +179,31 @@ pub struct Call {
     /// The head.
     pub header: RecordHeader,
     /// Number of the call, counted per machine from 1: what else was recorded inside it names it.
-    pub serial: u64,
+    pub call_id: u64,
     /// When it was entered, in nanoseconds of the monotonic clock.
     pub entered_ns: u64,
     /// What it returned: bytes, or an error as a negative number.
     pub result: i64,
     /// The length that was asked for.
-    pub asked: u64,
+    pub requested: u64,
     /// Where in the program it was called: the instruction pointer.
     pub user_ip: u64,
     /// For calls on memory: its address, if it is one piece.
     pub memory: u64,
     /// Bytes of the sink's own folios that became dirty inside the call, in the calling thread.
-    pub dirtied: u64,
+    pub dirtied_bytes: u64,
     /// One of [`nr`].
     pub nr: u32,
     /// The flags argument: `SPLICE_F_*`, `MSG_*`, `RWF_*`.
     pub op_flags: u32,
     /// Bits of [`call_flag`].
     pub flags: u32,
-    /// [`Station`](crate::Station) records that follow for this call: with fewer the account is not whole.
-    pub stations: u32,
+    /// [`PageRecord`](crate::PageRecord) records that follow for this call: with fewer the account is not whole.
+    pub page_records: u32,
     /// Where the bytes came from.
-    pub source: EndState,
+    pub source: EndpointState,
     /// Where they went.
-    pub sink: EndState,
+    pub sink: EndpointState,
 }
 
 impl Call {
@@ -213,6 +213,6 @@ impl Call {
 
 const _: () = {
     assert!(size_of::<SocketPair>() == 40);
-    assert!(size_of::<EndState>() == 8 * 8 + 8 * 4 + 40);
-    assert!(size_of::<Call>() == 32 + 7 * 8 + 4 * 4 + 2 * size_of::<EndState>());
+    assert!(size_of::<EndpointState>() == 8 * 8 + 8 * 4 + 40);
+    assert!(size_of::<Call>() == 32 + 7 * 8 + 4 * 4 + 2 * size_of::<EndpointState>());
 };

@@ -6,9 +6,10 @@ use std::mem::{MaybeUninit, size_of};
 use std::vec::Vec;
 
 use crate::{
-    Call, Closed, Extent, Found, HeaderError, Name, PIECES, Piece, PlainKey, PlainSum, Process, RecordHeader,
-    RecordKind, Row, Station, SumRow, Sums, Told, UNTOLD, event, name_flag, program, station_flag, station_kind,
-    sum_event, told_by, told_flag,
+    Call, ConnectionClosed, DigestEvent, DigestState, EndpointName, HeaderError, IoCounterKey, IoCounters,
+    MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec, PipeSnapshot, ProcessEvent, RecordHeader,
+    RecordKind, ZerocopyCompletion, completion_flag, completion_source, digest_event_kind, name_flag, page_record_flag,
+    process_event_kind, program, station_kind,
 };
 
 /// A record of the programs.
@@ -16,27 +17,27 @@ use crate::{
 pub enum Record {
     /// A system call.
     Call(Box<Call>),
-    /// Pages that were seen somewhere: a [`Station`], or a [`Row`] written out. Pieces beyond its count are zero.
-    Station(Box<Station>),
+    /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are zero.
+    Pages(Box<PageRecord>),
     /// What an end is called.
-    Name(Box<Name>),
+    Name(Box<EndpointName>),
     /// Something that happened to a process.
-    Process(Process),
+    Process(ProcessEvent),
     /// A connection has ended.
-    Closed(Closed),
+    Closed(ConnectionClosed),
     /// Something happened to the sums of a connection.
-    Sums(Box<Sums>),
+    Digest(Box<DigestEvent>),
     /// A pipe that was there before.
-    Found(Box<Found>),
+    PipeSnapshot(Box<PipeSnapshot>),
     /// What the kernel told of a send without copy.
-    Told(Box<Told>),
+    Zerocopy(Box<ZerocopyCompletion>),
     /// A kind that this version does not know.
     Unknown(RecordHeader),
 }
 
 /// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damaged {
+pub enum DecodeError {
     /// Its head makes no sense.
     Header(HeaderError),
     /// It is not as long as a record of its kind.
@@ -49,10 +50,10 @@ pub enum Damaged {
         found: usize,
     },
     /// It says that it holds more pieces than any record does.
-    Pieces(u16),
+    RangeCount(u16),
 }
 
-impl fmt::Display for Damaged {
+impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header(error) => error.fmt(f),
@@ -63,12 +64,12 @@ impl fmt::Display for Damaged {
                     kind.0
                 )
             }
-            Self::Pieces(count) => write!(f, "a record says it holds {count} pieces"),
+            Self::RangeCount(count) => write!(f, "a record says it holds {count} pieces"),
         }
     }
 }
 
-impl std::error::Error for Damaged {}
+impl std::error::Error for DecodeError {}
 
 /// Types that any bytes are a value of.
 ///
@@ -82,40 +83,40 @@ pub unsafe trait Integers: Copy {}
 unsafe impl Integers for Call {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for Station {}
+unsafe impl Integers for PageRecord {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for Row {}
+unsafe impl Integers for PageRun {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for Extent {}
+unsafe impl Integers for PageVec {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for Name {}
+unsafe impl Integers for EndpointName {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for Process {}
+unsafe impl Integers for ProcessEvent {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for Closed {}
+unsafe impl Integers for ConnectionClosed {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for Sums {}
+unsafe impl Integers for DigestEvent {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for Found {}
+unsafe impl Integers for PipeSnapshot {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for Told {}
+unsafe impl Integers for ZerocopyCompletion {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for PlainKey {}
+unsafe impl Integers for IoCounterKey {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for PlainSum {}
+unsafe impl Integers for IoCounters {}
 #[allow(unsafe_code)]
 // SAFETY: as above.
-unsafe impl Integers for SumRow {}
+unsafe impl Integers for DigestState {}
 #[allow(unsafe_code)]
 // SAFETY: a number.
 unsafe impl Integers for u64 {}
@@ -150,11 +151,11 @@ fn zero<T: Integers>() -> T {
 }
 
 /// Takes the value that just these bytes are.
-fn exactly<'a, T: Integers>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) -> Result<&'a T, Damaged> {
+fn copy_exact<'a, T: Integers>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) -> Result<&'a T, DecodeError> {
     let expected = size_of::<T>();
     if bytes.len() != expected {
         let found = bytes.len();
-        return Err(Damaged::Size { kind, expected, found });
+        return Err(DecodeError::Size { kind, expected, found });
     }
     put(value, bytes);
     Ok(value)
@@ -165,20 +166,20 @@ fn exactly<'a, T: Integers>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) ->
 pub enum RecordRef<'a> {
     /// A system call.
     Call(&'a Call),
-    /// Pages that were seen somewhere: a [`Station`], or a [`Row`] written out. Pieces beyond its count are zero.
-    Station(&'a Station),
+    /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are zero.
+    Pages(&'a PageRecord),
     /// What an end is called.
-    Name(&'a Name),
+    Name(&'a EndpointName),
     /// Something that happened to a process.
-    Process(&'a Process),
+    Process(&'a ProcessEvent),
     /// A connection has ended.
-    Closed(&'a Closed),
+    Closed(&'a ConnectionClosed),
     /// Something happened to the sums of a connection.
-    Sums(&'a Sums),
+    Digest(&'a DigestEvent),
     /// A pipe that was there before.
-    Found(&'a Found),
+    PipeSnapshot(&'a PipeSnapshot),
     /// What the kernel told of a send without copy.
-    Told(&'a Told),
+    Zerocopy(&'a ZerocopyCompletion),
     /// A kind that this version does not know.
     Unknown(RecordHeader),
 }
@@ -186,26 +187,26 @@ pub enum RecordRef<'a> {
 /// Room for one record of each kind: where many are decoded, none is made anew.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    room: Box<Room>,
+    room: Box<Buffers>,
 }
 
 #[derive(Clone, Debug)]
-struct Room {
+struct Buffers {
     call: Call,
-    station: Station,
-    row: Row,
-    name: Name,
-    process: Process,
-    closed: Closed,
-    sums: Sums,
-    found: Found,
-    told: Told,
+    station: PageRecord,
+    row: PageRun,
+    name: EndpointName,
+    process: ProcessEvent,
+    closed: ConnectionClosed,
+    sums: DigestEvent,
+    found: PipeSnapshot,
+    told: ZerocopyCompletion,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
         Self {
-            room: Box::new(Room {
+            room: Box::new(Buffers {
                 call: zero(),
                 station: zero(),
                 row: zero(),
@@ -225,67 +226,67 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`Damaged`] says what is wrong with it.
-    pub fn decode(&mut self, bytes: &[u8]) -> Result<RecordRef<'_>, Damaged> {
-        let header = RecordHeader::from_bytes(bytes).map_err(Damaged::Header)?;
+    /// [`DecodeError`] says what is wrong with it.
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<RecordRef<'_>, DecodeError> {
+        let header = RecordHeader::from_bytes(bytes).map_err(DecodeError::Header)?;
         let (kind, bytes) = (header.kind, &bytes[..usize::from(header.len)]);
         let room = &mut *self.room;
         Ok(match kind {
-            Call::KIND => RecordRef::Call(exactly(&mut room.call, kind, bytes)?),
-            Name::KIND => RecordRef::Name(exactly(&mut room.name, kind, bytes)?),
-            Process::KIND => RecordRef::Process(exactly(&mut room.process, kind, bytes)?),
-            Closed::KIND => RecordRef::Closed(exactly(&mut room.closed, kind, bytes)?),
-            Sums::KIND => RecordRef::Sums(exactly(&mut room.sums, kind, bytes)?),
-            Found::KIND => RecordRef::Found(exactly(&mut room.found, kind, bytes)?),
-            Told::KIND => RecordRef::Told(exactly(&mut room.told, kind, bytes)?),
-            Station::KIND => RecordRef::Station(station(&mut room.station, bytes)?),
-            Row::KIND => RecordRef::Station(row(&mut room.station, &mut room.row, bytes)?),
+            Call::KIND => RecordRef::Call(copy_exact(&mut room.call, kind, bytes)?),
+            EndpointName::KIND => RecordRef::Name(copy_exact(&mut room.name, kind, bytes)?),
+            ProcessEvent::KIND => RecordRef::Process(copy_exact(&mut room.process, kind, bytes)?),
+            ConnectionClosed::KIND => RecordRef::Closed(copy_exact(&mut room.closed, kind, bytes)?),
+            DigestEvent::KIND => RecordRef::Digest(copy_exact(&mut room.sums, kind, bytes)?),
+            PipeSnapshot::KIND => RecordRef::PipeSnapshot(copy_exact(&mut room.found, kind, bytes)?),
+            ZerocopyCompletion::KIND => RecordRef::Zerocopy(copy_exact(&mut room.told, kind, bytes)?),
+            PageRecord::KIND => RecordRef::Pages(station(&mut room.station, bytes)?),
+            PageRun::KIND => RecordRef::Pages(row(&mut room.station, &mut room.row, bytes)?),
             _ => RecordRef::Unknown(header),
         })
     }
 }
 
-fn station<'a>(room: &'a mut Station, bytes: &[u8]) -> Result<&'a Station, Damaged> {
+fn station<'a>(room: &'a mut PageRecord, bytes: &[u8]) -> Result<&'a PageRecord, DecodeError> {
     let had = usize::from(room.count);
     put(room, bytes);
     let count = usize::from(room.count);
-    let expected = Station::HEAD + count * size_of::<Piece>();
-    if count > PIECES || bytes.len() != expected {
-        let damaged = if count > PIECES {
-            Damaged::Pieces(room.count)
+    let expected = PageRecord::HEAD_SIZE + count * size_of::<PageRange>();
+    if count > MAX_RANGES || bytes.len() != expected {
+        let damaged = if count > MAX_RANGES {
+            DecodeError::RangeCount(room.count)
         } else {
-            let (kind, found) = (Station::KIND, bytes.len());
-            Damaged::Size { kind, expected, found }
+            let (kind, found) = (PageRecord::KIND, bytes.len());
+            DecodeError::Size { kind, expected, found }
         };
         *room = zero();
         return Err(damaged);
     }
     // Of the one before.
-    room.pieces[count..had.max(count)].fill(Piece::default());
+    room.ranges[count..had.max(count)].fill(PageRange::default());
     Ok(room)
 }
 
 /// Writes a row out as a station.
-fn row<'a>(room: &'a mut Station, row: &mut Row, bytes: &[u8]) -> Result<&'a Station, Damaged> {
-    let had = usize::from(room.count).min(PIECES);
+fn row<'a>(room: &'a mut PageRecord, row: &mut PageRun, bytes: &[u8]) -> Result<&'a PageRecord, DecodeError> {
+    let had = usize::from(room.count).min(MAX_RANGES);
     put(row, bytes);
     let count = usize::from(row.count);
-    let expected = Row::HEAD + count * size_of::<Extent>();
-    if count > PIECES {
-        return Err(Damaged::Pieces(row.count));
+    let expected = PageRun::HEAD_SIZE + count * size_of::<PageVec>();
+    if count > MAX_RANGES {
+        return Err(DecodeError::RangeCount(row.count));
     }
     if bytes.len() != expected {
-        let (kind, found) = (Row::KIND, bytes.len());
-        return Err(Damaged::Size { kind, expected, found });
+        let (kind, found) = (PageRun::KIND, bytes.len());
+        return Err(DecodeError::Size { kind, expected, found });
     }
-    put(room, &bytes[..Station::HEAD]);
-    let &mut Row {
+    put(room, &bytes[..PageRecord::HEAD_SIZE]);
+    let &mut PageRun {
         mapping, index, ops, ..
     } = row;
-    let told = mapping != UNTOLD;
+    let told = mapping != MAPPING_NOT_READ;
     let (mut index, ops) = if told { (index, ops) } else { (0, 0) };
-    for (piece, extent) in room.pieces[..count].iter_mut().zip(&row.extents) {
-        *piece = Piece {
+    for (piece, extent) in room.ranges[..count].iter_mut().zip(&row.vecs) {
+        *piece = PageRange {
             page: extent.page,
             mapping,
             index,
@@ -296,25 +297,25 @@ fn row<'a>(room: &'a mut Station, row: &mut Row, bytes: &[u8]) -> Result<&'a Sta
         index = index.wrapping_add(u64::from(told));
     }
     // Of the one before.
-    room.pieces[count..had.max(count)].fill(Piece::default());
+    room.ranges[count..had.max(count)].fill(PageRange::default());
     Ok(room)
 }
 
 /// The row that a station was, or could be: `None` if its pieces are not alike.
-fn row_of(station: &Station) -> Option<Row> {
-    let mut row: Row = zero();
-    put(&mut row, &bytes_of(station)[..Station::HEAD]);
-    let pieces = &station.pieces[..usize::from(station.count).min(PIECES)];
+fn row_of(station: &PageRecord) -> Option<PageRun> {
+    let mut row: PageRun = zero();
+    put(&mut row, &bytes_of(station)[..PageRecord::HEAD_SIZE]);
+    let pieces = &station.ranges[..usize::from(station.count).min(MAX_RANGES)];
     let first = pieces.first().copied().unwrap_or_default();
-    let told = first.mapping != UNTOLD;
+    let told = first.mapping != MAPPING_NOT_READ;
     (row.mapping, row.index, row.ops) = (first.mapping, first.index, first.ops);
-    for ((extent, piece), number) in row.extents.iter_mut().zip(pieces).zip(0..) {
+    for ((extent, piece), number) in row.vecs.iter_mut().zip(pieces).zip(0..) {
         let index = if told { first.index.wrapping_add(number) } else { 0 };
         let alike = (first.mapping, index, first.ops) == (piece.mapping, piece.index, piece.ops);
         if !alike || (!told && piece.ops != 0) {
             return None;
         }
-        *extent = Extent {
+        *extent = PageVec {
             page: piece.page,
             len: piece.len,
             offset: piece.offset,
@@ -328,13 +329,13 @@ impl RecordRef<'_> {
     pub fn header(&self) -> &RecordHeader {
         match self {
             Self::Call(call) => &call.header,
-            Self::Station(station) => &station.header,
+            Self::Pages(station) => &station.header,
             Self::Name(name) => &name.header,
             Self::Process(process) => &process.header,
             Self::Closed(closed) => &closed.header,
-            Self::Sums(sums) => &sums.header,
-            Self::Found(found) => &found.header,
-            Self::Told(told) => &told.header,
+            Self::Digest(sums) => &sums.header,
+            Self::PipeSnapshot(found) => &found.header,
+            Self::Zerocopy(told) => &told.header,
             Self::Unknown(header) => header,
         }
     }
@@ -344,38 +345,38 @@ impl RecordRef<'_> {
         Some(match self {
             Self::Call(_) => program::SYS_EXIT,
             // What is known of a file by its pages alone has no `struct file`.
-            Self::Name(name) if name.end.file == 0 => program::SOCK_SEND_LENGTH,
-            Self::Name(name) if name.flags & name_flag::FOUND != 0 => program::TASK_FILE,
+            Self::Name(name) if name.endpoint.file == 0 => program::SOCK_SEND_LENGTH,
+            Self::Name(name) if name.flags & name_flag::PREEXISTING != 0 => program::TASK_FILE,
             Self::Name(_) => program::SYS_ENTER,
-            Self::Found(_) => program::TASK_FILE,
-            Self::Told(told) => match told.by {
-                told_by::IO_URING => program::IO_URING_COMPLETE,
-                told_by::ERROR_QUEUE if told.flags & told_flag::DROPPED != 0 => program::KFREE_SKB,
-                told_by::ERROR_QUEUE => program::CONSUME_SKB,
+            Self::PipeSnapshot(_) => program::TASK_FILE,
+            Self::Zerocopy(told) => match told.source {
+                completion_source::IO_URING => program::IO_URING_COMPLETE,
+                completion_source::ERROR_QUEUE if told.flags & completion_flag::DROPPED != 0 => program::KFREE_SKB,
+                completion_source::ERROR_QUEUE => program::CONSUME_SKB,
                 _ => return None,
             },
-            Self::Sums(sums) => match sums.event {
-                sum_event::HANDED => program::SOCK_SEND_LENGTH,
-                sum_event::CARRIED => program::SUMS_OF_PACKETS,
-                sum_event::CLOSED => program::SUMS_AT_END,
+            Self::Digest(sums) => match sums.event {
+                digest_event_kind::SENT => program::SOCK_SEND_LENGTH,
+                digest_event_kind::TRANSMITTED => program::SUMS_OF_PACKETS,
+                digest_event_kind::CLOSED => program::SUMS_AT_END,
                 _ => return None,
             },
             Self::Closed(_) => program::INET_SOCK_SET_STATE,
-            Self::Station(station) => match station.station {
+            Self::Pages(station) => match station.station {
                 station_kind::PIPE_SOURCE | station_kind::PIPE_SINK => program::SYS_EXIT,
-                station_kind::PIPE_FOUND => program::TASK_FILE,
+                station_kind::PIPE_SNAPSHOT => program::TASK_FILE,
                 station_kind::PACKET => program::NET_DEV_START_XMIT,
-                station_kind::UNIX if station.flags & station_flag::DROPPED != 0 => program::KFREE_SKB,
+                station_kind::UNIX if station.flags & page_record_flag::DROPPED != 0 => program::KFREE_SKB,
                 station_kind::UNIX => program::CONSUME_SKB,
                 station_kind::BIO => program::BLOCK_BIO_QUEUE,
                 _ => return None,
             },
             Self::Process(process) => match process.event {
-                event::FORK => program::SCHED_PROCESS_FORK,
-                event::EXEC => program::SCHED_PROCESS_EXEC,
-                event::EXIT => program::SCHED_PROCESS_EXIT,
-                event::JOINED => program::TASK_RENAME,
-                event::PIPE_RESIZED => program::SYS_EXIT,
+                process_event_kind::FORK => program::SCHED_PROCESS_FORK,
+                process_event_kind::EXEC => program::SCHED_PROCESS_EXEC,
+                process_event_kind::EXIT => program::SCHED_PROCESS_EXIT,
+                process_event_kind::ATTACHED => program::TASK_RENAME,
+                process_event_kind::PIPE_RESIZED => program::SYS_EXIT,
                 _ => return None,
             },
             Self::Unknown(_) => return None,
@@ -383,28 +384,30 @@ impl RecordRef<'_> {
     }
 
     /// Adds the record to `into` as the programs write it, with kind and length in its head: a station whose pieces are alike as
-    /// a [`Row`]. Of a kind that is not known only the head is.
+    /// a [`PageRun`]. Of a kind that is not known only the head is.
     pub fn write(self, into: &mut Vec<u8>) {
         let start = into.len();
         let mut kind = self.header().kind;
         match self {
             Self::Call(call) => into.extend_from_slice(bytes_of(call)),
-            Self::Station(station) => {
-                let count = usize::from(station.count).min(PIECES);
+            Self::Pages(station) => {
+                let count = usize::from(station.count).min(MAX_RANGES);
                 if let Some(row) = row_of(station) {
-                    kind = Row::KIND;
-                    into.extend_from_slice(&bytes_of(&row)[..Row::HEAD + count * size_of::<Extent>()]);
+                    kind = PageRun::KIND;
+                    into.extend_from_slice(&bytes_of(&row)[..PageRun::HEAD_SIZE + count * size_of::<PageVec>()]);
                 } else {
-                    kind = Station::KIND;
-                    into.extend_from_slice(&bytes_of(station)[..Station::HEAD + count * size_of::<Piece>()]);
+                    kind = PageRecord::KIND;
+                    into.extend_from_slice(
+                        &bytes_of(station)[..PageRecord::HEAD_SIZE + count * size_of::<PageRange>()],
+                    );
                 }
             }
             Self::Name(name) => into.extend_from_slice(bytes_of(name)),
             Self::Process(process) => into.extend_from_slice(bytes_of(process)),
             Self::Closed(closed) => into.extend_from_slice(bytes_of(closed)),
-            Self::Sums(sums) => into.extend_from_slice(bytes_of(sums)),
-            Self::Found(found) => into.extend_from_slice(bytes_of(found)),
-            Self::Told(told) => into.extend_from_slice(bytes_of(told)),
+            Self::Digest(sums) => into.extend_from_slice(bytes_of(sums)),
+            Self::PipeSnapshot(found) => into.extend_from_slice(bytes_of(found)),
+            Self::Zerocopy(told) => into.extend_from_slice(bytes_of(told)),
             Self::Unknown(_) => into.resize(start + RecordHeader::SIZE, 0),
         }
         let len = into.len() - start;
@@ -420,13 +423,13 @@ impl RecordRef<'_> {
     pub fn to_record(self) -> Record {
         match self {
             Self::Call(call) => Record::Call(Box::new(*call)),
-            Self::Station(station) => Record::Station(Box::new(*station)),
+            Self::Pages(station) => Record::Pages(Box::new(*station)),
             Self::Name(name) => Record::Name(Box::new(*name)),
             Self::Process(process) => Record::Process(*process),
             Self::Closed(closed) => Record::Closed(*closed),
-            Self::Sums(sums) => Record::Sums(Box::new(*sums)),
-            Self::Found(found) => Record::Found(Box::new(*found)),
-            Self::Told(told) => Record::Told(Box::new(*told)),
+            Self::Digest(sums) => Record::Digest(Box::new(*sums)),
+            Self::PipeSnapshot(found) => Record::PipeSnapshot(Box::new(*found)),
+            Self::Zerocopy(told) => Record::Zerocopy(Box::new(*told)),
             Self::Unknown(header) => Record::Unknown(header),
         }
     }
@@ -437,8 +440,8 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// [`Damaged`] says what is wrong with it.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Damaged> {
+    /// [`DecodeError`] says what is wrong with it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         Decoder::default().decode(bytes).map(RecordRef::to_record)
     }
 
@@ -446,13 +449,13 @@ impl Record {
     pub fn as_ref(&self) -> RecordRef<'_> {
         match self {
             Self::Call(call) => RecordRef::Call(call),
-            Self::Station(station) => RecordRef::Station(station),
+            Self::Pages(station) => RecordRef::Pages(station),
             Self::Name(name) => RecordRef::Name(name),
             Self::Process(process) => RecordRef::Process(process),
             Self::Closed(closed) => RecordRef::Closed(closed),
-            Self::Sums(sums) => RecordRef::Sums(sums),
-            Self::Found(found) => RecordRef::Found(found),
-            Self::Told(told) => RecordRef::Told(told),
+            Self::Digest(sums) => RecordRef::Digest(sums),
+            Self::PipeSnapshot(found) => RecordRef::PipeSnapshot(found),
+            Self::Zerocopy(told) => RecordRef::Zerocopy(told),
             Self::Unknown(header) => RecordRef::Unknown(*header),
         }
     }
@@ -484,23 +487,23 @@ mod tests {
         for len in 32..1200 {
             for kind in [
                 Call::KIND,
-                Name::KIND,
-                Process::KIND,
-                Closed::KIND,
-                Sums::KIND,
-                Found::KIND,
-                Told::KIND,
-                Station::KIND,
+                EndpointName::KIND,
+                ProcessEvent::KIND,
+                ConnectionClosed::KIND,
+                DigestEvent::KIND,
+                PipeSnapshot::KIND,
+                ZerocopyCompletion::KIND,
+                PageRecord::KIND,
             ] {
                 let right = match kind {
                     Call::KIND => size_of::<Call>(),
-                    Name::KIND => size_of::<Name>(),
-                    Process::KIND => size_of::<Process>(),
-                    Closed::KIND => size_of::<Closed>(),
-                    Sums::KIND => size_of::<Sums>(),
-                    Found::KIND => size_of::<Found>(),
-                    Told::KIND => size_of::<Told>(),
-                    _ => Station::HEAD,
+                    EndpointName::KIND => size_of::<EndpointName>(),
+                    ProcessEvent::KIND => size_of::<ProcessEvent>(),
+                    ConnectionClosed::KIND => size_of::<ConnectionClosed>(),
+                    DigestEvent::KIND => size_of::<DigestEvent>(),
+                    PipeSnapshot::KIND => size_of::<PipeSnapshot>(),
+                    ZerocopyCompletion::KIND => size_of::<ZerocopyCompletion>(),
+                    _ => PageRecord::HEAD_SIZE,
                 };
                 assert_eq!(
                     Record::from_bytes(&head(kind, len)).is_ok(),
@@ -513,27 +516,27 @@ mod tests {
 
     #[test]
     fn a_station_ends_after_its_pieces() {
-        let count = std::mem::offset_of!(Station, count);
+        let count = std::mem::offset_of!(PageRecord, count);
         for pieces in 0..40_u16 {
-            let len = Station::HEAD + 40 * usize::from(pieces);
-            let mut bytes = head(Station::KIND, len);
+            let len = PageRecord::HEAD_SIZE + 40 * usize::from(pieces);
+            let mut bytes = head(PageRecord::KIND, len);
             bytes[count..count + 2].copy_from_slice(&pieces.to_ne_bytes());
             let read = Record::from_bytes(&bytes);
             if pieces > 18 {
-                assert_eq!(read, Err(Damaged::Pieces(pieces)));
+                assert_eq!(read, Err(DecodeError::RangeCount(pieces)));
             } else {
-                assert!(matches!(read, Ok(Record::Station(station)) if station.count == pieces));
+                assert!(matches!(read, Ok(Record::Pages(station)) if station.count == pieces));
             }
         }
     }
 
     #[test]
     fn a_decoder_leaves_nothing_of_the_record_before() {
-        let count = std::mem::offset_of!(Station, count);
+        let count = std::mem::offset_of!(PageRecord, count);
         let of = |pieces: u16, fill: u8| {
-            let mut bytes = head(Station::KIND, Station::HEAD + 40 * usize::from(pieces));
+            let mut bytes = head(PageRecord::KIND, PageRecord::HEAD_SIZE + 40 * usize::from(pieces));
             bytes[count..count + 2].copy_from_slice(&pieces.to_ne_bytes());
-            bytes[Station::HEAD..].fill(fill);
+            bytes[PageRecord::HEAD_SIZE..].fill(fill);
             bytes
         };
         let mut decoder = Decoder::default();
@@ -558,25 +561,25 @@ mod tests {
         /// A station is what it was after it has been written as short as it can be; its head says what it was written as.
         #[test]
         fn what_is_written_is_read(
-            count in 0..=PIECES,
-            head in prop::collection::vec(any::<u8>(), Station::HEAD),
+            count in 0..=MAX_RANGES,
+            head in prop::collection::vec(any::<u8>(), PageRecord::HEAD_SIZE),
             alike in any::<bool>(),
             first in (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()),
-            odd in (0..PIECES, 0..4_u8),
-            places in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>()), PIECES),
+            odd in (0..MAX_RANGES, 0..4_u8),
+            places in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>()), MAX_RANGES),
         ) {
-            let mut station: Station = value_of(&head);
-            station.header = RecordHeader::from_bytes(&super::tests::head(Station::KIND, 32)).unwrap();
+            let mut station: PageRecord = value_of(&head);
+            station.header = RecordHeader::from_bytes(&super::tests::head(PageRecord::KIND, 32)).unwrap();
             station.count = count as u16;
             let (mapping, index, ops, untold) = first;
-            let (mapping, index, ops) = if untold { (UNTOLD, 0, 0) } else { (mapping, index, ops) };
-            for (number, (piece, (page, offset, len))) in station.pieces.iter_mut().zip(places).take(count).enumerate() {
+            let (mapping, index, ops) = if untold { (MAPPING_NOT_READ, 0, 0) } else { (mapping, index, ops) };
+            for (number, (piece, (page, offset, len))) in station.ranges.iter_mut().zip(places).take(count).enumerate() {
                 let index = if untold { 0 } else { index.wrapping_add(number as u64) };
-                *piece = Piece { page, mapping, index, ops, offset, len };
+                *piece = PageRange { page, mapping, index, ops, offset, len };
             }
             let other = odd.0 > 0 && odd.0 < count && odd.1 < 3;
             if !alike && other {
-                let piece = &mut station.pieces[odd.0];
+                let piece = &mut station.ranges[odd.0];
                 match odd.1 {
                     0 => piece.mapping ^= 8,
                     1 => piece.index ^= 1,
@@ -584,14 +587,14 @@ mod tests {
                 }
             }
             let mut bytes = Vec::new();
-            RecordRef::Station(&station).write(&mut bytes);
+            RecordRef::Pages(&station).write(&mut bytes);
             let is_row = alike || !other;
-            let kind = if is_row { Row::KIND } else { Station::KIND };
+            let kind = if is_row { PageRun::KIND } else { PageRecord::KIND };
             let mut decoder = Decoder::default();
-            let Ok(RecordRef::Station(read)) = decoder.decode(&bytes) else { panic!("a station") };
+            let Ok(RecordRef::Pages(read)) = decoder.decode(&bytes) else { panic!("a station") };
             prop_assert_eq!((read.header.kind, usize::from(read.header.len)), (kind, bytes.len()));
             let header = station.header;
-            prop_assert_eq!(Station { header, ..*read }, station);
+            prop_assert_eq!(PageRecord { header, ..*read }, station);
             // Read again: nothing of the one before is left.
             let again = decoder.decode(&bytes).map(RecordRef::to_record);
             prop_assert_eq!(again, Record::from_bytes(&bytes));
@@ -604,26 +607,26 @@ mod tests {
             says in 0..24_u16,
             fits in any::<bool>(),
         ) {
-            let mut bytes = head(Row::KIND, 32);
+            let mut bytes = head(PageRun::KIND, 32);
             bytes.extend_from_slice(&body);
             if fits {
-                bytes.resize(Row::HEAD + 16 * usize::from(says), 7);
+                bytes.resize(PageRun::HEAD_SIZE + 16 * usize::from(says), 7);
             }
             let len = bytes.len() as u16;
             bytes[30..32].copy_from_slice(&len.to_ne_bytes());
-            let count = std::mem::offset_of!(Row, count);
+            let count = std::mem::offset_of!(PageRun, count);
             if let Some(room) = bytes.get_mut(count..count + 2) {
                 room.copy_from_slice(&says.to_ne_bytes());
             }
             match Record::from_bytes(&bytes) {
-                Ok(Record::Station(station)) => {
+                Ok(Record::Pages(station)) => {
                     prop_assert_eq!(station.count, says);
-                    prop_assert_eq!(bytes.len(), Row::HEAD + 16 * usize::from(says));
-                    let rest = &station.pieces[usize::from(says)..];
-                    prop_assert!(rest.iter().all(|piece| *piece == Piece::default()));
+                    prop_assert_eq!(bytes.len(), PageRun::HEAD_SIZE + 16 * usize::from(says));
+                    let rest = &station.ranges[usize::from(says)..];
+                    prop_assert!(rest.iter().all(|piece| *piece == PageRange::default()));
                 }
                 Ok(other) => panic!("{other:?}"),
-                Err(_) => prop_assert!(!fits || usize::from(says) > PIECES),
+                Err(_) => prop_assert!(!fits || usize::from(says) > MAX_RANGES),
             }
         }
     }

@@ -4,7 +4,7 @@ use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::RawTracePointContext;
-use probes_common::{PIECES, Piece, end_kind, program, station_flag, station_kind};
+use probes_common::{MAX_RANGES, PageRange, endpoint_kind, page_record_flag, program, station_kind};
 
 use crate::maps::{CONTINUE, DISK, ENTRIES, on};
 use crate::offsets as at;
@@ -45,7 +45,7 @@ pub(crate) fn queued(ctx: &RawTracePointContext) {
         return;
     };
     // SAFETY: a map's value is valid as long as the program runs.
-    let serial = unsafe { (*entry).call.serial };
+    let serial = unsafe { (*entry).call.call_id };
     if serial == 0 {
         return;
     }
@@ -64,11 +64,11 @@ pub(crate) fn queued(ctx: &RawTracePointContext) {
         let disk: u64 = member(bio, &at::BIO_BDEV);
         let size: u32 = member(bio, &at::BIO_SIZE);
         let station = addr_of_mut!((*pages).station);
-        (*station).call = serial;
+        (*station).call_id = serial;
         (*station).object = disk;
         (*station).position = member(bio, &at::BIO_SECTOR);
         (*station).total = size;
-        (*station).flags = if operation == WRITE { station_flag::WRITE } else { 0 };
+        (*station).flags = if operation == WRITE { page_record_flag::WRITE } else { 0 };
         (*station).device = member(disk, &at::BDEV_DEV);
         (*station).station = station_kind::BIO;
         let vecs: u64 = member(bio, &at::BIO_VECS);
@@ -117,7 +117,7 @@ unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
     // SAFETY: the caller's promise; the index is below the number of pieces and of vectors.
     unsafe {
         let mut index = 0;
-        while index < PIECES {
+        while index < MAX_RANGES {
             let left = (*cursor).left;
             if left == 0 {
                 break;
@@ -130,7 +130,7 @@ unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
                 (*cursor).left = 0;
                 break;
             }
-            let piece = addr_of_mut!((*pages).station.pieces).cast::<Piece>().add(index);
+            let piece = addr_of_mut!((*pages).station.ranges).cast::<PageRange>().add(index);
             (*piece).page = page;
             (*piece).ops = 0;
             (*piece).offset = ((extent >> 32) as u32).wrapping_add(done);
@@ -155,7 +155,7 @@ pub(crate) fn dirtied(folio: u64, mapping: u64) {
     // SAFETY: a map's value is valid as long as the program runs; only this thread writes to it.
     unsafe {
         let call = addr_of_mut!((*entry).call);
-        if (*call).serial == 0 || (*call).sink.kind != end_kind::FILE || (*call).sink.object != mapping {
+        if (*call).call_id == 0 || (*call).sink.kind != endpoint_kind::FILE || (*call).sink.object != mapping {
             return;
         }
         let flags: u64 = read::at(folio);
@@ -165,6 +165,6 @@ pub(crate) fn dirtied(folio: u64, mapping: u64) {
         } else {
             1
         };
-        (*call).dirtied += u64::from(pages) << 12;
+        (*call).dirtied_bytes += u64::from(pages) << 12;
     }
 }

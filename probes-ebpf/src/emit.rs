@@ -51,8 +51,8 @@ unsafe fn write(head: *mut RecordHeader, len: u64, kind: RecordKind, who: u32) {
             return;
         };
         let thread = bpf_get_current_pid_tgid();
-        (*head).sequence = (*tally).records;
-        (*tally).records += 1;
+        (*head).sequence = (*tally).emitted;
+        (*tally).emitted += 1;
         (*head).timestamp_ns = generated::bpf_ktime_get_ns();
         (*head).tgid = (thread >> 32) as u32;
         (*head).tid = thread as u32;
@@ -60,7 +60,7 @@ unsafe fn write(head: *mut RecordHeader, len: u64, kind: RecordKind, who: u32) {
         (*head).kind = kind;
         (*head).len = len as u16;
         if generated::bpf_ringbuf_output(addr_of!(RING).cast_mut().cast(), head.cast(), len, NO_WAKEUP) != 0 {
-            (*tally).lost += 1;
+            (*tally).ring_full += 1;
         }
     }
 }
@@ -70,6 +70,6 @@ unsafe fn write(head: *mut RecordHeader, len: u64, kind: RecordKind, who: u32) {
 pub(crate) fn crowded(who: u32) {
     if let Some(tally) = TALLIES.get_ptr_mut(who) {
         // SAFETY: a map's value is valid as long as the program runs.
-        unsafe { (*tally).crowded += 1 };
+        unsafe { (*tally).map_full += 1 };
     }
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated;
 use core::ptr::addr_of_mut;
-use probes_common::{EndState, end_kind};
+use probes_common::{EndpointState, endpoint_kind};
 
 use crate::maps::UNIX_WATCHED;
 use crate::offsets as at;
@@ -37,7 +37,7 @@ pub(crate) fn file_of(fd: i32) -> u64 {
 ///
 /// `end` must be valid for reads and writes.
 #[inline(never)]
-pub(crate) unsafe fn identify(end: *mut EndState, fd: i32, file: u64) {
+pub(crate) unsafe fn identify(end: *mut EndpointState, fd: i32, file: u64) {
     // SAFETY: the caller's promise.
     unsafe {
         clear(end, fd, file);
@@ -56,15 +56,15 @@ pub(crate) unsafe fn identify(end: *mut EndState, fd: i32, file: u64) {
             0x1000 => {
                 let pipe: u64 = member(inode, &at::INODE_PIPE);
                 if pipe == 0 || pipe != member::<u64>(file, &at::FILE_PRIVATE) {
-                    end_kind::OTHER
+                    endpoint_kind::OTHER
                 } else {
                     (*end).object = pipe;
-                    end_kind::PIPE
+                    endpoint_kind::PIPE
                 }
             }
             0x8000 => {
                 (*end).object = member(file, &at::FILE_MAPPING);
-                end_kind::FILE
+                endpoint_kind::FILE
             }
             0xc000 => {
                 let socket: u64 = member(file, &at::FILE_PRIVATE);
@@ -73,13 +73,13 @@ pub(crate) unsafe fn identify(end: *mut EndState, fd: i32, file: u64) {
             }
             0x6000 => {
                 (*end).object = member(file, &at::FILE_MAPPING);
-                end_kind::BLOCK
+                endpoint_kind::BLOCK
             }
             0x2000 => {
                 (*end).size = member(inode, &at::INODE_RDEV);
-                end_kind::CHAR
+                endpoint_kind::CHAR
             }
-            _ => end_kind::OTHER,
+            _ => endpoint_kind::OTHER,
         };
         (*end).kind = kind;
     }
@@ -91,7 +91,7 @@ pub(crate) unsafe fn identify(end: *mut EndState, fd: i32, file: u64) {
 ///
 /// `end` must be valid for writes.
 #[inline(always)]
-pub(crate) unsafe fn clear(end: *mut EndState, fd: i32, file: u64) {
+pub(crate) unsafe fn clear(end: *mut EndpointState, fd: i32, file: u64) {
     // SAFETY: the caller's promise; an EndState is integers.
     unsafe {
         read::zero(end);
@@ -106,11 +106,11 @@ pub(crate) unsafe fn clear(end: *mut EndState, fd: i32, file: u64) {
 ///
 /// `end` must be valid for writes.
 #[inline(always)]
-pub(crate) unsafe fn memory(end: *mut EndState, address: u64) {
+pub(crate) unsafe fn memory(end: *mut EndpointState, address: u64) {
     // SAFETY: the caller's promise.
     unsafe {
         clear(end, -1, 0);
-        (*end).kind = end_kind::MEMORY;
+        (*end).kind = endpoint_kind::MEMORY;
         (*end).object = address;
     }
 }
@@ -119,15 +119,15 @@ pub(crate) unsafe fn memory(end: *mut EndState, address: u64) {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Now {
-    /// As [`EndState::before`].
+    /// As [`EndpointState::before`].
     pub(crate) place: u64,
-    /// As [`EndState::tail_before`].
+    /// As [`EndpointState::tail_before`].
     pub(crate) tail: u64,
-    /// As [`EndState::extra`].
+    /// As [`EndpointState::extra`].
     pub(crate) extra: u64,
-    /// A pipe's slots; otherwise as [`EndState::size`] was.
+    /// A pipe's slots; otherwise as [`EndpointState::size`] was.
     pub(crate) size: u32,
-    /// As [`EndState::last_before`].
+    /// As [`EndpointState::last_before`].
     pub(crate) last: u32,
 }
 
@@ -138,7 +138,7 @@ pub(crate) struct Now {
 ///
 /// `end` must be valid for reads and writes, `now` for writes; `wanted` for reads.
 #[inline(never)]
-pub(crate) unsafe fn look(end: *mut EndState, now: *mut Now, wanted: *const Wanted, sink: bool, last: i64) {
+pub(crate) unsafe fn look(end: *mut EndpointState, now: *mut Now, wanted: *const Wanted, sink: bool, last: i64) {
     // SAFETY: the caller's promise.
     unsafe {
         let object = (*end).object;
@@ -146,9 +146,9 @@ pub(crate) unsafe fn look(end: *mut EndState, now: *mut Now, wanted: *const Want
         (*now).extra = (*end).extra;
         (*now).size = (*end).size;
         match (*end).kind {
-            end_kind::PIPE => pipe(object, now, last),
-            end_kind::FILE | end_kind::BLOCK => (*now).place = file_offset(end, wanted, sink),
-            end_kind::TCP => {
+            endpoint_kind::PIPE => pipe(object, now, last),
+            endpoint_kind::FILE | endpoint_kind::BLOCK => (*now).place = file_offset(end, wanted, sink),
+            endpoint_kind::TCP => {
                 let seq: u32 = if sink {
                     member(object, &at::TCP_WRITE_SEQ)
                 } else {
@@ -156,7 +156,7 @@ pub(crate) unsafe fn look(end: *mut EndState, now: *mut Now, wanted: *const Want
                 };
                 (*now).place = u64::from(seq);
             }
-            end_kind::UNIX_STREAM | end_kind::UNIX_MESSAGES => {
+            endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => {
                 (*now).place = u64::from(member::<u32>(object, &at::SK_WMEM));
                 (*now).extra = member(object, &at::UNIX_PEER);
             }
@@ -204,7 +204,7 @@ unsafe fn pipe(pipe: u64, now: *mut Now, last: i64) {
 ///
 /// `end` and `wanted` must be valid for reads.
 #[inline(always)]
-unsafe fn file_offset(end: *mut EndState, wanted: *const Wanted, sink: bool) -> u64 {
+unsafe fn file_offset(end: *mut EndpointState, wanted: *const Wanted, sink: bool) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
         if sink && (*end).f_flags & O_APPEND != 0 {
@@ -225,7 +225,7 @@ unsafe fn file_offset(end: *mut EndState, wanted: *const Wanted, sink: bool) -> 
 ///
 /// As [`look`].
 #[inline(always)]
-pub(crate) unsafe fn before(end: *mut EndState, now: *mut Now, wanted: *const Wanted, sink: bool) {
+pub(crate) unsafe fn before(end: *mut EndpointState, now: *mut Now, wanted: *const Wanted, sink: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         look(end, now, wanted, sink, -1);
@@ -234,7 +234,7 @@ pub(crate) unsafe fn before(end: *mut EndState, now: *mut Now, wanted: *const Wa
         (*end).tail_before = (*now).tail;
         (*end).last_before = (*now).last;
         (*end).size = (*now).size;
-        if (*end).kind == end_kind::UNIX_STREAM || (*end).kind == end_kind::UNIX_MESSAGES {
+        if (*end).kind == endpoint_kind::UNIX_STREAM || (*end).kind == endpoint_kind::UNIX_MESSAGES {
             watch_unix(addr_of_mut!((*end).object));
             if (*end).extra != 0 {
                 watch_unix(addr_of_mut!((*end).extra));
@@ -249,13 +249,13 @@ pub(crate) unsafe fn before(end: *mut EndState, now: *mut Now, wanted: *const Wa
 ///
 /// As [`look`].
 #[inline(always)]
-pub(crate) unsafe fn after(end: *mut EndState, now: *mut Now, wanted: *const Wanted, sink: bool, result: i64) {
+pub(crate) unsafe fn after(end: *mut EndpointState, now: *mut Now, wanted: *const Wanted, sink: bool, result: i64) {
     // SAFETY: the caller's promise.
     unsafe {
         // The same slot as at the entry: the one before the head of then.
         let head = (*end).before >> 32;
         let tail = (*end).before & 0xffff_ffff;
-        let had = (*end).kind == end_kind::PIPE && head != tail;
+        let had = (*end).kind == endpoint_kind::PIPE && head != tail;
         let last = i64::from((head as u32).wrapping_sub(1));
         look(end, now, wanted, sink, if had { last } else { -1 });
         (*end).after = (*now).place;

@@ -3,7 +3,7 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use probes_common::{Call, EndState, Name, PlainKey, call_flag, end_kind, nr, program};
+use probes_common::{Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, nr, program};
 
 use crate::end::{self, Now};
 use crate::maps::{CALLS, ENTER, ENTRIES, PLAIN_ENTRIES, next_serial};
@@ -19,7 +19,7 @@ const FMODE_WRITE: u32 = 2;
 const O_DIRECT: u32 = 0o40000;
 /// `MSG_PEEK` and `MSG_TRUNC`.
 const MEANINGFUL: u32 = 0x22;
-/// [`PlainKey::op_flags`]: the calls' results are not bytes.
+/// [`IoCounterKey::op_flags`]: the calls' results are not bytes.
 const NO_BYTES: u32 = 0x8000_0000;
 
 /// Room for one run.
@@ -29,9 +29,9 @@ pub(crate) struct Scratch {
     request: Request,
     now: Now,
     /// An end that may be counted only.
-    end: EndState,
-    key: PlainKey,
-    name: Name,
+    end: EndpointState,
+    key: IoCounterKey,
+    name: EndpointName,
     making: told::Making,
     /// What entries are made of: never written.
     entry: Entry,
@@ -96,7 +96,7 @@ unsafe fn moving(room: *mut Scratch, number: u32, tid: u32) {
         begin(call, request, number);
         side(room, addr_of_mut!((*call).source), false);
         side(room, addr_of_mut!((*call).sink), true);
-        if (*call).sink.kind == end_kind::TCP && (*call).source.kind != end_kind::PIPE {
+        if (*call).sink.kind == endpoint_kind::TCP && (*call).source.kind != endpoint_kind::PIPE {
             socket::straight(addr_of!((*call).sink.pair));
         }
         keep(entry, request);
@@ -109,7 +109,7 @@ unsafe fn moving(room: *mut Scratch, number: u32, tid: u32) {
 ///
 /// `room` must be valid for reads and writes, and `end` lie in it.
 #[inline(never)]
-unsafe fn side(room: *mut Scratch, end: *mut EndState, sink: bool) {
+unsafe fn side(room: *mut Scratch, end: *mut EndpointState, sink: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         let request = addr_of_mut!((*room).request);
@@ -156,8 +156,8 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
         }
         let messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
         let alone = match (*end).kind {
-            end_kind::PIPE | end_kind::UNIX_STREAM | end_kind::UNIX_MESSAGES => true,
-            end_kind::FILE | end_kind::BLOCK => (*end).f_flags & O_DIRECT != 0,
+            endpoint_kind::PIPE | endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => true,
+            endpoint_kind::FILE | endpoint_kind::BLOCK => (*end).f_flags & O_DIRECT != 0,
             _ => (*request).op_flags & MSG_ZEROCOPY != 0,
         };
         if alone && !messages {
@@ -170,7 +170,7 @@ unsafe fn one_end(room: *mut Scratch, number: u32, who: u64) {
                 end::before(end, addr_of_mut!((*room).now), addr_of!((*request).sink), true);
                 end::memory(addr_of_mut!((*call).source), (*request).memory);
                 read::copy(addr_of_mut!((*call).sink), end);
-                if (*end).kind == end_kind::TCP {
+                if (*end).kind == endpoint_kind::TCP {
                     socket::straight(addr_of!((*end).pair));
                 }
             } else {
@@ -222,7 +222,7 @@ unsafe fn entry(room: *const Scratch, tid: u32) -> Option<*mut Entry> {
             }
             ENTRIES.get_ptr_mut(tid)?
         };
-        addr_of_mut!((*entry).call.serial).write_volatile(0);
+        addr_of_mut!((*entry).call.call_id).write_volatile(0);
         Some(entry)
     }
 }
@@ -238,17 +238,17 @@ unsafe fn begin(call: *mut Call, request: *const Request, number: u32) {
     unsafe {
         (*call).entered_ns = generated::bpf_ktime_get_ns();
         (*call).result = 0;
-        (*call).asked = (*request).asked;
+        (*call).requested = (*request).asked;
         (*call).user_ip = (*request).regs.ip;
         (*call).memory = (*request).memory;
-        (*call).dirtied = 0;
+        (*call).dirtied_bytes = 0;
         (*call).nr = number;
         (*call).op_flags = (*request).op_flags;
-        (*call).flags = call_flag::ENTRY_SEEN;
+        (*call).flags = call_flag::ENTRY_OBSERVED;
         if (*request).one_piece != 0 {
-            (*call).flags |= call_flag::ONE_PIECE;
+            (*call).flags |= call_flag::CONTIGUOUS;
         }
-        (*call).stations = 0;
+        (*call).page_records = 0;
     }
 }
 
@@ -264,6 +264,6 @@ unsafe fn keep(entry: *mut Entry, request: *const Request) {
         read::copy(addr_of_mut!((*entry).source), addr_of!((*request).source));
         read::copy(addr_of_mut!((*entry).sink), addr_of!((*request).sink));
         // Last, for a packet that leaves on top of this thread may ask for it.
-        addr_of_mut!((*entry).call.serial).write_volatile(next_serial(CALLS));
+        addr_of_mut!((*entry).call.call_id).write_volatile(next_serial(CALLS));
     }
 }

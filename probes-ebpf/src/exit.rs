@@ -4,7 +4,7 @@ use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use aya_ebpf::programs::RawTracePointContext;
-use probes_common::{Call, EndState, Process, call_flag, end_kind, event, nr, program};
+use probes_common::{Call, EndpointState, ProcessEvent, call_flag, endpoint_kind, nr, process_event_kind, program};
 
 use crate::end::{self, Now};
 use crate::enter::Entry;
@@ -33,7 +33,7 @@ pub(crate) struct Scratch {
     cursor: Cursor,
     pages: Pages,
     call: Call,
-    process: Process,
+    process: ProcessEvent,
 }
 
 /// The program.
@@ -59,11 +59,11 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     if !moves && let Some(key) = PLAIN_ENTRIES.get_ptr_mut(tid) {
         // SAFETY: a map's value is valid as long as the program runs, and only this thread writes or removes it.
         unsafe {
-            if (*key).kind != end_kind::NONE {
+            if (*key).kind != endpoint_kind::NONE {
                 if (*key).nr == number {
                     plain::count(&*key, result, read::at(regs + request::IP));
                 }
-                (*key).kind = end_kind::NONE;
+                (*key).kind = endpoint_kind::NONE;
                 return;
             }
         }
@@ -79,13 +79,13 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
         let call = addr_of_mut!((*entry).call);
         if (*call).nr == number {
             finish(entry, regs, result);
-            if result > 0 && ((*call).source.kind == end_kind::PIPE || (*call).sink.kind == end_kind::PIPE) {
+            if result > 0 && ((*call).source.kind == endpoint_kind::PIPE || (*call).sink.kind == endpoint_kind::PIPE) {
                 // It goes on there, and does not come back.
                 CONTINUE.tail_call(ctx, on::SLOTS);
             }
             emit::whole(call, Call::KIND, program::SYS_EXIT);
         }
-        (*call).serial = 0;
+        (*call).call_id = 0;
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
 fn inside(tid: u32) -> Option<*mut Entry> {
     let entry = ENTRIES.get_ptr_mut(tid)?;
     // SAFETY: a map's value is valid as long as the program runs.
-    (unsafe { (*entry).call.serial } != 0).then_some(entry)
+    (unsafe { (*entry).call.call_id } != 0).then_some(entry)
 }
 
 /// The second half of the program: the slots of pipes, some at a time, then the record of the call.
@@ -112,7 +112,7 @@ pub(crate) fn slots(ctx: &RawTracePointContext) {
             CONTINUE.tail_call(ctx, on::SLOTS);
         }
         emit::whole(call, Call::KIND, program::SYS_EXIT);
-        (*call).serial = 0;
+        (*call).call_id = 0;
     }
 }
 
@@ -137,9 +137,9 @@ unsafe fn finish(entry: *mut Entry, regs: u64, result: i64) {
             if (*request).memory != 0 {
                 // What describes the memory was not in memory itself at the entry; the call has brought it there.
                 (*call).memory = (*request).memory;
-                (*call).asked = (*request).asked;
+                (*call).requested = (*request).asked;
                 if (*request).one_piece != 0 {
-                    (*call).flags |= call_flag::ONE_PIECE;
+                    (*call).flags |= call_flag::CONTIGUOUS;
                 }
             }
         }
@@ -159,12 +159,12 @@ unsafe fn after(room: *mut Scratch, entry: *mut Entry, sink: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         let call = addr_of_mut!((*entry).call);
-        let (end, wanted): (*mut EndState, _) = if sink {
+        let (end, wanted): (*mut EndpointState, _) = if sink {
             (addr_of_mut!((*call).sink), addr_of!((*entry).sink))
         } else {
             (addr_of_mut!((*call).source), addr_of!((*entry).source))
         };
-        if (*end).kind == end_kind::MEMORY {
+        if (*end).kind == endpoint_kind::MEMORY {
             (*end).object = (*call).memory;
             return;
         }
@@ -194,7 +194,7 @@ fn unannounced(regs: u64, number: u32, result: i64, flags: u32) {
         let request = addr_of_mut!((*room).request);
         read::zero(call);
         request::fill(request, regs, number);
-        (*call).serial = next_serial(CALLS);
+        (*call).call_id = next_serial(CALLS);
         (*call).entered_ns = 0;
         (*call).result = result;
         (*call).user_ip = (*request).regs.ip;
@@ -203,7 +203,7 @@ fn unannounced(regs: u64, number: u32, result: i64, flags: u32) {
         (*call).source.fd = -1;
         (*call).sink.fd = -1;
         if flags & call_flag::COMPAT == 0 {
-            (*call).asked = (*request).asked;
+            (*call).requested = (*request).asked;
             (*call).op_flags = (*request).op_flags;
             (*call).source.fd = (*request).source.fd;
             (*call).sink.fd = (*request).sink.fd;
@@ -242,7 +242,7 @@ fn resized(regs: u64, result: i64) {
         let task = generated::bpf_get_current_task();
         process::tell(
             addr_of_mut!((*room).process),
-            event::PIPE_RESIZED,
+            process_event_kind::PIPE_RESIZED,
             0,
             pipe,
             task,

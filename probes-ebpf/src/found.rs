@@ -6,7 +6,7 @@
 
 use core::ptr::addr_of_mut;
 
-use probes_common::{EndState, Found, Name, end_kind, program};
+use probes_common::{EndpointName, EndpointState, PipeSnapshot, endpoint_kind, program};
 
 use crate::end::{self, Now};
 use crate::maps::{CALLS, FOUND, TRACED, next_serial};
@@ -26,8 +26,8 @@ pub(crate) struct Scratch {
     wanted: Wanted,
     now: Now,
     cursor: Cursor,
-    found: Found,
-    name: Name,
+    found: PipeSnapshot,
+    name: EndpointName,
     pages: Pages,
 }
 
@@ -80,9 +80,9 @@ pub(crate) fn run(task: u64, fd: u32, file: u64) -> i32 {
         if !ring::found(addr_of_mut!((*room).pages), cursor, found) {
             return AGAIN;
         }
-        let end = addr_of_mut!((*found).end);
+        let end = addr_of_mut!((*found).endpoint);
         end::after(end, addr_of_mut!((*room).now), addr_of_mut!((*room).wanted), false, 0);
-        emit::whole(found, Found::KIND, program::TASK_FILE);
+        emit::whole(found, PipeSnapshot::KIND, program::TASK_FILE);
         (*room).busy = 0;
     }
     NEXT
@@ -98,10 +98,10 @@ unsafe fn meet(room: *mut Scratch, tgid: u32, fd: i32, file: u64) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
         let found = addr_of_mut!((*room).found);
-        let end: *mut EndState = addr_of_mut!((*found).end);
+        let end: *mut EndpointState = addr_of_mut!((*found).endpoint);
         end::identify(end, fd, file);
         let kind = (*end).kind;
-        if kind != end_kind::PIPE && !(end_kind::TCP..=end_kind::SOCKET).contains(&kind) {
+        if kind != endpoint_kind::PIPE && !(endpoint_kind::TCP..=endpoint_kind::SOCKET).contains(&kind) {
             return false;
         }
         let wanted = addr_of_mut!((*room).wanted);
@@ -110,12 +110,12 @@ unsafe fn meet(room: *mut Scratch, tgid: u32, fd: i32, file: u64) -> bool {
         (*wanted).word = 0;
         end::before(end, addr_of_mut!((*room).now), wanted, false);
         name::tell(addr_of_mut!((*room).name), end, program::TASK_FILE);
-        if kind != end_kind::PIPE {
+        if kind != endpoint_kind::PIPE {
             return false;
         }
-        (*found).serial = next_serial(CALLS);
+        (*found).call_id = next_serial(CALLS);
         (*found).tgid = tgid;
-        (*found).stations = 0;
+        (*found).page_records = 0;
         read::zero(addr_of_mut!((*room).cursor));
         true
     }

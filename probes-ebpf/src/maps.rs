@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use probes_common::{PlainKey, PlainSum, SocketPair, SumRow, Tally, program};
+use probes_common::{DigestState, IoCounterKey, IoCounters, ProgramStats, SocketPair, program};
 
 use crate::enter::Entry;
 use crate::{disk, enter, exit, found, message, packet, process, read, sums, told};
@@ -16,7 +16,7 @@ pub(crate) static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
 /// What each program wrote and lost, by [`program`].
 #[map]
-pub(crate) static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(program::COUNT, 0);
+pub(crate) static TALLIES: PerCpuArray<ProgramStats> = PerCpuArray::with_max_entries(program::COUNT, 0);
 
 /// Where programs go on, by [`on`]: the user side puts them in.
 #[map]
@@ -43,11 +43,11 @@ pub(crate) static ENTRIES: HashMap<u32, Entry> = HashMap::with_max_entries(16_38
 
 /// Plain calls that threads are inside, by thread: those with a kind. A thread keeps its entry here, too.
 #[map]
-pub(crate) static PLAIN_ENTRIES: HashMap<u32, PlainKey> = HashMap::with_max_entries(65_536, 0);
+pub(crate) static PLAIN_ENTRIES: HashMap<u32, IoCounterKey> = HashMap::with_max_entries(65_536, 0);
 
 /// Plain calls, counted.
 #[map]
-pub(crate) static PLAIN: HashMap<PlainKey, PlainSum> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static PLAIN: HashMap<IoCounterKey, IoCounters> = HashMap::with_max_entries(16_384, 0);
 
 /// Counters of calls and of lives of connections.
 #[map]
@@ -76,7 +76,7 @@ pub(crate) static TOLD: PerCpuArray<told::Scratch> = PerCpuArray::with_max_entri
 
 /// Sums over connections that traced calls sent into, by the address of the socket.
 #[map]
-pub(crate) static SUMS: HashMap<u64, SumRow> = HashMap::with_max_entries(65_536, NO_PREALLOC);
+pub(crate) static SUMS: HashMap<u64, DigestState> = HashMap::with_max_entries(65_536, NO_PREALLOC);
 
 /// Ends whose names were told.
 #[map]

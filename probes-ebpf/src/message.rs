@@ -2,7 +2,7 @@
 
 use core::ptr::addr_of_mut;
 
-use probes_common::{PIECES, program, station_flag, station_kind};
+use probes_common::{MAX_RANGES, page_record_flag, program, station_kind};
 
 use crate::maps::{CONSUMED, DROPPED, UNIX_WATCHED};
 use crate::offsets as at;
@@ -48,7 +48,7 @@ pub(crate) fn gone(skb: u64, dropped: bool) {
         (*sent).call = packet::inside();
         (*sent).total = len;
         (*sent).linear = len.wrapping_sub(member(skb, &at::SKB_DATA_LEN));
-        (*sent).flags = if dropped { station_flag::DROPPED } else { 0 };
+        (*sent).flags = if dropped { page_record_flag::DROPPED } else { 0 };
         let who = if dropped {
             program::KFREE_SKB
         } else {
@@ -57,8 +57,8 @@ pub(crate) fn gone(skb: u64, dropped: bool) {
         let pages = addr_of_mut!((*room).pages);
         if pages::packet(pages, sent, skb, station_kind::UNIX, who) {
             // A kernel with more fragments than by default: one further record, which says so if that is not all.
-            if (*sent).left > PIECES as u64 {
-                (*pages).station.flags |= station_flag::CUT;
+            if (*sent).left > MAX_RANGES as u64 {
+                (*pages).station.flags |= page_record_flag::TRUNCATED;
             }
             pages::fragments(pages, sent, who);
         }

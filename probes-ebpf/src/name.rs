@@ -3,7 +3,7 @@
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::generated;
-use probes_common::{COMPONENT, COMPONENTS, EndState, Name, end_kind, name_flag, program};
+use probes_common::{COMPONENT_SIZE, EndpointName, EndpointState, MAX_COMPONENTS, endpoint_kind, name_flag, program};
 
 use crate::emit;
 use crate::maps::{LATELY, LATELY_SLOTS, SEEN, Seen};
@@ -16,10 +16,10 @@ use crate::read::{self, member};
 ///
 /// `name` must be valid for writes, `end` for reads.
 #[inline(never)]
-pub(crate) unsafe fn tell(name: *mut Name, end: *const EndState, who: u32) {
+pub(crate) unsafe fn tell(name: *mut EndpointName, end: *const EndpointState, who: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        if (*end).file == 0 || (*end).kind == end_kind::MEMORY {
+        if (*end).file == 0 || (*end).kind == endpoint_kind::MEMORY {
             return;
         }
         let dentry = if is_socket((*end).kind) {
@@ -37,7 +37,7 @@ pub(crate) unsafe fn tell(name: *mut Name, end: *const EndState, who: u32) {
 ///
 /// `name` must be valid for writes, `end` for reads.
 #[inline(always)]
-pub(crate) unsafe fn tell_dentry(name: *mut Name, end: *const EndState, dentry: u64, who: u32) {
+pub(crate) unsafe fn tell_dentry(name: *mut EndpointName, end: *const EndpointState, dentry: u64, who: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         let key = Seen {
@@ -58,28 +58,28 @@ pub(crate) unsafe fn tell_dentry(name: *mut Name, end: *const EndState, dentry: 
         }
         let _ = SEEN.insert(&key, 1, 0);
         generated::bpf_probe_read_kernel(
-            addr_of_mut!((*name).end).cast(),
-            size_of::<EndState>() as u32,
+            addr_of_mut!((*name).endpoint).cast(),
+            size_of::<EndpointState>() as u32,
             end.cast(),
         );
         (*name).count = 0;
         (*name).flags = 0;
         // Nothing can be read at address 0: the helper fills the room with zeros.
         let room = addr_of_mut!((*name).components);
-        generated::bpf_probe_read_kernel(room.cast(), (COMPONENT * COMPONENTS) as u32, core::ptr::null());
+        generated::bpf_probe_read_kernel(room.cast(), (COMPONENT_SIZE * MAX_COMPONENTS) as u32, core::ptr::null());
         if dentry != 0 {
             path(name, dentry);
         }
         if who == program::TASK_FILE {
-            (*name).flags |= name_flag::FOUND;
+            (*name).flags |= name_flag::PREEXISTING;
         }
-        emit::whole(name, Name::KIND, who);
+        emit::whole(name, EndpointName::KIND, who);
     }
 }
 
 #[inline(always)]
 const fn is_socket(kind: u16) -> bool {
-    kind >= end_kind::TCP && kind <= end_kind::SOCKET
+    kind >= endpoint_kind::TCP && kind <= endpoint_kind::SOCKET
 }
 
 /// Reads the dentries from the given one up to the root of its filesystem.
@@ -88,16 +88,18 @@ const fn is_socket(kind: u16) -> bool {
 ///
 /// `name` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn path(name: *mut Name, dentry: u64) {
+unsafe fn path(name: *mut EndpointName, dentry: u64) {
     // SAFETY: the caller's promise; the index is below the number of components.
     unsafe {
         let mut dentry = dentry;
-        let mut flags = name_flag::GOES_ON;
+        let mut flags = name_flag::TRUNCATED;
         let mut index = 0;
-        while index < COMPONENTS {
-            let component = addr_of_mut!((*name).components).cast::<u8>().add(index * COMPONENT);
+        while index < MAX_COMPONENTS {
+            let component = addr_of_mut!((*name).components)
+                .cast::<u8>()
+                .add(index * COMPONENT_SIZE);
             let text: u64 = member(dentry, &at::DENTRY_NAME);
-            generated::bpf_probe_read_kernel_str(component.cast(), COMPONENT as u32, text as *const _);
+            generated::bpf_probe_read_kernel_str(component.cast(), COMPONENT_SIZE as u32, text as *const _);
             (*name).count = index as u32 + 1;
             let parent: u64 = member(dentry, &at::DENTRY_PARENT);
             if parent == dentry || parent == 0 {

@@ -4,7 +4,7 @@ use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::RawTracePointContext;
-use probes_common::{Closed, SocketPair, program, station_flag, station_kind};
+use probes_common::{ConnectionClosed, SocketPair, page_record_flag, program, station_kind};
 
 use crate::maps::{CLOSING, CONTINUE, ENTRIES, PACKET, WATCHED, on};
 use crate::offsets as at;
@@ -31,7 +31,7 @@ pub(crate) struct Scratch {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Closing {
-    closed: Closed,
+    closed: ConnectionClosed,
 }
 
 /// A packet is given to a device.
@@ -83,7 +83,7 @@ pub(crate) fn sent(ctx: &RawTracePointContext) {
         (*sent).linear = len.wrapping_sub(data_len).saturating_sub(before as u32);
         (*sent).device = member(device, &at::DEV_IFINDEX);
         (*sent).flags = if member::<u32>(device, &at::DEV_FLAGS) & IFF_LOOPBACK != 0 {
-            station_flag::LOOPBACK
+            page_record_flag::LOOPBACK
         } else {
             0
         };
@@ -115,7 +115,7 @@ pub(crate) fn inside() -> u64 {
     let tid = bpf_get_current_pid_tgid() as u32;
     match ENTRIES.get_ptr(tid) {
         // SAFETY: a map's value is valid as long as the program runs.
-        Some(entry) => unsafe { (*entry).call.serial },
+        Some(entry) => unsafe { (*entry).call.call_id },
         None => 0,
     }
 }
@@ -141,8 +141,8 @@ pub(crate) fn state(sk: u64, new: u64) {
         socket::pair(pair, sk, family);
         if let Some(life) = socket::forget(addr_of!((*closed).pair)) {
             (*closed).sock = sk;
-            (*closed).life = life;
-            emit::whole(closed, Closed::KIND, program::INET_SOCK_SET_STATE);
+            (*closed).connection_id = life;
+            emit::whole(closed, ConnectionClosed::KIND, program::INET_SOCK_SET_STATE);
         }
     }
 }

@@ -4,7 +4,9 @@ use core::mem::size_of;
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::generated;
-use probes_common::{Extent, FileId, PIECES, Piece, Row, SocketPair, Station, UNTOLD, station_flag};
+use probes_common::{
+    FileId, MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec, SocketPair, page_record_flag,
+};
 
 use crate::emit;
 use crate::offsets as at;
@@ -14,8 +16,8 @@ use crate::read::{self, member};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Pages {
-    /// The record; where a [`Row`] tells all of it, that lies here, too: their heads are the same.
-    pub(crate) station: Station,
+    /// The record; where a [`PageRun`] tells all of it, that lies here, too: their heads are the same.
+    pub(crate) station: PageRecord,
     /// What its length is masked to lies behind it.
     slack: [u64; 20],
     /// A `struct page`.
@@ -27,10 +29,10 @@ pub(crate) struct Pages {
 }
 
 const _: () = {
-    assert!(size_of::<Station>() + 160 == emit::ROOM as usize);
-    assert!(Row::HEAD + EXTENTS_MASK as usize <= size_of::<Station>());
-    assert!(PIECES * size_of::<Extent>() <= EXTENTS_MASK as usize);
-    assert!(size_of::<Extent>() == VEC as usize);
+    assert!(size_of::<PageRecord>() + 160 == emit::ROOM as usize);
+    assert!(PageRun::HEAD_SIZE + EXTENTS_MASK as usize <= size_of::<PageRecord>());
+    assert!(MAX_RANGES * size_of::<PageVec>() <= EXTENTS_MASK as usize);
+    assert!(size_of::<PageVec>() == VEC as usize);
 };
 
 /// `FOLIO_MAPPING_FLAGS` (include/linux/page-flags.h, before 6.16 `PAGE_MAPPING_FLAGS`): set for anonymous memory and
@@ -62,7 +64,7 @@ pub(crate) unsafe fn clear(pages: *mut Pages) {
     unsafe {
         let station = addr_of_mut!((*pages).station);
         // The head of a record is filled in when it is written.
-        read::zero(station.cast::<[u8; Station::HEAD]>());
+        read::zero(station.cast::<[u8; PageRecord::HEAD_SIZE]>());
         read::zero(addr_of_mut!((*pages).file));
     }
 }
@@ -73,7 +75,7 @@ pub(crate) unsafe fn clear(pages: *mut Pages) {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn row(pages: *mut Pages) -> *mut Row {
+pub(crate) unsafe fn row(pages: *mut Pages) -> *mut PageRun {
     // SAFETY: the caller's promise; a row is shorter than a station.
     unsafe { addr_of_mut!((*pages).station).cast() }
 }
@@ -82,11 +84,11 @@ pub(crate) unsafe fn row(pages: *mut Pages) -> *mut Row {
 ///
 /// # Safety
 ///
-/// `pages` must be valid for reads and writes, and `index` be below [`PIECES`].
+/// `pages` must be valid for reads and writes, and `index` be below [`MAX_RANGES`].
 #[inline(always)]
-pub(crate) unsafe fn extent(pages: *mut Pages, index: usize) -> *mut Extent {
+pub(crate) unsafe fn extent(pages: *mut Pages, index: usize) -> *mut PageVec {
     // SAFETY: the caller's promise.
-    unsafe { addr_of_mut!((*row(pages)).extents).cast::<Extent>().add(index) }
+    unsafe { addr_of_mut!((*row(pages)).vecs).cast::<PageVec>().add(index) }
 }
 
 /// Says of a row that nobody looked whose its pages are.
@@ -99,7 +101,7 @@ pub(crate) unsafe fn untold(pages: *mut Pages) {
     // SAFETY: the caller's promise.
     unsafe {
         let row = row(pages);
-        (*row).mapping = UNTOLD;
+        (*row).mapping = MAPPING_NOT_READ;
         read::zero(addr_of_mut!((*row).index));
         read::zero(addr_of_mut!((*row).ops));
     }
@@ -154,7 +156,7 @@ pub(crate) unsafe fn owner(pages: *mut Pages, page: u64) -> [u64; 2] {
 ///
 /// `pages` must be valid for reads and writes, and `piece` lie in it.
 #[inline(never)]
-pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut Piece) {
+pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut PageRange) {
     // SAFETY: the caller's promise.
     unsafe {
         let page = (*piece).page;
@@ -289,8 +291,8 @@ pub(crate) unsafe fn write(pages: *mut Pages, count: u64, who: u32) {
     unsafe {
         let station = addr_of_mut!((*pages).station);
         (*station).count = count as u16;
-        let len = Station::HEAD as u64 + count * size_of::<Piece>() as u64;
-        emit::record(station.cast(), len, Station::KIND, who);
+        let len = PageRecord::HEAD_SIZE as u64 + count * size_of::<PageRange>() as u64;
+        emit::record(station.cast(), len, PageRecord::KIND, who);
     }
 }
 
@@ -305,8 +307,8 @@ pub(crate) unsafe fn write_row(pages: *mut Pages, count: u64, who: u32) {
     unsafe {
         let row = row(pages);
         (*row).count = count as u16;
-        let len = Row::HEAD as u64 + count * size_of::<Extent>() as u64;
-        emit::record(row.cast(), len, Row::KIND, who);
+        let len = PageRun::HEAD_SIZE as u64 + count * size_of::<PageVec>() as u64;
+        emit::record(row.cast(), len, PageRun::KIND, who);
     }
 }
 
@@ -328,7 +330,7 @@ pub(crate) struct Sent {
     pub(crate) linear: u32,
     /// The network device.
     pub(crate) device: u32,
-    /// Bits of [`station_flag`].
+    /// Bits of [`page_record_flag`].
     pub(crate) flags: u32,
     /// Not 0: nobody needs to know whose the pages are.
     pub(crate) untold: u64,
@@ -354,7 +356,7 @@ pub(crate) unsafe fn packet(pages: *mut Pages, sent: *mut Sent, skb: u64, statio
         let shared = head.wrapping_add(u64::from(end));
         clear(pages);
         let station = addr_of_mut!((*pages).station);
-        (*station).call = (*sent).call;
+        (*station).call_id = (*sent).call;
         (*station).object = (*sent).sock;
         (*station).position = (*sent).position;
         read::copy(addr_of_mut!((*station).pair), addr_of!((*sent).pair));
@@ -364,10 +366,10 @@ pub(crate) unsafe fn packet(pages: *mut Pages, sent: *mut Sent, skb: u64, statio
         (*station).station = station_kind;
         let mut flags = (*sent).flags;
         if member::<u8>(shared, &at::SHINFO_FLAGS) & ZEROCOPY_ENABLE != 0 {
-            flags |= station_flag::USER_PAGES;
+            flags |= page_record_flag::USER_PAGES;
         }
         if member::<u64>(shared, &at::SHINFO_FRAG_LIST) != 0 {
-            flags |= station_flag::FRAG_LIST;
+            flags |= page_record_flag::FRAG_LIST;
         }
         (*station).flags = flags;
         (*sent).next = shared.wrapping_add(u64::from(at::SHINFO_FRAGS.load()));
@@ -388,7 +390,11 @@ pub(crate) unsafe fn fragments(pages: *mut Pages, sent: *mut Sent, who: u32) -> 
         let station = addr_of_mut!((*pages).station);
         read::zero(addr_of_mut!((*station).file));
         let left = (*sent).left;
-        let count = if left > PIECES as u64 { PIECES as u64 } else { left };
+        let count = if left > MAX_RANGES as u64 {
+            MAX_RANGES as u64
+        } else {
+            left
+        };
         if (*sent).untold == 0 {
             vectors(pages, (*sent).next, count);
             write(pages, count, who);
@@ -417,11 +423,11 @@ unsafe fn vectors(pages: *mut Pages, from: u64, count: u64) {
     unsafe {
         read::bulk::<RAW_MASK>(addr_of_mut!((*pages).raw).cast(), count * VEC, from);
         let mut index = 0;
-        while index < PIECES {
+        while index < MAX_RANGES {
             if index as u64 >= count {
                 break;
             }
-            let piece = addr_of_mut!((*pages).station.pieces).cast::<Piece>().add(index);
+            let piece = addr_of_mut!((*pages).station.ranges).cast::<PageRange>().add(index);
             fragment(pages, piece, index);
             describe(pages, piece);
             index += 1;
@@ -433,9 +439,9 @@ unsafe fn vectors(pages: *mut Pages, from: u64, count: u64) {
 ///
 /// # Safety
 ///
-/// `pages` must be valid for reads, `piece` for writes, and `index` be below [`PIECES`].
+/// `pages` must be valid for reads, `piece` for writes, and `index` be below [`MAX_RANGES`].
 #[inline(always)]
-unsafe fn fragment(pages: *mut Pages, piece: *mut Piece, index: usize) {
+unsafe fn fragment(pages: *mut Pages, piece: *mut PageRange, index: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         let words = addr_of_mut!((*pages).raw).cast::<u64>().add(index * 2);

@@ -1,7 +1,7 @@
 //! Plain calls, counted by file, process and kind of call.
 
 use aya_ebpf::helpers::generated;
-use probes_common::{PlainKey, PlainSum, nr, program};
+use probes_common::{IoCounterKey, IoCounters, nr, program};
 
 use crate::maps::PLAIN;
 use crate::{emit, read};
@@ -11,13 +11,13 @@ const SMALL: u64 = 512;
 
 /// Adds a call's result to its sum.
 #[inline(always)]
-pub(crate) fn count(key: &PlainKey, result: i64, user_ip: u64) {
+pub(crate) fn count(key: &IoCounterKey, result: i64, user_ip: u64) {
     // SAFETY: the helper takes nothing.
     let now = unsafe { generated::bpf_ktime_get_ns() };
     let sum = if let Some(sum) = PLAIN.get_ptr_mut(key) {
         sum
     } else {
-        let fresh = PlainSum {
+        let fresh = IoCounters {
             bytes: 0,
             calls: 0,
             failed: 0,

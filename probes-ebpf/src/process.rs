@@ -3,7 +3,7 @@
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use probes_common::{Process, event, program};
+use probes_common::{ProcessEvent, process_event_kind, program};
 
 use crate::maps::{ENDED, ENTRIES, EXEC, FORK, PLAIN_ENTRIES, RENAMED, TRACED};
 use crate::offsets as at;
@@ -14,7 +14,7 @@ use crate::{emit, scope};
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
-    process: Process,
+    process: ProcessEvent,
 }
 
 /// A new process of a traced one is traced, too. New threads need nothing: a process is its tgid.
@@ -32,7 +32,14 @@ pub(crate) fn fork(parent: u64, child: u64) {
         // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
         unsafe {
             let process = addr_of_mut!((*room).process);
-            tell(process, event::FORK, made, 0, child, program::SCHED_PROCESS_FORK);
+            tell(
+                process,
+                process_event_kind::FORK,
+                made,
+                0,
+                child,
+                program::SCHED_PROCESS_FORK,
+            );
         }
     }
 }
@@ -53,7 +60,14 @@ pub(crate) fn exec(task: u64, tid: u32) {
         // SAFETY: as above.
         unsafe {
             let process = addr_of_mut!((*room).process);
-            tell(process, event::EXEC, 0, 0, task, program::SCHED_PROCESS_EXEC);
+            tell(
+                process,
+                process_event_kind::EXEC,
+                0,
+                0,
+                task,
+                program::SCHED_PROCESS_EXEC,
+            );
         }
     }
 }
@@ -82,7 +96,14 @@ pub(crate) fn exit(task: u64) {
         // SAFETY: as above.
         unsafe {
             let process = addr_of_mut!((*room).process);
-            tell(process, event::EXIT, 0, 0, task, program::SCHED_PROCESS_EXIT);
+            tell(
+                process,
+                process_event_kind::EXIT,
+                0,
+                0,
+                task,
+                program::SCHED_PROCESS_EXIT,
+            );
         }
     }
 }
@@ -104,7 +125,7 @@ pub(crate) fn renamed(task: u64, name: u64) {
         // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
         unsafe {
             let process = addr_of_mut!((*room).process);
-            tell(process, event::JOINED, 0, 0, task, program::TASK_RENAME);
+            tell(process, process_event_kind::ATTACHED, 0, 0, task, program::TASK_RENAME);
         }
     }
 }
@@ -115,7 +136,7 @@ pub(crate) fn renamed(task: u64, name: u64) {
 ///
 /// `process` must be valid for writes.
 #[inline(always)]
-pub(crate) unsafe fn tell(process: *mut Process, event: u32, child: u32, detail: u64, task: u64, who: u32) {
+pub(crate) unsafe fn tell(process: *mut ProcessEvent, event: u32, child: u32, detail: u64, task: u64, who: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         (*process).event = event;
@@ -126,6 +147,6 @@ pub(crate) unsafe fn tell(process: *mut Process, event: u32, child: u32, detail:
             16,
             (task + u64::from(at::TASK_COMM.load())) as *const _,
         );
-        emit::whole(process, Process::KIND, who);
+        emit::whole(process, ProcessEvent::KIND, who);
     }
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated;
 use core::mem::{MaybeUninit, size_of};
 
-use probes_common::CAST;
+use probes_common::RDONLY_CAST_PLACEHOLDER;
 
 use crate::offsets::{DIRECT, Offset};
 
@@ -42,13 +42,13 @@ pub(crate) fn at<T: Plain>(address: u64) -> T {
 }
 
 /// The address as a pointer that may be read through: `bpf_rdonly_cast` to `void` (kernel/bpf/helpers.c, since 6.17), at no
-/// cost. The user side puts the kernel's number of it in the place of [`CAST`], or takes the call out.
+/// cost. The user side puts the kernel's number of it in the place of [`RDONLY_CAST_PLACEHOLDER`], or takes the call out.
 ///
 /// It may be read through only where [`DIRECT`] says so.
 #[inline(always)]
 fn cast(address: u64) -> *const u8 {
     // SAFETY: how helpers are called: the address of the function is their number.
-    let cast: extern "C" fn(u64, u64) -> *const u8 = unsafe { core::mem::transmute(CAST) };
+    let cast: extern "C" fn(u64, u64) -> *const u8 = unsafe { core::mem::transmute(RDONLY_CAST_PLACEHOLDER) };
     cast(address, 0)
 }
 

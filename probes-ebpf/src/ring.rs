@@ -4,7 +4,9 @@
 
 use core::ptr::addr_of_mut;
 
-use probes_common::{Call, EndState, Found, Piece, end_kind, nr, program, station_flag, station_kind};
+use probes_common::{
+    Call, EndpointState, PageRange, PipeSnapshot, endpoint_kind, nr, page_record_flag, program, station_kind,
+};
 
 use crate::end::SLOT;
 use crate::pages::{self, Pages, RAW_MASK};
@@ -68,7 +70,7 @@ pub(crate) unsafe fn some(pages: *mut Pages, cursor: *mut Cursor, call: *mut Cal
                 return true;
             }
             chunk(pages, cursor, program::SYS_EXIT);
-            (*call).stations += 1;
+            (*call).page_records += 1;
             turn += 1;
         }
         (*cursor).position == (*cursor).end && (*cursor).side == side::NONE
@@ -81,19 +83,19 @@ pub(crate) unsafe fn some(pages: *mut Pages, cursor: *mut Cursor, call: *mut Cal
 ///
 /// All must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn found(pages: *mut Pages, cursor: *mut Cursor, found: *mut Found) -> bool {
+pub(crate) unsafe fn found(pages: *mut Pages, cursor: *mut Cursor, found: *mut PipeSnapshot) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
-        let end = addr_of_mut!((*found).end);
+        let end = addr_of_mut!((*found).endpoint);
         if (*cursor).side != side::NONE {
             (*cursor).side = side::NONE;
             start(pages, cursor, end, (*end).before as u32, ((*end).before >> 32) as u32);
-            (*pages).station.station = station_kind::PIPE_FOUND;
-            (*pages).station.call = (*found).serial;
+            (*pages).station.station = station_kind::PIPE_SNAPSHOT;
+            (*pages).station.call_id = (*found).call_id;
         }
         if (*cursor).position != (*cursor).end {
             chunk(pages, cursor, program::TASK_FILE);
-            (*found).stations += 1;
+            (*found).page_records += 1;
         }
         (*cursor).position == (*cursor).end
     }
@@ -138,7 +140,7 @@ unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> 
     unsafe {
         if (*cursor).side == side::SOURCE {
             (*cursor).side = side::SINK;
-            if (*call).source.kind == end_kind::PIPE {
+            if (*call).source.kind == endpoint_kind::PIPE {
                 let source = addr_of_mut!((*call).source);
                 let head = ((*source).after >> 32) as u32;
                 let from = (*source).before as u32;
@@ -154,12 +156,12 @@ unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> 
                 }
                 start(pages, cursor, source, from, to);
                 (*pages).station.station = station_kind::PIPE_SOURCE;
-                (*pages).station.call = (*call).serial;
+                (*pages).station.call_id = (*call).call_id;
             }
         }
         if (*cursor).position == (*cursor).end && (*cursor).side == side::SINK {
             (*cursor).side = side::NONE;
-            if (*call).sink.kind == end_kind::PIPE {
+            if (*call).sink.kind == endpoint_kind::PIPE {
                 let sink = addr_of_mut!((*call).sink);
                 start(
                     pages,
@@ -169,7 +171,7 @@ unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> 
                     ((*sink).after >> 32) as u32,
                 );
                 (*pages).station.station = station_kind::PIPE_SINK;
-                (*pages).station.call = (*call).serial;
+                (*pages).station.call_id = (*call).call_id;
             }
         }
         (*cursor).position != (*cursor).end
@@ -182,7 +184,7 @@ unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> 
 ///
 /// All must be valid for reads and writes.
 #[inline(never)]
-unsafe fn start(pages: *mut Pages, cursor: *mut Cursor, end: *const EndState, from: u32, to: u32) {
+unsafe fn start(pages: *mut Pages, cursor: *mut Cursor, end: *const EndpointState, from: u32, to: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         pages::clear(pages);
@@ -191,11 +193,11 @@ unsafe fn start(pages: *mut Pages, cursor: *mut Cursor, end: *const EndState, fr
         if to.wrapping_sub(from) > slots {
             // The ring went round: what was there first has been written over.
             from = to.wrapping_sub(slots);
-            (*pages).station.flags = station_flag::CUT;
+            (*pages).station.flags = page_record_flag::TRUNCATED;
         }
         if to.wrapping_sub(from) > MOST {
             to = from.wrapping_add(MOST);
-            (*pages).station.flags = station_flag::CUT;
+            (*pages).station.flags = page_record_flag::TRUNCATED;
         }
         (*pages).station.object = (*end).object;
         (*cursor).ring = (*end).extra;
@@ -339,7 +341,7 @@ unsafe fn fill(pages: *mut Pages, count: u64) -> u32 {
                 break;
             }
             let [page, extent, ops] = slot(pages, index);
-            let piece = addr_of_mut!((*pages).station.pieces).cast::<Piece>().add(index);
+            let piece = addr_of_mut!((*pages).station.ranges).cast::<PageRange>().add(index);
             (*piece).page = page;
             (*piece).ops = ops;
             (*piece).offset = extent as u32;

@@ -2,7 +2,7 @@
 
 use core::ptr::{addr_of, addr_of_mut};
 
-use probes_common::{EndState, SocketPair, end_kind, program};
+use probes_common::{EndpointState, SocketPair, endpoint_kind, program};
 
 use crate::emit;
 use crate::maps::{LIVES, WATCHED, Watch, next_serial};
@@ -28,7 +28,7 @@ const IPPROTO_UDP: u16 = 17;
 ///
 /// `end` must be valid for reads and writes, with its object filled in.
 #[inline(never)]
-pub(crate) unsafe fn identify(end: *mut EndState) -> u16 {
+pub(crate) unsafe fn identify(end: *mut EndpointState) -> u16 {
     // SAFETY: the caller's promise.
     unsafe {
         let sk = (*end).object;
@@ -37,18 +37,18 @@ pub(crate) unsafe fn identify(end: *mut EndState) -> u16 {
         let protocol: u16 = member(sk, &at::SK_PROTOCOL);
         (*end).size = u32::from(family) | u32::from(kind) << 16;
         match (family, kind, protocol) {
-            (AF_UNIX, SOCK_STREAM, _) => end_kind::UNIX_STREAM,
-            (AF_UNIX, _, _) => end_kind::UNIX_MESSAGES,
+            (AF_UNIX, SOCK_STREAM, _) => endpoint_kind::UNIX_STREAM,
+            (AF_UNIX, _, _) => endpoint_kind::UNIX_MESSAGES,
             (AF_INET | AF_INET6, SOCK_STREAM, IPPROTO_TCP) => {
                 pair(addr_of_mut!((*end).pair), sk, family);
                 // A socket without a peer listens, or is about to connect.
                 if (*end).pair.destination_port != 0 {
                     (*end).extra = watch(addr_of!((*end).pair), sk);
                 }
-                end_kind::TCP
+                endpoint_kind::TCP
             }
-            (AF_INET | AF_INET6, SOCK_DGRAM, IPPROTO_UDP) => end_kind::UDP,
-            _ => end_kind::SOCKET,
+            (AF_INET | AF_INET6, SOCK_DGRAM, IPPROTO_UDP) => endpoint_kind::UDP,
+            _ => endpoint_kind::SOCKET,
         }
     }
 }

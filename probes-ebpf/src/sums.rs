@@ -8,8 +8,8 @@ use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use probes_common::{
-    CHECKPOINT, EndState, FileId, Name, Stretch, Sum, SumRow, Sums, end_kind, mix, nr, program, stretch_flag,
-    sum_event, sum_flag,
+    CHECKPOINT_BYTES, DigestEvent, DigestSpan, DigestState, DigestSum, EndpointName, EndpointState, FileId,
+    digest_event_kind, digest_flag, digest_span_flag, endpoint_kind, mix, nr, program,
 };
 
 use crate::end::{self, SLOT};
@@ -36,19 +36,19 @@ const IS_SOCKET: u16 = 0xc000;
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
     walk: Walk,
-    row: SumRow,
-    record: Sums,
-    end: EndState,
-    name: Name,
+    row: DigestState,
+    record: DigestEvent,
+    end: EndpointState,
+    name: EndpointName,
 }
 
 /// Pages on their way into a sum.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Walk {
-    sum: Sum,
+    sum: DigestSum,
     /// The sum at the last checkpoint that was passed; its position is 0 if none was.
-    checkpoint: Sum,
+    checkpoint: DigestSum,
     /// Bytes to leave out: they are in the sum already.
     skip: u64,
     /// The mapping of the first page; whether another one had another.
@@ -67,7 +67,7 @@ pub(crate) fn handed(sk: u64, result: u64) {
     let tgid = (who >> 32) as u32;
     let known = SUMS.get_ptr_mut(sk);
     // SAFETY: a map's value is valid as long as the program runs. Who sent last is traced still, as a rule.
-    let same = known.is_some_and(|row| unsafe { (*row).stretch.tgid == tgid });
+    let same = known.is_some_and(|row| unsafe { (*row).span.tgid == tgid });
     if (!same && !scope::has(tgid)) || scope::is_compat() {
         return;
     }
@@ -87,7 +87,7 @@ pub(crate) fn handed(sk: u64, result: u64) {
         let start = begin_at(row, end.wrapping_sub(len as u32));
         let walk = addr_of_mut!((*room).walk);
         read::zero(walk);
-        read::copy(addr_of_mut!((*walk).sum), addr_of!((*row).handed));
+        read::copy(addr_of_mut!((*walk).sum), addr_of!((*row).sent));
         (*walk).sum.position = start;
         let moves = number == nr::SPLICE || number == nr::SENDFILE;
         if moves && at::SUM_PAGES.load() != 0 {
@@ -114,7 +114,7 @@ pub(crate) fn handed(sk: u64, result: u64) {
                 plain,
             },
         );
-        (*row).handed = (*walk).sum;
+        (*row).sent = (*walk).sum;
     }
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn handed(sk: u64, result: u64) {
 ///
 /// `room` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn row_of(sk: u64, room: *mut Scratch) -> Option<*mut SumRow> {
+unsafe fn row_of(sk: u64, room: *mut Scratch) -> Option<*mut DigestState> {
     let family = socket::tcp_family(sk)?;
     // SAFETY: the caller's promise.
     unsafe {
@@ -136,7 +136,7 @@ unsafe fn row_of(sk: u64, room: *mut Scratch) -> Option<*mut SumRow> {
             return None;
         }
         (*row).ports = u32::from((*pair).source_port.to_be()) | u32::from((*pair).destination_port.to_be()) << 16;
-        (*row).life = next_serial(LIVES);
+        (*row).connection_id = next_serial(LIVES);
         if SUMS.insert(&sk, &*row, 0).is_err() {
             emit::crowded(program::SOCK_SEND_LENGTH);
         }
@@ -150,20 +150,20 @@ unsafe fn row_of(sk: u64, room: *mut Scratch) -> Option<*mut SumRow> {
 ///
 /// `row` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn begin_at(row: *mut SumRow, sequence: u32) -> u64 {
+unsafe fn begin_at(row: *mut DigestState, sequence: u32) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
-        if (*row).handed.position != 0 {
-            return near((*row).handed.position, sequence);
+        if (*row).sent.position != 0 {
+            return near((*row).sent.position, sequence);
         }
         // The first call. Packets are summed up from here on, unless they were already.
-        if (*row).carried.position == 0 {
-            (*row).base = (1 << 32) + u64::from(sequence);
-            (*row).carried.position = (*row).base;
+        if (*row).transmitted.position == 0 {
+            (*row).base_position = (1 << 32) + u64::from(sequence);
+            (*row).transmitted.position = (*row).base_position;
         }
-        let start = near((*row).base, sequence);
-        if start == (*row).base {
-            (*row).flags = sum_flag::ANCHORED;
+        let start = near((*row).base_position, sequence);
+        if start == (*row).base_position {
+            (*row).flags = digest_flag::ANCHORED;
         }
         start
     }
@@ -263,15 +263,15 @@ fn add(walk: &mut Walk, page: u64, offset: u32, len: u64) {
         worth = mix(place.wrapping_sub(start), at::SUM_SECRET.load());
         paged = len;
     }
-    let mark = end & !(CHECKPOINT - 1);
+    let mark = end & !(CHECKPOINT_BYTES - 1);
     if mark > start {
         let before = mark.wrapping_sub(start);
         walk.checkpoint.position = mark;
         walk.checkpoint.sum = walk.sum.sum.wrapping_add(before.wrapping_mul(worth));
-        walk.checkpoint.paged = walk.sum.paged.wrapping_add(if paged == 0 { 0 } else { before });
+        walk.checkpoint.paged_bytes = walk.sum.paged_bytes.wrapping_add(if paged == 0 { 0 } else { before });
     }
     walk.sum.sum = walk.sum.sum.wrapping_add(len.wrapping_mul(worth));
-    walk.sum.paged = walk.sum.paged.wrapping_add(paged);
+    walk.sum.paged_bytes = walk.sum.paged_bytes.wrapping_add(paged);
     walk.sum.position = end;
 }
 
@@ -280,7 +280,7 @@ fn add(walk: &mut Walk, page: u64, offset: u32, len: u64) {
 fn pass(walk: &mut Walk, len: u64) {
     let start = walk.sum.position;
     let end = start.wrapping_add(len);
-    let mark = end & !(CHECKPOINT - 1);
+    let mark = end & !(CHECKPOINT_BYTES - 1);
     if mark > start {
         walk.checkpoint = walk.sum;
         walk.checkpoint.position = mark;
@@ -303,11 +303,11 @@ struct Caller {
 ///
 /// All must be valid for reads and writes.
 #[inline(always)]
-unsafe fn stretch(room: *mut Scratch, row: *mut SumRow, sk: u64, start: u64, caller: Caller) {
+unsafe fn stretch(room: *mut Scratch, row: *mut DigestState, sk: u64, start: u64, caller: Caller) {
     // SAFETY: the caller's promise.
     unsafe {
         let walk = addr_of_mut!((*room).walk);
-        let now = addr_of_mut!((*row).stretch);
+        let now = addr_of_mut!((*row).span);
         let tgid = (caller.who >> 32) as u32;
         let mapping = if (*walk).mapping & NO_FILE == 0 {
             (*walk).mapping
@@ -318,32 +318,32 @@ unsafe fn stretch(room: *mut Scratch, row: *mut SumRow, sk: u64, start: u64, cal
             && (*now).tgid == tgid
             && (*now).nr == caller.number
             && (*now).file.mapping == mapping
-            && (*row).handed.position == start
-            && ((*now).flags & stretch_flag::PLAIN != 0) == caller.plain;
+            && (*row).sent.position == start
+            && ((*now).flags & digest_span_flag::FROM_MEMORY != 0) == caller.plain;
         if !goes_on {
             if (*now).calls != 0 {
                 // It ended where the calls so far did.
                 let record = addr_of_mut!((*room).record);
-                read::copy(addr_of_mut!((*record).at), addr_of!((*row).handed));
-                send(room, row, sk, sum_event::HANDED, program::SOCK_SEND_LENGTH);
+                read::copy(addr_of_mut!((*record).sum), addr_of!((*row).sent));
+                send(room, row, sk, digest_event_kind::SENT, program::SOCK_SEND_LENGTH);
             }
             begin(room, row, start, mapping, caller);
         }
         if (*walk).several != 0 {
-            (*now).flags |= stretch_flag::SEVERAL;
+            (*now).flags |= digest_span_flag::MULTIPLE_FILES;
         }
-        let mut from = Sum {
+        let mut from = DigestSum {
             position: start,
-            ..(*row).handed
+            ..(*row).sent
         };
         if (*walk).checkpoint.position != 0 {
             // The stretch ends at the checkpoint, and goes on from there as another.
             let until = (*walk).checkpoint;
             grow(now, &from, &until);
-            tell(room, row, sk, sum_event::HANDED, program::SOCK_SEND_LENGTH);
+            tell(room, row, sk, digest_event_kind::SENT, program::SOCK_SEND_LENGTH);
             (*now).start = until.position;
-            (*now).paged = 0;
-            (*now).unnamed = 0;
+            (*now).paged_bytes = 0;
+            (*now).unowned_bytes = 0;
             (*now).calls = 0;
             from = until;
         }
@@ -360,15 +360,15 @@ unsafe fn stretch(room: *mut Scratch, row: *mut SumRow, sk: u64, start: u64, cal
 ///
 /// `now` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn grow(now: *mut Stretch, from: &Sum, until: &Sum) {
+unsafe fn grow(now: *mut DigestSpan, from: &DigestSum, until: &DigestSum) {
     // SAFETY: the caller's promise.
     unsafe {
-        let paged = until.paged.wrapping_sub(from.paged);
+        let paged = until.paged_bytes.wrapping_sub(from.paged_bytes);
         (*now).calls += 1;
-        (*now).paged = (*now).paged.wrapping_add(paged);
-        if (*now).flags & stretch_flag::PLAIN == 0 {
+        (*now).paged_bytes = (*now).paged_bytes.wrapping_add(paged);
+        if (*now).flags & digest_span_flag::FROM_MEMORY == 0 {
             let all = until.position.wrapping_sub(from.position);
-            (*now).unnamed = (*now).unnamed.wrapping_add(all.wrapping_sub(paged));
+            (*now).unowned_bytes = (*now).unowned_bytes.wrapping_add(all.wrapping_sub(paged));
         }
     }
 }
@@ -379,16 +379,16 @@ unsafe fn grow(now: *mut Stretch, from: &Sum, until: &Sum) {
 ///
 /// All must be valid for reads and writes.
 #[inline(never)]
-unsafe fn begin(room: *mut Scratch, row: *mut SumRow, start: u64, mapping: u64, caller: Caller) {
+unsafe fn begin(room: *mut Scratch, row: *mut DigestState, start: u64, mapping: u64, caller: Caller) {
     // SAFETY: the caller's promise.
     unsafe {
-        let now = addr_of_mut!((*row).stretch);
+        let now = addr_of_mut!((*row).span);
         read::zero(now);
         (*now).start = start;
         (*now).tgid = (caller.who >> 32) as u32;
         (*now).nr = caller.number;
         (*now).user_ip = read::at(caller.regs + request::IP);
-        (*now).flags = if caller.plain { stretch_flag::PLAIN } else { 0 };
+        (*now).flags = if caller.plain { digest_span_flag::FROM_MEMORY } else { 0 };
         let end = addr_of_mut!((*room).end);
         let names = addr_of_mut!((*room).name);
         let which = if caller.number == nr::SPLICE {
@@ -409,7 +409,7 @@ unsafe fn begin(room: *mut Scratch, row: *mut SumRow, start: u64, mapping: u64, 
             return;
         }
         read::zero(end);
-        (*end).kind = end_kind::FILE;
+        (*end).kind = endpoint_kind::FILE;
         (*end).object = mapping;
         (*end).ino = (*id).ino;
         (*end).dev = (*id).dev;
@@ -430,10 +430,10 @@ unsafe fn begin(room: *mut Scratch, row: *mut SumRow, start: u64, mapping: u64, 
 ///
 /// All must be valid for reads and writes.
 #[inline(always)]
-unsafe fn tell(room: *mut Scratch, row: *const SumRow, sk: u64, event: u32, who: u32) {
+unsafe fn tell(room: *mut Scratch, row: *const DigestState, sk: u64, event: u32, who: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        (*room).record.at = (*room).walk.checkpoint;
+        (*room).record.sum = (*room).walk.checkpoint;
         send(room, row, sk, event, who);
     }
 }
@@ -444,19 +444,19 @@ unsafe fn tell(room: *mut Scratch, row: *const SumRow, sk: u64, event: u32, who:
 ///
 /// All must be valid for reads and writes.
 #[inline(never)]
-unsafe fn send(room: *mut Scratch, row: *const SumRow, sk: u64, event: u32, who: u32) {
+unsafe fn send(room: *mut Scratch, row: *const DigestState, sk: u64, event: u32, who: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         let record = addr_of_mut!((*room).record);
         (*record).sock = sk;
         (*record).event = event;
-        (*record).zero = 0;
+        (*record).reserved = 0;
         generated::bpf_probe_read_kernel(
-            addr_of_mut!((*record).row).cast(),
-            size_of::<SumRow>() as u32,
+            addr_of_mut!((*record).state).cast(),
+            size_of::<DigestState>() as u32,
             row.cast(),
         );
-        emit::whole(record, Sums::KIND, who);
+        emit::whole(record, DigestEvent::KIND, who);
     }
 }
 
@@ -504,16 +504,16 @@ pub(crate) fn carried(skb: u64) {
             return;
         }
         let sequence = u32::from_be(header[1]);
-        if (*row).carried.position == 0 {
-            (*row).base = (1 << 32) + u64::from(sequence);
-            (*row).carried.position = (*row).base;
+        if (*row).transmitted.position == 0 {
+            (*row).base_position = (1 << 32) + u64::from(sequence);
+            (*row).transmitted.position = (*row).base_position;
         }
         let total = u64::from(len).wrapping_sub(before);
-        let start = near((*row).carried.position, sequence);
-        let done = (*row).carried.position.wrapping_sub(start);
+        let start = near((*row).transmitted.position, sequence);
+        let done = (*row).transmitted.position.wrapping_sub(start);
         let walk = addr_of_mut!((*room).walk);
         read::zero(walk);
-        read::copy(addr_of_mut!((*walk).sum), addr_of!((*row).carried));
+        read::copy(addr_of_mut!((*walk).sum), addr_of!((*row).transmitted));
         if (done as i64) < 0 {
             // Bytes that nobody saw lie between: they are in no sum.
             (*walk).sum.position = start;
@@ -535,9 +535,9 @@ pub(crate) fn carried(skb: u64) {
         if (rest as i64) > 0 {
             pass(&mut *walk, rest);
         }
-        (*row).carried = (*walk).sum;
+        (*row).transmitted = (*walk).sum;
         if (*walk).checkpoint.position != 0 {
-            tell(room, row, sk, sum_event::CARRIED, program::SUMS_OF_PACKETS);
+            tell(room, row, sk, digest_event_kind::TRANSMITTED, program::SUMS_OF_PACKETS);
         }
     }
 }
@@ -584,8 +584,8 @@ pub(crate) fn ended(sk: u64, new: u64) {
     };
     // SAFETY: as in `handed`.
     unsafe {
-        read::copy(addr_of_mut!((*room).record.at), addr_of!((*row).handed));
-        send(room, row, sk, sum_event::CLOSED, program::SUMS_AT_END);
+        read::copy(addr_of_mut!((*room).record.sum), addr_of!((*row).sent));
+        send(room, row, sk, digest_event_kind::CLOSED, program::SUMS_AT_END);
     }
     let _ = SUMS.remove(sk);
 }

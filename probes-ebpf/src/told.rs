@@ -7,7 +7,7 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use probes_common::{EndState, Told, end_kind, program, told_by, told_flag};
+use probes_common::{EndpointState, ZerocopyCompletion, completion_flag, completion_source, endpoint_kind, program};
 
 use crate::maps::{TOLD, TOLD_URING, ZEROCOPY};
 use crate::offsets as at;
@@ -27,7 +27,7 @@ const USAGE_COPIED: u32 = 1 << 31;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Sender {
-    end: EndState,
+    end: EndpointState,
     tgid: u32,
     zero: u32,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Sender {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
-    told: Told,
+    told: ZerocopyCompletion,
 }
 
 /// Room to make a [`Sender`] in.
@@ -48,11 +48,11 @@ pub(crate) type Making = Sender;
 ///
 /// `making` must be valid for writes, `end` for reads.
 #[inline(always)]
-pub(crate) unsafe fn watch(making: *mut Making, end: *const EndState, tgid: u32) {
+pub(crate) unsafe fn watch(making: *mut Making, end: *const EndpointState, tgid: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         let sock = (*end).object;
-        if (*end).kind != end_kind::TCP || ZEROCOPY.get_ptr(sock).is_some() {
+        if (*end).kind != endpoint_kind::TCP || ZEROCOPY.get_ptr(sock).is_some() {
             return;
         }
         read::copy(addr_of_mut!((*making).end), end);
@@ -93,20 +93,24 @@ pub(crate) fn notified(skb: u64, sock: u64, dropped: bool) {
     // SAFETY: the room is this program's on this CPU, and valid as long as it runs; so is the map's value.
     unsafe {
         let told = addr_of_mut!((*room).told);
-        read::copy(addr_of_mut!((*told).end), addr_of!((*sender).end));
+        read::copy(addr_of_mut!((*told).endpoint), addr_of!((*sender).end));
         (*told).tgid = (*sender).tgid;
-        (*told).by = told_by::ERROR_QUEUE;
-        (*told).flags = if code & CODE_COPIED == 0 { 0 } else { told_flag::COPIED };
+        (*told).source = completion_source::ERROR_QUEUE;
+        (*told).flags = if code & CODE_COPIED == 0 {
+            0
+        } else {
+            completion_flag::COPIED
+        };
         (*told).first = first;
         (*told).last = last;
-        (*told).zero = 0;
+        (*told).reserved = 0;
         let who = if dropped {
-            (*told).flags |= told_flag::DROPPED;
+            (*told).flags |= completion_flag::DROPPED;
             program::KFREE_SKB
         } else {
             program::CONSUME_SKB
         };
-        emit::whole(told, Told::KIND, who);
+        emit::whole(told, ZerocopyCompletion::KIND, who);
     }
 }
 
@@ -126,20 +130,20 @@ pub(crate) fn completed(request: u64, result: u32, flags: u32) {
     // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
     unsafe {
         let told = addr_of_mut!((*room).told);
-        read::zero(addr_of_mut!((*told).end));
-        (*told).end.fd = -1;
+        read::zero(addr_of_mut!((*told).endpoint));
+        (*told).endpoint.fd = -1;
         (*told).tgid = tgid;
-        (*told).by = told_by::IO_URING;
+        (*told).source = completion_source::IO_URING;
         (*told).flags = 0;
         (*told).first = 0;
         (*told).last = 0;
-        (*told).zero = 0;
+        (*told).reserved = 0;
         if result & USAGE_COPIED != 0 {
-            (*told).flags = told_flag::COPIED;
+            (*told).flags = completion_flag::COPIED;
         } else if !reports(request) {
-            (*told).flags = told_flag::NOT_ASKED;
+            (*told).flags = completion_flag::NO_USAGE_REPORT;
         }
-        emit::whole(told, Told::KIND, program::IO_URING_COMPLETE);
+        emit::whole(told, ZerocopyCompletion::KIND, program::IO_URING_COMPLETE);
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use live::{Seen, Watch, assert_gone, bytes, programs_of, runs};
-use probes_common::{call_flag, end_kind, event, nr, station_flag, station_kind};
+use probes_common::{call_flag, endpoint_kind, nr, page_record_flag, process_event_kind, station_kind};
 use rustix::pipe::{IoSliceRaw, SpliceFlags, fcntl_setpipe_size, splice, tee, vmsplice};
 use zctrace_probes::probe::{Hooks, Probes, Record, ScopeFilter, Setup};
 
@@ -132,7 +132,7 @@ fn a_cgroup_and_the_machine_can_be_traced() {
         let mut sizes = Vec::new();
         probes.drain(&mut |bytes| {
             if let Record::Call(call) = Record::from_bytes(bytes).unwrap()
-                && call.sink.kind == end_kind::PIPE
+                && call.sink.kind == endpoint_kind::PIPE
             {
                 sizes.push(call.result);
             }
@@ -146,16 +146,16 @@ fn file_to_pipe(watch: &mut Watch, source: &Path) {
     let (_reader, writer) = pipe().unwrap();
     let (moved, seen) = watch.of(|| splice_at(&file, 4096, &writer, 20_000));
     let call = seen.call(nr::SPLICE);
-    assert_eq!((call.result, call.asked), (moved as i64, 20_000));
-    assert_eq!(call.flags, call_flag::ENTRY_SEEN);
+    assert_eq!((call.result, call.requested), (moved as i64, 20_000));
+    assert_eq!(call.flags, call_flag::ENTRY_OBSERVED);
     let at = file.metadata().unwrap();
     let end = &call.source;
     assert_eq!(
         (end.kind, end.ino, end.before, end.after),
-        (end_kind::FILE, at.ino(), 4096, 24_096)
+        (endpoint_kind::FILE, at.ino(), 4096, 24_096)
     );
     assert_eq!(end.dev >> 20, rustix::fs::major(at.dev()));
-    assert_eq!(call.sink.kind, end_kind::PIPE);
+    assert_eq!(call.sink.kind, endpoint_kind::PIPE);
     assert_eq!((call.sink.before, call.sink.after), (0, 5 << 32));
     assert_eq!(call.sink.size, 16);
     let pieces = seen.pieces(call, station_kind::PIPE_SINK);
@@ -186,7 +186,7 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
     let ((), begun) = watch.of(|| splice_all(&first.0, &client, 10_000));
     let ((), rest) = watch.of(|| splice_all(&first.0, &client, 20_000));
     let call = begun.call(nr::SPLICE);
-    assert_eq!((call.sink.kind, call.sink.pair.source_port), (end_kind::TCP, port));
+    assert_eq!((call.sink.kind, call.sink.pair.source_port), (endpoint_kind::TCP, port));
     assert_eq!(call.sink.pair.destination[..4], [127, 0, 0, 1]);
     let start = call.sink.before;
     assert_eq!((call.sink.after as u32).wrapping_sub(start as u32), 10_000);
@@ -203,7 +203,7 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
         begun
             .stations
             .iter()
-            .any(|s| s.flags & station_flag::LOOPBACK != 0 && s.station == station_kind::PACKET)
+            .any(|s| s.flags & page_record_flag::LOOPBACK != 0 && s.station == station_kind::PACKET)
     );
 
     // And into another pipe at the other end.
@@ -224,9 +224,13 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
     assert_eq!(joined(received), joined(runs(&put)), "loopback passes pages on");
 
     let life = begun.call(nr::SPLICE).sink.extra;
-    let closed = |seen: &Seen| seen.closed.iter().filter(|closed| closed.life == life).count();
+    let closed = |seen: &Seen| seen.closed.iter().filter(|closed| closed.connection_id == life).count();
     let ((), seen) = watch.of_until(|| drop((client, server)), |seen| closed(seen) >= 2);
-    let ports: Vec<_> = seen.closed.iter().filter(|closed| closed.life == life).collect();
+    let ports: Vec<_> = seen
+        .closed
+        .iter()
+        .filter(|closed| closed.connection_id == life)
+        .collect();
     assert_eq!(ports.len(), 2, "both sockets end: {:?}", seen.closed);
     assert!(ports.iter().any(|closed| closed.pair.source_port == port));
     assert!(ports.iter().any(|closed| closed.pair.destination_port == port));
@@ -243,7 +247,7 @@ fn sendfile_to_tcp(watch: &mut Watch, source: &Path) {
     let call = seen.call(nr::SENDFILE);
     assert_eq!(
         (call.source.kind, call.source.before, call.source.after),
-        (end_kind::FILE, 8192, 20_192)
+        (endpoint_kind::FILE, 8192, 20_192)
     );
     let sent = seen.packets(client.local_addr().unwrap().port(), call.sink.before);
     assert_eq!(sent.iter().map(|run| u64::from(run.1)).sum::<u64>(), 12_000);
@@ -252,9 +256,9 @@ fn sendfile_to_tcp(watch: &mut Watch, source: &Path) {
         .iter()
         .find(|s| s.station == station_kind::PACKET)
         .unwrap();
-    assert_eq!(packet.call, call.serial, "sent by the call itself");
+    assert_eq!(packet.call_id, call.call_id, "sent by the call itself");
     assert_eq!(
-        (packet.file.ino, packet.pieces[0].index),
+        (packet.file.ino, packet.ranges[0].index),
         (file.metadata().unwrap().ino(), 2)
     );
     let mut content = vec![0; 12_000];
@@ -277,9 +281,9 @@ fn pipe_to_file(watch: &mut Watch, folder: &Folder, source: &Path) {
         );
     }
     assert!(
-        call.dirtied >= 4 * PAGE as u64,
+        call.dirtied_bytes >= 4 * PAGE as u64,
         "the sink's own pages became dirty: {}",
-        call.dirtied
+        call.dirtied_bytes
     );
     assert_eq!((call.sink.before, call.sink.after), (0, 4 * PAGE as u64));
 
@@ -306,7 +310,7 @@ fn pipe_to_file(watch: &mut Watch, folder: &Folder, source: &Path) {
         );
     }
     let bio = seen.stations.iter().find(|s| s.station == station_kind::BIO).unwrap();
-    assert_eq!(bio.flags & station_flag::WRITE, station_flag::WRITE);
+    assert_eq!(bio.flags & page_record_flag::WRITE, page_record_flag::WRITE);
     assert_ne!(bio.device, 0);
     let data: Vec<_> = written.into_iter().filter(|piece| piece.mapping != 0).collect();
     assert_eq!(
@@ -327,9 +331,12 @@ fn memory_to_pipe(watch: &mut Watch) {
         unsafe { vmsplice(&writer, &slices, SpliceFlags::empty()) }.unwrap()
     });
     let call = seen.call(nr::VMSPLICE);
-    assert_eq!((call.source.kind, call.sink.kind), (end_kind::MEMORY, end_kind::PIPE));
-    assert_eq!((call.memory, call.asked), (piece.as_ptr() as u64, 2 * PAGE as u64));
-    assert_ne!(call.flags & call_flag::ONE_PIECE, 0);
+    assert_eq!(
+        (call.source.kind, call.sink.kind),
+        (endpoint_kind::MEMORY, endpoint_kind::PIPE)
+    );
+    assert_eq!((call.memory, call.requested), (piece.as_ptr() as u64, 2 * PAGE as u64));
+    assert_ne!(call.flags & call_flag::CONTIGUOUS, 0);
     let pieces = seen.pieces(call, station_kind::PIPE_SINK);
     assert_eq!(bytes(&pieces), 2 * PAGE as u64);
     assert!(
@@ -345,7 +352,10 @@ fn memory_to_pipe(watch: &mut Watch) {
         unsafe { vmsplice(&reader, &slices, SpliceFlags::empty()) }.unwrap()
     });
     let call = seen.call(nr::VMSPLICE);
-    assert_eq!((call.source.kind, call.sink.kind), (end_kind::PIPE, end_kind::MEMORY));
+    assert_eq!(
+        (call.source.kind, call.sink.kind),
+        (endpoint_kind::PIPE, endpoint_kind::MEMORY)
+    );
     assert_eq!(call.memory, back.as_ptr() as u64);
     assert_eq!(seen.pieces(call, station_kind::PIPE_SOURCE).len(), 2);
 }
@@ -372,7 +382,11 @@ fn unix_both_ways(watch: &mut Watch, source: &Path) {
     let (_, filled) = watch.of(|| splice_at(&file, 0, &from.1, 12_000));
     let put = filled.pieces(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
     let ((), sent) = watch.of(|| splice_all(&from.0, &left, 12_000));
-    assert!(sent.calls.iter().all(|call| call.sink.kind == end_kind::UNIX_STREAM));
+    assert!(
+        sent.calls
+            .iter()
+            .all(|call| call.sink.kind == endpoint_kind::UNIX_STREAM)
+    );
     let sender = sent.calls[0].sink;
     let ((), seen) = watch.of(|| splice_all(&right, &to.1, 12_000));
     assert_eq!(seen.calls[0].source.object, sender.extra, "the sender knows its peer");
@@ -380,7 +394,7 @@ fn unix_both_ways(watch: &mut Watch, source: &Path) {
     let mut message = Vec::new();
     for station in messages.filter(|s| s.object == sender.object) {
         assert_eq!((station.linear, station.flags), (0, 0));
-        message.extend(runs(&station.pieces[..usize::from(station.count)]));
+        message.extend(runs(&station.ranges[..usize::from(station.count)]));
     }
     let received = seen
         .calls
@@ -407,7 +421,7 @@ fn a_large_ring(watch: &mut Watch, folder: &Folder) {
     let call = seen.call(nr::SPLICE);
     let pieces = seen.pieces(call, station_kind::PIPE_SINK);
     assert_eq!(
-        (bytes(&pieces), call.stations),
+        (bytes(&pieces), call.page_records),
         (moved as u64, pieces.len().div_ceil(16) as u32)
     );
     assert!(pieces.iter().zip(0..).all(|(piece, index)| piece.index == index));
@@ -424,10 +438,10 @@ fn write_and_read_a_pipe(watch: &mut Watch) {
     let first = seen.call(nr::WRITE);
     assert_eq!(
         (first.source.kind, first.sink.kind, first.result),
-        (end_kind::MEMORY, end_kind::PIPE, 100)
+        (endpoint_kind::MEMORY, endpoint_kind::PIPE, 100)
     );
     let second = seen.call(nr::WRITEV);
-    assert_eq!((second.asked, second.flags & call_flag::ONE_PIECE), (70, 0));
+    assert_eq!((second.requested, second.flags & call_flag::CONTIGUOUS), (70, 0));
     assert_eq!(
         (second.sink.last_before, second.sink.last_after),
         (100, 170),
@@ -447,7 +461,7 @@ fn nothing_moved(watch: &mut Watch) {
     let (moved, seen) = watch.of(|| splice(&reader, None, &other.1, None, 10, SpliceFlags::NONBLOCK));
     assert!(moved.is_err());
     let call = seen.call(nr::SPLICE);
-    assert_eq!((call.result, call.stations), (-i64::from(libc::EAGAIN), 0));
+    assert_eq!((call.result, call.page_records), (-i64::from(libc::EAGAIN), 0));
     assert!(seen.stations.is_empty());
     drop(writer);
 }
@@ -488,17 +502,17 @@ fn a_pipe_is_resized(watch: &mut Watch) {
     let resized = seen
         .processes
         .iter()
-        .find(|process| process.event == event::PIPE_RESIZED);
+        .find(|process| process.event == process_event_kind::PIPE_RESIZED);
     assert_eq!(resized.expect("it is told").detail, seen.call(nr::WRITE).sink.object);
 }
 
 fn children_are_followed(watch: &mut Watch) {
     let (_, seen) = watch.of(|| Command::new("/bin/true").status().unwrap());
     let find = |event| seen.processes.iter().find(|process| process.event == event).copied();
-    let child = find(event::FORK).expect("a fork is seen").child;
-    let exec = find(event::EXEC).expect("its exec, too");
+    let child = find(process_event_kind::FORK).expect("a fork is seen").child;
+    let exec = find(process_event_kind::EXEC).expect("its exec, too");
     assert_eq!((exec.header.tgid, &exec.comm[..5]), (child, &b"true\0"[..]));
-    assert_eq!(find(event::EXIT).expect("and its end").header.tgid, child);
+    assert_eq!(find(process_event_kind::EXIT).expect("and its end").header.tgid, child);
 }
 
 /// A folder of this run's own, on a disk.

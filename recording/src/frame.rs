@@ -3,7 +3,7 @@
 //! Kinds are only ever added. A reader skips those that it does not know, and says how many: so a new kind may add to what is
 //! known, and must not take back what other frames say.
 
-use probes_common::{PlainKey, PlainSum, SumRow};
+use probes_common::{DigestState, IoCounterKey, IoCounters};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
@@ -143,8 +143,8 @@ pub(super) fn split(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
 #[derive(Debug, Default)]
 pub(super) struct Room {
     record: Vec<u8>,
-    plain: Vec<(PlainKey, PlainSum)>,
-    sums: Vec<(u64, SumRow)>,
+    plain: Vec<(IoCounterKey, IoCounters)>,
+    sums: Vec<(u64, DigestState)>,
     losses: Vec<Losses>,
     news: Option<News>,
     place: Option<Place>,
@@ -183,11 +183,11 @@ impl<'a> Frame<'a> {
         Some(match self.kind {
             kind::RECORD => Input::Record(layout.translate(payload, &mut room.record)),
             kind::PLAIN => {
-                rows::read(payload, layout.plain_key, layout.plain_sum, &mut room.plain)?;
+                rows::read(payload, layout.io_counter_key, layout.io_counters, &mut room.plain)?;
                 Input::Plain(&room.plain)
             }
             kind::SUMS => {
-                rows::read(payload, size_of::<u64>(), layout.sum_row, &mut room.sums)?;
+                rows::read(payload, size_of::<u64>(), layout.digest_state, &mut room.sums)?;
                 Input::Sums(&room.sums)
             }
             kind::JOURNAL => {

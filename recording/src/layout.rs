@@ -5,89 +5,101 @@
 //! not known here.
 
 use probes_common::{
-    Call, Closed, Extent, Found, Name, Piece, PlainKey, PlainSum, Process, RecordHeader, RecordKind, Row, Station,
-    SumRow, Sums, Told,
+    Call, ConnectionClosed, DigestEvent, DigestState, EndpointName, IoCounterKey, IoCounters, PageRange, PageRecord,
+    PageRun, PageVec, PipeSnapshot, ProcessEvent, RecordHeader, RecordKind, ZerocopyCompletion,
 };
 use serde::{Deserialize, Serialize};
 
-/// Bytes of each kind.
+/// Bytes of each kind, in the JSON of a recording's head.
+///
+/// A member is named after its record. Recordings made before the records had these names use the older ones, which are
+/// read as aliases: the lengths mean the same, and so a recording of version 1.0 stays readable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Layout {
     call: usize,
-    station_head: usize,
-    piece: usize,
-    /// Recordings of version 1.0 have no rows, nor pipes that were found and notices.
-    #[serde(default = "row_head")]
-    row_head: usize,
-    #[serde(default = "extent")]
-    extent: usize,
-    name: usize,
-    process: usize,
-    closed: usize,
-    sums: usize,
-    #[serde(default = "found")]
-    found: usize,
-    #[serde(default = "told")]
-    told: usize,
-    pub(super) plain_key: usize,
-    pub(super) plain_sum: usize,
-    pub(super) sum_row: usize,
+    #[serde(alias = "station_head")]
+    page_record_head: usize,
+    #[serde(alias = "piece")]
+    page_range: usize,
+    /// Recordings of version 1.0 have no page runs, pipe snapshots and zero-copy completions.
+    #[serde(alias = "row_head", default = "page_run_head")]
+    page_run_head: usize,
+    #[serde(alias = "extent", default = "page_vec")]
+    page_vec: usize,
+    #[serde(alias = "name")]
+    endpoint_name: usize,
+    #[serde(alias = "process")]
+    process_event: usize,
+    #[serde(alias = "closed")]
+    connection_closed: usize,
+    #[serde(alias = "sums")]
+    digest_event: usize,
+    #[serde(alias = "found", default = "pipe_snapshot")]
+    pipe_snapshot: usize,
+    #[serde(alias = "told", default = "zerocopy_completion")]
+    zerocopy_completion: usize,
+    #[serde(alias = "plain_key")]
+    pub(super) io_counter_key: usize,
+    #[serde(alias = "plain_sum")]
+    pub(super) io_counters: usize,
+    #[serde(alias = "sum_row")]
+    pub(super) digest_state: usize,
 }
 
-fn row_head() -> usize {
-    Row::HEAD
+fn page_run_head() -> usize {
+    PageRun::HEAD_SIZE
 }
 
-fn extent() -> usize {
-    size_of::<Extent>()
+fn page_vec() -> usize {
+    size_of::<PageVec>()
 }
 
-fn found() -> usize {
-    size_of::<Found>()
+fn pipe_snapshot() -> usize {
+    size_of::<PipeSnapshot>()
 }
 
-fn told() -> usize {
-    size_of::<Told>()
+fn zerocopy_completion() -> usize {
+    size_of::<ZerocopyCompletion>()
 }
 
 impl Layout {
     /// This version's.
     pub(super) const OURS: Self = Self {
         call: size_of::<Call>(),
-        station_head: Station::HEAD,
-        piece: size_of::<Piece>(),
-        row_head: Row::HEAD,
-        extent: size_of::<Extent>(),
-        name: size_of::<Name>(),
-        process: size_of::<Process>(),
-        closed: size_of::<Closed>(),
-        plain_key: size_of::<PlainKey>(),
-        plain_sum: size_of::<PlainSum>(),
-        sum_row: size_of::<SumRow>(),
-        sums: size_of::<Sums>(),
-        found: size_of::<Found>(),
-        told: size_of::<Told>(),
+        page_record_head: PageRecord::HEAD_SIZE,
+        page_range: size_of::<PageRange>(),
+        page_run_head: PageRun::HEAD_SIZE,
+        page_vec: size_of::<PageVec>(),
+        endpoint_name: size_of::<EndpointName>(),
+        process_event: size_of::<ProcessEvent>(),
+        connection_closed: size_of::<ConnectionClosed>(),
+        io_counter_key: size_of::<IoCounterKey>(),
+        io_counters: size_of::<IoCounters>(),
+        digest_state: size_of::<DigestState>(),
+        digest_event: size_of::<DigestEvent>(),
+        pipe_snapshot: size_of::<PipeSnapshot>(),
+        zerocopy_completion: size_of::<ZerocopyCompletion>(),
     };
 
     /// Whether records can be of such lengths: a record's own length has 16 bits.
     pub(super) fn is_possible(&self) -> bool {
         let lengths = [
             self.call,
-            self.station_head,
-            self.row_head,
-            self.name,
-            self.process,
-            self.closed,
-            self.sums,
-            self.found,
-            self.told,
-            RecordHeader::SIZE + self.piece,
-            RecordHeader::SIZE + self.extent,
+            self.page_record_head,
+            self.page_run_head,
+            self.endpoint_name,
+            self.process_event,
+            self.connection_closed,
+            self.digest_event,
+            self.pipe_snapshot,
+            self.zerocopy_completion,
+            RecordHeader::SIZE + self.page_range,
+            RecordHeader::SIZE + self.page_vec,
         ];
         lengths
             .iter()
             .all(|len| (RecordHeader::SIZE + 1..=usize::from(u16::MAX)).contains(len))
-            && [self.plain_key, self.plain_sum, self.sum_row]
+            && [self.io_counter_key, self.io_counters, self.digest_state]
                 .iter()
                 .all(|len| (1..=4096).contains(len))
     }
@@ -103,10 +115,10 @@ impl Layout {
         };
         into.clear();
         match header.kind {
-            kind @ (Station::KIND | Row::KIND) => {
+            kind @ (PageRecord::KIND | PageRun::KIND) => {
                 let of = |layout: &Self| match kind {
-                    Station::KIND => (layout.station_head, layout.piece),
-                    _ => (layout.row_head, layout.extent),
+                    PageRecord::KIND => (layout.page_record_head, layout.page_range),
+                    _ => (layout.page_run_head, layout.page_vec),
                 };
                 let ((their_head, their_piece), (our_head, our_piece)) = (of(self), of(&Self::OURS));
                 let Some((head, pieces)) = record.split_at_checked(their_head) else {
@@ -142,12 +154,12 @@ impl Layout {
         let ours = Self::OURS;
         Some(match kind {
             Call::KIND => (self.call, ours.call),
-            Name::KIND => (self.name, ours.name),
-            Process::KIND => (self.process, ours.process),
-            Closed::KIND => (self.closed, ours.closed),
-            Sums::KIND => (self.sums, ours.sums),
-            Found::KIND => (self.found, ours.found),
-            Told::KIND => (self.told, ours.told),
+            EndpointName::KIND => (self.endpoint_name, ours.endpoint_name),
+            ProcessEvent::KIND => (self.process_event, ours.process_event),
+            ConnectionClosed::KIND => (self.connection_closed, ours.connection_closed),
+            DigestEvent::KIND => (self.digest_event, ours.digest_event),
+            PipeSnapshot::KIND => (self.pipe_snapshot, ours.pipe_snapshot),
+            ZerocopyCompletion::KIND => (self.zerocopy_completion, ours.zerocopy_completion),
             _ => return None,
         })
     }
@@ -181,7 +193,13 @@ mod tests {
 
     #[test]
     fn shorter_records_get_zeroes_and_longer_ones_lose_their_end() {
-        let kinds = [Call::KIND, Name::KIND, Process::KIND, Closed::KIND, Sums::KIND];
+        let kinds = [
+            Call::KIND,
+            EndpointName::KIND,
+            ProcessEvent::KIND,
+            ConnectionClosed::KIND,
+            DigestEvent::KIND,
+        ];
         for (change, kind) in [-8_isize, 8]
             .into_iter()
             .flat_map(|change| kinds.map(|kind| (change, kind)))
@@ -190,10 +208,10 @@ mod tests {
             let ours = Layout::OURS;
             let theirs = Layout {
                 call: other(ours.call),
-                name: other(ours.name),
-                process: other(ours.process),
-                closed: other(ours.closed),
-                sums: other(ours.sums),
+                endpoint_name: other(ours.endpoint_name),
+                process_event: other(ours.process_event),
+                connection_closed: other(ours.connection_closed),
+                digest_event: other(ours.digest_event),
                 ..ours
             };
             let (len, _) = theirs.lengths(kind).unwrap();
@@ -211,42 +229,50 @@ mod tests {
     fn pieces_of_a_station_are_fitted_one_by_one() {
         let ours = Layout::OURS;
         let theirs = Layout {
-            station_head: ours.station_head + 8,
-            piece: ours.piece - 8,
+            page_record_head: ours.page_record_head + 8,
+            page_range: ours.page_range - 8,
             ..ours
         };
-        let count = std::mem::offset_of!(Station, count);
-        let mut old = record(Station::KIND, theirs.station_head + 3 * theirs.piece);
+        let count = std::mem::offset_of!(PageRecord, count);
+        let mut old = record(PageRecord::KIND, theirs.page_record_head + 3 * theirs.page_range);
         old[count..count + 2].copy_from_slice(&3_u16.to_ne_bytes());
         let mut room = Vec::new();
         let new = theirs.translate(&old, &mut room);
-        let Ok(Record::Station(station)) = Record::from_bytes(new) else {
+        let Ok(Record::Pages(station)) = Record::from_bytes(new) else {
             panic!("a station")
         };
         assert_eq!(station.count, 3);
-        let page = u64::from_ne_bytes(old[theirs.station_head + theirs.piece..][..8].try_into().unwrap());
-        assert_eq!(station.pieces[1].page, page);
-        assert_eq!((station.pieces[1].offset, station.pieces[1].len), (0, 0));
+        let page = u64::from_ne_bytes(
+            old[theirs.page_record_head + theirs.page_range..][..8]
+                .try_into()
+                .unwrap(),
+        );
+        assert_eq!(station.ranges[1].page, page);
+        assert_eq!((station.ranges[1].offset, station.ranges[1].len), (0, 0));
     }
 
     #[test]
     fn rows_are_fitted_as_stations_are() {
         let ours = Layout::OURS;
         let theirs = Layout {
-            row_head: ours.row_head + 16,
-            extent: ours.extent + 8,
+            page_run_head: ours.page_run_head + 16,
+            page_vec: ours.page_vec + 8,
             ..ours
         };
-        let count = std::mem::offset_of!(Row, count);
-        let mut old = record(Row::KIND, theirs.row_head + 3 * theirs.extent);
+        let count = std::mem::offset_of!(PageRun, count);
+        let mut old = record(PageRun::KIND, theirs.page_run_head + 3 * theirs.page_vec);
         old[count..count + 2].copy_from_slice(&3_u16.to_ne_bytes());
         let mut room = Vec::new();
-        let Ok(Record::Station(station)) = Record::from_bytes(theirs.translate(&old, &mut room)) else {
+        let Ok(Record::Pages(station)) = Record::from_bytes(theirs.translate(&old, &mut room)) else {
             panic!("a row")
         };
         assert_eq!(station.count, 3);
-        let page = u64::from_ne_bytes(old[theirs.row_head + 2 * theirs.extent..][..8].try_into().unwrap());
-        assert_eq!(station.pieces[2].page, page);
+        let page = u64::from_ne_bytes(
+            old[theirs.page_run_head + 2 * theirs.page_vec..][..8]
+                .try_into()
+                .unwrap(),
+        );
+        assert_eq!(station.ranges[2].page, page);
     }
 
     #[test]
@@ -264,7 +290,7 @@ mod tests {
         assert!(
             !Layout { call: 32, ..theirs }.is_possible()
                 && !Layout {
-                    piece: 65_535,
+                    page_range: 65_535,
                     ..theirs
                 }
                 .is_possible()

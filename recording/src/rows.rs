@@ -27,25 +27,25 @@ pub(super) fn read<K: Integers, V: Integers>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use probes_common::{PlainKey, PlainSum};
+    use probes_common::{IoCounterKey, IoCounters};
 
     #[test]
     fn rows_come_back_as_they_were_and_shorter_ones_with_zeroes() {
         let row = |n: u64| {
-            let key = PlainKey {
+            let key = IoCounterKey {
                 ino: n,
                 kind: 6,
-                zero: [7, 8, 9],
-                ..PlainKey::default()
+                reserved: [7, 8, 9],
+                ..IoCounterKey::default()
             };
-            let sum = PlainSum {
+            let sum = IoCounters {
                 bytes: u64::MAX,
                 last_ns: 17,
-                ..PlainSum::default()
+                ..IoCounters::default()
             };
             (key, sum)
         };
-        let (key, sum) = (size_of::<PlainKey>(), size_of::<PlainSum>());
+        let (key, sum) = (size_of::<IoCounterKey>(), size_of::<IoCounters>());
         let mut bytes = Vec::new();
         (0..3).for_each(|n| put(&row(n), &mut bytes));
         assert_eq!(bytes.len(), 3 * (key + sum));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 
-use probes_common::{PlainKey, PlainSum, RecordHeader, RecordKind, SumRow};
+use probes_common::{DigestState, IoCounterKey, IoCounters, RecordHeader, RecordKind};
 
 use super::block::{self, Block};
 use super::{MAGIC, OpenError, Reader, Writer, frame};
@@ -43,11 +43,11 @@ fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
         ..Place::default()
     };
     let row = |n| {
-        let key = PlainKey {
+        let key = IoCounterKey {
             ino: n,
-            ..PlainKey::default()
+            ..IoCounterKey::default()
         };
-        (key, PlainSum::default())
+        (key, IoCounters::default())
     };
     let rows: Vec<_> = (0..rows).map(row).collect();
     let losses = Losses {
@@ -58,7 +58,7 @@ fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
     };
     take(Input::Record(&record(1, 100)));
     take(Input::Plain(&rows));
-    take(Input::Sums(&[(1, SumRow::default()), (2, SumRow::default())]));
+    take(Input::Sums(&[(1, DigestState::default()), (2, DigestState::default())]));
     take(Input::Losses(&[losses]));
     take(Input::Time(5));
     take(Input::Place(question, Some(&place)));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use probes_common::{PlainKey, PlainSum, nr};
+use probes_common::{IoCounterKey, IoCounters, nr};
 use zctrace_probes::trace::{Input, Preamble, Recorder};
 use zctrace_recording::Writer;
 
@@ -30,18 +30,18 @@ impl Load {
     pub(crate) fn all(&self, tell: &mut dyn FnMut(Input<'_>)) {
         let flows = u64::from(self.flows);
         let row = |number: u64, round: u64| {
-            let key = PlainKey {
+            let key = IoCounterKey {
                 ino: number,
                 tgid: 1000 + (number % 16) as u32,
                 dev: 1,
                 nr: nr::WRITE,
-                ..PlainKey::default()
+                ..IoCounterKey::default()
             };
             let calls = 1 + round;
-            let sum = PlainSum {
+            let sum = IoCounters {
                 bytes: calls * (4096 + number),
                 calls,
-                ..PlainSum::default()
+                ..IoCounters::default()
             };
             (key, sum)
         };

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use probes_common::{end_kind, nr};
+use probes_common::{endpoint_kind, nr};
 use proptest::prelude::*;
 use zctrace_contract::journal::Operation;
 use zctrace_evidence::{Entry, News, What};
@@ -31,7 +31,7 @@ fn truth(records: &[Record]) -> Vec<Vec<News>> {
         let mut found = Vec::new();
         for (end, operation) in [(&call.source, Operation::Drain), (&call.sink, Operation::Fill)] {
             let looks = call.nr == nr::TEE && operation == Operation::Drain;
-            if end.kind != end_kind::PIPE || looks {
+            if end.kind != endpoint_kind::PIPE || looks {
                 continue;
             }
             let stream = streams.entry((end.ino, operation.enters_pipe())).or_default();

@@ -10,7 +10,7 @@ mod world;
 use std::collections::HashMap;
 
 use probes_common::decode::{Decoder, RecordRef};
-use probes_common::{Station, UNTOLD, station_kind};
+use probes_common::{MAPPING_NOT_READ, PageRecord, station_kind};
 use proptest::prelude::*;
 use world::{Done, Record, Sink, Truth, World};
 use zctrace_evidence::{Config, Evidence, SlotNames};
@@ -177,22 +177,22 @@ fn judge(records: &[Record]) -> Report {
 
 /// A station as the programs write it: of pages that came out of a pipe only where they are, and of others whose they are once
 /// for all, if they are alike.
-fn as_the_programs_tell(station: &Station) -> Station {
+fn as_the_programs_tell(station: &PageRecord) -> PageRecord {
     let mut station = *station;
     if matches!(station.station, station_kind::PIPE_SOURCE | station_kind::PACKET) {
-        for piece in &mut station.pieces[..usize::from(station.count)] {
-            (piece.mapping, piece.index, piece.ops) = (UNTOLD, 0, 0);
+        for piece in &mut station.ranges[..usize::from(station.count)] {
+            (piece.mapping, piece.index, piece.ops) = (MAPPING_NOT_READ, 0, 0);
         }
     }
     let mut bytes = Vec::new();
-    RecordRef::Station(&station).write(&mut bytes);
+    RecordRef::Pages(&station).write(&mut bytes);
     match Decoder::default().decode(&bytes) {
-        Ok(RecordRef::Station(read)) => *read,
+        Ok(RecordRef::Pages(read)) => *read,
         other => panic!("{other:?}"),
     }
 }
 
-fn judge_as(records: &[Record], told: &dyn Fn(&Station) -> Station) -> Report {
+fn judge_as(records: &[Record], told: &dyn Fn(&PageRecord) -> PageRecord) -> Report {
     let mut evidence = evidence();
     for record in records {
         match record {

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use probes_common::{
-    Call, EndState, FileId, Found, PIECES, Piece, Process, RecordHeader, SocketPair, Station, call_flag, end_kind,
-    event, nr, station_flag, station_kind,
+    Call, EndpointState, FileId, MAX_RANGES, PageRange, PageRecord, PipeSnapshot, ProcessEvent, RecordHeader,
+    SocketPair, call_flag, endpoint_kind, nr, page_record_flag, process_event_kind, station_kind,
 };
 
 pub(crate) const SLOTS: u32 = 16;
@@ -19,16 +19,16 @@ pub(crate) const NO_STEAL: u64 = 16;
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::large_enum_variant)] // They are made by the thousand at most.
 pub(crate) enum Record {
-    Station(Station),
+    Station(PageRecord),
     Call(Call),
-    Process(Process),
-    Found(Found),
+    Process(ProcessEvent),
+    Found(PipeSnapshot),
 }
 
 /// Bytes in a page, and the truth about them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes {
-    piece: Piece,
+    piece: PageRange,
     /// The file they came from; `None` for memory.
     origin: Option<usize>,
     copied: bool,
@@ -72,9 +72,9 @@ pub(crate) struct Done {
     /// Slots that were put in, by pipe and ring position.
     put: Option<(usize, u32, u32)>,
     took: Option<(usize, u32, u32)>,
-    bios: Vec<Piece>,
+    bios: Vec<PageRange>,
     /// It is no call: somebody looks at a pipe. What lay there, if that is looked at first.
-    found: Option<(usize, Option<Vec<Piece>>)>,
+    found: Option<(usize, Option<Vec<PageRange>>)>,
 }
 
 /// The origin of bytes that were found in a pipe.
@@ -124,7 +124,7 @@ impl World {
                 source_port: 5000 + n,
                 destination_port: 80,
                 family: 10,
-                zero: 0,
+                reserved: 0,
             },
             sent: u32::MAX - 5000,
             received: u32::MAX - 5000,
@@ -174,28 +174,28 @@ impl World {
         }
     }
 
-    fn call(&mut self, nr: u32, source: EndState, sink: EndState) -> Call {
+    fn call(&mut self, nr: u32, source: EndpointState, sink: EndpointState) -> Call {
         self.serial += 1;
         let header = self.header(Call::KIND);
         Call {
             header,
-            serial: self.serial,
+            call_id: self.serial,
             entered_ns: self.now,
             result: 0,
-            asked: 0,
+            requested: 0,
             user_ip: 7,
             memory: 0x7000_0000,
-            dirtied: 0,
+            dirtied_bytes: 0,
             nr,
             op_flags: 0,
-            flags: call_flag::ENTRY_SEEN | call_flag::ONE_PIECE,
-            stations: 0,
+            flags: call_flag::ENTRY_OBSERVED | call_flag::CONTIGUOUS,
+            page_records: 0,
             source,
             sink,
         }
     }
 
-    fn pipe_state(&self, pipe: usize) -> EndState {
+    fn pipe_state(&self, pipe: usize) -> EndpointState {
         let p = &self.pipes[pipe];
         let at = u64::from(p.head) << 32 | u64::from(p.tail);
         let last = if p.head == p.tail {
@@ -203,10 +203,10 @@ impl World {
         } else {
             p.slots[(p.head.wrapping_sub(1) % SLOTS) as usize].map_or(0, |bytes| bytes.piece.len)
         };
-        EndState {
+        EndpointState {
             object: 0xf00 + pipe as u64,
             ino: 50 + pipe as u64,
-            kind: end_kind::PIPE,
+            kind: endpoint_kind::PIPE,
             before: at,
             after: at,
             extra: p.bufs,
@@ -214,7 +214,7 @@ impl World {
             last_before: last,
             last_after: last,
             tail_before: self.tail_slot(pipe),
-            ..EndState::default()
+            ..EndpointState::default()
         }
     }
 
@@ -227,22 +227,22 @@ impl World {
         }
     }
 
-    fn file_state(file: usize, position: u64, direct: bool) -> EndState {
-        EndState {
+    fn file_state(file: usize, position: u64, direct: bool) -> EndpointState {
+        EndpointState {
             object: 0xabc0_0000 + file as u64 * 64,
             ino: file_name(file),
             dev: 5,
-            kind: end_kind::FILE,
+            kind: endpoint_kind::FILE,
             before: position,
             f_flags: if direct { 0o40_000 } else { 0 },
-            ..EndState::default()
+            ..EndpointState::default()
         }
     }
 
-    fn memory() -> EndState {
-        EndState {
-            kind: end_kind::MEMORY,
-            ..EndState::default()
+    fn memory() -> EndpointState {
+        EndpointState {
+            kind: endpoint_kind::MEMORY,
+            ..EndpointState::default()
         }
     }
 
@@ -271,15 +271,15 @@ impl World {
         while at < start + len && self.room(pipe) > 0 {
             let n = (4096 - at % 4096).min(start + len - at);
             let piece = if copies {
-                Piece {
+                PageRange {
                     page: self.fresh_page(),
                     ops: DEFAULT,
                     offset: (at % 4096) as u32,
                     len: n as u32,
-                    ..Piece::default()
+                    ..PageRange::default()
                 }
             } else {
-                Piece {
+                PageRange {
                     page: MAP + (file as u64 * 10_000 + at / 4096 * 2) * 64,
                     mapping: 0xabc0_0000 + file as u64 * 64,
                     index: at / 4096,
@@ -332,11 +332,11 @@ impl World {
         }
         while left > 0 && self.room(pipe) > 0 {
             let n = left.min(4096);
-            let piece = Piece {
+            let piece = PageRange {
                 page: self.fresh_page(),
                 ops: ANONYMOUS,
                 len: n as u32,
-                ..Piece::default()
+                ..PageRange::default()
             };
             self.push(
                 pipe,
@@ -404,10 +404,10 @@ impl World {
         }
     }
 
-    fn consume(&mut self, nr: u32, pipe: usize, len: u64, sink: EndState) -> Option<(Done, Vec<Bytes>)> {
+    fn consume(&mut self, nr: u32, pipe: usize, len: u64, sink: EndpointState) -> Option<(Done, Vec<Bytes>)> {
         let mut call = self.call(nr, self.pipe_state(pipe), sink);
         let tail = self.pipes[pipe].tail;
-        let keeps_offset = sink.kind == end_kind::FILE;
+        let keeps_offset = sink.kind == endpoint_kind::FILE;
         let bytes = self.drain(pipe, len, keeps_offset);
         call.result = bytes.iter().map(|b| i64::from(b.piece.len)).sum();
         let gone = self.pipes[pipe].tail.wrapping_sub(tail);
@@ -431,9 +431,9 @@ impl World {
     pub(crate) fn pipe_to_disk(&mut self, pipe: usize, len: u64, falls_back: bool) -> Option<Done> {
         let (mut done, bytes) = self.consume(nr::SPLICE, pipe, len, Self::file_state(9, 0, true))?;
         if falls_back {
-            done.call.dirtied = 4096;
+            done.call.dirtied_bytes = 4096;
         } else {
-            done.bios = bytes.iter().map(|b| Piece { ops: 0, ..b.piece }).collect();
+            done.bios = bytes.iter().map(|b| PageRange { ops: 0, ..b.piece }).collect();
         }
         self.arrived(&bytes, Sink::Disk, falls_back);
         Some(done)
@@ -442,7 +442,7 @@ impl World {
     /// splice(pipe, file).
     pub(crate) fn pipe_to_file(&mut self, pipe: usize, len: u64) -> Option<Done> {
         let (mut done, bytes) = self.consume(nr::SPLICE, pipe, len, Self::file_state(8, 0, false))?;
-        done.call.dirtied = 4096;
+        done.call.dirtied_bytes = 4096;
         self.arrived(&bytes, Sink::Buffered, true);
         Some(done)
     }
@@ -528,13 +528,13 @@ impl World {
         times: u32,
     ) -> Option<Done> {
         let before = self.connections[n].sent;
-        let state = EndState {
-            kind: end_kind::TCP,
+        let state = EndpointState {
+            kind: endpoint_kind::TCP,
             ino: 600 + n as u64,
             object: 0xd00 + n as u64,
             pair: self.connections[n].pair,
             before: u64::from(before),
-            ..EndState::default()
+            ..EndpointState::default()
         };
         let (mut done, bytes) = self.consume(nr::SPLICE, pipe, len, state)?;
         self.arrived(&bytes, Sink::Tcp(n), copies);
@@ -546,7 +546,7 @@ impl World {
                 while page == held {
                     page = self.fresh_page();
                 }
-                b.piece = Piece {
+                b.piece = PageRange {
                     page,
                     mapping: 0,
                     index: 0,
@@ -583,25 +583,25 @@ impl World {
         Some(done)
     }
 
-    fn packet(&mut self, n: usize, sequence: u32, frags: &[Piece]) {
+    fn packet(&mut self, n: usize, sequence: u32, frags: &[PageRange]) {
         let pair = self.connections[n].pair;
         let mut station = self.station(station_kind::PACKET, 0xd00 + n as u64, u64::from(sequence), frags, 0);
         station.pair = pair;
-        station.flags = station_flag::LOOPBACK;
-        station.call = 0;
+        station.flags = page_record_flag::LOOPBACK;
+        station.call_id = 0;
         self.records.push(Record::Station(station));
     }
 
     /// splice(socket, pipe): fragments by reference, or copied.
     pub(crate) fn tcp_to_pipe(&mut self, n: usize, pipe: usize, len: u64, copies: bool) -> Option<Done> {
         let before = self.connections[n].received;
-        let state = EndState {
-            kind: end_kind::TCP,
+        let state = EndpointState {
+            kind: endpoint_kind::TCP,
             ino: 700 + n as u64,
             object: 0xe00 + n as u64,
             pair: self.connections[n].pair.reversed(),
             before: u64::from(before),
-            ..EndState::default()
+            ..EndpointState::default()
         };
         let mut call = self.call(nr::SPLICE, state, self.pipe_state(pipe));
         let head = self.pipes[pipe].head;
@@ -618,7 +618,7 @@ impl World {
                 self.connections[n].queue.push_front(rest);
             }
             if copies {
-                bytes.piece = Piece {
+                bytes.piece = PageRange {
                     page: fresh,
                     mapping: 0,
                     index: 0,
@@ -649,7 +649,7 @@ impl World {
     /// Somebody looks at a pipe: its state first; then what lies in it, at once or when its record is written; its state
     /// again.
     pub(crate) fn find(&mut self, pipe: usize, at_once: bool) -> Done {
-        let call = self.call(0, EndState::default(), self.pipe_state(pipe));
+        let call = self.call(0, EndpointState::default(), self.pipe_state(pipe));
         let p = &mut self.pipes[pipe];
         for n in 0..p.head.wrapping_sub(p.tail) {
             if let Some(bytes) = &mut p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize] {
@@ -667,17 +667,17 @@ impl World {
     }
 
     /// What lies in the slots from a tail to a head.
-    fn slots_between(&self, pipe: usize, at: u64) -> Vec<Piece> {
+    fn slots_between(&self, pipe: usize, at: u64) -> Vec<PageRange> {
         let (head, tail) = ((at >> 32) as u32, at as u32);
         let slot = |n| self.pipes[pipe].slots[(tail.wrapping_add(n) % SLOTS) as usize];
         let count = head.wrapping_sub(tail);
         (0..count)
-            .map(|n| slot(n).map_or_else(Piece::default, |b| b.piece))
+            .map(|n| slot(n).map_or_else(PageRange::default, |b| b.piece))
             .collect()
     }
 
     /// The record of a pipe that was looked at.
-    fn tell_found(&mut self, call: &Call, pipe: usize, seen: Option<Vec<Piece>>) {
+    fn tell_found(&mut self, call: &Call, pipe: usize, seen: Option<Vec<PageRange>>) {
         let mut end = call.sink;
         let pieces = seen.unwrap_or_else(|| self.slots_between(pipe, end.before));
         let now = self.pipe_state(pipe);
@@ -686,18 +686,18 @@ impl World {
         end.last_after = now.last_after;
         end.tail_after = self.tail_slot(pipe);
         let mut stations = 0;
-        for (part, chunk) in (0..).zip(pieces.chunks(PIECES)) {
-            let mut station = self.station(station_kind::PIPE_FOUND, 0xf00 + pipe as u64, 0, chunk, part);
-            station.call = call.serial;
+        for (part, chunk) in (0..).zip(pieces.chunks(MAX_RANGES)) {
+            let mut station = self.station(station_kind::PIPE_SNAPSHOT, 0xf00 + pipe as u64, 0, chunk, part);
+            station.call_id = call.call_id;
             self.records.push(Record::Station(station));
             stations += 1;
         }
-        self.records.push(Record::Found(Found {
+        self.records.push(Record::Found(PipeSnapshot {
             header: call.header,
-            serial: call.serial,
-            end,
+            call_id: call.call_id,
+            endpoint: end,
             tgid: 100,
-            stations,
+            page_records: stations,
         }));
     }
 
@@ -714,10 +714,10 @@ impl World {
         p.tail = 0;
         p.bufs += 0x1000;
         if seen {
-            let header = self.header(Process::KIND);
-            self.records.push(Record::Process(Process {
+            let header = self.header(ProcessEvent::KIND);
+            self.records.push(Record::Process(ProcessEvent {
                 header,
-                event: event::PIPE_RESIZED,
+                event: process_event_kind::PIPE_RESIZED,
                 child: 0,
                 detail: 0xf00 + pipe as u64,
                 comm: [0; 16],
@@ -725,12 +725,12 @@ impl World {
         }
     }
 
-    fn station(&mut self, station: u16, object: u64, position: u64, pieces: &[Piece], part: u32) -> Station {
-        let mut all = [Piece::default(); PIECES];
+    fn station(&mut self, station: u16, object: u64, position: u64, pieces: &[PageRange], part: u32) -> PageRecord {
+        let mut all = [PageRange::default(); MAX_RANGES];
         all[..pieces.len()].copy_from_slice(pieces);
-        Station {
-            header: self.header(Station::KIND),
-            call: self.serial,
+        PageRecord {
+            header: self.header(PageRecord::KIND),
+            call_id: self.serial,
             object,
             position,
             file: FileId::default(),
@@ -742,7 +742,7 @@ impl World {
             station,
             count: pieces.len() as u16,
             part,
-            pieces: all,
+            ranges: all,
         }
     }
 
@@ -769,29 +769,29 @@ impl World {
             };
             let cut = count > SLOTS;
             let count = count.min(SLOTS);
-            let pieces: Vec<Piece> = (0..count)
+            let pieces: Vec<PageRange> = (0..count)
                 .map(|k| {
                     self.pipes[pipe].slots[(first.wrapping_add(k) % SLOTS) as usize]
-                        .map_or_else(Piece::default, |b| b.piece)
+                        .map_or_else(PageRange::default, |b| b.piece)
                 })
                 .collect();
-            for (part, chunk) in pieces.chunks(PIECES).enumerate() {
+            for (part, chunk) in pieces.chunks(MAX_RANGES).enumerate() {
                 let mut station = self.station(kind, 0xf00 + pipe as u64, u64::from(first), chunk, part as u32);
-                station.call = call.serial;
-                station.flags = if cut { station_flag::CUT } else { 0 };
+                station.call_id = call.call_id;
+                station.flags = if cut { page_record_flag::TRUNCATED } else { 0 };
                 self.records.push(Record::Station(station));
-                call.stations += 1;
+                call.page_records += 1;
             }
         }
-        for chunk in bios.chunks(PIECES) {
+        for chunk in bios.chunks(MAX_RANGES) {
             let mut station = self.station(station_kind::BIO, 0xb10, 0, chunk, 0);
-            station.flags = station_flag::WRITE;
-            station.call = call.serial;
+            station.flags = page_record_flag::WRITE;
+            station.call_id = call.call_id;
             self.records.push(Record::Station(station));
         }
         // Head and tail as they are at the exit, what others did meanwhile included.
         for end in [&mut call.source, &mut call.sink] {
-            if end.kind == end_kind::PIPE {
+            if end.kind == endpoint_kind::PIPE {
                 let pipe = (end.object - 0xf00) as usize;
                 let p = &self.pipes[pipe];
                 end.after = u64::from(p.head) << 32 | u64::from(p.tail);

@@ -3,9 +3,9 @@
 //! `bpf_rdonly_cast(address, 0)` makes an address a pointer that a program may read through, which costs nothing, where
 //! `bpf_probe_read_kernel` is a call. The kernel takes 0 for the type since 6.17 (`void`: read as what you like). It is a function
 //! of the kernel's own, called by its number in the kernel's BTF, and the loader does not know such calls: the object has
-//! a call of a helper that does not exist ([`CAST`]) in these places, and here it becomes the right one.
+//! a call of a helper that does not exist ([`RDONLY_CAST_PLACEHOLDER`]) in these places, and here it becomes the right one.
 
-use probes_common::CAST;
+use probes_common::RDONLY_CAST_PLACEHOLDER;
 
 use crate::layout::btf::Btf;
 
@@ -21,7 +21,7 @@ pub(super) fn function(btf: &Btf) -> Option<u32> {
     btf.function("bpf_rdonly_cast")
 }
 
-/// The object with its calls of [`CAST`] made calls of `function`, or taken out; and how many there were.
+/// The object with its calls of [`RDONLY_CAST_PLACEHOLDER`] made calls of `function`, or taken out; and how many there were.
 pub(super) fn patched(object: &[u8], function: Option<u32>) -> (Vec<u8>, usize) {
     let call = function.map_or(MOVE, |number| {
         let mut call = [CALL, FUNCTION, 0, 0, 0, 0, 0, 0];
@@ -29,7 +29,7 @@ pub(super) fn patched(object: &[u8], function: Option<u32>) -> (Vec<u8>, usize) 
         call
     });
     let mut wanted = [CALL, 0, 0, 0, 0, 0, 0, 0];
-    wanted[4..].copy_from_slice(&(CAST as u32).to_ne_bytes());
+    wanted[4..].copy_from_slice(&(RDONLY_CAST_PLACEHOLDER as u32).to_ne_bytes());
     let mut object = object.to_vec();
     let mut count = 0;
     // Instructions have 8 bytes, and sections of them begin at multiples of 8.

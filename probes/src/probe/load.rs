@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use probes_common::{PlainKey, PlainSum, SumRow, announcement, program};
+use probes_common::{DigestState, IoCounterKey, IoCounters, announcement, program};
 
 use super::around;
 use super::direct;
@@ -377,12 +377,12 @@ impl Probes {
     }
 
     /// The plain calls so far.
-    pub fn plain(&mut self) -> Vec<(PlainKey, PlainSum)> {
+    pub fn plain(&mut self) -> Vec<(IoCounterKey, IoCounters)> {
         reader::plain(&self.plain)
     }
 
     /// The sums over connections that are open now, by the address of the socket.
-    pub fn sums(&mut self) -> Vec<(u64, SumRow)> {
+    pub fn sums(&mut self) -> Vec<(u64, DigestState)> {
         reader::sums(&self.sums)
     }
 

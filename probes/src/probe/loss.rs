@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::{io, mem};
 
-use probes_common::Tally;
+use probes_common::ProgramStats;
 
 /// What one program wrote and lost since it was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,10 +22,10 @@ pub struct ProgramLoss {
     pub recursion_misses: u64,
 }
 
-/// [`Tally`], as a row of a map.
+/// [`ProgramStats`], as a row of a map.
 #[repr(transparent)]
 #[derive(Clone, Copy, Default)]
-pub(super) struct Row(pub(super) Tally);
+pub(super) struct Row(pub(super) ProgramStats);
 
 #[allow(unsafe_code)]
 // SAFETY: a Tally is integers without padding.
@@ -33,10 +33,10 @@ unsafe impl aya::Pod for Row {}
 
 impl ProgramLoss {
     /// Adds what it did on one CPU.
-    pub(super) fn add(&mut self, tally: &Tally) {
-        self.written += tally.records.saturating_sub(tally.lost);
-        self.reserve_failures += tally.lost;
-        self.map_full += tally.crowded;
+    pub(super) fn add(&mut self, tally: &ProgramStats) {
+        self.written += tally.emitted.saturating_sub(tally.ring_full);
+        self.reserve_failures += tally.ring_full;
+        self.map_full += tally.map_full;
     }
 
     /// Whether anything was lost.

@@ -1,22 +1,22 @@
 //! Taking records out of the ring, and rows out of the map of plain calls.
 
 use aya::maps::{HashMap, MapData, RingBuf};
-use probes_common::{PlainKey, PlainSum, SumRow};
+use probes_common::{DigestState, IoCounterKey, IoCounters};
 
-/// [`PlainKey`], as a key of a map.
+/// [`IoCounterKey`], as a key of a map.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub(super) struct Key(PlainKey);
+pub(super) struct Key(IoCounterKey);
 
-/// [`PlainSum`], as a value of a map.
+/// [`IoCounters`], as a value of a map.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub(super) struct Sum(PlainSum);
+pub(super) struct Sum(IoCounters);
 
-/// [`SumRow`], as a value of a map.
+/// [`DigestState`], as a value of a map.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub(super) struct SumsOf(SumRow);
+pub(super) struct SumsOf(DigestState);
 
 #[allow(unsafe_code)]
 // SAFETY: integers without padding.
@@ -45,11 +45,11 @@ pub(super) fn drain(ring: &mut RingBuf<MapData>, holds: u32, each: &mut dyn FnMu
 }
 
 /// The rows of the map of plain calls. A row that is removed meanwhile may be missing or twice.
-pub(super) fn plain(map: &HashMap<MapData, Key, Sum>) -> Vec<(PlainKey, PlainSum)> {
+pub(super) fn plain(map: &HashMap<MapData, Key, Sum>) -> Vec<(IoCounterKey, IoCounters)> {
     map.iter().flatten().map(|(Key(key), Sum(sum))| (key, sum)).collect()
 }
 
 /// The rows of the map of sums. A row that is written meanwhile may be half old, half new: then its sums differ.
-pub(super) fn sums(map: &HashMap<MapData, u64, SumsOf>) -> Vec<(u64, SumRow)> {
+pub(super) fn sums(map: &HashMap<MapData, u64, SumsOf>) -> Vec<(u64, DigestState)> {
     map.iter().flatten().map(|(sock, SumsOf(row))| (sock, row)).collect()
 }

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use probes_common::{Piece, end_kind, event, station_kind};
+use probes_common::{PageRange, endpoint_kind, process_event_kind, station_kind};
 use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
@@ -56,7 +56,7 @@ fn joined(probes: &mut Probes) -> Option<u32> {
     let mut own = None;
     probes.drain(&mut |bytes| {
         if let Ok(Record::Process(process)) = Record::from_bytes(bytes)
-            && process.event == event::JOINED
+            && process.event == process_event_kind::ATTACHED
         {
             own = Some(process.header.tgid);
         }
@@ -90,23 +90,23 @@ impl Trial {
     }
 
     /// The slot that `fill` makes in a pipe of its own.
-    fn slot(&mut self, fill: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>) -> Result<Piece, SetupError> {
+    fn slot(&mut self, fill: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>) -> Result<PageRange, SetupError> {
         let (read, write): (OwnedFd, OwnedFd) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         let ino = fstat(&read).map_err(failed)?.st_ino;
         fill(write.as_fd()).map_err(failed)?;
         let mut stations = Vec::new();
         let mut serial = None;
         self.probes.drain(&mut |bytes| match Record::from_bytes(bytes) {
-            Ok(Record::Station(station)) if station.station == station_kind::PIPE_SINK => stations.push(station),
-            Ok(Record::Call(call)) if call.sink.kind == end_kind::PIPE && call.sink.ino == ino => {
-                serial = Some(call.serial);
+            Ok(Record::Pages(station)) if station.station == station_kind::PIPE_SINK => stations.push(station),
+            Ok(Record::Call(call)) if call.sink.kind == endpoint_kind::PIPE && call.sink.ino == ino => {
+                serial = Some(call.call_id);
             }
             _ => {}
         });
         stations
             .iter()
-            .find(|station| Some(station.call) == serial && station.count > 0)
-            .map(|station| station.pieces[0])
+            .find(|station| Some(station.call_id) == serial && station.count > 0)
+            .map(|station| station.ranges[0])
             .filter(|piece| piece.ops != 0 && piece.page != 0)
             .ok_or_else(|| {
                 SetupErrorKind::Other(

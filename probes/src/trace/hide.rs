@@ -10,8 +10,9 @@
 use std::mem::offset_of;
 
 use probes_common::{
-    Call, Closed, EndState, Extent, FileId, Found, Name, Piece, Process, RecordHeader, RecordKind, Row, Station,
-    Stretch, SumRow, Sums, Told, UNTOLD, end_kind, event,
+    Call, ConnectionClosed, DigestEvent, DigestSpan, DigestState, EndpointName, EndpointState, FileId,
+    MAPPING_NOT_READ, PageRange, PageRecord, PageRun, PageVec, PipeSnapshot, ProcessEvent, RecordHeader, RecordKind,
+    ZerocopyCompletion, endpoint_kind, process_event_kind,
 };
 
 use super::random;
@@ -108,10 +109,10 @@ impl Hide {
     }
 
     /// Sums over the pages of connections.
-    pub(super) fn sums(&self, rows: &[(u64, SumRow)]) -> Vec<(u64, SumRow)> {
-        let hidden = |(sock, row): &(u64, SumRow)| {
+    pub(super) fn sums(&self, rows: &[(u64, DigestState)]) -> Vec<(u64, DigestState)> {
+        let hidden = |(sock, row): &(u64, DigestState)| {
             let mut row = *row;
-            row.stretch.file.mapping = self.object(row.stretch.file.mapping);
+            row.span.file.mapping = self.object(row.span.file.mapping);
             (self.object(*sock), row)
         };
         rows.iter().map(hidden).collect()
@@ -125,42 +126,46 @@ impl Hide {
                 self.end(record, offset_of!(Call, source));
                 self.end(record, offset_of!(Call, sink));
             }
-            Some(Name::KIND) => self.end(record, offset_of!(Name, end)),
-            Some(Found::KIND) => self.end(record, offset_of!(Found, end)),
-            Some(Told::KIND) => self.end(record, offset_of!(Told, end)),
-            Some(Closed::KIND) => change(record, offset_of!(Closed, sock), object),
-            Some(Process::KIND) => {
-                let event = get(record, offset_of!(Process, event)).map(u32::from_ne_bytes);
-                if event == Some(event::PIPE_RESIZED) {
-                    change(record, offset_of!(Process, detail), object);
+            Some(EndpointName::KIND) => self.end(record, offset_of!(EndpointName, endpoint)),
+            Some(PipeSnapshot::KIND) => self.end(record, offset_of!(PipeSnapshot, endpoint)),
+            Some(ZerocopyCompletion::KIND) => self.end(record, offset_of!(ZerocopyCompletion, endpoint)),
+            Some(ConnectionClosed::KIND) => change(record, offset_of!(ConnectionClosed, sock), object),
+            Some(ProcessEvent::KIND) => {
+                let event = get(record, offset_of!(ProcessEvent, event)).map(u32::from_ne_bytes);
+                if event == Some(process_event_kind::PIPE_RESIZED) {
+                    change(record, offset_of!(ProcessEvent, detail), object);
                 }
             }
-            Some(Sums::KIND) => {
-                change(record, offset_of!(Sums, sock), object);
-                let stretch = offset_of!(Sums, row) + offset_of!(SumRow, stretch);
-                let file = stretch + offset_of!(Stretch, file);
+            Some(DigestEvent::KIND) => {
+                change(record, offset_of!(DigestEvent, sock), object);
+                let stretch = offset_of!(DigestEvent, state) + offset_of!(DigestState, span);
+                let file = stretch + offset_of!(DigestSpan, file);
                 change(record, file + offset_of!(FileId, mapping), object);
             }
-            Some(Station::KIND) => {
-                change(record, offset_of!(Station, object), object);
-                change(record, offset_of!(Station, file) + offset_of!(FileId, mapping), object);
-                for piece in (Station::HEAD..record.len()).step_by(size_of::<Piece>()) {
-                    change(record, piece + offset_of!(Piece, page), |page| self.page(page));
-                    change(record, piece + offset_of!(Piece, mapping), object);
-                    change(record, piece + offset_of!(Piece, ops), object);
+            Some(PageRecord::KIND) => {
+                change(record, offset_of!(PageRecord, object), object);
+                change(
+                    record,
+                    offset_of!(PageRecord, file) + offset_of!(FileId, mapping),
+                    object,
+                );
+                for piece in (PageRecord::HEAD_SIZE..record.len()).step_by(size_of::<PageRange>()) {
+                    change(record, piece + offset_of!(PageRange, page), |page| self.page(page));
+                    change(record, piece + offset_of!(PageRange, mapping), object);
+                    change(record, piece + offset_of!(PageRange, ops), object);
                 }
             }
-            Some(Row::KIND) => {
-                change(record, offset_of!(Row, object), object);
-                change(record, offset_of!(Row, file) + offset_of!(FileId, mapping), object);
-                change(record, offset_of!(Row, mapping), |mapping| match mapping {
+            Some(PageRun::KIND) => {
+                change(record, offset_of!(PageRun, object), object);
+                change(record, offset_of!(PageRun, file) + offset_of!(FileId, mapping), object);
+                change(record, offset_of!(PageRun, mapping), |mapping| match mapping {
                     // It is no address.
-                    UNTOLD => UNTOLD,
+                    MAPPING_NOT_READ => MAPPING_NOT_READ,
                     mapping => self.object(mapping),
                 });
-                change(record, offset_of!(Row, ops), object);
-                for extent in (Row::HEAD..record.len()).step_by(size_of::<Extent>()) {
-                    change(record, extent + offset_of!(Extent, page), |page| self.page(page));
+                change(record, offset_of!(PageRun, ops), object);
+                for extent in (PageRun::HEAD_SIZE..record.len()).step_by(size_of::<PageVec>()) {
+                    change(record, extent + offset_of!(PageVec, page), |page| self.page(page));
                 }
             }
             // What is in it is not known here, so it may be anything.
@@ -174,15 +179,15 @@ impl Hide {
 
     /// An end of a call, which begins at `at`.
     fn end(&self, record: &mut [u8], at: usize) {
-        let kind = get(record, at + offset_of!(EndState, kind)).map(u16::from_ne_bytes);
+        let kind = get(record, at + offset_of!(EndpointState, kind)).map(u16::from_ne_bytes);
         let object = |address| self.object(address);
-        change(record, at + offset_of!(EndState, file), object);
-        if kind != Some(end_kind::MEMORY) {
-            change(record, at + offset_of!(EndState, object), object);
+        change(record, at + offset_of!(EndpointState, file), object);
+        if kind != Some(endpoint_kind::MEMORY) {
+            change(record, at + offset_of!(EndpointState, object), object);
         }
         // Of a TCP socket it is a number, not an address.
-        if kind != Some(end_kind::TCP) {
-            change(record, at + offset_of!(EndState, extra), object);
+        if kind != Some(endpoint_kind::TCP) {
+            change(record, at + offset_of!(EndpointState, extra), object);
         }
     }
 }
@@ -236,39 +241,37 @@ mod tests {
     fn a_row_is_hidden_as_the_station_that_it_is() {
         use crate::probe::{Record, RecordRef};
         let mut hide = hide();
-        for mapping in [0xffff_8881_0000_1000, 0xffff_8881_0000_1001, 0, UNTOLD] {
-            let mut bytes = vec![0; Row::HEAD + 3 * size_of::<Extent>()];
-            bytes[28..32].copy_from_slice(&[Row::KIND.0 as u8, 0, (Row::HEAD + 48) as u8, 0]);
-            bytes[offset_of!(Row, count)] = 3;
-            bytes[offset_of!(Row, object)..][..8].copy_from_slice(&0xffff_8881_0000_2000_u64.to_ne_bytes());
-            bytes[offset_of!(Row, mapping)..][..8].copy_from_slice(&mapping.to_ne_bytes());
-            bytes[offset_of!(Row, ops)..][..8].copy_from_slice(&0xffff_ffff_8200_0010_u64.to_ne_bytes());
-            for (n, at) in (Row::HEAD..bytes.len()).step_by(16).enumerate() {
+        for mapping in [0xffff_8881_0000_1000, 0xffff_8881_0000_1001, 0, MAPPING_NOT_READ] {
+            let mut bytes = vec![0; PageRun::HEAD_SIZE + 3 * size_of::<PageVec>()];
+            bytes[28..32].copy_from_slice(&[PageRun::KIND.0 as u8, 0, (PageRun::HEAD_SIZE + 48) as u8, 0]);
+            bytes[offset_of!(PageRun, count)] = 3;
+            bytes[offset_of!(PageRun, object)..][..8].copy_from_slice(&0xffff_8881_0000_2000_u64.to_ne_bytes());
+            bytes[offset_of!(PageRun, mapping)..][..8].copy_from_slice(&mapping.to_ne_bytes());
+            bytes[offset_of!(PageRun, ops)..][..8].copy_from_slice(&0xffff_ffff_8200_0010_u64.to_ne_bytes());
+            for (n, at) in (PageRun::HEAD_SIZE..bytes.len()).step_by(16).enumerate() {
                 bytes[at..at + 8].copy_from_slice(&(0xffff_ea00_0012_3440 + n as u64 * 64).to_ne_bytes());
             }
-            let Ok(Record::Station(mut plain)) = Record::from_bytes(&bytes) else {
+            let Ok(Record::Pages(mut plain)) = Record::from_bytes(&bytes) else {
                 panic!("a row")
             };
             let hidden = Record::from_bytes(hide.record(&bytes)).unwrap();
-            if mapping == UNTOLD {
-                let Record::Station(hidden) = &hidden else {
+            if mapping == MAPPING_NOT_READ {
+                let Record::Pages(hidden) = &hidden else {
                     panic!("a row")
                 };
-                assert!(hidden.pieces[..3].iter().all(|piece| piece.mapping == UNTOLD));
-                assert_ne!(hidden.pieces[0].page, plain.pieces[0].page);
+                assert!(hidden.ranges[..3].iter().all(|piece| piece.mapping == MAPPING_NOT_READ));
+                assert_ne!(hidden.ranges[0].page, plain.ranges[0].page);
                 continue;
             }
             // As a station.
-            plain.pieces[1].index += 1;
+            plain.ranges[1].index += 1;
             let mut longer = Vec::new();
-            RecordRef::Station(&plain).write(&mut longer);
-            let Ok(Record::Station(mut other)) = Record::from_bytes(hide.record(&longer)) else {
+            RecordRef::Pages(&plain).write(&mut longer);
+            let Ok(Record::Pages(mut other)) = Record::from_bytes(hide.record(&longer)) else {
                 panic!("a station")
             };
-            other.pieces[1].index -= 1;
-            let Record::Station(hidden) = hidden else {
-                panic!("a row")
-            };
+            other.ranges[1].index -= 1;
+            let Record::Pages(hidden) = hidden else { panic!("a row") };
             other.header = hidden.header;
             assert_eq!(other, hidden);
         }

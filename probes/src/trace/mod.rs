@@ -36,7 +36,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use probes_common::{Call, PlainKey, PlainSum, Process, RecordHeader, SumRow, event};
+use probes_common::{Call, DigestState, IoCounterKey, IoCounters, ProcessEvent, RecordHeader, process_event_kind};
 
 use self::hide::Hide;
 use self::symbols::Symbols;
@@ -96,8 +96,8 @@ pub struct Tracer {
     counted: Instant,
     cpu_at_start: Duration,
     /// What was told last of sums and losses: only what has changed is told again.
-    plain: HashMap<PlainKey, PlainSum>,
-    sums: HashMap<u64, SumRow>,
+    plain: HashMap<IoCounterKey, IoCounters>,
+    sums: HashMap<u64, DigestState>,
     losses: Vec<Losses>,
     /// Whether this kernel has slots of their own for holes.
     knows_zeros: bool,
@@ -323,8 +323,8 @@ impl Tracer {
         }
         for event in events {
             match event {
-                ProcessEvent::Began(pid) => journals.joined(pid),
-                ProcessEvent::Ended(pid) => journals.ended(pid),
+                ProcessTransition::Began(pid) => journals.joined(pid),
+                ProcessTransition::Ended(pid) => journals.ended(pid),
             }
         }
         journals.look();
@@ -346,10 +346,10 @@ impl Tracer {
             plain.sort_unstable_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
             self.book.enter(Input::Plain(&plain));
         }
-        let now: HashMap<u64, SumRow> = self.probes.sums().into_iter().collect();
+        let now: HashMap<u64, DigestState> = self.probes.sums().into_iter().collect();
         let before = std::mem::take(&mut self.sums);
         let changed = now.iter().filter(|(sock, row)| before.get(sock) != Some(row));
-        let mut changed: Vec<(u64, SumRow)> = changed.map(|(sock, row)| (*sock, *row)).collect();
+        let mut changed: Vec<(u64, DigestState)> = changed.map(|(sock, row)| (*sock, *row)).collect();
         self.sums = now;
         if !changed.is_empty() {
             changed.sort_unstable_by_key(|(sock, _)| *sock);
@@ -431,25 +431,25 @@ impl Tracer {
 }
 
 /// What journals must know of a process.
-enum ProcessEvent {
+enum ProcessTransition {
     Began(u32),
     Ended(u32),
 }
 
 /// Tells the journals who does something. The account reads the record itself.
-fn note_for_journals(bytes: &[u8], journals: &mut Journals, events: &mut Vec<ProcessEvent>) {
+fn note_for_journals(bytes: &[u8], journals: &mut Journals, events: &mut Vec<ProcessTransition>) {
     let Ok(header) = RecordHeader::from_bytes(bytes) else {
         return;
     };
     if header.kind == Call::KIND {
         journals.stirred(header.tgid);
-    } else if header.kind == Process::KIND
+    } else if header.kind == ProcessEvent::KIND
         && let Ok(Record::Process(process)) = Record::from_bytes(bytes)
     {
         match process.event {
-            event::JOINED => events.push(ProcessEvent::Began(header.tgid)),
+            process_event_kind::ATTACHED => events.push(ProcessTransition::Began(header.tgid)),
             // Another program has neither the journal nor the descriptors that are closed for it.
-            event::EXEC | event::EXIT => events.push(ProcessEvent::Ended(header.tgid)),
+            process_event_kind::EXEC | process_event_kind::EXIT => events.push(ProcessTransition::Ended(header.tgid)),
             _ => {}
         }
     }

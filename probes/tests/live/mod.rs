@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use probes_common::{Call, Closed, Name, Piece, Process, Station, end_kind, event};
+use probes_common::{
+    Call, ConnectionClosed, EndpointName, PageRange, PageRecord, ProcessEvent, endpoint_kind, process_event_kind,
+};
 use zctrace_probes::probe::{Probes, Record, Setup, announce};
 
 /// What takes longer never happens.
@@ -20,16 +22,16 @@ pub(crate) struct Watch {
     thread: u32,
     process: u32,
     /// What this process's ends are called, since it is watched: each is told once.
-    names: Vec<Name>,
+    names: Vec<EndpointName>,
 }
 
 /// What was seen while something ran, in the order of the ring.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Call>,
-    pub(crate) stations: Vec<Station>,
-    pub(crate) processes: Vec<Process>,
-    pub(crate) closed: Vec<Closed>,
+    pub(crate) stations: Vec<PageRecord>,
+    pub(crate) processes: Vec<ProcessEvent>,
+    pub(crate) closed: Vec<ConnectionClosed>,
 }
 
 impl Watch {
@@ -44,7 +46,7 @@ impl Watch {
         let mut joined = None;
         probes.drain(&mut |bytes| {
             if let Ok(Record::Process(process)) = Record::from_bytes(bytes)
-                && process.event == event::JOINED
+                && process.event == process_event_kind::ATTACHED
             {
                 joined = Some((process.header.tid, process.header.tgid));
             }
@@ -87,9 +89,9 @@ impl Watch {
             let mine = record.as_ref().header().tid == thread;
             match record {
                 Record::Call(call) if mine => seen.calls.push(*call),
-                Record::Station(station) => seen.stations.push(*station),
+                Record::Pages(station) => seen.stations.push(*station),
                 Record::Name(name) => names.push(*name),
-                Record::Process(process) if process.header.tgid == own || process.event != event::FORK => {
+                Record::Process(process) if process.header.tgid == own || process.event != process_event_kind::FORK => {
                     seen.processes.push(process);
                 }
                 Record::Closed(closed) => seen.closed.push(closed),
@@ -101,7 +103,7 @@ impl Watch {
 
     /// What an end is called, root first.
     pub(crate) fn path(&self, ino: u64) -> String {
-        let name = self.names.iter().find(|name| name.end.ino == ino);
+        let name = self.names.iter().find(|name| name.endpoint.ino == ino);
         let name = name.expect("the end was named");
         let parts = name.components[..name.count as usize].iter().rev();
         let text = |part: &[u8; 64]| {
@@ -121,24 +123,24 @@ impl Seen {
     }
 
     /// The pieces of a call at one station; their records are whole, in order, and before the call's own.
-    pub(crate) fn pieces(&self, call: &Call, station: u16) -> Vec<Piece> {
+    pub(crate) fn pieces(&self, call: &Call, station: u16) -> Vec<PageRange> {
         let mut pieces = Vec::new();
         let all = self
             .stations
             .iter()
-            .filter(|s| s.call == call.serial && s.station == station);
+            .filter(|s| s.call_id == call.call_id && s.station == station);
         for (part, station) in all.enumerate() {
             assert_eq!(station.part as usize, part);
             assert_eq!(station.flags & 1, 0, "nothing was cut");
             assert!(station.header.cpu != call.header.cpu || station.header.sequence < call.header.sequence);
-            pieces.extend_from_slice(&station.pieces[..usize::from(station.count)]);
+            pieces.extend_from_slice(&station.ranges[..usize::from(station.count)]);
         }
         pieces
     }
 
     /// Whether all that went into TCP connections has left them.
     fn has_all_packets(&self) -> bool {
-        let sent = self.calls.iter().filter(|call| call.sink.kind == end_kind::TCP);
+        let sent = self.calls.iter().filter(|call| call.sink.kind == endpoint_kind::TCP);
         sent.into_iter().all(|call| {
             let runs = self.packets(call.sink.pair.source_port, call.sink.before);
             let bytes: u64 = runs.iter().map(|run| u64::from(run.1)).sum();
@@ -156,7 +158,7 @@ impl Seen {
             .filter(|s| s.station == 3 && s.pair.source_port == port);
         for packet in packets {
             let (sum, first) = (
-                packet.pieces[..usize::from(packet.count)].iter(),
+                packet.ranges[..usize::from(packet.count)].iter(),
                 packet.position as u32,
             );
             let bytes: u32 = packet.linear + sum.map(|piece| piece.len).sum::<u32>();
@@ -167,7 +169,7 @@ impl Seen {
             if packet.linear > 0 {
                 push(&mut runs, (0, packet.linear));
             }
-            for piece in &packet.pieces[..usize::from(packet.count)] {
+            for piece in &packet.ranges[..usize::from(packet.count)] {
                 push(&mut runs, (address(piece), piece.len));
             }
             next = next.wrapping_add(packet.total);
@@ -180,7 +182,7 @@ impl Seen {
 pub(crate) type Run = (u64, u32);
 
 /// Where a piece starts, such that pieces of neighbouring pages join: 64 bytes of `struct page` are 4096 bytes.
-fn address(piece: &Piece) -> u64 {
+fn address(piece: &PageRange) -> u64 {
     (piece.page << 6).wrapping_add(u64::from(piece.offset))
 }
 
@@ -192,7 +194,7 @@ fn push(runs: &mut Vec<Run>, (at, len): Run) {
 }
 
 /// The runs that pieces make.
-pub(crate) fn runs(pieces: &[Piece]) -> Vec<Run> {
+pub(crate) fn runs(pieces: &[PageRange]) -> Vec<Run> {
     let mut runs = Vec::new();
     for piece in pieces.iter().filter(|piece| piece.len > 0) {
         push(&mut runs, (address(piece), piece.len));
@@ -201,7 +203,7 @@ pub(crate) fn runs(pieces: &[Piece]) -> Vec<Run> {
 }
 
 /// Bytes in pieces.
-pub(crate) fn bytes(pieces: &[Piece]) -> u64 {
+pub(crate) fn bytes(pieces: &[PageRange]) -> u64 {
     pieces.iter().map(|piece| u64::from(piece.len)).sum()
 }
 

@@ -10,7 +10,7 @@ use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 
 use probes_common::decode::{Record, RecordRef};
-use probes_common::{Call, Piece, RecordHeader, Row, Station, UNTOLD, station_kind};
+use probes_common::{Call, MAPPING_NOT_READ, PageRange, PageRecord, PageRun, RecordHeader, station_kind};
 use proptest::prelude::*;
 use zctrace_evidence::{Account, Input, Preamble};
 use zctrace_recording::{Reader, Replay};
@@ -109,16 +109,16 @@ fn with_rows(entries: &[Entry]) -> Vec<Entry> {
         let Entry::Record(bytes) = entry else {
             return entry.clone();
         };
-        let Ok(Record::Station(mut station)) = Record::from_bytes(bytes) else {
+        let Ok(Record::Pages(mut station)) = Record::from_bytes(bytes) else {
             return entry.clone();
         };
         if station.station == station_kind::PIPE_SOURCE {
-            for piece in &mut station.pieces[..usize::from(station.count)] {
-                (piece.mapping, piece.index, piece.ops) = (UNTOLD, 0, 0);
+            for piece in &mut station.ranges[..usize::from(station.count)] {
+                (piece.mapping, piece.index, piece.ops) = (MAPPING_NOT_READ, 0, 0);
             }
         }
         let mut row = Vec::new();
-        RecordRef::Station(&station).write(&mut row);
+        RecordRef::Pages(&station).write(&mut row);
         Entry::Record(row)
     };
     entries.iter().map(of).collect()
@@ -128,7 +128,8 @@ fn with_rows(entries: &[Entry]) -> Vec<Entry> {
 fn rows_say_what_stations_say() {
     let (preamble, entries) = entries();
     let rows = with_rows(&entries);
-    let is_row = |entry: &&Entry| matches!(entry, Entry::Record(bytes) if bytes[28..30] == Row::KIND.0.to_ne_bytes());
+    let is_row =
+        |entry: &&Entry| matches!(entry, Entry::Record(bytes) if bytes[28..30] == PageRun::KIND.0.to_ne_bytes());
     assert!(rows.iter().filter(is_row).count() > 10);
     assert_eq!(entries.iter().filter(is_row).count(), 0);
     let mut said = report(preamble.clone(), &entries);
@@ -184,24 +185,24 @@ fn change() -> impl Strategy<Value = Change> {
         vec![
             offset_of!(Call, result),
             offset_of!(Call, result),
-            offset_of!(Call, dirtied),
+            offset_of!(Call, dirtied_bytes),
             offset_of!(Call, entered_ns),
             offset_of!(Call, memory),
-            offset_of!(Station, position),
-            offset_of!(Station, total),
-            Station::HEAD + offset_of!(Piece, offset),
-            Station::HEAD + offset_of!(Piece, index),
-            offset_of!(Row, mapping),
-            offset_of!(Row, index),
-            Row::HEAD,
-            Row::HEAD + 8,
+            offset_of!(PageRecord, position),
+            offset_of!(PageRecord, total),
+            PageRecord::HEAD_SIZE + offset_of!(PageRange, offset),
+            PageRecord::HEAD_SIZE + offset_of!(PageRange, index),
+            offset_of!(PageRun, mapping),
+            offset_of!(PageRun, index),
+            PageRun::HEAD_SIZE,
+            PageRun::HEAD_SIZE + 8,
         ],
         end(offset_of!(Call, source)).to_vec(),
         end(offset_of!(Call, sink)).to_vec(),
     ]
     .concat();
     // Not the head: that is tried by the decoder's own tests, and a record that cannot be decoded is soon done with.
-    let at = RecordHeader::SIZE..size_of::<Call>().max(Station::HEAD + 400);
+    let at = RecordHeader::SIZE..size_of::<Call>().max(PageRecord::HEAD_SIZE + 400);
     prop_oneof![
         (at.clone(), any::<u8>()).prop_map(|(at, to)| Change::Byte { at, to }),
         (at, number.clone()).prop_map(|(at, to)| Change::Number { at: at / 4 * 4, to }),

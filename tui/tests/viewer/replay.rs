@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use probes_common::{PlainKey, PlainSum, end_kind, nr};
+use probes_common::{IoCounterKey, IoCounters, endpoint_kind, nr};
 use zctrace_probes::trace::{Input, Preamble, Recorder};
 use zctrace_recording::Writer;
 
@@ -22,20 +22,20 @@ fn made_up(directory: &Directory) -> PathBuf {
     let file = Writer::create(&path).expect("a file");
     let (mut writer, handle) = Writer::start(file, &Preamble::default(), "1.2.3").expect("a head");
     for (number, (seconds, mebibytes)) in (1..).zip(WRITES) {
-        let key = PlainKey {
+        let key = IoCounterKey {
             ino: number,
             tgid: 7,
             dev: 1,
             nr: nr::WRITE,
-            kind: end_kind::FILE,
-            ..PlainKey::default()
+            kind: endpoint_kind::FILE,
+            ..IoCounterKey::default()
         };
-        let sum = PlainSum {
+        let sum = IoCounters {
             bytes: mebibytes << 20,
             calls: mebibytes,
             first_ns: seconds * SECOND,
             last_ns: seconds * SECOND,
-            ..PlainSum::default()
+            ..IoCounters::default()
         };
         writer.take(&Input::Time(seconds * SECOND));
         writer.take(&Input::Plain(&[(key, sum)]));

@@ -8,57 +8,57 @@ use core::mem::size_of;
 
 use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
-use crate::station::FileId;
+use crate::page_record::FileId;
 
 /// Every so many bytes of a stream both sums are written down. A power of two.
-pub const CHECKPOINT: u64 = 1 << 20;
+pub const CHECKPOINT_BYTES: u64 = 1 << 20;
 
-/// Bits of [`SumRow::flags`].
-pub mod sum_flag {
+/// Bits of [`DigestState::flags`].
+pub mod digest_flag {
     /// Packets were summed up from the very byte on at which calls were: `base`.
     pub const ANCHORED: u32 = 1;
 }
 
-/// Bits of [`Stretch::flags`].
-pub mod stretch_flag {
+/// Bits of [`DigestSpan::flags`].
+pub mod digest_span_flag {
     /// The bytes came out of the caller's memory, by a call that copies them.
-    pub const PLAIN: u32 = 1;
+    pub const FROM_MEMORY: u32 = 1;
     /// The pages belong to more than one file, or not all to one.
-    pub const SEVERAL: u32 = 2;
+    pub const MULTIPLE_FILES: u32 = 2;
 }
 
-/// What [`Sums`] is about.
-pub mod sum_event {
-    /// A stretch of what calls handed over has ended, at `at.position`.
-    pub const HANDED: u32 = 1;
-    /// Packets have carried everything up to `at.position`.
-    pub const CARRIED: u32 = 2;
-    /// The connection has ended; `row` is the last word on it.
+/// What [`DigestEvent`] is about.
+pub mod digest_event_kind {
+    /// A stretch of what calls handed over has ended, at `sum.position`.
+    pub const SENT: u32 = 1;
+    /// Packets have carried everything up to `sum.position`.
+    pub const TRANSMITTED: u32 = 2;
+    /// The connection has ended; `state` is the last word on it.
     pub const CLOSED: u32 = 3;
 }
 
 /// How far a stream was summed up, and to what.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sum {
+pub struct DigestSum {
     /// The next byte of the stream: in the lower half as in the packets' sequence numbers.
     pub position: u64,
     /// The sum over the pages so far; it wraps.
     pub sum: u64,
     /// How many bytes are in it: those in pages of files and of processes' memory. Other bytes lie in the kernel's own pages.
-    pub paged: u64,
+    pub paged_bytes: u64,
 }
 
 /// Bytes that one process handed over by calls of one kind, from one file.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
+pub struct DigestSpan {
     /// Its first byte in the stream; it ends where what calls handed over ends.
     pub start: u64,
     /// Bytes in pages of files and of processes' memory.
-    pub paged: u64,
+    pub paged_bytes: u64,
     /// Bytes that were handed over by calls that do not copy, in no such page.
-    pub unnamed: u64,
+    pub unowned_bytes: u64,
     /// Calls, pieces of one call counted each.
     pub calls: u64,
     /// Where in the program the first of them is.
@@ -69,7 +69,7 @@ pub struct Stretch {
     pub tgid: u32,
     /// One of [`nr`](crate::nr).
     pub nr: u32,
-    /// Bits of [`stretch_flag`].
+    /// Bits of [`digest_span_flag`].
     pub flags: u32,
     /// Device number of the socket's inode.
     pub socket_dev: u32,
@@ -80,20 +80,20 @@ pub struct Stretch {
 /// A connection: the two sums, and the stretch that goes on. A row of a map, by the address of its `struct sock`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SumRow {
+pub struct DigestState {
     /// Which connection it is: addresses of sockets are used again.
-    pub life: u64,
+    pub connection_id: u64,
     /// Its addresses, with this socket as the sender.
     pub pair: SocketPair,
     /// Where in the stream summing up began.
-    pub base: u64,
+    pub base_position: u64,
     /// By calls. `position` is 0 until the first one.
-    pub handed: Sum,
+    pub sent: DigestSum,
     /// By packets.
-    pub carried: Sum,
+    pub transmitted: DigestSum,
     /// What the latest calls handed over.
-    pub stretch: Stretch,
-    /// Bits of [`sum_flag`].
+    pub span: DigestSpan,
+    /// Bits of [`digest_flag`].
     pub flags: u32,
     /// The ports as they are in a packet: the source's in the lower half.
     pub ports: u32,
@@ -102,22 +102,22 @@ pub struct SumRow {
 /// Something that happened to the sums of a connection.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sums {
+pub struct DigestEvent {
     /// The head.
     pub header: RecordHeader,
     /// The address of its `struct sock`.
     pub sock: u64,
-    /// One of [`sum_event`].
+    /// One of [`digest_event_kind`].
     pub event: u32,
     /// Not used.
-    pub zero: u32,
+    pub reserved: u32,
     /// The sum at the place that the event is about.
-    pub at: Sum,
+    pub sum: DigestSum,
     /// The connection at that moment.
-    pub row: SumRow,
+    pub state: DigestState,
 }
 
-impl Sums {
+impl DigestEvent {
     /// What its header says it is.
     pub const KIND: RecordKind = RecordKind(6);
 }
@@ -134,8 +134,8 @@ pub const fn mix(place: u64, secret: u64) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<Sum>() == 24);
-    assert!(size_of::<Stretch>() == 5 * 8 + 24 + 4 * 4 + 8);
-    assert!(size_of::<SumRow>() == 8 + 40 + 8 + 2 * 24 + size_of::<Stretch>() + 8);
-    assert!(size_of::<Sums>() == 32 + 8 + 8 + 24 + size_of::<SumRow>());
+    assert!(size_of::<DigestSum>() == 24);
+    assert!(size_of::<DigestSpan>() == 5 * 8 + 24 + 4 * 4 + 8);
+    assert!(size_of::<DigestState>() == 8 + 40 + 8 + 2 * 24 + size_of::<DigestSpan>() + 8);
+    assert!(size_of::<DigestEvent>() == 32 + 8 + 8 + 24 + size_of::<DigestState>());
 };

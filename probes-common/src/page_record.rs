@@ -7,9 +7,9 @@ use crate::header::{RecordHeader, RecordKind};
 
 /// Pieces in one record, at most. A packet has 17 fragments by default (`CONFIG_MAX_SKB_FRAGS`), 45 at most; what does not
 /// fit follows in further records.
-pub const PIECES: usize = 18;
+pub const MAX_RANGES: usize = 18;
 
-/// Where pieces were seen: [`Station::station`].
+/// Where pieces were seen: [`PageRecord::station`].
 pub mod station_kind {
     /// Slots that the call took bytes from, at its exit: `[tail before, tail after)`, and the one at the tail after if a
     /// part of it was taken. A slot that was emptied keeps its page and the end of its range.
@@ -22,14 +22,14 @@ pub mod station_kind {
     pub const UNIX: u16 = 4;
     /// A request to a disk inside a traced call (`block_bio_queue`).
     pub const BIO: u16 = 5;
-    /// Slots of a pipe that was there before watching began: `[tail, head)`, see [`Found`](crate::Found).
-    pub const PIPE_FOUND: u16 = 6;
+    /// Slots of a pipe that was there before watching began: `[tail, head)`, see [`PipeSnapshot`](crate::PipeSnapshot).
+    pub const PIPE_SNAPSHOT: u16 = 6;
 }
 
-/// Bits of [`Station::flags`].
-pub mod station_flag {
+/// Bits of [`PageRecord::flags`].
+pub mod page_record_flag {
     /// There were more pieces than could be read: `total` counts them, `pieces` does not hold them.
-    pub const CUT: u32 = 1;
+    pub const TRUNCATED: u32 = 1;
     /// The packet holds pages of the sender's memory that a later hop may copy (`SKBFL_ZEROCOPY_ENABLE`).
     pub const USER_PAGES: u32 = 2;
     /// The packet goes to the loopback device.
@@ -46,7 +46,7 @@ pub mod station_flag {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FileId {
-    /// The address of the `address_space`, as [`Piece::mapping`] has it.
+    /// The address of the `address_space`, as [`PageRange::mapping`] has it.
     pub mapping: u64,
     /// Inode number.
     pub ino: u64,
@@ -59,11 +59,11 @@ pub struct FileId {
 /// A run of bytes in one page, or in several that lie one after the other in memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Piece {
+pub struct PageRange {
     /// The address of `struct page` of the page that `offset` counts from.
     pub page: u64,
     /// `folio->mapping`, its low bits included: bit 0 is set for anonymous memory. 0: a page of the kernel's own.
-    /// [`UNTOLD`](crate::UNTOLD): nobody looked.
+    /// [`MAPPING_NOT_READ`](crate::MAPPING_NOT_READ): nobody looked.
     pub mapping: u64,
     /// The index of `page` (not of its folio's head) in the mapping, in pages; for anonymous memory its address / 4096.
     pub index: u64,
@@ -78,11 +78,11 @@ pub struct Piece {
 /// Pages seen at a station.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Station {
+pub struct PageRecord {
     /// The head. Packets may be sent in the context of a thread that has nothing to do with them.
     pub header: RecordHeader,
-    /// The call that this thread was inside, by [`Call::serial`](crate::Call::serial); 0: none that is traced.
-    pub call: u64,
+    /// The call that this thread was inside, by [`Call::call_id`](crate::Call::call_id); 0: none that is traced.
+    pub call_id: u64,
     /// The address of `pipe_inode_info`; of the sender's `struct sock`; of the `block_device`.
     pub object: u64,
     /// A pipe: ring position of the first piece (a slot counter, 32 bits, wraps). A packet: sequence number of the first
@@ -96,7 +96,7 @@ pub struct Station {
     pub total: u32,
     /// Payload bytes in the linear part of a packet or message: they come before the pieces.
     pub linear: u32,
-    /// Bits of [`station_flag`].
+    /// Bits of [`page_record_flag`].
     pub flags: u32,
     /// The network device's index; the disk's device number.
     pub device: u32,
@@ -107,19 +107,19 @@ pub struct Station {
     /// Number of this record among those of the same call and station, or of the same packet, from 0.
     pub part: u32,
     /// The pieces, in the order of the bytes. Only `count` of them are in the record: it ends there.
-    pub pieces: [Piece; PIECES],
+    pub ranges: [PageRange; MAX_RANGES],
 }
 
-impl Station {
+impl PageRecord {
     /// What its header says it is.
     pub const KIND: RecordKind = RecordKind(2);
     /// Bytes of a record without any piece.
-    pub const HEAD: usize = size_of::<Self>() - PIECES * size_of::<Piece>();
+    pub const HEAD_SIZE: usize = size_of::<Self>() - MAX_RANGES * size_of::<PageRange>();
 }
 
 const _: () = {
     assert!(size_of::<FileId>() == 24);
-    assert!(size_of::<Piece>() == 40);
-    assert!(Station::HEAD == 32 + 3 * 8 + 24 + 40 + 4 * 4 + 8);
-    assert!(size_of::<Station>() == 864);
+    assert!(size_of::<PageRange>() == 40);
+    assert!(PageRecord::HEAD_SIZE == 32 + 3 * 8 + 24 + 40 + 4 * 4 + 8);
+    assert!(size_of::<PageRecord>() == 864);
 };

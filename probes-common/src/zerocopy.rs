@@ -2,11 +2,11 @@
 
 use core::mem::size_of;
 
-use crate::call::EndState;
+use crate::call::EndpointState;
 use crate::header::{RecordHeader, RecordKind};
 
-/// Who told it: [`Told::by`].
-pub mod told_by {
+/// Who told it: [`ZerocopyCompletion::source`].
+pub mod completion_source {
     /// The error queue of a TCP socket (`MSG_ZEROCOPY`, `Documentation/networking/msg_zerocopy.rst`), whether the program reads
     /// it or not.
     pub const ERROR_QUEUE: u32 = 1;
@@ -14,12 +14,12 @@ pub mod told_by {
     pub const IO_URING: u32 = 2;
 }
 
-/// Bits of [`Told::flags`].
-pub mod told_flag {
+/// Bits of [`ZerocopyCompletion::flags`].
+pub mod completion_flag {
     /// It copied, in part at least: `SO_EE_CODE_ZEROCOPY_COPIED`, or `IORING_NOTIF_USAGE_ZC_COPIED`.
     pub const COPIED: u32 = 1;
     /// It would not have said so: the program did not ask (`IORING_SEND_ZC_REPORT_USAGE`).
-    pub const NOT_ASKED: u32 = 2;
+    pub const NO_USAGE_REPORT: u32 = 2;
     /// The program never read it: it went with its socket (`kfree_skb`).
     pub const DROPPED: u32 = 4;
 }
@@ -27,30 +27,30 @@ pub mod told_flag {
 /// A notification that sends without copies are done with their memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ZerocopyCompletion {
     /// The head. The error queue is filled wherever the last reference to the memory is dropped, so process and thread may be
     /// anybody's.
     pub header: RecordHeader,
     /// The socket, as it was when a traced call was made on it. `io_uring`: of kind
-    /// [`NONE`](crate::end_kind::NONE), for it is not known.
-    pub end: EndState,
+    /// [`NONE`](crate::endpoint_kind::NONE), for it is not known.
+    pub endpoint: EndpointState,
     /// The process that sent.
     pub tgid: u32,
-    /// One of [`told_by`].
-    pub by: u32,
-    /// Bits of [`told_flag`].
+    /// One of [`completion_source`].
+    pub source: u32,
+    /// Bits of [`completion_flag`].
     pub flags: u32,
     /// The numbers of the first and the last send, as the socket counts them (32 bits, wraps). `io_uring`: 0.
     pub first: u32,
     /// See [`first`](Self::first).
     pub last: u32,
     /// Not used.
-    pub zero: u32,
+    pub reserved: u32,
 }
 
-impl Told {
+impl ZerocopyCompletion {
     /// What its header says it is.
     pub const KIND: RecordKind = RecordKind(8);
 }
 
-const _: () = assert!(size_of::<Told>() == 32 + size_of::<EndState>() + 24);
+const _: () = assert!(size_of::<ZerocopyCompletion>() == 32 + size_of::<EndpointState>() + 24);

@@ -8,7 +8,7 @@ use core::mem::size_of;
 /// What is counted apart.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PlainKey {
+pub struct IoCounterKey {
     /// Inode number of the file or socket.
     pub ino: u64,
     /// The process.
@@ -19,16 +19,16 @@ pub struct PlainKey {
     pub nr: u32,
     /// `MSG_*` bits that change the meaning: `MSG_PEEK` (2) and `MSG_TRUNC` (0x20).
     pub op_flags: u32,
-    /// One of [`end_kind`](crate::end_kind).
+    /// One of [`endpoint_kind`](crate::endpoint_kind).
     pub kind: u16,
     /// Not used.
-    pub zero: [u16; 3],
+    pub reserved: [u16; 3],
 }
 
 /// What was counted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PlainSum {
+pub struct IoCounters {
     /// Bytes that the calls returned.
     pub bytes: u64,
     /// Calls that returned bytes.
@@ -48,6 +48,6 @@ pub struct PlainSum {
 }
 
 const _: () = {
-    assert!(size_of::<PlainKey>() == 32);
-    assert!(size_of::<PlainSum>() == 64);
+    assert!(size_of::<IoCounterKey>() == 32);
+    assert!(size_of::<IoCounters>() == 64);
 };

@@ -1,12 +1,11 @@
-//! Who is traced, and which connections have ended.
+//! Who is traced.
 
 use core::mem::size_of;
 
-use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
 
-/// What happened to a process: [`Process::event`].
-pub mod event {
+/// What happened to a process: [`ProcessEvent::event`].
+pub mod process_event_kind {
     /// A traced process made another: the header has the maker, `child` the new one.
     pub const FORK: u32 = 1;
     /// It became another program.
@@ -14,7 +13,7 @@ pub mod event {
     /// Its last thread ended.
     pub const EXIT: u32 = 3;
     /// It was added because it announced itself (`prctl` with a cookie), or by its cgroup.
-    pub const JOINED: u32 = 4;
+    pub const ATTACHED: u32 = 4;
     /// It changed the size of a pipe (`F_SETPIPE_SZ`): positions in its ring start anew. `detail` is the pipe's address.
     pub const PIPE_RESIZED: u32 = 5;
 }
@@ -35,17 +34,13 @@ pub const fn announcement(cookie: u64) -> [u8; 16] {
     name
 }
 
-/// Where the object calls `bpf_rdonly_cast`, before it is loaded: a helper's number that no kernel has. The user side puts
-/// the kernel's own number of that function there.
-pub const CAST: usize = 0x7a63_0001;
-
 /// Something that happened to a traced process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
+pub struct ProcessEvent {
     /// The head.
     pub header: RecordHeader,
-    /// One of [`event`].
+    /// One of [`process_event_kind`].
     pub event: u32,
     /// The process that was made, or 0.
     pub child: u32,
@@ -55,31 +50,9 @@ pub struct Process {
     pub comm: [u8; 16],
 }
 
-impl Process {
+impl ProcessEvent {
     /// What its header says it is.
     pub const KIND: RecordKind = RecordKind(4);
 }
 
-/// A watched TCP connection has ended: its addresses may be used again by another one.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// The head.
-    pub header: RecordHeader,
-    /// The address of its `struct sock`.
-    pub sock: u64,
-    /// Which life of that address it was.
-    pub life: u64,
-    /// The connection, with this socket as the sender.
-    pub pair: SocketPair,
-}
-
-impl Closed {
-    /// What its header says it is.
-    pub const KIND: RecordKind = RecordKind(5);
-}
-
-const _: () = {
-    assert!(size_of::<Process>() == 32 + 8 + 8 + 16);
-    assert!(size_of::<Closed>() == 32 + 16 + 40);
-};
+const _: () = assert!(size_of::<ProcessEvent>() == 32 + 8 + 8 + 16);
