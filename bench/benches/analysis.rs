@@ -10,13 +10,13 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use probes_common::{
-    Call, EndpointState, FileId, MAX_RANGES, PageRange, PageRecord, RecordHeader, RecordKind, SocketPair, call_flag,
-    endpoint_kind, nr, page_record_flag, station_kind,
-};
 use zctrace_evidence::{Config, SlotNames};
 use zctrace_probes::probe::RecordRef;
 use zctrace_probes::trace::{Account, Input, Preamble};
+use zctrace_records::{
+    Call, EndpointState, FileId, MAX_RANGES, PageRange, PageRecord, RecordHeader, RecordKind, SocketPair, call_flag,
+    endpoint_kind, nr, page_record_flag, station_kind,
+};
 
 const PAGE: u64 = 4096;
 const SLOTS: u32 = 16;

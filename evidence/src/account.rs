@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 
-use probes_common::{IoCounterKey, IoCounters, program};
+use zctrace_records::{IoCounterKey, IoCounters, program};
 
 use super::input::{Costs, Input, Losses, Preamble, Question};
 use super::sequence_gaps::Gaps;
 use crate::Evidence;
 use crate::fast_map::Map;
-use probes_common::decode::{Decoder, RecordRef};
+use zctrace_records::decode::{Decoder, RecordRef};
 use zctrace_report::{self as report, Loss, Place, Report, Tier};
 
 /// Places that are kept.

@@ -1,6 +1,6 @@
 //! Where bytes lie, in one number: pages of the kernel's memory map put in a row.
 
-use probes_common::{MAPPING_NOT_READ, PageRange};
+use zctrace_records::{MAPPING_NOT_READ, PageRange};
 
 /// `struct page` has 64 bytes on every kernel that zctrace runs on (`CONFIG_HAVE_ALIGNED_STRUCT_PAGE`, x86-64), and the
 /// kernel keeps them in one array (`CONFIG_SPARSEMEM_VMEMMAP`): neighbours in the array are neighbours in memory.

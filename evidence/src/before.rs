@@ -3,7 +3,7 @@
 //! Nobody saw who put it there, so it comes from the pipe itself. From there on its pages are as good as any: what is found
 //! is taken for a call that filled an empty ring, and believed only as long as the next call takes up exactly there.
 
-use probes_common::{EndpointState, PipeSnapshot};
+use zctrace_records::{EndpointState, PipeSnapshot};
 
 use super::address::start_of;
 use super::ends::EndId;

@@ -1,15 +1,15 @@
 //! The level `digest`: sums over pages, where calls hand them to a connection and where packets carry them.
 //!
 //! Two sums over the same stretch of a stream that are equal show that packets carried the very pages that calls handed over,
-//! each at its place (see [`probes_common::mix`]). Sums are compared where both are known: at checkpoints, and where both are
+//! each at its place (see [`zctrace_records::mix`]). Sums are compared where both are known: at checkpoints, and where both are
 //! at rest. What lies between two such places is judged as one: all of it moved, or nothing is known of any of it.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use probes_common::{
+use zctrace_contract::Reason;
+use zctrace_records::{
     DigestEvent, DigestSpan, DigestState, DigestSum, digest_event_kind, digest_flag, digest_span_flag,
 };
-use zctrace_contract::Reason;
 
 use super::edges::EdgeKey;
 use crate::fast_map::Map;
@@ -291,8 +291,8 @@ fn found(same: Option<bool>) -> Finding {
 mod tests {
     use super::*;
     use crate::ends::EndId;
-    use probes_common::{CHECKPOINT_BYTES, mix};
     use proptest::prelude::*;
+    use zctrace_records::{CHECKPOINT_BYTES, mix};
 
     const SECRET: u64 = 0x1234_5678_9abc_def0;
     const BASE: u64 = (1 << 32) + 77;
@@ -329,7 +329,7 @@ mod tests {
 
     fn event(event: u32, at: DigestSum, row: DigestState) -> DigestEvent {
         DigestEvent {
-            header: probes_common::RecordHeader {
+            header: zctrace_records::RecordHeader {
                 sequence: 0,
                 timestamp_ns: 0,
                 tgid: 7,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use probes_common::{COMPONENT_SIZE, EndpointName, EndpointState, SocketPair, endpoint_kind, name_flag};
+use zctrace_records::{COMPONENT_SIZE, EndpointName, EndpointState, SocketPair, endpoint_kind, name_flag};
 
 use crate::fast_map::Map;
 use zctrace_report::{End, EndKind};
@@ -276,7 +276,7 @@ fn peer_of(pair: &SocketPair) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use probes_common::{MAX_COMPONENTS, RecordHeader};
+    use zctrace_records::{MAX_COMPONENTS, RecordHeader};
 
     fn file(ino: u64) -> EndpointState {
         EndpointState {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use probes_common::nr;
 use zctrace_contract::Reason;
+use zctrace_records::nr;
 
 use super::address::Address;
 use super::ends::{EndId, Ends};

@@ -1,7 +1,7 @@
 //! What a call gave to its sink: each byte against the page that was seen there.
 
-use probes_common::{Call, PageRange, nr, page_record_flag, station_kind};
 use zctrace_contract::Reason;
+use zctrace_records::{Call, PageRange, nr, page_record_flag, station_kind};
 
 use super::address::{Address, PAGE, page_of, start_of};
 use super::ends::{Form, form_of};

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use probes_common::{DigestState, IoCounterKey, IoCounters};
 use serde::{Deserialize, Serialize};
+use zctrace_records::{DigestState, IoCounterKey, IoCounters};
 
 use crate::Config;
 use crate::journal_event::News;
@@ -67,7 +67,7 @@ pub enum Input<'a> {
 pub struct Losses {
     /// Its name.
     pub program: String,
-    /// Its number, one of [`program`](probes_common::program).
+    /// Its number, one of [`program`](zctrace_records::program).
     pub number: u32,
     /// Records for which the ring had no room, and entries for which a map had none.
     pub failures: u64,

@@ -58,11 +58,11 @@ mod witness;
 
 use std::collections::HashMap;
 
-use probes_common::{
+use zctrace_contract::Reason;
+use zctrace_records::{
     Call, ConnectionClosed, EndpointName, EndpointState, IoCounterKey, IoCounters, PageRecord, ProcessEvent, call_flag,
     nr, process_event_kind, station_kind,
 };
-use zctrace_contract::Reason;
 
 pub use self::account::Account;
 use self::edges::{EdgeKey, Edges, UnderWay};

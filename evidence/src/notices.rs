@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use probes_common::{ZerocopyCompletion, completion_flag, completion_source, endpoint_kind};
+use zctrace_records::{ZerocopyCompletion, completion_flag, completion_source, endpoint_kind};
 
 use super::Evidence;
 use super::ends::EndId;
@@ -110,7 +110,7 @@ impl Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use probes_common::{EndpointState, RecordHeader};
+    use zctrace_records::{EndpointState, RecordHeader};
 
     fn told(first: u32, last: u32, flags: u32) -> ZerocopyCompletion {
         ZerocopyCompletion {

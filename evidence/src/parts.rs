@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use probes_common::{Call, PageRange, PageRecord, PipeSnapshot, station_kind};
+use zctrace_records::{Call, PageRange, PageRecord, PipeSnapshot, station_kind};
 
 /// A station, apart from its pieces.
 #[derive(Clone, Copy, Debug)]

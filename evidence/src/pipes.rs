@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use probes_common::{EndpointState, PipeSnapshot};
+use zctrace_records::{EndpointState, PipeSnapshot};
 
 use super::Whole;
 use super::ends::{Form, form_of};

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use probes_common::{IoCounterKey, IoCounters, nr};
 use zctrace_contract::Reason;
+use zctrace_records::{IoCounterKey, IoCounters, nr};
 
 use super::ends::{EndId, Ends};
 use super::flows::{Symbols, call_of, station_of};

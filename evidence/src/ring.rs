@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use probes_common::EndpointState;
+use zctrace_records::EndpointState;
 
 use super::address::Address;
 use super::lanes::Lane;

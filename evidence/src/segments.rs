@@ -13,7 +13,7 @@ pub(crate) use self::names::FlowsOf;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use probes_common::{Call, EndpointState};
+use zctrace_records::{Call, EndpointState};
 
 use self::book::{Book, Made};
 use super::lanes::Lane;

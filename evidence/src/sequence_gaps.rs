@@ -1,6 +1,6 @@
 //! Records that the reader missed: each program numbers its records on each CPU.
 
-use probes_common::RecordHeader;
+use zctrace_records::RecordHeader;
 
 use crate::fast_map::Map;
 

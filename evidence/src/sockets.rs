@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use probes_common::{PageRange, PageRecord, SocketPair};
+use zctrace_records::{PageRange, PageRecord, SocketPair};
 
 use super::address::start_of;
 use super::edges::EdgeKey;

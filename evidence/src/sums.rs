@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use probes_common::{DigestEvent, DigestSpan, DigestState, EndpointState, FileId, digest_span_flag, endpoint_kind};
+use zctrace_records::{DigestEvent, DigestSpan, DigestState, EndpointState, FileId, digest_span_flag, endpoint_kind};
 
 use zctrace_contract::Reason;
 
@@ -142,7 +142,7 @@ impl Evidence {
         let digest = Digest {
             checkpoints: self.digests.compared,
             equal: self.digests.equal,
-            every_bytes: probes_common::CHECKPOINT_BYTES,
+            every_bytes: zctrace_records::CHECKPOINT_BYTES,
             full_records_one_in: 0,
         };
         let certificates = report.flows.iter_mut().filter_map(|flow| flow.certificate.as_mut());

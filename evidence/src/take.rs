@@ -1,6 +1,6 @@
 //! What a call took from its source: which bytes, and where they lay.
 
-use probes_common::{Call, PageRange, call_flag, nr, station_kind};
+use zctrace_records::{Call, PageRange, call_flag, nr, station_kind};
 
 use super::address::Address;
 use super::ends::{Form, form_of};

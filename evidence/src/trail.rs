@@ -139,7 +139,7 @@ impl Trails {
 
     /// Whether the bytes are a duplicate that tee(2) made.
     pub(crate) fn is_teed(&self, trail: TrailId) -> bool {
-        self.steps(trail).any(|step| step.nr == probes_common::nr::TEE)
+        self.steps(trail).any(|step| step.nr == zctrace_records::nr::TEE)
     }
 }
 

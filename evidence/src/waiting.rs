@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use probes_common::{Call, nr};
+use zctrace_records::{Call, nr};
 
 use super::Whole;
 use super::ends::{Form, form_of};

@@ -3,8 +3,8 @@
 //! Moved needs identity: the very page, or a page that says itself that it is this place of this file or this address of
 //! the caller's memory. Copied needs a witness: another page at the same byte of the destination. All else is unknown.
 
-use probes_common::PageRange;
 use zctrace_contract::Reason;
+use zctrace_records::PageRange;
 
 use super::address::{Address, Owner, owner_of, start_of};
 use super::parcel::Place;
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_page_that_nobody_asked_of_is_known_by_its_place_alone() {
         let untold = seen(PageRange {
-            mapping: probes_common::MAPPING_NOT_READ,
+            mapping: zctrace_records::MAPPING_NOT_READ,
             index: 0,
             ..page()
         });

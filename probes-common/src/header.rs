@@ -16,7 +16,7 @@ impl RecordKind {
 /// The first 32 bytes of every record.
 ///
 /// ```
-/// use probes_common::{RecordHeader, RecordKind};
+/// use zctrace_records::{RecordHeader, RecordKind};
 ///
 /// let head = RecordHeader {
 ///     sequence: 7,

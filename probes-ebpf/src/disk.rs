@@ -4,7 +4,7 @@ use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::RawTracePointContext;
-use probes_common::{MAX_RANGES, PageRange, endpoint_kind, page_record_flag, program, station_kind};
+use zctrace_records::{MAX_RANGES, PageRange, endpoint_kind, page_record_flag, program, station_kind};
 
 use crate::maps::{CONTINUE, DISK, ENTRIES, on};
 use crate::offsets as at;

@@ -3,7 +3,7 @@
 use core::ptr::addr_of;
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use probes_common::{RecordHeader, RecordKind};
+use zctrace_records::{RecordHeader, RecordKind};
 
 use crate::maps::{RING, TALLIES};
 use crate::read::opaque;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated;
 use core::ptr::addr_of_mut;
-use probes_common::{EndpointState, endpoint_kind};
+use zctrace_records::{EndpointState, endpoint_kind};
 
 use crate::maps::UNIX_WATCHED;
 use crate::offsets as at;

@@ -3,7 +3,7 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use probes_common::{Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, nr, program};
+use zctrace_records::{Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, nr, program};
 
 use crate::end::{self, Now};
 use crate::maps::{CALLS, ENTER, ENTRIES, PLAIN_ENTRIES, next_serial};

@@ -6,7 +6,7 @@
 
 use core::ptr::addr_of_mut;
 
-use probes_common::{EndpointName, EndpointState, PipeSnapshot, endpoint_kind, program};
+use zctrace_records::{EndpointName, EndpointState, PipeSnapshot, endpoint_kind, program};
 
 use crate::end::{self, Now};
 use crate::maps::{CALLS, FOUND, TRACED, next_serial};

@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use probes_common::{DigestState, IoCounterKey, IoCounters, ProgramStats, SocketPair, program};
+use zctrace_records::{DigestState, IoCounterKey, IoCounters, ProgramStats, SocketPair, program};
 
 use crate::enter::Entry;
 use crate::{disk, enter, exit, found, message, packet, process, read, sums, told};

@@ -2,7 +2,7 @@
 
 use core::ptr::addr_of_mut;
 
-use probes_common::{MAX_RANGES, page_record_flag, program, station_kind};
+use zctrace_records::{MAX_RANGES, page_record_flag, program, station_kind};
 
 use crate::maps::{CONSUMED, DROPPED, UNIX_WATCHED};
 use crate::offsets as at;

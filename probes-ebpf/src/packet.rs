@@ -4,7 +4,7 @@ use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::RawTracePointContext;
-use probes_common::{ConnectionClosed, SocketPair, page_record_flag, program, station_kind};
+use zctrace_records::{ConnectionClosed, SocketPair, page_record_flag, program, station_kind};
 
 use crate::maps::{CLOSING, CONTINUE, ENTRIES, PACKET, WATCHED, on};
 use crate::offsets as at;

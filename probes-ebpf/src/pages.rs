@@ -4,7 +4,7 @@ use core::mem::size_of;
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::generated;
-use probes_common::{
+use zctrace_records::{
     FileId, MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec, SocketPair, page_record_flag,
 };
 

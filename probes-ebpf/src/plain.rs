@@ -1,7 +1,7 @@
 //! Plain calls, counted by file, process and kind of call.
 
 use aya_ebpf::helpers::generated;
-use probes_common::{IoCounterKey, IoCounters, nr, program};
+use zctrace_records::{IoCounterKey, IoCounters, nr, program};
 
 use crate::maps::PLAIN;
 use crate::{emit, read};

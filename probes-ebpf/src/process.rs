@@ -3,7 +3,7 @@
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use probes_common::{ProcessEvent, process_event_kind, program};
+use zctrace_records::{ProcessEvent, process_event_kind, program};
 
 use crate::maps::{ENDED, ENTRIES, EXEC, FORK, PLAIN_ENTRIES, RENAMED, TRACED};
 use crate::offsets as at;

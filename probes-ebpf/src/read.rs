@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated;
 use core::mem::{MaybeUninit, size_of};
 
-use probes_common::RDONLY_CAST_PLACEHOLDER;
+use zctrace_records::RDONLY_CAST_PLACEHOLDER;
 
 use crate::offsets::{DIRECT, Offset};
 

@@ -4,7 +4,7 @@ use core::mem::size_of;
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::generated;
-use probes_common::nr;
+use zctrace_records::nr;
 
 use crate::read;
 

@@ -4,7 +4,7 @@
 
 use core::ptr::addr_of_mut;
 
-use probes_common::{
+use zctrace_records::{
     Call, EndpointState, PageRange, PipeSnapshot, endpoint_kind, nr, page_record_flag, program, station_kind,
 };
 

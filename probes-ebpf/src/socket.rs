@@ -2,7 +2,7 @@
 
 use core::ptr::{addr_of, addr_of_mut};
 
-use probes_common::{EndpointState, SocketPair, endpoint_kind, program};
+use zctrace_records::{EndpointState, SocketPair, endpoint_kind, program};
 
 use crate::emit;
 use crate::maps::{LIVES, WATCHED, Watch, next_serial};

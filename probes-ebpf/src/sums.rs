@@ -7,7 +7,7 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use probes_common::{
+use zctrace_records::{
     CHECKPOINT_BYTES, DigestEvent, DigestSpan, DigestState, DigestSum, EndpointName, EndpointState, FileId,
     digest_event_kind, digest_flag, digest_span_flag, endpoint_kind, mix, nr, program,
 };

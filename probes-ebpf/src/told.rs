@@ -7,7 +7,7 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use probes_common::{EndpointState, ZerocopyCompletion, completion_flag, completion_source, endpoint_kind, program};
+use zctrace_records::{EndpointState, ZerocopyCompletion, completion_flag, completion_source, endpoint_kind, program};
 
 use crate::maps::{TOLD, TOLD_URING, ZEROCOPY};
 use crate::offsets as at;

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use live::{Seen, Watch, assert_gone, bytes, programs_of, runs};
-use probes_common::{call_flag, endpoint_kind, nr, page_record_flag, process_event_kind, station_kind};
 use rustix::pipe::{IoSliceRaw, SpliceFlags, fcntl_setpipe_size, splice, tee, vmsplice};
 use zctrace_probes::probe::{Hooks, Probes, Record, ScopeFilter, Setup};
+use zctrace_records::{call_flag, endpoint_kind, nr, page_record_flag, process_event_kind, station_kind};
 
 const TEST: &str = "probes_live";
 /// Set in the child that is killed while its probes are attached.

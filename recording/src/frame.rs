@@ -3,15 +3,15 @@
 //! Kinds are only ever added. A reader skips those that it does not know, and says how many: so a new kind may add to what is
 //! known, and must not take back what other frames say.
 
-use probes_common::{DigestState, IoCounterKey, IoCounters};
 use serde::{Deserialize, Serialize};
+use zctrace_records::{DigestState, IoCounterKey, IoCounters};
 
 use super::layout::Layout;
 use super::news::Kept;
 use super::rows;
-use probes_common::decode::Integers;
 use zctrace_evidence::News;
 use zctrace_evidence::{Input, Losses, Question};
+use zctrace_records::decode::Integers;
 use zctrace_report::Place;
 
 /// Bytes of a frame's kind and length.

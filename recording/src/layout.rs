@@ -4,11 +4,11 @@
 //! end of its head and of each piece. So a shorter record is one whose new fields are zero, and of a longer one the end is
 //! not known here.
 
-use probes_common::{
+use serde::{Deserialize, Serialize};
+use zctrace_records::{
     Call, ConnectionClosed, DigestEvent, DigestState, EndpointName, IoCounterKey, IoCounters, PageRange, PageRecord,
     PageRun, PageVec, PipeSnapshot, ProcessEvent, RecordHeader, RecordKind, ZerocopyCompletion,
 };
-use serde::{Deserialize, Serialize};
 
 /// Bytes of each kind, in the JSON of a recording's head.
 ///
@@ -175,7 +175,7 @@ fn fit(bytes: &[u8], len: usize, into: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use probes_common::decode::Record;
+    use zctrace_records::decode::Record;
 
     fn record(kind: RecordKind, len: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();

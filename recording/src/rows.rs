@@ -1,6 +1,6 @@
 //! Rows of the kernel's maps as bytes: key and value, one after the other, as they lie in memory.
 
-use probes_common::decode::{Integers, bytes_of, value_of};
+use zctrace_records::decode::{Integers, bytes_of, value_of};
 
 /// Adds a row.
 pub(super) fn put<K: Integers, V: Integers>((key, value): &(K, V), into: &mut Vec<u8>) {
@@ -27,7 +27,7 @@ pub(super) fn read<K: Integers, V: Integers>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use probes_common::{IoCounterKey, IoCounters};
+    use zctrace_records::{IoCounterKey, IoCounters};
 
     #[test]
     fn rows_come_back_as_they_were_and_shorter_ones_with_zeroes() {

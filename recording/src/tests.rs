@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 
-use probes_common::{DigestState, IoCounterKey, IoCounters, RecordHeader, RecordKind};
+use zctrace_records::{DigestState, IoCounterKey, IoCounters, RecordHeader, RecordKind};
 
 use super::block::{self, Block};
 use super::{MAGIC, OpenError, Reader, Writer, frame};

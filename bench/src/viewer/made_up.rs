@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use probes_common::{IoCounterKey, IoCounters, nr};
 use zctrace_probes::trace::{Input, Preamble, Recorder};
 use zctrace_recording::Writer;
+use zctrace_records::{IoCounterKey, IoCounters, nr};
 
 /// How much of it.
 pub(crate) struct Load {

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use probes_common::{endpoint_kind, nr};
 use proptest::prelude::*;
 use zctrace_contract::journal::Operation;
 use zctrace_evidence::{Entry, News, What};
+use zctrace_records::{endpoint_kind, nr};
 use zctrace_report::{LedgerWord, Report, Scope, ScopeKind, Tier};
 
 use super::world::{Record, World};

@@ -9,11 +9,11 @@ mod world;
 
 use std::collections::HashMap;
 
-use probes_common::decode::{Decoder, RecordRef};
-use probes_common::{MAPPING_NOT_READ, PageRecord, station_kind};
 use proptest::prelude::*;
 use world::{Done, Record, Sink, Truth, World};
 use zctrace_evidence::{Config, Evidence, SlotNames};
+use zctrace_records::decode::{Decoder, RecordRef};
+use zctrace_records::{MAPPING_NOT_READ, PageRecord, station_kind};
 use zctrace_report::{EndKind, Report, Scope, ScopeKind, Tier};
 
 /// What a random program does next.

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use probes_common::{
+use zctrace_records::{
     Call, EndpointState, FileId, MAX_RANGES, PageRange, PageRecord, PipeSnapshot, ProcessEvent, RecordHeader,
     SocketPair, call_flag, endpoint_kind, nr, page_record_flag, process_event_kind, station_kind,
 };
@@ -161,7 +161,7 @@ impl World {
         queued.chain(in_rings).any(|bytes| bytes.piece.page == page)
     }
 
-    fn header(&mut self, kind: probes_common::RecordKind) -> RecordHeader {
+    fn header(&mut self, kind: zctrace_records::RecordKind) -> RecordHeader {
         self.now += 1000;
         RecordHeader {
             sequence: 0,

@@ -5,7 +5,7 @@
 //! of the kernel's own, called by its number in the kernel's BTF, and the loader does not know such calls: the object has
 //! a call of a helper that does not exist ([`RDONLY_CAST_PLACEHOLDER`]) in these places, and here it becomes the right one.
 
-use probes_common::RDONLY_CAST_PLACEHOLDER;
+use zctrace_records::RDONLY_CAST_PLACEHOLDER;
 
 use crate::layout::btf::Btf;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use probes_common::{DigestState, IoCounterKey, IoCounters, announcement, program};
+use zctrace_records::{DigestState, IoCounterKey, IoCounters, announcement, program};
 
 use super::around;
 use super::direct;

@@ -3,14 +3,14 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::{io, mem};
 
-use probes_common::ProgramStats;
+use zctrace_records::ProgramStats;
 
 /// What one program wrote and lost since it was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgramLoss {
     /// Its name.
     pub program: &'static str,
-    /// Its number, one of [`program`](probes_common::program).
+    /// Its number, one of [`program`](zctrace_records::program).
     pub number: u32,
     /// Records that it wrote.
     pub written: u64,

@@ -30,5 +30,5 @@ pub use load::{Hooks, NotLoaded, Probes, Program, Setup, Sums};
 pub use loss::ProgramLoss;
 pub use object::{OBJECT, SOURCES, object_hash};
 pub use privileges::give_up;
-pub use probes_common::decode::{DecodeError, Decoder, Record, RecordRef};
 pub use scope::{ScopeFilter, announce};
+pub use zctrace_records::decode::{DecodeError, Decoder, Record, RecordRef};

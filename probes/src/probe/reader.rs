@@ -1,7 +1,7 @@
 //! Taking records out of the ring, and rows out of the map of plain calls.
 
 use aya::maps::{HashMap, MapData, RingBuf};
-use probes_common::{DigestState, IoCounterKey, IoCounters};
+use zctrace_records::{DigestState, IoCounterKey, IoCounters};
 
 /// [`IoCounterKey`], as a key of a map.
 #[repr(transparent)]

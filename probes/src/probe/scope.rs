@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use probes_common::announcement;
+use zctrace_records::announcement;
 
 /// Whom to trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

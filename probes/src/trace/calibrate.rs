@@ -10,9 +10,9 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use probes_common::{PageRange, endpoint_kind, process_event_kind, station_kind};
 use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+use zctrace_records::{PageRange, endpoint_kind, process_event_kind, station_kind};
 
 use super::random;
 use crate::probe::{Hooks, Probes, Record, ScopeFilter, Setup, SetupError, SetupErrorKind, announce};

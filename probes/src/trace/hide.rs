@@ -9,7 +9,7 @@
 
 use std::mem::offset_of;
 
-use probes_common::{
+use zctrace_records::{
     Call, ConnectionClosed, DigestEvent, DigestSpan, DigestState, EndpointName, EndpointState, FileId,
     MAPPING_NOT_READ, PageRange, PageRecord, PageRun, PageVec, PipeSnapshot, ProcessEvent, RecordHeader, RecordKind,
     ZerocopyCompletion, endpoint_kind, process_event_kind,

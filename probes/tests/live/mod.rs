@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use probes_common::{
+use zctrace_probes::probe::{Probes, Record, Setup, announce};
+use zctrace_records::{
     Call, ConnectionClosed, EndpointName, PageRange, PageRecord, ProcessEvent, endpoint_kind, process_event_kind,
 };
-use zctrace_probes::probe::{Probes, Record, Setup, announce};
 
 /// What takes longer never happens.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,11 +9,11 @@ use std::fs;
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 
-use probes_common::decode::{Record, RecordRef};
-use probes_common::{Call, MAPPING_NOT_READ, PageRange, PageRecord, PageRun, RecordHeader, station_kind};
 use proptest::prelude::*;
 use zctrace_evidence::{Account, Input, Preamble};
 use zctrace_recording::{Reader, Replay};
+use zctrace_records::decode::{Record, RecordRef};
+use zctrace_records::{Call, MAPPING_NOT_READ, PageRange, PageRecord, PageRun, RecordHeader, station_kind};
 use zctrace_report::{EndKind, Report};
 
 fn path(name: &str) -> PathBuf {

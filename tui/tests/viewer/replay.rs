@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use probes_common::{IoCounterKey, IoCounters, endpoint_kind, nr};
 use zctrace_probes::trace::{Input, Preamble, Recorder};
 use zctrace_recording::Writer;
+use zctrace_records::{IoCounterKey, IoCounters, endpoint_kind, nr};
 
 use super::terminal::Terminal;
 use super::{Directory, TAKEN, viewer, zctrace};
