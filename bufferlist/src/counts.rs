@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn clones_share_one_story() {
+    fn clones_share_statistics() {
         let list = Counter::new();
         let clone = list.share();
         copy(&clone, 5);
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn appended_stories_count_once_however_they_meet() {
+    fn appended_statistics_count_once() {
         let list = Counter::new();
         let part = list.share();
         copy(&part, 5);
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_lived_list_does_not_grow_with_each_appended_one() {
+    fn appending_many_lists_keeps_statistics_small() {
         let list = Counter::new();
         for _ in 0..1000 {
             let other = Counter::new();

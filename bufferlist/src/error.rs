@@ -1,6 +1,7 @@
 //! The one error type of the crate.
 
-use crate::receipt::{Receipt, Side};
+use crate::receipt::Receipt;
+use crate::step::Side;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -87,34 +88,34 @@ struct Inner {
 
 impl Error {
     /// An error that is ours, not the kernel's.
-    pub(crate) fn new(kind: ErrorKind, doing: &'static str) -> Self {
+    pub(crate) fn new(kind: ErrorKind, action: &'static str) -> Self {
         Self(Box::new(Inner {
             kind,
             side: None,
             receipt: Receipt::default(),
-            action: doing,
+            action,
             errno: None,
         }))
     }
 
     /// The kernel's error, while `doing` something.
-    pub(crate) fn sys(errno: Errno, doing: &'static str) -> Self {
+    pub(crate) fn from_errno(errno: Errno, action: &'static str) -> Self {
         let kind = match errno {
             Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN => ErrorKind::Closed,
-            Errno::MFILE | Errno::NFILE if doing == "pipe" => ErrorKind::NoPipe,
+            Errno::MFILE | Errno::NFILE if action == "pipe" => ErrorKind::NoPipe,
             Errno::TIMEDOUT => ErrorKind::TimedOut,
             _ => ErrorKind::Io,
         };
-        let mut error = Self::new(kind, doing);
+        let mut error = Self::new(kind, action);
         error.0.errno = Some(errno);
         error
     }
 
     /// An error of the standard library, which carries the kernel's.
-    pub(crate) fn io(error: &io::Error, doing: &'static str) -> Self {
+    pub(crate) fn from_io(error: &io::Error, action: &'static str) -> Self {
         match Errno::from_io_error(error) {
-            Some(errno) => Self::sys(errno, doing),
-            None => Self::new(ErrorKind::Io, doing),
+            Some(errno) => Self::from_errno(errno, action),
+            None => Self::new(ErrorKind::Io, action),
         }
     }
 

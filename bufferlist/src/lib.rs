@@ -66,6 +66,7 @@ compile_error!("bufferlist moves bytes with splice(2), tee(2) and vmsplice(2), w
 mod counts;
 mod endpoint;
 mod error;
+mod fork_generation;
 pub mod journal;
 mod list;
 pub mod oracle;
@@ -77,6 +78,7 @@ mod receipt;
 #[cfg(feature = "tokio")]
 pub mod rt;
 mod segment;
+mod step;
 mod sync;
 mod sys;
 mod transfer;
@@ -88,8 +90,9 @@ pub use list::{BufferList, IntoIter};
 pub use peek::{Alignment, Crc, PeekStrategy, View};
 pub use pipe::{Pool, PoolStats};
 pub use reason::Reason;
-pub use receipt::{Receipt, Side, Step};
+pub use receipt::Receipt;
 pub use segment::{FileExtent, Hole, Pages, PagesMut, Segment, SegmentId, SegmentKind, Stability};
+pub use step::{Side, Step};
 pub use transfer::{Limits, Transfer, transfer};
 
 #[doc = include_str!("../docs/guide.md")]

@@ -19,7 +19,7 @@ pub(crate) fn resolve(range: &impl RangeBounds<u64>, len: u64) -> Option<Range<u
 
 /// As [`resolve`], for methods that panic on a range that is not within the list, as slices do.
 #[track_caller]
-pub(crate) fn within(range: &impl RangeBounds<u64>, len: u64) -> Range<u64> {
+pub(crate) fn resolve_in_bounds(range: &impl RangeBounds<u64>, len: u64) -> Range<u64> {
     match resolve(range, len) {
         Some(range) if range.end <= len => range,
         Some(range) => panic!("range {range:?} is out of bounds of {len} bytes"),

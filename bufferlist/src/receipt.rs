@@ -1,4 +1,4 @@
-//! What a call returns: a step, the side that it waits for, and the receipt of what it did.
+//! The receipt of what a call did.
 
 use crate::endpoint::kind::Endpoint;
 use crate::oracle::{self, Finding};
@@ -6,73 +6,9 @@ use crate::reason::Reason;
 use std::fmt;
 use std::ops::AddAssign;
 
-/// Who must become ready before a step can move anything.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Side {
-    /// The source has nothing to give yet: wait until it can be read.
-    Source,
-    /// No pipe is free, and the pool was told to wait for one rather than copy
-    /// ([`Pool::wait_when_empty`](crate::Pool::wait_when_empty)).
-    Pipe,
-    /// The sink has no room: wait until it can be written.
-    Sink,
-}
-
-impl Side {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Pipe => "pipe",
-            Self::Sink => "sink",
-        }
-    }
-}
-
-/// What one attempt did. A success of zero bytes does not exist.
-///
-/// Exhaustive on purpose: to forget a case is a compile error.
-///
-/// ```
-/// use bufferlist::{BufferList, Nonblocking, Side, Source, Step};
-///
-/// let (read, _write) = std::io::pipe()?;
-/// let mut source = Source::stream(Nonblocking::enter(read)?)?;
-/// match BufferList::new().splice_from(&mut source, 4096)? {
-///     Step::Moved(receipt) => println!("{} bytes", receipt.total()),
-///     Step::End => println!("no more will come"),
-///     Step::Blocked(side) => assert_eq!(side, Side::Source),
-/// }
-/// # std::io::Result::Ok(())
-/// ```
-#[must_use = "a step may have moved nothing"]
-#[derive(Clone, Copy, Debug)]
-pub enum Step {
-    /// Bytes went: at least one.
-    Moved(Receipt),
-    /// The source is at its end, or the list is empty: there is nothing to move, now or later.
-    End,
-    /// Nothing moved: this side must become ready first.
-    Blocked(Side),
-}
-
-impl Step {
-    /// The receipt of what moved; empty for the other cases.
-    ///
-    /// ```
-    /// # use bufferlist::Step;
-    /// assert_eq!(Step::End.receipt().total(), 0);
-    /// ```
-    pub fn receipt(&self) -> Receipt {
-        match self {
-            Self::Moved(receipt) => *receipt,
-            Self::End | Self::Blocked(_) => Receipt::default(),
-        }
-    }
-}
-
 /// Bytes that went by splice between one pair of ends. Whether that was by reference, the oracle is asked later.
 #[derive(Clone, Copy, Default)]
-struct Claim {
+struct SplicedBytes {
     from: Endpoint,
     to: Endpoint,
     bytes: u64,
@@ -80,10 +16,10 @@ struct Claim {
 
 /// How many different pairs of ends a receipt keeps apart. A list seldom has more than two origins (a header's memory
 /// and a body's file); what exceeds this is counted as unknown, never as moved.
-const PAIRS: usize = 3;
+const MAX_PAIRS: usize = 3;
 
 /// How many reasons of copies a receipt keeps apart.
-const REASONS: usize = 3;
+const MAX_REASONS: usize = 3;
 
 /// What this library knows of the bytes that a call moved: `moved + copied + unknown == total`, always.
 ///
@@ -108,9 +44,9 @@ const REASONS: usize = 3;
 /// ```
 #[derive(Clone, Copy, Default)]
 pub struct Receipt {
-    claims: [Claim; PAIRS],
+    claims: [SplicedBytes; MAX_PAIRS],
     /// Bytes that this library copied, by reason; the last place takes what finds none of its own.
-    copies: [Option<(Reason, u64)>; REASONS],
+    copies: [Option<(Reason, u64)>; MAX_REASONS],
     /// Bytes of more pairs of ends than are kept apart.
     unknown: u64,
 }
@@ -119,7 +55,7 @@ impl Receipt {
     /// Bytes have gone by splice from one kind of end to another.
     #[inline]
     pub(crate) fn add_spliced(&mut self, from: Endpoint, to: Endpoint, bytes: u64) {
-        self.claim(Claim { from, to, bytes });
+        self.add_spliced_bytes(SplicedBytes { from, to, bytes });
     }
 
     /// Bytes that this library copied itself.
@@ -155,7 +91,7 @@ impl Receipt {
         self.copies.iter().flatten().map(|(_, bytes)| bytes).sum()
     }
 
-    fn claim(&mut self, new: Claim) {
+    fn add_spliced_bytes(&mut self, new: SplicedBytes) {
         if new.bytes == 0 {
             return;
         }
@@ -258,19 +194,19 @@ impl Receipt {
         let mut doubts = Vec::new();
         for (finding, bytes) in self.findings() {
             match finding {
-                Finding::Copied(reason) => sum(&mut copies, reason, bytes),
-                Finding::Unknown(reason) => sum(&mut doubts, reason, bytes),
+                Finding::Copied(reason) => add_reason(&mut copies, reason, bytes),
+                Finding::Unknown(reason) => add_reason(&mut doubts, reason, bytes),
                 Finding::Moved => {}
             }
         }
-        sum(&mut doubts, Reason::NotShown, self.unknown);
+        add_reason(&mut doubts, Reason::NotShown, self.unknown);
         copies.append(&mut doubts);
         copies
     }
 }
 
 /// Adds bytes to those of the same reason.
-fn sum(reasons: &mut Vec<(Reason, u64)>, reason: Reason, bytes: u64) {
+fn add_reason(reasons: &mut Vec<(Reason, u64)>, reason: Reason, bytes: u64) {
     match reasons.iter_mut().find(|known| known.0 == reason) {
         Some(known) => known.1 += bytes,
         None if bytes > 0 => reasons.push((reason, bytes)),
@@ -282,7 +218,7 @@ impl AddAssign for Receipt {
     fn add_assign(&mut self, other: Self) {
         // They are packed to the front, and most often there is one.
         for claim in other.claims.iter().take_while(|claim| claim.bytes > 0) {
-            self.claim(*claim);
+            self.add_spliced_bytes(*claim);
         }
         for (reason, bytes) in other.copies.into_iter().flatten() {
             self.add_copied(reason, bytes);

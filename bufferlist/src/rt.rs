@@ -27,8 +27,9 @@
 
 use crate::error::{Error, Result};
 use crate::journal::{ApiCall, Caller};
-use crate::receipt::{Receipt, Side};
-use crate::transfer::{Job, Patience, Progress, Transfer};
+use crate::receipt::Receipt;
+use crate::step::Side;
+use crate::transfer::{Blocking, Job, Progress, Transfer};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::fs::File;
 use std::future::Future;
@@ -127,10 +128,10 @@ impl<T: sealed::Sealed + Sync> sealed::Sealed for &T {
 }
 
 /// After so many turns without waiting, other tasks of the thread have theirs: a megabyte of 64 KiB chunks.
-const TURNS: u32 = 16;
+const MAX_STEPS_PER_POLL: u32 = 16;
 
 /// Tells tokio of a side that is blocked, in its own word.
-fn in_tokios_words(result: Result<Progress>, side: Side) -> io::Result<Result<Progress>> {
+fn map_would_block(result: Result<Progress>, side: Side) -> io::Result<Result<Progress>> {
     match result {
         Ok(Progress::Blocked(blocked)) if blocked == side => Err(io::ErrorKind::WouldBlock.into()),
         other => Ok(other),
@@ -173,21 +174,21 @@ impl<S: Ready + Send + Sync, D: Ready + Send + Sync> Transfer<S, D> {
         let caller = Caller::of(ApiCall::Transfer);
         async move {
             let Self { from, to, job } = self;
-            let mut turns: u32 = 0;
+            let mut steps: u32 = 0;
             loop {
                 let progress = if job.in_flight.is_empty() {
-                    let take = |job: &mut Job| job.take(from.as_fd(), Patience::Never, caller);
-                    when_ready(from, Interest::READABLE, Side::Source, job, take).await
+                    let take = |job: &mut Job| job.fill(from.as_fd(), Blocking::Never, caller);
+                    run_when_ready(from, Interest::READABLE, Side::Source, job, take).await
                 } else {
-                    let give = |job: &mut Job| job.give(to.as_fd(), Patience::Never, caller, None);
-                    when_ready(to, Interest::WRITABLE, Side::Sink, job, give).await
+                    let give = |job: &mut Job| job.send(to.as_fd(), Blocking::Never, caller, None);
+                    run_when_ready(to, Interest::WRITABLE, Side::Sink, job, give).await
                 };
-                match progress.map_err(|error| error.with_receipt(job.total))? {
-                    Progress::End => return Ok(job.total),
+                match progress.map_err(|error| error.with_receipt(job.delivered))? {
+                    Progress::End => return Ok(job.delivered),
                     Progress::Blocked(_) => tokio::task::yield_now().await,
                     Progress::Moved => {
-                        turns = turns.wrapping_add(1);
-                        if turns % TURNS == 0 {
+                        steps = steps.wrapping_add(1);
+                        if steps % MAX_STEPS_PER_POLL == 0 {
                             tokio::task::yield_now().await;
                         }
                     }
@@ -198,7 +199,7 @@ impl<S: Ready + Send + Sync, D: Ready + Send + Sync> Transfer<S, D> {
 }
 
 /// Does one part of a turn, as soon as its side is ready.
-async fn when_ready<F: Ready + Sync>(
+async fn run_when_ready<F: Ready + Sync>(
     fd: &F,
     interest: Interest,
     side: Side,
@@ -208,13 +209,13 @@ async fn when_ready<F: Ready + Sync>(
     loop {
         // The attempt is made within tokio's: only readiness that was there before it is taken back if it finds nothing,
         // so what arrives meanwhile still wakes us.
-        let attempt = || in_tokios_words(part(job), side);
+        let attempt = || map_would_block(part(job), side);
         match fd.attempt(interest, attempt) {
             Ok(progress) => return progress,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(Error::io(&error, "ask tokio for readiness").at_side(side)),
+            Err(error) => return Err(Error::from_io(&error, "ask tokio for readiness").at_side(side)),
         }
         let ready = sealed::Sealed::ready(fd, interest).await;
-        ready.map_err(|error| Error::io(&error, "wait by tokio").at_side(side))?;
+        ready.map_err(|error| Error::from_io(&error, "wait by tokio").at_side(side))?;
     }
 }

@@ -7,7 +7,9 @@ mod common;
 
 use bufferlist::fault::{self, Fault, Plan};
 use bufferlist::{BufferList, Call, ErrorKind, Nonblocking, Pool, SegmentKind, Side, Sink, Source, Step};
-use common::{assert_same, contents, file_with, in_a_pipe, never_wait, open_files, pattern, stream_pair, take_all};
+use common::{
+    assert_same, contents, file_with, fill_all, open_files, pattern, pipe_list, set_nonblocking, stream_pair,
+};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
@@ -37,16 +39,16 @@ fn bug_1_sockets_and_pipes_are_sources() {
     let bytes = pattern(20_000, 1);
     for (kind, near, far) in ends {
         // As a sink: from the list into the far end.
-        let mut sink = Sink::stream(never_wait(far)).expect("sink");
-        let mut list = in_a_pipe(&bytes);
-        assert_eq!(common::give_all(&mut list, &mut sink), 20_000, "{kind}");
+        let mut sink = Sink::stream(set_nonblocking(far)).expect("sink");
+        let mut list = pipe_list(&bytes);
+        assert_eq!(common::send_all(&mut list, &mut sink), 20_000, "{kind}");
         drop(sink);
         // As a source: out of the near end into a list, in the kernel.
         if kind != "pipe" {
-            common::arrived(&near, 20_000);
+            common::wait_for_bytes(&near, 20_000);
         }
-        let mut source = Source::stream(never_wait(near)).expect("source");
-        let list = take_all(&mut source, 1 << 20);
+        let mut source = Source::stream(set_nonblocking(near)).expect("source");
+        let list = fill_all(&mut source, 1 << 20);
         assert!(
             list.segments().all(|segment| segment.kind() == SegmentKind::Pipe),
             "{kind}"
@@ -71,12 +73,12 @@ fn bug_2_offset_counted_twice() {
     let parts: Vec<Vec<u8>> = (0..3).map(|part| pattern(5000 + part, part as u64)).collect();
     let mut list = BufferList::new();
     for part in &parts {
-        list.append(&mut in_a_pipe(part));
+        list.append(&mut pipe_list(part));
     }
     assert_eq!(list.segments().len(), 3, "three pipes");
     let file = file_with(b"");
     let mut sink = Sink::file(&file, 100).expect("sink");
-    common::give_all(&mut list, &mut sink);
+    common::send_all(&mut list, &mut sink);
     let whole = parts.concat();
     assert_eq!(sink.position(), Some(100 + whole.len() as u64));
     let written = contents(&file);
@@ -91,7 +93,7 @@ fn bug_3_data_lost_on_eagain_from_the_source() {
     for kind in ["TCP", "UNIX"] {
         let bytes = pattern(30_000, 3);
         let (near, far) = stream_pair(kind);
-        let mut source = Source::stream(never_wait(near)).expect("source");
+        let mut source = Source::stream(set_nonblocking(near)).expect("source");
         let mut list = BufferList::new();
         let step =
             |list: &mut BufferList, source: &mut Source<OwnedFd>| list.splice_from(source, 65_536).expect("step");
@@ -101,7 +103,7 @@ fn bug_3_data_lost_on_eagain_from_the_source() {
                 "{kind}: nothing there yet"
             );
             rustix::io::write(&far, piece).expect("write");
-            common::arrived(source.get_ref(), piece.len());
+            common::wait_for_bytes(source.get_ref(), piece.len());
             let before = list.len();
             while let Step::Moved(receipt) = step(&mut list, &mut source) {
                 assert!(receipt.total() > 0);
@@ -113,7 +115,7 @@ fn bug_3_data_lost_on_eagain_from_the_source() {
             );
         }
         drop(far);
-        common::until("the end arrives", || matches!(step(&mut list, &mut source), Step::End));
+        common::wait_until("the end arrives", || matches!(step(&mut list, &mut source), Step::End));
         assert_same(&list.to_bytes().expect("look"), &bytes);
     }
 }
@@ -125,9 +127,9 @@ fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
         let bytes = pattern(8 << 20, 33);
         let (near, far) = stream_pair(kind);
         common::small_queues(&near, &far);
-        let far = never_wait(far);
-        let mut sink = Sink::stream(never_wait(near)).expect("sink");
-        let mut list = in_a_pipe(&bytes);
+        let far = set_nonblocking(far);
+        let mut sink = Sink::stream(set_nonblocking(near)).expect("sink");
+        let mut list = pipe_list(&bytes);
         let mut sent = 0;
         let mut received = Vec::new();
         // Until it is full, three times over.
@@ -144,7 +146,7 @@ fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
                 bytes.len() as u64,
                 "{kind}: what did not go is in the list"
             );
-            common::until("something arrives", || {
+            common::wait_until("something arrives", || {
                 let got = common::read_available(&far);
                 received.extend_from_slice(&got);
                 received.len() as u64 == sent
@@ -161,7 +163,7 @@ fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
         }
         drop(far);
         let mut error = None;
-        common::until("the sink notices", || match list.splice_to(&mut sink) {
+        common::wait_until("the sink notices", || match list.splice_to(&mut sink) {
             Ok(step) => {
                 sent += step.receipt().total();
                 false
@@ -192,11 +194,11 @@ fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
 #[test]
 fn bug_4_slices_ignored() {
     let bytes = pattern(50_000, 4);
-    let list = in_a_pipe(&bytes);
+    let list = pipe_list(&bytes);
     for range in [0..1, 10..20, 4_095..4_097, 5_000..50_000, 49_999..50_000, 0..50_000] {
         let file = file_with(b"");
         let mut sink = Sink::file(&file, 0).expect("sink");
-        let sent = common::give_all(&mut list.slice(range.clone()), &mut sink);
+        let sent = common::send_all(&mut list.slice(range.clone()), &mut sink);
         assert_eq!(sent, range.end - range.start);
         assert_same(&contents(&file), &bytes[range.start as usize..range.end as usize]);
     }
@@ -205,7 +207,7 @@ fn bug_4_slices_ignored() {
     alone.advance(10_000);
     alone.truncate(10_001);
     let file = file_with(b"");
-    common::give_all(&mut alone, &mut Sink::file(&file, 0).expect("sink"));
+    common::send_all(&mut alone, &mut Sink::file(&file, 0).expect("sink"));
     assert_same(&contents(&file), &bytes[10_000..20_001]);
 }
 
@@ -213,11 +215,11 @@ fn bug_4_slices_ignored() {
 #[test]
 fn bug_5_shared_raws() {
     let bytes = pattern(30_000, 5);
-    let list = in_a_pipe(&bytes);
+    let list = pipe_list(&bytes);
     let (mut first, mut second) = (list.clone(), list.clone());
     for holder in [&mut first, &mut second] {
         let file = file_with(b"");
-        common::give_all(holder, &mut Sink::file(&file, 0).expect("sink"));
+        common::send_all(holder, &mut Sink::file(&file, 0).expect("sink"));
         assert_same(&contents(&file), &bytes);
     }
     assert!(first.is_empty() && second.is_empty());
@@ -225,7 +227,7 @@ fn bug_5_shared_raws() {
     // Looked at, and then sent for good.
     let mut alone = list;
     let file = file_with(b"");
-    common::give_all(&mut alone, &mut Sink::file(&file, 0).expect("sink"));
+    common::send_all(&mut alone, &mut Sink::file(&file, 0).expect("sink"));
     assert_same(&contents(&file), &bytes);
 }
 
@@ -256,7 +258,7 @@ fn bug_6_null_data() {
         }),
     ];
     for (name, look) in looks {
-        let list = in_a_pipe(&bytes);
+        let list = pipe_list(&bytes);
         assert!(look(&list) == bytes, "{name}");
         assert!(look(&list.clone()) == bytes, "{name} of a clone, the second time");
     }

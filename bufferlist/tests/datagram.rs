@@ -5,7 +5,7 @@ mod common;
 
 use bufferlist::{BufferList, EndpointKind, ErrorKind, FileExtent, PagesMut, Segment, Side, Sink, Source, Step};
 use common::{
-    Answers, assert_same, errno_name, file_with, in_a_pipe, never_wait, nonblocking_pipe, pattern, raw_splice,
+    ErrnoTable, assert_same, errno_name, file_with, nonblocking_pipe, pattern, pipe_list, raw_splice, set_nonblocking,
 };
 use rustix::fd::OwnedFd;
 use rustix::fs::OFlags;
@@ -23,7 +23,7 @@ fn udp_pair() -> (OwnedFd, OwnedFd) {
     );
     near.connect(far.local_addr().expect("address")).expect("connect");
     far.connect(near.local_addr().expect("address")).expect("connect");
-    (never_wait(near.into()), never_wait(far.into()))
+    (set_nonblocking(near.into()), set_nonblocking(far.into()))
 }
 
 /// Two connected UNIX sockets of this type that do not wait.
@@ -46,7 +46,7 @@ fn all() -> [(&'static str, OwnedFd, OwnedFd); 3] {
 
 /// The next message, whole.
 fn receive(fd: &OwnedFd) -> Vec<u8> {
-    common::until("a message arrives", || {
+    common::wait_until("a message arrives", || {
         let mut fds = [rustix::event::PollFd::new(fd, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())) == Ok(1)
     });
@@ -60,12 +60,12 @@ fn is_drained(fd: &OwnedFd) -> bool {
 
 /// H15, the facts: why they are refused.
 #[test]
-fn a_splice_from_a_datagram_socket_drops_what_does_not_fit() {
-    let mut answers = Answers::default();
+fn splice_from_datagram_socket_drops_the_excess() {
+    let mut answers = ErrnoTable::default();
     let (near, far) = udp_pair();
     let message = pattern(100, 1);
     rustix::io::write(&near, &message).expect("send");
-    common::arrived(&far, 100);
+    common::wait_for_bytes(&far, 100);
     let (read, write) = nonblocking_pipe();
     let got = raw_splice(&far, None, &write, None, 10);
     answers.row("10 bytes of a UDP message of 100", got, &[Ok(10), Err(Errno::INVAL)]);
@@ -77,7 +77,7 @@ fn a_splice_from_a_datagram_socket_drops_what_does_not_fit() {
 }
 
 #[test]
-fn they_are_refused_as_streams() {
+fn message_sockets_are_rejected_as_streams() {
     for (kind, near, far) in all() {
         assert_eq!(Source::stream(&near).expect_err(kind).kind(), ErrorKind::Datagram);
         assert_eq!(Sink::stream(&near).expect_err(kind).kind(), ErrorKind::Datagram);
@@ -89,7 +89,7 @@ fn they_are_refused_as_streams() {
 
 /// And what keeps no borders is no sink for datagrams.
 #[test]
-fn streams_are_refused_as_sinks_for_datagrams() {
+fn streams_are_rejected_as_datagram_sinks() {
     for kind in ["TCP", "UNIX"] {
         let (near, _far) = common::stream_pair(kind);
         assert_eq!(Sink::datagram(&near).expect_err(kind).kind(), ErrorKind::InvalidInput);
@@ -105,7 +105,7 @@ fn streams_are_refused_as_sinks_for_datagrams() {
 
 /// H21: a pipe in packet mode keeps borders, and splice(2) joins what it should not.
 #[test]
-fn packet_pipes_are_refused() {
+fn packet_pipes_are_rejected() {
     let (read, write) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK | PipeFlags::DIRECT).expect("pipe");
     // Only the write end carries the flag (fs/pipe.c create_pipe_files): of the read end nobody can tell.
@@ -136,8 +136,8 @@ fn each_step_sends_one_message() {
         let second = pattern(5000, 3);
         let mut list = BufferList::from("header ");
         list.push("and more memory");
-        list.append(&mut in_a_pipe(&first));
-        list.append(&mut in_a_pipe(&second));
+        list.append(&mut pipe_list(&first));
+        list.append(&mut pipe_list(&second));
         list.push("tail");
         for expected in [b"header and more memory".as_slice(), &first, &second, b"tail"] {
             let step = list.splice_to(&mut sink).expect("step");
@@ -152,7 +152,7 @@ fn each_step_sends_one_message() {
 
 /// The whole of a segment in one message, whatever it is made of: a splice into a socket goes by sixteen slots at a time.
 #[test]
-fn a_message_of_many_slots_is_one_message() {
+fn multi_slot_message_is_sent_as_one() {
     for (kind, near, far) in all() {
         let mut sink = Sink::datagram(&near).expect("sink");
         // An extent of a file, at an odd offset.
@@ -188,17 +188,17 @@ fn a_message_of_many_slots_is_one_message() {
 
 /// A message that is larger than sixteen pages.
 #[test]
-fn a_large_message_is_one_message() {
+fn large_message_is_sent_as_one() {
     let (near, far) = unix_pair_of(SocketType::SEQPACKET);
     let mut sink = Sink::datagram(&near).expect("sink");
     let bytes = pattern(100_000, 5);
-    let mut list = in_a_pipe(&bytes);
+    let mut list = pipe_list(&bytes);
     assert_eq!(list.segments().len(), 1);
     match list.splice_to(&mut sink) {
         Ok(Step::Moved(receipt)) => assert_eq!(receipt.total(), 100_000),
         Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
             return test_support::skip!(
-                "a_large_message_is_one_message",
+                "large_message_is_sent_as_one",
                 "this system's messages are smaller (net.core.wmem_max)"
             );
         }
@@ -228,13 +228,13 @@ fn many_slots(bytes: &[u8], size: usize) -> BufferList {
 /// A message that is too large is an error, and is still there. In small slots, too, of which UDP takes the first sixteen
 /// before it learns how many there are.
 #[test]
-fn a_message_that_is_too_large_is_not_cut() {
+fn oversized_message_is_not_split() {
     let (near, far) = udp_pair();
     let mut sink = Sink::datagram(&near).expect("sink");
     let bytes = pattern(70_000, 6);
     for mut list in [
         BufferList::from(bytes.clone()),
-        in_a_pipe(&bytes),
+        pipe_list(&bytes),
         many_slots(&bytes, 1000),
     ] {
         let error = list
@@ -258,7 +258,7 @@ fn full_and_gone() {
         let mut sent = 0;
         loop {
             let mut list = if sent % 2 == 0 {
-                in_a_pipe(&bytes)
+                pipe_list(&bytes)
             } else {
                 BufferList::from(bytes.clone())
             };
@@ -276,7 +276,7 @@ fn full_and_gone() {
             assert_same(&receive(&far), &bytes);
         }
         drop(far);
-        for mut list in [in_a_pipe(&bytes), BufferList::from(bytes.clone())] {
+        for mut list in [pipe_list(&bytes), BufferList::from(bytes.clone())] {
             let error = list.splice_to(&mut sink).expect_err("gone");
             assert_eq!(error.side(), Some(Side::Sink), "{error}");
             assert_same(&list.to_bytes().expect("look"), &bytes);

@@ -7,7 +7,9 @@
 mod common;
 
 use bufferlist::{BufferList, Counts, ErrorKind, Reason, Side, Sink, Source, Step};
-use common::{Answers, assert_same, contents, file_with, in_a_pipe, never_wait, nonblocking_pipe, pattern, raw_splice};
+use common::{
+    ErrnoTable, assert_same, contents, file_with, nonblocking_pipe, pattern, pipe_list, raw_splice, set_nonblocking,
+};
 use rustix::event::EventfdFlags;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
@@ -55,13 +57,13 @@ fn terminal() -> Option<(OwnedFd, OwnedFd)> {
     let mut mode = rustix::termios::tcgetattr(&far).ok()?;
     mode.make_raw();
     rustix::termios::tcsetattr(&far, rustix::termios::OptionalActions::Now, &mode).ok()?;
-    Some((never_wait(near), far))
+    Some((set_nonblocking(near), far))
 }
 
 /// What splice(2) promises in its manual page.
 #[test]
-fn the_kernel_keeps_the_promises_of_the_manual() {
-    let mut raw = Answers::default();
+fn kernel_errors_match_the_manual() {
+    let mut raw = ErrnoTable::default();
     let full = || {
         let (read, write) = nonblocking_pipe();
         rustix::io::write(&write, b"some bytes").expect("write");
@@ -151,9 +153,9 @@ fn the_kernel_keeps_the_promises_of_the_manual() {
 /// What kernels answer for the odder files, as sources and as sinks. 5.10 to 6.18 differ here, so more than one answer
 /// is allowed; 6.18's is the first of each.
 #[test]
-fn the_kernel_answers_for_odd_files() {
+fn kernel_errors_for_unusual_files() {
     const INVAL: Result<usize, Errno> = Err(Errno::INVAL);
-    let mut raw = Answers::default();
+    let mut raw = ErrnoTable::default();
     let from = |fd: &OwnedFd| {
         let (_read, write) = nonblocking_pipe();
         raw_splice(fd, None, &write, None, 100)
@@ -181,11 +183,11 @@ fn the_kernel_answers_for_odd_files() {
     raw.row("to /dev/full", to(&writing("/dev/full")), &[INVAL, Err(Errno::NOSPC)]);
     raw.row("to a sealed memfd", to(&sealed()), &[Err(Errno::PERM)]);
     match terminal() {
-        None => test_support::skip!("the_kernel_answers_for_odd_files", "no terminal can be opened"),
+        None => test_support::skip!("kernel_errors_for_unusual_files", "no terminal can be opened"),
         Some((near, far)) => {
             raw.row("to a terminal", to(&near), &[Ok(8), INVAL]);
             rustix::io::write(&near, b"eight..!").expect("write");
-            common::until("the terminal passes it on", || {
+            common::wait_until("the terminal passes it on", || {
                 let (_read, write) = nonblocking_pipe();
                 let got = raw_splice(&far, None, &write, None, 100);
                 if got == Err(Errno::AGAIN) {
@@ -209,7 +211,7 @@ fn way(counts: &Counts) -> String {
 
 /// What the library does with each source: it comes through all of them that can be read at all.
 #[test]
-fn the_library_reads_from_every_end() {
+fn reads_from_every_readable_endpoint() {
     let bytes = pattern(10_000, 1);
     let mut table = String::new();
     let mut row = |what: &str, list: &BufferList, reasons: &[Option<Reason>]| {
@@ -222,19 +224,19 @@ fn the_library_reads_from_every_end() {
 
     // Files.
     let file = file_with(&bytes);
-    let list = common::take_all(&mut Source::file(&file, ..).expect("source"), 1 << 20);
+    let list = common::fill_all(&mut Source::file(&file, ..).expect("source"), 1 << 20);
     row("a file", &list, &spliced);
     assert_same(&list.to_bytes().expect("look"), &bytes);
     let memfd = sealed();
-    let list = common::take_all(&mut Source::file(&memfd, ..).expect("source"), 1 << 20);
+    let list = common::fill_all(&mut Source::file(&memfd, ..).expect("source"), 1 << 20);
     row("a sealed memfd", &list, &spliced);
     assert_same(&list.to_bytes().expect("look"), &[7; 8192]);
     let maps = open("/proc/self/maps", OFlags::RDONLY);
-    let list = common::take_all(&mut Source::file(&maps, ..).expect("source"), 1 << 20);
+    let list = common::fill_all(&mut Source::file(&maps, ..).expect("source"), 1 << 20);
     row("/proc/self/maps", &list, &either);
     assert!(list.to_bytes().expect("look").windows(5).any(|word| word == b"stack"));
     let version = open("/proc/version", OFlags::RDONLY);
-    let list = common::take_all(&mut Source::file(&version, ..).expect("source"), 1 << 20);
+    let list = common::fill_all(&mut Source::file(&version, ..).expect("source"), 1 << 20);
     row("/proc/version", &list, &either);
     assert_same(
         &list.to_bytes().expect("look"),
@@ -245,11 +247,11 @@ fn the_library_reads_from_every_end() {
     let (read, write) = nonblocking_pipe();
     rustix::io::write(&write, &bytes).expect("write");
     drop(write);
-    let list = common::take_all(&mut Source::stream(read).expect("source"), 1 << 20);
+    let list = common::fill_all(&mut Source::stream(read).expect("source"), 1 << 20);
     row("a pipe", &list, &spliced);
     assert_same(&list.to_bytes().expect("look"), &bytes);
     let null = open("/dev/null", OFlags::RDONLY);
-    let list = common::take_all(&mut Source::stream(null).expect("source"), 1 << 20);
+    let list = common::fill_all(&mut Source::stream(null).expect("source"), 1 << 20);
     assert!(list.is_empty(), "/dev/null is at its end");
     for (path, all_zero) in [("/dev/zero", true), ("/dev/urandom", false)] {
         let mut source = Source::stream(open(path, OFlags::RDONLY)).expect("source");
@@ -266,12 +268,12 @@ fn the_library_reads_from_every_end() {
     row("an eventfd", &list, &either);
     assert_same(&list.to_bytes().expect("look"), &1_u64.to_ne_bytes());
     match terminal() {
-        None => test_support::skip!("the_library_reads_from_every_end", "no terminal can be opened"),
+        None => test_support::skip!("reads_from_every_readable_endpoint", "no terminal can be opened"),
         Some((near, far)) => {
             rustix::io::write(&near, b"typed").expect("write");
             let mut source = Source::stream(far).expect("source");
             let mut list = BufferList::new();
-            common::until("the terminal passes it on", || {
+            common::wait_until("the terminal passes it on", || {
                 !list.splice_from(&mut source, 8192).expect("step").receipt().total() == 0 || list.len() == 5
             });
             row("a terminal", &list, &either);
@@ -283,7 +285,7 @@ fn the_library_reads_from_every_end() {
 
 /// What the library does with each sink that takes bytes.
 #[test]
-fn the_library_writes_to_every_end_that_takes_bytes() {
+fn writes_to_every_writable_endpoint() {
     let bytes = pattern(10_000, 2);
     let mut table = String::new();
     let mut row = |what: &str, list: &BufferList, reasons: &[Option<Reason>]| {
@@ -296,53 +298,50 @@ fn the_library_writes_to_every_end_that_takes_bytes() {
     let either = [None, Some(Reason::CannotSplice)];
 
     let file = file_with(b"");
-    let mut list = in_a_pipe(&bytes);
-    common::give_all(&mut list, &mut Sink::file(&file, 0).expect("sink"));
+    let mut list = pipe_list(&bytes);
+    common::send_all(&mut list, &mut Sink::file(&file, 0).expect("sink"));
     row("a file", &list, &spliced);
     assert_same(&contents(&file), &bytes);
 
     let (file, appends) = appending();
-    let mut list = in_a_pipe(&bytes);
-    common::give_all(&mut list, &mut Sink::stream(&appends).expect("sink"));
+    let mut list = pipe_list(&bytes);
+    common::send_all(&mut list, &mut Sink::stream(&appends).expect("sink"));
     row("a file that appends", &list, &[Some(Reason::AppendSink)]);
     assert_same(&contents(file.as_file()), &[b"before ", &bytes[..]].concat());
 
     let null = open("/dev/null", OFlags::WRONLY);
-    let mut list = in_a_pipe(&bytes);
-    common::give_all(&mut list, &mut Sink::stream(null).expect("sink"));
+    let mut list = pipe_list(&bytes);
+    common::send_all(&mut list, &mut Sink::stream(null).expect("sink"));
     row("/dev/null", &list, &spliced);
 
     let (read, write) = nonblocking_pipe();
-    let mut list = in_a_pipe(&bytes);
-    common::give_all(&mut list, &mut Sink::stream(write).expect("sink"));
+    let mut list = pipe_list(&bytes);
+    common::send_all(&mut list, &mut Sink::stream(write).expect("sink"));
     row("a pipe", &list, &spliced);
     assert_same(&common::read_available(&read), &bytes);
 
     for kind in ["TCP", "UNIX"] {
         let (near, far) = common::stream_pair(kind);
-        let mut list = in_a_pipe(&bytes);
-        common::give_all(&mut list, &mut Sink::stream(never_wait(near)).expect("sink"));
+        let mut list = pipe_list(&bytes);
+        common::send_all(&mut list, &mut Sink::stream(set_nonblocking(near)).expect("sink"));
         row(&format!("a {kind} socket"), &list, &spliced);
         assert_same(&common::reader(far).join().expect("reader"), &bytes);
     }
 
     let event = eventfd();
-    let mut list = in_a_pipe(&41_u64.to_ne_bytes());
-    common::give_all(&mut list, &mut Sink::stream(&event).expect("sink"));
+    let mut list = pipe_list(&41_u64.to_ne_bytes());
+    common::send_all(&mut list, &mut Sink::stream(&event).expect("sink"));
     row("an eventfd", &list, &either);
     assert_same(&common::read_available_once(&event), &42_u64.to_ne_bytes());
 
     match terminal() {
-        None => test_support::skip!(
-            "the_library_writes_to_every_end_that_takes_bytes",
-            "no terminal can be opened"
-        ),
+        None => test_support::skip!("writes_to_every_writable_endpoint", "no terminal can be opened"),
         Some((near, far)) => {
-            let mut list = in_a_pipe(b"shown");
-            common::give_all(&mut list, &mut Sink::stream(&far).expect("sink"));
+            let mut list = pipe_list(b"shown");
+            common::send_all(&mut list, &mut Sink::stream(&far).expect("sink"));
             row("a terminal", &list, &either);
             let mut shown = Vec::new();
-            common::until("the terminal shows it", || {
+            common::wait_until("the terminal shows it", || {
                 let mut buffer = [0; 100];
                 if let Ok(got) = rustix::io::read(&near, &mut buffer) {
                     shown.extend_from_slice(&buffer[..got]);
@@ -358,7 +357,7 @@ fn the_library_writes_to_every_end_that_takes_bytes() {
 /// Sinks that take nothing: the error says which side and why, and all the bytes are still in the list, from wherever
 /// they came.
 #[test]
-fn sinks_that_refuse_lose_nothing() {
+fn refusing_sinks_lose_no_bytes() {
     let bytes = pattern(10_000, 3);
     let mut table = String::new();
     let mut check =
@@ -367,11 +366,11 @@ fn sinks_that_refuse_lose_nothing() {
                 let file = OwnedFd::from(file_with(&bytes));
                 BufferList::from(bufferlist::FileExtent::new(file, ..).expect("extent"))
             };
-            let shared = in_a_pipe(&bytes);
+            let shared = pipe_list(&bytes);
             let _other_holder = shared.clone();
             let lists = [
                 ("memory", BufferList::from(bytes.clone())),
-                ("a pipe", in_a_pipe(&bytes)),
+                ("a pipe", pipe_list(&bytes)),
                 ("a shared pipe", shared),
                 ("a file", extent()),
             ];
@@ -416,12 +415,12 @@ fn sinks_that_refuse_lose_nothing() {
         list.splice_to(&mut Sink::stream(&write)?)
     });
     let (near, far) = common::unix_pair();
-    let near = never_wait(near);
+    let near = set_nonblocking(near);
     drop(far);
     check("a closed UNIX socket", (ErrorKind::Closed, Errno::PIPE), &|list| {
         list.splice_to(&mut Sink::stream(&near)?)
     });
-    let unconnected = never_wait(
+    let unconnected = set_nonblocking(
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).expect("socket"),
     );
     check("an unconnected TCP socket", (ErrorKind::Closed, Errno::PIPE), &|list| {
@@ -432,11 +431,11 @@ fn sinks_that_refuse_lose_nothing() {
 
 /// The same sink object, used again and again after its refusal.
 #[test]
-fn a_sink_that_has_refused_goes_on_refusing_without_loss() {
+fn repeatedly_refusing_sink_loses_no_bytes() {
     let bytes = pattern(100_000, 4);
     let full = open("/dev/full", OFlags::WRONLY);
     let mut sink = Sink::stream(&full).expect("sink");
-    let mut list = in_a_pipe(&bytes);
+    let mut list = pipe_list(&bytes);
     for _ in 0..5 {
         let error = list.splice_to(&mut sink).expect_err("full");
         assert_eq!(error.raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
@@ -444,13 +443,13 @@ fn a_sink_that_has_refused_goes_on_refusing_without_loss() {
     }
     // Not lost: they go elsewhere.
     let file = file_with(b"");
-    common::give_all(&mut list, &mut Sink::file(&file, 0).expect("sink"));
+    common::send_all(&mut list, &mut Sink::file(&file, 0).expect("sink"));
     assert_same(&contents(&file), &bytes);
 }
 
 /// Ends that are refused when they are named, before anything moves.
 #[test]
-fn ends_that_are_refused_by_name() {
+fn unsupported_endpoints_are_rejected() {
     type Refusal = fn(OwnedFd) -> ErrorKind;
     fn kind(result: bufferlist::Result<()>) -> ErrorKind {
         result.expect_err("refused").kind()
@@ -483,7 +482,7 @@ fn ends_that_are_refused_by_name() {
 
 /// Lengths that the kernel refuses or that mean nothing.
 #[test]
-fn lengths_at_the_edges() {
+fn boundary_lengths() {
     let bytes = pattern(10_000, 5);
     let file = file_with(&bytes);
     let mut source = Source::file(&file, ..).expect("source");

@@ -30,7 +30,7 @@ fn run(example: &str) -> String {
 }
 
 #[test]
-fn send_file_prints_a_receipt_that_adds_up() {
+fn send_file_prints_consistent_receipt() {
     let printed = run("send_file");
     let numbers: Vec<u64> = printed
         .lines()
@@ -47,7 +47,7 @@ fn send_file_prints_a_receipt_that_adds_up() {
 }
 
 #[test]
-fn storage_daemon_looks_at_headers_only() {
+fn storage_daemon_peeks_only_at_headers() {
     assert!(run("storage_daemon").contains("to TCP   300000 bytes"));
 }
 

@@ -14,10 +14,10 @@ fn alone(test: &str, body: impl FnOnce()) {
 }
 
 #[test]
-fn a_child_cannot_use_its_parents_cells() {
-    alone("a_child_cannot_use_its_parents_cells", || {
+fn child_cannot_use_cells_of_its_parent() {
+    alone("child_cannot_use_cells_of_its_parent", || {
         let bytes = pattern(100_000, 1);
-        let mut list = common::in_a_pipe(&bytes);
+        let mut list = common::pipe_list(&bytes);
         let shared = list.slice(10_000..90_000);
         let (said, status) = fork(|| {
             // Moved, looked at, cut up, shared: none of it takes a byte out of the parent's pipe.
@@ -46,15 +46,15 @@ fn a_child_cannot_use_its_parents_cells() {
         assert_same(&shared.to_bytes().expect("look"), &bytes[10_000..90_000]);
         drop(shared);
         let out = file_with(b"");
-        common::give_all(&mut list, &mut Sink::file(&out, 0).expect("sink"));
+        common::send_all(&mut list, &mut Sink::file(&out, 0).expect("sink"));
         assert_same(&contents(&out), &bytes);
     });
 }
 
 /// The child appends to a list that ends with a pipe of the parent's: the new bytes go into a pipe of its own.
 #[test]
-fn a_child_appends_to_its_own_pipes() {
-    alone("a_child_appends_to_its_own_pipes", || {
+fn child_appends_to_its_own_pipes() {
+    alone("child_appends_to_its_own_pipes", || {
         let bytes = pattern(50_000, 2);
         let file = file_with(&bytes);
         let pool = Pool::new(8, 8 << 20);
@@ -69,7 +69,7 @@ fn a_child_appends_to_its_own_pipes() {
             assert!(own.segments().all(|segment| segment.kind() == SegmentKind::Pipe));
             assert_same(&own.to_bytes().expect("look"), &bytes[10_000..]);
             let out = file_with(b"");
-            common::give_all(&mut own, &mut Sink::file(&out, 0).expect("sink"));
+            common::send_all(&mut own, &mut Sink::file(&out, 0).expect("sink"));
             assert_same(&contents(&out), &bytes[10_000..]);
             String::new()
         });
@@ -79,8 +79,8 @@ fn a_child_appends_to_its_own_pipes() {
 
 /// Pipes that the parent has in stock are not the child's either: the child closes its copies of them and makes its own.
 #[test]
-fn a_childs_pool_makes_its_own_pipes() {
-    alone("a_childs_pool_makes_its_own_pipes", || {
+fn child_pool_creates_its_own_pipes() {
+    alone("child_pool_creates_its_own_pipes", || {
         let bytes = pattern(300_000, 3);
         let file = file_with(&bytes);
         let pool = Pool::new(8, 8 << 20);
@@ -114,13 +114,13 @@ fn a_childs_pool_makes_its_own_pipes() {
 
 /// Parent and child work at the same time with what each has, after a fork in the middle of a job.
 #[test]
-fn a_fork_in_the_middle_of_a_job_costs_the_parent_no_byte() {
-    alone("a_fork_in_the_middle_of_a_job_costs_the_parent_no_byte", || {
+fn fork_during_transfer_loses_no_bytes_of_the_parent() {
+    alone("fork_during_transfer_loses_no_bytes_of_the_parent", || {
         let bytes = pattern(1 << 20, 4);
         let file = file_with(&bytes);
         let (near, far) = common::unix_pair();
         common::small_queues(&near, &far);
-        let (near, far) = (common::never_wait(near), common::never_wait(far));
+        let (near, far) = (common::set_nonblocking(near), common::set_nonblocking(far));
         let mut job = Transfer::new(
             Source::file(&file, ..).expect("source"),
             Sink::stream(&near).expect("sink"),
@@ -165,9 +165,9 @@ fn a_fork_in_the_middle_of_a_job_costs_the_parent_no_byte() {
 /// Several threads of a forked process use the library for the first time at the same moment: each one's pipes are its
 /// own, and none is the parent's.
 #[test]
-fn threads_that_start_at_once_agree_on_whose_pipes_are_whose() {
+fn concurrent_threads_agree_on_fork_generation() {
     const THREADS: usize = 4;
-    alone("threads_that_start_at_once_agree_on_whose_pipes_are_whose", || {
+    alone("concurrent_threads_agree_on_fork_generation", || {
         let bytes = pattern(5000, 5);
         let file = file_with(&bytes);
         let together = |file: &File| {
@@ -181,7 +181,7 @@ fn threads_that_start_at_once_agree_on_whose_pipes_are_whose() {
                         let _ = list.splice_from(&mut source, 5000).expect("step");
                         assert_same(&list.to_bytes().expect("our own pipe"), &bytes);
                         let out = file_with(b"");
-                        common::give_all(&mut list, &mut Sink::file(&out, 0).expect("sink"));
+                        common::send_all(&mut list, &mut Sink::file(&out, 0).expect("sink"));
                     });
                 }
             });

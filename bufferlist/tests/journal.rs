@@ -72,8 +72,8 @@ fn alone(test: &str, body: impl FnOnce()) {
 }
 
 #[test]
-fn nothing_is_written_until_somebody_watches() {
-    alone("nothing_is_written_until_somebody_watches", || {
+fn nothing_is_recorded_until_watched() {
+    alone("nothing_is_recorded_until_watched", || {
         assert!(links().is_empty(), "it comes with the first pipe");
         transfer(&pattern(100_000, 1));
         let journal = Mapped::own();
@@ -101,8 +101,8 @@ fn nothing_is_written_until_somebody_watches() {
 }
 
 #[test]
-fn entries_tell_pipe_place_segment_thread_and_line() {
-    alone("entries_tell_pipe_place_segment_thread_and_line", || {
+fn entries_record_pipe_position_segment_thread_and_call_site() {
+    alone("entries_record_pipe_position_segment_thread_and_call_site", || {
         let journal = Mapped::own();
         let mut reader = journal.reader();
         journal::set_watched(journal.words(), true);
@@ -173,8 +173,8 @@ fn entries_tell_pipe_place_segment_thread_and_line() {
 }
 
 #[test]
-fn streams_of_pipes_have_no_gaps_whoever_moves() {
-    alone("streams_of_pipes_have_no_gaps_whoever_moves", || {
+fn pipe_stream_positions_have_no_gaps() {
+    alone("pipe_stream_positions_have_no_gaps", || {
         let journal = Mapped::own();
         let mut reader = journal.reader();
         journal::set_watched(journal.words(), true);
@@ -219,8 +219,8 @@ fn streams_of_pipes_have_no_gaps_whoever_moves() {
 }
 
 #[test]
-fn a_forked_child_writes_into_its_own() {
-    alone("a_forked_child_writes_into_its_own", || {
+fn forked_child_writes_its_own_journal() {
+    alone("forked_child_writes_its_own_journal", || {
         let bytes = pattern(50_000, 1);
         transfer(&bytes);
         let parents = Mapped::own();
@@ -271,39 +271,31 @@ fn environment(test: &str, value: &str, has_one: bool, begins_at_once: bool) {
 }
 
 #[test]
-fn the_environment_turns_it_off() {
-    environment("the_environment_turns_it_off", "0", false, false);
+fn env_var_disables_journal() {
+    environment("env_var_disables_journal", "0", false, false);
 }
 
 #[test]
-fn the_environment_has_it_written_from_the_start() {
-    environment("the_environment_has_it_written_from_the_start", "record", true, true);
+fn env_var_enables_recording_from_start() {
+    environment("env_var_enables_recording_from_start", "record", true, true);
 }
 
 #[test]
-fn whatever_else_the_environment_says_it_waits_to_be_watched() {
-    environment(
-        "whatever_else_the_environment_says_it_waits_to_be_watched",
-        "yes",
-        true,
-        false,
-    );
+fn unrelated_env_values_leave_journal_idle() {
+    environment("unrelated_env_values_leave_journal_idle", "yes", true, false);
 }
 
 #[test]
-fn a_limit_on_files_that_it_does_not_fit_leaves_no_journal_and_harms_nobody() {
+fn file_size_limit_disables_the_journal_safely() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    alone(
-        "a_limit_on_files_that_it_does_not_fit_leaves_no_journal_and_harms_nobody",
-        || {
-            let limit = Rlimit {
-                current: Some(1 << 20),
-                ..getrlimit(Resource::Fsize)
-            };
-            setrlimit(Resource::Fsize, limit).expect("setrlimit");
-            // A journal that is made larger all the same kills this process by SIGXFSZ.
-            transfer(&pattern(50_000, 1));
-            assert!(links().is_empty() && !journal::init());
-        },
-    );
+    alone("file_size_limit_disables_the_journal_safely", || {
+        let limit = Rlimit {
+            current: Some(1 << 20),
+            ..getrlimit(Resource::Fsize)
+        };
+        setrlimit(Resource::Fsize, limit).expect("setrlimit");
+        // A journal that is made larger all the same kills this process by SIGXFSZ.
+        transfer(&pattern(50_000, 1));
+        assert!(links().is_empty() && !journal::init());
+    });
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use bufferlist::{BufferList, Call, FileExtent, Limits, Segment, Sink, Source, Step, Transfer, fault};
-use common::{Child, assert_same, contents, file_with, never_wait, nonblocking_pipe, pattern};
+use common::{Child, assert_same, contents, file_with, nonblocking_pipe, pattern, set_nonblocking};
 use rustix::fd::OwnedFd;
 use std::fs::File;
 use std::io::Read;
@@ -67,8 +67,8 @@ fn check(mut stream: impl Read, len: u64, marks: &[(u64, Vec<u8>)]) {
 }
 
 #[test]
-fn four_gigabytes_go_to_a_socket_in_constant_memory() {
-    Child::new().run("four_gigabytes_go_to_a_socket_in_constant_memory", || {
+fn four_gigabytes_are_sent_in_constant_memory() {
+    Child::new().run("four_gigabytes_are_sent_in_constant_memory", || {
         let len = 4 * GIB + 5000;
         let (file, marks) = sparse(memory(), len);
         let (near, far) = common::unix_pair();
@@ -91,8 +91,8 @@ fn four_gigabytes_go_to_a_socket_in_constant_memory() {
 
 /// The same when all is copied: memory is taken by the chunk, and given back.
 #[test]
-fn a_gigabyte_is_copied_in_constant_memory() {
-    Child::new().run("a_gigabyte_is_copied_in_constant_memory", || {
+fn one_gigabyte_is_copied_in_constant_memory() {
+    Child::new().run("one_gigabyte_is_copied_in_constant_memory", || {
         let len = GIB;
         let (file, marks) = sparse(memory(), len);
         let (near, far) = common::unix_pair();
@@ -124,12 +124,12 @@ fn offsets_above_four_gigabytes() {
             } else {
                 let source = Source::file(&file, range).expect("source");
                 let mut source = source.threshold(if way == 0 { 0 } else { u64::MAX });
-                let list = common::take_all(&mut source, 1 << 16);
+                let list = common::fill_all(&mut source, 1 << 16);
                 assert_eq!(source.position(), Some(at + 3000));
                 list
             };
             assert!(list.peek(..).expect("look") == mark[..]);
-            common::give_all(&mut list, &mut sink);
+            common::send_all(&mut list, &mut sink);
             assert_eq!(sink.position(), Some(at + 3000));
             let mut seen = vec![0; mark.len()];
             out.read_exact_at(&mut seen, *at).expect("read");
@@ -138,12 +138,12 @@ fn offsets_above_four_gigabytes() {
     }
     // Straight from a file into a socket.
     let (near, far) = common::unix_pair();
-    let (near, far) = (never_wait(near), never_wait(far));
+    let (near, far) = (set_nonblocking(near), set_nonblocking(far));
     let (at, mark) = marks.last().expect("a mark");
     let file = Arc::new(OwnedFd::from(file));
     let mut list = BufferList::from(FileExtent::new(Arc::clone(&file), *at..).expect("extent"));
     list.truncate(3000);
-    common::give_all(&mut list, &mut Sink::stream(&near).expect("sink"));
+    common::send_all(&mut list, &mut Sink::stream(&near).expect("sink"));
     assert_same(&common::read_available(&far), mark);
     // Positions in a list are 64 bits wide as well.
     let mut list = BufferList::from(Segment::zero(1 << 40));
@@ -159,35 +159,35 @@ fn offsets_above_four_gigabytes() {
 }
 
 /// A list of so many segments of one byte each.
-fn of_single_bytes(bytes: &[u8]) -> BufferList {
+fn single_byte_list(bytes: &[u8]) -> BufferList {
     let whole = bytes::Bytes::copy_from_slice(bytes);
     (0..bytes.len()).map(|at| Segment::from(whole.slice(at..=at))).collect()
 }
 
 /// Sends a list, and says how many system calls wrote.
 fn count_writes<F: rustix::fd::AsFd + std::fmt::Debug>(list: &mut BufferList, sink: &mut Sink<F>) -> usize {
-    let (_, record) = fault::with_plan(fault::Plan::default(), || common::give_all(list, sink));
+    let (_, record) = fault::with_plan(fault::Plan::default(), || common::send_all(list, sink));
     let writes = |call: &Call| matches!(call, Call::Write | Call::Pwrite | Call::Send | Call::Splice);
     record.calls.iter().filter(|(call, _)| writes(call)).count()
 }
 
 #[test]
-fn ten_thousand_pieces_go_in_ten_calls() {
+fn ten_thousand_segments_are_sent_in_ten_calls() {
     let bytes = pattern(10_000, 1);
     let expected = bytes.len().div_ceil(1024);
     // A file, a pipe, a stream of each kind.
     let file = file_with(b"");
-    let calls = count_writes(&mut of_single_bytes(&bytes), &mut Sink::file(&file, 0).expect("sink"));
+    let calls = count_writes(&mut single_byte_list(&bytes), &mut Sink::file(&file, 0).expect("sink"));
     assert_eq!(calls, expected, "to a file");
     assert_same(&contents(&file), &bytes);
     let (read, write) = nonblocking_pipe();
-    let calls = count_writes(&mut of_single_bytes(&bytes), &mut Sink::stream(&write).expect("sink"));
+    let calls = count_writes(&mut single_byte_list(&bytes), &mut Sink::stream(&write).expect("sink"));
     assert_eq!(calls, expected, "to a pipe");
     assert_same(&common::read_available(&read), &bytes);
     for kind in ["TCP", "UNIX"] {
         let (near, far) = common::stream_pair(kind);
-        let near = never_wait(near);
-        let calls = count_writes(&mut of_single_bytes(&bytes), &mut Sink::stream(&near).expect("sink"));
+        let near = set_nonblocking(near);
+        let calls = count_writes(&mut single_byte_list(&bytes), &mut Sink::stream(&near).expect("sink"));
         assert_eq!(calls, expected, "to {kind}");
         drop(near);
         assert_same(&common::reader(far).join().expect("reader"), &bytes);
@@ -237,7 +237,7 @@ fn assert_not_quadratic(what: &str, few: Duration, many: Duration) {
 }
 
 #[test]
-fn looking_at_each_piece_is_not_quadratic() {
+fn peeking_at_each_segment_is_not_quadratic() {
     let bytes = pattern(MANY, 2);
     let visit = |list: &BufferList, bytes: &[u8]| {
         for (at, byte) in bytes.iter().enumerate() {
@@ -245,7 +245,7 @@ fn looking_at_each_piece_is_not_quadratic() {
             assert!(view == [*byte]);
         }
     };
-    let (small, large) = (of_single_bytes(&bytes[..FEW]), of_single_bytes(&bytes));
+    let (small, large) = (single_byte_list(&bytes[..FEW]), single_byte_list(&bytes));
     let small_time = best_of(|| visit(&small, &bytes[..FEW]));
     let large_time = best_of(|| visit(&large, &bytes));
     assert_not_quadratic("peek", small_time, large_time);
@@ -253,7 +253,7 @@ fn looking_at_each_piece_is_not_quadratic() {
 
 /// The same for taking a list apart from the front, and for cutting it in pieces.
 #[test]
-fn taking_apart_is_not_quadratic() {
+fn splitting_is_not_quadratic() {
     type Apart = fn(BufferList);
     let bytes = pattern(MANY, 3);
     let ways: [(&str, Apart); 4] = [
@@ -275,7 +275,7 @@ fn taking_apart_is_not_quadratic() {
         ("slice", |list| (0..list.len()).for_each(|at| drop(list.slice(at..=at)))),
     ];
     for (name, apart) in ways {
-        let (small, large) = (of_single_bytes(&bytes[..FEW]), of_single_bytes(&bytes));
+        let (small, large) = (single_byte_list(&bytes[..FEW]), single_byte_list(&bytes));
         let small_time = best_of(|| apart(small.clone()));
         let large_time = best_of(|| apart(large.clone()));
         assert_not_quadratic(name, small_time, large_time);
@@ -288,7 +288,7 @@ fn sending_a_large_list_is_not_quadratic() {
     let bytes = pattern(MANY, 4);
     let send = |bytes: &[u8]| {
         let file = file_with(b"");
-        let mut list = of_single_bytes(bytes);
+        let mut list = single_byte_list(bytes);
         let mut sink = Sink::file(&file, 0).expect("sink");
         while let Step::Moved(_) = list.splice_to(&mut sink).expect("step") {}
         assert_eq!(sink.position(), Some(bytes.len() as u64));

@@ -8,7 +8,7 @@ use bufferlist::{
     BufferList, Call, ErrorKind, FileExtent, Limits, PagesMut, PeekStrategy, Pool, PoolStats, Side, Sink, Source, Step,
     Transfer,
 };
-use common::{Child, assert_same, contents, file_with, in_a_pipe, never_wait, open_files, pattern, stream_pair};
+use common::{Child, assert_same, contents, file_with, open_files, pattern, pipe_list, set_nonblocking, stream_pair};
 use rustix::fd::OwnedFd;
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ fn workout(pool: &Pool) {
     let source = || Source::file(&file, ..).expect("source").pool(pool);
 
     // Taken, shared, cut, looked at in each way, and dropped with bytes in it.
-    let mut list = common::take_all(&mut source(), 65_536);
+    let mut list = common::fill_all(&mut source(), 65_536);
     let clone = list.clone();
     for at in (0..250_000).step_by(25_000) {
         assert!(list.peek(at..at + 10).expect("look") == bytes[at as usize..at as usize + 10]);
@@ -42,11 +42,11 @@ fn workout(pool: &Pool) {
     drop(clone);
     // Sent to each kind of end.
     let out = file_with(b"");
-    common::give_all(&mut back.clone(), &mut Sink::file(&out, 0).expect("sink").pool(pool));
+    common::send_all(&mut back.clone(), &mut Sink::file(&out, 0).expect("sink").pool(pool));
     assert_same(&contents(&out), &bytes[100_000..]);
     for kind in ["TCP", "UNIX"] {
         let (near, far) = stream_pair(kind);
-        let mut sink = Sink::stream(never_wait(near)).expect("sink").pool(pool);
+        let mut sink = Sink::stream(set_nonblocking(near)).expect("sink").pool(pool);
         // To a reader, and to nobody.
         let mut part = back.slice(..50_000);
         while let Step::Moved(_) = part.splice_to(&mut sink).expect("step") {}
@@ -62,11 +62,11 @@ fn workout(pool: &Pool) {
     pages.as_mut_slice().copy_from_slice(&bytes[..50_000]);
     let (near, far) = stream_pair("UNIX");
     let mut lent = BufferList::from(pages.seal().expect("seal"));
-    let mut sink = Sink::stream(never_wait(near)).expect("sink").pool(pool);
-    common::give_all(&mut lent, &mut sink);
-    assert_same(&common::read_available(never_wait(far)), &bytes[..50_000]);
+    let mut sink = Sink::stream(set_nonblocking(near)).expect("sink").pool(pool);
+    common::send_all(&mut lent, &mut sink);
+    assert_same(&common::read_available(set_nonblocking(far)), &bytes[..50_000]);
     // With provenance, and by an extent that is shorter than it was.
-    let list = common::take_all(&mut source().with_provenance().expect("provenance"), 65_536);
+    let list = common::fill_all(&mut source().with_provenance().expect("provenance"), 65_536);
     drop(list);
     let short = file_with(b"short");
     let extent = FileExtent::new(OwnedFd::from(short.try_clone().expect("dup")), ..).expect("extent");
@@ -80,7 +80,7 @@ fn workout(pool: &Pool) {
     let out = file_with(b"");
     let (near, far) = stream_pair("TCP");
     common::small_queues(&near, &far);
-    let near = never_wait(near);
+    let near = set_nonblocking(near);
     let mut late = Transfer::new(source(), Sink::stream(&near).expect("sink"))
         .pool(pool)
         .limits(Limits::default().deadline(Instant::now()));
@@ -93,8 +93,8 @@ fn workout(pool: &Pool) {
 }
 
 #[test]
-fn as_many_files_are_open_after_work_as_before() {
-    Child::new().run("as_many_files_are_open_after_work_as_before", || {
+fn work_leaks_no_file_descriptors() {
+    Child::new().run("work_leaks_no_file_descriptors", || {
         // Once for what a process opens once: /dev/null.
         workout(&Pool::new(64, 8 << 20));
         let before = open_files();
@@ -125,17 +125,17 @@ fn as_many_files_are_open_after_work_as_before() {
 
 /// What is dropped with bytes in it is closed, and nobody ever sees those bytes again.
 #[test]
-fn a_dirty_pipe_is_never_pooled() {
+fn dirty_pipe_is_never_pooled() {
     let pool = Pool::new(8, 8 << 20);
     let secret = file_with(&vec![b's'; 50_000]);
     let mut closed = 0;
     for drain in [0, 1, 4_096, 49_999] {
         let mut source = Source::file(&secret, ..).expect("source").pool(&pool);
-        let mut list = common::take_all(&mut source, 65_536);
+        let mut list = common::fill_all(&mut source, 65_536);
         // Some of it is sent, some of it not.
         let out = file_with(b"");
         let mut part = list.split_to(drain);
-        common::give_all(&mut part, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
+        common::send_all(&mut part, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
         drop((part, list));
         closed += 1;
         let stats = pool.stats();
@@ -144,10 +144,10 @@ fn a_dirty_pipe_is_never_pooled() {
         let bytes = pattern(10_000, drain);
         let file = file_with(&bytes);
         let mut source = Source::file(&file, ..).expect("source").pool(&pool);
-        let mut list = common::take_all(&mut source, 65_536);
+        let mut list = common::fill_all(&mut source, 65_536);
         assert_same(&list.to_bytes().expect("look"), &bytes);
         let out = file_with(b"");
-        common::give_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
+        common::send_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
         assert_same(&contents(&out), &bytes);
         assert_eq!(pool.stats().closed, closed, "a pipe that was emptied is kept");
     }
@@ -156,7 +156,7 @@ fn a_dirty_pipe_is_never_pooled() {
 
 /// H17: a splice that fails or stops half-way leaves a residue, which must not reach anybody.
 #[test]
-fn residue_of_failed_moves_is_never_pooled() {
+fn pipes_with_residual_bytes_are_never_pooled() {
     let bytes = pattern(200_000, 2);
     for call in [
         Call::Splice,
@@ -197,7 +197,7 @@ fn residue_of_failed_moves_is_never_pooled() {
                 let other = pattern(150_000, 3);
                 let file = file_with(&other);
                 let mut source = Source::file(&file, ..).expect("source").pool(&pool);
-                let list = common::take_all(&mut source, 65_536);
+                let list = common::fill_all(&mut source, 65_536);
                 assert_same(&list.to_bytes().expect("look"), &other);
                 drop(list);
                 assert_adds_up(pool.stats(), 0);
@@ -208,7 +208,7 @@ fn residue_of_failed_moves_is_never_pooled() {
 
 /// The same pool in many threads at once, of which some leave pipes behind and some do not.
 #[test]
-fn the_numbers_of_a_shared_pool_add_up() {
+fn shared_pool_statistics_are_consistent() {
     let pool = Pool::new(6, 2 << 20);
     let bytes = pattern(100_000, 4);
     let file = file_with(&bytes);
@@ -218,10 +218,10 @@ fn the_numbers_of_a_shared_pool_add_up() {
             scope.spawn(move || {
                 for turn in 0..100 {
                     let mut source = Source::file(file, ..).expect("source").pool(pool);
-                    let mut list = common::take_all(&mut source, [65_536, 5_000, 100_000][turn % 3]);
+                    let mut list = common::fill_all(&mut source, [65_536, 5_000, 100_000][turn % 3]);
                     if (turn + thread) % 2 == 0 {
                         let out = file_with(b"");
-                        common::give_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(pool));
+                        common::send_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(pool));
                         assert_same(&contents(&out), bytes);
                     }
                 }
@@ -236,15 +236,15 @@ fn the_numbers_of_a_shared_pool_add_up() {
 
 /// A list with bytes of many pipes, dropped in the middle of being sent, gives all of them back or closes them.
 #[test]
-fn lists_that_are_dropped_half_way() {
-    Child::new().run("lists_that_are_dropped_half_way", || {
-        drop(in_a_pipe(&pattern(10, 5)).peek(..));
+fn lists_dropped_midway_return_their_pipes() {
+    Child::new().run("lists_dropped_midway_return_their_pipes", || {
+        drop(pipe_list(&pattern(10, 5)).peek(..));
         Pool::default().clear();
         let (near, far) = stream_pair("UNIX");
-        let near = never_wait(near);
+        let near = set_nonblocking(near);
         let before = open_files();
         for _ in 0..20 {
-            let mut list = in_a_pipe(&pattern(3 << 20, 6));
+            let mut list = pipe_list(&pattern(3 << 20, 6));
             let keep = list.slice(1 << 20..2 << 20);
             let mut sink = Sink::stream(&near).expect("sink");
             loop {
@@ -261,7 +261,7 @@ fn lists_that_are_dropped_half_way() {
             drop(keep);
             assert_eq!(Pool::default().stats().in_use, 0);
             let far = rustix::io::dup(&far).expect("dup");
-            assert!(!common::read_available(never_wait(far)).is_empty());
+            assert!(!common::read_available(set_nonblocking(far)).is_empty());
         }
         Pool::default().clear();
         assert_eq!(open_files(), before);

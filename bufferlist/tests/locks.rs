@@ -5,8 +5,8 @@ mod common;
 
 use bufferlist::{BufferList, Error, ErrorKind, Limits, Nonblocking, Side, Sink, Source, Step, Transfer, transfer};
 use common::{
-    WATCHDOG, assert_same, contents, file_with, in_a_pipe, is_nonblocking, never_wait, pattern, read_available, reader,
-    stream_pair, until, within,
+    WATCHDOG, assert_same, contents, file_with, is_nonblocking, pattern, pipe_list, read_available, reader,
+    set_nonblocking, stream_pair, wait_until, with_watchdog,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -53,8 +53,8 @@ const OPERATIONS: [Operation; 4] = [
 ];
 
 #[test]
-fn a_splice_that_waits_keeps_its_pipe_locked() {
-    const TEST: &str = "a_splice_that_waits_keeps_its_pipe_locked";
+fn blocking_splice_holds_the_pipe_lock() {
+    const TEST: &str = "blocking_splice_holds_the_pipe_lock";
     let mut unlocked = Vec::new();
     for (what, operation) in OPERATIONS {
         let (read, write) = common::nonblocking_pipe();
@@ -70,7 +70,7 @@ fn a_splice_that_waits_keeps_its_pipe_locked() {
                 rustix::pipe::splice(&near, None, &write, None, 100, SpliceFlags::NONBLOCK)
             }
         });
-        until("the splice waits", || is_in_state(&id, 'S'));
+        wait_until("the splice waits", || is_in_state(&id, 'S'));
         let (done, is_done) = mpsc::channel();
         let waiter = Arc::new(AtomicI32::new(0));
         let other = std::thread::spawn({
@@ -83,7 +83,7 @@ fn a_splice_that_waits_keeps_its_pipe_locked() {
         });
         // Either it comes to its end, or it waits for the pipe's mutex.
         let mut is_unlocked = false;
-        until("the operation ends or waits for the lock", || {
+        wait_until("the operation ends or waits for the lock", || {
             is_unlocked = is_done.try_recv().is_ok();
             is_unlocked || is_in_state(&waiter, 'D')
         });
@@ -124,11 +124,11 @@ fn blocking_streams() -> Vec<(&'static str, OwnedFd, OwnedFd)> {
 
 /// Even when the bytes are there or there is room for them: whether a step waits must not depend on luck.
 #[test]
-fn a_step_on_a_blocking_descriptor_is_refused_before_anything_moves() {
+fn step_on_blocking_descriptor_fails_before_moving_bytes() {
     for (kind, read, write) in blocking_streams() {
         rustix::io::write(&write, b"waiting").expect("write");
         if kind != "pipe" {
-            common::arrived(&read, 7);
+            common::wait_for_bytes(&read, 7);
         }
         let mut source = Source::stream(&read).expect("source");
         let mut list = BufferList::new();
@@ -145,7 +145,7 @@ fn a_step_on_a_blocking_descriptor_is_refused_before_anything_moves() {
         assert_eq!(common::queued(&read), 7, "{kind}: nothing was taken");
 
         let mut sink = Sink::stream(&write).expect("sink");
-        for mut list in [in_a_pipe(b"pages"), BufferList::from("memory")] {
+        for mut list in [pipe_list(b"pages"), BufferList::from("memory")] {
             let error = list.splice_to(&mut sink).expect_err("blocking");
             assert_eq!(
                 (error.kind(), error.side()),
@@ -162,8 +162,8 @@ fn a_step_on_a_blocking_descriptor_is_refused_before_anything_moves() {
         assert_eq!(common::queued(&read), 7, "{kind}: nothing was given");
 
         // The flag can be set later, by anybody: the ends notice.
-        never_wait(&read);
-        never_wait(&write);
+        set_nonblocking(&read);
+        set_nonblocking(&write);
         assert!(
             matches!(list.splice_from(&mut source, 100), Ok(Step::Moved(_))),
             "{kind}"
@@ -175,25 +175,25 @@ fn a_step_on_a_blocking_descriptor_is_refused_before_anything_moves() {
 
 /// Files never wait in this sense, whatever their flags.
 #[test]
-fn files_need_no_flag() {
+fn files_need_no_nonblocking_flag() {
     let bytes = pattern(100_000, 1);
     let (from, to) = (file_with(&bytes), file_with(b""));
     assert!(!is_nonblocking(&from) && !is_nonblocking(&to));
-    let mut list = common::take_all(&mut Source::file(&from, ..).expect("source"), 1 << 16);
-    common::give_all(&mut list, &mut Sink::file(&to, 0).expect("sink"));
+    let mut list = common::fill_all(&mut Source::file(&from, ..).expect("source"), 1 << 16);
+    common::send_all(&mut list, &mut Sink::file(&to, 0).expect("sink"));
     assert_same(&contents(&to), &bytes);
 }
 
 #[test]
-fn nonblocking_enter_is_the_mend_and_is_undone() {
+fn nonblocking_guard_sets_and_restores_the_flag() {
     for (kind, read, write) in blocking_streams() {
         {
             let mut sink = Sink::stream(Nonblocking::enter(&write).expect("enter")).expect("sink");
             let mut source = Source::stream(Nonblocking::enter(read.as_fd()).expect("enter")).expect("source");
             assert!(is_nonblocking(&read) && is_nonblocking(&write), "{kind}");
-            let mut list = in_a_pipe(b"there and back");
-            common::give_all(&mut list, &mut sink);
-            common::until("bytes arrive", || {
+            let mut list = pipe_list(b"there and back");
+            common::send_all(&mut list, &mut sink);
+            common::wait_until("bytes arrive", || {
                 let _ = list.splice_from(&mut source, 100).expect("step");
                 list.len() == 14
             });
@@ -219,7 +219,7 @@ fn nonblocking_enter_is_the_mend_and_is_undone() {
 
 /// Without a deadline a job may wait inside the kernel: nobody else can reach its pipe.
 #[test]
-fn a_job_without_a_deadline_runs_on_blocking_descriptors() {
+fn transfer_without_deadline_accepts_blocking_descriptors() {
     for (kind, read, write) in blocking_streams() {
         let bytes = pattern(1 << 20, 2);
         let expected = bytes.clone();
@@ -233,7 +233,7 @@ fn a_job_without_a_deadline_runs_on_blocking_descriptors() {
         });
         let (near, far) = stream_pair("UNIX");
         let far = reader(far);
-        let total = within(kind, move || {
+        let total = with_watchdog(kind, move || {
             transfer(Source::stream(read).expect("source"), Sink::stream(near).expect("sink"))
                 .expect("transfer")
                 .total()
@@ -246,11 +246,11 @@ fn a_job_without_a_deadline_runs_on_blocking_descriptors() {
 
 /// With a deadline it must be able to stop, so the descriptors may not wait: refused at once, with nothing moved.
 #[test]
-fn a_deadline_wants_descriptors_that_do_not_wait() {
+fn deadline_requires_nonblocking_descriptors() {
     for (kind, read, write) in blocking_streams() {
         rustix::io::write(&write, b"waiting").expect("write");
         if kind != "pipe" {
-            common::arrived(&read, 7);
+            common::wait_for_bytes(&read, 7);
         }
         let limits = Limits::default().deadline(Instant::now() + WATCHDOG);
         let out = file_with(b"");
@@ -280,7 +280,7 @@ fn a_deadline_wants_descriptors_that_do_not_wait() {
             "{kind}"
         );
         assert_same(&job.in_flight().to_bytes().expect("look"), b"from a file");
-        never_wait(&write);
+        set_nonblocking(&write);
         assert_eq!(job.run().expect("run").total(), 11, "{kind}: and on it goes");
     }
 }
@@ -303,13 +303,13 @@ fn until_late<A: AsFd + Debug, B: AsFd + Debug>(mut job: Transfer<A, B>, side: S
 
 /// A deadline that passes costs nothing: the receipt tells how far the job had come, and another run goes on from there.
 #[test]
-fn after_a_deadline_the_job_goes_on() {
+fn transfer_resumes_after_a_deadline() {
     for kind in ["TCP", "UNIX"] {
         let bytes = pattern(6 << 20, 3);
         let file = file_with(&bytes);
         let (near, far) = stream_pair(kind);
         common::small_queues(&near, &far);
-        let (near, far) = (never_wait(near), never_wait(far));
+        let (near, far) = (set_nonblocking(near), set_nonblocking(far));
         let mut job = Transfer::new(
             Source::file(&file, ..).expect("source"),
             Sink::stream(&near).expect("sink"),
@@ -320,7 +320,7 @@ fn after_a_deadline_the_job_goes_on() {
             let error;
             (job, error) = until_late(job, Side::Sink);
             assert_eq!(error.receipt().total(), job.receipt().total());
-            until("what was sent arrives", || {
+            wait_until("what was sent arrives", || {
                 received.extend(read_available(&far));
                 received.len() as u64 == error.receipt().total()
             });
@@ -346,7 +346,7 @@ fn after_a_deadline_the_job_goes_on() {
             "{kind}: of all the runs together"
         );
         job.counts().assert_no_copies();
-        until("all has arrived", || reading.lock().expect("lock").len() == bytes.len());
+        wait_until("all has arrived", || reading.lock().expect("lock").len() == bytes.len());
         stop.store(true, Ordering::Release);
         drop(thread.join().expect("reader"));
         assert_same(&reading.lock().expect("lock"), &bytes);
@@ -355,9 +355,9 @@ fn after_a_deadline_the_job_goes_on() {
 
 /// The same at the source, with nothing in flight.
 #[test]
-fn a_deadline_at_an_empty_source_takes_nothing() {
+fn deadline_at_an_empty_source_consumes_nothing() {
     for (kind, read, write) in blocking_streams() {
-        let read = never_wait(read);
+        let read = set_nonblocking(read);
         let out = file_with(b"");
         let mut job = Transfer::new(
             Source::stream(&read).expect("source"),
@@ -368,7 +368,7 @@ fn a_deadline_at_an_empty_source_takes_nothing() {
             rustix::io::write(&write, piece).expect("write");
             expected.extend_from_slice(piece);
             if kind != "pipe" {
-                common::arrived(&read, piece.len());
+                common::wait_for_bytes(&read, piece.len());
             }
             (job, _) = until_late(job, Side::Source);
             assert!(job.in_flight().is_empty());
@@ -382,13 +382,13 @@ fn a_deadline_at_an_empty_source_takes_nothing() {
 
 /// A deadline is kept also between ends that are always ready.
 #[test]
-fn a_deadline_binds_ends_that_never_block() {
+fn deadline_applies_to_endpoints_that_never_block() {
     let from = file_with(b"");
     // More than a machine copies in no time: it is sparse, and nothing of it need be written before the deadline.
     from.set_len(1 << 40).expect("a sparse file");
     let null =
         rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).expect("null");
-    let total = within("a job with a deadline", move || {
+    let total = with_watchdog("a job with a deadline", move || {
         let limits = Limits::default().deadline(Instant::now() + Duration::from_millis(50));
         let mut job = Transfer::new(
             Source::file(&from, ..).expect("source"),
@@ -404,14 +404,14 @@ fn a_deadline_binds_ends_that_never_block() {
 
 /// A step never waits, even where everything about it would: an empty source and a full sink.
 #[test]
-fn a_step_never_waits() {
-    within("a step", || {
+fn step_never_blocks() {
+    with_watchdog("a step", || {
         let (read, _write) = common::nonblocking_pipe();
         let (full_read, full) = common::nonblocking_pipe();
         while rustix::io::write(&full, &[0; 4096]) != Err(Errno::AGAIN) {}
         let mut source = Source::stream(&read).expect("source");
         let mut sink = Sink::stream(&full).expect("sink");
-        let mut list = in_a_pipe(b"pages");
+        let mut list = pipe_list(b"pages");
         assert!(matches!(
             list.splice_from(&mut source, 10),
             Ok(Step::Blocked(Side::Source))

@@ -34,7 +34,7 @@ const EXPECTED: [(EndpointKind, [bool; 10]); 4] = [
 ];
 
 #[test]
-fn the_matrix_of_this_kernel_is_the_known_one() {
+fn matrix_matches_known_kernel_behavior() {
     let directory = tempfile::tempdir().expect("a directory");
     let matrix = Matrix::probe(directory.path());
     println!("{matrix}");
@@ -60,7 +60,7 @@ fn the_matrix_of_this_kernel_is_the_known_one() {
 }
 
 #[test]
-fn a_path_is_as_good_as_its_worst_hop() {
+fn path_verdict_is_that_of_its_worst_hop() {
     let ask = |path: &[EndpointKind]| probe_path(std::env::temp_dir(), path).expect("an answer");
     assert_eq!(
         ask(&[
@@ -79,7 +79,7 @@ fn a_path_is_as_good_as_its_worst_hop() {
 }
 
 #[test]
-fn questions_that_make_no_sense_are_refused() {
+fn invalid_oracle_queries_are_rejected() {
     let error = |result: bufferlist::Result<Verdict>| result.unwrap_err().kind();
     assert_eq!(
         error(probe(EndpointKind::File, EndpointKind::DevNull)),
@@ -259,7 +259,7 @@ fn spliced(file: &File) -> BufferList {
 }
 
 #[test]
-fn receipts_agree_with_the_data_on_every_cell() {
+fn receipts_agree_with_data_for_every_matrix_cell() {
     let mut cells = 0;
     for to in SINKS {
         for from in [EndpointKind::File, EndpointKind::Tmpfs, EndpointKind::DirectFile] {
@@ -300,7 +300,7 @@ fn receipts_agree_with_the_data_on_every_cell() {
 }
 
 #[test]
-fn a_socket_that_was_written_to_is_not_called_moved() {
+fn written_socket_data_is_not_reported_moved() {
     let (mut near, far) = UnixStream::pair().expect("pair");
     near.write_all(&[7; PAGE]).expect("write");
     let mut list = BufferList::new();
@@ -311,7 +311,7 @@ fn a_socket_that_was_written_to_is_not_called_moved() {
 }
 
 #[test]
-fn a_filesystem_that_was_not_tried_is_not_called_moved() {
+fn untested_filesystem_is_not_reported_moved() {
     // A file of this test's own directory is known; one of /proc is on another filesystem.
     let mut source = Source::file(File::open("/proc/self/exe").expect("open"), ..).expect("source");
     let shown = BufferList::new()

@@ -7,7 +7,7 @@ mod common;
 
 use bufferlist::{BufferList, Limits, Pool, Reason, Sink, Source, Step, Transfer};
 use common::{
-    Child, assert_same, contents, file_with, never_wait, nonblocking_pipe, open_files, page, pattern, reader,
+    Child, assert_same, contents, file_with, nonblocking_pipe, open_files, page, pattern, reader, set_nonblocking,
 };
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -94,8 +94,8 @@ fn send(file: &File, pool: &Pool, limits: Limits) -> (Vec<u8>, bufferlist::Count
 
 /// H13: over the quota new pipes have two slots and cannot grow.
 #[test]
-fn with_the_quota_of_pipe_pages_used_up_transfers_copy() {
-    as_user(USERS, "with_the_quota_of_pipe_pages_used_up_transfers_copy", || {
+fn transfers_copy_when_pipe_page_quota_is_exhausted() {
+    as_user(USERS, "transfers_copy_when_pipe_page_quota_is_exhausted", || {
         let hoard = use_up(0);
         let (_read, write) = &hoard[0];
         assert_eq!(
@@ -141,8 +141,8 @@ fn with_the_quota_of_pipe_pages_used_up_transfers_copy() {
 /// 64 KiB of quota are one pipe of the usual size: one transfer works with it, in a ring that cannot grow, and another at
 /// the same time copies.
 #[test]
-fn with_64_kib_of_quota_one_transfer_splices() {
-    as_user(USERS + 1, "with_64_kib_of_quota_one_transfer_splices", || {
+fn one_transfer_splices_with_64_kib_of_quota() {
+    as_user(USERS + 1, "one_transfer_splices_with_64_kib_of_quota", || {
         let _hoard = use_up(16);
         assert_eq!(new_pipe(), 16, "one is left");
         let bytes = pattern(1_000_003, 2);
@@ -166,7 +166,7 @@ fn with_64_kib_of_quota_one_transfer_splices() {
         // A clone cannot be tee'd for want of a second pipe: the cell is read into memory once, for all.
         let clone = holder.clone();
         let out = file_with(b"");
-        common::give_all(&mut clone.clone(), &mut Sink::file(&out, 0).expect("sink").pool(&pool));
+        common::send_all(&mut clone.clone(), &mut Sink::file(&out, 0).expect("sink").pool(&pool));
         assert_same(&contents(&out), &bytes[..65_536]);
         assert_same(&holder.to_bytes().expect("look"), &bytes[..65_536]);
         assert_same(&clone.to_bytes().expect("look"), &bytes[..65_536]);
@@ -211,16 +211,16 @@ fn files_left() -> usize {
 /// Eight open files are four pipes. Ninety workers share them, each with bytes in flight at the same moment, and a
 /// thousand more transfers wait in line.
 #[test]
-fn ninety_transfers_at_once_with_eight_open_files_left() {
-    ninety("ninety_transfers_at_once_with_eight_open_files_left", || {
+fn ninety_concurrent_transfers_with_eight_spare_descriptors() {
+    ninety("ninety_concurrent_transfers_with_eight_spare_descriptors", || {
         Pool::new(1024, 64 << 20)
     });
 }
 
 /// The same with the process's own pool, whose bound is made from the limit.
 #[test]
-fn ninety_transfers_at_once_from_the_default_pool() {
-    ninety("ninety_transfers_at_once_from_the_default_pool", Pool::default);
+fn ninety_concurrent_transfers_from_the_default_pool() {
+    ninety("ninety_concurrent_transfers_from_the_default_pool", Pool::default);
 }
 
 fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
@@ -242,8 +242,8 @@ fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
             .map(|_| {
                 let (near, far) = common::stream_pair("UNIX");
                 Ends {
-                    near: never_wait(near),
-                    far: never_wait(far),
+                    near: set_nonblocking(near),
+                    far: set_nonblocking(far),
                     out: file_with(b""),
                 }
             })
@@ -313,24 +313,24 @@ fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
 
 /// Not a single file left: not even `/dev/null` can be opened.
 #[test]
-fn without_any_open_file_left_everything_still_works() {
-    Child::new().run("without_any_open_file_left_everything_still_works", || {
+fn everything_works_without_spare_file_descriptors() {
+    Child::new().run("everything_works_without_spare_file_descriptors", || {
         let bytes = pattern(300_000, 4);
         let file = file_with(&bytes);
         let out = file_with(b"");
         let (near, far) = common::unix_pair();
-        let (near, far) = (never_wait(near), never_wait(far));
+        let (near, far) = (set_nonblocking(near), set_nonblocking(far));
         let _fillers = limit_files(0);
         assert_eq!(files_left(), 0);
         let pool = Pool::new(8, 8 << 20);
         // From a file, in pieces, shared, looked at, and sent.
         let mut source = Source::file(&file, ..).expect("source").pool(&pool);
-        let list = common::take_all(&mut source, 65_536);
+        let list = common::fill_all(&mut source, 65_536);
         assert_eq!(list.counts().of(Reason::NoPipe), bytes.len() as u64);
-        common::give_all(&mut list.clone(), &mut Sink::file(&out, 0).expect("sink").pool(&pool));
+        common::send_all(&mut list.clone(), &mut Sink::file(&out, 0).expect("sink").pool(&pool));
         assert_same(&contents(&out), &bytes);
         let mut part = list.slice(100_000..150_000);
-        common::give_all(&mut part, &mut Sink::stream(&near).expect("sink").pool(&pool));
+        common::send_all(&mut part, &mut Sink::stream(&near).expect("sink").pool(&pool));
         let mut back = Source::stream(&far).expect("source").pool(&pool);
         let mut arrived = BufferList::new();
         while let Step::Moved(_) = arrived.splice_from(&mut back, 65_536).expect("step") {}
@@ -342,8 +342,8 @@ fn without_any_open_file_left_everything_still_works() {
 /// A pool that was told to wait waits for pipes that somebody will give back. Where the system refuses the first one there
 /// is nobody to wait for: bytes are copied, and nothing hangs.
 #[test]
-fn a_patient_pool_does_not_wait_for_nobody() {
-    Child::new().run("a_patient_pool_does_not_wait_for_nobody", || {
+fn waiting_pool_does_not_block_when_no_pipe_is_in_use() {
+    Child::new().run("waiting_pool_does_not_block_when_no_pipe_is_in_use", || {
         let bytes = pattern(300_000, 5);
         let file = file_with(&bytes);
         let out = file_with(b"");

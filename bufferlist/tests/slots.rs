@@ -5,8 +5,8 @@ mod common;
 
 use bufferlist::{BufferList, Pool, Reason, SegmentKind, Side, Sink, Source, Step};
 use common::{
-    Answers, Child, assert_same, contents, file_with, in_a_pipe, never_wait, nonblocking_pipe, page, pattern,
-    raw_splice, stream_pair, tcp_pair,
+    Child, ErrnoTable, assert_same, contents, file_with, nonblocking_pipe, page, pattern, pipe_list, raw_splice,
+    set_nonblocking, stream_pair, tcp_pair,
 };
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -28,7 +28,7 @@ fn one_byte(file: &File, pipe: &OwnedFd) -> rustix::io::Result<usize> {
 }
 
 #[test]
-fn sixteen_bytes_fill_a_pipe_of_64_kib() {
+fn sixteen_single_byte_splices_fill_64_kib_pipe() {
     let file = file_with(b"x");
     let (read, write) = sixteen();
     for _ in 0..16 {
@@ -43,7 +43,7 @@ fn sixteen_bytes_fill_a_pipe_of_64_kib() {
 }
 
 #[test]
-fn unaligned_64_kib_take_seventeen_slots() {
+fn unaligned_64_kib_takes_seventeen_slots() {
     let len = 16 * page();
     let file = file_with(&vec![1; 2 * len]);
     let (_read, write) = sixteen();
@@ -58,13 +58,13 @@ fn unaligned_64_kib_take_seventeen_slots() {
 
 /// One slot holds a whole fragment of a socket buffer, which is up to 32 KiB.
 #[test]
-fn tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib() {
+fn tcp_splice_puts_more_than_64_kib_into_64_kib_pipe() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     // As much as everybody may have (`net.core.rmem_max`), so that the window is larger than a pipe. It is inherited by
     // what is accepted, and must be set before, since the window's scale is agreed on at the start.
     rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 1 << 20).expect("SO_RCVBUF");
     let mut near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
-    let far = never_wait(listener.accept().expect("accept").0);
+    let far = set_nonblocking(listener.accept().expect("accept").0);
     let bytes = pattern(1 << 20, 1);
     let sender = near.try_clone().expect("a second descriptor");
     let writer = std::thread::spawn({
@@ -74,7 +74,7 @@ fn tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib() {
     // Until the window is closed, wherever that is: there is more to send, and nothing in flight. Twice, as an acknowledgement
     // may be on its way into another transmission.
     let (mut seen, mut is_closed) = (0, false);
-    common::until("the window is closed", || {
+    common::wait_until("the window is closed", || {
         let before = (seen, is_closed);
         let (queue, unsent) = common::send_queue(&sender);
         (seen, is_closed) = (common::queued(&far), unsent > 0 && queue == unsent);
@@ -90,7 +90,7 @@ fn tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib() {
     eprintln!("{got} of {seen} bytes in a pipe of {} bytes", 16 * page());
     if got <= 16 * page() {
         test_support::skip!(
-            "tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib",
+            "tcp_splice_puts_more_than_64_kib_into_64_kib_pipe",
             "this kernel's socket buffers have fragments of no more than a page"
         );
     }
@@ -100,7 +100,7 @@ fn tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib() {
         .expect("source")
         .pool(&Pool::new(1, 16 * page() as u64));
     let mut list = BufferList::new();
-    common::until("the rest arrives", || {
+    common::wait_until("the rest arrives", || {
         while let Step::Moved(_) = list.splice_from(&mut source, 1 << 20).expect("step") {}
         list.len() as usize + seen.len() == bytes.len()
     });
@@ -110,7 +110,7 @@ fn tcp_puts_more_than_64_kib_into_a_pipe_of_64_kib() {
 }
 
 #[test]
-fn a_partly_drained_slot_is_still_taken() {
+fn partly_drained_slot_stays_occupied() {
     let len = 16 * page();
     let file = file_with(&vec![1; len]);
     let (read, write) = sixteen();
@@ -124,9 +124,9 @@ fn a_partly_drained_slot_is_still_taken() {
 }
 
 #[test]
-fn pipe_sizes_are_powers_of_two_of_pages() {
+fn pipe_sizes_are_power_of_two_pages() {
     let page = page();
-    let mut answers = Answers::default();
+    let mut answers = ErrnoTable::default();
     let (_read, write) = nonblocking_pipe();
     for (asked, given) in [
         (1, 1),
@@ -158,8 +158,8 @@ fn pipe_sizes_are_powers_of_two_of_pages() {
 
 /// More than `/proc/sys/fs/pipe-max-size` only root gets.
 #[test]
-fn pipe_max_size_binds_those_without_privileges() {
-    const TEST: &str = "pipe_max_size_binds_those_without_privileges";
+fn pipe_max_size_limits_unprivileged_users() {
+    const TEST: &str = "pipe_max_size_limits_unprivileged_users";
     if !rustix::process::geteuid().is_root() && std::env::var_os("BUFFERLIST_TEST_CHILD").is_none() {
         return test_support::skip!(TEST, "needs root, to become another user");
     }
@@ -176,7 +176,7 @@ fn pipe_max_size_binds_those_without_privileges() {
         let file = file_with(&bytes);
         let pool = Pool::new(8, 64 << 20);
         let mut source = Source::file(&file, 1..).expect("source").pool(&pool);
-        let list = common::take_all(&mut source, 1 << 20);
+        let list = common::fill_all(&mut source, 1 << 20);
         list.counts().assert_no_copies();
         assert_same(&list.to_bytes().expect("look"), &bytes[1..]);
     });
@@ -185,7 +185,7 @@ fn pipe_max_size_binds_those_without_privileges() {
 /// A thousand splices of one byte would take 63 pipes of sixteen slots. The library rewrites a pipe that is full of next
 /// to nothing into memory, and goes on with the same one.
 #[test]
-fn a_thousand_single_bytes_of_a_file_take_few_pipes() {
+fn thousand_single_bytes_from_a_file_use_few_pipes() {
     let bytes = pattern(1000, 3);
     let file = file_with(&bytes);
     let pool = Pool::new(100, 64 << 20);
@@ -198,7 +198,7 @@ fn a_thousand_single_bytes_of_a_file_take_few_pipes() {
 }
 
 #[test]
-fn a_thousand_single_bytes_of_a_socket_take_few_pipes() {
+fn thousand_single_bytes_from_a_socket_use_few_pipes() {
     for kind in ["TCP", "UNIX"] {
         let bytes = pattern(1000, 4);
         let (near, far) = stream_pair(kind);
@@ -206,14 +206,14 @@ fn a_thousand_single_bytes_of_a_socket_take_few_pipes() {
             rustix::net::sockopt::set_tcp_nodelay(&far, true).expect("TCP_NODELAY");
         }
         let pool = Pool::new(100, 64 << 20);
-        let mut source = Source::stream(never_wait(near))
+        let mut source = Source::stream(set_nonblocking(near))
             .expect("source")
             .pool(&pool)
             .threshold(0);
         let mut list = BufferList::new();
         for byte in &bytes {
             rustix::io::write(&far, std::slice::from_ref(byte)).expect("write");
-            common::arrived(source.get_ref(), 1);
+            common::wait_for_bytes(source.get_ref(), 1);
             let step = list.splice_from(&mut source, 100).expect("step");
             assert_eq!(step.receipt().total(), 1, "{kind}: {step:?}");
         }
@@ -242,24 +242,24 @@ fn check_thousand(list: &BufferList, bytes: &[u8], pool: &Pool) {
     assert_same(&list.to_bytes().expect("look"), bytes);
     // And out again.
     let file = file_with(b"");
-    common::give_all(&mut list.clone(), &mut Sink::file(&file, 0).expect("sink"));
+    common::send_all(&mut list.clone(), &mut Sink::file(&file, 0).expect("sink"));
     assert_same(&contents(&file), bytes);
 }
 
 /// A pipe whose slots are a quarter full is worth keeping: nothing is copied.
 #[test]
-fn half_filled_slots_are_not_rewritten() {
+fn half_filled_slots_are_not_defragmented() {
     let bytes = pattern(1 << 20, 5);
     let file = file_with(&bytes);
     let pool = Pool::new(100, 64 << 20);
     let mut source = Source::file(&file, ..).expect("source").pool(&pool).threshold(0);
-    let list = common::take_all(&mut source, 2048);
+    let list = common::fill_all(&mut source, 2048);
     list.counts().assert_no_copies();
     assert_same(&list.to_bytes().expect("look"), &bytes);
 }
 
 #[test]
-fn unaligned_pieces_of_a_file_arrive_whole() {
+fn unaligned_file_ranges_are_delivered_intact() {
     let page = page() as u64;
     let bytes = pattern(1 << 20, 6);
     let file = file_with(&bytes);
@@ -280,7 +280,7 @@ fn unaligned_pieces_of_a_file_arrive_whole() {
                 .expect("source")
                 .pool(&pool)
                 .threshold(0);
-            let list = common::take_all(&mut source, len);
+            let list = common::fill_all(&mut source, len);
             assert_same(&list.to_bytes().expect("look"), expected);
             let copied = list.counts();
             assert_eq!(copied.of(Reason::Peeked) + copied.of(Reason::NoPipe), copied.copied());
@@ -291,7 +291,7 @@ fn unaligned_pieces_of_a_file_arrive_whole() {
 
 /// Slots freed by a reader are used again by a list that both takes and gives.
 #[test]
-fn a_list_that_takes_and_gives_in_odd_sizes() {
+fn list_fills_and_drains_in_odd_sizes() {
     let page = page() as u64;
     let bytes = pattern(3 << 20, 7);
     let file = file_with(&bytes);
@@ -310,9 +310,9 @@ fn a_list_that_takes_and_gives_in_odd_sizes() {
         }
         // Give less than came at first, more later: the pipe at the front is partly drained for most of the time.
         let mut part = list.split_to(list.len().min(sizes[(turn * 3) % sizes.len()]));
-        common::give_all(&mut part, &mut sink);
+        common::send_all(&mut part, &mut sink);
     }
-    common::give_all(&mut list, &mut sink);
+    common::send_all(&mut list, &mut sink);
     assert_same(&contents(&out), &bytes);
     assert_eq!(pool.stats().mismatched, 0, "{:?}", pool.stats());
     drop(list);
@@ -321,7 +321,7 @@ fn a_list_that_takes_and_gives_in_odd_sizes() {
 
 /// Segments of 1448 bytes are what Ethernet gives: sixteen of them fill a pipe of 64 KiB with 23 KiB.
 #[test]
-fn segments_of_1448_bytes_arrive_whole() {
+fn segments_of_1448_bytes_are_delivered_intact() {
     let bytes = pattern(1448 * 300, 8);
     let (near, mut far) = tcp_pair();
     far.set_nodelay(true).expect("TCP_NODELAY");
@@ -334,7 +334,7 @@ fn segments_of_1448_bytes_arrive_whole() {
         }
     });
     let pool = Pool::new(400, 64 << 20);
-    let mut source = Source::stream(never_wait(near)).expect("source").pool(&pool);
+    let mut source = Source::stream(set_nonblocking(near)).expect("source").pool(&pool);
     let mut list = BufferList::new();
     loop {
         match list.splice_from(&mut source, 65_536).expect("step") {
@@ -354,13 +354,13 @@ fn segments_of_1448_bytes_arrive_whole() {
 
 /// In two slots, which is what an unprivileged user over the quota gets, one after the other.
 #[test]
-fn a_ring_of_one_slot_is_too_small_to_bother_and_copies() {
+fn one_slot_pipe_is_too_small_and_copies() {
     let bytes = pattern(100_000, 9);
     let file = file_with(&bytes);
     // A pool that may hold no more than two pages of rings.
     let pool = Pool::new(4, 2 * page() as u64);
     let mut source = Source::file(&file, ..).expect("source").pool(&pool);
-    let list = common::take_all(&mut source, 65_536);
+    let list = common::fill_all(&mut source, 65_536);
     assert_eq!(list.counts().of(Reason::NoPipe), 100_000);
     assert_eq!(list.counts().copied(), 100_000);
     assert!(list.segments().all(|segment| segment.kind() == SegmentKind::Memory));
@@ -369,10 +369,10 @@ fn a_ring_of_one_slot_is_too_small_to_bother_and_copies() {
 
 /// Splitting and joining pipe segments never changes the account of slots.
 #[test]
-fn pieces_of_pieces_go_out_in_any_sizes() {
+fn nested_slices_are_sent_in_any_size() {
     let bytes = pattern(300_000, 10);
     for size in [1_u64, 13, 4_095, 4_096, 4_097, 65_537] {
-        let mut list = in_a_pipe(&bytes);
+        let mut list = pipe_list(&bytes);
         // Few enough steps for the smallest sizes, too.
         let most = (size * 500).min(list.len());
         let file = file_with(b"");
@@ -380,7 +380,7 @@ fn pieces_of_pieces_go_out_in_any_sizes() {
         let mut gone = 0;
         while gone < most {
             let mut part = list.split_to(size.min(list.len()));
-            gone += common::give_all(&mut part, &mut sink);
+            gone += common::send_all(&mut part, &mut sink);
         }
         assert_same(&contents(&file), &bytes[..gone as usize]);
         assert_same(&list.to_bytes().expect("look"), &bytes[gone as usize..]);

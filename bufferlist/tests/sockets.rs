@@ -7,8 +7,8 @@ use bufferlist::{
     BufferList, Error, ErrorKind, FileExtent, Limits, PagesMut, Side, Sink, Source, Step, Transfer, transfer,
 };
 use common::{
-    Child, assert_same, contents, file_with, in_a_pipe, never_wait, nonblocking_pipe, pattern, read_available, reader,
-    stream_pair, tcp_pair, unix_pair,
+    Child, assert_same, contents, file_with, nonblocking_pipe, pattern, pipe_list, read_available, reader,
+    set_nonblocking, stream_pair, tcp_pair, unix_pair,
 };
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
@@ -96,10 +96,10 @@ fn mixed_lists_arrive_in_order() {
         let mut list = BufferList::from("header ");
         list.push(FileExtent::new(file, 1000..30_000).expect("extent"));
         list.push("between ");
-        list.append(&mut in_a_pipe(&body));
+        list.append(&mut pipe_list(&body));
         list.push(bufferlist::Segment::zero(70_000));
         list.push(pages.clone());
-        list.append(&mut in_a_pipe(&body[..10]).slice(3..7));
+        list.append(&mut pipe_list(&body[..10]).slice(3..7));
         list.push("the end");
         let expected = [
             b"header ",
@@ -127,7 +127,7 @@ fn mixed_lists_arrive_in_order() {
 }
 
 #[test]
-fn a_slow_reader_with_a_small_queue_gets_every_byte() {
+fn slow_reader_with_small_queue_receives_every_byte() {
     for kind in KINDS {
         let bytes = pattern(3 << 20, 4);
         let (near, far) = stream_pair(kind);
@@ -147,7 +147,7 @@ fn a_slow_reader_with_a_small_queue_gets_every_byte() {
             }
         });
         // Non-blocking, so that each meeting is a Blocked(Sink) and a poll(2).
-        let near = never_wait(near);
+        let near = set_nonblocking(near);
         let file = file_with(&bytes);
         let mut job = Transfer::new(
             Source::file(&file, ..).expect("source"),
@@ -174,7 +174,7 @@ fn a_slow_reader_with_a_small_queue_gets_every_byte() {
 
 /// Segments of 88 bytes, the smallest that Linux lets a connection agree on: fragments of every odd size in the pipe.
 #[test]
-fn a_tiny_mss_changes_no_byte() {
+fn tiny_mss_preserves_every_byte() {
     let mss: libc::c_int = 88;
     let set = |fd: &dyn AsRawFd| {
         // SAFETY: the option's value is an int, of which the address and the size are given.
@@ -234,11 +234,11 @@ fn a_tiny_mss_changes_no_byte() {
 
 /// H6 and H7: nothing there, nothing there any more, and no room are three answers, each naming its side.
 #[test]
-fn blocked_and_end_are_told_apart() {
+fn blocked_and_end_are_distinguished() {
     for kind in KINDS {
         let (near, far) = stream_pair(kind);
         common::small_queues(&near, &far);
-        let near = never_wait(near);
+        let near = set_nonblocking(near);
         let mut source = Source::stream(near.as_fd()).expect("source");
         let mut sink = Sink::stream(near.as_fd()).expect("sink");
         let mut list = BufferList::new();
@@ -251,14 +251,14 @@ fn blocked_and_end_are_told_apart() {
         assert!(list.is_empty());
         // The pipe at the list's end is full, or has room: the source is what is empty, all the same.
         rustix::io::write(&far, &pattern(20_000, 6)).expect("write");
-        common::arrived(&near, 20_000);
+        common::wait_for_bytes(&near, 20_000);
         source = source.threshold(0);
         while let Step::Moved(_) = list.splice_from(&mut source, 1 << 20).expect("step") {}
         assert_eq!(list.len(), 20_000);
         let step = list.splice_from(&mut source, 100).expect("step");
         assert!(matches!(step, Step::Blocked(Side::Source)), "{kind}: {step:?}");
         // No room.
-        let mut much = in_a_pipe(&pattern(4 << 20, 7));
+        let mut much = pipe_list(&pattern(4 << 20, 7));
         let mut memory = BufferList::from(pattern(4 << 20, 7));
         for list in [&mut much, &mut memory] {
             loop {
@@ -274,7 +274,7 @@ fn blocked_and_end_are_told_apart() {
         }
         // The other side writes no more: the end, again and again. Our own side still can write.
         shutdown(&far, Shutdown::Write).expect("shutdown");
-        common::until("the end arrives", || {
+        common::wait_until("the end arrives", || {
             matches!(list.splice_from(&mut source, 100), Ok(Step::End))
         });
         source = source.threshold(u64::MAX);
@@ -287,18 +287,18 @@ fn blocked_and_end_are_told_apart() {
 
 /// H16: bytes that did not go are still there when the peer has.
 #[test]
-fn a_peer_that_has_gone_costs_no_byte() {
+fn closed_peer_loses_no_bytes() {
     for kind in KINDS {
         let bytes = pattern(100_000, 8);
         let (near, far) = stream_pair(kind);
-        let mut sink = Sink::stream(never_wait(near)).expect("sink");
+        let mut sink = Sink::stream(set_nonblocking(near)).expect("sink");
         // Bytes that the peer never reads, so that its close is a reset.
         rustix::io::write(sink.get_ref(), b"unread").expect("write");
-        common::arrived(&far, 6);
+        common::wait_for_bytes(&far, 6);
         drop(far);
-        let shared = in_a_pipe(&bytes);
+        let shared = pipe_list(&bytes);
         let lists = [
-            in_a_pipe(&bytes),
+            pipe_list(&bytes),
             shared.clone(),
             BufferList::from(bytes.clone()),
             BufferList::from(FileExtent::new(OwnedFd::from(file_with(&bytes)), ..).expect("extent")),
@@ -306,7 +306,7 @@ fn a_peer_that_has_gone_costs_no_byte() {
         for mut list in lists {
             let mut sent = 0;
             let mut failure: Option<Error> = None;
-            common::until("the sink notices", || match list.splice_to(&mut sink) {
+            common::wait_until("the sink notices", || match list.splice_to(&mut sink) {
                 Ok(step) => {
                     sent += step.receipt().total();
                     false
@@ -327,10 +327,10 @@ fn a_peer_that_has_gone_costs_no_byte() {
         // And as a source: the end or the reset, never a made-up byte.
         let (near, far) = stream_pair(kind);
         rustix::io::write(&near, b"unread").expect("write");
-        common::arrived(&far, 6);
+        common::wait_for_bytes(&far, 6);
         drop(far);
         let mut list = BufferList::new();
-        let mut source = Source::stream(never_wait(near)).expect("source");
+        let mut source = Source::stream(set_nonblocking(near)).expect("source");
         match list.splice_from(&mut source, 100) {
             Ok(Step::End) => {}
             Err(error) => assert_eq!((error.kind(), error.side()), (ErrorKind::Closed, Some(Side::Source))),
@@ -417,7 +417,7 @@ fn half_close_in_all_interleavings() {
 fn run_relay(kind: &str, script: &[Act], order: &[bool], eager: bool, sizes: [usize; 2]) {
     let (client, front) = stream_pair(kind);
     let (back, server) = stream_pair(kind);
-    let [client, front, back, server] = [client, front, back, server].map(never_wait);
+    let [client, front, back, server] = [client, front, back, server].map(set_nonblocking);
     let peers = [&client, &server];
     let pieces: Vec<[Vec<u8>; 2]> = (0..2)
         .map(|peer| [0, 1].map(|piece| pattern(sizes[piece], 10 + peer * 2 + piece as u64)))
@@ -454,7 +454,7 @@ fn run_relay(kind: &str, script: &[Act], order: &[bool], eager: bool, sizes: [us
             relay.iter_mut().for_each(Direction::turn);
         }
     }
-    common::until("the relay is done", || {
+    common::wait_until("the relay is done", || {
         for peer in [0, 1] {
             push(peer, &mut unwritten[peer], closes[peer], &mut is_closed[peer]);
             received[peer].extend(read_available(peers[peer]));
@@ -464,7 +464,7 @@ fn run_relay(kind: &str, script: &[Act], order: &[bool], eager: bool, sizes: [us
     });
     for peer in [0, 1] {
         let expected = pieces[1 - peer].concat();
-        common::until("the rest arrives", || {
+        common::wait_until("the rest arrives", || {
             received[peer].extend(read_available(peers[peer]));
             received[peer].len() >= expected.len()
         });
@@ -485,7 +485,7 @@ fn run_relay(kind: &str, script: &[Act], order: &[bool], eager: bool, sizes: [us
 fn held_back(mut answer: impl FnMut(&TcpStream), len: usize) -> Vec<usize> {
     const ROUNDS: usize = 11;
     let (near, mut far) = tcp_pair();
-    let near = never_wait(near);
+    let near = set_nonblocking(near);
     near.set_nodelay(true).expect("TCP_NODELAY");
     rustix::net::sockopt::set_tcp_congestion(&near, "reno").expect("TCP_CONGESTION");
     (0..ROUNDS)
@@ -496,7 +496,7 @@ fn held_back(mut answer: impl FnMut(&TcpStream), len: usize) -> Vec<usize> {
             far.read_exact(&mut buffer).expect("read");
             // The request: its acknowledgement does not wait for data.
             far.write_all(b"next").expect("write");
-            common::arrived(&near, 4);
+            common::wait_for_bytes(&near, 4);
             assert_eq!(read_available(&near), b"next");
             unsent
         })
@@ -534,27 +534,27 @@ fn a_wrong_more_holds_the_tail_back() {
 
 /// H18: the library says *more* only with the next bytes in hand, so nothing waits, whatever the list is made of.
 #[test]
-fn no_tail_of_a_list_is_held_back() {
+fn list_tail_is_not_delayed_by_msg_more() {
     let body = pattern(1000, 10);
     let file = std::sync::Arc::new(OwnedFd::from(file_with(&body)));
     let extent = || BufferList::from(FileExtent::new(std::sync::Arc::clone(&file), ..).expect("extent"));
     let shapes: [(&str, &dyn Fn() -> BufferList); 7] = [
         ("memory", &|| BufferList::from(body.clone())),
-        ("pipe", &|| in_a_pipe(&body)),
-        ("header, pipe", &|| headed(in_a_pipe(&body))),
+        ("pipe", &|| pipe_list(&body)),
+        ("header, pipe", &|| headed(pipe_list(&body))),
         ("header, file", &|| headed(extent())),
         ("pipe, pipe", &|| {
-            let mut list = in_a_pipe(&body);
-            list.append(&mut in_a_pipe(&body));
+            let mut list = pipe_list(&body);
+            list.append(&mut pipe_list(&body));
             list
         }),
         ("header, pipe, trailer", &|| {
-            let mut list = headed(in_a_pipe(&body));
+            let mut list = headed(pipe_list(&body));
             list.push("trailer");
             list
         }),
         ("header, slice of a shared pipe", &|| {
-            headed(in_a_pipe(&body).slice(10..500))
+            headed(pipe_list(&body).slice(10..500))
         }),
     ];
     for (shape, make) in shapes {
@@ -562,7 +562,7 @@ fn no_tail_of_a_list_is_held_back() {
         let held_back = held_back(
             |near| {
                 let mut list = make();
-                common::give_all(&mut list, &mut Sink::stream(near).expect("sink"));
+                common::send_all(&mut list, &mut Sink::stream(near).expect("sink"));
             },
             len,
         );
@@ -578,7 +578,7 @@ fn headed(mut list: BufferList) -> BufferList {
 
 /// As above for a whole job, in pieces: no piece says that more follows.
 #[test]
-fn no_tail_of_a_transfer_is_held_back() {
+fn transfer_tail_is_not_delayed_by_msg_more() {
     let body = pattern(40_001, 11);
     let file = file_with(&body);
     let held_back = held_back(
@@ -605,21 +605,21 @@ fn no_tail_of_a_transfer_is_held_back() {
 /// H16, the fact: splice(2) has no `MSG_NOSIGNAL`. With the signal at its default, which Rust's `main` changes but a C
 /// program's does not, a splice to a peer that has gone ends the process; a write of ours does not.
 #[test]
-fn sigpipe_at_its_default_kills() {
+fn default_sigpipe_kills_the_process() {
     let splices = || {
         // SAFETY: the default action needs no handler.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         let (near, far) = unix_pair();
         drop(far);
-        let mut sink = Sink::stream(never_wait(&near)).expect("sink");
+        let mut sink = Sink::stream(set_nonblocking(&near)).expect("sink");
         // Memory goes out by sendmsg(2) with MSG_NOSIGNAL: an error.
         let error = BufferList::from("memory").splice_to(&mut sink).expect_err("closed");
         assert_eq!(error.kind(), ErrorKind::Closed);
         eprintln!("alive after the write");
-        let _ = in_a_pipe(b"pages").splice_to(&mut sink);
+        let _ = pipe_list(b"pages").splice_to(&mut sink);
         eprintln!("alive after the splice");
     };
-    let Some(output) = Child::new().output("sigpipe_at_its_default_kills", splices) else {
+    let Some(output) = Child::new().output("default_sigpipe_kills_the_process", splices) else {
         return;
     };
     let said = String::from_utf8_lossy(&output.stderr);
@@ -627,7 +627,7 @@ fn sigpipe_at_its_default_kills() {
     if said.contains("alive after the splice") {
         // Good news, and worth knowing: the warning at `Sink` would be out of date.
         return test_support::skip!(
-            "sigpipe_at_its_default_kills",
+            "default_sigpipe_kills_the_process",
             "on this kernel a splice raises no signal"
         );
     }
@@ -636,20 +636,20 @@ fn sigpipe_at_its_default_kills() {
 
 /// With the signal ignored, as Rust's `main` has it, it is an error like any other.
 #[test]
-fn sigpipe_ignored_is_an_error() {
+fn ignored_sigpipe_is_reported_as_error() {
     for (near, far) in [stream_pair("TCP"), stream_pair("UNIX"), {
         let (read, write) = nonblocking_pipe();
         (write, read)
     }] {
         drop(far);
-        let mut sink = Sink::stream(never_wait(near)).expect("sink");
+        let mut sink = Sink::stream(set_nonblocking(near)).expect("sink");
         let bytes = pattern(100, 12);
-        let mut list = in_a_pipe(&bytes);
+        let mut list = pipe_list(&bytes);
         let mut failure = None;
-        common::until("the sink notices", || {
+        common::wait_until("the sink notices", || {
             // TCP takes the first and learns of the reset from its answer.
             if list.is_empty() {
-                list = in_a_pipe(&bytes);
+                list = pipe_list(&bytes);
             }
             failure = list.splice_to(&mut sink).err();
             failure.is_some()

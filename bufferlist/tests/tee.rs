@@ -5,8 +5,8 @@ mod common;
 
 use bufferlist::{BufferList, Pool, Reason, Sink, Source, Step};
 use common::{
-    Answers, assert_same, contents, file_with, in_a_pipe, never_wait, nonblocking_pipe, page, pattern, raw_splice,
-    read_available, stream_pair,
+    ErrnoTable, assert_same, contents, file_with, nonblocking_pipe, page, pattern, pipe_list, raw_splice,
+    read_available, set_nonblocking, stream_pair,
 };
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -31,10 +31,10 @@ fn full_of_32_pages(bytes: &[u8]) -> (OwnedFd, OwnedFd) {
 }
 
 #[test]
-fn what_the_kernel_does() {
+fn kernel_tee_behaves_as_documented() {
     let bytes = pattern(32 * page(), 1);
     let half = 16 * page();
-    let mut answers = Answers::default();
+    let mut answers = ErrnoTable::default();
 
     let (from, from_write) = full_of_32_pages(&bytes);
     let (to_read, to) = nonblocking_pipe();
@@ -83,14 +83,14 @@ fn what_the_kernel_does() {
 }
 
 #[test]
-fn a_shared_list_is_sent_three_times() {
+fn shared_list_is_sent_three_times() {
     for len in [1, 100, 4_096, 4_097, 65_536, 300_000] {
         let bytes = pattern(len, 2);
-        let list = in_a_pipe(&bytes);
+        let list = pipe_list(&bytes);
         for _ in 0..3 {
             let file = file_with(b"");
             let mut clone = list.clone();
-            common::give_all(&mut clone, &mut Sink::file(&file, 0).expect("sink"));
+            common::send_all(&mut clone, &mut Sink::file(&file, 0).expect("sink"));
             assert!(clone.is_empty());
             assert_same(&contents(&file), &bytes);
         }
@@ -101,7 +101,7 @@ fn a_shared_list_is_sent_three_times() {
 
 /// A cell whose slots no ring of the usual size has: the private pipe must be as large, or bytes would be missing.
 #[test]
-fn a_shared_cell_of_many_slots_is_sent_whole() {
+fn shared_cell_of_many_slots_is_sent_completely() {
     let bytes = pattern(100 * 5000, 3);
     // A mebibyte is asked for, so the ring is large; less is there. The file grows, and pieces of a page and a bit follow
     // into the same ring.
@@ -119,7 +119,7 @@ fn a_shared_cell_of_many_slots_is_sent_whole() {
     assert_eq!(list.segments().len(), 1, "one cell");
     let other = list.clone();
     let out = file_with(b"");
-    common::give_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
+    common::send_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
     assert_same(&contents(&out), &bytes);
     other.counts().assert_no_copies();
     assert_same(&other.to_bytes().expect("look"), &bytes);
@@ -127,10 +127,10 @@ fn a_shared_cell_of_many_slots_is_sent_whole() {
 
 /// Lists are `Send + Sync`, and no lock is held over anything that waits.
 #[test]
-fn clones_in_three_threads_send_at_once() {
+fn three_threads_send_clones_concurrently() {
     for kind in ["TCP", "UNIX"] {
         let bytes = pattern(2 << 20, 4);
-        let list = in_a_pipe(&bytes);
+        let list = pipe_list(&bytes);
         std::thread::scope(|scope| {
             for thread in 0..3_u64 {
                 let (list, bytes) = (&list, &bytes);
@@ -171,17 +171,17 @@ fn nothing() -> Source<std::fs::File> {
 /// Slices of one big cell, sent in random order. tee(2) begins at the head each time, so a cell that is cut up often is
 /// split into a few pipes; neither that nor anything else may change a byte, or take more than a few pipes.
 #[test]
-fn slices_of_a_big_cell_in_random_order() {
+fn slices_of_large_cell_are_sent_in_random_order() {
     const SLICES: u64 = 200;
     let bytes = pattern(1 << 20, 5);
     let file = file_with(&bytes);
     let pool = Pool::new(64, 64 << 20);
     let mut source = Source::file(&file, ..).expect("source").pool(&pool);
-    let list = common::take_all(&mut source, 1 << 20);
+    let list = common::fill_all(&mut source, 1 << 20);
     assert_eq!(list.segments().len(), 1, "one cell");
     let (near, far) = stream_pair("UNIX");
-    let far = never_wait(far);
-    let mut sink = Sink::stream(never_wait(near)).expect("sink").pool(&pool);
+    let far = set_nonblocking(far);
+    let mut sink = Sink::stream(set_nonblocking(near)).expect("sink").pool(&pool);
     let random = pattern(SLICES as usize * 8, 6);
     for number in random
         .chunks_exact(8)
@@ -190,7 +190,7 @@ fn slices_of_a_big_cell_in_random_order() {
         let start = number % bytes.len() as u64;
         let len = (number >> 32) % 20_000;
         let end = (start + len).min(bytes.len() as u64);
-        let sent = common::give_all(&mut list.slice(start..end), &mut sink);
+        let sent = common::send_all(&mut list.slice(start..end), &mut sink);
         assert_eq!(sent, end - start);
         assert_same(&read_available(&far), &bytes[start as usize..end as usize]);
     }
@@ -209,12 +209,12 @@ fn slices_of_a_big_cell_in_random_order() {
 
 /// The parts of a split list leave one after the other, front first, and each frees what it held.
 #[test]
-fn parts_of_a_cell_are_sent_by_their_own_holders() {
+fn holders_send_their_parts_of_a_shared_cell() {
     let bytes = pattern(500_000, 7);
     let pool = Pool::new(64, 64 << 20);
     let file = file_with(&bytes);
     let mut source = Source::file(&file, ..).expect("source").pool(&pool);
-    let mut list = common::take_all(&mut source, 1 << 20);
+    let mut list = common::fill_all(&mut source, 1 << 20);
     let mut parts = Vec::new();
     let mut size = 1;
     while !list.is_empty() {
@@ -227,7 +227,7 @@ fn parts_of_a_cell_are_sent_by_their_own_holders() {
     let out = file_with(b"");
     while let Some(mut part) = parts.pop() {
         at -= part.len();
-        common::give_all(&mut part, &mut Sink::file(&out, at).expect("sink").pool(&pool));
+        common::send_all(&mut part, &mut Sink::file(&out, at).expect("sink").pool(&pool));
     }
     assert_same(&contents(&out), &bytes);
     let stats = pool.stats();

@@ -41,7 +41,7 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
-async fn a_file_to_a_socket_with_a_slow_reader() {
+async fn file_to_socket_with_a_slow_reader() {
     let bytes = pattern(3 << 20);
     let (near, mut far) = tcp().await;
     let file = file_of(&bytes);
@@ -72,7 +72,7 @@ async fn a_file_to_a_socket_with_a_slow_reader() {
 
 /// Each message is sent only when the one before has come through: one wake-up that is lost is a hang.
 #[tokio::test]
-async fn no_wake_up_is_lost() {
+async fn no_wakeup_is_lost() {
     let (mut client, server) = UnixStream::pair().expect("pair");
     let (upstream, mut backend) = tcp().await;
     let relay = tokio::spawn(async move {
@@ -93,7 +93,7 @@ async fn no_wake_up_is_lost() {
 }
 
 #[tokio::test]
-async fn a_dropped_future_loses_nothing() {
+async fn dropped_future_loses_no_bytes() {
     let bytes = pattern(2 << 20);
     let (near, far) = UnixStream::pair().expect("pair");
     let file = file_of(&bytes);
@@ -124,7 +124,7 @@ async fn a_dropped_future_loses_nothing() {
 }
 
 #[tokio::test]
-async fn pipes_of_tokio_are_ends() {
+async fn tokio_pipes_are_endpoints() {
     let bytes = pattern(300_000);
     let (mut feed, from) = pipe::pipe().expect("pipe");
     let (to, drain) = pipe::pipe().expect("pipe");
@@ -140,7 +140,7 @@ async fn pipes_of_tokio_are_ends() {
 }
 
 #[tokio::test]
-async fn many_at_once_on_one_thread_with_few_pipes() {
+async fn many_transfers_on_one_thread_with_few_pipes() {
     let pool = Pool::new(4, 1 << 20);
     let bytes = pattern(200_000);
     let mut tasks = Vec::new();
@@ -169,7 +169,7 @@ async fn many_at_once_on_one_thread_with_few_pipes() {
 }
 
 #[tokio::test]
-async fn errors_carry_what_has_arrived() {
+async fn errors_carry_the_delivered_receipt() {
     let (near, far) = UnixStream::pair().expect("pair");
     drop(far);
     let file = file_of(&pattern(100_000));

@@ -146,9 +146,9 @@ fn is_peer_local(fd: BorrowedFd<'_>) -> bool {
 
 /// Asks the kernel what `fd` is. Once per end: the answers are kept with it.
 pub(crate) fn fd_info(fd: BorrowedFd<'_>) -> Result<FdInfo> {
-    const DOING: &str = "ask what the descriptor is";
-    let stat = sys::stat(fd).map_err(|errno| Error::sys(errno, DOING))?;
-    let flags = sys::flags(fd).map_err(|errno| Error::sys(errno, DOING))?;
+    const ACTION: &str = "ask what the descriptor is";
+    let stat = sys::stat(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
+    let flags = sys::flags(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
     let mut messages = false;
     let mut may_wait = true;
     let end = match FileType::from_raw_mode(stat.st_mode) {
@@ -178,8 +178,8 @@ pub(crate) fn fd_info(fd: BorrowedFd<'_>) -> Result<FdInfo> {
             }
         }
         FileType::Socket => {
-            let kind = rustix::net::sockopt::socket_type(fd).map_err(|errno| Error::sys(errno, DOING))?;
-            let domain = rustix::net::sockopt::socket_domain(fd).map_err(|errno| Error::sys(errno, DOING))?;
+            let kind = rustix::net::sockopt::socket_type(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
+            let domain = rustix::net::sockopt::socket_domain(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
             messages = kind != SocketType::STREAM;
             let protocol = rustix::net::sockopt::socket_protocol(fd).ok().flatten();
             match (domain, kind) {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_says_what_a_descriptor_is() {
+    fn fd_info_identifies_descriptor_kinds() {
         let (read, _write) = std::io::pipe().expect("pipe");
         assert_eq!(kind_of(&read), EndpointKind::Pipe);
         let (unix, _) = std::os::unix::net::UnixStream::pair().expect("socketpair");

@@ -42,11 +42,12 @@ impl<F: AsFd> Nonblocking<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn enter(fd: F) -> Result<Self> {
-        const DOING: &str = "set O_NONBLOCK";
-        let flags = sys::flags(fd.as_fd()).map_err(|errno| Error::sys(errno, DOING))?;
+        const ACTION: &str = "set O_NONBLOCK";
+        let flags = sys::flags(fd.as_fd()).map_err(|errno| Error::from_errno(errno, ACTION))?;
         let was_blocking = !flags.contains(OFlags::NONBLOCK);
         if was_blocking {
-            rustix::fs::fcntl_setfl(fd.as_fd(), flags | OFlags::NONBLOCK).map_err(|errno| Error::sys(errno, DOING))?;
+            rustix::fs::fcntl_setfl(fd.as_fd(), flags | OFlags::NONBLOCK)
+                .map_err(|errno| Error::from_errno(errno, ACTION))?;
         }
         Ok(Self { fd, was_blocking })
     }

@@ -1,6 +1,6 @@
 //! Where bytes go.
 
-use super::Way;
+use super::TransferMode;
 use super::kind::{EndpointKind, FdInfo, fd_info};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipe::Pool;
@@ -34,25 +34,25 @@ pub struct Sink<F> {
 /// What is remembered of a sink, whatever its descriptor's type is.
 #[derive(Debug)]
 pub(crate) struct SinkState {
-    pub(crate) facts: FdInfo,
-    pub(crate) at: u64,
+    pub(crate) info: FdInfo,
+    pub(crate) offset: u64,
     /// How pages in a pipe go out.
-    pub(crate) way: Way,
+    pub(crate) mode: TransferMode,
     /// How sealed memory goes out: lent to a pipe, or written.
-    pub(crate) lend: Way,
+    pub(crate) vmsplice_mode: TransferMode,
     /// Whether sendfile(2) has been refused here.
-    pub(crate) no_sendfile: bool,
+    pub(crate) sendfile_refused: bool,
     pub(crate) pool: Pool,
 }
 
 impl<F: AsFd> Sink<F> {
-    fn new(fd: F, facts: FdInfo, at: u64) -> Self {
+    fn new(fd: F, info: FdInfo, offset: u64) -> Self {
         let state = SinkState {
-            facts,
-            at,
-            way: Way::Splice,
-            lend: Way::Splice,
-            no_sendfile: false,
+            info,
+            offset,
+            mode: TransferMode::Splice,
+            vmsplice_mode: TransferMode::Splice,
+            sendfile_refused: false,
             pool: Pool::default(),
         };
         Self { fd, state }
@@ -73,30 +73,30 @@ impl<F: AsFd> Sink<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn stream(fd: F) -> Result<Self> {
-        let facts = fd_info(fd.as_fd())?;
-        if facts.message_oriented {
+        let info = fd_info(fd.as_fd())?;
+        if info.message_oriented {
             return Err(Error::new(
                 ErrorKind::Datagram,
                 "open a sink (Sink::datagram asks for it by name)",
             ));
         }
-        let appends = facts.flags.contains(OFlags::APPEND);
-        if facts.endpoint.kind.is_file() && !appends {
+        let appends = info.flags.contains(OFlags::APPEND);
+        if info.endpoint.kind.is_file() && !appends {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "open a file as a stream (use Sink::file)",
             ));
         }
-        let mut sink = Self::new(fd, facts, 0);
+        let mut sink = Self::new(fd, info, 0);
         if appends {
-            sink.state.way = Way::Copy(Reason::AppendSink);
-            sink.state.lend = sink.state.way;
-            sink.state.no_sendfile = true;
+            sink.state.mode = TransferMode::Copy(Reason::AppendSink);
+            sink.state.vmsplice_mode = sink.state.mode;
+            sink.state.sendfile_refused = true;
         }
         Ok(sink)
     }
 
-    /// A regular file or block device, written to from the offset `at` on.
+    /// A regular file or block device, written to from `offset` on.
     ///
     /// # Errors
     ///
@@ -110,21 +110,21 @@ impl<F: AsFd> Sink<F> {
     /// assert_eq!(sink.position(), Some(4096));
     /// # std::io::Result::Ok(())
     /// ```
-    pub fn file(fd: F, at: u64) -> Result<Self> {
-        let facts = fd_info(fd.as_fd())?;
-        if !facts.endpoint.kind.is_file() {
+    pub fn file(fd: F, offset: u64) -> Result<Self> {
+        let info = fd_info(fd.as_fd())?;
+        if !info.endpoint.kind.is_file() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "open a stream as a file (use Sink::stream)",
             ));
         }
-        if facts.flags.contains(OFlags::APPEND) {
+        if info.flags.contains(OFlags::APPEND) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "give an offset to a file that appends (use Sink::stream)",
             ));
         }
-        Ok(Self::new(fd, facts, at))
+        Ok(Self::new(fd, info, offset))
     }
 
     /// A socket that keeps message borders. Each step sends the segments at the front of the list that can go together
@@ -147,11 +147,11 @@ impl<F: AsFd> Sink<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn datagram(fd: F) -> Result<Self> {
-        let facts = fd_info(fd.as_fd())?;
-        if !facts.message_oriented || facts.endpoint.kind == EndpointKind::Pipe {
+        let info = fd_info(fd.as_fd())?;
+        if !info.message_oriented || info.endpoint.kind == EndpointKind::Pipe {
             return Err(Error::new(ErrorKind::InvalidInput, "open a sink for datagrams"));
         }
-        Ok(Self::new(fd, facts, 0))
+        Ok(Self::new(fd, info, 0))
     }
 
     /// Takes the pipes that it needs (to tee shared segments, to lend memory) from `pool` instead of the process's own.
@@ -178,7 +178,7 @@ impl<F: AsFd> Sink<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn position(&self) -> Option<u64> {
-        self.state.offsets().then_some(self.state.at)
+        self.state.is_positioned().then_some(self.state.offset)
     }
 
     /// What kind of end it is.
@@ -189,7 +189,7 @@ impl<F: AsFd> Sink<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn kind(&self) -> EndpointKind {
-        self.state.facts.endpoint.kind
+        self.state.info.endpoint.kind
     }
 
     /// The descriptor.
@@ -219,8 +219,8 @@ impl<F: AsFd> Sink<F> {
 
     /// The sink as the movers see it.
     #[inline]
-    pub(crate) fn giving(&mut self) -> Giving<'_> {
-        Giving {
+    pub(crate) fn borrowed(&mut self) -> SinkMut<'_> {
+        SinkMut {
             fd: self.fd.as_fd(),
             state: &mut self.state,
         }
@@ -230,27 +230,27 @@ impl<F: AsFd> Sink<F> {
 impl SinkState {
     /// Whether it is written to at its own offset.
     #[inline]
-    pub(crate) fn offsets(&self) -> bool {
-        self.facts.endpoint.kind.is_file() && !self.facts.flags.contains(OFlags::APPEND)
+    pub(crate) fn is_positioned(&self) -> bool {
+        self.info.endpoint.kind.is_file() && !self.info.flags.contains(OFlags::APPEND)
     }
 }
 
 /// A sink without its descriptor's type, so that what moves bytes is compiled once.
 #[derive(Debug)]
-pub(crate) struct Giving<'a> {
+pub(crate) struct SinkMut<'a> {
     pub(crate) fd: BorrowedFd<'a>,
     pub(crate) state: &'a mut SinkState,
 }
 
-impl Giving<'_> {
+impl SinkMut<'_> {
     /// Refuses a descriptor that would wait, unless its owner has made it non-blocking since.
     #[inline]
-    pub(crate) fn never_waits(&mut self) -> Result<()> {
-        super::never_waits(self.fd, &mut self.state.facts, crate::Side::Sink)
+    pub(crate) fn ensure_nonblocking(&mut self) -> Result<()> {
+        super::ensure_nonblocking(self.fd, &mut self.state.info, crate::Side::Sink)
     }
 }
 
-impl Deref for Giving<'_> {
+impl Deref for SinkMut<'_> {
     type Target = SinkState;
 
     #[inline]
@@ -259,7 +259,7 @@ impl Deref for Giving<'_> {
     }
 }
 
-impl DerefMut for Giving<'_> {
+impl DerefMut for SinkMut<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut SinkState {
         self.state

@@ -1,6 +1,6 @@
 //! Where bytes come from.
 
-use super::Way;
+use super::TransferMode;
 use super::kind::{EndpointKind, FdInfo, fd_info};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipe::Pool;
@@ -41,11 +41,11 @@ pub struct Source<F> {
 /// What is remembered of a source, whatever its descriptor's type is.
 #[derive(Debug)]
 pub(crate) struct SourceState {
-    pub(crate) facts: FdInfo,
+    pub(crate) info: FdInfo,
     /// The range still to come, for files.
-    pub(crate) at: u64,
-    pub(crate) end: u64,
-    pub(crate) way: Way,
+    pub(crate) offset: u64,
+    pub(crate) end_offset: u64,
+    pub(crate) mode: TransferMode,
     pub(crate) threshold: u64,
     pub(crate) pool: Pool,
     /// A descriptor of our own for the same open file, if segments are to remember where they came from.
@@ -53,12 +53,12 @@ pub(crate) struct SourceState {
 }
 
 impl<F: AsFd> Source<F> {
-    fn new(fd: F, facts: FdInfo, at: u64, end: u64) -> Self {
+    fn new(fd: F, info: FdInfo, offset: u64, end_offset: u64) -> Self {
         let state = SourceState {
-            facts,
-            at,
-            end,
-            way: Way::Splice,
+            info,
+            offset,
+            end_offset,
+            mode: TransferMode::Splice,
             threshold: THRESHOLD,
             pool: Pool::default(),
             provenance: None,
@@ -82,17 +82,17 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn stream(fd: F) -> Result<Self> {
-        let facts = fd_info(fd.as_fd())?;
-        if facts.message_oriented {
+        let info = fd_info(fd.as_fd())?;
+        if info.message_oriented {
             return Err(Error::new(ErrorKind::Datagram, "open a source"));
         }
-        if facts.endpoint.kind.is_file() {
+        if info.endpoint.kind.is_file() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "open a file as a stream (use Source::file)",
             ));
         }
-        Ok(Self::new(fd, facts, 0, u64::MAX))
+        Ok(Self::new(fd, info, 0, u64::MAX))
     }
 
     /// A range of a regular file or block device. An open end means: to the end of the file, as it is when it is met.
@@ -110,8 +110,8 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn file(fd: F, range: impl RangeBounds<u64>) -> Result<Self> {
-        let facts = fd_info(fd.as_fd())?;
-        if !facts.endpoint.kind.is_file() {
+        let info = fd_info(fd.as_fd())?;
+        if !info.endpoint.kind.is_file() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "open a stream as a file (use Source::stream)",
@@ -119,7 +119,7 @@ impl<F: AsFd> Source<F> {
         }
         let range = range::resolve(&range, u64::MAX)
             .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "open a range of a file"))?;
-        Ok(Self::new(fd, facts, range.start, range.end))
+        Ok(Self::new(fd, info, range.start, range.end))
     }
 
     /// Takes its pipes from `pool` instead of the process's own.
@@ -165,12 +165,12 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn with_provenance(mut self) -> Result<Self> {
-        if self.state.facts.endpoint.kind.is_file() {
+        if self.state.info.endpoint.kind.is_file() {
             let own = self
                 .fd
                 .as_fd()
                 .try_clone_to_owned()
-                .map_err(|error| Error::io(&error, "remember the source file"))?;
+                .map_err(|error| Error::from_io(&error, "remember the source file"))?;
             self.state.provenance = Some(Arc::new(own));
         }
         Ok(self)
@@ -185,7 +185,7 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn position(&self) -> Option<u64> {
-        self.state.facts.endpoint.kind.is_file().then_some(self.state.at)
+        self.state.info.endpoint.kind.is_file().then_some(self.state.offset)
     }
 
     /// What kind of end it is.
@@ -197,7 +197,7 @@ impl<F: AsFd> Source<F> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn kind(&self) -> EndpointKind {
-        self.state.facts.endpoint.kind
+        self.state.info.endpoint.kind
     }
 
     /// The descriptor.
@@ -227,8 +227,8 @@ impl<F: AsFd> Source<F> {
 
     /// The source as the movers see it.
     #[inline]
-    pub(crate) fn taking(&mut self) -> Taking<'_> {
-        Taking {
+    pub(crate) fn borrowed(&mut self) -> SourceMut<'_> {
+        SourceMut {
             fd: self.fd.as_fd(),
             state: &mut self.state,
         }
@@ -237,20 +237,20 @@ impl<F: AsFd> Source<F> {
 
 /// A source without its descriptor's type, so that what moves bytes is compiled once.
 #[derive(Debug)]
-pub(crate) struct Taking<'a> {
+pub(crate) struct SourceMut<'a> {
     pub(crate) fd: BorrowedFd<'a>,
     pub(crate) state: &'a mut SourceState,
 }
 
-impl Taking<'_> {
+impl SourceMut<'_> {
     /// Refuses a descriptor that would wait, unless its owner has made it non-blocking since.
     #[inline]
-    pub(crate) fn never_waits(&mut self) -> Result<()> {
-        super::never_waits(self.fd, &mut self.state.facts, crate::Side::Source)
+    pub(crate) fn ensure_nonblocking(&mut self) -> Result<()> {
+        super::ensure_nonblocking(self.fd, &mut self.state.info, crate::Side::Source)
     }
 }
 
-impl Deref for Taking<'_> {
+impl Deref for SourceMut<'_> {
     type Target = SourceState;
 
     #[inline]
@@ -259,7 +259,7 @@ impl Deref for Taking<'_> {
     }
 }
 
-impl DerefMut for Taking<'_> {
+impl DerefMut for SourceMut<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut SourceState {
         self.state

@@ -1,21 +1,21 @@
 //! The lines of the program that asked for operations, each written into the journal once.
 
-use super::layout::{CALLER_WORDS, CUT, Layout, NO_CALLER, READY, word};
-use super::ring::Reader;
+use super::layout::{CALL_SITE_WORDS, COMPLETE, Layout, NO_CALL_SITE, TRUNCATED, word};
+use super::reader::Reader;
 use crate::sync::AtomicU64;
 use std::panic::Location;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Lines that a journal has room for. What a program has more of is recorded without its line, and counted.
-pub(super) const MOST: usize = 128;
+pub(super) const MAX_CALL_SITES: usize = 128;
 
 /// The lines that are in the table, each at the place of its number. A place is taken by one `Location`, which `rustc` makes
 /// once for each call of a `#[track_caller]` function.
 #[derive(Debug)]
-pub(super) struct Callers([AtomicPtr<Location<'static>>; MOST]);
+pub(super) struct CallSiteTable([AtomicPtr<Location<'static>>; MAX_CALL_SITES]);
 
-impl Callers {
+impl CallSiteTable {
     pub(super) fn new() -> Self {
         Self(std::array::from_fn(|_| AtomicPtr::default()))
     }
@@ -23,11 +23,11 @@ impl Callers {
     /// The number of a line. Who meets it first writes it down; and so does everybody who meets it before it is there to be
     /// read: all write the same, and nobody waits.
     #[inline]
-    pub(super) fn number(&self, words: &[AtomicU64], layout: &Layout, at: &'static Location<'static>) -> u8 {
+    pub(super) fn index_of(&self, words: &[AtomicU64], layout: &Layout, at: &'static Location<'static>) -> u8 {
         let wanted = std::ptr::from_ref(at).cast_mut();
         let first = wanted.addr() / align_of::<Location<'static>>();
-        for probe in 0..MOST {
-            let number = (first + probe) % MOST;
+        for probe in 0..MAX_CALL_SITES {
+            let number = (first + probe) % MAX_CALL_SITES;
             let place = &self.0[number];
             let mut found = place.load(Acquire);
             if found.is_null() {
@@ -39,26 +39,26 @@ impl Callers {
             if found != wanted {
                 continue;
             }
-            let Some(caller) = layout.caller(number as u8) else {
+            let Some(caller) = layout.call_site(number as u8) else {
                 break;
             };
             let caller = &words[caller];
-            if caller[0].load(Relaxed) & READY == 0 {
+            if caller[0].load(Relaxed) & COMPLETE == 0 {
                 write(caller, at.file(), at.line());
             }
             return number as u8;
         }
-        words[word::UNNAMED].fetch_add(1, Relaxed);
-        NO_CALLER
+        words[word::CALL_SITE_MISSES].fetch_add(1, Relaxed);
+        NO_CALL_SITE
     }
 }
 
 /// Bytes of a file's name that are kept: of a longer one its end, which people know it by.
-const NAME: usize = (CALLER_WORDS - 1) * 8;
+const MAX_NAME_BYTES: usize = (CALL_SITE_WORDS - 1) * 8;
 
 pub(super) fn write(caller: &[AtomicU64], file: &str, line: u32) {
     let whole = file.as_bytes();
-    let mut start = whole.len().saturating_sub(NAME);
+    let mut start = whole.len().saturating_sub(MAX_NAME_BYTES);
     while !file.is_char_boundary(start) {
         start += 1;
     }
@@ -68,8 +68,8 @@ pub(super) fn write(caller: &[AtomicU64], file: &str, line: u32) {
         eight[..bytes.len()].copy_from_slice(bytes);
         word.store(u64::from_ne_bytes(eight), Relaxed);
     }
-    let cut = if start > 0 { CUT } else { 0 };
-    caller[0].store(READY | cut | (name.len() as u64) << 32 | u64::from(line), Release);
+    let cut = if start > 0 { TRUNCATED } else { 0 };
+    caller[0].store(COMPLETE | cut | (name.len() as u64) << 32 | u64::from(line), Release);
 }
 
 /// A line of a program.
@@ -85,10 +85,10 @@ pub struct CallSite {
 impl Reader {
     /// The line with this number. `None` if there is none, if it is not whole yet, or is no text.
     pub fn call_site(&self, words: &[AtomicU64], number: u8) -> Option<CallSite> {
-        let caller = &words[self.layout().caller(number)?];
+        let caller = &words[self.layout().call_site(number)?];
         let first = caller[0].load(Acquire);
         let len = (first >> 32 & 0xffff) as usize;
-        if first & READY == 0 || len > (caller.len() - 1) * 8 {
+        if first & COMPLETE == 0 || len > (caller.len() - 1) * 8 {
             return None;
         }
         let mut name = Vec::with_capacity(caller.len() * 8);
@@ -97,7 +97,11 @@ impl Reader {
         }
         name.truncate(len);
         let name = String::from_utf8(name).ok()?;
-        let file = if first & CUT == 0 { name } else { format!("…{name}") };
+        let file = if first & TRUNCATED == 0 {
+            name
+        } else {
+            format!("…{name}")
+        };
         Some(CallSite {
             file,
             line: first as u32,
@@ -107,30 +111,30 @@ impl Reader {
 
 #[cfg(all(test, not(model)))]
 mod tests {
-    use super::super::layout::{Room, made};
+    use super::super::layout::{Capacity, in_memory};
     use super::*;
 
     fn journal() -> (Vec<AtomicU64>, Reader) {
-        let room = Room {
-            callers: 128,
+        let capacity = Capacity {
+            call_sites: 128,
             records: 1,
             columns: 0,
             column_records: 0,
         };
-        let words = made(room);
+        let words = in_memory(capacity);
         let reader = Reader::new_at_end(&words).expect("it was just made");
         (words, reader)
     }
 
     #[test]
-    fn journal_callers_are_written_once_and_read_back() {
+    fn journal_call_sites_are_written_once_and_read_back() {
         let (words, reader) = journal();
-        let callers = Callers::new();
+        let call_sites = CallSiteTable::new();
         let (one, two) = (Location::caller(), here());
-        let first = callers.number(&words, reader.layout(), one);
-        let second = callers.number(&words, reader.layout(), two);
+        let first = call_sites.index_of(&words, reader.layout(), one);
+        let second = call_sites.index_of(&words, reader.layout(), two);
         assert_ne!(first, second);
-        assert_eq!(callers.number(&words, reader.layout(), one), first);
+        assert_eq!(call_sites.index_of(&words, reader.layout(), one), first);
         let line = reader.call_site(&words, first).expect("it is there");
         assert_eq!((line.file.as_str(), line.line), (one.file(), one.line()));
         assert_eq!(reader.call_site(&words, second).expect("it is there").line, two.line());
@@ -142,28 +146,28 @@ mod tests {
     }
 
     #[test]
-    fn journal_keeps_the_end_of_a_long_name() {
+    fn journal_truncates_long_file_names_at_the_start() {
         let (words, reader) = journal();
         let long = format!("{}/äöü/src/lib.rs", "x".repeat(200));
-        write(&words[reader.layout().caller(3).expect("there is room")], &long, 7);
+        write(&words[reader.layout().call_site(3).expect("there is room")], &long, 7);
         let line = reader.call_site(&words, 3).expect("it is there");
         assert!(
             line.file.starts_with('…') && line.file.ends_with("/äöü/src/lib.rs"),
             "{}",
             line.file
         );
-        assert_eq!((line.file.len(), line.line), ('…'.len_utf8() + NAME, 7));
+        assert_eq!((line.file.len(), line.line), ('…'.len_utf8() + MAX_NAME_BYTES, 7));
     }
 
     #[test]
-    fn journal_callers_that_are_not_whole_or_no_text_are_none() {
+    fn journal_incomplete_or_invalid_call_sites_are_none() {
         let (words, reader) = journal();
-        let caller = &words[reader.layout().caller(0).expect("there is room")];
+        let caller = &words[reader.layout().call_site(0).expect("there is room")];
         assert_eq!(reader.call_site(&words, 0), None, "not written");
         write(caller, "src/a.rs", 1);
-        caller[0].store(READY | 999 << 32, Relaxed);
+        caller[0].store(COMPLETE | 999 << 32, Relaxed);
         assert_eq!(reader.call_site(&words, 0), None, "longer than there is room");
-        caller[0].store(READY | 8 << 32, Relaxed);
+        caller[0].store(COMPLETE | 8 << 32, Relaxed);
         caller[1].store(u64::MAX, Relaxed);
         assert_eq!(reader.call_site(&words, 0), None, "no text");
         assert_eq!(reader.call_site(&words, 128), None, "beyond the table");

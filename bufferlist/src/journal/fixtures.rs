@@ -1,7 +1,8 @@
 //! Journals of each version as they were written once, which must be read for ever.
 
-use super::layout::{Layout, Room, Writer, format, word};
-use super::ring::{Column, Reader, write_common};
+use super::layout::{Capacity, Creator, Layout, format, word};
+use super::reader::Reader;
+use super::writer::{ColumnWriter, write_shared};
 use crate::reason::Reason;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -52,26 +53,26 @@ fn words(bytes: &[u8]) -> Vec<AtomicU64> {
 
 /// What this version of the library writes.
 fn written() -> Vec<u8> {
-    let room = Room {
-        callers: 4,
+    let capacity = Capacity {
+        call_sites: 4,
         records: 8,
         columns: 2,
         column_records: 4,
     };
-    let words: Vec<AtomicU64> = (0..room.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
-    let writer = Writer {
+    let words: Vec<AtomicU64> = (0..capacity.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
+    let writer = Creator {
         pid: 4711,
-        made_ns: 17,
-        made_since_boot_ns: 19,
+        created_ns: 17,
+        created_boottime_ns: 19,
         device: 15,
     };
-    format(&words, room, writer);
+    format(&words, capacity, writer);
     let layout = Layout::read(&words).expect("it was just made");
     for (number, (file, line)) in (0..).zip(LINES) {
-        super::call_sites::write(&words[layout.caller(number).expect("there is room")], file, line);
+        super::call_sites::write(&words[layout.call_site(number).expect("there is room")], file, line);
     }
-    (0..COMMON).for_each(|n| write_common(&words, &layout, entry(n)));
-    let mut column = Column::new(&words, &layout, 1).expect("there are two");
+    (0..COMMON).for_each(|n| write_shared(&words, &layout, entry(n)));
+    let mut column = ColumnWriter::new(&words, &layout, 1).expect("there are two");
     of_columns().for_each(|entry| column.write(entry));
     words[word::FLAG].store(1, Relaxed);
     words.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect()
@@ -79,7 +80,7 @@ fn written() -> Vec<u8> {
 
 #[test]
 #[cfg(target_endian = "little")]
-fn journal_is_written_as_version_2_is() {
+fn journal_writer_produces_version_2() {
     let now = written();
     // Where this fails, what is written is not version 2 any more: give it another version, and leave the image as it is.
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/journal-version-2.bin");

@@ -22,9 +22,9 @@ pub(super) mod word {
     /// Bytes of the whole journal.
     pub(crate) const TOTAL: usize = 2;
     /// Where the table of callers begins below, how many it has room for above.
-    pub(crate) const CALLERS: usize = 3;
+    pub(crate) const CALL_SITES: usize = 3;
     /// Bytes of a caller.
-    pub(crate) const CALLER_BYTES: usize = 4;
+    pub(crate) const CALL_SITE_BYTES: usize = 4;
     /// Where the records of the common ring begin below, bytes of a record above.
     pub(crate) const RECORDS: usize = 5;
     /// How many records the common ring has room for.
@@ -32,9 +32,9 @@ pub(super) mod word {
     /// The process that writes, by its own number.
     pub(crate) const PID: usize = 7;
     /// When it was made, in nanoseconds of `CLOCK_MONOTONIC`, the clock of the records.
-    pub(crate) const MADE: usize = 8;
+    pub(crate) const CREATED: usize = 8;
     /// The same of `CLOCK_BOOTTIME`, the clock of a process's start in /proc.
-    pub(crate) const MADE_SINCE_BOOT: usize = 9;
+    pub(crate) const CREATED_BOOTTIME: usize = 9;
     /// The filesystem of the pipes (`st_dev`).
     pub(crate) const DEVICE: usize = 10;
     /// Where the heads of the columns begin below, how many columns there are above. Zero in version 1, as are the next two.
@@ -50,33 +50,33 @@ pub(super) mod word {
     /// Records that were begun and given up, since a writer a whole round behind was still at their place.
     pub(crate) const DROPPED: usize = 25;
     /// Records whose caller found no room in the table.
-    pub(crate) const UNNAMED: usize = 26;
+    pub(crate) const CALL_SITE_MISSES: usize = 26;
     /// How many there are.
     pub(crate) const COUNT: usize = 32;
 }
 
 /// Words of a caller: one for line, length and state, the rest for the name of the file.
-pub(super) const CALLER_WORDS: usize = 15;
+pub(super) const CALL_SITE_WORDS: usize = 15;
 /// A caller's first word: it is whole.
-pub(super) const READY: u64 = 1 << 63;
+pub(super) const COMPLETE: u64 = 1 << 63;
 /// Its file's name was too long: only the end of it is here.
-pub(super) const CUT: u64 = 1 << 62;
+pub(super) const TRUNCATED: u64 = 1 << 62;
 
 /// The caller of a record that has none, or for which the table had no room.
-pub(super) const NO_CALLER: u8 = u8::MAX;
+pub(super) const NO_CALL_SITE: u8 = u8::MAX;
 
 /// A journal is not larger than this, and has no more columns: who says that his has, is not believed.
-const MOST_BYTES: u64 = 64 << 20;
-const MOST_COLUMNS: u64 = 1024;
+const MAX_BYTES: u64 = 64 << 20;
+const MAX_COLUMNS: u64 = 1024;
 
 /// Words of a column's head: a line of the cache, which belongs to one writer.
 const COLUMN_HEAD_WORDS: usize = 8;
 
 /// How much room a journal has. Records are powers of two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Room {
+pub(super) struct Capacity {
     /// Lines of programs.
-    pub(super) callers: u32,
+    pub(super) call_sites: u32,
     /// Records of the common ring.
     pub(super) records: u64,
     /// Columns.
@@ -87,10 +87,10 @@ pub(super) struct Room {
 
 const RECORD_BYTES: u64 = field::COUNT as u64 * 8;
 
-impl Room {
+impl Capacity {
     /// Where the heads of the columns begin: behind header and callers, at a line of the cache.
     fn heads_at(self) -> u64 {
-        let before = (word::COUNT + CALLER_WORDS * self.callers as usize) as u64 * 8;
+        let before = (word::COUNT + CALL_SITE_WORDS * self.call_sites as usize) as u64 * 8;
         before.next_multiple_of(64)
     }
 
@@ -113,43 +113,49 @@ impl Room {
 
 /// Who writes a journal, since when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Writer {
+pub(super) struct Creator {
     pub(super) pid: u32,
-    pub(super) made_ns: u64,
-    pub(super) made_since_boot_ns: u64,
+    pub(super) created_ns: u64,
+    pub(super) created_boottime_ns: u64,
     pub(super) device: u64,
 }
 
 /// A journal in memory, for tests.
 #[cfg(test)]
-pub(super) fn made(room: Room) -> Vec<AtomicU64> {
-    let words: Vec<AtomicU64> = (0..room.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
-    let writer = Writer {
+pub(super) fn in_memory(capacity: Capacity) -> Vec<AtomicU64> {
+    let words: Vec<AtomicU64> = (0..capacity.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
+    let writer = Creator {
         pid: 1,
-        made_ns: 2,
-        made_since_boot_ns: 3,
+        created_ns: 2,
+        created_boottime_ns: 3,
         device: 4,
     };
-    format(&words, room, writer);
+    format(&words, capacity, writer);
     words
 }
 
 /// Writes the header into words that are all zero. The magic comes last: without it there is no journal.
-pub(super) fn format(words: &[AtomicU64], room: Room, writer: Writer) {
+pub(super) fn format(words: &[AtomicU64], capacity: Capacity, writer: Creator) {
     let two = |low: u64, high: u64| low | high << 32;
     let set = |at: usize, value: u64| words[at].store(value, Relaxed);
     set(word::VERSION, two(u64::from(VERSION), word::COUNT as u64 * 8));
-    set(word::TOTAL, room.bytes());
-    set(word::CALLERS, two(word::COUNT as u64 * 8, u64::from(room.callers)));
-    set(word::CALLER_BYTES, CALLER_WORDS as u64 * 8);
-    set(word::RECORDS, two(room.records_at(), RECORD_BYTES));
-    set(word::RECORD_COUNT, room.records);
-    set(word::COLUMNS, two(room.heads_at(), u64::from(room.columns)));
-    set(word::COLUMN_RECORDS, two(room.column_records_at(), room.column_records));
+    set(word::TOTAL, capacity.bytes());
+    set(
+        word::CALL_SITES,
+        two(word::COUNT as u64 * 8, u64::from(capacity.call_sites)),
+    );
+    set(word::CALL_SITE_BYTES, CALL_SITE_WORDS as u64 * 8);
+    set(word::RECORDS, two(capacity.records_at(), RECORD_BYTES));
+    set(word::RECORD_COUNT, capacity.records);
+    set(word::COLUMNS, two(capacity.heads_at(), u64::from(capacity.columns)));
+    set(
+        word::COLUMN_RECORDS,
+        two(capacity.column_records_at(), capacity.column_records),
+    );
     set(word::COLUMN_HEAD_BYTES, COLUMN_HEAD_WORDS as u64 * 8);
     set(word::PID, u64::from(writer.pid));
-    set(word::MADE, writer.made_ns);
-    set(word::MADE_SINCE_BOOT, writer.made_since_boot_ns);
+    set(word::CREATED, writer.created_ns);
+    set(word::CREATED_BOOTTIME, writer.created_boottime_ns);
     set(word::DEVICE, writer.device);
     words[word::MAGIC].store(MAGIC, std::sync::atomic::Ordering::Release);
 }
@@ -165,17 +171,17 @@ pub struct Layout {
     pub created_boottime_ns: u64,
     /// The filesystem of the pipes, as `st_dev` has it.
     pub device: u64,
-    callers: Table,
+    call_sites: Array,
     /// The common ring.
-    common: Ring,
+    shared: Ring,
     /// The first column's; the next ones follow, each so many words further on.
     column: Ring,
-    columns: Table,
+    columns: Array,
 }
 
 /// So many things in a row, at a word, of so many words each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Table {
+struct Array {
     at: usize,
     count: usize,
     words: usize,
@@ -254,8 +260,8 @@ impl Layout {
             return Err(LayoutError::OtherVersion(version as u32));
         }
         let total = get(word::TOTAL);
-        let (callers_at, callers) = two(word::CALLERS);
-        let caller_bytes = get(word::CALLER_BYTES);
+        let (callers_at, call_sites) = two(word::CALL_SITES);
+        let caller_bytes = get(word::CALL_SITE_BYTES);
         let (records_at, record_bytes) = two(word::RECORDS);
         let records = get(word::RECORD_COUNT);
         // Version 1 has a common ring and nothing else.
@@ -269,25 +275,25 @@ impl Layout {
             (8, 0)
         };
         let fits = |at: u64, count: u64, bytes: u64, least: usize| {
-            let whole = at % 8 == 0 && bytes % 8 == 0 && bytes >= least as u64 * 8 && bytes <= MOST_BYTES;
+            let whole = at % 8 == 0 && bytes % 8 == 0 && bytes >= least as u64 * 8 && bytes <= MAX_BYTES;
             let end = count.checked_mul(bytes).and_then(|all| all.checked_add(at));
             whole && at >= header && end.is_some_and(|end| end <= total)
         };
         let all_of_columns = columns.saturating_mul(column_records);
         let right = header >= word::COUNT as u64 * 8
-            && total <= (words.len() as u64 * 8).min(MOST_BYTES)
-            && callers < u64::from(NO_CALLER)
+            && total <= (words.len() as u64 * 8).min(MAX_BYTES)
+            && call_sites < u64::from(NO_CALL_SITE)
             && records.is_power_of_two()
-            && columns <= MOST_COLUMNS
+            && columns <= MAX_COLUMNS
             && (column_records.is_power_of_two() || !has_columns)
-            && fits(callers_at, callers, caller_bytes, 2)
+            && fits(callers_at, call_sites, caller_bytes, 2)
             && fits(records_at, records, record_bytes, field::COUNT)
             && fits(heads_at, columns, head_bytes, 1)
             && fits(column_records_at, all_of_columns, record_bytes, field::COUNT);
         if !right {
             return Err(LayoutError::Damaged);
         }
-        let table = |at: u64, count: u64, bytes: u64| Table {
+        let table = |at: u64, count: u64, bytes: u64| Array {
             at: at as usize / 8,
             count: count as usize,
             words: bytes as usize / 8,
@@ -301,19 +307,19 @@ impl Layout {
         let heads = table(heads_at, columns, head_bytes);
         Ok(Self {
             pid: get(word::PID) as u32,
-            created_ns: get(word::MADE),
-            created_boottime_ns: get(word::MADE_SINCE_BOOT),
+            created_ns: get(word::CREATED),
+            created_boottime_ns: get(word::CREATED_BOOTTIME),
             device: get(word::DEVICE),
-            callers: table(callers_at, callers, caller_bytes),
-            common: ring(word::HEAD, records_at, records),
+            call_sites: table(callers_at, call_sites, caller_bytes),
+            shared: ring(word::HEAD, records_at, records),
             column: ring(heads.at, column_records_at, column_records),
             columns: heads,
         })
     }
 
     /// The ring for all threads that have no column.
-    pub(super) fn common(&self) -> Ring {
-        self.common
+    pub(super) fn shared(&self) -> Ring {
+        self.shared
     }
 
     /// The ring of a column.
@@ -328,12 +334,12 @@ impl Layout {
 
     /// All rings: the common one, and those of the columns.
     pub(super) fn rings(&self) -> impl Iterator<Item = Ring> {
-        std::iter::once(self.common).chain((0..self.columns.count).filter_map(|number| self.column(number)))
+        std::iter::once(self.shared).chain((0..self.columns.count).filter_map(|number| self.column(number)))
     }
 
     /// The words of a caller.
-    pub(super) fn caller(&self, number: u8) -> Option<Range<usize>> {
-        let Table { at, count, words } = self.callers;
+    pub(super) fn call_site(&self, number: u8) -> Option<Range<usize>> {
+        let Array { at, count, words } = self.call_sites;
         let number = usize::from(number);
         (number < count).then(|| at + words * number..at + words * (number + 1))
     }

@@ -57,11 +57,14 @@ mod fixtures;
 mod layout;
 #[cfg(not(model))]
 mod process;
-mod ring;
+mod reader;
+#[cfg(test)]
+mod ring_tests;
+mod writer;
 
 pub use call_sites::CallSite;
 pub use layout::{Layout, LayoutError, MAGIC, VERSION};
-pub use ring::Reader;
+pub use reader::Reader;
 pub use zctrace_contract::journal::{ApiCall, Entry, Operation};
 
 use crate::reason::Reason;
@@ -123,13 +126,13 @@ pub fn has_watchers() -> bool {
 /// Who asked for an operation: what the program called, and where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
-    pub(crate) doing: ApiCall,
+    pub(crate) api_call: ApiCall,
     pub(crate) at: &'static Location<'static>,
 }
 
 /// What a record says of bytes besides where they lie: set by whoever knows the segment, written by whoever makes the call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Note {
+pub(crate) struct EntryTemplate {
     pub(crate) operation: Operation,
     pub(crate) reason: Option<Reason>,
     pub(crate) segment: SegmentId,
@@ -141,17 +144,17 @@ pub(crate) struct Note {
 impl Caller {
     /// The caller of the function that calls this, which is what was called.
     #[track_caller]
-    pub(crate) fn of(doing: ApiCall) -> Self {
+    pub(crate) fn of(api_call: ApiCall) -> Self {
         Self {
-            doing,
+            api_call,
             at: Location::caller(),
         }
     }
 }
 
-impl Note {
+impl EntryTemplate {
     /// The same, `bytes` further on in the segment.
-    pub(crate) fn plus(self, bytes: u64) -> Self {
+    pub(crate) fn advanced_by(self, bytes: u64) -> Self {
         Self {
             at: self.at + bytes,
             ..self
@@ -161,9 +164,9 @@ impl Note {
 
 /// The first pipe of a process makes its journal.
 #[inline]
-pub(crate) fn with_a_pipe() {
+pub(crate) fn on_pipe_created() {
     #[cfg(not(model))]
-    process::with_a_pipe();
+    process::on_pipe_created();
 }
 
 /// Whether somebody watches: one look at a flag.
@@ -177,16 +180,16 @@ pub(crate) fn watched() -> bool {
 
 /// Writes that `len` bytes were put into a pipe, or left it. `pipe` is its inode number, 0 if there is none; `stream` is
 /// where in its stream they begin. To be called only if somebody [watches](watched).
-pub(crate) fn write(note: &Note, len: u64, pipe: u64, stream: u64) {
+pub(crate) fn write(template: &EntryTemplate, len: u64, pipe: u64, stream: u64) {
     #[cfg(not(model))]
-    process::write(note, len, pipe, stream);
+    process::write(template, len, pipe, stream);
     #[cfg(model)]
-    let _ = (note, len, pipe, stream);
+    let _ = (template, len, pipe, stream);
 }
 
 /// Writes, if somebody watches, that bytes were copied into memory which were in no pipe.
-pub(crate) fn copied(note: &Note, len: u64) {
+pub(crate) fn write_copy(template: &EntryTemplate, len: u64) {
     if watched() && len > 0 {
-        write(note, len, 0, 0);
+        write(template, len, 0, 0);
     }
 }

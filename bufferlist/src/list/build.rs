@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use std::io;
 
 /// What `io::Write` allocates at a time: a page, which many small writes share.
-const TAILROOM: usize = 4096;
+const TAILROOM_LEN: usize = 4096;
 
 impl BufferList {
     /// An empty list with room for `bytes` of headers, so that [`prepend`](Self::prepend) allocates nothing.
@@ -73,12 +73,12 @@ impl BufferList {
     /// assert_eq!(list.len(), 14);
     /// ```
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
-        if bytes.len() >= TAILROOM {
+        if bytes.len() >= TAILROOM_LEN {
             self.push(bytes.to_vec());
             return;
         }
         if self.tailroom.capacity() < bytes.len() {
-            self.tailroom = BytesMut::with_capacity(TAILROOM);
+            self.tailroom = BytesMut::with_capacity(TAILROOM_LEN);
         }
         self.tailroom.put_slice(bytes);
         let written = self.tailroom.split().freeze();

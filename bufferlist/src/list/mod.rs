@@ -55,10 +55,10 @@ impl BufferList {
     /// assert!(bufferlist::BufferList::new().is_empty());
     /// ```
     pub fn new() -> Self {
-        Self::of(Rope::new(), Counter::new())
+        Self::from_rope(Rope::new(), Counter::new())
     }
 
-    fn of(rope: Rope, counter: Counter) -> Self {
+    fn from_rope(rope: Rope, counter: Counter) -> Self {
         Self {
             rope,
             counter,
@@ -154,7 +154,7 @@ impl BufferList {
     pub fn split_to(&mut self, at: u64) -> Self {
         assert!(at <= self.len(), "split_to({at}) of {} bytes", self.len());
         let front = self.rope.split_to(at);
-        Self::of(front, self.counter.share())
+        Self::from_rope(front, self.counter.share())
     }
 
     /// Cuts off what follows the first `at` bytes and returns it. O(segments that are returned).
@@ -174,7 +174,7 @@ impl BufferList {
     pub fn split_off(&mut self, at: u64) -> Self {
         assert!(at <= self.len(), "split_off({at}) of {} bytes", self.len());
         let back = self.rope.split_off(at);
-        Self::of(back, self.counter.share())
+        Self::from_rope(back, self.counter.share())
     }
 
     /// A part of the list, which shares its segments. O(log segments + segments of the part).
@@ -192,8 +192,8 @@ impl BufferList {
     #[must_use]
     #[track_caller]
     pub fn slice(&self, range: impl RangeBounds<u64>) -> Self {
-        let range = range::within(&range, self.len());
-        Self::of(self.rope.slice(range), self.counter.share())
+        let range = range::resolve_in_bounds(&range, self.len());
+        Self::from_rope(self.rope.slice(range), self.counter.share())
     }
 
     /// Drops the first `n` bytes.
@@ -304,7 +304,7 @@ impl BufferList {
 /// One reference count per segment. Room for headers stays with the original.
 impl Clone for BufferList {
     fn clone(&self) -> Self {
-        Self::of(self.rope.clone(), self.counter.share())
+        Self::from_rope(self.rope.clone(), self.counter.share())
     }
 }
 

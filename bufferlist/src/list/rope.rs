@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Where a rope begins to count: in the middle, so that it can grow by 2^63 bytes either way.
-const MIDDLE: u64 = 1 << 63;
+const ORIGIN: u64 = 1 << 63;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -31,8 +31,8 @@ impl Rope {
     pub(crate) const fn new() -> Self {
         Self {
             entries: VecDeque::new(),
-            start: MIDDLE,
-            end: MIDDLE,
+            start: ORIGIN,
+            end: ORIGIN,
             holes: 0,
         }
     }
@@ -87,7 +87,7 @@ impl Rope {
     }
 
     /// The last segment was made longer by `n`.
-    pub(crate) fn extended(&mut self, n: u64) {
+    pub(crate) fn extend_back(&mut self, n: u64) {
         self.end += n;
     }
 
@@ -130,7 +130,7 @@ impl Rope {
     }
 
     /// The segments of a range, each with the part of it that is in the range.
-    pub(crate) fn parts(&self, range: Range<u64>) -> impl Iterator<Item = (&Segment, Range<u64>)> {
+    pub(crate) fn segments_in(&self, range: Range<u64>) -> impl Iterator<Item = (&Segment, Range<u64>)> {
         let first = if range.is_empty() {
             self.entries.len()
         } else {
@@ -149,7 +149,7 @@ impl Rope {
 
     pub(crate) fn slice(&self, range: Range<u64>) -> Self {
         let mut slice = Self::new();
-        for (segment, part) in self.parts(range) {
+        for (segment, part) in self.segments_in(range) {
             if part.start == 0 && part.end == segment.len() {
                 slice.push_back(segment.clone());
             } else {

@@ -8,10 +8,10 @@ use crate::segment::{Body, Hole, Segment};
 use bytes::Bytes;
 
 /// A small generator of numbers (xorshift64*), so that miri has little to interpret.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+impl Rng {
+    fn below(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -19,7 +19,7 @@ impl Dice {
     }
 
     fn bytes(&mut self) -> Vec<u8> {
-        (0..self.roll(9)).map(|_| self.roll(256) as u8).collect()
+        (0..self.below(9)).map(|_| self.below(256) as u8).collect()
     }
 }
 
@@ -27,9 +27,9 @@ impl Dice {
 type Holes = Vec<(Hole, Vec<u8>)>;
 
 /// A random segment and what it holds. A hole's bytes are decided now and filled in later.
-fn segment(dice: &mut Dice, holes: &mut Holes) -> (Segment, Vec<u8>) {
-    let bytes = dice.bytes();
-    match dice.roll(4) {
+fn segment(rng: &mut Rng, holes: &mut Holes) -> (Segment, Vec<u8>) {
+    let bytes = rng.bytes();
+    match rng.below(4) {
         0 => (Segment::from(bytes.clone()), bytes),
         1 => (Segment::zero(bytes.len() as u64), vec![0; bytes.len()]),
         2 => {
@@ -47,37 +47,37 @@ fn segment(dice: &mut Dice, holes: &mut Holes) -> (Segment, Vec<u8>) {
     }
 }
 
-fn play(seed: u64, turns: usize) {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+fn run_random_operations(seed: u64, turns: usize) {
+    let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut holes = Holes::new();
     let mut lists: Vec<(BufferList, Vec<u8>)> = vec![
         (BufferList::new(), Vec::new()),
         (BufferList::with_headroom(16), Vec::new()),
     ];
     for _ in 0..turns {
-        let which = dice.roll(lists.len() as u64) as usize;
+        let which = rng.below(lists.len() as u64) as usize;
         let len = lists[which].1.len() as u64;
-        let at = dice.roll(len + 1);
-        let to = at + dice.roll(len - at + 1);
+        let at = rng.below(len + 1);
+        let to = at + rng.below(len - at + 1);
         let (list, model) = &mut lists[which];
-        match dice.roll(12) {
+        match rng.below(12) {
             0 | 1 => {
-                let (segment, bytes) = segment(&mut dice, &mut holes);
+                let (segment, bytes) = segment(&mut rng, &mut holes);
                 list.push(segment);
                 model.extend(bytes);
             }
             2 => {
-                let (segment, bytes) = segment(&mut dice, &mut holes);
+                let (segment, bytes) = segment(&mut rng, &mut holes);
                 list.push_front(segment);
                 model.splice(0..0, bytes);
             }
             3 => {
-                let bytes = dice.bytes();
+                let bytes = rng.bytes();
                 list.prepend(&bytes);
                 model.splice(0..0, bytes);
             }
             4 => {
-                let bytes = dice.bytes();
+                let bytes = rng.bytes();
                 list.extend_from_slice(&bytes);
                 model.extend(bytes);
             }
@@ -117,7 +117,7 @@ fn play(seed: u64, turns: usize) {
             }
         }
         if lists.len() > 4 {
-            lists.swap_remove(dice.roll(4) as usize);
+            lists.swap_remove(rng.below(4) as usize);
         }
         for (list, model) in &lists {
             assert_eq!(list.len(), model.len() as u64);
@@ -141,15 +141,15 @@ fn play(seed: u64, turns: usize) {
 }
 
 #[test]
-fn rope_is_a_vector_of_bytes() {
-    let (games, turns) = if cfg!(miri) { (8, 40) } else { (2000, 60) };
-    for seed in 1..=games {
-        play(seed, turns);
+fn rope_matches_vec_model() {
+    let (cases, turns) = if cfg!(miri) { (8, 40) } else { (2000, 60) };
+    for seed in 1..=cases {
+        run_random_operations(seed, turns);
     }
 }
 
 #[test]
-fn rope_finds_bytes_by_bisection_after_changes_at_both_ends() {
+fn rope_finds_bytes_after_changes_at_both_ends() {
     let mut list = BufferList::new();
     for number in 0..100_u8 {
         list.push(vec![number; 3]);
@@ -165,7 +165,7 @@ fn rope_finds_bytes_by_bisection_after_changes_at_both_ends() {
 }
 
 #[test]
-fn rope_with_an_unfilled_hole_is_not_shown() {
+fn rope_peek_at_unfilled_hole_fails() {
     let mut list = BufferList::from("head");
     let hole = list.hole(2);
     list.push("tail");
@@ -176,7 +176,7 @@ fn rope_with_an_unfilled_hole_is_not_shown() {
 }
 
 #[test]
-fn rope_cuts_share_cells_by_id() {
+fn rope_parts_share_segment_id() {
     let mut list = BufferList::from(vec![1, 2, 3, 4]);
     let id = list.segments().next().expect("one").id();
     let back = list.split_off(2);
@@ -190,6 +190,6 @@ fn rope_cuts_share_cells_by_id() {
 
 #[test]
 #[should_panic(expected = "split_to(5) of 4 bytes")]
-fn rope_is_not_cut_beyond_its_end() {
+fn rope_split_beyond_end_panics() {
     let _ = BufferList::from("four").split_to(5);
 }

@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const BEFORE: u8 = b'A';
 const AFTER: u8 = b'B';
 
-pub(super) const DOING: &str = "ask the oracle";
+pub(super) const ACTION: &str = "ask the oracle";
 
-pub(super) fn failed(errno: Errno) -> Error {
-    Error::sys(errno, DOING)
+pub(super) fn oracle_error(errno: Errno) -> Error {
+    Error::from_errno(errno, ACTION)
 }
 
 /// A canary in its cage.
@@ -34,27 +34,27 @@ impl Canary {
         let page = vec![BEFORE; rustix::param::page_size()];
         let file = match kind {
             EndpointKind::Memory => {
-                let mut map = MmapMut::map_anon(page.len()).map_err(|error| Error::io(&error, DOING))?;
+                let mut map = MmapMut::map_anon(page.len()).map_err(|error| Error::from_io(&error, ACTION))?;
                 map.copy_from_slice(&page);
                 return Ok(Self::Memory(map));
             }
-            EndpointKind::File | EndpointKind::DirectFile => temporary(dir)?,
+            EndpointKind::File | EndpointKind::DirectFile => temporary_file(dir)?,
             // Whatever else is a source gets its page from a file of memory, which is there without a disk.
             _ => memfd()?,
         };
-        rustix::io::pwrite(&file, &page, 0).map_err(failed)?;
+        rustix::io::pwrite(&file, &page, 0).map_err(oracle_error)?;
         if kind == EndpointKind::DirectFile {
-            rustix::fs::fsync(&file).map_err(failed)?;
-            let spliced = Some(direct(&file, OFlags::RDONLY)?);
+            rustix::fs::fsync(&file).map_err(oracle_error)?;
+            let spliced = Some(reopen_direct(&file, OFlags::RDONLY)?);
             return Ok(Self::File { file, spliced });
         }
         Ok(Self::File { file, spliced: None })
     }
 
     /// Puts the page into a pipe, by reference.
-    pub(super) fn fly(&self, pipe: BorrowedFd<'_>) -> Result<()> {
+    pub(super) fn splice_into(&self, pipe: BorrowedFd<'_>) -> Result<()> {
         let len = rustix::param::page_size();
-        let gone = match self {
+        let moved = match self {
             Self::File { file, spliced } => {
                 let from = spliced.as_ref().unwrap_or(file);
                 rustix::pipe::splice(from, Some(&mut 0), pipe, None, len, SpliceFlags::empty())
@@ -66,18 +66,18 @@ impl Canary {
                 unsafe { rustix::pipe::vmsplice(pipe, &part, SpliceFlags::empty()) }
             }
         };
-        if gone.map_err(failed)? == len {
+        if moved.map_err(oracle_error)? == len {
             Ok(())
         } else {
-            Err(Error::new(ErrorKind::Io, DOING))
+            Err(Error::new(ErrorKind::Io, ACTION))
         }
     }
 
     /// Changes the page where it came from.
-    pub(super) fn change(&mut self) -> Result<()> {
+    pub(super) fn modify(&mut self) -> Result<()> {
         let page = vec![AFTER; rustix::param::page_size()];
         match self {
-            Self::File { file, .. } => rustix::io::pwrite(file, &page, 0).map(|_| ()).map_err(failed),
+            Self::File { file, .. } => rustix::io::pwrite(file, &page, 0).map(|_| ()).map_err(oracle_error),
             Self::Memory(map) => {
                 map.copy_from_slice(&page);
                 Ok(())
@@ -87,7 +87,7 @@ impl Canary {
 }
 
 /// What the bytes at the destination say: whether they are the changed ones. `None` if they are neither.
-pub(super) fn is_changed(bytes: &[u8]) -> Option<bool> {
+pub(super) fn is_modified(bytes: &[u8]) -> Option<bool> {
     match bytes.first() {
         Some(&AFTER) => bytes.iter().all(|&byte| byte == AFTER).then_some(true),
         Some(&BEFORE) => bytes.iter().all(|&byte| byte == BEFORE).then_some(false),
@@ -96,11 +96,11 @@ pub(super) fn is_changed(bytes: &[u8]) -> Option<bool> {
 }
 
 pub(super) fn memfd() -> Result<OwnedFd> {
-    rustix::fs::memfd_create("bufferlist-oracle", MemfdFlags::CLOEXEC).map_err(failed)
+    rustix::fs::memfd_create("bufferlist-oracle", MemfdFlags::CLOEXEC).map_err(oracle_error)
 }
 
 /// A file in `dir` that has no name, or loses it at once where the filesystem does not know files without.
-pub(super) fn temporary(dir: &Path) -> Result<OwnedFd> {
+pub(super) fn temporary_file(dir: &Path) -> Result<OwnedFd> {
     /// Several threads may ask at a time.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let mode = Mode::RUSR | Mode::WUSR;
@@ -112,18 +112,18 @@ pub(super) fn temporary(dir: &Path) -> Result<OwnedFd> {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = dir.join(format!(".bufferlist-oracle-{process}-{number}"));
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = rustix::fs::open(&name, flags, mode).map_err(failed)?;
-    rustix::fs::unlink(&name).map_err(failed)?;
+    let file = rustix::fs::open(&name, flags, mode).map_err(oracle_error)?;
+    rustix::fs::unlink(&name).map_err(oracle_error)?;
     Ok(file)
 }
 
 /// The same file, open for direct I/O.
-pub(super) fn direct(file: &OwnedFd, access: OFlags) -> Result<OwnedFd> {
+pub(super) fn reopen_direct(file: &OwnedFd, access: OFlags) -> Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    rustix::fs::open(path, access | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).map_err(failed)
+    rustix::fs::open(path, access | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).map_err(oracle_error)
 }
 
 /// The filesystem of a directory, as ends name it.
-pub(super) fn place(dir: &Path) -> Result<u64> {
-    Ok(fd_info(temporary(dir)?.as_fd())?.endpoint.domain)
+pub(super) fn filesystem_of(dir: &Path) -> Result<u64> {
+    Ok(fd_info(temporary_file(dir)?.as_fd())?.endpoint.domain)
 }

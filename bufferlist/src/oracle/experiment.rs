@@ -1,7 +1,7 @@
 //! One question to the oracle: a canary, the stations it passes, and the place where it is looked at.
 
 use super::Verdict;
-use super::canary::{self, Canary, DOING, failed};
+use super::canary::{self, ACTION, Canary, oracle_error};
 use crate::endpoint::kind::EndpointKind;
 use crate::error::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -38,9 +38,9 @@ impl Hop {
 
 /// Where the canary ends up and is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Sink {
+pub(super) enum Destination {
     /// Stays where it is, in the last pipe of the way.
-    Stay,
+    LastPipe,
     Pipe,
     Memfd,
     File,
@@ -50,7 +50,7 @@ pub(super) enum Sink {
     Udp,
 }
 
-impl Sink {
+impl Destination {
     pub(super) fn of(end: EndpointKind) -> Result<Self> {
         match end {
             EndpointKind::Pipe => Ok(Self::Pipe),
@@ -68,11 +68,11 @@ impl Sink {
 }
 
 /// A question.
-pub(super) struct Journey<'a> {
+pub(super) struct Experiment<'a> {
     pub(super) from: EndpointKind,
     pub(super) from_dir: &'a Path,
     pub(super) hops: &'a [Hop],
-    pub(super) to: Sink,
+    pub(super) to: Destination,
     pub(super) to_dir: &'a Path,
 }
 
@@ -84,20 +84,20 @@ struct Pipe {
 
 impl Pipe {
     fn new() -> Result<Self> {
-        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(oracle_error)?;
         Ok(Self { read, write })
     }
 }
 
-impl Journey<'_> {
+impl Experiment<'_> {
     /// Sends a canary on its way and says what became of it.
     pub(super) fn run(&self) -> Result<Verdict> {
         let mut canary = Canary::new(self.from, self.from_dir)?;
         let mut pipe = Pipe::new()?;
-        canary.fly(pipe.write.as_fd())?;
+        canary.splice_into(pipe.write.as_fd())?;
         // A source that is itself a station has the page pass it first.
         if let Ok(hop) = Hop::through(self.from) {
-            pipe = pass(hop, &pipe)?;
+            pipe = pass_through(hop, &pipe)?;
         } else if matches!(
             self.from,
             EndpointKind::Udp | EndpointKind::DevNull | EndpointKind::Other
@@ -108,10 +108,10 @@ impl Journey<'_> {
             ));
         }
         for &hop in self.hops {
-            pipe = pass(hop, &pipe)?;
+            pipe = pass_through(hop, &pipe)?;
         }
-        let bytes = self.arrive(&pipe, &mut canary)?;
-        match canary::is_changed(&bytes) {
+        let bytes = self.deliver(&pipe, &mut canary)?;
+        match canary::is_modified(&bytes) {
             Some(true) => Ok(Verdict::Shared),
             Some(false) => Ok(Verdict::Private),
             None => Err(Error::new(ErrorKind::Io, "make sense of what the oracle saw")),
@@ -119,51 +119,51 @@ impl Journey<'_> {
     }
 
     /// Moves the page to the sink, changes it where it came from, and looks.
-    fn arrive(&self, pipe: &Pipe, canary: &mut Canary) -> Result<Vec<u8>> {
+    fn deliver(&self, pipe: &Pipe, canary: &mut Canary) -> Result<Vec<u8>> {
         match self.to {
-            Sink::Stay => {
-                canary.change()?;
+            Destination::LastPipe => {
+                canary.modify()?;
                 read(pipe.read.as_fd())
             }
-            Sink::Pipe => {
+            Destination::Pipe => {
                 let other = Pipe::new()?;
                 splice(pipe.read.as_fd(), other.write.as_fd(), None)?;
-                canary.change()?;
+                canary.modify()?;
                 read(other.read.as_fd())
             }
-            Sink::Memfd | Sink::File => {
-                let file = if self.to == Sink::File {
-                    canary::temporary(self.to_dir)?
+            Destination::Memfd | Destination::File => {
+                let file = if self.to == Destination::File {
+                    canary::temporary_file(self.to_dir)?
                 } else {
                     canary::memfd()?
                 };
                 splice(pipe.read.as_fd(), file.as_fd(), Some(0))?;
-                canary.change()?;
+                canary.modify()?;
                 read_file(&file)
             }
-            Sink::DirectFile => {
-                let file = canary::temporary(self.to_dir)?;
-                let direct = canary::direct(&file, OFlags::WRONLY)?;
+            Destination::DirectFile => {
+                let file = canary::temporary_file(self.to_dir)?;
+                let direct = canary::reopen_direct(&file, OFlags::WRONLY)?;
                 splice(pipe.read.as_fd(), direct.as_fd(), Some(0))?;
-                canary.change()?;
+                canary.modify()?;
                 read_file(&file)
             }
-            Sink::Tcp => {
-                let (near, far) = tcp()?;
+            Destination::Tcp => {
+                let (near, far) = tcp_pair()?;
                 splice(pipe.read.as_fd(), near.as_fd(), None)?;
-                canary.change()?;
+                canary.modify()?;
                 read(far.as_fd())
             }
-            Sink::Unix => {
-                let (near, far) = unix()?;
+            Destination::Unix => {
+                let (near, far) = unix_pair()?;
                 splice(pipe.read.as_fd(), near.as_fd(), None)?;
-                canary.change()?;
+                canary.modify()?;
                 read(far.as_fd())
             }
-            Sink::Udp => {
-                let (near, far) = udp()?;
+            Destination::Udp => {
+                let (near, far) = udp_pair()?;
                 splice(pipe.read.as_fd(), near.as_fd(), None)?;
-                canary.change()?;
+                canary.modify()?;
                 read(far.as_fd())
             }
         }
@@ -171,7 +171,7 @@ impl Journey<'_> {
 }
 
 /// Moves the page through a station, from a pipe into a new one.
-fn pass(hop: Hop, from: &Pipe) -> Result<Pipe> {
+fn pass_through(hop: Hop, from: &Pipe) -> Result<Pipe> {
     let to = Pipe::new()?;
     let through = |near: BorrowedFd<'_>, far: BorrowedFd<'_>| {
         splice(from.read.as_fd(), near, None)?;
@@ -181,17 +181,17 @@ fn pass(hop: Hop, from: &Pipe) -> Result<Pipe> {
         Hop::Pipe => splice(from.read.as_fd(), to.write.as_fd(), None)?,
         Hop::Tee => {
             let page = rustix::param::page_size();
-            let got = rustix::pipe::tee(&from.read, &to.write, page, SpliceFlags::empty()).map_err(failed)?;
+            let got = rustix::pipe::tee(&from.read, &to.write, page, SpliceFlags::empty()).map_err(oracle_error)?;
             if got != page {
-                return Err(Error::new(ErrorKind::Io, DOING));
+                return Err(Error::new(ErrorKind::Io, ACTION));
             }
         }
         Hop::Tcp => {
-            let (near, far) = tcp()?;
+            let (near, far) = tcp_pair()?;
             through(near.as_fd(), far.as_fd())?;
         }
         Hop::Unix => {
-            let (near, far) = unix()?;
+            let (near, far) = unix_pair()?;
             through(near.as_fd(), far.as_fd())?;
         }
     }
@@ -200,14 +200,14 @@ fn pass(hop: Hop, from: &Pipe) -> Result<Pipe> {
 
 /// Waits for something to read, a second at most: on loopback it is there at once, and a machine so loaded that it is not
 /// gets no answer rather than a hang.
-fn await_bytes(fd: BorrowedFd<'_>) -> Result<()> {
+fn wait_readable(fd: BorrowedFd<'_>) -> Result<()> {
     let second = Timespec { tv_sec: 1, tv_nsec: 0 };
     let ready =
         rustix::io::retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&second)));
-    if ready.map_err(failed)? > 0 {
+    if ready.map_err(oracle_error)? > 0 {
         Ok(())
     } else {
-        Err(failed(Errno::TIMEDOUT))
+        Err(oracle_error(Errno::TIMEDOUT))
     }
 }
 
@@ -215,12 +215,12 @@ fn await_bytes(fd: BorrowedFd<'_>) -> Result<()> {
 fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, mut at: Option<u64>) -> Result<()> {
     let mut left = rustix::param::page_size();
     while left > 0 {
-        await_bytes(from)?;
-        let gone =
+        wait_readable(from)?;
+        let moved =
             rustix::io::retry_on_intr(|| rustix::pipe::splice(from, None, to, at.as_mut(), left, SpliceFlags::empty()));
-        match gone.map_err(failed)? {
-            0 => return Err(Error::new(ErrorKind::Closed, DOING)),
-            gone => left -= gone,
+        match moved.map_err(oracle_error)? {
+            0 => return Err(Error::new(ErrorKind::Closed, ACTION)),
+            moved => left -= moved,
         }
     }
     Ok(())
@@ -231,9 +231,9 @@ fn read(from: BorrowedFd<'_>) -> Result<Vec<u8>> {
     let mut page = vec![0; rustix::param::page_size()];
     let mut got = 0;
     while got < page.len() {
-        await_bytes(from)?;
-        match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut page[got..])).map_err(failed)? {
-            0 => return Err(Error::new(ErrorKind::Closed, DOING)),
+        wait_readable(from)?;
+        match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut page[got..])).map_err(oracle_error)? {
+            0 => return Err(Error::new(ErrorKind::Closed, ACTION)),
             more => got += more,
         }
     }
@@ -242,17 +242,17 @@ fn read(from: BorrowedFd<'_>) -> Result<Vec<u8>> {
 
 fn read_file(file: &OwnedFd) -> Result<Vec<u8>> {
     let mut page = vec![0; rustix::param::page_size()];
-    let got = rustix::io::pread(file, &mut page[..], 0).map_err(failed)?;
+    let got = rustix::io::pread(file, &mut page[..], 0).map_err(oracle_error)?;
     page.truncate(got);
     Ok(page)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err by name")]
 fn io(error: std::io::Error) -> Error {
-    Error::io(&error, DOING)
+    Error::from_io(&error, ACTION)
 }
 
-fn tcp() -> Result<(TcpStream, TcpStream)> {
+fn tcp_pair() -> Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(io)?;
     let near = TcpStream::connect(listener.local_addr().map_err(io)?).map_err(io)?;
     let address = near.local_addr().map_err(io)?;
@@ -265,11 +265,11 @@ fn tcp() -> Result<(TcpStream, TcpStream)> {
     }
 }
 
-fn unix() -> Result<(UnixStream, UnixStream)> {
+fn unix_pair() -> Result<(UnixStream, UnixStream)> {
     UnixStream::pair().map_err(io)
 }
 
-fn udp() -> Result<(UdpSocket, UdpSocket)> {
+fn udp_pair() -> Result<(UdpSocket, UdpSocket)> {
     let near = UdpSocket::bind("127.0.0.1:0").map_err(io)?;
     let far = UdpSocket::bind("127.0.0.1:0").map_err(io)?;
     near.connect(far.local_addr().map_err(io)?).map_err(io)?;

@@ -1,14 +1,14 @@
 //! The oracle's answers for every source and sink on this kernel, as a table.
 
 use super::Verdict;
-use super::experiment::{Hop, Journey, Sink};
+use super::experiment::{Destination, Experiment, Hop};
 use crate::endpoint::EndpointKind;
 use crate::error::Error;
 use std::fmt;
 use std::path::Path;
 
 /// The sources of the table's rows.
-const ROWS: [EndpointKind; 4] = [
+const SOURCES: [EndpointKind; 4] = [
     EndpointKind::File,
     EndpointKind::Tmpfs,
     EndpointKind::DirectFile,
@@ -77,18 +77,18 @@ impl SinkColumn {
     }
 
     /// The stations and the end.
-    const fn route(self) -> (&'static [Hop], Sink) {
+    const fn route(self) -> (&'static [Hop], Destination) {
         match self {
-            Self::Pipe => (&[], Sink::Stay),
-            Self::PipeToPipe => (&[Hop::Pipe], Sink::Stay),
-            Self::Tee => (&[Hop::Tee], Sink::Stay),
-            Self::Memfd => (&[], Sink::Memfd),
-            Self::File => (&[], Sink::File),
-            Self::DirectFile => (&[], Sink::DirectFile),
-            Self::TcpReceived => (&[], Sink::Tcp),
-            Self::TcpToPipe => (&[Hop::Tcp], Sink::Stay),
-            Self::UnixToPipe => (&[Hop::Unix], Sink::Stay),
-            Self::Udp => (&[], Sink::Udp),
+            Self::Pipe => (&[], Destination::LastPipe),
+            Self::PipeToPipe => (&[Hop::Pipe], Destination::LastPipe),
+            Self::Tee => (&[Hop::Tee], Destination::LastPipe),
+            Self::Memfd => (&[], Destination::Memfd),
+            Self::File => (&[], Destination::File),
+            Self::DirectFile => (&[], Destination::DirectFile),
+            Self::TcpReceived => (&[], Destination::Tcp),
+            Self::TcpToPipe => (&[Hop::Tcp], Destination::LastPipe),
+            Self::UnixToPipe => (&[Hop::Unix], Destination::LastPipe),
+            Self::Udp => (&[], Destination::Udp),
         }
     }
 }
@@ -121,10 +121,10 @@ impl Matrix {
         let dir = dir.as_ref();
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         let mut cells = Vec::new();
-        for from in ROWS {
+        for from in SOURCES {
             for column in SinkColumn::ALL {
                 let (hops, to) = column.route();
-                let verdict = Journey {
+                let verdict = Experiment {
                     from,
                     from_dir: dir,
                     hops,
@@ -183,7 +183,7 @@ impl fmt::Display for Matrix {
             write!(f, " {:<9}", column.name())?;
         }
         writeln!(f)?;
-        for from in ROWS {
+        for from in SOURCES {
             write!(f, "{:<12}", from.name())?;
             for column in SinkColumn::ALL {
                 write!(f, " {:<9}", self.get(from, column).map_or("-", Verdict::name))?;

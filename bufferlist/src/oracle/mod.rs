@@ -32,7 +32,7 @@ pub use matrix::{Matrix, SinkColumn};
 use crate::endpoint::kind::{Endpoint, EndpointKind, LOCAL_HOST, TMPFS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reason::Reason;
-use experiment::{Hop, Journey, Sink};
+use experiment::{Destination, Experiment, Hop};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -70,22 +70,22 @@ pub(crate) enum Finding {
 
 /// An answer, or that there was none when so many directories were known: a further one may bring it.
 #[derive(Clone, Copy)]
-enum Answer {
-    Found(Verdict),
-    NoneAmong(usize),
+enum CachedAnswer {
+    Known(Verdict),
+    UnknownAmong(usize),
 }
 
 /// What was found out on this boot, and the directories in which files were tried.
 #[derive(Default)]
-struct Known {
-    verdicts: HashMap<(Endpoint, Endpoint), Answer>,
+struct Cache {
+    verdicts: HashMap<(Endpoint, Endpoint), CachedAnswer>,
     /// Filesystems, as [`End::place`] names them, and a directory of each.
-    places: HashMap<u64, PathBuf>,
+    directories: HashMap<u64, PathBuf>,
 }
 
-fn known() -> MutexGuard<'static, Known> {
-    static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
-    KNOWN
+fn cache() -> MutexGuard<'static, Cache> {
+    static CACHE: OnceLock<Mutex<Cache>> = OnceLock::new();
+    CACHE
         .get_or_init(Mutex::default)
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -147,22 +147,22 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndpointKind]) -> Result<Verdic
         .iter()
         .map(|&end| Hop::through(end))
         .collect::<Result<Vec<_>>>()?;
-    let verdict = Journey {
+    let verdict = Experiment {
         from: *from,
         from_dir: dir,
         hops: &hops,
-        to: Sink::of(*to)?,
+        to: Destination::of(*to)?,
         to_dir: dir,
     }
     .run()?;
     // A path of two ends is a pair, which receipts will want to know.
     if hops.is_empty() {
-        if let Some((from, to)) = canary::place(dir)
+        if let Some((from, to)) = canary::filesystem_of(dir)
             .ok()
-            .map(|place| (end(*from, place), end(*to, place)))
+            .map(|place| (local_endpoint(*from, place), local_endpoint(*to, place)))
         {
-            let mut known = known();
-            known.places.insert(
+            let mut cache = cache();
+            cache.directories.insert(
                 if from.kind == EndpointKind::File {
                     from.domain
                 } else {
@@ -170,14 +170,14 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndpointKind]) -> Result<Verdic
                 },
                 dir.to_path_buf(),
             );
-            known.verdicts.insert((from, to), Answer::Found(verdict));
+            cache.verdicts.insert((from, to), CachedAnswer::Known(verdict));
         }
     }
     Ok(verdict)
 }
 
 /// The end of a kind that the oracle tries: on this host, in a filesystem.
-fn end(kind: EndpointKind, filesystem: u64) -> Endpoint {
+fn local_endpoint(kind: EndpointKind, filesystem: u64) -> Endpoint {
     let place = match kind {
         EndpointKind::File | EndpointKind::DirectFile => filesystem,
         EndpointKind::Tmpfs => TMPFS,
@@ -193,36 +193,36 @@ fn end(kind: EndpointKind, filesystem: u64) -> Endpoint {
 }
 
 /// What is known of a pair, or can be found out: `None` if it cannot.
-fn verdict(from: Endpoint, to: Endpoint) -> Option<Verdict> {
-    let mut known = known();
-    match known.verdicts.get(&(from, to)) {
-        Some(&Answer::Found(verdict)) => return Some(verdict),
-        Some(&Answer::NoneAmong(places)) if places == known.places.len() => return None,
+fn verdict_for(from: Endpoint, to: Endpoint) -> Option<Verdict> {
+    let mut cache = cache();
+    match cache.verdicts.get(&(from, to)) {
+        Some(&CachedAnswer::Known(verdict)) => return Some(verdict),
+        Some(&CachedAnswer::UnknownAmong(directories)) if directories == cache.directories.len() => return None,
         _ => {}
     }
-    let verdict = try_out(&mut known, from, to);
-    let answer = verdict.map_or(Answer::NoneAmong(known.places.len()), Answer::Found);
-    known.verdicts.insert((from, to), answer);
+    let verdict = run_experiment(&mut cache, from, to);
+    let answer = verdict.map_or(CachedAnswer::UnknownAmong(cache.directories.len()), CachedAnswer::Known);
+    cache.verdicts.insert((from, to), answer);
     verdict
 }
 
 /// Tries a pair out, if there is a directory of each filesystem that it names.
-fn try_out(known: &mut Known, from: Endpoint, to: Endpoint) -> Option<Verdict> {
+fn run_experiment(cache: &mut Cache, from: Endpoint, to: Endpoint) -> Option<Verdict> {
     let temporary = std::env::temp_dir();
     let mut dir = |end: Endpoint| -> Option<PathBuf> {
         if !matches!(end.kind, EndpointKind::File | EndpointKind::DirectFile) {
             return Some(temporary.clone());
         }
-        if let Some(dir) = known.places.get(&end.domain) {
+        if let Some(dir) = cache.directories.get(&end.domain) {
             return Some(dir.clone());
         }
-        let place = canary::place(&temporary).ok()?;
-        known.places.insert(place, temporary.clone());
+        let place = canary::filesystem_of(&temporary).ok()?;
+        cache.directories.insert(place, temporary.clone());
         (place == end.domain).then(|| temporary.clone())
     };
     let (from_dir, to_dir) = (dir(from)?, dir(to)?);
-    let to_sink = Sink::of(to.kind).ok()?;
-    Journey {
+    let to_sink = Destination::of(to.kind).ok()?;
+    Experiment {
         from: from.kind,
         from_dir: &from_dir,
         hops: &[],
@@ -243,7 +243,7 @@ pub(crate) fn finding(from: Endpoint, to: Endpoint) -> Finding {
             kind: Tmpfs,
             domain: TMPFS,
         };
-        return match verdict(memory, to) {
+        return match verdict_for(memory, to) {
             Some(Verdict::Private) => Finding::Copied(Reason::PageCacheSink),
             _ => Finding::Unknown(Reason::NotShown),
         };
@@ -258,7 +258,7 @@ pub(crate) fn finding(from: Endpoint, to: Endpoint) -> Finding {
     if is_remote(from) || is_remote(to) {
         return Finding::Unknown(Reason::BeyondThisHost);
     }
-    match verdict(from, to) {
+    match verdict_for(from, to) {
         Some(Verdict::Shared) => Finding::Moved,
         Some(Verdict::Private) => Finding::Copied(Reason::KernelCopies),
         None => Finding::Unknown(Reason::NotShown),

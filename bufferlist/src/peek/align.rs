@@ -1,6 +1,6 @@
 //! Rebuilding only what is not aligned, for direct I/O and for devices with demands.
 
-use super::show;
+use super::collect_bytes;
 use crate::counts::Copies;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{ApiCall, Caller};
@@ -31,7 +31,7 @@ impl Alignment {
         length: 4096,
     };
 
-    fn fits(self, segment: &Segment) -> bool {
+    fn is_aligned(self, segment: &Segment) -> bool {
         let place = match &segment.body {
             Body::Zero(_) => 0,
             Body::File(extent) => extent.start(),
@@ -92,7 +92,7 @@ impl BufferList {
         let mut run: Vec<&Segment> = Vec::new();
         let mut run_len = 0;
         for segment in self.segments() {
-            if run.is_empty() && to.fits(segment) {
+            if run.is_empty() && to.is_aligned(segment) {
                 aligned.push(segment.clone());
                 continue;
             }
@@ -118,7 +118,7 @@ fn rebuild(run: &[&Segment], len: u64, copies: &mut Copies) -> Result<Segment> {
     for segment in run {
         let mut chunks = Vec::new();
         // What is in the kernel is read out first, and that copy counts as well as the one into the pages.
-        show(segment, 0..segment.len(), Reason::Rebuilt, copies, &mut chunks)?;
+        collect_bytes(segment, 0..segment.len(), Reason::Rebuilt, copies, &mut chunks)?;
         for chunk in chunks {
             let (here, rest) = into.split_at_mut(chunk.len());
             here.copy_from_slice(&chunk);

@@ -1,6 +1,6 @@
 //! CRC-32C of lists: cached where the bytes cannot change, honest where they can.
 
-use super::show;
+use super::collect_bytes;
 use crate::counts::Copies;
 use crate::error::Result;
 use crate::journal::{ApiCall, Caller};
@@ -50,14 +50,14 @@ impl Crc {
 }
 
 /// Fewer bytes are summed again sooner than they are found in a table, and their sums are not worth a place in it.
-const WORTH_CACHING: u64 = 1024;
+const MIN_CACHED_LEN: u64 = 1024;
 
 /// The cache is emptied when it holds so many sums: 64 bytes each, so a megabyte at most.
-const MOST_SUMS: usize = 16 * 1024;
+const MAX_CACHED_CRCS: usize = 16 * 1024;
 
 /// Sums of parts of cells that cannot change: by cell, start and length. One for the process, since clones and parts of a
 /// cell are in many lists.
-static SUMS: OnceLock<Mutex<HashMap<Key, u32>>> = OnceLock::new();
+static CACHE: OnceLock<Mutex<HashMap<Key, u32>>> = OnceLock::new();
 
 /// What names the bytes of a private segment: its cell, where in it they begin, how many.
 type Key = (SegmentId, usize, u64);
@@ -68,17 +68,17 @@ fn key(segment: &Segment, memory: &Bytes) -> Key {
 }
 
 /// The sum of what came before and a segment in memory, whose own sum is kept for the next time.
-fn append(before: u32, segment: &Segment, memory: &Bytes) -> u32 {
-    if (memory.len() as u64) < WORTH_CACHING {
+fn append_cached(before: u32, segment: &Segment, memory: &Bytes) -> u32 {
+    if (memory.len() as u64) < MIN_CACHED_LEN {
         return crc32c::crc32c_append(before, memory);
     }
-    let sums = SUMS.get_or_init(Mutex::default);
+    let sums = CACHE.get_or_init(Mutex::default);
     let key = key(segment, memory);
     let known = sums.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
     let own = known.unwrap_or_else(|| {
         let own = crc32c::crc32c(memory);
         let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
-        if sums.len() >= MOST_SUMS {
+        if sums.len() >= MAX_CACHED_CRCS {
             sums.clear();
         }
         sums.insert(key, own);
@@ -91,7 +91,7 @@ fn append(before: u32, segment: &Segment, memory: &Bytes) -> u32 {
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
 /// The product of two polynomials, modulo ours.
-const fn product(a: u32, mut b: u32) -> u32 {
+const fn multiply(a: u32, mut b: u32) -> u32 {
     let mut product = 0;
     let mut bit = 1 << 31;
     while bit != 0 {
@@ -105,14 +105,14 @@ const fn product(a: u32, mut b: u32) -> u32 {
 }
 
 /// x to the power 8 * 2^n: what so many zero bytes multiply a sum by.
-static ZERO_BYTES: [u32; 64] = {
+static POWERS_OF_X8: [u32; 64] = {
     let mut powers = [0; 64];
     // x^8, and each further one is the square of the one before.
     let mut power = 1 << 23;
     let mut n = 0;
     while n < 64 {
         powers[n] = power;
-        power = product(power, power);
+        power = multiply(power, power);
         n += 1;
     }
     powers
@@ -125,7 +125,7 @@ fn combine(first: u32, second: u32, len: u64) -> u32 {
     let mut shifted = first;
     let mut left = len;
     while left > 0 && first != 0 {
-        shifted = product(shifted, ZERO_BYTES[left.trailing_zeros() as usize]);
+        shifted = multiply(shifted, POWERS_OF_X8[left.trailing_zeros() as usize]);
         left &= left - 1;
     }
     shifted ^ second
@@ -149,7 +149,7 @@ impl BufferList {
     #[track_caller]
     pub fn crc32c(&self) -> Result<Crc> {
         let mut copies = Copies::of(Caller::of(ApiCall::Crc32c));
-        let result = self.sum(&mut copies);
+        let result = self.compute_crc(&mut copies);
         self.counter().record(&copies);
         Ok(Crc {
             value: result?,
@@ -157,21 +157,21 @@ impl BufferList {
         })
     }
 
-    fn sum(&self, copies: &mut Copies) -> Result<u32> {
+    fn compute_crc(&self, copies: &mut Copies) -> Result<u32> {
         /// What is looked at in a pipe or file is dropped again after so many bytes: a sum of a large list runs in
         /// constant memory.
         const WINDOW: u64 = 1 << 20;
         let mut sum = 0;
         for segment in self.segments() {
             if let Some(memory) = segment.memory() {
-                sum = append(sum, segment, &memory);
+                sum = append_cached(sum, segment, &memory);
                 continue;
             }
             let mut at = 0;
             while at < segment.len() {
                 let end = segment.len().min(at + WINDOW);
                 let mut chunks = Vec::new();
-                show(segment, at..end, Reason::Peeked, copies, &mut chunks)?;
+                collect_bytes(segment, at..end, Reason::Peeked, copies, &mut chunks)?;
                 sum = chunks.iter().fold(sum, |sum, chunk| crc32c::crc32c_append(sum, chunk));
                 at = end;
             }
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_of_parts_combine_to_the_sum_of_the_whole() {
+    fn crcs_of_parts_combine_to_crc_of_whole() {
         let bytes: Vec<u8> = (0..70_001_u32).map(|at| (at.wrapping_mul(at) % 251) as u8).collect();
         for cut in [0, 1, 2, 7, 4095, 4096, 65_536, 70_000, 70_001] {
             let (first, second) = bytes.split_at(cut);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_from_the_cache_is_the_same() {
+    fn cached_crc_equals_computed_crc() {
         let mut list = BufferList::from("a header, too small to be kept");
         list.push(vec![7; 5000]);
         list.push(vec![8; 3000]);

@@ -33,7 +33,7 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn hexdump(&self, range: impl RangeBounds<u64>) -> Result<String> {
-        let range = range::within(&range, self.len());
+        let range = range::resolve_in_bounds(&range, self.len());
         let start = range.start;
         let bytes = self
             .view(range, Reason::Peeked, Caller::of(ApiCall::Hexdump))?
@@ -51,7 +51,7 @@ impl BufferList {
             }
             folded = false;
             last = Some(row);
-            line(&mut text, start + (number * ROW) as u64, row);
+            write_row(&mut text, start + (number * ROW) as u64, row);
         }
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{:08x}", start + bytes.len() as u64);
@@ -60,7 +60,7 @@ impl BufferList {
 }
 
 /// One row.
-fn line(text: &mut String, offset: u64, row: &[u8]) {
+fn write_row(text: &mut String, offset: u64, row: &[u8]) {
     let _ = write!(text, "{offset:08x} ");
     for at in 0..ROW {
         if at % 8 == 0 {

@@ -13,7 +13,7 @@ pub use view::View;
 
 use crate::counts::Copies;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{self, ApiCall, Caller, Note};
+use crate::journal::{self, ApiCall, Caller, EntryTemplate};
 use crate::list::BufferList;
 use crate::range;
 use crate::reason::Reason;
@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use std::ops::{Range, RangeBounds};
 
 /// What a part of a file is read by: large enough that the system call does not show.
-const READ_AT_A_TIME: u64 = 1 << 20;
+const READ_CHUNK: u64 = 1 << 20;
 
 impl BufferList {
     /// Shows a window of the list. The one door to bytes that are in a pipe.
@@ -58,7 +58,7 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn peek(&self, range: impl RangeBounds<u64>) -> Result<View> {
-        let range = range::within(&range, self.len());
+        let range = range::resolve_in_bounds(&range, self.len());
         self.view(range, Reason::Peeked, Caller::of(ApiCall::Peek))
     }
 
@@ -123,7 +123,7 @@ impl BufferList {
                 stable.push(segment.clone());
             } else {
                 let mut chunks = Vec::new();
-                show(segment, 0..segment.len(), Reason::Stabilized, copies, &mut chunks)?;
+                collect_bytes(segment, 0..segment.len(), Reason::Stabilized, copies, &mut chunks)?;
                 stable.extend(
                     chunks
                         .into_iter()
@@ -135,12 +135,12 @@ impl BufferList {
     }
 
     /// A window, for a reason, counted to a line.
-    fn view(&self, range: Range<u64>, why: Reason, caller: Caller) -> Result<View> {
+    fn view(&self, range: Range<u64>, reason: Reason, caller: Caller) -> Result<View> {
         let mut copies = Copies::of(caller);
         let mut chunks = Vec::new();
         let mut result = Ok(());
-        for (segment, part) in self.rope().parts(range) {
-            result = show(segment, part, why, &mut copies, &mut chunks);
+        for (segment, part) in self.rope().segments_in(range) {
+            result = collect_bytes(segment, part, reason, &mut copies, &mut chunks);
             if result.is_err() {
                 break;
             }
@@ -157,8 +157,14 @@ impl BufferList {
 }
 
 /// Adds the bytes of a part of a segment to `chunks`.
-fn show(segment: &Segment, part: Range<u64>, why: Reason, copies: &mut Copies, chunks: &mut Vec<Bytes>) -> Result<()> {
-    const DOING: &str = "look at bytes";
+fn collect_bytes(
+    segment: &Segment,
+    part: Range<u64>,
+    reason: Reason,
+    copies: &mut Copies,
+    chunks: &mut Vec<Bytes>,
+) -> Result<()> {
+    const ACTION: &str = "look at bytes";
     match &segment.body {
         Body::Zero(_) => {
             let mut left = part.end - part.start;
@@ -169,33 +175,33 @@ fn show(segment: &Segment, part: Range<u64>, why: Reason, copies: &mut Copies, c
             }
         }
         Body::File(extent) => {
-            let note = segment.materialised(why, copies.caller).plus(part.start);
+            let template = segment.copy_template(reason, copies.caller).advanced_by(part.start);
             let extent = extent.part(part.start, part.end);
             match strategy::map_sealed(&extent) {
                 Some(bytes) => chunks.push(bytes),
-                None => read_extent(&extent, &note, why, copies, chunks)?,
+                None => read_extent(&extent, &template, reason, copies, chunks)?,
             }
         }
         Body::Pipe(range) => {
-            if !range.cell.is_ours() {
-                return Err(Error::new(ErrorKind::Forked, DOING));
+            if !range.cell.is_from_this_process() {
+                return Err(Error::new(ErrorKind::Forked, ACTION));
             }
             let (mut start, end) = (range.start() + part.start, range.start() + part.end);
             while start < end {
-                let seen = range
+                let bytes = range
                     .cell
-                    .look(start, end, copies, why)
-                    .map_err(|errno| Error::sys(errno, DOING))?;
-                if seen.is_empty() {
-                    return Err(Error::sys(Errno::IO, DOING));
+                    .peek(start, end, copies, reason)
+                    .map_err(|errno| Error::from_errno(errno, ACTION))?;
+                if bytes.is_empty() {
+                    return Err(Error::from_errno(Errno::IO, ACTION));
                 }
-                start += seen.len() as u64;
-                chunks.push(seen);
+                start += bytes.len() as u64;
+                chunks.push(bytes);
             }
         }
         Body::Memory(..) | Body::Mapped(_) | Body::Hole(_) => match segment.memory() {
             Some(memory) => chunks.push(memory.slice(part.start as usize..part.end as usize)),
-            None => return Err(Error::new(ErrorKind::Hole, DOING)),
+            None => return Err(Error::new(ErrorKind::Hole, ACTION)),
         },
     }
     Ok(())
@@ -204,31 +210,31 @@ fn show(segment: &Segment, part: Range<u64>, why: Reason, copies: &mut Copies, c
 /// Reads all of an extent, of whose first byte `note` is.
 fn read_extent(
     extent: &FileExtent,
-    note: &Note,
-    why: Reason,
+    template: &EntryTemplate,
+    reason: Reason,
     copies: &mut Copies,
     chunks: &mut Vec<Bytes>,
 ) -> Result<()> {
-    const DOING: &str = "look at a part of a file";
+    const ACTION: &str = "look at a part of a file";
     let mut left = extent.clone();
     while !left.is_empty() {
-        match left.read(READ_AT_A_TIME) {
-            Ok(bytes) if bytes.is_empty() => return Err(Error::new(ErrorKind::Truncated, DOING)),
+        match left.read(READ_CHUNK) {
+            Ok(bytes) if bytes.is_empty() => return Err(Error::new(ErrorKind::Truncated, ACTION)),
             Ok(bytes) => {
                 let got = bytes.len() as u64;
-                copies.add(why, got);
-                journal::copied(&note.plus(extent.len() - left.len()), got);
+                copies.add(reason, got);
+                journal::write_copy(&template.advanced_by(extent.len() - left.len()), got);
                 left.advance(got);
                 chunks.push(bytes);
             }
-            Err(errno) => return Err(Error::sys(errno, DOING)),
+            Err(errno) => return Err(Error::from_errno(errno, ACTION)),
         }
     }
     Ok(())
 }
 
 /// Several pieces as one.
-pub(crate) fn join(chunks: &[Bytes]) -> Bytes {
+pub(crate) fn concat(chunks: &[Bytes]) -> Bytes {
     match chunks {
         [] => Bytes::new(),
         [only] => only.clone(),

@@ -4,7 +4,7 @@ use super::View;
 use crate::counts::Copies;
 use crate::endpoint::EndpointKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{ApiCall, Caller, Note, Operation};
+use crate::journal::{ApiCall, Caller, EntryTemplate, Operation};
 use crate::list::BufferList;
 use crate::range;
 use crate::reason::Reason;
@@ -55,13 +55,13 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn peek_with(&self, strategy: PeekStrategy, range: impl RangeBounds<u64>) -> Result<View> {
-        let range = range::within(&range, self.len());
+        let range = range::resolve_in_bounds(&range, self.len());
         let caller = Caller::of(ApiCall::PeekWith);
         match strategy {
             PeekStrategy::Tee => self.view(range, Reason::Peeked, caller),
             PeekStrategy::Memfd => {
                 let mut copies = Copies::of(caller);
-                let result = self.by_memfd(range, &mut copies);
+                let result = self.peek_by_memfd(range, &mut copies);
                 self.counter().record(&copies);
                 Ok(View::new(
                     result?,
@@ -72,21 +72,21 @@ impl BufferList {
         }
     }
 
-    fn by_memfd(&self, range: Range<u64>, copies: &mut Copies) -> Result<Vec<Bytes>> {
+    fn peek_by_memfd(&self, range: Range<u64>, copies: &mut Copies) -> Result<Vec<Bytes>> {
         let mut chunks = Vec::new();
-        for (segment, part) in self.rope().parts(range) {
+        for (segment, part) in self.rope().segments_in(range) {
             let Body::Pipe(pipe) = &segment.body else {
-                super::show(segment, part, Reason::Peeked, copies, &mut chunks)?;
+                super::collect_bytes(segment, part, Reason::Peeked, copies, &mut chunks)?;
                 continue;
             };
             let (mut start, end) = (pipe.start() + part.start, pipe.start() + part.end);
             while start < end {
                 let (mut private, len) = pipe
                     .cell
-                    .private(start, end, copies.caller)
+                    .tee_to_private_pipe(start, end, copies.caller)
                     .ok_or_else(|| Error::new(ErrorKind::NoPipe, "look by way of a memfd"))?;
-                let note = pipe.cell.note(Operation::Peek, start, copies.caller);
-                chunks.push(through_memfd(&mut private, len, note, copies)?);
+                let template = pipe.cell.template(Operation::Peek, start, copies.caller);
+                chunks.push(copy_through_memfd(&mut private, len, template, copies)?);
                 start += len;
             }
         }
@@ -127,12 +127,12 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub unsafe fn peek_mapped(&self, range: impl RangeBounds<u64>) -> Result<View> {
-        let range = range::within(&range, self.len());
+        let range = range::resolve_in_bounds(&range, self.len());
         let caller = Caller::of(ApiCall::PeekMapped);
         let mut copies = Copies::of(caller);
         let mut chunks = Vec::new();
         let mut result = Ok(());
-        for (segment, part) in self.rope().parts(range) {
+        for (segment, part) in self.rope().segments_in(range) {
             let source = match &segment.body {
                 Body::File(extent) => Some(extent.part(part.start, part.end)),
                 Body::Pipe(range) => range.source().map(|source| source.part(part.start, part.end)),
@@ -140,8 +140,8 @@ impl BufferList {
             };
             result = match source {
                 // SAFETY: the caller promises that nobody writes to or truncates the file while the view lives.
-                Some(extent) => unsafe { map(&extent) }.map(|bytes| chunks.push(bytes)),
-                None => super::show(segment, part, Reason::Peeked, &mut copies, &mut chunks),
+                Some(extent) => unsafe { map_extent(&extent) }.map(|bytes| chunks.push(bytes)),
+                None => super::collect_bytes(segment, part, Reason::Peeked, &mut copies, &mut chunks),
             };
             if result.is_err() {
                 break;
@@ -158,12 +158,17 @@ impl BufferList {
 }
 
 /// The first `len` bytes of a pipe, by way of a file of memory.
-fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, note: Note, copies: &mut Copies) -> Result<Bytes> {
-    let note = Note {
+fn copy_through_memfd(
+    pipe: &mut crate::pipe::PooledPipe,
+    len: u64,
+    template: EntryTemplate,
+    copies: &mut Copies,
+) -> Result<Bytes> {
+    let template = EntryTemplate {
         reason: Some(Reason::Peeked),
-        ..note
+        ..template
     };
-    let error = |errno| Error::sys(errno, "look by way of a memfd");
+    let error = |errno| Error::from_errno(errno, "look by way of a memfd");
     let file = sys::memfd("bufferlist-look").map_err(error)?;
     let mut at = 0;
     while at < len {
@@ -172,8 +177,8 @@ fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, note: Note, copie
         if got == 0 {
             return Err(error(Errno::IO));
         }
-        pipe.drained(got as u64);
-        pipe.note_taken(got as u64, &note.plus(at - got as u64));
+        pipe.record_drain(got as u64);
+        pipe.journal_taken(got as u64, &template.advanced_by(at - got as u64));
         copies.add(Reason::Peeked, got as u64);
     }
     rustix::fs::fcntl_add_seals(
@@ -183,8 +188,8 @@ fn through_memfd(pipe: &mut crate::pipe::PooledPipe, len: u64, note: Note, copie
     .map_err(error)?;
     // SAFETY: the file is ours alone, and sealed against writing and truncation for ever.
     let map = unsafe { MmapOptions::new().map_copy_read_only(file.as_raw_fd()) }
-        .map_err(|error| Error::io(&error, "map a memfd"))?;
-    Ok(Pages::of(map).into())
+        .map_err(|error| Error::from_io(&error, "map a memfd"))?;
+    Ok(Pages::from_map(map).into())
 }
 
 /// Maps an extent of a file of memory that is sealed: nobody can write to it or cut it short, in this process or any
@@ -199,7 +204,7 @@ pub(super) fn map_sealed(extent: &FileExtent) -> Option<Bytes> {
     }
     // SAFETY: the seals keep everybody from writing and from truncating; the kernel refuses `F_SEAL_WRITE` while a writable
     // mapping exists (mm/memfd.c).
-    unsafe { map(extent) }.ok()
+    unsafe { map_extent(extent) }.ok()
 }
 
 /// Maps an extent of a file.
@@ -207,11 +212,11 @@ pub(super) fn map_sealed(extent: &FileExtent) -> Option<Bytes> {
 /// # Safety
 ///
 /// While the result lives, nobody writes to the file or truncates it.
-unsafe fn map(extent: &FileExtent) -> Result<Bytes> {
-    const DOING: &str = "map a part of a file";
-    let stat = sys::stat(extent.fd()).map_err(|errno| Error::sys(errno, DOING))?;
+unsafe fn map_extent(extent: &FileExtent) -> Result<Bytes> {
+    const ACTION: &str = "map a part of a file";
+    let stat = sys::stat(extent.fd()).map_err(|errno| Error::from_errno(errno, ACTION))?;
     if (stat.st_size as u64) < extent.start() + extent.len() {
-        return Err(Error::new(ErrorKind::Truncated, DOING));
+        return Err(Error::new(ErrorKind::Truncated, ACTION));
     }
     let len = extent.len() as usize;
     // SAFETY: the caller promises that the file does not change while the mapping lives. Offsets need not be aligned:
@@ -223,6 +228,6 @@ unsafe fn map(extent: &FileExtent) -> Result<Bytes> {
             .len(len)
             .map_copy_read_only(extent.fd().as_raw_fd())
     };
-    map.map(|map| Pages::of(map).into())
-        .map_err(|error| Error::io(&error, DOING))
+    map.map(|map| Pages::from_map(map).into())
+        .map_err(|error| Error::from_io(&error, ACTION))
 }

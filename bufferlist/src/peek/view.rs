@@ -1,6 +1,6 @@
 //! Memory that was asked for by name.
 
-use super::join;
+use super::concat;
 use crate::receipt::Receipt;
 use bytes::{Buf, Bytes};
 use std::fmt;
@@ -104,7 +104,7 @@ impl View {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn into_bytes(self) -> Bytes {
-        join(&self.chunks)
+        concat(&self.chunks)
     }
 
     /// What the look cost.
@@ -129,7 +129,7 @@ impl View {
     }
 
     /// The index of the piece at the position, and the offset in it. `None` at the end.
-    fn here(&self) -> Option<(usize, usize)> {
+    fn chunk_at_position(&self) -> Option<(usize, usize)> {
         if self.at >= self.len {
             return None;
         }
@@ -144,11 +144,14 @@ impl Buf for View {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.here().map_or(&[], |(index, offset)| &self.chunks[index][offset..])
+        self.chunk_at_position()
+            .map_or(&[], |(index, offset)| &self.chunks[index][offset..])
     }
 
     fn chunks_vectored<'a>(&'a self, to: &mut [IoSlice<'a>]) -> usize {
-        let Some((first, offset)) = self.here() else { return 0 };
+        let Some((first, offset)) = self.chunk_at_position() else {
+            return 0;
+        };
         let mut filled = 0;
         for (slot, (index, chunk)) in to.iter_mut().zip(self.chunks.iter().enumerate().skip(first)) {
             *slot = IoSlice::new(if index == first { &chunk[offset..] } else { chunk });

@@ -1,108 +1,108 @@
-//! The stock of a pool: what is free, how much is out, and who may have more. No system calls, so that it can be checked
+//! The stock of a pool: what is idle, how much is out, and who may have more. No system calls, so that it can be checked
 //! by a model of all the ways in which threads can meet.
 
 use crate::sync::{Mutex, lock};
 
 /// What a shelf needs to know of the things on it.
-pub(super) trait Stocked {
+pub(super) trait Weighted {
     /// How much of the shared bound it takes.
     fn weight(&self) -> u64;
 }
 
 /// After a refusal of the system, so many requests are refused without asking it again, unless something is given back
 /// before: a process at its limit of open files would otherwise pay three failing system calls for each chunk.
-const SULK: u32 = 64;
+const BACKOFF_REQUESTS: u32 = 64;
 
-/// Things of a kind, at most so many, at most so heavy, free or out.
+/// Things of a kind, at most so many, at most so heavy, idle or out.
 #[derive(Debug)]
-pub(super) struct Shelf<T> {
+pub(super) struct Inventory<T> {
     state: Mutex<State<T>>,
-    max_things: usize,
+    max_count: usize,
     max_weight: u64,
     /// What a thing weighs when it is made.
-    newborn: u64,
+    default_weight: u64,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    free: Vec<T>,
-    /// Things that live, free and out, and places that are promised to a maker.
-    things: usize,
+    idle: Vec<T>,
+    /// Things that live, idle and out, and places that are promised to a maker.
+    count: usize,
     weight: u64,
-    sulk: u32,
+    backoff: u32,
 }
 
-impl<T: Stocked> State<T> {
-    /// The heaviest of those that are free, if it weighs `need` at least.
+impl<T: Weighted> State<T> {
+    /// The heaviest of those that are idle, if it weighs `need` at least.
     fn heaviest(&mut self, need: u64) -> Option<T> {
-        let at = (0..self.free.len()).max_by_key(|&at| self.free[at].weight())?;
-        (self.free[at].weight() >= need).then(|| self.free.swap_remove(at))
+        let at = (0..self.idle.len()).max_by_key(|&at| self.idle[at].weight())?;
+        (self.idle[at].weight() >= need).then(|| self.idle.swap_remove(at))
     }
 }
 
 /// The answer to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Given<T> {
+pub(super) enum Lease<T> {
     /// Here is one.
-    One(T),
+    Idle(T),
     /// Make one, for which so much weight is promised, and say so by [`Shelf::made`] or [`Shelf::not_made`].
-    Make(u64),
+    Create(u64),
     /// There is none to be had.
-    None,
+    Exhausted,
 }
 
 /// How much lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Level {
-    pub(super) free: usize,
-    pub(super) things: usize,
+pub(super) struct Usage {
+    pub(super) idle: usize,
+    pub(super) count: usize,
     pub(super) weight: u64,
 }
 
-impl<T: Stocked> Shelf<T> {
-    pub(super) fn new(max_things: usize, max_weight: u64, newborn: u64) -> Self {
+impl<T: Weighted> Inventory<T> {
+    pub(super) fn new(max_count: usize, max_weight: u64, default_weight: u64) -> Self {
         let state = State {
-            free: Vec::new(),
-            things: 0,
+            idle: Vec::new(),
+            count: 0,
             weight: 0,
-            sulk: 0,
+            backoff: 0,
         };
         Self {
             state: Mutex::new(state),
-            max_things,
+            max_count,
             max_weight,
-            newborn,
+            default_weight,
         }
     }
 
-    /// Asks for one that weighs `want`, or if that is not to be had at least `need`. A free one that weighs enough is
+    /// Asks for one that weighs `want`, or if that is not to be had at least `need`. A idle one that weighs enough is
     /// preferred to a new one, and the lightest of them, so that the heavy ones are there for who needs them; the heaviest
     /// of those that weigh too little to none at all.
-    pub(super) fn take(&self, want: u64, need: u64) -> Given<T> {
+    pub(super) fn lease(&self, want: u64, need: u64) -> Lease<T> {
         let mut state = lock(&self.state);
-        let enough = (0..state.free.len()).filter(|&at| state.free[at].weight() >= want);
-        if let Some(at) = enough.min_by_key(|&at| state.free[at].weight()) {
-            return Given::One(state.free.swap_remove(at));
+        let enough = (0..state.idle.len()).filter(|&at| state.idle[at].weight() >= want);
+        if let Some(at) = enough.min_by_key(|&at| state.idle[at].weight()) {
+            return Lease::Idle(state.idle.swap_remove(at));
         }
-        let promise = need.max(self.newborn);
-        let room = state.things < self.max_things && state.weight + promise <= self.max_weight;
-        if room && state.sulk == 0 {
-            state.things += 1;
-            state.weight += promise;
-            return Given::Make(promise);
+        let reserved = need.max(self.default_weight);
+        let room = state.count < self.max_count && state.weight + reserved <= self.max_weight;
+        if room && state.backoff == 0 {
+            state.count += 1;
+            state.weight += reserved;
+            return Lease::Create(reserved);
         }
-        state.sulk = state.sulk.saturating_sub(1);
-        state.heaviest(need).map_or(Given::None, Given::One)
+        state.backoff = state.backoff.saturating_sub(1);
+        state.heaviest(need).map_or(Lease::Exhausted, Lease::Idle)
     }
 
-    /// A free one that weighs `need` at least, without making one.
-    pub(super) fn take_free(&self, need: u64) -> Option<T> {
+    /// A idle one that weighs `need` at least, without making one.
+    pub(super) fn take_idle(&self, need: u64) -> Option<T> {
         lock(&self.state).heaviest(need)
     }
 
     /// Promises that a thing that is out may become as heavy as `to`, if the bounds allow it. What became of it is to be
     /// said by [`reweighed`](Self::reweighed), from `to`.
-    pub(super) fn may_grow(&self, from: u64, to: u64) -> bool {
+    pub(super) fn reserve_growth(&self, from: u64, to: u64) -> bool {
         let mut state = lock(&self.state);
         let grown = state.weight - from + to;
         let allowed = grown <= self.max_weight;
@@ -113,55 +113,55 @@ impl<T: Stocked> Shelf<T> {
     }
 
     /// One was made, for which `promise` was promised, and weighs `weight`.
-    pub(super) fn made(&self, promise: u64, weight: u64) {
+    pub(super) fn created(&self, reserved: u64, weight: u64) {
         let mut state = lock(&self.state);
-        state.weight = state.weight - promise + weight;
-        state.sulk = 0;
+        state.weight = state.weight - reserved + weight;
+        state.backoff = 0;
     }
 
     /// One that is out has changed its weight.
-    pub(super) fn reweighed(&self, from: u64, to: u64) {
+    pub(super) fn reweigh(&self, from: u64, to: u64) {
         let mut state = lock(&self.state);
         state.weight = state.weight - from + to;
     }
 
     /// None could be made, for which `weight` was promised, or one that weighs so much and is of no use.
-    pub(super) fn not_made(&self, weight: u64) {
+    pub(super) fn creation_failed(&self, weight: u64) {
         let mut state = lock(&self.state);
-        state.things -= 1;
+        state.count -= 1;
         state.weight -= weight;
-        state.sulk = SULK;
+        state.backoff = BACKOFF_REQUESTS;
     }
 
     /// Gives one back for others to use.
-    pub(super) fn put(&self, thing: T) {
+    pub(super) fn put(&self, item: T) {
         let mut state = lock(&self.state);
-        state.free.push(thing);
-        state.sulk = 0;
+        state.idle.push(item);
+        state.backoff = 0;
     }
 
     /// One that was out is no more.
-    pub(super) fn gone(&self, weight: u64) {
+    pub(super) fn removed(&self, weight: u64) {
         let mut state = lock(&self.state);
-        state.things -= 1;
+        state.count -= 1;
         state.weight -= weight;
-        state.sulk = 0;
+        state.backoff = 0;
     }
 
-    /// Takes all that are free off the shelf.
+    /// Takes all that are idle off the shelf.
     pub(super) fn clear(&self) -> Vec<T> {
         let mut state = lock(&self.state);
-        let free = std::mem::take(&mut state.free);
-        state.things -= free.len();
-        state.weight -= free.iter().map(Stocked::weight).sum::<u64>();
-        free
+        let idle = std::mem::take(&mut state.idle);
+        state.count -= idle.len();
+        state.weight -= idle.iter().map(Weighted::weight).sum::<u64>();
+        idle
     }
 
-    pub(super) fn level(&self) -> Level {
+    pub(super) fn usage(&self) -> Usage {
         let state = lock(&self.state);
-        Level {
-            free: state.free.len(),
-            things: state.things,
+        Usage {
+            idle: state.idle.len(),
+            count: state.count,
             weight: state.weight,
         }
     }
@@ -174,7 +174,7 @@ mod tests {
     #[derive(Debug, PartialEq, Eq)]
     struct Box(u64);
 
-    impl Stocked for Box {
+    impl Weighted for Box {
         fn weight(&self) -> u64 {
             self.0
         }
@@ -182,24 +182,31 @@ mod tests {
 
     #[cfg(not(model))]
     #[test]
-    fn a_shelf_is_bounded_in_number_and_weight() {
-        let shelf = Shelf::new(2, 48, 16);
-        assert_eq!(shelf.take(16, 1), Given::<Box>::Make(16));
-        shelf.made(16, 16);
-        assert_eq!(shelf.take(16, 16), Given::Make(16));
-        shelf.made(16, 16);
-        assert_eq!(shelf.take(16, 1), Given::None, "two is the bound");
-        shelf.put(Box(16));
-        assert_eq!(shelf.take(64, 1), Given::One(Box(16)), "better a small one than none");
-        shelf.gone(16);
-        assert_eq!(shelf.take(33, 33), Given::None, "16 + 33 is over the weight");
-        assert!(shelf.may_grow(16, 48) && !shelf.may_grow(48, 64), "48 is the bound");
-        shelf.reweighed(48, 16);
+    fn inventory_is_bounded_in_count_and_weight() {
+        let inventory = Inventory::new(2, 48, 16);
+        assert_eq!(inventory.lease(16, 1), Lease::<Box>::Create(16));
+        inventory.created(16, 16);
+        assert_eq!(inventory.lease(16, 16), Lease::Create(16));
+        inventory.created(16, 16);
+        assert_eq!(inventory.lease(16, 1), Lease::Exhausted, "two is the bound");
+        inventory.put(Box(16));
         assert_eq!(
-            shelf.level(),
-            Level {
-                free: 0,
-                things: 1,
+            inventory.lease(64, 1),
+            Lease::Idle(Box(16)),
+            "better a small one than none"
+        );
+        inventory.removed(16);
+        assert_eq!(inventory.lease(33, 33), Lease::Exhausted, "16 + 33 is over the weight");
+        assert!(
+            inventory.reserve_growth(16, 48) && !inventory.reserve_growth(48, 64),
+            "48 is the bound"
+        );
+        inventory.reweigh(48, 16);
+        assert_eq!(
+            inventory.usage(),
+            Usage {
+                idle: 0,
+                count: 1,
                 weight: 16
             }
         );
@@ -207,19 +214,19 @@ mod tests {
 
     #[cfg(not(model))]
     #[test]
-    fn after_a_refusal_the_system_is_left_alone_for_a_while() {
-        let shelf = Shelf::<Box>::new(10, 1000, 16);
-        assert_eq!(shelf.take(16, 1), Given::Make(16));
-        shelf.not_made(16);
-        for _ in 0..SULK {
-            assert_eq!(shelf.take(16, 1), Given::None);
+    fn creation_is_not_retried_during_backoff() {
+        let inventory = Inventory::<Box>::new(10, 1000, 16);
+        assert_eq!(inventory.lease(16, 1), Lease::Create(16));
+        inventory.creation_failed(16);
+        for _ in 0..BACKOFF_REQUESTS {
+            assert_eq!(inventory.lease(16, 1), Lease::Exhausted);
         }
-        assert_eq!(shelf.take(16, 1), Given::Make(16));
-        shelf.not_made(16);
-        shelf.put(Box(16));
+        assert_eq!(inventory.lease(16, 1), Lease::Create(16));
+        inventory.creation_failed(16);
+        inventory.put(Box(16));
         assert_eq!(
-            shelf.take(32, 17),
-            Given::Make(17),
+            inventory.lease(32, 17),
+            Lease::Create(17),
             "something came back, so it is asked again"
         );
     }
@@ -228,49 +235,49 @@ mod tests {
     /// the bounds broken, nor is a place on the shelf lost.
     #[cfg(model)]
     #[test]
-    fn loom_shelf_keeps_its_bounds() {
+    fn loom_inventory_keeps_its_bounds() {
         use loom::sync::Arc;
         use loom::sync::atomic::{AtomicUsize, Ordering};
 
         loom::model(|| {
-            let shelf = Arc::new(Shelf::<Box>::new(1, 16, 16));
+            let inventory = Arc::new(Inventory::<Box>::new(1, 16, 16));
             let alive = Arc::new(AtomicUsize::new(0));
             let threads: Vec<_> = (0..2)
                 .map(|number| {
-                    let (shelf, alive) = (Arc::clone(&shelf), Arc::clone(&alive));
+                    let (inventory, alive) = (Arc::clone(&inventory), Arc::clone(&alive));
                     loom::thread::spawn(move || {
-                        let thing = match shelf.take(16, 16) {
-                            Given::One(thing) => thing,
-                            Given::Make(promise) if number == 1 => {
-                                shelf.not_made(promise);
+                        let item = match inventory.lease(16, 16) {
+                            Lease::Idle(item) => item,
+                            Lease::Create(reserved) if number == 1 => {
+                                inventory.creation_failed(reserved);
                                 return;
                             }
-                            Given::Make(promise) => {
+                            Lease::Create(reserved) => {
                                 assert_eq!(alive.fetch_add(1, Ordering::SeqCst), 0, "one is the bound");
-                                shelf.made(promise, 16);
+                                inventory.created(reserved, 16);
                                 Box(16)
                             }
-                            Given::None => return,
+                            Lease::Exhausted => return,
                         };
-                        shelf.put(thing);
+                        inventory.put(item);
                     })
                 })
                 .collect();
-            match shelf.take(16, 16) {
-                Given::One(thing) => {
+            match inventory.lease(16, 16) {
+                Lease::Idle(item) => {
                     alive.fetch_sub(1, Ordering::SeqCst);
-                    shelf.gone(thing.weight());
+                    inventory.removed(item.weight());
                 }
-                Given::Make(promise) => shelf.not_made(promise),
-                Given::None => {}
+                Lease::Create(reserved) => inventory.creation_failed(reserved),
+                Lease::Exhausted => {}
             }
             for thread in threads {
                 thread.join().expect("thread");
             }
-            let level = shelf.level();
-            assert!(level.things <= 1 && level.weight <= 16, "{level:?}");
+            let usage = inventory.usage();
+            assert!(usage.count <= 1 && usage.weight <= 16, "{level:?}");
             assert_eq!(
-                level.free, level.things,
+                usage.idle, usage.count,
                 "what lives is on the shelf when nobody holds it"
             );
         });
@@ -278,21 +285,21 @@ mod tests {
     /// Two threads grow what they hold at the same time: together they keep to the bound.
     #[cfg(model)]
     #[test]
-    fn loom_growth_keeps_to_the_bound() {
+    fn loom_concurrent_growth_keeps_the_bound() {
         use loom::sync::Arc;
 
         loom::model(|| {
-            let shelf = Arc::new(Shelf::<Box>::new(2, 48, 16));
+            let inventory = Arc::new(Inventory::<Box>::new(2, 48, 16));
             let threads: Vec<_> = (0..2)
                 .map(|_| {
-                    let shelf = Arc::clone(&shelf);
+                    let inventory = Arc::clone(&inventory);
                     loom::thread::spawn(move || {
-                        let Given::Make(promise) = shelf.take(16, 16) else {
+                        let Lease::Create(reserved) = inventory.lease(16, 16) else {
                             unreachable!("there is room for two")
                         };
-                        shelf.made(promise, 16);
-                        let grown = shelf.may_grow(16, 32);
-                        assert!(shelf.level().weight <= 48);
+                        inventory.created(reserved, 16);
+                        let grown = inventory.reserve_growth(16, 32);
+                        assert!(inventory.usage().weight <= 48);
                         grown
                     })
                 })

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 /// How the bytes of one fill lie in slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fill {
+pub(crate) enum SlotLayout {
     /// Page by page: the first slot holds the rest of the page at this offset, each further slot a whole page, the last
     /// what is left. Files (`splice_folio_into_pipe`, fs/splice.c) and vmsplice(2).
     Paged {
@@ -22,32 +22,32 @@ pub(crate) enum Fill {
 
 /// Lower and upper bound of the slots in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Slots {
+pub(crate) struct SlotBounds {
     pub(crate) at_least: u64,
     pub(crate) at_most: u64,
 }
 
 /// Bytes that came by one call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Run {
+struct FillRecord {
     bytes: u64,
     /// For paged runs, the bytes of the first slot; zero for opaque runs.
-    first: u64,
+    first_slot_bytes: u64,
     /// For opaque runs, the most slots they can take.
-    most: u64,
+    max_slots: u64,
 }
 
-impl Run {
+impl FillRecord {
     fn is_paged(&self) -> bool {
-        self.first > 0
+        self.first_slot_bytes > 0
     }
 
     /// The slots it takes, at most; exact for a paged run.
     fn slots(&self, page: u64) -> u64 {
         if self.is_paged() {
-            1 + (self.bytes - self.first.min(self.bytes)).div_ceil(page)
+            1 + (self.bytes - self.first_slot_bytes.min(self.bytes)).div_ceil(page)
         } else {
-            self.most
+            self.max_slots
         }
     }
 
@@ -55,17 +55,17 @@ impl Run {
     fn drain(&mut self, n: u64, page: u64) {
         debug_assert!(n < self.bytes);
         if self.is_paged() {
-            self.first = if n < self.first {
-                self.first - n
+            self.first_slot_bytes = if n < self.first_slot_bytes {
+                self.first_slot_bytes - n
             } else {
-                page - (n - self.first) % page
+                page - (n - self.first_slot_bytes) % page
             };
             self.bytes -= n;
-            self.first = self.first.min(self.bytes);
+            self.first_slot_bytes = self.first_slot_bytes.min(self.bytes);
         } else {
             self.bytes -= n;
             // A slot holds at least one byte.
-            self.most = self.most.min(self.bytes);
+            self.max_slots = self.max_slots.min(self.bytes);
         }
     }
 }
@@ -73,7 +73,7 @@ impl Run {
 /// The account of one pipe.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
-    runs: VecDeque<Run>,
+    fills: VecDeque<FillRecord>,
     bytes: u64,
     page: u64,
 }
@@ -81,7 +81,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new(page: u64) -> Self {
         Self {
-            runs: VecDeque::new(),
+            fills: VecDeque::new(),
             bytes: 0,
             page,
         }
@@ -97,21 +97,25 @@ impl Ledger {
 
     /// `bytes` have come, by one call, into a ring that had `free` slots at most.
     #[inline]
-    pub(crate) fn fill(&mut self, bytes: u64, fill: Fill, free: u64) {
+    pub(crate) fn fill(&mut self, bytes: u64, layout: SlotLayout, free: u64) {
         debug_assert!(bytes > 0);
-        let run = match fill {
-            Fill::Paged { offset } => {
-                let first = (self.page - u64::from(offset) % self.page).min(bytes);
-                Run { bytes, first, most: 0 }
+        let record = match layout {
+            SlotLayout::Paged { offset } => {
+                let first_slot_bytes = (self.page - u64::from(offset) % self.page).min(bytes);
+                FillRecord {
+                    bytes,
+                    first_slot_bytes,
+                    max_slots: 0,
+                }
             }
-            Fill::Opaque => Run {
+            SlotLayout::Opaque => FillRecord {
                 bytes,
-                first: 0,
-                most: bytes.min(free.max(1)),
+                first_slot_bytes: 0,
+                max_slots: bytes.min(free.max(1)),
             },
         };
         self.bytes += bytes;
-        self.runs.push_back(run);
+        self.fills.push_back(record);
     }
 
     /// `n` bytes have gone from the front.
@@ -125,14 +129,14 @@ impl Ledger {
         self.bytes -= n;
         let mut left = n;
         while left > 0 {
-            let Some(run) = self.runs.front_mut() else {
+            let Some(record) = self.fills.front_mut() else {
                 unreachable!("the runs add up to the bytes")
             };
-            if run.bytes <= left {
-                left -= run.bytes;
-                self.runs.pop_front();
+            if record.bytes <= left {
+                left -= record.bytes;
+                self.fills.pop_front();
             } else {
-                run.drain(left, self.page);
+                record.drain(left, self.page);
                 left = 0;
             }
         }
@@ -142,17 +146,17 @@ impl Ledger {
     pub(crate) fn prefix(&self, n: u64) -> Self {
         let mut other = Self::new(self.page);
         let mut left = n;
-        for run in &self.runs {
+        for record in &self.fills {
             if left == 0 {
                 break;
             }
-            let bytes = run.bytes.min(left);
+            let bytes = record.bytes.min(left);
             left -= bytes;
             other.bytes += bytes;
-            other.runs.push_back(Run {
+            other.fills.push_back(FillRecord {
                 bytes,
-                first: run.first.min(bytes),
-                most: run.most.min(bytes),
+                first_slot_bytes: record.first_slot_bytes.min(bytes),
+                max_slots: record.max_slots.min(bytes),
             });
         }
         other
@@ -161,12 +165,12 @@ impl Ledger {
     /// The slots in use.
     ///
     /// The lower bound allows for kernels that put bytes of one page that come by two calls into one slot (up to 6.4).
-    pub(crate) fn slots(&self) -> Slots {
-        let mut slots = Slots::default();
-        for run in &self.runs {
-            let most = run.slots(self.page);
-            slots.at_most += most;
-            slots.at_least += if run.is_paged() { most - 1 } else { 0 };
+    pub(crate) fn slots(&self) -> SlotBounds {
+        let mut slots = SlotBounds::default();
+        for record in &self.fills {
+            let max_slots = record.slots(self.page);
+            slots.at_most += max_slots;
+            slots.at_least += if record.is_paged() { max_slots - 1 } else { 0 };
         }
         if !self.is_empty() {
             slots.at_least += 1;
@@ -176,9 +180,9 @@ impl Ledger {
 
     /// Whether every byte lies in whole pages, from the first of a page on, so that direct I/O will take it.
     pub(crate) fn is_aligned(&self) -> bool {
-        self.runs
-            .iter()
-            .all(|run| run.is_paged() && run.first == self.page.min(run.bytes) && run.bytes % self.page == 0)
+        self.fills.iter().all(|record| {
+            record.is_paged() && record.first_slot_bytes == self.page.min(record.bytes) && record.bytes % self.page == 0
+        })
     }
 }
 
@@ -194,9 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unaligned_run_of_64_kib_takes_seventeen_slots() {
+    fn unaligned_fill_of_64_kib_takes_seventeen_slots() {
         let mut ledger = Ledger::new(PAGE);
-        ledger.fill(65_536, Fill::Paged { offset: 100 }, 32);
+        ledger.fill(65_536, SlotLayout::Paged { offset: 100 }, 32);
         assert_eq!(slots(&ledger), (17, 17));
         ledger.drain(3_996);
         assert_eq!(slots(&ledger), (16, 16));
@@ -210,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn opaque_bytes_are_bounded_on_both_sides() {
+    fn opaque_fills_have_lower_and_upper_slot_bounds() {
         let mut ledger = Ledger::new(PAGE);
-        ledger.fill(262_144, Fill::Opaque, 16);
+        ledger.fill(262_144, SlotLayout::Opaque, 16);
         assert_eq!(
             slots(&ledger),
             (1, 16),
@@ -223,10 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_has_the_slots_of_a_tee() {
+    fn prefix_has_the_slots_of_a_tee() {
         let mut ledger = Ledger::new(PAGE);
-        ledger.fill(10, Fill::Paged { offset: 0 }, 16);
-        ledger.fill(8_192, Fill::Paged { offset: 4_000 }, 15);
+        ledger.fill(10, SlotLayout::Paged { offset: 0 }, 16);
+        ledger.fill(8_192, SlotLayout::Paged { offset: 4_000 }, 15);
         let tee = ledger.prefix(10 + 96 + 1);
         assert_eq!((tee.bytes(), tee.slots().at_most), (107, 3));
         assert_eq!(ledger.bytes(), 8_202, "the source keeps its bytes");
@@ -234,21 +238,21 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "left a pipe that held")]
-    fn more_cannot_go_than_came() {
+    fn draining_more_than_was_filled_panics() {
         let mut ledger = Ledger::new(PAGE);
-        ledger.fill(5, Fill::Opaque, 16);
+        ledger.fill(5, SlotLayout::Opaque, 16);
         ledger.drain(6);
     }
 
     #[test]
     fn only_whole_pages_are_aligned() {
         let mut ledger = Ledger::new(PAGE);
-        ledger.fill(8_192, Fill::Paged { offset: 0 }, 16);
+        ledger.fill(8_192, SlotLayout::Paged { offset: 0 }, 16);
         assert!(ledger.is_aligned());
         ledger.drain(100);
         assert!(!ledger.is_aligned());
         let mut socket = Ledger::new(PAGE);
-        socket.fill(8_192, Fill::Opaque, 16);
+        socket.fill(8_192, SlotLayout::Opaque, 16);
         assert!(!socket.is_aligned());
     }
 }

@@ -1,9 +1,9 @@
 //! One pipe with its account.
 
-use super::dev_null::null;
-use super::fork_generation;
-use super::ledger::{Fill, Ledger};
-use crate::journal::{self, Note, Operation};
+use super::dev_null::dev_null;
+use super::ledger::{Ledger, SlotLayout};
+use crate::fork_generation;
+use crate::journal::{self, EntryTemplate, Operation};
 use crate::sys::{self, Sys};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -12,23 +12,23 @@ use std::time::Duration;
 
 /// A pipe of our own: nobody else has its descriptors, so its account is exact, and a call on it never waits.
 #[derive(Debug)]
-pub(crate) struct Ring {
+pub(crate) struct OwnedPipe {
     read: OwnedFd,
     write: OwnedFd,
     slots: u64,
     generation: u32,
     pub(crate) ledger: Ledger,
     /// Bytes that have ever been put in: where in the pipe's stream the next one will be.
-    put: u64,
+    bytes_put: u64,
     /// The pipe's inode number; 0 until the journal asks for it.
     inode: AtomicU64,
 }
 
-impl Ring {
+impl OwnedPipe {
     /// A new pipe, as large as the system gives (16 slots; two where the user's pipe pages are used up, pipe(7)).
     pub(crate) fn new() -> Sys<Self> {
         let (read, write) = sys::pipe()?;
-        journal::with_a_pipe();
+        journal::on_pipe_created();
         let bytes = sys::pipe_size(write.as_fd())?;
         let page = sys::page_size();
         Ok(Self {
@@ -37,7 +37,7 @@ impl Ring {
             slots: (bytes / page) as u64,
             generation: fork_generation::generation(),
             ledger: Ledger::new(page as u64),
-            put: 0,
+            bytes_put: 0,
             inode: AtomicU64::new(0),
         })
     }
@@ -62,18 +62,18 @@ impl Ring {
     }
 
     /// Whether this process made it.
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(crate) fn is_from_this_process(&self) -> bool {
         self.generation == fork_generation::generation()
     }
 
     /// The slots that are certainly free.
-    pub(crate) fn free(&self) -> u64 {
+    pub(crate) fn free_slots(&self) -> u64 {
         self.slots.saturating_sub(self.ledger.slots().at_most)
     }
 
     /// Whether a byte can be put in: by the account where that is sure, else by asking the kernel (`POLLOUT` is set while
     /// a slot is free; fs/pipe.c `pipe_poll`).
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_free_slot(&self) -> bool {
         let used = self.ledger.slots();
         if used.at_most < self.slots {
             return true;
@@ -94,57 +94,58 @@ impl Ring {
 
     /// Accounts for `bytes` that a call has put in.
     #[inline]
-    pub(crate) fn filled(&mut self, bytes: u64, fill: Fill) {
-        let free = self.free();
-        self.put += bytes;
-        self.ledger.fill(bytes, fill, if free == 0 { self.slots } else { free });
+    pub(crate) fn record_fill(&mut self, bytes: u64, layout: SlotLayout) {
+        let free = self.free_slots();
+        self.bytes_put += bytes;
+        self.ledger
+            .fill(bytes, layout, if free == 0 { self.slots } else { free });
     }
 
     /// Accounts for `bytes` that a call has taken out.
     #[inline]
-    pub(crate) fn drained(&mut self, bytes: u64) {
+    pub(crate) fn record_drain(&mut self, bytes: u64) {
         self.ledger.drain(bytes);
     }
 
     /// Tells the journal, if somebody watches, of the `bytes` that were put in last.
     #[inline]
-    pub(crate) fn note_put(&self, bytes: u64, note: &Note) {
+    pub(crate) fn journal_put(&self, bytes: u64, template: &EntryTemplate) {
         if journal::watched() {
-            self.note(note, bytes, self.put - bytes);
+            self.write_entry(template, bytes, self.bytes_put - bytes);
         }
     }
 
     /// Tells the journal, if somebody watches, of the `bytes` that have left last.
     #[inline]
-    pub(crate) fn note_taken(&self, bytes: u64, note: &Note) {
+    pub(crate) fn journal_taken(&self, bytes: u64, template: &EntryTemplate) {
         if journal::watched() {
-            self.note(note, bytes, self.put - self.ledger.bytes() - bytes);
+            self.write_entry(template, bytes, self.bytes_put - self.ledger.bytes() - bytes);
         }
     }
 
     #[cold]
-    fn note(&self, note: &Note, bytes: u64, stream: u64) {
+    fn write_entry(&self, template: &EntryTemplate, bytes: u64, stream: u64) {
         let mut inode = self.inode.load(Relaxed);
         if inode == 0 {
             inode = sys::stat(self.read.as_fd()).map_or(0, |stat| stat.st_ino);
             self.inode.store(inode, Relaxed);
         }
-        journal::write(note, bytes, inode, stream);
+        journal::write(template, bytes, inode, stream);
     }
 
     /// Whether it can be used again for other bytes: empty by our account, and the kernel agrees.
     pub(crate) fn is_clean(&self) -> bool {
-        self.ledger.is_empty() && self.is_ours() && sys::bytes_readable(self.read.as_fd()) == Ok(0)
+        self.ledger.is_empty() && self.is_from_this_process() && sys::bytes_readable(self.read.as_fd()) == Ok(0)
     }
 
     /// Throws away the first `n` bytes: to `/dev/null` without a copy, or, where that is refused, by reading them.
-    pub(crate) fn discard(&mut self, n: u64, note: &Note) -> Sys<()> {
+    pub(crate) fn discard(&mut self, n: u64, template: &EntryTemplate) -> Sys<()> {
         let mut left = n;
         let mut scratch = Vec::new();
         while left > 0 {
             let len = left.min(sys::MAX_COUNT as u64) as usize;
-            let gone = match null() {
-                Some(null) => sys::splice(self.reader(), None, null, None, len, false),
+            let gone = match dev_null() {
+                Some(dev_null) => sys::splice(self.reader(), None, dev_null, None, len, false),
                 None => Err(Errno::NOENT),
             };
             let gone = if let Ok(gone) = gone {
@@ -157,8 +158,8 @@ impl Ring {
                 // We hold the write end, so a pipe that has bytes by our account cannot be at its end.
                 return Err(Errno::IO);
             }
-            self.drained(gone as u64);
-            self.note_taken(gone as u64, &note.plus(n - left));
+            self.record_drain(gone as u64);
+            self.journal_taken(gone as u64, &template.advanced_by(n - left));
             left -= gone as u64;
         }
         Ok(())
@@ -166,39 +167,39 @@ impl Ring {
 
     /// Puts the first `n` bytes of `from`, which keeps them, into this ring, which must be empty: tee(2) begins at the
     /// head of the source each time, so a second call would give the first bytes again. Says how many came.
-    pub(crate) fn tee_from(&mut self, from: &Self, n: u64, note: &Note) -> Sys<u64> {
+    pub(crate) fn tee_from(&mut self, from: &Self, n: u64, template: &EntryTemplate) -> Sys<u64> {
         debug_assert!(self.ledger.is_empty());
         let got = sys::tee(from.reader(), self.writer(), n as usize)? as u64;
         self.ledger = from.ledger.prefix(got);
-        self.put += got;
-        self.note_put(got, note);
+        self.bytes_put += got;
+        self.journal_put(got, template);
         Ok(got)
     }
 
     /// Moves the first `n` bytes of `from` into this ring, by reference. Says how many came.
-    pub(crate) fn take_from(&mut self, from: &mut Self, n: u64, note: &Note) -> Sys<u64> {
+    pub(crate) fn move_from(&mut self, from: &mut Self, n: u64, template: &EntryTemplate) -> Sys<u64> {
         debug_assert!(self.ledger.is_empty());
         let got = sys::splice(from.reader(), None, self.writer(), None, n as usize, false)? as u64;
         self.ledger = from.ledger.prefix(got);
-        self.put += got;
-        from.drained(got);
-        let half = |operation| Note { operation, ..*note };
-        from.note_taken(got, &half(Operation::SplitOut));
-        self.note_put(got, &half(Operation::SplitIn));
+        self.bytes_put += got;
+        from.record_drain(got);
+        let half = |operation| EntryTemplate { operation, ..*template };
+        from.journal_taken(got, &half(Operation::SplitOut));
+        self.journal_put(got, &half(Operation::SplitIn));
         Ok(got)
     }
 
     /// Reads `n` bytes to the end of `into`, all of them unless the kernel refuses: what was read before that is in
     /// `into`, and out of the ring.
-    pub(crate) fn read(&mut self, into: &mut Vec<u8>, n: u64, note: &Note) -> Sys<()> {
+    pub(crate) fn read(&mut self, into: &mut Vec<u8>, n: u64, template: &EntryTemplate) -> Sys<()> {
         let mut left = n;
         while left > 0 {
             let got = sys::read(self.reader(), into, left as usize)? as u64;
             if got == 0 {
                 return Err(Errno::IO);
             }
-            self.drained(got);
-            self.note_taken(got, &note.plus(n - left));
+            self.record_drain(got);
+            self.journal_taken(got, &template.advanced_by(n - left));
             left -= got;
         }
         Ok(())

@@ -1,9 +1,8 @@
 //! A bounded stock of pipes.
 
-use super::cell::IdleCell;
-use super::fork_generation;
-use super::inventory::{Given, Shelf, Stocked};
-use super::owned_pipe::Ring;
+use super::inventory::{Inventory, Lease, Weighted};
+use super::owned_pipe::OwnedPipe;
+use crate::fork_generation;
 use crate::sys;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -15,14 +14,14 @@ use std::time::Instant;
 
 /// The process's own pool takes at most so many pipes, and at most an eighth of the open files that the process may
 /// have (each pipe is two). HAProxy's rule is a quarter for a program that does nothing but move data.
-const MOST_PIPES: u64 = 1024;
+const MAX_PIPES: u64 = 1024;
 
 /// The process's own pool takes at most so many bytes of rings: 16384 pages, which is what an unprivileged user gets
 /// before new pipes shrink to two slots (`pipe-user-pages-soft`, pipe(7)).
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// A new pipe has so many slots (`PIPE_DEF_BUFFERS`, `include/linux/pipe_fs_i.h`), unless the user's quota is used up.
-const NEW_SLOTS: u64 = 16;
+const DEFAULT_SLOTS: u64 = 16;
 
 /// A bounded stock of pipes; a cheap handle, which clones share. `Pool::default()` is the process's own.
 ///
@@ -31,7 +30,7 @@ const NEW_SLOTS: u64 = 16;
 /// closes the pipes that it inherited and makes its own. Where no pipe is to be had, be it by these bounds, by
 /// `RLIMIT_NOFILE`, or by the user's quota of pipe pages (over it a new pipe has two slots, and cannot grow: pipe(7)),
 /// bytes are copied through memory instead and the copy is counted ([`Reason::NoPipe`](crate::Reason::NoPipe)): nothing
-/// fails, and nothing waits unless [told to](Self::wait_when_empty).
+/// fails, and nothing wait_when_empty unless [told to](Self::wait_when_empty).
 ///
 /// ```
 /// use bufferlist::{Pool, Source, Sink, transfer};
@@ -49,15 +48,15 @@ const NEW_SLOTS: u64 = 16;
 pub struct Pool(Arc<Inner>);
 
 struct Inner {
-    shelf: Shelf<Ring>,
+    inventory: Inventory<OwnedPipe>,
     generation: AtomicU32,
-    waits: AtomicBool,
+    wait_when_empty: AtomicBool,
     /// How often a pipe was given back, for those who wait for one.
-    returns: Mutex<u64>,
-    bell: Condvar,
-    made: AtomicU64,
+    return_count: Mutex<u64>,
+    pipe_returned: Condvar,
+    created: AtomicU64,
     closed: AtomicU64,
-    disagreed: AtomicU64,
+    mismatched: AtomicU64,
     denied: AtomicU64,
 }
 
@@ -83,14 +82,14 @@ pub struct PoolStats {
 
 /// Why there is no pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refused {
+pub(crate) enum NoPipe {
     /// There is none, and the caller may copy.
     Copy,
     /// There is none, and the pool was told that its users rather wait.
     Wait,
 }
 
-impl Stocked for Ring {
+impl Weighted for OwnedPipe {
     fn weight(&self) -> u64 {
         self.slots()
     }
@@ -105,28 +104,28 @@ impl Pool {
     /// ```
     pub fn new(max_pipes: usize, max_bytes: u64) -> Self {
         Self(Arc::new(Inner {
-            shelf: Shelf::new(max_pipes, max_bytes / sys::page_size() as u64, NEW_SLOTS),
+            inventory: Inventory::new(max_pipes, max_bytes / sys::page_size() as u64, DEFAULT_SLOTS),
             generation: AtomicU32::new(fork_generation::generation()),
-            waits: AtomicBool::new(false),
-            returns: Mutex::new(0),
-            bell: Condvar::new(),
-            made: AtomicU64::new(0),
+            wait_when_empty: AtomicBool::new(false),
+            return_count: Mutex::new(0),
+            pipe_returned: Condvar::new(),
+            created: AtomicU64::new(0),
             closed: AtomicU64::new(0),
-            disagreed: AtomicU64::new(0),
+            mismatched: AtomicU64::new(0),
             denied: AtomicU64::new(0),
         }))
     }
 
     /// Makes its users wait for a pipe rather than copy: [`splice_from`](crate::BufferList::splice_from) then answers
     /// [`Blocked(Side::Pipe)`](crate::Side::Pipe) while all the pipes are in use. For those who would rather be late
-    /// than copy. Beware: a list that only takes and never gives waits for itself.
+    /// than copy. Beware: a list that only takes and never gives wait_when_empty for itself.
     ///
     /// ```
     /// let pool = bufferlist::Pool::new(4, 1 << 20).wait_when_empty();
     /// ```
     #[must_use]
     pub fn wait_when_empty(self) -> Self {
-        self.0.waits.store(true, Relaxed);
+        self.0.wait_when_empty.store(true, Relaxed);
         self
     }
 
@@ -137,14 +136,14 @@ impl Pool {
     /// ```
     pub fn stats(&self) -> PoolStats {
         let inner = &*self.0;
-        let level = inner.shelf.level();
+        let usage = inner.inventory.usage();
         PoolStats {
-            idle: level.free,
-            in_use: level.things - level.free,
-            capacity_bytes: level.weight * sys::page_size() as u64,
-            created: inner.made.load(Relaxed),
+            idle: usage.idle,
+            in_use: usage.count - usage.idle,
+            capacity_bytes: usage.weight * sys::page_size() as u64,
+            created: inner.created.load(Relaxed),
             closed: inner.closed.load(Relaxed),
-            mismatched: inner.disagreed.load(Relaxed),
+            mismatched: inner.mismatched.load(Relaxed),
             denied: inner.denied.load(Relaxed),
         }
     }
@@ -157,108 +156,115 @@ impl Pool {
     /// assert_eq!(pool.stats().idle, 0);
     /// ```
     pub fn clear(&self) {
-        drop(self.0.shelf.clear());
+        drop(self.0.inventory.clear());
     }
 
     /// An empty pipe with `want` slots if they can be had, and `need` at least.
-    pub(crate) fn take(&self, want: u64, need: u64) -> Result<PooledPipe, Refused> {
+    pub(crate) fn get(&self, want: u64, need: u64) -> Result<PooledPipe, NoPipe> {
         let inner = &*self.0;
         let now = fork_generation::generation();
         if inner.generation.swap(now, Relaxed) != now {
             self.clear();
         }
-        let ring = loop {
-            let found = match inner.shelf.take(want, need) {
-                Given::One(ring) => Some(ring),
-                Given::Make(promise) => self.make(want, need, promise),
-                Given::None => None,
+        let pipe = loop {
+            let found = match inner.inventory.lease(want, need) {
+                Lease::Idle(pipe) => Some(pipe),
+                Lease::Create(reserved) => self.create(want, need, reserved),
+                Lease::Exhausted => None,
             };
             // Where the system gives no more, a free one that is smaller than wanted will do.
-            match found.or_else(|| inner.shelf.take_free(need)) {
+            match found.or_else(|| inner.inventory.take_idle(need)) {
                 // Another thread of a new child has yet to clear the shelf of the parent's pipes.
-                Some(parents) if !parents.is_ours() => inner.shelf.gone(parents.slots()),
+                Some(parents) if !parents.is_from_this_process() => inner.inventory.removed(parents.slots()),
                 found => break found,
             }
         };
-        let Some(mut ring) = ring else {
+        let Some(mut pipe) = pipe else {
             inner.denied.fetch_add(1, Relaxed);
-            let level = inner.shelf.level();
+            let usage = inner.inventory.usage();
             // Nobody gives back what nobody has: if not one is out, it is the system that refuses.
-            return Err(if inner.waits.load(Relaxed) && level.things > level.free {
-                Refused::Wait
+            return Err(if inner.wait_when_empty.load(Relaxed) && usage.count > usage.idle {
+                NoPipe::Wait
             } else {
-                Refused::Copy
+                NoPipe::Copy
             });
         };
-        self.grow(&mut ring, want);
+        self.grow(&mut pipe, want);
         Ok(PooledPipe {
-            ring: Some(ring),
+            pipe: Some(pipe),
             pool: self.clone(),
         })
     }
 
     /// Makes a pipe on a place that the shelf has promised. `None` if the system gives none, or only one that is too small
     /// to work with, since the user's quota is used up: such a one is closed, for to keep it would cost two open files.
-    fn make(&self, want: u64, need: u64, promise: u64) -> Option<Ring> {
-        let Ok(mut ring) = Ring::new() else {
-            self.0.shelf.not_made(promise);
+    fn create(&self, want: u64, need: u64, reserved: u64) -> Option<OwnedPipe> {
+        let Ok(mut pipe) = OwnedPipe::new() else {
+            self.0.inventory.creation_failed(reserved);
             return None;
         };
-        self.0.shelf.made(promise, ring.slots());
-        if ring.slots() < need {
-            self.grow(&mut ring, want);
+        self.0.inventory.created(reserved, pipe.slots());
+        if pipe.slots() < need {
+            self.grow(&mut pipe, want);
         }
-        if ring.slots() < need {
-            self.0.shelf.not_made(ring.slots());
+        if pipe.slots() < need {
+            self.0.inventory.creation_failed(pipe.slots());
             return None;
         }
-        self.0.made.fetch_add(1, Relaxed);
-        Some(ring)
+        self.0.created.fetch_add(1, Relaxed);
+        Some(pipe)
     }
 
     /// Gives a pipe that is out `want` slots, if the bounds and the system allow it.
-    fn grow(&self, ring: &mut Ring, want: u64) {
-        let had = ring.slots();
+    fn grow(&self, pipe: &mut OwnedPipe, want: u64) {
+        let had = pipe.slots();
         let to = want.next_power_of_two();
-        if had < want && self.0.shelf.may_grow(had, to) {
-            ring.grow(want);
-            self.0.shelf.reweighed(to, ring.slots());
+        if had < want && self.0.inventory.reserve_growth(had, to) {
+            pipe.grow(want);
+            self.0.inventory.reweigh(to, pipe.slots());
         }
     }
 
     /// Takes a pipe back, if it is clean.
-    fn put(&self, ring: Ring) {
+    fn put(&self, pipe: OwnedPipe) {
         let inner = &*self.0;
-        if ring.is_clean() {
-            inner.shelf.put(ring);
+        if pipe.is_clean() {
+            inner.inventory.put(pipe);
         } else {
             inner.closed.fetch_add(1, Relaxed);
-            if ring.ledger.is_empty() && ring.is_ours() && matches!(sys::bytes_readable(ring.reader()), Ok(1..)) {
-                inner.disagreed.fetch_add(1, Relaxed);
+            if pipe.ledger.is_empty()
+                && pipe.is_from_this_process()
+                && matches!(sys::bytes_readable(pipe.reader()), Ok(1..))
+            {
+                inner.mismatched.fetch_add(1, Relaxed);
             }
-            inner.shelf.gone(ring.slots());
+            inner.inventory.removed(pipe.slots());
         }
-        if inner.waits.load(Relaxed) {
-            *inner.returns.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-            inner.bell.notify_all();
+        if inner.wait_when_empty.load(Relaxed) {
+            *inner.return_count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            inner.pipe_returned.notify_all();
         }
     }
 
     /// How often a pipe was given back: to be asked before a request that may be refused, and handed to
     /// [`wait`](Self::wait) after it. They are counted, and worth a lock, only where users wait.
-    pub(crate) fn returns(&self) -> u64 {
-        if !self.0.waits.load(Relaxed) {
+    pub(crate) fn return_count(&self) -> u64 {
+        if !self.0.wait_when_empty.load(Relaxed) {
             return 0;
         }
-        *self.0.returns.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.return_count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a pipe has been given back since `seen` was asked, or the deadline. Says whether one was.
-    pub(crate) fn wait(&self, seen: u64, deadline: Option<Instant>) -> bool {
-        let mut returns = self.0.returns.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn wait_for_return(&self, seen: u64, deadline: Option<Instant>) -> bool {
+        let mut returns = self.0.return_count.lock().unwrap_or_else(PoisonError::into_inner);
         while *returns == seen {
             let Some(deadline) = deadline else {
-                returns = self.0.bell.wait(returns).unwrap_or_else(PoisonError::into_inner);
+                returns = self
+                    .0
+                    .pipe_returned
+                    .wait(returns)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
@@ -267,7 +273,7 @@ impl Pool {
             }
             returns = self
                 .0
-                .bell
+                .pipe_returned
                 .wait_timeout(returns, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -282,8 +288,8 @@ impl Default for Pool {
         static OWN: OnceLock<Pool> = OnceLock::new();
         OWN.get_or_init(|| {
             let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-            let pipes = (files / 8).clamp(1, MOST_PIPES);
-            Self::new(pipes as usize, MOST_BYTES)
+            let pipes = (files / 8).clamp(1, MAX_PIPES);
+            Self::new(pipes as usize, MAX_BYTES)
         })
         .clone()
     }
@@ -299,91 +305,54 @@ impl fmt::Debug for Pool {
 #[derive(Debug)]
 pub(crate) struct PooledPipe {
     /// `None` only while it is dropped.
-    ring: Option<Ring>,
+    pipe: Option<OwnedPipe>,
     pool: Pool,
 }
 
 impl Deref for PooledPipe {
-    type Target = Ring;
+    type Target = OwnedPipe;
 
-    fn deref(&self) -> &Ring {
-        self.ring.as_ref().expect("there until it is dropped")
+    fn deref(&self) -> &OwnedPipe {
+        self.pipe.as_ref().expect("there until it is dropped")
     }
 }
 
 impl DerefMut for PooledPipe {
-    fn deref_mut(&mut self) -> &mut Ring {
-        self.ring.as_mut().expect("there until it is dropped")
+    fn deref_mut(&mut self) -> &mut OwnedPipe {
+        self.pipe.as_mut().expect("there until it is dropped")
     }
 }
 
 impl Drop for PooledPipe {
     fn drop(&mut self) {
-        if let Some(ring) = self.ring.take() {
-            self.pool.put(ring);
+        if let Some(pipe) = self.pipe.take() {
+            self.pool.put(pipe);
         }
     }
 }
 
-/// A pool and one empty pipe of it at hand, so that a loop that fills and empties the same pipe asks nobody.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pool: Pool,
-    spare: Option<IdleCell>,
+/// Where an operation gets its pipes from: a pool, or a cache in front of one.
+pub(crate) trait PipeProvider {
+    /// Returns an empty pipe with `want` slots if they are available, and with `need` slots at least.
+    fn provide(&mut self, want: u64, need: u64) -> Result<PooledPipe, NoPipe>;
+
+    /// Returns the pool that the pipes come from.
+    fn pool(&self) -> &Pool;
 }
 
-impl Lane {
-    pub(crate) fn new(pool: &Pool) -> Self {
-        Self {
-            pool: pool.clone(),
-            spare: None,
-        }
+impl PipeProvider for &Pool {
+    fn provide(&mut self, want: u64, need: u64) -> Result<PooledPipe, NoPipe> {
+        self.get(want, need)
     }
 
-    /// As [`Pool::take`], from the hand first.
-    pub(crate) fn take(&mut self, want: u64, need: u64) -> Result<PooledPipe, Refused> {
-        match self.spare(need).and_then(IdleCell::into_pipe) {
-            Some(pipe) => Ok(pipe),
-            None => self.pool.take(want, need),
-        }
-    }
-
-    /// As [`take`](Self::take), with the cell around it.
-    #[inline]
-    pub(crate) fn take_cell(&mut self, want: u64, need: u64) -> Result<IdleCell, Refused> {
-        match self.spare(need) {
-            Some(cell) => Ok(cell),
-            None => Ok(IdleCell::new(self.pool.take(want, need)?, &self.pool)),
-        }
-    }
-
-    /// What is at hand, if it will do. What could not be grown before is not tried again for each chunk: a spare is good
-    /// if it is big enough to work with.
-    fn spare(&mut self, need: u64) -> Option<IdleCell> {
-        self.spare.take().filter(|spare| spare.will_do(need))
-    }
-
-    /// Keeps an empty pipe at hand.
-    pub(crate) fn give(&mut self, pipe: PooledPipe) {
-        if pipe.ledger.is_empty() {
-            self.spare = Some(IdleCell::new(pipe, &self.pool));
-        }
-    }
-
-    /// Keeps an empty cell at hand.
-    #[inline]
-    pub(crate) fn give_cell(&mut self, cell: IdleCell) {
-        self.spare = Some(cell);
-    }
-
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.pool
+    fn pool(&self) -> &Pool {
+        self
     }
 }
 
 /// What a failed request for a pipe means as an errno, where only an error will do.
-impl From<Refused> for Errno {
-    fn from(_: Refused) -> Self {
+impl From<NoPipe> for Errno {
+    fn from(_: NoPipe) -> Self {
         Self::MFILE
     }
 }

@@ -36,7 +36,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct FileExtent {
     file: Arc<OwnedFd>,
-    end: Endpoint,
+    endpoint: Endpoint,
     range: Range<u64>,
 }
 
@@ -58,13 +58,13 @@ impl FileExtent {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn new(file: impl Into<Arc<OwnedFd>>, range: impl RangeBounds<u64>) -> Result<Self> {
-        const DOING: &str = "take an extent of a file";
+        const ACTION: &str = "take an extent of a file";
         let file = file.into();
-        let facts = fd_info(file.as_fd())?;
-        if !facts.endpoint.kind.is_file() {
-            return Err(Error::new(ErrorKind::InvalidInput, DOING));
+        let info = fd_info(file.as_fd())?;
+        if !info.endpoint.kind.is_file() {
+            return Err(Error::new(ErrorKind::InvalidInput, ACTION));
         }
-        let stat = sys::stat(file.as_fd()).map_err(|errno| Error::sys(errno, DOING))?;
+        let stat = sys::stat(file.as_fd()).map_err(|errno| Error::from_errno(errno, ACTION))?;
         // stat(2) tells the size of a regular file only; of a block device the caller must say where it ends.
         let sized = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if !sized && range.end_bound() == Bound::Unbounded {
@@ -74,17 +74,17 @@ impl FileExtent {
             ));
         }
         let range = range::resolve(&range, stat.st_size as u64);
-        let range = range.ok_or_else(|| Error::new(ErrorKind::InvalidInput, DOING))?;
+        let range = range.ok_or_else(|| Error::new(ErrorKind::InvalidInput, ACTION))?;
         Ok(Self {
             file,
-            end: facts.endpoint,
+            endpoint: info.endpoint,
             range,
         })
     }
 
     /// One of a file that is known already.
-    pub(crate) fn of(file: Arc<OwnedFd>, end: Endpoint, range: Range<u64>) -> Self {
-        Self { file, end, range }
+    pub(crate) fn from_known(file: Arc<OwnedFd>, endpoint: Endpoint, range: Range<u64>) -> Self {
+        Self { file, endpoint, range }
     }
 
     /// How many bytes.
@@ -131,13 +131,13 @@ impl FileExtent {
     }
 
     pub(crate) fn origin(&self) -> Endpoint {
-        self.end
+        self.endpoint
     }
 
     /// Reads the first bytes of it into memory, at most so many: none if the file ends before it.
     pub(crate) fn read(&self, most: u64) -> Sys<Bytes> {
         let len = self.len().min(most) as usize;
-        if self.end.kind == EndpointKind::DirectFile {
+        if self.endpoint.kind == EndpointKind::DirectFile {
             return direct_io::pread(self.fd(), len, self.start());
         }
         let mut bytes = Vec::new();
@@ -149,13 +149,13 @@ impl FileExtent {
         let base = self.range.start;
         Self {
             file: Arc::clone(&self.file),
-            end: self.end,
+            endpoint: self.endpoint,
             range: base + start..base + end,
         }
     }
 
     /// This extent and the one right behind it in the same file, as one.
-    pub(crate) fn joined(mut self, next: &Self) -> Option<Self> {
+    pub(crate) fn join(mut self, next: &Self) -> Option<Self> {
         (Arc::ptr_eq(&self.file, &next.file) && self.range.end == next.range.start).then(|| {
             self.range.end = next.range.end;
             self

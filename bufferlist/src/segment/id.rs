@@ -21,22 +21,22 @@ static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// The next id of this thread, and the end of its block.
-    static MINE: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    static THREAD_IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
 impl SegmentId {
     /// Of a cell without bytes. No segment has it.
-    pub(crate) const UNNAMED: Self = Self(u64::MAX);
+    pub(crate) const UNASSIGNED: Self = Self(u64::MAX);
 
     #[inline]
     pub(crate) fn next() -> Self {
-        MINE.with(|mine| {
-            let (mut next, mut end) = mine.get();
+        THREAD_IDS.with(|ids| {
+            let (mut next, mut end) = ids.get();
             if next == end {
                 next = NEXT_BLOCK.fetch_add(BLOCK, Ordering::Relaxed);
                 end = next + BLOCK;
             }
-            mine.set((next + 1, end));
+            ids.set((next + 1, end));
             Self(next)
         })
     }
@@ -64,7 +64,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn ids_of_many_threads_differ() {
+    fn ids_are_unique_across_threads() {
         let threads: Vec<_> = (0..4)
             .map(|_| std::thread::spawn(|| (0..3000).map(|_| SegmentId::next()).collect::<Vec<_>>()))
             .collect();

@@ -10,7 +10,7 @@ pub use hole::Hole;
 pub use id::SegmentId;
 pub use pages::{Pages, PagesMut};
 
-use crate::journal::{Caller, Note, Operation};
+use crate::journal::{Caller, EntryTemplate, Operation};
 use crate::pipe::PipeRange;
 use crate::reason::Reason;
 use bytes::Bytes;
@@ -78,7 +78,7 @@ pub struct Segment {
     pub(crate) id: SegmentId,
     pub(crate) body: Body,
     /// For memory: the reason that a copy of it has when it is written. Most often simply that it is memory.
-    pub(crate) why: Reason,
+    pub(crate) copy_reason: Reason,
 }
 
 /// What zeros are shown and written from, as often as is needed.
@@ -106,14 +106,14 @@ impl Segment {
         Self {
             id,
             body,
-            why: Reason::FromMemory,
+            copy_reason: Reason::FromMemory,
         }
     }
 
     /// Memory that holds what could not be moved, for `reason`.
     pub(crate) fn copied(bytes: Bytes, reason: Reason) -> Self {
         Self {
-            why: reason,
+            copy_reason: reason,
             ..Self::new(Body::Memory(bytes))
         }
     }
@@ -229,12 +229,12 @@ impl Segment {
     }
 
     /// What the journal says of its first byte, which was copied into memory for a reason.
-    pub(crate) fn materialised(&self, reason: Reason, caller: Caller) -> Note {
+    pub(crate) fn copy_template(&self, reason: Reason, caller: Caller) -> EntryTemplate {
         let operation = match reason {
             Reason::Peeked => Operation::Peek,
             _ => Operation::Materialize,
         };
-        Note {
+        EntryTemplate {
             operation,
             reason: Some(reason),
             segment: self.id,
@@ -258,7 +258,7 @@ impl Segment {
         Self {
             id: self.id,
             body,
-            why: self.why,
+            copy_reason: self.copy_reason,
         }
     }
 

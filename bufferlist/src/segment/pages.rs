@@ -35,7 +35,7 @@ impl PagesMut {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn new(len: usize) -> Result<Self> {
-        let map = MmapMut::map_anon(len).map_err(|error| Error::io(&error, "map pages"))?;
+        let map = MmapMut::map_anon(len).map_err(|error| Error::from_io(&error, "map pages"))?;
         Ok(Self { map })
     }
 
@@ -66,7 +66,7 @@ impl PagesMut {
         let map = self
             .map
             .make_read_only()
-            .map_err(|error| Error::io(&error, "seal pages"))?;
+            .map_err(|error| Error::from_io(&error, "seal pages"))?;
         Ok(Pages {
             map: Arc::new(map),
             range: 0..len,
@@ -104,7 +104,7 @@ pub struct Pages {
 
 impl Pages {
     /// A file of memory that was mapped and that nobody can write to.
-    pub(crate) fn of(map: Mmap) -> Self {
+    pub(crate) fn from_map(map: Mmap) -> Self {
         let len = map.len();
         Self {
             map: Arc::new(map),

@@ -39,7 +39,7 @@ struct State {
 
 thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
-    static CROOKED: RefCell<bool> = const { RefCell::new(false) };
+    static OFF_BY_ONE: RefCell<bool> = const { RefCell::new(false) };
 }
 
 /// What a run under a plan has shown.
@@ -91,17 +91,17 @@ pub fn with_injected_off_by_one<T>(work: impl FnOnce() -> T) -> T {
     struct Guard;
     impl Drop for Guard {
         fn drop(&mut self) {
-            CROOKED.with(|crooked| *crooked.borrow_mut() = false);
+            OFF_BY_ONE.with(|off_by_one| *off_by_one.borrow_mut() = false);
         }
     }
-    CROOKED.with(|crooked| *crooked.borrow_mut() = true);
+    OFF_BY_ONE.with(|off_by_one| *off_by_one.borrow_mut() = true);
     let _guard = Guard;
     work()
 }
 
 /// One where the off-by-one is planted, else zero.
 pub(crate) fn injected_off_by_one() -> u64 {
-    CROOKED.with(|crooked| u64::from(*crooked.borrow()))
+    OFF_BY_ONE.with(|off_by_one| u64::from(*off_by_one.borrow()))
 }
 
 /// Asks the plan about a call of `len` bytes: how many it may move, or how it fails.

@@ -1,20 +1,21 @@
 //! Whole jobs: everything from a source into a sink. The bytes in flight live in the job, not on the stack of a call.
 
-use super::{Patience, Progress, fill, send};
+use super::{Blocking, Progress, fill, send};
 use crate::counts::Counts;
-use crate::endpoint::{Giving, Sink, SinkState, Source, SourceState, Taking};
+use crate::endpoint::{Sink, SinkMut, SinkState, Source, SourceMut, SourceState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{ApiCall, Caller};
 use crate::list::BufferList;
-use crate::pipe::{Lane, Pool};
-use crate::receipt::{Receipt, Side, Step};
+use crate::pipe::{PipeCache, PipeProvider, Pool};
+use crate::receipt::Receipt;
+use crate::step::{Side, Step};
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 /// What one turn takes from the source: what a pipe of the usual size holds, so that no pipe need be enlarged and an
 /// unprivileged user's quota lasts for a thousand transfers.
-const CHUNK: u64 = 64 * 1024;
+const DEFAULT_CHUNK: u64 = 64 * 1024;
 
 /// How much, and until when.
 ///
@@ -99,76 +100,79 @@ pub(crate) struct Job {
     source: SourceState,
     sink: SinkState,
     pub(crate) in_flight: BufferList,
-    lane: Lane,
+    pipe_cache: PipeCache,
     limits: Limits,
     /// What came from the source.
-    taken: Receipt,
+    received: Receipt,
     /// What has reached the sink.
-    pub(crate) total: Receipt,
+    pub(crate) delivered: Receipt,
 }
 
 impl Job {
     /// Takes from the source, if nothing is in flight.
-    pub(crate) fn take(&mut self, from: BorrowedFd<'_>, patience: Patience, caller: Caller) -> Result<Progress> {
-        let chunk = self.limits.chunk.unwrap_or(CHUNK).max(1);
-        let want = self.limits.len.map_or(chunk, |len| chunk.min(len - self.taken.total()));
+    pub(crate) fn fill(&mut self, from: BorrowedFd<'_>, blocking: Blocking, caller: Caller) -> Result<Progress> {
+        let chunk = self.limits.chunk.unwrap_or(DEFAULT_CHUNK).max(1);
+        let want = self
+            .limits
+            .len
+            .map_or(chunk, |len| chunk.min(len - self.received.total()));
         if want == 0 {
             return Ok(Progress::End);
         }
-        let mut source = Taking {
+        let mut source = SourceMut {
             fd: from,
             state: &mut self.source,
         };
-        let lane = &mut self.lane;
+        let pipe_cache = &mut self.pipe_cache;
         fill::fill(
             &mut self.in_flight,
             &mut source,
             want,
-            lane,
-            patience,
+            pipe_cache,
+            blocking,
             caller,
-            &mut self.taken,
+            &mut self.received,
         )
     }
 
     /// Gives what is in flight to the sink. What reaches it is told to `receipt`; without one, to the total.
-    pub(crate) fn give(
+    pub(crate) fn send(
         &mut self,
         to: BorrowedFd<'_>,
-        patience: Patience,
+        blocking: Blocking,
         caller: Caller,
         receipt: Option<&mut Receipt>,
     ) -> Result<Progress> {
-        let mut sink = Giving {
+        let mut sink = SinkMut {
             fd: to,
             state: &mut self.sink,
         };
-        let receipt = receipt.unwrap_or(&mut self.total);
+        let receipt = receipt.unwrap_or(&mut self.delivered);
         send::send(
             &mut self.in_flight,
             &mut sink,
-            &mut self.lane,
-            patience,
+            &mut self.pipe_cache,
+            blocking,
             caller,
             receipt,
         )
     }
 
     /// Takes if nothing is in flight, and gives.
-    fn turn(
+    fn advance(
         &mut self,
         (from, to): (BorrowedFd<'_>, BorrowedFd<'_>),
-        patience: Patience,
+        blocking: Blocking,
         caller: Caller,
         receipt: Option<&mut Receipt>,
     ) -> Result<Progress> {
         if self.in_flight.is_empty() {
-            let progress = self.take(from, patience, caller)?;
+            let progress = self.fill(from, blocking, caller)?;
             if progress != Progress::Moved {
                 return Ok(progress);
             }
         }
-        self.give(to, patience, caller, receipt)
+        self.send(to, blocking, caller, receipt)
     }
 }
 
@@ -182,15 +186,15 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn new(source: Source<S>, sink: Sink<D>) -> Self {
-        let lane = Lane::new(&source.state.pool);
+        let pipe_cache = PipeCache::new(&source.state.pool);
         let job = Job {
             source: source.state,
             sink: sink.state,
             in_flight: BufferList::new(),
-            lane,
+            pipe_cache,
             limits: Limits::default(),
-            taken: Receipt::default(),
-            total: Receipt::default(),
+            received: Receipt::default(),
+            delivered: Receipt::default(),
         };
         Self {
             from: source.fd,
@@ -223,7 +227,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     pub fn pool(mut self, pool: &Pool) -> Self {
         self.job.source.pool = pool.clone();
         self.job.sink.pool = pool.clone();
-        self.job.lane = Lane::new(pool);
+        self.job.pipe_cache = PipeCache::new(pool);
         self
     }
 
@@ -267,14 +271,14 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     #[track_caller]
     pub fn step(&mut self) -> Result<Step> {
         let mut receipt = Receipt::default();
-        let progress = self.turn(Patience::Never, Caller::of(ApiCall::Transfer), Some(&mut receipt))?;
-        self.job.total += receipt;
+        let progress = self.advance(Blocking::Never, Caller::of(ApiCall::Transfer), Some(&mut receipt))?;
+        self.job.delivered += receipt;
         Ok(progress.step(receipt))
     }
 
-    fn turn(&mut self, patience: Patience, caller: Caller, receipt: Option<&mut Receipt>) -> Result<Progress> {
+    fn advance(&mut self, blocking: Blocking, caller: Caller, receipt: Option<&mut Receipt>) -> Result<Progress> {
         self.job
-            .turn((self.from.as_fd(), self.to.as_fd()), patience, caller, receipt)
+            .advance((self.from.as_fd(), self.to.as_fd()), blocking, caller, receipt)
     }
 
     /// Turns until the end of the source, waiting with poll(2) where a side is not ready. Returns the receipt of all that
@@ -302,32 +306,32 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     #[track_caller]
     pub fn run(&mut self) -> Result<Receipt> {
         let caller = Caller::of(ApiCall::Transfer);
-        let patience = if self.job.limits.deadline.is_some() {
-            Patience::Never
+        let blocking = if self.job.limits.deadline.is_some() {
+            Blocking::Never
         } else {
-            Patience::Waits
+            Blocking::Allowed
         };
         loop {
-            let returns = self.job.lane.pool().returns();
+            let return_count = self.job.pipe_cache.pool().return_count();
             match self
-                .turn(patience, caller, None)
-                .map_err(|error| error.with_receipt(self.job.total))?
+                .advance(blocking, caller, None)
+                .map_err(|error| error.with_receipt(self.job.delivered))?
             {
                 // Ends that are always ready, such as files, are never waited for.
-                Progress::Moved if self.is_late() => {
-                    return Err(Error::new(ErrorKind::TimedOut, "transfer").with_receipt(self.job.total));
+                Progress::Moved if self.is_past_deadline() => {
+                    return Err(Error::new(ErrorKind::TimedOut, "transfer").with_receipt(self.job.delivered));
                 }
                 Progress::Moved => {}
-                Progress::End => return Ok(self.job.total),
+                Progress::End => return Ok(self.job.delivered),
                 Progress::Blocked(side) => self
-                    .wait(side, returns)
-                    .map_err(|error| error.with_receipt(self.job.total))?,
+                    .wait(side, return_count)
+                    .map_err(|error| error.with_receipt(self.job.delivered))?,
             }
         }
     }
 
     /// Whether the deadline has passed.
-    fn is_late(&self) -> bool {
+    fn is_past_deadline(&self) -> bool {
         self.job
             .limits
             .deadline
@@ -335,7 +339,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     }
 
     /// Waits until `side` is ready. Whether it is, the next turn will see.
-    fn wait(&self, side: Side, returns: u64) -> Result<()> {
+    fn wait(&self, side: Side, return_count: u64) -> Result<()> {
         let left = match self.job.limits.deadline {
             None => None,
             Some(deadline) => {
@@ -349,11 +353,15 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         let result = match side {
             Side::Source => sys::wait(self.from.as_fd(), sys::Wait::In, left),
             Side::Sink => sys::wait(self.to.as_fd(), sys::Wait::Out, left),
-            Side::Pipe => Ok(self.job.lane.pool().wait(returns, self.job.limits.deadline)),
+            Side::Pipe => Ok(self
+                .job
+                .pipe_cache
+                .pool()
+                .wait_for_return(return_count, self.job.limits.deadline)),
         };
         result
             .map(|_| ())
-            .map_err(|errno| Error::sys(errno, "wait").at_side(side))
+            .map_err(|errno| Error::from_errno(errno, "wait").at_side(side))
     }
 
     /// What was taken from the source and has not reached the sink.
@@ -379,7 +387,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn receipt(&self) -> Receipt {
-        self.job.total
+        self.job.delivered
     }
 
     /// The copies that the library made on the way.

@@ -15,17 +15,18 @@ use crate::endpoint::{Sink, Source};
 use crate::error::Result;
 use crate::journal::{ApiCall, Caller};
 use crate::list::BufferList;
-use crate::pipe::Lane;
-use crate::receipt::{Receipt, Side, Step};
+use crate::pipe::PipeCache;
+use crate::receipt::Receipt;
+use crate::step::{Side, Step};
 use rustix::fd::AsFd;
 
 /// Whether a call may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Patience {
+pub(crate) enum Blocking {
     /// A descriptor that would wait is refused.
     Never,
     /// The caller has nothing else to do, and nobody else can reach the pipe that is locked meanwhile.
-    Waits,
+    Allowed,
 }
 
 /// A step without its receipt. A receipt is large, and a transfer adds to the same one all the time.
@@ -76,14 +77,14 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn splice_from<F: AsFd>(&mut self, source: &mut Source<F>, len: u64) -> Result<Step> {
-        let mut lane = Lane::new(&source.state.pool);
+        let mut pipe_cache = PipeCache::new(&source.state.pool);
         let mut receipt = Receipt::default();
         let progress = fill::fill(
             self,
-            &mut source.taking(),
+            &mut source.borrowed(),
             len,
-            &mut lane,
-            Patience::Never,
+            &mut pipe_cache,
+            Blocking::Never,
             Caller::of(ApiCall::SpliceFrom),
             &mut receipt,
         )?;
@@ -118,13 +119,13 @@ impl BufferList {
     /// ```
     #[track_caller]
     pub fn splice_to<F: AsFd>(&mut self, sink: &mut Sink<F>) -> Result<Step> {
-        let mut lane = Lane::new(&sink.state.pool);
+        let mut pipe_cache = PipeCache::new(&sink.state.pool);
         let mut receipt = Receipt::default();
         let progress = send::send(
             self,
-            &mut sink.giving(),
-            &mut lane,
-            Patience::Never,
+            &mut sink.borrowed(),
+            &mut pipe_cache,
+            Blocking::Never,
             Caller::of(ApiCall::SpliceTo),
             &mut receipt,
         )?;

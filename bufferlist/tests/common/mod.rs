@@ -181,7 +181,7 @@ pub(crate) fn open_files() -> usize {
 // --- watchdogs -------------------------------------------------------------------------------------------------------
 
 /// Runs `body` on a thread of its own and panics if it hangs.
-pub(crate) fn within<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn with_watchdog<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, is_done) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let result = body();
@@ -195,9 +195,9 @@ pub(crate) fn within<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + S
 }
 
 /// Asks again and again, until it is true. For what another thread or the network stack is about to do.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !is_so() {
+    while !condition() {
         assert!(start.elapsed() < WATCHDOG, "in vain: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -291,7 +291,7 @@ pub(crate) fn small_queues(near: impl AsFd, far: impl AsFd) {
 }
 
 /// Sets `O_NONBLOCK` for good.
-pub(crate) fn never_wait<F: AsFd>(fd: F) -> F {
+pub(crate) fn set_nonblocking<F: AsFd>(fd: F) -> F {
     let flags = rustix::fs::fcntl_getfl(&fd).expect("F_GETFL");
     rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).expect("F_SETFL");
     fd
@@ -323,8 +323,8 @@ pub(crate) fn send_queue(socket: impl AsFd) -> (usize, usize) {
 }
 
 /// Waits until `bytes` have arrived at a socket.
-pub(crate) fn arrived(fd: impl AsFd, bytes: usize) {
-    until("bytes arrive", || queued(&fd) >= bytes as u64);
+pub(crate) fn wait_for_bytes(fd: impl AsFd, bytes: usize) {
+    wait_until("bytes arrive", || queued(&fd) >= bytes as u64);
 }
 
 /// Reads to the end of a stream, on a thread.
@@ -398,12 +398,12 @@ pub(crate) fn answer(result: rustix::io::Result<usize>) -> String {
 
 /// A table of what the kernel answers, each row with the answers that are allowed.
 #[derive(Default)]
-pub(crate) struct Answers {
+pub(crate) struct ErrnoTable {
     table: String,
     wrong: Vec<String>,
 }
 
-impl Answers {
+impl ErrnoTable {
     /// One answer, and those that are allowed.
     pub(crate) fn row(&mut self, what: &str, got: rustix::io::Result<usize>, allowed: &[rustix::io::Result<usize>]) {
         use std::fmt::Write as _;
@@ -430,7 +430,7 @@ impl Answers {
 // --- lists -----------------------------------------------------------------------------------------------------------
 
 /// A list with all the bytes of a source, which must not block.
-pub(crate) fn take_all<F: AsFd + Debug>(source: &mut Source<F>, at_a_time: u64) -> BufferList {
+pub(crate) fn fill_all<F: AsFd + Debug>(source: &mut Source<F>, at_a_time: u64) -> BufferList {
     let mut list = BufferList::new();
     loop {
         match list.splice_from(source, at_a_time).expect("splice_from") {
@@ -442,10 +442,10 @@ pub(crate) fn take_all<F: AsFd + Debug>(source: &mut Source<F>, at_a_time: u64) 
 }
 
 /// A list of one pipe segment with these bytes, which came from a file.
-pub(crate) fn in_a_pipe(bytes: &[u8]) -> BufferList {
+pub(crate) fn pipe_list(bytes: &[u8]) -> BufferList {
     let file = file_with(bytes);
     let mut source = Source::file(&file, ..).expect("source").threshold(0);
-    let list = take_all(&mut source, 1 << 20);
+    let list = fill_all(&mut source, 1 << 20);
     assert!(
         list.segments()
             .all(|segment| segment.kind() == bufferlist::SegmentKind::Pipe)
@@ -454,7 +454,7 @@ pub(crate) fn in_a_pipe(bytes: &[u8]) -> BufferList {
 }
 
 /// Gives all of a list to a sink, which must not block. Returns how many bytes went.
-pub(crate) fn give_all<F: AsFd + Debug>(list: &mut BufferList, sink: &mut Sink<F>) -> u64 {
+pub(crate) fn send_all<F: AsFd + Debug>(list: &mut BufferList, sink: &mut Sink<F>) -> u64 {
     let mut total = 0;
     loop {
         match list.splice_to(sink).expect("splice_to") {

@@ -28,7 +28,7 @@ use harness::Scenario;
 const FEWEST_CASES: u64 = 3000;
 
 #[test]
-fn no_byte_is_lost_whatever_fails() {
+fn no_byte_is_lost_on_any_failure() {
     let fixtures = Fixtures::new();
     let mut totals = Totals::default();
     // Before anything else: the drain is opened once in the life of the process.

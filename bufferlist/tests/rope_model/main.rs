@@ -64,7 +64,7 @@ fn property(cases: u32, shrinks: u32) -> Result<(), TestError<Sequence>> {
 }
 
 #[test]
-fn lists_are_vectors() {
+fn lists_match_vec_model() {
     let cases = number("BUFFERLIST_MODEL_CASES").map_or(CASES, |cases| cases as u32);
     if let Err(error) = property(cases, 4000) {
         panic!("{error}");
@@ -73,7 +73,7 @@ fn lists_are_vectors() {
 
 /// A test that cannot fail proves nothing: an error of one byte in the splitting of pipe segments is found.
 #[test]
-fn a_planted_error_is_found() {
+fn injected_error_is_detected() {
     let result = bufferlist::fault::with_injected_off_by_one(|| property(CASES, 200));
     assert!(
         matches!(result, Err(TestError::Fail(..))),

@@ -2,7 +2,7 @@
 
 use super::{PipeCell, PipeRange};
 use crate::endpoint::kind::Endpoint;
-use crate::pipe::owned_pipe::Ring;
+use crate::pipe::owned_pipe::OwnedPipe;
 use crate::pipe::pool::{Pool, PooledPipe};
 use crate::segment::{FileExtent, SegmentId, Stability};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl IdleCell {
         let slots = pipe.slots();
         // It gets its name with its bytes.
         let cell = PipeCell::new(
-            (SegmentId::UNNAMED, 0),
+            (SegmentId::UNASSIGNED, 0),
             Endpoint::default(),
             Stability::Volatile,
             None,
@@ -38,8 +38,8 @@ impl IdleCell {
     /// What is left of a cell whose range has been sent. `None` if somebody else holds it, if it was cut into several
     /// pipes, or is memory: then it is let go.
     #[inline]
-    pub(crate) fn of(mut range: PipeRange) -> Option<Self> {
-        let slots = Arc::get_mut(&mut range.cell)?.idle()?.slots();
+    pub(crate) fn reclaim(mut range: PipeRange) -> Option<Self> {
+        let slots = Arc::get_mut(&mut range.cell)?.idle_pipe()?.slots();
         Some(Self {
             cell: range.cell,
             slots,
@@ -51,13 +51,13 @@ impl IdleCell {
     }
 
     /// Whether it has so many slots, and is this process's.
-    pub(crate) fn will_do(&self, slots: u64) -> bool {
-        self.slots >= slots && self.cell.is_ours()
+    pub(crate) fn has_capacity(&self, slots: u64) -> bool {
+        self.slots >= slots && self.cell.is_from_this_process()
     }
 
     #[inline]
-    pub(crate) fn ring(&mut self) -> &mut Ring {
-        self.cell().idle().expect("one pipe, empty until it is filled")
+    pub(crate) fn pipe(&mut self) -> &mut OwnedPipe {
+        self.cell().idle_pipe().expect("one pipe, empty until it is filled")
     }
 
     /// The pipe without the cell.
@@ -67,7 +67,7 @@ impl IdleCell {
 
     /// The range of what has been put into the pipe by now.
     #[inline]
-    pub(crate) fn filled(
+    pub(crate) fn into_range(
         mut self,
         id: SegmentId,
         origin: Endpoint,
@@ -75,18 +75,18 @@ impl IdleCell {
         source: Option<FileExtent>,
     ) -> PipeRange {
         let cell = self.cell();
-        cell.name = (id, 0);
+        cell.segment = (id, 0);
         cell.origin = origin;
         cell.stability = stability;
         cell.source = source;
         let state = cell.state();
-        state.looks.clear();
+        state.cached_peeks.clear();
         let mut end = 0;
-        for part in &mut state.parts {
-            part.start = 0;
-            part.tees = 0;
-            end = part.len();
+        for chunk in &mut state.chunks {
+            chunk.start = 0;
+            chunk.tee_count = 0;
+            end = chunk.len();
         }
-        PipeRange::of(self.cell, end)
+        PipeRange::from_shared(self.cell, end)
     }
 }

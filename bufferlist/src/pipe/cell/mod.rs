@@ -18,18 +18,18 @@ mod state;
 pub(crate) use idle::IdleCell;
 pub(crate) use range::PipeRange;
 
-use super::fork_generation;
-use super::owned_pipe::Ring;
-use super::pool::{Lane, Pool, PooledPipe};
+use super::owned_pipe::OwnedPipe;
+use super::pool::{PipeProvider, Pool, PooledPipe};
 use crate::counts::Copies;
 use crate::endpoint::kind::Endpoint;
-use crate::journal::{Caller, Note, Operation};
+use crate::fork_generation;
+use crate::journal::{Caller, EntryTemplate, Operation};
 use crate::reason::Reason;
 use crate::segment::{FileExtent, SegmentId, Stability};
 use crate::sys::Sys;
 use bytes::Bytes;
 use rustix::io::Errno;
-use state::{MOST_LOOKS, Part, State, Store};
+use state::{Chunk, MAX_CACHED_PEEKS, State, Storage};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -38,7 +38,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) struct PipeCell {
     /// The name of the segment, and where in it the cell begins: a private pipe is a part of the segment that it was tee'd
     /// from, and goes by its name.
-    name: (SegmentId, u64),
+    segment: (SegmentId, u64),
     origin: Endpoint,
     stability: Stability,
     /// The part of a file that the cell's bytes came from, all of them in order, where that is known.
@@ -50,7 +50,7 @@ pub(crate) struct PipeCell {
 
 /// Where the next bytes of a range are to be had.
 #[derive(Debug)]
-pub(crate) enum Front<P> {
+pub(crate) enum Head<P> {
     /// At the head of a pipe: so many.
     Pipe(P, u64),
     /// In memory, for this reason.
@@ -58,8 +58,13 @@ pub(crate) enum Front<P> {
 }
 
 /// What the journal says of the byte at `position` of the cell of this name.
-fn note((segment, begins): (SegmentId, u64), operation: Operation, position: u64, caller: Caller) -> Note {
-    Note {
+fn entry_template(
+    (segment, begins): (SegmentId, u64),
+    operation: Operation,
+    position: u64,
+    caller: Caller,
+) -> EntryTemplate {
+    EntryTemplate {
         operation,
         reason: None,
         segment,
@@ -71,28 +76,28 @@ fn note((segment, begins): (SegmentId, u64), operation: Operation, position: u64
 impl PipeCell {
     /// A cell of what is in `pipe`.
     pub(crate) fn new(
-        name: (SegmentId, u64),
+        segment: (SegmentId, u64),
         origin: Endpoint,
         stability: Stability,
         source: Option<FileExtent>,
         pipe: PooledPipe,
         pool: &Pool,
     ) -> Self {
-        let part = Part {
+        let chunk = Chunk {
             start: 0,
-            store: Store::Pipe(pipe),
-            tees: 0,
+            storage: Storage::Pipe(pipe),
+            tee_count: 0,
         };
         Self {
-            name,
+            segment,
             origin,
             stability,
             source,
             pool: pool.clone(),
             generation: fork_generation::generation(),
             state: Mutex::new(State {
-                parts: VecDeque::from([part]),
-                looks: VecDeque::new(),
+                chunks: VecDeque::from([chunk]),
+                cached_peeks: VecDeque::new(),
             }),
         }
     }
@@ -100,41 +105,41 @@ impl PipeCell {
     /// A cell whose pages were read into memory, for tests of the rope that make no system call.
     #[cfg(test)]
     pub(crate) fn in_memory(bytes: Bytes) -> Self {
-        let part = Part {
+        let chunk = Chunk {
             start: 0,
-            store: Store::Memory(bytes, Reason::NoPipe),
-            tees: 0,
+            storage: Storage::Memory(bytes, Reason::NoPipe),
+            tee_count: 0,
         };
         Self {
-            name: (SegmentId::next(), 0),
+            segment: (SegmentId::next(), 0),
             origin: Endpoint::default(),
             stability: Stability::Private,
             source: None,
             pool: Pool::new(0, 0),
             generation: fork_generation::generation(),
             state: Mutex::new(State {
-                parts: VecDeque::from([part]),
-                looks: VecDeque::new(),
+                chunks: VecDeque::from([chunk]),
+                cached_peeks: VecDeque::new(),
             }),
         }
     }
 
     pub(crate) fn id(&self) -> SegmentId {
-        self.name.0
+        self.segment.0
     }
 
     /// The name of the segment, and where in it the byte at `position` of the cell is.
-    pub(crate) fn name_at(&self, position: u64) -> (SegmentId, u64) {
-        (self.name.0, self.name.1 + position)
+    pub(crate) fn segment_at(&self, position: u64) -> (SegmentId, u64) {
+        (self.segment.0, self.segment.1 + position)
     }
 
     /// What the journal says of the byte at `position` of the cell.
-    pub(crate) fn note(&self, operation: Operation, position: u64, caller: Caller) -> Note {
-        note(self.name, operation, position, caller)
+    pub(crate) fn template(&self, operation: Operation, position: u64, caller: Caller) -> EntryTemplate {
+        entry_template(self.segment, operation, position, caller)
     }
 
     #[inline]
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(crate) fn is_from_this_process(&self) -> bool {
         self.generation == fork_generation::generation()
     }
 
@@ -149,22 +154,22 @@ impl PipeCell {
 
     /// The ring at the end of the cell and the position behind its last byte, if more bytes of the same origin can be
     /// put there by the only holder.
-    pub(crate) fn tail(&mut self, origin: Endpoint) -> Option<(u64, &mut Ring)> {
-        if self.origin != origin || !self.is_ours() {
+    pub(crate) fn tail(&mut self, origin: Endpoint) -> Option<(u64, &mut OwnedPipe)> {
+        if self.origin != origin || !self.is_from_this_process() {
             return None;
         }
-        let last = self.state().parts.back_mut()?;
+        let last = self.state().chunks.back_mut()?;
         let end = last.end();
-        match &mut last.store {
-            Store::Pipe(pipe) => Some((end, pipe)),
-            Store::Memory(..) => None,
+        match &mut last.storage {
+            Storage::Pipe(pipe) => Some((end, pipe)),
+            Storage::Memory(..) => None,
         }
     }
 
     /// Remembers, or forgets, which part of a file was added at the end.
-    pub(crate) fn extended(&mut self, by: Option<FileExtent>) {
+    pub(crate) fn extend_source(&mut self, by: Option<FileExtent>) {
         self.source = match (self.source.take(), by) {
-            (Some(source), Some(by)) => source.joined(&by),
+            (Some(source), Some(by)) => source.join(&by),
             _ => None,
         };
     }
@@ -172,70 +177,70 @@ impl PipeCell {
     /// Bytes of kernel memory that the cell keeps alive.
     pub(crate) fn pinned(&self) -> u64 {
         self.lock()
-            .parts
+            .chunks
             .iter()
-            .filter_map(|part| match &part.store {
-                Store::Pipe(pipe) => Some(pipe.ledger.bytes()),
-                Store::Memory(..) => None,
+            .filter_map(|chunk| match &chunk.storage {
+                Storage::Pipe(pipe) => Some(pipe.ledger.bytes()),
+                Storage::Memory(..) => None,
             })
             .sum()
     }
 
     /// Whether all of it lies in whole pages of pipes.
     pub(crate) fn is_aligned(&self) -> bool {
-        self.lock().parts.iter().all(|part| match &part.store {
-            Store::Pipe(pipe) => pipe.ledger.is_aligned(),
-            Store::Memory(..) => false,
+        self.lock().chunks.iter().all(|chunk| match &chunk.storage {
+            Storage::Pipe(pipe) => pipe.ledger.is_aligned(),
+            Storage::Memory(..) => false,
         })
     }
 
     /// The next bytes of `start..end`, for the only holder. What lies before `start` is thrown away.
     #[inline]
-    pub(crate) fn front(&mut self, start: u64, end: u64, caller: Caller) -> Sys<Front<&mut Ring>> {
-        let name = self.name;
+    pub(crate) fn head(&mut self, start: u64, end: u64, caller: Caller) -> Sys<Head<&mut OwnedPipe>> {
+        let segment = self.segment;
         let state = self.state();
-        while state.parts.len() > 1 && state.parts[0].end() <= start {
-            state.parts.pop_front();
+        while state.chunks.len() > 1 && state.chunks[0].end() <= start {
+            state.chunks.pop_front();
         }
-        let part = state.parts.front_mut().ok_or(Errno::IO)?;
-        let part_end = part.end();
-        debug_assert!(part.start <= start && start < part_end);
-        match &mut part.store {
-            Store::Memory(bytes, reason) => {
-                let from = (start - part.start) as usize;
-                let to = (end.min(part_end) - part.start) as usize;
-                Ok(Front::Memory(bytes.slice(from..to), *reason))
+        let chunk = state.chunks.front_mut().ok_or(Errno::IO)?;
+        let part_end = chunk.end();
+        debug_assert!(chunk.start <= start && start < part_end);
+        match &mut chunk.storage {
+            Storage::Memory(bytes, reason) => {
+                let from = (start - chunk.start) as usize;
+                let to = (end.min(part_end) - chunk.start) as usize;
+                Ok(Head::Memory(bytes.slice(from..to), *reason))
             }
-            Store::Pipe(pipe) => {
-                let drop = note(name, Operation::Drop, part.start, caller);
-                let result = pipe.discard(start - part.start, &drop);
+            Storage::Pipe(pipe) => {
+                let drop = entry_template(segment, Operation::Drop, chunk.start, caller);
+                let result = pipe.discard(start - chunk.start, &drop);
                 // Also when it failed half-way: the account says where the head is now.
-                part.start = part_end - pipe.ledger.bytes();
+                chunk.start = part_end - pipe.ledger.bytes();
                 result?;
-                Ok(Front::Pipe(pipe, end.min(part_end) - start))
+                Ok(Head::Pipe(pipe, end.min(part_end) - start))
             }
         }
     }
 
     /// Accounts for `n` bytes that went out of the pipe at the front.
     #[inline]
-    pub(crate) fn sent(&mut self, n: u64, caller: Caller) {
-        let name = self.name;
-        if let Some(part) = self.state().parts.front_mut() {
-            if let Store::Pipe(pipe) = &mut part.store {
-                pipe.drained(n);
-                pipe.note_taken(n, &note(name, Operation::Drain, part.start, caller));
-                part.start += n;
+    pub(crate) fn record_sent(&mut self, n: u64, caller: Caller) {
+        let segment = self.segment;
+        if let Some(chunk) = self.state().chunks.front_mut() {
+            if let Storage::Pipe(pipe) = &mut chunk.storage {
+                pipe.record_drain(n);
+                pipe.journal_taken(n, &entry_template(segment, Operation::Drain, chunk.start, caller));
+                chunk.start += n;
             }
         }
     }
 
     /// The pipe of the cell, if it is the only part and empty.
-    fn idle(&mut self) -> Option<&mut PooledPipe> {
-        match self.state().parts.make_contiguous() {
+    fn idle_pipe(&mut self) -> Option<&mut PooledPipe> {
+        match self.state().chunks.make_contiguous() {
             [
-                Part {
-                    store: Store::Pipe(pipe),
+                Chunk {
+                    storage: Storage::Pipe(pipe),
                     ..
                 },
             ] if pipe.ledger.is_empty() => Some(pipe),
@@ -246,25 +251,31 @@ impl PipeCell {
     /// The pipes of a cell that nobody holds any more.
     fn into_pipes(self) -> impl Iterator<Item = PooledPipe> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.parts.into_iter().filter_map(|part| match part.store {
-            Store::Pipe(pipe) => Some(pipe),
-            Store::Memory(..) => None,
+        state.chunks.into_iter().filter_map(|chunk| match chunk.storage {
+            Storage::Pipe(pipe) => Some(pipe),
+            Storage::Memory(..) => None,
         })
     }
 
     /// The next bytes of `start..end`, for one of several holders: in a private pipe, whose head is at `start`. Where
     /// that is not to be had, the pages are read into memory for all.
-    pub(crate) fn share(&self, start: u64, end: u64, lane: &mut Lane, copies: &mut Copies) -> Sys<Front<PooledPipe>> {
+    pub(crate) fn shared_head(
+        &self,
+        start: u64,
+        end: u64,
+        pipes: &mut impl PipeProvider,
+        copies: &mut Copies,
+    ) -> Sys<Head<PooledPipe>> {
         let mut state = self.lock();
         let at = state.find(start)?;
-        let tee = self.note(Operation::Tee, 0, copies.caller);
-        let reason = match state.tee(at, start, end, lane, true, &tee) {
+        let tee = self.template(Operation::Tee, 0, copies.caller);
+        let reason = match state.tee(at, start, end, pipes, true, &tee) {
             Ok(front) => return Ok(front),
             Err(reason) => reason,
         };
         // The part may have been split before the tee failed: then `start` is in the one behind.
         let at = state.find(start)?;
-        state.read_into_memory(at, reason, &self.materialise(reason, copies), copies)?;
+        state.read_into_memory(at, reason, &self.copy_template(reason, copies), copies)?;
         Ok(state.memory(start, end))
     }
 
@@ -272,14 +283,14 @@ impl PipeCell {
     pub(crate) fn read_into_memory(&self, start: u64, reason: Reason, copies: &mut Copies) -> Sys<()> {
         let mut state = self.lock();
         let at = state.find(start)?;
-        state.read_into_memory(at, reason, &self.materialise(reason, copies), copies)
+        state.read_into_memory(at, reason, &self.copy_template(reason, copies), copies)
     }
 
     /// The bytes of `start..end`, or of its beginning, in memory. The pages stay where they are, unless no pipe is to be
     /// had. Windows that were looked at before are given again, at no cost.
-    pub(crate) fn look(&self, start: u64, end: u64, copies: &mut Copies, why: Reason) -> Sys<Bytes> {
+    pub(crate) fn peek(&self, start: u64, end: u64, copies: &mut Copies, why: Reason) -> Sys<Bytes> {
         let mut state = self.lock();
-        for (at, bytes) in &state.looks {
+        for (at, bytes) in &state.cached_peeks {
             if *at <= start && start < *at + bytes.len() as u64 {
                 let from = (start - at) as usize;
                 let to = bytes.len().min((end - at) as usize);
@@ -287,53 +298,53 @@ impl PipeCell {
             }
         }
         let at = state.find(start)?;
-        let tee = self.note(Operation::Tee, 0, copies.caller);
-        match state.tee(at, start, end, &mut Lane::new(&self.pool), false, &tee) {
-            Ok(Front::Memory(bytes, _)) => Ok(bytes),
-            Ok(Front::Pipe(mut pipe, len)) => {
+        let tee = self.template(Operation::Tee, 0, copies.caller);
+        match state.tee(at, start, end, &mut &self.pool, false, &tee) {
+            Ok(Head::Memory(bytes, _)) => Ok(bytes),
+            Ok(Head::Pipe(mut pipe, len)) => {
                 let mut seen = Vec::with_capacity(len as usize);
-                let look = self.materialise(why, copies).plus(start);
+                let look = self.copy_template(why, copies).advanced_by(start);
                 // What was read of a private copy before an error is no loss.
                 pipe.read(&mut seen, len, &look)?;
                 copies.add(why, len);
                 let seen = Bytes::from(seen);
-                if state.looks.len() == MOST_LOOKS {
-                    state.looks.pop_front();
+                if state.cached_peeks.len() == MAX_CACHED_PEEKS {
+                    state.cached_peeks.pop_front();
                 }
-                state.looks.push_back((start, seen.clone()));
+                state.cached_peeks.push_back((start, seen.clone()));
                 Ok(seen)
             }
             Err(reason) => {
-                state.read_into_memory(at, reason, &self.materialise(reason, copies), copies)?;
-                match state.memory::<Ring>(start, end) {
-                    Front::Memory(bytes, _) => Ok(bytes),
-                    Front::Pipe(..) => Err(Errno::IO),
+                state.read_into_memory(at, reason, &self.copy_template(reason, copies), copies)?;
+                match state.memory::<OwnedPipe>(start, end) {
+                    Head::Memory(bytes, _) => Ok(bytes),
+                    Head::Pipe(..) => Err(Errno::IO),
                 }
             }
         }
     }
 
     /// What the journal says of bytes from the cell's first one on that are copied into memory.
-    fn materialise(&self, reason: Reason, copies: &Copies) -> Note {
+    fn copy_template(&self, reason: Reason, copies: &Copies) -> EntryTemplate {
         let operation = match reason {
             Reason::Peeked => Operation::Peek,
             _ => Operation::Materialize,
         };
-        let note = self.note(operation, 0, copies.caller);
-        Note {
+        let template = self.template(operation, 0, copies.caller);
+        EntryTemplate {
             reason: Some(reason),
-            ..note
+            ..template
         }
     }
 
     /// A private pipe with the bytes of `start..end`, or of its beginning, at its head: `None` if they are in memory, or
     /// no pipe is to be had.
-    pub(crate) fn private(&self, start: u64, end: u64, caller: Caller) -> Option<(PooledPipe, u64)> {
+    pub(crate) fn tee_to_private_pipe(&self, start: u64, end: u64, caller: Caller) -> Option<(PooledPipe, u64)> {
         let mut state = self.lock();
         let at = state.find(start).ok()?;
-        let tee = self.note(Operation::Tee, 0, caller);
-        match state.tee(at, start, end, &mut Lane::new(&self.pool), false, &tee) {
-            Ok(Front::Pipe(pipe, len)) => Some((pipe, len)),
+        let tee = self.template(Operation::Tee, 0, caller);
+        match state.tee(at, start, end, &mut &self.pool, false, &tee) {
+            Ok(Head::Pipe(pipe, len)) => Some((pipe, len)),
             _ => None,
         }
     }

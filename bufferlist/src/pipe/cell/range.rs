@@ -16,11 +16,11 @@ pub(crate) struct PipeRange {
 impl PipeRange {
     /// The first `len` bytes of a new cell.
     pub(crate) fn new(cell: PipeCell, len: u64) -> Self {
-        Self::of(Arc::new(cell), len)
+        Self::from_shared(Arc::new(cell), len)
     }
 
     /// The first `len` bytes of a cell.
-    pub(super) fn of(cell: Arc<PipeCell>, len: u64) -> Self {
+    pub(super) fn from_shared(cell: Arc<PipeCell>, len: u64) -> Self {
         Self {
             cell,
             start: 0,
@@ -57,10 +57,10 @@ impl PipeRange {
     }
 
     pub(crate) fn part(&self, start: u64, end: u64) -> Self {
-        let crooked = planted_off_by_one(start, end);
+        let offset = injected_off_by_one(start, end);
         Self {
             cell: Arc::clone(&self.cell),
-            start: self.start + start + crooked,
+            start: self.start + start + offset,
             end: self.start + end,
         }
     }
@@ -81,7 +81,7 @@ impl PipeRange {
 
 /// For the test of the tests only: an error in the middle of a segment, which they must find.
 #[cfg(feature = "__fault")]
-fn planted_off_by_one(start: u64, end: u64) -> u64 {
+fn injected_off_by_one(start: u64, end: u64) -> u64 {
     if start > 0 && start < end {
         crate::sys::fault::injected_off_by_one()
     } else {
@@ -90,6 +90,6 @@ fn planted_off_by_one(start: u64, end: u64) -> u64 {
 }
 
 #[cfg(not(feature = "__fault"))]
-const fn planted_off_by_one(_: u64, _: u64) -> u64 {
+const fn injected_off_by_one(_: u64, _: u64) -> u64 {
     0
 }

@@ -1,14 +1,14 @@
 //! Memory: written, as much of it as one call takes; or, if it is sealed, lent to a pipe.
 
-use super::{DOING, Out, Sending};
+use super::{ACTION, SendOp, SendStep};
 use crate::endpoint::kind::{Endpoint, EndpointKind, LOCAL_HOST};
-use crate::endpoint::{Giving, Way, refusal};
+use crate::endpoint::{SinkMut, TransferMode, fallback_reason};
 use crate::error::{Error, Result};
 use crate::journal::Operation;
-use crate::pipe::{Fill, Refused};
+use crate::pipe::{NoPipe, SlotLayout};
 use crate::reason::Reason;
-use crate::receipt::Side;
 use crate::segment::{Body, Pages, Segment, SegmentId, Stability, ZEROS};
+use crate::step::Side;
 use crate::sys;
 use rustix::io::Errno;
 use std::io::IoSlice;
@@ -17,55 +17,55 @@ use std::io::IoSlice;
 const IOV_MAX: usize = 1024;
 
 /// Sealed pages of fewer bytes are written, not lent: less than a page is not worth a slot and a second system call.
-const LEND_AT_LEAST: usize = 4096;
+const MIN_VMSPLICE_LEN: usize = 4096;
 
 /// The end that lent memory is.
-const MEMORY: Endpoint = Endpoint {
+const MEMORY_ENDPOINT: Endpoint = Endpoint {
     kind: EndpointKind::Memory,
     domain: LOCAL_HOST,
 };
 
 /// Whether a segment leaves by a write from memory.
-pub(super) fn goes_as_memory(segment: &Segment, sink: &Giving<'_>) -> bool {
+pub(super) fn is_sent_from_memory(segment: &Segment, sink: &SinkMut<'_>) -> bool {
     match &segment.body {
         Body::Memory(..) | Body::Zero(_) | Body::Hole(_) => true,
-        Body::Mapped(pages) => !lends(pages, sink),
+        Body::Mapped(pages) => !can_vmsplice(pages, sink),
         Body::File(_) | Body::Pipe(_) => false,
     }
 }
 
 /// Whether sealed pages are lent to a sink. A file gets them by pwrite(2): a direct one has the device fetch them from
 /// where they are, a buffered one copies either way; a message is too small for it to matter, and must stay in one piece.
-fn lends(pages: &Pages, sink: &Giving<'_>) -> bool {
-    pages.len() >= LEND_AT_LEAST
-        && sink.lend == Way::Splice
-        && !sink.facts.endpoint.kind.is_file()
-        && !sink.facts.message_oriented
+fn can_vmsplice(pages: &Pages, sink: &SinkMut<'_>) -> bool {
+    pages.len() >= MIN_VMSPLICE_LEN
+        && sink.vmsplice_mode == TransferMode::Splice
+        && !sink.info.endpoint.kind.is_file()
+        && !sink.info.message_oriented
 }
 
 /// Why sealed pages are written and not lent: the kernel has refused them here, or it is the way of things.
-fn not_lent(sink: &Giving<'_>) -> Reason {
-    match sink.lend {
-        Way::Copy(reason) if !sink.facts.endpoint.kind.is_file() => reason,
+fn write_reason(sink: &SinkMut<'_>) -> Reason {
+    match sink.vmsplice_mode {
+        TransferMode::Copy(reason) if !sink.info.endpoint.kind.is_file() => reason,
         _ => Reason::FromMemory,
     }
 }
 
-impl Sending<'_, '_> {
+impl SendOp<'_, '_> {
     /// Writes as much of the memory at the front as one call takes.
-    pub(super) fn memory(&mut self) -> Result<Out> {
+    pub(super) fn send_memory(&mut self) -> Result<SendStep> {
         let mut parts: Vec<IoSlice<'_>> = Vec::with_capacity(self.list.segments().len().min(IOV_MAX));
         // Which reason each piece has, to count what went.
         let mut reasons: Vec<(Reason, usize)> = Vec::with_capacity(parts.capacity());
         let mut len = 0;
-        let mut whole = true;
+        let mut is_complete = true;
         'gather: for segment in self.list.segments() {
-            if !goes_as_memory(segment, self.sink) {
+            if !is_sent_from_memory(segment, self.sink) {
                 break;
             }
             let reason = match &segment.body {
-                Body::Memory(_) => segment.why,
-                Body::Mapped(_) => not_lent(self.sink),
+                Body::Memory(_) => segment.copy_reason,
+                Body::Mapped(_) => write_reason(self.sink),
                 _ => Reason::FromMemory,
             };
             // Zeros are written from the same stretch again and again; all else is one piece.
@@ -73,7 +73,7 @@ impl Sending<'_, '_> {
             while left > 0 {
                 let room = (sys::MAX_COUNT - len).min(usize::try_from(left).unwrap_or(usize::MAX));
                 if room == 0 || parts.len() == IOV_MAX {
-                    whole = false;
+                    is_complete = false;
                     break 'gather;
                 }
                 let piece = match segment.as_memory() {
@@ -85,37 +85,37 @@ impl Sending<'_, '_> {
                 len += piece.len();
                 left -= piece.len() as u64;
                 if segment.as_memory().is_some() && left > 0 {
-                    whole = false;
+                    is_complete = false;
                     break 'gather;
                 }
             }
         }
         // The next bytes are in the list, and the caller's next step or our next turn sends them.
-        let more = !whole || self.list.len() > len as u64;
+        let more = !is_complete || self.list.len() > len as u64;
         let fd = self.sink.fd;
-        let sent = if self.sink.facts.endpoint.kind.is_socket() || self.sink.facts.message_oriented {
-            sys::send(fd, &parts, more && !self.sink.facts.message_oriented)
-        } else if self.sink.offsets() {
-            sys::pwrite(fd, &parts, self.sink.at)
+        let sent = if self.sink.info.endpoint.kind.is_socket() || self.sink.info.message_oriented {
+            sys::send(fd, &parts, more && !self.sink.info.message_oriented)
+        } else if self.sink.is_positioned() {
+            sys::pwrite(fd, &parts, self.sink.offset)
         } else {
             sys::write(fd, &parts)
         };
         drop(parts);
         let sent = match sent {
-            Ok(0) => return Err(Error::sys(Errno::IO, DOING).at_side(Side::Sink)),
+            Ok(0) => return Err(Error::from_errno(Errno::IO, ACTION).at_side(Side::Sink)),
             Ok(sent) => sent,
-            Err(errno) => return self.failed(errno),
+            Err(errno) => return self.sink_error(errno),
         };
-        if self.sink.offsets() {
-            self.sink.at += sent as u64;
+        if self.sink.is_positioned() {
+            self.sink.offset += sent as u64;
         }
-        self.count_memory(&reasons, sent);
+        self.record_copied(&reasons, sent);
         self.list.rope_mut().advance(sent as u64);
-        Ok(Out::Moved)
+        Ok(SendStep::Moved)
     }
 
     /// Tells the receipt of `sent` bytes that were written from memory.
-    pub(super) fn count_memory(&mut self, reasons: &[(Reason, usize)], sent: usize) {
+    pub(super) fn record_copied(&mut self, reasons: &[(Reason, usize)], sent: usize) {
         let mut left = sent;
         for &(reason, len) in reasons {
             let bytes = len.min(left) as u64;
@@ -123,9 +123,10 @@ impl Sending<'_, '_> {
             if bytes == 0 {
                 break;
             }
-            if self.sink.facts.endpoint.kind == EndpointKind::DirectFile {
+            if self.sink.info.endpoint.kind == EndpointKind::DirectFile {
                 // The device fetches it from where it is; nobody in user space can see whether it did.
-                self.receipt.add_spliced(MEMORY, self.sink.facts.endpoint, bytes);
+                self.receipt
+                    .add_spliced(MEMORY_ENDPOINT, self.sink.info.endpoint, bytes);
             } else {
                 self.copies.add(reason, bytes);
                 self.receipt.add_copied(reason, bytes);
@@ -134,17 +135,17 @@ impl Sending<'_, '_> {
     }
 
     /// Lends sealed pages to a pipe: the front of the list becomes a pipe segment.
-    pub(super) fn lend(&mut self, pages: &Pages) -> Out {
+    pub(super) fn vmsplice_pages(&mut self, pages: &Pages) -> SendStep {
         let page = sys::page_size();
         let offset = pages.as_ptr() as usize % page;
         let len = pages.len().min(sys::MAX_COUNT);
         let slots = (offset + len).div_ceil(page) as u64;
-        let mut pipe = match self.lane.take(slots, 1) {
+        let mut pipe = match self.pipe_cache.get(slots, 1) {
             Ok(pipe) => pipe,
-            Err(Refused::Wait) => return Out::Blocked(Side::Pipe),
-            Err(Refused::Copy) => {
-                self.turn_into_memory(pages.clone().into(), Reason::NoPipe);
-                return Out::Again;
+            Err(NoPipe::Wait) => return SendStep::Blocked(Side::Pipe),
+            Err(NoPipe::Copy) => {
+                self.replace_front_with_memory(pages.clone().into(), Reason::NoPipe);
+                return SendStep::Retry;
             }
         };
         // SAFETY: sealed pages are mapped read-only and unmapped, never given out again, when the last holder lets go:
@@ -152,33 +153,33 @@ impl Sending<'_, '_> {
         let lent = unsafe { sys::vmsplice(pipe.writer(), &pages[..len]) };
         match lent {
             Ok(got @ 1..) => {
-                pipe.filled(got as u64, Fill::Paged { offset: offset as u32 });
+                pipe.record_fill(got as u64, SlotLayout::Paged { offset: offset as u32 });
                 let id = SegmentId::next();
-                pipe.note_put(got as u64, &self.makes(Operation::Vmsplice, id));
-                self.turn_into_pipe((id, 0), MEMORY, Stability::Private, None, pipe, got as u64);
-                Out::Again
+                pipe.journal_put(got as u64, &self.new_segment_template(Operation::Vmsplice, id));
+                self.replace_front_with_pipe((id, 0), MEMORY_ENDPOINT, Stability::Private, None, pipe, got as u64);
+                SendStep::Retry
             }
             failed => {
-                self.lane.give(pipe);
+                self.pipe_cache.put(pipe);
                 let errno = failed.err().unwrap_or(Errno::INVAL);
                 // Whatever it is, the pages can be written; what cannot be lent once is not tried again.
-                let reason = refusal(EndpointKind::Memory, errno).unwrap_or(Reason::NoPipe);
-                self.sink.lend = Way::Copy(reason);
-                Out::Again
+                let reason = fallback_reason(EndpointKind::Memory, errno).unwrap_or(Reason::NoPipe);
+                self.sink.vmsplice_mode = TransferMode::Copy(reason);
+                SendStep::Retry
             }
         }
     }
 
     /// Sends what is at the front of the list, which is `bytes`, as one message. The list is as it was if that fails.
-    pub(super) fn message(&mut self, bytes: &[u8], reason: Reason) -> Result<Out> {
+    pub(super) fn send_message(&mut self, bytes: &[u8], reason: Reason) -> Result<SendStep> {
         match sys::send(self.sink.fd, &[IoSlice::new(bytes)], false) {
-            Ok(0) => Err(Error::sys(Errno::IO, DOING).at_side(Side::Sink)),
+            Ok(0) => Err(Error::from_errno(Errno::IO, ACTION).at_side(Side::Sink)),
             Ok(sent) => {
-                self.count_memory(&[(reason, sent)], sent);
+                self.record_copied(&[(reason, sent)], sent);
                 self.list.rope_mut().advance(sent as u64);
-                Ok(Out::Moved)
+                Ok(SendStep::Moved)
             }
-            Err(errno) => self.failed(errno),
+            Err(errno) => self.sink_error(errno),
         }
     }
 }

@@ -6,36 +6,37 @@ mod extent;
 mod memory;
 mod pipe;
 
-use super::{Patience, Progress};
+use super::{Blocking, Progress};
 use crate::counts::Copies;
 use crate::endpoint::kind::Endpoint;
-use crate::endpoint::{Giving, failure};
+use crate::endpoint::{SinkMut, endpoint_error};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Caller, Note, Operation};
+use crate::journal::{Caller, EntryTemplate, Operation};
 use crate::list::BufferList;
-use crate::pipe::{Lane, PipeCell, PipeRange, PooledPipe};
+use crate::pipe::{PipeCache, PipeCell, PipeProvider, PipeRange, PooledPipe};
 use crate::reason::Reason;
-use crate::receipt::{Receipt, Side};
+use crate::receipt::Receipt;
 use crate::segment::{Body, FileExtent, Segment, SegmentId, Stability};
+use crate::step::Side;
 use bytes::Bytes;
-use memory::goes_as_memory;
+use memory::is_sent_from_memory;
 use rustix::io::Errno;
 
-const DOING: &str = "splice to the sink";
+const ACTION: &str = "splice to the sink";
 
 /// What one movement out of the list did.
-enum Out {
+enum SendStep {
     Moved,
     Blocked(Side),
     /// The list is the same bytes in another form: look at its front again.
-    Again,
+    Retry,
 }
 
 /// One attempt, with all that it works on.
-struct Sending<'a, 'fd> {
+struct SendOp<'a, 'fd> {
     list: &'a mut BufferList,
-    sink: &'a mut Giving<'fd>,
-    lane: &'a mut Lane,
+    sink: &'a mut SinkMut<'fd>,
+    pipe_cache: &'a mut PipeCache,
     copies: Copies,
     /// Told of what reaches the sink.
     receipt: &'a mut Receipt,
@@ -44,34 +45,34 @@ struct Sending<'a, 'fd> {
 /// One attempt to give bytes of `list` to `sink`, which the receipt then tells of.
 pub(super) fn send(
     list: &mut BufferList,
-    sink: &mut Giving<'_>,
-    lane: &mut Lane,
-    patience: Patience,
+    sink: &mut SinkMut<'_>,
+    pipe_cache: &mut PipeCache,
+    blocking: Blocking,
     caller: Caller,
     receipt: &mut Receipt,
 ) -> Result<Progress> {
     if list.is_empty() {
         return Ok(Progress::End);
     }
-    if patience == Patience::Never {
-        sink.never_waits()?;
+    if blocking == Blocking::Never {
+        sink.ensure_nonblocking()?;
     }
     if list.rope_mut().has_unfilled_hole() {
-        return Err(Error::new(ErrorKind::Hole, DOING));
+        return Err(Error::new(ErrorKind::Hole, ACTION));
     }
-    let mut sending = Sending {
+    let mut send_op = SendOp {
         list,
         sink,
-        lane,
+        pipe_cache,
         copies: Copies::of(caller),
         receipt,
     };
-    let result = sending.attempt();
-    sending.list.counter().record(&sending.copies);
+    let result = send_op.attempt();
+    send_op.list.counter().record(&send_op.copies);
     result
 }
 
-impl Sending<'_, '_> {
+impl SendOp<'_, '_> {
     /// Memory at the front, and then one movement of what follows it; or one movement of what is at the front.
     fn attempt(&mut self) -> Result<Progress> {
         let mut moved = false;
@@ -82,28 +83,28 @@ impl Sending<'_, '_> {
                 .list
                 .rope()
                 .front()
-                .is_some_and(|front| goes_as_memory(front, self.sink));
-            match self.front() {
-                Ok(Out::Again) => {}
-                Ok(Out::Moved) => {
+                .is_some_and(|front| is_sent_from_memory(front, self.sink));
+            match self.send_front() {
+                Ok(SendStep::Retry) => {}
+                Ok(SendStep::Moved) => {
                     moved = true;
                     let follows = self
                         .list
                         .rope()
                         .front()
-                        .is_some_and(|front| !goes_as_memory(front, self.sink));
+                        .is_some_and(|front| !is_sent_from_memory(front, self.sink));
                     // A header that has gone out with "more follows" is followed at once by what it belongs to. A message
                     // is one call.
-                    if !(was_memory && follows) || self.sink.facts.message_oriented {
+                    if !(was_memory && follows) || self.sink.info.message_oriented {
                         return Ok(Progress::Moved);
                     }
                 }
                 // What has moved has moved: the next attempt will meet the same obstacle.
-                Ok(Out::Blocked(_)) | Err(_) if moved => return Ok(Progress::Moved),
-                Ok(Out::Blocked(side)) => return Ok(Progress::Blocked(side)),
+                Ok(SendStep::Blocked(_)) | Err(_) if moved => return Ok(Progress::Moved),
+                Ok(SendStep::Blocked(side)) => return Ok(Progress::Blocked(side)),
                 Err(error) => {
                     if error.kind() == ErrorKind::Truncated {
-                        self.cut_short();
+                        self.drop_truncated_extent();
                     }
                     return Err(error);
                 }
@@ -112,34 +113,34 @@ impl Sending<'_, '_> {
         if moved {
             Ok(Progress::Moved)
         } else {
-            Err(Error::new(ErrorKind::Io, DOING).at_side(Side::Sink))
+            Err(Error::new(ErrorKind::Io, ACTION).at_side(Side::Sink))
         }
     }
 
     /// Moves what is at the front of the list.
-    fn front(&mut self) -> Result<Out> {
+    fn send_front(&mut self) -> Result<SendStep> {
         let Some(front) = self.list.rope().front() else {
-            return Ok(Out::Again);
+            return Ok(SendStep::Retry);
         };
-        if goes_as_memory(front, self.sink) {
-            return self.memory();
+        if is_sent_from_memory(front, self.sink) {
+            return self.send_memory();
         }
         match &front.body {
             Body::Mapped(pages) => {
                 let pages = pages.clone();
-                Ok(self.lend(&pages))
+                Ok(self.vmsplice_pages(&pages))
             }
             Body::File(extent) => {
                 let extent = extent.clone();
-                self.file(&extent)
+                self.send_extent(&extent)
             }
-            Body::Pipe(_) => self.pipe(),
-            Body::Memory(..) | Body::Zero(_) | Body::Hole(_) => Ok(Out::Again),
+            Body::Pipe(_) => self.send_pipe(),
+            Body::Memory(..) | Body::Zero(_) | Body::Hole(_) => Ok(SendStep::Retry),
         }
     }
 
     /// The first `len` bytes of the list are in `pipe` now. `name`: of which segment they are a part, and where in it.
-    fn turn_into_pipe(
+    fn replace_front_with_pipe(
         &mut self,
         name: (SegmentId, u64),
         origin: Endpoint,
@@ -148,7 +149,7 @@ impl Sending<'_, '_> {
         pipe: PooledPipe,
         len: u64,
     ) {
-        let cell = PipeCell::new(name, origin, stability, source, pipe, self.lane.pool());
+        let cell = PipeCell::new(name, origin, stability, source, pipe, self.pipe_cache.pool());
         self.list.rope_mut().advance(len);
         self.list
             .rope_mut()
@@ -156,8 +157,8 @@ impl Sending<'_, '_> {
     }
 
     /// What the journal says of a segment that is made here.
-    fn makes(&self, operation: Operation, segment: SegmentId) -> Note {
-        Note {
+    fn new_segment_template(&self, operation: Operation, segment: SegmentId) -> EntryTemplate {
+        EntryTemplate {
             operation,
             reason: None,
             segment,
@@ -167,16 +168,16 @@ impl Sending<'_, '_> {
     }
 
     /// The first bytes of the list are in memory now.
-    fn turn_into_memory(&mut self, bytes: Bytes, reason: Reason) {
+    fn replace_front_with_memory(&mut self, bytes: Bytes, reason: Reason) {
         self.list.rope_mut().advance(bytes.len() as u64);
         self.list.rope_mut().push_front(Segment::copied(bytes, reason));
     }
 
     /// An error that is not about the way: the sink is full, or gone, or broken.
-    fn failed(&self, errno: Errno) -> Result<Out> {
+    fn sink_error(&self, errno: Errno) -> Result<SendStep> {
         match errno {
-            Errno::AGAIN => Ok(Out::Blocked(Side::Sink)),
-            errno => Err(failure(self.sink.facts.endpoint.kind, errno, DOING, Side::Sink)),
+            Errno::AGAIN => Ok(SendStep::Blocked(Side::Sink)),
+            errno => Err(endpoint_error(self.sink.info.endpoint.kind, errno, ACTION, Side::Sink)),
         }
     }
 }

@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 static PAGE: OnceLock<Option<MmapMut>> = OnceLock::new();
 /// The generation that comes next.
-static NEXT: AtomicU32 = AtomicU32::new(1);
+static NEXT_GENERATION: AtomicU32 = AtomicU32::new(1);
 
 /// The word at the start of the page: the generation of this process, 0 if it has not looked since it was forked.
-fn mark() -> Option<&'static AtomicU32> {
+fn generation_word() -> Option<&'static AtomicU32> {
     let page = PAGE.get_or_init(|| {
         let page = MmapMut::map_anon(size_of::<AtomicU32>()).ok()?;
         // SAFETY: the page is a private anonymous mapping that this module alone uses, and it expects to find it wiped.
@@ -36,19 +36,19 @@ pub(crate) fn generation() -> u32 {
     if cfg!(miri) {
         return 1;
     }
-    let Some(mark) = mark() else {
+    let Some(generation_word) = generation_word() else {
         // No such page (a kernel before 4.14, or a refusal): the process id costs a system call but is as good.
         return rustix::process::getpid().as_raw_nonzero().get() as u32;
     };
-    let known = mark.load(Ordering::Relaxed);
+    let known = generation_word.load(Ordering::Relaxed);
     if known != 0 {
         return known;
     }
     // Wiped. Of several threads that find it so, the first one's number counts for all: none may go on with the parent's
     // number, nor with one that another thread is about to replace. A child inherits the counter, so it never takes a
     // number that its parent has used.
-    let new = NEXT.fetch_add(1, Ordering::Relaxed);
-    match mark.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
+    let new = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed);
+    match generation_word.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => new,
         Err(first) => first,
     }
