@@ -484,7 +484,7 @@ _zctrace() {
                     return 0
                     ;;
                 --theme)
-                    COMPREPLY=($(compgen -W "dark light high-contrast colour-blind none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "dark light high-contrast color-blind none" -- "${cur}"))
                     return 0
                     ;;
                 --config)
@@ -604,7 +604,7 @@ _zctrace() {
                     return 0
                     ;;
                 --theme)
-                    COMPREPLY=($(compgen -W "dark light high-contrast colour-blind none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "dark light high-contrast color-blind none" -- "${cur}"))
                     return 0
                     ;;
                 --config)

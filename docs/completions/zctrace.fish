@@ -52,10 +52,10 @@ json\t''
 junit\t''"
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -s o -l output -d 'Write the report there [default: standard output]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l rows -d 'Fold like flows into at most so many rows [default: 30]' -r
-complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l theme -d 'Colours of the live view: dark, light, high-contrast, colour-blind, none' -r -f -a "dark\t''
+complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l theme -d 'Colors of the live view: dark, light, high-contrast, color-blind, none' -r -f -a "dark\t''
 light\t''
 high-contrast\t''
-colour-blind\t''
+color-blind\t''
 none\t''"
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l config -d 'Settings and keys of the live view [default: ~/.config/zctrace/config.toml]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand run" -l no-follow -d 'Do not trace descendants'
@@ -114,10 +114,10 @@ json\t''
 junit\t''"
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -s o -l output -d 'Write the report there [default: standard output]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l rows -d 'Fold like flows into at most so many rows [default: 30]' -r
-complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l theme -d 'Colours of the live view: dark, light, high-contrast, colour-blind, none' -r -f -a "dark\t''
+complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l theme -d 'Colors of the live view: dark, light, high-contrast, color-blind, none' -r -f -a "dark\t''
 light\t''
 high-contrast\t''
-colour-blind\t''
+color-blind\t''
 none\t''"
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l config -d 'Settings and keys of the live view [default: ~/.config/zctrace/config.toml]' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand replay" -l ascii -d 'Only ASCII in the live view'

@@ -115,7 +115,7 @@ fn the_table_has_a_row_for_each_path_and_fits_the_screen() {
     assert!(text.contains("What this does not prove"), "{text}");
     assert!(
         !text.contains('\u{1b}') && err(&output).is_empty(),
-        "no colour and no progress in a pipe"
+        "no color and no progress in a pipe"
     );
 }
 

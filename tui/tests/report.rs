@@ -41,7 +41,7 @@ fn a_saved_report_is_shown_and_fits() {
         assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""), "{name}");
         assert!(text.starts_with(says), "{name}\n{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{name}\n{text}");
-        assert!(!text.contains('\u{1b}'), "no colour but on a terminal");
+        assert!(!text.contains('\u{1b}'), "no color but on a terminal");
     }
 }
 

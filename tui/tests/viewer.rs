@@ -120,7 +120,7 @@ fn a_panic_of_any_thread_gives_the_terminal_back_and_is_told() {
         println!("SKIP a_panic_of_any_thread_gives_the_terminal_back_and_is_told: a release does not panic when asked");
         return;
     }
-    for thread in ["main", "feed", "pane"] {
+    for thread in ["main", "poller", "child-terminal"] {
         let mut command = zctrace();
         // A backtrace fills more than the screen.
         command
@@ -433,10 +433,10 @@ fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) 
             terminal.wait("Not a directory");
         }
         "the next theme" => {
-            for theme in ["light", "high-contrast", "colour-blind", "none", "dark"] {
+            for theme in ["light", "high-contrast", "color-blind", "none", "dark"] {
                 terminal.press(&pressed);
                 terminal.wait(&format!("theme: {theme}"));
-                assert_eq!(terminal.is_coloured(), theme != "none", "{theme}");
+                assert_eq!(terminal.is_colored(), theme != "none", "{theme}");
             }
         }
         "draw everything anew" => {
@@ -743,7 +743,7 @@ fn the_configuration_changes_looks_and_keys() {
     terminal.press("R");
     let text = terminal.wait("[R Reasons]");
     assert!(text.is_ascii(), "{text}");
-    assert!(!terminal.is_coloured());
+    assert!(!terminal.is_colored());
     terminal.press("x");
     terminal.wait("y ends both");
     terminal.press("y");

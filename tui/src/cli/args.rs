@@ -121,7 +121,7 @@ pub(super) fn viewer_args() -> [Arg; 4] {
             .value_name("NAME")
             .value_parser(THEMES)
             .hide_possible_values(true)
-            .help(format!("Colours of the live view: {}", THEMES.join(", "))),
+            .help(format!("Colors of the live view: {}", THEMES.join(", "))),
         Arg::new("ascii")
             .long("ascii")
             .action(ArgAction::SetTrue)

@@ -1,4 +1,4 @@
-//! The table of flows: a row each, with a mark that says without colour what deserves a look, and the number by which
+//! The table of flows: a row each, with a mark that says without color what deserves a look, and the number by which
 //! `report --flow` tells of it alone.
 
 use std::fmt::Write as _;

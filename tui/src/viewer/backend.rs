@@ -11,14 +11,14 @@ use ratatui::layout::{Position, Size};
 
 /// A terminal of a size that is told.
 #[derive(Debug)]
-pub(crate) struct Told<W: Write> {
+pub(crate) struct SizedBackend<W: Write> {
     inner: CrosstermBackend<W>,
     /// The size, which the next frame will have.
     pub(crate) size: Size,
     cursor: Position,
 }
 
-impl<W: Write> Told<W> {
+impl<W: Write> SizedBackend<W> {
     /// A terminal of this size.
     pub(crate) fn new(out: W, size: Size) -> Self {
         Self {
@@ -29,7 +29,7 @@ impl<W: Write> Told<W> {
     }
 }
 
-impl<W: Write> Backend for Told<W> {
+impl<W: Write> Backend for SizedBackend<W> {
     type Error = io::Error;
 
     fn draw<'a, I>(&mut self, content: I) -> io::Result<()>

@@ -18,11 +18,11 @@ use tokio::sync::watch;
 use super::terminal::panic_if_asked;
 
 /// What is on the screen is told at most this often: more than the eye sees.
-const EVERY: Duration = Duration::from_millis(33);
+const UPDATE_INTERVAL: Duration = Duration::from_millis(33);
 
 /// The end of the pty that is ours, with what CMD has drawn.
 #[derive(Clone)]
-pub(crate) struct Pane {
+pub(crate) struct ChildTerminal {
     shared: Arc<Shared>,
     /// What is on its screen, the newest.
     pub(crate) screen: watch::Receiver<Arc<vt100::Screen>>,
@@ -30,108 +30,108 @@ pub(crate) struct Pane {
 
 struct Shared {
     pty: OwnedFd,
-    parser: Mutex<vt100::Parser<Answers>>,
-    tell: watch::Sender<Arc<vt100::Screen>>,
+    parser: Mutex<vt100::Parser<Replies>>,
+    screens: watch::Sender<Arc<vt100::Screen>>,
 }
 
-impl fmt::Debug for Pane {
+impl fmt::Debug for ChildTerminal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pane")
+        f.debug_struct("ChildTerminal")
             .field("pty", &self.shared.pty)
             .finish_non_exhaustive()
     }
 }
 
-impl Pane {
+impl ChildTerminal {
     /// A terminal of this size, and the end that is CMD's. It belongs to that user; its settings are those of zctrace's own.
     pub(crate) fn open(size: Size, uid: Option<u32>) -> io::Result<(Self, OwnedFd)> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let pty = openpt(flags)?;
         grantpt(&pty)?;
         unlockpt(&pty)?;
-        let theirs = ioctl_tiocgptpeer(&pty, flags)?;
+        let child_end = ioctl_tiocgptpeer(&pty, flags)?;
         if let Some(uid) = uid {
             // As grantpt(3) does for who calls it. Without it CMD could not open its terminal by name.
-            rustix::fs::fchown(&theirs, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+            rustix::fs::fchown(&child_end, Some(rustix::fs::Uid::from_raw(uid)), None)?;
         }
         if let Ok(settings) = tcgetattr(rustix::stdio::stdin()) {
-            tcsetattr(&theirs, OptionalActions::Now, &settings)?;
+            tcsetattr(&child_end, OptionalActions::Now, &settings)?;
         }
         // Keys must not make the viewer wait for a CMD that does not read.
         rustix::io::ioctl_fionbio(&pty, true)?;
-        let size = at_least_one(size);
-        let (rows, columns) = cells(size);
-        let parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Answers::default());
-        let (tell, screen) = watch::channel(Arc::new(parser.screen().clone()));
+        let size = min_size(size);
+        let (rows, columns) = grid_size(size);
+        let parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Replies::default());
+        let (screens, screen) = watch::channel(Arc::new(parser.screen().clone()));
         let shared = Arc::new(Shared {
             pty,
             parser: Mutex::new(parser),
-            tell,
+            screens,
         });
-        let pane = Self {
+        let terminal = Self {
             shared: Arc::clone(&shared),
             screen,
         };
-        pane.resize(size);
+        terminal.resize(size);
         std::thread::Builder::new()
-            .name("pane".to_owned())
+            .name("child-terminal".to_owned())
             .spawn(move || shared.read())?;
-        Ok((pane, theirs))
+        Ok((terminal, child_end))
     }
 
     /// Gives the terminal another size, which CMD is told by a signal.
     pub(crate) fn resize(&self, size: Size) {
-        let size = at_least_one(size);
+        let size = min_size(size);
         let window = Winsize {
             ws_row: size.height,
             ws_col: size.width,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
-        let (rows, columns) = cells(size);
+        let (rows, columns) = grid_size(size);
         // Before CMD is told: what it draws for the new size is not to be read for the old one.
         let mut parser = self.shared.parser();
         // It fails only for what is no terminal.
         let _ = tcsetwinsize(&self.shared.pty, window);
         // What would be cut off below is scrolled up, so that the cursor and what was written last stay.
         parser.screen_mut().set_size(rows, columns);
-        self.shared.tell.send_replace(Arc::new(parser.screen().clone()));
+        self.shared.screens.send_replace(Arc::new(parser.screen().clone()));
     }
 
     /// Types a key. `false` if CMD has not read so much that there is no room for it.
-    pub(crate) fn press(&self, key: &KeyEvent) -> bool {
+    pub(crate) fn send_key(&self, key: &KeyEvent) -> bool {
         let application = self.shared.parser().screen().application_cursor();
-        let bytes = bytes_of(key, application);
+        let bytes = key_bytes(key, application);
         bytes.is_empty() || rustix::io::write(&self.shared.pty, &bytes).is_ok_and(|written| written == bytes.len())
     }
 }
 
 /// A terminal without rows or columns is none, and programs divide by both. A character has three columns at most (U+17D8),
 /// and so has a terminal at least: a wider one than the terminal would be is more than vt100 reckons with.
-fn at_least_one(size: Size) -> Size {
+fn min_size(size: Size) -> Size {
     Size::new(size.width.max(3), size.height.max(1))
 }
 
 /// Rows and columns of a terminal in a place of this size, as vt100 takes them.
-pub(crate) fn cells(size: Size) -> (NonZeroU16, NonZeroU16) {
-    let size = at_least_one(size);
+pub(crate) fn grid_size(size: Size) -> (NonZeroU16, NonZeroU16) {
+    let size = min_size(size);
     let number = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN);
     (number(size.height), number(size.width))
 }
 
 impl Shared {
-    fn parser(&self) -> std::sync::MutexGuard<'_, vt100::Parser<Answers>> {
+    fn parser(&self) -> std::sync::MutexGuard<'_, vt100::Parser<Replies>> {
         self.parser.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads what CMD writes until nobody holds its end any more.
     fn read(&self) {
         let mut buffer = vec![0; 64 << 10];
-        let mut told = Instant::now();
+        let mut last_update = Instant::now();
         let mut changed = false;
         loop {
-            panic_if_asked("pane");
-            let wait = changed.then(|| EVERY.saturating_sub(told.elapsed()));
+            panic_if_asked("child-terminal");
+            let wait = changed.then(|| UPDATE_INTERVAL.saturating_sub(last_update.elapsed()));
             let mut fds = [PollFd::new(&self.pty, PollFlags::IN)];
             let limit = wait.and_then(|wait| Timespec::try_from(wait).ok());
             match poll(&mut fds, limit.as_ref()) {
@@ -156,11 +156,11 @@ impl Shared {
                 Err(Errno::AGAIN | Errno::INTR) => false,
                 Err(_) => true,
             };
-            if changed && (gone || told.elapsed() >= EVERY) {
+            if changed && (gone || last_update.elapsed() >= UPDATE_INTERVAL) {
                 // With the lock held, so that an older screen never comes after a newer one.
                 let parser = self.parser();
-                self.tell.send_replace(Arc::new(parser.screen().clone()));
-                told = Instant::now();
+                self.screens.send_replace(Arc::new(parser.screen().clone()));
+                last_update = Instant::now();
                 changed = false;
             }
             if gone {
@@ -172,9 +172,9 @@ impl Shared {
 
 /// What the terminal says when it is asked: programs wait for it.
 #[derive(Default)]
-struct Answers(Vec<u8>);
+struct Replies(Vec<u8>);
 
-impl vt100::Callbacks for Answers {
+impl vt100::Callbacks for Replies {
     fn unhandled_csi(
         &mut self,
         screen: &mut vt100::Screen,
@@ -185,7 +185,7 @@ impl vt100::Callbacks for Answers {
     ) {
         let number = params.first().and_then(|sub| sub.first()).copied().unwrap_or(0);
         match (first, c, number) {
-            // Primary device attributes: a VT220 with colours, as xterm says (ECMA-48 8.3.24, ctlseqs `CSI c`).
+            // Primary device attributes: a VT220 with colors, as xterm says (ECMA-48 8.3.24, ctlseqs `CSI c`).
             (None, 'c', 0) => self.0.extend_from_slice(b"\x1b[?62;22c"),
             // Status: all well; and where the cursor is, from 1 (ECMA-48 8.3.35).
             (None, 'n', 5) => self.0.extend_from_slice(b"\x1b[0n"),
@@ -200,7 +200,7 @@ impl vt100::Callbacks for Answers {
 }
 
 /// What xterm sends for a key (ctlseqs, "PC-Style Function Keys"). `application` is the mode of the cursor keys (DECCKM).
-fn bytes_of(key: &KeyEvent, application: bool) -> Vec<u8> {
+fn key_bytes(key: &KeyEvent, application: bool) -> Vec<u8> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     let alt = key.modifiers.contains(KeyModifiers::ALT);
     let shift = key.modifiers.contains(KeyModifiers::SHIFT);
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn keys_are_what_xterm_sends() {
         let sent = |code, modifiers, application| {
-            String::from_utf8(bytes_of(&KeyEvent::new(code, modifiers), application)).unwrap()
+            String::from_utf8(key_bytes(&KeyEvent::new(code, modifiers), application)).unwrap()
         };
         let plain = KeyModifiers::NONE;
         assert_eq!(sent(KeyCode::Char('ä'), plain, false), "ä");
@@ -287,10 +287,10 @@ mod tests {
 
     #[test]
     fn what_was_written_last_stays_when_the_pane_gets_smaller_and_larger() {
-        let of = |rows| cells(Size::new(20, rows));
+        let of = |rows| grid_size(Size::new(20, rows));
         let (rows, columns) = of(6);
-        let mut parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Answers::default());
-        let resize = |parser: &mut vt100::Parser<Answers>, rows| {
+        let mut parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Replies::default());
+        let resize = |parser: &mut vt100::Parser<Replies>, rows| {
             let (rows, columns) = of(rows);
             parser.screen_mut().set_size(rows, columns);
         };
@@ -306,21 +306,21 @@ mod tests {
 
     #[test]
     fn what_is_written_is_on_the_screen_and_questions_are_answered() {
-        let (pane, theirs) = Pane::open(Size::new(20, 3), None).unwrap();
-        let mut settings = tcgetattr(&theirs).unwrap();
+        let (terminal, child_end) = ChildTerminal::open(Size::new(20, 3), None).unwrap();
+        let mut settings = tcgetattr(&child_end).unwrap();
         settings.make_raw();
-        tcsetattr(&theirs, OptionalActions::Now, &settings).unwrap();
-        rustix::io::write(&theirs, b"\x1b[2;3Hhere\x1b[6n").unwrap();
+        tcsetattr(&child_end, OptionalActions::Now, &settings).unwrap();
+        rustix::io::write(&child_end, b"\x1b[2;3Hhere\x1b[6n").unwrap();
         // The answer comes where a program reads its keys.
         let deadline = Instant::now() + Duration::from_secs(60);
-        let mut fds = [PollFd::new(&theirs, PollFlags::IN)];
+        let mut fds = [PollFd::new(&child_end, PollFlags::IN)];
         let limit = Timespec::try_from(Duration::from_secs(60)).unwrap();
         assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "no answer");
         let mut answer = [0; 64];
-        let got = rustix::io::read(&theirs, &mut answer).unwrap();
+        let got = rustix::io::read(&child_end, &mut answer).unwrap();
         let answer = String::from_utf8_lossy(&answer[..got]).into_owned();
-        while !pane.screen.borrow().contents().starts_with("\n  here") {
-            assert!(Instant::now() < deadline, "{:?}", pane.screen.borrow().contents());
+        while !terminal.screen.borrow().contents().starts_with("\n  here") {
+            assert!(Instant::now() < deadline, "{:?}", terminal.screen.borrow().contents());
             std::thread::yield_now();
         }
         assert_eq!(answer, "\x1b[2;7R");

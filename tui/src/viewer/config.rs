@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! # $XDG_CONFIG_HOME/zctrace/config.toml, or ~/.config/zctrace/config.toml
-//! theme = "colour-blind"   # dark, light, high-contrast, colour-blind, none
+//! theme = "color-blind"   # dark, light, high-contrast, color-blind, none
 //! ascii = false            # only ASCII on the screen [default: what the locale says]
 //! mouse = false            # wheel, click on a row, a column's title, a tab
 //! fps = 30                 # frames a second at most, 1 to 60
@@ -45,7 +45,7 @@ pub(crate) const THEMES: [&str; ThemeName::ALL.len()] = {
     let mut words = [""; ThemeName::ALL.len()];
     let mut at = 0;
     while at < words.len() {
-        words[at] = ThemeName::ALL[at].word();
+        words[at] = ThemeName::ALL[at].name();
         at += 1;
     }
     words
@@ -65,12 +65,12 @@ pub(crate) struct Config {
 }
 
 /// What the eye takes for motion, and half of what a terminal over ssh can take.
-const FPS: u32 = 30;
+const DEFAULT_FPS: u32 = 30;
 
 /// A configuration file.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct ConfigFile {
     theme: Option<Spanned<String>>,
     ascii: Option<bool>,
     mouse: Option<bool>,
@@ -88,28 +88,28 @@ enum Keys {
 }
 
 /// Reads all of it. The error is a sentence for the user.
-pub(crate) fn load(choice: &ViewerOptions) -> Result<Config, String> {
+pub(crate) fn load(options: &ViewerOptions) -> Result<Config, String> {
     let variable = |name: &str| std::env::var_os(name);
-    let path = choice.config.clone().or_else(|| file(&variable));
+    let path = options.config.clone().or_else(|| default_path(&variable));
     let text = match &path {
         Some(path) => match std::fs::read_to_string(path) {
             Ok(text) => Some(text),
             // Only a file that was named must be there.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && choice.config.is_none() => None,
-            Err(error) => return Err(format!("{}: {error}", name(path))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && options.config.is_none() => None,
+            Err(error) => return Err(format!("{}: {error}", printable_path(path))),
         },
         None => None,
     };
-    let named = path.as_deref().map(name).unwrap_or_default();
-    merge(text.as_deref().map(|text| (named.as_str(), text)), &variable, choice)
+    let named = path.as_deref().map(printable_path).unwrap_or_default();
+    merge(text.as_deref().map(|text| (named.as_str(), text)), &variable, options)
 }
 
-fn name(path: &Path) -> String {
+fn printable_path(path: &Path) -> String {
     printable(&path.display().to_string()).into_owned()
 }
 
 /// Where the file lies: XDG base directories 0.8. A relative directory is to be ignored.
-fn file(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+fn default_path(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
     Some(folder.join("zctrace/config.toml"))
@@ -119,14 +119,14 @@ fn file(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 fn merge(
     file: Option<(&str, &str)>,
     variable: &dyn Fn(&str) -> Option<OsString>,
-    choice: &ViewerOptions,
+    options: &ViewerOptions,
 ) -> Result<Config, String> {
     let (named, text) = file.unwrap_or_default();
     let at = |offset: usize, why: &str| {
         let line = 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
         format!("{named}, line {line}: {}", printable(why))
     };
-    let written: Written = toml::from_str(text).map_err(|error| {
+    let file_config: ConfigFile = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         at(offset, error.message())
     })?;
@@ -139,26 +139,31 @@ fn merge(
         appearance: Appearance {
             theme: ThemeName::default(),
             ascii: !utf8.unwrap_or(false),
-            true_colour: variable("COLORTERM").is_some_and(|value| value == "truecolor" || value == "24bit"),
+            true_color: variable("COLORTERM").is_some_and(|value| value == "truecolor" || value == "24bit"),
         },
         mouse: false,
-        fps: FPS,
+        fps: DEFAULT_FPS,
         keys: KeyMap::default(),
     };
 
-    if let Some(word) = written.theme {
+    if let Some(word) = file_config.theme {
         let offset = word.span().start;
-        config.appearance.theme = theme(word.as_ref()).map_err(|why| at(offset, &why))?;
+        config.appearance.theme = parse_theme(word.as_ref()).map_err(|why| at(offset, &why))?;
     }
-    config.appearance.ascii = written.ascii.unwrap_or(config.appearance.ascii);
-    config.mouse = written.mouse.unwrap_or(config.mouse);
-    if let Some(number) = written.fps {
-        config.fps = fps(*number.as_ref()).map_err(|why| at(number.span().start, &why))?;
+    config.appearance.ascii = file_config.ascii.unwrap_or(config.appearance.ascii);
+    config.mouse = file_config.mouse.unwrap_or(config.mouse);
+    if let Some(number) = file_config.fps {
+        config.fps = parse_fps(*number.as_ref()).map_err(|why| at(number.span().start, &why))?;
     }
-    if !written.keys.is_empty() {
-        let first = written.keys.values().map(|keys| keys.span().start).min().unwrap_or(0);
+    if !file_config.keys.is_empty() {
+        let first = file_config
+            .keys
+            .values()
+            .map(|keys| keys.span().start)
+            .min()
+            .unwrap_or(0);
         let mut changes = Vec::new();
-        for (name, keys) in written.keys {
+        for (name, keys) in file_config.keys {
             let offset = keys.span().start;
             let keys = match keys.into_inner() {
                 Keys::One(key) => vec![key],
@@ -166,47 +171,47 @@ fn merge(
             };
             let change = (name, keys);
             // By itself, for the line; what it has with the others is seen below.
-            KeyMap::check(&change).map_err(|clash| at(offset, &clash.to_string()))?;
+            KeyMap::check(&change).map_err(|error| at(offset, &error.to_string()))?;
             changes.push(change);
         }
-        config.keys = KeyMap::new(&changes).map_err(|clash| at(first, &clash.to_string()))?;
+        config.keys = KeyMap::new(&changes).map_err(|error| at(first, &error.to_string()))?;
     }
 
     if variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {
         config.appearance.theme = ThemeName::None;
     }
-    let of_environment =
+    let env_value =
         |name: &str| variable(name).map(|value| (format!("{name}: "), value.to_string_lossy().into_owned()));
-    if let Some((named, word)) = of_environment("ZCTRACE_THEME") {
-        config.appearance.theme = theme(&word).map_err(|why| named + &why)?;
+    if let Some((named, word)) = env_value("ZCTRACE_THEME") {
+        config.appearance.theme = parse_theme(&word).map_err(|why| named + &why)?;
     }
-    if let Some((named, word)) = of_environment("ZCTRACE_ASCII") {
-        config.appearance.ascii = yes(&word).map_err(|why| named + &why)?;
+    if let Some((named, word)) = env_value("ZCTRACE_ASCII") {
+        config.appearance.ascii = parse_bool(&word).map_err(|why| named + &why)?;
     }
-    if let Some((named, word)) = of_environment("ZCTRACE_MOUSE") {
-        config.mouse = yes(&word).map_err(|why| named + &why)?;
+    if let Some((named, word)) = env_value("ZCTRACE_MOUSE") {
+        config.mouse = parse_bool(&word).map_err(|why| named + &why)?;
     }
-    if let Some((named, word)) = of_environment("ZCTRACE_FPS") {
+    if let Some((named, word)) = env_value("ZCTRACE_FPS") {
         let number = word
             .parse()
             .map_err(|_| format!("{named}`{}` is no number", printable(&word)))?;
-        config.fps = fps(number).map_err(|why| named + &why)?;
+        config.fps = parse_fps(number).map_err(|why| named + &why)?;
     }
 
-    if let Some(word) = &choice.theme {
-        config.appearance.theme = theme(word)?;
+    if let Some(word) = &options.theme {
+        config.appearance.theme = parse_theme(word)?;
     }
-    config.appearance.ascii |= choice.ascii;
-    config.mouse |= choice.mouse;
+    config.appearance.ascii |= options.ascii;
+    config.mouse |= options.mouse;
     Ok(config)
 }
 
-fn theme(word: &str) -> Result<ThemeName, String> {
-    let found = ThemeName::ALL.into_iter().find(|theme| theme.word() == word);
+fn parse_theme(word: &str) -> Result<ThemeName, String> {
+    let found = ThemeName::ALL.into_iter().find(|theme| theme.name() == word);
     found.ok_or_else(|| format!("`{}` is no theme; there are {}", printable(word), THEMES.join(", ")))
 }
 
-fn fps(number: u32) -> Result<u32, String> {
+fn parse_fps(number: u32) -> Result<u32, String> {
     if (1..=60).contains(&number) {
         Ok(number)
     } else {
@@ -214,7 +219,7 @@ fn fps(number: u32) -> Result<u32, String> {
     }
 }
 
-fn yes(word: &str) -> Result<bool, String> {
+fn parse_bool(word: &str) -> Result<bool, String> {
     match word {
         "1" | "true" | "yes" => Ok(true),
         "" | "0" | "false" | "no" => Ok(false),
@@ -227,12 +232,12 @@ mod tests {
     use super::*;
     use crate::viewer::keys::{Command, Key};
 
-    fn merged(file: &str, environment: &[(&str, &str)], choice: &ViewerOptions) -> Result<Config, String> {
+    fn merged(file: &str, environment: &[(&str, &str)], options: &ViewerOptions) -> Result<Config, String> {
         let variable = |name: &str| {
             let found = environment.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| OsString::from(value))
         };
-        merge(Some(("c.toml", file)), &variable, choice)
+        merge(Some(("c.toml", file)), &variable, options)
     }
 
     #[test]
@@ -244,7 +249,7 @@ mod tests {
             config: None,
         };
         let none = ViewerOptions::default();
-        for (file, environment, choice, expected) in [
+        for (file, environment, options, expected) in [
             ("", &[][..], &none, (ThemeName::Dark, true, false, 30)),
             (
                 "",
@@ -279,12 +284,12 @@ mod tests {
             (
                 "theme = 'light'\nmouse = true",
                 &[
-                    ("ZCTRACE_THEME", "colour-blind"),
+                    ("ZCTRACE_THEME", "color-blind"),
                     ("ZCTRACE_MOUSE", "0"),
                     ("ZCTRACE_FPS", "5"),
                 ],
                 &none,
-                (ThemeName::ColourBlind, true, false, 5),
+                (ThemeName::ColorBlind, true, false, 5),
             ),
             (
                 "ascii = false",
@@ -293,14 +298,14 @@ mod tests {
                 (ThemeName::Dark, true, true, 30),
             ),
         ] {
-            let config = merged(file, environment, choice).unwrap();
+            let config = merged(file, environment, options).unwrap();
             let found = (
                 config.appearance.theme,
                 config.appearance.ascii,
                 config.mouse,
                 config.fps,
             );
-            assert_eq!(found, expected, "{file} {environment:?} {choice:?}");
+            assert_eq!(found, expected, "{file} {environment:?} {options:?}");
         }
     }
 
@@ -321,8 +326,8 @@ mod tests {
     fn a_mistake_is_told_with_its_line() {
         for (file, says) in [
             (
-                "\ncolour = 'dark'",
-                "c.toml, line 2: unknown field `colour`, expected one of",
+                "\ncolor = 'dark'",
+                "c.toml, line 2: unknown field `color`, expected one of",
             ),
             ("theme = 'dark\u{1b}'", "c.toml, line 1: "),
             (
@@ -357,7 +362,7 @@ mod tests {
     #[test]
     fn the_file_is_where_xdg_says() {
         let of = |home: &str, xdg: &str| {
-            file(&|name| {
+            default_path(&|name| {
                 let value = if name == "HOME" { home } else { xdg };
                 (!value.is_empty()).then(|| value.into())
             })

@@ -19,31 +19,31 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::backend::Told;
-use super::child_terminal::{self, Pane};
+use super::backend::SizedBackend;
+use super::child_terminal::{self, ChildTerminal};
 use super::export::{self, Content};
 use super::keys::{self, Command};
 use super::layout::layout;
-use super::poller::{End, Feed, News, Order};
-use super::signals::{Heard, Signals};
+use super::poller::{Ended, Poller, PollerRequest, Update};
+use super::signals::{SignalEvent, Signals};
 use super::state::{Action, Effect, Level, Phase, State};
-use super::terminal::{self, Frames, Guard, panic_if_asked};
+use super::terminal::{self, FrameWriter, TerminalGuard, panic_if_asked};
 use super::view;
 use crate::child::CommandStatus;
 use crate::signals::ReceivedSignal;
 use crate::trace_loop::StopReason;
 
 /// Rows that one step of the wheel moves.
-const WHEEL: usize = 3;
+const WHEEL_ROWS: usize = 3;
 
 /// The screen.
-type Screen = Terminal<Told<BufWriter<Frames>>>;
+type Screen = Terminal<SizedBackend<BufWriter<FrameWriter>>>;
 
 /// Why the loop ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Left {
+pub(crate) enum ExitReason {
     /// A key.
-    Asked {
+    Quit {
         /// Whether the report is to be printed.
         print: bool,
     },
@@ -54,86 +54,101 @@ pub(crate) enum Left {
 }
 
 /// What the loop works with.
-pub(crate) struct Loop<'a> {
+pub(crate) struct EventLoop<'a> {
     /// What is known.
     pub(crate) state: State,
     /// The thread that watches.
-    pub(crate) feed: &'a Feed,
+    pub(crate) poller: &'a Poller,
     /// CMD's terminal.
-    pub(crate) pane: Option<Pane>,
-    /// Frames a second.
+    pub(crate) child_terminal: Option<ChildTerminal>,
+    /// Frames per second.
     pub(crate) fps: u32,
     /// The terminal, taken.
-    pub(crate) guard: &'a Guard,
+    pub(crate) guard: &'a TerminalGuard,
     /// When the viewer started.
     pub(crate) started: Instant,
     /// What of a recording is not used, if that was said.
-    pub(crate) cut: Option<String>,
+    pub(crate) truncation: Option<String>,
 }
 
-impl Loop<'_> {
-    /// Runs until it is left. What is known stays, for whoever wants to tell it.
+/// The screen, and when it is drawn next.
+struct Display {
+    screen: Screen,
+    /// Time between two frames.
+    frame_time: Duration,
+    next_frame: Instant,
+    /// Whether the state has changed since the last frame.
+    is_stale: bool,
+    /// Whether the terminal no longer shows the last frame.
+    must_clear: bool,
+}
+
+impl Display {
+    fn new(size: Size, fps: u32) -> io::Result<Self> {
+        Ok(Self {
+            screen: open_screen(size)?,
+            frame_time: Duration::from_secs(1) / fps,
+            next_frame: Instant::now(),
+            is_stale: true,
+            must_clear: false,
+        })
+    }
+}
+
+/// Result of an export: the file, and its size in bytes or the error.
+type ExportResult = (PathBuf, io::Result<u64>);
+
+impl EventLoop<'_> {
+    /// Runs until the user quits, a signal ends the viewer, or the terminal is gone. The state remains
+    /// valid.
     ///
-    /// The size is asked of the terminal before each frame: no frame is drawn for a size that is known to be past, whatever
-    /// became of the signal for it.
-    pub(crate) async fn run(&mut self, mut signals: Signals, stderr: Option<File>) -> io::Result<Left> {
-        let mut screen = open(self.state.size)?;
+    /// The size of the terminal is queried before each frame, so that no frame is drawn for an
+    /// outdated size even if its signal was lost.
+    pub(crate) async fn run(&mut self, mut signals: Signals, stderr: Option<File>) -> io::Result<ExitReason> {
+        let mut display = Display::new(self.state.size, self.fps)?;
         let mut events = EventStream::new();
         let mut stderr = stderr.map(pipe::Receiver::from_file).transpose()?;
-        let mut half_line = Vec::new();
-        let (exported, mut exports) = mpsc::unbounded_channel::<(PathBuf, io::Result<u64>)>();
-        let mut news = self.feed.news.clone();
-        let mut drawn_by_cmd = self.pane.as_ref().map(|pane| pane.screen.clone());
-        let frame = Duration::from_secs(1) / self.fps;
-        let mut due = Instant::now();
-        let (mut changed, mut listening) = (true, true);
-        // What the terminal shows is not what was drawn last.
-        let mut wiped = false;
+        let mut partial_line = Vec::new();
+        let (export_done, mut exports) = mpsc::unbounded_channel::<ExportResult>();
+        let mut updates = self.poller.updates.clone();
+        let mut child_screen = self.child_terminal.as_ref().map(|terminal| terminal.screen.clone());
+        let mut has_poller = true;
         loop {
             panic_if_asked("main");
             let message = self.state.message.as_ref().map(|message| self.started + message.until);
             let effect = tokio::select! {
-                // Keys first: who presses q under load means it.
+                // Keys come first, so that `q` works under load.
                 biased;
-                event = next(&mut events) => match event {
-                    Some(Ok(event)) => self.take(&event),
-                    Some(Err(_)) | None => return Ok(Left::Hangup),
+                event = next_event(&mut events) => match event {
+                    Some(Ok(event)) => self.on_terminal_event(&event),
+                    Some(Err(_)) | None => return Ok(ExitReason::Hangup),
                 },
                 signal = signals.next() => match signal {
-                    Heard::End(caught) => return Ok(Left::Signal(caught)),
-                    Heard::Stop => Effect::Suspend,
-                    // It may have had another size for a moment, and lost what was beyond it.
-                    Heard::Resized => Effect::RedrawAll,
+                    SignalEvent::End(signal) => return Ok(ExitReason::Signal(signal)),
+                    SignalEvent::Suspend => Effect::Suspend,
+                    // The terminal may have been smaller for a moment, and lost what was beyond.
+                    SignalEvent::Resized => Effect::RedrawAll,
                 },
-                () = sleep_until(due), if changed => {
-                    let began = Instant::now();
-                    if std::mem::take(&mut wiped) {
-                        screen.clear()?;
-                    }
-                    self.fit(&mut screen);
-                    screen.draw(|frame| view::draw(frame, &self.state))?;
-                    // In step with the frames before, so that drawing takes nothing from their number; but one that is late
-                    // has not all of the next one's time.
-                    due = (due + frame).max(began + frame * 7 / 8);
-                    changed = false;
+                () = sleep_until(display.next_frame), if display.is_stale => {
+                    self.draw(&mut display)?;
                     Effect::None
                 }
-                more = news.changed(), if listening => {
-                    if more.is_ok() {
-                        let newest = news.borrow_and_update().clone();
-                        self.hear(newest)
+                result = updates.changed(), if has_poller => {
+                    if result.is_ok() {
+                        let newest = updates.borrow_and_update().clone();
+                        self.on_update(newest)
                     } else {
-                        listening = false;
+                        has_poller = false;
                         Effect::None
                     }
                 }
-                more = changed_screen(&mut drawn_by_cmd) => if let Some(contents) = more {
-                    self.apply(Action::Screen(contents))
+                screen = changed_screen(&mut child_screen) => if let Some(screen) = screen {
+                    self.apply(Action::Screen(screen))
                 } else {
-                    drawn_by_cmd = None;
+                    child_screen = None;
                     Effect::None
                 },
-                lines = lines(stderr.as_ref(), &mut half_line) => {
+                lines = next_lines(stderr.as_ref(), &mut partial_line) => {
                     if lines.is_none() {
                         stderr = None;
                     }
@@ -143,28 +158,57 @@ impl Loop<'_> {
                     }
                     effect
                 }
-                Some((path, result)) = exports.recv() => self.written(&path, result),
-                () = at(message) => self.apply(Action::Tick),
+                Some((path, result)) = exports.recv() => self.on_export_done(&path, result),
+                () = sleep_until_some(message) => self.apply(Action::Tick),
             };
-            match effect {
-                Effect::None => continue,
-                Effect::Redraw => {}
-                Effect::RedrawAll => wiped = true,
-                Effect::Quit { print, end_command } => {
-                    if end_command {
-                        self.feed.order(Order::Enough);
-                    }
-                    return Ok(Left::Asked { print });
-                }
-                Effect::Suspend => {
-                    self.suspend(&mut signals).await?;
-                    screen = open(self.state.size)?;
-                }
-                Effect::Play(play) => self.feed.order(Order::Play(play)),
-                Effect::Export(path) => self.export(path, &exported),
+            if let Some(exit_reason) = self.execute(effect, &mut display, &mut signals, &export_done).await? {
+                return Ok(exit_reason);
             }
-            changed = true;
         }
+    }
+
+    /// Executes an effect. Returns the reason if the effect ends the loop.
+    async fn execute(
+        &mut self,
+        effect: Effect,
+        display: &mut Display,
+        signals: &mut Signals,
+        export_done: &mpsc::UnboundedSender<ExportResult>,
+    ) -> io::Result<Option<ExitReason>> {
+        match effect {
+            Effect::None => return Ok(None),
+            Effect::Redraw => {}
+            Effect::RedrawAll => display.must_clear = true,
+            Effect::Quit { print, end_command } => {
+                if end_command {
+                    self.poller.send(PollerRequest::Stop);
+                }
+                return Ok(Some(ExitReason::Quit { print }));
+            }
+            Effect::Suspend => {
+                self.suspend(signals).await?;
+                display.screen = open_screen(self.state.size)?;
+            }
+            Effect::Play(control) => self.poller.send(PollerRequest::Play(control)),
+            Effect::Export(path) => self.export(path, export_done),
+        }
+        display.is_stale = true;
+        Ok(None)
+    }
+
+    /// Draws a frame.
+    fn draw(&mut self, display: &mut Display) -> io::Result<()> {
+        let start = Instant::now();
+        if std::mem::take(&mut display.must_clear) {
+            display.screen.clear()?;
+        }
+        self.update_size(&mut display.screen);
+        display.screen.draw(|frame| view::draw(frame, &self.state))?;
+        // Frames keep their rhythm, so that drawing does not lower their rate. A late frame shortens
+        // the time to the next one by at most an eighth.
+        display.next_frame = (display.next_frame + display.frame_time).max(start + display.frame_time * 7 / 8);
+        display.is_stale = false;
+        Ok(())
     }
 
     fn apply(&mut self, action: Action) -> Effect {
@@ -173,12 +217,16 @@ impl Loop<'_> {
     }
 
     /// Takes in what the terminal says.
-    fn take(&mut self, event: &Event) -> Effect {
+    fn on_terminal_event(&mut self, event: &Event) -> Effect {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => match keys::action(&self.state, key) {
                 Some(action) => self.apply(action),
                 None if self.state.pane.focused => {
-                    if self.pane.as_ref().is_some_and(|pane| !pane.press(key)) {
+                    if self
+                        .child_terminal
+                        .as_ref()
+                        .is_some_and(|terminal| !terminal.send_key(key))
+                    {
                         return self.apply(Action::Say(Level::Note, "CMD does not read its keys".to_owned()));
                     }
                     Effect::None
@@ -203,53 +251,53 @@ impl Loop<'_> {
         if self.state.prompt.is_some() {
             return Effect::None;
         }
-        for _ in 1..WHEEL {
+        for _ in 1..WHEEL_ROWS {
             self.apply(Action::Do(command));
         }
         self.apply(Action::Do(command))
     }
 
     /// Takes in what the thread that watches has to say.
-    fn hear(&mut self, news: News) -> Effect {
-        if let Some(playback) = news.playback {
+    fn on_update(&mut self, update: Update) -> Effect {
+        if let Some(playback) = update.playback {
             self.apply(Action::Playback(playback));
         }
-        if let Some(cut) = news.cut
-            && self.cut.as_ref() != Some(&cut)
+        if let Some(truncation) = update.truncation
+            && self.truncation.as_ref() != Some(&truncation)
         {
             // No warning: whoever ends the viewer tells it in any case.
-            self.apply(Action::Say(Level::Note, cut.clone()));
-            self.cut = Some(cut);
+            self.apply(Action::Say(Level::Note, truncation.clone()));
+            self.truncation = Some(truncation);
         }
-        if let Some(broken) = news.broken {
-            let text = format!("the report breaks its own rules: {broken}");
+        if let Some(violation) = update.violation {
+            let text = format!("the report breaks its own rules: {violation}");
             if self.state.log.last() != Some(text.as_str()) {
                 self.apply(Action::Say(Level::Error, text));
             }
         }
-        if let Some(recording) = news.recording {
+        if let Some(recording) = update.recording {
             self.apply(Action::Recording(recording));
         }
-        if let (Some(report), Some(keys)) = (news.report, news.keys) {
+        if let (Some(report), Some(keys)) = (update.report, update.keys) {
             self.apply(Action::Snapshot(report, keys));
         }
-        if let Some(end) = news.ended {
-            self.apply(Action::Phase(phase(&end)));
+        if let Some(end) = update.ended {
+            self.apply(Action::Phase(phase_of(&end)));
         }
         Effect::Redraw
     }
 
     /// Gives CMD's terminal the size of its place.
-    fn fit_pane(&self) {
-        let Some(pane) = &self.pane else { return };
+    fn resize_child_terminal(&self) {
+        let Some(terminal) = &self.child_terminal else { return };
         let place = layout(&self.state).pane;
-        let size = pane.screen.borrow().size();
-        if self.state.pane.shown() && place.area() > 0 && child_terminal::cells(place.as_size()) != size {
-            pane.resize(place.as_size());
+        let size = terminal.screen.borrow().size();
+        if self.state.pane.shown() && place.area() > 0 && child_terminal::grid_size(place.as_size()) != size {
+            terminal.resize(place.as_size());
         }
     }
 
-    fn export(&mut self, path: PathBuf, done: &mpsc::UnboundedSender<(PathBuf, io::Result<u64>)>) {
+    fn export(&mut self, path: PathBuf, done: &mpsc::UnboundedSender<ExportResult>) {
         let Some(content) = export::content(&mut self.state, &path) else {
             self.apply(Action::Say(Level::Warning, "there is nothing to write yet".to_owned()));
             return;
@@ -269,7 +317,7 @@ impl Loop<'_> {
         }
     }
 
-    fn written(&mut self, path: &std::path::Path, result: io::Result<u64>) -> Effect {
+    fn on_export_done(&mut self, path: &std::path::Path, result: io::Result<u64>) -> Effect {
         let path = path.display();
         match result {
             Ok(bytes) => self.apply(Action::Say(
@@ -285,46 +333,46 @@ impl Loop<'_> {
 
     /// Gives the terminal back and stops, until somebody has it go on.
     async fn suspend(&mut self, signals: &mut Signals) -> io::Result<()> {
-        Guard::leave();
-        signals.forget_continue();
+        TerminalGuard::leave();
+        signals.discard_continue();
         kill_process(getpid(), Signal::STOP)?;
         // The stop may come to the other threads first.
-        signals.continued().await;
+        signals.wait_for_continue().await;
         self.guard.enter()
     }
 
     /// Takes the size that the terminal has now, for the next frame and for CMD's terminal. One that cannot be asked any more
     /// keeps the size that it had.
-    fn fit(&mut self, screen: &mut Screen) {
+    fn update_size(&mut self, screen: &mut Screen) {
         if let Ok(size) = terminal::size()
             && size != self.state.size
         {
             self.apply(Action::Resize(size));
         }
         screen.backend_mut().size = self.state.size;
-        self.fit_pane();
+        self.resize_child_terminal();
     }
 }
 
 /// A screen of which nothing is known to be drawn. Its size changes when the state's does, never while a frame is made.
-fn open(size: Size) -> io::Result<Screen> {
-    // In one piece, for a terminal shows half a frame if it gets half a frame: what a screen full of attributes takes.
-    let out = BufWriter::with_capacity(1 << 18, Frames);
-    let mut screen = Terminal::new(Told::new(out, size))?;
+fn open_screen(size: Size) -> io::Result<Screen> {
+    // In one piece, for a terminal shows partial a frame if it gets partial a frame: what a screen full of attributes takes.
+    let out = BufWriter::with_capacity(1 << 18, FrameWriter);
+    let mut screen = Terminal::new(SizedBackend::new(out, size))?;
     screen.clear()?;
     Ok(screen)
 }
 
 /// How it ended, for the user.
-fn phase(end: &End) -> Phase {
+fn phase_of(end: &Ended) -> Phase {
     match end {
-        End::Failed(cause) => Phase::Failed {
+        Ended::Failed(cause) => Phase::Failed {
             cause: cause.clone(),
-            mend: String::new(),
+            hint: String::new(),
         },
-        End::Stopped(StopReason::Finished) => Phase::Ended("watching has ended".to_owned()),
-        End::Stopped(StopReason::CommandAbandoned(_)) => Phase::Ended("CMD was left alone".to_owned()),
-        End::Stopped(StopReason::CommandEnded { status, .. }) => Phase::Ended(match status {
+        Ended::Stopped(StopReason::Finished) => Phase::Ended("watching has ended".to_owned()),
+        Ended::Stopped(StopReason::CommandAbandoned(_)) => Phase::Ended("CMD was left alone".to_owned()),
+        Ended::Stopped(StopReason::CommandEnded { status, .. }) => Phase::Ended(match status {
             CommandStatus::Exited(code) => format!("CMD ended with code {code}"),
             CommandStatus::Signaled(signal) => format!("CMD was ended by signal {signal}"),
         }),
@@ -332,7 +380,7 @@ fn phase(end: &End) -> Phase {
 }
 
 /// The next thing that the terminal says.
-async fn next(events: &mut EventStream) -> Option<io::Result<Event>> {
+async fn next_event(events: &mut EventStream) -> Option<io::Result<Event>> {
     poll_fn(|context| Pin::new(&mut *events).poll_next(context)).await
 }
 
@@ -350,7 +398,7 @@ async fn changed_screen(
 }
 
 /// Whole lines that were written to standard error. `None` if nothing more will come; waits for ever if it is not taken.
-async fn lines(pipe: Option<&pipe::Receiver>, half: &mut Vec<u8>) -> Option<Vec<String>> {
+async fn next_lines(pipe: Option<&pipe::Receiver>, partial: &mut Vec<u8>) -> Option<Vec<String>> {
     let Some(pipe) = pipe else {
         return pending().await;
     };
@@ -366,19 +414,19 @@ async fn lines(pipe: Option<&pipe::Receiver>, half: &mut Vec<u8>) -> Option<Vec<
     if got == 0 {
         return None;
     }
-    half.extend_from_slice(&buffer[..got]);
+    partial.extend_from_slice(&buffer[..got]);
     // A program that never ends its line must not fill the memory.
-    if half.len() > 1 << 16 {
-        half.push(b'\n');
+    if partial.len() > 1 << 16 {
+        partial.push(b'\n');
     }
-    let end = half.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let whole: Vec<u8> = half.drain(..end).collect();
+    let end = partial.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let whole: Vec<u8> = partial.drain(..end).collect();
     let text = String::from_utf8_lossy(&whole);
     Some(text.lines().map(ToOwned::to_owned).collect())
 }
 
 /// Waits for a time; for ever if there is none.
-async fn at(time: Option<Instant>) {
+async fn sleep_until_some(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => pending().await,

@@ -12,12 +12,12 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
 
-use super::layout::{layout, overflow};
+use super::layout::{layout, max_scroll};
 use super::state::State;
 use super::view;
 
 /// Rows of a view that are written as text; the JSON has all.
-const MOST_ROWS: usize = 10_000;
+const MAX_ROWS: usize = 10_000;
 
 /// The width of the text, if the terminal is not wider.
 const WIDTH: u16 = 160;
@@ -63,18 +63,18 @@ fn text(state: &mut State) -> String {
     let (size, pane) = (state.size, std::mem::take(&mut state.pane));
     let message = state.message.take();
     let width = size.width.max(WIDTH);
-    let whole = state.with_size(Size::new(width, size.height.max(24)), |state| {
+    let text = state.with_size(Size::new(width, size.height.max(24)), |state| {
         let lines_of_page = state.page();
         let rows = if state.detail().is_some() {
-            overflow(state) + lines_of_page
+            max_scroll(state) + lines_of_page
         } else {
             state.rows().len()
         };
         let mut lines = Vec::new();
         let mut from = 0;
-        while from < rows.clamp(1, MOST_ROWS) {
+        while from < rows.clamp(1, MAX_ROWS) {
             let first = state.scroll_to(from);
-            let buffer = drawn(state);
+            let buffer = draw_to_buffer(state);
             let parts = layout(state);
             if lines.is_empty() {
                 for part in [parts.header, parts.tabs, parts.titles] {
@@ -88,18 +88,18 @@ fn text(state: &mut State) -> String {
         while lines.last().is_some_and(String::is_empty) {
             lines.pop();
         }
-        if rows > MOST_ROWS {
-            lines.push(format!("… {} more rows: write *.json for all", rows - MOST_ROWS));
+        if rows > MAX_ROWS {
+            lines.push(format!("… {} more rows: write *.json for all", rows - MAX_ROWS));
         }
         lines.push(String::new());
         lines.join("\n")
     });
     state.pane = pane;
     state.message = message;
-    whole
+    text
 }
 
-fn drawn(state: &State) -> Buffer {
+fn draw_to_buffer(state: &State) -> Buffer {
     // This backend is memory, and has no errors.
     let Ok(mut terminal) = Terminal::new(TestBackend::new(state.size.width, state.size.height));
     let Ok(_) = terminal.draw(|frame| view::draw(frame, state));

@@ -41,23 +41,27 @@ pub(crate) enum Hit {
 }
 
 /// Rows that are to be seen before the header gets more than one line, and before a pane gets any.
-const ROWS: u16 = 5;
+const MIN_ROWS: u16 = 5;
 
 /// Lines of the header, if there is room.
-const HEADER: u16 = 4;
+const HEADER_LINES: u16 = 4;
 
 /// Where everything is. Where there are few lines the verdict comes first, then rows, tabs, status, titles and keys.
 pub(crate) fn layout(state: &State) -> Layout {
     let (width, height) = (state.size.width, state.size.height);
     let mut free = height;
-    let [mut header, mut rows, tabs, status, titles, footer] = [(); 6].map(|()| take(&mut free, 1, 0));
-    header += take(&mut free, HEADER - 1, ROWS);
+    let [mut header, mut rows, tabs, status, titles, footer] = [(); 6].map(|()| take_lines(&mut free, 1, 0));
+    header += take_lines(&mut free, HEADER_LINES - 1, MIN_ROWS);
     let mut pane = 0;
     let mut pane_title = 0;
-    if state.pane.shown() && free > ROWS {
-        let wanted = if state.pane.large { free - ROWS / 2 } else { height / 3 };
-        pane_title = take(&mut free, 1, 0);
-        pane = take(&mut free, wanted, ROWS / 2);
+    if state.pane.shown() && free > MIN_ROWS {
+        let wanted = if state.pane.large {
+            free - MIN_ROWS / 2
+        } else {
+            height / 3
+        };
+        pane_title = take_lines(&mut free, 1, 0);
+        pane = take_lines(&mut free, wanted, MIN_ROWS / 2);
     }
     rows += free;
 
@@ -80,7 +84,7 @@ pub(crate) fn layout(state: &State) -> Layout {
 }
 
 /// Takes so many lines of those that are free, or as many as there are beyond `keep`.
-fn take(free: &mut u16, wanted: u16, keep: u16) -> u16 {
+fn take_lines(free: &mut u16, wanted: u16, keep: u16) -> u16 {
     let lines = wanted.min(free.saturating_sub(keep));
     *free -= lines;
     lines
@@ -103,6 +107,6 @@ pub(crate) fn hit(state: &State, column: u16, row: u16) -> Option<Hit> {
 }
 
 /// How far down the text of the present detail or overlay can be scrolled: its lines, less those that are visible.
-pub(crate) fn overflow(state: &State) -> usize {
+pub(crate) fn max_scroll(state: &State) -> usize {
     view::text_height(state).saturating_sub(layout(state).rows.height.into())
 }

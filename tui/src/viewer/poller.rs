@@ -1,7 +1,9 @@
-//! The thread that watches: polls the tracer, sees how the subject ends, and makes a report a few times a second.
+//! The poller thread: polls the tracer, observes the end of the tracee, and publishes a report a few
+//! times a second.
 //!
-//! Reports go through a channel that keeps only the newest: a screen that is slow to draw sees fewer of them, never old ones.
-//! A report of very many flows takes time in which nothing is polled, so the next one is made the later the longer it took.
+//! Reports go through a channel that keeps only the newest one, so that a screen that is slow to draw
+//! shows fewer reports instead of old ones. The tracer is not polled while a report is made, so the
+//! longer a report took, the later the next one is made.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use zctrace_report::Report;
 
-use super::rows::Keys;
+use super::rows::FlowKeys;
 use super::terminal::panic_if_asked;
 use crate::recorder::{Recorder, RecordingProgress};
 use crate::session::{Request, Session, set_process_names, stamp};
@@ -22,249 +24,261 @@ use crate::trace_loop::{self, Observer, StopReason};
 use crate::tracee::ProcessIdentity;
 use crate::tracer::{PlayControl, Playback, PlaybackState, Tracer};
 
-/// Rows of a snapshot; beyond that like flows are folded, and the smallest. Sorting and filtering so many takes some
-/// milliseconds in the thread that draws. A row takes 1 to 2 KiB, and four snapshots are kept at most: 40 MiB.
-pub(crate) const ROWS: usize = 5_000;
+/// Maximum number of rows in a snapshot. Beyond that, similar flows are folded, and then the smallest
+/// ones. Sorting and filtering this many takes a few milliseconds in the thread that draws. A row
+/// takes 1 to 2 KiB, and at most four snapshots are kept: 40 MiB.
+pub(crate) const SNAPSHOT_ROWS: usize = 5_000;
 
-/// A report is not made more often than this.
-const FASTEST: Duration = Duration::from_millis(200);
+/// Minimum interval between two reports.
+const MIN_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Making reports takes at most one part in so many of the thread's time.
-const SHARE: u32 = 10;
+/// Making reports takes at most one part in this many of the thread's time.
+const MAX_SHARE: u32 = 10;
 
-/// What the thread has to tell: always the newest.
+/// Everything that the thread publishes. Readers see the newest value only.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct News {
+pub(crate) struct Update {
     /// The newest report.
     pub(crate) report: Option<Arc<Report>>,
-    /// The identities of its flows: made here, for it takes time.
-    pub(crate) keys: Option<Arc<Keys>>,
-    /// Where a replay is.
+    /// Row keys of its flows, computed here because that takes time.
+    pub(crate) keys: Option<Arc<FlowKeys>>,
+    /// Position and speed of a replay.
     pub(crate) playback: Option<PlaybackState>,
-    /// What of a recording is not used, once that is known.
-    pub(crate) cut: Option<String>,
-    /// How the recording goes that is made, if one is.
+    /// Sentence about the part of a replayed recording that cannot be used.
+    pub(crate) truncation: Option<String>,
+    /// Progress of a recording that is being made.
     pub(crate) recording: Option<RecordingProgress>,
-    /// What became of it once it has ended: bytes of the file, or why it ended before its time.
+    /// Result of that recording: size of the file in bytes, or why it ended early.
     pub(crate) recorded: Option<Result<u64, String>>,
-    /// How it ended; then the report is the last.
-    pub(crate) ended: Option<End>,
-    /// What the last report broke of a report's own rules, if anything.
-    pub(crate) broken: Option<String>,
-    /// Whether the command was asked to end and is waited for.
+    /// How the trace ended. The report is then the last one.
+    pub(crate) ended: Option<Ended>,
+    /// First rule of the report format that the report violates, if any.
+    pub(crate) violation: Option<String>,
+    /// Whether the command was asked to end and has not ended.
     pub(crate) waiting: bool,
 }
 
-/// How watching ended.
+/// How the trace ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum End {
-    /// As it should.
+pub(crate) enum Ended {
+    /// Normally.
     Stopped(StopReason),
-    /// Watching failed, for this cause.
+    /// With this error.
     Failed(String),
 }
 
-/// What the thread is told.
+/// Request to the thread.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Order {
-    /// A signal came, which a command may want to know of.
+pub(crate) enum PollerRequest {
+    /// Forward a signal to the command, if there is one.
     Signal(ReceivedSignal),
-    /// It is enough: the command is asked to end, and made to if it does not.
-    Enough,
-    /// A replay is to do something else.
+    /// Stop: ask the command to end, and kill it if it does not.
+    Stop,
+    /// Control a replay.
     Play(PlayControl),
 }
 
-/// The thread, as the others see it.
+/// Handle of the thread.
 #[derive(Debug)]
-pub(crate) struct Feed {
-    /// The newest.
-    pub(crate) news: watch::Receiver<News>,
-    orders: mpsc::Sender<Order>,
+pub(crate) struct Poller {
+    /// Receiver of the updates.
+    pub(crate) updates: watch::Receiver<Update>,
+    requests: mpsc::Sender<PollerRequest>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Feed {
-    /// Starts the thread. What was not asked for now, but is played, was signed when it was made.
-    pub(crate) fn start(begun: Session, request: Option<Request>) -> io::Result<Self> {
-        let (tell, news) = watch::channel(News::default());
-        let (orders, ordered) = mpsc::channel();
+impl Poller {
+    /// Starts the thread. `request` is `None` for a replay, whose reports are already stamped.
+    pub(crate) fn start(session: Session, request: Option<Request>) -> io::Result<Self> {
+        let (sender, updates) = watch::channel(Update::default());
+        let (requests, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
-            .name("feed".to_owned())
-            .spawn(move || watch_on(begun, request.as_ref(), &tell, &ordered))?;
+            .name("poller".to_owned())
+            .spawn(move || poll_loop(session, request.as_ref(), &sender, &received))?;
         Ok(Self {
-            news,
-            orders,
+            updates,
+            requests,
             thread: Some(thread),
         })
     }
 
-    /// Tells the thread something. One that has ended has no use for it.
-    pub(crate) fn order(&self, order: Order) {
-        let _ = self.orders.send(order);
+    /// Sends a request. A thread that has ended ignores it.
+    pub(crate) fn send(&self, request: PollerRequest) {
+        let _ = self.requests.send(request);
     }
 
-    /// Waits until the thread has detached the probes. It must have been told that it is enough, or have ended.
-    pub(crate) fn join(mut self) -> News {
+    /// Waits until the thread has detached the probes, and returns the last update.
+    ///
+    /// The trace must have ended, or [`PollerRequest::Stop`] must have been sent.
+    pub(crate) fn join(mut self) -> Update {
         if let Some(thread) = self.thread.take() {
-            // A panic of it ended the program.
+            // A panic in the thread has already ended the program.
             let _ = thread.join();
         }
-        self.news.borrow().clone()
+        self.updates.borrow().clone()
     }
 }
 
-/// What the thread was told and has not done yet.
+/// Requests that were received and are not handled yet.
 #[derive(Default)]
-struct Inbox {
+struct PendingRequests {
     signals: Vec<ReceivedSignal>,
-    plays: Vec<PlayControl>,
-    enough: bool,
+    controls: Vec<PlayControl>,
+    stop: bool,
 }
 
-/// What the thread does.
-fn watch_on(begun: Session, request: Option<&Request>, tell: &watch::Sender<News>, ordered: &mpsc::Receiver<Order>) {
+/// Runs the trace loop until the trace has ended.
+fn poll_loop(
+    session: Session,
+    request: Option<&Request>,
+    updates: &watch::Sender<Update>,
+    received: &mpsc::Receiver<PollerRequest>,
+) {
     let Session {
         mut tracer,
         mut tracee,
         identities,
         recorder,
-    } = begun;
-    let inbox = RefCell::new(Inbox::default());
+    } = session;
+    let pending = RefCell::new(PendingRequests::default());
     let mut signals = || {
-        let mut inbox = inbox.borrow_mut();
-        for order in ordered.try_iter() {
-            match order {
-                Order::Signal(caught) => inbox.signals.push(caught),
-                Order::Enough => inbox.enough = true,
-                Order::Play(play) => inbox.plays.push(play),
+        let mut pending = pending.borrow_mut();
+        for request in received.try_iter() {
+            match request {
+                PollerRequest::Signal(signal) => pending.signals.push(signal),
+                PollerRequest::Stop => pending.stop = true,
+                PollerRequest::Play(control) => pending.controls.push(control),
             }
         }
-        std::mem::take(&mut inbox.signals)
+        std::mem::take(&mut pending.signals)
     };
-    let mut reporter = Reporter {
+    let mut publisher = Publisher {
         request,
-        tell,
-        inbox: &inbox,
+        updates,
+        pending: &pending,
         identities,
         recorder,
         next: Instant::now(),
     };
     let schedule = request.map(|request| request.schedule).unwrap_or_default();
-    let watched = trace_loop::run(
+    let result = trace_loop::run(
         tracer.as_mut(),
         &mut tracee,
         &schedule,
-        ROWS,
+        SNAPSHOT_ROWS,
         &mut signals,
-        &mut reporter,
+        &mut publisher,
     );
-    let ended = match watched {
-        Ok(stopped) => End::Stopped(stopped),
-        Err(error) => End::Failed(format!("watching failed: {error}")),
+    let ended = match result {
+        Ok(stop_reason) => Ended::Stopped(stop_reason),
+        Err(error) => Ended::Failed(format!("watching failed: {error}")),
     };
-    let played = tracer.playback().map(|playback| Played::of(playback));
-    let report = tracer.finish(ROWS);
-    // The tracer is gone, and with it what was still to be written.
-    let recorded = reporter.recorder.take().map(|recorder| {
-        let progress = recorder.progress();
-        let result = recorder.try_finish().map(|summary| summary.bytes);
-        (progress, result)
-    });
-    if let Some((progress, result)) = recorded {
-        tell.send_modify(|news| {
-            news.recording = Some(RecordingProgress {
-                bytes: result.as_ref().map_or(progress.bytes, |bytes| *bytes),
-                has_failed: result.is_err(),
-                ..progress
-            });
-            news.recorded = Some(result);
-        });
-    }
-    reporter.publish(report, Some(ended), played);
+    let playback = tracer.playback().map(|playback| PlaybackUpdate::new(playback));
+    let report = tracer.finish(SNAPSHOT_ROWS);
+    // The finished tracer has handed over the last of its records.
+    publisher.finish_recording();
+    publisher.publish(report, Some(ended), playback);
 }
 
-/// What there is to tell of a recording beside its report.
-struct Played {
-    playback: PlaybackState,
-    cut: Option<String>,
+/// What is published about a replay beside its report.
+struct PlaybackUpdate {
+    state: PlaybackState,
+    truncation: Option<String>,
 }
 
-impl Played {
-    fn of(playback: &dyn Playback) -> Self {
+impl PlaybackUpdate {
+    fn new(playback: &dyn Playback) -> Self {
         Self {
-            playback: playback.state(),
-            cut: playback.truncation(),
+            state: playback.state(),
+            truncation: playback.truncation(),
         }
     }
 }
 
-/// Makes reports while it is watched.
-struct Reporter<'a> {
+/// Observer that makes and publishes the reports.
+struct Publisher<'a> {
     request: Option<&'a Request>,
-    tell: &'a watch::Sender<News>,
-    inbox: &'a RefCell<Inbox>,
+    updates: &'a watch::Sender<Update>,
+    pending: &'a RefCell<PendingRequests>,
     identities: Vec<ProcessIdentity>,
     recorder: Option<Recorder>,
+    /// Time of the next report.
     next: Instant,
 }
 
-impl Reporter<'_> {
-    fn publish(&self, mut report: Report, ended: Option<End>, played: Option<Played>) {
+impl Publisher<'_> {
+    fn publish(&self, mut report: Report, ended: Option<Ended>, playback: Option<PlaybackUpdate>) {
         if let Some(request) = self.request {
             stamp(&mut report, request);
             set_process_names(&mut report, &self.identities);
         }
-        let broken = report.check().err();
-        let broken = broken.and_then(|all| all.first().map(ToString::to_string));
-        let keys = Arc::new(Keys::of(&report));
-        self.tell.send_modify(|news| {
-            news.report = Some(Arc::new(report));
-            news.keys = Some(keys);
-            news.playback = played.as_ref().map(|played| played.playback);
-            news.cut = played.and_then(|played| played.cut);
+        let violations = report.check().err();
+        let violation = violations.and_then(|all| all.first().map(ToString::to_string));
+        let keys = Arc::new(FlowKeys::from_report(&report));
+        self.updates.send_modify(|update| {
+            update.report = Some(Arc::new(report));
+            update.keys = Some(keys);
+            update.playback = playback.as_ref().map(|playback| playback.state);
+            update.truncation = playback.and_then(|playback| playback.truncation);
             if let Some(recorder) = &self.recorder {
-                news.recording = Some(recorder.progress());
+                update.recording = Some(recorder.progress());
             }
-            news.ended = ended;
-            news.broken = broken;
+            update.ended = ended;
+            update.violation = violation;
+        });
+    }
+
+    /// Waits until the recording is written, if there is one, and publishes its result.
+    fn finish_recording(&mut self) {
+        let Some(recorder) = self.recorder.take() else {
+            return;
+        };
+        let progress = recorder.progress();
+        let result = recorder.try_finish().map(|summary| summary.bytes);
+        self.updates.send_modify(|update| {
+            update.recording = Some(RecordingProgress {
+                bytes: result.as_ref().map_or(progress.bytes, |bytes| *bytes),
+                has_failed: result.is_err(),
+                ..progress
+            });
+            update.recorded = Some(result);
         });
     }
 }
 
-impl Observer for Reporter<'_> {
+impl Observer for Publisher<'_> {
     fn on_interim_report(&mut self, _: Report) {}
 
     fn on_poll(&mut self, tracer: &mut dyn Tracer) {
-        panic_if_asked("feed");
+        panic_if_asked("poller");
         if let Some(recorder) = &mut self.recorder {
-            // Standard error is the log.
+            // Standard error is redirected to the log.
             recorder.check();
         }
-        let began = Instant::now();
-        let plays = std::mem::take(&mut self.inbox.borrow_mut().plays);
-        let asked = !plays.is_empty();
-        let played = tracer.playback().map(|playback| {
-            for play in plays {
-                playback.control(play);
+        let start = Instant::now();
+        let controls = std::mem::take(&mut self.pending.borrow_mut().controls);
+        let is_controlled = !controls.is_empty();
+        let playback = tracer.playback().map(|playback| {
+            for control in controls {
+                playback.control(control);
             }
-            Played::of(playback)
+            PlaybackUpdate::new(playback)
         });
-        // Who seeks wants to see where it is now.
-        if began < self.next && !asked {
+        // A seek must show its result at once.
+        if start < self.next && !is_controlled {
             return;
         }
-        let report = tracer.report(ROWS);
-        self.publish(report, None, played);
-        let took = began.elapsed();
-        self.next = began + (took * SHARE).max(FASTEST);
+        let report = tracer.report(SNAPSHOT_ROWS);
+        self.publish(report, None, playback);
+        let elapsed = start.elapsed();
+        self.next = start + (elapsed * MAX_SHARE).max(MIN_INTERVAL);
     }
 
     fn on_waiting_for_command(&mut self) {
-        self.tell.send_modify(|news| news.waiting = true);
+        self.updates.send_modify(|update| update.waiting = true);
     }
 
     fn should_stop(&mut self) -> bool {
-        self.inbox.borrow().enough
+        self.pending.borrow().stop
     }
 }

@@ -1,11 +1,12 @@
-//! The terminal: taken over, and given back as it was.
+//! Acquires the terminal, and restores it to its previous state.
 //!
-//! Each mode is a bit of [`TAKEN`]; whoever gives the terminal back takes all bits away at once, so that each is undone
-//! exactly once, whether by the guard's drop, by the hook for panics of any thread, or by a stop (Ctrl-Z). A panic keeps the
-//! lock of it for good: what another thread was about to take it does not get any more.
+//! Each terminal mode that was changed is a bit of [`ACTIVE_MODES`]. Whatever releases the terminal
+//! clears all bits at once, so that each mode is restored exactly once: the guard's drop, the panic
+//! hook of any thread, or a stop (Ctrl-Z). A panic keeps the lock forever, so that no other thread can
+//! acquire a mode afterwards.
 //!
-//! While it is taken, standard error is a pipe if it was this terminal: what any library or thread writes there becomes lines
-//! of the log instead of a hole in the screen.
+//! While the terminal is acquired, standard error is a pipe if it was this terminal. Whatever a library
+//! or thread writes there becomes a line of the log instead of damaging the screen.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -19,107 +20,113 @@ use rustix::termios::tcgetwinsize;
 
 use crate::exit_code;
 
-/// Keys come one by one, and none is a signal.
+/// Raw mode: keys are delivered one by one, and none is a signal.
 const RAW: u8 = 1;
-/// The alternate screen, without a cursor.
+/// Alternate screen, with the cursor hidden.
 const SCREEN: u8 = 2;
-/// Clicks and the wheel are reported.
+/// Mouse reporting of clicks and the wheel.
 const MOUSE: u8 = 4;
-/// Standard error goes to the log.
+/// Standard error redirected to the log.
 const STDERR: u8 = 8;
 
-/// What of the terminal is ours now.
-static TAKEN: Mutex<u8> = Mutex::new(0);
+/// Modes that are active now, as a bit set.
+static ACTIVE_MODES: Mutex<u8> = Mutex::new(0);
 
-fn taken() -> MutexGuard<'static, u8> {
-    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
+fn active_modes() -> MutexGuard<'static, u8> {
+    ACTIVE_MODES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where standard error went before.
-static OLD_STDERR: Mutex<Option<OwnedFd>> = Mutex::new(None);
+/// Standard error before it was redirected.
+static SAVED_STDERR: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
 /// Alternate screen with the cursor saved (xterm's 1049), cursor hidden (DECTCEM).
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l";
-/// Attributes off, cursor shown, back to the screen from before.
+/// Attributes off, cursor shown, back to the main screen.
 const LEAVE: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
-/// Buttons and the wheel (1000), in the form that has no limit on columns (1006). Not the motion, which nothing here needs.
+/// Reports of buttons and the wheel (1000), in the encoding without a limit on columns (1006). Motion
+/// is not reported, because nothing uses it.
 const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1006h";
 const MOUSE_OFF: &[u8] = b"\x1b[?1006l\x1b[?1000l";
 
-/// The size of a terminal that does not say it, such as a serial line: that of a VT100.
-const UNTOLD: Size = Size::new(80, 24);
+/// Size of a terminal that does not report one, such as a serial line: that of a VT100.
+const DEFAULT_SIZE: Size = Size::new(80, 24);
 
-/// The size that the terminal has now: of the one that is drawn on, which need not be the one that controls this process.
+/// Returns the current size of the terminal that is drawn on, which need not be the controlling
+/// terminal.
 pub(crate) fn size() -> io::Result<Size> {
     let now = tcgetwinsize(rustix::stdio::stdout())?;
     Ok(match (now.ws_col, now.ws_row) {
-        (0, _) | (_, 0) => UNTOLD,
+        (0, _) | (_, 0) => DEFAULT_SIZE,
         (columns, rows) => Size::new(columns, rows),
     })
 }
 
-/// The terminal is ours until this is dropped.
+/// Owner of the terminal. Dropping it releases the terminal.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct TerminalGuard {
     mouse: bool,
 }
 
-impl Guard {
-    /// Takes it. The other end of standard error, if that is taken too.
-    pub(crate) fn take(mouse: bool) -> io::Result<(Self, Option<File>)> {
+impl TerminalGuard {
+    /// Acquires the terminal. Returns the read end of the redirected standard error, if it was
+    /// redirected.
+    pub(crate) fn acquire(mouse: bool) -> io::Result<(Self, Option<File>)> {
         let guard = Self { mouse };
-        // From here on a failure gives back what was taken: the guard is dropped.
-        let log = take_stderr()?;
+        // On an error from here on, dropping the guard restores the modes that were changed.
+        let log = redirect_stderr()?;
         guard.enter()?;
         Ok((guard, log))
     }
 
-    /// Takes the screen and the keys, the first time or after a stop.
+    /// Acquires the screen and the keys, initially or after a stop.
     pub(crate) fn enter(&self) -> io::Result<()> {
-        let mut taken = taken();
+        let mut modes = active_modes();
         enable_raw_mode()?;
-        *taken |= RAW;
+        *modes |= RAW;
         let mut out = io::stdout().lock();
-        *taken |= SCREEN;
+        *modes |= SCREEN;
         out.write_all(ENTER)?;
         if self.mouse {
-            *taken |= MOUSE;
+            *modes |= MOUSE;
             out.write_all(MOUSE_ON)?;
         }
         out.flush()
     }
 
-    /// Gives screen and keys back, for a stop. Standard error stays with the log.
+    /// Releases the screen and the keys before a stop. Standard error stays redirected.
     pub(crate) fn leave() {
-        let mut taken = taken();
-        undo(*taken & !STDERR);
-        *taken &= STDERR;
+        let mut modes = active_modes();
+        undo(*modes & !STDERR);
+        *modes &= STDERR;
     }
 }
 
-impl Drop for Guard {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
-        let mut taken = taken();
-        undo(*taken);
-        *taken = 0;
+        let mut modes = active_modes();
+        undo(*modes);
+        *modes = 0;
     }
 }
 
-/// Where frames are written, each in one piece: to the terminal as long as it is taken. Once it is given back, by whichever thread,
-/// what is drawn then goes nowhere: it would be drawn over what was there before, and hide the cursor for good.
+/// Writer of frames to the acquired terminal, each frame in one piece.
+///
+/// Once any thread has released the terminal, frames are discarded. They would overwrite the main
+/// screen and leave the cursor hidden.
 #[derive(Debug)]
-pub(crate) struct Frames;
+pub(crate) struct FrameWriter;
 
-impl Write for Frames {
+impl Write for FrameWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes)?;
         Ok(bytes.len())
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Kept until all is written, so that it is not given back in the middle of a sequence.
-        let taken = taken();
-        let mut rest = if *taken & SCREEN == 0 { &[] } else { bytes };
+        // The lock is held until everything is written, so that the terminal is not released in the
+        // middle of an escape sequence.
+        let modes = active_modes();
+        let mut rest = if *modes & SCREEN == 0 { &[] } else { bytes };
         while !rest.is_empty() {
             match rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest))? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -134,15 +141,15 @@ impl Write for Frames {
     }
 }
 
-/// Undoes these. What fails cannot be told to anybody: the terminal is gone.
-fn undo(taken: u8) {
-    if taken & (MOUSE | SCREEN) != 0 {
-        // Not through std's own buffer, whose lock another thread may hold.
+/// Restores the given modes. An error cannot be reported, because the terminal is then gone.
+fn undo(modes: u8) {
+    if modes & (MOUSE | SCREEN) != 0 {
+        // Not through std's buffered stdout, whose lock another thread may hold.
         let mut bytes = Vec::new();
-        if taken & MOUSE != 0 {
+        if modes & MOUSE != 0 {
             bytes.extend_from_slice(MOUSE_OFF);
         }
-        if taken & SCREEN != 0 {
+        if modes & SCREEN != 0 {
             bytes.extend_from_slice(LEAVE);
         }
         let stdout = rustix::stdio::stdout();
@@ -154,50 +161,51 @@ fn undo(taken: u8) {
             }
         }
     }
-    if taken & RAW != 0 {
+    if modes & RAW != 0 {
         let _ = disable_raw_mode();
     }
-    if taken & STDERR != 0
-        && let Some(old) = OLD_STDERR.lock().unwrap_or_else(PoisonError::into_inner).take()
+    if modes & STDERR != 0
+        && let Some(old) = SAVED_STDERR.lock().unwrap_or_else(PoisonError::into_inner).take()
     {
         let _ = rustix::stdio::dup2_stderr(&old);
     }
 }
 
-/// Makes standard error a pipe, if it is a terminal: what was sent to a file stays with the file.
-fn take_stderr() -> io::Result<Option<File>> {
+/// Replaces standard error with a pipe if it is a terminal, and returns the read end.
+fn redirect_stderr() -> io::Result<Option<File>> {
     if !io::stderr().is_terminal() {
         return Ok(None);
     }
     let old = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3)?;
-    // Whoever writes must not wait for the viewer, which might be the one who writes.
+    // Non-blocking, because the writer can be the viewer's own thread, which also reads the pipe.
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    let mut taken = taken();
-    *OLD_STDERR.lock().unwrap_or_else(PoisonError::into_inner) = Some(old);
-    *taken |= STDERR;
+    let mut modes = active_modes();
+    *SAVED_STDERR.lock().unwrap_or_else(PoisonError::into_inner) = Some(old);
+    *modes |= STDERR;
     rustix::stdio::dup2_stderr(&write)?;
     Ok(Some(File::from(read)))
 }
 
-/// From here on a panic of any thread ends zctrace, for without that thread what is shown would not be true. Before it is told
-/// the terminal is given back.
+/// Installs a hook that makes a panic in any thread fatal, because the display would be stale without
+/// that thread. The hook releases the terminal before it prints the panic.
 ///
-/// The probes are detached by the kernel when the process is gone, and CMD, if there is one, is hung up by its terminal.
-pub(crate) fn catch_panics() {
+/// The kernel detaches the probes when the process exits. The command, if there is one, gets SIGHUP
+/// from its terminal.
+pub(crate) fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let tell = std::panic::take_hook();
+        let default_hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let taken = taken();
-            undo(*taken);
-            std::mem::forget(taken);
-            tell(panic);
+            let modes = active_modes();
+            undo(*modes);
+            std::mem::forget(modes);
+            default_hook(panic);
             std::process::exit(i32::from(exit_code::ERROR));
         }));
     });
 }
 
-/// For tests of the real program: panics if this thread was asked to. Not in what is released.
+/// Panics if `ZCTRACE_TEST_PANIC` names this thread. For tests; release builds ignore the variable.
 pub(crate) fn panic_if_asked(thread: &str) {
     let asked = cfg!(debug_assertions) && std::env::var("ZCTRACE_TEST_PANIC").is_ok_and(|asked| asked == thread);
     assert!(!asked, "the thread {thread} was asked to panic");

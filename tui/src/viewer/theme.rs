@@ -1,10 +1,10 @@
-//! Colours and glyphs. No colour says anything that a glyph, a word or a place does not say too.
+//! Colors and glyphs. No color says anything that a glyph, a word or a place does not say too.
 
 use std::borrow::Cow;
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// Which colours.
+/// Which colors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum ThemeName {
     /// For dark backgrounds.
@@ -15,8 +15,8 @@ pub(crate) enum ThemeName {
     /// As different as can be.
     HighContrast,
     /// Blue for moved and orange for copied.
-    ColourBlind,
-    /// No colours at all, as `NO_COLOR` asks for.
+    ColorBlind,
+    /// No colors at all, as `NO_COLOR` asks for.
     None,
 }
 
@@ -26,17 +26,17 @@ impl ThemeName {
         Self::Dark,
         Self::Light,
         Self::HighContrast,
-        Self::ColourBlind,
+        Self::ColorBlind,
         Self::None,
     ];
 
     /// The word for it in the configuration.
-    pub(crate) const fn word(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Dark => "dark",
             Self::Light => "light",
             Self::HighContrast => "high-contrast",
-            Self::ColourBlind => "colour-blind",
+            Self::ColorBlind => "color-blind",
             Self::None => "none",
         }
     }
@@ -56,7 +56,7 @@ pub(crate) enum Role {
     /// The title of the column that is sorted by.
     Sorted,
     /// The view that is shown.
-    Here,
+    Active,
     /// The row under the cursor.
     Cursor,
     /// A key.
@@ -68,22 +68,22 @@ pub(crate) enum Role {
     /// Unknown.
     Unknown,
     /// Neither.
-    Neither,
+    Excluded,
     /// What must not be overlooked: a loss, a failure.
-    Loud,
+    Alert,
     /// A warning.
     Warning,
 }
 
 impl Role {
     /// The role of a mark.
-    pub(crate) const fn of_mark(mark: char) -> Self {
+    pub(crate) const fn from_mark(mark: char) -> Self {
         match mark {
             '=' => Self::Moved,
             'x' => Self::Copied,
             '?' => Self::Unknown,
-            '!' => Self::Loud,
-            '-' => Self::Neither,
+            '!' => Self::Alert,
+            '-' => Self::Excluded,
             _ => Self::Plain,
         }
     }
@@ -93,74 +93,74 @@ impl Role {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Theme {
     name: ThemeName,
-    true_colour: bool,
+    true_color: bool,
 }
 
 impl Theme {
-    /// The theme of this name, for a terminal that shows 24-bit colours or does not.
-    pub(crate) const fn new(name: ThemeName, true_colour: bool) -> Self {
-        Self { name, true_colour }
+    /// The theme of this name, for a terminal that shows 24-bit colors or does not.
+    pub(crate) const fn new(name: ThemeName, true_color: bool) -> Self {
+        Self { name, true_color }
     }
 
     /// How a role looks.
     pub(crate) fn style(self, role: Role) -> Style {
         let style = Style::new().add_modifier(modifier(role));
-        match self.colour(role) {
-            Some(colour) => style.fg(colour),
+        match self.color(role) {
+            Some(color) => style.fg(color),
             None => style,
         }
     }
 
-    fn colour(self, role: Role) -> Option<Color> {
-        // As 24-bit colour, and the nearest of the 16 or 256 that a terminal without these has.
-        let (rgb, near) = match (self.name, role) {
-            (ThemeName::None, _) | (_, Role::Plain | Role::Strong | Role::Cursor | Role::Here | Role::Sorted) => {
+    fn color(self, role: Role) -> Option<Color> {
+        // As 24-bit color, and the nearest of the 16 or 256 that a terminal without these has.
+        let (rgb, ansi) = match (self.name, role) {
+            (ThemeName::None, _) | (_, Role::Plain | Role::Strong | Role::Cursor | Role::Active | Role::Sorted) => {
                 return None;
             }
 
             (ThemeName::Dark, Role::Moved) => ((126, 200, 120), Color::Green),
             (ThemeName::Dark, Role::Copied) => ((240, 113, 105), Color::LightRed),
             (ThemeName::Dark, Role::Unknown | Role::Warning) => ((230, 196, 84), Color::Yellow),
-            (ThemeName::Dark | ThemeName::ColourBlind, Role::Neither | Role::Dim) => ((140, 144, 150), Color::DarkGray),
+            (ThemeName::Dark | ThemeName::ColorBlind, Role::Excluded | Role::Dim) => ((140, 144, 150), Color::DarkGray),
             (ThemeName::Dark, Role::Head) => ((130, 170, 220), Color::Cyan),
             (ThemeName::Dark, Role::Key) => ((150, 190, 235), Color::LightCyan),
-            (ThemeName::Dark, Role::Loud) => ((255, 120, 110), Color::LightRed),
+            (ThemeName::Dark, Role::Alert) => ((255, 120, 110), Color::LightRed),
 
             (ThemeName::Light, Role::Moved) => ((0, 110, 40), Color::Green),
-            (ThemeName::Light, Role::Copied | Role::Loud) => ((176, 20, 20), Color::Red),
+            (ThemeName::Light, Role::Copied | Role::Alert) => ((176, 20, 20), Color::Red),
             (ThemeName::Light, Role::Unknown | Role::Warning) => ((135, 90, 0), Color::Indexed(94)),
-            (ThemeName::Light, Role::Neither | Role::Dim) => ((95, 98, 104), Color::Indexed(241)),
+            (ThemeName::Light, Role::Excluded | Role::Dim) => ((95, 98, 104), Color::Indexed(241)),
             (ThemeName::Light, Role::Head | Role::Key) => ((20, 70, 150), Color::Blue),
 
             (ThemeName::HighContrast, Role::Moved) => ((0, 255, 0), Color::LightGreen),
-            (ThemeName::HighContrast, Role::Copied | Role::Loud) => ((255, 80, 80), Color::LightRed),
+            (ThemeName::HighContrast, Role::Copied | Role::Alert) => ((255, 80, 80), Color::LightRed),
             (ThemeName::HighContrast, Role::Unknown | Role::Warning) => ((255, 255, 0), Color::LightYellow),
-            (ThemeName::HighContrast, Role::Neither | Role::Dim | Role::Head | Role::Key) => {
+            (ThemeName::HighContrast, Role::Excluded | Role::Dim | Role::Head | Role::Key) => {
                 ((255, 255, 255), Color::White)
             }
 
-            // Okabe and Ito's colours, which people with any of the common kinds of colour blindness tell apart.
-            (ThemeName::ColourBlind, Role::Moved) => ((86, 180, 233), Color::LightBlue),
-            (ThemeName::ColourBlind, Role::Copied | Role::Loud) => ((230, 159, 0), Color::Indexed(214)),
-            (ThemeName::ColourBlind, Role::Unknown | Role::Warning) => ((204, 121, 167), Color::Indexed(175)),
-            (ThemeName::ColourBlind, Role::Head | Role::Key) => ((190, 200, 215), Color::Gray),
+            // Okabe and Ito's colors, which people with any of the common kinds of color blindness tell apart.
+            (ThemeName::ColorBlind, Role::Moved) => ((86, 180, 233), Color::LightBlue),
+            (ThemeName::ColorBlind, Role::Copied | Role::Alert) => ((230, 159, 0), Color::Indexed(214)),
+            (ThemeName::ColorBlind, Role::Unknown | Role::Warning) => ((204, 121, 167), Color::Indexed(175)),
+            (ThemeName::ColorBlind, Role::Head | Role::Key) => ((190, 200, 215), Color::Gray),
         };
-        Some(if self.true_colour {
+        Some(if self.true_color {
             Color::Rgb(rgb.0, rgb.1, rgb.2)
         } else {
-            near
+            ansi
         })
     }
 }
 
-/// What a role is without colours.
+/// What a role is without colors.
 const fn modifier(role: Role) -> Modifier {
     match role {
         Role::Strong | Role::Key | Role::Warning => Modifier::BOLD,
-        Role::Copied | Role::Unknown | Role::Moved | Role::Neither | Role::Plain | Role::Dim => Modifier::empty(),
+        Role::Copied | Role::Unknown | Role::Moved | Role::Excluded | Role::Plain | Role::Dim => Modifier::empty(),
         Role::Head => Modifier::UNDERLINED,
         Role::Sorted => Modifier::BOLD.union(Modifier::UNDERLINED),
-        Role::Here | Role::Loud => Modifier::BOLD.union(Modifier::REVERSED),
+        Role::Active | Role::Alert => Modifier::BOLD.union(Modifier::REVERSED),
         Role::Cursor => Modifier::REVERSED,
     }
 }
@@ -178,12 +178,12 @@ impl Glyphs {
     }
 
     /// What says that something was cut off.
-    pub(crate) const fn cut(self) -> &'static str {
+    pub(crate) const fn ellipsis(self) -> &'static str {
         if self.ascii { ">" } else { "…" }
     }
 
     /// The line between two parts of the screen.
-    pub(crate) const fn line(self) -> &'static str {
+    pub(crate) const fn rule(self) -> &'static str {
         if self.ascii { "-" } else { "─" }
     }
 
@@ -224,33 +224,33 @@ mod tests {
         Role::Strong,
         Role::Head,
         Role::Sorted,
-        Role::Here,
+        Role::Active,
         Role::Cursor,
         Role::Key,
         Role::Moved,
         Role::Copied,
         Role::Unknown,
-        Role::Neither,
-        Role::Loud,
+        Role::Excluded,
+        Role::Alert,
         Role::Warning,
     ];
 
     #[test]
-    fn without_colours_there_are_none_and_what_matters_still_stands_out() {
+    fn without_colors_there_are_none_and_what_matters_still_stands_out() {
         let theme = Theme::new(ThemeName::None, true);
         for role in ROLES {
             assert_eq!((theme.style(role).fg, theme.style(role).bg), (None, None), "{role:?}");
         }
-        for role in [Role::Loud, Role::Cursor, Role::Here, Role::Strong] {
+        for role in [Role::Alert, Role::Cursor, Role::Active, Role::Strong] {
             assert!(!theme.style(role).add_modifier.is_empty(), "{role:?}");
         }
     }
 
     #[test]
-    fn moved_copied_and_unknown_differ_in_every_theme_with_colours() {
+    fn moved_copied_and_unknown_differ_in_every_theme_with_colors() {
         for name in ThemeName::ALL.into_iter().filter(|&name| name != ThemeName::None) {
-            for true_colour in [false, true] {
-                let theme = Theme::new(name, true_colour);
+            for true_color in [false, true] {
+                let theme = Theme::new(name, true_color);
                 let [moved, copied, unknown] =
                     [Role::Moved, Role::Copied, Role::Unknown].map(|role| theme.style(role).fg);
                 assert!(
@@ -265,7 +265,7 @@ mod tests {
     fn ascii_means_ascii() {
         let ascii = Glyphs::new(true);
         assert_eq!(ascii.text("a → b · 3 µs ≈ … ä"), "a -> b | 3 us ~ > ?");
-        assert!(ascii.cut().is_ascii() && ascii.line().is_ascii());
+        assert!(ascii.ellipsis().is_ascii() && ascii.rule().is_ascii());
         assert_eq!(Glyphs::new(false).text("→"), "→");
     }
 }

@@ -116,8 +116,8 @@ impl Terminal {
         self.lines().join("\n")
     }
 
-    /// Whether anything on the screen has a colour.
-    pub(crate) fn is_coloured(&self) -> bool {
+    /// Whether anything on the screen has a color.
+    pub(crate) fn is_colored(&self) -> bool {
         let screen = self.screen.screen();
         let (rows, columns) = screen.size();
         let (rows, columns) = (rows.get(), columns.get());

@@ -124,7 +124,7 @@ fn a_recording_is_shown_as_it_is_asked_for() {
     let text = terminal.wait_for("the end", |text| {
         text.contains(" STANDS 00:00:30 of 00:00:30, 1x") && text.contains("hides 1 flow |")
     });
-    assert!(text.is_ascii() && !terminal.is_coloured(), "{text}");
+    assert!(text.is_ascii() && !terminal.is_colored(), "{text}");
     terminal.press("Q");
     assert_eq!(terminal.end(), 0);
     assert_eq!(terminal.left_behind(), [""; 0]);

@@ -10,7 +10,7 @@ pub(crate) enum Command {
     /// Ends.
     Quit,
     /// Ends, and prints the report.
-    QuitPrinting,
+    QuitAndPrint,
     /// Shows the keys.
     Help,
     /// The next view.
@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Sorts by the next column.
     Sort,
     /// Turns the order round.
-    Invert,
+    ReverseSort,
     /// Sorts by the column to the left.
     SortLeft,
     /// Sorts by the column to the right.
@@ -77,7 +77,7 @@ pub(crate) enum Command {
 
 /// Where a command holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Where {
+pub(crate) enum Context {
     /// Everywhere.
     Always,
     /// Where rows can be sorted.
@@ -131,7 +131,7 @@ impl Group {
 
 /// A line of the table.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct Binding {
     /// What it does.
     pub(crate) command: Command,
     /// Its name in the configuration.
@@ -143,27 +143,27 @@ pub(crate) struct Entry {
     /// What the footer says; nothing if it is not there. The first ones are the last to give way.
     pub(crate) footer: &'static str,
     /// Where it holds.
-    pub(crate) holds: Where,
+    pub(crate) context: Context,
     /// In which group of the help.
     pub(crate) group: Group,
 }
 
-macro_rules! table {
-    ($( $group:ident $holds:ident { $( $command:expr, $name:literal, [$($key:literal),*], $help:literal, $footer:literal; )* } )*) => {
+macro_rules! bindings {
+    ($( $group:ident $context:ident { $( $command:expr, $name:literal, [$($key:literal),*], $help:literal, $footer:literal; )* } )*) => {
         /// The table.
-        pub(crate) const TABLE: &[Entry] = &[$($(Entry {
+        pub(crate) const BINDINGS: &[Binding] = &[$($(Binding {
             command: { use Command::*; $command },
             name: $name,
             keys: &[$($key),*],
             help: $help,
             footer: $footer,
-            holds: Where::$holds,
+            context: Context::$context,
             group: Group::$group,
         },)*)*];
     };
 }
 
-table! {
+bindings! {
     Move Always {
         Up, "up", ["up", "k"], "one row up", "";
         Down, "down", ["down", "j"], "one row down", "";
@@ -196,7 +196,7 @@ table! {
     }
     Show Tables {
         Sort, "sort", ["s"], "sort by the next column", "sort";
-        Invert, "invert", ["S"], "turn the order round", "";
+        ReverseSort, "invert", ["S"], "turn the order round", "";
         SortLeft, "sort-left", ["<"], "sort by the column to the left", "";
         SortRight, "sort-right", [">"], "sort by the column to the right", "";
     }
@@ -215,6 +215,6 @@ table! {
         Help, "help", ["?", "f1"], "these keys", "keys";
         Suspend, "suspend", ["ctrl-z"], "stop, until the shell's `fg`", "";
         Quit, "quit", ["q", "ctrl-c"], "end", "quit";
-        QuitPrinting, "quit-printing", ["Q"], "end, and print the report", "";
+        QuitAndPrint, "quit-printing", ["Q"], "end, and print the report", "";
     }
 }

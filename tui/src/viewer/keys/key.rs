@@ -12,7 +12,7 @@ pub(crate) struct Key {
 }
 
 /// Keys that have names.
-const NAMED: [(&str, KeyCode); 16] = [
+const NAMED_KEYS: [(&str, KeyCode); 16] = [
     ("up", KeyCode::Up),
     ("down", KeyCode::Down),
     ("left", KeyCode::Left),
@@ -50,7 +50,7 @@ impl Key {
         let mut characters = rest.chars();
         let code = match (characters.next(), characters.next()) {
             (Some(c), None) if !c.is_control() && c != ' ' => KeyCode::Char(c),
-            _ => match NAMED.iter().find(|(name, _)| *name == rest) {
+            _ => match NAMED_KEYS.iter().find(|(name, _)| *name == rest) {
                 Some((_, code)) => *code,
                 None => KeyCode::F(
                     rest.strip_prefix('f')?
@@ -60,21 +60,21 @@ impl Key {
                 ),
             },
         };
-        Some(Self { code, modifiers }.as_sent())
+        Some(Self { code, modifiers }.normalized())
     }
 
     /// What the terminal said.
-    pub(crate) fn of(event: &KeyEvent) -> Self {
+    pub(crate) fn from_event(event: &KeyEvent) -> Self {
         let kept = KeyModifiers::CONTROL | KeyModifiers::ALT;
         Self {
             code: event.code,
             modifiers: event.modifiers & kept,
         }
-        .as_sent()
+        .normalized()
     }
 
     /// A terminal sends the same byte for several keys with Ctrl: one of them stands for all.
-    fn as_sent(self) -> Self {
+    fn normalized(self) -> Self {
         if !self.modifiers.contains(KeyModifiers::CONTROL) {
             return self;
         }
@@ -91,7 +91,7 @@ impl Key {
     }
 
     /// The character it types, if it does.
-    pub(crate) fn types(self) -> Option<char> {
+    pub(crate) fn typed_char(self) -> Option<char> {
         match self.code {
             KeyCode::Char(c) if self.modifiers.is_empty() => Some(c),
             _ => None,
@@ -159,10 +159,10 @@ mod tests {
 
     #[test]
     fn what_a_terminal_sends_is_the_key_that_was_meant() {
-        let sent = |c, modifiers| Key::of(&KeyEvent::new(KeyCode::Char(c), modifiers));
+        let sent = |c, modifiers| Key::from_event(&KeyEvent::new(KeyCode::Char(c), modifiers));
         assert_eq!(Some(sent('5', KeyModifiers::CONTROL)), Key::parse("ctrl-]"));
         assert_eq!(Some(sent('G', KeyModifiers::SHIFT)), Key::parse("G"));
-        assert_eq!(sent('G', KeyModifiers::SHIFT).types(), Some('G'));
-        assert_eq!(sent('c', KeyModifiers::CONTROL).types(), None);
+        assert_eq!(sent('G', KeyModifiers::SHIFT).typed_char(), Some('G'));
+        assert_eq!(sent('c', KeyModifiers::CONTROL).typed_char(), None);
     }
 }

@@ -21,40 +21,40 @@ pub(crate) struct Column {
     /// Characters that it has. A column of names has at least so many, and its part of what the others leave.
     pub(crate) width: u16,
     /// Which part of what is left it has: 0 for a column that is always as wide.
-    pub(crate) grows: u16,
+    pub(crate) flex: u16,
     /// On which side.
     pub(crate) align: Align,
-    /// Columns of a higher rank give way first; one of rank 0 stays.
-    pub(crate) rank: u8,
+    /// Columns of a higher drop_order give way first; one of drop_order 0 stays.
+    pub(crate) drop_order: u8,
 }
 
-const fn names(title: &'static str, width: u16, grows: u16, rank: u8) -> Column {
+const fn names(title: &'static str, width: u16, flex: u16, drop_order: u8) -> Column {
     Column {
         title,
         descending: false,
         width,
-        grows,
+        flex,
         align: Align::Left,
-        rank,
+        drop_order,
     }
 }
 
-const fn number(title: &'static str, width: u16, rank: u8) -> Column {
+const fn number(title: &'static str, width: u16, drop_order: u8) -> Column {
     Column {
         title,
         descending: true,
         width,
-        grows: 0,
+        flex: 0,
         align: Align::Right,
-        rank,
+        drop_order,
     }
 }
 
 /// A bar: sorted by the part that was copied.
-const fn bar(title: &'static str, width: u16, rank: u8) -> Column {
+const fn bar(title: &'static str, width: u16, drop_order: u8) -> Column {
     Column {
         descending: true,
-        ..names(title, width, 0, rank)
+        ..names(title, width, 0, drop_order)
     }
 }
 
@@ -146,7 +146,7 @@ pub(crate) fn columns(view: View) -> &'static [Column] {
 }
 
 /// How a view is sorted before anybody chooses: the most bytes first, the pipes that are fullest, the log as it came.
-pub(crate) fn first_sort(view: View) -> Sort {
+pub(crate) fn default_sort(view: View) -> Sort {
     let title = if view == View::Pipes { "used" } else { "bytes" };
     let column = columns(view).iter().position(|column| column.title == title);
     Sort {

@@ -7,24 +7,24 @@ use zctrace_report::{Flow, LedgerWord, Process, Report};
 
 use crate::viewer::state::{Level, Snapshot};
 
-/// Events of one kind that are told one by one; of more only the number is told.
-const MOST: usize = 8;
+/// Events of one kind that are events one by one; of more only the number is events.
+const MAX_EVENTS: usize = 8;
 
 /// What is new in a snapshot. The first one begins with what is there already.
 pub(crate) fn events(before: Option<&Snapshot>, now: &Snapshot) -> Vec<(Level, String)> {
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     let report = &*now.report;
     let old = before.map(|before| &*before.report);
-    loss(&mut told, old, report);
-    processes(&mut told, old, report);
+    loss(&mut events, old, report);
+    processes(&mut events, old, report);
     if let Some(before) = before {
-        flows(&mut told, before, now);
+        flows(&mut events, before, now);
     }
-    segments(&mut told, old, report);
-    told
+    segments(&mut events, old, report);
+    events
 }
 
-fn loss(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
+fn loss(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
     let (had, has) = (old.map_or(0, |old| old.loss.records()), now.loss.records());
     if has > had {
         let began = if had == 0 { "loss began: " } else { "more was lost: " };
@@ -34,15 +34,15 @@ fn loss(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
             count(has),
             count(now.loss.flows_touched)
         );
-        told.push((Level::Error, text));
+        events.push((Level::Error, text));
     }
     if now.overhead.fell_back && !old.is_some_and(|old| old.overhead.fell_back) {
         let text = "the cap was reached: from now on bytes are only counted, and nothing can be shown to have moved";
-        told.push((Level::Warning, text.to_owned()));
+        events.push((Level::Warning, text.to_owned()));
     }
 }
 
-fn processes(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
+fn processes(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
     let known: HashSet<u32> = old
         .iter()
         .flat_map(|old| &old.processes)
@@ -57,10 +57,10 @@ fn processes(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report
         "" => format!("pid {} joined", process.pid),
         name => format!("{} (pid {}) joined", printable(name), process.pid),
     };
-    tell(told, Level::Note, &new, "more processes joined", name);
+    push_events(events, Level::Note, &new, "more processes joined", name);
 }
 
-fn flows(told: &mut Vec<(Level, String)>, before: &Snapshot, now: &Snapshot) {
+fn flows(events: &mut Vec<(Level, String)>, before: &Snapshot, now: &Snapshot) {
     let (mut copied, mut unknown): (Vec<&Flow>, Vec<&Flow>) = (Vec::new(), Vec::new());
     for (index, flow) in now.report.flows.iter().enumerate() {
         let account = &flow.account;
@@ -81,7 +81,7 @@ fn flows(told: &mut Vec<(Level, String)>, before: &Snapshot, now: &Snapshot) {
         }
     }
     let between = |flow: &Flow| format!("{} → {}", flow.from, flow.to);
-    tell(told, Level::Warning, &copied, "more flows turned copied", |flow| {
+    push_events(events, Level::Warning, &copied, "more flows turned copied", |flow| {
         let code = flow
             .reasons
             .first()
@@ -94,17 +94,23 @@ fn flows(told: &mut Vec<(Level, String)>, before: &Snapshot, now: &Snapshot) {
             size(flow.payload)
         )
     });
-    tell(told, Level::Note, &unknown, "more flows are unknown in part", |flow| {
-        format!(
-            "unknown in part: {}, {} of {}",
-            between(flow),
-            size(flow.account.unknown),
-            size(flow.payload)
-        )
-    });
+    push_events(
+        events,
+        Level::Note,
+        &unknown,
+        "more flows are unknown in part",
+        |flow| {
+            format!(
+                "unknown in part: {}, {} of {}",
+                between(flow),
+                size(flow.account.unknown),
+                size(flow.payload)
+            )
+        },
+    );
 }
 
-fn segments(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
+fn segments(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
     let wrong = |report: &Report| {
         let wrong = report
             .segments
@@ -118,7 +124,7 @@ fn segments(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report)
         .iter()
         .filter(|segment| segment.agreement == LedgerWord::Disagrees && !known.contains(&(segment.pid, segment.id)))
         .collect();
-    tell(told, Level::Error, &new, "more segments disagree", |segment| {
+    push_events(events, Level::Error, &new, "more segments disagree", |segment| {
         format!(
             "the accounts of segment {} disagree: {}",
             segment.id,
@@ -128,9 +134,9 @@ fn segments(told: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report)
 }
 
 /// Tells the first ones, and how many more there are.
-fn tell<T>(told: &mut Vec<(Level, String)>, level: Level, all: &[T], more: &str, text: impl Fn(&T) -> String) {
-    told.extend(all.iter().take(MOST).map(|one| (level, text(one))));
-    if all.len() > MOST {
-        told.push((level, format!("{} {more}", count((all.len() - MOST) as u64))));
+fn push_events<T>(events: &mut Vec<(Level, String)>, level: Level, all: &[T], more: &str, text: impl Fn(&T) -> String) {
+    events.extend(all.iter().take(MAX_EVENTS).map(|one| (level, text(one))));
+    if all.len() > MAX_EVENTS {
+        events.push((level, format!("{} {more}", count((all.len() - MAX_EVENTS) as u64))));
     }
 }

@@ -4,48 +4,48 @@ use std::time::Duration;
 
 use zctrace_report::{Call, Flow};
 
-use super::{Body, Question, RowKey, Rows, fitting};
+use super::{RowData, RowKey, RowQuery, Rows, matching_flows};
 use crate::viewer::state::{Snapshot, View};
 
 /// A number or a text: what a row is sorted by.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum By {
+pub(super) enum SortKey {
     Number(u64),
     Text(String),
 }
 
-pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
-    let (flows, filtered) = fitting(question, &now.report.flows);
-    let title = title(View::Flows, question.sort.column);
-    let rate_of = |index: u32, flow: &Flow| rate(now, question.before, index as usize, flow).unwrap_or(0);
+pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
+    let (flows, filtered) = matching_flows(query, &now.report.flows);
+    let title = title(View::Flows, query.sort.column);
+    let rate_of = |index: u32, flow: &Flow| rate(now, query.before, index as usize, flow).unwrap_or(0);
     let key = |index: u32| now.keys.key(index as usize).unwrap_or(RowKey(index.into()));
     let rows = flows
         .into_iter()
         .map(|(index, flow)| {
             let account = &flow.account;
-            let by = match title {
-                "from" => By::Text(flow.from.to_string()),
-                "to" => By::Text(flow.to.to_string()),
-                "call" => By::Text(flow.call_names.iter().map(Call::as_str).collect()),
-                "process" => By::Text(flow.process.clone()),
-                "reason" => By::Text(
+            let sort_key = match title {
+                "from" => SortKey::Text(flow.from.to_string()),
+                "to" => SortKey::Text(flow.to.to_string()),
+                "call" => SortKey::Text(flow.call_names.iter().map(Call::as_str).collect()),
+                "process" => SortKey::Text(flow.process.clone()),
+                "reason" => SortKey::Text(
                     flow.reasons
                         .first()
                         .map_or(String::new(), |cause| cause.code.as_str().to_owned()),
                 ),
-                "moved" => By::Number(account.moved),
-                "copied" => By::Number(account.copied),
-                "unknown" => By::Number(account.unknown),
-                "per s" => By::Number(rate_of(index, flow)),
-                _ => By::Number(flow.payload),
+                "moved" => SortKey::Number(account.moved),
+                "copied" => SortKey::Number(account.copied),
+                "unknown" => SortKey::Number(account.unknown),
+                "per s" => SortKey::Number(rate_of(index, flow)),
+                _ => SortKey::Number(flow.payload),
             };
-            (by, key(index), index)
+            (sort_key, key(index), index)
         })
         .collect();
-    let (keys, flows) = Rows::sorted(rows, question.sort.descending);
+    let (keys, flows) = Rows::sort(rows, query.sort.descending);
     Rows {
         keys,
-        body: Body::Flows(flows),
+        body: RowData::Flows(flows),
         filtered,
     }
 }

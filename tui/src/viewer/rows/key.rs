@@ -11,15 +11,15 @@ pub(crate) struct RowKey(pub(crate) u64);
 
 /// FNV-1a over words: names here are short, and a made-up one that clashes only moves a cursor.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fnv(u64);
+pub(super) struct KeyHasher(u64);
 
-impl Default for Fnv {
+impl Default for KeyHasher {
     fn default() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 }
 
-impl Hasher for Fnv {
+impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
@@ -52,28 +52,28 @@ impl Hasher for Fnv {
 }
 
 /// A map by keys, which are hashes already.
-pub(super) type ByKey<T> = HashMap<RowKey, T, BuildHasherDefault<Fnv>>;
+pub(super) type ByKey<T> = HashMap<RowKey, T, BuildHasherDefault<KeyHasher>>;
 
 /// The key of anything that can be hashed.
-pub(super) fn of<T: Hash>(what: T) -> RowKey {
-    let mut hasher = Fnv::default();
+pub(super) fn hash_key<T: Hash>(what: T) -> RowKey {
+    let mut hasher = KeyHasher::default();
     what.hash(&mut hasher);
     RowKey(hasher.finish())
 }
 
 /// A process.
 pub(super) fn of_pid(pid: u32) -> RowKey {
-    of(("process", pid))
+    hash_key(("process", pid))
 }
 
 /// A pipe.
 pub(super) fn of_pipe(pipe: &Pipe) -> RowKey {
-    of(("pipe", pipe.inode))
+    hash_key(("pipe", pipe.inode))
 }
 
 /// A segment.
 pub(super) fn of_segment(segment: &Segment) -> RowKey {
-    of(("segment", segment.pid, segment.id, segment.pipe))
+    hash_key(("segment", segment.pid, segment.id, segment.pipe))
 }
 
 /// A look.
@@ -82,7 +82,7 @@ pub(super) fn of_look(look: &Look) -> RowKey {
         .place
         .as_ref()
         .map(|place| (&place.file, place.line, &place.function));
-    of(("look", look.pid, look.segment, place, &look.operation, &look.how))
+    hash_key(("look", look.pid, look.segment, place, &look.operation, &look.how))
 }
 
 /// What a flow is about, but for what it has in common with others.
@@ -92,7 +92,7 @@ fn of_flow(flow: &Flow) -> RowKey {
         end.name.hash(hasher);
         (end.port, &end.object).hash(hasher);
     }
-    let mut hasher = Fnv::default();
+    let mut hasher = KeyHasher::default();
     end(&flow.from, &mut hasher);
     end(&flow.to, &mut hasher);
     (flow.pid, &flow.process, &flow.name).hash(&mut hasher);
@@ -103,29 +103,29 @@ fn of_flow(flow: &Flow) -> RowKey {
 
 /// The keys of a report's flows, in their order, and where each is: made once per snapshot.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Keys {
+pub(crate) struct FlowKeys {
     of_flow: Vec<RowKey>,
-    place: ByKey<u32>,
+    index: ByKey<u32>,
 }
 
-impl Keys {
+impl FlowKeys {
     /// Of a report.
-    pub(crate) fn of(report: &Report) -> Self {
+    pub(crate) fn from_report(report: &Report) -> Self {
         let mut keys = Self {
             of_flow: Vec::with_capacity(report.flows.len()),
-            place: ByKey::with_capacity_and_hasher(report.flows.len(), BuildHasherDefault::default()),
+            index: ByKey::with_capacity_and_hasher(report.flows.len(), BuildHasherDefault::default()),
         };
         // How many of one key have come already.
         let mut same: ByKey<u64> = ByKey::default();
         for (index, flow) in report.flows.iter().enumerate() {
             let mut key = of_flow(flow);
-            if keys.place.contains_key(&key) {
+            if keys.index.contains_key(&key) {
                 // Flows that are about the same are told apart by their order.
                 let number = same.entry(key).or_default();
                 *number += 1;
-                key = of((key, *number));
+                key = hash_key((key, *number));
             }
-            keys.place.insert(key, index as u32);
+            keys.index.insert(key, index as u32);
             keys.of_flow.push(key);
         }
         keys
@@ -138,6 +138,6 @@ impl Keys {
 
     /// Where the flow of this key is.
     pub(crate) fn position(&self, key: RowKey) -> Option<usize> {
-        self.place.get(&key).map(|&index| index as usize)
+        self.index.get(&key).map(|&index| index as usize)
     }
 }

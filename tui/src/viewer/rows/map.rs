@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use zctrace_report::{Account, End, EndKind, Flow};
 
-use super::flows::{By, rate, title};
+use super::flows::{SortKey, rate, title};
 use super::key::{self, ByKey};
-use super::{Body, Question, RowKey, Rows, fitting};
+use super::{RowData, RowKey, RowQuery, Rows, matching_flows};
 use crate::viewer::state::{Snapshot, View};
 
 /// Flows with like ends.
@@ -56,17 +56,17 @@ fn like(end: &End) -> (&EndKind, Option<u16>, Cow<'_, str>) {
 const FIRST_EPHEMERAL: u16 = 32_768;
 
 /// The kinds between the two ends.
-pub(crate) fn ways(flow: &Flow) -> &[EndKind] {
+pub(crate) fn intermediate_kinds(flow: &Flow) -> &[EndKind] {
     flow.path.get(1..flow.path.len().saturating_sub(1)).unwrap_or_default()
 }
 
 fn key(flow: &Flow) -> RowKey {
-    key::of((
+    key::hash_key((
         "map",
         like(&flow.from),
         like(&flow.to),
         &flow.process,
-        ways(flow),
+        intermediate_kinds(flow),
         &flow.call_names,
     ))
 }
@@ -90,14 +90,14 @@ fn merge(row: &mut End, end: &End) {
     };
 }
 
-pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
-    let (flows, filtered) = fitting(question, &now.report.flows);
-    let mut place: ByKey<usize> = ByKey::default();
+pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
+    let (flows, filtered) = matching_flows(query, &now.report.flows);
+    let mut row_of_key: ByKey<usize> = ByKey::default();
     let mut rows: Vec<(RowKey, MapRow)> = Vec::new();
     for (index, flow) in flows {
         let key = key(flow);
-        let rate = rate(now, question.before, index as usize, flow);
-        let at = *place.entry(key).or_insert(rows.len());
+        let rate = rate(now, query.before, index as usize, flow);
+        let at = *row_of_key.entry(key).or_insert(rows.len());
         if let Some((_, row)) = rows.get_mut(at) {
             if flow.payload > now.report.flows[row.largest as usize].payload {
                 row.largest = index;
@@ -124,35 +124,35 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
             rows.push((key, row));
         }
     }
-    let title = title(View::Map, question.sort.column);
+    let title = title(View::Map, query.sort.column);
     let rows = rows
         .into_iter()
         .map(|(key, row)| {
             let account = &row.account;
-            let by = match title {
-                "from" => By::Text(row.ends[0].to_string()),
-                "to" => By::Text(row.ends[1].to_string()),
-                "way" => By::Text(now.report.flows[row.largest as usize].path_text()),
-                "moved" => By::Number(account.moved),
-                "copied" => By::Number(account.copied),
-                "unknown" => By::Number(account.unknown),
-                "per s" => By::Number(row.rate.unwrap_or(0)),
-                "bytes" => By::Number(row.payload),
-                _ => By::Number(copied_part(account)),
+            let sort_key = match title {
+                "from" => SortKey::Text(row.ends[0].to_string()),
+                "to" => SortKey::Text(row.ends[1].to_string()),
+                "way" => SortKey::Text(now.report.flows[row.largest as usize].path_text()),
+                "moved" => SortKey::Number(account.moved),
+                "copied" => SortKey::Number(account.copied),
+                "unknown" => SortKey::Number(account.unknown),
+                "per s" => SortKey::Number(row.rate.unwrap_or(0)),
+                "bytes" => SortKey::Number(row.payload),
+                _ => SortKey::Number(copied_share(account)),
             };
-            (by, key, row)
+            (sort_key, key, row)
         })
         .collect();
-    let (keys, rows) = Rows::sorted(rows, question.sort.descending);
+    let (keys, rows) = Rows::sort(rows, query.sort.descending);
     Rows {
         keys,
-        body: Body::Map(rows),
+        body: RowData::Map(rows),
         filtered,
     }
 }
 
 /// The part that was copied, as a number that can be sorted by.
-pub(super) fn copied_part(account: &Account) -> u64 {
+pub(super) fn copied_share(account: &Account) -> u64 {
     let arrived = u128::from(account.arrived());
     (u128::from(account.copied) << 32).checked_div(arrived).unwrap_or(0) as u64
 }

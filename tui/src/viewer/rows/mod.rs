@@ -8,19 +8,22 @@ mod columns;
 mod events;
 mod flows;
 mod key;
+mod log;
 mod map;
-mod others;
+mod pipes;
 mod processes;
 mod reasons;
+mod segments;
 
-pub(crate) use self::columns::{Align, Column, columns, first_sort};
+pub(crate) use self::columns::{Align, Column, columns, default_sort};
 pub(crate) use self::events::events;
 pub(crate) use self::flows::rate;
-pub(crate) use self::key::{Keys, RowKey};
-pub(crate) use self::map::{MapRow, ways};
-pub(crate) use self::others::{LogRow, SegmentRow};
+pub(crate) use self::key::{FlowKeys, RowKey};
+pub(crate) use self::log::LogRow;
+pub(crate) use self::map::{MapRow, intermediate_kinds};
 pub(crate) use self::processes::ProcessRow;
-pub(crate) use self::reasons::{ASSUMED_RATE, ReasonRow, copying_ns};
+pub(crate) use self::reasons::{ASSUMED_COPY_RATE, ReasonRow, copy_time_ns};
+pub(crate) use self::segments::SegmentRow;
 
 use zctrace_report::Flow;
 
@@ -29,7 +32,7 @@ use crate::filter::{Filter, Match};
 
 /// What `derive` needs to know.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Question<'a> {
+pub(crate) struct RowQuery<'a> {
     /// Which rows.
     pub(crate) view: View,
     /// Of this.
@@ -48,7 +51,7 @@ pub(crate) struct Question<'a> {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Rows {
     keys: Vec<RowKey>,
-    body: Body,
+    body: RowData,
     /// What the filter does to them.
     filtered: Filtered,
 }
@@ -57,40 +60,40 @@ pub(crate) struct Rows {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Filtered {
     /// It hides so many: flows where rows are flows or made of them, else rows. Of some of them it cannot be told whether they fit.
-    Hides {
+    Hidden {
         /// How many do not fit, or may not.
-        all: u64,
+        count: u64,
         /// Of these: how many may fit.
-        perhaps: u64,
+        undecided: u64,
     },
     /// It asks for a field that is not there, and hides nothing.
-    Not(&'static str),
+    NotApplicable(&'static str),
 }
 
 impl Default for Filtered {
     fn default() -> Self {
-        Self::Hides { all: 0, perhaps: 0 }
+        Self::Hidden { count: 0, undecided: 0 }
     }
 }
 
 impl Filtered {
     /// Takes down whether something fits, that stands for so many, and says whether it is shown.
-    fn shows(&mut self, fit: Match, many: u64) -> bool {
-        let Self::Hides { all, perhaps } = self else {
+    fn admits(&mut self, result: Match, many: u64) -> bool {
+        let Self::Hidden { count, undecided } = self else {
             return true;
         };
-        if fit == Match::Yes {
+        if result == Match::Yes {
             return true;
         }
-        *all = all.saturating_add(many);
-        *perhaps = perhaps.saturating_add(if fit == Match::Unknown { many } else { 0 });
+        *count = count.saturating_add(many);
+        *undecided = undecided.saturating_add(if result == Match::Unknown { many } else { 0 });
         false
     }
 }
 
 /// What the rows are.
 #[derive(Clone, Default, Debug)]
-pub(crate) enum Body {
+pub(crate) enum RowData {
     /// None.
     #[default]
     Nothing,
@@ -127,7 +130,7 @@ impl Rows {
     }
 
     /// What they are.
-    pub(crate) fn body(&self) -> &Body {
+    pub(crate) fn body(&self) -> &RowData {
         &self.body
     }
 
@@ -137,7 +140,7 @@ impl Rows {
     }
 
     /// Puts rows into an order, each with its key and what it is sorted by.
-    fn sorted<T, K: Ord>(mut rows: Vec<(K, RowKey, T)>, descending: bool) -> (Vec<RowKey>, Vec<T>) {
+    fn sort<T, K: Ord>(mut rows: Vec<(K, RowKey, T)>, descending: bool) -> (Vec<RowKey>, Vec<T>) {
         // Rows that are the same by this column keep an order of their own, so that they do not jump about.
         rows.sort_unstable_by(|(a, a_key, _), (b, b_key, _)| {
             let order = a.cmp(b);
@@ -149,20 +152,20 @@ impl Rows {
 }
 
 /// The rows of a view.
-pub(crate) fn derive(question: &Question<'_>) -> Rows {
-    if question.view == View::Log {
-        return others::log(question);
+pub(crate) fn derive(query: &RowQuery<'_>) -> Rows {
+    if query.view == View::Log {
+        return log::rows(query);
     }
-    let Some(now) = question.now else {
+    let Some(now) = query.now else {
         return Rows::default();
     };
-    match question.view {
-        View::Map => map::rows(question, now),
-        View::Flows => flows::rows(question, now),
-        View::Processes => processes::rows(question, now),
-        View::Pipes => others::pipes(question, now),
-        View::Reasons => reasons::rows(question, now),
-        View::Segments => others::segments(question, now),
+    match query.view {
+        View::Map => map::rows(query, now),
+        View::Flows => flows::rows(query, now),
+        View::Processes => processes::rows(query, now),
+        View::Pipes => pipes::rows(query, now),
+        View::Reasons => reasons::rows(query, now),
+        View::Segments => segments::rows(query, now),
         View::Log => Rows::default(),
     }
 }
@@ -180,19 +183,19 @@ pub(crate) fn find(view: View, snapshot: &Snapshot, key: RowKey) -> Option<usize
             .position(|process| key::of_pid(process.pid) == key),
         View::Pipes => report.pipes.iter().position(|pipe| key::of_pipe(pipe) == key),
         View::Reasons => reasons::code(report, key).map(|_| 0),
-        View::Segments => others::find_segment(report, key),
+        View::Segments => segments::find(report, key),
         View::Log => Some(0),
     }
 }
 
 /// The flows that fit, with their places.
-fn fitting<'a>(question: &Question<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a Flow)>, Filtered) {
+fn matching_flows<'a>(query: &RowQuery<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a Flow)>, Filtered) {
     let all = flows.iter().enumerate().map(|(index, flow)| (index as u32, flow));
     let mut filtered = Filtered::default();
-    if question.filter.is_empty() {
+    if query.filter.is_empty() {
         return (all.collect(), filtered);
     }
-    let fit = all.filter(|(_, flow)| filtered.shows(question.filter.matches(flow), flow.folded));
+    let fit = all.filter(|(_, flow)| filtered.admits(query.filter.matches(flow), flow.folded));
     (fit.collect(), filtered)
 }
 

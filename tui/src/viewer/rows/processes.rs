@@ -2,10 +2,10 @@
 
 use zctrace_report::Account;
 
-use super::flows::{By, title};
+use super::flows::{SortKey, title};
 use super::key::{self, ByKey};
-use super::map::copied_part;
-use super::{Body, Filtered, Question, Rows, fitting};
+use super::map::copied_share;
+use super::{Filtered, RowData, RowQuery, Rows, matching_flows};
 use crate::viewer::state::{Snapshot, View};
 
 /// A process.
@@ -25,9 +25,9 @@ pub(crate) struct ProcessRow {
     pub(crate) calls: u64,
 }
 
-pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
+pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     let report = &now.report;
-    let (rows, filtered) = if question.filter.is_empty() {
+    let (rows, filtered) = if query.filter.is_empty() {
         let all = report.processes.iter().map(|process| ProcessRow {
             pid: process.pid,
             name: process.name.clone(),
@@ -38,12 +38,12 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
         });
         (all.collect(), Filtered::default())
     } else {
-        let (flows, filtered) = fitting(question, &report.flows);
-        let mut place: ByKey<usize> = ByKey::default();
+        let (flows, filtered) = matching_flows(query, &report.flows);
+        let mut row_of_key: ByKey<usize> = ByKey::default();
         let mut rows: Vec<ProcessRow> = Vec::new();
         for (_, flow) in flows {
             let Some(pid) = flow.pid else { continue };
-            let at = *place.entry(key::of_pid(pid)).or_insert(rows.len());
+            let at = *row_of_key.entry(key::of_pid(pid)).or_insert(rows.len());
             if at == rows.len() {
                 rows.push(ProcessRow {
                     pid,
@@ -65,28 +65,28 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
         }
         (rows, filtered)
     };
-    let title = title(View::Processes, question.sort.column);
+    let title = title(View::Processes, query.sort.column);
     let rows = rows
         .into_iter()
         .map(|row| {
-            let by = match title {
-                "pid" => By::Number(row.pid.into()),
-                "process" => By::Text(row.name.clone()),
-                "bytes" => By::Number(row.payload),
-                "moved" => By::Number(row.account.moved),
-                "copied" => By::Number(row.account.copied),
-                "unknown" => By::Number(row.account.unknown),
-                "to memory" => By::Number(row.into_memory),
-                "calls" => By::Number(row.calls),
-                _ => By::Number(copied_part(&row.account)),
+            let sort_key = match title {
+                "pid" => SortKey::Number(row.pid.into()),
+                "process" => SortKey::Text(row.name.clone()),
+                "bytes" => SortKey::Number(row.payload),
+                "moved" => SortKey::Number(row.account.moved),
+                "copied" => SortKey::Number(row.account.copied),
+                "unknown" => SortKey::Number(row.account.unknown),
+                "to memory" => SortKey::Number(row.into_memory),
+                "calls" => SortKey::Number(row.calls),
+                _ => SortKey::Number(copied_share(&row.account)),
             };
-            (by, key::of_pid(row.pid), row)
+            (sort_key, key::of_pid(row.pid), row)
         })
         .collect();
-    let (keys, rows) = Rows::sorted(rows, question.sort.descending);
+    let (keys, rows) = Rows::sort(rows, query.sort.descending);
     Rows {
         keys,
-        body: Body::Processes(rows),
+        body: RowData::Processes(rows),
         filtered,
     }
 }

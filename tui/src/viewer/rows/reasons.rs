@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 use zctrace_contract::reason::Class;
 use zctrace_report::{ReasonCode, Report};
 
-use super::flows::{By, title};
-use super::{Body, Question, RowKey, Rows, fitting, key};
+use super::flows::{SortKey, title};
+use super::{RowData, RowKey, RowQuery, Rows, key, matching_flows};
 use crate::viewer::state::{Snapshot, View};
 
 /// Bytes of memory that one CPU copies in a second, where that was not measured: what a server of the last ten years does
 /// with pieces that are not in its cache. It is stated wherever an estimate rests on it.
-pub(crate) const ASSUMED_RATE: u64 = 4 << 30;
+pub(crate) const ASSUMED_COPY_RATE: u64 = 4 << 30;
 
 /// A reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,18 +33,18 @@ impl ReasonRow {
 
 /// An estimate of the CPU time that copying so many bytes took, in nanoseconds: by the rate that was measured here, else by
 /// the one that is assumed.
-pub(crate) fn copying_ns(report: &Report, bytes: u64) -> u64 {
+pub(crate) fn copy_time_ns(report: &Report, bytes: u64) -> u64 {
     let rate = report
         .overhead
         .copy_bytes_per_second
         .filter(|&rate| rate > 0)
-        .unwrap_or(ASSUMED_RATE);
+        .unwrap_or(ASSUMED_COPY_RATE);
     u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX)
 }
 
-pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
+pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     let report = &now.report;
-    let (flows, filtered) = fitting(question, &report.flows);
+    let (flows, filtered) = matching_flows(query, &report.flows);
     let mut sums: BTreeMap<&ReasonCode, (u64, u64)> = BTreeMap::new();
     let mut add = |code, bytes: u64, calls: u64| {
         let sum: &mut (u64, u64) = sums.entry(code).or_default();
@@ -53,14 +53,14 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
     for cause in flows.iter().flat_map(|(_, flow)| &flow.reasons) {
         add(&cause.code, cause.bytes, cause.calls);
     }
-    let all = question.filter.is_empty();
+    let all = query.filter.is_empty();
     let ids: HashSet<u64> = flows.iter().filter(|_| !all).map(|(_, flow)| flow.id).collect();
     for look in &report.looks {
         if all || look.flow.is_some_and(|flow| ids.contains(&flow)) {
             add(&look.code, look.bytes, look.calls);
         }
     }
-    let title = title(View::Reasons, question.sort.column);
+    let title = title(View::Reasons, query.sort.column);
     let rows = sums
         .into_iter()
         .map(|(code, (bytes, calls))| {
@@ -69,25 +69,25 @@ pub(super) fn rows(question: &Question<'_>, now: &Snapshot) -> Rows {
                 bytes,
                 calls,
             };
-            let by = match title {
-                "bytes" => By::Number(bytes),
-                "calls" => By::Number(calls),
-                "~ CPU" => By::Number(if row.is_copy() { bytes } else { 0 }),
-                _ => By::Text(code.as_str().to_owned()),
+            let sort_key = match title {
+                "bytes" => SortKey::Number(bytes),
+                "calls" => SortKey::Number(calls),
+                "~ CPU" => SortKey::Number(if row.is_copy() { bytes } else { 0 }),
+                _ => SortKey::Text(code.as_str().to_owned()),
             };
-            (by, of(code), row)
+            (sort_key, of(code), row)
         })
         .collect();
-    let (keys, rows) = Rows::sorted(rows, question.sort.descending);
+    let (keys, rows) = Rows::sort(rows, query.sort.descending);
     Rows {
         keys,
-        body: Body::Reasons(rows),
+        body: RowData::Reasons(rows),
         filtered,
     }
 }
 
 fn of(code: &ReasonCode) -> RowKey {
-    key::of(("reason", code))
+    key::hash_key(("reason", code))
 }
 
 /// The code of a row, if the report still has it.

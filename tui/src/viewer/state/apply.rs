@@ -7,13 +7,13 @@ use std::time::Duration;
 use ratatui::layout::Size;
 use zctrace_report::Report;
 
-use super::{Detail, Doubt, Edit, Level, Message, Overlay, Phase, Prompt, Purpose, Snapshot, Sort, State, View};
+use super::{Detail, Edit, Level, Message, Overlay, Phase, Prompt, Purpose, Question, Snapshot, Sort, State, View};
 use crate::filter::Filter;
 use crate::recorder::RecordingProgress;
 use crate::tracer::{PlayControl, PlaybackState};
 use crate::viewer::keys::Command;
 use crate::viewer::layout::{self, Hit};
-use crate::viewer::rows::{self, Keys};
+use crate::viewer::rows::{self, FlowKeys};
 use crate::viewer::theme::ThemeName;
 
 /// Something that happened.
@@ -37,7 +37,7 @@ pub(crate) enum Action {
         row: u16,
     },
     /// A new report, and the identities of its flows.
-    Snapshot(Arc<Report>, Arc<Keys>),
+    Snapshot(Arc<Report>, Arc<FlowKeys>),
     /// It came further.
     Phase(Phase),
     /// Where the replay is.
@@ -58,7 +58,7 @@ pub(crate) enum Action {
 impl Action {
     /// A new report.
     pub(crate) fn snapshot(report: Arc<Report>) -> Self {
-        let keys = Arc::new(Keys::of(&report));
+        let keys = Arc::new(FlowKeys::from_report(&report));
         Self::Snapshot(report, keys)
     }
 }
@@ -88,13 +88,13 @@ pub(crate) enum Effect {
 }
 
 /// How long a message stays.
-const MESSAGE: Duration = Duration::from_secs(6);
+const MESSAGE_DURATION: Duration = Duration::from_secs(6);
 
 /// How far a replay is sought.
-const SEEK: Duration = Duration::from_secs(10);
+const SEEK_STEP: Duration = Duration::from_secs(10);
 
 /// Columns by which wide contents are moved.
-const ASIDE: u16 = 8;
+const H_SCROLL_STEP: u16 = 8;
 
 impl State {
     /// Takes in what happened at a time.
@@ -107,7 +107,7 @@ impl State {
             Action::Cancel => self.cancel(),
             Action::Answer(yes) => self.answer(yes),
             Action::Click { column, row } => self.click(column, row),
-            Action::Snapshot(report, keys) => self.take(report, keys),
+            Action::Snapshot(report, keys) => self.set_snapshot(report, keys),
             Action::Phase(phase) => {
                 self.phase = phase;
                 if matches!(self.phase, Phase::Ended(_) | Phase::Failed { .. }) {
@@ -136,7 +136,7 @@ impl State {
             }
             Action::Say(level, text) => {
                 self.log.push(now, level, &text);
-                self.tell(level, text);
+                self.show_message(level, text);
                 if self.view == View::Log {
                     self.derive();
                 }
@@ -153,15 +153,15 @@ impl State {
     }
 
     /// Says something in the status line.
-    fn tell(&mut self, level: Level, text: String) {
+    fn show_message(&mut self, level: Level, text: String) {
         self.message = Some(Message {
             text,
             level,
-            until: self.now + MESSAGE,
+            until: self.now + MESSAGE_DURATION,
         });
     }
 
-    fn take(&mut self, report: Arc<Report>, keys: Arc<Keys>) -> Effect {
+    fn set_snapshot(&mut self, report: Arc<Report>, keys: Arc<FlowKeys>) -> Effect {
         if self.phase == Phase::Starting {
             self.phase = Phase::Live;
         }
@@ -184,36 +184,36 @@ impl State {
 
     fn command(&mut self, command: Command) -> Effect {
         if let Some(Overlay::Help { scroll }) = self.overlay {
-            return self.in_help(command, scroll);
+            return self.command_in_help(command, scroll);
         }
         match command {
             Command::Quit => return self.quit(false),
-            Command::QuitPrinting => return self.quit(true),
+            Command::QuitAndPrint => return self.quit(true),
             Command::Help => self.overlay = Some(Overlay::Help { scroll: 0 }),
             Command::NextView => self.show(self.view.next()),
             Command::PreviousView => self.show(self.view.previous()),
             Command::Show(view) => self.show(view),
-            Command::Up => self.go(-1),
-            Command::Down => self.go(1),
-            Command::PageUp => self.go(-self.page().cast_signed()),
-            Command::PageDown => self.go(self.page().cast_signed()),
-            Command::Top => self.go(isize::MIN),
-            Command::Bottom => self.go(isize::MAX),
-            Command::Left => self.aside(|aside| aside.saturating_sub(ASIDE)),
-            Command::Right => self.aside(|aside| aside.saturating_add(ASIDE).min(4096)),
+            Command::Up => self.move_cursor(-1),
+            Command::Down => self.move_cursor(1),
+            Command::PageUp => self.move_cursor(-self.page().cast_signed()),
+            Command::PageDown => self.move_cursor(self.page().cast_signed()),
+            Command::Top => self.move_cursor(isize::MIN),
+            Command::Bottom => self.move_cursor(isize::MAX),
+            Command::Left => self.scroll_horizontally(|offset| offset.saturating_sub(H_SCROLL_STEP)),
+            Command::Right => self.scroll_horizontally(|offset| offset.saturating_add(H_SCROLL_STEP).min(4096)),
             Command::Open => self.open(),
             Command::Back => self.back(),
             Command::Pause => return self.pause(),
             Command::Sort | Command::SortRight => self.sort_by(1),
             Command::SortLeft => self.sort_by(-1),
-            Command::Invert => {
+            Command::ReverseSort => {
                 let sort = &mut self.table_mut().sort;
                 sort.descending = !sort.descending;
                 self.derive();
             }
             Command::Filter => self.prompt = Some(Prompt::new(Purpose::Filter, &self.filter_text)),
             Command::Export => {
-                let name = self.name_of_export();
+                let name = self.export_file_name();
                 self.prompt = Some(Prompt::new(Purpose::Export, &name));
             }
             Command::Theme => self.next_theme(),
@@ -225,8 +225,8 @@ impl State {
             Command::EnlargePane => self.pane.large = !self.pane.large,
             Command::Faster => return self.play(PlayControl::Faster),
             Command::Slower => return self.play(PlayControl::Slower),
-            Command::SeekBack => return self.play(PlayControl::Back(SEEK)),
-            Command::SeekAhead => return self.play(PlayControl::Ahead(SEEK)),
+            Command::SeekBack => return self.play(PlayControl::Back(SEEK_STEP)),
+            Command::SeekAhead => return self.play(PlayControl::Ahead(SEEK_STEP)),
             Command::Redraw => return Effect::RedrawAll,
             Command::Suspend => return Effect::Suspend,
         }
@@ -236,11 +236,11 @@ impl State {
     }
 
     /// While the help is shown.
-    fn in_help(&mut self, command: Command, scroll: usize) -> Effect {
+    fn command_in_help(&mut self, command: Command, scroll: usize) -> Effect {
         let page = self.page();
         let scroll = match command {
             Command::Quit => return self.quit(false),
-            Command::QuitPrinting => return self.quit(true),
+            Command::QuitAndPrint => return self.quit(true),
             Command::Up => scroll.saturating_sub(1),
             Command::Down => scroll + 1,
             Command::PageUp => scroll.saturating_sub(page),
@@ -253,7 +253,7 @@ impl State {
                 return Effect::Redraw;
             }
         };
-        let most = layout::overflow(self);
+        let most = layout::max_scroll(self);
         self.overlay = Some(Overlay::Help {
             scroll: scroll.min(most),
         });
@@ -262,7 +262,7 @@ impl State {
 
     fn quit(&mut self, print: bool) -> Effect {
         if self.pane.running {
-            self.overlay = Some(Overlay::Confirm(Doubt::EndCommand { print }));
+            self.overlay = Some(Overlay::Confirm(Question::EndCommand { print }));
             return Effect::Redraw;
         }
         Effect::Quit {
@@ -273,7 +273,7 @@ impl State {
 
     fn answer(&mut self, yes: bool) -> Effect {
         match self.overlay.take() {
-            Some(Overlay::Confirm(Doubt::EndCommand { print })) if yes => Effect::Quit {
+            Some(Overlay::Confirm(Question::EndCommand { print })) if yes => Effect::Quit {
                 print,
                 end_command: true,
             },
@@ -288,8 +288,8 @@ impl State {
     }
 
     /// Moves the cursor, or what was opened.
-    fn go(&mut self, by: isize) {
-        let most = layout::overflow(self);
+    fn move_cursor(&mut self, by: isize) {
+        let most = layout::max_scroll(self);
         if let Some(detail) = self.details.last_mut() {
             detail.scroll = detail.scroll.saturating_add_signed(by).min(most);
         } else {
@@ -297,9 +297,9 @@ impl State {
         }
     }
 
-    fn aside(&mut self, change: impl Fn(u16) -> u16) {
+    fn scroll_horizontally(&mut self, change: impl Fn(u16) -> u16) {
         let table = self.table_mut();
-        table.aside = change(table.aside);
+        table.h_scroll = change(table.h_scroll);
     }
 
     fn open(&mut self) {
@@ -364,7 +364,7 @@ impl State {
     }
 
     /// A name that was not there a second ago: of the view and of the time of what is shown.
-    fn name_of_export(&self) -> String {
+    fn export_file_name(&self) -> String {
         let of = self.snapshot.as_ref().map(|snapshot| &snapshot.report.made_by);
         let ms = of.and_then(|by| Some(by.started_unix_ms? + by.duration_ns / 1_000_000));
         let seconds = ms.unwrap_or(0) / 1000;
@@ -378,7 +378,7 @@ impl State {
             .position(|&theme| theme == self.appearance.theme)
             .unwrap_or(0);
         self.appearance.theme = all[(at + 1) % all.len()];
-        self.tell(Level::Note, format!("theme: {}", self.appearance.theme.word()));
+        self.show_message(Level::Note, format!("theme: {}", self.appearance.theme.name()));
     }
 
     fn edit(&mut self, edit: Edit) -> Effect {
@@ -397,13 +397,13 @@ impl State {
     fn try_filter(&mut self, text: &str) {
         match Filter::parse(text) {
             Ok(filter) => {
-                self.mistake = None;
+                self.filter_error = None;
                 if filter != self.filter {
                     self.filter = filter;
                     self.derive();
                 }
             }
-            Err(mistake) => self.mistake = Some(mistake),
+            Err(filter_error) => self.filter_error = Some(filter_error),
         }
     }
 
@@ -414,8 +414,8 @@ impl State {
     }
 
     fn submit(&mut self) -> Effect {
-        // A line with a mistake goes on being typed.
-        if self.mistake.is_some() {
+        // A line with an error goes on being typed.
+        if self.filter_error.is_some() {
             return Effect::None;
         }
         let Some(prompt) = self.prompt.take() else {
@@ -431,7 +431,7 @@ impl State {
 
     fn cancel(&mut self) -> Effect {
         self.prompt = None;
-        self.mistake = None;
+        self.filter_error = None;
         // The filter from before.
         let text = self.filter_text.clone();
         self.try_filter(&text);
@@ -446,7 +446,9 @@ impl State {
         self.pane.focused = hit == Some(Hit::Pane);
         match hit {
             Some(Hit::Tab(view)) => self.show(view),
-            Some(Hit::Column(column)) if self.table().sort.column == column => return self.command(Command::Invert),
+            Some(Hit::Column(column)) if self.table().sort.column == column => {
+                return self.command(Command::ReverseSort);
+            }
             Some(Hit::Column(column)) => self.sort_column(column),
             Some(Hit::Row(line)) if self.details.is_empty() => {
                 let row = self.table().scroll + line;

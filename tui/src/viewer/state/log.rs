@@ -35,18 +35,18 @@ pub(crate) struct Log {
 }
 
 /// More are forgotten, the oldest first: a program that complains for days must not fill the memory.
-const MOST: usize = 2000;
+const MAX_LINES: usize = 2000;
 
 /// A line that is longer is cut.
-const LONGEST: usize = 4096;
+const MAX_LEN: usize = 4096;
 
 impl Log {
     /// Adds a line.
     pub(crate) fn push(&mut self, at: Duration, level: Level, text: &str) {
-        if self.lines.len() == MOST {
+        if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
         }
-        let text: String = text.chars().take(LONGEST).collect();
+        let text: String = text.chars().take(MAX_LEN).collect();
         let number = self.written;
         self.lines.push_back(Line {
             at,
@@ -68,7 +68,7 @@ impl Log {
     }
 
     /// How many lines were forgotten.
-    pub(crate) fn forgotten(&self) -> u64 {
+    pub(crate) fn discarded(&self) -> u64 {
         self.written - self.lines.len() as u64
     }
 }

@@ -35,10 +35,10 @@ pub(crate) use self::log::{Level, Log};
 pub(crate) use self::pane::Pane;
 pub(crate) use self::phase::Phase;
 pub(crate) use self::prompt::{Edit, Prompt, Purpose};
-pub(crate) use self::table::{Sort, Table};
+pub(crate) use self::table::{Sort, TableState};
 pub(crate) use self::view::View;
 use super::keys::KeyMap;
-use super::rows::{self, Keys, Question, RowKey, Rows};
+use super::rows::{self, FlowKeys, RowKey, RowQuery, Rows};
 use super::theme::ThemeName;
 use crate::filter::{Filter, ParseError};
 use crate::recorder::RecordingProgress;
@@ -52,7 +52,7 @@ pub(crate) struct Snapshot {
     /// When, since the viewer started; of a recording its own time.
     pub(crate) at: Duration,
     /// The identities of its flows.
-    pub(crate) keys: Arc<Keys>,
+    pub(crate) keys: Arc<FlowKeys>,
 }
 
 /// What lies over the rest and takes the keys.
@@ -64,12 +64,12 @@ pub(crate) enum Overlay {
         scroll: usize,
     },
     /// A question to be answered with y or n.
-    Confirm(Doubt),
+    Confirm(Question),
 }
 
 /// What is to be confirmed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Doubt {
+pub(crate) enum Question {
     /// To end while the command runs: it is asked to end.
     EndCommand {
         /// Whether the report is to be printed then.
@@ -80,12 +80,12 @@ pub(crate) enum Doubt {
 /// How it looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Appearance {
-    /// Colours.
+    /// Colors.
     pub(crate) theme: ThemeName,
     /// Whether only ASCII may be drawn.
     pub(crate) ascii: bool,
-    /// Whether the terminal shows 24-bit colours.
-    pub(crate) true_colour: bool,
+    /// Whether the terminal shows 24-bit colors.
+    pub(crate) true_color: bool,
 }
 
 /// A line for the user, which goes away by itself.
@@ -119,7 +119,7 @@ pub(crate) struct State {
     /// Which view.
     pub(crate) view: View,
     /// Cursor, scroll and sort of each view.
-    tables: [Table; View::ALL.len()],
+    tables: [TableState; View::ALL.len()],
     /// The rows of the present view.
     rows: Rows,
     /// Which rows are shown.
@@ -129,7 +129,7 @@ pub(crate) struct State {
     /// What is being typed, if anything; then it takes the keys.
     pub(crate) prompt: Option<Prompt>,
     /// Why the text in the prompt is no filter: then the last one that was goes on.
-    pub(crate) mistake: Option<ParseError>,
+    pub(crate) filter_error: Option<ParseError>,
     /// What was opened, the last on top.
     pub(crate) details: Vec<Detail>,
     /// What lies over all.
@@ -162,12 +162,12 @@ impl State {
             playback: None,
             recording: None,
             view: View::Flows,
-            tables: View::ALL.map(Table::of),
+            tables: View::ALL.map(TableState::new),
             rows: Rows::default(),
             filter: Filter::default(),
             filter_text: String::new(),
             prompt: None,
-            mistake: None,
+            filter_error: None,
             details: Vec::new(),
             overlay: None,
             message: None,
@@ -181,7 +181,7 @@ impl State {
     }
 
     /// Cursor, scroll and sort of the present view.
-    pub(crate) fn table(&self) -> &Table {
+    pub(crate) fn table(&self) -> &TableState {
         &self.tables[self.view as usize]
     }
 
@@ -200,14 +200,14 @@ impl State {
         self.details.last()
     }
 
-    fn table_mut(&mut self) -> &mut Table {
+    fn table_mut(&mut self) -> &mut TableState {
         &mut self.tables[self.view as usize]
     }
 
     /// Derives the rows anew, and keeps the cursor on its row.
     fn derive(&mut self) {
-        let on = self.table().on;
-        self.rows = rows::derive(&Question {
+        let on = self.table().anchor;
+        self.rows = rows::derive(&RowQuery {
             view: self.view,
             now: self.snapshot.as_ref(),
             before: self.before.as_ref(),
@@ -245,7 +245,7 @@ impl State {
         };
         let table = self.table_mut();
         table.cursor = cursor;
-        table.on = on.filter(|_| cursor != home);
+        table.anchor = on.filter(|_| cursor != home);
         table.scroll = table.scroll.min(last).clamp((cursor + 1).saturating_sub(page), cursor);
     }
 
@@ -262,7 +262,7 @@ impl State {
 
     /// Scrolls to this row, or this line of what was opened, or as near as it goes. Which one is the first now.
     pub(crate) fn scroll_to(&mut self, first: usize) -> usize {
-        let most = super::layout::overflow(self);
+        let most = super::layout::max_scroll(self);
         if let Some(detail) = self.details.last_mut() {
             detail.scroll = first.min(most);
             return detail.scroll;

@@ -14,6 +14,6 @@ pub(crate) enum Phase {
         /// Why, without a full stop.
         cause: String,
         /// What to do about it; may be empty.
-        mend: String,
+        hint: String,
     },
 }

@@ -44,7 +44,7 @@ pub(crate) enum Edit {
 }
 
 /// A line is no longer than this, in bytes.
-const LONGEST: usize = 1024;
+const MAX_LEN: usize = 1024;
 
 impl Prompt {
     /// A line with this text, and the cursor behind it.
@@ -60,7 +60,7 @@ impl Prompt {
     pub(crate) fn edit(&mut self, edit: Edit) {
         match edit {
             Edit::Insert(c) => {
-                if self.text.len() + c.len_utf8() <= LONGEST && !c.is_control() {
+                if self.text.len() + c.len_utf8() <= MAX_LEN && !c.is_control() {
                     self.text.insert(self.cursor, c);
                     self.cursor += c.len_utf8();
                 }

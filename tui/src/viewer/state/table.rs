@@ -14,28 +14,28 @@ pub(crate) struct Sort {
 
 /// Cursor, scroll and sort of a view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Table {
+pub(crate) struct TableState {
     /// The row that is picked, from 0.
     pub(crate) cursor: usize,
     /// The first row that is visible.
     pub(crate) scroll: usize,
     /// Columns of the screen that wide contents are moved to the left by.
-    pub(crate) aside: u16,
+    pub(crate) h_scroll: u16,
     /// The order.
     pub(crate) sort: Sort,
     /// Which row the cursor stays on.
-    pub(super) on: Option<RowKey>,
+    pub(super) anchor: Option<RowKey>,
 }
 
-impl Table {
-    /// At the top, sorted by what [`rows::first_sort`] says.
-    pub(super) fn of(view: View) -> Self {
+impl TableState {
+    /// At the top, sorted by what [`rows::default_sort`] says.
+    pub(super) fn new(view: View) -> Self {
         Self {
             cursor: 0,
             scroll: 0,
-            aside: 0,
-            sort: rows::first_sort(view),
-            on: None,
+            h_scroll: 0,
+            sort: rows::default_sort(view),
+            anchor: None,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A bar of what became of bytes: `=` moved, `x` copied, `?` unknown. It is read by its glyphs; colours only help.
+//! A bar of what became of bytes: `=` moved, `x` copied, `?` unknown. It is read by its glyphs; colors only help.
 
 use std::cmp::Ordering;
 
 use ratatui::layout::Rect;
 use zctrace_report::Account;
 
-use super::cell_writer::Pen;
+use super::cell_writer::CellWriter;
 use crate::viewer::theme::Role;
 
 /// How many cells each of moved, copied and unknown has of so many. Of what there is at all each has one at least, as long
@@ -38,17 +38,17 @@ pub(super) fn cells(account: &Account, width: u16) -> [u16; 3] {
 }
 
 /// Draws it.
-pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, account: &Account) {
+pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, account: &Account) {
     let mut at = area;
     for (cells, (glyph, role)) in
         cells(account, area.width)
             .into_iter()
             .zip([("=", Role::Moved), ("x", Role::Copied), ("?", Role::Unknown)])
     {
-        at = pen.write(at, &glyph.repeat(cells.into()), role);
+        at = writer.write(at, &glyph.repeat(cells.into()), role);
     }
     if account.arrived() == 0 && account.neither.total() > 0 {
-        pen.write(area, &"-".repeat(area.width.into()), Role::Neither);
+        writer.write(area, &"-".repeat(area.width.into()), Role::Excluded);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::viewer::state::Appearance;
 use crate::viewer::theme::{Glyphs, Role, Theme};
 
 /// Writes into a buffer.
-pub(super) struct Pen<'a> {
+pub(super) struct CellWriter<'a> {
     buffer: &'a mut Buffer,
     theme: Theme,
     glyphs: Glyphs,
@@ -28,11 +28,11 @@ pub(crate) enum Side {
     Right,
 }
 
-impl<'a> Pen<'a> {
+impl<'a> CellWriter<'a> {
     pub(super) fn new(buffer: &'a mut Buffer, appearance: Appearance) -> Self {
         Self {
             buffer,
-            theme: Theme::new(appearance.theme, appearance.true_colour),
+            theme: Theme::new(appearance.theme, appearance.true_color),
             glyphs: Glyphs::new(appearance.ascii),
         }
     }
@@ -60,16 +60,16 @@ impl<'a> Pen<'a> {
         if area.is_empty() {
             return area;
         }
-        let text = self.fit(text, area.width.into());
+        let text = self.truncate(text, area.width.into());
         let wide = (text.width() as u16).min(area.width);
         self.buffer.set_stringn(area.x, area.y, &text, area.width.into(), style);
         Rect::new(area.x + wide, area.y, area.width - wide, area.height)
     }
 
     /// Writes a text on a side of a line of the area.
-    pub(super) fn aligned(&mut self, area: Rect, text: &str, side: Side, role: Role) {
+    pub(super) fn write_aligned(&mut self, area: Rect, text: &str, side: Side, role: Role) {
         let area = area.intersection(self.buffer.area);
-        let text = self.fit(text, area.width.into());
+        let text = self.truncate(text, area.width.into());
         let wide = (text.width() as u16).min(area.width);
         let x = match side {
             Side::Left => area.x,
@@ -79,7 +79,11 @@ impl<'a> Pen<'a> {
     }
 
     /// Writes pieces one after the other, and returns what is left of the line.
-    pub(super) fn pieces<'t>(&mut self, area: Rect, pieces: impl IntoIterator<Item = (Cow<'t, str>, Role)>) -> Rect {
+    pub(super) fn write_spans<'t>(
+        &mut self,
+        area: Rect,
+        pieces: impl IntoIterator<Item = (Cow<'t, str>, Role)>,
+    ) -> Rect {
         let mut left = area;
         for (text, role) in pieces {
             let before = left;
@@ -87,7 +91,7 @@ impl<'a> Pen<'a> {
             // The piece before ended just where the room did: that there was more is to be seen.
             if before.width == 0 && area.width > 0 && !text.is_empty() {
                 let last = Rect::new(area.right() - 1, area.y, 1, 1);
-                self.write(last, self.glyphs.cut(), role);
+                self.write(last, self.glyphs.ellipsis(), role);
                 break;
             }
         }
@@ -101,13 +105,13 @@ impl<'a> Pen<'a> {
     }
 
     /// A text as it is drawn in so many columns.
-    pub(super) fn fit<'t>(&self, text: &'t str, room: usize) -> Cow<'t, str> {
-        let clean = self.clean(text);
+    pub(super) fn truncate<'t>(&self, text: &'t str, room: usize) -> Cow<'t, str> {
+        let clean = self.sanitize(text);
         if clean.width() <= room {
             return clean;
         }
-        let mark = self.glyphs.cut();
-        let mut cut = head(&clean, room.saturating_sub(1)).to_owned();
+        let mark = self.glyphs.ellipsis();
+        let mut cut = prefix(&clean, room.saturating_sub(1)).to_owned();
         if room > 0 {
             cut.push_str(mark);
         }
@@ -115,25 +119,25 @@ impl<'a> Pen<'a> {
     }
 
     /// A text without its first columns: with a mark in their place.
-    pub(super) fn slid<'t>(&self, text: &'t str, aside: u16, room: usize) -> Cow<'t, str> {
-        let aside = usize::from(aside);
-        if aside == 0 {
+    pub(super) fn scrolled<'t>(&self, text: &'t str, h_scroll: u16, room: usize) -> Cow<'t, str> {
+        let h_scroll = usize::from(h_scroll);
+        if h_scroll == 0 {
             return Cow::Borrowed(text);
         }
-        let clean = self.clean(text);
+        let clean = self.sanitize(text);
         // Not beyond the end: the last columns stay to be seen.
         let most = clean.width().saturating_sub(room);
-        let gone = aside.min(most);
+        let gone = h_scroll.min(most);
         if gone == 0 {
             return clean;
         }
-        let skipped = head(&clean, gone + 1).len();
+        let skipped = prefix(&clean, gone + 1).len();
         let rest = &clean[skipped..];
-        Cow::Owned(format!("{}{rest}", self.glyphs.cut()))
+        Cow::Owned(format!("{}{rest}", self.glyphs.ellipsis()))
     }
 
     /// A text that steers no terminal, in the characters that may be drawn.
-    fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    fn sanitize<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match printable(text) {
             Cow::Borrowed(text) => match self.glyphs.text(text) {
                 Cow::Borrowed(_) => Cow::Borrowed(text),
@@ -145,7 +149,7 @@ impl<'a> Pen<'a> {
 }
 
 /// The longest beginning of a text that has no more than so many columns.
-pub(super) fn head(text: &str, room: usize) -> &str {
+pub(super) fn prefix(text: &str, room: usize) -> &str {
     let mut wide = 0;
     for (at, c) in text.char_indices() {
         wide += c.width().unwrap_or(0);
@@ -167,46 +171,56 @@ mod tests {
         Appearance {
             theme: ThemeName::Dark,
             ascii,
-            true_colour: false,
+            true_color: false,
         }
     }
 
-    fn fitted(text: &str, room: usize, ascii: bool) -> String {
+    fn truncated(text: &str, room: usize, ascii: bool) -> String {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 1, 1));
-        Pen::new(&mut buffer, looks(ascii)).fit(text, room).into_owned()
+        CellWriter::new(&mut buffer, looks(ascii))
+            .truncate(text, room)
+            .into_owned()
     }
 
     #[test]
     fn what_is_cut_has_a_mark_and_wide_characters_are_not_halved() {
-        assert_eq!(fitted("abcdef", 6, false), "abcdef");
-        assert_eq!(fitted("abcdef", 5, false), "abcd…");
-        assert_eq!(fitted("abcdef", 5, true), "abcd>");
-        assert_eq!(fitted("日本語", 5, false), "日本…");
-        assert_eq!(fitted("日本語", 4, false), "日…");
+        assert_eq!(truncated("abcdef", 6, false), "abcdef");
+        assert_eq!(truncated("abcdef", 5, false), "abcd…");
+        assert_eq!(truncated("abcdef", 5, true), "abcd>");
+        assert_eq!(truncated("日本語", 5, false), "日本…");
+        assert_eq!(truncated("日本語", 4, false), "日…");
         assert_eq!(
-            (fitted("ab", 1, false), fitted("ab", 0, false)),
+            (truncated("ab", 1, false), truncated("ab", 0, false)),
             ("…".to_owned(), String::new())
         );
-        assert_eq!(fitted("a\u{1b}[2Jb", 9, false), "a\u{fffd}[2Jb");
+        assert_eq!(truncated("a\u{1b}[2Jb", 9, false), "a\u{fffd}[2Jb");
     }
 
     #[test]
     fn what_is_slid_shows_its_end_at_last() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 1, 1));
-        let pen = Pen::new(&mut buffer, looks(false));
-        let shown = |aside| pen.fit(&pen.slid("0123456789", aside, 4), 4).into_owned();
+        let writer = CellWriter::new(&mut buffer, looks(false));
+        let shown = |h_scroll| {
+            writer
+                .truncate(&writer.scrolled("0123456789", h_scroll, 4), 4)
+                .into_owned()
+        };
         assert_eq!(
             (shown(0), shown(2), shown(6)),
             ("012…".into(), "…34…".into(), "…789".into())
         );
         assert_eq!(shown(500), "…789");
-        assert_eq!(pen.slid("abc", 8, 4), "abc", "nothing is hidden, so nothing moves");
+        assert_eq!(
+            writer.scrolled("abc", 8, 4),
+            "abc",
+            "nothing is hidden, so nothing moves"
+        );
     }
 
     proptest! {
         #[test]
         fn nothing_is_wider_than_its_room(text in "\\PC{0,30}|[\\x00-\\x20\u{202e}\u{301}日a]{0,20}", room in 0..20_usize, ascii: bool) {
-            let shown = fitted(&text, room, ascii);
+            let shown = truncated(&text, room, ascii);
             prop_assert!(shown.width() <= room, "{:?}", shown);
             prop_assert!(!shown.contains(char::is_control));
             prop_assert!(!ascii || shown.is_ascii());

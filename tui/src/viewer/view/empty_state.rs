@@ -2,29 +2,29 @@
 
 use ratatui::layout::Rect;
 
-use super::cell_writer::Pen;
-use super::detail;
+use super::cell_writer::CellWriter;
+use super::details;
 use crate::render::text::{TextBuffer, TextSink as _, wrap};
 use crate::viewer::keys::Command;
 use crate::viewer::rows::Filtered;
 use crate::viewer::state::{Phase, State, View};
 
-pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
-    let mut sheet = TextBuffer::new(area.width.into());
-    sheet.push('\n');
-    let (title, rest) = text(state);
-    wrap(&mut sheet, "   ", &title);
+pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
+    let mut text = TextBuffer::new(area.width.into());
+    text.push('\n');
+    let (title, rest) = explanation(state);
+    wrap(&mut text, "   ", &title);
     if !rest.is_empty() {
-        wrap(&mut sheet, "   → ", &rest);
+        wrap(&mut text, "   → ", &rest);
     }
-    let lines: Vec<String> = sheet.text().lines().map(str::to_owned).collect();
-    detail::lines(pen, area, &lines, 0);
+    let lines: Vec<String> = text.text().lines().map(str::to_owned).collect();
+    details::lines(writer, area, &lines, 0);
 }
 
-fn text(state: &State) -> (String, String) {
+fn explanation(state: &State) -> (String, String) {
     let words = |one: &str, other: &str| (one.to_owned(), other.to_owned());
     match &state.phase {
-        Phase::Failed { cause, mend } => return (format!("Watching failed: {cause}."), mend.clone()),
+        Phase::Failed { cause, hint } => return (format!("Watching failed: {cause}."), hint.clone()),
         Phase::Starting if state.playback.is_some() => return words("The recording is being read.", ""),
         Phase::Starting => return words("The probes are being attached. Nothing was reported yet.", ""),
         Phase::Ended(why) if state.snapshot.is_none() => {
@@ -42,7 +42,7 @@ fn text(state: &State) -> (String, String) {
     // Where nothing is hidden there was nothing.
     let hides = !matches!(
         state.rows().filtered(),
-        Filtered::Not(_) | Filtered::Hides { all: 0, .. }
+        Filtered::NotApplicable(_) | Filtered::Hidden { count: 0, .. }
     );
     if !state.filter.is_empty() && hides {
         let key = state

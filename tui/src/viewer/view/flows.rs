@@ -3,7 +3,7 @@
 use zctrace_report::text::count;
 use zctrace_report::{Call, Flow};
 
-use super::table::{Cell, of_account};
+use super::table::{Cell, account_cell};
 use crate::render;
 use crate::viewer::rows::rate;
 use crate::viewer::state::{Snapshot, State};
@@ -12,8 +12,8 @@ use crate::viewer::theme::Role;
 pub(super) fn cell<'a>(state: &'a State, snapshot: &'a Snapshot, index: usize, title: &str) -> Option<Cell<'a>> {
     let flow = snapshot.report.flows.get(index)?;
     Some(match title {
-        "from" => Cell::End(&flow.from),
-        "to" => Cell::End(&flow.to),
+        "from" => Cell::Endpoint(&flow.from),
+        "to" => Cell::Endpoint(&flow.to),
         "call" => {
             let calls: Vec<&str> = flow.call_names.iter().map(Call::as_str).collect();
             Cell::Text(calls.join("+").into(), Role::Plain)
@@ -24,7 +24,7 @@ pub(super) fn cell<'a>(state: &'a State, snapshot: &'a Snapshot, index: usize, t
             let rate = rate(snapshot, state.before.as_ref(), index, flow);
             rate.map_or(Cell::EMPTY, |rate| Cell::size(rate, Role::Plain))
         }
-        _ => of_account(title, flow.payload, &flow.account)?,
+        _ => account_cell(title, flow.payload, &flow.account)?,
     })
 }
 

@@ -5,39 +5,43 @@ use std::borrow::Cow;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use super::cell_writer::Pen;
-use crate::viewer::keys::{Command, Where};
+use super::cell_writer::CellWriter;
+use crate::viewer::keys::{Command, Context};
 use crate::viewer::rows::columns;
 use crate::viewer::state::{Overlay, Purpose, State};
 use crate::viewer::theme::Role;
 
-pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
+pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     if let Some(prompt) = &state.prompt {
-        match &state.mistake {
-            Some(mistake) if prompt.purpose == Purpose::Filter => {
-                pen.write(area, &mistake.to_string(), Role::Warning);
+        match &state.filter_error {
+            Some(filter_error) if prompt.purpose == Purpose::Filter => {
+                writer.write(area, &filter_error.to_string(), Role::Warning);
             }
-            _ => keys(pen, area, &[("enter".into(), "take it"), ("esc".into(), "give it up")]),
+            _ => keys(
+                writer,
+                area,
+                &[("enter".into(), "take it"), ("esc".into(), "give it up")],
+            ),
         }
         return;
     }
     if let Some(Overlay::Confirm(_)) = state.overlay {
-        keys(pen, area, &[("y".into(), "yes"), ("n".into(), "no")]);
+        keys(writer, area, &[("y".into(), "yes"), ("n".into(), "no")]);
         return;
     }
-    let holds = |holds| match holds {
-        Where::Always => true,
-        Where::Tables => !columns(state.view).is_empty() && state.detail().is_none(),
-        Where::Pane => state.pane.screen.is_some(),
-        Where::Replay => state.playback.is_some(),
+    let is_active = |context| match context {
+        Context::Always => true,
+        Context::Tables => !columns(state.view).is_empty() && state.detail().is_none(),
+        Context::Pane => state.pane.screen.is_some(),
+        Context::Replay => state.playback.is_some(),
     };
     let entries = state
         .keys
-        .entries()
-        .filter(|(entry, _)| !entry.footer.is_empty() && holds(entry.holds));
-    let entries = entries.filter_map(|(entry, keys)| {
-        let always = matches!(entry.command, Command::Help | Command::Quit);
-        Some((always, (Cow::Owned(keys.first()?.to_string()), entry.footer)))
+        .bindings()
+        .filter(|(binding, _)| !binding.footer.is_empty() && is_active(binding.context));
+    let entries = entries.filter_map(|(binding, keys)| {
+        let always = matches!(binding.command, Command::Help | Command::Quit);
+        Some((always, (Cow::Owned(keys.first()?.to_string()), binding.footer)))
     });
     // How to learn more and how to get out come last, and are the last to give way.
     let (always, others): (Vec<_>, Vec<_>) = entries.partition(|(always, _)| *always);
@@ -49,10 +53,10 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
         while wide(&others) > room {
             others.pop();
         }
-        others.push((pen.glyphs().cut().into(), ""));
+        others.push((writer.glyphs().ellipsis().into(), ""));
     }
     others.extend(always);
-    keys(pen, area, &others);
+    keys(writer, area, &others);
 }
 
 /// Columns of these keys with what they do, and the gap behind each.
@@ -73,16 +77,21 @@ const MARK: usize = 1;
 type Key<'a> = (Cow<'a, str>, &'a str);
 
 /// Keys with what they do, as many as there is room for: one that has none is left out whole.
-fn keys(pen: &mut Pen<'_>, area: Rect, entries: &[Key<'_>]) {
+fn keys(writer: &mut CellWriter<'_>, area: Rect, entries: &[Key<'_>]) {
     let mut left = area;
     for (number, (key, what)) in entries.iter().enumerate() {
         let gap = if number == 0 { "" } else { GAP };
         let wide = gap.len() + key.width() + usize::from(!what.is_empty()) + what.width();
         if wide > usize::from(left.width) {
-            pen.aligned(left, pen.glyphs().cut(), super::cell_writer::Side::Right, Role::Dim);
+            writer.write_aligned(
+                left,
+                writer.glyphs().ellipsis(),
+                super::cell_writer::Side::Right,
+                Role::Dim,
+            );
             return;
         }
-        left = pen.pieces(
+        left = writer.write_spans(
             left,
             [
                 (gap.into(), Role::Plain),

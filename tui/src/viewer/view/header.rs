@@ -9,78 +9,81 @@ use zctrace_report::text::{count, duration, headline, printable, size};
 use zctrace_report::{Account, Report};
 
 use super::bar;
-use super::cell_writer::{Pen, Side};
+use super::cell_writer::{CellWriter, Side};
 use super::log::clock;
 use crate::render;
 use crate::viewer::state::{Phase, Snapshot, State};
 use crate::viewer::theme::Role;
 
 /// A text and how it looks.
-type Piece = (Cow<'static, str>, Role);
+type Span = (Cow<'static, str>, Role);
 
 /// The widest bar: beyond that it says nothing more.
-const BAR: u16 = 80;
+const MAX_BAR_WIDTH: u16 = 80;
 
-pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
+pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let line = |number: u16| {
         let line = Rect::new(area.x, area.y.saturating_add(number), area.width, 1);
         line.intersection(area)
     };
-    let first = badge(pen, line(0), state);
-    let first = recorded(pen, first, state);
+    let first = badge(writer, line(0), state);
+    let first = recording_badge(writer, first, state);
     let Some(snapshot) = &state.snapshot else {
-        pen.write(first, "zctrace", Role::Strong);
+        writer.write(first, "zctrace", Role::Strong);
         return;
     };
     let report = &*snapshot.report;
     // With less than three lines the loss has no line of its own.
     let first = match loss(report) {
-        Some(loss) if area.height < 3 => pen.pieces(first, [loss, ("  ".into(), Role::Plain)]),
+        Some(loss) if area.height < 3 => writer.write_spans(first, [loss, ("  ".into(), Role::Plain)]),
         _ => first,
     };
-    verdict(pen, first, report);
-    parts(pen, line(1), &report.totals().account);
-    trust(pen, line(2), report);
-    speed(pen, line(3), state, snapshot);
+    verdict(writer, first, report);
+    account_line(writer, line(1), &report.totals().account);
+    coverage_line(writer, line(2), report);
+    rate_line(writer, line(3), state, snapshot);
 }
 
 /// On the right of a line: whether what is shown still changes. Returns what is left of the line.
-fn badge(pen: &mut Pen<'_>, area: Rect, state: &State) -> Rect {
+fn badge(writer: &mut CellWriter<'_>, area: Rect, state: &State) -> Rect {
     let (text, role): (Cow<'_, str>, Role) = match (&state.phase, &state.playback) {
-        (Phase::Failed { .. }, _) => (" FAILED ".into(), Role::Loud),
+        (Phase::Failed { .. }, _) => (" FAILED ".into(), Role::Alert),
         (_, Some(playback)) => {
             let what = if playback.paused { "STANDS" } else { "REPLAY" };
             let (at, of) = (clock(playback.position), clock(playback.length));
-            (format!(" {what} {at} of {of}, {}x ", playback.speed).into(), Role::Here)
+            (
+                format!(" {what} {at} of {of}, {}x ", playback.speed).into(),
+                Role::Active,
+            )
         }
-        (Phase::Ended(_), _) => (" ENDED ".into(), Role::Here),
-        _ if state.paused => (" PAUSED ".into(), Role::Here),
+        (Phase::Ended(_), _) => (" ENDED ".into(), Role::Active),
+        _ if state.paused => (" PAUSED ".into(), Role::Active),
         (Phase::Starting, _) => (" STARTING ".into(), Role::Strong),
         (Phase::Live, _) => (" LIVE ".into(), Role::Strong),
     };
     let wide = (text.width() as u16).min(area.width);
-    pen.aligned(area, &text, Side::Right, role);
+    writer.write_aligned(area, &text, Side::Right, role);
     Rect::new(area.x, area.y, area.width - wide, area.height)
 }
 
 /// On the right of the first line: that all is recorded, or was until that failed.
-fn recorded(pen: &mut Pen<'_>, area: Rect, state: &State) -> Rect {
+fn recording_badge(writer: &mut CellWriter<'_>, area: Rect, state: &State) -> Rect {
     let (text, role): (&str, Role) = match &state.recording {
         None => return area,
-        Some(recording) if recording.has_failed => (" REC FAILED ", Role::Loud),
+        Some(recording) if recording.has_failed => (" REC FAILED ", Role::Alert),
         Some(_) if matches!(state.phase, Phase::Ended(_) | Phase::Failed { .. }) => return area,
         Some(_) => (" ● REC", Role::Strong),
     };
     let wide = (text.width() as u16).min(area.width);
-    pen.aligned(area, text, Side::Right, role);
+    writer.write_aligned(area, text, Side::Right, role);
     Rect::new(area.x, area.y, area.width - wide, area.height)
 }
 
 /// The first line of the text screens, as far as there is room; what is left out is in the bar's line too.
-fn verdict(pen: &mut Pen<'_>, area: Rect, report: &Report) {
+fn verdict(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
     let line = headline(report);
     let (verdict, rest) = line.split_once("   ").unwrap_or((&line, ""));
-    let left = pen.pieces(
+    let left = writer.write_spans(
         area,
         [(Cow::Borrowed(verdict), Role::Strong), ("  ".into(), Role::Plain)],
     );
@@ -91,92 +94,92 @@ fn verdict(pen: &mut Pen<'_>, area: Rect, report: &Report) {
         // One column stays for the mark, unless this is the last.
         let more = usize::from(parts.peek().is_some());
         if shown.width() + gap.len() + part.width() + more > usize::from(left.width) && !shown.is_empty() {
-            shown.push_str(pen.glyphs().cut());
+            shown.push_str(writer.glyphs().ellipsis());
             break;
         }
         shown.push_str(gap);
         shown.push_str(part);
     }
-    pen.write(left, &shown, Role::Plain);
+    writer.write(left, &shown, Role::Plain);
 }
 
 /// The numbers of the four parts, and a bar of what arrived.
-fn parts(pen: &mut Pen<'_>, area: Rect, account: &Account) {
-    let mut numbers: Vec<Piece> = Vec::new();
+fn account_line(writer: &mut CellWriter<'_>, area: Rect, account: &Account) {
+    let mut numbers: Vec<Span> = Vec::new();
     for (mark, bytes, role) in [
         ("=", account.moved, Role::Moved),
         ("x", account.copied, Role::Copied),
         ("?", account.unknown, Role::Unknown),
-        ("-", account.neither.total(), Role::Neither),
+        ("-", account.neither.total(), Role::Excluded),
     ] {
         if bytes > 0 || mark != "-" {
             numbers.push((format!("  {mark} {}", size(bytes)).into(), role));
         }
     }
     let wide: u16 = numbers.iter().map(|(text, _)| text.width() as u16).sum();
-    let bar = area.width.saturating_sub(wide + 2).min(BAR);
+    let bar = area.width.saturating_sub(wide + 2).min(MAX_BAR_WIDTH);
     let mut left = area;
     if bar >= 4 {
-        left = pen.write(left, "[", Role::Dim);
+        left = writer.write(left, "[", Role::Dim);
         if left.width > bar {
             let place = Rect::new(left.x, left.y, bar, left.height);
             if account.arrived() == 0 && account.neither.total() == 0 {
-                pen.write(place, &".".repeat(bar.into()), Role::Dim);
+                writer.write(place, &".".repeat(bar.into()), Role::Dim);
             } else {
-                bar::draw(pen, place, account);
+                bar::draw(writer, place, account);
             }
             left = Rect::new(left.x + bar, left.y, left.width - bar, left.height);
         }
-        left = pen.write(left, "]", Role::Dim);
+        left = writer.write(left, "]", Role::Dim);
     }
-    pen.pieces(left, numbers);
+    writer.write_spans(left, numbers);
 }
 
 /// How much was lost, if anything was.
-fn loss(report: &Report) -> Option<Piece> {
+fn loss(report: &Report) -> Option<Span> {
     let text = match report.loss.records() {
         0 => return None,
         1 => " 1 record LOST ".to_owned(),
         some => format!(" {} records LOST ", count(some)),
     };
-    Some((text.into(), Role::Loud))
+    Some((text.into(), Role::Alert))
 }
 
 /// How far to trust it: loss, coverage, tier; and whose bytes, which has what the others leave.
-fn trust(pen: &mut Pen<'_>, area: Rect, report: &Report) {
+fn coverage_line(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
     let (seen, all) = report.coverage.seen();
-    let mut pieces: Vec<Piece> = vec![loss(report).unwrap_or(("no records lost".into(), Role::Plain))];
+    let mut spans: Vec<Span> = vec![loss(report).unwrap_or(("no records lost".into(), Role::Plain))];
     if report.loss.any() {
         let touched = count(report.loss.flows_touched);
-        pieces.push((format!(" {touched} flows unknown for it").into(), Role::Warning));
+        spans.push((format!(" {touched} flows unknown for it").into(), Role::Warning));
     }
     if report.overhead.fell_back {
-        pieces.extend([(" · ".into(), Role::Plain), (" counters only ".into(), Role::Loud)]);
+        spans.extend([(" · ".into(), Role::Plain), (" counters only ".into(), Role::Alert)]);
     }
     if all > 0 {
         let role = if seen < all { Role::Warning } else { Role::Plain };
-        pieces.push((format!(" · {seen} of {all} facts").into(), role));
+        spans.push((format!(" · {seen} of {all} facts").into(), role));
     }
-    pieces.push((format!(" · tier {}", report.tier).into(), Role::Plain));
-    pieces.push((
+    spans.push((format!(" · tier {}", report.tier).into(), Role::Plain));
+    spans.push((
         format!(" · {} · ", duration(report.made_by.duration_ns)).into(),
         Role::Plain,
     ));
-    let left = pen.pieces(area, pieces);
-    pen.write(left, &render::scope(report), Role::Plain);
+    let left = writer.write_spans(area, spans);
+    writer.write(left, &render::scope(report), Role::Plain);
 }
 
 /// Bytes per second, and the tracer's own cost.
-fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
+fn rate_line(writer: &mut CellWriter<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
     let report = &*snapshot.report;
-    let mut pieces: Vec<Piece> = Vec::new();
+    let mut spans: Vec<Span> = Vec::new();
     if let Some(recording) = &state.recording {
-        let role = if recording.has_failed { Role::Loud } else { Role::Plain };
-        pieces.push((
+        let role = if recording.has_failed { Role::Alert } else { Role::Plain };
+        spans.push((
             format!("{} {}", name(&recording.name), size(recording.bytes)).into(),
             role,
         ));
-        pieces.push((" · ".into(), Role::Dim));
+        spans.push((" · ".into(), Role::Dim));
     }
     // What has ended has no speed, and what it cost is what it cost in all.
     let ended = matches!(state.phase, Phase::Ended(_) | Phase::Failed { .. });
@@ -189,7 +192,7 @@ fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
             u64::try_from(rate).unwrap_or(u64::MAX)
         };
         let all = rate(now.arrived(), had.arrived());
-        pieces.push((format!("{}/s", size(all)).into(), Role::Strong));
+        spans.push((format!("{}/s", size(all)).into(), Role::Strong));
         for (mark, now, had, role) in [
             ("=", now.moved, had.moved, Role::Moved),
             ("x", now.copied, had.copied, Role::Copied),
@@ -200,25 +203,25 @@ fn speed(pen: &mut Pen<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
             let sign = if now < had { "-" } else { "" };
             let rate = rate(now.max(had), now.min(had));
             if rate > 0 {
-                pieces.push((format!("  {mark} {sign}{}/s", size(rate)).into(), role));
+                spans.push((format!("  {mark} {sign}{}/s", size(rate)).into(), role));
             }
         }
-        pieces.push((" · ".into(), Role::Dim));
+        spans.push((" · ".into(), Role::Dim));
     }
-    pieces.push((
+    spans.push((
         format!("zctrace {}", cost(report, before.map(|before| &*before.report))).into(),
         Role::Plain,
     ));
     if let Some(per_call) = report.overhead.per_syscall_ns {
-        pieces.push((format!(" · +{per_call:.0} ns per syscall").into(), Role::Dim));
+        spans.push((format!(" · +{per_call:.0} ns per syscall").into(), Role::Dim));
     }
     if let Some(copying) = report.overhead.copying_ns_estimate {
-        pieces.push((
+        spans.push((
             format!(" · copying ≈ {} CPU (estimate)", duration(copying)).into(),
             Role::Dim,
         ));
     }
-    pen.pieces(area, pieces);
+    writer.write_spans(area, spans);
 }
 
 /// The name of a file, as long as leaves room for the rest.

@@ -6,7 +6,7 @@ use super::super::keys::Group;
 use crate::filter::HELP;
 use crate::render::text::{TextBuffer, TextSink as _, wrap};
 use crate::viewer::keys::Command;
-use crate::viewer::state::{Doubt, State};
+use crate::viewer::state::{Question, State};
 
 /// What the marks mean.
 const MARKS: [(&str, &str); 5] = [
@@ -32,8 +32,8 @@ pub(super) fn title(state: &State) -> String {
 
 /// Its lines.
 pub(super) fn lines(state: &State, width: u16) -> Vec<String> {
-    let mut sheet = TextBuffer::new(usize::from(width).max(1));
-    let all = || state.keys.entries();
+    let mut text = TextBuffer::new(usize::from(width).max(1));
+    let all = || state.keys.bindings();
     let shown = |keys: &[crate::viewer::keys::Key]| {
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
         keys.join(" ")
@@ -50,43 +50,43 @@ pub(super) fn lines(state: &State, width: u16) -> Vec<String> {
         _ => true,
     };
     for group in Group::ALL.into_iter().filter(can_be) {
-        let _ = writeln!(sheet, "{}", group.title());
-        for (entry, keys) in all().filter(|(entry, _)| entry.group == group) {
+        let _ = writeln!(text, "{}", group.title());
+        for (binding, keys) in all().filter(|(binding, _)| binding.group == group) {
             let keys = if keys.is_empty() {
                 "(no key)".to_owned()
             } else {
                 shown(keys)
             };
-            wrap(&mut sheet, &format!("  {keys:<wide$}  "), entry.help);
+            wrap(&mut text, &format!("  {keys:<wide$}  "), binding.help);
         }
-        sheet.push('\n');
+        text.push('\n');
     }
-    sheet.push_str("Marks\n");
+    text.push_str("Marks\n");
     for (mark, meaning) in MARKS {
-        wrap(&mut sheet, &format!("{mark}  "), meaning);
+        wrap(&mut text, &format!("{mark}  "), meaning);
     }
-    sheet.push_str("\nFilter\n");
+    text.push_str("\nFilter\n");
     for line in HELP.lines() {
         let indent = line.len() - line.trim_start().len();
         let fits = line.chars().count() + 2 <= usize::from(width);
         if fits {
-            let _ = writeln!(sheet, "  {line}");
+            let _ = writeln!(text, "  {line}");
         } else {
-            wrap(&mut sheet, &" ".repeat(2 + indent), line);
+            wrap(&mut text, &" ".repeat(2 + indent), line);
         }
     }
-    sheet.text().lines().map(str::to_owned).collect()
+    text.text().lines().map(str::to_owned).collect()
 }
 
-/// A question.
-pub(super) fn question(doubt: Doubt, width: u16) -> Vec<String> {
-    let mut sheet = TextBuffer::new(usize::from(width).max(1));
-    sheet.push('\n');
-    let Doubt::EndCommand { print } = doubt;
-    wrap(&mut sheet, "   ", "CMD still runs. End it, and zctrace with it?");
+/// A query.
+pub(super) fn question(doubt: Question, width: u16) -> Vec<String> {
+    let mut text = TextBuffer::new(usize::from(width).max(1));
+    text.push('\n');
+    let Question::EndCommand { print } = doubt;
+    wrap(&mut text, "   ", "CMD still runs. End it, and zctrace with it?");
     if print {
-        wrap(&mut sheet, "   ", "The report is printed then.");
+        wrap(&mut text, "   ", "The report is printed then.");
     }
-    wrap(&mut sheet, "   ", "y ends both, n goes on");
-    sheet.text().lines().map(str::to_owned).collect()
+    wrap(&mut text, "   ", "y ends both, n goes on");
+    text.text().lines().map(str::to_owned).collect()
 }

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use ratatui::layout::Rect;
 
-use super::cell_writer::Pen;
-use crate::viewer::rows::Body;
+use super::cell_writer::CellWriter;
+use crate::viewer::rows::RowData;
 use crate::viewer::state::{Level, State};
 use crate::viewer::theme::Role;
 
-pub(super) fn draw(pen: &mut Pen<'_>, titles: Rect, area: Rect, state: &State) {
-    pen.write(titles, "   time      what happened", Role::Head);
-    let Body::Log(lines) = state.rows().body() else { return };
+pub(super) fn draw(writer: &mut CellWriter<'_>, titles: Rect, area: Rect, state: &State) {
+    writer.write(titles, "   time      what happened", Role::Head);
+    let RowData::Log(lines) = state.rows().body() else {
+        return;
+    };
     let table = state.table();
     for (at, (row, line)) in lines
         .iter()
@@ -24,10 +26,10 @@ pub(super) fn draw(pen: &mut Pen<'_>, titles: Rect, area: Rect, state: &State) {
         let (mark, role) = match line.level {
             Level::Note => (" ", Role::Plain),
             Level::Warning => ("?", Role::Warning),
-            Level::Error => ("!", Role::Loud),
+            Level::Error => ("!", Role::Alert),
         };
         let cursor = if row == table.cursor { ">" } else { " " };
-        let rest = pen.pieces(
+        let rest = writer.write_spans(
             area,
             [
                 (cursor.into(), Role::Strong),
@@ -35,15 +37,15 @@ pub(super) fn draw(pen: &mut Pen<'_>, titles: Rect, area: Rect, state: &State) {
                 (format!(" {}  ", clock(line.at)).into(), Role::Dim),
             ],
         );
-        let text = pen.slid(&line.text, table.aside, rest.width.into());
+        let text = writer.scrolled(&line.text, table.h_scroll, rest.width.into());
         let role = if line.level == Level::Error {
             Role::Strong
         } else {
             Role::Plain
         };
-        pen.write(rest, &text, role);
+        writer.write(rest, &text, role);
         if row == table.cursor {
-            pen.paint(area, Role::Cursor);
+            writer.paint(area, Role::Cursor);
         }
     }
 }

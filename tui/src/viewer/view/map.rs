@@ -3,17 +3,17 @@
 use zctrace_report::text::{count, printable};
 use zctrace_report::{Call, EndKind, Report};
 
-use super::table::{Cell, of_account};
-use crate::viewer::rows::{MapRow, ways};
+use super::table::{Cell, account_cell};
+use crate::viewer::rows::{MapRow, intermediate_kinds};
 use crate::viewer::theme::Role;
 
 pub(super) fn cell<'a>(report: &'a Report, row: &'a MapRow, title: &str) -> Cell<'a> {
     match title {
-        "from" => Cell::End(&row.ends[0]),
-        "to" => Cell::End(&row.ends[1]),
+        "from" => Cell::Endpoint(&row.ends[0]),
+        "to" => Cell::Endpoint(&row.ends[1]),
         "way" => Cell::Text(way(report, row).into(), Role::Plain),
         "per s" => row.rate.map_or(Cell::EMPTY, |rate| Cell::size(rate, Role::Plain)),
-        _ => of_account(title, row.payload, &row.account).unwrap_or(Cell::EMPTY),
+        _ => account_cell(title, row.payload, &row.account).unwrap_or(Cell::EMPTY),
     }
 }
 
@@ -31,7 +31,7 @@ fn way(report: &Report, row: &MapRow) -> String {
         1 => String::new(),
         many => format!(" ×{}", count(many)),
     };
-    let through: Vec<&str> = ways(flow).iter().map(EndKind::label).collect();
+    let through: Vec<&str> = intermediate_kinds(flow).iter().map(EndKind::label).collect();
     let through = match through.join(" → ") {
         nothing if nothing.is_empty() => String::new(),
         through => format!(" → {through}"),

@@ -11,11 +11,11 @@
 //! footer.rs   the keys
 //! ```
 //!
-//! All text goes through `pen.rs`, which makes it printable and cuts it with a mark.
+//! All text goes through `cell_writer.rs`, which makes it printable and cuts it with a mark.
 
 mod bar;
 mod cell_writer;
-mod detail;
+mod details;
 mod empty_state;
 mod flows;
 mod footer;
@@ -39,7 +39,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use self::cell_writer::Pen;
+use self::cell_writer::CellWriter;
 use super::layout::layout;
 use super::state::{Overlay, State, View};
 use crate::viewer::theme::Role;
@@ -49,36 +49,36 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State) {
     // The frame may be smaller than the size that the state was told last.
     let area = frame.area();
     let parts = layout(state);
-    let pen = &mut Pen::new(frame.buffer_mut(), state.appearance);
+    let writer = &mut CellWriter::new(frame.buffer_mut(), state.appearance);
     let within = |part: Rect| part.intersection(area);
-    header::draw(pen, within(parts.header), state);
-    tabs::draw(pen, within(parts.tabs), state);
-    body(pen, within(parts.titles), within(parts.rows), state);
+    header::draw(writer, within(parts.header), state);
+    tabs::draw(writer, within(parts.tabs), state);
+    body(writer, within(parts.titles), within(parts.rows), state);
     if state.pane.shown() {
-        pane::title(pen, within(parts.pane_title), state);
-        pane::draw(pen, within(parts.pane), state);
+        pane::title(writer, within(parts.pane_title), state);
+        pane::draw(writer, within(parts.pane), state);
     }
-    status::draw(pen, within(parts.status), state);
-    footer::draw(pen, within(parts.footer), state);
+    status::draw(writer, within(parts.status), state);
+    footer::draw(writer, within(parts.footer), state);
 }
 
-fn body(pen: &mut Pen<'_>, titles: Rect, rows: Rect, state: &State) {
+fn body(writer: &mut CellWriter<'_>, titles: Rect, rows: Rect, state: &State) {
     if let Some((title, lines, scroll)) = text(state, rows.width) {
         let mut left = titles;
-        if let Some(extent) = detail::extent(lines.len(), scroll, rows.height) {
+        if let Some(extent) = details::line_range(lines.len(), scroll, rows.height) {
             let wide = (extent.width() as u16).min(titles.width);
-            pen.aligned(titles, &extent, cell_writer::Side::Right, Role::Here);
+            writer.write_aligned(titles, &extent, cell_writer::Side::Right, Role::Active);
             left.width -= wide;
         }
-        pen.write(left, &title, Role::Strong);
-        detail::lines(pen, rows, &lines, scroll);
+        writer.write(left, &title, Role::Strong);
+        details::lines(writer, rows, &lines, scroll);
     } else if state.rows().len() == 0 {
-        empty_state::draw(pen, rows, state);
+        empty_state::draw(writer, rows, state);
     } else if state.view == View::Log {
-        log::draw(pen, titles, rows, state);
+        log::draw(writer, titles, rows, state);
     } else {
-        table::titles(pen, titles, state);
-        table::rows(pen, rows, state);
+        table::titles(writer, titles, state);
+        table::rows(writer, rows, state);
     }
 }
 
@@ -91,7 +91,7 @@ fn text(state: &State, width: u16) -> Option<(String, Vec<String>, usize)> {
         None => {}
     }
     let detail = state.detail()?;
-    let (title, lines) = detail::text(state, detail, width);
+    let (title, lines) = details::text(state, detail, width);
     Some((title, lines, detail.scroll))
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn text_height(state: &State) -> usize {
 
 /// Which view's tab is at this column of the line of tabs.
 pub(crate) fn tab_at(state: &State, column: u16) -> Option<View> {
-    tabs::at(state, layout(state).tabs, column)
+    tabs::tab_at(state, layout(state).tabs, column)
 }
 
 /// Which of the view's columns is at this column of the titles.
@@ -110,5 +110,5 @@ pub(crate) fn column_at(state: &State, column: u16) -> Option<usize> {
     if state.detail().is_some() || state.rows().len() == 0 {
         return None;
     }
-    table::at(state.view, layout(state).titles, column)
+    table::column_at(state.view, layout(state).titles, column)
 }

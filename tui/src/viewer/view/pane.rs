@@ -3,62 +3,63 @@
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 
-use super::cell_writer::Pen;
+use super::cell_writer::CellWriter;
 use crate::viewer::keys::Command;
 use crate::viewer::state::State;
 use crate::viewer::theme::{Role, ThemeName};
 
 /// The line above it.
-pub(super) fn title(pen: &mut Pen<'_>, area: Rect, state: &State) {
-    let line = pen.glyphs().line();
+pub(super) fn title(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
+    let line = writer.glyphs().rule();
     let key = state
         .keys
         .key_of(Command::Keyboard)
         .map(|key| key.to_string())
         .unwrap_or_default();
     let (what, role) = match (state.pane.focused, state.pane.running) {
-        (true, _) => (format!(" CMD has the keyboard; {key} takes it back "), Role::Here),
+        (true, _) => (format!(" CMD has the keyboard; {key} takes it back "), Role::Active),
         (false, true) => (format!(" CMD runs; {key} gives it the keyboard "), Role::Strong),
         (false, false) => (" CMD has ended ".to_owned(), Role::Strong),
     };
-    let rest = pen.pieces(area, [(line.repeat(2).into(), Role::Dim), (what.into(), role)]);
-    pen.write(rest, &line.repeat(rest.width.into()), Role::Dim);
+    let rest = writer.write_spans(area, [(line.repeat(2).into(), Role::Dim), (what.into(), role)]);
+    writer.write(rest, &line.repeat(rest.width.into()), Role::Dim);
 }
 
 /// Its cells.
-pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
+pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let Some(screen) = &state.pane.screen else { return };
-    let coloured = state.appearance.theme != ThemeName::None;
+    let colored = state.appearance.theme != ThemeName::None;
     for row in 0..area.height {
         let mut column = 0;
         while column < area.width {
             let Some(cell) = screen.cell(row, column) else { break };
             let wide = if cell.is_wide() { 2 } else { 1 };
             let place = Rect::new(area.x + column, area.y + row, wide.min(area.width - column), 1);
-            let style = style(cell, coloured);
+            let style = style(cell, colored);
             let text = if cell.has_contents() { cell.contents() } else { " " };
-            pen.write(place, text, Role::Plain);
-            pen.buffer().set_style(place, style);
+            writer.write(place, text, Role::Plain);
+            writer.buffer().set_style(place, style);
             column += wide;
         }
     }
     let (row, column) = screen.cursor_position();
     if state.pane.focused && !screen.hide_cursor() && row < area.height && column < area.width {
         let place = Rect::new(area.x + column, area.y + row, 1, 1);
-        pen.buffer()
+        writer
+            .buffer()
             .set_style(place, Style::new().add_modifier(Modifier::REVERSED));
     }
 }
 
-fn style(cell: &vt100::Cell, coloured: bool) -> Style {
-    let colour = |colour| match colour {
+fn style(cell: &vt100::Cell, colored: bool) -> Style {
+    let color = |color| match color {
         vt100::Color::Default => Color::Reset,
         vt100::Color::Idx(index) => Color::Indexed(index),
         vt100::Color::Rgb(r, g, b) => Color::Rgb(r, g, b),
     };
     let mut style = Style::new();
-    if coloured {
-        style = style.fg(colour(cell.fgcolor())).bg(colour(cell.bgcolor()));
+    if colored {
+        style = style.fg(color(cell.fgcolor())).bg(color(cell.bgcolor()));
     }
     for (set, modifier) in [
         (cell.bold(), Modifier::BOLD),

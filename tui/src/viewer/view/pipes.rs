@@ -10,7 +10,7 @@ pub(super) fn cell<'a>(pipe: &'a Pipe, title: &str) -> Cell<'a> {
     match title {
         "pipe" => Cell::Text(pipe.inode.to_string().into(), Role::Plain),
         "process" => Cell::Text(processes(pipe).into(), Role::Plain),
-        "slots in use" => Cell::Level(pipe.used.into(), pipe.slots.into()),
+        "slots in use" => Cell::Gauge(pipe.used.into(), pipe.slots.into()),
         "used" => Cell::Text(format!("{} of {}", pipe.used, pipe.slots).into(), Role::Plain),
         "most" => Cell::Text(pipe.most_used.to_string().into(), Role::Plain),
         "bytes" => pipe

@@ -2,7 +2,7 @@
 
 use zctrace_report::text::count;
 
-use super::table::{Cell, of_account};
+use super::table::{Cell, account_cell};
 use crate::viewer::rows::ProcessRow;
 use crate::viewer::theme::Role;
 
@@ -12,6 +12,6 @@ pub(super) fn cell<'a>(row: &'a ProcessRow, title: &str) -> Cell<'a> {
         "process" => Cell::Text(row.name.as_str().into(), Role::Plain),
         "to memory" => Cell::size(row.into_memory, Role::Plain),
         "calls" => Cell::Text(count(row.calls).into(), Role::Plain),
-        _ => of_account(title, row.payload, &row.account).unwrap_or(Cell::EMPTY),
+        _ => account_cell(title, row.payload, &row.account).unwrap_or(Cell::EMPTY),
     }
 }

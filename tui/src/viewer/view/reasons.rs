@@ -5,16 +5,16 @@ use zctrace_report::Report;
 use zctrace_report::text::{count, duration, size};
 
 use super::table::Cell;
-use crate::viewer::rows::{ASSUMED_RATE, ReasonRow, copying_ns};
+use crate::viewer::rows::{ASSUMED_COPY_RATE, ReasonRow, copy_time_ns};
 use crate::viewer::theme::Role;
 
 pub(super) fn cell<'a>(report: &Report, row: &ReasonRow, title: &str) -> Cell<'a> {
     let meaning = || report.explanation(&row.code);
     match title {
         "code" => Cell::Text(row.code.to_string().into(), Role::Strong),
-        "bytes" => Cell::size(row.bytes, Role::of_mark(mark(row))),
+        "bytes" => Cell::size(row.bytes, Role::from_mark(mark(row))),
         "calls" if row.calls > 0 => Cell::Text(count(row.calls).into(), Role::Plain),
-        "~ CPU" if row.is_copy() => Cell::Text(duration(copying_ns(report, row.bytes)).into(), Role::Plain),
+        "~ CPU" if row.is_copy() => Cell::Text(duration(copy_time_ns(report, row.bytes)).into(), Role::Plain),
         "calls" | "~ CPU" => Cell::unknown(),
         "why" => {
             let sentence = meaning().map(|meaning| meaning.sentence);
@@ -44,7 +44,7 @@ pub(super) fn basis(report: &Report) -> String {
         Some(rate) => format!("~ CPU is an estimate: bytes / {} per second, measured here", size(rate)),
         None => format!(
             "~ CPU is an estimate: bytes / {} per second, assumed, not measured here",
-            size(ASSUMED_RATE)
+            size(ASSUMED_COPY_RATE)
         ),
     }
 }

@@ -24,7 +24,7 @@ fn of_segment<'a>(segment: &'a Segment, title: &str) -> Cell<'a> {
         "where" => segment
             .place
             .as_ref()
-            .map_or(Cell::EMPTY, |place| Cell::Place(place.to_string())),
+            .map_or(Cell::EMPTY, |place| Cell::CallSite(place.to_string())),
         "bytes" => Cell::size(segment.bytes, Role::Plain),
         "range" => Cell::Text(ranges(&segment.ranges).into(), Role::Plain),
         "pipe" => segment
@@ -33,7 +33,7 @@ fn of_segment<'a>(segment: &'a Segment, title: &str) -> Cell<'a> {
         "process" => Cell::Text(who(&segment.process, segment.pid).into(), Role::Plain),
         "accounts" => {
             let role = if segment.agreement == LedgerWord::Disagrees {
-                Role::Loud
+                Role::Alert
             } else {
                 Role::Plain
             };
@@ -52,7 +52,7 @@ fn of_look<'a>(look: &'a Look, title: &str) -> Cell<'a> {
         "where" => look
             .place
             .as_ref()
-            .map_or(Cell::EMPTY, |place| Cell::Place(place.to_string())),
+            .map_or(Cell::EMPTY, |place| Cell::CallSite(place.to_string())),
         "bytes" => Cell::size(look.bytes, Role::Copied),
         "range" => Cell::Text(ranges(look.range.as_slice()).into(), Role::Plain),
         // The program's own word: no record of the kernel is about it.

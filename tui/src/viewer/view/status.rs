@@ -7,34 +7,34 @@ use ratatui::style::{Modifier, Style};
 use unicode_width::UnicodeWidthStr;
 use zctrace_report::text::count;
 
-use super::cell_writer::{Pen, head};
+use super::cell_writer::{CellWriter, prefix};
 use super::{pipes, reasons};
 use crate::viewer::rows::{Filtered, columns};
 use crate::viewer::state::{Level, Phase, Prompt, Purpose, State, View};
 use crate::viewer::theme::Role;
 
-pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
+pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     if let Some(prompt) = &state.prompt {
-        typed(pen, area, prompt);
+        typed(writer, area, prompt);
     } else if let Some(message) = &state.message {
         let role = match message.level {
             Level::Note => Role::Strong,
             Level::Warning => Role::Warning,
-            Level::Error => Role::Loud,
+            Level::Error => Role::Alert,
         };
-        pen.write(area, &message.text, role);
+        writer.write(area, &message.text, role);
     } else {
-        here(pen, area, state);
+        here(writer, area, state);
     }
 }
 
 /// The line that is typed, with its cursor always to be seen.
-fn typed(pen: &mut Pen<'_>, area: Rect, prompt: &Prompt) {
+fn typed(writer: &mut CellWriter<'_>, area: Rect, prompt: &Prompt) {
     let what = match prompt.purpose {
         Purpose::Filter => "filter: ",
         Purpose::Export => "write to: ",
     };
-    let area = pen.write(area, what, Role::Strong);
+    let area = writer.write(area, what, Role::Strong);
     if area.is_empty() {
         return;
     }
@@ -44,19 +44,20 @@ fn typed(pen: &mut Pen<'_>, area: Rect, prompt: &Prompt) {
     let mut shown = before;
     let mut cut = "";
     while shown.width() + cut.len().min(1) > room && !shown.is_empty() {
-        cut = pen.glyphs().cut();
+        cut = writer.glyphs().ellipsis();
         shown = &shown[shown.chars().next().map_or(0, char::len_utf8)..];
     }
-    let left = pen.write(area, &format!("{cut}{shown}"), Role::Plain);
-    pen.write(left, &prompt.text[prompt.cursor..], Role::Plain);
+    let left = writer.write(area, &format!("{cut}{shown}"), Role::Plain);
+    writer.write(left, &prompt.text[prompt.cursor..], Role::Plain);
     let cursor = Rect::new(left.x, left.y, left.width.min(1), left.height.min(1));
     let cursor = cursor.intersection(area);
-    pen.buffer()
+    writer
+        .buffer()
         .set_style(cursor, Style::new().add_modifier(Modifier::REVERSED));
 }
 
 /// Where one is.
-fn here(pen: &mut Pen<'_>, area: Rect, state: &State) {
+fn here(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let mut said: Vec<(Cow<'_, str>, Role)> = Vec::new();
     match &state.phase {
         Phase::Ended(why) => said.push((format!("{why} · ").into(), Role::Strong)),
@@ -77,7 +78,7 @@ fn here(pen: &mut Pen<'_>, area: Rect, state: &State) {
         if let Some(column) = columns(state.view).get(table.sort.column) {
             let way = if table.sort.descending { "largest" } else { "smallest" };
             said.push((
-                format!(", by {}, {way} first", head(column.title, 20)).into(),
+                format!(", by {}, {way} first", prefix(column.title, 20)).into(),
                 Role::Dim,
             ));
         }
@@ -90,7 +91,7 @@ fn here(pen: &mut Pen<'_>, area: Rect, state: &State) {
         let trimmed = last.trim_end_matches(" · ").to_owned();
         *last = trimmed.into();
     }
-    pen.pieces(area, said);
+    writer.write_spans(area, said);
 }
 
 /// What the filter does to the view.
@@ -101,13 +102,16 @@ fn filtered(state: &State) -> String {
         _ => ("flow", "flows"),
     };
     match state.rows().filtered() {
-        Filtered::Not(field) => format!("filter {} does not apply: a {one} has no `{field}`", state.filter),
-        Filtered::Hides { all, perhaps } => {
-            let what = if all == 1 { one } else { many };
-            let text = format!("filter {} hides {} {what}", state.filter, count(all));
-            match perhaps {
+        Filtered::NotApplicable(field) => format!("filter {} does not apply: a {one} has no `{field}`", state.filter),
+        Filtered::Hidden {
+            count: hidden,
+            undecided,
+        } => {
+            let what = if hidden == 1 { one } else { many };
+            let text = format!("filter {} hides {} {what}", state.filter, count(hidden));
+            match undecided {
                 0 => text,
-                _ => format!("{text} ({} may fit)", count(perhaps)),
+                _ => format!("{text} ({} may fit)", count(undecided)),
             }
         }
     }
@@ -126,7 +130,7 @@ fn note(state: &State) -> Option<String> {
         View::Reasons => Some(reasons::basis(report)),
         View::Processes => more(left_out.processes),
         View::Segments => more(left_out.segments.saturating_add(left_out.looks)),
-        View::Log => more(state.log.forgotten()),
+        View::Log => more(state.log.discarded()),
         View::Map | View::Flows => None,
     }
 }

@@ -8,10 +8,10 @@ use unicode_width::UnicodeWidthStr;
 use zctrace_report::text::size;
 use zctrace_report::{Account, End};
 
-use super::cell_writer::{Pen, Side};
+use super::cell_writer::{CellWriter, Side};
 use super::{bar, flows, map, pipes, processes, reasons, segments};
 use crate::render;
-use crate::viewer::rows::{Align, Body, Column, columns};
+use crate::viewer::rows::{Align, Column, RowData, columns};
 use crate::viewer::state::{State, View};
 use crate::viewer::theme::Role;
 
@@ -19,20 +19,20 @@ use crate::viewer::theme::Role;
 const GUTTER: u16 = 3;
 
 /// The narrowest that a column of names is made.
-const NARROWEST: u16 = 4;
+const MIN_NAME_WIDTH: u16 = 4;
 
 /// What is in a cell.
 pub(super) enum Cell<'a> {
     /// A text.
     Text(Cow<'a, str>, Role),
     /// An end: what is too long loses the beginning of its name, and keeps its kind.
-    End(&'a End),
+    Endpoint(&'a End),
     /// A place in a program: what is too long loses its beginning, for the line stands at the end.
-    Place(String),
+    CallSite(String),
     /// A bar of what became of bytes.
     Bar(&'a Account),
     /// A bar of so many of so many.
-    Level(u64, u64),
+    Gauge(u64, u64),
 }
 
 impl Cell<'_> {
@@ -50,7 +50,7 @@ impl Cell<'_> {
 }
 
 /// Moved, copied, unknown and all of an account, by the title of the column.
-pub(super) fn of_account<'a>(title: &str, payload: u64, account: &'a Account) -> Option<Cell<'a>> {
+pub(super) fn account_cell<'a>(title: &str, payload: u64, account: &'a Account) -> Option<Cell<'a>> {
     // Where nothing is known 0 would say too much.
     let nothing_known = account.unknown > 0 && account.unknown == account.arrived();
     Some(match title {
@@ -66,7 +66,7 @@ pub(super) fn of_account<'a>(title: &str, payload: u64, account: &'a Account) ->
 
 /// Where the columns are that there is room for: each with its number, its first column of the screen and its width. And
 /// whether there are others.
-fn places(view: View, area: Rect) -> (Vec<(usize, u16, u16)>, bool) {
+fn visible_columns(view: View, area: Rect) -> (Vec<(usize, u16, u16)>, bool) {
     let all = columns(view);
     let gap = if area.width >= 100 { 2 } else { 1 };
     let mut kept: Vec<(usize, u16)> = all
@@ -80,8 +80,8 @@ fn places(view: View, area: Rect) -> (Vec<(usize, u16, u16)>, bool) {
     };
     let mut room = area.width;
     while needed(&kept) > room {
-        let last = kept.iter().copied().filter(|&(index, _)| all[index].rank > 0);
-        let Some((last, _)) = last.max_by_key(|&(index, _)| all[index].rank) else {
+        let last = kept.iter().copied().filter(|&(index, _)| all[index].drop_order > 0);
+        let Some((last, _)) = last.max_by_key(|&(index, _)| all[index].drop_order) else {
             break;
         };
         kept.retain(|&(index, _)| index != last);
@@ -91,11 +91,11 @@ fn places(view: View, area: Rect) -> (Vec<(usize, u16, u16)>, bool) {
     shrink(&mut kept, all, needed, room);
     // Names have what is left.
     let left = room.saturating_sub(needed(&kept));
-    let parts: u16 = kept.iter().map(|&(index, _)| all[index].grows).sum();
+    let parts: u16 = kept.iter().map(|&(index, _)| all[index].flex).sum();
     let mut given = 0;
     let mut part = 0;
     for (index, wide) in &mut kept {
-        part += all[*index].grows;
+        part += all[*index].flex;
         let until = u32::from(left) * u32::from(part) / u32::from(parts.max(1));
         let more = (until as u16).saturating_sub(given);
         given += more;
@@ -120,7 +120,7 @@ fn shrink(kept: &mut [(usize, u16)], all: &[Column], needed: impl Fn(&[(usize, u
     while needed(kept) > room {
         let widest = kept
             .iter_mut()
-            .filter(|(index, wide)| all[*index].grows > 0 && *wide > NARROWEST)
+            .filter(|(index, wide)| all[*index].flex > 0 && *wide > MIN_NAME_WIDTH)
             .max_by_key(|(_, wide)| *wide);
         match widest {
             Some((_, wide)) => *wide -= 1,
@@ -130,37 +130,37 @@ fn shrink(kept: &mut [(usize, u16)], all: &[Column], needed: impl Fn(&[(usize, u
 }
 
 /// Which column is at this place of the line of titles.
-pub(super) fn at(view: View, area: Rect, column: u16) -> Option<usize> {
-    let (places, _) = places(view, area);
+pub(super) fn column_at(view: View, area: Rect, column: u16) -> Option<usize> {
+    let (places, _) = visible_columns(view, area);
     let here = |&&(_, at, wide): &&(usize, u16, u16)| (at..at + wide).contains(&column);
     places.iter().find(here).map(|&(index, _, _)| index)
 }
 
 /// The line of titles.
-pub(super) fn titles(pen: &mut Pen<'_>, area: Rect, state: &State) {
+pub(super) fn titles(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let sort = state.table().sort;
-    let (places, others) = places(state.view, area);
+    let (places, others) = visible_columns(state.view, area);
     for (index, at, wide) in places {
         let column = &columns(state.view)[index];
         let cell = Rect::new(at, area.y, wide, area.height.min(1));
         let sorted = index == sort.column;
-        // `v` below the largest, `^` below the smallest: said by a letter, so that it is there without colours.
+        // `v` below the largest, `^` below the smallest: said by a letter, so that it is there without colors.
         let arrow = if sort.descending { 'v' } else { '^' };
         let room = usize::from(wide);
         let title = match sorted {
             true if column.title.width() + 2 <= room => format!("{} {arrow}", column.title),
             true => format!(
                 "{}{arrow}",
-                super::cell_writer::head(column.title, room.saturating_sub(1))
+                super::cell_writer::prefix(column.title, room.saturating_sub(1))
             ),
             false => column.title.to_owned(),
         };
         let role = if sorted { Role::Sorted } else { Role::Head };
-        pen.aligned(cell, &title, side(column), role);
+        writer.write_aligned(cell, &title, side(column), role);
     }
     if others && area.width > 0 {
         let last = Rect::new(area.right() - 1, area.y, 1, area.height.min(1));
-        pen.write(last, pen.glyphs().cut(), Role::Dim);
+        writer.write(last, writer.glyphs().ellipsis(), Role::Dim);
     }
 }
 
@@ -172,53 +172,55 @@ fn side(column: &Column) -> Side {
 }
 
 /// The rows that are visible.
-pub(super) fn rows(pen: &mut Pen<'_>, area: Rect, state: &State) {
-    let (places, _) = places(state.view, area);
+pub(super) fn rows(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
+    let (places, _) = visible_columns(state.view, area);
     let table = state.table();
     let visible = (table.scroll..state.rows().len()).take(area.height.into());
     for (line, row) in visible.enumerate() {
         let area = Rect::new(area.x, area.y + line as u16, area.width, 1);
         let mark = mark(state, row);
-        let gutter = pen.write(area, if row == table.cursor { ">" } else { " " }, Role::Strong);
-        pen.write(gutter, mark.encode_utf8(&mut [0; 4]), Role::of_mark(mark));
+        let gutter = writer.write(area, if row == table.cursor { ">" } else { " " }, Role::Strong);
+        writer.write(gutter, mark.encode_utf8(&mut [0; 4]), Role::from_mark(mark));
         for &(index, at, wide) in &places {
             let column = &columns(state.view)[index];
             let place = Rect::new(at, area.y, wide, 1);
-            draw(pen, place, column, cell(state, row, column.title), table.aside);
+            draw(writer, place, column, cell(state, row, column.title), table.h_scroll);
         }
         if row == table.cursor {
-            pen.paint(area, Role::Cursor);
+            writer.paint(area, Role::Cursor);
         }
     }
 }
 
-fn draw(pen: &mut Pen<'_>, place: Rect, column: &Column, cell: Cell<'_>, aside: u16) {
+fn draw(writer: &mut CellWriter<'_>, place: Rect, column: &Column, cell: Cell<'_>, h_scroll: u16) {
     let room = usize::from(place.width);
-    // Only what has a room that depends on the screen is moved aside.
-    let aside = if column.grows > 0 { aside } else { 0 };
+    // Only what has a room that depends on the screen is scrolled.
+    let h_scroll = if column.flex > 0 { h_scroll } else { 0 };
     match cell {
         Cell::Text(text, role) => {
-            let text = pen.slid(&text, aside, room);
-            pen.aligned(place, &text, side(column), role);
+            let text = writer.scrolled(&text, h_scroll, room);
+            writer.write_aligned(place, &text, side(column), role);
         }
-        Cell::Place(text) => {
-            let aside = if aside == 0 { u16::MAX } else { aside };
-            let text = pen.slid(&text, aside, room);
-            pen.aligned(place, &text, Side::Left, Role::Plain);
+        Cell::CallSite(text) => {
+            let h_scroll = if h_scroll == 0 { u16::MAX } else { h_scroll };
+            let text = writer.scrolled(&text, h_scroll, room);
+            writer.write_aligned(place, &text, Side::Left, Role::Plain);
         }
-        Cell::End(end) if aside == 0 => pen.aligned(place, &render::end(end, room), Side::Left, Role::Plain),
-        Cell::End(end) => {
+        Cell::Endpoint(end) if h_scroll == 0 => {
+            writer.write_aligned(place, &render::end(end, room), Side::Left, Role::Plain)
+        }
+        Cell::Endpoint(end) => {
             let text = end.to_string();
-            let text = pen.slid(&text, aside, room);
-            pen.aligned(place, &text, Side::Left, Role::Plain);
+            let text = writer.scrolled(&text, h_scroll, room);
+            writer.write_aligned(place, &text, Side::Left, Role::Plain);
         }
-        Cell::Bar(account) => bar::draw(pen, place, account),
-        Cell::Level(part, whole) => {
+        Cell::Bar(account) => bar::draw(writer, place, account),
+        Cell::Gauge(part, whole) => {
             let cells = u128::from(part) * u128::from(place.width);
             let cells = cells.div_ceil(u128::from(whole.max(1))).min(u128::from(place.width)) as usize;
             let text = format!("{}{}", "#".repeat(cells), ".".repeat(room - cells));
             let role = if part >= whole { Role::Warning } else { Role::Plain };
-            pen.write(place, &text, role);
+            writer.write(place, &text, role);
         }
     }
 }
@@ -228,16 +230,16 @@ fn mark(state: &State, row: usize) -> char {
     let Some(snapshot) = &state.snapshot else { return ' ' };
     let report = &snapshot.report;
     match state.rows().body() {
-        Body::Map(rows) => rows[row].account.mark(),
-        Body::Flows(rows) => report
+        RowData::Map(rows) => rows[row].account.mark(),
+        RowData::Flows(rows) => report
             .flows
             .get(rows[row] as usize)
             .map_or(' ', zctrace_report::Flow::mark),
-        Body::Processes(rows) => rows[row].account.mark(),
-        Body::Pipes(rows) => report.pipes.get(rows[row] as usize).map_or(' ', pipes::mark),
-        Body::Reasons(rows) => reasons::mark(&rows[row]),
-        Body::Segments(rows) => segments::mark(report, rows[row]),
-        Body::Log(_) | Body::Nothing => ' ',
+        RowData::Processes(rows) => rows[row].account.mark(),
+        RowData::Pipes(rows) => report.pipes.get(rows[row] as usize).map_or(' ', pipes::mark),
+        RowData::Reasons(rows) => reasons::mark(&rows[row]),
+        RowData::Segments(rows) => segments::mark(report, rows[row]),
+        RowData::Log(_) | RowData::Nothing => ' ',
     }
 }
 
@@ -247,16 +249,16 @@ fn cell<'a>(state: &'a State, row: usize, title: &str) -> Cell<'a> {
     };
     let report = &*snapshot.report;
     let found = match state.rows().body() {
-        Body::Map(rows) => Some(map::cell(report, &rows[row], title)),
-        Body::Flows(rows) => flows::cell(state, snapshot, rows[row] as usize, title),
-        Body::Processes(rows) => Some(processes::cell(&rows[row], title)),
-        Body::Pipes(rows) => report
+        RowData::Map(rows) => Some(map::cell(report, &rows[row], title)),
+        RowData::Flows(rows) => flows::cell(state, snapshot, rows[row] as usize, title),
+        RowData::Processes(rows) => Some(processes::cell(&rows[row], title)),
+        RowData::Pipes(rows) => report
             .pipes
             .get(rows[row] as usize)
             .map(|pipe| pipes::cell(pipe, title)),
-        Body::Reasons(rows) => Some(reasons::cell(report, &rows[row], title)),
-        Body::Segments(rows) => segments::cell(report, rows[row], title),
-        Body::Log(_) | Body::Nothing => None,
+        RowData::Reasons(rows) => Some(reasons::cell(report, &rows[row], title)),
+        RowData::Segments(rows) => segments::cell(report, rows[row], title),
+        RowData::Log(_) | RowData::Nothing => None,
     };
     found.unwrap_or(Cell::EMPTY)
 }
@@ -270,7 +272,7 @@ mod tests {
         for view in View::ALL {
             for width in 0..300 {
                 let area = Rect::new(0, 0, width, 1);
-                let (places, others) = places(view, area);
+                let (places, others) = visible_columns(view, area);
                 let mut end = 0;
                 for &(_, at, wide) in &places {
                     assert!(at >= end && at + wide <= width, "{view:?} {width} {places:?}");
@@ -281,7 +283,7 @@ mod tests {
                     assert!(!others, "{view:?} {width}");
                 }
                 if width >= 80 {
-                    let stays = columns(view).iter().filter(|column| column.rank == 0).count();
+                    let stays = columns(view).iter().filter(|column| column.drop_order == 0).count();
                     assert!(places.len() >= stays, "{view:?} {width}");
                 }
             }
@@ -292,11 +294,11 @@ mod tests {
     fn a_title_is_found_where_it_is_drawn() {
         let area = Rect::new(0, 5, 120, 1);
         for view in View::ALL {
-            for (index, at, wide) in places(view, area).0 {
-                assert_eq!(super::at(view, area, at), Some(index));
-                assert_eq!(super::at(view, area, at + wide - 1), Some(index));
+            for (index, at, wide) in visible_columns(view, area).0 {
+                assert_eq!(super::column_at(view, area, at), Some(index));
+                assert_eq!(super::column_at(view, area, at + wide - 1), Some(index));
             }
         }
-        assert_eq!(super::at(View::Flows, area, 0), None);
+        assert_eq!(super::column_at(View::Flows, area, 0), None);
     }
 }

@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 use zctrace_report::text::count;
 
-use super::cell_writer::{Pen, Side};
+use super::cell_writer::{CellWriter, Side};
 use crate::viewer::keys::Command;
 use crate::viewer::rows::Filtered;
 use crate::viewer::state::{State, View};
@@ -41,18 +41,18 @@ fn tabs(state: &State, width: u16) -> Vec<(View, String)> {
     }
 }
 
-pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
+pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let tabs = tabs(state, area.width);
     let pieces = tabs.into_iter().map(|(view, text)| {
-        let role = if view == state.view { Role::Here } else { Role::Plain };
+        let role = if view == state.view { Role::Active } else { Role::Plain };
         (text.into(), role)
     });
-    let left = pen.pieces(area, pieces);
+    let left = writer.write_spans(area, pieces);
     let filtered = filtered(state);
     // In whole or not at all: the line above the keys says it too.
     let room = usize::from(left.width).saturating_sub(1);
     if let Some(text) = filtered.iter().find(|text| text.width() < room) {
-        pen.aligned(left, text, Side::Right, Role::Warning);
+        writer.write_aligned(left, text, Side::Right, Role::Warning);
     }
 }
 
@@ -60,13 +60,13 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State) {
 fn filtered(state: &State) -> Vec<String> {
     match state.rows().filtered() {
         _ if state.filter.is_empty() => Vec::new(),
-        Filtered::Not(_) => vec!["all shown".to_owned()],
-        Filtered::Hides { all, .. } => vec![format!("{} hidden", count(all)), "filtered".to_owned()],
+        Filtered::NotApplicable(_) => vec!["all shown".to_owned()],
+        Filtered::Hidden { count: hidden, .. } => vec![format!("{} hidden", count(hidden)), "filtered".to_owned()],
     }
 }
 
 /// Which tab is at this column.
-pub(super) fn at(state: &State, area: Rect, column: u16) -> Option<View> {
+pub(super) fn tab_at(state: &State, area: Rect, column: u16) -> Option<View> {
     let mut at = usize::from(area.x);
     let column = usize::from(column);
     for (view, text) in tabs(state, area.width) {

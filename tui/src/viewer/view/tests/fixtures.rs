@@ -10,7 +10,7 @@ use crate::render::fixtures::nginx;
 
 /// Which.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Sample {
+pub(super) enum Scenario {
     /// A server at work.
     Live,
     /// Nothing has happened.
@@ -23,19 +23,19 @@ pub(super) enum Sample {
     Hostile,
 }
 
-pub(super) const ALL: [Sample; 5] = [
-    Sample::Live,
-    Sample::Empty,
-    Sample::Loss,
-    Sample::Inconclusive,
-    Sample::Hostile,
+pub(super) const ALL: [Scenario; 5] = [
+    Scenario::Live,
+    Scenario::Empty,
+    Scenario::Loss,
+    Scenario::Inconclusive,
+    Scenario::Hostile,
 ];
 
 /// The report before, and the report.
-pub(super) fn sample(of: Sample) -> (Report, Report) {
+pub(super) fn reports_of(of: Scenario) -> (Report, Report) {
     match of {
-        Sample::Live => pair(server()),
-        Sample::Empty => {
+        Scenario::Live => pair(server()),
+        Scenario::Empty => {
             let mut report = nginx();
             report.flows.clear();
             report.processes.clear();
@@ -46,7 +46,7 @@ pub(super) fn sample(of: Sample) -> (Report, Report) {
             report.summarize();
             (report.clone(), report)
         }
-        Sample::Loss => {
+        Scenario::Loss => {
             let mut report = server();
             report.loss.sequence_gaps = 1234;
             report.loss.flows_touched = 3;
@@ -54,7 +54,7 @@ pub(super) fn sample(of: Sample) -> (Report, Report) {
             before.loss.sequence_gaps = 0;
             (before, now)
         }
-        Sample::Inconclusive => {
+        Scenario::Inconclusive => {
             let mut report = server();
             for flow in &mut report.flows {
                 let all = flow.payload;
@@ -74,7 +74,7 @@ pub(super) fn sample(of: Sample) -> (Report, Report) {
             report.summarize();
             (report.clone(), report)
         }
-        Sample::Hostile => {
+        Scenario::Hostile => {
             let mut report = server();
             let nasty = "/srv/\u{1b}[2J\r\n\u{202e}gnp.日本語/naïve file (1).mp4";
             for flow in &mut report.flows {

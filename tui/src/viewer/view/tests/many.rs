@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use zctrace_report::{Account, End, EndKind, Flow, Report, Scope, Tier};
 
-use super::{drawn, fresh, typed};
+use super::{new_state, render_to_buffer, typed};
 use crate::viewer::keys::Command;
 use crate::viewer::state::{Action, View};
 use crate::viewer::theme::ThemeName;
@@ -37,7 +37,7 @@ fn report(step: u64) -> Report {
 #[test]
 fn a_hundred_thousand_flows() {
     let (first, second) = (Arc::new(report(1)), Arc::new(report(4096)));
-    let mut state = fresh((120, 40), ThemeName::Dark, false);
+    let mut state = new_state((120, 40), ThemeName::Dark, false);
     let mut said = Vec::new();
     let mut timed = |what: &str, state: &mut crate::viewer::state::State, action: &mut dyn FnMut(&mut _)| {
         let start = Instant::now();
@@ -53,13 +53,13 @@ fn a_hundred_thousand_flows() {
         state.apply(Action::snapshot(second.clone()), second_of(2));
     });
     timed("a frame", &mut state, &mut |state| {
-        drawn(state);
+        render_to_buffer(state);
     });
     timed("to the last row", &mut state, &mut |state| {
         state.apply(Action::Do(Command::Bottom), second_of(3));
     });
     timed("a frame there", &mut state, &mut |state| {
-        drawn(state);
+        render_to_buffer(state);
     });
     assert_eq!(state.rows().len() as u64, MANY);
     assert_eq!(state.table().cursor as u64, MANY - 1);

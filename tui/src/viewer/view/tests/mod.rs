@@ -17,7 +17,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Size;
 use ratatui::style::Style;
 
-use self::fixtures::{Sample, sample};
+use self::fixtures::{Scenario, reports_of};
 use super::draw;
 use crate::recorder::RecordingProgress;
 use crate::tracer::PlaybackState;
@@ -33,16 +33,16 @@ fn folder() -> PathBuf {
 }
 
 /// A state in which nothing has been reported.
-pub(super) fn fresh(size: (u16, u16), theme: ThemeName, ascii: bool) -> State {
+pub(super) fn new_state(size: (u16, u16), theme: ThemeName, ascii: bool) -> State {
     let appearance = Appearance {
         theme,
         ascii,
-        true_colour: false,
+        true_color: false,
     };
     State::new(Arc::new(KeyMap::default()), appearance, Size::new(size.0, size.1))
 }
 
-pub(super) fn drawn(state: &State) -> Buffer {
+pub(super) fn render_to_buffer(state: &State) -> Buffer {
     let backend = TestBackend::new(state.size.width.max(1), state.size.height.max(1));
     let mut terminal = Terminal::new(backend).expect("memory");
     terminal.draw(|frame| draw(frame, state)).expect("memory");
@@ -50,7 +50,7 @@ pub(super) fn drawn(state: &State) -> Buffer {
 }
 
 /// The text, then the styles: each line that has any, as `line: from-to style`.
-fn written(buffer: &Buffer) -> String {
+fn snapshot_text(buffer: &Buffer) -> String {
     let area = buffer.area;
     let mut text = format!("{}x{}\n", area.width, area.height);
     for y in 0..area.height {
@@ -70,7 +70,7 @@ fn written(buffer: &Buffer) -> String {
         let mut runs: Vec<(u16, u16, String)> = Vec::new();
         for x in 0..area.width {
             let cell = &buffer[(x, y)];
-            let style = brief(cell.style());
+            let style = style_text(cell.style());
             match runs.last_mut() {
                 Some((_, to, last)) if *last == style && *to + 1 == x => *to = x,
                 _ if style.is_empty() => {}
@@ -88,12 +88,12 @@ fn written(buffer: &Buffer) -> String {
     text
 }
 
-fn brief(style: Style) -> String {
+fn style_text(style: Style) -> String {
     let mut words = Vec::new();
-    for (colour, what) in [(style.fg, ""), (style.bg, "on ")] {
-        match colour {
+    for (color, what) in [(style.fg, ""), (style.bg, "on ")] {
+        match color {
             None | Some(ratatui::style::Color::Reset) => {}
-            Some(colour) => words.push(format!("{what}{colour}")),
+            Some(color) => words.push(format!("{what}{color}")),
         }
     }
     if !style.add_modifier.is_empty() {
@@ -109,9 +109,9 @@ struct Case {
 }
 
 /// With two reports a second apart, so that there are rates.
-fn live(of: Sample, size: (u16, u16), theme: ThemeName, ascii: bool) -> State {
-    let mut state = fresh(size, theme, ascii);
-    let (before, now) = sample(of);
+fn live(of: Scenario, size: (u16, u16), theme: ThemeName, ascii: bool) -> State {
+    let mut state = new_state(size, theme, ascii);
+    let (before, now) = reports_of(of);
     act(&mut state, 59, Action::snapshot(Arc::new(before)));
     act(&mut state, 60, Action::snapshot(Arc::new(now)));
     state
@@ -160,20 +160,20 @@ fn at_all_sizes(add: Add<'_>) {
     for size in SIZES {
         let at = format!("{}x{}", size.0, size.1);
         for view in View::ALL {
-            let mut state = live(Sample::Live, size, ThemeName::Dark, false);
+            let mut state = live(Scenario::Live, size, ThemeName::Dark, false);
             go(&mut state, &[Command::Show(view)]);
             add(format!("{}-{at}", name(view)), state);
         }
-        let mut state = live(Sample::Live, size, ThemeName::Dark, false);
+        let mut state = live(Scenario::Live, size, ThemeName::Dark, false);
         go(&mut state, &[Command::Show(View::Flows), Command::Open]);
         add(format!("certificate-{at}"), state);
-        let mut state = live(Sample::Loss, size, ThemeName::Dark, false);
+        let mut state = live(Scenario::Loss, size, ThemeName::Dark, false);
         go(&mut state, &[Command::Show(View::Flows)]);
         add(format!("loss-{at}"), state);
-        let mut state = live(Sample::Hostile, size, ThemeName::Dark, false);
+        let mut state = live(Scenario::Hostile, size, ThemeName::Dark, false);
         go(&mut state, &[Command::Show(View::Flows)]);
         add(format!("hostile-{at}"), state);
-        let mut state = live(Sample::Live, size, ThemeName::Dark, false);
+        let mut state = live(Scenario::Live, size, ThemeName::Dark, false);
         go(&mut state, &[Command::Help]);
         add(format!("help-{at}"), state);
     }
@@ -183,16 +183,16 @@ fn in_all_themes(add: Add<'_>) {
     for theme in [
         ThemeName::Light,
         ThemeName::HighContrast,
-        ThemeName::ColourBlind,
+        ThemeName::ColorBlind,
         ThemeName::None,
     ] {
         for view in [View::Map, View::Flows, View::Reasons] {
-            let mut state = live(Sample::Live, (80, 24), theme, false);
+            let mut state = live(Scenario::Live, (80, 24), theme, false);
             go(&mut state, &[Command::Show(view)]);
-            add(format!("{}-{}", name(view), theme.word()), state);
+            add(format!("{}-{}", name(view), theme.name()), state);
         }
-        let state = live(Sample::Loss, (80, 24), theme, false);
-        add(format!("loss-{}", theme.word()), state);
+        let state = live(Scenario::Loss, (80, 24), theme, false);
+        add(format!("loss-{}", theme.name()), state);
     }
 }
 
@@ -200,33 +200,33 @@ fn in_all_states(add: Add<'_>) {
     for size in [(80, 24), (60, 15)] {
         let at = format!("{}x{}", size.0, size.1);
         let dark = |of| live(of, size, ThemeName::Dark, false);
-        add(format!("starting-{at}"), fresh(size, ThemeName::Dark, false));
-        let mut state = fresh(size, ThemeName::Dark, false);
+        add(format!("starting-{at}"), new_state(size, ThemeName::Dark, false));
+        let mut state = new_state(size, ThemeName::Dark, false);
         let failed = Phase::Failed {
             cause: "the kernel refused to load the probes: CAP_BPF and CAP_PERFMON are missing".to_owned(),
-            mend: "sudo zctrace, or once: sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep \"$(command -v zctrace)\""
+            hint: "sudo zctrace, or once: sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep \"$(command -v zctrace)\""
                 .to_owned(),
         };
         act(&mut state, 1, Action::Phase(failed));
         add(format!("no-privileges-{at}"), state);
-        add(format!("empty-{at}"), dark(Sample::Empty));
-        add(format!("inconclusive-{at}"), dark(Sample::Inconclusive));
+        add(format!("empty-{at}"), dark(Scenario::Empty));
+        add(format!("inconclusive-{at}"), dark(Scenario::Inconclusive));
         for view in [View::Map, View::Processes, View::Pipes, View::Reasons, View::Segments] {
-            let mut state = dark(Sample::Live);
+            let mut state = dark(Scenario::Live);
             go(&mut state, &[Command::Show(view), Command::Open]);
             add(format!("open-{}-{at}", name(view)), state);
         }
-        let mut state = dark(Sample::Live);
+        let mut state = dark(Scenario::Live);
         typed(&mut state, "to=tcp::443 and cop");
         add(format!("filter-typed-{at}"), state);
-        let mut state = dark(Sample::Live);
+        let mut state = dark(Scenario::Live);
         typed(&mut state, "to=tcq");
-        add(format!("filter-mistake-{at}"), state);
-        let mut state = dark(Sample::Live);
+        add(format!("filter-error-{at}"), state);
+        let mut state = dark(Scenario::Live);
         typed(&mut state, "port=443");
         act(&mut state, 62, Action::Submit);
         add(format!("filtered-{at}"), state);
-        let mut state = dark(Sample::Live);
+        let mut state = dark(Scenario::Live);
         typed(&mut state, "process=postgres");
         act(&mut state, 62, Action::Submit);
         add(format!("filtered-to-nothing-{at}"), state);
@@ -235,7 +235,7 @@ fn in_all_states(add: Add<'_>) {
             (View::Pipes, "port=443"),
             (View::Log, "joined"),
         ] {
-            let mut state = dark(Sample::Live);
+            let mut state = dark(Scenario::Live);
             typed(&mut state, text);
             act(&mut state, 62, Action::Submit);
             go(&mut state, &[Command::Show(view)]);
@@ -249,20 +249,20 @@ fn in_all_states(add: Add<'_>) {
 fn with_more(add: Add<'_>) {
     let size = (80, 24);
     let dark = |of| live(of, size, ThemeName::Dark, false);
-    let mut state = dark(Sample::Live);
+    let mut state = dark(Scenario::Live);
     go(
         &mut state,
         &[Command::Pause, Command::Down, Command::Down, Command::Sort],
     );
     add("paused-sorted".to_owned(), state);
-    let mut state = dark(Sample::Live);
+    let mut state = dark(Scenario::Live);
     act(
         &mut state,
         61,
         Action::Phase(Phase::Ended("CMD ended with code 0".to_owned())),
     );
     add("ended".to_owned(), state);
-    let mut state = dark(Sample::Live);
+    let mut state = dark(Scenario::Live);
     let playback = PlaybackState {
         position: Duration::from_secs(67),
         length: Duration::from_secs(4000),
@@ -272,7 +272,7 @@ fn with_more(add: Add<'_>) {
     act(&mut state, 61, Action::Playback(playback));
     add("replay".to_owned(), state);
     for (name, has_failed) in [("recording", false), ("recording-failed", true)] {
-        let mut state = dark(Sample::Live);
+        let mut state = dark(Scenario::Live);
         let recording = RecordingProgress {
             name: "of-a-server-in-a-long-night.zct".to_owned(),
             bytes: 37 << 20,
@@ -281,7 +281,7 @@ fn with_more(add: Add<'_>) {
         act(&mut state, 61, Action::Recording(recording));
         add(name.to_owned(), state);
     }
-    let mut state = dark(Sample::Live);
+    let mut state = dark(Scenario::Live);
     act(
         &mut state,
         61,
@@ -289,15 +289,15 @@ fn with_more(add: Add<'_>) {
     );
     go(&mut state, &[Command::Show(View::Log)]);
     add("message".to_owned(), state);
-    let mut state = dark(Sample::Live);
+    let mut state = dark(Scenario::Live);
     go(&mut state, &[Command::Right, Command::Right]);
     add("moved-aside".to_owned(), state);
     for view in [View::Map, View::Pipes] {
-        let mut state = live(Sample::Live, size, ThemeName::None, true);
+        let mut state = live(Scenario::Live, size, ThemeName::None, true);
         go(&mut state, &[Command::Show(view)]);
         add(format!("{}-ascii", name(view)), state);
     }
-    let mut state = live(Sample::Live, (120, 40), ThemeName::Dark, false);
+    let mut state = live(Scenario::Live, (120, 40), ThemeName::Dark, false);
     let mut parser = vt100::Parser::new(cells_of(12), cells_of(120), 0);
     parser.process(
         b"\x1b[32m$ \x1b[1mcurl\x1b[0m -s http://127.0.0.1/a\r\n\x1b[7minverse\x1b[0m \xe6\x97\xa5\xe6\x9c\xac plain",
@@ -305,9 +305,9 @@ fn with_more(add: Add<'_>) {
     state.pane.running = true;
     act(&mut state, 61, Action::Screen(Arc::new(parser.screen().clone())));
     add("pane".to_owned(), state);
-    let mut state = dark(Sample::Live);
+    let mut state = dark(Scenario::Live);
     state.pane.running = true;
-    go(&mut state, &[Command::QuitPrinting]);
+    go(&mut state, &[Command::QuitAndPrint]);
     add("confirm".to_owned(), state);
 }
 
@@ -315,10 +315,10 @@ fn with_more(add: Add<'_>) {
 #[test]
 fn a_line_is_typed_where_there_is_no_room_for_it() {
     for width in 1..30 {
-        let mut state = live(Sample::Live, (width, 15), ThemeName::Dark, false);
+        let mut state = live(Scenario::Live, (width, 15), ThemeName::Dark, false);
         typed(&mut state, "to=tcp 日本");
         go(&mut state, &[Command::Help]);
-        assert_eq!(drawn(&state).area.width, width);
+        assert_eq!(render_to_buffer(&state).area.width, width);
     }
 }
 
@@ -326,8 +326,11 @@ fn a_line_is_typed_where_there_is_no_room_for_it() {
 fn snapshots() {
     let cases = cases();
     assert!(cases.len() >= 60, "{}", cases.len());
-    let files = cases
-        .iter()
-        .map(|case| (format!("{}.txt", case.name), written(&drawn(&case.state))));
+    let files = cases.iter().map(|case| {
+        (
+            format!("{}.txt", case.name),
+            snapshot_text(&render_to_buffer(&case.state)),
+        )
+    });
     test_support::assert_snapshots(folder(), Some("txt"), files);
 }

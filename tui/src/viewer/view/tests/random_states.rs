@@ -8,10 +8,10 @@ use ratatui::layout::Size;
 use zctrace_contract::Reason;
 use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, Pipe, Process, Report, Scope, Segment, Tier};
 
-use super::fixtures::{ALL, sample};
-use super::{cells_of, drawn, fresh};
+use super::fixtures::{ALL, reports_of};
+use super::{cells_of, new_state, render_to_buffer};
 use crate::tracer::PlaybackState;
-use crate::viewer::keys::TABLE;
+use crate::viewer::keys::BINDINGS;
 use crate::viewer::state::{Action, Edit, Level, Phase};
 use crate::viewer::theme::ThemeName;
 
@@ -103,7 +103,7 @@ fn report() -> impl Strategy<Value = Report> {
         });
     prop_oneof![
         made_up,
-        proptest::sample::select(ALL.to_vec()).prop_map(|of| sample(of).1)
+        proptest::sample::select(ALL.to_vec()).prop_map(|of| reports_of(of).1)
     ]
 }
 
@@ -152,17 +152,17 @@ fn screen([(size, before), (other, after)]: &[((u16, u16), Vec<u8>); 2]) -> vt10
 }
 
 fn action() -> impl Strategy<Value = Step> {
-    let command = proptest::sample::select(TABLE).prop_map(|entry| Step(Action::Do(entry.command)));
+    let command = proptest::sample::select(BINDINGS).prop_map(|entry| Step(Action::Do(entry.command)));
     let edit = prop_oneof![
         4 => "\\PC".prop_map(|text| Edit::Insert(text.chars().next().unwrap_or('x'))),
         2 => proptest::sample::select("to=tcp(\"!x> ".chars().collect::<Vec<_>>()).prop_map(Edit::Insert),
         1 => proptest::sample::select(vec![Edit::Backspace, Edit::Delete, Edit::DeleteWord, Edit::Left, Edit::Home]),
     ];
-    let phase = (name(), name(), 0..4).prop_map(|(cause, mend, which)| match which {
+    let phase = (name(), name(), 0..4).prop_map(|(cause, hint, which)| match which {
         0 => Phase::Starting,
         1 => Phase::Live,
         2 => Phase::Ended(cause),
-        _ => Phase::Failed { cause, mend },
+        _ => Phase::Failed { cause, hint },
     });
     let playback = (any::<u32>(), any::<u32>(), any::<bool>()).prop_map(|(at, of, paused)| PlaybackState {
         position: Duration::from_secs(at.into()),
@@ -208,12 +208,12 @@ proptest! {
         ascii: bool,
         actions in proptest::collection::vec(action(), 0..24),
     ) {
-        let mut state = fresh(size, theme, ascii);
+        let mut state = new_state(size, theme, ascii);
         state.pane.running = size.0 % 2 == 0;
-        let mut screens = vec![drawn(&state)];
+        let mut screens = vec![render_to_buffer(&state)];
         for (second, Step(action)) in actions.into_iter().enumerate() {
             state.apply(action, Duration::from_millis(second as u64 * 250));
-            screens.push(drawn(&state));
+            screens.push(render_to_buffer(&state));
         }
         for cell in screens.iter().flat_map(|screen| &screen.content) {
             let symbol = cell.symbol();

@@ -1,0 +1,49 @@
+//! The details of a pipe.
+
+use zctrace_report::Report;
+use zctrace_report::text::{count, duration, printable, size};
+
+use super::super::pipes;
+use crate::render::text::{TextBuffer, TextSink as _, wrap};
+
+pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> String {
+    let Some(pipe) = report.pipes.get(index) else {
+        return String::new();
+    };
+    let bytes = match pipe.bytes {
+        Some(bytes) => format!("{} in it", size(bytes)),
+        None => "what is in it is not known: somebody who is not watched used it, or a record is missing".to_owned(),
+    };
+    let mut lines = vec![
+        format!("{} of {} slots in use, {bytes}", pipe.used, pipe.slots),
+        format!(
+            "at most {} slots were in use after a call; {} calls",
+            pipe.most_used,
+            count(pipe.calls)
+        ),
+        format!("used by {}", printable(&pipes::processes(pipe))),
+    ];
+    if pipe.resized > 0 {
+        lines.push(format!(
+            "its size was changed {} times while it was watched",
+            pipe.resized
+        ));
+    }
+    if pipe.idle_ns > 0 {
+        lines.push(format!(
+            "not used for {} before the last call on any pipe",
+            duration(pipe.idle_ns)
+        ));
+    }
+    for line in &lines {
+        wrap(text, "   ", line);
+    }
+    text.push('\n');
+    wrap(
+        text,
+        "   ",
+        "A pipe is full when its slots are, however few bytes are in them: a splice of one byte takes a slot.",
+    );
+    wrap(text, "   ", &pipes::limits(report));
+    format!("pipe {}", pipe.inode)
+}

@@ -1,0 +1,70 @@
+//! The details of a process.
+
+use std::collections::HashSet;
+
+use zctrace_report::text::{count, printable, size};
+use zctrace_report::{Flow, Report};
+
+use super::flow_list;
+use crate::render;
+use crate::render::text::{TextBuffer, TextSink as _, wrap};
+
+pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> String {
+    let Some(process) = report.processes.get(index) else {
+        return String::new();
+    };
+    let account = &process.account;
+    let parent = process
+        .parent
+        .map(|parent| format!(", parent {parent}"))
+        .unwrap_or_default();
+    let own = process
+        .own_pid
+        .map(|own| format!(", {own} in its own namespace"))
+        .unwrap_or_default();
+    let alive = if process.alive {
+        ""
+    } else {
+        ", not seen alive at the end"
+    };
+    wrap(
+        text,
+        "   ",
+        &format!("{} (pid {}{own}{parent}){alive}", printable(&process.name), process.pid),
+    );
+    if let Some(cgroup) = &process.cgroup {
+        wrap(text, "   ", &format!("cgroup {}", printable(cgroup)));
+    }
+    wrap(
+        text,
+        "   ",
+        &format!(
+            "gave {}: {} moved, {} copied, {} unknown, {} neither; took {} into its memory; {} calls",
+            size(process.payload),
+            size(account.moved),
+            size(account.copied),
+            size(account.unknown),
+            size(account.neither.total()),
+            size(process.into_memory),
+            count(process.calls)
+        ),
+    );
+    text.push('\n');
+    let flows: Vec<&Flow> = report
+        .flows
+        .iter()
+        .filter(|flow| flow.pid == Some(process.pid))
+        .collect();
+    if flows.is_empty() {
+        wrap(
+            text,
+            "   ",
+            "Its flows were folded with those of others, so that they cannot be told apart here.",
+        );
+    } else {
+        flow_list::write(text, "its flows", &flows);
+        let ids: HashSet<u64> = flows.iter().map(|flow| flow.id).collect();
+        render::why(text, report, |id| ids.contains(&id));
+    }
+    format!("process {}", process.pid)
+}
