@@ -1,7 +1,8 @@
-//! The seven bugs of Ceph's `buffer::raw_pipe` (src/common/buffer.cc, 2014 to 2018), each as a test with its name.
+//! The seven bugs of Ceph's `buffer::raw_pipe` (src/common/buffer.cc, 2014 to 2018), one named test
+//! each.
 //!
-//! Its own tests used one file of four bytes, one segment, no socket and no slice, so all seven stayed in until the
-//! class was removed, unused.
+//! Ceph's own tests used one file of four bytes, one segment, no socket and no slice, so all seven
+//! bugs remained until the class was removed, unused.
 
 mod common;
 
@@ -14,9 +15,9 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-/// `if (offset < 0 && offset != ESPIPE) return offset;` compared the *result* of lseek, which is -1, with the errno: so
-/// every socket and pipe was refused, as source and as sink, with -1, which reads as `EPERM`. They are what zero-copy is
-/// for.
+/// `if (offset < 0 && offset != ESPIPE) return offset;` compared the *result* of lseek, which is
+/// -1, with the errno. Every socket and pipe, the main users of zero-copy, was therefore refused as
+/// source and as sink, with -1, which reads as `EPERM`.
 #[test]
 fn bug_1_sockets_and_pipes_are_sources() {
     let (tcp, tcp_peer) = stream_pair("TCP");
@@ -58,11 +59,11 @@ fn bug_1_sockets_and_pipes_are_sources() {
     }
 }
 
-/// `splice(2)` advances the offset that it is given; `write_fd_zero_copy` then added the segment's length again. A list
-/// of two segments left a hole of the length of the first between them.
+/// `splice(2)` advances the offset that it is given; `write_fd_zero_copy` then added the segment's
+/// length again. A list of two segments left a hole as long as the first one between them.
 #[test]
 fn bug_2_offset_counted_twice() {
-    // The fact that the bug was about.
+    // The kernel behavior behind the bug.
     let (read, write) = common::nonblocking_pipe();
     rustix::io::write(&write, b"abc").expect("write");
     let file = file_with(b"");
@@ -86,8 +87,9 @@ fn bug_2_offset_counted_twice() {
     assert_same(&written[100..], &whole);
 }
 
-/// `safe_splice` looped until it had all of `len`; on `EAGAIN` it forgot how much had come, and the pipe with those bytes
-/// in it was closed. A socket with less than `len` bytes ready lost them.
+/// `safe_splice` looped until it had all of `len`. On `EAGAIN` it discarded the count of bytes
+/// received so far, and the pipe that held those bytes was closed. A socket with fewer than `len`
+/// bytes ready lost them.
 #[test]
 fn bug_3_data_lost_on_eagain_from_the_source() {
     for kind in ["TCP", "UNIX"] {
@@ -120,7 +122,8 @@ fn bug_3_data_lost_on_eagain_from_the_source() {
     }
 }
 
-/// The same on the way out: after a part had gone and then an error came, nobody knew how much had gone.
+/// The sink side of the previous bug: when an error followed a partial send, the number of bytes
+/// sent was lost.
 #[test]
 fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
     for kind in ["TCP", "UNIX"] {
@@ -132,7 +135,7 @@ fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
         let mut list = pipe_list(&bytes);
         let mut sent = 0;
         let mut received = Vec::new();
-        // Until it is full, three times over.
+        // Fill the socket three times.
         for _ in 0..3 {
             loop {
                 match list.splice_to(&mut sink).expect("step") {
@@ -153,7 +156,7 @@ fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
             });
         }
         assert!(!list.is_empty(), "{kind}: the socket's queue is smaller than this list");
-        // A part, and then an error.
+        // A partial send, then an error.
         loop {
             match list.splice_to(&mut sink).expect("step") {
                 Step::Moved(receipt) => sent += receipt.total(),
@@ -190,7 +193,8 @@ fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
     }
 }
 
-/// `ptr::zero_copy_to_fd` passed on neither the offset nor the length of the slice: a part of a buffer sent all of it.
+/// `ptr::zero_copy_to_fd` ignored the offset and the length of the slice: sending a part of a
+/// buffer sent all of it.
 #[test]
 fn bug_4_slices_ignored() {
     let bytes = pattern(50_000, 4);
@@ -202,7 +206,7 @@ fn bug_4_slices_ignored() {
         assert_eq!(sent, range.end - range.start);
         assert_same(&contents(&file), &bytes[range.start as usize..range.end as usize]);
     }
-    // And of a list that nobody else holds.
+    // A list that no clone shares.
     let mut alone = list;
     alone.advance(10_000);
     alone.truncate(10_001);
@@ -211,7 +215,8 @@ fn bug_4_slices_ignored() {
     assert_same(&contents(&file), &bytes[10_000..20_001]);
 }
 
-/// Two pointers to one raw: the second to be sent met `assert(!source_consumed)`, and so did `c_str()` after a send.
+/// With two pointers to one raw, sending the second hit `assert(!source_consumed)`, and so did
+/// `c_str()` after a send.
 #[test]
 fn bug_5_shared_raws() {
     let bytes = pattern(30_000, 5);
@@ -224,19 +229,20 @@ fn bug_5_shared_raws() {
     }
     assert!(first.is_empty() && second.is_empty());
     assert_same(&list.to_bytes().expect("c_str after a send"), &bytes);
-    // Looked at, and then sent for good.
+    // Peek first, then send the last reference.
     let mut alone = list;
     let file = file_with(b"");
     common::send_all(&mut alone, &mut Sink::file(&file, 0).expect("sink"));
     assert_same(&contents(&file), &bytes);
 }
 
-/// `clone()`, `copy_out()` and others used `_raw->data`, which was null until somebody had called `c_str()`.
+/// `clone()`, `copy_out()` and others used `_raw->data`, which was null until the first call of
+/// `c_str()`.
 #[test]
 fn bug_6_null_data() {
     type Look = (&'static str, fn(&BufferList) -> Vec<u8>);
     let bytes = pattern(10_000, 6);
-    // Each way of looking comes first once.
+    // Each kind of peek comes first once.
     let looks: [Look; 6] = [
         ("clone", |list| list.clone().to_bytes().expect("look").to_vec()),
         ("slice", |list| list.slice(..).to_bytes().expect("look").to_vec()),
@@ -264,8 +270,8 @@ fn bug_6_null_data() {
     }
 }
 
-/// The constructor threw after `pipe()` (when `O_NONBLOCK` or `F_SETPIPE_SZ` failed) without closing what it had;
-/// `copy_pipe` likewise. Two descriptors were lost each time.
+/// The constructor threw after `pipe()` (when `O_NONBLOCK` or `F_SETPIPE_SZ` failed) without
+/// closing the pipe; so did `copy_pipe`. Each time leaked two descriptors.
 #[test]
 fn bug_7_fd_leak() {
     common::Child::new().run("bug_7_fd_leak", || {
@@ -273,7 +279,7 @@ fn bug_7_fd_leak() {
         let file = file_with(&bytes);
         let (near, _far) = stream_pair("UNIX");
         let near = Nonblocking::enter(near).expect("non-blocking");
-        // Once untouched: /dev/null is opened once for the process.
+        // One untouched run, because /dev/null is opened once per process.
         work(&file, &near);
         let before = open_files();
         for call in [
@@ -300,7 +306,7 @@ fn bug_7_fd_leak() {
     });
 }
 
-/// Takes from a file, shares, looks and sends; what fails, fails.
+/// Reads from a file, clones, peeks and sends; every step may fail.
 fn work(file: &std::fs::File, near: impl AsFd) {
     let pool = Pool::new(8, 1 << 20);
     let mut source = Source::file(file, ..).expect("source").pool(&pool);

@@ -1,5 +1,6 @@
-//! Sockets that keep message borders: refused as streams, since a splice would drop what does not fit and lose the
-//! borders; a sink by name, one message a step.
+//! Message-oriented sockets. As streams they are refused, because a splice would discard what does
+//! not fit and lose message boundaries. A datagram sink has to be requested by name and sends one
+//! message per step.
 
 mod common;
 
@@ -15,7 +16,7 @@ use rustix::pipe::PipeFlags;
 use std::io::Write;
 use std::net::UdpSocket;
 
-/// Two connected UDP sockets that do not wait.
+/// Returns two connected non-blocking UDP sockets.
 fn udp_pair() -> (OwnedFd, OwnedFd) {
     let (near, far) = (
         UdpSocket::bind("127.0.0.1:0").expect("bind"),
@@ -26,13 +27,13 @@ fn udp_pair() -> (OwnedFd, OwnedFd) {
     (set_nonblocking(near.into()), set_nonblocking(far.into()))
 }
 
-/// Two connected UNIX sockets of this type that do not wait.
+/// Returns two connected non-blocking UNIX sockets of the given type.
 fn unix_pair_of(kind: SocketType) -> (OwnedFd, OwnedFd) {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).expect("socketpair")
 }
 
-/// Each kind of connected socket that keeps borders.
+/// Each kind of connected message-oriented socket.
 fn all() -> [(&'static str, OwnedFd, OwnedFd); 3] {
     let udp = udp_pair();
     let datagram = unix_pair_of(SocketType::DGRAM);
@@ -44,7 +45,7 @@ fn all() -> [(&'static str, OwnedFd, OwnedFd); 3] {
     ]
 }
 
-/// The next message, whole.
+/// Receives the next message, whole.
 fn receive(fd: &OwnedFd) -> Vec<u8> {
     common::wait_until("a message arrives", || {
         let mut fds = [rustix::event::PollFd::new(fd, rustix::event::PollFlags::IN)];
@@ -53,12 +54,12 @@ fn receive(fd: &OwnedFd) -> Vec<u8> {
     common::read_available_once(fd)
 }
 
-/// Whether no message waits.
+/// Returns whether no message is queued.
 fn is_drained(fd: &OwnedFd) -> bool {
     rustix::io::read(fd, &mut [0; 1]) == Err(Errno::AGAIN)
 }
 
-/// H15, the facts: why they are refused.
+/// H15: the kernel behavior that is the reason for the refusal.
 #[test]
 fn splice_from_datagram_socket_drops_the_excess() {
     let mut answers = ErrnoTable::default();
@@ -87,7 +88,7 @@ fn message_sockets_are_rejected_as_streams() {
     }
 }
 
-/// And what keeps no borders is no sink for datagrams.
+/// Byte-stream endpoints are refused as datagram sinks.
 #[test]
 fn streams_are_rejected_as_datagram_sinks() {
     for kind in ["TCP", "UNIX"] {
@@ -103,12 +104,14 @@ fn streams_are_rejected_as_datagram_sinks() {
     assert_eq!(Sink::datagram(&file).expect_err("file").kind(), ErrorKind::InvalidInput);
 }
 
-/// H21: a pipe in packet mode keeps borders, and splice(2) joins what it should not.
+/// H21: a pipe in packet mode keeps message boundaries, and splice(2) merges messages that must
+/// stay apart.
 #[test]
 fn packet_pipes_are_rejected() {
     let (read, write) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK | PipeFlags::DIRECT).expect("pipe");
-    // Only the write end carries the flag (fs/pipe.c create_pipe_files): of the read end nobody can tell.
+    // Only the write end carries the flag (fs/pipe.c: create_pipe_files()); the read end does not
+    // show it.
     let tells = rustix::fs::fcntl_getfl(&read)
         .expect("F_GETFL")
         .contains(OFlags::DIRECT);
@@ -118,7 +121,7 @@ fn packet_pipes_are_rejected() {
         Sink::datagram(&write).expect_err("packets").kind(),
         ErrorKind::InvalidInput
     );
-    // The fact behind it: two packets, and one read of what was spliced.
+    // The kernel behavior behind it: two packets, and one read returns both after a splice.
     rustix::io::write(&write, b"one").expect("write");
     rustix::io::write(&write, b"two").expect("write");
     let (joined, into) = nonblocking_pipe();
@@ -126,7 +129,7 @@ fn packet_pipes_are_rejected() {
     assert_same(&common::read_available(&joined), b"onetwo");
 }
 
-/// One step, one message: all the memory at the front, or one segment of pipe.
+/// One step sends one message: all memory at the front, or one pipe segment.
 #[test]
 fn each_step_sends_one_message() {
     for (kind, near, far) in all() {
@@ -150,12 +153,13 @@ fn each_step_sends_one_message() {
     }
 }
 
-/// The whole of a segment in one message, whatever it is made of: a splice into a socket goes by sixteen slots at a time.
+/// A segment of any kind is sent whole in one message. A splice into a socket takes sixteen slots
+/// at a time.
 #[test]
 fn multi_slot_message_is_sent_as_one() {
     for (kind, near, far) in all() {
         let mut sink = Sink::datagram(&near).expect("sink");
-        // An extent of a file, at an odd offset.
+        // A file extent at an odd offset.
         let file = OwnedFd::from(file_with(&pattern(40_000, 8)));
         let mut list = BufferList::from(FileExtent::new(file, 4_095..39_000).expect("extent"));
         list.push("the next message");
@@ -172,7 +176,7 @@ fn multi_slot_message_is_sent_as_one() {
         assert_eq!(got.len(), 20_000, "{kind}");
         assert_same(&got, &bytes);
         assert!(is_drained(&far), "{kind}: one message");
-        // The same shared, sliced, and lent.
+        // The same bytes: shared, sliced, and passed by vmsplice.
         let list = many_slots(&bytes, 1000);
         list.slice(500..19_500).splice_to(&mut sink).map(drop).expect("step");
         assert_same(&receive(&far), &bytes[500..19_500]);
@@ -186,7 +190,7 @@ fn multi_slot_message_is_sent_as_one() {
     }
 }
 
-/// A message that is larger than sixteen pages.
+/// A message larger than sixteen pages.
 #[test]
 fn large_message_is_sent_as_one() {
     let (near, far) = unix_pair_of(SocketType::SEQPACKET);
@@ -204,16 +208,17 @@ fn large_message_is_sent_as_one() {
         }
         other => panic!("{other:?}"),
     }
-    // One read of that many bytes must give the whole.
+    // A single read of that length must return the whole message.
     let mut buffer = vec![0; 200_000];
     let got = rustix::io::read(&far, &mut buffer).expect("read");
     assert_same(&buffer[..got], &bytes);
     assert!(is_drained(&far));
 }
 
-/// A list of one pipe, in slots of `size` bytes, with all of `bytes`.
+/// Returns a list of one pipe segment that holds all of `bytes`, in slots of `size` bytes.
 fn many_slots(bytes: &[u8], size: usize) -> BufferList {
-    // A mebibyte is asked for, so the ring is large; less is there. The file grows by a piece at a time.
+    // The request of one mebibyte makes the ring large; the file holds less and grows piece by
+    // piece.
     let mut file = file_with(b"");
     let mut source = Source::file(file.try_clone().expect("dup"), ..).expect("source");
     let mut list = BufferList::new();
@@ -225,8 +230,8 @@ fn many_slots(bytes: &[u8], size: usize) -> BufferList {
     list
 }
 
-/// A message that is too large is an error, and is still there. In small slots, too, of which UDP takes the first sixteen
-/// before it learns how many there are.
+/// A message that is too large is an error and stays in the list, also in small slots, of which UDP
+/// takes the first sixteen before it learns how many there are.
 #[test]
 fn oversized_message_is_not_split() {
     let (near, far) = udp_pair();
@@ -248,7 +253,7 @@ fn oversized_message_is_not_split() {
     }
 }
 
-/// A full queue is a wait for the sink, and a peer that has gone is an error; neither costs a byte.
+/// A full queue blocks on the sink, and a closed peer is an error; neither loses a byte.
 #[test]
 fn full_and_gone() {
     for kind in [SocketType::DGRAM, SocketType::SEQPACKET] {

@@ -1,8 +1,10 @@
-//! What the kernel says to a splice between every kind of ends, and what the library makes of it.
+//! The kernel's answers to a splice between every pair of endpoint kinds, and how the library
+//! handles them.
 //!
-//! Both are printed as tables (`cargo test -p bufferlist --test error_matrix -- --nocapture`). What splice(2) promises
-//! is asserted to the letter; where kernels differ, all answers that were ever seen are allowed, and what matters is
-//! that the library comes through each of them: bytes arrive, or an error names the side and all bytes are still there.
+//! Both are printed as tables (`cargo test -p bufferlist --test error_matrix -- --nocapture`).
+//! Answers that splice(2) documents are asserted exactly. Where kernels differ, every answer ever
+//! observed is allowed, and the test asserts that the library handles each of them: the bytes are
+//! delivered, or an error names the side and all bytes are still in the list.
 
 mod common;
 
@@ -18,13 +20,13 @@ use rustix::pipe::SpliceFlags;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-/// Opens a path without waiting.
+/// Opens a path with `O_NONBLOCK`.
 fn open(path: &str, flags: OFlags) -> OwnedFd {
     rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
         .unwrap_or_else(|errno| panic!("{path}: {errno}"))
 }
 
-/// A file that is open for appending, with something in it.
+/// Returns a non-empty file opened with `O_APPEND`.
 fn appending() -> (tempfile::NamedTempFile, OwnedFd) {
     let mut file = tempfile::NamedTempFile::new().expect("temporary file");
     file.write_all(b"before ").expect("write");
@@ -32,7 +34,7 @@ fn appending() -> (tempfile::NamedTempFile, OwnedFd) {
     (file, open(&path, OFlags::WRONLY | OFlags::APPEND))
 }
 
-/// A file of memory that nobody can write to any more.
+/// Returns a memfd that is sealed against writes.
 fn sealed() -> OwnedFd {
     let memfd = rustix::fs::memfd_create("sealed", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).expect("memfd");
     rustix::io::write(&memfd, &[7; 8192]).expect("write");
@@ -40,12 +42,13 @@ fn sealed() -> OwnedFd {
     memfd
 }
 
-/// An event that has happened.
+/// Returns an eventfd with a pending event.
 fn eventfd() -> OwnedFd {
     rustix::event::eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("eventfd")
 }
 
-/// Both sides of a terminal without echo or line discipline, neither of which waits. `None` where there are none.
+/// Returns both sides of a non-blocking pty without echo or line discipline, or `None` where there
+/// are no ptys.
 fn terminal() -> Option<(OwnedFd, OwnedFd)> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).ok()?;
@@ -60,7 +63,7 @@ fn terminal() -> Option<(OwnedFd, OwnedFd)> {
     Some((set_nonblocking(near), far))
 }
 
-/// What splice(2) promises in its manual page.
+/// Answers that splice(2) documents.
 #[test]
 fn kernel_errors_match_the_manual() {
     let mut raw = ErrnoTable::default();
@@ -120,7 +123,8 @@ fn kernel_errors_match_the_manual() {
         rustix::pipe::splice(&file, None, &other, None, 10, SpliceFlags::from_bits_retain(0x80)),
         &invalid,
     );
-    // 6.8 and 6.18 refuse, since it is negative as a ssize_t; a kernel that cuts it instead moves what a pipe holds.
+    // 6.8 and 6.18 refuse a length that is negative as a ssize_t; a kernel that truncates it moves
+    // the content of the pipe instead.
     raw.row(
         "usize::MAX bytes",
         raw_splice(&file, None, &other, None, usize::MAX),
@@ -150,8 +154,8 @@ fn kernel_errors_match_the_manual() {
     raw.finish("splice(2), as promised:");
 }
 
-/// What kernels answer for the odder files, as sources and as sinks. 5.10 to 6.18 differ here, so more than one answer
-/// is allowed; 6.18's is the first of each.
+/// Answers of kernels for less common files, as sources and as sinks. 5.10 to 6.18 differ, so
+/// several answers are allowed; the first of each row is that of 6.18.
 #[test]
 fn kernel_errors_for_unusual_files() {
     const INVAL: Result<usize, Errno> = Err(Errno::INVAL);
@@ -201,7 +205,7 @@ fn kernel_errors_for_unusual_files() {
     raw.finish("splice(2), odd files:");
 }
 
-/// What became of bytes that went by the library's way.
+/// Result of moving bytes through the library.
 fn way(counts: &Counts) -> String {
     match counts.iter().next() {
         None => "spliced".to_owned(),
@@ -209,7 +213,7 @@ fn way(counts: &Counts) -> String {
     }
 }
 
-/// What the library does with each source: it comes through all of them that can be read at all.
+/// The library handles each source that can be read at all.
 #[test]
 fn reads_from_every_readable_endpoint() {
     let bytes = pattern(10_000, 1);
@@ -283,7 +287,7 @@ fn reads_from_every_readable_endpoint() {
     eprintln!("bufferlist, sources:\n{table}");
 }
 
-/// What the library does with each sink that takes bytes.
+/// The library handles each sink that accepts bytes.
 #[test]
 fn writes_to_every_writable_endpoint() {
     let bytes = pattern(10_000, 2);
@@ -354,8 +358,8 @@ fn writes_to_every_writable_endpoint() {
     eprintln!("bufferlist, sinks:\n{table}");
 }
 
-/// Sinks that take nothing: the error says which side and why, and all the bytes are still in the list, from wherever
-/// they came.
+/// Sinks that accept nothing: the error names the side and the cause, and all bytes are still in
+/// the list, whatever their source.
 #[test]
 fn refusing_sinks_lose_no_bytes() {
     let bytes = pattern(10_000, 3);
@@ -375,7 +379,8 @@ fn refusing_sinks_lose_no_bytes() {
                 ("a file", extent()),
             ];
             for (from, mut list) in lists {
-                // Not only the first time: the sink remembers what did not work, and the list has changed its form.
+                // Also on the second attempt: the sink remembers the failure, and the list has
+                // changed its representation.
                 for _ in 0..3 {
                     let error = offer(&mut list).expect_err(what);
                     let seen = (error.kind(), error.raw_os_error());
@@ -429,7 +434,7 @@ fn refusing_sinks_lose_no_bytes() {
     eprintln!("bufferlist, sinks that refuse:\n{table}");
 }
 
-/// The same sink object, used again and again after its refusal.
+/// One sink object, used again after its refusal.
 #[test]
 fn repeatedly_refusing_sink_loses_no_bytes() {
     let bytes = pattern(100_000, 4);
@@ -441,13 +446,13 @@ fn repeatedly_refusing_sink_loses_no_bytes() {
         assert_eq!(error.raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
         assert_eq!(list.len(), 100_000);
     }
-    // Not lost: they go elsewhere.
+    // The bytes are not lost: another sink receives them.
     let file = file_with(b"");
     common::send_all(&mut list, &mut Sink::file(&file, 0).expect("sink"));
     assert_same(&contents(&file), &bytes);
 }
 
-/// Ends that are refused when they are named, before anything moves.
+/// Endpoints that are refused at construction, before any byte moves.
 #[test]
 fn unsupported_endpoints_are_rejected() {
     type Refusal = fn(OwnedFd) -> ErrorKind;
@@ -480,26 +485,26 @@ fn unsupported_endpoints_are_rejected() {
     assert_eq!(kind(backwards), ErrorKind::InvalidInput);
 }
 
-/// Lengths that the kernel refuses or that mean nothing.
+/// Lengths that the kernel refuses, and lengths without meaning.
 #[test]
 fn boundary_lengths() {
     let bytes = pattern(10_000, 5);
     let file = file_with(&bytes);
     let mut source = Source::file(&file, ..).expect("source");
     let mut list = BufferList::new();
-    // More than the kernel takes in one call.
+    // More than the kernel accepts in one call.
     assert!(matches!(list.splice_from(&mut source, u64::MAX), Ok(Step::Moved(_))));
     while let Step::Moved(_) = list.splice_from(&mut source, u64::MAX).expect("step") {}
     assert_same(&list.to_bytes().expect("look"), &bytes);
-    // Nothing at all is a mistake, not the end of the file.
+    // A length of zero is a mistake of the caller, not the end of the file.
     let error = list.splice_from(&mut source, 0).expect_err("nothing");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    // Behind the end, and an empty range, are the end.
+    // A range beyond the end, and an empty range, are the end.
     for range in [10_000..u64::MAX, 20_000..30_000, 5..5, u64::MAX - 1..u64::MAX] {
         let mut source = Source::file(&file, range.clone()).expect("source");
         match BufferList::new().splice_from(&mut source, 4096) {
             Ok(Step::End) => {}
-            // An offset is a signed number to the kernel.
+            // The kernel treats an offset as a signed number.
             Err(error) if range.start > i64::MAX as u64 => assert_eq!(error.side(), Some(Side::Source)),
             other => panic!("{range:?}: {other:?}"),
         }

@@ -1,9 +1,9 @@
-//! The examples run as they are, each to its end, and what they check holds.
+//! Runs each example to its end; the checks inside the examples must hold.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Where cargo has put an example: beside the folder of this test.
+/// Returns the path of a built example, in the directory next to that of this test.
 fn built(example: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test has a path");
     let profile = test.ancestors().nth(2).expect("PROFILE/deps/TEST");
@@ -16,7 +16,7 @@ fn built(example: &str) -> PathBuf {
     path
 }
 
-/// Runs an example without arguments, and returns what it printed.
+/// Runs an example without arguments and returns its output.
 fn run(example: &str) -> String {
     let output = Command::new(built(example)).output().expect("the example starts");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

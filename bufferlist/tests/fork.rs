@@ -1,5 +1,5 @@
-//! A child that is forked without exec has the parent's pipes, rings and all. It must not touch them: each byte that it
-//! took would be lost to the parent.
+//! A child that is forked without exec shares the parent's pipes and their rings. It must not touch
+//! them: each byte that it took would be lost to the parent.
 
 mod common;
 
@@ -8,7 +8,7 @@ use common::{Child, assert_same, contents, file_with, fork, open_files, pattern}
 use std::fs::File;
 use std::sync::Barrier;
 
-/// One after the other, in processes of their own in which nothing else runs.
+/// The tests run one after the other, each alone in its own process.
 fn alone(test: &str, body: impl FnOnce()) {
     Child::new().run(test, body);
 }
@@ -20,7 +20,8 @@ fn child_cannot_use_cells_of_its_parent() {
         let mut list = common::pipe_list(&bytes);
         let shared = list.slice(10_000..90_000);
         let (said, status) = fork(|| {
-            // Moved, looked at, cut up, shared: none of it takes a byte out of the parent's pipe.
+            // Moving, peeking, splitting and sharing in the child take no byte out of the parent's
+            // pipe.
             let out = file_with(b"");
             let mut sink = Sink::file(&out, 0).expect("sink");
             let mut said = String::new();
@@ -36,7 +37,7 @@ fn child_cannot_use_cells_of_its_parent() {
                 ErrorKind::Forked
             );
             assert_eq!(contents(&out), b"");
-            // The rope itself is pure: cutting and dropping are allowed.
+            // The rope itself makes no system call: splitting and dropping are allowed.
             drop(list.slice(5..).split_off(100));
             said
         });
@@ -51,7 +52,8 @@ fn child_cannot_use_cells_of_its_parent() {
     });
 }
 
-/// The child appends to a list that ends with a pipe of the parent's: the new bytes go into a pipe of its own.
+/// When the child appends to a list that ends with a pipe of the parent, the new bytes go into a
+/// pipe of its own.
 #[test]
 fn child_appends_to_its_own_pipes() {
     alone("child_appends_to_its_own_pipes", || {
@@ -77,7 +79,8 @@ fn child_appends_to_its_own_pipes() {
     });
 }
 
-/// Pipes that the parent has in stock are not the child's either: the child closes its copies of them and makes its own.
+/// Idle pipes in the parent's pool are not the child's either: the child closes its copies and
+/// creates its own.
 #[test]
 fn child_pool_creates_its_own_pipes() {
     alone("child_pool_creates_its_own_pipes", || {
@@ -102,7 +105,7 @@ fn child_pool_creates_its_own_pipes() {
             work(&pool);
             let stats = pool.stats();
             assert_eq!((stats.created, stats.idle, stats.in_use), (2, 1, 0), "{stats:?}");
-            // The message pipe apart.
+            // Without the message pipe.
             assert_eq!(open_files(), before.1 + 1, "the parent's are closed");
             String::new()
         });
@@ -112,7 +115,8 @@ fn child_pool_creates_its_own_pipes() {
     });
 }
 
-/// Parent and child work at the same time with what each has, after a fork in the middle of a job.
+/// Parent and child continue at the same time, each with its own bytes, after a fork in the middle
+/// of a transfer.
 #[test]
 fn fork_during_transfer_loses_no_bytes_of_the_parent() {
     alone("fork_during_transfer_loses_no_bytes_of_the_parent", || {
@@ -125,7 +129,7 @@ fn fork_during_transfer_loses_no_bytes_of_the_parent() {
             Source::file(&file, ..).expect("source"),
             Sink::stream(&near).expect("sink"),
         );
-        // Until the sink is full, so that bytes are in flight.
+        // Run until the sink is full, so that bytes are in flight.
         while let Step::Moved(_) = job.step().expect("step") {}
         assert!(!job.in_flight().is_empty());
         let mut forks = 0;
@@ -134,9 +138,9 @@ fn fork_during_transfer_loses_no_bytes_of_the_parent() {
             if forks < 5 && !job.in_flight().is_empty() {
                 forks += 1;
                 let (_, status) = fork(|| {
-                    // The job's own bytes are refused; nothing reaches the socket.
+                    // The transfer's own bytes are refused; nothing reaches the socket.
                     assert_eq!(job.step().expect_err("not ours").kind(), ErrorKind::Forked);
-                    // A job of the child's own goes.
+                    // A transfer that the child creates itself works.
                     let out = file_with(b"");
                     let (source, sink) = (Source::file(&file, ..), Sink::file(&out, 0));
                     let receipt = bufferlist::transfer(source.expect("source"), sink.expect("sink"));
@@ -146,7 +150,7 @@ fn fork_during_transfer_loses_no_bytes_of_the_parent() {
                 });
                 assert!(status.success(), "{status}");
             }
-            // Less than fits, so that something is always in flight.
+            // Less than the socket holds, so that bytes are always in flight.
             let mut buffer = [0; 5000];
             let got = rustix::io::read(&far, &mut buffer).unwrap_or(0);
             received.extend_from_slice(&buffer[..got]);
@@ -162,8 +166,8 @@ fn fork_during_transfer_loses_no_bytes_of_the_parent() {
     });
 }
 
-/// Several threads of a forked process use the library for the first time at the same moment: each one's pipes are its
-/// own, and none is the parent's.
+/// Several threads of a forked process use the library for the first time at the same moment: the
+/// pipes of each are its own, and none belongs to the parent.
 #[test]
 fn concurrent_threads_agree_on_fork_generation() {
     const THREADS: usize = 4;
@@ -186,7 +190,8 @@ fn concurrent_threads_agree_on_fork_generation() {
                 }
             });
         };
-        // The parent has used it before, so a child that took itself for its parent would find pipes in stock.
+        // The parent has used it before, so a child that mistook itself for its parent would find
+        // idle pipes.
         together(&file);
         for _ in 0..50 {
             let (_, status) = fork(|| {

@@ -1,4 +1,4 @@
-//! The journal of a process, as a tracer reads it: what is in it, and when there is none.
+//! The journal of a process as a tracer reads it: its content, and when none exists.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::fs::{File, read_dir, read_link};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// The descriptors of this process that are called like a journal.
+/// Returns the descriptors of this process whose name is that of a journal.
 fn links() -> Vec<PathBuf> {
     let all = read_dir("/proc/self/fd").expect("descriptors");
     let links = all.map(|entry| entry.expect("a descriptor").path());
@@ -21,7 +21,7 @@ fn links() -> Vec<PathBuf> {
         .collect()
 }
 
-/// A journal, mapped as a tracer maps it.
+/// A journal, mapped in the same way as a tracer maps it.
 struct Mapped(MmapMut);
 
 impl Mapped {
@@ -54,7 +54,7 @@ impl Mapped {
     }
 }
 
-/// Moves a file through a pipe into another one.
+/// Moves a file through a pipe into another pipe.
 fn transfer(bytes: &[u8]) {
     let (from, to) = (file_with(bytes), file_with(b""));
     Transfer::new(
@@ -66,7 +66,7 @@ fn transfer(bytes: &[u8]) {
     .expect("transfer");
 }
 
-/// In a process of its own, in which nothing else runs.
+/// Runs alone in its own process.
 fn alone(test: &str, body: impl FnOnce()) {
     Child::new().run(test, body);
 }
@@ -126,7 +126,7 @@ fn entries_record_pipe_position_segment_thread_and_call_site() {
                 )
             })
             .collect();
-        // The second went into the rest of the first one's pipe.
+        // The second range was put into the remaining slots of the first one's pipe.
         assert_eq!(
             told,
             [
@@ -143,7 +143,7 @@ fn entries_record_pipe_position_segment_thread_and_call_site() {
         assert_eq!((place.file.as_str(), place.line), (file!(), line));
         assert!(entries[0].time_ns < entries[1].time_ns);
 
-        // A look at the end of a window: what lies before it is tee'd as well, and thrown away.
+        // A peek at the end of a window: the bytes before it are tee'd as well, and discarded.
         list.peek(15_000..15_100).expect("look");
         let told: Vec<_> = journal
             .read(&mut reader)
@@ -166,7 +166,7 @@ fn entries_record_pipe_position_segment_thread_and_call_site() {
                 (Operation::Peek, id, 15_000, 100, Some("ZC31")),
             ]
         );
-        // The same window again is remembered: no system call, no entry.
+        // The same window again is served from the cache: no system call, no entry.
         list.peek(15_000..15_100).expect("look");
         assert!(journal.read(&mut reader).is_empty());
     });
@@ -200,7 +200,7 @@ fn pipe_stream_positions_have_no_gaps() {
         assert_eq!((reader.lost(), reader.damaged(), reader.incomplete()), (0, 0, 0));
         let all: u64 = 4 * 20 * bytes.len() as u64;
         assert_eq!(entries.iter().map(|entry| entry.len).sum::<u64>(), 2 * all);
-        // By pipe, the direction by itself: each begins where the one before ended.
+        // For each pipe and direction, each entry begins where the previous one ended.
         let mut streams: HashMap<(u64, bool), Vec<(u64, u64)>> = HashMap::new();
         for entry in &entries {
             let stream = streams.entry((entry.pipe, entry.operation.enters_pipe())).or_default();
@@ -208,7 +208,7 @@ fn pipe_stream_positions_have_no_gaps() {
         }
         for ((pipe, puts), mut stretches) in streams {
             stretches.sort_unstable();
-            // An inode number is used again by the pipe of another pool: then its stream begins anew.
+            // An inode number is reused by a pipe of another pool: its stream starts at 0 again.
             let mut at = 0;
             for (start, len) in stretches {
                 assert_eq!(start, at, "pipe {pipe}, puts: {puts}");
@@ -228,7 +228,8 @@ fn forked_child_writes_its_own_journal() {
         journal::set_watched(parents.words(), true);
         let parent = std::process::id();
         let (said, status) = fork(|| {
-            // Nothing of its own yet: the parent's descriptor is here, and its flag is set, but nothing goes there.
+            // No journal of its own yet: the parent's descriptor is present and its flag is set,
+            // but the child writes nothing to it.
             assert_eq!(links().len(), 1);
             assert!(!journal::has_watchers());
             transfer(&bytes);
@@ -256,7 +257,7 @@ fn forked_child_writes_its_own_journal() {
     });
 }
 
-/// With the variable set to `value`, before the first pipe.
+/// Runs with the environment variable set to `value`, before the first pipe.
 fn environment(test: &str, value: &str, has_one: bool, begins_at_once: bool) {
     alone(test, || {
         // SAFETY: this process runs nothing else yet.
@@ -294,7 +295,7 @@ fn file_size_limit_disables_the_journal_safely() {
             ..getrlimit(Resource::Fsize)
         };
         setrlimit(Resource::Fsize, limit).expect("setrlimit");
-        // A journal that is made larger all the same kills this process by SIGXFSZ.
+        // If the journal were enlarged nevertheless, SIGXFSZ would kill this process.
         transfer(&pattern(50_000, 1));
         assert!(links().is_empty() && !journal::init());
     });

@@ -1,5 +1,5 @@
-//! What is large: four gigabytes in constant memory, ten thousand pieces in ten calls, a hundred thousand pieces without a
-//! search through all of them, and offsets that do not fit into 32 bits.
+//! Large sizes: four gigabytes in constant memory, ten thousand segments in ten calls, a hundred
+//! thousand segments without a linear search, and offsets beyond 32 bits.
 
 mod common;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const GIB: u64 = 1 << 30;
 
-/// A number of KiB in /proc/self/status.
+/// Reads a field in KiB from /proc/self/status.
 fn status(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc/self/status");
     let line = status.lines().find(|line| line.starts_with(name)).expect(name);
@@ -22,13 +22,14 @@ fn status(name: &str) -> u64 {
     number.parse().expect("a number")
 }
 
-/// A file of memory, for which holes take no room even when they are read.
+/// Returns a memfd: holes take no memory there even when they are read.
 fn memory() -> File {
     let memfd = rustix::fs::memfd_create("sparse", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
     File::from(memfd)
 }
 
-/// A file of `len` bytes, most of them holes, with words of known bytes around every gigabyte and at the end.
+/// Returns a file of `len` bytes, mostly holes, with known words around every gigabyte and at the
+/// end.
 fn sparse(file: File, len: u64) -> (File, Vec<(u64, Vec<u8>)>) {
     file.set_len(len).expect("set_len");
     let mut marks = Vec::new();
@@ -41,7 +42,7 @@ fn sparse(file: File, len: u64) -> (File, Vec<(u64, Vec<u8>)>) {
     (file, marks)
 }
 
-/// Reads to the end, and checks that all is zero but for the marks.
+/// Reads to the end and checks that all bytes are zero except the known words.
 fn check(mut stream: impl Read, len: u64, marks: &[(u64, Vec<u8>)]) {
     let zeros = vec![0; 1 << 18];
     let mut buffer = vec![0; 1 << 18];
@@ -89,7 +90,7 @@ fn four_gigabytes_are_sent_in_constant_memory() {
     });
 }
 
-/// The same when all is copied: memory is taken by the chunk, and given back.
+/// The same transfer by copying: memory is allocated and freed chunk by chunk.
 #[test]
 fn one_gigabyte_is_copied_in_constant_memory() {
     Child::new().run("one_gigabyte_is_copied_in_constant_memory", || {
@@ -113,7 +114,7 @@ fn offsets_above_four_gigabytes() {
     let len = 6 * GIB + 777;
     let (file, marks) = sparse(tempfile::tempfile().expect("temporary file"), len);
     for (at, mark) in &marks {
-        // By a pipe, by an extent, and by copying, to a file at the same offset.
+        // Through a pipe, through a file extent, and by copying, to a file at the same offset.
         for way in 0..3 {
             let out = tempfile::tempfile().expect("temporary file");
             let mut sink = Sink::file(&out, *at).expect("sink");
@@ -136,7 +137,7 @@ fn offsets_above_four_gigabytes() {
             assert_same(&seen, mark);
         }
     }
-    // Straight from a file into a socket.
+    // Directly from a file into a socket.
     let (near, far) = common::unix_pair();
     let (near, far) = (set_nonblocking(near), set_nonblocking(far));
     let (at, mark) = marks.last().expect("a mark");
@@ -158,13 +159,13 @@ fn offsets_above_four_gigabytes() {
     assert_eq!(list.len(), (1 << 40) + (1 << 41) + 1000);
 }
 
-/// A list of so many segments of one byte each.
+/// Returns a list with the given number of one-byte segments.
 fn single_byte_list(bytes: &[u8]) -> BufferList {
     let whole = bytes::Bytes::copy_from_slice(bytes);
     (0..bytes.len()).map(|at| Segment::from(whole.slice(at..=at))).collect()
 }
 
-/// Sends a list, and says how many system calls wrote.
+/// Sends a list and returns the number of system calls that wrote.
 fn count_writes<F: rustix::fd::AsFd + std::fmt::Debug>(list: &mut BufferList, sink: &mut Sink<F>) -> usize {
     let (_, record) = fault::with_plan(fault::Plan::default(), || common::send_all(list, sink));
     let writes = |call: &Call| matches!(call, Call::Write | Call::Pwrite | Call::Send | Call::Splice);
@@ -175,7 +176,7 @@ fn count_writes<F: rustix::fd::AsFd + std::fmt::Debug>(list: &mut BufferList, si
 fn ten_thousand_segments_are_sent_in_ten_calls() {
     let bytes = pattern(10_000, 1);
     let expected = bytes.len().div_ceil(1024);
-    // A file, a pipe, a stream of each kind.
+    // A file, a pipe, and a stream of each kind.
     let file = file_with(b"");
     let calls = count_writes(&mut single_byte_list(&bytes), &mut Sink::file(&file, 0).expect("sink"));
     assert_eq!(calls, expected, "to a file");
@@ -192,7 +193,7 @@ fn ten_thousand_segments_are_sent_in_ten_calls() {
         drop(near);
         assert_same(&common::reader(far).join().expect("reader"), &bytes);
     }
-    // A list of mixed pieces: zeros and memory go together.
+    // A list of mixed segments: zeros and memory are sent together.
     let mut list = BufferList::new();
     for _ in 0..500 {
         list.push("x");

@@ -1,5 +1,5 @@
-//! Nothing is kept: after work of all kinds, well or badly ended, as many files are open as before, no pipe with bytes in
-//! it is given to anybody else, and the pool's numbers add up.
+//! No leaks: after work of all kinds, successful or failed, the number of open files is unchanged,
+//! no pipe with bytes in it is reused, and the pool's numbers are consistent.
 
 mod common;
 
@@ -12,7 +12,8 @@ use common::{Child, assert_same, contents, file_with, open_files, pattern, pipe_
 use rustix::fd::OwnedFd;
 use std::time::Instant;
 
-/// What lives and what is gone are what was made. (`cleared`: pipes that `Pool::clear` has closed.)
+/// Live pipes and closed pipes add up to the created ones. (`cleared`: pipes closed by
+/// `Pool::clear`.)
 #[track_caller]
 fn assert_adds_up(stats: PoolStats, cleared: u64) {
     let living = (stats.idle + stats.in_use) as u64;
@@ -20,13 +21,13 @@ fn assert_adds_up(stats: PoolStats, cleared: u64) {
     assert_eq!(stats.mismatched, 0, "{stats:?}");
 }
 
-/// Everything that takes pipes or files, with this pool.
+/// Runs every operation that takes pipes or files, with the given pool.
 fn workout(pool: &Pool) {
     let bytes = pattern(300_000, 1);
     let file = file_with(&bytes);
     let source = || Source::file(&file, ..).expect("source").pool(pool);
 
-    // Taken, shared, cut, looked at in each way, and dropped with bytes in it.
+    // Received, cloned, split, peeked at in each way, and dropped with bytes in the pipe.
     let mut list = common::fill_all(&mut source(), 65_536);
     let clone = list.clone();
     for at in (0..250_000).step_by(25_000) {
@@ -34,20 +35,20 @@ fn workout(pool: &Pool) {
     }
     match list.peek_with(PeekStrategy::Memfd, 1000..9000) {
         Ok(view) => assert_same(&view.to_vec(), &bytes[1000..9000]),
-        // This way, and no other, needs a second pipe.
+        // Only this strategy needs a second pipe.
         Err(error) => assert_eq!(error.kind(), ErrorKind::NoPipe),
     }
     let _ = list.crc32c().expect("checksum");
     let back = list.split_off(100_000);
     drop(clone);
-    // Sent to each kind of end.
+    // Sent to each kind of endpoint.
     let out = file_with(b"");
     common::send_all(&mut back.clone(), &mut Sink::file(&out, 0).expect("sink").pool(pool));
     assert_same(&contents(&out), &bytes[100_000..]);
     for kind in ["TCP", "UNIX"] {
         let (near, far) = stream_pair(kind);
         let mut sink = Sink::stream(set_nonblocking(near)).expect("sink").pool(pool);
-        // To a reader, and to nobody.
+        // To a reader, and to a closed peer.
         let mut part = back.slice(..50_000);
         while let Step::Moved(_) = part.splice_to(&mut sink).expect("step") {}
         drop(far);
@@ -57,7 +58,7 @@ fn workout(pool: &Pool) {
     }
     let mut stable = back;
     stable.stabilize().expect("stabilize");
-    // Lent.
+    // Passed by vmsplice.
     let mut pages = PagesMut::new(50_000).expect("pages");
     pages.as_mut_slice().copy_from_slice(&bytes[..50_000]);
     let (near, far) = stream_pair("UNIX");
@@ -65,7 +66,7 @@ fn workout(pool: &Pool) {
     let mut sink = Sink::stream(set_nonblocking(near)).expect("sink").pool(pool);
     common::send_all(&mut lent, &mut sink);
     assert_same(&common::read_available(set_nonblocking(far)), &bytes[..50_000]);
-    // With provenance, and by an extent that is shorter than it was.
+    // With provenance, and from a file extent that has become shorter.
     let list = common::fill_all(&mut source().with_provenance().expect("provenance"), 65_536);
     drop(list);
     let short = file_with(b"short");
@@ -76,7 +77,7 @@ fn workout(pool: &Pool) {
     let mut sink = Sink::stream(&write).expect("sink").pool(pool);
     while let Ok(Step::Moved(_)) = list.splice_to(&mut sink) {}
 
-    // Jobs: finished, late, and given up.
+    // Transfers: finished, past their deadline, and abandoned.
     let out = file_with(b"");
     let (near, far) = stream_pair("TCP");
     common::small_queues(&near, &far);
@@ -95,7 +96,7 @@ fn workout(pool: &Pool) {
 #[test]
 fn work_leaks_no_file_descriptors() {
     Child::new().run("work_leaks_no_file_descriptors", || {
-        // Once for what a process opens once: /dev/null.
+        // One run first, for /dev/null, which is opened once per process.
         workout(&Pool::new(64, 8 << 20));
         let before = open_files();
         for _ in 0..20 {
@@ -108,7 +109,7 @@ fn work_leaks_no_file_descriptors() {
             drop(pool);
             assert_eq!(open_files(), before);
         }
-        // A pool that is kept holds no more than it says.
+        // A retained pool holds no more than its limit.
         let pool = Pool::new(4, 1 << 20);
         for _ in 0..5 {
             workout(&pool);
@@ -123,7 +124,7 @@ fn work_leaks_no_file_descriptors() {
     });
 }
 
-/// What is dropped with bytes in it is closed, and nobody ever sees those bytes again.
+/// A pipe that is dropped with bytes in it is closed, and its bytes never appear anywhere.
 #[test]
 fn dirty_pipe_is_never_pooled() {
     let pool = Pool::new(8, 8 << 20);
@@ -132,7 +133,7 @@ fn dirty_pipe_is_never_pooled() {
     for drain in [0, 1, 4_096, 49_999] {
         let mut source = Source::file(&secret, ..).expect("source").pool(&pool);
         let mut list = common::fill_all(&mut source, 65_536);
-        // Some of it is sent, some of it not.
+        // Some bytes are sent, some are not.
         let out = file_with(b"");
         let mut part = list.split_to(drain);
         common::send_all(&mut part, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
@@ -140,7 +141,7 @@ fn dirty_pipe_is_never_pooled() {
         closed += 1;
         let stats = pool.stats();
         assert_eq!((stats.in_use, stats.closed), (0, closed), "{drain}: {stats:?}");
-        // The next to ask gets a clean one.
+        // The next request gets an empty pipe.
         let bytes = pattern(10_000, drain);
         let file = file_with(&bytes);
         let mut source = Source::file(&file, ..).expect("source").pool(&pool);
@@ -154,7 +155,8 @@ fn dirty_pipe_is_never_pooled() {
     assert_adds_up(pool.stats(), 0);
 }
 
-/// H17: a splice that fails or stops half-way leaves a residue, which must not reach anybody.
+/// H17: a splice that fails or stops midway leaves a residue, which must not reach another user of
+/// the pipe.
 #[test]
 fn pipes_with_residual_bytes_are_never_pooled() {
     let bytes = pattern(200_000, 2);
@@ -193,7 +195,7 @@ fn pipes_with_residual_bytes_are_never_pooled() {
                 });
                 let stats = pool.stats();
                 assert_eq!(stats.in_use, 0, "{call:?} {fault:?} from {at}: {stats:?}");
-                // What the pool kept is clean: the bytes of the next are those of the next.
+                // Pipes that the pool kept are empty: the next user reads only its own bytes.
                 let other = pattern(150_000, 3);
                 let file = file_with(&other);
                 let mut source = Source::file(&file, ..).expect("source").pool(&pool);
@@ -206,7 +208,7 @@ fn pipes_with_residual_bytes_are_never_pooled() {
     }
 }
 
-/// The same pool in many threads at once, of which some leave pipes behind and some do not.
+/// Many threads use one pool at once; some abandon pipes and some do not.
 #[test]
 fn shared_pool_statistics_are_consistent() {
     let pool = Pool::new(6, 2 << 20);
@@ -234,7 +236,8 @@ fn shared_pool_statistics_are_consistent() {
     assert_adds_up(stats, 0);
 }
 
-/// A list with bytes of many pipes, dropped in the middle of being sent, gives all of them back or closes them.
+/// A list with bytes in many pipes, dropped in the middle of being sent, returns or closes all of
+/// them.
 #[test]
 fn lists_dropped_midway_return_their_pipes() {
     Child::new().run("lists_dropped_midway_return_their_pipes", || {

@@ -1,5 +1,6 @@
-//! Who waits for whom: a blocking splice keeps its pipe locked, so the library's steps take no descriptor that would
-//! wait, and its jobs wait only where nobody else can be kept waiting.
+//! Waiting and locks: a blocking splice holds the lock of its pipe while it waits. The library's
+//! steps therefore refuse blocking descriptors, and its transfers block only on pipes that no other
+//! thread can reach.
 
 mod common;
 
@@ -18,16 +19,17 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-// --- H11 and H12: the facts ------------------------------------------------------------------------------------------
+// --- H11 and H12: kernel behavior ----------------------------------------------------------------
 
-/// Who this thread is to the kernel.
+/// Returns the kernel's ID of this thread.
 fn thread_id() -> i32 {
     let link = std::fs::read_link("/proc/thread-self").expect("/proc/thread-self");
     let id = link.file_name().and_then(|name| name.to_str());
     id.and_then(|id| id.parse().ok()).expect("a number")
 }
 
-/// Returns whether a thread of ours is in this state: `S` asleep, `D` asleep and waiting for a lock or a disk.
+/// Returns whether one of our threads is in this state: `S` asleep, `D` asleep and waiting for a
+/// lock or a disk.
 fn is_in_state(thread: &AtomicI32, state: char) -> bool {
     let id = thread.load(Ordering::Acquire);
     let stat = std::fs::read_to_string(format!("/proc/self/task/{id}/stat")).unwrap_or_default();
@@ -35,10 +37,10 @@ fn is_in_state(thread: &AtomicI32, state: char) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(state))
 }
 
-/// What each of these does to the pipe of which both ends are given.
+/// An operation on the pipe whose two ends are given.
 type Operation = (&'static str, fn(&OwnedFd, &OwnedFd) -> bool);
 
-/// Nothing that anybody can do with a pipe is done while a splice waits with it.
+/// Every operation on a pipe waits while a splice waits with the pipe locked.
 const OPERATIONS: [Operation; 4] = [
     ("FIONREAD", |read, _| rustix::io::ioctl_fionread(read).is_ok()),
     ("a read that does not wait", |read, _| {
@@ -59,8 +61,9 @@ fn blocking_splice_holds_the_pipe_lock() {
     for (what, operation) in OPERATIONS {
         let (read, write) = common::nonblocking_pipe();
         let (read, write) = (Arc::new(read), Arc::new(write));
-        // A blocking socket with nothing to give. The splice itself is not to wait, by its own flag: it does. (A UNIX
-        // socket would heed the flag; net/unix/af_unix.c unix_stream_splice_read, net/ipv4/tcp.c tcp_splice_read.)
+        // A blocking socket without data. SPLICE_F_NONBLOCK should keep the splice from waiting,
+        // and does not for TCP (net/ipv4/tcp.c: tcp_splice_read()). A UNIX socket would honor the
+        // flag (net/unix/af_unix.c: unix_stream_splice_read()).
         let (near, far) = stream_pair("TCP");
         let id = Arc::new(AtomicI32::new(0));
         let splicer = std::thread::spawn({
@@ -81,7 +84,7 @@ fn blocking_splice_holds_the_pipe_lock() {
                 let _ = done.send(());
             }
         });
-        // Either it comes to its end, or it waits for the pipe's mutex.
+        // Either the operation ends, or it waits for the pipe's mutex.
         let mut is_unlocked = false;
         wait_until("the operation ends or waits for the lock", || {
             is_unlocked = is_done.try_recv().is_ok();
@@ -90,7 +93,7 @@ fn blocking_splice_holds_the_pipe_lock() {
         if is_unlocked {
             unlocked.push(what);
         }
-        // What it waits for comes, and all goes on.
+        // The awaited bytes arrive, and every operation continues.
         rustix::io::write(&far, b"at last").expect("write");
         if !unlocked.contains(&what) {
             is_done.recv_timeout(WATCHDOG).expect("the lock is given back");
@@ -105,12 +108,13 @@ fn blocking_splice_holds_the_pipe_lock() {
 
 // --- steps -----------------------------------------------------------------------------------------------------------
 
-/// A blocking pipe, which `pipe_with` makes unless told otherwise.
+/// A blocking pipe, which is the default of `pipe_with`.
 fn blocking_pipe() -> (OwnedFd, OwnedFd) {
     rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("pipe")
 }
 
-/// Two ends of each kind of stream, all of them blocking: the first to read from, the second to write to.
+/// Returns two blocking endpoints of each kind of stream: the first to read from, the second to
+/// write to.
 fn blocking_streams() -> Vec<(&'static str, OwnedFd, OwnedFd)> {
     let (tcp_near, tcp_far) = stream_pair("TCP");
     let (unix_near, unix_far) = stream_pair("UNIX");
@@ -122,7 +126,8 @@ fn blocking_streams() -> Vec<(&'static str, OwnedFd, OwnedFd)> {
     ]
 }
 
-/// Even when the bytes are there or there is room for them: whether a step waits must not depend on luck.
+/// A step refuses even when bytes or space are available: whether it waits must not depend on
+/// timing.
 #[test]
 fn step_on_blocking_descriptor_fails_before_moving_bytes() {
     for (kind, read, write) in blocking_streams() {
@@ -161,7 +166,7 @@ fn step_on_blocking_descriptor_fails_before_moving_bytes() {
         assert_eq!(job.step().expect_err("blocking").kind(), ErrorKind::BlockingFd);
         assert_eq!(common::queued(&read), 7, "{kind}: nothing was given");
 
-        // The flag can be set later, by anybody: the ends notice.
+        // Anyone can set the flag later: the endpoints notice.
         set_nonblocking(&read);
         set_nonblocking(&write);
         assert!(
@@ -198,7 +203,7 @@ fn nonblocking_guard_sets_and_restores_the_flag() {
                 list.len() == 14
             });
             assert_same(&list.to_bytes().expect("look"), b"there and back");
-            // Another flag that is set meanwhile stays.
+            // Another flag that is set meanwhile is preserved.
             let flags = rustix::fs::fcntl_getfl(&read).expect("F_GETFL");
             rustix::fs::fcntl_setfl(&read, flags | OFlags::APPEND).expect("F_SETFL");
         }
@@ -209,7 +214,7 @@ fn nonblocking_guard_sets_and_restores_the_flag() {
         let flags = rustix::fs::fcntl_getfl(&read).expect("F_GETFL");
         assert!(flags.contains(OFlags::APPEND), "{kind}: and nothing else was changed");
     }
-    // One that did not wait before does not wait afterwards.
+    // A descriptor that was non-blocking before is non-blocking afterwards.
     let (read, _write) = common::nonblocking_pipe();
     drop(Nonblocking::enter(&read).expect("enter"));
     assert!(is_nonblocking(&read));
@@ -217,14 +222,15 @@ fn nonblocking_guard_sets_and_restores_the_flag() {
 
 // --- jobs ------------------------------------------------------------------------------------------------------------
 
-/// Without a deadline a job may wait inside the kernel: nobody else can reach its pipe.
+/// Without a deadline a transfer may wait inside the kernel, because no other thread can reach its
+/// pipe.
 #[test]
 fn transfer_without_deadline_accepts_blocking_descriptors() {
     for (kind, read, write) in blocking_streams() {
         let bytes = pattern(1 << 20, 2);
         let expected = bytes.clone();
         let writer = std::thread::spawn(move || {
-            // In pieces, so that the job meets an empty source again and again.
+            // In pieces, so that the transfer finds the source empty again and again.
             for piece in bytes.chunks(50_000) {
                 std::io::Write::write_all(&mut std::fs::File::from(write.try_clone().expect("dup")), piece)
                     .expect("write");
@@ -244,7 +250,8 @@ fn transfer_without_deadline_accepts_blocking_descriptors() {
     }
 }
 
-/// With a deadline it must be able to stop, so the descriptors may not wait: refused at once, with nothing moved.
+/// With a deadline a transfer must be able to stop, so blocking descriptors are refused at once,
+/// with nothing moved.
 #[test]
 fn deadline_requires_nonblocking_descriptors() {
     for (kind, read, write) in blocking_streams() {
@@ -266,7 +273,7 @@ fn deadline_requires_nonblocking_descriptors() {
             "{kind}"
         );
         assert_eq!(common::queued(&read), 7, "{kind}");
-        // The sink: what was taken before it was met stays in the job.
+        // The sink: bytes received before the refusal stay in the transfer.
         let file = file_with(b"from a file");
         let mut job = Transfer::new(
             Source::file(&file, ..).expect("source"),
@@ -285,8 +292,8 @@ fn deadline_requires_nonblocking_descriptors() {
     }
 }
 
-/// Runs a job with a deadline that passes while it waits for `side`. On a machine that is busy, a short one passes before it
-/// comes to wait: then it gets more time.
+/// Runs a transfer with a deadline that passes while the transfer waits for `side`. On a busy
+/// machine a short deadline passes before the transfer waits; it then gets more time.
 fn until_late<A: AsFd + Debug, B: AsFd + Debug>(mut job: Transfer<A, B>, side: Side) -> (Transfer<A, B>, Error) {
     let mut time = Duration::from_millis(20);
     loop {
@@ -301,7 +308,8 @@ fn until_late<A: AsFd + Debug, B: AsFd + Debug>(mut job: Transfer<A, B>, side: S
     }
 }
 
-/// A deadline that passes costs nothing: the receipt tells how far the job had come, and another run goes on from there.
+/// A deadline that passes loses nothing: the receipt has the progress, and another run continues
+/// from there.
 #[test]
 fn transfer_resumes_after_a_deadline() {
     for kind in ["TCP", "UNIX"] {
@@ -315,7 +323,8 @@ fn transfer_resumes_after_a_deadline() {
             Sink::stream(&near).expect("sink"),
         );
         let mut received = Vec::new();
-        // Nobody reads: the sink is full long before the end, and the deadline passes. Three times over.
+        // The peer does not read, so the sink is full long before the end and the deadline passes.
+        // Three times.
         for _ in 0..3 {
             let error;
             (job, error) = until_late(job, Side::Sink);
@@ -325,7 +334,7 @@ fn transfer_resumes_after_a_deadline() {
                 received.len() as u64 == error.receipt().total()
             });
         }
-        // Now somebody reads.
+        // The peer starts to read.
         let reading = Arc::new(Mutex::new(received));
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let thread = std::thread::spawn({
@@ -353,7 +362,7 @@ fn transfer_resumes_after_a_deadline() {
     }
 }
 
-/// The same at the source, with nothing in flight.
+/// The deadline at the source, with nothing in flight.
 #[test]
 fn deadline_at_an_empty_source_consumes_nothing() {
     for (kind, read, write) in blocking_streams() {
@@ -380,11 +389,12 @@ fn deadline_at_an_empty_source_consumes_nothing() {
     }
 }
 
-/// A deadline is kept also between ends that are always ready.
+/// A deadline also holds between endpoints that are always ready.
 #[test]
 fn deadline_applies_to_endpoints_that_never_block() {
     let from = file_with(b"");
-    // More than a machine copies in no time: it is sparse, and nothing of it need be written before the deadline.
+    // More than any machine copies before the deadline. The file is sparse, so none of it need be
+    // written.
     from.set_len(1 << 40).expect("a sparse file");
     let null =
         rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty()).expect("null");
@@ -402,7 +412,7 @@ fn deadline_applies_to_endpoints_that_never_block() {
     assert!(total < 1 << 40);
 }
 
-/// A step never waits, even where everything about it would: an empty source and a full sink.
+/// A step never waits, even with an empty source and a full sink.
 #[test]
 fn step_never_blocks() {
     with_watchdog("a step", || {

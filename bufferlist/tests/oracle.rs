@@ -1,4 +1,4 @@
-//! The oracle's matrix on this kernel, and the library's receipts against it on every cell.
+//! The oracle's matrix on this kernel, and the library's receipts compared with it in every cell.
 
 use bufferlist::oracle::{Matrix, SinkColumn, Verdict, probe, probe_in, probe_path};
 use bufferlist::{
@@ -14,8 +14,8 @@ use std::os::unix::net::UnixStream;
 
 const PAGE: usize = 4096;
 
-/// What the matrix was found to be on every kernel that was tried, 6.18 on ext4 among them. A kernel that differs is news:
-/// that is what the matrix is for, and then this test says which cell it is.
+/// The matrix as found on every kernel tried, 6.18 on ext4 among them. If a kernel differs, this
+/// test names the cell; finding such differences is the purpose of the matrix.
 const EXPECTED: [(EndpointKind, [bool; 10]); 4] = [
     //                  pipe  →pipe tee   memfd  file   direct TCP   →pipe UNIX  UDP
     (
@@ -99,7 +99,7 @@ fn invalid_oracle_queries_are_rejected() {
     );
 }
 
-/// A file whose page can be changed after it has been moved.
+/// A file with a page that can be changed after it was moved.
 struct Changeable {
     file: File,
     kind: EndpointKind,
@@ -123,7 +123,8 @@ impl Changeable {
         self.file.write_all_at(&[b'B'; PAGE], 0).expect("change");
     }
 
-    /// The descriptor to move bytes with: direct if the kind is. `None` where the filesystem knows no direct I/O.
+    /// Returns the descriptor to move bytes with: direct if the kind is. `None` where the
+    /// filesystem does not support direct I/O.
     fn opened(&self) -> Option<File> {
         if self.kind != EndpointKind::DirectFile {
             return Some(self.file.try_clone().expect("dup"));
@@ -145,7 +146,7 @@ fn tcp() -> (TcpStream, TcpStream) {
     (near, listener.accept().expect("accept").0)
 }
 
-/// Gives the whole list, a page, to the sink.
+/// Sends the whole list, one page, to the sink.
 fn give<F: AsFd>(list: &mut BufferList, mut sink: Sink<F>) -> Receipt {
     let mut receipt = Receipt::default();
     while let Step::Moved(step) = list.splice_to(&mut sink).expect("a step") {
@@ -155,13 +156,13 @@ fn give<F: AsFd>(list: &mut BufferList, mut sink: Sink<F>) -> Receipt {
     receipt
 }
 
-/// A non-blocking stream sink.
+/// Returns a non-blocking stream sink.
 fn stream<F: AsFd>(fd: F) -> Sink<Nonblocking<F>> {
     Sink::stream(Nonblocking::enter(fd).expect("flag")).expect("sink")
 }
 
-/// Moves a page into a sink, changes where it came from, and says whether the sink shows the change, with the receipt of
-/// the movement.
+/// Moves a page into a sink, changes the source, and returns whether the sink shows the change,
+/// with the receipt of the move.
 fn move_and_change(mut list: BufferList, to: EndpointKind, change: impl FnOnce()) -> Option<(Verdict, Receipt)> {
     let mut seen = vec![0; PAGE];
     let receipt;
@@ -225,8 +226,8 @@ const SINKS: [EndpointKind; 7] = [
     EndpointKind::Udp,
 ];
 
-/// The rule between receipts and what the data shows: shared must be moved; private must be copied, or unknown where a
-/// device may have fetched the page. Counts the cells that could be tried.
+/// The rule between receipts and data: shared must be moved; private must be copied, or unknown
+/// where a device may have fetched the page. Returns the number of cells that could be tested.
 fn judge(cells: &mut usize, what: &str, outcome: Option<(Verdict, Receipt)>) {
     let Some((shown, receipt)) = outcome else { return };
     *cells += 1;
@@ -248,7 +249,7 @@ fn judge(cells: &mut usize, what: &str, outcome: Option<(Verdict, Receipt)>) {
     }
 }
 
-/// A list that holds the page of a file in a pipe.
+/// Returns a list that holds a page of the file in a pipe.
 fn spliced(file: &File) -> BufferList {
     let mut list = BufferList::new();
     let step = list
@@ -268,12 +269,12 @@ fn receipts_agree_with_data_for_every_matrix_cell() {
             let outcome = move_and_change(spliced(&opened), to, || source.change());
             judge(&mut cells, &format!("{} → pipe → {}", from.name(), to.name()), outcome);
         }
-        // A clone that is sent goes by tee.
+        // A clone is sent by tee.
         let source = Changeable::new(EndpointKind::File);
         let list = spliced(&source.file);
         let outcome = move_and_change(list.clone(), to, || source.change());
         judge(&mut cells, &format!("file → pipe → tee → {}", to.name()), outcome);
-        // Memory that is written is a copy, unless a device fetches it from where it is.
+        // Writing memory copies it, unless a device fetches it from where it is.
         let mut memory = PagesMut::new(PAGE).expect("pages");
         memory.as_mut_slice().fill(b'A');
         let memory = Bytes::from(memory.seal().expect("seal"));
@@ -283,7 +284,7 @@ fn receipts_agree_with_data_for_every_matrix_cell() {
             assert_eq!(receipt.copied(), copied, "memory to {}", to.name());
         }
         judge(&mut cells, &format!("memory → {}", to.name()), outcome);
-        // By extents, which take sendfile and straight splices.
+        // By file extents, which use sendfile and direct splices.
         for from in [EndpointKind::File, EndpointKind::Tmpfs] {
             let source = Changeable::new(from);
             let extent = FileExtent::new(OwnedFd::from(source.file.try_clone().expect("dup")), ..).expect("extent");
@@ -312,7 +313,7 @@ fn written_socket_data_is_not_reported_moved() {
 
 #[test]
 fn untested_filesystem_is_not_reported_moved() {
-    // A file of this test's own directory is known; one of /proc is on another filesystem.
+    // A file in this test's own directory is known; one in /proc is on another filesystem.
     let mut source = Source::file(File::open("/proc/self/exe").expect("open"), ..).expect("source");
     let shown = BufferList::new()
         .splice_from(&mut source, PAGE as u64)

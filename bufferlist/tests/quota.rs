@@ -1,7 +1,9 @@
-//! What there is too little of: the pipe pages of an unprivileged user, and open files. The library then copies, and says
-//! so; it never fails, never hangs, and does not spend on pipes what the program needs for its files.
+//! Scarce resources: pipe pages of an unprivileged user, and open files. The library then copies
+//! and reports it. It never fails, never hangs, and does not spend on pipes the descriptors that
+//! the program needs for its files.
 //!
-//! Each test has a process of its own, and each user without privileges is one of its own: quotas are counted per user.
+//! Each test has a process of its own, and each unprivileged user is distinct, because quotas are
+//! counted per user.
 
 mod common;
 
@@ -17,10 +19,10 @@ use std::fs::File;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Users that nobody else is, as `nobody` may be: their quota is all ours.
+/// User IDs that no other process uses, unlike `nobody`: the whole quota is available.
 const USERS: u32 = 64_170;
 
-/// Runs a test as a user without privileges, if this process can become one.
+/// Runs a test as an unprivileged user, if this process can become one.
 fn as_user(user: u32, test: &str, body: impl FnOnce()) {
     let is_child = std::env::var_os("BUFFERLIST_TEST_CHILD").is_some();
     if !is_child && !rustix::process::geteuid().is_root() {
@@ -29,7 +31,7 @@ fn as_user(user: u32, test: &str, body: impl FnOnce()) {
     if soft_quota() == 0 {
         return test_support::skip!(test, "this system has no quota of pipe pages (pipe-user-pages-soft)");
     }
-    // Nobody else may use this user's pages meanwhile: another run of this test, for instance.
+    // No other process may use this user's pages meanwhile, such as another run of this test.
     let lock = (!is_child).then(|| {
         let path = std::env::temp_dir().join(format!("bufferlist-quota-{user}.lock"));
         let file = File::options().create(true).append(true).open(path).expect("lock file");
@@ -40,22 +42,23 @@ fn as_user(user: u32, test: &str, body: impl FnOnce()) {
     drop(lock);
 }
 
-/// `pipe-user-pages-soft`, in pages.
+/// Returns `pipe-user-pages-soft`, in pages.
 fn soft_quota() -> usize {
     let text = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").expect("pipe-user-pages-soft");
     text.trim().parse().expect("a number")
 }
 
-/// Pipes of our own that take all of the user's quota but `left` pages, or a few more.
+/// Pipes that take the user's whole quota except `left` pages, or a few more.
 fn use_up(left: usize) -> Vec<(OwnedFd, OwnedFd)> {
-    // What is to be left is kept aside, and let go at the end: nobody need know how much there was.
+    // The remainder is reserved first and released at the end, so that the size of the quota need
+    // not be known.
     let reserve = (left > 0).then(|| {
         let pipe = nonblocking_pipe();
         assert_eq!(fcntl_setpipe_size(&pipe.1, left * page()), Ok(left * page()));
         pipe
     });
     let mut hoard = Vec::new();
-    // A mebibyte at a time, then less: rings are powers of two of pages.
+    // A mebibyte at a time, then less: ring sizes are powers of two pages.
     let mut pages = 256;
     loop {
         let pipe = nonblocking_pipe();
@@ -73,12 +76,12 @@ fn use_up(left: usize) -> Vec<(OwnedFd, OwnedFd)> {
     hoard
 }
 
-/// The size of a new pipe, in pages.
+/// Returns the size of a new pipe, in pages.
 fn new_pipe() -> usize {
     fcntl_getpipe_size(nonblocking_pipe().1).expect("F_GETPIPE_SZ") / page()
 }
 
-/// One transfer of all of a file to a UNIX socket.
+/// Transfers a whole file to a UNIX socket.
 fn send(file: &File, pool: &Pool, limits: Limits) -> (Vec<u8>, bufferlist::Counts) {
     let (near, far) = common::unix_pair();
     let far = reader(far);
@@ -92,7 +95,7 @@ fn send(file: &File, pool: &Pool, limits: Limits) -> (Vec<u8>, bufferlist::Count
     (far.join().expect("reader"), counts)
 }
 
-/// H13: over the quota new pipes have two slots and cannot grow.
+/// H13: over the quota, new pipes have two slots and cannot grow.
 #[test]
 fn transfers_copy_when_pipe_page_quota_is_exhausted() {
     as_user(USERS, "transfers_copy_when_pipe_page_quota_is_exhausted", || {
@@ -109,7 +112,7 @@ fn transfers_copy_when_pipe_page_quota_is_exhausted() {
         let pool = Pool::new(1024, 64 << 20);
         let (arrived, counts) = send(&file, &pool, Limits::default());
         assert_same(&arrived, &bytes);
-        // Once into memory and once out of it.
+        // Copied once into memory and once out of it.
         assert_eq!(counts.of(Reason::NoPipe), 2 * bytes.len() as u64, "{counts}");
         assert_eq!(counts.copied(), 2 * bytes.len() as u64, "{counts}");
         // File to file.
@@ -117,7 +120,7 @@ fn transfers_copy_when_pipe_page_quota_is_exhausted() {
         let source = Source::file(&file, ..).expect("source").pool(&pool);
         bufferlist::transfer(source, Sink::file(&out, 0).expect("sink")).expect("transfer");
         assert_same(&contents(&out), &bytes);
-        // What is too small to work with is not hoarded: the files are for the program.
+        // Pipes that are too small to be useful are not kept: the descriptors are for the program.
         let before = open_files();
         for _ in 0..50 {
             send(&file, &pool, Limits::default());
@@ -126,9 +129,10 @@ fn transfers_copy_when_pipe_page_quota_is_exhausted() {
         eprintln!("{stats:?}");
         assert_eq!(open_files(), before, "{stats:?}");
         assert_eq!((stats.in_use, stats.idle), (0, 0), "{stats:?}");
-        // Nor is the system asked for each chunk anew (800 of them), only now and then.
+        // The system is not asked again for each chunk (800 of them), only occasionally.
         assert!(stats.created < 50, "{stats:?}");
-        // When pages are there again, so are pipes: within as many requests as the pool leaves the system alone for.
+        // When pages are available again, so are pipes: within as many requests as the pool's
+        // backoff.
         drop(hoard);
         let mut copied = 0;
         for _ in 0..10 {
@@ -138,8 +142,8 @@ fn transfers_copy_when_pipe_page_quota_is_exhausted() {
     });
 }
 
-/// 64 KiB of quota are one pipe of the usual size: one transfer works with it, in a ring that cannot grow, and another at
-/// the same time copies.
+/// 64 KiB of quota are one pipe of the usual size: one transfer works with it, in a ring that
+/// cannot grow, and a concurrent one copies.
 #[test]
 fn one_transfer_splices_with_64_kib_of_quota() {
     as_user(USERS + 1, "one_transfer_splices_with_64_kib_of_quota", || {
@@ -156,26 +160,27 @@ fn one_transfer_splices_with_64_kib_of_quota() {
         }
         let stats = pool.stats();
         assert_eq!((stats.created, stats.in_use, stats.idle), (1, 0, 1), "{stats:?}");
-        // Somebody holds the only pipe: the others copy.
+        // While one list holds the only pipe, the others copy.
         let mut holder = BufferList::new();
         let mut source = Source::file(&file, ..).expect("source").pool(&pool);
         assert!(matches!(holder.splice_from(&mut source, 65_536), Ok(Step::Moved(_))));
         let (arrived, counts) = send(&file, &pool, Limits::default());
         assert_same(&arrived, &bytes);
         assert_eq!(counts.of(Reason::NoPipe), 2 * bytes.len() as u64, "{counts}");
-        // A clone cannot be tee'd for want of a second pipe: the cell is read into memory once, for all.
+        // A clone cannot be tee'd without a second pipe: the cell is read into memory once, for all
+        // sharers.
         let clone = holder.clone();
         let out = file_with(b"");
         common::send_all(&mut clone.clone(), &mut Sink::file(&out, 0).expect("sink").pool(&pool));
         assert_same(&contents(&out), &bytes[..65_536]);
         assert_same(&holder.to_bytes().expect("look"), &bytes[..65_536]);
         assert_same(&clone.to_bytes().expect("look"), &bytes[..65_536]);
-        // Into memory once, and out of it once.
+        // Copied once into memory and once out of it.
         assert_eq!(holder.counts().of(Reason::NoPipe), 2 * 65_536, "{}", holder.counts());
     });
 }
 
-/// Fills the gaps among the open descriptors, and allows `left` more.
+/// Fills the gaps among the open descriptors and raises the limit by `left`.
 fn limit_files(left: u64) -> Vec<File> {
     let mut fillers = Vec::new();
     loop {
@@ -187,7 +192,7 @@ fn limit_files(left: u64) -> Vec<File> {
             .filter(|&fd| fd != next)
             .max();
         fillers.push(file);
-        // The folder that was listed had a number right behind, or in a gap.
+        // The directory that was listed used a number directly behind the others, or in a gap.
         if highest.is_none_or(|highest| highest <= next + 1) {
             let limit = Rlimit {
                 current: Some(next + 1 + left),
@@ -199,7 +204,7 @@ fn limit_files(left: u64) -> Vec<File> {
     }
 }
 
-/// How many more files can be opened now.
+/// Returns how many more files can be opened now.
 fn files_left() -> usize {
     let mut files = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
@@ -208,8 +213,8 @@ fn files_left() -> usize {
     files.len()
 }
 
-/// Eight open files are four pipes. Ninety workers share them, each with bytes in flight at the same moment, and a
-/// thousand more transfers wait in line.
+/// Eight open files are four pipes. Ninety workers share them, each with bytes in flight at the
+/// same moment, and a thousand more transfers queue.
 #[test]
 fn ninety_concurrent_transfers_with_eight_spare_descriptors() {
     ninety("ninety_concurrent_transfers_with_eight_spare_descriptors", || {
@@ -217,7 +222,7 @@ fn ninety_concurrent_transfers_with_eight_spare_descriptors() {
     });
 }
 
-/// The same with the process's own pool, whose bound is made from the limit.
+/// The process's own pool, whose bound is derived from the limit.
 #[test]
 fn ninety_concurrent_transfers_from_the_default_pool() {
     ninety("ninety_concurrent_transfers_from_the_default_pool", Pool::default);
@@ -228,7 +233,7 @@ fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
     const QUEUED: usize = 1000;
     const LEN: usize = 40_000;
 
-    /// What a worker has open.
+    /// Endpoints that a worker holds open.
     struct Ends {
         near: OwnedFd,
         far: OwnedFd,
@@ -248,7 +253,8 @@ fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
                 }
             })
             .collect();
-        // It keeps a file for as long as the process lives, and would be made with the first pipe.
+        // It keeps a file open for the life of the process, and would be created with the first
+        // pipe.
         bufferlist::journal::init();
         let _fillers = limit_files(8);
         assert_eq!(files_left(), 8);
@@ -271,7 +277,7 @@ fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
                             let sink = Sink::stream(&ends.near).expect("sink");
                             let mut job = Transfer::new(source(), sink).pool(pool);
                             if number < WORKERS {
-                                // Nobody reads until all have bytes in flight.
+                                // The peers do not read until every transfer has bytes in flight.
                                 while !matches!(job.step().expect("step"), Step::Blocked(_) | Step::End) {}
                                 barrier.wait();
                             }
@@ -290,7 +296,7 @@ fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
                             job.counts()
                         };
                         assert_eq!(counts.of(Reason::NoPipe), counts.copied(), "{counts}");
-                        // Each that was copied was copied in and out.
+                        // Each copied byte was copied in and out.
                         copied.fetch_add(counts.copied() / 2, Ordering::Relaxed);
                         spliced.fetch_add(LEN as u64 - counts.copied() / 2, Ordering::Relaxed);
                         number = next.fetch_add(1, Ordering::Relaxed);
@@ -311,7 +317,7 @@ fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
     });
 }
 
-/// Not a single file left: not even `/dev/null` can be opened.
+/// With no descriptor left, not even `/dev/null` can be opened.
 #[test]
 fn everything_works_without_spare_file_descriptors() {
     Child::new().run("everything_works_without_spare_file_descriptors", || {
@@ -323,7 +329,7 @@ fn everything_works_without_spare_file_descriptors() {
         let _fillers = limit_files(0);
         assert_eq!(files_left(), 0);
         let pool = Pool::new(8, 8 << 20);
-        // From a file, in pieces, shared, looked at, and sent.
+        // Read from a file in pieces, cloned, peeked at, and sent.
         let mut source = Source::file(&file, ..).expect("source").pool(&pool);
         let list = common::fill_all(&mut source, 65_536);
         assert_eq!(list.counts().of(Reason::NoPipe), bytes.len() as u64);
@@ -339,8 +345,8 @@ fn everything_works_without_spare_file_descriptors() {
     });
 }
 
-/// A pool that was told to wait waits for pipes that somebody will give back. Where the system refuses the first one there
-/// is nobody to wait for: bytes are copied, and nothing hangs.
+/// A pool that was told to wait waits for pipes to be returned. Where the system refuses the first
+/// pipe, none will ever be returned: bytes are copied, and nothing hangs.
 #[test]
 fn waiting_pool_does_not_block_when_no_pipe_is_in_use() {
     Child::new().run("waiting_pool_does_not_block_when_no_pipe_is_in_use", || {
@@ -361,8 +367,9 @@ fn waiting_pool_does_not_block_when_no_pipe_is_in_use() {
         let counts = job(twin);
         assert_eq!(counts.of(Reason::NoPipe), 2 * bytes.len() as u64, "{counts}");
         assert_same(&contents(&out), &bytes);
-        // With files to be had again there are pipes, as soon as the pool asks for one again. The fillers alone are no
-        // measure: how many there are depends on the gaps among the descriptors that this process was born with.
+        // With descriptors available again there are pipes, as soon as the pool tries again. The
+        // number of filler files is no measure: it depends on the gaps among the descriptors that
+        // this process inherited.
         drop(fillers);
         setrlimit(Resource::Nofile, limit).expect("RLIMIT_NOFILE");
         (0..20).for_each(|_| drop(job(out.try_clone().expect("dup"))));

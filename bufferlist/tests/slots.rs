@@ -1,5 +1,5 @@
-//! A pipe's capacity is slots, not bytes: what that means for the naked system calls, and that the library's lists of
-//! tiny, unaligned and oversized pieces neither lose a byte nor eat pipes.
+//! A pipe's capacity is slots, not bytes: the consequences for plain system calls, and that the
+//! library's lists of tiny, unaligned and oversized segments neither lose a byte nor use up pipes.
 
 mod common;
 
@@ -15,14 +15,15 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
-/// A pipe of sixteen slots, whatever the system's default.
+/// Returns a pipe of sixteen slots, whatever the system's default.
 fn sixteen() -> (OwnedFd, OwnedFd) {
     let (read, write) = nonblocking_pipe();
     fcntl_setpipe_size(&write, 16 * page()).expect("F_SETPIPE_SZ");
     (read, write)
 }
 
-/// Splices the byte at `at` into a pipe. Always the same one: up to Linux 6.4, neighbours may share a slot.
+/// Splices the byte at `at` into a pipe. Always the same byte: up to Linux 6.4, neighboring bytes
+/// may share a slot.
 fn one_byte(file: &File, pipe: &OwnedFd) -> rustix::io::Result<usize> {
     raw_splice(file, Some(&mut 0), pipe, None, 1)
 }
@@ -60,8 +61,9 @@ fn unaligned_64_kib_takes_seventeen_slots() {
 #[test]
 fn tcp_splice_puts_more_than_64_kib_into_64_kib_pipe() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    // As much as everybody may have (`net.core.rmem_max`), so that the window is larger than a pipe. It is inherited by
-    // what is accepted, and must be set before, since the window's scale is agreed on at the start.
+    // The maximum for unprivileged users (`net.core.rmem_max`), so that the window is larger than a
+    // pipe. Accepted sockets inherit it. It must be set before, because the window scale is
+    // negotiated at the start.
     rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 1 << 20).expect("SO_RCVBUF");
     let mut near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
     let far = set_nonblocking(listener.accept().expect("accept").0);
@@ -81,7 +83,8 @@ fn tcp_splice_puts_more_than_64_kib_into_64_kib_pipe() {
         seen == bytes.len() as u64 || (is_closed && before == (seen, true))
     });
     let (read, write) = sixteen();
-    // One call asks for no more than a page for each free slot (since Linux 6.5), but leaves most slots free.
+    // One call requests at most one page per free slot (since Linux 6.5), but leaves most slots
+    // free.
     let mut got = 0;
     while let Ok(more) = raw_splice(&far, None, &write, None, 1 << 20) {
         got += more;
@@ -156,7 +159,7 @@ fn pipe_sizes_are_power_of_two_pages() {
     answers.finish("F_SETPIPE_SZ:");
 }
 
-/// More than `/proc/sys/fs/pipe-max-size` only root gets.
+/// Only root may exceed `/proc/sys/fs/pipe-max-size`.
 #[test]
 fn pipe_max_size_limits_unprivileged_users() {
     const TEST: &str = "pipe_max_size_limits_unprivileged_users";
@@ -171,7 +174,8 @@ fn pipe_max_size_limits_unprivileged_users() {
             .expect("a number");
         let (_read, write) = nonblocking_pipe();
         assert_eq!(fcntl_setpipe_size(&write, most + 1), Err(Errno::PERM));
-        // The library takes what it gets. A request of 1 MiB at an odd offset wants 257 slots, which is 512.
+        // The library accepts the size that it gets. A request of 1 MiB at an odd offset needs 257
+        // slots, rounded up to 512.
         let bytes = pattern(3 << 20, 2);
         let file = file_with(&bytes);
         let pool = Pool::new(8, 64 << 20);
@@ -182,8 +186,8 @@ fn pipe_max_size_limits_unprivileged_users() {
     });
 }
 
-/// A thousand splices of one byte would take 63 pipes of sixteen slots. The library rewrites a pipe that is full of next
-/// to nothing into memory, and goes on with the same one.
+/// A thousand splices of one byte would take 63 pipes of sixteen slots. The library rewrites a pipe
+/// full of tiny pieces into memory and reuses the pipe.
 #[test]
 fn thousand_single_bytes_from_a_file_use_few_pipes() {
     let bytes = pattern(1000, 3);
@@ -221,7 +225,7 @@ fn thousand_single_bytes_from_a_socket_use_few_pipes() {
     }
 }
 
-/// As the two tests above want it.
+/// Parameters of the two tests above.
 fn check_thousand(list: &BufferList, bytes: &[u8], pool: &Pool) {
     let stats = pool.stats();
     let rewritten = list.counts().of(Reason::Defragmented);
@@ -266,7 +270,7 @@ fn unaligned_file_ranges_are_delivered_intact() {
     for start in [0, 1, 100, page - 1, page, page + 1, 3 * page + 7] {
         for len in [1, page - 1, page, page + 1, 16 * page, 16 * page + 1, 17 * page] {
             let expected = &bytes[start as usize..(start + len) as usize];
-            // With room to grow, one step takes it all.
+            // If the pipe can grow, one step takes everything.
             let pool = Pool::new(1, 1 << 20);
             let mut source = Source::file(&file, start..start + len).expect("source").pool(&pool);
             let mut list = BufferList::new();
@@ -274,7 +278,8 @@ fn unaligned_file_ranges_are_delivered_intact() {
             assert_eq!(step.receipt().total(), len, "{len} bytes at {start} in one step");
             assert_same(&list.to_bytes().expect("look"), expected);
             drop(list);
-            // Without, several do, and what does not fit into the only pipe is copied.
+            // Otherwise several steps do, and the part that does not fit into the only pipe is
+            // copied.
             let pool = Pool::new(1, 16 * page);
             let mut source = Source::file(&file, start..start + len)
                 .expect("source")
@@ -289,7 +294,7 @@ fn unaligned_file_ranges_are_delivered_intact() {
     }
 }
 
-/// Slots freed by a reader are used again by a list that both takes and gives.
+/// Slots freed by a reader are reused by a list that both receives and sends.
 #[test]
 fn list_fills_and_drains_in_odd_sizes() {
     let page = page() as u64;
@@ -308,7 +313,8 @@ fn list_fills_and_drains_in_odd_sizes() {
         if matches!(list.splice_from(&mut source, size).expect("step"), Step::End) {
             break;
         }
-        // Give less than came at first, more later: the pipe at the front is partly drained for most of the time.
+        // Send less than was received at first, more later: the pipe at the front is partly drained
+        // most of the time.
         let mut part = list.split_to(list.len().min(sizes[(turn * 3) % sizes.len()]));
         common::send_all(&mut part, &mut sink);
     }
@@ -319,7 +325,7 @@ fn list_fills_and_drains_in_odd_sizes() {
     assert_eq!(pool.stats().in_use, 0, "{:?}", pool.stats());
 }
 
-/// Segments of 1448 bytes are what Ethernet gives: sixteen of them fill a pipe of 64 KiB with 23 KiB.
+/// Segments of 1448 bytes are typical of Ethernet: sixteen of them, 23 KiB, fill a pipe of 64 KiB.
 #[test]
 fn segments_of_1448_bytes_are_delivered_intact() {
     let bytes = pattern(1448 * 300, 8);
@@ -347,7 +353,7 @@ fn segments_of_1448_bytes_are_delivered_intact() {
     writer.join().expect("writer");
     eprintln!("{} segments, {:?}", list.segments().len(), pool.stats());
     list.counts().assert_no_copies();
-    // Never worse than a slot for each.
+    // Never worse than one slot per segment.
     assert!(pool.stats().created <= 300 / 16 + 2, "{:?}", pool.stats());
     assert_same(&list.to_bytes().expect("look"), &bytes);
 }
@@ -357,7 +363,7 @@ fn segments_of_1448_bytes_are_delivered_intact() {
 fn one_slot_pipe_is_too_small_and_copies() {
     let bytes = pattern(100_000, 9);
     let file = file_with(&bytes);
-    // A pool that may hold no more than two pages of rings.
+    // A pool limited to two pages of rings.
     let pool = Pool::new(4, 2 * page() as u64);
     let mut source = Source::file(&file, ..).expect("source").pool(&pool);
     let list = common::fill_all(&mut source, 65_536);
@@ -367,13 +373,13 @@ fn one_slot_pipe_is_too_small_and_copies() {
     assert_same(&list.to_bytes().expect("look"), &bytes);
 }
 
-/// Splitting and joining pipe segments never changes the account of slots.
+/// Splitting and joining pipe segments never changes the slot account.
 #[test]
 fn nested_slices_are_sent_in_any_size() {
     let bytes = pattern(300_000, 10);
     for size in [1_u64, 13, 4_095, 4_096, 4_097, 65_537] {
         let mut list = pipe_list(&bytes);
-        // Few enough steps for the smallest sizes, too.
+        // Few steps, also for the smallest sizes.
         let most = (size * 500).min(list.len());
         let file = file_with(b"");
         let mut sink = Sink::file(&file, 0).expect("sink");

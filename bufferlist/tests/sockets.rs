@@ -1,5 +1,6 @@
-//! Streams on loopback: byte-exact whatever the kinds, sizes and speeds; every interleaving of half-closes; who is
-//! waited for; what a peer that has gone leaves; and the 200 milliseconds that a wrong `SPLICE_F_MORE` costs.
+//! Streams on loopback: byte-exact for all kinds, sizes and speeds; every interleaving of
+//! half-closes; which side a step is blocked on; the state after a peer has closed; and the 200 ms
+//! that a wrong `SPLICE_F_MORE` costs.
 
 mod common;
 
@@ -79,7 +80,7 @@ fn sockets_to_files_and_sockets() {
     }
 }
 
-/// Writes all of it on a thread, and closes.
+/// Writes all bytes on a thread, and closes.
 fn writer_of(fd: OwnedFd, bytes: Vec<u8>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || std::fs::File::from(fd).write_all(&bytes).expect("write"))
 }
@@ -142,11 +143,12 @@ fn slow_reader_with_small_queue_receives_every_byte() {
                     return bytes;
                 }
                 bytes.extend_from_slice(&buffer[..got]);
-                // Slow, without depending on how slow: the writer meets a full queue again and again.
+                // A slow reader, independent of how slow: the writer finds a full queue again and
+                // again.
                 std::thread::yield_now();
             }
         });
-        // Non-blocking, so that each meeting is a Blocked(Sink) and a poll(2).
+        // Non-blocking, so that each full queue is a Blocked(Sink) and a poll(2).
         let near = set_nonblocking(near);
         let file = file_with(&bytes);
         let mut job = Transfer::new(
@@ -172,12 +174,14 @@ fn slow_reader_with_small_queue_receives_every_byte() {
     }
 }
 
-/// Segments of 88 bytes, the smallest that Linux lets a connection agree on: fragments of every odd size in the pipe.
+/// Segments of 88 bytes, the smallest that Linux negotiates: fragments of every odd size in the
+/// pipe.
 #[test]
 fn tiny_mss_preserves_every_byte() {
     let mss: libc::c_int = 88;
     let set = |fd: &dyn AsRawFd| {
-        // SAFETY: the option's value is an int, of which the address and the size are given.
+        // SAFETY: setsockopt reads an int at the given address; the address is that of a live int
+        // and the size is its size.
         let result = unsafe {
             libc::setsockopt(
                 fd.as_raw_fd(),
@@ -232,7 +236,8 @@ fn tiny_mss_preserves_every_byte() {
 
 // --- waiting and ends ------------------------------------------------------------------------------------------------
 
-/// H6 and H7: nothing there, nothing there any more, and no room are three answers, each naming its side.
+/// H6 and H7: no data yet, end of data, and no space are three different answers, and each names
+/// its side.
 #[test]
 fn blocked_and_end_are_distinguished() {
     for kind in KINDS {
@@ -243,13 +248,14 @@ fn blocked_and_end_are_distinguished() {
         let mut sink = Sink::stream(near.as_fd()).expect("sink");
         let mut list = BufferList::new();
         for threshold in [0, u64::MAX] {
-            // By splicing and by copying alike.
+            // By splice and by copy alike.
             source = source.threshold(threshold);
             let step = list.splice_from(&mut source, 100).expect("step");
             assert!(matches!(step, Step::Blocked(Side::Source)), "{kind}: {step:?}");
         }
         assert!(list.is_empty());
-        // The pipe at the list's end is full, or has room: the source is what is empty, all the same.
+        // The pipe at the list's end is full, or has space: in both cases it is the source that is
+        // empty.
         rustix::io::write(&far, &pattern(20_000, 6)).expect("write");
         common::wait_for_bytes(&near, 20_000);
         source = source.threshold(0);
@@ -257,7 +263,7 @@ fn blocked_and_end_are_distinguished() {
         assert_eq!(list.len(), 20_000);
         let step = list.splice_from(&mut source, 100).expect("step");
         assert!(matches!(step, Step::Blocked(Side::Source)), "{kind}: {step:?}");
-        // No room.
+        // No space.
         let mut much = pipe_list(&pattern(4 << 20, 7));
         let mut memory = BufferList::from(pattern(4 << 20, 7));
         for list in [&mut much, &mut memory] {
@@ -272,7 +278,7 @@ fn blocked_and_end_are_distinguished() {
             }
             assert!(!list.is_empty());
         }
-        // The other side writes no more: the end, again and again. Our own side still can write.
+        // The peer has shut down its side: the end, on every call. Our own side can still write.
         shutdown(&far, Shutdown::Write).expect("shutdown");
         common::wait_until("the end arrives", || {
             matches!(list.splice_from(&mut source, 100), Ok(Step::End))
@@ -280,12 +286,12 @@ fn blocked_and_end_are_distinguished() {
         source = source.threshold(u64::MAX);
         assert!(matches!(list.splice_from(&mut source, 100), Ok(Step::End)));
         assert_eq!(list.len(), 20_000, "the end takes nothing away");
-        // An empty list to a full sink is the end, too, not a wait.
+        // An empty list to a full sink is the end, too, and does not block.
         assert!(matches!(BufferList::new().splice_to(&mut sink), Ok(Step::End)));
     }
 }
 
-/// H16: bytes that did not go are still there when the peer has.
+/// H16: bytes that were not sent are still in the list after the peer has closed.
 #[test]
 fn closed_peer_loses_no_bytes() {
     for kind in KINDS {
@@ -324,7 +330,7 @@ fn closed_peer_loses_no_bytes() {
             );
             assert_same(&list.to_bytes().expect("look"), &bytes[sent as usize..]);
         }
-        // And as a source: the end or the reset, never a made-up byte.
+        // As a source: the end or the reset, never an invented byte.
         let (near, far) = stream_pair(kind);
         rustix::io::write(&near, b"unread").expect("write");
         common::wait_for_bytes(&far, 6);
@@ -342,16 +348,17 @@ fn closed_peer_loses_no_bytes() {
 
 // --- half-close ------------------------------------------------------------------------------------------------------
 
-/// What a peer of the relay does, in its order.
+/// Actions of a peer of the relay, in order.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Act {
     /// Writes its `n`th piece.
     Write(usize),
-    /// Writes no more.
+    /// Shuts down its write side.
     Shutdown,
 }
 
-/// All ways in which two scripts can be interleaved: `false` is an act of the first, `true` one of the second.
+/// Returns all interleavings of two scripts: `false` is a step of the first, `true` one of the
+/// second.
 fn interleavings(first: usize, second: usize) -> Vec<Vec<bool>> {
     if first == 0 || second == 0 {
         return vec![[vec![false; first], vec![true; second]].concat()];
@@ -362,8 +369,8 @@ fn interleavings(first: usize, second: usize) -> Vec<Vec<bool>> {
         .collect()
 }
 
-/// One direction of a relay: what comes in at one side goes out at the other, and only when all of it has gone the end is
-/// passed on.
+/// One direction of a relay: bytes from one side are sent to the other, and the end is passed on
+/// only when all of them have been sent.
 struct Direction<'a> {
     job: Transfer<&'a OwnedFd, &'a OwnedFd>,
     out: &'a OwnedFd,
@@ -399,8 +406,8 @@ impl<'a> Direction<'a> {
     }
 }
 
-/// H19: each side may close its half first, with bytes in flight both ways, at any moment; and the relay may run at any
-/// moment or only at the end.
+/// H19: each side may shut down its half first, with bytes in flight in both directions, at any
+/// moment; and the relay may run at any moment or only at the end.
 #[test]
 fn half_close_in_all_interleavings() {
     const SIZES: [usize; 2] = [150_000, 30_001];
@@ -424,7 +431,8 @@ fn run_relay(kind: &str, script: &[Act], order: &[bool], eager: bool, sizes: [us
         .collect();
     let mut relay = [Direction::new(&front, &back), Direction::new(&back, &front)];
     let mut next = [0, 0];
-    // What each peer has not yet been able to write, whether it closes then, and what it has read.
+    // For each peer: what it has not yet been able to write, whether it closes then, and what it
+    // has read.
     let mut unwritten: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
     let mut closes = [false, false];
     let mut is_closed = [false, false];
@@ -532,7 +540,8 @@ fn a_wrong_more_holds_the_tail_back() {
     }
 }
 
-/// H18: the library says *more* only with the next bytes in hand, so nothing waits, whatever the list is made of.
+/// H18: the library sets `SPLICE_F_MORE` only with the next bytes in hand, so nothing waits,
+/// whatever the segments are.
 #[test]
 fn list_tail_is_not_delayed_by_msg_more() {
     let body = pattern(1000, 10);
@@ -570,13 +579,13 @@ fn list_tail_is_not_delayed_by_msg_more() {
     }
 }
 
-/// A list with a header of memory in front.
+/// Returns a list with a header of memory in front.
 fn headed(mut list: BufferList) -> BufferList {
     list.push_front("HTTP/1.1 200 OK\r\n\r\n");
     list
 }
 
-/// As above for a whole job, in pieces: no piece says that more follows.
+/// The same rule for a whole transfer in pieces: no piece announces more bytes.
 #[test]
 fn transfer_tail_is_not_delayed_by_msg_more() {
     let body = pattern(40_001, 11);
@@ -586,7 +595,7 @@ fn transfer_tail_is_not_delayed_by_msg_more() {
             let near = Sink::stream(near).expect("sink");
             let source = Source::file(&file, ..).expect("source");
             let mut job = Transfer::new(source, near).limits(Limits::default().chunk(4096));
-            // Nobody reads yet: the queue of a fresh connection takes this much.
+            // The peer does not read yet: the queue of a fresh connection holds this much.
             loop {
                 match job.step().expect("step") {
                     Step::Moved(_) => {}
@@ -602,17 +611,18 @@ fn transfer_tail_is_not_delayed_by_msg_more() {
 
 // --- SIGPIPE ---------------------------------------------------------------------------------------------------------
 
-/// H16, the fact: splice(2) has no `MSG_NOSIGNAL`. With the signal at its default, which Rust's `main` changes but a C
-/// program's does not, a splice to a peer that has gone ends the process; a write of ours does not.
+/// H16, the kernel behavior: splice(2) has no `MSG_NOSIGNAL`. With SIGPIPE at its default, which
+/// Rust's `main` changes but a C program's does not, a splice to a closed peer kills the process; a
+/// write by the library does not.
 #[test]
 fn default_sigpipe_kills_the_process() {
     let splices = || {
-        // SAFETY: the default action needs no handler.
+        // SAFETY: SIG_DFL installs no handler, so no code runs in signal context.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         let (near, far) = unix_pair();
         drop(far);
         let mut sink = Sink::stream(set_nonblocking(&near)).expect("sink");
-        // Memory goes out by sendmsg(2) with MSG_NOSIGNAL: an error.
+        // Memory is sent by sendmsg(2) with MSG_NOSIGNAL: an error.
         let error = BufferList::from("memory").splice_to(&mut sink).expect_err("closed");
         assert_eq!(error.kind(), ErrorKind::Closed);
         eprintln!("alive after the write");
@@ -634,7 +644,7 @@ fn default_sigpipe_kills_the_process() {
     assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{}\n{said}", output.status);
 }
 
-/// With the signal ignored, as Rust's `main` has it, it is an error like any other.
+/// With SIGPIPE ignored, as Rust's `main` sets it, it is an error like any other.
 #[test]
 fn ignored_sigpipe_is_reported_as_error() {
     for (near, far) in [stream_pair("TCP"), stream_pair("UNIX"), {
@@ -647,7 +657,7 @@ fn ignored_sigpipe_is_reported_as_error() {
         let mut list = pipe_list(&bytes);
         let mut failure = None;
         common::wait_until("the sink notices", || {
-            // TCP takes the first and learns of the reset from its answer.
+            // TCP accepts the first write and learns of the reset from the peer's answer.
             if list.is_empty() {
                 list = pipe_list(&bytes);
             }

@@ -1,5 +1,5 @@
-//! One cell of kernel pages in several hands: what tee(2) really does, and that clones and slices of a list send the
-//! right bytes, from several threads, in any order, with few pipes.
+//! One cell of kernel pages with several holders: the exact behavior of tee(2), and that clones and
+//! slices of a list send the right bytes, from several threads, in any order, with few pipes.
 
 mod common;
 
@@ -13,12 +13,12 @@ use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size};
 use std::io::Write;
 
-/// One raw tee(2) that does not wait.
+/// Makes one non-blocking tee(2) call.
 fn tee(from: &OwnedFd, to: &OwnedFd, len: usize) -> rustix::io::Result<usize> {
     rustix::pipe::tee(from, to, len, SpliceFlags::NONBLOCK)
 }
 
-/// A pipe of 32 slots of 4 KiB each, which is full.
+/// Returns a full pipe of 32 slots of 4 KiB each.
 fn full_of_32_pages(bytes: &[u8]) -> (OwnedFd, OwnedFd) {
     let (read, write) = nonblocking_pipe();
     fcntl_setpipe_size(&write, 32 * page()).expect("F_SETPIPE_SZ");
@@ -57,7 +57,7 @@ fn kernel_tee_behaves_as_documented() {
     );
     let seen = read_available(&to_read);
     assert_same(&seen[..half], &bytes[..half]);
-    // It began at the head once more: no continuation, but a duplicate.
+    // It started at the head again: a duplicate, not a continuation.
     assert_same(&seen[half..], &bytes);
     assert_eq!(common::queued(&from), bytes.len() as u64, "the source keeps its bytes");
 
@@ -99,12 +99,13 @@ fn shared_list_is_sent_three_times() {
     }
 }
 
-/// A cell whose slots no ring of the usual size has: the private pipe must be as large, or bytes would be missing.
+/// A cell with more slots than a ring of the usual size: the private pipe must be as large, or
+/// bytes would be missing.
 #[test]
 fn shared_cell_of_many_slots_is_sent_completely() {
     let bytes = pattern(100 * 5000, 3);
-    // A mebibyte is asked for, so the ring is large; less is there. The file grows, and pieces of a page and a bit follow
-    // into the same ring.
+    // The request of one mebibyte makes the ring large; the file holds less. The file grows, and
+    // pieces of slightly more than a page follow into the same ring.
     let mut file = file_with(&bytes[..5000]);
     let pool = Pool::new(8, 8 << 20);
     let mut list = BufferList::new();
@@ -125,7 +126,7 @@ fn shared_cell_of_many_slots_is_sent_completely() {
     assert_same(&other.to_bytes().expect("look"), &bytes);
 }
 
-/// Lists are `Send + Sync`, and no lock is held over anything that waits.
+/// Lists are `Send + Sync`, and no lock is held while a call waits.
 #[test]
 fn three_threads_send_clones_concurrently() {
     for kind in ["TCP", "UNIX"] {
@@ -136,12 +137,13 @@ fn three_threads_send_clones_concurrently() {
                 let (list, bytes) = (&list, &bytes);
                 scope.spawn(move || {
                     for turn in 0..3 {
-                        // Each its own part, so that the cells are cut in different places at once.
+                        // Each thread sends its own part, so that the cells are split at different
+                        // positions at once.
                         let start = (thread * 100_000 + turn * 33_333) % list.len();
                         let (near, far) = stream_pair(kind);
                         let reader = common::reader(far);
                         let mut part = list.slice(start..);
-                        // Through a transfer: the socket is a blocking one.
+                        // Through a transfer, because the socket is a blocking one.
                         let mut transfer = bufferlist::Transfer::new(nothing(), Sink::stream(near).expect("sink"));
                         transfer.prefix(std::mem::take(&mut part));
                         assert_eq!(transfer.run().expect("run").total(), bytes.len() as u64 - start);
@@ -150,7 +152,7 @@ fn three_threads_send_clones_concurrently() {
                     }
                 });
             }
-            // And one that looks, meanwhile.
+            // Another thread peeks meanwhile.
             scope.spawn(|| {
                 for at in (0..list.len() - 10).step_by(10_007) {
                     let view = list.peek(at..at + 10).expect("look");
@@ -168,8 +170,9 @@ fn nothing() -> Source<std::fs::File> {
     Source::file(file_with(b""), ..).expect("source")
 }
 
-/// Slices of one big cell, sent in random order. tee(2) begins at the head each time, so a cell that is cut up often is
-/// split into a few pipes; neither that nor anything else may change a byte, or take more than a few pipes.
+/// Slices of one large cell, sent in random order. tee(2) starts at the head each time, so a cell
+/// that is sliced often is split into a few pipes. No byte may change, and no more than a few pipes
+/// may be used.
 #[test]
 fn slices_of_large_cell_are_sent_in_random_order() {
     const SLICES: u64 = 200;
@@ -207,7 +210,7 @@ fn slices_of_large_cell_are_sent_in_random_order() {
     assert_eq!(pool.stats().in_use, 0);
 }
 
-/// The parts of a split list leave one after the other, front first, and each frees what it held.
+/// The parts of a split list are sent one after the other, front first, and each frees its pages.
 #[test]
 fn holders_send_their_parts_of_a_shared_cell() {
     let bytes = pattern(500_000, 7);
@@ -222,7 +225,7 @@ fn holders_send_their_parts_of_a_shared_cell() {
         size = size * 2 + 1;
     }
     drop(list);
-    // Last first.
+    // Last part first.
     let mut at = bytes.len() as u64;
     let out = file_with(b"");
     while let Some(mut part) = parts.pop() {

@@ -1,4 +1,4 @@
-//! Transfers as futures: every byte, every wake-up, and nothing lost when a future is dropped.
+//! Transfers as futures: every byte, every wake-up, and no loss when a future is dropped.
 
 use bufferlist::rt::InlineFile;
 use bufferlist::{ErrorKind, Limits, Pool, Receipt, Sink, Source, Transfer};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream, unix::pipe};
 
-/// Bytes that show when one is missing, doubled or moved.
+/// Returns bytes in which a missing, duplicated or displaced one is visible.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
 }
@@ -33,7 +33,7 @@ async fn read_all(mut from: impl AsyncReadExt + Unpin) -> Vec<u8> {
     bytes
 }
 
-/// A limit that only a hang meets.
+/// A limit that only a hang reaches.
 async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), work)
         .await
@@ -70,7 +70,7 @@ async fn file_to_socket_with_a_slow_reader() {
     );
 }
 
-/// Each message is sent only when the one before has come through: one wake-up that is lost is a hang.
+/// Each message is sent only after the previous one was delivered: a lost wake-up is a hang.
 #[tokio::test]
 async fn no_wakeup_is_lost() {
     let (mut client, server) = UnixStream::pair().expect("pair");
@@ -104,7 +104,8 @@ async fn dropped_future_loses_no_bytes() {
     let mut seen = Vec::new();
     let mut buffer = vec![0; 60_000];
     let mut dropped = 0;
-    // Nobody reads while it is driven, so it is dropped with bytes in flight, again and again.
+    // The peer does not read while it is driven, so it is dropped with bytes in flight, again and
+    // again.
     let receipt = loop {
         tokio::select! {
             biased;

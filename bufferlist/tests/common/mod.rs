@@ -1,4 +1,4 @@
-//! What the tests share: ends to move bytes between, bytes to move, children to move them in, and watchdogs.
+//! Shared by the tests: endpoints, test bytes, child processes, and watchdogs.
 
 #![allow(dead_code)] // Each test binary uses its own part.
 
@@ -20,39 +20,39 @@ use std::time::{Duration, Instant};
 /// No test takes a tenth of this on the slowest machine; one that takes longer hangs.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// The size of a page, which is what a pipe slot holds of a file.
+/// Size of a page, and of a pipe slot filled from a file.
 pub(crate) fn page() -> usize {
     rustix::param::page_size()
 }
 
 // --- children --------------------------------------------------------------------------------------------------------
 
-/// Which test a child is to run.
+/// Name of the test that a child is to run.
 const CHILD: &str = "BUFFERLIST_TEST_CHILD";
 
 /// Held while a child is started.
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// A child process in which one test runs alone, and who it is.
+/// A child process in which one test runs alone, and its user.
 #[derive(Default)]
 pub(crate) struct Child {
-    /// Run as this user, without any privileges.
+    /// Runs as this user, without any privileges.
     user: Option<u32>,
 }
 
 impl Child {
-    /// Of the same user.
+    /// A child of the same user.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Of another user, for whom this process must be root.
+    /// A child of another user; this process must be root.
     pub(crate) fn user(user: u32) -> Self {
         Self { user: Some(user) }
     }
 
-    /// Runs `body` in a process of its own: this same test, started again. In the child it runs here; in the parent this
-    /// returns when the child has passed.
+    /// Runs `body` in a process of its own: this test binary, started again for the one test. In
+    /// the child it runs here; in the parent this returns when the child has passed.
     ///
     /// # Panics
     ///
@@ -73,17 +73,18 @@ impl Child {
         }
     }
 
-    /// As [`run`](Self::run), for children that are meant to fail. `None` in the child.
+    /// Like [`run`](Self::run), for children that are expected to fail. Returns `None` in the
+    /// child.
     pub(crate) fn output(self, test: &str, body: impl FnOnce()) -> Option<Output> {
         if std::env::var(CHILD).as_deref() == Ok(test) {
             body();
             return None;
         }
         let me = std::env::current_exe().expect("the test binary's path");
-        // One at a time: a child that another thread starts holds our copy open for writing until it has become another
-        // program, and what is open for writing cannot be run (ETXTBSY).
+        // One at a time: a child that another thread starts holds our copy open for writing until
+        // it execs, and a file that is open for writing cannot be executed (ETXTBSY).
         let starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another user may not be able to reach the folder that this binary was built in.
+        // Another user may not be able to reach the directory that this binary was built in.
         let folder = self.user.map(|_| readable_folder());
         let program = folder.as_ref().map_or_else(
             || me.clone(),
@@ -106,14 +107,14 @@ impl Child {
         let child = command.spawn().unwrap_or_else(|error| panic!("{test}: {error}"));
         drop(starting);
         let output = wait_for(child, test);
-        // A filter that meets no test passes: a test that was renamed would test nothing.
+        // A filter that matches no test passes, so a renamed test would test nothing.
         let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
         assert!(ran, "there is no test {test}");
         Some(output)
     }
 }
 
-/// A folder that every user can read.
+/// Returns a directory that every user can read.
 fn readable_folder() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("temporary folder");
@@ -121,7 +122,7 @@ fn readable_folder() -> tempfile::TempDir {
     folder
 }
 
-/// Waits for a child, and ends it if it hangs.
+/// Waits for a child, and kills it if it hangs.
 fn wait_for(child: std::process::Child, test: &str) -> Output {
     let id = rustix::process::Pid::from_child(&child);
     let (done, is_done) = mpsc::channel::<()>();
@@ -142,14 +143,16 @@ fn wait_for(child: std::process::Child, test: &str) -> Output {
     output
 }
 
-/// Forks this process, which must run one test alone, without exec. The child runs `body` and ends; its message, and how
-/// it ended, are returned in the parent.
+/// Forks this process, which must run one test alone, without exec. The child runs `body` and
+/// exits; the parent gets its message and exit status.
 pub(crate) fn fork(body: impl FnOnce() -> String) -> (String, ExitStatus) {
     use std::os::unix::process::ExitStatusExt;
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     let (mut read, mut write) = (File::from(read), File::from(write));
-    // SAFETY: the child runs one thread, which uses no lock that another thread may have held: the test runs alone in
-    // its process, whose other threads wait. It ends by _exit, so nothing of the parent's is unwound twice.
+    // SAFETY: fork() in a process with threads allows only async-signal-safe work in the child
+    // unless no other thread holds a lock. The test runs alone in its process and all its other
+    // threads wait, so none does. The child ends by _exit, so nothing of the parent is unwound
+    // twice.
     let id = unsafe { libc::fork() };
     assert!(id >= 0, "fork: {}", std::io::Error::last_os_error());
     if id == 0 {
@@ -159,22 +162,23 @@ pub(crate) fn fork(body: impl FnOnce() -> String) -> (String, ExitStatus) {
         if let Ok(message) = result {
             let _ = write.write_all(message.as_bytes());
         }
-        // SAFETY: ends the process at once.
+        // SAFETY: _exit takes no pointers and ends the process at once.
         unsafe { libc::_exit(code) };
     }
     drop(write);
     let mut message = String::new();
     read.read_to_string(&mut message).expect("the child's message");
     let mut status = 0;
-    // SAFETY: `status` is a valid place for the answer, and `id` is our child.
+    // SAFETY: waitpid writes one int to `status`, which is a live int; `id` is a child of this
+    // process.
     let waited = unsafe { libc::waitpid(id, &raw mut status, 0) };
     assert_eq!(waited, id, "waitpid: {}", std::io::Error::last_os_error());
     (message, ExitStatus::from_raw(status))
 }
 
-/// How many descriptors this process has open.
+/// Returns the number of open descriptors of this process.
 pub(crate) fn open_files() -> usize {
-    // One of them is the folder that is being read.
+    // One of them is the directory being read.
     std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd").count() - 1
 }
 
@@ -194,7 +198,7 @@ pub(crate) fn with_watchdog<T: Send + 'static>(what: &str, body: impl FnOnce() -
     }
 }
 
-/// Asks again and again, until it is true. For what another thread or the network stack is about to do.
+/// Polls until the condition is true, for effects of another thread or of the network stack.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -205,7 +209,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 // --- bytes and ends --------------------------------------------------------------------------------------------------
 
-/// Bytes of which no stretch repeats (xorshift64*): any that are lost, doubled or swapped show.
+/// Returns bytes without repetition (xorshift64*): a lost, duplicated or swapped byte is visible.
 pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -219,7 +223,7 @@ pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Asserts that two stretches of bytes are equal, and if not says where, not what.
+/// Asserts that two byte slices are equal; if not, reports the position, not the content.
 #[track_caller]
 pub(crate) fn assert_same(got: &[u8], expected: &[u8]) {
     if got != expected {
@@ -233,14 +237,14 @@ pub(crate) fn assert_same(got: &[u8], expected: &[u8]) {
     }
 }
 
-/// A temporary file with these bytes.
+/// Returns a temporary file with these bytes.
 pub(crate) fn file_with(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().expect("temporary file");
     file.write_all(bytes).expect("write");
     file
 }
 
-/// All that is in a file.
+/// Returns the content of a file.
 pub(crate) fn contents(file: &File) -> Vec<u8> {
     use std::os::unix::fs::FileExt;
     let len = file.metadata().expect("metadata").len() as usize;
@@ -249,12 +253,12 @@ pub(crate) fn contents(file: &File) -> Vec<u8> {
     bytes
 }
 
-/// A pipe of which both ends do not wait.
+/// Returns a pipe with both ends non-blocking.
 pub(crate) fn nonblocking_pipe() -> (OwnedFd, OwnedFd) {
     rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("pipe")
 }
 
-/// Two ends of a TCP connection over the loopback device.
+/// Returns both ends of a TCP connection over the loopback device.
 pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
@@ -262,12 +266,12 @@ pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
     (near, far)
 }
 
-/// Two ends of a UNIX stream connection.
+/// Returns both ends of a UNIX stream connection.
 pub(crate) fn unix_pair() -> (UnixStream, UnixStream) {
     UnixStream::pair().expect("socketpair")
 }
 
-/// Two ends of a stream connection, by name: `"TCP"` or `"UNIX"`.
+/// Returns both ends of a stream connection, by name: `"TCP"` or `"UNIX"`.
 pub(crate) fn stream_pair(kind: &str) -> (OwnedFd, OwnedFd) {
     match kind {
         "TCP" => {
@@ -282,7 +286,8 @@ pub(crate) fn stream_pair(kind: &str) -> (OwnedFd, OwnedFd) {
     }
 }
 
-/// Lets little wait between two sockets: without this, several megabytes fit into a TCP connection on one host.
+/// Limits the queues between two sockets: otherwise several megabytes fit into a TCP connection on
+/// one host.
 pub(crate) fn small_queues(near: impl AsFd, far: impl AsFd) {
     for fd in [near.as_fd(), far.as_fd()] {
         rustix::net::sockopt::set_socket_send_buffer_size(fd, 64 * 1024).expect("SO_SNDBUF");
@@ -290,19 +295,19 @@ pub(crate) fn small_queues(near: impl AsFd, far: impl AsFd) {
     }
 }
 
-/// Sets `O_NONBLOCK` for good.
+/// Sets `O_NONBLOCK` permanently.
 pub(crate) fn set_nonblocking<F: AsFd>(fd: F) -> F {
     let flags = rustix::fs::fcntl_getfl(&fd).expect("F_GETFL");
     rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK).expect("F_SETFL");
     fd
 }
 
-/// Whether `O_NONBLOCK` is set.
+/// Returns whether `O_NONBLOCK` is set.
 pub(crate) fn is_nonblocking(fd: impl AsFd) -> bool {
     rustix::fs::fcntl_getfl(fd).expect("F_GETFL").contains(OFlags::NONBLOCK)
 }
 
-/// Bytes that wait in a pipe or socket.
+/// Returns the number of bytes that can be read from a pipe or socket.
 pub(crate) fn queued(fd: impl AsFd) -> u64 {
     rustix::io::ioctl_fionread(fd).expect("FIONREAD")
 }
@@ -337,7 +342,7 @@ pub(crate) fn reader(stream: impl Into<OwnedFd>) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// What can be read of a stream now, without waiting.
+/// Returns what can be read from a stream now, without waiting.
 pub(crate) fn read_available(fd: impl AsFd) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut buffer = vec![0; 1 << 16];
@@ -351,7 +356,7 @@ pub(crate) fn read_available(fd: impl AsFd) -> Vec<u8> {
     }
 }
 
-/// What one read gives.
+/// Returns what one read gives.
 pub(crate) fn read_available_once(fd: impl AsFd) -> Vec<u8> {
     let mut buffer = vec![0; 1 << 16];
     let got = rustix::io::read(&fd, &mut buffer).expect("read");
@@ -359,7 +364,7 @@ pub(crate) fn read_available_once(fd: impl AsFd) -> Vec<u8> {
     buffer
 }
 
-/// One raw splice that does not wait, by the naked system call.
+/// Makes one non-blocking splice system call.
 pub(crate) fn raw_splice(
     from: impl AsFd,
     from_at: Option<&mut u64>,
@@ -370,7 +375,7 @@ pub(crate) fn raw_splice(
     rustix::pipe::splice(from, from_at, to, to_at, len, SpliceFlags::NONBLOCK)
 }
 
-/// The name of an error number, for tables.
+/// Returns the name of an error number, for tables.
 pub(crate) fn errno_name(errno: rustix::io::Errno) -> String {
     use rustix::io::Errno as E;
     let name = match errno {
@@ -391,12 +396,12 @@ pub(crate) fn errno_name(errno: rustix::io::Errno) -> String {
     name.to_owned()
 }
 
-/// What a system call answered: a number, or the name of an error.
+/// Result of a system call: a number, or the name of an error.
 pub(crate) fn answer(result: rustix::io::Result<usize>) -> String {
     result.map_or_else(errno_name, |number| number.to_string())
 }
 
-/// A table of what the kernel answers, each row with the answers that are allowed.
+/// Table of the kernel's answers, each row with the answers that are allowed.
 #[derive(Default)]
 pub(crate) struct ErrnoTable {
     table: String,
@@ -404,7 +409,7 @@ pub(crate) struct ErrnoTable {
 }
 
 impl ErrnoTable {
-    /// One answer, and those that are allowed.
+    /// Adds one answer, and the allowed ones.
     pub(crate) fn row(&mut self, what: &str, got: rustix::io::Result<usize>, allowed: &[rustix::io::Result<usize>]) {
         use std::fmt::Write as _;
         let mut line = format!("{what:<60} {}", answer(got));
@@ -429,7 +434,7 @@ impl ErrnoTable {
 
 // --- lists -----------------------------------------------------------------------------------------------------------
 
-/// A list with all the bytes of a source, which must not block.
+/// Returns a list with all bytes of a source, which must not block.
 pub(crate) fn fill_all<F: AsFd + Debug>(source: &mut Source<F>, at_a_time: u64) -> BufferList {
     let mut list = BufferList::new();
     loop {
@@ -441,7 +446,7 @@ pub(crate) fn fill_all<F: AsFd + Debug>(source: &mut Source<F>, at_a_time: u64) 
     }
 }
 
-/// A list of one pipe segment with these bytes, which came from a file.
+/// Returns a list of one pipe segment with these bytes, received from a file.
 pub(crate) fn pipe_list(bytes: &[u8]) -> BufferList {
     let file = file_with(bytes);
     let mut source = Source::file(&file, ..).expect("source").threshold(0);
@@ -453,7 +458,7 @@ pub(crate) fn pipe_list(bytes: &[u8]) -> BufferList {
     list
 }
 
-/// Gives all of a list to a sink, which must not block. Returns how many bytes went.
+/// Sends a whole list to a sink, which must not block. Returns the number of bytes sent.
 pub(crate) fn send_all<F: AsFd + Debug>(list: &mut BufferList, sink: &mut Sink<F>) -> u64 {
     let mut total = 0;
     loop {

@@ -1,4 +1,5 @@
-//! One run of a scenario: its pool, and the loops that a program would write, with the checks at every return.
+//! One run of a scenario: its pool, and the loops that a program would write, with checks after
+//! every return.
 
 use crate::fixtures::Fixtures;
 use bufferlist::{BufferList, Counts, Error, ErrorKind, Pool, Receipt, Result, Sink, Source, Step, Transfer};
@@ -8,15 +9,15 @@ use std::fs::File;
 use std::io::{ErrorKind as IoErrorKind, Read};
 use std::os::unix::fs::FileExt;
 
-/// A single fault is gone at the second attempt, a pair at the third; what fails more often will not end.
+/// A single fault is gone at the second attempt, a pair at the third; more failures will not end.
 const ATTEMPTS: u32 = 6;
 
-/// A lasting fault was in the way, and all was found to be where it should be.
+/// A persistent fault blocked the scenario, and every byte was where it should be.
 pub(crate) struct GaveUp;
 
 pub(crate) type Done<T = ()> = std::result::Result<T, GaveUp>;
 
-/// The far side of a sink, and what arrived there.
+/// The far side of a sink, and the bytes that arrived there.
 pub(crate) struct Far {
     end: End,
     pub(crate) got: Vec<u8>,
@@ -28,7 +29,7 @@ enum End {
 }
 
 impl Far {
-    /// Of a socket or pipe; `stream` does not wait.
+    /// A socket or pipe; `stream` is non-blocking.
     pub(crate) fn stream(stream: impl Read + 'static) -> Self {
         Self {
             end: End::Stream(Box::new(stream)),
@@ -36,7 +37,7 @@ impl Far {
         }
     }
 
-    /// Of a file, written to from its start.
+    /// A file, written from its start.
     pub(crate) fn file(file: File) -> Self {
         Self {
             end: End::File(file),
@@ -44,7 +45,7 @@ impl Far {
         }
     }
 
-    /// Takes what has come, and says how much that is since the beginning.
+    /// Receives what has arrived, and returns the total since the beginning.
     pub(crate) fn total(&mut self) -> u64 {
         loop {
             let held = self.got.len();
@@ -65,7 +66,7 @@ impl Far {
     }
 }
 
-/// Checks what a list holds.
+/// Checks the content of a list.
 pub(crate) fn holds(list: &BufferList, expected: &[u8]) {
     assert_eq!(list.len(), expected.len() as u64);
     assert!(contents(list) == expected, "the list holds other bytes");
@@ -74,7 +75,7 @@ pub(crate) fn holds(list: &BufferList, expected: &[u8]) {
     assert!(list.segments().all(|segment| !segment.is_empty()));
 }
 
-/// Checks that what arrived and what is in the list are `expected`.
+/// Checks that the delivered bytes and those in the list are together `expected`.
 fn adds_up(far: &mut Far, list: &BufferList, expected: &[u8]) {
     far.total();
     let (arrived, rest) = expected.split_at(far.got.len());
@@ -82,7 +83,7 @@ fn adds_up(far: &mut Far, list: &BufferList, expected: &[u8]) {
     holds(list, rest);
 }
 
-/// What a list holds, seen from a thread for which there is no plan of faults.
+/// Returns the content of a list, read on a thread that has no fault plan.
 fn contents(list: &BufferList) -> Vec<u8> {
     std::thread::scope(|scope| {
         let look = scope.spawn(|| list.to_bytes().expect("look at the list").to_vec());
@@ -90,17 +91,18 @@ fn contents(list: &BufferList) -> Vec<u8> {
     })
 }
 
-/// One run.
+/// One run of a scenario.
 pub(crate) struct Case<'a> {
     pub(crate) fixtures: &'a Fixtures,
     pub(crate) pool: Pool,
-    /// Looks at the list at every error. A look changes which pipes there are, so each case is run without it, too.
+    /// Peeks at the list after every error. A peek changes which pipes exist, so each case also
+    /// runs without it.
     pub(crate) inspects: bool,
-    /// The fault lasts, and there may be no way around it.
+    /// The fault persists, and there may be no way around it.
     pub(crate) may_give_up: bool,
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) counts: Vec<Counts>,
-    /// The bytes that the scenario moved or looked at: what copies are measured by.
+    /// Bytes that the scenario moved or peeked at: the bound for copies.
     pub(crate) volume: u64,
 }
 
@@ -121,15 +123,15 @@ impl<'a> Case<'a> {
         &self.fixtures.data[..len]
     }
 
-    /// Notes the copies of a list that has served its purpose.
+    /// Records the copies of a list that is no longer needed.
     pub(crate) fn end(&mut self, list: &BufferList) {
         self.counts.push(list.counts());
     }
 
-    /// Another attempt, unless there were too many.
+    /// Starts another attempt, unless there were too many.
     pub(crate) fn again(&self, failed: &mut u32, error: Option<&Error>) -> Done {
         if let Some(error) = error {
-            // No scenario shortens a file, leaves a hole, or has a descriptor that waits.
+            // No scenario shortens a file, leaves a hole unfilled, or has a blocking descriptor.
             assert!(
                 !matches!(
                     error.kind(),
@@ -151,7 +153,7 @@ impl<'a> Case<'a> {
         Err(GaveUp)
     }
 
-    /// Something that makes no change until it works, such as opening an end.
+    /// Repeats an operation that changes nothing until it succeeds, such as opening an endpoint.
     pub(crate) fn insist<T>(&self, mut work: impl FnMut() -> Result<T>) -> Done<T> {
         let mut failed = 0;
         loop {
@@ -162,7 +164,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A look at a list of `expected` bytes, or a change of its form.
+    /// Peeks at a list of `expected` bytes, or changes its representation.
     pub(crate) fn look<T>(
         &mut self,
         list: &mut BufferList,
@@ -187,7 +189,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Fills `list` to the end of the source, by pieces of `piece`. `untaken` says what the source has left.
+    /// Fills `list` to the end of the source, in pieces of `piece` bytes. `untaken` returns the
+    /// bytes left in the source.
     pub(crate) fn fill<F: AsFd>(
         &mut self,
         list: &mut BufferList,
@@ -230,7 +233,7 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    /// Gives all of `list` to the sink. `expected` is what the far side has then, all in all.
+    /// Sends all of `list` to the sink. `expected` is the total that the far side has afterwards.
     pub(crate) fn give<F: AsFd>(
         &mut self,
         list: &mut BufferList,
@@ -271,7 +274,7 @@ impl<'a> Case<'a> {
                     );
                     assert_eq!(error.receipt().total(), 0);
                     if error.kind() == ErrorKind::Misaligned && failed > 1 {
-                        // What the message says.
+                        // The kind that the error message names.
                         self.volume += len;
                         let _ = list.rebuild_aligned(bufferlist::Alignment::PAGE);
                         assert_eq!(list.len(), len);
@@ -288,7 +291,7 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    /// Steps or runs a transfer to its end. `expected` is all that arrives.
+    /// Steps or runs a transfer to its end. `expected` is the total that arrives.
     pub(crate) fn transfer<S: AsFd, D: AsFd>(
         &mut self,
         transfer: &mut Transfer<S, D>,

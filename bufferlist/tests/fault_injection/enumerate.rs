@@ -1,4 +1,4 @@
-//! Which faults are visited.
+//! The faults that are visited.
 
 use crate::fixtures::Fixtures;
 use crate::harness::{Manner, Scenario, attempt, collect_panics, print_panics};
@@ -8,10 +8,10 @@ use bufferlist::fault::{Fault, Plan};
 use rustix::io::Errno;
 use std::time::Instant;
 
-/// So many broken cases of a scenario are shown; more say nothing new.
+/// Maximum number of failed cases shown per scenario.
 const MOST_SHOWN: usize = 3;
 
-/// How many cases there were.
+/// Number of cases.
 #[derive(Default)]
 pub(crate) struct Totals {
     pub(crate) cases: u64,
@@ -46,12 +46,12 @@ impl Totals {
     }
 }
 
-/// Which pairs of faults are visited, besides all the single ones.
+/// Pairs of faults that are visited, besides all single faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Pairs {
-    /// All.
+    /// All pairs.
     All,
-    /// Those where the second hits one of the calls that follow the first: the way that is taken instead.
+    /// Pairs in which the second fault hits a call that follows the first: the fallback path.
     Near,
 }
 
@@ -59,7 +59,7 @@ const fn refused(errno: Errno) -> Fault {
     Fault::Error(errno.raw_os_error())
 }
 
-/// The ways in which a call can fail, or fall short.
+/// Returns the ways in which a call can fail or return short.
 fn faults(call: Call) -> Vec<Fault> {
     let errnos: &[Errno] = match call {
         Call::Splice | Call::Tee | Call::Vmsplice | Call::Sendfile => &[
@@ -116,7 +116,7 @@ fn moves_bytes(call: Call) -> bool {
     )
 }
 
-/// The first of a pair: what makes the library take another way, or stop.
+/// Returns whether a fault can be the first of a pair: it makes the library fall back, or stop.
 const FIRST: [Fault; 5] = [
     refused(Errno::INVAL),
     refused(Errno::PERM),
@@ -125,7 +125,7 @@ const FIRST: [Fault; 5] = [
     Fault::Half,
 ];
 
-/// The second of a pair: what meets it there.
+/// Returns whether a fault can be the second of a pair, on the fallback path.
 const SECOND: [Fault; 5] = [
     refused(Errno::INVAL),
     refused(Errno::IO),
@@ -134,20 +134,21 @@ const SECOND: [Fault; 5] = [
     Fault::OneByte,
 ];
 
-/// Whether there may be no way around a fault that lasts.
+/// Returns whether a persistent fault can make success impossible.
 fn is_final(scenario: &Scenario, call: Call, fault: Fault) -> bool {
     let Fault::Error(errno) = fault else {
         return scenario.needs_whole_calls;
     };
     match (call, Errno::from_raw_os_error(errno)) {
-        // Forbidden or impossible: bytes go through memory instead; but a direct file says EINVAL to what is not
-        // aligned, and no other way can mend that. All else is told to the caller.
+        // Forbidden or impossible: bytes go through memory instead. But a direct file returns
+        // EINVAL for misaligned requests, and no other path avoids that. Every other error is
+        // returned to the caller.
         (call @ (Call::Splice | Call::Sendfile), errno) => {
             let goes_otherwise = matches!(errno, Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP);
             !goes_otherwise || (call == Call::Splice && errno == Errno::INVAL && scenario.needs_whole_calls)
         }
-        // A pipe that cannot be shared is read; pages that cannot be lent are written; a pipe that cannot be had,
-        // enlarged, measured or taken back is done without.
+        // A pipe that cannot be shared is read; pages that cannot be passed by vmsplice are
+        // written; a pipe that cannot be created, enlarged, measured or returned is not used.
         (call, _) => !matches!(
             call,
             Call::Tee | Call::Vmsplice | Call::Pipe | Call::GetPipeSize | Call::SetPipeSize | Call::BytesReadable
@@ -155,7 +156,7 @@ fn is_final(scenario: &Scenario, call: Call, fault: Fault) -> bool {
     }
 }
 
-/// Visits all the faults of a scenario.
+/// Visits all faults of a scenario.
 pub(crate) fn visit(
     scenario: &Scenario,
     calls: &[(Call, usize)],
@@ -167,7 +168,7 @@ pub(crate) fn visit(
     let begun = (Instant::now(), totals.cases, totals.hit);
     for (at, &(call, _)) in calls.iter().enumerate() {
         for fault in faults(call) {
-            // Once as it is, once with a look at the list after each error.
+            // Once unchanged, once with a peek at the list after each error.
             for inspects in [false, true] {
                 let plan = Plan {
                     single: vec![(at, fault)],
@@ -196,12 +197,13 @@ pub(crate) fn visit(
     );
 }
 
-/// Calls of one name that fail from one of them on.
+/// Calls of one name that fail from the n-th on.
 fn lasting(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, totals: &mut Totals) {
     for (at, &(call, _)) in calls.iter().enumerate() {
         let is_first = !calls[..at].iter().any(|earlier| earlier.0 == call);
         for fault in faults(call) {
-            // A call that is interrupted for ever is repeated for ever, and byte by byte once is enough.
+            // A call that is interrupted forever is repeated forever, and byte by byte once is
+            // enough.
             if fault == refused(Errno::INTR) || (fault == Fault::OneByte && !is_first) {
                 continue;
             }
@@ -219,7 +221,7 @@ fn lasting(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, to
     }
 }
 
-/// A call that does part of its work, and then neither the next nor what is done instead of it.
+/// A call that does part of its work, after which neither the next call nor its fallback works.
 fn halted(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, totals: &mut Totals) {
     for (at, &(call, _)) in calls.iter().enumerate() {
         if !moves_bytes(call) {
@@ -273,9 +275,9 @@ fn two(scenario: &Scenario, calls: &[(Call, usize)], pairs: Pairs, fixtures: &Fi
     }
 }
 
-/// The faults of opening the drain, which happens once in the life of the process: visited before it has happened.
+/// Faults of opening /dev/null, which happens once per process: visited before it has happened.
 pub(crate) fn cold(fixtures: &Fixtures, totals: &mut Totals) {
-    // Opens what stays open, without throwing anything away.
+    // Opens the descriptors that stay open, without discarding any bytes.
     Scenario::new("warm", scenarios::file_to_socket).learn(fixtures);
     let scenario = Scenario::new("slices without a drain", sharing::slices_until_the_cell_splits);
     let hit = totals.hit;
@@ -290,7 +292,7 @@ pub(crate) fn cold(fixtures: &Fixtures, totals: &mut Totals) {
         };
         let manner = Manner {
             plan,
-            // A look from another thread, which has no plan, would open it.
+            // A peek from another thread, which has no fault plan, would open it.
             inspects: false,
             may_give_up: false,
         };

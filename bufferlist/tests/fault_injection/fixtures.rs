@@ -1,4 +1,4 @@
-//! What all cases share: a file of known bytes, and files to write to.
+//! Shared by all cases: a file of known bytes, and files to write to.
 
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use tempfile::NamedTempFile;
 
-/// Enough for every scenario, little enough to be read a hundred thousand times.
+/// Enough for every scenario, and little enough to be read a hundred thousand times.
 const LEN: usize = 256 * 1024;
 
 /// Open for the life of the test.
@@ -19,7 +19,7 @@ pub(crate) struct Fixtures {
 
 impl Fixtures {
     pub(crate) fn new() -> Self {
-        // No period that a page, a slot or a chunk could hide.
+        // No period that a page, slot or chunk boundary could hide.
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let data: Vec<u8> = (0..LEN)
             .map(|_| {
@@ -33,7 +33,7 @@ impl Fixtures {
         source.write_all(&data).expect("write");
         source.as_file().sync_all().expect("sync");
         let takes_direct = direct(OpenOptions::new().read(true), &source).is_some_and(|file| {
-            // Some filesystems open what they then do not do.
+            // Some filesystems accept O_DIRECT at open and fail at the first transfer.
             let mut block = vec![0_u8; 2 * 4096];
             let start = block.as_ptr().align_offset(4096);
             file.read_at(&mut block[start..start + 4096], 0).is_ok()
@@ -49,22 +49,22 @@ impl Fixtures {
         }
     }
 
-    /// The file, open with `O_DIRECT`, where that is to be had.
+    /// Opens the file with `O_DIRECT`, where that is supported.
     pub(crate) fn direct_source(&self) -> Option<File> {
         direct(OpenOptions::new().read(true), &self.source).filter(|_| self.takes_direct)
     }
 
-    /// An empty file to write to, for the library and for the test.
+    /// Returns an empty file to write to, for the library and for the test.
     ///
-    /// A new one for each case: ext4 flushes a file that is truncated and closed (`auto_da_alloc`), which would be what
-    /// the test waits for.
+    /// A new file for each case: ext4 flushes a file that is truncated and closed
+    /// (`auto_da_alloc`), and the test would spend its time waiting for that.
     pub(crate) fn sink() -> (File, File) {
         let near = tempfile::tempfile().expect("temporary file");
         let far = near.try_clone().expect("descriptor");
         (near, far)
     }
 
-    /// As [`sink`](Self::sink), with `O_APPEND`.
+    /// Like [`sink`](Self::sink), with `O_APPEND`.
     pub(crate) fn appending_sink() -> (File, File) {
         let (near, far) = Self::sink();
         let flags = rustix::fs::fcntl_getfl(&near).expect("flags");
@@ -72,7 +72,7 @@ impl Fixtures {
         (near, far)
     }
 
-    /// As [`sink`](Self::sink), open with `O_DIRECT` for the library.
+    /// Like [`sink`](Self::sink), opened with `O_DIRECT` for the library.
     pub(crate) fn direct_sink(&self) -> Option<(File, File)> {
         let file = NamedTempFile::new().expect("temporary file");
         let near = direct(OpenOptions::new().write(true), &file).filter(|_| self.takes_direct)?;

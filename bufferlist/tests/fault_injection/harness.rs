@@ -1,4 +1,4 @@
-//! One case: a scenario under a plan of faults, and what must hold when it is over.
+//! One case: a scenario under a plan of faults, and the invariants that must hold at its end.
 
 use crate::case::{Case, Done};
 use crate::fixtures::Fixtures;
@@ -12,17 +12,18 @@ use std::sync::{Mutex, OnceLock};
 /// Bytes copied, by reason.
 type Sums = Vec<(Reason, u64)>;
 
-/// What is done in each case.
+/// A scenario.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) work: fn(&mut Case<'_>) -> Done,
-    /// A call that is cut short for ever cannot succeed: an end takes whole blocks only, or small ones fill it.
+    /// A call that always returns short cannot succeed: an endpoint accepts whole blocks only, or
+    /// small ones fill it.
     pub(crate) needs_whole_calls: bool,
-    /// What is copied when nothing fails.
+    /// Copies that are made without any fault.
     ordinary: OnceLock<Sums>,
 }
 
-/// How a case is run.
+/// Mode in which a case is run.
 #[derive(Clone, Debug)]
 pub(crate) struct Manner {
     pub(crate) plan: Plan,
@@ -45,28 +46,29 @@ impl Scenario {
         self
     }
 
-    /// The calls that it makes when nothing fails.
+    /// Calls that the scenario makes without any fault.
     pub(crate) fn learn(&self, fixtures: &Fixtures) -> Vec<(Call, usize)> {
         let untouched = Manner {
             plan: Plan::default(),
             inspects: false,
             may_give_up: false,
         };
-        // The first run opens what stays open, whatever that is.
+        // The first run opens the descriptors that stay open.
         warm(self, fixtures);
         let (record, counts) = self.run(&untouched, fixtures);
         let _ = self.ordinary.set(sums(&counts));
         record.calls
     }
 
-    /// Whether something is copied for this reason when nothing fails.
+    /// Returns whether the scenario copies for this reason without any fault.
     pub(crate) fn copies(&self, reason: Reason) -> bool {
         self.ordinary
             .get()
             .is_some_and(|sums| sums.iter().any(|sum| sum.0 == reason))
     }
 
-    /// Runs one case and checks everything; panics if anything is wrong. Says what was hit, and what was copied.
+    /// Runs one case and checks every invariant; panics if one is violated. Returns the faults that
+    /// were hit and the bytes that were copied.
     fn run(&self, manner: &Manner, fixtures: &Fixtures) -> (CallLog, Vec<Counts>) {
         let before = open_files();
         let mut case = Case::new(fixtures, manner.inspects, manner.may_give_up);
@@ -77,7 +79,7 @@ impl Scenario {
             let parts = receipt.moved() + receipt.copied() + receipt.unknown();
             assert_eq!(parts, receipt.total(), "{receipt:?}");
         }
-        // A look of the test's own is a copy, too.
+        // A peek by the test itself is a copy, too.
         if finished && !manner.inspects {
             self.copies_are_explicable(&case, record.hits);
         }
@@ -89,8 +91,8 @@ impl Scenario {
         (record, counts)
     }
 
-    /// Nothing but what is ordinary may be copied if nothing was hit; and no byte more than twice for any one reason:
-    /// once out of a pipe that others hold as well, once on its way to the sink.
+    /// If no fault was hit, only the usual copies may be made. For any one reason, no byte may be
+    /// copied more than twice: once out of a pipe that others share, once on its way to the sink.
     fn copies_are_explicable(&self, case: &Case<'_>, hits: usize) {
         let Some(ordinary) = self.ordinary.get() else { return };
         for (reason, bytes) in sums(&case.counts) {
@@ -104,12 +106,12 @@ impl Scenario {
     }
 }
 
-/// Runs it once without any check of descriptors.
+/// Runs it once without checking descriptors.
 fn warm(scenario: &Scenario, fixtures: &Fixtures) {
     let mut case = Case::new(fixtures, false, false);
     assert!((scenario.work)(&mut case).is_ok());
     for receipt in &case.receipts {
-        // Asks the oracle, which keeps what it finds.
+        // Queries the oracle, which caches its results.
         assert!(receipt.moved() <= receipt.total());
     }
 }
@@ -125,7 +127,7 @@ fn sums(counts: &[Counts]) -> Sums {
     sums
 }
 
-/// The numbers of the open descriptors.
+/// Returns the numbers of the open descriptors.
 pub(crate) fn open_files() -> BTreeSet<u32> {
     let listing = std::fs::read_dir("/proc/self/fd").expect("list descriptors");
     let mut numbers: BTreeSet<u32> = listing
@@ -137,7 +139,8 @@ pub(crate) fn open_files() -> BTreeSet<u32> {
     numbers
 }
 
-/// All pipes are back in the pool, or closed, and those in the pool are empty: asked of the kernel, not of the pool.
+/// Checks that all pipes are back in the pool or closed, and that those in the pool are empty
+/// according to the kernel, not the pool.
 fn pool_is_clean(case: &Case<'_>, before: &BTreeSet<u32>) {
     let stats = case.pool.stats();
     assert_eq!((stats.in_use, stats.mismatched), (0, 0), "{stats:?}");
@@ -157,22 +160,23 @@ fn pool_is_clean(case: &Case<'_>, before: &BTreeSet<u32>) {
     }
 }
 
-/// What panicked since it was last asked, and where. In a static, since a look at a list is made by another thread.
+/// Panics since the last query, with their locations. A static, because another thread peeks at
+/// lists.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Collects panics instead of printing each: there may be thousands of one cause.
+/// Collects panics instead of printing them: there may be thousands with one cause.
 pub(crate) fn collect_panics() {
     std::panic::set_hook(Box::new(|info| {
         PANICS.lock().expect("panics").push(info.to_string());
     }));
 }
 
-/// Prints panics again, as is usual.
+/// Restores the default printing of panics.
 pub(crate) fn print_panics() {
     let _ = std::panic::take_hook();
 }
 
-/// Runs a case and tells what is wrong with it, if anything.
+/// Runs a case and returns the violated invariant, if any.
 pub(crate) fn attempt(scenario: &Scenario, manner: &Manner, fixtures: &Fixtures) -> Result<CallLog, String> {
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| scenario.run(manner, fixtures).0));
     result.map_err(|_| {

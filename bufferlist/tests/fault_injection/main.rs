@@ -1,16 +1,19 @@
 //! Every system call of the library fails, in every way, at every position, and no byte is lost.
 //!
-//! Each scenario is run once untouched, to learn its calls. Then it is run again for each call and each way in which that
-//! call can fail or fall short; for each call that fails *from then on*; and for pairs of faults. It drives its work to
-//! the end as a program would: an error is followed by another attempt, a blocked step by a wait. After every step and
-//! after every case (`case.rs`, `harness.rs`):
+//! Each scenario runs once without faults, to record its calls. Then it runs again for each call
+//! and each way in which that call can fail or return short; for each call that fails *from then
+//! on*; and for pairs of faults. A case drives its work to the end as a program would: it retries
+//! after an error and waits after a blocked step. After every step and every case (`case.rs`,
+//! `harness.rs`):
 //!
-//! * what arrived, what is in the list and what was not yet taken are together the bytes of the model, in order;
+//! * the delivered bytes, the bytes in the list and the bytes left in the source are together the
+//! bytes of the model, in order;
 //! * a step that returned an error moved nothing;
-//! * receipts add up, to what arrived, and copies are counted no more often than they can have been made;
-//! * no descriptor is open that was not before, and no pipe with bytes in it is in the pool.
+//! * receipts add up to the delivered bytes, and copies are counted at most as often as they can
+//! have been made;
+//! * no descriptor is open that was not open before, and no pipe with bytes in it is in the pool.
 //!
-//! One test runs all of it, one scenario after the other, because the descriptors of the process are counted.
+//! One test runs all scenarios in sequence, because it counts the descriptors of the process.
 
 mod case;
 mod enumerate;
@@ -24,14 +27,14 @@ use enumerate::{Pairs, Totals};
 use fixtures::Fixtures;
 use harness::Scenario;
 
-/// So many faults that are all known to matter; fewer means that the scenarios have become empty.
+/// Minimum number of cases; fewer mean that the scenarios have become empty.
 const FEWEST_CASES: u64 = 3000;
 
 #[test]
 fn no_byte_is_lost_on_any_failure() {
     let fixtures = Fixtures::new();
     let mut totals = Totals::default();
-    // Before anything else: the drain is opened once in the life of the process.
+    // First of all, because /dev/null is opened once per process.
     enumerate::cold(&fixtures, &mut totals);
 
     let all = [
@@ -65,14 +68,16 @@ fn no_byte_is_lost_on_any_failure() {
         .iter()
         .map(|scenario| (scenario, scenario.learn(&fixtures)))
         .collect();
-    // The pipes full of tiny pieces are rewritten, or those scenarios are not what they say.
+    // If the pipes full of tiny pieces are not rewritten, those scenarios do not test what they
+    // claim.
     for scenario in all.iter().filter(|scenario| scenario.name.starts_with("tiny slots")) {
         assert!(scenario.copies(Reason::Defragmented), "{}", scenario.name);
     }
     recorded.sort_by_key(|(_, calls)| calls.len());
     assert_every_call_is_visited(recorded.iter().flat_map(|(_, calls)| calls.iter().map(|call| call.0)));
 
-    // A direct file needs a filesystem that has it; without one its scenarios make no call at all.
+    // A direct file needs a filesystem that supports it; otherwise its scenarios make no call at
+    // all.
     recorded.retain(|(_, calls)| !calls.is_empty());
     for (number, (scenario, calls)) in recorded.iter().enumerate() {
         let pairs = if number < 3 { Pairs::All } else { Pairs::Near };
@@ -82,10 +87,10 @@ fn no_byte_is_lost_on_any_failure() {
     assert!(totals.cases >= FEWEST_CASES, "only {} cases", totals.cases);
 }
 
-/// A seam that no scenario passes is not tested.
+/// A system call that no scenario reaches is not tested.
 fn assert_every_call_is_visited(calls: impl Iterator<Item = Call>) {
     let seen: std::collections::HashSet<Call> = calls.collect();
-    // `Open` happens once in the life of the process: `enumerate::cold`.
+    // `Open` happens once per process: `enumerate::cold`.
     let wanted = [
         Call::Pipe,
         Call::GetPipeSize,

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A socket to write to and what comes out of it, both without waiting.
+/// Returns a socket to write to and its far end, both non-blocking.
 pub(crate) fn socket() -> (UnixStream, Far) {
     let (near, far) = UnixStream::pair().expect("socketpair");
     near.set_nonblocking(true).expect("non-blocking");
@@ -21,7 +21,7 @@ pub(crate) fn socket() -> (UnixStream, Far) {
     (near, Far::stream(far))
 }
 
-/// A socket that holds `data` and then ends.
+/// Returns a socket that holds `data` and then ends.
 fn full_socket(data: &[u8], piece: usize) -> UnixStream {
     let (mut peer, near) = UnixStream::pair().expect("socketpair");
     rustix::net::sockopt::set_socket_send_buffer_size(&peer, 1 << 20).expect("buffer");
@@ -32,17 +32,17 @@ fn full_socket(data: &[u8], piece: usize) -> UnixStream {
     near
 }
 
-/// What waits in a stream.
+/// Returns the bytes queued in a stream.
 fn waiting<F: AsFd>(source: &Source<F>) -> u64 {
     rustix::io::ioctl_fionread(source.get_ref()).expect("FIONREAD")
 }
 
-/// What a file source that ends at `end` has left.
+/// Returns the bytes left in a file source that ends at `end`.
 pub(crate) fn rest_of_file<F: AsFd>(end: u64) -> impl Fn(&Source<F>) -> u64 {
     move |source| end - source.position().expect("a file has offsets")
 }
 
-/// A list of the file's bytes from `start` on, by pieces, in pipes.
+/// Returns a list of the file's bytes from `start` on, in pieces, in pipes.
 pub(crate) fn from_file(case: &mut Case<'_>, start: u64, model: &[u8], piece: u64) -> Done<BufferList> {
     let end = start + model.len() as u64;
     let file = &case.fixtures.file;
@@ -56,7 +56,7 @@ pub(crate) fn from_file(case: &mut Case<'_>, start: u64, model: &[u8], piece: u6
 }
 
 pub(crate) fn file_to_socket(case: &mut Case<'_>) -> Done {
-    // Neither end of it at a page's.
+    // Neither end is page-aligned.
     let model = &case.fixtures.data[100..14_100];
     let mut list = from_file(case, 100, model, 9_000)?;
     let (near, mut far) = socket();
@@ -111,7 +111,7 @@ pub(crate) fn pipe_to_pipe(case: &mut Case<'_>) -> Done {
     Ok(())
 }
 
-/// A pipe to write to and what comes out of it, both without waiting.
+/// Returns a pipe to write to and its far end, both non-blocking.
 fn pipe() -> (OwnedFd, Far) {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("pipe");
     (write, Far::stream(std::fs::File::from(read)))
@@ -150,7 +150,8 @@ pub(crate) fn extents_to_file(case: &mut Case<'_>) -> Done {
     Ok(())
 }
 
-/// A file that is shorter than it was said to be is told of once for each extent, and all that is there arrives.
+/// A file that is shorter than declared is reported once per extent, and all bytes that exist are
+/// delivered.
 pub(crate) fn extents_beyond_the_end(case: &mut Case<'_>) -> Done {
     let data = &case.fixtures.data;
     let len = data.len() as u64;
@@ -192,7 +193,7 @@ pub(crate) fn extents_beyond_the_end(case: &mut Case<'_>) -> Done {
     Ok(())
 }
 
-/// Extents of a direct file, not aligned: looked at, and sent to a socket and a file.
+/// Misaligned extents of a direct file: peeked at, and sent to a socket and a file.
 pub(crate) fn direct_extents(case: &mut Case<'_>) -> Done {
     let Some(direct) = case.fixtures.direct_source() else {
         return Ok(());
@@ -213,13 +214,13 @@ pub(crate) fn direct_extents(case: &mut Case<'_>) -> Done {
     Ok(())
 }
 
-/// One of each kind that is not a pipe: what goes before the body.
+/// One segment of each kind other than a pipe: the part before the body.
 pub(crate) fn one_of_each(case: &Case<'_>) -> Done<(BufferList, Vec<u8>)> {
     let (mut list, mut model) = extents(case)?;
     let mut pages = case.insist(|| PagesMut::new(10_000))?;
     pages.as_mut_slice().copy_from_slice(case.data(10_000));
     let pages = case.insist(move || std::mem::replace(&mut pages, PagesMut::new(0)?).seal())?;
-    // Not from the start of a page, and a piece that is too small to be lent.
+    // Not page-aligned, and a piece that is too small for vmsplice.
     list.push(pages.slice(1_000..10_000));
     list.push(pages.slice(0..500));
     model.extend_from_slice(&case.data(10_000)[1_000..]);
@@ -267,11 +268,12 @@ pub(crate) fn run_of_a_transfer(case: &mut Case<'_>) -> Done {
     let stream = full_socket(body, 6_000);
     let source = case.insist(|| Source::stream(stream.as_fd()))?;
     let sink = case.insist(|| Sink::stream(near.as_fd()))?;
-    // A fault that lasts may keep it waiting for what never comes.
+    // A persistent fault may leave it waiting for an event that never comes.
     let wait = Duration::from_millis(if case.may_give_up { 4 } else { 60_000 });
     let limits = Limits::default().chunk(8_000).deadline(Instant::now() + wait);
     let mut transfer = Transfer::new(source, sink).pool(&case.pool).limits(limits);
-    // More than a socket takes at once: the far side is not read meanwhile, but it waits for nothing else.
+    // More than a socket accepts at once: the far side is not read meanwhile, but nothing else is
+    // waited for.
     transfer.prefix(BufferList::from("header"));
     let model = [b"header", body].concat();
     case.transfer(&mut transfer, &mut far, &model, true)

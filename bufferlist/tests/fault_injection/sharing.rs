@@ -1,4 +1,4 @@
-//! Scenarios in which a cell has several holders, or is looked at.
+//! Scenarios in which a cell has several holders, or is peeked at.
 
 use crate::case::{Case, Done, Far, holds};
 use crate::fixtures::Fixtures;
@@ -21,7 +21,7 @@ pub(crate) fn shared_cell_sent_twice(case: &mut Case<'_>) -> Done {
     Ok(())
 }
 
-/// The front of a cell that nobody else holds is thrown away when the rest is sent.
+/// The front of an unshared cell is discarded when the rest is sent.
 pub(crate) fn front_thrown_away(case: &mut Case<'_>) -> Done {
     let model = &case.fixtures.data[30..20_030];
     let mut list = from_file(case, 30, model, 20_000)?;
@@ -41,7 +41,7 @@ fn slices(case: &mut Case<'_>) -> Done {
     let (near, mut far) = socket();
     let mut sink = case.insist(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
     let mut expected = Vec::new();
-    // The fifth is cut out of a cell that is split for it; the last but one reaches over the border.
+    // The fifth is sliced from a cell that is split for it; the last but one crosses the split.
     for (start, end) in [
         (9_000, 9_100),
         (5_000, 15_000),
@@ -98,7 +98,7 @@ pub(crate) fn look_then_send(case: &mut Case<'_>) -> Done {
     for (start, end) in [(0, 16), (4_000, 6_000), (9_000, 10_000), (5_500, 9_500)] {
         let view = case.look(&mut list, model, |list| list.peek(start..end))?;
         assert!(view == model[start as usize..end as usize], "a look showed other bytes");
-        // Where no pipe is to be had, the whole cell is read, perhaps after a part of the window was.
+        // If no pipe is available, the whole cell is read, possibly after a part of the window was.
         assert!(view.receipt().copied() <= model.len() as u64 + end - start);
     }
     let text = case.look(&mut clone, model, |list| list.hexdump(100..200))?;
@@ -117,8 +117,9 @@ pub(crate) fn look_then_send(case: &mut Case<'_>) -> Done {
 pub(crate) fn look_by_way_of_a_memfd(case: &mut Case<'_>) -> Done {
     let model = &case.fixtures.data[70..9_070];
     let mut list = from_file(case, 70, model, 9_000)?;
-    // No pipe is an error here, not a reason to read: it is the way that was asked for by name. After a refusal the
-    // pool asks the system again only when something has come back, so a look of the usual kind is made instead.
+    // The lack of a pipe is an error here and not a reason to read: the strategy was requested by
+    // name. After a refusal the pool asks the system again only when a pipe has been returned, so
+    // an ordinary peek is made instead.
     let mut refused = 0;
     let view = case.look(&mut list, model, |list| {
         refused += 1;
@@ -136,7 +137,7 @@ pub(crate) fn look_by_way_of_a_memfd(case: &mut Case<'_>) -> Done {
     Ok(())
 }
 
-/// One of each kind, and a cell that somebody else holds as well.
+/// One segment of each kind, and a cell that has another holder.
 fn all_kinds(case: &mut Case<'_>) -> Done<(BufferList, BufferList, Vec<u8>)> {
     let (mut list, mut model) = one_of_each(case)?;
     let body = &case.fixtures.data[200..9_200];
@@ -176,7 +177,7 @@ pub(crate) fn checksum(case: &mut Case<'_>) -> Done {
 
 pub(crate) fn rebuild_aligned(case: &mut Case<'_>) -> Done {
     let (mut list, clone, model) = all_kinds(case)?;
-    // One of the pieces cannot be a multiple of a page: the last.
+    // Only the last piece may be other than a multiple of a page.
     case.look(&mut list, &model, |list| list.rebuild_aligned(Alignment::PAGE))?;
     let lengths: Vec<_> = list.segments().map(bufferlist::Segment::len).collect();
     let (_, whole) = lengths.split_last().expect("segments");

@@ -1,7 +1,8 @@
-//! Random sequences of everything that can be done to lists, against vectors.
+//! Random sequences of all list operations, compared with vectors.
 //!
-//! Three lists and three `Vec<u8>` go the same way; their lengths agree after each operation, their bytes whenever they
-//! are looked at, sent anywhere, and at the end. All kinds of segments take part, with pools from generous to empty.
+//! Three lists and three `Vec<u8>` undergo the same operations. Their lengths are compared after
+//! each operation, their bytes at every peek and send, and at the end. All kinds of segments take
+//! part, with pools from generous to empty.
 //!
 //! The sequences are the same in every run. For others:
 //!
@@ -17,7 +18,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use std::cell::RefCell;
 use world::{Fixtures, World};
 
-/// What is run when nobody asks for more.
+/// Default number of sequences.
 const CASES: u32 = 4000;
 
 fn number(name: &str) -> Option<u64> {
@@ -39,7 +40,7 @@ fn property(cases: u32, shrinks: u32) -> Result<(), TestError<Sequence>> {
     let config = Config {
         cases,
         max_shrink_iters: shrinks,
-        // The sequences are the same each time: there is nothing to keep.
+        // The sequences are the same in every run, so no failures need be stored.
         failure_persistence: None,
         ..Config::default()
     };
@@ -71,7 +72,8 @@ fn lists_match_vec_model() {
     }
 }
 
-/// A test that cannot fail proves nothing: an error of one byte in the splitting of pipe segments is found.
+/// A test that cannot fail proves nothing: an injected error of one byte in the splitting of pipe
+/// segments is found.
 #[test]
 fn injected_error_is_detected() {
     let result = bufferlist::fault::with_injected_off_by_one(|| property(CASES, 200));
@@ -81,7 +83,7 @@ fn injected_error_is_detected() {
     );
 }
 
-/// The operations cover all that they are meant to, or the property is weaker than it looks.
+/// Every operation and variant occurs; otherwise the property is weaker than it looks.
 #[test]
 fn every_operation_is_generated() {
     let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));

@@ -1,29 +1,29 @@
-//! The operations, and how they are drawn.
+//! The operations, and their random distribution.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// How many lists there are.
+/// Number of lists.
 pub(crate) const LISTS: usize = 3;
 
 /// One run.
 #[derive(Clone, Debug)]
 pub(crate) struct Sequence {
-    /// How many pipes the pool may have.
+    /// Maximum number of pipes in the pool.
     pub(crate) pipes: usize,
     pub(crate) ops: Vec<Op>,
 }
 
-/// A place in a list, whatever its length is then.
+/// A position in a list of any length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum At {
-    /// So many 65536ths of it.
+    /// A fraction of the length, in 65536ths.
     Share(u16),
-    /// So near to a border between two segments.
+    /// A distance from a boundary between two segments.
     Border(u8, i8),
 }
 
-/// Something to add to a list.
+/// Bytes to add to a list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Piece {
     Memory(usize),
@@ -33,7 +33,7 @@ pub(crate) enum Piece {
     Hole(usize),
 }
 
-/// Where a list is sent.
+/// Destination of a send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum To {
     Socket,
@@ -41,7 +41,7 @@ pub(crate) enum To {
     Pipe,
 }
 
-/// What is done. Numbers of lists come first.
+/// An operation. Indices of lists come first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     Push(usize, Piece),
@@ -51,10 +51,10 @@ pub(crate) enum Op {
     Headroom(usize, usize),
     Prepend(usize, usize),
     Append(usize, usize),
-    /// What is cut off the first is appended to the second, which may be the same.
+    /// The part split off the first list is appended to the second, which may be the same.
     SplitTo(usize, At, usize),
     SplitOff(usize, At, usize),
-    /// A part of the first takes the place of the second, or is appended to it.
+    /// A part of the first list replaces the second, or is appended to it.
     Slice(usize, At, At, usize, bool),
     Clone(usize, usize, bool),
     Advance(usize, At),
@@ -76,21 +76,21 @@ pub(crate) enum Op {
     PeekByMemfd(usize, At, At),
     Hexdump(usize, At, At),
     ToBytes(usize),
-    /// Of a part, and of stretches of one length in it: a cell remembers the sums of its parts.
+    /// Of a part, and of ranges of one length in it: a cell caches the checksums of its ranges.
     Crc(usize, At, At),
     Stabilize(usize),
     Rebuild(usize, bool),
-    /// Sends so many steps of the list itself.
+    /// Sends the list itself for this many steps.
     Send(usize, To, u8),
     /// Sends all of a clone.
     SendClone(usize, To),
 }
 
-/// How many operations there are.
+/// Number of operations.
 pub(crate) const NAMES: usize = 23;
 
 impl Op {
-    /// The operation without its arguments.
+    /// Returns the operation without its arguments.
     pub(crate) fn name(&self) -> String {
         let text = format!("{self:?}");
         text.split(['(', ' ']).next().unwrap_or_default().to_owned()
@@ -108,7 +108,7 @@ fn at() -> impl Strategy<Value = At> {
     ]
 }
 
-/// Most often little; around a page; sometimes much.
+/// Mostly small; around a page; sometimes large.
 fn len() -> impl Strategy<Value = usize> {
     prop_oneof![4 => 1..200_usize, 2 => 4_090..4_103_usize, 2 => 1..20_000_usize, 1 => 60_000..90_000_usize]
 }
@@ -149,7 +149,7 @@ fn building() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Cutting and putting together.
+/// Splitting and joining.
 fn cutting() -> impl Strategy<Value = Op> {
     prop_oneof![
         (list(), list()).prop_map(|(list, other)| Op::Append(list, other)),
@@ -163,7 +163,7 @@ fn cutting() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Looking and sending.
+/// Peeking and sending.
 fn using() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (list(), at(), at()).prop_map(|(list, from, to)| Op::Peek(list, from, to)),

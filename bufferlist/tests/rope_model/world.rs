@@ -1,4 +1,4 @@
-//! The lists, the vectors that they are compared to, and the ends that they meet.
+//! The lists, the vectors that they are compared with, and the endpoints that they use.
 
 use crate::ops::{At, LISTS, Op, Piece, To};
 use bufferlist::{
@@ -16,13 +16,13 @@ use std::sync::Arc;
 
 type Checked<T = ()> = Result<T, TestCaseError>;
 
-/// The source file has so many bytes; no piece reaches beyond them.
+/// Length of the source file; no piece reaches beyond it.
 const FILE: usize = 128 * 1024;
 
-/// A list is cut when it is longer, so that appended clones of clones stay within memory and time.
+/// A longer list is truncated, so that appending clones of clones stays within memory and time.
 const LONGEST: u64 = 300_000;
 
-/// What all sequences share.
+/// Shared by all sequences.
 pub(crate) struct Fixtures {
     data: Vec<u8>,
     file: Arc<OwnedFd>,
@@ -31,7 +31,7 @@ pub(crate) struct Fixtures {
 
 impl Fixtures {
     pub(crate) fn new() -> Self {
-        // A prime shorter than a page: no two pages, and no two neighbours, are alike.
+        // A prime period shorter than a page: no two pages, and no two neighbors, are alike.
         let data: Vec<u8> = (0..FILE).map(|at| ((at * 31 + at / 251) % 251) as u8).collect();
         let mut file = tempfile::tempfile().expect("temporary file");
         file.write_all(&data).expect("write");
@@ -49,9 +49,9 @@ pub(crate) struct World<'a> {
     pool: Pool,
     lists: Vec<BufferList>,
     models: Vec<Vec<u8>>,
-    /// Holes that are filled before anybody looks, and with what.
+    /// Unfilled holes and their future content; filled before the first peek.
     holes: Vec<(Hole, Vec<u8>)>,
-    /// Makes fresh bytes.
+    /// Generator of fresh bytes.
     fresh: u8,
 }
 
@@ -87,13 +87,13 @@ impl<'a> World<'a> {
         }
     }
 
-    /// `len` bytes that are like no others.
+    /// Returns `len` bytes that differ from all others.
     fn bytes(&mut self, len: usize) -> Vec<u8> {
         self.fresh = self.fresh.wrapping_add(89);
         (0..len).map(|at| self.fresh.wrapping_add((at % 253) as u8)).collect()
     }
 
-    /// The place in a list that is meant.
+    /// Returns the position in a list.
     fn place(&self, list: usize, at: At) -> u64 {
         let len = self.lists[list].len();
         match at {
@@ -117,7 +117,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Does it to both, and compares.
+    /// Applies an operation to both, and compares.
     pub(crate) fn apply(&mut self, op: &Op) -> Checked {
         match *op {
             Op::Push(..) | Op::PushFront(..) | Op::Extend(..) | Op::Headroom(..) | Op::Prepend(..) => self.build(op)?,
@@ -169,11 +169,12 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Compares everything, and sees that nothing stays behind.
+    /// Compares all bytes, and checks that nothing is left behind.
     pub(crate) fn end(mut self) -> Checked {
         self.fill_holes();
         for (list, model) in self.lists.iter().zip(&self.models) {
-            // The sum first: it must not be made of bytes that the look has left in memory.
+            // The checksum first: it must not be computed from bytes that the peek has left in
+            // memory.
             let sum = list.crc32c().map_err(failed)?.value();
             prop_assert_eq!(sum, crc32c::crc32c(model), "the sum");
             same("the list at the end", &list.to_bytes().map_err(failed)?, model)?;
@@ -263,7 +264,7 @@ impl<'a> World<'a> {
                 if !threshold {
                     source = source.threshold(0);
                 }
-                // Not by more pieces than a few pipes have slots.
+                // At most as many pieces as a few pipes have slots.
                 let piece = piece.max(len / 64 + 1) as u64;
                 while let Step::Moved(_) = self.lists[list].splice_from(&mut source, piece).map_err(failed)? {}
                 self.models[list].extend_from_slice(&self.fixtures.data[start..end]);
@@ -278,7 +279,7 @@ impl<'a> World<'a> {
                 let (mut peer, near) = UnixStream::pair().map_err(failed)?;
                 near.set_nonblocking(true).map_err(failed)?;
                 rustix::net::sockopt::set_socket_send_buffer_size(&peer, 1 << 20).map_err(failed)?;
-                // The buffer is spent on each write, not on its bytes alone.
+                // Each write uses up buffer memory, regardless of its length.
                 for part in bytes.chunks(written.max(len / 64 + 1)) {
                     peer.write_all(part).map_err(failed)?;
                 }
@@ -342,7 +343,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// In the place of a list, or at its end.
+    /// Replaces a list, or appends to it.
     fn put(&mut self, at: usize, mut list: BufferList, bytes: Vec<u8>, replace: bool) {
         if replace {
             self.lists[at] = list;
@@ -368,7 +369,7 @@ impl<'a> World<'a> {
                         let expected = &self.models[list][range.start as usize..range.end as usize];
                         same("a look by way of a memfd", &view.to_vec(), expected)?;
                     }
-                    // This way has no other.
+                    // This strategy has no fallback.
                     Err(error) => prop_assert_eq!(error.kind(), ErrorKind::NoPipe),
                 }
             }
@@ -421,7 +422,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Sends so many steps, or all; says what arrived.
+    /// Sends for this many steps, or everything; returns what arrived.
     fn send(&mut self, list: &mut BufferList, to: To, steps: Option<u8>) -> Checked<Vec<u8>> {
         let mut arrived = Vec::new();
         match to {
@@ -452,7 +453,8 @@ impl<'a> World<'a> {
         Ok(arrived)
     }
 
-    /// Takes the steps; `total` is told what should have arrived by now, and says what has.
+    /// Runs the steps; `total` receives the number of bytes that should have arrived so far, and
+    /// returns the number that did.
     fn give<F: AsFd>(
         &self,
         list: &mut BufferList,
@@ -485,7 +487,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Takes what waits, and says how much there is by now.
+/// Receives what is queued, and returns the total so far.
 fn drain(far: &mut impl Read, arrived: &mut Vec<u8>) -> Checked<u64> {
     match far.read_to_end(arrived) {
         Ok(_) => {}
