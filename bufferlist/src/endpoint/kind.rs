@@ -144,34 +144,38 @@ fn is_peer_local(fd: BorrowedFd<'_>) -> bool {
     peer.is_loopback() || rustix::net::getsockname(fd).ok().and_then(ip) == Some(peer)
 }
 
-/// Asks the kernel what `fd` is. Once per end: the answers are kept with it.
+const ACTION: &str = "query the descriptor";
+
+/// Queries the kernel about `fd`. Called once per endpoint, which keeps the answers.
 pub(crate) fn fd_info(fd: BorrowedFd<'_>) -> Result<FdInfo> {
-    const ACTION: &str = "ask what the descriptor is";
     let stat = sys::stat(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
     let flags = sys::flags(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
-    let mut messages = false;
-    let mut may_wait = true;
-    let end = match FileType::from_raw_mode(stat.st_mode) {
+    let mut message_oriented = false;
+    let mut may_block = true;
+    let endpoint = match FileType::from_raw_mode(stat.st_mode) {
         file @ (FileType::RegularFile | FileType::BlockDevice) => {
-            may_wait = false;
+            may_block = false;
             // A device's file lies on devtmpfs, which says nothing of the device.
-            let place = if file == FileType::RegularFile {
+            let filesystem = if file == FileType::RegularFile {
                 filesystem_id(fd, stat.st_dev)
             } else {
                 u64::MAX
             };
             // tmpfs has no device to go to directly: it takes the flag (since 6.6) and goes through the page cache.
-            let kind = if place == TMPFS {
+            let kind = if filesystem == TMPFS {
                 EndpointKind::Tmpfs
             } else if flags.contains(OFlags::DIRECT) {
                 EndpointKind::DirectFile
             } else {
                 EndpointKind::File
             };
-            Endpoint { kind, domain: place }
+            Endpoint {
+                kind,
+                domain: filesystem,
+            }
         }
         FileType::Fifo => {
-            messages = flags.contains(OFlags::DIRECT);
+            message_oriented = flags.contains(OFlags::DIRECT);
             Endpoint {
                 kind: EndpointKind::Pipe,
                 domain: LOCAL_HOST,
@@ -179,44 +183,49 @@ pub(crate) fn fd_info(fd: BorrowedFd<'_>) -> Result<FdInfo> {
         }
         FileType::Socket => {
             let kind = rustix::net::sockopt::socket_type(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
-            let domain = rustix::net::sockopt::socket_domain(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
-            messages = kind != SocketType::STREAM;
-            let protocol = rustix::net::sockopt::socket_protocol(fd).ok().flatten();
-            match (domain, kind) {
-                (AddressFamily::UNIX, SocketType::STREAM) => Endpoint {
-                    kind: EndpointKind::Unix,
-                    domain: LOCAL_HOST,
-                },
-                (AddressFamily::INET | AddressFamily::INET6, SocketType::STREAM)
-                    if protocol == Some(rustix::net::ipproto::TCP) =>
-                {
-                    Endpoint {
-                        kind: EndpointKind::Tcp,
-                        domain: u64::from(is_peer_local(fd)),
-                    }
-                }
-                (AddressFamily::INET | AddressFamily::INET6, SocketType::DGRAM) => Endpoint {
-                    kind: EndpointKind::Udp,
-                    domain: u64::from(is_peer_local(fd)),
-                },
-                _ => Endpoint::default(),
-            }
+            message_oriented = kind != SocketType::STREAM;
+            socket_endpoint(fd, kind)?
         }
         FileType::CharacterDevice if is_dev_null(&stat) => {
-            may_wait = false;
+            may_block = false;
             Endpoint {
                 kind: EndpointKind::DevNull,
                 domain: LOCAL_HOST,
             }
         }
-        FileType::Directory => return Err(Error::new(ErrorKind::InvalidInput, "use a directory as an end")),
+        FileType::Directory => return Err(Error::new(ErrorKind::InvalidInput, "use a directory as an endpoint")),
         _ => Endpoint::default(),
     };
     Ok(FdInfo {
-        endpoint: end,
+        endpoint,
         flags,
-        message_oriented: messages,
-        may_block: may_wait,
+        message_oriented,
+        may_block,
+    })
+}
+
+/// Returns the endpoint of a socket.
+fn socket_endpoint(fd: BorrowedFd<'_>, kind: SocketType) -> Result<Endpoint> {
+    let domain = rustix::net::sockopt::socket_domain(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
+    let protocol = rustix::net::sockopt::socket_protocol(fd).ok().flatten();
+    Ok(match (domain, kind) {
+        (AddressFamily::UNIX, SocketType::STREAM) => Endpoint {
+            kind: EndpointKind::Unix,
+            domain: LOCAL_HOST,
+        },
+        (AddressFamily::INET | AddressFamily::INET6, SocketType::STREAM)
+            if protocol == Some(rustix::net::ipproto::TCP) =>
+        {
+            Endpoint {
+                kind: EndpointKind::Tcp,
+                domain: u64::from(is_peer_local(fd)),
+            }
+        }
+        (AddressFamily::INET | AddressFamily::INET6, SocketType::DGRAM) => Endpoint {
+            kind: EndpointKind::Udp,
+            domain: u64::from(is_peer_local(fd)),
+        },
+        _ => Endpoint::default(),
     })
 }
 

@@ -179,6 +179,45 @@ pub struct Layout {
     columns: Array,
 }
 
+/// A region of a journal, as its header claims it: the byte offset of its first item, the number of items, and the
+/// bytes of each.
+#[derive(Clone, Copy)]
+struct Region {
+    at: u64,
+    count: u64,
+    bytes: u64,
+}
+
+impl Region {
+    /// Returns whether the region consists of whole words, has items of `min_words` words at least, and lies behind the
+    /// header and within the journal's `total` bytes.
+    fn fits(self, header_bytes: u64, total: u64, min_words: usize) -> bool {
+        let is_whole =
+            self.at % 8 == 0 && self.bytes % 8 == 0 && self.bytes >= min_words as u64 * 8 && self.bytes <= MAX_BYTES;
+        let len = self.count.checked_mul(self.bytes);
+        let end = len.and_then(|len| len.checked_add(self.at));
+        is_whole && self.at >= header_bytes && end.is_some_and(|end| end <= total)
+    }
+
+    fn array(self) -> Array {
+        Array {
+            at: self.at as usize / 8,
+            count: self.count as usize,
+            words: self.bytes as usize / 8,
+        }
+    }
+
+    /// Returns the ring of records in this region whose head is the word `head`.
+    fn ring(self, head: usize) -> Ring {
+        Ring {
+            head,
+            records: self.at as usize / 8,
+            words: self.bytes as usize / 8,
+            count: self.count,
+        }
+    }
+}
+
 /// So many things in a row, at a word, of so many words each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Array {
@@ -255,65 +294,51 @@ impl Layout {
         }
         let get = |at: usize| words[at].load(Relaxed);
         let two = |at: usize| (get(at) & 0xffff_ffff, get(at) >> 32);
-        let (version, header) = two(word::VERSION);
+        let (version, header_bytes) = two(word::VERSION);
         if version == 0 || version > u64::from(VERSION) {
             return Err(LayoutError::OtherVersion(version as u32));
         }
-        let total = get(word::TOTAL);
-        let (callers_at, call_sites) = two(word::CALL_SITES);
-        let caller_bytes = get(word::CALL_SITE_BYTES);
+        let region = |(at, count): (u64, u64), bytes: u64| Region { at, count, bytes };
+        let call_sites = region(two(word::CALL_SITES), get(word::CALL_SITE_BYTES));
         let (records_at, record_bytes) = two(word::RECORDS);
-        let records = get(word::RECORD_COUNT);
-        // Version 1 has a common ring and nothing else.
+        let records = region((records_at, get(word::RECORD_COUNT)), record_bytes);
+        // Version 1 has a shared ring and nothing else.
         let has_columns = version > 1 && two(word::COLUMNS).1 > 0;
-        let two_of_columns = |at: usize| if has_columns { two(at) } else { (header, 0) };
-        let (heads_at, columns) = two_of_columns(word::COLUMNS);
-        let (column_records_at, column_records) = two_of_columns(word::COLUMN_RECORDS);
-        let (head_bytes, _) = if has_columns {
-            two(word::COLUMN_HEAD_BYTES)
+        let none = (header_bytes, 0);
+        let (heads, column_records) = if has_columns {
+            let heads = region(two(word::COLUMNS), two(word::COLUMN_HEAD_BYTES).0);
+            (heads, region(two(word::COLUMN_RECORDS), record_bytes))
         } else {
-            (8, 0)
+            (region(none, 8), region(none, record_bytes))
         };
-        let fits = |at: u64, count: u64, bytes: u64, least: usize| {
-            let whole = at % 8 == 0 && bytes % 8 == 0 && bytes >= least as u64 * 8 && bytes <= MAX_BYTES;
-            let end = count.checked_mul(bytes).and_then(|all| all.checked_add(at));
-            whole && at >= header && end.is_some_and(|end| end <= total)
+        let all_column_records = Region {
+            count: heads.count.saturating_mul(column_records.count),
+            ..column_records
         };
-        let all_of_columns = columns.saturating_mul(column_records);
-        let right = header >= word::COUNT as u64 * 8
+        let total = get(word::TOTAL);
+        let is_valid = header_bytes >= word::COUNT as u64 * 8
             && total <= (words.len() as u64 * 8).min(MAX_BYTES)
-            && call_sites < u64::from(NO_CALL_SITE)
-            && records.is_power_of_two()
-            && columns <= MAX_COLUMNS
-            && (column_records.is_power_of_two() || !has_columns)
-            && fits(callers_at, call_sites, caller_bytes, 2)
-            && fits(records_at, records, record_bytes, field::COUNT)
-            && fits(heads_at, columns, head_bytes, 1)
-            && fits(column_records_at, all_of_columns, record_bytes, field::COUNT);
-        if !right {
+            && call_sites.count < u64::from(NO_CALL_SITE)
+            && records.count.is_power_of_two()
+            && heads.count <= MAX_COLUMNS
+            && (column_records.count.is_power_of_two() || !has_columns)
+            && call_sites.fits(header_bytes, total, 2)
+            && records.fits(header_bytes, total, field::COUNT)
+            && heads.fits(header_bytes, total, 1)
+            && all_column_records.fits(header_bytes, total, field::COUNT);
+        if !is_valid {
             return Err(LayoutError::Damaged);
         }
-        let table = |at: u64, count: u64, bytes: u64| Array {
-            at: at as usize / 8,
-            count: count as usize,
-            words: bytes as usize / 8,
-        };
-        let ring = |head: usize, at: u64, count: u64| Ring {
-            head,
-            records: at as usize / 8,
-            words: record_bytes as usize / 8,
-            count,
-        };
-        let heads = table(heads_at, columns, head_bytes);
+        let columns = heads.array();
         Ok(Self {
             pid: get(word::PID) as u32,
             created_ns: get(word::CREATED),
             created_boottime_ns: get(word::CREATED_BOOTTIME),
             device: get(word::DEVICE),
-            call_sites: table(callers_at, call_sites, caller_bytes),
-            shared: ring(word::HEAD, records_at, records),
-            column: ring(heads.at, column_records_at, column_records),
-            columns: heads,
+            call_sites: call_sites.array(),
+            shared: records.ring(word::HEAD),
+            column: column_records.ring(columns.at),
+            columns,
         })
     }
 

@@ -9,14 +9,14 @@
 //! * `BUFFERLIST_MODEL_CASES`: how many, instead of 4000;
 //! * `BUFFERLIST_MODEL_SEED`: a number, instead of the fixed one. A failure names its seed.
 
+mod model;
 mod ops;
-mod world;
 
+use model::{Fixtures, Model};
 use ops::Sequence;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::cell::RefCell;
-use world::{Fixtures, World};
 
 /// Default number of sequences.
 const CASES: u32 = 4000;
@@ -47,13 +47,13 @@ fn property(cases: u32, shrinks: u32) -> Result<(), TestError<Sequence>> {
     let fixtures = RefCell::new(Fixtures::new());
     let result = TestRunner::new_with_rng(config, rng).run(&ops::sequence(), |sequence| {
         let mut fixtures = fixtures.borrow_mut();
-        let mut world = World::new(&mut fixtures, sequence.pipes);
+        let mut model = Model::new(&mut fixtures, sequence.pipes);
         for (at, op) in sequence.ops.iter().enumerate() {
-            world
+            model
                 .apply(op)
                 .map_err(|error| TestCaseError::fail(format!("operation {at}, {op:?}: {error}")))?;
         }
-        world.end()
+        model.end()
     });
     if result.is_err() {
         println!(

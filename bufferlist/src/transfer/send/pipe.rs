@@ -14,10 +14,14 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::sync::Arc;
 
+/// Returns the error of a failed operation on a pipe of the list.
+fn pipe_error(errno: Errno) -> Error {
+    Error::from_errno(errno, "take bytes out of a pipe").at_side(Side::Pipe)
+}
+
 impl SendOp<'_, '_> {
     /// Moves the pipe segment at the front.
     pub(super) fn send_pipe(&mut self) -> Result<SendStep> {
-        let error = |errno| Error::from_errno(errno, "take bytes out of a pipe").at_side(Side::Pipe);
         // The next bytes are in hand.
         let more = self.list.segments().len() > 1;
         let caller = self.copies.caller;
@@ -31,34 +35,21 @@ impl SendOp<'_, '_> {
         if !range.cell.is_from_this_process() {
             return Err(Error::new(ErrorKind::Forked, ACTION).at_side(Side::Pipe));
         }
-        let (start, end, origin, stability) = (range.start(), range.end(), range.origin(), range.stability());
+        let (start, end, origin) = (range.start(), range.end(), range.origin());
         if self.sink.info.message_oriented {
             // Splicing into a message socket loses more than borders. The kernel makes a message of each sixteen slots, of
             // each slot before 6.5; UDP joins them and drops the whole, unsaid, when a later part fails; and on 5.10 what was
             // spliced into UDP never arrives at all.
-            let bytes = read_range(range, Reason::MessageSink, &mut self.copies).map_err(error)?;
+            let bytes = read_range(range, Reason::MessageSink, &mut self.copies).map_err(pipe_error)?;
             return self.send_message(&bytes, Reason::MessageSink);
         }
         if let TransferMode::Copy(reason) = self.sink.mode {
             return self.read_front_into_memory(reason);
         }
         let Some(cell) = Arc::get_mut(&mut range.cell) else {
-            // Somebody else holds the cell: a private pipe, by tee, takes the place of our part of it.
-            let shared = range
-                .cell
-                .shared_head(start, end, self.pipe_cache, &mut self.copies)
-                .map_err(error)?;
-            match shared {
-                Head::Pipe(pipe, len) => {
-                    let source = range.source().map(|source| source.part(0, len));
-                    let part = range.cell.segment_at(start);
-                    self.replace_front_with_pipe(part, origin, stability, source, pipe, len);
-                }
-                Head::Memory(bytes, reason) => self.replace_front_with_memory(bytes, reason),
-            }
-            return Ok(SendStep::Retry);
+            return self.tee_shared_front();
         };
-        match cell.head(start, end, caller).map_err(error)? {
+        match cell.head(start, end, caller).map_err(pipe_error)? {
             Head::Memory(bytes, reason) => {
                 self.replace_front_with_memory(bytes, reason);
                 Ok(SendStep::Retry)
@@ -84,6 +75,32 @@ impl SendOp<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Replaces the part of a shared cell at the front by a private pipe, made by tee(2), or by memory if there is no
+    /// pipe.
+    fn tee_shared_front(&mut self) -> Result<SendStep> {
+        let Some(Segment {
+            body: Body::Pipe(range),
+            ..
+        }) = self.list.rope().front()
+        else {
+            return Ok(SendStep::Retry);
+        };
+        let (start, origin, stability) = (range.start(), range.origin(), range.stability());
+        let shared = range
+            .cell
+            .shared_head(start, range.end(), self.pipe_cache, &mut self.copies)
+            .map_err(pipe_error)?;
+        match shared {
+            Head::Pipe(pipe, len) => {
+                let source = range.source().map(|source| source.part(0, len));
+                let part = range.cell.segment_at(start);
+                self.replace_front_with_pipe(part, origin, stability, source, pipe, len);
+            }
+            Head::Memory(bytes, reason) => self.replace_front_with_memory(bytes, reason),
+        }
+        Ok(SendStep::Retry)
     }
 
     /// A segment that has been sent whole: its pipe, empty now, is kept at hand.

@@ -44,7 +44,7 @@ impl Fixtures {
 }
 
 /// One sequence.
-pub(crate) struct World<'a> {
+pub(crate) struct Model<'a> {
     fixtures: &'a mut Fixtures,
     pool: Pool,
     lists: Vec<BufferList>,
@@ -75,7 +75,7 @@ fn same(what: &str, found: &[u8], expected: &[u8]) -> Checked {
     )))
 }
 
-impl<'a> World<'a> {
+impl<'a> Model<'a> {
     pub(crate) fn new(fixtures: &'a mut Fixtures, pipes: usize) -> Self {
         Self {
             fixtures,
