@@ -1,8 +1,10 @@
 //! `cargo xtask check`: the repository's rules, so that they hold by more than good will.
 
+mod lexer;
+mod prose;
 mod rules;
-mod rust_text;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -54,8 +56,9 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Checks all rules but those for prose.
 pub(crate) fn run(root: &Path) -> Outcome {
-    let (count, violations) = violations(root)?;
+    let (count, violations) = violations(root, Which::Rules)?;
     for violation in &violations {
         println!("{violation}");
     }
@@ -71,10 +74,51 @@ pub(crate) fn run(root: &Path) -> Outcome {
     }
 }
 
-/// How many files there are, and every rule that is broken under `root`.
-fn violations(root: &Path) -> io::Result<(usize, Vec<Violation>)> {
+/// Checks the rules for prose, and prints the number of violations per folder.
+pub(crate) fn prose(root: &Path) -> Outcome {
+    let (count, violations) = violations(root, Which::Prose)?;
+    let mut folders: BTreeMap<&str, [usize; prose::RULES.len()]> = BTreeMap::new();
+    for violation in &violations {
+        println!("{violation}");
+        let folder = violation.path.split_once('/').map_or(".", |(folder, _)| folder);
+        let of_folder = folders.entry(folder).or_default();
+        for (number, rule) in of_folder.iter_mut().zip(prose::RULES) {
+            *number += usize::from(violation.rule == rule);
+        }
+    }
+    let row = |name: &str, cells: [String; prose::RULES.len()]| {
+        print!("{name:<16}");
+        for cell in cells {
+            print!(" {cell:>8}");
+        }
+        println!();
+    };
+    row("folder", prose::RULES.map(str::to_owned));
+    for (folder, numbers) in &folders {
+        row(folder, numbers.map(|number| number.to_string()));
+    }
+    println!("prose: {count} files, {} violations", violations.len());
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Found)
+    }
+}
+
+/// Selects the rules to check.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Rules,
+    Prose,
+}
+
+/// Returns the number of files under `root`, and every violation in them.
+fn violations(root: &Path, which: Which) -> io::Result<(usize, Vec<Violation>)> {
     let paths = repo::files(root)?;
-    let mut found = rules::layout(root, &paths);
+    let mut found = match which {
+        Which::Rules => rules::layout(root, &paths),
+        Which::Prose => Vec::new(),
+    };
     for path in &paths {
         // What is not text (an object file, a picture) has no lines to judge.
         let Ok(text) = String::from_utf8(fs::read(root.join(path))?) else {
@@ -84,6 +128,10 @@ fn violations(root: &Path) -> io::Result<(usize, Vec<Violation>)> {
             path: path.clone(),
             text,
         };
+        if which == Which::Prose {
+            found.extend(prose::check(&file));
+            continue;
+        }
         found.extend(rules::forbidden(&file));
         if path == "README.md" {
             found.extend(rules::readme(&file));

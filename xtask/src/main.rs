@@ -18,6 +18,7 @@ const USAGE: &str = "\
 usage: cargo xtask <chore>
 
   check               the repository's rules: layout, file length, file heads, forbidden marks, README, SAFETY comments
+  check --prose       the rules for comments and documents: openings, words, width; counts by folder
   check-report FILE   whether FILE (`-`: standard input) is a report whose sums are right
   docs                the documentation, warnings being errors
   man                 the manual pages and the completions of shells, in docs/, out of the command line
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["check"] => check::run(&repo::root()),
+        ["check", "--prose"] => check::prose(&repo::root()),
         ["check-report", path] => check_report::run(path),
         ["docs"] => docs::run(&repo::root()),
         ["man"] => man::run(&repo::root()),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::blob::{self, ENUM, ENUM64, FUNC_PROTO, FWD, PTR, STRUCT, TYPEDEF, Type, TypeId, UNION};
-use super::wanted;
+use super::queries;
 
 /// A blob that holds what is wanted of these types.
 pub(super) fn extract(types: &[Type]) -> Vec<u8> {
@@ -29,10 +29,10 @@ fn wanted(types: &[Type]) -> Vec<TypeId> {
     for (id, a_type) in (1..).zip(types) {
         let tracepoint = a_type.name.strip_prefix("btf_trace_");
         let named = match a_type.kind() {
-            TYPEDEF if tracepoint.is_some() => tracepoint.is_some_and(|name| wanted::TRACEPOINTS.contains(&name)),
-            STRUCT | UNION | TYPEDEF => wanted::TYPES.contains(&a_type.name.as_str()),
+            TYPEDEF if tracepoint.is_some() => tracepoint.is_some_and(|name| queries::TRACEPOINTS.contains(&name)),
+            STRUCT | UNION | TYPEDEF => queries::TYPES.contains(&a_type.name.as_str()),
             ENUM | ENUM64 => {
-                let has = |name: &String| wanted::ENUMERATORS.contains(&name.as_str());
+                let has = |name: &String| queries::ENUMERATORS.contains(&name.as_str());
                 a_type.names.iter().any(has)
             }
             _ => false,

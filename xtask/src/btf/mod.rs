@@ -3,11 +3,11 @@
 //! For each kernel two files: an extract of its types, small enough to be committed, and bpftool's answers to what the
 //! tests ask of it, worked out from all of the kernel's types.
 
-mod answers;
 mod blob;
+mod bpftool;
 mod extract;
+mod queries;
 mod source;
-mod wanted;
 
 use std::fs;
 use std::path::Path;
@@ -42,12 +42,12 @@ pub(crate) fn run(root: &Path, kernels: &[&str]) -> Outcome {
 fn one(root: &Path, work: &Path, kernel: &source::Source) -> Outcome {
     let (whole, part) = (work.join("whole.btf"), work.join("extract.btf"));
     fs::write(&whole, &kernel.btf)?;
-    let answers = answers::dump(&whole)?.answers().map_err(Failure::Broken)?;
+    let answers = bpftool::dump(&whole)?.answers().map_err(Failure::Broken)?;
     let types = blob::parse(&kernel.btf).map_err(Failure::Broken)?;
     let extract = extract::extract(&types);
     fs::write(&part, &extract)?;
     // bpftool must not notice that something was left out.
-    let of_extract = answers::dump(&part)?.answers().map_err(Failure::Broken)?;
+    let of_extract = bpftool::dump(&part)?.answers().map_err(Failure::Broken)?;
     if let Some((whole, part)) = answers
         .lines()
         .zip(of_extract.lines())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::rules::{FILES, FOLDERS, MAX_LINES, README_COMMANDS};
-use super::violations;
+use super::{Which, violations};
 
 const BLAMELESS: &str = "//! What this file is.\n\nfn main() {}\n";
 
@@ -50,7 +50,7 @@ impl Repository {
 
     /// What is broken, as (rule, path, line).
     fn broken(&self) -> Vec<(&'static str, String, usize)> {
-        let (_, found) = violations(&self.0).expect("a readable repository");
+        let (_, found) = violations(&self.0, Which::Rules).expect("a readable repository");
         found
             .into_iter()
             .map(|violation| (violation.rule, violation.path, violation.line))
@@ -204,7 +204,7 @@ fn safety_catches_an_unexplained_unsafe_in_src_only() {
 fn a_violation_reads_like_a_compiler_message() {
     let repository = Repository::blameless();
     repository.write("tui/src/lib.rs", "fn f() {}\n");
-    let (_, found) = violations(Path::new(&repository.0)).expect("a readable repository");
+    let (_, found) = violations(Path::new(&repository.0), Which::Rules).expect("a readable repository");
     let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(
         shown,

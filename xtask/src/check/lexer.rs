@@ -111,6 +111,62 @@ pub(super) fn code_only(text: &str) -> String {
     out
 }
 
+/// A line comment, or one line of a block comment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Comment<'a> {
+    /// From 1.
+    pub(super) line: usize,
+    /// `//`, `///`, `//!` or `/*`.
+    pub(super) marker: &'static str,
+    /// Whether nothing but the comment is in the line.
+    pub(super) is_alone: bool,
+    /// Width of the whole line, in characters.
+    pub(super) width: usize,
+    /// Text without the marker.
+    pub(super) text: &'a str,
+}
+
+/// Returns the comments of `text`, one for each line that they span.
+pub(super) fn comments(text: &str) -> Vec<Comment<'_>> {
+    let mut found = Vec::new();
+    let (mut at, mut before) = (0, None);
+    while let Some(first) = text[at..].chars().next() {
+        let len = not_code(&text[at..], before);
+        if len == 0 {
+            before = Some(first);
+            at += first.len_utf8();
+            continue;
+        }
+        let token = &text[at..at + len];
+        if token.starts_with("//") || token.starts_with("/*") {
+            add_comments(text, at, token, &mut found);
+        }
+        before = Some(' ');
+        at += len;
+    }
+    found
+}
+
+fn add_comments<'a>(text: &'a str, at: usize, token: &'a str, found: &mut Vec<Comment<'a>>) {
+    let line = text[..at].matches('\n').count() + 1;
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let marker = ["//!", "///", "//", "/*"]
+        .into_iter()
+        .find(|marker| token.starts_with(marker))
+        .unwrap_or("//");
+    let lines = text[start..].lines();
+    for ((line, part), whole) in (line..).zip(token.lines()).zip(lines) {
+        let text = part.strip_prefix(marker).unwrap_or(part);
+        found.push(Comment {
+            line,
+            marker,
+            is_alone: whole.trim_start().len() == part.trim_start().len(),
+            width: whole.chars().count(),
+            text: text.strip_suffix("*/").unwrap_or(text),
+        });
+    }
+}
+
 /// How many bytes at the start of `rest` are a comment or a literal; `before` is the character in front of them.
 fn not_code(rest: &str, before: Option<char>) -> usize {
     if rest.starts_with("//") {
@@ -196,7 +252,7 @@ fn character(rest: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{code_only, unsafe_sites};
+    use super::{code_only, comments, unsafe_sites};
 
     fn words(text: &str) -> String {
         code_only(text).split_whitespace().collect::<Vec<_>>().join(" ")
@@ -227,11 +283,34 @@ mod tests {
     }
 
     #[test]
+    fn comments_are_told_from_strings_and_keep_their_lines() {
+        let text = "//! a\n/// b\nlet c = \"// d\"; // e\n/* f\n g */ h\nlet i = \"\n// j\n\";\n// é\n";
+        let found = comments(text);
+        let parts: Vec<_> = found
+            .iter()
+            .map(|comment| (comment.line, comment.marker, comment.is_alone, comment.text.trim()))
+            .collect();
+        assert_eq!(
+            parts,
+            [
+                (1, "//!", true, "a"),
+                (2, "///", true, "b"),
+                (3, "//", false, "e"),
+                (4, "/*", true, "f"),
+                (5, "/*", false, "g"),
+                (9, "//", true, "é"),
+            ]
+        );
+        assert_eq!(found[5].width, 4);
+    }
+
+    #[test]
     fn never_panics_on_what_is_not_rust() {
         for text in [
             "'", "\"", "\\", "/*", "r#", "r\"", "'\\", "'\\'", "b'", "\"\\", "'é", "'\\é", "unsafe", "*/",
         ] {
             code_only(text);
+            comments(text);
             unsafe_sites(text);
         }
     }

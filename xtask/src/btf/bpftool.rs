@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::wanted;
+use super::queries;
 use crate::Failure;
 
 /// A type as a line of the dump describes it, with the indented lines below it.
@@ -116,7 +116,7 @@ impl Dump {
     /// The answers to everything that is wanted, a line each: `-` where this kernel has no such thing.
     pub(super) fn answers(&self) -> Result<String, String> {
         let mut text = String::new();
-        for field in wanted::FIELDS.iter().chain(&wanted::MORE_FIELDS) {
+        for field in queries::FIELDS.iter().chain(&queries::MORE_FIELDS) {
             let _ = match self.field(field)? {
                 None => writeln!(text, "{field} -"),
                 Some(Place {
@@ -133,17 +133,17 @@ impl Dump {
             let value = value.map_or_else(|| "-".to_owned(), |value| value.to_string());
             let _ = writeln!(text, "{what} {name} {value}");
         };
-        for name in wanted::SIZES {
+        for name in queries::SIZES {
             line(
                 "size",
                 name,
                 self.first(name).and_then(|id| self.size(id)).map(u64::cast_signed),
             );
         }
-        for name in wanted::ENUMERATORS {
+        for name in queries::ENUMERATORS {
             line("enumerator", name, self.enumerator(name));
         }
-        for name in wanted::TRACEPOINTS {
+        for name in queries::TRACEPOINTS {
             line("arguments", name, self.arguments(name));
         }
         Ok(text)
