@@ -1,7 +1,8 @@
-//! Where frames are drawn: crossterm's backend, but for two questions that it would ask the terminal.
+//! Drawing backend: crossterm's, without the two queries that it would send to the terminal.
 //!
-//! The size is the state's: the screen never has another one than what was laid out for it, whatever the terminal has become
-//! meanwhile. The cursor is where it was put: an answer of the terminal would have to be fished out of the keys.
+//! The size is the state's: a frame is always drawn in the size that it was laid out for, whatever
+//! size the terminal has meanwhile. The cursor is where it was last set: the terminal's answer to a
+//! query would arrive among the keys.
 
 use std::io::{self, Write};
 
@@ -9,17 +10,17 @@ use ratatui::backend::{Backend, ClearType, CrosstermBackend, WindowSize};
 use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
 
-/// A terminal of a size that is told.
+/// A backend with an externally set size.
 #[derive(Debug)]
 pub(crate) struct SizedBackend<W: Write> {
     inner: CrosstermBackend<W>,
-    /// The size, which the next frame will have.
+    /// Size of the next frame.
     pub(crate) size: Size,
     cursor: Position,
 }
 
 impl<W: Write> SizedBackend<W> {
-    /// A terminal of this size.
+    /// Creates a backend of this size.
     pub(crate) fn new(out: W, size: Size) -> Self {
         Self {
             inner: CrosstermBackend::new(out),
@@ -71,7 +72,7 @@ impl<W: Write> Backend for SizedBackend<W> {
     fn window_size(&mut self) -> io::Result<WindowSize> {
         Ok(WindowSize {
             columns_rows: self.size,
-            // Not known, and not asked: nothing here is drawn in pixels.
+            // Unknown and not queried: nothing here is drawn in pixels.
             pixels: Size::ZERO,
         })
     }

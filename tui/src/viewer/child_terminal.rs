@@ -1,4 +1,5 @@
-//! CMD's own terminal: a pty, read by a thread that keeps what is on it. CMD never touches the real screen.
+//! The command's terminal: a pty, read by a thread that keeps its screen. The command never writes
+//! to the real screen.
 
 use std::fmt;
 use std::io;
@@ -17,14 +18,14 @@ use tokio::sync::watch;
 
 use super::terminal::panic_if_asked;
 
-/// What is on the screen is told at most this often: more than the eye sees.
+/// Minimum time between two notifications of screen changes; a shorter one is invisible.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(33);
 
-/// The end of the pty that is ours, with what CMD has drawn.
+/// zctrace's end of the pty, with the command's screen.
 #[derive(Clone)]
 pub(crate) struct ChildTerminal {
     shared: Arc<Shared>,
-    /// What is on its screen, the newest.
+    /// The latest content of the command's screen.
     pub(crate) screen: watch::Receiver<Arc<vt100::Screen>>,
 }
 
@@ -43,7 +44,8 @@ impl fmt::Debug for ChildTerminal {
 }
 
 impl ChildTerminal {
-    /// A terminal of this size, and the end that is CMD's. It belongs to that user; its settings are those of zctrace's own.
+    /// Creates a pty of this size and returns the command's end. The pty belongs to the given user
+    /// and has the settings of zctrace's own terminal.
     pub(crate) fn open(size: Size, uid: Option<u32>) -> io::Result<(Self, OwnedFd)> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let pty = openpt(flags)?;
@@ -51,13 +53,14 @@ impl ChildTerminal {
         unlockpt(&pty)?;
         let child_end = ioctl_tiocgptpeer(&pty, flags)?;
         if let Some(uid) = uid {
-            // As grantpt(3) does for who calls it. Without it CMD could not open its terminal by name.
+            // grantpt(3) does this for its caller. Otherwise the command could not open its
+            // terminal by name.
             rustix::fs::fchown(&child_end, Some(rustix::fs::Uid::from_raw(uid)), None)?;
         }
         if let Ok(settings) = tcgetattr(rustix::stdio::stdin()) {
             tcsetattr(&child_end, OptionalActions::Now, &settings)?;
         }
-        // Keys must not make the viewer wait for a CMD that does not read.
+        // Keys must not block the viewer when the command does not read.
         rustix::io::ioctl_fionbio(&pty, true)?;
         let size = min_size(size);
         let (rows, columns) = grid_size(size);
@@ -79,7 +82,7 @@ impl ChildTerminal {
         Ok((terminal, child_end))
     }
 
-    /// Gives the terminal another size, which CMD is told by a signal.
+    /// Resizes the terminal; the kernel notifies the command by a signal.
     pub(crate) fn resize(&self, size: Size) {
         let size = min_size(size);
         let window = Winsize {
@@ -89,16 +92,18 @@ impl ChildTerminal {
             ws_ypixel: 0,
         };
         let (rows, columns) = grid_size(size);
-        // Before CMD is told: what it draws for the new size is not to be read for the old one.
+        // Before the command is notified: what it draws for the new size must not be parsed for the
+        // old one.
         let mut parser = self.shared.parser();
-        // It fails only for what is no terminal.
+        // Fails only for a descriptor that is not a terminal.
         let _ = tcsetwinsize(&self.shared.pty, window);
-        // What would be cut off below is scrolled up, so that the cursor and what was written last stay.
+        // Rows that would be cut off at the bottom are scrolled up, so that the cursor and the
+        // latest output stay visible.
         parser.screen_mut().set_size(rows, columns);
         self.shared.screens.send_replace(Arc::new(parser.screen().clone()));
     }
 
-    /// Types a key. `false` if CMD has not read so much that there is no room for it.
+    /// Sends a key. Returns `false` if the pty's queue is full because the command does not read.
     pub(crate) fn send_key(&self, key: &KeyEvent) -> bool {
         let application = self.shared.parser().screen().application_cursor();
         let bytes = key_bytes(key, application);
@@ -106,13 +111,14 @@ impl ChildTerminal {
     }
 }
 
-/// A terminal without rows or columns is none, and programs divide by both. A character has three columns at most (U+17D8),
-/// and so has a terminal at least: a wider one than the terminal would be is more than vt100 reckons with.
+/// Programs divide by the size, so a terminal has at least one row. It has at least three columns,
+/// because a character can have three (U+17D8) and vt100 does not handle a character wider than the
+/// terminal.
 fn min_size(size: Size) -> Size {
     Size::new(size.width.max(3), size.height.max(1))
 }
 
-/// Rows and columns of a terminal in a place of this size, as vt100 takes them.
+/// Returns rows and columns of a terminal in an area of this size, in the form that vt100 takes.
 pub(crate) fn grid_size(size: Size) -> (NonZeroU16, NonZeroU16) {
     let size = min_size(size);
     let number = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN);
@@ -124,7 +130,7 @@ impl Shared {
         self.parser.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what CMD writes until nobody holds its end any more.
+    /// Reads the command's output until the last descriptor of its end is closed.
     fn read(&self) {
         let mut buffer = vec![0; 64 << 10];
         let mut last_update = Instant::now();
@@ -139,7 +145,7 @@ impl Shared {
                 Err(_) => return,
             }
             let gone = match rustix::io::read(&self.pty, &mut buffer) {
-                // EIO: the last one who held the other end has let it go.
+                // EIO: the last descriptor of the other end was closed.
                 Ok(0) | Err(Errno::IO) => true,
                 Ok(some) => {
                     let mut parser = self.parser();
@@ -147,7 +153,7 @@ impl Shared {
                     let answer = std::mem::take(&mut parser.callbacks_mut().0);
                     drop(parser);
                     if !answer.is_empty() {
-                        // An answer that finds no room is lost, as on a line that is too slow.
+                        // A response that does not fit is lost, as on a line that is too slow.
                         let _ = rustix::io::write(&self.pty, &answer);
                     }
                     changed = true;
@@ -157,7 +163,7 @@ impl Shared {
                 Err(_) => true,
             };
             if changed && (gone || last_update.elapsed() >= UPDATE_INTERVAL) {
-                // With the lock held, so that an older screen never comes after a newer one.
+                // While the lock is held, so that an older screen never follows a newer one.
                 let parser = self.parser();
                 self.screens.send_replace(Arc::new(parser.screen().clone()));
                 last_update = Instant::now();
@@ -170,7 +176,7 @@ impl Shared {
     }
 }
 
-/// What the terminal says when it is asked: programs wait for it.
+/// The terminal's responses to queries; programs wait for them.
 #[derive(Default)]
 struct Replies(Vec<u8>);
 
@@ -185,9 +191,10 @@ impl vt100::Callbacks for Replies {
     ) {
         let number = params.first().and_then(|sub| sub.first()).copied().unwrap_or(0);
         match (first, c, number) {
-            // Primary device attributes: a VT220 with colors, as xterm says (ECMA-48 8.3.24, ctlseqs `CSI c`).
+            // Primary device attributes: a VT220 with colors, the response of xterm (ECMA-48
+            // 8.3.24, ctlseqs `CSI c`).
             (None, 'c', 0) => self.0.extend_from_slice(b"\x1b[?62;22c"),
-            // Status: all well; and where the cursor is, from 1 (ECMA-48 8.3.35).
+            // Device status: ready; and the cursor position, counted from 1 (ECMA-48 8.3.35).
             (None, 'n', 5) => self.0.extend_from_slice(b"\x1b[0n"),
             (None, 'n', 6) => {
                 let (row, column) = screen.cursor_position();
@@ -199,13 +206,14 @@ impl vt100::Callbacks for Replies {
     }
 }
 
-/// What xterm sends for a key (ctlseqs, "PC-Style Function Keys"). `application` is the mode of the cursor keys (DECCKM).
+/// Returns the bytes that xterm sends for a key (ctlseqs, "PC-Style Function Keys"). `application`
+/// is the mode of the cursor keys (DECCKM).
 fn key_bytes(key: &KeyEvent, application: bool) -> Vec<u8> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     let alt = key.modifiers.contains(KeyModifiers::ALT);
     let shift = key.modifiers.contains(KeyModifiers::SHIFT);
     let modifier = 1 + u8::from(shift) + 2 * u8::from(alt) + 4 * u8::from(control);
-    // Cursor keys, and F1 to F4: a letter. The others: a number and a tilde.
+    // Cursor keys and F1 to F4 end with a letter, the others with a number and a tilde.
     let letter = |c: char| match (modifier, application) {
         (1, true) => format!("\x1bO{c}"),
         (1, false) => format!("\x1b[{c}"),
@@ -247,7 +255,7 @@ fn key_bytes(key: &KeyEvent, application: bool) -> Vec<u8> {
             1 => format!("\x1bO{}", char::from(b'P' + n - 1)),
             _ => format!("\x1b[1;{modifier}{}", char::from(b'P' + n - 1)),
         },
-        // The gaps are where the VT220 has none.
+        // The gaps are those of the VT220.
         KeyCode::F(n @ 5..=12) => number([15, 17, 18, 19, 20, 21, 23, 24][usize::from(n - 5)]),
         _ => String::new(),
     };
@@ -300,7 +308,7 @@ mod tests {
         assert_eq!(parser.screen().cursor_position(), (2, 2));
         resize(&mut parser, 5);
         parser.process(b"x\r\n8");
-        // What was scrolled away is not kept, so a row that comes is empty.
+        // Rows that were scrolled out are not kept, so a new row is empty.
         assert_eq!(parser.screen().contents(), "\n6\n7\n$ x\n8");
     }
 
@@ -311,7 +319,7 @@ mod tests {
         settings.make_raw();
         tcsetattr(&child_end, OptionalActions::Now, &settings).unwrap();
         rustix::io::write(&child_end, b"\x1b[2;3Hhere\x1b[6n").unwrap();
-        // The answer comes where a program reads its keys.
+        // The response arrives where a program reads its keys.
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut fds = [PollFd::new(&child_end, PollFlags::IN)];
         let limit = Timespec::try_from(Duration::from_secs(60)).unwrap();

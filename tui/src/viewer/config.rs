@@ -1,4 +1,5 @@
-//! How the viewer is set up: defaults, then the configuration file, then the environment, then the command line.
+//! Configuration of the viewer: defaults, overridden by the configuration file, then the
+//! environment, then the command line.
 //!
 //! ```toml
 //! # $XDG_CONFIG_HOME/zctrace/config.toml, or ~/.config/zctrace/config.toml
@@ -27,20 +28,20 @@ use super::keys::KeyMap;
 use super::state::Appearance;
 use super::theme::ThemeName;
 
-/// What the command line says of the viewer.
+/// Viewer options of the command line.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct ViewerOptions {
-    /// The theme's word, which the parser of the command line has let through.
+    /// The theme's name, validated by the command-line parser.
     pub(crate) theme: Option<String>,
-    /// Only ASCII.
+    /// Draw with ASCII characters only.
     pub(crate) ascii: bool,
-    /// The mouse.
+    /// Enable the mouse.
     pub(crate) mouse: bool,
-    /// Another configuration file.
+    /// Path of another configuration file.
     pub(crate) config: Option<PathBuf>,
 }
 
-/// The words for themes.
+/// Names of the themes.
 pub(crate) const THEMES: [&str; ThemeName::ALL.len()] = {
     let mut words = [""; ThemeName::ALL.len()];
     let mut at = 0;
@@ -51,23 +52,23 @@ pub(crate) const THEMES: [&str; ThemeName::ALL.len()] = {
     words
 };
 
-/// All that can be set.
+/// The effective configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// How it looks.
+    /// Appearance.
     pub(crate) appearance: Appearance,
-    /// Whether the mouse is listened to.
+    /// Whether the mouse is enabled.
     pub(crate) mouse: bool,
-    /// Frames a second, at most.
+    /// Maximum number of frames per second.
     pub(crate) fps: u32,
-    /// The keys.
+    /// Key bindings.
     pub(crate) keys: KeyMap,
 }
 
-/// What the eye takes for motion, and half of what a terminal over ssh can take.
+/// Fast enough for smooth motion, and half of what a terminal over ssh can take.
 const DEFAULT_FPS: u32 = 30;
 
-/// A configuration file.
+/// Contents of a configuration file.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
@@ -87,14 +88,14 @@ enum Keys {
     Several(Vec<String>),
 }
 
-/// Reads all of it. The error is a sentence for the user.
+/// Reads the configuration from all sources. The error is a sentence for the user.
 pub(crate) fn load(options: &ViewerOptions) -> Result<Config, String> {
     let variable = |name: &str| std::env::var_os(name);
     let path = options.config.clone().or_else(|| default_path(&variable));
     let text = match &path {
         Some(path) => match std::fs::read_to_string(path) {
             Ok(text) => Some(text),
-            // Only a file that was named must be there.
+            // Only a file that was named explicitly must exist.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && options.config.is_none() => None,
             Err(error) => return Err(format!("{}: {error}", printable_path(path))),
         },
@@ -108,14 +109,15 @@ fn printable_path(path: &Path) -> String {
     printable(&path.display().to_string()).into_owned()
 }
 
-/// Where the file lies: XDG base directories 0.8. A relative directory is to be ignored.
+/// Returns the path of the default file: XDG Base Directory Specification 0.8. A relative directory
+/// must be ignored.
 fn default_path(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
     Some(folder.join("zctrace/config.toml"))
 }
 
-/// Puts one over the other. `file` is its name and its text.
+/// Applies one source on top of another. `file` is its name and its text.
 fn merge(
     file: Option<(&str, &str)>,
     variable: &dyn Fn(&str) -> Option<OsString>,
@@ -170,7 +172,7 @@ fn merge(
                 Keys::Several(keys) => keys,
             };
             let change = (name, keys);
-            // By itself, for the line; what it has with the others is seen below.
+            // Each binding alone, to report its line; conflicts with the others are found below.
             KeyMap::check(&change).map_err(|error| at(offset, &error.to_string()))?;
             changes.push(change);
         }

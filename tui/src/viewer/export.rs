@@ -1,7 +1,7 @@
-//! `w`: what is shown, to a file: the whole report as JSON, or the view as text with all its rows.
+//! Export (`w`) to a file: the whole report as JSON, or the view as text with all its rows.
 //!
-//! The file must not be there yet: who runs zctrace is often root, and a name is quickly mistyped. A file that could not be
-//! written whole is taken away again.
+//! The file must not exist yet: zctrace often runs as root, and names are mistyped. A file that
+//! could not be written completely is removed.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -16,13 +16,13 @@ use super::layout::{layout, max_scroll};
 use super::state::State;
 use super::view;
 
-/// Rows of a view that are written as text; the JSON has all.
+/// Maximum number of rows that are written as text; the JSON has all of them.
 const MAX_ROWS: usize = 10_000;
 
-/// The width of the text, if the terminal is not wider.
+/// Width of the text unless the terminal is wider.
 const WIDTH: u16 = 160;
 
-/// What is written.
+/// Content of an export.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// The report.
@@ -31,7 +31,7 @@ pub(crate) enum Content {
     Text(String),
 }
 
-/// What is to be written to a file of this name. Nothing if nothing was reported yet.
+/// Returns the content to be written to a file of this name; `None` if no report exists yet.
 pub(crate) fn content(state: &mut State, path: &Path) -> Option<Content> {
     let json = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
     let report = &state.snapshot.as_ref()?.report;
@@ -42,14 +42,14 @@ pub(crate) fn content(state: &mut State, path: &Path) -> Option<Content> {
     })
 }
 
-/// Writes it. How many bytes.
+/// Writes the content and returns the number of bytes.
 pub(crate) fn write(path: &Path, content: &Content) -> io::Result<u64> {
     let text = match content {
         Content::Json(report) => report.to_json_pretty() + "\n",
         Content::Text(text) => text.clone(),
     };
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    // Some filesystems say that there is no room only when all is to be on the disk.
+    // Some filesystems report a full disk only at fsync.
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
         let _ = std::fs::remove_file(path);
@@ -58,7 +58,7 @@ pub(crate) fn write(path: &Path, content: &Content) -> io::Result<u64> {
     Ok(text.len() as u64)
 }
 
-/// The view as it is drawn, without its keys, with all its rows one page after the other.
+/// Renders the view without its keys, with all its rows, page after page.
 fn text(state: &mut State) -> String {
     let (size, pane) = (state.size, std::mem::take(&mut state.pane));
     let message = state.message.take();
@@ -81,7 +81,7 @@ fn text(state: &mut State) -> String {
                     lines.extend(lines_of(&buffer, part));
                 }
             }
-            // The last page shows some rows again.
+            // The last page repeats some rows.
             lines.extend(lines_of(&buffer, parts.rows).into_iter().skip(from - first.min(from)));
             from += lines_of_page;
         }
@@ -100,13 +100,13 @@ fn text(state: &mut State) -> String {
 }
 
 fn draw_to_buffer(state: &State) -> Buffer {
-    // This backend is memory, and has no errors.
+    // This backend is memory and cannot fail.
     let Ok(mut terminal) = Terminal::new(TestBackend::new(state.size.width, state.size.height));
     let Ok(_) = terminal.draw(|frame| view::draw(frame, state));
     terminal.backend().buffer().clone()
 }
 
-/// The lines of a part of what was drawn, without the space behind them.
+/// Returns the lines of an area, without trailing spaces.
 fn lines_of(buffer: &Buffer, part: Rect) -> Vec<String> {
     let line = |y: u16| {
         let mut line = String::new();

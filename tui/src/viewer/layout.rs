@@ -1,52 +1,53 @@
-//! What lies where on a screen of this size: used by the view to draw, and by the state to know how many rows a page has and
-//! what was clicked. Pure.
+//! Layout: the areas of a screen of a given size. The view uses it to draw, and the state uses it
+//! to compute rows per page and to resolve clicks. Pure.
 
 use ratatui::layout::Rect;
 
 use super::state::{State, View};
 use super::view;
 
-/// The parts of the screen. A part that has no room is empty.
+/// Areas of the screen. An area without space is empty.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Layout {
-    /// Share, scope, tier, coverage, loss, rate, cost.
+    /// Share, scope, tier, coverage, loss, rate, overhead.
     pub(crate) header: Rect,
-    /// The names of the views.
+    /// Names of the views.
     pub(crate) tabs: Rect,
-    /// The titles of the columns.
+    /// Titles of the columns.
     pub(crate) titles: Rect,
-    /// The rows, one line each; or the text of a detail, or of an overlay.
+    /// The rows, one line each; or the text of a detail view or an overlay.
     pub(crate) rows: Rect,
-    /// The terminal of CMD, without its frame. Its size is that of the pty.
+    /// The command's terminal, without its frame. Its size is that of the pty.
     pub(crate) pane: Rect,
     /// The line above the pane.
     pub(crate) pane_title: Rect,
-    /// The filter as it is typed, or the last message, or what the cursor is on.
+    /// The filter being typed, or the latest message, or a description of the selected row.
     pub(crate) status: Rect,
     /// The keys.
     pub(crate) footer: Rect,
 }
 
-/// What is at a place of the screen.
+/// Target of a click.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hit {
     /// The name of a view.
     Tab(View),
     /// The title of a column of the view.
     Column(usize),
-    /// A line of the rows, from 0 for the first that is visible.
+    /// A line of the rows; 0 is the first visible one.
     Row(usize),
-    /// CMD's terminal.
+    /// The command's terminal.
     Pane,
 }
 
-/// Rows that are to be seen before the header gets more than one line, and before a pane gets any.
+/// Rows that must be visible before the header gets a second line or a pane gets any.
 const MIN_ROWS: u16 = 5;
 
-/// Lines of the header, if there is room.
+/// Maximum number of header lines.
 const HEADER_LINES: u16 = 4;
 
-/// Where everything is. Where there are few lines the verdict comes first, then rows, tabs, status, titles and keys.
+/// Computes all areas. With few lines, the verdict comes first, then rows, tabs, status, titles and
+/// keys.
 pub(crate) fn layout(state: &State) -> Layout {
     let (width, height) = (state.size.width, state.size.height);
     let mut free = height;
@@ -83,14 +84,14 @@ pub(crate) fn layout(state: &State) -> Layout {
     }
 }
 
-/// Takes so many lines of those that are free, or as many as there are beyond `keep`.
+/// Takes this many of the free lines, or as many as there are beyond `keep`.
 fn take_lines(free: &mut u16, wanted: u16, keep: u16) -> u16 {
     let lines = wanted.min(free.saturating_sub(keep));
     *free -= lines;
     lines
 }
 
-/// What is at this place, if it can be clicked.
+/// Returns the clickable target at this position.
 pub(crate) fn hit(state: &State, column: u16, row: u16) -> Option<Hit> {
     let layout = layout(state);
     let at = ratatui::layout::Position::new(column, row);
@@ -106,7 +107,8 @@ pub(crate) fn hit(state: &State, column: u16, row: u16) -> Option<Hit> {
     layout.pane.contains(at).then_some(Hit::Pane)
 }
 
-/// How far down the text of the present detail or overlay can be scrolled: its lines, less those that are visible.
+/// Returns how far down the text of the present detail view or overlay can be scrolled: its lines
+/// minus the visible ones.
 pub(crate) fn max_scroll(state: &State) -> usize {
     view::text_height(state).saturating_sub(layout(state).rows.height.into())
 }

@@ -1,112 +1,112 @@
-//! The one table of what keys do: the name in the configuration, the keys, the words of the help, and where it holds.
+//! Table of key bindings: the name in the configuration, the keys, the help text, and the context.
 //!
-//! The help, the footer, the key handling and the configuration are all made from it, so they cannot say different things.
+//! Help, footer, key handling and configuration are all generated from this table, so they agree.
 
 use crate::viewer::state::View;
 
-/// What a key can do.
+/// Command of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Command {
-    /// Ends.
+    /// Quits.
     Quit,
-    /// Ends, and prints the report.
+    /// Quits and prints the report.
     QuitAndPrint,
     /// Shows the keys.
     Help,
-    /// The next view.
+    /// Switches to the next view.
     NextView,
-    /// The view before.
+    /// Switches to the previous view.
     PreviousView,
-    /// This view.
+    /// Switches to this view.
     Show(View),
-    /// One row up.
+    /// Moves one row up.
     Up,
-    /// One row down.
+    /// Moves one row down.
     Down,
-    /// Wide contents to the right.
+    /// Scrolls wide content to the right.
     Left,
-    /// Wide contents to the left.
+    /// Scrolls wide content to the left.
     Right,
-    /// A page up.
+    /// Moves one page up.
     PageUp,
-    /// A page down.
+    /// Moves one page down.
     PageDown,
-    /// The first row.
+    /// Moves to the first row.
     Top,
-    /// The last row.
+    /// Moves to the last row.
     Bottom,
-    /// Opens the row under the cursor.
+    /// Opens the selected row.
     Open,
-    /// Closes what was opened last, or takes the filter away.
+    /// Closes what was opened last, or clears the filter.
     Back,
-    /// What is shown stands still, or a replay does.
+    /// Freezes the display, or pauses a replay.
     Pause,
     /// Sorts by the next column.
     Sort,
-    /// Turns the order round.
+    /// Reverses the sort order.
     ReverseSort,
     /// Sorts by the column to the left.
     SortLeft,
     /// Sorts by the column to the right.
     SortRight,
-    /// Types a filter.
+    /// Edits the filter.
     Filter,
-    /// Writes the view to a file.
+    /// Exports the view to a file.
     Export,
-    /// The next theme.
+    /// Switches to the next theme.
     Theme,
-    /// Gives the keyboard to CMD, or takes it back.
+    /// Gives the keyboard to the command, or takes it back.
     Keyboard,
-    /// Hides or shows CMD's terminal.
+    /// Hides or shows the command's terminal.
     TogglePane,
-    /// Gives CMD's terminal most of the screen.
+    /// Maximizes the command's terminal.
     EnlargePane,
-    /// A replay goes faster.
+    /// Doubles the speed of a replay.
     Faster,
-    /// A replay goes slower.
+    /// Halves the speed of a replay.
     Slower,
-    /// A replay goes back.
+    /// Jumps back in a replay.
     SeekBack,
-    /// A replay goes ahead.
+    /// Jumps ahead in a replay.
     SeekAhead,
-    /// Draws everything anew.
+    /// Redraws the screen.
     Redraw,
-    /// Gives the terminal back until the shell has zctrace go on.
+    /// Suspends zctrace and restores the terminal until the shell resumes it.
     Suspend,
 }
 
-/// Where a command holds.
+/// Context in which a binding is active.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Context {
-    /// Everywhere.
+    /// Always.
     Always,
-    /// Where rows can be sorted.
+    /// Views whose rows can be sorted.
     Tables,
-    /// If zctrace started a command.
+    /// Sessions in which zctrace started a command.
     Pane,
-    /// In a replay.
+    /// Replays.
     Replay,
 }
 
-/// A group of the help.
+/// Section of the help.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Group {
-    /// Moving about.
+    /// Navigation.
     Move,
-    /// Which view.
+    /// Views.
     Views,
-    /// What is shown, and how.
+    /// Content and appearance.
     Show,
-    /// The terminal of CMD.
+    /// The command's terminal.
     Pane,
-    /// A recording.
+    /// Replay of a recording.
     Replay,
-    /// zctrace.
+    /// zctrace itself.
     Program,
 }
 
 impl Group {
-    /// In the order of the help.
+    /// All sections, in the order of the help.
     pub(crate) const ALL: [Self; 6] = [
         Self::Move,
         Self::Views,
@@ -116,7 +116,7 @@ impl Group {
         Self::Program,
     ];
 
-    /// What stands above it.
+    /// Title of the section.
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Move => "Move",
@@ -129,28 +129,29 @@ impl Group {
     }
 }
 
-/// A line of the table.
+/// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binding {
-    /// What it does.
+    /// The command.
     pub(crate) command: Command,
     /// Its name in the configuration.
     pub(crate) name: &'static str,
-    /// The keys, unless the configuration says otherwise.
+    /// Default keys.
     pub(crate) keys: &'static [&'static str],
-    /// What the help says.
+    /// Help text.
     pub(crate) help: &'static str,
-    /// What the footer says; nothing if it is not there. The first ones are the last to give way.
+    /// Footer text; empty if it is not in the footer. Later ones are dropped first on a narrow
+    /// screen.
     pub(crate) footer: &'static str,
-    /// Where it holds.
+    /// Context in which it is active.
     pub(crate) context: Context,
-    /// In which group of the help.
+    /// Section of the help.
     pub(crate) group: Group,
 }
 
 macro_rules! bindings {
     ($( $group:ident $context:ident { $( $command:expr, $name:literal, [$($key:literal),*], $help:literal, $footer:literal; )* } )*) => {
-        /// The table.
+        /// The table of bindings.
         pub(crate) const BINDINGS: &[Binding] = &[$($(Binding {
             command: { use Command::*; $command },
             name: $name,

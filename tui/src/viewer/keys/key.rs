@@ -1,17 +1,17 @@
-//! A key: how it is written in the configuration and in the help, and how the terminal says it.
+//! Keys: their notation in the configuration and the help, and their form in terminal events.
 
 use std::fmt;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// A key, with what is held down along with it. Shift is part of a character, as the terminal says it.
+/// A key with its modifiers. Shift is part of the character, as in terminal events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Key {
     code: KeyCode,
     modifiers: KeyModifiers,
 }
 
-/// Keys that have names.
+/// Keys with names.
 const NAMED_KEYS: [(&str, KeyCode); 16] = [
     ("up", KeyCode::Up),
     ("down", KeyCode::Down),
@@ -32,7 +32,7 @@ const NAMED_KEYS: [(&str, KeyCode); 16] = [
 ];
 
 impl Key {
-    /// Reads `q`, `G`, `space`, `f12`, `ctrl-c`, `alt-left`.
+    /// Parses `q`, `G`, `space`, `f12`, `ctrl-c`, `alt-left`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut modifiers = KeyModifiers::NONE;
         let mut rest = text;
@@ -63,7 +63,7 @@ impl Key {
         Some(Self { code, modifiers }.normalized())
     }
 
-    /// What the terminal said.
+    /// Converts a terminal event.
     pub(crate) fn from_event(event: &KeyEvent) -> Self {
         let kept = KeyModifiers::CONTROL | KeyModifiers::ALT;
         Self {
@@ -73,13 +73,13 @@ impl Key {
         .normalized()
     }
 
-    /// A terminal sends the same byte for several keys with Ctrl: one of them stands for all.
+    /// A terminal sends the same byte for several Ctrl keys: one of them represents all.
     fn normalized(self) -> Self {
         if !self.modifiers.contains(KeyModifiers::CONTROL) {
             return self;
         }
         let code = match self.code {
-            // 0x1c to 0x1f are Ctrl with \ ] ^ _, and crossterm calls them 4 to 7.
+            // 0x1c to 0x1f are Ctrl with \ ] ^ _; crossterm calls them 4 to 7.
             KeyCode::Char('4') => KeyCode::Char('\\'),
             KeyCode::Char('5') => KeyCode::Char(']'),
             KeyCode::Char('6') => KeyCode::Char('^'),
@@ -90,7 +90,7 @@ impl Key {
         Self { code, ..self }
     }
 
-    /// The character it types, if it does.
+    /// Returns the character that the key types, if any.
     pub(crate) fn typed_char(self) -> Option<char> {
         match self.code {
             KeyCode::Char(c) if self.modifiers.is_empty() => Some(c),
@@ -100,7 +100,8 @@ impl Key {
 }
 
 impl fmt::Display for Key {
-    /// As the help shows it: `q`, `Ctrl-C`, `F12`, `PgUp`, `↑` is left to the view.
+    /// Formats the key for the help: `q`, `Ctrl-C`, `F12`, `PgUp`. The view chooses between arrows
+    /// and names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.modifiers.contains(KeyModifiers::CONTROL) {
             f.write_str("Ctrl-")?;

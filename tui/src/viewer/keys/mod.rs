@@ -1,4 +1,5 @@
-//! Keys: the table of commands ([`BINDINGS`]), which key gives which ([`KeyMap`]), and what a key means right now ([`action`]).
+//! Keys: the table of bindings ([`BINDINGS`]), the map from keys to commands ([`KeyMap`]), and the
+//! meaning of a key in the current state ([`action`]).
 
 mod bindings;
 mod key;
@@ -12,24 +13,24 @@ pub(crate) use self::bindings::{BINDINGS, Binding, Command, Context, Group};
 pub(crate) use self::key::Key;
 use super::state::{Action, Edit, Overlay, State};
 
-/// Which key gives which command.
+/// Map from keys to commands.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyMap {
     by_key: HashMap<Key, Command>,
-    /// The keys of each binding of the table, in its order.
+    /// The keys of each binding, in the order of the table.
     by_binding: Vec<Vec<Key>>,
 }
 
-/// Why keys cannot be given so.
+/// Error in a key configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum KeymapError {
-    /// There is no such command.
+    /// The command does not exist.
     UnknownCommand(String),
-    /// That is no key.
+    /// The key does not exist.
     InvalidKey(String),
-    /// One key for two commands.
+    /// One key is bound to two commands.
     Conflict(Key, &'static str, &'static str),
-    /// A command without a key that cannot be done without: `quit`, `help` or `keyboard`.
+    /// A mandatory command (`quit`, `help` or `keyboard`) has no key.
     MissingKey(&'static str),
 }
 
@@ -52,7 +53,7 @@ impl fmt::Display for KeymapError {
 
 impl Default for KeyMap {
     fn default() -> Self {
-        // A test holds the table to it.
+        // A test checks the table for this.
         Self::new(&[]).unwrap_or_else(|_| Self {
             by_key: HashMap::new(),
             by_binding: vec![Vec::new(); BINDINGS.len()],
@@ -61,8 +62,8 @@ impl Default for KeyMap {
 }
 
 impl KeyMap {
-    /// The table's own keys, but for those commands that are named: these have the keys given here, and no others. A key that
-    /// is given away is taken from the command that had it by the table.
+    /// Builds the map from the table's default keys. Each command named here gets the given keys
+    /// and no others; a key given to it is taken from the command that has it by default.
     pub(crate) fn new(changes: &[(String, Vec<String>)]) -> Result<Self, KeymapError> {
         let parse = |text: &str| Key::parse(text).ok_or_else(|| KeymapError::InvalidKey(text.to_owned()));
         let mut chosen: HashMap<&str, Vec<Key>> = HashMap::new();
@@ -99,7 +100,7 @@ impl KeyMap {
         Ok(Self { by_key, by_binding })
     }
 
-    /// Whether a change by itself makes sense.
+    /// Returns whether a change is valid by itself.
     pub(crate) fn check((name, keys): &(String, Vec<String>)) -> Result<(), KeymapError> {
         if BINDINGS.iter().all(|binding| binding.name != name) {
             return Err(KeymapError::UnknownCommand(name.clone()));
@@ -110,17 +111,17 @@ impl KeyMap {
         }
     }
 
-    /// What this key does.
+    /// Returns the command of this key.
     pub(crate) fn command(&self, key: Key) -> Option<Command> {
         self.by_key.get(&key).copied()
     }
 
-    /// The table, with the keys there are now.
+    /// Iterates over the table with the current keys.
     pub(crate) fn bindings(&self) -> impl Iterator<Item = (&'static Binding, &[Key])> {
         BINDINGS.iter().zip(self.by_binding.iter().map(Vec::as_slice))
     }
 
-    /// The first key of a command, if it has one.
+    /// Returns the first key of a command, if it has one.
     pub(crate) fn key_of(&self, command: Command) -> Option<Key> {
         self.bindings()
             .find(|(binding, _)| binding.command == command)
@@ -133,7 +134,8 @@ fn name_of(command: Command) -> &'static str {
     binding.map_or("", |binding| binding.name)
 }
 
-/// What a key means in this state. Nothing if it means nothing; and if CMD has the keyboard everything but the way out is its.
+/// Returns the action of a key in this state; `None` if it has none. While the command has the
+/// keyboard, every key except the one that returns it goes to the command.
 pub(crate) fn action(state: &State, event: &KeyEvent) -> Option<Action> {
     use crossterm::event::{KeyCode, KeyModifiers};
 
@@ -165,7 +167,7 @@ pub(crate) fn action(state: &State, event: &KeyEvent) -> Option<Action> {
         return match event.code {
             KeyCode::Char('y' | 'Y') | KeyCode::Enter => Some(Action::Answer(true)),
             KeyCode::Char('n' | 'N') | KeyCode::Esc => Some(Action::Answer(false)),
-            // Who asks a second time means it.
+            // A second request is meant.
             _ if command == Some(Command::Quit) => Some(Action::Answer(true)),
             _ => None,
         };

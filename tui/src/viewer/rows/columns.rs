@@ -1,30 +1,31 @@
-//! The columns of each view: their titles, how wide they are, and which give way first where there is little room.
+//! Columns of each view: titles, widths, and which ones are dropped first on a narrow screen.
 
 use crate::viewer::state::{Sort, View};
 
-/// On which side a column stands.
+/// Alignment of a column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Align {
-    /// Names.
+    /// Left, for names.
     Left,
-    /// Numbers.
+    /// Right, for numbers.
     Right,
 }
 
 /// A column of a view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Column {
-    /// What stands above it.
+    /// Title.
     pub(crate) title: &'static str,
-    /// Whether large values are wanted first, when it is sorted by for the first time.
+    /// Whether the first sort by this column is descending.
     pub(crate) descending: bool,
-    /// Characters that it has. A column of names has at least so many, and its part of what the others leave.
+    /// Width in characters. A column of names has at least this width, plus its portion of the
+    /// remaining space.
     pub(crate) width: u16,
-    /// Which part of what is left it has: 0 for a column that is always as wide.
+    /// Portion of the remaining space; 0 for a fixed width.
     pub(crate) flex: u16,
-    /// On which side.
+    /// Alignment.
     pub(crate) align: Align,
-    /// Columns of a higher drop_order give way first; one of drop_order 0 stays.
+    /// Columns with a higher drop_order are dropped first; one with drop_order 0 stays.
     pub(crate) drop_order: u8,
 }
 
@@ -50,7 +51,7 @@ const fn number(title: &'static str, width: u16, drop_order: u8) -> Column {
     }
 }
 
-/// A bar: sorted by the part that was copied.
+/// A bar: sorted by the copied part.
 const fn bar(title: &'static str, width: u16, drop_order: u8) -> Column {
     Column {
         descending: true,
@@ -58,7 +59,7 @@ const fn bar(title: &'static str, width: u16, drop_order: u8) -> Column {
     }
 }
 
-/// A size with one decimal is ten characters at most: `1023.9 KiB`.
+/// A size with one decimal has at most ten characters: `1023.9 KiB`.
 const SIZE: u16 = 10;
 
 const MAP: &[Column] = &[
@@ -132,7 +133,8 @@ const SEGMENTS: &[Column] = &[
 
 const LOG: &[Column] = &[];
 
-/// The columns of a view, in their order on the screen. [`Sort::column`] is a position in it. Empty if it cannot be sorted.
+/// Returns the columns of a view in screen order; [`Sort::column`] is an index into it. Empty if
+/// the view cannot be sorted.
 pub(crate) fn columns(view: View) -> &'static [Column] {
     match view {
         View::Map => MAP,
@@ -145,7 +147,8 @@ pub(crate) fn columns(view: View) -> &'static [Column] {
     }
 }
 
-/// How a view is sorted before anybody chooses: the most bytes first, the pipes that are fullest, the log as it came.
+/// Returns the default sort of a view: most bytes first, fullest pipes first, the log in order of
+/// arrival.
 pub(crate) fn default_sort(view: View) -> Sort {
     let title = if view == View::Pipes { "used" } else { "bytes" };
     let column = columns(view).iter().position(|column| column.title == title);

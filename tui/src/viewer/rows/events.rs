@@ -1,4 +1,4 @@
-//! What happened between two snapshots, in words for the log.
+//! Events between two snapshots, as lines of the log.
 
 use std::collections::HashSet;
 
@@ -7,10 +7,11 @@ use zctrace_report::{Flow, LedgerWord, Process, Report};
 
 use crate::viewer::state::{Level, Snapshot};
 
-/// Events of one kind that are events one by one; of more only the number is events.
+/// Maximum number of events of one kind that are listed individually; beyond it only their number
+/// is reported.
 const MAX_EVENTS: usize = 8;
 
-/// What is new in a snapshot. The first one begins with what is there already.
+/// Returns the events of a snapshot. The first snapshot reports what exists already.
 pub(crate) fn events(before: Option<&Snapshot>, now: &Snapshot) -> Vec<(Level, String)> {
     let mut events = Vec::new();
     let report = &*now.report;
@@ -133,7 +134,7 @@ fn segments(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Repor
     });
 }
 
-/// Tells the first ones, and how many more there are.
+/// Lists the first events, and the number of the others.
 fn push_events<T>(events: &mut Vec<(Level, String)>, level: Level, all: &[T], more: &str, text: impl Fn(&T) -> String) {
     events.extend(all.iter().take(MAX_EVENTS).map(|one| (level, text(one))));
     if all.len() > MAX_EVENTS {

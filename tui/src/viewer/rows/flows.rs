@@ -1,4 +1,4 @@
-//! The rows of the flows, and how fast they are.
+//! Rows of the flows, and their rates.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use zctrace_report::{Call, Flow};
 use super::{RowData, RowKey, RowQuery, Rows, matching_flows};
 use crate::viewer::state::{Snapshot, View};
 
-/// A number or a text: what a row is sorted by.
+/// Sort value of a row: a number or a text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum SortKey {
     Number(u64),
@@ -50,16 +50,17 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     }
 }
 
-/// The title of a column.
+/// Title of a column.
 pub(super) fn title(view: View, column: usize) -> &'static str {
     super::columns(view).get(column).map_or("", |column| column.title)
 }
 
-/// Bytes per second of a flow since the snapshot before; `None` if there is none, or the flow was not in it under this name.
+/// Returns the bytes per second of a flow since the previous snapshot; `None` without one, or if
+/// that snapshot does not contain the flow under this key.
 pub(crate) fn rate(now: &Snapshot, before: Option<&Snapshot>, index: usize, flow: &Flow) -> Option<u64> {
     let before = before?;
     let key = now.keys.key(index)?;
-    // A flow that is new began at nothing.
+    // A new flow started at zero.
     let had = before
         .keys
         .position(key)
@@ -68,7 +69,7 @@ pub(crate) fn rate(now: &Snapshot, before: Option<&Snapshot>, index: usize, flow
     per_second(flow.payload.saturating_sub(had), now.at.checked_sub(before.at)?)
 }
 
-/// So many bytes in a time.
+/// Computes bytes per second.
 pub(super) fn per_second(bytes: u64, time: Duration) -> Option<u64> {
     let nanoseconds = time.as_nanos();
     let rate = (u128::from(bytes) * 1_000_000_000).checked_div(nanoseconds)?;

@@ -1,15 +1,16 @@
-//! What a row is about, as a number that is the same in the next snapshot.
+//! Row keys: identify the subject of a row across snapshots.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use zctrace_report::{End, Flow, Look, Pipe, Report, Segment};
 
-/// Which row it is, in every snapshot: numbers of flows change when new ones come, so this is a hash of what the row is about.
+/// Key of a row. Numbers of flows change when new flows appear, so this is a hash of the row's
+/// subject.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct RowKey(pub(crate) u64);
 
-/// FNV-1a over words: names here are short, and a made-up one that clashes only moves a cursor.
+/// FNV-1a over words: names are short, and a forged collision only moves the cursor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeyHasher(u64);
 
@@ -29,7 +30,7 @@ impl Hasher for KeyHasher {
     }
 
     fn write_u64(&mut self, word: u64) {
-        // The upper half is folded in, for a product alone never lets high bits reach low ones.
+        // Folds in the upper half, because a product alone never carries high bits to low ones.
         self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 ^= self.0 >> 29;
     }
@@ -51,32 +52,32 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// A map by keys, which are hashes already.
+/// A map whose keys are hashes already.
 pub(super) type ByKey<T> = HashMap<RowKey, T, BuildHasherDefault<KeyHasher>>;
 
-/// The key of anything that can be hashed.
+/// Returns the key of any hashable value.
 pub(super) fn hash_key<T: Hash>(what: T) -> RowKey {
     let mut hasher = KeyHasher::default();
     what.hash(&mut hasher);
     RowKey(hasher.finish())
 }
 
-/// A process.
+/// Returns the key of a process.
 pub(super) fn of_pid(pid: u32) -> RowKey {
     hash_key(("process", pid))
 }
 
-/// A pipe.
+/// Returns the key of a pipe.
 pub(super) fn of_pipe(pipe: &Pipe) -> RowKey {
     hash_key(("pipe", pipe.inode))
 }
 
-/// A segment.
+/// Returns the key of a segment.
 pub(super) fn of_segment(segment: &Segment) -> RowKey {
     hash_key(("segment", segment.pid, segment.id, segment.pipe))
 }
 
-/// A look.
+/// Returns the key of a peek.
 pub(super) fn of_look(look: &Look) -> RowKey {
     let place = look
         .place
@@ -85,7 +86,7 @@ pub(super) fn of_look(look: &Look) -> RowKey {
     hash_key(("look", look.pid, look.segment, place, &look.operation, &look.how))
 }
 
-/// What a flow is about, but for what it has in common with others.
+/// Identity of a flow within its group.
 fn of_flow(flow: &Flow) -> RowKey {
     fn end<H: Hasher>(end: &End, hasher: &mut H) {
         end.kind.hash(hasher);
@@ -101,7 +102,7 @@ fn of_flow(flow: &Flow) -> RowKey {
     RowKey(hasher.finish())
 }
 
-/// The keys of a report's flows, in their order, and where each is: made once per snapshot.
+/// Keys of a report's flows in order, with their positions; computed once per snapshot.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct FlowKeys {
     of_flow: Vec<RowKey>,
@@ -109,18 +110,18 @@ pub(crate) struct FlowKeys {
 }
 
 impl FlowKeys {
-    /// Of a report.
+    /// Computes the keys of a report.
     pub(crate) fn from_report(report: &Report) -> Self {
         let mut keys = Self {
             of_flow: Vec::with_capacity(report.flows.len()),
             index: ByKey::with_capacity_and_hasher(report.flows.len(), BuildHasherDefault::default()),
         };
-        // How many of one key have come already.
+        // Number of earlier flows with the same key.
         let mut same: ByKey<u64> = ByKey::default();
         for (index, flow) in report.flows.iter().enumerate() {
             let mut key = of_flow(flow);
             if keys.index.contains_key(&key) {
-                // Flows that are about the same are told apart by their order.
+                // Flows with the same subject are numbered in their order.
                 let number = same.entry(key).or_default();
                 *number += 1;
                 key = hash_key((key, *number));
@@ -131,12 +132,12 @@ impl FlowKeys {
         keys
     }
 
-    /// The key of this flow.
+    /// Returns the key of this flow.
     pub(crate) fn key(&self, index: usize) -> Option<RowKey> {
         self.of_flow.get(index).copied()
     }
 
-    /// Where the flow of this key is.
+    /// Returns the position of the flow with this key.
     pub(crate) fn position(&self, key: RowKey) -> Option<usize> {
         self.index.get(&key).map(|&index| index as usize)
     }

@@ -1,4 +1,4 @@
-//! The rows of the log.
+//! Rows of the log.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use crate::viewer::state::Level;
 /// A line of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LogRow {
-    /// When, since the viewer started.
+    /// Time since the viewer started.
     pub(crate) at: Duration,
-    /// How bad.
+    /// Severity.
     pub(crate) level: Level,
-    /// What. Not printable yet.
+    /// Text, not yet sanitized for printing.
     pub(crate) text: String,
 }
 
-/// The newest line comes last, as it was written.
+/// The newest line comes last.
 pub(super) fn rows(query: &RowQuery<'_>) -> Rows {
     let mut filtered = query
         .filter

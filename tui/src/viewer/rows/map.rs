@@ -1,5 +1,5 @@
-//! The map: flows with like ends, as sums. A file counts with its directory, a socket with its service, a pipe and memory
-//! with all others of their kind.
+//! Rows of the map: sums over flows with similar endpoints. A file counts with its directory, a
+//! socket with its service, a pipe and memory with all others of their kind.
 
 use std::borrow::Cow;
 
@@ -10,29 +10,29 @@ use super::key::{self, ByKey};
 use super::{RowData, RowKey, RowQuery, Rows, matching_flows};
 use crate::viewer::state::{Snapshot, View};
 
-/// Flows with like ends.
+/// Flows with similar endpoints.
 #[derive(Clone, Debug)]
 pub(crate) struct MapRow {
-    /// The largest of them: its place in the report's list.
+    /// The largest of the flows: its index in the report's list.
     pub(crate) largest: u32,
-    /// Where they came from, where they went.
+    /// Source and destination.
     pub(crate) ends: [End; 2],
-    /// How many.
+    /// Number of flows.
     pub(crate) flows: u64,
-    /// All their bytes.
+    /// Sum of their bytes.
     pub(crate) payload: u64,
-    /// What became of them.
+    /// Verdict over all of them.
     pub(crate) account: Account,
-    /// Bytes per second; `None` if it is not known of any of them.
+    /// Bytes per second; `None` if no rate is known.
     pub(crate) rate: Option<u64>,
 }
 
-/// What ends are alike by.
+/// Grouping key of an endpoint.
 fn like(end: &End) -> (&EndKind, Option<u16>, Cow<'_, str>) {
     match &end.kind {
         kind if kind.is_socket() => {
             let of_name = || end.name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-            // Of an address that is not known to be the service's the port is one of thousands.
+            // If the address may not be the service's, its port is one of thousands.
             match end.port {
                 Some(port) => (kind, Some(port), Cow::Borrowed("")),
                 None if kind == &EndKind::Unix => (kind, None, Cow::Borrowed(&end.name)),
@@ -52,10 +52,10 @@ fn like(end: &End) -> (&EndKind, Option<u16>, Cow<'_, str>) {
     }
 }
 
-/// The first port that the kernel gives by itself (`net.ipv4.ip_local_port_range`, 32768 unless it was changed).
+/// First ephemeral port of the kernel (`net.ipv4.ip_local_port_range`, 32768 by default).
 const FIRST_EPHEMERAL: u16 = 32_768;
 
-/// The kinds between the two ends.
+/// Kinds of endpoints between source and destination.
 pub(crate) fn intermediate_kinds(flow: &Flow) -> &[EndKind] {
     flow.path.get(1..flow.path.len().saturating_sub(1)).unwrap_or_default()
 }
@@ -71,7 +71,7 @@ fn key(flow: &Flow) -> RowKey {
     ))
 }
 
-/// An end as the row shows it: if there are several, without what they differ in.
+/// Endpoint as the row shows it: without the parts in which several differ.
 fn merge(row: &mut End, end: &End) {
     if row.name == end.name && row.port == end.port {
         return;
@@ -151,19 +151,19 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     }
 }
 
-/// The part that was copied, as a number that can be sorted by.
+/// Copied part, as a sortable number.
 pub(super) fn copied_share(account: &Account) -> u64 {
     let arrived = u128::from(account.arrived());
     (u128::from(account.copied) << 32).checked_div(arrived).unwrap_or(0) as u64
 }
 
-/// The flows of a row, by their places.
+/// Returns the indices of a row's flows.
 pub(super) fn members(snapshot: &Snapshot, row: RowKey) -> impl Iterator<Item = usize> {
     let flows = snapshot.report.flows.iter().enumerate();
     flows.filter(move |(_, flow)| key(flow) == row).map(|(index, _)| index)
 }
 
-/// The largest flow of a row.
+/// Returns the largest flow of a row.
 pub(super) fn find(snapshot: &Snapshot, row: RowKey) -> Option<usize> {
     members(snapshot, row).max_by_key(|&index| snapshot.report.flows[index].payload)
 }

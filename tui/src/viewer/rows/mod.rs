@@ -1,8 +1,9 @@
-//! The rows of each view, derived from a report: filtered, sorted, with an identity that lasts from snapshot to snapshot.
+//! Rows of each view, derived from a report: filtered, sorted, with keys that persist across
+//! snapshots.
 //!
-//! [`derive()`] is called when a snapshot comes or view, sort or filter change; never while drawing. What a row shows is looked
-//! up in the report when it is drawn, so that only what is visible is made into text; rows that are sums over flows (of the
-//! map, processes and reasons) hold their sums.
+//! [`derive()`] runs when a snapshot arrives, or when view, sort or filter change; never while
+//! drawing. The content of a row is looked up in the report when it is drawn, so that only visible
+//! rows become text. Rows that are sums over flows (map, processes, reasons) hold their sums.
 
 mod columns;
 mod events;
@@ -30,20 +31,20 @@ use zctrace_report::Flow;
 use super::state::{Log, Snapshot, Sort, View};
 use crate::filter::{Filter, Match};
 
-/// What `derive` needs to know.
+/// Inputs of `derive`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowQuery<'a> {
-    /// Which rows.
+    /// The view.
     pub(crate) view: View,
-    /// Of this.
+    /// The report.
     pub(crate) now: Option<&'a Snapshot>,
-    /// And rates against this.
+    /// The previous report, for rates.
     pub(crate) before: Option<&'a Snapshot>,
     /// The lines of the log view.
     pub(crate) log: &'a Log,
-    /// In this order.
+    /// The sort order.
     pub(crate) sort: Sort,
-    /// Only these.
+    /// The filter.
     pub(crate) filter: &'a Filter,
 }
 
@@ -52,21 +53,22 @@ pub(crate) struct RowQuery<'a> {
 pub(crate) struct Rows {
     keys: Vec<RowKey>,
     body: RowData,
-    /// What the filter does to them.
+    /// Effect of the filter on them.
     filtered: Filtered,
 }
 
-/// What a filter does to the rows of a view.
+/// Effect of a filter on the rows of a view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Filtered {
-    /// It hides so many: flows where rows are flows or made of them, else rows. Of some of them it cannot be told whether they fit.
+    /// Rows are hidden: flows where rows are flows or sums of flows, otherwise rows. For some of
+    /// them the match is undecidable.
     Hidden {
-        /// How many do not fit, or may not.
+        /// Number of hidden ones, including the undecidable ones.
         count: u64,
-        /// Of these: how many may fit.
+        /// Number of undecidable ones among them.
         undecided: u64,
     },
-    /// It asks for a field that is not there, and hides nothing.
+    /// The filter tests a field that these rows do not have, and hides nothing.
     NotApplicable(&'static str),
 }
 
@@ -77,7 +79,7 @@ impl Default for Filtered {
 }
 
 impl Filtered {
-    /// Takes down whether something fits, that stands for so many, and says whether it is shown.
+    /// Records the match of an item that counts this many times, and returns whether it is shown.
     fn admits(&mut self, result: Match, many: u64) -> bool {
         let Self::Hidden { count, undecided } = self else {
             return true;
@@ -91,57 +93,57 @@ impl Filtered {
     }
 }
 
-/// What the rows are.
+/// Content of the rows.
 #[derive(Clone, Default, Debug)]
 pub(crate) enum RowData {
-    /// None.
+    /// No rows.
     #[default]
     Nothing,
-    /// Sums over flows with like ends.
+    /// Sums over flows with similar endpoints.
     Map(Vec<MapRow>),
-    /// Places in the report's list.
+    /// Indices into the report's list.
     Flows(Vec<u32>),
-    /// Sums over flows of a process.
+    /// Sums over the flows of a process.
     Processes(Vec<ProcessRow>),
-    /// Places in the report's list.
+    /// Indices into the report's list.
     Pipes(Vec<u32>),
-    /// Sums over reasons of a code.
+    /// Sums over the reasons of a code.
     Reasons(Vec<ReasonRow>),
-    /// Segments, then looks.
+    /// Segments, then peeks.
     Segments(Vec<SegmentRow>),
     /// Lines.
     Log(Vec<LogRow>),
 }
 
 impl Rows {
-    /// How many.
+    /// Returns the number of rows.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Which one stands there.
+    /// Returns the key at a position.
     pub(crate) fn key(&self, row: usize) -> Option<RowKey> {
         self.keys.get(row).copied()
     }
 
-    /// Where this one stands.
+    /// Returns the position of a key.
     pub(crate) fn position(&self, key: RowKey) -> Option<usize> {
         self.keys.iter().position(|&other| other == key)
     }
 
-    /// What they are.
+    /// Returns the content.
     pub(crate) fn body(&self) -> &RowData {
         &self.body
     }
 
-    /// What the filter does to them.
+    /// Returns the effect of the filter.
     pub(crate) fn filtered(&self) -> Filtered {
         self.filtered
     }
 
-    /// Puts rows into an order, each with its key and what it is sorted by.
+    /// Sorts rows, each with its key and its sort value.
     fn sort<T, K: Ord>(mut rows: Vec<(K, RowKey, T)>, descending: bool) -> (Vec<RowKey>, Vec<T>) {
-        // Rows that are the same by this column keep an order of their own, so that they do not jump about.
+        // Rows that are equal in this column keep a fixed order, so that they do not jump.
         rows.sort_unstable_by(|(a, a_key, _), (b, b_key, _)| {
             let order = a.cmp(b);
             let order = if descending { order.reverse() } else { order };
@@ -151,7 +153,7 @@ impl Rows {
     }
 }
 
-/// The rows of a view.
+/// Derives the rows of a view.
 pub(crate) fn derive(query: &RowQuery<'_>) -> Rows {
     if query.view == View::Log {
         return log::rows(query);
@@ -170,8 +172,8 @@ pub(crate) fn derive(query: &RowQuery<'_>) -> Rows {
     }
 }
 
-/// Where in its list of the report (`flows` for Map and Flows, `processes`, …) the thing of this row is, if it is still there.
-/// Of the map it is the largest flow of the row; of a reason, 0.
+/// Returns the index of a row's subject in its list of the report (`flows` for map and flows,
+/// `processes`, …), if it still exists. For the map, the largest flow of the row; for a reason, 0.
 pub(crate) fn find(view: View, snapshot: &Snapshot, key: RowKey) -> Option<usize> {
     let report = &*snapshot.report;
     match view {
@@ -188,7 +190,7 @@ pub(crate) fn find(view: View, snapshot: &Snapshot, key: RowKey) -> Option<usize
     }
 }
 
-/// The flows that fit, with their places.
+/// Returns the matching flows with their indices.
 fn matching_flows<'a>(query: &RowQuery<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a Flow)>, Filtered) {
     let all = flows.iter().enumerate().map(|(index, flow)| (index as u32, flow));
     let mut filtered = Filtered::default();
@@ -199,12 +201,12 @@ fn matching_flows<'a>(query: &RowQuery<'_>, flows: &'a [Flow]) -> (Vec<(u32, &'a
     (fit.collect(), filtered)
 }
 
-/// The flows of a row of the map.
+/// Returns the flows of a row of the map.
 pub(crate) fn members(snapshot: &Snapshot, key: RowKey) -> impl Iterator<Item = &Flow> {
     map::members(snapshot, key).map(|index| &snapshot.report.flows[index])
 }
 
-/// The code behind a row of the reasons.
+/// Returns the code of a row of the reasons.
 pub(crate) fn code_of(snapshot: &Snapshot, key: RowKey) -> Option<String> {
     reasons::code(&snapshot.report, key).map(str::to_owned)
 }

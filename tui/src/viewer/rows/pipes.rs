@@ -1,10 +1,10 @@
-//! The rows of the pipes.
+//! Rows of the pipes.
 
 use super::flows::{SortKey, title};
 use super::{Filtered, RowData, RowQuery, Rows, key};
 use crate::viewer::state::{Snapshot, View};
 
-/// The pipes that fit; all of them if the filter asks for what pipes do not have.
+/// Returns the matching pipes; all of them if the filter tests fields that pipes do not have.
 pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     let mut filtered = query
         .filter

@@ -1,4 +1,4 @@
-//! The rows of the processes. With a filter they are sums over the flows that fit.
+//! Rows of the processes. With a filter they are sums over the matching flows.
 
 use zctrace_report::Account;
 
@@ -11,15 +11,15 @@ use crate::viewer::state::{Snapshot, View};
 /// A process.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessRow {
-    /// Its number.
+    /// Process ID.
     pub(crate) pid: u32,
-    /// Its name.
+    /// Name.
     pub(crate) name: String,
-    /// Bytes that it gave away.
+    /// Bytes that it sent.
     pub(crate) payload: u64,
-    /// What became of them.
+    /// Verdict over those bytes.
     pub(crate) account: Account,
-    /// Bytes that it took into its memory.
+    /// Bytes that it read into its memory.
     pub(crate) into_memory: u64,
     /// Calls that returned bytes.
     pub(crate) calls: u64,

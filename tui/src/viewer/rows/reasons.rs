@@ -1,4 +1,4 @@
-//! The rows of the reasons: a code each, with how much it explains, and what that cost.
+//! Rows of the reasons: one per code, with the bytes that it explains and their estimated cost.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,30 +9,30 @@ use super::flows::{SortKey, title};
 use super::{RowData, RowKey, RowQuery, Rows, key, matching_flows};
 use crate::viewer::state::{Snapshot, View};
 
-/// Bytes of memory that one CPU copies in a second, where that was not measured: what a server of the last ten years does
-/// with pieces that are not in its cache. It is stated wherever an estimate rests on it.
+/// Assumed copy rate of one CPU in bytes per second where none was measured: typical of servers of
+/// the last ten years for data that is not in the cache. Every estimate that rests on it says so.
 pub(crate) const ASSUMED_COPY_RATE: u64 = 4 << 30;
 
 /// A reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ReasonRow {
-    /// Its code.
+    /// Code.
     pub(crate) code: ReasonCode,
-    /// Bytes that it explains; one that was copied twice counts twice.
+    /// Bytes that it explains; a byte that was copied twice counts twice.
     pub(crate) bytes: u64,
     /// Calls that it explains; 0 if they were not counted.
     pub(crate) calls: u64,
 }
 
 impl ReasonRow {
-    /// Whether it explains copies: what is unknown has no price.
+    /// Whether it explains copies: unknown bytes have no cost.
     pub(crate) fn is_copy(&self) -> bool {
         self.code.class() == Some(Class::Copy)
     }
 }
 
-/// An estimate of the CPU time that copying so many bytes took, in nanoseconds: by the rate that was measured here, else by
-/// the one that is assumed.
+/// Estimates the CPU time of copying this many bytes, in nanoseconds, from the measured rate or the
+/// assumed one.
 pub(crate) fn copy_time_ns(report: &Report, bytes: u64) -> u64 {
     let rate = report
         .overhead
@@ -90,7 +90,7 @@ fn of(code: &ReasonCode) -> RowKey {
     key::hash_key(("reason", code))
 }
 
-/// The code of a row, if the report still has it.
+/// Returns the code of a row, if the report still has it.
 pub(super) fn code(report: &Report, row: RowKey) -> Option<&str> {
     let of_flows = report
         .flows

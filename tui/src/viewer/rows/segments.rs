@@ -1,4 +1,4 @@
-//! The rows of the segments and peeks.
+//! Rows of the segments and peeks.
 
 use std::collections::HashSet;
 
@@ -8,16 +8,16 @@ use super::flows::{SortKey, title};
 use super::{RowData, RowKey, RowQuery, Rows, key, matching_flows};
 use crate::viewer::state::{Snapshot, View};
 
-/// A segment or a look, by its place in the report's list.
+/// A segment or a peek, by its index in the report's list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SegmentRow {
-    /// In `segments`.
+    /// Index into `segments`.
     Segment(u32),
-    /// In `looks`.
+    /// Index into `peeks`.
     Look(u32),
 }
 
-/// Segments and looks of the flows that fit; of no flow, if there is no filter.
+/// Returns the segments and peeks of matching flows, and without a filter also those of no flow.
 pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     let report = &now.report;
     let (flows, filtered) = matching_flows(query, &report.flows);
@@ -67,7 +67,7 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     }
 }
 
-/// The place of a segment; of a look the place after all segments.
+/// Returns the position of a segment; peeks follow all segments.
 pub(super) fn find(report: &Report, row: RowKey) -> Option<usize> {
     let segments = report.segments.iter().map(key::of_segment);
     let looks = report.looks.iter().map(key::of_look);
