@@ -1,4 +1,4 @@
-//! Signals, for the loop.
+//! Signals for the event loop.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::signals::{ReceivedSignal, is_ignored};
 
-/// The signals that are waited for. What zctrace was told to ignore (`nohup`) it goes on to ignore.
+/// Signals that are waited for. Signals that zctrace inherited as ignored (`nohup`) stay ignored.
 #[derive(Debug)]
 pub(crate) struct Signals {
     ends: Vec<(i32, Signal)>,
@@ -16,19 +16,19 @@ pub(crate) struct Signals {
     resized: Signal,
 }
 
-/// What a signal says.
+/// Meaning of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SignalEvent {
-    /// It asks to end.
+    /// Requests the end.
     End(ReceivedSignal),
-    /// It asks to stop for a while.
+    /// Requests a stop (Ctrl-Z).
     Suspend,
     /// The terminal has another size, or had one for a moment.
     Resized,
 }
 
 impl Signals {
-    /// Catches them from now on.
+    /// Catches the signals from now on.
     pub(crate) fn catch() -> io::Result<Self> {
         let is_handled = |number: &i32| !is_ignored(*number);
         let listen = |number: i32| signal(SignalKind::from_raw(number));
@@ -45,7 +45,7 @@ impl Signals {
         })
     }
 
-    /// The next signal. Several of one kind may be one; none is forgotten.
+    /// Waits for the next signal. Several of one kind may be merged; no kind is lost.
     pub(crate) async fn next(&mut self) -> SignalEvent {
         std::future::poll_fn(|context| {
             use std::task::Poll;
@@ -54,7 +54,8 @@ impl Signals {
                 if signal.poll_recv(context).is_ready() {
                     return Poll::Ready(SignalEvent::End(ReceivedSignal {
                         signal: *number,
-                        // Whoever sent it: a command in a pane is not in our group and has not got it.
+                        // Whoever sent it: a command in a pane is not in our process group and has
+                        // not received it.
                         by_kernel: false,
                     }));
                 }
@@ -69,13 +70,13 @@ impl Signals {
         .await
     }
 
-    /// Forgets what said to go on before.
+    /// Discards an earlier request to continue.
     pub(crate) fn discard_continue(&mut self) {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         while self.continued.poll_recv(&mut context).is_ready() {}
     }
 
-    /// Waits until somebody says to go on.
+    /// Waits for SIGCONT.
     pub(crate) async fn wait_for_continue(&mut self) {
         self.continued.recv().await;
     }

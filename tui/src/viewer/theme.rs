@@ -1,10 +1,11 @@
-//! Colors and glyphs. No color says anything that a glyph, a word or a place does not say too.
+//! Colors and glyphs. Color never carries meaning alone: a glyph, a word or a position always shows
+//! it too.
 
 use std::borrow::Cow;
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// Which colors.
+/// A color theme.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum ThemeName {
     /// For dark backgrounds.
@@ -12,16 +13,16 @@ pub(crate) enum ThemeName {
     Dark,
     /// For light backgrounds.
     Light,
-    /// As different as can be.
+    /// Maximum contrast.
     HighContrast,
     /// Blue for moved and orange for copied.
     ColorBlind,
-    /// No colors at all, as `NO_COLOR` asks for.
+    /// No colors, as `NO_COLOR` requests.
     None,
 }
 
 impl ThemeName {
-    /// All, in the order in which a key goes through them.
+    /// All themes, in the order in which a key cycles through them.
     pub(crate) const ALL: [Self; 5] = [
         Self::Dark,
         Self::Light,
@@ -30,7 +31,7 @@ impl ThemeName {
         Self::None,
     ];
 
-    /// The word for it in the configuration.
+    /// Returns the name in the configuration.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Dark => "dark",
@@ -42,22 +43,22 @@ impl ThemeName {
     }
 }
 
-/// What a text is, as far as its looks go.
+/// Role of a text, which decides its style.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
-    /// Nothing special.
+    /// Ordinary text.
     Plain,
-    /// What matters less.
+    /// Less important text.
     Dim,
     /// The verdict, and titles.
     Strong,
-    /// The titles of columns.
+    /// Titles of columns.
     Head,
-    /// The title of the column that is sorted by.
+    /// Title of the sort column.
     Sorted,
-    /// The view that is shown.
+    /// The active view.
     Active,
-    /// The row under the cursor.
+    /// The selected row.
     Cursor,
     /// A key.
     Key,
@@ -67,16 +68,16 @@ pub(crate) enum Role {
     Copied,
     /// Unknown.
     Unknown,
-    /// Neither.
+    /// Excluded bytes.
     Excluded,
-    /// What must not be overlooked: a loss, a failure.
+    /// Something that must be noticed: a loss, a failure.
     Alert,
     /// A warning.
     Warning,
 }
 
 impl Role {
-    /// The role of a mark.
+    /// Returns the role of a mark.
     pub(crate) const fn from_mark(mark: char) -> Self {
         match mark {
             '=' => Self::Moved,
@@ -89,7 +90,7 @@ impl Role {
     }
 }
 
-/// The looks of each role.
+/// Style of each role.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Theme {
     name: ThemeName,
@@ -97,12 +98,12 @@ pub(crate) struct Theme {
 }
 
 impl Theme {
-    /// The theme of this name, for a terminal that shows 24-bit colors or does not.
+    /// Returns the theme of this name, for a terminal with or without 24-bit colors.
     pub(crate) const fn new(name: ThemeName, true_color: bool) -> Self {
         Self { name, true_color }
     }
 
-    /// How a role looks.
+    /// Returns the style of a role.
     pub(crate) fn style(self, role: Role) -> Style {
         let style = Style::new().add_modifier(modifier(role));
         match self.color(role) {
@@ -112,7 +113,7 @@ impl Theme {
     }
 
     fn color(self, role: Role) -> Option<Color> {
-        // As 24-bit color, and the nearest of the 16 or 256 that a terminal without these has.
+        // The 24-bit color, and the nearest of the 16 or 256 colors of other terminals.
         let (rgb, ansi) = match (self.name, role) {
             (ThemeName::None, _) | (_, Role::Plain | Role::Strong | Role::Cursor | Role::Active | Role::Sorted) => {
                 return None;
@@ -139,7 +140,8 @@ impl Theme {
                 ((255, 255, 255), Color::White)
             }
 
-            // Okabe and Ito's colors, which people with any of the common kinds of color blindness tell apart.
+            // Okabe and Ito's colors, which people with any common kind of color blindness can
+            // distinguish.
             (ThemeName::ColorBlind, Role::Moved) => ((86, 180, 233), Color::LightBlue),
             (ThemeName::ColorBlind, Role::Copied | Role::Alert) => ((230, 159, 0), Color::Indexed(214)),
             (ThemeName::ColorBlind, Role::Unknown | Role::Warning) => ((204, 121, 167), Color::Indexed(175)),
@@ -153,7 +155,7 @@ impl Theme {
     }
 }
 
-/// What a role is without colors.
+/// Returns the style of a role without colors.
 const fn modifier(role: Role) -> Modifier {
     match role {
         Role::Strong | Role::Key | Role::Warning => Modifier::BOLD,
@@ -165,29 +167,30 @@ const fn modifier(role: Role) -> Modifier {
     }
 }
 
-/// Which characters may be drawn.
+/// The character set for drawing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Glyphs {
     ascii: bool,
 }
 
 impl Glyphs {
-    /// Only ASCII, or what UTF-8 has.
+    /// ASCII only, or UTF-8.
     pub(crate) const fn new(ascii: bool) -> Self {
         Self { ascii }
     }
 
-    /// What says that something was cut off.
+    /// Returns the mark of truncated text.
     pub(crate) const fn ellipsis(self) -> &'static str {
         if self.ascii { ">" } else { "…" }
     }
 
-    /// The line between two parts of the screen.
+    /// Returns the line between two parts of the screen.
     pub(crate) const fn rule(self) -> &'static str {
         if self.ascii { "-" } else { "─" }
     }
 
-    /// A text as it may be drawn. What ASCII does not have is written in other words, or as `?`.
+    /// Converts a text to this character set. Characters outside ASCII are replaced by ASCII
+    /// spellings, or by `?`.
     pub(crate) fn text(self, text: &str) -> Cow<'_, str> {
         if !self.ascii || text.is_ascii() {
             return Cow::Borrowed(text);

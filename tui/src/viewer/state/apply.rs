@@ -1,4 +1,4 @@
-//! What can happen, and what the state makes of it.
+//! Actions, and how they change the state.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,39 +16,39 @@ use crate::viewer::layout::{self, Hit};
 use crate::viewer::rows::{self, FlowKeys};
 use crate::viewer::theme::ThemeName;
 
-/// Something that happened.
+/// An event.
 #[derive(Clone)]
 pub(crate) enum Action {
     /// A key of the table was pressed.
     Do(Command),
-    /// A key changed the line that is typed.
+    /// A key changed the input line.
     Edit(Edit),
-    /// The line is done.
+    /// The input line was submitted.
     Submit,
-    /// The line is given up.
+    /// The input line was canceled.
     Cancel,
     /// A question was answered.
     Answer(bool),
-    /// A place was clicked.
+    /// A position was clicked.
     Click {
         /// Column of the screen, from 0.
         column: u16,
         /// Line of the screen, from 0.
         row: u16,
     },
-    /// A new report, and the identities of its flows.
+    /// A new report, with the keys of its flows.
     Snapshot(Arc<Report>, Arc<FlowKeys>),
-    /// It came further.
+    /// The phase of the trace changed.
     Phase(Phase),
-    /// Where the replay is.
+    /// Position and speed of the replay.
     Playback(PlaybackState),
-    /// How the recording goes.
+    /// Progress of the recording.
     Recording(RecordingProgress),
-    /// CMD's terminal shows something else.
+    /// The command's terminal changed.
     Screen(Arc<vt100::Screen>),
-    /// The terminal has another size.
+    /// The terminal was resized.
     Resize(Size),
-    /// Something is to be told and remembered.
+    /// A message to display and to log.
     Say(Level, String),
     /// Time has passed.
     Tick,
@@ -63,41 +63,41 @@ impl Action {
     }
 }
 
-/// What is to be done now.
+/// Effect to be executed by the event loop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Effect {
-    /// Nothing: what is shown is still true.
+    /// Nothing: the screen is up to date.
     None,
-    /// The screen is to be drawn.
+    /// Redraw.
     Redraw,
-    /// The screen is to be drawn, whatever the terminal shows.
+    /// Redraw everything, whatever the terminal shows.
     RedrawAll,
-    /// It ends.
+    /// Quit.
     Quit {
-        /// Whether the report is printed.
+        /// Whether to print the report.
         print: bool,
-        /// Whether the command, which still runs, is to be ended.
+        /// Whether to end the command, which is still running.
         end_command: bool,
     },
-    /// The terminal is given back for a while.
+    /// Release the terminal and stop.
     Suspend,
-    /// The view is to be written to this file.
+    /// Write the view to this file.
     Export(PathBuf),
-    /// The replay does something else.
+    /// Control the replay.
     Play(PlayControl),
 }
 
-/// How long a message stays.
+/// Display time of a message.
 const MESSAGE_DURATION: Duration = Duration::from_secs(6);
 
-/// How far a replay is sought.
+/// Distance of a seek in a replay.
 const SEEK_STEP: Duration = Duration::from_secs(10);
 
-/// Columns by which wide contents are moved.
+/// Columns by which wide content is scrolled.
 const H_SCROLL_STEP: u16 = 8;
 
 impl State {
-    /// Takes in what happened at a time.
+    /// Applies an action that occurred at the given time.
     pub(crate) fn apply(&mut self, action: Action, now: Duration) -> Effect {
         self.now = now;
         match action {
@@ -152,7 +152,7 @@ impl State {
         }
     }
 
-    /// Says something in the status line.
+    /// Shows a message in the status line.
     fn show_message(&mut self, level: Level, text: String) {
         self.message = Some(Message {
             text,
@@ -166,7 +166,7 @@ impl State {
             self.phase = Phase::Live;
         }
         let at = match self.playback {
-            // It stands, is faster or slower, and goes back.
+            // Pauses, changes the speed, or seeks.
             Some(_) => Duration::from_nanos(report.made_by.duration_ns),
             None => self.now,
         };
@@ -230,12 +230,12 @@ impl State {
             Command::Redraw => return Effect::RedrawAll,
             Command::Suspend => return Effect::Suspend,
         }
-        // A pane that comes or goes changes what a page is.
+        // Showing or hiding the pane changes the number of rows per page.
         self.select(self.table().cursor);
         Effect::Redraw
     }
 
-    /// While the help is shown.
+    /// Applies a command while the help is shown.
     fn command_in_help(&mut self, command: Command, scroll: usize) -> Effect {
         let page = self.page();
         let scroll = match command {
@@ -287,7 +287,7 @@ impl State {
         self.derive();
     }
 
-    /// Moves the cursor, or what was opened.
+    /// Moves the cursor, or scrolls the open detail view.
     fn move_cursor(&mut self, by: isize) {
         let most = layout::max_scroll(self);
         if let Some(detail) = self.details.last_mut() {
@@ -315,7 +315,7 @@ impl State {
         });
     }
 
-    /// Closes the last thing that was opened; if there is none, all rows are shown again.
+    /// Closes the detail view that was opened last; without one, clears the filter.
     fn back(&mut self) {
         if self.details.pop().is_none() && !self.filter_text.is_empty() {
             self.filter_by("");
@@ -363,7 +363,7 @@ impl State {
         self.derive();
     }
 
-    /// A name that was not there a second ago: of the view and of the time of what is shown.
+    /// Returns a file name made of the view and the time of the snapshot, to the second.
     fn export_file_name(&self) -> String {
         let of = self.snapshot.as_ref().map(|snapshot| &snapshot.report.made_by);
         let ms = of.and_then(|by| Some(by.started_unix_ms? + by.duration_ns / 1_000_000));
@@ -393,7 +393,7 @@ impl State {
         Effect::Redraw
     }
 
-    /// Filters by a text if it is a filter.
+    /// Sets the filter if the text is valid.
     fn try_filter(&mut self, text: &str) {
         match Filter::parse(text) {
             Ok(filter) => {
@@ -407,14 +407,14 @@ impl State {
         }
     }
 
-    /// Filters by a text, if it is a filter.
+    /// Sets the filter if the text is valid.
     pub(crate) fn filter_by(&mut self, text: &str) {
         self.try_filter(text);
         text.clone_into(&mut self.filter_text);
     }
 
     fn submit(&mut self) -> Effect {
-        // A line with an error goes on being typed.
+        // A line with an error stays in the prompt.
         if self.filter_error.is_some() {
             return Effect::None;
         }
@@ -432,7 +432,7 @@ impl State {
     fn cancel(&mut self) -> Effect {
         self.prompt = None;
         self.filter_error = None;
-        // The filter from before.
+        // The previous filter.
         let text = self.filter_text.clone();
         self.try_filter(&text);
         Effect::Redraw

@@ -1,17 +1,19 @@
-//! What was opened with Enter.
+//! Detail views, opened with Enter.
 
 use super::View;
 use crate::viewer::rows::RowKey;
 
-/// One thing, in full: the certificate of a flow, the flows of a process, a reason with its advice.
+/// A detail view: the certificate of a flow, the flows of a process, a reason with its advice, and
+/// so on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Detail {
-    /// Of which view it is a row, which says what kind of thing it is.
+    /// The view of its row, which determines the kind of the subject.
     pub(crate) view: View,
-    /// Which row.
+    /// Key of the row.
     pub(crate) key: RowKey,
-    /// Where it is in its list of the snapshot ([`rows::find`](crate::viewer::rows::find)); `None` if it is gone.
+    /// Index in its list of the snapshot ([`rows::find`](crate::viewer::rows::find)); `None` if it
+    /// no longer exists.
     pub(crate) index: Option<usize>,
-    /// Lines of its text that are above the screen.
+    /// Lines scrolled out above the screen.
     pub(crate) scroll: usize,
 }

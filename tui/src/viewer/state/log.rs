@@ -1,12 +1,12 @@
-//! What happened to zctrace itself: what would go to standard error, if the screen were not there.
+//! The log: messages about zctrace itself, which would go to standard error without the viewer.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How bad it is.
+/// Severity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Level {
-    /// Good to know.
+    /// Information.
     Note,
     /// Something is missing.
     Warning,
@@ -14,34 +14,35 @@ pub(crate) enum Level {
     Error,
 }
 
-/// One line.
+/// A line of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Line {
-    /// When, since the viewer started.
+    /// Time since the viewer started.
     pub(crate) at: Duration,
-    /// How bad.
+    /// Severity.
     pub(crate) level: Level,
-    /// What. Foreign: not yet printable.
+    /// Text from foreign sources, not yet sanitized for printing.
     pub(crate) text: String,
-    /// Its number, from 0: the identity of its row.
+    /// Number of the line, from 0: the key of its row.
     pub(crate) number: u64,
 }
 
-/// The last lines.
+/// The most recent lines.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Log {
     lines: VecDeque<Line>,
     written: u64,
 }
 
-/// More are forgotten, the oldest first: a program that complains for days must not fill the memory.
+/// Maximum number of lines; the oldest are dropped, so that a program that complains for days does
+/// not fill the memory.
 const MAX_LINES: usize = 2000;
 
-/// A line that is longer is cut.
+/// Maximum length of a line in bytes; longer ones are truncated.
 const MAX_LEN: usize = 4096;
 
 impl Log {
-    /// Adds a line.
+    /// Appends a line.
     pub(crate) fn push(&mut self, at: Duration, level: Level, text: &str) {
         if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
@@ -57,17 +58,17 @@ impl Log {
         self.written += 1;
     }
 
-    /// The lines, the oldest first.
+    /// Iterates over the lines, oldest first.
     pub(crate) fn lines(&self) -> impl DoubleEndedIterator<Item = &Line> + ExactSizeIterator {
         self.lines.iter()
     }
 
-    /// The last line.
+    /// Returns the latest line.
     pub(crate) fn last(&self) -> Option<&str> {
         self.lines.back().map(|line| line.text.as_str())
     }
 
-    /// How many lines were forgotten.
+    /// Returns the number of dropped lines.
     pub(crate) fn discarded(&self) -> u64 {
         self.written - self.lines.len() as u64
     }

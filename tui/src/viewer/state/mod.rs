@@ -1,18 +1,24 @@
-//! All that the viewer knows. The view shows it and changes nothing; [`State::apply`] changes it and shows nothing.
+//! The complete state of the viewer. The view reads it and changes nothing; [`State::apply`]
+//! changes it and draws nothing.
 //!
-//! # What a view may rely on
+//! # Invariants for views
 //!
-//! * `snapshot` passed [`Report::check`](zctrace_report::Report::check)'s invariants or is `None` (phase `Starting`). While
-//!   paused it stays the one that was shown when the pause began; `newest` goes on, for the header.
-//! * `before` is the snapshot that rates are taken against: older than `snapshot`, of the same trace, or `None`.
-//! * `rows()` are those of the present view, sort and filter, of `snapshot`. They are derived when one of these changes, never
-//!   while drawing. `table().cursor < rows().len()` unless there are none, and `table().scroll` is such that the cursor is
-//!   within the lines of [`layout`](super::layout::layout)`.rows`.
-//! * The cursor stays on its row by [`RowKey`], wherever that is sorted to; on the first line it stays there, and so it does on
-//!   the last line of the log.
-//! * A [`Detail`] on the stack may be of a row that is gone: then its `index` is `None`, and that is to be said.
-//! * Schedule are [`Duration`]s since the viewer started: no clock is asked.
-//! * Names, paths, peers and lines of the log are foreign: `zctrace_report::text::printable` before they are drawn.
+//! * `snapshot` passed [`Report::check`](zctrace_report::Report::check)'s invariants or is `None`
+//! (phase `Starting`). While paused it is the snapshot that was shown when the pause began;
+//! `newest` is updated, for the header.
+//! * `before` is the snapshot that rates are computed against: older than `snapshot`, of the same
+//! trace, or `None`.
+//! * `rows()` are those of the present view, sort and filter, of `snapshot`. They are derived when
+//! one of these changes, never while drawing. `table().cursor < rows().len()` unless there are no
+//! rows, and `table().scroll` keeps the cursor within the lines of
+//! [`layout`](super::layout::layout)`.rows`.
+//! * The cursor stays on its row by [`RowKey`], wherever that row is sorted to. On the first line
+//! it stays on that line, and so it does on the last line of the log.
+//! * The row of a [`Detail`] on the stack may no longer exist: then its `index` is `None`, and the
+//! view says so.
+//! * Times are [`Duration`]s since the viewer started: no clock is read.
+//! * Names, paths, peers and lines of the log are foreign text: `zctrace_report::text::printable`
+//! before they are drawn.
 
 mod apply;
 mod detail;
@@ -44,114 +50,114 @@ use crate::filter::{Filter, ParseError};
 use crate::recorder::RecordingProgress;
 use crate::tracer::PlaybackState;
 
-/// A report, and when it was made.
+/// A report with its time.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    /// What was known.
+    /// The report.
     pub(crate) report: Arc<Report>,
-    /// When, since the viewer started; of a recording its own time.
+    /// Time since the viewer started; for a recording, the recording's own time.
     pub(crate) at: Duration,
-    /// The identities of its flows.
+    /// Keys of its flows.
     pub(crate) keys: Arc<FlowKeys>,
 }
 
-/// What lies over the rest and takes the keys.
+/// Overlay that covers the screen and takes the keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Overlay {
-    /// The keys; scrolled by so many lines.
+    /// The help, scrolled.
     Help {
-        /// Lines that are above the screen.
+        /// Lines scrolled out above the screen.
         scroll: usize,
     },
-    /// A question to be answered with y or n.
+    /// A question, answered with y or n.
     Confirm(Question),
 }
 
-/// What is to be confirmed.
+/// An action that needs confirmation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Question {
-    /// To end while the command runs: it is asked to end.
+    /// Quitting while the command runs, which ends it.
     EndCommand {
-        /// Whether the report is to be printed then.
+        /// Whether to print the report then.
         print: bool,
     },
 }
 
-/// How it looks.
+/// Appearance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Appearance {
     /// Colors.
     pub(crate) theme: ThemeName,
     /// Whether only ASCII may be drawn.
     pub(crate) ascii: bool,
-    /// Whether the terminal shows 24-bit colors.
+    /// Whether the terminal supports 24-bit colors.
     pub(crate) true_color: bool,
 }
 
-/// A line for the user, which goes away by itself.
+/// A message that disappears by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Message {
-    /// What is said.
+    /// Text.
     pub(crate) text: String,
-    /// How bad it is.
+    /// Severity.
     pub(crate) level: Level,
-    /// When it goes.
+    /// Time at which it disappears.
     pub(crate) until: Duration,
 }
 
-/// All that the viewer knows.
+/// The complete state of the viewer.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// What is shown.
+    /// Displayed snapshot.
     pub(crate) snapshot: Option<Snapshot>,
-    /// What rates are taken against.
+    /// Snapshot that rates are computed against.
     pub(crate) before: Option<Snapshot>,
-    /// The newest there is, if paused; else the same as `snapshot`.
+    /// The newest snapshot while paused; otherwise equal to `snapshot`.
     pub(crate) newest: Option<Snapshot>,
-    /// How far it has come.
+    /// Phase of the trace.
     pub(crate) phase: Phase,
-    /// Whether what is shown stands still, while tracing goes on.
+    /// Whether the display is frozen while tracing continues.
     pub(crate) paused: bool,
-    /// Where a replay is; `None` if live.
+    /// Position of a replay; `None` if live.
     pub(crate) playback: Option<PlaybackState>,
-    /// How the recording goes that is made beside, if one is.
+    /// Progress of a concurrent recording, if there is one.
     pub(crate) recording: Option<RecordingProgress>,
-    /// Which view.
+    /// Active view.
     pub(crate) view: View,
-    /// Cursor, scroll and sort of each view.
+    /// Cursor, scroll position and sort order of each view.
     tables: [TableState; View::ALL.len()],
-    /// The rows of the present view.
+    /// Rows of the active view.
     rows: Rows,
-    /// Which rows are shown.
+    /// Active filter.
     pub(crate) filter: Filter,
-    /// The filter as it was typed.
+    /// Filter text as typed.
     pub(crate) filter_text: String,
-    /// What is being typed, if anything; then it takes the keys.
+    /// Input line, if one is open; it then takes the keys.
     pub(crate) prompt: Option<Prompt>,
-    /// Why the text in the prompt is no filter: then the last one that was goes on.
+    /// Error in the prompt's filter text; the last valid filter stays active.
     pub(crate) filter_error: Option<ParseError>,
-    /// What was opened, the last on top.
+    /// Stack of detail views, the last opened on top.
     pub(crate) details: Vec<Detail>,
-    /// What lies over all.
+    /// Overlay that covers everything.
     pub(crate) overlay: Option<Overlay>,
-    /// What is said to the user.
+    /// Current message.
     pub(crate) message: Option<Message>,
-    /// What happened.
+    /// Log.
     pub(crate) log: Log,
     /// The command's terminal.
     pub(crate) pane: Pane,
-    /// The keys.
+    /// Key bindings.
     pub(crate) keys: Arc<KeyMap>,
-    /// How it looks.
+    /// Appearance.
     pub(crate) appearance: Appearance,
-    /// Of the terminal.
+    /// Size of the terminal.
     pub(crate) size: Size,
-    /// What time it is.
+    /// Current time since the viewer started.
     pub(crate) now: Duration,
 }
 
 impl State {
-    /// Nothing is known yet.
+    /// Creates the state before the first report.
     pub(crate) fn new(keys: Arc<KeyMap>, appearance: Appearance, size: Size) -> Self {
         Self {
             snapshot: None,
@@ -180,22 +186,22 @@ impl State {
         }
     }
 
-    /// Cursor, scroll and sort of the present view.
+    /// Returns cursor, scroll position and sort order of the active view.
     pub(crate) fn table(&self) -> &TableState {
         &self.tables[self.view as usize]
     }
 
-    /// The rows of the present view.
+    /// Returns the rows of the active view.
     pub(crate) fn rows(&self) -> &Rows {
         &self.rows
     }
 
-    /// Which row the cursor is on.
+    /// Returns the key of the selected row.
     pub(crate) fn selected(&self) -> Option<RowKey> {
         self.rows.key(self.table().cursor)
     }
 
-    /// What was opened last.
+    /// Returns the top detail view.
     pub(crate) fn detail(&self) -> Option<&Detail> {
         self.details.last()
     }
@@ -204,7 +210,7 @@ impl State {
         &mut self.tables[self.view as usize]
     }
 
-    /// Derives the rows anew, and keeps the cursor on its row.
+    /// Derives the rows again and keeps the cursor on its row.
     fn derive(&mut self) {
         let on = self.table().anchor;
         self.rows = rows::derive(&RowQuery {
@@ -218,7 +224,7 @@ impl State {
         let position = on.and_then(|key| self.rows.position(key));
         let cursor = match position {
             Some(position) => position,
-            // Who stays at the end of the log wants to see what comes.
+            // A cursor at the end of the log follows new lines.
             None if on.is_none() && self.view == View::Log => usize::MAX,
             None => self.table().cursor,
         };
@@ -231,13 +237,14 @@ impl State {
         }
     }
 
-    /// Puts the cursor on a row, or the nearest there is, and scrolls so that it is visible.
+    /// Selects a row, or the nearest existing one, and scrolls so that it is visible.
     fn select(&mut self, row: usize) {
         let cursor = row.min(self.rows.len().saturating_sub(1));
         let page = self.page();
         let on = self.rows.key(cursor);
         let last = self.rows.len().saturating_sub(page);
-        // Who stays there wants to see what is there, whichever it is: at the top, or where the newest line of the log comes.
+        // On the first line, or on the last line of the log, the cursor stays on the line instead
+        // of its row.
         let home = if self.view == View::Log {
             self.rows.len().saturating_sub(1)
         } else {
@@ -249,7 +256,7 @@ impl State {
         table.scroll = table.scroll.min(last).clamp((cursor + 1).saturating_sub(page), cursor);
     }
 
-    /// Does something as if the terminal had another size; then all is as it was.
+    /// Runs `f` with a temporary terminal size and restores the previous size.
     pub(crate) fn with_size<T>(&mut self, size: Size, something: impl FnOnce(&mut Self) -> T) -> T {
         let before = (self.size, *self.table(), self.details.clone());
         self.size = size;
@@ -260,7 +267,8 @@ impl State {
         result
     }
 
-    /// Scrolls to this row, or this line of what was opened, or as near as it goes. Which one is the first now.
+    /// Scrolls to this row, or to this line of the detail view, as far as possible. Returns the
+    /// first visible one.
     pub(crate) fn scroll_to(&mut self, first: usize) -> usize {
         let most = super::layout::max_scroll(self);
         if let Some(detail) = self.details.last_mut() {
@@ -274,7 +282,7 @@ impl State {
         table.scroll
     }
 
-    /// How many rows are visible, at least 1.
+    /// Returns the number of visible rows, at least 1.
     pub(crate) fn page(&self) -> usize {
         usize::from(super::layout::layout(self).rows.height).max(1)
     }

@@ -1,26 +1,26 @@
-//! What is known of the terminal of the command.
+//! State of the command's terminal.
 
 use std::fmt;
 use std::sync::Arc;
 
 #[allow(clippy::struct_excessive_bools)] // Each may be so or not whatever the others are.
-/// The terminal of CMD, as the state knows it. There is none unless zctrace started a command.
+/// The command's terminal. Exists only if zctrace started a command.
 #[derive(Clone, Default)]
 pub(crate) struct Pane {
-    /// What is on it: shared with nobody, made by the thread that reads the pty, the newest only.
+    /// Latest screen, not shared, made by the thread that reads the pty.
     pub(crate) screen: Option<Arc<vt100::Screen>>,
-    /// Whether it is not to be drawn.
+    /// Whether it is hidden.
     pub(crate) hidden: bool,
-    /// Whether it has most of the screen.
+    /// Whether it is maximized.
     pub(crate) large: bool,
-    /// Whether CMD still runs.
+    /// Whether the command is running.
     pub(crate) running: bool,
-    /// Whether the keys go to CMD.
+    /// Whether keys go to the command.
     pub(crate) focused: bool,
 }
 
 impl Pane {
-    /// Whether it has a place on the screen.
+    /// Returns whether it has an area on the screen.
     pub(crate) fn shown(&self) -> bool {
         self.screen.is_some() && !self.hidden
     }

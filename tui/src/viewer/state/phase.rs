@@ -1,19 +1,20 @@
-//! How far the trace has come.
+//! Phases of a trace.
 
-/// How far it has come.
+/// Phase of the trace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
-    /// The probes are being attached, or nothing was reported yet.
+    /// Probes are being attached, or no report exists yet.
     Starting,
-    /// It is watched.
+    /// Tracing.
     Live,
-    /// Watching has ended, and the snapshot is the last. Why, as a sentence: `CMD ended with code 0`.
+    /// Tracing has ended and the snapshot is the last one. The reason as a sentence: `CMD ended
+    /// with code 0`.
     Ended(String),
-    /// Watching failed, and the snapshot is the last there was.
+    /// Tracing failed; the snapshot is the last one.
     Failed {
-        /// Why, without a full stop.
+        /// Cause, without a full stop.
         cause: String,
-        /// What to do about it; may be empty.
+        /// Hint for the user; may be empty.
         hint: String,
     },
 }

@@ -1,53 +1,53 @@
-//! A line that is being typed.
+//! The input line.
 
-/// What the line is for.
+/// Purpose of the input line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
-    /// A filter; it holds while it is typed.
+    /// A filter; it takes effect while it is typed.
     Filter,
     /// The name of a file to export to.
     Export,
 }
 
-/// A line that is being typed.
+/// The input line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Prompt {
-    /// What for.
+    /// Purpose.
     pub(crate) purpose: Purpose,
-    /// The text so far.
+    /// Current text.
     pub(crate) text: String,
-    /// Where the next character goes: in bytes, always between two characters.
+    /// Insertion point as a byte offset, always on a character boundary.
     pub(crate) cursor: usize,
 }
 
-/// What a key does to the line.
+/// An edit of the input line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Edit {
-    /// Types a character.
+    /// Inserts a character.
     Insert(char),
-    /// Takes away the character before the cursor.
+    /// Deletes the character before the cursor.
     Backspace,
-    /// Takes away the character after it.
+    /// Deletes the character after the cursor.
     Delete,
-    /// Takes away the word before it.
+    /// Deletes the word before the cursor.
     DeleteWord,
-    /// Takes away all before it.
+    /// Deletes everything before the cursor.
     DeleteToStart,
-    /// One to the left.
+    /// Moves left by one character.
     Left,
-    /// One to the right.
+    /// Moves right by one character.
     Right,
-    /// To the first.
+    /// Moves to the start.
     Home,
-    /// Behind the last.
+    /// Moves to the end.
     End,
 }
 
-/// A line is no longer than this, in bytes.
+/// Maximum length of the line in bytes.
 const MAX_LEN: usize = 1024;
 
 impl Prompt {
-    /// A line with this text, and the cursor behind it.
+    /// Creates a line with this text and the cursor at its end.
     pub(crate) fn new(purpose: Purpose, text: &str) -> Self {
         Self {
             purpose,
@@ -56,7 +56,7 @@ impl Prompt {
         }
     }
 
-    /// Changes it.
+    /// Applies an edit.
     pub(crate) fn edit(&mut self, edit: Edit) {
         match edit {
             Edit::Insert(c) => {
@@ -78,7 +78,8 @@ impl Prompt {
                 let before = &self.text[..self.cursor];
                 let word = before.trim_end();
                 let start = word.rfind(char::is_whitespace).map_or(0, |space| space + 1);
-                // What is left of it begins with a whole character, for a space is one byte or `rfind` would not say so.
+                // The rest starts on a character boundary, because `rfind` matched a space, which
+                // is one byte.
                 let start = (start..=self.cursor)
                     .find(|&at| self.text.is_char_boundary(at))
                     .unwrap_or(self.cursor);
@@ -99,7 +100,7 @@ impl Prompt {
         }
     }
 
-    /// Where the character after the cursor ends.
+    /// Returns the end of the character after the cursor.
     fn after(&self) -> usize {
         let next = self.text[self.cursor..].chars().next();
         self.cursor + next.map_or(0, char::len_utf8)

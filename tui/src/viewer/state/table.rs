@@ -1,34 +1,34 @@
-//! Where one is in a view, and how it is sorted.
+//! Cursor, scroll position and sort order of a view.
 
 use super::View;
 use crate::viewer::rows::{self, RowKey};
 
-/// By which column, and which way.
+/// Sort column and direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Sort {
-    /// Position in [`rows::columns`] of the view.
+    /// Index into [`rows::columns`] of the view.
     pub(crate) column: usize,
-    /// Large values first.
+    /// Descending order.
     pub(crate) descending: bool,
 }
 
-/// Cursor, scroll and sort of a view.
+/// Cursor, scroll position and sort order of a view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TableState {
-    /// The row that is picked, from 0.
+    /// Selected row, from 0.
     pub(crate) cursor: usize,
-    /// The first row that is visible.
+    /// First visible row.
     pub(crate) scroll: usize,
-    /// Columns of the screen that wide contents are moved to the left by.
+    /// Columns by which wide content is scrolled to the left.
     pub(crate) h_scroll: u16,
-    /// The order.
+    /// Sort order.
     pub(crate) sort: Sort,
-    /// Which row the cursor stays on.
+    /// Key of the row that the cursor stays on.
     pub(super) anchor: Option<RowKey>,
 }
 
 impl TableState {
-    /// At the top, sorted by what [`rows::default_sort`] says.
+    /// Returns the initial state: at the top, sorted by [`rows::default_sort`].
     pub(super) fn new(view: View) -> Self {
         Self {
             cursor: 0,

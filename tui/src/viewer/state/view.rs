@@ -1,26 +1,26 @@
-//! Which view is shown.
+//! The views.
 
-/// The views, in the order of their tabs.
+/// A view, in the order of the tabs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum View {
-    /// From where to where, by kinds of ends.
+    /// Flows summed by kinds of endpoints.
     Map,
     /// The flows of the report.
     Flows,
     /// The processes.
     Processes,
-    /// The pipes that bytes went through.
+    /// The pipes.
     Pipes,
-    /// Why bytes were copied or are unknown.
+    /// The reasons for copies and unknowns.
     Reasons,
-    /// Segments of bufferlists, and looks at them.
+    /// Segments of buffer lists, and peeks at them.
     Segments,
-    /// What happened to zctrace.
+    /// Messages about zctrace itself.
     Log,
 }
 
 impl View {
-    /// All of them.
+    /// All views.
     pub(crate) const ALL: [Self; 7] = [
         Self::Map,
         Self::Flows,
@@ -31,7 +31,7 @@ impl View {
         Self::Log,
     ];
 
-    /// The name on its tab.
+    /// Returns the name on the tab.
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Map => "Map",
@@ -44,12 +44,12 @@ impl View {
         }
     }
 
-    /// The one after it, round and round.
+    /// Returns the next view, cyclically.
     pub(crate) fn next(self) -> Self {
         Self::ALL[(self as usize + 1) % Self::ALL.len()]
     }
 
-    /// The one before it.
+    /// Returns the previous view, cyclically.
     pub(crate) fn previous(self) -> Self {
         Self::ALL[(self as usize + Self::ALL.len() - 1) % Self::ALL.len()]
     }

@@ -1,4 +1,5 @@
-//! A bar of what became of bytes: `=` moved, `x` copied, `?` unknown. It is read by its glyphs; colors only help.
+//! A bar of verdicts: `=` moved, `x` copied, `?` unknown. Glyphs carry the meaning; colors only
+//! help.
 
 use std::cmp::Ordering;
 
@@ -8,8 +9,8 @@ use zctrace_report::Account;
 use super::cell_writer::CellWriter;
 use crate::viewer::theme::Role;
 
-/// How many cells each of moved, copied and unknown has of so many. Of what there is at all each has one at least, as long
-/// as there are enough: one copied byte among a million is to be seen.
+/// Divides a number of cells among moved, copied and unknown. Every non-zero part gets at least one
+/// cell, as long as there are enough cells, so that one copied byte among a million is visible.
 pub(super) fn cells(account: &Account, width: u16) -> [u16; 3] {
     let parts = [account.moved, account.copied, account.unknown];
     let whole: u128 = parts.iter().map(|&part| u128::from(part)).sum();
@@ -20,8 +21,8 @@ pub(super) fn cells(account: &Account, width: u16) -> [u16; 3] {
         let share = (u128::from(part) * u128::from(width) / whole) as u16;
         if part > 0 { share.max(1) } else { 0 }
     });
-    // Whole cells are rounded down, and small parts were rounded up: the largest part takes the difference. Where not all
-    // have room, what is bad comes before what is good: copied, unknown, moved.
+    // Cells are rounded down and small parts were rounded up, so the largest part takes the
+    // difference. If there is no space for all parts, bad ones come first: copied, unknown, moved.
     loop {
         let sum: u16 = cells.iter().sum();
         let largest = (0..3).max_by_key(|&part| (cells[part], parts[part])).unwrap_or(0);
@@ -37,7 +38,7 @@ pub(super) fn cells(account: &Account, width: u16) -> [u16; 3] {
     }
 }
 
-/// Draws it.
+/// Draws the bar.
 pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, account: &Account) {
     let mut at = area;
     for (cells, (glyph, role)) in

@@ -1,5 +1,5 @@
-//! Writing into the cells: the one place where text meets the screen. Whatever comes here is made printable, drawn in ASCII
-//! where that is asked for, and cut with a mark where it does not fit.
+//! Writing text into screen cells; all text passes here. It is sanitized for printing, converted to
+//! ASCII if required, and truncated with a mark if it does not fit.
 
 use std::borrow::Cow;
 
@@ -12,19 +12,19 @@ use zctrace_report::text::printable;
 use crate::viewer::state::Appearance;
 use crate::viewer::theme::{Glyphs, Role, Theme};
 
-/// Writes into a buffer.
+/// Writer into a buffer.
 pub(super) struct CellWriter<'a> {
     buffer: &'a mut Buffer,
     theme: Theme,
     glyphs: Glyphs,
 }
 
-/// On which side of its room a text stands.
+/// Alignment of a text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Side {
-    /// On the left; what is too long loses its end.
+    /// Left; a text that is too long loses its end.
     Left,
-    /// On the right.
+    /// Right.
     Right,
 }
 
@@ -49,7 +49,7 @@ impl<'a> CellWriter<'a> {
         self.buffer
     }
 
-    /// Writes a text from the left of a line of the area, and returns what is left of that line.
+    /// Writes a text at the left of a line of the area and returns the rest of that line.
     pub(super) fn write(&mut self, area: Rect, text: &str, role: Role) -> Rect {
         let style = self.style(role);
         self.write_styled(area, text, style)
@@ -66,7 +66,7 @@ impl<'a> CellWriter<'a> {
         Rect::new(area.x + wide, area.y, area.width - wide, area.height)
     }
 
-    /// Writes a text on a side of a line of the area.
+    /// Writes an aligned text into a line of the area.
     pub(super) fn write_aligned(&mut self, area: Rect, text: &str, side: Side, role: Role) {
         let area = area.intersection(self.buffer.area);
         let text = self.truncate(text, area.width.into());
@@ -78,7 +78,7 @@ impl<'a> CellWriter<'a> {
         self.write(Rect::new(x, area.y, wide, area.height.min(1)), &text, role);
     }
 
-    /// Writes pieces one after the other, and returns what is left of the line.
+    /// Writes several texts in sequence and returns the rest of the line.
     pub(super) fn write_spans<'t>(
         &mut self,
         area: Rect,
@@ -88,7 +88,7 @@ impl<'a> CellWriter<'a> {
         for (text, role) in pieces {
             let before = left;
             left = self.write(left, &text, role);
-            // The piece before ended just where the room did: that there was more is to be seen.
+            // The previous text ended exactly at the limit: the mark shows that more was cut off.
             if before.width == 0 && area.width > 0 && !text.is_empty() {
                 let last = Rect::new(area.right() - 1, area.y, 1, 1);
                 self.write(last, self.glyphs.ellipsis(), role);
@@ -98,13 +98,13 @@ impl<'a> CellWriter<'a> {
         left
     }
 
-    /// Gives all cells of an area the looks of a role, whatever is in them.
+    /// Applies the style of a role to all cells of an area.
     pub(super) fn paint(&mut self, area: Rect, role: Role) {
         let style = Style::reset().patch(self.style(role));
         self.buffer.set_style(area, style);
     }
 
-    /// A text as it is drawn in so many columns.
+    /// Returns a text as drawn in this many columns.
     pub(super) fn truncate<'t>(&self, text: &'t str, room: usize) -> Cow<'t, str> {
         let clean = self.sanitize(text);
         if clean.width() <= room {
@@ -118,14 +118,14 @@ impl<'a> CellWriter<'a> {
         Cow::Owned(cut)
     }
 
-    /// A text without its first columns: with a mark in their place.
+    /// Returns a text without its first columns, with a mark in their place.
     pub(super) fn scrolled<'t>(&self, text: &'t str, h_scroll: u16, room: usize) -> Cow<'t, str> {
         let h_scroll = usize::from(h_scroll);
         if h_scroll == 0 {
             return Cow::Borrowed(text);
         }
         let clean = self.sanitize(text);
-        // Not beyond the end: the last columns stay to be seen.
+        // Not beyond the end: the last columns stay visible.
         let most = clean.width().saturating_sub(room);
         let gone = h_scroll.min(most);
         if gone == 0 {
@@ -136,7 +136,7 @@ impl<'a> CellWriter<'a> {
         Cow::Owned(format!("{}{rest}", self.glyphs.ellipsis()))
     }
 
-    /// A text that steers no terminal, in the characters that may be drawn.
+    /// Returns a text without control sequences, in the allowed character set.
     fn sanitize<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match printable(text) {
             Cow::Borrowed(text) => match self.glyphs.text(text) {
@@ -148,7 +148,7 @@ impl<'a> CellWriter<'a> {
     }
 }
 
-/// The longest beginning of a text that has no more than so many columns.
+/// Returns the longest prefix of a text that fits into this many columns.
 pub(super) fn prefix(text: &str, room: usize) -> &str {
     let mut wide = 0;
     for (at, c) in text.char_indices() {

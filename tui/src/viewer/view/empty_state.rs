@@ -1,4 +1,4 @@
-//! What stands where there are no rows: why there are none, and what to do.
+//! Text shown instead of rows when there are none: the cause, and what to do.
 
 use ratatui::layout::Rect;
 
@@ -39,7 +39,7 @@ fn explanation(state: &State) -> (String, String) {
         .snapshot
         .as_ref()
         .map_or(0, |snapshot| snapshot.report.flows.len());
-    // Where nothing is hidden there was nothing.
+    // Nothing is hidden, so nothing was observed.
     let hides = !matches!(
         state.rows().filtered(),
         Filtered::NotApplicable(_) | Filtered::Hidden { count: 0, .. }

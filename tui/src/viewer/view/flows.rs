@@ -1,4 +1,4 @@
-//! A row of the flows.
+//! Cells of a flow's row.
 
 use zctrace_report::text::count;
 use zctrace_report::{Call, Flow};
@@ -40,7 +40,8 @@ fn process(flow: &Flow) -> String {
     }
 }
 
-/// The code that explains most; where bytes only moved but were looked at, that.
+/// Returns the code that explains most bytes; for moved bytes that were peeked at, the code of the
+/// peek.
 fn reason(flow: &Flow) -> String {
     match render::reasons(flow) {
         none if none.is_empty() && flow.looked > 0 => "looked".to_owned(),

@@ -1,4 +1,4 @@
-//! The keys that matter here, from the table of keys.
+//! Footer: the keys that are relevant now, from the table of bindings.
 
 use std::borrow::Cow;
 
@@ -43,10 +43,10 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
         let always = matches!(binding.command, Command::Help | Command::Quit);
         Some((always, (Cow::Owned(keys.first()?.to_string()), binding.footer)))
     });
-    // How to learn more and how to get out come last, and are the last to give way.
+    // Help and quit come last and are the last to be dropped.
     let (always, others): (Vec<_>, Vec<_>) = entries.partition(|(always, _)| *always);
     let [always, mut others] = [always, others].map(|list| list.into_iter().map(|(_, key)| key).collect::<Vec<_>>());
-    // The last key needs no gap behind it.
+    // The last key needs no gap after it.
     let room = (usize::from(area.width) + GAP.len()).saturating_sub(wide(&always));
     if wide(&others) > room {
         let room = room.saturating_sub(MARK + GAP.len());
@@ -59,7 +59,7 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     keys(writer, area, &others);
 }
 
-/// Columns of these keys with what they do, and the gap behind each.
+/// Returns the width in columns of these keys with their texts and gaps.
 fn wide(entries: &[Key<'_>]) -> usize {
     entries
         .iter()
@@ -67,16 +67,16 @@ fn wide(entries: &[Key<'_>]) -> usize {
         .sum()
 }
 
-/// What stands between two keys.
+/// Gap between two keys.
 const GAP: &str = "  ";
 
-/// Columns of the mark that says that there are more.
+/// Width of the mark that shows that there are more keys.
 const MARK: usize = 1;
 
-/// A key, and what it does.
+/// A key with its text.
 type Key<'a> = (Cow<'a, str>, &'a str);
 
-/// Keys with what they do, as many as there is room for: one that has none is left out whole.
+/// Returns the keys that fit, with their texts; a key that does not fit is omitted whole.
 fn keys(writer: &mut CellWriter<'_>, area: Rect, entries: &[Key<'_>]) {
     let mut left = area;
     for (number, (key, what)) in entries.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! What is always in sight: the share, its bar with numbers, scope, tier, coverage, loss, rate, and what watching costs.
-//! With fewer lines the first ones stay; a loss stays with all of them.
+//! Header, always visible: the share, its bar with numbers, scope, tier, coverage, loss, rate, and
+//! the overhead of tracing. With fewer lines the first ones stay; a loss is shown in any case.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,10 @@ use crate::render;
 use crate::viewer::state::{Phase, Snapshot, State};
 use crate::viewer::theme::Role;
 
-/// A text and how it looks.
+/// A text with its role.
 type Span = (Cow<'static, str>, Role);
 
-/// The widest bar: beyond that it says nothing more.
+/// Maximum width of the bar; a wider one adds no information.
 const MAX_BAR_WIDTH: u16 = 80;
 
 pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
@@ -33,7 +33,7 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
         return;
     };
     let report = &*snapshot.report;
-    // With less than three lines the loss has no line of its own.
+    // With fewer than three lines, the loss has no line of its own.
     let first = match loss(report) {
         Some(loss) if area.height < 3 => writer.write_spans(first, [loss, ("  ".into(), Role::Plain)]),
         _ => first,
@@ -44,7 +44,7 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     rate_line(writer, line(3), state, snapshot);
 }
 
-/// On the right of a line: whether what is shown still changes. Returns what is left of the line.
+/// Draws, at the right of a line, whether the display still changes. Returns the rest of the line.
 fn badge(writer: &mut CellWriter<'_>, area: Rect, state: &State) -> Rect {
     let (text, role): (Cow<'_, str>, Role) = match (&state.phase, &state.playback) {
         (Phase::Failed { .. }, _) => (" FAILED ".into(), Role::Alert),
@@ -66,7 +66,8 @@ fn badge(writer: &mut CellWriter<'_>, area: Rect, state: &State) -> Rect {
     Rect::new(area.x, area.y, area.width - wide, area.height)
 }
 
-/// On the right of the first line: that all is recorded, or was until that failed.
+/// Draws, at the right of the first line, that the trace is being recorded, or that recording
+/// failed.
 fn recording_badge(writer: &mut CellWriter<'_>, area: Rect, state: &State) -> Rect {
     let (text, role): (&str, Role) = match &state.recording {
         None => return area,
@@ -79,7 +80,8 @@ fn recording_badge(writer: &mut CellWriter<'_>, area: Rect, state: &State) -> Re
     Rect::new(area.x, area.y, area.width - wide, area.height)
 }
 
-/// The first line of the text screens, as far as there is room; what is left out is in the bar's line too.
+/// Draws the first line of the text report as far as it fits; omitted parts are in the bar's line
+/// too.
 fn verdict(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
     let line = headline(report);
     let (verdict, rest) = line.split_once("   ").unwrap_or((&line, ""));
@@ -91,7 +93,7 @@ fn verdict(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
     let mut parts = rest.split("; ").peekable();
     while let Some(part) = parts.next() {
         let gap = if shown.is_empty() { "" } else { "; " };
-        // One column stays for the mark, unless this is the last.
+        // One column is reserved for the mark, except after the last text.
         let more = usize::from(parts.peek().is_some());
         if shown.width() + gap.len() + part.width() + more > usize::from(left.width) && !shown.is_empty() {
             shown.push_str(writer.glyphs().ellipsis());
@@ -103,7 +105,7 @@ fn verdict(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
     writer.write(left, &shown, Role::Plain);
 }
 
-/// The numbers of the four parts, and a bar of what arrived.
+/// Draws the numbers of the four parts, and the bar of delivered bytes.
 fn account_line(writer: &mut CellWriter<'_>, area: Rect, account: &Account) {
     let mut numbers: Vec<Span> = Vec::new();
     for (mark, bytes, role) in [
@@ -135,7 +137,7 @@ fn account_line(writer: &mut CellWriter<'_>, area: Rect, account: &Account) {
     writer.write_spans(left, numbers);
 }
 
-/// How much was lost, if anything was.
+/// Returns the loss, if there is one.
 fn loss(report: &Report) -> Option<Span> {
     let text = match report.loss.records() {
         0 => return None,
@@ -145,7 +147,7 @@ fn loss(report: &Report) -> Option<Span> {
     Some((text.into(), Role::Alert))
 }
 
-/// How far to trust it: loss, coverage, tier; and whose bytes, which has what the others leave.
+/// Draws how far to trust the report: loss, coverage, tier; and the scope in the remaining space.
 fn coverage_line(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
     let (seen, all) = report.coverage.seen();
     let mut spans: Vec<Span> = vec![loss(report).unwrap_or(("no records lost".into(), Role::Plain))];
@@ -169,7 +171,7 @@ fn coverage_line(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
     writer.write(left, &render::scope(report), Role::Plain);
 }
 
-/// Bytes per second, and the tracer's own cost.
+/// Draws bytes per second, and the tracer's own overhead.
 fn rate_line(writer: &mut CellWriter<'_>, area: Rect, state: &State, snapshot: &Snapshot) {
     let report = &*snapshot.report;
     let mut spans: Vec<Span> = Vec::new();
@@ -181,7 +183,7 @@ fn rate_line(writer: &mut CellWriter<'_>, area: Rect, state: &State, snapshot: &
         ));
         spans.push((" · ".into(), Role::Dim));
     }
-    // What has ended has no speed, and what it cost is what it cost in all.
+    // A finished trace has no rate, and its overhead is the total.
     let ended = matches!(state.phase, Phase::Ended(_) | Phase::Failed { .. });
     let before = state.before.as_ref().filter(|before| before.at < snapshot.at && !ended);
     if let Some(before) = before {
@@ -198,8 +200,8 @@ fn rate_line(writer: &mut CellWriter<'_>, area: Rect, state: &State, snapshot: &
             ("x", now.copied, had.copied, Role::Copied),
             ("?", now.unknown, had.unknown, Role::Unknown),
         ] {
-            // What was under way and has been seen since is not unknown any more: it is among the moved or the copied now, and
-            // only so the three add up.
+            // Bytes that were in flight at the previous snapshot and are known now count as moved
+            // or copied now; only so do the three parts add up.
             let sign = if now < had { "-" } else { "" };
             let rate = rate(now.max(had), now.min(had));
             if rate > 0 {
@@ -224,7 +226,7 @@ fn rate_line(writer: &mut CellWriter<'_>, area: Rect, state: &State, snapshot: &
     writer.write_spans(area, spans);
 }
 
-/// The name of a file, as long as leaves room for the rest.
+/// Returns the name of a file, truncated to leave space for the rest.
 fn name(name: &str) -> String {
     const LONGEST: usize = 24;
     let name = printable(name);
@@ -235,7 +237,8 @@ fn name(name: &str) -> String {
     }
 }
 
-/// CPU of one processor, in percent: since the snapshot before, else since watching began.
+/// Returns CPU usage in percent of one CPU: since the previous snapshot, otherwise since tracing
+/// began.
 fn cost(report: &Report, before: Option<&Report>) -> String {
     let had = before.map_or((0, 0), |before| {
         (before.overhead.own_cpu_ns, before.made_by.duration_ns)

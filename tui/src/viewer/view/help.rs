@@ -1,4 +1,5 @@
-//! The help, made from the table of keys, the filter's language, and what the marks mean; and the questions.
+//! The help, generated from the table of bindings, the filter language and the legend; and the
+//! questions.
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,7 @@ use crate::render::text::{TextBuffer, TextSink as _, wrap};
 use crate::viewer::keys::Command;
 use crate::viewer::state::{Question, State};
 
-/// What the marks mean.
+/// The legend of the marks.
 const MARKS: [(&str, &str); 5] = [
     (
         "=",
@@ -20,7 +21,7 @@ const MARKS: [(&str, &str); 5] = [
     ("!", "look here: a full pipe, a loss, accounts that disagree"),
 ];
 
-/// What stands above it.
+/// Title of the help overlay.
 pub(super) fn title(state: &State) -> String {
     let back = state
         .keys
@@ -30,7 +31,7 @@ pub(super) fn title(state: &State) -> String {
     format!("keys · {back} goes back")
 }
 
-/// Its lines.
+/// Returns the lines of the help.
 pub(super) fn lines(state: &State, width: u16) -> Vec<String> {
     let mut text = TextBuffer::new(usize::from(width).max(1));
     let all = || state.keys.bindings();
@@ -43,7 +44,7 @@ pub(super) fn lines(state: &State, width: u16) -> Vec<String> {
         .max()
         .unwrap_or(0)
         .min(20);
-    // What cannot be in this run would only be tried in vain.
+    // Bindings that are inactive in this session are omitted.
     let can_be = |group: &Group| match group {
         Group::Pane => state.pane.screen.is_some(),
         Group::Replay => state.playback.is_some(),
@@ -78,7 +79,7 @@ pub(super) fn lines(state: &State, width: u16) -> Vec<String> {
     text.text().lines().map(str::to_owned).collect()
 }
 
-/// A query.
+/// Draws a question.
 pub(super) fn question(doubt: Question, width: u16) -> Vec<String> {
     let mut text = TextBuffer::new(usize::from(width).max(1));
     text.push('\n');

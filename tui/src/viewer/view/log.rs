@@ -1,4 +1,4 @@
-//! The log: what happened, the newest last.
+//! Rows of the log, newest last.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, titles: Rect, area: Rect, state:
     }
 }
 
-/// A time since the viewer started: `00:01:07`.
+/// Formats a time since the viewer started: `00:01:07`.
 pub(super) fn clock(at: Duration) -> String {
     let seconds = at.as_secs();
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)

@@ -1,4 +1,4 @@
-//! A row of the map.
+//! Cells of a row of the map.
 
 use zctrace_report::text::{count, printable};
 use zctrace_report::{Call, EndKind, Report};
@@ -17,7 +17,7 @@ pub(super) fn cell<'a>(report: &'a Report, row: &'a MapRow, title: &str) -> Cell
     }
 }
 
-/// Who, by which call, through what, how often: `→ nginx ×1 912 → pipe →`.
+/// Returns process, call, path and count: `→ nginx ×1 912 → pipe →`.
 fn way(report: &Report, row: &MapRow) -> String {
     let Some(flow) = report.flows.get(row.largest as usize) else {
         return String::new();

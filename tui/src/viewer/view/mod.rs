@@ -1,17 +1,17 @@
-//! Drawing: a pure function of the state. Only what is visible is made into text.
+//! Drawing: a pure function of the state. Only visible rows become text.
 //!
 //! ```text
-//! header.rs   share, scope, tier, coverage, loss, rate, cost        4 lines, or fewer
+//! header.rs   share, scope, tier, coverage, loss, rate, overhead    4 lines, or fewer
 //! tabs.rs     the views
-//! table.rs    titles and rows of a view; what is in a cell says one file for each view:
+//! table.rs    titles and rows of a view; the cells of each view are in a file of their own:
 //!             map.rs flows.rs processes.rs pipes.rs reasons.rs segments.rs log.rs
-//! detail.rs   instead of the rows: what was opened                  help.rs   or the keys
-//! pane.rs     the terminal of CMD
-//! status.rs   what is typed, said, or under the cursor
+//! details/    instead of the rows: a detail view                   help.rs   or the help
+//! pane.rs     the command's terminal
+//! status.rs   input line, message, or selection
 //! footer.rs   the keys
 //! ```
 //!
-//! All text goes through `cell_writer.rs`, which makes it printable and cuts it with a mark.
+//! All text goes through `cell_writer.rs`, which sanitizes it and truncates it with a mark.
 
 mod bar;
 mod cell_writer;
@@ -46,7 +46,7 @@ use crate::viewer::theme::Role;
 
 /// Draws the whole screen.
 pub(crate) fn draw(frame: &mut Frame<'_>, state: &State) {
-    // The frame may be smaller than the size that the state was told last.
+    // The frame may be smaller than the size in the state.
     let area = frame.area();
     let parts = layout(state);
     let writer = &mut CellWriter::new(frame.buffer_mut(), state.appearance);
@@ -82,8 +82,8 @@ fn body(writer: &mut CellWriter<'_>, titles: Rect, rows: Rect, state: &State) {
     }
 }
 
-/// The text that is shown instead of rows, if there is one: its title, its lines in so many columns, and how many of them
-/// are above the screen.
+/// Returns the text that is shown instead of rows, if any: its title, its lines in this many
+/// columns, and the number of lines scrolled out above.
 fn text(state: &State, width: u16) -> Option<(String, Vec<String>, usize)> {
     match state.overlay {
         Some(Overlay::Help { scroll }) => return Some((help::title(state), help::lines(state, width), scroll)),
@@ -95,17 +95,17 @@ fn text(state: &State, width: u16) -> Option<(String, Vec<String>, usize)> {
     Some((title, lines, detail.scroll))
 }
 
-/// How many lines the text has that is shown instead of rows; 0 if there is none.
+/// Returns the number of lines of the text that is shown instead of rows; 0 if there is none.
 pub(crate) fn text_height(state: &State) -> usize {
     text(state, layout(state).rows.width).map_or(0, |(_, lines, _)| lines.len())
 }
 
-/// Which view's tab is at this column of the line of tabs.
+/// Returns the view whose tab is at this column.
 pub(crate) fn tab_at(state: &State, column: u16) -> Option<View> {
     tabs::tab_at(state, layout(state).tabs, column)
 }
 
-/// Which of the view's columns is at this column of the titles.
+/// Returns the column of the view that is at this column of the title line.
 pub(crate) fn column_at(state: &State, column: u16) -> Option<usize> {
     if state.detail().is_some() || state.rows().len() == 0 {
         return None;

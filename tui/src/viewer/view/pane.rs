@@ -1,4 +1,5 @@
-//! The terminal of CMD. What CMD wrote was understood by a terminal of its own, and only its cells come here.
+//! The command's terminal. The command's output is parsed by the pty's own emulator, and only its
+//! cells are drawn.
 
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
@@ -8,7 +9,7 @@ use crate::viewer::keys::Command;
 use crate::viewer::state::State;
 use crate::viewer::theme::{Role, ThemeName};
 
-/// The line above it.
+/// Draws the line above the pane.
 pub(super) fn title(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let line = writer.glyphs().rule();
     let key = state
@@ -25,7 +26,7 @@ pub(super) fn title(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     writer.write(rest, &line.repeat(rest.width.into()), Role::Dim);
 }
 
-/// Its cells.
+/// Draws its cells.
 pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let Some(screen) = &state.pane.screen else { return };
     let colored = state.appearance.theme != ThemeName::None;

@@ -1,4 +1,4 @@
-//! A row of the pipes, and what is known of the limits on them.
+//! Cells of a pipe's row, and the limits on pipes.
 
 use zctrace_report::text::{count, duration, size};
 use zctrace_report::{Pipe, Report};
@@ -23,7 +23,7 @@ pub(super) fn cell<'a>(pipe: &'a Pipe, title: &str) -> Cell<'a> {
     }
 }
 
-/// How long it was not used, if others were.
+/// Returns how long it was not used, if it is idle.
 fn idle(pipe: &Pipe) -> String {
     if pipe.idle_ns == 0 {
         String::new()
@@ -36,7 +36,7 @@ fn number(number: u32) -> String {
     if number == 0 { String::new() } else { number.to_string() }
 }
 
-/// The names, else the numbers, of those who used it.
+/// Returns the names, or else the process IDs, of its users.
 pub(super) fn processes(pipe: &Pipe) -> String {
     if pipe.processes.is_empty() {
         let pids: Vec<String> = pipe.pids.iter().map(ToString::to_string).collect();
@@ -46,7 +46,7 @@ pub(super) fn processes(pipe: &Pipe) -> String {
     }
 }
 
-/// `?` if it is not known what is in it, `!` if no slot is free.
+/// Returns `?` if its content is unknown, `!` if no slot is free.
 pub(super) fn mark(pipe: &Pipe) -> char {
     match pipe.bytes {
         _ if pipe.slots > 0 && pipe.used >= pipe.slots => '!',
@@ -55,7 +55,7 @@ pub(super) fn mark(pipe: &Pipe) -> char {
     }
 }
 
-/// What is known of the limits, and what is not.
+/// Returns the known limits, and which are not known.
 pub(super) fn limits(report: &Report) -> String {
     let slots: u64 = report.pipes.iter().map(|pipe| u64::from(pipe.slots)).sum();
     let here = format!("the pipes listed have {} slots, a page each", count(slots));

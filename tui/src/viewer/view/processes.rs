@@ -1,4 +1,4 @@
-//! A row of the processes.
+//! Cells of a process's row.
 
 use zctrace_report::text::count;
 

@@ -1,4 +1,4 @@
-//! A row of the reasons.
+//! Cells of a reason's row.
 
 use zctrace_contract::reason::Class;
 use zctrace_report::Report;
@@ -29,7 +29,7 @@ pub(super) fn cell<'a>(report: &Report, row: &ReasonRow, title: &str) -> Cell<'a
     }
 }
 
-/// What it explains.
+/// Returns what it explains.
 pub(super) fn mark(row: &ReasonRow) -> char {
     match row.code.class() {
         Some(Class::Copy) => 'x',
@@ -38,7 +38,7 @@ pub(super) fn mark(row: &ReasonRow) -> char {
     }
 }
 
-/// What the estimate of CPU time rests on.
+/// Returns the assumption behind the estimate of CPU time.
 pub(super) fn basis(report: &Report) -> String {
     match report.overhead.copy_bytes_per_second {
         Some(rate) => format!("~ CPU is an estimate: bytes / {} per second, measured here", size(rate)),

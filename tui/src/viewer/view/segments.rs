@@ -1,4 +1,4 @@
-//! A row of the segments: a segment of a bufferlist, or a look at one.
+//! Cells of a segment's row: a segment of a buffer list, or a peek at one.
 
 use zctrace_report::text::{count, printable};
 use zctrace_report::{ByteRange, LedgerWord, Look, Report, Segment};
@@ -55,7 +55,7 @@ fn of_look<'a>(look: &'a Look, title: &str) -> Cell<'a> {
             .map_or(Cell::EMPTY, |place| Cell::CallSite(place.to_string())),
         "bytes" => Cell::size(look.bytes, Role::Copied),
         "range" => Cell::Text(ranges(look.range.as_slice()).into(), Role::Plain),
-        // The program's own word: no record of the kernel is about it.
+        // Reported by the program only: no record of the kernel covers it.
         "pipe" if look.without_pipe => Cell::Text("none".into(), Role::Plain),
         "process" => Cell::Text(who(&look.thread, look.pid).into(), Role::Plain),
         "accounts" => Cell::Text(look.code.to_string().into(), Role::Plain),
@@ -63,7 +63,7 @@ fn of_look<'a>(look: &'a Look, title: &str) -> Cell<'a> {
     }
 }
 
-/// `0..65 536`, and how many others there are.
+/// Formats `0..65 536`, and the number of other ranges.
 fn ranges(ranges: &[ByteRange]) -> String {
     match ranges {
         [] => String::new(),
@@ -81,7 +81,8 @@ fn who(name: &str, pid: Option<u32>) -> String {
     }
 }
 
-/// `x` for a look, `!` where the accounts of program and kernel disagree, `?` where they cannot be compared.
+/// Returns `x` for a peek, `!` where program and kernel disagree, `?` where they cannot be
+/// compared.
 pub(super) fn mark(report: &Report, row: SegmentRow) -> char {
     match row {
         SegmentRow::Look(_) => 'x',

@@ -1,4 +1,5 @@
-//! The line above the keys: what is typed, else what was said, else where one is and what the numbers rest on.
+//! Status line above the keys: the input line, else the current message, else the selection and the
+//! basis of the numbers.
 
 use std::borrow::Cow;
 
@@ -28,7 +29,7 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     }
 }
 
-/// The line that is typed, with its cursor always to be seen.
+/// Draws the input line with its cursor always visible.
 fn typed(writer: &mut CellWriter<'_>, area: Rect, prompt: &Prompt) {
     let what = match prompt.purpose {
         Purpose::Filter => "filter: ",
@@ -40,7 +41,7 @@ fn typed(writer: &mut CellWriter<'_>, area: Rect, prompt: &Prompt) {
     }
     let room = usize::from(area.width).saturating_sub(1);
     let before = &prompt.text[..prompt.cursor];
-    // From the left only what must go for the cursor to be seen.
+    // Scrolls only as far as needed to show the cursor.
     let mut shown = before;
     let mut cut = "";
     while shown.width() + cut.len().min(1) > room && !shown.is_empty() {
@@ -56,7 +57,7 @@ fn typed(writer: &mut CellWriter<'_>, area: Rect, prompt: &Prompt) {
         .set_style(cursor, Style::new().add_modifier(Modifier::REVERSED));
 }
 
-/// Where one is.
+/// Returns a description of the selection.
 fn here(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let mut said: Vec<(Cow<'_, str>, Role)> = Vec::new();
     match &state.phase {
@@ -94,7 +95,7 @@ fn here(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     writer.write_spans(area, said);
 }
 
-/// What the filter does to the view.
+/// Returns the effect of the filter on the view.
 fn filtered(state: &State) -> String {
     let (one, many) = match state.view {
         View::Pipes => ("pipe", "pipes"),
@@ -117,7 +118,7 @@ fn filtered(state: &State) -> String {
     }
 }
 
-/// What the numbers of the view rest on.
+/// Returns the basis of the view's numbers.
 fn note(state: &State) -> Option<String> {
     let report = &state.snapshot.as_ref()?.report;
     if state.rows().len() == 0 {

@@ -1,5 +1,5 @@
-//! Titles and rows of a view. Which columns there is room for, and where they are; then cell by cell, for the rows that are
-//! visible.
+//! Titles and rows of a view: chooses the columns that fit and their positions, then draws the
+//! visible rows cell by cell.
 
 use std::borrow::Cow;
 
@@ -15,43 +15,43 @@ use crate::viewer::rows::{Align, Column, RowData, columns};
 use crate::viewer::state::{State, View};
 use crate::viewer::theme::Role;
 
-/// Columns before the first one: whether the cursor is there, the mark, a space.
+/// Columns before the first one: cursor, mark, space.
 const GUTTER: u16 = 3;
 
-/// The narrowest that a column of names is made.
+/// Minimum width of a column of names.
 const MIN_NAME_WIDTH: u16 = 4;
 
-/// What is in a cell.
+/// Content of a cell.
 pub(super) enum Cell<'a> {
     /// A text.
     Text(Cow<'a, str>, Role),
-    /// An end: what is too long loses the beginning of its name, and keeps its kind.
+    /// An endpoint: if too long it loses the beginning of its name and keeps its kind.
     Endpoint(&'a End),
-    /// A place in a program: what is too long loses its beginning, for the line stands at the end.
+    /// A call site: if too long it loses its beginning, because the line number is at the end.
     CallSite(String),
-    /// A bar of what became of bytes.
+    /// A bar of verdicts.
     Bar(&'a Account),
-    /// A bar of so many of so many.
+    /// A bar of a part and a whole.
     Gauge(u64, u64),
 }
 
 impl Cell<'_> {
     pub(super) const EMPTY: Self = Self::Text(Cow::Borrowed(""), Role::Plain);
 
-    /// A number of bytes: 0 is not worth a look.
+    /// Returns a cell for a number of bytes; 0 is drawn as less important.
     pub(super) fn size(bytes: u64, role: Role) -> Self {
         Self::Text(size(bytes).into(), if bytes == 0 { Role::Dim } else { role })
     }
 
-    /// A number that is not known.
+    /// Returns a cell for an unknown number.
     pub(super) const fn unknown() -> Self {
         Self::Text(Cow::Borrowed("–"), Role::Dim)
     }
 }
 
-/// Moved, copied, unknown and all of an account, by the title of the column.
+/// Returns moved, copied, unknown or the sum of an account, by the title of the column.
 pub(super) fn account_cell<'a>(title: &str, payload: u64, account: &'a Account) -> Option<Cell<'a>> {
-    // Where nothing is known 0 would say too much.
+    // If nothing is known, 0 would claim too much.
     let nothing_known = account.unknown > 0 && account.unknown == account.arrived();
     Some(match title {
         "bytes" => Cell::size(payload, Role::Plain),
@@ -64,8 +64,8 @@ pub(super) fn account_cell<'a>(title: &str, payload: u64, account: &'a Account) 
     })
 }
 
-/// Where the columns are that there is room for: each with its number, its first column of the screen and its width. And
-/// whether there are others.
+/// Returns the columns that fit, each with its index, its first screen column and its width, and
+/// whether others were dropped.
 fn visible_columns(view: View, area: Rect) -> (Vec<(usize, u16, u16)>, bool) {
     let all = columns(view);
     let gap = if area.width >= 100 { 2 } else { 1 };
@@ -85,11 +85,11 @@ fn visible_columns(view: View, area: Rect) -> (Vec<(usize, u16, u16)>, bool) {
             break;
         };
         kept.retain(|&(index, _)| index != last);
-        // A column for the mark that says so.
+        // One column for the mark of dropped columns.
         room = area.width.saturating_sub(1);
     }
     shrink(&mut kept, all, needed, room);
-    // Names have what is left.
+    // Columns of names share the remaining space.
     let left = room.saturating_sub(needed(&kept));
     let parts: u16 = kept.iter().map(|&(index, _)| all[index].flex).sum();
     let mut given = 0;
@@ -115,7 +115,7 @@ fn visible_columns(view: View, area: Rect) -> (Vec<(usize, u16, u16)>, bool) {
     (places, others)
 }
 
-/// Makes columns of names narrower, if even those that stay have no room.
+/// Narrows the columns of names if even the remaining columns do not fit.
 fn shrink(kept: &mut [(usize, u16)], all: &[Column], needed: impl Fn(&[(usize, u16)]) -> u16, room: u16) {
     while needed(kept) > room {
         let widest = kept
@@ -129,14 +129,14 @@ fn shrink(kept: &mut [(usize, u16)], all: &[Column], needed: impl Fn(&[(usize, u
     }
 }
 
-/// Which column is at this place of the line of titles.
+/// Returns the column at this position of the title line.
 pub(super) fn column_at(view: View, area: Rect, column: u16) -> Option<usize> {
     let (places, _) = visible_columns(view, area);
     let here = |&&(_, at, wide): &&(usize, u16, u16)| (at..at + wide).contains(&column);
     places.iter().find(here).map(|&(index, _, _)| index)
 }
 
-/// The line of titles.
+/// Draws the title line.
 pub(super) fn titles(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let sort = state.table().sort;
     let (places, others) = visible_columns(state.view, area);
@@ -144,7 +144,8 @@ pub(super) fn titles(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
         let column = &columns(state.view)[index];
         let cell = Rect::new(at, area.y, wide, area.height.min(1));
         let sorted = index == sort.column;
-        // `v` below the largest, `^` below the smallest: said by a letter, so that it is there without colors.
+        // `v` for descending, `^` for ascending: letters, so that the order is visible without
+        // colors.
         let arrow = if sort.descending { 'v' } else { '^' };
         let room = usize::from(wide);
         let title = match sorted {
@@ -171,7 +172,7 @@ fn side(column: &Column) -> Side {
     }
 }
 
-/// The rows that are visible.
+/// Draws the visible rows.
 pub(super) fn rows(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     let (places, _) = visible_columns(state.view, area);
     let table = state.table();
@@ -194,7 +195,7 @@ pub(super) fn rows(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
 
 fn draw(writer: &mut CellWriter<'_>, place: Rect, column: &Column, cell: Cell<'_>, h_scroll: u16) {
     let room = usize::from(place.width);
-    // Only what has a room that depends on the screen is scrolled.
+    // Only columns whose width depends on the screen are scrolled.
     let h_scroll = if column.flex > 0 { h_scroll } else { 0 };
     match cell {
         Cell::Text(text, role) => {
@@ -225,7 +226,7 @@ fn draw(writer: &mut CellWriter<'_>, place: Rect, column: &Column, cell: Cell<'_
     }
 }
 
-/// What deserves a look, as a mark.
+/// Returns the mark for a row that deserves attention.
 fn mark(state: &State, row: usize) -> char {
     let Some(snapshot) = &state.snapshot else { return ' ' };
     let report = &snapshot.report;

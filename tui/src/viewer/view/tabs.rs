@@ -1,4 +1,5 @@
-//! The names of the views, each with its key, and on the right how much a filter hides of the present one.
+//! Tabs: the names of the views with their keys, and on the right how much the filter hides of the
+//! active view.
 
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
@@ -10,7 +11,7 @@ use crate::viewer::rows::Filtered;
 use crate::viewer::state::{State, View};
 use crate::viewer::theme::Role;
 
-/// The tabs with their texts. Where there is no room for all names only the present one has its own.
+/// Returns the tabs with their texts. If not all names fit, only the active view keeps its own.
 fn tabs(state: &State, width: u16) -> Vec<(View, String)> {
     let key = |view| {
         state
@@ -49,14 +50,15 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
     });
     let left = writer.write_spans(area, pieces);
     let filtered = filtered(state);
-    // In whole or not at all: the line above the keys says it too.
+    // Whole or not at all: the status line shows it too.
     let room = usize::from(left.width).saturating_sub(1);
     if let Some(text) = filtered.iter().find(|text| text.width() < room) {
         writer.write_aligned(left, text, Side::Right, Role::Warning);
     }
 }
 
-/// What the filter does to this view, in short and shorter; nothing if there is none.
+/// Returns the effect of the filter on this view, in a short and a shorter form; empty without a
+/// filter.
 fn filtered(state: &State) -> Vec<String> {
     match state.rows().filtered() {
         _ if state.filter.is_empty() => Vec::new(),
@@ -65,7 +67,7 @@ fn filtered(state: &State) -> Vec<String> {
     }
 }
 
-/// Which tab is at this column.
+/// Returns the tab at this column.
 pub(super) fn tab_at(state: &State, area: Rect, column: u16) -> Option<View> {
     let mut at = usize::from(area.x);
     let column = usize::from(column);

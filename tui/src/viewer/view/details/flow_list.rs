@@ -1,4 +1,4 @@
-//! A list of flows, for a row that stands for many.
+//! A list of flows, for a row that represents several.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use zctrace_report::text::{count, size};
 use crate::render;
 use crate::render::text::{TextBuffer, wrap};
 
-/// Flows that are listed of a row that stands for many.
+/// Maximum number of listed flows.
 const MAX_LISTED_FLOWS: usize = 50;
 
-/// Flows, the largest first, a line each.
+/// Returns one line per flow, the largest first.
 pub(super) fn write(text: &mut TextBuffer, title: &str, flows: &[&Flow]) {
     let mut flows: Vec<&Flow> = flows.to_vec();
     flows.sort_by_key(|flow| (std::cmp::Reverse(flow.payload), flow.id));

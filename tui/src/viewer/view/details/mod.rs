@@ -1,5 +1,6 @@
-//! What was opened: the certificate of a flow with its reasons and advice, the flows of a row of the map, of a process, of a
-//! reason, and all that is known of a pipe or a segment. The words are those of the text screens.
+//! Detail views: the certificate of a flow with its reasons and advice; the flows of a row of the
+//! map, of a process, of a reason; and all data of a pipe or a segment. The texts are those of the
+//! text report.
 
 mod flow_list;
 mod log_line;
@@ -20,7 +21,7 @@ use crate::viewer::rows;
 use crate::viewer::state::{Detail, Snapshot, State, View};
 use crate::viewer::theme::Role;
 
-/// The title, and the lines in so many columns.
+/// Returns the title, and the lines wrapped to this many columns.
 pub(super) fn text(state: &State, detail: &Detail, width: u16) -> (String, Vec<String>) {
     let mut text = TextBuffer::new(usize::from(width).max(1));
     let title = if let (Some(snapshot), Some(index)) = (&state.snapshot, detail.index) {
@@ -66,7 +67,7 @@ fn write(text: &mut TextBuffer, state: &State, snapshot: &Snapshot, detail: &Det
     }
 }
 
-/// Draws lines, from one of them on. Those that begin with a mark have its color.
+/// Draws lines from a given one on. Lines that begin with a mark have its color.
 pub(super) fn lines(writer: &mut CellWriter<'_>, area: Rect, lines: &[String], scroll: usize) {
     let visible = lines.iter().enumerate().skip(scroll).take(area.height.into());
     for (at, (number, line)) in visible.enumerate() {
@@ -81,7 +82,7 @@ pub(super) fn lines(writer: &mut CellWriter<'_>, area: Rect, lines: &[String], s
                 let rest = writer.write(area, &line[..1], Role::from_mark(mark));
                 writer.write(rest, &line[1..], Role::Plain);
             }
-            // The verdict, in capitals, stands before three spaces.
+            // The verdict, in capitals, precedes three spaces.
             (_, Some((verdict, rest))) if number == 0 && !verdict.is_empty() && verdict.to_uppercase() == verdict => {
                 let left = writer.write(area, verdict, Role::Strong);
                 writer.write(left, &format!("   {rest}"), Role::Plain);
@@ -93,7 +94,7 @@ pub(super) fn lines(writer: &mut CellWriter<'_>, area: Rect, lines: &[String], s
     }
 }
 
-/// Which lines of how many are to be seen, if not all are.
+/// Returns which of the lines are visible, if not all are.
 pub(super) fn line_range(lines: usize, scroll: usize, height: u16) -> Option<String> {
     let last = scroll.saturating_add(height.into()).min(lines);
     let first = scroll.saturating_add(1).min(last);

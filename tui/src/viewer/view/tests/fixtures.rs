@@ -1,4 +1,4 @@
-//! Reports to draw, each with the one before it.
+//! Reports to draw, each with its predecessor.
 
 use zctrace_contract::Reason;
 use zctrace_report::{
@@ -8,18 +8,18 @@ use zctrace_report::{
 
 use crate::render::fixtures::nginx;
 
-/// Which.
+/// A fixture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Scenario {
-    /// A server at work.
+    /// A busy server.
     Live,
     /// Nothing has happened.
     Empty,
-    /// The same, and records were lost.
+    /// Nothing has happened, and records were lost.
     Loss,
     /// Nothing could be shown.
     Inconclusive,
-    /// Names that nobody should draw as they are.
+    /// Names with control characters and other hostile text.
     Hostile,
 }
 
@@ -31,7 +31,7 @@ pub(super) const ALL: [Scenario; 5] = [
     Scenario::Hostile,
 ];
 
-/// The report before, and the report.
+/// Returns the previous report and the report.
 pub(super) fn reports_of(of: Scenario) -> (Report, Report) {
     match of {
         Scenario::Live => pair(server()),
@@ -92,7 +92,7 @@ pub(super) fn reports_of(of: Scenario) -> (Report, Report) {
     }
 }
 
-/// With the one of a second before.
+/// Adds the report of a second before.
 fn pair(now: Report) -> (Report, Report) {
     let mut before = now.clone();
     for flow in &mut before.flows {
@@ -114,7 +114,7 @@ fn pair(now: Report) -> (Report, Report) {
     (before, now)
 }
 
-/// The server of the text screens, and a program with bufferlists beside it.
+/// The server of the text report's samples, and a program that uses buffer lists.
 fn server() -> Report {
     let mut report = nginx();
     let mut ingest = Flow::new(

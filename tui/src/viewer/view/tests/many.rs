@@ -1,5 +1,5 @@
-//! A hundred thousand flows: what a snapshot, a key and a frame take. The times are said, not judged: a machine that is busy
-//! with something else is no defect of ours.
+//! A hundred thousand flows: the time of a snapshot, a key and a frame. Times are printed and not
+//! asserted, because a busy machine is not a defect.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -25,14 +25,14 @@ use crate::viewer::keys::{Command, KeyMap};
 use crate::viewer::state::{Action, Appearance, Edit, Level, Phase, State, View};
 use crate::viewer::theme::ThemeName;
 
-/// The sizes that a screen must be right at.
+/// Sizes at which a screen must be correct.
 const SIZES: [(u16, u16); 4] = [(80, 24), (120, 40), (200, 60), (60, 15)];
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/viewer/view/tests/snapshots")
 }
 
-/// A state in which nothing has been reported.
+/// Returns a state before the first report.
 pub(super) fn new_state(size: (u16, u16), theme: ThemeName, ascii: bool) -> State {
     let appearance = Appearance {
         theme,
@@ -49,7 +49,7 @@ pub(super) fn render_to_buffer(state: &State) -> Buffer {
     terminal.backend().buffer().clone()
 }
 
-/// The text, then the styles: each line that has any, as `line: from-to style`.
+/// Returns the text, then the styles: each line that has any, as `line: from-to style`.
 fn snapshot_text(buffer: &Buffer) -> String {
     let area = buffer.area;
     let mut text = format!("{}x{}\n", area.width, area.height);
@@ -102,7 +102,7 @@ fn style_text(style: Style) -> String {
     words.join(" ")
 }
 
-/// A screen to be looked at.
+/// A screen that is compared with its snapshot.
 struct Case {
     name: String,
     state: State,
@@ -134,7 +134,7 @@ fn typed(state: &mut State, text: &str) {
     }
 }
 
-/// A number of rows or columns.
+/// A random number of rows or columns.
 fn cells_of(number: u16) -> NonZeroU16 {
     NonZeroU16::new(number).expect("not 0")
 }
@@ -153,7 +153,7 @@ fn name(view: View) -> String {
     view.title().to_lowercase()
 }
 
-/// Takes a screen to be looked at.
+/// Compares a screen with its snapshot.
 type Add<'a> = &'a mut dyn FnMut(String, State);
 
 fn at_all_sizes(add: Add<'_>) {
@@ -245,7 +245,7 @@ fn in_all_states(add: Add<'_>) {
     }
 }
 
-/// What is only there now and then.
+/// Elements that appear only occasionally.
 fn with_more(add: Add<'_>) {
     let size = (80, 24);
     let dark = |of| live(of, size, ThemeName::Dark, false);
@@ -311,7 +311,7 @@ fn with_more(add: Add<'_>) {
     add("confirm".to_owned(), state);
 }
 
-/// Nothing waits for room that never comes.
+/// No text waits for space that never comes.
 #[test]
 fn a_line_is_typed_where_there_is_no_room_for_it() {
     for width in 1..30 {

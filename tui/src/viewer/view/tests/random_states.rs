@@ -1,4 +1,5 @@
-//! Any size, any report, any stream of actions: nothing panics, and no cell steers a terminal.
+//! Random sizes, reports and sequences of actions: nothing panics, and no cell contains a control
+//! sequence.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ fn flow() -> impl Strategy<Value = Flow> {
         )
 }
 
-/// It need not keep its own rules: a viewer that panics on a report that is wrong shows nothing at all.
+/// The report need not be consistent: a viewer that panics on a wrong report shows nothing at all.
 fn report() -> impl Strategy<Value = Report> {
     let made_up = (
         proptest::collection::vec(flow(), 0..12),
@@ -107,7 +108,7 @@ fn report() -> impl Strategy<Value = Report> {
     ]
 }
 
-/// An action that can be told when it is found to hurt: a screen cannot.
+/// An action in printable form for failure messages; a screen has none.
 #[derive(Clone)]
 struct Step(Action);
 
@@ -129,7 +130,8 @@ impl std::fmt::Debug for Step {
     }
 }
 
-/// What CMD drew, on a terminal whose size changes meanwhile. It is as large as the pane has it at least.
+/// A random screen of the command, on a terminal that is resized meanwhile. It is at least as large
+/// as the pane.
 fn terminal() -> impl Strategy<Value = [((u16, u16), Vec<u8>); 2]> {
     let bytes = || {
         let piece = prop_oneof![
