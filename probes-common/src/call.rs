@@ -1,8 +1,12 @@
 //! A system call that moves bytes between two ends, as it was seen at its exit.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::addresses::{Address, Addresses};
 use crate::header::{RecordHeader, RecordKind};
+use crate::program_stats::program;
 
 /// System call numbers of x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`), of the calls that zctrace knows.
 pub mod nr {
@@ -92,7 +96,7 @@ pub mod call_flag {
 
 /// The addresses of a connection, as one side sees them. IPv4 addresses are in the first four bytes, the rest is zero.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct SocketPair {
     /// The address of the side that sends.
     pub source: [u8; 16],
@@ -126,7 +130,7 @@ impl SocketPair {
 
 /// One end of a call, at its entry and at its exit.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct EndpointState {
     /// The address of `struct file`.
     pub file: u64,
@@ -174,7 +178,7 @@ pub struct EndpointState {
 /// A call, at its exit. Followed by [`PageRecord`](crate::PageRecord) records with the same [`call_id`](Self::call_id) if slots of
 /// a pipe took part.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Call {
     /// The head.
     pub header: RecordHeader,
@@ -209,6 +213,17 @@ pub struct Call {
 impl Call {
     /// What its header says it is.
     pub const KIND: RecordKind = RecordKind(1);
+    /// The kernel's addresses in it.
+    pub const ADDRESSES: Addresses = Addresses::fixed(&[
+        Address::Endpoint(offset_of!(Self, source)),
+        Address::Endpoint(offset_of!(Self, sink)),
+    ]);
+
+    /// Which [`program`] wrote it, `None` if that cannot be known.
+    #[must_use]
+    pub const fn program(&self) -> Option<u32> {
+        Some(program::SYS_EXIT)
+    }
 }
 
 const _: () = {

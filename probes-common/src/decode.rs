@@ -2,38 +2,14 @@
 
 use std::boxed::Box;
 use std::fmt;
-use std::mem::{MaybeUninit, size_of};
 use std::vec::Vec;
 
-use crate::{
-    Call, ConnectionClosed, DigestEvent, DigestState, EndpointName, HeaderError, IoCounterKey, IoCounters,
-    MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec, PipeSnapshot, ProcessEvent, RecordHeader,
-    RecordKind, ZerocopyCompletion, completion_flag, completion_source, digest_event_kind, name_flag, page_record_flag,
-    process_event_kind, program, station_kind,
-};
+use zerocopy::{FromZeros, IntoBytes};
 
-/// A record of the programs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// A system call.
-    Call(Box<Call>),
-    /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are zero.
-    Pages(Box<PageRecord>),
-    /// What an end is called.
-    Name(Box<EndpointName>),
-    /// Something that happened to a process.
-    Process(ProcessEvent),
-    /// A connection has ended.
-    Closed(ConnectionClosed),
-    /// Something happened to the sums of a connection.
-    Digest(Box<DigestEvent>),
-    /// A pipe that was there before.
-    PipeSnapshot(Box<PipeSnapshot>),
-    /// What the kernel told of a send without copy.
-    Zerocopy(Box<ZerocopyCompletion>),
-    /// A kind that this version does not know.
-    Unknown(RecordHeader),
-}
+use crate::{
+    Call, ConnectionClosed, DigestEvent, EndpointName, HeaderError, MAPPING_NOT_READ, MAX_RANGES, PageRange,
+    PageRecord, PageRun, PageVec, PipeSnapshot, Pod, ProcessEvent, RecordHeader, RecordKind, ZerocopyCompletion,
+};
 
 /// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,87 +47,26 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Types that any bytes are a value of.
-///
-/// # Safety
-///
-/// The type must be made of integers and arrays of them only, without padding.
-#[allow(unsafe_code)]
-pub unsafe trait Integers: Copy {}
-#[allow(unsafe_code)]
-// SAFETY: probes-common allows nothing else in its records, see its documentation.
-unsafe impl Integers for Call {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for PageRecord {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for PageRun {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for PageVec {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for EndpointName {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for ProcessEvent {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for ConnectionClosed {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for DigestEvent {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for PipeSnapshot {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for ZerocopyCompletion {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for IoCounterKey {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for IoCounters {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl Integers for DigestState {}
-#[allow(unsafe_code)]
-// SAFETY: a number.
-unsafe impl Integers for u64 {}
-
 /// Makes these bytes the first of a value; what comes after them stays. `bytes` may be longer than it, too.
-#[allow(unsafe_code)]
-fn put<T: Integers>(value: &mut T, bytes: &[u8]) {
+fn put<T: Pod>(value: &mut T, bytes: &[u8]) {
     let len = bytes.len().min(size_of::<T>());
-    // SAFETY: `len` bytes are within both, which do not overlap, for one is borrowed alone; any bytes are a value.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), std::ptr::from_mut(value).cast::<u8>(), len) }
+    value.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
 }
 
 /// The bytes of a value, as they lie in memory.
-#[allow(unsafe_code)]
-pub fn bytes_of<T: Integers>(value: &T) -> &[u8] {
-    // SAFETY: a value has no padding, so all its bytes are written; it is borrowed as long as they are.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }
+pub fn bytes_of<T: Pod>(value: &T) -> &[u8] {
+    value.as_bytes()
 }
 
 /// The value whose first bytes these are; the rest of it is zero.
-pub fn value_of<T: Integers>(bytes: &[u8]) -> T {
-    let mut value = zero();
+pub fn value_of<T: Pod>(bytes: &[u8]) -> T {
+    let mut value = T::new_zeroed();
     put(&mut value, bytes);
     value
 }
 
-/// A value of zeroes.
-#[allow(unsafe_code)]
-fn zero<T: Integers>() -> T {
-    // SAFETY: any bytes are a value.
-    unsafe { MaybeUninit::zeroed().assume_init() }
-}
-
 /// Takes the value that just these bytes are.
-fn copy_exact<'a, T: Integers>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) -> Result<&'a T, DecodeError> {
+fn copy_exact<'a, T: Pod>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) -> Result<&'a T, DecodeError> {
     let expected = size_of::<T>();
     if bytes.len() != expected {
         let found = bytes.len();
@@ -161,92 +76,147 @@ fn copy_exact<'a, T: Integers>(value: &'a mut T, kind: RecordKind, bytes: &[u8])
     Ok(value)
 }
 
-/// A record that lies in its [`Decoder`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordRef<'a> {
-    /// A system call.
-    Call(&'a Call),
-    /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are zero.
-    Pages(&'a PageRecord),
-    /// What an end is called.
-    Name(&'a EndpointName),
-    /// Something that happened to a process.
-    Process(&'a ProcessEvent),
-    /// A connection has ended.
-    Closed(&'a ConnectionClosed),
-    /// Something happened to the sums of a connection.
-    Digest(&'a DigestEvent),
-    /// A pipe that was there before.
-    PipeSnapshot(&'a PipeSnapshot),
-    /// What the kernel told of a send without copy.
-    Zerocopy(&'a ZerocopyCompletion),
-    /// A kind that this version does not know.
-    Unknown(RecordHeader),
+/// Everything that has one case for each record of a fixed size.
+macro_rules! define {
+    ($($(#[$doc:meta])* $variant:ident, $name:ident: $type:ident;)*) => {
+        /// A record of the programs.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Record {
+            /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are
+            /// zero.
+            Pages(Box<PageRecord>),
+            $($(#[$doc])* $variant(Box<$type>),)*
+            /// A kind that this version does not know.
+            Unknown(RecordHeader),
+        }
+
+        /// A record that lies in its [`Decoder`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum RecordRef<'a> {
+            /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are
+            /// zero.
+            Pages(&'a PageRecord),
+            $($(#[$doc])* $variant(&'a $type),)*
+            /// A kind that this version does not know.
+            Unknown(RecordHeader),
+        }
+
+        #[derive(Clone, Debug, FromZeros)]
+        struct Buffers {
+            pages: PageRecord,
+            run: PageRun,
+            $($name: $type,)*
+        }
+
+        impl Decoder {
+            /// The record at the start of `bytes`, which may go on after it.
+            ///
+            /// # Errors
+            ///
+            /// [`DecodeError`] says what is wrong with it.
+            pub fn decode(&mut self, bytes: &[u8]) -> Result<RecordRef<'_>, DecodeError> {
+                let header = RecordHeader::from_bytes(bytes).map_err(DecodeError::Header)?;
+                let (kind, bytes) = (header.kind, &bytes[..usize::from(header.len)]);
+                let buffers = &mut *self.buffers;
+                Ok(match kind {
+                    PageRecord::KIND => RecordRef::Pages(decode_page_record(&mut buffers.pages, bytes)?),
+                    PageRun::KIND => RecordRef::Pages(expand_page_run(&mut buffers.pages, &mut buffers.run, bytes)?),
+                    $($type::KIND => RecordRef::$variant(copy_exact(&mut buffers.$name, kind, bytes)?),)*
+                    _ => RecordRef::Unknown(header),
+                })
+            }
+        }
+
+        impl RecordRef<'_> {
+            /// The head.
+            pub fn header(&self) -> &RecordHeader {
+                match self {
+                    Self::Pages(record) => &record.header,
+                    $(Self::$variant(record) => &record.header,)*
+                    Self::Unknown(header) => header,
+                }
+            }
+
+            /// Which [`program`](crate::program) wrote it, `None` if that cannot be known: sequences are counted by program
+            /// and CPU.
+            pub fn program(&self) -> Option<u32> {
+                match self {
+                    Self::Pages(record) => record.program(),
+                    $(Self::$variant(record) => record.program(),)*
+                    Self::Unknown(_) => None,
+                }
+            }
+
+            /// Adds the record to `into` as the programs write it, with kind and length in its head: a station whose pieces
+            /// are alike as a [`PageRun`]. Of a kind that is not known only the head is.
+            pub fn write(self, into: &mut Vec<u8>) {
+                let start = into.len();
+                let mut kind = self.header().kind;
+                match self {
+                    Self::Pages(record) => kind = write_pages(record, into),
+                    $(Self::$variant(record) => into.extend_from_slice(record.as_bytes()),)*
+                    Self::Unknown(_) => into.resize(start + RecordHeader::SIZE, 0),
+                }
+                let len = into.len() - start;
+                let header = RecordHeader {
+                    kind,
+                    len: len as u16,
+                    ..*self.header()
+                };
+                into[start..start + RecordHeader::SIZE].copy_from_slice(header.as_bytes());
+            }
+
+            /// The same, kept.
+            pub fn to_record(self) -> Record {
+                match self {
+                    Self::Pages(record) => Record::Pages(Box::new(*record)),
+                    $(Self::$variant(record) => Record::$variant(Box::new(*record)),)*
+                    Self::Unknown(header) => Record::Unknown(header),
+                }
+            }
+        }
+
+        impl Record {
+            /// The same, not kept.
+            pub fn as_ref(&self) -> RecordRef<'_> {
+                match self {
+                    Self::Pages(record) => RecordRef::Pages(record),
+                    $(Self::$variant(record) => RecordRef::$variant(record),)*
+                    Self::Unknown(header) => RecordRef::Unknown(*header),
+                }
+            }
+        }
+    };
 }
+for_each_record!(define);
 
 /// Room for one record of each kind: where many are decoded, none is made anew.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    room: Box<Buffers>,
-}
-
-#[derive(Clone, Debug)]
-struct Buffers {
-    call: Call,
-    station: PageRecord,
-    row: PageRun,
-    name: EndpointName,
-    process: ProcessEvent,
-    closed: ConnectionClosed,
-    sums: DigestEvent,
-    found: PipeSnapshot,
-    told: ZerocopyCompletion,
+    buffers: Box<Buffers>,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
         Self {
-            room: Box::new(Buffers {
-                call: zero(),
-                station: zero(),
-                row: zero(),
-                name: zero(),
-                process: zero(),
-                closed: zero(),
-                sums: zero(),
-                found: zero(),
-                told: zero(),
-            }),
+            buffers: Box::new(Buffers::new_zeroed()),
         }
     }
 }
 
-impl Decoder {
-    /// The record at the start of `bytes`, which may go on after it.
+impl Record {
+    /// The record at the start of `bytes`, which may go on after it. Where many are decoded, a [`Decoder`] is faster.
     ///
     /// # Errors
     ///
     /// [`DecodeError`] says what is wrong with it.
-    pub fn decode(&mut self, bytes: &[u8]) -> Result<RecordRef<'_>, DecodeError> {
-        let header = RecordHeader::from_bytes(bytes).map_err(DecodeError::Header)?;
-        let (kind, bytes) = (header.kind, &bytes[..usize::from(header.len)]);
-        let room = &mut *self.room;
-        Ok(match kind {
-            Call::KIND => RecordRef::Call(copy_exact(&mut room.call, kind, bytes)?),
-            EndpointName::KIND => RecordRef::Name(copy_exact(&mut room.name, kind, bytes)?),
-            ProcessEvent::KIND => RecordRef::Process(copy_exact(&mut room.process, kind, bytes)?),
-            ConnectionClosed::KIND => RecordRef::Closed(copy_exact(&mut room.closed, kind, bytes)?),
-            DigestEvent::KIND => RecordRef::Digest(copy_exact(&mut room.sums, kind, bytes)?),
-            PipeSnapshot::KIND => RecordRef::PipeSnapshot(copy_exact(&mut room.found, kind, bytes)?),
-            ZerocopyCompletion::KIND => RecordRef::Zerocopy(copy_exact(&mut room.told, kind, bytes)?),
-            PageRecord::KIND => RecordRef::Pages(station(&mut room.station, bytes)?),
-            PageRun::KIND => RecordRef::Pages(row(&mut room.station, &mut room.row, bytes)?),
-            _ => RecordRef::Unknown(header),
-        })
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Decoder::default().decode(bytes).map(RecordRef::to_record)
     }
 }
 
-fn station<'a>(room: &'a mut PageRecord, bytes: &[u8]) -> Result<&'a PageRecord, DecodeError> {
+fn decode_page_record<'a>(room: &'a mut PageRecord, bytes: &[u8]) -> Result<&'a PageRecord, DecodeError> {
     let had = usize::from(room.count);
     put(room, bytes);
     let count = usize::from(room.count);
@@ -258,7 +228,7 @@ fn station<'a>(room: &'a mut PageRecord, bytes: &[u8]) -> Result<&'a PageRecord,
             let (kind, found) = (PageRecord::KIND, bytes.len());
             DecodeError::Size { kind, expected, found }
         };
-        *room = zero();
+        *room = PageRecord::new_zeroed();
         return Err(damaged);
     }
     // Of the one before.
@@ -267,7 +237,11 @@ fn station<'a>(room: &'a mut PageRecord, bytes: &[u8]) -> Result<&'a PageRecord,
 }
 
 /// Writes a row out as a station.
-fn row<'a>(room: &'a mut PageRecord, row: &mut PageRun, bytes: &[u8]) -> Result<&'a PageRecord, DecodeError> {
+fn expand_page_run<'a>(
+    room: &'a mut PageRecord,
+    row: &mut PageRun,
+    bytes: &[u8],
+) -> Result<&'a PageRecord, DecodeError> {
     let had = usize::from(room.count).min(MAX_RANGES);
     put(row, bytes);
     let count = usize::from(row.count);
@@ -303,8 +277,8 @@ fn row<'a>(room: &'a mut PageRecord, row: &mut PageRun, bytes: &[u8]) -> Result<
 
 /// The row that a station was, or could be: `None` if its pieces are not alike.
 fn row_of(station: &PageRecord) -> Option<PageRun> {
-    let mut row: PageRun = zero();
-    put(&mut row, &bytes_of(station)[..PageRecord::HEAD_SIZE]);
+    let mut row = PageRun::new_zeroed();
+    put(&mut row, &station.as_bytes()[..PageRecord::HEAD_SIZE]);
     let pieces = &station.ranges[..usize::from(station.count).min(MAX_RANGES)];
     let first = pieces.first().copied().unwrap_or_default();
     let told = first.mapping != MAPPING_NOT_READ;
@@ -324,140 +298,15 @@ fn row_of(station: &PageRecord) -> Option<PageRun> {
     Some(row)
 }
 
-impl RecordRef<'_> {
-    /// The head.
-    pub fn header(&self) -> &RecordHeader {
-        match self {
-            Self::Call(call) => &call.header,
-            Self::Pages(station) => &station.header,
-            Self::Name(name) => &name.header,
-            Self::Process(process) => &process.header,
-            Self::Closed(closed) => &closed.header,
-            Self::Digest(sums) => &sums.header,
-            Self::PipeSnapshot(found) => &found.header,
-            Self::Zerocopy(told) => &told.header,
-            Self::Unknown(header) => header,
-        }
-    }
-
-    /// Which of [`program`] wrote it, `None` if that cannot be known: sequences are counted by program and CPU.
-    pub fn program(&self) -> Option<u32> {
-        Some(match self {
-            Self::Call(_) => program::SYS_EXIT,
-            // What is known of a file by its pages alone has no `struct file`.
-            Self::Name(name) if name.endpoint.file == 0 => program::SOCK_SEND_LENGTH,
-            Self::Name(name) if name.flags & name_flag::PREEXISTING != 0 => program::TASK_FILE,
-            Self::Name(_) => program::SYS_ENTER,
-            Self::PipeSnapshot(_) => program::TASK_FILE,
-            Self::Zerocopy(told) => match told.source {
-                completion_source::IO_URING => program::IO_URING_COMPLETE,
-                completion_source::ERROR_QUEUE if told.flags & completion_flag::DROPPED != 0 => program::KFREE_SKB,
-                completion_source::ERROR_QUEUE => program::CONSUME_SKB,
-                _ => return None,
-            },
-            Self::Digest(sums) => match sums.event {
-                digest_event_kind::SENT => program::SOCK_SEND_LENGTH,
-                digest_event_kind::TRANSMITTED => program::SUMS_OF_PACKETS,
-                digest_event_kind::CLOSED => program::SUMS_AT_END,
-                _ => return None,
-            },
-            Self::Closed(_) => program::INET_SOCK_SET_STATE,
-            Self::Pages(station) => match station.station {
-                station_kind::PIPE_SOURCE | station_kind::PIPE_SINK => program::SYS_EXIT,
-                station_kind::PIPE_SNAPSHOT => program::TASK_FILE,
-                station_kind::PACKET => program::NET_DEV_START_XMIT,
-                station_kind::UNIX if station.flags & page_record_flag::DROPPED != 0 => program::KFREE_SKB,
-                station_kind::UNIX => program::CONSUME_SKB,
-                station_kind::BIO => program::BLOCK_BIO_QUEUE,
-                _ => return None,
-            },
-            Self::Process(process) => match process.event {
-                process_event_kind::FORK => program::SCHED_PROCESS_FORK,
-                process_event_kind::EXEC => program::SCHED_PROCESS_EXEC,
-                process_event_kind::EXIT => program::SCHED_PROCESS_EXIT,
-                process_event_kind::ATTACHED => program::TASK_RENAME,
-                process_event_kind::PIPE_RESIZED => program::SYS_EXIT,
-                _ => return None,
-            },
-            Self::Unknown(_) => return None,
-        })
-    }
-
-    /// Adds the record to `into` as the programs write it, with kind and length in its head: a station whose pieces are alike as
-    /// a [`PageRun`]. Of a kind that is not known only the head is.
-    pub fn write(self, into: &mut Vec<u8>) {
-        let start = into.len();
-        let mut kind = self.header().kind;
-        match self {
-            Self::Call(call) => into.extend_from_slice(bytes_of(call)),
-            Self::Pages(station) => {
-                let count = usize::from(station.count).min(MAX_RANGES);
-                if let Some(row) = row_of(station) {
-                    kind = PageRun::KIND;
-                    into.extend_from_slice(&bytes_of(&row)[..PageRun::HEAD_SIZE + count * size_of::<PageVec>()]);
-                } else {
-                    kind = PageRecord::KIND;
-                    into.extend_from_slice(
-                        &bytes_of(station)[..PageRecord::HEAD_SIZE + count * size_of::<PageRange>()],
-                    );
-                }
-            }
-            Self::Name(name) => into.extend_from_slice(bytes_of(name)),
-            Self::Process(process) => into.extend_from_slice(bytes_of(process)),
-            Self::Closed(closed) => into.extend_from_slice(bytes_of(closed)),
-            Self::Digest(sums) => into.extend_from_slice(bytes_of(sums)),
-            Self::PipeSnapshot(found) => into.extend_from_slice(bytes_of(found)),
-            Self::Zerocopy(told) => into.extend_from_slice(bytes_of(told)),
-            Self::Unknown(_) => into.resize(start + RecordHeader::SIZE, 0),
-        }
-        let len = into.len() - start;
-        let header = RecordHeader {
-            kind,
-            len: len as u16,
-            ..*self.header()
-        };
-        into[start..start + RecordHeader::SIZE].copy_from_slice(&header.to_bytes());
-    }
-
-    /// The same, kept.
-    pub fn to_record(self) -> Record {
-        match self {
-            Self::Call(call) => Record::Call(Box::new(*call)),
-            Self::Pages(station) => Record::Pages(Box::new(*station)),
-            Self::Name(name) => Record::Name(Box::new(*name)),
-            Self::Process(process) => Record::Process(*process),
-            Self::Closed(closed) => Record::Closed(*closed),
-            Self::Digest(sums) => Record::Digest(Box::new(*sums)),
-            Self::PipeSnapshot(found) => Record::PipeSnapshot(Box::new(*found)),
-            Self::Zerocopy(told) => Record::Zerocopy(Box::new(*told)),
-            Self::Unknown(header) => Record::Unknown(header),
-        }
-    }
-}
-
-impl Record {
-    /// The record at the start of `bytes`, which may go on after it. Where many are decoded, a [`Decoder`] is faster.
-    ///
-    /// # Errors
-    ///
-    /// [`DecodeError`] says what is wrong with it.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Decoder::default().decode(bytes).map(RecordRef::to_record)
-    }
-
-    /// The same, not kept.
-    pub fn as_ref(&self) -> RecordRef<'_> {
-        match self {
-            Self::Call(call) => RecordRef::Call(call),
-            Self::Pages(station) => RecordRef::Pages(station),
-            Self::Name(name) => RecordRef::Name(name),
-            Self::Process(process) => RecordRef::Process(process),
-            Self::Closed(closed) => RecordRef::Closed(closed),
-            Self::Digest(sums) => RecordRef::Digest(sums),
-            Self::PipeSnapshot(found) => RecordRef::PipeSnapshot(found),
-            Self::Zerocopy(told) => RecordRef::Zerocopy(told),
-            Self::Unknown(header) => RecordRef::Unknown(*header),
-        }
+/// Writes pages in as few bytes as they can be, and tells as which kind.
+fn write_pages(record: &PageRecord, into: &mut Vec<u8>) -> RecordKind {
+    let count = usize::from(record.count).min(MAX_RANGES);
+    if let Some(run) = row_of(record) {
+        into.extend_from_slice(&run.as_bytes()[..PageRun::HEAD_SIZE + count * size_of::<PageVec>()]);
+        PageRun::KIND
+    } else {
+        into.extend_from_slice(&record.as_bytes()[..PageRecord::HEAD_SIZE + count * size_of::<PageRange>()]);
+        PageRecord::KIND
     }
 }
 

@@ -4,11 +4,15 @@
 //! bytes, the sum over the same pages at the same places of the stream is the same. One sum is made of the slots that a call
 //! hands to the socket, another of the fragments that packets carry.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::addresses::{Address, Addresses};
 use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
 use crate::page_record::FileId;
+use crate::program_stats::program;
 
 /// Every so many bytes of a stream both sums are written down. A power of two.
 pub const CHECKPOINT_BYTES: u64 = 1 << 20;
@@ -39,7 +43,7 @@ pub mod digest_event_kind {
 
 /// How far a stream was summed up, and to what.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct DigestSum {
     /// The next byte of the stream: in the lower half as in the packets' sequence numbers.
     pub position: u64,
@@ -51,7 +55,7 @@ pub struct DigestSum {
 
 /// Bytes that one process handed over by calls of one kind, from one file.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct DigestSpan {
     /// Its first byte in the stream; it ends where what calls handed over ends.
     pub start: u64,
@@ -79,7 +83,7 @@ pub struct DigestSpan {
 
 /// A connection: the two sums, and the stretch that goes on. A row of a map, by the address of its `struct sock`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct DigestState {
     /// Which connection it is: addresses of sockets are used again.
     pub connection_id: u64,
@@ -101,7 +105,7 @@ pub struct DigestState {
 
 /// Something that happened to the sums of a connection.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct DigestEvent {
     /// The head.
     pub header: RecordHeader,
@@ -120,6 +124,22 @@ pub struct DigestEvent {
 impl DigestEvent {
     /// What its header says it is.
     pub const KIND: RecordKind = RecordKind(6);
+    /// The kernel's addresses in it.
+    pub const ADDRESSES: Addresses = Addresses::fixed(&[
+        Address::Object(offset_of!(Self, sock)),
+        Address::Object(offset_of!(Self, state.span.file.mapping)),
+    ]);
+
+    /// Which [`program`] wrote it, `None` if that cannot be known.
+    #[must_use]
+    pub const fn program(&self) -> Option<u32> {
+        Some(match self.event {
+            digest_event_kind::SENT => program::SOCK_SEND_LENGTH,
+            digest_event_kind::TRANSMITTED => program::SUMS_OF_PACKETS,
+            digest_event_kind::CLOSED => program::SUMS_AT_END,
+            _ => return None,
+        })
+    }
 }
 
 /// The bits of `place` spread over a word: what a byte at that place adds to a sum.

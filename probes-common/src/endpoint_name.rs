@@ -1,9 +1,13 @@
 //! What people call an end, sent the first time that it is met.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::addresses::{Address, Addresses};
 use crate::call::EndpointState;
 use crate::header::{RecordHeader, RecordKind};
+use crate::program_stats::program;
 
 /// Bytes of one component of a path that are kept, its final zero included (`NAME_MAX` is 255).
 pub const COMPONENT_SIZE: usize = 64;
@@ -22,7 +26,7 @@ pub mod name_flag {
 
 /// The name of a file, pipe or socket.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct EndpointName {
     /// The head.
     pub header: RecordHeader,
@@ -39,6 +43,21 @@ pub struct EndpointName {
 impl EndpointName {
     /// What its header says it is.
     pub const KIND: RecordKind = RecordKind(3);
+    /// The kernel's addresses in it.
+    pub const ADDRESSES: Addresses = Addresses::fixed(&[Address::Endpoint(offset_of!(Self, endpoint))]);
+
+    /// Which [`program`] wrote it, `None` if that cannot be known.
+    #[must_use]
+    pub const fn program(&self) -> Option<u32> {
+        Some(if self.endpoint.file == 0 {
+            // What is known of a file by its pages alone has no `struct file`.
+            program::SOCK_SEND_LENGTH
+        } else if self.flags & name_flag::PREEXISTING != 0 {
+            program::TASK_FILE
+        } else {
+            program::SYS_ENTER
+        })
+    }
 }
 
 const _: () =

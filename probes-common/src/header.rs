@@ -3,9 +3,11 @@
 use core::fmt;
 use core::mem::{align_of, offset_of, size_of};
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// What a record is about, as a number, so that a reader can skip a kind it does not know.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct RecordKind(pub u16);
 
 impl RecordKind {
@@ -30,7 +32,7 @@ impl RecordKind {
 /// assert_eq!(RecordHeader::from_bytes(&head.to_bytes()), Ok(head));
 /// ```
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct RecordHeader {
     /// Counts the records of one program on one CPU, those included for which there was no room: a gap is a loss.
     pub sequence: u64,
@@ -103,17 +105,8 @@ impl RecordHeader {
     /// recording is an error, never a panic.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, HeaderError> {
         let have = bytes.len();
-        let Some(head) = bytes.first_chunk::<{ Self::SIZE }>() else {
+        let Ok((header, _)) = Self::read_from_prefix(bytes) else {
             return Err(HeaderError::Truncated { have });
-        };
-        let header = Self {
-            sequence: u64::from_ne_bytes(field(head, offset_of!(Self, sequence))),
-            timestamp_ns: u64::from_ne_bytes(field(head, offset_of!(Self, timestamp_ns))),
-            tgid: u32::from_ne_bytes(field(head, offset_of!(Self, tgid))),
-            tid: u32::from_ne_bytes(field(head, offset_of!(Self, tid))),
-            cpu: u32::from_ne_bytes(field(head, offset_of!(Self, cpu))),
-            kind: RecordKind(u16::from_ne_bytes(field(head, offset_of!(Self, kind)))),
-            len: u16::from_ne_bytes(field(head, offset_of!(Self, len))),
         };
         let len = usize::from(header.len);
         if len < Self::SIZE || len > have {
@@ -127,33 +120,9 @@ impl RecordHeader {
 
     /// The header as it lies in memory: what a program writes, for recordings and for tests without a kernel.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
-        put(&mut bytes, offset_of!(Self, sequence), self.sequence.to_ne_bytes());
-        put(
-            &mut bytes,
-            offset_of!(Self, timestamp_ns),
-            self.timestamp_ns.to_ne_bytes(),
-        );
-        put(&mut bytes, offset_of!(Self, tgid), self.tgid.to_ne_bytes());
-        put(&mut bytes, offset_of!(Self, tid), self.tid.to_ne_bytes());
-        put(&mut bytes, offset_of!(Self, cpu), self.cpu.to_ne_bytes());
-        put(&mut bytes, offset_of!(Self, kind), self.kind.0.to_ne_bytes());
-        put(&mut bytes, offset_of!(Self, len), self.len.to_ne_bytes());
-        bytes
+    pub const fn to_bytes(&self) -> [u8; Self::SIZE] {
+        zerocopy::transmute!(*self)
     }
-}
-
-/// The `N` bytes at `at`. The callers' offsets are asserted above to lie inside the header.
-fn field<const N: usize>(head: &[u8; RecordHeader::SIZE], at: usize) -> [u8; N] {
-    let mut value = [0; N];
-    value.copy_from_slice(&head[at..at + N]);
-    value
-}
-
-/// The reverse of [`field`].
-fn put<const N: usize>(head: &mut [u8; RecordHeader::SIZE], at: usize, value: [u8; N]) {
-    head[at..at + N].copy_from_slice(&value);
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@
 
 use core::mem::size_of;
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// What is counted apart.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct IoCounterKey {
     /// Inode number of the file or socket.
     pub ino: u64,
@@ -27,7 +29,7 @@ pub struct IoCounterKey {
 
 /// What was counted.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct IoCounters {
     /// Bytes that the calls returned.
     pub bytes: u64,

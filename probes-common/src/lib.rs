@@ -21,12 +21,37 @@
 //! in the kernel. [`ProgramStats`] is one, too: what each program wrote and could not write.
 
 #![no_std]
-// Only `decode` needs it: it views records as bytes and bytes as records.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 #[cfg(feature = "decode")]
 extern crate std;
 
+/// Expands `$expand!` with one row for each record of a fixed size: its variant in [`decode::Record`](crate::decode::Record),
+/// its name in the head of a recording, and its type.
+///
+/// Page records have a variable length, and are not in the table.
+macro_rules! for_each_record {
+    ($expand:ident) => {
+        $expand! {
+            /// A system call.
+            Call, call: Call;
+            /// What an end is called.
+            Name, endpoint_name: EndpointName;
+            /// Something that happened to a process.
+            Process, process_event: ProcessEvent;
+            /// A connection has ended.
+            Closed, connection_closed: ConnectionClosed;
+            /// Something happened to the sums of a connection.
+            Digest, digest_event: DigestEvent;
+            /// A pipe that was there before.
+            PipeSnapshot, pipe_snapshot: PipeSnapshot;
+            /// What the kernel told of a send without copy.
+            Zerocopy, zerocopy_completion: ZerocopyCompletion;
+        }
+    };
+}
+
+mod addresses;
 mod call;
 mod connection_closed;
 #[cfg(feature = "decode")]
@@ -41,8 +66,9 @@ mod pipe_snapshot;
 mod process_event;
 mod program_stats;
 mod rdonly_cast;
-mod zerocopy;
+mod zerocopy_completion;
 
+pub use addresses::{Address, Addresses, addresses};
 pub use call::{Call, EndpointState, SocketPair, call_flag, endpoint_kind, nr};
 pub use connection_closed::ConnectionClosed;
 pub use digest::{
@@ -58,4 +84,46 @@ pub use pipe_snapshot::PipeSnapshot;
 pub use process_event::{ProcessEvent, announcement, process_event_kind};
 pub use program_stats::{ProgramStats, program};
 pub use rdonly_cast::RDONLY_CAST_PLACEHOLDER;
-pub use zerocopy::{ZerocopyCompletion, completion_flag, completion_source};
+pub use zerocopy_completion::{ZerocopyCompletion, completion_flag, completion_source};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A plain value: every bit pattern is one, and it has no padding.
+pub trait Pod: Copy + FromBytes + Immutable + IntoBytes {}
+
+impl<T: Copy + FromBytes + Immutable + IntoBytes> Pod for T {}
+
+/// A record of a fixed size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedRecord {
+    /// Its name in the head of a recording.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: RecordKind,
+    /// How many bytes it has.
+    pub size: usize,
+}
+
+macro_rules! fixed_records {
+    ($($(#[$doc:meta])* $variant:ident, $name:ident: $type:ident;)*) => {
+        /// The records of a fixed size. A [`PageRecord`] and a [`PageRun`] end after their last element.
+        pub const FIXED_RECORDS: [FixedRecord; [$(stringify!($name)),*].len()] = [$(FixedRecord {
+            name: stringify!($name),
+            kind: $type::KIND,
+            size: size_of::<$type>(),
+        }),*];
+    };
+}
+for_each_record!(fixed_records);
+
+// No two records have the same kind.
+const _: () = {
+    let mut kinds = 1_u64 << PageRecord::KIND.0 | 1 << PageRun::KIND.0;
+    let mut index = 0;
+    while index < FIXED_RECORDS.len() {
+        let kind = 1 << FIXED_RECORDS[index].kind.0;
+        assert!(kinds & kind == 0);
+        kinds |= kind;
+        index += 1;
+    }
+};

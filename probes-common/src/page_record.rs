@@ -1,9 +1,13 @@
 //! Pages that were seen somewhere: in a pipe's slots, a packet's fragments, a request to a disk.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::addresses::{Address, Addresses};
 use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
+use crate::program_stats::program;
 
 /// Pieces in one record, at most. A packet has 17 fragments by default (`CONFIG_MAX_SKB_FRAGS`), 45 at most; what does not
 /// fit follows in further records.
@@ -44,7 +48,7 @@ pub mod page_record_flag {
 
 /// Which file a page of the page cache belongs to. All zero: none.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct FileId {
     /// The address of the `address_space`, as [`PageRange::mapping`] has it.
     pub mapping: u64,
@@ -58,7 +62,7 @@ pub struct FileId {
 
 /// A run of bytes in one page, or in several that lie one after the other in memory.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct PageRange {
     /// The address of `struct page` of the page that `offset` counts from.
     pub page: u64,
@@ -77,7 +81,7 @@ pub struct PageRange {
 
 /// Pages seen at a station.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct PageRecord {
     /// The head. Packets may be sent in the context of a thread that has nothing to do with them.
     pub header: RecordHeader,
@@ -115,6 +119,33 @@ impl PageRecord {
     pub const KIND: RecordKind = RecordKind(2);
     /// Bytes of a record without any piece.
     pub const HEAD_SIZE: usize = size_of::<Self>() - MAX_RANGES * size_of::<PageRange>();
+    /// The kernel's addresses in it.
+    pub const ADDRESSES: Addresses = Addresses {
+        fixed: &[
+            Address::Object(offset_of!(Self, object)),
+            Address::Object(offset_of!(Self, file.mapping)),
+        ],
+        elements: Some((Self::HEAD_SIZE, size_of::<PageRange>())),
+        of_element: &[
+            Address::Page(offset_of!(PageRange, page)),
+            Address::Mapping(offset_of!(PageRange, mapping)),
+            Address::Object(offset_of!(PageRange, ops)),
+        ],
+    };
+
+    /// Which [`program`] wrote it, `None` if that cannot be known.
+    #[must_use]
+    pub const fn program(&self) -> Option<u32> {
+        Some(match self.station {
+            station_kind::PIPE_SOURCE | station_kind::PIPE_SINK => program::SYS_EXIT,
+            station_kind::PIPE_SNAPSHOT => program::TASK_FILE,
+            station_kind::PACKET => program::NET_DEV_START_XMIT,
+            station_kind::UNIX if self.flags & page_record_flag::DROPPED != 0 => program::KFREE_SKB,
+            station_kind::UNIX => program::CONSUME_SKB,
+            station_kind::BIO => program::BLOCK_BIO_QUEUE,
+            _ => return None,
+        })
+    }
 }
 
 const _: () = {

@@ -2,13 +2,16 @@
 
 use core::mem::{offset_of, size_of};
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::addresses::{Address, Addresses};
 use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
 use crate::page_record::{FileId, MAX_RANGES, PageRecord};
 
 /// Where bytes lie, as the kernel has it in a `bio_vec` and in a `skb_frag_t` (include/linux/bvec.h, include/linux/skbuff.h).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct PageVec {
     /// As [`PageRange::page`](crate::PageRange::page). With bit 0 set: memory of a device, which has no page (`NET_IOV`,
     /// include/net/netmem.h).
@@ -24,7 +27,7 @@ pub struct PageVec {
 ///
 /// Up to [`mapping`](Self::mapping) it is as a [`PageRecord`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct PageRun {
     /// The head.
     pub header: RecordHeader,
@@ -71,6 +74,17 @@ impl PageRun {
     pub const KIND: RecordKind = RecordKind(9);
     /// Bytes of a record without any extent.
     pub const HEAD_SIZE: usize = size_of::<Self>() - MAX_RANGES * size_of::<PageVec>();
+    /// The kernel's addresses in it.
+    pub const ADDRESSES: Addresses = Addresses {
+        fixed: &[
+            Address::Object(offset_of!(Self, object)),
+            Address::Object(offset_of!(Self, file.mapping)),
+            Address::Mapping(offset_of!(Self, mapping)),
+            Address::Object(offset_of!(Self, ops)),
+        ],
+        elements: Some((Self::HEAD_SIZE, size_of::<PageVec>())),
+        of_element: &[Address::Page(offset_of!(PageVec, page))],
+    };
 }
 
 const _: () = {

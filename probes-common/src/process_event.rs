@@ -1,8 +1,12 @@
 //! Who is traced.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::addresses::{Address, Addresses};
 use crate::header::{RecordHeader, RecordKind};
+use crate::program_stats::program;
 
 /// What happened to a process: [`ProcessEvent::event`].
 pub mod process_event_kind {
@@ -36,7 +40,7 @@ pub const fn announcement(cookie: u64) -> [u8; 16] {
 
 /// Something that happened to a traced process.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct ProcessEvent {
     /// The head.
     pub header: RecordHeader,
@@ -53,6 +57,25 @@ pub struct ProcessEvent {
 impl ProcessEvent {
     /// What its header says it is.
     pub const KIND: RecordKind = RecordKind(4);
+    /// The kernel's addresses in it.
+    pub const ADDRESSES: Addresses = Addresses::fixed(&[Address::ObjectIf {
+        offset: offset_of!(Self, detail),
+        tag: offset_of!(Self, event),
+        value: process_event_kind::PIPE_RESIZED,
+    }]);
+
+    /// Which [`program`] wrote it, `None` if that cannot be known.
+    #[must_use]
+    pub const fn program(&self) -> Option<u32> {
+        Some(match self.event {
+            process_event_kind::FORK => program::SCHED_PROCESS_FORK,
+            process_event_kind::EXEC => program::SCHED_PROCESS_EXEC,
+            process_event_kind::EXIT => program::SCHED_PROCESS_EXIT,
+            process_event_kind::ATTACHED => program::TASK_RENAME,
+            process_event_kind::PIPE_RESIZED => program::SYS_EXIT,
+            _ => return None,
+        })
+    }
 }
 
 const _: () = assert!(size_of::<ProcessEvent>() == 32 + 8 + 8 + 16);

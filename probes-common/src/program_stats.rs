@@ -2,6 +2,8 @@
 
 use core::mem::size_of;
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// The programs, as indices of the map of [`ProgramStats`].
 pub mod program {
     /// `sys_enter`: writes [`EndpointName`](crate::EndpointName).
@@ -46,7 +48,7 @@ pub mod program {
 
 /// What one program did on one CPU.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct ProgramStats {
     /// Records, those included for which there was no room: the next one's
     /// [`sequence`](crate::RecordHeader::sequence).

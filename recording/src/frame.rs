@@ -11,7 +11,7 @@ use super::news::Kept;
 use super::rows;
 use zctrace_evidence::News;
 use zctrace_evidence::{Input, Losses, Question};
-use zctrace_records::decode::Integers;
+use zctrace_records::Pod;
 use zctrace_report::Place;
 
 /// Bytes of a frame's kind and length.
@@ -79,7 +79,7 @@ fn json(value: &impl Serialize, into: &mut Vec<u8>) {
 /// Rows of sums in one frame: what does not fit follows in further ones.
 const ROWS: usize = 1024;
 
-fn put_rows<K: Integers, V: Integers>(kind: u16, all: &[(K, V)], into: &mut Vec<u8>) -> u32 {
+fn put_rows<K: Pod, V: Pod>(kind: u16, all: &[(K, V)], into: &mut Vec<u8>) -> u32 {
     for some in all.chunks(ROWS) {
         put(kind, |into| some.iter().for_each(|row| rows::put(row, into)), into);
     }

@@ -4,104 +4,124 @@
 //! end of its head and of each piece. So a shorter record is one whose new fields are zero, and of a longer one the end is
 //! not known here.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use zctrace_records::{
-    Call, ConnectionClosed, DigestEvent, DigestState, EndpointName, IoCounterKey, IoCounters, PageRange, PageRecord,
-    PageRun, PageVec, PipeSnapshot, ProcessEvent, RecordHeader, RecordKind, ZerocopyCompletion,
+    DigestState, FIXED_RECORDS, IoCounterKey, IoCounters, PageRange, PageRecord, PageRun, PageVec, RecordHeader,
+    RecordKind,
 };
 
-/// Bytes of each kind, in the JSON of a recording's head.
-///
-/// A member is named after its record. Recordings made before the records had these names use the older ones, which are
-/// read as aliases: the lengths mean the same, and so a recording of version 1.0 stays readable.
+/// Lengths in bytes, in the JSON of a recording's head by name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, usize>", into = "BTreeMap<String, usize>")]
 pub(super) struct Layout {
-    call: usize,
-    #[serde(alias = "station_head")]
+    /// Records of a fixed size, in the order of [`FIXED_RECORDS`].
+    fixed: [usize; FIXED_RECORDS.len()],
     page_record_head: usize,
-    #[serde(alias = "piece")]
     page_range: usize,
-    /// Recordings of version 1.0 have no page runs, pipe snapshots and zero-copy completions.
-    #[serde(alias = "row_head", default = "page_run_head")]
     page_run_head: usize,
-    #[serde(alias = "extent", default = "page_vec")]
     page_vec: usize,
-    #[serde(alias = "name")]
-    endpoint_name: usize,
-    #[serde(alias = "process")]
-    process_event: usize,
-    #[serde(alias = "closed")]
-    connection_closed: usize,
-    #[serde(alias = "sums")]
-    digest_event: usize,
-    #[serde(alias = "found", default = "pipe_snapshot")]
-    pipe_snapshot: usize,
-    #[serde(alias = "told", default = "zerocopy_completion")]
-    zerocopy_completion: usize,
-    #[serde(alias = "plain_key")]
     pub(super) io_counter_key: usize,
-    #[serde(alias = "plain_sum")]
     pub(super) io_counters: usize,
-    #[serde(alias = "sum_row")]
     pub(super) digest_state: usize,
 }
 
-fn page_run_head() -> usize {
-    PageRun::HEAD_SIZE
+/// Names of version 1.0 for lengths that every recording has. They were used until the records had the names that they
+/// have now; the lengths mean the same.
+const OLD_NAMES: [(&str, &str); 9] = [
+    ("page_record_head", "station_head"),
+    ("page_range", "piece"),
+    ("endpoint_name", "name"),
+    ("process_event", "process"),
+    ("connection_closed", "closed"),
+    ("digest_event", "sums"),
+    ("io_counter_key", "plain_key"),
+    ("io_counters", "plain_sum"),
+    ("digest_state", "sum_row"),
+];
+
+/// Names of version 1.1, likewise, for lengths that recordings of version 1.0 do not have.
+const OLD_NAMES_OF_NEWER: [(&str, &str); 4] = [
+    ("page_run_head", "row_head"),
+    ("page_vec", "extent"),
+    ("pipe_snapshot", "found"),
+    ("zerocopy_completion", "told"),
+];
+
+impl TryFrom<BTreeMap<String, usize>> for Layout {
+    type Error = String;
+
+    /// A length that is missing is ours if version 1.0 did not have it: no such record is in the recording.
+    fn try_from(lengths: BTreeMap<String, usize>) -> Result<Self, String> {
+        let mut layout = Self::OURS;
+        for (name, length) in layout.entries() {
+            let old = OLD_NAMES.iter().find(|(new, _)| *new == name);
+            let of_newer = OLD_NAMES_OF_NEWER.iter().find(|(new, _)| *new == name);
+            let theirs = lengths.get(name).or_else(|| lengths.get(old.or(of_newer)?.1)).copied();
+            match theirs {
+                Some(theirs) => *length = theirs,
+                None if old.is_some() || name == "call" => return Err(format!("no length of `{name}`")),
+                None => {}
+            }
+        }
+        Ok(layout)
+    }
 }
 
-fn page_vec() -> usize {
-    size_of::<PageVec>()
-}
-
-fn pipe_snapshot() -> usize {
-    size_of::<PipeSnapshot>()
-}
-
-fn zerocopy_completion() -> usize {
-    size_of::<ZerocopyCompletion>()
+impl From<Layout> for BTreeMap<String, usize> {
+    fn from(mut layout: Layout) -> Self {
+        let entries = layout.entries().into_iter();
+        entries.map(|(name, length)| (name.to_owned(), *length)).collect()
+    }
 }
 
 impl Layout {
     /// This version's.
     pub(super) const OURS: Self = Self {
-        call: size_of::<Call>(),
+        fixed: {
+            let mut sizes = [0; FIXED_RECORDS.len()];
+            let mut index = 0;
+            while index < sizes.len() {
+                sizes[index] = FIXED_RECORDS[index].size;
+                index += 1;
+            }
+            sizes
+        },
         page_record_head: PageRecord::HEAD_SIZE,
         page_range: size_of::<PageRange>(),
         page_run_head: PageRun::HEAD_SIZE,
         page_vec: size_of::<PageVec>(),
-        endpoint_name: size_of::<EndpointName>(),
-        process_event: size_of::<ProcessEvent>(),
-        connection_closed: size_of::<ConnectionClosed>(),
         io_counter_key: size_of::<IoCounterKey>(),
         io_counters: size_of::<IoCounters>(),
         digest_state: size_of::<DigestState>(),
-        digest_event: size_of::<DigestEvent>(),
-        pipe_snapshot: size_of::<PipeSnapshot>(),
-        zerocopy_completion: size_of::<ZerocopyCompletion>(),
     };
+
+    /// All lengths with their names.
+    fn entries(&mut self) -> Vec<(&'static str, &mut usize)> {
+        let fixed = FIXED_RECORDS.iter().zip(&mut self.fixed);
+        fixed
+            .map(|(record, length)| (record.name, length))
+            .chain([
+                ("page_record_head", &mut self.page_record_head),
+                ("page_range", &mut self.page_range),
+                ("page_run_head", &mut self.page_run_head),
+                ("page_vec", &mut self.page_vec),
+                ("io_counter_key", &mut self.io_counter_key),
+                ("io_counters", &mut self.io_counters),
+                ("digest_state", &mut self.digest_state),
+            ])
+            .collect()
+    }
 
     /// Whether records can be of such lengths: a record's own length has 16 bits.
     pub(super) fn is_possible(&self) -> bool {
-        let lengths = [
-            self.call,
-            self.page_record_head,
-            self.page_run_head,
-            self.endpoint_name,
-            self.process_event,
-            self.connection_closed,
-            self.digest_event,
-            self.pipe_snapshot,
-            self.zerocopy_completion,
-            RecordHeader::SIZE + self.page_range,
-            RecordHeader::SIZE + self.page_vec,
-        ];
-        lengths
-            .iter()
-            .all(|len| (RecordHeader::SIZE + 1..=usize::from(u16::MAX)).contains(len))
-            && [self.io_counter_key, self.io_counters, self.digest_state]
-                .iter()
-                .all(|len| (1..=4096).contains(len))
+        let of_elements = [self.page_range, self.page_vec].map(|element| RecordHeader::SIZE + element);
+        let heads = [self.page_record_head, self.page_run_head];
+        let mut of_records = self.fixed.into_iter().chain(heads).chain(of_elements);
+        let mut of_rows = [self.io_counter_key, self.io_counters, self.digest_state].into_iter();
+        of_records.all(|len| (RecordHeader::SIZE + 1..=usize::from(u16::MAX)).contains(&len))
+            && of_rows.all(|len| (1..=4096).contains(&len))
     }
 
     /// Makes a record of this layout one of ours, in `into`. One that is not as long as it should be stays as it is: who
@@ -151,17 +171,8 @@ impl Layout {
     }
 
     fn lengths(&self, kind: RecordKind) -> Option<(usize, usize)> {
-        let ours = Self::OURS;
-        Some(match kind {
-            Call::KIND => (self.call, ours.call),
-            EndpointName::KIND => (self.endpoint_name, ours.endpoint_name),
-            ProcessEvent::KIND => (self.process_event, ours.process_event),
-            ConnectionClosed::KIND => (self.connection_closed, ours.connection_closed),
-            DigestEvent::KIND => (self.digest_event, ours.digest_event),
-            PipeSnapshot::KIND => (self.pipe_snapshot, ours.pipe_snapshot),
-            ZerocopyCompletion::KIND => (self.zerocopy_completion, ours.zerocopy_completion),
-            _ => return None,
-        })
+        let at = FIXED_RECORDS.iter().position(|record| record.kind == kind)?;
+        Some((self.fixed[at], Self::OURS.fixed[at]))
     }
 }
 
@@ -175,6 +186,7 @@ fn fit(bytes: &[u8], len: usize, into: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zctrace_records::Call;
     use zctrace_records::decode::Record;
 
     fn record(kind: RecordKind, len: usize) -> Vec<u8> {
@@ -193,25 +205,13 @@ mod tests {
 
     #[test]
     fn shorter_records_get_zeroes_and_longer_ones_lose_their_end() {
-        let kinds = [
-            Call::KIND,
-            EndpointName::KIND,
-            ProcessEvent::KIND,
-            ConnectionClosed::KIND,
-            DigestEvent::KIND,
-        ];
         for (change, kind) in [-8_isize, 8]
             .into_iter()
-            .flat_map(|change| kinds.map(|kind| (change, kind)))
+            .flat_map(|change| FIXED_RECORDS.map(|record| (change, record.kind)))
         {
-            let other = |len: usize| len.checked_add_signed(change).unwrap();
             let ours = Layout::OURS;
             let theirs = Layout {
-                call: other(ours.call),
-                endpoint_name: other(ours.endpoint_name),
-                process_event: other(ours.process_event),
-                connection_closed: other(ours.connection_closed),
-                digest_event: other(ours.digest_event),
+                fixed: ours.fixed.map(|len| len.checked_add_signed(change).unwrap()),
                 ..ours
             };
             let (len, _) = theirs.lengths(kind).unwrap();
@@ -222,6 +222,36 @@ mod tests {
             let same = len.min(new.len());
             assert_eq!(new[32..same], old[32..same]);
             assert!(new[same..].iter().all(|&byte| byte == 0));
+        }
+    }
+
+    #[test]
+    fn names_of_older_recordings_are_understood() {
+        let ours = serde_json::to_value(Layout::OURS).unwrap();
+        assert_eq!(serde_json::from_value::<Layout>(ours.clone()).unwrap(), Layout::OURS);
+        let mut old = ours.clone();
+        let lengths = old.as_object_mut().unwrap();
+        for (new, old) in OLD_NAMES.iter().chain(&OLD_NAMES_OF_NEWER) {
+            let length = lengths.remove(*new).unwrap();
+            lengths.insert((*old).to_owned(), (length.as_u64().unwrap() + 8).into());
+        }
+        let read: Layout = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(read.page_vec, Layout::OURS.page_vec + 8);
+        assert_eq!(
+            read.lengths(RecordKind(7)).unwrap().0,
+            Layout::OURS.lengths(RecordKind(7)).unwrap().0 + 8
+        );
+        // Version 1.0 had no page runs and no snapshots; what it had must be there.
+        let lengths = old.as_object_mut().unwrap();
+        lengths.remove("extent");
+        assert_eq!(
+            serde_json::from_value::<Layout>(old.clone()).unwrap().page_vec,
+            Layout::OURS.page_vec
+        );
+        for name in ["call", "piece"] {
+            let mut without = old.clone();
+            without.as_object_mut().unwrap().remove(name);
+            assert!(serde_json::from_value::<Layout>(without).is_err());
         }
     }
 
@@ -277,10 +307,13 @@ mod tests {
 
     #[test]
     fn what_is_not_as_long_as_it_says_stays_damaged() {
-        let theirs = Layout {
-            call: 100,
-            ..Layout::OURS
+        let with_call = |length| {
+            let mut layout = Layout::OURS;
+            layout.fixed[0] = length;
+            layout
         };
+        assert_eq!(FIXED_RECORDS[0].kind, Call::KIND);
+        let theirs = with_call(100);
         let mut room = Vec::new();
         for len in [32, 99, 101, 900] {
             let old = record(Call::KIND, len);
@@ -288,7 +321,7 @@ mod tests {
         }
         assert_eq!(theirs.translate(&[1, 2], &mut room), [1, 2]);
         assert!(
-            !Layout { call: 32, ..theirs }.is_possible()
+            !with_call(32).is_possible()
                 && !Layout {
                     page_range: 65_535,
                     ..theirs

@@ -1,20 +1,16 @@
 //! Rows of the kernel's maps as bytes: key and value, one after the other, as they lie in memory.
 
-use zctrace_records::decode::{Integers, bytes_of, value_of};
+use zctrace_records::Pod;
+use zctrace_records::decode::{bytes_of, value_of};
 
 /// Adds a row.
-pub(super) fn put<K: Integers, V: Integers>((key, value): &(K, V), into: &mut Vec<u8>) {
+pub(super) fn put<K: Pod, V: Pod>((key, value): &(K, V), into: &mut Vec<u8>) {
     into.extend_from_slice(bytes_of(key));
     into.extend_from_slice(bytes_of(value));
 }
 
 /// The rows in `bytes`, whose keys and values have so many bytes there. `None` if they do not end with a whole one.
-pub(super) fn read<K: Integers, V: Integers>(
-    bytes: &[u8],
-    key: usize,
-    value: usize,
-    into: &mut Vec<(K, V)>,
-) -> Option<()> {
+pub(super) fn read<K: Pod, V: Pod>(bytes: &[u8], key: usize, value: usize, into: &mut Vec<(K, V)>) -> Option<()> {
     into.clear();
     let rows = bytes.chunks_exact(key + value);
     if !rows.remainder().is_empty() {

@@ -10,9 +10,7 @@
 use std::mem::offset_of;
 
 use zctrace_records::{
-    Call, ConnectionClosed, DigestEvent, DigestSpan, DigestState, EndpointName, EndpointState, FileId,
-    MAPPING_NOT_READ, PageRange, PageRecord, PageRun, PageVec, PipeSnapshot, ProcessEvent, RecordHeader, RecordKind,
-    ZerocopyCompletion, endpoint_kind, process_event_kind,
+    Address, DigestState, EndpointState, MAPPING_NOT_READ, RecordHeader, RecordKind, addresses, endpoint_kind,
 };
 
 use super::random;
@@ -120,59 +118,39 @@ impl Hide {
 
     fn in_place(&self, record: &mut [u8]) {
         let object = |address| self.object(address);
+        let page = |address| self.page(address);
         let kind = get(record, offset_of!(RecordHeader, kind)).map(u16::from_ne_bytes);
-        match kind.map(RecordKind) {
-            Some(Call::KIND) => {
-                self.end(record, offset_of!(Call, source));
-                self.end(record, offset_of!(Call, sink));
-            }
-            Some(EndpointName::KIND) => self.end(record, offset_of!(EndpointName, endpoint)),
-            Some(PipeSnapshot::KIND) => self.end(record, offset_of!(PipeSnapshot, endpoint)),
-            Some(ZerocopyCompletion::KIND) => self.end(record, offset_of!(ZerocopyCompletion, endpoint)),
-            Some(ConnectionClosed::KIND) => change(record, offset_of!(ConnectionClosed, sock), object),
-            Some(ProcessEvent::KIND) => {
-                let event = get(record, offset_of!(ProcessEvent, event)).map(u32::from_ne_bytes);
-                if event == Some(process_event_kind::PIPE_RESIZED) {
-                    change(record, offset_of!(ProcessEvent, detail), object);
-                }
-            }
-            Some(DigestEvent::KIND) => {
-                change(record, offset_of!(DigestEvent, sock), object);
-                let stretch = offset_of!(DigestEvent, state) + offset_of!(DigestState, span);
-                let file = stretch + offset_of!(DigestSpan, file);
-                change(record, file + offset_of!(FileId, mapping), object);
-            }
-            Some(PageRecord::KIND) => {
-                change(record, offset_of!(PageRecord, object), object);
-                change(
-                    record,
-                    offset_of!(PageRecord, file) + offset_of!(FileId, mapping),
-                    object,
-                );
-                for piece in (PageRecord::HEAD_SIZE..record.len()).step_by(size_of::<PageRange>()) {
-                    change(record, piece + offset_of!(PageRange, page), |page| self.page(page));
-                    change(record, piece + offset_of!(PageRange, mapping), object);
-                    change(record, piece + offset_of!(PageRange, ops), object);
-                }
-            }
-            Some(PageRun::KIND) => {
-                change(record, offset_of!(PageRun, object), object);
-                change(record, offset_of!(PageRun, file) + offset_of!(FileId, mapping), object);
-                change(record, offset_of!(PageRun, mapping), |mapping| match mapping {
-                    // It is no address.
-                    MAPPING_NOT_READ => MAPPING_NOT_READ,
-                    mapping => self.object(mapping),
-                });
-                change(record, offset_of!(PageRun, ops), object);
-                for extent in (PageRun::HEAD_SIZE..record.len()).step_by(size_of::<PageVec>()) {
-                    change(record, extent + offset_of!(PageVec, page), |page| self.page(page));
-                }
-            }
+        let Some(addresses) = kind.and_then(|kind| addresses(RecordKind(kind))) else {
             // What is in it is not known here, so it may be anything.
-            _ => {
-                if let Some(body) = record.get_mut(RecordHeader::SIZE..) {
-                    body.fill(0);
+            if let Some(body) = record.get_mut(RecordHeader::SIZE..) {
+                body.fill(0);
+            }
+            return;
+        };
+        let hide = |record: &mut [u8], start: usize, address: &Address| match *address {
+            Address::Object(offset) => change(record, start + offset, object),
+            Address::ObjectIf { offset, tag, value } => {
+                if get(record, start + tag).map(u32::from_ne_bytes) == Some(value) {
+                    change(record, start + offset, object);
                 }
+            }
+            Address::Mapping(offset) => change(record, start + offset, |mapping| match mapping {
+                // It is no address.
+                MAPPING_NOT_READ => MAPPING_NOT_READ,
+                mapping => self.object(mapping),
+            }),
+            Address::Page(offset) => change(record, start + offset, page),
+            Address::Endpoint(offset) => self.end(record, start + offset),
+        };
+        for address in addresses.fixed {
+            hide(record, 0, address);
+        }
+        let Some((first, size)) = addresses.elements else {
+            return;
+        };
+        for start in (first..record.len()).step_by(size) {
+            for address in addresses.of_element {
+                hide(record, start, address);
             }
         }
     }
@@ -206,6 +184,7 @@ fn change(record: &mut [u8], at: usize, to: impl FnOnce(u64) -> u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zctrace_records::{PageRun, PageVec};
 
     fn hide() -> Hide {
         Hide::with([1, u64::MAX, 0x1234_5678_9abc_def0], 77)

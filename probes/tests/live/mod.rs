@@ -92,9 +92,9 @@ impl Watch {
                 Record::Pages(station) => seen.stations.push(*station),
                 Record::Name(name) => names.push(*name),
                 Record::Process(process) if process.header.tgid == own || process.event != process_event_kind::FORK => {
-                    seen.processes.push(process);
+                    seen.processes.push(*process);
                 }
-                Record::Closed(closed) => seen.closed.push(closed),
+                Record::Closed(closed) => seen.closed.push(*closed),
                 Record::Unknown(header) => panic!("a record of an unknown kind: {header:?}"),
                 _ => {}
             }

@@ -1,9 +1,13 @@
 //! What the kernel itself told of sends that should not copy.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::addresses::{Address, Addresses};
 use crate::call::EndpointState;
 use crate::header::{RecordHeader, RecordKind};
+use crate::program_stats::program;
 
 /// Who told it: [`ZerocopyCompletion::source`].
 pub mod completion_source {
@@ -26,7 +30,7 @@ pub mod completion_flag {
 
 /// A notification that sends without copies are done with their memory.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct ZerocopyCompletion {
     /// The head. The error queue is filled wherever the last reference to the memory is dropped, so process and thread may be
     /// anybody's.
@@ -51,6 +55,19 @@ pub struct ZerocopyCompletion {
 impl ZerocopyCompletion {
     /// What its header says it is.
     pub const KIND: RecordKind = RecordKind(8);
+    /// The kernel's addresses in it.
+    pub const ADDRESSES: Addresses = Addresses::fixed(&[Address::Endpoint(offset_of!(Self, endpoint))]);
+
+    /// Which [`program`] wrote it, `None` if that cannot be known.
+    #[must_use]
+    pub const fn program(&self) -> Option<u32> {
+        Some(match self.source {
+            completion_source::IO_URING => program::IO_URING_COMPLETE,
+            completion_source::ERROR_QUEUE if self.flags & completion_flag::DROPPED != 0 => program::KFREE_SKB,
+            completion_source::ERROR_QUEUE => program::CONSUME_SKB,
+            _ => return None,
+        })
+    }
 }
 
 const _: () = assert!(size_of::<ZerocopyCompletion>() == 32 + size_of::<EndpointState>() + 24);
