@@ -1,4 +1,4 @@
-//! Leaves only the flows that fit in a report, and has the report say so.
+//! Applies a filter to a report: keeps the matching flows, and records the filter in the report.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,10 +7,11 @@ use zctrace_report::{Account, Report};
 use super::{Filter, Match};
 
 impl Filter {
-    /// Leaves only the flows that fit, and what belongs to them. Totals and share are of those, and the report says by
-    /// which filter, and how much was left out. Nothing changes if the filter asks for nothing.
+    /// Keeps only the matching flows and everything that belongs to them. Totals and share are
+    /// recomputed from those flows, and the report states the filter and how much it excluded. An
+    /// empty filter changes nothing.
     ///
-    /// Assertions judge all flows, so they go. A process counts with the flows that are left.
+    /// Assertions judge all flows, so they are removed. A process counts with the remaining flows.
     pub(crate) fn apply(&self, report: &mut Report) {
         if self.is_empty() {
             return;
@@ -47,7 +48,7 @@ impl Filter {
     }
 }
 
-/// Processes by the flows that are left.
+/// Recomputes the processes from the remaining flows.
 fn processes(report: &mut Report) {
     #[derive(Default)]
     struct Sum {

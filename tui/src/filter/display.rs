@@ -1,4 +1,4 @@
-//! Writes a filter so that it is read as the same again, and so that no character of it steers a terminal.
+//! Formats a filter so that parsing it gives the same filter, and without any control characters.
 
 use std::fmt::{self, Write as _};
 
@@ -78,7 +78,7 @@ fn fmt_field(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result 
     fmt_quoted(f, text)
 }
 
-/// A text, in quotes where it would not be read as itself without them.
+/// Formats a text, quoted if it would otherwise not be parsed as itself.
 fn fmt_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     let steers = |c: char| {
         let mut buffer = [0; 4];

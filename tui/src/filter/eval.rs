@@ -1,4 +1,4 @@
-//! Holds an expression against a flow, by its tests one by one.
+//! Evaluates an expression against a flow, test by test.
 
 use zctrace_report::{End, EndKind, Flow};
 
@@ -21,7 +21,8 @@ impl Match {
 }
 
 impl Expression {
-    /// Whether something fits of which `test` says it for each test. `Perhaps` where that hangs on something that is not known.
+    /// Evaluates the expression with the result that `test` returns for each test. `Unknown` if the
+    /// result depends on an undecidable test.
     pub(super) fn eval(&self, test: &impl Fn(&Test) -> Match) -> Match {
         match self {
             Self::Test(one) => test(one),
@@ -31,7 +32,7 @@ impl Expression {
         }
     }
 
-    /// All its tests, in their order.
+    /// Returns all tests in order.
     pub(super) fn for_each_test<'a>(&'a self, visit: &mut impl FnMut(&'a Test)) {
         match self {
             Self::Test(test) => visit(test),
@@ -42,7 +43,7 @@ impl Expression {
 }
 
 impl Test {
-    /// Whether a flow fits.
+    /// Returns whether a flow matches.
     pub(super) fn matches(&self, flow: &Flow) -> Match {
         match self {
             Self::Word(word) => match_word(word, flow),
@@ -96,20 +97,22 @@ impl Test {
     }
 }
 
-/// The codes of a flow. A look at it has one too, which stands with the look: there is one for all of them.
+/// Iterates over the codes of a flow. All peeks at it share one code, which is stored with the
+/// peeks.
 fn codes(flow: &Flow) -> impl Iterator<Item = &str> {
     let looked = (flow.looked > 0).then(|| zctrace_contract::Reason::Peeked.code());
     flow.reasons.iter().map(|cause| cause.code.as_str()).chain(looked)
 }
 
-/// A word somewhere in what the row shows: names that were given up when flows were folded are not there. It is asked of
-/// every flow at every key that is typed, so nothing is made for it that can be done without.
+/// Searches for a word in everything that the row shows; names discarded by folding are not
+/// searched. This runs for every flow at every key typed, so it avoids allocations.
 fn match_word(word: &str, flow: &Flow) -> Match {
-    // What stands across the border of kind and name is found only by a text with a space.
+    // Only a text with a space can match across the boundary of kind and name.
     let across = word.contains(char::is_whitespace);
     let found = |text: &str| contains_word(word, text);
     let ends = [&flow.from, &flow.to].into_iter().any(|end| {
-        // The kind by its word in the language and by that of the screen, the name as it is.
+        // The kind by its name in the filter language and by its label on screen, the name as it
+        // is.
         found(end.kind.as_str()) || found(end.kind.label()) || found(&end.name) || (across && found(&end.to_string()))
     });
     let port = |end: &End| end.port.is_some_and(|port| found(&format!(":{port}")));
@@ -123,7 +126,7 @@ fn match_word(word: &str, flow: &Flow) -> Match {
     )
 }
 
-/// Whether a word, which may have stars, stands in a text, whatever the case.
+/// Returns whether a word, which may contain stars, occurs in a text, ignoring case.
 pub(super) fn contains_word(word: &str, text: &str) -> bool {
     if word.contains(['*', '?']) {
         return glob::matches(&format!("*{}*", word.to_lowercase()), &text.to_lowercase());
@@ -135,12 +138,12 @@ pub(super) fn contains_word(word: &str, text: &str) -> bool {
     text.to_lowercase().contains(&word.to_lowercase())
 }
 
-/// The path of an end, or whatever its name is. What has no name has none that fits.
+/// Returns the path of an endpoint, or else its name. An endpoint without a name matches nothing.
 fn match_path(pattern: &str, end: &End, folded: u64) -> Match {
     match end.kind {
         EndKind::Various => Match::Unknown,
         EndKind::Memory => Match::No,
-        // An address never begins like a path, so it does not matter that it was given up.
+        // An address never begins like a path, so it does not matter that it was discarded.
         EndKind::Tcp | EndKind::Udp if pattern.starts_with('/') => Match::No,
         _ => match_name(pattern, &end.name, folded),
     }
@@ -152,7 +155,7 @@ enum Port {
     Is(u16),
 }
 
-/// The service's port if that is known, else that of the address.
+/// Returns the port of the service if it is known, otherwise that of the address.
 fn port(end: &End) -> Port {
     if end.kind == EndKind::Various {
         return Port::Discarded;

@@ -1,5 +1,5 @@
-//! Holds an expression against what is no flow: a pipe, or a line of the log. Neither has all the fields that a flow has; a
-//! filter that asks for one that is not there says nothing about it, and does not apply.
+//! Evaluates an expression against a pipe or a line of the log. Neither has all fields of a flow; a
+//! filter that tests a missing field does not apply to them.
 
 use zctrace_report::Pipe;
 
@@ -8,11 +8,12 @@ use super::eval::contains_word;
 use super::expression::{NumericField, Side, Test};
 use super::pattern::{Match, match_name};
 
-/// Processes that a pipe lists: of one with so many others are not known.
+/// Maximum number of processes that a pipe lists: if it lists this many, others may be missing.
 const MAX_LISTED_PROCESSES: usize = 8;
 
 impl Filter {
-    /// The first field that is asked for and that pipes do not have. With one the filter does not apply to them.
+    /// Returns the first tested field that pipes do not have. If there is one, the filter does not
+    /// apply to pipes.
     pub(crate) fn field_missing_for_pipes(&self) -> Option<&'static str> {
         self.first_missing_field(|test| {
             matches!(
@@ -24,14 +25,15 @@ impl Filter {
         })
     }
 
-    /// The same for lines of the log, which have nothing but words.
+    /// Returns the first tested field that lines of the log do not have; they have only words.
     pub(crate) fn field_missing_for_log(&self) -> Option<&'static str> {
         self.first_missing_field(|test| matches!(test, Test::Word(_)))
     }
 
-    /// Whether a pipe fits: its processes, calls, and the bytes that are in it. Words are also looked for in its number.
+    /// Returns whether a pipe matches by its processes, its calls, or the bytes in it. Words are
+    /// also searched in its number.
     pub(crate) fn match_pipe(&self, pipe: &Pipe) -> Match {
-        // Some are not listed, or have no name that is known.
+        // Some processes are not listed, or have no known name.
         let other = if pipe.pids.is_empty()
             || pipe.pids.len() >= MAX_LISTED_PROCESSES
             || pipe.processes.len() < pipe.pids.len()
@@ -67,7 +69,7 @@ impl Filter {
         })
     }
 
-    /// Whether a line of the log fits.
+    /// Returns whether a line of the log matches.
     pub(crate) fn match_log_line(&self, text: &str) -> Match {
         self.eval(|test| match test {
             Test::Word(word) => Match::from_bool(contains_word(word, text)),
@@ -89,7 +91,7 @@ impl Filter {
 }
 
 impl Test {
-    /// The field that it asks for.
+    /// Returns the field that a test needs.
     fn field(&self) -> &'static str {
         match self {
             Self::Word(_) => "a word",

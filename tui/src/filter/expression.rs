@@ -1,11 +1,12 @@
-//! What a filter is once it has been read: an expression of tests. It has no two forms that mean the same by their shape
-//! alone (an `and` directly in an `and`), so that it is read again as what it was.
+//! A parsed filter: an expression of tests. No two expressions of different shape mean the same by
+//! nesting alone (an `and` directly in an `and`), so that a formatted expression is parsed to
+//! itself.
 
 use zctrace_report::Verdict;
 
 use super::pattern::Pattern;
 
-/// What the language is, for `--help` and the viewer.
+/// Description of the language, for `--help` and the viewer.
 pub(crate) const HELP: &str = "\
 A filter is made of tests: FIELD=VALUE, or FIELD!=VALUE, and with numbers also < <= > >=. `and` (or nothing), `or`, `not` and
 ( ) join them. A word alone is looked for in what the row shows: process, ends, calls, codes; capitals do not matter.
@@ -24,16 +25,16 @@ Pipes have words, process, pid, calls and bytes (in them now), lines of the log 
 pub(crate) enum Expression {
     /// One test.
     Test(Test),
-    /// What does not fit this.
+    /// Everything that does not match the operand.
     Not(Box<Expression>),
-    /// What fits all of these: two at least, none of them an `And`.
+    /// Everything that matches all operands: at least two, none of them an `And`.
     And(Vec<Expression>),
-    /// What fits one of these: two at least, none of them an `Or`.
+    /// Everything that matches any operand: at least two, none of them an `Or`.
     Or(Vec<Expression>),
 }
 
 impl Expression {
-    /// All of these. There is one at least.
+    /// Returns the conjunction of at least one expression.
     pub(super) fn and(list: Vec<Self>) -> Self {
         Self::join(list, Self::And, |expression| match expression {
             Self::And(inner) => Ok(inner),
@@ -41,7 +42,7 @@ impl Expression {
         })
     }
 
-    /// One of these. There is one at least.
+    /// Returns the disjunction of at least one expression.
     pub(super) fn or(list: Vec<Self>) -> Self {
         Self::join(list, Self::Or, |expression| match expression {
             Self::Or(inner) => Ok(inner),
@@ -64,36 +65,36 @@ impl Expression {
 /// One test of a flow. Texts are never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Test {
-    /// A word alone: it stands somewhere in a name, a call or a code.
+    /// A word alone: it occurs in a name, a call or a code.
     Word(String),
-    /// The name of the process fits.
+    /// The name of the process matches.
     Process(String),
-    /// The name of one of the two ends fits.
+    /// The name of an endpoint matches.
     Path(String),
-    /// A call that carried the bytes fits.
+    /// A call that carried the bytes matches.
     Call(String),
-    /// A reason fits.
+    /// A reason matches.
     Code(String),
-    /// An end fits.
+    /// An endpoint matches.
     End(Side, Pattern),
-    /// What can be said of all bytes.
+    /// The verdict over all bytes matches.
     Verdict(Verdict),
-    /// A number compares so.
+    /// A number compares in this way.
     Number(NumericField, Comparison, u64),
 }
 
-/// Which end.
+/// Endpoints that a test applies to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Side {
-    /// Where the bytes came from.
+    /// The source of the bytes.
     From,
-    /// Where they arrived.
+    /// The destination of the bytes.
     To,
-    /// One of the two.
+    /// Either of them.
     Either,
 }
 
-/// Makes an enum whose variants have words.
+/// Generates an enum whose variants have keywords.
 macro_rules! keyword_enum {
     ($(#[$doc:meta])* $name:ident { $( $(#[$variant_doc:meta])* $variant:ident = $word:literal, )+ }) => {
         $(#[$doc])*
@@ -101,15 +102,15 @@ macro_rules! keyword_enum {
         pub(crate) enum $name { $( $(#[$variant_doc])* $variant, )+ }
 
         impl $name {
-            /// All of them.
+            /// All variants.
             pub(super) const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word for it.
+            /// Returns the keyword.
             pub(super) const fn keyword(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
 
-            /// The one of this word.
+            /// Returns the variant with this keyword.
             pub(super) fn from_keyword(keyword: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|variant| variant.keyword() == keyword)
             }
@@ -118,56 +119,56 @@ macro_rules! keyword_enum {
 }
 
 keyword_enum! {
-    /// A number of a flow.
+    /// A numeric field of a flow.
     NumericField {
-        /// The process.
+        /// Process ID.
         Pid = "pid",
-        /// The port of an end: of a service if that is known.
+        /// Port of an endpoint: that of the service if it is known.
         Port = "port",
         /// The flow's own number.
         Flow = "flow",
-        /// Calls.
+        /// Number of calls.
         Calls = "calls",
         /// All bytes.
         Bytes = "bytes",
-        /// Of these: moved.
+        /// Moved bytes.
         Moved = "moved",
-        /// Copied.
+        /// Copied bytes.
         Copied = "copied",
-        /// Unknown.
+        /// Unknown bytes.
         Unknown = "unknown",
-        /// Neither.
+        /// Excluded bytes.
         Neither = "neither",
-        /// Copied out on the way.
+        /// Bytes peeked at on the way.
         Looked = "looked",
     }
 }
 
 impl NumericField {
-    /// Whether it is a number of bytes, so that units may follow.
+    /// Returns whether the field is a number of bytes, so that units may follow.
     pub(super) const fn is_bytes(self) -> bool {
         !matches!(self, Self::Pid | Self::Port | Self::Flow | Self::Calls)
     }
 }
 
 keyword_enum! {
-    /// How numbers are compared.
+    /// A comparison of numbers.
     Comparison {
-        /// The same.
+        /// Equal.
         Equal = "=",
         /// Less.
         Less = "<",
-        /// Less or the same.
+        /// Less or equal.
         AtMost = "<=",
-        /// More.
+        /// Greater.
         More = ">",
-        /// More or the same.
+        /// Greater or equal.
         AtLeast = ">=",
     }
 }
 
 impl Comparison {
-    /// Whether `number` compares so with `with`.
+    /// Returns whether `number` compares in this way with `with`.
     pub(super) const fn holds(self, number: u64, operand: u64) -> bool {
         match self {
             Self::Equal => number == operand,
@@ -179,7 +180,7 @@ impl Comparison {
     }
 }
 
-/// The verdicts, by their words.
+/// The verdicts by their keywords.
 pub(super) const VERDICTS: [Verdict; 5] = [
     Verdict::Moved,
     Verdict::Copied,

@@ -1,14 +1,14 @@
-//! Patterns for names: `*` is any text, `?` any one character, and all else is itself.
+//! Patterns for names: `*` matches any text, `?` any one character, and everything else itself.
 
 use std::str::Chars;
 
-/// Whether the whole of `name` fits `pattern`.
+/// Returns whether the whole of `name` matches `pattern`.
 ///
-/// A `*` takes slashes and colons too: `/data/*` is all that lies below `/data`. Time is at most the product of the two
-/// lengths, whatever the pattern.
+/// A `*` also matches slashes and colons: `/data/*` matches everything below `/data`. Time is at
+/// most the product of the two lengths, whatever the pattern.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
-    // What follows the last star, and what follows all that it has eaten.
+    // Positions after the last star, and after the text that the star has consumed so far.
     let mut star: Option<(Chars<'_>, Chars<'_>)> = None;
     loop {
         let (mut pattern_rest, mut name_rest) = (pattern.clone(), name.clone());

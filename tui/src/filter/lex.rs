@@ -1,4 +1,4 @@
-//! Cuts a filter into tokens, each with the column where it begins, in characters from 1.
+//! Splits a filter into tokens, each with its starting column, in characters from 1.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -15,14 +15,14 @@ pub(super) enum Token {
     Or,
     /// `=`, `!=`, `<`, `<=`, `>`, `>=`.
     Operator(&'static str),
-    /// A word, or a text in quotes, which is never a word of the language.
+    /// A word, or a quoted text, which is never a keyword.
     Text(String),
 }
 
-/// A token and where it begins.
+/// A token and its column.
 pub(super) type Spanned = (usize, Token);
 
-/// Whether a word is one of the language's own, so that a text that is the same must be quoted.
+/// Returns whether a word is a keyword, so that an equal text must be quoted.
 pub(super) fn keyword(word: &str) -> Option<Token> {
     [("and", Token::And), ("or", Token::Or), ("not", Token::Not)]
         .into_iter()
@@ -34,17 +34,18 @@ pub(super) fn keyword(word: &str) -> Option<Token> {
         })
 }
 
-/// Whether a character ends a word that stands alone, or that may be a field.
+/// Returns whether a character ends a word that stands alone or may be a field.
 pub(super) fn ends_word(c: char) -> bool {
     ends_value(c) || matches!(c, '=' | '<' | '>' | '!')
 }
 
-/// Whether a character ends a value: what comes after an operator may hold operators, as paths may.
+/// Returns whether a character ends a value. A value after an operator may contain operators, as
+/// paths may.
 fn ends_value(c: char) -> bool {
     c.is_whitespace() || matches!(c, '(' | ')' | '"')
 }
 
-/// Cuts it.
+/// Splits the text.
 pub(super) fn lex(text: &str) -> Result<Vec<Spanned>, ParseError> {
     let mut reader = Reader {
         chars: text.chars().peekable(),
@@ -144,7 +145,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What follows a backslash.
+    /// Parses the escape sequence after a backslash.
     fn read_escape(&mut self, column: usize) -> Result<char, ParseError> {
         let error = |found: String| ParseError::new(column, found, "one of \\\\ \\\" \\n \\r \\t \\u{HEX}");
         match self.next() {

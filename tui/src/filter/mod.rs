@@ -1,5 +1,5 @@
-//! The one language that picks flows: `/` in the viewer, `--filter` of `run` and `report`; the kinds and globs of `assert`'s
-//! `--to` and `--from` are the same words.
+//! The filter language, which selects flows: `/` in the viewer, and `--filter` of `run` and
+//! `report`. `assert`'s `--to` and `--from` use the same kinds and globs.
 //!
 //! ```text
 //! to=tcp::443 and copied>0            what was copied on its way to port 443
@@ -8,12 +8,13 @@
 //! nginx                               a word alone is looked for in names, calls and codes
 //! ```
 //!
-//! `lex.rs` cuts the text into tokens, `parse.rs` makes an expression of them or says at which column it cannot, `display.rs`
-//! writes an expression so that it is read as the same again, `eval.rs` holds it against a flow, `eval_pipes_and_log.rs` against a pipe or a
-//! line of the log, `apply.rs` against a report.
+//! `lex.rs` splits the text into tokens, and `parse.rs` parses them to an expression or reports the
+//! column of the error. `display.rs` formats an expression so that it is parsed to itself.
+//! `eval.rs` evaluates it against a flow, `eval_pipes_and_log.rs` against a pipe or a line of the
+//! log, `apply.rs` against a report.
 //!
-//! A row of folded flows may have given up a name. What cannot be told of it is [`Match::Unknown`]: it is left out, and it is
-//! said how much that is.
+//! A row of folded flows may have discarded a name. If a test then cannot be decided, the result is
+//! [`Match::Unknown`]: the row is excluded, and the number of such rows is reported.
 
 mod apply;
 mod display;
@@ -32,27 +33,27 @@ pub(crate) use pattern::{Match, Pattern};
 
 use zctrace_report::Flow;
 
-/// A filter: an expression, or none, which every flow fits.
+/// A filter: an expression, or none, which every flow matches.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Filter(Option<Expression>);
 
 impl Filter {
-    /// Reads a filter. Nothing but space is the filter that every flow fits.
+    /// Parses a filter. White space alone is the filter that every flow matches.
     pub(crate) fn parse(text: &str) -> Result<Self, ParseError> {
         parse::parse(text).map(Self)
     }
 
-    /// Whether every flow fits, because nothing is asked.
+    /// Returns whether every flow matches because the filter is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Whether a flow, or a row of folded ones, fits.
+    /// Returns whether a flow, or a row of folded ones, matches.
     pub(crate) fn matches(&self, flow: &Flow) -> Match {
         self.eval(|test| test.matches(flow))
     }
 
-    /// Whether something fits of which `test` says it for each test.
+    /// Evaluates the filter with the result that `test` returns for each test.
     fn eval(&self, test: impl Fn(&Test) -> Match) -> Match {
         self.0.as_ref().map_or(Match::Yes, |expression| expression.eval(&test))
     }

@@ -1,4 +1,4 @@
-//! Makes an expression of tokens, or says at which column what was expected.
+//! Parses tokens to an expression, or reports the column and what was expected there.
 
 use std::fmt;
 
@@ -10,20 +10,21 @@ use super::lex::{Spanned, Token, lex};
 use super::pattern::Pattern;
 use crate::quantity::parse_bytes;
 
-/// The longest filter, in bytes: longer than any that is written by hand, and short enough to be read at every key.
+/// Maximum length of a filter in bytes: longer than any typed by hand, and short enough to parse at
+/// every key.
 const MAX_LEN: usize = 4096;
 
-/// How deep brackets and `not` may stand in each other.
+/// Maximum nesting depth of parentheses and `not`.
 const MAX_DEPTH: usize = 64;
 
-/// Why a filter cannot be read.
+/// Error of a filter that cannot be parsed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ParseError {
-    /// Where, in characters from 1.
+    /// Column, in characters from 1.
     pub(crate) column: usize,
-    /// What stands there.
+    /// Text found there.
     found: String,
-    /// What was expected.
+    /// Text expected there.
     expected: String,
 }
 
@@ -38,7 +39,7 @@ impl ParseError {
 }
 
 impl fmt::Display for ParseError {
-    /// `column 4: found `)`, expected a value`.
+    /// Formats as `column 4: found `)`, expected a value`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (found, expected) = (printable(&self.found), printable(&self.expected));
         write!(f, "column {}: found {found}, expected {expected}", self.column)
@@ -47,7 +48,7 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Reads a filter; nothing but space is none.
+/// Parses a filter; white space alone is no filter.
 pub(super) fn parse(text: &str) -> Result<Option<Expression>, ParseError> {
     if text.len() > MAX_LEN {
         return Err(ParseError::new(
@@ -74,7 +75,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Expression>, ParseError> {
 
 struct Parser<'a> {
     tokens: &'a [Spanned],
-    /// The column after the last character.
+    /// Column after the last character.
     end: usize,
     depth: usize,
 }
@@ -88,7 +89,7 @@ impl Parser<'_> {
         self.tokens.first().map_or(self.end, |(column, _)| *column)
     }
 
-    /// Takes the next token if it is this one.
+    /// Consumes the next token if it is this one.
     fn take_if(&mut self, token: &Token) -> bool {
         let is = self.peek() == Some(token);
         if is {
@@ -185,20 +186,20 @@ impl Parser<'_> {
     }
 }
 
-/// The fields that are no numbers, and those that are.
+/// The non-numeric fields, and the numeric ones.
 const FIELDS: [&str; 18] = [
     "process", "from", "to", "kind", "path", "call", "code", "verdict", "pid", "port", "flow", "calls", "bytes",
     "moved", "copied", "unknown", "neither", "looked",
 ];
 
-/// Whether a word is a field, and then whether it is a number.
+/// Returns whether a word is a field, and if so whether it is numeric.
 fn find_field(word: &str) -> Option<bool> {
     FIELDS
         .contains(&word)
         .then(|| NumericField::from_keyword(word).is_some())
 }
 
-/// A test, or what was expected for its value.
+/// Parses a test, or returns what was expected as its value.
 fn parse_test(field: &str, operator: &str, value: &str) -> Result<Test, String> {
     if value.is_empty() {
         return Err(format!("a value for {field} that is not empty"));

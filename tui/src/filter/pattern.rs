@@ -1,4 +1,4 @@
-//! `KIND` or `KIND:GLOB`: a pattern for an end.
+//! `KIND` or `KIND:GLOB`: a pattern for an endpoint.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use zctrace_report::{End, EndKind};
 
 use super::glob;
 
-/// Whether an end is meant.
+/// Result of matching an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Match {
-    /// It is not.
+    /// No match.
     No,
-    /// It may be: it is a row of folded ends whose names were given up.
+    /// Undecidable: the row is an aggregate whose endpoint names were discarded.
     Unknown,
-    /// It is.
+    /// Match.
     Yes,
 }
 
@@ -26,10 +26,10 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Words that stand for several kinds.
+    /// Keywords for several kinds.
     const GROUPS: [&'static str; 3] = ["file", "socket", "device"];
 
-    /// Reads one pattern.
+    /// Parses one pattern.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (kind, glob) = match text.split_once(':') {
             Some((kind, glob)) => (kind, Some(glob)),
@@ -50,12 +50,13 @@ impl Pattern {
         })
     }
 
-    /// Whether it means TCP connections, and nothing else.
+    /// Returns whether the pattern matches TCP connections only.
     pub(crate) fn is_tcp(&self) -> bool {
         self.kind == EndKind::Tcp.as_str()
     }
 
-    /// As it is written. Unlike `Display` this is exact, and may hold anything that a name may hold.
+    /// Formats the pattern exactly. Unlike `Display`, the result may contain any character of a
+    /// name.
     pub(super) fn exact(&self) -> String {
         match &self.glob {
             Some(glob) => format!("{}:{glob}", self.kind),
@@ -63,7 +64,8 @@ impl Pattern {
         }
     }
 
-    /// Whether it means this end. `folded` is how many ends the end stands for.
+    /// Returns whether the pattern matches this endpoint. `folded` is the number of endpoints that
+    /// it represents.
     pub(crate) fn matches(&self, end: &End, folded: u64) -> Match {
         if end.kind == EndKind::Various {
             return Match::Unknown;
@@ -82,7 +84,8 @@ impl Pattern {
         if pattern == "*" || port.as_ref().is_some_and(|port| glob::matches(pattern, port)) {
             return Match::Yes;
         }
-        // No address begins with a colon (an IPv6 one stands in brackets), so such a pattern is for the port alone.
+        // No address begins with a colon (IPv6 ones are in brackets), so such a pattern is for the
+        // port alone.
         if pattern.starts_with(':') && port.is_some() {
             return Match::No;
         }
@@ -90,7 +93,8 @@ impl Pattern {
     }
 }
 
-/// Whether a name fits a glob. A row of several ends has a name only if all have that one; `*` stands for what differs.
+/// Matches a name with a glob. An aggregate has a name only if all its endpoints share it; `*`
+/// replaces the parts that differ.
 pub(super) fn match_name(pattern: &str, name: &str, folded: u64) -> Match {
     let is_match = glob::matches(pattern, name);
     match (name.is_empty(), folded > 1 && name.contains('*')) {
@@ -101,13 +105,14 @@ pub(super) fn match_name(pattern: &str, name: &str, folded: u64) -> Match {
     }
 }
 
-/// The same for a name of which a part was given up.
+/// Matches a name of which a part was discarded.
 fn match_folded_name(pattern: &str, name: &str, is_match: bool) -> Match {
-    // The star in the name can only have been eaten by a star of the pattern, which would have eaten any other text too.
+    // The star in the name can only have been consumed by a star of the pattern, which would match
+    // any other text too.
     if is_match && !pattern.contains('?') {
         return Match::Yes;
     }
-    // All names begin as the row's does, and all that fits begins as the pattern does.
+    // All names begin like the aggregate's, and every match begins like the pattern.
     let pattern_prefix = pattern.split(['*', '?']).next().unwrap_or_default();
     let name_prefix = name.split('*').next().unwrap_or_default();
     if pattern_prefix.starts_with(name_prefix) || name_prefix.starts_with(pattern_prefix) {
