@@ -1,10 +1,11 @@
-//! `cargo xtask bench`: parts by criterion, then whole paths by paired runs, if the repository has them.
+//! `cargo xtask bench`: criterion benchmarks of parts, then paired runs of whole paths, if the
+//! repository has them.
 
 use std::path::Path;
 
 use crate::{Outcome, repo};
 
-/// Where the paired runs live, whichever of the two forms of a cargo example they have.
+/// Locations of the paired runs, for both forms of a cargo example.
 const PAIRED: [&str; 2] = ["bufferlist/examples/paired.rs", "bufferlist/examples/paired/main.rs"];
 
 pub(crate) fn run(root: &Path) -> Outcome {

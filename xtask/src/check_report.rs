@@ -1,7 +1,8 @@
-//! `cargo xtask check-report`: whether a report's JSON says what a report must, and whether its sums are right.
+//! `cargo xtask check-report`: checks that a report's JSON has the required members and that its
+//! sums are right.
 //!
-//! Deliberately not built on the report's own types: it reads the text as any consumer would, so that a field which is
-//! renamed or an addition which is wrong on both sides of those types still shows.
+//! This is deliberately independent of the report's types: it reads the JSON as any consumer would,
+//! so that a renamed field, or a sum that is wrong on both sides of those types, is found.
 
 use std::fs;
 use std::io::{self, Read};
@@ -26,7 +27,7 @@ pub(crate) fn run(path: &str) -> Outcome {
     if faults.is_empty() { Ok(()) } else { Err(Failure::Found) }
 }
 
-/// Everything that is wrong with the report in `text`.
+/// Returns every violation in the report `text`.
 fn faults(text: &str) -> Vec<String> {
     let report: Value = match serde_json::from_str(text) {
         Ok(report) => report,
@@ -38,7 +39,8 @@ fn faults(text: &str) -> Vec<String> {
             faults.push(format!("no `{field}`"));
         }
     }
-    // What programs took into their memory is not part of what arrived: it has an account of its own.
+    // Bytes read into programs' memory are not delivered payload: they have an account of their
+    // own.
     let (mut sum, mut memory) = (Bytes::default(), Bytes::default());
     match report.get("flows").and_then(Value::as_array) {
         Some(flows) if !flows.is_empty() => {
@@ -72,7 +74,7 @@ fn faults(text: &str) -> Vec<String> {
     faults
 }
 
-/// The account of one flow, or of all.
+/// Account of one flow, or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Bytes {
     payload: u64,
@@ -83,7 +85,8 @@ struct Bytes {
 }
 
 impl Bytes {
-    /// Reads the account in `value`, and says so if a number is missing or they do not add up to the payload.
+    /// Reads the account in `value`, and reports a missing number or a sum that differs from the
+    /// payload.
     fn read(value: &Value, place: &str, faults: &mut Vec<String>) -> Option<Self> {
         let mut number = |field: &str| {
             // `neither` may be told apart by kind.
@@ -143,7 +146,7 @@ mod tests {
         })
     }
 
-    /// What is found after `change` was made to a good report.
+    /// Returns the violations after `change` was applied to a valid report.
     fn after(change: impl FnOnce(&mut Value)) -> Vec<String> {
         let mut report = good();
         change(&mut report);

@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: the documentation of every package of the workspace, warnings being errors.
+//! `cargo xtask docs`: documentation of every package of the workspace, with warnings as errors.
 
 use std::path::Path;
 

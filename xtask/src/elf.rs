@@ -1,33 +1,34 @@
-//! As much of ELF as the chores need (System V ABI, chapter 4): sections and symbols of 64-bit little-endian files.
+//! The parts of ELF that the tasks need (System V ABI, chapter 4): sections and symbols of 64-bit
+//! little-endian files.
 
-/// A section of a file.
+/// A section.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Section<'a> {
     pub(crate) name: &'a str,
     pub(crate) executable: bool,
-    /// Empty if the section takes no place in the file.
+    /// Content; empty if the section occupies no space in the file.
     pub(crate) content: &'a [u8],
 }
 
-/// A function of a file.
+/// A function symbol.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Function<'a> {
     pub(crate) name: &'a str,
-    /// Which of the sections it is in.
+    /// Index of its section.
     pub(crate) section: usize,
     pub(crate) size: u64,
-    /// Whether others can refer to it by its name.
+    /// Whether the symbol is visible to other objects.
     pub(crate) visible: bool,
 }
 
-/// A file.
+/// A parsed file.
 #[derive(Debug)]
 pub(crate) struct Elf<'a> {
     pub(crate) sections: Vec<Section<'a>>,
     pub(crate) functions: Vec<Function<'a>>,
 }
 
-/// `ELFCLASS64` and `ELFDATA2LSB`, behind the magic number.
+/// `ELFCLASS64` and `ELFDATA2LSB`, after the magic number.
 const IDENT: &[u8] = b"\x7fELF\x02\x01";
 const SECTION: usize = 64;
 const SYMBOL: usize = 24;
@@ -37,7 +38,7 @@ const SHF_EXECINSTR: u64 = 4;
 const STT_FUNC: u8 = 2;
 
 impl<'a> Elf<'a> {
-    /// Reads a file, or says what about it is no such ELF.
+    /// Parses a file, or returns why it is not such an ELF file.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, &'static str> {
         if !bytes.starts_with(IDENT) {
             return Err("it is no 64-bit little-endian ELF file");
@@ -77,7 +78,7 @@ impl<'a> Elf<'a> {
         Ok(elf)
     }
 
-    /// The content of a section.
+    /// Returns the content of a section.
     pub(crate) fn section(&self, name: &str) -> Option<&'a [u8]> {
         let section = self.sections.iter().find(|section| section.name == name)?;
         Some(section.content)
@@ -107,7 +108,7 @@ fn slice(bytes: &[u8], at: usize, len: usize) -> Option<&[u8]> {
     bytes.get(at..at.checked_add(len)?)
 }
 
-/// A little-endian number of `len` bytes.
+/// Reads a little-endian number of `len` bytes.
 fn number(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     let digits = slice(bytes, at, len)?;
     Some(
@@ -128,7 +129,7 @@ fn string(strings: &[u8], at: usize) -> Result<&str, &'static str> {
 mod tests {
     use super::*;
 
-    /// A file with a section `.data` of three bytes.
+    /// Returns a file with a section `.data` of three bytes.
     fn sample() -> Vec<u8> {
         let names = b"\0.data\0.names\0";
         let (data, table) = (64 + names.len(), 64 + names.len() + 3);

@@ -1,4 +1,5 @@
-//! The project's own chores: `cargo xtask <chore>`. One file per chore; this one reads the command line.
+//! Development tasks of the project: `cargo xtask <task>`. One file per task; this one parses the
+//! command line.
 
 mod bench;
 mod btf;
@@ -33,11 +34,11 @@ usage: cargo xtask <chore>
   vm [LINE…]          the tests under stock kernels in virtual machines: 6.1 and 6.12, or the lines that are named
 ";
 
-/// How a chore ended when it did not succeed.
+/// Failure of a task.
 enum Failure {
-    /// It ran and found something, which it has printed; or it cannot be done, and it has said why.
+    /// It ran and found violations, or cannot run here; it has printed the details.
     Found,
-    /// It could not run, and this is why.
+    /// It could not run, for this reason.
     Broken(String),
 }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask man`: manual pages and completions out of the command line. The test that holds them to it writes them, too.
+//! `cargo xtask man`: writes manual pages and completions, using the test that compares them with
+//! the command line.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Where the repository is, which files it has, and cargo run inside it.
+//! The repository's directory and files, and runs of cargo in it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,15 +8,16 @@ use std::process::Command;
 
 use crate::{Failure, Outcome};
 
-/// The workspace's folder: the parent of this package's.
+/// Returns the workspace's directory: the parent of this package's.
 pub(crate) fn root() -> PathBuf {
-    // cargo sets the variable for the run; the compiled-in value may be that of another clone with a shared target dir.
+    // cargo sets the variable for the run; the compiled-in value may be that of another clone with
+    // a shared target directory.
     let package =
         std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().map_or_else(|| package.clone(), Path::to_path_buf)
 }
 
-/// Runs cargo in `root` with `environment` added, showing the command first.
+/// Runs cargo in `root` with `environment` added, printing the command first.
 pub(crate) fn cargo(root: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Outcome {
     let shown: Vec<String> = environment
         .iter()
@@ -36,8 +37,8 @@ pub(crate) fn cargo(root: &Path, environment: &[(&str, &str)], arguments: &[&str
     }
 }
 
-/// The repository's files, relative to `root`, sorted: what git tracks and what it would add. Without git, or where git
-/// refuses, everything outside `target` and `.git`.
+/// Returns the repository's files, relative to `root`, sorted: those that git tracks and those that
+/// it would add. Without git, or if git refuses, all files outside `target` and `.git`.
 pub(crate) fn files(root: &Path) -> io::Result<Vec<String>> {
     let mut files = if let Some(files) = from_git(root) {
         files
@@ -52,7 +53,8 @@ pub(crate) fn files(root: &Path) -> io::Result<Vec<String>> {
 }
 
 fn from_git(root: &Path) -> Option<Vec<String>> {
-    // A folder inside somebody else's repository, as a temporary one may be, is not a repository of its own.
+    // A directory inside another repository, as a temporary one may be, is not a repository of its
+    // own.
     if !root.join(".git").exists() {
         return None;
     }
@@ -65,7 +67,7 @@ fn from_git(root: &Path) -> Option<Vec<String>> {
         return None;
     }
     let text = String::from_utf8(output.stdout).ok()?;
-    // A tracked file may have been deleted from the folder.
+    // A tracked file may have been deleted from the working tree.
     Some(
         text.split('\0')
             .filter(|path| !path.is_empty() && root.join(path).is_file())
@@ -97,7 +99,7 @@ fn walk(root: &Path, below: &str, found: &mut Vec<String>) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs a program to its end and returns what it printed. What it complains of is the error.
+/// Runs a program to its end and returns its output. Its standard error becomes the error.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     let output = command
         .output()

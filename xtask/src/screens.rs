@@ -1,5 +1,6 @@
-//! `cargo xtask screens`: the viewer's screens for the documentation, taken from a real terminal (tmux) at three sizes while it
-//! watches the demo. Needs tmux and the rights to trace. The files differ in numbers and addresses each time.
+//! `cargo xtask screens`: takes the documentation's screenshots of the viewer, from a real terminal
+//! (tmux) in three sizes, while it traces the demo. Needs tmux and the privileges for tracing.
+//! Numbers and addresses differ in every run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use super::{Failure, Outcome};
 /// Columns and lines: the smallest full screen, a usual one, a large one.
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
-/// Each picture: its name, the keys from the picture before, and what is on the screen then.
+/// Each screenshot: its name, the keys since the previous one, and a text that is then on the
+/// screen.
 const PICTURES: [(&str, &[&str], &str); 9] = [
     ("flows", &["2"], "[2 Flows]"),
     (
@@ -28,13 +30,13 @@ const PICTURES: [(&str, &[&str], &str); 9] = [
     ("help", &["?"], "keys ·"),
 ];
 
-/// What the command says when there is nothing more to come.
+/// Text of the command when it has finished.
 const READY: &str = "the-demo-is-over";
 
-/// How long anything may take.
+/// Time limit for each wait.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Makes them.
+/// Takes the screenshots.
 pub(crate) fn run(root: &Path) -> Outcome {
     let built = Command::new(env!("CARGO"))
         .args(["build", "-p", "zctrace"])
@@ -44,7 +46,7 @@ pub(crate) fn run(root: &Path) -> Outcome {
         return Err(Failure::Found);
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    // Under a name that does not tell where this was built, since it is on the screens.
+    // Under a neutral directory name, because the path is visible on the screens.
     let installed = std::env::temp_dir().join("zctrace");
     fs::copy(target.join("debug/zctrace"), &installed)?;
     let folder = root.join("docs/screens");
@@ -63,7 +65,7 @@ pub(crate) fn run(root: &Path) -> Outcome {
     Ok(())
 }
 
-/// A tmux server of our own; it ends when this is dropped.
+/// A tmux server of our own, which ends when this is dropped.
 struct Terminal {
     socket: PathBuf,
 }
@@ -73,7 +75,7 @@ impl Terminal {
         let socket = std::env::temp_dir().join(format!("zctrace-screens-{}-{columns}", std::process::id()));
         let terminal = Self { socket };
         let zctrace = zctrace.display();
-        // In two words, so that the name of the command in the header is not taken for what it says.
+        // Written in two words, so that the command line in the header does not match.
         let (one, other) = READY.split_at(3);
         let script = format!("{zctrace} demo --size 16MiB | tail -9; echo {one}\"\"{other}; exec cat");
         let (columns, lines) = (columns.to_string(), lines.to_string());
@@ -95,13 +97,13 @@ impl Terminal {
     fn press(&self, keys: &[&str]) -> Outcome {
         for key in keys {
             self.tmux(&["send-keys", key]).status()?;
-            // Esc and the key after it must not be taken for one key with Alt.
+            // Esc and the next key must not be read as one key with Alt.
             std::thread::sleep(Duration::from_millis(300));
         }
         Ok(())
     }
 
-    /// The screen, once this is on it.
+    /// Returns the screen once this text is on it.
     fn wait(&self, what: &str) -> Result<String, Failure> {
         let start = Instant::now();
         loop {

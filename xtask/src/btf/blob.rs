@@ -1,11 +1,12 @@
-//! Types as a BTF blob lays them out (include/uapi/linux/btf.h): reading all of them, and writing some of them anew.
+//! Types in the layout of a BTF blob (include/uapi/linux/btf.h): reads all of them, and writes a
+//! subset.
 //!
-//! This knows just where the names and the numbers of other types are; what they mean is for `zctrace_probes::layout::btf`, which
-//! is tested on what is written here.
+//! This module knows only where names and type IDs are. Their meaning is left to
+//! `zctrace_probes::layout::btf`, which is tested on the files written here.
 
 use std::collections::HashMap;
 
-/// The number of a type; zero is void.
+/// A type ID; zero is void.
 pub(super) type TypeId = u32;
 
 pub(super) const PTR: u32 = 2;
@@ -18,21 +19,21 @@ pub(super) const TYPEDEF: u32 = 8;
 pub(super) const FUNC_PROTO: u32 = 13;
 pub(super) const ENUM64: u32 = 19;
 
-/// `BTF_MAGIC`, as a little-endian machine writes it.
+/// `BTF_MAGIC` in the byte order of a little-endian machine.
 const MAGIC: &[u8] = &[0x9f, 0xeb, 1];
 const HEADER: usize = 24;
 
-/// One type, with its own names as text and the names in what follows still as offsets.
+/// One type: its own name as text, the names in its elements still as string offsets.
 #[derive(Clone, Debug)]
 pub(super) struct Type {
     pub(super) name: String,
-    /// The kind, in bits 24 to 28, with the flag above it and the number of elements below.
+    /// Kind in bits 24 to 28, with the flag above it and the number of elements below.
     pub(super) info: u32,
-    /// The size, or the type that is referred to.
+    /// Size, or the ID of the type that is referred to.
     pub(super) word: u32,
-    /// What follows, in groups as [`stride`](Self::stride) has them.
+    /// Words after the first three, in groups as described by [`stride`](Self::stride).
     pub(super) rest: Vec<u32>,
-    /// The names of the elements, for kinds whose elements have names.
+    /// Names of the elements, for kinds whose elements have names.
     pub(super) names: Vec<String>,
 }
 
@@ -41,17 +42,17 @@ impl Type {
         kind(self.info)
     }
 
-    /// Whether `word` is the number of a type.
+    /// Returns whether `word` is a type ID.
     fn refers(&self) -> bool {
         matches!(self.kind(), PTR | TYPEDEF | 9..=14 | 17 | 18)
     }
 
-    /// Words of an element, where in it its name is, and where the number of its type.
+    /// Returns the number of words of an element, and the positions of its name and its type ID.
     fn stride(&self) -> (usize, Option<usize>, Option<usize>) {
         stride(self.kind())
     }
 
-    /// What other types this one is made of.
+    /// Returns the IDs of the types that this one refers to.
     pub(super) fn references(&self) -> Vec<TypeId> {
         let mut found = Vec::new();
         if self.refers() {
@@ -66,7 +67,7 @@ impl Type {
         found
     }
 
-    /// Gives the types that it refers to other numbers.
+    /// Replaces the type IDs that it refers to.
     fn renumber(&mut self, new: impl Fn(TypeId) -> TypeId) {
         if self.refers() {
             self.word = new(self.word);
@@ -98,7 +99,7 @@ fn stride(kind: u32) -> (usize, Option<usize>, Option<usize>) {
     }
 }
 
-/// Words that follow the first three.
+/// Returns the number of words after the first three.
 fn rest(info: u32) -> Option<usize> {
     let count = (info & 0xffff) as usize;
     Some(match kind(info) {
@@ -112,7 +113,7 @@ fn rest(info: u32) -> Option<usize> {
     })
 }
 
-/// All types of a blob, the first being number 1.
+/// Parses all types of a blob; the first one has ID 1.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Type>, String> {
     let word = |at: usize| -> Result<u32, String> {
         let word = bytes.get(at..at + 4).ok_or("the BTF is cut short")?;
@@ -159,7 +160,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Type>, String> {
     Ok(types)
 }
 
-/// A blob of these types, each with the number that it had; `new` says which number that becomes.
+/// Writes a blob of these types, each with its old ID; `new` maps old IDs to new ones.
 pub(super) fn write(types: Vec<Type>, new: impl Fn(TypeId) -> TypeId) -> Vec<u8> {
     let mut strings = Strings::default();
     let mut words: Vec<u32> = Vec::new();
@@ -183,7 +184,7 @@ pub(super) fn write(types: Vec<Type>, new: impl Fn(TypeId) -> TypeId) -> Vec<u8>
     bytes
 }
 
-/// Strings one after the other, each once.
+/// A string table in which each string occurs once.
 #[derive(Default)]
 struct Strings {
     bytes: Vec<u8>,

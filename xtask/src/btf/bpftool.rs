@@ -1,6 +1,7 @@
-//! What bpftool says of a kernel's types: the answers that our own reader is held against.
+//! bpftool's description of a kernel's types: the reference that our own reader is compared with.
 //!
-//! They are worked out of the text of `bpftool btf dump … format raw`, so that nothing of how BTF is read is ours.
+//! It is computed from the text of `bpftool btf dump … format raw`, so that none of our code reads
+//! BTF here.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -10,7 +11,7 @@ use std::process::Command;
 use super::queries;
 use crate::Failure;
 
-/// A type as a line of the dump describes it, with the indented lines below it.
+/// A type: a line of the dump with the indented lines below it.
 #[derive(Debug, Default)]
 struct Described {
     kind: String,
@@ -34,11 +35,11 @@ fn number<T: std::str::FromStr>(attributes: &HashMap<String, String>, key: &str)
 #[derive(Debug, Default)]
 pub(super) struct Dump {
     types: HashMap<u32, Described>,
-    /// The numbers in the dump's order.
+    /// Type IDs in the order of the dump.
     order: Vec<u32>,
 }
 
-/// Runs bpftool over a file of BTF.
+/// Runs bpftool on a BTF file.
 pub(super) fn dump(file: &Path) -> Result<Dump, Failure> {
     let mut bpftool = Command::new("bpftool");
     let path = std::env::var("PATH").unwrap_or_default();
@@ -63,7 +64,7 @@ fn parse(text: &str) -> Option<Dump> {
     let mut dump = Dump::default();
     for line in text.lines().filter(|line| !line.is_empty()) {
         if let Some(element) = line.strip_prefix('\t') {
-            // Only sections of variables have elements without names, and nobody asks about them.
+            // Only sections of variables have elements without names, and no query asks for them.
             if let Some((name, rest)) = quoted(element) {
                 let attributes = attributes(rest);
                 let last = dump.types.get_mut(dump.order.last()?)?;
@@ -87,7 +88,7 @@ fn parse(text: &str) -> Option<Dump> {
     Some(dump)
 }
 
-/// A name in quotes, and what follows. What has no name is called `(anon)`.
+/// Returns a quoted name and the rest of the line. A type without a name is called `(anon)`.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let (name, rest) = text.strip_prefix('\'')?.split_once('\'')?;
     let name = if name == "(anon)" { "" } else { name };
@@ -99,7 +100,7 @@ fn attributes(text: &str) -> HashMap<String, String> {
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// A member's place: bits from the start, and how large it is.
+/// Returns a member's position in bits from the start, and its size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Place {
     offset: u64,
@@ -113,7 +114,7 @@ enum Size {
 }
 
 impl Dump {
-    /// The answers to everything that is wanted, a line each: `-` where this kernel has no such thing.
+    /// Returns the answers to all queries, one line each: `-` if this kernel has no such item.
     pub(super) fn answers(&self) -> Result<String, String> {
         let mut text = String::new();
         for field in queries::FIELDS.iter().chain(&queries::MORE_FIELDS) {
@@ -157,7 +158,7 @@ impl Dump {
         self.order.iter().filter(fits).copied().collect()
     }
 
-    /// The types that a name can mean: structs and unions, or else typedefs.
+    /// Returns the types of a name: structs and unions, or else typedefs.
     fn candidates(&self, name: &str) -> Vec<u32> {
         let tagged = self.of(&["STRUCT", "UNION"], name);
         if tagged.is_empty() {
@@ -171,7 +172,8 @@ impl Dump {
         self.candidates(name).first().copied()
     }
 
-    /// Where a member is. If there are several types of the name, they must agree: else the answer would be a guess.
+    /// Returns the position of a member. If several types have the name, they must agree; otherwise
+    /// the answer would be a guess.
     fn field(&self, path: &str) -> Result<Option<Place>, String> {
         let (of, members) = path.split_once('.').ok_or("a member without its type")?;
         let mut places = self.candidates(of).into_iter().map(|id| self.place(id, members));
@@ -223,7 +225,7 @@ impl Dump {
         None
     }
 
-    /// A type without its other names.
+    /// Returns a type without its typedefs and qualifiers.
     fn resolve(&self, id: u32) -> Option<u32> {
         let described = self.types.get(&id)?;
         match described.kind.as_str() {
@@ -257,7 +259,7 @@ impl Dump {
         number(&element.attributes, "val")
     }
 
-    /// How many arguments a tracepoint has, without the tracer's own.
+    /// Returns the number of arguments of a tracepoint, without the tracer's own.
     fn arguments(&self, name: &str) -> Option<i64> {
         let typedef = *self.of(&["TYPEDEF"], &format!("btf_trace_{name}")).first()?;
         let pointer = &self.types[&self.resolve(typedef)?];

@@ -1,15 +1,16 @@
-//! The small part of a kernel's types that the tests read.
+//! Extract of the types that the tests read.
 //!
-//! Kept are the wanted types with everything that they are made of by value. Of a pointer to anything else it is kept that
-//! it points to a struct of some name, as a forward declaration: whoever follows a pointer asks for the struct by its name.
-//! Types keep their order, so that of two with one name the first stays the first.
+//! The extract contains the queried types and everything they contain by value. A pointer to any
+//! other struct keeps only the name of the struct, as a forward declaration: code that follows the
+//! pointer queries the struct by name. Types keep their order, so that the first of two types of
+//! one name stays the first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::blob::{self, ENUM, ENUM64, FUNC_PROTO, FWD, PTR, STRUCT, TYPEDEF, Type, TypeId, UNION};
 use super::queries;
 
-/// A blob that holds what is wanted of these types.
+/// Returns a blob with the queried types.
 pub(super) fn extract(types: &[Type]) -> Vec<u8> {
     let mut kept = Kept {
         types,
@@ -22,7 +23,7 @@ pub(super) fn extract(types: &[Type]) -> Vec<u8> {
     kept.write()
 }
 
-/// The types that are wanted for themselves.
+/// Returns the queried types.
 fn wanted(types: &[Type]) -> Vec<TypeId> {
     let mut first = BTreeSet::new();
     let mut found = Vec::new();
@@ -37,7 +38,8 @@ fn wanted(types: &[Type]) -> Vec<TypeId> {
             }
             _ => false,
         };
-        // A kernel can have two structs of one name, in different files; whoever asks by name gets the first.
+        // A kernel can have two structs of one name in different files; a query by name gets the
+        // first.
         if named && (a_type.name.is_empty() || first.insert((a_type.name.clone(), a_type.kind() == TYPEDEF))) {
             found.push(id);
         }
@@ -55,7 +57,7 @@ impl Kept<'_> {
         self.types.get((id as usize).checked_sub(1)?)
     }
 
-    /// Keeps a type with all that it is made of.
+    /// Keeps a type with everything that it contains.
     fn add(&mut self, id: TypeId) {
         let mut left = vec![id];
         while let Some(id) = left.pop() {
@@ -67,7 +69,7 @@ impl Kept<'_> {
         }
     }
 
-    /// Keeps the arguments of a tracepoint, to which its typedef is a pointer.
+    /// Keeps the arguments of a tracepoint; its typedef is a pointer to them.
     fn add_arguments(&mut self, id: TypeId) {
         let (pointer, kind) = self.behind(id);
         let target = self.get(pointer).map(|pointer| self.behind(pointer.word));
@@ -76,7 +78,7 @@ impl Kept<'_> {
         }
     }
 
-    /// What a type is behind its typedefs and qualifiers, and of what kind.
+    /// Returns the type behind typedefs and qualifiers, and its kind.
     fn behind(&self, id: TypeId) -> (TypeId, Option<u32>) {
         let mut id = id;
         while let Some(a_type) = self.get(id) {
@@ -92,7 +94,7 @@ impl Kept<'_> {
     fn write(&self) -> Vec<u8> {
         let mut new: HashMap<TypeId, TypeId> = self.ids.iter().copied().zip(1..).collect();
         let mut types: Vec<Type> = self.ids.iter().filter_map(|id| self.get(*id)).cloned().collect();
-        // What is only pointed to: a forward declaration for each name, behind all others.
+        // Types that are only pointed to: one forward declaration per name, after all other types.
         let mut forward: BTreeMap<(String, bool), TypeId> = BTreeMap::new();
         for target in types.clone().iter().filter(|of| of.kind() == PTR).map(|of| of.word) {
             if new.contains_key(&target) {
@@ -121,7 +123,8 @@ impl Kept<'_> {
             }
             new.insert(target, id);
         }
-        // What else is pointed to becomes void, which only pointers may refer to; all else has been kept.
+        // Other targets of pointers become void, to which only pointers may refer; every other type
+        // has been kept.
         blob::write(types, |id| new.get(&id).copied().unwrap_or(0))
     }
 }

@@ -1,7 +1,7 @@
-//! `cargo xtask btf`: what the tests of the reader of kernel types need of real kernels.
+//! `cargo xtask btf`: data of real kernels for the tests of the BTF reader.
 //!
-//! For each kernel two files: an extract of its types, small enough to be committed, and bpftool's answers to what the
-//! tests ask of it, worked out from all of the kernel's types.
+//! Two files per kernel: an extract of its types, small enough to commit, and bpftool's answers to
+//! the tests' queries, computed from all types of the kernel.
 
 mod blob;
 mod bpftool;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::{Failure, Outcome};
 
-/// Where the files are committed.
+/// Directory of the committed files.
 const FOLDER: &str = "probes/tests/btf";
 
 /// Writes the extract and the answers of each of these kernels.
@@ -46,7 +46,7 @@ fn one(root: &Path, work: &Path, kernel: &source::Source) -> Outcome {
     let types = blob::parse(&kernel.btf).map_err(Failure::Broken)?;
     let extract = extract::extract(&types);
     fs::write(&part, &extract)?;
-    // bpftool must not notice that something was left out.
+    // bpftool must give the same answers for the extract.
     let of_extract = bpftool::dump(&part)?.answers().map_err(Failure::Broken)?;
     if let Some((whole, part)) = answers
         .lines()
@@ -78,7 +78,8 @@ fn one(root: &Path, work: &Path, kernel: &source::Source) -> Outcome {
     Ok(())
 }
 
-/// The line that a version is of: 6.12 of 6.12.9-amd64. A newer kernel of a line takes the place of an older one.
+/// Returns the line of a version: 6.12 for 6.12.9-amd64. A newer kernel of a line replaces an older
+/// one.
 fn line(version: &str) -> String {
     let numbers = version.split(|letter: char| !letter.is_ascii_digit());
     numbers.take(2).collect::<Vec<_>>().join(".")

@@ -1,6 +1,7 @@
-//! What is asked of each kernel's types: what the probes read, and what they must tell kernels apart by.
+//! Queries for each kernel's types: the fields that the probes read, and those by which they
+//! distinguish kernels.
 
-/// Structs, unions and typedefs that an extract holds with all their members.
+/// Structs, unions and typedefs that an extract contains with all their members.
 pub(super) const TYPES: [&str; 60] = [
     "address_space",
     "bio",
@@ -64,7 +65,7 @@ pub(super) const TYPES: [&str; 60] = [
     "upid",
 ];
 
-/// Members whose place is asked for. A kernel that has no such member is as good an answer.
+/// Members whose position is queried. "No such member" is a valid answer.
 pub(super) const FIELDS: [&str; 137] = [
     "address_space.a_ops",
     "address_space.flags",
@@ -205,7 +206,7 @@ pub(super) const FIELDS: [&str; 137] = [
     "sock_exterr_skb.ee",
 ];
 
-/// The rest of the members: sockets and tasks.
+/// The remaining members: sockets and tasks.
 pub(super) const MORE_FIELDS: [&str; 61] = [
     "sock.__sk_common.skc_cookie",
     "sock.__sk_common.skc_daddr",
@@ -270,7 +271,7 @@ pub(super) const MORE_FIELDS: [&str; 61] = [
     "unix_sock.peer",
 ];
 
-/// Types whose size is asked for.
+/// Types whose size is queried.
 pub(super) const SIZES: [&str; 12] = [
     "bio_vec",
     "folio",
@@ -286,7 +287,7 @@ pub(super) const SIZES: [&str; 12] = [
     "tcp_sock",
 ];
 
-/// Enumerators whose value is asked for.
+/// Enumerators whose value is queried.
 pub(super) const ENUMERATORS: [&str; 11] = [
     "ITER_BVEC",
     "ITER_IOVEC",

@@ -1,4 +1,4 @@
-//! Getting a kernel's types: from the running kernel, from a file of them, or out of the image of a kernel.
+//! Reads a kernel's types: from the running kernel, from a BTF file, or from a kernel image.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -9,17 +9,17 @@ use crate::Failure;
 use crate::elf::Elf;
 use crate::vm;
 
-/// Where the running kernel shows them.
+/// BTF of the running kernel.
 const RUNNING: &str = "/sys/kernel/btf/vmlinux";
 
 /// A kernel's types.
 pub(super) struct Source {
-    /// What it calls itself, without what is said of who built it.
+    /// Release, without the build information.
     pub(super) version: String,
     pub(super) btf: Vec<u8>,
 }
 
-/// The types of what is named: `running`, a line of Debian's kernels such as `6.12`, or a file.
+/// Returns the types of a source: `running`, a line of Debian's kernels such as `6.12`, or a file.
 pub(super) fn get(name: &str, folder: &Path) -> Result<Source, Failure> {
     if name == "running" {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
@@ -30,7 +30,7 @@ pub(super) fn get(name: &str, folder: &Path) -> Result<Source, Failure> {
     let path = Path::new(name);
     if path.is_file() {
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-        // The image's name has the version in it: vmlinuz-6.12.9-amd64.
+        // The name of the image contains the version: vmlinuz-6.12.9-amd64.
         let version = file_name
             .strip_prefix("vmlinuz-")
             .or_else(|| file_name.strip_prefix("vmlinux-"));
@@ -51,7 +51,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|error| Failure::Broken(format!("{}: {error}", path.display())))
 }
 
-/// The types in a file: itself, the section of a vmlinux, or that of the vmlinux packed into an image.
+/// Returns the types in a file: a BTF blob, the section of a vmlinux, or that of the vmlinux packed
+/// in an image.
 fn types_of(bytes: &[u8], path: &Path, folder: &Path) -> Result<Vec<u8>, Failure> {
     let unpacked;
     let bytes = if let Some(payload) = payload(bytes) {
@@ -73,7 +74,8 @@ fn types_of(bytes: &[u8], path: &Path, folder: &Path) -> Result<Vec<u8>, Failure
     Ok(types.to_vec())
 }
 
-/// The packed kernel in an image for x86, as its header says (Documentation/arch/x86/boot.rst).
+/// Returns the packed kernel of an x86 image, at the position in its header
+/// (Documentation/arch/x86/boot.rst).
 fn payload(image: &[u8]) -> Option<&[u8]> {
     let word = |at: usize| Some(u32::from_le_bytes(image.get(at..at + 4)?.try_into().ok()?) as usize);
     if image.get(0x202..0x206)? != b"HdrS" {
@@ -84,8 +86,8 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(start..start.checked_add(word(0x24c)?)?)
 }
 
-/// How a payload begins, which program unpacks it, and whether four bytes with the unpacked length follow it, which the
-/// program would take for damage.
+/// Magic bytes of each compression, the program that unpacks it, and whether the four bytes of the
+/// unpacked length follow, which the program would report as damage.
 const PACKERS: [(&[u8], &[&str], bool); 4] = [
     (b"\x1f\x8b", &["gzip", "-dc"], false),
     (b"\xfd7zXZ\0", &["xz", "-dc"], true),
@@ -106,7 +108,7 @@ fn unpack(payload: &[u8], folder: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         payload
     };
-    // By way of a file: a pipe would have to be filled and emptied at once.
+    // Through a file: a pipe would have to be written and read at the same time.
     let path = folder.join("payload");
     File::create(&path)?.write_all(packed)?;
     let mut command = Command::new(program[0]);

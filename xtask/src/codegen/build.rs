@@ -1,8 +1,9 @@
-//! Building the object, such that the same sources and tools give the same bytes in every folder.
+//! Builds the object so that the same sources and tools give the same bytes in every directory.
 //!
-//! Cargo puts the folder of a path dependency, and its own version, into the `metadata` of each crate, and the compiler
-//! puts that into the names of symbols. So between cargo and the compiler stands this program once more
-//! ([`as_compiler`]): it gives each crate a `metadata` of its name and version, and what makes paths disappear.
+//! Cargo hashes the directory of a path dependency, and its own version, into the `metadata` of
+//! each crate, and the compiler puts that into symbol names. Therefore this program runs as the
+//! compiler's wrapper ([`as_compiler`]): it replaces each crate's `metadata` by its name and
+//! version, and adds options that remove paths.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,19 +15,19 @@ use super::toolchain::Toolchain;
 use super::{TARGET, visible_path};
 use crate::Failure;
 
-/// The binary of probes-ebpf.
+/// Binary of probes-ebpf.
 const BINARY: &str = "zctrace-bpf";
 
-/// Set for the compiler's runs: the repository's folder.
+/// Environment variable for the compiler's runs: the repository's directory.
 const ROOT: &str = "ZCTRACE_CODEGEN_ROOT";
-/// Set for the compiler's runs: the folder with its LLVM.
+/// Environment variable for the compiler's runs: the directory with its LLVM.
 const LLVM: &str = "ZCTRACE_CODEGEN_LLVM";
 
-/// Builds the object and returns where it is.
+/// Builds the object and returns its path.
 pub(super) fn build(root: &Path, tools: &Toolchain) -> Result<PathBuf, Failure> {
     let folder = root.join("target/codegen");
-    // Cargo sees neither a change of what the compiler is told below nor another linker: what was built for the target
-    // is built anew.
+    // Cargo notices neither a change of the compiler options added below nor another linker, so
+    // everything for the target is rebuilt.
     if folder.join(TARGET).exists() {
         fs::remove_dir_all(folder.join(TARGET))?;
     }
@@ -36,7 +37,7 @@ pub(super) fn build(root: &Path, tools: &Toolchain) -> Result<PathBuf, Failure> 
         .arg("--target-dir")
         .arg(&folder)
         .current_dir(root.join("probes-ebpf"));
-    // What this run was started with is for the workspace.
+    // The variables of this run are meant for the workspace.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         let foreign = [
@@ -70,7 +71,8 @@ fn shown(command: &Command) -> String {
     format!("cargo {}", words.join(" "))
 }
 
-/// Runs as the compiler's wrapper if cargo has started this program as that, which [`build`] sees to.
+/// Runs as the compiler's wrapper if cargo has started this program as that, which [`build`]
+/// arranges.
 pub(crate) fn as_compiler() -> Option<ExitCode> {
     let root = PathBuf::from(env::var_os(ROOT)?);
     let llvm = PathBuf::from(env::var_os(LLVM)?);
@@ -78,7 +80,7 @@ pub(crate) fn as_compiler() -> Option<ExitCode> {
     let compiler = arguments.next()?;
     let arguments: Vec<OsString> = arguments.collect();
     let mut command = Command::new(&compiler);
-    // The programs that cargo runs to build others (macros, build scripts) stay as they are.
+    // Programs that cargo runs during the build (macros, build scripts) are not changed.
     if arguments.iter().any(|argument| argument == TARGET)
         && arguments.iter().any(|argument| argument == "--crate-name")
     {
@@ -96,7 +98,7 @@ pub(crate) fn as_compiler() -> Option<ExitCode> {
     }
 }
 
-/// The libraries' path with this folder first.
+/// Returns the library path with this directory first.
 pub(super) fn library_path(folder: &Path) -> OsString {
     let mut path = folder.as_os_str().to_owned();
     if let Some(others) = env::var_os("LD_LIBRARY_PATH") {
@@ -106,10 +108,10 @@ pub(super) fn library_path(folder: &Path) -> OsString {
     path
 }
 
-/// The compiler's arguments, without what depends on this machine.
+/// Returns the compiler's arguments without machine-dependent ones.
 fn reproducible(arguments: &[OsString], root: &Path) -> Vec<OsString> {
     let name = |variable: &str| env::var(variable).unwrap_or_default();
-    // The version of a package that is of the repository changes with each release, and means nothing.
+    // The version of a package in the repository changes with each release and must not matter.
     let own = env::var_os("CARGO_MANIFEST_DIR").is_some_and(|folder| Path::new(&folder).starts_with(root));
     let version = if own { String::new() } else { name("CARGO_PKG_VERSION") };
     let mut changed = with_metadata(arguments, &format!("{}-{version}", name("CARGO_PKG_NAME")));
@@ -122,7 +124,7 @@ fn reproducible(arguments: &[OsString], root: &Path) -> Vec<OsString> {
     changed
 }
 
-/// The arguments with `metadata` in place of what `-C metadata` has.
+/// Returns the arguments with `metadata` as the value of `-C metadata`.
 fn with_metadata(arguments: &[OsString], metadata: &str) -> Vec<OsString> {
     let change = |argument: &OsString| match argument.to_str() {
         Some(text) if text.starts_with("metadata=") => format!("metadata={metadata}").into(),

@@ -1,8 +1,10 @@
-//! `cargo xtask codegen`: the eBPF object, made of `probes-ebpf`, committed so that users need stable Rust only.
+//! `cargo xtask codegen`: builds the eBPF object from `probes-ebpf`. It is committed, so that users
+//! need stable Rust only.
 //!
-//! The object lies in `probes/bpf`, and beside it a record of what it was made of and with ([`sources`]). `--check`
-//! builds it anew and compares the bytes; `--check-sources` compares the record with the sources, which needs no
-//! compiler, and is what `cargo test` does. The build gives the same bytes in every folder ([`build`]).
+//! The object is in `probes/bpf`, next to a record of its sources and tools ([`sources`]).
+//! `--check` rebuilds it and compares the bytes. `--check-sources` compares the record with the
+//! sources; it needs no compiler, and `cargo test` runs it. The build gives the same bytes in every
+//! directory ([`build`]).
 
 mod build;
 mod object;
@@ -18,16 +20,16 @@ use toolchain::Toolchain;
 
 pub(crate) use build::as_compiler;
 
-/// The little-endian target: that of x86-64 and aarch64.
+/// The little-endian target, for x86-64 and aarch64.
 const TARGET: &str = "bpfel-unknown-none";
 
 const OBJECT: &str = "probes/bpf/zctrace.bpf.o";
 const RECORD: &str = "probes/bpf/zctrace.bpf.sources";
 
-/// How to mend most of what can be wrong.
+/// Hint for most failures.
 const MEND: &str = "run `cargo xtask codegen` and commit what it writes into probes/bpf";
 
-/// Builds the object, checks the one that is there, or installs what that takes.
+/// Builds the object, checks the committed one, or installs the tools.
 pub(crate) fn run(root: &Path, options: &[&str]) -> Outcome {
     let check = match options {
         [] => false,
@@ -47,7 +49,7 @@ pub(crate) fn run(root: &Path, options: &[&str]) -> Outcome {
         }
     };
     if check {
-        // Before the compiler is asked for: without it, this can still be told.
+        // Before the compiler is located, because this check needs none.
         check_sources(root)?;
     }
     let tools = Toolchain::find(root, false)?;
@@ -89,7 +91,8 @@ fn check_sources(root: &Path) -> Outcome {
     }
 }
 
-/// Where the committed object, its record and the sources disagree, as far as can be told without building.
+/// Returns the disagreements between the committed object, its record and the sources that are
+/// visible without building.
 fn disagreement(root: &Path) -> Result<(), String> {
     let object = fs::read(root.join(OBJECT)).map_err(|error| format!("{OBJECT}: {error}: {MEND}"))?;
     let record = fs::read_to_string(root.join(RECORD)).map_err(|error| format!("{RECORD}: {error}: {MEND}"))?;
@@ -106,7 +109,7 @@ fn disagreement(root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Compares what was just built with what is committed.
+/// Compares a fresh build with the committed object.
 fn compare(root: &Path, built: &[u8], now: &Record) -> Outcome {
     let committed = fs::read(root.join(OBJECT))?;
     let then = Record::parse(&fs::read_to_string(root.join(RECORD))?);
@@ -134,7 +137,7 @@ fn compare(root: &Path, built: &[u8], now: &Record) -> Outcome {
     Err(Failure::Found)
 }
 
-/// Which tools have changed since then.
+/// Returns the tools that have changed since then.
 fn differing_versions(then: &Record, now: &Record) -> Vec<String> {
     let version = |record: &Record, tool: &str| {
         let found = record.tools.iter().find(|(name, _)| name == tool);
@@ -146,13 +149,13 @@ fn differing_versions(then: &Record, now: &Record) -> Vec<String> {
         .collect()
 }
 
-/// Where cargo keeps the packages that it has downloaded.
+/// Returns the directory of cargo's downloaded packages.
 fn cargo_home() -> Option<PathBuf> {
     let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     named.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
 }
 
-/// A path as text.
+/// Returns a path as text.
 fn visible_path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

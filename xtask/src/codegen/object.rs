@@ -1,4 +1,4 @@
-//! What the object holds: its programs' sizes, what must not be in it, and where two of them differ.
+//! Contents of the object: program sizes, forbidden contents, and differences between two objects.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use super::{cargo_home, visible_path};
 use crate::elf::Elf;
 use std::path::Path;
 
-/// Bytes of an instruction of the kernel's virtual machine.
+/// Bytes of an eBPF instruction.
 const INSTRUCTION: u64 = 8;
 
-/// Programs with their instructions, and sections with their bytes, as lines.
+/// Returns one line per program with its instructions, and one per section with its bytes.
 pub(super) fn summary(object: &[u8]) -> Result<String, String> {
     let elf = Elf::parse(object)?;
     let mut text = String::new();
@@ -38,7 +38,7 @@ pub(super) fn summary(object: &[u8]) -> Result<String, String> {
     Ok(text)
 }
 
-/// The first path of this machine, or of any source file, that has got into the object.
+/// Returns the first path of this machine, or of any source file, that is contained in the object.
 pub(super) fn leak(object: &[u8], root: &Path) -> Option<String> {
     let mut marks = vec![visible_path(root), "/rustc/".to_owned(), "/src/".to_owned()];
     marks.extend(cargo_home().as_deref().map(visible_path));
@@ -49,7 +49,7 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// Where two objects differ, in words.
+/// Describes the difference between two objects.
 pub(super) fn difference(committed: &[u8], built: &[u8]) -> String {
     let (Ok(committed), Ok(built)) = (Elf::parse(committed), Elf::parse(built)) else {
         return "one of the two is no ELF file".to_owned();

@@ -1,4 +1,4 @@
-//! What the eBPF object is made of: the hash of its sources, and the record that is committed beside it.
+//! Sources of the eBPF object: their hash, and the record that is committed next to the object.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,7 +7,8 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-/// Where the sources are: folders with all that is below them, and single files. What is not there is left out.
+/// Locations of the sources: directories with all files below them, and single files. A missing one
+/// is skipped.
 const SOURCES: [&str; 8] = [
     ".cargo/config.toml",
     "probes-common/Cargo.toml",
@@ -19,26 +20,26 @@ const SOURCES: [&str; 8] = [
     "probes-ebpf/src",
 ];
 
-/// The head of the record: what it is, and how its hash is made.
+/// Head of the record: its purpose, and how its hash is computed.
 const HEAD: &str = "\
 # What zctrace.bpf.o was made of and with. Written by `cargo xtask codegen`, which also says where the two disagree.
 # sources: SHA-256 over each file in bytewise order of its path: path, newline, length in decimal, newline, content.
 # The files: all of probes-ebpf and probes-common that is compiled, with manifests, lock file and cargo's configuration.
 ";
 
-/// The record beside the object.
+/// The record next to the object.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Record {
     /// SHA-256 of the sources, in hexadecimal.
     pub(super) sources: String,
     /// SHA-256 of the object.
     pub(super) object: String,
-    /// What made it: a name and a version each.
+    /// Tools that built it, with their versions.
     pub(super) tools: Vec<(String, String)>,
 }
 
 impl Record {
-    /// Reads a record; what is not in it stays empty, and so agrees with nothing.
+    /// Parses a record. Missing entries stay empty and therefore match nothing.
     pub(super) fn parse(text: &str) -> Self {
         let mut record = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -63,7 +64,7 @@ impl Record {
     }
 }
 
-/// SHA-256 in hexadecimal.
+/// Returns a SHA-256 in hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
@@ -75,7 +76,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// The hash of the sources under `root`.
+/// Returns the hash of the sources under `root`.
 pub(super) fn hash(root: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     for path in files(root)? {
@@ -86,7 +87,7 @@ pub(super) fn hash(root: &Path) -> io::Result<String> {
     Ok(hexadecimal(&hasher.finalize()))
 }
 
-/// The files that are the sources, relative to `root`, in bytewise order.
+/// Returns the source files, relative to `root`, in bytewise order.
 fn files(root: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for path in SOURCES {
@@ -147,7 +148,8 @@ mod tests {
         fs::remove_dir_all(&root).expect("removed");
     }
 
-    /// The committed object is of the committed sources: needs no compiler, so that everybody's tests see it.
+    /// The committed object is built from the committed sources. Needs no compiler, so it runs in
+    /// everyone's tests.
     #[test]
     fn the_committed_object_is_up_to_date() {
         if let Err(why) = super::super::disagreement(&crate::repo::root()) {

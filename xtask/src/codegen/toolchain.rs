@@ -1,6 +1,7 @@
-//! Which compiler and linker make the eBPF object, and how they are had.
+//! Compiler and linker of the eBPF object, and how they are installed.
 //!
-//! The compiler needs `core` for `bpfel-unknown-none` ready-made: rustup has none to offer, Debian's packages do.
+//! The compiler needs a prebuilt `core` for `bpfel-unknown-none`, which Debian's packages contain
+//! and rustup's do not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,27 +13,27 @@ use super::TARGET;
 use crate::Failure;
 use crate::repo::output;
 
-/// Debian's packages of a compiler that comes with `core` for the target.
+/// Debian's packages of a compiler with `core` for the target.
 const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 
-/// The linker: the last version that takes the compiler's own LLVM instead of being linked with one.
+/// The linker: the last version that uses the compiler's own LLVM instead of a linked one.
 const LINKER: &str = "bpf-linker@0.10.3";
 
-/// How often something is tried that goes over the network.
+/// Number of attempts for network operations.
 const ATTEMPTS: u32 = 4;
 
-/// What the object is made with.
+/// Tools that build the object.
 #[derive(Debug)]
 pub(super) struct Toolchain {
     pub(super) rustc: PathBuf,
     pub(super) linker: PathBuf,
-    /// The folder that holds the compiler's own LLVM and nothing else, for the linker.
+    /// Directory that contains only the compiler's own LLVM, for the linker.
     pub(super) llvm: PathBuf,
 }
 
 impl Toolchain {
-    /// Finds both, or installs what is missing if that is wished. The linker is always installed if there is none: it
-    /// goes into the target folder and disturbs nobody.
+    /// Finds both tools, or installs missing ones if requested. A missing linker is always
+    /// installed: it goes into the target directory and affects nothing else.
     pub(super) fn find(root: &Path, install: bool) -> Result<Self, Failure> {
         let tools = root.join("target/tools");
         let rustc = match rustc() {
@@ -49,7 +50,7 @@ impl Toolchain {
         Ok(Self { rustc, linker, llvm })
     }
 
-    /// Names and versions, as the record has them.
+    /// Returns names and versions in the form of the record.
     pub(super) fn versions(&self) -> Result<Vec<(String, String)>, Failure> {
         let said = output(Command::new(&self.rustc).arg("-vV"))?;
         let llvm = said.lines().find_map(|line| line.strip_prefix("LLVM version: "));
@@ -67,13 +68,13 @@ impl Toolchain {
     }
 }
 
-/// What a program says after its name.
+/// Returns the output of a program's `--version`, without its name.
 fn version(said: &str, name: &str) -> String {
     let first = said.lines().next().unwrap_or_default();
     first.strip_prefix(name).unwrap_or(first).trim().to_owned()
 }
 
-/// The first compiler that has `core` for the target.
+/// Returns the first compiler with `core` for the target.
 fn rustc() -> Option<PathBuf> {
     candidates().into_iter().find(|rustc| has_core(rustc))
 }
@@ -131,8 +132,8 @@ fn install_packages() -> Result<(), Failure> {
     apt(&[&["install", "-y", "--no-install-recommends"][..], &PACKAGES].concat())
 }
 
-/// A folder with the compiler's LLVM alone: the linker takes the first that it finds on its way, which may be another
-/// one, and then cannot read what the compiler wrote.
+/// Creates a directory with only the compiler's LLVM. The linker loads the first LLVM that it
+/// finds, and another version could not read the compiler's output.
 fn link_llvm(rustc: &Path, folder: &Path) -> Result<(), Failure> {
     let libraries = output(Command::new("ldd").arg(rustc))?;
     let library = libraries.lines().find_map(|line| {
@@ -164,7 +165,7 @@ fn linker(tools: &Path) -> Result<PathBuf, Failure> {
         retry(|| {
             let mut install = Command::new(&cargo);
             install.args(["install", LINKER, "--locked", "--root"]).arg(tools);
-            // What this run was started with is for the workspace.
+            // The variables of this run are meant for the workspace.
             install.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
             visibly(&mut install)
         })?;
@@ -172,7 +173,7 @@ fn linker(tools: &Path) -> Result<PathBuf, Failure> {
     Ok(linker)
 }
 
-/// Runs a program that says itself what it does.
+/// Runs a program that prints its own progress.
 fn visibly(command: &mut Command) -> Result<(), Failure> {
     eprintln!("+ {command:?}");
     let status = command
@@ -185,7 +186,7 @@ fn visibly(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
-/// Tries again what goes over the network.
+/// Repeats a network operation until it succeeds.
 fn retry(mut attempt: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
     for again in 1..ATTEMPTS {
         match attempt() {

@@ -1,7 +1,7 @@
-//! The first files of the machine, as the kernel unpacks them: an archive in the format "newc"
+//! The initramfs of the machine: a cpio archive in the "newc" format
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 
-/// An archive that grows.
+/// An archive under construction.
 #[derive(Default)]
 pub(super) struct Archive {
     bytes: Vec<u8>,
@@ -16,7 +16,7 @@ impl Archive {
         self.entry(name, FOLDER, &[]);
     }
 
-    /// A file that may be run.
+    /// Adds an executable file.
     pub(super) fn file(&mut self, name: &str, content: &[u8]) {
         self.entry(name, PROGRAM, content);
     }
@@ -30,7 +30,8 @@ impl Archive {
         self.files += 1;
         let size = u32::try_from(content.len()).expect("the format knows files of less than 4 GiB");
         let name_size = u32::try_from(name.len() + 1).expect("names are short");
-        // Number, mode, owner, group, links, time, size, four numbers of devices, length of the name, no checksum.
+        // Inode, mode, owner, group, links, time, size, four device numbers, length of the name, no
+        // checksum.
         let fields = [self.files, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0];
         self.bytes.extend(b"070701");
         for field in fields {
@@ -43,7 +44,7 @@ impl Archive {
         self.pad();
     }
 
-    /// Everything begins at a multiple of four.
+    /// Pads to a multiple of four.
     fn pad(&mut self) {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }

@@ -1,4 +1,5 @@
-//! Getting a kernel: the newest package of a line that the system's package sources hold, unpacked, not installed.
+//! Obtains a kernel: the newest package of a line in the system's package sources, unpacked but not
+//! installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,16 +8,16 @@ use std::process::Command;
 use super::output;
 use crate::Failure;
 
-/// A kernel with the modules that the machine's disk needs.
+/// A kernel with the modules for the machine's disk.
 pub(super) struct Kernel {
-    /// As uname(2) says it.
+    /// Release, as in uname(2).
     pub(super) version: String,
     pub(super) image: PathBuf,
-    /// The content of each module, by file name, in the order in which they are to be loaded.
+    /// Content of each module by file name, in loading order.
     pub(super) modules: Vec<(String, Vec<u8>)>,
 }
 
-/// The newest kernel of a line such as `6.12`, or why there is none.
+/// Returns the newest kernel of a line such as `6.12`, or why there is none.
 pub(super) fn get(line: &str, folder: &Path) -> Result<Kernel, String> {
     let words = |failure: Failure| match failure {
         Failure::Broken(why) => why,
@@ -31,7 +32,7 @@ pub(super) fn get(line: &str, folder: &Path) -> Result<Kernel, String> {
     read(&unpacked).map_err(words)
 }
 
-/// The newest of the packages that are for virtual machines and need no signature.
+/// Returns the newest of the unsigned packages for virtual machines.
 fn newest(names: &str) -> Option<&str> {
     names
         .lines()
@@ -39,7 +40,7 @@ fn newest(names: &str) -> Option<&str> {
         .max_by_key(|name| numbers(name))
 }
 
-/// The numbers of a name, to compare: `6.12.9` is older than `6.12.10`.
+/// Returns the numbers in a name, for comparison: `6.12.9` is older than `6.12.10`.
 fn numbers(name: &str) -> Vec<u64> {
     name.split(|letter: char| !letter.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
@@ -59,7 +60,8 @@ fn fetch(package: &str, folder: &Path, unpacked: &Path) -> Result<(), Failure> {
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .ok_or_else(|| Failure::Broken(format!("{package}: nothing was downloaded")))?;
-    // Unpacked under another name first: what is cut short must not be taken for whole the next time.
+    // Unpacked under a temporary name first, so that an interrupted run leaves nothing that looks
+    // complete.
     let partial = unpacked.with_extension("partial");
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
@@ -72,7 +74,7 @@ fn fetch(package: &str, folder: &Path, unpacked: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The version of an unpacked kernel: the name of its folder of modules.
+/// Returns the version of an unpacked kernel: the name of its module directory.
 fn version(unpacked: &Path) -> Result<String, Failure> {
     let modules = unpacked.join("lib/modules");
     let entry = fs::read_dir(&modules)?
@@ -85,7 +87,7 @@ fn read(unpacked: &Path) -> Result<Kernel, Failure> {
     let version = version(unpacked)?;
     let image = unpacked.join("boot").join(format!("vmlinuz-{version}"));
     let mut modules: Vec<(String, Vec<u8>)> = Vec::new();
-    // The bus is built in from 6.12 on, a module before.
+    // The virtio bus is built in from 6.12 on, and a module before.
     for name in ["virtio_pci", "virtio_blk"] {
         let needed =
             output(
@@ -108,7 +110,7 @@ fn read(unpacked: &Path) -> Result<Kernel, Failure> {
     })
 }
 
-/// A module without its compression.
+/// Decompresses a module.
 fn module(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     let name = path
         .file_name()

@@ -1,4 +1,4 @@
-//! The machine: its first files, its disk, and the emulator that runs it.
+//! The machine: its initramfs, its disk, and the emulator that runs it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use crate::{Failure, repo};
 /// A machine that has not powered off by then never will: a run takes ten seconds.
 const PATIENCE: &str = "180";
 
-/// The disk: enough for the demo's files.
+/// Size of the disk: enough for the demo's files.
 const DISK: u64 = 128 << 20;
 
-/// Builds `zctrace` so that it needs no library.
+/// Builds a static `zctrace`.
 pub(super) fn static_program(root: &Path, folder: &Path) -> Result<PathBuf, Failure> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     let build = folder.join("build");
-    // With the target named, the flag is for the program alone, not for what is run to build it.
+    // With the target named, the flag applies to the program alone and not to build scripts.
     let environment = [("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")];
     let directory = build.to_string_lossy();
     let arguments = [
@@ -36,7 +36,7 @@ pub(super) fn static_program(root: &Path, folder: &Path) -> Result<PathBuf, Fail
     Ok(build.join(TARGET).join("release/zctrace"))
 }
 
-/// Boots the kernel, runs the tests, and returns what came over the serial line.
+/// Boots the kernel, runs the tests, and returns the output of the serial line.
 pub(super) fn boot(kernel: &Kernel, program: &Path, tests: &[(&str, &str)], folder: &Path) -> Result<String, Failure> {
     let (initramfs, disk) = (folder.join("initramfs"), folder.join("disk"));
     fs::write(&initramfs, first_files(kernel, program, tests)?)?;
@@ -74,7 +74,8 @@ fn first_files(kernel: &Kernel, program: &Path, tests: &[(&str, &str)]) -> Resul
     Ok(archive.finish())
 }
 
-/// The first program: makes the machine usable, runs the tests, says how each ended, and powers off.
+/// The init program: sets up the machine, runs the tests, prints the result of each, and powers
+/// off.
 fn init(kernel: &Kernel, tests: &[(&str, &str)]) -> String {
     let mark = serial::MARK;
     let start = "#!/bin/busybox sh
@@ -85,7 +86,7 @@ $b mount -t devtmpfs dev /dev
 $b mount -t tmpfs tmp /tmp
 $b ifconfig lo 127.0.0.1 up";
     let modules = kernel.modules.iter().map(|(name, _)| format!("$b insmod /m/{name}"));
-    // Not to the serial line itself, which is a terminal: no progress, no colours.
+    // Not to the serial line itself, which is a terminal: no progress line, no colors.
     let tests = tests.iter().map(|(name, command)| {
         format!("{command} >/tmp/said 2>&1 </dev/null; code=$?; $b cat /tmp/said; echo \"{mark} exit $code {name}\"")
     });

@@ -1,8 +1,9 @@
-//! `cargo xtask vm`: the tests under stock Debian kernels, each in a virtual machine of its own.
+//! `cargo xtask vm`: runs the tests under stock Debian kernels, each in its own virtual machine.
 //!
-//! The machine is emulated (no `/dev/kvm`), has one disk and no network, and boots from an initramfs that holds a static
-//! `zctrace`, a busybox and the modules for the disk. Its init runs the tests and powers off; what they say comes over the
-//! serial line. A kernel that cannot be had is a visible SKIP; one that does not answer has failed.
+//! The machine is emulated (no `/dev/kvm`), has one disk and no network, and boots from an
+//! initramfs that contains a static `zctrace`, busybox and the modules for the disk. Its init runs
+//! the tests and powers off; their output comes over the serial line. A kernel that cannot be
+//! obtained is a visible SKIP; one that does not answer has failed.
 
 mod initramfs;
 mod kernel;
@@ -14,10 +15,10 @@ use std::process::Command;
 
 use crate::{Failure, Outcome, repo};
 
-/// The kernel lines that are tested when none is named: those of the distribution that CI runs on.
+/// Kernel lines that are tested by default: those of the distribution that CI runs on.
 const LINES: [&str; 2] = ["6.1", "6.12"];
 
-/// What is run, by name. Each must exit with 0.
+/// Commands that are run, by name. Each must exit with 0.
 const TESTS: [(&str, &str); 4] = [
     ("selftest", "/zctrace selftest --dir /disk"),
     ("demo", "/zctrace demo --dir /disk --size 4MiB"),
@@ -25,7 +26,7 @@ const TESTS: [(&str, &str); 4] = [
     ("oracle", "/zctrace demo --dir /disk --matrix"),
 ];
 
-/// Programs that the host needs, and the Debian packages that hold them.
+/// Programs that the host needs, and the Debian packages that contain them.
 const TOOLS: [(&str, &str); 8] = [
     ("apt-get", "apt"),
     ("busybox", "busybox-static"),
@@ -79,21 +80,22 @@ pub(crate) fn run(root: &Path, lines: &[&str]) -> Outcome {
     if failed == 0 { Ok(()) } else { Err(Failure::Found) }
 }
 
-/// The version and the image of the newest kernel of a line, unpacked in `folder`, or why there is none.
+/// Returns the version and the image of the newest kernel of a line, unpacked in `folder`, or why
+/// there is none.
 pub(crate) fn kernel_image(line: &str, folder: &Path) -> Result<(String, PathBuf), String> {
     kernel::get(line, folder).map(|kernel| (kernel.version, kernel.image))
 }
 
-/// Whether a program can be started.
+/// Returns whether a program can be started.
 fn is_there(program: &str) -> bool {
     let found = Command::new("sh")
         .args(["-c", "command -v \"$1\"", "sh", program])
         .output();
-    // Tools of the system may lie where an ordinary user's PATH does not lead.
+    // System tools may be outside an ordinary user's PATH.
     found.is_ok_and(|output| output.status.success()) || Path::new("/usr/sbin").join(program).exists()
 }
 
-/// Runs a program of the system to its end and returns what it printed. What it complains of is the error.
+/// Runs a system program to its end and returns its output. Its standard error becomes the error.
 fn output(command: &mut Command) -> Result<String, Failure> {
     command.env(
         "PATH",

@@ -1,9 +1,9 @@
-//! What the machine said over its serial line.
+//! Output of the machine's serial line.
 
-/// The mark of init's own lines.
+/// Prefix of init's own lines.
 pub(super) const MARK: &str = "VM:";
 
-/// What became of each test: `Err` is why it did not pass. A test that was not heard of has failed.
+/// Result of each test: `Err` is why it did not pass. A test without a result has failed.
 pub(super) fn read<'a>(output: &str, tests: &[(&'a str, &str)]) -> Vec<(&'a str, Result<(), String>)> {
     let said: Vec<&str> = output
         .lines()
