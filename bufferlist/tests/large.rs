@@ -229,8 +229,9 @@ fn best_of(mut work: impl FnMut()) -> Duration {
 const FEW: usize = 5_000;
 const MANY: usize = 100_000;
 
-/// Twenty times the pieces cost twenty times as much to visit one by one, and up to three times that since they no longer
-/// fit into the caches; to search through all of them would cost four hundred times as much.
+/// Twenty times the pieces cost twenty times as much to visit one by one, and up to three times
+/// that since they no longer fit into the caches; to search through all of them would cost four
+/// hundred times as much.
 #[track_caller]
 fn assert_not_quadratic(what: &str, few: Duration, many: Duration) {
     eprintln!("{what}: {FEW} pieces {few:?}, {MANY} pieces {many:?}");

@@ -106,7 +106,7 @@ fn blocking_splice_holds_the_pipe_lock() {
     }
 }
 
-// --- steps -----------------------------------------------------------------------------------------------------------
+// --- steps ---------------------------------------------------------------------------------------
 
 /// A blocking pipe, which is the default of `pipe_with`.
 fn blocking_pipe() -> (OwnedFd, OwnedFd) {
@@ -220,7 +220,7 @@ fn nonblocking_guard_sets_and_restores_the_flag() {
     assert!(is_nonblocking(&read));
 }
 
-// --- jobs ------------------------------------------------------------------------------------------------------------
+// --- jobs ----------------------------------------------------------------------------------------
 
 /// Without a deadline a transfer may wait inside the kernel, because no other thread can reach its
 /// pipe.

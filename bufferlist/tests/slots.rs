@@ -73,8 +73,8 @@ fn tcp_splice_puts_more_than_64_kib_into_64_kib_pipe() {
         let bytes = bytes.clone();
         move || near.write_all(&bytes).map(|()| near)
     });
-    // Until the window is closed, wherever that is: there is more to send, and nothing in flight. Twice, as an acknowledgement
-    // may be on its way into another transmission.
+    // Until the window is closed, wherever that is: there is more to send, and nothing in flight.
+    // Twice, as an acknowledgement may be on its way into another transmission.
     let (mut seen, mut is_closed) = (0, false);
     common::wait_until("the window is closed", || {
         let before = (seen, is_closed);

@@ -1,7 +1,8 @@
 //! Helpers shared by the tests of all crates.
 //!
-//! [`skip!`] reports a test that cannot run on this machine. [`assert_snapshot`], [`assert_snapshots`]
-//! and [`assert_binary_snapshot`] compare output with committed files, which one command updates:
+//! [`skip!`] reports a test that cannot run on this machine. [`assert_snapshot`],
+//! [`assert_snapshots`] and [`assert_binary_snapshot`] compare output with committed files, which
+//! one command updates:
 //!
 //! ```text
 //! UPDATE_EXPECT=1 cargo test

@@ -24,8 +24,9 @@ pub fn assert_snapshot(file: impl AsRef<Path>, text: &str) {
 
 /// Asserts that a folder holds exactly these committed files, given by name and content.
 ///
-/// Other files in the folder are stale, if they have the `extension` (or with `None`): they fail the
-/// assertion, and are removed when updating. Every difference is printed, not only the first one.
+/// Other files in the folder are stale, if they have the `extension` (or with `None`): they fail
+/// the assertion, and are removed when updating. Every difference is printed, not only the first
+/// one.
 ///
 /// # Panics
 ///

@@ -25,7 +25,7 @@ pub(crate) fn page() -> usize {
     rustix::param::page_size()
 }
 
-// --- children --------------------------------------------------------------------------------------------------------
+// --- children ------------------------------------------------------------------------------------
 
 /// Name of the test that a child is to run.
 const CHILD: &str = "BUFFERLIST_TEST_CHILD";
@@ -182,7 +182,7 @@ pub(crate) fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd").count() - 1
 }
 
-// --- watchdogs -------------------------------------------------------------------------------------------------------
+// --- watchdogs -----------------------------------------------------------------------------------
 
 /// Runs `body` on a thread of its own and panics if it hangs.
 pub(crate) fn with_watchdog<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
@@ -207,7 +207,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-// --- bytes and ends --------------------------------------------------------------------------------------------------
+// --- bytes and ends ------------------------------------------------------------------------------
 
 /// Returns bytes without repetition (xorshift64*): a lost, duplicated or swapped byte is visible.
 pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
@@ -312,14 +312,16 @@ pub(crate) fn queued(fd: impl AsFd) -> u64 {
     rustix::io::ioctl_fionread(fd).expect("FIONREAD")
 }
 
-/// Returns the bytes in the send queue of a TCP socket: all of them, and those that were not transmitted yet.
+/// Returns the bytes in the send queue of a TCP socket: all of them, and those that were not
+/// transmitted yet.
 pub(crate) fn send_queue(socket: impl AsFd) -> (usize, usize) {
     use std::os::fd::AsRawFd;
     // include/uapi/linux/sockios.h
     const SIOCOUTQNSD: libc::Ioctl = 0x894b;
     let ask = |request| {
         let mut bytes: libc::c_int = 0;
-        // SAFETY: both requests write an int to the address that they are given, which is that of `bytes`.
+        // SAFETY: both requests write an int to the address that they are given, which is that of
+        // `bytes`.
         let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), request, &raw mut bytes) };
         assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
         bytes as usize
@@ -432,7 +434,7 @@ impl ErrnoTable {
     }
 }
 
-// --- lists -----------------------------------------------------------------------------------------------------------
+// --- lists ---------------------------------------------------------------------------------------
 
 /// Returns a list with all bytes of a source, which must not block.
 pub(crate) fn fill_all<F: AsFd + Debug>(source: &mut Source<F>, at_a_time: u64) -> BufferList {

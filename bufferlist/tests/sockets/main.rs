@@ -17,7 +17,7 @@ use std::net::{TcpListener, TcpStream};
 
 const KINDS: [&str; 2] = ["TCP", "UNIX"];
 
-// --- byte-exact ------------------------------------------------------------------------------------------------------
+// --- byte-exact ----------------------------------------------------------------------------------
 
 #[test]
 fn files_to_sockets_of_all_sizes_and_offsets() {
@@ -230,7 +230,7 @@ fn tiny_mss_preserves_every_byte() {
     assert_same(&arrived.to_bytes().expect("look"), &bytes);
 }
 
-// --- waiting and ends ------------------------------------------------------------------------------------------------
+// --- waiting and ends ----------------------------------------------------------------------------
 
 /// H6 and H7: no data yet, end of data, and no space are three different answers, and each names
 /// its side.

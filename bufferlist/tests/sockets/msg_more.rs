@@ -1,4 +1,5 @@
-//! `SPLICE_F_MORE`: what a wrong one costs, and that the library sets it only with the next bytes in hand.
+//! `SPLICE_F_MORE`: what a wrong one costs, and that the library sets it only with the next bytes
+//! in hand.
 
 use crate::common::{self, file_with, nonblocking_pipe, pattern, pipe_list, read_available, set_nonblocking, tcp_pair};
 use bufferlist::{BufferList, FileExtent, Limits, Sink, Source, Step, Transfer};
@@ -7,11 +8,11 @@ use rustix::pipe::SpliceFlags;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-/// Answers a request eleven times, and returns how many bytes were held back after each answer, that is, were in the send
-/// queue and not transmitted.
+/// Answers a request eleven times, and returns how many bytes were held back after each answer,
+/// that is, were in the send queue and not transmitted.
 ///
-/// Nothing but `SPLICE_F_MORE` can hold them back: Nagle's algorithm is off, the congestion control does not pace, and the
-/// answer fits into the windows of a fresh connection.
+/// Nothing but `SPLICE_F_MORE` can hold them back: Nagle's algorithm is off, the congestion control
+/// does not pace, and the answer fits into the windows of a fresh connection.
 fn held_back(mut answer: impl FnMut(&TcpStream), len: usize) -> Vec<usize> {
     const ROUNDS: usize = 11;
     let (near, mut far) = tcp_pair();
@@ -36,8 +37,8 @@ fn held_back(mut answer: impl FnMut(&TcpStream), len: usize) -> Vec<usize> {
 /// The result of [`held_back`] if nothing was.
 const NOTHING: [usize; 11] = [0; 11];
 
-/// H18, the fact: a tail that is said to be followed by more, and is not, is held back (for 200 ms; see the benchmark
-/// `latency`).
+/// H18, the fact: a tail that is said to be followed by more, and is not, is held back (for 200 ms;
+/// see the benchmark `latency`).
 #[test]
 fn wrong_msg_more_delays_the_tail() {
     const TEST: &str = "msg_more::wrong_msg_more_delays_the_tail";

@@ -20,7 +20,8 @@ fn ids(text: &str) -> Vec<u64> {
 
 #[test]
 fn flows_are_picked_by_what_they_are() {
-    // 1 video → :80 moved, 2 memory → :443 copied, 3 memory → :80 copied, 4 video → :80 queued, 5 → null, 6 :443 → memory.
+    // 1 video → :80 moved, 2 memory → :443 copied, 3 memory → :80 copied, 4 video → :80 queued, 5 →
+    // null, 6 :443 → memory.
     for (text, fit) in [
         ("", vec![1, 2, 3, 4, 5, 6]),
         ("to=tcp", vec![1, 2, 3, 4]),
@@ -144,7 +145,8 @@ fn a_filtered_report_keeps_its_rules_and_says_that_it_is_filtered() {
     assert_eq!(report.flows.iter().map(|flow| flow.id).collect::<Vec<_>>(), [2]);
     assert_eq!(report.totals().payload, report.flows[0].payload);
     let filtered = report.filtered.clone().expect("it says so");
-    // Each of the two folded rows of videos may have been of the one; the flow to /dev/null is one flow, with its own name.
+    // Each of the two folded rows of videos may have been of the one; the flow to /dev/null is one
+    // flow, with its own name.
     assert_eq!(
         (filtered.flows, filtered.perhaps_flows),
         (1912 + 1912 + 3 + 1 + 300, 1912 + 3)

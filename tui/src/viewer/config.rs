@@ -13,8 +13,8 @@
 //! pause = "space"
 //! ```
 //!
-//! Environment: `NO_COLOR`, `COLORTERM`, `LC_ALL`/`LC_CTYPE`/`LANG`, `ZCTRACE_THEME`, `ZCTRACE_ASCII`, `ZCTRACE_MOUSE`,
-//! `ZCTRACE_FPS`.
+//! Environment: `NO_COLOR`, `COLORTERM`, `LC_ALL`/`LC_CTYPE`/`LANG`, `ZCTRACE_THEME`,
+//! `ZCTRACE_ASCII`, `ZCTRACE_MOUSE`, `ZCTRACE_FPS`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,7 +1,8 @@
-//! The loop: waits for keys, reports, CMD's screen, signals and lines of the log at once, gives each to the state as an action,
-//! does what the effect says, and draws if something changed.
+//! The loop: waits for keys, reports, CMD's screen, signals and lines of the log at once, gives
+//! each to the state as an action, does what the effect says, and draws if something changed.
 //!
-//! One thread. A key is taken in at once and drawn with the next frame, which is one frame's time away at most.
+//! One thread. A key is taken in at once and drawn with the next frame, which is one frame's time
+//! away at most.
 
 use std::fs::File;
 use std::future::{pending, poll_fn};
@@ -99,8 +100,8 @@ impl Display {
 type ExportResult = (PathBuf, io::Result<u64>);
 
 impl EventLoop<'_> {
-    /// Runs until the user quits, a signal ends the viewer, or the terminal is gone. The state remains
-    /// valid.
+    /// Runs until the user quits, a signal ends the viewer, or the terminal is gone. The state
+    /// remains valid.
     ///
     /// The size of the terminal is queried before each frame, so that no frame is drawn for an
     /// outdated size even if its signal was lost.
@@ -204,8 +205,8 @@ impl EventLoop<'_> {
         }
         self.update_size(&mut display.screen);
         display.screen.draw(|frame| view::draw(frame, &self.state))?;
-        // Frames keep their rhythm, so that drawing does not lower their rate. A late frame shortens
-        // the time to the next one by at most an eighth.
+        // Frames keep their rhythm, so that drawing does not lower their rate. A late frame
+        // shortens the time to the next one by at most an eighth.
         display.next_frame = (display.next_frame + display.frame_time).max(start + display.frame_time * 7 / 8);
         display.is_stale = false;
         Ok(())
@@ -341,8 +342,8 @@ impl EventLoop<'_> {
         self.guard.enter()
     }
 
-    /// Takes the size that the terminal has now, for the next frame and for CMD's terminal. One that cannot be asked any more
-    /// keeps the size that it had.
+    /// Takes the size that the terminal has now, for the next frame and for CMD's terminal. One
+    /// that cannot be asked any more keeps the size that it had.
     fn update_size(&mut self, screen: &mut Screen) {
         if let Ok(size) = terminal::size()
             && size != self.state.size
@@ -354,9 +355,11 @@ impl EventLoop<'_> {
     }
 }
 
-/// A screen of which nothing is known to be drawn. Its size changes when the state's does, never while a frame is made.
+/// A screen of which nothing is known to be drawn. Its size changes when the state's does, never
+/// while a frame is made.
 fn open_screen(size: Size) -> io::Result<Screen> {
-    // In one piece, for a terminal shows partial a frame if it gets partial a frame: what a screen full of attributes takes.
+    // In one piece, for a terminal shows partial a frame if it gets partial a frame: what a screen
+    // full of attributes takes.
     let out = BufWriter::with_capacity(1 << 18, FrameWriter);
     let mut screen = Terminal::new(SizedBackend::new(out, size))?;
     screen.clear()?;
@@ -384,7 +387,8 @@ async fn next_event(events: &mut EventStream) -> Option<io::Result<Event>> {
     poll_fn(|context| Pin::new(&mut *events).poll_next(context)).await
 }
 
-/// What CMD has drawn, once it has drawn something else. `None` if it will not draw any more; waits for ever if there is none.
+/// What CMD has drawn, once it has drawn something else. `None` if it will not draw any more; waits
+/// for ever if there is none.
 async fn changed_screen(
     screen: &mut Option<tokio::sync::watch::Receiver<std::sync::Arc<vt100::Screen>>>,
 ) -> Option<std::sync::Arc<vt100::Screen>> {
@@ -397,7 +401,8 @@ async fn changed_screen(
     }
 }
 
-/// Whole lines that were written to standard error. `None` if nothing more will come; waits for ever if it is not taken.
+/// Whole lines that were written to standard error. `None` if nothing more will come; waits for
+/// ever if it is not taken.
 async fn next_lines(pipe: Option<&pipe::Receiver>, partial: &mut Vec<u8>) -> Option<Vec<String>> {
     let Some(pipe) = pipe else {
         return pending().await;

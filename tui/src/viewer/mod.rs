@@ -8,12 +8,13 @@
 //!  child_terminal.rs (thread: pty) ──────▶ ┘ Effect ──▶ event_loop.rs ──▶ export.rs, child_terminal.rs, poller.rs
 //! ```
 //!
-//! `event_loop.rs` waits for all of these, passes each event to [`state::State::apply`] as an action,
-//! executes the effect, and draws a changed state at most 30 times a second. `state/` has no clock and
-//! no terminal. `view/` is a pure function of the state and the size, and changes nothing.
+//! `event_loop.rs` waits for all of these, passes each event to [`state::State::apply`] as an
+//! action, executes the effect, and draws a changed state at most 30 times a second. `state/` has
+//! no clock and no terminal. `view/` is a pure function of the state and the size, and changes
+//! nothing.
 //!
-//! [`run()`] shows a live trace and [`replay()`] a recording, which is a tracer too. Whatever can fail
-//! fails before the terminal is acquired, and is printed to standard error as usual.
+//! [`run()`] shows a live trace and [`replay()`] a recording, which is a tracer too. Whatever can
+//! fail fails before the terminal is acquired, and is printed to standard error as usual.
 
 mod backend;
 mod child_terminal;

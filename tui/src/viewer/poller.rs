@@ -1,9 +1,9 @@
-//! The poller thread: polls the tracer, observes the end of the tracee, and publishes a report a few
-//! times a second.
+//! The poller thread: polls the tracer, observes the end of the tracee, and publishes a report a
+//! few times a second.
 //!
-//! Reports go through a channel that keeps only the newest one, so that a screen that is slow to draw
-//! shows fewer reports instead of old ones. The tracer is not polled while a report is made, so the
-//! longer a report took, the later the next one is made.
+//! Reports go through a channel that keeps only the newest one, so that a screen that is slow to
+//! draw shows fewer reports instead of old ones. The tracer is not polled while a report is made,
+//! so the longer a report took, the later the next one is made.
 
 use std::cell::RefCell;
 use std::io;
@@ -24,9 +24,9 @@ use crate::trace_loop::{self, Observer, StopReason};
 use crate::tracee::ProcessIdentity;
 use crate::tracer::{PlayControl, Playback, PlaybackState, Tracer};
 
-/// Maximum number of rows in a snapshot. Beyond that, similar flows are folded, and then the smallest
-/// ones. Sorting and filtering this many takes a few milliseconds in the thread that draws. A row
-/// takes 1 to 2 KiB, and at most four snapshots are kept: 40 MiB.
+/// Maximum number of rows in a snapshot. Beyond that, similar flows are folded, and then the
+/// smallest ones. Sorting and filtering this many takes a few milliseconds in the thread that
+/// draws. A row takes 1 to 2 KiB, and at most four snapshots are kept: 40 MiB.
 pub(crate) const SNAPSHOT_ROWS: usize = 5_000;
 
 /// Minimum interval between two reports.

@@ -2,11 +2,11 @@
 //!
 //! Each terminal mode that was changed is a bit of [`ACTIVE_MODES`]. Whatever releases the terminal
 //! clears all bits at once, so that each mode is restored exactly once: the guard's drop, the panic
-//! hook of any thread, or a stop (Ctrl-Z). A panic keeps the lock forever, so that no other thread can
-//! acquire a mode afterwards.
+//! hook of any thread, or a stop (Ctrl-Z). A panic keeps the lock forever, so that no other thread
+//! can acquire a mode afterwards.
 //!
-//! While the terminal is acquired, standard error is a pipe if it was this terminal. Whatever a library
-//! or thread writes there becomes a line of the log instead of damaging the screen.
+//! While the terminal is acquired, standard error is a pipe if it was this terminal. Whatever a
+//! library or thread writes there becomes a line of the log instead of damaging the screen.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -43,8 +43,8 @@ static SAVED_STDERR: Mutex<Option<OwnedFd>> = Mutex::new(None);
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l";
 /// Attributes off, cursor shown, back to the main screen.
 const LEAVE: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
-/// Reports of buttons and the wheel (1000), in the encoding without a limit on columns (1006). Motion
-/// is not reported, because nothing uses it.
+/// Reports of buttons and the wheel (1000), in the encoding without a limit on columns (1006).
+/// Motion is not reported, because nothing uses it.
 const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1006h";
 const MOUSE_OFF: &[u8] = b"\x1b[?1006l\x1b[?1000l";
 
@@ -186,8 +186,8 @@ fn redirect_stderr() -> io::Result<Option<File>> {
     Ok(Some(File::from(read)))
 }
 
-/// Installs a hook that makes a panic in any thread fatal, because the display would be stale without
-/// that thread. The hook releases the terminal before it prints the panic.
+/// Installs a hook that makes a panic in any thread fatal, because the display would be stale
+/// without that thread. The hook releases the terminal before it prints the panic.
 ///
 /// The kernel detaches the probes when the process exits. The command, if there is one, gets SIGHUP
 /// from its terminal.

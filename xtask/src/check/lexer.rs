@@ -1,4 +1,5 @@
-//! Just enough of Rust's lexical grammar to find `unsafe` in code, and not in comments, strings and character literals.
+//! Just enough of Rust's lexical grammar to find `unsafe` in code, and not in comments, strings and
+//! character literals.
 
 use std::iter::repeat_n;
 
@@ -13,8 +14,8 @@ pub(super) struct UnsafeSite {
     pub(super) explained: bool,
 }
 
-/// Every unsafe block, function, impl, trait and extern block of `text`. Attributes (`#[unsafe(...)]`) and the types of
-/// function pointers promise nothing and are passed over.
+/// Every unsafe block, function, impl, trait and extern block of `text`. Attributes
+/// (`#[unsafe(...)]`) and the types of function pointers promise nothing and are passed over.
 pub(super) fn unsafe_sites(text: &str) -> Vec<UnsafeSite> {
     let code = code_only(text);
     let written: Vec<&str> = text.lines().collect();
@@ -56,8 +57,9 @@ fn what_follows(after: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a comment that belongs to the statement or item at `line` (from 0) explains it: one directly above, with
-/// attributes or the statement's own earlier lines between them, or one in the same line.
+/// Whether a comment that belongs to the statement or item at `line` (from 0) explains it: one
+/// directly above, with attributes or the statement's own earlier lines between them, or one in the
+/// same line.
 fn explained(written: &[&str], code: &[&str], line: usize) -> bool {
     let says = |at: usize| written[at].contains("SAFETY") || written[at].contains("# Safety");
     if says(line) {
@@ -167,7 +169,8 @@ fn add_comments<'a>(text: &'a str, at: usize, token: &'a str, found: &mut Vec<Co
     }
 }
 
-/// How many bytes at the start of `rest` are a comment or a literal; `before` is the character in front of them.
+/// How many bytes at the start of `rest` are a comment or a literal; `before` is the character in
+/// front of them.
 fn not_code(rest: &str, before: Option<char>) -> usize {
     if rest.starts_with("//") {
         return rest.find('\n').unwrap_or(rest.len());

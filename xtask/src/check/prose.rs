@@ -1,8 +1,9 @@
-//! The word gate: openings, words and line lengths that the prose rules of `CONTRIBUTING.md` forbid in comments and
-//! documents.
+//! The word gate: openings, words and line lengths that the prose rules of `CONTRIBUTING.md` forbid
+//! in comments and documents.
 //!
-//! Rust files are judged by their comments, Markdown files by their text outside of code, and scripts and manifests by
-//! the lines that start with `#`. Code, strings, and text in backticks are never judged.
+//! Rust files are judged by their comments, Markdown files by their text outside of code, and
+//! scripts and manifests by the lines that start with `#`. Code, strings, and text in backticks are
+//! never judged.
 
 use super::lexer::{self, Comment};
 use super::{SourceFile, Violation};
@@ -41,7 +42,8 @@ const OPENINGS: [&str; 24] = [
     "Whatever",
 ];
 
-/// Words and phrases, in lower case, with the words to use instead. A phrase matches at word boundaries.
+/// Words and phrases, in lower case, with the words to use instead. A phrase matches at word
+/// boundaries.
 const WORDS: [(&str, &str); 62] = [
     ("the caller's promise", "each precondition and why it holds"),
     ("under way", "in flight, in progress"),
@@ -107,7 +109,8 @@ const WORDS: [(&str, &str); 62] = [
     ("naught", "nothing"),
 ];
 
-/// Words after a causal `for`: with a subject in front they make a clause, for which `because` is the word.
+/// Words after a causal `for`: with a subject in front they make a clause, for which `because` is
+/// the word.
 const VERBS: [&str; 21] = [
     "is", "are", "was", "were", "has", "have", "had", "can", "cannot", "could", "may", "might", "must", "would",
     "will", "does", "do", "did", "needs", "holds", "knows",
@@ -204,7 +207,8 @@ fn is_phrase(text: &str, at: usize, len: usize) -> bool {
     !text[..at].ends_with(is_word) && !text[at + len..].starts_with(is_word)
 }
 
-/// Returns whether the text after `, for ` is a clause. A noun phrase is recognized by its article, and ends with the verb.
+/// Returns whether the text after `, for ` is a clause. A noun phrase is recognized by its article,
+/// and ends with the verb.
 fn is_causal(rest: &str) -> bool {
     let words: Vec<&str> = rest.split_whitespace().take(6).collect();
     let is_verb = |at: usize| words.get(at).is_some_and(|word| VERBS.contains(word));
@@ -295,7 +299,8 @@ fn of_rust(text: &str) -> Vec<Paragraph> {
     of_lines(lines.into_iter())
 }
 
-/// Returns whether a line of Markdown begins an item, a heading or a row, that is, a paragraph of its own.
+/// Returns whether a line of Markdown begins an item, a heading or a row, that is, a paragraph of
+/// its own.
 fn starts_item(text: &str) -> bool {
     let text = text.trim_start();
     ["- ", "* ", "#", "|", "> "].iter().any(|mark| text.starts_with(mark))
@@ -356,7 +361,8 @@ mod tests {
         assert_eq!(rust("let x = 1; // Whether it is one.\n"), [("opening", 1)]);
         assert_eq!(rust("/// Lists:\n/// - It is one.\n"), [("opening", 2)]);
         assert_eq!(rust("// Of these, two.\n"), [("opening", 1)]);
-        // In the middle of a paragraph the noun stands before it, and a longer word is another word.
+        // In the middle of a paragraph the noun stands before it, and a longer word is another
+        // word.
         assert_eq!(rust("/// A page.\n/// It is the kernel's.\n"), []);
         assert_eq!(rust("/// Whatnot. Itself.\n"), []);
         assert_eq!(broken("docs/a.md", "# What this is\n\nIt is a tool.\n").len(), 2);

@@ -9,7 +9,8 @@ use super::{SourceFile, Violation};
 /// How many rules there are, for the closing line.
 pub(super) const COUNT: usize = 6;
 
-/// The folders of the repository, each a package. A new reader sees from these names where a thing is.
+/// The folders of the repository, each a package. A new reader sees from these names where a thing
+/// is.
 pub(super) const FOLDERS: [&str; 12] = [
     "bench",
     "bufferlist",
@@ -96,7 +97,8 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// An absolute path: not the middle of a relative one, of a URL, or of one that starts with a variable.
+/// An absolute path: not the middle of a relative one, of a URL, or of one that starts with a
+/// variable.
 fn starts_a_path(before: Option<char>, _: Option<char>) -> bool {
     before.is_none_or(|c| !is_word(c) && !".-~})*>".contains(c))
 }
@@ -185,8 +187,8 @@ pub(super) fn readme(file: &SourceFile) -> Vec<Violation> {
         .collect()
 }
 
-/// In `src`, each unsafe block, function, impl, trait and extern block says above it why it is sound, or what its
-/// caller must see to.
+/// In `src`, each unsafe block, function, impl, trait and extern block says above it why it is
+/// sound, or what its caller must see to.
 pub(super) fn safety(file: &SourceFile) -> Vec<Violation> {
     if !file.path.split('/').any(|part| part == "src") {
         return Vec::new();

@@ -1,5 +1,6 @@
-//! Screens as they were looked at and found right, in `snapshots/`: the text, and below it where which style is. Written anew
-//! by `UPDATE_EXPECT=1 cargo test -p zctrace snapshots`; then the difference is to be read.
+//! Screens as they were looked at and found right, in `snapshots/`: the text, and below it where
+//! which style is. Written anew by `UPDATE_EXPECT=1 cargo test -p zctrace snapshots`; then the
+//! difference is to be read.
 
 mod fixtures;
 mod many;
