@@ -1,4 +1,6 @@
-//! Copies by cause and by the line that caused them: one story for a list and all that was cloned or split from it.
+//! Copy statistics, grouped by reason and call site.
+//!
+//! A list shares its statistics with every list that was cloned or split from it.
 
 use crate::journal::Caller;
 use crate::reason::Reason;
@@ -7,12 +9,12 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// The copies of one operation.
+/// Copies of one operation.
 #[derive(Debug)]
 pub(crate) struct Copies {
-    /// Who asked for it.
+    /// The operation's caller.
     pub(crate) caller: Caller,
-    /// Reason, bytes. An operation has one or two.
+    /// Bytes by reason. An operation has one or two reasons.
     by_reason: Vec<(Reason, u64)>,
 }
 
@@ -38,40 +40,40 @@ impl Copies {
         self.by_reason.is_empty()
     }
 
-    /// All the bytes.
+    /// Returns the number of bytes copied.
     pub(crate) fn bytes(&self) -> u64 {
         self.by_reason.iter().map(|found| found.1).sum()
     }
 
-    /// The first reason there was.
+    /// Returns the reason that was added first.
     pub(crate) fn reason(&self) -> Option<Reason> {
         self.by_reason.first().map(|found| found.0)
     }
 }
 
-/// Copies of one cause at one line.
+/// Copies with one reason at one call site.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Count {
-    /// Why.
+    /// Reason for the copies.
     pub reason: Reason,
-    /// The line that called: of your program, not of this library.
+    /// Call site in the program that uses this library.
     pub call_site: &'static Location<'static>,
-    /// How often.
+    /// Number of calls that copied.
     pub calls: u64,
-    /// How many bytes.
+    /// Number of bytes copied.
     pub bytes: u64,
 }
 
-/// What a list shares with its clones and parts.
+/// Copy statistics that a list shares with its clones and parts.
 #[derive(Debug, Default)]
 struct CopyStats {
     own: Vec<Count>,
-    /// The stories of lists that were appended: they go on for those who still hold them.
+    /// Statistics of lists that were appended. Lists that still share them keep adding to them.
     linked: Vec<SharedStats>,
 }
 
-/// A story looks for stories that only it holds any more when it has been linked to so many.
+/// Length of [`CopyStats::linked`] from which statistics without another holder are merged.
 const PRUNE_THRESHOLD: usize = 64;
 
 impl CopyStats {
@@ -81,8 +83,10 @@ impl CopyStats {
         }
     }
 
-    /// Makes another story part of this one. Those that nobody else can go on with become numbers, so that a list to which
-    /// others are appended for ever holds as many stories as are alive.
+    /// Links the statistics of an appended list.
+    ///
+    /// Linked statistics that no other list can add to are merged into `own`. A list to which other
+    /// lists are appended without end therefore holds no more links than there are live statistics.
     fn link(&mut self, other: &SharedStats) {
         if self.linked.iter().any(|known| known.is_same(other)) {
             return;
@@ -101,7 +105,7 @@ impl CopyStats {
     }
 }
 
-/// A story in several hands.
+/// Reference to statistics that several lists share.
 #[derive(Clone, Debug, Default)]
 struct SharedStats(Arc<Mutex<CopyStats>>);
 
@@ -114,7 +118,8 @@ impl SharedStats {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// All the stories that lead to this one, each once. Stories are visited without holding two locks.
+    /// Returns these statistics and all that are reachable through links, each once. Locks one at a
+    /// time.
     fn reachable(&self) -> Vec<Self> {
         let mut found = vec![self.clone()];
         let mut seen = HashSet::from([Arc::as_ptr(&self.0)]);
@@ -141,7 +146,7 @@ fn add(counts: &mut Vec<Count>, new: Count) {
     }
 }
 
-/// The story of one list, which begins when there is something to tell, or somebody to share it with.
+/// Statistics of one list, allocated at the first copy or when the list is first shared.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(OnceLock<SharedStats>);
 
@@ -154,7 +159,7 @@ impl Counter {
         self.0.get_or_init(SharedStats::default)
     }
 
-    /// Writes the copies of one operation down.
+    /// Records the copies of one operation.
     pub(crate) fn record(&self, copies: &Copies) {
         if copies.is_empty() {
             return;
@@ -173,12 +178,12 @@ impl Counter {
         }
     }
 
-    /// For a clone or a part of the list: the same story.
+    /// Returns a counter for a clone or a part of the list, with the same statistics.
     pub(crate) fn share(&self) -> Self {
         Self(OnceLock::from(self.stats().clone()))
     }
 
-    /// The other list was appended to this one. Its story is part of ours from now on.
+    /// Adds the statistics of another list, which was appended to this one.
     pub(crate) fn append(&self, other: &Self) {
         let Some(theirs) = other.0.get() else { return };
         if self.0.get().is_some_and(|ours| ours.is_same(theirs)) {
@@ -190,14 +195,15 @@ impl Counter {
                 return;
             }
             if story.linked.is_empty() {
-                // Nobody else can go on with it: its numbers are enough, and the chain stays short.
+                // No other list can add to these statistics, so their numbers suffice and no link
+                // is needed.
                 let counts = std::mem::take(&mut story.own);
                 drop(story);
                 self.stats().lock().add_all(counts);
                 return;
             }
         }
-        // A story that we lead to is not linked: that would make a loop, which is never freed.
+        // A link to statistics that lead back to these would form a cycle, which is never freed.
         if self
             .0
             .get()
@@ -209,7 +215,8 @@ impl Counter {
         self.stats().lock().link(theirs);
     }
 
-    /// Where linking would make a loop: takes over the numbers of those stories that we do not have.
+    /// Merges the numbers of those reachable statistics that are not reachable from here. Used
+    /// where a link would form a cycle.
     fn merge_missing(&self, theirs: &SharedStats) {
         let ours = self.stats();
         let known = ours.reachable();
@@ -234,10 +241,12 @@ impl Counter {
     }
 }
 
-/// The copies that this library made for one list and all that was cloned or split from it, largest first.
+/// Copies that this library made for one list and every list cloned or split from it, largest
+/// first.
 ///
-/// Counts belong to lists, not to the process, so tests that run in parallel do not disturb each other. What the
-/// *kernel* copies, below a splice that it accepted, is not seen here: receipts and zctrace tell of it.
+/// Counts belong to lists, not to the process, so that tests which run in parallel do not disturb
+/// each other. Copies by the *kernel*, below a splice that it accepted, are not included: receipts
+/// and zctrace report them.
 ///
 /// ```
 /// use bufferlist::{BufferList, Source};
@@ -247,20 +256,20 @@ impl Counter {
 /// file.write_all(&[7; 8192])?;
 /// let mut list = BufferList::new();
 /// list.splice_from(&mut Source::file(&file, ..)?, 8192)?;
-/// list.counts().assert_no_copies();                       // nobody has looked yet
+/// list.counts().assert_no_copies();                       // no peek yet
 ///
 /// list.peek(..16)?;
 /// let counts = list.counts();
-/// let look = counts.iter().next().unwrap();
-/// assert_eq!((look.reason.code(), look.bytes), ("ZC31", 16));
-/// assert_eq!(look.call_site.file(), file!());
+/// let peek = counts.iter().next().unwrap();
+/// assert_eq!((peek.reason.code(), peek.bytes), ("ZC31", 16));
+/// assert_eq!(peek.call_site.file(), file!());
 /// # std::io::Result::Ok(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Counts(Vec<Count>);
 
 impl Counts {
-    /// Each cause and line, largest first.
+    /// Returns an iterator over all reasons and call sites, largest first.
     ///
     /// ```
     /// assert_eq!(bufferlist::BufferList::new().counts().iter().count(), 0);
@@ -269,7 +278,7 @@ impl Counts {
         self.0.iter()
     }
 
-    /// All bytes that were copied. A byte that was copied twice counts twice.
+    /// Returns the number of bytes copied. A byte that was copied twice counts twice.
     ///
     /// ```
     /// assert_eq!(bufferlist::BufferList::new().counts().copied(), 0);
@@ -278,7 +287,7 @@ impl Counts {
         self.0.iter().map(|count| count.bytes).sum()
     }
 
-    /// The bytes that were copied for one reason.
+    /// Returns the number of bytes copied for one reason.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Reason};
@@ -292,7 +301,7 @@ impl Counts {
             .sum()
     }
 
-    /// The lines that looked, and at how many bytes.
+    /// Returns the call sites that peeked, with the number of bytes each.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -307,11 +316,11 @@ impl Counts {
             .map(|count| (count.call_site, count.bytes))
     }
 
-    /// For tests: panics with every line that copied, if any did.
+    /// Asserts that no byte was copied, for tests.
     ///
     /// # Panics
     ///
-    /// If anything was copied.
+    /// Panics if any byte was copied. The message lists every call site that copied.
     ///
     /// ```should_panic
     /// # use bufferlist::{BufferList, Sink};
@@ -325,11 +334,12 @@ impl Counts {
         self.assert_copied_at_most(0);
     }
 
-    /// For tests: panics with every line that copied, if more than `bytes` were copied. Headers from memory always are.
+    /// Asserts that at most `bytes` bytes were copied, for tests. Headers sent from memory always
+    /// are.
     ///
     /// # Panics
     ///
-    /// If more was copied.
+    /// Panics if more was copied. The message lists every call site that copied.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Sink};
@@ -349,7 +359,7 @@ impl Counts {
     }
 }
 
-/// One cause and line each: what a failed test shows.
+/// Formats one line for each reason and call site, for the message of a failed test.
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Count {

@@ -1,4 +1,4 @@
-//! The one error type of the crate.
+//! The error type of the crate.
 
 use crate::receipt::Receipt;
 use crate::step::Side;
@@ -9,36 +9,38 @@ use std::io;
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of thing went wrong, for programs to act on.
+/// Category of an [`Error`], for programs to act on.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ErrorKind {
-    /// The kernel refused: the [`io::Error`] inside says what.
+    /// A system call failed; the [`io::Error`] inside has the error number.
     Io,
-    /// The deadline passed. What was taken and not yet given is still in the job.
+    /// The deadline passed. Bytes in flight are still in the transfer.
     TimedOut,
-    /// The other side of a pipe or socket is gone.
+    /// The peer of the pipe or socket has closed it.
     Closed,
-    /// A direct (`O_DIRECT`) file wants offsets, lengths or memory in multiples of its block size.
+    /// A file opened with `O_DIRECT` requires offsets, lengths or memory in multiples of its block
+    /// size.
     Misaligned,
-    /// A file is shorter than the extent of it that was promised.
+    /// A file is shorter than an extent of it.
     Truncated,
-    /// A step never waits, and this descriptor would: set `O_NONBLOCK`, or use [`Nonblocking`](crate::Nonblocking).
+    /// A step never blocks, and an operation on this descriptor might: set `O_NONBLOCK`, or use
+    /// [`Nonblocking`](crate::Nonblocking).
     BlockingFd,
-    /// The descriptor keeps message borders, which splicing would lose.
+    /// The descriptor preserves message boundaries, which splicing would lose.
     Datagram,
     /// A [`Hole`](crate::Hole) was not filled.
     Hole,
-    /// No pipe was to be had where nothing but a pipe would do.
+    /// The operation requires a pipe, and none could be allocated.
     NoPipe,
-    /// An argument makes no sense, such as a range that ends before it begins.
+    /// An argument is invalid, such as a range that ends before it begins.
     InvalidInput,
     /// The pipe belongs to the process that this one was forked from.
     Forked,
 }
 
 impl ErrorKind {
-    /// What a person should read: the cause, and the mend where there is one.
+    /// Returns the message for users: the cause, and a hint where there is one.
     const fn description(self) -> &'static str {
         match self {
             Self::Io => "the system refused",
@@ -60,11 +62,13 @@ impl ErrorKind {
     }
 }
 
-/// What went wrong, at which side, and how far the job had come.
+/// Error of an operation, with the side it occurred at and the bytes delivered before it.
 ///
-/// From a *step* ([`splice_from`](crate::BufferList::splice_from), [`splice_to`](crate::BufferList::splice_to),
-/// [`Transfer::step`](crate::Transfer::step)) an error means that nothing moved in this step. From a *loop*
-/// ([`Transfer::run`](crate::Transfer::run)) the error carries the receipt of what had arrived.
+/// From a *step* ([`splice_from`](crate::BufferList::splice_from),
+/// [`splice_to`](crate::BufferList::splice_to), [`Transfer::step`](crate::Transfer::step)), an
+/// error means that no byte moved in that step. From a *loop*
+/// ([`Transfer::run`](crate::Transfer::run)), the error carries the receipt of the bytes that were
+/// delivered.
 ///
 /// ```
 /// use bufferlist::{BufferList, ErrorKind, Sink};
@@ -87,7 +91,7 @@ struct Inner {
 }
 
 impl Error {
-    /// An error that is ours, not the kernel's.
+    /// Creates an error that did not come from the kernel.
     pub(crate) fn new(kind: ErrorKind, action: &'static str) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -98,7 +102,7 @@ impl Error {
         }))
     }
 
-    /// The kernel's error, while `doing` something.
+    /// Creates an error from the kernel's error number. `action` is what the library was doing.
     pub(crate) fn from_errno(errno: Errno, action: &'static str) -> Self {
         let kind = match errno {
             Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN => ErrorKind::Closed,
@@ -111,7 +115,8 @@ impl Error {
         error
     }
 
-    /// An error of the standard library, which carries the kernel's.
+    /// Creates an error from one of the standard library, keeping the kernel's error number if it
+    /// has one.
     pub(crate) fn from_io(error: &io::Error, action: &'static str) -> Self {
         match Errno::from_io_error(error) {
             Some(errno) => Self::from_errno(errno, action),
@@ -134,7 +139,7 @@ impl Error {
         self
     }
 
-    /// What kind of thing went wrong.
+    /// Returns the category.
     ///
     /// ```
     /// # use bufferlist::{ErrorKind, FileExtent};
@@ -148,7 +153,7 @@ impl Error {
         self.0.kind
     }
 
-    /// At which side it went wrong, where that is known.
+    /// Returns the side at which the error occurred, if it is known.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Side, Sink};
@@ -162,7 +167,7 @@ impl Error {
         self.0.side
     }
 
-    /// What had arrived before it went wrong. Empty for the error of a step.
+    /// Returns the receipt of the bytes delivered before the error. Empty for the error of a step.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Sink};
@@ -176,7 +181,7 @@ impl Error {
         self.0.receipt
     }
 
-    /// The kernel's error number, where the kernel gave one.
+    /// Returns the kernel's error number, if the error came from the kernel.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Sink};
@@ -224,7 +229,8 @@ impl std::error::Error for Error {}
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match (error.0.kind, error.0.errno) {
-            // The kernel's own number says more than our wrapping: `kind` and `raw_os_error` are kept.
+            // The kernel's error number is more precise than this type: `kind` and `raw_os_error`
+            // are kept.
             (ErrorKind::Io | ErrorKind::Closed, Some(errno)) => return errno.into(),
             (ErrorKind::TimedOut, _) => io::ErrorKind::TimedOut,
             (ErrorKind::Closed, _) => io::ErrorKind::BrokenPipe,

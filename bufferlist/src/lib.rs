@@ -1,10 +1,11 @@
-//! A buffer list whose pieces may be kernel pages, so that data moves between files and sockets without being copied, and
-//! that says truthfully whether it did.
+//! A buffer list whose segments may be kernel pages, so that data moves between files and sockets
+//! without being copied. Each operation reports truthfully whether its bytes were moved or copied.
 //!
-//! Linux can move pages by reference: out of files and sockets into pipes, from pipe to pipe, and out into sockets and
-//! files again (splice(2), tee(2), vmsplice(2)). [`BufferList`] makes a buffer of that: a rope of memory, parts of files
-//! and kernel pages in pipes, which is cloned, cut and put together by counting references. What has to be *looked* at is
-//! asked for by name, and costs a counted copy.
+//! Linux can move pages by reference: out of files and sockets into pipes, from pipe to pipe, and
+//! out into sockets and files again (splice(2), tee(2), vmsplice(2)). [`BufferList`] is a rope of
+//! memory, file extents and kernel pages in pipes. It is cloned, split and joined by counting
+//! references. Reading bytes that are in the kernel is an explicit call, a *peek*, and costs a
+//! counted copy.
 //!
 //! ```
 //! use bufferlist::{Sink, Source, transfer};
@@ -20,33 +21,37 @@
 //!
 //! Start with the [guide]. Then:
 //!
-//! | you want to | you use |
+//! | to | use |
 //! |---|---|
-//! | move everything from one end to another | [`transfer`], [`Transfer`] |
-//! | hold, cut, clone and join bytes | [`BufferList`], [`Segment`] |
-//! | take from and give to files, sockets, pipes | [`Source`], [`Sink`], [`splice_from`](BufferList::splice_from), [`splice_to`](BufferList::splice_to) |
-//! | look at some of them | [`peek`](BufferList::peek), [`View`] |
-//! | know whether it was zero-copy | [`Receipt`], [`Counts`], [`Reason`], [`oracle`] |
-//! | bound what it uses | [`Pool`] |
+//! | move everything from one endpoint to another | [`transfer()`], [`Transfer`] |
+//! | hold, split, clone and join bytes | [`BufferList`], [`Segment`] |
+//! | read from and write to files, sockets, pipes | [`Source`], [`Sink`], [`splice_from`](BufferList::splice_from), [`splice_to`](BufferList::splice_to) |
+//! | read bytes without consuming them | [`peek`](BufferList::peek), [`View`] |
+//! | find out whether it was zero-copy | [`Receipt`], [`Counts`], [`Reason`], [`oracle`] |
+//! | bound the use of pipes | [`Pool`] |
 //!
-//! # The rules
+//! # Guarantees
 //!
-//! 1. [`BufferList`] is `Send + Sync + 'static` and has no type or lifetime parameter. Its rope operations make no system
-//!    call, never wait and never fail. Methods that take `&self` never change what is in a pipe; all that consumes takes
-//!    `&mut self`.
-//! 2. **No byte is lost.** What was not sent is still in the list, whatever failed. `Err` from a step means that nothing
-//!    moved in that step; only the loop, [`Transfer::run`], puts a receipt of what had arrived into its error, and calling
-//!    it again goes on.
-//! 3. The descriptor of an end belongs to you (`F: AsFd`, owned or borrowed), and neither its flags nor its position are
-//!    touched. All extents of one file share one descriptor. The length of an extent is a promise that the file can break:
+//! 1. [`BufferList`] is `Send + Sync + 'static` and has no type or lifetime parameter. Its rope
+//!    operations make no system call, never block and never fail. Methods that take `&self` never
+//!    change the content of a pipe; every method that consumes bytes takes `&mut self`.
+//! 2. **No byte is lost.** Bytes that were not sent are still in the list, whatever failed. `Err`
+//!    from a step means that no byte moved in that step. Only the loop, [`Transfer::run`], puts a
+//!    receipt of the bytes delivered so far into its error; calling it again resumes the transfer.
+//! 3. The descriptor of an endpoint belongs to the caller (`F: AsFd`, owned or borrowed). Neither
+//!    its flags nor its file position are changed. All extents of one file share one descriptor.
+//!    The length of an extent is an assumption that a later truncation of the file breaks:
 //!    [`ErrorKind::Truncated`].
-//! 4. Dropping never waits. An empty pipe goes back to its pool, any other is closed and its pages are let go. What is in
-//!    flight in a [`Transfer`] is dropped with it; [`into_parts`](Transfer::into_parts) saves it.
-//! 5. Memory that is lent to the kernel is only ever [`Pages`]: sealed, and unmapped when the last holder lets go. Never
-//!    [`Bytes`](bytes::Bytes), whose owner may use the allocation again while a socket still holds its pages.
-//! 6. Pages that come from a file are the file's: they change when it is written to ([`Stability`]).
-//! 7. A step never waits. A blocking socket or pipe is refused by [`ErrorKind::BlockingFd`]; [`Transfer::run`] without a
-//!    deadline takes it.
+//! 4. Dropping never blocks. An empty pipe returns to its pool; any other pipe is closed, which
+//!    releases its pages. Bytes in flight in a [`Transfer`] are dropped with it, unless
+//!    [`into_parts`](Transfer::into_parts) takes them out.
+//! 5. Only [`Pages`] are passed to the kernel by reference: they are sealed, and unmapped when the
+//!    last reference is dropped. [`Bytes`](bytes::Bytes) never are, because their owner may reuse
+//!    the allocation while a socket still holds its pages.
+//! 6. Pages that come from a file belong to the file: they change when it is written to
+//!    ([`Stability`]).
+//! 7. A step never blocks. A blocking socket or pipe is rejected with [`ErrorKind::BlockingFd`];
+//!    [`Transfer::run`] without a deadline accepts it.
 //!
 //! # Features
 //!
@@ -54,9 +59,10 @@
 //!
 //! # Requirements
 //!
-//! Linux 5.10 or newer, no privileges. Which pairs of ends share pages differs between kernels, filesystems and devices:
-//! it is asked, not assumed ([`oracle`]). Where something cannot be spliced, or no pipe is to be had, bytes are copied,
-//! counted, with the reason.
+//! Linux 5.10 or newer, no privileges. The pairs of endpoints that share pages differ between
+//! kernels, filesystems and devices. The library determines them by experiment and assumes nothing
+//! ([`oracle`]). If an endpoint cannot be spliced, or no pipe is available, bytes are copied, and
+//! the copy is counted with its reason.
 
 #![deny(missing_docs)]
 

@@ -1,8 +1,10 @@
-//! Ranges of bytes, as every method takes them.
+//! Ranges of bytes, as the methods of the crate take them.
 
 use std::ops::{Bound, Range, RangeBounds};
 
-/// The range within `0..len`, where an open end means `len`. `None` if it ends before it begins or overflows.
+/// Resolves a range, with `len` for an open end.
+///
+/// Returns `None` if the range ends before it begins or overflows.
 pub(crate) fn resolve(range: &impl RangeBounds<u64>, len: u64) -> Option<Range<u64>> {
     let start = match range.start_bound() {
         Bound::Included(&start) => start,
@@ -17,7 +19,11 @@ pub(crate) fn resolve(range: &impl RangeBounds<u64>, len: u64) -> Option<Range<u
     (start <= end).then_some(start..end)
 }
 
-/// As [`resolve`], for methods that panic on a range that is not within the list, as slices do.
+/// Resolves a range that must lie within `0..len`.
+///
+/// # Panics
+///
+/// Panics if it does not, as slices do.
 #[track_caller]
 pub(crate) fn resolve_in_bounds(range: &impl RangeBounds<u64>, len: u64) -> Range<u64> {
     match resolve(range, len) {

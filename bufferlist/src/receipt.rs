@@ -1,4 +1,4 @@
-//! The receipt of what a call did.
+//! The receipt of an operation: the bytes it moved, copied, or cannot account for.
 
 use crate::endpoint::kind::Endpoint;
 use crate::oracle::{self, Finding};
@@ -6,7 +6,8 @@ use crate::reason::Reason;
 use std::fmt;
 use std::ops::AddAssign;
 
-/// Bytes that went by splice between one pair of ends. Whether that was by reference, the oracle is asked later.
+/// Bytes that were spliced between one pair of endpoints. The oracle decides later whether that was
+/// by reference.
 #[derive(Clone, Copy, Default)]
 struct SplicedBytes {
     from: Endpoint,
@@ -14,21 +15,36 @@ struct SplicedBytes {
     bytes: u64,
 }
 
-/// How many different pairs of ends a receipt keeps apart. A list seldom has more than two origins (a header's memory
-/// and a body's file); what exceeds this is counted as unknown, never as moved.
+/// Number of pairs of endpoints that a receipt keeps apart. A list seldom has more than two origins
+/// (a header's memory and a body's file). Bytes of further pairs are counted as unknown, never as
+/// moved.
 const MAX_PAIRS: usize = 3;
 
-/// How many reasons of copies a receipt keeps apart.
+/// Number of copy reasons that a receipt keeps apart.
 const MAX_REASONS: usize = 3;
 
-/// What this library knows of the bytes that a call moved: `moved + copied + unknown == total`, always.
+/// Account of the bytes that an operation moved.
 ///
-/// *moved* is said only of pairs of ends that the [mutation oracle](crate::oracle) has shown to share pages on this boot
-/// of this kernel, never because a call was named splice. The oracle is asked at the first *question*
-/// ([`moved`](Self::moved), [`copied`](Self::copied), [`unknown`](Self::unknown), [`reason`](Self::reason)), which costs
-/// a few milliseconds once per pair of ends and process; [`total`](Self::total) asks nobody. Where the oracle cannot run
-/// or has no way to see (a device, another host), the answer is *unknown*, with its reason. Receipts speak of whole pages
-/// between kinds of ends; the very pages only tracing in the kernel can prove.
+/// The invariant `moved + copied + unknown == total` always holds.
+///
+/// A byte counts as *moved* only if the [mutation oracle](crate::oracle) has shown, on this boot of
+/// this kernel, that its pair of endpoints shares pages. A successful splice(2) alone proves
+/// nothing: the kernel copies inside splice for many pairs, and reports nothing about it.
+///
+/// # Why reading a receipt runs the oracle
+///
+/// A receipt stores only facts: how many bytes were spliced between which pair of endpoints, and
+/// how many this library copied itself. It does not store a verdict, because the verdict for a pair
+/// takes an experiment of a few milliseconds, and operations must not pay for a verdict that the
+/// program never reads. [`moved`](Self::moved), [`copied`](Self::copied),
+/// [`unknown`](Self::unknown) and [`reason`](Self::reason) therefore ask the oracle for the
+/// verdict, which it determines once per pair of endpoints and process. [`total`](Self::total) and
+/// the `Debug` output never ask it. This is the only place where plain data depends on the oracle,
+/// and the oracle in turn runs experiments on files, pipes and sockets.
+///
+/// Where the oracle cannot run or has no means to observe (a device, another host), the bytes are
+/// *unknown*, with a reason. A receipt speaks of whole pages between kinds of endpoints; only
+/// tracing in the kernel can prove what happened to individual pages.
 ///
 /// ```
 /// use bufferlist::{Sink, Source, transfer};
@@ -45,27 +61,28 @@ const MAX_REASONS: usize = 3;
 #[derive(Clone, Copy, Default)]
 pub struct Receipt {
     claims: [SplicedBytes; MAX_PAIRS],
-    /// Bytes that this library copied, by reason; the last place takes what finds none of its own.
+    /// Bytes copied by this library, by reason. The last entry takes every reason that has no entry
+    /// of its own.
     copies: [Option<(Reason, u64)>; MAX_REASONS],
-    /// Bytes of more pairs of ends than are kept apart.
+    /// Bytes of pairs of endpoints beyond [`MAX_PAIRS`].
     unknown: u64,
 }
 
 impl Receipt {
-    /// Bytes have gone by splice from one kind of end to another.
+    /// Records bytes that were spliced from one endpoint to another.
     #[inline]
     pub(crate) fn add_spliced(&mut self, from: Endpoint, to: Endpoint, bytes: u64) {
         self.add_spliced_bytes(SplicedBytes { from, to, bytes });
     }
 
-    /// Bytes that this library copied itself.
+    /// Creates a receipt of bytes that this library copied itself.
     pub(crate) fn copied_for(reason: Reason, bytes: u64) -> Self {
         let mut receipt = Self::default();
         receipt.add_copied(reason, bytes);
         receipt
     }
 
-    /// This library has copied bytes itself.
+    /// Records bytes that this library copied itself.
     #[inline]
     pub(crate) fn add_copied(&mut self, reason: Reason, bytes: u64) {
         if bytes == 0 {
@@ -108,7 +125,7 @@ impl Receipt {
         self.unknown += new.bytes;
     }
 
-    /// What the oracle says of each claim.
+    /// Asks the oracle about each pair of endpoints.
     fn findings(&self) -> impl Iterator<Item = (Finding, u64)> {
         self.claims
             .iter()
@@ -116,7 +133,7 @@ impl Receipt {
             .map(|claim| (oracle::finding(claim.from, claim.to), claim.bytes))
     }
 
-    /// All the bytes, whatever became of them. Asks nobody.
+    /// Returns the number of all bytes. Never runs the oracle.
     ///
     /// ```
     /// assert_eq!(bufferlist::Receipt::default().total(), 0);
@@ -125,7 +142,8 @@ impl Receipt {
         self.own_copies() + self.unknown + self.claims.iter().map(|claim| claim.bytes).sum::<u64>()
     }
 
-    /// Bytes that went by page reference, as the oracle has shown for their pair of ends.
+    /// Returns the number of bytes that moved by page reference, as the oracle has shown for their
+    /// pair of endpoints.
     ///
     /// ```
     /// assert_eq!(bufferlist::Receipt::default().moved(), 0);
@@ -137,7 +155,8 @@ impl Receipt {
             .sum()
     }
 
-    /// Bytes that were copied: by this library, or by the kernel as the oracle has shown.
+    /// Returns the number of bytes that were copied: by this library, or by the kernel as the
+    /// oracle has shown.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Sink};
@@ -156,7 +175,8 @@ impl Receipt {
         self.own_copies() + by_kernel
     }
 
-    /// Bytes of which it is not known.
+    /// Returns the number of bytes that are neither known to have moved nor known to have been
+    /// copied.
     ///
     /// ```
     /// assert_eq!(bufferlist::Receipt::default().unknown(), 0);
@@ -165,7 +185,8 @@ impl Receipt {
         self.total() - self.moved() - self.copied()
     }
 
-    /// Why something was copied, or is not known: the reason of a copy before that of a doubt. `None` if all moved.
+    /// Returns why bytes were copied or are unknown. Reasons of copies take precedence. `None` if
+    /// all bytes moved.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Reason, Sink};
@@ -179,7 +200,7 @@ impl Receipt {
         self.reasons().first().map(|(reason, _)| *reason)
     }
 
-    /// Every reason with its bytes: copies before doubts. What moved has none.
+    /// Returns every reason with its bytes, copies before unknowns. Moved bytes have no reason.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Reason, Sink};
@@ -205,7 +226,7 @@ impl Receipt {
     }
 }
 
-/// Adds bytes to those of the same reason.
+/// Adds bytes to the entry of a reason.
 fn add_reason(reasons: &mut Vec<(Reason, u64)>, reason: Reason, bytes: u64) {
     match reasons.iter_mut().find(|known| known.0 == reason) {
         Some(known) => known.1 += bytes,
@@ -216,7 +237,7 @@ fn add_reason(reasons: &mut Vec<(Reason, u64)>, reason: Reason, bytes: u64) {
 
 impl AddAssign for Receipt {
     fn add_assign(&mut self, other: Self) {
-        // They are packed to the front, and most often there is one.
+        // Used entries are at the front, and usually there is one.
         for claim in other.claims.iter().take_while(|claim| claim.bytes > 0) {
             self.add_spliced_bytes(*claim);
         }
@@ -237,7 +258,7 @@ impl std::iter::Sum for Receipt {
     }
 }
 
-/// Shows what is recorded, without asking the oracle: a debug line must not move canaries about.
+/// Formats the recorded facts without running the oracle: debug output must have no side effects.
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Receipt");

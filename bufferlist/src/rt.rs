@@ -1,12 +1,14 @@
-//! Transfers under tokio (feature `tokio`): the same jobs, waited for without a thread.
+//! Transfers under tokio (feature `tokio`).
 //!
-//! [`Transfer::drive`] is [`Transfer::run`] as a future. It is cancel safe: the bytes in flight live in the transfer, so
-//! dropping the future loses nothing, and calling it again goes on.
+//! [`Transfer::drive`] is [`Transfer::run`] as a future. It is cancel safe: the bytes in flight are
+//! stored in the transfer, so dropping the future loses nothing, and calling it again resumes the
+//! transfer.
 //!
-//! Ends are tokio's own types, which are registered with its reactor already ([`Ready`]). Files are always ready and may
-//! still wait for the disk, which stops every task of the worker thread; who is to wait is therefore said by name: this
-//! thread ([`InlineFile`]), for files that are in the page cache or where nothing else runs, or a thread for blocking work, by
-//! `tokio::task::spawn_blocking(move || transfer.run())`.
+//! Endpoints are tokio's own types, which are already registered with its reactor ([`Ready`]).
+//! Files are always ready and may still block on the disk, which stops every task of the worker
+//! thread. The caller therefore chooses explicitly which thread may block: the current one
+//! ([`InlineFile`]), for files that are in the page cache or if nothing else runs on the thread, or
+//! a thread for blocking work, by `tokio::task::spawn_blocking(move || transfer.run())`.
 //!
 //! ```
 //! use bufferlist::rt::InlineFile;
@@ -37,13 +39,15 @@ use std::io;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, unix::pipe};
 
-/// A descriptor whose readiness tokio knows. Implemented for tokio's sockets and pipes, for references to them, and for
-/// [`InlineFile`] files; sealed, since the rules of readiness are tokio's.
+/// Descriptor whose readiness tokio tracks.
+///
+/// Implemented for tokio's sockets and pipes, for references to them, and for [`InlineFile`].
+/// Sealed, because the rules of readiness are tokio's.
 pub trait Ready: AsFd + sealed::Sealed {}
 
 impl<T: AsFd + sealed::Sealed> Ready for T {}
 
-/// A file whose operations may wait for the disk on the thread that drives the transfer.
+/// File whose operations may block on the disk, on the thread that drives the transfer.
 ///
 /// ```
 /// # use bufferlist::{Sink, rt::InlineFile};
@@ -62,18 +66,20 @@ impl AsFd for InlineFile {
 mod sealed {
     use super::{Future, Interest, io};
 
-    /// What is needed of tokio's types, which have it as methods without a trait.
+    /// Methods of tokio's types that tokio offers without a trait.
     pub trait Sealed {
         /// Waits until the descriptor may be ready.
         fn ready(&self, interest: Interest) -> impl Future<Output = io::Result<()>> + Send;
 
-        /// Makes an attempt, if the descriptor may be ready. If the attempt answers `WouldBlock`, it is not: readiness
-        /// that came since the attempt began is kept, so no wake-up is lost.
+        /// Makes an attempt if the descriptor may be ready.
+        ///
+        /// If the attempt returns `WouldBlock`, the descriptor is marked as not ready. Readiness
+        /// that arrived after the attempt began is kept, so no wakeup is lost.
         fn attempt<T>(&self, interest: Interest, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
     }
 }
 
-/// The sockets have the same two methods.
+/// Implements `Sealed` for sockets, all of which have these two methods.
 macro_rules! sockets {
     ($($socket:ty),*) => {$(
         impl sealed::Sealed for $socket {
@@ -90,7 +96,7 @@ macro_rules! sockets {
 
 sockets!(TcpStream, UnixStream);
 
-/// A pipe's end has one interest, so its `try_io` takes none.
+/// Implements `Sealed` for the ends of a pipe. Each has one interest, so its `try_io` takes none.
 macro_rules! pipes {
     ($($pipe:ty),*) => {$(
         impl sealed::Sealed for $pipe {
@@ -127,10 +133,10 @@ impl<T: sealed::Sealed + Sync> sealed::Sealed for &T {
     }
 }
 
-/// After so many turns without waiting, other tasks of the thread have theirs: a megabyte of 64 KiB chunks.
+/// Steps without waiting after which the task yields to others: one megabyte in chunks of 64 KiB.
 const MAX_STEPS_PER_POLL: u32 = 16;
 
-/// Tells tokio of a side that is blocked, in its own word.
+/// Maps a step that is blocked on `side` to `WouldBlock`, which makes tokio clear the readiness.
 fn map_would_block(result: Result<Progress>, side: Side) -> io::Result<Result<Progress>> {
     match result {
         Ok(Progress::Blocked(blocked)) if blocked == side => Err(io::ErrorKind::WouldBlock.into()),
@@ -139,17 +145,20 @@ fn map_would_block(result: Result<Progress>, side: Side) -> io::Result<Result<Pr
 }
 
 impl<S: Ready + Send + Sync, D: Ready + Send + Sync> Transfer<S, D> {
-    /// Moves everything, as [`run`](Self::run) does, waiting by tokio's reactor. Returns the receipt of all that has
-    /// reached the sink since the transfer was made. For a deadline, use `tokio::time::timeout`.
+    /// Moves everything, as [`run`](Self::run) does, but waits through tokio's reactor.
+    ///
+    /// Returns the receipt of all bytes delivered since the transfer was created. For a deadline,
+    /// use `tokio::time::timeout`.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe. What is in flight stays in the transfer; calling again goes on.
+    /// Cancel safe. Bytes in flight stay in the transfer; calling the method again resumes it.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run), except `TimedOut`. A pool that [waits when it is empty](crate::Pool::wait_when_empty) is
-    /// asked again and again here, with other tasks in between.
+    /// Fails like [`run`](Self::run), but never with `TimedOut`. If the pool [waits when it is
+    /// empty](crate::Pool::wait_when_empty), the task yields and asks it again until a pipe is
+    /// returned.
     ///
     /// ```
     /// # use bufferlist::{Sink, Source, Transfer};
@@ -198,7 +207,7 @@ impl<S: Ready + Send + Sync, D: Ready + Send + Sync> Transfer<S, D> {
     }
 }
 
-/// Does one part of a turn, as soon as its side is ready.
+/// Runs one half of a step as soon as its side is ready.
 async fn run_when_ready<F: Ready + Sync>(
     fd: &F,
     interest: Interest,
@@ -207,8 +216,8 @@ async fn run_when_ready<F: Ready + Sync>(
     part: impl Fn(&mut Job) -> Result<Progress>,
 ) -> Result<Progress> {
     loop {
-        // The attempt is made within tokio's: only readiness that was there before it is taken back if it finds nothing,
-        // so what arrives meanwhile still wakes us.
+        // The attempt runs inside tokio's `try_io`: if it finds nothing, only readiness from before
+        // the attempt is cleared, so bytes that arrive meanwhile still wake the task.
         let attempt = || map_would_block(part(job), side);
         match fd.attempt(interest, attempt) {
             Ok(progress) => return progress,

@@ -1,16 +1,16 @@
-//! What a call returns: a step, and the side that it waits for.
+//! The result of a step, and the side that it may be blocked on.
 
 use crate::receipt::Receipt;
 
-/// Who must become ready before a step can move anything.
+/// Side that must become ready before a step can move any byte.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Side {
-    /// The source has nothing to give yet: wait until it can be read.
+    /// The source has no bytes yet: wait until it is readable.
     Source,
-    /// No pipe is free, and the pool was told to wait for one rather than copy
+    /// No pipe is idle, and the pool was told to wait for one rather than copy
     /// ([`Pool::wait_when_empty`](crate::Pool::wait_when_empty)).
     Pipe,
-    /// The sink has no room: wait until it can be written.
+    /// The sink accepts no bytes yet: wait until it is writable.
     Sink,
 }
 
@@ -24,9 +24,9 @@ impl Side {
     }
 }
 
-/// What one attempt did. A success of zero bytes does not exist.
+/// Result of one attempt to move bytes. Never a success of zero bytes.
 ///
-/// Exhaustive on purpose: to forget a case is a compile error.
+/// Exhaustive on purpose: a missing match arm is a compile error.
 ///
 /// ```
 /// use bufferlist::{BufferList, Nonblocking, Side, Source, Step};
@@ -43,16 +43,17 @@ impl Side {
 #[must_use = "a step may have moved nothing"]
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
-    /// Bytes went: at least one.
+    /// At least one byte moved.
     Moved(Receipt),
-    /// The source is at its end, or the list is empty: there is nothing to move, now or later.
+    /// The source is at its end, or the list is empty: no byte is left to move, now or later.
     End,
-    /// Nothing moved: this side must become ready first.
+    /// No byte moved: this side must become ready first.
     Blocked(Side),
 }
 
 impl Step {
-    /// The receipt of what moved; empty for the other cases.
+    /// Returns the receipt of the bytes that moved; an empty one unless the step is
+    /// [`Moved`](Self::Moved).
     ///
     /// ```
     /// # use bufferlist::Step;

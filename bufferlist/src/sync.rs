@@ -1,4 +1,5 @@
-//! The locks of the pool and the words of the journal, from `std` or, in the model checker's build, from `loom`.
+//! Locks of the pool and words of the journal: from `std`, or from `loom` in the model checker's
+//! build.
 
 #[cfg(model)]
 pub(crate) use loom::sync::Mutex;
@@ -9,13 +10,14 @@ pub(crate) use std::sync::Mutex;
 #[cfg(not(model))]
 pub(crate) use std::sync::atomic::{AtomicU64, fence};
 
-/// Takes a lock whose owner may have panicked: what our locks guard is consistent between any two statements.
+/// Locks a mutex whose previous holder may have panicked. Data guarded by the crate's locks is
+/// consistent between any two statements.
 #[cfg(not(model))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// As above; loom's locks are never poisoned.
+/// Locks a mutex. Loom's locks are never poisoned.
 #[cfg(model)]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> loom::sync::MutexGuard<'_, T> {
     mutex.lock().expect("loom does not poison")

@@ -1,7 +1,8 @@
-//! Reading a part of a file that is open with `O_DIRECT` into memory.
+//! Reads from files opened with `O_DIRECT` into memory.
 //!
-//! Direct I/O takes whole blocks only, at multiples of them, into memory that is aligned as well; memory of an allocator
-//! seldom is, and what somebody looks at seldom begins at a block. So whole blocks around the part are read into pages.
+//! Direct I/O transfers whole blocks only, at multiples of the block size, into memory that is
+//! aligned as well. Memory of an allocator seldom is aligned, and a peek seldom begins at a block
+//! boundary. The whole blocks around the requested bytes are therefore read into pages.
 
 use crate::segment::PagesMut;
 use crate::sys::{self, Sys};
@@ -9,13 +10,13 @@ use bytes::Bytes;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-/// What every disk and filesystem takes; less is possible on many (`STATX_DIOALIGN`, statx(2)).
+/// Alignment that every disk and filesystem accepts. Many accept less (`STATX_DIOALIGN`, statx(2)).
 const BLOCK: u64 = 4096;
 
-/// The least block there is: a read that is no multiple of it has met the end of the file.
+/// Smallest block size. A read that returns no multiple of it has reached the end of the file.
 const SECTOR: usize = 512;
 
-/// As pread(2): at most `len` bytes at the offset `at`, none at the end of the file.
+/// Reads at most `len` bytes at the offset `at`, as pread(2) does; none at the end of the file.
 pub(crate) fn pread(fd: BorrowedFd<'_>, len: usize, at: u64) -> Sys<Bytes> {
     let start = at - at % BLOCK;
     let skip = (at - start) as usize;

@@ -1,4 +1,4 @@
-//! What kind of file a descriptor is, as far as moving bytes is concerned.
+//! The kind of a descriptor, as far as moving bytes is concerned.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys;
@@ -7,17 +7,18 @@ use rustix::fs::{FileType, OFlags};
 use rustix::net::{AddressFamily, SocketAddr, SocketAddrAny, SocketType};
 use std::net::IpAddr;
 
-/// The kinds of ends that behave alike: a pair of them is a cell of the [oracle](crate::oracle)'s matrix.
+/// Kind of an endpoint. Endpoints of one kind behave alike: a pair of kinds is a cell of the
+/// [oracle](crate::oracle)'s matrix.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub enum EndpointKind {
-    /// The program's own memory, lent to a pipe by vmsplice(2).
+    /// The program's own memory, whose pages enter a pipe by vmsplice(2).
     Memory,
     /// A regular file or block device through the page cache.
     File,
-    /// A file of memory: memfd or tmpfs.
+    /// A file in memory: memfd or tmpfs.
     Tmpfs,
-    /// A file or block device open with `O_DIRECT`.
+    /// A file or block device opened with `O_DIRECT`.
     DirectFile,
     /// A pipe or FIFO.
     Pipe,
@@ -27,7 +28,7 @@ pub enum EndpointKind {
     Unix,
     /// A UDP socket.
     Udp,
-    /// A device that throws away what it is given: `/dev/null`.
+    /// A device that discards what is written to it: `/dev/null`.
     DevNull,
     /// Anything else: terminals, other devices, other sockets.
     #[default]
@@ -35,7 +36,7 @@ pub enum EndpointKind {
 }
 
 impl EndpointKind {
-    /// A short name for tables.
+    /// Returns the short name, for tables.
     ///
     /// ```
     /// assert_eq!(bufferlist::EndpointKind::Tcp.name(), "TCP");
@@ -55,22 +56,24 @@ impl EndpointKind {
         }
     }
 
-    /// Whether it is read and written at offsets.
+    /// Returns whether the endpoint is read and written at offsets.
     pub(crate) const fn is_file(self) -> bool {
         matches!(self, Self::File | Self::Tmpfs | Self::DirectFile)
     }
 
-    /// Whether sendmsg(2) with its flags can be used.
+    /// Returns whether sendmsg(2) with its flags can be used.
     pub(crate) const fn is_socket(self) -> bool {
         matches!(self, Self::Tcp | Self::Unix | Self::Udp)
     }
 }
 
-/// A kind, and where it is: what the oracle finds of one filesystem says nothing of another.
+/// Kind of an endpoint, and the domain it is in. A verdict of the oracle for one filesystem says
+/// nothing about another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Endpoint {
     pub(crate) kind: EndpointKind,
-    /// For files the filesystem (see [`filesystem`]); for sockets [`HERE`] if the peer is on this host.
+    /// The filesystem (see [`filesystem_id`]) of a file; [`LOCAL_HOST`] for a socket whose peer is
+    /// on this host.
     pub(crate) domain: u64,
 }
 
@@ -80,28 +83,28 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-/// The place of a socket whose peer is on this host, so that no device is between.
+/// Domain of a socket whose peer is on this host, so that no network device is involved.
 pub(crate) const LOCAL_HOST: u64 = 1;
 
-/// Filesystems that pass reads and writes on to another one: what is true of one mount need not be of the next.
-/// Magic numbers from include/uapi/linux/magic.h.
+/// Filesystems that pass reads and writes on to another one, so that mounts of one type may behave
+/// differently. Magic numbers from `include/uapi/linux/magic.h`.
 const STACKED: [u64; 3] = [
     0x794c_7630, // overlayfs
     0x6573_5546, // fuse
-    0xf15f,      // ecryptfs
+    0xf15f, // ecryptfs
 ];
 
-/// tmpfs, also that of memfds (include/uapi/linux/magic.h `TMPFS_MAGIC`).
+/// tmpfs, including that of memfds (`include/uapi/linux/magic.h`: `TMPFS_MAGIC`).
 pub(crate) const TMPFS: u64 = 0x0102_1994;
 
-/// What is known of a descriptor once the kernel was asked.
+/// Properties of a descriptor, as queried from the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FdInfo {
     pub(crate) endpoint: Endpoint,
     pub(crate) flags: OFlags,
-    /// Keeps message borders: datagram and seqpacket sockets, packet pipes.
+    /// The descriptor preserves message boundaries: datagram and seqpacket sockets, packet pipes.
     pub(crate) message_oriented: bool,
-    /// An operation on it may wait.
+    /// An operation on the descriptor may block.
     pub(crate) may_block: bool,
 }
 
@@ -111,11 +114,13 @@ impl FdInfo {
     }
 }
 
-/// Identifies the filesystem of an open file: its type, or, for filesystems that stand on others, its very mount.
+/// Identifies the filesystem of an open file: by its type, or by the mount if the type is stacked
+/// on other filesystems.
 fn filesystem_id(fd: BorrowedFd<'_>, device: u64) -> u64 {
     match rustix::fs::fstatfs(fd) {
         Ok(fs) => {
-            // The width of `f_type` differs between machines; as unsigned it is the magic number.
+            // The width of `f_type` differs between architectures; its low 32 bits are the magic
+            // number.
             #[allow(clippy::unnecessary_cast)]
             let magic = fs.f_type as u64 & 0xffff_ffff;
             if STACKED.contains(&magic) {
@@ -124,12 +129,13 @@ fn filesystem_id(fd: BorrowedFd<'_>, device: u64) -> u64 {
                 magic
             }
         }
-        // No answer: a place that equals no other but itself, so nothing shown elsewhere is claimed of it.
+        // Unknown: a domain of its own, so that no verdict for a known filesystem is applied to it.
         Err(_) => u64::MAX,
     }
 }
 
-/// Whether both ends of an IP socket are on this host, so that its packets meet no device.
+/// Returns whether both ends of an IP socket are on this host, so that its packets pass no network
+/// device.
 fn is_peer_local(fd: BorrowedFd<'_>) -> bool {
     fn ip(address: SocketAddrAny) -> Option<IpAddr> {
         match SocketAddr::try_from(address).ok()? {
@@ -146,7 +152,7 @@ fn is_peer_local(fd: BorrowedFd<'_>) -> bool {
 
 const ACTION: &str = "query the descriptor";
 
-/// Queries the kernel about `fd`. Called once per endpoint, which keeps the answers.
+/// Queries the properties of `fd`. Called once per endpoint, which keeps them.
 pub(crate) fn fd_info(fd: BorrowedFd<'_>) -> Result<FdInfo> {
     let stat = sys::stat(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
     let flags = sys::flags(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
@@ -155,13 +161,14 @@ pub(crate) fn fd_info(fd: BorrowedFd<'_>) -> Result<FdInfo> {
     let endpoint = match FileType::from_raw_mode(stat.st_mode) {
         file @ (FileType::RegularFile | FileType::BlockDevice) => {
             may_block = false;
-            // A device's file lies on devtmpfs, which says nothing of the device.
+            // The file of a block device is on devtmpfs, which says nothing about the device.
             let filesystem = if file == FileType::RegularFile {
                 filesystem_id(fd, stat.st_dev)
             } else {
                 u64::MAX
             };
-            // tmpfs has no device to go to directly: it takes the flag (since 6.6) and goes through the page cache.
+            // tmpfs has no device for direct I/O. It accepts `O_DIRECT` (since 6.6) and uses the
+            // page cache.
             let kind = if filesystem == TMPFS {
                 EndpointKind::Tmpfs
             } else if flags.contains(OFlags::DIRECT) {
@@ -204,7 +211,7 @@ pub(crate) fn fd_info(fd: BorrowedFd<'_>) -> Result<FdInfo> {
     })
 }
 
-/// Returns the endpoint of a socket.
+/// Returns the endpoint for a socket.
 fn socket_endpoint(fd: BorrowedFd<'_>, kind: SocketType) -> Result<Endpoint> {
     let domain = rustix::net::sockopt::socket_domain(fd).map_err(|errno| Error::from_errno(errno, ACTION))?;
     let protocol = rustix::net::sockopt::socket_protocol(fd).ok().flatten();
@@ -229,7 +236,8 @@ fn socket_endpoint(fd: BorrowedFd<'_>, kind: SocketType) -> Result<Endpoint> {
     })
 }
 
-/// `/dev/null` is character device 1:3, whatever its path (Documentation/admin-guide/devices.txt).
+/// Returns whether a file is `/dev/null`: character device 1:3, whatever its path
+/// (`Documentation/admin-guide/devices.txt`).
 pub(crate) fn is_dev_null(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && rustix::fs::major(stat.st_rdev) == 1

@@ -1,4 +1,7 @@
-//! The two ends of a movement: what they are is asked of the kernel once, and remembered with the way that works.
+//! Sources and sinks.
+//!
+//! The properties of a descriptor are queried from the kernel once and stored with the endpoint,
+//! together with the transfer mode that works for it.
 
 pub(crate) mod direct_io;
 pub(crate) mod kind;
@@ -20,23 +23,28 @@ use crate::sys;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
-/// How bytes pass an end.
+/// How bytes enter or leave an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum TransferMode {
     /// By reference, through a pipe.
     Splice,
-    /// Through memory, for this reason.
+    /// Through memory, with the reason.
     Copy(Reason),
 }
 
-/// Whether a direct file has refused an offset, a length or memory that is no multiple of its block size. EINVAL then says
-/// nothing of the way: copying would be refused as well.
+/// Returns whether a direct file rejected an offset, a length or memory that is not a multiple of
+/// its block size. EINVAL then does not mean that splicing is unsupported; copying would fail as
+/// well.
 fn is_misaligned(kind: EndpointKind, errno: Errno) -> bool {
     kind == EndpointKind::DirectFile && errno == Errno::INVAL
 }
 
-/// Whether an errno of splice, tee, vmsplice or sendfile at an end of this kind means "not this way", so that copying may
-/// work instead. (libfuse falls back on EINVAL alone; seccomp profiles answer EPERM or ENOSYS, newer kernels EOPNOTSUPP.)
+/// Returns the reason for copying if `errno`, from splice, tee, vmsplice or sendfile at an endpoint
+/// of this kind, means that the operation is unsupported or forbidden. `None` if copying would not
+/// help.
+///
+/// libfuse falls back on EINVAL alone; seccomp profiles answer EPERM or ENOSYS, newer kernels
+/// EOPNOTSUPP.
 pub(crate) fn fallback_reason(kind: EndpointKind, errno: Errno) -> Option<Reason> {
     match errno {
         _ if is_misaligned(kind, errno) => None,
@@ -46,7 +54,7 @@ pub(crate) fn fallback_reason(kind: EndpointKind, errno: Errno) -> Option<Reason
     }
 }
 
-/// The error that an errno at an end of this kind is.
+/// Creates the error for `errno` at an endpoint of this kind.
 pub(crate) fn endpoint_error(kind: EndpointKind, errno: Errno, doing: &'static str, side: Side) -> Error {
     if is_misaligned(kind, errno) {
         Error::new(ErrorKind::Misaligned, doing).with_errno(errno).at_side(side)
@@ -55,8 +63,11 @@ pub(crate) fn endpoint_error(kind: EndpointKind, errno: Errno, doing: &'static s
     }
 }
 
-/// A step never waits, so a descriptor that would is refused before anything moves. Its owner may have set the flag
-/// since it was asked, so the kernel is asked again before the refusal; the good case costs nothing.
+/// Fails with `BlockingFd` if an operation on the descriptor might block, before any byte moves,
+/// because a step never blocks.
+///
+/// The owner may have set `O_NONBLOCK` since the flags were queried, so they are queried again
+/// before the failure. The successful case costs no system call.
 #[inline]
 fn ensure_nonblocking(fd: BorrowedFd<'_>, info: &mut kind::FdInfo, side: Side) -> Result<()> {
     if !info.is_blocking() {

@@ -1,17 +1,18 @@
-//! Making a descriptor non-blocking, by name and for a time.
+//! A guard that makes a descriptor non-blocking for a time.
 
 use crate::error::{Error, Result};
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::OFlags;
 
-/// Sets `O_NONBLOCK` on a descriptor for as long as this lives, and takes it away again if it was not set before.
+/// Guard that sets `O_NONBLOCK` on a descriptor, and clears it on drop if it was not set before.
 ///
-/// The flag belongs to the *open file*: everybody who shares it, by `dup` or `fork`, sees the change. That is why the
-/// library never sets it by itself. `SPLICE_F_NONBLOCK` is no substitute: it does not cover a socket at the other side of
-/// the pipe, and a blocking splice keeps the pipe locked while it waits (splice(2), fs/splice.c).
+/// The flag belongs to the *open file description*: every process and descriptor that shares it, by
+/// `dup` or `fork`, is affected. The library therefore never sets it by itself. `SPLICE_F_NONBLOCK`
+/// is no substitute: it does not cover a socket at the other side of the pipe, and a blocking
+/// splice holds the pipe's lock while it waits (splice(2), `fs/splice.c`).
 ///
-/// Dereferences to nothing: reach the descriptor by [`AsFd`] or [`get_ref`](Self::get_ref).
+/// Has no `Deref`: reach the descriptor by [`AsFd`] or [`get_ref`](Self::get_ref).
 ///
 /// ```
 /// use bufferlist::{BufferList, Nonblocking, Sink};
@@ -29,7 +30,7 @@ pub struct Nonblocking<F: AsFd> {
 }
 
 impl<F: AsFd> Nonblocking<F> {
-    /// Sets the flag.
+    /// Sets `O_NONBLOCK`.
     ///
     /// # Errors
     ///
@@ -52,7 +53,7 @@ impl<F: AsFd> Nonblocking<F> {
         Ok(Self { fd, was_blocking })
     }
 
-    /// The descriptor.
+    /// Returns the descriptor.
     ///
     /// ```
     /// # use bufferlist::Nonblocking;
@@ -75,8 +76,8 @@ impl<F: AsFd> AsFd for Nonblocking<F> {
 impl<F: AsFd> Drop for Nonblocking<F> {
     fn drop(&mut self) {
         if self.was_blocking {
-            // Reads the flags afresh: others may have changed others of them meanwhile. There is nobody to tell of a
-            // failure, and the descriptor stays usable.
+            // Queries the flags again, because other flags may have changed meanwhile. A failure is
+            // ignored: drop cannot report it, and the descriptor stays usable.
             if let Ok(flags) = sys::flags(self.fd.as_fd()) {
                 let _ = rustix::fs::fcntl_setfl(self.fd.as_fd(), flags - OFlags::NONBLOCK);
             }

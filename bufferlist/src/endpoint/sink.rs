@@ -1,4 +1,4 @@
-//! Where bytes go.
+//! Sinks: endpoints that bytes are sent to.
 
 use super::TransferMode;
 use super::kind::{EndpointKind, FdInfo, fd_info};
@@ -9,12 +9,14 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::OFlags;
 use std::ops::{Deref, DerefMut};
 
-/// Where bytes go: a descriptor with what the kernel says of it, its own offset, and the way that works.
+/// Sink of a transfer: a descriptor, its properties, an offset of its own, and the transfer mode
+/// that works for it.
 ///
-/// `F` is owned or borrowed, as you like. The descriptor's own file position is neither used nor changed.
+/// `F` may be owned or borrowed. The descriptor's own file position is neither used nor changed.
 ///
-/// splice(2) has no `MSG_NOSIGNAL`: a splice into a socket or pipe whose peer has gone raises `SIGPIPE`. Rust's `main`
-/// ignores that signal; in a library that is loaded by a C program it may be at its default and end the process.
+/// splice(2) has no `MSG_NOSIGNAL`: a splice into a socket or pipe whose peer has closed raises
+/// `SIGPIPE`. Rust's `main` ignores that signal. In a library loaded by a C program the signal may
+/// have its default action, which ends the process.
 ///
 /// ```
 /// use bufferlist::{BufferList, Sink};
@@ -31,16 +33,16 @@ pub struct Sink<F> {
     pub(crate) state: SinkState,
 }
 
-/// What is remembered of a sink, whatever its descriptor's type is.
+/// State of a sink that does not depend on the descriptor's type.
 #[derive(Debug)]
 pub(crate) struct SinkState {
     pub(crate) info: FdInfo,
     pub(crate) offset: u64,
-    /// How pages in a pipe go out.
+    /// How bytes in a pipe are sent.
     pub(crate) mode: TransferMode,
-    /// How sealed memory goes out: lent to a pipe, or written.
+    /// How sealed pages are sent: into a pipe by vmsplice(2), or by a write.
     pub(crate) vmsplice_mode: TransferMode,
-    /// Whether sendfile(2) has been refused here.
+    /// sendfile(2) has been refused here.
     pub(crate) sendfile_refused: bool,
     pub(crate) pool: Pool,
 }
@@ -58,13 +60,15 @@ impl<F: AsFd> Sink<F> {
         Self { fd, state }
     }
 
-    /// A stream: a TCP or UNIX stream socket, a pipe, a terminal or another character device, or a file that is open
-    /// with `O_APPEND` (into which the kernel does not splice: it is written to, with [`Reason::AppendSink`]).
+    /// Creates a sink from a stream: a TCP or UNIX stream socket, a pipe, a terminal or another
+    /// character device, or a file opened with `O_APPEND` (into which the kernel does not splice;
+    /// it is written to, with [`Reason::AppendSink`]).
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Datagram`] if it keeps message borders (see [`Sink::datagram`]), [`ErrorKind::InvalidInput`] for a
-    /// file that is not open for appending, [`ErrorKind::Io`] if it cannot be asked.
+    /// [`ErrorKind::Datagram`] if the descriptor preserves message boundaries (see
+    /// [`Sink::datagram`]), [`ErrorKind::InvalidInput`] for a file that is not opened for
+    /// appending, [`ErrorKind::Io`] if the descriptor cannot be queried.
     ///
     /// ```
     /// # use bufferlist::Sink;
@@ -96,12 +100,12 @@ impl<F: AsFd> Sink<F> {
         Ok(sink)
     }
 
-    /// A regular file or block device, written to from `offset` on.
+    /// Creates a sink from a regular file or block device, which is written to from `offset` on.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if it has no offsets, or is open with `O_APPEND` (Linux then ignores offsets:
-    /// pwrite(2), BUGS), [`ErrorKind::Io`] if it cannot be asked.
+    /// [`ErrorKind::InvalidInput`] if the descriptor has no offsets, or is opened with `O_APPEND`
+    /// (Linux then ignores offsets: pwrite(2), BUGS), [`ErrorKind::Io`] if it cannot be queried.
     ///
     /// ```
     /// # use bufferlist::Sink;
@@ -127,13 +131,17 @@ impl<F: AsFd> Sink<F> {
         Ok(Self::new(fd, info, offset))
     }
 
-    /// A socket that keeps message borders. Each step sends the segments at the front of the list that can go together
-    /// as *one* message: all the memory there, or one segment of pipe or file. What is in the kernel is copied through
-    /// memory ([`Reason::MessageSink`]): a splice into such a socket cuts messages, or loses them.
+    /// Creates a sink from a socket that preserves message boundaries.
+    ///
+    /// Each step sends the segments at the front of the list that can be sent together as *one*
+    /// message: all memory at the front, or one segment of a pipe or file. Bytes in the kernel are
+    /// copied through memory ([`Reason::MessageSink`]), because a splice into such a socket splits
+    /// messages or loses them.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if it is not such a socket, [`ErrorKind::Io`] if it cannot be asked.
+    /// [`ErrorKind::InvalidInput`] if the descriptor is no such socket, [`ErrorKind::Io`] if it
+    /// cannot be queried.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Nonblocking, Sink};
@@ -154,7 +162,8 @@ impl<F: AsFd> Sink<F> {
         Ok(Self::new(fd, info, 0))
     }
 
-    /// Takes the pipes that it needs (to tee shared segments, to lend memory) from `pool` instead of the process's own.
+    /// Uses `pool`, instead of the process's own pool, for the pipes that the sink needs to tee
+    /// shared segments and to vmsplice memory.
     ///
     /// ```
     /// # use bufferlist::{Pool, Sink};
@@ -169,7 +178,7 @@ impl<F: AsFd> Sink<F> {
         self
     }
 
-    /// The offset of the next byte, for a file.
+    /// Returns the offset of the next byte; `None` if the sink is not a file with an offset.
     ///
     /// ```
     /// # use bufferlist::Sink;
@@ -181,7 +190,7 @@ impl<F: AsFd> Sink<F> {
         self.state.is_positioned().then_some(self.state.offset)
     }
 
-    /// What kind of end it is.
+    /// Returns the kind of endpoint.
     ///
     /// ```
     /// # use bufferlist::{EndpointKind, Sink};
@@ -192,7 +201,7 @@ impl<F: AsFd> Sink<F> {
         self.state.info.endpoint.kind
     }
 
-    /// The descriptor.
+    /// Returns the descriptor.
     ///
     /// ```
     /// # use bufferlist::Sink;
@@ -205,7 +214,7 @@ impl<F: AsFd> Sink<F> {
         &self.fd
     }
 
-    /// Gives the descriptor back.
+    /// Returns the descriptor and drops the sink.
     ///
     /// ```
     /// # use bufferlist::Sink;
@@ -217,7 +226,7 @@ impl<F: AsFd> Sink<F> {
         self.fd
     }
 
-    /// The sink as the movers see it.
+    /// Borrows the sink without its descriptor's type.
     #[inline]
     pub(crate) fn borrowed(&mut self) -> SinkMut<'_> {
         SinkMut {
@@ -228,14 +237,14 @@ impl<F: AsFd> Sink<F> {
 }
 
 impl SinkState {
-    /// Whether it is written to at its own offset.
+    /// Returns whether the sink is written to at its own offset.
     #[inline]
     pub(crate) fn is_positioned(&self) -> bool {
         self.info.endpoint.kind.is_file() && !self.info.flags.contains(OFlags::APPEND)
     }
 }
 
-/// A sink without its descriptor's type, so that what moves bytes is compiled once.
+/// Sink without its descriptor's type, so that the transfer code is compiled once.
 #[derive(Debug)]
 pub(crate) struct SinkMut<'a> {
     pub(crate) fd: BorrowedFd<'a>,
@@ -243,7 +252,8 @@ pub(crate) struct SinkMut<'a> {
 }
 
 impl SinkMut<'_> {
-    /// Refuses a descriptor that would wait, unless its owner has made it non-blocking since.
+    /// Fails if an operation on the descriptor might block, unless its owner has set `O_NONBLOCK`
+    /// since.
     #[inline]
     pub(crate) fn ensure_nonblocking(&mut self) -> Result<()> {
         super::ensure_nonblocking(self.fd, &mut self.state.info, crate::Side::Sink)

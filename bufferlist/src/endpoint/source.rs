@@ -1,4 +1,4 @@
-//! Where bytes come from.
+//! Sources: endpoints that bytes are taken from.
 
 use super::TransferMode;
 use super::kind::{EndpointKind, FdInfo, fd_info};
@@ -9,15 +9,17 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ops::{Deref, DerefMut, RangeBounds};
 use std::sync::Arc;
 
-/// Below this many bytes a source is read into memory instead of spliced: a pipe slot holds at most one page of a file,
-/// so a splice of less than a page spends a whole slot, and two system calls instead of one, to save the copy of less
-/// than a page. The coarse and safe choice; what is best on a machine is to be measured there.
+/// Requests for fewer bytes are read into memory instead of spliced. A pipe slot holds at most one
+/// page of a file, so a splice of less than a page spends a whole slot, and two system calls
+/// instead of one, to save the copy of less than a page. The value is coarse and safe; the best one
+/// for a machine has to be measured there.
 const THRESHOLD: u64 = 4096;
 
-/// Where bytes come from: a descriptor with what the kernel says of it, its own offset, and the way that works.
+/// Source of a transfer: a descriptor, its properties, an offset of its own, and the transfer mode
+/// that works for it.
 ///
-/// `F` is owned or borrowed, as you like: `File`, `&File`, `OwnedFd`, `BorrowedFd<'_>`, `TcpStream`…
-/// The descriptor's own file position is neither used nor changed.
+/// `F` may be owned or borrowed: `File`, `&File`, `OwnedFd`, `BorrowedFd<'_>`, `TcpStream`… The
+/// descriptor's own file position is neither used nor changed.
 ///
 /// ```
 /// use bufferlist::{BufferList, Source};
@@ -38,17 +40,18 @@ pub struct Source<F> {
     pub(crate) state: SourceState,
 }
 
-/// What is remembered of a source, whatever its descriptor's type is.
+/// State of a source that does not depend on the descriptor's type.
 #[derive(Debug)]
 pub(crate) struct SourceState {
     pub(crate) info: FdInfo,
-    /// The range still to come, for files.
+    /// Start of the range still to come, up to `end_offset`. Used for files.
     pub(crate) offset: u64,
     pub(crate) end_offset: u64,
     pub(crate) mode: TransferMode,
     pub(crate) threshold: u64,
     pub(crate) pool: Pool,
-    /// A descriptor of our own for the same open file, if segments are to remember where they came from.
+    /// A descriptor of our own for the open file, if segments are to record where their bytes came
+    /// from.
     pub(crate) provenance: Option<Arc<OwnedFd>>,
 }
 
@@ -66,13 +69,17 @@ impl<F: AsFd> Source<F> {
         Self { fd, state }
     }
 
-    /// A stream: a TCP or UNIX stream socket, a pipe, a terminal or another character device. Of a pipe in packet mode
-    /// (`O_DIRECT`, pipe(2)) only the write end tells that it is one: its packets come joined.
+    /// Creates a source from a stream: a TCP or UNIX stream socket, a pipe, a terminal or another
+    /// character device.
+    ///
+    /// Only the write end of a pipe in packet mode (`O_DIRECT`, pipe(2)) reveals that mode. The
+    /// packets of such a pipe are joined.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Datagram`] if it keeps message borders (a splice drops what does not fit: recv(2) them instead),
-    /// [`ErrorKind::InvalidInput`] for a regular file or a directory, [`ErrorKind::Io`] if it cannot be asked.
+    /// [`ErrorKind::Datagram`] if the descriptor preserves message boundaries (a splice drops the
+    /// part of a message that does not fit; use recv(2) instead), [`ErrorKind::InvalidInput`] for a
+    /// regular file or a directory, [`ErrorKind::Io`] if the descriptor cannot be queried.
     ///
     /// ```
     /// # use bufferlist::Source;
@@ -95,12 +102,13 @@ impl<F: AsFd> Source<F> {
         Ok(Self::new(fd, info, 0, u64::MAX))
     }
 
-    /// A range of a regular file or block device. An open end means: to the end of the file, as it is when it is met.
+    /// Creates a source from a range of a regular file or block device. An open end means the end
+    /// of the file at the time when it is reached.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if it has no offsets or the range ends before it begins, [`ErrorKind::Io`] if it
-    /// cannot be asked.
+    /// [`ErrorKind::InvalidInput`] if the descriptor has no offsets or the range ends before it
+    /// begins, [`ErrorKind::Io`] if the descriptor cannot be queried.
     ///
     /// ```
     /// # use bufferlist::Source;
@@ -122,7 +130,7 @@ impl<F: AsFd> Source<F> {
         Ok(Self::new(fd, info, range.start, range.end))
     }
 
-    /// Takes its pipes from `pool` instead of the process's own.
+    /// Uses `pool` for pipes, instead of the process's own pool.
     ///
     /// ```
     /// # use bufferlist::{Pool, Source};
@@ -137,7 +145,8 @@ impl<F: AsFd> Source<F> {
         self
     }
 
-    /// Reads into memory instead of splicing when fewer than `bytes` are asked for. The default is 4096.
+    /// Sets the number of bytes below which a request is read into memory instead of spliced. The
+    /// default is 4096.
     ///
     /// ```
     /// # use bufferlist::Source;
@@ -151,12 +160,13 @@ impl<F: AsFd> Source<F> {
         self
     }
 
-    /// Lets the segments remember which file and offset they came from, so that
-    /// [`peek_mapped`](crate::BufferList::peek_mapped) can look without a copy. Costs one descriptor, shared by all.
+    /// Makes segments record the file and offset that their bytes came from, so that
+    /// [`peek_mapped`](crate::BufferList::peek_mapped) can read them without a copy. Costs one
+    /// descriptor, shared by all segments.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Io`] if no descriptor is to be had.
+    /// [`ErrorKind::Io`] if the descriptor cannot be duplicated.
     ///
     /// ```
     /// # use bufferlist::Source;
@@ -176,7 +186,7 @@ impl<F: AsFd> Source<F> {
         Ok(self)
     }
 
-    /// The offset of the next byte, for a file.
+    /// Returns the offset of the next byte; `None` if the source is not a file.
     ///
     /// ```
     /// # use bufferlist::Source;
@@ -188,7 +198,7 @@ impl<F: AsFd> Source<F> {
         self.state.info.endpoint.kind.is_file().then_some(self.state.offset)
     }
 
-    /// What kind of end it is.
+    /// Returns the kind of endpoint.
     ///
     /// ```
     /// # use bufferlist::{EndpointKind, Source};
@@ -200,7 +210,7 @@ impl<F: AsFd> Source<F> {
         self.state.info.endpoint.kind
     }
 
-    /// The descriptor.
+    /// Returns the descriptor.
     ///
     /// ```
     /// # use bufferlist::Source;
@@ -213,7 +223,7 @@ impl<F: AsFd> Source<F> {
         &self.fd
     }
 
-    /// Gives the descriptor back.
+    /// Returns the descriptor and drops the source.
     ///
     /// ```
     /// # use bufferlist::Source;
@@ -225,7 +235,7 @@ impl<F: AsFd> Source<F> {
         self.fd
     }
 
-    /// The source as the movers see it.
+    /// Borrows the source without its descriptor's type.
     #[inline]
     pub(crate) fn borrowed(&mut self) -> SourceMut<'_> {
         SourceMut {
@@ -235,7 +245,7 @@ impl<F: AsFd> Source<F> {
     }
 }
 
-/// A source without its descriptor's type, so that what moves bytes is compiled once.
+/// Source without its descriptor's type, so that the transfer code is compiled once.
 #[derive(Debug)]
 pub(crate) struct SourceMut<'a> {
     pub(crate) fd: BorrowedFd<'a>,
@@ -243,7 +253,8 @@ pub(crate) struct SourceMut<'a> {
 }
 
 impl SourceMut<'_> {
-    /// Refuses a descriptor that would wait, unless its owner has made it non-blocking since.
+    /// Fails if an operation on the descriptor might block, unless its owner has set `O_NONBLOCK`
+    /// since.
     #[inline]
     pub(crate) fn ensure_nonblocking(&mut self) -> Result<()> {
         super::ensure_nonblocking(self.fd, &mut self.state.info, crate::Side::Source)

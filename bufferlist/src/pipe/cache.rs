@@ -1,9 +1,10 @@
-//! A pool with one empty pipe at hand.
+//! A cache of one pipe in front of a pool.
 
 use super::cell::IdleCell;
 use super::pool::{NoPipe, PipeProvider, Pool, PooledPipe};
 
-/// A pool and one empty pipe of it at hand, so that a loop that fills and empties the same pipe asks nobody.
+/// Pool handle with one spare pipe, so that a loop that fills and empties the same pipe never locks
+/// the pool.
 #[derive(Debug)]
 pub(crate) struct PipeCache {
     pool: Pool,
@@ -18,7 +19,8 @@ impl PipeCache {
         }
     }
 
-    /// As [`Pool::take`], from the hand first.
+    /// Returns the spare pipe if it is large enough; otherwise a pipe from the pool, as
+    /// [`Pool::get`] does.
     pub(crate) fn get(&mut self, want: u64, need: u64) -> Result<PooledPipe, NoPipe> {
         match self.take_spare(need).and_then(IdleCell::into_pipe) {
             Some(pipe) => Ok(pipe),
@@ -26,7 +28,7 @@ impl PipeCache {
         }
     }
 
-    /// As [`take`](Self::take), with the cell around it.
+    /// Returns a pipe as [`get`](Self::get) does, together with the cell around it.
     #[inline]
     pub(crate) fn get_cell(&mut self, want: u64, need: u64) -> Result<IdleCell, NoPipe> {
         match self.take_spare(need) {
@@ -35,20 +37,22 @@ impl PipeCache {
         }
     }
 
-    /// What is at hand, if it will do. What could not be grown before is not tried again for each chunk: a spare is good
-    /// if it is big enough to work with.
+    /// Takes the spare if it has `need` slots and belongs to this process.
+    ///
+    /// A spare smaller than wanted is accepted, so that a pipe that could not be grown is not grown
+    /// again for each chunk.
     fn take_spare(&mut self, need: u64) -> Option<IdleCell> {
         self.spare.take().filter(|spare| spare.has_capacity(need))
     }
 
-    /// Keeps an empty pipe at hand.
+    /// Keeps an empty pipe as the spare.
     pub(crate) fn put(&mut self, pipe: PooledPipe) {
         if pipe.ledger.is_empty() {
             self.spare = Some(IdleCell::new(pipe, &self.pool));
         }
     }
 
-    /// Keeps an empty cell at hand.
+    /// Keeps the cell of an empty pipe as the spare.
     #[inline]
     pub(crate) fn put_cell(&mut self, cell: IdleCell) {
         self.spare = Some(cell);

@@ -1,4 +1,4 @@
-//! The drain: where the unwanted front of a pipe goes without being copied.
+//! `/dev/null`, where bytes before a wanted range are discarded without a copy.
 
 use crate::endpoint::kind::is_dev_null;
 use crate::sys;
@@ -7,8 +7,11 @@ use std::sync::OnceLock;
 
 static DEV_NULL: OnceLock<OwnedFd> = OnceLock::new();
 
-/// `/dev/null`, opened once and checked to be what its name says: whoever can plant a file there would be given our
-/// bytes. `None` if it cannot be opened now (too many open files, a bare chroot): asked again the next time.
+/// Returns `/dev/null`, opened once and verified to be that device. An attacker who can replace
+/// `/dev/null` would otherwise receive the discarded bytes.
+///
+/// Returns `None` if the device cannot be opened now (too many open files, a bare chroot); the next
+/// call tries again.
 pub(super) fn dev_null() -> Option<BorrowedFd<'static>> {
     if let Some(fd) = DEV_NULL.get() {
         return Some(fd.as_fd());

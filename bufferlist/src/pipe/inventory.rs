@@ -1,57 +1,61 @@
-//! The stock of a pool: what is idle, how much is out, and who may have more. No system calls, so that it can be checked
-//! by a model of all the ways in which threads can meet.
+//! Inventory of a pool: the idle items, the number and weight of all items, and who may create
+//! more.
+//!
+//! Makes no system calls, so that the model checker can explore all interleavings of threads.
 
 use crate::sync::{Mutex, lock};
 
-/// What a shelf needs to know of the things on it.
+/// Item of an inventory.
 pub(super) trait Weighted {
-    /// How much of the shared bound it takes.
+    /// Returns the share of the inventory's weight bound that the item takes.
     fn weight(&self) -> u64;
 }
 
-/// After a refusal of the system, so many requests are refused without asking it again, unless something is given back
-/// before: a process at its limit of open files would otherwise pay three failing system calls for each chunk.
+/// Requests that are refused after a failed creation without trying again, unless an item is
+/// returned first. A process at its limit of open files would otherwise pay three failing system
+/// calls for each chunk.
 const BACKOFF_REQUESTS: u32 = 64;
 
-/// Things of a kind, at most so many, at most so heavy, idle or out.
+/// Items of one kind, idle or in use, bounded in number and in total weight.
 #[derive(Debug)]
 pub(super) struct Inventory<T> {
     state: Mutex<State<T>>,
     max_count: usize,
     max_weight: u64,
-    /// What a thing weighs when it is made.
+    /// Weight of a new item.
     default_weight: u64,
 }
 
 #[derive(Debug)]
 struct State<T> {
     idle: Vec<T>,
-    /// Things that live, idle and out, and places that are promised to a maker.
+    /// Number of live items, idle and in use, and of reservations for items being created.
     count: usize,
     weight: u64,
     backoff: u32,
 }
 
 impl<T: Weighted> State<T> {
-    /// The heaviest of those that are idle, if it weighs `need` at least.
+    /// Takes the heaviest idle item, if its weight is at least `need`.
     fn heaviest(&mut self, need: u64) -> Option<T> {
         let at = (0..self.idle.len()).max_by_key(|&at| self.idle[at].weight())?;
         (self.idle[at].weight() >= need).then(|| self.idle.swap_remove(at))
     }
 }
 
-/// The answer to a request.
+/// Answer to a request for an item.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lease<T> {
-    /// Here is one.
+    /// An idle item.
     Idle(T),
-    /// Make one, for which so much weight is promised, and say so by [`Shelf::made`] or [`Shelf::not_made`].
+    /// Permission to create an item, with the weight reserved for it. The caller reports the result
+    /// by [`Inventory::created`] or [`Inventory::creation_failed`].
     Create(u64),
-    /// There is none to be had.
+    /// No item is available.
     Exhausted,
 }
 
-/// How much lives.
+/// Number and weight of the live items.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Usage {
     pub(super) idle: usize,
@@ -75,9 +79,11 @@ impl<T: Weighted> Inventory<T> {
         }
     }
 
-    /// Asks for one that weighs `want`, or if that is not to be had at least `need`. A idle one that weighs enough is
-    /// preferred to a new one, and the lightest of them, so that the heavy ones are there for who needs them; the heaviest
-    /// of those that weigh too little to none at all.
+    /// Requests an item of weight `want`, or of weight `need` at least.
+    ///
+    /// Prefers an idle item that is heavy enough to a new one, and the lightest such item, so that
+    /// heavy items stay available for large requests. If no item can be created, returns the
+    /// heaviest idle item of weight `need` at least.
     pub(super) fn lease(&self, want: u64, need: u64) -> Lease<T> {
         let mut state = lock(&self.state);
         let enough = (0..state.idle.len()).filter(|&at| state.idle[at].weight() >= want);
@@ -95,13 +101,13 @@ impl<T: Weighted> Inventory<T> {
         state.heaviest(need).map_or(Lease::Exhausted, Lease::Idle)
     }
 
-    /// A idle one that weighs `need` at least, without making one.
+    /// Takes an idle item of weight `need` at least, without creating one.
     pub(super) fn take_idle(&self, need: u64) -> Option<T> {
         lock(&self.state).heaviest(need)
     }
 
-    /// Promises that a thing that is out may become as heavy as `to`, if the bounds allow it. What became of it is to be
-    /// said by [`reweighed`](Self::reweighed), from `to`.
+    /// Reserves the growth of an item in use from weight `from` to `to`, and returns whether the
+    /// bounds allow it. The caller reports the result by [`reweigh`](Self::reweigh), from `to`.
     pub(super) fn reserve_growth(&self, from: u64, to: u64) -> bool {
         let mut state = lock(&self.state);
         let grown = state.weight - from + to;
@@ -112,20 +118,21 @@ impl<T: Weighted> Inventory<T> {
         allowed
     }
 
-    /// One was made, for which `promise` was promised, and weighs `weight`.
+    /// Records that an item was created, with weight `weight`, on a reservation of `reserved`.
     pub(super) fn created(&self, reserved: u64, weight: u64) {
         let mut state = lock(&self.state);
         state.weight = state.weight - reserved + weight;
         state.backoff = 0;
     }
 
-    /// One that is out has changed its weight.
+    /// Records that an item in use has changed its weight.
     pub(super) fn reweigh(&self, from: u64, to: u64) {
         let mut state = lock(&self.state);
         state.weight = state.weight - from + to;
     }
 
-    /// None could be made, for which `weight` was promised, or one that weighs so much and is of no use.
+    /// Records that an item was not created, and releases its reservation; or that one of this
+    /// weight was created and closed because it was too small.
     pub(super) fn creation_failed(&self, weight: u64) {
         let mut state = lock(&self.state);
         state.count -= 1;
@@ -133,14 +140,14 @@ impl<T: Weighted> Inventory<T> {
         state.backoff = BACKOFF_REQUESTS;
     }
 
-    /// Gives one back for others to use.
+    /// Returns an item for reuse.
     pub(super) fn put(&self, item: T) {
         let mut state = lock(&self.state);
         state.idle.push(item);
         state.backoff = 0;
     }
 
-    /// One that was out is no more.
+    /// Records that an item in use no longer exists.
     pub(super) fn removed(&self, weight: u64) {
         let mut state = lock(&self.state);
         state.count -= 1;
@@ -148,7 +155,7 @@ impl<T: Weighted> Inventory<T> {
         state.backoff = 0;
     }
 
-    /// Takes all that are idle off the shelf.
+    /// Removes all idle items.
     pub(super) fn clear(&self) -> Vec<T> {
         let mut state = lock(&self.state);
         let idle = std::mem::take(&mut state.idle);
@@ -231,8 +238,8 @@ mod tests {
         );
     }
 
-    /// Three threads take, make, give back and destroy: in no meeting of them does one thing have two owners, nor are
-    /// the bounds broken, nor is a place on the shelf lost.
+    /// Three threads lease, create, return and destroy. In every interleaving, no item has two
+    /// owners, the bounds hold, and no reservation is lost.
     #[cfg(model)]
     #[test]
     fn loom_inventory_keeps_its_bounds() {
@@ -282,7 +289,7 @@ mod tests {
             );
         });
     }
-    /// Two threads grow what they hold at the same time: together they keep to the bound.
+    /// Two threads grow their items concurrently. Together they keep the bound.
     #[cfg(model)]
     #[test]
     fn loom_concurrent_growth_keeps_the_bound() {

@@ -1,39 +1,42 @@
-//! The account of one pipe: how many bytes are in it, and how many of its slots they take.
+//! Ledger of one pipe: the bytes in it, and the slots that they take.
 //!
-//! A pipe's capacity is slots, not bytes. Sixteen splices of one byte fill a pipe of sixteen slots; one slot filled from
-//! a TCP socket may hold 32 KiB. The kernel tells the bytes (`FIONREAD`) and whether no slot is free (`POLLOUT`), but not
-//! how many are taken; so we keep the account ourselves, from what each call returned. Bytes are exact always. Slots are
-//! exact where it is known how the bytes lie in pages (files, lent memory), and bounded on both sides elsewhere.
+//! A pipe's capacity is slots, not bytes. Sixteen splices of one byte fill a pipe of sixteen slots;
+//! one slot filled from a TCP socket may hold 32 KiB. The kernel reports the bytes (`FIONREAD`) and
+//! whether a slot is free (`POLLOUT`), but not the number of slots in use. The ledger therefore
+//! computes it from the result of each call. The number of bytes is always exact. The number of
+//! slots is exact where the layout of the bytes in pages is known (files, vmspliced memory), and
+//! bounded on both sides elsewhere.
 
 use std::collections::VecDeque;
 
-/// How the bytes of one fill lie in slots.
+/// Layout of the bytes of one fill in slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SlotLayout {
-    /// Page by page: the first slot holds the rest of the page at this offset, each further slot a whole page, the last
-    /// what is left. Files (`splice_folio_into_pipe`, fs/splice.c) and vmsplice(2).
+    /// Page by page: the first slot holds the rest of the page from `offset` on, each further slot
+    /// a whole page, and the last slot the remainder. The layout of files (`fs/splice.c`:
+    /// `splice_folio_into_pipe()`) and of vmsplice(2).
     Paged {
-        /// Where in its page the first byte lies.
+        /// Offset of the first byte in its page.
         offset: u32,
     },
-    /// As the other side happened to cut them: sockets, other pipes.
+    /// Unknown, because the other side determined it: sockets, other pipes.
     Opaque,
 }
 
-/// Lower and upper bound of the slots in use.
+/// Lower and upper bound of the number of slots in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct SlotBounds {
     pub(crate) at_least: u64,
     pub(crate) at_most: u64,
 }
 
-/// Bytes that came by one call.
+/// Bytes put in by one call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct FillRecord {
     bytes: u64,
-    /// For paged runs, the bytes of the first slot; zero for opaque runs.
+    /// Bytes in the first slot of a paged fill; zero for an opaque fill.
     first_slot_bytes: u64,
-    /// For opaque runs, the most slots they can take.
+    /// Maximum number of slots of an opaque fill.
     max_slots: u64,
 }
 
@@ -42,7 +45,7 @@ impl FillRecord {
         self.first_slot_bytes > 0
     }
 
-    /// The slots it takes, at most; exact for a paged run.
+    /// Returns the maximum number of slots of the fill; exact for a paged fill.
     fn slots(&self, page: u64) -> u64 {
         if self.is_paged() {
             1 + (self.bytes - self.first_slot_bytes.min(self.bytes)).div_ceil(page)
@@ -51,7 +54,7 @@ impl FillRecord {
         }
     }
 
-    /// Takes `n < bytes` bytes from the front.
+    /// Removes `n < bytes` bytes from the front.
     fn drain(&mut self, n: u64, page: u64) {
         debug_assert!(n < self.bytes);
         if self.is_paged() {
@@ -70,7 +73,7 @@ impl FillRecord {
     }
 }
 
-/// The account of one pipe.
+/// Ledger of one pipe.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     fills: VecDeque<FillRecord>,
@@ -95,7 +98,7 @@ impl Ledger {
         self.bytes == 0
     }
 
-    /// `bytes` have come, by one call, into a ring that had `free` slots at most.
+    /// Records `bytes` that one call has put into a pipe with at most `free` free slots.
     #[inline]
     pub(crate) fn fill(&mut self, bytes: u64, layout: SlotLayout, free: u64) {
         debug_assert!(bytes > 0);
@@ -118,11 +121,12 @@ impl Ledger {
         self.fills.push_back(record);
     }
 
-    /// `n` bytes have gone from the front.
+    /// Records that `n` bytes have left from the front.
     ///
     /// # Panics
     ///
-    /// If there are not so many: the account and the kernel disagree, and nothing that follows would be true.
+    /// Panics if the ledger holds fewer than `n` bytes. The ledger and the kernel then disagree,
+    /// and the pipe's state is unknown.
     #[inline]
     pub(crate) fn drain(&mut self, n: u64) {
         assert!(n <= self.bytes, "{n} bytes left a pipe that held {}", self.bytes);
@@ -142,7 +146,8 @@ impl Ledger {
         }
     }
 
-    /// The account of another pipe that got the first `n` bytes, by tee(2) or by splice(2).
+    /// Returns the ledger of another pipe that received the first `n` bytes, by tee(2) or
+    /// splice(2).
     pub(crate) fn prefix(&self, n: u64) -> Self {
         let mut other = Self::new(self.page);
         let mut left = n;
@@ -162,9 +167,10 @@ impl Ledger {
         other
     }
 
-    /// The slots in use.
+    /// Returns the bounds of the number of slots in use.
     ///
-    /// The lower bound allows for kernels that put bytes of one page that come by two calls into one slot (up to 6.4).
+    /// The lower bound allows for kernels that put bytes of one page from two calls into one slot
+    /// (up to 6.4).
     pub(crate) fn slots(&self) -> SlotBounds {
         let mut slots = SlotBounds::default();
         for record in &self.fills {
@@ -178,7 +184,8 @@ impl Ledger {
         slots
     }
 
-    /// Whether every byte lies in whole pages, from the first of a page on, so that direct I/O will take it.
+    /// Returns whether every byte lies in whole pages, from the first byte of a page on, so that
+    /// direct I/O accepts them.
     pub(crate) fn is_aligned(&self) -> bool {
         self.fills.iter().all(|record| {
             record.is_paged() && record.first_slot_bytes == self.page.min(record.bytes) && record.bytes % self.page == 0

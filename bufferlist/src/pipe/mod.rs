@@ -1,4 +1,5 @@
-//! Pipes as containers of kernel pages: the ring and its ledger, the pool they come from, the shared cells of a list.
+//! Pipes as containers of kernel pages: the pipe and its ledger, the pool, and the cells that lists
+//! share.
 
 mod cache;
 mod cell;

@@ -1,4 +1,4 @@
-//! One pipe with its account.
+//! A pipe with its ledger.
 
 use super::dev_null::dev_null;
 use super::ledger::{Ledger, SlotLayout};
@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// A pipe of our own: nobody else has its descriptors, so its account is exact, and a call on it never waits.
+/// Pipe whose descriptors no other code has. Its ledger is therefore exact, and a call on it never
+/// blocks.
 #[derive(Debug)]
 pub(crate) struct OwnedPipe {
     read: OwnedFd,
@@ -18,14 +19,15 @@ pub(crate) struct OwnedPipe {
     slots: u64,
     generation: u32,
     pub(crate) ledger: Ledger,
-    /// Bytes that have ever been put in: where in the pipe's stream the next one will be.
+    /// Bytes ever put in, which is the position of the next byte in the pipe's stream.
     bytes_put: u64,
-    /// The pipe's inode number; 0 until the journal asks for it.
+    /// Inode number of the pipe; 0 until the journal asks for it.
     inode: AtomicU64,
 }
 
 impl OwnedPipe {
-    /// A new pipe, as large as the system gives (16 slots; two where the user's pipe pages are used up, pipe(7)).
+    /// Creates a pipe of the system's default size (16 slots; two if the user's quota of pipe pages
+    /// is used up, pipe(7)).
     pub(crate) fn new() -> Sys<Self> {
         let (read, write) = sys::pipe()?;
         journal::on_pipe_created();
@@ -42,37 +44,41 @@ impl OwnedPipe {
         })
     }
 
-    /// How many slots the ring has.
+    /// Returns the number of slots.
     pub(crate) fn slots(&self) -> u64 {
         self.slots
     }
 
-    /// Makes room for `slots`. What cannot be had (`/proc/sys/fs/pipe-max-size`, the user's quota) is not an error: the
-    /// ring stays as it is. Only on an empty ring: a resize moves what is in it.
+    /// Grows the pipe to `slots` slots. Must be called on an empty pipe only, because a resize
+    /// moves its contents.
+    ///
+    /// If the size is not available (`/proc/sys/fs/pipe-max-size`, the user's quota), the pipe
+    /// keeps its size. That is not an error.
     pub(crate) fn grow(&mut self, slots: u64) {
         debug_assert!(self.ledger.is_empty());
         if slots <= self.slots {
             return;
         }
         let page = sys::page_size();
-        // The kernel rounds up to a power of two of pages, and returns what it made (fs/pipe.c round_pipe_size).
+        // The kernel rounds up to a power of two of pages, and returns the new size (`fs/pipe.c`:
+        // `round_pipe_size()`).
         if let Ok(bytes) = sys::set_pipe_size(self.write.as_fd(), slots as usize * page) {
             self.slots = (bytes / page) as u64;
         }
     }
 
-    /// Whether this process made it.
+    /// Returns whether this process created the pipe.
     pub(crate) fn is_from_this_process(&self) -> bool {
         self.generation == fork_generation::generation()
     }
 
-    /// The slots that are certainly free.
+    /// Returns the number of slots that are certainly free.
     pub(crate) fn free_slots(&self) -> u64 {
         self.slots.saturating_sub(self.ledger.slots().at_most)
     }
 
-    /// Whether a byte can be put in: by the account where that is sure, else by asking the kernel (`POLLOUT` is set while
-    /// a slot is free; fs/pipe.c `pipe_poll`).
+    /// Returns whether a byte can be put in. Uses the ledger if it is conclusive, and otherwise
+    /// asks the kernel (`POLLOUT` is set while a slot is free; `fs/pipe.c`: `pipe_poll()`).
     pub(crate) fn has_free_slot(&self) -> bool {
         let used = self.ledger.slots();
         if used.at_most < self.slots {
@@ -92,7 +98,7 @@ impl OwnedPipe {
         self.write.as_fd()
     }
 
-    /// Accounts for `bytes` that a call has put in.
+    /// Records `bytes` that a call has put in.
     #[inline]
     pub(crate) fn record_fill(&mut self, bytes: u64, layout: SlotLayout) {
         let free = self.free_slots();
@@ -101,13 +107,13 @@ impl OwnedPipe {
             .fill(bytes, layout, if free == 0 { self.slots } else { free });
     }
 
-    /// Accounts for `bytes` that a call has taken out.
+    /// Records `bytes` that a call has taken out.
     #[inline]
     pub(crate) fn record_drain(&mut self, bytes: u64) {
         self.ledger.drain(bytes);
     }
 
-    /// Tells the journal, if somebody watches, of the `bytes` that were put in last.
+    /// Writes a journal entry for the `bytes` that were put in last, if the journal is watched.
     #[inline]
     pub(crate) fn journal_put(&self, bytes: u64, template: &EntryTemplate) {
         if journal::watched() {
@@ -115,7 +121,7 @@ impl OwnedPipe {
         }
     }
 
-    /// Tells the journal, if somebody watches, of the `bytes` that have left last.
+    /// Writes a journal entry for the `bytes` that were taken out last, if the journal is watched.
     #[inline]
     pub(crate) fn journal_taken(&self, bytes: u64, template: &EntryTemplate) {
         if journal::watched() {
@@ -133,12 +139,13 @@ impl OwnedPipe {
         journal::write(template, bytes, inode, stream);
     }
 
-    /// Whether it can be used again for other bytes: empty by our account, and the kernel agrees.
+    /// Returns whether the pipe can be reused: empty by the ledger, and the kernel agrees.
     pub(crate) fn is_clean(&self) -> bool {
         self.ledger.is_empty() && self.is_from_this_process() && sys::bytes_readable(self.read.as_fd()) == Ok(0)
     }
 
-    /// Throws away the first `n` bytes: to `/dev/null` without a copy, or, where that is refused, by reading them.
+    /// Discards the first `n` bytes: to `/dev/null` without a copy or, where that is refused, by
+    /// reading them.
     pub(crate) fn discard(&mut self, n: u64, template: &EntryTemplate) -> Sys<()> {
         let mut left = n;
         let mut scratch = Vec::new();
@@ -155,7 +162,8 @@ impl OwnedPipe {
                 sys::read(self.reader(), &mut scratch, len.min(64 * 1024))?
             };
             if gone == 0 {
-                // We hold the write end, so a pipe that has bytes by our account cannot be at its end.
+                // This process holds the write end, so a pipe that is not empty by the ledger
+                // cannot be at its end.
                 return Err(Errno::IO);
             }
             self.record_drain(gone as u64);
@@ -165,8 +173,11 @@ impl OwnedPipe {
         Ok(())
     }
 
-    /// Puts the first `n` bytes of `from`, which keeps them, into this ring, which must be empty: tee(2) begins at the
-    /// head of the source each time, so a second call would give the first bytes again. Says how many came.
+    /// Tees the first `n` bytes of `from`, which keeps them, into this pipe, and returns how many
+    /// were tee'd.
+    ///
+    /// This pipe must be empty. tee(2) always begins at the head of the source, so a second call
+    /// would duplicate the first bytes.
     pub(crate) fn tee_from(&mut self, from: &Self, n: u64, template: &EntryTemplate) -> Sys<u64> {
         debug_assert!(self.ledger.is_empty());
         let got = sys::tee(from.reader(), self.writer(), n as usize)? as u64;
@@ -176,7 +187,8 @@ impl OwnedPipe {
         Ok(got)
     }
 
-    /// Moves the first `n` bytes of `from` into this ring, by reference. Says how many came.
+    /// Moves the first `n` bytes of `from` into this pipe by reference, and returns how many were
+    /// moved.
     pub(crate) fn move_from(&mut self, from: &mut Self, n: u64, template: &EntryTemplate) -> Sys<u64> {
         debug_assert!(self.ledger.is_empty());
         let got = sys::splice(from.reader(), None, self.writer(), None, n as usize, false)? as u64;
@@ -189,8 +201,8 @@ impl OwnedPipe {
         Ok(got)
     }
 
-    /// Reads `n` bytes to the end of `into`, all of them unless the kernel refuses: what was read before that is in
-    /// `into`, and out of the ring.
+    /// Reads `n` bytes and appends them to `into`. If the kernel refuses, the bytes read before are
+    /// in `into` and no longer in the pipe.
     pub(crate) fn read(&mut self, into: &mut Vec<u8>, n: u64, template: &EntryTemplate) -> Sys<()> {
         let mut left = n;
         while left > 0 {

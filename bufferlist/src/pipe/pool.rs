@@ -1,4 +1,4 @@
-//! A bounded stock of pipes.
+//! A bounded pool of pipes.
 
 use super::inventory::{Inventory, Lease, Weighted};
 use super::owned_pipe::OwnedPipe;
@@ -12,25 +12,30 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// The process's own pool takes at most so many pipes, and at most an eighth of the open files that the process may
-/// have (each pipe is two). HAProxy's rule is a quarter for a program that does nothing but move data.
+/// Bound of the process's own pool on pipes. The pool also uses at most an eighth of the process's
+/// limit on open files (each pipe is two). HAProxy's rule is a quarter, for a program that does
+/// nothing but move data.
 const MAX_PIPES: u64 = 1024;
 
-/// The process's own pool takes at most so many bytes of rings: 16384 pages, which is what an unprivileged user gets
-/// before new pipes shrink to two slots (`pipe-user-pages-soft`, pipe(7)).
+/// Bound of the process's own pool on the bytes of its rings: 16384 pages, which is what an
+/// unprivileged user gets before new pipes shrink to two slots (`pipe-user-pages-soft`, pipe(7)).
 const MAX_BYTES: u64 = 64 << 20;
 
-/// A new pipe has so many slots (`PIPE_DEF_BUFFERS`, `include/linux/pipe_fs_i.h`), unless the user's quota is used up.
+/// Slots of a new pipe (`include/linux/pipe_fs_i.h`: `PIPE_DEF_BUFFERS`), unless the user's quota
+/// is used up.
 const DEFAULT_SLOTS: u64 = 16;
 
-/// A bounded stock of pipes; a cheap handle, which clones share. `Pool::default()` is the process's own.
+/// Bounded pool of pipes. Clones are cheap and share the pool. `Pool::default()` is the process's
+/// own.
 ///
-/// Pipes are made when they are needed, with `O_CLOEXEC | O_NONBLOCK`, and kept for the next who needs one. A pipe is
-/// taken back only if it is empty by its own account *and* the kernel agrees; any other is closed. After a fork the child
-/// closes the pipes that it inherited and makes its own. Where no pipe is to be had, be it by these bounds, by
-/// `RLIMIT_NOFILE`, or by the user's quota of pipe pages (over it a new pipe has two slots, and cannot grow: pipe(7)),
-/// bytes are copied through memory instead and the copy is counted ([`Reason::NoPipe`](crate::Reason::NoPipe)): nothing
-/// fails, and nothing wait_when_empty unless [told to](Self::wait_when_empty).
+/// Pipes are created on demand, with `O_CLOEXEC | O_NONBLOCK`, and kept for reuse. A pipe is kept
+/// only if it is empty by its own ledger *and* the kernel agrees; any other pipe is closed. After a
+/// fork, the child closes the pipes that it inherited and creates its own.
+///
+/// A pipe may be unavailable because of the pool's bounds, `RLIMIT_NOFILE`, or the user's quota of
+/// pipe pages (above it, a new pipe has two slots and cannot grow: pipe(7)). Bytes are then copied
+/// through memory and the copy is counted ([`Reason::NoPipe`](crate::Reason::NoPipe)). Nothing
+/// fails, and nothing waits unless [configured to](Self::wait_when_empty).
 ///
 /// ```
 /// use bufferlist::{Pool, Source, Sink, transfer};
@@ -51,7 +56,7 @@ struct Inner {
     inventory: Inventory<OwnedPipe>,
     generation: AtomicU32,
     wait_when_empty: AtomicBool,
-    /// How often a pipe was given back, for those who wait for one.
+    /// Number of times a pipe was returned, for threads that wait for one.
     return_count: Mutex<u64>,
     pipe_returned: Condvar,
     created: AtomicU64,
@@ -60,32 +65,33 @@ struct Inner {
     denied: AtomicU64,
 }
 
-/// What a pool has and has done.
+/// Statistics of a pool.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PoolStats {
-    /// Pipes that wait for use.
+    /// Pipes ready for use.
     pub idle: usize,
     /// Pipes in use: in lists, or as the spare of a transfer.
     pub in_use: usize,
-    /// Bytes that the rings of all of them can hold, in whole pages.
+    /// Bytes that the rings of all pipes can hold, in whole pages.
     pub capacity_bytes: u64,
-    /// Pipes made since the pool was.
+    /// Pipes created since the pool was.
     pub created: u64,
-    /// Pipes closed instead of taken back, because something was still in them.
+    /// Pipes closed instead of kept, because they were not empty.
     pub closed: u64,
-    /// Pipes closed because the kernel counted other bytes in them than we did. Anything but zero is a defect.
+    /// Pipes closed because the kernel counted other bytes in them than the ledger did. Any value
+    /// but zero is a defect.
     pub mismatched: u64,
-    /// Requests for which there was no pipe.
+    /// Requests that no pipe was available for.
     pub denied: u64,
 }
 
-/// Why there is no pipe.
+/// Reaction to the lack of a pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NoPipe {
-    /// There is none, and the caller may copy.
+    /// The caller may copy.
     Copy,
-    /// There is none, and the pool was told that its users rather wait.
+    /// The caller must wait, because the pool is configured to.
     Wait,
 }
 
@@ -96,7 +102,7 @@ impl Weighted for OwnedPipe {
 }
 
 impl Pool {
-    /// A pool of at most `max_pipes` pipes, whose rings hold at most `max_bytes` together.
+    /// Creates a pool of at most `max_pipes` pipes, whose rings hold at most `max_bytes` together.
     ///
     /// ```
     /// let pool = bufferlist::Pool::new(4, 1 << 20);
@@ -116,9 +122,11 @@ impl Pool {
         }))
     }
 
-    /// Makes its users wait for a pipe rather than copy: [`splice_from`](crate::BufferList::splice_from) then answers
-    /// [`Blocked(Side::Pipe)`](crate::Side::Pipe) while all the pipes are in use. For those who would rather be late
-    /// than copy. Beware: a list that only takes and never gives wait_when_empty for itself.
+    /// Makes users wait for a pipe rather than copy.
+    ///
+    /// While all pipes are in use, [`splice_from`](crate::BufferList::splice_from) returns
+    /// [`Blocked(Side::Pipe)`](crate::Side::Pipe). For programs that prefer a delay to a copy. A
+    /// list that is only filled and never sent waits for itself forever.
     ///
     /// ```
     /// let pool = bufferlist::Pool::new(4, 1 << 20).wait_when_empty();
@@ -129,7 +137,7 @@ impl Pool {
         self
     }
 
-    /// What it has and has done.
+    /// Returns the statistics.
     ///
     /// ```
     /// println!("{:?}", bufferlist::Pool::default().stats());
@@ -148,7 +156,7 @@ impl Pool {
         }
     }
 
-    /// Closes the pipes that wait for use.
+    /// Closes all idle pipes.
     ///
     /// ```
     /// let pool = bufferlist::Pool::new(4, 1 << 20);
@@ -159,7 +167,7 @@ impl Pool {
         drop(self.0.inventory.clear());
     }
 
-    /// An empty pipe with `want` slots if they can be had, and `need` at least.
+    /// Returns an empty pipe with `want` slots if available, and with `need` slots at least.
     pub(crate) fn get(&self, want: u64, need: u64) -> Result<PooledPipe, NoPipe> {
         let inner = &*self.0;
         let now = fork_generation::generation();
@@ -172,9 +180,10 @@ impl Pool {
                 Lease::Create(reserved) => self.create(want, need, reserved),
                 Lease::Exhausted => None,
             };
-            // Where the system gives no more, a free one that is smaller than wanted will do.
+            // If the system creates no more pipes, an idle one smaller than wanted is used.
             match found.or_else(|| inner.inventory.take_idle(need)) {
-                // Another thread of a new child has yet to clear the shelf of the parent's pipes.
+                // In a new child, another thread has not yet cleared the inventory of the parent's
+                // pipes.
                 Some(parents) if !parents.is_from_this_process() => inner.inventory.removed(parents.slots()),
                 found => break found,
             }
@@ -182,7 +191,7 @@ impl Pool {
         let Some(mut pipe) = pipe else {
             inner.denied.fetch_add(1, Relaxed);
             let usage = inner.inventory.usage();
-            // Nobody gives back what nobody has: if not one is out, it is the system that refuses.
+            // If no pipe is in use, none can be returned: the system refuses to create one.
             return Err(if inner.wait_when_empty.load(Relaxed) && usage.count > usage.idle {
                 NoPipe::Wait
             } else {
@@ -196,8 +205,10 @@ impl Pool {
         })
     }
 
-    /// Makes a pipe on a place that the shelf has promised. `None` if the system gives none, or only one that is too small
-    /// to work with, since the user's quota is used up: such a one is closed, for to keep it would cost two open files.
+    /// Creates a pipe whose weight the inventory has reserved.
+    ///
+    /// Returns `None` if the system creates none, or only one below `need` slots because the user's
+    /// quota is used up. Such a pipe is closed, because keeping it would cost two descriptors.
     fn create(&self, want: u64, need: u64, reserved: u64) -> Option<OwnedPipe> {
         let Ok(mut pipe) = OwnedPipe::new() else {
             self.0.inventory.creation_failed(reserved);
@@ -215,7 +226,7 @@ impl Pool {
         Some(pipe)
     }
 
-    /// Gives a pipe that is out `want` slots, if the bounds and the system allow it.
+    /// Grows a pipe in use to `want` slots, if the bounds and the system allow it.
     fn grow(&self, pipe: &mut OwnedPipe, want: u64) {
         let had = pipe.slots();
         let to = want.next_power_of_two();
@@ -225,7 +236,7 @@ impl Pool {
         }
     }
 
-    /// Takes a pipe back, if it is clean.
+    /// Takes a pipe back if it is clean, and closes it otherwise.
     fn put(&self, pipe: OwnedPipe) {
         let inner = &*self.0;
         if pipe.is_clean() {
@@ -246,8 +257,9 @@ impl Pool {
         }
     }
 
-    /// How often a pipe was given back: to be asked before a request that may be refused, and handed to
-    /// [`wait`](Self::wait) after it. They are counted, and worth a lock, only where users wait.
+    /// Returns how often a pipe was returned, for [`wait_for_return`](Self::wait_for_return). To be
+    /// read before a request that may be refused. Returns are counted, which takes a lock, only if
+    /// users wait.
     pub(crate) fn return_count(&self) -> u64 {
         if !self.0.wait_when_empty.load(Relaxed) {
             return 0;
@@ -255,7 +267,8 @@ impl Pool {
         *self.0.return_count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a pipe has been given back since `seen` was asked, or the deadline. Says whether one was.
+    /// Waits until a pipe has been returned since `seen` was read, or until the deadline. Returns
+    /// whether one was.
     pub(crate) fn wait_for_return(&self, seen: u64, deadline: Option<Instant>) -> bool {
         let mut returns = self.0.return_count.lock().unwrap_or_else(PoisonError::into_inner);
         while *returns == seen {
@@ -282,7 +295,8 @@ impl Pool {
     }
 }
 
-/// The process's own pool: bounded by the limit on open files at its first use, and by an unprivileged user's quota.
+/// The process's own pool, bounded by the limit on open files at its first use and by an
+/// unprivileged user's quota.
 impl Default for Pool {
     fn default() -> Self {
         static OWN: OnceLock<Pool> = OnceLock::new();
@@ -301,10 +315,10 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A pipe that goes back to its pool when it is dropped, or is closed there.
+/// Pipe that returns to its pool when it is dropped.
 #[derive(Debug)]
 pub(crate) struct PooledPipe {
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     pipe: Option<OwnedPipe>,
     pool: Pool,
 }
@@ -331,9 +345,9 @@ impl Drop for PooledPipe {
     }
 }
 
-/// Where an operation gets its pipes from: a pool, or a cache in front of one.
+/// Provider of pipes: a pool, or a cache in front of one.
 pub(crate) trait PipeProvider {
-    /// Returns an empty pipe with `want` slots if they are available, and with `need` slots at least.
+    /// Returns an empty pipe with `want` slots if available, and with `need` slots at least.
     fn provide(&mut self, want: u64, need: u64) -> Result<PooledPipe, NoPipe>;
 
     /// Returns the pool that the pipes come from.
@@ -350,7 +364,7 @@ impl PipeProvider for &Pool {
     }
 }
 
-/// What a failed request for a pipe means as an errno, where only an error will do.
+/// The error number for a missing pipe, where only an error is possible.
 impl From<NoPipe> for Errno {
     fn from(_: NoPipe) -> Self {
         Self::MFILE

@@ -1,4 +1,4 @@
-//! A cell that waits for bytes.
+//! A cell without bytes, kept for reuse.
 
 use super::{PipeCell, PipeRange};
 use crate::endpoint::kind::Endpoint;
@@ -7,8 +7,9 @@ use crate::pipe::pool::{Pool, PooledPipe};
 use crate::segment::{FileExtent, SegmentId, Stability};
 use std::sync::Arc;
 
-/// A cell that nobody else holds, and whose one pipe is empty: what is put there makes it a cell like any other. A loop
-/// that fills and empties the same pipe keeps the cell as well, and so allocates nothing.
+/// Cell with one empty pipe and no other holder. Bytes put into the pipe turn it into an ordinary
+/// cell. A loop that fills and empties the same pipe reuses the cell as well, and so allocates
+/// nothing.
 #[derive(Debug)]
 pub(crate) struct IdleCell {
     cell: Arc<PipeCell>,
@@ -16,11 +17,11 @@ pub(crate) struct IdleCell {
 }
 
 impl IdleCell {
-    /// A new one, around an empty pipe.
+    /// Creates a cell around an empty pipe.
     pub(crate) fn new(pipe: PooledPipe, pool: &Pool) -> Self {
         debug_assert!(pipe.ledger.is_empty());
         let slots = pipe.slots();
-        // It gets its name with its bytes.
+        // The segment ID is assigned together with the bytes.
         let cell = PipeCell::new(
             (SegmentId::UNASSIGNED, 0),
             Endpoint::default(),
@@ -35,8 +36,10 @@ impl IdleCell {
         }
     }
 
-    /// What is left of a cell whose range has been sent. `None` if somebody else holds it, if it was cut into several
-    /// pipes, or is memory: then it is let go.
+    /// Reclaims the cell of a range that has been sent.
+    ///
+    /// Returns `None`, and drops the range, if the cell has another holder, consists of several
+    /// pipes, or is memory.
     #[inline]
     pub(crate) fn reclaim(mut range: PipeRange) -> Option<Self> {
         let slots = Arc::get_mut(&mut range.cell)?.idle_pipe()?.slots();
@@ -50,7 +53,7 @@ impl IdleCell {
         Arc::get_mut(&mut self.cell).expect("nobody else holds it")
     }
 
-    /// Whether it has so many slots, and is this process's.
+    /// Returns whether the pipe has `slots` slots and belongs to this process.
     pub(crate) fn has_capacity(&self, slots: u64) -> bool {
         self.slots >= slots && self.cell.is_from_this_process()
     }
@@ -60,12 +63,12 @@ impl IdleCell {
         self.cell().idle_pipe().expect("one pipe, empty until it is filled")
     }
 
-    /// The pipe without the cell.
+    /// Returns the pipe and drops the cell.
     pub(crate) fn into_pipe(self) -> Option<PooledPipe> {
         Arc::into_inner(self.cell)?.into_pipes().next()
     }
 
-    /// The range of what has been put into the pipe by now.
+    /// Turns the cell into the range of the bytes that have been put into its pipe.
     #[inline]
     pub(crate) fn into_range(
         mut self,

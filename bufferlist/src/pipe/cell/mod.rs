@@ -1,15 +1,18 @@
-//! The shared, immutable content of pipe segments.
+//! Shared, immutable contents of pipe segments.
 //!
-//! A list's pipe segments are ranges of cells, as slices of [`bytes::Bytes`] are ranges of allocations: cloning and
-//! splitting count references. What can be done with a cell depends on who else holds it:
+//! A list's pipe segments are ranges of cells, as slices of [`bytes::Bytes`] are ranges of
+//! allocations. Cloning and splitting count references. Sending a range depends on the number of
+//! holders of its cell:
 //!
-//! * held once (`Arc::get_mut` succeeds): its pages are spliced straight out, and what lies before the range is dropped;
-//! * held by several: the range is tee'd into a private pipe, under the cell's lock, and goes out from there. tee(2) begins
-//!   at the head of the pipe each time, so the part before the range is tee'd as well and thrown away; a cell that is cut
-//!   up often is therefore split into several pipes;
-//! * where no pipe is to be had, the pages are read into memory once, for all who hold the cell.
+//! * One holder (`Arc::get_mut` succeeds): the pages are spliced straight out. Bytes before the
+//!   range are discarded.
+//! * Several holders: the range is tee'd into a private pipe, under the cell's lock, and sent from
+//!   there. tee(2) always begins at the head of the pipe, so the bytes before the range are tee'd
+//!   as well and discarded. A cell whose ranges are sent often is therefore split into several
+//!   pipes.
+//! * No pipe is available: the pages are read into memory once, for all holders of the cell.
 //!
-//! The lock is held over system calls on our own pipes only, none of which can wait.
+//! The lock is held only during system calls on the cell's own pipes, none of which can block.
 
 mod idle;
 mod range;
@@ -36,28 +39,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Kernel pages that several segments may share.
 #[derive(Debug)]
 pub(crate) struct PipeCell {
-    /// The name of the segment, and where in it the cell begins: a private pipe is a part of the segment that it was tee'd
-    /// from, and goes by its name.
+    /// Segment ID, and the offset of the cell in that segment. A private pipe holds a part of the
+    /// segment that it was tee'd from, and keeps its ID.
     segment: (SegmentId, u64),
     origin: Endpoint,
     stability: Stability,
-    /// The part of a file that the cell's bytes came from, all of them in order, where that is known.
+    /// File extent that all of the cell's bytes came from, in order, if it is known.
     source: Option<FileExtent>,
     pool: Pool,
     generation: u32,
     state: Mutex<State>,
 }
 
-/// Where the next bytes of a range are to be had.
+/// The next bytes of a range.
 #[derive(Debug)]
 pub(crate) enum Head<P> {
-    /// At the head of a pipe: so many.
+    /// At the head of a pipe, with their number.
     Pipe(P, u64),
-    /// In memory, for this reason.
+    /// In memory, with the reason for the copy.
     Memory(Bytes, Reason),
 }
 
-/// What the journal says of the byte at `position` of the cell of this name.
+/// Returns the journal entry template for the byte at `position` of a cell.
 fn entry_template(
     (segment, begins): (SegmentId, u64),
     operation: Operation,
@@ -74,7 +77,7 @@ fn entry_template(
 }
 
 impl PipeCell {
-    /// A cell of what is in `pipe`.
+    /// Creates a cell of the contents of `pipe`.
     pub(crate) fn new(
         segment: (SegmentId, u64),
         origin: Endpoint,
@@ -102,7 +105,8 @@ impl PipeCell {
         }
     }
 
-    /// A cell whose pages were read into memory, for tests of the rope that make no system call.
+    /// Creates a cell whose pages were read into memory, for tests of the rope that make no system
+    /// call.
     #[cfg(test)]
     pub(crate) fn in_memory(bytes: Bytes) -> Self {
         let chunk = Chunk {
@@ -128,12 +132,12 @@ impl PipeCell {
         self.segment.0
     }
 
-    /// The name of the segment, and where in it the byte at `position` of the cell is.
+    /// Returns the segment ID and the offset in the segment of the byte at `position`.
     pub(crate) fn segment_at(&self, position: u64) -> (SegmentId, u64) {
         (self.segment.0, self.segment.1 + position)
     }
 
-    /// What the journal says of the byte at `position` of the cell.
+    /// Returns the journal entry template for the byte at `position`.
     pub(crate) fn template(&self, operation: Operation, position: u64, caller: Caller) -> EntryTemplate {
         entry_template(self.segment, operation, position, caller)
     }
@@ -147,13 +151,13 @@ impl PipeCell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state, for the only holder: no lock.
+    /// Returns the state without a lock, for the only holder.
     fn state(&mut self) -> &mut State {
         self.state.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The ring at the end of the cell and the position behind its last byte, if more bytes of the same origin can be
-    /// put there by the only holder.
+    /// Returns the pipe at the end of the cell and the position behind its last byte, if the only
+    /// holder can put more bytes of that origin there.
     pub(crate) fn tail(&mut self, origin: Endpoint) -> Option<(u64, &mut OwnedPipe)> {
         if self.origin != origin || !self.is_from_this_process() {
             return None;
@@ -166,7 +170,8 @@ impl PipeCell {
         }
     }
 
-    /// Remembers, or forgets, which part of a file was added at the end.
+    /// Extends the recorded file extent by one for bytes that were appended, or forgets it if the
+    /// two do not join.
     pub(crate) fn extend_source(&mut self, by: Option<FileExtent>) {
         self.source = match (self.source.take(), by) {
             (Some(source), Some(by)) => source.join(&by),
@@ -174,7 +179,7 @@ impl PipeCell {
         };
     }
 
-    /// Bytes of kernel memory that the cell keeps alive.
+    /// Returns the bytes of kernel memory that the cell keeps alive.
     pub(crate) fn pinned(&self) -> u64 {
         self.lock()
             .chunks
@@ -186,7 +191,7 @@ impl PipeCell {
             .sum()
     }
 
-    /// Whether all of it lies in whole pages of pipes.
+    /// Returns whether all bytes are in whole pages of pipes.
     pub(crate) fn is_aligned(&self) -> bool {
         self.lock().chunks.iter().all(|chunk| match &chunk.storage {
             Storage::Pipe(pipe) => pipe.ledger.is_aligned(),
@@ -194,7 +199,8 @@ impl PipeCell {
         })
     }
 
-    /// The next bytes of `start..end`, for the only holder. What lies before `start` is thrown away.
+    /// Returns the next bytes of `start..end`, for the only holder. Discards the bytes before
+    /// `start`.
     #[inline]
     pub(crate) fn head(&mut self, start: u64, end: u64, caller: Caller) -> Sys<Head<&mut OwnedPipe>> {
         let segment = self.segment;
@@ -214,7 +220,7 @@ impl PipeCell {
             Storage::Pipe(pipe) => {
                 let drop = entry_template(segment, Operation::Drop, chunk.start, caller);
                 let result = pipe.discard(start - chunk.start, &drop);
-                // Also when it failed half-way: the account says where the head is now.
+                // Updated even if discarding failed halfway: the ledger says where the head is now.
                 chunk.start = part_end - pipe.ledger.bytes();
                 result?;
                 Ok(Head::Pipe(pipe, end.min(part_end) - start))
@@ -222,7 +228,7 @@ impl PipeCell {
         }
     }
 
-    /// Accounts for `n` bytes that went out of the pipe at the front.
+    /// Records that `n` bytes were sent from the pipe at the front.
     #[inline]
     pub(crate) fn record_sent(&mut self, n: u64, caller: Caller) {
         let segment = self.segment;
@@ -235,7 +241,7 @@ impl PipeCell {
         }
     }
 
-    /// The pipe of the cell, if it is the only part and empty.
+    /// Returns the pipe of the cell if it is the only chunk and empty.
     fn idle_pipe(&mut self) -> Option<&mut PooledPipe> {
         match self.state().chunks.make_contiguous() {
             [
@@ -248,7 +254,7 @@ impl PipeCell {
         }
     }
 
-    /// The pipes of a cell that nobody holds any more.
+    /// Returns the pipes of a cell without holders.
     fn into_pipes(self) -> impl Iterator<Item = PooledPipe> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.chunks.into_iter().filter_map(|chunk| match chunk.storage {
@@ -257,8 +263,8 @@ impl PipeCell {
         })
     }
 
-    /// The next bytes of `start..end`, for one of several holders: in a private pipe, whose head is at `start`. Where
-    /// that is not to be had, the pages are read into memory for all.
+    /// Returns the next bytes of `start..end`, for one of several holders, in a private pipe whose
+    /// head is at `start`. If there is no pipe, the pages are read into memory for all holders.
     pub(crate) fn shared_head(
         &self,
         start: u64,
@@ -273,7 +279,8 @@ impl PipeCell {
             Ok(front) => return Ok(front),
             Err(reason) => reason,
         };
-        // The part may have been split before the tee failed: then `start` is in the one behind.
+        // The chunk may have been split before the tee failed, which moves `start` into the next
+        // chunk.
         let at = state.find(start)?;
         state.read_into_memory(at, reason, &self.copy_template(reason, copies), copies)?;
         Ok(state.memory(start, end))
@@ -286,8 +293,10 @@ impl PipeCell {
         state.read_into_memory(at, reason, &self.copy_template(reason, copies), copies)
     }
 
-    /// The bytes of `start..end`, or of its beginning, in memory. The pages stay where they are, unless no pipe is to be
-    /// had. Windows that were looked at before are given again, at no cost.
+    /// Returns the bytes of `start..end`, or of its beginning, in memory.
+    ///
+    /// The pages stay where they are, unless no pipe is available. A range that was peeked at
+    /// before is returned from the cache, without a copy.
     pub(crate) fn peek(&self, start: u64, end: u64, copies: &mut Copies, why: Reason) -> Sys<Bytes> {
         let mut state = self.lock();
         for (at, bytes) in &state.cached_peeks {
@@ -304,7 +313,8 @@ impl PipeCell {
             Ok(Head::Pipe(mut pipe, len)) => {
                 let mut seen = Vec::with_capacity(len as usize);
                 let look = self.copy_template(why, copies).advanced_by(start);
-                // What was read of a private copy before an error is no loss.
+                // If the read fails, the bytes of the private pipe are dropped, which loses
+                // nothing.
                 pipe.read(&mut seen, len, &look)?;
                 copies.add(why, len);
                 let seen = Bytes::from(seen);
@@ -324,7 +334,8 @@ impl PipeCell {
         }
     }
 
-    /// What the journal says of bytes from the cell's first one on that are copied into memory.
+    /// Returns the journal entry template for a copy into memory that begins at the cell's first
+    /// byte.
     fn copy_template(&self, reason: Reason, copies: &Copies) -> EntryTemplate {
         let operation = match reason {
             Reason::Peeked => Operation::Peek,
@@ -337,8 +348,8 @@ impl PipeCell {
         }
     }
 
-    /// A private pipe with the bytes of `start..end`, or of its beginning, at its head: `None` if they are in memory, or
-    /// no pipe is to be had.
+    /// Returns a private pipe with the bytes of `start..end`, or of its beginning, at its head.
+    /// `None` if they are in memory, or no pipe is available.
     pub(crate) fn tee_to_private_pipe(&self, start: u64, end: u64, caller: Caller) -> Option<(PooledPipe, u64)> {
         let mut state = self.lock();
         let at = state.find(start).ok()?;

@@ -1,11 +1,11 @@
-//! What a segment holds of a cell.
+//! Ranges of cells, which segments hold.
 
 use super::PipeCell;
 use crate::endpoint::kind::Endpoint;
 use crate::segment::{FileExtent, Stability};
 use std::sync::Arc;
 
-/// A range of a cell: what a segment holds.
+/// Range of a cell: the contents of a pipe segment.
 #[derive(Clone, Debug)]
 pub(crate) struct PipeRange {
     pub(crate) cell: Arc<PipeCell>,
@@ -14,12 +14,12 @@ pub(crate) struct PipeRange {
 }
 
 impl PipeRange {
-    /// The first `len` bytes of a new cell.
+    /// Returns the range of the first `len` bytes of a new cell.
     pub(crate) fn new(cell: PipeCell, len: u64) -> Self {
         Self::from_shared(Arc::new(cell), len)
     }
 
-    /// The first `len` bytes of a cell.
+    /// Returns the range of the first `len` bytes of a cell.
     pub(super) fn from_shared(cell: Arc<PipeCell>, len: u64) -> Self {
         Self {
             cell,
@@ -48,7 +48,7 @@ impl PipeRange {
         self.cell.stability
     }
 
-    /// The part of a file that these bytes came from, where that is known.
+    /// Returns the file extent that the bytes came from, if it is known.
     pub(crate) fn source(&self) -> Option<FileExtent> {
         self.cell
             .source
@@ -73,13 +73,14 @@ impl PipeRange {
         self.end = self.start + n;
     }
 
-    /// `n` bytes have been put behind the last one.
+    /// Extends the range by `n` bytes that have been put behind its last one.
     pub(crate) fn extend(&mut self, n: u64) {
         self.end += n;
     }
 }
 
-/// For the test of the tests only: an error in the middle of a segment, which they must find.
+/// Returns the off-by-one that a test injects into the splitting of segments, to show that the
+/// property test finds it.
 #[cfg(feature = "__fault")]
 fn injected_off_by_one(start: u64, end: u64) -> u64 {
     if start > 0 && start < end {

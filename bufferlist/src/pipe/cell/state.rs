@@ -1,4 +1,6 @@
-//! What is in a cell: stretches of its bytes, each in a pipe or in memory. Under the cell's lock, or in the only hand.
+//! Contents of a `PipeCell`: consecutive byte ranges, each stored in a pipe or in memory.
+//!
+//! Access requires the cell's lock or unique ownership.
 
 use super::Head;
 use crate::counts::Copies;
@@ -11,25 +13,25 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use std::collections::VecDeque;
 
-/// A pipe is split when it was tee'd from its middle more often than this: so many throw-away prefixes cost more than
-/// the split, which is one splice from pipe to pipe.
+/// Number of tees from the middle of a pipe after which it is split. More discarded prefixes cost
+/// more than the split, which is one splice from pipe to pipe.
 const TEES_BEFORE_SPLIT: u32 = 4;
 
-/// A cell is split into at most so many pipes, so that one cell cannot eat the pool.
+/// Maximum number of chunks of a cell, so that one cell cannot exhaust the pool.
 const MAX_CHUNKS: usize = 8;
 
-/// How many windows of a cell are remembered after a look at them.
+/// Maximum number of peeked ranges that a cell caches.
 pub(super) const MAX_CACHED_PEEKS: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct State {
-    /// In order and without gaps; what lies before the first is gone.
+    /// In order and without gaps. Bytes before the first chunk have been sent or discarded.
     pub(super) chunks: VecDeque<Chunk>,
-    /// Windows that somebody looked at: position and bytes.
+    /// Cached peeks: position and bytes.
     pub(super) cached_peeks: VecDeque<(u64, Bytes)>,
 }
 
-/// A stretch of the cell's bytes, by position from the cell's first byte.
+/// Byte range of the cell, by position from the cell's first byte.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) start: u64,
@@ -57,7 +59,7 @@ impl Chunk {
 }
 
 impl State {
-    /// The part that holds the byte at `start`.
+    /// Returns the index of the chunk that holds the byte at `start`.
     pub(super) fn find(&self, start: u64) -> Sys<usize> {
         self.chunks
             .iter()
@@ -65,7 +67,7 @@ impl State {
             .ok_or(Errno::IO)
     }
 
-    /// What of `start..end` is in the part that is memory now.
+    /// Returns the part of `start..end` that is in a chunk in memory.
     pub(super) fn memory<P>(&self, start: u64, end: u64) -> Head<P> {
         let chunk = self
             .chunks
@@ -80,8 +82,9 @@ impl State {
         }
     }
 
-    /// Tees the part at `at` into a private pipe with the byte at `start` at its head. `Err` is why it cannot be done. `note`
-    /// is of the cell's first byte.
+    /// Tees the chunk at `at` into a private pipe with the byte at `start` at its head.
+    ///
+    /// `template` is that of the cell's first byte. The error is the reason for copying instead.
     pub(super) fn tee(
         &mut self,
         at: usize,
@@ -94,8 +97,8 @@ impl State {
         let Storage::Pipe(from) = &self.chunks[at].storage else {
             return Ok(self.memory(start, end.min(self.chunks[at].end())));
         };
-        // An empty ring with as many slots as the source uses takes all of it: tee copies slot by slot. It is taken before
-        // the split takes another, which we can do without.
+        // An empty pipe with as many slots as the source uses takes all of it, because tee copies
+        // slot by slot. It is allocated before the split allocates another, which is optional.
         let need = from.ledger.slots().at_most.min(from.slots());
         let mut to = pipes.provide(need, need).map_err(|_| Reason::NoPipe)?;
         let at = if split {
@@ -114,7 +117,7 @@ impl State {
             .tee_from(from, end - chunk.start, &template.advanced_by(chunk.start))
             .map_err(|errno| fallback_reason(EndpointKind::Pipe, errno).unwrap_or(Reason::NoPipe))?;
         if got <= prefix {
-            // Cut short before the first byte that is wanted. What came is closed with its pipe.
+            // The tee ended before the first wanted byte. Its bytes are closed with their pipe.
             return Err(Reason::NoPipe);
         }
         let drop = EntryTemplate {
@@ -125,8 +128,11 @@ impl State {
         Ok(Head::Pipe(to, got - prefix))
     }
 
-    /// Splits the pipe at `at` so that `start` is at the head of one, if it was cut up often enough to be worth it. Says
-    /// where `start` is now. What cannot be done leaves all as it was.
+    /// Splits the pipe at `at` so that `start` is at the head of a pipe, if ranges from its middle
+    /// were tee'd often enough.
+    ///
+    /// Returns the index of the chunk that begins with `start`, or `at` if the pipe was not split. A
+    /// failed split changes nothing.
     fn split(&mut self, at: usize, start: u64, pipes: &mut impl PipeProvider, template: &EntryTemplate) -> usize {
         let chunk = &mut self.chunks[at];
         let prefix = start - chunk.start;
@@ -155,8 +161,8 @@ impl State {
         at + 1
     }
 
-    /// Replaces the pages of a part by a copy in memory. What was read before an error stays read: no byte is lost.
-    /// `note` is of the cell's first byte.
+    /// Replaces the pages of a chunk by a copy in memory. Bytes that were read before an error stay
+    /// in memory, so no byte is lost. `template` is that of the cell's first byte.
     pub(super) fn read_into_memory(
         &mut self,
         at: usize,
