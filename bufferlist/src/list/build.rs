@@ -1,15 +1,16 @@
-//! Building lists: headers in front, holes for what comes later, bytes that are written.
+//! Building lists: headers in front, holes for bytes that come later, and `io::Write`.
 
 use super::BufferList;
 use crate::segment::{Body, Hole, Segment};
 use bytes::{BufMut, BytesMut};
 use std::io;
 
-/// What `io::Write` allocates at a time: a page, which many small writes share.
+/// Bytes that `io::Write` allocates at a time: a page, shared by many small writes.
 const TAILROOM_LEN: usize = 4096;
 
 impl BufferList {
-    /// An empty list with room for `bytes` of headers, so that [`prepend`](Self::prepend) allocates nothing.
+    /// Creates an empty list with room for `bytes` of headers, so that [`prepend`](Self::prepend)
+    /// does not allocate.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -21,16 +22,17 @@ impl BufferList {
     /// ```
     pub fn with_headroom(bytes: usize) -> Self {
         let mut list = Self::new();
-        // Cut in two at once: the first cut of a fresh allocation makes it shareable, which allocates.
+        // Split at once, because the first split of a new allocation makes it shareable, which
+        // allocates.
         let mut room = BytesMut::zeroed(bytes);
         let _ = room.split_off(bytes);
         list.headroom = room;
-        // A few headers and a body.
+        // Room for a few headers and a body.
         list.rope.reserve(4);
         list
     }
 
-    /// Copies `header` in front of the list: into its headroom if there is enough of it.
+    /// Copies `header` to the front of the list, into its headroom if there is enough.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -48,7 +50,7 @@ impl BufferList {
         }
     }
 
-    /// Adds `len` bytes that come later: see [`Hole`].
+    /// Appends `len` bytes that are filled in later: see [`Hole`].
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -64,7 +66,7 @@ impl BufferList {
         hole
     }
 
-    /// Copies `bytes` to the end, into room that small pieces share.
+    /// Copies `bytes` to the end of the list, into a buffer that small pieces share.
     ///
     /// ```
     /// # use bufferlist::BufferList;

@@ -1,10 +1,10 @@
-//! Lists from other things, and other things from lists.
+//! Conversions from and to lists.
 
 use super::BufferList;
 use crate::segment::{FileExtent, Pages, Segment};
 use bytes::Bytes;
 
-/// Makes a list of one segment of each of these.
+/// Implements `From` for types that become a list of one segment.
 macro_rules! from_one_segment {
     ($($type:ty),*) => {$(
         impl From<$type> for BufferList {
@@ -41,7 +41,7 @@ impl<S: Into<Segment>> FromIterator<S> for BufferList {
     }
 }
 
-/// The segments of a list, from the front. See [`BufferList::into_iter`].
+/// Iterator over the segments of a list, from the front. See [`BufferList::into_iter`].
 #[derive(Debug)]
 pub struct IntoIter(BufferList);
 
@@ -69,7 +69,8 @@ impl IntoIterator for BufferList {
     }
 }
 
-/// Only where it costs no look and no copy: a list that is empty, or one segment of memory. Any other is given back.
+/// Succeeds only where it needs no peek and no copy: for an empty list, or a list of one segment of
+/// memory. The error is the unchanged list.
 ///
 /// ```
 /// use bufferlist::{BufferList, Segment};

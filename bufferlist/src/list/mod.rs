@@ -1,4 +1,6 @@
-//! The rope: a list of segments. Pure: nothing here makes a system call, waits, looks at bytes, or can fail.
+//! The rope: a list of segments.
+//!
+//! Operations on it make no system call, never block, never read bytes, and cannot fail.
 
 mod build;
 mod convert;
@@ -16,12 +18,13 @@ use std::fmt;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-/// Bytes held as segments, some of which may be kernel pages in a pipe.
+/// A list of bytes as segments, some of which may be kernel pages in a pipe.
 ///
-/// Putting lists together, cutting them and cloning them counts references: no byte and no page is touched. Bytes enter
-/// and leave by [`splice_from`](Self::splice_from) and [`splice_to`](Self::splice_to); to *look* at them is a call of its
-/// own, [`peek`](Self::peek), because a look at bytes in the kernel costs a copy. That is also why the list has no `Buf`,
-/// `Read`, `AsRef<[u8]>`, `Index`, `PartialEq` or `Display`: each would be a look without a name.
+/// Joining, splitting and cloning lists counts references and touches no byte and no page. Bytes
+/// enter and leave by [`splice_from`](Self::splice_from) and [`splice_to`](Self::splice_to).
+/// Reading them is a separate call, [`peek`](Self::peek), because reading bytes in the kernel costs
+/// a copy. For the same reason the list has no `Buf`, `Read`, `AsRef<[u8]>`, `Index`, `PartialEq`
+/// or `Display`: each would peek implicitly.
 ///
 /// ```
 /// use bufferlist::BufferList;
@@ -37,7 +40,7 @@ use std::sync::Arc;
 pub struct BufferList {
     rope: Rope,
     counter: Counter,
-    /// Unused room for headers, at its end the next header goes.
+    /// Unused room for headers. The next header is put at its end.
     headroom: bytes::BytesMut,
     /// Room for bytes that are appended by `io::Write`.
     tailroom: bytes::BytesMut,
@@ -49,7 +52,7 @@ const _: () = {
 };
 
 impl BufferList {
-    /// An empty list. Allocates nothing.
+    /// Creates an empty list. Does not allocate.
     ///
     /// ```
     /// assert!(bufferlist::BufferList::new().is_empty());
@@ -67,7 +70,7 @@ impl BufferList {
         }
     }
 
-    /// How many bytes.
+    /// Returns the number of bytes.
     ///
     /// ```
     /// assert_eq!(bufferlist::BufferList::from("four").len(), 4);
@@ -76,7 +79,7 @@ impl BufferList {
         self.rope.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the list has no bytes.
     ///
     /// ```
     /// assert!(!bufferlist::BufferList::from("four").is_empty());
@@ -85,7 +88,7 @@ impl BufferList {
         self.rope.len() == 0
     }
 
-    /// The segments, from the front. None of them is empty.
+    /// Returns an iterator over the segments, from the front. No segment is empty.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Segment};
@@ -97,7 +100,7 @@ impl BufferList {
         self.rope.iter()
     }
 
-    /// Adds a segment at the end. O(1).
+    /// Appends a segment. O(1).
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -110,7 +113,7 @@ impl BufferList {
         self.rope.push_back(segment.into());
     }
 
-    /// Adds a segment at the front. O(1).
+    /// Prepends a segment. O(1).
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -123,7 +126,7 @@ impl BufferList {
         self.rope.push_front(segment.into());
     }
 
-    /// Moves all of `other` to the end, leaving it empty. O(segments of the shorter list).
+    /// Moves all segments of `other` to the end of this list. O(segments of the shorter list).
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -137,11 +140,11 @@ impl BufferList {
         self.rope.append(&mut other.rope);
     }
 
-    /// Cuts the first `at` bytes off and returns them. O(segments that are returned).
+    /// Splits off and returns the first `at` bytes. O(segments returned).
     ///
     /// # Panics
     ///
-    /// If `at > len`, as `Bytes::split_to` does.
+    /// Panics if `at > len`, as `Bytes::split_to` does.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -157,11 +160,11 @@ impl BufferList {
         Self::from_rope(front, self.counter.share())
     }
 
-    /// Cuts off what follows the first `at` bytes and returns it. O(segments that are returned).
+    /// Splits off and returns the bytes after the first `at`. O(segments returned).
     ///
     /// # Panics
     ///
-    /// If `at > len`, as `Bytes::split_off` does.
+    /// Panics if `at > len`, as `Bytes::split_off` does.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -177,11 +180,12 @@ impl BufferList {
         Self::from_rope(back, self.counter.share())
     }
 
-    /// A part of the list, which shares its segments. O(log segments + segments of the part).
+    /// Returns a part of the list, which shares its segments. O(log segments + segments of the
+    /// part).
     ///
     /// # Panics
     ///
-    /// If the range is out of bounds.
+    /// Panics if the range is out of bounds.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -200,7 +204,7 @@ impl BufferList {
     ///
     /// # Panics
     ///
-    /// If `n > len`.
+    /// Panics if `n > len`.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -214,7 +218,7 @@ impl BufferList {
         self.rope.advance(n);
     }
 
-    /// Keeps the first `len` bytes, if there are more.
+    /// Shortens the list to `len` bytes. Has no effect if it is not longer.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -239,7 +243,7 @@ impl BufferList {
         self.rope.clear();
     }
 
-    /// Whether somebody else can change any of the bytes: the worst of the segments.
+    /// Returns the stability of the list: [`Stability::Volatile`] if any segment is.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Stability};
@@ -252,8 +256,11 @@ impl BufferList {
             .unwrap_or(Stability::Private)
     }
 
-    /// Bytes of kernel memory that this list keeps alive. A small part may pin a whole pipe, and each page of it a whole
-    /// folio of the page cache, which is not counted: this is a lower bound. [`stabilize`](Self::stabilize) lets go.
+    /// Returns the bytes of kernel memory that this list keeps alive.
+    ///
+    /// A small part may pin a whole pipe, and each page of it a whole folio of the page cache.
+    /// Folios are not counted, so the result is a lower bound. [`stabilize`](Self::stabilize)
+    /// releases them.
     ///
     /// ```
     /// # use bufferlist::{BufferList, Source};
@@ -278,7 +285,8 @@ impl BufferList {
         cells.iter().map(|cell| cell.pinned()).sum()
     }
 
-    /// The copies that this library made for the list and all that was cloned or split from it.
+    /// Returns the copies that this library made for the list and every list cloned or split from
+    /// it.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -301,7 +309,7 @@ impl BufferList {
     }
 }
 
-/// One reference count per segment. Room for headers stays with the original.
+/// Costs one reference count per segment. Headroom stays with the original.
 impl Clone for BufferList {
     fn clone(&self) -> Self {
         Self::from_rope(self.rope.clone(), self.counter.share())
@@ -314,7 +322,7 @@ impl Default for BufferList {
     }
 }
 
-/// The kinds and lengths of the segments; never the contents.
+/// Formats the kinds and lengths of the segments, never their contents.
 impl fmt::Debug for BufferList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BufferList of {} bytes ", self.len())?;

@@ -1,29 +1,31 @@
-//! The sequence of segments, with the position of each.
+//! Sequence of segments, with the position of each.
 //!
-//! Every entry knows the position of its first byte, counted from a point that stays put while bytes come and go at
-//! either end. So the segment at an offset is found by bisection, without a sum that each change would make stale.
+//! Each entry stores the position of its first byte, counted from a point that stays fixed while
+//! bytes are added and removed at either end. The segment at an offset is therefore found by
+//! bisection, without prefix sums that every change would invalidate.
 
 use crate::segment::Segment;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Where a rope begins to count: in the middle, so that it can grow by 2^63 bytes either way.
+/// Position at which a rope begins: in the middle, so that it can grow by 2^63 bytes in both
+/// directions.
 const ORIGIN: u64 = 1 << 63;
 
 #[derive(Clone, Debug)]
 struct Entry {
-    /// The position of the first byte.
+    /// Position of the first byte.
     start: u64,
     segment: Segment,
 }
 
-/// A sequence of segments, none of them empty.
+/// Sequence of segments, none of them empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
     entries: VecDeque<Entry>,
     start: u64,
     end: u64,
-    /// How many holes there are, so that a list without any needs no search for them.
+    /// Number of holes, so that a list without holes need not be searched for unfilled ones.
     holes: usize,
 }
 
@@ -45,9 +47,12 @@ impl Rope {
         self.entries.iter().map(|entry| &entry.segment)
     }
 
+    /// Appends a segment, unless it is empty.
+    ///
     /// # Panics
     ///
-    /// If the rope would be longer than 2^63 bytes: only zeros and extents can be so long, and only by mistake.
+    /// Panics if the rope would be longer than 2^63 bytes, which only zeros and extents can reach,
+    /// and only by mistake.
     #[inline]
     pub(crate) fn push_back(&mut self, segment: Segment) {
         let len = segment.len();
@@ -60,9 +65,11 @@ impl Rope {
         self.entries.push_back(Entry { start, segment });
     }
 
+    /// Prepends a segment, unless it is empty.
+    ///
     /// # Panics
     ///
-    /// As [`push_back`](Self::push_back).
+    /// Panics like [`push_back`](Self::push_back).
     pub(crate) fn push_front(&mut self, segment: Segment) {
         let len = segment.len();
         if len == 0 {
@@ -86,7 +93,7 @@ impl Rope {
         self.entries.back_mut().map(|entry| &mut entry.segment)
     }
 
-    /// The last segment was made longer by `n`.
+    /// Records that the last segment was extended by `n` bytes.
     pub(crate) fn extend_back(&mut self, n: u64) {
         self.end += n;
     }
@@ -106,7 +113,7 @@ impl Rope {
         Some(segment)
     }
 
-    /// Puts the entries of the shorter rope to those of the longer.
+    /// Moves the entries of the shorter rope into the longer one.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if other.entries.len() > self.entries.len() {
             std::mem::swap(self, other);
@@ -121,7 +128,7 @@ impl Rope {
         other.clear();
     }
 
-    /// The index of the segment that holds the byte at `offset`, and the offset in it.
+    /// Returns the index of the segment that holds the byte at `offset`, and the offset in it.
     fn find(&self, offset: u64) -> (usize, u64) {
         debug_assert!(offset < self.len());
         let position = self.start + offset;
@@ -129,7 +136,8 @@ impl Rope {
         (index, position - self.entries[index].start)
     }
 
-    /// The segments of a range, each with the part of it that is in the range.
+    /// Returns an iterator over the segments of a range, each with the part of it that is in the
+    /// range.
     pub(crate) fn segments_in(&self, range: Range<u64>) -> impl Iterator<Item = (&Segment, Range<u64>)> {
         let first = if range.is_empty() {
             self.entries.len()
@@ -236,7 +244,8 @@ impl Rope {
         self.entries.reserve(segments);
     }
 
-    /// Whether a hole was not filled. Counts afresh where there may be one, since holes are filled from outside.
+    /// Returns whether a hole is not filled. Recounts them if there may be one, because holes are
+    /// filled from outside.
     pub(crate) fn has_unfilled_hole(&mut self) -> bool {
         if self.holes > 0 {
             self.holes = self.iter().filter(|segment| segment.is_unfilled()).count();

@@ -1,13 +1,15 @@
-//! The rope against a vector of bytes: random sequences of every operation, over every kind of segment that needs no
-//! system call. Small enough for miri, which runs them for undefined behaviour; `tests/rope_model.rs` does the same with
-//! real pipes, files and sockets.
+//! Tests of the rope against a vector of bytes: random sequences of every operation, over every
+//! kind of segment that needs no system call.
+//!
+//! Small enough for miri, which checks them for undefined behavior. `tests/rope_model` does the
+//! same with real pipes, files and sockets.
 
 use super::BufferList;
 use crate::pipe::{PipeCell, PipeRange};
 use crate::segment::{Body, Hole, Segment};
 use bytes::Bytes;
 
-/// A small generator of numbers (xorshift64*), so that miri has little to interpret.
+/// Small random number generator (xorshift64*), so that miri has little to interpret.
 struct Rng(u64);
 
 impl Rng {
@@ -23,10 +25,11 @@ impl Rng {
     }
 }
 
-/// Holes that are not yet filled, with the bytes that they are to have.
+/// Unfilled holes, with the bytes that will fill them.
 type Holes = Vec<(Hole, Vec<u8>)>;
 
-/// A random segment and what it holds. A hole's bytes are decided now and filled in later.
+/// Creates a random segment and returns it with its contents. The bytes of a hole are chosen now
+/// and filled in later.
 fn segment(rng: &mut Rng, holes: &mut Holes) -> (Segment, Vec<u8>) {
     let bytes = rng.bytes();
     match rng.below(4) {

@@ -1,4 +1,4 @@
-//! From a source into a list.
+//! Filling a list from a source.
 
 use super::{Blocking, Progress};
 use crate::counts::Copies;
@@ -17,26 +17,28 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use std::sync::Arc;
 
-/// With fewer slots than this a pipe is not worth having: over an unprivileged user's quota new pipes have two (pipe(7)),
-/// which is two system calls for 8 KiB where a read and a write move 64 KiB.
+/// Minimum number of slots of a useful pipe. Above an unprivileged user's quota, new pipes have two
+/// slots (pipe(7)): two system calls for 8 KiB, where a read and a write move 64 KiB.
 const MIN_SLOTS: u64 = 4;
 
-/// What one read takes when bytes are copied: what a pipe of the usual size holds.
+/// Bytes per read when bytes are copied: the capacity of a pipe of the default size.
 const COPY_CHUNK: u64 = 64 * 1024;
 
-/// A full pipe whose slots hold less than this on average is rewritten into whole pages rather than left behind for a
-/// new one: an eighth of a page, so that the copy frees seven of eight slots.
+/// Average number of bytes per slot below which a full pipe is copied into whole pages instead of
+/// being left behind for a new one. An eighth of a page, so that the copy frees seven of eight
+/// slots.
 const MIN_BYTES_PER_SLOT: u64 = 512;
 
 const ACTION: &str = "splice from the source";
 
-/// The end that a list's pipe is.
+/// Endpoint of a pipe of a list.
 const PIPE_ENDPOINT: Endpoint = Endpoint {
     kind: EndpointKind::Pipe,
     domain: LOCAL_HOST,
 };
 
-/// One attempt to add up to `len` bytes of `source` to `list`, which the receipt then tells of.
+/// Makes one attempt to append up to `len` bytes of `source` to `list`, and records them in
+/// `receipt`.
 pub(super) fn fill(
     list: &mut BufferList,
     source: &mut SourceMut<'_>,
@@ -69,15 +71,15 @@ pub(super) fn fill(
     result
 }
 
-/// One attempt, with all that it works on.
+/// One attempt, with everything it works on.
 struct FillOp<'a, 'fd> {
     list: &'a mut BufferList,
     source: &'a mut SourceMut<'fd>,
-    /// How many bytes, at most.
+    /// Maximum number of bytes.
     want: u64,
     pipe_cache: &'a mut PipeCache,
     copies: Copies,
-    /// Told of what comes into the list.
+    /// Records what enters the list.
     receipt: &'a mut Receipt,
 }
 
@@ -96,7 +98,8 @@ impl FillOp<'_, '_> {
         }
     }
 
-    /// Adds to the pipe that the list ends with, if only this list holds it and the bytes are of the same origin.
+    /// Appends to the pipe at the end of the list, if the list is its only holder and the bytes
+    /// have the same origin.
     fn fill_tail(&mut self) -> Result<TailOutcome> {
         let origin = self.source.info.endpoint;
         let caller = self.copies.caller;
@@ -115,7 +118,8 @@ impl FillOp<'_, '_> {
         let Some((cell_end, pipe)) = cell.tail(origin) else {
             return Ok(TailOutcome::Unavailable);
         };
-        // A pipe in use has its place in a list: what was cut off behind the range must not come back.
+        // An empty pipe would not belong to a segment. If bytes were split off behind the range,
+        // appending here would restore them.
         if cell_end != range_end || pipe.ledger.is_empty() {
             return Ok(TailOutcome::Unavailable);
         }
@@ -146,9 +150,9 @@ impl FillOp<'_, '_> {
         }
     }
 
-    /// Puts bytes into a pipe of their own.
+    /// Splices into a new pipe.
     fn fill_new(&mut self) -> Result<Progress> {
-        // One slot more than pages: the first byte seldom lies at the start of one.
+        // One slot more than pages, because the first byte is seldom at the start of a page.
         let page = sys::page_size() as u64;
         let offset = if self.source.info.endpoint.kind.is_file() {
             self.source.offset % page
@@ -182,7 +186,7 @@ impl FillOp<'_, '_> {
                 Ok(Progress::Moved)
             }
             Err(errno) => {
-                // The pipe was empty, so it is not what is full.
+                // The pipe was empty, so EAGAIN does not mean that it is full.
                 self.pipe_cache.put_cell(cell);
                 if errno == Errno::AGAIN {
                     return Ok(Progress::Blocked(Side::Source));
@@ -193,7 +197,7 @@ impl FillOp<'_, '_> {
         }
     }
 
-    /// Reads into memory, and adds that to the list.
+    /// Reads into memory, and appends that to the list.
     fn copy(&mut self, reason: Reason) -> Result<Progress> {
         let len = self.want.min(COPY_CHUNK) as usize;
         match read(self.source, len) {
@@ -220,14 +224,16 @@ impl FillOp<'_, '_> {
         }
     }
 
-    /// Whether an error of splice(2) lets us copy instead, and remembers so. Nothing had moved.
+    /// Returns the reason for copying if an error of splice(2) allows it, and records it for later
+    /// attempts. No byte had moved.
     fn fall_back(&mut self, errno: Errno) -> Result<Reason> {
         let kind = self.source.info.endpoint.kind;
         let Some(reason) = fallback_reason(kind, errno) else {
             return Err(endpoint_error(kind, errno, ACTION, Side::Source));
         };
-        // A TCP socket can refuse one splice and take the next (a kTLS record that is not data: HAProxy 755436920), so only
-        // this attempt is copied. For all others it is a property of the file.
+        // A TCP socket can refuse one splice and accept the next (a kTLS record that is not data:
+        // HAProxy 755436920), so only this attempt is copied. For all other kinds, refusal is a
+        // property of the file.
         if !kind.is_socket() || errno != Errno::INVAL {
             self.source.mode = TransferMode::Copy(reason);
         }
@@ -235,16 +241,16 @@ impl FillOp<'_, '_> {
     }
 }
 
-/// What became of the attempt to use the pipe at the end of the list.
+/// Result of the attempt to use the pipe at the end of the list.
 enum TailOutcome {
     Done(Progress),
-    /// There is none, or no slot of it is free.
+    /// The list ends with no suitable pipe, or the pipe has no free slot.
     Unavailable,
-    /// The source cannot be spliced, for this reason.
+    /// The source cannot be spliced, with the reason.
     CannotSplice(Reason),
 }
 
-/// The extent of the last `got` bytes of the source, which has gone on already.
+/// Returns the extent of the last `got` bytes of the source, whose offset has already advanced.
 fn source_extent(source: &SourceMut<'_>, got: u64) -> Option<FileExtent> {
     let file = source.provenance.as_ref()?;
     Some(FileExtent::from_known(
@@ -254,8 +260,11 @@ fn source_extent(source: &SourceMut<'_>, got: u64) -> Option<FileExtent> {
     ))
 }
 
-/// Pages of a file change when the file is written to. What comes through a socket or pipe may be such pages, if its
-/// other side is on this host and spliced them; we cannot know. A direct read is into fresh pages that are ours alone.
+/// Returns the stability of bytes from an endpoint of this kind.
+///
+/// Pages of a file change when the file is written to. Bytes from a socket or pipe may be such
+/// pages, if the other side is on this host and spliced them; the library cannot know. A direct
+/// read fills new pages that nothing else refers to.
 pub(super) fn stability(kind: EndpointKind) -> Stability {
     match kind {
         EndpointKind::DirectFile => Stability::Private,
@@ -263,19 +272,20 @@ pub(super) fn stability(kind: EndpointKind) -> Stability {
     }
 }
 
-/// How bytes that were spliced out of an end, from this offset on, lie in slots.
+/// Returns the slot layout of bytes that are spliced out of an endpoint from `offset` on.
 pub(super) fn slot_layout(kind: EndpointKind, offset: u64) -> SlotLayout {
     match kind {
         EndpointKind::File | EndpointKind::Tmpfs => SlotLayout::Paged {
             offset: (offset % sys::page_size() as u64) as u32,
         },
-        // Direct reads fill fresh pages from their start, whatever the offset (copy_splice_read, fs/splice.c).
+        // Direct reads fill new pages from their start, whatever the offset (`fs/splice.c`:
+        // `copy_splice_read()`).
         EndpointKind::DirectFile => SlotLayout::Paged { offset: 0 },
         _ => SlotLayout::Opaque,
     }
 }
 
-/// One splice into a pipe of ours, accounted for at both sides.
+/// Splices once into a pipe of the list, and records the bytes at both sides.
 fn splice(source: &mut SourceMut<'_>, pipe: &mut OwnedPipe, want: u64, template: &EntryTemplate) -> Result<u64, Errno> {
     let is_file = source.info.endpoint.kind.is_file();
     let offset = source.offset;
@@ -299,7 +309,8 @@ fn splice(source: &mut SourceMut<'_>, pipe: &mut OwnedPipe, want: u64, template:
     Ok(got as u64)
 }
 
-/// The next bytes of the source in memory, without going on in a file; none at its end.
+/// Reads the next bytes of the source into memory; none at its end. Does not advance a file's
+/// offset.
 fn read(source: &SourceMut<'_>, len: usize) -> Result<Bytes, Errno> {
     let mut bytes = Vec::new();
     match source.info.endpoint.kind {
@@ -313,13 +324,13 @@ fn read(source: &SourceMut<'_>, len: usize) -> Result<Bytes, Errno> {
     Ok(bytes.into())
 }
 
-/// Whether the slots of a full pipe hold next to nothing.
+/// Returns whether the slots of a full pipe are nearly empty.
 fn is_fragmented(pipe: &OwnedPipe) -> bool {
     pipe.ledger.bytes() < pipe.slots() * MIN_BYTES_PER_SLOT
 }
 
-/// Reads the pipe that the list ends with, full of tiny pieces, into memory: one bounded copy, which frees the pipe for
-/// what comes next, instead of a new pipe for each few hundred bytes.
+/// Reads the pipe at the end of the list, which is full of tiny pieces, into memory. This one
+/// bounded copy frees the pipe for further bytes, and avoids a new pipe for each few hundred bytes.
 fn defragment(list: &mut BufferList, copies: &mut Copies) -> Result<TailOutcome> {
     if let Some(Segment {
         body: Body::Pipe(range),

@@ -1,4 +1,5 @@
-//! Whole jobs: everything from a source into a sink. The bytes in flight live in the job, not on the stack of a call.
+//! Transfers from a source to a sink. The bytes in flight are stored in the transfer, not on the
+//! stack of a call.
 
 use super::{Blocking, Progress, fill, send};
 use crate::counts::Counts;
@@ -13,11 +14,11 @@ use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-/// What one turn takes from the source: what a pipe of the usual size holds, so that no pipe need be enlarged and an
-/// unprivileged user's quota lasts for a thousand transfers.
+/// Default number of bytes per step: the capacity of a pipe of the default size, so that no pipe
+/// has to grow and an unprivileged user's quota suffices for a thousand transfers.
 const DEFAULT_CHUNK: u64 = 64 * 1024;
 
-/// How much, and until when.
+/// Limits of a transfer: bytes, time, and bytes per step.
 ///
 /// ```
 /// use bufferlist::Limits;
@@ -33,7 +34,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// At most `bytes` are taken from the source. Without this: to its end.
+    /// Limits the transfer to `bytes` bytes of the source. Without this limit, it ends with the
+    /// source.
     ///
     /// ```
     /// let limits = bufferlist::Limits::default().len(100);
@@ -44,7 +46,8 @@ impl Limits {
         self
     }
 
-    /// [`run`](Transfer::run) gives up at this time. Without this: never.
+    /// Makes [`run`](Transfer::run) fail with `TimedOut` at this time. Without it, `run` never
+    /// gives up.
     ///
     /// ```
     /// # use std::time::{Duration, Instant};
@@ -56,8 +59,11 @@ impl Limits {
         self
     }
 
-    /// What one turn takes from the source, at most. The default is 64 KiB; up to 1 MiB, the most that one call moves,
-    /// it saves system calls and costs a larger pipe (and an unprivileged user's quota of pipe pages, pipe(7)).
+    /// Sets the maximum number of bytes per step.
+    ///
+    /// The default is 64 KiB. Larger values, up to the 1 MiB that one call moves at most, save
+    /// system calls and cost a larger pipe (and more of an unprivileged user's quota of pipe pages,
+    /// pipe(7)).
     ///
     /// ```
     /// let limits = bufferlist::Limits::default().chunk(1 << 20);
@@ -69,11 +75,11 @@ impl Limits {
     }
 }
 
-/// Moves everything from a source into a sink, step by step or in one run.
+/// Transfer of all bytes from a source to a sink, in steps or in one call.
 ///
-/// What was taken from the source and not yet given to the sink is in the transfer: after an error, a deadline or a step
-/// that was blocked it goes on where it stopped, and [`into_parts`](Self::into_parts) gives those bytes back. Dropping
-/// it drops them.
+/// Bytes taken from the source and not yet sent to the sink are stored in the transfer. After an
+/// error, a deadline or a blocked step, the transfer can be resumed, and
+/// [`into_parts`](Self::into_parts) returns those bytes. Dropping the transfer drops them.
 ///
 /// ```
 /// use bufferlist::{Limits, Sink, Source, Transfer};
@@ -94,7 +100,8 @@ pub struct Transfer<S, D> {
     pub(crate) job: Job,
 }
 
-/// All of a transfer but its descriptors, so that it is compiled once, and can be worked on while they are borrowed.
+/// Transfer without its descriptors, so that it is compiled once, and can be used while they are
+/// borrowed.
 #[derive(Debug)]
 pub(crate) struct Job {
     source: SourceState,
@@ -102,14 +109,14 @@ pub(crate) struct Job {
     pub(crate) in_flight: BufferList,
     pipe_cache: PipeCache,
     limits: Limits,
-    /// What came from the source.
+    /// Bytes taken from the source.
     received: Receipt,
-    /// What has reached the sink.
+    /// Bytes delivered to the sink.
     pub(crate) delivered: Receipt,
 }
 
 impl Job {
-    /// Takes from the source, if nothing is in flight.
+    /// Takes bytes from the source. Called only if none are in flight.
     pub(crate) fn fill(&mut self, from: BorrowedFd<'_>, blocking: Blocking, caller: Caller) -> Result<Progress> {
         let chunk = self.limits.chunk.unwrap_or(DEFAULT_CHUNK).max(1);
         let want = self
@@ -135,7 +142,8 @@ impl Job {
         )
     }
 
-    /// Gives what is in flight to the sink. What reaches it is told to `receipt`; without one, to the total.
+    /// Sends bytes in flight to the sink. Records them in `receipt`, or in `delivered` if it is
+    /// `None`.
     pub(crate) fn send(
         &mut self,
         to: BorrowedFd<'_>,
@@ -158,7 +166,7 @@ impl Job {
         )
     }
 
-    /// Takes if nothing is in flight, and gives.
+    /// Takes bytes from the source if none are in flight, and sends bytes in flight to the sink.
     fn advance(
         &mut self,
         (from, to): (BorrowedFd<'_>, BorrowedFd<'_>),
@@ -177,7 +185,7 @@ impl Job {
 }
 
 impl<S: AsFd, D: AsFd> Transfer<S, D> {
-    /// A transfer without limits, with pipes from the source's pool.
+    /// Creates a transfer without limits, with pipes from the source's pool.
     ///
     /// ```
     /// # use bufferlist::{Sink, Source, Transfer};
@@ -216,7 +224,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         self
     }
 
-    /// Takes its pipes from `pool`.
+    /// Uses `pool` for pipes.
     ///
     /// ```
     /// # use bufferlist::{Pool, Sink, Source, Transfer};
@@ -231,8 +239,8 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         self
     }
 
-    /// Puts bytes at the end of what is in flight: they go out before what the source gives next. They do not count
-    /// towards [`Limits::len`].
+    /// Appends a list to the bytes in flight, which are sent before the next bytes of the source.
+    /// The list does not count towards [`Limits::len`].
     ///
     /// ```
     /// # use bufferlist::{BufferList, Sink, Source, Transfer};
@@ -246,13 +254,17 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         self.job.in_flight.append(&mut list);
     }
 
-    /// One turn, which never waits: takes from the source if nothing is in flight, and gives to the sink. The receipt is
-    /// of what reached the sink. [`Step::End`]: all that was to be moved has arrived. For your own event loop.
+    /// Makes one step, which never blocks: takes bytes from the source if none are in flight, and
+    /// sends bytes to the sink. For event loops.
+    ///
+    /// The receipt covers the bytes that reached the sink. [`Step::End`] means that all bytes have
+    /// been delivered.
     ///
     /// # Errors
     ///
-    /// As [`splice_from`](BufferList::splice_from) and [`splice_to`](BufferList::splice_to). Nothing reached the sink in
-    /// this turn; what was taken is [in flight](Self::in_flight).
+    /// Fails like [`splice_from`](BufferList::splice_from) and
+    /// [`splice_to`](BufferList::splice_to). No byte reached the sink in this step; bytes taken
+    /// from the source are [in flight](Self::in_flight).
     ///
     /// ```
     /// # use bufferlist::{Sink, Source, Step, Transfer};
@@ -281,16 +293,18 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
             .advance((self.from.as_fd(), self.to.as_fd()), blocking, caller, receipt)
     }
 
-    /// Turns until the end of the source, waiting with poll(2) where a side is not ready. Returns the receipt of all that
-    /// has reached the sink since the transfer was made.
+    /// Makes steps until the end of the source, and waits with poll(2) while a side is not ready.
     ///
-    /// Without a deadline the descriptors may be blocking ones: they wait inside the kernel, and nobody else can reach
-    /// the pipe that is locked meanwhile. With a deadline they must be non-blocking.
+    /// Returns the receipt of all bytes delivered since the transfer was created.
+    ///
+    /// Without a deadline, the descriptors may be blocking. They then block inside the kernel,
+    /// which holds the lock of a pipe that no other code can reach. With a deadline, they must be
+    /// non-blocking.
     ///
     /// # Errors
     ///
-    /// As [`step`](Self::step), and [`ErrorKind::TimedOut`]. The error carries the receipt so far; the bytes in flight
-    /// stay here, and another call goes on.
+    /// Fails like [`step`](Self::step), and with [`ErrorKind::TimedOut`]. The error carries the
+    /// receipt so far. Bytes in flight stay in the transfer, and another call resumes it.
     ///
     /// ```
     /// # use bufferlist::{ErrorKind, Limits, Nonblocking, Sink, Source, Transfer};
@@ -317,7 +331,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
                 .advance(blocking, caller, None)
                 .map_err(|error| error.with_receipt(self.job.delivered))?
             {
-                // Ends that are always ready, such as files, are never waited for.
+                // Endpoints that are always ready, such as files, are never waited for.
                 Progress::Moved if self.is_past_deadline() => {
                     return Err(Error::new(ErrorKind::TimedOut, "transfer").with_receipt(self.job.delivered));
                 }
@@ -330,7 +344,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         }
     }
 
-    /// Whether the deadline has passed.
+    /// Returns whether the deadline has passed.
     fn is_past_deadline(&self) -> bool {
         self.job
             .limits
@@ -338,7 +352,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
             .is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// Waits until `side` is ready. Whether it is, the next turn will see.
+    /// Waits until `side` may be ready. The next step finds out whether it is.
     fn wait(&self, side: Side, return_count: u64) -> Result<()> {
         let left = match self.job.limits.deadline {
             None => None,
@@ -364,7 +378,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
             .map_err(|errno| Error::from_errno(errno, "wait").at_side(side))
     }
 
-    /// What was taken from the source and has not reached the sink.
+    /// Returns the bytes taken from the source that have not reached the sink.
     ///
     /// ```
     /// # use bufferlist::{Sink, Source, Transfer};
@@ -377,7 +391,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         &self.job.in_flight
     }
 
-    /// The receipt of all that has reached the sink.
+    /// Returns the receipt of all bytes delivered to the sink.
     ///
     /// ```
     /// # use bufferlist::{Sink, Source, Transfer};
@@ -390,7 +404,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         self.job.delivered
     }
 
-    /// The copies that the library made on the way.
+    /// Returns the copies that the library made.
     ///
     /// ```
     /// # use bufferlist::{Sink, Source, Transfer};
@@ -403,7 +417,7 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
         self.job.in_flight.counts()
     }
 
-    /// Gives everything back: the ends, and what is in flight between them.
+    /// Returns the endpoints and the bytes in flight between them.
     ///
     /// ```
     /// # use bufferlist::{Sink, Source, Transfer};
@@ -426,12 +440,12 @@ impl<S: AsFd, D: AsFd> Transfer<S, D> {
     }
 }
 
-/// Moves everything from `source` into `sink`, waiting where that is needed. For a job that can be resumed after an
-/// error, or has limits, use [`Transfer`].
+/// Moves everything from `source` to `sink`, and blocks while a side is not ready. [`Transfer`]
+/// offers limits, and can be resumed after an error.
 ///
 /// # Errors
 ///
-/// As [`Transfer::run`]. The bytes in flight are lost with the transfer.
+/// Fails like [`Transfer::run`]. Bytes in flight are dropped.
 ///
 /// ```
 /// use bufferlist::{Sink, Source, transfer};

@@ -1,7 +1,7 @@
-//! Moving bytes: out of a source into a list, out of a list into a sink, and whole jobs from end to end.
+//! Moving bytes: from a source into a list, from a list to a sink, and transfers that do both.
 //!
-//! One small function per pair of kinds, as libfuse's buffer.c has it; what to fall back to is decided by the error of
-//! the first attempt, before anything has moved, and remembered with the end.
+//! There is one small function per pair of kinds, as in libfuse's `buffer.c`. The error of the
+//! first attempt selects the fallback, before any byte has moved, and the endpoint stores it.
 
 mod fill;
 mod job;
@@ -20,16 +20,17 @@ use crate::receipt::Receipt;
 use crate::step::{Side, Step};
 use rustix::fd::AsFd;
 
-/// Whether a call may wait.
+/// Policy for operations that might block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Blocking {
-    /// A descriptor that would wait is refused.
+    /// A descriptor that might block is rejected.
     Never,
-    /// The caller has nothing else to do, and nobody else can reach the pipe that is locked meanwhile.
+    /// Blocking is allowed: the caller has nothing else to do, and no other code can reach the pipe
+    /// that the kernel keeps locked meanwhile.
     Allowed,
 }
 
-/// A step without its receipt. A receipt is large, and a transfer adds to the same one all the time.
+/// A [`Step`] without its receipt. A receipt is large, and a transfer always adds to the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Progress {
     Moved,
@@ -38,7 +39,7 @@ pub(crate) enum Progress {
 }
 
 impl Progress {
-    /// The step whose movement the receipt tells of.
+    /// Returns the step with the receipt of its bytes.
     fn step(self, receipt: Receipt) -> Step {
         match self {
             Self::Moved => Step::Moved(receipt),
@@ -49,18 +50,21 @@ impl Progress {
 }
 
 impl BufferList {
-    /// Adds up to `len` bytes of `source` at the end of the list. One attempt, which never waits.
+    /// Appends up to `len` bytes of `source` to the list. Makes one attempt, which never blocks.
     ///
-    /// The bytes stay in the kernel, in a pipe, unless fewer than the source's threshold are asked for, the source cannot
-    /// be spliced, or no pipe is to be had: then they are read into memory, counted with the reason.
+    /// The bytes stay in the kernel, in a pipe. They are read into memory, and counted with the
+    /// reason, if fewer than the source's threshold are requested, the source cannot be spliced, or
+    /// no pipe is available.
     ///
-    /// The receipt speaks of the way from the source into the list. Fewer bytes than `len` may come, as with read(2).
+    /// The receipt covers the path from the source into the list. Fewer bytes than `len` may be
+    /// appended, as with read(2).
     ///
     /// # Errors
     ///
-    /// Nothing was taken from the source if this returns an error: [`ErrorKind::BlockingFd`](crate::ErrorKind) if the
-    /// source is a stream that would wait, `Misaligned` if it is a direct file and the offset or length is no multiple of
-    /// its block size, `InvalidInput` if `len` is zero, `Closed` or `Io` from the kernel.
+    /// No byte was taken from the source if this method fails:
+    /// [`ErrorKind::BlockingFd`](crate::ErrorKind) if the source is a stream that might block,
+    /// `Misaligned` if it is a direct file and the offset or length is not a multiple of its block
+    /// size, `InvalidInput` if `len` is zero, `Closed` or `Io` from the kernel.
     ///
     /// ```
     /// use bufferlist::{BufferList, SegmentKind, Source, Step};
@@ -91,18 +95,22 @@ impl BufferList {
         Ok(progress.step(receipt))
     }
 
-    /// Gives bytes from the front of the list to `sink`. What went is gone from the list; what did not is still in it.
-    /// One attempt, which never waits. To keep the bytes, send a clone: `list.clone().splice_to(..)`.
+    /// Sends bytes from the front of the list to `sink`. Makes one attempt, which never blocks.
     ///
-    /// Memory at the front goes out together, up to 1024 pieces and 1 MiB at a time, and with it, in the same attempt,
-    /// what follows it in a pipe or file. An empty list answers [`Step::End`].
+    /// Sent bytes are removed from the list; all others stay in it. To keep the bytes, send a
+    /// clone: `list.clone().splice_to(..)`.
+    ///
+    /// Memory at the front is sent with one call, up to 1024 pieces and 1 MiB at a time. The same
+    /// attempt then sends the pipe or file segment that follows. The result is [`Step::End`] if the
+    /// list is empty.
     ///
     /// # Errors
     ///
-    /// Nothing reached the sink if this returns an error, and the list holds all that it held, save for
-    /// [`ErrorKind::Truncated`](crate::ErrorKind): a file has turned out shorter than the extent at the front of the
-    /// list, and the extent was cut to what is there. `BlockingFd` if the sink is a stream that would wait, `Hole` if one
-    /// was not filled, `Misaligned` if it is a direct file and takes only whole blocks, `Closed` or `Io` from the kernel.
+    /// No byte reached the sink if this method fails, and the list is unchanged. The exception is
+    /// [`ErrorKind::Truncated`](crate::ErrorKind): a file is shorter than the extent at the front
+    /// of the list, and the missing bytes were removed from the list. `BlockingFd` if the sink is a
+    /// stream that might block, `Hole` if one was not filled, `Misaligned` if the sink is a direct
+    /// file, which accepts only whole blocks, `Closed` or `Io` from the kernel.
     ///
     /// ```
     /// use bufferlist::{BufferList, Nonblocking, Sink, Step};

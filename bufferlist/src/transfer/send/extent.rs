@@ -1,4 +1,5 @@
-//! Parts of files: straight into a socket or pipe where the kernel can, else through a pipe of ours, else through memory.
+//! Sending file extents: straight into a socket or pipe if the kernel can, otherwise through a pipe
+//! of the list, otherwise through memory.
 
 use super::{ACTION, SendOp, SendStep};
 use crate::endpoint::kind::EndpointKind;
@@ -13,13 +14,15 @@ use crate::sys;
 use crate::transfer::fill::{slot_layout, stability};
 use bytes::Bytes;
 
-/// The file is shorter than the extent at the front of the list. The list is cut only when the caller is told, which may
-/// be an attempt later: what has moved before in this one comes first.
+/// Returns the error for a file that is shorter than the extent at the front of the list.
+///
+/// The list is cut only when the caller receives the error. If bytes have already moved in this
+/// attempt, that is the next attempt.
 fn truncated() -> Error {
     Error::new(ErrorKind::Truncated, ACTION).at_side(Side::Source)
 }
 
-/// The beginning of an extent in memory: at least a byte of it.
+/// Reads the beginning of an extent into memory, at least one byte.
 fn read(extent: &FileExtent) -> Result<Bytes> {
     match extent.read(sys::MAX_COUNT as u64) {
         Ok(bytes) if bytes.is_empty() => Err(truncated()),
@@ -29,7 +32,8 @@ fn read(extent: &FileExtent) -> Result<Bytes> {
 }
 
 impl SendOp<'_, '_> {
-    /// Moves a part of a file: straight into a socket or pipe where the kernel can, else through a pipe of ours.
+    /// Sends a file extent: straight into a socket or pipe if the kernel can, otherwise through a
+    /// pipe of the list.
     pub(super) fn send_extent(&mut self, extent: &FileExtent) -> Result<SendStep> {
         if self.sink.info.message_oriented {
             return self.send_message(&read(extent)?, Reason::MessageSink);
@@ -43,7 +47,7 @@ impl SendOp<'_, '_> {
         let direct = if kind == EndpointKind::Pipe {
             Some(sys::splice(extent.fd(), Some(&mut at), self.sink.fd, None, len, false))
         } else if kind.is_socket() && !self.sink.sendfile_refused {
-            // No pipe of ours is needed, and one system call instead of two.
+            // Needs no pipe of the list, and one system call instead of two.
             Some(sys::sendfile(self.sink.fd, extent.fd(), &mut at, len))
         } else {
             None
@@ -68,7 +72,7 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// Cuts the list to what is true.
+    /// Removes a truncated extent from the front of the list.
     pub(super) fn drop_truncated_extent(&mut self) {
         if matches!(
             self.list.rope().front(),
@@ -81,7 +85,7 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// Splices a part of a file into a pipe of ours, which takes its place in the list.
+    /// Splices a file extent into a pipe, which replaces it in the list.
     fn fill_from_extent(&mut self, extent: &FileExtent) -> Result<SendStep> {
         let page = sys::page_size() as u64;
         let offset = extent.start() % page;
@@ -124,7 +128,7 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// Reads a part of a file into memory, which takes its place in the list.
+    /// Reads a file extent into memory, which replaces it in the list.
     fn read_extent(&mut self, extent: &FileExtent, reason: Reason) -> Result<SendStep> {
         let bytes = read(extent)?;
         let got = bytes.len() as u64;

@@ -1,4 +1,5 @@
-//! Memory: written, as much of it as one call takes; or, if it is sealed, lent to a pipe.
+//! Sending memory: by a write of as much as one call takes or, for sealed pages, by vmsplice(2)
+//! into a pipe.
 
 use super::{ACTION, SendOp, SendStep};
 use crate::endpoint::kind::{Endpoint, EndpointKind, LOCAL_HOST};
@@ -13,19 +14,20 @@ use crate::sys;
 use rustix::io::Errno;
 use std::io::IoSlice;
 
-/// writev(2) and sendmsg(2) take so many pieces at most (`UIO_MAXIOV`, include/uapi/linux/uio.h).
+/// Maximum number of pieces of writev(2) and sendmsg(2) (`include/uapi/linux/uio.h`: `UIO_MAXIOV`).
 const IOV_MAX: usize = 1024;
 
-/// Sealed pages of fewer bytes are written, not lent: less than a page is not worth a slot and a second system call.
+/// Fewer bytes of sealed pages are written and not vmspliced: less than a page is not worth a slot
+/// and a second system call.
 const MIN_VMSPLICE_LEN: usize = 4096;
 
-/// The end that lent memory is.
+/// Endpoint of vmspliced memory.
 const MEMORY_ENDPOINT: Endpoint = Endpoint {
     kind: EndpointKind::Memory,
     domain: LOCAL_HOST,
 };
 
-/// Whether a segment leaves by a write from memory.
+/// Returns whether a segment is sent by a write from memory.
 pub(super) fn is_sent_from_memory(segment: &Segment, sink: &SinkMut<'_>) -> bool {
     match &segment.body {
         Body::Memory(..) | Body::Zero(_) | Body::Hole(_) => true,
@@ -34,8 +36,11 @@ pub(super) fn is_sent_from_memory(segment: &Segment, sink: &SinkMut<'_>) -> bool
     }
 }
 
-/// Whether sealed pages are lent to a sink. A file gets them by pwrite(2): a direct one has the device fetch them from
-/// where they are, a buffered one copies either way; a message is too small for it to matter, and must stay in one piece.
+/// Returns whether sealed pages are vmspliced for this sink.
+///
+/// Files receive them by pwrite(2): for a direct file, the device fetches the bytes from the pages,
+/// and a buffered file copies in either case. A message is too small for it to matter, and must
+/// stay in one piece.
 fn can_vmsplice(pages: &Pages, sink: &SinkMut<'_>) -> bool {
     pages.len() >= MIN_VMSPLICE_LEN
         && sink.vmsplice_mode == TransferMode::Splice
@@ -43,7 +48,8 @@ fn can_vmsplice(pages: &Pages, sink: &SinkMut<'_>) -> bool {
         && !sink.info.message_oriented
 }
 
-/// Why sealed pages are written and not lent: the kernel has refused them here, or it is the way of things.
+/// Returns why sealed pages are written and not vmspliced: the kernel has refused vmsplice(2) here,
+/// or a write is the normal way for this sink.
 fn write_reason(sink: &SinkMut<'_>) -> Reason {
     match sink.vmsplice_mode {
         TransferMode::Copy(reason) if !sink.info.endpoint.kind.is_file() => reason,
@@ -55,7 +61,7 @@ impl SendOp<'_, '_> {
     /// Writes as much of the memory at the front as one call takes.
     pub(super) fn send_memory(&mut self) -> Result<SendStep> {
         let mut parts: Vec<IoSlice<'_>> = Vec::with_capacity(self.list.segments().len().min(IOV_MAX));
-        // Which reason each piece has, to count what went.
+        // Reason and length of each piece, to record what was sent.
         let mut reasons: Vec<(Reason, usize)> = Vec::with_capacity(parts.capacity());
         let mut len = 0;
         let mut is_complete = true;
@@ -68,7 +74,7 @@ impl SendOp<'_, '_> {
                 Body::Mapped(_) => write_reason(self.sink),
                 _ => Reason::FromMemory,
             };
-            // Zeros are written from the same stretch again and again; all else is one piece.
+            // Zeros are written from the same buffer repeatedly; any other segment is one piece.
             let mut left = segment.len();
             while left > 0 {
                 let room = (sys::MAX_COUNT - len).min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -90,7 +96,7 @@ impl SendOp<'_, '_> {
                 }
             }
         }
-        // The next bytes are in the list, and the caller's next step or our next turn sends them.
+        // The next bytes are in the list, and the caller's or the transfer's next step sends them.
         let more = !is_complete || self.list.len() > len as u64;
         let fd = self.sink.fd;
         let sent = if self.sink.info.endpoint.kind.is_socket() || self.sink.info.message_oriented {
@@ -114,7 +120,7 @@ impl SendOp<'_, '_> {
         Ok(SendStep::Moved)
     }
 
-    /// Tells the receipt of `sent` bytes that were written from memory.
+    /// Records `sent` bytes that were written from memory.
     pub(super) fn record_copied(&mut self, reasons: &[(Reason, usize)], sent: usize) {
         let mut left = sent;
         for &(reason, len) in reasons {
@@ -124,7 +130,8 @@ impl SendOp<'_, '_> {
                 break;
             }
             if self.sink.info.endpoint.kind == EndpointKind::DirectFile {
-                // The device fetches it from where it is; nobody in user space can see whether it did.
+                // The device may fetch the bytes from the pages; user space cannot observe whether
+                // it did.
                 self.receipt
                     .add_spliced(MEMORY_ENDPOINT, self.sink.info.endpoint, bytes);
             } else {
@@ -134,7 +141,8 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// Lends sealed pages to a pipe: the front of the list becomes a pipe segment.
+    /// Puts sealed pages into a pipe by vmsplice(2), which replaces the front of the list by a pipe
+    /// segment.
     pub(super) fn vmsplice_pages(&mut self, pages: &Pages) -> SendStep {
         let page = sys::page_size();
         let offset = pages.as_ptr() as usize % page;
@@ -148,8 +156,9 @@ impl SendOp<'_, '_> {
                 return SendStep::Retry;
             }
         };
-        // SAFETY: sealed pages are mapped read-only and unmapped, never given out again, when the last holder lets go:
-        // nobody can change them or find them recycled while the kernel holds them.
+        // SAFETY: `vmsplice` requires that the pages neither change nor are reused while the kernel
+        // holds them. Sealed pages are mapped read-only, so they do not change. When the last
+        // reference is dropped they are unmapped, so no allocator reuses them.
         let lent = unsafe { sys::vmsplice(pipe.writer(), &pages[..len]) };
         match lent {
             Ok(got @ 1..) => {
@@ -162,7 +171,8 @@ impl SendOp<'_, '_> {
             failed => {
                 self.pipe_cache.put(pipe);
                 let errno = failed.err().unwrap_or(Errno::INVAL);
-                // Whatever it is, the pages can be written; what cannot be lent once is not tried again.
+                // Whatever the error, the pages can be written. A refused vmsplice is not tried
+                // again.
                 let reason = fallback_reason(EndpointKind::Memory, errno).unwrap_or(Reason::NoPipe);
                 self.sink.vmsplice_mode = TransferMode::Copy(reason);
                 SendStep::Retry
@@ -170,7 +180,8 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// Sends what is at the front of the list, which is `bytes`, as one message. The list is as it was if that fails.
+    /// Sends `bytes`, which are the front of the list, as one message. If that fails, the list is
+    /// unchanged.
     pub(super) fn send_message(&mut self, bytes: &[u8], reason: Reason) -> Result<SendStep> {
         match sys::send(self.sink.fd, &[IoSlice::new(bytes)], false) {
             Ok(0) => Err(Error::from_errno(Errno::IO, ACTION).at_side(Side::Sink)),

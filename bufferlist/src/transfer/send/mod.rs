@@ -1,6 +1,7 @@
-//! From a list into a sink.
+//! Sending a list to a sink.
 //!
-//! `mod.rs` decides what goes next; `memory.rs`, `extent.rs` and `pages.rs` move the three kinds of things there are.
+//! `mod.rs` decides which segment is sent next; `memory.rs`, `extent.rs` and `pipe.rs` send the
+//! three kinds of segments.
 
 mod extent;
 mod memory;
@@ -24,25 +25,25 @@ use rustix::io::Errno;
 
 const ACTION: &str = "splice to the sink";
 
-/// What one movement out of the list did.
+/// Result of an attempt to send the front of the list.
 enum SendStep {
     Moved,
     Blocked(Side),
-    /// The list is the same bytes in another form: look at its front again.
+    /// The list holds the same bytes in another form. Its front must be examined again.
     Retry,
 }
 
-/// One attempt, with all that it works on.
+/// One attempt, with everything it works on.
 struct SendOp<'a, 'fd> {
     list: &'a mut BufferList,
     sink: &'a mut SinkMut<'fd>,
     pipe_cache: &'a mut PipeCache,
     copies: Copies,
-    /// Told of what reaches the sink.
+    /// Records what reaches the sink.
     receipt: &'a mut Receipt,
 }
 
-/// One attempt to give bytes of `list` to `sink`, which the receipt then tells of.
+/// Makes one attempt to send bytes of `list` to `sink`, and records them in `receipt`.
 pub(super) fn send(
     list: &mut BufferList,
     sink: &mut SinkMut<'_>,
@@ -73,11 +74,12 @@ pub(super) fn send(
 }
 
 impl SendOp<'_, '_> {
-    /// Memory at the front, and then one movement of what follows it; or one movement of what is at the front.
+    /// Sends the memory at the front, followed by the segment behind it; or only the segment at the
+    /// front.
     fn attempt(&mut self) -> Result<Progress> {
         let mut moved = false;
-        // Each turn that answers `Again` has changed the form of the front for good, towards memory, which always goes: from
-        // file to pipe to memory is the longest way.
+        // Each iteration that returns `Retry` has converted the front towards memory, which can
+        // always be sent. The longest sequence is from file to pipe to memory.
         for _ in 0..8 {
             let was_memory = self
                 .list
@@ -93,13 +95,14 @@ impl SendOp<'_, '_> {
                         .rope()
                         .front()
                         .is_some_and(|front| !is_sent_from_memory(front, self.sink));
-                    // A header that has gone out with "more follows" is followed at once by what it belongs to. A message
-                    // is one call.
+                    // A header that was sent with "more follows" is followed at once by the bytes
+                    // it belongs to. A message is one call.
                     if !(was_memory && follows) || self.sink.info.message_oriented {
                         return Ok(Progress::Moved);
                     }
                 }
-                // What has moved has moved: the next attempt will meet the same obstacle.
+                // Bytes have moved, so this attempt succeeds. The next one will meet the same
+                // obstacle.
                 Ok(SendStep::Blocked(_)) | Err(_) if moved => return Ok(Progress::Moved),
                 Ok(SendStep::Blocked(side)) => return Ok(Progress::Blocked(side)),
                 Err(error) => {
@@ -117,7 +120,7 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// Moves what is at the front of the list.
+    /// Sends the front of the list.
     fn send_front(&mut self) -> Result<SendStep> {
         let Some(front) = self.list.rope().front() else {
             return Ok(SendStep::Retry);
@@ -139,7 +142,8 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// The first `len` bytes of the list are in `pipe` now. `name`: of which segment they are a part, and where in it.
+    /// Replaces the first `len` bytes of the list by `pipe`, which now holds them. `name` is their
+    /// segment ID and their offset in that segment.
     fn replace_front_with_pipe(
         &mut self,
         name: (SegmentId, u64),
@@ -156,7 +160,7 @@ impl SendOp<'_, '_> {
             .push_front(Segment::new(Body::Pipe(PipeRange::new(cell, len))));
     }
 
-    /// What the journal says of a segment that is made here.
+    /// Returns the journal entry template of a segment that is created here.
     fn new_segment_template(&self, operation: Operation, segment: SegmentId) -> EntryTemplate {
         EntryTemplate {
             operation,
@@ -167,13 +171,13 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// The first bytes of the list are in memory now.
+    /// Replaces the first bytes of the list by memory, which now holds them.
     fn replace_front_with_memory(&mut self, bytes: Bytes, reason: Reason) {
         self.list.rope_mut().advance(bytes.len() as u64);
         self.list.rope_mut().push_front(Segment::copied(bytes, reason));
     }
 
-    /// An error that is not about the way: the sink is full, or gone, or broken.
+    /// Handles an error that does not mean "unsupported": the sink is full, closed, or broken.
     fn sink_error(&self, errno: Errno) -> Result<SendStep> {
         match errno {
             Errno::AGAIN => Ok(SendStep::Blocked(Side::Sink)),

@@ -1,4 +1,5 @@
-//! Kernel pages in pipes: spliced straight out of a cell that is ours alone, tee'd out of one that is shared.
+//! Sending kernel pages in pipes: spliced straight out of a cell without other holders, tee'd out
+//! of a shared one.
 
 use super::{ACTION, SendOp, SendStep};
 use crate::counts::Copies;
@@ -20,9 +21,9 @@ fn pipe_error(errno: Errno) -> Error {
 }
 
 impl SendOp<'_, '_> {
-    /// Moves the pipe segment at the front.
+    /// Sends the pipe segment at the front.
     pub(super) fn send_pipe(&mut self) -> Result<SendStep> {
-        // The next bytes are in hand.
+        // The next bytes are in the list.
         let more = self.list.segments().len() > 1;
         let caller = self.copies.caller;
         let Some(Segment {
@@ -37,9 +38,10 @@ impl SendOp<'_, '_> {
         }
         let (start, end, origin) = (range.start(), range.end(), range.origin());
         if self.sink.info.message_oriented {
-            // Splicing into a message socket loses more than borders. The kernel makes a message of each sixteen slots, of
-            // each slot before 6.5; UDP joins them and drops the whole, unsaid, when a later part fails; and on 5.10 what was
-            // spliced into UDP never arrives at all.
+            // Splicing into a message socket loses more than message boundaries. The kernel makes
+            // one message of each sixteen slots, and of each slot before 6.5. UDP joins them, and
+            // silently drops the whole if a later part fails. On 5.10, bytes spliced into UDP never
+            // arrive.
             let bytes = read_range(range, Reason::MessageSink, &mut self.copies).map_err(pipe_error)?;
             return self.send_message(&bytes, Reason::MessageSink);
         }
@@ -77,8 +79,8 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// Replaces the part of a shared cell at the front by a private pipe, made by tee(2), or by memory if there is no
-    /// pipe.
+    /// Replaces the part of a shared cell at the front by a private pipe, made by tee(2), or by
+    /// memory if there is no pipe.
     fn tee_shared_front(&mut self) -> Result<SendStep> {
         let Some(Segment {
             body: Body::Pipe(range),
@@ -103,7 +105,7 @@ impl SendOp<'_, '_> {
         Ok(SendStep::Retry)
     }
 
-    /// A segment that has been sent whole: its pipe, empty now, is kept at hand.
+    /// Keeps the empty pipe of a segment that has been sent completely as the spare.
     fn recycle(&mut self, segment: Segment) {
         if let Body::Pipe(range) = segment.body {
             if let Some(cell) = IdleCell::reclaim(range) {
@@ -112,20 +114,21 @@ impl SendOp<'_, '_> {
         }
     }
 
-    /// The sink has refused the pages at the front. Nothing has moved.
+    /// Handles an error of the sink while the front was being spliced. No byte has moved.
     fn fall_back(&mut self, errno: Errno) -> Result<SendStep> {
         let kind = self.sink.info.endpoint.kind;
         let Some(reason) = fallback_reason(kind, errno) else {
             return self.sink_error(errno);
         };
-        // A socket may refuse one splice and take the next, as in `fill`; for all else it is a property of the file.
+        // A socket may refuse one splice and accept the next, as in `fill`. For all other kinds,
+        // refusal is a property of the file.
         if !kind.is_socket() || errno != Errno::INVAL {
             self.sink.mode = TransferMode::Copy(reason);
         }
         self.read_front_into_memory(reason)
     }
 
-    /// The pipe segment at the front is read into memory, for this reason.
+    /// Reads the pipe segment at the front into memory, with the reason for the copy.
     fn read_front_into_memory(&mut self, reason: Reason) -> Result<SendStep> {
         let error = |errno| Error::from_errno(errno, "read a pipe into memory").at_side(Side::Pipe);
         let Some(Segment {
@@ -138,7 +141,7 @@ impl SendOp<'_, '_> {
         let (start, end) = (range.start(), range.end());
         let bytes = match Arc::get_mut(&mut range.cell) {
             Some(cell) => {
-                // What lies before our part need not be read.
+                // Bytes before the range need not be read.
                 if let Head::Memory(bytes, reason) = cell.head(start, end, self.copies.caller).map_err(error)? {
                     self.replace_front_with_memory(bytes, reason);
                     return Ok(SendStep::Retry);
@@ -156,7 +159,7 @@ impl SendOp<'_, '_> {
     }
 }
 
-/// One splice out of a pipe of ours.
+/// Splices once out of a pipe of the list.
 fn splice(pipe: BorrowedFd<'_>, sink: &mut SinkMut<'_>, len: u64, more: bool) -> Result<usize, Errno> {
     let len = len as usize;
     if sink.is_positioned() {
@@ -166,7 +169,7 @@ fn splice(pipe: BorrowedFd<'_>, sink: &mut SinkMut<'_>, len: u64, more: bool) ->
     }
 }
 
-/// All the bytes of a range in memory, where they stay as well in their pipes.
+/// Copies all bytes of a range into memory. The pipes keep them.
 fn read_range(range: &PipeRange, reason: Reason, copies: &mut Copies) -> Result<Bytes, Errno> {
     let (mut start, end) = (range.start(), range.end());
     let mut seen = Vec::new();
