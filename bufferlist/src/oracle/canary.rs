@@ -1,4 +1,5 @@
-//! The canary: a page whose first bytes can be changed after it has been moved, and the files it lives in.
+//! The canary: a page whose contents can be modified after it has been moved, and the file or
+//! memory that holds it.
 
 use crate::endpoint::kind::{EndpointKind, fd_info};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,7 +11,7 @@ use rustix::pipe::{IoSliceRaw, SpliceFlags};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What the page holds before and after it is changed.
+/// Contents of the page before and after it is modified.
 const BEFORE: u8 = b'A';
 const AFTER: u8 = b'B';
 
@@ -20,16 +21,17 @@ pub(super) fn oracle_error(errno: Errno) -> Error {
     Error::from_errno(errno, ACTION)
 }
 
-/// A canary in its cage.
+/// A canary and its storage.
 pub(super) enum Canary {
-    /// In a file, to be changed by writing to it. The descriptor it is spliced from may be another one.
+    /// In a file, which is modified by writing to it. The page may be spliced from another
+    /// descriptor.
     File { file: OwnedFd, spliced: Option<OwnedFd> },
-    /// In memory of ours.
+    /// In memory of this process.
     Memory(MmapMut),
 }
 
 impl Canary {
-    /// A new canary of the kind, with files in `dir`.
+    /// Creates a canary for a source of this kind, with files in `dir`.
     pub(super) fn new(kind: EndpointKind, dir: &Path) -> Result<Self> {
         let page = vec![BEFORE; rustix::param::page_size()];
         let file = match kind {
@@ -39,7 +41,7 @@ impl Canary {
                 return Ok(Self::Memory(map));
             }
             EndpointKind::File | EndpointKind::DirectFile => temporary_file(dir)?,
-            // Whatever else is a source gets its page from a file of memory, which is there without a disk.
+            // Any other source receives its page from a memfd, which needs no disk.
             _ => memfd()?,
         };
         rustix::io::pwrite(&file, &page, 0).map_err(oracle_error)?;
@@ -51,7 +53,7 @@ impl Canary {
         Ok(Self::File { file, spliced: None })
     }
 
-    /// Puts the page into a pipe, by reference.
+    /// Puts the page into a pipe by reference.
     pub(super) fn splice_into(&self, pipe: BorrowedFd<'_>) -> Result<()> {
         let len = rustix::param::page_size();
         let moved = match self {
@@ -61,8 +63,10 @@ impl Canary {
             }
             Self::Memory(map) => {
                 let part = [IoSliceRaw::from_slice(map)];
-                // SAFETY: the memory is a mapping of our own, which is unmapped, not recycled, when the canary is gone.
-                // That it changes while the kernel holds it is what we want to see.
+                // SAFETY: the kernel only reads the memory, and takes references to its pages. The
+                // mapping is unmapped when the canary is dropped, so the pages are not reused while
+                // the kernel holds them. They do change meanwhile, by writes of this process, and
+                // nothing but the experiment reads them.
                 unsafe { rustix::pipe::vmsplice(pipe, &part, SpliceFlags::empty()) }
             }
         };
@@ -73,7 +77,7 @@ impl Canary {
         }
     }
 
-    /// Changes the page where it came from.
+    /// Modifies the page at its source.
     pub(super) fn modify(&mut self) -> Result<()> {
         let page = vec![AFTER; rustix::param::page_size()];
         match self {
@@ -86,7 +90,8 @@ impl Canary {
     }
 }
 
-/// What the bytes at the destination say: whether they are the changed ones. `None` if they are neither.
+/// Returns whether the bytes at the destination are the modified ones. `None` if they are neither
+/// the original nor the modified ones.
 pub(super) fn is_modified(bytes: &[u8]) -> Option<bool> {
     match bytes.first() {
         Some(&AFTER) => bytes.iter().all(|&byte| byte == AFTER).then_some(true),
@@ -99,9 +104,10 @@ pub(super) fn memfd() -> Result<OwnedFd> {
     rustix::fs::memfd_create("bufferlist-oracle", MemfdFlags::CLOEXEC).map_err(oracle_error)
 }
 
-/// A file in `dir` that has no name, or loses it at once where the filesystem does not know files without.
+/// Creates a file in `dir` without a name. If the filesystem does not support that, the name is
+/// removed at once.
 pub(super) fn temporary_file(dir: &Path) -> Result<OwnedFd> {
-    /// Several threads may ask at a time.
+    /// Distinguishes the files of concurrent experiments.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let mode = Mode::RUSR | Mode::WUSR;
     let nameless = rustix::fs::open(dir, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode);
@@ -117,13 +123,13 @@ pub(super) fn temporary_file(dir: &Path) -> Result<OwnedFd> {
     Ok(file)
 }
 
-/// The same file, open for direct I/O.
+/// Opens the same file for direct I/O.
 pub(super) fn reopen_direct(file: &OwnedFd, access: OFlags) -> Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::open(path, access | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()).map_err(oracle_error)
 }
 
-/// The filesystem of a directory, as ends name it.
+/// Returns the filesystem of a directory, as the domain of an endpoint.
 pub(super) fn filesystem_of(dir: &Path) -> Result<u64> {
     Ok(fd_info(temporary_file(dir)?.as_fd())?.endpoint.domain)
 }

@@ -1,4 +1,5 @@
-//! One question to the oracle: a canary, the stations it passes, and the place where it is looked at.
+//! One experiment of the oracle: a canary, the stations it passes, and the destination where it is
+//! read.
 
 use super::Verdict;
 use super::canary::{self, ACTION, Canary, oracle_error};
@@ -13,7 +14,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// A station between the ends: the page leaves a pipe and comes into another one.
+/// Station between source and destination. The page leaves one pipe and enters another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Hop {
     Pipe,
@@ -36,10 +37,10 @@ impl Hop {
     }
 }
 
-/// Where the canary ends up and is looked at.
+/// Destination of the canary, where it is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Destination {
-    /// Stays where it is, in the last pipe of the way.
+    /// The last pipe of the path. The page stays there.
     LastPipe,
     Pipe,
     Memfd,
@@ -67,7 +68,7 @@ impl Destination {
     }
 }
 
-/// A question.
+/// Description of an experiment.
 pub(super) struct Experiment<'a> {
     pub(super) from: EndpointKind,
     pub(super) from_dir: &'a Path,
@@ -90,12 +91,12 @@ impl Pipe {
 }
 
 impl Experiment<'_> {
-    /// Sends a canary on its way and says what became of it.
+    /// Runs the experiment and returns its verdict.
     pub(super) fn run(&self) -> Result<Verdict> {
         let mut canary = Canary::new(self.from, self.from_dir)?;
         let mut pipe = Pipe::new()?;
         canary.splice_into(pipe.write.as_fd())?;
-        // A source that is itself a station has the page pass it first.
+        // If the source is itself a station, the page passes it first.
         if let Ok(hop) = Hop::through(self.from) {
             pipe = pass_through(hop, &pipe)?;
         } else if matches!(
@@ -118,7 +119,8 @@ impl Experiment<'_> {
         }
     }
 
-    /// Moves the page to the sink, changes it where it came from, and looks.
+    /// Moves the page to the destination, modifies it at its source, and reads it at the
+    /// destination.
     fn deliver(&self, pipe: &Pipe, canary: &mut Canary) -> Result<Vec<u8>> {
         match self.to {
             Destination::LastPipe => {
@@ -198,8 +200,8 @@ fn pass_through(hop: Hop, from: &Pipe) -> Result<Pipe> {
     Ok(to)
 }
 
-/// Waits for something to read, a second at most: on loopback it is there at once, and a machine so loaded that it is not
-/// gets no answer rather than a hang.
+/// Waits until bytes are readable, for at most a second. On loopback they are readable at once. On
+/// a machine under so much load that they are not, the experiment fails rather than hangs.
 fn wait_readable(fd: BorrowedFd<'_>) -> Result<()> {
     let second = Timespec { tv_sec: 1, tv_nsec: 0 };
     let ready =
@@ -256,7 +258,7 @@ fn tcp_pair() -> Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(io)?;
     let near = TcpStream::connect(listener.local_addr().map_err(io)?).map_err(io)?;
     let address = near.local_addr().map_err(io)?;
-    // Somebody else on this host may connect first.
+    // Another process on this host may connect first.
     loop {
         let (far, peer) = listener.accept().map_err(io)?;
         if peer == address {

@@ -1,4 +1,4 @@
-//! The oracle's answers for every source and sink on this kernel, as a table.
+//! Table of the oracle's verdicts for every source and sink on this kernel.
 
 use super::Verdict;
 use super::experiment::{Destination, Experiment, Hop};
@@ -7,7 +7,7 @@ use crate::error::Error;
 use std::fmt;
 use std::path::Path;
 
-/// The sources of the table's rows.
+/// Sources, one for each row.
 const SOURCES: [EndpointKind; 4] = [
     EndpointKind::File,
     EndpointKind::Tmpfs,
@@ -15,7 +15,7 @@ const SOURCES: [EndpointKind; 4] = [
     EndpointKind::Memory,
 ];
 
-/// Where a row's page is moved to, and by way of what.
+/// Column of the [`Matrix`]: the destination of the page, and the stations before it.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum SinkColumn {
@@ -25,13 +25,13 @@ pub enum SinkColumn {
     PipeToPipe,
     /// Into a pipe, and by tee(2) into another.
     Tee,
-    /// Into a file of memory.
+    /// Into a memfd.
     Memfd,
     /// Into a file through the page cache.
     File,
-    /// Into a file open with `O_DIRECT`.
+    /// Into a file opened with `O_DIRECT`.
     DirectFile,
-    /// Over TCP on loopback, changed before it is received.
+    /// Over TCP on loopback, modified before it is received.
     TcpReceived,
     /// Over TCP on loopback into a pipe.
     TcpToPipe,
@@ -56,7 +56,7 @@ impl SinkColumn {
         Self::Udp,
     ];
 
-    /// The heading.
+    /// Returns the heading.
     ///
     /// ```
     /// assert_eq!(bufferlist::oracle::SinkColumn::TcpToPipe.name(), "TCP→pipe");
@@ -76,7 +76,7 @@ impl SinkColumn {
         }
     }
 
-    /// The stations and the end.
+    /// Returns the stations and the destination.
     const fn route(self) -> (&'static [Hop], Destination) {
         match self {
             Self::Pipe => (&[], Destination::LastPipe),
@@ -93,7 +93,7 @@ impl SinkColumn {
     }
 }
 
-/// Which pairs of ends share pages on this kernel.
+/// Table of the pairs of endpoints that share pages on this kernel.
 ///
 /// ```
 /// use bufferlist::EndpointKind;
@@ -110,8 +110,9 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Asks about every pair, with files in `dir`. What cannot be asked here (a filesystem without direct I/O, a system
-    /// without sockets) is a cell without an answer, not an error.
+    /// Runs an experiment for every pair, with files in `dir`. A pair whose experiment cannot run
+    /// here (a filesystem without direct I/O, a system without sockets) is a cell without a
+    /// verdict, not an error.
     ///
     /// ```
     /// # use bufferlist::oracle::Matrix;
@@ -138,7 +139,7 @@ impl Matrix {
         Self { kernel, cells }
     }
 
-    /// The answer for one pair: `None` if it could not be asked.
+    /// Returns the verdict for a pair; `None` if its experiment failed.
     ///
     /// ```
     /// # use bufferlist::{EndpointKind, oracle::{SinkColumn, Matrix, Verdict}};
@@ -150,7 +151,7 @@ impl Matrix {
         cell.2.as_ref().ok().copied()
     }
 
-    /// Every pair and its answer, or why there is none.
+    /// Returns an iterator over all pairs with their verdicts, or the errors of their experiments.
     ///
     /// ```
     /// # use bufferlist::oracle::Matrix;
@@ -164,7 +165,7 @@ impl Matrix {
             .map(|(from, column, verdict)| (*from, *column, verdict))
     }
 
-    /// The kernel it is true of.
+    /// Returns the release of the kernel that the verdicts are valid for.
     ///
     /// ```
     /// # use bufferlist::oracle::Matrix;
@@ -175,7 +176,7 @@ impl Matrix {
     }
 }
 
-/// A row for each source, a column for each sink.
+/// Formats one row for each source and one column for each sink.
 impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<12}", "from \\ to")?;

@@ -1,17 +1,22 @@
-//! The mutation oracle: did the pages make it from A to B, or was it a copy?
+//! The mutation oracle, which determines by experiment whether two endpoints share pages.
 //!
-//! Put a canary page into a source, move it to a destination, change the source, and look at the destination. If it shows
-//! the change, both are one page; if it does not, the bytes were copied on the way, or fetched by a device. No privileges,
-//! no probes: the data itself answers. The oracle answers for *kinds* of ends on this kernel and boot, and for files for
-//! the filesystem that it was asked in; whether each page of a real transfer went that way, only tracing in the kernel can prove.
+//! The experiment puts a canary page into a source, moves it to a destination, modifies the source,
+//! and reads the destination. If the destination shows the modification, both are the same page. If
+//! it does not, the bytes were copied, or a device fetched them. The oracle needs no privileges and
+//! no probes. Its verdicts hold for *kinds* of endpoints on this kernel and boot, and for files
+//! also only for the filesystem that the experiment ran in. Only tracing in the kernel can prove
+//! that each page of a real transfer was moved.
 //!
-//! Two limits of the method, which receipts share. What a peer *wrote* cannot be changed afterwards, so a socket as source
-//! is tried with pages that the peer spliced: of UNIX sockets, which copy what was written, receipts therefore say nothing;
-//! of TCP sockets they speak as if the payload were in fragments, as current kernels have it. And a device that fetches
-//! pages cannot be told from a copy: direct I/O is unknown.
+//! The method has two limits, which receipts share:
 //!
-//! [`Receipt`](crate::Receipt)s ask it by themselves. It makes files in the directory for temporary files, sockets on
-//! loopback and a few pipes, and leaves nothing behind.
+//! * Bytes that a peer *wrote* cannot be modified afterwards, so sockets are tested as sources with
+//!   pages that the peer spliced. UNIX sockets copy what was written, so receipts report bytes from
+//!   them as unknown. For TCP sockets, receipts assume that the payload is in fragments, as in
+//!   current kernels.
+//! * A device that fetches pages cannot be distinguished from a copy, so direct I/O is unknown.
+//!
+//! [`Receipt`](crate::Receipt)s run the oracle when they are read. It creates files in the
+//! directory for temporary files, sockets on loopback and a few pipes, and leaves nothing behind.
 //!
 //! ```
 //! use bufferlist::EndpointKind;
@@ -37,17 +42,17 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// What the oracle says of a pair of ends.
+/// Verdict for a pair of endpoints.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Verdict {
-    /// Source and destination are one page: whoever changes the one changes the other.
+    /// Source and destination are the same page: a change of one changes the other.
     Shared,
-    /// They are not: the bytes were copied, or a device fetched them.
+    /// Source and destination are different pages: the bytes were copied, or a device fetched them.
     Private,
 }
 
 impl Verdict {
-    /// The word for tables.
+    /// Returns the word for tables.
     ///
     /// ```
     /// assert_eq!(bufferlist::oracle::Verdict::Shared.name(), "shared");
@@ -60,7 +65,7 @@ impl Verdict {
     }
 }
 
-/// What a receipt may say of bytes that were spliced.
+/// Conclusion that a receipt may draw about spliced bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Finding {
     Moved,
@@ -68,18 +73,19 @@ pub(crate) enum Finding {
     Unknown(Reason),
 }
 
-/// An answer, or that there was none when so many directories were known: a further one may bring it.
+/// Result of an earlier request for a verdict. A failed one stores the number of directories known
+/// then, because another directory may make the experiment possible.
 #[derive(Clone, Copy)]
 enum CachedAnswer {
     Known(Verdict),
     UnknownAmong(usize),
 }
 
-/// What was found out on this boot, and the directories in which files were tried.
+/// Verdicts on this boot, and the directories that experiments ran in.
 #[derive(Default)]
 struct Cache {
     verdicts: HashMap<(Endpoint, Endpoint), CachedAnswer>,
-    /// Filesystems, as [`End::place`] names them, and a directory of each.
+    /// A directory of each filesystem, by [`Endpoint::domain`].
     directories: HashMap<u64, PathBuf>,
 }
 
@@ -91,11 +97,11 @@ fn cache() -> MutexGuard<'static, Cache> {
         .unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks about a pair of ends, with files in the directory for temporary files.
+/// Runs the experiment for a pair of endpoints, with files in the directory for temporary files.
 ///
 /// # Errors
 ///
-/// As [`probe_in`].
+/// Fails like [`probe_in`].
 ///
 /// ```
 /// # use bufferlist::{EndpointKind, oracle::{Verdict, probe}};
@@ -106,12 +112,14 @@ pub fn probe(from: EndpointKind, to: EndpointKind) -> Result<Verdict> {
     probe_in(std::env::temp_dir(), from, to)
 }
 
-/// Asks about a pair of ends, with files in `dir`: what is found is true of its filesystem.
+/// Runs the experiment for a pair of endpoints, with files in `dir`. The verdict is valid for the
+/// filesystem of `dir`.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidInput`] for a pair that cannot be asked about (nothing can be seen in `/dev/null`), the kernel's
-/// error if it refuses a step on the way, [`ErrorKind::Io`] if the answer was mixed.
+/// [`ErrorKind::InvalidInput`] for a pair without an experiment (nothing can be read back from
+/// `/dev/null`), the kernel's error if a system call fails, [`ErrorKind::Io`] if the page was
+/// modified only in part.
 ///
 /// ```
 /// # use bufferlist::{EndpointKind, oracle::probe_in};
@@ -123,11 +131,13 @@ pub fn probe_in(dir: impl AsRef<Path>, from: EndpointKind, to: EndpointKind) -> 
     probe_path(dir, &[from, to])
 }
 
-/// Asks about a whole path, from its first end through sockets and pipes to its last, with files in `dir`.
+/// Runs the experiment for a whole path, from its first endpoint through sockets and pipes to its
+/// last, with files in `dir`.
 ///
 /// # Errors
 ///
-/// As [`probe_in`]; a path has at least two ends, and only pipes and sockets between them.
+/// Fails like [`probe_in`], and with `InvalidInput` unless the path has at least two endpoints,
+/// with only pipes and sockets between the first and the last.
 ///
 /// ```
 /// # use bufferlist::{EndpointKind::{Pipe, Tcp, Tmpfs, Unix}, oracle::{Verdict, probe_path}};
@@ -155,7 +165,7 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndpointKind]) -> Result<Verdic
         to_dir: dir,
     }
     .run()?;
-    // A path of two ends is a pair, which receipts will want to know.
+    // A path of two endpoints is a pair, which receipts may ask for.
     if hops.is_empty() {
         if let Some((from, to)) = canary::filesystem_of(dir)
             .ok()
@@ -176,14 +186,14 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndpointKind]) -> Result<Verdic
     Ok(verdict)
 }
 
-/// The end of a kind that the oracle tries: on this host, in a filesystem.
+/// Returns the endpoint of a kind that experiments use: on this host, in a filesystem.
 fn local_endpoint(kind: EndpointKind, filesystem: u64) -> Endpoint {
     let place = match kind {
         EndpointKind::File | EndpointKind::DirectFile => filesystem,
         EndpointKind::Tmpfs => TMPFS,
         _ => LOCAL_HOST,
     };
-    // In a directory of tmpfs a file is what memfds are.
+    // In a directory on tmpfs, a file is of the same kind as a memfd.
     let kind = if kind == EndpointKind::File && place == TMPFS {
         EndpointKind::Tmpfs
     } else {
@@ -192,7 +202,8 @@ fn local_endpoint(kind: EndpointKind, filesystem: u64) -> Endpoint {
     Endpoint { kind, domain: place }
 }
 
-/// What is known of a pair, or can be found out: `None` if it cannot.
+/// Returns the verdict for a pair, running the experiment if needed. `None` if the experiment
+/// fails.
 fn verdict_for(from: Endpoint, to: Endpoint) -> Option<Verdict> {
     let mut cache = cache();
     match cache.verdicts.get(&(from, to)) {
@@ -206,7 +217,7 @@ fn verdict_for(from: Endpoint, to: Endpoint) -> Option<Verdict> {
     verdict
 }
 
-/// Tries a pair out, if there is a directory of each filesystem that it names.
+/// Runs the experiment for a pair, if a directory of each of its filesystems is known.
 fn run_experiment(cache: &mut Cache, from: Endpoint, to: Endpoint) -> Option<Verdict> {
     let temporary = std::env::temp_dir();
     let mut dir = |end: Endpoint| -> Option<PathBuf> {
@@ -233,11 +244,13 @@ fn run_experiment(cache: &mut Cache, from: Endpoint, to: Endpoint) -> Option<Ver
     .ok()
 }
 
-/// What may be said of bytes that were spliced from one end to another. *moved* needs a shared page, *copied* a private
-/// one and no device that could have fetched it; the rest is unknown, with the reason.
+/// Returns the conclusion about bytes that were spliced from one endpoint to another.
+///
+/// *Moved* requires a shared page. *Copied* requires a private page and no device that could have
+/// fetched it. Anything else is unknown, with a reason.
 pub(crate) fn finding(from: Endpoint, to: Endpoint) -> Finding {
     use EndpointKind::{DirectFile, File, Tmpfs, Unix};
-    // A sink that copies what no device touched on the way copies whatever it is given.
+    // A sink that copies pages which no device touched on the way copies all pages.
     if matches!(to.kind, File | Tmpfs) {
         let memory = Endpoint {
             kind: Tmpfs,

@@ -1,4 +1,4 @@
-//! Rebuilding only what is not aligned, for direct I/O and for devices with demands.
+//! Rebuilding of unaligned segments, for direct I/O and for devices with alignment requirements.
 
 use super::collect_bytes;
 use crate::counts::Copies;
@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use crate::receipt::Receipt;
 use crate::segment::{Body, PagesMut, Segment};
 
-/// What direct I/O demands: where memory begins, and of what its length is a multiple.
+/// Alignment requirements of direct I/O.
 ///
 /// ```
 /// use bufferlist::Alignment;
@@ -18,14 +18,15 @@ use crate::segment::{Body, PagesMut, Segment};
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Alignment {
-    /// Addresses and file offsets are multiples of this many bytes: a power of two, at most a page.
+    /// Addresses and file offsets are multiples of this number of bytes: a power of two, at most a
+    /// page.
     pub memory: usize,
-    /// Lengths are multiples of this many bytes.
+    /// Lengths are multiples of this number of bytes.
     pub length: usize,
 }
 
 impl Alignment {
-    /// 4096 for both: what every disk and filesystem takes.
+    /// 4096 for both, which every disk and filesystem accepts.
     pub const PAGE: Self = Self {
         memory: 4096,
         length: 4096,
@@ -35,7 +36,7 @@ impl Alignment {
         let place = match &segment.body {
             Body::Zero(_) => 0,
             Body::File(extent) => extent.start(),
-            // Where in their pages bytes of a pipe begin, only the account of the whole pipe can say.
+            // Only the ledger of the whole pipe knows where in their pages its bytes begin.
             Body::Pipe(range) if range.cell.is_aligned() => range.start(),
             Body::Pipe(_) => return false,
             Body::Memory(..) | Body::Mapped(_) | Body::Hole(_) => match segment.as_memory() {
@@ -52,14 +53,16 @@ impl Alignment {
 }
 
 impl BufferList {
-    /// Copies what is not aligned into pages of its own, and leaves what is: a run of segments that do not fit is put
-    /// together until its length does. Counted as [`Reason::Rebuilt`]; the receipt is of what was copied. The last
-    /// segment's length may be no multiple, if the list's is none.
+    /// Copies unaligned segments into pages of their own, and keeps aligned segments.
+    ///
+    /// A run of consecutive unaligned segments is merged until its length is aligned. The copies
+    /// are counted as [`Reason::Rebuilt`]; the receipt covers the copied bytes. The length of the
+    /// last segment is aligned only if that of the list is.
     ///
     /// # Errors
     ///
-    /// As [`peek`](Self::peek), and `InvalidInput` if `memory` is no power of two up to 4096 or `length` is zero. The list
-    /// is as it was.
+    /// Fails like [`peek`](Self::peek), and with `InvalidInput` if `memory` is not a power of two
+    /// up to 4096 or `length` is zero. The list is then unchanged.
     ///
     /// ```
     /// use bufferlist::{Alignment, BufferList, PagesMut};
@@ -111,13 +114,14 @@ impl BufferList {
     }
 }
 
-/// Several segments as one, in pages of its own.
+/// Copies several segments into one, in pages of its own.
 fn rebuild(run: &[&Segment], len: u64, copies: &mut Copies) -> Result<Segment> {
     let mut pages = PagesMut::new(len as usize)?;
     let mut into = pages.as_mut_slice();
     for segment in run {
         let mut chunks = Vec::new();
-        // What is in the kernel is read out first, and that copy counts as well as the one into the pages.
+        // Bytes in the kernel are read first, and that copy counts as well as the one into the
+        // pages.
         collect_bytes(segment, 0..segment.len(), Reason::Rebuilt, copies, &mut chunks)?;
         for chunk in chunks {
             let (here, rest) = into.split_at_mut(chunk.len());

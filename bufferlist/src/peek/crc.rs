@@ -1,4 +1,4 @@
-//! CRC-32C of lists: cached where the bytes cannot change, honest where they can.
+//! CRC-32C of lists, cached for bytes that cannot change.
 
 use super::collect_bytes;
 use crate::counts::Copies;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// A checksum, and whether it can still be true.
+/// Checksum, and whether the bytes under it may have changed since.
 ///
 /// ```
 /// use bufferlist::BufferList;
@@ -27,7 +27,7 @@ pub struct Crc {
 }
 
 impl Crc {
-    /// The number as it was computed. Over volatile pages it may be wrong by the time it is read.
+    /// Returns the checksum as it was computed. Over volatile pages it may be outdated.
     ///
     /// ```
     /// assert_eq!(bufferlist::BufferList::new().crc32c()?.value(), 0);
@@ -37,8 +37,8 @@ impl Crc {
         self.value
     }
 
-    /// The number, unless others may change the pages under it: then `None`, and
-    /// [`stabilize`](BufferList::stabilize) is the mend.
+    /// Returns the checksum, or `None` if others may change the pages under it.
+    /// [`stabilize`](BufferList::stabilize) prevents such changes.
     ///
     /// ```
     /// assert!(bufferlist::BufferList::from("mine").crc32c()?.stable().is_some());
@@ -49,25 +49,27 @@ impl Crc {
     }
 }
 
-/// Fewer bytes are summed again sooner than they are found in a table, and their sums are not worth a place in it.
+/// Fewer bytes are faster to checksum again than to look up.
 const MIN_CACHED_LEN: u64 = 1024;
 
-/// The cache is emptied when it holds so many sums: 64 bytes each, so a megabyte at most.
+/// Number of checksums at which the cache is emptied. Each takes 64 bytes, so the cache takes at
+/// most a megabyte.
 const MAX_CACHED_CRCS: usize = 16 * 1024;
 
-/// Sums of parts of cells that cannot change: by cell, start and length. One for the process, since clones and parts of a
-/// cell are in many lists.
+/// Checksums of immutable byte ranges, by segment ID, address and length. One cache for the
+/// process, because clones and parts of a segment are in many lists.
 static CACHE: OnceLock<Mutex<HashMap<Key, u32>>> = OnceLock::new();
 
-/// What names the bytes of a private segment: its cell, where in it they begin, how many.
+/// Identity of the bytes of a private segment: segment ID, address, length.
 type Key = (SegmentId, usize, u64);
 
 fn key(segment: &Segment, memory: &Bytes) -> Key {
-    // A cell of memory does not move, so the address says where in it a part begins.
+    // Memory of a segment does not move, so the address identifies the part.
     (segment.id(), memory.as_ptr() as usize, memory.len() as u64)
 }
 
-/// The sum of what came before and a segment in memory, whose own sum is kept for the next time.
+/// Returns the checksum of the bytes before a segment in memory and the segment. Caches that of the
+/// segment.
 fn append_cached(before: u32, segment: &Segment, memory: &Bytes) -> u32 {
     if (memory.len() as u64) < MIN_CACHED_LEN {
         return crc32c::crc32c_append(before, memory);
@@ -87,10 +89,10 @@ fn append_cached(before: u32, segment: &Segment, memory: &Bytes) -> u32 {
     combine(before, own, memory.len() as u64)
 }
 
-/// The polynomial of CRC-32C, as all numbers here with its lowest power in the highest bit.
+/// Polynomial of CRC-32C. Like all numbers here, it has its lowest power in the highest bit.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// The product of two polynomials, modulo ours.
+/// Multiplies two polynomials modulo [`POLYNOMIAL`].
 const fn multiply(a: u32, mut b: u32) -> u32 {
     let mut product = 0;
     let mut bit = 1 << 31;
@@ -104,10 +106,10 @@ const fn multiply(a: u32, mut b: u32) -> u32 {
     product
 }
 
-/// x to the power 8 * 2^n: what so many zero bytes multiply a sum by.
+/// x to the power 8 · 2^n, which is the factor of 2^n zero bytes.
 static POWERS_OF_X8: [u32; 64] = {
     let mut powers = [0; 64];
-    // x^8, and each further one is the square of the one before.
+    // x^8. Each further power is the square of the one before.
     let mut power = 1 << 23;
     let mut n = 0;
     while n < 64 {
@@ -118,9 +120,11 @@ static POWERS_OF_X8: [u32; 64] = {
     powers
 };
 
-/// The sum of two pieces from the sums of each, as zlib's `crc32_combine` does it: the first is multiplied by as many
-/// zero bytes as the second has, one product for each bit of that number. (The `crc32c` crate multiplies matrices, which
-/// takes 15 us and more: as long as to sum 200 KiB.)
+/// Combines the checksums of two adjacent byte ranges, as zlib's `crc32_combine` does.
+///
+/// The first checksum is multiplied by the factor of as many zero bytes as the second range has,
+/// with one multiplication for each bit of that number. (The `crc32c` crate multiplies matrices,
+/// which takes 15 µs or more: the time to checksum 200 KiB.)
 fn combine(first: u32, second: u32, len: u64) -> u32 {
     let mut shifted = first;
     let mut left = len;
@@ -132,12 +136,14 @@ fn combine(first: u32, second: u32, len: u64) -> u32 {
 }
 
 impl BufferList {
-    /// The CRC-32C (Castagnoli) of the list. Memory is summed where it is, and sums of large pieces are remembered and
-    /// combined; what is in pipes and files is looked at, which costs a copy.
+    /// Computes the CRC-32C (Castagnoli) of the list.
+    ///
+    /// Memory is read in place, and checksums of large segments are cached and combined. Bytes in
+    /// pipes and files are peeked at, which costs a copy.
     ///
     /// # Errors
     ///
-    /// As [`peek`](Self::peek).
+    /// Fails like [`peek`](Self::peek).
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -158,8 +164,8 @@ impl BufferList {
     }
 
     fn compute_crc(&self, copies: &mut Copies) -> Result<u32> {
-        /// What is looked at in a pipe or file is dropped again after so many bytes: a sum of a large list runs in
-        /// constant memory.
+        /// Bytes of a pipe or file that are held in memory at a time, so that the checksum of a
+        /// large list takes constant memory.
         const WINDOW: u64 = 1 << 20;
         let mut sum = 0;
         for segment in self.segments() {

@@ -1,4 +1,4 @@
-//! Bytes for people, as `hexdump -C` shows them.
+//! Hex dumps, in the format of `hexdump -C`.
 
 use crate::error::Result;
 use crate::journal::{ApiCall, Caller};
@@ -8,20 +8,21 @@ use crate::reason::Reason;
 use std::fmt::Write;
 use std::ops::RangeBounds;
 
-/// Bytes of a row.
+/// Bytes per row.
 const ROW: usize = 16;
 
 impl BufferList {
-    /// A window as text: offset, sixteen bytes, the letters. Rows like the one before are folded into `*`. The offsets
-    /// are those of the list. It is a look, with the costs of [`peek`](Self::peek).
+    /// Formats a range as text: offset, sixteen bytes, characters. Rows equal to the previous one
+    /// are folded into `*`. Offsets are those of the list. The method peeks at the range, at the
+    /// cost of [`peek`](Self::peek).
     ///
     /// # Panics
     ///
-    /// If the range is out of bounds.
+    /// Panics if the range is out of bounds.
     ///
     /// # Errors
     ///
-    /// As [`peek`](Self::peek).
+    /// Fails like [`peek`](Self::peek).
     ///
     /// ```
     /// let text = bufferlist::BufferList::from("some bytes\n").hexdump(..)?;
@@ -59,7 +60,7 @@ impl BufferList {
     }
 }
 
-/// One row.
+/// Writes one row.
 fn write_row(text: &mut String, offset: u64, row: &[u8]) {
     let _ = write!(text, "{offset:08x} ");
     for at in 0..ROW {

@@ -1,4 +1,4 @@
-//! Looking at bytes: always by name, always counted to the caller's line.
+//! Peeking: reading bytes without consuming them, always explicitly, always counted by call site.
 
 mod align;
 mod crc;
@@ -23,26 +23,29 @@ use bytes::{Bytes, BytesMut};
 use rustix::io::Errno;
 use std::ops::{Range, RangeBounds};
 
-/// What a part of a file is read by: large enough that the system call does not show.
+/// Bytes of a file per read, large enough that the cost of the system call is negligible.
 const READ_CHUNK: u64 = 1 << 20;
 
 impl BufferList {
-    /// Shows a window of the list. The one door to bytes that are in a pipe.
+    /// Returns a range of the list in memory. The only access to bytes in a pipe, besides sending
+    /// them.
     ///
-    /// Memory is shown as it is. Of what is in a pipe or file at most the window is copied, and the copy is counted to
-    /// the line that called, as [`Reason::Peeked`]; the pages stay where they are, so the list can still be moved
-    /// without a copy. Clones of a list share what was looked at in pipes: the same window costs nothing the second
-    /// time. Bytes of files are read afresh each time, since the file may have changed; only a memfd that is sealed
-    /// against writing and shrinking (`F_SEAL_WRITE`, `F_SEAL_SHRINK`, fcntl(2)) is mapped and shown without a copy.
+    /// Memory is returned without a copy. Of bytes in a pipe or file, at most the range is copied,
+    /// and the copy is counted for the caller's call site as [`Reason::Peeked`]. The pages stay
+    /// where they are, so the list can still be moved without a copy. Clones of a list share the
+    /// copies of pipe contents: peeking at the same range again costs nothing. Bytes of files are
+    /// read again each time, because the file may have changed. Only a memfd that is sealed against
+    /// writing and shrinking (`F_SEAL_WRITE`, `F_SEAL_SHRINK`, fcntl(2)) is mapped, and returned
+    /// without a copy.
     ///
     /// # Panics
     ///
-    /// If the range is out of bounds.
+    /// Panics if the range is out of bounds.
     ///
     /// # Errors
     ///
-    /// `Hole` if one in the window is not filled, `Truncated` if a file is shorter than its extent, `Forked` or `Io`.
-    /// The list is as it was.
+    /// `Hole` if one in the range is not filled, `Truncated` if a file is shorter than its extent,
+    /// `Forked` or `Io`. The list is unchanged in any case.
     ///
     /// ```
     /// use bufferlist::{BufferList, Source};
@@ -62,12 +65,14 @@ impl BufferList {
         self.view(range, Reason::Peeked, Caller::of(ApiCall::Peek))
     }
 
-    /// The whole list in one piece of memory: what Ceph calls `c_str`. Nothing is copied if it is one piece of memory
-    /// already; otherwise all of it is, as [`Reason::Peeked`] where it was in the kernel.
+    /// Returns the whole list in one piece of memory, like Ceph's `c_str`.
+    ///
+    /// Nothing is copied if the list is one piece of memory already. Otherwise all bytes are
+    /// copied; those that were in the kernel count as [`Reason::Peeked`].
     ///
     /// # Errors
     ///
-    /// As [`peek`](Self::peek).
+    /// Fails like [`peek`](Self::peek).
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -82,12 +87,12 @@ impl BufferList {
         Ok(view.into_bytes())
     }
 
-    /// Replaces what somebody else could change by private memory: one copy, counted as [`Reason::Stabilized`]. Memory
-    /// and zeros stay as they are. The receipt is of the bytes that were copied.
+    /// Replaces segments that others could change by private memory: one copy, counted as
+    /// [`Reason::Stabilized`]. Memory and zeros are kept. The receipt covers the copied bytes.
     ///
     /// # Errors
     ///
-    /// As [`peek`](Self::peek). The list is as it was.
+    /// Fails like [`peek`](Self::peek). The list is then unchanged.
     ///
     /// ```
     /// use bufferlist::{BufferList, Source, Stability};
@@ -115,7 +120,7 @@ impl BufferList {
         Ok(Receipt::copied_for(Reason::Stabilized, copies.bytes()))
     }
 
-    /// The segments, with copies in the place of those that others can change.
+    /// Returns the segments, with copies in place of those that others can change.
     fn stable_segments(&self, copies: &mut Copies) -> Result<Vec<Segment>> {
         let mut stable = Vec::new();
         for segment in self.segments() {
@@ -134,7 +139,7 @@ impl BufferList {
         Ok(stable)
     }
 
-    /// A window, for a reason, counted to a line.
+    /// Returns a range in memory, and counts the copies for a reason and call site.
     fn view(&self, range: Range<u64>, reason: Reason, caller: Caller) -> Result<View> {
         let mut copies = Copies::of(caller);
         let mut chunks = Vec::new();
@@ -145,7 +150,7 @@ impl BufferList {
                 break;
             }
         }
-        // What was copied before an error was copied.
+        // Copies made before an error count as well.
         self.counter().record(&copies);
         result?;
         let mut receipt = Receipt::default();
@@ -156,7 +161,7 @@ impl BufferList {
     }
 }
 
-/// Adds the bytes of a part of a segment to `chunks`.
+/// Appends the bytes of a part of a segment to `chunks`.
 fn collect_bytes(
     segment: &Segment,
     part: Range<u64>,
@@ -207,7 +212,7 @@ fn collect_bytes(
     Ok(())
 }
 
-/// Reads all of an extent, of whose first byte `note` is.
+/// Reads a whole extent. `template` is that of its first byte.
 fn read_extent(
     extent: &FileExtent,
     template: &EntryTemplate,
@@ -233,7 +238,7 @@ fn read_extent(
     Ok(())
 }
 
-/// Several pieces as one.
+/// Concatenates chunks. Does not copy a single one.
 pub(crate) fn concat(chunks: &[Bytes]) -> Bytes {
     match chunks {
         [] => Bytes::new(),

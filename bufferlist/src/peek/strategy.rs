@@ -1,4 +1,4 @@
-//! The ways of looking at pages in a pipe, by name, so that they can be compared.
+//! Methods of reading pages in a pipe, selectable so that they can be compared.
 
 use super::View;
 use crate::counts::Copies;
@@ -18,29 +18,30 @@ use rustix::fs::SealFlags;
 use rustix::io::Errno;
 use std::ops::{Range, RangeBounds};
 
-/// How pages in a pipe are shown.
+/// Method of reading pages in a pipe.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum PeekStrategy {
-    /// tee(2) them into a private pipe, and read(2) that. What [`peek`](BufferList::peek) does: of the sound ways the
-    /// fastest, and it remembers.
+    /// tee(2) into a private pipe, then read(2). Used by [`peek`](BufferList::peek): the fastest
+    /// sound method, and the only one whose result is cached.
     #[default]
     Tee,
-    /// tee(2) them into a private pipe, splice(2) that into a file of memory, and mmap(2) it: the way of Ceph's blueprint.
-    /// The splice copies, as into any file, so it is never faster than reading.
+    /// tee(2) into a private pipe, splice(2) from there into a memfd, then mmap(2), as proposed by
+    /// Ceph's blueprint. The splice copies, as into any file, so this is never faster than reading.
     Memfd,
 }
 
 impl BufferList {
-    /// As [`peek`](Self::peek), in the way that is named. For measuring; where a list holds no pipes the ways are one.
+    /// Reads a range as [`peek`](Self::peek) does, with the given method. For measurements. The
+    /// methods differ only for pipe segments.
     ///
     /// # Panics
     ///
-    /// If the range is out of bounds.
+    /// Panics if the range is out of bounds.
     ///
     /// # Errors
     ///
-    /// As [`peek`](Self::peek), and `NoPipe` where there is none for the way of the memfd.
+    /// Fails like [`peek`](Self::peek), and with `NoPipe` if the memfd method finds no pipe.
     ///
     /// ```
     /// use bufferlist::{BufferList, Source, PeekStrategy};
@@ -93,24 +94,30 @@ impl BufferList {
         Ok(chunks)
     }
 
-    /// As [`peek`](Self::peek), but where a segment is known to come from a file (an extent, or pages of a source
-    /// [with provenance](crate::Source::with_provenance)), through a mapping of that file: no copy at all. What is not
-    /// known to come from a file is shown as `peek` does.
+    /// Reads a range as [`peek`](Self::peek) does, but through mappings of files, without a copy,
+    /// where a segment is known to come from a file: an extent, or pages of a source [with
+    /// provenance](crate::Source::with_provenance). All other segments are read as `peek` does.
     ///
     /// # Panics
     ///
-    /// If the range is out of bounds.
+    /// Panics if the range is out of bounds.
     ///
     /// # Errors
     ///
-    /// As [`peek`](Self::peek). `Truncated` if the file is shorter now than the extent.
+    /// Fails like [`peek`](Self::peek), and with `Truncated` if the file is now shorter than the
+    /// extent.
     ///
     /// # Safety
     ///
-    /// While the view lives, or bytes that were taken out of it, nobody may write to the file, in this process or any other
-    /// (a `&[u8]` that changes is undefined behaviour), nor truncate it (touching what is gone is `SIGBUS`, which ends the
-    /// process). No check beforehand helps: the danger is after it. For pages in a pipe, the file must still hold what was
-    /// spliced out of it.
+    /// While the view, or bytes taken out of it, are alive:
+    ///
+    /// * No code in any process may write to the file, because a `&[u8]` that changes is undefined
+    ///   behavior.
+    /// * No code in any process may truncate the file, because access beyond its end raises
+    ///   `SIGBUS`, which ends the process.
+    ///
+    /// No check beforehand can ensure this, because the file may change afterwards. For pages in a
+    /// pipe, the file must also still hold the bytes that were spliced out of it.
     ///
     /// ```
     /// use bufferlist::{BufferList, FileExtent};
@@ -139,7 +146,9 @@ impl BufferList {
                 _ => None,
             };
             result = match source {
-                // SAFETY: the caller promises that nobody writes to or truncates the file while the view lives.
+                // SAFETY: `map_extent` requires that no code writes to or truncates the file while
+                // `bytes` is alive. `bytes` becomes part of the view, for whose life the caller
+                // guarantees both (see `# Safety`).
                 Some(extent) => unsafe { map_extent(&extent) }.map(|bytes| chunks.push(bytes)),
                 None => super::collect_bytes(segment, part, Reason::Peeked, &mut copies, &mut chunks),
             };
@@ -157,7 +166,7 @@ impl BufferList {
     }
 }
 
-/// The first `len` bytes of a pipe, by way of a file of memory.
+/// Copies the first `len` bytes of a pipe through a memfd.
 fn copy_through_memfd(
     pipe: &mut crate::pipe::PooledPipe,
     len: u64,
@@ -186,14 +195,15 @@ fn copy_through_memfd(
         SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
     )
     .map_err(error)?;
-    // SAFETY: the file is ours alone, and sealed against writing and truncation for ever.
+    // SAFETY: the mapping requires a file that never changes while mapped. No other code has the
+    // descriptor of this memfd, and its seals forbid writing and truncation permanently.
     let map = unsafe { MmapOptions::new().map_copy_read_only(file.as_raw_fd()) }
         .map_err(|error| Error::from_io(&error, "map a memfd"))?;
     Ok(Pages::from_map(map).into())
 }
 
-/// Maps an extent of a file of memory that is sealed: nobody can write to it or cut it short, in this process or any
-/// other, for ever, so it is memory like any other. `None` for all other files.
+/// Maps an extent of a sealed memfd. No process can ever write to it or shorten it, so it is like
+/// any other memory. Returns `None` for all other files.
 pub(super) fn map_sealed(extent: &FileExtent) -> Option<Bytes> {
     if extent.origin().kind != EndpointKind::Tmpfs || extent.is_empty() {
         return None;
@@ -202,8 +212,9 @@ pub(super) fn map_sealed(extent: &FileExtent) -> Option<Bytes> {
     if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK) {
         return None;
     }
-    // SAFETY: the seals keep everybody from writing and from truncating; the kernel refuses `F_SEAL_WRITE` while a writable
-    // mapping exists (mm/memfd.c).
+    // SAFETY: `map_extent` requires that no code writes to or truncates the file. `F_SEAL_WRITE`
+    // forbids writes; the kernel grants it only while no writable mapping exists (`mm/memfd.c`).
+    // `F_SEAL_SHRINK` forbids truncation. Seals cannot be removed.
     unsafe { map_extent(extent) }.ok()
 }
 
@@ -211,7 +222,7 @@ pub(super) fn map_sealed(extent: &FileExtent) -> Option<Bytes> {
 ///
 /// # Safety
 ///
-/// While the result lives, nobody writes to the file or truncates it.
+/// While the result is alive, no code in any process may write to the file or truncate it.
 unsafe fn map_extent(extent: &FileExtent) -> Result<Bytes> {
     const ACTION: &str = "map a part of a file";
     let stat = sys::stat(extent.fd()).map_err(|errno| Error::from_errno(errno, ACTION))?;
@@ -219,9 +230,11 @@ unsafe fn map_extent(extent: &FileExtent) -> Result<Bytes> {
         return Err(Error::new(ErrorKind::Truncated, ACTION));
     }
     let len = extent.len() as usize;
-    // SAFETY: the caller promises that the file does not change while the mapping lives. Offsets need not be aligned:
-    // memmap2 maps from the page boundary before. A private mapping, because kernels before 6.7 refuse a shared one of a
-    // file that is sealed against writing; it shows the same pages.
+    // SAFETY: the mapping requires that the file neither changes nor shrinks while it is mapped.
+    // The caller guarantees both (see `# Safety`), and the length was checked above. Offsets need
+    // not be aligned, because memmap2 maps from the page boundary before. The mapping is private,
+    // because kernels before 6.7 refuse a shared one of a file that is sealed against writing; it
+    // shows the same pages.
     let map = unsafe {
         MmapOptions::new()
             .offset(extent.start())

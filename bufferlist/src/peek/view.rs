@@ -1,4 +1,4 @@
-//! Memory that was asked for by name.
+//! The result of a peek: bytes in memory.
 
 use super::concat;
 use crate::receipt::Receipt;
@@ -7,10 +7,10 @@ use std::fmt;
 use std::io::{self, BufRead, IoSlice, Read, Seek, SeekFrom};
 use std::panic::Location;
 
-/// A window of a list, in memory: what [`peek`](crate::BufferList::peek) returns. It owns what it shows, outlives the
-/// list and holds no lock.
+/// A range of a list in memory, as returned by [`peek`](crate::BufferList::peek). Owns its bytes,
+/// outlives the list and holds no lock.
 ///
-/// It reads like a cursor: [`Buf`], [`Read`], [`BufRead`] and [`Seek`] all move the same position.
+/// Reads like a cursor: [`Buf`], [`Read`], [`BufRead`] and [`Seek`] all move the same position.
 ///
 /// ```
 /// use bufferlist::BufferList;
@@ -23,9 +23,9 @@ use std::panic::Location;
 /// ```
 #[derive(Clone)]
 pub struct View {
-    /// None of them empty.
+    /// Chunks, none of them empty.
     chunks: Vec<Bytes>,
-    /// Where each begins.
+    /// Offset of each chunk.
     starts: Vec<u64>,
     len: u64,
     at: u64,
@@ -54,7 +54,7 @@ impl View {
         }
     }
 
-    /// The pieces of the window, whole, wherever the position is.
+    /// Returns the chunks of the whole range, independent of the position.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -67,7 +67,7 @@ impl View {
         self.chunks.iter().map(|chunk| &chunk[..])
     }
 
-    /// How many bytes the window has, wherever the position is.
+    /// Returns the number of bytes of the whole range, independent of the position.
     ///
     /// ```
     /// assert_eq!(bufferlist::BufferList::from("four").peek(1..)?.len(), 3);
@@ -77,7 +77,7 @@ impl View {
         self.len
     }
 
-    /// Whether the window has no bytes.
+    /// Returns whether the range is empty.
     ///
     /// ```
     /// assert!(bufferlist::BufferList::new().peek(..)?.is_empty());
@@ -87,7 +87,7 @@ impl View {
         self.len == 0
     }
 
-    /// The whole window, copied into a vector.
+    /// Copies the whole range into a vector.
     ///
     /// ```
     /// assert_eq!(bufferlist::BufferList::from("four").peek(..)?.to_vec(), b"four");
@@ -97,7 +97,7 @@ impl View {
         self.chunks.concat()
     }
 
-    /// The whole window in one piece: copied only if it is in several.
+    /// Returns the whole range in one piece, with a copy only if it is in several.
     ///
     /// ```
     /// assert_eq!(bufferlist::BufferList::from("four").peek(..)?.into_bytes(), "four");
@@ -107,7 +107,7 @@ impl View {
         concat(&self.chunks)
     }
 
-    /// What the look cost.
+    /// Returns the receipt of the copies that the peek made.
     ///
     /// ```
     /// assert_eq!(bufferlist::BufferList::from("free").peek(..)?.receipt().copied(), 0);
@@ -117,7 +117,7 @@ impl View {
         self.receipt
     }
 
-    /// The line that looked.
+    /// Returns the call site that peeked.
     ///
     /// ```
     /// let view = bufferlist::BufferList::from("free").peek(..)?;
@@ -128,7 +128,7 @@ impl View {
         self.call_site
     }
 
-    /// The index of the piece at the position, and the offset in it. `None` at the end.
+    /// Returns the index of the chunk at the position, and the offset in it. `None` at the end.
     fn chunk_at_position(&self) -> Option<(usize, usize)> {
         if self.at >= self.len {
             return None;
@@ -207,7 +207,7 @@ impl Seek for View {
     }
 }
 
-/// Of the whole window, wherever the position is.
+/// Compares the whole range, independent of the position.
 impl PartialEq<[u8]> for View {
     fn eq(&self, other: &[u8]) -> bool {
         if self.len != other.len() as u64 {
@@ -228,7 +228,7 @@ impl<const N: usize> PartialEq<[u8; N]> for View {
     }
 }
 
-/// Its size and the line that looked; never the contents.
+/// Formats the size and the call site, never the contents.
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -1,4 +1,4 @@
-//! Part of an open file, by reference.
+//! File extents: ranges of open files, by reference.
 
 use crate::endpoint::direct_io;
 use crate::endpoint::kind::{Endpoint, EndpointKind, fd_info};
@@ -12,11 +12,12 @@ use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
-/// A part of an open file. Nothing is read until it is sent or looked at.
+/// Range of an open file. Nothing is read until the extent is sent or peeked at.
 ///
-/// All extents of one file share one descriptor, which is closed with the last of them; on network filesystems and FUSE
-/// that close may wait in the kernel. The length is a promise that the file can break: an extent that turns out to be
-/// shorter when it is sent is [`ErrorKind::Truncated`], and the list is cut to what is true.
+/// All extents of one file share one descriptor, which is closed with the last of them. On network
+/// filesystems and FUSE, that close may block in the kernel. The file may become shorter than the
+/// extent: sending it then fails with [`ErrorKind::Truncated`], and the missing bytes are removed
+/// from the list.
 ///
 /// ```
 /// use bufferlist::{BufferList, FileExtent};
@@ -41,12 +42,12 @@ pub struct FileExtent {
 }
 
 impl FileExtent {
-    /// A range of `file`. An open end means: to the end of the file as it is now.
+    /// Creates an extent of `file`. An open end means the current end of the file.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if it is not a regular file or block device, or the range ends before it begins;
-    /// [`ErrorKind::Io`] if it cannot be asked.
+    /// [`ErrorKind::InvalidInput`] if the descriptor is not a regular file or block device, or the
+    /// range ends before it begins; [`ErrorKind::Io`] if it cannot be queried.
     ///
     /// ```
     /// # use bufferlist::FileExtent;
@@ -65,7 +66,8 @@ impl FileExtent {
             return Err(Error::new(ErrorKind::InvalidInput, ACTION));
         }
         let stat = sys::stat(file.as_fd()).map_err(|errno| Error::from_errno(errno, ACTION))?;
-        // stat(2) tells the size of a regular file only; of a block device the caller must say where it ends.
+        // stat(2) reports a size for regular files only. For a block device, the caller must give
+        // the end.
         let sized = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if !sized && range.end_bound() == Bound::Unbounded {
             return Err(Error::new(
@@ -82,12 +84,12 @@ impl FileExtent {
         })
     }
 
-    /// One of a file that is known already.
+    /// Creates an extent of a file whose endpoint is known.
     pub(crate) fn from_known(file: Arc<OwnedFd>, endpoint: Endpoint, range: Range<u64>) -> Self {
         Self { file, endpoint, range }
     }
 
-    /// How many bytes.
+    /// Returns the number of bytes.
     ///
     /// ```
     /// # use bufferlist::FileExtent;
@@ -100,7 +102,7 @@ impl FileExtent {
         self.range.end - self.range.start
     }
 
-    /// Whether there are none.
+    /// Returns whether the extent has no bytes.
     ///
     /// ```
     /// # use bufferlist::FileExtent;
@@ -113,7 +115,7 @@ impl FileExtent {
         self.len() == 0
     }
 
-    /// The offset of the first byte in the file.
+    /// Returns the offset of the first byte in the file.
     ///
     /// ```
     /// # use bufferlist::FileExtent;
@@ -134,7 +136,8 @@ impl FileExtent {
         self.endpoint
     }
 
-    /// Reads the first bytes of it into memory, at most so many: none if the file ends before it.
+    /// Reads the first bytes of the extent into memory, at most `most`. Returns none if the file
+    /// ends before the extent.
     pub(crate) fn read(&self, most: u64) -> Sys<Bytes> {
         let len = self.len().min(most) as usize;
         if self.endpoint.kind == EndpointKind::DirectFile {
@@ -154,7 +157,7 @@ impl FileExtent {
         }
     }
 
-    /// This extent and the one right behind it in the same file, as one.
+    /// Joins the extent with the next one, if `next` follows directly in the same file.
     pub(crate) fn join(mut self, next: &Self) -> Option<Self> {
         (Arc::ptr_eq(&self.file, &next.file) && self.range.end == next.range.start).then(|| {
             self.range.end = next.range.end;

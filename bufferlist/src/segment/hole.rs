@@ -1,14 +1,16 @@
-//! Bytes that come later: the length field before a body that is not yet built.
+//! Holes: bytes that are filled in later, such as a length field in front of a body that is not yet
+//! built.
 
 use bytes::Bytes;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-/// A promise of bytes that are already counted in a list: see [`BufferList::hole`](crate::BufferList::hole).
+/// Handle to bytes of a list that are filled in later: see
+/// [`BufferList::hole`](crate::BufferList::hole).
 ///
-/// Fill it before the list is sent: otherwise sending fails with [`ErrorKind::Hole`](crate::ErrorKind::Hole), before a
-/// byte has moved. It is tied neither to the list's lifetime nor to its place: clones and parts of the list are filled
-/// with it.
+/// The hole must be filled before the list is sent. Otherwise sending fails with
+/// [`ErrorKind::Hole`](crate::ErrorKind::Hole), before any byte moves. A hole is independent of the
+/// list's lifetime and position: clones and parts of the list are filled with it.
 ///
 /// ```
 /// use bufferlist::BufferList;
@@ -27,7 +29,7 @@ pub struct Hole {
 }
 
 impl Hole {
-    /// A hole, and the part of a list that it is.
+    /// Creates a hole and the range of it that goes into a list.
     pub(crate) fn new(len: usize) -> (Self, HoleRange) {
         let cell = Arc::new(OnceLock::new());
         let range = HoleRange {
@@ -38,7 +40,7 @@ impl Hole {
         (Self { cell, len }, range)
     }
 
-    /// How many bytes it wants.
+    /// Returns the number of bytes.
     ///
     /// ```
     /// assert_eq!(bufferlist::BufferList::new().hole(8).len(), 8);
@@ -47,7 +49,7 @@ impl Hole {
         self.len
     }
 
-    /// Whether it wants none.
+    /// Returns whether the hole has no bytes.
     ///
     /// ```
     /// assert!(bufferlist::BufferList::new().hole(0).is_empty());
@@ -56,11 +58,11 @@ impl Hole {
         self.len == 0
     }
 
-    /// Fills it, in the list and in all that was cloned or cut from it.
+    /// Fills the hole, in the list and in every list cloned or split from it.
     ///
     /// # Panics
     ///
-    /// If `bytes` has another length than the hole.
+    /// Panics if the length of `bytes` differs from that of the hole.
     ///
     /// ```
     /// # use bufferlist::BufferList;
@@ -78,7 +80,7 @@ impl Hole {
             self.len,
             bytes.len()
         );
-        // `fill` takes the only token there is, so the cell is empty.
+        // `fill` consumes the only handle, so the cell is empty.
         let _ = self.cell.set(Bytes::copy_from_slice(bytes));
     }
 }
@@ -89,7 +91,7 @@ impl fmt::Debug for Hole {
     }
 }
 
-/// The part of a list that is a hole.
+/// Range of a hole, which a segment holds.
 #[derive(Clone)]
 pub(crate) struct HoleRange {
     cell: Arc<OnceLock<Bytes>>,

@@ -1,10 +1,10 @@
-//! Names of cells.
+//! Segment IDs.
 
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Names the cell that holds the bytes of a segment, for the life of the process.
+/// Identifies the cell that holds the bytes of a segment, for the lifetime of the process.
 ///
 /// ```
 /// let segment = bufferlist::Segment::from("bytes");
@@ -13,19 +13,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SegmentId(u64);
 
-/// Ids are taken by threads in blocks, so that making a segment touches no shared counter. 1024 of them last a thread
-/// for many segments, and an idle thread wastes few.
+/// Number of IDs that a thread reserves at a time, so that creating a segment touches no shared
+/// counter. 1024 IDs last a thread for many segments, and an idle thread wastes few.
 const BLOCK: u64 = 1024;
 
 static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// The next id of this thread, and the end of its block.
+    /// Next ID of this thread, and the end of its block.
     static THREAD_IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
 impl SegmentId {
-    /// Of a cell without bytes. No segment has it.
+    /// ID of a cell without bytes. No segment has it.
     pub(crate) const UNASSIGNED: Self = Self(u64::MAX);
 
     #[inline]
@@ -41,7 +41,7 @@ impl SegmentId {
         })
     }
 
-    /// The number.
+    /// Returns the number.
     ///
     /// ```
     /// let segment = bufferlist::Segment::from("bytes");

@@ -1,4 +1,5 @@
-//! One piece of a list: memory, mapped pages, part of a file, part of a pipe, or zeros.
+//! Segments, the elements of a list: memory, mapped pages, a file extent, a range of a pipe, or
+//! zeros.
 
 mod extent;
 mod hole;
@@ -17,24 +18,24 @@ use bytes::Bytes;
 pub(crate) use hole::HoleRange;
 use std::fmt;
 
-/// What holds the bytes of a segment.
+/// Storage of the bytes of a segment.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum SegmentKind {
     /// The program's memory.
     Memory,
-    /// Sealed pages that may be lent to the kernel: [`Pages`].
+    /// Sealed pages, which may be passed to the kernel by reference: [`Pages`].
     Mapped,
-    /// Part of an open file: [`FileExtent`].
+    /// A range of an open file: [`FileExtent`].
     File,
     /// Kernel pages in a pipe.
     Pipe,
-    /// Zeros, which take no room.
+    /// Zeros, which take no memory.
     Zero,
 }
 
 impl SegmentKind {
-    /// A short name for tables.
+    /// Returns the short name, for tables.
     ///
     /// ```
     /// assert_eq!(bufferlist::SegmentKind::Pipe.name(), "pipe");
@@ -50,21 +51,25 @@ impl SegmentKind {
     }
 }
 
-/// Whether somebody else can change the bytes while we hold them.
+/// Possibility that other code changes the bytes while a list holds them.
 ///
-/// Pages that were spliced out of a file *are* the file's pages: whoever writes to the file changes them, in a pipe, in a
-/// socket's queue, anywhere. A checksum of such bytes, or a signature, may be wrong the moment it is made.
+/// Pages that were spliced out of a file *are* the file's pages: writing to the file changes them
+/// in a pipe, in a socket's queue, anywhere. A checksum or signature of such bytes may be outdated
+/// as soon as it is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Stability {
-    /// Nobody else can change them.
+    /// No other code can change the bytes.
     Private,
-    /// Somebody may: they are a file's pages, or came from a socket or pipe whose other side may have spliced such.
+    /// Other code may change the bytes: they are pages of a file, or came from a socket or pipe
+    /// whose other side may have spliced such pages.
     Volatile,
 }
 
-/// One piece of a [`BufferList`](crate::BufferList). Cloning it counts a reference; nothing is copied.
+/// One element of a [`BufferList`](crate::BufferList). Cloning counts a reference and copies
+/// nothing.
 ///
-/// Which kinds there are may grow, so what it is made of is hidden: make one by `From`, ask it by [`kind`](Self::kind).
+/// The representation is private, because kinds may be added. Segments are created with `From` and
+/// inspected with [`kind`](Self::kind).
 ///
 /// ```
 /// use bufferlist::{Segment, SegmentKind};
@@ -77,14 +82,14 @@ pub enum Stability {
 pub struct Segment {
     pub(crate) id: SegmentId,
     pub(crate) body: Body,
-    /// For memory: the reason that a copy of it has when it is written. Most often simply that it is memory.
+    /// Reason for the copy when a segment of memory is written: usually [`Reason::FromMemory`].
     pub(crate) copy_reason: Reason,
 }
 
-/// What zeros are shown and written from, as often as is needed.
+/// Zeros that are returned by peeks and written to sinks, as often as needed.
 pub(crate) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// What a segment is made of.
+/// Contents of a segment.
 #[derive(Clone)]
 pub(crate) enum Body {
     Memory(Bytes),
@@ -98,7 +103,7 @@ pub(crate) enum Body {
 impl Segment {
     #[inline]
     pub(crate) fn new(body: Body) -> Self {
-        // A pipe segment goes by the name of its cell.
+        // A pipe segment has the ID of its cell.
         let id = match &body {
             Body::Pipe(range) => range.cell.id(),
             _ => SegmentId::next(),
@@ -110,7 +115,7 @@ impl Segment {
         }
     }
 
-    /// Memory that holds what could not be moved, for `reason`.
+    /// Creates a segment of memory for bytes that could not be moved, with the reason.
     pub(crate) fn copied(bytes: Bytes, reason: Reason) -> Self {
         Self {
             copy_reason: reason,
@@ -118,7 +123,7 @@ impl Segment {
         }
     }
 
-    /// `len` zeros, which take no room in memory.
+    /// Creates a segment of `len` zeros, which take no memory.
     ///
     /// ```
     /// use bufferlist::{Segment, SegmentKind};
@@ -129,7 +134,8 @@ impl Segment {
         Self::new(Body::Zero(len))
     }
 
-    /// Names the cell that holds the bytes. Clones and parts of a segment have the same: a part is (id, range).
+    /// Returns the ID of the cell that holds the bytes. Clones and parts of a segment have the same
+    /// ID: a part is identified by (ID, range).
     ///
     /// ```
     /// let one = bufferlist::Segment::from("one");
@@ -140,7 +146,7 @@ impl Segment {
         self.id
     }
 
-    /// What holds the bytes.
+    /// Returns the kind of storage.
     ///
     /// ```
     /// # use bufferlist::{Segment, SegmentKind};
@@ -156,7 +162,7 @@ impl Segment {
         }
     }
 
-    /// How many bytes.
+    /// Returns the number of bytes.
     ///
     /// ```
     /// assert_eq!(bufferlist::Segment::from("four").len(), 4);
@@ -173,7 +179,7 @@ impl Segment {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether the segment has no bytes.
     ///
     /// ```
     /// assert!(bufferlist::Segment::zero(0).is_empty());
@@ -182,7 +188,7 @@ impl Segment {
         self.len() == 0
     }
 
-    /// Whether somebody else can change the bytes.
+    /// Returns whether other code can change the bytes.
     ///
     /// ```
     /// # use bufferlist::{Segment, Stability};
@@ -196,7 +202,8 @@ impl Segment {
         }
     }
 
-    /// The bytes, only where looking at them is free: memory, mapped pages, and holes that were filled.
+    /// Returns the bytes if they are in memory, which costs no copy: memory, mapped pages, and
+    /// filled holes.
     ///
     /// ```
     /// # use bufferlist::Segment;
@@ -212,7 +219,7 @@ impl Segment {
         }
     }
 
-    /// As [`as_memory`](Self::as_memory), sharing the allocation instead of borrowing it.
+    /// Returns the bytes if they are in memory, sharing the allocation instead of borrowing it.
     pub(crate) fn memory(&self) -> Option<Bytes> {
         match &self.body {
             Body::Memory(bytes) => Some(bytes.clone()),
@@ -222,13 +229,14 @@ impl Segment {
         }
     }
 
-    /// Whether it is a hole that nobody has filled.
+    /// Returns whether the segment is an unfilled hole.
     #[inline]
     pub(crate) fn is_unfilled(&self) -> bool {
         matches!(&self.body, Body::Hole(hole) if hole.filled().is_none())
     }
 
-    /// What the journal says of its first byte, which was copied into memory for a reason.
+    /// Returns the journal entry template for a copy into memory that begins at the segment's first
+    /// byte.
     pub(crate) fn copy_template(&self, reason: Reason, caller: Caller) -> EntryTemplate {
         let operation = match reason {
             Reason::Peeked => Operation::Peek,
@@ -243,7 +251,7 @@ impl Segment {
         }
     }
 
-    /// Keeps `start..end` of it. The cell stays the same, so the id does.
+    /// Returns the part `start..end`, with the same ID.
     pub(crate) fn part(&self, start: u64, end: u64) -> Self {
         debug_assert!(start <= end && end <= self.len());
         let memory = || start as usize..end as usize;
@@ -262,7 +270,7 @@ impl Segment {
         }
     }
 
-    /// Drops the first `n` bytes, without touching the reference count.
+    /// Drops the first `n` bytes without touching the reference count.
     pub(crate) fn advance(&mut self, n: u64) {
         debug_assert!(n <= self.len());
         match &mut self.body {
@@ -275,7 +283,7 @@ impl Segment {
         }
     }
 
-    /// Keeps the first `n` bytes, without touching the reference count.
+    /// Keeps the first `n` bytes without touching the reference count.
     pub(crate) fn truncate(&mut self, n: u64) {
         debug_assert!(n <= self.len());
         match &mut self.body {
@@ -289,7 +297,7 @@ impl Segment {
     }
 }
 
-/// The kind, the id and the length; never the contents.
+/// Formats the kind, the ID and the length, never the contents.
 impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} of {} bytes", self.kind().name(), self.id, self.len())?;

@@ -1,4 +1,4 @@
-//! Page-aligned memory that may be lent to the kernel.
+//! Page-aligned memory that may be passed to the kernel by reference.
 
 use crate::error::{Error, Result};
 use bytes::Bytes;
@@ -24,7 +24,8 @@ pub struct PagesMut {
 }
 
 impl PagesMut {
-    /// `len` zero bytes in whole pages of their own. `len` of zero is one page of which nothing is used.
+    /// Allocates `len` zero bytes in whole pages of their own. A `len` of zero allocates one page,
+    /// of which nothing is used.
     ///
     /// # Errors
     ///
@@ -39,7 +40,7 @@ impl PagesMut {
         Ok(Self { map })
     }
 
-    /// The bytes, to write.
+    /// Returns the bytes for writing.
     ///
     /// ```
     /// let mut pages = bufferlist::PagesMut::new(4)?;
@@ -50,7 +51,7 @@ impl PagesMut {
         &mut self.map
     }
 
-    /// Takes away the right to write, for good: what is sealed can be lent to the kernel.
+    /// Makes the memory permanently read-only, so that it can be passed to the kernel by reference.
     ///
     /// # Errors
     ///
@@ -82,10 +83,11 @@ impl fmt::Debug for PagesMut {
 
 /// Sealed memory in pages of its own, which the kernel may hold by reference (vmsplice(2)).
 ///
-/// The kernel keeps the *pages*, not a copy, for as long as a socket or pipe needs them, and nobody tells us when that
-/// ends. So these pages can never change (their mapping is read-only) and are never used again (they are unmapped, and
-/// the kernel frees them when the last holder lets go). Memory of an allocator, such as `Vec` or [`Bytes`], must not be
-/// lent so: it would be recycled while the socket still holds it.
+/// The kernel keeps the *pages*, not a copy, for as long as a socket or pipe needs them, and never
+/// reports when that ends. The pages therefore never change (their mapping is read-only) and are
+/// never reused (they are unmapped, and the kernel frees them when the last reference is dropped).
+/// Memory of an allocator, such as `Vec` or [`Bytes`], must not be passed this way: the allocator
+/// would reuse it while the socket still holds it.
 ///
 /// Cloning and slicing count references. Dereferences to `[u8]`.
 ///
@@ -103,7 +105,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// A file of memory that was mapped and that nobody can write to.
+    /// Wraps a mapped memfd that no code can write to.
     pub(crate) fn from_map(map: Mmap) -> Self {
         let len = map.len();
         Self {
@@ -112,11 +114,11 @@ impl Pages {
         }
     }
 
-    /// A part, by reference.
+    /// Returns a part, by reference.
     ///
     /// # Panics
     ///
-    /// If the range is out of bounds.
+    /// Panics if the range is out of bounds.
     ///
     /// ```
     /// let pages = bufferlist::PagesMut::new(8)?.seal()?;
@@ -160,7 +162,7 @@ impl AsRef<[u8]> for Pages {
     }
 }
 
-/// Shares the pages: nothing is copied.
+/// Shares the pages without a copy.
 impl From<Pages> for Bytes {
     fn from(pages: Pages) -> Self {
         Self::from_owner(pages)

@@ -1,32 +1,33 @@
-//! A plan of faults for the calling thread: which system call fails, or is cut short, and how.
+//! Fault injection for the calling thread: which system call fails or is shortened, and how.
 //!
-//! Only for tests, behind the private feature `__fault`. A plan counts the calls of its thread from zero; at the
-//! positions that it names, the call is refused (nothing is done) or shortened (done in part). It also records every
-//! call, so that a test can first run a scenario untouched and then visit each of its calls in turn.
+//! For tests only, behind the private feature `__fault`. A plan counts the thread's calls from
+//! zero. At the positions that it lists, a call fails (it is not made) or is shortened (it is made
+//! for fewer bytes). All calls are logged, so that a test can run a scenario once without faults
+//! and then visit each of its calls in turn.
 
 use super::{Call, Sys};
 use rustix::io::Errno;
 use std::cell::RefCell;
 
-/// What happens to a call.
+/// Fault of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// It is refused with this errno, and does nothing.
+    /// The call is not made, and fails with this error number.
     Error(i32),
-    /// It may move one byte at most.
+    /// The call may move one byte at most.
     OneByte,
-    /// It may move all but one byte.
+    /// The call may move all but one byte.
     AllButOne,
-    /// It may move half of what was asked.
+    /// The call may move half of the requested bytes.
     Half,
 }
 
-/// Which calls are hit.
+/// Calls to inject faults into.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Single calls, by position.
     pub single: Vec<(usize, Fault)>,
-    /// Every call of this name from this position on.
+    /// Every call with this name from this position on.
     pub persistent: Option<(usize, Call, Fault)>,
 }
 
@@ -42,22 +43,22 @@ thread_local! {
     static OFF_BY_ONE: RefCell<bool> = const { RefCell::new(false) };
 }
 
-/// What a run under a plan has shown.
+/// Log of a run under a plan.
 #[derive(Clone, Debug, Default)]
 pub struct CallLog {
-    /// The calls in order, with the length that each was asked for.
+    /// Calls in order, each with the requested length.
     pub calls: Vec<(Call, usize)>,
-    /// How many were hit.
+    /// Number of calls that a fault was injected into.
     pub hits: usize,
 }
 
-/// Runs `work` under `plan`, on this thread, and returns what it did besides its result.
+/// Runs `work` under `plan` on this thread, and returns its result and the log.
 ///
 /// # Panics
 ///
-/// If a plan is in force already.
+/// Panics if a plan is already active.
 pub fn with_plan<T>(plan: Plan, work: impl FnOnce() -> T) -> (T, CallLog) {
-    /// Ends the plan when the work panics, too.
+    /// Ends the plan, even if the work panics.
     struct Guard;
     impl Drop for Guard {
         fn drop(&mut self) {
@@ -84,10 +85,10 @@ pub fn with_plan<T>(plan: Plan, work: impl FnOnce() -> T) -> (T, CallLog) {
     (result, record)
 }
 
-/// Plants an off-by-one into the splitting of pipe segments while `work` runs on this thread. The property test must
-/// find it: a test that cannot fail proves nothing.
+/// Injects an off-by-one into the splitting of pipe segments while `work` runs on this thread. The
+/// property test must find it: a test that cannot fail proves nothing.
 pub fn with_injected_off_by_one<T>(work: impl FnOnce() -> T) -> T {
-    /// Takes the plant out when the work panics, too.
+    /// Ends the injection, even if the work panics.
     struct Guard;
     impl Drop for Guard {
         fn drop(&mut self) {
@@ -99,12 +100,12 @@ pub fn with_injected_off_by_one<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// One where the off-by-one is planted, else zero.
+/// Returns one while the off-by-one is injected, and zero otherwise.
 pub(crate) fn injected_off_by_one() -> u64 {
     OFF_BY_ONE.with(|off_by_one| u64::from(*off_by_one.borrow()))
 }
 
-/// Asks the plan about a call of `len` bytes: how many it may move, or how it fails.
+/// Applies the plan to a call of `len` bytes: returns how many it may move, or its error.
 pub(super) fn enter(call: Call, len: usize) -> Sys<usize> {
     STATE.with(|state| {
         let mut state = state.borrow_mut();

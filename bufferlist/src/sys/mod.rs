@@ -1,15 +1,15 @@
-//! Every system call of the crate, one small function each.
+//! System calls of the crate, one small function each.
 //!
-//! This is the seam at which the tests put faults (`sys::fault`): a call may be refused with any error, or cut short,
-//! and nothing above may lose a byte, leak a descriptor or keep a dirty pipe. Nothing else in the crate calls the
-//! kernel, except the oracle, which is a test itself. All calls that move data are given descriptors, lengths and
-//! flags; none waits unless its descriptor is a blocking one.
+//! Tests inject faults here (`sys::fault`): a call may fail with any error or be shortened, and no
+//! caller may lose a byte, leak a descriptor or keep a pipe with bytes in it. No other code of the
+//! crate calls the kernel, except the oracle, which is itself a test. Functions that move data take
+//! descriptors, lengths and flags; none blocks unless its descriptor is blocking.
 
 #[cfg(feature = "__fault")]
 pub mod fault;
 #[cfg(not(feature = "__fault"))]
 pub(crate) mod fault {
-    //! Without the tests' feature the seam is nothing at all.
+    //! Replacement of the fault injection without the tests' feature. Compiles to nothing.
     use super::Call;
     use rustix::io::Errno;
 
@@ -33,7 +33,7 @@ use std::time::Duration;
 
 pub(crate) type Sys<T> = Result<T, Errno>;
 
-/// The name of a system call, for the plan of faults and its record.
+/// System call, for plans and logs of fault injection.
 #[cfg_attr(
     not(feature = "__fault"),
     expect(unreachable_pub, reason = "only the tests' feature exports it")
@@ -77,13 +77,15 @@ pub enum Call {
     GetFlags,
 }
 
-/// splice(2) moves at most this much in a call: more is EINVAL from the kernel (`MAX_RW_COUNT` cuts, `SSIZE_MAX`
-/// refuses; `fs/splice.c`, `fs/read_write.c`), and one call that runs for long starves the caller's other work.
+/// Maximum length of a call that moves bytes. The kernel shortens longer calls at `MAX_RW_COUNT`
+/// and refuses those above `SSIZE_MAX` with EINVAL (`fs/splice.c`, `fs/read_write.c`), and one long
+/// call delays the caller's other work.
 pub(crate) const MAX_COUNT: usize = 1 << 20;
 
-/// The size of a page, which is what one pipe slot holds of a file.
+/// Returns the size of a page, which is what one pipe slot holds of a file.
 pub(crate) fn page_size() -> usize {
-    // Asked several times for each chunk that moves, and libc searches the auxiliary vector each time.
+    // Cached, because it is needed several times per chunk, and libc searches the auxiliary vector
+    // each time.
     static PAGE: OnceLock<usize> = OnceLock::new();
     *PAGE.get_or_init(rustix::param::page_size)
 }
@@ -119,7 +121,7 @@ pub(crate) fn set_pipe_size(fd: BorrowedFd<'_>, bytes: usize) -> Sys<usize> {
     })
 }
 
-/// Bytes that wait in a pipe.
+/// Returns the number of bytes in a pipe.
 pub(crate) fn bytes_readable(fd: BorrowedFd<'_>) -> Sys<u64> {
     retry_on_intr(|| {
         fault::enter(Call::BytesReadable, 1)?;
@@ -127,7 +129,8 @@ pub(crate) fn bytes_readable(fd: BorrowedFd<'_>) -> Sys<u64> {
     })
 }
 
-/// `more`: the next bytes are in hand and follow at once, so a socket may wait for them.
+/// Splices at most `len` bytes. `more` states that the next bytes follow at once, so that a socket
+/// may wait for them.
 pub(crate) fn splice(
     from: BorrowedFd<'_>,
     from_at: Option<&mut u64>,
@@ -152,18 +155,19 @@ pub(crate) fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, len: usize) -> Sys<u
     })
 }
 
-/// Lends memory to a pipe.
+/// Puts memory into a pipe by reference.
 ///
 /// # Safety
 ///
-/// The pages under `memory` must not change, nor be given out again by an allocator, for as long as the kernel holds
-/// them, which is unbounded: they must be unmapped, never recycled.
+/// While the kernel holds the pages under `memory`, which is unbounded in time, they must neither
+/// change nor be reused by an allocator: they must be unmapped, never recycled.
 pub(crate) unsafe fn vmsplice(to: BorrowedFd<'_>, memory: &[u8]) -> Sys<usize> {
     retry_on_intr(|| {
         let len = fault::enter(Call::Vmsplice, memory.len())?;
         let part = [IoSliceRaw::from_slice(&memory[..len])];
-        // SAFETY: `to` is the write end of a pipe, so the kernel only reads the memory; the caller answers for what
-        // happens to it later.
+        // SAFETY: `to` is the write end of a pipe, so the kernel only reads the memory and takes
+        // references to its pages. The pages neither change nor are reused while it holds them,
+        // which the caller guarantees (see `# Safety`).
         unsafe { rustix::pipe::vmsplice(to, &part, SpliceFlags::NONBLOCK) }
     })
 }
@@ -175,7 +179,8 @@ pub(crate) fn sendfile(to: BorrowedFd<'_>, from: BorrowedFd<'_>, at: &mut u64, l
     })
 }
 
-/// Lets `call` fill at most `len` bytes of the spare room of `into`, and keeps what it filled.
+/// Lets `call` fill at most `len` bytes of the spare capacity of `into`, and keeps the bytes that
+/// it filled.
 fn read_to_spare(
     into: &mut Vec<u8>,
     len: usize,
@@ -185,13 +190,14 @@ fn read_to_spare(
     into.reserve(len);
     let filled = call(&mut into.spare_capacity_mut()[..len])?;
     assert!(filled <= len, "the kernel wrote no more than it was asked for");
-    // SAFETY: `filled` bytes after `held` were initialised by the call, which returned them as such, and they lie
-    // within the capacity reserved above.
+    // SAFETY: `set_len` requires initialized elements within the capacity. `call` returned that it
+    // initialized `filled` bytes after `held`, and `filled <= len` was asserted. The capacity is at
+    // least `held + len` because of the reservation above.
     unsafe { into.set_len(held + filled) };
     Ok(filled)
 }
 
-/// Reads at most `len` bytes to the end of `into`.
+/// Reads at most `len` bytes and appends them to `into`.
 pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize) -> Sys<usize> {
     retry_on_intr(|| {
         let len = fault::enter(Call::Read, len)?;
@@ -199,7 +205,7 @@ pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize) -> Sys<us
     })
 }
 
-/// As [`read`], at an offset of a file.
+/// Reads at most `len` bytes at an offset of a file and appends them to `into`.
 pub(crate) fn pread(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize, at: u64) -> Sys<usize> {
     retry_on_intr(|| {
         let len = fault::enter(Call::Pread, len)?;
@@ -207,7 +213,7 @@ pub(crate) fn pread(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize, at: u64)
     })
 }
 
-/// As [`pread`], into memory whose place is given.
+/// Reads at an offset of a file into `into`.
 pub(crate) fn pread_into(fd: BorrowedFd<'_>, into: &mut [u8], at: u64) -> Sys<usize> {
     retry_on_intr(|| {
         let len = fault::enter(Call::Pread, into.len())?;
@@ -215,7 +221,7 @@ pub(crate) fn pread_into(fd: BorrowedFd<'_>, into: &mut [u8], at: u64) -> Sys<us
     })
 }
 
-/// The first `len` bytes of `parts`: what is left of a call that the plan of faults cuts short.
+/// Returns the first `len` bytes of `parts`, for a call that fault injection shortens.
 fn prefix<'a>(parts: &'a [IoSlice<'_>], len: usize) -> Vec<IoSlice<'a>> {
     let mut left = len;
     let mut short = Vec::new();
@@ -229,7 +235,7 @@ fn prefix<'a>(parts: &'a [IoSlice<'_>], len: usize) -> Vec<IoSlice<'a>> {
     short
 }
 
-/// Gives `parts`, or as much of them as the plan of faults allows, to `call`.
+/// Passes `parts`, or as much of them as fault injection allows, to `call`.
 fn gather(name: Call, parts: &[IoSlice<'_>], mut call: impl FnMut(&[IoSlice<'_>]) -> Sys<usize>) -> Sys<usize> {
     let whole: usize = parts.iter().map(|part| part.len()).sum();
     retry_on_intr(|| {
@@ -250,7 +256,8 @@ pub(crate) fn pwrite(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>], at: u64) -> Sys<
     gather(Call::Pwrite, parts, |parts| rustix::io::pwritev(fd, parts, at))
 }
 
-/// Sends on a socket, without a signal if the peer has closed. `more` as for [`splice`].
+/// Sends on a socket, without a signal if the peer has closed. `more` has the same meaning as for
+/// [`splice`].
 pub(crate) fn send(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>], more: bool) -> Sys<usize> {
     let mut flags = SendFlags::NOSIGNAL;
     flags.set(SendFlags::MORE, more);
@@ -259,17 +266,17 @@ pub(crate) fn send(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>], more: bool) -> Sys
     })
 }
 
-/// What poll(2) waits for.
+/// Condition that poll(2) waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wait {
-    /// Bytes, or the end of them.
+    /// Bytes, or the end of the stream.
     In,
-    /// Room, or the news that there will never be any.
+    /// Room for bytes, or an error that makes writing impossible.
     Out,
 }
 
-/// Waits until `fd` is ready, or for `limit` (for ever if `None`). Says whether it is. May return early and say no:
-/// after a signal, for instance. The caller asks again.
+/// Waits until `fd` is ready, or for `limit` (forever if `None`), and returns whether it is. May
+/// return `false` early, for example after a signal; the caller then tries again.
 pub(crate) fn wait(fd: BorrowedFd<'_>, what: Wait, limit: Option<Duration>) -> Sys<bool> {
     match fault::enter(Call::Poll, 1) {
         Err(Errno::INTR) => return Ok(false),
@@ -298,7 +305,7 @@ pub(crate) fn open(path: &str) -> Sys<OwnedFd> {
     })
 }
 
-/// A new file of memory that nobody else can reach; it may be sealed.
+/// Creates a memfd that no other code can reach, and that may be sealed.
 pub(crate) fn memfd(name: &str) -> Sys<OwnedFd> {
     retry_on_intr(|| {
         fault::enter(Call::Memfd, 1)?;
@@ -306,12 +313,15 @@ pub(crate) fn memfd(name: &str) -> Sys<OwnedFd> {
     })
 }
 
-/// A new file of memory for the journal, so large for ever. Not in the plan of faults, nor are the clocks and numbers below:
-/// it is made once in a process, by whoever comes first, and without it nothing is missing but the journal.
+/// Creates the memfd of the journal, sealed to its size.
+///
+/// Not subject to fault injection, as are the clocks and numbers below: it is created once per
+/// process, by the first pipe, and without it only the journal is missing.
 #[cfg(not(model))]
 pub(crate) fn journal_memfd(name: &str, bytes: u64) -> Sys<OwnedFd> {
     let fd = retry_on_intr(|| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING))?;
-    // Beyond its limit on files (`ulimit -f`) a process is killed by SIGXFSZ: then there is no journal (setrlimit(2)).
+    // A file size above `RLIMIT_FSIZE` (`ulimit -f`) would deliver SIGXFSZ, which kills the process
+    // (setrlimit(2)). There is then no journal.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < bytes) {
         return Err(rustix::io::Errno::FBIG);
@@ -322,20 +332,20 @@ pub(crate) fn journal_memfd(name: &str, bytes: u64) -> Sys<OwnedFd> {
     Ok(fd)
 }
 
-/// The filesystem that pipes belong to (`st_dev`): all of them to the same.
+/// Returns the filesystem that all pipes belong to (`st_dev`).
 #[cfg(not(model))]
 pub(crate) fn pipe_device() -> Sys<u64> {
     let (read, _) = retry_on_intr(|| rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
     Ok(stat(read.as_fd())?.st_dev)
 }
 
-/// Nanoseconds of `CLOCK_MONOTONIC`, which the vDSO tells without a system call.
+/// Returns the nanoseconds of `CLOCK_MONOTONIC`, through the vDSO and without a system call.
 #[cfg(not(model))]
 pub(crate) fn monotonic_ns() -> u64 {
     nanoseconds(rustix::time::ClockId::Monotonic)
 }
 
-/// Nanoseconds of `CLOCK_BOOTTIME`.
+/// Returns the nanoseconds of `CLOCK_BOOTTIME`.
 #[cfg(not(model))]
 pub(crate) fn boottime_ns() -> u64 {
     nanoseconds(rustix::time::ClockId::Boottime)
@@ -349,7 +359,7 @@ fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
         .wrapping_add(now.tv_nsec as u64)
 }
 
-/// The flags of the open file: the answer changes when any holder of it sets them.
+/// Returns the flags of the open file. They change when any holder of the open file sets them.
 pub(crate) fn flags(fd: BorrowedFd<'_>) -> Sys<OFlags> {
     retry_on_intr(|| {
         fault::enter(Call::GetFlags, 1)?;
