@@ -1,4 +1,4 @@
-//! The lines of the program that asked for operations, each written into the journal once.
+//! Call sites that requested operations, each written into the journal once.
 
 use super::layout::{CALL_SITE_WORDS, COMPLETE, Layout, NO_CALL_SITE, TRUNCATED, word};
 use super::reader::Reader;
@@ -7,11 +7,12 @@ use std::panic::Location;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Lines that a journal has room for. What a program has more of is recorded without its line, and counted.
+/// Number of call sites that a journal holds. Entries of further call sites are written without
+/// one, and counted.
 pub(super) const MAX_CALL_SITES: usize = 128;
 
-/// The lines that are in the table, each at the place of its number. A place is taken by one `Location`, which `rustc` makes
-/// once for each call of a `#[track_caller]` function.
+/// Call sites in the journal's table, each at its index. An index is claimed for one `Location`, of
+/// which `rustc` creates one per call of a `#[track_caller]` function.
 #[derive(Debug)]
 pub(super) struct CallSiteTable([AtomicPtr<Location<'static>>; MAX_CALL_SITES]);
 
@@ -20,8 +21,10 @@ impl CallSiteTable {
         Self(std::array::from_fn(|_| AtomicPtr::default()))
     }
 
-    /// The number of a line. Who meets it first writes it down; and so does everybody who meets it before it is there to be
-    /// read: all write the same, and nobody waits.
+    /// Returns the index of a call site, adding it to the journal if needed.
+    ///
+    /// The first thread to use a call site writes it, as does every thread that uses it before it
+    /// is complete. All of them write the same words, so none has to wait.
     #[inline]
     pub(super) fn index_of(&self, words: &[AtomicU64], layout: &Layout, at: &'static Location<'static>) -> u8 {
         let wanted = std::ptr::from_ref(at).cast_mut();
@@ -53,7 +56,8 @@ impl CallSiteTable {
     }
 }
 
-/// Bytes of a file's name that are kept: of a longer one its end, which people know it by.
+/// Maximum number of bytes of a file name. Of a longer name the end is kept, which identifies the
+/// file.
 const MAX_NAME_BYTES: usize = (CALL_SITE_WORDS - 1) * 8;
 
 pub(super) fn write(caller: &[AtomicU64], file: &str, line: u32) {
@@ -72,18 +76,19 @@ pub(super) fn write(caller: &[AtomicU64], file: &str, line: u32) {
     caller[0].store(COMPLETE | cut | (name.len() as u64) << 32 | u64::from(line), Release);
 }
 
-/// A line of a program.
+/// Call site in a program: a file and a line.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct CallSite {
-    /// The file, as `rustc` knew it. Of a long name only the end, behind `…`. From another process: not to be shown to a
-    /// terminal as it is.
+    /// File name, as `rustc` knew it. Only the end of a long name, after `…`. The name comes from
+    /// another process, so it must be sanitized before it is printed to a terminal.
     pub file: String,
-    /// The line, from 1.
+    /// Line number, from 1.
     pub line: u32,
 }
 
 impl Reader {
-    /// The line with this number. `None` if there is none, if it is not whole yet, or is no text.
+    /// Returns the call site with this index. `None` if there is none, if it is not yet complete,
+    /// or if it is not valid UTF-8.
     pub fn call_site(&self, words: &[AtomicU64], number: u8) -> Option<CallSite> {
         let caller = &words[self.layout().call_site(number)?];
         let first = caller[0].load(Acquire);

@@ -1,42 +1,44 @@
-//! `CLOCK_MONOTONIC` for who asks often: by the CPU's own counter, between two questions to the kernel.
+//! `CLOCK_MONOTONIC` for frequent readers: extrapolated from the CPU's counter between readings of
+//! the kernel's clock.
 //!
-//! The vDSO's answer costs 20 ns in a loop and 35 ns behind a system call, for it waits for all that came before; the counter
-//! costs 8 ns. What matters is that a record's time lies between the end of its system call, as the kernel notes it, and
-//! the end of the thread's next one. So a reading of the counter is believed for a millisecond after it was compared with the
-//! clock: in that time the two part by less than 100 ns, and if the clock is being slewed, which adjtimex(2) does by 500 ppm at
-//! most, by 0.5 µs. Where a counter is not what it should be (they differ between CPUs, the machine was moved to another
-//! host), the next comparison shows it, and the thread uses it no more.
+//! The vDSO takes 20 ns in a loop and 35 ns after a system call, because it waits for preceding
+//! instructions; the counter takes 8 ns. An entry's time must lie between the end of its system
+//! call, as the kernel records it, and the end of the thread's next one. A calibration is therefore
+//! used for a millisecond. In that time, counter and clock diverge by less than 100 ns, and by 0.5
+//! µs while the clock is slewed, which adjtimex(2) does by at most 500 ppm. If the counter
+//! misbehaves (counters differ between CPUs, or the machine was migrated to another host), the next
+//! calibration detects it, and the thread stops using the counter.
 
 use crate::sys::monotonic_ns;
 use std::sync::OnceLock;
 
-/// How long the counter is believed.
+/// Time for which a calibration is used, in nanoseconds.
 const VALID_NS: u64 = 1_000_000;
-/// The rate is measured over no shorter and no longer a time than this.
+/// Interval over which the counter's rate is measured, in nanoseconds.
 const CALIBRATION_NS: std::ops::RangeInclusive<u64> = VALID_NS..=1_000_000_000;
-/// Rates that are one: counters run at some GHz, or at some ten MHz.
+/// Plausible rates: counters run at some GHz, or at some ten MHz.
 const PLAUSIBLE_RATES: std::ops::RangeInclusive<u64> = 1 << 28..=1 << 40;
-/// Between two readings of the counter on both sides of the clock's, at most. More, and the thread was interrupted there, or
-/// the clock is none that is made of the counter.
+/// Maximum number of ticks between two readings of the counter around one of the clock. More means
+/// that the thread was interrupted there, or that the clock is not derived from the counter.
 const MAX_READ_TICKS: u64 = 1000;
-/// What the counter may be wrong by when it is compared: so much, and a thousandth of the time since the last comparison.
+/// Maximum error of the counter at a calibration, plus a thousandth of the time since the last one.
 const MAX_ERROR_NS: u64 = 2000;
 
-/// A comparison of the counter with the clock.
+/// Reading of the counter and the clock at one time, with the rate between them.
 #[derive(Clone, Copy, Debug)]
 struct Calibration {
     ticks: u64,
-    /// 0: there was none yet.
+    /// Clock in nanoseconds; 0 before the first reading.
     ns: u64,
-    /// Nanoseconds in a tick, times 2^32; 0 while that is not known.
+    /// Nanoseconds per tick, times 2^32; 0 while unknown.
     rate: u64,
-    /// Ticks for which it is believed.
+    /// Number of ticks for which this calibration is used.
     valid_ticks: u64,
-    /// The counter was wrong.
+    /// The counter was found to be wrong.
     untrusted: bool,
 }
 
-/// One thread's clock.
+/// Clock of one thread.
 #[derive(Debug)]
 pub(super) struct Clock(Calibration);
 
@@ -51,7 +53,7 @@ impl Clock {
         })
     }
 
-    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    /// Returns the nanoseconds of `CLOCK_MONOTONIC`.
     #[inline]
     pub(super) fn now(&mut self) -> u64 {
         if self.0.valid_ticks > 0 {
@@ -63,7 +65,7 @@ impl Clock {
         self.resync()
     }
 
-    /// Asks the kernel, and compares the counter with its answer.
+    /// Reads the kernel's clock, and calibrates the counter with it.
     #[cold]
     fn resync(&mut self) -> u64 {
         if self.0.untrusted || !is_steady() {
@@ -80,14 +82,14 @@ impl Clock {
 }
 
 impl Calibration {
-    /// The time, so many ticks later.
+    /// Returns the time `ticks` after the calibration.
     #[inline]
     fn extrapolate(&self, ticks: u64) -> u64 {
         let passed = (u128::from(ticks) * u128::from(self.rate)) >> 32;
         self.ns.wrapping_add(passed as u64)
     }
 
-    /// What is to be believed after the next comparison.
+    /// Returns the calibration that follows from another reading of counter and clock.
     fn recalibrated(self, ticks: u64, ns: u64) -> Self {
         let first = Self { ticks, ns, ..self };
         if self.ns == 0 {
@@ -96,7 +98,8 @@ impl Calibration {
         let (passed, ticked) = (ns.wrapping_sub(self.ns), ticks.wrapping_sub(self.ticks));
         if !CALIBRATION_NS.contains(&passed) {
             return match self.rate {
-                // Too soon to know it: it will be measured from the last time on.
+                // Too early to measure the rate: the next measurement starts at the previous
+                // reading.
                 0 if passed < *CALIBRATION_NS.start() => self,
                 _ => first,
             };
@@ -125,12 +128,13 @@ impl Calibration {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn read() -> u64 {
-    // SAFETY: every x86-64 has the instruction. Where a process may not use it (prctl(2), `PR_SET_TSC`) the vDSO, which is
-    // asked first, may not either.
+    // SAFETY: `_rdtsc` requires the instruction, which every x86-64 CPU has. Where the kernel
+    // forbids it to a process (prctl(2), `PR_SET_TSC`), it also forbids it to the vDSO, which was
+    // called before.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
-/// Whether the CPU's counter has one rate for ever, whatever the CPU does.
+/// Returns whether the CPU's counter has a constant rate in all power states.
 #[cfg(target_arch = "x86_64")]
 #[allow(
     unused_unsafe,
@@ -142,12 +146,13 @@ fn is_steady() -> bool {
     /// "Invariant TSC" (Intel SDM volume 2, CPUID; AMD APM volume 3, E.4.7), in EDX.
     const LEAF: u32 = 0x8000_0007;
     const INVARIANT: u32 = 1 << 8;
-    // In a virtual machine the instruction is a way out of it, of a microsecond and more.
+    // Cached, because in a virtual machine the instruction causes an exit, which takes a
+    // microsecond or more.
     static STEADY: OnceLock<bool> = OnceLock::new();
     *STEADY.get_or_init(|| {
-        // SAFETY: every x86-64 has the instruction.
+        // SAFETY: `__cpuid` requires the instruction, which every x86-64 CPU has.
         let invariant = || unsafe { __cpuid(EXTENDED).eax >= LEAF && __cpuid(LEAF).edx & INVARIANT != 0 };
-        // The interpreter that looks for undefined behaviour has no counter.
+        // Miri has no counter.
         !cfg!(miri) && invariant()
     })
 }
@@ -175,7 +180,7 @@ mod tests {
     };
     const MS: u64 = 1_000_000;
 
-    /// A counter of 2 GHz that began at 0.
+    /// Calibration of a counter of 2 GHz that began at 0.
     fn calibrated() -> Calibration {
         FRESH.recalibrated(0, 10 * MS).recalibrated(2 * MS, 11 * MS)
     }
@@ -190,17 +195,17 @@ mod tests {
             (1 << 31, 2 * MS, false)
         );
         assert_eq!(calibration.extrapolate(1000), 11 * MS + 500);
-        // Over a longer time than a second it cannot be measured, and is what it was.
+        // The interval is too long to measure the rate, which is kept.
         let later = calibration.recalibrated(4_000 * MS, 5_000 * MS);
         assert_eq!((later.rate, later.valid_ticks, later.ns), (1 << 31, 2 * MS, 5_000 * MS));
     }
 
     #[test]
     fn journal_clock_rejects_a_wrong_counter() {
-        // Slewed by the most that adjtimex(2) does.
+        // Slewed by the maximum of adjtimex(2).
         let slewed = calibrated().recalibrated(4 * MS, 12 * MS + 500);
         assert!(!slewed.untrusted && slewed.valid_ticks > 0);
-        // Another CPU's counter, which is ahead by 5 µs, or behind; one that stands still.
+        // Counters of other CPUs, which are ahead or behind by 5 µs; a counter that stands still.
         for ticks in [4 * MS + 10_000, 4 * MS - 10_000, 2 * MS, 0] {
             let wrong = calibrated().recalibrated(ticks, 12 * MS);
             assert!(wrong.untrusted && wrong.valid_ticks == 0, "{ticks}: {wrong:?}");

@@ -1,25 +1,29 @@
-//! Which columns of a journal have a writer. A thread keeps the one that it takes until it ends; threads for which there is
-//! none share the common ring.
+//! Assignment of a journal's columns to threads.
+//!
+//! A thread keeps the column that it claims until it ends. Threads without a column use the shared
+//! ring.
 
 use crate::sync::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Columns of a journal: as many threads write at once without meeting each other.
+/// Number of columns of a journal, which is the number of threads that can write without
+/// contention.
 pub(super) const MAX_COLUMNS: u32 = 32;
 
-/// A bit for each column, set while it has a writer. Not in the journal's own memory, which others can write to.
+/// One bit per column, set while it has a writer. Not stored in the journal, which other processes
+/// can write to.
 #[derive(Debug)]
 pub(super) struct ColumnAllocator(AtomicU64);
 
 impl ColumnAllocator {
-    /// So many, which are [`MAX_COLUMNS`] at most.
+    /// Creates an allocator for `columns` columns, at most [`MAX_COLUMNS`].
     pub(super) fn new(columns: u32) -> Self {
-        // Those that are not there are taken for ever.
+        // Missing columns are permanently claimed.
         Self(AtomicU64::new(u64::MAX << columns.min(MAX_COLUMNS)))
     }
 
-    /// A column that nobody writes to, for the caller alone until it [gives it back](Self::give_back). What its writer before
-    /// has written is seen.
+    /// Claims a free column for exclusive use until [`release`](Self::release). Acquire ordering
+    /// makes the previous writer's entries visible.
     pub(super) fn claim(&self) -> Option<usize> {
         let mut taken = self.0.load(Relaxed);
         loop {

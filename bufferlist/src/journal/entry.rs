@@ -1,10 +1,11 @@
-//! What a record says, and how it lies in the words of its record: the same in all versions.
+//! Conversion of entries to and from the words of a record, which is the same in all versions.
 
 use zctrace_contract::journal::{ApiCall, Entry, Operation};
 
 use crate::reason::Reason;
 
-/// Words of a record, by number. The first says which record it is, and whether it is whole.
+/// Words of a record, by number. The first word is the record's sequence, which also marks it as
+/// complete.
 pub(super) mod field {
     pub(crate) const SEQUENCE: usize = 0;
     pub(crate) const TIME: usize = 1;
@@ -13,7 +14,7 @@ pub(super) mod field {
     pub(crate) const STREAM: usize = 4;
     pub(crate) const LEN: usize = 5;
     pub(crate) const PIPE: usize = 6;
-    /// From the lowest byte: thread (4 bytes), caller, operation, reason, what was called.
+    /// From the lowest byte: thread (4 bytes), call site, operation, reason, API call.
     pub(crate) const PACKED: usize = 7;
     pub(crate) const COUNT: usize = 8;
 }
@@ -44,7 +45,8 @@ pub(super) fn to_words(entry: &Entry) -> [u64; field::COUNT - 1] {
     words
 }
 
-/// Converts the words of a record, without the first, to an entry. `None` if they are invalid.
+/// Converts the words of a record, without the first, to an entry. Returns `None` if they are
+/// invalid.
 pub(super) fn from_words(position: u64, words: &[u64; field::COUNT - 1]) -> Option<Entry> {
     let get = |at: usize| words[at - 1];
     let packed = get(field::PACKED);

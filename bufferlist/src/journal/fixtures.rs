@@ -1,4 +1,4 @@
-//! Journals of each version as they were written once, which must be read for ever.
+//! Images of journals of each version, which must stay readable.
 
 use super::layout::{Capacity, Creator, Layout, format, word};
 use super::reader::Reader;
@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use zctrace_contract::journal::{ApiCall, Entry, Operation};
 
-/// With a common ring and nothing else.
+/// With a shared ring only.
 const VERSION_1: &[u8] = include_bytes!("../../tests/data/journal-version-1.bin");
 /// With columns.
 const VERSION_2: &[u8] = include_bytes!("../../tests/data/journal-version-2.bin");
 
-/// So many in the common ring, which has room for eight, and in the second of two columns, which have room for four each.
+/// Number of entries written to the shared ring, which holds eight, and to the second of two
+/// columns, which hold four each.
 const COMMON: u64 = 10;
 const COLUMN: u64 = 3;
 
@@ -34,7 +35,7 @@ fn entry(n: u64) -> Entry {
     }
 }
 
-/// What is in the columns.
+/// Returns the entries in the columns.
 fn of_columns() -> impl Iterator<Item = Entry> {
     (0..COLUMN).map(|n| Entry {
         position: n,
@@ -51,7 +52,7 @@ fn words(bytes: &[u8]) -> Vec<AtomicU64> {
         .collect()
 }
 
-/// What this version of the library writes.
+/// Returns the image that this version of the library writes.
 fn written() -> Vec<u8> {
     let capacity = Capacity {
         call_sites: 4,
@@ -82,12 +83,13 @@ fn written() -> Vec<u8> {
 #[cfg(target_endian = "little")]
 fn journal_writer_produces_version_2() {
     let now = written();
-    // Where this fails, what is written is not version 2 any more: give it another version, and leave the image as it is.
+    // If this fails, the library no longer writes version 2. The layout then needs a new version
+    // number, and the image must stay.
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/journal-version-2.bin");
     test_support::assert_binary_snapshot(file, &now);
 }
 
-/// That an image says what it was made of, and the columns `columns`.
+/// Asserts that an image contains what it was made of, with the entries `columns` in its columns.
 fn check(image: &[u8], columns: &[Entry]) {
     let words = words(image);
     let mut reader = Reader::new_at_end(&words).expect("a journal of a version that is known");
@@ -102,7 +104,8 @@ fn check(image: &[u8], columns: &[Entry]) {
         assert_eq!((found.file.as_str(), found.line), (file, line));
     }
     assert_eq!(reader.call_site(&words, 3), None);
-    // Ten were written where there is room for eight: it was not read from the start, so the reader begins at its head.
+    // Ten entries were written to a ring of eight, so the reader cannot start at the beginning, and
+    // starts at the head.
     let mut seen = Vec::new();
     reader.read(&words, &mut |entry| seen.push(entry));
     assert!(seen.is_empty());
@@ -138,7 +141,8 @@ fn journal_of_another_version_is_refused() {
     }
 }
 
-/// Each word of the header with numbers that damage does: never a panic, never a place outside.
+/// Replaces each word of the header by typical results of damage. Reading must neither panic nor go
+/// out of bounds.
 #[test]
 fn journal_with_a_damaged_header_is_refused_or_read_in_bounds() {
     let good = written();

@@ -1,6 +1,7 @@
-//! How a journal lies in memory: version 2, which is written, and version 1, which is read for ever.
+//! Layout of a journal in memory: version 2, which is written, and version 1, which stays readable.
 //!
-//! All of it is words of 64 bits in the machine's byte order, so that each can be read while another process writes it.
+//! A journal consists of words of 64 bits in the machine's byte order, so that each can be read
+//! while another process writes it.
 
 use super::entry::field;
 use crate::sync::AtomicU64;
@@ -8,100 +9,107 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The first word of a journal: `BUFLJRNL` as it lies in memory.
+/// First word of a journal: the bytes `BUFLJRNL` in memory order.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"BUFLJRNL");
 
-/// The version of the layout that is written. Version 1, which has no columns, is read as well.
+/// Version of the layout that is written. Version 1, which has no columns, can be read as well.
 pub const VERSION: u32 = 2;
 
 /// Words of the header, by number.
 pub(super) mod word {
     pub(crate) const MAGIC: usize = 0;
-    /// Version below, bytes of the header above.
+    /// Version (low half), bytes of the header (high half).
     pub(crate) const VERSION: usize = 1;
     /// Bytes of the whole journal.
     pub(crate) const TOTAL: usize = 2;
-    /// Where the table of callers begins below, how many it has room for above.
+    /// Offset of the call site table (low half), its capacity (high half).
     pub(crate) const CALL_SITES: usize = 3;
-    /// Bytes of a caller.
+    /// Bytes per call site.
     pub(crate) const CALL_SITE_BYTES: usize = 4;
-    /// Where the records of the common ring begin below, bytes of a record above.
+    /// Offset of the records of the shared ring (low half), bytes per record (high half).
     pub(crate) const RECORDS: usize = 5;
-    /// How many records the common ring has room for.
+    /// Capacity of the shared ring, in records.
     pub(crate) const RECORD_COUNT: usize = 6;
-    /// The process that writes, by its own number.
+    /// PID of the writing process, in its own namespace.
     pub(crate) const PID: usize = 7;
-    /// When it was made, in nanoseconds of `CLOCK_MONOTONIC`, the clock of the records.
+    /// Time of creation, in nanoseconds of `CLOCK_MONOTONIC`, which is the clock of the entries.
     pub(crate) const CREATED: usize = 8;
-    /// The same of `CLOCK_BOOTTIME`, the clock of a process's start in /proc.
+    /// Time of creation, in nanoseconds of `CLOCK_BOOTTIME`, which is the clock of process start
+    /// times in /proc.
     pub(crate) const CREATED_BOOTTIME: usize = 9;
-    /// The filesystem of the pipes (`st_dev`).
+    /// Filesystem of the pipes (`st_dev`).
     pub(crate) const DEVICE: usize = 10;
-    /// Where the heads of the columns begin below, how many columns there are above. Zero in version 1, as are the next two.
+    /// Offset of the heads of the columns (low half), number of columns (high half). This word and
+    /// the next two are zero in version 1.
     pub(crate) const COLUMNS: usize = 11;
-    /// Where the records of the first column begin below, how many each column has room for above.
+    /// Offset of the records of the first column (low half), capacity of each column (high half).
     pub(crate) const COLUMN_RECORDS: usize = 12;
-    /// Bytes of a column's head, of which the first word counts its records.
+    /// Bytes per column head. Its first word counts the records of the column.
     pub(crate) const COLUMN_HEAD_BYTES: usize = 13;
-    /// Not zero while somebody watches. On a line of the cache of its own: it is read for every operation.
+    /// Watch flag: not zero while the journal is watched. On a cache line of its own, because it is
+    /// read for every operation.
     pub(crate) const FLAG: usize = 16;
-    /// The position of the next record of the common ring: how many were begun there.
+    /// Position of the next record of the shared ring, which is the number of records begun there.
     pub(crate) const HEAD: usize = 24;
-    /// Records that were begun and given up, since a writer a whole round behind was still at their place.
+    /// Records that were begun and dropped, because a writer a whole round behind still held their
+    /// place.
     pub(crate) const DROPPED: usize = 25;
-    /// Records whose caller found no room in the table.
+    /// Entries without a call site, because the table was full.
     pub(crate) const CALL_SITE_MISSES: usize = 26;
-    /// How many there are.
+    /// Number of words of the header.
     pub(crate) const COUNT: usize = 32;
 }
 
-/// Words of a caller: one for line, length and state, the rest for the name of the file.
+/// Words per call site: one for line, length and state, the others for the file name.
 pub(super) const CALL_SITE_WORDS: usize = 15;
-/// A caller's first word: it is whole.
+/// First word of a call site: the call site is complete.
 pub(super) const COMPLETE: u64 = 1 << 63;
-/// Its file's name was too long: only the end of it is here.
+/// First word of a call site: the file name was too long, and only its end is stored.
 pub(super) const TRUNCATED: u64 = 1 << 62;
 
-/// The caller of a record that has none, or for which the table had no room.
+/// Call site index of an entry without one, and of one for which the table had no room.
 pub(super) const NO_CALL_SITE: u8 = u8::MAX;
 
-/// A journal is not larger than this, and has no more columns: who says that his has, is not believed.
+/// Maximum size of a journal, and below its maximum number of columns. A header that claims more is
+/// rejected.
 const MAX_BYTES: u64 = 64 << 20;
 const MAX_COLUMNS: u64 = 1024;
 
-/// Words of a column's head: a line of the cache, which belongs to one writer.
+/// Words per column head: a cache line, which belongs to one writer.
 const COLUMN_HEAD_WORDS: usize = 8;
 
-/// How much room a journal has. Records are powers of two.
+/// Capacity of a journal. Numbers of records are powers of two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Capacity {
-    /// Lines of programs.
+    /// Number of call sites.
     pub(super) call_sites: u32,
-    /// Records of the common ring.
+    /// Number of records of the shared ring.
     pub(super) records: u64,
-    /// Columns.
+    /// Number of columns.
     pub(super) columns: u32,
-    /// Records of each column.
+    /// Number of records of each column.
     pub(super) column_records: u64,
 }
 
 const RECORD_BYTES: u64 = field::COUNT as u64 * 8;
 
 impl Capacity {
-    /// Where the heads of the columns begin: behind header and callers, at a line of the cache.
+    /// Returns the offset of the heads of the columns: behind header and call sites, at a cache
+    /// line.
     fn heads_at(self) -> u64 {
         let before = (word::COUNT + CALL_SITE_WORDS * self.call_sites as usize) as u64 * 8;
         before.next_multiple_of(64)
     }
 
-    /// Where the records of the common ring begin: at a page, if there is more than one.
+    /// Returns the offset of the records of the shared ring: at a page, if header and heads exceed
+    /// one.
     fn records_at(self) -> u64 {
         let before = self.heads_at() + u64::from(self.columns) * COLUMN_HEAD_WORDS as u64 * 8;
         let to = if before > 4096 { 4096 } else { 64 };
         before.next_multiple_of(to)
     }
 
-    /// Where those of the first column begin.
+    /// Returns the offset of the records of the first column.
     fn column_records_at(self) -> u64 {
         self.records_at() + self.records * RECORD_BYTES
     }
@@ -111,7 +119,7 @@ impl Capacity {
     }
 }
 
-/// Who writes a journal, since when.
+/// Creator of a journal, and the time of creation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Creator {
     pub(super) pid: u32,
@@ -120,7 +128,7 @@ pub(super) struct Creator {
     pub(super) device: u64,
 }
 
-/// A journal in memory, for tests.
+/// Creates a journal in memory, for tests.
 #[cfg(test)]
 pub(super) fn in_memory(capacity: Capacity) -> Vec<AtomicU64> {
     let words: Vec<AtomicU64> = (0..capacity.bytes() / 8).map(|_| AtomicU64::new(0)).collect();
@@ -134,7 +142,8 @@ pub(super) fn in_memory(capacity: Capacity) -> Vec<AtomicU64> {
     words
 }
 
-/// Writes the header into words that are all zero. The magic comes last: without it there is no journal.
+/// Writes the header into words that are all zero. The magic is written last: without it, the words
+/// are not a journal.
 pub(super) fn format(words: &[AtomicU64], capacity: Capacity, writer: Creator) {
     let two = |low: u64, high: u64| low | high << 32;
     let set = |at: usize, value: u64| words[at].store(value, Relaxed);
@@ -160,27 +169,27 @@ pub(super) fn format(words: &[AtomicU64], capacity: Capacity, writer: Creator) {
     words[word::MAGIC].store(MAGIC, std::sync::atomic::Ordering::Release);
 }
 
-/// Where things are in a journal, as its header says, checked: whatever lies at these places is inside it.
+/// Validated layout of a journal, from its header. All offsets are inside the journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Layout {
-    /// The process that writes, by the number it has for itself.
+    /// PID of the writing process, in its own namespace.
     pub pid: u32,
-    /// When the journal was made: nanoseconds of `CLOCK_MONOTONIC`.
+    /// Time of creation, in nanoseconds of `CLOCK_MONOTONIC`.
     pub created_ns: u64,
-    /// The same: nanoseconds of `CLOCK_BOOTTIME`.
+    /// Time of creation, in nanoseconds of `CLOCK_BOOTTIME`.
     pub created_boottime_ns: u64,
-    /// The filesystem of the pipes, as `st_dev` has it.
+    /// Filesystem of the pipes (`st_dev`).
     pub device: u64,
     call_sites: Array,
-    /// The common ring.
+    /// The shared ring.
     shared: Ring,
-    /// The first column's; the next ones follow, each so many words further on.
+    /// Ring of the first column. The others follow at constant distances.
     column: Ring,
     columns: Array,
 }
 
-/// A region of a journal, as its header claims it: the byte offset of its first item, the number of items, and the
-/// bytes of each.
+/// Region of a journal, as claimed by its header: byte offset of the first item, number of items,
+/// and bytes per item.
 #[derive(Clone, Copy)]
 struct Region {
     at: u64,
@@ -189,8 +198,8 @@ struct Region {
 }
 
 impl Region {
-    /// Returns whether the region consists of whole words, has items of `min_words` words at least, and lies behind the
-    /// header and within the journal's `total` bytes.
+    /// Returns whether the region consists of whole words, has items of at least `min_words` words,
+    /// and lies behind the header and within the journal's `total` bytes.
     fn fits(self, header_bytes: u64, total: u64, min_words: usize) -> bool {
         let is_whole =
             self.at % 8 == 0 && self.bytes % 8 == 0 && self.bytes >= min_words as u64 * 8 && self.bytes <= MAX_BYTES;
@@ -218,7 +227,7 @@ impl Region {
     }
 }
 
-/// So many things in a row, at a word, of so many words each.
+/// Array of items in a journal: word offset, number of items, and words per item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Array {
     at: usize,
@@ -226,19 +235,19 @@ struct Array {
     words: usize,
 }
 
-/// Where the records of one ring are, and the word that counts them.
+/// Location of a ring: its records, and the word that counts them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Ring {
     pub(super) head: usize,
     records: usize,
-    /// Of a record.
+    /// Words per record.
     words: usize,
-    /// How many there is room for: a power of two.
+    /// Capacity in records: a power of two.
     pub(super) count: u64,
 }
 
 impl Ring {
-    /// The words of the record at a position.
+    /// Returns the words of the record at a position.
     #[inline]
     pub(super) fn record(&self, position: u64) -> Range<usize> {
         let start = self.records + self.words * (position & (self.count - 1)) as usize;
@@ -246,15 +255,15 @@ impl Ring {
     }
 }
 
-/// Why memory is no journal that can be read.
+/// Reason why memory cannot be read as a journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// It does not begin like one, or is too short for a header.
+    /// The memory does not begin with the magic, or is too short for a header.
     NotAJournal,
-    /// It is of a version that this library does not know.
+    /// The journal has a version that this library does not know.
     OtherVersion(u32),
-    /// Its header contradicts itself, or speaks of more memory than there is.
+    /// The header is inconsistent, or claims more memory than there is.
     Damaged,
 }
 
@@ -276,13 +285,11 @@ impl fmt::Display for LayoutError {
 impl std::error::Error for LayoutError {}
 
 impl Layout {
-    /// Reads and checks the header of a journal.
-    ///
-    /// Any words may be given: what cannot be right is an error, never a panic.
+    /// Reads and validates the header of a journal. Accepts arbitrary words; never panics.
     ///
     /// # Errors
     ///
-    /// [`LayoutError`] says what is wrong.
+    /// [`LayoutError`] if the header is invalid.
     ///
     /// ```
     /// use bufferlist::journal::{Layout, LayoutError};
@@ -342,12 +349,12 @@ impl Layout {
         })
     }
 
-    /// The ring for all threads that have no column.
+    /// Returns the ring shared by all threads without a column.
     pub(super) fn shared(&self) -> Ring {
         self.shared
     }
 
-    /// The ring of a column.
+    /// Returns the ring of a column.
     pub(super) fn column(&self, number: usize) -> Option<Ring> {
         let first = self.column;
         (number < self.columns.count).then(|| Ring {
@@ -357,12 +364,12 @@ impl Layout {
         })
     }
 
-    /// All rings: the common one, and those of the columns.
+    /// Returns all rings: the shared one, then those of the columns.
     pub(super) fn rings(&self) -> impl Iterator<Item = Ring> {
         std::iter::once(self.shared).chain((0..self.columns.count).filter_map(|number| self.column(number)))
     }
 
-    /// The words of a caller.
+    /// Returns the words of a call site.
     pub(super) fn call_site(&self, number: u8) -> Option<Range<usize>> {
         let Array { at, count, words } = self.call_sites;
         let number = usize::from(number);

@@ -1,51 +1,55 @@
-//! The journal: what the library does with its pipes, written down for whoever watches the process.
+//! The journal: a log of the library's pipe operations, for a tracer of the process.
 //!
-//! A tracer of the kernel sees which pages went through which pipe. What they are to the program, only the program knows:
-//! which segment of which list, and which line of the source asked for it. The library writes that down, where a tracer
-//! that may read the process's descriptors finds it: in a file of memory ([`NAME`]), made with the process's first pipe.
+//! A tracer of the kernel observes which pages went through which pipe. Only the program knows
+//! which segment of which list they belong to, and which call site requested the operation. The
+//! library records this in a memfd ([`MEMFD_NAME`]), created with the process's first pipe, where a
+//! tracer that may read the process's descriptors finds it.
 //!
-//! * Nothing is written unless somebody watches, who says so by a flag in the journal. Until then the journal costs one page
-//!   of memory, and each operation a look at the flag.
-//! * It is written without a system call, a lock or a wait: a record costs 25 to 45 ns. A thread writes into a column of its
-//!   own, as long as there is one (32 threads at a time); the others share a ring. A column is a ring too: what is not read in
-//!   time is overwritten, and both sides can tell how much that was.
-//! * A child that was forked makes its own, with its first pipe.
-//! * `BUFFERLIST_JOURNAL=0` in the environment: the process has none. `BUFFERLIST_JOURNAL=record`: it is written from the
-//!   start, before anybody watches, for a tracer that comes a moment later.
+//! * Nothing is recorded until a tracer sets the watch flag in the journal. Until then, the journal
+//!   costs one page of memory, and each operation one load of the flag.
+//! * Writing needs no system call and no lock, and never blocks. An entry costs 25 to 45 ns. A
+//!   thread writes into a column of its own while there is a free one (for 32 threads at a time);
+//!   other threads share a ring. A column is a ring too: entries that are not read in time are
+//!   overwritten, and both sides can determine how many were.
+//! * A forked child creates its own journal, with its first pipe.
+//! * With `BUFFERLIST_JOURNAL=0` in the environment, a process has no journal. With
+//!   `BUFFERLIST_JOURNAL=record`, it records from the start, for a tracer that attaches later.
 //!
-//! Nobody should believe a verdict because of a journal: it names things, and the process that writes it may be wrong, or
-//! lie.
+//! A journal gives names and is never a basis for a verdict, because the process that writes it may
+//! be wrong or malicious.
 //!
-//! # The layout, version 2
+//! # Layout, version 2
 //!
-//! Words of 64 bits in the machine's byte order. The header says where the rest is:
+//! A journal consists of words of 64 bits in the machine's byte order. The header locates the rest:
 //!
-//! | word | holds |
+//! | word | contents |
 //! |---|---|
-//! | 0 | the magic, `BUFLJRNL` |
+//! | 0 | magic, `BUFLJRNL` |
 //! | 1 | version (low half), bytes of the header (high half) |
-//! | 2 | bytes of all of it |
-//! | 3 | where the callers are, how many there is room for |
-//! | 4 | bytes of a caller |
-//! | 5 | where the records of the common ring are, bytes of a record |
-//! | 6 | how many records the common ring has room for: a power of two |
-//! | 7 | the process that writes, by its own number |
-//! | 8, 9 | when it was made: `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME`, in nanoseconds |
-//! | 10 | the filesystem of the pipes (`st_dev`) |
-//! | 11 | where the heads of the columns are, how many columns there are |
-//! | 12 | where the records of the first column are, how many each has room for: a power of two |
-//! | 13 | bytes of a column's head, whose first word says how many records were written there |
-//! | 16 | the flag: not zero while somebody watches |
-//! | 24 | how many records were begun in the common ring |
-//! | 25, 26 | records that were given up; records without a place for their caller |
+//! | 2 | bytes of the whole journal |
+//! | 3 | offset of the call site table, its capacity |
+//! | 4 | bytes per call site |
+//! | 5 | offset of the records of the shared ring, bytes per record |
+//! | 6 | capacity of the shared ring in records: a power of two |
+//! | 7 | PID of the writing process, in its own namespace |
+//! | 8, 9 | time of creation: `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME`, in nanoseconds |
+//! | 10 | filesystem of the pipes (`st_dev`) |
+//! | 11 | offset of the column heads, number of columns |
+//! | 12 | offset of the records of the first column, capacity of each column: a power of two |
+//! | 13 | bytes per column head, whose first word counts the records written there |
+//! | 16 | watch flag: not zero while the journal is watched |
+//! | 24 | number of records begun in the shared ring |
+//! | 25, 26 | number of dropped records; number of entries without room for their call site |
 //!
-//! A caller is a word (bit 63: it is whole; bit 62: the name is cut at its start; bits 32 to 47: bytes of the name; the low
-//! half: the line) and the name of the file. A record is eight words: its sequence (`2 × (position + 1)` when it is whole,
-//! odd while it is written), time, segment, place in the segment, place in the pipe's stream, bytes, inode number of the
-//! pipe (0: none), and from the lowest byte on thread (4 bytes), caller, [`Operation`], reason (the digits of its code) and
-//! [`ApiCall`] (a byte each). The columns' records follow each other without a gap.
+//! A call site is one word (bit 63: complete; bit 62: the file name is truncated at its start; bits
+//! 32 to 47: bytes of the name; low half: line) followed by the file name. A record is eight words:
+//! sequence (`2 × (position + 1)` if complete, odd while being written), time, segment, offset in
+//! the segment, offset in the pipe's stream, bytes, inode number of the pipe (0: none), and a
+//! packed word: from the lowest byte, thread (4 bytes), call site, [`Operation`], reason (digits of
+//! its code) and [`ApiCall`] (a byte each). The records of the columns follow each other without
+//! gaps.
 //!
-//! Version 1 is the same without columns, with zero in words 11 to 13. Both are read.
+//! Version 1 has no columns, and zero in words 11 to 13. Both versions can be read.
 
 mod call_sites;
 #[cfg(not(model))]
@@ -74,13 +78,13 @@ use layout::word;
 use std::panic::Location;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// The name of the file of memory: what `/proc/PID/fd` shows as `/memfd:bufferlist-journal (deleted)`.
+/// Name of the memfd. `/proc/PID/fd` shows it as `/memfd:bufferlist-journal (deleted)`.
 pub const MEMFD_NAME: &str = "bufferlist-journal";
 
-/// The variable of the environment that turns the journal off, or on before anybody watches.
+/// Environment variable that disables the journal, or makes it record before it is watched.
 pub const ENV_VAR: &str = "BUFFERLIST_JOURNAL";
 
-/// Sets or clears the flag of a journal: from now on its process writes, or does not.
+/// Sets or clears the watch flag of a journal, which makes its process start or stop recording.
 ///
 /// ```
 /// use std::sync::atomic::AtomicU64;
@@ -93,13 +97,13 @@ pub fn set_watched(words: &[AtomicU64], on: bool) {
     }
 }
 
-/// Whether the flag of a journal is set.
+/// Returns whether the watch flag of a journal is set.
 pub fn is_watched(words: &[AtomicU64]) -> bool {
     words.get(word::FLAG).is_some_and(|flag| flag.load(SeqCst) != 0)
 }
 
-/// Makes the journal of this process now, and not with its first pipe: for a program that knows that it will be traced from
-/// the start. Says whether there is one.
+/// Creates the journal of this process now instead of with its first pipe, for a program that
+/// expects to be traced from the start. Returns whether there is a journal.
 ///
 /// ```
 /// assert!(bufferlist::journal::init() || std::env::var_os("BUFFERLIST_JOURNAL").is_some());
@@ -111,7 +115,7 @@ pub fn init() -> bool {
     false
 }
 
-/// Whether this process has a journal of its own, and somebody watches it now.
+/// Returns whether this process has a journal of its own that is watched now.
 ///
 /// ```
 /// println!("watched: {}", bufferlist::journal::has_watchers());
@@ -123,26 +127,27 @@ pub fn has_watchers() -> bool {
     false
 }
 
-/// Who asked for an operation: what the program called, and where.
+/// Caller of an operation: the API call, and its call site.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     pub(crate) api_call: ApiCall,
     pub(crate) at: &'static Location<'static>,
 }
 
-/// What a record says of bytes besides where they lie: set by whoever knows the segment, written by whoever makes the call.
+/// Everything that an entry records except the position of the bytes in the pipe. Created by the
+/// code that knows the segment, used by the code that makes the system call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EntryTemplate {
     pub(crate) operation: Operation,
     pub(crate) reason: Option<Reason>,
     pub(crate) segment: SegmentId,
-    /// Where in the segment the bytes begin.
+    /// Offset of the first byte in the segment.
     pub(crate) at: u64,
     pub(crate) caller: Caller,
 }
 
 impl Caller {
-    /// The caller of the function that calls this, which is what was called.
+    /// Returns the caller of the public function that calls this, which is `api_call`.
     #[track_caller]
     pub(crate) fn of(api_call: ApiCall) -> Self {
         Self {
@@ -153,7 +158,7 @@ impl Caller {
 }
 
 impl EntryTemplate {
-    /// The same, `bytes` further on in the segment.
+    /// Returns the template for bytes that begin `bytes` further on in the segment.
     pub(crate) fn advanced_by(self, bytes: u64) -> Self {
         Self {
             at: self.at + bytes,
@@ -162,14 +167,14 @@ impl EntryTemplate {
     }
 }
 
-/// The first pipe of a process makes its journal.
+/// Creates the journal of the process if it has none. Called for each new pipe.
 #[inline]
 pub(crate) fn on_pipe_created() {
     #[cfg(not(model))]
     process::on_pipe_created();
 }
 
-/// Whether somebody watches: one look at a flag.
+/// Returns whether the journal is watched, with one load of the flag.
 #[inline]
 pub(crate) fn watched() -> bool {
     #[cfg(not(model))]
@@ -178,8 +183,8 @@ pub(crate) fn watched() -> bool {
     false
 }
 
-/// Writes that `len` bytes were put into a pipe, or left it. `pipe` is its inode number, 0 if there is none; `stream` is
-/// where in its stream they begin. To be called only if somebody [watches](watched).
+/// Writes an entry for `len` bytes that entered a pipe or left it. `pipe` is its inode number (0:
+/// none), `stream` the offset of the bytes in its stream. Called only if the journal is [watched].
 pub(crate) fn write(template: &EntryTemplate, len: u64, pipe: u64, stream: u64) {
     #[cfg(not(model))]
     process::write(template, len, pipe, stream);
@@ -187,7 +192,8 @@ pub(crate) fn write(template: &EntryTemplate, len: u64, pipe: u64, stream: u64) 
     let _ = (template, len, pipe, stream);
 }
 
-/// Writes, if somebody watches, that bytes were copied into memory which were in no pipe.
+/// Writes an entry for bytes that were copied into memory and were in no pipe, if the journal is
+/// watched.
 pub(crate) fn write_copy(template: &EntryTemplate, len: u64) {
     if watched() && len > 0 {
         write(template, len, 0, 0);

@@ -1,4 +1,5 @@
-//! The journal of this process: made once, found by its flag, and made anew in a child that was forked.
+//! The journal of this process: created once, located through its flag, and created again in a
+//! forked child.
 
 use super::call_sites::{self, CallSiteTable};
 use super::clock::Clock;
@@ -16,9 +17,12 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 use zctrace_contract::journal::Entry;
 
-/// Seventeen megabytes, of which not a page exists until somebody watches, and then only where a thread writes. At 64 KiB in a
-/// splice a thread that does nothing else writes 150 records a millisecond, and a tracer that shares its CPU may come only
-/// every 50 ms: a column holds eight thousand. All the threads for which there is no column have twice that.
+/// Capacity of the journal: seventeen megabytes. None of its pages is allocated until the journal
+/// is watched, and then only those that are written to.
+///
+/// At 64 KiB per splice, a thread that does nothing else writes 150 entries per millisecond, and a
+/// tracer that shares its CPU may run only every 50 ms. A column therefore holds eight thousand
+/// records. The ring shared by the threads without a column holds twice that.
 const CAPACITY: Capacity = Capacity {
     call_sites: call_sites::MAX_CALL_SITES as u32,
     records: 1 << 14,
@@ -26,29 +30,31 @@ const CAPACITY: Capacity = Capacity {
     column_records: 1 << 13,
 };
 
-/// A process's journal. It lives until the process ends: other threads may be in the middle of a record.
+/// Journal of a process. Lives until the process ends, because other threads may be writing a
+/// record.
 struct Journal {
     words: &'static [AtomicU64],
     layout: Layout,
     call_sites: CallSiteTable,
     columns: ColumnAllocator,
-    /// Whose it is: see `pipe::fork`.
+    /// Generation of the process that created the journal: see [`crate::fork_generation`].
     generation: u32,
-    /// A child closes the one that it inherits when it makes its own.
+    /// The memfd. A child closes the inherited one when it creates its own.
     fd: OwnedFd,
 }
 
 static OFF: AtomicU64 = AtomicU64::new(0);
-/// The flag of the journal; one that is never set while there is none.
+/// Watch flag of the journal. Points to [`OFF`], which is never set, while there is no journal.
 static FLAG: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const OFF).cast_mut());
 static JOURNAL: AtomicPtr<Journal> = AtomicPtr::new(std::ptr::null_mut());
-/// The generation that has made a journal, or has tried to, or is about to. None is 0.
+/// Generation that has created a journal, has tried to, or is about to. 0: none.
 static CREATED_BY: AtomicU32 = AtomicU32::new(0);
 
-/// Whether somebody watches this process, or watched the one that it was forked from.
+/// Returns whether this process, or the process that it was forked from, is watched.
 #[inline]
 pub(super) fn watched() -> bool {
-    // SAFETY: it points to `OFF`, or into a mapping that is never unmapped.
+    // SAFETY: the pointer is valid for `'static`. It points either to the static `OFF`, or into a
+    // mapping that was leaked and is never unmapped.
     unsafe { &*FLAG.load(Relaxed) }.load(Relaxed) != 0
 }
 
@@ -69,9 +75,10 @@ pub(super) fn has_watchers() -> bool {
     current().is_some() && watched()
 }
 
-/// The journal, if this very process made it.
+/// Returns the journal if this process created it.
 fn current() -> Option<&'static Journal> {
-    // SAFETY: null, or a box that was leaked.
+    // SAFETY: `as_ref` requires null or a pointer to a live value. `JOURNAL` is null, or points to
+    // a leaked box, which is never freed.
     unsafe { JOURNAL.load(Acquire).as_ref() }.filter(|journal| journal.generation == generation())
 }
 
@@ -84,15 +91,18 @@ fn create(now: u32) {
     let parents = JOURNAL.swap(std::ptr::null_mut(), AcqRel);
     FLAG.store((&raw const OFF).cast_mut(), Release);
     if !parents.is_null() {
-        // SAFETY: the box was leaked by the parent, and nobody in this process looks at its descriptor: `own` refuses it for
-        // its generation. The rest of it stays: another thread may still look at the generation.
+        // SAFETY: `read` requires a valid value, and its copy is dropped, so `fd` must not be used
+        // again. The box was leaked by the parent, so it is valid. The swap above made this thread
+        // its only owner, and `current` never returns a journal of another generation, so no code
+        // uses this `fd`. The rest of the box stays, because another thread may still read the
+        // generation.
         drop(unsafe { std::ptr::read(&raw const (*parents).fd) });
     }
     let wish = std::env::var_os(ENV_VAR);
     if wish.as_ref().is_some_and(|wish| wish == "0") {
         return;
     }
-    // Without memory or descriptors there is no journal, which is nobody's error.
+    // Without memory or descriptors there is no journal. That is not an error.
     if let Some(journal) = Journal::new(now) {
         let flag = &journal.words[word::FLAG];
         if wish.is_some_and(|wish| wish == "record") {
@@ -106,13 +116,16 @@ fn create(now: u32) {
 impl Journal {
     fn new(generation: u32) -> Option<Self> {
         let fd = sys::journal_memfd(MEMFD_NAME, CAPACITY.bytes()).ok()?;
-        // SAFETY: the file is ours, and sealed against changing its size. Others may write to it, which is why it is only
-        // ever used as atomics.
+        // SAFETY: a mapped file must not shrink, or access would raise SIGBUS, and must not change
+        // under Rust references. The memfd is sealed to its size. Other processes may write to it,
+        // so its contents are only accessed as atomics.
         let map = unsafe { MmapMut::map_mut(fd.as_raw_fd()) }.ok()?;
         let map = Box::leak(Box::new(map));
         #[expect(clippy::cast_ptr_alignment, reason = "a mapping is aligned to a page")]
         let start = map.as_mut_ptr().cast::<AtomicU64>();
-        // SAFETY: a mapping is aligned to a page, so many whole words long, and never unmapped, for it was leaked.
+        // SAFETY: `from_raw_parts` requires aligned, initialized memory that stays valid for
+        // `'static`. A mapping is aligned to a page, its size is a multiple of a word, every bit
+        // pattern is a valid `AtomicU64`, and the mapping was leaked, so it is never unmapped.
         let words = unsafe { std::slice::from_raw_parts(start.cast_const(), map.len() / size_of::<AtomicU64>()) };
         let writer = Creator {
             pid: rustix::process::getpid().as_raw_nonzero().get() as u32,
@@ -133,18 +146,19 @@ impl Journal {
     }
 }
 
-/// What a thread knows of itself and of its place in the journal. All that it needs for a record is here, in two lines of the
-/// cache and a bit: after a system call little else is in it.
+/// Per-thread writer state. Everything needed to write an entry fits into two cache lines and a
+/// bit, because the caches are cold after a system call.
 #[repr(align(64))]
 struct ThreadWriter {
-    /// The generation that it knows it of; another one's is out of date. None is 0.
+    /// Generation that the state is valid for. 0: none.
     generation: u32,
     number: u32,
     column: Option<ColumnWriter<'static>>,
-    /// The lines that asked last, for bytes to go into a pipe and out of one, and their numbers in the journal.
+    /// Most recent call site of an operation that put bytes into a pipe, and of one that took bytes
+    /// out, with their indexes in the journal.
     last_call_sites: [Option<(&'static Location<'static>, u8)>; 2],
     clock: Clock,
-    /// The column's number, if it has one.
+    /// Number of the column, if there is one.
     column_number: usize,
 }
 
@@ -164,7 +178,8 @@ impl ThreadWriter {
         }
     }
 
-    /// A thread's first record in this journal. What it has of another one is of the process that this one was forked from.
+    /// Prepares for the first entry of the thread in this journal. Existing state belongs to the
+    /// process that this one was forked from.
     #[cold]
     fn attach(&mut self, journal: &'static Journal) {
         self.generation = journal.generation;
@@ -175,13 +190,13 @@ impl ThreadWriter {
         self.column_number = taken.unwrap_or(0);
     }
 
-    /// The number of a line that was not the last to ask.
+    /// Returns the index of a call site that is not the most recent one.
     #[cold]
     fn call_site_index(&mut self, journal: &Journal, template: &EntryTemplate) -> u8 {
         let number = journal
             .call_sites
             .index_of(journal.words, &journal.layout, template.caller.at);
-        // One for which there is no room is counted each time.
+        // A call site without room is not cached, so that each of its entries is counted.
         self.last_call_sites[usize::from(template.operation.enters_pipe())] =
             (number != NO_CALL_SITE).then_some((template.caller.at, number));
         number
@@ -191,7 +206,7 @@ impl ThreadWriter {
     fn write(&mut self, generation: u32, template: &EntryTemplate, len: u64, pipe: u64, stream: u64) {
         if self.generation != generation {
             let Some(journal) = current() else {
-                // The flag is that of the process that we were forked from.
+                // The flag is that of the process that this one was forked from.
                 on_pipe_created();
                 return;
             };
@@ -242,8 +257,8 @@ pub(super) fn write(template: &EntryTemplate, len: u64, pipe: u64, stream: u64) 
         Ok::<_, BorrowMutError>(())
     });
     if !matches!(written, Ok(Ok(()))) {
-        // The thread is ending, and has let go of its place already; or it was in the middle of a record when a signal came,
-        // whose handler moves bytes. It borrows a place for this one.
+        // The thread is ending and has dropped its state, or a signal interrupted it while it was
+        // writing an entry and the handler moves bytes. Temporary state is used for this entry.
         ThreadWriter::new().write(generation, template, len, pipe, stream);
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a journal from outside its process, while it is written.
+//! Reader of a journal, for other processes, concurrent with its writers.
 
 use super::entry::{field, from_words};
 use super::layout::{Layout, LayoutError, Ring};
@@ -7,12 +7,12 @@ use crate::sync::{AtomicU64, fence};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use zctrace_contract::journal::Entry;
 
-/// What is at a position.
+/// State of the record at a position.
 enum RecordState {
     Complete(Option<Entry>),
-    /// It is not whole yet.
+    /// The record is not yet complete.
     Incomplete,
-    /// A later one is in its place.
+    /// A later record has replaced it.
     Overwritten,
 }
 
@@ -34,21 +34,22 @@ fn read_record(words: &[AtomicU64], ring: &Ring, position: u64) -> RecordState {
     RecordState::Complete(from_words(position, &copy))
 }
 
-/// Positions that a reader comes back to in one ring, at most: as many threads can be in the middle of a record.
+/// Maximum number of incomplete positions per ring that a reader revisits, which is the number of
+/// threads that can be writing a record.
 const MAX_INCOMPLETE: usize = 256;
 
-/// How far a ring was read.
+/// Reading position in one ring.
 #[derive(Clone, Debug)]
 struct Cursor {
     ring: Ring,
-    /// The position of the next record.
+    /// Position of the next record.
     next: u64,
-    /// Positions before that which were not whole yet.
+    /// Earlier positions whose records were incomplete.
     incomplete: Vec<u64>,
 }
 
-/// Reads a journal from outside its process. Nothing that is in the journal can make it panic, or read more than the
-/// journal has room for at a time.
+/// Reader of a journal from outside its process. No content of a journal can make it panic, or read
+/// more at a time than the journal holds.
 #[derive(Clone, Debug)]
 pub struct Reader {
     layout: Layout,
@@ -58,11 +59,11 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads what is written from now on.
+    /// Creates a reader of the entries that are written from now on.
     ///
     /// # Errors
     ///
-    /// If this is no journal that can be read.
+    /// [`LayoutError`] if the memory is not a readable journal.
     pub fn new_at_end(words: &[AtomicU64]) -> Result<Self, LayoutError> {
         let layout = Layout::read(words)?;
         let cursor = |ring: Ring| Cursor {
@@ -78,12 +79,13 @@ impl Reader {
         })
     }
 
-    /// Reads what is there already, too, if that is all from the very first record on; otherwise as
-    /// [`new_at_end`](Self::new_at_end): [`is_complete`](Self::is_complete) says which.
+    /// Creates a reader that also reads existing entries, if the journal still holds all of them
+    /// from the very first. Otherwise the reader starts at the end, like
+    /// [`new_at_end`](Self::new_at_end). [`is_complete`](Self::is_complete) tells the two apart.
     ///
     /// # Errors
     ///
-    /// If this is no journal that can be read.
+    /// [`LayoutError`] if the memory is not a readable journal.
     pub fn new_at_start(words: &[AtomicU64]) -> Result<Self, LayoutError> {
         let mut reader = Self::new_at_end(words)?;
         if reader.cursors.iter().all(|cursor| cursor.next <= cursor.ring.count) {
@@ -92,41 +94,45 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Whether it has begun with the very first record, and will read all of them but those that are [lost](Self::lost).
-    /// To be asked before it reads.
+    /// Returns whether the reader starts at the very first entry, and so reads all entries except
+    /// [lost](Self::lost) ones. Must be called before reading.
     pub fn is_complete(&self) -> bool {
         self.cursors.iter().all(|cursor| cursor.next == 0)
     }
 
-    /// Reads from this position of each ring on.
+    /// Moves the reader back to a position in each ring.
     pub(super) fn rewind(&mut self, to: u64) {
         self.cursors
             .iter_mut()
             .for_each(|cursor| cursor.next = to.min(cursor.next));
     }
 
-    /// The header.
+    /// Returns the layout.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Records that were overwritten, or given up by their writers, before they were read.
+    /// Returns the number of records that were overwritten, or dropped by their writers, before
+    /// they were read.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Records that made no sense.
+    /// Returns the number of invalid records.
     pub fn damaged(&self) -> u64 {
         self.damaged
     }
 
-    /// Records that were begun and are not whole yet. If their process is gone they are lost.
+    /// Returns the number of records that were begun and are not yet complete. They are lost if
+    /// their process has ended.
     pub fn incomplete(&self) -> u64 {
         self.cursors.iter().map(|cursor| cursor.incomplete.len() as u64).sum()
     }
 
-    /// Gives all that was written since the last time to `take`. Of one thread, in the order of writing; of several, a
-    /// record that took longer, or is in another column, comes later.
+    /// Passes all entries written since the last call to `take`.
+    ///
+    /// Entries of one thread are passed in the order in which they were written. Between threads,
+    /// an entry that took longer to write, or is in another column, may be passed later.
     pub fn read(&mut self, words: &[AtomicU64], take: &mut dyn FnMut(Entry)) {
         let (mut lost, mut damaged) = (0_u64, 0_u64);
         for cursor in &mut self.cursors {
@@ -144,7 +150,7 @@ impl Cursor {
             return;
         }
         let mut waiting = std::mem::take(&mut self.incomplete);
-        // A head that went back is no journal's.
+        // A writer never moves a head back.
         if head < self.next {
             *damaged = damaged.saturating_add(1);
             self.next = head;

@@ -6,7 +6,7 @@ use super::writer::{ColumnWriter, write_shared};
 use crate::sync::AtomicU64;
 use zctrace_contract::journal::{Entry, Operation};
 
-/// An entry whose words tell whether they are all of the same one.
+/// Returns an entry whose words reveal a mix with another entry.
 fn entry(segment: u64) -> Entry {
     Entry {
         position: 0,
@@ -91,12 +91,12 @@ mod sequential {
         one.write(entry(20));
         two.write(entry(11));
         assert_eq!(read(&mut reader, &words), [0, 20, 10, 11]);
-        // A round and a half in one column: what it loses is nobody else's.
+        // One and a half rounds in one column. Its losses do not affect the others.
         (12..18).for_each(|n| two.write(entry(n)));
         one.write(entry(21));
         assert_eq!(read(&mut reader, &words), [21, 14, 15, 16, 17]);
         assert_eq!((reader.lost(), reader.damaged(), reader.incomplete()), (2, 0, 0));
-        // It is not whole for one who comes now, though the other rings are.
+        // For a new reader the column is not complete, although the other rings are.
         assert!(!Reader::new_at_start(&words).expect("a journal").is_complete());
     }
 
@@ -106,17 +106,18 @@ mod sequential {
         let ring = layout.shared();
         let mut reader = Reader::new_at_end(&words).expect("a journal");
         write_shared(&words, &layout, entry(0));
-        // A writer that has taken position 1 and claimed it, and goes no further.
+        // A writer that has taken position 1, has claimed the record, and stalls.
         let position = words[word::HEAD].fetch_add(1, Relaxed);
         words[ring.record(position)][0].store(claimed_sequence(position), Relaxed);
         write_shared(&words, &layout, entry(2));
         assert_eq!(read(&mut reader, &words), [0, 2]);
         assert_eq!(reader.incomplete(), 1);
-        // A round later its place is still its own: who should write there gives up.
+        // One round later the record is still claimed, so the next writer of that record drops its
+        // entry.
         (3..10).for_each(|n| write_shared(&words, &layout, entry(n)));
         assert_eq!(words[word::DROPPED].load(Relaxed), 1);
         assert_eq!(read(&mut reader, &words), (3..9).collect::<Vec<_>>(), "9 was dropped");
-        // It wakes up: its record is too old now, and what it overwrites nothing.
+        // The stalled writer continues. Its record is too old now, and overwrites nothing.
         words[ring.record(position)][0].store(complete_sequence(position), Release);
         assert_eq!(read(&mut reader, &words), [] as [u64; 0]);
         (10..20).for_each(|n| write_shared(&words, &layout, entry(n)));
@@ -138,7 +139,7 @@ mod sequential {
                 assert!(read(&mut reader, &words).len() <= 8 + 2 * 4);
                 assert!(reader.incomplete() <= 8 + 2 * 4);
             }
-            // Nor does a writer who begins with it write anywhere else.
+            // A writer that starts with such a head stays in bounds as well.
             words[ring.head].store(u64::MAX, Relaxed);
         }
         (0..2).for_each(|number| column(&words, &layout, number).write(entry(1)));
@@ -147,19 +148,19 @@ mod sequential {
     }
 }
 
-/// Writers and a reader of a journal with room for one or two records: in no meeting of them is a record made of two, read
-/// twice, or neither read nor counted.
+/// Writers and a reader of a journal with room for one or two records. In every interleaving, no
+/// entry is mixed from two, read twice, or neither read nor counted.
 #[cfg(model)]
 mod model {
     use super::*;
     use crate::journal::column_alloc::ColumnAllocator;
     use loom::sync::Arc;
 
-    /// Two threads write into a journal with room for so many records, while another one reads.
+    /// Two threads write into a journal of this capacity while another thread reads.
     fn check(capacity: Capacity, write: fn(&[AtomicU64], &Layout, &ColumnAllocator, u64)) {
         let mut model = loom::model::Builder::new();
-        // All meetings of three threads with twenty steps each are too many to try; those in which one of them is stopped three
-        // times are not.
+        // Exploring all interleavings of three threads with twenty steps each takes too long;
+        // exploring those with at most three preemptions does not.
         model.preemption_bound = Some(3);
         model.check(move || {
             let words = in_memory(capacity);
@@ -199,7 +200,7 @@ mod model {
         write_shared(words, layout, entry(number));
     }
 
-    /// As a thread that lives for one record.
+    /// Writes like a thread that lives for one entry.
     fn own_column(words: &[AtomicU64], layout: &Layout, columns: &ColumnAllocator, number: u64) {
         match columns.claim() {
             Some(column) => {
@@ -242,7 +243,7 @@ mod model {
         check(capacity(1, 2, 1), own);
     }
 
-    /// One writer, who overwrites its records while they are read.
+    /// One writer overwrites its records while they are read.
     #[test]
     fn loom_journal_of_a_column_that_is_overwritten() {
         loom::model(|| {

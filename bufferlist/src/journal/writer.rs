@@ -1,13 +1,16 @@
-//! Writing into a journal, from any thread, without waiting.
+//! Writers of a journal, from any thread, without blocking.
 //!
-//! A thread writes into a column, a ring that nobody else writes to at that time: it makes the first word of the next record
-//! odd, fills the record, makes that word even, which says for which position the record is whole, and counts it. Plain
-//! stores, for a locked instruction on a line that is not in the cache would wait for it. A reader takes the words only if
-//! the first says so before and after.
+//! A thread writes into a column, which is a ring without another writer at that time. It makes the
+//! first word of the next record odd, fills the record, sets the first word to the even value that
+//! marks the record as complete for its position, and increments the head. All of these are plain
+//! stores, because a locked instruction would wait for a cache line that is not in the cache. A
+//! reader accepts the words only if the first word marks them as complete both before and after
+//! reading.
 //!
-//! Threads for which there is no column share a ring. There a writer takes the next position and claims the record, which
-//! are the same steps by locked instructions. A writer that finds its place still claimed by one who is a whole round
-//! behind, or taken by one a round ahead, gives its record up and counts that: two never write the same record.
+//! Threads without a column share a ring. A writer takes the next position and claims the record by
+//! locked instructions; the other steps are the same. If the record is still claimed by a writer a
+//! whole round behind, or was taken by one a round ahead, the writer drops its entry and counts
+//! that. Two threads therefore never write the same record.
 
 use super::entry::{field, to_words};
 use super::layout::{Layout, word};
@@ -15,20 +18,20 @@ use crate::sync::{AtomicU64, fence};
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use zctrace_contract::journal::Entry;
 
-/// The first word of a record that is being written for this position.
+/// Returns the first word of a record that is being written for this position.
 pub(super) fn claimed_sequence(position: u64) -> u64 {
     position.wrapping_mul(2).wrapping_add(1)
 }
 
-/// The first word of a record that is whole, and is for this position.
+/// Returns the first word of a record that is complete for this position.
 pub(super) fn complete_sequence(position: u64) -> u64 {
     claimed_sequence(position).wrapping_add(1)
 }
 
-/// Fills a record that is claimed for `position`, and says that it is whole.
+/// Fills a record that is claimed for `position`, and marks it as complete.
 #[inline]
 fn write_fields(record: &[AtomicU64], position: u64, entry: Entry) {
-    // Whoever sees one of the words below sees the claim above.
+    // A reader that observes one of the words below also observes the claim above.
     fence(Release);
     for (to, from) in record[1..].iter().zip(to_words(&entry)) {
         to.store(from, Relaxed);
@@ -36,18 +39,18 @@ fn write_fields(record: &[AtomicU64], position: u64, entry: Entry) {
     record[field::SEQUENCE].store(complete_sequence(position), Release);
 }
 
-/// A column, for the one who writes into it.
+/// Exclusive writer of a column.
 #[derive(Debug)]
 pub(super) struct ColumnWriter<'a> {
     records: &'a [AtomicU64],
     head: &'a AtomicU64,
     mask: u64,
-    /// Of the next record: what `head` says, without asking another line of the cache.
+    /// Position of the next record. Equal to `head`, without a load from another cache line.
     position: u64,
 }
 
 impl<'a> ColumnWriter<'a> {
-    /// The column with this number, into which nobody else may write while this lives.
+    /// Creates the writer of a column. No other writer of that column may exist while it lives.
     pub(super) fn new(words: &'a [AtomicU64], layout: &Layout, number: usize) -> Option<Self> {
         let ring = layout.column(number)?;
         let head = &words[ring.head];
@@ -59,7 +62,7 @@ impl<'a> ColumnWriter<'a> {
         })
     }
 
-    /// Writes a record. `position` in it does not matter: the next one is taken.
+    /// Writes an entry at the next position. `entry.position` is ignored.
     #[inline]
     pub(super) fn write(&mut self, entry: Entry) {
         let position = self.position;
@@ -74,12 +77,13 @@ impl<'a> ColumnWriter<'a> {
     }
 }
 
-/// Has the line of the cache fetched that will be written next, while the thread's next system call runs: its locked
-/// instructions would otherwise wait for it.
+/// Prefetches the cache line that will be written next, so that it arrives during the thread's next
+/// system call. The locked instructions in that call would otherwise wait for it.
 #[inline]
 fn prefetch(word: &AtomicU64) {
     #[cfg(all(target_arch = "x86_64", not(any(miri, model))))]
-    // SAFETY: the instruction is a hint, of an address that is valid; every x86-64 has it, or takes it for nothing.
+    // SAFETY: `_mm_prefetch` requires SSE, which every x86-64 CPU has. It is only a hint and
+    // accesses no memory; the address is that of a valid reference.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_ET0>(std::ptr::from_ref(word).cast());
@@ -88,14 +92,14 @@ fn prefetch(word: &AtomicU64) {
     let _ = word;
 }
 
-/// Writes a record into the common ring.
+/// Writes an entry into the shared ring.
 pub(super) fn write_shared(words: &[AtomicU64], layout: &Layout, entry: Entry) {
     let ring = layout.shared();
     let position = words[ring.head].fetch_add(1, Relaxed);
     let record = &words[ring.record(position)];
     let sequence = &record[field::SEQUENCE];
     let found = sequence.load(Relaxed);
-    // Older, and whole (even; 0 was never written).
+    // Complete (even; 0 was never written) and of an earlier round.
     let free = found % 2 == 0 && found < claimed_sequence(position);
     if !free
         || sequence
