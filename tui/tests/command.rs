@@ -177,7 +177,7 @@ fn caught(signal: i32, by_kernel: bool) -> Vec<ReceivedSignal> {
 // --- how it ends -----------------------------------------------------------------------------------------------------
 
 #[test]
-fn the_code_of_a_command_is_its_own_and_a_signal_is_128_and_its_number() {
+fn exit_code_is_the_commands_or_128_plus_signal() {
     assert_eq!(ended(&["true"]).exit_code(), 0);
     assert_eq!(ended(&["sh", "-c", "exit 7"]).exit_code(), 7);
     assert_eq!(ended(&["sh", "-c", "exit 255"]).exit_code(), 255);
@@ -186,7 +186,7 @@ fn the_code_of_a_command_is_its_own_and_a_signal_is_128_and_its_number() {
 }
 
 #[test]
-fn what_cannot_be_run_is_126_or_127_with_a_reason() {
+fn unrunnable_command_is_126_or_127_with_a_reason() {
     let dir = directory("not-runnable");
     let data = dir.join("data");
     fs::write(&data, "no program").expect("a file");
@@ -210,7 +210,7 @@ fn what_cannot_be_run_is_126_or_127_with_a_reason() {
 }
 
 #[test]
-fn nothing_is_run_before_it_may_go_nor_if_it_never_may() {
+fn nothing_runs_before_the_release() {
     let dir = directory("go");
     let mark = dir.join("mark");
     let command = ["touch", mark.to_str().expect("UTF-8")];
@@ -230,7 +230,7 @@ fn nothing_is_run_before_it_may_go_nor_if_it_never_may() {
 }
 
 #[test]
-fn a_child_of_a_child_does_not_hold_up_the_end() {
+fn grandchild_does_not_delay_the_end() {
     let dir = directory("grandchild");
     let number = dir.join("number");
     let script = format!("sleep 600 >/dev/null 2>&1 & echo $! >{}; exit 3", number.display());
@@ -246,8 +246,8 @@ fn a_child_of_a_child_does_not_hold_up_the_end() {
 
 /// What the command sees of its world; this process runs it, and its output is the command's.
 #[test]
-fn input_output_environment_directory_and_name_are_kept_and_no_descriptor_more() {
-    const TEST: &str = "input_output_environment_directory_and_name_are_kept_and_no_descriptor_more";
+fn command_inherits_its_environment_and_no_extra_descriptors() {
+    const TEST: &str = "command_inherits_its_environment_and_no_extra_descriptors";
     if inside().is_some() {
         // What is open besides: nothing of it may come through.
         let _more = File::open("/dev/null").expect("a file");
@@ -300,8 +300,8 @@ fn input_output_environment_directory_and_name_are_kept_and_no_descriptor_more()
 }
 
 #[test]
-fn as_root_the_command_becomes_the_user_with_all_groups() {
-    const TEST: &str = "as_root_the_command_becomes_the_user_with_all_groups";
+fn root_switches_to_the_user_with_all_groups() {
+    const TEST: &str = "root_switches_to_the_user_with_all_groups";
     if !rustix::process::geteuid().is_root() {
         test_support::skip!(TEST, "it takes root to become someone else");
         return;
@@ -344,8 +344,8 @@ fn as_root_the_command_becomes_the_user_with_all_groups() {
 }
 
 #[test]
-fn who_called_sudo_gets_a_command_back_from_beyond_its_path() {
-    const TEST: &str = "who_called_sudo_gets_a_command_back_from_beyond_its_path";
+fn sudo_caller_gets_commands_outside_of_path() {
+    const TEST: &str = "sudo_caller_gets_commands_outside_of_path";
     if !rustix::process::geteuid().is_root() {
         test_support::skip!(TEST, "it takes root to become someone else");
         return;
@@ -432,7 +432,7 @@ impl Drop for Tells {
 }
 
 #[test]
-fn signals_are_passed_on_and_their_report_is_waited_for() {
+fn signals_are_forwarded_and_the_report_is_awaited() {
     for (signal, code) in [(SIGTERM, 21), (SIGINT, 22), (1, 23), (3, 24)] {
         let tells = Tells::new(&format!("signal-{signal}"));
         let tracee = Tracee::Command(tells.run());
@@ -447,7 +447,7 @@ fn signals_are_passed_on_and_their_report_is_waited_for() {
 }
 
 #[test]
-fn what_the_terminal_has_sent_is_not_sent_again_and_twice_leaves_it_alone() {
+fn terminal_signals_are_not_duplicated_and_two_abandon_the_command() {
     let tells = Tells::new("twice");
     let running = tells.run();
     let pid = Pid::from_raw(running.pid() as i32).expect("a number");
@@ -465,7 +465,7 @@ fn what_the_terminal_has_sent_is_not_sent_again_and_twice_leaves_it_alone() {
 }
 
 #[test]
-fn time_that_is_up_ends_a_command_and_that_is_our_doing() {
+fn duration_limit_terminates_the_command() {
     let schedule = Schedule {
         duration: Some(Duration::from_millis(300)),
         report_interval: Some(Duration::from_millis(100)),
@@ -493,7 +493,7 @@ fn time_that_is_up_ends_a_command_and_that_is_our_doing() {
 }
 
 #[test]
-fn reports_come_at_the_interval_until_the_observer_has_enough() {
+fn interim_reports_come_at_the_interval_until_stopped() {
     let mut long = Command::new("sleep").arg("600").spawn().expect("sleep");
     let schedule = Schedule {
         duration: None,
@@ -514,7 +514,7 @@ fn reports_come_at_the_interval_until_the_observer_has_enough() {
 }
 
 #[test]
-fn processes_of_others_are_watched_to_their_end_or_to_a_signal() {
+fn running_processes_are_traced_to_their_end_or_a_signal() {
     let mut short = Command::new("sleep").arg("0.3").spawn().expect("sleep");
     // A child of ours that nobody waits for yet is as good as gone.
     let tracee = Tracee::processes(&[short.id()]).expect("it runs");
@@ -608,8 +608,8 @@ fn ctrl_c_reaches_the_command_once() {
 }
 
 #[test]
-fn caught_signals_tell_who_sent_them_and_what_was_ignored_stays_so() {
-    const TEST: &str = "caught_signals_tell_who_sent_them_and_what_was_ignored_stays_so";
+fn signals_have_senders_and_ignored_ones_stay_ignored() {
+    const TEST: &str = "signals_have_senders_and_ignored_ones_stay_ignored";
     let me = || rustix::process::getpid();
     match inside().as_deref() {
         Some("catch") => {

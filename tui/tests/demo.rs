@@ -68,7 +68,7 @@ fn well(dir: &Path) -> i32 {
 }
 
 #[test]
-fn the_table_has_a_row_for_each_path_and_fits_the_screen() {
+fn table_has_a_row_per_path_and_fits_the_screen() {
     let dir = Dir::new();
     let output = run(&["demo", "--size", "1MiB", "--dir", dir.name()]);
     let text = out(&output);
@@ -136,7 +136,7 @@ fn report(size: &str) -> (Report, Dir) {
 }
 
 #[test]
-fn the_json_is_a_report_that_keeps_its_rules() {
+fn json_is_a_consistent_report() {
     let (report, dir) = report("1MiB");
     assert!(matches!(report.tier, Tier::L | Tier::T0), "{}", report.tier);
     assert_eq!(report.made_by.command, Some(MadeFor::Demo));
@@ -184,15 +184,12 @@ fn the_json_is_a_report_that_keeps_its_rules() {
 /// Where this process may ask the kernel, the longest path is known page by page, and the others as good as whole: a packet
 /// that a timer sends on top of a thread in which the host does not run tracing programs is honestly unknown.
 #[test]
-fn with_the_kernels_evidence_the_longest_path_is_known_page_by_page() {
+fn kernel_evidence_certifies_the_longest_path() {
     const LEN: u64 = 64 << 20;
     let (report, dir) = report("64MiB");
     if report.tier != Tier::T0 {
         let why = "needs root, or CAP_BPF and CAP_PERFMON, and raw tracepoints";
-        return test_support::skip!(
-            "with_the_kernels_evidence_the_longest_path_is_known_page_by_page",
-            "{why}"
-        );
+        return test_support::skip!("kernel_evidence_certifies_the_longest_path", "{why}");
     }
     // Two programs see every packet and message of the machine: what else happens here makes the kernel skip them now and then.
     let of_unix = |program: &str| matches!(program, "consume_skb" | "kfree_skb");
@@ -204,7 +201,7 @@ fn with_the_kernels_evidence_the_longest_path_is_known_page_by_page() {
     }
     if well(&dir.0) == 3 {
         return test_support::skip!(
-            "with_the_kernels_evidence_the_longest_path_is_known_page_by_page",
+            "kernel_evidence_certifies_the_longest_path",
             "its chain: no direct I/O here"
         );
     }
@@ -224,7 +221,7 @@ fn with_the_kernels_evidence_the_longest_path_is_known_page_by_page() {
 }
 
 #[test]
-fn any_size_will_do() {
+fn any_size_works() {
     for (size, bytes) in [
         ("1", 1),
         ("4095", 4095),
@@ -249,7 +246,7 @@ fn any_size_will_do() {
 }
 
 #[test]
-fn nothing_stays_behind_even_after_a_kill() {
+fn leaves_no_files_even_after_a_kill() {
     let dir = Dir::new();
     run(&["demo", "--size", "64KiB", "--dir", dir.name()]);
     assert_eq!(dir.entries(), 0);
@@ -273,7 +270,7 @@ fn nothing_stays_behind_even_after_a_kill() {
 }
 
 #[test]
-fn a_directory_that_is_none_or_takes_no_file_is_said() {
+fn reports_missing_or_unwritable_directory() {
     for (dir, code) in [("/does/not/exist", 2), ("/dev/null", 2), ("/proc", 3)] {
         let output = run(&["demo", "--dir", dir]);
         assert_eq!(output.status.code(), Some(code), "{dir}");
@@ -286,7 +283,7 @@ fn a_directory_that_is_none_or_takes_no_file_is_said() {
 }
 
 #[test]
-fn it_needs_no_privileges() {
+fn demo_needs_no_privileges() {
     let dir = Dir::new();
     let binary = dir.0.join("zctrace");
     fs::copy(env!("CARGO_BIN_EXE_zctrace"), &binary).expect("a copy that anybody can reach");
@@ -310,7 +307,7 @@ fn it_needs_no_privileges() {
 }
 
 #[test]
-fn the_matrix_says_what_shares() {
+fn matrix_shows_which_pairs_share_pages() {
     let output = run(&["demo", "--matrix"]);
     let text = out(&output);
     assert!(matches!(output.status.code(), Some(0 | 3)), "{text}");
@@ -328,7 +325,7 @@ fn the_matrix_says_what_shares() {
 }
 
 #[test]
-fn each_code_is_explained() {
+fn explains_each_reason_code() {
     let all = out(&run(&["explain"]));
     for reason in Reason::all() {
         assert!(all.contains(reason.code()), "{all}");
@@ -347,7 +344,7 @@ fn each_code_is_explained() {
 }
 
 #[test]
-fn what_it_does_not_know_it_refuses() {
+fn rejects_unknown_options() {
     for arguments in [
         &["run", "-p", "0"][..],
         &["assert", "--", "true"],
@@ -364,7 +361,7 @@ fn what_it_does_not_know_it_refuses() {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is() {
+fn closed_pipe_is_no_error_and_full_disk_is() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let output = zctrace(&["explain"])

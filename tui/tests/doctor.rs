@@ -68,8 +68,8 @@ fn assert_fits(text: &str) {
 }
 
 #[test]
-fn the_selftest_passes_here() {
-    const TEST: &str = "the_selftest_passes_here";
+fn selftest_passes_here() {
+    const TEST: &str = "selftest_passes_here";
     let output = zctrace(&["selftest"]);
     if output.status.code() == Some(4) {
         return test_support::skip!(TEST, "{}", first_line(&output));
@@ -102,8 +102,8 @@ fn the_selftest_passes_here() {
 }
 
 #[test]
-fn a_report_says_when_its_facts_were_proven() {
-    const TEST: &str = "a_report_says_when_its_facts_were_proven";
+fn report_dates_its_verified_facts() {
+    const TEST: &str = "report_dates_its_verified_facts";
     let output = zctrace(&["run", "--format", "json", "--", "true"]);
     if output.status.code() == Some(4) {
         return test_support::skip!(TEST, "{}", first_line(&output));
@@ -120,8 +120,8 @@ fn a_report_says_when_its_facts_were_proven() {
 }
 
 #[test]
-fn the_doctor_finds_this_machine_ready() {
-    const TEST: &str = "the_doctor_finds_this_machine_ready";
+fn doctor_finds_this_machine_ready() {
+    const TEST: &str = "doctor_finds_this_machine_ready";
     let output = zctrace(&["selftest"]);
     if output.status.code() == Some(4) {
         return test_support::skip!(TEST, "{}", first_line(&output));
@@ -147,7 +147,7 @@ fn the_doctor_finds_this_machine_ready() {
 }
 
 #[test]
-fn without_privileges_it_says_what_mends_that() {
+fn missing_privileges_come_with_a_hint() {
     let zctrace = Unprivileged::new("mends");
     let output = zctrace.run(&["doctor"]);
     let said = both(&output);
@@ -181,7 +181,7 @@ fn without_privileges_it_says_what_mends_that() {
 }
 
 #[test]
-fn types_that_are_not_there_are_a_clear_error() {
+fn missing_btf_is_a_clear_error() {
     let output = zctrace(&["doctor", "--btf", "/nonexistent"]);
     let said = both(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -194,7 +194,7 @@ fn types_that_are_not_there_are_a_clear_error() {
 }
 
 #[test]
-fn the_version_names_the_object() {
+fn version_names_the_ebpf_object() {
     let output = zctrace(&["--version"]);
     let said = both(&output);
     assert!(

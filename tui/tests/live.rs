@@ -66,8 +66,8 @@ fn traced(test: &str, arguments: &[&str], how: &str) -> Output {
 }
 
 #[test]
-fn an_assertion_holds_breaks_or_stays_open() {
-    const TEST: &str = "an_assertion_holds_breaks_or_stays_open";
+fn assertion_passes_fails_or_is_inconclusive() {
+    const TEST: &str = "assertion_passes_fails_or_is_inconclusive";
     send_if_traced();
     if !possible(TEST) {
         return;
@@ -92,8 +92,8 @@ fn an_assertion_holds_breaks_or_stays_open() {
 }
 
 #[test]
-fn a_run_has_the_commands_code_and_a_report_that_keeps_its_rules() {
-    const TEST: &str = "a_run_has_the_commands_code_and_a_report_that_keeps_its_rules";
+fn run_returns_the_commands_code_and_a_consistent_report() {
+    const TEST: &str = "run_returns_the_commands_code_and_a_consistent_report";
     send_if_traced();
     if !possible(TEST) {
         return;
@@ -145,8 +145,8 @@ fn a_run_has_the_commands_code_and_a_report_that_keeps_its_rules() {
 }
 
 #[test]
-fn a_baseline_is_written_and_tells_what_is_new() {
-    const TEST: &str = "a_baseline_is_written_and_tells_what_is_new";
+fn baseline_is_written_and_shows_regressions() {
+    const TEST: &str = "baseline_is_written_and_shows_regressions";
     send_if_traced();
     if !possible(TEST) {
         return;
@@ -179,8 +179,8 @@ fn shown(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn a_recording_says_what_the_run_said() {
-    const TEST: &str = "a_recording_says_what_the_run_said";
+fn recording_replays_to_the_same_report() {
+    const TEST: &str = "recording_replays_to_the_same_report";
     send_if_traced();
     if !possible(TEST) {
         return;
@@ -238,8 +238,8 @@ fn a_recording_says_what_the_run_said() {
 }
 
 #[test]
-fn a_recording_that_cannot_be_begun_starts_nothing() {
-    const TEST: &str = "a_recording_that_cannot_be_begun_starts_nothing";
+fn failed_recording_starts_nothing() {
+    const TEST: &str = "failed_recording_starts_nothing";
     send_if_traced();
     if !possible(TEST) {
         return;
@@ -255,8 +255,8 @@ fn a_recording_that_cannot_be_begun_starts_nothing() {
 }
 
 #[test]
-fn a_full_disk_ends_the_recording_and_not_the_run() {
-    const TEST: &str = "a_full_disk_ends_the_recording_and_not_the_run";
+fn full_disk_ends_the_recording_but_not_the_run() {
+    const TEST: &str = "full_disk_ends_the_recording_but_not_the_run";
     // Room for the head and not for what follows, in a mount of this script's own.
     const SCRIPT: &str = "mount -t tmpfs -o size=8k none \"$1\" || exit 99
         \"$2\" run --record \"$1/a.zct\" -- \"$3\" --exact \"$4\" --nocapture; code=$?

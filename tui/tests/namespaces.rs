@@ -67,8 +67,8 @@ fn is_outside() -> bool {
 }
 
 #[test]
-fn a_process_of_a_nested_namespace_is_named_by_its_number_outside() {
-    const TEST: &str = "a_process_of_a_nested_namespace_is_named_by_its_number_outside";
+fn nested_namespace_process_is_named_by_its_outer_pid() {
+    const TEST: &str = "nested_namespace_process_is_named_by_its_outer_pid";
     if !possible(TEST) {
         return;
     }
@@ -116,8 +116,8 @@ fn inside(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn inside_of_a_namespace_numbers_are_refused_and_a_command_is_not() {
-    const TEST: &str = "inside_of_a_namespace_numbers_are_refused_and_a_command_is_not";
+fn pid_namespace_rejects_pids_and_accepts_commands() {
+    const TEST: &str = "pid_namespace_rejects_pids_and_accepts_commands";
     if !possible(TEST) {
         return;
     }

@@ -43,8 +43,8 @@ fn set(status: &str, name: &str) -> u64 {
 }
 
 #[test]
-fn zctrace_keeps_what_it_needs_and_the_command_has_what_it_always_has() {
-    const TEST: &str = "zctrace_keeps_what_it_needs_and_the_command_has_what_it_always_has";
+fn zctrace_drops_capabilities_and_the_command_keeps_its_own() {
+    const TEST: &str = "zctrace_drops_capabilities_and_the_command_keeps_its_own";
     if !possible(TEST) {
         return;
     }
@@ -91,8 +91,8 @@ fn another_user(test: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn another_users_command_is_sent_signals_and_its_places_are_known() {
-    const TEST: &str = "another_users_command_is_sent_signals_and_its_places_are_known";
+fn other_users_command_gets_signals_and_call_sites() {
+    const TEST: &str = "other_users_command_gets_signals_and_call_sites";
     if !possible(TEST) {
         return;
     }
@@ -135,8 +135,8 @@ fn another_users_command_is_sent_signals_and_its_places_are_known() {
 }
 
 #[test]
-fn what_is_written_at_the_end_was_opened_at_the_start() {
-    const TEST: &str = "what_is_written_at_the_end_was_opened_at_the_start";
+fn output_files_are_opened_before_privileges_are_dropped() {
+    const TEST: &str = "output_files_are_opened_before_privileges_are_dropped";
     if !possible(TEST) {
         return;
     }
@@ -190,8 +190,8 @@ fn what_is_written_at_the_end_was_opened_at_the_start() {
 }
 
 #[test]
-fn each_capability_that_is_missing_is_named() {
-    const TEST: &str = "each_capability_that_is_missing_is_named";
+fn names_each_missing_capability() {
+    const TEST: &str = "names_each_missing_capability";
     if !possible(TEST) {
         return;
     }

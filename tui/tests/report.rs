@@ -29,7 +29,7 @@ fn sample(name: &str) -> String {
 }
 
 #[test]
-fn a_saved_report_is_shown_and_fits() {
+fn shows_a_saved_report_within_the_width() {
     for (name, says) in [
         ("run-tier-t0.json", "71.0 % MOVED   "),
         ("demo-tier-l.json", "33.3 % MOVED   "),
@@ -46,7 +46,7 @@ fn a_saved_report_is_shown_and_fits() {
 }
 
 #[test]
-fn a_filtered_report_says_so_in_every_form_and_a_mistake_names_its_column() {
+fn filtered_report_is_marked_in_every_format() {
     let file = sample("run-tier-t0.json");
     let output = run(&[
         "report",
@@ -76,7 +76,7 @@ fn a_filtered_report_says_so_in_every_form_and_a_mistake_names_its_column() {
 }
 
 #[test]
-fn a_flow_is_shown_hop_by_hop() {
+fn shows_a_certificate_hop_by_hop() {
     let text = out(&run(&["report", &sample("run-tier-t0.json"), "--flow", "1"]));
     assert!(text.starts_with("MOVED THROUGH BOTH STATIONS   "), "{text}");
     for part in ["net_dev_start_xmit", "page c41e07", "not proved", "balance: moved"] {
@@ -88,7 +88,7 @@ fn a_flow_is_shown_hop_by_hop() {
 }
 
 #[test]
-fn json_comes_out_as_it_went_in_and_of_one_flow_it_is_a_report_too() {
+fn json_round_trips_and_one_flow_is_a_report() {
     let saved = sample("run-tier-t0.json");
     let whole = Report::from_json(&fs::read_to_string(&saved).expect("the sample")).expect("a report");
     let again = Report::from_json(&out(&run(&["report", &saved, "--format", "json"]))).expect("a report");
@@ -99,7 +99,7 @@ fn json_comes_out_as_it_went_in_and_of_one_flow_it_is_a_report_too() {
 }
 
 #[test]
-fn junit_goes_to_a_file_if_it_is_to() {
+fn writes_junit_to_a_file() {
     let file = std::env::temp_dir().join(format!("zctrace-report-{}.xml", std::process::id()));
     let name = file.to_str().expect("UTF-8");
     let output = run(&["report", &sample("run-tier-t0.json"), "--format", "junit", "-o", name]);
@@ -115,7 +115,7 @@ fn junit_goes_to_a_file_if_it_is_to() {
 }
 
 #[test]
-fn what_is_no_report_or_contradicts_itself_is_refused() {
+fn rejects_invalid_and_inconsistent_reports() {
     let broken = std::env::temp_dir().join(format!("zctrace-broken-{}.json", std::process::id()));
     let json = fs::read_to_string(sample("minimal-1.0.json")).expect("the sample");
     let mut value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
@@ -138,7 +138,7 @@ fn what_is_no_report_or_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn alone_it_says_what_to_use_instead() {
+fn without_a_terminal_the_overview_is_printed() {
     let output = run(&[]);
     assert_eq!((output.status.code(), out(&output).as_str()), (Some(2), ""));
     assert!(
@@ -150,7 +150,7 @@ fn alone_it_says_what_to_use_instead() {
 }
 
 #[test]
-fn a_process_that_is_not_there_is_a_mistake() {
+fn missing_process_is_a_usage_error() {
     let output = run(&["-p", "2147483646"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("process 2147483646"), "{}", err(&output));

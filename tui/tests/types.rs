@@ -49,8 +49,8 @@ fn of_another_kernel() -> Vec<String> {
 }
 
 #[test]
-fn types_of_another_kernel_are_refused_by_name() {
-    const TEST: &str = "types_of_another_kernel_are_refused_by_name";
+fn btf_of_another_kernel_is_rejected() {
+    const TEST: &str = "btf_of_another_kernel_is_rejected";
     if !has_types(TEST) {
         return;
     }
@@ -69,8 +69,8 @@ fn types_of_another_kernel_are_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_file_of_types_is_refused() {
-    const TEST: &str = "what_is_no_file_of_types_is_refused";
+fn rejects_files_that_are_not_btf() {
+    const TEST: &str = "rejects_files_that_are_not_btf";
     if !has_types(TEST) {
         return;
     }
@@ -104,8 +104,8 @@ fn what_is_no_file_of_types_is_refused() {
 }
 
 #[test]
-fn a_kernel_without_types_takes_its_own_from_a_file_and_no_others() {
-    const TEST: &str = "a_kernel_without_types_takes_its_own_from_a_file_and_no_others";
+fn kernel_without_btf_accepts_only_its_own_types() {
+    const TEST: &str = "kernel_without_btf_accepts_only_its_own_types";
     if !has_types(TEST) {
         return;
     }

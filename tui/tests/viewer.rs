@@ -73,8 +73,8 @@ fn viewer(arguments: &[&str], size: (u16, u16)) -> Terminal {
 const CAT: [&str; 3] = ["--mouse", "--", "cat"];
 
 #[test]
-fn however_it_is_left_the_terminal_is_as_before() {
-    if !can_trace("however_it_is_left_the_terminal_is_as_before") {
+fn terminal_is_restored_on_every_exit() {
+    if !can_trace("terminal_is_restored_on_every_exit") {
         return;
     }
     // With a command: leaving ends it, and that is a success; a signal is passed on to it, and its code is the answer.
@@ -112,12 +112,12 @@ fn however_it_is_left_the_terminal_is_as_before() {
 }
 
 #[test]
-fn a_panic_of_any_thread_gives_the_terminal_back_and_is_told() {
-    if !can_trace("a_panic_of_any_thread_gives_the_terminal_back_and_is_told") {
+fn panic_in_any_thread_releases_the_terminal() {
+    if !can_trace("panic_in_any_thread_releases_the_terminal") {
         return;
     }
     if !cfg!(debug_assertions) {
-        println!("SKIP a_panic_of_any_thread_gives_the_terminal_back_and_is_told: a release does not panic when asked");
+        println!("SKIP panic_in_any_thread_releases_the_terminal: a release does not panic when asked");
         return;
     }
     for thread in ["main", "poller", "child-terminal"] {
@@ -139,8 +139,8 @@ fn a_panic_of_any_thread_gives_the_terminal_back_and_is_told() {
 }
 
 #[test]
-fn a_stopped_viewer_gives_the_terminal_back_and_takes_it_again() {
-    if !can_trace("a_stopped_viewer_gives_the_terminal_back_and_takes_it_again") {
+fn suspend_releases_and_reacquires_the_terminal() {
+    if !can_trace("suspend_releases_and_reacquires_the_terminal") {
         return;
     }
     let mut terminal = viewer(&CAT, (80, 24));
@@ -251,8 +251,8 @@ fn help(terminal: &mut Terminal) -> Vec<(Vec<String>, String)> {
 }
 
 #[test]
-fn every_key_that_the_help_names_works() {
-    if !can_trace("every_key_that_the_help_names_works") {
+fn every_key_in_the_help_works() {
+    if !can_trace("every_key_in_the_help_works") {
         return;
     }
     let directory = Directory::new("keys");
@@ -511,8 +511,8 @@ fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) 
 }
 
 #[test]
-fn what_is_written_to_standard_error_is_in_the_log_and_told_again() {
-    if !can_trace("what_is_written_to_standard_error_is_in_the_log_and_told_again") {
+fn standard_error_goes_to_the_log_and_is_reprinted() {
+    if !can_trace("standard_error_goes_to_the_log_and_is_reprinted") {
         return;
     }
     let mut terminal = viewer(&CAT, (100, 30));
@@ -538,8 +538,8 @@ fn what_is_written_to_standard_error_is_in_the_log_and_told_again() {
 }
 
 #[test]
-fn a_command_that_ends_leaves_its_code_and_its_report() {
-    if !can_trace("a_command_that_ends_leaves_its_code_and_its_report") {
+fn ended_command_leaves_its_code_and_report() {
+    if !can_trace("ended_command_leaves_its_code_and_report") {
         return;
     }
     let mut terminal = viewer(
@@ -559,8 +559,8 @@ fn a_command_that_ends_leaves_its_code_and_its_report() {
 }
 
 #[test]
-fn a_command_has_a_terminal_of_the_size_of_its_pane() {
-    if !can_trace("a_command_has_a_terminal_of_the_size_of_its_pane") {
+fn command_terminal_has_the_size_of_the_pane() {
+    if !can_trace("command_terminal_has_the_size_of_the_pane") {
         return;
     }
     let script = "trap 'stty size' WINCH; stty size; tty; echo all-w''ell; while :; do read x; done";
@@ -588,8 +588,8 @@ fn is_drawn_for(text: &str, (columns, rows): (u16, u16), help: bool) -> bool {
 }
 
 #[test]
-fn a_key_and_a_new_size_that_come_at_once_are_both_taken() {
-    if !can_trace("a_key_and_a_new_size_that_come_at_once_are_both_taken") {
+fn simultaneous_key_and_resize_are_both_handled() {
+    if !can_trace("simultaneous_key_and_resize_are_both_handled") {
         return;
     }
     let script = "echo re''ady; while read line; do stty size; done";
@@ -626,8 +626,8 @@ fn a_key_and_a_new_size_that_come_at_once_are_both_taken() {
 }
 
 #[test]
-fn a_size_that_nobody_told_of_is_taken_with_the_next_frame() {
-    if !can_trace("a_size_that_nobody_told_of_is_taken_with_the_next_frame") {
+fn resize_without_signal_is_noticed_at_the_next_frame() {
+    if !can_trace("resize_without_signal_is_noticed_at_the_next_frame") {
         return;
     }
     let mut terminal = viewer(&CAT, (100, 30));
@@ -647,8 +647,8 @@ fn a_size_that_nobody_told_of_is_taken_with_the_next_frame() {
 }
 
 #[test]
-fn the_mouse_picks_rows_columns_and_views() {
-    if !can_trace("the_mouse_picks_rows_columns_and_views") {
+fn mouse_selects_rows_columns_and_views() {
+    if !can_trace("mouse_selects_rows_columns_and_views") {
         return;
     }
     let directory = Directory::new("mouse");
@@ -683,8 +683,8 @@ fn the_mouse_picks_rows_columns_and_views() {
 }
 
 #[test]
-fn a_recording_is_in_the_header_and_its_failure_is_told() {
-    if !can_trace("a_recording_is_in_the_header_and_its_failure_is_told") {
+fn header_shows_the_recording_and_its_failure() {
+    if !can_trace("header_shows_the_recording_and_its_failure") {
         return;
     }
     let directory = Directory::new("record");
@@ -724,8 +724,8 @@ fn a_recording_is_in_the_header_and_its_failure_is_told() {
 }
 
 #[test]
-fn the_configuration_changes_looks_and_keys() {
-    if !can_trace("the_configuration_changes_looks_and_keys") {
+fn configuration_changes_theme_and_keys() {
+    if !can_trace("configuration_changes_theme_and_keys") {
         return;
     }
     let directory = Directory::new("config");
@@ -766,9 +766,9 @@ fn the_configuration_changes_looks_and_keys() {
 }
 
 #[test]
-fn where_tracing_is_impossible_the_screen_is_not_taken() {
+fn setup_error_leaves_the_screen_alone() {
     const NOBODY: u32 = 65_534;
-    if !can_trace("where_tracing_is_impossible_the_screen_is_not_taken") {
+    if !can_trace("setup_error_leaves_the_screen_alone") {
         return;
     }
     // Somebody without rights, who can run a copy of the program.
@@ -793,8 +793,8 @@ fn where_tracing_is_impossible_the_screen_is_not_taken() {
 }
 
 #[test]
-fn without_a_terminal_or_with_a_form_there_is_a_report() {
-    if !can_trace("without_a_terminal_or_with_a_form_there_is_a_report") {
+fn report_is_printed_without_a_terminal_or_with_a_format() {
+    if !can_trace("report_is_printed_without_a_terminal_or_with_a_format") {
         return;
     }
     let mut command = zctrace();

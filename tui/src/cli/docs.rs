@@ -47,7 +47,7 @@ fn files() -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
-fn the_committed_ones_are_what_the_command_line_says() {
+fn man_pages_and_completions_are_up_to_date() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     let files = files();
     for folder in ["man", "completions"] {

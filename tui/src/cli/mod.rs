@@ -145,12 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn the_parser_is_made_without_contradictions() {
+    fn command_line_definition_is_consistent() {
         zctrace().debug_assert();
     }
 
     #[test]
-    fn run_is_what_is_meant_where_no_command_is_named() {
+    fn run_is_the_default_subcommand() {
         for line in [
             "-p 1",
             "--pid 1",
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn health_is_asked_for_by_name() {
+    fn parses_doctor_and_selftest() {
         let Ok(Command::Doctor(options)) = parsed("doctor --verbose --btf /b") else {
             panic!("a doctor")
         };
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_keeps_its_own_options() {
+    fn command_keeps_its_own_options() {
         let Ok(Command::Run(options)) = parsed("run --no-follow --rows 7 -- ls -l --format json") else {
             panic!("a run");
         };
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_level_does_not_watch_it_does_not_judge() {
+    fn assert_rejects_endpoints_that_the_level_does_not_trace() {
         for (line, is_told) in [
             ("assert --level digest --to tcp,tcp::80 --max-copied 0 true", true),
             ("assert --level digest --to socket --max-copied 0 true", false),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_one_of_several() {
+    fn targets_are_mutually_exclusive() {
         let Ok(Command::Run(options)) = parsed("-p 12 -p 13,14") else {
             panic!("a run")
         };
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_is_made_shown_and_played() {
+    fn parses_record_report_and_replay() {
         let Ok(Command::Record(request)) = parsed("record -p 7") else {
             panic!("a recording")
         };
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_assertion_needs_ends_a_limit_and_a_command() {
+    fn assert_requires_endpoints_a_limit_and_a_command() {
         let line = "assert --to file,socket --to tcp:1,2:80 --max-copied 1% --allow zc14,ZC90 -- a b";
         // A comma separates, so a name with one must be written with a `?`.
         assert!(parsed(line).is_err());

@@ -60,7 +60,7 @@ pub(super) fn report() -> Command {
 pub(super) fn replay() -> Command {
     let [format, output, rows] = args::report_args("text, or json (a line for each)");
     Command::new("replay")
-        .about("PlayControl a recording as it happened: on a terminal live, else again and again what was known so far")
+        .about("Play a recording as it happened: on a terminal live, else again and again what was known so far")
         .arg(from("The recording"))
         .arg(
             Arg::new("speed")

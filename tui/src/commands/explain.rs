@@ -14,7 +14,7 @@ pub(crate) fn run(codes: &[String]) -> u8 {
         for reason in Reason::all() {
             wrap(
                 &mut text,
-                &format!("{}  {:<8}  ", reason.code(), class(reason)),
+                &format!("{}  {:<8}  ", reason.code(), class_name(reason)),
                 reason.description(),
             );
         }
@@ -29,19 +29,19 @@ pub(crate) fn run(codes: &[String]) -> u8 {
             ));
             return exit_code::USAGE;
         };
-        explain(&mut text, reason);
+        write_explanation(&mut text, reason);
     }
     terminal_io::print(&text, exit_code::SUCCESS)
 }
 
 /// Code, sentence and advice, as they stand below every table.
-pub(crate) fn explain(text: &mut String, reason: Reason) {
+pub(crate) fn write_explanation(text: &mut String, reason: Reason) {
     wrap(text, &format!("  {}  ", reason.code()), reason.description());
     wrap(text, "        → ", reason.advice());
 }
 
 /// The word for what a reason explains.
-fn class(reason: Reason) -> &'static str {
+fn class_name(reason: Reason) -> &'static str {
     match reason.class() {
         Class::Copy => "copied",
         Class::Unknown => "unknown",

@@ -37,13 +37,13 @@ pub(crate) fn run(options: &Options) -> u8 {
         exit_code::CHECK_FAILED
     };
     if options.json {
-        return terminal_io::print(&json(&table), code);
+        return terminal_io::print(&to_json(&table), code);
     }
-    output::print_screen(&text(&table), code)
+    output::print_screen(&selftest_text(&table), code)
 }
 
 /// The same for machines.
-fn json(table: &Table) -> String {
+fn to_json(table: &Table) -> String {
     let counts = table.counts();
     let all = serde_json::json!({
         "schema": "zctrace-selftest/1.0",
@@ -60,7 +60,7 @@ fn json(table: &Table) -> String {
 }
 
 /// The screen.
-fn text(table: &Table) -> String {
+fn selftest_text(table: &Table) -> String {
     let counts = table.counts();
     let mut text = String::new();
     let absent = match counts.absent {
@@ -90,13 +90,13 @@ fn text(table: &Table) -> String {
         "trial", "the fact that it proves", "expected", "bytes"
     );
     for trial in &table.trials {
-        row(&mut text, trial);
+        write_row(&mut text, trial);
     }
     let _ = writeln!(text, "\n{} passed, {} failed", counts.passed, counts.failed);
     text
 }
 
-fn row(text: &mut String, trial: &Trial) {
+fn write_row(text: &mut String, trial: &Trial) {
     let mark = match trial.verdict {
         Verdict::Yes => '=',
         Verdict::Wrong => 'x',
@@ -137,7 +137,7 @@ mod tests {
     use zctrace_probes::selftest::{Expected, Key, Seen};
 
     use super::*;
-    use crate::render::fixtures::{assert_fits, same_as};
+    use crate::render::fixtures::{assert_fits, assert_snapshot};
 
     fn trial(name: &str, fact: &str, expected: Expected, seen: [u64; 4], verdict: Verdict, reason: &str) -> Trial {
         let [moved, copied, zero, unknown] = seen;
@@ -208,23 +208,23 @@ mod tests {
     }
 
     #[test]
-    fn the_screens_are_the_committed_ones() {
-        let shown = text(&failed());
+    fn text_matches_snapshots() {
+        let shown = selftest_text(&failed());
         assert_fits(&shown);
-        same_as(&shown, "selftest-failed.txt");
+        assert_snapshot(&shown, "selftest-failed.txt");
         let mut table = failed();
         for trial in &mut table.trials {
             (trial.verdict, trial.reason) = (Verdict::Yes, String::new());
         }
-        let shown = text(&table);
+        let shown = selftest_text(&table);
         assert_fits(&shown);
-        same_as(&shown, "selftest-passed.txt");
+        assert_snapshot(&shown, "selftest-passed.txt");
         assert_eq!(shown.lines().last(), Some("4 passed, 0 failed"));
     }
 
     #[test]
-    fn machines_read_the_same() {
-        let value: serde_json::Value = serde_json::from_str(&json(&failed())).expect("JSON");
+    fn json_has_the_same_content() {
+        let value: serde_json::Value = serde_json::from_str(&to_json(&failed())).expect("JSON");
         let counts = ["passed", "failed", "absent"].map(|name| value[name].as_u64());
         assert_eq!(counts, [Some(1), Some(2), Some(1)]);
         assert_eq!(value["trials"][1]["verdict"], "wrong");

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_words_and_groups() {
+    fn matches_kinds_and_groups() {
         for (pattern, kind, fits) in [
             ("file", EndKind::File, Match::Yes),
             ("file", EndKind::DirectFile, Match::Yes),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_matched_whole_and_a_name_that_was_given_up_may_fit() {
+    fn matches_whole_names_and_discarded_names_are_unknown() {
         assert_eq!(fit("file:/data/*", EndKind::File, "/data/a", 1), Match::Yes);
         assert_eq!(fit("file:/data/*", EndKind::File, "/dat/a", 1), Match::No);
         assert_eq!(fit("file:/data/a", EndKind::File, "/data/*", 7), Match::Unknown);

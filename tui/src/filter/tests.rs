@@ -19,7 +19,7 @@ fn ids(text: &str) -> Vec<u64> {
 }
 
 #[test]
-fn flows_are_picked_by_what_they_are() {
+fn selects_flows_by_their_fields() {
     // 1 video → :80 moved, 2 memory → :443 copied, 3 memory → :80 copied, 4 video → :80 queued, 5 →
     // null, 6 :443 → memory.
     for (text, fit) in [
@@ -55,7 +55,7 @@ fn flows_are_picked_by_what_they_are() {
 }
 
 #[test]
-fn what_was_given_up_may_fit_and_so_may_its_opposite() {
+fn discarded_fields_are_unknown_in_both_directions() {
     let mut flow = Flow::new(End::new(EndKind::File, "/srv/video/*"), End::new(EndKind::Various, ""));
     flow.folded = 7;
     flow.set_account(Account::new(7, 0, 0));
@@ -79,7 +79,7 @@ fn what_was_given_up_may_fit_and_so_may_its_opposite() {
 }
 
 #[test]
-fn a_mistake_names_its_column_and_what_was_expected() {
+fn errors_name_column_and_expectation() {
     for (text, says) in [
         ("to=", "column 4: found the end, expected a value for to"),
         (
@@ -118,7 +118,7 @@ fn a_mistake_names_its_column_and_what_was_expected() {
 }
 
 #[test]
-fn no_length_and_no_depth_hurts() {
+fn length_and_depth_are_limited() {
     for text in [
         "(".repeat(4000),
         "not ".repeat(1000),
@@ -136,7 +136,7 @@ fn no_length_and_no_depth_hurts() {
 }
 
 #[test]
-fn a_filtered_report_keeps_its_rules_and_says_that_it_is_filtered() {
+fn filtered_report_is_consistent_and_marked() {
     let mut report = nginx();
     Filter::parse("to=tcp::443 or path=/srv/video/a.mp4")
         .unwrap()
@@ -162,7 +162,7 @@ fn a_filtered_report_keeps_its_rules_and_says_that_it_is_filtered() {
 }
 
 #[test]
-fn processes_count_with_the_flows_that_are_left() {
+fn process_totals_follow_the_remaining_flows() {
     let mut report = nginx();
     report.flows[1].pid = Some(813);
     Filter::parse("port=443").unwrap().apply(&mut report);
@@ -238,7 +238,7 @@ fn flow() -> impl Strategy<Value = Flow> {
 
 proptest! {
     #[test]
-    fn what_is_printed_is_read_as_the_same(expression in expression(), flow in flow()) {
+    fn display_and_parse_round_trip(expression in expression(), flow in flow()) {
         let filter = Filter(Some(expression));
         let printed = filter.to_string();
         prop_assume!(printed.len() <= 4096);
@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_refused(text in prop_oneof![
+    fn any_text_parses_or_fails_cleanly(text in prop_oneof![
         "\\PC{0,40}",
         "(to|from|bytes|and|or|not|\\(|\\)|=|!|<|>|\"|\\\\|:| |a|\\*|1K){0,30}",
     ]) {
@@ -268,7 +268,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flow_that_fits_does_not_fit_the_opposite(expression in expression(), flow in flow()) {
+    fn negation_inverts_a_match(expression in expression(), flow in flow()) {
         let opposite = Expression::Not(Box::new(expression.clone()));
         let (is, is_not) = (Filter(Some(expression)).matches(&flow), Filter(Some(opposite)).matches(&flow));
         prop_assert_eq!(is == Match::Yes, is_not == Match::No);
@@ -277,7 +277,7 @@ proptest! {
 }
 
 #[test]
-fn verdicts_are_all_there() {
+fn parses_every_verdict() {
     for verdict in VERDICTS {
         let of = |verdict: Verdict| Filter::parse(&format!("verdict={verdict}"));
         assert!(of(verdict).is_ok());
@@ -285,7 +285,7 @@ fn verdicts_are_all_there() {
 }
 
 #[test]
-fn pipes_and_lines_fit_where_they_have_the_fields() {
+fn matches_pipes_and_log_lines_by_their_fields() {
     use zctrace_report::Pipe;
 
     let mut pipe = Pipe::new(90_121, 16);

@@ -9,19 +9,19 @@ use zctrace_report::{Alive, Notice, NoticeBy, Report};
 use crate::render::text::wrap;
 
 /// Rows of the kernel's notices that are shown.
-const NOTICES: usize = 3;
+const MAX_COMPLETIONS: usize = 3;
 /// Processes that are shown.
-const PROCESSES: usize = 5;
+const MAX_PROCESSES: usize = 5;
 
 /// Appends the notes.
-pub(super) fn notes(text: &mut String, report: &Report) {
+pub(super) fn write(text: &mut String, report: &Report) {
     let mut all = String::new();
-    horizons(&mut all, report);
-    processes(&mut all, report);
-    notices(&mut all, report);
-    lost(&mut all, report);
-    blind(&mut all, report);
-    cost(&mut all, report);
+    write_horizons(&mut all, report);
+    write_processes(&mut all, report);
+    write_completions(&mut all, report);
+    write_loss(&mut all, report);
+    write_coverage(&mut all, report);
+    write_cost(&mut all, report);
     if !all.is_empty() {
         text.push('\n');
         text.push_str(&all);
@@ -29,7 +29,7 @@ pub(super) fn notes(text: &mut String, report: &Report) {
 }
 
 /// How far the bytes were seen, by certificate.
-fn horizons(text: &mut String, report: &Report) {
+fn write_horizons(text: &mut String, report: &Report) {
     let mut by_horizon: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for certificate in report.flows.iter().filter_map(|flow| flow.certificate.as_ref()) {
         let bytes = by_horizon
@@ -42,7 +42,7 @@ fn horizons(text: &mut String, report: &Report) {
     }
     let mut all: Vec<_> = by_horizon.into_iter().collect();
     all.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
-    let said: Vec<String> = all
+    let parts: Vec<String> = all
         .iter()
         .take(4)
         .map(|((horizon, level), bytes)| {
@@ -54,10 +54,10 @@ fn horizons(text: &mut String, report: &Report) {
     } else {
         String::new()
     };
-    wrap(text, "seen    ", &format!("as far as {}{more}", said.join(" · ")));
+    wrap(text, "seen    ", &format!("as far as {}{more}", parts.join(" · ")));
 }
 
-fn processes(text: &mut String, report: &Report) {
+fn write_processes(text: &mut String, report: &Report) {
     let mut all: Vec<_> = report
         .processes
         .iter()
@@ -67,9 +67,9 @@ fn processes(text: &mut String, report: &Report) {
         return;
     }
     all.sort_by_key(|process| std::cmp::Reverse(process.payload));
-    let said: Vec<String> = all
+    let parts: Vec<String> = all
         .iter()
-        .take(PROCESSES)
+        .take(MAX_PROCESSES)
         .map(|process| {
             let arrived = process.account.arrived();
             let share = percent(process.account.moved, arrived);
@@ -81,21 +81,21 @@ fn processes(text: &mut String, report: &Report) {
             )
         })
         .collect();
-    let others = (all.len() as u64 + report.left_out.processes).saturating_sub(PROCESSES as u64);
+    let others = (all.len() as u64 + report.left_out.processes).saturating_sub(MAX_PROCESSES as u64);
     let more = if others > 0 {
         format!(" · {} more", count(others))
     } else {
         String::new()
     };
-    wrap(text, "who     ", &format!("{}{more}", said.join(" · ")));
+    wrap(text, "who     ", &format!("{}{more}", parts.join(" · ")));
 }
 
 /// What the kernel itself said of sends that should not copy.
-fn notices(text: &mut String, report: &Report) {
-    for notice in report.notices.iter().take(NOTICES) {
-        wrap(text, "kernel  ", &said_by_the_kernel(notice));
+fn write_completions(text: &mut String, report: &Report) {
+    for notice in report.notices.iter().take(MAX_COMPLETIONS) {
+        wrap(text, "kernel  ", &completion_line(notice));
     }
-    let more = (report.notices.len() as u64 + report.left_out.notices).saturating_sub(NOTICES as u64);
+    let more = (report.notices.len() as u64 + report.left_out.notices).saturating_sub(MAX_COMPLETIONS as u64);
     if more > 0 {
         wrap(
             text,
@@ -106,7 +106,7 @@ fn notices(text: &mut String, report: &Report) {
 }
 
 /// `it copied 20 of 20 sends with MSG_ZEROCOPY by python3 (812) to tcp 127.0.0.1:5000`.
-fn said_by_the_kernel(notice: &Notice) -> String {
+fn completion_line(notice: &Notice) -> String {
     let what = match &notice.by {
         NoticeBy::IoUring => "of io_uring without copy",
         _ => "with MSG_ZEROCOPY",
@@ -132,7 +132,7 @@ fn said_by_the_kernel(notice: &Notice) -> String {
     line
 }
 
-fn lost(text: &mut String, report: &Report) {
+fn write_loss(text: &mut String, report: &Report) {
     let loss = &report.loss;
     if !loss.any() {
         return;
@@ -155,12 +155,12 @@ fn lost(text: &mut String, report: &Report) {
 }
 
 /// What cannot be seen here, and what was done that was not seen.
-fn blind(text: &mut String, report: &Report) {
+fn write_coverage(text: &mut String, report: &Report) {
     let coverage = &report.coverage;
     let (seen, all) = coverage.seen();
-    let mut said = Vec::new();
+    let mut parts = Vec::new();
     if all > 0 {
-        said.push(format!("{seen} of {all} facts are proven to be seen here"));
+        parts.push(format!("{seen} of {all} facts are proven to be seen here"));
     }
     let mut by_state: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for fact in coverage.facts.iter().filter(|fact| fact.alive != Alive::Yes) {
@@ -172,7 +172,7 @@ fn blind(text: &mut String, report: &Report) {
         let facts = by_state.entry(printable(why).into_owned()).or_default();
         facts.push(printable(&fact.name).into_owned());
     }
-    said.extend(
+    parts.extend(
         by_state
             .iter()
             .map(|(why, facts)| format!("{}: {why}", facts.join(", "))),
@@ -183,42 +183,42 @@ fn blind(text: &mut String, report: &Report) {
         let what = printable(&not.what);
         match (not.calls, not.bytes) {
             (None, None) => never.push(what),
-            (Some(calls), None) => said.push(format!("not seen: {what} ({} calls)", count(calls))),
-            (None, Some(bytes)) => said.push(format!("not seen: {what} ({})", size(bytes))),
+            (Some(calls), None) => parts.push(format!("not seen: {what} ({} calls)", count(calls))),
+            (None, Some(bytes)) => parts.push(format!("not seen: {what} ({})", size(bytes))),
             (Some(calls), Some(bytes)) => {
-                said.push(format!("not seen: {what} ({} in {} calls)", size(bytes), count(calls)));
+                parts.push(format!("not seen: {what} ({} in {} calls)", size(bytes), count(calls)));
             }
         }
     }
     if !never.is_empty() {
-        said.push(format!("never seen: {}", never.join("; ")));
+        parts.push(format!("never seen: {}", never.join("; ")));
     }
-    if !said.is_empty() {
-        wrap(text, "blind   ", &said.join(" · "));
+    if !parts.is_empty() {
+        wrap(text, "blind   ", &parts.join(" · "));
     }
 }
 
-fn cost(text: &mut String, report: &Report) {
+fn write_cost(text: &mut String, report: &Report) {
     let cost = &report.overhead;
-    let mut said = Vec::new();
+    let mut parts = Vec::new();
     if let Some(copying) = cost.copying_ns_estimate {
-        said.push(format!("copying ≈ {} CPU (estimate)", duration(copying)));
+        parts.push(format!("copying ≈ {} CPU (estimate)", duration(copying)));
     }
     let mut own = format!("zctrace {} CPU", duration(cost.own_cpu_ns));
     if let Some(programs) = cost.programs_ns {
         let _ = write!(own, " + {} in the kernel", duration(programs));
     }
-    said.push(own);
+    parts.push(own);
     if let Some(per_call) = cost.per_syscall_ns {
-        said.push(format!("+{per_call:.0} ns per syscall, all processes"));
+        parts.push(format!("+{per_call:.0} ns per syscall, all processes"));
     }
     if cost.records > 0 {
-        said.push(format!("{} records", count(cost.records)));
+        parts.push(format!("{} records", count(cost.records)));
     }
     if cost.fell_back {
-        said.push("the cap was reached: from then on bytes were only counted".to_owned());
+        parts.push("the cap was reached: from then on bytes were only counted".to_owned());
     }
-    if cost.own_cpu_ns > 0 || said.len() > 1 {
-        wrap(text, "cost    ", &said.join(" · "));
+    if cost.own_cpu_ns > 0 || parts.len() > 1 {
+        wrap(text, "cost    ", &parts.join(" · "));
     }
 }

@@ -17,25 +17,25 @@ pub(crate) fn certificate(of: &Report, flow: &Flow) -> String {
 
 /// The same on paper of any width.
 pub(crate) fn write_certificate(text: &mut impl TextSink, of: &Report, flow: &Flow) {
-    verdict(text, flow);
-    wrap(text, "               ", &report::trust(of));
+    write_verdict(text, flow);
+    wrap(text, "               ", &report::scope_line(of));
     if let Some(certificate) = &flow.certificate {
-        hops(text, flow, certificate);
-        digest(text, certificate);
-        balance(text, of, flow);
-        segments::of_flow(text, of, flow);
-        examples(text, certificate);
+        write_hops(text, flow, certificate);
+        write_digest(text, certificate);
+        write_balance(text, of, flow);
+        segments::write_flow_segments(text, of, flow);
+        write_examples(text, certificate);
     } else {
         text.push('\n');
         wrap(text, "", &format!("flow {}  {} → {}", flow.id, flow.from, flow.to));
-        balance(text, of, flow);
+        write_balance(text, of, flow);
     }
-    reasons::why(text, of, |id| id == flow.id);
-    not_proved(text, of, flow);
+    reasons::write_reasons(text, of, |id| id == flow.id);
+    write_not_proved(text, of, flow);
 }
 
 /// The first line: what is shown, of how much, from where to where.
-fn verdict(text: &mut impl TextSink, flow: &Flow) {
+fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
     let account = &flow.account;
     let between = format!("from {} to {}", flow.from, flow.to);
     let arrived = size(account.arrived());
@@ -49,7 +49,7 @@ fn verdict(text: &mut impl TextSink, flow: &Flow) {
                 "NOT PROVED".to_owned(),
                 format!("{arrived} {between}: {}", printable(&weakness)),
             ),
-            None => moved(flow, certificate, &between),
+            None => moved_verdict(flow, certificate, &between),
         },
         (Some(_), Verdict::Nothing) => (
             "NOTHING ARRIVED".to_owned(),
@@ -78,7 +78,7 @@ fn verdict(text: &mut impl TextSink, flow: &Flow) {
     wrap(text, &format!("{verdict}   "), &rest);
 }
 
-fn moved(flow: &Flow, certificate: &Certificate, between: &str) -> (String, String) {
+fn moved_verdict(flow: &Flow, certificate: &Certificate, between: &str) -> (String, String) {
     let stations = certificate.hops.len();
     let same = |shown: &Shown| matches!(shown, Shown::Start | Shown::Identity);
     let stations = match stations {
@@ -105,7 +105,7 @@ fn moved(flow: &Flow, certificate: &Certificate, between: &str) -> (String, Stri
 }
 
 /// Two lines for each station: what was seen there, and by what.
-fn hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) {
+fn write_hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) {
     text.push('\n');
     wrap(
         text,
@@ -155,7 +155,7 @@ fn hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) {
             wrap(text, &indent, &format!("{}{shown}", printable(&hop.seen_by)));
             if let Some(names) = &hop.segments {
                 let indent = format!(" {:1$}  bufferlist ", "", widths[0]);
-                wrap(text, &indent, &segments::names(names, hop.bytes));
+                wrap(text, &indent, &segments::segment_names(names, hop.bytes));
             }
         }
     }
@@ -166,7 +166,7 @@ fn hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) {
     );
 }
 
-fn digest(text: &mut impl TextSink, certificate: &Certificate) {
+fn write_digest(text: &mut impl TextSink, certificate: &Certificate) {
     if let Some(digest) = &certificate.digest {
         let mut line = format!(
             "sums over all pages were equal at {} of {} checkpoints, one every {}",
@@ -186,7 +186,7 @@ fn digest(text: &mut impl TextSink, certificate: &Certificate) {
 }
 
 /// That nothing is left over.
-fn balance(text: &mut impl TextSink, of: &Report, flow: &Flow) {
+fn write_balance(text: &mut impl TextSink, of: &Report, flow: &Flow) {
     let account = &flow.account;
     let neither = match account.neither.total() {
         0 => String::new(),
@@ -214,7 +214,7 @@ fn balance(text: &mut impl TextSink, of: &Report, flow: &Flow) {
     }
 }
 
-fn examples(text: &mut impl TextSink, certificate: &Certificate) {
+fn write_examples(text: &mut impl TextSink, certificate: &Certificate) {
     for example in &certificate.examples {
         let held: Vec<String> = example
             .held_by
@@ -228,7 +228,7 @@ fn examples(text: &mut impl TextSink, certificate: &Certificate) {
     }
 }
 
-fn not_proved(text: &mut impl TextSink, of: &Report, flow: &Flow) {
+fn write_not_proved(text: &mut impl TextSink, of: &Report, flow: &Flow) {
     text.push('\n');
     let mut said: Vec<String> = flow
         .certificate
@@ -257,18 +257,18 @@ fn not_proved(text: &mut impl TextSink, of: &Report, flow: &Flow) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::fixtures::{assert_fits, nginx, same_as};
+    use crate::render::fixtures::{assert_fits, assert_snapshot, nginx};
 
     #[test]
-    fn the_certificate_of_a_flow_that_moved() {
+    fn certificate_of_a_moved_flow_matches_snapshot() {
         let of = nginx();
         let text = certificate(&of, of.flow(1).unwrap());
         assert_fits(&text);
-        same_as(&text, "certificate.txt");
+        assert_snapshot(&text, "certificate.txt");
     }
 
     #[test]
-    fn a_weak_certificate_proves_nothing() {
+    fn weak_certificate_is_not_proved() {
         let mut of = nginx();
         let flow = &mut of.flows[0];
         flow.certificate.as_mut().unwrap().hops[1].custody = Custody::Broken;
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_copied_and_what_has_no_certificate_say_so() {
+    fn copied_flow_without_certificate_is_labeled() {
         let of = nginx();
         let text = certificate(&of, of.flow(2).unwrap());
         assert!(text.starts_with("NO CERTIFICATE   2.7 GiB from memory"), "{text}");

@@ -22,7 +22,7 @@ pub(crate) fn assert_fits(text: &str) {
 }
 
 /// Asserts that a screen is the committed one, in `src/render/snapshots`.
-pub(crate) fn same_as(shown: &str, name: &str) {
+pub(crate) fn assert_snapshot(shown: &str, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render/snapshots");
     test_support::assert_snapshot(folder.join(name), shown);
 }

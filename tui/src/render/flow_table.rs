@@ -9,20 +9,20 @@ use zctrace_report::{Call, End, EndKind, Flow, Report};
 use crate::render::text::{WIDTH, shorten};
 
 /// Rows of what ended in memory that are shown: it is not in the share, and every program reads its libraries.
-const IN_MEMORY: usize = 6;
+const MAX_MEMORY_ROWS: usize = 6;
 
 /// The widest name of calls.
-const CALLS: usize = 15;
+const CALLS_WIDTH: usize = 15;
 
 /// Appends the table, if there is anything to show.
-pub(super) fn table(text: &mut String, report: &Report) {
+pub(super) fn write(text: &mut String, report: &Report) {
     if report.flows.is_empty() {
         return;
     }
     let mut flows: Vec<&Flow> = report.flows.iter().collect();
     flows.sort_by_key(|flow| (flow.ends_in_memory(), std::cmp::Reverse(flow.payload), flow.id));
     let left = flows.iter().filter(|flow| !flow.ends_in_memory()).count();
-    let rest = flows.split_off(flows.len().min(left + IN_MEMORY));
+    let rest = flows.split_off(flows.len().min(left + MAX_MEMORY_ROWS));
     let unknown = flows.iter().any(|flow| flow.account.unknown > 0);
     let rows: Vec<Row> = flows.iter().map(|flow| Row::of(flow, unknown)).collect();
     let head = Row::head(unknown);
@@ -36,7 +36,7 @@ pub(super) fn table(text: &mut String, report: &Report) {
     let reason = wide(&|row| row.reason.chars().count());
     let others: usize = 3 + id + 2 + 2 + call + numbers.iter().map(|wide| wide + 2).sum::<usize>() + 2 + reason;
     let room = WIDTH.saturating_sub(others);
-    let whats: Vec<String> = flows.iter().map(|flow| what(flow, room)).collect();
+    let whats: Vec<String> = flows.iter().map(|flow| endpoints(flow, room)).collect();
     let what_wide = whats.iter().map(|what| what.chars().count()).max().unwrap_or(0).max(4);
 
     let line = |text: &mut String, row: &Row, what: &str| {
@@ -57,7 +57,7 @@ pub(super) fn table(text: &mut String, report: &Report) {
             text.push_str("   into the program's own memory, which is not in the share:\n");
         }
         line(text, row, what);
-        below(text, report, flow);
+        write_sublines(text, report, flow);
     }
     if !rest.is_empty() {
         let bytes = rest.iter().fold(0_u64, |sum, flow| sum.saturating_add(flow.payload));
@@ -112,15 +112,15 @@ impl Row {
         Self {
             mark: flow.mark(),
             id: flow.id.to_string(),
-            call: shorten(&printable(&calls.join("+")), CALLS),
+            call: shorten(&printable(&calls.join("+")), CALLS_WIDTH),
             numbers,
-            reason: reasons(flow),
+            reason: main_reason(flow),
         }
     }
 }
 
 /// The code that explains most, and how many others there are.
-pub(crate) fn reasons(flow: &Flow) -> String {
+pub(crate) fn main_reason(flow: &Flow) -> String {
     let mut codes: Vec<(&str, u64)> = Vec::new();
     for cause in &flow.reasons {
         match codes.iter_mut().find(|(code, _)| *code == cause.code.as_str()) {
@@ -137,7 +137,7 @@ pub(crate) fn reasons(flow: &Flow) -> String {
 }
 
 /// The two ends, in so many characters.
-fn what(flow: &Flow, room: usize) -> String {
+fn endpoints(flow: &Flow, room: usize) -> String {
     let folded = match flow.folded {
         1 => String::new(),
         many => format!(" ×{}", count(many)),
@@ -146,25 +146,28 @@ fn what(flow: &Flow, room: usize) -> String {
     let long = |end: &str| end.chars().count();
     let (mut from, mut to) = (flow.from.to_string(), flow.to.to_string());
     if long(&from) + long(&to) > room {
-        (from, to) = (brief(&flow.from), brief(&flow.to));
+        (from, to) = (short_endpoint(&flow.from), short_endpoint(&flow.to));
     }
     // Each has half of the room, and what the other leaves.
     let for_from = room.saturating_sub(long(&to)).max(room / 2).min(long(&from));
     let for_to = room.saturating_sub(for_from);
-    let (from, to) = (fit(&flow.from, &from, for_from), fit(&flow.to, &to, for_to));
+    let (from, to) = (
+        shorten_name(&flow.from, &from, for_from),
+        shorten_name(&flow.to, &to, for_to),
+    );
     format!("{from} → {to}{folded}")
 }
 
 /// An end with a shorter word for its kind.
-fn brief(end: &End) -> String {
-    let kind = kind(end);
+fn short_endpoint(end: &End) -> String {
+    let kind = short_kind(end);
     let rest = end.to_string();
     let rest = rest.strip_prefix(&*printable(end.kind.label())).unwrap_or_default();
     format!("{kind}{rest}")
 }
 
 /// The shorter word.
-fn kind(end: &End) -> String {
+fn short_kind(end: &End) -> String {
     match end.kind {
         EndKind::Tcp => "TCP".to_owned(),
         EndKind::Udp => "UDP".to_owned(),
@@ -175,18 +178,18 @@ fn kind(end: &End) -> String {
 }
 
 /// An end in so many characters.
-pub(crate) fn end(end: &End, room: usize) -> String {
+pub(crate) fn shorten_endpoint(end: &End, room: usize) -> String {
     let shown = end.to_string();
     if shown.chars().count() <= room {
         return shown;
     }
-    let brief = brief(end);
-    fit(end, &brief, room)
+    let brief = short_endpoint(end);
+    shorten_name(end, &brief, room)
 }
 
 /// An end in so many characters: its kind in full, and the end of its name, which says more than the beginning.
-fn fit(end: &End, shown: &str, room: usize) -> String {
-    let (kind, long) = (kind(end), shown.chars().count());
+fn shorten_name(end: &End, shown: &str, room: usize) -> String {
+    let (kind, long) = (short_kind(end), shown.chars().count());
     let for_name = room.saturating_sub(kind.chars().count() + 2);
     if long <= room || for_name < 4 {
         return shorten(shown, room);
@@ -196,7 +199,7 @@ fn fit(end: &End, shown: &str, room: usize) -> String {
 }
 
 /// What does not fit into a row.
-fn below(text: &mut String, report: &Report, flow: &Flow) {
+fn write_sublines(text: &mut String, report: &Report, flow: &Flow) {
     let neither = &flow.account.neither;
     let mut parts: Vec<String> = Vec::new();
     for (bytes, word) in [
@@ -230,28 +233,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_share_the_room_and_keep_their_kinds() {
+    fn endpoints_share_the_width_and_keep_their_kinds() {
         let flow = Flow::new(
             End::new(EndKind::File, "/a/very/long/directory/with/a/file.bin"),
             End::new(EndKind::Tcp, "10.0.0.1:80"),
         );
         for room in 20..100 {
-            let what = what(&flow, room);
+            let what = endpoints(&flow, room);
             assert!(what.chars().count() <= room.max(7), "{room}: {what}");
         }
         assert_eq!(
-            what(&flow, 70),
+            endpoints(&flow, 70),
             "file /a/very/long/directory/with/a/file.bin → TCP socket 10.0.0.1:80"
         );
         assert_eq!(
-            what(&flow, 63),
+            endpoints(&flow, 63),
             "file /a/very/long/directory/with/a/file.bin → TCP 10.0.0.1:80"
         );
-        assert_eq!(what(&flow, 42), "file …ry/with/a/file.bin → TCP 10.0.0.1:80");
+        assert_eq!(endpoints(&flow, 42), "file …ry/with/a/file.bin → TCP 10.0.0.1:80");
     }
 
     #[test]
-    fn the_code_that_explains_most_is_shown() {
+    fn main_reason_explains_most_bytes() {
         use zctrace_contract::Reason;
         use zctrace_report::Cause;
         let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
@@ -263,6 +266,6 @@ mod tests {
         ] {
             flow.reasons.push(Cause::new(reason, bytes, 1));
         }
-        assert_eq!(reasons(&flow), "ZC14 +1");
+        assert_eq!(main_reason(&flow), "ZC14 +1");
     }
 }

@@ -6,7 +6,7 @@ use zctrace_report::text::{headline, size};
 use zctrace_report::{Flow, MadeFor, Outcome, Report};
 
 /// What became of a case.
-enum Case {
+enum TestCase {
     Passed,
     Failed(String),
     Skipped(String),
@@ -15,18 +15,18 @@ enum Case {
 /// The report as XML.
 pub(crate) fn junit(report: &Report) -> String {
     let of_assertions = !report.assertions.is_empty();
-    let cases: Vec<(String, Case)> = if of_assertions {
-        report.assertions.iter().map(assertion).collect()
+    let cases: Vec<(String, TestCase)> = if of_assertions {
+        report.assertions.iter().map(assertion_case).collect()
     } else {
-        report.flows.iter().map(|flow| row(report, flow)).collect()
+        report.flows.iter().map(|flow| flow_case(report, flow)).collect()
     };
     let suite = match &report.made_by.command {
         Some(made_for) => format!("zctrace {made_for}"),
         None => format!("zctrace {}", MadeFor::Run),
     };
-    let count = |of: fn(&Case) -> bool| cases.iter().filter(|(_, case)| of(case)).count();
-    let failures = count(|case| matches!(case, Case::Failed(_)));
-    let skipped = count(|case| matches!(case, Case::Skipped(_)));
+    let count = |of: fn(&TestCase) -> bool| cases.iter().filter(|(_, case)| of(case)).count();
+    let failures = count(|case| matches!(case, TestCase::Failed(_)));
+    let skipped = count(|case| matches!(case, TestCase::Skipped(_)));
     let (tests, suite) = (cases.len(), escape(&suite));
     let seconds = report.made_by.duration_ns / 1_000_000_000;
     let milliseconds = report.made_by.duration_ns / 1_000_000 % 1000;
@@ -44,13 +44,13 @@ pub(crate) fn junit(report: &Report) -> String {
     for (name, case) in &cases {
         let open = format!("    <testcase classname=\"{suite}\" name=\"{}\"", escape(name));
         let _ = match case {
-            Case::Passed => writeln!(xml, "{open}/>"),
-            Case::Failed(why) => writeln!(
+            TestCase::Passed => writeln!(xml, "{open}/>"),
+            TestCase::Failed(why) => writeln!(
                 xml,
                 "{open}>\n      <failure message=\"{0}\">{0}</failure>\n    </testcase>",
                 escape(why)
             ),
-            Case::Skipped(why) => writeln!(
+            TestCase::Skipped(why) => writeln!(
                 xml,
                 "{open}>\n      <skipped message=\"{}\"/>\n    </testcase>",
                 escape(why)
@@ -62,18 +62,18 @@ pub(crate) fn junit(report: &Report) -> String {
     xml
 }
 
-fn assertion(assertion: &zctrace_report::Assertion) -> (String, Case) {
+fn assertion_case(assertion: &zctrace_report::Assertion) -> (String, TestCase) {
     let case = match &assertion.outcome {
-        Outcome::Held => Case::Passed,
-        Outcome::Broken => Case::Failed(assertion.found.clone()),
-        Outcome::Open => Case::Skipped(format!("inconclusive: {}", assertion.found)),
-        Outcome::Other(word) => Case::Skipped(format!("{word}: {}", assertion.found)),
+        Outcome::Held => TestCase::Passed,
+        Outcome::Broken => TestCase::Failed(assertion.found.clone()),
+        Outcome::Open => TestCase::Skipped(format!("inconclusive: {}", assertion.found)),
+        Outcome::Other(word) => TestCase::Skipped(format!("{word}: {}", assertion.found)),
     };
     (assertion.rule.clone(), case)
 }
 
 /// A row: copied bytes fail it, unknown ones leave it open. What ends in memory is shown, and judged by nobody.
-fn row(report: &Report, flow: &Flow) -> (String, Case) {
+fn flow_case(report: &Report, flow: &Flow) -> (String, TestCase) {
     let name = format!("{}: {} → {}", flow.id, flow.from, flow.to);
     let account = &flow.account;
     let causes: Vec<String> = flow
@@ -91,18 +91,18 @@ fn row(report: &Report, flow: &Flow) -> (String, Case) {
         .collect();
     let of = size(account.arrived());
     let case = match flow.mark() {
-        _ if flow.ends_in_memory() => Case::Passed,
-        'x' => Case::Failed(format!(
+        _ if flow.ends_in_memory() => TestCase::Passed,
+        'x' => TestCase::Failed(format!(
             "{} of {of} were copied. {}",
             size(account.copied),
             causes.join(" ")
         )),
-        '?' => Case::Skipped(format!(
+        '?' => TestCase::Skipped(format!(
             "inconclusive: {} of {of} are unknown. {}",
             size(account.unknown),
             causes.join(" ")
         )),
-        _ => Case::Passed,
+        _ => TestCase::Passed,
     };
     (name, case)
 }
@@ -131,15 +131,15 @@ mod tests {
     use zctrace_report::Assertion;
 
     use super::*;
-    use crate::render::fixtures::{nginx, same_as};
+    use crate::render::fixtures::{assert_snapshot, nginx};
 
     #[test]
-    fn a_run_has_a_case_for_each_row() {
-        same_as(&junit(&nginx()), "junit.xml");
+    fn run_has_one_test_case_per_row() {
+        assert_snapshot(&junit(&nginx()), "junit.xml");
     }
 
     #[test]
-    fn an_assertion_has_a_case_for_each_rule_and_no_text_breaks_the_xml() {
+    fn assertions_are_test_cases_and_xml_is_escaped() {
         let mut report = nginx();
         report.assertions = vec![
             Assertion::new("at most 0 copied on the way to file:\"<&'>\"", Outcome::Held, ""),
@@ -156,11 +156,11 @@ mod tests {
             xml.contains("\u{fffd}[2J]]&gt;\u{fffd}\u{fffd}&lt;!-- \u{fffd} ä"),
             "{xml}"
         );
-        balanced(&xml);
+        assert_balanced(&xml);
     }
 
     /// A reader that knows only tags, which is all there is.
-    fn balanced(xml: &str) {
+    fn assert_balanced(xml: &str) {
         let mut open = Vec::new();
         for piece in xml.split('<').skip(1) {
             let (tag, _) = piece.split_once('>').expect("a tag ends");

@@ -17,11 +17,11 @@ pub(crate) mod fixtures;
 use zctrace_report::Report;
 
 pub(crate) use certificate::{certificate, write_certificate};
-pub(crate) use flow_table::{end, reasons};
+pub(crate) use flow_table::{main_reason, shorten_endpoint};
 pub(crate) use format::{Format, Placement};
-pub(crate) use reasons::{who, why, why_one};
-pub(crate) use report::{body, report_text, scope, trust};
-pub(crate) use segments::names;
+pub(crate) use reasons::{peek_line, write_one_reason, write_reasons};
+pub(crate) use report::{report_text, scope, scope_line, write_body};
+pub(crate) use segments::segment_names;
 
 /// Renders a report in a format.
 pub(crate) fn render(report: &Report, format: Format, placement: Placement) -> String {

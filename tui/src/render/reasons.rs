@@ -8,11 +8,11 @@ use zctrace_report::{Look, ReasonCode, Report};
 use crate::render::text::{TextSink, wrap};
 
 /// Places that are shown of one reason.
-const PLACES: usize = 4;
+const MAX_SITES: usize = 4;
 
 /// What one code explains.
 #[derive(Default)]
-struct Explained {
+struct ReasonTotals {
     bytes: u64,
     calls: u64,
     /// Bytes and calls by place.
@@ -22,93 +22,93 @@ struct Explained {
 }
 
 /// Appends the reasons of the flows that `told` picks, by number, the one that explains most first.
-pub(crate) fn why(text: &mut impl TextSink, report: &Report, told: impl Fn(u64) -> bool) {
-    let codes = collect(report, told);
+pub(crate) fn write_reasons(text: &mut impl TextSink, report: &Report, selected: impl Fn(u64) -> bool) {
+    let codes = collect(report, selected);
     if codes.is_empty() {
         return;
     }
-    let mut codes: Vec<(&str, Explained)> = codes.into_iter().collect();
-    codes.sort_by_key(|(code, explained)| (std::cmp::Reverse(explained.bytes), *code));
+    let mut codes: Vec<(&str, ReasonTotals)> = codes.into_iter().collect();
+    codes.sort_by_key(|(code, totals)| (std::cmp::Reverse(totals.bytes), *code));
     text.push_str("\nwhy, and what to do\n");
-    for (code, explained) in &codes {
-        reason(text, report, code, explained);
+    for (code, totals) in &codes {
+        write_reason(text, report, code, totals);
     }
 }
 
 /// Appends one reason of all flows; nothing if the report does not have it.
-pub(crate) fn why_one(text: &mut impl TextSink, report: &Report, code: &str) {
-    if let Some(explained) = collect(report, |_| true).get(code) {
-        reason(text, report, code, explained);
+pub(crate) fn write_one_reason(text: &mut impl TextSink, report: &Report, code: &str) {
+    if let Some(totals) = collect(report, |_| true).get(code) {
+        write_reason(text, report, code, totals);
     }
 }
 
-fn collect(report: &Report, told: impl Fn(u64) -> bool) -> BTreeMap<&str, Explained> {
-    let mut codes: BTreeMap<&str, Explained> = BTreeMap::new();
-    for flow in report.flows.iter().filter(|flow| told(flow.id)) {
+fn collect(report: &Report, selected: impl Fn(u64) -> bool) -> BTreeMap<&str, ReasonTotals> {
+    let mut codes: BTreeMap<&str, ReasonTotals> = BTreeMap::new();
+    for flow in report.flows.iter().filter(|flow| selected(flow.id)) {
         for cause in &flow.reasons {
-            let explained = codes.entry(cause.code.as_str()).or_default();
-            explained.bytes = explained.bytes.saturating_add(cause.bytes);
-            explained.calls = explained.calls.saturating_add(cause.calls);
+            let totals = codes.entry(cause.code.as_str()).or_default();
+            totals.bytes = totals.bytes.saturating_add(cause.bytes);
+            totals.calls = totals.calls.saturating_add(cause.calls);
             if let Some(place) = &cause.place {
-                let sums = explained.places.entry(place.to_string()).or_default();
+                let sums = totals.places.entry(place.to_string()).or_default();
                 sums.0 = sums.0.saturating_add(cause.bytes);
                 sums.1 = sums.1.saturating_add(cause.calls);
             }
         }
     }
     for look in &report.looks {
-        if look.flow.is_none_or(&told) {
-            let explained = codes.entry(look.code.as_str()).or_default();
-            explained.bytes = explained.bytes.saturating_add(look.bytes);
-            explained.calls = explained.calls.saturating_add(look.calls);
-            explained.looks.push(look.clone());
+        if look.flow.is_none_or(&selected) {
+            let totals = codes.entry(look.code.as_str()).or_default();
+            totals.bytes = totals.bytes.saturating_add(look.bytes);
+            totals.calls = totals.calls.saturating_add(look.calls);
+            totals.looks.push(look.clone());
         }
     }
     codes
 }
 
-fn reason(text: &mut impl TextSink, report: &Report, code: &str, explained: &Explained) {
-    let how_much = amount(explained.bytes, explained.calls);
+fn write_reason(text: &mut impl TextSink, report: &Report, code: &str, totals: &ReasonTotals) {
+    let how_much = amount(totals.bytes, totals.calls);
     let first = format!("  {:<4}  ", printable(code));
     let meaning = report.explanation(&ReasonCode::new(code));
     let sentence = meaning
         .as_ref()
         .map_or("This zctrace does not know the code.", |meaning| &meaning.sentence);
     wrap(text, &first, &format!("{how_much}. {}", printable(sentence)));
-    places(text, explained);
+    write_sites(text, totals);
     if let Some(meaning) = &meaning {
         wrap(text, "        → ", &printable(&meaning.advice));
     }
 }
 
 /// Where in the program, the largest first.
-fn places(text: &mut impl TextSink, explained: &Explained) {
-    let mut places: Vec<(&String, &(u64, u64))> = explained.places.iter().collect();
+fn write_sites(text: &mut impl TextSink, totals: &ReasonTotals) {
+    let mut places: Vec<(&String, &(u64, u64))> = totals.places.iter().collect();
     places.sort_by_key(|(_, (bytes, _))| std::cmp::Reverse(*bytes));
-    for (place, (bytes, calls)) in places.iter().take(PLACES) {
+    for (place, (bytes, calls)) in places.iter().take(MAX_SITES) {
         wrap(text, "        at   ", &format!("{place}: {}", amount(*bytes, *calls)));
     }
-    more(text, places.len());
-    let mut looks: Vec<&Look> = explained.looks.iter().collect();
+    write_more(text, places.len());
+    let mut looks: Vec<&Look> = totals.looks.iter().collect();
     looks.sort_by_key(|look| std::cmp::Reverse(look.bytes));
-    for look in looks.iter().take(PLACES) {
-        wrap(text, "        who  ", &who(look));
+    for look in looks.iter().take(MAX_SITES) {
+        wrap(text, "        who  ", &peek_line(look));
     }
-    more(text, looks.len());
+    write_more(text, looks.len());
 }
 
-fn more(text: &mut impl TextSink, all: usize) {
-    if all > PLACES {
+fn write_more(text: &mut impl TextSink, all: usize) {
+    if all > MAX_SITES {
         wrap(
             text,
             "             ",
-            &format!("and {} more (in the JSON)", all - PLACES),
+            &format!("and {} more (in the JSON)", all - MAX_SITES),
         );
     }
 }
 
 /// Who looked, from where, how.
-pub(crate) fn who(look: &Look) -> String {
+pub(crate) fn peek_line(look: &Look) -> String {
     let mut words = Vec::new();
     if let Some(place) = &look.place {
         words.push(place.to_string());

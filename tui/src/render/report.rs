@@ -11,24 +11,24 @@ use crate::render::text::wrap;
 /// The whole screen.
 pub(crate) fn report_text(report: &Report) -> String {
     let mut text = String::new();
-    first_line(&mut text, &headline(report));
-    wrap(&mut text, "               ", &trust(report));
-    filtered(&mut text, report);
-    assertions(&mut text, report);
-    body(&mut text, report, |_| true);
+    write_headline(&mut text, &headline(report));
+    wrap(&mut text, "               ", &scope_line(report));
+    write_filter(&mut text, report);
+    write_assertions(&mut text, report);
+    write_body(&mut text, report, |_| true);
     text
 }
 
 /// All but the verdict. The reasons are those of the flows that `told` picks, by number.
-pub(crate) fn body(text: &mut String, report: &Report, told: impl Fn(u64) -> bool) {
-    flow_table::table(text, report);
-    reasons::why(text, report, told);
-    segments::disagreeing(text, report);
-    caveats::notes(text, report);
+pub(crate) fn write_body(text: &mut String, report: &Report, selected: impl Fn(u64) -> bool) {
+    flow_table::write(text, report);
+    reasons::write_reasons(text, report, selected);
+    segments::write_disagreements(text, report);
+    caveats::write(text, report);
 }
 
 /// A verdict, with what follows below what follows it.
-fn first_line(text: &mut String, line: &str) {
+fn write_headline(text: &mut String, line: &str) {
     match line.split_once("   ") {
         Some((verdict, rest)) => wrap(text, &format!("{verdict}   "), rest),
         None => wrap(text, "", line),
@@ -36,7 +36,7 @@ fn first_line(text: &mut String, line: &str) {
 }
 
 /// Whose bytes, for how long, by what means, and what was lost.
-pub(crate) fn trust(report: &Report) -> String {
+pub(crate) fn scope_line(report: &Report) -> String {
     let flows = report
         .flows
         .iter()
@@ -57,14 +57,14 @@ pub(crate) fn trust(report: &Report) -> String {
 }
 
 /// That only some flows are told of.
-fn filtered(text: &mut String, report: &Report) {
-    if let Some(line) = left_out(report) {
+fn write_filter(text: &mut String, report: &Report) {
+    if let Some(line) = filter_line(report) {
         wrap(text, "               ", &line);
     }
 }
 
 /// By which filter, and how much it leaves out.
-pub(crate) fn left_out(report: &Report) -> Option<String> {
+pub(crate) fn filter_line(report: &Report) -> Option<String> {
     let filtered = report.filtered.as_ref()?;
     let plural = if filtered.flows == 1 { "" } else { "s" };
     let mut line = format!(
@@ -109,7 +109,7 @@ pub(crate) fn scope(report: &Report) -> String {
 }
 
 /// What was asserted, if anything was.
-fn assertions(text: &mut String, report: &Report) {
+fn write_assertions(text: &mut String, report: &Report) {
     if report.assertions.is_empty() {
         return;
     }
@@ -124,20 +124,20 @@ fn assertions(text: &mut String, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::fixtures::{assert_fits, nginx, same_as};
+    use crate::render::fixtures::{assert_fits, assert_snapshot, nginx};
 
     #[test]
-    fn the_screen_of_a_server() {
+    fn report_of_a_server_matches_snapshot() {
         let mut of = nginx();
         let text = report_text(&of);
         assert_fits(&text);
-        same_as(&text, "nginx.txt");
+        assert_snapshot(&text, "nginx.txt");
         of.loss.recursion_misses = 3;
         assert!(report_text(&of).contains("3 records LOST"));
     }
 
     #[test]
-    fn the_screen_of_nothing_has_no_table_and_no_percentage() {
+    fn empty_report_has_no_table_and_no_percentage() {
         let mut of = nginx();
         of.flows.clear();
         of.processes.clear();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_from_outside_steers_the_terminal_or_breaks_the_width() {
+    fn hostile_names_cannot_control_the_terminal_or_exceed_the_width() {
         let mut of = nginx();
         let nasty = format!("/srv/\u{1b}[2J\r\n{}/x", "long".repeat(60));
         for flow in &mut of.flows {

@@ -10,10 +10,10 @@ use crate::render::text::{TextSink, wrap};
 
 /// Segments that are shown of one flow: their numbers are of use to who searches his own log for them, the rest is in the
 /// JSON.
-const SHOWN: usize = 4;
+const MAX_SEGMENTS: usize = 4;
 
 /// The segments that the bytes of a station were, in a line.
-pub(crate) fn names(names: &SegmentNames, of: u64) -> String {
+pub(crate) fn segment_names(names: &SegmentNames, of: u64) -> String {
     let mut line = names.text();
     if names.bytes < of {
         let _ = write!(line, " ({} of {} bytes)", count(names.bytes), count(of));
@@ -34,13 +34,13 @@ pub(crate) fn names(names: &SegmentNames, of: u64) -> String {
 }
 
 /// Appends the largest segments of a flow, with the lines that made them.
-pub(super) fn of_flow(text: &mut impl TextSink, of: &Report, flow: &Flow) {
+pub(super) fn write_flow_segments(text: &mut impl TextSink, of: &Report, flow: &Flow) {
     let mut segments: Vec<&Segment> = of.segments.iter().filter(|row| row.flow == Some(flow.id)).collect();
     segments.sort_by_key(|row| (std::cmp::Reverse(row.bytes), row.pid, row.id));
-    for segment in segments.iter().take(SHOWN) {
-        wrap(text, "   segment  ", &line(segment));
+    for segment in segments.iter().take(MAX_SEGMENTS) {
+        wrap(text, "   segment  ", &segment_line(segment));
     }
-    let more = segments.len().saturating_sub(SHOWN);
+    let more = segments.len().saturating_sub(MAX_SEGMENTS);
     if more > 0 {
         wrap(
             text,
@@ -51,7 +51,7 @@ pub(super) fn of_flow(text: &mut impl TextSink, of: &Report, flow: &Flow) {
 }
 
 /// Appends what programs said of their segments that the kernel contradicts.
-pub(super) fn disagreeing(text: &mut impl TextSink, report: &Report) {
+pub(super) fn write_disagreements(text: &mut impl TextSink, report: &Report) {
     let wrong: Vec<&Segment> = report
         .segments
         .iter()
@@ -61,21 +61,21 @@ pub(super) fn disagreeing(text: &mut impl TextSink, report: &Report) {
         return;
     }
     text.push_str("\nDISAGREES: what a program says of its own pipes, and what the kernel shows\n");
-    for segment in wrong.iter().take(SHOWN) {
-        wrap(text, "  segment  ", &line(segment));
+    for segment in wrong.iter().take(MAX_SEGMENTS) {
+        wrap(text, "  segment  ", &segment_line(segment));
         wrap(text, "           ", &printable(&segment.why));
     }
-    if wrong.len() > SHOWN {
+    if wrong.len() > MAX_SEGMENTS {
         wrap(
             text,
             "           ",
-            &format!("and {} more (in the JSON)", wrong.len() - SHOWN),
+            &format!("and {} more (in the JSON)", wrong.len() - MAX_SEGMENTS),
         );
     }
 }
 
 /// `17, 64.0 KiB, fill at src/ingest.rs:41, ingest (4711), pipe 90121`.
-fn line(segment: &Segment) -> String {
+fn segment_line(segment: &Segment) -> String {
     let mut words = vec![segment.id.to_string(), size(segment.bytes)];
     let made = printable(&segment.operation);
     match (&segment.place, made.is_empty()) {

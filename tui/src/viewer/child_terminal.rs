@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_what_xterm_sends() {
+    fn keys_are_encoded_like_xterm() {
         let sent = |code, modifiers, application| {
             String::from_utf8(key_bytes(&KeyEvent::new(code, modifiers), application)).unwrap()
         };
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_last_stays_when_the_pane_gets_smaller_and_larger() {
+    fn last_lines_survive_resizing() {
         let of = |rows| grid_size(Size::new(20, rows));
         let (rows, columns) = of(6);
         let mut parser = vt100::Parser::new_with_callbacks(rows, columns, 0, Replies::default());
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_on_the_screen_and_questions_are_answered() {
+    fn output_is_on_the_screen_and_queries_are_answered() {
         let (terminal, child_end) = ChildTerminal::open(Size::new(20, 3), None).unwrap();
         let mut settings = tcgetattr(&child_end).unwrap();
         settings.make_raw();

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn each_layer_goes_over_the_one_before() {
+    fn each_layer_overrides_the_previous_one() {
         let dark = ViewerOptions {
             theme: Some("dark".to_owned()),
             ascii: true,
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_remapped() {
+    fn configuration_remaps_keys() {
         let config = merged(
             "[keys]\nquit = 'x'\nup = ['ctrl-p', 'k']",
             &[],
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_with_its_line() {
+    fn errors_name_the_line() {
         for (file, says) in [
             (
                 "\ncolor = 'dark'",
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_where_xdg_says() {
+    fn default_path_follows_xdg() {
         let of = |home: &str, xdg: &str| {
             default_path(&|name| {
                 let value = if name == "HOME" { home } else { xdg };

@@ -239,7 +239,7 @@ mod tests {
     ];
 
     #[test]
-    fn without_colors_there_are_none_and_what_matters_still_stands_out() {
+    fn monochrome_theme_uses_modifiers_only() {
         let theme = Theme::new(ThemeName::None, true);
         for role in ROLES {
             assert_eq!((theme.style(role).fg, theme.style(role).bg), (None, None), "{role:?}");
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn moved_copied_and_unknown_differ_in_every_theme_with_colors() {
+    fn verdict_colors_differ_in_every_theme() {
         for name in ThemeName::ALL.into_iter().filter(|&name| name != ThemeName::None) {
             for true_color in [false, true] {
                 let theme = Theme::new(name, true_color);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn ascii_means_ascii() {
+    fn ascii_mode_draws_only_ascii() {
         let ascii = Glyphs::new(true);
         assert_eq!(ascii.text("a → b · 3 µs ≈ … ä"), "a -> b | 3 us ~ > ?");
         assert!(ascii.ellipsis().is_ascii() && ascii.rule().is_ascii());

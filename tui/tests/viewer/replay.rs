@@ -61,7 +61,7 @@ fn wait_at(terminal: &mut Terminal, badge: &str, arrived: &str) {
 }
 
 #[test]
-fn a_recording_plays_stands_and_goes_to_any_time() {
+fn replay_plays_pauses_and_seeks() {
     let directory = Directory::new("replay");
     let mut terminal = replay(&made_up(&directory), &[]);
     // It plays by itself to where something happens.
@@ -104,7 +104,7 @@ fn a_recording_plays_stands_and_goes_to_any_time() {
 }
 
 #[test]
-fn a_recording_is_shown_as_it_is_asked_for() {
+fn replay_options_change_the_display() {
     let directory = Directory::new("replay-options");
     let path = made_up(&directory);
     let mut terminal = replay(
@@ -150,7 +150,7 @@ fn a_recording_is_shown_as_it_is_asked_for() {
 }
 
 #[test]
-fn of_a_damaged_recording_it_is_said_what_is_not_used() {
+fn damaged_recording_reports_the_unused_part() {
     let directory = Directory::new("replay-damaged");
     let path = made_up(&directory);
     let whole = fs::read(&path).expect("it is there");
@@ -190,7 +190,7 @@ fn of_a_damaged_recording_it_is_said_what_is_not_used() {
 
 /// What `recording/tests/compat` is about: 256 KiB by sendfile, by splice and by write.
 #[test]
-fn the_committed_recording_is_shown() {
+fn shows_the_committed_recording() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recording/tests/compat/send-1.0.zct");
     let mut terminal = replay(&path, &["--speed", "max"]);
     terminal.wait_for("its end", |text| {

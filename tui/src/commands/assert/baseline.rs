@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_or_more_is_growth_and_what_is_less_is_not() {
+    fn new_and_additional_copies_are_regressions() {
         let before = run(&[(Reason::Misaligned, 100), (Reason::FromMemory, 10)], 0);
         let now = run(&[(Reason::Misaligned, 100 + 65_536), (Reason::SmallWrite, 7)], 5);
         let said: Vec<String> = before.regressions(&now).iter().map(ToString::to_string).collect();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_baseline_is_read_as_it_was_written_and_for_the_same_ends_only() {
+    fn baseline_round_trips_and_requires_the_same_endpoints() {
         let before = run(&[(Reason::Misaligned, 100)], 5);
         let text = before.to_json();
         assert_eq!(Baseline::from_json(&text, &criteria()), Ok(before));

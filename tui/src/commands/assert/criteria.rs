@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_exact_and_shown_as_they_were_given() {
+    fn limits_are_exact_and_displayed_as_given() {
         let one_percent = Limit::Share(Limit::PER_PERCENT);
         assert!(one_percent.allows(1, 100) && !one_percent.allows(2, 100));
         assert!(!one_percent.allows(1, 99) && one_percent.allows(0, 0) && !one_percent.allows(1, 0));

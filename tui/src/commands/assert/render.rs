@@ -7,7 +7,7 @@ use super::criteria::{Criteria, Limit, exact_bytes};
 use super::judge::Judgment;
 use crate::child::CommandStatus;
 use crate::render::text::wrap;
-use crate::render::{body, trust, why};
+use crate::render::{scope_line, write_body, write_reasons};
 
 /// Renders a judgment. `remarks` are further lines, such as the files that were written.
 pub(super) fn judgment_text(
@@ -18,9 +18,9 @@ pub(super) fn judgment_text(
     remarks: &[String],
 ) -> String {
     let mut text = String::new();
-    verdict(&mut text, criteria, judgment);
+    write_verdict(&mut text, criteria, judgment);
     wrap(&mut text, "         ", &deliveries(criteria, judgment));
-    wrap(&mut text, "         ", &trust(report));
+    wrap(&mut text, "         ", &scope_line(report));
     if let Some(ended) = command.filter(|ended| *ended != CommandStatus::Exited(0)) {
         let how = match ended {
             CommandStatus::Exited(code) => format!("the command itself failed: it exited with {code}"),
@@ -44,10 +44,10 @@ pub(super) fn judgment_text(
     let judged = |id| judgment.flows.contains(&id);
     match judgment.outcome() {
         // What held needs no mending; what was copied within the limit is worth a line each all the same.
-        Outcome::Held => why(&mut text, report, judged),
-        Outcome::Broken => body(&mut text, report, judged),
+        Outcome::Held => write_reasons(&mut text, report, judged),
+        Outcome::Broken => write_body(&mut text, report, judged),
         // What is missing may be anywhere.
-        _ => body(&mut text, report, |_| true),
+        _ => write_body(&mut text, report, |_| true),
     }
     if !remarks.is_empty() {
         text.push('\n');
@@ -59,7 +59,7 @@ pub(super) fn judgment_text(
 }
 
 /// The first line.
-fn verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
+fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
     let first = |outcome: &Outcome| judgment.rules.iter().find(|rule| rule.outcome == *outcome);
     let found = |rule: Option<&Assertion>| rule.map_or_else(String::new, |rule| printable(&rule.found).into_owned());
     match judgment.outcome() {
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::commands::assert::judge::judge;
     use crate::filter::Pattern;
-    use crate::render::fixtures::{assert_fits, nginx, same_as};
+    use crate::render::fixtures::{assert_fits, assert_snapshot, nginx};
 
     fn shown(report: &Report, to: &str, max_copied: Limit, command: Option<CommandStatus>) -> String {
         let criteria = Criteria {
@@ -153,17 +153,17 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_how_much_and_the_limit_and_where() {
+    fn failure_shows_amount_limit_and_flows() {
         let mut report = nginx();
         report.coverage.not_observed.clear();
         let text = shown(&report, "tcp", Limit::Bytes(0), Some(CommandStatus::Exited(0)));
-        same_as(&text, "failed.txt");
+        assert_snapshot(&text, "failed.txt");
         let text = shown(&report, "tcp", Limit::Bytes(0), Some(CommandStatus::Signaled(11)));
         assert!(text.contains("signal 11 ended it"), "{text}");
     }
 
     #[test]
-    fn a_pass_and_an_open_one_are_told_apart_by_their_first_word() {
+    fn first_word_is_the_outcome() {
         let mut report = nginx();
         report.coverage.not_observed.clear();
         let half = Limit::Share(50 * Limit::PER_PERCENT);

@@ -8,45 +8,45 @@ use bufferlist::oracle::Verdict;
 use bufferlist::{BufferList, PeekStrategy, Sink, Source, Step};
 
 use super::endpoints::{Tcp, unix_pair};
-use super::fixture::{Cause, Stage};
+use super::fixture::{DemoError, Fixture};
 use super::payload::BLOCK;
 
-const BEFORE: [u8; BLOCK as usize] = [b'A'; BLOCK as usize];
-const AFTER: [u8; BLOCK as usize] = [b'B'; BLOCK as usize];
+const OLD_PAGE: [u8; BLOCK as usize] = [b'A'; BLOCK as usize];
+const NEW_PAGE: [u8; BLOCK as usize] = [b'B'; BLOCK as usize];
 
 /// What the bytes at the destination say.
-fn verdict(seen: &[u8]) -> Result<Verdict, Cause> {
-    if seen == AFTER {
+fn verdict(seen: &[u8]) -> Result<Verdict, DemoError> {
+    if seen == NEW_PAGE {
         Ok(Verdict::Shared)
-    } else if seen == BEFORE {
+    } else if seen == OLD_PAGE {
         Ok(Verdict::Private)
     } else {
-        Err(Cause::new("what the canary shows makes no sense"))
+        Err(DemoError::new("what the canary shows makes no sense"))
     }
 }
 
 /// A page of a file in a pipe, and the file.
-fn caged(stage: &Stage) -> Result<(std::fs::File, BufferList), Cause> {
-    let file = stage.file()?;
-    file.write_all_at(&BEFORE, 0)?;
+fn page_in_pipe(fixture: &Fixture) -> Result<(std::fs::File, BufferList), DemoError> {
+    let file = fixture.file()?;
+    file.write_all_at(&OLD_PAGE, 0)?;
     let mut list = BufferList::new();
     match list.splice_from(&mut Source::file(&file, ..)?, BLOCK)? {
         Step::Moved(receipt) if receipt.total() == BLOCK && list.counts().copied() == 0 => Ok((file, list)),
-        step => Err(Cause::new(format!(
+        step => Err(DemoError::new(format!(
             "the canary's page did not go into a pipe: {step:?}"
         ))),
     }
 }
 
 /// Two clones of one page, the first sent to a TCP socket and the second to a UNIX one.
-pub(crate) fn two_sinks(stage: &Stage) -> Result<[Verdict; 2], Cause> {
-    let (file, list) = caged(stage)?;
+pub(crate) fn two_sinks(fixture: &Fixture) -> Result<[Verdict; 2], DemoError> {
+    let (file, list) = page_in_pipe(fixture)?;
     let mut tcp = Tcp::connect(None)?;
     let (near, mut far) = unix_pair()?;
-    stage.give(list.clone(), Sink::stream(&tcp.near)?)?;
-    stage.give(list, Sink::stream(&near)?)?;
-    file.write_all_at(&AFTER, 0)?;
-    let mut page = BEFORE;
+    fixture.send(list.clone(), Sink::stream(&tcp.near)?)?;
+    fixture.send(list, Sink::stream(&near)?)?;
+    file.write_all_at(&NEW_PAGE, 0)?;
+    let mut page = OLD_PAGE;
     tcp.far.read_exact(&mut page)?;
     let first = verdict(&page)?;
     far.read_exact(&mut page)?;
@@ -54,24 +54,24 @@ pub(crate) fn two_sinks(stage: &Stage) -> Result<[Verdict; 2], Cause> {
 }
 
 /// A look at a page in a pipe.
-pub(crate) fn look(stage: &Stage, strategy: PeekStrategy) -> Result<Verdict, Cause> {
-    let (file, list) = caged(stage)?;
+pub(crate) fn peek(fixture: &Fixture, strategy: PeekStrategy) -> Result<Verdict, DemoError> {
+    let (file, list) = page_in_pipe(fixture)?;
     let view = list.peek_with(strategy, ..)?;
-    file.write_all_at(&AFTER, 0)?;
+    file.write_all_at(&NEW_PAGE, 0)?;
     verdict(&view.to_vec())
 }
 
 /// A page of memory, written to a socket as any program does.
-pub(crate) fn written() -> Result<Verdict, Cause> {
+pub(crate) fn plain_send() -> Result<Verdict, DemoError> {
     let mut tcp = Tcp::connect(None)?;
-    let mut page = BEFORE.to_vec();
+    let mut page = OLD_PAGE.to_vec();
     tcp.near.write_all(&page)?;
-    page.copy_from_slice(&AFTER);
-    let mut seen = BEFORE;
+    page.copy_from_slice(&NEW_PAGE);
+    let mut seen = OLD_PAGE;
     tcp.far.read_exact(&mut seen)?;
     // The page must still be there when the other side looks, and must have been changed.
-    if page != AFTER {
-        return Err(Cause::new("the canary was not changed"));
+    if page != NEW_PAGE {
+        return Err(DemoError::new("the canary was not changed"));
     }
     verdict(&seen)
 }

@@ -4,13 +4,13 @@ use zctrace_probes::probe::SetupError;
 use zctrace_report::text::{count, printable, size};
 use zctrace_report::{Certificate, Shown, StationKind};
 
-use super::paths::Done;
+use super::paths::PathResult;
 use super::render::name;
 use crate::render;
 use crate::render::text::wrap;
 
 /// What the kernel's pages show, or why they were not looked at.
-pub(super) fn proof(text: &mut String, rows: &[Done], not_traced: Option<&SetupError>) {
+pub(super) fn write_longest(text: &mut String, rows: &[PathResult], not_traced: Option<&SetupError>) {
     if let Some(error) = not_traced {
         text.push_str("\nwithout the kernel's own evidence\n");
         wrap(text, "  -  ", &printable(&error.to_string()));
@@ -30,11 +30,11 @@ pub(super) fn proof(text: &mut String, rows: &[Done], not_traced: Option<&SetupE
         });
     if let Some((row, certificate)) = longest {
         text.push('\n');
-        stations(text, row, certificate);
+        write_stations(text, row, certificate);
     }
 }
 
-fn stations(text: &mut String, row: &Done, certificate: &Certificate) {
+fn write_stations(text: &mut String, row: &PathResult, certificate: &Certificate) {
     let same = certificate.hops.iter().all(|hop| match hop.shown {
         Shown::Start | Shown::Identity => true,
         // The device was given the very page.
@@ -63,7 +63,7 @@ fn stations(text: &mut String, row: &Done, certificate: &Certificate) {
         );
         wrap(text, &format!("  {number}  "), &line);
         if let Some(names) = &hop.segments {
-            wrap(text, "     bufferlist ", &render::names(names, hop.bytes));
+            wrap(text, "     bufferlist ", &render::segment_names(names, hop.bytes));
         }
     }
     if let Some(example) = certificate.examples.first() {

@@ -15,13 +15,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::payload::BLOCK;
 
 /// How long a reader waits for bytes that do not come. On loopback they come at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the demo's connections share a network they never touch: the one way that every kernel has built in, and that does
 /// not pace. Where the host's way paces (`bbr`), a timer sends the packets, on top of whichever thread runs just then
 /// (`tcp_pace_kick`, net/ipv4/`tcp_output.c`), and there are hosts where no probe runs on top of some threads: what is
 /// sent there is seen by nobody, and unknown.
-const UNPACED: &[u8] = b"reno";
+const UNPACED_CONGESTION_CONTROL: &[u8] = b"reno";
 
 /// Tells files apart that have a name for a moment.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -88,7 +88,7 @@ impl WholeBlocks {
     }
 
     /// How much may be under way, at most: two segments, which is less than the window that each connection begins with.
-    pub(crate) fn under_way() -> u64 {
+    pub(crate) fn in_flight() -> u64 {
         2 * u64::from(Self::BLOCKS) * BLOCK
     }
 
@@ -126,7 +126,7 @@ impl Tcp {
             near.set_tcp_mss(segment)?;
         }
         // Refused where an administrator forbids it, and then it stays as it is.
-        let _ = near.set_tcp_congestion(UNPACED);
+        let _ = near.set_tcp_congestion(UNPACED_CONGESTION_CONTROL);
         near.connect(&listener.local_addr()?.into())?;
         let near = TcpStream::from(near);
         let address = near.local_addr()?;
@@ -138,7 +138,7 @@ impl Tcp {
             }
         };
         near.set_nonblocking(true)?;
-        far.set_read_timeout(Some(PATIENCE))?;
+        far.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self { near, far })
     }
 
@@ -156,7 +156,7 @@ impl Tcp {
 pub(crate) fn unix_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
-    far.set_read_timeout(Some(PATIENCE))?;
+    far.set_read_timeout(Some(TIMEOUT))?;
     Ok((near, far))
 }
 
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unnamed_file_leaves_no_name_behind() {
+    fn unnamed_file_leaves_no_name_behind() {
         let dir = std::env::temp_dir().join(format!("zctrace-ends-{}", std::process::id()));
         std::fs::create_dir(&dir).expect("a directory of our own");
         let file = unnamed_file(&dir);
@@ -175,8 +175,8 @@ mod tests {
     }
 
     #[test]
-    fn no_timer_sends_packets() {
-        let reno = String::from_utf8_lossy(UNPACED);
+    fn packets_are_not_sent_by_a_timer() {
+        let reno = String::from_utf8_lossy(UNPACED_CONGESTION_CONTROL);
         let allowed = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control");
         let tcp = Tcp::connect(None).expect("a connection");
         let used = socket2::SockRef::from(&tcp.near).tcp_congestion().expect("it has one");

@@ -6,34 +6,34 @@ use zctrace_contract::Reason;
 use zctrace_report::text::{printable, size};
 use zctrace_report::{Flow, Look, ReasonCode};
 
-use super::fixture::Stage;
-use super::paths::Done;
+use super::fixture::Fixture;
+use super::paths::PathResult;
 use super::render::name;
 use crate::commands::explain;
 use crate::render::text::wrap;
 
 /// Each reason once, in words, with what to do; and who looked.
-pub(super) fn why(text: &mut String, rows: &[Done]) {
+pub(super) fn write_reasons(text: &mut String, rows: &[PathResult]) {
     let of_flows = rows.iter().flat_map(|row| &row.flow.reasons).map(|cause| &cause.code);
-    let of_looks = rows.iter().flat_map(|row| &row.looks).map(|look| &look.code);
+    let of_looks = rows.iter().flat_map(|row| &row.peeks).map(|look| &look.code);
     let reasons: BTreeSet<Reason> = of_flows.chain(of_looks).filter_map(ReasonCode::reason).collect();
     if reasons.is_empty() {
         return;
     }
     text.push_str("\nwhy, and what to do\n");
     for reason in reasons {
-        explain::explain(text, reason);
+        explain::write_explanation(text, reason);
         if reason == Reason::Peeked {
             for row in rows {
-                for look in &row.looks {
-                    who_looked(text, &row.flow, look);
+                for look in &row.peeks {
+                    write_peek(text, &row.flow, look);
                 }
             }
         }
     }
 }
 
-fn who_looked(text: &mut String, flow: &Flow, look: &Look) {
+fn write_peek(text: &mut String, flow: &Flow, look: &Look) {
     let place = look.place.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
     let what = format!(
         "{}: {} by `{}` ({}) at {}",
@@ -47,7 +47,7 @@ fn who_looked(text: &mut String, flow: &Flow, look: &Look) {
 }
 
 /// What the reader must know besides.
-pub(super) fn notes(text: &mut String, stage: &Stage, rows: &[Done], traced: bool) {
+pub(super) fn write_notes(text: &mut String, fixture: &Fixture, rows: &[PathResult], traced: bool) {
     text.push_str("\nnotes\n");
     if rows.iter().any(|row| row.flow.looked > 0) {
         wrap(
@@ -56,7 +56,7 @@ pub(super) fn notes(text: &mut String, stage: &Stage, rows: &[Done], traced: boo
             "A look copies what it looks at; the path below which it stands moved its bytes all the same.",
         );
     }
-    let content = stage.content();
+    let content = fixture.payload();
     if content.len() != content.in_blocks() {
         let note = format!(
             "Paths to disk, and lent memory, carry whole blocks: {} bytes instead of {}.",

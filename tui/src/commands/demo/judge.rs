@@ -54,20 +54,20 @@ pub(crate) fn set_account(flow: &mut Flow, payload: u64, legs: &[Leg]) {
     for leg in legs {
         for &(reason, bytes) in &leg.reasons {
             if reason.class() == Class::Copy {
-                explain(flow, reason, bytes);
+                add_reason(flow, reason, bytes);
             } else {
                 let unknown = bytes.min(unexplained);
                 unexplained -= unknown;
-                explain(flow, reason, unknown);
+                add_reason(flow, reason, unknown);
             }
         }
     }
     if unexplained > 0 {
-        explain(flow, Reason::NotShown, unexplained);
+        add_reason(flow, Reason::NotShown, unexplained);
     }
 }
 
-fn explain(flow: &mut Flow, reason: Reason, bytes: u64) {
+fn add_reason(flow: &mut Flow, reason: Reason, bytes: u64) {
     if bytes == 0 {
         return;
     }
@@ -78,7 +78,7 @@ fn explain(flow: &mut Flow, reason: Reason, bytes: u64) {
 }
 
 /// The word for a verdict in a report.
-pub(crate) fn word(verdict: Verdict) -> OracleWord {
+pub(crate) fn oracle_verdict(verdict: Verdict) -> OracleWord {
     match verdict {
         Verdict::Shared => OracleWord::Shared,
         Verdict::Private => OracleWord::Private,
@@ -87,42 +87,42 @@ pub(crate) fn word(verdict: Verdict) -> OracleWord {
 
 /// Whether a path did what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Judgement {
-    /// Content, receipt and oracle agree.
-    Held,
+pub(crate) enum Judgment {
+    /// Payload, receipt and oracle agree.
+    Passed,
     /// Nothing disagrees, but something could not be asked or done here, for this cause.
-    Open(String),
+    Inconclusive(String),
     /// They do not agree: one of them is wrong.
-    Disagrees(String),
+    Failed(String),
 }
 
 /// Judges a flow that was to carry `len` bytes. Its content and the oracle's word are set; `mute` says why the oracle had no
 /// answer.
-pub(crate) fn judge(flow: &Flow, len: u64, legs: &[Leg], mute: Option<&str>) -> Judgement {
+pub(crate) fn judge(flow: &Flow, len: u64, legs: &[Leg], oracle_error: Option<&str>) -> Judgment {
     if flow.content_ok != Some(true) {
-        return Judgement::Disagrees("what arrived is not what was sent".to_owned());
+        return Judgment::Failed("what arrived is not what was sent".to_owned());
     }
     if let Some(leg) = legs.iter().find(|leg| leg.total() != len) {
-        return Judgement::Disagrees(format!(
+        return Judgment::Failed(format!(
             "{len} bytes were sent, but a receipt accounts for {}",
             leg.total()
         ));
     }
     let oracle = flow.oracle.as_ref().unwrap_or(&OracleWord::NotAsked);
     match flow.agreement() {
-        None => Judgement::Open(format!(
+        None => Judgment::Inconclusive(format!(
             "the oracle could not answer here: {}",
-            mute.unwrap_or("it was not asked")
+            oracle_error.unwrap_or("it was not asked")
         )),
-        Some(Agreement::Agrees | Agreement::Open) => Judgement::Held,
-        Some(Agreement::Disagrees) if *oracle == OracleWord::Shared && legs.iter().all(for_want) => {
+        Some(Agreement::Agrees | Agreement::Open) => Judgment::Passed,
+        Some(Agreement::Disagrees) if *oracle == OracleWord::Shared && legs.iter().all(is_resource_shortage) => {
             let codes: Vec<&str> = flow.reasons.iter().map(|cause| cause.code.as_str()).collect();
-            Judgement::Open(format!(
+            Judgment::Inconclusive(format!(
                 "the oracle says shared, but the library had to copy ({})",
                 codes.join(", ")
             ))
         }
-        Some(Agreement::Disagrees) => Judgement::Disagrees(format!(
+        Some(Agreement::Disagrees) => Judgment::Failed(format!(
             "the oracle says {oracle}, but the receipt says {} moved and {} copied",
             flow.account.moved, flow.account.copied
         )),
@@ -130,7 +130,7 @@ pub(crate) fn judge(flow: &Flow, len: u64, legs: &[Leg], mute: Option<&str>) -> 
 }
 
 /// Whether what a leg copied was copied by the library itself, for want of something that the system did not give.
-fn for_want(leg: &Leg) -> bool {
+fn is_resource_shortage(leg: &Leg) -> bool {
     let mut copies = leg.reasons.iter().filter(|(reason, _)| reason.class() == Class::Copy);
     copies.all(|(reason, _)| matches!(reason, Reason::NoPipe | Reason::Forbidden | Reason::CannotSplice))
 }
@@ -154,17 +154,17 @@ mod tests {
     fn flow(legs: &[Leg], oracle: Option<Verdict>) -> Flow {
         let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
         set_account(&mut flow, 100, legs);
-        flow.oracle = Some(oracle.map_or(OracleWord::NotAsked, word));
+        flow.oracle = Some(oracle.map_or(OracleWord::NotAsked, oracle_verdict));
         flow.content_ok = Some(true);
         flow
     }
 
-    fn judged(legs: &[Leg], oracle: Option<Verdict>) -> Judgement {
+    fn judged(legs: &[Leg], oracle: Option<Verdict>) -> Judgment {
         judge(&flow(legs, oracle), 100, legs, None)
     }
 
-    fn disagrees(judgement: &Judgement) -> bool {
-        matches!(judgement, Judgement::Disagrees(_))
+    fn is_failed(judgment: &Judgment) -> bool {
+        matches!(judgment, Judgment::Failed(_))
     }
 
     fn moved() -> Leg {
@@ -180,52 +180,52 @@ mod tests {
     }
 
     #[test]
-    fn what_agrees_is_held() {
-        assert_eq!(judged(&[moved()], Some(Verdict::Shared)), Judgement::Held);
-        assert_eq!(judged(&[moved(), copied()], Some(Verdict::Private)), Judgement::Held);
-        assert_eq!(judged(&[unknown()], Some(Verdict::Private)), Judgement::Held);
-        assert_eq!(judged(&[unknown()], Some(Verdict::Shared)), Judgement::Held);
+    fn agreement_passes() {
+        assert_eq!(judged(&[moved()], Some(Verdict::Shared)), Judgment::Passed);
+        assert_eq!(judged(&[moved(), copied()], Some(Verdict::Private)), Judgment::Passed);
+        assert_eq!(judged(&[unknown()], Some(Verdict::Private)), Judgment::Passed);
+        assert_eq!(judged(&[unknown()], Some(Verdict::Shared)), Judgment::Passed);
     }
 
     #[test]
-    fn each_planted_disagreement_is_found() {
-        assert!(disagrees(&judged(&[copied()], Some(Verdict::Shared))));
-        assert!(disagrees(&judged(&[moved()], Some(Verdict::Private))));
+    fn injected_disagreements_are_found() {
+        assert!(is_failed(&judged(&[copied()], Some(Verdict::Shared))));
+        assert!(is_failed(&judged(&[moved()], Some(Verdict::Private))));
         let one_byte = leg(99, 1, 0, Some(Reason::KernelCopies));
-        assert!(disagrees(&judged(&[one_byte], Some(Verdict::Shared))));
+        assert!(is_failed(&judged(&[one_byte], Some(Verdict::Shared))));
         let one_byte = leg(1, 99, 0, Some(Reason::KernelCopies));
-        assert!(disagrees(&judged(&[one_byte], Some(Verdict::Private))));
+        assert!(is_failed(&judged(&[one_byte], Some(Verdict::Private))));
         assert!(
-            disagrees(&judged(&[leg(99, 0, 0, None)], Some(Verdict::Shared))),
+            is_failed(&judged(&[leg(99, 0, 0, None)], Some(Verdict::Shared))),
             "a byte without account"
         );
         for content in [None, Some(false)] {
             let mut flow = flow(&[moved()], Some(Verdict::Shared));
             flow.content_ok = content;
-            assert!(disagrees(&judge(&flow, 100, &[moved()], None)));
+            assert!(is_failed(&judge(&flow, 100, &[moved()], None)));
         }
     }
 
     #[test]
-    fn without_an_answer_nothing_is_held() {
+    fn missing_oracle_answer_is_inconclusive() {
         let flow = flow(&[moved()], None);
-        let judgement = judge(&flow, 100, &[moved()], Some("no sockets"));
+        let judgment = judge(&flow, 100, &[moved()], Some("no sockets"));
         assert_eq!(
-            judgement,
-            Judgement::Open("the oracle could not answer here: no sockets".to_owned())
+            judgment,
+            Judgment::Inconclusive("the oracle could not answer here: no sockets".to_owned())
         );
     }
 
     #[test]
-    fn a_copy_for_want_of_a_pipe_is_the_systems_and_not_a_contradiction() {
+    fn copy_due_to_missing_pipe_is_inconclusive() {
         for reason in [Reason::NoPipe, Reason::Forbidden, Reason::CannotSplice] {
-            let judgement = judged(&[leg(60, 40, 0, Some(reason))], Some(Verdict::Shared));
-            assert!(matches!(judgement, Judgement::Open(_)), "{judgement:?}");
+            let judgment = judged(&[leg(60, 40, 0, Some(reason))], Some(Verdict::Shared));
+            assert!(matches!(judgment, Judgment::Inconclusive(_)), "{judgment:?}");
         }
     }
 
     #[test]
-    fn legs_add_up_to_what_holds_in_any_case() {
+    fn legs_combine_to_guaranteed_bounds() {
         let half = leg(50, 50, 0, Some(Reason::KernelCopies));
         let other = leg(50, 50, 0, Some(Reason::PageCacheSink));
         let twice = flow(&[half, other], None);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_keeps_the_rules_of_reports() {
+    fn accounts_satisfy_the_report_rules() {
         let samples = [
             moved(),
             copied(),

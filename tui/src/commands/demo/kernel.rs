@@ -10,20 +10,20 @@ use zctrace_probes::probe::{SetupError, announce};
 use zctrace_probes::trace::{Options, Tracer};
 use zctrace_report::{Account, Agreement, Cause, End, EndKind, Flow, Look, Report, Segment, Tier};
 
-use super::judge::{Judgement, Leg};
-use super::paths::Done;
+use super::judge::{Judgment, Leg};
+use super::paths::PathResult;
 
 /// How often the ring is emptied while a path runs.
-const STEP: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Rows of a report: one path makes a few.
 const ROWS: usize = 1000;
 
 /// Probes that watch this very process.
-pub(crate) struct Kernel {
+pub(crate) struct KernelTrace {
     tracer: Tracer,
 }
 
-impl Kernel {
+impl KernelTrace {
     /// Attaches them. `btf` is a file with the kernel's types, instead of the kernel's own.
     pub(crate) fn start(btf: Option<&Path>) -> Result<Self, SetupError> {
         let tracer = Tracer::start(Options {
@@ -37,23 +37,23 @@ impl Kernel {
     }
 
     /// Runs something, and tells what the kernel saw of it.
-    pub(crate) fn watch<T>(&mut self, run: impl FnOnce() -> T) -> (T, Report) {
+    pub(crate) fn observe<T>(&mut self, run: impl FnOnce() -> T) -> (T, Report) {
         // What was done between two paths belongs to none.
         self.tracer.lap(ROWS);
         let over = AtomicBool::new(false);
         let tracer = &mut self.tracer;
-        let done = std::thread::scope(|threads| {
+        let result = std::thread::scope(|threads| {
             threads.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     tracer.poll();
-                    std::thread::sleep(STEP);
+                    std::thread::sleep(POLL_INTERVAL);
                 }
             });
-            let done = run();
+            let result = run();
             over.store(true, Ordering::Relaxed);
-            done
+            result
         });
-        (done, self.tracer.lap(ROWS))
+        (result, self.tracer.lap(ROWS))
     }
 
     /// What watching cost and lost in all, and what could be seen.
@@ -63,19 +63,23 @@ impl Kernel {
 }
 
 /// Puts what the kernel saw of a path in the place of what the library says, and compares the two.
-pub(crate) fn join(done: &mut Done, seen: &Report) {
-    let candidates: Vec<&Flow> = seen.flows.iter().filter(|flow| is_last_leg(&done.flow, flow)).collect();
+pub(crate) fn merge_evidence(result: &mut PathResult, observed: &Report) {
+    let candidates: Vec<&Flow> = observed
+        .flows
+        .iter()
+        .filter(|flow| is_last_leg(&result.flow, flow))
+        .collect();
     // The oracle tries paths of the same kinds with its canaries; those end elsewhere.
     let of_same_end = |end: &End| {
         let flows: Vec<&Flow> = candidates.iter().copied().filter(|flow| flow.to == *end).collect();
         let payload: u64 = flows.iter().map(|flow| flow.payload).sum();
-        (payload == done.flow.payload).then_some(flows)
+        (payload == result.flow.payload).then_some(flows)
     };
     let Some(last) = candidates.iter().find_map(|flow| of_same_end(&flow.to)) else {
         return;
     };
     let mut account = Account::default();
-    let mut flow = done.flow.clone();
+    let mut flow = result.flow.clone();
     flow.reasons.clear();
     flow.copy_bytes = 0;
     flow.calls = 0;
@@ -89,45 +93,47 @@ pub(crate) fn join(done: &mut Done, seen: &Report) {
     flow.certificate = last.iter().find_map(|leg| leg.certificate.clone());
     flow.set_account(account);
     flow.tier = Some(Tier::T0);
-    name_segments_and_looks(done, &last, seen);
-    if let Some(tails) = small_packets(&flow) {
-        done.note = Some(format!(
-            "{}: the kernel copied {tails} of {} bytes: what comes in small packets it puts into the room behind the packet \
+    add_segments_and_peeks(result, &last, observed);
+    if let Some(bytes) = copied_in_small_packets(&flow) {
+        result.note = Some(format!(
+            "{}: the kernel copied {bytes} of {} bytes: what comes in small packets it puts into the room behind the packet \
              before (net/core/skbuff.c, skb_try_coalesce). Neither receipts nor the oracle can see that.",
             flow.name.as_deref().unwrap_or_default(),
             flow.payload
         ));
-        done.flow = flow;
+        result.flow = flow;
         return;
     }
-    if let Some(why) = contradiction(&flow, &done.legs) {
-        done.judgement = Judgement::Disagrees(why);
+    if let Some(why) = contradiction(&flow, &result.legs) {
+        result.judgment = Judgment::Failed(why);
         return;
     }
-    if done.judgement == Judgement::Held && flow.agreement() == Some(Agreement::Disagrees) {
-        done.judgement = Judgement::Disagrees(format!(
+    if result.judgment == Judgment::Passed && flow.agreement() == Some(Agreement::Disagrees) {
+        result.judgment = Judgment::Failed(format!(
             "the oracle says {}, but the kernel's pages say {} moved and {} copied",
             flow.oracle.as_ref().map_or("", |word| word.as_str()),
             flow.account.moved,
             flow.account.copied
         ));
     }
-    done.flow = flow;
+    result.flow = flow;
 }
 
 /// Segments of a path that are told of: the largest.
-const SEGMENTS: usize = 8;
+const MAX_SEGMENTS: usize = 8;
 
 /// Takes over which segments the bytes of the last leg were, and what more is known of looks: it is the same call that the
 /// library counted, at the same line.
-fn name_segments_and_looks(done: &mut Done, last: &[&Flow], seen: &Report) {
+fn add_segments_and_peeks(result: &mut PathResult, last: &[&Flow], observed: &Report) {
     let of_leg = |row: &&Segment| last.iter().any(|leg| row.flow == Some(leg.id));
-    done.segments = seen.segments.iter().filter(of_leg).cloned().collect();
-    done.segments.sort_by_key(|row| (std::cmp::Reverse(row.bytes), row.id));
-    done.segments.truncate(SEGMENTS);
-    for look in &mut done.looks {
+    result.segments = observed.segments.iter().filter(of_leg).cloned().collect();
+    result
+        .segments
+        .sort_by_key(|row| (std::cmp::Reverse(row.bytes), row.id));
+    result.segments.truncate(MAX_SEGMENTS);
+    for look in &mut result.peeks {
         let same = |other: &&Look| other.place == look.place && other.bytes == look.bytes;
-        if let Some(more) = seen.looks.iter().find(same) {
+        if let Some(more) = observed.looks.iter().find(same) {
             look.segment = more.segment;
             look.range = more.range;
             look.first_unix_ms = more.first_unix_ms;
@@ -136,7 +142,7 @@ fn name_segments_and_looks(done: &mut Done, last: &[&Flow], seen: &Report) {
 }
 
 /// The bytes of small packets, if they are all that was copied, and next to nothing.
-fn small_packets(flow: &Flow) -> Option<u64> {
+fn copied_in_small_packets(flow: &Flow) -> Option<u64> {
     let copied = flow.account.copied;
     let by_kernel = |cause: &Cause| cause.code == Reason::KernelCopies.into();
     let explains = |cause: &&Cause| cause.code.class() == Some(Class::Copy);
@@ -145,28 +151,28 @@ fn small_packets(flow: &Flow) -> Option<u64> {
 }
 
 /// Whether a flow that the kernel saw is the last part of a path: from its last end but one to its last.
-fn is_last_leg(path: &Flow, seen: &Flow) -> bool {
+fn is_last_leg(path: &Flow, observed: &Flow) -> bool {
     let mut ends = path.path.iter().rev().filter(|kind| **kind != EndKind::Pipe);
     let (Some(to), Some(from)) = (ends.next(), ends.next()) else {
         return false;
     };
-    let same_socket = seen.to.kind != EndKind::Tcp || seen.to.name == path.to.name;
-    seen.to.kind == *to && seen.from.kind == *from && same_socket
+    let same_socket = observed.to.kind != EndKind::Tcp || observed.to.name == path.to.name;
+    observed.to.kind == *to && observed.from.kind == *from && same_socket
 }
 
 /// What the library said and the kernel saw, where both cannot be true.
-fn contradiction(seen: &Flow, legs: &[Leg]) -> Option<String> {
+fn contradiction(observed: &Flow, legs: &[Leg]) -> Option<String> {
     let last = legs.last()?;
-    if last.copied > 0 && seen.account.copied < last.copied && seen.account.unknown == 0 {
+    if last.copied > 0 && observed.account.copied < last.copied && observed.account.unknown == 0 {
         return Some(format!(
             "the receipt says {} bytes copied, the kernel's pages say {}",
-            last.copied, seen.account.copied
+            last.copied, observed.account.copied
         ));
     }
-    if last.moved > 0 && seen.account.moved < last.moved && seen.account.unknown == 0 {
+    if last.moved > 0 && observed.account.moved < last.moved && observed.account.unknown == 0 {
         return Some(format!(
             "the receipt says {} bytes moved, the kernel's pages say {}",
-            last.moved, seen.account.moved
+            last.moved, observed.account.moved
         ));
     }
     None

@@ -27,7 +27,7 @@ pub(crate) fn run(dir: &Path) -> u8 {
 /// Destinations as rows, since there are more of them, and sources as columns.
 fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
     let mut sources: Vec<EndpointKind> = Vec::new();
-    let (mut shared, mut private, mut mute) = (0, 0, Vec::new());
+    let (mut shared, mut private, mut unanswered) = (0, 0, Vec::new());
     for (from, column, answer) in matrix.cells() {
         if !sources.contains(&from) {
             sources.push(from);
@@ -35,19 +35,19 @@ fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
         match answer {
             Ok(Verdict::Shared) => shared += 1,
             Ok(Verdict::Private) => private += 1,
-            Err(error) => mute.push(format!("{} → {}: {error}", from.name(), column.name())),
+            Err(error) => unanswered.push(format!("{} → {}: {error}", from.name(), column.name())),
         }
     }
-    let all = shared + private + mute.len();
+    let all = shared + private + unanswered.len();
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
         "{shared} OF {all} PAIRS SHARE PAGES   {private} do not, {} could not be asked",
-        mute.len()
+        unanswered.len()
     );
-    let whereof = format!("kernel {}, files in {}", matrix.kernel(), dir.display());
-    let _ = writeln!(text, "{}\n", printable(&whereof));
+    let scope = format!("kernel {}, files in {}", matrix.kernel(), dir.display());
+    let _ = writeln!(text, "{}\n", printable(&scope));
     let _ = write!(text, "   {:<12}", "to \\ from");
     for from in &sources {
         let _ = write!(text, "{:>13}", from.name());
@@ -66,9 +66,9 @@ fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
         text.push('\n');
     }
     text.push('\n');
-    if !mute.is_empty() {
+    if !unanswered.is_empty() {
         text.push_str("could not be asked\n");
-        for why in &mute {
+        for why in &unanswered {
             wrap(&mut text, "?  ", &printable(why));
         }
         text.push('\n');
@@ -80,5 +80,5 @@ fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
          = the change was seen, so both have one page. x it was not: the bytes were copied, or fetched by a device, as \
          for direct, which is a file open with O_DIRECT.",
     );
-    (text, mute.is_empty())
+    (text, unanswered.is_empty())
 }

@@ -20,11 +20,11 @@ use std::time::{Instant, SystemTime};
 
 use zctrace_report::text::printable;
 
-use self::fixture::{Cause, Stage};
-use self::judge::Judgement;
-use self::kernel::Kernel;
-use self::paths::Done;
-use self::progress::Progress;
+use self::fixture::{DemoError, Fixture};
+use self::judge::Judgment;
+use self::kernel::KernelTrace;
+use self::paths::PathResult;
+use self::progress::PathProgress;
 use crate::{exit_code, terminal_io};
 
 /// The most that it may carry.
@@ -46,11 +46,11 @@ pub(crate) struct Options {
 }
 
 /// A path that could not run here.
-pub(crate) struct Failure {
+pub(crate) struct PathFailure {
     /// The path.
     pub(crate) name: &'static str,
     /// Why.
-    pub(crate) cause: Cause,
+    pub(crate) cause: DemoError,
 }
 
 /// Runs the demo and returns the exit code.
@@ -71,16 +71,16 @@ pub(crate) fn run(options: &Options) -> u8 {
         return crate::session::print_setup_error(&error);
     }
     let (started, clock) = (SystemTime::now(), Instant::now());
-    let stage = match Stage::new(options.dir.clone(), options.size) {
-        Ok(stage) => stage,
+    let fixture = match Fixture::new(options.dir.clone(), options.size) {
+        Ok(fixture) => fixture,
         Err(cause) => {
             terminal_io::eprint(&format!("nothing could run here: {cause}"));
             return exit_code::INCONCLUSIVE;
         }
     };
-    let mut kernel = Kernel::start(options.btf.as_deref());
-    let (rows, failures) = all(&stage, kernel.as_mut().ok());
-    let kernel = kernel.map(Kernel::finish);
+    let mut kernel = KernelTrace::start(options.btf.as_deref());
+    let (rows, failures) = run_paths(&fixture, kernel.as_mut().ok());
+    let kernel = kernel.map(KernelTrace::finish);
     let report = report::report(&rows, &failures, kernel.as_ref(), started, clock.elapsed());
     if let Err(broken) = report.check() {
         // A program that judges others must not contradict itself.
@@ -92,9 +92,9 @@ pub(crate) fn run(options: &Options) -> u8 {
     let text = if options.json {
         report.to_json_pretty()
     } else {
-        render::table(&stage, &report, &rows, &failures, kernel.as_ref().err())
+        render::demo_text(&fixture, &report, &rows, &failures, kernel.as_ref().err())
     };
-    terminal_io::print(&text, code(&rows, &failures))
+    terminal_io::print(&text, exit_code_of(&rows, &failures))
 }
 
 fn is_directory(dir: &Path) -> std::io::Result<()> {
@@ -106,38 +106,38 @@ fn is_directory(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Runs all paths, one after the other: what one costs must not slow the next.
-fn all(stage: &Stage, mut kernel: Option<&mut Kernel>) -> (Vec<Done>, Vec<Failure>) {
-    let progress = Progress::new();
+fn run_paths(fixture: &Fixture, mut kernel: Option<&mut KernelTrace>) -> (Vec<PathResult>, Vec<PathFailure>) {
+    let progress = PathProgress::new();
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (number, path) in (1..).zip(&paths::ALL) {
-        progress.now(number, paths::ALL.len(), path.name);
-        let (done, seen) = match kernel.as_deref_mut() {
+        progress.show(number, paths::ALL.len(), path.name);
+        let (result, observed) = match kernel.as_deref_mut() {
             Some(kernel) => {
-                let (done, seen) = kernel.watch(|| (path.run)(stage));
-                (done, Some(seen))
+                let (result, observed) = kernel.observe(|| (path.run)(fixture));
+                (result, Some(observed))
             }
-            None => ((path.run)(stage), None),
+            None => ((path.run)(fixture), None),
         };
-        match done {
-            Ok(mut done) => {
-                if let Some(seen) = &seen {
-                    for done in &mut done {
-                        kernel::join(done, seen);
+        match result {
+            Ok(mut result) => {
+                if let Some(observed) = &observed {
+                    for result in &mut result {
+                        kernel::merge_evidence(result, observed);
                     }
                 }
-                rows.extend(done);
+                rows.extend(result);
             }
-            Err(cause) => failures.push(Failure { name: path.name, cause }),
+            Err(cause) => failures.push(PathFailure { name: path.name, cause }),
         }
     }
     (rows, failures)
 }
 
 /// What disagrees comes before what could not be said.
-fn code(rows: &[Done], failures: &[Failure]) -> u8 {
-    if rows.iter().any(|row| matches!(row.judgement, Judgement::Disagrees(_))) {
+fn exit_code_of(rows: &[PathResult], failures: &[PathFailure]) -> u8 {
+    if rows.iter().any(|row| matches!(row.judgment, Judgment::Failed(_))) {
         exit_code::CHECK_FAILED
-    } else if !failures.is_empty() || rows.iter().any(|row| matches!(row.judgement, Judgement::Open(_))) {
+    } else if !failures.is_empty() || rows.iter().any(|row| matches!(row.judgment, Judgment::Inconclusive(_))) {
         exit_code::INCONCLUSIVE
     } else {
         exit_code::SUCCESS

@@ -8,28 +8,28 @@ use std::time::SystemTime;
 use bufferlist::{Pages, PagesMut};
 use sha2::{Digest as _, Sha256};
 
-use super::fixture::Cause;
+use super::fixture::DemoError;
 
 /// What direct I/O wants everything to be a multiple of, on every disk that is made today.
 pub(crate) const BLOCK: u64 = 4096;
 
 /// How much is read and hashed at a time.
-const AT_A_TIME: usize = 256 * 1024;
+const READ_SIZE: usize = 256 * 1024;
 
 /// The SHA-256 of some bytes.
 pub(crate) type Digest = [u8; 32];
 
 /// The bytes to send, in pages that may be lent to the kernel.
-pub(crate) struct Content {
+pub(crate) struct Payload {
     pages: Pages,
     len: u64,
     exact: Digest,
     blocks: Digest,
 }
 
-impl Content {
+impl Payload {
     /// Makes `len` bytes, and what is missing to a whole block.
-    pub(crate) fn new(len: u64) -> Result<Self, Cause> {
+    pub(crate) fn new(len: u64) -> Result<Self, DemoError> {
         let mut pages = PagesMut::new(len.next_multiple_of(BLOCK) as usize)?;
         fill(pages.as_mut_slice(), seed());
         let pages = pages.seal()?;
@@ -67,9 +67,9 @@ impl Content {
     }
 
     /// Whether `arrival` is what was sent: `len` bytes, and the right ones.
-    pub(crate) fn is(&self, arrival: &Arrival, len: u64) -> bool {
+    pub(crate) fn is(&self, received: &Received, len: u64) -> bool {
         let digest = if len == self.len { self.exact } else { self.blocks };
-        arrival.bytes == len && arrival.digest == digest
+        received.bytes == len && received.digest == digest
     }
 }
 
@@ -94,12 +94,12 @@ fn fill(bytes: &mut [u8], seed: u64) {
 
 /// What came out at the far end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Arrival {
+pub(crate) struct Received {
     bytes: u64,
     digest: Digest,
 }
 
-impl Arrival {
+impl Received {
     /// How many bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
@@ -116,8 +116,8 @@ impl Arrival {
     }
 
     fn read(mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> io::Result<Self> {
-        let mut buffer = vec![0; AT_A_TIME];
-        let mut tally = Tally::default();
+        let mut buffer = vec![0; READ_SIZE];
+        let mut tally = DigestBuilder::default();
         loop {
             match read(&mut buffer, tally.bytes) {
                 Ok(0) => return Ok(tally.finish()),
@@ -138,12 +138,12 @@ impl Arrival {
 
 /// An arrival in the making.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct DigestBuilder {
     bytes: u64,
     hash: Sha256,
 }
 
-impl Tally {
+impl DigestBuilder {
     /// More has arrived.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
@@ -151,8 +151,8 @@ impl Tally {
     }
 
     /// That was all.
-    pub(crate) fn finish(self) -> Arrival {
-        Arrival {
+    pub(crate) fn finish(self) -> Received {
+        Received {
             bytes: self.bytes,
             digest: self.hash.finalize().into(),
         }
@@ -164,23 +164,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_changed_byte_or_one_missing_is_seen_at_any_size() {
+    fn changed_or_missing_byte_is_detected_at_any_size() {
         for len in [1, 7, 4095, 4096, 5000] {
-            let content = Content::new(len).expect("content");
+            let content = Payload::new(len).expect("content");
             for part in [len, content.in_blocks()] {
                 let sent = content.bytes(part).to_vec();
-                let arrival = |bytes: &[u8]| Arrival::of_stream(bytes).expect("memory can be read");
-                assert!(content.is(&arrival(&sent), part), "{len}");
-                assert!(!content.is(&arrival(&sent[1..]), part), "{len}");
+                let received = |bytes: &[u8]| Received::of_stream(bytes).expect("memory can be read");
+                assert!(content.is(&received(&sent), part), "{len}");
+                assert!(!content.is(&received(&sent[1..]), part), "{len}");
                 let mut changed = sent;
                 *changed.last_mut().expect("not empty") ^= 1;
-                assert!(!content.is(&arrival(&changed), part), "{len}");
+                assert!(!content.is(&received(&changed), part), "{len}");
             }
         }
     }
 
     #[test]
-    fn no_page_is_like_another() {
+    fn payload_pages_are_distinct() {
         let mut bytes = vec![0; 64 * BLOCK as usize];
         fill(&mut bytes, 42);
         let mut pages: Vec<&[u8]> = bytes.chunks(BLOCK as usize).collect();

@@ -3,26 +3,26 @@
 use std::io::{self, IsTerminal, Write};
 
 /// The line.
-pub(crate) struct Progress {
-    shown: bool,
+pub(crate) struct PathProgress {
+    is_visible: bool,
 }
 
-impl Progress {
+impl PathProgress {
     pub(crate) fn new() -> Self {
         // A dumb terminal cannot take a line back.
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         Self {
-            shown: io::stderr().is_terminal() && !dumb,
+            is_visible: io::stderr().is_terminal() && !dumb,
         }
     }
 
     /// Now this is being done, the `number`th of `all`.
-    pub(crate) fn now(&self, number: usize, all: usize, what: &str) {
+    pub(crate) fn show(&self, number: usize, all: usize, what: &str) {
         self.write(&format!("\r\x1b[K[{number:>2}/{all}] {what}"));
     }
 
     fn write(&self, text: &str) {
-        if self.shown {
+        if self.is_visible {
             let mut stderr = io::stderr().lock();
             // Whoever closed it does not want to know.
             let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
@@ -30,7 +30,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for PathProgress {
     fn drop(&mut self) {
         self.write("\r\x1b[K");
     }

@@ -7,52 +7,52 @@ use zctrace_probes::probe::SetupError;
 use zctrace_report::text::{duration, percent, printable, size};
 use zctrace_report::{Flow, Look, OracleWord, Report};
 
-use super::Failure;
-use super::fixture::Stage;
-use super::judge::Judgement;
-use super::paths::Done;
+use super::PathFailure;
+use super::fixture::Fixture;
+use super::judge::Judgment;
+use super::paths::PathResult;
 use super::{certificate, footnotes};
 use crate::render::text::{WIDTH, wrap};
 
 /// The whole screen.
 ///
 /// `not_traced` is why the kernel was not asked.
-pub(crate) fn table(
-    stage: &Stage,
+pub(crate) fn demo_text(
+    fixture: &Fixture,
     report: &Report,
-    rows: &[Done],
-    failures: &[Failure],
+    rows: &[PathResult],
+    failures: &[PathFailure],
     not_traced: Option<&SetupError>,
 ) -> String {
     let mut text = String::new();
-    verdict(&mut text, report, rows, failures);
-    let dir = stage.dir().display().to_string();
+    write_verdict(&mut text, report, rows, failures);
+    let dir = fixture.dir().display().to_string();
     let scene = format!(
         "{} over each path in {}, files in {}, kernel {}",
-        size(stage.content().len()),
+        size(fixture.payload().len()),
         duration(report.made_by.duration_ns),
         printable(&dir),
         printable(&report.made_by.kernel)
     );
     wrap(&mut text, "", &scene);
     text.push('\n');
-    trouble(&mut text, rows, failures);
-    body(&mut text, rows);
-    could_not_run(&mut text, failures);
-    certificate::proof(&mut text, rows, not_traced);
-    footnotes::why(&mut text, rows);
-    footnotes::notes(&mut text, stage, rows, not_traced.is_none());
+    write_problems(&mut text, rows, failures);
+    write_table(&mut text, rows);
+    write_failures(&mut text, failures);
+    certificate::write_longest(&mut text, rows, not_traced);
+    footnotes::write_reasons(&mut text, rows);
+    footnotes::write_notes(&mut text, fixture, rows, not_traced.is_none());
     text
 }
 
 /// The first line: whether all held, and the share.
-fn verdict(text: &mut String, report: &Report, rows: &[Done], failures: &[Failure]) {
+fn write_verdict(text: &mut String, report: &Report, rows: &[PathResult], failures: &[PathFailure]) {
     let all = rows.len() + failures.len();
     let wrong = rows
         .iter()
-        .filter(|row| matches!(row.judgement, Judgement::Disagrees(_)))
+        .filter(|row| matches!(row.judgment, Judgment::Failed(_)))
         .count();
-    let held = rows.iter().filter(|row| row.judgement == Judgement::Held).count();
+    let held = rows.iter().filter(|row| row.judgment == Judgment::Passed).count();
     let outcome = if wrong > 0 {
         format!("DISAGREEMENT ON {wrong} OF {all} PATHS")
     } else if held == all {
@@ -81,23 +81,23 @@ fn verdict(text: &mut String, report: &Report, rows: &[Done], failures: &[Failur
 }
 
 /// What disagrees or could not be said, before anything else.
-fn trouble(text: &mut String, rows: &[Done], failures: &[Failure]) {
+fn write_problems(text: &mut String, rows: &[PathResult], failures: &[PathFailure]) {
     for row in rows {
         let name = name(&row.flow);
-        match &row.judgement {
-            Judgement::Held => {}
-            Judgement::Disagrees(why) => wrap(text, "!! DISAGREES  ", &format!("{name}: {}", printable(why))),
-            Judgement::Open(why) => wrap(text, "?? NOT SHOWN  ", &format!("{name}: {}", printable(why))),
+        match &row.judgment {
+            Judgment::Passed => {}
+            Judgment::Failed(why) => wrap(text, "!! DISAGREES  ", &format!("{name}: {}", printable(why))),
+            Judgment::Inconclusive(why) => wrap(text, "?? NOT SHOWN  ", &format!("{name}: {}", printable(why))),
         }
     }
-    let troubled = rows.iter().any(|row| row.judgement != Judgement::Held);
+    let troubled = rows.iter().any(|row| row.judgment != Judgment::Passed);
     if troubled || (rows.is_empty() && !failures.is_empty()) {
         text.push('\n');
     }
 }
 
 /// The paths that could not run, with each cause once.
-fn could_not_run(text: &mut String, failures: &[Failure]) {
+fn write_failures(text: &mut String, failures: &[PathFailure]) {
     let mut causes: Vec<String> = Vec::new();
     for failure in failures {
         let cause = failure.cause.to_string();
@@ -121,40 +121,40 @@ struct Line {
 }
 
 /// The flow's own mark; of a row that disagrees no other can be believed.
-fn mark_of(row: &Done) -> char {
-    match row.judgement {
-        Judgement::Disagrees(_) => '!',
+fn mark_of(row: &PathResult) -> char {
+    match row.judgment {
+        Judgment::Failed(_) => '!',
         _ => row.flow.mark(),
     }
 }
 
 /// The table proper: what disagrees, what moves, then what nobody can say, then what copies.
-fn body(text: &mut String, rows: &[Done]) {
+fn write_table(text: &mut String, rows: &[PathResult]) {
     let mut lines = Vec::new();
     for mark in ['!', '=', '?', 'x', '-'] {
         for row in rows.iter().filter(|row| mark_of(row) == mark) {
             lines.push(Line {
                 mark,
-                ..line_of_flow(&row.flow)
+                ..flow_line(&row.flow)
             });
             if row.flow.looked > 0 {
-                lines.extend(row.looks.iter().map(line_of_look));
+                lines.extend(row.peeks.iter().map(peek_line));
             }
         }
     }
-    let heads = ["path", "bytes", "moved", "copied", "unknown", "oracle"].map(str::to_owned);
+    let titles = ["path", "bytes", "moved", "copied", "unknown", "oracle"].map(str::to_owned);
     let head = Line {
         mark: ' ',
-        cells: heads,
+        cells: titles,
         why: None,
     };
-    let wide = |column: usize| {
+    let width_of = |column: usize| {
         let cells = std::iter::once(&head)
             .chain(&lines)
             .map(|line| line.cells[column].chars().count());
         cells.max().unwrap_or(0)
     };
-    let widths: [usize; 6] = std::array::from_fn(wide);
+    let widths: [usize; 6] = std::array::from_fn(width_of);
     for (index, line) in std::iter::once(&head).chain(&lines).enumerate() {
         let mut out = format!("{}  {:<width$}", line.mark, line.cells[0], width = widths[0]);
         for (cell, width) in line.cells.iter().zip(widths).take(5).skip(1) {
@@ -178,7 +178,7 @@ fn body(text: &mut String, rows: &[Done]) {
     }
 }
 
-fn line_of_flow(flow: &Flow) -> Line {
+fn flow_line(flow: &Flow) -> Line {
     let account = &flow.account;
     let oracle = match &flow.oracle {
         Some(word @ (OracleWord::Shared | OracleWord::Private)) => word.as_str().to_owned(),
@@ -193,7 +193,7 @@ fn line_of_flow(flow: &Flow) -> Line {
 }
 
 /// A look is a line of its own below its path, whose bytes arrived all the same.
-fn line_of_look(look: &Look) -> Line {
+fn peek_line(look: &Look) -> Line {
     let none = String::new;
     Line {
         mark: 'x',
@@ -218,13 +218,13 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::commands::demo::fixture::Cause;
-    use crate::commands::demo::{code, paths, report};
+    use crate::commands::demo::fixture::DemoError;
+    use crate::commands::demo::{exit_code_of, paths, report};
     use crate::exit_code;
     use zctrace_probes::probe::SetupErrorKind;
 
     #[test]
-    fn each_label_fits_beside_the_longest_path() {
+    fn reason_labels_fit_beside_the_longest_path() {
         for reason in Reason::all() {
             assert!(reason.label().len() <= 10, "{reason}");
         }
@@ -236,23 +236,23 @@ mod tests {
     }
 
     /// The screen of one real path, as `change` leaves it.
-    fn screen(change: impl Fn(&mut Done), failures: &[Failure]) -> (String, u8) {
-        let stage = Stage::new(std::env::temp_dir(), 4096).expect("a stage");
-        let mut rows = (paths::ALL[2].run)(&stage).expect("sendfile works everywhere");
+    fn demo_text_of(change: impl Fn(&mut PathResult), failures: &[PathFailure]) -> (String, u8) {
+        let fixture = Fixture::new(std::env::temp_dir(), 4096).expect("a stage");
+        let mut rows = (paths::ALL[2].run)(&fixture).expect("sendfile works everywhere");
         rows.iter_mut().for_each(change);
         let error = not_traced();
         let report = report::report(&rows, failures, Err(&error), SystemTime::now(), Duration::ZERO);
         assert_eq!(report.check(), Ok(()));
         (
-            table(&stage, &report, &rows, failures, Some(&error)),
-            code(&rows, failures),
+            demo_text(&fixture, &report, &rows, failures, Some(&error)),
+            exit_code_of(&rows, failures),
         )
     }
 
     #[test]
-    fn a_disagreement_is_the_first_thing_said() {
-        let plant = |row: &mut Done| row.judgement = Judgement::Disagrees("planted\u{1b}[2J".to_owned());
-        let (text, code) = screen(plant, &[]);
+    fn disagreement_comes_first() {
+        let plant = |row: &mut PathResult| row.judgment = Judgment::Failed("planted\u{1b}[2J".to_owned());
+        let (text, code) = demo_text_of(plant, &[]);
         assert_eq!(code, exit_code::CHECK_FAILED);
         assert!(text.starts_with("DISAGREEMENT ON 1 OF 1 PATHS   0 moved"), "{text}");
         assert!(
@@ -264,20 +264,20 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_run_is_said_and_does_not_pass() {
-        let failure = |name| Failure {
+    fn paths_that_cannot_run_are_listed_and_inconclusive() {
+        let failure = |name| PathFailure {
             name,
-            cause: Cause::new("no such thing\r"),
+            cause: DemoError::new("no such thing\r"),
         };
-        let (text, code) = screen(|_| {}, &[failure("a → b"), failure("c → d")]);
+        let (text, code) = demo_text_of(|_| {}, &[failure("a → b"), failure("c → d")]);
         assert_eq!(code, exit_code::INCONCLUSIVE);
         assert!(text.starts_with("1 OF 3 PATHS HELD, 2 NOT SHOWN HERE"), "{text}");
         assert!(
             text.contains("-  a → b\n-  c → d\n      └ could not run here: no such thing") && !text.contains('\r'),
             "{text}"
         );
-        let (_, code) = screen(|row| row.judgement = Judgement::Open(String::new()), &[]);
+        let (_, code) = demo_text_of(|row| row.judgment = Judgment::Inconclusive(String::new()), &[]);
         assert_eq!(code, exit_code::INCONCLUSIVE);
-        assert_eq!(screen(|_| {}, &[]).1, exit_code::SUCCESS);
+        assert_eq!(demo_text_of(|_| {}, &[]).1, exit_code::SUCCESS);
     }
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 use zctrace_probes::probe::SetupError;
 use zctrace_report::{Alive, Fact, MadeFor, Report, Scope, ScopeKind, Tier};
 
-use super::Failure;
-use super::paths::Done;
+use super::PathFailure;
+use super::paths::PathResult;
 
 /// Makes the report. The flows are numbered in the order of `rows`.
 /// `kernel` is what the probes say of the run as a whole, or why there are none.
 pub(crate) fn report(
-    rows: &[Done],
-    failures: &[Failure],
+    rows: &[PathResult],
+    failures: &[PathFailure],
     kernel: Result<&Report, &SetupError>,
     started: SystemTime,
     took: Duration,
@@ -31,7 +31,7 @@ pub(crate) fn report(
         // Where the kernel's pages were not seen, the library's word stands, and says that it is no more than that.
         flow.tier.get_or_insert(Tier::L);
         let id = report.add_flow(flow);
-        report.looks.extend(row.looks.iter().cloned().map(|mut look| {
+        report.looks.extend(row.peeks.iter().cloned().map(|mut look| {
             look.flow = Some(id);
             look
         }));
@@ -52,7 +52,7 @@ pub(crate) fn report(
 }
 
 /// A path that could not run is a fact that is absent here.
-fn fact(failure: &Failure) -> Fact {
+fn fact(failure: &PathFailure) -> Fact {
     Fact {
         name: failure.name.to_owned(),
         seen_by: String::new(),

@@ -11,11 +11,11 @@ use zctrace_probes::probe::{Probes, Program, Setup, SetupError, announce};
 use zctrace_probes::trace::{Options, Tracer};
 
 /// How often the ring is emptied by whoever uses a tracer.
-const EVERY: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A figure, and how far single rounds were from each other.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Measured {
+pub(crate) struct Measurement {
     /// The median, in nanoseconds.
     pub(crate) ns: f64,
     /// Half of the range of the middle half of the rounds, in nanoseconds.
@@ -24,30 +24,30 @@ pub(crate) struct Measured {
 
 /// What was loaded.
 #[derive(Clone, Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadResult {
     /// The programs, attached.
     pub(crate) programs: Vec<Program>,
     /// What was not, and why.
     pub(crate) left_out: Vec<(&'static str, String)>,
     /// How long reading types, loading and attaching took.
-    pub(crate) took: Measured,
+    pub(crate) load_time: Measurement,
     /// How long detaching took.
-    pub(crate) away: Measured,
+    pub(crate) detach_time: Measurement,
 }
 
 /// What tracing costs here.
 #[derive(Clone, Debug)]
 pub(crate) struct Cost {
     /// A system call of a process that is not traced, with nothing attached.
-    pub(crate) bare: Measured,
+    pub(crate) bare: Measurement,
     /// What is added to it.
-    pub(crate) tax: Measured,
+    pub(crate) syscall_overhead: Measurement,
     /// A splice from a file into a pipe, or from there to nowhere, of 64 KiB, with nothing attached.
-    pub(crate) splice: Measured,
+    pub(crate) splice: Measurement,
     /// What is added to it if it is traced.
-    pub(crate) traced: Measured,
+    pub(crate) traced: Measurement,
     /// What the reader takes for it, on whichever CPU.
-    pub(crate) reader: Measured,
+    pub(crate) reader: Measurement,
     /// Bytes of the ring.
     pub(crate) ring_bytes: u64,
     /// Bytes of the ring that such a call takes.
@@ -56,23 +56,24 @@ pub(crate) struct Cost {
 
 impl Cost {
     /// How many such calls the ring holds.
-    pub(crate) fn holds(&self) -> f64 {
+    pub(crate) fn capacity_calls(&self) -> f64 {
         self.ring_bytes as f64 / self.call_bytes.max(1.0)
     }
 
     /// How many such calls in a second lose nothing: the ring must hold what comes between two readings, and the reader must
     /// be as fast as they come.
-    pub(crate) fn rate(&self) -> f64 {
-        let ring = self.holds() / EVERY.as_secs_f64();
+    pub(crate) fn max_calls_per_second(&self) -> f64 {
+        let ring = self.capacity_calls() / POLL_INTERVAL.as_secs_f64();
         let reader = 1e9 / self.reader.ns.max(1.0);
         ring.min(reader)
     }
 }
 
 /// Loads, attaches and detaches, and asks in between what a system call costs that has nothing to do with it.
-pub(crate) fn untraced() -> Result<(Loaded, Measured, Measured), SetupError> {
+pub(crate) fn measure_load() -> Result<(LoadResult, Measurement, Measurement), SetupError> {
     const ROUNDS: usize = 5;
-    let (mut bare, mut tax, mut took, mut away) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut bare, mut syscall_overhead, mut load_time, mut detach_time) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut programs, mut left_out) = (Vec::new(), Vec::new());
     // The first round finds cold caches.
     for round in 0..=ROUNDS {
@@ -82,7 +83,7 @@ pub(crate) fn untraced() -> Result<(Loaded, Measured, Measured), SetupError> {
             look_around: true,
             ..Setup::default()
         })?;
-        let loaded = nanoseconds(start);
+        let loaded = elapsed_ns(start);
         let with = getppid();
         programs = probes.programs();
         left_out = probes
@@ -92,23 +93,23 @@ pub(crate) fn untraced() -> Result<(Loaded, Measured, Measured), SetupError> {
             .collect();
         let start = Instant::now();
         drop(probes);
-        let dropped = nanoseconds(start);
+        let dropped = elapsed_ns(start);
         if round > 0 {
             let after = getppid();
             let without = f64::midpoint(before, after);
             bare.push(without);
-            tax.push(with - without);
-            took.push(loaded);
-            away.push(dropped);
+            syscall_overhead.push(with - without);
+            load_time.push(loaded);
+            detach_time.push(dropped);
         }
     }
-    let loaded = Loaded {
+    let loaded = LoadResult {
         programs,
         left_out,
-        took: measured(took),
-        away: measured(away),
+        load_time: median(load_time),
+        detach_time: median(detach_time),
     };
-    Ok((loaded, measured(bare), measured(tax)))
+    Ok((loaded, median(bare), median(syscall_overhead)))
 }
 
 /// One getppid(2), in nanoseconds: the median of many runs of many calls, so that what else happens here does not count.
@@ -120,15 +121,15 @@ fn getppid() -> f64 {
         for _ in 0..CALLS {
             std::hint::black_box(rustix::process::getppid());
         }
-        nanoseconds(start) / f64::from(CALLS)
+        elapsed_ns(start) / f64::from(CALLS)
     };
-    measured((0..RUNS).map(|_| run()).collect()).ns
+    median((0..RUNS).map(|_| run()).collect()).ns
 }
 
 /// What is added to a splice, and what the reader takes.
-pub(crate) fn traced(bare: Measured, tax: Measured) -> Result<Cost, SetupError> {
+pub(crate) fn measure_tracing(bare: Measurement, syscall_overhead: Measurement) -> Result<Cost, SetupError> {
     const ROUNDS: usize = 3;
-    let chain = Chain::new().map_err(|error| zctrace_probes::probe::SetupErrorKind::Other(error.to_string()))?;
+    let chain = SpliceLoop::new().map_err(|error| zctrace_probes::probe::SetupErrorKind::Other(error.to_string()))?;
     let options = Options::default();
     let ring_bytes = u64::from(options.ring_bytes);
     let (mut splice, mut added, mut reader) = (Vec::new(), Vec::new(), Vec::new());
@@ -149,23 +150,23 @@ pub(crate) fn traced(bare: Measured, tax: Measured) -> Result<Cost, SetupError> 
     }
     Ok(Cost {
         bare,
-        tax,
-        splice: measured(splice),
-        traced: measured(added),
-        reader: measured(reader),
+        syscall_overhead,
+        splice: median(splice),
+        traced: median(added),
+        reader: median(reader),
         ring_bytes,
         call_bytes,
     })
 }
 
 /// A file, a pipe, and nowhere.
-struct Chain {
+struct SpliceLoop {
     file: File,
     pipe: (OwnedFd, OwnedFd),
-    nowhere: File,
+    dev_null: File,
 }
 
-impl Chain {
+impl SpliceLoop {
     const LEN: usize = 64 << 10;
 
     fn new() -> io::Result<Self> {
@@ -174,7 +175,7 @@ impl Chain {
         Ok(Self {
             file,
             pipe: pipe_with(PipeFlags::CLOEXEC)?,
-            nowhere: File::options().write(true).open("/dev/null")?,
+            dev_null: File::options().write(true).open("/dev/null")?,
         })
     }
 
@@ -189,34 +190,34 @@ impl Chain {
                 // That a pair fails shows in its time alone, and this file and this pipe cannot fail.
                 let _ = self.pair();
             }
-            calls.push(nanoseconds(start) / f64::from(2 * PAIRS));
+            calls.push(elapsed_ns(start) / f64::from(2 * PAIRS));
             let start = Instant::now();
             read();
-            reads.push(nanoseconds(start) / f64::from(2 * PAIRS));
+            reads.push(elapsed_ns(start) / f64::from(2 * PAIRS));
         }
-        (measured(calls).ns, measured(reads).ns)
+        (median(calls).ns, median(reads).ns)
     }
 
     fn pair(&self) -> rustix::io::Result<()> {
         let (out, into) = (self.pipe.0.as_fd(), self.pipe.1.as_fd());
         splice(&self.file, Some(&mut 0), into, None, Self::LEN, SpliceFlags::empty())?;
-        splice(out, None, &self.nowhere, None, Self::LEN, SpliceFlags::empty())?;
+        splice(out, None, &self.dev_null, None, Self::LEN, SpliceFlags::empty())?;
         Ok(())
     }
 }
 
-fn nanoseconds(since: Instant) -> f64 {
+fn elapsed_ns(since: Instant) -> f64 {
     since.elapsed().as_nanos() as f64
 }
 
 /// The median, and how far the middle half lies apart.
-fn measured(mut rounds: Vec<f64>) -> Measured {
+fn median(mut rounds: Vec<f64>) -> Measurement {
     rounds.sort_by(f64::total_cmp);
     let at = |share: f64| {
         let index = (rounds.len().saturating_sub(1) as f64 * share).round() as usize;
         rounds.get(index).copied().unwrap_or_default()
     };
-    Measured {
+    Measurement {
         ns: at(0.5),
         noise_ns: (at(0.75) - at(0.25)) / 2.0,
     }
@@ -227,31 +228,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_does_not_care_for_one_that_was_interrupted() {
-        let one = measured(vec![10.0, 12.0, 1e9, 11.0, 9.0]);
+    fn median_ignores_outliers() {
+        let one = median(vec![10.0, 12.0, 1e9, 11.0, 9.0]);
         assert_eq!((one.ns as u64, one.noise_ns as u64), (11, 1));
-        assert!(measured(Vec::new()).ns.abs() < 1e-9);
+        assert!(median(Vec::new()).ns.abs() < 1e-9);
     }
 
     #[test]
-    fn the_rate_is_that_of_the_slower_of_ring_and_reader() {
-        let ns = |ns| Measured { ns, noise_ns: 0.0 };
+    fn call_rate_is_limited_by_ring_or_reader() {
+        let ns = |ns| Measurement { ns, noise_ns: 0.0 };
         let cost = |reader| Cost {
             bare: ns(1.0),
-            tax: ns(1.0),
+            syscall_overhead: ns(1.0),
             splice: ns(1.0),
             traced: ns(1.0),
             reader: ns(reader),
             ring_bytes: 1 << 20,
             call_bytes: 1024.0,
         };
-        assert_eq!((cost(1.0).holds() as u64, cost(1.0).rate() as u64), (1024, 204_800));
-        assert_eq!(cost(10_000.0).rate() as u64, 100_000);
+        assert_eq!(
+            (
+                cost(1.0).capacity_calls() as u64,
+                cost(1.0).max_calls_per_second() as u64
+            ),
+            (1024, 204_800)
+        );
+        assert_eq!(cost(10_000.0).max_calls_per_second() as u64, 100_000);
     }
 
     #[test]
-    fn the_chain_moves_without_privileges() {
-        let chain = Chain::new().expect("a file and a pipe");
+    fn splice_loop_works_without_privileges() {
+        let chain = SpliceLoop::new().expect("a file and a pipe");
         assert_eq!(chain.pair(), Ok(()));
         assert!(chain.run(&mut || {}).0 > 0.0 && getppid() > 0.0);
     }

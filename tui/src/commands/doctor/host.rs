@@ -20,7 +20,7 @@ pub(crate) struct Privileges {
     /// Capabilities that are needed and not there.
     pub(crate) missing: Vec<&'static str>,
     /// Whether other users' processes can be looked at, for where in a program a call was made.
-    pub(crate) others: bool,
+    pub(crate) can_trace_other_users: bool,
 }
 
 impl Privileges {
@@ -45,7 +45,7 @@ impl Privileges {
         Self {
             uid,
             missing,
-            others: has(CAP_SYS_PTRACE),
+            can_trace_other_users: has(CAP_SYS_PTRACE),
         }
     }
 }
@@ -75,16 +75,16 @@ pub(crate) fn settings() -> Vec<Setting> {
 /// tell this user.
 pub(crate) fn lockdown() -> Option<String> {
     let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
-    locked(&text)
+    parse_lockdown(&text)
 }
 
-fn locked(text: &str) -> Option<String> {
+fn parse_lockdown(text: &str) -> Option<String> {
     Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
 
 /// The kernel's types, as far as they are needed.
 #[derive(Debug)]
-pub(crate) struct Types {
+pub(crate) struct BtfInfo {
     /// Where they were read.
     pub(crate) path: PathBuf,
     /// Members that were found.
@@ -98,7 +98,7 @@ pub(crate) struct Types {
 }
 
 /// Reads them. The error is cause and mend.
-pub(crate) fn types(btf: Option<&Path>) -> Result<Types, (String, String)> {
+pub(crate) fn types(btf: Option<&Path>) -> Result<BtfInfo, (String, String)> {
     let path = btf.unwrap_or_else(|| Path::new(KERNEL));
     let plan = Btf::from_file(path).and_then(|types| Plan::of(&types));
     let plan = plan.map_err(|error: BtfError| {
@@ -106,7 +106,7 @@ pub(crate) fn types(btf: Option<&Path>) -> Result<Types, (String, String)> {
         (error.to_string(), error.mend())
     })?;
     let wanted = plan.missing.iter().filter(|missing| missing.part != Part::Optional);
-    Ok(Types {
+    Ok(BtfInfo {
         path: path.to_owned(),
         found: plan.values.len(),
         missing: wanted.map(ToString::to_string).collect(),
@@ -120,13 +120,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_what_the_kernel_says() {
+    fn missing_capabilities_come_from_proc_status() {
         let of = |caps: &str| Privileges::from_status(1000, &format!("Name:\tx\nCapEff:\t{caps}\n"));
         assert_eq!(of("0000000000000000").missing, ["CAP_BPF", "CAP_PERFMON"]);
         assert_eq!(of("000001ffffffffff").missing, [""; 0]);
         assert_eq!(of("0000008000000000").missing, ["CAP_PERFMON"]);
         assert_eq!(of("0000000000200000").missing, [""; 0], "CAP_SYS_ADMIN is enough");
-        assert!(of("0000000000080000").others && !of("0").others);
+        assert!(of("0000000000080000").can_trace_other_users && !of("0").can_trace_other_users);
         assert_eq!(
             Privileges::from_status(0, "").missing.len(),
             2,
@@ -135,17 +135,20 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_is_the_one_in_brackets() {
+    fn parses_active_lockdown_mode() {
         assert_eq!(
-            locked("none [integrity] confidentiality\n").as_deref(),
+            parse_lockdown("none [integrity] confidentiality\n").as_deref(),
             Some("integrity")
         );
-        assert_eq!(locked("[none] integrity confidentiality\n").as_deref(), Some("none"));
-        assert_eq!(locked(""), None);
+        assert_eq!(
+            parse_lockdown("[none] integrity confidentiality\n").as_deref(),
+            Some("none")
+        );
+        assert_eq!(parse_lockdown(""), None);
     }
 
     #[test]
-    fn types_that_cannot_be_read_have_a_cause_and_a_mend() {
+    fn unreadable_btf_has_a_cause_and_a_hint() {
         let (cause, mend) = types(Some(Path::new("/nonexistent"))).expect_err("there is none");
         assert!(
             cause.contains("/nonexistent") && mend.contains("--btf FILE"),

@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::cost::Measured;
-use super::{Findings, Tried};
+use super::cost::Measurement;
+use super::{Attempt, Findings};
 
 /// What was found. Schedule are nanoseconds.
-pub(super) fn json(findings: &Findings) -> String {
-    let mends = findings.mends();
-    let to_mend: Vec<Value> = mends
+pub(super) fn to_json(findings: &Findings) -> String {
+    let problems = findings.problems();
+    let to_mend: Vec<Value> = problems
         .iter()
-        .map(|one| json!({ "what": one.what, "cause": one.cause, "mend": one.steps }))
+        .map(|one| json!({ "what": one.area, "cause": one.cause, "mend": one.hints }))
         .collect();
     let types = match &findings.types {
         Ok(types) => json!({
@@ -27,12 +27,12 @@ pub(super) fn json(findings: &Findings) -> String {
         .collect();
     let all = json!({
         "schema": "zctrace-doctor/1.0",
-        "ready": mends.is_empty(),
+        "ready": problems.is_empty(),
         "to_mend": to_mend,
         "privileges": {
             "uid": findings.privileges.uid,
             "missing": findings.privileges.missing,
-            "sys_ptrace": findings.privileges.others,
+            "sys_ptrace": findings.privileges.can_trace_other_users,
         },
         "kernel": findings.kernel,
         "object": zctrace_probes::selftest::object_id(),
@@ -47,15 +47,15 @@ pub(super) fn json(findings: &Findings) -> String {
     format!("{all:#}\n")
 }
 
-fn measured(measured: Measured) -> Value {
+fn measurement_json(measured: Measurement) -> Value {
     json!({ "ns": measured.ns, "noise_ns": measured.noise_ns })
 }
 
 fn programs(findings: &Findings) -> Value {
     match &findings.loaded {
-        Tried::No(why) => json!({ "not_tried": why }),
-        Tried::Failed(cause, mend, log) => json!({ "cause": cause, "mend": mend, "verifier": log }),
-        Tried::Done(loaded) => {
+        Attempt::Skipped(why) => json!({ "not_tried": why }),
+        Attempt::Failed(cause, mend, log) => json!({ "cause": cause, "mend": mend, "verifier": log }),
+        Attempt::Done(loaded) => {
             let of = |program: &zctrace_probes::probe::Program| {
                 json!({
                     "name": program.name,
@@ -67,26 +67,26 @@ fn programs(findings: &Findings) -> Value {
             json!({
                 "loaded": loaded.programs.iter().map(of).collect::<Vec<_>>(),
                 "not_loaded": not.map(|(name, why)| json!({ "name": name, "why": why })).collect::<Vec<_>>(),
-                "load_and_attach": measured(loaded.took),
-                "detach": measured(loaded.away),
+                "load_and_attach": measurement_json(loaded.load_time),
+                "detach": measurement_json(loaded.detach_time),
             })
         }
     }
 }
 
 fn cost(findings: &Findings) -> Value {
-    let Tried::Done(cost) = &findings.cost else {
+    let Attempt::Done(cost) = &findings.cost else {
         return Value::Null;
     };
     json!({
-        "bare_syscall": measured(cost.bare),
-        "added_to_every_syscall": measured(cost.tax),
-        "bare_splice": measured(cost.splice),
-        "added_to_a_traced_splice": measured(cost.traced),
-        "reader_for_a_traced_splice": measured(cost.reader),
+        "bare_syscall": measurement_json(cost.bare),
+        "added_to_every_syscall": measurement_json(cost.syscall_overhead),
+        "bare_splice": measurement_json(cost.splice),
+        "added_to_a_traced_splice": measurement_json(cost.traced),
+        "reader_for_a_traced_splice": measurement_json(cost.reader),
         "ring_bytes": cost.ring_bytes,
         "ring_bytes_for_a_traced_splice": cost.call_bytes,
-        "ring_holds_calls": cost.holds(),
-        "calls_per_second_without_loss": cost.rate(),
+        "ring_holds_calls": cost.capacity_calls(),
+        "calls_per_second_without_loss": cost.max_calls_per_second(),
     })
 }

@@ -13,8 +13,8 @@ use zctrace_probes::selftest::{self, Table};
 use zctrace_probes::trace::foreseen;
 use zctrace_report::{Alive, Coverage};
 
-use self::cost::{Cost, Loaded};
-use self::host::{Privileges, Setting, Types};
+use self::cost::{Cost, LoadResult};
+use self::host::{BtfInfo, Privileges, Setting};
 use crate::{exit_code, output};
 
 /// What was asked for.
@@ -30,34 +30,34 @@ pub(crate) struct Options {
 
 /// Looks, measures and answers. Returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
-    let findings = Findings::of_this_machine(options.btf.as_deref());
-    let code = if findings.mends().is_empty() {
+    let findings = Findings::collect(options.btf.as_deref());
+    let code = if findings.problems().is_empty() {
         exit_code::SUCCESS
     } else {
         exit_code::CHECK_FAILED
     };
     if options.json {
-        return crate::terminal_io::print(&json::json(&findings), code);
+        return crate::terminal_io::print(&json::to_json(&findings), code);
     }
-    output::print_screen(&render::screen(&findings, options.all), code)
+    output::print_screen(&render::doctor_text(&findings, options.all), code)
 }
 
 /// Something that stands in the way, with what mends it: the first line is a command or a sentence, others explain it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Mend {
+struct Problem {
     /// Which part it is of.
-    what: &'static str,
+    area: &'static str,
     /// What is wrong.
     cause: String,
     /// What to do about it.
-    steps: Vec<String>,
+    hints: Vec<String>,
 }
 
 /// Why something was not measured, or what was.
 #[derive(Debug)]
-enum Tried<T> {
+enum Attempt<T> {
     /// Not tried, for this reason.
-    No(&'static str),
+    Skipped(&'static str),
     /// It cannot be done here: cause, mend, and what the verifier said.
     Failed(String, String, String),
     /// This came of it.
@@ -71,39 +71,39 @@ struct Findings {
     program: String,
     privileges: Privileges,
     kernel: String,
-    types: Result<Types, (String, String)>,
+    types: Result<BtfInfo, (String, String)>,
     lockdown: Option<String>,
     settings: Vec<Setting>,
-    loaded: Tried<Loaded>,
-    cost: Tried<Cost>,
+    loaded: Attempt<LoadResult>,
+    cost: Attempt<Cost>,
     selftest: Option<Table>,
     coverage: Coverage,
     now_unix_ms: u64,
 }
 
 impl Findings {
-    fn of_this_machine(btf: Option<&Path>) -> Self {
+    fn collect(btf: Option<&Path>) -> Self {
         let privileges = Privileges::own();
         let types = host::types(btf);
         // Another kernel's types are looked at, and never loaded: probes that read at the wrong places prove nothing.
         let can_load = privileges.missing.is_empty() && types.as_ref().is_ok_and(|types| !types.fatal);
         let (loaded, cost) = if btf.is_some() {
             let why = "with --btf nothing is loaded";
-            (Tried::No(why), Tried::No(why))
+            (Attempt::Skipped(why), Attempt::Skipped(why))
         } else if can_load {
             measure()
         } else {
             let why = "what is to be mended comes first";
-            (Tried::No(why), Tried::No(why))
+            (Attempt::Skipped(why), Attempt::Skipped(why))
         };
         let mut selftest = selftest::remembered();
-        if matches!(loaded, Tried::Done(_)) && selftest.as_ref().is_none_or(|table| !table.passed()) {
+        if matches!(loaded, Attempt::Done(_)) && selftest.as_ref().is_none_or(|table| !table.passed()) {
             selftest = selftest::run(None).ok().or(selftest);
         }
         let plan = types.as_ref().ok().map(|types| &types.plan);
         let mut coverage = foreseen(plan, selftest.as_ref().filter(|_| btf.is_none()));
-        if let Tried::Done(loaded) = &loaded {
-            not_loaded(&mut coverage, loaded);
+        if let Attempt::Done(loaded) = &loaded {
+            mark_not_loaded(&mut coverage, loaded);
         }
         Self {
             program: std::env::current_exe().map_or_else(|_| "zctrace".to_owned(), |path| path.display().to_string()),
@@ -123,67 +123,67 @@ impl Findings {
     }
 
     /// What must be mended before anything can be traced, in the order in which to do it.
-    fn mends(&self) -> Vec<Mend> {
-        let mut mends = Vec::new();
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
         if !self.privileges.missing.is_empty() {
-            mends.push(self.privileges_mend());
+            problems.push(self.privileges_problem());
         }
         match &self.types {
-            Err((cause, mend)) => mends.push(Mend {
-                what: "kernel",
+            Err((cause, mend)) => problems.push(Problem {
+                area: "kernel",
                 cause: format!("{}: {cause}", self.kernel),
-                steps: vec![mend.clone()],
+                hints: vec![mend.clone()],
             }),
-            Ok(types) if types.fatal => mends.push(Mend {
-                what: "kernel",
+            Ok(types) if types.fatal => problems.push(Problem {
+                area: "kernel",
                 cause: format!("{}: {}", self.kernel, types.missing.join("; ")),
-                steps: vec!["this kernel differs from those that zctrace knows: please report this".to_owned()],
+                hints: vec!["this kernel differs from those that zctrace knows: please report this".to_owned()],
             }),
             Ok(_) => {}
         }
         if self.lockdown.as_deref() == Some("confidentiality") {
-            mends.push(Mend {
-                what: "lockdown",
+            problems.push(Problem {
+                area: "lockdown",
                 cause: "confidentiality: this kernel lets no program read its memory".to_owned(),
-                steps: vec!["boot it with lockdown=integrity, see kernel_lockdown(7)".to_owned()],
+                hints: vec!["boot it with lockdown=integrity, see kernel_lockdown(7)".to_owned()],
             });
         }
         for tried in [self.loaded.failure(), self.cost.failure()].into_iter().flatten() {
-            let (cause, steps) = (tried.0.to_owned(), vec![tried.1.to_owned()]);
-            let what = "programs";
-            mends.push(Mend { what, cause, steps });
+            let (cause, hints) = (tried.0.to_owned(), vec![tried.1.to_owned()]);
+            let area = "programs";
+            problems.push(Problem { area, cause, hints });
         }
         if let Some(table) = self.selftest.as_ref().filter(|table| !table.passed()) {
-            mends.push(Mend {
-                what: "selftest",
+            problems.push(Problem {
+                area: "selftest",
                 cause: format!(
                     "{} of {} trials failed: what they prove is not used",
                     table.counts().failed,
                     table.trials.len()
                 ),
-                steps: vec!["zctrace selftest shows which; please report it".to_owned()],
+                hints: vec!["zctrace selftest shows which; please report it".to_owned()],
             });
         }
-        mends
+        problems
     }
 
-    fn privileges_mend(&self) -> Mend {
+    fn privileges_problem(&self) -> Problem {
         let Privileges { uid, missing, .. } = &self.privileges;
         if *uid == 0 {
-            return Mend {
-                what: "privileges",
+            return Problem {
+                area: "privileges",
                 cause: format!("you are root, but without {}", missing.join(", ")),
-                steps: vec![
+                hints: vec![
                     "run it on the host itself: a container gives root only a part of what root may".to_owned(),
                     "or give the container these: --cap-add BPF --cap-add PERFMON".to_owned(),
                 ],
             };
         }
         let quoted = quote(&self.program);
-        Mend {
-            what: "privileges",
+        Problem {
+            area: "privileges",
             cause: format!("you are uid {uid} without {}", missing.join(", ")),
-            steps: vec![
+            hints: vec![
                 format!("sudo {quoted} …      or, once:"),
                 format!("sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep {quoted}"),
             ],
@@ -200,7 +200,7 @@ impl Findings {
     }
 }
 
-impl<T> Tried<T> {
+impl<T> Attempt<T> {
     fn failure(&self) -> Option<(&str, &str)> {
         match self {
             Self::Failed(cause, mend, _) => Some((cause, mend)),
@@ -223,19 +223,22 @@ impl<T> Tried<T> {
 }
 
 /// Loads and attaches, and measures what that costs.
-fn measure() -> (Tried<Loaded>, Tried<Cost>) {
-    match cost::untraced() {
-        Ok((loaded, bare, tax)) => {
+fn measure() -> (Attempt<LoadResult>, Attempt<Cost>) {
+    match cost::measure_load() {
+        Ok((loaded, bare, syscall_overhead)) => {
             // For the reports of this boot. Where it cannot be kept they do without.
-            let _ = selftest::remember_tax(tax.ns);
-            (Tried::Done(loaded), Tried::of(cost::traced(bare, tax)))
+            let _ = selftest::remember_tax(syscall_overhead.ns);
+            (
+                Attempt::Done(loaded),
+                Attempt::of(cost::measure_tracing(bare, syscall_overhead)),
+            )
         }
-        Err(error) => (Tried::of(Err(error)), Tried::No("nothing is attached")),
+        Err(error) => (Attempt::of(Err(error)), Attempt::Skipped("nothing is attached")),
     }
 }
 
 /// What the types promised and the kernel did not keep.
-fn not_loaded(coverage: &mut Coverage, loaded: &Loaded) {
+fn mark_not_loaded(coverage: &mut Coverage, loaded: &LoadResult) {
     for (program, why) in &loaded.left_out {
         for fact in coverage.facts.iter_mut().filter(|fact| fact.seen_by == *program) {
             fact.alive = Alive::Absent;

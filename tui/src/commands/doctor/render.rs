@@ -5,15 +5,15 @@ use std::fmt::Write as _;
 use zctrace_report::text::{count, printable, size};
 use zctrace_report::{Alive, Fact};
 
-use super::cost::{Cost, Loaded, Measured};
-use super::{Findings, Tried};
+use super::cost::{Cost, LoadResult, Measurement};
+use super::{Attempt, Findings};
 use crate::render::text::{shorten, wrap};
 
 /// Blind spots that are shown unless all are asked for.
-const FEW: usize = 3;
+const MAX_BLIND_SPOTS: usize = 3;
 
 /// The whole screen.
-pub(super) fn screen(findings: &Findings, all: bool) -> String {
+pub(super) fn doctor_text(findings: &Findings, all: bool) -> String {
     let mut text = String::new();
     verdict(&mut text, findings);
     text.push('\n');
@@ -29,15 +29,15 @@ pub(super) fn screen(findings: &Findings, all: bool) -> String {
 }
 
 fn verdict(text: &mut String, findings: &Findings) {
-    let mends = findings.mends().len();
+    let problems = findings.problems().len();
     let (can, of) = findings.facts();
     let seen = format!("{can} of {of} facts can be seen here (tier T0)");
     let proven = findings.coverage.seen().0;
-    let line = match mends {
+    let line = match problems {
         0 => format!("READY   {seen}; {proven} are proven by the selftest"),
         // What a kernel without types can show is not known.
-        _ if findings.types.is_err() => format!("NOT READY   {} to mend", things(mends)),
-        _ => format!("NOT READY   {} to mend; then {seen}", things(mends)),
+        _ if findings.types.is_err() => format!("NOT READY   {} to mend", things(problems)),
+        _ => format!("NOT READY   {} to mend; then {seen}", things(problems)),
     };
     let _ = writeln!(text, "{line}");
 }
@@ -53,13 +53,13 @@ fn row(text: &mut String, mark: char, part: &str, said: &str) {
 }
 
 /// The row of what is to be mended, and how. Whether there is one.
-fn mend(text: &mut String, findings: &Findings, what: &str) -> bool {
-    let mends = findings.mends();
+fn write_problem(text: &mut String, findings: &Findings, what: &str) -> bool {
+    let problems = findings.problems();
     let mut found = false;
-    for one in mends.iter().filter(|one| one.what == what) {
+    for one in problems.iter().filter(|one| one.area == what) {
         found = true;
         row(text, 'x', what, &one.cause);
-        for (index, line) in one.steps.iter().enumerate() {
+        for (index, line) in one.hints.iter().enumerate() {
             let first = if index == 0 { "→ " } else { "  " };
             let first = format!("{:18}{first}", "");
             // A command must stay one line that can be copied.
@@ -74,23 +74,23 @@ fn mend(text: &mut String, findings: &Findings, what: &str) -> bool {
 }
 
 fn privileges(text: &mut String, findings: &Findings) {
-    if mend(text, findings, "privileges") {
+    if write_problem(text, findings, "privileges") {
         return;
     }
     let who = match findings.privileges.uid {
         0 => "you are root".to_owned(),
         uid => format!("you are uid {uid} with CAP_BPF and CAP_PERFMON"),
     };
-    let others = if findings.privileges.others {
+    let can_trace_other_users = if findings.privileges.can_trace_other_users {
         ""
     } else {
         "; without CAP_SYS_PTRACE it is not known where in other users' programs calls are made"
     };
-    row(text, '=', "privileges", &format!("{who}{others}"));
+    row(text, '=', "privileges", &format!("{who}{can_trace_other_users}"));
 }
 
 fn kernel(text: &mut String, findings: &Findings) {
-    if mend(text, findings, "kernel") {
+    if write_problem(text, findings, "kernel") {
         return;
     }
     let Ok(types) = &findings.types else { return };
@@ -111,7 +111,7 @@ fn kernel(text: &mut String, findings: &Findings) {
 }
 
 fn settings(text: &mut String, findings: &Findings) {
-    if !mend(text, findings, "lockdown") {
+    if !write_problem(text, findings, "lockdown") {
         let none = "none (this kernel cannot, or does not tell)";
         row(text, '=', "lockdown", findings.lockdown.as_deref().unwrap_or(none));
     }
@@ -129,8 +129,8 @@ fn settings(text: &mut String, findings: &Findings) {
 }
 
 fn programs(text: &mut String, findings: &Findings, all: bool) {
-    if mend(text, findings, "programs") {
-        if let (true, Tried::Failed(_, _, log)) = (all, &findings.loaded) {
+    if write_problem(text, findings, "programs") {
+        if let (true, Attempt::Failed(_, _, log)) = (all, &findings.loaded) {
             for line in log.lines() {
                 let _ = writeln!(text, "      {}", printable(line));
             }
@@ -138,15 +138,15 @@ fn programs(text: &mut String, findings: &Findings, all: bool) {
         return;
     }
     let loaded = match &findings.loaded {
-        Tried::Done(loaded) => loaded,
-        Tried::No(why) => return row(text, '?', "programs", &format!("not tried: {why}")),
-        Tried::Failed(..) => return,
+        Attempt::Done(loaded) => loaded,
+        Attempt::Skipped(why) => return row(text, '?', "programs", &format!("not tried: {why}")),
+        Attempt::Failed(..) => return,
     };
-    let Loaded {
+    let LoadResult {
         programs,
         left_out,
-        took,
-        away,
+        load_time,
+        detach_time,
     } = loaded;
     let instructions: u64 = programs
         .iter()
@@ -161,8 +161,8 @@ fn programs(text: &mut String, findings: &Findings, all: bool) {
         "{} of {} loaded and attached in {}{verified}; detached in {}",
         programs.len(),
         programs.len() + left_out.len(),
-        milliseconds(*took),
-        milliseconds(*away),
+        milliseconds(*load_time),
+        milliseconds(*detach_time),
     );
     row(text, mark, "programs", &said);
     for (program, why) in left_out {
@@ -179,7 +179,7 @@ fn programs(text: &mut String, findings: &Findings, all: bool) {
 }
 
 fn selftest(text: &mut String, findings: &Findings) {
-    if mend(text, findings, "selftest") {
+    if write_problem(text, findings, "selftest") {
         return;
     }
     match &findings.selftest {
@@ -221,19 +221,19 @@ pub(super) fn ago(milliseconds: u64) -> String {
 
 fn cost(text: &mut String, findings: &Findings) {
     let cost = match &findings.cost {
-        Tried::Done(cost) => cost,
-        Tried::No(why) => {
+        Attempt::Done(cost) => cost,
+        Attempt::Skipped(why) => {
             let said = format!(
                 "not measured: {why}. It is some ten nanoseconds on every system call of every process, and more on each \
                  traced one; with privileges `zctrace doctor` measures both in a second or two"
             );
             return row(text, '?', "cost here", &said);
         }
-        Tried::Failed(..) => return,
+        Attempt::Failed(..) => return,
     };
     let Cost {
         bare,
-        tax,
+        syscall_overhead,
         splice,
         traced,
         reader,
@@ -243,31 +243,31 @@ fn cost(text: &mut String, findings: &Findings) {
     let said = format!(
         "{} on every system call of every process (a bare one takes {:.0} ns), and {} on each traced splice of 64 KiB ({} \
          without); {} of the reader's for it",
-        nanoseconds(tax),
+        format_measurement(syscall_overhead),
         bare.ns,
-        nanoseconds(traced),
-        plain(splice.ns),
-        nanoseconds(reader),
+        format_measurement(traced),
+        format_ns(splice.ns),
+        format_measurement(reader),
     );
     row(text, '=', "cost here", &said);
     let said = format!(
         "{}, which hold {} such calls ({} each); read every 5 ms, as fast as here, that is enough for {} in a second",
         size(ring_bytes),
-        about(cost.holds()),
+        two_digits(cost.capacity_calls()),
         size(call_bytes as u64),
-        about(cost.rate()),
+        two_digits(cost.max_calls_per_second()),
     );
     row(text, '=', "ring", &said);
 }
 
 /// A number of which two digits are true.
-fn about(number: f64) -> String {
+fn two_digits(number: f64) -> String {
     let number = number.max(0.0) as u64;
     let unit = 10_u64.pow(number.checked_ilog10().unwrap_or(0).saturating_sub(1));
     count(number / unit * unit)
 }
 
-fn plain(ns: f64) -> String {
+fn format_ns(ns: f64) -> String {
     if ns.abs() < 1000.0 {
         format!("{ns:.0} ns")
     } else {
@@ -275,8 +275,8 @@ fn plain(ns: f64) -> String {
     }
 }
 
-fn nanoseconds(measured: Measured) -> String {
-    let Measured { ns, noise_ns } = measured;
+fn format_measurement(measured: Measurement) -> String {
+    let Measurement { ns, noise_ns } = measured;
     if ns.abs() < 1000.0 {
         format!("{ns:.0} ± {noise_ns:.0} ns")
     } else {
@@ -284,17 +284,21 @@ fn nanoseconds(measured: Measured) -> String {
     }
 }
 
-fn milliseconds(measured: Measured) -> String {
+fn milliseconds(measured: Measurement) -> String {
     format!("{:.0} ms", measured.ns / 1e6)
 }
 
 fn facts(text: &mut String, findings: &Findings, all: bool) {
     let _ = writeln!(text, "\n   {:<35}{:<24}{:<6}proven", "fact", "seen by", "tier");
     for fact in &findings.coverage.facts {
-        one_fact(text, findings, fact);
+        fact_row(text, findings, fact);
     }
     let blind = &findings.coverage.not_observed;
-    let shown = if all { blind.len() } else { FEW.min(blind.len()) };
+    let shown = if all {
+        blind.len()
+    } else {
+        MAX_BLIND_SPOTS.min(blind.len())
+    };
     text.push_str("\n   cannot be seen by any of these, and is listed as unknown or not at all, never as moved\n");
     for what in blind.iter().take(shown) {
         wrap(text, "-  ", &printable(&what.what));
@@ -304,7 +308,7 @@ fn facts(text: &mut String, findings: &Findings, all: bool) {
     }
 }
 
-fn one_fact(text: &mut String, findings: &Findings, fact: &Fact) {
+fn fact_row(text: &mut String, findings: &Findings, fact: &Fact) {
     let (mark, proven) = match (&fact.alive, fact.proven_unix_ms) {
         (Alive::Yes, Some(when)) => (
             '=',
@@ -328,7 +332,7 @@ fn one_fact(text: &mut String, findings: &Findings, fact: &Fact) {
 }
 
 fn next(text: &mut String, findings: &Findings) {
-    let next = if findings.mends().is_empty() {
+    let next = if findings.problems().is_empty() {
         "zctrace demo, then zctrace run -- CMD"
     } else {
         "mend that, then zctrace doctor again; without privileges: zctrace demo"

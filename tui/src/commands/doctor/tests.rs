@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use zctrace_probes::layout::plan::Plan;
 use zctrace_probes::probe::Program;
 
-use super::cost::Measured;
+use super::cost::Measurement;
 use super::*;
-use crate::render::fixtures::{assert_fits, same_as};
+use crate::render::fixtures::{assert_fits, assert_snapshot};
 
 const HOUR: u64 = 3_600_000;
 
-fn measured(ns: f64, noise_ns: f64) -> Measured {
-    Measured { ns, noise_ns }
+fn measurement(ns: f64, noise_ns: f64) -> Measurement {
+    Measurement { ns, noise_ns }
 }
 
 fn ready() -> Findings {
@@ -26,10 +26,10 @@ fn ready() -> Findings {
         privileges: Privileges {
             uid: 0,
             missing: Vec::new(),
-            others: true,
+            can_trace_other_users: true,
         },
         kernel: "6.18.44".to_owned(),
-        types: Ok(Types {
+        types: Ok(BtfInfo {
             path: PathBuf::from("/sys/kernel/btf/vmlinux"),
             found: 77,
             missing: Vec::new(),
@@ -47,18 +47,18 @@ fn ready() -> Findings {
             value: value.map(str::to_owned),
         })
         .into(),
-        loaded: Tried::Done(Loaded {
+        loaded: Attempt::Done(LoadResult {
             programs: vec![program("sys_enter", 31_234), program("sys_exit", 24_000)],
             left_out: Vec::new(),
-            took: measured(61e6, 2e6),
-            away: measured(22e6, 2e6),
+            load_time: measurement(61e6, 2e6),
+            detach_time: measurement(22e6, 2e6),
         }),
-        cost: Tried::Done(Cost {
-            bare: measured(71.0, 1.0),
-            tax: measured(45.2, 1.4),
-            splice: measured(655.0, 5.0),
-            traced: measured(1312.0, 31.0),
-            reader: measured(902.0, 12.0),
+        cost: Attempt::Done(Cost {
+            bare: measurement(71.0, 1.0),
+            syscall_overhead: measurement(45.2, 1.4),
+            splice: measurement(655.0, 5.0),
+            traced: measurement(1312.0, 31.0),
+            reader: measurement(902.0, 12.0),
             ring_bytes: 16 << 20,
             call_bytes: 930.0,
         }),
@@ -78,24 +78,24 @@ fn unprivileged() -> Findings {
         privileges: Privileges {
             uid: 1000,
             missing: vec!["CAP_BPF", "CAP_PERFMON"],
-            others: false,
+            can_trace_other_users: false,
         },
-        loaded: Tried::No("what is to be mended comes first"),
-        cost: Tried::No("what is to be mended comes first"),
+        loaded: Attempt::Skipped("what is to be mended comes first"),
+        cost: Attempt::Skipped("what is to be mended comes first"),
         coverage: foreseen(None, None),
         ..ready()
     }
 }
 
 fn shown(findings: &Findings, all: bool, name: &str) -> String {
-    let text = render::screen(findings, all);
+    let text = render::doctor_text(findings, all);
     assert_fits(&text);
-    same_as(&text, name);
+    assert_snapshot(&text, name);
     text
 }
 
 #[test]
-fn the_screens_are_the_committed_ones() {
+fn text_matches_snapshots() {
     shown(&ready(), false, "doctor-ready.txt");
     shown(&ready(), true, "doctor-all.txt");
     let text = shown(&unprivileged(), false, "doctor-unprivileged.txt");
@@ -110,56 +110,56 @@ fn the_screens_are_the_committed_ones() {
 }
 
 #[test]
-fn what_the_kernel_refuses_is_to_be_mended() {
-    let refused = Tried::Failed(
+fn refused_program_is_a_problem() {
+    let refused = Attempt::Failed(
         "refused".to_owned(),
         "do this".to_owned(),
         "0: R1=ctx()\nprocessed 1 insns".to_owned(),
     );
     let mut findings = Findings {
         loaded: refused,
-        cost: Tried::No("nothing is attached"),
+        cost: Attempt::Skipped("nothing is attached"),
         coverage: foreseen(None, None),
         ..ready()
     };
     let text = shown(&findings, true, "doctor-refused.txt");
     assert!(text.contains("R1=ctx()"));
     findings.types = Err(("no BTF".to_owned(), "build one".to_owned()));
-    let mends = findings.mends();
+    let problems = findings.problems();
     assert_eq!(
-        mends.iter().map(|mend| mend.what).collect::<Vec<_>>(),
+        problems.iter().map(|mend| mend.area).collect::<Vec<_>>(),
         ["kernel", "programs"]
     );
-    assert!(render::screen(&findings, false).starts_with("NOT READY   2 things to mend\n"));
+    assert!(render::doctor_text(&findings, false).starts_with("NOT READY   2 things to mend\n"));
 }
 
 #[test]
-fn a_program_that_is_not_there_takes_its_facts_away() {
+fn program_that_is_not_loaded_marks_its_facts_absent() {
     let mut findings = ready();
-    let Tried::Done(loaded) = &mut findings.loaded else {
+    let Attempt::Done(loaded) = &mut findings.loaded else {
         panic!("loaded")
     };
     loaded.left_out.push(("consume_skb", "no such tracepoint".to_owned()));
     let loaded = loaded.clone();
-    not_loaded(&mut findings.coverage, &loaded);
+    mark_not_loaded(&mut findings.coverage, &loaded);
     assert_eq!(findings.facts(), (8, 10));
-    assert!(findings.mends().is_empty(), "the others can be seen all the same");
+    assert!(findings.problems().is_empty(), "the others can be seen all the same");
     let text = shown(&findings, false, "doctor-partly.txt");
     assert!(text.contains("-  pages in UNIX messages"), "{text}");
 }
 
 #[test]
-fn root_without_capabilities_is_in_a_container() {
+fn root_without_capabilities_gets_container_hints() {
     let mut findings = unprivileged();
     findings.privileges.uid = 0;
-    let mends = findings.mends();
-    assert!(mends[0].cause.contains("root, but without CAP_BPF") && mends[0].steps[0].contains("container"));
+    let problems = findings.problems();
+    assert!(problems[0].cause.contains("root, but without CAP_BPF") && problems[0].hints[0].contains("container"));
 }
 
 #[test]
-fn machines_read_the_same() {
+fn json_has_the_same_content() {
     for (findings, ready) in [(ready(), true), (unprivileged(), false)] {
-        let value: serde_json::Value = serde_json::from_str(&json::json(&findings)).expect("JSON");
+        let value: serde_json::Value = serde_json::from_str(&json::to_json(&findings)).expect("JSON");
         assert_eq!(value["ready"], ready);
         assert_eq!(value["cost"].is_null(), !ready);
         assert_eq!(value["coverage"]["facts"].as_array().map(Vec::len), Some(10));
@@ -167,13 +167,13 @@ fn machines_read_the_same() {
 }
 
 #[test]
-fn paths_are_quoted_for_a_shell() {
+fn quotes_paths_for_a_shell() {
     assert_eq!(quote("/usr/bin/zctrace"), "/usr/bin/zctrace");
     assert_eq!(quote("/a b/it's"), r"'/a b/it'\''s'");
 }
 
 #[test]
-fn ages_are_short() {
+fn formats_ages() {
     for (milliseconds, said) in [
         (0, "just now"),
         (59_000, "59 s ago"),

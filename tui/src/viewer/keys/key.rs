@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_read_and_written() {
+    fn parses_and_displays_keys() {
         for (text, shown) in [
             ("q", "q"),
             ("G", "G"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_sends_is_the_key_that_was_meant() {
+    fn terminal_events_match_parsed_keys() {
         let sent = |c, modifiers| Key::from_event(&KeyEvent::new(KeyCode::Char(c), modifiers));
         assert_eq!(Some(sent('5', KeyModifiers::CONTROL)), Key::parse("ctrl-]"));
         assert_eq!(Some(sent('G', KeyModifiers::SHIFT)), Key::parse("G"));

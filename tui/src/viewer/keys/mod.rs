@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_gives_no_key_and_no_name_twice() {
+    fn bindings_have_unique_keys_and_names() {
         let map = KeyMap::new(&[]).unwrap();
         assert_eq!(
             map.by_key.len(),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_given_away_and_clashes_are_found() {
+    fn remapping_reassigns_keys_and_reports_conflicts() {
         let map = KeyMap::new(&[change("quit", &["x"]), change("sort", &["q"])]).unwrap();
         let command = |text: &str| map.command(Key::parse(text).unwrap());
         assert_eq!(command("x"), Some(Command::Quit));

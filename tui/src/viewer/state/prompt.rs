@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_edited_by_characters_and_words() {
+    fn edits_by_characters_and_words() {
         let mut line = Prompt::new(Purpose::Filter, "to=tcp ä");
         let mut after = |edits: &[Edit]| {
             for &edit in edits {

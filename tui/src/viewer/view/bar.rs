@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_part_is_seen_and_a_large_one_is_not_all() {
+    fn small_parts_are_visible() {
         assert_eq!(cells(&Account::new(1 << 40, 1, 0), 10), [9, 1, 0]);
         assert_eq!(cells(&Account::new(1 << 40, 1, 1), 10), [8, 1, 1]);
         assert_eq!(cells(&Account::new(1, 1, 1), 2), [0, 1, 1], "what is bad is told first");
@@ -71,7 +71,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_cells_are_all_of_them(moved: u64, copied: u64, unknown: u64, width in 1..200_u16) {
+        fn cells_add_up_to_the_width(moved: u64, copied: u64, unknown: u64, width in 1..200_u16) {
             let account = Account::new(moved, copied, unknown);
             let cells = cells(&account, width);
             let parts = [moved, copied, unknown];

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_has_a_mark_and_wide_characters_are_not_halved() {
+    fn truncation_is_marked_and_keeps_wide_characters_whole() {
         assert_eq!(truncated("abcdef", 6, false), "abcdef");
         assert_eq!(truncated("abcdef", 5, false), "abcd…");
         assert_eq!(truncated("abcdef", 5, true), "abcd>");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_slid_shows_its_end_at_last() {
+    fn scrolling_stops_at_the_end() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 1, 1));
         let writer = CellWriter::new(&mut buffer, looks(false));
         let shown = |h_scroll| {
@@ -219,7 +219,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_wider_than_its_room(text in "\\PC{0,30}|[\\x00-\\x20\u{202e}\u{301}日a]{0,20}", room in 0..20_usize, ascii: bool) {
+        fn text_never_exceeds_its_width(text in "\\PC{0,30}|[\\x00-\\x20\u{202e}\u{301}日a]{0,20}", room in 0..20_usize, ascii: bool) {
             let shown = truncated(&text, room, ascii);
             prop_assert!(shown.width() <= room, "{:?}", shown);
             prop_assert!(!shown.contains(char::is_control));

@@ -43,7 +43,7 @@ fn process(flow: &Flow) -> String {
 /// Returns the code that explains most bytes; for moved bytes that were peeked at, the code of the
 /// peek.
 fn reason(flow: &Flow) -> String {
-    match render::reasons(flow) {
+    match render::main_reason(flow) {
         none if none.is_empty() && flow.looked > 0 => "looked".to_owned(),
         reasons => reasons,
     }

@@ -208,7 +208,7 @@ fn draw(writer: &mut CellWriter<'_>, place: Rect, column: &Column, cell: Cell<'_
             writer.write_aligned(place, &text, Side::Left, Role::Plain);
         }
         Cell::Endpoint(end) if h_scroll == 0 => {
-            writer.write_aligned(place, &render::end(end, room), Side::Left, Role::Plain)
+            writer.write_aligned(place, &render::shorten_endpoint(end, room), Side::Left, Role::Plain)
         }
         Cell::Endpoint(end) => {
             let text = end.to_string();
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_never_overlap_and_never_leave_the_screen() {
+    fn columns_never_overlap_or_exceed_the_width() {
         for view in View::ALL {
             for width in 0..300 {
                 let area = Rect::new(0, 0, width, 1);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_is_found_where_it_is_drawn() {
+    fn finds_columns_where_titles_are_drawn() {
         let area = Rect::new(0, 5, 120, 1);
         for view in View::ALL {
             for (index, at, wide) in visible_columns(view, area).0 {

@@ -70,7 +70,7 @@ fn outcome(flows: Vec<Flow>, criteria: &Criteria) -> Outcome {
 }
 
 #[test]
-fn what_moved_passes_and_one_copied_byte_fails_a_limit_of_none() {
+fn one_copied_byte_fails_a_limit_of_zero() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
     assert_eq!(outcome(vec![moved(MIB)], &none), Outcome::Held);
     assert_eq!(outcome(vec![moved(MIB), copied(1)], &none), Outcome::Broken);
@@ -80,7 +80,7 @@ fn what_moved_passes_and_one_copied_byte_fails_a_limit_of_none() {
 }
 
 #[test]
-fn bytes_count_from_wherever_they_came_and_only_where_they_arrived() {
+fn bytes_from_any_source_count_at_judged_endpoints_only() {
     // The very case the gate is for: sendfile became read and write, and no flow from file to socket is left.
     let read = flow(
         EndKind::File,
@@ -105,7 +105,7 @@ fn bytes_count_from_wherever_they_came_and_only_where_they_arrived() {
 }
 
 #[test]
-fn nothing_and_too_little_are_never_a_pass() {
+fn too_few_bytes_never_pass() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
     assert_eq!(outcome(vec![], &none), Outcome::Open);
     let elsewhere = flow(EndKind::File, EndKind::File, Account::new(MIB, 0, 0), &[]);
@@ -137,7 +137,7 @@ fn nothing_and_too_little_are_never_a_pass() {
 }
 
 #[test]
-fn unknown_bytes_decide_nothing() {
+fn unknown_bytes_are_inconclusive() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
     assert_eq!(outcome(vec![moved(MIB), unknown(1)], &none), Outcome::Open);
     assert_eq!(outcome(vec![moved(MIB), unknown(1), copied(1)], &none), Outcome::Broken);
@@ -155,7 +155,7 @@ fn unknown_bytes_decide_nothing() {
 }
 
 #[test]
-fn a_limit_on_unknown_bytes_is_one_of_its_own() {
+fn limit_on_unknown_bytes_is_independent() {
     let mut both = criteria("socket", Some(Limit::Bytes(0)));
     both.max_unknown = Some(Limit::Bytes(10));
     assert_eq!(outcome(vec![moved(MIB), unknown(10)], &both), Outcome::Held);
@@ -166,7 +166,7 @@ fn a_limit_on_unknown_bytes_is_one_of_its_own() {
 }
 
 #[test]
-fn a_look_counts_as_a_copy_unless_it_is_allowed() {
+fn peek_counts_as_copy_unless_allowed() {
     let mut none = criteria("socket", Some(Limit::Bytes(0)));
     let mut looked = moved(MIB);
     looked.looked = 100;
@@ -195,7 +195,7 @@ fn a_look_counts_as_a_copy_unless_it_is_allowed() {
 }
 
 #[test]
-fn what_is_allowed_is_forgiven_only_as_far_as_reasons_show() {
+fn allowed_reasons_excuse_only_the_bytes_they_explain() {
     let mut allowing = criteria("socket", Some(Limit::Bytes(0)));
     allowing.allow = vec![Reason::FromMemory, Reason::StillQueued];
     assert_eq!(
@@ -222,7 +222,7 @@ fn what_is_allowed_is_forgiven_only_as_far_as_reasons_show() {
 }
 
 #[test]
-fn loss_and_what_cannot_be_seen_leave_it_open_but_do_not_hide_a_copy() {
+fn loss_and_coverage_gaps_are_inconclusive_but_hide_no_copy() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
     let plants: [Plant; 4] = [
         |report| report.loss.recursion_misses = 1,
@@ -258,7 +258,7 @@ fn loss_and_what_cannot_be_seen_leave_it_open_but_do_not_hide_a_copy() {
 }
 
 #[test]
-fn a_folded_row_that_may_be_meant_is_not_passed_over() {
+fn folded_row_that_may_match_is_undecided() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
     let various = |account, reasons: &[(Reason, u64)]| {
         let mut row = flow(EndKind::Various, EndKind::Various, account, reasons);
@@ -271,7 +271,7 @@ fn a_folded_row_that_may_be_meant_is_not_passed_over() {
 }
 
 #[test]
-fn without_a_limit_the_baseline_judges_and_beside_one_it_only_tells() {
+fn baseline_judges_only_without_a_limit() {
     let regressions = [Regression {
         path: "file:tcp".to_owned(),
         code: "ZC07".to_owned(),

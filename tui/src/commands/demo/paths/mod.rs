@@ -14,16 +14,16 @@ use bufferlist::oracle::Verdict;
 use zctrace_report::text::printable;
 use zctrace_report::{Call, End, EndKind, Flow, Look, OracleWord, Segment};
 
-use super::fixture::{Cause, Stage};
-use super::judge::{self, Judgement, Leg};
-use super::payload::Arrival;
+use super::fixture::{DemoError, Fixture};
+use super::judge::{self, Judgment, Leg};
+use super::payload::Received;
 
 /// A path of the demo.
 pub(crate) struct Path {
     /// Its name, which is what is shown if it cannot run.
     pub(crate) name: &'static str,
     /// Runs it.
-    pub(crate) run: fn(&Stage) -> Result<Vec<Done>, Cause>,
+    pub(crate) run: fn(&Fixture) -> Result<Vec<PathResult>, DemoError>,
 }
 
 /// All paths, in the order in which they run.
@@ -49,8 +49,8 @@ pub(crate) const ALL: [Path; 11] = [
         run: socket::through_unix,
     },
     Path {
-        name: memory::LENT,
-        run: memory::lent,
+        name: memory::VMSPLICED,
+        run: memory::vmspliced,
     },
     Path {
         name: memory::TO_DISK,
@@ -61,29 +61,29 @@ pub(crate) const ALL: [Path; 11] = [
         run: fan_out::two_sinks,
     },
     Path {
-        name: peek::ON_THE_WAY,
-        run: peek::on_the_way,
+        name: peek::DURING_TRANSFER,
+        run: peek::during_transfer,
     },
     Path {
-        name: peek::STRATEGIES,
-        run: peek::strategies,
+        name: peek::ALL_STRATEGIES,
+        run: peek::all_strategies,
     },
     Path {
-        name: memory::WRITTEN,
-        run: memory::written,
+        name: memory::PLAIN_SEND,
+        run: memory::plain_send,
     },
 ];
 
 /// What a path brought home: a row.
-pub(crate) struct Done {
+pub(crate) struct PathResult {
     /// What the report says of it.
     pub(crate) flow: Flow,
     /// Looks on the way.
-    pub(crate) looks: Vec<Look>,
+    pub(crate) peeks: Vec<Look>,
     /// The largest of the segments that the bytes of the last leg were.
     pub(crate) segments: Vec<Segment>,
     /// Whether it did what it says.
-    pub(crate) judgement: Judgement,
+    pub(crate) judgment: Judgment,
     /// A remark for the reader.
     pub(crate) note: Option<String>,
     /// What the library says of each transfer of the path, in order.
@@ -91,47 +91,47 @@ pub(crate) struct Done {
 }
 
 /// A path that has been run and not yet judged.
-struct Trip {
+struct PathRun {
     name: &'static str,
-    stations: Vec<EndKind>,
+    path: Vec<EndKind>,
     from: String,
     to: String,
     calls: Vec<Call>,
     /// How many bytes it was to carry.
     len: u64,
     receipts: Vec<Receipt>,
-    arrival: Arrival,
-    oracle: Result<Verdict, Cause>,
+    received: Received,
+    oracle: Result<Verdict, DemoError>,
 }
 
-impl Trip {
+impl PathRun {
     /// Asks the receipts, compares the content, and judges.
-    fn done(self, stage: &Stage) -> Done {
+    fn judge(self, fixture: &Fixture) -> PathResult {
         let end = |kind: Option<&EndKind>, name: &str| End::new(kind.cloned().unwrap_or(EndKind::Various), name);
         let mut flow = Flow::new(
-            end(self.stations.first(), &printable(&self.from)),
-            end(self.stations.last(), &printable(&self.to)),
+            end(self.path.first(), &printable(&self.from)),
+            end(self.path.last(), &printable(&self.to)),
         );
         flow.name = Some(self.name.to_owned());
-        flow.path = self.stations;
+        flow.path = self.path;
         flow.pid = Some(std::process::id());
         "zctrace".clone_into(&mut flow.process);
         flow.call_names = self.calls;
         let legs: Vec<Leg> = self.receipts.into_iter().map(Leg::from).collect();
-        judge::set_account(&mut flow, self.arrival.bytes(), &legs);
-        flow.content_ok = Some(stage.content().is(&self.arrival, self.len));
+        judge::set_account(&mut flow, self.received.bytes(), &legs);
+        flow.content_ok = Some(fixture.payload().is(&self.received, self.len));
         flow.oracle = Some(
             self.oracle
                 .as_ref()
-                .map_or(OracleWord::NotAsked, |&verdict| judge::word(verdict)),
+                .map_or(OracleWord::NotAsked, |&verdict| judge::oracle_verdict(verdict)),
         );
-        let mute = self.oracle.err().map(|cause| cause.to_string());
-        let judgement = judge::judge(&flow, self.len, &legs, mute.as_deref());
-        Done {
+        let oracle_error = self.oracle.err().map(|cause| cause.to_string());
+        let judgment = judge::judge(&flow, self.len, &legs, oracle_error.as_deref());
+        PathResult {
             flow,
-            looks: Vec::new(),
+            peeks: Vec::new(),
             segments: Vec::new(),
-            judgement,
+            judgment,
             note: None,
             legs,
         }
@@ -139,19 +139,19 @@ impl Trip {
 }
 
 /// Sends and receives at the same time. If both fail, what the receiver says is the cause: a sender only sees it go.
-fn at_once<S, R: Send>(
-    send: impl FnOnce() -> Result<S, Cause>,
-    receive: impl FnOnce() -> Result<R, Cause> + Send,
-) -> Result<(S, R), Cause> {
+fn run_concurrently<S, R: Send>(
+    send: impl FnOnce() -> Result<S, DemoError>,
+    receive: impl FnOnce() -> Result<R, DemoError> + Send,
+) -> Result<(S, R), DemoError> {
     scope(|threads| {
         let far = threads.spawn(receive);
         let near = send();
-        let far = joined(far)?;
+        let far = join_thread(far)?;
         Ok((near?, far))
     })
 }
 
 /// The result of a thread. Its panic is ours.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+fn join_thread<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -36,7 +36,7 @@ pub(super) fn write(text: &mut TextBuffer, title: &str, flows: &[&Flow]) {
                 let _ = write!(line, " {word}");
             }
         }
-        let codes = render::reasons(flow);
+        let codes = render::main_reason(flow);
         if !codes.is_empty() {
             let _ = write!(line, ", {codes}");
         }

@@ -64,7 +64,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
     } else {
         flow_list::write(text, "its flows", &flows);
         let ids: HashSet<u64> = flows.iter().map(|flow| flow.id).collect();
-        render::why(text, report, |id| ids.contains(&id));
+        render::write_reasons(text, report, |id| ids.contains(&id));
     }
     format!("process {}", process.pid)
 }

@@ -15,7 +15,7 @@ pub(super) fn write(text: &mut TextBuffer, snapshot: &Snapshot, detail: &Detail)
     let Some(code) = rows::code_of(snapshot, detail.key) else {
         return String::new();
     };
-    render::why_one(text, report, &code);
+    render::write_one_reason(text, report, &code);
     text.push('\n');
     wrap(text, "   ", &reasons::basis(report));
     text.push('\n');

@@ -50,9 +50,9 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
         else {
             return String::new();
         };
-        wrap(text, "   ", &render::who(look));
+        wrap(text, "   ", &render::peek_line(look));
         text.push('\n');
-        render::why_one(text, report, look.code.as_str());
+        render::write_one_reason(text, report, look.code.as_str());
         ("look".to_owned(), look.flow)
     };
     if let Some(flow) = flow.and_then(|id| report.flow(id)) {

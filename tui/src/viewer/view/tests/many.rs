@@ -35,7 +35,7 @@ fn report(step: u64) -> Report {
 }
 
 #[test]
-fn a_hundred_thousand_flows() {
+fn handles_a_hundred_thousand_flows() {
     let (first, second) = (Arc::new(report(1)), Arc::new(report(4096)));
     let mut state = new_state((120, 40), ThemeName::Dark, false);
     let mut said = Vec::new();

@@ -314,7 +314,7 @@ fn with_more(add: Add<'_>) {
 
 /// No text waits for space that never comes.
 #[test]
-fn a_line_is_typed_where_there_is_no_room_for_it() {
+fn prompt_works_at_any_width() {
     for width in 1..30 {
         let mut state = live(Scenario::Live, (width, 15), ThemeName::Dark, false);
         typed(&mut state, "to=tcp 日本");

@@ -194,7 +194,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_terminal_of_cmd_takes_what_comes(input in terminal()) {
+    fn terminal_emulator_accepts_any_input(input in terminal()) {
         let (rows, columns) = screen(&input).size();
         prop_assert_eq!((rows.get(), columns.get()), input[1].0);
     }
@@ -204,7 +204,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_panics_and_no_cell_steers_the_terminal(
+    fn random_actions_never_panic_or_emit_control_characters(
         size in (1..301_u16, 1..101_u16),
         theme in proptest::sample::select(ThemeName::ALL.to_vec()),
         ascii: bool,
