@@ -135,8 +135,8 @@ impl DigestEvent {
     pub const fn program(&self) -> Option<u32> {
         Some(match self.event {
             digest_event_kind::SENT => program::SOCK_SEND_LENGTH,
-            digest_event_kind::TRANSMITTED => program::SUMS_OF_PACKETS,
-            digest_event_kind::CLOSED => program::SUMS_AT_END,
+            digest_event_kind::TRANSMITTED => program::DIGEST_XMIT,
+            digest_event_kind::CLOSED => program::DIGEST_CLOSE,
             _ => return None,
         })
     }

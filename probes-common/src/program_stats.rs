@@ -33,10 +33,10 @@ pub mod program {
     pub const TASK_RENAME: u32 = 11;
     /// `sock_send_length`: writes [`DigestEvent`](crate::DigestEvent), `SENT`, and [`EndpointName`](crate::EndpointName).
     pub const SOCK_SEND_LENGTH: u32 = 12;
-    /// `sums_of_packets`, at `net_dev_start_xmit`: writes [`DigestEvent`](crate::DigestEvent), `TRANSMITTED`.
-    pub const SUMS_OF_PACKETS: u32 = 13;
-    /// `sums_at_end`, at `inet_sock_set_state`: writes [`DigestEvent`](crate::DigestEvent), `CLOSED`.
-    pub const SUMS_AT_END: u32 = 14;
+    /// `digest_xmit`, at `net_dev_start_xmit`: writes [`DigestEvent`](crate::DigestEvent), `TRANSMITTED`.
+    pub const DIGEST_XMIT: u32 = 13;
+    /// `digest_close`, at `inet_sock_set_state`: writes [`DigestEvent`](crate::DigestEvent), `CLOSED`.
+    pub const DIGEST_CLOSE: u32 = 14;
     /// `task_file`, an iterator: writes [`PipeSnapshot`](crate::PipeSnapshot), [`PageRecord`](crate::PageRecord) of pipes that were found, and
     /// [`EndpointName`](crate::EndpointName) with `PREEXISTING`.
     pub const TASK_FILE: u32 = 15;

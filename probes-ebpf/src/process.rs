@@ -5,8 +5,8 @@ use core::ptr::addr_of_mut;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use zctrace_records::{ProcessEvent, process_event_kind, program};
 
-use crate::maps::{ENDED, ENTRIES, EXEC, FORK, PLAIN_ENTRIES, RENAMED, TRACED};
-use crate::offsets as at;
+use crate::maps::{ENDTASK_SCRATCH, EXEC_SCRATCH, FORK_SCRATCH, IN_FLIGHT, IO_IN_FLIGHT, RENAME_SCRATCH, TRACED};
+use crate::offsets;
 use crate::read::{self, member};
 use crate::{emit, scope};
 
@@ -19,20 +19,20 @@ pub(crate) struct Scratch {
 
 /// A new process of a traced one is traced, too. New threads need nothing: a process is its tgid.
 #[inline(always)]
-pub(crate) fn fork(parent: u64, child: u64) {
-    let tgid: u32 = member(parent, &at::TASK_TGID);
-    let made: u32 = member(child, &at::TASK_TGID);
-    if made == tgid || at::FOLLOW.load() == 0 || !scope::has(tgid) {
+pub(crate) fn on_fork(parent: u64, child: u64) {
+    let tgid: u32 = member(parent, &offsets::TASK_TGID);
+    let made: u32 = member(child, &offsets::TASK_TGID);
+    if made == tgid || offsets::FOLLOW.load() == 0 || !scope::is_traced(tgid) {
         return;
     }
-    if at::SCOPE_MODE.load() == 0 && TRACED.insert(made, 1, 0).is_err() {
-        emit::crowded(program::SCHED_PROCESS_FORK);
+    if offsets::SCOPE_MODE.load() == 0 && TRACED.insert(made, 1, 0).is_err() {
+        emit::count_map_full(program::SCHED_PROCESS_FORK);
     }
-    if let Some(room) = FORK.get_ptr_mut(0) {
+    if let Some(scratch) = FORK_SCRATCH.get_ptr_mut(0) {
         // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
         unsafe {
-            let process = addr_of_mut!((*room).process);
-            tell(
+            let process = addr_of_mut!((*scratch).process);
+            emit_event(
                 process,
                 process_event_kind::FORK,
                 made,
@@ -46,21 +46,21 @@ pub(crate) fn fork(parent: u64, child: u64) {
 
 /// A traced process has become another program; it stays traced. The thread that did it had this number before.
 #[inline(always)]
-pub(crate) fn exec(task: u64, tid: u32) {
-    let who = bpf_get_current_pid_tgid();
-    if !scope::has((who >> 32) as u32) {
+pub(crate) fn on_exec(task: u64, tid: u32) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if !scope::is_traced((pid_tgid >> 32) as u32) {
         return;
     }
-    if tid != who as u32 {
+    if tid != pid_tgid as u32 {
         // It has taken the leader's (`de_thread`, fs/exec.c): nobody ends under the old one.
-        let _ = ENTRIES.remove(tid);
-        let _ = PLAIN_ENTRIES.remove(tid);
+        let _ = IN_FLIGHT.remove(tid);
+        let _ = IO_IN_FLIGHT.remove(tid);
     }
-    if let Some(room) = EXEC.get_ptr_mut(0) {
+    if let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(0) {
         // SAFETY: as above.
         unsafe {
-            let process = addr_of_mut!((*room).process);
-            tell(
+            let process = addr_of_mut!((*scratch).process);
+            emit_event(
                 process,
                 process_event_kind::EXEC,
                 0,
@@ -74,29 +74,29 @@ pub(crate) fn exec(task: u64, tid: u32) {
 
 /// A thread has ended; with the last one its process.
 #[inline(always)]
-pub(crate) fn exit(task: u64) {
-    let who = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((who >> 32) as u32, who as u32);
-    if !scope::has(tgid) {
+pub(crate) fn on_exit(task: u64) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    if !scope::is_traced(tgid) {
         return;
     }
     // A thread that is killed comes by sys_exit first, unless another program forbade that.
-    let _ = ENTRIES.remove(tid);
-    let _ = PLAIN_ENTRIES.remove(tid);
+    let _ = IN_FLIGHT.remove(tid);
+    let _ = IO_IN_FLIGHT.remove(tid);
     // do_exit has counted this thread down before the tracepoint (kernel/exit.c).
-    let signal: u64 = member(task, &at::TASK_SIGNAL);
-    if member::<u32>(signal, &at::SIGNAL_LIVE) != 0 {
+    let signal: u64 = member(task, &offsets::TASK_SIGNAL);
+    if member::<u32>(signal, &offsets::SIGNAL_LIVE) != 0 {
         return;
     }
     // Two threads that end at the same time may both see zero: one of them removes the process.
-    if at::SCOPE_MODE.load() == 0 && TRACED.remove(tgid).is_err() {
+    if offsets::SCOPE_MODE.load() == 0 && TRACED.remove(tgid).is_err() {
         return;
     }
-    if let Some(room) = ENDED.get_ptr_mut(0) {
+    if let Some(scratch) = ENDTASK_SCRATCH.get_ptr_mut(0) {
         // SAFETY: as above.
         unsafe {
-            let process = addr_of_mut!((*room).process);
-            tell(
+            let process = addr_of_mut!((*scratch).process);
+            emit_event(
                 process,
                 process_event_kind::EXIT,
                 0,
@@ -110,22 +110,22 @@ pub(crate) fn exit(task: u64) {
 
 /// A thread that takes the name which announces it makes its process traced from here on.
 #[inline(always)]
-pub(crate) fn renamed(task: u64, name: u64) {
-    let [first, second] = read::at::<[u64; 2]>(name);
-    if first != at::COOKIE_FIRST.load() || second != at::COOKIE_SECOND.load() || first == 0 {
+pub(crate) fn on_rename(task: u64, name: u64) {
+    let [first, second] = read::kernel::<[u64; 2]>(name);
+    if first != offsets::COOKIE_FIRST.load() || second != offsets::COOKIE_SECOND.load() || first == 0 {
         return;
     }
     // A thread's name can be set by others of its process only, so this is the one that is meant.
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if TRACED.insert(tgid, 1, 0).is_err() {
-        emit::crowded(program::TASK_RENAME);
+        emit::count_map_full(program::TASK_RENAME);
         return;
     }
-    if let Some(room) = RENAMED.get_ptr_mut(0) {
+    if let Some(scratch) = RENAME_SCRATCH.get_ptr_mut(0) {
         // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
         unsafe {
-            let process = addr_of_mut!((*room).process);
-            tell(process, process_event_kind::ATTACHED, 0, 0, task, program::TASK_RENAME);
+            let process = addr_of_mut!((*scratch).process);
+            emit_event(process, process_event_kind::ATTACHED, 0, 0, task, program::TASK_RENAME);
         }
     }
 }
@@ -136,7 +136,14 @@ pub(crate) fn renamed(task: u64, name: u64) {
 ///
 /// `process` must be valid for writes.
 #[inline(always)]
-pub(crate) unsafe fn tell(process: *mut ProcessEvent, event: u32, child: u32, detail: u64, task: u64, who: u32) {
+pub(crate) unsafe fn emit_event(
+    process: *mut ProcessEvent,
+    event: u32,
+    child: u32,
+    detail: u64,
+    task: u64,
+    program: u32,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         (*process).event = event;
@@ -145,8 +152,8 @@ pub(crate) unsafe fn tell(process: *mut ProcessEvent, event: u32, child: u32, de
         generated::bpf_probe_read_kernel(
             addr_of_mut!((*process).comm).cast(),
             16,
-            (task + u64::from(at::TASK_COMM.load())) as *const _,
+            (task + u64::from(offsets::TASK_COMM.load())) as *const _,
         );
-        emit::whole(process, ProcessEvent::KIND, who);
+        emit::emit_fixed(process, ProcessEvent::KIND, program);
     }
 }

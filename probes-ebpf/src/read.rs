@@ -3,30 +3,13 @@
 use aya_ebpf::helpers::generated;
 use core::mem::{MaybeUninit, size_of};
 
-use zctrace_records::RDONLY_CAST_PLACEHOLDER;
+use zctrace_records::{Pod, RDONLY_CAST_PLACEHOLDER};
 
 use crate::offsets::{DIRECT, Offset};
 
-/// Integers and arrays of them: any bytes are a value.
-///
-/// # Safety
-///
-/// Every pattern of bytes must be a valid value of the type, all zeros included.
-pub(crate) unsafe trait Plain: Copy {}
-// SAFETY: integers.
-unsafe impl Plain for u8 {}
-// SAFETY: as above.
-unsafe impl Plain for u16 {}
-// SAFETY: as above.
-unsafe impl Plain for u32 {}
-// SAFETY: as above.
-unsafe impl Plain for u64 {}
-// SAFETY: an array of such.
-unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
-
 /// What lies at an address of the kernel; zero if nothing does.
 #[inline(always)]
-pub(crate) fn at<T: Plain>(address: u64) -> T {
+pub(crate) fn kernel<T: Pod>(address: u64) -> T {
     if DIRECT.load() == 1 {
         // SAFETY: what the kernel's `bpf_rdonly_cast` returns may be read anywhere: an address at which nothing is gives zeros
         // (PROBE_MEM, arch/x86/net/bpf_jit_comp.c).
@@ -55,13 +38,13 @@ fn cast(address: u64) -> *const u8 {
 /// A member of a structure of the kernel; zero if it cannot be read. A chain of such reads from a null pointer is all
 /// zero.
 #[inline(always)]
-pub(crate) fn member<T: Plain>(base: u64, offset: &Offset) -> T {
-    at(base.wrapping_add(u64::from(offset.load())))
+pub(crate) fn member<T: Pod>(base: u64, offset: &Offset) -> T {
+    kernel(base.wrapping_add(u64::from(offset.load())))
 }
 
 /// What lies at an address of the program; zero if it is not in memory right now.
 #[inline(always)]
-pub(crate) fn user<T: Plain>(address: u64) -> T {
+pub(crate) fn user<T: Pod>(address: u64) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: as above (bpf_probe_read_user_common).
     unsafe {
@@ -85,7 +68,7 @@ pub(crate) fn opaque(value: u64) -> u64 {
 ///
 /// `to` must be valid for writes of `MASK` bytes; `MASK` is a power of two less one.
 #[inline(always)]
-pub(crate) unsafe fn bulk<const MASK: u64>(to: *mut u8, len: u64, address: u64) {
+pub(crate) unsafe fn kernel_bytes<const MASK: u64>(to: *mut u8, len: u64, address: u64) {
     // SAFETY: the caller's promise; the length is masked to it.
     unsafe { generated::bpf_probe_read_kernel(to.cast(), (opaque(len) & MASK) as u32, address as *const _) };
 }
@@ -97,7 +80,7 @@ pub(crate) unsafe fn bulk<const MASK: u64>(to: *mut u8, len: u64, address: u64) 
 ///
 /// `word` must be aligned and valid for reads and writes, and be accessed atomically by all.
 #[inline(always)]
-pub(crate) unsafe fn add(word: *mut u64, value: u64) {
+pub(crate) unsafe fn atomic_add(word: *mut u64, value: u64) {
     // SAFETY: the caller's promise.
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word, in(reg) value, options(nostack)) };
 }
@@ -108,7 +91,7 @@ pub(crate) unsafe fn add(word: *mut u64, value: u64) {
 ///
 /// As [`add`].
 #[inline(always)]
-pub(crate) unsafe fn fetch_add(word: *mut u64, value: u64) -> u64 {
+pub(crate) unsafe fn atomic_fetch_add(word: *mut u64, value: u64) -> u64 {
     let mut value = value;
     // SAFETY: the caller's promise.
     unsafe {

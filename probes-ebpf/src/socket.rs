@@ -5,8 +5,8 @@ use core::ptr::{addr_of, addr_of_mut};
 use zctrace_records::{EndpointState, SocketPair, endpoint_kind, program};
 
 use crate::emit;
-use crate::maps::{LIVES, WATCHED, Watch, next_serial};
-use crate::offsets as at;
+use crate::maps::{CONNECTION_IDS, CONNECTIONS, Connection, next_id};
+use crate::offsets;
 use crate::read::{self, member};
 
 /// `AF_UNIX`, `AF_INET`, `AF_INET6` (include/linux/socket.h).
@@ -28,22 +28,22 @@ const IPPROTO_UDP: u16 = 17;
 ///
 /// `end` must be valid for reads and writes, with its object filled in.
 #[inline(never)]
-pub(crate) unsafe fn identify(end: *mut EndpointState) -> u16 {
+pub(crate) unsafe fn identify(endpoint: *mut EndpointState) -> u16 {
     // SAFETY: the caller's promise.
     unsafe {
-        let sk = (*end).object;
-        let family: u16 = member(sk, &at::SK_FAMILY);
-        let kind: u16 = member(sk, &at::SK_TYPE);
-        let protocol: u16 = member(sk, &at::SK_PROTOCOL);
-        (*end).size = u32::from(family) | u32::from(kind) << 16;
+        let sk = (*endpoint).object;
+        let family: u16 = member(sk, &offsets::SK_FAMILY);
+        let kind: u16 = member(sk, &offsets::SK_TYPE);
+        let protocol: u16 = member(sk, &offsets::SK_PROTOCOL);
+        (*endpoint).size = u32::from(family) | u32::from(kind) << 16;
         match (family, kind, protocol) {
             (AF_UNIX, SOCK_STREAM, _) => endpoint_kind::UNIX_STREAM,
             (AF_UNIX, _, _) => endpoint_kind::UNIX_MESSAGES,
             (AF_INET | AF_INET6, SOCK_STREAM, IPPROTO_TCP) => {
-                pair(addr_of_mut!((*end).pair), sk, family);
+                read_pair(addr_of_mut!((*endpoint).pair), sk, family);
                 // A socket without a peer listens, or is about to connect.
-                if (*end).pair.destination_port != 0 {
-                    (*end).extra = watch(addr_of!((*end).pair), sk);
+                if (*endpoint).pair.destination_port != 0 {
+                    (*endpoint).extra = track_connection(addr_of!((*endpoint).pair), sk);
                 }
                 endpoint_kind::TCP
             }
@@ -56,22 +56,22 @@ pub(crate) unsafe fn identify(end: *mut EndpointState) -> u16 {
 /// Whether a socket is one of TCP over IPv4 or IPv6, and of which family.
 #[inline(always)]
 pub(crate) fn tcp_family(sk: u64) -> Option<u16> {
-    let family: u16 = member(sk, &at::SK_FAMILY);
+    let family: u16 = member(sk, &offsets::SK_FAMILY);
     if family != AF_INET && family != AF_INET6 {
         return None;
     }
     // TCP_TIME_WAIT and TCP_NEW_SYN_RECV (include/net/tcp_states.h): no full sockets, what follows is not theirs.
-    let state: u8 = member(sk, &at::SK_STATE);
+    let state: u8 = member(sk, &offsets::SK_STATE);
     if state == 6 || state == 12 {
         return None;
     }
-    (member::<u16>(sk, &at::SK_PROTOCOL) == IPPROTO_TCP).then_some(family)
+    (member::<u16>(sk, &offsets::SK_PROTOCOL) == IPPROTO_TCP).then_some(family)
 }
 
 /// Whether a socket is one of `AF_UNIX`.
 #[inline(always)]
 pub(crate) fn is_unix(sk: u64) -> bool {
-    member::<u16>(sk, &at::SK_FAMILY) == AF_UNIX
+    member::<u16>(sk, &offsets::SK_FAMILY) == AF_UNIX
 }
 
 /// The addresses of a TCP socket, itself as the sender.
@@ -83,22 +83,22 @@ pub(crate) fn is_unix(sk: u64) -> bool {
 /// `pair` must be valid for writes and aligned to 8 bytes, as it is in all records.
 #[inline(never)]
 #[allow(clippy::cast_ptr_alignment)] // The caller's promise.
-pub(crate) unsafe fn pair(pair: *mut SocketPair, sk: u64, family: u16) {
+pub(crate) unsafe fn read_pair(pair: *mut SocketPair, sk: u64, family: u16) {
     // SAFETY: the caller's promise.
     unsafe {
         read::zero(pair);
         (*pair).family = family;
-        (*pair).source_port = u16::from_be(member(sk, &at::SK_SPORT));
-        (*pair).destination_port = u16::from_be(member(sk, &at::SK_DPORT));
+        (*pair).source_port = u16::from_be(member(sk, &offsets::SK_SPORT));
+        (*pair).destination_port = u16::from_be(member(sk, &offsets::SK_DPORT));
         // As words: bytes are read one by one.
         let source = addr_of_mut!((*pair).source).cast::<u32>();
         let destination = addr_of_mut!((*pair).destination).cast::<u32>();
         if family == AF_INET {
-            *source = member(sk, &at::SK_RCV_SADDR);
-            *destination = member(sk, &at::SK_DADDR);
+            *source = member(sk, &offsets::SK_RCV_SADDR);
+            *destination = member(sk, &offsets::SK_DADDR);
         } else {
-            *source.cast::<[u32; 4]>() = member(sk, &at::SK_V6_RCV_SADDR);
-            *destination.cast::<[u32; 4]>() = member(sk, &at::SK_V6_DADDR);
+            *source.cast::<[u32; 4]>() = member(sk, &offsets::SK_V6_RCV_SADDR);
+            *destination.cast::<[u32; 4]>() = member(sk, &offsets::SK_V6_DADDR);
         }
     }
 }
@@ -109,32 +109,32 @@ pub(crate) unsafe fn pair(pair: *mut SocketPair, sk: u64, family: u16) {
 ///
 /// `pair` must be valid for reads.
 #[inline(never)]
-unsafe fn watch(pair: *const SocketPair, sk: u64) -> u64 {
+unsafe fn track_connection(pair: *const SocketPair, sk: u64) -> u64 {
     // SAFETY: the caller's promise; values are valid as long as the program runs.
     unsafe {
-        if let Some(known) = WATCHED.get_ptr_mut(&*pair) {
+        if let Some(known) = CONNECTIONS.get_ptr_mut(&*pair) {
             (*known).sock = sk;
-            return (*known).life;
+            return (*known).id;
         }
-        let life = next_serial(LIVES);
+        let connection_id = next_id(CONNECTION_IDS);
         let back = (*pair).reversed();
-        let watch = |sock| Watch {
-            life,
+        let connection = |sock| Connection {
+            id: connection_id,
             sock,
-            straight: 0,
+            sends_unpiped: 0,
         };
         // The other side's thread may be here at the same moment: what the first one wrote down, and has been told since, stays.
-        let refused = WATCHED.insert(&*pair, watch(sk), NO_EXIST).is_err();
-        let back_refused = WATCHED.insert(&back, watch(0), NO_EXIST).is_err();
-        let known = WATCHED.get_ptr_mut(&*pair);
-        if refused && known.is_none() || back_refused && WATCHED.get_ptr(&back).is_none() {
-            emit::crowded(program::SYS_ENTER);
+        let refused = CONNECTIONS.insert(&*pair, connection(sk), NO_EXIST).is_err();
+        let back_refused = CONNECTIONS.insert(&back, connection(0), NO_EXIST).is_err();
+        let known = CONNECTIONS.get_ptr_mut(&*pair);
+        if refused && known.is_none() || back_refused && CONNECTIONS.get_ptr(&back).is_none() {
+            emit::count_map_full(program::SYS_ENTER);
         }
         let Some(known) = known else {
-            return life;
+            return connection_id;
         };
         (*known).sock = sk;
-        (*known).life
+        (*known).id
     }
 }
 
@@ -144,11 +144,11 @@ unsafe fn watch(pair: *const SocketPair, sk: u64) -> u64 {
 ///
 /// `pair` must be valid for reads.
 #[inline(always)]
-pub(crate) unsafe fn straight(pair: *const SocketPair) {
+pub(crate) unsafe fn mark_unpiped_sends(pair: *const SocketPair) {
     // SAFETY: the caller's promise; values are valid as long as the program runs.
     unsafe {
-        if let Some(known) = WATCHED.get_ptr_mut(&*pair) {
-            (*known).straight = 1;
+        if let Some(known) = CONNECTIONS.get_ptr_mut(&*pair) {
+            (*known).sends_unpiped = 1;
         }
     }
 }
@@ -163,18 +163,18 @@ pub(crate) unsafe fn straight(pair: *const SocketPair) {
 ///
 /// `pair` must be valid for reads.
 #[inline(always)]
-pub(crate) unsafe fn forget(pair: *const SocketPair) -> Option<u64> {
+pub(crate) unsafe fn forget_connection(pair: *const SocketPair) -> Option<u64> {
     // SAFETY: the caller's promise; values are valid as long as the program runs.
     unsafe {
-        let life = (*WATCHED.get_ptr(&*pair)?).life;
-        let _ = WATCHED.remove(&*pair);
+        let connection_id = (*CONNECTIONS.get_ptr(&*pair)?).id;
+        let _ = CONNECTIONS.remove(&*pair);
         let back = (*pair).reversed();
-        if let Some(other) = WATCHED.get_ptr(&back)
+        if let Some(other) = CONNECTIONS.get_ptr(&back)
             && (*other).sock == 0
             && (*pair).source != (*pair).destination
         {
-            let _ = WATCHED.remove(&back);
+            let _ = CONNECTIONS.remove(&back);
         }
-        Some(life)
+        Some(connection_id)
     }
 }

@@ -113,7 +113,7 @@ impl Hooks {
 
     /// Whether a program is asked for.
     fn wants(self, spec: &Spec) -> bool {
-        let packets = spec.number != program::SUMS_OF_PACKETS || self.sums == Some(Sums::Pages);
+        let packets = spec.number != program::DIGEST_XMIT || self.sums == Some(Sums::Pages);
         self.has(spec.part) && packets
     }
 
@@ -177,11 +177,11 @@ const PROGRAMS: &[Spec] = &[
     spec("writeback_dirty_folio", Part::Dirty, program::WRITEBACK_DIRTY_FOLIO, 2),
     Spec {
         tracepoint: "inet_sock_set_state",
-        ..spec("sums_at_end", Part::Sums, program::SUMS_AT_END, 3)
+        ..spec("digest_close", Part::Sums, program::DIGEST_CLOSE, 3)
     },
     Spec {
         tracepoint: "net_dev_start_xmit",
-        ..spec("sums_of_packets", Part::Sums, program::SUMS_OF_PACKETS, 2)
+        ..spec("digest_xmit", Part::Sums, program::DIGEST_XMIT, 2)
     },
     spec("sock_send_length", Part::Sums, program::SOCK_SEND_LENGTH, 3),
     Spec {
@@ -312,9 +312,9 @@ impl Probes {
         };
         let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
         let traced = HashMap::try_from(map(&mut ebpf, "TRACED")?)?;
-        let plain_calls = HashMap::try_from(map(&mut ebpf, "PLAIN")?)?;
-        let sums = HashMap::try_from(map(&mut ebpf, "SUMS")?)?;
-        let tallies = PerCpuArray::try_from(map(&mut ebpf, "TALLIES")?)?;
+        let plain_calls = HashMap::try_from(map(&mut ebpf, "IO_COUNTERS")?)?;
+        let sums = HashMap::try_from(map(&mut ebpf, "DIGESTS")?)?;
+        let tallies = PerCpuArray::try_from(map(&mut ebpf, "PROGRAM_STATS")?)?;
         // Nothing is attached before all is loaded: what is refused has disturbed nobody.
         for spec in &loaded {
             program_of(&mut ebpf, spec.name)?
@@ -540,11 +540,11 @@ fn there<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a RawTracePoint> {
 }
 
 /// Programs that others go on with: reached by tail calls only. In the order of the map of them
-/// (`maps::on`, probes-ebpf/src/maps.rs).
+/// (`maps::tail_call`, probes-ebpf/src/maps.rs).
 const CONTINUED: [(Part, &str); 3] = [
-    (Part::Calls, "pipe_slots"),
-    (Part::Packets, "packet_rest"),
-    (Part::Bios, "bio_vectors"),
+    (Part::Calls, "tail_pipe_slots"),
+    (Part::Packets, "tail_skb_frags"),
+    (Part::Bios, "tail_bio_vecs"),
 ];
 
 /// Loads a program that another goes on with, and tells that one where it is.
@@ -557,8 +557,8 @@ fn goes_on(ebpf: &mut Ebpf, index: u32, name: &'static str) -> Result<(), SetupE
         .map_err(|error| SetupError::refused(name, error))?;
     // The map stays with the object: without a descriptor of it the kernel would empty it.
     let map = ebpf
-        .map_mut("CONTINUE")
-        .ok_or_else(|| SetupError::from(SetupErrorKind::Other("the object has no map CONTINUE".to_owned())))?;
+        .map_mut("TAIL_CALLS")
+        .ok_or_else(|| SetupError::from(SetupErrorKind::Other("the object has no map TAIL_CALLS".to_owned())))?;
     Ok(ProgramArray::try_from(map)?.set(index, &fd, 0)?)
 }
 

@@ -8,19 +8,19 @@ use zctrace_records::{
     Call, EndpointState, PageRange, PipeSnapshot, endpoint_kind, nr, page_record_flag, program, station_kind,
 };
 
-use crate::end::SLOT;
-use crate::pages::{self, Pages, RAW_MASK};
+use crate::endpoint::SLOT_SIZE;
+use crate::page_record::{self, PageBuffer, RAW_MASK};
 use crate::read;
 
 /// Slots that are read at once.
 const CHUNK: u32 = 16;
 /// Slots of one end that are written at most: a ring of 4 MiB, four times what users without privileges may have.
-const MOST: u32 = 1024;
+const MAX_SLOTS: u32 = 1024;
 /// Chunks in one run of the program. A program goes on by a tail call 33 times at most (`MAX_TAIL_CALL_CNT`,
-/// include/linux/bpf.h), and two rings of [`MOST`] slots are 130 chunks, for the ring's end may cut one in two.
+/// include/linux/bpf.h), and two rings of [`MAX_SLOTS`] slots are 130 chunks, for the ring's end may cut one in two.
 const TURNS: u32 = 4;
 
-const _: () = assert!(33 * TURNS >= 2 * (MOST / CHUNK + 1));
+const _: () = assert!(33 * TURNS >= 2 * (MAX_SLOTS / CHUNK + 1));
 
 /// Where we are in the ring of one end.
 #[repr(C)]
@@ -50,7 +50,7 @@ mod side {
 ///
 /// `cursor` must be valid for writes.
 #[inline(always)]
-pub(crate) unsafe fn begin(cursor: *mut Cursor) {
+pub(crate) unsafe fn reset(cursor: *mut Cursor) {
     // SAFETY: the caller's promise.
     unsafe { read::zero(cursor) };
 }
@@ -61,15 +61,15 @@ pub(crate) unsafe fn begin(cursor: *mut Cursor) {
 ///
 /// All must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn some(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> bool {
+pub(crate) unsafe fn emit_slots(pages: *mut PageBuffer, cursor: *mut Cursor, call: *mut Call) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
         let mut turn = 0;
         while turn < TURNS {
-            if (*cursor).position == (*cursor).end && !next_side(pages, cursor, call) {
+            if (*cursor).position == (*cursor).end && !next_pipe(pages, cursor, call) {
                 return true;
             }
-            chunk(pages, cursor, program::SYS_EXIT);
+            emit_chunk(pages, cursor, program::SYS_EXIT);
             (*call).page_records += 1;
             turn += 1;
         }
@@ -83,19 +83,29 @@ pub(crate) unsafe fn some(pages: *mut Pages, cursor: *mut Cursor, call: *mut Cal
 ///
 /// All must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn found(pages: *mut Pages, cursor: *mut Cursor, found: *mut PipeSnapshot) -> bool {
+pub(crate) unsafe fn emit_snapshot_slots(
+    pages: *mut PageBuffer,
+    cursor: *mut Cursor,
+    snapshot: *mut PipeSnapshot,
+) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
-        let end = addr_of_mut!((*found).endpoint);
+        let endpoint = addr_of_mut!((*snapshot).endpoint);
         if (*cursor).side != side::NONE {
             (*cursor).side = side::NONE;
-            start(pages, cursor, end, (*end).before as u32, ((*end).before >> 32) as u32);
-            (*pages).station.station = station_kind::PIPE_SNAPSHOT;
-            (*pages).station.call_id = (*found).call_id;
+            start(
+                pages,
+                cursor,
+                endpoint,
+                (*endpoint).before as u32,
+                ((*endpoint).before >> 32) as u32,
+            );
+            (*pages).record.station = station_kind::PIPE_SNAPSHOT;
+            (*pages).record.call_id = (*snapshot).call_id;
         }
         if (*cursor).position != (*cursor).end {
-            chunk(pages, cursor, program::TASK_FILE);
-            (*found).page_records += 1;
+            emit_chunk(pages, cursor, program::TASK_FILE);
+            (*snapshot).page_records += 1;
         }
         (*cursor).position == (*cursor).end
     }
@@ -107,24 +117,24 @@ pub(crate) unsafe fn found(pages: *mut Pages, cursor: *mut Cursor, found: *mut P
 ///
 /// Both must be valid for reads and writes.
 #[inline(always)]
-unsafe fn chunk(pages: *mut Pages, cursor: *mut Cursor, who: u32) {
+unsafe fn emit_chunk(pages: *mut PageBuffer, cursor: *mut Cursor, program: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let count = take(pages, cursor);
-        let station = addr_of_mut!((*pages).station);
-        (*station).part = (*cursor).part;
+        let count = read_slots(pages, cursor);
+        let record = addr_of_mut!((*pages).record);
+        (*record).part = (*cursor).part;
         (*cursor).part += 1;
-        read::zero(addr_of_mut!((*station).file));
-        if (*station).station == station_kind::PIPE_SOURCE {
+        read::zero(addr_of_mut!((*record).file));
+        if (*record).station == station_kind::PIPE_SOURCE {
             // Whose they are was told when they were put in.
-            (*station).total = places(pages, count);
-            pages::untold(pages);
-            pages::write_row(pages, count, who);
-        } else if alike(pages, count) {
-            pages::write_row(pages, count, who);
+            (*record).total = fill_vecs(pages, count);
+            page_record::clear_owner(pages);
+            page_record::emit_run(pages, count, program);
+        } else if describe_uniform(pages, count) {
+            page_record::emit_run(pages, count, program);
         } else {
-            (*station).total = fill(pages, count);
-            pages::write(pages, count, who);
+            (*record).total = fill_ranges(pages, count);
+            page_record::emit_ranges(pages, count, program);
         }
     }
 }
@@ -135,7 +145,7 @@ unsafe fn chunk(pages: *mut Pages, cursor: *mut Cursor, who: u32) {
 ///
 /// All must be valid for reads and writes.
 #[inline(never)]
-unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> bool {
+unsafe fn next_pipe(pages: *mut PageBuffer, cursor: *mut Cursor, call: *mut Call) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
         if (*cursor).side == side::SOURCE {
@@ -155,8 +165,8 @@ unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> 
                     to = to.wrapping_add(1);
                 }
                 start(pages, cursor, source, from, to);
-                (*pages).station.station = station_kind::PIPE_SOURCE;
-                (*pages).station.call_id = (*call).call_id;
+                (*pages).record.station = station_kind::PIPE_SOURCE;
+                (*pages).record.call_id = (*call).call_id;
             }
         }
         if (*cursor).position == (*cursor).end && (*cursor).side == side::SINK {
@@ -170,8 +180,8 @@ unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> 
                     ((*sink).before >> 32) as u32,
                     ((*sink).after >> 32) as u32,
                 );
-                (*pages).station.station = station_kind::PIPE_SINK;
-                (*pages).station.call_id = (*call).call_id;
+                (*pages).record.station = station_kind::PIPE_SINK;
+                (*pages).record.call_id = (*call).call_id;
             }
         }
         (*cursor).position != (*cursor).end
@@ -184,23 +194,23 @@ unsafe fn next_side(pages: *mut Pages, cursor: *mut Cursor, call: *mut Call) -> 
 ///
 /// All must be valid for reads and writes.
 #[inline(never)]
-unsafe fn start(pages: *mut Pages, cursor: *mut Cursor, end: *const EndpointState, from: u32, to: u32) {
+unsafe fn start(pages: *mut PageBuffer, cursor: *mut Cursor, endpoint: *const EndpointState, from: u32, to: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        pages::clear(pages);
-        let slots = (*end).size;
+        page_record::reset(pages);
+        let slots = (*endpoint).size;
         let (mut from, mut to) = (from, to);
         if to.wrapping_sub(from) > slots {
             // The ring went round: what was there first has been written over.
             from = to.wrapping_sub(slots);
-            (*pages).station.flags = page_record_flag::TRUNCATED;
+            (*pages).record.flags = page_record_flag::TRUNCATED;
         }
-        if to.wrapping_sub(from) > MOST {
-            to = from.wrapping_add(MOST);
-            (*pages).station.flags = page_record_flag::TRUNCATED;
+        if to.wrapping_sub(from) > MAX_SLOTS {
+            to = from.wrapping_add(MAX_SLOTS);
+            (*pages).record.flags = page_record_flag::TRUNCATED;
         }
-        (*pages).station.object = (*end).object;
-        (*cursor).ring = (*end).extra;
+        (*pages).record.object = (*endpoint).object;
+        (*cursor).ring = (*endpoint).extra;
         (*cursor).position = from;
         (*cursor).end = to;
         (*cursor).slots = slots;
@@ -214,7 +224,7 @@ unsafe fn start(pages: *mut Pages, cursor: *mut Cursor, end: *const EndpointStat
 ///
 /// Both must be valid for reads and writes.
 #[inline(never)]
-unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
+unsafe fn read_slots(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
         let position = (*cursor).position;
@@ -230,10 +240,10 @@ unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
         if count == 0 {
             return 0;
         }
-        (*pages).station.position = u64::from(position);
+        (*pages).record.position = u64::from(position);
         (*cursor).position = position.wrapping_add(count);
-        let from = (*cursor).ring.wrapping_add(u64::from(index) * SLOT);
-        read::bulk::<RAW_MASK>(addr_of_mut!((*pages).raw).cast(), u64::from(count) * SLOT, from);
+        let from = (*cursor).ring.wrapping_add(u64::from(index) * SLOT_SIZE);
+        read::kernel_bytes::<RAW_MASK>(addr_of_mut!((*pages).raw).cast(), u64::from(count) * SLOT_SIZE, from);
         u64::from(count)
     }
 }
@@ -244,7 +254,7 @@ unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
-unsafe fn places(pages: *mut Pages, count: u64) -> u32 {
+unsafe fn fill_vecs(pages: *mut PageBuffer, count: u64) -> u32 {
     // SAFETY: the caller's promise; the index is below the number of extents and of slots.
     unsafe {
         let mut total = 0_u32;
@@ -253,8 +263,8 @@ unsafe fn places(pages: *mut Pages, count: u64) -> u32 {
             if index as u64 >= count {
                 break;
             }
-            let [page, offset_and_len, _] = slot(pages, index);
-            place(pages, index, page, offset_and_len);
+            let [page, offset_and_len, _] = raw_slot(pages, index);
+            set_vec(pages, index, page, offset_and_len);
             total = total.wrapping_add((offset_and_len >> 32) as u32);
             index += 1;
         }
@@ -269,11 +279,11 @@ unsafe fn places(pages: *mut Pages, count: u64) -> u32 {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
-unsafe fn alike(pages: *mut Pages, count: u64) -> bool {
+unsafe fn describe_uniform(pages: *mut PageBuffer, count: u64) -> bool {
     // SAFETY: as above.
     unsafe {
-        let [page, _, kind] = slot(pages, 0);
-        let [mapping, first] = pages::owner(pages, page);
+        let [page, _, kind] = raw_slot(pages, 0);
+        let [mapping, first] = page_record::read_owner(pages, page);
         let mut total = 0_u32;
         let mut differences = 0;
         let mut index = 0;
@@ -281,15 +291,15 @@ unsafe fn alike(pages: *mut Pages, count: u64) -> bool {
             if index as u64 >= count {
                 break;
             }
-            let [page, offset_and_len, ops] = slot(pages, index);
-            place(pages, index, page, offset_and_len);
+            let [page, offset_and_len, ops] = raw_slot(pages, index);
+            set_vec(pages, index, page, offset_and_len);
             total = total.wrapping_add((offset_and_len >> 32) as u32);
-            let [of, at] = pages::owner(pages, page);
+            let [of, at] = page_record::read_owner(pages, page);
             differences |= (of ^ mapping) | (at ^ first.wrapping_add(index as u64)) | (ops ^ kind);
             index += 1;
         }
-        (*pages).station.total = total;
-        pages::told(pages, mapping, first, kind);
+        (*pages).record.total = total;
+        page_record::set_owner(pages, mapping, first, kind);
         differences == 0
     }
 }
@@ -300,12 +310,12 @@ unsafe fn alike(pages: *mut Pages, count: u64) -> bool {
 ///
 /// `pages` must be valid for reads, and `index` be below [`CHUNK`].
 #[inline(always)]
-unsafe fn slot(pages: *mut Pages, index: usize) -> [u64; 3] {
+unsafe fn raw_slot(pages: *mut PageBuffer, index: usize) -> [u64; 3] {
     // SAFETY: the caller's promise.
     unsafe {
         let slot = addr_of_mut!((*pages).raw)
             .cast::<u64>()
-            .add(index * (SLOT as usize / 8));
+            .add(index * (SLOT_SIZE as usize / 8));
         [*slot, *slot.add(1), *slot.add(2)]
     }
 }
@@ -316,12 +326,12 @@ unsafe fn slot(pages: *mut Pages, index: usize) -> [u64; 3] {
 ///
 /// `pages` must be valid for writes, and `index` be below [`CHUNK`].
 #[inline(always)]
-unsafe fn place(pages: *mut Pages, index: usize, page: u64, offset_and_len: u64) {
+unsafe fn set_vec(pages: *mut PageBuffer, index: usize, page: u64, offset_and_len: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        let extent = pages::extent(pages, index).cast::<u64>();
-        *extent = page;
-        *extent.add(1) = offset_and_len.rotate_left(32);
+        let vec = page_record::vec_mut(pages, index).cast::<u64>();
+        *vec = page;
+        *vec.add(1) = offset_and_len.rotate_left(32);
     }
 }
 
@@ -331,7 +341,7 @@ unsafe fn place(pages: *mut Pages, index: usize, page: u64, offset_and_len: u64)
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
-unsafe fn fill(pages: *mut Pages, count: u64) -> u32 {
+unsafe fn fill_ranges(pages: *mut PageBuffer, count: u64) -> u32 {
     // SAFETY: the caller's promise; the index is below the number of pieces and of slots.
     unsafe {
         let mut total = 0_u32;
@@ -340,14 +350,14 @@ unsafe fn fill(pages: *mut Pages, count: u64) -> u32 {
             if index as u64 >= count {
                 break;
             }
-            let [page, extent, ops] = slot(pages, index);
-            let piece = addr_of_mut!((*pages).station.ranges).cast::<PageRange>().add(index);
-            (*piece).page = page;
-            (*piece).ops = ops;
-            (*piece).offset = extent as u32;
-            (*piece).len = (extent >> 32) as u32;
-            total = total.wrapping_add((*piece).len);
-            pages::describe(pages, piece);
+            let [page, vec, ops] = raw_slot(pages, index);
+            let range = addr_of_mut!((*pages).record.ranges).cast::<PageRange>().add(index);
+            (*range).page = page;
+            (*range).ops = ops;
+            (*range).offset = vec as u32;
+            (*range).len = (vec >> 32) as u32;
+            total = total.wrapping_add((*range).len);
+            page_record::fill_owner(pages, range);
             index += 1;
         }
         total

@@ -38,17 +38,17 @@ pub(crate) const ORIG_AX: u64 = core::mem::offset_of!(Regs, orig_ax) as u64;
 /// Offset of the instruction pointer in [`Regs`].
 pub(crate) const IP: u64 = core::mem::offset_of!(Regs, ip) as u64;
 /// Offset of the first argument in [`Regs`].
-pub(crate) const FIRST: u64 = core::mem::offset_of!(Regs, di) as u64;
+pub(crate) const ARG1: u64 = core::mem::offset_of!(Regs, di) as u64;
 /// Offset of the second argument in [`Regs`].
-pub(crate) const SECOND: u64 = core::mem::offset_of!(Regs, si) as u64;
+pub(crate) const ARG2: u64 = core::mem::offset_of!(Regs, si) as u64;
 
 /// Offset of the third argument in [`Regs`].
-pub(crate) const THIRD: u64 = core::mem::offset_of!(Regs, dx) as u64;
+pub(crate) const ARG3: u64 = core::mem::offset_of!(Regs, dx) as u64;
 /// Offset of the fourth argument in [`Regs`].
-pub(crate) const FOURTH: u64 = core::mem::offset_of!(Regs, r10) as u64;
+pub(crate) const ARG4: u64 = core::mem::offset_of!(Regs, r10) as u64;
 
 /// Where a file's offset is.
-pub(crate) mod offset {
+pub(crate) mod offset_source {
     /// In the open file: `f_pos`.
     pub(crate) const POSITION: u32 = 0;
     /// In the program's memory.
@@ -60,42 +60,42 @@ pub(crate) mod offset {
 /// One end, as it is asked for.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Wanted {
+pub(crate) struct FdArg {
     /// The descriptor, or -1: the caller's memory.
     pub(crate) fd: i32,
     /// One of [`offset`].
-    pub(crate) offset: u32,
+    pub(crate) offset_source: u32,
     /// Pointer or value of the offset.
-    pub(crate) word: u64,
+    pub(crate) offset: u64,
 }
 
 /// What a call asks for.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Request {
+pub(crate) struct SyscallArgs {
     pub(crate) regs: Regs,
-    pub(crate) source: Wanted,
-    pub(crate) sink: Wanted,
+    pub(crate) source: FdArg,
+    pub(crate) sink: FdArg,
     /// Address of the memory, if any.
     pub(crate) memory: u64,
-    pub(crate) asked: u64,
+    pub(crate) requested: u64,
     pub(crate) op_flags: u32,
     /// Whether the memory is one piece.
-    pub(crate) one_piece: u32,
+    pub(crate) contiguous: u32,
     /// Pieces of memory as the program describes them: address and length of each.
-    vector: [[u64; 2]; VECTOR],
+    iovec: [[u64; 2]; MAX_IOVEC],
     /// The length of the read is masked to 511 bytes.
-    slack: [[u64; 2]; VECTOR],
+    slack: [[u64; 2]; MAX_IOVEC],
 }
 
 /// Pieces of memory that are added up; of a call with more of them nothing is known.
-const VECTOR: usize = 16;
+const MAX_IOVEC: usize = 16;
 
 /// The caller's memory, where a descriptor could be.
-const MEMORY: Wanted = Wanted {
+const MEMORY: FdArg = FdArg {
     fd: -1,
-    offset: offset::POSITION,
-    word: 0,
+    offset_source: offset_source::POSITION,
+    offset: 0,
 };
 
 /// Whether the system call is one that zctrace knows: checked first, for every call of every process.
@@ -132,7 +132,7 @@ pub(crate) fn is_known(number: u32) -> bool {
 
 /// Whether the call moves bytes without the caller's reading or writing them one by one: always a record of its own.
 #[inline(always)]
-pub(crate) const fn is_moving(number: u32) -> bool {
+pub(crate) const fn is_transfer(number: u32) -> bool {
     matches!(
         number,
         nr::SPLICE | nr::TEE | nr::VMSPLICE | nr::SENDFILE | nr::COPY_FILE_RANGE
@@ -141,39 +141,39 @@ pub(crate) const fn is_moving(number: u32) -> bool {
 
 /// A descriptor that works at its own offset.
 #[inline(always)]
-fn descriptor(fd: u64) -> Wanted {
-    Wanted {
+fn fd(fd: u64) -> FdArg {
+    FdArg {
         fd: fd as i32,
-        offset: offset::POSITION,
-        word: 0,
+        offset_source: offset_source::POSITION,
+        offset: 0,
     }
 }
 
 /// A descriptor with a pointer to an offset, which may be null.
 #[inline(always)]
-fn pointed(fd: u64, pointer: u64) -> Wanted {
-    Wanted {
+fn fd_with_offset_ptr(fd: u64, pointer: u64) -> FdArg {
+    FdArg {
         fd: fd as i32,
-        offset: if pointer == 0 {
-            offset::POSITION
+        offset_source: if pointer == 0 {
+            offset_source::POSITION
         } else {
-            offset::POINTER
+            offset_source::POINTER
         },
-        word: pointer,
+        offset: pointer,
     }
 }
 
 /// A descriptor with an offset as an argument; -1 is the file's own (preadv2(2)).
 #[inline(always)]
-fn placed(fd: u64, value: u64) -> Wanted {
-    Wanted {
+fn fd_with_offset(fd: u64, value: u64) -> FdArg {
+    FdArg {
         fd: fd as i32,
-        offset: if value == u64::MAX {
-            offset::POSITION
+        offset_source: if value == u64::MAX {
+            offset_source::POSITION
         } else {
-            offset::VALUE
+            offset_source::VALUE
         },
-        word: value,
+        offset: value,
     }
 }
 
@@ -184,7 +184,7 @@ fn placed(fd: u64, value: u64) -> Wanted {
 /// `to` must be valid for writes.
 #[inline(never)]
 #[allow(clippy::too_many_lines)] // A table: one case for each form of arguments.
-pub(crate) unsafe fn fill(to: *mut Request, regs: u64, number: u32) {
+pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
     // SAFETY: the caller's promise; all reads are of what was written just before.
     unsafe {
         generated::bpf_probe_read_kernel(
@@ -202,99 +202,99 @@ pub(crate) unsafe fn fill(to: *mut Request, regs: u64, number: u32) {
             ..
         } = (*to).regs;
         (*to).memory = 0;
-        (*to).one_piece = 0;
+        (*to).contiguous = 0;
         (*to).op_flags = 0;
-        (*to).asked = dx;
+        (*to).requested = dx;
         let (mut source, mut sink) = (MEMORY, MEMORY);
         match number {
             nr::SPLICE | nr::COPY_FILE_RANGE => {
-                source = pointed(di, si);
-                sink = pointed(dx, r10);
-                (*to).asked = r8;
+                source = fd_with_offset_ptr(di, si);
+                sink = fd_with_offset_ptr(dx, r10);
+                (*to).requested = r8;
                 (*to).op_flags = r9 as u32;
             }
             nr::TEE => {
-                source = descriptor(di);
-                sink = descriptor(si);
+                source = fd(di);
+                sink = fd(si);
                 (*to).op_flags = r10 as u32;
             }
             nr::SENDFILE => {
-                sink = descriptor(di);
-                source = pointed(si, dx);
-                (*to).asked = r10;
+                sink = fd(di);
+                source = fd_with_offset_ptr(si, dx);
+                (*to).requested = r10;
             }
             nr::VMSPLICE => {
                 // Its direction is that of the descriptor, which is looked at later.
-                sink = descriptor(di);
+                sink = fd(di);
                 (*to).op_flags = r10 as u32;
-                vector(to, si, dx);
+                sum_iovec(to, si, dx);
             }
             nr::READ | nr::RECVFROM | nr::PREAD64 => {
                 source = if number == nr::PREAD64 {
-                    placed(di, r10)
+                    fd_with_offset(di, r10)
                 } else {
-                    descriptor(di)
+                    fd(di)
                 };
                 (*to).memory = si;
-                (*to).one_piece = 1;
+                (*to).contiguous = 1;
                 if number == nr::RECVFROM {
                     (*to).op_flags = r10 as u32;
                 }
             }
             nr::WRITE | nr::SENDTO | nr::PWRITE64 => {
                 sink = if number == nr::PWRITE64 {
-                    placed(di, r10)
+                    fd_with_offset(di, r10)
                 } else {
-                    descriptor(di)
+                    fd(di)
                 };
                 (*to).memory = si;
-                (*to).one_piece = 1;
+                (*to).contiguous = 1;
                 if number == nr::SENDTO {
                     (*to).op_flags = r10 as u32;
                 }
             }
             nr::READV | nr::PREADV | nr::PREADV2 => {
                 source = if number == nr::READV {
-                    descriptor(di)
+                    fd(di)
                 } else {
-                    placed(di, r10)
+                    fd_with_offset(di, r10)
                 };
                 if number == nr::PREADV2 {
                     (*to).op_flags = r9 as u32;
                 }
-                vector(to, si, dx);
+                sum_iovec(to, si, dx);
             }
             nr::WRITEV | nr::PWRITEV | nr::PWRITEV2 => {
                 sink = if number == nr::WRITEV {
-                    descriptor(di)
+                    fd(di)
                 } else {
-                    placed(di, r10)
+                    fd_with_offset(di, r10)
                 };
                 if number == nr::PWRITEV2 {
                     (*to).op_flags = r9 as u32;
                 }
-                vector(to, si, dx);
+                sum_iovec(to, si, dx);
             }
             nr::SENDMSG | nr::RECVMSG => {
                 if number == nr::SENDMSG {
-                    sink = descriptor(di);
+                    sink = fd(di);
                 } else {
-                    source = descriptor(di);
+                    source = fd(di);
                 }
                 (*to).op_flags = dx as u32;
                 // struct user_msghdr (include/linux/socket.h): the name and its length come first.
-                let [pieces, count] = read::user::<[u64; 2]>(si.wrapping_add(16));
-                vector(to, pieces, count);
+                let [iov, count] = read::user::<[u64; 2]>(si.wrapping_add(16));
+                sum_iovec(to, iov, count);
             }
             // recvmmsg, sendmmsg: what they return is a number of messages.
             _ => {
                 if number == nr::SENDMMSG {
-                    sink = descriptor(di);
+                    sink = fd(di);
                 } else {
-                    source = descriptor(di);
+                    source = fd(di);
                 }
                 (*to).op_flags = r10 as u32;
-                (*to).asked = 0;
+                (*to).requested = 0;
             }
         }
         (*to).source = source;
@@ -308,30 +308,30 @@ pub(crate) unsafe fn fill(to: *mut Request, regs: u64, number: u32) {
 ///
 /// `to` must be valid for writes.
 #[inline(never)]
-unsafe fn vector(to: *mut Request, pieces: u64, count: u64) {
+unsafe fn sum_iovec(to: *mut SyscallArgs, iov: u64, count: u64) {
     // SAFETY: the caller's promise; what the helper does not read it fills with zeros.
     unsafe {
-        (*to).asked = 0;
-        if count == 0 || count > VECTOR as u64 {
+        (*to).requested = 0;
+        if count == 0 || count > MAX_IOVEC as u64 {
             return;
         }
-        let room = addr_of_mut!((*to).vector);
+        let scratch = addr_of_mut!((*to).iovec);
         generated::bpf_probe_read_user(
-            room.cast(),
+            scratch.cast(),
             (read::opaque(count * 16) & 0x1ff) as u32,
-            pieces as *const _,
+            iov as *const _,
         );
-        let mut asked = 0_u64;
+        let mut requested = 0_u64;
         let mut index = 0;
-        while index < VECTOR {
+        while index < MAX_IOVEC {
             if index as u64 >= count {
                 break;
             }
-            asked = asked.wrapping_add((*room)[index][1]);
+            requested = requested.wrapping_add((*scratch)[index][1]);
             index += 1;
         }
-        (*to).asked = asked;
-        (*to).memory = (*room)[0][0];
-        (*to).one_piece = u32::from(count == 1);
+        (*to).requested = requested;
+        (*to).memory = (*scratch)[0][0];
+        (*to).contiguous = u32::from(count == 1);
     }
 }

@@ -9,8 +9,8 @@ use core::ptr::{addr_of, addr_of_mut};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use zctrace_records::{EndpointState, ZerocopyCompletion, completion_flag, completion_source, endpoint_kind, program};
 
-use crate::maps::{TOLD, TOLD_URING, ZEROCOPY};
-use crate::offsets as at;
+use crate::maps::{ERRQ_SCRATCH, URING_SCRATCH, ZEROCOPY_SENDER};
+use crate::offsets;
 use crate::read::{self, member};
 use crate::{emit, scope};
 
@@ -27,20 +27,17 @@ const USAGE_COPIED: u32 = 1 << 31;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Sender {
-    end: EndpointState,
+    endpoint: EndpointState,
     tgid: u32,
-    zero: u32,
+    reserved: u32,
 }
 
 /// Room for one run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
-    told: ZerocopyCompletion,
+    completion: ZerocopyCompletion,
 }
-
-/// Room to make a [`Sender`] in.
-pub(crate) type Making = Sender;
 
 /// Remembers who sends on a TCP socket with `MSG_ZEROCOPY`.
 ///
@@ -48,111 +45,111 @@ pub(crate) type Making = Sender;
 ///
 /// `making` must be valid for writes, `end` for reads.
 #[inline(always)]
-pub(crate) unsafe fn watch(making: *mut Making, end: *const EndpointState, tgid: u32) {
+pub(crate) unsafe fn track_sender(sender: *mut Sender, endpoint: *const EndpointState, tgid: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let sock = (*end).object;
-        if (*end).kind != endpoint_kind::TCP || ZEROCOPY.get_ptr(sock).is_some() {
+        let sock = (*endpoint).object;
+        if (*endpoint).kind != endpoint_kind::TCP || ZEROCOPY_SENDER.get_ptr(sock).is_some() {
             return;
         }
-        read::copy(addr_of_mut!((*making).end), end);
-        (*making).tgid = tgid;
-        (*making).zero = 0;
+        read::copy(addr_of_mut!((*sender).endpoint), endpoint);
+        (*sender).tgid = tgid;
+        (*sender).reserved = 0;
         // A table that drops the oldest has room; what is missing is only not counted.
-        let _ = ZEROCOPY.insert(sock, &*making, 0);
+        let _ = ZEROCOPY_SENDER.insert(sock, &*sender, 0);
     }
 }
 
 /// A `struct sock` has become another connection's.
 #[inline(always)]
-pub(crate) fn forget(sock: u64) {
-    let _ = ZEROCOPY.remove(sock);
+pub(crate) fn forget_sender(sock: u64) {
+    let _ = ZEROCOPY_SENDER.remove(sock);
 }
 
 /// A packet without bytes has been used up, or thrown away.
 #[inline(always)]
-pub(crate) fn notified(skb: u64, sock: u64, dropped: bool) {
-    if at::SKB_CB.load() == 0 || at::SERR_EE.load() == 0 {
+pub(crate) fn on_error_queue(skb: u64, sock: u64, dropped: bool) {
+    if offsets::SKB_CB.load() == 0 || offsets::SERR_EE.load() == 0 {
         return;
     }
-    let Some(sender) = ZEROCOPY.get_ptr(sock) else {
+    let Some(sender) = ZEROCOPY_SENDER.get_ptr(sock) else {
         return;
     };
-    let control = skb.wrapping_add(u64::from(at::SKB_CB.load()));
+    let control = skb.wrapping_add(u64::from(offsets::SKB_CB.load()));
     // struct sock_extended_err (include/uapi/linux/errqueue.h).
-    let [errno, what, first, last] = read::at::<[u32; 4]>(control.wrapping_add(u64::from(at::SERR_EE.load())));
+    let [errno, what, first, last] = read::kernel::<[u32; 4]>(control.wrapping_add(u64::from(offsets::SERR_EE.load())));
     let [origin, kind, code, pad] = what.to_ne_bytes();
     // Without a notification the room is the counter's own (struct ubuf_info_msgzc), which begins with a pointer.
-    let is_told = read::at::<u64>(control) == 0 && errno == 0 && kind == 0 && pad == 0;
-    if !is_told || origin != ORIGIN_ZEROCOPY || code & !CODE_COPIED != 0 {
+    let is_notification = read::kernel::<u64>(control) == 0 && errno == 0 && kind == 0 && pad == 0;
+    if !is_notification || origin != ORIGIN_ZEROCOPY || code & !CODE_COPIED != 0 {
         return;
     }
-    let Some(room) = TOLD.get_ptr_mut(u32::from(dropped)) else {
+    let Some(scratch) = ERRQ_SCRATCH.get_ptr_mut(u32::from(dropped)) else {
         return;
     };
     // SAFETY: the room is this program's on this CPU, and valid as long as it runs; so is the map's value.
     unsafe {
-        let told = addr_of_mut!((*room).told);
-        read::copy(addr_of_mut!((*told).endpoint), addr_of!((*sender).end));
-        (*told).tgid = (*sender).tgid;
-        (*told).source = completion_source::ERROR_QUEUE;
-        (*told).flags = if code & CODE_COPIED == 0 {
+        let completion = addr_of_mut!((*scratch).completion);
+        read::copy(addr_of_mut!((*completion).endpoint), addr_of!((*sender).endpoint));
+        (*completion).tgid = (*sender).tgid;
+        (*completion).source = completion_source::ERROR_QUEUE;
+        (*completion).flags = if code & CODE_COPIED == 0 {
             0
         } else {
             completion_flag::COPIED
         };
-        (*told).first = first;
-        (*told).last = last;
-        (*told).reserved = 0;
-        let who = if dropped {
-            (*told).flags |= completion_flag::DROPPED;
+        (*completion).first = first;
+        (*completion).last = last;
+        (*completion).reserved = 0;
+        let program = if dropped {
+            (*completion).flags |= completion_flag::DROPPED;
             program::KFREE_SKB
         } else {
             program::CONSUME_SKB
         };
-        emit::whole(told, ZerocopyCompletion::KIND, who);
+        emit::emit_fixed(completion, ZerocopyCompletion::KIND, program);
     }
 }
 
 /// `io_uring` has completed something, with these results.
 #[inline(always)]
-pub(crate) fn completed(request: u64, result: u32, flags: u32) {
+pub(crate) fn on_io_uring_complete(request: u64, result: u32, flags: u32) {
     if flags & CQE_NOTIF == 0 {
         return;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if !scope::has(tgid) {
+    if !scope::is_traced(tgid) {
         return;
     }
-    let Some(room) = TOLD_URING.get_ptr_mut(0) else {
+    let Some(scratch) = URING_SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
     unsafe {
-        let told = addr_of_mut!((*room).told);
-        read::zero(addr_of_mut!((*told).endpoint));
-        (*told).endpoint.fd = -1;
-        (*told).tgid = tgid;
-        (*told).source = completion_source::IO_URING;
-        (*told).flags = 0;
-        (*told).first = 0;
-        (*told).last = 0;
-        (*told).reserved = 0;
+        let completion = addr_of_mut!((*scratch).completion);
+        read::zero(addr_of_mut!((*completion).endpoint));
+        (*completion).endpoint.fd = -1;
+        (*completion).tgid = tgid;
+        (*completion).source = completion_source::IO_URING;
+        (*completion).flags = 0;
+        (*completion).first = 0;
+        (*completion).last = 0;
+        (*completion).reserved = 0;
         if result & USAGE_COPIED != 0 {
-            (*told).flags = completion_flag::COPIED;
-        } else if !reports(request) {
-            (*told).flags = completion_flag::NO_USAGE_REPORT;
+            (*completion).flags = completion_flag::COPIED;
+        } else if !reports_usage(request) {
+            (*completion).flags = completion_flag::NO_USAGE_REPORT;
         }
-        emit::whole(told, ZerocopyCompletion::KIND, program::IO_URING_COMPLETE);
+        emit::emit_fixed(completion, ZerocopyCompletion::KIND, program::IO_URING_COMPLETE);
     }
 }
 
 /// Whether the program asked to be told of copies (`struct io_notif_data`, `io_uring/notif.h`).
 #[inline(always)]
-fn reports(request: u64) -> bool {
-    if at::NOTIF_REPORT.load() == 0 {
+fn reports_usage(request: u64) -> bool {
+    if offsets::NOTIF_REPORT.load() == 0 {
         return false;
     }
-    let data = request.wrapping_add(u64::from(at::REQUEST_CMD.load()));
-    member::<u8>(data, &at::NOTIF_REPORT) != 0
+    let data = request.wrapping_add(u64::from(offsets::REQUEST_CMD.load()));
+    member::<u8>(data, &offsets::NOTIF_REPORT) != 0
 }

@@ -6,9 +6,9 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::RawTracePointContext;
 use zctrace_records::{MAX_RANGES, PageRange, endpoint_kind, page_record_flag, program, station_kind};
 
-use crate::maps::{CONTINUE, DISK, ENTRIES, on};
-use crate::offsets as at;
-use crate::pages::{self, Pages, VEC};
+use crate::maps::{BIO_SCRATCH, IN_FLIGHT, TAIL_CALLS, tail_call};
+use crate::offsets;
+use crate::page_record::{self, PageBuffer, VEC_SIZE};
 use crate::read::{self, member};
 
 /// `REQ_OP_MASK`, `REQ_OP_READ`, `REQ_OP_WRITE` (`include/linux/blk_types.h`).
@@ -21,7 +21,7 @@ const WRITE: u32 = 1;
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
     cursor: Cursor,
-    pages: Pages,
+    pages: PageBuffer,
 }
 
 /// Where we are in a bio.
@@ -38,71 +38,71 @@ struct Cursor {
 
 /// A bio goes to a disk's queue.
 #[inline(always)]
-pub(crate) fn queued(ctx: &RawTracePointContext) {
+pub(crate) fn on_bio_queue(ctx: &RawTracePointContext) {
     let bio: u64 = ctx.arg(0);
     let tid = bpf_get_current_pid_tgid() as u32;
-    let Some(entry) = ENTRIES.get_ptr(tid) else {
+    let Some(entry) = IN_FLIGHT.get_ptr(tid) else {
         return;
     };
     // SAFETY: a map's value is valid as long as the program runs.
-    let serial = unsafe { (*entry).call.call_id };
-    if serial == 0 {
+    let call_id = unsafe { (*entry).call.call_id };
+    if call_id == 0 {
         return;
     }
-    let operation = member::<u32>(bio, &at::BIO_OPF) & OPERATION;
+    let operation = member::<u32>(bio, &offsets::BIO_OPF) & OPERATION;
     if operation != READ && operation != WRITE {
         return;
     }
-    let Some(room) = DISK.get_ptr_mut(0) else {
+    let Some(scratch) = BIO_SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: map values are valid as long as the program runs; the room is this program's on this CPU. The context is
     // its own.
     unsafe {
-        let pages = addr_of_mut!((*room).pages);
-        pages::clear(pages);
-        let disk: u64 = member(bio, &at::BIO_BDEV);
-        let size: u32 = member(bio, &at::BIO_SIZE);
-        let station = addr_of_mut!((*pages).station);
-        (*station).call_id = serial;
-        (*station).object = disk;
-        (*station).position = member(bio, &at::BIO_SECTOR);
-        (*station).total = size;
-        (*station).flags = if operation == WRITE { page_record_flag::WRITE } else { 0 };
-        (*station).device = member(disk, &at::BDEV_DEV);
-        (*station).station = station_kind::BIO;
-        let vecs: u64 = member(bio, &at::BIO_VECS);
-        let index: u32 = member(bio, &at::BIO_IDX);
-        let cursor = addr_of_mut!((*room).cursor);
-        (*cursor).next = vecs.wrapping_add(u64::from(index) * VEC);
-        (*cursor).done = member(bio, &at::BIO_DONE);
+        let pages = addr_of_mut!((*scratch).pages);
+        page_record::reset(pages);
+        let disk: u64 = member(bio, &offsets::BIO_BDEV);
+        let size: u32 = member(bio, &offsets::BIO_SIZE);
+        let record = addr_of_mut!((*pages).record);
+        (*record).call_id = call_id;
+        (*record).object = disk;
+        (*record).position = member(bio, &offsets::BIO_SECTOR);
+        (*record).total = size;
+        (*record).flags = if operation == WRITE { page_record_flag::WRITE } else { 0 };
+        (*record).device = member(disk, &offsets::BDEV_DEV);
+        (*record).station = station_kind::BIO;
+        let vecs: u64 = member(bio, &offsets::BIO_VECS);
+        let index: u32 = member(bio, &offsets::BIO_IDX);
+        let cursor = addr_of_mut!((*scratch).cursor);
+        (*cursor).next = vecs.wrapping_add(u64::from(index) * VEC_SIZE);
+        (*cursor).done = member(bio, &offsets::BIO_DONE);
         (*cursor).left = size;
         // It goes on there, and does not come back.
-        CONTINUE.tail_call(ctx, on::BIO);
+        TAIL_CALLS.tail_call(ctx, tail_call::BIO);
     }
 }
 
 /// The second half of the program, run once for each record: a bio has up to 256 vectors (`BIO_MAX_VECS`,
 /// include/linux/bio.h).
 #[inline(always)]
-pub(crate) fn vectors(ctx: &RawTracePointContext) {
-    let Some(room) = DISK.get_ptr_mut(0) else {
+pub(crate) fn emit_vectors(ctx: &RawTracePointContext) {
+    let Some(scratch) = BIO_SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: as above; the room is this program's since its first half.
     unsafe {
-        let pages = addr_of_mut!((*room).pages);
-        let cursor = addr_of_mut!((*room).cursor);
-        let station = addr_of_mut!((*pages).station);
-        read::zero(addr_of_mut!((*station).file));
-        let count = take(pages, cursor);
+        let pages = addr_of_mut!((*scratch).pages);
+        let cursor = addr_of_mut!((*scratch).cursor);
+        let record = addr_of_mut!((*pages).record);
+        read::zero(addr_of_mut!((*record).file));
+        let count = read_vectors(pages, cursor);
         if count == 0 {
             return;
         }
-        pages::write(pages, count, program::BLOCK_BIO_QUEUE);
-        (*station).part += 1;
+        page_record::emit_ranges(pages, count, program::BLOCK_BIO_QUEUE);
+        (*record).part += 1;
         if (*cursor).left != 0 {
-            CONTINUE.tail_call(ctx, on::BIO);
+            TAIL_CALLS.tail_call(ctx, tail_call::BIO);
         }
     }
 }
@@ -113,7 +113,7 @@ pub(crate) fn vectors(ctx: &RawTracePointContext) {
 ///
 /// Both must be valid for reads and writes.
 #[inline(never)]
-unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
+unsafe fn read_vectors(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
     // SAFETY: the caller's promise; the index is below the number of pieces and of vectors.
     unsafe {
         let mut index = 0;
@@ -122,23 +122,23 @@ unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
             if left == 0 {
                 break;
             }
-            let [page, extent]: [u64; 2] = read::at((*cursor).next);
+            let [page, len_and_offset]: [u64; 2] = read::kernel((*cursor).next);
             let done = (*cursor).done;
-            let len = (extent as u32).wrapping_sub(done);
+            let len = (len_and_offset as u32).wrapping_sub(done);
             if page == 0 || len == 0 {
                 // Not a bio with vectors of its own.
                 (*cursor).left = 0;
                 break;
             }
-            let piece = addr_of_mut!((*pages).station.ranges).cast::<PageRange>().add(index);
-            (*piece).page = page;
-            (*piece).ops = 0;
-            (*piece).offset = ((extent >> 32) as u32).wrapping_add(done);
-            (*piece).len = if len < left { len } else { left };
-            (*cursor).left = left - (*piece).len;
-            (*cursor).next = (*cursor).next.wrapping_add(VEC);
+            let range = addr_of_mut!((*pages).record.ranges).cast::<PageRange>().add(index);
+            (*range).page = page;
+            (*range).ops = 0;
+            (*range).offset = ((len_and_offset >> 32) as u32).wrapping_add(done);
+            (*range).len = if len < left { len } else { left };
+            (*cursor).left = left - (*range).len;
+            (*cursor).next = (*cursor).next.wrapping_add(VEC_SIZE);
             (*cursor).done = 0;
-            pages::describe(pages, piece);
+            page_record::fill_owner(pages, range);
             index += 1;
         }
         index as u64
@@ -147,9 +147,9 @@ unsafe fn take(pages: *mut Pages, cursor: *mut Cursor) -> u64 {
 
 /// Pages of a file become dirty: counted, if they are those of the file that this thread's call writes to.
 #[inline(always)]
-pub(crate) fn dirtied(folio: u64, mapping: u64) {
+pub(crate) fn on_folio_dirtied(folio: u64, mapping: u64) {
     let tid = bpf_get_current_pid_tgid() as u32;
-    let Some(entry) = ENTRIES.get_ptr_mut(tid) else {
+    let Some(entry) = IN_FLIGHT.get_ptr_mut(tid) else {
         return;
     };
     // SAFETY: a map's value is valid as long as the program runs; only this thread writes to it.
@@ -158,10 +158,10 @@ pub(crate) fn dirtied(folio: u64, mapping: u64) {
         if (*call).call_id == 0 || (*call).sink.kind != endpoint_kind::FILE || (*call).sink.object != mapping {
             return;
         }
-        let flags: u64 = read::at(folio);
-        let large = flags >> (at::PAGE_HEAD_BIT.load() & 63) & 1 == 1;
+        let flags: u64 = read::kernel(folio);
+        let large = flags >> (offsets::PAGE_HEAD_BIT.load() & 63) & 1 == 1;
         let pages = if large {
-            member::<u32>(folio, &at::FOLIO_NR_PAGES)
+            member::<u32>(folio, &offsets::FOLIO_NR_PAGES)
         } else {
             1
         };

@@ -6,11 +6,11 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::RawTracePointContext;
 use zctrace_records::{ConnectionClosed, SocketPair, page_record_flag, program, station_kind};
 
-use crate::maps::{CLOSING, CONTINUE, ENTRIES, PACKET, WATCHED, on};
-use crate::offsets as at;
-use crate::pages::{self, Pages, Sent};
+use crate::maps::{CLOSE_SCRATCH, CONNECTIONS, IN_FLIGHT, TAIL_CALLS, XMIT_SCRATCH, tail_call};
+use crate::offsets;
+use crate::page_record::{self, PageBuffer, SkbPages};
 use crate::read::{self, member};
-use crate::{emit, socket, told};
+use crate::{emit, socket, zerocopy};
 
 /// `IFF_LOOPBACK` (include/uapi/linux/if.h).
 const IFF_LOOPBACK: u32 = 8;
@@ -19,40 +19,40 @@ const TCP_SYN_SENT: u32 = 2;
 const TCP_SYN_RECV: u32 = 3;
 const TCP_CLOSE: u32 = 7;
 
-/// Room for one run of [`sent`].
+/// Room for one run of [`skb_pages`].
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
-    sent: Sent,
-    pages: Pages,
+    skb_pages: SkbPages,
+    pages: PageBuffer,
 }
 
 /// Room for one run of [`state`].
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Closing {
+pub(crate) struct CloseScratch {
     closed: ConnectionClosed,
 }
 
 /// A packet is given to a device.
 #[inline(always)]
-pub(crate) fn sent(ctx: &RawTracePointContext) {
+pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
     let (skb, device): (u64, u64) = (ctx.arg(0), ctx.arg(1));
-    let sk: u64 = member(skb, &at::SKB_SK);
+    let sk: u64 = member(skb, &offsets::SKB_SK);
     if sk == 0 {
         return;
     }
     let Some(family) = socket::tcp_family(sk) else {
         return;
     };
-    let len: u32 = member(skb, &at::SKB_LEN);
-    let data_len: u32 = member(skb, &at::SKB_DATA_LEN);
-    let data: u64 = member(skb, &at::SKB_DATA);
-    let head: u64 = member(skb, &at::SKB_HEAD);
-    let transport: u16 = member(skb, &at::SKB_TRANSPORT);
+    let len: u32 = member(skb, &offsets::SKB_LEN);
+    let data_len: u32 = member(skb, &offsets::SKB_DATA_LEN);
+    let data: u64 = member(skb, &offsets::SKB_DATA);
+    let head: u64 = member(skb, &offsets::SKB_HEAD);
+    let transport: u16 = member(skb, &offsets::SKB_TRANSPORT);
     let segment = head.wrapping_add(u64::from(transport));
     // struct tcphdr (include/uapi/linux/tcp.h): ports, sequence, acknowledgement, length of the header in words.
-    let header: [u32; 4] = read::at(segment);
+    let header: [u32; 4] = read::kernel(segment);
     let before = segment
         .wrapping_sub(data)
         .wrapping_add(u64::from(header[3] >> 4 & 0xf) * 4);
@@ -60,60 +60,60 @@ pub(crate) fn sent(ctx: &RawTracePointContext) {
         // An acknowledgement without bytes.
         return;
     }
-    let Some(room) = PACKET.get_ptr_mut(0) else {
+    let Some(scratch) = XMIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: the room is this program's on this CPU, and valid as long as it runs; the context is its own.
     unsafe {
-        let sent = addr_of_mut!((*room).sent);
-        let pair = addr_of_mut!((*sent).pair);
-        socket::pair(pair, sk, family);
+        let skb_pages = addr_of_mut!((*scratch).skb_pages);
+        let pair = addr_of_mut!((*skb_pages).pair);
+        socket::read_pair(pair, sk, family);
         // Inside a tunnel the transport header is another's.
         if header[0] != u32::from((*pair).source_port.to_be()) | u32::from((*pair).destination_port.to_be()) << 16 {
             return;
         }
-        let Some(watch) = WATCHED.get_ptr(&*pair) else {
+        let Some(connection) = CONNECTIONS.get_ptr(&*pair) else {
             return;
         };
-        (*sent).untold = u64::from((*watch).straight == 0);
-        (*sent).sock = sk;
-        (*sent).call = inside();
-        (*sent).position = u64::from(u32::from_be(header[1]));
-        (*sent).total = len - before as u32;
-        (*sent).linear = len.wrapping_sub(data_len).saturating_sub(before as u32);
-        (*sent).device = member(device, &at::DEV_IFINDEX);
-        (*sent).flags = if member::<u32>(device, &at::DEV_FLAGS) & IFF_LOOPBACK != 0 {
+        (*skb_pages).skip_owners = u64::from((*connection).sends_unpiped == 0);
+        (*skb_pages).sock = sk;
+        (*skb_pages).call_id = current_call_id();
+        (*skb_pages).position = u64::from(u32::from_be(header[1]));
+        (*skb_pages).total = len - before as u32;
+        (*skb_pages).linear = len.wrapping_sub(data_len).saturating_sub(before as u32);
+        (*skb_pages).device = member(device, &offsets::DEV_IFINDEX);
+        (*skb_pages).flags = if member::<u32>(device, &offsets::DEV_FLAGS) & IFF_LOOPBACK != 0 {
             page_record_flag::LOOPBACK
         } else {
             0
         };
-        let pages = addr_of_mut!((*room).pages);
-        if pages::packet(pages, sent, skb, station_kind::PACKET, program::NET_DEV_START_XMIT) {
-            CONTINUE.tail_call(ctx, on::PACKET);
+        let pages = addr_of_mut!((*scratch).pages);
+        if page_record::start_skb(pages, skb_pages, skb, station_kind::PACKET, program::NET_DEV_START_XMIT) {
+            TAIL_CALLS.tail_call(ctx, tail_call::XMIT_SCRATCH);
         }
     }
 }
 
 /// The rest of a packet of more fragments than fit one record: there are 17 by default, 45 at most.
 #[inline(always)]
-pub(crate) fn rest(ctx: &RawTracePointContext) {
-    let Some(room) = PACKET.get_ptr_mut(0) else {
+pub(crate) fn continue_frags(ctx: &RawTracePointContext) {
+    let Some(scratch) = XMIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: the room is this program's since its first half, and valid as long as it runs.
     unsafe {
-        let pages = addr_of_mut!((*room).pages);
-        if pages::fragments(pages, addr_of_mut!((*room).sent), program::NET_DEV_START_XMIT) {
-            CONTINUE.tail_call(ctx, on::PACKET);
+        let pages = addr_of_mut!((*scratch).pages);
+        if page_record::emit_frags(pages, addr_of_mut!((*scratch).skb_pages), program::NET_DEV_START_XMIT) {
+            TAIL_CALLS.tail_call(ctx, tail_call::XMIT_SCRATCH);
         }
     }
 }
 
 /// The call that the current thread is inside, or 0.
 #[inline(always)]
-pub(crate) fn inside() -> u64 {
+pub(crate) fn current_call_id() -> u64 {
     let tid = bpf_get_current_pid_tgid() as u32;
-    match ENTRIES.get_ptr(tid) {
+    match IN_FLIGHT.get_ptr(tid) {
         // SAFETY: a map's value is valid as long as the program runs.
         Some(entry) => unsafe { (*entry).call.call_id },
         None => 0,
@@ -122,27 +122,27 @@ pub(crate) fn inside() -> u64 {
 
 /// A socket changes its state.
 #[inline(always)]
-pub(crate) fn state(sk: u64, new: u64) {
+pub(crate) fn on_state_change(sk: u64, new: u64) {
     match new as u32 {
         TCP_CLOSE => {}
-        TCP_SYN_SENT | TCP_SYN_RECV => return told::forget(sk),
+        TCP_SYN_SENT | TCP_SYN_RECV => return zerocopy::forget_sender(sk),
         _ => return,
     }
     let Some(family) = socket::tcp_family(sk) else {
         return;
     };
-    let Some(room) = CLOSING.get_ptr_mut(0) else {
+    let Some(scratch) = CLOSE_SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
     unsafe {
-        let closed = addr_of_mut!((*room).closed);
+        let closed = addr_of_mut!((*scratch).closed);
         let pair: *mut SocketPair = addr_of_mut!((*closed).pair);
-        socket::pair(pair, sk, family);
-        if let Some(life) = socket::forget(addr_of!((*closed).pair)) {
+        socket::read_pair(pair, sk, family);
+        if let Some(connection_id) = socket::forget_connection(addr_of!((*closed).pair)) {
             (*closed).sock = sk;
-            (*closed).connection_id = life;
-            emit::whole(closed, ConnectionClosed::KIND, program::INET_SOCK_SET_STATE);
+            (*closed).connection_id = connection_id;
+            emit::emit_fixed(closed, ConnectionClosed::KIND, program::INET_SOCK_SET_STATE);
         }
     }
 }

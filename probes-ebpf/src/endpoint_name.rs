@@ -6,8 +6,8 @@ use aya_ebpf::helpers::generated;
 use zctrace_records::{COMPONENT_SIZE, EndpointName, EndpointState, MAX_COMPONENTS, endpoint_kind, name_flag, program};
 
 use crate::emit;
-use crate::maps::{LATELY, LATELY_SLOTS, SEEN, Seen};
-use crate::offsets as at;
+use crate::maps::{NAME_CACHE, NAME_CACHE_SLOTS, NAMED, NameKey};
+use crate::offsets;
 use crate::read::{self, member};
 
 /// Writes the name of an end that was not met before.
@@ -16,18 +16,18 @@ use crate::read::{self, member};
 ///
 /// `name` must be valid for writes, `end` for reads.
 #[inline(never)]
-pub(crate) unsafe fn tell(name: *mut EndpointName, end: *const EndpointState, who: u32) {
+pub(crate) unsafe fn emit_once(name: *mut EndpointName, endpoint: *const EndpointState, program: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        if (*end).file == 0 || (*end).kind == endpoint_kind::MEMORY {
+        if (*endpoint).file == 0 || (*endpoint).kind == endpoint_kind::MEMORY {
             return;
         }
-        let dentry = if is_socket((*end).kind) {
+        let dentry = if is_socket((*endpoint).kind) {
             0
         } else {
-            member((*end).file, &at::FILE_DENTRY)
+            member((*endpoint).file, &offsets::FILE_DENTRY)
         };
-        tell_dentry(name, end, dentry, who);
+        emit_dentry_once(name, endpoint, dentry, program);
     }
 }
 
@@ -37,43 +37,52 @@ pub(crate) unsafe fn tell(name: *mut EndpointName, end: *const EndpointState, wh
 ///
 /// `name` must be valid for writes, `end` for reads.
 #[inline(always)]
-pub(crate) unsafe fn tell_dentry(name: *mut EndpointName, end: *const EndpointState, dentry: u64, who: u32) {
+pub(crate) unsafe fn emit_dentry_once(
+    name: *mut EndpointName,
+    endpoint: *const EndpointState,
+    dentry: u64,
+    program: u32,
+) {
     // SAFETY: the caller's promise.
     unsafe {
-        let key = Seen {
-            ino: (*end).ino,
-            dev: (*end).dev,
-            generation: (*end).generation,
+        let key = NameKey {
+            ino: (*endpoint).ino,
+            dev: (*endpoint).dev,
+            generation: (*endpoint).generation,
         };
-        let lately = LATELY.get_ptr_mut((*end).ino as u32 & (LATELY_SLOTS - 1));
-        if let Some(lately) = lately {
-            let same = (*lately).ino == key.ino && (*lately).dev == key.dev && (*lately).generation == key.generation;
+        let cached = NAME_CACHE.get_ptr_mut((*endpoint).ino as u32 & (NAME_CACHE_SLOTS - 1));
+        if let Some(cached) = cached {
+            let same = (*cached).ino == key.ino && (*cached).dev == key.dev && (*cached).generation == key.generation;
             if same && key.ino != 0 {
                 return;
             }
-            read::copy(lately, &raw const key);
+            read::copy(cached, &raw const key);
         }
-        if SEEN.get_ptr(&key).is_some() {
+        if NAMED.get_ptr(&key).is_some() {
             return;
         }
-        let _ = SEEN.insert(&key, 1, 0);
+        let _ = NAMED.insert(&key, 1, 0);
         generated::bpf_probe_read_kernel(
             addr_of_mut!((*name).endpoint).cast(),
             size_of::<EndpointState>() as u32,
-            end.cast(),
+            endpoint.cast(),
         );
         (*name).count = 0;
         (*name).flags = 0;
         // Nothing can be read at address 0: the helper fills the room with zeros.
-        let room = addr_of_mut!((*name).components);
-        generated::bpf_probe_read_kernel(room.cast(), (COMPONENT_SIZE * MAX_COMPONENTS) as u32, core::ptr::null());
+        let scratch = addr_of_mut!((*name).components);
+        generated::bpf_probe_read_kernel(
+            scratch.cast(),
+            (COMPONENT_SIZE * MAX_COMPONENTS) as u32,
+            core::ptr::null(),
+        );
         if dentry != 0 {
-            path(name, dentry);
+            read_path(name, dentry);
         }
-        if who == program::TASK_FILE {
+        if program == program::TASK_FILE {
             (*name).flags |= name_flag::PREEXISTING;
         }
-        emit::whole(name, EndpointName::KIND, who);
+        emit::emit_fixed(name, EndpointName::KIND, program);
     }
 }
 
@@ -88,7 +97,7 @@ const fn is_socket(kind: u16) -> bool {
 ///
 /// `name` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn path(name: *mut EndpointName, dentry: u64) {
+unsafe fn read_path(name: *mut EndpointName, dentry: u64) {
     // SAFETY: the caller's promise; the index is below the number of components.
     unsafe {
         let mut dentry = dentry;
@@ -98,10 +107,10 @@ unsafe fn path(name: *mut EndpointName, dentry: u64) {
             let component = addr_of_mut!((*name).components)
                 .cast::<u8>()
                 .add(index * COMPONENT_SIZE);
-            let text: u64 = member(dentry, &at::DENTRY_NAME);
+            let text: u64 = member(dentry, &offsets::DENTRY_NAME);
             generated::bpf_probe_read_kernel_str(component.cast(), COMPONENT_SIZE as u32, text as *const _);
             (*name).count = index as u32 + 1;
-            let parent: u64 = member(dentry, &at::DENTRY_PARENT);
+            let parent: u64 = member(dentry, &offsets::DENTRY_PARENT);
             if parent == dentry || parent == 0 {
                 flags = name_flag::ROOT;
                 break;

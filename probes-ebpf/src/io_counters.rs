@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated;
 use zctrace_records::{IoCounterKey, IoCounters, nr, program};
 
-use crate::maps::PLAIN;
+use crate::maps::IO_COUNTERS;
 use crate::{emit, read};
 
 /// A call that moves at most this much counts as small.
@@ -11,11 +11,11 @@ const SMALL: u64 = 512;
 
 /// Adds a call's result to its sum.
 #[inline(always)]
-pub(crate) fn count(key: &IoCounterKey, result: i64, user_ip: u64) {
+pub(crate) fn add(key: &IoCounterKey, result: i64, user_ip: u64) {
     // SAFETY: the helper takes nothing.
     let now = unsafe { generated::bpf_ktime_get_ns() };
-    let sum = if let Some(sum) = PLAIN.get_ptr_mut(key) {
-        sum
+    let counters = if let Some(counters) = IO_COUNTERS.get_ptr_mut(key) {
+        counters
     } else {
         let fresh = IoCounters {
             bytes: 0,
@@ -28,32 +28,32 @@ pub(crate) fn count(key: &IoCounterKey, result: i64, user_ip: u64) {
             last_ns: now,
         };
         // BPF_NOEXIST: another thread may have made it meanwhile.
-        let _ = PLAIN.insert(key, fresh, 1);
-        let Some(sum) = PLAIN.get_ptr_mut(key) else {
-            emit::crowded(program::SYS_EXIT);
+        let _ = IO_COUNTERS.insert(key, fresh, 1);
+        let Some(counters) = IO_COUNTERS.get_ptr_mut(key) else {
+            emit::count_map_full(program::SYS_EXIT);
             return;
         };
-        sum
+        counters
     };
     // SAFETY: a map's value is aligned, and valid as long as the program runs. Threads of one process count in one row
     // on several CPUs, so sums are added to atomically; of the rest any thread's word will do.
     unsafe {
-        (*sum).user_ip = user_ip;
-        (*sum).last_ns = now;
+        (*counters).user_ip = user_ip;
+        (*counters).last_ns = now;
         if result <= 0 {
-            read::add(&raw mut (*sum).failed, 1);
+            read::atomic_add(&raw mut (*counters).failed, 1);
             return;
         }
-        read::add(&raw mut (*sum).calls, 1);
+        read::atomic_add(&raw mut (*counters).calls, 1);
         if key.nr == nr::SENDMMSG || key.nr == nr::RECVMMSG {
             // Their result is a number of messages.
             return;
         }
         let bytes = result as u64;
-        read::add(&raw mut (*sum).bytes, bytes);
+        read::atomic_add(&raw mut (*counters).bytes, bytes);
         if bytes <= SMALL {
-            read::add(&raw mut (*sum).small_calls, 1);
-            read::add(&raw mut (*sum).small_bytes, bytes);
+            read::atomic_add(&raw mut (*counters).small_calls, 1);
+            read::atomic_add(&raw mut (*counters).small_bytes, bytes);
         }
     }
 }

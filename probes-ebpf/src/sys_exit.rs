@@ -6,14 +6,14 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use aya_ebpf::programs::RawTracePointContext;
 use zctrace_records::{Call, EndpointState, ProcessEvent, call_flag, endpoint_kind, nr, process_event_kind, program};
 
-use crate::end::{self, Now};
-use crate::enter::Entry;
-use crate::maps::{CALLS, CONTINUE, ENTRIES, EXIT, PLAIN_ENTRIES, next_serial, on};
-use crate::pages::Pages;
+use crate::endpoint::{self, EndpointNow};
+use crate::maps::{CALL_IDS, EXIT_SCRATCH, IN_FLIGHT, IO_IN_FLIGHT, TAIL_CALLS, next_id, tail_call};
+use crate::page_record::PageBuffer;
+use crate::pipe_slots::{self, Cursor};
 use crate::read;
-use crate::request::{self, Request};
-use crate::ring::{self, Cursor};
-use crate::{emit, plain, process, scope};
+use crate::sys_enter::CallInFlight;
+use crate::syscall_args::{self, SyscallArgs};
+use crate::{emit, io_counters, process, scope};
 
 /// fcntl(2).
 const FCNTL: u32 = 72;
@@ -28,10 +28,10 @@ const X32_VMSPLICE: u32 = X32 + 532;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
-    request: Request,
-    now: Now,
+    args: SyscallArgs,
+    now: EndpointNow,
     cursor: Cursor,
-    pages: Pages,
+    pages: PageBuffer,
     call: Call,
     process: ProcessEvent,
 }
@@ -40,37 +40,39 @@ pub(crate) struct Scratch {
 #[inline(always)]
 pub(crate) fn run(ctx: &RawTracePointContext) {
     let (regs, result): (u64, u64) = (ctx.arg(0), ctx.arg(1));
-    let number = read::at::<u64>(regs + request::ORIG_AX) as u32;
+    let number = read::kernel::<u64>(regs + syscall_args::ORIG_AX) as u32;
     let result = result as i64;
-    if !request::is_known(number) {
+    if !syscall_args::is_known(number) {
         match number {
-            FCNTL => resized(regs, result),
+            FCNTL => on_setpipe_sz(regs, result),
             // sendfile, sendfile64, splice, tee and vmsplice of i386 (arch/x86/entry/syscalls/syscall_32.tbl).
-            187 | 239 | 313 | 315 | 316 => foreign(regs, number, result, false),
-            X32_VMSPLICE => foreign(regs, number, result, true),
-            _ if number & X32 != 0 && request::is_moving(number & !X32) => foreign(regs, number, result, true),
+            187 | 239 | 313 | 315 | 316 => on_compat_exit(regs, number, result, false),
+            X32_VMSPLICE => on_compat_exit(regs, number, result, true),
+            _ if number & X32 != 0 && syscall_args::is_transfer(number & !X32) => {
+                on_compat_exit(regs, number, result, true);
+            }
             _ => {}
         }
         return;
     }
-    let who = bpf_get_current_pid_tgid();
-    let tid = who as u32;
-    let moves = request::is_moving(number);
-    if !moves && let Some(key) = PLAIN_ENTRIES.get_ptr_mut(tid) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tid = pid_tgid as u32;
+    let moves = syscall_args::is_transfer(number);
+    if !moves && let Some(key) = IO_IN_FLIGHT.get_ptr_mut(tid) {
         // SAFETY: a map's value is valid as long as the program runs, and only this thread writes or removes it.
         unsafe {
             if (*key).kind != endpoint_kind::NONE {
                 if (*key).nr == number {
-                    plain::count(&*key, result, read::at(regs + request::IP));
+                    io_counters::add(&*key, result, read::kernel(regs + syscall_args::IP));
                 }
                 (*key).kind = endpoint_kind::NONE;
                 return;
             }
         }
     }
-    let Some(entry) = inside(tid) else {
-        if moves && scope::has((who >> 32) as u32) && !scope::is_compat() {
-            unannounced(regs, number, result, 0);
+    let Some(entry) = in_flight(tid) else {
+        if moves && scope::is_traced((pid_tgid >> 32) as u32) && !scope::is_compat_call() {
+            emit_exit_only(regs, number, result, 0);
         }
         return;
     };
@@ -81,9 +83,9 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
             finish(entry, regs, result);
             if result > 0 && ((*call).source.kind == endpoint_kind::PIPE || (*call).sink.kind == endpoint_kind::PIPE) {
                 // It goes on there, and does not come back.
-                CONTINUE.tail_call(ctx, on::SLOTS);
+                TAIL_CALLS.tail_call(ctx, tail_call::SLOTS);
             }
-            emit::whole(call, Call::KIND, program::SYS_EXIT);
+            emit::emit_fixed(call, Call::KIND, program::SYS_EXIT);
         }
         (*call).call_id = 0;
     }
@@ -91,27 +93,27 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
 
 /// The entry of the call that a thread is inside.
 #[inline(always)]
-fn inside(tid: u32) -> Option<*mut Entry> {
-    let entry = ENTRIES.get_ptr_mut(tid)?;
+fn in_flight(tid: u32) -> Option<*mut CallInFlight> {
+    let entry = IN_FLIGHT.get_ptr_mut(tid)?;
     // SAFETY: a map's value is valid as long as the program runs.
     (unsafe { (*entry).call.call_id } != 0).then_some(entry)
 }
 
 /// The second half of the program: the slots of pipes, some at a time, then the record of the call.
 #[inline(always)]
-pub(crate) fn slots(ctx: &RawTracePointContext) {
+pub(crate) fn continue_slots(ctx: &RawTracePointContext) {
     let tid = bpf_get_current_pid_tgid() as u32;
-    let (Some(room), Some(entry)) = (EXIT.get_ptr_mut(0), ENTRIES.get_ptr_mut(tid)) else {
+    let (Some(scratch), Some(entry)) = (EXIT_SCRATCH.get_ptr_mut(0), IN_FLIGHT.get_ptr_mut(tid)) else {
         return;
     };
     // SAFETY: the room is this program's on this CPU, since its first half, and valid as long as it runs; so is the
     // map's value, which only this thread removes.
     unsafe {
         let call = addr_of_mut!((*entry).call);
-        if !ring::some(addr_of_mut!((*room).pages), addr_of_mut!((*room).cursor), call) {
-            CONTINUE.tail_call(ctx, on::SLOTS);
+        if !pipe_slots::emit_slots(addr_of_mut!((*scratch).pages), addr_of_mut!((*scratch).cursor), call) {
+            TAIL_CALLS.tail_call(ctx, tail_call::SLOTS);
         }
-        emit::whole(call, Call::KIND, program::SYS_EXIT);
+        emit::emit_fixed(call, Call::KIND, program::SYS_EXIT);
         (*call).call_id = 0;
     }
 }
@@ -122,8 +124,8 @@ pub(crate) fn slots(ctx: &RawTracePointContext) {
 ///
 /// `entry` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn finish(entry: *mut Entry, regs: u64, result: i64) {
-    let Some(room) = EXIT.get_ptr_mut(0) else {
+unsafe fn finish(entry: *mut CallInFlight, regs: u64, result: i64) {
+    let Some(scratch) = EXIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: the caller's promise; the room is this program's on this CPU, and valid as long as it runs.
@@ -131,21 +133,21 @@ unsafe fn finish(entry: *mut Entry, regs: u64, result: i64) {
         let call = addr_of_mut!((*entry).call);
         (*call).result = result;
         let number = (*call).nr;
-        if (*call).memory == 0 && (number == nr::VMSPLICE || !request::is_moving(number)) {
-            let request = addr_of_mut!((*room).request);
-            request::fill(request, regs, number);
-            if (*request).memory != 0 {
+        if (*call).memory == 0 && (number == nr::VMSPLICE || !syscall_args::is_transfer(number)) {
+            let args = addr_of_mut!((*scratch).args);
+            syscall_args::fill(args, regs, number);
+            if (*args).memory != 0 {
                 // What describes the memory was not in memory itself at the entry; the call has brought it there.
-                (*call).memory = (*request).memory;
-                (*call).requested = (*request).asked;
-                if (*request).one_piece != 0 {
+                (*call).memory = (*args).memory;
+                (*call).requested = (*args).requested;
+                if (*args).contiguous != 0 {
                     (*call).flags |= call_flag::CONTIGUOUS;
                 }
             }
         }
-        after(room, entry, false);
-        after(room, entry, true);
-        ring::begin(addr_of_mut!((*room).cursor));
+        capture_side(scratch, entry, false);
+        capture_side(scratch, entry, true);
+        pipe_slots::reset(addr_of_mut!((*scratch).cursor));
     }
 }
 
@@ -155,11 +157,11 @@ unsafe fn finish(entry: *mut Entry, regs: u64, result: i64) {
 ///
 /// All must be valid for reads and writes.
 #[inline(never)]
-unsafe fn after(room: *mut Scratch, entry: *mut Entry, sink: bool) {
+unsafe fn capture_side(scratch: *mut Scratch, entry: *mut CallInFlight, sink: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         let call = addr_of_mut!((*entry).call);
-        let (end, wanted): (*mut EndpointState, _) = if sink {
+        let (end, fd_arg): (*mut EndpointState, _) = if sink {
             (addr_of_mut!((*call).sink), addr_of!((*entry).sink))
         } else {
             (addr_of_mut!((*call).source), addr_of!((*entry).source))
@@ -171,77 +173,77 @@ unsafe fn after(room: *mut Scratch, entry: *mut Entry, sink: bool) {
         if (*end).fd < 0 {
             // The memory of a call that could not be read at the entry.
             if (*call).memory != 0 {
-                end::memory(end, (*call).memory);
+                endpoint::set_memory(end, (*call).memory);
             }
             return;
         }
-        if end::file_of((*end).fd) != (*end).file {
+        if endpoint::file_of_fd((*end).fd) != (*end).file {
             (*call).flags |= call_flag::FD_CHANGED;
         }
-        end::after(end, addr_of_mut!((*room).now), wanted, sink, (*call).result);
+        endpoint::capture_exit(end, addr_of_mut!((*scratch).now), fd_arg, sink, (*call).result);
     }
 }
 
 /// Writes a call of which only the exit was seen.
 #[inline(always)]
-fn unannounced(regs: u64, number: u32, result: i64, flags: u32) {
-    let Some(room) = EXIT.get_ptr_mut(0) else {
+fn emit_exit_only(regs: u64, number: u32, result: i64, flags: u32) {
+    let Some(scratch) = EXIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
     unsafe {
-        let call = addr_of_mut!((*room).call);
-        let request = addr_of_mut!((*room).request);
+        let call = addr_of_mut!((*scratch).call);
+        let args = addr_of_mut!((*scratch).args);
         read::zero(call);
-        request::fill(request, regs, number);
-        (*call).call_id = next_serial(CALLS);
+        syscall_args::fill(args, regs, number);
+        (*call).call_id = next_id(CALL_IDS);
         (*call).entered_ns = 0;
         (*call).result = result;
-        (*call).user_ip = (*request).regs.ip;
+        (*call).user_ip = (*args).regs.ip;
         (*call).nr = number;
         (*call).flags = flags;
         (*call).source.fd = -1;
         (*call).sink.fd = -1;
         if flags & call_flag::COMPAT == 0 {
-            (*call).requested = (*request).asked;
-            (*call).op_flags = (*request).op_flags;
-            (*call).source.fd = (*request).source.fd;
-            (*call).sink.fd = (*request).sink.fd;
+            (*call).requested = (*args).requested;
+            (*call).op_flags = (*args).op_flags;
+            (*call).source.fd = (*args).source.fd;
+            (*call).sink.fd = (*args).sink.fd;
         }
-        emit::whole(call, Call::KIND, program::SYS_EXIT);
+        emit::emit_fixed(call, Call::KIND, program::SYS_EXIT);
     }
 }
 
 /// A call of a 32-bit program whose number is that of one that moves bytes: written, not understood.
 #[inline(always)]
-fn foreign(regs: u64, number: u32, result: i64, known: bool) {
-    if !known && !scope::is_compat() {
+fn on_compat_exit(regs: u64, number: u32, result: i64, known: bool) {
+    if !known && !scope::is_compat_call() {
         return;
     }
-    if scope::has((bpf_get_current_pid_tgid() >> 32) as u32) {
-        unannounced(regs, number, result, call_flag::COMPAT);
+    if scope::is_traced((bpf_get_current_pid_tgid() >> 32) as u32) {
+        emit_exit_only(regs, number, result, call_flag::COMPAT);
     }
 }
 
 /// `F_SETPIPE_SZ` has renumbered the slots of a pipe.
 #[inline(always)]
-fn resized(regs: u64, result: i64) {
-    if result < 0 || read::at::<u32>(regs + request::SECOND) != F_SETPIPE_SZ {
+fn on_setpipe_sz(regs: u64, result: i64) {
+    if result < 0 || read::kernel::<u32>(regs + syscall_args::ARG2) != F_SETPIPE_SZ {
         return;
     }
-    if !scope::has((bpf_get_current_pid_tgid() >> 32) as u32) || scope::is_compat() {
+    if !scope::is_traced((bpf_get_current_pid_tgid() >> 32) as u32) || scope::is_compat_call() {
         return;
     }
-    let Some(room) = EXIT.get_ptr_mut(0) else {
+    let Some(scratch) = EXIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
     unsafe {
-        let fd = read::at::<u64>(regs + request::FIRST) as i32;
-        let pipe: u64 = read::member(end::file_of(fd), &crate::offsets::FILE_PRIVATE);
+        let fd = read::kernel::<u64>(regs + syscall_args::ARG1) as i32;
+        let pipe: u64 = read::member(endpoint::file_of_fd(fd), &crate::offsets::FILE_PRIVATE);
         let task = generated::bpf_get_current_task();
-        process::tell(
-            addr_of_mut!((*room).process),
+        process::emit_event(
+            addr_of_mut!((*scratch).process),
             process_event_kind::PIPE_RESIZED,
             0,
             pipe,

@@ -9,49 +9,49 @@ use zctrace_records::{
 };
 
 use crate::emit;
-use crate::offsets as at;
+use crate::offsets;
 use crate::read::{self, member};
 
 /// Room for a record of pieces, and what is needed to fill it.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Pages {
+pub(crate) struct PageBuffer {
     /// The record; where a [`PageRun`] tells all of it, that lies here, too: their heads are the same.
-    pub(crate) station: PageRecord,
+    pub(crate) record: PageRecord,
     /// What its length is masked to lies behind it.
     slack: [u64; 20],
     /// A `struct page`.
-    page: [u64; PAGE_WORDS],
+    page_words: [u64; PAGE_WORDS],
     /// The file whose mapping was seen last.
-    file: FileId,
+    last_file: FileId,
     /// Slots, fragments or vectors as the kernel has them, read at once.
     pub(crate) raw: [u64; RAW],
 }
 
 const _: () = {
-    assert!(size_of::<PageRecord>() + 160 == emit::ROOM as usize);
-    assert!(PageRun::HEAD_SIZE + EXTENTS_MASK as usize <= size_of::<PageRecord>());
-    assert!(MAX_RANGES * size_of::<PageVec>() <= EXTENTS_MASK as usize);
-    assert!(size_of::<PageVec>() == VEC as usize);
+    assert!(size_of::<PageRecord>() + 160 == emit::MAX_RECORD_SIZE as usize);
+    assert!(PageRun::HEAD_SIZE + VECS_MASK as usize <= size_of::<PageRecord>());
+    assert!(MAX_RANGES * size_of::<PageVec>() <= VECS_MASK as usize);
+    assert!(size_of::<PageVec>() == VEC_SIZE as usize);
 };
 
 /// `FOLIO_MAPPING_FLAGS` (include/linux/page-flags.h, before 6.16 `PAGE_MAPPING_FLAGS`): set for anonymous memory and
 /// the like.
-pub(crate) const NO_FILE: u64 = 3;
+pub(crate) const MAPPING_FLAGS: u64 = 3;
 /// Words of a `struct page`; the user side makes sure that it has 64 bytes.
 const PAGE_WORDS: usize = 8;
 /// Bytes of a `struct page`.
-const PAGE: u64 = 64;
-/// Words that [`read::bulk`] can fill with a mask of [`RAW_MASK`].
+const PAGE_STRUCT_SIZE: u64 = 64;
+/// Words that [`read::kernel_bytes`] can fill with a mask of [`RAW_MASK`].
 const RAW: usize = 128;
 /// See [`RAW`].
 pub(crate) const RAW_MASK: u64 = 1023;
 /// The same of the extents of a row, behind which the rest of a station has room.
-const EXTENTS_MASK: u64 = 511;
+const VECS_MASK: u64 = 511;
 
 /// Bytes of a `bio_vec` and of a `skb_frag_t`, which the user side makes sure of: the page, a length, an offset
 /// (include/linux/bvec.h, include/linux/skbuff.h).
-pub(crate) const VEC: u64 = 16;
+pub(crate) const VEC_SIZE: u64 = 16;
 
 /// Clears the record, all but its head and pieces.
 ///
@@ -59,13 +59,13 @@ pub(crate) const VEC: u64 = 16;
 ///
 /// `pages` must be valid for writes.
 #[inline(always)]
-pub(crate) unsafe fn clear(pages: *mut Pages) {
+pub(crate) unsafe fn reset(pages: *mut PageBuffer) {
     // SAFETY: the caller's promise.
     unsafe {
-        let station = addr_of_mut!((*pages).station);
+        let record = addr_of_mut!((*pages).record);
         // The head of a record is filled in when it is written.
-        read::zero(station.cast::<[u8; PageRecord::HEAD_SIZE]>());
-        read::zero(addr_of_mut!((*pages).file));
+        read::zero(record.cast::<[u8; PageRecord::HEAD_SIZE]>());
+        read::zero(addr_of_mut!((*pages).last_file));
     }
 }
 
@@ -75,9 +75,9 @@ pub(crate) unsafe fn clear(pages: *mut Pages) {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn row(pages: *mut Pages) -> *mut PageRun {
+pub(crate) unsafe fn as_run(pages: *mut PageBuffer) -> *mut PageRun {
     // SAFETY: the caller's promise; a row is shorter than a station.
-    unsafe { addr_of_mut!((*pages).station).cast() }
+    unsafe { addr_of_mut!((*pages).record).cast() }
 }
 
 /// An extent of the row.
@@ -86,9 +86,9 @@ pub(crate) unsafe fn row(pages: *mut Pages) -> *mut PageRun {
 ///
 /// `pages` must be valid for reads and writes, and `index` be below [`MAX_RANGES`].
 #[inline(always)]
-pub(crate) unsafe fn extent(pages: *mut Pages, index: usize) -> *mut PageVec {
+pub(crate) unsafe fn vec_mut(pages: *mut PageBuffer, index: usize) -> *mut PageVec {
     // SAFETY: the caller's promise.
-    unsafe { addr_of_mut!((*row(pages)).vecs).cast::<PageVec>().add(index) }
+    unsafe { addr_of_mut!((*as_run(pages)).vecs).cast::<PageVec>().add(index) }
 }
 
 /// Says of a row that nobody looked whose its pages are.
@@ -97,13 +97,13 @@ pub(crate) unsafe fn extent(pages: *mut Pages, index: usize) -> *mut PageVec {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn untold(pages: *mut Pages) {
+pub(crate) unsafe fn clear_owner(pages: *mut PageBuffer) {
     // SAFETY: the caller's promise.
     unsafe {
-        let row = row(pages);
-        (*row).mapping = MAPPING_NOT_READ;
-        read::zero(addr_of_mut!((*row).index));
-        read::zero(addr_of_mut!((*row).ops));
+        let run = as_run(pages);
+        (*run).mapping = MAPPING_NOT_READ;
+        read::zero(addr_of_mut!((*run).index));
+        read::zero(addr_of_mut!((*run).ops));
     }
 }
 
@@ -113,19 +113,19 @@ pub(crate) unsafe fn untold(pages: *mut Pages) {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn told(pages: *mut Pages, mapping: u64, index: u64, ops: u64) {
+pub(crate) unsafe fn set_owner(pages: *mut PageBuffer, mapping: u64, index: u64, ops: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        let row = row(pages);
-        (*row).mapping = mapping;
-        (*row).index = index;
-        (*row).ops = ops;
-        if mapping != 0 && mapping & NO_FILE == 0 {
-            if mapping != (*pages).file.mapping && !is_file(addr_of_mut!((*pages).file), mapping) {
-                (*row).mapping = 0;
+        let run = as_run(pages);
+        (*run).mapping = mapping;
+        (*run).index = index;
+        (*run).ops = ops;
+        if mapping != 0 && mapping & MAPPING_FLAGS == 0 {
+            if mapping != (*pages).last_file.mapping && !read_file_id(addr_of_mut!((*pages).last_file), mapping) {
+                (*run).mapping = 0;
                 return;
             }
-            read::copy(addr_of_mut!((*row).file), addr_of!((*pages).file));
+            read::copy(addr_of_mut!((*run).file), addr_of!((*pages).last_file));
         }
     }
 }
@@ -136,17 +136,17 @@ pub(crate) unsafe fn told(pages: *mut Pages, mapping: u64, index: u64, ops: u64)
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn owner(pages: *mut Pages, page: u64) -> [u64; 2] {
+pub(crate) unsafe fn read_owner(pages: *mut PageBuffer, page: u64) -> [u64; 2] {
     // SAFETY: the caller's promise.
     unsafe {
-        let link = first(pages, page);
-        let head = head(page, link);
+        let link = read_compound_link(pages, page);
+        let head = compound_head(page, link);
         if head != page {
-            again(pages, head);
+            load_page(pages, head);
         }
-        let within = page.wrapping_sub(head) / PAGE;
-        let index = word(pages, head, &at::FOLIO_INDEX).wrapping_add(within);
-        [word(pages, head, &at::FOLIO_MAPPING), index]
+        let within = page.wrapping_sub(head) / PAGE_STRUCT_SIZE;
+        let index = page_word(pages, head, &offsets::FOLIO_INDEX).wrapping_add(within);
+        [page_word(pages, head, &offsets::FOLIO_MAPPING), index]
     }
 }
 
@@ -156,35 +156,37 @@ pub(crate) unsafe fn owner(pages: *mut Pages, page: u64) -> [u64; 2] {
 ///
 /// `pages` must be valid for reads and writes, and `piece` lie in it.
 #[inline(never)]
-pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut PageRange) {
+pub(crate) unsafe fn fill_owner(pages: *mut PageBuffer, range: *mut PageRange) {
     // SAFETY: the caller's promise.
     unsafe {
-        let page = (*piece).page;
-        read::zero(addr_of_mut!((*piece).mapping));
-        read::zero(addr_of_mut!((*piece).index));
+        let page = (*range).page;
+        read::zero(addr_of_mut!((*range).mapping));
+        read::zero(addr_of_mut!((*range).index));
         if page == 0 {
             return;
         }
-        let link = first(pages, page);
-        let head = head(page, link);
+        let link = read_compound_link(pages, page);
+        let head = compound_head(page, link);
         if head != page {
-            again(pages, head);
+            load_page(pages, head);
         }
-        let mapping = word(pages, head, &at::FOLIO_MAPPING);
-        let within = page.wrapping_sub(head) / PAGE;
+        let mapping = page_word(pages, head, &offsets::FOLIO_MAPPING);
+        let within = page.wrapping_sub(head) / PAGE_STRUCT_SIZE;
         // A page that was cut off its file keeps its index (mm/filemap.c, `page_cache_delete`): that tells it from a copy.
-        (*piece).index = word(pages, head, &at::FOLIO_INDEX).wrapping_add(within);
+        (*range).index = page_word(pages, head, &offsets::FOLIO_INDEX).wrapping_add(within);
         if mapping == 0 {
             return;
         }
         // It is a file's if the file says so, too: in pages that are the kernel's own something else lies here.
-        if mapping & NO_FILE == 0 && mapping != (*pages).file.mapping && !is_file(addr_of_mut!((*pages).file), mapping)
+        if mapping & MAPPING_FLAGS == 0
+            && mapping != (*pages).last_file.mapping
+            && !read_file_id(addr_of_mut!((*pages).last_file), mapping)
         {
             return;
         }
-        (*piece).mapping = mapping;
-        if mapping & NO_FILE == 0 && (*pages).station.file.mapping == 0 {
-            read::copy(addr_of_mut!((*pages).station.file), addr_of!((*pages).file));
+        (*range).mapping = mapping;
+        if mapping & MAPPING_FLAGS == 0 && (*pages).record.file.mapping == 0 {
+            read::copy(addr_of_mut!((*pages).record.file), addr_of!((*pages).last_file));
         }
     }
 }
@@ -196,11 +198,11 @@ pub(crate) unsafe fn describe(pages: *mut Pages, piece: *mut PageRange) {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn first(pages: *mut Pages, page: u64) -> u64 {
+unsafe fn read_compound_link(pages: *mut PageBuffer, page: u64) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
-        again(pages, page);
-        word(pages, page, &at::PAGE_COMPOUND)
+        load_page(pages, page);
+        page_word(pages, page, &offsets::PAGE_COMPOUND)
     }
 }
 
@@ -210,12 +212,12 @@ unsafe fn first(pages: *mut Pages, page: u64) -> u64 {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn again(pages: *mut Pages, page: u64) {
-    if at::DIRECT.load() == 0 {
+unsafe fn load_page(pages: *mut PageBuffer, page: u64) {
+    if offsets::DIRECT.load() == 0 {
         // SAFETY: the caller's promise.
         unsafe {
-            let words = addr_of_mut!((*pages).page);
-            generated::bpf_probe_read_kernel(words.cast(), PAGE as u32, page as *const _);
+            let words = addr_of_mut!((*pages).page_words);
+            generated::bpf_probe_read_kernel(words.cast(), PAGE_STRUCT_SIZE as u32, page as *const _);
         }
     }
 }
@@ -226,29 +228,29 @@ unsafe fn again(pages: *mut Pages, page: u64) {
 ///
 /// `pages` must be valid for reads; it holds the page unless there are direct reads.
 #[inline(always)]
-unsafe fn word(pages: *const Pages, page: u64, offset: &at::Offset) -> u64 {
-    if at::DIRECT.load() == 1 {
+unsafe fn page_word(pages: *const PageBuffer, page: u64, offset: &offsets::Offset) -> u64 {
+    if offsets::DIRECT.load() == 1 {
         return member(page, offset);
     }
     let index = (offset.load() as usize >> 3) & (PAGE_WORDS - 1);
     // SAFETY: the caller's promise; the index is one of the words there are.
-    unsafe { *addr_of!((*pages).page).cast::<u64>().add(index) }
+    unsafe { *addr_of!((*pages).page_words).cast::<u64>().add(index) }
 }
 
 /// The mapping of a page: a file's or, with bit 0 set, a process's memory; 0 for pages of the kernel's own, and of files that
 /// were truncated.
 #[inline(always)]
-pub(crate) fn mapping(page: u64) -> u64 {
+pub(crate) fn mapping_of(page: u64) -> u64 {
     if page == 0 {
         return 0;
     }
-    let link: u64 = member(page, &at::PAGE_COMPOUND);
-    member(head(page, link), &at::FOLIO_MAPPING)
+    let link: u64 = member(page, &offsets::PAGE_COMPOUND);
+    member(compound_head(page, link), &offsets::FOLIO_MAPPING)
 }
 
 /// The head of the page's folio, by the word that a tail page has.
 #[inline(always)]
-fn head(page: u64, link: u64) -> u64 {
+fn compound_head(page: u64, link: u64) -> u64 {
     // A tail page leads to its head: by its address, or since 7.2 by a mask for its own (_compound_head,
     // include/linux/page-flags.h). A mask is all ones above its folio's size; there are no pages in the last 4 GiB.
     match link & 1 {
@@ -264,18 +266,18 @@ fn head(page: u64, link: u64) -> u64 {
 ///
 /// `file` must be valid for writes.
 #[inline(never)]
-pub(crate) unsafe fn is_file(file: *mut FileId, mapping: u64) -> bool {
-    let inode: u64 = member(mapping, &at::MAPPING_HOST);
-    if inode == 0 || member::<u64>(inode, &at::INODE_MAPPING) != mapping {
+pub(crate) unsafe fn read_file_id(file: *mut FileId, mapping: u64) -> bool {
+    let inode: u64 = member(mapping, &offsets::MAPPING_HOST);
+    if inode == 0 || member::<u64>(inode, &offsets::INODE_MAPPING) != mapping {
         return false;
     }
-    let sb: u64 = member(inode, &at::INODE_SB);
+    let sb: u64 = member(inode, &offsets::INODE_SB);
     // SAFETY: the caller's promise.
     unsafe {
         (*file).mapping = mapping;
-        (*file).ino = member(inode, &at::INODE_INO);
-        (*file).dev = member(sb, &at::SB_DEV);
-        (*file).generation = member(inode, &at::INODE_GENERATION);
+        (*file).ino = member(inode, &offsets::INODE_INO);
+        (*file).dev = member(sb, &offsets::SB_DEV);
+        (*file).generation = member(inode, &offsets::INODE_GENERATION);
     }
     true
 }
@@ -286,13 +288,13 @@ pub(crate) unsafe fn is_file(file: *mut FileId, mapping: u64) -> bool {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn write(pages: *mut Pages, count: u64, who: u32) {
+pub(crate) unsafe fn emit_ranges(pages: *mut PageBuffer, count: u64, program: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let station = addr_of_mut!((*pages).station);
-        (*station).count = count as u16;
+        let record = addr_of_mut!((*pages).record);
+        (*record).count = count as u16;
         let len = PageRecord::HEAD_SIZE as u64 + count * size_of::<PageRange>() as u64;
-        emit::record(station.cast(), len, PageRecord::KIND, who);
+        emit::emit_prefix(record.cast(), len, PageRecord::KIND, program);
     }
 }
 
@@ -302,24 +304,24 @@ pub(crate) unsafe fn write(pages: *mut Pages, count: u64, who: u32) {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn write_row(pages: *mut Pages, count: u64, who: u32) {
+pub(crate) unsafe fn emit_run(pages: *mut PageBuffer, count: u64, program: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let row = row(pages);
-        (*row).count = count as u16;
+        let run = as_run(pages);
+        (*run).count = count as u16;
         let len = PageRun::HEAD_SIZE as u64 + count * size_of::<PageVec>() as u64;
-        emit::record(row.cast(), len, PageRun::KIND, who);
+        emit::emit_prefix(run.cast(), len, PageRun::KIND, program);
     }
 }
 
 /// What [`packet`] and [`fragments`] write: whose it is, and between whom.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Sent {
+pub(crate) struct SkbPages {
     /// The sender's `struct sock`.
     pub(crate) sock: u64,
     /// The call that this thread is inside.
-    pub(crate) call: u64,
+    pub(crate) call_id: u64,
     /// Sequence number of the first byte.
     pub(crate) position: u64,
     /// The connection.
@@ -333,11 +335,11 @@ pub(crate) struct Sent {
     /// Bits of [`page_record_flag`].
     pub(crate) flags: u32,
     /// Not 0: nobody needs to know whose the pages are.
-    pub(crate) untold: u64,
+    pub(crate) skip_owners: u64,
     /// The next fragment.
-    next: u64,
+    next_frag: u64,
     /// Fragments that are left.
-    pub(crate) left: u64,
+    pub(crate) frags_left: u64,
 }
 
 /// `SKBFL_ZEROCOPY_ENABLE` (include/linux/skbuff.h).
@@ -348,33 +350,39 @@ const ZEROCOPY_ENABLE: u8 = 1;
 ///
 /// `pages` must be valid for reads and writes, `sent` for reads.
 #[inline(never)]
-pub(crate) unsafe fn packet(pages: *mut Pages, sent: *mut Sent, skb: u64, station_kind: u16, who: u32) -> bool {
+pub(crate) unsafe fn start_skb(
+    pages: *mut PageBuffer,
+    skb_pages: *mut SkbPages,
+    skb: u64,
+    station_kind: u16,
+    program: u32,
+) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
-        let head: u64 = member(skb, &at::SKB_HEAD);
-        let end: u32 = member(skb, &at::SKB_END);
+        let head: u64 = member(skb, &offsets::SKB_HEAD);
+        let end: u32 = member(skb, &offsets::SKB_END);
         let shared = head.wrapping_add(u64::from(end));
-        clear(pages);
-        let station = addr_of_mut!((*pages).station);
-        (*station).call_id = (*sent).call;
-        (*station).object = (*sent).sock;
-        (*station).position = (*sent).position;
-        read::copy(addr_of_mut!((*station).pair), addr_of!((*sent).pair));
-        (*station).total = (*sent).total;
-        (*station).linear = (*sent).linear;
-        (*station).device = (*sent).device;
-        (*station).station = station_kind;
-        let mut flags = (*sent).flags;
-        if member::<u8>(shared, &at::SHINFO_FLAGS) & ZEROCOPY_ENABLE != 0 {
+        reset(pages);
+        let record = addr_of_mut!((*pages).record);
+        (*record).call_id = (*skb_pages).call_id;
+        (*record).object = (*skb_pages).sock;
+        (*record).position = (*skb_pages).position;
+        read::copy(addr_of_mut!((*record).pair), addr_of!((*skb_pages).pair));
+        (*record).total = (*skb_pages).total;
+        (*record).linear = (*skb_pages).linear;
+        (*record).device = (*skb_pages).device;
+        (*record).station = station_kind;
+        let mut flags = (*skb_pages).flags;
+        if member::<u8>(shared, &offsets::SHINFO_FLAGS) & ZEROCOPY_ENABLE != 0 {
             flags |= page_record_flag::USER_PAGES;
         }
-        if member::<u64>(shared, &at::SHINFO_FRAG_LIST) != 0 {
+        if member::<u64>(shared, &offsets::SHINFO_FRAG_LIST) != 0 {
             flags |= page_record_flag::FRAG_LIST;
         }
-        (*station).flags = flags;
-        (*sent).next = shared.wrapping_add(u64::from(at::SHINFO_FRAGS.load()));
-        (*sent).left = u64::from(member::<u8>(shared, &at::SHINFO_NR_FRAGS));
-        fragments(pages, sent, who)
+        (*record).flags = flags;
+        (*skb_pages).next_frag = shared.wrapping_add(u64::from(offsets::SHINFO_FRAGS.load()));
+        (*skb_pages).frags_left = u64::from(member::<u8>(shared, &offsets::SHINFO_NR_FRAGS));
+        emit_frags(pages, skb_pages, program)
     }
 }
 
@@ -384,31 +392,31 @@ pub(crate) unsafe fn packet(pages: *mut Pages, sent: *mut Sent, skb: u64, statio
 ///
 /// Both must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn fragments(pages: *mut Pages, sent: *mut Sent, who: u32) -> bool {
+pub(crate) unsafe fn emit_frags(pages: *mut PageBuffer, skb_pages: *mut SkbPages, program: u32) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
-        let station = addr_of_mut!((*pages).station);
-        read::zero(addr_of_mut!((*station).file));
-        let left = (*sent).left;
+        let record = addr_of_mut!((*pages).record);
+        read::zero(addr_of_mut!((*record).file));
+        let left = (*skb_pages).frags_left;
         let count = if left > MAX_RANGES as u64 {
             MAX_RANGES as u64
         } else {
             left
         };
-        if (*sent).untold == 0 {
-            vectors(pages, (*sent).next, count);
-            write(pages, count, who);
+        if (*skb_pages).skip_owners == 0 {
+            read_frags(pages, (*skb_pages).next_frag, count);
+            emit_ranges(pages, count, program);
         } else {
             // Fragments lie there as extents do.
-            let extents = extent(pages, 0).cast();
-            read::bulk::<EXTENTS_MASK>(extents, count * VEC, (*sent).next);
-            untold(pages);
-            write_row(pages, count, who);
+            let vecs = vec_mut(pages, 0).cast();
+            read::kernel_bytes::<VECS_MASK>(vecs, count * VEC_SIZE, (*skb_pages).next_frag);
+            clear_owner(pages);
+            emit_run(pages, count, program);
         }
-        (*station).part += 1;
-        (*sent).next = (*sent).next.wrapping_add(count * VEC);
-        (*sent).left = (*sent).left.wrapping_sub(count);
-        (*sent).left != 0
+        (*record).part += 1;
+        (*skb_pages).next_frag = (*skb_pages).next_frag.wrapping_add(count * VEC_SIZE);
+        (*skb_pages).frags_left = (*skb_pages).frags_left.wrapping_sub(count);
+        (*skb_pages).frags_left != 0
     }
 }
 
@@ -418,18 +426,18 @@ pub(crate) unsafe fn fragments(pages: *mut Pages, sent: *mut Sent, who: u32) -> 
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
-unsafe fn vectors(pages: *mut Pages, from: u64, count: u64) {
+unsafe fn read_frags(pages: *mut PageBuffer, from: u64, count: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        read::bulk::<RAW_MASK>(addr_of_mut!((*pages).raw).cast(), count * VEC, from);
+        read::kernel_bytes::<RAW_MASK>(addr_of_mut!((*pages).raw).cast(), count * VEC_SIZE, from);
         let mut index = 0;
         while index < MAX_RANGES {
             if index as u64 >= count {
                 break;
             }
-            let piece = addr_of_mut!((*pages).station.ranges).cast::<PageRange>().add(index);
-            fragment(pages, piece, index);
-            describe(pages, piece);
+            let range = addr_of_mut!((*pages).record.ranges).cast::<PageRange>().add(index);
+            fill_range(pages, range, index);
+            fill_owner(pages, range);
             index += 1;
         }
     }
@@ -441,16 +449,16 @@ unsafe fn vectors(pages: *mut Pages, from: u64, count: u64) {
 ///
 /// `pages` must be valid for reads, `piece` for writes, and `index` be below [`MAX_RANGES`].
 #[inline(always)]
-unsafe fn fragment(pages: *mut Pages, piece: *mut PageRange, index: usize) {
+unsafe fn fill_range(pages: *mut PageBuffer, range: *mut PageRange, index: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         let words = addr_of_mut!((*pages).raw).cast::<u64>().add(index * 2);
         let netmem = *words;
         let rest = *words.add(1);
         // Bit 0 marks memory of a device, which has no page (NET_IOV, include/net/netmem.h).
-        (*piece).page = if netmem & 1 == 1 { 0 } else { netmem };
-        (*piece).ops = 0;
-        (*piece).len = rest as u32;
-        (*piece).offset = (rest >> 32) as u32;
+        (*range).page = if netmem & 1 == 1 { 0 } else { netmem };
+        (*range).ops = 0;
+        (*range).len = rest as u32;
+        (*range).offset = (rest >> 32) as u32;
     }
 }

@@ -1,0 +1,300 @@
+//! The ends of a call: what lies behind a descriptor, and its state before and after.
+
+use aya_ebpf::helpers::generated;
+use core::ptr::addr_of_mut;
+use zctrace_records::{EndpointState, endpoint_kind};
+
+use crate::maps::UNIX_SOCKETS;
+use crate::offsets;
+use crate::read::{self, member};
+use crate::socket;
+use crate::syscall_args::{FdArg, offset_source};
+
+/// `O_APPEND` (include/uapi/asm-generic/fcntl.h).
+const O_APPEND: u32 = 0o2000;
+
+/// The `struct file` behind a descriptor of the current process, 0 if there is none.
+#[inline(never)]
+pub(crate) fn file_of_fd(fd: i32) -> u64 {
+    if fd < 0 {
+        return 0;
+    }
+    // SAFETY: the helper takes nothing.
+    let task = unsafe { generated::bpf_get_current_task() };
+    let files: u64 = member(task, &offsets::TASK_FILES);
+    let table: u64 = member(files, &offsets::FILES_FDT);
+    let max: u32 = member(table, &offsets::FDT_MAX_FDS);
+    if fd as u32 >= max {
+        return 0;
+    }
+    let slots: u64 = member(table, &offsets::FDT_FD);
+    read::kernel(slots.wrapping_add(u64::from(fd as u32) * 8))
+}
+
+/// Clears an end and fills in what does not change while a descriptor is open.
+///
+/// # Safety
+///
+/// `end` must be valid for reads and writes.
+#[inline(never)]
+pub(crate) unsafe fn identify(endpoint: *mut EndpointState, fd: i32, file: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        init(endpoint, fd, file);
+        if file == 0 {
+            return;
+        }
+        let inode: u64 = member(file, &offsets::FILE_INODE);
+        (*endpoint).f_flags = member(file, &offsets::FILE_FLAGS);
+        (*endpoint).ino = member(inode, &offsets::INODE_INO);
+        (*endpoint).generation = member(inode, &offsets::INODE_GENERATION);
+        let sb: u64 = member(inode, &offsets::INODE_SB);
+        (*endpoint).dev = member(sb, &offsets::SB_DEV);
+        let mode: u16 = member(inode, &offsets::INODE_MODE);
+        // S_IFMT and the kinds (include/uapi/linux/stat.h).
+        let kind = match mode & 0xf000 {
+            0x1000 => {
+                let pipe: u64 = member(inode, &offsets::INODE_PIPE);
+                if pipe == 0 || pipe != member::<u64>(file, &offsets::FILE_PRIVATE) {
+                    endpoint_kind::OTHER
+                } else {
+                    (*endpoint).object = pipe;
+                    endpoint_kind::PIPE
+                }
+            }
+            0x8000 => {
+                (*endpoint).object = member(file, &offsets::FILE_MAPPING);
+                endpoint_kind::FILE
+            }
+            0xc000 => {
+                let socket: u64 = member(file, &offsets::FILE_PRIVATE);
+                (*endpoint).object = member(socket, &offsets::SOCKET_SK);
+                socket::identify(endpoint)
+            }
+            0x6000 => {
+                (*endpoint).object = member(file, &offsets::FILE_MAPPING);
+                endpoint_kind::BLOCK
+            }
+            0x2000 => {
+                (*endpoint).size = member(inode, &offsets::INODE_RDEV);
+                endpoint_kind::CHAR
+            }
+            _ => endpoint_kind::OTHER,
+        };
+        (*endpoint).kind = kind;
+    }
+}
+
+/// An end of which nothing is known but its descriptor and file.
+///
+/// # Safety
+///
+/// `end` must be valid for writes.
+#[inline(always)]
+pub(crate) unsafe fn init(endpoint: *mut EndpointState, fd: i32, file: u64) {
+    // SAFETY: the caller's promise; an EndState is integers.
+    unsafe {
+        read::zero(endpoint);
+        (*endpoint).fd = fd;
+        (*endpoint).file = file;
+    }
+}
+
+/// The caller's memory as an end.
+///
+/// # Safety
+///
+/// `end` must be valid for writes.
+#[inline(always)]
+pub(crate) unsafe fn set_memory(endpoint: *mut EndpointState, address: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        init(endpoint, -1, 0);
+        (*endpoint).kind = endpoint_kind::MEMORY;
+        (*endpoint).object = address;
+    }
+}
+
+/// What an end is at this moment.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct EndpointNow {
+    /// As [`EndpointState::before`].
+    pub(crate) position: u64,
+    /// As [`EndpointState::tail_before`].
+    pub(crate) tail: u64,
+    /// As [`EndpointState::extra`].
+    pub(crate) extra: u64,
+    /// A pipe's slots; otherwise as [`EndpointState::size`] was.
+    pub(crate) size: u32,
+    /// As [`EndpointState::last_before`].
+    pub(crate) last: u32,
+}
+
+/// Reads the state of an end. `last` is the position in a pipe's ring of the slot whose length is wanted, -1 for the
+/// one before the head.
+///
+/// # Safety
+///
+/// `end` must be valid for reads and writes, `now` for writes; `wanted` for reads.
+#[inline(never)]
+pub(crate) unsafe fn read_state(
+    endpoint: *mut EndpointState,
+    now: *mut EndpointNow,
+    fd_arg: *const FdArg,
+    sink: bool,
+    last: i64,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let object = (*endpoint).object;
+        read::zero(now);
+        (*now).extra = (*endpoint).extra;
+        (*now).size = (*endpoint).size;
+        match (*endpoint).kind {
+            endpoint_kind::PIPE => read_pipe_state(object, now, last),
+            endpoint_kind::FILE | endpoint_kind::BLOCK => (*now).position = file_offset(endpoint, fd_arg, sink),
+            endpoint_kind::TCP => {
+                let seq: u32 = if sink {
+                    member(object, &offsets::TCP_WRITE_SEQ)
+                } else {
+                    member(object, &offsets::TCP_COPIED_SEQ)
+                };
+                (*now).position = u64::from(seq);
+            }
+            endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => {
+                (*now).position = u64::from(member::<u32>(object, &offsets::SK_WMEM));
+                (*now).extra = member(object, &offsets::UNIX_PEER);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Bytes of a `struct pipe_buffer`; the user side makes sure that it is so, and that its members lie as here: page 0,
+/// offset 8, len 12, ops 16 (`include/linux/pipe_fs_i.h`, since 5.8).
+pub(crate) const SLOT_SIZE: u64 = 40;
+
+/// The state of a pipe.
+///
+/// # Safety
+///
+/// `now` must be valid for writes.
+#[inline(never)]
+unsafe fn read_pipe_state(pipe: u64, now: *mut EndpointNow, last: i64) {
+    let head: u32 = member(pipe, &offsets::PIPE_HEAD);
+    let tail: u32 = member(pipe, &offsets::PIPE_TAIL);
+    let slots: u32 = member(pipe, &offsets::PIPE_RING_SIZE);
+    let ring: u64 = member(pipe, &offsets::PIPE_BUFS);
+    let mask = slots.wrapping_sub(1);
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*now).position = u64::from(head) << 32 | u64::from(tail);
+        (*now).extra = ring;
+        (*now).size = slots;
+        if head != tail {
+            // Offset and length, one after the other.
+            let [offset, len] = read::kernel::<[u32; 2]>(ring.wrapping_add(u64::from(tail & mask) * SLOT_SIZE + 8));
+            (*now).tail = u64::from(offset) << 32 | u64::from(len);
+        }
+        let position = if last < 0 { head.wrapping_sub(1) } else { last as u32 };
+        if last >= 0 || head != tail {
+            (*now).last = read::kernel(ring.wrapping_add(u64::from(position & mask) * SLOT_SIZE + 12));
+        }
+    }
+}
+
+/// The offset in a file that a call works at.
+///
+/// # Safety
+///
+/// `end` and `wanted` must be valid for reads.
+#[inline(always)]
+unsafe fn file_offset(endpoint: *mut EndpointState, fd_arg: *const FdArg, sink: bool) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if sink && (*endpoint).f_flags & O_APPEND != 0 {
+            let inode: u64 = member((*endpoint).file, &offsets::FILE_INODE);
+            return member(inode, &offsets::INODE_SIZE);
+        }
+        match (*fd_arg).offset_source {
+            offset_source::POSITION => member((*endpoint).file, &offsets::FILE_POS),
+            offset_source::POINTER => read::user((*fd_arg).offset),
+            _ => (*fd_arg).offset,
+        }
+    }
+}
+
+/// Fills in the state at the entry. A connection or UNIX socket is watched from here on.
+///
+/// # Safety
+///
+/// As [`look`].
+#[inline(always)]
+pub(crate) unsafe fn capture_entry(
+    endpoint: *mut EndpointState,
+    now: *mut EndpointNow,
+    fd_arg: *const FdArg,
+    sink: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        read_state(endpoint, now, fd_arg, sink, -1);
+        (*endpoint).before = (*now).position;
+        (*endpoint).extra = (*now).extra;
+        (*endpoint).tail_before = (*now).tail;
+        (*endpoint).last_before = (*now).last;
+        (*endpoint).size = (*now).size;
+        if (*endpoint).kind == endpoint_kind::UNIX_STREAM || (*endpoint).kind == endpoint_kind::UNIX_MESSAGES {
+            track_unix_socket(addr_of_mut!((*endpoint).object));
+            if (*endpoint).extra != 0 {
+                track_unix_socket(addr_of_mut!((*endpoint).extra));
+            }
+        }
+    }
+}
+
+/// Fills in the state at the exit.
+///
+/// # Safety
+///
+/// As [`look`].
+#[inline(always)]
+pub(crate) unsafe fn capture_exit(
+    endpoint: *mut EndpointState,
+    now: *mut EndpointNow,
+    fd_arg: *const FdArg,
+    sink: bool,
+    result: i64,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // The same slot as at the entry: the one before the head of then.
+        let head = (*endpoint).before >> 32;
+        let tail = (*endpoint).before & 0xffff_ffff;
+        let had = (*endpoint).kind == endpoint_kind::PIPE && head != tail;
+        let last = i64::from((head as u32).wrapping_sub(1));
+        read_state(endpoint, now, fd_arg, sink, if had { last } else { -1 });
+        (*endpoint).after = (*now).position;
+        (*endpoint).extra = (*now).extra;
+        (*endpoint).tail_after = (*now).tail;
+        (*endpoint).last_after = if had { (*now).last } else { 0 };
+        (*endpoint).size = (*now).size;
+        if (*fd_arg).offset_source == offset_source::VALUE && result > 0 && (*endpoint).f_flags & O_APPEND == 0 {
+            (*endpoint).after = (*endpoint).before.wrapping_add(result as u64);
+        }
+    }
+}
+
+/// # Safety
+///
+/// `sock` must be valid for reads.
+#[inline(always)]
+unsafe fn track_unix_socket(sock: *mut u64) {
+    // SAFETY: the caller's promise.
+    let sock = unsafe { &*sock };
+    if UNIX_SOCKETS.get_ptr(sock).is_none() {
+        // A table that drops the oldest has room; failing is left to the join, which then finds no message.
+        let _ = UNIX_SOCKETS.insert(sock, 1, 0);
+    }
+}

@@ -1,0 +1,265 @@
+//! `sys_enter`: what both ends of a call are before it.
+
+use core::ptr::{addr_of, addr_of_mut};
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
+use zctrace_records::{Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, nr, program};
+
+use crate::endpoint::{self, EndpointNow};
+use crate::maps::{CALL_IDS, ENTER_SCRATCH, IN_FLIGHT, IO_IN_FLIGHT, next_id};
+use crate::offsets;
+use crate::read::{self, member};
+use crate::syscall_args::{self, FdArg, SyscallArgs};
+use crate::zerocopy::{self, MSG_ZEROCOPY};
+use crate::{emit, endpoint_name, scope, socket};
+
+/// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
+const FMODE_WRITE: u32 = 2;
+/// `O_DIRECT` of x86 (include/uapi/asm-generic/fcntl.h).
+const O_DIRECT: u32 = 0o40000;
+/// `MSG_PEEK` and `MSG_TRUNC`.
+const COUNTED_MSG_FLAGS: u32 = 0x22;
+/// [`IoCounterKey::op_flags`]: the calls' results are not bytes.
+const RESULT_IS_MESSAGES: u32 = 0x8000_0000;
+
+/// Room for one run.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    args: SyscallArgs,
+    now: EndpointNow,
+    /// An end that may be counted only.
+    end: EndpointState,
+    key: IoCounterKey,
+    name: EndpointName,
+    sender: zerocopy::Sender,
+    /// What entries are made of: never written.
+    entry: CallInFlight,
+}
+
+/// A call that a thread is inside, if it has a serial.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct CallInFlight {
+    /// The record, as far as it is known.
+    pub(crate) call: Call,
+    /// What it asks for.
+    pub(crate) source: FdArg,
+    pub(crate) sink: FdArg,
+}
+
+/// The program.
+#[inline(always)]
+pub(crate) fn run(regs: u64, number: u64) {
+    let number = number as u32;
+    if !syscall_args::is_known(number) {
+        return;
+    }
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if !scope::is_traced((pid_tgid >> 32) as u32) || scope::is_compat_call() {
+        return;
+    }
+    let Some(scratch) = ENTER_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    unsafe {
+        syscall_args::fill(addr_of_mut!((*scratch).args), regs, number);
+        if syscall_args::is_transfer(number) {
+            enter_transfer(scratch, number, pid_tgid as u32);
+        } else {
+            enter_io(scratch, number, pid_tgid);
+        }
+    }
+}
+
+/// A call between two descriptors, or between one and memory by pages.
+///
+/// # Safety
+///
+/// `room` must be valid for reads and writes.
+#[inline(always)]
+unsafe fn enter_transfer(scratch: *mut Scratch, number: u32, tid: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let Some(entry) = acquire_entry(scratch, tid) else {
+            return;
+        };
+        let call = addr_of_mut!((*entry).call);
+        let args = addr_of_mut!((*scratch).args);
+        if number == nr::VMSPLICE {
+            let file = endpoint::file_of_fd((*args).sink.fd);
+            if member::<u32>(file, &offsets::FILE_MODE) & FMODE_WRITE == 0 {
+                core::ptr::swap(addr_of_mut!((*args).sink), addr_of_mut!((*args).source));
+            }
+        }
+        init_call(call, args, number);
+        capture_side(scratch, addr_of_mut!((*call).source), false);
+        capture_side(scratch, addr_of_mut!((*call).sink), true);
+        if (*call).sink.kind == endpoint_kind::TCP && (*call).source.kind != endpoint_kind::PIPE {
+            socket::mark_unpiped_sends(addr_of!((*call).sink.pair));
+        }
+        publish(entry, args);
+    }
+}
+
+/// Fills in one end, as it is asked for.
+///
+/// # Safety
+///
+/// `room` must be valid for reads and writes, and `end` lie in it.
+#[inline(never)]
+unsafe fn capture_side(scratch: *mut Scratch, end: *mut EndpointState, sink: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let args = addr_of_mut!((*scratch).args);
+        let fd_arg = if sink {
+            addr_of!((*args).sink)
+        } else {
+            addr_of!((*args).source)
+        };
+        let fd = (*fd_arg).fd;
+        if fd < 0 && (*args).memory != 0 {
+            endpoint::set_memory(end, (*args).memory);
+            return;
+        }
+        endpoint::identify(end, fd, endpoint::file_of_fd(fd));
+        endpoint::capture_entry(end, addr_of_mut!((*scratch).now), fd_arg, sink);
+        endpoint_name::emit_once(addr_of_mut!((*scratch).name), end, program::SYS_ENTER);
+    }
+}
+
+/// A read or write: a record of its own if pages may take part, otherwise counted.
+///
+/// # Safety
+///
+/// `room` must be valid for reads and writes.
+#[inline(always)]
+unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let args = addr_of_mut!((*scratch).args);
+        let writes = (*args).sink.fd >= 0;
+        let fd = if writes { (*args).sink.fd } else { (*args).source.fd };
+        let file = endpoint::file_of_fd(fd);
+        if file == 0 {
+            return;
+        }
+        let end = addr_of_mut!((*scratch).end);
+        endpoint::identify(end, fd, file);
+        if writes && (*args).op_flags & MSG_ZEROCOPY != 0 {
+            zerocopy::track_sender(addr_of_mut!((*scratch).sender), end, (pid_tgid >> 32) as u32);
+        }
+        let messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
+        let is_recorded = match (*end).kind {
+            endpoint_kind::PIPE | endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => true,
+            endpoint_kind::FILE | endpoint_kind::BLOCK => (*end).f_flags & O_DIRECT != 0,
+            _ => (*args).op_flags & MSG_ZEROCOPY != 0,
+        };
+        if is_recorded && !messages {
+            let Some(entry) = acquire_entry(scratch, pid_tgid as u32) else {
+                return;
+            };
+            let call = addr_of_mut!((*entry).call);
+            init_call(call, args, number);
+            if writes {
+                endpoint::capture_entry(end, addr_of_mut!((*scratch).now), addr_of!((*args).sink), true);
+                endpoint::set_memory(addr_of_mut!((*call).source), (*args).memory);
+                read::copy(addr_of_mut!((*call).sink), end);
+                if (*end).kind == endpoint_kind::TCP {
+                    socket::mark_unpiped_sends(addr_of!((*end).pair));
+                }
+            } else {
+                endpoint::capture_entry(end, addr_of_mut!((*scratch).now), addr_of!((*args).source), false);
+                endpoint::set_memory(addr_of_mut!((*call).sink), (*args).memory);
+                read::copy(addr_of_mut!((*call).source), end);
+            }
+            endpoint_name::emit_once(addr_of_mut!((*scratch).name), end, program::SYS_ENTER);
+            publish(entry, args);
+            return;
+        }
+        let key = addr_of_mut!((*scratch).key);
+        read::zero(key);
+        (*key).ino = (*end).ino;
+        (*key).tgid = (pid_tgid >> 32) as u32;
+        (*key).dev = (*end).dev;
+        (*key).nr = number;
+        (*key).op_flags = if messages { RESULT_IS_MESSAGES } else { 0 };
+        (*key).kind = (*end).kind;
+        // Only of sockets' calls these bits are MSG_*: preadv2 has others.
+        if !matches!(number, nr::PREADV2 | nr::PWRITEV2) {
+            (*key).op_flags |= (*args).op_flags & COUNTED_MSG_FLAGS;
+        }
+        endpoint_name::emit_once(addr_of_mut!((*scratch).name), end, program::SYS_ENTER);
+        let tid = pid_tgid as u32;
+        if let Some(current) = IO_IN_FLIGHT.get_ptr_mut(tid) {
+            read::copy(current, key);
+        } else if IO_IN_FLIGHT.insert(tid, &*key, 0).is_err() {
+            emit::count_map_full(program::SYS_ENTER);
+        }
+    }
+}
+
+/// The thread's entry, without a serial: it is inside no call until that is there.
+///
+/// # Safety
+///
+/// `room` must be valid for reads.
+#[inline(always)]
+unsafe fn acquire_entry(scratch: *const Scratch, tid: u32) -> Option<*mut CallInFlight> {
+    // SAFETY: the caller's promise; a map's value is valid as long as the program runs.
+    unsafe {
+        let entry = if let Some(entry) = IN_FLIGHT.get_ptr_mut(tid) {
+            entry
+        } else {
+            if IN_FLIGHT.insert(tid, &(*scratch).entry, 0).is_err() {
+                emit::count_map_full(program::SYS_ENTER);
+                return None;
+            }
+            IN_FLIGHT.get_ptr_mut(tid)?
+        };
+        addr_of_mut!((*entry).call.call_id).write_volatile(0);
+        Some(entry)
+    }
+}
+
+/// Fills in what is not an end.
+///
+/// # Safety
+///
+/// `call` must be valid for writes, `request` for reads.
+#[inline(always)]
+unsafe fn init_call(call: *mut Call, args: *const SyscallArgs, number: u32) {
+    // SAFETY: the caller's promise; the head is filled in when it is written, at the exit.
+    unsafe {
+        (*call).entered_ns = generated::bpf_ktime_get_ns();
+        (*call).result = 0;
+        (*call).requested = (*args).requested;
+        (*call).user_ip = (*args).regs.ip;
+        (*call).memory = (*args).memory;
+        (*call).dirtied_bytes = 0;
+        (*call).nr = number;
+        (*call).op_flags = (*args).op_flags;
+        (*call).flags = call_flag::ENTRY_OBSERVED;
+        if (*args).contiguous != 0 {
+            (*call).flags |= call_flag::CONTIGUOUS;
+        }
+        (*call).page_records = 0;
+    }
+}
+
+/// The thread is inside this call from now on.
+///
+/// # Safety
+///
+/// `entry` must be valid for writes, `request` for reads.
+#[inline(always)]
+unsafe fn publish(entry: *mut CallInFlight, args: *const SyscallArgs) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        read::copy(addr_of_mut!((*entry).source), addr_of!((*args).source));
+        read::copy(addr_of_mut!((*entry).sink), addr_of!((*args).sink));
+        // Last, for a packet that leaves on top of this thread may ask for it.
+        addr_of_mut!((*entry).call.call_id).write_volatile(next_id(CALL_IDS));
+    }
+}

@@ -1,0 +1,66 @@
+//! Messages of watched UNIX sockets, as they are consumed or thrown away.
+
+use core::ptr::addr_of_mut;
+
+use zctrace_records::{MAX_RANGES, page_record_flag, program, station_kind};
+
+use crate::maps::{CONSUME_SCRATCH, DROP_SCRATCH, UNIX_SOCKETS};
+use crate::offsets;
+use crate::page_record::{self, PageBuffer, SkbPages};
+use crate::read::{self, member};
+use crate::{socket, tcp_packet, zerocopy};
+
+/// Room for one run.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    skb_pages: SkbPages,
+    pages: PageBuffer,
+}
+
+/// A message is gone.
+#[inline(always)]
+pub(crate) fn on_skb_freed(skb: u64, dropped: bool) {
+    let sk: u64 = member(skb, &offsets::SKB_SK);
+    if sk == 0 {
+        return;
+    }
+    let len: u32 = member(skb, &offsets::SKB_LEN);
+    if len == 0 {
+        return zerocopy::on_error_queue(skb, sk, dropped);
+    }
+    if !socket::is_unix(sk) || UNIX_SOCKETS.get_ptr(sk).is_none() {
+        return;
+    }
+    let scratch = if dropped {
+        DROP_SCRATCH.get_ptr_mut(0)
+    } else {
+        CONSUME_SCRATCH.get_ptr_mut(0)
+    };
+    let Some(scratch) = scratch else {
+        return;
+    };
+    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    unsafe {
+        let skb_pages = addr_of_mut!((*scratch).skb_pages);
+        read::zero(skb_pages);
+        (*skb_pages).sock = sk;
+        (*skb_pages).call_id = tcp_packet::current_call_id();
+        (*skb_pages).total = len;
+        (*skb_pages).linear = len.wrapping_sub(member(skb, &offsets::SKB_DATA_LEN));
+        (*skb_pages).flags = if dropped { page_record_flag::DROPPED } else { 0 };
+        let program = if dropped {
+            program::KFREE_SKB
+        } else {
+            program::CONSUME_SKB
+        };
+        let pages = addr_of_mut!((*scratch).pages);
+        if page_record::start_skb(pages, skb_pages, skb, station_kind::UNIX, program) {
+            // A kernel with more fragments than by default: one further record, which says so if that is not all.
+            if (*skb_pages).frags_left > MAX_RANGES as u64 {
+                (*pages).record.flags |= page_record_flag::TRUNCATED;
+            }
+            page_record::emit_frags(pages, skb_pages, program);
+        }
+    }
+}
