@@ -30,8 +30,8 @@ impl Copies {
         if bytes == 0 {
             return;
         }
-        match self.by_reason.iter_mut().find(|found| found.0 == reason) {
-            Some(found) => found.1 += bytes,
+        match self.by_reason.iter_mut().find(|entry| entry.0 == reason) {
+            Some(entry) => entry.1 += bytes,
             None => self.by_reason.push((reason, bytes)),
         }
     }
@@ -42,12 +42,12 @@ impl Copies {
 
     /// Returns the number of bytes copied.
     pub(crate) fn bytes(&self) -> u64 {
-        self.by_reason.iter().map(|found| found.1).sum()
+        self.by_reason.iter().map(|entry| entry.1).sum()
     }
 
     /// Returns the reason that was added first.
     pub(crate) fn reason(&self) -> Option<Reason> {
-        self.by_reason.first().map(|found| found.0)
+        self.by_reason.first().map(|entry| entry.0)
     }
 }
 
@@ -95,10 +95,10 @@ impl CopyStats {
         if self.linked.len() >= PRUNE_THRESHOLD && self.linked.len().is_power_of_two() {
             let (alive, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut self.linked)
                 .into_iter()
-                .partition(|story| Arc::strong_count(&story.0) > 1 || !story.lock().linked.is_empty());
+                .partition(|stats| Arc::strong_count(&stats.0) > 1 || !stats.lock().linked.is_empty());
             self.linked = alive;
-            for story in ended {
-                let counts = std::mem::take(&mut story.lock().own);
+            for stats in ended {
+                let counts = std::mem::take(&mut stats.lock().own);
                 self.add_all(counts);
             }
         }
@@ -122,11 +122,11 @@ impl SharedStats {
     /// time.
     fn reachable(&self) -> Vec<Self> {
         let mut found = vec![self.clone()];
-        let mut seen = HashSet::from([Arc::as_ptr(&self.0)]);
+        let mut visited = HashSet::from([Arc::as_ptr(&self.0)]);
         let mut next = 0;
         while next < found.len() {
             let before = found[next].lock().linked.clone();
-            found.extend(before.into_iter().filter(|story| seen.insert(Arc::as_ptr(&story.0))));
+            found.extend(before.into_iter().filter(|stats| visited.insert(Arc::as_ptr(&stats.0))));
             next += 1;
         }
         found
@@ -164,10 +164,10 @@ impl Counter {
         if copies.is_empty() {
             return;
         }
-        let mut story = self.stats().lock();
+        let mut stats = self.stats().lock();
         for &(reason, bytes) in &copies.by_reason {
             add(
-                &mut story.own,
+                &mut stats.own,
                 Count {
                     reason,
                     call_site: copies.caller.at,
@@ -185,20 +185,20 @@ impl Counter {
 
     /// Adds the statistics of another list, which was appended to this one.
     pub(crate) fn append(&self, other: &Self) {
-        let Some(theirs) = other.0.get() else { return };
-        if self.0.get().is_some_and(|ours| ours.is_same(theirs)) {
+        let Some(other_stats) = other.0.get() else { return };
+        if self.0.get().is_some_and(|own_stats| own_stats.is_same(other_stats)) {
             return;
         }
-        if Arc::strong_count(&theirs.0) == 1 {
-            let mut story = theirs.lock();
-            if story.own.is_empty() && story.linked.is_empty() {
+        if Arc::strong_count(&other_stats.0) == 1 {
+            let mut stats = other_stats.lock();
+            if stats.own.is_empty() && stats.linked.is_empty() {
                 return;
             }
-            if story.linked.is_empty() {
+            if stats.linked.is_empty() {
                 // No other list can add to these statistics, so their numbers suffice and no link
                 // is needed.
-                let counts = std::mem::take(&mut story.own);
-                drop(story);
+                let counts = std::mem::take(&mut stats.own);
+                drop(stats);
                 self.stats().lock().add_all(counts);
                 return;
             }
@@ -207,32 +207,32 @@ impl Counter {
         if self
             .0
             .get()
-            .is_some_and(|ours| theirs.reachable().iter().any(|known| known.is_same(ours)))
+            .is_some_and(|own_stats| other_stats.reachable().iter().any(|known| known.is_same(own_stats)))
         {
-            self.merge_missing(theirs);
+            self.merge_missing(other_stats);
             return;
         }
-        self.stats().lock().link(theirs);
+        self.stats().lock().link(other_stats);
     }
 
     /// Merges the numbers of those reachable statistics that are not reachable from here. Used
     /// where a link would form a cycle.
-    fn merge_missing(&self, theirs: &SharedStats) {
-        let ours = self.stats();
-        let known = ours.reachable();
-        let missing: Vec<Count> = theirs
+    fn merge_missing(&self, other_stats: &SharedStats) {
+        let own_stats = self.stats();
+        let known = own_stats.reachable();
+        let missing: Vec<Count> = other_stats
             .reachable()
             .into_iter()
-            .filter(|story| !known.iter().any(|known| known.is_same(story)))
-            .flat_map(|story| story.lock().own.clone())
+            .filter(|stats| !known.iter().any(|known| known.is_same(stats)))
+            .flat_map(|stats| stats.lock().own.clone())
             .collect();
-        ours.lock().add_all(missing);
+        own_stats.lock().add_all(missing);
     }
 
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Vec::new();
-        for story in self.0.get().map(SharedStats::reachable).unwrap_or_default() {
-            for &count in &story.lock().own {
+        for stats in self.0.get().map(SharedStats::reachable).unwrap_or_default() {
+            for &count in &stats.lock().own {
                 add(&mut counts, count);
             }
         }

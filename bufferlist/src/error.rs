@@ -43,20 +43,20 @@ impl ErrorKind {
     /// Returns the message for users: the cause, and a hint where there is one.
     const fn description(self) -> &'static str {
         match self {
-            Self::Io => "the system refused",
-            Self::TimedOut => "the deadline passed before all was moved",
+            Self::Io => "system call failed",
+            Self::TimedOut => "the deadline passed before all bytes were moved",
             Self::Closed => "the peer has closed its side",
             Self::Misaligned => {
-                "direct I/O wants offset, length and memory in multiples of the block size: rebuild the list to it"
+                "direct I/O requires offset, length and memory in multiples of the block size: rebuild the list with rebuild_aligned"
             }
-            Self::Truncated => "the file is shorter than the extent that the list holds of it",
+            Self::Truncated => "the file is shorter than its extent in the list",
             Self::BlockingFd => {
-                "a step never waits, but this descriptor is blocking: set O_NONBLOCK or use Nonblocking"
+                "a step never blocks, but this descriptor is blocking: set O_NONBLOCK or use Nonblocking"
             }
-            Self::Datagram => "the descriptor keeps message borders, which splicing would lose",
+            Self::Datagram => "the descriptor preserves message boundaries, which splicing would lose",
             Self::Hole => "a hole in the list was not filled",
-            Self::NoPipe => "no pipe was to be had: too many open files or pipe pages",
-            Self::InvalidInput => "the argument makes no sense",
+            Self::NoPipe => "no pipe available: too many open files or pipe pages",
+            Self::InvalidInput => "invalid argument",
             Self::Forked => "the pipe belongs to the process that this one was forked from",
         }
     }
@@ -206,7 +206,7 @@ impl fmt::Display for Error {
             write!(f, ": {}", io::Error::from(errno))?;
         }
         if self.0.receipt.total() > 0 {
-            write!(f, "; {} bytes had arrived before", self.0.receipt.total())?;
+            write!(f, "; {} bytes were delivered before", self.0.receipt.total())?;
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ const MAX_REASONS: usize = 3;
 /// ```
 #[derive(Clone, Copy, Default)]
 pub struct Receipt {
-    claims: [SplicedBytes; MAX_PAIRS],
+    spliced: [SplicedBytes; MAX_PAIRS],
     /// Bytes copied by this library, by reason. The last entry takes every reason that has no entry
     /// of its own.
     copies: [Option<(Reason, u64)>; MAX_REASONS],
@@ -89,10 +89,10 @@ impl Receipt {
             return;
         }
         let last = self.copies.len() - 1;
-        for (at, place) in self.copies.iter_mut().enumerate() {
-            match place {
+        for (at, entry) in self.copies.iter_mut().enumerate() {
+            match entry {
                 None => {
-                    *place = Some((reason, bytes));
+                    *entry = Some((reason, bytes));
                     return;
                 }
                 Some((known, sum)) if *known == reason || at == last => {
@@ -112,13 +112,13 @@ impl Receipt {
         if new.bytes == 0 {
             return;
         }
-        for claim in &mut self.claims {
-            if claim.bytes == 0 {
-                *claim = new;
+        for pair in &mut self.spliced {
+            if pair.bytes == 0 {
+                *pair = new;
                 return;
             }
-            if claim.from == new.from && claim.to == new.to {
-                claim.bytes += new.bytes;
+            if pair.from == new.from && pair.to == new.to {
+                pair.bytes += new.bytes;
                 return;
             }
         }
@@ -127,10 +127,10 @@ impl Receipt {
 
     /// Asks the oracle about each pair of endpoints.
     fn findings(&self) -> impl Iterator<Item = (Finding, u64)> {
-        self.claims
+        self.spliced
             .iter()
-            .filter(|claim| claim.bytes > 0)
-            .map(|claim| (oracle::finding(claim.from, claim.to), claim.bytes))
+            .filter(|pair| pair.bytes > 0)
+            .map(|pair| (oracle::finding(pair.from, pair.to), pair.bytes))
     }
 
     /// Returns the number of all bytes. Never runs the oracle.
@@ -139,7 +139,7 @@ impl Receipt {
     /// assert_eq!(bufferlist::Receipt::default().total(), 0);
     /// ```
     pub fn total(&self) -> u64 {
-        self.own_copies() + self.unknown + self.claims.iter().map(|claim| claim.bytes).sum::<u64>()
+        self.own_copies() + self.unknown + self.spliced.iter().map(|pair| pair.bytes).sum::<u64>()
     }
 
     /// Returns the number of bytes that moved by page reference, as the oracle has shown for their
@@ -212,16 +212,16 @@ impl Receipt {
     /// ```
     pub fn reasons(&self) -> Vec<(Reason, u64)> {
         let mut copies: Vec<(Reason, u64)> = self.copies.iter().flatten().copied().collect();
-        let mut doubts = Vec::new();
+        let mut unknowns = Vec::new();
         for (finding, bytes) in self.findings() {
             match finding {
                 Finding::Copied(reason) => add_reason(&mut copies, reason, bytes),
-                Finding::Unknown(reason) => add_reason(&mut doubts, reason, bytes),
+                Finding::Unknown(reason) => add_reason(&mut unknowns, reason, bytes),
                 Finding::Moved => {}
             }
         }
-        add_reason(&mut doubts, Reason::NotShown, self.unknown);
-        copies.append(&mut doubts);
+        add_reason(&mut unknowns, Reason::NotShown, self.unknown);
+        copies.append(&mut unknowns);
         copies
     }
 }
@@ -238,8 +238,8 @@ fn add_reason(reasons: &mut Vec<(Reason, u64)>, reason: Reason, bytes: u64) {
 impl AddAssign for Receipt {
     fn add_assign(&mut self, other: Self) {
         // Used entries are at the front, and usually there is one.
-        for claim in other.claims.iter().take_while(|claim| claim.bytes > 0) {
-            self.add_spliced_bytes(*claim);
+        for pair in other.spliced.iter().take_while(|pair| pair.bytes > 0) {
+            self.add_spliced_bytes(*pair);
         }
         for (reason, bytes) in other.copies.into_iter().flatten() {
             self.add_copied(reason, bytes);
@@ -263,10 +263,10 @@ impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Receipt");
         debug.field("total", &self.total());
-        for claim in self.claims.iter().filter(|claim| claim.bytes > 0) {
+        for pair in self.spliced.iter().filter(|pair| pair.bytes > 0) {
             debug.field(
                 "spliced",
-                &format_args!("{} from {:?} to {:?}", claim.bytes, claim.from, claim.to),
+                &format_args!("{} from {:?} to {:?}", pair.bytes, pair.from, pair.to),
             );
         }
         for (reason, bytes) in self.copies.iter().flatten() {

@@ -186,8 +186,8 @@ impl<S: Ready + Send + Sync, D: Ready + Send + Sync> Transfer<S, D> {
             let mut steps: u32 = 0;
             loop {
                 let progress = if job.in_flight.is_empty() {
-                    let take = |job: &mut Job| job.fill(from.as_fd(), Blocking::Never, caller);
-                    run_when_ready(from, Interest::READABLE, Side::Source, job, take).await
+                    let fill = |job: &mut Job| job.fill(from.as_fd(), Blocking::Never, caller);
+                    run_when_ready(from, Interest::READABLE, Side::Source, job, fill).await
                 } else {
                     let give = |job: &mut Job| job.send(to.as_fd(), Blocking::Never, caller, None);
                     run_when_ready(to, Interest::WRITABLE, Side::Sink, job, give).await

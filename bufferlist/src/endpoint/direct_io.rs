@@ -20,8 +20,8 @@ const SECTOR: usize = 512;
 pub(crate) fn pread(fd: BorrowedFd<'_>, len: usize, at: u64) -> Sys<Bytes> {
     let start = at - at % BLOCK;
     let skip = (at - start) as usize;
-    let whole = (skip + len).next_multiple_of(BLOCK as usize);
-    let mut pages = PagesMut::new(whole).map_err(|_| Errno::NOMEM)?;
+    let whole_len = (skip + len).next_multiple_of(BLOCK as usize);
+    let mut pages = PagesMut::new(whole_len).map_err(|_| Errno::NOMEM)?;
     let mut filled = 0;
     while filled <= skip {
         let got = sys::pread_into(fd, &mut pages.as_mut_slice()[filled..], start + filled as u64)?;

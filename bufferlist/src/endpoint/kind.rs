@@ -91,7 +91,7 @@ pub(crate) const LOCAL_HOST: u64 = 1;
 const STACKED: [u64; 3] = [
     0x794c_7630, // overlayfs
     0x6573_5546, // fuse
-    0xf15f, // ecryptfs
+    0xf15f,      // ecryptfs
 ];
 
 /// tmpfs, including that of memfds (`include/uapi/linux/magic.h`: `TMPFS_MAGIC`).

@@ -55,11 +55,13 @@ pub(crate) fn fallback_reason(kind: EndpointKind, errno: Errno) -> Option<Reason
 }
 
 /// Creates the error for `errno` at an endpoint of this kind.
-pub(crate) fn endpoint_error(kind: EndpointKind, errno: Errno, doing: &'static str, side: Side) -> Error {
+pub(crate) fn endpoint_error(kind: EndpointKind, errno: Errno, action: &'static str, side: Side) -> Error {
     if is_misaligned(kind, errno) {
-        Error::new(ErrorKind::Misaligned, doing).with_errno(errno).at_side(side)
+        Error::new(ErrorKind::Misaligned, action)
+            .with_errno(errno)
+            .at_side(side)
     } else {
-        Error::from_errno(errno, doing).at_side(side)
+        Error::from_errno(errno, action).at_side(side)
     }
 }
 
@@ -73,10 +75,10 @@ fn ensure_nonblocking(fd: BorrowedFd<'_>, info: &mut kind::FdInfo, side: Side) -
     if !info.is_blocking() {
         return Ok(());
     }
-    let doing = "take a step";
-    info.flags = sys::flags(fd).map_err(|errno| Error::from_errno(errno, doing).at_side(side))?;
+    let action = "make a step";
+    info.flags = sys::flags(fd).map_err(|errno| Error::from_errno(errno, action).at_side(side))?;
     if info.is_blocking() {
-        Err(Error::new(ErrorKind::BlockingFd, doing).at_side(side))
+        Err(Error::new(ErrorKind::BlockingFd, action).at_side(side))
     } else {
         Ok(())
     }

@@ -81,7 +81,7 @@ impl<F: AsFd> Sink<F> {
         if info.message_oriented {
             return Err(Error::new(
                 ErrorKind::Datagram,
-                "open a sink (Sink::datagram asks for it by name)",
+                "open a stream sink (use Sink::datagram)",
             ));
         }
         let appends = info.flags.contains(OFlags::APPEND);
@@ -125,7 +125,7 @@ impl<F: AsFd> Sink<F> {
         if info.flags.contains(OFlags::APPEND) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "give an offset to a file that appends (use Sink::stream)",
+                "write at an offset of a file opened with O_APPEND (use Sink::stream)",
             ));
         }
         Ok(Self::new(fd, info, offset))
@@ -157,7 +157,7 @@ impl<F: AsFd> Sink<F> {
     pub fn datagram(fd: F) -> Result<Self> {
         let info = fd_info(fd.as_fd())?;
         if !info.message_oriented || info.endpoint.kind == EndpointKind::Pipe {
-            return Err(Error::new(ErrorKind::InvalidInput, "open a sink for datagrams"));
+            return Err(Error::new(ErrorKind::InvalidInput, "open a datagram sink"));
         }
         Ok(Self::new(fd, info, 0))
     }

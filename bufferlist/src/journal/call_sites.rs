@@ -31,15 +31,15 @@ impl CallSiteTable {
         let first = wanted.addr() / align_of::<Location<'static>>();
         for probe in 0..MAX_CALL_SITES {
             let number = (first + probe) % MAX_CALL_SITES;
-            let place = &self.0[number];
-            let mut found = place.load(Acquire);
-            if found.is_null() {
-                found = match place.compare_exchange(found, wanted, Release, Acquire) {
+            let slot = &self.0[number];
+            let mut current = slot.load(Acquire);
+            if current.is_null() {
+                current = match slot.compare_exchange(current, wanted, Release, Acquire) {
                     Ok(_) => wanted,
                     Err(other) => other,
                 };
             }
-            if found != wanted {
+            if current != wanted {
                 continue;
             }
             let Some(caller) = layout.call_site(number as u8) else {
@@ -61,12 +61,12 @@ impl CallSiteTable {
 const MAX_NAME_BYTES: usize = (CALL_SITE_WORDS - 1) * 8;
 
 pub(super) fn write(caller: &[AtomicU64], file: &str, line: u32) {
-    let whole = file.as_bytes();
-    let mut start = whole.len().saturating_sub(MAX_NAME_BYTES);
+    let bytes = file.as_bytes();
+    let mut start = bytes.len().saturating_sub(MAX_NAME_BYTES);
     while !file.is_char_boundary(start) {
         start += 1;
     }
-    let name = &whole[start..];
+    let name = &bytes[start..];
     for (word, bytes) in caller[1..].iter().zip(name.chunks(8)) {
         let mut eight = [0; 8];
         eight[..bytes.len()].copy_from_slice(bytes);
@@ -127,7 +127,7 @@ mod tests {
             column_records: 0,
         };
         let words = in_memory(capacity);
-        let reader = Reader::new_at_end(&words).expect("it was just made");
+        let reader = Reader::new_at_end(&words).expect("it was just created");
         (words, reader)
     }
 

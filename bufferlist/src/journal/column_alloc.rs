@@ -25,15 +25,15 @@ impl ColumnAllocator {
     /// Claims a free column for exclusive use until [`release`](Self::release). Acquire ordering
     /// makes the previous writer's entries visible.
     pub(super) fn claim(&self) -> Option<usize> {
-        let mut taken = self.0.load(Relaxed);
+        let mut claimed = self.0.load(Relaxed);
         loop {
-            let first = taken.trailing_ones();
+            let first = claimed.trailing_ones();
             if first == u64::BITS {
                 return None;
             }
-            match self.0.compare_exchange(taken, taken | 1 << first, Acquire, Relaxed) {
+            match self.0.compare_exchange(claimed, claimed | 1 << first, Acquire, Relaxed) {
                 Ok(_) => return Some(first as usize),
-                Err(now) => taken = now,
+                Err(now) => claimed = now,
             }
         }
     }

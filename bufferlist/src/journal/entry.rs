@@ -121,6 +121,6 @@ mod tests {
         assert_eq!(from_words(0, &words), None, "a stream longer than can be counted");
         words[field::STREAM - 1] = 0;
         words[field::PACKED - 1] = 99 << 40;
-        assert_eq!(from_words(0, &words), None, "an operation that nobody does");
+        assert_eq!(from_words(0, &words), None, "an unknown operation");
     }
 }

@@ -68,7 +68,7 @@ fn written() -> Vec<u8> {
         device: 15,
     };
     format(&words, capacity, writer);
-    let layout = Layout::read(&words).expect("it was just made");
+    let layout = Layout::read(&words).expect("it was just created");
     for (number, (file, line)) in (0..).zip(LINES) {
         super::call_sites::write(&words[layout.call_site(number).expect("there is room")], file, line);
     }
@@ -100,18 +100,18 @@ fn check(image: &[u8], columns: &[Entry]) {
     );
     assert!(super::is_watched(&words));
     for (number, (file, line)) in (0..).zip(LINES) {
-        let found = reader.call_site(&words, number).expect("a line");
-        assert_eq!((found.file.as_str(), found.line), (file, line));
+        let call_site = reader.call_site(&words, number).expect("a line");
+        assert_eq!((call_site.file.as_str(), call_site.line), (file, line));
     }
     assert_eq!(reader.call_site(&words, 3), None);
     // Ten entries were written to a ring of eight, so the reader cannot start at the beginning, and
     // starts at the head.
-    let mut seen = Vec::new();
-    reader.read(&words, &mut |entry| seen.push(entry));
-    assert!(seen.is_empty());
+    let mut entries = Vec::new();
+    reader.read(&words, &mut |entry| entries.push(entry));
+    assert!(entries.is_empty());
     reader.rewind(0);
-    reader.read(&words, &mut |entry| seen.push(entry));
-    let (common, rest) = seen.split_at(8);
+    reader.read(&words, &mut |entry| entries.push(entry));
+    let (common, rest) = entries.split_at(8);
     assert_eq!(common, (2..COMMON).map(entry).collect::<Vec<_>>());
     assert_eq!(rest, columns);
     assert_eq!((reader.lost(), reader.damaged(), reader.incomplete()), (2, 0, 0));

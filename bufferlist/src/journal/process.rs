@@ -185,9 +185,9 @@ impl ThreadWriter {
         self.generation = journal.generation;
         self.number = rustix::thread::gettid().as_raw_nonzero().get() as u32;
         self.last_call_sites = [None; 2];
-        let taken = journal.columns.claim();
-        self.column = taken.and_then(|number| ColumnWriter::new(journal.words, &journal.layout, number));
-        self.column_number = taken.unwrap_or(0);
+        let claimed = journal.columns.claim();
+        self.column = claimed.and_then(|number| ColumnWriter::new(journal.words, &journal.layout, number));
+        self.column_number = claimed.unwrap_or(0);
     }
 
     /// Returns the index of a call site that is not the most recent one.
@@ -241,8 +241,8 @@ impl ThreadWriter {
 
 impl Drop for ThreadWriter {
     fn drop(&mut self) {
-        let ours = current().filter(|journal| journal.generation == self.generation);
-        if let (Some(journal), Some(_)) = (ours, &self.column) {
+        let journal = current().filter(|journal| journal.generation == self.generation);
+        if let (Some(journal), Some(_)) = (journal, &self.column) {
             journal.columns.release(self.column_number);
         }
     }

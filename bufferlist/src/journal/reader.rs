@@ -164,12 +164,12 @@ impl Cursor {
         let fresh = self.next..head;
         self.next = head;
         for position in waiting.drain(..).chain(fresh) {
-            let found = if position < oldest {
+            let state = if position < oldest {
                 RecordState::Overwritten
             } else {
                 read_record(words, &self.ring, position)
             };
-            match found {
+            match state {
                 RecordState::Complete(Some(entry)) => take(entry),
                 RecordState::Complete(None) => *damaged = damaged.saturating_add(1),
                 RecordState::Incomplete if self.incomplete.len() < MAX_INCOMPLETE => self.incomplete.push(position),

@@ -52,7 +52,7 @@ mod sequential {
 
     fn journal() -> (Vec<AtomicU64>, Layout) {
         let words = in_memory(CAPACITY);
-        let layout = Layout::read(&words).expect("it was just made");
+        let layout = Layout::read(&words).expect("it was just created");
         (words, layout)
     }
 
@@ -61,12 +61,12 @@ mod sequential {
     }
 
     fn read(reader: &mut Reader, words: &[AtomicU64]) -> Vec<u64> {
-        let mut seen = Vec::new();
+        let mut segments = Vec::new();
         reader.read(words, &mut |entry| {
-            assert!(is_consistent(&entry), "a record made of two");
-            seen.push(entry.segment);
+            assert!(is_consistent(&entry), "an entry mixed from two");
+            segments.push(entry.segment);
         });
-        seen
+        segments
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod model {
         model.preemption_bound = Some(3);
         model.check(move || {
             let words = in_memory(capacity);
-            let layout = Layout::read(&words).expect("it was just made");
+            let layout = Layout::read(&words).expect("it was just created");
             let mut reader = Reader::new_at_start(&words).expect("a journal");
             let shared = Arc::new((words, ColumnAllocator::new(capacity.columns)));
             let writers: Vec<_> = (1..3)
@@ -173,20 +173,20 @@ mod model {
                     loom::thread::spawn(move || write(&shared.0, &layout, &shared.1, number * 10))
                 })
                 .collect();
-            let mut seen = Vec::new();
+            let mut segments = Vec::new();
             let mut take = |entry: Entry| {
-                assert!(is_consistent(&entry), "a record made of two");
-                seen.push(entry.segment);
+                assert!(is_consistent(&entry), "an entry mixed from two");
+                segments.push(entry.segment);
             };
             reader.read(&shared.0, &mut take);
             for writer in writers {
                 writer.join().expect("writer");
             }
             reader.read(&shared.0, &mut take);
-            let read = seen.len() as u64;
-            seen.sort_unstable();
-            seen.dedup();
-            assert_eq!(seen.len() as u64, read, "read twice");
+            let read = segments.len() as u64;
+            segments.sort_unstable();
+            segments.dedup();
+            assert_eq!(segments.len() as u64, read, "read twice");
             assert_eq!(
                 read + reader.lost() + reader.incomplete(),
                 2,
@@ -205,7 +205,7 @@ mod model {
         match columns.claim() {
             Some(column) => {
                 ColumnWriter::new(words, layout, column)
-                    .expect("it was taken")
+                    .expect("it was claimed")
                     .write(entry(number));
                 columns.release(column);
             }
@@ -234,13 +234,13 @@ mod model {
 
     #[test]
     fn loom_journal_of_one_column_for_two_threads() {
-        check(capacity(1, 1, 1), own);
-        check(capacity(1, 1, 2), own);
+        check(capacity(1, 1, 1), own_column);
+        check(capacity(1, 1, 2), own_column);
     }
 
     #[test]
     fn loom_journal_of_a_column_for_each() {
-        check(capacity(1, 2, 1), own);
+        check(capacity(1, 2, 1), own_column);
     }
 
     /// One writer overwrites its records while they are read.
@@ -248,7 +248,7 @@ mod model {
     fn loom_journal_of_a_column_that_is_overwritten() {
         loom::model(|| {
             let words = in_memory(capacity(1, 1, 1));
-            let layout = Layout::read(&words).expect("it was just made");
+            let layout = Layout::read(&words).expect("it was just created");
             let mut reader = Reader::new_at_start(&words).expect("a journal");
             let words = Arc::new(words);
             let writer = {
@@ -258,16 +258,16 @@ mod model {
                     (1..4).for_each(|n| column.write(entry(n)));
                 })
             };
-            let mut seen = Vec::new();
+            let mut segments = Vec::new();
             let mut take = |entry: Entry| {
-                assert!(is_consistent(&entry), "a record made of two");
-                seen.push(entry.segment);
+                assert!(is_consistent(&entry), "an entry mixed from two");
+                segments.push(entry.segment);
             };
             reader.read(&words, &mut take);
             writer.join().expect("writer");
             reader.read(&words, &mut take);
-            assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
-            assert_eq!((seen.len() as u64 + reader.lost(), reader.incomplete()), (3, 0));
+            assert!(segments.is_sorted_by(|one, next| one < next), "{segments:?}");
+            assert_eq!((segments.len() as u64 + reader.lost(), reader.incomplete()), (3, 0));
         });
     }
 }

@@ -98,12 +98,12 @@ pub(super) fn write_shared(words: &[AtomicU64], layout: &Layout, entry: Entry) {
     let position = words[ring.head].fetch_add(1, Relaxed);
     let record = &words[ring.record(position)];
     let sequence = &record[field::SEQUENCE];
-    let found = sequence.load(Relaxed);
+    let current = sequence.load(Relaxed);
     // Complete (even; 0 was never written) and of an earlier round.
-    let free = found % 2 == 0 && found < claimed_sequence(position);
+    let free = current % 2 == 0 && current < claimed_sequence(position);
     if !free
         || sequence
-            .compare_exchange(found, claimed_sequence(position), AcqRel, Relaxed)
+            .compare_exchange(current, claimed_sequence(position), AcqRel, Relaxed)
             .is_err()
     {
         words[word::DROPPED].fetch_add(1, Relaxed);

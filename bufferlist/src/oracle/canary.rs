@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const BEFORE: u8 = b'A';
 const AFTER: u8 = b'B';
 
-pub(super) const ACTION: &str = "ask the oracle";
+pub(super) const ACTION: &str = "run an experiment";
 
 pub(super) fn oracle_error(errno: Errno) -> Error {
     Error::from_errno(errno, ACTION)

@@ -31,7 +31,7 @@ impl Hop {
             EndpointKind::Unix => Ok(Self::Unix),
             _ => Err(Error::new(
                 ErrorKind::InvalidInput,
-                "ask the oracle about a path through such an end",
+                "run an experiment through this kind of endpoint",
             )),
         }
     }
@@ -61,9 +61,10 @@ impl Destination {
             EndpointKind::Tcp => Ok(Self::Tcp),
             EndpointKind::Unix => Ok(Self::Unix),
             EndpointKind::Udp => Ok(Self::Udp),
-            EndpointKind::Memory | EndpointKind::DevNull | EndpointKind::Other => {
-                Err(Error::new(ErrorKind::InvalidInput, "ask the oracle about such a sink"))
-            }
+            EndpointKind::Memory | EndpointKind::DevNull | EndpointKind::Other => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "run an experiment with this kind of sink",
+            )),
         }
     }
 }
@@ -105,7 +106,7 @@ impl Experiment<'_> {
         ) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "ask the oracle about such a source",
+                "run an experiment with this kind of source",
             ));
         }
         for &hop in self.hops {
@@ -115,7 +116,7 @@ impl Experiment<'_> {
         match canary::is_modified(&bytes) {
             Some(true) => Ok(Verdict::Shared),
             Some(false) => Ok(Verdict::Private),
-            None => Err(Error::new(ErrorKind::Io, "make sense of what the oracle saw")),
+            None => Err(Error::new(ErrorKind::Io, "interpret the page at the destination")),
         }
     }
 

@@ -150,7 +150,7 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndpointKind]) -> Result<Verdic
     let [from, between @ .., to] = path else {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            "ask the oracle about a path without two ends",
+            "run an experiment for a path with fewer than two endpoints",
         ));
     };
     let hops = between
@@ -169,7 +169,7 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndpointKind]) -> Result<Verdic
     if hops.is_empty() {
         if let Some((from, to)) = canary::filesystem_of(dir)
             .ok()
-            .map(|place| (local_endpoint(*from, place), local_endpoint(*to, place)))
+            .map(|domain| (local_endpoint(*from, domain), local_endpoint(*to, domain)))
         {
             let mut cache = cache();
             cache.directories.insert(
@@ -188,18 +188,18 @@ pub fn probe_path(dir: impl AsRef<Path>, path: &[EndpointKind]) -> Result<Verdic
 
 /// Returns the endpoint of a kind that experiments use: on this host, in a filesystem.
 fn local_endpoint(kind: EndpointKind, filesystem: u64) -> Endpoint {
-    let place = match kind {
+    let domain = match kind {
         EndpointKind::File | EndpointKind::DirectFile => filesystem,
         EndpointKind::Tmpfs => TMPFS,
         _ => LOCAL_HOST,
     };
     // In a directory on tmpfs, a file is of the same kind as a memfd.
-    let kind = if kind == EndpointKind::File && place == TMPFS {
+    let kind = if kind == EndpointKind::File && domain == TMPFS {
         EndpointKind::Tmpfs
     } else {
         kind
     };
-    Endpoint { kind, domain: place }
+    Endpoint { kind, domain }
 }
 
 /// Returns the verdict for a pair, running the experiment if needed. `None` if the experiment
@@ -227,9 +227,9 @@ fn run_experiment(cache: &mut Cache, from: Endpoint, to: Endpoint) -> Option<Ver
         if let Some(dir) = cache.directories.get(&end.domain) {
             return Some(dir.clone());
         }
-        let place = canary::filesystem_of(&temporary).ok()?;
-        cache.directories.insert(place, temporary.clone());
-        (place == end.domain).then(|| temporary.clone())
+        let domain = canary::filesystem_of(&temporary).ok()?;
+        cache.directories.insert(domain, temporary.clone());
+        (domain == end.domain).then(|| temporary.clone())
     };
     let (from_dir, to_dir) = (dir(from)?, dir(to)?);
     let to_sink = Destination::of(to.kind).ok()?;

@@ -33,7 +33,7 @@ impl Alignment {
     };
 
     fn is_aligned(self, segment: &Segment) -> bool {
-        let place = match &segment.body {
+        let start = match &segment.body {
             Body::Zero(_) => 0,
             Body::File(extent) => extent.start(),
             // Only the ledger of the whole pipe knows where in their pages its bytes begin.
@@ -44,7 +44,7 @@ impl Alignment {
                 None => return false,
             },
         };
-        place % self.memory as u64 == 0 && self.divides(segment.len())
+        start % self.memory as u64 == 0 && self.divides(segment.len())
     }
 
     fn divides(self, len: u64) -> bool {

@@ -169,7 +169,7 @@ fn collect_bytes(
     copies: &mut Copies,
     chunks: &mut Vec<Bytes>,
 ) -> Result<()> {
-    const ACTION: &str = "look at bytes";
+    const ACTION: &str = "peek at bytes";
     match &segment.body {
         Body::Zero(_) => {
             let mut left = part.end - part.start;
@@ -220,7 +220,7 @@ fn read_extent(
     copies: &mut Copies,
     chunks: &mut Vec<Bytes>,
 ) -> Result<()> {
-    const ACTION: &str = "look at a part of a file";
+    const ACTION: &str = "peek at a file";
     let mut left = extent.clone();
     while !left.is_empty() {
         match left.read(READ_CHUNK) {

@@ -85,7 +85,7 @@ impl BufferList {
                 let (mut private, len) = pipe
                     .cell
                     .tee_to_private_pipe(start, end, copies.caller)
-                    .ok_or_else(|| Error::new(ErrorKind::NoPipe, "look by way of a memfd"))?;
+                    .ok_or_else(|| Error::new(ErrorKind::NoPipe, "peek through a memfd"))?;
                 let template = pipe.cell.template(Operation::Peek, start, copies.caller);
                 chunks.push(copy_through_memfd(&mut private, len, template, copies)?);
                 start += len;
@@ -177,8 +177,8 @@ fn copy_through_memfd(
         reason: Some(Reason::Peeked),
         ..template
     };
-    let error = |errno| Error::from_errno(errno, "look by way of a memfd");
-    let file = sys::memfd("bufferlist-look").map_err(error)?;
+    let error = |errno| Error::from_errno(errno, "peek through a memfd");
+    let file = sys::memfd("bufferlist-peek").map_err(error)?;
     let mut at = 0;
     while at < len {
         let left = (len - at) as usize;

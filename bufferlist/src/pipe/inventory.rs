@@ -91,8 +91,8 @@ impl<T: Weighted> Inventory<T> {
             return Lease::Idle(state.idle.swap_remove(at));
         }
         let reserved = need.max(self.default_weight);
-        let room = state.count < self.max_count && state.weight + reserved <= self.max_weight;
-        if room && state.backoff == 0 {
+        let has_room = state.count < self.max_count && state.weight + reserved <= self.max_weight;
+        if has_room && state.backoff == 0 {
             state.count += 1;
             state.weight += reserved;
             return Lease::Create(reserved);
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(
             inventory.lease(32, 17),
             Lease::Create(17),
-            "something came back, so it is asked again"
+            "an item was returned, so creation is tried again"
         );
     }
 
@@ -282,11 +282,8 @@ mod tests {
                 thread.join().expect("thread");
             }
             let usage = inventory.usage();
-            assert!(usage.count <= 1 && usage.weight <= 16, "{level:?}");
-            assert_eq!(
-                usage.idle, usage.count,
-                "what lives is on the shelf when nobody holds it"
-            );
+            assert!(usage.count <= 1 && usage.weight <= 16, "{usage:?}");
+            assert_eq!(usage.idle, usage.count, "all live items are idle when none is in use");
         });
     }
     /// Two threads grow their items concurrently. Together they keep the bound.

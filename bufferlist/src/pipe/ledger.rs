@@ -212,7 +212,7 @@ mod tests {
         ledger.drain(3_996);
         assert_eq!(slots(&ledger), (16, 16));
         ledger.drain(1);
-        assert_eq!(slots(&ledger), (16, 16), "a partly drained slot is still taken");
+        assert_eq!(slots(&ledger), (16, 16), "a partly drained slot stays occupied");
         ledger.drain(4_095);
         assert_eq!(slots(&ledger), (15, 15));
         ledger.drain(ledger.bytes());

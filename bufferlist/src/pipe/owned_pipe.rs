@@ -151,24 +151,24 @@ impl OwnedPipe {
         let mut scratch = Vec::new();
         while left > 0 {
             let len = left.min(sys::MAX_COUNT as u64) as usize;
-            let gone = match dev_null() {
+            let discarded = match dev_null() {
                 Some(dev_null) => sys::splice(self.reader(), None, dev_null, None, len, false),
                 None => Err(Errno::NOENT),
             };
-            let gone = if let Ok(gone) = gone {
-                gone
+            let discarded = if let Ok(discarded) = discarded {
+                discarded
             } else {
                 scratch.clear();
                 sys::read(self.reader(), &mut scratch, len.min(64 * 1024))?
             };
-            if gone == 0 {
+            if discarded == 0 {
                 // This process holds the write end, so a pipe that is not empty by the ledger
                 // cannot be at its end.
                 return Err(Errno::IO);
             }
-            self.record_drain(gone as u64);
-            self.journal_taken(gone as u64, &template.advanced_by(n - left));
-            left -= gone as u64;
+            self.record_drain(discarded as u64);
+            self.journal_taken(discarded as u64, &template.advanced_by(n - left));
+            left -= discarded as u64;
         }
         Ok(())
     }

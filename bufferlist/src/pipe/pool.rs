@@ -175,17 +175,17 @@ impl Pool {
             self.clear();
         }
         let pipe = loop {
-            let found = match inner.inventory.lease(want, need) {
+            let pipe = match inner.inventory.lease(want, need) {
                 Lease::Idle(pipe) => Some(pipe),
                 Lease::Create(reserved) => self.create(want, need, reserved),
                 Lease::Exhausted => None,
             };
             // If the system creates no more pipes, an idle one smaller than wanted is used.
-            match found.or_else(|| inner.inventory.take_idle(need)) {
+            match pipe.or_else(|| inner.inventory.take_idle(need)) {
                 // In a new child, another thread has not yet cleared the inventory of the parent's
                 // pipes.
                 Some(parents) if !parents.is_from_this_process() => inner.inventory.removed(parents.slots()),
-                found => break found,
+                pipe => break pipe,
             }
         };
         let Some(mut pipe) = pipe else {
@@ -327,13 +327,13 @@ impl Deref for PooledPipe {
     type Target = OwnedPipe;
 
     fn deref(&self) -> &OwnedPipe {
-        self.pipe.as_ref().expect("there until it is dropped")
+        self.pipe.as_ref().expect("present until drop")
     }
 }
 
 impl DerefMut for PooledPipe {
     fn deref_mut(&mut self) -> &mut OwnedPipe {
-        self.pipe.as_mut().expect("there until it is dropped")
+        self.pipe.as_mut().expect("present until drop")
     }
 }
 

@@ -59,7 +59,7 @@ impl FileExtent {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn new(file: impl Into<Arc<OwnedFd>>, range: impl RangeBounds<u64>) -> Result<Self> {
-        const ACTION: &str = "take an extent of a file";
+        const ACTION: &str = "create a file extent";
         let file = file.into();
         let info = fd_info(file.as_fd())?;
         if !info.endpoint.kind.is_file() {
@@ -72,7 +72,7 @@ impl FileExtent {
         if !sized && range.end_bound() == Bound::Unbounded {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "take an extent without an end of a block device",
+                "create an extent of a block device without an end",
             ));
         }
         let range = range::resolve(&range, stat.st_size as u64);

@@ -201,7 +201,7 @@ fn read_to_spare(
 pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize) -> Sys<usize> {
     retry_on_intr(|| {
         let len = fault::enter(Call::Read, len)?;
-        read_to_spare(into, len, |room| Ok(rustix::io::read(fd, room)?.0.len()))
+        read_to_spare(into, len, |spare| Ok(rustix::io::read(fd, spare)?.0.len()))
     })
 }
 
@@ -209,7 +209,7 @@ pub(crate) fn read(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize) -> Sys<us
 pub(crate) fn pread(fd: BorrowedFd<'_>, into: &mut Vec<u8>, len: usize, at: u64) -> Sys<usize> {
     retry_on_intr(|| {
         let len = fault::enter(Call::Pread, len)?;
-        read_to_spare(into, len, |room| Ok(rustix::io::pread(fd, room, at)?.0.len()))
+        read_to_spare(into, len, |spare| Ok(rustix::io::pread(fd, spare, at)?.0.len()))
     })
 }
 
@@ -237,10 +237,10 @@ fn prefix<'a>(parts: &'a [IoSlice<'_>], len: usize) -> Vec<IoSlice<'a>> {
 
 /// Passes `parts`, or as much of them as fault injection allows, to `call`.
 fn gather(name: Call, parts: &[IoSlice<'_>], mut call: impl FnMut(&[IoSlice<'_>]) -> Sys<usize>) -> Sys<usize> {
-    let whole: usize = parts.iter().map(|part| part.len()).sum();
+    let total: usize = parts.iter().map(|part| part.len()).sum();
     retry_on_intr(|| {
-        let len = fault::enter(name, whole)?;
-        if len == whole {
+        let len = fault::enter(name, total)?;
+        if len == total {
             call(parts)
         } else {
             call(&prefix(parts, len))

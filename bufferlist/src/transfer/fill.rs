@@ -49,7 +49,7 @@ pub(super) fn fill(
     receipt: &mut Receipt,
 ) -> Result<Progress> {
     if len == 0 {
-        return Err(Error::new(ErrorKind::InvalidInput, "splice nothing from a source"));
+        return Err(Error::new(ErrorKind::InvalidInput, "splice zero bytes from a source"));
     }
     if blocking == Blocking::Never {
         source.ensure_nonblocking()?;
@@ -340,7 +340,7 @@ fn defragment(list: &mut BufferList, copies: &mut Copies) -> Result<TailOutcome>
         range
             .cell
             .read_into_memory(range.start(), Reason::Defragmented, copies)
-            .map_err(|errno| Error::from_errno(errno, "rewrite a pipe full of tiny pieces").at_side(Side::Pipe))?;
+            .map_err(|errno| Error::from_errno(errno, "defragment a pipe").at_side(Side::Pipe))?;
     }
     Ok(TailOutcome::Unavailable)
 }

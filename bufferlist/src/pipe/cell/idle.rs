@@ -50,7 +50,7 @@ impl IdleCell {
     }
 
     fn cell(&mut self) -> &mut PipeCell {
-        Arc::get_mut(&mut self.cell).expect("nobody else holds it")
+        Arc::get_mut(&mut self.cell).expect("an idle cell has one holder")
     }
 
     /// Returns whether the pipe has `slots` slots and belongs to this process.
@@ -60,7 +60,7 @@ impl IdleCell {
 
     #[inline]
     pub(crate) fn pipe(&mut self) -> &mut OwnedPipe {
-        self.cell().idle_pipe().expect("one pipe, empty until it is filled")
+        self.cell().idle_pipe().expect("an idle cell has one empty pipe")
     }
 
     /// Returns the pipe and drops the cell.

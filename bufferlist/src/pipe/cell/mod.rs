@@ -297,7 +297,7 @@ impl PipeCell {
     ///
     /// The pages stay where they are, unless no pipe is available. A range that was peeked at
     /// before is returned from the cache, without a copy.
-    pub(crate) fn peek(&self, start: u64, end: u64, copies: &mut Copies, why: Reason) -> Sys<Bytes> {
+    pub(crate) fn peek(&self, start: u64, end: u64, copies: &mut Copies, reason: Reason) -> Sys<Bytes> {
         let mut state = self.lock();
         for (at, bytes) in &state.cached_peeks {
             if *at <= start && start < *at + bytes.len() as u64 {
@@ -311,18 +311,18 @@ impl PipeCell {
         match state.tee(at, start, end, &mut &self.pool, false, &tee) {
             Ok(Head::Memory(bytes, _)) => Ok(bytes),
             Ok(Head::Pipe(mut pipe, len)) => {
-                let mut seen = Vec::with_capacity(len as usize);
-                let look = self.copy_template(why, copies).advanced_by(start);
+                let mut bytes = Vec::with_capacity(len as usize);
+                let copy = self.copy_template(reason, copies).advanced_by(start);
                 // If the read fails, the bytes of the private pipe are dropped, which loses
                 // nothing.
-                pipe.read(&mut seen, len, &look)?;
-                copies.add(why, len);
-                let seen = Bytes::from(seen);
+                pipe.read(&mut bytes, len, &copy)?;
+                copies.add(reason, len);
+                let bytes = Bytes::from(bytes);
                 if state.cached_peeks.len() == MAX_CACHED_PEEKS {
                     state.cached_peeks.pop_front();
                 }
-                state.cached_peeks.push_back((start, seen.clone()));
-                Ok(seen)
+                state.cached_peeks.push_back((start, bytes.clone()));
+                Ok(bytes)
             }
             Err(reason) => {
                 state.read_into_memory(at, reason, &self.copy_template(reason, copies), copies)?;

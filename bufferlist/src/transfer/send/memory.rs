@@ -77,14 +77,14 @@ impl SendOp<'_, '_> {
             // Zeros are written from the same buffer repeatedly; any other segment is one piece.
             let mut left = segment.len();
             while left > 0 {
-                let room = (sys::MAX_COUNT - len).min(usize::try_from(left).unwrap_or(usize::MAX));
-                if room == 0 || parts.len() == IOV_MAX {
+                let space = (sys::MAX_COUNT - len).min(usize::try_from(left).unwrap_or(usize::MAX));
+                if space == 0 || parts.len() == IOV_MAX {
                     is_complete = false;
                     break 'gather;
                 }
                 let piece = match segment.as_memory() {
-                    Some(memory) => &memory[..room],
-                    None => &ZEROS[..room.min(ZEROS.len())],
+                    Some(memory) => &memory[..space],
+                    None => &ZEROS[..space.min(ZEROS.len())],
                 };
                 parts.push(IoSlice::new(piece));
                 reasons.push((reason, piece.len()));
@@ -159,8 +159,8 @@ impl SendOp<'_, '_> {
         // SAFETY: `vmsplice` requires that the pages neither change nor are reused while the kernel
         // holds them. Sealed pages are mapped read-only, so they do not change. When the last
         // reference is dropped they are unmapped, so no allocator reuses them.
-        let lent = unsafe { sys::vmsplice(pipe.writer(), &pages[..len]) };
-        match lent {
+        let spliced = unsafe { sys::vmsplice(pipe.writer(), &pages[..len]) };
+        match spliced {
             Ok(got @ 1..) => {
                 pipe.record_fill(got as u64, SlotLayout::Paged { offset: offset as u32 });
                 let id = SegmentId::next();

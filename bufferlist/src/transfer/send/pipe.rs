@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Returns the error of a failed operation on a pipe of the list.
 fn pipe_error(errno: Errno) -> Error {
-    Error::from_errno(errno, "take bytes out of a pipe").at_side(Side::Pipe)
+    Error::from_errno(errno, "read or splice from a pipe").at_side(Side::Pipe)
 }
 
 impl SendOp<'_, '_> {
@@ -172,11 +172,11 @@ fn splice(pipe: BorrowedFd<'_>, sink: &mut SinkMut<'_>, len: u64, more: bool) ->
 /// Copies all bytes of a range into memory. The pipes keep them.
 fn read_range(range: &PipeRange, reason: Reason, copies: &mut Copies) -> Result<Bytes, Errno> {
     let (mut start, end) = (range.start(), range.end());
-    let mut seen = Vec::new();
+    let mut chunks = Vec::new();
     while start < end {
         let bytes = range.cell.peek(start, end, copies, reason)?;
         start += bytes.len() as u64;
-        seen.push(bytes);
+        chunks.push(bytes);
     }
-    Ok(crate::peek::concat(&seen))
+    Ok(crate::peek::concat(&chunks))
 }
