@@ -1,10 +1,11 @@
-//! How fast records become verdicts: what the reader does with what the kernel's programs wrote, without a kernel.
+//! The speed at which the engine turns records into verdicts, without a kernel.
 //!
-//! The records are made up, as they come of a program that sends a file through a pipe into a connection, 64 KiB at a time:
-//! per chunk two calls, the sixteen slots that each of them saw, and two packets with the sixteen pages.
+//! The records are synthetic, as from a program that sends a file through a pipe into a connection,
+//! 64 KiB at a time: per chunk two calls, the sixteen slots that each of them observed, and two
+//! packets with the sixteen pages.
 //!
 //! ```text
-//! cargo bench -p bufferlist-bench --bench analysis
+//! cargo bench -p zctrace-bench --bench analysis
 //! ```
 
 use std::hint::black_box;
@@ -21,14 +22,14 @@ use zctrace_records::{
 const PAGE: u64 = 4096;
 const SLOTS: u32 = 16;
 const CHUNK: u32 = 64 << 10;
-/// Chunks of the file, which is sent again and again.
+/// Chunks of the file, which is sent repeatedly.
 const FILE_CHUNKS: u64 = 64;
 const CHUNKS: u64 = 4000;
-/// Where the kernel keeps its `struct page`s.
+/// Address of the kernel's `struct page` array.
 const MAP: u64 = 0xffff_ea00_0000_0000;
 const PAGE_CACHE: u64 = 0xffff_ffff_8200_0010;
 
-/// What the programs would have written.
+/// Records of the eBPF programs.
 #[derive(Default)]
 struct Written {
     bytes: Vec<u8>,
@@ -80,7 +81,7 @@ fn pipe(before: (u32, u32), after: (u32, u32)) -> EndpointState {
     }
 }
 
-#[allow(clippy::too_many_lines)] // Records, written out member by member.
+#[allow(clippy::too_many_lines)] // A table of records, field by field.
 fn chunks() -> Written {
     let pair = SocketPair {
         source: [127; 16],
@@ -98,7 +99,7 @@ fn chunks() -> Written {
         let mut pieces = [PageRange::default(); MAX_RANGES];
         for (piece, index) in pieces.iter_mut().zip(at / PAGE..).take(SLOTS as usize) {
             *piece = PageRange {
-                // Not one after the other.
+                // Pages of a file are not adjacent in memory.
                 page: MAP + (index * 7919 % 100_003) * 64,
                 mapping,
                 index,
@@ -171,7 +172,7 @@ fn chunks() -> Written {
             written.add(RecordRef::Call(&call));
         };
         call(&mut written, chunk * 2 + 1, file, pipe((head, head), (full, head)));
-        // Half of it in each of two packets, which leave inside the second call.
+        // Two packets with half of the chunk each, sent inside the second call.
         for half in 0..2 {
             let mut of_packet = [PageRange::default(); MAX_RANGES];
             for (piece, slot) in of_packet.iter_mut().zip(&pieces[half * 8..half * 8 + 8]) {
@@ -193,7 +194,7 @@ fn chunks() -> Written {
             };
             written.add(RecordRef::Pages(&packet));
         }
-        // What was taken out keeps its page; its end is where it was.
+        // A slot that was emptied keeps its page; its offset is the end of the page.
         for piece in &mut pieces[..SLOTS as usize] {
             *piece = PageRange {
                 ops: 0,
@@ -233,7 +234,7 @@ fn account() -> Account {
     })
 }
 
-fn analyse(written: &Written) -> Account {
+fn analyze(written: &Written) -> Account {
     let mut account = account();
     for record in written.records() {
         account.take(Input::Record(record));
@@ -244,18 +245,14 @@ fn analyse(written: &Written) -> Account {
 
 fn bench(c: &mut Criterion) {
     let written = chunks();
-    let report = analyse(&written).report(10);
+    let report = analyze(&written).report(10);
     let moved = report.totals().account.moved;
-    assert_eq!(
-        moved,
-        CHUNKS * u64::from(CHUNK),
-        "all of it was moved, and is known to be"
-    );
+    assert_eq!(moved, CHUNKS * u64::from(CHUNK), "every byte is moved");
     let mut group = c.benchmark_group("analysis");
     group.throughput(Throughput::Elements(CHUNKS));
-    group.bench_function("chunks of six records", |b| b.iter(|| analyse(black_box(&written))));
+    group.bench_function("chunks of six records", |b| b.iter(|| analyze(black_box(&written))));
     group.throughput(Throughput::Elements(written.ends.len() as u64));
-    group.bench_function("records", |b| b.iter(|| analyse(black_box(&written))));
+    group.bench_function("records", |b| b.iter(|| analyze(black_box(&written))));
     group.finish();
 }
 

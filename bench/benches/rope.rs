@@ -1,7 +1,8 @@
-//! The rope: putting lists together, cutting them, walking through them, against `Vec<Bytes>` and `BytesMut`.
+//! The rope: building, cutting and iterating lists, compared with `Vec<Bytes>` and `BytesMut`.
 //!
-//! Figures are per piece (criterion's throughput says so). Ceph's bufferlist takes 69 ns to create and append a 64-byte
-//! piece on a like machine; what is made is dropped again within the time, of all contenders alike.
+//! Figures are per piece, as criterion's throughput. Ceph's bufferlist takes 69 ns to create and
+//! append a 64-byte piece on a similar machine. The time includes dropping the result, for every
+//! contender.
 
 use bufferlist::{BufferList, Segment};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,7 +21,7 @@ fn list(count: usize) -> BufferList {
     pieces(count).into_iter().map(Segment::from).collect()
 }
 
-/// A thousand pieces of 64 bytes are made and put to the end.
+/// Creates and appends a thousand pieces of 64 bytes.
 fn create_and_append(c: &mut Criterion) {
     let mut group = c.benchmark_group("create and append 64 bytes");
     group.throughput(Throughput::Elements(PIECES as u64));
@@ -63,7 +64,7 @@ fn create_and_append(c: &mut Criterion) {
     group.finish();
 }
 
-/// Lists of four pieces are put to the end of one.
+/// Appends lists of four pieces to one list.
 fn append_lists(c: &mut Criterion) {
     let mut group = c.benchmark_group("append 4 pieces");
     group.throughput(Throughput::Elements(250));
@@ -96,7 +97,7 @@ fn append_lists(c: &mut Criterion) {
     group.finish();
 }
 
-/// Cloning all of a thousand pieces, and cutting out a part that begins and ends within a piece.
+/// Clones a list of a thousand pieces, and cuts out a range that begins and ends within a piece.
 fn clone_and_cut(c: &mut Criterion) {
     let mut group = c.benchmark_group("clone 1000 pieces");
     group.throughput(Throughput::Elements(PIECES as u64));
@@ -126,7 +127,7 @@ fn clone_and_cut(c: &mut Criterion) {
     group.finish();
 }
 
-/// A thousand pieces are dropped from the front, half a piece at a time.
+/// Drops a thousand pieces from the front, half a piece at a time.
 fn advance(c: &mut Criterion) {
     let mut group = c.benchmark_group("advance through 1000 pieces");
     group.throughput(Throughput::Elements(PIECES as u64));
@@ -158,7 +159,7 @@ fn advance(c: &mut Criterion) {
     group.finish();
 }
 
-/// A header of 16 bytes in front of a body.
+/// Prepends a header of 16 bytes to a body.
 fn prepend(c: &mut Criterion) {
     let mut group = c.benchmark_group("prepend 16 bytes");
     group.bench_function("bufferlist, headroom", |b| {
@@ -193,12 +194,12 @@ fn prepend(c: &mut Criterion) {
     group.finish();
 }
 
-/// Sixteen bytes somewhere in ten thousand pieces.
+/// Reads sixteen bytes at positions in a list of ten thousand pieces.
 fn random_peek(c: &mut Criterion) {
     const MANY: usize = 10_000;
     let mut group = c.benchmark_group("peek at 16 bytes of 10000 pieces");
     let (ours, theirs) = (list(MANY), pieces(MANY));
-    // Deterministic, and nowhere near in order.
+    // Deterministic and not in order.
     let mut at = 0_u64;
     let mut next = move || {
         at = (at + 7_919 * 64) % (64 * MANY as u64 - 64);
@@ -227,14 +228,14 @@ fn random_peek(c: &mut Criterion) {
     group.finish();
 }
 
-/// A checksum of memory, made afresh and found again.
+/// Computes a checksum of memory, and finds the cached one.
 fn crc(c: &mut Criterion) {
     let mut group = c.benchmark_group("crc32c");
     for size in [4 << 10, 64 << 10, 1 << 20] {
         group.throughput(Throughput::Bytes(size as u64));
         let memory = Bytes::from(vec![7; size]);
         group.bench_with_input(BenchmarkId::new("not cached", size), &memory, |b, memory| {
-            // A new segment has a new name, so nothing is known of it.
+            // A new segment has a new ID, so its checksum is not cached.
             b.iter(|| BufferList::from(memory.clone()).crc32c().expect("memory"));
         });
         let list = BufferList::from(memory);

@@ -1,54 +1,46 @@
-//! Medians, spreads, and the table.
+//! Medians and quantiles of samples.
 
-use crate::movers::Mover;
-use crate::paths::Path;
-use std::time::Duration;
-
-/// The value below which `share` of the values lie.
-fn quantile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = share * (values.len() - 1) as f64;
-    let (low, high) = (at.floor() as usize, at.ceil() as usize);
-    values[low] + (values[high] - values[low]) * at.fract()
+/// A median with half of the width of the middle half of the samples.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// The median.
+    pub median: f64,
+    /// Half of the distance between the lower and the upper quartile.
+    pub half_width: f64,
 }
 
-pub(crate) fn head() {
-    println!(
-        "{:<10} {:>6}  {:<24} {:>9} {:>9}  {:>6}  {:<15} {:<15}",
-        "path", "chunk", "A / B", "A us/MiB", "B us/MiB", "ratio", "95 % within", "middle half"
-    );
-}
-
-/// One line: medians of both, and of the ratios of the pairs.
-pub(crate) fn row(path: Path, chunk: u64, a: Mover, b: Mover, bytes: u64, pairs: &[(Duration, Duration)]) {
-    let per_mib = |cpu: Duration| cpu.as_secs_f64() * 1e6 / (bytes as f64 / f64::from(1 << 20));
-    let mut ones: Vec<f64> = pairs.iter().map(|pair| per_mib(pair.0)).collect();
-    let mut twos: Vec<f64> = pairs.iter().map(|pair| per_mib(pair.1)).collect();
-    let mut ratios: Vec<f64> = pairs
-        .iter()
-        .map(|(one, two)| one.as_secs_f64() / two.as_secs_f64())
-        .collect();
-    // The median of n lies between the order statistics n/2 -+ 0.98 sqrt(n) with 95 % certainty, whatever the
-    // distribution (binomial, normal approximation).
-    let off = (0.98 / (ratios.len() as f64).sqrt()).min(0.5);
-    let mut at = |share| quantile(&mut ratios, share);
-    println!(
-        "{:<10} {:>6}  {:<24} {:>9.1} {:>9.1}  {:>6.3}  {:<15} {:<15}",
-        path.name(),
-        size(chunk),
-        format!("{} / {}", a.name(), b.name()),
-        quantile(&mut ones, 0.5),
-        quantile(&mut twos, 0.5),
-        at(0.5),
-        format!("{:.3} - {:.3}", at(0.5 - off), at(0.5 + off)),
-        format!("{:.3} - {:.3}", at(0.25), at(0.75)),
-    );
-}
-
-fn size(bytes: u64) -> String {
-    if bytes >= 1 << 20 {
-        format!("{} MiB", bytes >> 20)
-    } else {
-        format!("{} KiB", bytes >> 10)
+/// Returns the median and spread of samples.
+///
+/// # Panics
+///
+/// If there are no samples.
+#[must_use]
+pub fn spread(mut samples: Vec<f64>) -> Spread {
+    Spread {
+        median: median(&mut samples),
+        half_width: (quantile(&mut samples, 0.75) - quantile(&mut samples, 0.25)) / 2.0,
     }
+}
+
+/// Returns the median of samples, which it sorts.
+///
+/// # Panics
+///
+/// If there are no samples.
+#[must_use]
+pub fn median(samples: &mut [f64]) -> f64 {
+    quantile(samples, 0.5)
+}
+
+/// Returns the value below which `share` of the samples lie, interpolated. Sorts the samples.
+///
+/// # Panics
+///
+/// If there are no samples.
+#[must_use]
+pub fn quantile(samples: &mut [f64], share: f64) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    let at = share * (samples.len() - 1) as f64;
+    let (low, high) = (at.floor() as usize, at.ceil() as usize);
+    samples[low] + (samples[high] - samples[low]) * at.fract()
 }

@@ -1,23 +1,20 @@
-//! `cargo xtask bench`: criterion benchmarks of parts, then paired runs of whole paths, if the
-//! repository has them.
+//! `cargo xtask bench`: parts by criterion, whole paths by paired runs, then the cost and the
+//! latencies of tracing.
 
 use std::path::Path;
 
 use crate::{Outcome, repo};
 
-/// Locations of the paired runs, for both forms of a cargo example.
-const PAIRED: [&str; 2] = ["bufferlist/examples/paired.rs", "bufferlist/examples/paired/main.rs"];
+/// Arguments of cargo, one benchmark per row.
+const BENCHMARKS: [&[&str]; 4] = [
+    &["bench", "--package", "zctrace-bench"],
+    &["run", "--release", "--package", "zctrace-bench"],
+    &["run", "--release", "--package", "zctrace-bench", "--bin", "tracing"],
+    &["run", "--release", "--package", "zctrace-bench", "--bin", "latency"],
+];
 
 pub(crate) fn run(root: &Path) -> Outcome {
-    repo::cargo(root, &[], &["bench", "-p", "bufferlist"])?;
-    if PAIRED.iter().any(|path| root.join(path).is_file()) {
-        repo::cargo(
-            root,
-            &[],
-            &["run", "--release", "-p", "bufferlist", "--example", "paired"],
-        )
-    } else {
-        println!("bench: no paired runs: there is no {}", PAIRED[0]);
-        Ok(())
-    }
+    BENCHMARKS
+        .iter()
+        .try_for_each(|arguments| repo::cargo(root, &[], arguments))
 }

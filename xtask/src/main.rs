@@ -23,7 +23,7 @@ usage: cargo xtask <chore>
   check-report FILE   whether FILE (`-`: standard input) is a report whose sums are right
   docs                the documentation, warnings being errors
   man                 the manual pages and the completions of shells, in docs/, out of the command line
-  bench               the benchmarks: criterion for parts, then the paired runs for paths
+  bench               every benchmark: criterion for parts, paired runs for paths, the cost and latencies of tracing
   btf KERNEL…         the test data of the reader of kernel types: `running`, a line of Debian's kernels, or a file
   codegen             builds the eBPF object that is committed
   codegen --check     whether the committed object is what its sources give, byte for byte

@@ -1,4 +1,4 @@
-//! One thread that moves chunks from a file through a pipe into a connection, and takes them out again.
+//! One thread that moves chunks from a file through a pipe into a connection, and receives them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,36 +10,37 @@ use rustix::net::{RecvFlags, recv, sockopt};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
+use zctrace_bench::stats::median;
 
-use crate::spread::median;
-
-/// Bytes of a chunk: the slots of a pipe, full of pages.
+/// Bytes of a chunk: sixteen pages, as many as a pipe has slots.
 const CHUNK: usize = 64 << 10;
-/// Chunks between two turns of the reader.
+/// Chunks between two runs of the reader.
 const BATCH: usize = 50;
-/// Chunks of the file that are sent one after the other: their pages do not lie side by side.
+/// Chunks of the file. They are sent in turn, because their pages are not adjacent in memory.
 const FILE_CHUNKS: usize = 64;
 
-/// A file, a pipe, and both ends of a connection.
+/// A file, a pipe, and both sides of a connection.
 pub(crate) struct Lockstep {
     file: File,
     pipe: (OwnedFd, OwnedFd),
     sender: TcpStream,
     receiver: TcpStream,
-    room: Vec<u8>,
+    buffer: Vec<u8>,
     next: usize,
     batches: usize,
 }
 
-/// CPU nanoseconds for a chunk, and of the reader for a chunk.
+/// CPU time per chunk, in nanoseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Times {
+    /// Moving.
     pub(crate) chunk: f64,
+    /// Reading the records.
     pub(crate) reader: f64,
 }
 
 impl Lockstep {
-    /// On one CPU, with a file on the disk that the current folder is on.
+    /// Pins the thread to one CPU and creates a file in the current folder.
     pub(crate) fn new(batches: usize) -> io::Result<Self> {
         let mut cpus = CpuSet::new();
         cpus.set(0);
@@ -52,7 +53,7 @@ impl Lockstep {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let sender = TcpStream::connect(listener.local_addr()?)?;
         let (receiver, _) = listener.accept()?;
-        // Not one that paces: its timer would send on top of other threads.
+        // Without pacing, whose timer would send from other threads.
         sockopt::set_tcp_congestion(&sender, "reno")?;
         sender.set_nodelay(true)?;
         Ok(Self {
@@ -60,20 +61,20 @@ impl Lockstep {
             pipe: pipe_with(PipeFlags::CLOEXEC)?,
             sender,
             receiver,
-            room: vec![0; CHUNK],
+            buffer: vec![0; CHUNK],
             next: 0,
             batches,
         })
     }
 
-    /// Chunks in one run.
+    /// Returns the number of chunks in one run.
     pub(crate) fn chunks(&self) -> usize {
         self.batches * BATCH
     }
 
-    /// Moves all chunks, with a turn of `reader` after each batch.
+    /// Moves all chunks, with a run of `reader` after each batch.
     ///
-    /// Medians of the batches: one that was interrupted does not count.
+    /// Returns the medians of the batches, so that a batch that was interrupted does not count.
     pub(crate) fn run(&mut self, reader: &mut dyn FnMut()) -> io::Result<Times> {
         let (mut moved, mut read) = (Vec::new(), Vec::new());
         for _ in 0..self.batches {
@@ -98,19 +99,19 @@ impl Lockstep {
         self.next = (self.next + 1) % FILE_CHUNKS;
         let (out, into) = (self.pipe.0.as_fd(), self.pipe.1.as_fd());
         let mut in_pipe = splice(&self.file, Some(&mut from), into, None, CHUNK, SpliceFlags::empty())?;
-        let mut on_the_way = in_pipe;
+        let mut in_flight = in_pipe;
         while in_pipe > 0 {
             in_pipe -= splice(out, None, &self.sender, None, in_pipe, SpliceFlags::empty())?;
         }
-        while on_the_way > 0 {
-            let (_, taken) = recv(&self.receiver, &mut self.room[..on_the_way], RecvFlags::TRUNC)?;
-            on_the_way -= taken;
+        while in_flight > 0 {
+            let (_, taken) = recv(&self.receiver, &mut self.buffer[..in_flight], RecvFlags::TRUNC)?;
+            in_flight -= taken;
         }
         Ok(())
     }
 }
 
-/// One getppid(2), in nanoseconds of CPU: the median of many runs of many calls.
+/// Returns the CPU time of one getppid(2), in nanoseconds: the median of `runs` runs of many calls.
 pub(crate) fn getppid(runs: usize) -> f64 {
     const CALLS: u32 = 2000;
     let mut times: Vec<f64> = (0..runs)

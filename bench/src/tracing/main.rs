@@ -1,30 +1,30 @@
-//! What tracing costs on file → pipe → TCP, per chunk of 64 KiB, the reader included.
+//! The cost of tracing on file → pipe → TCP, per chunk of 64 KiB, including the reader.
 //!
-//! Lockstep: one pinned thread splices a chunk from a file into a pipe and from there into a connection over loopback, and
-//! takes it out at the other end without copying it (`MSG_TRUNC`), so that packets are made inside its own calls. The reader
-//! runs on the same thread, between batches of chunks, and is timed apart. Each round measures without and with the
-//! tracer, one right after the other, every second round the other way round; what a round gives is their difference in CPU
-//! time of this thread, and what is printed is the median of the differences and half of the width of their middle half.
-//! The row `nothing` compares without with without: it is the noise.
+//! One pinned thread splices a chunk from a file into a pipe and from there into a connection over
+//! loopback, and receives it at the other end without a copy (`MSG_TRUNC`), so that packets are
+//! sent inside its own calls. The reader runs on the same thread between batches of chunks, and is
+//! timed separately. Each round measures without and with the tracer, one right after the other, in
+//! the opposite order in every second round. The result of a round is the difference in CPU time of
+//! this thread. The table shows the median of the differences and half of the width of their middle
+//! half. The row `nothing` compares two runs without a tracer, which is the noise.
 //!
-//! The process that is not traced shows the tax: getppid(2), with the tracer and without.
+//! A process that is not traced shows the tax: getppid(2) with the tracer and without.
 //!
 //! ```text
 //! sudo target/release/tracing                   all rows, about a minute
-//! sudo target/release/tracing --quick           all rows once, seconds: that they run at all
+//! sudo target/release/tracing --quick           every row once, to see that it runs
 //! sudo target/release/tracing --row full        one row
 //! ```
 
 mod lockstep;
 mod rows;
-mod spread;
 
 use std::process::ExitCode;
 
 use lockstep::Lockstep;
 use rows::{ROWS, Row};
 
-/// What the command line asks for.
+/// Command-line options.
 struct Options {
     rounds: usize,
     batches: usize,
@@ -49,7 +49,7 @@ impl Options {
                         return Err(format!("no row `{wanted}`: there are {}", names.join(", ")));
                     }
                 }
-                _ => return Err(format!("what is {name}?")),
+                _ => return Err(format!("unknown option {name}")),
             }
         }
         Ok(options)

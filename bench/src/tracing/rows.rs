@@ -1,21 +1,21 @@
-//! The ways to trace, and what each is measured against.
+//! The levels of tracing, and their measurement.
 
+use zctrace_bench::stats::{Spread, spread};
 use zctrace_probes::probe::{Hooks, Sums, announce};
 use zctrace_probes::trace::{Options, Tracer};
 
 use crate::lockstep::{Lockstep, Times, getppid};
-use crate::spread::{Spread, spread};
 
-/// A way to trace.
+/// A row of the table.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// `None`: nothing is attached, which shows the noise.
+    /// Options of the tracer. `None` attaches nothing, which shows the noise.
     options: Option<fn() -> Options>,
-    /// Whether it shows what became of the bytes.
+    /// Whether the level gives verdicts.
     judges: bool,
 }
 
-/// All of them.
+/// Every row.
 pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "nothing",
@@ -46,7 +46,7 @@ fn only(sums: Sums) -> Options {
     }
 }
 
-/// Medians of the rounds.
+/// Result of a row: medians of the rounds, in nanoseconds of CPU per chunk or call.
 pub(crate) struct Found {
     pub(crate) without: Spread,
     pub(crate) programs: Spread,
@@ -55,10 +55,10 @@ pub(crate) struct Found {
 }
 
 impl Row {
-    /// Rounds in turn: without first, then with first.
+    /// Measures a number of rounds, with and without the tracer first in turn.
     pub(crate) fn measure(&self, chain: &mut Lockstep, rounds: usize) -> Result<Found, String> {
         let (mut without, mut programs, mut reader, mut tax) = (vec![], vec![], vec![], vec![]);
-        // The first round finds cold caches.
+        // The first round is dropped, because its caches are cold.
         for round in 0..=rounds {
             let (bare, traced) = if round % 2 == 0 {
                 let bare = bare(chain)?;
@@ -82,7 +82,7 @@ impl Row {
         })
     }
 
-    /// Chunks of this process, traced; then getppid(2), not traced.
+    /// Measures chunks of this process while it is traced, then getppid(2) while it is not.
     fn traced(&self, chain: &mut Lockstep) -> Result<(Times, f64), String> {
         let Some(options) = self.options else {
             return bare(chain);
@@ -96,16 +96,16 @@ impl Row {
         if report.loss.any() {
             return Err(format!("records were lost: {:?}", report.loss));
         }
-        // What was measured must have been seen: all that went into the connection, and nothing of it unknown.
+        // The traffic that was measured must be in the report, with a verdict.
         let wanted = chain.chunks() as u64 * (64 << 10);
         let totals = report.totals();
         if totals.payload < wanted || (self.judges && totals.account.unknown * 100 > wanted) {
             return Err(format!(
-                "of {wanted} bytes that were moved {} were seen, {} of them unknown",
+                "of {wanted} bytes that were sent {} are in the report, {} of them unknown",
                 totals.payload, totals.account.unknown
             ));
         }
-        // Attached, and nobody is followed.
+        // Attached, and no process is traced.
         let idle = start()?;
         let tax = getppid(40);
         drop(idle);

@@ -1,16 +1,17 @@
-//! How the viewer does with 100,000 flows, of which 200,000 are told of again each second: how long a report takes, how many
-//! frames come, how long after a key its answer is on the screen, and how much memory that takes.
+//! The viewer with 100,000 flows and 200,000 changes per second: time of a report, frame rate,
+//! latency from a key to its effect on the screen, and memory.
 //!
-//! It is the real program, on a terminal of 200 by 60, with a recording that was made up: what is measured is what a user sees
-//! (keys are typed and the answer is looked for in what the terminal gets). The flows end in as many devices, so that none are
-//! alike: to fold them is as much work as it can be.
+//! The benchmark runs the program itself on a terminal of 200 by 60 and plays a synthetic
+//! recording, so that it measures what a user observes: it types keys and searches the terminal's
+//! output for their effect. The flows end in as many devices, so no two are alike and folding them
+//! is the most work.
 //!
 //! ```text
-//! cargo build --release && cargo run --release -p bufferlist-bench --bin viewer                 half a minute
-//! cargo run --release -p bufferlist-bench --bin viewer -- --flows 10000 --events 20000 --seconds 5
+//! cargo build --release && cargo run --release -p zctrace-bench --bin viewer       half a minute
+//! cargo run --release -p zctrace-bench --bin viewer -- --flows 10000 --events 20000 --seconds 5
 //! ```
 
-mod made_up;
+mod synthetic;
 mod terminal;
 
 use std::path::Path;
@@ -19,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use zctrace_probes::trace::{Account, Preamble};
 
-use made_up::Load;
+use synthetic::Load;
 use terminal::Terminal;
 
-/// Keys, and what is on the screen when they are answered: views in turn.
+/// Keys of the views, each with a text that its view shows.
 const VIEWS: [(&str, &str); 5] = [
     ("3", "[3 Processes]"),
     ("1", "[1 Map]"),
@@ -31,7 +32,7 @@ const VIEWS: [(&str, &str); 5] = [
     ("2", "[2 Flows]"),
 ];
 
-/// What the command line asks for.
+/// Command-line options.
 struct Options {
     load: Load,
 }
@@ -44,20 +45,20 @@ impl Options {
             seconds: 20,
         };
         while let Some(name) = args.next() {
-            let value = args.next().ok_or_else(|| format!("{name} wants a value"))?;
+            let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
             let number = value.parse().map_err(|error| format!("{name} {value}: {error}"))?;
             match name.as_str() {
                 "--flows" => load.flows = number,
                 "--events" => load.events = number,
                 "--seconds" => load.seconds = number,
-                _ => return Err(format!("what is {name}?")),
+                _ => return Err(format!("unknown option {name}")),
             }
         }
         Ok(Self { load })
     }
 }
 
-/// The account alone: how long its reports take, and what it keeps.
+/// Measures the account alone: the time of its reports, and its memory.
 fn account(load: &Load) {
     let before = resident(std::process::id());
     let mut account = Account::new(Preamble::default());
@@ -78,7 +79,7 @@ fn account(load: &Load) {
     }
 }
 
-/// The program, with a recording that plays.
+/// Measures the program while it plays a recording.
 fn viewer(load: &Load, program: &Path) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let file = folder.path().join("load.zct");
@@ -88,7 +89,7 @@ fn viewer(load: &Load, program: &Path) -> Result<(), String> {
     let flows = format!("{} flows", load.flows);
     println!("viewer: {flows}, {} events a second", load.events);
 
-    // Scrolled as by a held key, 60 times a second.
+    // Scrolls as a held key does, 60 times a second.
     terminal.frames.clear();
     let began = Instant::now();
     let third = Duration::from_secs(u64::from(load.seconds)) / 3;
@@ -115,7 +116,7 @@ fn viewer(load: &Load, program: &Path) -> Result<(), String> {
         terminal.press(key);
         terminal.wait(answer, Duration::from_secs(10))?;
         lags.push(pressed.elapsed());
-        // Not in step with the frames.
+        // Pauses of varying length, so that keys are not in step with frames.
         terminal.read_until(Instant::now() + Duration::from_millis(20 + turn as u64 * 7 % 50));
     }
     println!("  a key until its answer is on the screen: {}", spread(&mut lags));
@@ -124,7 +125,7 @@ fn viewer(load: &Load, program: &Path) -> Result<(), String> {
     terminal.end()
 }
 
-/// Median, 99 %, the longest, and of how many.
+/// Formats the median, two quantiles, the maximum and the number of samples.
 fn spread(times: &mut [Duration]) -> String {
     times.sort_unstable();
     let at = |part: usize| {
@@ -143,12 +144,12 @@ fn spread(times: &mut [Duration]) -> String {
     )
 }
 
-/// Resident memory of a process, in MiB.
+/// Returns the resident memory of a process, in MiB.
 pub(crate) fn resident(pid: u32) -> u64 {
     of_status(pid, "VmRSS:")
 }
 
-/// A size from `/proc/PID/status`, in MiB; 0 if it is not there.
+/// Returns a size from `/proc/PID/status`, in MiB; 0 if the field is missing.
 pub(crate) fn of_status(pid: u32, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field));
@@ -160,7 +161,7 @@ fn work(options: &Options) -> Result<(), String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let program = own.with_file_name("zctrace");
     if !program.exists() {
-        return Err(format!("there is no {}: build it first", program.display()));
+        return Err(format!("{} does not exist: build it first", program.display()));
     }
     account(&options.load);
     viewer(&options.load, &program)

@@ -1,4 +1,4 @@
-//! A terminal with zctrace on it: keys go in, and what is drawn is looked through for frames and for words.
+//! A terminal that runs zctrace: types keys, and searches the output for frames and words.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,21 +10,21 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// Each frame ends with this: the cursor is hidden.
+/// End of each frame: the cursor is hidden.
 const END_OF_FRAME: &[u8] = b"\x1b[?25l";
 
-/// The terminal.
+/// A pty with zctrace on it.
 pub(crate) struct Terminal {
     ours: OwnedFd,
     child: Child,
-    /// What was drawn and has not been looked through.
+    /// Output that was not searched yet.
     drawn: Vec<u8>,
-    /// When frames came.
+    /// Times at which frames ended.
     pub(crate) frames: Vec<Instant>,
 }
 
 impl Terminal {
-    /// Starts the replay of a recording on it.
+    /// Starts the replay of a recording on a new terminal.
     pub(crate) fn start(program: &Path, recording: &Path) -> io::Result<Self> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let ours = openpt(flags)?;
@@ -57,16 +57,16 @@ impl Terminal {
         })
     }
 
-    /// Types.
+    /// Types keys.
     pub(crate) fn press(&mut self, keys: &str) {
-        // What was drawn before is no answer.
+        // Earlier output is not an effect of the keys.
         self.read_until(Instant::now());
         self.drawn.clear();
-        // A few bytes always find room.
+        // The input queue has room for a few bytes.
         let _ = rustix::io::write(&self.ours, keys.as_bytes());
     }
 
-    /// Waits until something is drawn, and the frame that it is in.
+    /// Waits until a word is drawn and its frame has ended.
     pub(crate) fn wait(&mut self, word: &str, most: Duration) -> Result<(), String> {
         let until = Instant::now() + most;
         loop {
@@ -83,7 +83,7 @@ impl Terminal {
             }
             if Instant::now() >= until {
                 return Err(format!(
-                    "`{word}` was never drawn: {}",
+                    "`{word}` was not drawn: {}",
                     String::from_utf8_lossy(&self.drawn)
                 ));
             }
@@ -91,12 +91,12 @@ impl Terminal {
         }
     }
 
-    /// Takes in what is drawn until then.
+    /// Reads output until the given time.
     pub(crate) fn read_until(&mut self, until: Instant) {
         while self.read(until) {}
     }
 
-    /// Takes in some of it. `false` if nothing came until then.
+    /// Reads some output. Returns `false` if there was none until the given time.
     fn read(&mut self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(&self.ours, PollFlags::IN)];
@@ -109,7 +109,7 @@ impl Terminal {
             return false;
         };
         let now = Instant::now();
-        // One that was cut in two counts when its end comes.
+        // A frame whose end arrives in two reads counts with the second.
         let from = self.drawn.len().saturating_sub(END_OF_FRAME.len() - 1);
         self.drawn.extend_from_slice(&buffer[..got]);
         let ends = self.drawn[from..].windows(END_OF_FRAME.len());
@@ -118,16 +118,16 @@ impl Terminal {
         true
     }
 
-    /// The most memory that the program had, in MiB.
+    /// Returns the peak memory of the program, in MiB.
     pub(crate) fn peak(&self) -> u64 {
         crate::of_status(self.child.id(), "VmHWM:")
     }
 
-    /// Waits until it has ended.
+    /// Waits until the program has ended.
     pub(crate) fn end(mut self) -> Result<(), String> {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
-            // What it still draws must not stop it.
+            // Its last output must be read, or the program blocks.
             self.read_until(Instant::now() + Duration::from_millis(10));
             match self.child.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),

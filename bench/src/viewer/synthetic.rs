@@ -1,4 +1,4 @@
-//! A load that never was: as many flows as asked for, all there from the start, and told of again in turn.
+//! A synthetic load: a number of flows that exist from the start and change in turn.
 
 use std::fmt;
 use std::path::Path;
@@ -8,26 +8,27 @@ use zctrace_probes::trace::{Input, Preamble, Recorder};
 use zctrace_recording::Writer;
 use zctrace_records::{IoCounterKey, IoCounters, nr};
 
-/// How much of it.
+/// Size of the load.
 pub(crate) struct Load {
-    /// How many flows.
+    /// Number of flows.
     pub(crate) flows: u32,
-    /// How often one of them changes, in a second.
+    /// Changes of a flow per second.
     pub(crate) events: u32,
-    /// For how long.
+    /// Duration, in seconds.
     pub(crate) seconds: u32,
 }
 
-/// How often it is told what has changed, in a second: as often as the tracer is polled.
+/// Reports of changes per second, as often as the tracer is polled.
 const POLLS: u32 = 200;
-/// How much faster than it plays it is recorded.
+/// Ratio of recording speed to playing speed.
 const FASTER: u32 = 4;
-/// A prime, so that all flows have their turn.
+/// Distance between two flows that change one after the other. A prime, so that every flow has its
+/// turn.
 const STRIDE: u64 = 7919;
 
 impl Load {
-    /// Tells all of it, in order.
-    pub(crate) fn all(&self, tell: &mut dyn FnMut(Input<'_>)) {
+    /// Passes every input of the load to `sink`, in order.
+    pub(crate) fn all(&self, sink: &mut dyn FnMut(Input<'_>)) {
         let flows = u64::from(self.flows);
         let row = |number: u64, round: u64| {
             let key = IoCounterKey {
@@ -47,8 +48,8 @@ impl Load {
         };
         let all: Vec<_> = (0..flows).map(|number| row(number, 0)).collect();
         for (number, some) in (1..).zip(all.chunks(1000)) {
-            tell(Input::Time(number));
-            tell(Input::Plain(some));
+            sink(Input::Time(number));
+            sink(Input::Plain(some));
         }
         let (mut turn, each) = (0, u64::from(self.events / POLLS));
         for poll in 1..=u64::from(self.seconds) * u64::from(POLLS) {
@@ -56,19 +57,19 @@ impl Load {
                 .map(|turn| row(turn * STRIDE % flows, 1 + turn / flows))
                 .collect();
             turn += each;
-            tell(Input::Time(poll * 1_000_000_000 / u64::from(POLLS)));
-            tell(Input::Plain(&changed));
+            sink(Input::Time(poll * 1_000_000_000 / u64::from(POLLS)));
+            sink(Input::Plain(&changed));
         }
     }
 
-    /// Makes a recording of it.
+    /// Records the load to a file.
     pub(crate) fn record(&self, path: &Path) -> Result<(), String> {
         let why = |error: &dyn fmt::Display| error.to_string();
         let file = Writer::create(path).map_err(|error| why(&error))?;
         let (mut writer, handle) =
             Writer::start(file, &Preamble::default(), env!("CARGO_PKG_VERSION")).map_err(|error| why(&error))?;
-        // The writer drops what it has no room for, as it must where it takes down what happens: it is told everything a few
-        // times as fast as it would be.
+        // The writer drops inputs when its buffer is full, because it must not delay a tracer.
+        // Therefore the inputs come only a few times as fast as they would.
         let began = Instant::now();
         self.all(&mut |input| {
             if let Input::Time(now) = input {

@@ -1,31 +1,37 @@
-//! Whole paths, in pairs: the same bytes moved by two contenders in turn, in one process, over the same connection.
+//! Whole paths in pairs: two contenders move the same bytes alternately, in one process, over the
+//! same connection.
 //!
-//! What counts is the CPU time of the thread that moves (`CLOCK_THREAD_CPUTIME_ID`), not of those who feed and drain. All
-//! are pinned to one CPU, so that they take turns in an order that repeats: with the drain on a CPU of its own (`--apart`)
-//! the same loop over TCP on loopback costs between half and twice as much from run to run. The two of a pair run one right after the other, and every second pair the other way round, so that what
-//! drifts (clock, caches, neighbours) hits both; each pair gives one ratio, and the table shows their median, the interval
-//! in which it lies with 95 % certainty, and the middle half of the ratios.
-//! The row
-//! `splice / splice`, the loop against itself, says how much of a ratio is noise here. `watched / transfer` is what the
-//! journal costs while somebody has set its flag.
+//! The measure is the CPU time of the moving thread (`CLOCK_THREAD_CPUTIME_ID`), without the
+//! threads that feed and drain. All threads are pinned to one CPU, so that they take turns in an
+//! order that repeats. With the drain on another CPU (`--apart`), the same loop over TCP on
+//! loopback costs between half and twice as much from run to run.
+//!
+//! The two contenders of a pair run one right after the other, in the opposite order in every
+//! second pair, so that drift (clock, caches, other processes) affects both. Each pair gives one
+//! ratio. The table shows the median of the ratios, the interval in which it lies with 95 %
+//! certainty, and the middle half of the ratios. The row `splice / splice` compares the loop with
+//! itself, which is the noise of the machine. `journaled / transfer` is the cost of the journal
+//! while its flag is set.
 //!
 //! ```text
-//! cargo run --release -p bufferlist-bench                       the whole table, some minutes
-//! cargo run --release -p bufferlist-bench -- --quick            all rows once, seconds: that they run at all
-//! cargo run --release -p bufferlist-bench -- --path tcp-tcp --chunk 64 --pairs 31
-//! cargo run --release -p bufferlist-bench -- --path file-tcp --chunk 64 --run transfer    one contender, for strace
+//! cargo run --release -p zctrace-bench                    the whole table, some minutes
+//! cargo run --release -p zctrace-bench -- --quick         every row once, to see that it runs
+//! cargo run --release -p zctrace-bench -- --path tcp-tcp --chunk 64 --pairs 31
+//! cargo run --release -p zctrace-bench -- --path file-tcp --chunk 64 --run transfer
+//!                                                         one contender, for strace
 //! ```
 
+mod contenders;
 mod journal;
-mod movers;
 mod paths;
-mod stats;
+mod table;
 
-use movers::Mover;
-use paths::{Bench, Path};
 use std::process::ExitCode;
 
-/// What the command line asks for.
+use contenders::Contender;
+use paths::{Bench, Path};
+
+/// Command-line options.
 #[derive(Debug)]
 struct Options {
     pairs: usize,
@@ -33,8 +39,8 @@ struct Options {
     apart: bool,
     paths: Vec<Path>,
     chunks: Vec<u64>,
-    /// Run only this, once.
-    run: Option<Mover>,
+    /// Contender to run alone, once.
+    run: Option<Contender>,
 }
 
 impl Options {
@@ -56,22 +62,22 @@ impl Options {
                 options.apart = true;
                 continue;
             }
-            let value = args.next().ok_or_else(|| format!("{name} wants a value"))?;
+            let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
             let number = || value.parse::<u64>().map_err(|error| format!("{name} {value}: {error}"));
             match name.as_str() {
                 "--pairs" => options.pairs = usize::try_from(number()?.max(1)).map_err(|error| error.to_string())?,
                 "--mib" => options.bytes = number()?.max(1) << 20,
                 "--chunk" => options.chunks = vec![number()?.max(4) << 10],
                 "--path" => options.paths = vec![pick(&Path::ALL, Path::name, &value)?],
-                "--run" => options.run = Some(pick(&Mover::ALL, Mover::name, &value)?),
-                _ => return Err(format!("what is {name}?")),
+                "--run" => options.run = Some(pick(&Contender::ALL, Contender::name, &value)?),
+                _ => return Err(format!("unknown option {name}")),
             }
         }
         Ok(options)
     }
 }
 
-/// The one of `all` that is called `name`.
+/// Returns the element of `all` with this name.
 fn pick<T: Copy>(all: &[T], called: fn(T) -> &'static str, name: &str) -> Result<T, String> {
     let found = all.iter().copied().find(|&one| called(one) == name);
     found.ok_or_else(|| {
@@ -80,16 +86,16 @@ fn pick<T: Copy>(all: &[T], called: fn(T) -> &'static str, name: &str) -> Result
     })
 }
 
-/// Who is compared with whom on a path: the first is divided by the second.
-fn contests(path: Path) -> Vec<(Mover, Mover)> {
+/// Returns the pairs of contenders to compare on a path. The first is divided by the second.
+fn contests(path: Path) -> Vec<(Contender, Contender)> {
     let mut contests = vec![
-        (Mover::Splice, Mover::Splice),
-        (Mover::Transfer, Mover::Splice),
-        (Mover::Transfer, Mover::Copy),
-        (Mover::Watched, Mover::Transfer),
+        (Contender::Splice, Contender::Splice),
+        (Contender::Transfer, Contender::Splice),
+        (Contender::Transfer, Contender::Copy),
+        (Contender::Journaled, Contender::Transfer),
     ];
     if path.is_from_file() {
-        contests.push((Mover::Transfer, Mover::Sendfile));
+        contests.push((Contender::Transfer, Contender::Sendfile));
     }
     contests
 }
@@ -101,14 +107,14 @@ fn work(options: &Options) -> std::io::Result<()> {
             options.pairs,
             options.bytes >> 20
         );
-        stats::head();
+        table::head();
     }
     for &path in &options.paths {
         for &chunk in &options.chunks {
             let mut bench = Bench::new(path, options.bytes, options.apart)?;
-            if let Some(mover) = options.run {
-                let cpu = bench.time(mover, chunk)?;
-                println!("{} {} {:?}", path.name(), mover.name(), cpu);
+            if let Some(contender) = options.run {
+                let cpu = bench.time(contender, chunk)?;
+                println!("{} {} {:?}", path.name(), contender.name(), cpu);
                 continue;
             }
             for (first, second) in contests(path) {
@@ -126,7 +132,7 @@ fn work(options: &Options) -> std::io::Result<()> {
                     };
                     pairs.push(pair);
                 }
-                stats::row(path, chunk, first, second, options.bytes, &pairs);
+                table::row(path, chunk, first, second, options.bytes, &pairs);
             }
         }
     }

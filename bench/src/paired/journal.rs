@@ -1,11 +1,11 @@
-//! The flag of this process's journal, set as a tracer sets it, without a tracer.
+//! The flag of this process's journal, which a tracer would set.
 
 use std::fs::{File, read_dir, read_link};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-/// Where the flag is: word 16, in every version.
+/// Offset of the flag: word 16 in every version.
 const FLAG: u64 = 16 * 8;
 
 static JOURNAL: OnceLock<File> = OnceLock::new();
@@ -24,7 +24,7 @@ fn find() -> io::Result<File> {
 }
 
 /// Sets or clears the flag.
-pub(crate) fn watch(on: bool) -> io::Result<()> {
+pub(crate) fn set_flag(on: bool) -> io::Result<()> {
     let journal = if let Some(journal) = JOURNAL.get() {
         journal
     } else {

@@ -1,41 +1,50 @@
-//! The contenders: each moves exactly so many bytes from one descriptor to another.
+//! The contenders, each of which moves a given number of bytes from one descriptor to another.
 
-use crate::journal;
+use std::io;
+
 use bufferlist::{Limits, Pool, Sink, Source, Transfer};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
-use std::io;
 
-/// One way to move bytes.
+use crate::journal;
+
+/// A way to move bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Mover {
+pub(crate) enum Contender {
     /// `bufferlist::Transfer`.
     Transfer,
-    /// The same while somebody watches: each of its calls is written into the process's journal.
-    Watched,
-    /// Two splices and a pipe, as one writes them in C.
+    /// `bufferlist::Transfer` with the journal's flag set, so that each of its calls is recorded.
+    Journaled,
+    /// Two splices and a pipe, as a C program would do it.
     Splice,
     /// read(2) and write(2) through one buffer of the size of a chunk.
     Copy,
-    /// sendfile(2): from files only.
+    /// sendfile(2), from files only.
     Sendfile,
 }
 
-impl Mover {
-    pub(crate) const ALL: [Self; 5] = [Self::Transfer, Self::Watched, Self::Splice, Self::Copy, Self::Sendfile];
+impl Contender {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Transfer,
+        Self::Journaled,
+        Self::Splice,
+        Self::Copy,
+        Self::Sendfile,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Transfer => "transfer",
-            Self::Watched => "watched",
+            Self::Journaled => "journaled",
             Self::Splice => "splice",
             Self::Copy => "read+write",
             Self::Sendfile => "sendfile",
         }
     }
 
-    /// Moves `len` bytes, `chunk` at a time. `offsets`: `from` is a file, and is read from its start.
+    /// Moves `len` bytes, `chunk` at a time. With `offsets`, `from` is a file and is read from its
+    /// start.
     pub(crate) fn run(
         self,
         from: BorrowedFd<'_>,
@@ -47,10 +56,10 @@ impl Mover {
     ) -> io::Result<()> {
         match self {
             Self::Transfer => transfer(from, offsets, to, len, chunk, pool),
-            Self::Watched => {
-                journal::watch(true)?;
+            Self::Journaled => {
+                journal::set_flag(true)?;
                 let done = transfer(from, offsets, to, len, chunk, pool);
-                journal::watch(false)?;
+                journal::set_flag(false)?;
                 done
             }
             Self::Splice => splice(from, offsets, to, len, chunk),
@@ -82,7 +91,7 @@ fn transfer(
     Ok(())
 }
 
-/// The pipe of the naked loop, with as many slots as a chunk has pages.
+/// Creates the pipe of the raw loop, with as many slots as a chunk has pages.
 fn pipe(chunk: u64) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let chunk = usize::try_from(chunk).map_err(io::Error::other)?;
@@ -92,8 +101,10 @@ fn pipe(chunk: u64) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// The loop that `Transfer` is measured against: one pipe, two calls for each chunk, nothing else. Without
-/// `SPLICE_F_NONBLOCK`: the sockets are blocking ones, and with it a UNIX socket that is empty would want a poll(2).
+/// Moves bytes by the loop that `Transfer` is measured against: one pipe, two calls for each chunk.
+///
+/// Without `SPLICE_F_NONBLOCK`, because the sockets are blocking and an empty UNIX socket would
+/// need a poll(2) with it.
 fn splice(from: BorrowedFd<'_>, offsets: bool, to: BorrowedFd<'_>, len: u64, chunk: u64) -> io::Result<()> {
     let flags = SpliceFlags::MOVE;
     let (read, write) = pipe(chunk)?;

@@ -1,4 +1,5 @@
-//! Looking at pages in a pipe: the three ways, each at a fresh list, since a second look at the same window is free.
+//! Peeking at pages in a pipe by the three strategies. Each run peeks at a new list, because a
+//! second peek at the same range is free.
 
 use bufferlist::{BufferList, PeekStrategy, Source, Step};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -8,11 +9,11 @@ use std::time::Duration;
 
 fn file(bytes: usize) -> File {
     let mut file = tempfile::tempfile().expect("a temporary file");
-    file.write_all(&vec![7; bytes]).expect("room for it");
+    file.write_all(&vec![7; bytes]).expect("the file is written");
     file
 }
 
-/// A list of the file's pages, in one pipe.
+/// Returns a list of the file's pages, in one pipe.
 fn list(file: &File, bytes: u64) -> BufferList {
     let source = Source::file(file, ..).expect("a file");
     let mut source = source.with_provenance().expect("a descriptor");
@@ -26,7 +27,7 @@ fn list(file: &File, bytes: u64) -> BufferList {
     list
 }
 
-/// All bytes are touched, so that a mapping pays for its pages.
+/// Touches every cache line, so that a mapping pays for its page faults.
 fn touch<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> u64 {
     chunks
         .flat_map(|chunk| chunk.iter().step_by(64))
@@ -34,8 +35,8 @@ fn touch<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> u64 {
         .sum()
 }
 
-fn look(c: &mut Criterion) {
-    let mut group = c.benchmark_group("look at pages in a pipe");
+fn peek(c: &mut Criterion) {
+    let mut group = c.benchmark_group("peek at pages in a pipe");
     for bytes in [4 << 10, 64 << 10, 1 << 20] {
         group.throughput(Throughput::Bytes(bytes as u64));
         let file = file(bytes);
@@ -58,7 +59,8 @@ fn look(c: &mut Criterion) {
             b.iter_batched_ref(
                 fresh,
                 |list| {
-                    // SAFETY: the file is temporary and private to this bench, which does not write to it again.
+                    // SAFETY: the file is temporary and private to this bench, which does not write
+                    // to it again.
                     let view = unsafe { list.peek_mapped(..) };
                     touch(view.expect("pages").chunks())
                 },
@@ -78,11 +80,11 @@ fn look(c: &mut Criterion) {
 }
 
 criterion_group! {
-    name = looks;
+    name = peeks;
     config = Criterion::default()
         .sample_size(30)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = look
+    targets = peek
 }
-criterion_main!(looks);
+criterion_main!(peeks);

@@ -1,6 +1,6 @@
-//! The paths: a source that has the bytes ready, a sink that is drained, and the moving thread between them.
+//! The paths: a source that has the bytes ready, a sink that is drained, and the moving thread
+//! between them.
 
-use crate::movers::Mover;
 use bufferlist::Pool;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::RecvFlags;
@@ -15,10 +15,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// What a TCP socket may hold: twice the largest chunk.
+use crate::contenders::Contender;
+
+/// Size of a TCP socket's buffers: twice the largest chunk.
 const BUFFER: usize = 2 << 20;
 
-/// From what to what.
+/// Source and sink.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Path {
     FileTcp,
@@ -47,7 +49,7 @@ impl Path {
         matches!(self, Self::FileUnix | Self::UnixUnix)
     }
 
-    /// Two connected sockets of the kind of this path.
+    /// Returns two connected sockets of this path's kind.
     fn sockets(self) -> io::Result<(OwnedFd, OwnedFd)> {
         if self.is_unix() {
             let (near, far) = UnixStream::pair()?;
@@ -59,7 +61,7 @@ impl Path {
         near.set_nodelay(true)?;
         far.set_nodelay(true)?;
         for socket in [&near, &far] {
-            // Fixed sizes: what the kernel tunes by itself depends on what ran before.
+            // Fixed, because the sizes that the kernel chooses depend on earlier traffic.
             rustix::net::sockopt::set_socket_send_buffer_size(socket, BUFFER)?;
             rustix::net::sockopt::set_socket_recv_buffer_size(socket, BUFFER)?;
         }
@@ -67,10 +69,11 @@ impl Path {
     }
 }
 
-/// The CPUs that the process was given, before it chose among them.
+/// CPUs that the process may use, read before it is pinned.
 static ALLOWED: OnceLock<Option<CpuSet>> = OnceLock::new();
 
-/// The CPUs for those who move and for those who feed and drain: one for all, or two different ones if there are.
+/// Returns the CPUs of the moving thread and of the threads that feed and drain: one CPU for all,
+/// or two if `apart` and if there are two.
 fn cpus(all: &CpuSet, apart: bool) -> Option<(CpuSet, CpuSet)> {
     let mut ours = (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu)).take(2);
     let first = ours.next()?;
@@ -85,12 +88,12 @@ fn cpus(all: &CpuSet, apart: bool) -> Option<(CpuSet, CpuSet)> {
 
 fn pin(cpus: Option<&CpuSet>) {
     if let Some(cpus) = cpus {
-        // Only a wish: unpinned, the figures are as true and less steady.
+        // A failure is ignored, because unpinned figures are valid, only less stable.
         let _ = sched_setaffinity(None, cpus);
     }
 }
 
-/// A file of `bytes` bytes, all of it in the page cache and none of it waiting for the disk.
+/// Creates a file of `bytes` bytes that is in the page cache and has no dirty pages.
 fn file(bytes: u64) -> io::Result<File> {
     let mut file = tempfile::tempfile()?;
     let block: Vec<u8> = (0..1_u32 << 20).map(|at| (at % 251) as u8).collect();
@@ -104,37 +107,38 @@ fn file(bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Where a mover takes its bytes from.
+/// Source of a contender.
 #[derive(Debug)]
 enum From {
     File(File),
-    /// A socket, and whom to ask for bytes in it.
+    /// A socket, and the channel that asks its feeder for bytes.
     Fed(OwnedFd, Sender<()>),
 }
 
-/// One path, set up.
+/// A path that is ready to be measured.
 #[derive(Debug)]
 pub(crate) struct Bench {
     from: From,
     to: OwnedFd,
     bytes: u64,
-    /// Pipes of this path and chunk alone: one that was enlarged for another would make another ring of it.
+    /// Pool of this path and chunk alone, because a pipe that was enlarged for another one would
+    /// differ in size.
     pool: Pool,
-    /// Says when all the bytes of a run have arrived.
-    arrived: Receiver<()>,
+    /// Receives a message when all bytes of a run were drained.
+    drained: Receiver<()>,
 }
 
 impl Bench {
     pub(crate) fn new(path: Path, bytes: u64, apart: bool) -> io::Result<Self> {
         let allowed = ALLOWED.get_or_init(|| sched_getaffinity(None).ok());
-        let (mover, others) = allowed.as_ref().and_then(|all| cpus(all, apart)).unzip();
-        pin(mover.as_ref());
+        let (moving, others) = allowed.as_ref().and_then(|all| cpus(all, apart)).unzip();
+        pin(moving.as_ref());
         let file = file(bytes)?;
-        let (to, drained) = path.sockets()?;
-        let (tell, arrived) = channel();
+        let (to, far) = path.sockets()?;
+        let (done, is_done) = channel();
         thread::spawn(move || {
             pin(others.as_ref());
-            drain(&drained, path, bytes, &tell)
+            drain(&far, path, bytes, &done)
         });
         let from = if path.is_from_file() {
             From::File(file)
@@ -152,12 +156,12 @@ impl Bench {
             to,
             bytes,
             pool: Pool::new(4, 4 << 20),
-            arrived,
+            drained: is_done,
         })
     }
 
-    /// The CPU time that one run takes on this thread.
-    pub(crate) fn time(&mut self, mover: Mover, chunk: u64) -> io::Result<Duration> {
+    /// Returns the CPU time of one run on this thread.
+    pub(crate) fn time(&mut self, contender: Contender, chunk: u64) -> io::Result<Duration> {
         let (from, offsets): (BorrowedFd<'_>, bool) = match &self.from {
             From::File(file) => (file.as_fd(), true),
             From::Fed(socket, ask) => {
@@ -166,23 +170,23 @@ impl Bench {
             }
         };
         let before = cpu_time();
-        mover.run(from, offsets, self.to.as_fd(), self.bytes, chunk, &self.pool)?;
+        contender.run(from, offsets, self.to.as_fd(), self.bytes, chunk, &self.pool)?;
         let after = cpu_time();
-        self.arrived.recv().map_err(io::Error::other)?;
+        self.drained.recv().map_err(io::Error::other)?;
         Ok(after.saturating_sub(before))
     }
 }
 
-/// What this thread has cost so far.
+/// Returns the CPU time of this thread so far.
 fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Takes `bytes` out of the socket again and again, and tells of each time.
-fn drain(socket: &OwnedFd, path: Path, bytes: u64, tell: &Sender<()>) -> io::Result<()> {
+/// Receives `bytes` from the socket repeatedly, and sends a message each time.
+fn drain(socket: &OwnedFd, path: Path, bytes: u64, done: &Sender<()>) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
-    // TCP throws away what it is told to cut off, without a copy (tcp(7)): the drain is never what is waited for.
+    // TCP discards truncated bytes without a copy (tcp(7)), so the drain is never the bottleneck.
     let flags = if path.is_unix() {
         RecvFlags::empty()
     } else {
@@ -199,13 +203,13 @@ fn drain(socket: &OwnedFd, path: Path, bytes: u64, tell: &Sender<()>) -> io::Res
             }
             left -= got as u64;
         }
-        if tell.send(()).is_err() {
+        if done.send(()).is_err() {
             return Ok(());
         }
     }
 }
 
-/// Puts `bytes` of the file into the socket each time that it is asked.
+/// Sends `bytes` of the file to the socket for each message.
 fn feed(file: &File, socket: &OwnedFd, bytes: u64, asked: &Receiver<()>) -> io::Result<()> {
     while asked.recv().is_ok() {
         let mut at = 0;

@@ -1,0 +1,3 @@
+//! Statistics shared by the benchmarks.
+
+pub mod stats;
