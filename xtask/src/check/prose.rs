@@ -44,7 +44,7 @@ const OPENINGS: [&str; 24] = [
 
 /// Words and phrases, in lower case, with the words to use instead. A phrase matches at word
 /// boundaries.
-const WORDS: [(&str, &str); 62] = [
+const WORDS: [(&str, &str); 61] = [
     ("the caller's promise", "each precondition and why it holds"),
     ("under way", "in flight, in progress"),
     ("told of", "reported, notified"),
@@ -70,8 +70,7 @@ const WORDS: [(&str, &str); 62] = [
     ("throws away", "discards"),
     ("throwing away", "discarding"),
     ("anew", "again, reset"),
-    ("to be had", "available"),
-    ("be had", "be obtained"),
+    ("be had", "be available, be obtained"),
     ("again and again", "repeatedly"),
     ("in vain", "without result"),
     ("lane", "pipe cache, pipe position"),

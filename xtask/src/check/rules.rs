@@ -27,12 +27,14 @@ pub(super) const FOLDERS: [&str; 12] = [
 ];
 
 /// What else lies at the top.
-pub(super) const FILES: [&str; 9] = [
+pub(super) const FILES: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "RELEASE.md",
     "SECURITY.md",
     "LICENSE-MIT",
     "LICENSE-APACHE",
