@@ -8,6 +8,7 @@
 // needs it.
 #![deny(unsafe_code)]
 
+pub mod facts;
 pub mod journal;
 pub mod layout;
 pub mod probe;

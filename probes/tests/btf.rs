@@ -179,10 +179,10 @@ fn enumerators_and_tracepoints() {
     assert_eq!(btf.enumerator("ITER_BVEC").expect("plain"), 2);
     assert_eq!(btf.enumerator("MINUS").expect("signed"), -5);
     assert_eq!(btf.enumerator("LARGE").expect("64 bit"), (2 << 32) + 1);
-    assert_eq!(btf.tracepoint_arguments("some_event").expect("event"), 2);
-    assert!(btf.tracepoint_arguments("no_event").unwrap_err().is_missing());
+    assert_eq!(btf.tracepoint_argument_count("some_event").expect("event"), 2);
+    assert!(btf.tracepoint_argument_count("no_event").unwrap_err().is_missing());
     let names = [("pipe", "_head"), ("pipe", "head")];
-    assert_eq!(btf.any_field(&names).expect("the second name"), plain(8, 4));
+    assert_eq!(btf.first_field_of(&names).expect("the second name"), plain(8, 4));
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn what_is_no_btf_is_told_apart() {
 /// Facts of every x86-64 kernel since 5.10, and some that hold of one another.
 #[test]
 fn the_running_kernel_is_read() {
-    let btf = match Btf::of_this_kernel() {
+    let btf = match Btf::from_running_kernel() {
         Ok(btf) => btf,
         Err(error) => {
             test_support::skip!("the_running_kernel_is_read", "{error}");
@@ -241,7 +241,11 @@ fn the_running_kernel_is_read() {
         size.offset,
         iter.offset + btf.field("bvec_iter", "bi_size").expect("bi_size").offset
     );
-    assert!(btf.tracepoint_arguments("net_dev_start_xmit").expect("a tracepoint") == 2);
+    assert!(
+        btf.tracepoint_argument_count("net_dev_start_xmit")
+            .expect("a tracepoint")
+            == 2
+    );
     assert!(btf.has_function("tcp_sendmsg") && !btf.has_function("no_such_function"));
     assert!(btf.field("sk_buff", "cloned").expect("a bitfield").bits.is_some());
 }
@@ -257,7 +261,7 @@ fn ask_everything(bytes: Vec<u8>) {
     }
     let _ = (
         btf.enumerator("LARGE"),
-        btf.tracepoint_arguments("some_event"),
+        btf.tracepoint_argument_count("some_event"),
         btf.has_function("x"),
     );
 }

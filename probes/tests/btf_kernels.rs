@@ -34,7 +34,7 @@ fn ours(btf: &Btf, question: &[&str]) -> String {
     let value = match question {
         ["size", name] => btf.size_of(name).map(|size| size.to_string()),
         ["enumerator", name] => btf.enumerator(name).map(|value| value.to_string()),
-        ["arguments", name] => btf.tracepoint_arguments(name).map(|count| count.to_string()),
+        ["arguments", name] => btf.tracepoint_argument_count(name).map(|count| count.to_string()),
         [field] => {
             let (of, members) = field.split_once('.').expect("a member of a struct");
             btf.field(of, members).map(place)
@@ -112,18 +112,22 @@ fn a_tracepoint_that_lost_an_argument_is_told_by_their_number() {
     // 5.10 passes the queue before the bio.
     let counts = KERNELS.map(|name| {
         kernel(name)
-            .tracepoint_arguments("block_bio_queue")
+            .tracepoint_argument_count("block_bio_queue")
             .expect("a tracepoint")
     });
     assert_eq!(counts, [2, 1, 1, 1]);
-    let counts = KERNELS.map(|name| kernel(name).tracepoint_arguments("kfree_skb").expect("a tracepoint"));
+    let counts = KERNELS.map(|name| {
+        kernel(name)
+            .tracepoint_argument_count("kfree_skb")
+            .expect("a tracepoint")
+    });
     assert_eq!(counts, [2, 3, 4, 4], "what is added comes last");
 }
 
 #[test]
 fn tracepoints_that_are_not_there_are_missing_and_no_error() {
     let has = |tracepoint: &str| {
-        KERNELS.map(|name| match kernel(name).tracepoint_arguments(tracepoint) {
+        KERNELS.map(|name| match kernel(name).tracepoint_argument_count(tracepoint) {
             Ok(_) => true,
             Err(error) => {
                 assert!(error.is_missing(), "{name}: {tracepoint}: {error}");
@@ -153,11 +157,11 @@ fn a_fragment_is_a_bio_vec_or_a_struct_of_its_own() {
         let page = btf.field("skb_frag_t", page).expect("the page");
         assert_eq!((page.offset, page.size), (0, 8), "{name}");
         assert!(btf.field("skb_frag_t", other).unwrap_err().is_missing(), "{name}");
-        let either = btf.any_field(&[("skb_frag_t", "len"), ("skb_frag_t", "bv_len")]);
+        let either = btf.first_field_of(&[("skb_frag_t", "len"), ("skb_frag_t", "bv_len")]);
         assert_eq!(either.expect("the length").offset, 8, "{name}");
         // Through the array, by either name.
         let frags = btf.field("skb_shared_info", "frags").expect("the fragments");
-        let len = btf.any_field(&[("skb_shared_info", "frags.len"), ("skb_shared_info", "frags.bv_len")]);
+        let len = btf.first_field_of(&[("skb_shared_info", "frags.len"), ("skb_shared_info", "frags.bv_len")]);
         assert_eq!(len.expect("of the first").offset, frags.offset + 8, "{name}");
         let one = btf.size_of("skb_frag_t").expect("a size");
         assert_eq!(frags.size, 17 * one, "{name}: MAX_SKB_FRAGS");
@@ -171,7 +175,7 @@ fn the_index_of_a_page_was_renamed_and_did_not_move() {
         let (old, new) = (btf.field("page", "index"), btf.field("page", "__folio_index"));
         assert_eq!(old.is_ok(), new.is_err(), "{name}: one of the two");
         assert_eq!(new.is_ok(), name == "6.18", "{name}");
-        let index = btf.any_field(&[("page", "index"), ("page", "__folio_index")]);
+        let index = btf.first_field_of(&[("page", "index"), ("page", "__folio_index")]);
         let index = index.expect("by one of its names");
         assert_eq!((index.offset, index.size), (32, 8), "{name}");
         match btf.field("folio", "index") {
@@ -206,7 +210,7 @@ fn kinds_of_iterators_are_what_each_kernel_says() {
     assert_eq!(value("ITER_UBUF"), [None, Some(6), Some(0), Some(0)]);
     let kinds = KERNELS.map(|name| {
         let btf = kernel(name);
-        let kind = btf.any_field(&[("iov_iter", "iter_type"), ("iov_iter", "type")]);
+        let kind = btf.first_field_of(&[("iov_iter", "iter_type"), ("iov_iter", "type")]);
         kind.expect("by one of its names").size
     });
     assert_eq!(kinds, [4, 1, 1, 1], "a word of bits once, a byte since");
@@ -230,7 +234,7 @@ fn ask_everything(bytes: Vec<u8>, questions: &[Vec<String>]) {
         match line[0].as_str() {
             "size" => drop(btf.size_of(&line[1])),
             "enumerator" => drop(btf.enumerator(&line[1])),
-            "arguments" => drop(btf.tracepoint_arguments(&line[1])),
+            "arguments" => drop(btf.tracepoint_argument_count(&line[1])),
             field => {
                 let (of, members) = field.split_once('.').expect("a member of a struct");
                 drop(btf.field(of, members));

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use zctrace_probes::layout::btf::Btf;
-use zctrace_probes::layout::plan::{Part, Plan};
+use zctrace_probes::layout::offsets::{KernelOffsets, ProbeGroup};
 
-fn plan(kernel: &str) -> Plan {
+fn plan(kernel: &str) -> KernelOffsets {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/btf"));
     let btf = Btf::from_file(folder.join(format!("{kernel}.btf"))).expect("the extract is committed");
-    Plan::of(&btf).expect("an extract can be read")
+    KernelOffsets::from_btf(&btf).expect("an extract can be read")
 }
 
 /// What is missing, in the plan's words.
@@ -37,5 +37,5 @@ fn what_5_10_does_not_have_is_named_and_calls_are_seen_there() {
             "this kernel has no type `folio`",
         ]
     );
-    assert!(plan("5.10").missing_for(Part::Calls).is_none());
+    assert!(plan("5.10").missing_for(ProbeGroup::Calls).is_none());
 }

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use live::{Seen, Watch, assert_gone, bytes, programs_of, runs};
 use rustix::pipe::{IoSliceRaw, SpliceFlags, fcntl_setpipe_size, splice, tee, vmsplice};
-use zctrace_probes::probe::{Hooks, Probes, Record, ScopeFilter, Setup};
+use zctrace_probes::probe::{Hooks, LoadOptions, Probes, Record, ScopeFilter};
 use zctrace_records::{call_flag, endpoint_kind, nr, page_record_flag, process_event_kind, station_kind};
 
 const TEST: &str = "probes_live";
@@ -111,7 +111,7 @@ fn a_cgroup_and_the_machine_can_be_traced() {
         test_support::skip!(TEST, "cgroup: no hierarchy of version 2 is mounted at /sys/fs/cgroup");
     }
     for scope in own.into_iter().chain([ScopeFilter::Machine]) {
-        let setup = Setup {
+        let setup = LoadOptions {
             scope,
             hooks: Hooks {
                 packets: false,
@@ -119,7 +119,7 @@ fn a_cgroup_and_the_machine_can_be_traced() {
                 bios: false,
                 ..Hooks::default()
             },
-            ..Setup::default()
+            ..LoadOptions::default()
         };
         let mut probes = match Probes::load(&setup) {
             Ok(probes) => probes,
@@ -476,7 +476,7 @@ fn plain_calls_are_counted(watch: &mut Watch, source: &Path) {
         file.read_exact_at(&mut buffer[..3000], 0).unwrap();
     });
     assert!(seen.calls.is_empty() && seen.stations.is_empty());
-    let plain = watch.probes.plain();
+    let plain = watch.probes.io_counters();
     let of = |nr: u32| {
         plain
             .iter()

@@ -2,23 +2,24 @@
 //!
 //! Needs root and raw tracepoints; without them it is reported as skipped.
 
+use zctrace_probes::facts::{SelftestResults, Verdict};
 use zctrace_probes::probe::{Hooks, SetupErrorKind};
-use zctrace_probes::selftest::{self, Table, Verdict};
+use zctrace_probes::selftest;
 use zctrace_report::Alive;
 
 /// The trials while looking at this. `None` if this machine cannot trace.
-fn trials(test: &str, hooks: Hooks) -> Option<Table> {
-    match selftest::run_with(None, hooks) {
+fn trials(test: &str, hooks: Hooks) -> Option<SelftestResults> {
+    match selftest::run_with_hooks(None, hooks) {
         Ok(table) => Some(table),
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
             test_support::skip!(test, "{error}");
             None
         }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+        Err(error) => panic!("{error}\n{}", error.hint()),
     }
 }
 
-fn silent(table: &Table) -> Vec<&str> {
+fn silent(table: &SelftestResults) -> Vec<&str> {
     let mut facts: Vec<&str> = table.trials.iter().map(|trial| trial.fact.as_str()).collect();
     facts.dedup();
     facts.retain(|fact| table.alive(fact).0 == Alive::Silent);

@@ -12,14 +12,14 @@
 
 mod file;
 mod process;
-mod watched;
+mod readers;
 
-pub(crate) use watched::Journals;
+pub(crate) use readers::Journals;
 pub use zctrace_contract::journal::Entry;
 pub use zctrace_evidence::{News, What};
 
 /// For the tests of hostile journals: everything that is done with the words of a journal, done once with any words.
 #[doc(hidden)]
-pub fn digest_any_words(words: &[std::sync::atomic::AtomicU64]) -> Vec<News> {
-    watched::digest(words)
+pub fn fuzz_read(words: &[std::sync::atomic::AtomicU64]) -> Vec<News> {
+    readers::fuzz_read(words)
 }

@@ -13,30 +13,30 @@ use zctrace_report::text::printable;
 
 /// Descriptors of a process that are looked at. The journal is made with the first pipe of its lists, and the kernel gives
 /// out the lowest number that is free.
-const MOST_DESCRIPTORS: usize = 8192;
+const MAX_DESCRIPTORS: usize = 8192;
 
 /// The inode number of the initial PID namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
-const INITIAL: &str = "pid:[4026531836]";
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Whether numbers of processes mean in this /proc what they mean to the kernel's programs.
-pub(super) fn numbers_are_the_kernels() -> bool {
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL)
+pub(super) fn is_in_initial_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE)
 }
 
 /// The descriptors of a process that are called like a journal. Those of its parent may be among them, if it was forked.
-pub(super) fn links(pid: u32) -> Vec<PathBuf> {
+pub(super) fn journal_links(pid: u32) -> Vec<PathBuf> {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return Vec::new();
     };
     descriptors
-        .take(MOST_DESCRIPTORS)
+        .take(MAX_DESCRIPTORS)
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|link| fs::read_link(link).is_ok_and(|to| to.as_os_str().as_bytes() == LINK))
         .collect()
 }
 
 /// Whether a process has turned its journal off. `None` if it cannot be asked.
-pub(super) fn has_turned_it_off(pid: u32) -> Option<bool> {
+pub(super) fn has_disabled_journal(pid: u32) -> Option<bool> {
     // A process that traces itself would trace the reading.
     if pid == std::process::id() {
         return Some(std::env::var_os(ENV_VAR).is_some_and(|value| value == "0"));
@@ -47,7 +47,7 @@ pub(super) fn has_turned_it_off(pid: u32) -> Option<bool> {
 }
 
 /// The numbers of a process or thread, in the initial PID namespace first, in its own last.
-fn numbers(status: &str) -> Vec<u32> {
+fn namespace_ids(status: &str) -> Vec<u32> {
     let line = fs::read_to_string(status).unwrap_or_default();
     line.lines()
         .find_map(|line| line.strip_prefix("NSpid:"))
@@ -59,17 +59,17 @@ fn numbers(status: &str) -> Vec<u32> {
 
 /// How the numbers that a process has for its threads become those of the initial PID namespace.
 #[derive(Clone, Debug)]
-pub(super) enum Threads {
+pub(super) enum ThreadIds {
     /// They are the same.
-    Same,
+    Identity,
     /// By the process's own number.
-    By { pid: u32, known: HashMap<u32, u32> },
+    Mapped { pid: u32, known: HashMap<u32, u32> },
 }
 
-impl Threads {
+impl ThreadIds {
     /// The thread's number in the initial PID namespace, 0 if it cannot be told (it may have ended).
-    pub(super) fn number(&mut self, own: u32) -> u32 {
-        let Self::By { pid, known } = self else { return own };
+    pub(super) fn to_global(&mut self, own: u32) -> u32 {
+        let Self::Mapped { pid, known } = self else { return own };
         if let Some(&number) = known.get(&own) {
             return number;
         }
@@ -78,8 +78,8 @@ impl Threads {
         };
         // Numbers of threads are used again: what was known of those that have ended goes.
         known.clear();
-        for task in tasks.take(MOST_DESCRIPTORS).flatten() {
-            let all = numbers(&task.path().join("status").to_string_lossy());
+        for task in tasks.take(MAX_DESCRIPTORS).flatten() {
+            let all = namespace_ids(&task.path().join("status").to_string_lossy());
             if let (Some(&first), Some(&last)) = (all.first(), all.last()) {
                 known.insert(last, first);
             }
@@ -102,19 +102,19 @@ pub(super) fn thread_name(pid: u32, thread: u32) -> Option<String> {
 
 /// Whether a journal is this process's own, and not that of the one it was forked from: it has the process's own number, and
 /// is not older than the process.
-pub(super) fn owns(pid: u32, layout: &Layout) -> Option<Threads> {
+pub(super) fn thread_ids_of_owner(pid: u32, layout: &Layout) -> Option<ThreadIds> {
     if pid == std::process::id() {
-        return (layout.pid == pid).then_some(Threads::Same);
+        return (layout.pid == pid).then_some(ThreadIds::Identity);
     }
-    let all = numbers(&format!("/proc/{pid}/status"));
+    let all = namespace_ids(&format!("/proc/{pid}/status"));
     let own = *all.last()?;
-    if own != layout.pid || layout.created_boottime_ns < started_ns(pid)? {
+    if own != layout.pid || layout.created_boottime_ns < start_time_ns(pid)? {
         return None;
     }
     Some(if all.len() == 1 {
-        Threads::Same
+        ThreadIds::Identity
     } else {
-        Threads::By {
+        ThreadIds::Mapped {
             pid,
             known: HashMap::new(),
         }
@@ -122,7 +122,7 @@ pub(super) fn owns(pid: u32, layout: &Layout) -> Option<Threads> {
 }
 
 /// When a process started, in nanoseconds since boot, rounded down to the clock's tick.
-fn started_ns(pid: u32) -> Option<u64> {
+fn start_time_ns(pid: u32) -> Option<u64> {
     /// `USER_HZ`, which /proc counts in on x86-64 (proc(5), `starttime`).
     const TICKS: u64 = 100;
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
@@ -141,18 +141,18 @@ mod tests {
     #[test]
     fn this_process_has_started_and_has_one_number() {
         let me = std::process::id();
-        assert!(started_ns(me).is_some_and(|ns| ns > 0));
-        assert!(!numbers("/proc/self/status").is_empty());
-        assert_eq!(started_ns(0), None);
+        assert!(start_time_ns(me).is_some_and(|ns| ns > 0));
+        assert!(!namespace_ids("/proc/self/status").is_empty());
+        assert_eq!(start_time_ns(0), None);
     }
 
     #[test]
     fn a_thread_that_is_not_there_is_not_known() {
-        let mut threads = Threads::By {
+        let mut threads = ThreadIds::Mapped {
             pid: std::process::id(),
             known: HashMap::new(),
         };
-        assert_eq!(threads.number(u32::MAX), 0);
-        assert_eq!(Threads::Same.number(7), 7);
+        assert_eq!(threads.to_global(u32::MAX), 0);
+        assert_eq!(ThreadIds::Identity.to_global(7), 7);
     }
 }

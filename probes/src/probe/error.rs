@@ -9,7 +9,7 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 
 use crate::layout::btf::BtfError;
-use crate::layout::plan::Missing;
+use crate::layout::offsets::MissingMember;
 
 /// Why the probes cannot be loaded.
 #[derive(Debug)]
@@ -30,18 +30,18 @@ pub enum SetupErrorKind {
     /// The kernel's types cannot be read.
     NoBtf(BtfError),
     /// The types that were given are not this kernel's.
-    OtherTypes {
+    ForeignBtf {
         /// Their file.
         file: PathBuf,
         /// What differs: a structure and its member.
-        what: String,
+        member: String,
         /// Where it is in that file, in bytes from the start; `None` if it is not there.
-        there: Option<u32>,
+        in_file: Option<u32>,
         /// Where this kernel has it.
-        here: Option<u32>,
+        in_kernel: Option<u32>,
     },
     /// A member that nothing can be shown without is not in this kernel.
-    MissingField(Missing),
+    MissingMember(MissingMember),
     /// The kernel refused a program.
     Refused {
         /// Which one.
@@ -57,9 +57,9 @@ pub enum SetupErrorKind {
         name: &'static str,
     },
     /// Sums over pages cannot be made, or were not seen to be.
-    NoSums {
+    NoDigest {
         /// Why.
-        why: String,
+        reason: String,
     },
     /// Something else.
     Other(String),
@@ -68,7 +68,7 @@ pub enum SetupErrorKind {
 impl SetupError {
     /// Says what to do about it: where there is one, the exact command.
     #[must_use]
-    pub fn mend(&self) -> String {
+    pub fn hint(&self) -> String {
         match &self.kind {
             SetupErrorKind::NoPrivilege { missing } if rustix::process::geteuid().is_root() => {
                 let options: Vec<String> = missing
@@ -89,10 +89,10 @@ impl SetupError {
                     .to_owned()
             }
             SetupErrorKind::NoBtf(_) => "give a file of this kernel's own types with --btf FILE".to_owned(),
-            SetupErrorKind::OtherTypes { .. } => {
+            SetupErrorKind::ForeignBtf { .. } => {
                 "leave --btf out: this kernel tells its own types (/sys/kernel/btf/vmlinux)".to_owned()
             }
-            SetupErrorKind::MissingField(_) | SetupErrorKind::NoTracepoint { .. } => {
+            SetupErrorKind::MissingMember(_) | SetupErrorKind::NoTracepoint { .. } => {
                 "this kernel differs from those that zctrace knows: please report the output of `zctrace doctor`"
                     .to_owned()
             }
@@ -104,7 +104,7 @@ impl SetupError {
             SetupErrorKind::Refused { .. } => {
                 "please report it with the verifier's output: zctrace doctor --verbose".to_owned()
             }
-            SetupErrorKind::NoSums { .. } => "watch at --level full, which needs no sums".to_owned(),
+            SetupErrorKind::NoDigest { .. } => "watch at --level full, which needs no sums".to_owned(),
             SetupErrorKind::Other(_) => "run `zctrace doctor` to see what is missing".to_owned(),
         }
     }
@@ -139,11 +139,11 @@ impl fmt::Display for SetupError {
                 )
             }
             SetupErrorKind::NoBtf(error) => error.fmt(f),
-            SetupErrorKind::OtherTypes {
+            SetupErrorKind::ForeignBtf {
                 file,
-                what,
-                there,
-                here,
+                member: what,
+                in_file: there,
+                in_kernel: here,
             } => {
                 let at = |at: &Option<u32>| at.map_or_else(|| "not there".to_owned(), |at| format!("at {at}"));
                 write!(
@@ -154,7 +154,7 @@ impl fmt::Display for SetupError {
                     at(here)
                 )
             }
-            SetupErrorKind::MissingField(missing) => missing.fmt(f),
+            SetupErrorKind::MissingMember(missing) => missing.fmt(f),
             SetupErrorKind::Refused { program, error, log } => {
                 write!(f, "the kernel refused the program {program}: {error}")?;
                 // The verifier's last words are its reason.
@@ -166,7 +166,9 @@ impl fmt::Display for SetupError {
             SetupErrorKind::NoTracepoint { name } => {
                 write!(f, "this kernel has no tracepoint {name} as zctrace knows it")
             }
-            SetupErrorKind::NoSums { why } => write!(f, "the levels digest and counters need sums over pages: {why}"),
+            SetupErrorKind::NoDigest { reason } => {
+                write!(f, "the levels digest and counters need sums over pages: {reason}")
+            }
             SetupErrorKind::Other(what) => f.write_str(what),
         }
     }

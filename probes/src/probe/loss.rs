@@ -25,11 +25,11 @@ pub struct ProgramLoss {
 /// [`ProgramStats`], as a row of a map.
 #[repr(transparent)]
 #[derive(Clone, Copy, Default)]
-pub(super) struct Row(pub(super) ProgramStats);
+pub(super) struct PodTally(pub(super) ProgramStats);
 
 #[allow(unsafe_code)]
 // SAFETY: a Tally is integers without padding.
-unsafe impl aya::Pod for Row {}
+unsafe impl aya::Pod for PodTally {}
 
 impl ProgramLoss {
     /// Adds what it did on one CPU.
@@ -48,7 +48,7 @@ impl ProgramLoss {
 /// `BPF_OBJ_GET_INFO_BY_FD` (include/uapi/linux/bpf.h).
 const GET_INFO_BY_FD: libc::c_long = 15;
 /// Words of `struct bpf_prog_info` up to `attach_btf_id`.
-const WORDS: usize = 29;
+const PROG_INFO_WORDS: usize = 29;
 /// The word that holds `recursion_misses` (since 5.12).
 const RECURSION_MISSES: usize = 26;
 
@@ -63,7 +63,7 @@ struct Request {
 /// How often the kernel skipped a program because it was running on that CPU already. aya does not tell.
 #[allow(unsafe_code)]
 pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut info = [0_u64; WORDS];
+    let mut info = [0_u64; PROG_INFO_WORDS];
     let mut request = Request {
         fd: program.as_raw_fd() as u32,
         len: mem::size_of_val(&info) as u32,

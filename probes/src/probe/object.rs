@@ -14,3 +14,28 @@ pub fn object_hash() -> &'static str {
         .unwrap_or("")
         .trim()
 }
+
+/// The eBPF object's name: its committed hash or, while it has none, one that is good enough to tell objects apart.
+pub fn object_id() -> String {
+    match object_hash() {
+        "" => format!("{:016x}", fnv(OBJECT)),
+        hash => hash.to_owned(),
+    }
+}
+
+/// FNV-1a, 64 bits.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fnv_gives_the_published_value() {
+        assert_eq!(fnv(b"a"), 0xaf63_dc4c_8601_ec8c);
+    }
+}

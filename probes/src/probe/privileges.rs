@@ -9,7 +9,7 @@ use rustix::thread::{
 use super::error::{SetupError, SetupErrorKind};
 
 /// Whether this thread may load programs that read the kernel's memory.
-pub(super) fn may_load() -> Result<(), SetupError> {
+pub(super) fn ensure_can_load() -> Result<(), SetupError> {
     let Ok(CapabilitySets { effective, .. }) = capabilities(None) else {
         // Then the kernel's answer to bpf(2) has to do.
         return Ok(());
@@ -41,9 +41,9 @@ pub(super) fn may_load() -> Result<(), SetupError> {
 /// # Errors
 ///
 /// If the kernel refuses it. Then some of it may have been given up.
-pub fn give_up(signals: bool) -> io::Result<()> {
+pub fn drop_capabilities(keep_kill: bool) -> io::Result<()> {
     let mut needed = CapabilitySet::BPF | CapabilitySet::SYS_PTRACE;
-    if signals {
+    if keep_kill {
         needed |= CapabilitySet::KILL;
     }
     let have = capabilities(None)?;

@@ -25,7 +25,7 @@ pub enum ScopeFilter {
 }
 
 /// Where the hierarchy of cgroups is mounted.
-const CGROUPS: &str = "/sys/fs/cgroup";
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 impl ScopeFilter {
     /// The cgroup of a folder below `/sys/fs/cgroup`.
@@ -35,8 +35,8 @@ impl ScopeFilter {
     /// If there is no such folder, or if it is not of that hierarchy.
     pub fn cgroup(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().canonicalize()?;
-        let Ok(below) = path.strip_prefix(CGROUPS) else {
-            let why = format!("{} is not below {CGROUPS}", path.display());
+        let Ok(below) = path.strip_prefix(CGROUP_ROOT) else {
+            let why = format!("{} is not below {CGROUP_ROOT}", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         };
         Ok(Self::Cgroup {

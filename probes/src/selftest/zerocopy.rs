@@ -13,16 +13,16 @@ use rustix::io_uring::{
 };
 use rustix::net::{RecvFlags, recv};
 
-use super::ends::{self, LEN, PATIENCE, Stage};
+use super::fixture::{self, Fixture, LEN, TIMEOUT};
 
 /// Memory that is lent: it is not given back before the kernel has said so, and there is one for all time.
-static LENT: [u8; LEN] = [9; LEN];
+static SENT: [u8; LEN] = [9; LEN];
 
 /// One send(2) with `MSG_ZEROCOPY`, whose notice is read from the error queue.
-pub(super) fn by_send(_: &Stage) -> io::Result<()> {
-    let (near, mut far) = ends::tcp()?;
-    lend_to(&near)?;
-    ends::receive(&mut far, &LENT)?;
+pub(super) fn send_zerocopy(_: &Fixture) -> io::Result<()> {
+    let (near, mut far) = fixture::tcp_pair()?;
+    send_with_flag(&near)?;
+    fixture::receive_expected(&mut far, &SENT)?;
     // An error queue that is not empty is an error for poll(2).
     wait(&near, PollFlags::empty())?;
     recv(&near, &mut [0; 1], RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT)?;
@@ -30,7 +30,7 @@ pub(super) fn by_send(_: &Stage) -> io::Result<()> {
 }
 
 #[allow(unsafe_code)]
-fn lend_to(socket: &TcpStream) -> io::Result<()> {
+fn send_with_flag(socket: &TcpStream) -> io::Result<()> {
     let on: i32 = 1;
     let len = size_of_val(&on) as libc::socklen_t;
     let (fd, value) = (socket.as_raw_fd(), (&raw const on).cast());
@@ -39,7 +39,7 @@ fn lend_to(socket: &TcpStream) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the memory is never written to nor given back.
-    let sent = unsafe { libc::send(fd, LENT.as_ptr().cast(), LEN, libc::MSG_ZEROCOPY) };
+    let sent = unsafe { libc::send(fd, SENT.as_ptr().cast(), LEN, libc::MSG_ZEROCOPY) };
     if sent == LEN as isize {
         Ok(())
     } else {
@@ -49,23 +49,23 @@ fn lend_to(socket: &TcpStream) -> io::Result<()> {
 
 /// Waits until a descriptor has something to tell.
 fn wait(on: impl AsFd, what: PollFlags) -> io::Result<()> {
-    let patience = Timespec {
-        tv_sec: PATIENCE.as_secs() as i64,
+    let timeout = Timespec {
+        tv_sec: TIMEOUT.as_secs() as i64,
         tv_nsec: 0,
     };
-    match poll(&mut [PollFd::new(&on, what)], Some(&patience))? {
+    match poll(&mut [PollFd::new(&on, what)], Some(&timeout))? {
         0 => Err(io::ErrorKind::TimedOut.into()),
         _ => Ok(()),
     }
 }
 
 /// One `IORING_OP_SEND_ZC` that asks to be told (Linux 6.2).
-pub(super) fn by_io_uring(_: &Stage) -> io::Result<()> {
-    let (near, mut far) = ends::tcp()?;
+pub(super) fn io_uring_send_zc(_: &Fixture) -> io::Result<()> {
+    let (near, mut far) = fixture::tcp_pair()?;
     let mut ring = Ring::new()?;
     ring.send(&near)?;
-    ends::receive(&mut far, &LENT)?;
-    ring.wait_for_notice()
+    fixture::receive_expected(&mut far, &SENT)?;
+    ring.wait_for_completion()
 }
 
 /// An `io_uring` of one request.
@@ -89,7 +89,7 @@ impl Ring {
             unsafe { MmapOptions::new().offset(offset).len(len).map_mut(&fd) }
         };
         let entries = params.sq_off.array as usize + params.sq_entries as usize * 4;
-        let results = params.cq_off.cqes as usize + params.cq_entries as usize * RESULT;
+        let results = params.cq_off.cqes as usize + params.cq_entries as usize * CQE_BYTES;
         Ok(Self {
             requests: map(IORING_OFF_SQES, params.sq_entries as usize * size_of::<io_uring_sqe>())?,
             entries: map(IORING_OFF_SQ_RING, entries)?,
@@ -118,7 +118,7 @@ impl Ring {
             ..io_uring_sqe::default()
         };
         request.ioprio.send_flags = IoringSendFlags::ZC_REPORT_USAGE;
-        request.addr_or_splice_off_in.addr = io_uring_ptr::new(LENT.as_ptr().cast_mut().cast());
+        request.addr_or_splice_off_in.addr = io_uring_ptr::new(SENT.as_ptr().cast_mut().cast());
         request.len.len = LEN as u32;
         // SAFETY: the first request's place, which the kernel reads when it is told to.
         unsafe {
@@ -140,7 +140,7 @@ impl Ring {
     }
 
     /// Takes results until the notice has come.
-    fn wait_for_notice(&mut self) -> io::Result<()> {
+    fn wait_for_completion(&mut self) -> io::Result<()> {
         loop {
             while let Some((result, flags)) = self.next() {
                 if flags.contains(IoringCqeFlags::NOTIF) {
@@ -165,7 +165,7 @@ impl Ring {
         if at == tail {
             return None;
         }
-        let place = self.params.cq_off.cqes + (at & (self.params.cq_entries - 1)) * RESULT as u32;
+        let place = self.params.cq_off.cqes + (at & (self.params.cq_entries - 1)) * CQE_BYTES as u32;
         let word = |at| Self::counter(&self.results, at).load(Ordering::Relaxed);
         // struct io_uring_cqe (include/uapi/linux/io_uring.h): 8 bytes of the user's come first.
         let result = (
@@ -178,6 +178,6 @@ impl Ring {
 }
 
 /// Bytes of a result: the rest of what rustix declares is there only if it was asked for.
-const RESULT: usize = 16;
+const CQE_BYTES: usize = 16;
 
-const _: () = assert!(size_of::<io_uring_cqe>() == RESULT);
+const _: () = assert!(size_of::<io_uring_cqe>() == CQE_BYTES);

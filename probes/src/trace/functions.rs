@@ -13,13 +13,13 @@ use object::elf::{
 use object::pod::{self, Pod};
 
 /// Bytes of headers that are read: far more than any linker makes (`e_shnum` of 64 bytes each).
-const MOST_HEADERS: u64 = 4 << 20;
+const MAX_HEADER_BYTES: u64 = 4 << 20;
 /// Bytes of a table of symbols that are read: a million of them.
-const MOST_SYMBOLS: u64 = 24 << 20;
+const MAX_SYMBOL_BYTES: u64 = 24 << 20;
 /// Bytes of names that are read.
-const MOST_NAMES: u64 = 64 << 20;
+const MAX_NAME_BYTES: u64 = 64 << 20;
 /// Bytes of a name that are told.
-const LONGEST: usize = 512;
+const MAX_NAME_LEN: usize = 512;
 
 /// A function: where it begins, how long it is (0 if nobody says), and where its name is.
 #[derive(Clone, Copy, Debug)]
@@ -35,35 +35,40 @@ pub(super) struct Functions {
     /// What of the file is mapped where: offset, bytes, address.
     segments: Vec<(u64, u64, u64)>,
     /// By where they begin.
-    all: Vec<Function>,
+    functions: Vec<Function>,
     names: Vec<u8>,
 }
 
 impl Functions {
     /// Reads them. `None` if the file has none, or is none of code for 64 bits.
-    pub(super) fn of(file: &File) -> Option<Self> {
-        let header = Pieces::read(file, 0, size_of::<FileHeader64<Le>>() as u64, MOST_HEADERS)?;
-        let header: &FileHeader64<Le> = header.all()?.first()?;
+    pub(super) fn read(file: &File) -> Option<Self> {
+        let header = AlignedBytes::read(file, 0, size_of::<FileHeader64<Le>>() as u64, MAX_HEADER_BYTES)?;
+        let header: &FileHeader64<Le> = header.as_slice_of()?.first()?;
         let ident = &header.e_ident;
         if ident.magic != *b"\x7fELF" || ident.class != ELFCLASS64 || ident.data != ELFDATA2LSB {
             return None;
         }
         let len = size_of::<ProgramHeader64<Le>>() as u64 * u64::from(header.e_phnum.get(Le));
-        let segments = Pieces::read(file, header.e_phoff.get(Le), len, MOST_HEADERS)?;
-        let segments: &[ProgramHeader64<Le>] = segments.all()?;
+        let segments = AlignedBytes::read(file, header.e_phoff.get(Le), len, MAX_HEADER_BYTES)?;
+        let segments: &[ProgramHeader64<Le>] = segments.as_slice_of()?;
         let mapped = segments.iter().filter(|one| one.p_type.get(Le) == PT_LOAD);
         let segments = mapped.map(|one| (one.p_offset.get(Le), one.p_filesz.get(Le), one.p_vaddr.get(Le)));
         let segments = segments.collect();
         let len = size_of::<SectionHeader64<Le>>() as u64 * u64::from(header.e_shnum.get(Le));
-        let sections = Pieces::read(file, header.e_shoff.get(Le), len, MOST_HEADERS)?;
-        let sections: &[SectionHeader64<Le>] = sections.all()?;
+        let sections = AlignedBytes::read(file, header.e_shoff.get(Le), len, MAX_HEADER_BYTES)?;
+        let sections: &[SectionHeader64<Le>] = sections.as_slice_of()?;
         // What is stripped keeps the symbols for the dynamic linker.
         let of = |kind| sections.iter().find(|section| section.sh_type.get(Le) == kind);
         let symbols = of(SHT_SYMTAB).or_else(|| of(SHT_DYNSYM))?;
         let names = sections.get(symbols.sh_link.get(Le) as usize)?;
-        let names = Pieces::read(file, names.sh_offset.get(Le), names.sh_size.get(Le), MOST_NAMES)?;
-        let symbols = Pieces::read(file, symbols.sh_offset.get(Le), symbols.sh_size.get(Le), MOST_SYMBOLS)?;
-        let symbols: &[Sym64<Le>] = symbols.all()?;
+        let names = AlignedBytes::read(file, names.sh_offset.get(Le), names.sh_size.get(Le), MAX_NAME_BYTES)?;
+        let symbols = AlignedBytes::read(
+            file,
+            symbols.sh_offset.get(Le),
+            symbols.sh_size.get(Le),
+            MAX_SYMBOL_BYTES,
+        )?;
+        let symbols: &[Sym64<Le>] = symbols.as_slice_of()?;
         let is_function = |symbol: &&Sym64<Le>| {
             matches!(symbol.st_info & 0xf, STT_FUNC | STT_GNU_IFUNC) && symbol.st_shndx.get(Le) != SHN_UNDEF
         };
@@ -72,50 +77,50 @@ impl Functions {
             len: symbol.st_size.get(Le),
             name: symbol.st_name.get(Le),
         };
-        let mut all: Vec<Function> = symbols.iter().filter(is_function).map(of).collect();
+        let mut functions: Vec<Function> = symbols.iter().filter(is_function).map(of).collect();
         // Of several names of one place the longest stretch comes last, where it is looked for first.
-        all.sort_by_key(|function| (function.start, function.len));
+        functions.sort_by_key(|function| (function.start, function.len));
         Some(Self {
             segments,
-            all,
+            functions,
             names: names.bytes().to_vec(),
         })
     }
 
     /// Bytes of memory that it takes, about.
-    pub(super) fn weight(&self) -> usize {
-        self.names.len() + size_of_val(&*self.all)
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.names.len() + size_of_val(&*self.functions)
     }
 
     /// The function at an offset in the file, and how far into it that is.
-    pub(super) fn at(&self, offset: u64) -> Option<String> {
+    pub(super) fn lookup(&self, offset: u64) -> Option<String> {
         let (from, _, address) = *self
             .segments
             .iter()
             .find(|(from, len, _)| offset.checked_sub(*from).is_some_and(|into| into < *len))?;
         let address = (offset - from).checked_add(address)?;
-        let after = self.all.partition_point(|function| function.start <= address);
-        let function = self.all[..after].last()?;
+        let after = self.functions.partition_point(|function| function.start <= address);
+        let function = self.functions[..after].last()?;
         let into = address - function.start;
         // One without a length, as assemblers make them, ends at the next; one with a length ends where it says. The address is
         // that after the call, which may be the last of its function.
         (function.len == 0 || into <= function.len).then_some(())?;
         let name = self.names.get(function.name as usize..)?;
-        let name = &name[..name.iter().position(|&byte| byte == 0)?.min(LONGEST)];
+        let name = &name[..name.iter().position(|&byte| byte == 0)?.min(MAX_NAME_LEN)];
         (!name.is_empty()).then(|| format!("{}+{into:#x}", String::from_utf8_lossy(name)))
     }
 }
 
 /// A stretch of a file, where integers of any size may lie.
-struct Pieces {
+struct AlignedBytes {
     words: Vec<u64>,
     len: usize,
 }
 
-impl Pieces {
+impl AlignedBytes {
     /// Reads it, unless it is longer than allowed or not there.
-    fn read(file: &File, at: u64, len: u64, most: u64) -> Option<Self> {
-        if len > most {
+    fn read(file: &File, at: u64, len: u64, max_len: u64) -> Option<Self> {
+        if len > max_len {
             return None;
         }
         let len = len as usize;
@@ -130,7 +135,7 @@ impl Pieces {
     }
 
     /// As many as there are; what is left over is no entry.
-    fn all<T: Pod>(&self) -> Option<&[T]> {
+    fn as_slice_of<T: Pod>(&self) -> Option<&[T]> {
         let (all, _) = pod::slice_from_bytes(self.bytes(), self.len / size_of::<T>()).ok()?;
         Some(all)
     }
@@ -203,7 +208,7 @@ mod tests {
     fn functions(bytes: &[u8]) -> Option<Functions> {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(bytes).expect("write");
-        Functions::of(&file)
+        Functions::read(&file)
     }
 
     #[test]
@@ -222,7 +227,7 @@ mod tests {
             (0x1100, None),
             (u64::MAX, None),
         ] {
-            assert_eq!(functions.at(offset).as_deref(), expected, "{offset:#x}");
+            assert_eq!(functions.lookup(offset).as_deref(), expected, "{offset:#x}");
         }
     }
 
@@ -232,7 +237,7 @@ mod tests {
         let ask = |bytes: &[u8]| {
             if let Some(functions) = functions(bytes) {
                 for offset in [0, 0x110, 0x140, 0x1000, u64::MAX] {
-                    let _ = functions.at(offset);
+                    let _ = functions.lookup(offset);
                 }
             }
         };
@@ -260,20 +265,20 @@ mod tests {
         bytes[at..at + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
         file.write_all(&bytes).expect("write");
         file.set_len(1 << 41).expect("a hole");
-        assert!(Functions::of(&file).is_none());
+        assert!(Functions::read(&file).is_none());
     }
 
     #[test]
     fn this_very_test_has_a_name() {
         let own = File::open(std::env::current_exe().expect("its path")).expect("open");
-        let functions = Functions::of(&own).expect("functions");
-        assert!(functions.weight() > 1000);
+        let functions = Functions::read(&own).expect("functions");
+        assert!(functions.heap_bytes() > 1000);
         let name = |function: &Function| {
             let name = &functions.names[function.name as usize..];
             name.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
         };
         let wanted = "this_very_test_has_a_name";
-        let mut names = functions.all.iter().filter_map(name);
+        let mut names = functions.functions.iter().filter_map(name);
         assert!(names.any(|name| String::from_utf8_lossy(&name).contains(wanted)));
     }
 }

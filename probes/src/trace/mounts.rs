@@ -7,7 +7,7 @@ use rustix::fs::{MemfdFlags, fstat, major, memfd_create, minor};
 /// Filesystems whose writes go into their own page cache unless the file is open with `O_DIRECT`
 /// (fs/*/file.c: `generic_perform_write`, `iomap_file_buffered_write`, `btrfs_buffered_write`). FUSE is not one of them: it
 /// can pass writes on to a file of another filesystem, and overlayfs neither.
-const BUFFERED: [&str; 10] = [
+const BUFFERED_FILESYSTEMS: [&str; 10] = [
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "vfat", "exfat", "ramfs",
 ];
 
@@ -21,12 +21,12 @@ pub(super) struct Mounts {
 /// Reads it. Nothing is known of what cannot be read.
 pub(super) fn read() -> Mounts {
     let mut mounts = parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
-    mounts.buffered.extend(of_memory());
+    mounts.buffered.extend(memfd_device());
     mounts
 }
 
 /// The device of files of memory (`memfd_create(2)`): a tmpfs that the kernel mounts for itself, and no list shows.
-fn of_memory() -> Option<u32> {
+fn memfd_device() -> Option<u32> {
     let file = memfd_create("zctrace-device", MemfdFlags::CLOEXEC).ok()?;
     let device = fstat(&file).ok()?.st_dev;
     Some((major(device) << 20) | minor(device))
@@ -54,7 +54,11 @@ fn parse(text: &str) -> Mounts {
         if *root == "/" {
             mounts.paths.entry(device).or_insert_with(|| unescape(point));
         }
-        if tail.split(' ').next().is_some_and(|kind| BUFFERED.contains(&kind)) {
+        if tail
+            .split(' ')
+            .next()
+            .is_some_and(|kind| BUFFERED_FILESYSTEMS.contains(&kind))
+        {
             mounts.buffered.insert(device);
         }
     }

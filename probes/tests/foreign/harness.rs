@@ -56,7 +56,7 @@ impl Trace {
                 skip!(test, "{error}");
                 return None;
             }
-            Err(error) => panic!("{error}\n{}", error.mend()),
+            Err(error) => panic!("{error}\n{}", error.hint()),
         };
         let dir = tempfile::Builder::new()
             .prefix("foreign-")

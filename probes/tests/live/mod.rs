@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use zctrace_probes::probe::{Probes, Record, Setup, announce};
+use zctrace_probes::probe::{LoadOptions, Probes, Record, announce};
 use zctrace_records::{
     Call, ConnectionClosed, EndpointName, PageRange, PageRecord, ProcessEvent, endpoint_kind, process_event_kind,
 };
@@ -37,11 +37,11 @@ pub(crate) struct Seen {
 impl Watch {
     /// Loads the probes and has this process announce itself to them.
     pub(crate) fn start() -> Result<Self, String> {
-        let setup = Setup {
+        let setup = LoadOptions {
             cookie: cookie(),
-            ..Setup::default()
+            ..LoadOptions::default()
         };
-        let mut probes = Probes::load(&setup).map_err(|error| format!("{error}; {}", error.mend()))?;
+        let mut probes = Probes::load(&setup).map_err(|error| format!("{error}; {}", error.hint()))?;
         announce(setup.cookie);
         let mut joined = None;
         probes.drain(&mut |bytes| {

@@ -15,12 +15,12 @@ use crate::harness::{Sum, alone, begun, moved, sum, unknown};
 /// A tracer of this process, which has looked around.
 fn looked_around(test: &str) -> Option<Tracer> {
     let options = Options {
-        look_around: true,
+        snapshot_open_files: true,
         ..Options::default()
     };
     let mut tracer = begun(test, Tracer::start(options))?;
     tracer.follow(std::process::id()).expect("room for one process");
-    tracer.look_around(&[]).expect("the kernel shows what is open");
+    tracer.snapshot_open_files(&[]).expect("the kernel shows what is open");
     Some(tracer)
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use zctrace_probes::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
+use zctrace_probes::probe::{DigestMode, Hooks, SetupError, SetupErrorKind, announce};
 use zctrace_probes::trace::{Options, Tracer};
 use zctrace_recording::{Replay, Writer};
 use zctrace_report::{EndKind, Flow, MadeFor, Report};
@@ -31,7 +31,7 @@ pub(crate) fn begun<T>(test: &str, begun: Result<T, SetupError>) -> Option<T> {
             skip!(test, "{error}");
             None
         }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+        Err(error) => panic!("{error}\n{}", error.hint()),
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
 
 /// The same at the level `digest`.
 pub(crate) fn summed(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
-    watched_by(test, Hooks::only(Sums::Pages), |cookie, _| {
+    watched_by(test, Hooks::digest_only(DigestMode::Pages), |cookie, _| {
         announce(cookie);
         body();
     })

@@ -57,7 +57,7 @@ fn tracer(test: &str) -> Option<Tracer> {
             skip!(test, "{error}");
             None
         }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+        Err(error) => panic!("{error}\n{}", error.hint()),
     }
 }
 

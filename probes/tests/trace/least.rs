@@ -1,6 +1,6 @@
 //! A trace goes on with the rights that are left when it has given up the others.
 
-use zctrace_probes::probe::{SetupErrorKind, give_up};
+use zctrace_probes::probe::{SetupErrorKind, drop_capabilities};
 use zctrace_probes::trace::{Options, Tracer};
 use zctrace_report::EndKind::{File, Memory, Tcp};
 
@@ -31,7 +31,7 @@ fn a_process_is_followed_after_rights_were_given_up() {
     // In a thread of its own: what is given up is that thread's alone.
     let watching = std::thread::spawn(move || {
         let mut tracer = tracer;
-        give_up(false).expect("less is always allowed");
+        drop_capabilities(false).expect("less is always allowed");
         let again = Tracer::start(Options::default()).expect_err("it may not attach any more");
         assert!(matches!(again.kind, SetupErrorKind::NoPrivilege { .. }), "{again}");
         tracer.follow(child.id()).expect("followed");

@@ -77,7 +77,7 @@ fn on(pipe: &Pipe, column: SinkColumn, dir: &Path) {
 
 /// What all splices of a cell did to their bytes, as one.
 fn verdict(tracer: &mut Tracer) -> Account {
-    let report = tracer.lap(10_000);
+    let report = tracer.interval_report(10_000);
     assert!(!report.loss.any(), "{:?}", report.loss);
     report.check().expect("a report that keeps its rules");
     let spliced = |edge: &&zctrace_report::Edge| {
@@ -106,7 +106,7 @@ fn the_tracer_agrees_with_the_oracle() {
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
             return skip!(TEST, "{error}");
         }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+        Err(error) => panic!("{error}\n{}", error.hint()),
     };
     announce(tracer.cookie());
     let mut asked = 0;

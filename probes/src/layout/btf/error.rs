@@ -27,7 +27,7 @@ pub enum BtfError {
     /// This kernel's type has no such member.
     NoField {
         /// The type.
-        of: String,
+        type_name: String,
         /// The member, with the way to it.
         field: String,
     },
@@ -62,7 +62,7 @@ impl fmt::Display for BtfError {
             Self::NotBtf(why) => write!(f, "this is not BTF: {why}"),
             Self::Malformed(why) => write!(f, "the BTF is damaged: {why}"),
             Self::NoType { name } => write!(f, "this kernel has no type `{name}`"),
-            Self::NoField { of, field } => write!(f, "this kernel's `{of}` has no `{field}`"),
+            Self::NoField { type_name: of, field } => write!(f, "this kernel's `{of}` has no `{field}`"),
             Self::NoEnumerator { name } => write!(f, "this kernel has no enumerator `{name}`"),
         }
     }

@@ -1,7 +1,7 @@
 //! A member: where it is, how large, and which bits of it.
 
 use super::error::BtfError;
-use super::table::{Member, Table};
+use super::table::{Member, TypeTable};
 
 /// Where a member of a struct is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -24,7 +24,7 @@ pub struct Bits {
 }
 
 /// The field that a member is, at `bits` from the start of the outermost struct.
-pub(super) fn describe(table: &Table, member: &Member, bits: u64) -> Result<Field, BtfError> {
+pub(super) fn describe(table: &TypeTable, member: &Member, bits: u64) -> Result<Field, BtfError> {
     let offset = u32::try_from(bits / 8).map_err(|_| BtfError::Malformed("a member's offset overflows"))?;
     let shift = (bits % 8) as u8;
     if member.bit_width > 0 {
@@ -39,7 +39,7 @@ pub(super) fn describe(table: &Table, member: &Member, bits: u64) -> Result<Fiel
     if shift != 0 {
         return Err(BtfError::Malformed("a member that is no bitfield begins within a byte"));
     }
-    let size = table.size(member.type_id, 0)?;
+    let size = table.size_of(member.type_id, 0)?;
     // Old BTF has bitfields as integers of fewer bits than their bytes.
     match table.integer_bits(member.type_id)? {
         Some((first, width)) if u64::from(width) < u64::from(size) * 8 => Ok(Field {

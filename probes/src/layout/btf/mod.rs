@@ -22,15 +22,15 @@ pub use error::BtfError;
 pub use field::{Bits, Field};
 
 use std::path::Path;
-use table::{Kind, Table, TypeId};
+use table::{Kind, TypeId, TypeTable};
 
 /// Where the kernel shows its own types (since 5.4, with `CONFIG_DEBUG_INFO_BTF`).
-pub const KERNEL: &str = "/sys/kernel/btf/vmlinux";
+pub const KERNEL_BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// Type information of one kernel.
 #[derive(Debug)]
 pub struct Btf {
-    table: Table,
+    table: TypeTable,
 }
 
 impl Btf {
@@ -41,7 +41,7 @@ impl Btf {
     /// [`BtfError`] says what is wrong with them.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
         Ok(Self {
-            table: Table::parse(bytes)?,
+            table: TypeTable::parse(bytes)?,
         })
     }
 
@@ -64,8 +64,8 @@ impl Btf {
     /// # Errors
     ///
     /// As [`from_file`](Self::from_file).
-    pub fn of_this_kernel() -> Result<Self, BtfError> {
-        Self::from_file(KERNEL)
+    pub fn from_running_kernel() -> Result<Self, BtfError> {
+        Self::from_file(KERNEL_BTF_PATH)
     }
 
     /// How many types there are.
@@ -89,7 +89,10 @@ impl Btf {
     /// Whether a function of this name is described. That it is says nothing of whether it can be traced.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
-        self.table.named(name, |kind| kind == Kind::Func).next().is_some()
+        self.table
+            .find_by_name(name, |kind| kind == Kind::Func)
+            .next()
+            .is_some()
     }
 
     /// The size in bytes of a struct, union or typedef.
@@ -98,7 +101,7 @@ impl Btf {
     ///
     /// [`BtfError::NoType`] if there is none of that name.
     pub fn size_of(&self, name: &str) -> Result<u32, BtfError> {
-        self.table.size(self.composite(name)?, 0)
+        self.table.size_of(self.composite(name)?, 0)
     }
 
     /// A member of a struct or union: `"head"`, or with its own members `"bi_iter.bi_size"`. Anonymous structs and unions
@@ -109,7 +112,7 @@ impl Btf {
     /// [`BtfError::NoType`] or [`BtfError::NoField`] if this kernel has none of that name.
     pub fn field(&self, of: &str, path: &str) -> Result<Field, BtfError> {
         let missing = || BtfError::NoField {
-            of: of.to_owned(),
+            type_name: of.to_owned(),
             field: path.to_owned(),
         };
         let mut at = self.composite(of)?;
@@ -120,7 +123,7 @@ impl Btf {
             bits = bits
                 .checked_add(member.bit_offset)
                 .ok_or(BtfError::Malformed("a member's offset overflows"))?;
-            at = self.table.element(member.type_id)?;
+            at = self.table.element_type(member.type_id)?;
             found = Some(member);
         }
         let member = found.ok_or_else(missing)?;
@@ -132,9 +135,9 @@ impl Btf {
     /// # Errors
     ///
     /// The error of the last name if there is none.
-    pub fn any_field(&self, candidates: &[(&str, &str)]) -> Result<Field, BtfError> {
+    pub fn first_field_of(&self, candidates: &[(&str, &str)]) -> Result<Field, BtfError> {
         let mut last = BtfError::NoField {
-            of: String::new(),
+            type_name: String::new(),
             field: String::new(),
         };
         for (of, path) in candidates {
@@ -158,8 +161,8 @@ impl Btf {
     }
 
     /// The number of a function of the kernel, by which programs call it.
-    pub fn function(&self, name: &str) -> Option<u32> {
-        self.table.named(name, |kind| kind == Kind::Func).next()
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.table.find_by_name(name, |kind| kind == Kind::Func).next()
     }
 
     /// How many arguments a raw tracepoint passes (`btf_trace_NAME`), without the first, which is the tracer's own.
@@ -167,17 +170,17 @@ impl Btf {
     /// # Errors
     ///
     /// [`BtfError::NoType`] if this kernel has no such tracepoint.
-    pub fn tracepoint_arguments(&self, name: &str) -> Result<usize, BtfError> {
+    pub fn tracepoint_argument_count(&self, name: &str) -> Result<usize, BtfError> {
         let name = format!("btf_trace_{name}");
         let missing = || BtfError::NoType { name: name.clone() };
         let typedef = self
             .table
-            .named(&name, |kind| kind == Kind::Typedef)
+            .find_by_name(&name, |kind| kind == Kind::Typedef)
             .next()
             .ok_or_else(missing)?;
         let pointer = self.table.resolve(typedef)?;
-        let proto = self.table.resolve(self.table.points_to(pointer)?)?;
-        let count = self.table.parameters(proto)?;
+        let proto = self.table.resolve(self.table.pointee(pointer)?)?;
+        let count = self.table.parameter_count(proto)?;
         count
             .checked_sub(1)
             .ok_or(BtfError::Malformed("a tracepoint without its first argument"))
@@ -185,11 +188,11 @@ impl Btf {
 
     /// A struct or union by its tag or by a typedef's name.
     fn composite(&self, name: &str) -> Result<TypeId, BtfError> {
-        let tagged = self.table.named(name, Kind::is_composite).next();
+        let tagged = self.table.find_by_name(name, Kind::is_composite).next();
         if let Some(id) = tagged {
             return Ok(id);
         }
-        let typedef = self.table.named(name, |kind| kind == Kind::Typedef).next();
+        let typedef = self.table.find_by_name(name, |kind| kind == Kind::Typedef).next();
         let id = typedef.ok_or_else(|| BtfError::NoType { name: name.to_owned() })?;
         let id = self.table.resolve(id)?;
         Ok(id)

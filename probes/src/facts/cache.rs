@@ -7,12 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::table::Table;
-use crate::probe::{OBJECT, object_hash};
+use super::results::SelftestResults;
+use crate::probe::object_id;
 
 /// What the answers are true of.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Key {
+pub struct CacheKey {
     /// The version of these trials.
     pub trials: u32,
     /// The boot.
@@ -24,15 +24,15 @@ pub struct Key {
 }
 
 /// Trials of another version prove something else.
-const TRIALS: u32 = 2;
+const TRIALS_VERSION: u32 = 2;
 
-impl Key {
+impl CacheKey {
     /// That of this moment. `None` if the boot has no name: then nothing can be remembered.
-    pub fn now() -> Option<Self> {
+    pub fn current() -> Option<Self> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let uname = rustix::system::uname();
         Some(Self {
-            trials: TRIALS,
+            trials: TRIALS_VERSION,
             boot: boot.trim().to_owned(),
             kernel: format!(
                 "{} {}",
@@ -44,32 +44,17 @@ impl Key {
     }
 }
 
-/// The eBPF object's name: its committed hash or, while it has none, one that is good enough to tell objects apart.
-pub fn object_id() -> String {
-    match object_hash() {
-        "" => format!("{:016x}", fnv(OBJECT)),
-        hash => hash.to_owned(),
-    }
-}
-
-/// FNV-1a, 64 bits.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 /// Where root's is: all can read it, and only root can write it.
-const SHARED: &str = "/var/cache/zctrace";
-const FILE: &str = "selftest.json";
+const SHARED_DIR: &str = "/var/cache/zctrace";
+const RESULTS_FILE: &str = "selftest.json";
 /// What tracing costs, beside it.
-const TAX: &str = "tax.json";
+const OVERHEAD_FILE: &str = "tax.json";
 
 /// Where this user's is, as the environment says.
-fn own_dir(root: bool, cache: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+fn user_dir(root: bool, cache: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     // What another user can write must not tell root what is proven.
     if root {
-        return Some(PathBuf::from(SHARED));
+        return Some(PathBuf::from(SHARED_DIR));
     }
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let cache = cache.and_then(absolute);
@@ -80,9 +65,9 @@ fn own_dir(root: bool, cache: Option<PathBuf>, home: Option<PathBuf>) -> Option<
     )
 }
 
-fn own() -> Option<PathBuf> {
+fn current_user_dir() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    own_dir(
+    user_dir(
         rustix::process::geteuid().is_root(),
         variable("XDG_CACHE_HOME"),
         variable("HOME"),
@@ -90,46 +75,49 @@ fn own() -> Option<PathBuf> {
 }
 
 /// The last one that this process made itself, for where no file can be written.
-static LAST: Mutex<Option<Table>> = Mutex::new(None);
+static IN_PROCESS: Mutex<Option<SelftestResults>> = Mutex::new(None);
 
-fn last() -> MutexGuard<'static, Option<Table>> {
-    LAST.lock().unwrap_or_else(PoisonError::into_inner)
+fn in_process() -> MutexGuard<'static, Option<SelftestResults>> {
+    IN_PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The same for types out of a file, which is named by it: only for this process, since the file can change.
-static LAST_BY: Mutex<Option<(PathBuf, Table)>> = Mutex::new(None);
+static IN_PROCESS_WITH_BTF: Mutex<Option<(PathBuf, SelftestResults)>> = Mutex::new(None);
 
-/// What the last selftest with the types of this file showed, in this process; with those of the kernel, as [`remembered`].
-pub fn remembered_by(btf: Option<&Path>) -> Option<Table> {
-    let Some(btf) = btf else { return remembered() };
-    let last = LAST_BY.lock().unwrap_or_else(PoisonError::into_inner);
-    last.as_ref()
+/// What the last selftest with the types of this file showed, in this process; with those of the kernel, as [`load`].
+pub fn load_for_btf(btf: Option<&Path>) -> Option<SelftestResults> {
+    let Some(btf) = btf else { return load() };
+    let in_process = IN_PROCESS_WITH_BTF.lock().unwrap_or_else(PoisonError::into_inner);
+    in_process
+        .as_ref()
         .filter(|(file, _)| file == btf)
-        .map(|(_, table)| table.clone())
+        .map(|(_, results)| results.clone())
 }
 
 /// Keeps what was shown with the types of a file.
-pub(super) fn remember_by(btf: &Path, table: &Table) {
-    *LAST_BY.lock().unwrap_or_else(PoisonError::into_inner) = Some((btf.to_owned(), table.clone()));
+pub(crate) fn store_for_btf(btf: &Path, results: &SelftestResults) {
+    *IN_PROCESS_WITH_BTF.lock().unwrap_or_else(PoisonError::into_inner) = Some((btf.to_owned(), results.clone()));
 }
 
 /// What the last selftest showed, if that is still true: this process's own, this user's, or root's.
-pub fn remembered() -> Option<Table> {
-    if let Some(table) = last().clone() {
-        return Some(table);
+pub fn load() -> Option<SelftestResults> {
+    if let Some(results) = in_process().clone() {
+        return Some(results);
     }
-    let key = Key::now()?;
-    let shared = Path::new(SHARED);
-    own().and_then(|dir| read(&dir, &key)).or_else(|| read(shared, &key))
+    let key = CacheKey::current()?;
+    let shared = Path::new(SHARED_DIR);
+    current_user_dir()
+        .and_then(|dir| read_results(&dir, &key))
+        .or_else(|| read_results(shared, &key))
 }
 
 /// What attached probes add to each system call of each process here, in nanoseconds, as it was measured since this boot, on
 /// this kernel, with this object: by this user, or by root.
-pub fn remembered_tax() -> Option<f64> {
-    let key = Key::now()?;
-    let shared = Path::new(SHARED);
-    let of = |dir: &Path| tax(dir, &key);
-    own().and_then(|dir| of(&dir)).or_else(|| of(shared))
+pub fn load_syscall_overhead() -> Option<f64> {
+    let key = CacheKey::current()?;
+    let shared = Path::new(SHARED_DIR);
+    let of = |dir: &Path| read_overhead(dir, &key);
+    current_user_dir().and_then(|dir| of(&dir)).or_else(|| of(shared))
 }
 
 /// Remembers that for reports to come. Noise can make it less than nothing, which it is not.
@@ -137,40 +125,48 @@ pub fn remembered_tax() -> Option<f64> {
 /// # Errors
 ///
 /// If it cannot be written: then reports do without.
-pub fn remember_tax(ns: f64) -> io::Result<()> {
+pub fn store_syscall_overhead(ns: f64) -> io::Result<()> {
     let missing = || io::Error::from(io::ErrorKind::NotFound);
-    let key = Key::now().ok_or_else(missing)?;
+    let key = CacheKey::current().ok_or_else(missing)?;
     let per_syscall_ns = ns.max(0.0);
-    write(&own().ok_or_else(missing)?, TAX, &Tax { key, per_syscall_ns })
+    write_json(
+        &current_user_dir().ok_or_else(missing)?,
+        OVERHEAD_FILE,
+        &SyscallOverhead { key, per_syscall_ns },
+    )
 }
 
 /// What is written down of it.
 #[derive(Serialize, Deserialize)]
-struct Tax {
-    key: Key,
+struct SyscallOverhead {
+    key: CacheKey,
     per_syscall_ns: f64,
 }
 
-fn tax(dir: &Path, key: &Key) -> Option<f64> {
-    let text = std::fs::read_to_string(dir.join(TAX)).ok()?;
-    let tax: Tax = serde_json::from_str(&text).ok()?;
-    let is_time = tax.per_syscall_ns.is_finite() && tax.per_syscall_ns >= 0.0;
-    (tax.key == *key && is_time).then_some(tax.per_syscall_ns)
+fn read_overhead(dir: &Path, key: &CacheKey) -> Option<f64> {
+    let text = std::fs::read_to_string(dir.join(OVERHEAD_FILE)).ok()?;
+    let overhead: SyscallOverhead = serde_json::from_str(&text).ok()?;
+    let is_time = overhead.per_syscall_ns.is_finite() && overhead.per_syscall_ns >= 0.0;
+    (overhead.key == *key && is_time).then_some(overhead.per_syscall_ns)
 }
 
 /// Keeps it, and writes it down. That this fails does no harm: it is made again by the next process.
-pub(super) fn remember(table: &Table) -> io::Result<()> {
-    *last() = Some(table.clone());
-    write(&own().ok_or(io::ErrorKind::NotFound)?, FILE, table)
+pub(crate) fn store(results: &SelftestResults) -> io::Result<()> {
+    *in_process() = Some(results.clone());
+    write_json(
+        &current_user_dir().ok_or(io::ErrorKind::NotFound)?,
+        RESULTS_FILE,
+        results,
+    )
 }
 
-fn read(dir: &Path, key: &Key) -> Option<Table> {
-    let text = std::fs::read_to_string(dir.join(FILE)).ok()?;
-    let table: Table = serde_json::from_str(&text).ok()?;
-    (table.key == *key).then_some(table)
+fn read_results(dir: &Path, key: &CacheKey) -> Option<SelftestResults> {
+    let text = std::fs::read_to_string(dir.join(RESULTS_FILE)).ok()?;
+    let results: SelftestResults = serde_json::from_str(&text).ok()?;
+    (results.key == *key).then_some(results)
 }
 
-fn write(dir: &Path, name: &str, what: &impl Serialize) -> io::Result<()> {
+fn write_json(dir: &Path, name: &str, what: &impl Serialize) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
     let text = serde_json::to_string(what)?;
     // Under another name first: who reads meanwhile reads all of one or all of the other.
@@ -183,8 +179,8 @@ fn write(dir: &Path, name: &str, what: &impl Serialize) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn table(key: &Key) -> Table {
-        Table {
+    fn results(key: &CacheKey) -> SelftestResults {
+        SelftestResults {
             key: key.clone(),
             made_unix_ms: 1,
             took_ms: 2,
@@ -197,35 +193,35 @@ mod tests {
     fn another_boot_kernel_object_or_version_is_not_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("of/its/own");
-        let key = Key {
+        let key = CacheKey {
             trials: 1,
             boot: "a".to_owned(),
             kernel: "b".to_owned(),
             object: "c".to_owned(),
         };
-        assert_eq!(read(&dir, &key), None, "nothing yet");
-        write(&dir, FILE, &table(&key)).unwrap();
-        assert_eq!(read(&dir, &key), Some(table(&key)));
+        assert_eq!(read_results(&dir, &key), None, "nothing yet");
+        write_json(&dir, RESULTS_FILE, &results(&key)).unwrap();
+        assert_eq!(read_results(&dir, &key), Some(results(&key)));
         let other = || "other".to_owned();
         for key in [
-            Key {
+            CacheKey {
                 trials: 2,
                 ..key.clone()
             },
-            Key {
+            CacheKey {
                 boot: other(),
                 ..key.clone()
             },
-            Key {
+            CacheKey {
                 kernel: other(),
                 ..key.clone()
             },
-            Key {
+            CacheKey {
                 object: other(),
                 ..key.clone()
             },
         ] {
-            assert_eq!(read(&dir, &key), None, "{key:?}");
+            assert_eq!(read_results(&dir, &key), None, "{key:?}");
         }
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside it");
     }
@@ -233,50 +229,49 @@ mod tests {
     #[test]
     fn what_tracing_costs_is_that_of_this_boot_and_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        let key = Key::default();
-        let written = |key: &Key, per_syscall_ns| {
+        let key = CacheKey::default();
+        let written = |key: &CacheKey, per_syscall_ns| {
             let key = key.clone();
-            write(dir.path(), TAX, &Tax { key, per_syscall_ns }).unwrap();
-            tax(dir.path(), &Key::default())
+            write_json(dir.path(), OVERHEAD_FILE, &SyscallOverhead { key, per_syscall_ns }).unwrap();
+            read_overhead(dir.path(), &CacheKey::default())
         };
-        assert_eq!(tax(dir.path(), &key), None, "nothing yet");
+        assert_eq!(read_overhead(dir.path(), &key), None, "nothing yet");
         assert_eq!(written(&key, 27.5), Some(27.5));
         assert_eq!(written(&key, -1.0), None);
-        let other = Key {
+        let other = CacheKey {
             boot: "other".to_owned(),
-            ..Key::default()
+            ..CacheKey::default()
         };
         assert_eq!(written(&other, 27.5), None);
-        std::fs::write(dir.path().join(TAX), "{}").unwrap();
-        assert_eq!(tax(dir.path(), &key), None);
+        std::fs::write(dir.path().join(OVERHEAD_FILE), "{}").unwrap();
+        assert_eq!(read_overhead(dir.path(), &key), None);
     }
 
     #[test]
     fn a_damaged_memory_is_none() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "{", "{\"key\": 1}", "[]"] {
-            std::fs::write(dir.path().join(FILE), text).unwrap();
-            assert_eq!(read(dir.path(), &Key::default()), None, "{text}");
+            std::fs::write(dir.path().join(RESULTS_FILE), text).unwrap();
+            assert_eq!(read_results(dir.path(), &CacheKey::default()), None, "{text}");
         }
     }
 
     #[test]
     fn each_has_a_place_of_its_own_and_root_trusts_only_its() {
         let path = |text: &str| Some(PathBuf::from(text));
-        assert_eq!(own_dir(false, path("/c"), path("/h")), path("/c/zctrace"));
-        assert_eq!(own_dir(false, path("c"), path("/h")), path("/h/.cache/zctrace"));
-        assert_eq!(own_dir(false, None, None), None);
-        assert_eq!(own_dir(true, path("/c"), path("/h")), path(SHARED));
+        assert_eq!(user_dir(false, path("/c"), path("/h")), path("/c/zctrace"));
+        assert_eq!(user_dir(false, path("c"), path("/h")), path("/h/.cache/zctrace"));
+        assert_eq!(user_dir(false, None, None), None);
+        assert_eq!(user_dir(true, path("/c"), path("/h")), path(SHARED_DIR));
     }
 
     #[test]
     fn the_key_names_this_boot_and_object() {
-        let key = Key::now().expect("a boot has a name");
+        let key = CacheKey::current().expect("a boot has a name");
         assert!(
             key.boot.len() == 36 && key.object.len() >= 16 && key.kernel.contains(' '),
             "{key:?}"
         );
-        assert_eq!(Key::now(), Some(key));
-        assert_eq!(fnv(b"a"), 0xaf63_dc4c_8601_ec8c, "the published value");
+        assert_eq!(CacheKey::current(), Some(key));
     }
 }

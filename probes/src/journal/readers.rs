@@ -6,73 +6,73 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bufferlist::journal::{self, Layout, Operation, Reader};
 
-use super::file::{Refused, Words};
-use super::process::{self, Threads};
+use super::file::{JournalMap, OpenError};
+use super::process::{self, ThreadIds};
 use zctrace_contract::journal::Entry;
 use zctrace_evidence::{News, What};
 use zctrace_report::text::printable;
 
 /// How long to wait before a process is looked through again, at first and at most. A look costs as many links as it has
 /// descriptors; and what a program does must be named within a second.
-const FIRST: Duration = Duration::from_millis(4);
-const LONGEST: Duration = Duration::from_millis(500);
+const MIN_LOOKUP_DELAY: Duration = Duration::from_millis(4);
+const MAX_LOOKUP_DELAY: Duration = Duration::from_millis(500);
 /// Processes that are looked through at one time, at most, and how long that may take but for the last one of them: the
 /// kernel's records come meanwhile, and their ring holds a few times as much.
-const AT_A_TIME: usize = 16;
-const BUDGET: Duration = Duration::from_millis(2);
+const LOOKUPS_PER_POLL: usize = 16;
+const LOOKUP_BUDGET: Duration = Duration::from_millis(2);
 /// Processes that are remembered.
-const MOST: usize = 4096;
+const MAX_PROCESSES: usize = 4096;
 
 /// All journals of a trace.
 #[derive(Debug, Default)]
 pub(crate) struct Journals {
     /// Whether processes can be found at all, once somebody has asked.
-    possible: Option<bool>,
-    watched: HashMap<u32, Watched>,
-    wanted: HashMap<u32, Wanted>,
+    can_look_up: Option<bool>,
+    open: HashMap<u32, OpenJournal>,
+    pending: HashMap<u32, PendingLookup>,
     /// The process of the latest record: most come from the one before.
     latest: u32,
-    news: Vec<News>,
+    events: Vec<News>,
 }
 
 /// A process that does what lists do, and has no journal yet.
 #[derive(Debug)]
-struct Wanted {
+struct PendingLookup {
     /// Something happened since the last look.
-    stirred: bool,
+    active: bool,
     next: Instant,
-    wait: Duration,
-    told: bool,
+    delay: Duration,
+    reported: bool,
 }
 
 /// A journal that is read.
 #[derive(Debug)]
-struct Watched {
-    words: Words,
-    reading: Reading,
+struct OpenJournal {
+    map: JournalMap,
+    stream: EntryStream,
 }
 
 /// What was read of a journal.
 #[derive(Debug)]
-struct Reading {
+struct EntryStream {
     pid: u32,
     reader: Reader,
-    threads: Threads,
-    lines: HashSet<u8>,
+    threads: ThreadIds,
+    reported_lines: HashSet<u8>,
     /// Threads whose names were told.
-    names: HashSet<u32>,
+    reported_names: HashSet<u32>,
     lost: u64,
 }
 
-impl Reading {
+impl EntryStream {
     /// Takes what is new.
-    fn read(&mut self, words: &[AtomicU64], news: &mut Vec<News>) {
+    fn read(&mut self, words: &[AtomicU64], events: &mut Vec<News>) {
         let Self {
             pid,
             reader,
             threads,
-            lines,
-            names,
+            reported_lines,
+            reported_names,
             lost,
         } = self;
         let pid = *pid;
@@ -82,17 +82,17 @@ impl Reading {
         let now = reader.lost().saturating_add(reader.damaged());
         if now != *lost {
             *lost = now;
-            news.push(News {
+            events.push(News {
                 pid,
                 what: What::Lost(now),
             });
         }
         for entry in entries {
-            if !lines.contains(&entry.caller)
+            if !reported_lines.contains(&entry.caller)
                 && let Some(line) = reader.call_site(words, entry.caller)
             {
-                lines.insert(entry.caller);
-                news.push(News {
+                reported_lines.insert(entry.caller);
+                events.push(News {
                     pid,
                     what: What::Line {
                         number: entry.caller,
@@ -101,18 +101,18 @@ impl Reading {
                     },
                 });
             }
-            let thread = threads.number(entry.thread);
+            let thread = threads.to_global(entry.thread);
             if entry.operation == Operation::Peek
-                && names.len() < MOST
-                && names.insert(thread)
+                && reported_names.len() < MAX_PROCESSES
+                && reported_names.insert(thread)
                 && let Some(name) = process::thread_name(pid, thread)
             {
-                news.push(News {
+                events.push(News {
                     pid,
                     what: What::Thread { thread, name },
                 });
             }
-            news.push(News {
+            events.push(News {
                 pid,
                 what: What::Entry(Entry { thread, ..entry }),
             });
@@ -120,113 +120,116 @@ impl Reading {
     }
 
     /// Nobody writes any more: what is half written stays so.
-    fn end(&mut self, words: &[AtomicU64], news: &mut Vec<News>) {
-        self.read(words, news);
+    fn finish(&mut self, words: &[AtomicU64], events: &mut Vec<News>) {
+        self.read(words, events);
         let (pid, half) = (self.pid, self.reader.incomplete());
         if half > 0 {
-            news.push(News {
+            events.push(News {
                 pid,
                 what: What::Lost(self.lost.saturating_add(half)),
             });
         }
-        news.push(News { pid, what: What::Ended });
+        events.push(News { pid, what: What::Ended });
     }
 }
 
 /// How a process was looked through.
-enum Looked {
-    Found(Box<Watched>, What),
+enum Lookup {
+    Found(Box<OpenJournal>, What),
     /// Not now; perhaps later.
-    Nothing,
+    NotFound,
     /// There is one, and it is not read.
-    Refused(String),
+    Rejected(String),
 }
 
 impl Journals {
     /// A traced process did something with a pipe, a file or a socket that was recorded.
     #[inline]
-    pub(crate) fn stirred(&mut self, pid: u32) {
+    pub(crate) fn on_activity(&mut self, pid: u32) {
         if pid != self.latest {
             self.latest = pid;
-            self.met(pid);
+            self.mark_active(pid);
         }
     }
 
-    fn met(&mut self, pid: u32) {
-        if self.watched.contains_key(&pid) || (self.wanted.len() >= MOST && !self.wanted.contains_key(&pid)) {
+    fn mark_active(&mut self, pid: u32) {
+        if self.open.contains_key(&pid) || (self.pending.len() >= MAX_PROCESSES && !self.pending.contains_key(&pid)) {
             return;
         }
-        let wanted = self.wanted.entry(pid).or_insert_with(|| Wanted {
-            stirred: true,
+        let lookup = self.pending.entry(pid).or_insert_with(|| PendingLookup {
+            active: true,
             next: Instant::now(),
-            wait: FIRST,
-            told: false,
+            delay: MIN_LOOKUP_DELAY,
+            reported: false,
         });
-        wanted.stirred = true;
+        lookup.active = true;
     }
 
     /// A process is traced from now on: looks for its journal at once.
-    pub(crate) fn joined(&mut self, pid: u32) {
-        self.wanted.remove(&pid);
-        self.met(pid);
-        self.look();
+    pub(crate) fn on_start(&mut self, pid: u32) {
+        self.pending.remove(&pid);
+        self.mark_active(pid);
+        self.poll();
     }
 
     /// A process has ended, or has become another program: the journal that it had is read to its end.
-    pub(crate) fn ended(&mut self, pid: u32) {
+    pub(crate) fn on_exit(&mut self, pid: u32) {
         self.latest = 0;
-        self.wanted.remove(&pid);
-        if let Some(mut watched) = self.watched.remove(&pid) {
-            watched.reading.end(watched.words.words(), &mut self.news);
+        self.pending.remove(&pid);
+        if let Some(mut journal) = self.open.remove(&pid) {
+            journal.stream.finish(journal.map.words(), &mut self.events);
         }
     }
 
     /// Reads all journals. To be called before the kernel's records are: then those of the calls that are told of are there.
     pub(crate) fn read(&mut self) {
-        for watched in self.watched.values_mut() {
-            watched.reading.read(watched.words.words(), &mut self.news);
+        for journal in self.open.values_mut() {
+            journal.stream.read(journal.map.words(), &mut self.events);
         }
     }
 
     /// What is new since the last time.
-    pub(crate) fn take_news(&mut self) -> Vec<News> {
-        std::mem::take(&mut self.news)
+    pub(crate) fn take_events(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.events)
     }
 
     /// Looks for the journals of processes that have stirred.
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn poll(&mut self) {
         // Whoever stirs again is met again.
         self.latest = 0;
         let now = Instant::now();
-        let due = |wanted: &Wanted| wanted.stirred && wanted.next <= now;
+        let due = |lookup: &PendingLookup| lookup.active && lookup.next <= now;
         let due: Vec<u32> = self
-            .wanted
+            .pending
             .iter()
-            .filter(|(_, wanted)| due(wanted))
+            .filter(|(_, lookup)| due(lookup))
             .map(|(&pid, _)| pid)
-            .take(AT_A_TIME)
+            .take(LOOKUPS_PER_POLL)
             .collect();
         for pid in due {
-            if now.elapsed() > BUDGET {
+            if now.elapsed() > LOOKUP_BUDGET {
                 break;
             }
-            if !*self.possible.get_or_insert_with(process::numbers_are_the_kernels) {
-                self.wanted.clear();
+            if !*self
+                .can_look_up
+                .get_or_insert_with(process::is_in_initial_pid_namespace)
+            {
+                self.pending.clear();
                 let why = "the journals of bufferlists cannot be found from inside a container: zctrace's own /proc numbers \
                            processes otherwise than the kernel does; run it in the initial PID namespace";
-                self.tell_none(0, why.to_owned());
+                self.report_no_journal(0, why.to_owned());
                 return;
             }
-            match look_through(pid) {
-                Looked::Found(watched, what) => {
-                    self.wanted.remove(&pid);
-                    self.news.push(News { pid, what });
-                    self.watched.insert(pid, *watched);
+            match look_up(pid) {
+                Lookup::Found(journal, what) => {
+                    self.pending.remove(&pid);
+                    self.events.push(News { pid, what });
+                    self.open.insert(pid, *journal);
                 }
-                Looked::Nothing => {
-                    let told = self.wait_longer(pid, now);
-                    if !told && process::has_turned_it_off(pid) == Some(true) {
-                        self.tell_none(
+                Lookup::NotFound => {
+                    let reported = self.back_off(pid, now);
+                    if !reported && process::has_disabled_journal(pid) == Some(true) {
+                        self.report_no_journal(
                             pid,
                             "it has no journal, for BUFFERLIST_JOURNAL=0 is set in its environment: its segments and looks \
                              have no names here"
@@ -234,9 +237,9 @@ impl Journals {
                         );
                     }
                 }
-                Looked::Refused(why) => {
-                    if !self.wait_longer(pid, now) {
-                        self.tell_none(pid, format!("its journal is not read: {why}"));
+                Lookup::Rejected(why) => {
+                    if !self.back_off(pid, now) {
+                        self.report_no_journal(pid, format!("its journal is not read: {why}"));
                     }
                 }
             }
@@ -244,36 +247,36 @@ impl Journals {
     }
 
     /// Looks again later, twice as long as the last time. Whether it was told already why there is none.
-    fn wait_longer(&mut self, pid: u32, now: Instant) -> bool {
-        let Some(wanted) = self.wanted.get_mut(&pid) else {
+    fn back_off(&mut self, pid: u32, now: Instant) -> bool {
+        let Some(lookup) = self.pending.get_mut(&pid) else {
             return true;
         };
-        wanted.stirred = false;
-        wanted.next = now + wanted.wait;
-        wanted.wait = (wanted.wait * 2).min(LONGEST);
-        std::mem::replace(&mut wanted.told, true)
+        lookup.active = false;
+        lookup.next = now + lookup.delay;
+        lookup.delay = (lookup.delay * 2).min(MAX_LOOKUP_DELAY);
+        std::mem::replace(&mut lookup.reported, true)
     }
 
-    fn tell_none(&mut self, pid: u32, why: String) {
-        self.news.push(News {
+    fn report_no_journal(&mut self, pid: u32, why: String) {
+        self.events.push(News {
             pid,
             what: What::None(why),
         });
     }
 }
 
-fn look_through(pid: u32) -> Looked {
+fn look_up(pid: u32) -> Lookup {
     let mut refused = None;
-    for link in process::links(pid) {
-        let words = match Words::open(&link) {
-            Ok(words) => words,
-            Err(Refused::Closed) => continue,
-            Err(Refused::Unsafe(why)) => {
+    for link in process::journal_links(pid) {
+        let map = match JournalMap::open(&link) {
+            Ok(map) => map,
+            Err(OpenError::Closed) => continue,
+            Err(OpenError::Unsafe(why)) => {
                 refused = Some(why.to_owned());
                 continue;
             }
         };
-        let layout = match Layout::read(words.words()) {
+        let layout = match Layout::read(map.words()) {
             Ok(layout) => layout,
             Err(why) => {
                 refused = Some(why.to_string());
@@ -281,47 +284,47 @@ fn look_through(pid: u32) -> Looked {
             }
         };
         // A child that was forked has its parent's open, too.
-        let Some(threads) = process::owns(pid, &layout) else {
+        let Some(threads) = process::thread_ids_of_owner(pid, &layout) else {
             continue;
         };
-        if !words.lock() {
+        if !map.lock_shared() {
             refused = Some("somebody keeps it locked".to_owned());
             continue;
         }
-        return begin(pid, words, threads);
+        return start_reading(pid, map, threads);
     }
-    refused.map_or(Looked::Nothing, Looked::Refused)
+    refused.map_or(Lookup::NotFound, Lookup::Rejected)
 }
 
 /// Sets the flag and reads from here on; or from the start, if the program has written all along.
-fn begin(pid: u32, words: Words, threads: Threads) -> Looked {
-    let all = words.words();
+fn start_reading(pid: u32, map: JournalMap, threads: ThreadIds) -> Lookup {
+    let words = map.words();
     // Where nobody has watched so far, what is there is of another time, with gaps: it may be of a watcher long gone.
-    let was_watched = journal::is_watched(all);
+    let was_watched = journal::is_watched(words);
     let reader = if was_watched {
-        Reader::new_at_start(all)
+        Reader::new_at_start(words)
     } else {
-        Reader::new_at_end(all)
+        Reader::new_at_end(words)
     };
-    let Ok(reader) = reader else { return Looked::Nothing };
-    journal::set_watched(all, true);
+    let Ok(reader) = reader else { return Lookup::NotFound };
+    journal::set_watched(words, true);
     let layout = *reader.layout();
     let since_ns = if was_watched && reader.is_complete() {
         layout.created_ns
     } else {
         monotonic_ns()
     };
-    let reading = Reading {
+    let stream = EntryStream {
         pid,
         reader,
         threads,
-        lines: HashSet::new(),
-        names: HashSet::new(),
+        reported_lines: HashSet::new(),
+        reported_names: HashSet::new(),
         lost: 0,
     };
-    let device = kernels_number(layout.device);
-    Looked::Found(
-        Box::new(Watched { words, reading }),
+    let device = kernel_dev(layout.device);
+    Lookup::Found(
+        Box::new(OpenJournal { map, stream }),
         What::Found {
             device,
             since_ns,
@@ -331,7 +334,7 @@ fn begin(pid: u32, words: Words, threads: Threads) -> Looked {
 }
 
 /// The kernel's own number of a device, from the one that stat(2) gives: major in the bits above 20.
-fn kernels_number(device: u64) -> u32 {
+fn kernel_dev(device: u64) -> u32 {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     major << 20 | minor & 0xf_ffff
 }
@@ -350,28 +353,28 @@ fn monotonic_ns() -> u64 {
 
 /// The last one to leave clears the flag. If all are killed it stays set, and the program goes on overwriting what nobody
 /// reads until somebody watches again and leaves in order.
-impl Drop for Watched {
+impl Drop for OpenJournal {
     fn drop(&mut self) {
-        if self.words.is_last() {
-            journal::set_watched(self.words.words(), false);
+        if self.map.try_lock_exclusive() {
+            journal::set_watched(self.map.words(), false);
         }
     }
 }
 
 /// Everything that is done with the words of a journal, whatever they are.
-pub(super) fn digest(words: &[AtomicU64]) -> Vec<News> {
-    let mut news = Vec::new();
+pub(super) fn fuzz_read(words: &[AtomicU64]) -> Vec<News> {
+    let mut events = Vec::new();
     if let Ok(reader) = Reader::new_at_start(words) {
-        let mut reading = Reading {
+        let mut stream = EntryStream {
             pid: 1,
             reader,
-            threads: Threads::Same,
-            lines: HashSet::new(),
-            names: HashSet::new(),
+            threads: ThreadIds::Identity,
+            reported_lines: HashSet::new(),
+            reported_names: HashSet::new(),
             lost: 0,
         };
-        reading.read(words, &mut news);
-        reading.end(words, &mut news);
+        stream.read(words, &mut events);
+        stream.finish(words, &mut events);
     }
-    news
+    events
 }

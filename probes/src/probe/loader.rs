@@ -10,20 +10,20 @@ use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use zctrace_records::{DigestState, IoCounterKey, IoCounters, announcement, program};
 
-use super::around;
-use super::direct;
 use super::error::{SetupError, SetupErrorKind};
-use super::loss::{self, ProgramLoss, Row};
+use super::fd_iter;
+use super::loss::{self, PodTally, ProgramLoss};
 use super::object::OBJECT;
 use super::privileges;
-use super::reader::{self, Key, Sum, SumsOf};
+use super::rdonly_cast;
+use super::reader::{self, PodCounters, PodDigest, PodKey};
 use super::scope::ScopeFilter;
 use crate::layout::btf::Btf;
-use crate::layout::plan::{Part, Plan};
+use crate::layout::offsets::{KernelOffsets, ProbeGroup};
 
 /// What to load, and for whom.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub struct LoadOptions {
     /// Whom to trace.
     pub scope: ScopeFilter,
     /// Whether what traced processes start is traced, too (with [`ScopeFilter::Processes`]).
@@ -37,12 +37,12 @@ pub struct Setup {
     /// A file with the kernel's types, instead of the kernel's own.
     pub btf: Option<PathBuf>,
     /// What sums over pages are mixed with: a number that nobody can guess.
-    pub secret: u64,
-    /// Whether [`look_around`](Probes::look_around) will be called.
-    pub look_around: bool,
+    pub digest_key: u64,
+    /// Whether [`snapshot_open_files`](Probes::snapshot_open_files) will be called.
+    pub snapshot_open_files: bool,
 }
 
-impl Default for Setup {
+impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             scope: ScopeFilter::default(),
@@ -51,8 +51,8 @@ impl Default for Setup {
             ring_bytes: 16 << 20,
             hooks: Hooks::default(),
             btf: None,
-            secret: 0,
-            look_around: false,
+            digest_key: 0,
+            snapshot_open_files: false,
         }
     }
 }
@@ -73,12 +73,12 @@ pub struct Hooks {
     /// Pages of files that calls make dirty.
     pub dirty: bool,
     /// Sums over the pages that go to TCP connections, which need no hook of system calls.
-    pub sums: Option<Sums>,
+    pub digest: Option<DigestMode>,
 }
 
 /// What is summed up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sums {
+pub enum DigestMode {
     /// Pages, where calls hand them over and where packets carry them: the level `digest`.
     Pages,
     /// Bytes that calls hand over: the level `counters`.
@@ -93,48 +93,48 @@ impl Default for Hooks {
             unix: true,
             bios: true,
             dirty: true,
-            sums: None,
+            digest: None,
         }
     }
 }
 
 impl Hooks {
     /// Nothing but sums.
-    pub const fn only(sums: Sums) -> Self {
+    pub const fn digest_only(mode: DigestMode) -> Self {
         Self {
             calls: false,
             packets: false,
             unix: false,
             bios: false,
             dirty: false,
-            sums: Some(sums),
+            digest: Some(mode),
         }
     }
 
     /// Whether a program is asked for.
-    fn wants(self, spec: &Spec) -> bool {
-        let packets = spec.number != program::DIGEST_XMIT || self.sums == Some(Sums::Pages);
-        self.has(spec.part) && packets
+    fn includes(self, spec: &ProgramSpec) -> bool {
+        let packets = spec.number != program::DIGEST_XMIT || self.digest == Some(DigestMode::Pages);
+        self.includes_group(spec.group) && packets
     }
 
-    const fn has(self, part: Part) -> bool {
-        match part {
-            Part::Calls => self.calls,
-            Part::Told => self.calls && self.packets,
-            Part::Packets => self.packets,
-            Part::Unix => self.unix,
-            Part::Bios => self.bios,
-            Part::Dirty => self.dirty,
-            Part::Sums => self.sums.is_some(),
-            Part::Optional => true,
+    const fn includes_group(self, group: ProbeGroup) -> bool {
+        match group {
+            ProbeGroup::Calls => self.calls,
+            ProbeGroup::ZeroCopy => self.calls && self.packets,
+            ProbeGroup::Packets => self.packets,
+            ProbeGroup::Unix => self.unix,
+            ProbeGroup::Bios => self.bios,
+            ProbeGroup::Dirty => self.dirty,
+            ProbeGroup::Digest => self.digest.is_some(),
+            ProbeGroup::Always => true,
         }
     }
 }
 
 /// A program: its name in the object, what it is for, its number, its tracepoints with the arguments it wants of them.
-struct Spec {
+struct ProgramSpec {
     name: &'static str,
-    part: Part,
+    group: ProbeGroup,
     number: u32,
     tracepoint: &'static str,
     arguments: Arguments,
@@ -149,10 +149,10 @@ enum Arguments {
     OneOf(&'static [usize]),
 }
 
-const fn spec(name: &'static str, part: Part, number: u32, arguments: usize) -> Spec {
-    Spec {
+const fn spec(name: &'static str, group: ProbeGroup, number: u32, arguments: usize) -> ProgramSpec {
+    ProgramSpec {
         name,
-        part,
+        group,
         number,
         tracepoint: name,
         arguments: Arguments::AtLeast(arguments),
@@ -160,43 +160,58 @@ const fn spec(name: &'static str, part: Part, number: u32, arguments: usize) -> 
 }
 
 /// In the order in which they are attached: a call is told of after its entry was seen, a process before it calls.
-const PROGRAMS: &[Spec] = &[
-    spec("task_rename", Part::Optional, program::TASK_RENAME, 2),
-    spec("sched_process_fork", Part::Optional, program::SCHED_PROCESS_FORK, 2),
-    spec("sched_process_exec", Part::Optional, program::SCHED_PROCESS_EXEC, 1),
-    spec("sched_process_exit", Part::Optional, program::SCHED_PROCESS_EXIT, 1),
-    spec("inet_sock_set_state", Part::Packets, program::INET_SOCK_SET_STATE, 3),
-    spec("net_dev_start_xmit", Part::Packets, program::NET_DEV_START_XMIT, 2),
-    spec("consume_skb", Part::Unix, program::CONSUME_SKB, 1),
-    spec("kfree_skb", Part::Unix, program::KFREE_SKB, 1),
-    Spec {
+const PROGRAMS: &[ProgramSpec] = &[
+    spec("task_rename", ProbeGroup::Always, program::TASK_RENAME, 2),
+    spec("sched_process_fork", ProbeGroup::Always, program::SCHED_PROCESS_FORK, 2),
+    spec("sched_process_exec", ProbeGroup::Always, program::SCHED_PROCESS_EXEC, 1),
+    spec("sched_process_exit", ProbeGroup::Always, program::SCHED_PROCESS_EXIT, 1),
+    spec(
+        "inet_sock_set_state",
+        ProbeGroup::Packets,
+        program::INET_SOCK_SET_STATE,
+        3,
+    ),
+    spec(
+        "net_dev_start_xmit",
+        ProbeGroup::Packets,
+        program::NET_DEV_START_XMIT,
+        2,
+    ),
+    spec("consume_skb", ProbeGroup::Unix, program::CONSUME_SKB, 1),
+    spec("kfree_skb", ProbeGroup::Unix, program::KFREE_SKB, 1),
+    ProgramSpec {
         // Before 5.11 the queue came first.
         arguments: Arguments::OneOf(&[1]),
-        ..spec("block_bio_queue", Part::Bios, program::BLOCK_BIO_QUEUE, 1)
+        ..spec("block_bio_queue", ProbeGroup::Bios, program::BLOCK_BIO_QUEUE, 1)
     },
-    spec("writeback_dirty_folio", Part::Dirty, program::WRITEBACK_DIRTY_FOLIO, 2),
-    Spec {
+    spec(
+        "writeback_dirty_folio",
+        ProbeGroup::Dirty,
+        program::WRITEBACK_DIRTY_FOLIO,
+        2,
+    ),
+    ProgramSpec {
         tracepoint: "inet_sock_set_state",
-        ..spec("digest_close", Part::Sums, program::DIGEST_CLOSE, 3)
+        ..spec("digest_close", ProbeGroup::Digest, program::DIGEST_CLOSE, 3)
     },
-    Spec {
+    ProgramSpec {
         tracepoint: "net_dev_start_xmit",
-        ..spec("digest_xmit", Part::Sums, program::DIGEST_XMIT, 2)
+        ..spec("digest_xmit", ProbeGroup::Digest, program::DIGEST_XMIT, 2)
     },
-    spec("sock_send_length", Part::Sums, program::SOCK_SEND_LENGTH, 3),
-    Spec {
-        arguments: Arguments::OneOf(&[COMPLETED_AT, COMPLETED_WITH]),
-        ..spec("io_uring_complete", Part::Told, program::IO_URING_COMPLETE, 0)
+    spec("sock_send_length", ProbeGroup::Digest, program::SOCK_SEND_LENGTH, 3),
+    ProgramSpec {
+        arguments: Arguments::OneOf(&[CQE_BY_ADDRESS, CQE_BY_VALUE]),
+        ..spec("io_uring_complete", ProbeGroup::ZeroCopy, program::IO_URING_COMPLETE, 0)
     },
-    spec("sys_enter", Part::Calls, program::SYS_ENTER, 2),
-    spec("sys_exit", Part::Calls, program::SYS_EXIT, 2),
+    spec("sys_enter", ProbeGroup::Calls, program::SYS_ENTER, 2),
+    spec("sys_exit", ProbeGroup::Calls, program::SYS_EXIT, 2),
 ];
 
 /// Arguments of `io_uring_complete`: since 6.15 the last one is the address of the result, before that there was all that is in
 /// it. (Before 5.19, when there were no notifications, there were fewer.)
-const COMPLETED_AT: usize = 3;
-/// See [`COMPLETED_AT`].
-const COMPLETED_WITH: usize = 7;
+const CQE_BY_ADDRESS: usize = 3;
+/// See [`CQE_BY_ADDRESS`].
+const CQE_BY_VALUE: usize = 7;
 
 /// A program that is loaded and attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,7 +230,7 @@ pub struct NotLoaded {
     /// Its name.
     pub program: &'static str,
     /// Why.
-    pub why: String,
+    pub reason: String,
 }
 
 /// The programs, loaded and attached. Dropping it takes them away.
@@ -224,13 +239,13 @@ pub struct Probes {
     ring: RingBuf<MapData>,
     ring_bytes: u32,
     traced: HashMap<MapData, u32, u8>,
-    plain: HashMap<MapData, Key, Sum>,
-    sums: HashMap<MapData, u64, SumsOf>,
-    tallies: PerCpuArray<MapData, Row>,
-    loaded: Vec<&'static Spec>,
+    io_counters: HashMap<MapData, PodKey, PodCounters>,
+    digests: HashMap<MapData, u64, PodDigest>,
+    tallies: PerCpuArray<MapData, PodTally>,
+    loaded: Vec<&'static ProgramSpec>,
     not_loaded: Vec<NotLoaded>,
-    looks_around: bool,
-    around: Option<File>,
+    has_fd_iter: bool,
+    fd_iter: Option<File>,
 }
 
 impl fmt::Debug for Probes {
@@ -251,88 +266,100 @@ impl Probes {
     /// # Errors
     ///
     /// [`SetupError`] says what stands in the way, and what mends it.
-    pub fn load(setup: &Setup) -> Result<Self, SetupError> {
-        privileges::may_load()?;
-        let btf = setup.btf.as_ref().map_or_else(Btf::of_this_kernel, Btf::from_file)?;
-        let mut plan = Plan::of(&btf)?;
-        if let Some(file) = &setup.btf {
-            is_of_this_kernel(file, &plan)?;
+    pub fn load(options: &LoadOptions) -> Result<Self, SetupError> {
+        privileges::ensure_can_load()?;
+        let btf = options
+            .btf
+            .as_ref()
+            .map_or_else(Btf::from_running_kernel, Btf::from_file)?;
+        let mut offsets = KernelOffsets::from_btf(&btf)?;
+        if let Some(file) = &options.btf {
+            ensure_same_kernel(file, &offsets)?;
         }
-        if let Some(at) = plan.missing.iter().position(|missing| missing.part == Part::Calls) {
-            return Err(SetupErrorKind::MissingField(plan.missing.swap_remove(at)).into());
+        if let Some(at) = offsets
+            .missing
+            .iter()
+            .position(|missing| missing.group == ProbeGroup::Calls)
+        {
+            return Err(SetupErrorKind::MissingMember(offsets.missing.swap_remove(at)).into());
         }
         // A file of types says nothing of the numbers of this kernel's functions.
-        let function = direct::function(&btf).filter(|_| setup.btf.is_none());
+        let function = rdonly_cast::btf_id(&btf).filter(|_| options.btf.is_none());
         if function.is_some() {
             // Whether the kernel takes it only loading shows: the function is older than what it is used for.
-            let direct = Self::load_as(setup, &btf, &plan, function);
-            if direct.is_ok() {
-                return direct;
+            let direct_reads = Self::load_with(options, &btf, &offsets, function);
+            if direct_reads.is_ok() {
+                return direct_reads;
             }
         }
-        Self::load_as(setup, &btf, &plan, None)
+        Self::load_with(options, &btf, &offsets, None)
     }
 
     /// Loads and attaches, with or without direct reads.
-    fn load_as(setup: &Setup, btf: &Btf, plan: &Plan, function: Option<u32>) -> Result<Self, SetupError> {
-        let types = setup.look_around.then(around::Types::read);
-        let mut ebpf = object(setup, btf, plan, function)?;
+    fn load_with(
+        options: &LoadOptions,
+        btf: &Btf,
+        offsets: &KernelOffsets,
+        function: Option<u32>,
+    ) -> Result<Self, SetupError> {
+        let iter_btf = options.snapshot_open_files.then(fd_iter::IterBtf::parse_in_background);
+        let mut ebpf = load_object(options, btf, offsets, function)?;
         let (mut loaded, mut not_loaded) = (Vec::new(), Vec::new());
-        for spec in PROGRAMS.iter().filter(|spec| setup.hooks.wants(spec)) {
-            if let Some(why) = cannot(spec, btf, plan) {
-                if spec.part == Part::Calls {
+        for spec in PROGRAMS.iter().filter(|spec| options.hooks.includes(spec)) {
+            if let Some(reason) = unsupported_reason(spec, btf, offsets) {
+                if spec.group == ProbeGroup::Calls {
                     return Err(SetupErrorKind::NoTracepoint { name: spec.tracepoint }.into());
                 }
                 not_loaded.push(NotLoaded {
                     program: spec.name,
-                    why,
+                    reason,
                 });
                 continue;
             }
-            program_of(&mut ebpf, spec.name)?
+            program_mut(&mut ebpf, spec.name)?
                 .load()
                 .map_err(|error| SetupError::refused(spec.name, error))?;
             loaded.push(spec);
         }
-        for (index, (part, name)) in (0..).zip(CONTINUED) {
-            if loaded.iter().any(|spec| spec.part == part) {
-                goes_on(&mut ebpf, index, name)?;
+        for (index, (group, name)) in (0..).zip(TAIL_CALLS) {
+            if loaded.iter().any(|spec| spec.group == group) {
+                load_tail_call(&mut ebpf, index, name)?;
             }
         }
-        let around = match types.map(|types| around::load(&mut ebpf, types)) {
-            Some(Err(why)) => {
+        let fd_iter = match iter_btf.map(|iter_btf| fd_iter::open(&mut ebpf, iter_btf)) {
+            Some(Err(error)) => {
                 not_loaded.push(NotLoaded {
-                    program: around::NAME,
-                    why: why.to_string(),
+                    program: fd_iter::PROGRAM_NAME,
+                    reason: error.to_string(),
                 });
                 None
             }
             Some(Ok(file)) => Some(file),
             None => None,
         };
-        let ring = RingBuf::try_from(map(&mut ebpf, "RING")?)?;
-        let traced = HashMap::try_from(map(&mut ebpf, "TRACED")?)?;
-        let plain_calls = HashMap::try_from(map(&mut ebpf, "IO_COUNTERS")?)?;
-        let sums = HashMap::try_from(map(&mut ebpf, "DIGESTS")?)?;
-        let tallies = PerCpuArray::try_from(map(&mut ebpf, "PROGRAM_STATS")?)?;
+        let ring = RingBuf::try_from(take_map(&mut ebpf, "RING")?)?;
+        let traced = HashMap::try_from(take_map(&mut ebpf, "TRACED")?)?;
+        let io_counters = HashMap::try_from(take_map(&mut ebpf, "IO_COUNTERS")?)?;
+        let digests = HashMap::try_from(take_map(&mut ebpf, "DIGESTS")?)?;
+        let tallies = PerCpuArray::try_from(take_map(&mut ebpf, "PROGRAM_STATS")?)?;
         // Nothing is attached before all is loaded: what is refused has disturbed nobody.
         for spec in &loaded {
-            program_of(&mut ebpf, spec.name)?
+            program_mut(&mut ebpf, spec.name)?
                 .attach(spec.tracepoint)
                 .map_err(|error| SetupError::refused(spec.name, error))?;
         }
         Ok(Self {
             ebpf,
             ring,
-            ring_bytes: setup.ring_bytes,
+            ring_bytes: options.ring_bytes,
             traced,
-            plain: plain_calls,
-            sums,
+            io_counters,
+            digests,
             tallies,
             loaded,
             not_loaded,
-            looks_around: around.is_some(),
-            around,
+            has_fd_iter: fd_iter.is_some(),
+            fd_iter,
         })
     }
 
@@ -350,20 +377,20 @@ impl Probes {
     /// their pipes are written. `members` are the processes of the cgroup, if one is traced: which they are the kernel does
     /// not tell the iterator.
     ///
-    /// Once, and only if [`Setup::look_around`] was asked for: otherwise nothing happens, nor where the kernel cannot
+    /// Once, and only if [`LoadOptions::snapshot_open_files`] was asked for: otherwise nothing happens, nor where the kernel cannot
     /// do it, see [`not_loaded`](Self::not_loaded).
     ///
     /// # Errors
     ///
     /// If the kernel has no room for the processes, or ends the iteration early. What it has shown until then was seen.
-    pub fn look_around(&mut self, members: &[u32]) -> Result<(), SetupError> {
-        let Some(file) = self.around.take() else {
+    pub fn snapshot_open_files(&mut self, members: &[u32]) -> Result<(), SetupError> {
+        let Some(file) = self.fd_iter.take() else {
             return Ok(());
         };
         for member in members {
             self.follow(*member)?;
         }
-        let read = around::read(&file);
+        let read = fd_iter::run(&file);
         for member in members {
             self.unfollow(*member);
         }
@@ -372,25 +399,25 @@ impl Probes {
 
     /// Gives all records that are in the ring now to `each`, in the order in which room was made for them; tells how
     /// many.
-    pub fn drain(&mut self, each: &mut dyn FnMut(&[u8])) -> usize {
-        reader::drain(&mut self.ring, self.ring_bytes, each)
+    pub fn drain(&mut self, visit: &mut dyn FnMut(&[u8])) -> usize {
+        reader::drain(&mut self.ring, self.ring_bytes, visit)
     }
 
     /// The plain calls so far.
-    pub fn plain(&mut self) -> Vec<(IoCounterKey, IoCounters)> {
-        reader::plain(&self.plain)
+    pub fn io_counters(&mut self) -> Vec<(IoCounterKey, IoCounters)> {
+        reader::read_io_counters(&self.io_counters)
     }
 
     /// The sums over connections that are open now, by the address of the socket.
-    pub fn sums(&mut self) -> Vec<(u64, DigestState)> {
-        reader::sums(&self.sums)
+    pub fn connection_digests(&mut self) -> Vec<(u64, DigestState)> {
+        reader::read_digests(&self.digests)
     }
 
     /// What each program wrote and lost so far.
     pub fn loss(&mut self) -> Vec<ProgramLoss> {
-        let of = |spec: &&'static Spec| {
-            let mut loss = self.tallied(spec.name, spec.number);
-            if let Some(program) = there(&self.ebpf, spec.name) {
+        let of = |spec: &&'static ProgramSpec| {
+            let mut loss = self.tally_of(spec.name, spec.number);
+            if let Some(program) = program_ref(&self.ebpf, spec.name) {
                 loss.recursion_misses = program
                     .fd()
                     .ok()
@@ -399,24 +426,24 @@ impl Probes {
             }
             loss
         };
-        self.loaded.iter().map(of).chain(self.loss_around()).collect()
+        self.loaded.iter().map(of).chain(self.fd_iter_loss()).collect()
     }
 
     /// What the iterator wrote and lost; `None` if it wrote nothing.
-    fn loss_around(&self) -> Option<ProgramLoss> {
-        let loss = self.tallied(around::NAME, program::TASK_FILE);
+    fn fd_iter_loss(&self) -> Option<ProgramLoss> {
+        let loss = self.tally_of(fd_iter::PROGRAM_NAME, program::TASK_FILE);
         (loss.written > 0 || loss.reserve_failures > 0).then_some(loss)
     }
 
     /// What a program counted, on all CPUs.
-    fn tallied(&self, program: &'static str, number: u32) -> ProgramLoss {
+    fn tally_of(&self, program: &'static str, number: u32) -> ProgramLoss {
         let mut loss = ProgramLoss {
             program,
             number,
             ..ProgramLoss::default()
         };
         if let Ok(cpus) = self.tallies.get(&number, 0) {
-            for Row(tally) in cpus.iter() {
+            for PodTally(tally) in cpus.iter() {
                 loss.add(tally);
             }
         }
@@ -425,19 +452,19 @@ impl Probes {
 
     /// The programs that are there.
     pub fn programs(&self) -> Vec<Program> {
-        let of = |spec: &&'static Spec| Program {
+        let of = |spec: &&'static ProgramSpec| Program {
             name: spec.name,
             attached: true,
-            verified_instructions: there(&self.ebpf, spec.name)
+            verified_instructions: program_ref(&self.ebpf, spec.name)
                 .and_then(|program| program.info().ok())
                 .and_then(|info| info.verified_instruction_count()),
         };
-        let around = self.looks_around.then_some(Program {
-            name: around::NAME,
+        let fd_iter = self.has_fd_iter.then_some(Program {
+            name: fd_iter::PROGRAM_NAME,
             attached: true,
             verified_instructions: None,
         });
-        self.loaded.iter().map(of).chain(around).collect()
+        self.loaded.iter().map(of).chain(fd_iter).collect()
     }
 
     /// What was asked for and cannot be had on this kernel.
@@ -447,48 +474,55 @@ impl Probes {
 
     /// Nanoseconds that the programs ran, on all CPUs. 0 unless the kernel counts (`kernel.bpf_stats_enabled`).
     pub fn run_time_ns(&self) -> u64 {
-        let of = |spec: &&'static Spec| Some(there(&self.ebpf, spec.name)?.info().ok()?.run_time().as_nanos() as u64);
+        let of = |spec: &&'static ProgramSpec| {
+            Some(program_ref(&self.ebpf, spec.name)?.info().ok()?.run_time().as_nanos() as u64)
+        };
         self.loaded.iter().filter_map(of).sum()
     }
 }
 
 /// Types of another kernel make programs that read at wrong places. Where this kernel tells its own, they must agree; where
 /// it does not only the selftest can tell.
-fn is_of_this_kernel(file: &Path, plan: &Plan) -> Result<(), SetupError> {
-    let Ok(own) = Btf::of_this_kernel().and_then(|btf| Plan::of(&btf)) else {
+fn ensure_same_kernel(file: &Path, offsets: &KernelOffsets) -> Result<(), SetupError> {
+    let Ok(own) = Btf::from_running_kernel().and_then(|btf| KernelOffsets::from_btf(&btf)) else {
         return Ok(());
     };
-    match plan.differs_from(&own) {
+    match offsets.first_difference(&own) {
         None => Ok(()),
-        Some((what, there, here)) => Err(SetupErrorKind::OtherTypes {
+        Some((what, there, here)) => Err(SetupErrorKind::ForeignBtf {
             file: file.to_owned(),
-            what,
-            there,
-            here,
+            member: what,
+            in_file: there,
+            in_kernel: here,
         }
         .into()),
     }
 }
 
 /// The object with its globals and maps, no program loaded yet.
-fn object(setup: &Setup, btf: &Btf, plan: &Plan, function: Option<u32>) -> Result<Ebpf, SetupError> {
-    let (first, second) = match setup.cookie {
+fn load_object(
+    options: &LoadOptions,
+    btf: &Btf,
+    offsets: &KernelOffsets,
+    function: Option<u32>,
+) -> Result<Ebpf, SetupError> {
+    let (first, second) = match options.cookie {
         0 => (0, 0),
         cookie => {
             let name = u128::from_ne_bytes(announcement(cookie));
             (name as u64, (name >> 64) as u64)
         }
     };
-    let pages = u32::from(setup.hooks.sums == Some(Sums::Pages));
-    let (object, calls) = direct::patched(OBJECT, function);
-    let direct = u32::from(function.is_some() && calls > 0);
-    let by_address = btf.tracepoint_arguments("io_uring_complete").ok() == Some(COMPLETED_AT);
-    let by_address = u32::from(by_address);
-    let (mode, cgroup, level) = setup.scope.globals();
-    let (self_tgid, follow) = (std::process::id(), u32::from(setup.descendants));
+    let pages = u32::from(options.hooks.digest == Some(DigestMode::Pages));
+    let (object, calls) = rdonly_cast::patch_calls(OBJECT, function);
+    let direct_reads = u32::from(function.is_some() && calls > 0);
+    let cqe_by_address = btf.tracepoint_argument_count("io_uring_complete").ok() == Some(CQE_BY_ADDRESS);
+    let cqe_by_address = u32::from(cqe_by_address);
+    let (mode, cgroup, level) = options.scope.globals();
+    let (self_tgid, follow) = (std::process::id(), u32::from(options.descendants));
     let mut loader = EbpfLoader::new();
     // The compiler drops globals that no program reads.
-    for (name, value) in &plan.values {
+    for (name, value) in &offsets.values {
         loader.override_global(name, value, false);
     }
     loader
@@ -499,20 +533,23 @@ fn object(setup: &Setup, btf: &Btf, plan: &Plan, function: Option<u32>) -> Resul
         .override_global("FOLLOW", &follow, true)
         .override_global("COOKIE_FIRST", &first, true)
         .override_global("COOKIE_SECOND", &second, true)
-        .override_global("SUM_SECRET", &setup.secret, true)
+        .override_global("SUM_SECRET", &options.digest_key, true)
         .override_global("SUM_PAGES", &pages, true)
-        .override_global("DIRECT", &direct, true)
-        .override_global("CQE_ADDRESS", &by_address, true)
-        .map_max_entries("RING", setup.ring_bytes);
+        .override_global("DIRECT", &direct_reads, true)
+        .override_global("CQE_ADDRESS", &cqe_by_address, true)
+        .map_max_entries("RING", options.ring_bytes);
     Ok(loader.load(&object)?)
 }
 
 /// Why a program cannot be had on this kernel.
-fn cannot(spec: &Spec, btf: &Btf, plan: &Plan) -> Option<String> {
-    if let Some(missing) = plan.missing_for(spec.part).filter(|_| spec.part != Part::Optional) {
+fn unsupported_reason(spec: &ProgramSpec, btf: &Btf, offsets: &KernelOffsets) -> Option<String> {
+    if let Some(missing) = offsets
+        .missing_for(spec.group)
+        .filter(|_| spec.group != ProbeGroup::Always)
+    {
         return Some(missing.to_string());
     }
-    match btf.tracepoint_arguments(spec.tracepoint) {
+    match btf.tracepoint_argument_count(spec.tracepoint) {
         Ok(found) => {
             let (fits, wanted) = match spec.arguments {
                 Arguments::AtLeast(least) => (found >= least, least.to_string()),
@@ -521,35 +558,35 @@ fn cannot(spec: &Spec, btf: &Btf, plan: &Plan) -> Option<String> {
                     (numbers.contains(&found), all.join(" or "))
                 }
             };
-            let why = || format!("the tracepoint {} has {found} arguments, not {wanted}", spec.tracepoint);
-            (!fits).then(why)
+            let mismatch = || format!("the tracepoint {} has {found} arguments, not {wanted}", spec.tracepoint);
+            (!fits).then(mismatch)
         }
         Err(error) => Some(error.to_string()),
     }
 }
 
 /// A program of the object.
-fn program_of<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, SetupError> {
+fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, SetupError> {
     let program = ebpf.program_mut(name).and_then(|program| program.try_into().ok());
     program.ok_or_else(|| SetupErrorKind::Other(format!("the object has no raw tracepoint program {name}")).into())
 }
 
 /// The same, to look at only.
-fn there<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a RawTracePoint> {
+fn program_ref<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a RawTracePoint> {
     ebpf.program(name)?.try_into().ok()
 }
 
 /// Programs that others go on with: reached by tail calls only. In the order of the map of them
 /// (`maps::tail_call`, probes-ebpf/src/maps.rs).
-const CONTINUED: [(Part, &str); 3] = [
-    (Part::Calls, "tail_pipe_slots"),
-    (Part::Packets, "tail_skb_frags"),
-    (Part::Bios, "tail_bio_vecs"),
+const TAIL_CALLS: [(ProbeGroup, &str); 3] = [
+    (ProbeGroup::Calls, "tail_pipe_slots"),
+    (ProbeGroup::Packets, "tail_skb_frags"),
+    (ProbeGroup::Bios, "tail_bio_vecs"),
 ];
 
 /// Loads a program that another goes on with, and tells that one where it is.
-fn goes_on(ebpf: &mut Ebpf, index: u32, name: &'static str) -> Result<(), SetupError> {
-    let program = program_of(ebpf, name)?;
+fn load_tail_call(ebpf: &mut Ebpf, index: u32, name: &'static str) -> Result<(), SetupError> {
+    let program = program_mut(ebpf, name)?;
     program.load().map_err(|error| SetupError::refused(name, error))?;
     let fd = program
         .fd()
@@ -563,7 +600,7 @@ fn goes_on(ebpf: &mut Ebpf, index: u32, name: &'static str) -> Result<(), SetupE
 }
 
 /// Takes a map of the object.
-fn map(ebpf: &mut Ebpf, name: &str) -> Result<Map, SetupError> {
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, SetupError> {
     ebpf.take_map(name)
         .ok_or_else(|| SetupErrorKind::Other(format!("the object has no map {name}")).into())
 }

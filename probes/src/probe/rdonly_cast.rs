@@ -10,25 +10,25 @@ use zctrace_records::RDONLY_CAST_PLACEHOLDER;
 use crate::layout::btf::Btf;
 
 /// `BPF_JMP | BPF_CALL` (include/uapi/linux/bpf.h).
-const CALL: u8 = 0x85;
+const BPF_CALL: u8 = 0x85;
 /// `BPF_PSEUDO_KFUNC_CALL`, as the source register in the upper half of the second byte.
-const FUNCTION: u8 = 2 << 4;
+const PSEUDO_KFUNC_CALL: u8 = 2 << 4;
 /// `BPF_ALU64 | BPF_MOV | BPF_X`: `r0 = r1`, which is what the function is. Where it cannot be called, nobody comes here.
-const MOVE: [u8; 8] = [0xbf, 1 << 4, 0, 0, 0, 0, 0, 0];
+const MOV_R0_R1: [u8; 8] = [0xbf, 1 << 4, 0, 0, 0, 0, 0, 0];
 
 /// The number of the function in this kernel.
-pub(super) fn function(btf: &Btf) -> Option<u32> {
-    btf.function("bpf_rdonly_cast")
+pub(super) fn btf_id(btf: &Btf) -> Option<u32> {
+    btf.function_id("bpf_rdonly_cast")
 }
 
 /// The object with its calls of [`RDONLY_CAST_PLACEHOLDER`] made calls of `function`, or taken out; and how many there were.
-pub(super) fn patched(object: &[u8], function: Option<u32>) -> (Vec<u8>, usize) {
-    let call = function.map_or(MOVE, |number| {
-        let mut call = [CALL, FUNCTION, 0, 0, 0, 0, 0, 0];
+pub(super) fn patch_calls(object: &[u8], function: Option<u32>) -> (Vec<u8>, usize) {
+    let call = function.map_or(MOV_R0_R1, |number| {
+        let mut call = [BPF_CALL, PSEUDO_KFUNC_CALL, 0, 0, 0, 0, 0, 0];
         call[4..].copy_from_slice(&number.to_ne_bytes());
         call
     });
-    let mut wanted = [CALL, 0, 0, 0, 0, 0, 0, 0];
+    let mut wanted = [BPF_CALL, 0, 0, 0, 0, 0, 0, 0];
     wanted[4..].copy_from_slice(&(RDONLY_CAST_PLACEHOLDER as u32).to_ne_bytes());
     let mut object = object.to_vec();
     let mut count = 0;

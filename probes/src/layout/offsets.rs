@@ -9,7 +9,7 @@ use super::btf::{Btf, BtfError};
 
 /// What a member is needed for. What cannot be had leaves the others be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Part {
+pub enum ProbeGroup {
     /// Calls, both ends of them, pipes and pages: without these nothing can be shown.
     Calls,
     /// Packets of TCP connections.
@@ -21,25 +21,25 @@ pub enum Part {
     /// Pages of files that calls make dirty.
     Dirty,
     /// Sums over pages instead of records of them.
-    Sums,
+    Digest,
     /// What the kernel tells of sends without copies.
-    Told,
+    ZeroCopy,
     /// What a kernel may be built without, and then does not do: its absence takes nothing away.
-    Optional,
+    Always,
 }
 
 /// A member, or why there is none.
 #[derive(Debug)]
-pub struct Missing {
+pub struct MissingMember {
     /// What it is needed for.
-    pub part: Part,
+    pub group: ProbeGroup,
     /// What is wrong.
-    pub why: Why,
+    pub reason: MissingReason,
 }
 
 /// Why the programs cannot use a member.
 #[derive(Debug)]
-pub enum Why {
+pub enum MissingReason {
     /// The kernel's types do not have it.
     Absent(BtfError),
     /// It is there, but of another size or at another place than the programs know.
@@ -53,11 +53,11 @@ pub enum Why {
     },
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.why {
-            Why::Absent(error) => error.fmt(f),
-            Why::Different { what, expected, found } => {
+        match &self.reason {
+            MissingReason::Absent(error) => error.fmt(f),
+            MissingReason::Different { what, expected, found } => {
                 write!(
                     f,
                     "this kernel's `{what}` has {found} where the programs expect {expected}"
@@ -69,15 +69,15 @@ impl fmt::Display for Missing {
 
 /// The values of the programs' globals for one kernel.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct KernelOffsets {
     /// Names and values.
     pub values: Vec<(&'static str, u32)>,
     /// What could not be found.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingMember>,
 }
 
 /// A member that the programs read: the global, the structure, the member, its bytes, and other names of both.
-type Wanted = (
+type MemberSpec = (
     &'static str,
     &'static str,
     &'static str,
@@ -85,7 +85,7 @@ type Wanted = (
     &'static [(&'static str, &'static str)],
 );
 
-const CALLS: &[Wanted] = &[
+const CALLS: &[MemberSpec] = &[
     ("TASK_FILES", "task_struct", "files", 8, &[]),
     ("TASK_STATUS", "task_struct", "thread_info.status", 4, &[]),
     ("TASK_TGID", "task_struct", "tgid", 4, &[]),
@@ -142,7 +142,7 @@ const CALLS: &[Wanted] = &[
     ("TCP_COPIED_SEQ", "tcp_sock", "copied_seq", 4, &[]),
 ];
 
-const OPTIONAL: &[Wanted] = &[
+const ALWAYS: &[MemberSpec] = &[
     // Without CONFIG_IPV6 there are no such sockets, without CONFIG_UNIX no such others.
     ("SK_V6_DADDR", "sock", "__sk_common.skc_v6_daddr", 16, &[]),
     ("SK_V6_RCV_SADDR", "sock", "__sk_common.skc_v6_rcv_saddr", 16, &[]),
@@ -153,13 +153,13 @@ const OPTIONAL: &[Wanted] = &[
 ];
 
 /// For the kernel's own word on sends without copies: where a packet in an error queue says what it tells.
-const TOLD: &[Wanted] = &[
+const ZERO_COPY: &[MemberSpec] = &[
     ("SKB_CB", "sk_buff", "cb", 0, &[]),
     ("SERR_EE", "sock_exterr_skb", "ee", 16, &[]),
 ];
 
 /// For packets and for messages alike.
-const SKB: &[Wanted] = &[
+const SKB: &[MemberSpec] = &[
     ("SKB_SK", "sk_buff", "sk", 8, &[]),
     ("SKB_LEN", "sk_buff", "len", 4, &[]),
     ("SKB_DATA_LEN", "sk_buff", "data_len", 4, &[]),
@@ -171,14 +171,14 @@ const SKB: &[Wanted] = &[
     ("SHINFO_FRAG_LIST", "skb_shared_info", "frag_list", 8, &[]),
 ];
 
-const PACKETS: &[Wanted] = &[
+const PACKETS: &[MemberSpec] = &[
     ("SKB_DATA", "sk_buff", "data", 8, &[]),
     ("SKB_TRANSPORT", "sk_buff", "transport_header", 2, &[]),
     ("DEV_IFINDEX", "net_device", "ifindex", 4, &[]),
     ("DEV_FLAGS", "net_device", "flags", 4, &[]),
 ];
 
-const BIOS: &[Wanted] = &[
+const BIOS: &[MemberSpec] = &[
     ("BIO_VECS", "bio", "bi_io_vec", 8, &[]),
     ("BIO_SECTOR", "bio", "bi_iter.bi_sector", 8, &[]),
     ("BIO_SIZE", "bio", "bi_iter.bi_size", 4, &[]),
@@ -189,7 +189,7 @@ const BIOS: &[Wanted] = &[
     ("BDEV_DEV", "block_device", "bd_dev", 4, &[]),
 ];
 
-const DIRTY: &[Wanted] = &[(
+const DIRTY: &[MemberSpec] = &[(
     "FOLIO_NR_PAGES",
     "folio",
     "_nr_pages",
@@ -198,116 +198,120 @@ const DIRTY: &[Wanted] = &[(
 )];
 
 /// For sums: the pipe of a sendfile(2), and a name of the file whose pages are in a pipe.
-const SUMS: &[Wanted] = &[
+const DIGEST: &[MemberSpec] = &[
     ("TASK_SPLICE_PIPE", "task_struct", "splice_pipe", 8, &[]),
     ("INODE_DENTRY", "inode", "i_dentry.first", 8, &[]),
     ("DENTRY_ALIAS", "dentry", "d_u.d_alias", 16, &[("dentry", "d_alias")]),
 ];
 
 /// Members whose place the programs know, because they read several at once: the structure, the member, its offset.
-const FIXED: &[(Part, &str, &[&str], u32)] = &[
-    (Part::Calls, "pipe_buffer", &["page"], 0),
-    (Part::Calls, "pipe_buffer", &["offset"], 8),
-    (Part::Calls, "pipe_buffer", &["len"], 12),
-    (Part::Calls, "pipe_buffer", &["ops"], 16),
-    (Part::Packets, "skb_frag_t", &["netmem", "bv_page"], 0),
-    (Part::Packets, "skb_frag_t", &["len", "bv_len"], 8),
-    (Part::Packets, "skb_frag_t", &["offset", "bv_offset"], 12),
-    (Part::Bios, "bio_vec", &["bv_page"], 0),
-    (Part::Bios, "bio_vec", &["bv_len"], 8),
-    (Part::Bios, "bio_vec", &["bv_offset"], 12),
+const FIXED_OFFSETS: &[(ProbeGroup, &str, &[&str], u32)] = &[
+    (ProbeGroup::Calls, "pipe_buffer", &["page"], 0),
+    (ProbeGroup::Calls, "pipe_buffer", &["offset"], 8),
+    (ProbeGroup::Calls, "pipe_buffer", &["len"], 12),
+    (ProbeGroup::Calls, "pipe_buffer", &["ops"], 16),
+    (ProbeGroup::Packets, "skb_frag_t", &["netmem", "bv_page"], 0),
+    (ProbeGroup::Packets, "skb_frag_t", &["len", "bv_len"], 8),
+    (ProbeGroup::Packets, "skb_frag_t", &["offset", "bv_offset"], 12),
+    (ProbeGroup::Bios, "bio_vec", &["bv_page"], 0),
+    (ProbeGroup::Bios, "bio_vec", &["bv_len"], 8),
+    (ProbeGroup::Bios, "bio_vec", &["bv_offset"], 12),
 ];
 
 /// Sizes that the programs know: elements of arrays, and the page whose words they read at once.
-const SIZES: &[(Part, &str, u32)] = &[
-    (Part::Calls, "pipe_buffer", 40),
-    (Part::Calls, "page", 64),
-    (Part::Packets, "skb_frag_t", 16),
-    (Part::Bios, "bio_vec", 16),
+const FIXED_SIZES: &[(ProbeGroup, &str, u32)] = &[
+    (ProbeGroup::Calls, "pipe_buffer", 40),
+    (ProbeGroup::Calls, "page", 64),
+    (ProbeGroup::Packets, "skb_frag_t", 16),
+    (ProbeGroup::Bios, "bio_vec", 16),
 ];
 
-impl Plan {
+impl KernelOffsets {
     /// Looks up all that the programs need.
     ///
     /// # Errors
     ///
     /// If the types cannot be read. That some are missing is no error here: [`missing`](Self::missing) has them.
-    pub fn of(btf: &Btf) -> Result<Self, BtfError> {
+    pub fn from_btf(btf: &Btf) -> Result<Self, BtfError> {
         let mut plan = Self::default();
         let members = [
-            (Part::Calls, CALLS),
-            (Part::Optional, OPTIONAL),
-            (Part::Packets, SKB),
-            (Part::Packets, PACKETS),
-            (Part::Bios, BIOS),
-            (Part::Dirty, DIRTY),
-            (Part::Sums, SUMS),
-            (Part::Told, TOLD),
+            (ProbeGroup::Calls, CALLS),
+            (ProbeGroup::Always, ALWAYS),
+            (ProbeGroup::Packets, SKB),
+            (ProbeGroup::Packets, PACKETS),
+            (ProbeGroup::Bios, BIOS),
+            (ProbeGroup::Dirty, DIRTY),
+            (ProbeGroup::Digest, DIGEST),
+            (ProbeGroup::ZeroCopy, ZERO_COPY),
         ];
         for (part, wanted) in members {
             for one in wanted {
-                plan.member(btf, part, one)?;
+                plan.resolve_member(btf, part, one)?;
             }
         }
-        for &(part, of, names, offset) in FIXED {
+        for &(part, of, names, offset) in FIXED_OFFSETS {
             let names: Vec<_> = names.iter().map(|name| (of, *name)).collect();
-            let found = btf.any_field(&names).map(|field| field.offset);
+            let found = btf.first_field_of(&names).map(|field| field.offset);
             let what = || format!("{of}.{}", names[0].1);
-            plan.expect(part, what, offset, found)?;
+            plan.check_value(part, what, offset, found)?;
         }
-        for &(part, of, size) in SIZES {
-            plan.expect(part, || of.to_owned(), size, btf.size_of(of))?;
+        for &(part, of, size) in FIXED_SIZES {
+            plan.check_value(part, || of.to_owned(), size, btf.size_of(of))?;
         }
         match btf.enumerator("PG_head") {
             Ok(bit) => plan.values.push(("PAGE_HEAD_BIT", bit as u32)),
-            Err(error) => plan.absent(Part::Dirty, error)?,
+            Err(error) => plan.record_absent(ProbeGroup::Dirty, error)?,
         }
         Ok(plan)
     }
 
     /// What is missing for a part, if anything is.
-    pub fn missing_for(&self, part: Part) -> Option<&Missing> {
+    pub fn missing_for(&self, part: ProbeGroup) -> Option<&MissingMember> {
         // Messages are made of what packets are made of, and pages are described alike for all.
-        let wanted = if part == Part::Unix { Part::Packets } else { part };
-        self.missing.iter().find(|missing| missing.part == wanted)
+        let wanted = if part == ProbeGroup::Unix {
+            ProbeGroup::Packets
+        } else {
+            part
+        };
+        self.missing.iter().find(|missing| missing.group == wanted)
     }
 
     /// The first thing that is elsewhere in another plan: what, where it is here, and where there. Such plans are of kernels
     /// that differ, and one of them reads at wrong places of the other's.
-    pub fn differs_from(&self, other: &Self) -> Option<(String, Option<u32>, Option<u32>)> {
+    pub fn first_difference(&self, other: &Self) -> Option<(String, Option<u32>, Option<u32>)> {
         let of = |plan: &Self, name: &str| plan.values.iter().find(|(have, _)| *have == name).map(|(_, at)| *at);
         let names = self.values.iter().chain(&other.values).map(|(name, _)| *name);
         names
             .map(|name| (name, of(self, name), of(other, name)))
             .find(|(_, here, there)| here != there)
-            .map(|(name, here, there)| (named(name), here, there))
+            .map(|(name, here, there)| (member_name(name), here, there))
     }
 
-    fn member(&mut self, btf: &Btf, part: Part, wanted: &Wanted) -> Result<(), BtfError> {
+    fn resolve_member(&mut self, btf: &Btf, part: ProbeGroup, wanted: &MemberSpec) -> Result<(), BtfError> {
         let &(global, of, path, size, others) = wanted;
         let mut names = vec![(of, path)];
         names.extend(others);
-        match btf.any_field(&names) {
+        match btf.first_field_of(&names) {
             // The frags are an array, of which only the start is wanted.
             Ok(field) if size == 0 || (field.size == size && field.bits.is_none()) => {
                 self.values.push((global, field.offset));
             }
-            Ok(field) => self.missing.push(Missing {
-                part,
-                why: Why::Different {
+            Ok(field) => self.missing.push(MissingMember {
+                group: part,
+                reason: MissingReason::Different {
                     what: format!("{of}.{path}"),
                     expected: size,
                     found: field.size,
                 },
             }),
-            Err(error) => self.absent(part, error)?,
+            Err(error) => self.record_absent(part, error)?,
         }
         Ok(())
     }
 
-    fn expect(
+    fn check_value(
         &mut self,
-        part: Part,
+        part: ProbeGroup,
         what: impl Fn() -> String,
         expected: u32,
         found: Result<u32, BtfError>,
@@ -316,31 +320,31 @@ impl Plan {
             Ok(found) if found == expected => Ok(()),
             Ok(found) => {
                 let what = what();
-                self.missing.push(Missing {
-                    part,
-                    why: Why::Different { what, expected, found },
+                self.missing.push(MissingMember {
+                    group: part,
+                    reason: MissingReason::Different { what, expected, found },
                 });
                 Ok(())
             }
-            Err(error) => self.absent(part, error),
+            Err(error) => self.record_absent(part, error),
         }
     }
 
-    fn absent(&mut self, part: Part, error: BtfError) -> Result<(), BtfError> {
+    fn record_absent(&mut self, part: ProbeGroup, error: BtfError) -> Result<(), BtfError> {
         if !error.is_missing() {
             return Err(error);
         }
-        self.missing.push(Missing {
-            part,
-            why: Why::Absent(error),
+        self.missing.push(MissingMember {
+            group: part,
+            reason: MissingReason::Absent(error),
         });
         Ok(())
     }
 }
 
 /// The structure and member that a global is of.
-fn named(global: &str) -> String {
-    let mut all = [CALLS, OPTIONAL, SKB, PACKETS, BIOS, DIRTY, SUMS, TOLD]
+fn member_name(global: &str) -> String {
+    let mut all = [CALLS, ALWAYS, SKB, PACKETS, BIOS, DIRTY, DIGEST, ZERO_COPY]
         .into_iter()
         .flatten();
     let found = all.find(|(have, ..)| *have == global);
@@ -353,16 +357,16 @@ mod tests {
 
     #[test]
     fn what_is_elsewhere_is_named() {
-        let plan = |at| Plan {
+        let plan = |at| KernelOffsets {
             values: vec![("TASK_FILES", 8), ("FILE_POS", at), ("PAGE_HEAD_BIT", 6)],
             missing: Vec::new(),
         };
-        assert_eq!(plan(16).differs_from(&plan(16)), None);
-        let moved = plan(16).differs_from(&plan(24));
+        assert_eq!(plan(16).first_difference(&plan(16)), None);
+        let moved = plan(16).first_difference(&plan(24));
         assert_eq!(moved, Some(("file.f_pos".to_owned(), Some(16), Some(24))));
         let mut less = plan(16);
         less.values.pop();
-        let gone = less.differs_from(&plan(16));
+        let gone = less.first_difference(&plan(16));
         assert_eq!(gone, Some(("PAGE_HEAD_BIT".to_owned(), None, Some(6))));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::memory::Key;
+use super::cache::CacheKey;
 use zctrace_report::Alive;
 
 /// What a trial does, and so what must be seen of it.
@@ -57,7 +57,7 @@ impl Verdict {
 
 /// What was seen of a trial, in bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Seen {
+pub struct Observed {
     /// Bytes that were shown to move.
     pub moved: u64,
     /// Bytes that were shown to be copied.
@@ -80,7 +80,7 @@ pub struct Trial {
     /// How many bytes of it.
     pub bytes: u64,
     /// What was seen.
-    pub seen: Seen,
+    pub observed: Observed,
     /// What that means.
     pub verdict: Verdict,
     /// Why, unless all was seen.
@@ -89,13 +89,13 @@ pub struct Trial {
 
 impl Trial {
     /// Judges a trial by what was seen. `untold` is the program that told nothing, and had to.
-    pub(super) fn judge(&mut self, untold: Option<&str>) {
-        let Seen {
+    pub(crate) fn evaluate(&mut self, silent_program: Option<&str>) {
+        let Observed {
             moved,
             copied,
             zero,
             unknown,
-        } = self.seen;
+        } = self.observed;
         let (right, wrong) = match self.expected {
             Expected::Moved => (moved, copied + zero),
             Expected::Copied => (copied, moved + zero),
@@ -118,7 +118,7 @@ impl Trial {
                 format!("{} of {} bytes were not seen", self.bytes - right, self.bytes)
             };
             (Verdict::Silent, reason)
-        } else if let Some(program) = untold {
+        } else if let Some(program) = silent_program {
             (Verdict::Silent, format!("{program} told nothing"))
         } else {
             (Verdict::Yes, String::new())
@@ -139,9 +139,9 @@ pub struct Counts {
 
 /// All trials of one selftest.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Table {
+pub struct SelftestResults {
     /// What it is true of.
-    pub key: Key,
+    pub key: CacheKey,
     /// When it was made: milliseconds since 1970-01-01 00:00 UTC.
     pub made_unix_ms: u64,
     /// How long it took, loading and attaching included.
@@ -152,7 +152,7 @@ pub struct Table {
     pub trials: Vec<Trial>,
 }
 
-impl Table {
+impl SelftestResults {
     /// How many trials showed what.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
@@ -197,22 +197,22 @@ mod tests {
     use super::*;
     use Verdict::{Absent, Silent, Wrong, Yes};
 
-    fn judged(expected: Expected, seen: Seen, untold: Option<&str>) -> Trial {
+    fn evaluated(expected: Expected, observed: Observed, silent_program: Option<&str>) -> Trial {
         let mut trial = Trial {
             name: "a → b".to_owned(),
             fact: "pages".to_owned(),
             expected,
             bytes: 8192,
-            seen,
+            observed,
             verdict: Verdict::Absent,
             reason: String::new(),
         };
-        trial.judge(untold);
+        trial.evaluate(silent_program);
         trial
     }
 
-    fn seen(moved: u64, copied: u64, zero: u64, unknown: u64) -> Seen {
-        Seen {
+    fn observed(moved: u64, copied: u64, zero: u64, unknown: u64) -> Observed {
+        Observed {
             moved,
             copied,
             zero,
@@ -223,24 +223,24 @@ mod tests {
     #[test]
     fn only_all_that_was_done_is_a_yes() {
         use Expected::{Copied, Moved, Zero};
-        for (expected, seen, verdict) in [
-            (Moved, seen(8192, 0, 0, 0), Verdict::Yes),
-            (Copied, seen(0, 8192, 0, 0), Verdict::Yes),
-            (Zero, seen(0, 0, 8192, 0), Verdict::Yes),
-            (Moved, seen(4096, 0, 0, 4096), Verdict::Silent),
-            (Moved, seen(0, 0, 0, 0), Verdict::Silent),
-            (Copied, seen(0, 0, 0, 8192), Verdict::Silent),
-            (Moved, seen(8191, 1, 0, 0), Verdict::Wrong),
-            (Moved, seen(0, 8192, 0, 0), Verdict::Wrong),
-            (Copied, seen(8192, 0, 0, 0), Verdict::Wrong),
-            (Zero, seen(8192, 0, 0, 0), Verdict::Wrong),
-            (Moved, seen(8193, 0, 0, 0), Verdict::Wrong),
+        for (expected, observed, verdict) in [
+            (Moved, observed(8192, 0, 0, 0), Verdict::Yes),
+            (Copied, observed(0, 8192, 0, 0), Verdict::Yes),
+            (Zero, observed(0, 0, 8192, 0), Verdict::Yes),
+            (Moved, observed(4096, 0, 0, 4096), Verdict::Silent),
+            (Moved, observed(0, 0, 0, 0), Verdict::Silent),
+            (Copied, observed(0, 0, 0, 8192), Verdict::Silent),
+            (Moved, observed(8191, 1, 0, 0), Verdict::Wrong),
+            (Moved, observed(0, 8192, 0, 0), Verdict::Wrong),
+            (Copied, observed(8192, 0, 0, 0), Verdict::Wrong),
+            (Zero, observed(8192, 0, 0, 0), Verdict::Wrong),
+            (Moved, observed(8193, 0, 0, 0), Verdict::Wrong),
         ] {
-            let trial = judged(expected, seen, None);
+            let trial = evaluated(expected, observed, None);
             assert_eq!(trial.verdict, verdict, "{trial:?}");
             assert_eq!(trial.reason.is_empty(), verdict == Verdict::Yes, "{trial:?}");
         }
-        let quiet = judged(Moved, seen(8192, 0, 0, 0), Some("inet_sock_set_state"));
+        let quiet = evaluated(Moved, observed(8192, 0, 0, 0), Some("inet_sock_set_state"));
         assert_eq!(
             (quiet.verdict, quiet.reason.as_str()),
             (Verdict::Silent, "inet_sock_set_state told nothing")
@@ -249,8 +249,8 @@ mod tests {
 
     #[test]
     fn a_fact_is_as_good_as_its_worst_trial() {
-        let table = |verdicts: &[Verdict]| Table {
-            key: Key::default(),
+        let results = |verdicts: &[Verdict]| SelftestResults {
+            key: CacheKey::default(),
             made_unix_ms: 0,
             took_ms: 0,
             dir: String::new(),
@@ -258,7 +258,7 @@ mod tests {
                 .iter()
                 .map(|&verdict| Trial {
                     verdict,
-                    ..judged(Expected::Moved, Seen::default(), None)
+                    ..evaluated(Expected::Moved, Observed::default(), None)
                 })
                 .collect(),
         };
@@ -270,15 +270,15 @@ mod tests {
             (&[Yes, Silent], Alive::Silent, 1),
             (&[Wrong, Yes, Absent], Alive::Silent, 1),
         ] {
-            let table = table(verdicts);
-            let (found, why) = table.alive("pages");
+            let results = results(verdicts);
+            let (found, why) = results.alive("pages");
             assert_eq!(found, alive, "{verdicts:?}");
             assert_eq!(
                 why.is_empty(),
                 !verdicts.iter().any(|v| *v != Yes) || alive == Alive::Yes
             );
-            assert_eq!((table.counts().failed, table.passed()), (failed, failed == 0));
-            assert_eq!(table.alive("something else").0, Alive::Untested);
+            assert_eq!((results.counts().failed, results.passed()), (failed, failed == 0));
+            assert_eq!(results.alive("something else").0, Alive::Untested);
         }
     }
 }

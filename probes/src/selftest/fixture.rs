@@ -17,7 +17,7 @@ use rustix::pipe::{IoSliceRaw, PipeFlags, SpliceFlags, pipe_with, splice};
 pub(super) const LEN: usize = 32 << 10;
 
 /// How long a socket may wait. Nothing here waits for anything but this process, so it is for what drops packets.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes in which every page differs.
 pub(super) fn pattern() -> Vec<u8> {
@@ -26,45 +26,45 @@ pub(super) fn pattern() -> Vec<u8> {
 
 /// Where the trials' files are.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct Fixture {
     /// For any file.
     dir: PathBuf,
     /// A file with the pattern in its pages.
     pub(super) source: File,
     /// A pipe that was filled from it before anybody watched.
-    pub(super) before: (OwnedFd, OwnedFd),
+    pub(super) existing_pipe: (OwnedFd, OwnedFd),
 }
 
-impl Stage {
+impl Fixture {
     /// A stage in this directory. To be made before watching begins.
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
-        let source = unnamed(dir, OFlags::empty())?;
+        let source = unlinked_file(dir, OFlags::empty())?;
         source.write_all_at(&pattern(), 0)?;
-        let before = pipe()?;
-        fill(&source, &before.1)?;
+        let existing_pipe = pipe()?;
+        fill_pipe(&source, &existing_pipe.1)?;
         Ok(Self {
             dir: dir.to_owned(),
             source,
-            before,
+            existing_pipe,
         })
     }
 
     /// An empty file on a filesystem that keeps its pages on a disk, which alone makes them dirty and sends requests.
-    pub(super) fn file(&self, flags: OFlags) -> io::Result<File> {
-        let file = match unnamed(&self.dir, flags) {
+    pub(super) fn sink_file(&self, flags: OFlags) -> io::Result<File> {
+        let file = match unlinked_file(&self.dir, flags) {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
-                return Err(self.cannot("no O_DIRECT"));
+                return Err(self.unsuitable("no O_DIRECT"));
             }
             other => other?,
         };
         // Major 0 is no device: tmpfs, NFS, FUSE, overlayfs. btrfs has it too, in front of its own devices.
         if file.metadata()?.dev() >> 8 == 0 {
-            return Err(self.cannot("no block device"));
+            return Err(self.unsuitable("no block device"));
         }
         Ok(file)
     }
 
-    fn cannot(&self, what: &str) -> io::Error {
+    fn unsuitable(&self, what: &str) -> io::Error {
         io::Error::other(format!(
             "{} is on a filesystem with {what}; --dir DIR names another",
             self.dir.display()
@@ -74,13 +74,13 @@ impl Stage {
 
 /// Whether files of this directory are on a disk: a file is made to find out.
 pub(super) fn is_on_disk(dir: &Path) -> bool {
-    unnamed(dir, OFlags::DIRECT)
+    unlinked_file(dir, OFlags::DIRECT)
         .and_then(|file| file.metadata())
         .is_ok_and(|data| data.dev() >> 8 != 0)
 }
 
 /// A new file that has no name any more: nothing stays behind, however this ends.
-fn unnamed(dir: &Path, flags: OFlags) -> io::Result<File> {
+fn unlinked_file(dir: &Path, flags: OFlags) -> io::Result<File> {
     let mut last = io::ErrorKind::AlreadyExists.into();
     for number in 0..100 {
         let path = dir.join(format!(".zctrace-selftest-{}-{number}", std::process::id()));
@@ -113,7 +113,7 @@ fn unnamed(dir: &Path, flags: OFlags) -> io::Result<File> {
 }
 
 /// A file of memory that is all hole.
-pub(super) fn hole() -> io::Result<File> {
+pub(super) fn hole_file() -> io::Result<File> {
     let file = File::from(memfd_create("zctrace-selftest", MemfdFlags::CLOEXEC)?);
     ftruncate(&file, LEN as u64)?;
     Ok(file)
@@ -125,11 +125,11 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// A UNIX connection.
-pub(super) fn unix() -> io::Result<(UnixStream, UnixStream)> {
+pub(super) fn unix_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (near, far) = UnixStream::pair()?;
     for end in [&near, &far] {
-        end.set_read_timeout(Some(PATIENCE))?;
-        end.set_write_timeout(Some(PATIENCE))?;
+        end.set_read_timeout(Some(TIMEOUT))?;
+        end.set_write_timeout(Some(TIMEOUT))?;
     }
     Ok((near, far))
 }
@@ -138,7 +138,7 @@ pub(super) fn unix() -> io::Result<(UnixStream, UnixStream)> {
 pub(super) fn listener() -> io::Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     // accept(2) waits no longer either.
-    sockopt::set_socket_timeout(&listener, sockopt::Timeout::Recv, Some(PATIENCE))?;
+    sockopt::set_socket_timeout(&listener, sockopt::Timeout::Recv, Some(TIMEOUT))?;
     Ok(listener)
 }
 
@@ -146,7 +146,7 @@ pub(super) fn listener() -> io::Result<TcpListener> {
 pub(super) fn connect(listener: &TcpListener, from: u16) -> io::Result<(TcpStream, TcpStream)> {
     let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     for which in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
-        sockopt::set_socket_timeout(&socket, which, Some(PATIENCE))?;
+        sockopt::set_socket_timeout(&socket, which, Some(TIMEOUT))?;
     }
     sockopt::set_tcp_nodelay(&socket, true)?;
     if from != 0 {
@@ -155,24 +155,24 @@ pub(super) fn connect(listener: &TcpListener, from: u16) -> io::Result<(TcpStrea
     }
     net::connect(&socket, &listener.local_addr()?)?;
     let (far, _) = listener.accept()?;
-    far.set_read_timeout(Some(PATIENCE))?;
-    far.set_write_timeout(Some(PATIENCE))?;
+    far.set_read_timeout(Some(TIMEOUT))?;
+    far.set_write_timeout(Some(TIMEOUT))?;
     far.set_nodelay(true)?;
     Ok((TcpStream::from(socket), far))
 }
 
 /// A connection over loopback.
-pub(super) fn tcp() -> io::Result<(TcpStream, TcpStream)> {
+pub(super) fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
     connect(&listener()?, 0)
 }
 
 /// Has a connection end at once when it is dropped, so that its ports are free again.
-pub(super) fn ends_at_once(end: &TcpStream) -> io::Result<()> {
+pub(super) fn reset_on_close(end: &TcpStream) -> io::Result<()> {
     Ok(sockopt::set_socket_linger(end, Some(Duration::ZERO))?)
 }
 
 /// Fills a pipe from the beginning of a file.
-pub(super) fn fill(file: &File, pipe: &OwnedFd) -> io::Result<()> {
+pub(super) fn fill_pipe(file: &File, pipe: &OwnedFd) -> io::Result<()> {
     let mut at = 0;
     while at < LEN as u64 {
         let left = LEN - at as usize;
@@ -185,7 +185,7 @@ pub(super) fn fill(file: &File, pipe: &OwnedFd) -> io::Result<()> {
 }
 
 /// Moves `LEN` bytes from one end to another; to a file from its beginning.
-pub(super) fn all(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
+pub(super) fn splice_all(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
     let mut left = LEN;
     while left > 0 {
         match splice(&from, None, &to, None, left, SpliceFlags::empty())? {
@@ -197,7 +197,7 @@ pub(super) fn all(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
 }
 
 /// Puts `LEN` bytes in one pipe after the other from a socket, and from there into another.
-pub(super) fn through(from: impl AsFd, pipe: &(OwnedFd, OwnedFd), to: impl AsFd) -> io::Result<()> {
+pub(super) fn splice_through(from: impl AsFd, pipe: &(OwnedFd, OwnedFd), to: impl AsFd) -> io::Result<()> {
     let mut left = LEN;
     while left > 0 {
         let mut inside = splice(&from, None, &pipe.1, None, left, SpliceFlags::empty())?;
@@ -214,7 +214,7 @@ pub(super) fn through(from: impl AsFd, pipe: &(OwnedFd, OwnedFd), to: impl AsFd)
 
 /// Lends memory to a pipe.
 #[allow(unsafe_code)]
-pub(super) fn lend(pipe: BorrowedFd<'_>, memory: &'static [u8]) -> io::Result<()> {
+pub(super) fn vmsplice_all(pipe: BorrowedFd<'_>, memory: &'static [u8]) -> io::Result<()> {
     let mut rest = memory;
     while !rest.is_empty() {
         // SAFETY: the memory is never written to nor given back.
@@ -225,7 +225,7 @@ pub(super) fn lend(pipe: BorrowedFd<'_>, memory: &'static [u8]) -> io::Result<()
 }
 
 /// Takes what has arrived. It is what was sent: a trial that damages bytes proves nothing.
-pub(super) fn receive(end: &mut impl Read, sent: &[u8]) -> io::Result<()> {
+pub(super) fn receive_expected(end: &mut impl Read, sent: &[u8]) -> io::Result<()> {
     let mut arrived = vec![0; sent.len()];
     end.read_exact(&mut arrived)?;
     if arrived == sent {
@@ -236,6 +236,6 @@ pub(super) fn receive(end: &mut impl Read, sent: &[u8]) -> io::Result<()> {
 }
 
 /// Writes the pattern.
-pub(super) fn write(end: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_pattern(end: &mut impl Write) -> io::Result<()> {
     end.write_all(&pattern())
 }
