@@ -1,4 +1,5 @@
-//! Reading a hostile journal: for any contents of its memory, reading ends and returns a bounded number of events.
+//! Reading a hostile journal: for any contents of its memory, reading ends and returns a bounded
+//! number of events.
 
 use std::sync::atomic::AtomicU64;
 
@@ -9,7 +10,8 @@ use zctrace_probes::journal::fuzz_read;
 const PID: u32 = 100;
 
 proptest! {
-    /// Any words at all, and any words behind a header that is right: reading ends, with no more than there is room for.
+    /// Any words at all, and any words behind a header that is right: reading ends, with no more
+    /// than there is room for.
     #[test]
     fn any_words_are_read_in_bounds(
         mut words in prop::collection::vec(prop_oneof![Just(0), 0..300_u64, any::<u64>()], 0..400),

@@ -1,4 +1,5 @@
-//! What the programs need, looked up in the types of real kernels: found in all of them, but for what is said here.
+//! Fields that the programs need, resolved in the types of real kernels: found in all of them, with
+//! the exceptions listed here.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ fn plan(kernel: &str) -> KernelOffsets {
     KernelOffsets::from_btf(&btf).expect("an extract can be read")
 }
 
-/// What is missing, in the plan's words.
+/// Returns the missing fields in the words of the offsets' error.
 fn missing(kernel: &str) -> Vec<String> {
     plan(kernel).missing.iter().map(ToString::to_string).collect()
 }
@@ -23,8 +24,8 @@ fn nothing_is_missing_since_6_1() {
     }
 }
 
-/// 5.10 has no folios; its bios name a disk instead of a block device, its fragments' flags are elsewhere, and its `io_uring` sends
-/// nothing without copies.
+/// 5.10 has no folios; its bios name a disk instead of a block device, its fragment flags are
+/// elsewhere, and its `io_uring` has no zero-copy send.
 #[test]
 fn what_5_10_does_not_have_is_named_and_calls_are_seen_there() {
     assert_eq!(
