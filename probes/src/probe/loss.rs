@@ -22,15 +22,6 @@ pub struct ProgramLoss {
     pub recursion_misses: u64,
 }
 
-/// [`ProgramStats`], as a row of a map.
-#[repr(transparent)]
-#[derive(Clone, Copy, Default)]
-pub(super) struct PodTally(pub(super) ProgramStats);
-
-#[allow(unsafe_code)]
-// SAFETY: a Tally is integers without padding.
-unsafe impl aya::Pod for PodTally {}
-
 impl ProgramLoss {
     /// Adds what it did on one CPU.
     pub(super) fn add(&mut self, tally: &ProgramStats) {

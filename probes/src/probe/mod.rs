@@ -21,6 +21,7 @@ mod loader;
 mod loss;
 mod object;
 mod options;
+mod pod;
 mod privileges;
 mod probes;
 mod programs;

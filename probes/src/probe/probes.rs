@@ -7,13 +7,14 @@ use std::os::fd::AsFd;
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
-use zctrace_records::{DigestState, IoCounterKey, IoCounters, program};
+use zctrace_records::{DigestState, IoCounterKey, IoCounters, ProgramStats, program};
 
 use super::error::{SetupError, SetupErrorKind};
 use super::fd_iter;
-use super::loss::{self, PodTally, ProgramLoss};
+use super::loss::{self, ProgramLoss};
+use super::pod::Pod;
 use super::programs::ProgramSpec;
-use super::reader::{self, PodCounters, PodDigest, PodKey};
+use super::reader;
 
 /// A program that is loaded and attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +42,9 @@ pub struct Probes {
     pub(super) ring: RingBuf<MapData>,
     pub(super) ring_bytes: u32,
     pub(super) traced: HashMap<MapData, u32, u8>,
-    pub(super) io_counters: HashMap<MapData, PodKey, PodCounters>,
-    pub(super) digests: HashMap<MapData, u64, PodDigest>,
-    pub(super) tallies: PerCpuArray<MapData, PodTally>,
+    pub(super) io_counters: HashMap<MapData, Pod<IoCounterKey>, Pod<IoCounters>>,
+    pub(super) digests: HashMap<MapData, u64, Pod<DigestState>>,
+    pub(super) tallies: PerCpuArray<MapData, Pod<ProgramStats>>,
     pub(super) loaded: Vec<&'static ProgramSpec>,
     pub(super) not_loaded: Vec<NotLoaded>,
     pub(super) has_fd_iter: bool,
@@ -140,7 +141,7 @@ impl Probes {
             ..ProgramLoss::default()
         };
         if let Ok(cpus) = self.tallies.get(&number, 0) {
-            for PodTally(tally) in cpus.iter() {
+            for Pod(tally) in cpus.iter() {
                 loss.add(tally);
             }
         }

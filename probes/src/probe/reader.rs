@@ -3,30 +3,7 @@
 use aya::maps::{HashMap, MapData, RingBuf};
 use zctrace_records::{DigestState, IoCounterKey, IoCounters};
 
-/// [`IoCounterKey`], as a key of a map.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub(super) struct PodKey(IoCounterKey);
-
-/// [`IoCounters`], as a value of a map.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub(super) struct PodCounters(IoCounters);
-
-/// [`DigestState`], as a value of a map.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub(super) struct PodDigest(DigestState);
-
-#[allow(unsafe_code)]
-// SAFETY: integers without padding.
-unsafe impl aya::Pod for PodDigest {}
-#[allow(unsafe_code)]
-// SAFETY: integers without padding.
-unsafe impl aya::Pod for PodKey {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl aya::Pod for PodCounters {}
+use super::pod::Pod;
 
 /// Gives all records that are in the ring to `each`; tells how many. It ends even if they are written as fast as they
 /// are read: after as many bytes as the ring holds.
@@ -45,14 +22,13 @@ pub(super) fn drain(ring: &mut RingBuf<MapData>, capacity: u32, visit: &mut dyn 
 }
 
 /// The rows of the map of plain calls. A row that is removed meanwhile may be missing or twice.
-pub(super) fn read_io_counters(map: &HashMap<MapData, PodKey, PodCounters>) -> Vec<(IoCounterKey, IoCounters)> {
-    map.iter()
-        .flatten()
-        .map(|(PodKey(key), PodCounters(sum))| (key, sum))
-        .collect()
+pub(super) fn read_io_counters(
+    map: &HashMap<MapData, Pod<IoCounterKey>, Pod<IoCounters>>,
+) -> Vec<(IoCounterKey, IoCounters)> {
+    map.iter().flatten().map(|(Pod(key), Pod(sum))| (key, sum)).collect()
 }
 
 /// The rows of the map of sums. A row that is written meanwhile may be half old, half new: then its sums differ.
-pub(super) fn read_digests(map: &HashMap<MapData, u64, PodDigest>) -> Vec<(u64, DigestState)> {
-    map.iter().flatten().map(|(sock, PodDigest(row))| (sock, row)).collect()
+pub(super) fn read_digests(map: &HashMap<MapData, u64, Pod<DigestState>>) -> Vec<(u64, DigestState)> {
+    map.iter().flatten().map(|(sock, Pod(row))| (sock, row)).collect()
 }
