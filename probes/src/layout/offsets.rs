@@ -1,54 +1,56 @@
-//! Which members the programs need, and where this kernel has them.
+//! Structure members that the eBPF programs read, and their offsets in one kernel.
 //!
-//! The names on the left are the globals of `probes-ebpf/src/offsets.rs`. What changed its name is looked for under all
-//! its names; what has another size than the programs read is as good as missing.
+//! The first name in each row is a global of `probes-ebpf/src/offsets.rs`. A member that was
+//! renamed is looked up under all of its names. A member whose size differs from what the programs
+//! read counts as missing.
 
 use std::fmt;
 
 use super::btf::{Btf, BtfError};
 
-/// What a member is needed for. What cannot be had leaves the others be.
+/// Group of probes that needs a member. A missing member disables its group and no other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ProbeGroup {
-    /// Calls, both ends of them, pipes and pages: without these nothing can be shown.
+    /// System calls, both of their endpoints, pipes and pages. Nothing can be shown without them.
     Calls,
     /// Packets of TCP connections.
     Packets,
     /// Messages of UNIX sockets.
     Unix,
-    /// Requests to disks.
+    /// Block I/O requests.
     Bios,
-    /// Pages of files that calls make dirty.
+    /// Page-cache pages that system calls dirty.
     Dirty,
-    /// Sums over pages instead of records of them.
+    /// Page digests per connection, which replace records of pages.
     Digest,
-    /// What the kernel tells of sends without copies.
+    /// Zero-copy completions.
     ZeroCopy,
-    /// What a kernel may be built without, and then does not do: its absence takes nothing away.
+    /// Members that a kernel may be built without. Without them the kernel lacks the feature, so
+    /// their absence hides nothing.
     Always,
 }
 
-/// A member, or why there is none.
+/// Member, size or enumerator that the programs cannot use.
 #[derive(Debug)]
 pub struct MissingMember {
-    /// What it is needed for.
+    /// Group of probes that needs it.
     pub group: ProbeGroup,
-    /// What is wrong.
+    /// Reason why the programs cannot use it.
     pub reason: MissingReason,
 }
 
-/// Why the programs cannot use a member.
+/// Reason why the programs cannot use a member.
 #[derive(Debug)]
 pub enum MissingReason {
-    /// The kernel's types do not have it.
+    /// The kernel's types do not contain it.
     Absent(BtfError),
-    /// It is there, but of another size or at another place than the programs know.
+    /// The kernel has it with another size or offset than the programs expect.
     Different {
-        /// Its structure and name.
+        /// Structure and member.
         what: String,
-        /// What the programs expect.
+        /// Value that the programs expect.
         expected: u32,
-        /// What is there.
+        /// Value in this kernel.
         found: u32,
     },
 }
@@ -67,16 +69,17 @@ impl fmt::Display for MissingMember {
     }
 }
 
-/// The values of the programs' globals for one kernel.
+/// Values of the programs' globals for one kernel.
 #[derive(Debug, Default)]
 pub struct KernelOffsets {
-    /// Names and values.
+    /// Global and value.
     pub values: Vec<(&'static str, u32)>,
-    /// What could not be found.
+    /// Members that this kernel lacks or has in another form.
     pub missing: Vec<MissingMember>,
 }
 
-/// A member that the programs read: the global, the structure, the member, its bytes, and other names of both.
+/// Member that the programs read: global, structure, member, size in bytes (0: any), and former
+/// names as (structure, member).
 type MemberSpec = (
     &'static str,
     &'static str,
@@ -118,7 +121,7 @@ const CALLS: &[MemberSpec] = &[
     ("PIPE_TAIL", "pipe_inode_info", "tail", 4, &[]),
     ("PIPE_BUFS", "pipe_inode_info", "bufs", 8, &[]),
     ("PIPE_RING_SIZE", "pipe_inode_info", "ring_size", 4, &[]),
-    // Since 7.2 the word of a tail page may be a mask; which one it is shows in its value.
+    // Since 7.2 the word of a tail page may be a mask. Its value shows which form it has.
     (
         "PAGE_COMPOUND",
         "page",
@@ -143,22 +146,23 @@ const CALLS: &[MemberSpec] = &[
 ];
 
 const ALWAYS: &[MemberSpec] = &[
-    // Without CONFIG_IPV6 there are no such sockets, without CONFIG_UNIX no such others.
+    // Kernels without CONFIG_IPV6 or CONFIG_UNIX have no such sockets.
     ("SK_V6_DADDR", "sock", "__sk_common.skc_v6_daddr", 16, &[]),
     ("SK_V6_RCV_SADDR", "sock", "__sk_common.skc_v6_rcv_saddr", 16, &[]),
     ("UNIX_PEER", "unix_sock", "peer", 8, &[]),
-    // Without CONFIG_IO_URING there is none; before 6.2 programs could not ask to be told.
+    // Kernels without CONFIG_IO_URING have no such requests. Before 6.2 a program could not ask for
+    // a report.
     ("REQUEST_CMD", "io_kiocb", "cmd", 0, &[]),
     ("NOTIF_REPORT", "io_notif_data", "zc_report", 1, &[]),
 ];
 
-/// For the kernel's own word on sends without copies: where a packet in an error queue says what it tells.
+/// Error-queue packets of zero-copy completions: where they hold the completion.
 const ZERO_COPY: &[MemberSpec] = &[
     ("SKB_CB", "sk_buff", "cb", 0, &[]),
     ("SERR_EE", "sock_exterr_skb", "ee", 16, &[]),
 ];
 
-/// For packets and for messages alike.
+/// Members of packets, which messages of UNIX sockets share.
 const SKB: &[MemberSpec] = &[
     ("SKB_SK", "sk_buff", "sk", 8, &[]),
     ("SKB_LEN", "sk_buff", "len", 4, &[]),
@@ -197,14 +201,15 @@ const DIRTY: &[MemberSpec] = &[(
     &[("folio", "_folio_nr_pages")],
 )];
 
-/// For sums: the pipe of a sendfile(2), and a name of the file whose pages are in a pipe.
+/// For digests: the pipe inside sendfile(2), and a name of the file whose pages are in a pipe.
 const DIGEST: &[MemberSpec] = &[
     ("TASK_SPLICE_PIPE", "task_struct", "splice_pipe", 8, &[]),
     ("INODE_DENTRY", "inode", "i_dentry.first", 8, &[]),
     ("DENTRY_ALIAS", "dentry", "d_u.d_alias", 16, &[("dentry", "d_alias")]),
 ];
 
-/// Members whose place the programs know, because they read several at once: the structure, the member, its offset.
+/// Members whose offset is fixed in the programs, because they read several members at once:
+/// structure, names of the member, offset.
 const FIXED_OFFSETS: &[(ProbeGroup, &str, &[&str], u32)] = &[
     (ProbeGroup::Calls, "pipe_buffer", &["page"], 0),
     (ProbeGroup::Calls, "pipe_buffer", &["offset"], 8),
@@ -218,7 +223,8 @@ const FIXED_OFFSETS: &[(ProbeGroup, &str, &[&str], u32)] = &[
     (ProbeGroup::Bios, "bio_vec", &["bv_offset"], 12),
 ];
 
-/// Sizes that the programs know: elements of arrays, and the page whose words they read at once.
+/// Sizes that are fixed in the programs: array elements, and `struct page`, whose words they read
+/// at once.
 const FIXED_SIZES: &[(ProbeGroup, &str, u32)] = &[
     (ProbeGroup::Calls, "pipe_buffer", 40),
     (ProbeGroup::Calls, "page", 64),
@@ -227,11 +233,12 @@ const FIXED_SIZES: &[(ProbeGroup, &str, u32)] = &[
 ];
 
 impl KernelOffsets {
-    /// Looks up all that the programs need.
+    /// Looks up every member that the programs need.
     ///
     /// # Errors
     ///
-    /// If the types cannot be read. That some are missing is no error here: [`missing`](Self::missing) has them.
+    /// If the types cannot be read. A missing member is no error and is listed in
+    /// [`missing`](Self::missing).
     pub fn from_btf(btf: &Btf) -> Result<Self, BtfError> {
         let mut plan = Self::default();
         let members = [
@@ -265,9 +272,9 @@ impl KernelOffsets {
         Ok(plan)
     }
 
-    /// What is missing for a part, if anything is.
+    /// Returns the first missing member that a group needs.
     pub fn missing_for(&self, part: ProbeGroup) -> Option<&MissingMember> {
-        // Messages are made of what packets are made of, and pages are described alike for all.
+        // Messages and packets are both `struct sk_buff`. Page descriptions belong to `Calls`.
         let wanted = if part == ProbeGroup::Unix {
             ProbeGroup::Packets
         } else {
@@ -276,8 +283,8 @@ impl KernelOffsets {
         self.missing.iter().find(|missing| missing.group == wanted)
     }
 
-    /// The first thing that is elsewhere in another plan: what, where it is here, and where there. Such plans are of kernels
-    /// that differ, and one of them reads at wrong places of the other's.
+    /// Returns the first value that differs from another kernel's: member, value here, value there.
+    /// If there is one, each kernel's programs would read wrong offsets on the other kernel.
     pub fn first_difference(&self, other: &Self) -> Option<(String, Option<u32>, Option<u32>)> {
         let of = |plan: &Self, name: &str| plan.values.iter().find(|(have, _)| *have == name).map(|(_, at)| *at);
         let names = self.values.iter().chain(&other.values).map(|(name, _)| *name);
@@ -292,7 +299,7 @@ impl KernelOffsets {
         let mut names = vec![(of, path)];
         names.extend(others);
         match btf.first_field_of(&names) {
-            // The frags are an array, of which only the start is wanted.
+            // `frags` and `cb` are arrays of which only the start is needed; their size varies.
             Ok(field) if size == 0 || (field.size == size && field.bits.is_none()) => {
                 self.values.push((global, field.offset));
             }
@@ -342,7 +349,7 @@ impl KernelOffsets {
     }
 }
 
-/// The structure and member that a global is of.
+/// Returns the structure and member that a global holds the offset of.
 fn member_name(global: &str) -> String {
     let mut all = [CALLS, ALWAYS, SKB, PACKETS, BIOS, DIRTY, DIGEST, ZERO_COPY]
         .into_iter()

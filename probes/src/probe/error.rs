@@ -1,4 +1,4 @@
-//! Why tracing could not be set up, and the command that mends it.
+//! Errors of setting up a trace, each with a hint that fixes it.
 
 use std::fmt;
 use std::io;
@@ -11,62 +11,62 @@ use aya::programs::ProgramError;
 use crate::layout::btf::BtfError;
 use crate::layout::offsets::MissingMember;
 
-/// Why the probes cannot be loaded.
+/// Error of loading or attaching the probes.
 #[derive(Debug)]
 pub struct SetupError {
-    /// The cause.
+    /// Cause of the error.
     pub kind: SetupErrorKind,
 }
 
-/// What stands in the way.
+/// Cause of a [`SetupError`].
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum SetupErrorKind {
-    /// This process may not load programs.
+    /// This process lacks the privilege to load programs.
     NoPrivilege {
-        /// The capabilities that it lacks.
+        /// Missing capabilities.
         missing: Vec<&'static str>,
     },
     /// The kernel's types cannot be read.
     NoBtf(BtfError),
-    /// The types that were given are not this kernel's.
+    /// The given BTF file belongs to another kernel.
     ForeignBtf {
-        /// Their file.
+        /// Path of the BTF file.
         file: PathBuf,
-        /// What differs: a structure and its member.
+        /// Structure and member that differ.
         member: String,
-        /// Where it is in that file, in bytes from the start; `None` if it is not there.
+        /// Offset of the member in the file, in bytes; `None` if the file lacks it.
         in_file: Option<u32>,
-        /// Where this kernel has it.
+        /// Offset of the member in this kernel, in bytes; `None` if this kernel lacks it.
         in_kernel: Option<u32>,
     },
-    /// A member that nothing can be shown without is not in this kernel.
+    /// This kernel lacks a member without which nothing can be shown.
     MissingMember(MissingMember),
-    /// The kernel refused a program.
+    /// The kernel refused to load or attach a program.
     Refused {
-        /// Which one.
+        /// Name of the program.
         program: &'static str,
-        /// What the kernel said.
+        /// Error of bpf(2).
         error: io::Error,
-        /// What its verifier said.
+        /// Log of the verifier.
         log: String,
     },
-    /// This kernel has no tracepoint of that name, or one with other arguments.
+    /// This kernel lacks a tracepoint, or passes other arguments to it.
     NoTracepoint {
-        /// Its name.
+        /// Name of the tracepoint.
         name: &'static str,
     },
-    /// Sums over pages cannot be made, or were not seen to be.
+    /// Page digests are not available, or failed the selftest.
     NoDigest {
-        /// Why.
+        /// Reason for that.
         reason: String,
     },
-    /// Something else.
+    /// Any other cause, as text.
     Other(String),
 }
 
 impl SetupError {
-    /// Says what to do about it: where there is one, the exact command.
+    /// Returns what the user can do about the error, as a command where there is one.
     #[must_use]
     pub fn hint(&self) -> String {
         match &self.kind {
@@ -109,7 +109,7 @@ impl SetupError {
         }
     }
 
-    /// A program that the kernel did not take.
+    /// Converts aya's error about a program.
     pub(super) fn refused(program: &'static str, error: ProgramError) -> Self {
         let kind = match error {
             ProgramError::LoadError { io_error, verifier_log } => SetupErrorKind::Refused {
@@ -157,7 +157,7 @@ impl fmt::Display for SetupError {
             SetupErrorKind::MissingMember(missing) => missing.fmt(f),
             SetupErrorKind::Refused { program, error, log } => {
                 write!(f, "the kernel refused the program {program}: {error}")?;
-                // The verifier's last words are its reason.
+                // The verifier writes its reason last, before the statistics.
                 if let Some(reason) = log.lines().rev().find(|line| !line.starts_with("processed ")) {
                     write!(f, " ({reason})")?;
                 }

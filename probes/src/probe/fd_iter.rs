@@ -1,4 +1,4 @@
-//! Looking around: what traced processes have open when watching begins, shown by the kernel one descriptor after the other
+//! Snapshot of open files: the kernel passes each open descriptor of each process to a program
 //! (`iter/task_file`, Linux 5.8).
 
 use std::fs::File;
@@ -10,15 +10,15 @@ use aya::{Btf, BtfError, Ebpf};
 
 use super::error::{SetupError, SetupErrorKind};
 
-/// The program's name.
+/// Name of the program in the object.
 pub(super) const PROGRAM_NAME: &str = "task_file";
 
-/// How often the program may ask to be shown a descriptor again, in all: a pipe of 1024 slots takes 64 turns, so this is for
-/// what should never be.
+/// Limit on requests by the program to see a descriptor again. A pipe of 1024 slots needs 64 of
+/// them, so the limit only ends a loop that should not exist.
 const MAX_RETRIES: usize = 1 << 20;
 
-/// The kernel's types in aya's own form, which its loader of iterators wants: read by a thread of its own, while the other
-/// programs are loaded.
+/// The kernel's types in aya's own form, which loading an iterator requires. A background thread
+/// parses them while the other programs are loaded.
 pub(super) struct IterBtf(JoinHandle<Result<Btf, BtfError>>);
 
 impl IterBtf {
@@ -27,7 +27,7 @@ impl IterBtf {
     }
 }
 
-/// Loads the program, and opens the iteration. Nothing is shown before it is read.
+/// Loads the program and opens the iteration, which starts with the first read.
 pub(super) fn open(ebpf: &mut Ebpf, types: IterBtf) -> Result<File, SetupError> {
     let read = types.0.join();
     let read = read.map_err(|_| SetupErrorKind::Other("the kernel's types could not be read".to_owned()))?;
@@ -44,16 +44,16 @@ pub(super) fn open(ebpf: &mut Ebpf, types: IterBtf) -> Result<File, SetupError> 
     file.map_err(|error| SetupErrorKind::Other(format!("{PROGRAM_NAME}: {error}")).into())
 }
 
-/// Goes through all descriptors of all processes.
+/// Runs the program for every descriptor of every process.
 pub(super) fn run(file: &File) -> io::Result<()> {
     let mut file = file;
     let mut turns = 0;
     loop {
         match file.read(&mut [0; 64]) {
             Ok(0) => return Ok(()),
-            // The program writes nothing here.
+            // The program does not write to the iterator's buffer.
             Ok(_) => {}
-            // It asked to be shown the same descriptor again.
+            // The program asked to see the same descriptor again.
             Err(error) if error.kind() == ErrorKind::WouldBlock && turns < MAX_RETRIES => turns += 1,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-//! Loading the programs and attaching them.
+//! Loading and attaching of the eBPF programs.
 
 use std::path::Path;
 
@@ -21,12 +21,12 @@ use crate::layout::offsets::{KernelOffsets, ProbeGroup};
 impl Probes {
     /// Loads and attaches the programs.
     ///
-    /// What this kernel cannot do is left out, see [`not_loaded`](Self::not_loaded); an error is what nothing can be
-    /// shown without.
+    /// Programs that this kernel does not support are skipped and listed in
+    /// [`not_loaded`](Self::not_loaded).
     ///
     /// # Errors
     ///
-    /// [`SetupError`] says what stands in the way, and what mends it.
+    /// [`SetupError`] if nothing could be shown: its [`hint`](SetupError::hint) says what to do.
     pub fn load(options: &LoadOptions) -> Result<Self, SetupError> {
         privileges::ensure_can_load()?;
         let btf = options
@@ -44,10 +44,11 @@ impl Probes {
         {
             return Err(SetupErrorKind::MissingMember(offsets.missing.swap_remove(at)).into());
         }
-        // A file of types says nothing of the numbers of this kernel's functions.
+        // IDs of functions in a BTF file are not those of this kernel.
         let function = rdonly_cast::btf_id(&btf).filter(|_| options.btf.is_none());
         if function.is_some() {
-            // Whether the kernel takes it only loading shows: the function is older than what it is used for.
+            // Only loading shows whether the kernel accepts the call, because the function is older
+            // than its use with type 0.
             let direct_reads = Self::load_with(options, &btf, &offsets, function);
             if direct_reads.is_ok() {
                 return direct_reads;
@@ -56,7 +57,8 @@ impl Probes {
         Self::load_with(options, &btf, &offsets, None)
     }
 
-    /// Loads and attaches, with or without direct reads.
+    /// Loads and attaches the programs; with `function`, they read kernel memory through
+    /// bpf_rdonly_cast.
     fn load_with(
         options: &LoadOptions,
         btf: &Btf,
@@ -103,7 +105,8 @@ impl Probes {
         let io_counters = HashMap::try_from(take_map(&mut ebpf, "IO_COUNTERS")?)?;
         let digests = HashMap::try_from(take_map(&mut ebpf, "DIGESTS")?)?;
         let tallies = PerCpuArray::try_from(take_map(&mut ebpf, "PROGRAM_STATS")?)?;
-        // Nothing is attached before all is loaded: what is refused has disturbed nobody.
+        // Attaching starts only after every program is loaded, so a refused program leaves no probe
+        // behind.
         for spec in &loaded {
             program_mut(&mut ebpf, spec.name)?
                 .attach(spec.tracepoint)
@@ -125,8 +128,9 @@ impl Probes {
     }
 }
 
-/// Types of another kernel make programs that read at wrong places. Where this kernel tells its own, they must agree; where
-/// it does not only the selftest can tell.
+/// Returns an error if offsets from a BTF file differ from this kernel's, because the programs
+/// would then read wrong memory. Where the kernel does not show its own types, only the selftest
+/// can detect the difference.
 fn ensure_same_kernel(file: &Path, offsets: &KernelOffsets) -> Result<(), SetupError> {
     let Ok(own) = Btf::from_running_kernel().and_then(|btf| KernelOffsets::from_btf(&btf)) else {
         return Ok(());
@@ -143,7 +147,7 @@ fn ensure_same_kernel(file: &Path, offsets: &KernelOffsets) -> Result<(), SetupE
     }
 }
 
-/// The object with its globals and maps, no program loaded yet.
+/// Creates the maps and sets the globals of the object. No program is loaded yet.
 fn load_object(
     options: &LoadOptions,
     btf: &Btf,
@@ -165,7 +169,7 @@ fn load_object(
     let (mode, cgroup, level) = options.scope.globals();
     let (self_tgid, follow) = (std::process::id(), u32::from(options.descendants));
     let mut loader = EbpfLoader::new();
-    // The compiler drops globals that no program reads.
+    // The compiler drops globals that no program reads, so these need not exist.
     for (name, value) in &offsets.values {
         loader.override_global(name, value, false);
     }
@@ -185,13 +189,13 @@ fn load_object(
     Ok(loader.load(&object)?)
 }
 
-/// A program of the object.
+/// Returns a program of the object, for loading or attaching.
 fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, SetupError> {
     let program = ebpf.program_mut(name).and_then(|program| program.try_into().ok());
     program.ok_or_else(|| SetupErrorKind::Other(format!("the object has no raw tracepoint program {name}")).into())
 }
 
-/// Loads a program that another goes on with, and tells that one where it is.
+/// Loads a program that is reached by tail calls only, and enters it in the map of tail calls.
 fn load_tail_call(ebpf: &mut Ebpf, index: u32, name: &'static str) -> Result<(), SetupError> {
     let program = program_mut(ebpf, name)?;
     program.load().map_err(|error| SetupError::refused(name, error))?;
@@ -199,14 +203,15 @@ fn load_tail_call(ebpf: &mut Ebpf, index: u32, name: &'static str) -> Result<(),
         .fd()
         .and_then(|fd| Ok(fd.try_clone()?))
         .map_err(|error| SetupError::refused(name, error))?;
-    // The map stays with the object: without a descriptor of it the kernel would empty it.
+    // The map is borrowed and stays with the object. The kernel empties a program array once no
+    // descriptor of it is left.
     let map = ebpf
         .map_mut("TAIL_CALLS")
         .ok_or_else(|| SetupError::from(SetupErrorKind::Other("the object has no map TAIL_CALLS".to_owned())))?;
     Ok(ProgramArray::try_from(map)?.set(index, &fd, 0)?)
 }
 
-/// Takes a map of the object.
+/// Takes a map out of the object.
 fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map, SetupError> {
     ebpf.take_map(name)
         .ok_or_else(|| SetupErrorKind::Other(format!("the object has no map {name}")).into())

@@ -1,4 +1,6 @@
-//! The probes: loading the eBPF programs of tier T0, saying whom they trace, and taking what they write.
+//! The eBPF programs: loading, attaching, scope, and reading what they record.
+//!
+//! The programs attach to raw tracepoints (tier T0).
 //!
 //! ```no_run
 //! use zctrace_probes::probe::{LoadOptions, Probes, Record};
@@ -12,8 +14,8 @@
 //! # Ok::<_, zctrace_probes::probe::SetupError>(())
 //! ```
 //!
-//! Programs and maps are held by descriptors only: they are gone when [`Probes`] is dropped, and when the process ends,
-//! however it ends.
+//! Programs and maps are referenced only by descriptors of this process. They disappear when
+//! [`Probes`] is dropped and when the process ends, however it ends.
 
 mod error;
 mod fd_iter;

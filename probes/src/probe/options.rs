@@ -1,4 +1,4 @@
-//! What to load, and for whom.
+//! Options of loading: scope, probes and parameters.
 
 use std::path::PathBuf;
 
@@ -8,22 +8,23 @@ use super::programs::ProgramSpec;
 use super::scope::ScopeFilter;
 use crate::layout::offsets::ProbeGroup;
 
-/// What to load, and for whom.
+/// Options of [`Probes::load`](super::Probes::load).
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Whom to trace.
+    /// Selection of the traced processes.
     pub scope: ScopeFilter,
-    /// Whether what traced processes start is traced, too (with [`ScopeFilter::Processes`]).
+    /// Whether children of traced processes are traced, with [`ScopeFilter::Processes`].
     pub descendants: bool,
-    /// What a process [announces](super::announce) to be traced; 0: nobody can.
+    /// Cookie with which a process [announces](super::announce) itself for tracing; 0 disables
+    /// announcements.
     pub cookie: u64,
-    /// Bytes of the ring: a power of two, and at least a page.
+    /// Size of the ring buffer in bytes: a power of two, and at least a page.
     pub ring_bytes: u32,
-    /// What to look at.
+    /// Groups of probes to attach.
     pub hooks: Hooks,
-    /// A file with the kernel's types, instead of the kernel's own.
+    /// BTF file to use instead of the kernel's own types.
     pub btf: Option<PathBuf>,
-    /// What sums over pages are mixed with: a number that nobody can guess.
+    /// Secret that is mixed into page digests, so that a traced program cannot forge them.
     pub digest_key: u64,
     /// Whether [`snapshot_open_files`](super::Probes::snapshot_open_files) will be called.
     pub snapshot_open_files: bool,
@@ -44,31 +45,31 @@ impl Default for LoadOptions {
     }
 }
 
-/// What to look at. Processes are always followed.
+/// Groups of probes to attach. Probes of process events are always attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(clippy::struct_excessive_bools)] // Each is a switch of its own.
+#[allow(clippy::struct_excessive_bools)] // Each field is an independent switch.
 pub struct Hooks {
-    /// Entries and exits of system calls. They cost every process of the machine some nanoseconds for each of its
-    /// calls.
+    /// Entries and exits of system calls. Attached, they add some nanoseconds to every system call
+    /// of every process.
     pub calls: bool,
     /// Packets of TCP connections.
     pub packets: bool,
     /// Messages of UNIX sockets.
     pub unix: bool,
-    /// Requests to disks.
+    /// Block I/O requests.
     pub bios: bool,
-    /// Pages of files that calls make dirty.
+    /// Page-cache pages that system calls dirty.
     pub dirty: bool,
-    /// Sums over the pages that go to TCP connections, which need no hook of system calls.
+    /// Digests of the pages that TCP connections send, which need no probe of system calls.
     pub digest: Option<DigestMode>,
 }
 
-/// What is summed up.
+/// Quantity that digests sum up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DigestMode {
-    /// Pages, where calls hand them over and where packets carry them: the level `digest`.
+    /// Pages, both where calls send them and where packets carry them: level `digest`.
     Pages,
-    /// Bytes that calls hand over: the level `counters`.
+    /// Bytes that calls send: level `counters`.
     Bytes,
 }
 
@@ -86,7 +87,7 @@ impl Default for Hooks {
 }
 
 impl Hooks {
-    /// Nothing but sums.
+    /// Selects digests and no other probes.
     pub const fn digest_only(mode: DigestMode) -> Self {
         Self {
             calls: false,
@@ -98,7 +99,7 @@ impl Hooks {
         }
     }
 
-    /// Whether a program is asked for.
+    /// Returns whether a program is selected.
     pub(super) fn includes(self, spec: &ProgramSpec) -> bool {
         let packets = spec.number != program::DIGEST_XMIT || self.digest == Some(DigestMode::Pages);
         self.includes_group(spec.group) && packets

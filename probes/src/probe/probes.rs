@@ -1,4 +1,4 @@
-//! The loaded programs, and what they are asked afterwards.
+//! Handle of the attached programs, for scope, records, maps and statistics.
 
 use std::fmt;
 use std::fs::File;
@@ -16,27 +16,27 @@ use super::pod::Pod;
 use super::programs::ProgramSpec;
 use super::reader;
 
-/// A program that is loaded and attached.
+/// Program that is loaded and attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Its name, which is that of its tracepoint if no other program has that.
+    /// Name of the program: that of its tracepoint, unless two programs share one.
     pub name: &'static str,
-    /// Whether it is attached.
+    /// Whether the program is attached.
     pub attached: bool,
-    /// Instructions that the verifier looked at, if the kernel tells (since 5.16).
+    /// Instructions that the verifier processed, if the kernel reports them (since 5.16).
     pub verified_instructions: Option<u32>,
 }
 
-/// A program that was asked for, and is not there.
+/// Program that was selected, but could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotLoaded {
-    /// Its name.
+    /// Name of the program.
     pub program: &'static str,
-    /// Why.
+    /// Reason, as text.
     pub reason: String,
 }
 
-/// The programs, loaded and attached. Dropping it takes them away.
+/// The loaded and attached programs. Dropping the handle detaches them.
 pub struct Probes {
     pub(super) ebpf: Ebpf,
     pub(super) ring: RingBuf<MapData>,
@@ -61,26 +61,30 @@ impl fmt::Debug for Probes {
 }
 
 impl Probes {
-    /// Traces a process from here on, by its number in the initial PID namespace.
+    /// Starts tracing a process, given by its PID in the initial PID namespace.
     pub fn follow(&mut self, tgid: u32) -> Result<(), SetupError> {
         Ok(self.traced.insert(tgid, 1, 0)?)
     }
 
-    /// Traces a process no longer. What it started goes on being traced. One that was not traced is no error.
+    /// Stops tracing a process, if it is traced. Its children stay traced.
     pub fn unfollow(&mut self, tgid: u32) {
         let _ = self.traced.remove(&tgid);
     }
 
-    /// Looks at what traced processes have open already: connections are watched from here on, and records of what lies in
-    /// their pipes are written. `members` are the processes of the cgroup, if one is traced: which they are the kernel does
-    /// not tell the iterator.
+    /// Records what traced processes have open: connections are tracked from here on, and the
+    /// contents of pipes are emitted as pipe snapshots.
     ///
-    /// Once, and only if [`LoadOptions::snapshot_open_files`] was asked for: otherwise nothing happens, nor where the kernel cannot
-    /// do it, see [`not_loaded`](Self::not_loaded).
+    /// `members` are the processes of the traced cgroup, if any, because the kernel does not tell
+    /// the iterator which cgroup a task is in.
+    ///
+    /// Acts once, and only with
+    /// [`LoadOptions::snapshot_open_files`](super::LoadOptions::snapshot_open_files). Where the
+    /// kernel does not support it nothing happens; see [`not_loaded`](Self::not_loaded).
     ///
     /// # Errors
     ///
-    /// If the kernel has no room for the processes, or ends the iteration early. What it has shown until then was seen.
+    /// If the map of traced processes is full, or the kernel ends the iteration early. Descriptors
+    /// that were visited until then are recorded.
     pub fn snapshot_open_files(&mut self, members: &[u32]) -> Result<(), SetupError> {
         let Some(file) = self.fd_iter.take() else {
             return Ok(());
@@ -95,23 +99,23 @@ impl Probes {
         read.map_err(|error| SetupErrorKind::Other(format!("what processes have open: {error}")).into())
     }
 
-    /// Gives all records that are in the ring now to `each`, in the order in which room was made for them; tells how
-    /// many.
+    /// Passes each record that is in the ring buffer to `visit`, in the order of reservation, and
+    /// returns their number.
     pub fn drain(&mut self, visit: &mut dyn FnMut(&[u8])) -> usize {
         reader::drain(&mut self.ring, self.ring_bytes, visit)
     }
 
-    /// The plain calls so far.
+    /// Returns the I/O counters.
     pub fn io_counters(&mut self) -> Vec<(IoCounterKey, IoCounters)> {
         reader::read_io_counters(&self.io_counters)
     }
 
-    /// The sums over connections that are open now, by the address of the socket.
+    /// Returns the digests of connections that are open now, with the address of the socket.
     pub fn connection_digests(&mut self) -> Vec<(u64, DigestState)> {
         reader::read_digests(&self.digests)
     }
 
-    /// What each program wrote and lost so far.
+    /// Returns what each program has emitted and lost.
     pub fn loss(&mut self) -> Vec<ProgramLoss> {
         let of = |spec: &&'static ProgramSpec| {
             let mut loss = self.tally_of(spec.name, spec.number);
@@ -127,13 +131,13 @@ impl Probes {
         self.loaded.iter().map(of).chain(self.fd_iter_loss()).collect()
     }
 
-    /// What the iterator wrote and lost; `None` if it wrote nothing.
+    /// Returns what the iterator emitted and lost; `None` if it emitted nothing.
     fn fd_iter_loss(&self) -> Option<ProgramLoss> {
         let loss = self.tally_of(fd_iter::PROGRAM_NAME, program::TASK_FILE);
         (loss.written > 0 || loss.reserve_failures > 0).then_some(loss)
     }
 
-    /// What a program counted, on all CPUs.
+    /// Sums up the statistics of a program over all CPUs.
     fn tally_of(&self, program: &'static str, number: u32) -> ProgramLoss {
         let mut loss = ProgramLoss {
             program,
@@ -148,7 +152,7 @@ impl Probes {
         loss
     }
 
-    /// The programs that are there.
+    /// Returns the attached programs.
     pub fn programs(&self) -> Vec<Program> {
         let of = |spec: &&'static ProgramSpec| Program {
             name: spec.name,
@@ -165,12 +169,13 @@ impl Probes {
         self.loaded.iter().map(of).chain(fd_iter).collect()
     }
 
-    /// What was asked for and cannot be had on this kernel.
+    /// Returns the selected programs that could not be loaded.
     pub fn not_loaded(&self) -> &[NotLoaded] {
         &self.not_loaded
     }
 
-    /// Nanoseconds that the programs ran, on all CPUs. 0 unless the kernel counts (`kernel.bpf_stats_enabled`).
+    /// Returns the run time of the programs on all CPUs, in nanoseconds; 0 unless the kernel
+    /// measures it (`kernel.bpf_stats_enabled`).
     pub fn run_time_ns(&self) -> u64 {
         let of = |spec: &&'static ProgramSpec| {
             Some(program_ref(&self.ebpf, spec.name)?.info().ok()?.run_time().as_nanos() as u64)
@@ -179,7 +184,7 @@ impl Probes {
     }
 }
 
-/// The same, to look at only.
+/// Returns a loaded program, for queries.
 fn program_ref<'a>(ebpf: &'a Ebpf, name: &str) -> Option<&'a RawTracePoint> {
     ebpf.program(name)?.try_into().ok()
 }

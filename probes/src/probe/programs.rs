@@ -1,11 +1,12 @@
-//! The table of eBPF programs: what each observes, and where it is attached.
+//! Table of the eBPF programs: group, number, tracepoint and arguments of each.
 
 use zctrace_records::program;
 
 use crate::layout::btf::Btf;
 use crate::layout::offsets::{KernelOffsets, ProbeGroup};
 
-/// A program: its name in the object, what it is for, its number, its tracepoints with the arguments it wants of them.
+/// eBPF program: name in the object, group, number, tracepoint, and arguments that it expects
+/// there.
 pub(super) struct ProgramSpec {
     pub(super) name: &'static str,
     pub(super) group: ProbeGroup,
@@ -14,12 +15,12 @@ pub(super) struct ProgramSpec {
     arguments: Arguments,
 }
 
-/// What a tracepoint passes.
+/// Arguments that a program accepts from its tracepoint.
 #[derive(Clone, Copy)]
 enum Arguments {
-    /// So many; what later kernels add comes behind.
+    /// At least this number; later kernels append arguments.
     AtLeast(usize),
-    /// One of these numbers; any other means something else.
+    /// One of these numbers; any other number has another meaning.
     OneOf(&'static [usize]),
 }
 
@@ -33,7 +34,8 @@ const fn spec(name: &'static str, group: ProbeGroup, number: u32, arguments: usi
     }
 }
 
-/// In the order in which they are attached: a call is told of after its entry was seen, a process before it calls.
+/// Programs in the order of attachment: process events first, because a process is recorded before
+/// its calls; `sys_enter` before `sys_exit`, because a call is recorded only if its entry was observed.
 pub(super) const PROGRAMS: &[ProgramSpec] = &[
     spec("task_rename", ProbeGroup::Always, program::TASK_RENAME, 2),
     spec("sched_process_fork", ProbeGroup::Always, program::SCHED_PROCESS_FORK, 2),
@@ -54,7 +56,7 @@ pub(super) const PROGRAMS: &[ProgramSpec] = &[
     spec("consume_skb", ProbeGroup::Unix, program::CONSUME_SKB, 1),
     spec("kfree_skb", ProbeGroup::Unix, program::KFREE_SKB, 1),
     ProgramSpec {
-        // Before 5.11 the queue came first.
+        // Before 5.11 the first argument was the queue.
         arguments: Arguments::OneOf(&[1]),
         ..spec("block_bio_queue", ProbeGroup::Bios, program::BLOCK_BIO_QUEUE, 1)
     },
@@ -81,14 +83,14 @@ pub(super) const PROGRAMS: &[ProgramSpec] = &[
     spec("sys_exit", ProbeGroup::Calls, program::SYS_EXIT, 2),
 ];
 
-/// Arguments of `io_uring_complete`: since 6.15 the last one is the address of the result, before that there was all that is in
-/// it. (Before 5.19, when there were no notifications, there were fewer.)
+/// Number of arguments of `io_uring_complete` since 6.15, when the last one is the address of the
+/// CQE. Before 5.19, which has no notifications, there were fewer.
 pub(super) const CQE_BY_ADDRESS: usize = 3;
-/// See [`CQE_BY_ADDRESS`].
+/// Number of arguments of `io_uring_complete` before 6.15, when the members of the CQE were passed.
 const CQE_BY_VALUE: usize = 7;
 
-/// Programs that others go on with: reached by tail calls only. In the order of the map of them
-/// (`maps::tail_call`, probes-ebpf/src/maps.rs).
+/// Programs that are reached by tail calls only, in the order of their map (`maps::tail_call`,
+/// probes-ebpf/src/maps.rs).
 pub(super) const TAIL_CALLS: [(ProbeGroup, &str); 3] = [
     (ProbeGroup::Calls, "tail_pipe_slots"),
     (ProbeGroup::Packets, "tail_skb_frags"),
@@ -96,7 +98,7 @@ pub(super) const TAIL_CALLS: [(ProbeGroup, &str); 3] = [
 ];
 
 impl ProgramSpec {
-    /// Why a program cannot be had on this kernel.
+    /// Returns why this kernel does not support the program; `None` if it does.
     pub(super) fn unsupported_reason(&self, btf: &Btf, offsets: &KernelOffsets) -> Option<String> {
         if let Some(missing) = offsets
             .missing_for(self.group)

@@ -1,21 +1,21 @@
-//! The types of a BTF blob, as they are laid out there (include/uapi/linux/btf.h).
+//! Types of a BTF blob, in the layout of include/uapi/linux/btf.h.
 
 use super::error::BtfError;
 
-/// The number of a type; zero is void.
+/// BTF type ID; 0 is void.
 pub(super) type TypeId = u32;
 
-/// How many typedefs, qualifiers or nested anonymous members are followed: the kernel has a dozen at most, damaged input
-/// has loops.
+/// Limit on chains of typedefs, qualifiers and nested anonymous members. The kernel has a dozen at
+/// most; damaged input can contain loops.
 const MAX_DEPTH: u32 = 64;
 
-/// Every BTF blob begins with this (`BTF_MAGIC`), in the byte order of its machine.
+/// First two bytes of a BTF blob (`BTF_MAGIC`), in the byte order of its machine.
 const MAGIC: u16 = 0xeb9f;
 
-/// The header as of version 1.
+/// Length of the version 1 header, in bytes.
 const MIN_HEADER_LEN: usize = 24;
 
-/// What a type is.
+/// Kind of a type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Int,
@@ -26,7 +26,7 @@ pub(super) enum Kind {
     Enum,
     Fwd,
     Typedef,
-    /// const, volatile, restrict, and type tags: nothing but another name for what they stand before.
+    /// const, volatile, restrict and type tags, which only rename the type that they refer to.
     Qualifier,
     Func,
     FuncProto,
@@ -64,7 +64,7 @@ impl Kind {
         matches!(self, Self::Struct | Self::Union)
     }
 
-    /// Bytes that follow the three common words, for `count` elements.
+    /// Returns the number of bytes after the three common words, for `count` elements.
     const fn trailing_bytes(self, count: usize) -> usize {
         match self {
             Self::Int | Self::Var | Self::DeclTag => 4,
@@ -76,39 +76,39 @@ impl Kind {
     }
 }
 
-/// The common words of a type.
+/// Common words of a type.
 #[derive(Clone, Copy, Debug)]
 struct TypeHeader {
     kind: Kind,
-    /// For structs: offsets hold the width of bitfields, too. For enums: values are signed.
+    /// For structures: offsets also hold the width of bitfields. For enums: values are signed.
     flag: bool,
     count: usize,
     name: u32,
-    /// The size, or the type that is referred to.
+    /// Size, or the type that is referred to.
     word: u32,
-    /// Where what follows the common words begins.
+    /// Offset of the data after the common words.
     trailer: usize,
 }
 
-/// A member of a struct or union.
+/// Member of a structure or union.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
     pub(super) type_id: TypeId,
     pub(super) bit_offset: u64,
-    /// Zero if it is no bitfield.
+    /// Width in bits; 0 if the member is not a bitfield.
     pub(super) bit_width: u8,
 }
 
-/// All types of a blob.
+/// Index of the types of a blob.
 #[derive(Debug)]
 pub(super) struct TypeTable {
     bytes: Vec<u8>,
     strings: std::ops::Range<usize>,
-    /// Where each type begins; the first has number 1.
+    /// Offset of each type; the first has ID 1.
     types: Vec<u32>,
 }
 
-/// Reads a word that is there, or says that the blob is cut short.
+/// Reads a word, or returns an error if the blob is too short.
 fn read_u32(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
     let word = at
         .checked_add(4)
@@ -201,7 +201,7 @@ impl TypeTable {
         self.header_at(*at as usize)
     }
 
-    /// The string at an offset of the strings.
+    /// Returns the string at an offset of the string section.
     fn string(&self, offset: u32) -> Result<&[u8], BtfError> {
         let strings = &self.bytes[self.strings.clone()];
         let tail = strings
@@ -214,9 +214,9 @@ impl TypeTable {
         Ok(&tail[..end])
     }
 
-    /// The types of a name and kind.
+    /// Iterates over the types of a name and kind.
     ///
-    /// Names are not kept in a table of their own: a few dozen are asked for, of a hundred thousand types.
+    /// Names are not indexed, because only a few dozen of a hundred thousand types are looked up.
     pub(super) fn find_by_name(&self, name: &str, wanted: impl Fn(Kind) -> bool) -> impl Iterator<Item = TypeId> {
         let name = name.as_bytes().to_vec();
         (1..).zip(&self.types).filter_map(move |(id, &at)| {
@@ -225,7 +225,7 @@ impl TypeTable {
         })
     }
 
-    /// What a type is without its typedefs and qualifiers.
+    /// Strips typedefs and qualifiers.
     pub(super) fn resolve(&self, id: TypeId) -> Result<TypeId, BtfError> {
         let mut id = id;
         for _ in 0..MAX_DEPTH {
@@ -241,7 +241,7 @@ impl TypeTable {
         Err(BtfError::Malformed("typedefs without an end"))
     }
 
-    /// What a type is without its typedefs, and of an array its elements: void stays void.
+    /// Strips typedefs, qualifiers and arrays. Void stays void.
     pub(super) fn element_type(&self, id: TypeId) -> Result<TypeId, BtfError> {
         let mut id = id;
         for _ in 0..MAX_DEPTH {
@@ -265,7 +265,7 @@ impl TypeTable {
         Err(BtfError::Malformed("typedefs without an end"))
     }
 
-    /// What a pointer points to.
+    /// Returns the type that a pointer points to.
     pub(super) fn pointee(&self, id: TypeId) -> Result<TypeId, BtfError> {
         match self.header(id)? {
             TypeHeader {
@@ -275,7 +275,7 @@ impl TypeTable {
         }
     }
 
-    /// How many parameters a function has.
+    /// Returns the number of parameters of a function prototype.
     pub(super) fn parameter_count(&self, id: TypeId) -> Result<usize, BtfError> {
         match self.header(id)? {
             TypeHeader {
@@ -287,7 +287,7 @@ impl TypeTable {
         }
     }
 
-    /// The size of a type in bytes.
+    /// Returns the size of a type, in bytes.
     pub(super) fn size_of(&self, id: TypeId, depth: u32) -> Result<u32, BtfError> {
         if depth > MAX_DEPTH {
             return Err(BtfError::Malformed("arrays without an end"));
@@ -296,7 +296,8 @@ impl TypeTable {
         let head = self.header(id)?;
         match head.kind {
             Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => Ok(head.word),
-            // Of the machine that reads: kernels of other word sizes are not traced from here.
+            // Pointer size of the reading machine; kernels of another word size cannot be traced
+            // from here.
             Kind::Ptr => Ok(size_of::<usize>() as u32),
             Kind::Array => {
                 let element = self.size_of(read_u32(&self.bytes, head.trailer)?, depth + 1)?;
@@ -309,7 +310,7 @@ impl TypeTable {
         }
     }
 
-    /// The first bit and the width of an integer, `None` if the type is none.
+    /// Returns the first bit and the width of an integer type; `None` for another type.
     pub(super) fn integer_bits(&self, id: TypeId) -> Result<Option<(u8, u8)>, BtfError> {
         let head = self.header(self.resolve(id)?)?;
         if head.kind != Kind::Int {
@@ -319,9 +320,10 @@ impl TypeTable {
         Ok(Some(((encoding >> 16) as u8, encoding as u8)))
     }
 
-    /// A member by name, looked for in anonymous members, too, with its offset from the start of `id`.
+    /// Finds a member by name, also in anonymous members, with its offset from the start of `id`.
     pub(super) fn member(&self, id: TypeId, name: &str) -> Result<Option<Member>, BtfError> {
-        // Breadth first, over what is left to look at; damaged input could nest without end, so both are bounded.
+        // Work list of nested anonymous members. Its length and their depth are bounded, because
+        // damaged input can nest without end.
         let mut left = vec![(id, 0_u64, 0_u32)];
         while let Some((id, base, depth)) = left.pop() {
             let id = if id == 0 { continue } else { self.resolve(id)? };
@@ -358,7 +360,7 @@ impl TypeTable {
         Ok(None)
     }
 
-    /// The value of an enumerator of any enum.
+    /// Returns the value of an enumerator of any enum.
     pub(super) fn enumerator(&self, name: &str) -> Result<Option<i64>, BtfError> {
         for &at in &self.types {
             let head = self.header_at(at as usize)?;
