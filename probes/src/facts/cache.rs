@@ -1,4 +1,5 @@
-//! What a selftest showed is true of one boot, one kernel and one object, and remembered for as long.
+//! Cache of selftest results and of the measured overhead. An entry is valid for one boot, one
+//! kernel and one eBPF object.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,24 +11,24 @@ use serde::{Deserialize, Serialize};
 use super::results::SelftestResults;
 use crate::probe::object_id;
 
-/// What the answers are true of.
+/// Conditions under which cached results are valid.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CacheKey {
-    /// The version of these trials.
+    /// Version of the trials.
     pub trials: u32,
-    /// The boot.
+    /// ID of the boot.
     pub boot: String,
-    /// The kernel: its release and its build.
+    /// Release and version of the kernel.
     pub kernel: String,
-    /// The eBPF object.
+    /// Identifier of the eBPF object.
     pub object: String,
 }
 
-/// Trials of another version prove something else.
+/// Version of the trials. Increment it when they change, because other trials prove other things.
 const TRIALS_VERSION: u32 = 2;
 
 impl CacheKey {
-    /// That of this moment. `None` if the boot has no name: then nothing can be remembered.
+    /// Returns the current conditions; `None` if the boot has no ID, so that nothing can be cached.
     pub fn current() -> Option<Self> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let uname = rustix::system::uname();
@@ -44,15 +45,15 @@ impl CacheKey {
     }
 }
 
-/// Where root's is: all can read it, and only root can write it.
+/// Cache directory of root: readable by all users, writable only by root.
 const SHARED_DIR: &str = "/var/cache/zctrace";
 const RESULTS_FILE: &str = "selftest.json";
-/// What tracing costs, beside it.
+/// File with the measured overhead.
 const OVERHEAD_FILE: &str = "tax.json";
 
-/// Where this user's is, as the environment says.
+/// Returns the cache directory of the current user.
 fn user_dir(root: bool, cache: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
-    // What another user can write must not tell root what is proven.
+    // Root must not trust results that another user can write.
     if root {
         return Some(PathBuf::from(SHARED_DIR));
     }
@@ -74,17 +75,19 @@ fn current_user_dir() -> Option<PathBuf> {
     )
 }
 
-/// The last one that this process made itself, for where no file can be written.
+/// Results of the last selftest in this process, for users without a writable cache directory.
 static IN_PROCESS: Mutex<Option<SelftestResults>> = Mutex::new(None);
 
 fn in_process() -> MutexGuard<'static, Option<SelftestResults>> {
     IN_PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same for types out of a file, which is named by it: only for this process, since the file can change.
+/// Results of the last selftest with a BTF file, and its path. They are never written to disk,
+/// because the file can change.
 static IN_PROCESS_WITH_BTF: Mutex<Option<(PathBuf, SelftestResults)>> = Mutex::new(None);
 
-/// What the last selftest with the types of this file showed, in this process; with those of the kernel, as [`load`].
+/// Loads the results of the last selftest with this BTF file, if it ran in this process; with
+/// `None`, those of [`load`].
 pub fn load_for_btf(btf: Option<&Path>) -> Option<SelftestResults> {
     let Some(btf) = btf else { return load() };
     let in_process = IN_PROCESS_WITH_BTF.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,12 +97,12 @@ pub fn load_for_btf(btf: Option<&Path>) -> Option<SelftestResults> {
         .map(|(_, results)| results.clone())
 }
 
-/// Keeps what was shown with the types of a file.
+/// Stores the results of a selftest with a BTF file, for this process.
 pub(crate) fn store_for_btf(btf: &Path, results: &SelftestResults) {
     *IN_PROCESS_WITH_BTF.lock().unwrap_or_else(PoisonError::into_inner) = Some((btf.to_owned(), results.clone()));
 }
 
-/// What the last selftest showed, if that is still true: this process's own, this user's, or root's.
+/// Loads the results of the last valid selftest: of this process, of this user, or of root.
 pub fn load() -> Option<SelftestResults> {
     if let Some(results) = in_process().clone() {
         return Some(results);
@@ -111,8 +114,8 @@ pub fn load() -> Option<SelftestResults> {
         .or_else(|| read_results(shared, &key))
 }
 
-/// What attached probes add to each system call of each process here, in nanoseconds, as it was measured since this boot, on
-/// this kernel, with this object: by this user, or by root.
+/// Loads the overhead that attached probes add to each system call on this machine, in nanoseconds,
+/// as this user or root measured it under the current conditions.
 pub fn load_syscall_overhead() -> Option<f64> {
     let key = CacheKey::current()?;
     let shared = Path::new(SHARED_DIR);
@@ -120,11 +123,11 @@ pub fn load_syscall_overhead() -> Option<f64> {
     current_user_dir().and_then(|dir| of(&dir)).or_else(|| of(shared))
 }
 
-/// Remembers that for reports to come. Noise can make it less than nothing, which it is not.
+/// Stores the measured overhead for later reports. A negative value is noise and counts as 0.
 ///
 /// # Errors
 ///
-/// If it cannot be written: then reports do without.
+/// If the file cannot be written. Reports then omit the overhead.
 pub fn store_syscall_overhead(ns: f64) -> io::Result<()> {
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     let key = CacheKey::current().ok_or_else(missing)?;
@@ -136,7 +139,7 @@ pub fn store_syscall_overhead(ns: f64) -> io::Result<()> {
     )
 }
 
-/// What is written down of it.
+/// Content of the overhead file.
 #[derive(Serialize, Deserialize)]
 struct SyscallOverhead {
     key: CacheKey,
@@ -150,7 +153,8 @@ fn read_overhead(dir: &Path, key: &CacheKey) -> Option<f64> {
     (overhead.key == *key && is_time).then_some(overhead.per_syscall_ns)
 }
 
-/// Keeps it, and writes it down. That this fails does no harm: it is made again by the next process.
+/// Stores the results in memory and on disk. An error is harmless, because the next process repeats
+/// the selftest.
 pub(crate) fn store(results: &SelftestResults) -> io::Result<()> {
     *in_process() = Some(results.clone());
     write_json(
@@ -169,7 +173,8 @@ fn read_results(dir: &Path, key: &CacheKey) -> Option<SelftestResults> {
 fn write_json(dir: &Path, name: &str, what: &impl Serialize) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
     let text = serde_json::to_string(what)?;
-    // Under another name first: who reads meanwhile reads all of one or all of the other.
+    // Rename a complete file into place, so that a concurrent reader sees either all of the old or
+    // all of the new content.
     let new = dir.join(format!(".{name}.{}", std::process::id()));
     std::fs::write(&new, text + "\n")?;
     std::fs::rename(&new, dir.join(name))

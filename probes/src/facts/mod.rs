@@ -1,6 +1,7 @@
-//! What probes can observe, what the last selftest showed of it, and where that is remembered.
+//! Facts: what probes can observe, with the results of the last selftest and their cache.
 //!
-//! Below both [`trace`](crate::trace), which uses no fact that failed, and [`selftest`](crate::selftest), which tries them.
+//! This module is below both [`trace`](crate::trace), which does not use a fact that failed, and
+//! [`selftest`](crate::selftest), which verifies them.
 
 pub mod cache;
 mod results;
@@ -10,38 +11,38 @@ pub use self::results::{Counts, Expected, Observed, SelftestResults, Trial, Verd
 
 use crate::layout::offsets::ProbeGroup;
 
-/// What is in the slots of pipes.
+/// Contents of pipe slots.
 pub(crate) const SLOTS: &str = "pages in pipe slots";
-/// What is in packets of TCP connections.
+/// Contents of TCP packets.
 pub(crate) const PACKETS: &str = "pages in packets";
-/// When these end.
+/// Ends of TCP connections.
 pub(crate) const CLOSES: &str = "ends of connections";
-/// What is in messages of UNIX sockets.
+/// Contents of messages of UNIX sockets.
 pub(crate) const MESSAGES: &str = "pages in UNIX messages";
-/// What is in requests to disks.
+/// Contents of block I/O requests.
 pub(crate) const DISK: &str = "pages to and from disks";
-/// What calls put in page caches.
+/// Page-cache pages that system calls dirty.
 pub(crate) const DIRTY: &str = "pages of files that become dirty";
 
-/// What lies in pipes that were there before.
+/// Contents of pre-existing pipes.
 pub(crate) const EXISTING_PIPES: &str = "pages in pipes from before";
-/// What the kernel itself says of sends without copies.
+/// Zero-copy completions of sockets.
 pub(crate) const ZEROCOPY: &str = "notices of sends without copies";
-/// The same, of `io_uring`.
+/// Zero-copy completions of io_uring.
 pub(crate) const ZEROCOPY_URING: &str = "notices of io_uring's sends";
 
-/// What goes to TCP connections, at the level `digest`.
+/// Digests of the pages that TCP connections send, at level `digest`.
 pub(crate) const DIGESTS: &str = "sums over pages to TCP connections";
 
-/// A fact: one thing that probes can observe.
+/// Description of a fact: one thing that probes can observe.
 pub(crate) struct FactSpec {
     /// Name in reports.
     pub(crate) name: &'static str,
     /// eBPF program that observes it.
     pub(crate) program: &'static str,
-    /// Kernel layout that the program needs.
+    /// Kernel members that the program needs.
     pub(crate) group: ProbeGroup,
-    /// What stays unknown without it, for the report.
+    /// Consequence for the report if it cannot be observed.
     pub(crate) without: &'static str,
 }
 

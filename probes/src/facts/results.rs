@@ -1,24 +1,24 @@
-//! What the trials showed, and what that says of each fact.
+//! Results of the selftest's trials, and what they imply for each fact.
 
 use serde::{Deserialize, Serialize};
 
 use super::cache::CacheKey;
 use zctrace_report::Alive;
 
-/// What a trial does, and so what must be seen of it.
+/// Operation that a trial performs, and therefore the expected observation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expected {
-    /// Its bytes move.
+    /// The bytes move.
     Moved,
-    /// Its bytes are copied.
+    /// The bytes are copied.
     Copied,
-    /// Its bytes are zeros that nothing carries.
+    /// The bytes are zeros of a hole, for which no page is transferred.
     Zero,
 }
 
 impl Expected {
-    /// The word for it.
+    /// Returns the name of the operation.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Moved => "moved",
@@ -28,23 +28,23 @@ impl Expected {
     }
 }
 
-/// What a trial showed.
+/// Verdict on a trial.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// What was done was seen, all of it.
+    /// All bytes were observed as expected.
     Yes,
-    /// It was not seen, or not all of it.
+    /// Some or all bytes were not observed.
     Silent,
-    /// It could not be done here.
+    /// The trial could not be performed on this machine.
     Absent,
-    /// Something else was seen than what was done: a copy where bytes moved, or a move where they were copied. No report can
-    /// be believed then.
+    /// Something else was observed: a copy where bytes moved, or a move where they were copied. No
+    /// report can be trusted then.
     Wrong,
 }
 
 impl Verdict {
-    /// The word for it.
+    /// Returns the name of the verdict.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Yes => "yes",
@@ -55,40 +55,41 @@ impl Verdict {
     }
 }
 
-/// What was seen of a trial, in bytes.
+/// Bytes of a trial by outcome.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Observed {
-    /// Bytes that were shown to move.
+    /// Bytes that were proven to move.
     pub moved: u64,
-    /// Bytes that were shown to be copied.
+    /// Bytes that were proven to be copied.
     pub copied: u64,
-    /// Bytes of zeros.
+    /// Zeros of a hole.
     pub zero: u64,
-    /// Bytes of which nothing was shown.
+    /// Bytes without proof.
     pub unknown: u64,
 }
 
-/// A trial, and what it showed.
+/// Trial and its result.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Trial {
-    /// What was done.
+    /// Name of the trial.
     pub name: String,
-    /// The fact that it proves, as a report's coverage names it.
+    /// Fact that the trial verifies, by its name in reports.
     pub fact: String,
-    /// What must be seen.
+    /// Expected observation.
     pub expected: Expected,
-    /// How many bytes of it.
+    /// Bytes that the trial transfers.
     pub bytes: u64,
-    /// What was seen.
+    /// Actual observation.
     pub observed: Observed,
-    /// What that means.
+    /// Verdict.
     pub verdict: Verdict,
-    /// Why, unless all was seen.
+    /// Reason for the verdict; empty if the trial passed.
     pub reason: String,
 }
 
 impl Trial {
-    /// Judges a trial by what was seen. `untold` is the program that told nothing, and had to.
+    /// Sets verdict and reason. `silent_program` is a program that had to emit a record and did
+    /// not.
     pub(crate) fn evaluate(&mut self, silent_program: Option<&str>) {
         let Observed {
             moved,
@@ -126,34 +127,34 @@ impl Trial {
     }
 }
 
-/// How many trials showed what.
+/// Number of trials by verdict.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Counts {
-    /// All was seen.
+    /// Trials that passed.
     pub passed: usize,
-    /// Something was not seen, or seen wrong.
+    /// Trials of which some bytes were not observed, or observed wrongly.
     pub failed: usize,
-    /// They could not be made here.
+    /// Trials that could not be performed.
     pub absent: usize,
 }
 
-/// All trials of one selftest.
+/// Results of one selftest.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SelftestResults {
-    /// What it is true of.
+    /// Conditions under which the results are valid.
     pub key: CacheKey,
-    /// When it was made: milliseconds since 1970-01-01 00:00 UTC.
+    /// Time of the selftest, in milliseconds since 1970-01-01 00:00 UTC.
     pub made_unix_ms: u64,
-    /// How long it took, loading and attaching included.
+    /// Duration in milliseconds, with loading and attaching.
     pub took_ms: u64,
-    /// The directory of its files.
+    /// Directory of the trials' files.
     pub dir: String,
-    /// The trials.
+    /// Trials.
     pub trials: Vec<Trial>,
 }
 
 impl SelftestResults {
-    /// How many trials showed what.
+    /// Counts the trials by verdict.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for trial in &self.trials {
@@ -166,15 +167,15 @@ impl SelftestResults {
         counts
     }
 
-    /// Whether nothing failed.
+    /// Returns whether no trial failed.
     pub fn passed(&self) -> bool {
         self.counts().failed == 0
     }
 
-    /// What the trials say of a fact, and why if it is not proven.
+    /// Returns whether a fact is proven, with the reason if it is not.
     ///
-    /// A fact with a trial that failed is [`Silent`](Alive::Silent): it is not to be used. One of which no trial could be
-    /// made is [`Untested`](Alive::Untested).
+    /// If a trial failed, the fact is [`Silent`](Alive::Silent) and must not be used. If no trial
+    /// could be performed, the fact is [`Untested`](Alive::Untested).
     pub fn alive(&self, fact: &str) -> (Alive, String) {
         let of = |verdict: Verdict| {
             self.trials

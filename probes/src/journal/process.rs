@@ -1,4 +1,4 @@
-//! What must be known of a process before its journal is believed to be its own.
+//! Properties of a process that decide whether a journal belongs to it.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -11,19 +11,20 @@ use bufferlist::journal::{ENV_VAR, Layout};
 use super::file::LINK;
 use zctrace_report::text::printable;
 
-/// Descriptors of a process that are looked at. The journal is made with the first pipe of its lists, and the kernel gives
-/// out the lowest number that is free.
+/// Limit on descriptors of a process that are searched. The journal is created with the first pipe
+/// of the process's lists, and the kernel assigns the lowest free number.
 const MAX_DESCRIPTORS: usize = 8192;
 
-/// The inode number of the initial PID namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+/// Link target of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Whether numbers of processes mean in this /proc what they mean to the kernel's programs.
+/// Returns whether PIDs in this /proc are those that the eBPF programs record.
 pub(super) fn is_in_initial_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE)
 }
 
-/// The descriptors of a process that are called like a journal. Those of its parent may be among them, if it was forked.
+/// Returns the descriptors of a process that are named like a journal. A forked process may also
+/// hold its parent's.
 pub(super) fn journal_links(pid: u32) -> Vec<PathBuf> {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return Vec::new();
@@ -35,9 +36,9 @@ pub(super) fn journal_links(pid: u32) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether a process has turned its journal off. `None` if it cannot be asked.
+/// Returns whether a process disabled its journal; `None` if its environment cannot be read.
 pub(super) fn has_disabled_journal(pid: u32) -> Option<bool> {
-    // A process that traces itself would trace the reading.
+    // Reading /proc would itself be traced if a process traces itself.
     if pid == std::process::id() {
         return Some(std::env::var_os(ENV_VAR).is_some_and(|value| value == "0"));
     }
@@ -46,7 +47,7 @@ pub(super) fn has_disabled_journal(pid: u32) -> Option<bool> {
     Some(all.split(|&byte| byte == 0).any(|one| one == off))
 }
 
-/// The numbers of a process or thread, in the initial PID namespace first, in its own last.
+/// Returns the IDs of a process or thread by PID namespace, from the initial one to its own.
 fn namespace_ids(status: &str) -> Vec<u32> {
     let line = fs::read_to_string(status).unwrap_or_default();
     line.lines()
@@ -57,17 +58,18 @@ fn namespace_ids(status: &str) -> Vec<u32> {
         .collect()
 }
 
-/// How the numbers that a process has for its threads become those of the initial PID namespace.
+/// Translation of thread IDs of a process into those of the initial PID namespace.
 #[derive(Clone, Debug)]
 pub(super) enum ThreadIds {
-    /// They are the same.
+    /// The IDs are equal.
     Identity,
-    /// By the process's own number.
+    /// The process is in another PID namespace, so /proc is searched. `known` maps its thread IDs.
     Mapped { pid: u32, known: HashMap<u32, u32> },
 }
 
 impl ThreadIds {
-    /// The thread's number in the initial PID namespace, 0 if it cannot be told (it may have ended).
+    /// Returns the thread ID in the initial PID namespace; 0 if it is unknown, as after the thread
+    /// ended.
     pub(super) fn to_global(&mut self, own: u32) -> u32 {
         let Self::Mapped { pid, known } = self else { return own };
         if let Some(&number) = known.get(&own) {
@@ -76,7 +78,7 @@ impl ThreadIds {
         let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
             return 0;
         };
-        // Numbers of threads are used again: what was known of those that have ended goes.
+        // Thread IDs are reused, so entries of ended threads must go.
         known.clear();
         for task in tasks.take(MAX_DESCRIPTORS).flatten() {
             let all = namespace_ids(&task.path().join("status").to_string_lossy());
@@ -84,14 +86,14 @@ impl ThreadIds {
                 known.insert(last, first);
             }
         }
-        // Not there: not asked for again with each of its records.
+        // Remember that it is missing, so that later entries do not repeat the search.
         *known.entry(own).or_insert(0)
     }
 }
 
-/// The name of a thread, made fit for a terminal.
+/// Returns the name of a thread, sanitized for a terminal.
 pub(super) fn thread_name(pid: u32, thread: u32) -> Option<String> {
-    // A process that traces itself would trace the reading.
+    // Reading /proc would itself be traced if a process traces itself.
     if pid == std::process::id() {
         return None;
     }
@@ -100,8 +102,9 @@ pub(super) fn thread_name(pid: u32, thread: u32) -> Option<String> {
     Some(printable(name.trim_end_matches('\n')).into_owned())
 }
 
-/// Whether a journal is this process's own, and not that of the one it was forked from: it has the process's own number, and
-/// is not older than the process.
+/// Returns how to translate thread IDs if the journal belongs to the process; `None` if it was
+/// inherited by fork. The journal must hold the process's own PID and must not be older than the
+/// process.
 pub(super) fn thread_ids_of_owner(pid: u32, layout: &Layout) -> Option<ThreadIds> {
     if pid == std::process::id() {
         return (layout.pid == pid).then_some(ThreadIds::Identity);
@@ -121,13 +124,13 @@ pub(super) fn thread_ids_of_owner(pid: u32, layout: &Layout) -> Option<ThreadIds
     })
 }
 
-/// When a process started, in nanoseconds since boot, rounded down to the clock's tick.
+/// Returns the start time of a process, in nanoseconds since boot, rounded down to a clock tick.
 fn start_time_ns(pid: u32) -> Option<u64> {
-    /// `USER_HZ`, which /proc counts in on x86-64 (proc(5), `starttime`).
+    /// `USER_HZ` of x86-64, the unit of `starttime` (proc(5)).
     const TICKS: u64 = 100;
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything; after the last of them come numbers, of which the start is the
-    // twentieth.
+    // The name is in parentheses and can contain anything. `starttime` is the 20th field after the
+    // last parenthesis.
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = OsStr::from_bytes(stat.get(end + 1..)?).to_str()?;
     let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;

@@ -1,4 +1,5 @@
-//! The journals that are read now: when to look for one, what to take out of it, and how to leave it.
+//! Journals that are being read: when a process is searched for one, how its entries become events,
+//! and how it is left.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -12,60 +13,60 @@ use zctrace_contract::journal::Entry;
 use zctrace_evidence::{News, What};
 use zctrace_report::text::printable;
 
-/// How long to wait before a process is looked through again, at first and at most. A look costs as many links as it has
-/// descriptors; and what a program does must be named within a second.
+/// Delay before a process is searched again: first and longest. A search reads one link per
+/// descriptor of the process, and a program's operations must be named within a second.
 const MIN_LOOKUP_DELAY: Duration = Duration::from_millis(4);
 const MAX_LOOKUP_DELAY: Duration = Duration::from_millis(500);
-/// Processes that are looked through at one time, at most, and how long that may take but for the last one of them: the
-/// kernel's records come meanwhile, and their ring holds a few times as much.
+/// Limits of one poll: number of processes to search, and the time after which no further search
+/// begins. The kernel's records arrive meanwhile, and the ring buffer holds a few times as much.
 const LOOKUPS_PER_POLL: usize = 16;
 const LOOKUP_BUDGET: Duration = Duration::from_millis(2);
-/// Processes that are remembered.
+/// Limit on processes, and on thread names per process, that are remembered.
 const MAX_PROCESSES: usize = 4096;
 
 /// All journals of a trace.
 #[derive(Debug, Default)]
 pub(crate) struct Journals {
-    /// Whether processes can be found at all, once somebody has asked.
+    /// Whether journals can be found in this PID namespace; `None` until first needed.
     can_look_up: Option<bool>,
     open: HashMap<u32, OpenJournal>,
     pending: HashMap<u32, PendingLookup>,
-    /// The process of the latest record: most come from the one before.
+    /// Process of the latest record. Most records come from the process of the previous one.
     latest: u32,
     events: Vec<News>,
 }
 
-/// A process that does what lists do, and has no journal yet.
+/// Process that was active and whose journal has not been found.
 #[derive(Debug)]
 struct PendingLookup {
-    /// Something happened since the last look.
+    /// Whether the process was active since the last search.
     active: bool,
     next: Instant,
     delay: Duration,
     reported: bool,
 }
 
-/// A journal that is read.
+/// Journal that is being read.
 #[derive(Debug)]
 struct OpenJournal {
     map: JournalMap,
     stream: EntryStream,
 }
 
-/// What was read of a journal.
+/// State of reading one journal.
 #[derive(Debug)]
 struct EntryStream {
     pid: u32,
     reader: Reader,
     threads: ThreadIds,
     reported_lines: HashSet<u8>,
-    /// Threads whose names were told.
+    /// Threads whose names were reported.
     reported_names: HashSet<u32>,
     lost: u64,
 }
 
 impl EntryStream {
-    /// Takes what is new.
+    /// Reads new entries and appends them as events.
     fn read(&mut self, words: &[AtomicU64], events: &mut Vec<News>) {
         let Self {
             pid,
@@ -78,7 +79,7 @@ impl EntryStream {
         let pid = *pid;
         let mut entries = Vec::new();
         reader.read(words, &mut |entry| entries.push(entry));
-        // First, for what is missing may be what the entries are without.
+        // Report losses first, because the lost entries may explain the ones that follow.
         let now = reader.lost().saturating_add(reader.damaged());
         if now != *lost {
             *lost = now;
@@ -119,7 +120,7 @@ impl EntryStream {
         }
     }
 
-    /// Nobody writes any more: what is half written stays so.
+    /// Reads the rest after the process has ended. Entries that are still incomplete count as lost.
     fn finish(&mut self, words: &[AtomicU64], events: &mut Vec<News>) {
         self.read(words, events);
         let (pid, half) = (self.pid, self.reader.incomplete());
@@ -133,17 +134,17 @@ impl EntryStream {
     }
 }
 
-/// How a process was looked through.
+/// Result of searching a process for its journal.
 enum Lookup {
     Found(Box<OpenJournal>, What),
-    /// Not now; perhaps later.
+    /// The process has no journal yet.
     NotFound,
-    /// There is one, and it is not read.
+    /// The process has a journal that cannot be read.
     Rejected(String),
 }
 
 impl Journals {
-    /// A traced process did something with a pipe, a file or a socket that was recorded.
+    /// Notes that a traced process made a recorded call.
     #[inline]
     pub(crate) fn on_activity(&mut self, pid: u32) {
         if pid != self.latest {
@@ -165,14 +166,15 @@ impl Journals {
         lookup.active = true;
     }
 
-    /// A process is traced from now on: looks for its journal at once.
+    /// Notes that a process is traced from now on, and searches for its journal at once.
     pub(crate) fn on_start(&mut self, pid: u32) {
         self.pending.remove(&pid);
         self.mark_active(pid);
         self.poll();
     }
 
-    /// A process has ended, or has become another program: the journal that it had is read to its end.
+    /// Notes that a process has exited or executed another program, and reads its journal to the
+    /// end.
     pub(crate) fn on_exit(&mut self, pid: u32) {
         self.latest = 0;
         self.pending.remove(&pid);
@@ -181,21 +183,22 @@ impl Journals {
         }
     }
 
-    /// Reads all journals. To be called before the kernel's records are: then those of the calls that are told of are there.
+    /// Reads all journals. Call it before reading the kernel's records, so that the call of each
+    /// entry is among them.
     pub(crate) fn read(&mut self) {
         for journal in self.open.values_mut() {
             journal.stream.read(journal.map.words(), &mut self.events);
         }
     }
 
-    /// What is new since the last time.
+    /// Returns the events since the last call.
     pub(crate) fn take_events(&mut self) -> Vec<News> {
         std::mem::take(&mut self.events)
     }
 
-    /// Looks for the journals of processes that have stirred.
+    /// Searches active processes for journals.
     pub(crate) fn poll(&mut self) {
-        // Whoever stirs again is met again.
+        // Forget the latest process, so that its next record marks it active again.
         self.latest = 0;
         let now = Instant::now();
         let due = |lookup: &PendingLookup| lookup.active && lookup.next <= now;
@@ -246,7 +249,8 @@ impl Journals {
         }
     }
 
-    /// Looks again later, twice as long as the last time. Whether it was told already why there is none.
+    /// Doubles the delay before the next search. Returns whether the absence of a journal was
+    /// already reported.
     fn back_off(&mut self, pid: u32, now: Instant) -> bool {
         let Some(lookup) = self.pending.get_mut(&pid) else {
             return true;
@@ -283,7 +287,7 @@ fn look_up(pid: u32) -> Lookup {
                 continue;
             }
         };
-        // A child that was forked has its parent's open, too.
+        // A forked child also holds its parent's journal.
         let Some(threads) = process::thread_ids_of_owner(pid, &layout) else {
             continue;
         };
@@ -296,10 +300,11 @@ fn look_up(pid: u32) -> Lookup {
     refused.map_or(Lookup::NotFound, Lookup::Rejected)
 }
 
-/// Sets the flag and reads from here on; or from the start, if the program has written all along.
+/// Sets the journal's flag and reads from the end; or from the start, if the flag was already set.
 fn start_reading(pid: u32, map: JournalMap, threads: ThreadIds) -> Lookup {
     let words = map.words();
-    // Where nobody has watched so far, what is there is of another time, with gaps: it may be of a watcher long gone.
+    // Entries of a journal without the flag are from an earlier reader, possibly one long gone, and
+    // have gaps.
     let was_watched = journal::is_watched(words);
     let reader = if was_watched {
         Reader::new_at_start(words)
@@ -333,7 +338,7 @@ fn start_reading(pid: u32, map: JournalMap, threads: ThreadIds) -> Lookup {
     )
 }
 
-/// The kernel's own number of a device, from the one that stat(2) gives: major in the bits above 20.
+/// Converts a device number of stat(2) into the kernel's form: the major number above bit 20.
 fn kernel_dev(device: u64) -> u32 {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     major << 20 | minor & 0xf_ffff
@@ -351,8 +356,8 @@ fn monotonic_ns() -> u64 {
         .wrapping_add(now.tv_nsec as u64)
 }
 
-/// The last one to leave clears the flag. If all are killed it stays set, and the program goes on overwriting what nobody
-/// reads until somebody watches again and leaves in order.
+/// Clears the flag if this is the last reader. If all readers are killed the flag stays set, and
+/// the program keeps overwriting entries until the next reader leaves in an orderly way.
 impl Drop for OpenJournal {
     fn drop(&mut self) {
         if self.map.try_lock_exclusive() {
@@ -361,7 +366,7 @@ impl Drop for OpenJournal {
     }
 }
 
-/// Everything that is done with the words of a journal, whatever they are.
+/// Decodes arbitrary words as a journal.
 pub(super) fn fuzz_read(words: &[AtomicU64]) -> Vec<News> {
     let mut events = Vec::new();
     if let Ok(reader) = Reader::new_at_start(words) {

@@ -1,4 +1,4 @@
-//! What the trials are made between: files, pipes, connections. All that waits ends after a while, so no trial hangs.
+//! Files, pipes and connections that the trials use. Every wait has a timeout, so no trial hangs.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,30 +13,31 @@ use rustix::fs::{MemfdFlags, OFlags, ftruncate, memfd_create};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::pipe::{IoSliceRaw, PipeFlags, SpliceFlags, pipe_with, splice};
 
-/// What each trial carries: few enough bytes for any pipe and any socket's buffers, and whole pages.
+/// Bytes per trial: whole pages, and few enough for any pipe and any socket buffer.
 pub(super) const LEN: usize = 32 << 10;
 
-/// How long a socket may wait. Nothing here waits for anything but this process, so it is for what drops packets.
+/// Timeout of socket operations. They wait only for this process, so it expires only if packets are
+/// dropped.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes in which every page differs.
+/// Returns bytes that differ in every page.
 pub(super) fn pattern() -> Vec<u8> {
     (0..LEN).map(|at| (at / 4096 * 31 + at % 251) as u8).collect()
 }
 
-/// Where the trials' files are.
+/// Files and pipes that the trials share.
 #[derive(Debug)]
 pub(super) struct Fixture {
-    /// For any file.
+    /// Directory of the files.
     dir: PathBuf,
-    /// A file with the pattern in its pages.
+    /// File that contains the pattern.
     pub(super) source: File,
-    /// A pipe that was filled from it before anybody watched.
+    /// Pipe that was filled from `source` before tracing started.
     pub(super) existing_pipe: (OwnedFd, OwnedFd),
 }
 
 impl Fixture {
-    /// A stage in this directory. To be made before watching begins.
+    /// Creates the fixture in a directory. Must be called before tracing starts.
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
         let source = unlinked_file(dir, OFlags::empty())?;
         source.write_all_at(&pattern(), 0)?;
@@ -49,7 +50,8 @@ impl Fixture {
         })
     }
 
-    /// An empty file on a filesystem that keeps its pages on a disk, which alone makes them dirty and sends requests.
+    /// Creates an empty file on a filesystem with a block device. Only such a filesystem dirties
+    /// pages and sends block I/O requests.
     pub(super) fn sink_file(&self, flags: OFlags) -> io::Result<File> {
         let file = match unlinked_file(&self.dir, flags) {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
@@ -57,7 +59,8 @@ impl Fixture {
             }
             other => other?,
         };
-        // Major 0 is no device: tmpfs, NFS, FUSE, overlayfs. btrfs has it too, in front of its own devices.
+        // Major number 0 is not a block device: tmpfs, NFS, FUSE, overlayfs. btrfs also has it, in
+        // front of its devices.
         if file.metadata()?.dev() >> 8 == 0 {
             return Err(self.unsuitable("no block device"));
         }
@@ -72,14 +75,14 @@ impl Fixture {
     }
 }
 
-/// Whether files of this directory are on a disk: a file is made to find out.
+/// Returns whether files of this directory are on a block device, by creating one.
 pub(super) fn is_on_disk(dir: &Path) -> bool {
     unlinked_file(dir, OFlags::DIRECT)
         .and_then(|file| file.metadata())
         .is_ok_and(|data| data.dev() >> 8 != 0)
 }
 
-/// A new file that has no name any more: nothing stays behind, however this ends.
+/// Creates a file and unlinks it, so that nothing is left behind however the process ends.
 fn unlinked_file(dir: &Path, flags: OFlags) -> io::Result<File> {
     let mut last = io::ErrorKind::AlreadyExists.into();
     for number in 0..100 {
@@ -98,7 +101,8 @@ fn unlinked_file(dir: &Path, flags: OFlags) -> io::Result<File> {
                 return Ok(file);
             }
             Err(error) => {
-                // A filesystem without O_DIRECT makes the file and refuses to open it. What another left is not ours.
+                // A filesystem without O_DIRECT creates the file and then refuses to open it. A
+                // file that existed before is not ours to remove.
                 if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) {
                     let _ = std::fs::remove_file(&path);
                 }
@@ -112,19 +116,19 @@ fn unlinked_file(dir: &Path, flags: OFlags) -> io::Result<File> {
     Err(last)
 }
 
-/// A file of memory that is all hole.
+/// Creates a memfd that consists of a hole.
 pub(super) fn hole_file() -> io::Result<File> {
     let file = File::from(memfd_create("zctrace-selftest", MemfdFlags::CLOEXEC)?);
     ftruncate(&file, LEN as u64)?;
     Ok(file)
 }
 
-/// A pipe: where to read, where to write.
+/// Creates a pipe, as (read end, write end).
 pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC)?)
 }
 
-/// A UNIX connection.
+/// Creates a connected pair of UNIX sockets.
 pub(super) fn unix_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (near, far) = UnixStream::pair()?;
     for end in [&near, &far] {
@@ -134,15 +138,15 @@ pub(super) fn unix_pair() -> io::Result<(UnixStream, UnixStream)> {
     Ok((near, far))
 }
 
-/// Takes connections over loopback.
+/// Listens on loopback.
 pub(super) fn listener() -> io::Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    // accept(2) waits no longer either.
+    // The timeout also applies to accept(2).
     sockopt::set_socket_timeout(&listener, sockopt::Timeout::Recv, Some(TIMEOUT))?;
     Ok(listener)
 }
 
-/// A connection to a listener, from this port or, if it is 0, from any.
+/// Connects to a listener from a port; 0 for any port.
 pub(super) fn connect(listener: &TcpListener, from: u16) -> io::Result<(TcpStream, TcpStream)> {
     let socket = net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     for which in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
@@ -161,17 +165,17 @@ pub(super) fn connect(listener: &TcpListener, from: u16) -> io::Result<(TcpStrea
     Ok((TcpStream::from(socket), far))
 }
 
-/// A connection over loopback.
+/// Creates a TCP connection over loopback.
 pub(super) fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
     connect(&listener()?, 0)
 }
 
-/// Has a connection end at once when it is dropped, so that its ports are free again.
+/// Makes a connection end with a reset when it is dropped, so that its ports are free at once.
 pub(super) fn reset_on_close(end: &TcpStream) -> io::Result<()> {
     Ok(sockopt::set_socket_linger(end, Some(Duration::ZERO))?)
 }
 
-/// Fills a pipe from the beginning of a file.
+/// Splices from the start of a file into a pipe.
 pub(super) fn fill_pipe(file: &File, pipe: &OwnedFd) -> io::Result<()> {
     let mut at = 0;
     while at < LEN as u64 {
@@ -184,7 +188,7 @@ pub(super) fn fill_pipe(file: &File, pipe: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves `LEN` bytes from one end to another; to a file from its beginning.
+/// Splices `LEN` bytes between two descriptors; into a file, from its current position.
 pub(super) fn splice_all(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
     let mut left = LEN;
     while left > 0 {
@@ -196,7 +200,7 @@ pub(super) fn splice_all(from: impl AsFd, to: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts `LEN` bytes in one pipe after the other from a socket, and from there into another.
+/// Splices `LEN` bytes from a socket through a pipe to another socket.
 pub(super) fn splice_through(from: impl AsFd, pipe: &(OwnedFd, OwnedFd), to: impl AsFd) -> io::Result<()> {
     let mut left = LEN;
     while left > 0 {
@@ -212,19 +216,21 @@ pub(super) fn splice_through(from: impl AsFd, pipe: &(OwnedFd, OwnedFd), to: imp
     Ok(())
 }
 
-/// Lends memory to a pipe.
+/// Vmsplices memory into a pipe.
 #[allow(unsafe_code)]
 pub(super) fn vmsplice_all(pipe: BorrowedFd<'_>, memory: &'static [u8]) -> io::Result<()> {
     let mut rest = memory;
     while !rest.is_empty() {
-        // SAFETY: the memory is never written to nor given back.
+        // SAFETY: vmsplice requires that the memory stays mapped and unchanged while the pipe
+        // refers to its pages. Both hold because the memory is `'static` and immutable.
         let n = unsafe { rustix::pipe::vmsplice(pipe, &[IoSliceRaw::from_slice(rest)], SpliceFlags::empty()) }?;
         rest = &rest[n..];
     }
     Ok(())
 }
 
-/// Takes what has arrived. It is what was sent: a trial that damages bytes proves nothing.
+/// Receives bytes and checks that they are those that were sent, because a trial that damages bytes
+/// proves nothing.
 pub(super) fn receive_expected(end: &mut impl Read, sent: &[u8]) -> io::Result<()> {
     let mut arrived = vec![0; sent.len()];
     end.read_exact(&mut arrived)?;

@@ -1,8 +1,9 @@
-//! Attachable is not firing: known moves and known copies, made by this process, which the probes must see as what they are.
+//! Verification that attached probes fire: performs known moves and known copies in this process
+//! and checks how they are classified.
 //!
 //! ```no_run
-//! let table = zctrace_probes::selftest::run(None)?;
-//! for trial in &table.trials {
+//! let results = zctrace_probes::selftest::run(None)?;
+//! for trial in &results.trials {
 //!     println!("{} {}", trial.verdict.as_str(), trial.name);
 //! }
 //! # Ok::<_, zctrace_probes::probe::SetupError>(())
@@ -24,23 +25,24 @@ use crate::probe::{DigestMode, Hooks, SetupError, SetupErrorKind, announce};
 use crate::trace::{Options, Tracer};
 use zctrace_report::{Account, End, EndKind, NoticeBy, Report};
 
-/// Rows of a report: a trial makes a few.
+/// Limit on rows of a report. A trial produces a few.
 const MAX_ROWS: usize = 1000;
 
-/// Makes all trials, in this process, and remembers what they showed, unless more is remembered already.
+/// Performs all trials in this process and caches the results, unless better results are cached
+/// already.
 ///
-/// Their files are in `dir`, or else in the first usual place that is on a disk; they have no names. No other thread of this
-/// process should move or copy bytes meanwhile.
+/// The trials' files are in `dir`, or else in the first usual directory that is on a block device.
+/// They are unlinked at once. No other thread of this process should move or copy bytes meanwhile.
 ///
 /// # Errors
 ///
-/// [`SetupError`] if tracing cannot be set up: then nothing is known of any fact. What fails later is in the table.
+/// [`SetupError`] if tracing cannot be set up. Later errors are in the results.
 pub fn run(dir: Option<&Path>) -> Result<SelftestResults, SetupError> {
     run_with_btf(dir, None)
 }
 
-/// The same with the kernel's types out of a file: that the programs see what they must shows that it is this kernel's file.
-/// What it showed is remembered by this process only, since the file may be another one next time.
+/// Performs all trials with the types of a BTF file. Success proves that the file describes this
+/// kernel. The results are cached only in this process, because the file can change.
 ///
 /// # Errors
 ///
@@ -52,16 +54,17 @@ pub fn run_with_btf(dir: Option<&Path>, btf: Option<&Path>) -> Result<SelftestRe
         return Ok(results);
     }
     let better = |old: &SelftestResults| old.passed() && old.counts().absent < results.counts().absent;
-    // A directory where less can be tried takes nothing away from what was shown before. What fails always counts.
+    // Fewer performed trials, as in an unsuitable directory, do not replace better results. A
+    // failure always does.
     if !results.passed() || !cache::load().as_ref().is_some_and(better) {
-        // Where nothing can be remembered it is made again.
+        // Without a writable cache, the next process repeats the selftest.
         let _ = cache::store(&results);
     }
     Ok(results)
 }
 
-/// The same while looking at less, and remembering nothing: what is not looked at must come out silent, or its trials would
-/// prove nothing.
+/// Performs all trials with only some probes attached, and caches nothing. Trials of the missing
+/// probes must come out silent, or they would prove nothing.
 ///
 /// # Errors
 ///
@@ -95,7 +98,7 @@ fn run_trials(dir: Option<&Path>, hooks: Hooks, btf: Option<&Path>) -> Result<Se
         .map(|spec| run_trial(spec, &fixture, &mut tracer))
         .collect();
     drop(tracer);
-    // Another way to watch the same.
+    // Page digests observe the same transfers in another way.
     let mut tracer = Tracer::start_for_selftest(Options {
         ring_bytes: 1 << 20,
         hooks: Hooks {
@@ -120,7 +123,7 @@ fn run_trials(dir: Option<&Path>, hooks: Hooks, btf: Option<&Path>) -> Result<Se
     })
 }
 
-/// The first of the usual places whose files are on a disk: elsewhere two facts cannot be tried.
+/// Returns the first usual directory that is on a block device, which two facts require.
 fn default_dir() -> PathBuf {
     let temporary = std::env::temp_dir();
     [&temporary, Path::new("/var/tmp"), Path::new("/var/cache")]
@@ -152,7 +155,7 @@ fn run_trial(spec: &TrialSpec, fixture: &Fixture, tracer: &mut Tracer) -> Trial 
     let before = records(tracer);
     let result = (spec.run)(fixture);
     let has_fired = records(tracer) > before;
-    // Also after a trial that failed: the next one begins with nothing.
+    // Reset after a failed trial too, so that the next one starts without its bytes.
     let report = tracer.interval_report(MAX_ROWS);
     if let Err(error) = result {
         trial.reason = error.to_string();
@@ -163,7 +166,7 @@ fn run_trial(spec: &TrialSpec, fixture: &Fixture, tracer: &mut Tracer) -> Trial 
     trial
 }
 
-/// What became of the bytes that went a trial's way.
+/// Returns the outcomes of the bytes that went between the trial's endpoints.
 fn observed(report: &Report, spec: &TrialSpec) -> Observed {
     if [ZEROCOPY, ZEROCOPY_URING].contains(&spec.fact) {
         return observed_completions(report, spec);
@@ -186,7 +189,7 @@ fn observed(report: &Report, spec: &TrialSpec) -> Observed {
     observed
 }
 
-/// What the kernel said of a trial's one send.
+/// Returns the zero-copy completions of the trial's send, in bytes.
 fn observed_completions(report: &Report, spec: &TrialSpec) -> Observed {
     let by = if spec.fact == ZEROCOPY {
         NoticeBy::ErrorQueue

@@ -1,4 +1,4 @@
-//! The trials: known moves and known copies, by bare calls, each between ends of its own.
+//! Trials: known moves and known copies with plain system calls, each between endpoints of its own.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,18 +13,19 @@ use crate::facts::Expected;
 use crate::facts::{CLOSES, DIGESTS, DIRTY, DISK, EXISTING_PIPES, MESSAGES, PACKETS, SLOTS, ZEROCOPY, ZEROCOPY_URING};
 use zctrace_report::EndKind;
 
-/// A trial before it is made.
+/// Description of a trial.
 pub(super) struct TrialSpec {
     pub(super) name: &'static str,
-    /// What it proves: one of the facts of a report's coverage.
+    /// Fact that the trial verifies.
     pub(super) fact: &'static str,
     pub(super) expected: Expected,
-    /// Where its bytes come from, and where they arrive: no other bytes of this process go that way meanwhile. What arrives
-    /// in a pipe is an edge, for no flow ends there.
+    /// Kinds of the first and the last endpoint. No other bytes of this process go between these
+    /// kinds meanwhile. Bytes that end in a pipe appear in an edge, because no flow ends there.
     pub(super) endpoints: (EndKind, EndKind),
-    /// How often [`LEN`] bytes go that way.
+    /// Number of times that [`LEN`] bytes are transferred.
     pub(super) repetitions: u64,
-    /// The program that must have told something, where its silence would not show in what became of the bytes.
+    /// Program that must emit a record, where its absence would not show in the outcome of the
+    /// bytes.
     pub(super) must_fire: Option<&'static str>,
     pub(super) run: fn(&Fixture) -> io::Result<()>,
 }
@@ -47,7 +48,7 @@ const fn spec(
     }
 }
 
-/// All of them.
+/// All trials.
 pub(super) const TRIALS: &[TrialSpec] = {
     use EndKind::{DirectFile, File, Memory, Pipe, Tcp, Unix};
     use Expected::{Copied, Moved, Zero};
@@ -113,7 +114,7 @@ pub(super) const TRIALS: &[TrialSpec] = {
     ]
 };
 
-/// Memory that is lent: it must not be given back, so there is one for all time.
+/// Memory for vmsplice, which must not be freed or changed while a pipe refers to it.
 static SENT: [u8; LEN] = [7; LEN];
 
 fn file_to_pipe(fixture: &Fixture) -> io::Result<()> {
@@ -168,7 +169,8 @@ fn sendfile_to_tcp(fixture: &Fixture) -> io::Result<()> {
 fn tcp_to_tcp(fixture: &Fixture) -> io::Result<()> {
     let (near, middle) = fixture::tcp_pair()?;
     let (onward, mut far) = fixture::tcp_pair()?;
-    // A page from a file is a page of its own in the packet, whatever the kernel; what is written may lie in its head.
+    // Pages from a file are fragments of their own in the packet on every kernel. Written bytes may
+    // be in its linear part.
     sendfile_all(fixture, &near)?;
     fixture::splice_through(&middle, &fixture::pipe()?, &onward)?;
     fixture::receive_expected(&mut far, &fixture::pattern())
@@ -198,7 +200,7 @@ fn reused_ports(fixture: &Fixture) -> io::Result<()> {
         fixture::receive_expected(&mut far, &fixture::pattern())?;
         fixture::reset_on_close(&near)?;
         drop(near);
-        // The other side knows, too, when it has read the end.
+        // The peer knows that the connection ended once it has read the end of the stream.
         let _ = far.read(&mut [0]);
     }
     Ok(())
