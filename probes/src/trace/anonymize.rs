@@ -1,11 +1,13 @@
-//! Addresses of the kernel, made into numbers that tell nobody where anything is: for recordings, which others may read.
+//! Replacement of kernel addresses in recordings by pseudonyms, so that a recording does not defeat
+//! KASLR.
 //!
-//! The joins of the evidence ask whether two addresses are the same, which the low bits of a page's mapping say, and which
-//! pages lie next to each other. All that is kept: objects go through a permutation that leaves the low three bits, pages are
-//! shifted by a constant. Both are chosen by chance for each trace and written nowhere. So a recording does not tell where
-//! the kernel lies (KASLR), nor where an object does; it does tell how far one page is from another.
+//! The evidence engine asks whether two addresses are equal, what the low bits of a page's mapping
+//! are, and which pages are adjacent. All of that is preserved: addresses of objects go through a
+//! permutation that keeps the low three bits, and addresses of pages are shifted by a constant.
+//! Both are random for each trace and are stored nowhere. A recording therefore reveals neither
+//! where the kernel is nor where an object is. It does reveal the distance between pages.
 //!
-//! Addresses of the traced program's own memory stay as they are.
+//! Addresses of the traced program's own memory are not changed.
 
 use std::mem::offset_of;
 
@@ -16,20 +18,20 @@ use zctrace_records::{
 use super::random_u64;
 use zctrace_evidence::SlotNames;
 
-/// How addresses of one trace are hidden.
+/// Pseudonyms of one trace.
 #[derive(Debug)]
 pub(super) struct Anonymizer {
     keys: [u64; 3],
     shift: u64,
-    /// The record that was hidden last.
+    /// Buffer for the last anonymized record.
     record: Vec<u8>,
 }
 
-/// Bits of an address that are kept: `folio->mapping` says in them whose page it is.
+/// Low address bits that are kept: in `folio->mapping` they say what kind of owner the page has.
 const TAG_BITS: u32 = 3;
-/// The bits above.
+/// Mask of the other bits, after the shift.
 const OBJECT_MASK: u64 = u64::MAX >> TAG_BITS;
-/// `struct page` has 64 bytes: pages stay on its boundaries.
+/// Size of `struct page` in bytes. The shift is a multiple of it.
 const PAGE_STRUCT: u64 = 64;
 
 impl Anonymizer {
@@ -40,13 +42,13 @@ impl Anonymizer {
     fn with(keys: [u64; 3], shift: u64) -> Self {
         Self {
             keys,
-            // Far from a wrap in both directions, and no multiple of a large page.
+            // The shift wraps in neither direction and is not a multiple of a large page.
             shift: (shift >> 16 | 1 << 47).wrapping_mul(PAGE_STRUCT),
             record: Vec::new(),
         }
     }
 
-    /// An object's address. Different ones stay different, and 0 stays 0.
+    /// Returns the pseudonym of an object's address. It is injective and maps 0 to 0.
     fn object(&self, address: u64) -> u64 {
         let (rest, low) = (address >> TAG_BITS, address & !(u64::MAX << TAG_BITS));
         if rest == 0 {
@@ -54,19 +56,20 @@ impl Anonymizer {
         }
         let mut hidden = self.permute(rest);
         if hidden == 0 {
-            // What 0 would become is free, for 0 stays.
+            // 0 keeps its value, so the value that the permutation gives it is free.
             hidden = self.permute(0);
         }
         hidden << TAG_BITS | low
     }
 
-    /// A permutation of the numbers below 2^61: each step can be undone.
+    /// Permutes the numbers below 2^61. Every step is invertible.
     fn permute(&self, number: u64) -> u64 {
         let mut mixed = number;
         for key in self.keys {
             mixed = (mixed ^ key) & OBJECT_MASK;
             mixed ^= mixed >> 31;
-            // Odd numbers have an inverse modulo a power of two. The constants are splitmix64's.
+            // Odd factors are invertible modulo a power of two. The constants are those of
+            // splitmix64.
             mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) & OBJECT_MASK;
             mixed ^= mixed >> 29;
             mixed = mixed.wrapping_mul(0x94d0_49bb_1331_11eb) & OBJECT_MASK;
@@ -75,17 +78,17 @@ impl Anonymizer {
         mixed
     }
 
-    /// The address of a `struct page`.
+    /// Returns the pseudonym of the address of a `struct page`.
     fn page(&self, address: u64) -> u64 {
         if address == 0 {
             0
         } else {
-            // Addresses of the kernel begin with 16 set bits.
+            // The upper 16 bits of kernel addresses are set.
             (address ^ 0xffff << 48).wrapping_add(self.shift)
         }
     }
 
-    /// What the kernel calls slots.
+    /// Anonymizes the identities of slot kinds.
     pub(super) fn slot_names(&self, names: &SlotNames) -> SlotNames {
         SlotNames {
             page_cache: self.object(names.page_cache),
@@ -96,7 +99,7 @@ impl Anonymizer {
         }
     }
 
-    /// A record without the kernel's addresses.
+    /// Returns a record with its kernel addresses anonymized.
     pub(super) fn record(&mut self, bytes: &[u8]) -> &[u8] {
         let mut record = std::mem::take(&mut self.record);
         record.clear();
@@ -106,7 +109,7 @@ impl Anonymizer {
         &self.record
     }
 
-    /// Sums over the pages of connections.
+    /// Anonymizes digests of connections.
     pub(super) fn digests(&self, rows: &[(u64, DigestState)]) -> Vec<(u64, DigestState)> {
         let hidden = |(sock, row): &(u64, DigestState)| {
             let mut row = *row;
@@ -121,7 +124,7 @@ impl Anonymizer {
         let page = |address| self.page(address);
         let kind = read_bytes(record, offset_of!(RecordHeader, kind)).map(u16::from_ne_bytes);
         let Some(addresses) = kind.and_then(|kind| addresses(RecordKind(kind))) else {
-            // What is in it is not known here, so it may be anything.
+            // The body of an unknown record can contain anything.
             if let Some(body) = record.get_mut(RecordHeader::SIZE..) {
                 body.fill(0);
             }
@@ -135,7 +138,7 @@ impl Anonymizer {
                 }
             }
             Address::Mapping(offset) => replace_u64(record, start + offset, |mapping| match mapping {
-                // It is no address.
+                // Not an address.
                 MAPPING_NOT_READ => MAPPING_NOT_READ,
                 mapping => self.object(mapping),
             }),
@@ -155,7 +158,7 @@ impl Anonymizer {
         }
     }
 
-    /// An end of a call, which begins at `at`.
+    /// Anonymizes the endpoint state that begins at `at`.
     fn rewrite_endpoint(&self, record: &mut [u8], at: usize) {
         let kind = read_bytes(record, at + offset_of!(EndpointState, kind)).map(u16::from_ne_bytes);
         let object = |address| self.object(address);
@@ -163,14 +166,14 @@ impl Anonymizer {
         if kind != Some(endpoint_kind::MEMORY) {
             replace_u64(record, at + offset_of!(EndpointState, object), object);
         }
-        // Of a TCP socket it is a number, not an address.
+        // For a TCP socket this is a number.
         if kind != Some(endpoint_kind::TCP) {
             replace_u64(record, at + offset_of!(EndpointState, extra), object);
         }
     }
 }
 
-/// The bytes at `at`, if there are so many.
+/// Returns the bytes at an offset, if the record is long enough.
 fn read_bytes<const N: usize>(record: &[u8], at: usize) -> Option<[u8; N]> {
     record.get(at..)?.first_chunk().copied()
 }
@@ -242,7 +245,7 @@ mod tests {
                 assert_ne!(hidden.ranges[0].page, plain.ranges[0].page);
                 continue;
             }
-            // As a station.
+            // Give the ranges different indexes, so that they are encoded as a page record.
             plain.ranges[1].index += 1;
             let mut longer = Vec::new();
             RecordRef::Pages(&plain).write(&mut longer);

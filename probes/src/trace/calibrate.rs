@@ -1,9 +1,11 @@
-//! How this kernel marks the slots of a pipe: asked by doing each kind of thing once, and looking.
+//! Calibration: learns how this kernel marks the slots of a pipe, by creating one of each kind and
+//! observing it.
 //!
-//! The addresses of `pipe_buf_operations` are data symbols, which `/proc/kallsyms` lists on few kernels
-//! (`CONFIG_KALLSYMS_ALL`). So a pipe of our own is filled by write(2), by splice(2) from a file, by vmsplice(2) and from a
-//! hole, under a trace of this process alone. That nothing was seen means that the programs do not work here: an error, for
-//! a probe that is attached and silent is worse than none.
+//! The addresses of the `pipe_buf_operations` are data symbols, which `/proc/kallsyms` lists on few
+//! kernels (`CONFIG_KALLSYMS_ALL`). Therefore pipes of this process are filled by write(2), by
+//! splice(2) from a file and from a hole, and by vmsplice(2), under a trace of this process alone.
+//! If nothing is observed the programs do not work here. That is an error, because an attached
+//! probe that never fires is worse than none.
 
 use std::fs::File;
 use std::io::Write;
@@ -18,7 +20,7 @@ use super::random_u64;
 use crate::probe::{Hooks, LoadOptions, Probes, Record, ScopeFilter, SetupError, SetupErrorKind, announce};
 use zctrace_evidence::SlotNames;
 
-/// What the kernel calls slots.
+/// Returns the identities of the slot kinds.
 pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<SlotNames, SetupError> {
     let cookie = random_u64();
     let options = LoadOptions {
@@ -51,7 +53,7 @@ pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<SlotNames, SetupError>
     names
 }
 
-/// Our own number, as the programs see it.
+/// Returns the PID of this process as the programs record it.
 fn own_tgid(probes: &mut Probes) -> Option<u32> {
     let mut own = None;
     probes.drain(&mut |bytes| {
@@ -83,13 +85,13 @@ impl Calibration {
             page_cache: page_cache.ops,
             anonymous: anonymous.ops,
             user: user.ops,
-            // Before 6.5 holes were slots of the page cache (fs/splice.c).
+            // Before 6.5 a hole was spliced as a page-cache slot (fs/splice.c).
             zero: if zeros.ops == page_cache.ops { 0 } else { zeros.ops },
             zero_page: zeros.page,
         })
     }
 
-    /// The slot that `fill` makes in a pipe of its own.
+    /// Returns the slot that `fill` creates in a new pipe.
     fn observe_slot(
         &mut self,
         fill: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
@@ -133,7 +135,9 @@ fn splice_into(file: BorrowedFd<'_>, pipe: BorrowedFd<'_>) -> rustix::io::Result
 
 #[allow(unsafe_code)]
 fn vmsplice_into(pipe: BorrowedFd<'_>, memory: &[u8]) -> rustix::io::Result<()> {
-    // SAFETY: the pipe is closed before the memory is used again, and nobody reads from it.
+    // SAFETY: vmsplice requires that the memory stays mapped and unchanged while the pipe refers to
+    // its pages. `observe_slot` closes the pipe before `memory` goes out of scope, nothing reads
+    // from the pipe, and `memory` is not written to meanwhile.
     unsafe {
         rustix::pipe::vmsplice(
             pipe,

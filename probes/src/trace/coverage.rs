@@ -1,11 +1,12 @@
-//! What could be seen here, and what could not: in every report.
+//! Coverage of a trace: which facts can be observed, and what no probe covers. Part of every
+//! report.
 
 use crate::facts::{DIGESTS, EXISTING_PIPES, FACTS, FactSpec, SelftestResults};
 use crate::layout::offsets::KernelOffsets;
 use crate::probe::{Hooks, Probes};
 use zctrace_report::{Alive, Coverage, Fact, NotObserved, Tier};
 
-/// What no raw tracepoint sees.
+/// Events that no raw tracepoint covers.
 const NOT_COVERED: [&str; 8] = [
     "copies that the program makes in its own memory (memcpy)",
     "files that the program reads and writes as memory (mmap)",
@@ -17,14 +18,14 @@ const NOT_COVERED: [&str; 8] = [
     "what a disk's driver does below the block layer (dm-crypt, loop, bounce buffers)",
 ];
 
-/// What is asked to be seen.
+/// Observations that the trace requests.
 #[derive(Clone, Copy)]
 pub(super) struct Requested {
     pub(super) hooks: Hooks,
     pub(super) snapshot_open_files: bool,
 }
 
-/// What can be seen by the programs that are attached.
+/// Returns the coverage of the attached programs.
 pub(super) fn coverage_of(probes: &Probes, requested: Requested, selftest: Option<&SelftestResults>) -> Coverage {
     let Requested {
         hooks,
@@ -55,7 +56,8 @@ pub(super) fn coverage_of(probes: &Probes, requested: Requested, selftest: Optio
     }
 }
 
-/// What could be seen, told without attaching anything: from the kernel's types, and from what the selftest showed before.
+/// Returns the coverage to expect, without attaching anything: from the kernel's types and from the
+/// last selftest.
 pub fn expected_coverage(offsets: Option<&KernelOffsets>, selftest: Option<&SelftestResults>) -> Coverage {
     let of = |spec: &FactSpec| {
         let missing = offsets.and_then(|offsets| offsets.missing_for(spec.group));
@@ -79,7 +81,7 @@ fn fact(spec: &FactSpec, is_attached: bool, missing: Option<String>, selftest: O
         mend: String::new(),
     };
     match selftest.map(|results| (results, results.alive(spec.name))) {
-        // What was silent is not attached any more.
+        // A fact that failed the selftest is not used, so its program is not attached.
         Some((_, (Alive::Silent, why))) => {
             (fact.alive, fact.why_not) = (Alive::Silent, why);
             "zctrace selftest".clone_into(&mut fact.mend);
@@ -97,7 +99,7 @@ fn fact(spec: &FactSpec, is_attached: bool, missing: Option<String>, selftest: O
     fact
 }
 
-/// What sums do not tell of.
+/// Returns what page digests do not cover.
 fn outside_level() -> NotObserved {
     NotObserved {
         what: "all that is not sent to a TCP connection: this level watches nothing else, looks included".to_owned(),
@@ -114,7 +116,7 @@ fn not_covered() -> impl Iterator<Item = NotObserved> {
     })
 }
 
-/// Why the program that sees a fact is not there.
+/// Returns why the program that observes a fact is not loaded.
 pub(super) fn missing_reason(probes: &Probes, fact: &str) -> Option<String> {
     let spec = FACTS.iter().find(|spec| spec.name == fact)?;
     let missing = probes

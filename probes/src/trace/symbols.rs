@@ -1,4 +1,4 @@
-//! Where in a program a call was made: which file of code, and where in it.
+//! Resolution of call sites: object file, offset and function of an instruction.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,17 +11,18 @@ use super::functions::Functions;
 use zctrace_evidence::Question;
 use zctrace_report::Place;
 
-/// Processes whose maps are kept.
+/// Limit on processes whose mappings are kept.
 const MAX_PROCESSES: usize = 1024;
-/// Files of code whose functions are looked for.
+/// Limit on object files whose functions are kept.
 const MAX_FILES: usize = 4096;
-/// Bytes of functions' names and places that are kept in all. Past that places have no names.
+/// Limit on memory for functions of all files, in bytes. Beyond it, call sites have no function
+/// name.
 const MAX_SYMBOL_BYTES: usize = 256 << 20;
 
-/// A file: its filesystem's device, and its inode.
+/// File identity: device as (major, minor), and inode.
 type FileId = ((u32, u32), u64);
 
-/// Code that a process has mapped.
+/// Executable mapping of a process.
 #[derive(Clone, Debug)]
 struct Mapping {
     start: u64,
@@ -31,7 +32,7 @@ struct Mapping {
     path: String,
 }
 
-/// The maps of code of traced processes, read while these live.
+/// Executable mappings of traced processes, read while these are alive.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     maps: HashMap<u32, Vec<Mapping>>,
@@ -40,14 +41,14 @@ pub(super) struct Symbols {
 }
 
 impl Symbols {
-    /// Where a call was made; `None` if nobody can tell.
+    /// Resolves a call site; `None` if it cannot be resolved.
     pub(super) fn resolve(&mut self, Question { tgid, user_ip }: Question) -> Option<Place> {
-        // A process that traces itself would trace its own questions.
+        // Reading /proc would itself be traced if a process traces itself.
         if !cfg!(test) && tgid == std::process::id() {
             return None;
         }
         let place = self.lookup(tgid, user_ip);
-        // What was mapped since it was read.
+        // The instruction may be in a mapping that was created after the mappings were read.
         if place.is_none() && self.maps.len() < MAX_PROCESSES {
             if let Some(maps) = read_code_mappings(tgid) {
                 self.maps.insert(tgid, maps);
@@ -64,7 +65,7 @@ impl Symbols {
             .iter()
             .find(|mapping| mapping.start <= ip && ip < mapping.end)?
             .clone();
-        // The path may hold anything, and so may look like another line.
+        // A path may contain line breaks, and so may imitate a line with other addresses.
         let offset = (ip - mapping.start).checked_add(mapping.offset)?;
         Some(Place {
             function: self.function(tgid, &mapping, offset),
@@ -73,13 +74,14 @@ impl Symbols {
         })
     }
 
-    /// In which function of its file a place is. Each file is read once.
+    /// Returns the function at a file offset. Each file is read once.
     fn function(&mut self, tgid: u32, mapping: &Mapping, offset: u64) -> Option<String> {
         if !self.functions.contains_key(&mapping.file) {
             if self.functions.len() >= MAX_FILES || self.symbol_bytes >= MAX_SYMBOL_BYTES {
                 return None;
             }
-            // One that cannot be reached now may be reached by another process.
+            // A file that cannot be opened through this process may be reachable through another
+            // one.
             let file = open_mapped(tgid, mapping)?;
             let functions = Functions::read(&file);
             self.symbol_bytes += functions.as_ref().map_or(0, Functions::heap_bytes);
@@ -89,24 +91,26 @@ impl Symbols {
     }
 }
 
-/// The file that a process has mapped, as that process sees it; `None` if something else is there by now.
+/// Opens a mapped file as its process sees it; `None` if the path now names another file.
 fn open_mapped(tgid: u32, mapping: &Mapping) -> Option<File> {
     if !mapping.path.starts_with('/') {
         return None;
     }
-    // What is there now may be anything: a FIFO would be waited for, and some devices act when they are opened.
+    // Open with O_PATH first, because the path may name anything: opening a FIFO blocks, and
+    // opening some devices has side effects.
     let path = format!("/proc/{tgid}/root{}", mapping.path);
     let path_fd = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let stat = fstat(&path_fd).ok()?;
     let id = ((major(stat.st_dev), minor(stat.st_dev)), stat.st_ino);
-    // A filesystem with devices of its own for each subvolume says something else here: then there are no names.
+    // Filesystems with a device per subvolume report another device here. Call sites in them have
+    // no function names.
     if id != mapping.file || !FileType::from_raw_mode(stat.st_mode).is_file() {
         return None;
     }
     File::open(format!("/proc/self/fd/{}", path_fd.as_raw_fd())).ok()
 }
 
-/// Mapped code, see proc(5): `START-END PERMISSIONS OFFSET DEVICE INODE PATH`.
+/// Reads executable mappings, see proc(5): `START-END PERMISSIONS OFFSET DEVICE INODE PATH`.
 fn read_code_mappings(tgid: u32) -> Option<Vec<Mapping>> {
     let file = File::open(format!("/proc/{tgid}/maps")).ok()?;
     let lines = BufReader::new(file).lines().map_while(Result::ok);
