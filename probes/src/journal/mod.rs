@@ -1,5 +1,5 @@
 //! Journals of processes that use `bufferlist`: finding them and reading them while they are
-//! written. Results are [`News`] for the evidence engine.
+//! written. Results are [`JournalEvent`] for the evidence engine.
 //!
 //! A journal gives *names*: which segment of a program's list the bytes in a pipe are, and which
 //! call site asked for them. It never gives verdicts, because the program that writes it is not
@@ -17,10 +17,10 @@ mod readers;
 
 pub(crate) use readers::Journals;
 pub use zctrace_contract::journal::Entry;
-pub use zctrace_evidence::{News, What};
+pub use zctrace_evidence::{JournalEvent, EventKind};
 
 /// Decodes arbitrary words as a journal, for tests of hostile journals.
 #[doc(hidden)]
-pub fn fuzz_read(words: &[std::sync::atomic::AtomicU64]) -> Vec<News> {
+pub fn fuzz_read(words: &[std::sync::atomic::AtomicU64]) -> Vec<JournalEvent> {
     readers::fuzz_read(words)
 }

@@ -10,7 +10,7 @@ use bufferlist::journal::{self, Layout, Operation, Reader};
 use super::file::{JournalMap, OpenError};
 use super::process::{self, ThreadIds};
 use zctrace_contract::journal::Entry;
-use zctrace_evidence::{News, What};
+use zctrace_evidence::{JournalEvent, EventKind};
 use zctrace_report::text::printable;
 
 /// Delay before a process is searched again: first and longest. A search reads one link per
@@ -33,7 +33,7 @@ pub(crate) struct Journals {
     pending: HashMap<u32, PendingLookup>,
     /// Process of the latest record. Most records come from the process of the previous one.
     latest: u32,
-    events: Vec<News>,
+    events: Vec<JournalEvent>,
 }
 
 /// Process that was active and whose journal has not been found.
@@ -67,7 +67,7 @@ struct EntryStream {
 
 impl EntryStream {
     /// Reads new entries and appends them as events.
-    fn read(&mut self, words: &[AtomicU64], events: &mut Vec<News>) {
+    fn read(&mut self, words: &[AtomicU64], events: &mut Vec<JournalEvent>) {
         let Self {
             pid,
             reader,
@@ -83,9 +83,9 @@ impl EntryStream {
         let now = reader.lost().saturating_add(reader.damaged());
         if now != *lost {
             *lost = now;
-            events.push(News {
+            events.push(JournalEvent {
                 pid,
-                what: What::Lost(now),
+                kind: EventKind::Lost(now),
             });
         }
         for entry in entries {
@@ -93,9 +93,9 @@ impl EntryStream {
                 && let Some(line) = reader.call_site(words, entry.caller)
             {
                 reported_lines.insert(entry.caller);
-                events.push(News {
+                events.push(JournalEvent {
                     pid,
-                    what: What::Line {
+                    kind: EventKind::Line {
                         number: entry.caller,
                         file: printable(&line.file).into_owned(),
                         line: line.line,
@@ -108,35 +108,35 @@ impl EntryStream {
                 && reported_names.insert(thread)
                 && let Some(name) = process::thread_name(pid, thread)
             {
-                events.push(News {
+                events.push(JournalEvent {
                     pid,
-                    what: What::Thread { thread, name },
+                    kind: EventKind::Thread { thread, name },
                 });
             }
-            events.push(News {
+            events.push(JournalEvent {
                 pid,
-                what: What::Entry(Entry { thread, ..entry }),
+                kind: EventKind::Entry(Entry { thread, ..entry }),
             });
         }
     }
 
     /// Reads the rest after the process has ended. Entries that are still incomplete count as lost.
-    fn finish(&mut self, words: &[AtomicU64], events: &mut Vec<News>) {
+    fn finish(&mut self, words: &[AtomicU64], events: &mut Vec<JournalEvent>) {
         self.read(words, events);
         let (pid, half) = (self.pid, self.reader.incomplete());
         if half > 0 {
-            events.push(News {
+            events.push(JournalEvent {
                 pid,
-                what: What::Lost(self.lost.saturating_add(half)),
+                kind: EventKind::Lost(self.lost.saturating_add(half)),
             });
         }
-        events.push(News { pid, what: What::Ended });
+        events.push(JournalEvent { pid, kind: EventKind::Ended });
     }
 }
 
 /// Result of searching a process for its journal.
 enum Lookup {
-    Found(Box<OpenJournal>, What),
+    Found(Box<OpenJournal>, EventKind),
     /// The process has no journal yet.
     NotFound,
     /// The process has a journal that cannot be read.
@@ -192,7 +192,7 @@ impl Journals {
     }
 
     /// Returns the events since the last call.
-    pub(crate) fn take_events(&mut self) -> Vec<News> {
+    pub(crate) fn take_events(&mut self) -> Vec<JournalEvent> {
         std::mem::take(&mut self.events)
     }
 
@@ -226,7 +226,7 @@ impl Journals {
             match look_up(pid) {
                 Lookup::Found(journal, what) => {
                     self.pending.remove(&pid);
-                    self.events.push(News { pid, what });
+                    self.events.push(JournalEvent { pid, kind: what });
                     self.open.insert(pid, *journal);
                 }
                 Lookup::NotFound => {
@@ -262,9 +262,9 @@ impl Journals {
     }
 
     fn report_no_journal(&mut self, pid: u32, why: String) {
-        self.events.push(News {
+        self.events.push(JournalEvent {
             pid,
-            what: What::None(why),
+            kind: EventKind::None(why),
         });
     }
 }
@@ -330,7 +330,7 @@ fn start_reading(pid: u32, map: JournalMap, threads: ThreadIds) -> Lookup {
     let device = kernel_dev(layout.device);
     Lookup::Found(
         Box::new(OpenJournal { map, stream }),
-        What::Found {
+        EventKind::Found {
             device,
             since_ns,
             clock: (monotonic_ns(), unix_ms()),
@@ -367,7 +367,7 @@ impl Drop for OpenJournal {
 }
 
 /// Decodes arbitrary words as a journal.
-pub(super) fn fuzz_read(words: &[AtomicU64]) -> Vec<News> {
+pub(super) fn fuzz_read(words: &[AtomicU64]) -> Vec<JournalEvent> {
     let mut events = Vec::new();
     if let Ok(reader) = Reader::new_at_start(words) {
         let mut stream = EntryStream {

@@ -16,7 +16,7 @@ use zctrace_records::{
 };
 
 use super::random_u64;
-use zctrace_evidence::SlotNames;
+use zctrace_evidence::PipeBufOps;
 
 /// Pseudonyms of one trace.
 #[derive(Debug)]
@@ -89,8 +89,8 @@ impl Anonymizer {
     }
 
     /// Anonymizes the identities of slot kinds.
-    pub(super) fn slot_names(&self, names: &SlotNames) -> SlotNames {
-        SlotNames {
+    pub(super) fn slot_names(&self, names: &PipeBufOps) -> PipeBufOps {
+        PipeBufOps {
             page_cache: self.object(names.page_cache),
             anonymous: self.object(names.anonymous),
             user: self.object(names.user),

@@ -18,10 +18,10 @@ use zctrace_records::{PageRange, endpoint_kind, process_event_kind, station_kind
 
 use super::random_u64;
 use crate::probe::{Hooks, LoadOptions, Probes, Record, ScopeFilter, SetupError, SetupErrorKind, announce};
-use zctrace_evidence::SlotNames;
+use zctrace_evidence::PipeBufOps;
 
 /// Returns the identities of the slot kinds.
-pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<SlotNames, SetupError> {
+pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<PipeBufOps, SetupError> {
     let cookie = random_u64();
     let options = LoadOptions {
         scope: ScopeFilter::Processes,
@@ -72,7 +72,7 @@ struct Calibration {
 }
 
 impl Calibration {
-    fn slot_names(&mut self) -> Result<SlotNames, SetupError> {
+    fn slot_names(&mut self) -> Result<PipeBufOps, SetupError> {
         let memory = [7_u8; 4096];
         let file = memfd(&memory)?;
         let hole = memfd(&[])?;
@@ -81,7 +81,7 @@ impl Calibration {
         let page_cache = self.observe_slot(|pipe| splice_into(file.as_fd(), pipe))?;
         let user = self.observe_slot(|pipe| vmsplice_into(pipe, &memory))?;
         let zeros = self.observe_slot(|pipe| splice_into(hole.as_fd(), pipe))?;
-        Ok(SlotNames {
+        Ok(PipeBufOps {
             page_cache: page_cache.ops,
             anonymous: anonymous.ops,
             user: user.ops,

@@ -1,7 +1,7 @@
 //! A live trace: probes on one side, an account on the other, and a report whenever one is asked for.
 //!
 //! ```text
-//! kernel, /proc, clock ── Tracer ──► Input ──► Account ──► Report
+//! kernel, /proc, clock ── Tracer ──► Input ──► Engine ──► Report
 //!                                      └────► Recorder
 //! ```
 //!
@@ -30,7 +30,7 @@ mod pipe_limits;
 mod symbols;
 
 pub use self::coverage::expected_coverage;
-pub use zctrace_evidence::{Account, Costs, Input, Losses, Preamble, Question, Recorder};
+pub use zctrace_evidence::{Engine, Costs, Input, Losses, TraceHeader, SymbolRequest, Recorder};
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ use crate::journal::Journals;
 use crate::probe::{
     DigestMode, Hooks, LoadOptions, Probes, ProgramLoss, Record, ScopeFilter, SetupError, SetupErrorKind,
 };
-use zctrace_evidence::{Config, SlotNames};
+use zctrace_evidence::{Config, PipeBufOps};
 use zctrace_report::{Alive, Level, Report, Scope, ScopeKind};
 
 /// Whom to trace, and how closely.
@@ -108,7 +108,7 @@ pub struct Tracer {
 /// The account, and who takes down what enters it.
 #[derive(Debug)]
 struct EngineDriver {
-    account: Account,
+    account: Engine,
     symbols: Symbols,
     recorder: Option<(Anonymizer, Box<dyn Recorder>)>,
 }
@@ -122,10 +122,10 @@ impl EngineDriver {
                 recorder.take(&input);
                 self.account.take(input);
             }
-            (Some((anonymizer, recorder)), Input::Sums(rows)) => {
+            (Some((anonymizer, recorder)), Input::OpenDigests(rows)) => {
                 let rows = anonymizer.digests(rows);
-                recorder.take(&Input::Sums(&rows));
-                self.account.take(Input::Sums(&rows));
+                recorder.take(&Input::OpenDigests(&rows));
+                self.account.take(Input::OpenDigests(&rows));
             }
             (Some((_, recorder)), input) => {
                 recorder.take(&input);
@@ -133,9 +133,9 @@ impl EngineDriver {
             }
             (None, input) => self.account.take(input),
         }
-        for question in self.account.questions() {
+        for question in self.account.take_symbol_requests() {
             let place = self.symbols.resolve(question);
-            let answer = Input::Place(question, place.as_ref());
+            let answer = Input::Symbol(question, place.as_ref());
             if let Some((_, recorder)) = &mut self.recorder {
                 recorder.take(&answer);
             }
@@ -145,7 +145,7 @@ impl EngineDriver {
 }
 
 /// Makes a recorder, when it is known what comes before all it is to take down.
-type MakeRecorder<'a> = Box<dyn FnOnce(&Preamble) -> Result<Box<dyn Recorder>, SetupError> + 'a>;
+type MakeRecorder<'a> = Box<dyn FnOnce(&TraceHeader) -> Result<Box<dyn Recorder>, SetupError> + 'a>;
 
 impl Tracer {
     /// Loads and attaches the probes.
@@ -165,7 +165,7 @@ impl Tracer {
     /// As [`start`](Self::start), and what `recorder` says.
     pub fn start_recorded(
         options: Options,
-        recorder: impl FnOnce(&Preamble) -> Result<Box<dyn Recorder>, SetupError>,
+        recorder: impl FnOnce(&TraceHeader) -> Result<Box<dyn Recorder>, SetupError>,
     ) -> Result<Self, SetupError> {
         Self::start_with_selftest(options, Some(Box::new(recorder)))
     }
@@ -213,7 +213,7 @@ impl Tracer {
         let names = if options.hooks.calls {
             calibrate::slot_names(options.btf.as_ref())?
         } else {
-            SlotNames::default()
+            PipeBufOps::default()
         };
         let can_detect_holes = names.zero != 0;
         let requested = coverage::Requested {
@@ -233,7 +233,7 @@ impl Tracer {
         };
         let probes = Probes::load(&load_options)?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-        let mut preamble = Preamble {
+        let mut preamble = TraceHeader {
             kernel: kernel_release(),
             object: crate::probe::object_hash().to_owned(),
             started_unix_ms: since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()),
@@ -242,7 +242,7 @@ impl Tracer {
             pipe_limits: pipe_limits::read(),
             per_syscall_ns: facts::cache::load_syscall_overhead().filter(|_| options.hooks.calls),
             config: Config {
-                names,
+                pipe_buf_ops: names,
                 mounts: mounts.paths,
                 buffered: mounts.buffered,
                 hash_key: random_u64(),
@@ -256,7 +256,7 @@ impl Tracer {
         let recorder = match recorder {
             Some(make) => {
                 let anonymizer = Anonymizer::new();
-                preamble.config.names = anonymizer.slot_names(&preamble.config.names);
+                preamble.config.pipe_buf_ops = anonymizer.slot_names(&preamble.config.pipe_buf_ops);
                 Some((anonymizer, make(&preamble)?))
             }
             None => None,
@@ -264,7 +264,7 @@ impl Tracer {
         Ok(Self {
             probes,
             engine: EngineDriver {
-                account: Account::new(preamble),
+                account: Engine::new(preamble),
                 symbols: Symbols::default(),
                 recorder,
             },
@@ -353,7 +353,7 @@ impl Tracer {
         if !rows.is_empty() {
             // A map has no order, and places are asked for in that of the rows.
             rows.sort_unstable_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
-            self.engine.feed(Input::Plain(&rows));
+            self.engine.feed(Input::IoCounters(&rows));
         }
         let now: HashMap<u64, DigestState> = self.probes.connection_digests().into_iter().collect();
         let before = std::mem::take(&mut self.digests);
@@ -362,7 +362,7 @@ impl Tracer {
         self.digests = now;
         if !changed.is_empty() {
             changed.sort_unstable_by_key(|(sock, _)| *sock);
-            self.engine.feed(Input::Sums(&changed));
+            self.engine.feed(Input::OpenDigests(&changed));
         }
         let losses: Vec<Losses> = self.probes.loss().iter().map(losses_of).collect();
         let changed: Vec<Losses> = losses
@@ -416,7 +416,7 @@ impl Tracer {
     pub fn interval_report(&mut self, max_rows: usize) -> Report {
         self.wait_for_in_flight();
         let report = self.report(max_rows);
-        self.engine.feed(Input::BeginAnew);
+        self.engine.feed(Input::Reset);
         report
     }
 

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use rustix::fs::{FileType, Mode, OFlags, fstat, major, minor, open};
 
 use super::functions::Functions;
-use zctrace_evidence::Question;
+use zctrace_evidence::SymbolRequest;
 use zctrace_report::Place;
 
 /// Limit on processes whose mappings are kept.
@@ -42,7 +42,7 @@ pub(super) struct Symbols {
 
 impl Symbols {
     /// Resolves a call site; `None` if it cannot be resolved.
-    pub(super) fn resolve(&mut self, Question { tgid, user_ip }: Question) -> Option<Place> {
+    pub(super) fn resolve(&mut self, SymbolRequest { tgid, user_ip }: SymbolRequest) -> Option<Place> {
         // Reading /proc would itself be traced if a process traces itself.
         if !cfg!(test) && tgid == std::process::id() {
             return None;
@@ -163,7 +163,7 @@ mod tests {
         let here = this_test_is_in_its_own_binary as *const () as u64;
         let mut symbols = Symbols::default();
         let mut at = |user_ip| {
-            symbols.resolve(Question {
+            symbols.resolve(SymbolRequest {
                 tgid: std::process::id(),
                 user_ip,
             })
