@@ -7,9 +7,11 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{LruHashMap, PerCpuArray};
 use zctrace_records::{EndpointState, ZerocopyCompletion, completion_flag, completion_source, endpoint_kind, program};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
-use crate::maps::{ERRQ_SCRATCH, URING_SCRATCH, ZEROCOPY_SENDER};
 use crate::offsets;
 use crate::read::{self, member};
 use crate::{emit, scope};
@@ -25,7 +27,7 @@ const USAGE_COPIED: u32 = 1 << 31;
 
 /// Who sends without copies on a socket.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromZeros, Immutable, IntoBytes)]
 pub(crate) struct Sender {
     endpoint: EndpointState,
     tgid: u32,
@@ -38,6 +40,16 @@ pub(crate) struct Sender {
 pub(crate) struct Scratch {
     completion: ZerocopyCompletion,
 }
+
+/// Who sends with `MSG_ZEROCOPY`, by the address of the socket: its notifications may come when it is long closed.
+#[map]
+static ZEROCOPY_SENDER: LruHashMap<u64, Sender> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Room for notifications: 0 those that were read, 1 those that were thrown away. (`scratch` says why there are two.)
+#[map]
+static ERRQ_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+
+scratch!(URING_SCRATCH: Scratch);
 
 /// Remembers who sends on a TCP socket with `MSG_ZEROCOPY`.
 ///
@@ -107,7 +119,7 @@ pub(crate) fn on_error_queue(skb: u64, sock: u64, dropped: bool) {
         } else {
             program::CONSUME_SKB
         };
-        emit::emit_fixed(completion, ZerocopyCompletion::KIND, program);
+        emit::emit_fixed(completion, program);
     }
 }
 
@@ -140,7 +152,7 @@ pub(crate) fn on_io_uring_complete(request: u64, result: u32, flags: u32) {
         } else if !reports_usage(request) {
             (*completion).flags = completion_flag::NO_USAGE_REPORT;
         }
-        emit::emit_fixed(completion, ZerocopyCompletion::KIND, program::IO_URING_COMPLETE);
+        emit::emit_fixed(completion, program::IO_URING_COMPLETE);
     }
 }
 
