@@ -7,12 +7,13 @@ use aya_ebpf::programs::RawTracePointContext;
 use zctrace_records::{Call, EndpointState, ProcessEvent, call_flag, endpoint_kind, nr, process_event_kind, program};
 
 use crate::endpoint::{self, EndpointNow};
-use crate::in_flight::{self, CallInFlight, IN_FLIGHT, IO_IN_FLIGHT};
+use crate::maps::{CALL_IDS, EXIT_SCRATCH, IN_FLIGHT, IO_IN_FLIGHT, TAIL_CALLS, next_id, tail_call};
 use crate::page_record::PageBuffer;
 use crate::pipe_slots::{self, Cursor};
 use crate::read;
+use crate::sys_enter::CallInFlight;
 use crate::syscall_args::{self, SyscallArgs};
-use crate::{emit, ids, io_counters, process, scope, tail_call};
+use crate::{emit, io_counters, process, scope};
 
 /// fcntl(2).
 const FCNTL: u32 = 72;
@@ -34,8 +35,6 @@ pub(crate) struct Scratch {
     call: Call,
     process: ProcessEvent,
 }
-
-scratch!(EXIT_SCRATCH: Scratch);
 
 /// The program.
 #[inline(always)]
@@ -71,7 +70,7 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
             }
         }
     }
-    let Some(entry) = in_flight::of(tid) else {
+    let Some(entry) = in_flight(tid) else {
         if moves && scope::is_traced((pid_tgid >> 32) as u32) && !scope::is_compat_call() {
             emit_exit_only(regs, number, result, 0);
         }
@@ -84,12 +83,20 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
             finish(entry, regs, result);
             if result > 0 && ((*call).source.kind == endpoint_kind::PIPE || (*call).sink.kind == endpoint_kind::PIPE) {
                 // It goes on there, and does not come back.
-                tail_call::to(ctx, tail_call::PIPE_SLOTS);
+                TAIL_CALLS.tail_call(ctx, tail_call::SLOTS);
             }
-            emit::emit_fixed(call, program::SYS_EXIT);
+            emit::emit_fixed(call, Call::KIND, program::SYS_EXIT);
         }
         (*call).call_id = 0;
     }
+}
+
+/// The entry of the call that a thread is inside.
+#[inline(always)]
+fn in_flight(tid: u32) -> Option<*mut CallInFlight> {
+    let entry = IN_FLIGHT.get_ptr_mut(tid)?;
+    // SAFETY: a map's value is valid as long as the program runs.
+    (unsafe { (*entry).call.call_id } != 0).then_some(entry)
 }
 
 /// The second half of the program: the slots of pipes, some at a time, then the record of the call.
@@ -104,9 +111,9 @@ pub(crate) fn continue_slots(ctx: &RawTracePointContext) {
     unsafe {
         let call = addr_of_mut!((*entry).call);
         if !pipe_slots::emit_slots(addr_of_mut!((*scratch).pages), addr_of_mut!((*scratch).cursor), call) {
-            tail_call::to(ctx, tail_call::PIPE_SLOTS);
+            TAIL_CALLS.tail_call(ctx, tail_call::SLOTS);
         }
-        emit::emit_fixed(call, program::SYS_EXIT);
+        emit::emit_fixed(call, Call::KIND, program::SYS_EXIT);
         (*call).call_id = 0;
     }
 }
@@ -189,7 +196,7 @@ fn emit_exit_only(regs: u64, number: u32, result: i64, flags: u32) {
         let args = addr_of_mut!((*scratch).args);
         read::zero(call);
         syscall_args::fill(args, regs, number);
-        (*call).call_id = ids::next_call();
+        (*call).call_id = next_id(CALL_IDS);
         (*call).entered_ns = 0;
         (*call).result = result;
         (*call).user_ip = (*args).regs.ip;
@@ -203,7 +210,7 @@ fn emit_exit_only(regs: u64, number: u32, result: i64, flags: u32) {
             (*call).source.fd = (*args).source.fd;
             (*call).sink.fd = (*args).sink.fd;
         }
-        emit::emit_fixed(call, program::SYS_EXIT);
+        emit::emit_fixed(call, Call::KIND, program::SYS_EXIT);
     }
 }
 

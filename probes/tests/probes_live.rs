@@ -1,7 +1,6 @@
-//! The probes on this kernel: real calls of this process, and their records.
+//! The probes on this kernel: real calls of this process, and what the records say of them.
 //!
-//! A single test, because all threads of a process are traced together: each would see the others'
-//! records.
+//! One test, as all threads of a process are traced together: what one did another would see.
 
 mod live;
 
@@ -16,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use live::{Seen, Watch, assert_gone, bytes, programs_of, runs};
 use rustix::pipe::{IoSliceRaw, SpliceFlags, fcntl_setpipe_size, splice, tee, vmsplice};
-use zctrace_probes::probe::{Hooks, LoadOptions, Probes, Record, ScopeFilter};
+use zctrace_probes::probe::{Hooks, Probes, Record, ScopeFilter, Setup};
 use zctrace_records::{call_flag, endpoint_kind, nr, page_record_flag, process_event_kind, station_kind};
 
 const TEST: &str = "probes_live";
@@ -59,7 +58,7 @@ fn records_say_what_the_calls_did() {
     assert!(programs_of(std::process::id()).is_empty());
 }
 
-/// A killed process leaves nothing attached.
+/// A process that is killed leaves nothing attached.
 #[test]
 fn nothing_is_left_of_a_tracer_that_is_killed() {
     if std::env::var_os(VICTIM).is_some() {
@@ -96,7 +95,7 @@ fn nothing_is_left_of_a_tracer_that_is_killed() {
     assert_gone(&programs);
 }
 
-/// The other two scopes include this process without an announcement.
+/// The other two scopes see this process without its saying anything.
 #[test]
 fn a_cgroup_and_the_machine_can_be_traced() {
     if std::env::var_os(VICTIM).is_some() {
@@ -112,7 +111,7 @@ fn a_cgroup_and_the_machine_can_be_traced() {
         test_support::skip!(TEST, "cgroup: no hierarchy of version 2 is mounted at /sys/fs/cgroup");
     }
     for scope in own.into_iter().chain([ScopeFilter::Machine]) {
-        let setup = LoadOptions {
+        let setup = Setup {
             scope,
             hooks: Hooks {
                 packets: false,
@@ -120,13 +119,13 @@ fn a_cgroup_and_the_machine_can_be_traced() {
                 bios: false,
                 ..Hooks::default()
             },
-            ..LoadOptions::default()
+            ..Setup::default()
         };
         let mut probes = match Probes::load(&setup) {
             Ok(probes) => probes,
             Err(error) => return test_support::skip!(TEST, "{error}"),
         };
-        // A trace of the whole machine excludes the tracer itself.
+        // Whoever traces the machine does not trace itself.
         let mut child = Command::new("/bin/sh");
         child.args(["-c", "echo scope-of-a-test | cat"]).stdout(Stdio::null());
         assert!(child.status().unwrap().success());
@@ -183,7 +182,7 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
     let (_, filled) = watch.of(|| splice_at(&file, 0, &first.1, 30_000));
     let put = filled.pieces(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
 
-    // Drained in two steps, the first of which ends within a slot.
+    // Out in two steps, the first of which ends within a slot.
     let ((), begun) = watch.of(|| splice_all(&first.0, &client, 10_000));
     let ((), rest) = watch.of(|| splice_all(&first.0, &client, 20_000));
     let call = begun.call(nr::SPLICE);
@@ -207,7 +206,7 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
             .any(|s| s.flags & page_record_flag::LOOPBACK != 0 && s.station == station_kind::PACKET)
     );
 
-    // And into another pipe.
+    // And into another pipe at the other end.
     let ((), seen) = watch.of(|| splice_all(&server, &second.1, 30_000));
     let mut received = Vec::new();
     for call in &seen.calls {
@@ -328,9 +327,7 @@ fn memory_to_pipe(watch: &mut Watch) {
     let piece = &memory[start..start + 2 * PAGE];
     let (_, seen) = watch.of(|| {
         let slices = [IoSliceRaw::from_slice(piece)];
-        // SAFETY: vmsplice requires that the memory stays valid and unchanged while the pipe refers
-        // to it. The mapping is never unmapped, and nothing writes to it while its pages are in the
-        // pipe.
+        // SAFETY: nothing writes to the memory while its pages are in the pipe.
         unsafe { vmsplice(&writer, &slices, SpliceFlags::empty()) }.unwrap()
     });
     let call = seen.call(nr::VMSPLICE);
@@ -347,12 +344,11 @@ fn memory_to_pipe(watch: &mut Watch) {
         "pages of anonymous memory: {pieces:x?}"
     );
 
-    // Out of the pipe again: the same system call in the other direction copies.
+    // Out of the pipe again: the same call the other way round copies.
     let mut back = vec![0_u8; 2 * PAGE];
     let (_, seen) = watch.of(|| {
         let slices = [IoSliceRaw::from_slice_mut(&mut back)];
-        // SAFETY: the address and length are those of a mapping that this function created and owns
-        // alone.
+        // SAFETY: the memory is this function's own.
         unsafe { vmsplice(&reader, &slices, SpliceFlags::empty()) }.unwrap()
     });
     let call = seen.call(nr::VMSPLICE);
@@ -408,7 +404,7 @@ fn unix_both_ways(watch: &mut Watch, source: &Path) {
     assert_eq!(joined(message), joined(runs(&put)));
     assert_eq!(joined(runs(&received)), joined(runs(&put)));
 
-    // A message that is never read.
+    // A message that nobody reads.
     (&left).write_all(&[1; 700]).unwrap();
     let is_dropped = |seen: &Seen| seen.stations.iter().any(|s| s.station == station_kind::UNIX);
     let ((), seen) = watch.of_until(|| drop((left, right)), is_dropped);
@@ -480,7 +476,7 @@ fn plain_calls_are_counted(watch: &mut Watch, source: &Path) {
         file.read_exact_at(&mut buffer[..3000], 0).unwrap();
     });
     assert!(seen.calls.is_empty() && seen.stations.is_empty());
-    let plain = watch.probes.io_counters();
+    let plain = watch.probes.plain();
     let of = |nr: u32| {
         plain
             .iter()
@@ -519,7 +515,7 @@ fn children_are_followed(watch: &mut Watch) {
     assert_eq!(find(process_event_kind::EXIT).expect("and its end").header.tgid, child);
 }
 
-/// A directory of this run's own, on a disk.
+/// A folder of this run's own, on a disk.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -533,7 +529,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// Creates a file of this length without holes.
+    /// A file of that many bytes, none of which are a hole.
     fn file(&self, name: &str, bytes: usize) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, vec![0x5a; bytes]).unwrap();
@@ -547,20 +543,20 @@ impl Drop for Folder {
     }
 }
 
-/// Returns a connection over loopback.
+/// A connection over loopback.
 fn tcp() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (client, listener.accept().unwrap().0)
 }
 
-/// Makes one splice from an offset in a file.
+/// One splice from a place in a file.
 fn splice_at(file: &File, at: u64, to: &PipeWriter, len: usize) -> usize {
     let mut at = at;
     splice(file, Some(&mut at), to, None, len, SpliceFlags::empty()).unwrap()
 }
 
-/// Splices until all bytes have been moved.
+/// As many splices as it takes.
 fn splice_all(from: impl AsFd, to: impl AsFd, len: usize) {
     let mut left = len;
     while left > 0 {
@@ -570,7 +566,7 @@ fn splice_all(from: impl AsFd, to: impl AsFd, len: usize) {
     }
 }
 
-/// Joins adjacent ranges.
+/// Runs that lie one after the other made one.
 fn joined(runs: Vec<live::Run>) -> Vec<live::Run> {
     let mut joined: Vec<live::Run> = Vec::new();
     for (at, len) in runs {

@@ -5,22 +5,22 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use zctrace_contract::journal::Operation;
-use zctrace_evidence::{Entry, EventKind, JournalEvent};
+use zctrace_evidence::{Entry, News, What};
 use zctrace_records::{endpoint_kind, nr};
 use zctrace_report::{LedgerWord, Report, Scope, ScopeKind, Tier};
 
-use super::model_kernel::{ModelKernel, Record};
+use super::world::{Record, World};
 use super::{Op, evidence, op, run_in_order};
 
 /// The one process of the made-up kernel.
 const PID: u32 = 100;
 
-fn news(kind: EventKind) -> JournalEvent {
-    JournalEvent { pid: PID, kind }
+fn news(what: What) -> News {
+    News { pid: PID, what }
 }
 
 /// What the journal of a library would say that had made these calls, in the same order: after each record, its entries.
-fn truth(records: &[Record]) -> Vec<Vec<JournalEvent>> {
+fn truth(records: &[Record]) -> Vec<Vec<News>> {
     let mut streams: HashMap<(u64, bool), u64> = HashMap::new();
     let mut segment = 0;
     let mut entries = |record: &Record| {
@@ -36,7 +36,7 @@ fn truth(records: &[Record]) -> Vec<Vec<JournalEvent>> {
             }
             let stream = streams.entry((end.ino, operation.enters_pipe())).or_default();
             segment += 1;
-            found.push(news(EventKind::Entry(Entry {
+            found.push(news(What::Entry(Entry {
                 position: 0,
                 time_ns: call.header.timestamp_ns,
                 segment,
@@ -57,14 +57,14 @@ fn truth(records: &[Record]) -> Vec<Vec<JournalEvent>> {
     records.iter().map(&mut entries).collect()
 }
 
-fn found() -> [JournalEvent; 2] {
+fn found() -> [News; 2] {
     [
-        news(EventKind::Found {
+        news(What::Found {
             device: 0,
             since_ns: 0,
             clock: (0, 0),
         }),
-        news(EventKind::Line {
+        news(What::Line {
             number: 0,
             file: "src/main.rs".to_owned(),
             line: 7,
@@ -72,19 +72,19 @@ fn found() -> [JournalEvent; 2] {
     ]
 }
 
-fn report(records: &[Record], journal: &[Vec<JournalEvent>]) -> Report {
+fn report(records: &[Record], journal: &[Vec<News>]) -> Report {
     let mut evidence = evidence();
     for (record, news) in records
         .iter()
         .zip(journal.iter().map(Some).chain(std::iter::repeat(None)))
     {
         match record {
-            Record::Station(station) => evidence.page_record(station),
+            Record::Station(station) => evidence.station(station),
             Record::Call(call) => evidence.call(*call),
-            Record::Process(process) => evidence.process_event(process),
-            Record::Found(found) => evidence.pipe_snapshot(found),
+            Record::Process(process) => evidence.process(process),
+            Record::Found(found) => evidence.found(found),
         }
-        news.into_iter().flatten().for_each(|news| evidence.journal_event(news));
+        news.into_iter().flatten().for_each(|news| evidence.journal(news));
     }
     evidence.end_of_trace();
     let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
@@ -123,9 +123,9 @@ fn verdicts(report: &Report) -> String {
 }
 
 fn records(ops: Vec<Op>) -> Vec<Record> {
-    let mut kernel = ModelKernel::new();
-    run_in_order(&mut kernel, ops);
-    kernel.records
+    let mut world = World::new();
+    run_in_order(&mut world, ops);
+    world.records
 }
 
 /// What a liar does to his journal.
@@ -159,12 +159,10 @@ fn lie() -> impl Strategy<Value = Lie> {
     ]
 }
 
-fn tell(lie: &Lie, all: &mut Vec<JournalEvent>) {
+fn tell(lie: &Lie, all: &mut Vec<News>) {
     let mut more = Vec::new();
     for one in all.iter_mut() {
-        let EventKind::Entry(entry) = &mut one.kind else {
-            continue;
-        };
+        let What::Entry(entry) = &mut one.what else { continue };
         match lie {
             Lie::Time(ns) => entry.time_ns = *ns,
             Lie::Stream(at) => entry.pipe_offset = *at,
@@ -184,7 +182,7 @@ fn tell(lie: &Lie, all: &mut Vec<JournalEvent>) {
     }
     match lie {
         Lie::Silence => all.clear(),
-        Lie::Lost(lost) => more.push(news(EventKind::Lost(*lost))),
+        Lie::Lost(lost) => more.push(news(What::Lost(*lost))),
         Lie::Begin => more.extend(found()),
         _ => {}
     }
@@ -195,7 +193,7 @@ fn tell(lie: &Lie, all: &mut Vec<JournalEvent>) {
 #[test]
 fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     let entry = |at, operation, thread| {
-        news(EventKind::Entry(Entry {
+        news(What::Entry(Entry {
             position: 0,
             time_ns: 1_000_000,
             segment: 9,
@@ -220,7 +218,7 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     let records = records(vec![]);
     let mut evidence = evidence();
     for news in &journal {
-        evidence.journal_event(news);
+        evidence.journal(news);
     }
     let told = |evidence: &mut zctrace_evidence::Evidence| {
         let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
@@ -243,7 +241,7 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     );
     assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
     // Looks belong to one account.
-    evidence.reset();
+    evidence.begin_anew();
     assert!(told(&mut evidence).looks.is_empty());
 }
 

@@ -1,5 +1,4 @@
-//! Layout of kernel structures, read from the kernel's own type information (BTF) and never
-//! assumed.
+//! Where things are in this kernel's structures: read from the kernel's own type information, never assumed.
 
 pub mod btf;
-pub mod offsets;
+pub mod plan;

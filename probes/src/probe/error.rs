@@ -1,4 +1,4 @@
-//! Errors of setting up a trace, each with a hint that fixes it.
+//! Why tracing could not be set up, and the command that mends it.
 
 use std::fmt;
 use std::io;
@@ -9,66 +9,66 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 
 use crate::layout::btf::BtfError;
-use crate::layout::offsets::MissingMember;
+use crate::layout::plan::Missing;
 
-/// Error of loading or attaching the probes.
+/// Why the probes cannot be loaded.
 #[derive(Debug)]
 pub struct SetupError {
-    /// Cause of the error.
+    /// The cause.
     pub kind: SetupErrorKind,
 }
 
-/// Cause of a [`SetupError`].
+/// What stands in the way.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum SetupErrorKind {
-    /// This process lacks the privilege to load programs.
+    /// This process may not load programs.
     NoPrivilege {
-        /// Missing capabilities.
+        /// The capabilities that it lacks.
         missing: Vec<&'static str>,
     },
     /// The kernel's types cannot be read.
     NoBtf(BtfError),
-    /// The given BTF file belongs to another kernel.
-    ForeignBtf {
-        /// Path of the BTF file.
+    /// The types that were given are not this kernel's.
+    OtherTypes {
+        /// Their file.
         file: PathBuf,
-        /// Structure and member that differ.
-        member: String,
-        /// Offset of the member in the file, in bytes; `None` if the file lacks it.
-        in_file: Option<u32>,
-        /// Offset of the member in this kernel, in bytes; `None` if this kernel lacks it.
-        in_kernel: Option<u32>,
+        /// What differs: a structure and its member.
+        what: String,
+        /// Where it is in that file, in bytes from the start; `None` if it is not there.
+        there: Option<u32>,
+        /// Where this kernel has it.
+        here: Option<u32>,
     },
-    /// This kernel lacks a member without which nothing can be shown.
-    MissingMember(MissingMember),
-    /// The kernel refused to load or attach a program.
+    /// A member that nothing can be shown without is not in this kernel.
+    MissingField(Missing),
+    /// The kernel refused a program.
     Refused {
-        /// Name of the program.
+        /// Which one.
         program: &'static str,
-        /// Error of bpf(2).
+        /// What the kernel said.
         error: io::Error,
-        /// Log of the verifier.
+        /// What its verifier said.
         log: String,
     },
-    /// This kernel lacks a tracepoint, or passes other arguments to it.
+    /// This kernel has no tracepoint of that name, or one with other arguments.
     NoTracepoint {
-        /// Name of the tracepoint.
+        /// Its name.
         name: &'static str,
     },
-    /// Page digests are not available, or failed the selftest.
-    NoDigest {
-        /// Reason for that.
-        reason: String,
+    /// Sums over pages cannot be made, or were not seen to be.
+    NoSums {
+        /// Why.
+        why: String,
     },
-    /// Any other cause, as text.
+    /// Something else.
     Other(String),
 }
 
 impl SetupError {
-    /// Returns what the user can do about the error, as a command where there is one.
+    /// Says what to do about it: where there is one, the exact command.
     #[must_use]
-    pub fn hint(&self) -> String {
+    pub fn mend(&self) -> String {
         match &self.kind {
             SetupErrorKind::NoPrivilege { missing } if rustix::process::geteuid().is_root() => {
                 let options: Vec<String> = missing
@@ -89,10 +89,10 @@ impl SetupError {
                     .to_owned()
             }
             SetupErrorKind::NoBtf(_) => "give a file of this kernel's own types with --btf FILE".to_owned(),
-            SetupErrorKind::ForeignBtf { .. } => {
+            SetupErrorKind::OtherTypes { .. } => {
                 "leave --btf out: this kernel tells its own types (/sys/kernel/btf/vmlinux)".to_owned()
             }
-            SetupErrorKind::MissingMember(_) | SetupErrorKind::NoTracepoint { .. } => {
+            SetupErrorKind::MissingField(_) | SetupErrorKind::NoTracepoint { .. } => {
                 "this kernel differs from those that zctrace knows: please report the output of `zctrace doctor`"
                     .to_owned()
             }
@@ -104,12 +104,12 @@ impl SetupError {
             SetupErrorKind::Refused { .. } => {
                 "please report it with the verifier's output: zctrace doctor --verbose".to_owned()
             }
-            SetupErrorKind::NoDigest { .. } => "watch at --level full, which needs no sums".to_owned(),
+            SetupErrorKind::NoSums { .. } => "watch at --level full, which needs no sums".to_owned(),
             SetupErrorKind::Other(_) => "run `zctrace doctor` to see what is missing".to_owned(),
         }
     }
 
-    /// Converts aya's error about a program.
+    /// A program that the kernel did not take.
     pub(super) fn refused(program: &'static str, error: ProgramError) -> Self {
         let kind = match error {
             ProgramError::LoadError { io_error, verifier_log } => SetupErrorKind::Refused {
@@ -139,11 +139,11 @@ impl fmt::Display for SetupError {
                 )
             }
             SetupErrorKind::NoBtf(error) => error.fmt(f),
-            SetupErrorKind::ForeignBtf {
+            SetupErrorKind::OtherTypes {
                 file,
-                member: what,
-                in_file: there,
-                in_kernel: here,
+                what,
+                there,
+                here,
             } => {
                 let at = |at: &Option<u32>| at.map_or_else(|| "not there".to_owned(), |at| format!("at {at}"));
                 write!(
@@ -154,10 +154,10 @@ impl fmt::Display for SetupError {
                     at(here)
                 )
             }
-            SetupErrorKind::MissingMember(missing) => missing.fmt(f),
+            SetupErrorKind::MissingField(missing) => missing.fmt(f),
             SetupErrorKind::Refused { program, error, log } => {
                 write!(f, "the kernel refused the program {program}: {error}")?;
-                // The verifier writes its reason last, before the statistics.
+                // The verifier's last words are its reason.
                 if let Some(reason) = log.lines().rev().find(|line| !line.starts_with("processed ")) {
                     write!(f, " ({reason})")?;
                 }
@@ -166,9 +166,7 @@ impl fmt::Display for SetupError {
             SetupErrorKind::NoTracepoint { name } => {
                 write!(f, "this kernel has no tracepoint {name} as zctrace knows it")
             }
-            SetupErrorKind::NoDigest { reason } => {
-                write!(f, "the levels digest and counters need sums over pages: {reason}")
-            }
+            SetupErrorKind::NoSums { why } => write!(f, "the levels digest and counters need sums over pages: {why}"),
             SetupErrorKind::Other(what) => f.write_str(what),
         }
     }

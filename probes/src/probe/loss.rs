@@ -1,36 +1,45 @@
-//! Counts of records that the programs emitted and lost, and of runs that the kernel skipped.
+//! What the programs wrote and lost: their own counts, and the kernel's of how often it skipped them.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::{io, mem};
 
 use zctrace_records::ProgramStats;
 
-/// Records emitted and lost by one program since it was loaded.
+/// What one program wrote and lost since it was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgramLoss {
-    /// Name of the program.
+    /// Its name.
     pub program: &'static str,
-    /// Number of the program, one of [`program`](zctrace_records::program).
+    /// Its number, one of [`program`](zctrace_records::program).
     pub number: u32,
-    /// Emitted records.
+    /// Records that it wrote.
     pub written: u64,
-    /// Records lost because the ring buffer was full.
+    /// Records for which the ring had no room.
     pub reserve_failures: u64,
-    /// Entries lost because a map was full: a call in progress, an I/O counter or a tracked socket.
+    /// Entries for which a map had no room: a call, a plain sum or a watched socket is missing.
     pub map_full: u64,
-    /// Runs that the kernel skipped because a program was already running on that CPU.
+    /// Times the kernel skipped it, because it was running on that CPU already.
     pub recursion_misses: u64,
 }
 
+/// [`ProgramStats`], as a row of a map.
+#[repr(transparent)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Row(pub(super) ProgramStats);
+
+#[allow(unsafe_code)]
+// SAFETY: a Tally is integers without padding.
+unsafe impl aya::Pod for Row {}
+
 impl ProgramLoss {
-    /// Adds the counts of one CPU.
+    /// Adds what it did on one CPU.
     pub(super) fn add(&mut self, tally: &ProgramStats) {
         self.written += tally.emitted.saturating_sub(tally.ring_full);
         self.reserve_failures += tally.ring_full;
         self.map_full += tally.map_full;
     }
 
-    /// Returns whether anything was lost.
+    /// Whether anything was lost.
     pub const fn any(&self) -> bool {
         self.reserve_failures != 0 || self.map_full != 0 || self.recursion_misses != 0
     }
@@ -38,12 +47,12 @@ impl ProgramLoss {
 
 /// `BPF_OBJ_GET_INFO_BY_FD` (include/uapi/linux/bpf.h).
 const GET_INFO_BY_FD: libc::c_long = 15;
-/// 64-bit words of `struct bpf_prog_info` up to `attach_btf_id`.
-const PROG_INFO_WORDS: usize = 29;
-/// Index of the word that holds `recursion_misses` (since 5.12).
+/// Words of `struct bpf_prog_info` up to `attach_btf_id`.
+const WORDS: usize = 29;
+/// The word that holds `recursion_misses` (since 5.12).
 const RECURSION_MISSES: usize = 26;
 
-/// Members of `union bpf_attr` that the request uses.
+/// The part of `union bpf_attr` that the request takes.
 #[repr(C)]
 struct Request {
     fd: u32,
@@ -51,20 +60,17 @@ struct Request {
     info: u64,
 }
 
-/// Returns how often the kernel skipped a program because one was already running on that CPU. aya
-/// does not expose this counter.
+/// How often the kernel skipped a program because it was running on that CPU already. aya does not tell.
 #[allow(unsafe_code)]
 pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut info = [0_u64; PROG_INFO_WORDS];
+    let mut info = [0_u64; WORDS];
     let mut request = Request {
         fd: program.as_raw_fd() as u32,
         len: mem::size_of_val(&info) as u32,
         info: info.as_mut_ptr() as u64,
     };
-    // SAFETY: BPF_OBJ_GET_INFO_BY_FD requires (1) an attribute of the given size, (2) a buffer of
-    // `len` bytes at `info`. (1) holds because `request` has the layout of that part of `union
-    // bpf_attr`, and its own size is passed. (2) holds because `len` is the size of `info`. Both
-    // are locals that outlive the call.
+    // SAFETY: the request is what the kernel reads, and says how much it may write and where; both live until it
+    // returns.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,

@@ -1,5 +1,4 @@
-//! Privileges of this process: what loading requires, and what is dropped once the programs are
-//! attached.
+//! What this process may do: what loading programs needs, and what is given up once they are attached.
 
 use std::io;
 
@@ -9,16 +8,15 @@ use rustix::thread::{
 
 use super::error::{SetupError, SetupErrorKind};
 
-/// Returns an error if this thread lacks the capabilities to load tracing programs.
-pub(super) fn ensure_can_load() -> Result<(), SetupError> {
+/// Whether this thread may load programs that read the kernel's memory.
+pub(super) fn may_load() -> Result<(), SetupError> {
     let Ok(CapabilitySets { effective, .. }) = capabilities(None) else {
-        // The result of bpf(2) decides then.
+        // Then the kernel's answer to bpf(2) has to do.
         return Ok(());
     };
     let missing: Vec<_> = [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::PERFMON, "CAP_PERFMON")]
         .into_iter()
-        // CAP_SYS_ADMIN implies both, as before 5.8 (include/linux/capability.h: bpf_capable(),
-        // perfmon_capable()).
+        // It stands for both, as it did before 5.8 (include/linux/capability.h, bpf_capable and perfmon_capable).
         .filter(|(one, _)| !effective.intersects(*one | CapabilitySet::SYS_ADMIN))
         .map(|(_, name)| name)
         .collect();
@@ -29,24 +27,23 @@ pub(super) fn ensure_can_load() -> Result<(), SetupError> {
     }
 }
 
-/// Permanently drops every privilege that an attached trace does not need.
+/// Gives up, for good, what a trace that is attached does not need; `signals` says whether processes of other users are still
+/// to be sent signals. Its own files are to be open by then.
 ///
-/// Call it after the program's own files are open. The remaining capabilities are `CAP_BPF`
-/// (reading maps; before 5.19 the kernel checks it on each access), `CAP_SYS_PTRACE`
-/// (`/proc/PID/maps` of other users' processes) and, with `keep_kill`, `CAP_KILL` (signals to
-/// processes of other users). The inheritable and ambient sets and the supplementary groups become
-/// empty. `no_new_privs` is set, because the next program that root executes would otherwise regain
-/// every capability. The user ID is unchanged.
+/// What is left of the capabilities is `CAP_BPF` (reading maps; before 5.19 the kernel asks for it each time), `CAP_SYS_PTRACE`
+/// (`/proc/PID/maps` of other users' processes) and, for `signals`, `CAP_KILL`. The inheritable and ambient sets and the
+/// supplementary groups become empty, and `no_new_privs` is set: without it the next program that root executes would have
+/// all of them again. The user stays who he is.
 ///
-/// All of this applies to the calling thread and to threads that it creates later, so call it while
-/// there are no others. Threads and processes that were created before keep their privileges.
+/// All this is the calling thread's, and that of threads that it starts from then on: to be called before there are others.
+/// What was started before keeps what it has.
 ///
 /// # Errors
 ///
-/// If the kernel refuses a step. Some privileges may then have been dropped.
-pub fn drop_capabilities(keep_kill: bool) -> io::Result<()> {
+/// If the kernel refuses it. Then some of it may have been given up.
+pub fn give_up(signals: bool) -> io::Result<()> {
     let mut needed = CapabilitySet::BPF | CapabilitySet::SYS_PTRACE;
-    if keep_kill {
+    if signals {
         needed |= CapabilitySet::KILL;
     }
     let have = capabilities(None)?;
@@ -54,7 +51,7 @@ pub fn drop_capabilities(keep_kill: bool) -> io::Result<()> {
         needed |= CapabilitySet::SYS_ADMIN;
     }
     if have.effective.contains(CapabilitySet::SETGID) {
-        // A user namespace may forbid this. No groups of the host are in effect there.
+        // A user namespace may not allow it: then there are no groups of the host's in it either.
         let _ = set_thread_groups(&[]);
     }
     let kept = have.permitted & needed;
@@ -63,7 +60,7 @@ pub fn drop_capabilities(keep_kill: bool) -> io::Result<()> {
         CapabilitySets {
             effective: have.effective & kept,
             permitted: kept,
-            // A capability that is not inheritable cannot be ambient.
+            // What is not inheritable any more is not ambient either.
             inheritable: CapabilitySet::empty(),
         },
     )?;

@@ -1,4 +1,4 @@
-//! Selection of the traced processes.
+//! Whom to trace.
 
 use std::ffi::CStr;
 use std::io;
@@ -7,36 +7,36 @@ use std::path::Path;
 
 use zctrace_records::announcement;
 
-/// Selection of the traced processes.
+/// Whom to trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ScopeFilter {
-    /// Processes that are [followed](super::Probes::follow), with their descendants.
+    /// Processes that are [followed](super::Probes::follow), with what they start.
     #[default]
     Processes,
-    /// A cgroup (version 2) and its descendants.
+    /// A cgroup (version 2) and those below it.
     Cgroup {
-        /// ID of the cgroup, which is the inode number of its directory.
+        /// Its number: that of its folder's inode.
         id: u64,
-        /// Depth in the hierarchy; the root has 0.
+        /// How deep it is: the root has 0.
         level: u32,
     },
-    /// Every process except this one.
+    /// All but this process.
     Machine,
 }
 
-/// Mount point of the cgroup hierarchy.
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// Where the hierarchy of cgroups is mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 impl ScopeFilter {
-    /// Selects the cgroup of a directory below `/sys/fs/cgroup`.
+    /// The cgroup of a folder below `/sys/fs/cgroup`.
     ///
     /// # Errors
     ///
-    /// If the directory does not exist, or is outside that hierarchy.
+    /// If there is no such folder, or if it is not of that hierarchy.
     pub fn cgroup(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().canonicalize()?;
-        let Ok(below) = path.strip_prefix(CGROUP_ROOT) else {
-            let why = format!("{} is not below {CGROUP_ROOT}", path.display());
+        let Ok(below) = path.strip_prefix(CGROUPS) else {
+            let why = format!("{} is not below {CGROUPS}", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         };
         Ok(Self::Cgroup {
@@ -45,7 +45,7 @@ impl ScopeFilter {
         })
     }
 
-    /// Returns the values of the programs' globals: mode, cgroup ID, cgroup level.
+    /// What the programs call it: mode, cgroup and level.
     pub(super) const fn globals(self) -> (u32, u64, u32) {
         match self {
             Self::Processes => (0, 0, 0),
@@ -55,15 +55,14 @@ impl ScopeFilter {
     }
 }
 
-/// Makes the tracer whose cookie this is trace the calling process, whatever PID namespaces both
-/// are in.
+/// Makes this process traced by whoever loaded programs with this cookie, in whatever PID namespace either is.
 ///
-/// The calling thread has another name for a moment. The function neither allocates nor locks, so
-/// it may be called between fork and exec.
+/// The calling thread has another name for a moment. It allocates nothing and takes no lock, so it may be called between
+/// fork and exec.
 pub fn announce(cookie: u64) {
     let own = rustix::thread::name();
     let name = announcement(cookie);
-    // Setting a name of 15 characters and a NUL cannot fail.
+    // A name of 15 characters and a zero cannot be refused.
     if let Ok(name) = CStr::from_bytes_until_nul(&name) {
         let _ = rustix::thread::set_name(name);
     }

@@ -1,9 +1,8 @@
-//! System limits on pipes.
+//! The system's limits on pipes.
 
 use zctrace_report::PipeLimits;
 
-/// Reads the limits; `None` if any of them cannot be read, because an invented limit is worse than
-/// none.
+/// Reads them; `None` where one cannot be read, for a limit that is made up is worse than none.
 pub(super) fn read() -> Option<PipeLimits> {
     let number = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/{name}")).ok()?;

@@ -1,31 +1,31 @@
-//! Traces this process's own calls, and queries the records.
+//! Watching this process's own calls, and what the tests ask of the records.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use zctrace_probes::probe::{LoadOptions, Probes, Record, announce};
+use zctrace_probes::probe::{Probes, Record, Setup, announce};
 use zctrace_records::{
     Call, ConnectionClosed, EndpointName, PageRange, PageRecord, ProcessEvent, endpoint_kind, process_event_kind,
 };
 
-/// Time limit for an event; a longer wait is a hang.
+/// What takes longer never happens.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A cookie that no other tracer on this machine uses.
+/// A number that no other tracer on this machine uses.
 pub(crate) fn cookie() -> u64 {
     u64::from(std::process::id()) << 32 | 0x00c0_0c1e
 }
 
-/// The probes, tracing this thread.
+/// The probes, with this thread being watched.
 pub(crate) struct Watch {
     pub(crate) probes: Probes,
     thread: u32,
     process: u32,
-    /// Names of this process's endpoints since tracing began: each is recorded once.
+    /// What this process's ends are called, since it is watched: each is told once.
     names: Vec<EndpointName>,
 }
 
-/// Records of one operation, in the order of the ring.
+/// What was seen while something ran, in the order of the ring.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Call>,
@@ -35,13 +35,13 @@ pub(crate) struct Seen {
 }
 
 impl Watch {
-    /// Loads the probes and announces this process to them.
+    /// Loads the probes and has this process announce itself to them.
     pub(crate) fn start() -> Result<Self, String> {
-        let setup = LoadOptions {
+        let setup = Setup {
             cookie: cookie(),
-            ..LoadOptions::default()
+            ..Setup::default()
         };
-        let mut probes = Probes::load(&setup).map_err(|error| format!("{error}; {}", error.hint()))?;
+        let mut probes = Probes::load(&setup).map_err(|error| format!("{error}; {}", error.mend()))?;
         announce(setup.cookie);
         let mut joined = None;
         probes.drain(&mut |bytes| {
@@ -61,13 +61,13 @@ impl Watch {
         })
     }
 
-    /// Runs an operation and returns its records: those of this thread, or about this process.
+    /// Runs something and tells what was seen of it: by this thread, or about this process.
     pub(crate) fn of<T>(&mut self, run: impl FnOnce() -> T) -> (T, Seen) {
-        // Packets may be sent a little later, by any thread.
+        // Packets may be sent a little later, by whoever's turn it is.
         self.of_until(run, Seen::has_all_packets)
     }
 
-    /// Runs an operation and reads records until the condition holds.
+    /// The same, until what is seen is as it must become.
     pub(crate) fn of_until<T>(&mut self, run: impl FnOnce() -> T, is_all: impl Fn(&Seen) -> bool) -> (T, Seen) {
         self.take(&mut Seen::default());
         let result = run();
@@ -101,7 +101,7 @@ impl Watch {
         });
     }
 
-    /// Returns the name of an endpoint, root first.
+    /// What an end is called, root first.
     pub(crate) fn path(&self, ino: u64) -> String {
         let name = self.names.iter().find(|name| name.endpoint.ino == ino);
         let name = name.expect("the end was named");
@@ -115,15 +115,14 @@ impl Watch {
 }
 
 impl Seen {
-    /// Returns the only call with a number.
+    /// The only call of a number.
     pub(crate) fn call(&self, nr: u32) -> &Call {
         let found: Vec<_> = self.calls.iter().filter(|call| call.nr == nr).collect();
         assert_eq!(found.len(), 1, "calls {nr}: {found:#?}");
         found[0]
     }
 
-    /// Returns the page ranges of a call at one station; their records must be complete, in order,
-    /// and before the call's own.
+    /// The pieces of a call at one station; their records are whole, in order, and before the call's own.
     pub(crate) fn pieces(&self, call: &Call, station: u16) -> Vec<PageRange> {
         let mut pieces = Vec::new();
         let all = self
@@ -139,7 +138,7 @@ impl Seen {
         pieces
     }
 
-    /// Returns whether all bytes sent to TCP connections were transmitted.
+    /// Whether all that went into TCP connections has left them.
     fn has_all_packets(&self) -> bool {
         let sent = self.calls.iter().filter(|call| call.sink.kind == endpoint_kind::TCP);
         sent.into_iter().all(|call| {
@@ -149,8 +148,7 @@ impl Seen {
         })
     }
 
-    /// Returns the bytes of all packets from a port, by sequence number relative to `start`, each
-    /// byte once.
+    /// The bytes of all packets from a port, by sequence number counted from `start`, each byte once.
     pub(crate) fn packets(&self, port: u16, start: u64) -> Vec<Run> {
         let mut runs = Vec::new();
         let mut next = start as u32;
@@ -180,11 +178,10 @@ impl Seen {
     }
 }
 
-/// A range of bytes in memory: its start (adjacent pages are continuous), and its length.
+/// A run of bytes in memory: where it starts (pages that lie one after the other count on), and how many.
 pub(crate) type Run = (u64, u32);
 
-/// Returns the start of a page range such that ranges of adjacent pages join: 64 bytes of `struct
-/// page` are 4096 bytes.
+/// Where a piece starts, such that pieces of neighbouring pages join: 64 bytes of `struct page` are 4096 bytes.
 fn address(piece: &PageRange) -> u64 {
     (piece.page << 6).wrapping_add(u64::from(piece.offset))
 }
@@ -196,7 +193,7 @@ fn push(runs: &mut Vec<Run>, (at, len): Run) {
     }
 }
 
-/// Returns the joined ranges.
+/// The runs that pieces make.
 pub(crate) fn runs(pieces: &[PageRange]) -> Vec<Run> {
     let mut runs = Vec::new();
     for piece in pieces.iter().filter(|piece| piece.len > 0) {
@@ -205,12 +202,12 @@ pub(crate) fn runs(pieces: &[PageRange]) -> Vec<Run> {
     runs
 }
 
-/// Returns the bytes in page ranges.
+/// Bytes in pieces.
 pub(crate) fn bytes(pieces: &[PageRange]) -> u64 {
     pieces.iter().map(|piece| u64::from(piece.len)).sum()
 }
 
-/// Returns the IDs of the eBPF programs that a process holds.
+/// The numbers of the programs that a process holds.
 pub(crate) fn programs_of(pid: u32) -> HashSet<u32> {
     let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
         return HashSet::new();
@@ -225,8 +222,7 @@ pub(crate) fn programs_of(pid: u32) -> HashSet<u32> {
     texts.filter_map(number).collect()
 }
 
-/// Waits until none of the programs is loaded; the kernel frees them shortly after their last
-/// descriptor is closed.
+/// Waits until none of the programs is loaded; the kernel takes them away a moment after their last descriptor.
 pub(crate) fn assert_gone(programs: &HashSet<u32>) {
     let start = Instant::now();
     loop {

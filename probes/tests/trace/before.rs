@@ -1,4 +1,4 @@
-//! Initial state: bytes that were in pipes before tracing began, and their consumers.
+//! What was there before watching began: bytes in pipes, and who takes them out.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -12,15 +12,15 @@ use zctrace_report::Report;
 use crate::calls::{Pipe, all, file_with, once, pattern, pipe, plain_connection, receive, wide_pipe};
 use crate::harness::{Sum, alone, begun, moved, sum, unknown};
 
-/// Returns a tracer of this process that has taken a snapshot of open files.
+/// A tracer of this process, which has looked around.
 fn looked_around(test: &str) -> Option<Tracer> {
     let options = Options {
-        snapshot_open_files: true,
+        look_around: true,
         ..Options::default()
     };
     let mut tracer = begun(test, Tracer::start(options))?;
     tracer.follow(std::process::id()).expect("room for one process");
-    tracer.snapshot_open_files(&[]).expect("the kernel shows what is open");
+    tracer.look_around(&[]).expect("the kernel shows what is open");
     Some(tracer)
 }
 
@@ -33,7 +33,7 @@ fn finish(tracer: Tracer) -> Report {
     report
 }
 
-/// Returns a connection whose peer reads this many bytes and compares them.
+/// A connection whose other side reads so many bytes and compares them.
 fn read_by_another(bytes: Vec<u8>) -> (TcpStream, std::thread::JoinHandle<()>) {
     let (near, far) = plain_connection();
     let far = receive(far, bytes.len());
@@ -44,8 +44,7 @@ fn read_by_another(bytes: Vec<u8>) -> (TcpStream, std::thread::JoinHandle<()>) {
 #[test]
 fn bytes_that_lay_in_a_pipe_move_from_there() {
     const TEST: &str = "before::bytes_that_lay_in_a_pipe_move_from_there";
-    // More slots than a record has page ranges, and a ring that has wrapped: its snapshot takes
-    // several records.
+    // More slots than a record has pieces, and a ring that has gone round: it is written down in several parts.
     const PAGES: usize = 60;
     let _alone = alone();
     let dir = tempfile::tempdir().expect("tempdir");
@@ -110,7 +109,7 @@ fn what_nobody_takes_out_is_no_flow() {
     assert_eq!(row.pids, [own], "{row:?}");
 }
 
-/// An untraced process that reads this many bytes from a pipe when it is told to.
+/// A process that nobody traces, which takes so many bytes out of a pipe when it is told to.
 struct Taker(Child);
 
 impl Taker {
@@ -129,7 +128,7 @@ impl Taker {
     }
 
     fn take(mut self) {
-        // SAFETY: kill takes no pointers; the PID is that of a child that has not been waited for.
+        // SAFETY: no pointers; the child is ours.
         unsafe { libc::kill(self.0.id().cast_signed(), libc::SIGCONT) };
         assert!(self.0.wait().expect("wait").success());
     }
@@ -155,7 +154,7 @@ fn what_somebody_else_has_changed_is_unknown() {
         let taker = Taker::new(&pipe, taken);
         let (near, compared) = read_by_another(bytes[taken..].to_vec());
         let Some(tracer) = looked_around(TEST) else { return };
-        // After the snapshot, and unobserved.
+        // After the look, and unseen.
         taker.take();
         all(&pipe.read, None, &near, None, bytes.len() - taken);
         compared.join().expect("the same bytes");
@@ -181,12 +180,12 @@ fn another_page_in_a_slot_is_found_out() {
     let (near, compared) = read_by_another(bytes[4096..].to_vec());
     let Some(tracer) = looked_around(TEST) else { return };
     taker.take();
-    // The ring has as many slots in use as before, with as many bytes, at another position.
+    // The ring has as many slots in use as before, of as many bytes, at another place.
     assert_eq!(once(&source, Some(&mut 4096), &pipe.write, None, 4096), 4096);
     all(&pipe.read, None, &near, None, 4096);
     compared.join().expect("the same bytes");
     let report = finish(tracer);
-    // The producer was observed, but the state it found is not that of the snapshot.
+    // The producer was seen, but what it met is not what was found.
     let flow = |from| sum(&report, from, &Tcp);
     assert_eq!((flow(&File).copied, flow(&PipeEnd).moved), (0, 0), "{:?}", report.flows);
     assert_eq!(flow(&File).total() + flow(&PipeEnd).total(), 4096);

@@ -1,32 +1,32 @@
-//! Traced child processes: this test binary, started again.
+//! Processes that are traced: this same test, started again.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use zctrace_probes::probe::announce;
 
-/// Cookie to announce; set in a child.
+/// What the tracer wants announced; set in a child.
 const COOKIE: &str = "ZCTRACE_TEST_COOKIE";
-/// Stage of a child.
+/// Which part of its life a child is in.
 const STAGE: &str = "ZCTRACE_TEST_STAGE";
 
-/// Returns whether this process is a child. It announces itself only when it calls [`join`].
+/// Whether this process is a child. Announced it is only when it says so: [`join`].
 pub(crate) fn is_child() -> bool {
     std::env::var_os(COOKIE).is_some()
 }
 
-/// Returns the stage of this child: 0 at first.
+/// Which part of its life this child is in: 0 at first.
 pub(crate) fn stage() -> u32 {
     std::env::var(STAGE).map_or(0, |stage| stage.parse().expect("a number"))
 }
 
-/// Announces this process, which is traced from here on.
+/// Is traced from here on.
 pub(crate) fn join() {
     let cookie = std::env::var(COOKIE).expect("a cookie").parse().expect("a number");
     announce(cookie);
 }
 
-/// Notifies the parent that this child has reached its position, and waits for the answer.
+/// Tells the parent that this child is where it should be, and waits for its answer.
 pub(crate) fn ready() {
     let mut out = std::io::stderr();
     out.write_all(b"READY\n").expect("stderr");
@@ -34,10 +34,10 @@ pub(crate) fn ready() {
     std::io::stdin().read_exact(&mut answer).expect("the parent's answer");
 }
 
-/// A child process.
+/// A child.
 pub(crate) struct Child(std::process::Child);
 
-/// Returns a command that runs this test binary.
+/// This test again, as a command.
 pub(crate) fn again(test: &str, stage: u32) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the test binary's path"));
     command
@@ -52,7 +52,7 @@ impl Child {
         Self::start_with(test, cookie, &[])
     }
 
-    /// Starts the test `test` with additional environment variables.
+    /// The same, with more in its environment.
     pub(crate) fn start_with(test: &str, cookie: u64, environment: &[(&str, &str)]) -> Self {
         let child = again(test, 0)
             .env(COOKIE, cookie.to_string())
@@ -81,7 +81,7 @@ impl Child {
         }
     }
 
-    /// Releases a child that is [`ready`].
+    /// Lets one go on that is [`ready`].
     pub(crate) fn go_on(&mut self) {
         self.0
             .stdin
@@ -96,7 +96,7 @@ impl Child {
         self.0.wait().expect("wait");
     }
 
-    /// Waits for its end, which must be successful.
+    /// Waits for its end, which must be a good one.
     pub(crate) fn end(mut self) {
         drop(self.0.stdin.take());
         let output = self.0.wait_with_output().expect("wait");

@@ -1,4 +1,4 @@
-//! Traces the body of a test, and queries the report.
+//! Tracing what a test does, and asking the report about it.
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use zctrace_probes::probe::{DigestMode, Hooks, SetupError, SetupErrorKind, announce};
+use zctrace_probes::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
 use zctrace_probes::trace::{Options, Tracer};
 use zctrace_recording::{Replay, Writer};
 use zctrace_report::{EndKind, Flow, MadeFor, Report};
@@ -15,7 +15,7 @@ use zctrace_report::{EndKind, Flow, MadeFor, Report};
 use crate::net::own_network;
 use test_support::skip;
 
-/// One at a time: a trace follows a process, and all tests here share one.
+/// One at a time: a trace follows a process, and all tests here are one.
 static ONE: Mutex<()> = Mutex::new(());
 
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
@@ -23,7 +23,7 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the attached tracer; reports a skip and returns `None` if this machine cannot trace.
+/// What tracing began with; `None`, and a report of it, if this machine cannot trace.
 pub(crate) fn begun<T>(test: &str, begun: Result<T, SetupError>) -> Option<T> {
     match begun {
         Ok(begun) => Some(begun),
@@ -31,12 +31,11 @@ pub(crate) fn begun<T>(test: &str, begun: Result<T, SetupError>) -> Option<T> {
             skip!(test, "{error}");
             None
         }
-        Err(error) => panic!("{error}\n{}", error.hint()),
+        Err(error) => panic!("{error}\n{}", error.mend()),
     }
 }
 
-/// Runs `body` under a trace of this process, and returns the report. `None` if this machine cannot
-/// trace.
+/// Runs `body` under a trace of this process, and returns the report. `None` if this machine cannot trace.
 pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
     watched(test, |cookie| {
         announce(cookie);
@@ -44,28 +43,27 @@ pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
     })
 }
 
-/// Runs `body` like [`traced`], at level `digest`.
+/// The same at the level `digest`.
 pub(crate) fn summed(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
-    watched_by(test, Hooks::digest_only(DigestMode::Pages), |cookie, _| {
+    watched_by(test, Hooks::only(Sums::Pages), |cookie, _| {
         announce(cookie);
         body();
     })
 }
 
-/// Runs `body` under a trace of every process that announces the cookie passed to `body`.
+/// Runs `body` under a trace of whoever announces itself with the cookie that `body` is given.
 pub(crate) fn watched(test: &str, body: impl FnOnce(u64) + Send) -> Option<Report> {
     watched_by(test, Hooks::default(), |cookie, _| body(cookie))
 }
 
-/// The reader of the records, as seen by the traced code.
+/// Whoever reads what is recorded, as seen by what is traced.
 #[derive(Default)]
 pub(crate) struct Reader {
     is_asked: AtomicBool,
 }
 
 impl Reader {
-    /// Waits until every record so far has been read and processed, including queries that need the
-    /// process to be alive.
+    /// Waits until all is read and known that was recorded so far: what must be asked of a process while it lives, for one.
     pub(crate) fn catch_up(&self) {
         self.is_asked.store(true, Ordering::SeqCst);
         while self.is_asked.load(Ordering::SeqCst) {
@@ -74,7 +72,7 @@ impl Reader {
     }
 }
 
-/// Runs `body` with access to the reader.
+/// The same, with a word to whoever reads what is recorded.
 pub(crate) fn watched_closely(test: &str, body: impl FnOnce(u64, &Reader) + Send) -> Option<Report> {
     watched_by(test, Hooks::default(), body)
 }
@@ -125,7 +123,7 @@ fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64, &Reader) + Send) 
     Some(report)
 }
 
-/// The report is computed again from the recording and must be the same.
+/// The report is made again from what was recorded: it must be the same.
 fn assert_recorded(path: &Path, live: &Report) {
     let mut replay = Replay::open(path).expect("a recording");
     replay.play_to_end();
@@ -135,7 +133,7 @@ fn assert_recorded(path: &Path, live: &Report) {
     assert_eq!(replay.report(10_000).to_json_pretty(), live.to_json_pretty());
 }
 
-/// Verdicts of bytes.
+/// What became of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Sum {
     pub(crate) moved: u64,
@@ -204,7 +202,7 @@ pub(crate) fn discarded(bytes: usize) -> Sum {
     }
 }
 
-/// Returns the flows between two kinds of endpoints.
+/// The flows between two kinds of ends.
 pub(crate) fn flows<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> Vec<&'a Flow> {
     report
         .flows
@@ -213,7 +211,7 @@ pub(crate) fn flows<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> Vec
         .collect()
 }
 
-/// Returns the only flow between two kinds of endpoints.
+/// The one flow between two kinds of ends.
 pub(crate) fn flow<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> &'a Flow {
     match flows(report, from, to)[..] {
         [flow] => flow,
@@ -221,7 +219,7 @@ pub(crate) fn flow<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> &'a 
     }
 }
 
-/// Returns the verdicts of all bytes between two kinds of endpoints.
+/// What became of all bytes between two kinds of ends.
 pub(crate) fn sum(report: &Report, from: &EndKind, to: &EndKind) -> Sum {
     let mut sum = Sum::default();
     for flow in flows(report, from, to) {
@@ -230,7 +228,7 @@ pub(crate) fn sum(report: &Report, from: &EndKind, to: &EndKind) -> Sum {
     sum
 }
 
-/// Returns the bytes by reason, of all flows between two kinds of endpoints.
+/// Why: bytes by reason, of all flows between two kinds of ends.
 pub(crate) fn why(report: &Report, from: &EndKind, to: &EndKind) -> BTreeMap<String, u64> {
     let mut why = BTreeMap::new();
     for cause in flows(report, from, to).iter().flat_map(|flow| &flow.reasons) {
@@ -239,7 +237,7 @@ pub(crate) fn why(report: &Report, from: &EndKind, to: &EndKind) -> BTreeMap<Str
     why
 }
 
-/// Formats reasons as [`why`] returns them.
+/// Reasons as [`why`] tells them.
 pub(crate) fn because<const N: usize>(reasons: [(&str, usize); N]) -> BTreeMap<String, u64> {
     reasons
         .into_iter()
@@ -247,8 +245,7 @@ pub(crate) fn because<const N: usize>(reasons: [(&str, usize); N]) -> BTreeMap<S
         .collect()
 }
 
-/// Returns the number of calls that the report lists as not observed, for the reason with this
-/// prefix.
+/// How many calls the report says it knows nothing of, for the reason that begins so.
 pub(crate) fn not_observed(report: &Report, what: &str) -> u64 {
     let rows = report
         .coverage

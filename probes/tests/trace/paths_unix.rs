@@ -1,4 +1,4 @@
-//! Paths over UNIX sockets.
+//! Ways over UNIX sockets.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -90,8 +90,7 @@ fn what_was_written_to_a_unix_socket_is_copied_by_both_sides() {
     };
     assert_eq!(sum(&report, &Memory, &Unix), copied(3000));
     assert_eq!(why(&report, &Memory, &Unix), because([("ZC14", 3000)]));
-    // A small message is in the linear part of its skb: the kernel copies it into pages of the
-    // pipe.
+    // A small message lies in the linear part of its buffer: the kernel copies it into pages of the pipe.
     assert_eq!(
         sum(&report, &Unix, &Unix),
         copied(3000),

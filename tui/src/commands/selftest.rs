@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use zctrace_probes::facts::{SelftestResults, Trial, Verdict};
-use zctrace_probes::selftest;
+use zctrace_probes::selftest::{self, Table, Trial, Verdict};
 use zctrace_report::text::{count, printable, size};
 
 use crate::render::text::{shorten, wrap};
@@ -28,7 +27,7 @@ pub(crate) fn run(options: &Options) -> u8 {
         terminal_io::eprint(&format!("{} is not a directory", printable(&dir.display().to_string())));
         return exit_code::USAGE;
     }
-    let table = match selftest::run_with_btf(options.dir.as_deref(), options.btf.as_deref()) {
+    let table = match selftest::run_by(options.dir.as_deref(), options.btf.as_deref()) {
         Ok(table) => table,
         Err(error) => return session::print_setup_error(&SetupError::from(&error)),
     };
@@ -44,7 +43,7 @@ pub(crate) fn run(options: &Options) -> u8 {
 }
 
 /// The same for machines.
-fn to_json(table: &SelftestResults) -> String {
+fn to_json(table: &Table) -> String {
     let counts = table.counts();
     let all = serde_json::json!({
         "schema": "zctrace-selftest/1.0",
@@ -61,7 +60,7 @@ fn to_json(table: &SelftestResults) -> String {
 }
 
 /// The screen.
-fn selftest_text(table: &SelftestResults) -> String {
+fn selftest_text(table: &Table) -> String {
     let counts = table.counts();
     let mut text = String::new();
     let absent = match counts.absent {
@@ -116,7 +115,7 @@ fn write_row(text: &mut String, trial: &Trial) {
     if trial.verdict == Verdict::Yes {
         return;
     }
-    let seen = trial.observed;
+    let seen = trial.seen;
     let parts = [
         (seen.moved, "moved"),
         (seen.copied, "copied"),
@@ -135,7 +134,7 @@ fn write_row(text: &mut String, trial: &Trial) {
 
 #[cfg(test)]
 mod tests {
-    use zctrace_probes::facts::{CacheKey, Expected, Observed};
+    use zctrace_probes::selftest::{Expected, Key, Seen};
 
     use super::*;
     use crate::render::fixtures::{assert_fits, assert_snapshot};
@@ -147,7 +146,7 @@ mod tests {
             fact: fact.to_owned(),
             expected,
             bytes: 32 << 10,
-            observed: Observed {
+            seen: Seen {
                 moved,
                 copied,
                 zero,
@@ -159,10 +158,10 @@ mod tests {
     }
 
     /// A selftest of which two trials failed, and one could not be made.
-    fn failed() -> SelftestResults {
+    fn failed() -> Table {
         const ALL: u64 = 32 << 10;
-        SelftestResults {
-            key: CacheKey {
+        Table {
+            key: Key {
                 trials: 1,
                 boot: String::new(),
                 kernel: "6.18.44 #1 SMP".to_owned(),

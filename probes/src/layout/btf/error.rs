@@ -1,45 +1,45 @@
-//! Errors of reading type information.
+//! What can be wrong with type information, or missing from it.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Error of a query about the kernel's types.
+/// Why a question about the kernel's types has no answer.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum BtfError {
     /// The file cannot be read.
     Unreadable {
-        /// Path of the file.
+        /// Which file.
         path: PathBuf,
-        /// Error of the operating system.
+        /// What the system said.
         error: io::Error,
     },
-    /// The bytes are not BTF, or are BTF of another byte order or version.
+    /// It is not BTF, or BTF of another byte order or version.
     NotBtf(&'static str),
-    /// The bytes are BTF, but inconsistent.
+    /// It is BTF, but does not make sense.
     Malformed(&'static str),
-    /// The kernel has no such type.
+    /// This kernel has no such type.
     NoType {
-        /// Name of the type.
+        /// Its name.
         name: String,
     },
-    /// The type has no such member.
+    /// This kernel's type has no such member.
     NoField {
-        /// Name of the type.
-        type_name: String,
-        /// Path of the member, such as `bi_iter.bi_size`.
+        /// The type.
+        of: String,
+        /// The member, with the way to it.
         field: String,
     },
-    /// No enum of the kernel has such an enumerator.
+    /// No enum of this kernel has such an enumerator.
     NoEnumerator {
-        /// Name of the enumerator.
+        /// Its name.
         name: String,
     },
 }
 
 impl BtfError {
-    /// Returns whether the kernel merely lacks the item, as opposed to unreadable input.
+    /// Whether the kernel simply does not have what was asked for, as against input that cannot be read.
     #[must_use]
     pub const fn is_missing(&self) -> bool {
         matches!(
@@ -62,7 +62,7 @@ impl fmt::Display for BtfError {
             Self::NotBtf(why) => write!(f, "this is not BTF: {why}"),
             Self::Malformed(why) => write!(f, "the BTF is damaged: {why}"),
             Self::NoType { name } => write!(f, "this kernel has no type `{name}`"),
-            Self::NoField { type_name: of, field } => write!(f, "this kernel's `{of}` has no `{field}`"),
+            Self::NoField { of, field } => write!(f, "this kernel's `{of}` has no `{field}`"),
             Self::NoEnumerator { name } => write!(f, "this kernel has no enumerator `{name}`"),
         }
     }

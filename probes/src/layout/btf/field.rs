@@ -1,31 +1,30 @@
-//! Offset, size and bits of a structure member.
+//! A member: where it is, how large, and which bits of it.
 
 use super::error::BtfError;
-use super::table::{Member, TypeTable};
+use super::table::{Member, Table};
 
-/// Location of a member in its structure.
+/// Where a member of a struct is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Field {
-    /// Offset from the start of the structure, in bytes; of a bitfield, that of the byte with its
-    /// first bit.
+    /// Bytes from the start of the struct. For a bitfield, those of the byte that its first bit is in.
     pub offset: u32,
-    /// Size of the member's type in bytes; of a bitfield, the number of bytes that its bits touch.
+    /// Bytes of its type; of a bitfield, the bytes that its bits are spread over.
     pub size: u32,
-    /// Bits within those bytes; `None` if the member is not a bitfield.
+    /// Which bits, if it is a bitfield.
     pub bits: Option<Bits>,
 }
 
-/// Bits of a bitfield within the bytes of its [`Field`], in little-endian numbering.
+/// The bits of a bitfield, within the bytes of its [`Field`], counted as a little-endian machine does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Bits {
-    /// Number of the first bit.
+    /// The first bit.
     pub shift: u8,
-    /// Number of bits.
+    /// How many.
     pub width: u8,
 }
 
-/// Describes a member that begins `bits` bits after the start of the outermost structure.
-pub(super) fn describe(table: &TypeTable, member: &Member, bits: u64) -> Result<Field, BtfError> {
+/// The field that a member is, at `bits` from the start of the outermost struct.
+pub(super) fn describe(table: &Table, member: &Member, bits: u64) -> Result<Field, BtfError> {
     let offset = u32::try_from(bits / 8).map_err(|_| BtfError::Malformed("a member's offset overflows"))?;
     let shift = (bits % 8) as u8;
     if member.bit_width > 0 {
@@ -40,8 +39,8 @@ pub(super) fn describe(table: &TypeTable, member: &Member, bits: u64) -> Result<
     if shift != 0 {
         return Err(BtfError::Malformed("a member that is no bitfield begins within a byte"));
     }
-    let size = table.size_of(member.type_id, 0)?;
-    // Old BTF encodes bitfields as integers with fewer bits than their bytes.
+    let size = table.size(member.type_id, 0)?;
+    // Old BTF has bitfields as integers of fewer bits than their bytes.
     match table.integer_bits(member.type_id)? {
         Some((first, width)) if u64::from(width) < u64::from(size) * 8 => Ok(Field {
             offset,

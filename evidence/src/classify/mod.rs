@@ -1,5 +1,0 @@
-//! Stage 2b: classification.
-
-pub(crate) mod rule;
-pub(crate) mod sinks;
-pub(crate) mod source;
