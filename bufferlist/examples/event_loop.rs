@@ -1,4 +1,5 @@
-//! Several transfers in one thread: a step never waits, and says which side it waits for; poll(2) does the rest.
+//! Several transfers in one thread: a step never blocks, and returns the side to wait for with
+//! poll(2).
 //!
 //! ```text
 //! cargo run -p bufferlist --example event_loop
@@ -13,16 +14,17 @@ use std::thread;
 
 const LEN: usize = 500_000;
 
-/// A proxied connection: where from, where to, and the job between. The job owns the bytes in flight.
-struct Proxied<'a> {
+/// Proxied connection: both descriptors, and the transfer between them. The transfer owns the bytes
+/// in flight.
+struct Proxy<'a> {
     name: &'static str,
     from: BorrowedFd<'a>,
     to: BorrowedFd<'a>,
-    job: Transfer<Nonblocking<BorrowedFd<'a>>, Nonblocking<BorrowedFd<'a>>>,
-    waits_for: Option<Side>,
+    transfer: Transfer<Nonblocking<BorrowedFd<'a>>, Nonblocking<BorrowedFd<'a>>>,
+    blocked_on: Option<Side>,
 }
 
-impl<'a> Proxied<'a> {
+impl<'a> Proxy<'a> {
     fn new(name: &'static str, from: &'a UnixStream, to: &'a UnixStream) -> bufferlist::Result<Self> {
         let (from, to) = (from.as_fd(), to.as_fd());
         let source = Source::stream(Nonblocking::enter(from)?)?;
@@ -31,19 +33,19 @@ impl<'a> Proxied<'a> {
             name,
             from,
             to,
-            job: Transfer::new(source, sink),
-            waits_for: None,
+            transfer: Transfer::new(source, sink),
+            blocked_on: None,
         })
     }
 
-    /// Steps until it would have to wait. Whether it is done.
-    fn go_on(&mut self) -> bufferlist::Result<bool> {
+    /// Makes steps until the transfer is blocked. Returns whether it has ended.
+    fn advance(&mut self) -> bufferlist::Result<bool> {
         loop {
-            match self.job.step()? {
-                // A server with many connections would go on to the next one here, and come back.
+            match self.transfer.step()? {
+                // A server with many connections would serve the others before the next step.
                 Step::Moved(_) => {}
                 Step::Blocked(side) => {
-                    self.waits_for = Some(side);
+                    self.blocked_on = Some(side);
                     return Ok(false);
                 }
                 Step::End => return Ok(true),
@@ -51,17 +53,17 @@ impl<'a> Proxied<'a> {
         }
     }
 
-    /// What poll(2) shall watch for it.
+    /// Returns the condition to poll for.
     fn interest(&self) -> PollFd<'a> {
-        match self.waits_for {
+        match self.blocked_on {
             Some(Side::Sink) => PollFd::from_borrowed_fd(self.to, PollFlags::OUT),
             _ => PollFd::from_borrowed_fd(self.from, PollFlags::IN),
         }
     }
 }
 
-/// Who sends, and who receives, each in small pieces and at a pace of its own.
-fn talk(mut client: UnixStream, mut server: UnixStream) -> thread::JoinHandle<io::Result<usize>> {
+/// Runs a sender and a receiver, each in small pieces and at its own pace.
+fn run_peers(mut client: UnixStream, mut server: UnixStream) -> thread::JoinHandle<io::Result<usize>> {
     thread::spawn(move || {
         let sender = thread::spawn(move || -> io::Result<()> {
             for piece in vec![7; LEN].chunks(7_000) {
@@ -69,10 +71,10 @@ fn talk(mut client: UnixStream, mut server: UnixStream) -> thread::JoinHandle<io
             }
             Ok(())
         });
-        let mut seen = Vec::new();
-        server.read_to_end(&mut seen)?;
+        let mut received = Vec::new();
+        server.read_to_end(&mut received)?;
         sender.join().expect("the sender does not panic")?;
-        Ok(seen.len())
+        Ok(received.len())
     })
 }
 
@@ -81,31 +83,35 @@ fn main() -> io::Result<()> {
     let (to_a, server_a) = UnixStream::pair()?;
     let (client_b, from_b) = UnixStream::pair()?;
     let (to_b, server_b) = UnixStream::pair()?;
-    let talks = [talk(client_a, server_a), talk(client_b, server_b)];
+    let peers = [run_peers(client_a, server_a), run_peers(client_b, server_b)];
 
     let mut open = vec![
-        Proxied::new("first", &from_a, &to_a)?,
-        Proxied::new("second", &from_b, &to_b)?,
+        Proxy::new("first", &from_a, &to_a)?,
+        Proxy::new("second", &from_b, &to_b)?,
     ];
     while !open.is_empty() {
         let mut still = Vec::new();
-        for mut proxied in open {
-            if proxied.go_on()? {
-                println!("{}: {:?}", proxied.name, proxied.job.receipt());
-                rustix::net::shutdown(proxied.to, rustix::net::Shutdown::Write)?;
+        for mut proxy in open {
+            if proxy.advance()? {
+                println!("{}: {:?}", proxy.name, proxy.transfer.receipt());
+                rustix::net::shutdown(proxy.to, rustix::net::Shutdown::Write)?;
             } else {
-                still.push(proxied);
+                still.push(proxy);
             }
         }
         open = still;
-        let mut interests: Vec<_> = open.iter().map(Proxied::interest).collect();
+        let mut interests: Vec<_> = open.iter().map(Proxy::interest).collect();
         if !interests.is_empty() {
             poll(&mut interests, None)?;
         }
     }
 
-    for talk in talks {
-        assert_eq!(talk.join().expect("the talk does not panic")?, LEN, "all has arrived");
+    for peer in peers {
+        assert_eq!(
+            peer.join().expect("the peers do not panic")?,
+            LEN,
+            "every byte was delivered"
+        );
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Moves a file to a socket, and prints what became of its bytes. The receipt says *moved* only where the library has
-//! shown, on this boot of this kernel, that pages go from the one kind of end to the other.
+//! Moves a file to a socket, and prints the receipt. It reports bytes as *moved* only if the
+//! library has shown, on this boot of this kernel, that the two kinds of endpoints share pages.
 //!
 //! ```text
 //! cargo run -p bufferlist --example send_file [FILE]
@@ -12,22 +12,22 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 fn main() -> io::Result<()> {
-    // Without an argument: this program itself, which is a file of some megabytes.
+    // The default is this program itself, a file of some megabytes.
     let path = std::env::args_os().nth(1).unwrap_or("/proc/self/exe".into());
     let file = File::open(path)?;
 
-    // Somebody who takes it all, at the other end of a connection.
+    // The peer of the connection, which reads everything.
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let reader = thread::spawn(move || -> io::Result<u64> {
         let (mut socket, _) = listener.accept()?;
-        let mut seen = Vec::new();
-        socket.read_to_end(&mut seen)?;
-        Ok(seen.len() as u64)
+        let mut received = Vec::new();
+        socket.read_to_end(&mut received)?;
+        Ok(received.len() as u64)
     });
     let socket = TcpStream::connect(address)?;
 
-    // The five lines: from where, to where, all of it.
+    // The whole transfer.
     let source = Source::file(&file, ..)?;
     let sink = Sink::stream(&socket)?;
     let receipt = transfer(source, sink)?;
@@ -43,7 +43,7 @@ fn main() -> io::Result<()> {
         println!("{reason}: {}", reason.description());
     }
 
-    let seen = reader.join().expect("the reader does not panic")?;
-    assert_eq!(seen, receipt.total(), "what was sent has arrived");
+    let received = reader.join().expect("the reader does not panic")?;
+    assert_eq!(received, receipt.total(), "every byte was delivered");
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! What a storage daemon does with an object that comes in: looks at its header, never at its body, writes both to a
-//! disk file and passes the body on to a replica. The body stays in the kernel; the list counts whoever looks.
+//! Path of an object through a storage daemon: it peeks at the header, never at the body, writes
+//! both to a file on disk and forwards the body to a replica. The body stays in the kernel; the
+//! list counts every peek.
 //!
 //! ```text
 //! cargo run -p bufferlist --example storage_daemon
@@ -13,12 +14,12 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-/// A magic number and the length of the body, both of four bytes.
+/// Magic number and length of the body, four bytes each.
 const HEADER: u64 = 8;
 const MAGIC: u32 = 0x0b1e_c701;
 const BODY: u32 = 300_000;
 
-/// Two ends of a TCP connection.
+/// Returns both ends of a TCP connection.
 fn connection() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let near = TcpStream::connect(listener.local_addr()?)?;
@@ -30,8 +31,8 @@ fn wait(fd: impl AsFd, flags: PollFlags) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes from the source until the list holds `len` bytes.
-fn take(list: &mut BufferList, source: &mut Source<impl AsFd>, len: u64) -> io::Result<()> {
+/// Fills the list from the source until it holds `len` bytes.
+fn fill(list: &mut BufferList, source: &mut Source<impl AsFd>, len: u64) -> io::Result<()> {
     while list.len() < len {
         match list.splice_from(source, len - list.len())? {
             Step::Moved(_) => {}
@@ -42,8 +43,8 @@ fn take(list: &mut BufferList, source: &mut Source<impl AsFd>, len: u64) -> io::
     Ok(())
 }
 
-/// Gives all of the list to the sink.
-fn give(mut list: BufferList, sink: &mut Sink<impl AsFd>) -> io::Result<()> {
+/// Sends the whole list to the sink.
+fn send(mut list: BufferList, sink: &mut Sink<impl AsFd>) -> io::Result<()> {
     loop {
         match list.splice_to(sink)? {
             Step::Moved(receipt) => println!("  to {:<5} {:>6} bytes", sink.kind().name(), receipt.total()),
@@ -55,7 +56,7 @@ fn give(mut list: BufferList, sink: &mut Sink<impl AsFd>) -> io::Result<()> {
 }
 
 fn main() -> io::Result<()> {
-    // A client that sends one object, and a replica that takes its body.
+    // A client that sends one object, and a replica that receives its body.
     let (mut client, daemon) = connection()?;
     let (near, mut replica) = connection()?;
     let client = thread::spawn(move || -> io::Result<()> {
@@ -64,36 +65,40 @@ fn main() -> io::Result<()> {
         client.write_all(&vec![7; BODY as usize])
     });
     let replica = thread::spawn(move || -> io::Result<Vec<u8>> {
-        let mut seen = Vec::new();
-        replica.read_to_end(&mut seen)?;
-        Ok(seen)
+        let mut received = Vec::new();
+        replica.read_to_end(&mut received)?;
+        Ok(received)
     });
 
-    // Steps never wait, so the sockets must not.
+    // Steps never block, so the sockets must be non-blocking.
     let mut source = Source::stream(Nonblocking::enter(&daemon)?)?;
     let mut object = BufferList::new();
-    take(&mut object, &mut source, HEADER)?;
+    fill(&mut object, &mut source, HEADER)?;
     let mut header = object.peek(..HEADER)?;
     assert_eq!(header.get_u32(), MAGIC);
     let body = u64::from(header.get_u32());
-    take(&mut object, &mut source, HEADER + body)?;
+    fill(&mut object, &mut source, HEADER + body)?;
     println!("{} segments: {:?}", object.segments().len(), object);
 
-    // A clone counts references. The pages go to the disk from one holder and to the replica from the other.
+    // A clone counts references. One holder sends the pages to the disk, the other to the replica.
     let disk = tempfile::tempfile()?;
-    give(object.clone(), &mut Sink::file(&disk, 0)?)?;
+    send(object.clone(), &mut Sink::file(&disk, 0)?)?;
     let body = object.split_off(HEADER);
-    give(body, &mut Sink::stream(Nonblocking::enter(&near)?)?)?;
+    send(body, &mut Sink::stream(Nonblocking::enter(&near)?)?)?;
     drop(near);
 
-    // Nobody looked at the body: a line that did would stand here, with its bytes. (A file takes no page over: the kernel
-    // copies into it below the splice, which receipts and zctrace tell of.)
-    println!("copied by the library or by a look:\n{}", object.counts());
+    // No call peeked at the body: the output would show its call site and number of bytes. (The
+    // kernel copies into the file below the splice. Receipts and zctrace report that copy.)
+    println!("copied by the library or by a peek:\n{}", object.counts());
     assert!(object.counts().copied() < 4096);
 
     client.join().expect("the client does not panic")?;
-    let seen = replica.join().expect("the replica does not panic")?;
-    assert_eq!(seen, vec![7; BODY as usize], "the replica has the body");
-    assert_eq!(disk.metadata()?.len(), HEADER + u64::from(BODY), "the disk has it all");
+    let received = replica.join().expect("the replica does not panic")?;
+    assert_eq!(received, vec![7; BODY as usize], "the replica has the body");
+    assert_eq!(
+        disk.metadata()?.len(),
+        HEADER + u64::from(BODY),
+        "the disk has header and body"
+    );
     Ok(())
 }

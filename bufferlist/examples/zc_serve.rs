@@ -1,9 +1,9 @@
-//! A tiny HTTP server of static files: the header is written from memory, the file goes as pages behind it, and the
-//! kernel is told that more follows, so both share their first packet.
+//! Minimal HTTP server for static files. The header is written from memory and the file follows as
+//! pages. The header is sent with "more follows", so that both share their first packet.
 //!
 //! ```text
-//! cargo run -p bufferlist --example zc_serve                    serves itself three requests, and ends
-//! cargo run -p bufferlist --example zc_serve DIRECTORY [COUNT]  serves so many requests on loopback
+//! cargo run -p bufferlist --example zc_serve                    serves three requests of its own, and exits
+//! cargo run -p bufferlist --example zc_serve DIRECTORY [COUNT]  serves COUNT requests on loopback
 //! ```
 
 use bufferlist::{BufferList, Sink, Source, Transfer};
@@ -13,24 +13,24 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
 use std::thread;
 
-/// The file that a request asks for, if it is one below `root`.
-fn wanted(request: &str, root: &Path) -> Option<PathBuf> {
+/// Returns the requested file, if its path is below `root`.
+fn requested_file(request: &str, root: &Path) -> Option<PathBuf> {
     let path = request.strip_prefix("GET /")?.split(' ').next()?;
-    // No `..`, no root: nothing but names may follow.
-    let plain = Path::new(path)
+    // Only plain names are allowed: no `..`, no root.
+    let is_plain = Path::new(path)
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
-    plain.then(|| root.join(path))
+    is_plain.then(|| root.join(path))
 }
 
-/// Answers one request on a connection of its own.
+/// Answers one request, and closes the connection.
 fn answer(socket: &TcpStream, root: &Path) -> io::Result<()> {
     let mut lines = BufReader::new(socket).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
-    // The other headers do not matter here.
+    // The other header lines are not needed.
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
 
-    let file = wanted(&request, root).and_then(|path| File::open(path).ok());
+    let file = requested_file(&request, root).and_then(|path| File::open(path).ok());
     let Some(file) = file.filter(|file| file.metadata().is_ok_and(|meta| meta.is_file())) else {
         return (&*socket).write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     };
@@ -56,14 +56,14 @@ fn answer(socket: &TcpStream, root: &Path) -> io::Result<()> {
 fn serve(listener: &TcpListener, root: &Path, count: usize) -> io::Result<()> {
     for socket in listener.incoming().take(count) {
         if let Err(error) = answer(&socket?, root) {
-            // A client that went away is no reason to stop.
+            // A client that has disconnected must not stop the server.
             eprintln!("{error}");
         }
     }
     Ok(())
 }
 
-/// What a client sees.
+/// Returns the reply that a client receives.
 fn get(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut socket = TcpStream::connect(address)?;
     write!(socket, "GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
