@@ -1,4 +1,4 @@
-//! What enters an [`Account`](super::Account): everything a report is made of, and nothing else.
+//! What enters an [`Engine`](super::Engine): everything a report is made of, and nothing else.
 //!
 //! The live trace gathers these from the kernel, from `/proc` and from its clock; a recording holds them. Whatever a report
 //! is to tell must come this way: what an account would look up by itself a recording could not tell again.
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use zctrace_records::{DigestState, IoCounterKey, IoCounters};
 
 use crate::Config;
-use crate::journal_event::News;
+use crate::journal::event::JournalEvent;
 use zctrace_report::{Coverage, PipeLimits, Place, Scope};
 
 /// What an account must know before anything happens.
 #[derive(Clone, Debug, Default)]
-pub struct Preamble {
+pub struct TraceHeader {
     /// The kernel's release.
     pub kernel: String,
     /// The hash of the eBPF object.
@@ -33,28 +33,28 @@ pub struct Preamble {
     pub config: Config,
 }
 
-/// Something that enters an account. The order matters: that of the ring, and of the questions between.
+/// Something that enters an account. The order matters: that of the ring, and of the symbol_requests between.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     /// A record, as the programs wrote it.
     Record(&'a [u8]),
     /// Sums of plain calls, as the kernel has them now: those that have changed. Later sums of a key replace earlier ones.
-    Plain(&'a [(IoCounterKey, IoCounters)]),
+    IoCounters(&'a [(IoCounterKey, IoCounters)]),
     /// Sums over the pages of open connections, as the kernel has them now: those that have changed.
-    Sums(&'a [(u64, DigestState)]),
+    OpenDigests(&'a [(u64, DigestState)]),
     /// What programs wrote and lost so far: those that have changed.
     Losses(&'a [Losses]),
     /// What is new in the journal of a program that uses `bufferlist`. It comes after the records of the calls that it tells
     /// of.
-    Journal(&'a News),
-    /// The answer to a [`Question`]; `None` if nobody can tell.
-    Place(Question, Option<&'a Place>),
+    Journal(&'a JournalEvent),
+    /// The answer to a [`SymbolRequest`]; `None` if nobody can tell.
+    Symbol(SymbolRequest, Option<&'a Place>),
     /// What watching has cost so far.
     Costs(Costs),
     /// Nanoseconds since watching began.
     Time(u64),
     /// A new account begins: flows, edges and sums start at nothing.
-    BeginAnew,
+    Reset,
     /// Watching has ended.
     End,
     /// So many records were not taken down here, for the recording was written too slowly. Only recordings say it.
@@ -87,7 +87,7 @@ pub struct Costs {
 
 /// Which code of a process lies at an address. To be answered while the process lives: later nobody can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
+pub struct SymbolRequest {
     /// The process.
     pub tgid: u32,
     /// The address. 0 asks for nothing yet, but the process may be gone when something is asked.

@@ -2,18 +2,18 @@
 
 use zctrace_records::RecordHeader;
 
-use crate::fast_map::Map;
+use crate::collections::fast_map::FastMap;
 
 /// What number comes next, by program and CPU.
 #[derive(Debug, Default)]
-pub(super) struct Gaps {
-    next: Map<(u32, u32), u64>,
-    missing: Map<u32, u64>,
+pub(crate) struct SequenceGaps {
+    next: FastMap<(u32, u32), u64>,
+    missing: FastMap<u32, u64>,
 }
 
-impl Gaps {
+impl SequenceGaps {
     /// Takes note of a record of a program. Whether some before it are missing.
-    pub(super) fn note(&mut self, program: Option<u32>, header: &RecordHeader) -> bool {
+    pub(crate) fn note(&mut self, program: Option<u32>, header: &RecordHeader) -> bool {
         let Some(program) = program else { return false };
         let next = self.next.entry((program, header.cpu)).or_insert(0);
         let gap = header.sequence.saturating_sub(*next);
@@ -26,7 +26,7 @@ impl Gaps {
     }
 
     /// Records of a program that are missing, by its number.
-    pub(super) fn missing_of(&self, program: u32) -> u64 {
+    pub(crate) fn lost_by(&self, program: u32) -> u64 {
         self.missing.get(&program).copied().unwrap_or(0)
     }
 }

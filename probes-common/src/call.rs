@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::addresses::{Address, Addresses};
 use crate::header::{RecordHeader, RecordKind};
-use crate::program_stats::program;
+use crate::programs::program;
 
 /// System call numbers of x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`), of the calls that zctrace knows.
 pub mod nr {

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::addresses::{Address, Addresses};
 use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
-use crate::program_stats::program;
+use crate::programs::program;
 
 /// A watched TCP connection has ended: its addresses may be used again by another one.
 #[repr(C)]

@@ -12,7 +12,7 @@ use crate::addresses::{Address, Addresses};
 use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
 use crate::page_record::FileId;
-use crate::program_stats::program;
+use crate::programs::program;
 
 /// Every so many bytes of a stream both sums are written down. A power of two.
 pub const CHECKPOINT_BYTES: u64 = 1 << 20;

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::addresses::{Address, Addresses};
 use crate::call::EndpointState;
 use crate::header::{RecordHeader, RecordKind};
-use crate::program_stats::program;
+use crate::programs::program;
 
 /// Bytes of one component of a path that are kept, its final zero included (`NAME_MAX` is 255).
 pub const COMPONENT_SIZE: usize = 64;

@@ -65,6 +65,7 @@ mod page_run;
 mod pipe_snapshot;
 mod process_event;
 mod program_stats;
+mod programs;
 mod rdonly_cast;
 mod zerocopy_completion;
 
@@ -82,7 +83,10 @@ pub use page_record::{FileId, MAX_RANGES, PageRange, PageRecord, page_record_fla
 pub use page_run::{MAPPING_NOT_READ, PageRun, PageVec};
 pub use pipe_snapshot::PipeSnapshot;
 pub use process_event::{ProcessEvent, announcement, process_event_kind};
-pub use program_stats::{ProgramStats, program};
+pub use program_stats::ProgramStats;
+pub use programs::{
+    Arguments, Attachment, COMPLETED_AT, PROGRAMS, ProbeGroup, Program, TAIL_CALLS, TailCall, program, tail_call,
+};
 pub use rdonly_cast::RDONLY_CAST_PLACEHOLDER;
 pub use zerocopy_completion::{ZerocopyCompletion, completion_flag, completion_source};
 
@@ -93,7 +97,13 @@ pub trait Pod: Copy + FromBytes + Immutable + IntoBytes {}
 
 impl<T: Copy + FromBytes + Immutable + IntoBytes> Pod for T {}
 
-/// A record of a fixed size.
+/// A record of a fixed size, which begins with a [`RecordHeader`].
+pub trait WireRecord: Pod {
+    /// What its header says it is.
+    const KIND: RecordKind;
+}
+
+/// What is known of a record of a fixed size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FixedRecord {
     /// Its name in the head of a recording.
@@ -112,6 +122,10 @@ macro_rules! fixed_records {
             kind: $type::KIND,
             size: size_of::<$type>(),
         }),*];
+
+        $(impl WireRecord for $type {
+            const KIND: RecordKind = $type::KIND;
+        })*
     };
 }
 for_each_record!(fixed_records);

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::addresses::{Address, Addresses};
 use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
-use crate::program_stats::program;
+use crate::programs::program;
 
 /// Pieces in one record, at most. A packet has 17 fragments by default (`CONFIG_MAX_SKB_FRAGS`), 45 at most; what does not
 /// fit follows in further records.

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::addresses::{Address, Addresses};
 use crate::call::EndpointState;
 use crate::header::{RecordHeader, RecordKind};
-use crate::program_stats::program;
+use crate::programs::program;
 
 /// A pipe of a traced process, as it was found. Followed by nothing: the [`PageRecord`](crate::PageRecord) records of what lay in
 /// it, of kind [`PIPE_SNAPSHOT`](crate::station_kind::PIPE_SNAPSHOT), come before it.

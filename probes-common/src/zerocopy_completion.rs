@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::addresses::{Address, Addresses};
 use crate::call::EndpointState;
 use crate::header::{RecordHeader, RecordKind};
-use crate::program_stats::program;
+use crate::programs::program;
 
 /// Who told it: [`ZerocopyCompletion::source`].
 pub mod completion_source {

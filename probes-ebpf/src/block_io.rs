@@ -6,10 +6,9 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::RawTracePointContext;
 use zctrace_records::{MAX_RANGES, PageRange, endpoint_kind, page_record_flag, program, station_kind};
 
-use crate::maps::{BIO_SCRATCH, IN_FLIGHT, TAIL_CALLS, tail_call};
-use crate::offsets;
 use crate::page_record::{self, PageBuffer, VEC_SIZE};
 use crate::read::{self, member};
+use crate::{in_flight, offsets, tail_call};
 
 /// `REQ_OP_MASK`, `REQ_OP_READ`, `REQ_OP_WRITE` (`include/linux/blk_types.h`).
 const OPERATION: u32 = 0xff;
@@ -23,6 +22,8 @@ pub(crate) struct Scratch {
     cursor: Cursor,
     pages: PageBuffer,
 }
+
+scratch!(BIO_SCRATCH: Scratch);
 
 /// Where we are in a bio.
 #[repr(C)]
@@ -41,7 +42,7 @@ struct Cursor {
 pub(crate) fn on_bio_queue(ctx: &RawTracePointContext) {
     let bio: u64 = ctx.arg(0);
     let tid = bpf_get_current_pid_tgid() as u32;
-    let Some(entry) = IN_FLIGHT.get_ptr(tid) else {
+    let Some(entry) = in_flight::of(tid) else {
         return;
     };
     // SAFETY: a map's value is valid as long as the program runs.
@@ -78,7 +79,7 @@ pub(crate) fn on_bio_queue(ctx: &RawTracePointContext) {
         (*cursor).done = member(bio, &offsets::BIO_DONE);
         (*cursor).left = size;
         // It goes on there, and does not come back.
-        TAIL_CALLS.tail_call(ctx, tail_call::BIO);
+        tail_call::to(ctx, tail_call::BIO_VECS);
     }
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn emit_vectors(ctx: &RawTracePointContext) {
         page_record::emit_ranges(pages, count, program::BLOCK_BIO_QUEUE);
         (*record).part += 1;
         if (*cursor).left != 0 {
-            TAIL_CALLS.tail_call(ctx, tail_call::BIO);
+            tail_call::to(ctx, tail_call::BIO_VECS);
         }
     }
 }
@@ -149,7 +150,7 @@ unsafe fn read_vectors(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
 #[inline(always)]
 pub(crate) fn on_folio_dirtied(folio: u64, mapping: u64) {
     let tid = bpf_get_current_pid_tgid() as u32;
-    let Some(entry) = IN_FLIGHT.get_ptr_mut(tid) else {
+    let Some(entry) = in_flight::of(tid) else {
         return;
     };
     // SAFETY: a map's value is valid as long as the program runs; only this thread writes to it.

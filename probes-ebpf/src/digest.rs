@@ -7,23 +7,23 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::HashMap;
 use zctrace_records::{
-    CHECKPOINT_BYTES, DigestEvent, DigestSpan, DigestState, DigestSum, EndpointName, EndpointState, FileId,
-    digest_event_kind, digest_flag, digest_span_flag, endpoint_kind, mix, nr, program,
+    DigestEvent, DigestSpan, DigestState, DigestSum, EndpointName, EndpointState, FileId, digest_event_kind,
+    digest_flag, digest_span_flag, endpoint_kind, nr, program,
 };
 
-use crate::endpoint::{self, SLOT_SIZE};
-use crate::maps::{CONNECTION_IDS, DCLOSE_SCRATCH, DIGESTS, DSEND_SCRATCH, DXMIT_SCRATCH, next_id};
+use crate::accumulator::{Accumulator, add_frags, add_slots, skip_bytes};
+use crate::endpoint;
 use crate::offsets;
-use crate::page_record::{self, MAPPING_FLAGS, VEC_SIZE};
+use crate::page::{self, MAPPING_FLAGS};
 use crate::read::{self, member};
+use crate::scope::NO_PREALLOC;
+use crate::skb::{self, TcpSegment};
 use crate::syscall_args::{self, is_transfer};
-use crate::{emit, endpoint_name, scope, socket};
+use crate::{emit, endpoint_name, ids, scope, socket};
 
-/// Pieces of one send: `splice_to_socket` (fs/splice.c) hands over 16 slots at a time.
-const MAX_SLOTS: u32 = 16;
-/// Fragments of a packet, at most (`MAX_SKB_FRAGS`, 17 by default).
-const MAX_FRAGS: u32 = 45;
 /// `MSG_ZEROCOPY` (include/linux/socket.h).
 const MSG_ZEROCOPY: u64 = 0x0400_0000;
 /// `TCP_CLOSE` (`include/net/tcp_states.h`).
@@ -42,19 +42,13 @@ pub(crate) struct Scratch {
     name: EndpointName,
 }
 
-/// Pages on their way into a sum.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Accumulator {
-    sum: DigestSum,
-    /// The sum at the last checkpoint that was passed; its position is 0 if none was.
-    checkpoint: DigestSum,
-    /// Bytes to leave out: they are in the sum already.
-    skip: u64,
-    /// The mapping of the first page; whether another one had another.
-    mapping: u64,
-    other_mappings: u64,
-}
+/// Sums over connections that traced calls sent into, by the address of the socket.
+#[map]
+static DIGESTS: HashMap<u64, DigestState> = HashMap::with_max_entries(65_536, NO_PREALLOC);
+
+scratch!(DSEND_SCRATCH: Scratch);
+scratch!(DXMIT_SCRATCH: Scratch);
+scratch!(DCLOSE_SCRATCH: Scratch);
 
 /// A call has handed `result` bytes to a socket.
 #[inline(always)]
@@ -135,8 +129,8 @@ unsafe fn insert_state(sk: u64, scratch: *mut Scratch) -> Option<*mut DigestStat
         if (*pair).destination_port == 0 {
             return None;
         }
-        (*state).ports = u32::from((*pair).source_port.to_be()) | u32::from((*pair).destination_port.to_be()) << 16;
-        (*state).connection_id = next_id(CONNECTION_IDS);
+        (*state).ports = skb::ports(&*pair);
+        (*state).connection_id = ids::next_connection();
         if DIGESTS.insert(&sk, &*state, 0).is_err() {
             emit::count_map_full(program::SOCK_SEND_LENGTH);
         }
@@ -206,86 +200,6 @@ fn copies_from_memory(regs: u64, number: u32) -> bool {
         nr::SENDMSG => read::kernel::<u64>(regs + syscall_args::ARG3) & MSG_ZEROCOPY == 0,
         _ => false,
     }
-}
-
-/// Sums up the slots of a pipe from its tail on, for `left` bytes: the call has not emptied them yet.
-///
-/// # Safety
-///
-/// `walk` must be valid for reads and writes.
-#[inline(never)]
-unsafe fn add_slots(acc: *mut Accumulator, pipe: u64, left: u64) {
-    let tail: u32 = member(pipe, &offsets::PIPE_TAIL);
-    let slots: u32 = member(pipe, &offsets::PIPE_RING_SIZE);
-    let ring: u64 = member(pipe, &offsets::PIPE_BUFS);
-    let mask = slots.wrapping_sub(1);
-    // SAFETY: the caller's promise. In registers it is faster than where it lies.
-    let mut here = unsafe { *acc };
-    let mut left = left;
-    let mut index = 0;
-    while index < MAX_SLOTS {
-        if left == 0 || ring == 0 {
-            break;
-        }
-        let slot = ring.wrapping_add(u64::from(tail.wrapping_add(index) & mask) * SLOT_SIZE);
-        let page: u64 = read::kernel(slot);
-        let [offset, len] = read::kernel::<[u32; 2]>(slot.wrapping_add(8));
-        let len = if u64::from(len) > left { left } else { u64::from(len) };
-        add_range(&mut here, page, offset, len);
-        left = left.wrapping_sub(len);
-        index += 1;
-    }
-    // SAFETY: the caller's promise.
-    unsafe { *acc = here };
-}
-
-/// Adds a piece of a page to a sum.
-#[inline(always)]
-fn add_range(acc: &mut Accumulator, page: u64, offset: u32, len: u64) {
-    let (mut offset, mut len) = (u64::from(offset), len);
-    if acc.skip != 0 {
-        let skip = if acc.skip > len { len } else { acc.skip };
-        acc.skip = acc.skip.wrapping_sub(skip);
-        offset = offset.wrapping_add(skip);
-        len = len.wrapping_sub(skip);
-    }
-    let start = acc.sum.position;
-    let end = start.wrapping_add(len);
-    let mapping = page_record::mapping_of(page);
-    let (mut worth, mut paged) = (0, 0);
-    if mapping != 0 {
-        if acc.mapping == 0 {
-            acc.mapping = mapping;
-        }
-        acc.other_mappings |= acc.mapping ^ mapping;
-        // `struct page`s lie one after the other as their pages do, 64 bytes each, which the user side makes sure of.
-        let position = (page >> 6 << 12).wrapping_add(offset);
-        worth = mix(position.wrapping_sub(start), offsets::SUM_SECRET.load());
-        paged = len;
-    }
-    let mark = end & !(CHECKPOINT_BYTES - 1);
-    if mark > start {
-        let before = mark.wrapping_sub(start);
-        acc.checkpoint.position = mark;
-        acc.checkpoint.sum = acc.sum.sum.wrapping_add(before.wrapping_mul(worth));
-        acc.checkpoint.paged_bytes = acc.sum.paged_bytes.wrapping_add(if paged == 0 { 0 } else { before });
-    }
-    acc.sum.sum = acc.sum.sum.wrapping_add(len.wrapping_mul(worth));
-    acc.sum.paged_bytes = acc.sum.paged_bytes.wrapping_add(paged);
-    acc.sum.position = end;
-}
-
-/// Goes on over bytes that are in no page with a name.
-#[inline(always)]
-fn skip_bytes(acc: &mut Accumulator, len: u64) {
-    let start = acc.sum.position;
-    let end = start.wrapping_add(len);
-    let mark = end & !(CHECKPOINT_BYTES - 1);
-    if mark > start {
-        acc.checkpoint = acc.sum;
-        acc.checkpoint.position = mark;
-    }
-    acc.sum.position = end;
 }
 
 /// Who calls, and how.
@@ -409,7 +323,7 @@ unsafe fn start_span(scratch: *mut Scratch, state: *mut DigestState, start: u64,
         }
         // SAFETY: `FileId` is integers.
         let id: *mut FileId = addr_of_mut!((*span).file);
-        if mapping == 0 || !page_record::read_file_id(id, mapping) {
+        if mapping == 0 || !page::read_file_id(id, mapping) {
             return;
         }
         read::zero(end);
@@ -460,7 +374,7 @@ unsafe fn emit_event(scratch: *mut Scratch, state: *const DigestState, sk: u64, 
             size_of::<DigestState>() as u32,
             state.cast(),
         );
-        emit::emit_fixed(record, DigestEvent::KIND, program);
+        emit::emit_fixed(record, program);
     }
 }
 
@@ -471,20 +385,9 @@ pub(crate) fn on_xmit(skb: u64) {
     if sk == 0 {
         return;
     }
-    let head: u64 = member(skb, &offsets::SKB_HEAD);
-    let data: u64 = member(skb, &offsets::SKB_DATA);
-    let len: u32 = member(skb, &offsets::SKB_LEN);
-    let transport: u16 = member(skb, &offsets::SKB_TRANSPORT);
-    let segment = head.wrapping_add(u64::from(transport));
-    // struct tcphdr (include/uapi/linux/tcp.h): ports, sequence, acknowledgement, length of the header in words.
-    let header: [u32; 4] = read::kernel(segment);
-    let before = segment
-        .wrapping_sub(data)
-        .wrapping_add(u64::from(header[3] >> 4 & 0xf) * 4);
-    if before >= u64::from(len) {
-        // An acknowledgement without bytes.
+    let Some(segment) = TcpSegment::of(skb) else {
         return;
-    }
+    };
     let known = DIGESTS.get_ptr_mut(sk);
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // The first packets of a connection go out inside the call that hands their bytes over, and before that is told.
@@ -504,15 +407,15 @@ pub(crate) fn on_xmit(skb: u64) {
             },
         };
         // Inside a tunnel the transport header is another's.
-        if header[0] != (*state).ports {
+        if segment.ports != (*state).ports {
             return;
         }
-        let sequence = u32::from_be(header[1]);
+        let sequence = segment.sequence;
         if (*state).transmitted.position == 0 {
             (*state).base_position = (1 << 32) + u64::from(sequence);
             (*state).transmitted.position = (*state).base_position;
         }
-        let total = u64::from(len).wrapping_sub(before);
+        let total = segment.len;
         let start = nearest_position((*state).transmitted.position, sequence);
         let done = (*state).transmitted.position.wrapping_sub(start);
         let acc = addr_of_mut!((*scratch).acc);
@@ -527,13 +430,11 @@ pub(crate) fn on_xmit(skb: u64) {
         } else {
             (*acc).skip = done;
         }
-        let data_len: u32 = member(skb, &offsets::SKB_DATA_LEN);
-        let linear = u64::from(len.wrapping_sub(data_len)).saturating_sub(before);
+        let linear = segment.linear();
         let skip = if (*acc).skip > linear { linear } else { (*acc).skip };
         (*acc).skip = (*acc).skip.wrapping_sub(skip);
         skip_bytes(&mut *acc, linear.wrapping_sub(skip));
-        let end: u32 = member(skb, &offsets::SKB_END);
-        add_frags(acc, head.wrapping_add(u64::from(end)));
+        add_frags(acc, segment.shared_info());
         // What lies in further packets behind this one (frag_list) is in no sum.
         let rest = start.wrapping_add(total).wrapping_sub((*acc).sum.position);
         if (rest as i64) > 0 {
@@ -544,34 +445,6 @@ pub(crate) fn on_xmit(skb: u64) {
             emit_checkpoint(scratch, state, sk, digest_event_kind::TRANSMITTED, program::DIGEST_XMIT);
         }
     }
-}
-
-/// Sums up the fragments of a packet.
-///
-/// # Safety
-///
-/// `walk` must be valid for reads and writes.
-#[inline(never)]
-unsafe fn add_frags(acc: *mut Accumulator, shared: u64) {
-    let count = u32::from(member::<u8>(shared, &offsets::SHINFO_NR_FRAGS));
-    let from = shared.wrapping_add(u64::from(offsets::SHINFO_FRAGS.load()));
-    // SAFETY: as in `slots`.
-    let mut here = unsafe { *acc };
-    let mut index = 0;
-    while index < MAX_FRAGS {
-        if index >= count {
-            break;
-        }
-        let fragment = from.wrapping_add(u64::from(index) * VEC_SIZE);
-        let netmem: u64 = read::kernel(fragment);
-        let [len, offset] = read::kernel::<[u32; 2]>(fragment.wrapping_add(8));
-        // Bit 0 marks memory of a device, which has no page (NET_IOV, include/net/netmem.h).
-        let page = if netmem & 1 == 1 { 0 } else { netmem };
-        add_range(&mut here, page, offset, u64::from(len));
-        index += 1;
-    }
-    // SAFETY: the caller's promise.
-    unsafe { *acc = here };
 }
 
 /// A connection has ended, if the state is that.

@@ -3,10 +3,19 @@
 use core::ptr::addr_of;
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use zctrace_records::{RecordHeader, RecordKind};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{PerCpuArray, RingBuf};
+use zctrace_records::{ProgramStats, RecordHeader, RecordKind, WireRecord, program};
 
-use crate::maps::{PROGRAM_STATS, RING};
 use crate::read::opaque;
+
+/// All records. The user side sets its size.
+#[map]
+static RING: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// What each program wrote and lost, by [`program`].
+#[map]
+static PROGRAM_STATS: PerCpuArray<ProgramStats> = PerCpuArray::with_max_entries(program::COUNT, 0);
 
 /// `BPF_RB_NO_WAKEUP` (include/uapi/linux/bpf.h): the reader comes by itself, a wake-up would cost more than the
 /// record.
@@ -31,11 +40,11 @@ pub(crate) unsafe fn emit_prefix(header: *mut RecordHeader, len: u64, kind: Reco
 ///
 /// # Safety
 ///
-/// `value` must be valid for reads and writes, and begin with a [`RecordHeader`].
+/// `record` must be valid for reads and writes.
 #[inline(always)]
-pub(crate) unsafe fn emit_fixed<T>(value: *mut T, kind: RecordKind, program: u32) {
+pub(crate) unsafe fn emit_fixed<T: WireRecord>(record: *mut T, program: u32) {
     // SAFETY: the caller's promise.
-    unsafe { write(value.cast(), size_of::<T>() as u64, kind, program) };
+    unsafe { write(record.cast(), size_of::<T>() as u64, T::KIND, program) };
 }
 
 /// Writes `len` bytes from `head` on.

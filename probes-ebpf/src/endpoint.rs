@@ -3,8 +3,8 @@
 use aya_ebpf::helpers::generated;
 use core::ptr::addr_of_mut;
 use zctrace_records::{EndpointState, endpoint_kind};
+use zerocopy::FromZeros;
 
-use crate::maps::UNIX_SOCKETS;
 use crate::offsets;
 use crate::read::{self, member};
 use crate::socket;
@@ -117,7 +117,7 @@ pub(crate) unsafe fn set_memory(endpoint: *mut EndpointState, address: u64) {
 
 /// What an end is at this moment.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromZeros)]
 pub(crate) struct EndpointNow {
     /// As [`EndpointState::before`].
     pub(crate) position: u64,
@@ -246,9 +246,9 @@ pub(crate) unsafe fn capture_entry(
         (*endpoint).last_before = (*now).last;
         (*endpoint).size = (*now).size;
         if (*endpoint).kind == endpoint_kind::UNIX_STREAM || (*endpoint).kind == endpoint_kind::UNIX_MESSAGES {
-            track_unix_socket(addr_of_mut!((*endpoint).object));
+            socket::track_unix_socket(addr_of_mut!((*endpoint).object));
             if (*endpoint).extra != 0 {
-                track_unix_socket(addr_of_mut!((*endpoint).extra));
+                socket::track_unix_socket(addr_of_mut!((*endpoint).extra));
             }
         }
     }
@@ -283,18 +283,5 @@ pub(crate) unsafe fn capture_exit(
         if (*fd_arg).offset_source == offset_source::VALUE && result > 0 && (*endpoint).f_flags & O_APPEND == 0 {
             (*endpoint).after = (*endpoint).before.wrapping_add(result as u64);
         }
-    }
-}
-
-/// # Safety
-///
-/// `sock` must be valid for reads.
-#[inline(always)]
-unsafe fn track_unix_socket(sock: *mut u64) {
-    // SAFETY: the caller's promise.
-    let sock = unsafe { &*sock };
-    if UNIX_SOCKETS.get_ptr(sock).is_none() {
-        // A table that drops the oldest has room; failing is left to the join, which then finds no message.
-        let _ = UNIX_SOCKETS.insert(sock, 1, 0);
     }
 }

@@ -3,12 +3,37 @@
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::generated;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{LruHashMap, PerCpuArray};
 use zctrace_records::{COMPONENT_SIZE, EndpointName, EndpointState, MAX_COMPONENTS, endpoint_kind, name_flag, program};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::emit;
-use crate::maps::{NAME_CACHE, NAME_CACHE_SLOTS, NAMED, NameKey};
 use crate::offsets;
 use crate::read::{self, member};
+
+/// Ends whose names were told.
+#[map]
+static NAMED: LruHashMap<NameKey, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The latest of them that were met on each CPU, by inode number: nearly always the answer is here.
+#[map]
+static NAME_CACHE: PerCpuArray<NameKey> = PerCpuArray::with_max_entries(NAME_CACHE_SLOTS, 0);
+
+/// A power of two.
+const NAME_CACHE_SLOTS: u32 = 64;
+
+/// What tells an end from others.
+#[repr(C)]
+#[derive(Clone, Copy, FromZeros, Immutable, IntoBytes)]
+struct NameKey {
+    /// Inode number.
+    ino: u64,
+    /// Device number.
+    dev: u32,
+    /// Generation of the inode.
+    generation: u32,
+}
 
 /// Writes the name of an end that was not met before.
 ///
@@ -82,7 +107,7 @@ pub(crate) unsafe fn emit_dentry_once(
         if program == program::TASK_FILE {
             (*name).flags |= name_flag::PREEXISTING;
         }
-        emit::emit_fixed(name, EndpointName::KIND, program);
+        emit::emit_fixed(name, program);
     }
 }
 

@@ -1,10 +1,15 @@
 //! Plain calls, counted by file, process and kind of call.
 
 use aya_ebpf::helpers::generated;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::HashMap;
 use zctrace_records::{IoCounterKey, IoCounters, nr, program};
 
-use crate::maps::IO_COUNTERS;
 use crate::{emit, read};
+
+/// Plain calls, counted.
+#[map]
+static IO_COUNTERS: HashMap<IoCounterKey, IoCounters> = HashMap::with_max_entries(16_384, 0);
 
 /// A call that moves at most this much counts as small.
 const SMALL: u64 = 512;

@@ -6,16 +6,18 @@
 
 use core::ptr::addr_of_mut;
 
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
 use zctrace_records::{EndpointName, EndpointState, PipeSnapshot, endpoint_kind, program};
 
 use crate::endpoint::{self, EndpointNow};
-use crate::maps::{CALL_IDS, ITER_SCRATCH, TRACED, next_id};
 use crate::offsets;
 use crate::page_record::PageBuffer;
 use crate::pipe_slots::{self, Cursor};
 use crate::read::{self, member};
+use crate::scope::TRACED;
 use crate::syscall_args::{FdArg, offset_source};
-use crate::{emit, endpoint_name};
+use crate::{emit, endpoint_name, ids};
 
 /// Room for the whole iteration: it may go on on another CPU. Only one is under way at a time.
 #[repr(C)]
@@ -30,6 +32,10 @@ pub(crate) struct Scratch {
     name: EndpointName,
     pages: PageBuffer,
 }
+
+/// Room for the whole iteration.
+#[map]
+static ITER_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 
 /// What the kernel shows (`struct bpf_iter__task_file`, `kernel/bpf/task_iter.c`).
 #[repr(C)]
@@ -88,7 +94,7 @@ pub(crate) fn visit(task: u64, fd: u32, file: u64) -> i32 {
             false,
             0,
         );
-        emit::emit_fixed(snapshot, PipeSnapshot::KIND, program::TASK_FILE);
+        emit::emit_fixed(snapshot, program::TASK_FILE);
         (*scratch).current_file = 0;
     }
     NEXT
@@ -119,7 +125,7 @@ unsafe fn inspect(scratch: *mut Scratch, tgid: u32, fd: i32, file: u64) -> bool 
         if kind != endpoint_kind::PIPE {
             return false;
         }
-        (*snapshot).call_id = next_id(CALL_IDS);
+        (*snapshot).call_id = ids::next_call();
         (*snapshot).tgid = tgid;
         (*snapshot).page_records = 0;
         read::zero(addr_of_mut!((*scratch).cursor));

@@ -7,6 +7,7 @@ use core::ptr::addr_of_mut;
 use zctrace_records::{
     Call, EndpointState, PageRange, PipeSnapshot, endpoint_kind, nr, page_record_flag, program, station_kind,
 };
+use zerocopy::FromZeros;
 
 use crate::endpoint::SLOT_SIZE;
 use crate::page_record::{self, PageBuffer, RAW_MASK};
@@ -24,7 +25,7 @@ const _: () = assert!(33 * TURNS >= 2 * (MAX_SLOTS / CHUNK + 1));
 
 /// Where we are in the ring of one end.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromZeros)]
 pub(crate) struct Cursor {
     ring: u64,
     position: u32,
@@ -248,6 +249,29 @@ unsafe fn read_slots(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
     }
 }
 
+/// Takes the slots that were read one after the other, each as page, offset and length, and operations; tells how many bytes
+/// they hold.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads.
+#[inline(always)]
+unsafe fn for_each_slot(pages: *mut PageBuffer, count: u64, mut each: impl FnMut(usize, [u64; 3])) -> u32 {
+    let mut total = 0_u32;
+    let mut index = 0;
+    while index < CHUNK as usize {
+        if index as u64 >= count {
+            break;
+        }
+        // SAFETY: the caller's promise; the index is below the number of slots.
+        let slot = unsafe { raw_slot(pages, index) };
+        each(index, slot);
+        total = total.wrapping_add((slot[1] >> 32) as u32);
+        index += 1;
+    }
+    total
+}
+
 /// Makes extents of the slots that were read; tells how many bytes they hold.
 ///
 /// # Safety
@@ -255,20 +279,11 @@ unsafe fn read_slots(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn fill_vecs(pages: *mut PageBuffer, count: u64) -> u32 {
-    // SAFETY: the caller's promise; the index is below the number of extents and of slots.
+    // SAFETY: the caller's promise; the index is below the number of extents.
     unsafe {
-        let mut total = 0_u32;
-        let mut index = 0;
-        while index < CHUNK as usize {
-            if index as u64 >= count {
-                break;
-            }
-            let [page, offset_and_len, _] = raw_slot(pages, index);
+        for_each_slot(pages, count, |index, [page, offset_and_len, _]| {
             set_vec(pages, index, page, offset_and_len);
-            total = total.wrapping_add((offset_and_len >> 32) as u32);
-            index += 1;
-        }
-        total
+        })
     }
 }
 
@@ -284,20 +299,12 @@ unsafe fn describe_uniform(pages: *mut PageBuffer, count: u64) -> bool {
     unsafe {
         let [page, _, kind] = raw_slot(pages, 0);
         let [mapping, first] = page_record::read_owner(pages, page);
-        let mut total = 0_u32;
         let mut differences = 0;
-        let mut index = 0;
-        while index < CHUNK as usize {
-            if index as u64 >= count {
-                break;
-            }
-            let [page, offset_and_len, ops] = raw_slot(pages, index);
+        let total = for_each_slot(pages, count, |index, [page, offset_and_len, ops]| {
             set_vec(pages, index, page, offset_and_len);
-            total = total.wrapping_add((offset_and_len >> 32) as u32);
             let [of, at] = page_record::read_owner(pages, page);
             differences |= (of ^ mapping) | (at ^ first.wrapping_add(index as u64)) | (ops ^ kind);
-            index += 1;
-        }
+        });
         (*pages).record.total = total;
         page_record::set_owner(pages, mapping, first, kind);
         differences == 0
@@ -342,24 +349,15 @@ unsafe fn set_vec(pages: *mut PageBuffer, index: usize, page: u64, offset_and_le
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn fill_ranges(pages: *mut PageBuffer, count: u64) -> u32 {
-    // SAFETY: the caller's promise; the index is below the number of pieces and of slots.
+    // SAFETY: the caller's promise; the index is below the number of pieces.
     unsafe {
-        let mut total = 0_u32;
-        let mut index = 0;
-        while index < CHUNK as usize {
-            if index as u64 >= count {
-                break;
-            }
-            let [page, vec, ops] = raw_slot(pages, index);
+        for_each_slot(pages, count, |index, [page, offset_and_len, ops]| {
             let range = addr_of_mut!((*pages).record.ranges).cast::<PageRange>().add(index);
             (*range).page = page;
             (*range).ops = ops;
-            (*range).offset = vec as u32;
-            (*range).len = (vec >> 32) as u32;
-            total = total.wrapping_add((*range).len);
+            (*range).offset = offset_and_len as u32;
+            (*range).len = (offset_and_len >> 32) as u32;
             page_record::fill_owner(pages, range);
-            index += 1;
-        }
-        total
+        })
     }
 }

@@ -5,10 +5,10 @@ use core::ptr::addr_of_mut;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use zctrace_records::{ProcessEvent, process_event_kind, program};
 
-use crate::maps::{ENDTASK_SCRATCH, EXEC_SCRATCH, FORK_SCRATCH, IN_FLIGHT, IO_IN_FLIGHT, RENAME_SCRATCH, TRACED};
 use crate::offsets;
 use crate::read::{self, member};
-use crate::{emit, scope};
+use crate::scope::TRACED;
+use crate::{emit, in_flight, scope};
 
 /// Room for one run.
 #[repr(C)]
@@ -16,6 +16,11 @@ use crate::{emit, scope};
 pub(crate) struct Scratch {
     process: ProcessEvent,
 }
+
+scratch!(FORK_SCRATCH: Scratch);
+scratch!(EXEC_SCRATCH: Scratch);
+scratch!(ENDTASK_SCRATCH: Scratch);
+scratch!(RENAME_SCRATCH: Scratch);
 
 /// A new process of a traced one is traced, too. New threads need nothing: a process is its tgid.
 #[inline(always)]
@@ -53,8 +58,7 @@ pub(crate) fn on_exec(task: u64, tid: u32) {
     }
     if tid != pid_tgid as u32 {
         // It has taken the leader's (`de_thread`, fs/exec.c): nobody ends under the old one.
-        let _ = IN_FLIGHT.remove(tid);
-        let _ = IO_IN_FLIGHT.remove(tid);
+        in_flight::forget_thread(tid);
     }
     if let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(0) {
         // SAFETY: as above.
@@ -81,8 +85,7 @@ pub(crate) fn on_exit(task: u64) {
         return;
     }
     // A thread that is killed comes by sys_exit first, unless another program forbade that.
-    let _ = IN_FLIGHT.remove(tid);
-    let _ = IO_IN_FLIGHT.remove(tid);
+    in_flight::forget_thread(tid);
     // do_exit has counted this thread down before the tracepoint (kernel/exit.c).
     let signal: u64 = member(task, &offsets::TASK_SIGNAL);
     if member::<u32>(signal, &offsets::SIGNAL_LIVE) != 0 {
@@ -154,6 +157,6 @@ pub(crate) unsafe fn emit_event(
             16,
             (task + u64::from(offsets::TASK_COMM.load())) as *const _,
         );
-        emit::emit_fixed(process, ProcessEvent::KIND, program);
+        emit::emit_fixed(process, program);
     }
 }

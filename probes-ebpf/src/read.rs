@@ -4,6 +4,7 @@ use aya_ebpf::helpers::generated;
 use core::mem::{MaybeUninit, size_of};
 
 use zctrace_records::{Pod, RDONLY_CAST_PLACEHOLDER};
+use zerocopy::{FromZeros, IntoBytes};
 
 use crate::offsets::{DIRECT, Offset};
 
@@ -109,9 +110,9 @@ pub(crate) unsafe fn atomic_fetch_add(word: *mut u64, value: u64) -> u64 {
 ///
 /// # Safety
 ///
-/// `value` must be aligned to 8 bytes and valid for writes, its size a multiple of 8, and zeros a value of it.
+/// `value` must be aligned to 8 bytes and valid for writes.
 #[inline(always)]
-pub(crate) unsafe fn zero<T>(value: *mut T) {
+pub(crate) unsafe fn zero<T: FromZeros>(value: *mut T) {
     const { assert!(size_of::<T>().is_multiple_of(8)) };
     let words = value.cast::<u64>();
     let mut index = 0;
@@ -127,9 +128,9 @@ pub(crate) unsafe fn zero<T>(value: *mut T) {
 ///
 /// # Safety
 ///
-/// Both must be valid and aligned to 8 bytes, the size a multiple of 8, and `to` must hold integers only.
+/// `from` must be valid for reads and `to` for writes, both aligned to 8 bytes.
 #[inline(always)]
-pub(crate) unsafe fn copy<T>(to: *mut T, from: *const T) {
+pub(crate) unsafe fn copy<T: Copy + IntoBytes>(to: *mut T, from: *const T) {
     const { assert!(size_of::<T>().is_multiple_of(8)) };
     let (to, from) = (to.cast::<u64>(), from.cast::<u64>());
     let mut index = 0;

@@ -1,10 +1,18 @@
 //! Whom to trace.
 
 use aya_ebpf::helpers::generated;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::HashMap;
 
-use crate::maps::TRACED;
 use crate::offsets;
 use crate::read::member;
+
+/// `BPF_F_NO_PREALLOC` (include/uapi/linux/bpf.h): for tables that are mostly far from full.
+pub(crate) const NO_PREALLOC: u32 = 1;
+
+/// Processes that are traced.
+#[map]
+pub(crate) static TRACED: HashMap<u32, u8> = HashMap::with_max_entries(65_536, NO_PREALLOC);
 
 /// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`): the thread is inside a system call of a 32-bit program.
 const TS_COMPAT: u32 = 2;

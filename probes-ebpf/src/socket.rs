@@ -2,12 +2,14 @@
 
 use core::ptr::{addr_of, addr_of_mut};
 
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, LruHashMap};
 use zctrace_records::{EndpointState, SocketPair, endpoint_kind, program};
 
-use crate::emit;
-use crate::maps::{CONNECTION_IDS, CONNECTIONS, Connection, next_id};
 use crate::offsets;
 use crate::read::{self, member};
+use crate::scope::NO_PREALLOC;
+use crate::{emit, ids};
 
 /// `AF_UNIX`, `AF_INET`, `AF_INET6` (include/linux/socket.h).
 const AF_UNIX: u16 = 1;
@@ -21,6 +23,27 @@ const SOCK_DGRAM: u16 = 2;
 /// `IPPROTO_TCP`, `IPPROTO_UDP` (include/uapi/linux/in.h).
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
+
+/// Directions of TCP connections that traced calls touched.
+#[map]
+pub(crate) static CONNECTIONS: HashMap<SocketPair, Connection> = HashMap::with_max_entries(65_536, NO_PREALLOC);
+
+/// UNIX sockets that traced calls touched. Nothing tells when one is gone: those that were not looked at for longest
+/// make room.
+#[map]
+static UNIX_SOCKETS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// One direction of a connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Connection {
+    /// Which life of the address pair it is.
+    pub(crate) id: u64,
+    /// The socket that sends in this direction, if it is known.
+    pub(crate) sock: u64,
+    /// Whether calls give it pages that no slot of a pipe has shown before: only their packets can tell whose they are.
+    pub(crate) sends_unpiped: u64,
+}
 
 /// The kind of socket, with what is known of it at once. A TCP connection is watched from here on.
 ///
@@ -116,7 +139,7 @@ unsafe fn track_connection(pair: *const SocketPair, sk: u64) -> u64 {
             (*known).sock = sk;
             return (*known).id;
         }
-        let connection_id = next_id(CONNECTION_IDS);
+        let connection_id = ids::next_connection();
         let back = (*pair).reversed();
         let connection = |sock| Connection {
             id: connection_id,
@@ -177,4 +200,25 @@ pub(crate) unsafe fn forget_connection(pair: *const SocketPair) -> Option<u64> {
         }
         Some(connection_id)
     }
+}
+
+/// Records messages of a UNIX socket from here on.
+///
+/// # Safety
+///
+/// `sock` must be valid for reads.
+#[inline(always)]
+pub(crate) unsafe fn track_unix_socket(sock: *mut u64) {
+    // SAFETY: the caller's promise.
+    let sock = unsafe { &*sock };
+    if UNIX_SOCKETS.get_ptr(sock).is_none() {
+        // A table that drops the oldest has room; failing is left to the join, which then finds no message.
+        let _ = UNIX_SOCKETS.insert(sock, 1, 0);
+    }
+}
+
+/// Whether a traced call touched a UNIX socket.
+#[inline(always)]
+pub(crate) fn is_tracked_unix_socket(sock: u64) -> bool {
+    UNIX_SOCKETS.get_ptr(sock).is_some()
 }

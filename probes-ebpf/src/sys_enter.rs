@@ -6,12 +6,12 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use zctrace_records::{Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, nr, program};
 
 use crate::endpoint::{self, EndpointNow};
-use crate::maps::{CALL_IDS, ENTER_SCRATCH, IN_FLIGHT, IO_IN_FLIGHT, next_id};
+use crate::in_flight::{CallInFlight, IN_FLIGHT, IO_IN_FLIGHT};
 use crate::offsets;
 use crate::read::{self, member};
-use crate::syscall_args::{self, FdArg, SyscallArgs};
-use crate::zerocopy::{self, MSG_ZEROCOPY};
-use crate::{emit, endpoint_name, scope, socket};
+use crate::syscall_args::{self, SyscallArgs};
+use crate::zerocopy_completion::{self, MSG_ZEROCOPY};
+use crate::{emit, endpoint_name, ids, scope, socket};
 
 /// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
 const FMODE_WRITE: u32 = 2;
@@ -32,21 +32,12 @@ pub(crate) struct Scratch {
     end: EndpointState,
     key: IoCounterKey,
     name: EndpointName,
-    sender: zerocopy::Sender,
+    sender: zerocopy_completion::Sender,
     /// What entries are made of: never written.
     entry: CallInFlight,
 }
 
-/// A call that a thread is inside, if it has a serial.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct CallInFlight {
-    /// The record, as far as it is known.
-    pub(crate) call: Call,
-    /// What it asks for.
-    pub(crate) source: FdArg,
-    pub(crate) sink: FdArg,
-}
+scratch!(ENTER_SCRATCH: Scratch);
 
 /// The program.
 #[inline(always)]
@@ -148,7 +139,7 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
         let end = addr_of_mut!((*scratch).end);
         endpoint::identify(end, fd, file);
         if writes && (*args).op_flags & MSG_ZEROCOPY != 0 {
-            zerocopy::track_sender(addr_of_mut!((*scratch).sender), end, (pid_tgid >> 32) as u32);
+            zerocopy_completion::track_sender(addr_of_mut!((*scratch).sender), end, (pid_tgid >> 32) as u32);
         }
         let messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
         let is_recorded = match (*end).kind {
@@ -260,6 +251,6 @@ unsafe fn publish(entry: *mut CallInFlight, args: *const SyscallArgs) {
         read::copy(addr_of_mut!((*entry).source), addr_of!((*args).source));
         read::copy(addr_of_mut!((*entry).sink), addr_of!((*args).sink));
         // Last, for a packet that leaves on top of this thread may ask for it.
-        addr_of_mut!((*entry).call.call_id).write_volatile(next_id(CALL_IDS));
+        addr_of_mut!((*entry).call.call_id).write_volatile(ids::next_call());
     }
 }

@@ -7,13 +7,12 @@ use aya_ebpf::programs::RawTracePointContext;
 use zctrace_records::{Call, EndpointState, ProcessEvent, call_flag, endpoint_kind, nr, process_event_kind, program};
 
 use crate::endpoint::{self, EndpointNow};
-use crate::maps::{CALL_IDS, EXIT_SCRATCH, IN_FLIGHT, IO_IN_FLIGHT, TAIL_CALLS, next_id, tail_call};
+use crate::in_flight::{self, CallInFlight, IN_FLIGHT, IO_IN_FLIGHT};
 use crate::page_record::PageBuffer;
 use crate::pipe_slots::{self, Cursor};
 use crate::read;
-use crate::sys_enter::CallInFlight;
 use crate::syscall_args::{self, SyscallArgs};
-use crate::{emit, io_counters, process, scope};
+use crate::{emit, ids, io_counters, process, scope, tail_call};
 
 /// fcntl(2).
 const FCNTL: u32 = 72;
@@ -35,6 +34,8 @@ pub(crate) struct Scratch {
     call: Call,
     process: ProcessEvent,
 }
+
+scratch!(EXIT_SCRATCH: Scratch);
 
 /// The program.
 #[inline(always)]
@@ -70,7 +71,7 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
             }
         }
     }
-    let Some(entry) = in_flight(tid) else {
+    let Some(entry) = in_flight::of(tid) else {
         if moves && scope::is_traced((pid_tgid >> 32) as u32) && !scope::is_compat_call() {
             emit_exit_only(regs, number, result, 0);
         }
@@ -83,20 +84,12 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
             finish(entry, regs, result);
             if result > 0 && ((*call).source.kind == endpoint_kind::PIPE || (*call).sink.kind == endpoint_kind::PIPE) {
                 // It goes on there, and does not come back.
-                TAIL_CALLS.tail_call(ctx, tail_call::SLOTS);
+                tail_call::to(ctx, tail_call::PIPE_SLOTS);
             }
-            emit::emit_fixed(call, Call::KIND, program::SYS_EXIT);
+            emit::emit_fixed(call, program::SYS_EXIT);
         }
         (*call).call_id = 0;
     }
-}
-
-/// The entry of the call that a thread is inside.
-#[inline(always)]
-fn in_flight(tid: u32) -> Option<*mut CallInFlight> {
-    let entry = IN_FLIGHT.get_ptr_mut(tid)?;
-    // SAFETY: a map's value is valid as long as the program runs.
-    (unsafe { (*entry).call.call_id } != 0).then_some(entry)
 }
 
 /// The second half of the program: the slots of pipes, some at a time, then the record of the call.
@@ -111,9 +104,9 @@ pub(crate) fn continue_slots(ctx: &RawTracePointContext) {
     unsafe {
         let call = addr_of_mut!((*entry).call);
         if !pipe_slots::emit_slots(addr_of_mut!((*scratch).pages), addr_of_mut!((*scratch).cursor), call) {
-            TAIL_CALLS.tail_call(ctx, tail_call::SLOTS);
+            tail_call::to(ctx, tail_call::PIPE_SLOTS);
         }
-        emit::emit_fixed(call, Call::KIND, program::SYS_EXIT);
+        emit::emit_fixed(call, program::SYS_EXIT);
         (*call).call_id = 0;
     }
 }
@@ -196,7 +189,7 @@ fn emit_exit_only(regs: u64, number: u32, result: i64, flags: u32) {
         let args = addr_of_mut!((*scratch).args);
         read::zero(call);
         syscall_args::fill(args, regs, number);
-        (*call).call_id = next_id(CALL_IDS);
+        (*call).call_id = ids::next_call();
         (*call).entered_ns = 0;
         (*call).result = result;
         (*call).user_ip = (*args).regs.ip;
@@ -210,7 +203,7 @@ fn emit_exit_only(regs: u64, number: u32, result: i64, flags: u32) {
             (*call).source.fd = (*args).source.fd;
             (*call).sink.fd = (*args).sink.fd;
         }
-        emit::emit_fixed(call, Call::KIND, program::SYS_EXIT);
+        emit::emit_fixed(call, program::SYS_EXIT);
     }
 }
 

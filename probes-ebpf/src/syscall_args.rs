@@ -5,6 +5,7 @@ use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::generated;
 use zctrace_records::nr;
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::read;
 
@@ -59,7 +60,7 @@ pub(crate) mod offset_source {
 
 /// One end, as it is asked for.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromZeros, Immutable, IntoBytes)]
 pub(crate) struct FdArg {
     /// The descriptor, or -1: the caller's memory.
     pub(crate) fd: i32,

@@ -2,15 +2,15 @@
 
 use core::ptr::{addr_of, addr_of_mut};
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::RawTracePointContext;
 use zctrace_records::{ConnectionClosed, SocketPair, page_record_flag, program, station_kind};
 
-use crate::maps::{CLOSE_SCRATCH, CONNECTIONS, IN_FLIGHT, TAIL_CALLS, XMIT_SCRATCH, tail_call};
 use crate::offsets;
-use crate::page_record::{self, PageBuffer, SkbPages};
-use crate::read::{self, member};
-use crate::{emit, socket, zerocopy};
+use crate::page_record::PageBuffer;
+use crate::read::member;
+use crate::skb::{self, SkbPages, TcpSegment};
+use crate::socket::CONNECTIONS;
+use crate::{emit, in_flight, socket, tail_call, zerocopy_completion};
 
 /// `IFF_LOOPBACK` (include/uapi/linux/if.h).
 const IFF_LOOPBACK: u32 = 8;
@@ -34,6 +34,9 @@ pub(crate) struct CloseScratch {
     closed: ConnectionClosed,
 }
 
+scratch!(XMIT_SCRATCH: Scratch);
+scratch!(CLOSE_SCRATCH: CloseScratch);
+
 /// A packet is given to a device.
 #[inline(always)]
 pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
@@ -45,21 +48,9 @@ pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
     let Some(family) = socket::tcp_family(sk) else {
         return;
     };
-    let len: u32 = member(skb, &offsets::SKB_LEN);
-    let data_len: u32 = member(skb, &offsets::SKB_DATA_LEN);
-    let data: u64 = member(skb, &offsets::SKB_DATA);
-    let head: u64 = member(skb, &offsets::SKB_HEAD);
-    let transport: u16 = member(skb, &offsets::SKB_TRANSPORT);
-    let segment = head.wrapping_add(u64::from(transport));
-    // struct tcphdr (include/uapi/linux/tcp.h): ports, sequence, acknowledgement, length of the header in words.
-    let header: [u32; 4] = read::kernel(segment);
-    let before = segment
-        .wrapping_sub(data)
-        .wrapping_add(u64::from(header[3] >> 4 & 0xf) * 4);
-    if before >= u64::from(len) {
-        // An acknowledgement without bytes.
+    let Some(segment) = TcpSegment::of(skb) else {
         return;
-    }
+    };
     let Some(scratch) = XMIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
@@ -69,7 +60,7 @@ pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
         let pair = addr_of_mut!((*skb_pages).pair);
         socket::read_pair(pair, sk, family);
         // Inside a tunnel the transport header is another's.
-        if header[0] != u32::from((*pair).source_port.to_be()) | u32::from((*pair).destination_port.to_be()) << 16 {
+        if segment.ports != skb::ports(&*pair) {
             return;
         }
         let Some(connection) = CONNECTIONS.get_ptr(&*pair) else {
@@ -77,10 +68,10 @@ pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
         };
         (*skb_pages).skip_owners = u64::from((*connection).sends_unpiped == 0);
         (*skb_pages).sock = sk;
-        (*skb_pages).call_id = current_call_id();
-        (*skb_pages).position = u64::from(u32::from_be(header[1]));
-        (*skb_pages).total = len - before as u32;
-        (*skb_pages).linear = len.wrapping_sub(data_len).saturating_sub(before as u32);
+        (*skb_pages).call_id = in_flight::current_call_id();
+        (*skb_pages).position = u64::from(segment.sequence);
+        (*skb_pages).total = segment.len as u32;
+        (*skb_pages).linear = segment.linear() as u32;
         (*skb_pages).device = member(device, &offsets::DEV_IFINDEX);
         (*skb_pages).flags = if member::<u32>(device, &offsets::DEV_FLAGS) & IFF_LOOPBACK != 0 {
             page_record_flag::LOOPBACK
@@ -88,8 +79,8 @@ pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
             0
         };
         let pages = addr_of_mut!((*scratch).pages);
-        if page_record::start_skb(pages, skb_pages, skb, station_kind::PACKET, program::NET_DEV_START_XMIT) {
-            TAIL_CALLS.tail_call(ctx, tail_call::XMIT_SCRATCH);
+        if skb::start(pages, skb_pages, skb, station_kind::PACKET, program::NET_DEV_START_XMIT) {
+            tail_call::to(ctx, tail_call::SKB_FRAGS);
         }
     }
 }
@@ -103,20 +94,9 @@ pub(crate) fn continue_frags(ctx: &RawTracePointContext) {
     // SAFETY: the room is this program's since its first half, and valid as long as it runs.
     unsafe {
         let pages = addr_of_mut!((*scratch).pages);
-        if page_record::emit_frags(pages, addr_of_mut!((*scratch).skb_pages), program::NET_DEV_START_XMIT) {
-            TAIL_CALLS.tail_call(ctx, tail_call::XMIT_SCRATCH);
+        if skb::emit_frags(pages, addr_of_mut!((*scratch).skb_pages), program::NET_DEV_START_XMIT) {
+            tail_call::to(ctx, tail_call::SKB_FRAGS);
         }
-    }
-}
-
-/// The call that the current thread is inside, or 0.
-#[inline(always)]
-pub(crate) fn current_call_id() -> u64 {
-    let tid = bpf_get_current_pid_tgid() as u32;
-    match IN_FLIGHT.get_ptr(tid) {
-        // SAFETY: a map's value is valid as long as the program runs.
-        Some(entry) => unsafe { (*entry).call.call_id },
-        None => 0,
     }
 }
 
@@ -125,7 +105,7 @@ pub(crate) fn current_call_id() -> u64 {
 pub(crate) fn on_state_change(sk: u64, new: u64) {
     match new as u32 {
         TCP_CLOSE => {}
-        TCP_SYN_SENT | TCP_SYN_RECV => return zerocopy::forget_sender(sk),
+        TCP_SYN_SENT | TCP_SYN_RECV => return zerocopy_completion::forget_sender(sk),
         _ => return,
     }
     let Some(family) = socket::tcp_family(sk) else {
@@ -142,7 +122,7 @@ pub(crate) fn on_state_change(sk: u64, new: u64) {
         if let Some(connection_id) = socket::forget_connection(addr_of!((*closed).pair)) {
             (*closed).sock = sk;
             (*closed).connection_id = connection_id;
-            emit::emit_fixed(closed, ConnectionClosed::KIND, program::INET_SOCK_SET_STATE);
+            emit::emit_fixed(closed, program::INET_SOCK_SET_STATE);
         }
     }
 }

@@ -4,11 +4,11 @@ use core::ptr::addr_of_mut;
 
 use zctrace_records::{MAX_RANGES, page_record_flag, program, station_kind};
 
-use crate::maps::{CONSUME_SCRATCH, DROP_SCRATCH, UNIX_SOCKETS};
 use crate::offsets;
-use crate::page_record::{self, PageBuffer, SkbPages};
+use crate::page_record::PageBuffer;
 use crate::read::{self, member};
-use crate::{socket, tcp_packet, zerocopy};
+use crate::skb::{self, SkbPages};
+use crate::{in_flight, socket, zerocopy_completion};
 
 /// Room for one run.
 #[repr(C)]
@@ -17,6 +17,9 @@ pub(crate) struct Scratch {
     skb_pages: SkbPages,
     pages: PageBuffer,
 }
+
+scratch!(CONSUME_SCRATCH: Scratch);
+scratch!(DROP_SCRATCH: Scratch);
 
 /// A message is gone.
 #[inline(always)]
@@ -27,9 +30,9 @@ pub(crate) fn on_skb_freed(skb: u64, dropped: bool) {
     }
     let len: u32 = member(skb, &offsets::SKB_LEN);
     if len == 0 {
-        return zerocopy::on_error_queue(skb, sk, dropped);
+        return zerocopy_completion::on_error_queue(skb, sk, dropped);
     }
-    if !socket::is_unix(sk) || UNIX_SOCKETS.get_ptr(sk).is_none() {
+    if !socket::is_unix(sk) || !socket::is_tracked_unix_socket(sk) {
         return;
     }
     let scratch = if dropped {
@@ -45,7 +48,7 @@ pub(crate) fn on_skb_freed(skb: u64, dropped: bool) {
         let skb_pages = addr_of_mut!((*scratch).skb_pages);
         read::zero(skb_pages);
         (*skb_pages).sock = sk;
-        (*skb_pages).call_id = tcp_packet::current_call_id();
+        (*skb_pages).call_id = in_flight::current_call_id();
         (*skb_pages).total = len;
         (*skb_pages).linear = len.wrapping_sub(member(skb, &offsets::SKB_DATA_LEN));
         (*skb_pages).flags = if dropped { page_record_flag::DROPPED } else { 0 };
@@ -55,12 +58,12 @@ pub(crate) fn on_skb_freed(skb: u64, dropped: bool) {
             program::CONSUME_SKB
         };
         let pages = addr_of_mut!((*scratch).pages);
-        if page_record::start_skb(pages, skb_pages, skb, station_kind::UNIX, program) {
+        if skb::start(pages, skb_pages, skb, station_kind::UNIX, program) {
             // A kernel with more fragments than by default: one further record, which says so if that is not all.
             if (*skb_pages).frags_left > MAX_RANGES as u64 {
                 (*pages).record.flags |= page_record_flag::TRUNCATED;
             }
-            page_record::emit_frags(pages, skb_pages, program);
+            skb::emit_frags(pages, skb_pages, program);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The BTF reader: on types made up here, on the running kernel's own, and on damaged input.
+//! The BTF reader: on synthetic types, on the running kernel's own, and on damaged input.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use zctrace_probes::layout::btf::{Bits, Btf, BtfError, Field};
 
-/// Builds a blob of types.
+/// Builder of a BTF blob.
 #[derive(Default)]
 struct Blob {
     types: Vec<u32>,
@@ -42,7 +42,8 @@ impl Blob {
         at
     }
 
-    /// A type: its kind with flags and count, its size or type, what follows. Returns its number.
+    /// Adds a type: its kind with flags and count, its size or type, and the words that follow.
+    /// Returns its ID.
     fn add(&mut self, name: &str, info: u32, word: u32, rest: &[u32]) -> u32 {
         let name = self.name(name);
         self.types.extend([name, info, word]);
@@ -55,7 +56,7 @@ impl Blob {
         self.add(name, INT << 24, bytes, &[bytes * 8])
     }
 
-    /// A struct or union of members: name, type, offset as it is stored.
+    /// Adds a struct or union with these members: name, type, stored offset.
     fn composite(&mut self, name: &str, info: u32, size: u32, members: &[(&str, u32, u32)]) -> u32 {
         let mut rest = Vec::new();
         for (name, type_id, offset) in members {
@@ -82,7 +83,8 @@ impl Blob {
     }
 }
 
-/// What the kernel's structures look like, in small: a union in a struct without a name, typedefs, bitfields, an array.
+/// The kernel's structures in miniature: a union in an anonymous struct, typedefs, bitfields, an
+/// array.
 fn sample() -> Blob {
     let mut blob = Blob::new();
     let u32_ = blob.int("unsigned int", 4);
@@ -179,10 +181,10 @@ fn enumerators_and_tracepoints() {
     assert_eq!(btf.enumerator("ITER_BVEC").expect("plain"), 2);
     assert_eq!(btf.enumerator("MINUS").expect("signed"), -5);
     assert_eq!(btf.enumerator("LARGE").expect("64 bit"), (2 << 32) + 1);
-    assert_eq!(btf.tracepoint_arguments("some_event").expect("event"), 2);
-    assert!(btf.tracepoint_arguments("no_event").unwrap_err().is_missing());
+    assert_eq!(btf.tracepoint_argument_count("some_event").expect("event"), 2);
+    assert!(btf.tracepoint_argument_count("no_event").unwrap_err().is_missing());
     let names = [("pipe", "_head"), ("pipe", "head")];
-    assert_eq!(btf.any_field(&names).expect("the second name"), plain(8, 4));
+    assert_eq!(btf.first_field_of(&names).expect("the second name"), plain(8, 4));
 }
 
 #[test]
@@ -216,10 +218,10 @@ fn what_is_no_btf_is_told_apart() {
     );
 }
 
-/// Facts of every x86-64 kernel since 5.10, and some that hold of one another.
+/// Facts about every x86-64 kernel since 5.10, and relations between them.
 #[test]
 fn the_running_kernel_is_read() {
-    let btf = match Btf::of_this_kernel() {
+    let btf = match Btf::from_running_kernel() {
         Ok(btf) => btf,
         Err(error) => {
             test_support::skip!("the_running_kernel_is_read", "{error}");
@@ -241,12 +243,16 @@ fn the_running_kernel_is_read() {
         size.offset,
         iter.offset + btf.field("bvec_iter", "bi_size").expect("bi_size").offset
     );
-    assert!(btf.tracepoint_arguments("net_dev_start_xmit").expect("a tracepoint") == 2);
+    assert!(
+        btf.tracepoint_argument_count("net_dev_start_xmit")
+            .expect("a tracepoint")
+            == 2
+    );
     assert!(btf.has_function("tcp_sendmsg") && !btf.has_function("no_such_function"));
     assert!(btf.field("sk_buff", "cloned").expect("a bitfield").bits.is_some());
 }
 
-/// Asks everything of a blob that there is to ask. Whatever comes, it comes.
+/// Runs every query on a blob and ignores the answers: it must not panic.
 fn ask_everything(bytes: Vec<u8>) {
     let Ok(btf) = Btf::parse(bytes) else { return };
     for of in ["pipe", "frag_t", "shared", "flags", "iter_type", "unsigned int", ""] {
@@ -257,12 +263,12 @@ fn ask_everything(bytes: Vec<u8>) {
     }
     let _ = (
         btf.enumerator("LARGE"),
-        btf.tracepoint_arguments("some_event"),
+        btf.tracepoint_argument_count("some_event"),
         btf.has_function("x"),
     );
 }
 
-/// The same input each time: a run that fails must fail again.
+/// The same input in every run, so that a failure is reproducible.
 const SEED: u64 = 0x5eed;
 
 fn fixed() -> ProptestConfig {

@@ -1,6 +1,8 @@
-//! The BTF reader on types of real kernels: the same answers as bpftool's, and what tells kernels apart.
+//! The BTF reader on types of real kernels: the same answers as bpftool's, and the differences
+//! between kernels.
 //!
-//! `tests/btf` holds an extract of each kernel's types and the answers; `cargo xtask btf` makes both.
+//! `tests/btf` holds an extract of each kernel's types and the expected answers; `cargo xtask btf`
+//! generates both.
 
 use std::path::PathBuf;
 
@@ -29,12 +31,12 @@ fn answers(kernel: &str) -> Vec<Vec<String>> {
     lines.map(|line| line.split(' ').map(str::to_owned).collect()).collect()
 }
 
-/// What our reader answers, in bpftool's words.
+/// Returns our reader's answers in bpftool's format.
 fn ours(btf: &Btf, question: &[&str]) -> String {
     let value = match question {
         ["size", name] => btf.size_of(name).map(|size| size.to_string()),
         ["enumerator", name] => btf.enumerator(name).map(|value| value.to_string()),
-        ["arguments", name] => btf.tracepoint_arguments(name).map(|count| count.to_string()),
+        ["arguments", name] => btf.tracepoint_argument_count(name).map(|count| count.to_string()),
         [field] => {
             let (of, members) = field.split_once('.').expect("a member of a struct");
             btf.field(of, members).map(place)
@@ -48,7 +50,7 @@ fn ours(btf: &Btf, question: &[&str]) -> String {
     }
 }
 
-/// Bits from the start of the struct, and bytes or bits.
+/// Formats bits from the start of the struct, and size in bytes or bits.
 fn place(field: Field) -> String {
     let start = u64::from(field.offset) * 8;
     match field.bits {
@@ -82,7 +84,7 @@ fn every_answer_is_bpftools() {
     }
 }
 
-/// The answers above would agree as well if everything were missing.
+/// Guards the test above, which would also pass if everything were missing.
 #[test]
 fn what_every_kernel_has_is_found() {
     for name in KERNELS {
@@ -112,18 +114,22 @@ fn a_tracepoint_that_lost_an_argument_is_told_by_their_number() {
     // 5.10 passes the queue before the bio.
     let counts = KERNELS.map(|name| {
         kernel(name)
-            .tracepoint_arguments("block_bio_queue")
+            .tracepoint_argument_count("block_bio_queue")
             .expect("a tracepoint")
     });
     assert_eq!(counts, [2, 1, 1, 1]);
-    let counts = KERNELS.map(|name| kernel(name).tracepoint_arguments("kfree_skb").expect("a tracepoint"));
+    let counts = KERNELS.map(|name| {
+        kernel(name)
+            .tracepoint_argument_count("kfree_skb")
+            .expect("a tracepoint")
+    });
     assert_eq!(counts, [2, 3, 4, 4], "what is added comes last");
 }
 
 #[test]
 fn tracepoints_that_are_not_there_are_missing_and_no_error() {
     let has = |tracepoint: &str| {
-        KERNELS.map(|name| match kernel(name).tracepoint_arguments(tracepoint) {
+        KERNELS.map(|name| match kernel(name).tracepoint_argument_count(tracepoint) {
             Ok(_) => true,
             Err(error) => {
                 assert!(error.is_missing(), "{name}: {tracepoint}: {error}");
@@ -139,7 +145,8 @@ fn tracepoints_that_are_not_there_are_missing_and_no_error() {
     assert_eq!(has("net_dev_start_xmit"), [true; 4]);
 }
 
-/// A fragment of an skb is a `bio_vec` on older kernels: other names, and in both cases found by the typedef.
+/// A fragment of an skb is a `bio_vec` on older kernels: other member names, and in both cases
+/// found through the typedef.
 #[test]
 fn a_fragment_is_a_bio_vec_or_a_struct_of_its_own() {
     for (name, page, other) in [
@@ -153,11 +160,11 @@ fn a_fragment_is_a_bio_vec_or_a_struct_of_its_own() {
         let page = btf.field("skb_frag_t", page).expect("the page");
         assert_eq!((page.offset, page.size), (0, 8), "{name}");
         assert!(btf.field("skb_frag_t", other).unwrap_err().is_missing(), "{name}");
-        let either = btf.any_field(&[("skb_frag_t", "len"), ("skb_frag_t", "bv_len")]);
+        let either = btf.first_field_of(&[("skb_frag_t", "len"), ("skb_frag_t", "bv_len")]);
         assert_eq!(either.expect("the length").offset, 8, "{name}");
         // Through the array, by either name.
         let frags = btf.field("skb_shared_info", "frags").expect("the fragments");
-        let len = btf.any_field(&[("skb_shared_info", "frags.len"), ("skb_shared_info", "frags.bv_len")]);
+        let len = btf.first_field_of(&[("skb_shared_info", "frags.len"), ("skb_shared_info", "frags.bv_len")]);
         assert_eq!(len.expect("of the first").offset, frags.offset + 8, "{name}");
         let one = btf.size_of("skb_frag_t").expect("a size");
         assert_eq!(frags.size, 17 * one, "{name}: MAX_SKB_FRAGS");
@@ -171,7 +178,7 @@ fn the_index_of_a_page_was_renamed_and_did_not_move() {
         let (old, new) = (btf.field("page", "index"), btf.field("page", "__folio_index"));
         assert_eq!(old.is_ok(), new.is_err(), "{name}: one of the two");
         assert_eq!(new.is_ok(), name == "6.18", "{name}");
-        let index = btf.any_field(&[("page", "index"), ("page", "__folio_index")]);
+        let index = btf.first_field_of(&[("page", "index"), ("page", "__folio_index")]);
         let index = index.expect("by one of its names");
         assert_eq!((index.offset, index.size), (32, 8), "{name}");
         match btf.field("folio", "index") {
@@ -181,7 +188,7 @@ fn the_index_of_a_page_was_renamed_and_did_not_move() {
     }
 }
 
-/// 6.18 has head and tail in a struct without a name, in a union without a name.
+/// 6.18 has head and tail in an anonymous struct in an anonymous union.
 #[test]
 fn a_pipes_ends_are_found_wherever_they_are() {
     for name in KERNELS {
@@ -196,7 +203,8 @@ fn a_pipes_ends_are_found_wherever_they_are() {
     }
 }
 
-/// Numbers of kinds of iterators were bits once, then changed places, and one kind went: never a constant.
+/// Numbers of iterator kinds were bits once, then were reordered, and one kind was removed: they
+/// are never constants.
 #[test]
 fn kinds_of_iterators_are_what_each_kernel_says() {
     let value = |enumerator: &str| KERNELS.map(|name| kernel(name).enumerator(enumerator).ok());
@@ -206,7 +214,7 @@ fn kinds_of_iterators_are_what_each_kernel_says() {
     assert_eq!(value("ITER_UBUF"), [None, Some(6), Some(0), Some(0)]);
     let kinds = KERNELS.map(|name| {
         let btf = kernel(name);
-        let kind = btf.any_field(&[("iov_iter", "iter_type"), ("iov_iter", "type")]);
+        let kind = btf.first_field_of(&[("iov_iter", "iter_type"), ("iov_iter", "type")]);
         kind.expect("by one of its names").size
     });
     assert_eq!(kinds, [4, 1, 1, 1], "a word of bits once, a byte since");
@@ -223,14 +231,14 @@ fn a_struct_that_is_only_pointed_to_is_missing() {
     assert!(!btf.has_struct("request_queue"));
 }
 
-/// Asks of damaged types what the probes ask of sound ones. Whatever comes, it comes.
+/// Runs the probes' queries on damaged types: they must not panic.
 fn ask_everything(bytes: Vec<u8>, questions: &[Vec<String>]) {
     let Ok(btf) = Btf::parse(bytes) else { return };
     for line in questions {
         match line[0].as_str() {
             "size" => drop(btf.size_of(&line[1])),
             "enumerator" => drop(btf.enumerator(&line[1])),
-            "arguments" => drop(btf.tracepoint_arguments(&line[1])),
+            "arguments" => drop(btf.tracepoint_argument_count(&line[1])),
             field => {
                 let (of, members) = field.split_once('.').expect("a member of a struct");
                 drop(btf.field(of, members));
@@ -239,7 +247,7 @@ fn ask_everything(bytes: Vec<u8>, questions: &[Vec<String>]) {
     }
 }
 
-/// The same input each time: a run that fails must fail again.
+/// The same input in every run, so that a failure is reproducible.
 const SEED: u64 = 0x5eed;
 
 proptest! {
@@ -250,7 +258,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Now and then in the header and the first types, where less of it is survived; else in members and names.
+    /// Occasionally in the header and the first types, where few mutations are survived; otherwise
+    /// in members and names.
     #[test]
     fn damaged_kernels_never_panic(
         kernel in 0..KERNELS.len(),
@@ -260,12 +269,12 @@ proptest! {
         let mut bytes = bytes(KERNELS[kernel]);
         for (at, place, byte) in damage {
             let at = at.index(if place == 0 { 64 } else { bytes.len() });
-            // The magic number and the version stay: without them nothing else is looked at.
+            // Magic number and version stay valid: otherwise nothing else is read.
             if at > 2 {
                 bytes[at] = byte;
             }
         }
-        // A part of the questions for each case.
+        // A part of the queries for each case.
         let questions: Vec<_> = answers(KERNELS[kernel]).into_iter().skip(skip).step_by(8).collect();
         ask_everything(bytes, &questions);
     }

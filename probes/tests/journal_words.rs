@@ -1,15 +1,17 @@
-//! Reading a hostile journal: for any contents of its memory, reading ends and returns a bounded number of events.
+//! Reading a hostile journal: for any contents of its memory, reading ends and returns a bounded
+//! number of events.
 
 use std::sync::atomic::AtomicU64;
 
 use proptest::prelude::*;
-use zctrace_probes::journal::digest_any_words;
+use zctrace_probes::journal::fuzz_read;
 
 /// The process that the header names.
 const PID: u32 = 100;
 
 proptest! {
-    /// Any words at all, and any words behind a header that is right: reading ends, with no more than there is room for.
+    /// Any words at all, and any words behind a header that is right: reading ends, with no more
+    /// than there is room for.
     #[test]
     fn any_words_are_read_in_bounds(
         mut words in prop::collection::vec(prop_oneof![Just(0), 0..300_u64, any::<u64>()], 0..400),
@@ -30,6 +32,6 @@ proptest! {
             words[40] = heads.1;
         }
         let words: Vec<AtomicU64> = words.into_iter().map(AtomicU64::new).collect();
-        prop_assert!(digest_any_words(&words).len() <= words.len() + 8);
+        prop_assert!(fuzz_read(&words).len() <= words.len() + 8);
     }
 }

@@ -1,17 +1,18 @@
-//! What the programs need, looked up in the types of real kernels: found in all of them, but for what is said here.
+//! Fields that the programs need, resolved in the types of real kernels: found in all of them, with
+//! the exceptions listed here.
 
 use std::path::PathBuf;
 
 use zctrace_probes::layout::btf::Btf;
-use zctrace_probes::layout::plan::{Part, Plan};
+use zctrace_probes::layout::offsets::{KernelOffsets, ProbeGroup};
 
-fn plan(kernel: &str) -> Plan {
+fn plan(kernel: &str) -> KernelOffsets {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/btf"));
     let btf = Btf::from_file(folder.join(format!("{kernel}.btf"))).expect("the extract is committed");
-    Plan::of(&btf).expect("an extract can be read")
+    KernelOffsets::from_btf(&btf).expect("an extract can be read")
 }
 
-/// What is missing, in the plan's words.
+/// Returns the missing fields in the words of the offsets' error.
 fn missing(kernel: &str) -> Vec<String> {
     plan(kernel).missing.iter().map(ToString::to_string).collect()
 }
@@ -23,8 +24,8 @@ fn nothing_is_missing_since_6_1() {
     }
 }
 
-/// 5.10 has no folios; its bios name a disk instead of a block device, its fragments' flags are elsewhere, and its `io_uring` sends
-/// nothing without copies.
+/// 5.10 has no folios; its bios name a disk instead of a block device, its fragment flags are
+/// elsewhere, and its `io_uring` has no zero-copy send.
 #[test]
 fn what_5_10_does_not_have_is_named_and_calls_are_seen_there() {
     assert_eq!(
@@ -37,5 +38,5 @@ fn what_5_10_does_not_have_is_named_and_calls_are_seen_there() {
             "this kernel has no type `folio`",
         ]
     );
-    assert!(plan("5.10").missing_for(Part::Calls).is_none());
+    assert!(plan("5.10").missing_for(ProbeGroup::Calls).is_none());
 }

@@ -1,6 +1,7 @@
-//! The probes on this kernel: real calls of this process, and what the records say of them.
+//! The probes on this kernel: real calls of this process, and their records.
 //!
-//! One test, as all threads of a process are traced together: what one did another would see.
+//! A single test, because all threads of a process are traced together: each would see the others'
+//! records.
 
 mod live;
 
@@ -15,7 +16,7 @@ use std::process::{Command, Stdio};
 
 use live::{Seen, Watch, assert_gone, bytes, programs_of, runs};
 use rustix::pipe::{IoSliceRaw, SpliceFlags, fcntl_setpipe_size, splice, tee, vmsplice};
-use zctrace_probes::probe::{Hooks, Probes, Record, ScopeFilter, Setup};
+use zctrace_probes::probe::{Hooks, LoadOptions, Probes, Record, ScopeFilter};
 use zctrace_records::{call_flag, endpoint_kind, nr, page_record_flag, process_event_kind, station_kind};
 
 const TEST: &str = "probes_live";
@@ -58,7 +59,7 @@ fn records_say_what_the_calls_did() {
     assert!(programs_of(std::process::id()).is_empty());
 }
 
-/// A process that is killed leaves nothing attached.
+/// A killed process leaves nothing attached.
 #[test]
 fn nothing_is_left_of_a_tracer_that_is_killed() {
     if std::env::var_os(VICTIM).is_some() {
@@ -95,7 +96,7 @@ fn nothing_is_left_of_a_tracer_that_is_killed() {
     assert_gone(&programs);
 }
 
-/// The other two scopes see this process without its saying anything.
+/// The other two scopes include this process without an announcement.
 #[test]
 fn a_cgroup_and_the_machine_can_be_traced() {
     if std::env::var_os(VICTIM).is_some() {
@@ -111,7 +112,7 @@ fn a_cgroup_and_the_machine_can_be_traced() {
         test_support::skip!(TEST, "cgroup: no hierarchy of version 2 is mounted at /sys/fs/cgroup");
     }
     for scope in own.into_iter().chain([ScopeFilter::Machine]) {
-        let setup = Setup {
+        let setup = LoadOptions {
             scope,
             hooks: Hooks {
                 packets: false,
@@ -119,13 +120,13 @@ fn a_cgroup_and_the_machine_can_be_traced() {
                 bios: false,
                 ..Hooks::default()
             },
-            ..Setup::default()
+            ..LoadOptions::default()
         };
         let mut probes = match Probes::load(&setup) {
             Ok(probes) => probes,
             Err(error) => return test_support::skip!(TEST, "{error}"),
         };
-        // Whoever traces the machine does not trace itself.
+        // A trace of the whole machine excludes the tracer itself.
         let mut child = Command::new("/bin/sh");
         child.args(["-c", "echo scope-of-a-test | cat"]).stdout(Stdio::null());
         assert!(child.status().unwrap().success());
@@ -182,7 +183,7 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
     let (_, filled) = watch.of(|| splice_at(&file, 0, &first.1, 30_000));
     let put = filled.pieces(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
 
-    // Out in two steps, the first of which ends within a slot.
+    // Drained in two steps, the first of which ends within a slot.
     let ((), begun) = watch.of(|| splice_all(&first.0, &client, 10_000));
     let ((), rest) = watch.of(|| splice_all(&first.0, &client, 20_000));
     let call = begun.call(nr::SPLICE);
@@ -206,7 +207,7 @@ fn pipe_to_tcp_to_pipe(watch: &mut Watch, source: &Path) {
             .any(|s| s.flags & page_record_flag::LOOPBACK != 0 && s.station == station_kind::PACKET)
     );
 
-    // And into another pipe at the other end.
+    // And into another pipe.
     let ((), seen) = watch.of(|| splice_all(&server, &second.1, 30_000));
     let mut received = Vec::new();
     for call in &seen.calls {
@@ -327,7 +328,9 @@ fn memory_to_pipe(watch: &mut Watch) {
     let piece = &memory[start..start + 2 * PAGE];
     let (_, seen) = watch.of(|| {
         let slices = [IoSliceRaw::from_slice(piece)];
-        // SAFETY: nothing writes to the memory while its pages are in the pipe.
+        // SAFETY: vmsplice requires that the memory stays valid and unchanged while the pipe refers
+        // to it. The mapping is never unmapped, and nothing writes to it while its pages are in the
+        // pipe.
         unsafe { vmsplice(&writer, &slices, SpliceFlags::empty()) }.unwrap()
     });
     let call = seen.call(nr::VMSPLICE);
@@ -344,11 +347,12 @@ fn memory_to_pipe(watch: &mut Watch) {
         "pages of anonymous memory: {pieces:x?}"
     );
 
-    // Out of the pipe again: the same call the other way round copies.
+    // Out of the pipe again: the same system call in the other direction copies.
     let mut back = vec![0_u8; 2 * PAGE];
     let (_, seen) = watch.of(|| {
         let slices = [IoSliceRaw::from_slice_mut(&mut back)];
-        // SAFETY: the memory is this function's own.
+        // SAFETY: the address and length are those of a mapping that this function created and owns
+        // alone.
         unsafe { vmsplice(&reader, &slices, SpliceFlags::empty()) }.unwrap()
     });
     let call = seen.call(nr::VMSPLICE);
@@ -404,7 +408,7 @@ fn unix_both_ways(watch: &mut Watch, source: &Path) {
     assert_eq!(joined(message), joined(runs(&put)));
     assert_eq!(joined(runs(&received)), joined(runs(&put)));
 
-    // A message that nobody reads.
+    // A message that is never read.
     (&left).write_all(&[1; 700]).unwrap();
     let is_dropped = |seen: &Seen| seen.stations.iter().any(|s| s.station == station_kind::UNIX);
     let ((), seen) = watch.of_until(|| drop((left, right)), is_dropped);
@@ -476,7 +480,7 @@ fn plain_calls_are_counted(watch: &mut Watch, source: &Path) {
         file.read_exact_at(&mut buffer[..3000], 0).unwrap();
     });
     assert!(seen.calls.is_empty() && seen.stations.is_empty());
-    let plain = watch.probes.plain();
+    let plain = watch.probes.io_counters();
     let of = |nr: u32| {
         plain
             .iter()
@@ -515,7 +519,7 @@ fn children_are_followed(watch: &mut Watch) {
     assert_eq!(find(process_event_kind::EXIT).expect("and its end").header.tgid, child);
 }
 
-/// A folder of this run's own, on a disk.
+/// A directory of this run's own, on a disk.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -529,7 +533,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// A file of that many bytes, none of which are a hole.
+    /// Creates a file of this length without holes.
     fn file(&self, name: &str, bytes: usize) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, vec![0x5a; bytes]).unwrap();
@@ -543,20 +547,20 @@ impl Drop for Folder {
     }
 }
 
-/// A connection over loopback.
+/// Returns a connection over loopback.
 fn tcp() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (client, listener.accept().unwrap().0)
 }
 
-/// One splice from a place in a file.
+/// Makes one splice from an offset in a file.
 fn splice_at(file: &File, at: u64, to: &PipeWriter, len: usize) -> usize {
     let mut at = at;
     splice(file, Some(&mut at), to, None, len, SpliceFlags::empty()).unwrap()
 }
 
-/// As many splices as it takes.
+/// Splices until all bytes have been moved.
 fn splice_all(from: impl AsFd, to: impl AsFd, len: usize) {
     let mut left = len;
     while left > 0 {
@@ -566,7 +570,7 @@ fn splice_all(from: impl AsFd, to: impl AsFd, len: usize) {
     }
 }
 
-/// Runs that lie one after the other made one.
+/// Joins adjacent ranges.
 fn joined(runs: Vec<live::Run>) -> Vec<live::Run> {
     let mut joined: Vec<live::Run> = Vec::new();
     for (at, len) in runs {

@@ -1,31 +1,33 @@
-//! The selftest on this kernel: it passes, and what it does not look at is silent, so that its trials prove what they say.
+//! The selftest on this kernel: it passes, and with a hook disabled the dependent facts are
+//! reported silent, which shows that its trials can fail.
 //!
-//! Needs root and raw tracepoints; without them it is reported as skipped.
+//! Needs root and raw tracepoints; otherwise it is reported as skipped.
 
+use zctrace_probes::facts::{SelftestResults, Verdict};
 use zctrace_probes::probe::{Hooks, SetupErrorKind};
-use zctrace_probes::selftest::{self, Table, Verdict};
+use zctrace_probes::selftest;
 use zctrace_report::Alive;
 
-/// The trials while looking at this. `None` if this machine cannot trace.
-fn trials(test: &str, hooks: Hooks) -> Option<Table> {
-    match selftest::run_with(None, hooks) {
+/// Runs the trials with these hooks. `None` if this machine cannot trace.
+fn trials(test: &str, hooks: Hooks) -> Option<SelftestResults> {
+    match selftest::run_with_hooks(None, hooks) {
         Ok(table) => Some(table),
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
             test_support::skip!(test, "{error}");
             None
         }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+        Err(error) => panic!("{error}\n{}", error.hint()),
     }
 }
 
-fn silent(table: &Table) -> Vec<&str> {
+fn silent(table: &SelftestResults) -> Vec<&str> {
     let mut facts: Vec<&str> = table.trials.iter().map(|trial| trial.fact.as_str()).collect();
     facts.dedup();
     facts.retain(|fact| table.alive(fact).0 == Alive::Silent);
     facts
 }
 
-// One test: each traces the whole of this process.
+// A single test, because each run traces the whole of this process.
 #[test]
 fn what_is_looked_at_is_seen_and_what_is_not_is_silent() {
     const TEST: &str = "what_is_looked_at_is_seen_and_what_is_not_is_silent";

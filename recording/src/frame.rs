@@ -9,8 +9,8 @@ use zctrace_records::{DigestState, IoCounterKey, IoCounters};
 use super::layout::Layout;
 use super::news::Kept;
 use super::rows;
-use zctrace_evidence::News;
-use zctrace_evidence::{Input, Losses, Question};
+use zctrace_evidence::JournalEvent;
+use zctrace_evidence::{Input, Losses, SymbolRequest};
 use zctrace_records::Pod;
 use zctrace_report::Place;
 
@@ -90,11 +90,11 @@ fn put_rows<K: Pod, V: Pod>(kind: u16, all: &[(K, V)], into: &mut Vec<u8>) -> u3
 pub(super) fn write(input: &Input<'_>, into: &mut Vec<u8>) -> u32 {
     match *input {
         Input::Record(bytes) => put(kind::RECORD, |into| into.extend_from_slice(bytes), into),
-        Input::Plain(sums) => return put_rows(kind::PLAIN, sums, into),
-        Input::Sums(sums) => return put_rows(kind::SUMS, sums, into),
+        Input::IoCounters(sums) => return put_rows(kind::PLAIN, sums, into),
+        Input::OpenDigests(sums) => return put_rows(kind::SUMS, sums, into),
         Input::Journal(news) => put(kind::JOURNAL, |into| json(&Kept::from(news), into), into),
         Input::Losses(rows) => put(kind::LOSSES, |into| json(&rows, into), into),
-        Input::Place(question, place) => put(
+        Input::Symbol(question, place) => put(
             kind::PLACE,
             |into| {
                 into.extend_from_slice(&u64::from(question.tgid).to_le_bytes());
@@ -107,7 +107,7 @@ pub(super) fn write(input: &Input<'_>, into: &mut Vec<u8>) -> u32 {
         ),
         Input::Costs(costs) => put(kind::COSTS, |into| json(&costs, into), into),
         Input::Time(now_ns) => put(kind::TIME, |into| into.extend_from_slice(&now_ns.to_le_bytes()), into),
-        Input::BeginAnew => put(kind::BEGIN_ANEW, |_| (), into),
+        Input::Reset => put(kind::BEGIN_ANEW, |_| (), into),
         Input::End => put(kind::END, |_| (), into),
         Input::NotRecorded(records) => put(
             kind::NOT_RECORDED,
@@ -146,7 +146,7 @@ pub(super) struct Room {
     plain: Vec<(IoCounterKey, IoCounters)>,
     sums: Vec<(u64, DigestState)>,
     losses: Vec<Losses>,
-    news: Option<News>,
+    news: Option<JournalEvent>,
     place: Option<Place>,
 }
 
@@ -184,11 +184,11 @@ impl<'a> Frame<'a> {
             kind::RECORD => Input::Record(layout.translate(payload, &mut room.record)),
             kind::PLAIN => {
                 rows::read(payload, layout.io_counter_key, layout.io_counters, &mut room.plain)?;
-                Input::Plain(&room.plain)
+                Input::IoCounters(&room.plain)
             }
             kind::SUMS => {
                 rows::read(payload, size_of::<u64>(), layout.digest_state, &mut room.sums)?;
-                Input::Sums(&room.sums)
+                Input::OpenDigests(&room.sums)
             }
             kind::JOURNAL => {
                 let kept: Kept = serde_json::from_slice(payload).ok()?;
@@ -205,15 +205,15 @@ impl<'a> Frame<'a> {
                     [] => None,
                     json => Some(serde_json::from_slice(json).ok()?),
                 };
-                let question = Question {
+                let question = SymbolRequest {
                     tgid: u64::from_le_bytes(*tgid) as u32,
                     user_ip: u64::from_le_bytes(*user_ip),
                 };
-                Input::Place(question, room.place.as_ref())
+                Input::Symbol(question, room.place.as_ref())
             }
             kind::COSTS => Input::Costs(serde_json::from_slice(payload).ok()?),
             kind::TIME => Input::Time(number()?),
-            kind::BEGIN_ANEW => Input::BeginAnew,
+            kind::BEGIN_ANEW => Input::Reset,
             kind::END => Input::End,
             kind::NOT_RECORDED => Input::NotRecorded(number()?),
             _ => return None,

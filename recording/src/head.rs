@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::OpenError;
 use super::layout::Layout;
-use zctrace_evidence::Preamble;
-use zctrace_evidence::{Config, SlotNames};
+use zctrace_evidence::TraceHeader;
+use zctrace_evidence::{Config, PipeBufOps};
 use zctrace_report::{Coverage, Level, PipeLimits, Scope};
 
 /// The first bytes of every recording: those after the name show what a transfer as text does to a file.
@@ -60,7 +60,7 @@ struct Slots {
 }
 
 impl Head {
-    pub(super) fn new(preamble: &Preamble, zctrace: &str) -> Self {
+    pub(super) fn new(preamble: &TraceHeader, zctrace: &str) -> Self {
         let config = &preamble.config;
         Self {
             zctrace: zctrace.to_owned(),
@@ -74,11 +74,11 @@ impl Head {
             pipe_limits: preamble.pipe_limits,
             per_syscall_ns: preamble.per_syscall_ns,
             slots: Slots {
-                page_cache: config.names.page_cache,
-                anonymous: config.names.anonymous,
-                user: config.names.user,
-                zero: config.names.zero,
-                zero_page: config.names.zero_page,
+                page_cache: config.pipe_buf_ops.page_cache,
+                anonymous: config.pipe_buf_ops.anonymous,
+                user: config.pipe_buf_ops.user,
+                zero: config.pipe_buf_ops.zero,
+                zero_page: config.pipe_buf_ops.zero_page,
             },
             mounts: config.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
             buffered: config.buffered.iter().copied().collect(),
@@ -87,9 +87,9 @@ impl Head {
         }
     }
 
-    pub(super) fn preamble(&self) -> Preamble {
+    pub(super) fn preamble(&self) -> TraceHeader {
         let slots = self.slots;
-        Preamble {
+        TraceHeader {
             kernel: self.kernel.clone(),
             object: self.object.clone(),
             started_unix_ms: self.started_unix_ms,
@@ -98,7 +98,7 @@ impl Head {
             pipe_limits: self.pipe_limits,
             per_syscall_ns: self.per_syscall_ns,
             config: Config {
-                names: SlotNames {
+                pipe_buf_ops: PipeBufOps {
                     page_cache: slots.page_cache,
                     anonymous: slots.anonymous,
                     user: slots.user,

@@ -1,7 +1,7 @@
 //! Recordings: all that entered the account of a trace, in a file (`.zct`), and the same reports out of it again.
 //!
 //! ```text
-//! trace::Tracer ── Input ──► Writer ── blocks ──► a thread ──► file ──► Reader ── Input ──► trace::Account ──► Report
+//! trace::Tracer ── Input ──► Writer ── blocks ──► a thread ──► file ──► Reader ── Input ──► trace::Engine ──► Report
 //! ```
 //!
 //! The format is described in `docs/recording.md`: a head that says what was known before, then blocks of frames, each with

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use zctrace_contract::LibraryReason;
 use zctrace_contract::journal::{ApiCall, Entry, Operation};
 
-use zctrace_evidence::{News, What};
+use zctrace_evidence::{JournalEvent, EventKind};
 
-/// [`News`] in a recording.
+/// [`JournalEvent`] in a recording.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept {
     pid: u32,
@@ -50,10 +50,10 @@ enum Said {
     Ended,
 }
 
-impl From<&News> for Kept {
-    fn from(news: &News) -> Self {
-        let what = match &news.what {
-            What::Found {
+impl From<&JournalEvent> for Kept {
+    fn from(news: &JournalEvent) -> Self {
+        let what = match &news.kind {
+            EventKind::Found {
                 device,
                 since_ns,
                 clock,
@@ -62,16 +62,16 @@ impl From<&News> for Kept {
                 since_ns: *since_ns,
                 clock: *clock,
             },
-            What::Line { number, file, line } => Said::Line {
+            EventKind::Line { number, file, line } => Said::Line {
                 number: *number,
                 file: file.clone(),
                 line: *line,
             },
-            What::Thread { thread, name } => Said::Thread {
+            EventKind::Thread { thread, name } => Said::Thread {
                 thread: *thread,
                 name: name.clone(),
             },
-            What::Entry(entry) => Said::Entry {
+            EventKind::Entry(entry) => Said::Entry {
                 time_ns: entry.time_ns,
                 segment: entry.segment,
                 at: entry.segment_offset,
@@ -84,9 +84,9 @@ impl From<&News> for Kept {
                 reason: entry.reason.map(|reason| reason.code().to_owned()),
                 doing: entry.api_call.map(|call| call as u8),
             },
-            What::Lost(records) => Said::Lost(*records),
-            What::None(why) => Said::None(why.clone()),
-            What::Ended => Said::Ended,
+            EventKind::Lost(records) => Said::Lost(*records),
+            EventKind::None(why) => Said::None(why.clone()),
+            EventKind::Ended => Said::Ended,
         };
         Self { pid: news.pid, what }
     }
@@ -94,19 +94,19 @@ impl From<&News> for Kept {
 
 impl Kept {
     /// As it was. `None`: it has a word that is not known here.
-    pub(super) fn news(self) -> Option<News> {
+    pub(super) fn news(self) -> Option<JournalEvent> {
         let what = match self.what {
             Said::Found {
                 device,
                 since_ns,
                 clock,
-            } => What::Found {
+            } => EventKind::Found {
                 device,
                 since_ns,
                 clock,
             },
-            Said::Line { number, file, line } => What::Line { number, file, line },
-            Said::Thread { thread, name } => What::Thread { thread, name },
+            Said::Line { number, file, line } => EventKind::Line { number, file, line },
+            Said::Thread { thread, name } => EventKind::Thread { thread, name },
             Said::Entry {
                 time_ns,
                 segment,
@@ -119,7 +119,7 @@ impl Kept {
                 operation,
                 reason,
                 doing,
-            } => What::Entry(Entry {
+            } => EventKind::Entry(Entry {
                 position: 0,
                 time_ns,
                 segment,
@@ -139,11 +139,11 @@ impl Kept {
                     None => None,
                 },
             }),
-            Said::Lost(records) => What::Lost(records),
-            Said::None(why) => What::None(why),
-            Said::Ended => What::Ended,
+            Said::Lost(records) => EventKind::Lost(records),
+            Said::None(why) => EventKind::None(why),
+            Said::Ended => EventKind::Ended,
         };
-        Some(News { pid: self.pid, what })
+        Some(JournalEvent { pid: self.pid, kind: what })
     }
 }
 
@@ -174,28 +174,28 @@ mod tests {
             ..entry
         };
         let all = [
-            What::Found {
+            EventKind::Found {
                 device: 1,
                 since_ns: 2,
                 clock: (3, u64::MAX),
             },
-            What::Line {
+            EventKind::Line {
                 number: 255,
                 file: "src/a \"b\".rs".to_owned(),
                 line: 7,
             },
-            What::Thread {
+            EventKind::Thread {
                 thread: 3,
                 name: "ü".to_owned(),
             },
-            What::Entry(entry),
-            What::Entry(bare),
-            What::Lost(9),
-            What::None("it is not there".to_owned()),
-            What::Ended,
+            EventKind::Entry(entry),
+            EventKind::Entry(bare),
+            EventKind::Lost(9),
+            EventKind::None("it is not there".to_owned()),
+            EventKind::Ended,
         ];
         for what in all {
-            let news = News { pid: 12, what };
+            let news = JournalEvent { pid: 12, kind: what };
             let json = serde_json::to_string(&Kept::from(&news)).unwrap();
             let kept: Kept = serde_json::from_str(&json).unwrap();
             assert_eq!(kept.news(), Some(news), "{json}");

@@ -9,7 +9,7 @@ use super::error::{Cut, OpenError};
 use super::frame::{self, Sort};
 use super::head::{Head, read_most};
 use super::layout::Layout;
-use zctrace_evidence::{Input, Preamble};
+use zctrace_evidence::{Input, TraceHeader};
 
 /// A recording that is read from its start on.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// What was known before anything happened.
-    pub fn preamble(&self) -> Preamble {
+    pub fn preamble(&self) -> TraceHeader {
         self.head.preamble()
     }
 

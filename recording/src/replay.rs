@@ -6,14 +6,14 @@ use std::path::Path;
 
 use super::error::{Cut, OpenError};
 use super::reader::Reader;
-use zctrace_evidence::{Account, Input};
+use zctrace_evidence::{Engine, Input};
 use zctrace_report::{MadeFor, NotObserved, Report};
 
 /// A recording that is played into an account.
 #[derive(Debug)]
 pub struct Replay {
     reader: Reader<BufReader<File>>,
-    account: Account,
+    account: Engine,
     duration_ns: u64,
     /// A time that was read and has not come yet.
     ahead: Option<u64>,
@@ -33,7 +33,7 @@ impl Replay {
         // Only for people: what cannot be sought in has none.
         let duration_ns = reader.duration_ns()?;
         Ok(Self {
-            account: Account::new(reader.preamble()),
+            account: Engine::new(reader.preamble()),
             reader,
             duration_ns,
             ahead: None,
@@ -88,7 +88,7 @@ impl Replay {
     pub fn seek(&mut self, to_ns: u64) -> io::Result<()> {
         if to_ns < self.account.now_ns() {
             self.reader.rewind()?;
-            self.account = Account::new(self.reader.preamble());
+            self.account = Engine::new(self.reader.preamble());
             (self.ahead, self.ended, self.at_end) = (None, false, false);
         }
         self.play_until(to_ns);

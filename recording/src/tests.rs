@@ -8,7 +8,7 @@ use zctrace_records::{DigestState, IoCounterKey, IoCounters, RecordHeader, Recor
 
 use super::block::{self, Block};
 use super::{MAGIC, OpenError, Reader, Writer, frame};
-use zctrace_evidence::{Costs, Input, Losses, Preamble, Question, Recorder};
+use zctrace_evidence::{Costs, Input, Losses, TraceHeader, SymbolRequest, Recorder};
 use zctrace_report::Place;
 
 fn record(number: u64, len: usize) -> Vec<u8> {
@@ -37,7 +37,7 @@ fn one_of_each(take: &mut dyn FnMut(Input<'_>)) {
 }
 
 fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
-    let question = Question { tgid: 7, user_ip: 8 };
+    let question = SymbolRequest { tgid: 7, user_ip: 8 };
     let place = Place {
         object: Some("/usr/bin/x+0x10".to_owned()),
         ..Place::default()
@@ -57,18 +57,18 @@ fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
         recursion_misses: 3,
     };
     take(Input::Record(&record(1, 100)));
-    take(Input::Plain(&rows));
-    take(Input::Sums(&[(1, DigestState::default()), (2, DigestState::default())]));
+    take(Input::IoCounters(&rows));
+    take(Input::OpenDigests(&[(1, DigestState::default()), (2, DigestState::default())]));
     take(Input::Losses(&[losses]));
     take(Input::Time(5));
-    take(Input::Place(question, Some(&place)));
-    take(Input::Place(question, None));
+    take(Input::Symbol(question, Some(&place)));
+    take(Input::Symbol(question, None));
     take(Input::Costs(Costs {
         own_cpu_ns: 9,
         programs_ns: Some(1),
     }));
     take(Input::Time(2_000_000_000));
-    take(Input::BeginAnew);
+    take(Input::Reset);
     take(Input::Record(&record(2, long)));
     take(Input::End);
     take(Input::Time(2_500_000_000));
@@ -77,7 +77,7 @@ fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
 fn written(inputs: impl FnOnce(&mut dyn FnMut(Input<'_>))) -> Vec<u8> {
     let mut file = tempfile::tempfile().expect("a file");
     let to = file.try_clone().expect("the same file");
-    let (mut writer, handle) = Writer::start(to, &Preamble::default(), "1.2.3").expect("a head");
+    let (mut writer, handle) = Writer::start(to, &TraceHeader::default(), "1.2.3").expect("a head");
     inputs(&mut |input| writer.take(&input));
     drop(writer);
     let summary = handle.finish().expect("all is written");
@@ -104,7 +104,7 @@ fn what_is_written_comes_back() {
     let mut expected = Vec::new();
     inputs(3000, 60_000, &mut |input| match input {
         // A frame holds so many rows.
-        Input::Plain(rows) => expected.extend(rows.chunks(1024).map(|rows| format!("{:?}", Input::Plain(rows)))),
+        Input::IoCounters(rows) => expected.extend(rows.chunks(1024).map(|rows| format!("{:?}", Input::IoCounters(rows)))),
         input => expected.push(format!("{input:?}")),
     });
     let bytes = written(|take| inputs(3000, 60_000, take));
@@ -274,7 +274,7 @@ fn pipe() -> (File, File) {
 fn a_file_that_is_too_slow_costs_records_and_it_is_said_how_many() {
     const LEN: usize = 32 << 10;
     let (mut far, near) = pipe();
-    let (mut writer, handle) = Writer::start(near, &Preamble::default(), "").expect("a head");
+    let (mut writer, handle) = Writer::start(near, &TraceHeader::default(), "").expect("a head");
     // Twice what the blocks that may wait can hold.
     let fed = 2 * (super::writer::QUEUE + 2) * block::FULL / LEN;
     for number in 0..fed {
@@ -307,7 +307,7 @@ fn a_file_that_is_too_slow_costs_records_and_it_is_said_how_many() {
 #[test]
 fn a_file_that_cannot_be_written_ends_the_recording_and_nothing_else() {
     let (far, near) = pipe();
-    let (mut writer, handle) = Writer::start(near, &Preamble::default(), "").expect("a head");
+    let (mut writer, handle) = Writer::start(near, &TraceHeader::default(), "").expect("a head");
     drop(far);
     // More than any queue holds: it must neither wait nor grow.
     for number in 0..1000 {
@@ -318,5 +318,5 @@ fn a_file_that_cannot_be_written_ends_the_recording_and_nothing_else() {
     assert!(error.contains("Broken pipe"), "{error}");
     let mut full = File::options().write(true).open("/dev/full").expect("/dev/full");
     assert!(full.write_all(b"x").is_err());
-    assert!(Writer::start(full, &Preamble::default(), "").is_err());
+    assert!(Writer::start(full, &TraceHeader::default(), "").is_err());
 }

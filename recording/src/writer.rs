@@ -18,7 +18,7 @@ use super::block::{self, Block};
 use super::error::WriteError;
 use super::frame::{self, Closed};
 use super::head::Head;
-use zctrace_evidence::{Input, Preamble, Recorder};
+use zctrace_evidence::{Input, TraceHeader, Recorder};
 
 /// Blocks that wait to be written: 8 MiB, a tenth of a second or so of the busiest trace.
 pub(super) const QUEUE: usize = 32;
@@ -123,7 +123,7 @@ impl Writer {
     /// # Errors
     ///
     /// If the head cannot be written.
-    pub fn start(mut file: File, preamble: &Preamble, zctrace: &str) -> Result<(Self, Handle), WriteError> {
+    pub fn start(mut file: File, preamble: &TraceHeader, zctrace: &str) -> Result<(Self, Handle), WriteError> {
         let head = Head::new(preamble, zctrace).to_bytes().map_err(WriteError::Io)?;
         file.write_all(&head).map_err(WriteError::Io)?;
         let (queue, blocks) = sync_channel(QUEUE);

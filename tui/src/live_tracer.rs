@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
-use zctrace_probes::probe::{Hooks, ScopeFilter, SetupErrorKind, Sums};
+use zctrace_probes::probe::{DigestMode, Hooks, ScopeFilter, SetupErrorKind};
 use zctrace_recording::{Handle, Writer};
 use zctrace_report::{Level, Report};
 
@@ -41,7 +41,7 @@ impl Tracer for LiveTracer {
 /// read with its offsets can be trusted.
 pub(crate) fn verify_btf(btf: &Path) -> Result<(), SetupError> {
     let file = btf.display();
-    let table = zctrace_probes::selftest::run_by(None, Some(btf)).map_err(|error| match error.kind {
+    let table = zctrace_probes::selftest::run_with_btf(None, Some(btf)).map_err(|error| match error.kind {
         // The probes observed nothing at all.
         SetupErrorKind::Other(what) => SetupError {
             cause: format!("with the types in {file}: {what}"),
@@ -65,7 +65,7 @@ pub(crate) fn verify_btf(btf: &Path) -> Result<(), SetupError> {
 /// Runs the selftest unless it has passed since this boot, because a probe that attaches may still
 /// never fire.
 fn ensure_selftest() {
-    if zctrace_probes::selftest::remembered().is_some_and(|table| table.passed()) {
+    if zctrace_probes::facts::cache::load().is_some_and(|table| table.passed()) {
         return;
     }
     // An error to set up tracing is reported by the attempt that follows.
@@ -126,13 +126,13 @@ fn attach(
         filter,
         descendants: options.follow,
         hooks: match options.level {
-            Level::Digest => Hooks::only(Sums::Pages),
-            Level::Counters => Hooks::only(Sums::Bytes),
+            Level::Digest => Hooks::digest_only(DigestMode::Pages),
+            Level::Counters => Hooks::digest_only(DigestMode::Bytes),
             _ => Hooks::default(),
         },
         btf: options.btf.clone(),
         // A command that is yet to be started has no open files.
-        look_around: options.level == Level::Full
+        snapshot_open_files: options.level == Level::Full
             && !matches!(&options.selector, TargetSelector::ProcessTrees(pids) if pids.is_empty()),
         ..zctrace_probes::trace::Options::default()
     };
@@ -147,7 +147,9 @@ fn attach(
         }
         TargetSelector::Cgroup(_) | TargetSelector::Machine => {}
     }
-    tracer.look_around(&members).map_err(|error| SetupError::from(&error))?;
+    tracer
+        .snapshot_open_files(&members)
+        .map_err(|error| SetupError::from(&error))?;
     Ok(tracer)
 }
 

@@ -146,7 +146,7 @@ impl Attached {
     /// Prints the error and returns its exit code.
     pub(crate) fn start(self, request: &Request, terminal: Option<BorrowedFd<'_>>) -> Result<Session, u8> {
         let drop_capabilities = |keep_kill| {
-            if let Err(error) = zctrace_probes::probe::give_up(keep_kill) {
+            if let Err(error) = zctrace_probes::probe::drop_capabilities(keep_kill) {
                 terminal_io::eprint(&format!("zctrace keeps rights that it does not need any more: {error}"));
             }
         };

@@ -45,7 +45,7 @@ impl From<&zctrace_probes::probe::SetupError> for SetupError {
     fn from(error: &zctrace_probes::probe::SetupError) -> Self {
         Self {
             cause: error.to_string(),
-            hint: error.mend(),
+            hint: error.hint(),
         }
     }
 }

@@ -5,22 +5,22 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use zctrace_contract::journal::Operation;
-use zctrace_evidence::{Entry, News, What};
+use zctrace_evidence::{Entry, EventKind, JournalEvent};
 use zctrace_records::{endpoint_kind, nr};
 use zctrace_report::{LedgerWord, Report, Scope, ScopeKind, Tier};
 
-use super::world::{Record, World};
+use super::model_kernel::{ModelKernel, Record};
 use super::{Op, evidence, op, run_in_order};
 
 /// The one process of the made-up kernel.
 const PID: u32 = 100;
 
-fn news(what: What) -> News {
-    News { pid: PID, what }
+fn news(kind: EventKind) -> JournalEvent {
+    JournalEvent { pid: PID, kind }
 }
 
 /// What the journal of a library would say that had made these calls, in the same order: after each record, its entries.
-fn truth(records: &[Record]) -> Vec<Vec<News>> {
+fn truth(records: &[Record]) -> Vec<Vec<JournalEvent>> {
     let mut streams: HashMap<(u64, bool), u64> = HashMap::new();
     let mut segment = 0;
     let mut entries = |record: &Record| {
@@ -36,7 +36,7 @@ fn truth(records: &[Record]) -> Vec<Vec<News>> {
             }
             let stream = streams.entry((end.ino, operation.enters_pipe())).or_default();
             segment += 1;
-            found.push(news(What::Entry(Entry {
+            found.push(news(EventKind::Entry(Entry {
                 position: 0,
                 time_ns: call.header.timestamp_ns,
                 segment,
@@ -57,14 +57,14 @@ fn truth(records: &[Record]) -> Vec<Vec<News>> {
     records.iter().map(&mut entries).collect()
 }
 
-fn found() -> [News; 2] {
+fn found() -> [JournalEvent; 2] {
     [
-        news(What::Found {
+        news(EventKind::Found {
             device: 0,
             since_ns: 0,
             clock: (0, 0),
         }),
-        news(What::Line {
+        news(EventKind::Line {
             number: 0,
             file: "src/main.rs".to_owned(),
             line: 7,
@@ -72,19 +72,19 @@ fn found() -> [News; 2] {
     ]
 }
 
-fn report(records: &[Record], journal: &[Vec<News>]) -> Report {
+fn report(records: &[Record], journal: &[Vec<JournalEvent>]) -> Report {
     let mut evidence = evidence();
     for (record, news) in records
         .iter()
         .zip(journal.iter().map(Some).chain(std::iter::repeat(None)))
     {
         match record {
-            Record::Station(station) => evidence.station(station),
+            Record::Station(station) => evidence.page_record(station),
             Record::Call(call) => evidence.call(*call),
-            Record::Process(process) => evidence.process(process),
-            Record::Found(found) => evidence.found(found),
+            Record::Process(process) => evidence.process_event(process),
+            Record::Found(found) => evidence.pipe_snapshot(found),
         }
-        news.into_iter().flatten().for_each(|news| evidence.journal(news));
+        news.into_iter().flatten().for_each(|news| evidence.journal_event(news));
     }
     evidence.end_of_trace();
     let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
@@ -123,9 +123,9 @@ fn verdicts(report: &Report) -> String {
 }
 
 fn records(ops: Vec<Op>) -> Vec<Record> {
-    let mut world = World::new();
-    run_in_order(&mut world, ops);
-    world.records
+    let mut kernel = ModelKernel::new();
+    run_in_order(&mut kernel, ops);
+    kernel.records
 }
 
 /// What a liar does to his journal.
@@ -159,10 +159,12 @@ fn lie() -> impl Strategy<Value = Lie> {
     ]
 }
 
-fn tell(lie: &Lie, all: &mut Vec<News>) {
+fn tell(lie: &Lie, all: &mut Vec<JournalEvent>) {
     let mut more = Vec::new();
     for one in all.iter_mut() {
-        let What::Entry(entry) = &mut one.what else { continue };
+        let EventKind::Entry(entry) = &mut one.kind else {
+            continue;
+        };
         match lie {
             Lie::Time(ns) => entry.time_ns = *ns,
             Lie::Stream(at) => entry.pipe_offset = *at,
@@ -182,7 +184,7 @@ fn tell(lie: &Lie, all: &mut Vec<News>) {
     }
     match lie {
         Lie::Silence => all.clear(),
-        Lie::Lost(lost) => more.push(news(What::Lost(*lost))),
+        Lie::Lost(lost) => more.push(news(EventKind::Lost(*lost))),
         Lie::Begin => more.extend(found()),
         _ => {}
     }
@@ -193,7 +195,7 @@ fn tell(lie: &Lie, all: &mut Vec<News>) {
 #[test]
 fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     let entry = |at, operation, thread| {
-        news(What::Entry(Entry {
+        news(EventKind::Entry(Entry {
             position: 0,
             time_ns: 1_000_000,
             segment: 9,
@@ -218,7 +220,7 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     let records = records(vec![]);
     let mut evidence = evidence();
     for news in &journal {
-        evidence.journal(news);
+        evidence.journal_event(news);
     }
     let told = |evidence: &mut zctrace_evidence::Evidence| {
         let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
@@ -241,7 +243,7 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     );
     assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
     // Looks belong to one account.
-    evidence.begin_anew();
+    evidence.reset();
     assert!(told(&mut evidence).looks.is_empty());
 }
 

@@ -1,17 +1,17 @@
 //! The evidence against a made-up kernel that knows the truth: no input may yield a false "moved" or a false "copied".
 //!
-//! Random programs run on [`world::World`]. Told in order, nothing may be unknown. Then the records are lost, put out of
+//! Random programs run on [`model_kernel::ModelKernel`]. Told in order, nothing may be unknown. Then the records are lost, put out of
 //! order and taken late, pages are used again at once, rings are exchanged: bytes may become unknown, never moved or copied
 //! that were not.
 
 mod journal;
-mod world;
+mod model_kernel;
 
 use std::collections::HashMap;
 
+use model_kernel::{Done, ModelKernel, Record, Sink, Truth};
 use proptest::prelude::*;
-use world::{Done, Record, Sink, Truth, World};
-use zctrace_evidence::{Config, Evidence, SlotNames};
+use zctrace_evidence::{Config, Evidence, PipeBufOps};
 use zctrace_records::decode::{Decoder, RecordRef};
 use zctrace_records::{MAPPING_NOT_READ, PageRecord, station_kind};
 use zctrace_report::{EndKind, Report, Scope, ScopeKind, Tier};
@@ -108,7 +108,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn run(world: &mut World, op: Op) -> Option<Done> {
+fn run(kernel: &mut ModelKernel, op: Op) -> Option<Done> {
     match op {
         Op::FileToPipe {
             file,
@@ -116,13 +116,13 @@ fn run(world: &mut World, op: Op) -> Option<Done> {
             len,
             pipe,
             copies,
-        } => world.file_to_pipe(file, start, len, pipe, copies),
-        Op::Write { len, pipe } => world.write(len, pipe),
-        Op::PipeToDisk { pipe, len, falls_back } => world.pipe_to_disk(pipe, len, falls_back),
-        Op::PipeToFile { pipe, len } => world.pipe_to_file(pipe, len),
-        Op::Read { pipe, len } => world.read(pipe, len),
-        Op::PipeToPipe { from, to, len } => world.pipe_to_pipe(from, to, len),
-        Op::Tee { from, to, len } => world.tee(from, to, len),
+        } => kernel.file_to_pipe(file, start, len, pipe, copies),
+        Op::Write { len, pipe } => kernel.write(len, pipe),
+        Op::PipeToDisk { pipe, len, falls_back } => kernel.pipe_to_disk(pipe, len, falls_back),
+        Op::PipeToFile { pipe, len } => kernel.pipe_to_file(pipe, len),
+        Op::Read { pipe, len } => kernel.read(pipe, len),
+        Op::PipeToPipe { from, to, len } => kernel.pipe_to_pipe(from, to, len),
+        Op::Tee { from, to, len } => kernel.tee(from, to, len),
         Op::PipeToTcp {
             pipe,
             connection,
@@ -130,35 +130,35 @@ fn run(world: &mut World, op: Op) -> Option<Done> {
             mss,
             copies,
             times,
-        } => world.pipe_to_tcp(pipe, connection, len, mss, copies, times),
+        } => kernel.pipe_to_tcp(pipe, connection, len, mss, copies, times),
         Op::TcpToPipe {
             connection,
             pipe,
             len,
             copies,
-        } => world.tcp_to_pipe(connection, pipe, len, copies),
+        } => kernel.tcp_to_pipe(connection, pipe, len, copies),
         Op::Resize { pipe, seen } => {
-            world.resize(pipe, seen);
+            kernel.resize(pipe, seen);
             None
         }
-        Op::Find { pipe, at_once } => Some(world.find(pipe, at_once)),
+        Op::Find { pipe, at_once } => Some(kernel.find(pipe, at_once)),
     }
 }
 
 /// Runs a program whose calls end one after the other.
-fn run_in_order(world: &mut World, ops: impl IntoIterator<Item = Op>) {
+fn run_in_order(kernel: &mut ModelKernel, ops: impl IntoIterator<Item = Op>) {
     for op in ops {
-        if let Some(done) = run(world, op) {
-            world.exit(done);
+        if let Some(done) = run(kernel, op) {
+            kernel.exit(done);
         }
     }
 }
 
 fn evidence() -> Evidence {
     Evidence::new(Config {
-        names: SlotNames {
-            page_cache: world::PAGE_CACHE,
-            anonymous: world::ANONYMOUS,
+        pipe_buf_ops: PipeBufOps {
+            page_cache: model_kernel::PAGE_CACHE,
+            anonymous: model_kernel::ANONYMOUS,
             user: 13,
             zero: 14,
             zero_page: 0,
@@ -196,10 +196,10 @@ fn judge_as(records: &[Record], told: &dyn Fn(&PageRecord) -> PageRecord) -> Rep
     let mut evidence = evidence();
     for record in records {
         match record {
-            Record::Station(station) => evidence.station(&told(station)),
+            Record::Station(station) => evidence.page_record(&told(station)),
             Record::Call(call) => evidence.call(*call),
-            Record::Process(process) => evidence.process(process),
-            Record::Found(found) => evidence.found(found),
+            Record::Process(process) => evidence.process_event(process),
+            Record::Found(found) => evidence.pipe_snapshot(found),
         }
     }
     evidence.end_of_trace();
@@ -222,14 +222,14 @@ fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
     let mut sums = HashMap::<_, (u64, u64, u64)>::new();
     for flow in &report.flows {
         let origin = match flow.from.kind {
-            EndKind::File => inode(&flow.from).map(|ino| (ino - world::file_name(0)) as usize),
+            EndKind::File => inode(&flow.from).map(|ino| (ino - model_kernel::file_name(0)) as usize),
             // The receiver's side of connection n.
             EndKind::Tcp => {
                 Some(700 + usize::from(flow.from.name.rsplit(':').next().unwrap().parse::<u16>().unwrap() - 5000))
             }
             EndKind::Memory => None,
             // Bytes of a pipe whose past is not known: unknown, unless they were found there.
-            EndKind::Pipe => world::FOUND,
+            EndKind::Pipe => model_kernel::FOUND,
             ref other => panic!("a flow from {other}"),
         };
         let sink = match flow.to.kind {
@@ -278,7 +278,7 @@ fn nothing_false(report: &Report, truth: &Truth) -> Result<(), TestCaseError> {
         let (true_moved, true_copied) = truth.get(&key).copied().unwrap_or_default();
         prop_assert!(moved <= true_moved, "{key:?}: {moved} moved, but only {true_moved} did");
         // What is unknown at the pipe may be copied for certain later.
-        if key.0 != world::FOUND {
+        if key.0 != model_kernel::FOUND {
             prop_assert!(
                 copied <= true_copied,
                 "{key:?}: {copied} copied, but only {true_copied} were"
@@ -294,17 +294,17 @@ proptest! {
     /// Told in order and whole, everything is known, and known rightly.
     #[test]
     fn what_is_seen_in_order_is_known(ops in prop::collection::vec(op(), 1..60)) {
-        let mut world = World::new();
+        let mut kernel = ModelKernel::new();
         // A ring that is exchanged with bytes in it makes those unknown, by design.
-        run_in_order(&mut world, ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })));
-        let report = judge(&world.records);
-        nothing_false(&report, &world.truth)?;
+        run_in_order(&mut kernel, ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })));
+        let report = judge(&kernel.records);
+        nothing_false(&report, &kernel.truth)?;
         let said = said(&report);
         // Appended bytes have no page of their own in a later slot check, but they are copied for certain.
-        for (key, (moved, copied)) in merged(&world.truth) {
+        for (key, (moved, copied)) in merged(&kernel.truth) {
             if key.1 == Sink::Memory { continue }
             // What was found was known already: it came from where it came from.
-            let truth = if key.0 == world::FOUND { (0, 0) } else { (moved, copied) };
+            let truth = if key.0 == model_kernel::FOUND { (0, 0) } else { (moved, copied) };
             let (m, c, u) = said.get(&key).copied().unwrap_or_default();
             prop_assert_eq!((m, c, u), (truth.0, truth.1, 0), "{:?}", key);
         }
@@ -316,23 +316,23 @@ proptest! {
         before in prop::collection::vec(op(), 1..30),
         after in prop::collection::vec(op(), 1..30),
     ) {
-        let mut world = World::new();
-        run_in_order(&mut world, before);
+        let mut kernel = ModelKernel::new();
+        run_in_order(&mut kernel, before);
         // Nobody watched until here.
-        world.records.clear();
-        world.truth.clear();
+        kernel.records.clear();
+        kernel.truth.clear();
         for pipe in 0..3 {
-            let done = world.find(pipe, true);
-            world.exit(done);
+            let done = kernel.find(pipe, true);
+            kernel.exit(done);
         }
         // What is in a connection from before is not looked for, and a ring that is exchanged is lost.
         let is_followed = |op: &Op| !matches!(op, Op::Resize { .. } | Op::TcpToPipe { .. } | Op::Find { .. });
-        run_in_order(&mut world, after.into_iter().filter(is_followed));
-        let report = judge(&world.records);
-        nothing_false(&report, &world.truth)?;
+        run_in_order(&mut kernel, after.into_iter().filter(is_followed));
+        let report = judge(&kernel.records);
+        nothing_false(&report, &kernel.truth)?;
         let said = said(&report);
-        for (key, (moved, copied)) in merged(&world.truth) {
-            if key.0 != world::FOUND || key.1 == Sink::Memory { continue }
+        for (key, (moved, copied)) in merged(&kernel.truth) {
+            if key.0 != model_kernel::FOUND || key.1 == Sink::Memory { continue }
             let sum = said.get(&key).copied().unwrap_or_default();
             prop_assert_eq!(sum, (moved, copied, 0), "{:?}", key);
         }
@@ -346,10 +346,10 @@ proptest! {
         lose in prop::collection::vec(prop::bool::weighted(0.03), 400),
         swap in prop::collection::vec(prop::bool::weighted(0.1), 400),
     ) {
-        let mut world = World::new();
+        let mut kernel = ModelKernel::new();
         let mut held: Vec<(usize, Done)> = Vec::new();
         for (op, late) in ops.into_iter().zip(late) {
-            if let Some(done) = run(&mut world, op) {
+            if let Some(done) = run(&mut kernel, op) {
                 held.push((late, done));
             }
             for (left, _) in &mut held {
@@ -357,13 +357,13 @@ proptest! {
             }
             while let Some(at) = held.iter().position(|(left, _)| *left == 0) {
                 let (_, done) = held.remove(at);
-                world.exit(done);
+                kernel.exit(done);
             }
         }
         for (_, done) in held {
-            world.exit(done);
+            kernel.exit(done);
         }
-        let mut records: Vec<Record> = world
+        let mut records: Vec<Record> = kernel
             .records
             .iter()
             .zip(lose.into_iter().chain(std::iter::repeat(false)))
@@ -375,6 +375,6 @@ proptest! {
                 records.swap(at, at + 1);
             }
         }
-        nothing_false(&judge(&records), &world.truth)?;
+        nothing_false(&judge(&records), &kernel.truth)?;
     }
 }

@@ -1,25 +1,26 @@
-//! The journals of programs that use `bufferlist`: finding them, reading them while they are written, and saying what they
-//! hold as [`News`] for the account of a trace.
+//! Journals of processes that use `bufferlist`: finding them and reading them while they are
+//! written. Results are [`JournalEvent`] for the evidence engine.
 //!
-//! A journal *names* things: which segment of a program's list bytes in a pipe are, and which line asked for them. No verdict
-//! comes from it, for the program that writes it is not trusted: the file must be one of memory that can never shrink, every
-//! field is checked, work is bounded, and text is made harmless. The worst that a program can do is to give its own segments
-//! wrong names, and where the kernel's record contradicts them the report says so.
+//! A journal gives *names*: which segment of a program's list the bytes in a pipe are, and which
+//! call site asked for them. It never gives verdicts, because the program that writes it is not
+//! trusted. The file must be a memfd that cannot shrink, every field is validated, the work is
+//! bounded, and text is sanitized. At worst, a program gives wrong names to its own segments. Where
+//! the kernel's records contradict them, the report says so.
 //!
-//! The journal of process PID is found among the descriptors in `/proc/PID/fd`, by the number that the initial PID namespace
-//! has for it. Where zctrace's own `/proc` is of another PID namespace those numbers mean other processes there, so no
-//! journal is read and the report says that.
+//! The journal of process PID is found among the descriptors in `/proc/PID/fd`, by the PID in the
+//! initial PID namespace. If zctrace's own `/proc` belongs to another PID namespace, PIDs denote
+//! other processes there. No journal is read then, and the report says so.
 
 mod file;
 mod process;
-mod watched;
+mod readers;
 
-pub(crate) use watched::Journals;
+pub(crate) use readers::Journals;
 pub use zctrace_contract::journal::Entry;
-pub use zctrace_evidence::{News, What};
+pub use zctrace_evidence::{JournalEvent, EventKind};
 
-/// For the tests of hostile journals: everything that is done with the words of a journal, done once with any words.
+/// Decodes arbitrary words as a journal, for tests of hostile journals.
 #[doc(hidden)]
-pub fn digest_any_words(words: &[std::sync::atomic::AtomicU64]) -> Vec<News> {
-    watched::digest(words)
+pub fn fuzz_read(words: &[std::sync::atomic::AtomicU64]) -> Vec<JournalEvent> {
+    readers::fuzz_read(words)
 }

@@ -1,4 +1,4 @@
-//! What must be known of a process before its journal is believed to be its own.
+//! Properties of a process that decide whether a journal belongs to it.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -11,33 +11,34 @@ use bufferlist::journal::{ENV_VAR, Layout};
 use super::file::LINK;
 use zctrace_report::text::printable;
 
-/// Descriptors of a process that are looked at. The journal is made with the first pipe of its lists, and the kernel gives
-/// out the lowest number that is free.
-const MOST_DESCRIPTORS: usize = 8192;
+/// Limit on descriptors of a process that are searched. The journal is created with the first pipe
+/// of the process's lists, and the kernel assigns the lowest free number.
+const MAX_DESCRIPTORS: usize = 8192;
 
-/// The inode number of the initial PID namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
-const INITIAL: &str = "pid:[4026531836]";
+/// Link target of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Whether numbers of processes mean in this /proc what they mean to the kernel's programs.
-pub(super) fn numbers_are_the_kernels() -> bool {
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL)
+/// Returns whether PIDs in this /proc are those that the eBPF programs record.
+pub(super) fn is_in_initial_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE)
 }
 
-/// The descriptors of a process that are called like a journal. Those of its parent may be among them, if it was forked.
-pub(super) fn links(pid: u32) -> Vec<PathBuf> {
+/// Returns the descriptors of a process that are named like a journal. A forked process may also
+/// hold its parent's.
+pub(super) fn journal_links(pid: u32) -> Vec<PathBuf> {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return Vec::new();
     };
     descriptors
-        .take(MOST_DESCRIPTORS)
+        .take(MAX_DESCRIPTORS)
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|link| fs::read_link(link).is_ok_and(|to| to.as_os_str().as_bytes() == LINK))
         .collect()
 }
 
-/// Whether a process has turned its journal off. `None` if it cannot be asked.
-pub(super) fn has_turned_it_off(pid: u32) -> Option<bool> {
-    // A process that traces itself would trace the reading.
+/// Returns whether a process disabled its journal; `None` if its environment cannot be read.
+pub(super) fn has_disabled_journal(pid: u32) -> Option<bool> {
+    // Reading /proc would itself be traced if a process traces itself.
     if pid == std::process::id() {
         return Some(std::env::var_os(ENV_VAR).is_some_and(|value| value == "0"));
     }
@@ -46,8 +47,8 @@ pub(super) fn has_turned_it_off(pid: u32) -> Option<bool> {
     Some(all.split(|&byte| byte == 0).any(|one| one == off))
 }
 
-/// The numbers of a process or thread, in the initial PID namespace first, in its own last.
-fn numbers(status: &str) -> Vec<u32> {
+/// Returns the IDs of a process or thread by PID namespace, from the initial one to its own.
+fn namespace_ids(status: &str) -> Vec<u32> {
     let line = fs::read_to_string(status).unwrap_or_default();
     line.lines()
         .find_map(|line| line.strip_prefix("NSpid:"))
@@ -57,41 +58,42 @@ fn numbers(status: &str) -> Vec<u32> {
         .collect()
 }
 
-/// How the numbers that a process has for its threads become those of the initial PID namespace.
+/// Translation of thread IDs of a process into those of the initial PID namespace.
 #[derive(Clone, Debug)]
-pub(super) enum Threads {
-    /// They are the same.
-    Same,
-    /// By the process's own number.
-    By { pid: u32, known: HashMap<u32, u32> },
+pub(super) enum ThreadIds {
+    /// The IDs are equal.
+    Identity,
+    /// The process is in another PID namespace, so /proc is searched. `known` maps its thread IDs.
+    Mapped { pid: u32, known: HashMap<u32, u32> },
 }
 
-impl Threads {
-    /// The thread's number in the initial PID namespace, 0 if it cannot be told (it may have ended).
-    pub(super) fn number(&mut self, own: u32) -> u32 {
-        let Self::By { pid, known } = self else { return own };
+impl ThreadIds {
+    /// Returns the thread ID in the initial PID namespace; 0 if it is unknown, as after the thread
+    /// ended.
+    pub(super) fn to_global(&mut self, own: u32) -> u32 {
+        let Self::Mapped { pid, known } = self else { return own };
         if let Some(&number) = known.get(&own) {
             return number;
         }
         let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
             return 0;
         };
-        // Numbers of threads are used again: what was known of those that have ended goes.
+        // Thread IDs are reused, so entries of ended threads must go.
         known.clear();
-        for task in tasks.take(MOST_DESCRIPTORS).flatten() {
-            let all = numbers(&task.path().join("status").to_string_lossy());
+        for task in tasks.take(MAX_DESCRIPTORS).flatten() {
+            let all = namespace_ids(&task.path().join("status").to_string_lossy());
             if let (Some(&first), Some(&last)) = (all.first(), all.last()) {
                 known.insert(last, first);
             }
         }
-        // Not there: not asked for again with each of its records.
+        // Remember that it is missing, so that later entries do not repeat the search.
         *known.entry(own).or_insert(0)
     }
 }
 
-/// The name of a thread, made fit for a terminal.
+/// Returns the name of a thread, sanitized for a terminal.
 pub(super) fn thread_name(pid: u32, thread: u32) -> Option<String> {
-    // A process that traces itself would trace the reading.
+    // Reading /proc would itself be traced if a process traces itself.
     if pid == std::process::id() {
         return None;
     }
@@ -100,34 +102,35 @@ pub(super) fn thread_name(pid: u32, thread: u32) -> Option<String> {
     Some(printable(name.trim_end_matches('\n')).into_owned())
 }
 
-/// Whether a journal is this process's own, and not that of the one it was forked from: it has the process's own number, and
-/// is not older than the process.
-pub(super) fn owns(pid: u32, layout: &Layout) -> Option<Threads> {
+/// Returns how to translate thread IDs if the journal belongs to the process; `None` if it was
+/// inherited by fork. The journal must hold the process's own PID and must not be older than the
+/// process.
+pub(super) fn thread_ids_of_owner(pid: u32, layout: &Layout) -> Option<ThreadIds> {
     if pid == std::process::id() {
-        return (layout.pid == pid).then_some(Threads::Same);
+        return (layout.pid == pid).then_some(ThreadIds::Identity);
     }
-    let all = numbers(&format!("/proc/{pid}/status"));
+    let all = namespace_ids(&format!("/proc/{pid}/status"));
     let own = *all.last()?;
-    if own != layout.pid || layout.created_boottime_ns < started_ns(pid)? {
+    if own != layout.pid || layout.created_boottime_ns < start_time_ns(pid)? {
         return None;
     }
     Some(if all.len() == 1 {
-        Threads::Same
+        ThreadIds::Identity
     } else {
-        Threads::By {
+        ThreadIds::Mapped {
             pid,
             known: HashMap::new(),
         }
     })
 }
 
-/// When a process started, in nanoseconds since boot, rounded down to the clock's tick.
-fn started_ns(pid: u32) -> Option<u64> {
-    /// `USER_HZ`, which /proc counts in on x86-64 (proc(5), `starttime`).
+/// Returns the start time of a process, in nanoseconds since boot, rounded down to a clock tick.
+fn start_time_ns(pid: u32) -> Option<u64> {
+    /// `USER_HZ` of x86-64, the unit of `starttime` (proc(5)).
     const TICKS: u64 = 100;
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything; after the last of them come numbers, of which the start is the
-    // twentieth.
+    // The name is in parentheses and can contain anything. `starttime` is the 20th field after the
+    // last parenthesis.
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = OsStr::from_bytes(stat.get(end + 1..)?).to_str()?;
     let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
@@ -141,18 +144,18 @@ mod tests {
     #[test]
     fn this_process_has_started_and_has_one_number() {
         let me = std::process::id();
-        assert!(started_ns(me).is_some_and(|ns| ns > 0));
-        assert!(!numbers("/proc/self/status").is_empty());
-        assert_eq!(started_ns(0), None);
+        assert!(start_time_ns(me).is_some_and(|ns| ns > 0));
+        assert!(!namespace_ids("/proc/self/status").is_empty());
+        assert_eq!(start_time_ns(0), None);
     }
 
     #[test]
     fn a_thread_that_is_not_there_is_not_known() {
-        let mut threads = Threads::By {
+        let mut threads = ThreadIds::Mapped {
             pid: std::process::id(),
             known: HashMap::new(),
         };
-        assert_eq!(threads.number(u32::MAX), 0);
-        assert_eq!(Threads::Same.number(7), 7);
+        assert_eq!(threads.to_global(u32::MAX), 0);
+        assert_eq!(ThreadIds::Identity.to_global(7), 7);
     }
 }

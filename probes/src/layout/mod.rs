@@ -1,4 +1,5 @@
-//! Where things are in this kernel's structures: read from the kernel's own type information, never assumed.
+//! Layout of kernel structures, read from the kernel's own type information (BTF) and never
+//! assumed.
 
 pub mod btf;
-pub mod plan;
+pub mod offsets;

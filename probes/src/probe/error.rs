@@ -1,4 +1,4 @@
-//! Why tracing could not be set up, and the command that mends it.
+//! Errors of setting up a trace, each with a hint that fixes it.
 
 use std::fmt;
 use std::io;
@@ -9,66 +9,66 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 
 use crate::layout::btf::BtfError;
-use crate::layout::plan::Missing;
+use crate::layout::offsets::MissingMember;
 
-/// Why the probes cannot be loaded.
+/// Error of loading or attaching the probes.
 #[derive(Debug)]
 pub struct SetupError {
-    /// The cause.
+    /// Cause of the error.
     pub kind: SetupErrorKind,
 }
 
-/// What stands in the way.
+/// Cause of a [`SetupError`].
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum SetupErrorKind {
-    /// This process may not load programs.
+    /// This process lacks the privilege to load programs.
     NoPrivilege {
-        /// The capabilities that it lacks.
+        /// Missing capabilities.
         missing: Vec<&'static str>,
     },
     /// The kernel's types cannot be read.
     NoBtf(BtfError),
-    /// The types that were given are not this kernel's.
-    OtherTypes {
-        /// Their file.
+    /// The given BTF file belongs to another kernel.
+    ForeignBtf {
+        /// Path of the BTF file.
         file: PathBuf,
-        /// What differs: a structure and its member.
-        what: String,
-        /// Where it is in that file, in bytes from the start; `None` if it is not there.
-        there: Option<u32>,
-        /// Where this kernel has it.
-        here: Option<u32>,
+        /// Structure and member that differ.
+        member: String,
+        /// Offset of the member in the file, in bytes; `None` if the file lacks it.
+        in_file: Option<u32>,
+        /// Offset of the member in this kernel, in bytes; `None` if this kernel lacks it.
+        in_kernel: Option<u32>,
     },
-    /// A member that nothing can be shown without is not in this kernel.
-    MissingField(Missing),
-    /// The kernel refused a program.
+    /// This kernel lacks a member without which nothing can be shown.
+    MissingMember(MissingMember),
+    /// The kernel refused to load or attach a program.
     Refused {
-        /// Which one.
+        /// Name of the program.
         program: &'static str,
-        /// What the kernel said.
+        /// Error of bpf(2).
         error: io::Error,
-        /// What its verifier said.
+        /// Log of the verifier.
         log: String,
     },
-    /// This kernel has no tracepoint of that name, or one with other arguments.
+    /// This kernel lacks a tracepoint, or passes other arguments to it.
     NoTracepoint {
-        /// Its name.
+        /// Name of the tracepoint.
         name: &'static str,
     },
-    /// Sums over pages cannot be made, or were not seen to be.
-    NoSums {
-        /// Why.
-        why: String,
+    /// Page digests are not available, or failed the selftest.
+    NoDigest {
+        /// Reason for that.
+        reason: String,
     },
-    /// Something else.
+    /// Any other cause, as text.
     Other(String),
 }
 
 impl SetupError {
-    /// Says what to do about it: where there is one, the exact command.
+    /// Returns what the user can do about the error, as a command where there is one.
     #[must_use]
-    pub fn mend(&self) -> String {
+    pub fn hint(&self) -> String {
         match &self.kind {
             SetupErrorKind::NoPrivilege { missing } if rustix::process::geteuid().is_root() => {
                 let options: Vec<String> = missing
@@ -89,10 +89,10 @@ impl SetupError {
                     .to_owned()
             }
             SetupErrorKind::NoBtf(_) => "give a file of this kernel's own types with --btf FILE".to_owned(),
-            SetupErrorKind::OtherTypes { .. } => {
+            SetupErrorKind::ForeignBtf { .. } => {
                 "leave --btf out: this kernel tells its own types (/sys/kernel/btf/vmlinux)".to_owned()
             }
-            SetupErrorKind::MissingField(_) | SetupErrorKind::NoTracepoint { .. } => {
+            SetupErrorKind::MissingMember(_) | SetupErrorKind::NoTracepoint { .. } => {
                 "this kernel differs from those that zctrace knows: please report the output of `zctrace doctor`"
                     .to_owned()
             }
@@ -104,12 +104,12 @@ impl SetupError {
             SetupErrorKind::Refused { .. } => {
                 "please report it with the verifier's output: zctrace doctor --verbose".to_owned()
             }
-            SetupErrorKind::NoSums { .. } => "watch at --level full, which needs no sums".to_owned(),
+            SetupErrorKind::NoDigest { .. } => "watch at --level full, which needs no sums".to_owned(),
             SetupErrorKind::Other(_) => "run `zctrace doctor` to see what is missing".to_owned(),
         }
     }
 
-    /// A program that the kernel did not take.
+    /// Converts aya's error about a program.
     pub(super) fn refused(program: &'static str, error: ProgramError) -> Self {
         let kind = match error {
             ProgramError::LoadError { io_error, verifier_log } => SetupErrorKind::Refused {
@@ -139,11 +139,11 @@ impl fmt::Display for SetupError {
                 )
             }
             SetupErrorKind::NoBtf(error) => error.fmt(f),
-            SetupErrorKind::OtherTypes {
+            SetupErrorKind::ForeignBtf {
                 file,
-                what,
-                there,
-                here,
+                member: what,
+                in_file: there,
+                in_kernel: here,
             } => {
                 let at = |at: &Option<u32>| at.map_or_else(|| "not there".to_owned(), |at| format!("at {at}"));
                 write!(
@@ -154,10 +154,10 @@ impl fmt::Display for SetupError {
                     at(here)
                 )
             }
-            SetupErrorKind::MissingField(missing) => missing.fmt(f),
+            SetupErrorKind::MissingMember(missing) => missing.fmt(f),
             SetupErrorKind::Refused { program, error, log } => {
                 write!(f, "the kernel refused the program {program}: {error}")?;
-                // The verifier's last words are its reason.
+                // The verifier writes its reason last, before the statistics.
                 if let Some(reason) = log.lines().rev().find(|line| !line.starts_with("processed ")) {
                     write!(f, " ({reason})")?;
                 }
@@ -166,7 +166,9 @@ impl fmt::Display for SetupError {
             SetupErrorKind::NoTracepoint { name } => {
                 write!(f, "this kernel has no tracepoint {name} as zctrace knows it")
             }
-            SetupErrorKind::NoSums { why } => write!(f, "the levels digest and counters need sums over pages: {why}"),
+            SetupErrorKind::NoDigest { reason } => {
+                write!(f, "the levels digest and counters need sums over pages: {reason}")
+            }
             SetupErrorKind::Other(what) => f.write_str(what),
         }
     }

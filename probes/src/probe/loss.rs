@@ -1,45 +1,36 @@
-//! What the programs wrote and lost: their own counts, and the kernel's of how often it skipped them.
+//! Counts of records that the programs emitted and lost, and of runs that the kernel skipped.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::{io, mem};
 
 use zctrace_records::ProgramStats;
 
-/// What one program wrote and lost since it was loaded.
+/// Records emitted and lost by one program since it was loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgramLoss {
-    /// Its name.
+    /// Name of the program.
     pub program: &'static str,
-    /// Its number, one of [`program`](zctrace_records::program).
+    /// Number of the program, one of [`program`](zctrace_records::program).
     pub number: u32,
-    /// Records that it wrote.
+    /// Emitted records.
     pub written: u64,
-    /// Records for which the ring had no room.
+    /// Records lost because the ring buffer was full.
     pub reserve_failures: u64,
-    /// Entries for which a map had no room: a call, a plain sum or a watched socket is missing.
+    /// Entries lost because a map was full: a call in progress, an I/O counter or a tracked socket.
     pub map_full: u64,
-    /// Times the kernel skipped it, because it was running on that CPU already.
+    /// Runs that the kernel skipped because a program was already running on that CPU.
     pub recursion_misses: u64,
 }
 
-/// [`ProgramStats`], as a row of a map.
-#[repr(transparent)]
-#[derive(Clone, Copy, Default)]
-pub(super) struct Row(pub(super) ProgramStats);
-
-#[allow(unsafe_code)]
-// SAFETY: a Tally is integers without padding.
-unsafe impl aya::Pod for Row {}
-
 impl ProgramLoss {
-    /// Adds what it did on one CPU.
+    /// Adds the counts of one CPU.
     pub(super) fn add(&mut self, tally: &ProgramStats) {
         self.written += tally.emitted.saturating_sub(tally.ring_full);
         self.reserve_failures += tally.ring_full;
         self.map_full += tally.map_full;
     }
 
-    /// Whether anything was lost.
+    /// Returns whether anything was lost.
     pub const fn any(&self) -> bool {
         self.reserve_failures != 0 || self.map_full != 0 || self.recursion_misses != 0
     }
@@ -47,12 +38,12 @@ impl ProgramLoss {
 
 /// `BPF_OBJ_GET_INFO_BY_FD` (include/uapi/linux/bpf.h).
 const GET_INFO_BY_FD: libc::c_long = 15;
-/// Words of `struct bpf_prog_info` up to `attach_btf_id`.
-const WORDS: usize = 29;
-/// The word that holds `recursion_misses` (since 5.12).
+/// 64-bit words of `struct bpf_prog_info` up to `attach_btf_id`.
+const PROG_INFO_WORDS: usize = 29;
+/// Index of the word that holds `recursion_misses` (since 5.12).
 const RECURSION_MISSES: usize = 26;
 
-/// The part of `union bpf_attr` that the request takes.
+/// Members of `union bpf_attr` that the request uses.
 #[repr(C)]
 struct Request {
     fd: u32,
@@ -60,17 +51,20 @@ struct Request {
     info: u64,
 }
 
-/// How often the kernel skipped a program because it was running on that CPU already. aya does not tell.
+/// Returns how often the kernel skipped a program because one was already running on that CPU. aya
+/// does not expose this counter.
 #[allow(unsafe_code)]
 pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut info = [0_u64; WORDS];
+    let mut info = [0_u64; PROG_INFO_WORDS];
     let mut request = Request {
         fd: program.as_raw_fd() as u32,
         len: mem::size_of_val(&info) as u32,
         info: info.as_mut_ptr() as u64,
     };
-    // SAFETY: the request is what the kernel reads, and says how much it may write and where; both live until it
-    // returns.
+    // SAFETY: BPF_OBJ_GET_INFO_BY_FD requires (1) an attribute of the given size, (2) a buffer of
+    // `len` bytes at `info`. (1) holds because `request` has the layout of that part of `union
+    // bpf_attr`, and its own size is passed. (2) holds because `len` is the size of `info`. Both
+    // are locals that outlive the call.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,

@@ -1,9 +1,11 @@
-//! The probes: loading the eBPF programs of tier T0, saying whom they trace, and taking what they write.
+//! The eBPF programs: loading, attaching, scope, and reading what they record.
+//!
+//! The programs attach to raw tracepoints (tier T0).
 //!
 //! ```no_run
-//! use zctrace_probes::probe::{Probes, Record, Setup};
+//! use zctrace_probes::probe::{LoadOptions, Probes, Record};
 //!
-//! let mut probes = Probes::load(&Setup::default())?;
+//! let mut probes = Probes::load(&LoadOptions::default())?;
 //! probes.follow(1234)?;
 //! probes.drain(&mut |bytes| match Record::from_bytes(bytes) {
 //!     Ok(Record::Call(call)) => println!("{} moved {}", call.nr, call.result),
@@ -12,23 +14,28 @@
 //! # Ok::<_, zctrace_probes::probe::SetupError>(())
 //! ```
 //!
-//! Programs and maps are held by descriptors only: they are gone when [`Probes`] is dropped, and when the process ends,
-//! however it ends.
+//! Programs and maps are referenced only by descriptors of this process. They disappear when
+//! [`Probes`] is dropped and when the process ends, however it ends.
 
-mod around;
-mod direct;
 mod error;
-mod load;
+mod fd_iter;
+mod loader;
 mod loss;
 mod object;
+mod options;
+mod pod;
 mod privileges;
+mod probes;
+mod programs;
+mod rdonly_cast;
 mod reader;
 mod scope;
 
 pub use error::{SetupError, SetupErrorKind};
-pub use load::{Hooks, NotLoaded, Probes, Program, Setup, Sums};
 pub use loss::ProgramLoss;
-pub use object::{OBJECT, SOURCES, object_hash};
-pub use privileges::give_up;
+pub use object::{OBJECT, SOURCES, object_hash, object_id};
+pub use options::{DigestMode, Hooks, LoadOptions};
+pub use privileges::drop_capabilities;
+pub use probes::{NotLoaded, Probes, Program};
 pub use scope::{ScopeFilter, announce};
 pub use zctrace_records::decode::{DecodeError, Decoder, Record, RecordRef};

@@ -1,4 +1,5 @@
-//! What this process may do: what loading programs needs, and what is given up once they are attached.
+//! Privileges of this process: what loading requires, and what is dropped once the programs are
+//! attached.
 
 use std::io;
 
@@ -8,15 +9,16 @@ use rustix::thread::{
 
 use super::error::{SetupError, SetupErrorKind};
 
-/// Whether this thread may load programs that read the kernel's memory.
-pub(super) fn may_load() -> Result<(), SetupError> {
+/// Returns an error if this thread lacks the capabilities to load tracing programs.
+pub(super) fn ensure_can_load() -> Result<(), SetupError> {
     let Ok(CapabilitySets { effective, .. }) = capabilities(None) else {
-        // Then the kernel's answer to bpf(2) has to do.
+        // The result of bpf(2) decides then.
         return Ok(());
     };
     let missing: Vec<_> = [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::PERFMON, "CAP_PERFMON")]
         .into_iter()
-        // It stands for both, as it did before 5.8 (include/linux/capability.h, bpf_capable and perfmon_capable).
+        // CAP_SYS_ADMIN implies both, as before 5.8 (include/linux/capability.h: bpf_capable(),
+        // perfmon_capable()).
         .filter(|(one, _)| !effective.intersects(*one | CapabilitySet::SYS_ADMIN))
         .map(|(_, name)| name)
         .collect();
@@ -27,23 +29,24 @@ pub(super) fn may_load() -> Result<(), SetupError> {
     }
 }
 
-/// Gives up, for good, what a trace that is attached does not need; `signals` says whether processes of other users are still
-/// to be sent signals. Its own files are to be open by then.
+/// Permanently drops every privilege that an attached trace does not need.
 ///
-/// What is left of the capabilities is `CAP_BPF` (reading maps; before 5.19 the kernel asks for it each time), `CAP_SYS_PTRACE`
-/// (`/proc/PID/maps` of other users' processes) and, for `signals`, `CAP_KILL`. The inheritable and ambient sets and the
-/// supplementary groups become empty, and `no_new_privs` is set: without it the next program that root executes would have
-/// all of them again. The user stays who he is.
+/// Call it after the program's own files are open. The remaining capabilities are `CAP_BPF`
+/// (reading maps; before 5.19 the kernel checks it on each access), `CAP_SYS_PTRACE`
+/// (`/proc/PID/maps` of other users' processes) and, with `keep_kill`, `CAP_KILL` (signals to
+/// processes of other users). The inheritable and ambient sets and the supplementary groups become
+/// empty. `no_new_privs` is set, because the next program that root executes would otherwise regain
+/// every capability. The user ID is unchanged.
 ///
-/// All this is the calling thread's, and that of threads that it starts from then on: to be called before there are others.
-/// What was started before keeps what it has.
+/// All of this applies to the calling thread and to threads that it creates later, so call it while
+/// there are no others. Threads and processes that were created before keep their privileges.
 ///
 /// # Errors
 ///
-/// If the kernel refuses it. Then some of it may have been given up.
-pub fn give_up(signals: bool) -> io::Result<()> {
+/// If the kernel refuses a step. Some privileges may then have been dropped.
+pub fn drop_capabilities(keep_kill: bool) -> io::Result<()> {
     let mut needed = CapabilitySet::BPF | CapabilitySet::SYS_PTRACE;
-    if signals {
+    if keep_kill {
         needed |= CapabilitySet::KILL;
     }
     let have = capabilities(None)?;
@@ -51,7 +54,7 @@ pub fn give_up(signals: bool) -> io::Result<()> {
         needed |= CapabilitySet::SYS_ADMIN;
     }
     if have.effective.contains(CapabilitySet::SETGID) {
-        // A user namespace may not allow it: then there are no groups of the host's in it either.
+        // A user namespace may forbid this. No groups of the host are in effect there.
         let _ = set_thread_groups(&[]);
     }
     let kept = have.permitted & needed;
@@ -60,7 +63,7 @@ pub fn give_up(signals: bool) -> io::Result<()> {
         CapabilitySets {
             effective: have.effective & kept,
             permitted: kept,
-            // What is not inheritable any more is not ambient either.
+            // A capability that is not inheritable cannot be ambient.
             inheritable: CapabilitySet::empty(),
         },
     )?;

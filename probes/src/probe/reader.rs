@@ -1,55 +1,35 @@
-//! Taking records out of the ring, and rows out of the map of plain calls.
+//! Reading of the ring buffer and of maps.
 
 use aya::maps::{HashMap, MapData, RingBuf};
 use zctrace_records::{DigestState, IoCounterKey, IoCounters};
 
-/// [`IoCounterKey`], as a key of a map.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub(super) struct Key(IoCounterKey);
+use super::pod::Pod;
 
-/// [`IoCounters`], as a value of a map.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub(super) struct Sum(IoCounters);
-
-/// [`DigestState`], as a value of a map.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub(super) struct SumsOf(DigestState);
-
-#[allow(unsafe_code)]
-// SAFETY: integers without padding.
-unsafe impl aya::Pod for SumsOf {}
-#[allow(unsafe_code)]
-// SAFETY: integers without padding.
-unsafe impl aya::Pod for Key {}
-#[allow(unsafe_code)]
-// SAFETY: as above.
-unsafe impl aya::Pod for Sum {}
-
-/// Gives all records that are in the ring to `each`; tells how many. It ends even if they are written as fast as they
-/// are read: after as many bytes as the ring holds.
-pub(super) fn drain(ring: &mut RingBuf<MapData>, holds: u32, each: &mut dyn FnMut(&[u8])) -> usize {
+/// Passes each record in the ring buffer to `visit` and returns their number. Stops after
+/// `capacity` bytes, so that it ends even if records are written as fast as they are read.
+pub(super) fn drain(ring: &mut RingBuf<MapData>, capacity: u32, visit: &mut dyn FnMut(&[u8])) -> usize {
     let (mut count, mut bytes) = (0, 0);
     while let Some(record) = ring.next() {
-        each(&record);
+        visit(&record);
         count += 1;
-        // With the header that the kernel puts before each.
+        // The kernel stores a header of 8 bytes before each record.
         bytes += record.len() as u64 + 8;
-        if bytes >= u64::from(holds) {
+        if bytes >= u64::from(capacity) {
             break;
         }
     }
     count
 }
 
-/// The rows of the map of plain calls. A row that is removed meanwhile may be missing or twice.
-pub(super) fn plain(map: &HashMap<MapData, Key, Sum>) -> Vec<(IoCounterKey, IoCounters)> {
-    map.iter().flatten().map(|(Key(key), Sum(sum))| (key, sum)).collect()
+/// Reads the I/O counters. A row that is removed meanwhile may be missing or appear twice.
+pub(super) fn read_io_counters(
+    map: &HashMap<MapData, Pod<IoCounterKey>, Pod<IoCounters>>,
+) -> Vec<(IoCounterKey, IoCounters)> {
+    map.iter().flatten().map(|(Pod(key), Pod(sum))| (key, sum)).collect()
 }
 
-/// The rows of the map of sums. A row that is written meanwhile may be half old, half new: then its sums differ.
-pub(super) fn sums(map: &HashMap<MapData, u64, SumsOf>) -> Vec<(u64, DigestState)> {
-    map.iter().flatten().map(|(sock, SumsOf(row))| (sock, row)).collect()
+/// Reads the digests. A row that is written meanwhile may mix old and new values; its two sums then
+/// differ.
+pub(super) fn read_digests(map: &HashMap<MapData, u64, Pod<DigestState>>) -> Vec<(u64, DigestState)> {
+    map.iter().flatten().map(|(sock, Pod(row))| (sock, row)).collect()
 }

@@ -1,4 +1,4 @@
-//! Whom to trace.
+//! Selection of the traced processes.
 
 use std::ffi::CStr;
 use std::io;
@@ -7,36 +7,36 @@ use std::path::Path;
 
 use zctrace_records::announcement;
 
-/// Whom to trace.
+/// Selection of the traced processes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ScopeFilter {
-    /// Processes that are [followed](super::Probes::follow), with what they start.
+    /// Processes that are [followed](super::Probes::follow), with their descendants.
     #[default]
     Processes,
-    /// A cgroup (version 2) and those below it.
+    /// A cgroup (version 2) and its descendants.
     Cgroup {
-        /// Its number: that of its folder's inode.
+        /// ID of the cgroup, which is the inode number of its directory.
         id: u64,
-        /// How deep it is: the root has 0.
+        /// Depth in the hierarchy; the root has 0.
         level: u32,
     },
-    /// All but this process.
+    /// Every process except this one.
     Machine,
 }
 
-/// Where the hierarchy of cgroups is mounted.
-const CGROUPS: &str = "/sys/fs/cgroup";
+/// Mount point of the cgroup hierarchy.
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 impl ScopeFilter {
-    /// The cgroup of a folder below `/sys/fs/cgroup`.
+    /// Selects the cgroup of a directory below `/sys/fs/cgroup`.
     ///
     /// # Errors
     ///
-    /// If there is no such folder, or if it is not of that hierarchy.
+    /// If the directory does not exist, or is outside that hierarchy.
     pub fn cgroup(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().canonicalize()?;
-        let Ok(below) = path.strip_prefix(CGROUPS) else {
-            let why = format!("{} is not below {CGROUPS}", path.display());
+        let Ok(below) = path.strip_prefix(CGROUP_ROOT) else {
+            let why = format!("{} is not below {CGROUP_ROOT}", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         };
         Ok(Self::Cgroup {
@@ -45,7 +45,7 @@ impl ScopeFilter {
         })
     }
 
-    /// What the programs call it: mode, cgroup and level.
+    /// Returns the values of the programs' globals: mode, cgroup ID, cgroup level.
     pub(super) const fn globals(self) -> (u32, u64, u32) {
         match self {
             Self::Processes => (0, 0, 0),
@@ -55,14 +55,15 @@ impl ScopeFilter {
     }
 }
 
-/// Makes this process traced by whoever loaded programs with this cookie, in whatever PID namespace either is.
+/// Makes the tracer whose cookie this is trace the calling process, whatever PID namespaces both
+/// are in.
 ///
-/// The calling thread has another name for a moment. It allocates nothing and takes no lock, so it may be called between
-/// fork and exec.
+/// The calling thread has another name for a moment. The function neither allocates nor locks, so
+/// it may be called between fork and exec.
 pub fn announce(cookie: u64) {
     let own = rustix::thread::name();
     let name = announcement(cookie);
-    // A name of 15 characters and a zero cannot be refused.
+    // Setting a name of 15 characters and a NUL cannot fail.
     if let Ok(name) = CStr::from_bytes_until_nul(&name) {
         let _ = rustix::thread::set_name(name);
     }

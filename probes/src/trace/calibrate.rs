@@ -1,9 +1,11 @@
-//! How this kernel marks the slots of a pipe: asked by doing each kind of thing once, and looking.
+//! Calibration: learns how this kernel marks the slots of a pipe, by creating one of each kind and
+//! observing it.
 //!
-//! The addresses of `pipe_buf_operations` are data symbols, which `/proc/kallsyms` lists on few kernels
-//! (`CONFIG_KALLSYMS_ALL`). So a pipe of our own is filled by write(2), by splice(2) from a file, by vmsplice(2) and from a
-//! hole, under a trace of this process alone. That nothing was seen means that the programs do not work here: an error, for
-//! a probe that is attached and silent is worse than none.
+//! The addresses of the `pipe_buf_operations` are data symbols, which `/proc/kallsyms` lists on few
+//! kernels (`CONFIG_KALLSYMS_ALL`). Therefore pipes of this process are filled by write(2), by
+//! splice(2) from a file and from a hole, and by vmsplice(2), under a trace of this process alone.
+//! If nothing is observed the programs do not work here. That is an error, because an attached
+//! probe that never fires is worse than none.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,14 +16,14 @@ use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use zctrace_records::{PageRange, endpoint_kind, process_event_kind, station_kind};
 
-use super::random;
-use crate::probe::{Hooks, Probes, Record, ScopeFilter, Setup, SetupError, SetupErrorKind, announce};
-use zctrace_evidence::SlotNames;
+use super::random_u64;
+use crate::probe::{Hooks, LoadOptions, Probes, Record, ScopeFilter, SetupError, SetupErrorKind, announce};
+use zctrace_evidence::PipeBufOps;
 
-/// What the kernel calls slots.
-pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<SlotNames, SetupError> {
-    let cookie = random();
-    let setup = Setup {
+/// Returns the identities of the slot kinds.
+pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<PipeBufOps, SetupError> {
+    let cookie = random_u64();
+    let options = LoadOptions {
         scope: ScopeFilter::Processes,
         descendants: false,
         cookie,
@@ -32,27 +34,27 @@ pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<SlotNames, SetupError>
             unix: false,
             bios: false,
             dirty: false,
-            sums: None,
+            digest: None,
         },
         btf: btf.cloned(),
-        secret: 0,
-        look_around: false,
+        digest_key: 0,
+        snapshot_open_files: false,
     };
-    let mut probes = Probes::load(&setup)?;
+    let mut probes = Probes::load(&options)?;
     announce(cookie);
-    let mut trial = Trial {
-        joined: joined(&mut probes),
+    let mut calibration = Calibration {
+        tgid: own_tgid(&mut probes),
         probes,
     };
-    let names = trial.names();
-    if let Some(tgid) = trial.joined {
-        trial.probes.unfollow(tgid);
+    let names = calibration.slot_names();
+    if let Some(tgid) = calibration.tgid {
+        calibration.probes.unfollow(tgid);
     }
     names
 }
 
-/// Our own number, as the programs see it.
-fn joined(probes: &mut Probes) -> Option<u32> {
+/// Returns the PID of this process as the programs record it.
+fn own_tgid(probes: &mut Probes) -> Option<u32> {
     let mut own = None;
     probes.drain(&mut |bytes| {
         if let Ok(Record::Process(process)) = Record::from_bytes(bytes)
@@ -64,33 +66,36 @@ fn joined(probes: &mut Probes) -> Option<u32> {
     own
 }
 
-struct Trial {
+struct Calibration {
     probes: Probes,
-    joined: Option<u32>,
+    tgid: Option<u32>,
 }
 
-impl Trial {
-    fn names(&mut self) -> Result<SlotNames, SetupError> {
+impl Calibration {
+    fn slot_names(&mut self) -> Result<PipeBufOps, SetupError> {
         let memory = [7_u8; 4096];
         let file = memfd(&memory)?;
         let hole = memfd(&[])?;
         ftruncate(&hole, 4096).map_err(failed)?;
-        let anonymous = self.slot(|pipe| rustix::io::write(pipe, &memory).map(drop))?;
-        let page_cache = self.slot(|pipe| into_pipe(file.as_fd(), pipe))?;
-        let user = self.slot(|pipe| lend(pipe, &memory))?;
-        let zeros = self.slot(|pipe| into_pipe(hole.as_fd(), pipe))?;
-        Ok(SlotNames {
+        let anonymous = self.observe_slot(|pipe| rustix::io::write(pipe, &memory).map(drop))?;
+        let page_cache = self.observe_slot(|pipe| splice_into(file.as_fd(), pipe))?;
+        let user = self.observe_slot(|pipe| vmsplice_into(pipe, &memory))?;
+        let zeros = self.observe_slot(|pipe| splice_into(hole.as_fd(), pipe))?;
+        Ok(PipeBufOps {
             page_cache: page_cache.ops,
             anonymous: anonymous.ops,
             user: user.ops,
-            // Before 6.5 holes were slots of the page cache (fs/splice.c).
+            // Before 6.5 a hole was spliced as a page-cache slot (fs/splice.c).
             zero: if zeros.ops == page_cache.ops { 0 } else { zeros.ops },
             zero_page: zeros.page,
         })
     }
 
-    /// The slot that `fill` makes in a pipe of its own.
-    fn slot(&mut self, fill: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>) -> Result<PageRange, SetupError> {
+    /// Returns the slot that `fill` creates in a new pipe.
+    fn observe_slot(
+        &mut self,
+        fill: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<()>,
+    ) -> Result<PageRange, SetupError> {
         let (read, write): (OwnedFd, OwnedFd) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         let ino = fstat(&read).map_err(failed)?.st_ino;
         fill(write.as_fd()).map_err(failed)?;
@@ -124,13 +129,15 @@ fn memfd(bytes: &[u8]) -> Result<File, SetupError> {
     Ok(file)
 }
 
-fn into_pipe(file: BorrowedFd<'_>, pipe: BorrowedFd<'_>) -> rustix::io::Result<()> {
+fn splice_into(file: BorrowedFd<'_>, pipe: BorrowedFd<'_>) -> rustix::io::Result<()> {
     splice(file, Some(&mut 0), pipe, None, 4096, SpliceFlags::empty()).map(drop)
 }
 
 #[allow(unsafe_code)]
-fn lend(pipe: BorrowedFd<'_>, memory: &[u8]) -> rustix::io::Result<()> {
-    // SAFETY: the pipe is closed before the memory is used again, and nobody reads from it.
+fn vmsplice_into(pipe: BorrowedFd<'_>, memory: &[u8]) -> rustix::io::Result<()> {
+    // SAFETY: vmsplice requires that the memory stays mapped and unchanged while the pipe refers to
+    // its pages. `observe_slot` closes the pipe before `memory` goes out of scope, nothing reads
+    // from the pipe, and `memory` is not written to meanwhile.
     unsafe {
         rustix::pipe::vmsplice(
             pipe,

@@ -1,6 +1,7 @@
-//! In which function of a file of code a place lies, by the symbols of the file (elf(5)).
+//! Functions of an object file, from its symbol table (elf(5)).
 //!
-//! Files are those of traced programs, so they may hold anything: what is read is bounded, what makes no sense is no symbol.
+//! The files are those of traced programs, so they may contain anything. The amount that is read is
+//! bounded, and inconsistent data yields no symbol.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,16 +13,16 @@ use object::elf::{
 };
 use object::pod::{self, Pod};
 
-/// Bytes of headers that are read: far more than any linker makes (`e_shnum` of 64 bytes each).
-const MOST_HEADERS: u64 = 4 << 20;
-/// Bytes of a table of symbols that are read: a million of them.
-const MOST_SYMBOLS: u64 = 24 << 20;
-/// Bytes of names that are read.
-const MOST_NAMES: u64 = 64 << 20;
-/// Bytes of a name that are told.
-const LONGEST: usize = 512;
+/// Limit on headers, in bytes: far more than any linker writes.
+const MAX_HEADER_BYTES: u64 = 4 << 20;
+/// Limit on the symbol table, in bytes: a million entries.
+const MAX_SYMBOL_BYTES: u64 = 24 << 20;
+/// Limit on the string table, in bytes.
+const MAX_NAME_BYTES: u64 = 64 << 20;
+/// Limit on the length of a reported name, in bytes.
+const MAX_NAME_LEN: usize = 512;
 
-/// A function: where it begins, how long it is (0 if nobody says), and where its name is.
+/// Function: address, length (0 if unknown) and offset of its name.
 #[derive(Clone, Copy, Debug)]
 struct Function {
     start: u64,
@@ -29,41 +30,47 @@ struct Function {
     name: u32,
 }
 
-/// The functions of one file.
+/// Functions of one file.
 #[derive(Debug, Default)]
 pub(super) struct Functions {
-    /// What of the file is mapped where: offset, bytes, address.
+    /// Loadable segments as (file offset, length, address).
     segments: Vec<(u64, u64, u64)>,
-    /// By where they begin.
-    all: Vec<Function>,
+    /// Functions by address.
+    functions: Vec<Function>,
     names: Vec<u8>,
 }
 
 impl Functions {
-    /// Reads them. `None` if the file has none, or is none of code for 64 bits.
-    pub(super) fn of(file: &File) -> Option<Self> {
-        let header = Pieces::read(file, 0, size_of::<FileHeader64<Le>>() as u64, MOST_HEADERS)?;
-        let header: &FileHeader64<Le> = header.all()?.first()?;
+    /// Reads the functions of a file; `None` if it has no symbols or is not a 64-bit little-endian
+    /// ELF file.
+    pub(super) fn read(file: &File) -> Option<Self> {
+        let header = AlignedBytes::read(file, 0, size_of::<FileHeader64<Le>>() as u64, MAX_HEADER_BYTES)?;
+        let header: &FileHeader64<Le> = header.as_slice_of()?.first()?;
         let ident = &header.e_ident;
         if ident.magic != *b"\x7fELF" || ident.class != ELFCLASS64 || ident.data != ELFDATA2LSB {
             return None;
         }
         let len = size_of::<ProgramHeader64<Le>>() as u64 * u64::from(header.e_phnum.get(Le));
-        let segments = Pieces::read(file, header.e_phoff.get(Le), len, MOST_HEADERS)?;
-        let segments: &[ProgramHeader64<Le>] = segments.all()?;
+        let segments = AlignedBytes::read(file, header.e_phoff.get(Le), len, MAX_HEADER_BYTES)?;
+        let segments: &[ProgramHeader64<Le>] = segments.as_slice_of()?;
         let mapped = segments.iter().filter(|one| one.p_type.get(Le) == PT_LOAD);
         let segments = mapped.map(|one| (one.p_offset.get(Le), one.p_filesz.get(Le), one.p_vaddr.get(Le)));
         let segments = segments.collect();
         let len = size_of::<SectionHeader64<Le>>() as u64 * u64::from(header.e_shnum.get(Le));
-        let sections = Pieces::read(file, header.e_shoff.get(Le), len, MOST_HEADERS)?;
-        let sections: &[SectionHeader64<Le>] = sections.all()?;
-        // What is stripped keeps the symbols for the dynamic linker.
+        let sections = AlignedBytes::read(file, header.e_shoff.get(Le), len, MAX_HEADER_BYTES)?;
+        let sections: &[SectionHeader64<Le>] = sections.as_slice_of()?;
+        // A stripped file keeps the symbols for the dynamic linker.
         let of = |kind| sections.iter().find(|section| section.sh_type.get(Le) == kind);
         let symbols = of(SHT_SYMTAB).or_else(|| of(SHT_DYNSYM))?;
         let names = sections.get(symbols.sh_link.get(Le) as usize)?;
-        let names = Pieces::read(file, names.sh_offset.get(Le), names.sh_size.get(Le), MOST_NAMES)?;
-        let symbols = Pieces::read(file, symbols.sh_offset.get(Le), symbols.sh_size.get(Le), MOST_SYMBOLS)?;
-        let symbols: &[Sym64<Le>] = symbols.all()?;
+        let names = AlignedBytes::read(file, names.sh_offset.get(Le), names.sh_size.get(Le), MAX_NAME_BYTES)?;
+        let symbols = AlignedBytes::read(
+            file,
+            symbols.sh_offset.get(Le),
+            symbols.sh_size.get(Le),
+            MAX_SYMBOL_BYTES,
+        )?;
+        let symbols: &[Sym64<Le>] = symbols.as_slice_of()?;
         let is_function = |symbol: &&Sym64<Le>| {
             matches!(symbol.st_info & 0xf, STT_FUNC | STT_GNU_IFUNC) && symbol.st_shndx.get(Le) != SHN_UNDEF
         };
@@ -72,50 +79,51 @@ impl Functions {
             len: symbol.st_size.get(Le),
             name: symbol.st_name.get(Le),
         };
-        let mut all: Vec<Function> = symbols.iter().filter(is_function).map(of).collect();
-        // Of several names of one place the longest stretch comes last, where it is looked for first.
-        all.sort_by_key(|function| (function.start, function.len));
+        let mut functions: Vec<Function> = symbols.iter().filter(is_function).map(of).collect();
+        // Of several symbols at one address the longest comes last, where the lookup begins.
+        functions.sort_by_key(|function| (function.start, function.len));
         Some(Self {
             segments,
-            all,
+            functions,
             names: names.bytes().to_vec(),
         })
     }
 
-    /// Bytes of memory that it takes, about.
-    pub(super) fn weight(&self) -> usize {
-        self.names.len() + size_of_val(&*self.all)
+    /// Returns the approximate heap memory in use, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.names.len() + size_of_val(&*self.functions)
     }
 
-    /// The function at an offset in the file, and how far into it that is.
-    pub(super) fn at(&self, offset: u64) -> Option<String> {
+    /// Returns the function at a file offset as `name+offset`.
+    pub(super) fn lookup(&self, offset: u64) -> Option<String> {
         let (from, _, address) = *self
             .segments
             .iter()
             .find(|(from, len, _)| offset.checked_sub(*from).is_some_and(|into| into < *len))?;
         let address = (offset - from).checked_add(address)?;
-        let after = self.all.partition_point(|function| function.start <= address);
-        let function = self.all[..after].last()?;
+        let after = self.functions.partition_point(|function| function.start <= address);
+        let function = self.functions[..after].last()?;
         let into = address - function.start;
-        // One without a length, as assemblers make them, ends at the next; one with a length ends where it says. The address is
-        // that after the call, which may be the last of its function.
+        // A function without a length, as assemblers emit them, extends to the next one. The end is
+        // included because the address is the one after the call, and a call can be the last
+        // instruction of its function.
         (function.len == 0 || into <= function.len).then_some(())?;
         let name = self.names.get(function.name as usize..)?;
-        let name = &name[..name.iter().position(|&byte| byte == 0)?.min(LONGEST)];
+        let name = &name[..name.iter().position(|&byte| byte == 0)?.min(MAX_NAME_LEN)];
         (!name.is_empty()).then(|| format!("{}+{into:#x}", String::from_utf8_lossy(name)))
     }
 }
 
-/// A stretch of a file, where integers of any size may lie.
-struct Pieces {
+/// Bytes of a file, aligned for integers of any size.
+struct AlignedBytes {
     words: Vec<u64>,
     len: usize,
 }
 
-impl Pieces {
-    /// Reads it, unless it is longer than allowed or not there.
-    fn read(file: &File, at: u64, len: u64, most: u64) -> Option<Self> {
-        if len > most {
+impl AlignedBytes {
+    /// Reads a range of a file; `None` if it exceeds the limit or the file.
+    fn read(file: &File, at: u64, len: u64, max_len: u64) -> Option<Self> {
+        if len > max_len {
             return None;
         }
         let len = len as usize;
@@ -129,8 +137,8 @@ impl Pieces {
         &pod::bytes_of_slice(&self.words)[..self.len]
     }
 
-    /// As many as there are; what is left over is no entry.
-    fn all<T: Pod>(&self) -> Option<&[T]> {
+    /// Returns the bytes as entries, without an incomplete last one.
+    fn as_slice_of<T: Pod>(&self) -> Option<&[T]> {
         let (all, _) = pod::slice_from_bytes(self.bytes(), self.len / size_of::<T>()).ok()?;
         Some(all)
     }
@@ -142,7 +150,8 @@ mod tests {
 
     use super::*;
 
-    /// A file of 64-bit code with the functions `one` (0x1010, 32 bytes) and `two` (0x1040, no length), mapped from offset 0x100.
+    /// Builds a 64-bit object file with the functions `one` (0x1010, 32 bytes) and `two` (0x1040,
+    /// no length), mapped from file offset 0x100.
     fn program() -> Vec<u8> {
         let names = b"\0one\0two\0";
         let mut symbols = Vec::new();
@@ -150,8 +159,8 @@ mod tests {
             (0_u32, 0_u8, 0_u16, 0_u64, 0_u64),
             (5, 2, 1, 0x1040, 0),
             (1, 2, 1, 0x1010, 32),
-            (1, 1, 1, 0x1050, 32), // data
-            (1, 2, 0, 0x1060, 32), // of another file
+            (1, 1, 1, 0x1050, 32), // data symbol
+            (1, 2, 0, 0x1060, 32), // undefined symbol
         ] {
             symbols.extend(name.to_le_bytes());
             symbols.extend([info, 0]);
@@ -203,13 +212,13 @@ mod tests {
     fn functions(bytes: &[u8]) -> Option<Functions> {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(bytes).expect("write");
-        Functions::of(&file)
+        Functions::read(&file)
     }
 
     #[test]
     fn a_place_is_in_the_function_that_begins_before_it_and_has_not_ended() {
         let functions = functions(&program()).expect("functions");
-        // Offset 0x100 is mapped at 0x1000.
+        // File offset 0x100 is mapped at 0x1000.
         for (offset, expected) in [
             (0x0ff, None),
             (0x10f, None),
@@ -222,7 +231,7 @@ mod tests {
             (0x1100, None),
             (u64::MAX, None),
         ] {
-            assert_eq!(functions.at(offset).as_deref(), expected, "{offset:#x}");
+            assert_eq!(functions.lookup(offset).as_deref(), expected, "{offset:#x}");
         }
     }
 
@@ -232,7 +241,7 @@ mod tests {
         let ask = |bytes: &[u8]| {
             if let Some(functions) = functions(bytes) {
                 for offset in [0, 0x110, 0x140, 0x1000, u64::MAX] {
-                    let _ = functions.at(offset);
+                    let _ = functions.lookup(offset);
                 }
             }
         };
@@ -244,7 +253,7 @@ mod tests {
                 let mut damaged = program.clone();
                 damaged[at] = value;
                 ask(&damaged);
-                // Large numbers are of several bytes.
+                // Damage whole integers too, which have several bytes.
                 damaged[at..].iter_mut().take(8).for_each(|byte| *byte = value);
                 ask(&damaged);
             }
@@ -255,25 +264,25 @@ mod tests {
     fn a_file_that_claims_to_be_huge_is_not_read() {
         let mut file = tempfile::tempfile().expect("a file");
         let mut bytes = program();
-        // The length of the table of symbols, in the second header of a section.
+        // Offset of the length of the symbol table, in the second section header.
         let at = 64 + 56 + 64 + 32;
         bytes[at..at + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
         file.write_all(&bytes).expect("write");
         file.set_len(1 << 41).expect("a hole");
-        assert!(Functions::of(&file).is_none());
+        assert!(Functions::read(&file).is_none());
     }
 
     #[test]
     fn this_very_test_has_a_name() {
         let own = File::open(std::env::current_exe().expect("its path")).expect("open");
-        let functions = Functions::of(&own).expect("functions");
-        assert!(functions.weight() > 1000);
+        let functions = Functions::read(&own).expect("functions");
+        assert!(functions.heap_bytes() > 1000);
         let name = |function: &Function| {
             let name = &functions.names[function.name as usize..];
             name.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
         };
         let wanted = "this_very_test_has_a_name";
-        let mut names = functions.all.iter().filter_map(name);
+        let mut names = functions.functions.iter().filter_map(name);
         assert!(names.any(|name| String::from_utf8_lossy(&name).contains(wanted)));
     }
 }

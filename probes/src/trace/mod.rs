@@ -1,7 +1,7 @@
 //! A live trace: probes on one side, an account on the other, and a report whenever one is asked for.
 //!
 //! ```text
-//! kernel, /proc, clock ── Tracer ──► Input ──► Account ──► Report
+//! kernel, /proc, clock ── Tracer ──► Input ──► Engine ──► Report
 //!                                      └────► Recorder
 //! ```
 //!
@@ -21,16 +21,16 @@
 //! # Ok::<_, zctrace_probes::probe::SetupError>(())
 //! ```
 
+mod anonymize;
 mod calibrate;
-pub(crate) mod coverage;
+mod coverage;
 mod functions;
-mod hide;
 mod mounts;
 mod pipe_limits;
 mod symbols;
 
-pub use self::coverage::foreseen;
-pub use zctrace_evidence::{Account, Costs, Input, Losses, Preamble, Question, Recorder};
+pub use self::coverage::expected_coverage;
+pub use zctrace_evidence::{Engine, Costs, Input, Losses, TraceHeader, SymbolRequest, Recorder};
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -38,12 +38,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use zctrace_records::{Call, DigestState, IoCounterKey, IoCounters, ProcessEvent, RecordHeader, process_event_kind};
 
-use self::hide::Hide;
+use self::anonymize::Anonymizer;
 use self::symbols::Symbols;
+use crate::facts::{self, SelftestResults};
 use crate::journal::Journals;
-use crate::probe::{Hooks, Probes, ProgramLoss, Record, ScopeFilter, Setup, SetupError, SetupErrorKind, Sums};
-use crate::selftest::{self, Table};
-use zctrace_evidence::{Config, SlotNames};
+use crate::probe::{
+    DigestMode, Hooks, LoadOptions, Probes, ProgramLoss, Record, ScopeFilter, SetupError, SetupErrorKind,
+};
+use zctrace_evidence::{Config, PipeBufOps};
 use zctrace_report::{Alive, Level, Report, Scope, ScopeKind};
 
 /// Whom to trace, and how closely.
@@ -61,69 +63,69 @@ pub struct Options {
     pub hooks: Hooks,
     /// A file with the kernel's types, instead of the kernel's own.
     pub btf: Option<PathBuf>,
-    /// Whether [`look_around`](Tracer::look_around) will be called: for what runs already.
-    pub look_around: bool,
+    /// Whether [`snapshot_open_files`](Tracer::snapshot_open_files) will be called: for what runs already.
+    pub snapshot_open_files: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        let setup = Setup::default();
+        let load_options = LoadOptions::default();
         Self {
             scope: Scope::new(ScopeKind::Processes),
-            filter: setup.scope,
-            descendants: setup.descendants,
-            ring_bytes: setup.ring_bytes,
-            hooks: setup.hooks,
+            filter: load_options.scope,
+            descendants: load_options.descendants,
+            ring_bytes: load_options.ring_bytes,
+            hooks: load_options.hooks,
             btf: None,
-            look_around: false,
+            snapshot_open_files: false,
         }
     }
 }
 
 /// How long data in flight is waited for at the end.
-const DRAIN: Duration = Duration::from_millis(500);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often counters are read: each costs a system call per program.
-const COUNTERS: Duration = Duration::from_millis(100);
+const COUNTER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A trace that goes on. Dropping it detaches the probes.
 #[derive(Debug)]
 pub struct Tracer {
     probes: Probes,
-    book: Book,
+    engine: EngineDriver,
     journals: Journals,
     cookie: u64,
     started: Instant,
-    counted: Instant,
+    counters_read: Instant,
     cpu_at_start: Duration,
     /// What was told last of sums and losses: only what has changed is told again.
-    plain: HashMap<IoCounterKey, IoCounters>,
-    sums: HashMap<u64, DigestState>,
+    io_counters: HashMap<IoCounterKey, IoCounters>,
+    digests: HashMap<u64, DigestState>,
     losses: Vec<Losses>,
     /// Whether this kernel has slots of their own for holes.
-    knows_zeros: bool,
+    can_detect_holes: bool,
 }
 
 /// The account, and who takes down what enters it.
 #[derive(Debug)]
-struct Book {
-    account: Account,
+struct EngineDriver {
+    account: Engine,
     symbols: Symbols,
-    recorder: Option<(Hide, Box<dyn Recorder>)>,
+    recorder: Option<(Anonymizer, Box<dyn Recorder>)>,
 }
 
-impl Book {
+impl EngineDriver {
     /// The only way into the account. What is recorded enters it as it is recorded.
-    fn enter(&mut self, input: Input<'_>) {
+    fn feed(&mut self, input: Input<'_>) {
         match (&mut self.recorder, input) {
-            (Some((hide, recorder)), Input::Record(bytes)) => {
-                let input = Input::Record(hide.record(bytes));
+            (Some((anonymizer, recorder)), Input::Record(bytes)) => {
+                let input = Input::Record(anonymizer.record(bytes));
                 recorder.take(&input);
                 self.account.take(input);
             }
-            (Some((hide, recorder)), Input::Sums(rows)) => {
-                let rows = hide.sums(rows);
-                recorder.take(&Input::Sums(&rows));
-                self.account.take(Input::Sums(&rows));
+            (Some((anonymizer, recorder)), Input::OpenDigests(rows)) => {
+                let rows = anonymizer.digests(rows);
+                recorder.take(&Input::OpenDigests(&rows));
+                self.account.take(Input::OpenDigests(&rows));
             }
             (Some((_, recorder)), input) => {
                 recorder.take(&input);
@@ -131,9 +133,9 @@ impl Book {
             }
             (None, input) => self.account.take(input),
         }
-        for question in self.account.questions() {
-            let place = self.symbols.place(question);
-            let answer = Input::Place(question, place.as_ref());
+        for question in self.account.take_symbol_requests() {
+            let place = self.symbols.resolve(question);
+            let answer = Input::Symbol(question, place.as_ref());
             if let Some((_, recorder)) = &mut self.recorder {
                 recorder.take(&answer);
             }
@@ -143,7 +145,7 @@ impl Book {
 }
 
 /// Makes a recorder, when it is known what comes before all it is to take down.
-type MakeRecorder<'a> = Box<dyn FnOnce(&Preamble) -> Result<Box<dyn Recorder>, SetupError> + 'a>;
+type MakeRecorder<'a> = Box<dyn FnOnce(&TraceHeader) -> Result<Box<dyn Recorder>, SetupError> + 'a>;
 
 impl Tracer {
     /// Loads and attaches the probes.
@@ -152,7 +154,7 @@ impl Tracer {
     ///
     /// [`SetupError`] says what stands in the way, and what mends it. Nothing is left attached then.
     pub fn start(options: Options) -> Result<Self, SetupError> {
-        Self::start_proven(options, None)
+        Self::start_with_selftest(options, None)
     }
 
     /// The same, with a recorder of all that enters the account. It is made when it is known what comes
@@ -163,36 +165,40 @@ impl Tracer {
     /// As [`start`](Self::start), and what `recorder` says.
     pub fn start_recorded(
         options: Options,
-        recorder: impl FnOnce(&Preamble) -> Result<Box<dyn Recorder>, SetupError>,
+        recorder: impl FnOnce(&TraceHeader) -> Result<Box<dyn Recorder>, SetupError>,
     ) -> Result<Self, SetupError> {
-        Self::start_proven(options, Some(Box::new(recorder)))
+        Self::start_with_selftest(options, Some(Box::new(recorder)))
     }
 
-    fn start_proven(mut options: Options, recorder: Option<MakeRecorder<'_>>) -> Result<Self, SetupError> {
+    fn start_with_selftest(mut options: Options, recorder: Option<MakeRecorder<'_>>) -> Result<Self, SetupError> {
         // Other types than the kernel's own give other programs, of which another selftest tells.
-        let proven = selftest::remembered_by(options.btf.as_deref());
-        if let Some(table) = &proven {
+        let selftest = facts::cache::load_for_btf(options.btf.as_deref());
+        if let Some(table) = &selftest {
             let hooks = &mut options.hooks;
             let silent = |fact| table.alive(fact).0 == Alive::Silent;
             // What was tried and not seen is not used. Without calls there is nothing: that fact is only said to be silent.
-            hooks.packets &= !silent(coverage::PACKETS) && !silent(coverage::CLOSES);
-            hooks.unix &= !silent(coverage::MESSAGES);
-            hooks.bios &= !silent(coverage::DISK);
-            hooks.dirty &= !silent(coverage::DIRTY);
+            hooks.packets &= !silent(facts::PACKETS) && !silent(facts::CLOSES);
+            hooks.unix &= !silent(facts::MESSAGES);
+            hooks.bios &= !silent(facts::DISK);
+            hooks.dirty &= !silent(facts::DIRTY);
         }
-        let sums = options.hooks.sums;
-        let tracer = Self::attach(options, proven.as_ref(), mounts::read(), recorder)?;
-        let silent = proven.filter(|table| table.alive(coverage::SUMS).0 == Alive::Silent);
+        let sums = options.hooks.digest;
+        let tracer = Self::attach(options, selftest.as_ref(), mounts::read(), recorder)?;
+        let silent = selftest.filter(|table| table.alive(facts::DIGESTS).0 == Alive::Silent);
         let silent = silent.map(|_| "the selftest has not seen what it should".to_owned());
-        match tracer.lacks(coverage::SUMS).or(silent).filter(|_| sums.is_some()) {
+        match tracer
+            .missing_reason(facts::DIGESTS)
+            .or(silent)
+            .filter(|_| sums.is_some())
+        {
             // Nothing else would be watched.
-            Some(why) => Err(SetupErrorKind::NoSums { why }.into()),
+            Some(reason) => Err(SetupErrorKind::NoDigest { reason }.into()),
             None => Ok(tracer),
         }
     }
 
     /// The same for the selftest, which tries everything, and which no rule about filesystems may answer for.
-    pub(crate) fn start_for_trials(options: Options) -> Result<Self, SetupError> {
+    pub(crate) fn start_for_selftest(options: Options) -> Result<Self, SetupError> {
         let mut mounts = mounts::read();
         mounts.buffered.clear();
         Self::attach(options, None, mounts, None)
@@ -200,77 +206,77 @@ impl Tracer {
 
     fn attach(
         options: Options,
-        proven: Option<&Table>,
+        selftest: Option<&SelftestResults>,
         mounts: mounts::Mounts,
         recorder: Option<MakeRecorder<'_>>,
     ) -> Result<Self, SetupError> {
         let names = if options.hooks.calls {
             calibrate::slot_names(options.btf.as_ref())?
         } else {
-            SlotNames::default()
+            PipeBufOps::default()
         };
-        let knows_zeros = names.zero != 0;
-        let asked = coverage::Asked {
+        let can_detect_holes = names.zero != 0;
+        let requested = coverage::Requested {
             hooks: options.hooks,
-            look_around: options.look_around,
+            snapshot_open_files: options.snapshot_open_files,
         };
-        let cookie = random();
-        let setup = Setup {
+        let cookie = random_u64();
+        let load_options = LoadOptions {
             scope: options.filter,
             descendants: options.descendants,
             cookie,
             ring_bytes: options.ring_bytes,
             hooks: options.hooks,
             btf: options.btf,
-            secret: random(),
-            look_around: options.look_around,
+            digest_key: random_u64(),
+            snapshot_open_files: options.snapshot_open_files,
         };
-        let probes = Probes::load(&setup)?;
+        let probes = Probes::load(&load_options)?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-        let mut preamble = Preamble {
+        let mut preamble = TraceHeader {
             kernel: kernel_release(),
             object: crate::probe::object_hash().to_owned(),
             started_unix_ms: since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()),
             scope: options.scope,
-            coverage: coverage::of(&probes, asked, proven),
+            coverage: coverage::coverage_of(&probes, requested, selftest),
             pipe_limits: pipe_limits::read(),
-            per_syscall_ns: selftest::remembered_tax().filter(|_| options.hooks.calls),
+            per_syscall_ns: facts::cache::load_syscall_overhead().filter(|_| options.hooks.calls),
             config: Config {
-                names,
+                pipe_buf_ops: names,
                 mounts: mounts.paths,
                 buffered: mounts.buffered,
-                hash_key: random(),
-                level: match options.hooks.sums {
+                hash_key: random_u64(),
+                level: match options.hooks.digest {
                     None => Level::Full,
-                    Some(Sums::Pages) => Level::Digest,
-                    Some(Sums::Bytes) => Level::Counters,
+                    Some(DigestMode::Pages) => Level::Digest,
+                    Some(DigestMode::Bytes) => Level::Counters,
                 },
             },
         };
         let recorder = match recorder {
             Some(make) => {
-                let hide = Hide::new();
-                preamble.config.names = hide.names(&preamble.config.names);
-                Some((hide, make(&preamble)?))
+                let anonymizer = Anonymizer::new();
+                preamble.config.pipe_buf_ops = anonymizer.slot_names(&preamble.config.pipe_buf_ops);
+                Some((anonymizer, make(&preamble)?))
             }
             None => None,
         };
         Ok(Self {
             probes,
-            book: Book {
-                account: Account::new(preamble),
+            engine: EngineDriver {
+                account: Engine::new(preamble),
                 symbols: Symbols::default(),
                 recorder,
             },
             journals: Journals::default(),
             cookie,
             started: Instant::now(),
-            counted: Instant::now(),
-            cpu_at_start: own_cpu(),
-            plain: HashMap::new(),
-            sums: HashMap::new(),
+            counters_read: Instant::now(),
+            cpu_at_start: own_cpu_time(),
+            io_counters: HashMap::new(),
+            digests: HashMap::new(),
             losses: Vec::new(),
-            knows_zeros,
+            can_detect_holes,
         })
     }
 
@@ -287,7 +293,7 @@ impl Tracer {
     /// If the kernel has no room for it.
     pub fn follow(&mut self, pid: u32) -> Result<(), SetupError> {
         self.probes.follow(pid)?;
-        self.journals.joined(pid);
+        self.journals.on_start(pid);
         Ok(())
     }
 
@@ -295,67 +301,70 @@ impl Tracer {
     /// their connections send is watched before the first call. To be called when all are [followed](Self::follow).
     /// `members` are the processes of the cgroup, if one is traced, by their numbers in the initial PID namespace.
     ///
-    /// Without [`Options::look_around`], or where the kernel cannot do it, nothing happens: the coverage says so.
+    /// Without [`Options::snapshot_open_files`], or where the kernel cannot do it, nothing happens: the coverage says so.
     ///
     /// # Errors
     ///
     /// If the kernel ends it early.
-    pub fn look_around(&mut self, members: &[u32]) -> Result<(), SetupError> {
-        self.probes.look_around(members)
+    pub fn snapshot_open_files(&mut self, members: &[u32]) -> Result<(), SetupError> {
+        self.probes.snapshot_open_files(members)
     }
 
     /// Takes in what the kernel has recorded. To be called every 5 ms: the ring is made for several times that.
     pub fn poll(&mut self) {
         let Self {
-            probes, book, journals, ..
+            probes,
+            engine,
+            journals,
+            ..
         } = self;
-        book.enter(Input::Time(self.started.elapsed().as_nanos() as u64));
+        engine.feed(Input::Time(self.started.elapsed().as_nanos() as u64));
         // Journals are read before the records are: so the call that an entry tells of is known when the entry comes.
         journals.read();
-        let news = journals.take_news();
+        let news = journals.take_events();
         let mut events = Vec::new();
         probes.drain(&mut |bytes| {
-            note_for_journals(bytes, journals, &mut events);
-            book.enter(Input::Record(bytes));
+            notify_journals(bytes, journals, &mut events);
+            engine.feed(Input::Record(bytes));
         });
         for news in &news {
-            book.enter(Input::Journal(news));
+            engine.feed(Input::Journal(news));
         }
         for event in events {
             match event {
-                ProcessTransition::Began(pid) => journals.joined(pid),
-                ProcessTransition::Ended(pid) => journals.ended(pid),
+                ProcessTransition::Started(pid) => journals.on_start(pid),
+                ProcessTransition::Exited(pid) => journals.on_exit(pid),
             }
         }
-        journals.look();
-        for news in &journals.take_news() {
-            book.enter(Input::Journal(news));
+        journals.poll();
+        for news in &journals.take_events() {
+            engine.feed(Input::Journal(news));
         }
-        if self.counted.elapsed() >= COUNTERS {
-            self.count();
+        if self.counters_read.elapsed() >= COUNTER_INTERVAL {
+            self.read_counters();
         }
     }
 
     /// Reads counters, and tells what has changed.
-    fn count(&mut self) {
-        self.counted = Instant::now();
-        let mut plain = self.probes.plain();
-        plain.retain(|(key, sum)| self.plain.insert(*key, *sum).as_ref() != Some(sum));
-        if !plain.is_empty() {
+    fn read_counters(&mut self) {
+        self.counters_read = Instant::now();
+        let mut rows = self.probes.io_counters();
+        rows.retain(|(key, sum)| self.io_counters.insert(*key, *sum).as_ref() != Some(sum));
+        if !rows.is_empty() {
             // A map has no order, and places are asked for in that of the rows.
-            plain.sort_unstable_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
-            self.book.enter(Input::Plain(&plain));
+            rows.sort_unstable_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
+            self.engine.feed(Input::IoCounters(&rows));
         }
-        let now: HashMap<u64, DigestState> = self.probes.sums().into_iter().collect();
-        let before = std::mem::take(&mut self.sums);
+        let now: HashMap<u64, DigestState> = self.probes.connection_digests().into_iter().collect();
+        let before = std::mem::take(&mut self.digests);
         let changed = now.iter().filter(|(sock, row)| before.get(sock) != Some(row));
         let mut changed: Vec<(u64, DigestState)> = changed.map(|(sock, row)| (*sock, *row)).collect();
-        self.sums = now;
+        self.digests = now;
         if !changed.is_empty() {
             changed.sort_unstable_by_key(|(sock, _)| *sock);
-            self.book.enter(Input::Sums(&changed));
+            self.engine.feed(Input::OpenDigests(&changed));
         }
-        let losses: Vec<Losses> = self.probes.loss().iter().map(losses).collect();
+        let losses: Vec<Losses> = self.probes.loss().iter().map(losses_of).collect();
         let changed: Vec<Losses> = losses
             .iter()
             .filter(|row| !self.losses.contains(row))
@@ -363,35 +372,35 @@ impl Tracer {
             .collect();
         if !changed.is_empty() {
             self.losses = losses;
-            self.book.enter(Input::Losses(&changed));
+            self.engine.feed(Input::Losses(&changed));
         }
     }
 
     /// What is known so far, in at most `max_rows` rows.
     pub fn report(&mut self, max_rows: usize) -> Report {
         self.poll();
-        self.count();
+        self.read_counters();
         let costs = Costs {
-            own_cpu_ns: own_cpu().saturating_sub(self.cpu_at_start).as_nanos() as u64,
+            own_cpu_ns: own_cpu_time().saturating_sub(self.cpu_at_start).as_nanos() as u64,
             programs_ns: Some(self.probes.run_time_ns()).filter(|&ns| ns > 0),
         };
-        self.book.enter(Input::Costs(costs));
-        self.book.enter(Input::Time(self.started.elapsed().as_nanos() as u64));
-        self.book.account.report(max_rows)
+        self.engine.feed(Input::Costs(costs));
+        self.engine.feed(Input::Time(self.started.elapsed().as_nanos() as u64));
+        self.engine.account.report(max_rows)
     }
 
     /// Whether holes can be told from pages on this kernel.
-    pub(crate) fn knows_zeros(&self) -> bool {
-        self.knows_zeros
+    pub(crate) fn can_detect_holes(&self) -> bool {
+        self.can_detect_holes
     }
 
     /// Why a fact cannot be seen, if its program is not there.
-    pub(crate) fn lacks(&self, fact: &str) -> Option<String> {
-        coverage::lacks(&self.probes, fact)
+    pub(crate) fn missing_reason(&self, fact: &str) -> Option<String> {
+        coverage::missing_reason(&self.probes, fact)
     }
 
     /// Records that a program has written so far.
-    pub(crate) fn written_by(&mut self, program: &str) -> u64 {
+    pub(crate) fn records_written_by(&mut self, program: &str) -> u64 {
         let all = self.probes.loss();
         all.iter()
             .find(|row| row.program == program)
@@ -400,29 +409,29 @@ impl Tracer {
 
     /// Calls and records so far: for a line that says that work goes on.
     pub fn progress(&self) -> (u64, u64) {
-        self.book.account.progress()
+        self.engine.account.progress()
     }
 
     /// Waits for data in flight (half a second at most), tells all that is known, and begins a new account.
-    pub fn lap(&mut self, max_rows: usize) -> Report {
-        self.settle();
+    pub fn interval_report(&mut self, max_rows: usize) -> Report {
+        self.wait_for_in_flight();
         let report = self.report(max_rows);
-        self.book.enter(Input::BeginAnew);
+        self.engine.feed(Input::Reset);
         report
     }
 
     /// Waits for data in flight (half a second at most), detaches, and tells all that is known.
     pub fn finish(mut self, max_rows: usize) -> Report {
-        self.settle();
-        self.book.enter(Input::End);
+        self.wait_for_in_flight();
+        self.engine.feed(Input::End);
         self.report(max_rows)
     }
 
-    fn settle(&mut self) {
-        let until = Instant::now() + DRAIN;
+    fn wait_for_in_flight(&mut self) {
+        let until = Instant::now() + DRAIN_TIMEOUT;
         loop {
             self.poll();
-            if !self.book.account.has_data_in_flight() || Instant::now() >= until {
+            if !self.engine.account.has_data_in_flight() || Instant::now() >= until {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -432,31 +441,31 @@ impl Tracer {
 
 /// What journals must know of a process.
 enum ProcessTransition {
-    Began(u32),
-    Ended(u32),
+    Started(u32),
+    Exited(u32),
 }
 
 /// Tells the journals who does something. The account reads the record itself.
-fn note_for_journals(bytes: &[u8], journals: &mut Journals, events: &mut Vec<ProcessTransition>) {
+fn notify_journals(bytes: &[u8], journals: &mut Journals, events: &mut Vec<ProcessTransition>) {
     let Ok(header) = RecordHeader::from_bytes(bytes) else {
         return;
     };
     if header.kind == Call::KIND {
-        journals.stirred(header.tgid);
+        journals.on_activity(header.tgid);
     } else if header.kind == ProcessEvent::KIND
         && let Ok(Record::Process(process)) = Record::from_bytes(bytes)
     {
         match process.event {
-            process_event_kind::ATTACHED => events.push(ProcessTransition::Began(header.tgid)),
+            process_event_kind::ATTACHED => events.push(ProcessTransition::Started(header.tgid)),
             // Another program has neither the journal nor the descriptors that are closed for it.
-            process_event_kind::EXEC | process_event_kind::EXIT => events.push(ProcessTransition::Ended(header.tgid)),
+            process_event_kind::EXEC | process_event_kind::EXIT => events.push(ProcessTransition::Exited(header.tgid)),
             _ => {}
         }
     }
 }
 
 /// What enters an account of what a program lost.
-fn losses(program: &ProgramLoss) -> Losses {
+fn losses_of(program: &ProgramLoss) -> Losses {
     Losses {
         program: program.program.to_owned(),
         number: program.number,
@@ -466,13 +475,13 @@ fn losses(program: &ProgramLoss) -> Losses {
 }
 
 /// A number that nobody can guess: the kernel makes one for each process that is started (`AT_RANDOM`), std makes keys of it.
-fn random() -> u64 {
+fn random_u64() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
 
 /// CPU time of this process, all threads.
-fn own_cpu() -> Duration {
+fn own_cpu_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }

@@ -1,38 +1,39 @@
-//! Where filesystems are mounted, and which of them take a copy of what is written to them.
+//! Mount points of filesystems, and which filesystems copy what is written to them.
 
 use std::collections::{HashMap, HashSet};
 
 use rustix::fs::{MemfdFlags, fstat, major, memfd_create, minor};
 
-/// Filesystems whose writes go into their own page cache unless the file is open with `O_DIRECT`
-/// (fs/*/file.c: `generic_perform_write`, `iomap_file_buffered_write`, `btrfs_buffered_write`). FUSE is not one of them: it
-/// can pass writes on to a file of another filesystem, and overlayfs neither.
-const BUFFERED: [&str; 10] = [
+/// Filesystems that copy written bytes into their own page cache unless the file is open with
+/// `O_DIRECT` (fs/*/file.c: `generic_perform_write`, `iomap_file_buffered_write`,
+/// `btrfs_buffered_write`). FUSE and overlayfs are excluded, because they can pass writes to a file
+/// of another filesystem.
+const BUFFERED_FILESYSTEMS: [&str; 10] = [
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "vfat", "exfat", "ramfs",
 ];
 
-/// What `/proc/self/mountinfo` says.
+/// Content of `/proc/self/mountinfo`.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
     pub(super) paths: HashMap<u32, String>,
     pub(super) buffered: HashSet<u32>,
 }
 
-/// Reads it. Nothing is known of what cannot be read.
+/// Reads the mounts. Unreadable parts are omitted.
 pub(super) fn read() -> Mounts {
     let mut mounts = parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
-    mounts.buffered.extend(of_memory());
+    mounts.buffered.extend(memfd_device());
     mounts
 }
 
-/// The device of files of memory (`memfd_create(2)`): a tmpfs that the kernel mounts for itself, and no list shows.
-fn of_memory() -> Option<u32> {
+/// Returns the device of memfds: a tmpfs that the kernel mounts internally and lists nowhere.
+fn memfd_device() -> Option<u32> {
     let file = memfd_create("zctrace-device", MemfdFlags::CLOEXEC).ok()?;
     let device = fstat(&file).ok()?.st_dev;
     Some((major(device) << 20) | minor(device))
 }
 
-/// See proc(5): `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [FIELDS] - TYPE SOURCE OPTIONS`.
+/// Parses proc(5): `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [FIELDS] - TYPE SOURCE OPTIONS`.
 fn parse(text: &str) -> Mounts {
     let mut mounts = Mounts::default();
     for line in text.lines() {
@@ -50,18 +51,23 @@ fn parse(text: &str) -> Mounts {
             continue;
         };
         let device = (major << 20) | minor;
-        // A bind mount shows a part of the filesystem; paths are counted from its root.
+        // Paths of files are relative to the filesystem's root, which a bind mount of a
+        // subdirectory does not show.
         if *root == "/" {
             mounts.paths.entry(device).or_insert_with(|| unescape(point));
         }
-        if tail.split(' ').next().is_some_and(|kind| BUFFERED.contains(&kind)) {
+        if tail
+            .split(' ')
+            .next()
+            .is_some_and(|kind| BUFFERED_FILESYSTEMS.contains(&kind))
+        {
             mounts.buffered.insert(device);
         }
     }
     mounts
 }
 
-/// Spaces and the like are written as three octal digits.
+/// Decodes three octal digits, the escape for spaces and the like.
 fn unescape(text: &str) -> String {
     let mut plain = Vec::new();
     let mut bytes = text.as_bytes();

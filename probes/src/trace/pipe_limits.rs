@@ -1,8 +1,9 @@
-//! The system's limits on pipes.
+//! System limits on pipes.
 
 use zctrace_report::PipeLimits;
 
-/// Reads them; `None` where one cannot be read, for a limit that is made up is worse than none.
+/// Reads the limits; `None` if any of them cannot be read, because an invented limit is worse than
+/// none.
 pub(super) fn read() -> Option<PipeLimits> {
     let number = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/{name}")).ok()?;

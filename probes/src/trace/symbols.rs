@@ -1,4 +1,4 @@
-//! Where in a program a call was made: which file of code, and where in it.
+//! Resolution of call sites: object file, offset and function of an instruction.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,20 +8,21 @@ use std::os::fd::AsRawFd;
 use rustix::fs::{FileType, Mode, OFlags, fstat, major, minor, open};
 
 use super::functions::Functions;
-use zctrace_evidence::Question;
+use zctrace_evidence::SymbolRequest;
 use zctrace_report::Place;
 
-/// Processes whose maps are kept.
-const MOST: usize = 1024;
-/// Files of code whose functions are looked for.
-const MOST_FILES: usize = 4096;
-/// Bytes of functions' names and places that are kept in all. Past that places have no names.
-const MOST_WEIGHT: usize = 256 << 20;
+/// Limit on processes whose mappings are kept.
+const MAX_PROCESSES: usize = 1024;
+/// Limit on object files whose functions are kept.
+const MAX_FILES: usize = 4096;
+/// Limit on memory for functions of all files, in bytes. Beyond it, call sites have no function
+/// name.
+const MAX_SYMBOL_BYTES: usize = 256 << 20;
 
-/// A file: its filesystem's device, and its inode.
+/// File identity: device as (major, minor), and inode.
 type FileId = ((u32, u32), u64);
 
-/// Code that a process has mapped.
+/// Executable mapping of a process.
 #[derive(Clone, Debug)]
 struct Mapping {
     start: u64,
@@ -31,40 +32,40 @@ struct Mapping {
     path: String,
 }
 
-/// The maps of code of traced processes, read while these live.
+/// Executable mappings of traced processes, read while these are alive.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     maps: HashMap<u32, Vec<Mapping>>,
     functions: HashMap<FileId, Option<Functions>>,
-    weight: usize,
+    symbol_bytes: usize,
 }
 
 impl Symbols {
-    /// Where a call was made; `None` if nobody can tell.
-    pub(super) fn place(&mut self, Question { tgid, user_ip }: Question) -> Option<Place> {
-        // A process that traces itself would trace its own questions.
+    /// Resolves a call site; `None` if it cannot be resolved.
+    pub(super) fn resolve(&mut self, SymbolRequest { tgid, user_ip }: SymbolRequest) -> Option<Place> {
+        // Reading /proc would itself be traced if a process traces itself.
         if !cfg!(test) && tgid == std::process::id() {
             return None;
         }
-        let place = self.find(tgid, user_ip);
-        // What was mapped since it was read.
-        if place.is_none() && self.maps.len() < MOST {
-            if let Some(maps) = read(tgid) {
+        let place = self.lookup(tgid, user_ip);
+        // The instruction may be in a mapping that was created after the mappings were read.
+        if place.is_none() && self.maps.len() < MAX_PROCESSES {
+            if let Some(maps) = read_code_mappings(tgid) {
                 self.maps.insert(tgid, maps);
             }
-            return self.find(tgid, user_ip);
+            return self.lookup(tgid, user_ip);
         }
         place
     }
 
-    fn find(&mut self, tgid: u32, ip: u64) -> Option<Place> {
+    fn lookup(&mut self, tgid: u32, ip: u64) -> Option<Place> {
         let mapping = self
             .maps
             .get(&tgid)?
             .iter()
             .find(|mapping| mapping.start <= ip && ip < mapping.end)?
             .clone();
-        // The path may hold anything, and so may look like another line.
+        // A path may contain line breaks, and so may imitate a line with other addresses.
         let offset = (ip - mapping.start).checked_add(mapping.offset)?;
         Some(Place {
             function: self.function(tgid, &mapping, offset),
@@ -73,47 +74,50 @@ impl Symbols {
         })
     }
 
-    /// In which function of its file a place is. Each file is read once.
+    /// Returns the function at a file offset. Each file is read once.
     fn function(&mut self, tgid: u32, mapping: &Mapping, offset: u64) -> Option<String> {
         if !self.functions.contains_key(&mapping.file) {
-            if self.functions.len() >= MOST_FILES || self.weight >= MOST_WEIGHT {
+            if self.functions.len() >= MAX_FILES || self.symbol_bytes >= MAX_SYMBOL_BYTES {
                 return None;
             }
-            // One that cannot be reached now may be reached by another process.
+            // A file that cannot be opened through this process may be reachable through another
+            // one.
             let file = open_mapped(tgid, mapping)?;
-            let functions = Functions::of(&file);
-            self.weight += functions.as_ref().map_or(0, Functions::weight);
+            let functions = Functions::read(&file);
+            self.symbol_bytes += functions.as_ref().map_or(0, Functions::heap_bytes);
             self.functions.insert(mapping.file, functions);
         }
-        self.functions.get(&mapping.file)?.as_ref()?.at(offset)
+        self.functions.get(&mapping.file)?.as_ref()?.lookup(offset)
     }
 }
 
-/// The file that a process has mapped, as that process sees it; `None` if something else is there by now.
+/// Opens a mapped file as its process sees it; `None` if the path now names another file.
 fn open_mapped(tgid: u32, mapping: &Mapping) -> Option<File> {
     if !mapping.path.starts_with('/') {
         return None;
     }
-    // What is there now may be anything: a FIFO would be waited for, and some devices act when they are opened.
+    // Open with O_PATH first, because the path may name anything: opening a FIFO blocks, and
+    // opening some devices has side effects.
     let path = format!("/proc/{tgid}/root{}", mapping.path);
-    let there = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let stat = fstat(&there).ok()?;
+    let path_fd = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let stat = fstat(&path_fd).ok()?;
     let id = ((major(stat.st_dev), minor(stat.st_dev)), stat.st_ino);
-    // A filesystem with devices of its own for each subvolume says something else here: then there are no names.
+    // Filesystems with a device per subvolume report another device here. Call sites in them have
+    // no function names.
     if id != mapping.file || !FileType::from_raw_mode(stat.st_mode).is_file() {
         return None;
     }
-    File::open(format!("/proc/self/fd/{}", there.as_raw_fd())).ok()
+    File::open(format!("/proc/self/fd/{}", path_fd.as_raw_fd())).ok()
 }
 
-/// Mapped code, see proc(5): `START-END PERMISSIONS OFFSET DEVICE INODE PATH`.
-fn read(tgid: u32) -> Option<Vec<Mapping>> {
+/// Reads executable mappings, see proc(5): `START-END PERMISSIONS OFFSET DEVICE INODE PATH`.
+fn read_code_mappings(tgid: u32) -> Option<Vec<Mapping>> {
     let file = File::open(format!("/proc/{tgid}/maps")).ok()?;
     let lines = BufReader::new(file).lines().map_while(Result::ok);
-    Some(lines.filter_map(|line| parse(&line)).collect())
+    Some(lines.filter_map(|line| parse_maps_line(&line)).collect())
 }
 
-fn parse(line: &str) -> Option<Mapping> {
+fn parse_maps_line(line: &str) -> Option<Mapping> {
     let mut words = line.splitn(6, ' ');
     let (start, end) = words.next()?.split_once('-')?;
     let permissions = words.next()?;
@@ -143,15 +147,15 @@ mod tests {
 
     #[test]
     fn code_is_found_by_file_and_offset() {
-        let mapping = parse("7f10-7f20 r-xp 00001000 fe:01 1234       /usr/lib/libc.so.6").unwrap();
+        let mapping = parse_maps_line("7f10-7f20 r-xp 00001000 fe:01 1234       /usr/lib/libc.so.6").unwrap();
         assert_eq!((mapping.start, mapping.end, mapping.offset), (0x7f10, 0x7f20, 0x1000));
         assert_eq!(mapping.file, ((0xfe, 1), 1234));
         assert_eq!(mapping.path, "/usr/lib/libc.so.6");
         assert!(
-            parse("7f10-7f20 rw-p 00001000 fe:01 1234 /usr/lib/libc.so.6").is_none(),
+            parse_maps_line("7f10-7f20 rw-p 00001000 fe:01 1234 /usr/lib/libc.so.6").is_none(),
             "no code"
         );
-        assert!(parse("").is_none());
+        assert!(parse_maps_line("").is_none());
     }
 
     #[test]
@@ -159,7 +163,7 @@ mod tests {
         let here = this_test_is_in_its_own_binary as *const () as u64;
         let mut symbols = Symbols::default();
         let mut at = |user_ip| {
-            symbols.place(Question {
+            symbols.resolve(SymbolRequest {
                 tgid: std::process::id(),
                 user_ip,
             })

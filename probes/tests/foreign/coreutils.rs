@@ -1,4 +1,5 @@
-//! dd, cp and cat: reads and writes, through the page cache and around it, `copy_file_range` and pipes.
+//! dd, cp and cat: reads and writes, through the page cache and around it, `copy_file_range` and
+//! pipes.
 
 use std::path::{Path, PathBuf};
 
@@ -54,7 +55,8 @@ fn dd_with_iflag_direct_lets_the_disk_fill_its_memory() {
     assert_both(&report, MEMORY, file(&sink), &copied(4 << 20));
 }
 
-/// coreutils let the kernel copy since 9.0; before, and where the kernel refuses, they read and write.
+/// coreutils use copy_file_range(2) since 9.0; before, and where the kernel refuses, they read and
+/// write.
 fn assert_copied(report: &Report, source: &Path, sink: &Path, len: u64) {
     let inside = edges(report, file(source), file(sink)).total();
     assert_both(report, file(source), file(sink), &copied(inside));
@@ -122,7 +124,8 @@ fn tar_writes_headers_and_the_file() {
     assert_both(&report, MEMORY, file(&sink), &copied(len));
 }
 
-/// Bytes that went into a pipe and came out of it, wherever it says they came from.
+/// Returns the bytes that went into a pipe and the bytes that came out of it, whatever their
+/// origin.
 fn assert_out_of_pipe(report: &Report, len: u64) {
     assert_eq!(edges(report, MEMORY, PIPE), copied(len), "{}", overview(report));
     assert_eq!(edges(report, PIPE, MEMORY), copied(len), "{}", overview(report));
@@ -133,7 +136,7 @@ fn assert_out_of_pipe(report: &Report, len: u64) {
 
 #[test]
 fn a_pipe_copies_in_and_out() {
-    // As much as fits into an empty pipe, so that nobody sleeps in the middle of a call.
+    // As much as fits into an empty pipe, so that no process sleeps in the middle of a call.
     const LEN: usize = 65_536 - 7;
     const TEST: &str = "a_pipe_copies_in_and_out";
     let script = "dd if=a.bin bs=64k status=none | tail -c +1 >b.bin";
@@ -144,7 +147,7 @@ fn a_pipe_copies_in_and_out() {
     assert_both(&report, file(&source), MEMORY, &copied(len));
     assert_both(&report, MEMORY, file(&sink), &copied(len));
     assert_out_of_pipe(&report, len);
-    // One process's memory to the other's: copied in, and copied out.
+    // From one process's memory to the other's: copied in, and copied out.
     assert_eq!(flows(&report, MEMORY, MEMORY), copied(len), "{}", overview(&report));
     assert_eq!(because(&report, MEMORY, MEMORY, &[Reason::FromMemory]), len);
     assert_eq!(because(&report, MEMORY, MEMORY, &[Reason::IntoMemory]), len);

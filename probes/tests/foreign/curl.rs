@@ -1,4 +1,4 @@
-//! curl as a client: what it receives goes through its memory.
+//! curl as a client: the bytes that it receives pass through its memory.
 
 use crate::harness::{Trace, numbers};
 use crate::nginx::Server;

@@ -46,13 +46,14 @@ fn haproxy_moves_what_it_splices() {
     // nginx: the request from haproxy, the headers and the file to it.
     assert_both(&report, file(&source), TCP, &moved(body));
     assert_both(&report, MEMORY, TCP, &copied(headers + request));
-    // The request was received twice, and sent on once.
+    // The request was received twice, and forwarded once.
     assert_both(&report, TCP, MEMORY, &copied(request * 2));
-    // Every byte of the answer went through the pipe, and all of them left it by reference.
+    // Every byte of the response went through the pipe, and all of them left it by reference.
     let spliced = headers + body;
     assert_eq!(edges(&report, PIPE, TCP), moved(spliced), "{}", overview(&report));
-    // Into the pipe the kernel may copy some tails of packets: a packet of a few bytes can lie in its head by the time it is
-    // read, and only fragments are given to pipes (net/core/skbuff.c, `linear_to_page`). How many depends on when it came.
+    // The kernel may copy the tails of packets into the pipe: a packet of a few bytes can be in the
+    // linear part of its skb when it is read, and only fragments are passed to pipes
+    // (net/core/skbuff.c: linear_to_page()). How many depends on timing.
     let into = edges(&report, TCP, PIPE);
     assert_eq!(
         (into.total(), into.moved + into.copied),
@@ -63,7 +64,7 @@ fn haproxy_moves_what_it_splices() {
     let through = flows(&report, TCP, TCP);
     assert_eq!(through, into, "{}", overview(&report));
     assert_eq!(because(&report, TCP, TCP, &[Reason::KernelCopies]), into.copied);
-    // Whole pages never lie there, and nearly all of a file is such.
+    // Whole pages are never in the linear part, and nearly all of a file is whole pages.
     assert!(into.copied < spliced / 100, "{}", overview(&report));
     assert_eq!(
         flows(&report, any(&EndKind::Pipe), TCP).total(),

@@ -1,4 +1,4 @@
-//! A trace with the programs in it: started as shells that wait until they are followed.
+//! A trace with the programs in it, started as shells that wait until they are traced.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,31 +17,33 @@ use zctrace_report::Report;
 use crate::net::own_network;
 use test_support::skip;
 
-/// Where Debian has its programs: what else a user's `PATH` offers may be another program of the same name.
+/// Debian's directories of programs: another directory in a user's `PATH` may contain another
+/// program of the same name.
 const PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// `EXT4_SUPER_MAGIC` (include/uapi/linux/magic.h).
 const EXT4_SUPER_MAGIC: rustix::fs::FsWord = 0xef53;
 /// A program that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One at a time: two busy programs would only slow each other down.
+/// One test at a time: two busy programs would only slow each other down.
 static ONE: Mutex<()> = Mutex::new(());
 
-/// A trace and a directory for the programs in it.
+/// A trace, and a directory for its programs.
 pub(crate) struct Trace {
     tracer: Tracer,
     dir: tempfile::TempDir,
     _alone: MutexGuard<'static, ()>,
 }
 
-/// A program that runs. Dropping it kills it and all that it has started.
+/// A running program. Dropping it kills it and all its descendants.
 pub(crate) struct Program {
     child: Child,
     script: String,
 }
 
 impl Trace {
-    /// Starts tracing, in a directory on this crate's own filesystem. `None` if this machine cannot: the skip is reported.
+    /// Starts tracing, in a directory on this crate's own filesystem. Reports a skip and returns
+    /// `None` if this machine cannot trace.
     pub(crate) fn start(test: &str, programs: &[&str]) -> Option<Self> {
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let missing: Vec<&str> = programs.iter().copied().filter(|name| find(name).is_none()).collect();
@@ -56,7 +58,7 @@ impl Trace {
                 skip!(test, "{error}");
                 return None;
             }
-            Err(error) => panic!("{error}\n{}", error.mend()),
+            Err(error) => panic!("{error}\n{}", error.hint()),
         };
         let dir = tempfile::Builder::new()
             .prefix("foreign-")
@@ -69,8 +71,9 @@ impl Trace {
         })
     }
 
-    /// Whether the directory is on ext4 (or ext2, ext3), which takes `O_DIRECT`, copies what it is asked to and shares no blocks:
-    /// what other filesystems make of the same calls is theirs. If not, the skip is reported.
+    /// Returns whether the directory is on ext4 (or ext2, ext3), which supports `O_DIRECT`, copies
+    /// when asked to, and shares no blocks. Other filesystems may treat these calls differently. If
+    /// not, reports a skip.
     pub(crate) fn is_on_ext4(&self, test: &str) -> bool {
         let is_ext = rustix::fs::statfs(self.dir.path()).is_ok_and(|found| found.f_type == EXT4_SUPER_MAGIC);
         if !is_ext {
@@ -83,7 +86,7 @@ impl Trace {
         self.dir.path().join(name)
     }
 
-    /// A file in which every page differs, written out to the disk.
+    /// Creates a file in which every page differs, written to the disk.
     pub(crate) fn file(&self, name: &str, len: usize) -> PathBuf {
         let bytes: Vec<u8> = (0..len).map(|at| (at / 4096 * 31 + at % 251) as u8).collect();
         let path = self.path(name);
@@ -99,8 +102,9 @@ impl Trace {
         path
     }
 
-    /// Starts a shell script that is traced from its second command on: with the first the shell stops itself. (If it waited in
-    /// a read of its own, the rest of that call would be traced or not, as it comes.)
+    /// Starts a shell script that is traced from its second command on: with the first command the
+    /// shell stops itself. (If the shell waited in a read of its own, the rest of that call would
+    /// be traced or not, depending on timing.)
     pub(crate) fn spawn(&mut self, script: &str) -> Program {
         let program = self.shell(&format!("kill -STOP $$; {script}"));
         let stopped = waitpid(Some(program.pid()), WaitOptions::UNTRACED).expect("our child");
@@ -112,7 +116,7 @@ impl Trace {
         program
     }
 
-    /// Starts one that is not traced.
+    /// Starts a script that is not traced.
     pub(crate) fn shell(&self, script: &str) -> Program {
         let child = Command::new("/bin/sh")
             .args(["-c", &format!("set -e; {script}")])
@@ -122,7 +126,7 @@ impl Trace {
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            // A group of its own, so that nothing of it is left when the test fails.
+            // A process group of its own, so that nothing of it remains when the test fails.
             .process_group(0)
             .spawn()
             .expect("/bin/sh");
@@ -132,13 +136,13 @@ impl Trace {
         }
     }
 
-    /// Runs one that is traced, to its end.
+    /// Runs a traced script to its end.
     pub(crate) fn run(&mut self, script: &str) {
         let program = self.spawn(script);
         self.wait(program);
     }
 
-    /// Waits for the end of a program, which must be a good one.
+    /// Waits for the end of a program, which must succeed.
     pub(crate) fn wait(&mut self, mut program: Program) {
         let mut status = None;
         let what = format!("the end of `{}`", program.script);
@@ -150,7 +154,7 @@ impl Trace {
         assert!(status.success(), "`{}`: {status}", program.script);
     }
 
-    /// Goes on tracing until something is true.
+    /// Continues tracing until a condition is true.
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut() -> bool) {
         let started = Instant::now();
         loop {
@@ -163,7 +167,7 @@ impl Trace {
         }
     }
 
-    /// Waits until somebody listens at an address of this host, without connecting to it.
+    /// Waits until a socket listens at an address of this host, without connecting to it.
     pub(crate) fn until_listening(&mut self, address: SocketAddrV4) {
         // See proc_net_tcp(5): addresses in hexadecimal, in the order of memory; 0A is LISTEN.
         let host = u32::from_ne_bytes(address.ip().octets());
@@ -173,7 +177,7 @@ impl Trace {
         });
     }
 
-    /// Ends the trace: the report, which holds together and lacks nothing.
+    /// Ends the trace and returns the report, which must be consistent and without loss.
     pub(crate) fn finish(self) -> Report {
         let report = self.tracer.finish(10_000);
         if std::env::var_os("SHOW").is_some() {
@@ -200,7 +204,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Until it has been waited for nobody else can have its number.
+        // Its PID cannot be reused until it has been waited for.
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = kill_process_group(self.pid(), Signal::KILL);
             let _ = self.child.wait();
@@ -208,7 +212,7 @@ impl Drop for Program {
     }
 }
 
-/// Whether this user may not trace, or this kernel has not what tracing needs: no fault of the programs.
+/// Returns whether this user may not trace, or this kernel lacks what tracing needs.
 fn is_for_lack_of_means(kind: &SetupErrorKind) -> bool {
     match kind {
         SetupErrorKind::NoPrivilege { .. } | SetupErrorKind::NoBtf(_) | SetupErrorKind::NoTracepoint { .. } => true,
@@ -224,18 +228,19 @@ fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-/// An address that nobody listens on: of this host's 127.0.0.0/8 one of this process's own, for two servers that set
-/// `SO_REUSEPORT` (haproxy does) would share one with those of another run of these tests.
+/// Returns an unused address. The part of 127.0.0.0/8 is unique to this process: two servers that
+/// set `SO_REUSEPORT` (haproxy does) would otherwise share an address with those of a concurrent
+/// run of these tests.
 pub(crate) fn free_address() -> SocketAddrV4 {
     let [_, a, b, c] = std::process::id().to_be_bytes();
-    // Process numbers have 22 bits (`PID_MAX_LIMIT`): none gives the usual 127.0.0.1.
+    // PIDs have 22 bits (`PID_MAX_LIMIT`), so none gives the usual 127.0.0.1.
     let host = Ipv4Addr::new(127, 64 | a, b, c);
     let listener = std::net::TcpListener::bind((host, 0)).expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     SocketAddrV4::new(host, port)
 }
 
-/// Words of a file, as numbers.
+/// Returns the words of a file as numbers.
 pub(crate) fn numbers(path: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(path).expect("read");
     text.split_whitespace()

@@ -1,8 +1,8 @@
-//! Programs that nobody here wrote, traced from their first instruction: every figure of the report must equal what the
-//! program, or its peer, says it did.
+//! Third-party programs, traced from their first instruction: every figure of the report must equal
+//! what the program, or its peer, reports.
 //!
-//! Needs root, raw tracepoints and Debian's nginx, python3, curl, haproxy and coreutils; without them a test is reported as
-//! skipped.
+//! Needs root, raw tracepoints and Debian's nginx, python3, curl, haproxy and coreutils; otherwise
+//! a test is reported as skipped.
 
 mod coreutils;
 mod curl;

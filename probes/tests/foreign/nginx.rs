@@ -13,14 +13,14 @@ use crate::sums::{MEMORY, TCP, any, assert_both, because, copied, direct_file, f
 /// Not a whole number of pages, and more than a socket's buffer.
 const LEN: usize = (3 << 20) + 123;
 
-/// A server that runs in the foreground, everything of it in the trace's directory.
+/// A server in the foreground, with all its files in the trace's directory.
 pub(crate) struct Server {
     program: Program,
     pub(crate) address: SocketAddrV4,
 }
 
 impl Server {
-    /// Starts it with more words in its configuration, traced or not.
+    /// Starts it with additional configuration, traced or not.
     pub(crate) fn start(trace: &mut Trace, is_traced: bool, more: &str) -> Self {
         let address = free_address();
         let dir = trace.path("");
@@ -46,14 +46,14 @@ impl Server {
         Self { program, address }
     }
 
-    /// Lets it finish its work and end.
+    /// Lets it finish its work and exit.
     pub(crate) fn stop(self, trace: &mut Trace) {
         self.program.signal(Signal::QUIT);
         trace.wait(self.program);
     }
 }
 
-/// What curl says that it sent and received, in all its requests.
+/// Bytes that curl reports as sent and received, over all its requests.
 struct Figures {
     headers: u64,
     bodies: u64,
@@ -135,7 +135,7 @@ fn nginx_with_directio_lets_the_disk_fill_its_memory() {
     let Some((report, path, figures)) = serve(TEST, "sendfile off; directio 1m;") else {
         return;
     };
-    // The end that is no whole block nginx reads through the page cache.
+    // nginx reads the end of the file, which is not a whole block, through the page cache.
     let rest = flows(&report, file(&path), MEMORY).total();
     assert!(rest < figures.bodies / 10, "{}", overview(&report));
     assert_both(&report, direct_file(&path), MEMORY, &moved(figures.bodies - rest));

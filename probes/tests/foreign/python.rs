@@ -1,4 +1,4 @@
-//! python3's own ways to hand files on: `socket.sendfile` and `shutil`.
+//! python3's own functions for passing on files: `socket.sendfile` and `shutil`.
 
 use zctrace_report::{EndKind, Report};
 

@@ -1,11 +1,11 @@
-//! What a report says of all that went from one kind of end to another, by edges and by flows.
+//! Sums of a report over all bytes between two kinds of endpoints, by edges and by flows.
 
 use std::path::Path;
 
 use zctrace_contract::Reason;
 use zctrace_report::{Account, End, EndKind, ReasonCode, Report};
 
-/// An end: its kind, and its name if that matters.
+/// An endpoint: its kind, and its name if that matters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct At<'a> {
     kind: &'a EndKind,
@@ -40,7 +40,7 @@ impl At<'_> {
     }
 }
 
-/// What became of all bytes that calls took from one end and gave to another.
+/// Returns the verdicts of all bytes that calls moved from one endpoint to another.
 pub(crate) fn edges(report: &Report, from: At<'_>, to: At<'_>) -> Account {
     let mut sum = Account::default();
     for edge in &report.edges {
@@ -51,7 +51,7 @@ pub(crate) fn edges(report: &Report, from: At<'_>, to: At<'_>) -> Account {
     sum
 }
 
-/// What became of all bytes that came from one end and arrived at another.
+/// Returns the verdicts of all bytes with one origin and one destination.
 pub(crate) fn flows(report: &Report, from: At<'_>, to: At<'_>) -> Account {
     let mut sum = Account::default();
     for flow in &report.flows {
@@ -70,7 +70,7 @@ pub(crate) fn copied(bytes: u64) -> Account {
     Account::new(0, bytes, 0)
 }
 
-/// Edges and flows between two ends say the same, and it is this.
+/// Asserts that edges and flows between two endpoints agree on this result.
 #[track_caller]
 pub(crate) fn assert_both(report: &Report, from: At<'_>, to: At<'_>, wanted: &Account) {
     let all = || format!("{from:?} → {to:?}\n{}", overview(report));
@@ -78,7 +78,7 @@ pub(crate) fn assert_both(report: &Report, from: At<'_>, to: At<'_>, wanted: &Ac
     assert_eq!(flows(report, from, to), *wanted, "flows {}", all());
 }
 
-/// Bytes of flows between two ends that have a reason.
+/// Returns the bytes of flows between two endpoints with a given reason.
 pub(crate) fn because(report: &Report, from: At<'_>, to: At<'_>, reasons: &[Reason]) -> u64 {
     let codes: Vec<ReasonCode> = reasons.iter().map(|&reason| reason.into()).collect();
     let flows = report
@@ -92,7 +92,7 @@ pub(crate) fn because(report: &Report, from: At<'_>, to: At<'_>, reasons: &[Reas
         .sum()
 }
 
-/// All edges and flows, a line each: for a test that fails.
+/// Formats all edges and flows, one line each, for failure messages.
 pub(crate) fn overview(report: &Report) -> String {
     let line = |account: &Account| {
         let Account {

@@ -1,31 +1,31 @@
-//! Watching this process's own calls, and what the tests ask of the records.
+//! Traces this process's own calls, and queries the records.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use zctrace_probes::probe::{Probes, Record, Setup, announce};
+use zctrace_probes::probe::{LoadOptions, Probes, Record, announce};
 use zctrace_records::{
     Call, ConnectionClosed, EndpointName, PageRange, PageRecord, ProcessEvent, endpoint_kind, process_event_kind,
 };
 
-/// What takes longer never happens.
+/// Time limit for an event; a longer wait is a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A number that no other tracer on this machine uses.
+/// A cookie that no other tracer on this machine uses.
 pub(crate) fn cookie() -> u64 {
     u64::from(std::process::id()) << 32 | 0x00c0_0c1e
 }
 
-/// The probes, with this thread being watched.
+/// The probes, tracing this thread.
 pub(crate) struct Watch {
     pub(crate) probes: Probes,
     thread: u32,
     process: u32,
-    /// What this process's ends are called, since it is watched: each is told once.
+    /// Names of this process's endpoints since tracing began: each is recorded once.
     names: Vec<EndpointName>,
 }
 
-/// What was seen while something ran, in the order of the ring.
+/// Records of one operation, in the order of the ring.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Call>,
@@ -35,13 +35,13 @@ pub(crate) struct Seen {
 }
 
 impl Watch {
-    /// Loads the probes and has this process announce itself to them.
+    /// Loads the probes and announces this process to them.
     pub(crate) fn start() -> Result<Self, String> {
-        let setup = Setup {
+        let setup = LoadOptions {
             cookie: cookie(),
-            ..Setup::default()
+            ..LoadOptions::default()
         };
-        let mut probes = Probes::load(&setup).map_err(|error| format!("{error}; {}", error.mend()))?;
+        let mut probes = Probes::load(&setup).map_err(|error| format!("{error}; {}", error.hint()))?;
         announce(setup.cookie);
         let mut joined = None;
         probes.drain(&mut |bytes| {
@@ -61,13 +61,13 @@ impl Watch {
         })
     }
 
-    /// Runs something and tells what was seen of it: by this thread, or about this process.
+    /// Runs an operation and returns its records: those of this thread, or about this process.
     pub(crate) fn of<T>(&mut self, run: impl FnOnce() -> T) -> (T, Seen) {
-        // Packets may be sent a little later, by whoever's turn it is.
+        // Packets may be sent a little later, by any thread.
         self.of_until(run, Seen::has_all_packets)
     }
 
-    /// The same, until what is seen is as it must become.
+    /// Runs an operation and reads records until the condition holds.
     pub(crate) fn of_until<T>(&mut self, run: impl FnOnce() -> T, is_all: impl Fn(&Seen) -> bool) -> (T, Seen) {
         self.take(&mut Seen::default());
         let result = run();
@@ -101,7 +101,7 @@ impl Watch {
         });
     }
 
-    /// What an end is called, root first.
+    /// Returns the name of an endpoint, root first.
     pub(crate) fn path(&self, ino: u64) -> String {
         let name = self.names.iter().find(|name| name.endpoint.ino == ino);
         let name = name.expect("the end was named");
@@ -115,14 +115,15 @@ impl Watch {
 }
 
 impl Seen {
-    /// The only call of a number.
+    /// Returns the only call with a number.
     pub(crate) fn call(&self, nr: u32) -> &Call {
         let found: Vec<_> = self.calls.iter().filter(|call| call.nr == nr).collect();
         assert_eq!(found.len(), 1, "calls {nr}: {found:#?}");
         found[0]
     }
 
-    /// The pieces of a call at one station; their records are whole, in order, and before the call's own.
+    /// Returns the page ranges of a call at one station; their records must be complete, in order,
+    /// and before the call's own.
     pub(crate) fn pieces(&self, call: &Call, station: u16) -> Vec<PageRange> {
         let mut pieces = Vec::new();
         let all = self
@@ -138,7 +139,7 @@ impl Seen {
         pieces
     }
 
-    /// Whether all that went into TCP connections has left them.
+    /// Returns whether all bytes sent to TCP connections were transmitted.
     fn has_all_packets(&self) -> bool {
         let sent = self.calls.iter().filter(|call| call.sink.kind == endpoint_kind::TCP);
         sent.into_iter().all(|call| {
@@ -148,7 +149,8 @@ impl Seen {
         })
     }
 
-    /// The bytes of all packets from a port, by sequence number counted from `start`, each byte once.
+    /// Returns the bytes of all packets from a port, by sequence number relative to `start`, each
+    /// byte once.
     pub(crate) fn packets(&self, port: u16, start: u64) -> Vec<Run> {
         let mut runs = Vec::new();
         let mut next = start as u32;
@@ -178,10 +180,11 @@ impl Seen {
     }
 }
 
-/// A run of bytes in memory: where it starts (pages that lie one after the other count on), and how many.
+/// A range of bytes in memory: its start (adjacent pages are continuous), and its length.
 pub(crate) type Run = (u64, u32);
 
-/// Where a piece starts, such that pieces of neighbouring pages join: 64 bytes of `struct page` are 4096 bytes.
+/// Returns the start of a page range such that ranges of adjacent pages join: 64 bytes of `struct
+/// page` are 4096 bytes.
 fn address(piece: &PageRange) -> u64 {
     (piece.page << 6).wrapping_add(u64::from(piece.offset))
 }
@@ -193,7 +196,7 @@ fn push(runs: &mut Vec<Run>, (at, len): Run) {
     }
 }
 
-/// The runs that pieces make.
+/// Returns the joined ranges.
 pub(crate) fn runs(pieces: &[PageRange]) -> Vec<Run> {
     let mut runs = Vec::new();
     for piece in pieces.iter().filter(|piece| piece.len > 0) {
@@ -202,12 +205,12 @@ pub(crate) fn runs(pieces: &[PageRange]) -> Vec<Run> {
     runs
 }
 
-/// Bytes in pieces.
+/// Returns the bytes in page ranges.
 pub(crate) fn bytes(pieces: &[PageRange]) -> u64 {
     pieces.iter().map(|piece| u64::from(piece.len)).sum()
 }
 
-/// The numbers of the programs that a process holds.
+/// Returns the IDs of the eBPF programs that a process holds.
 pub(crate) fn programs_of(pid: u32) -> HashSet<u32> {
     let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
         return HashSet::new();
@@ -222,7 +225,8 @@ pub(crate) fn programs_of(pid: u32) -> HashSet<u32> {
     texts.filter_map(number).collect()
 }
 
-/// Waits until none of the programs is loaded; the kernel takes them away a moment after their last descriptor.
+/// Waits until none of the programs is loaded; the kernel frees them shortly after their last
+/// descriptor is closed.
 pub(crate) fn assert_gone(programs: &HashSet<u32>) {
     let start = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Attacks on calls while they go on: descriptors that change, and tracing that begins in the middle.
+//! Attacks on calls in progress: descriptors that change, and tracing that begins in the middle.
 
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::mpsc;
@@ -21,7 +21,7 @@ fn a_descriptor_that_is_exchanged_inside_the_call() {
     let source = file_with(&dir.path().join("a"), &pattern(LEN));
     let Some(report) = traced(TEST, || {
         let (used, other) = (pipe(), pipe());
-        // Another pipe with as much in it, which the call does not touch.
+        // Another pipe with as many bytes in it, which the call does not touch.
         assert_eq!(once(&source, Some(&mut 0), &other.write, None, LEN), LEN);
         let (near, far) = plain_connection();
         let far = receive(far, LEN);
@@ -32,7 +32,8 @@ fn a_descriptor_that_is_exchanged_inside_the_call() {
                 assert_eq!(once(&used.read, None, &near, None, LEN), LEN);
             });
             wait_until_it_sleeps_in(std::process::id(), told.recv().expect("its thread"), SPLICE);
-            // SAFETY: the descriptor is ours; what it means changes, which is what this is about.
+            // SAFETY: dup2 onto a descriptor that this test owns. Changing what it refers to is the
+            // attack; no other code uses it.
             assert!(unsafe { libc::dup2(other.read.as_raw_fd(), used.read.as_raw_fd()) } >= 0);
             assert_eq!(once(&source, Some(&mut 0), &used.write, None, LEN), LEN);
         });
@@ -40,7 +41,7 @@ fn a_descriptor_that_is_exchanged_inside_the_call() {
     }) else {
         return;
     };
-    // It moved, but the descriptor says something else: nothing is claimed.
+    // The bytes moved, but the descriptor refers to another file: nothing is claimed.
     assert!(
         flows(&report, &File, &Tcp).is_empty() && flows(&report, &InPipe, &Tcp).is_empty(),
         "{:#?}",
@@ -64,12 +65,13 @@ fn a_descriptor_that_is_closed_inside_the_call() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 tell.send(thread_id()).expect("the test");
-                // SAFETY: the descriptor is open until the call holds on to what it means.
+                // SAFETY: the descriptor is open until the call has taken its own reference to the
+                // file.
                 let pipe = unsafe { std::os::fd::BorrowedFd::borrow_raw(read) };
                 assert_eq!(once(pipe, None, &near, None, LEN), LEN);
             });
             wait_until_it_sleeps_in(std::process::id(), told.recv().expect("its thread"), SPLICE);
-            // SAFETY: nobody else closes it.
+            // SAFETY: the descriptor is owned here, and nothing else closes it.
             drop(unsafe { OwnedFd::from_raw_fd(read) });
             assert_eq!(once(&source, Some(&mut 0), &used.write, None, LEN), LEN);
         });
@@ -105,7 +107,8 @@ fn a_call_that_slept_when_tracing_began() {
             announce(cookie);
             assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, LEN), LEN);
         });
-        // Its ring is not known any more; what is in it next is, as soon as it has been seen empty.
+        // The mirror of its ring is desynced; bytes put into it later are known again once the ring
+        // was observed empty.
         for _ in 0..2 {
             assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, LEN), LEN);
             all(&pipe.read, None, &near, None, LEN);
@@ -117,7 +120,8 @@ fn a_call_that_slept_when_tracing_began() {
     assert_eq!(not_observed(&report, "calls that were entered before"), 1);
     let (known, lost) = (sum(&report, &File, &Tcp), sum(&report, &InPipe, &Tcp));
     eprintln!("after a call that was not seen: {known:?}; of unknown origin: {lost:?}");
-    // The ring still holds, for the evidence, what the unseen call took: until that has shown, nothing is known of it.
+    // In the mirror, the ring still holds the bytes that the unseen call took: until that is
+    // detected, nothing is known of it.
     assert_eq!(known.moved + lost.unknown, 2 * LEN as u64, "{:#?}", report.flows);
     assert_eq!(
         (known.copied, known.unknown, lost.moved, lost.copied),

@@ -1,7 +1,7 @@
-//! A 32-bit program: its calls have other numbers, and their arguments lie in other registers. They are said to be not
-//! observed, and what they did to a pipe is not taken for what a call did that was seen.
+//! A 32-bit program: its calls have other numbers, and their arguments are in other registers. They
+//! are reported as not observed, and their effect on a pipe is not attributed to an observed call.
 //!
-//! The program is written here byte by byte, so that no 32-bit compiler is needed.
+//! The program is assembled here byte by byte, so that no 32-bit compiler is needed.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -18,21 +18,23 @@ use test_support::skip;
 
 /// Bytes of each call of the 32-bit program.
 const LEN: usize = 4096;
-/// What it calls: sendfile, sendfile64 and splice.
+/// Its calls: sendfile, sendfile64 and splice.
 const CALLS: usize = 3;
 
-/// Where the program is mapped, the usual place.
+/// Load address of the program, the usual one.
 const BASE: u32 = 0x0804_8000;
-/// Bytes of `Elf32_Ehdr` and of the one `Elf32_Phdr` (elf(5)).
+/// Sizes of `Elf32_Ehdr` and of the one `Elf32_Phdr` (elf(5)).
 const HEADERS: u32 = 52 + 32;
 
-/// i386 code: three calls from descriptor 0 to 1, and exit(2) with 0 if each of them returned [`LEN`], else with 1.
+/// i386 code: three calls from descriptor 0 to 1, then exit(2) with 0 if each returned [`LEN`],
+/// otherwise with 1.
 fn code() -> Vec<u8> {
     let len = LEN.to_le_bytes();
     let len = &len[..4];
     let mut code = Vec::new();
     for number in [187_u32, 239] {
-        // sendfile, sendfile64 (arch/x86/entry/syscalls/syscall_32.tbl): to, from, no offset, count.
+        // sendfile, sendfile64 (arch/x86/entry/syscalls/syscall_32.tbl): destination, source, no
+        // offset, count.
         code.extend([0xb8]); // mov eax, number
         code.extend(number.to_le_bytes());
         code.extend([0xbb, 1, 0, 0, 0]); // mov ebx, 1
@@ -42,7 +44,7 @@ fn code() -> Vec<u8> {
         code.extend(len);
         call(&mut code);
     }
-    // splice: from, no offset, to, no offset, count, no flags.
+    // splice: source, no offset, destination, no offset, count, no flags.
     code.extend([0xb8, 0x39, 0x01, 0, 0]); // mov eax, 313
     code.extend([0x31, 0xdb]); // xor ebx, ebx
     code.extend([0x31, 0xc9]); // xor ecx, ecx
@@ -57,7 +59,7 @@ fn code() -> Vec<u8> {
     code
 }
 
-/// The call, and the end of the program if it did not return [`LEN`].
+/// The system call, and exit if it did not return [`LEN`].
 fn call(code: &mut Vec<u8>) {
     let mut failed = vec![0xbb, 1, 0, 0, 0]; // mov ebx, 1
     exit(&mut failed);
@@ -68,13 +70,13 @@ fn call(code: &mut Vec<u8>) {
     code.extend(failed);
 }
 
-/// exit(2) with what is in ebx.
+/// exit(2) with the code in ebx.
 fn exit(code: &mut Vec<u8>) {
     code.extend([0xb8, 1, 0, 0, 0]); // mov eax, 1
     code.extend([0xcd, 0x80]); // int 0x80
 }
 
-/// The program as a file: an ELF header, one segment, the code.
+/// Returns the program as a file: an ELF header, one segment, the code.
 fn program() -> Vec<u8> {
     let code = code();
     let size = HEADERS + code.len() as u32;
@@ -93,7 +95,7 @@ fn program() -> Vec<u8> {
     for value in [52, 32, 1, 0, 0, 0] {
         half(&mut file, value); // sizes and numbers of headers
     }
-    // One PT_LOAD, from the start of the file, to be read and executed.
+    // One PT_LOAD from the start of the file, readable and executable.
     for value in [1, 0, BASE, BASE, size, size, 5, 4096] {
         word(&mut file, value);
     }
@@ -115,7 +117,7 @@ fn write_program(path: &Path) {
 #[test]
 fn a_32_bit_program_is_not_observed_and_said_to_be() {
     const TEST: &str = "attack_compat::a_32_bit_program_is_not_observed_and_said_to_be";
-    /// exec(2) of a kind of file that the kernel does not run.
+    /// The error of execve(2) for a file that the kernel cannot run.
     const ENOEXEC: i32 = 8;
     let _alone = alone();
     let dir = tempfile::tempdir().expect("tempdir");
@@ -126,7 +128,7 @@ fn a_32_bit_program_is_not_observed_and_said_to_be() {
     let Some(report) = traced(TEST, || {
         let (near, far) = plain_connection();
         let pipe = pipe();
-        // The ring is known: one page went through it, and it is empty.
+        // The mirror is synchronized: one page went through the ring, and it is empty.
         assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, LEN), LEN);
         all(&pipe.read, None, &null(), None, LEN);
         let again = std::fs::File::open(dir.path().join("a")).expect("open");
@@ -139,7 +141,7 @@ fn a_32_bit_program_is_not_observed_and_said_to_be() {
             Err(error) if error.raw_os_error() == Some(ENOEXEC) => return cannot = Some(error),
             Err(error) => panic!("{error}"),
         }
-        // What it has put there goes on by a call that is seen.
+        // Bytes that it put there are moved on by an observed call.
         let far = receive(far, CALLS * LEN);
         all(&pipe.read, None, &near, None, CALLS * LEN);
         assert!(far.join().expect("received") == pattern(CALLS * LEN));
@@ -153,12 +155,13 @@ fn a_32_bit_program_is_not_observed_and_said_to_be() {
         not_observed(&report, "splice, tee, vmsplice and sendfile of 32-bit programs"),
         CALLS as u64
     );
-    // Nothing is claimed for what it did, and nothing of it is taken for what the 64-bit calls did.
+    // Nothing is claimed for its calls, and none of them is attributed to the 64-bit calls.
     assert_eq!(sum(&report, &File, &Null), discarded(LEN));
     assert_eq!(sum(&report, &File, &Tcp), Sum::default());
     assert_eq!(sum(&report, &InPipe, &Tcp), unknown(CALLS * LEN), "{:#?}", report.flows);
     assert_eq!(why(&report, &InPipe, &Tcp), because([("ZC96", CALLS * LEN)]));
-    // Other threads of this process may read files of their own: what went into the pipe is what this is about.
+    // Other threads of this process may read files of their own: only bytes that went into the pipe
+    // are checked.
     let into_pipe = |edge: &&Edge| edge.from.of.kind == File && edge.to.of.kind == InPipe;
     let seen: u64 = report.edges.iter().filter(into_pipe).map(|edge| edge.bytes).sum();
     assert_eq!(seen, LEN as u64, "{:#?}", report.edges);

@@ -1,4 +1,5 @@
-//! Attacks by calls that are not what their numbers say: results that a filter forged, and programs of 32 bits.
+//! Attacks by calls that are not what their numbers claim: results forged by a seccomp filter, and
+//! 32-bit calls.
 
 use std::arch::asm;
 use std::os::fd::AsRawFd;
@@ -10,7 +11,8 @@ use crate::calls::{file_with, once, pattern, pipe, plain_connection};
 use crate::child::{self, is_child};
 use crate::harness::{alone, flows, not_observed, traced, watched};
 
-/// Constants of seccomp(2) (`include/uapi/linux/seccomp.h`) and of its filters (`include/uapi/linux/bpf_common.h`).
+/// Constants of seccomp(2) (`include/uapi/linux/seccomp.h`) and of its filters
+/// (`include/uapi/linux/bpf_common.h`).
 const SET_MODE_FILTER: libc::c_ulong = 1;
 const FLAG_NEW_LISTENER: libc::c_ulong = 8;
 const RET_ALLOW: u32 = 0x7fff_0000;
@@ -22,7 +24,7 @@ const RETURN: u16 = 0x06;
 const IOCTL_RECV: libc::c_ulong = 0xc050_2100;
 const IOCTL_SEND: libc::c_ulong = 0xc018_2101;
 
-/// Makes the kernel do `action` instead of splice(2), for this thread only.
+/// Makes the kernel perform `action` instead of splice(2), for this thread only.
 fn instead_of_splice(action: u32, flags: libc::c_ulong) -> i32 {
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let mut steps = [
@@ -35,7 +37,7 @@ fn instead_of_splice(action: u32, flags: libc::c_ulong) -> i32 {
         len: steps.len() as u16,
         filter: steps.as_mut_ptr(),
     };
-    // SAFETY: both calls read what they are given, which lives until they return.
+    // SAFETY: both calls only read the given structures, which live until they return.
     let result = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program)
@@ -80,7 +82,7 @@ fn an_error_that_a_filter_forged() {
     assert_eq!(not_observed(&report, "calls that were entered before"), 1);
 }
 
-/// What the kernel tells of a call that waits for an answer, and the answer (include/uapi/linux/seccomp.h).
+/// Notification of a call that waits for an answer, and the answer (include/uapi/linux/seccomp.h).
 #[repr(C)]
 #[derive(Default)]
 struct Question {
@@ -109,7 +111,7 @@ fn a_number_of_bytes_that_a_supervisor_forged() {
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let pipe = pipe();
-            // True ones first: what was known before must not be taken for the forged one.
+            // Genuine calls first: their records must not be attributed to the forged call.
             assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 4096), 4096);
             tell.send(instead_of_splice(RET_USER_NOTIF, FLAG_NEW_LISTENER))
                 .expect("the test");
@@ -117,7 +119,8 @@ fn a_number_of_bytes_that_a_supervisor_forged() {
         });
         let listener = told.recv().expect("a listener");
         let mut question = Question::default();
-        // SAFETY: the kernel fills in a question, and reads an answer, of the sizes that the requests name.
+        // SAFETY: the kernel writes a notification and reads an answer, of the sizes encoded in the
+        // requests; both are live structures of those sizes.
         unsafe {
             assert_eq!(libc::ioctl(listener, IOCTL_RECV, &raw mut question), 0);
             let mut answer = Answer {
@@ -137,11 +140,12 @@ fn a_number_of_bytes_that_a_supervisor_forged() {
     assert_eq!(not_observed(&report, "calls that were entered before"), 1);
 }
 
-/// A call as a program of 32 bits makes it.
+/// Makes a system call in the way of a 32-bit program.
 fn int80(number: u32, first: u32, second: u32, third: u32, fourth: u32, fifth: u32) -> i32 {
     let result: u64;
-    // SAFETY: the callers give calls that touch no memory. rbx and rbp, which the compiler keeps for itself, are restored;
-    // the others may be cleared by the kernel.
+    // SAFETY: the callers only make calls that access no memory. rbx and rbp, which the compiler
+    // reserves, are restored; the other registers are declared as clobbered because the kernel may
+    // clear them.
     unsafe {
         asm!(
             "push rbx",
@@ -183,8 +187,8 @@ fn calls_of_32_bits_are_not_taken_for_others() {
             return test_support::skip!(TEST, "this kernel runs no programs of 32 bits");
         }
         child::join();
-        // splice(2) of i386 is 313, getpid 20, which is writev(2) here; 40 is rmdir, which is sendfile(2) here; 275
-        // get_mempolicy, which is splice(2); 1 would be exit.
+        // i386 numbers: splice(2) is 313; getpid is 20, which is writev(2) on x86-64; rmdir is 40,
+        // sendfile(2) on x86-64; get_mempolicy is 275, splice(2) on x86-64; exit would be 1.
         assert_eq!(int80(313, file, 0, put, 0, 4096), 4096);
         assert_eq!(int80(313, take, 0, socket, 0, 4096), 4096);
         assert_eq!(int80(20, socket, 0, 4096, 0, 0) as u32, std::process::id());

@@ -1,4 +1,4 @@
-//! A ring that is far too small: what is lost is said, and nothing is claimed for it.
+//! A ring that is far too small: losses are reported, and nothing is claimed for lost records.
 
 use zctrace_probes::probe::announce;
 use zctrace_probes::trace::{Options, Tracer};
@@ -24,7 +24,7 @@ fn a_ring_of_one_page_loses_records_and_says_so() {
     announce(tracer.cookie());
     let (near, far) = plain_connection();
     let far = receive(far, LEN);
-    // Nobody reads the ring meanwhile.
+    // Nothing reads the ring meanwhile.
     let mut at = 0;
     while at < LEN {
         let mut from = at as u64;

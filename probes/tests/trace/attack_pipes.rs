@@ -1,4 +1,4 @@
-//! Attacks on what is known of a pipe.
+//! Attacks on the mirror of a pipe.
 
 use std::os::fd::AsFd;
 use std::sync::mpsc;
@@ -16,7 +16,7 @@ use crate::harness::{Sum, alone, because, copied, moved, sum, traced, unknown, w
 const SPLICE: i64 = 275;
 const WRITE: i64 = 1;
 
-/// What edges from files into pipes did: moved, copied, unknown.
+/// Returns the verdicts of edges from files into pipes: moved, copied, unknown.
 fn into_pipes(report: &Report) -> (u64, u64, u64) {
     let edges = report
         .edges
@@ -32,7 +32,8 @@ fn into_pipes(report: &Report) -> (u64, u64, u64) {
     })
 }
 
-/// Two threads, a page at a time: the one empties what the other has just put in, before that one's call has returned.
+/// Two threads, a page at a time: one drains what the other has just put in, before the producer's
+/// call has returned.
 fn race(from: &std::fs::File, to: &(impl AsFd + Sync), pages: usize) {
     let pipe = pipe();
     std::thread::scope(|scope| {
@@ -65,7 +66,7 @@ fn two_threads_race_for_each_slot_into_nothing() {
     );
     assert_eq!(result.discarded + lost.discarded + lost.unknown, (PAGES * 4096) as u64);
     assert_eq!((result.moved, result.copied, lost.moved, lost.copied), (0, 0, 0, 0));
-    // Slots keep their page and their end when they are emptied: nothing is lost by the race.
+    // A drained slot keeps its page and its end: the race loses nothing.
     assert_eq!(into_pipes(&report), ((PAGES * 4096) as u64, 0, 0));
 }
 
@@ -105,7 +106,7 @@ fn a_pipe_that_is_resized_between_put_and_take_is_forgotten() {
         let (near, far) = plain_connection();
         let far = receive(far, 4 * 4096);
         let pipe = wide_pipe(16);
-        // Head 4, tail 2; then head 2, tail 0, and what is written next comes to lie where a file's page was.
+        // Head 4, tail 2; then head 2, tail 0, and the next write reuses the slot of a file's page.
         assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 4 * 4096), 4 * 4096);
         all(&pipe.read, None, &near, None, 2 * 4096);
         fcntl_setpipe_size(&pipe.write, 32 * 4096).expect("F_SETPIPE_SZ");
@@ -133,10 +134,11 @@ fn what_lay_in_a_pipe_before_is_unknown() {
     let Some(report) = traced(TEST, || {
         let (near, far) = plain_connection();
         let far = receive(far, 12 * 4096);
-        // More on top of it: that its origin is known does not help, for the ring's state is not.
+        // More bytes on top of it: their known origin does not help, because the state of the ring
+        // is unknown.
         assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 4 * 4096), 4 * 4096);
         all(&pipe.read, None, &near, None, 8 * 4096);
-        // Empty now: from here on all is known.
+        // Empty now: from here on everything is known.
         assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 4 * 4096), 4 * 4096);
         all(&pipe.read, None, &near, None, 4 * 4096);
         far.join().expect("received");
@@ -179,13 +181,14 @@ fn two_writers_at_once_are_never_mixed_up() {
     let [file, memory, lost] = [&File, &Memory, &InPipe].map(|from| sum(&report, from, &Tcp));
     eprintln!("spliced: {file:?}; written: {memory:?}; of unknown origin: {lost:?}");
     assert_eq!(file.total() + memory.total() + lost.total(), 2 * EACH as u64);
-    // Whatever is not known: nothing that was written has moved, and nothing that was spliced was copied.
+    // Whatever is unknown: no written byte may be moved, and no spliced byte copied.
     assert!(file.moved <= EACH as u64 && file.copied == 0, "{file:?}");
     assert!(memory.copied <= EACH as u64 && memory.moved == 0, "{memory:?}");
     assert_eq!((lost.moved, lost.copied), (0, 0), "{lost:?}");
 }
 
-/// Holds a pipe locked: splices its one slot to a connection that takes nothing, and waits there. `holder` gets its thread.
+/// Holds a pipe locked: splices its one slot to a connection whose window is closed, and waits
+/// there. `holder` receives its thread ID.
 fn lock(pipe: &Pipe, near: &std::net::TcpStream, holder: &mpsc::Sender<u32>) {
     holder.send(thread_id()).expect("the other side");
     all(&pipe.read, None, near, None, 1);
@@ -206,7 +209,7 @@ fn a_byte_that_slides_under_a_splice_is_not_taken_for_the_files() {
         assert_eq!(once(&source, Some(&mut 0), &pipe.write, None, 1), 1);
         let (tell, told) = mpsc::channel();
         std::thread::scope(|scope| {
-            // Who comes first to a locked pipe is first in it.
+            // Waiters on a locked pipe acquire it in the order of arrival.
             scope.spawn(|| lock(&pipe, &near, &tell));
             wait_until_it_sleeps_in(me, told.recv().expect("its thread"), SPLICE);
             scope.spawn(|| {
@@ -233,7 +236,8 @@ fn a_byte_that_slides_under_a_splice_is_not_taken_for_the_files() {
         .filter(|edge| edge.from.of.kind == File && edge.to.of.kind == InPipe)
         .map(|edge| (edge.account.moved, edge.account.copied, edge.account.unknown))
         .collect();
-    // The first splice moved its byte. Of the second nothing may be said to be copied: its file's page lies in the pipe.
+    // The first splice moved its byte. For the second no copy may be claimed, because its file's
+    // page is in the pipe.
     assert_eq!(edges, [(1, 0, 2048)]);
     assert_eq!(sum(&report, &Memory, &Tcp), copied(filled));
 }

@@ -1,4 +1,4 @@
-//! Attacks by processes that fork, become other programs, and are killed.
+//! Attacks by processes that fork, exec and are killed.
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;
@@ -60,7 +60,7 @@ fn a_process_that_is_killed_inside_sendfile() {
     eprintln!("killed: {result:?}");
     assert!(result.moved > 0 && result.total() < LEN as u64, "{result:?}");
     assert_eq!(result.copied, 0, "{result:?}");
-    // What was queued when it died was never sent, and says so.
+    // Bytes that were queued when it died were never sent, and are reported so.
     let reasons: u64 = why(&report, &File, &Tcp).values().sum();
     assert_eq!(reasons, result.unknown);
 }
@@ -80,7 +80,7 @@ fn a_process_that_becomes_another_program() {
         far.join().expect("received");
         if stage() == 0 {
             drop(dir);
-            // A thread that sleeps in a call dies with the program.
+            // A thread that sleeps in a call dies at execve(2).
             let pipe = pipe();
             let (tell, told) = mpsc::channel();
             std::thread::spawn(move || {
@@ -140,9 +140,9 @@ fn forks_inside_a_call() {
     );
 }
 
-/// What each of a hundred children does: it forks nothing, allocates nothing and ends without a word.
+/// Body of each of a hundred children: it forks nothing, allocates nothing and exits silently.
 fn send_as_a_child(source: &std::fs::File, near: &TcpStream) {
-    // SAFETY: the child makes system calls only, and leaves without running anybody's destructors.
+    // SAFETY: the child only makes system calls and exits without running destructors.
     unsafe {
         let pid = libc::fork();
         assert!(pid >= 0, "{}", std::io::Error::last_os_error());
@@ -196,7 +196,7 @@ fn many_processes_on_one_connection_that_is_full() {
         let filled = fill(&near);
         let (tell, told) = mpsc::channel();
         std::thread::scope(|scope| {
-            // Two senders wait for room, and their bytes come to lie among each other.
+            // Two senders wait for space, and their bytes are interleaved.
             for _ in 0..2 {
                 let tell = tell.clone();
                 let (source, near) = (&source, &near);

@@ -61,7 +61,7 @@ fn a_file_that_is_cut_off_while_it_waits_in_a_queue_is_not_copied() {
     let Some(report) = traced(TEST, || {
         let (near, far) = plain_connection();
         sent = fill_from(&source, &near, LEN);
-        // What lies in the queue are pages of a file that no longer has them.
+        // The queue holds pages that no longer belong to the file.
         source.set_len(0).expect("truncate");
         receive(far, sent).join().expect("received");
     }) else {
@@ -83,7 +83,7 @@ fn header_sendfile_and_splice_share_packets() {
     let Some(report) = traced(TEST, || {
         let (mut near, far) = plain_connection();
         let far = receive(far, 32_100 + 3000);
-        // Held back until all is there: one packet carries bytes of all calls.
+        // Held back until everything is queued: one packet carries bytes of all calls.
         set_int(&near, libc::IPPROTO_TCP, libc::TCP_CORK, 1);
         let pipe = pipe();
         near.write_all(&[b'h'; 100]).expect("write");
@@ -140,11 +140,12 @@ fn zerocopy_on_loopback_is_not_moved() {
     assert_eq!(why(&report, &Memory, &Tcp), because([("ZC96", LEN)]));
 }
 
-/// A connection from a given port, which is free for the next one as soon as it is dropped.
+/// Returns a connection from a given port, which is free again as soon as the connection is
+/// dropped.
 fn connection_from(port: u16, listener: &TcpListener) -> (TcpStream, TcpStream) {
     let socket: OwnedFd = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("socket");
     sockopt::set_socket_reuseaddr(&socket, true).expect("SO_REUSEADDR");
-    // Closing resets, so that no side has to remember.
+    // Closing resets the connection, so that neither side enters TIME_WAIT.
     sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO)).expect("SO_LINGER");
     rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).expect("bind");
     rustix::net::connect(&socket, &listener.local_addr().expect("address")).expect("connect");
@@ -205,7 +206,7 @@ fn a_second_reader_of_one_byte_makes_no_copy() {
                     all(&far, None, &pipe.write, None, LEN);
                 });
                 wait_until_it_sleeps_in(me, told.recv().expect("its thread"), libc::SYS_splice);
-                // One of them takes a byte that the other does not know of.
+                // One of them reads a byte, unknown to the other.
                 send_all(&source, 0, &near, LEN + 1);
             });
             all(&pipe.read, None, &null(), None, LEN);
@@ -234,7 +235,7 @@ fn both_sides_of_a_connection_begin_at_once() {
     let Some(report) = traced(TEST, || {
         for _ in 0..CONNECTIONS {
             let (near, mut far) = plain_connection();
-            // Both spin, so that they enter the kernel together.
+            // Both spin, so that they enter the kernel at the same time.
             let ready = std::sync::atomic::AtomicU32::new(0);
             let together = || {
                 ready.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! What was there before watching began: bytes in pipes, and who takes them out.
+//! Initial state: bytes that were in pipes before tracing began, and their consumers.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -12,15 +12,15 @@ use zctrace_report::Report;
 use crate::calls::{Pipe, all, file_with, once, pattern, pipe, plain_connection, receive, wide_pipe};
 use crate::harness::{Sum, alone, begun, moved, sum, unknown};
 
-/// A tracer of this process, which has looked around.
+/// Returns a tracer of this process that has taken a snapshot of open files.
 fn looked_around(test: &str) -> Option<Tracer> {
     let options = Options {
-        look_around: true,
+        snapshot_open_files: true,
         ..Options::default()
     };
     let mut tracer = begun(test, Tracer::start(options))?;
     tracer.follow(std::process::id()).expect("room for one process");
-    tracer.look_around(&[]).expect("the kernel shows what is open");
+    tracer.snapshot_open_files(&[]).expect("the kernel shows what is open");
     Some(tracer)
 }
 
@@ -33,7 +33,7 @@ fn finish(tracer: Tracer) -> Report {
     report
 }
 
-/// A connection whose other side reads so many bytes and compares them.
+/// Returns a connection whose peer reads this many bytes and compares them.
 fn read_by_another(bytes: Vec<u8>) -> (TcpStream, std::thread::JoinHandle<()>) {
     let (near, far) = plain_connection();
     let far = receive(far, bytes.len());
@@ -44,7 +44,8 @@ fn read_by_another(bytes: Vec<u8>) -> (TcpStream, std::thread::JoinHandle<()>) {
 #[test]
 fn bytes_that_lay_in_a_pipe_move_from_there() {
     const TEST: &str = "before::bytes_that_lay_in_a_pipe_move_from_there";
-    // More slots than a record has pieces, and a ring that has gone round: it is written down in several parts.
+    // More slots than a record has page ranges, and a ring that has wrapped: its snapshot takes
+    // several records.
     const PAGES: usize = 60;
     let _alone = alone();
     let dir = tempfile::tempdir().expect("tempdir");
@@ -109,7 +110,7 @@ fn what_nobody_takes_out_is_no_flow() {
     assert_eq!(row.pids, [own], "{row:?}");
 }
 
-/// A process that nobody traces, which takes so many bytes out of a pipe when it is told to.
+/// An untraced process that reads this many bytes from a pipe when it is told to.
 struct Taker(Child);
 
 impl Taker {
@@ -128,7 +129,7 @@ impl Taker {
     }
 
     fn take(mut self) {
-        // SAFETY: no pointers; the child is ours.
+        // SAFETY: kill takes no pointers; the PID is that of a child that has not been waited for.
         unsafe { libc::kill(self.0.id().cast_signed(), libc::SIGCONT) };
         assert!(self.0.wait().expect("wait").success());
     }
@@ -154,7 +155,7 @@ fn what_somebody_else_has_changed_is_unknown() {
         let taker = Taker::new(&pipe, taken);
         let (near, compared) = read_by_another(bytes[taken..].to_vec());
         let Some(tracer) = looked_around(TEST) else { return };
-        // After the look, and unseen.
+        // After the snapshot, and unobserved.
         taker.take();
         all(&pipe.read, None, &near, None, bytes.len() - taken);
         compared.join().expect("the same bytes");
@@ -180,12 +181,12 @@ fn another_page_in_a_slot_is_found_out() {
     let (near, compared) = read_by_another(bytes[4096..].to_vec());
     let Some(tracer) = looked_around(TEST) else { return };
     taker.take();
-    // The ring has as many slots in use as before, of as many bytes, at another place.
+    // The ring has as many slots in use as before, with as many bytes, at another position.
     assert_eq!(once(&source, Some(&mut 4096), &pipe.write, None, 4096), 4096);
     all(&pipe.read, None, &near, None, 4096);
     compared.join().expect("the same bytes");
     let report = finish(tracer);
-    // The producer was seen, but what it met is not what was found.
+    // The producer was observed, but the state it found is not that of the snapshot.
     let flow = |from| sum(&report, from, &Tcp);
     assert_eq!((flow(&File).copied, flow(&PipeEnd).moved), (0, 0), "{:?}", report.flows);
     assert_eq!(flow(&File).total() + flow(&PipeEnd).total(), 4096);

@@ -1,4 +1,5 @@
-//! What the traced programs of these tests are made of: files, pipes, connections, memory, and the bare calls on them.
+//! Building blocks of the traced programs: files, pipes, connections, memory, and plain system
+//! calls on them.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -24,14 +25,14 @@ pub(crate) fn pipe() -> Pipe {
     Pipe { read, write }
 }
 
-/// A pipe with so many slots.
+/// Returns a pipe with this many slots.
 pub(crate) fn wide_pipe(slots: usize) -> Pipe {
     let pipe = pipe();
     fcntl_setpipe_size(&pipe.write, slots * 4096).expect("F_SETPIPE_SZ");
     pipe
 }
 
-/// Bytes in which every page differs.
+/// Returns bytes in which every page differs.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at / 4096 * 31 + at % 251) as u8).collect()
 }
@@ -60,8 +61,8 @@ pub(crate) fn direct(path: &Path) -> File {
         .expect("open with O_DIRECT")
 }
 
-/// A connection over loopback whose segments hold whole pages, so that a direct file can take them: 7 pages and the 12 bytes
-/// of the timestamp option.
+/// Returns a connection over loopback whose segments hold whole pages, so that a direct file can
+/// accept them: 7 pages and the 12 bytes of the timestamp option.
 pub(crate) fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let socket =
@@ -82,9 +83,10 @@ fn maxseg(socket: &OwnedFd) {
     set_int(socket, libc::IPPROTO_TCP, libc::TCP_MAXSEG, 7 * 4096 + 12);
 }
 
-/// Sets an option of a socket that is an int.
+/// Sets an int option of a socket.
 pub(crate) fn set_int(socket: &impl AsRawFd, level: i32, option: i32, value: i32) {
-    // SAFETY: the option takes an int, which lives through the call.
+    // SAFETY: setsockopt reads an int at the address, which is that of a live int, and the size is
+    // its size.
     let set = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -97,12 +99,12 @@ pub(crate) fn set_int(socket: &impl AsRawFd, level: i32, option: i32, value: i32
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// One splice; how many bytes went.
+/// Makes one splice and returns the number of bytes.
 pub(crate) fn once(from: impl AsFd, at: Option<&mut u64>, to: impl AsFd, to_at: Option<&mut u64>, len: usize) -> usize {
     splice(from, at, to, to_at, len, SpliceFlags::empty()).expect("splice")
 }
 
-/// Splices until all bytes went.
+/// Splices until all bytes have been moved.
 pub(crate) fn all(from: &impl AsFd, mut at: Option<u64>, to: &impl AsFd, mut to_at: Option<u64>, len: usize) -> usize {
     let mut left = len;
     let mut calls = 0;
@@ -115,7 +117,7 @@ pub(crate) fn all(from: &impl AsFd, mut at: Option<u64>, to: &impl AsFd, mut to_
     calls
 }
 
-/// Sends from a file until all bytes went; how many calls it took.
+/// Sends from a file until all bytes have been sent; returns the number of calls.
 pub(crate) fn send_all(from: &impl AsFd, at: u64, to: &impl AsFd, len: usize) -> usize {
     let (mut at, end) = (at, at + len as u64);
     let mut calls = 0;
@@ -128,7 +130,7 @@ pub(crate) fn send_all(from: &impl AsFd, at: u64, to: &impl AsFd, len: usize) ->
     calls
 }
 
-/// From a source through a pipe to a sink, as much at a time as the pipe takes.
+/// Moves bytes from a source through a pipe to a sink, as many at a time as the pipe holds.
 pub(crate) fn pump(from: &impl AsFd, at: Option<u64>, pipe: &Pipe, to: &impl AsFd, to_at: Option<u64>, len: usize) {
     let (mut at, mut to_at) = (at, to_at);
     let mut left = len;
@@ -141,7 +143,7 @@ pub(crate) fn pump(from: &impl AsFd, at: Option<u64>, pipe: &Pipe, to: &impl AsF
     }
 }
 
-/// Receives so many bytes with plain reads, in a thread of its own.
+/// Receives this many bytes by plain reads, on a thread of its own.
 pub(crate) fn receive(mut from: impl Read + Send + 'static, len: usize) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = vec![0; len];
@@ -150,7 +152,7 @@ pub(crate) fn receive(mut from: impl Read + Send + 'static, len: usize) -> JoinH
     })
 }
 
-/// Takes so many bytes, a part at a time, and throws them away.
+/// Reads this many bytes, part by part, and discards them.
 pub(crate) fn read_in_parts(mut from: impl Read + Send + 'static, len: usize, part: usize) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut part = vec![0; part];
@@ -161,7 +163,7 @@ pub(crate) fn read_in_parts(mut from: impl Read + Send + 'static, len: usize, pa
     })
 }
 
-/// Sends from a file until nothing more fits into the queue; how many bytes went.
+/// Sends from a file until the queue is full; returns the number of bytes.
 pub(crate) fn fill_from(source: &File, near: &TcpStream, len: usize) -> usize {
     near.set_nonblocking(true).expect("nonblocking");
     let (mut at, mut sent) = (0, 0);
@@ -171,9 +173,10 @@ pub(crate) fn fill_from(source: &File, near: &TcpStream, len: usize) -> usize {
     sent
 }
 
-/// Whole pages of memory, filled with [`pattern`]. Never unmapped: the kernel may hold on to them.
+/// Returns whole pages of memory, filled with [`pattern`]. Never unmapped, because the kernel may
+/// still refer to them.
 pub(crate) fn pages_of_memory(len: usize) -> &'static mut [u8] {
-    // SAFETY: a mapping of its own, at an address of the kernel's choice.
+    // SAFETY: an anonymous mapping at an address chosen by the kernel overlaps no other memory.
     let start = unsafe {
         mmap_anonymous(
             std::ptr::null_mut(),
@@ -183,20 +186,22 @@ pub(crate) fn pages_of_memory(len: usize) -> &'static mut [u8] {
         )
         .expect("mmap")
     };
-    // SAFETY: mapped above, readable and writable, and nobody unmaps it.
+    // SAFETY: the range was mapped above, readable and writable, and is never unmapped; nothing
+    // else refers to it.
     let memory = unsafe { std::slice::from_raw_parts_mut(start.cast::<u8>(), len) };
     memory.copy_from_slice(&pattern(len));
     memory
 }
 
-/// Lends memory to a pipe; how many bytes went.
+/// Passes memory to a pipe by vmsplice; returns the number of bytes.
 pub(crate) fn lend(memory: &'static [u8], pipe: &Pipe) -> usize {
-    // SAFETY: nobody writes to the memory any more.
+    // SAFETY: vmsplice requires that the memory stays valid and unchanged: it is never unmapped,
+    // and nothing writes to it any more.
     unsafe { rustix::pipe::vmsplice(&pipe.write, &[IoSliceRaw::from_slice(memory)], SpliceFlags::empty()) }
         .expect("vmsplice")
 }
 
-/// A file of memory.
+/// Returns a memfd.
 pub(crate) fn memfd(bytes: &[u8]) -> File {
     let fd = rustix::fs::memfd_create("zctrace-test", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
     let mut file = File::from(fd);
@@ -208,7 +213,7 @@ pub(crate) fn null() -> File {
     File::options().write(true).open("/dev/null").expect("/dev/null")
 }
 
-/// A connection that is as the kernel makes them.
+/// Returns a connection with the kernel's default options.
 pub(crate) fn plain_connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let near = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
@@ -216,19 +221,19 @@ pub(crate) fn plain_connection() -> (TcpStream, TcpStream) {
     (near, far)
 }
 
-/// The number of the calling thread.
+/// Returns the ID of the calling thread.
 pub(crate) fn thread_id() -> u32 {
-    // SAFETY: it takes nothing and cannot fail.
+    // SAFETY: gettid takes no arguments and cannot fail.
     unsafe { libc::gettid() as u32 }
 }
 
-/// Writes to a connection until it takes no more; how many bytes went.
+/// Writes to a connection until it would block; returns the number of bytes.
 pub(crate) fn fill(mut near: &TcpStream) -> usize {
     near.set_nonblocking(true).expect("nonblocking");
     let zeros = vec![0; 1 << 20];
     let mut filled = 0;
     loop {
-        // What is in flight makes room again when it is acknowledged.
+        // Acknowledgments of data in flight free space again.
         let (queue, unsent) = send_queue(near);
         let before = filled;
         while let Ok(n) = near.write(&zeros) {
@@ -243,13 +248,15 @@ pub(crate) fn fill(mut near: &TcpStream) -> usize {
     filled
 }
 
-/// Returns the bytes in the send queue of a TCP socket: all of them, and those that were not transmitted yet.
+/// Returns the bytes in the send queue of a TCP socket: all of them, and those that were not
+/// transmitted yet.
 pub(crate) fn send_queue(socket: &TcpStream) -> (usize, usize) {
     // include/uapi/linux/sockios.h
     const SIOCOUTQNSD: libc::Ioctl = 0x894b;
     let ask = |request| {
         let mut bytes: libc::c_int = 0;
-        // SAFETY: both requests write an int to the address that they are given, which is that of `bytes`.
+        // SAFETY: both requests write an int to the address that they are given, which is that of
+        // `bytes`.
         let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut bytes) };
         assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
         bytes as usize
@@ -257,9 +264,11 @@ pub(crate) fn send_queue(socket: &TcpStream) -> (usize, usize) {
     (ask(libc::TIOCOUTQ), ask(SIOCOUTQNSD))
 }
 
-/// One send(2) without copy, of memory that lives for ever and that nobody writes to; how many bytes were taken, or -1.
+/// Makes one zero-copy send(2) of memory that lives forever and is never written; returns the
+/// number of bytes taken, or -1.
 pub(crate) fn send_without_copy(socket: &TcpStream, memory: &'static [u8], flags: i32) -> isize {
     let (fd, bytes) = (socket.as_raw_fd(), memory.as_ptr().cast());
-    // SAFETY: the memory lives for ever, and nobody writes to it.
+    // SAFETY: send reads the memory, which is valid forever; the kernel may keep references to it,
+    // and nothing writes to it.
     unsafe { libc::send(fd, bytes, memory.len(), libc::MSG_ZEROCOPY | flags) }
 }

@@ -1,32 +1,32 @@
-//! Processes that are traced: this same test, started again.
+//! Traced child processes: this test binary, started again.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use zctrace_probes::probe::announce;
 
-/// What the tracer wants announced; set in a child.
+/// Cookie to announce; set in a child.
 const COOKIE: &str = "ZCTRACE_TEST_COOKIE";
-/// Which part of its life a child is in.
+/// Stage of a child.
 const STAGE: &str = "ZCTRACE_TEST_STAGE";
 
-/// Whether this process is a child. Announced it is only when it says so: [`join`].
+/// Returns whether this process is a child. It announces itself only when it calls [`join`].
 pub(crate) fn is_child() -> bool {
     std::env::var_os(COOKIE).is_some()
 }
 
-/// Which part of its life this child is in: 0 at first.
+/// Returns the stage of this child: 0 at first.
 pub(crate) fn stage() -> u32 {
     std::env::var(STAGE).map_or(0, |stage| stage.parse().expect("a number"))
 }
 
-/// Is traced from here on.
+/// Announces this process, which is traced from here on.
 pub(crate) fn join() {
     let cookie = std::env::var(COOKIE).expect("a cookie").parse().expect("a number");
     announce(cookie);
 }
 
-/// Tells the parent that this child is where it should be, and waits for its answer.
+/// Notifies the parent that this child has reached its position, and waits for the answer.
 pub(crate) fn ready() {
     let mut out = std::io::stderr();
     out.write_all(b"READY\n").expect("stderr");
@@ -34,10 +34,10 @@ pub(crate) fn ready() {
     std::io::stdin().read_exact(&mut answer).expect("the parent's answer");
 }
 
-/// A child.
+/// A child process.
 pub(crate) struct Child(std::process::Child);
 
-/// This test again, as a command.
+/// Returns a command that runs this test binary.
 pub(crate) fn again(test: &str, stage: u32) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the test binary's path"));
     command
@@ -52,7 +52,7 @@ impl Child {
         Self::start_with(test, cookie, &[])
     }
 
-    /// The same, with more in its environment.
+    /// Starts the test `test` with additional environment variables.
     pub(crate) fn start_with(test: &str, cookie: u64, environment: &[(&str, &str)]) -> Self {
         let child = again(test, 0)
             .env(COOKIE, cookie.to_string())
@@ -81,7 +81,7 @@ impl Child {
         }
     }
 
-    /// Lets one go on that is [`ready`].
+    /// Releases a child that is [`ready`].
     pub(crate) fn go_on(&mut self) {
         self.0
             .stdin
@@ -96,7 +96,7 @@ impl Child {
         self.0.wait().expect("wait");
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for its end, which must be successful.
     pub(crate) fn end(mut self) {
         drop(self.0.stdin.take());
         let output = self.0.wait_with_output().expect("wait");

@@ -1,4 +1,4 @@
-//! Tracing what a test does, and asking the report about it.
+//! Traces the body of a test, and queries the report.
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use zctrace_probes::probe::{Hooks, SetupError, SetupErrorKind, Sums, announce};
+use zctrace_probes::probe::{DigestMode, Hooks, SetupError, SetupErrorKind, announce};
 use zctrace_probes::trace::{Options, Tracer};
 use zctrace_recording::{Replay, Writer};
 use zctrace_report::{EndKind, Flow, MadeFor, Report};
@@ -15,7 +15,7 @@ use zctrace_report::{EndKind, Flow, MadeFor, Report};
 use crate::net::own_network;
 use test_support::skip;
 
-/// One at a time: a trace follows a process, and all tests here are one.
+/// One at a time: a trace follows a process, and all tests here share one.
 static ONE: Mutex<()> = Mutex::new(());
 
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
@@ -23,7 +23,7 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What tracing began with; `None`, and a report of it, if this machine cannot trace.
+/// Returns the attached tracer; reports a skip and returns `None` if this machine cannot trace.
 pub(crate) fn begun<T>(test: &str, begun: Result<T, SetupError>) -> Option<T> {
     match begun {
         Ok(begun) => Some(begun),
@@ -31,11 +31,12 @@ pub(crate) fn begun<T>(test: &str, begun: Result<T, SetupError>) -> Option<T> {
             skip!(test, "{error}");
             None
         }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+        Err(error) => panic!("{error}\n{}", error.hint()),
     }
 }
 
-/// Runs `body` under a trace of this process, and returns the report. `None` if this machine cannot trace.
+/// Runs `body` under a trace of this process, and returns the report. `None` if this machine cannot
+/// trace.
 pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
     watched(test, |cookie| {
         announce(cookie);
@@ -43,27 +44,28 @@ pub(crate) fn traced(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
     })
 }
 
-/// The same at the level `digest`.
+/// Runs `body` like [`traced`], at level `digest`.
 pub(crate) fn summed(test: &str, body: impl FnOnce() + Send) -> Option<Report> {
-    watched_by(test, Hooks::only(Sums::Pages), |cookie, _| {
+    watched_by(test, Hooks::digest_only(DigestMode::Pages), |cookie, _| {
         announce(cookie);
         body();
     })
 }
 
-/// Runs `body` under a trace of whoever announces itself with the cookie that `body` is given.
+/// Runs `body` under a trace of every process that announces the cookie passed to `body`.
 pub(crate) fn watched(test: &str, body: impl FnOnce(u64) + Send) -> Option<Report> {
     watched_by(test, Hooks::default(), |cookie, _| body(cookie))
 }
 
-/// Whoever reads what is recorded, as seen by what is traced.
+/// The reader of the records, as seen by the traced code.
 #[derive(Default)]
 pub(crate) struct Reader {
     is_asked: AtomicBool,
 }
 
 impl Reader {
-    /// Waits until all is read and known that was recorded so far: what must be asked of a process while it lives, for one.
+    /// Waits until every record so far has been read and processed, including queries that need the
+    /// process to be alive.
     pub(crate) fn catch_up(&self) {
         self.is_asked.store(true, Ordering::SeqCst);
         while self.is_asked.load(Ordering::SeqCst) {
@@ -72,7 +74,7 @@ impl Reader {
     }
 }
 
-/// The same, with a word to whoever reads what is recorded.
+/// Runs `body` with access to the reader.
 pub(crate) fn watched_closely(test: &str, body: impl FnOnce(u64, &Reader) + Send) -> Option<Report> {
     watched_by(test, Hooks::default(), body)
 }
@@ -123,7 +125,7 @@ fn watched_by(test: &str, hooks: Hooks, body: impl FnOnce(u64, &Reader) + Send) 
     Some(report)
 }
 
-/// The report is made again from what was recorded: it must be the same.
+/// The report is computed again from the recording and must be the same.
 fn assert_recorded(path: &Path, live: &Report) {
     let mut replay = Replay::open(path).expect("a recording");
     replay.play_to_end();
@@ -133,7 +135,7 @@ fn assert_recorded(path: &Path, live: &Report) {
     assert_eq!(replay.report(10_000).to_json_pretty(), live.to_json_pretty());
 }
 
-/// What became of bytes.
+/// Verdicts of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Sum {
     pub(crate) moved: u64,
@@ -202,7 +204,7 @@ pub(crate) fn discarded(bytes: usize) -> Sum {
     }
 }
 
-/// The flows between two kinds of ends.
+/// Returns the flows between two kinds of endpoints.
 pub(crate) fn flows<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> Vec<&'a Flow> {
     report
         .flows
@@ -211,7 +213,7 @@ pub(crate) fn flows<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> Vec
         .collect()
 }
 
-/// The one flow between two kinds of ends.
+/// Returns the only flow between two kinds of endpoints.
 pub(crate) fn flow<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> &'a Flow {
     match flows(report, from, to)[..] {
         [flow] => flow,
@@ -219,7 +221,7 @@ pub(crate) fn flow<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> &'a 
     }
 }
 
-/// What became of all bytes between two kinds of ends.
+/// Returns the verdicts of all bytes between two kinds of endpoints.
 pub(crate) fn sum(report: &Report, from: &EndKind, to: &EndKind) -> Sum {
     let mut sum = Sum::default();
     for flow in flows(report, from, to) {
@@ -228,7 +230,7 @@ pub(crate) fn sum(report: &Report, from: &EndKind, to: &EndKind) -> Sum {
     sum
 }
 
-/// Why: bytes by reason, of all flows between two kinds of ends.
+/// Returns the bytes by reason, of all flows between two kinds of endpoints.
 pub(crate) fn why(report: &Report, from: &EndKind, to: &EndKind) -> BTreeMap<String, u64> {
     let mut why = BTreeMap::new();
     for cause in flows(report, from, to).iter().flat_map(|flow| &flow.reasons) {
@@ -237,7 +239,7 @@ pub(crate) fn why(report: &Report, from: &EndKind, to: &EndKind) -> BTreeMap<Str
     why
 }
 
-/// Reasons as [`why`] tells them.
+/// Formats reasons as [`why`] returns them.
 pub(crate) fn because<const N: usize>(reasons: [(&str, usize); N]) -> BTreeMap<String, u64> {
     reasons
         .into_iter()
@@ -245,7 +247,8 @@ pub(crate) fn because<const N: usize>(reasons: [(&str, usize); N]) -> BTreeMap<S
         .collect()
 }
 
-/// How many calls the report says it knows nothing of, for the reason that begins so.
+/// Returns the number of calls that the report lists as not observed, for the reason with this
+/// prefix.
 pub(crate) fn not_observed(report: &Report, what: &str) -> u64 {
     let rows = report
         .coverage

@@ -1,4 +1,4 @@
-//! The journal of `bufferlist`, joined to what the kernel shows of the same calls.
+//! The journal of `bufferlist`, joined with the kernel's records of the same calls.
 
 use std::fs::File;
 use std::io::Read;
@@ -21,7 +21,7 @@ fn until_watched() {
     }
 }
 
-/// A file of so many bytes, in the page cache.
+/// Returns a file of this length, in the page cache.
 fn file(len: usize) -> File {
     let file = tempfile::tempfile().expect("a file");
     let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
@@ -29,7 +29,7 @@ fn file(len: usize) -> File {
     file
 }
 
-/// Takes all bytes out of a socket.
+/// Reads all bytes out of a socket.
 fn drain(mut socket: impl Read + Send + 'static) -> std::thread::JoinHandle<usize> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -38,7 +38,7 @@ fn drain(mut socket: impl Read + Send + 'static) -> std::thread::JoinHandle<usiz
     })
 }
 
-/// The names at the last pipe of a certificate.
+/// Returns the segment names at the last pipe of a certificate.
 fn names(certificate: &Certificate) -> &SegmentNames {
     let pipe = certificate
         .hops
@@ -114,7 +114,8 @@ fn certificates_of_a_file_over_tcp_to_a_unix_socket_name_their_segments() {
     assert_all_named(&report, &EndKind::File, &EndKind::Tcp);
     assert_eq!(sum(&report, &EndKind::Tcp, &EndKind::Unix).total(), LEN as u64);
     assert_all_named(&report, &EndKind::Tcp, &EndKind::Unix);
-    // The receiver's certificate begins with the sender's stations, and names the sender's segments, too.
+    // The receiver's certificate begins with the sender's stations, and names the sender's
+    // segments, too.
     let relayed = flow(&report, &EndKind::Tcp, &EndKind::Unix)
         .certificate
         .as_ref()
@@ -123,7 +124,7 @@ fn certificates_of_a_file_over_tcp_to_a_unix_socket_name_their_segments() {
     assert_no_doubts(&report);
 }
 
-/// Of the look below.
+/// Call site of the peek below.
 static LINE: AtomicU32 = AtomicU32::new(0);
 
 #[test]
@@ -221,8 +222,8 @@ fn clones_slices_and_lent_pages_keep_their_names() {
         let mut list = BufferList::new();
         let mut source = Source::file(&from, ..).expect("source");
         while let Step::Moved(_) = list.splice_from(&mut source, 65_536).expect("fill") {}
-        // A clone is sent through a private pipe, a slice through one whose front is dropped, and the sixth slice makes the
-        // library cut the segment up.
+        // A clone is sent through a private pipe, a slice through one whose front is dropped, and
+        // the sixth slice makes the library split the segment.
         send(list.clone());
         for _ in 0..6 {
             send(list.slice(10_000..60_000));
@@ -271,8 +272,8 @@ fn what_comes_before_the_journal_is_watched_has_no_name_and_no_wrong_one() {
     let (near, far) = connection();
     let Some(report) = traced(TEST, move || {
         let drained = drain(far);
-        // The list has begun, so its pipe is in use, before anybody watches; whether the tracer comes in the middle of the
-        // transfer is for the two CPUs to say.
+        // The list exists, so its pipe is in use, before tracing begins. Whether the tracer
+        // attaches in the middle of the transfer depends on scheduling.
         let source = Source::file(&from, ..).expect("source");
         let limits = Limits::default().len(LEN as u64);
         Transfer::new(source, Sink::stream(near).expect("sink"))

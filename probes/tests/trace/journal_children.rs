@@ -1,4 +1,5 @@
-//! Journals of other processes: found while they run, when they are killed, forked, turned off, read by two, and when they lie.
+//! Journals of other processes: found while they run; killed, forked, disabled, read by two
+//! tracers, and forged ones.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,10 +17,11 @@ use crate::harness::{alone, moved, sum, watched};
 use test_support::skip;
 
 const LEN: u64 = 1 << 20;
-/// What takes longer never happens. How long it takes is measured by the benchmark `latency`.
+/// Time limit for an event; a longer wait is a hang. The benchmark `latency` measures the actual
+/// times.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A file in the page cache.
+/// Returns a file in the page cache.
 fn file() -> File {
     let file = tempfile::tempfile().expect("a file");
     let bytes: Vec<u8> = (0..LEN).map(|at| (at % 251) as u8).collect();
@@ -49,7 +51,7 @@ fn send(from: &File) {
     assert_eq!(drained.join().expect("drained"), LEN);
 }
 
-/// A tracer, if this machine can have one.
+/// Returns a tracer, if this machine can trace.
 fn tracer(test: &str) -> Option<Tracer> {
     match Tracer::start(Options::default()) {
         Ok(tracer) => Some(tracer),
@@ -57,11 +59,11 @@ fn tracer(test: &str) -> Option<Tracer> {
             skip!(test, "{error}");
             None
         }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+        Err(error) => panic!("{error}\n{}", error.hint()),
     }
 }
 
-/// Polls while something is done elsewhere.
+/// Polls while another thread works.
 fn while_polling<T: Send>(tracers: &mut [&mut Tracer], body: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let body = scope.spawn(body);
@@ -95,7 +97,7 @@ fn assert_named(report: &Report, bytes: u64) {
 fn a_look_is_told_while_the_program_runs() {
     const TEST: &str = "journal_children::a_look_is_told_while_the_program_runs";
     if is_child() {
-        // Everything is made after the tracer has come.
+        // Everything is created after the tracer has attached.
         join();
         let from = file();
         let mut list = BufferList::new();
@@ -134,7 +136,7 @@ fn a_look_is_told_while_the_program_runs() {
         std::thread::sleep(Duration::from_millis(1));
         report = tracer.report(100);
     }
-    // What is told goes out as JSON, and the program has not ended: it waits for our word.
+    // The report is available as JSON although the program has not ended: it waits for the test.
     let json = report.to_json();
     assert!(json.contains("journal_children.rs"), "{json}");
     child.go_on();
@@ -183,7 +185,7 @@ fn what_a_killed_program_did_is_named() {
         names.iter().all(|names| names.agreement != LedgerWord::Disagrees),
         "{names:?}"
     );
-    // The last one may have been killed in the middle of a record.
+    // The process may have been killed in the middle of its last record.
     assert!(
         names
             .iter()
@@ -201,21 +203,22 @@ fn a_forked_child_has_its_own_names() {
         until_watched();
         let from = file();
         send(&from);
-        // SAFETY: the child runs on with this thread alone, and ends by `_exit`.
+        // SAFETY: fork in a process with threads: the child continues with this thread alone, uses
+        // no lock that another thread may hold, and ends by `_exit`.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             let code = std::panic::catch_unwind(|| {
-                // Its own journal comes with its first pipe.
+                // Its own journal is created with its first pipe.
                 while !(journal::init() && journal::has_watchers()) {
                     send(&from);
                 }
                 send(&from);
             });
-            // SAFETY: ends this process and nothing else.
+            // SAFETY: _exit takes no pointers and ends the process.
             unsafe { libc::_exit(i32::from(code.is_err())) };
         }
         let mut status = 0;
-        // SAFETY: waits for the child above, and writes to a number of ours.
+        // SAFETY: waitpid waits for the child above and writes to a live int.
         assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
         assert_eq!(status, 0);
         return send(&from);
@@ -234,7 +237,7 @@ fn a_forked_child_has_its_own_names() {
         let Some(certificate) = &flow.certificate else { continue };
         for names in certificate.segments() {
             assert_eq!(names.pid, flow.pid, "the other's names");
-            // Before its journal was found the child had sent some already.
+            // The child had sent some bytes before its journal was found.
             if names.bytes == LEN {
                 whole.insert(names.pid);
             }
@@ -243,7 +246,8 @@ fn a_forked_child_has_its_own_names() {
     assert_eq!(whole.len(), 2, "both have sent all of it while they were watched");
 }
 
-/// Traces a child that is [`ready`] once when it is traced: it goes on when the tracer has met it, and looked for its journal.
+/// Traces a child once it is [`ready`]: it continues after the tracer has seen it and looked for
+/// its journal.
 fn met(test: &str, environment: &[(&str, &str)]) -> Option<Report> {
     let mut tracer = tracer(test)?;
     let mut child = Child::start_with(test, tracer.cookie(), environment);
@@ -297,7 +301,7 @@ fn two_tracers_read_one_journal_and_the_last_one_leaves_it() {
         let from = file();
         send(&from);
         ready();
-        // One has left, and the other one reads on.
+        // One reader has left, and the other one continues.
         assert!(journal::has_watchers());
         send(&from);
         ready();
@@ -313,7 +317,8 @@ fn two_tracers_read_one_journal_and_the_last_one_leaves_it() {
         child.wait_ready();
         child
     });
-    // Both have met it now: they look for journals in the poll that meets its process.
+    // Both tracers have seen the process now: they look for journals in the poll that first sees a
+    // process.
     one.poll();
     two.poll();
     let mut child = while_polling(&mut [&mut one, &mut two], move || {
@@ -334,20 +339,20 @@ fn two_tracers_read_one_journal_and_the_last_one_leaves_it() {
     child.end();
 }
 
-/// A version that is not known yet.
+/// A future version of the format.
 const NEWER: u8 = 200;
 
-/// A file of memory that is called like a journal.
+/// A memfd with the name of a journal.
 fn memfd(seals: i32, bytes: &[u8]) -> File {
     let name = std::ffi::CString::new(journal::MEMFD_NAME).expect("a name");
-    // SAFETY: a name that ends with a zero, and flags.
+    // SAFETY: memfd_create reads a NUL-terminated string, which is a literal.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_ALLOW_SEALING) };
     assert!(fd >= 0);
-    // SAFETY: it was just made, and nobody else has it.
+    // SAFETY: the descriptor was just created and has no other owner.
     let mut file = unsafe { File::from_raw_fd(fd) };
     file.write_all(bytes).expect("write");
     if seals != 0 {
-        // SAFETY: a descriptor of ours and a number.
+        // SAFETY: fcntl is called with an owned descriptor and an integer argument.
         assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }, 0);
     }
     file
@@ -386,7 +391,7 @@ fn files_that_are_called_like_a_journal_are_refused_with_a_reason() {
         ("damaged", "its header is damaged"),
         ("newer", "version 200"),
     ] {
-        // Its own journal is off, so that there is only the one that is not its.
+        // Its own journal is off, so that only the forged one exists.
         let report = met(TEST, &[("HOSTILE", kind), (journal::ENV_VAR, "0")]);
         let Some(report) = report else { return };
         assert_eq!(sum(&report, &EndKind::File, &EndKind::Tcp), moved(LEN as usize));
@@ -412,7 +417,7 @@ fn a_journal_that_is_scribbled_over_changes_no_verdict() {
         let over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // splitmix64: any words will do, at any place, those of the header included.
+                // splitmix64: arbitrary words at arbitrary positions, including the header.
                 let mut state = 1_u64;
                 let mut next = || {
                     state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -438,7 +443,7 @@ fn a_journal_that_is_scribbled_over_changes_no_verdict() {
     assert_eq!(sum(&report, &EndKind::File, &EndKind::Tcp), moved(20 * LEN as usize));
 }
 
-/// As `watched`, for a journal that says that it lost records.
+/// Like `watched`, for a journal that reports lost records.
 fn scribbled(test: &str) -> Option<Report> {
     let mut tracer = tracer(test)?;
     let cookie = tracer.cookie();

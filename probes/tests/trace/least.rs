@@ -1,6 +1,6 @@
-//! A trace goes on with the rights that are left when it has given up the others.
+//! A trace continues with the remaining privileges after dropping the others.
 
-use zctrace_probes::probe::{SetupErrorKind, give_up};
+use zctrace_probes::probe::{SetupErrorKind, drop_capabilities};
 use zctrace_probes::trace::{Options, Tracer};
 use zctrace_report::EndKind::{File, Memory, Tcp};
 
@@ -28,10 +28,10 @@ fn a_process_is_followed_after_rights_were_given_up() {
     };
     let mut child = Child::start(TEST, tracer.cookie());
     child.wait_ready();
-    // In a thread of its own: what is given up is that thread's alone.
+    // On a thread of its own, because privileges are dropped per thread.
     let watching = std::thread::spawn(move || {
         let mut tracer = tracer;
-        give_up(false).expect("less is always allowed");
+        drop_capabilities(false).expect("less is always allowed");
         let again = Tracer::start(Options::default()).expect_err("it may not attach any more");
         assert!(matches!(again.kind, SetupErrorKind::NoPrivilege { .. }), "{again}");
         tracer.follow(child.id()).expect("followed");
@@ -44,6 +44,6 @@ fn a_process_is_followed_after_rights_were_given_up() {
     assert!(!report.loss.any(), "{:?}", report.loss);
     assert_eq!(report.check(), Ok(()));
     assert_eq!(sum(&report, &File, &Tcp), moved(LEN));
-    // Sums of plain calls are in a map, which is read with the rights that are left.
+    // I/O counters are in a map, which is read with the remaining privileges.
     assert_eq!(sum(&report, &Tcp, &Memory), copied(LEN));
 }

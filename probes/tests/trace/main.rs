@@ -1,6 +1,7 @@
-//! The whole of a trace, on this kernel: real calls of this process and its children, and what the report says of them.
+//! End-to-end traces on this kernel: real calls of this process and its children, and the resulting
+//! reports.
 //!
-//! Needs root and raw tracepoints; without them each test is reported as skipped.
+//! Needs root and raw tracepoints; otherwise each test is reported as skipped.
 
 mod attack_calls;
 mod attack_compat;

@@ -1,7 +1,7 @@
-//! A network of the test's own: nobody else's packets, nobody else's ports, and no pacing.
+//! A network namespace of the test's own: no other packets, no other ports, and no pacing.
 //!
-//! BBR and fair queueing send packets from timers, in the context of whatever thread happens to run then; on some hosts
-//! tracing programs are not run in every such context. That is not what these tests ask about.
+//! BBR and fair queueing send packets from timers, in the context of an arbitrary thread; on some
+//! hosts tracing programs do not run in every such context. These tests do not cover that.
 
 use std::cell::Cell;
 
@@ -9,13 +9,13 @@ thread_local! {
     static OWN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Gives this thread, and what it starts from now on, a network of its own with nothing but a loopback device. Without
-/// privileges it keeps the host's.
+/// Moves this thread, and all that it starts from now on, into a network namespace with only a
+/// loopback device. Without privileges it stays in the host's namespace.
 pub(crate) fn own_network() {
     if OWN.replace(true) {
         return;
     }
-    // SAFETY: no pointers; what changes is the calling thread's network only.
+    // SAFETY: unshare takes no pointers, and only the calling thread's network namespace changes.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
         return;
     }
@@ -25,16 +25,17 @@ pub(crate) fn own_network() {
 }
 
 fn loopback_up() {
-    // SAFETY: plain integers.
+    // SAFETY: socket takes integers only.
     let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     assert!(socket >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: all zeros are a request without a name.
+    // SAFETY: `ifreq` is plain data, for which all zeros is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = (*from).cast_signed();
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    // SAFETY: the request lives through the call, and the socket is ours.
+    // SAFETY: the request lives through the call, has the type that the ioctl expects, and the
+    // socket is owned here.
     let up = unsafe {
         let up = libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request);
         libc::close(socket);

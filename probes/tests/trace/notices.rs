@@ -1,4 +1,4 @@
-//! What the kernel itself says of sends without copies: counted by each, whether the program reads it or not.
+//! Zero-copy completions: counted per send, whether the program reads its error queue or not.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -11,12 +11,12 @@ use crate::harness::{alone, traced};
 
 const LEN: usize = 4 * 4096;
 
-/// One send(2) without copy; whether it was taken, whole.
+/// Makes one zero-copy send(2); returns whether it was taken whole.
 fn send(socket: &TcpStream, memory: &'static [u8], flags: i32) -> bool {
     send_without_copy(socket, memory, flags) == memory.len() as isize
 }
 
-/// The notices of connections, which must all be of this process.
+/// Returns the completions of connections, which must all belong to this process.
 fn of_connections(report: &Report) -> (u64, u64) {
     let own = std::process::id();
     let all = report.notices.iter();
@@ -45,12 +45,13 @@ fn notices_that_nobody_reads_are_counted() {
             while !send(&near, memory, 0) {}
         }
         far.join().expect("received");
-        // The last ones are told when the receiver has said that it has them.
+        // The last completions arrive when the receiver has acknowledged the data.
         wait_for_acknowledgement(&near);
     }) else {
         return;
     };
-    // Over loopback all are copied; the kernel joins their notices, and the socket takes them to the grave.
+    // Over loopback all sends are copied; the kernel merges their completions, and they are freed
+    // with the socket.
     assert_eq!(
         of_connections(&report),
         (SENDS as u64, SENDS as u64),
@@ -59,7 +60,7 @@ fn notices_that_nobody_reads_are_counted() {
     );
 }
 
-/// Waits until nothing that was sent is unacknowledged.
+/// Waits until nothing is unacknowledged.
 fn wait_for_acknowledgement(socket: &TcpStream) {
     while send_queue(socket).0 > 0 {
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -95,12 +96,13 @@ fn what_never_left_was_not_copied() {
     let Some(report) = traced(TEST, || {
         let (near, far) = plain_connection();
         set_int(&near, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
-        // Nobody reads: the window closes, and the queue of the sender fills.
+        // The peer does not read: the window closes, and the send queue fills.
         near.set_nonblocking(true).expect("O_NONBLOCK");
         while send(&near, memory, libc::MSG_DONTWAIT) {
             sends += 1;
         }
-        // The connection ends and the socket lives: its queue is thrown away, and the socket is told.
+        // The connection ends while the socket lives: its queue is purged, and completions are
+        // queued.
         disconnect(&near);
         drop(far);
     }) else {
@@ -120,7 +122,7 @@ fn what_never_left_was_not_copied() {
     );
 }
 
-/// connect(2) to nobody.
+/// Connects to AF_UNSPEC, which disconnects.
 fn disconnect(socket: &TcpStream) {
     rustix::net::connect_unspec(socket).expect("AF_UNSPEC");
 }

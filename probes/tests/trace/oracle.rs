@@ -1,5 +1,5 @@
-//! The tracer against the oracle, which knows nothing of it: who says that pages are shared must hear that they moved, and
-//! who says that they are private must not.
+//! The tracer against the oracle, which is independent of it: pages that the oracle finds shared
+//! must be reported as moved, and pages that it finds private must not.
 
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
@@ -38,7 +38,7 @@ fn put(from: EndpointKind, dir: &Path, memory: &'static [u8]) -> Pipe {
     pipe
 }
 
-/// Moves pages on from a pipe, the way that a column of the matrix names.
+/// Moves pages on from a pipe, in the way that a column of the matrix names.
 fn on(pipe: &Pipe, column: SinkColumn, dir: &Path) {
     let to_pipe = wide_pipe(16);
     match column {
@@ -75,9 +75,9 @@ fn on(pipe: &Pipe, column: SinkColumn, dir: &Path) {
     }
 }
 
-/// What all splices of a cell did to their bytes, as one.
+/// Returns the verdicts of all splices of a cell together.
 fn verdict(tracer: &mut Tracer) -> Account {
-    let report = tracer.lap(10_000);
+    let report = tracer.interval_report(10_000);
     assert!(!report.loss.any(), "{:?}", report.loss);
     report.check().expect("a report that keeps its rules");
     let spliced = |edge: &&zctrace_report::Edge| {
@@ -106,7 +106,7 @@ fn the_tracer_agrees_with_the_oracle() {
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
             return skip!(TEST, "{error}");
         }
-        Err(error) => panic!("{error}\n{}", error.mend()),
+        Err(error) => panic!("{error}\n{}", error.hint()),
     };
     announce(tracer.cookie());
     let mut asked = 0;
@@ -123,10 +123,10 @@ fn the_tracer_agrees_with_the_oracle() {
         let by_device = from == EndpointKind::DirectFile || column == SinkColumn::DirectFile;
         let (moved, copied, unknown) = (said.moved > 0, said.copied > 0, said.unknown > 0);
         match answer {
-            // What becomes of datagrams is not watched.
+            // Datagrams are not traced.
             _ if column == SinkColumn::Udp => assert!(unknown && !copied, "{cell}: {said:?}"),
             Verdict::Shared => assert!(moved && !copied && !unknown, "{cell}: {said:?}"),
-            // Into a page cache nothing moves, however it came into the pipe.
+            // Nothing moves into a page cache, whatever its way into the pipe.
             Verdict::Private if matches!(column, SinkColumn::Memfd | SinkColumn::File) => {
                 assert_eq!(said.copied, LEN as u64, "{cell}: {said:?}");
             }

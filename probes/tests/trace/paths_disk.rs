@@ -1,4 +1,4 @@
-//! Ways to and from disks, and over filesystems that have to be mounted first.
+//! Paths to and from disks, and over filesystems that have to be mounted first.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,8 @@ fn pages_that_are_dirty_do_not_hide_the_device() {
     let old = file_with(&dir.path().join("b"), &vec![1; 16 * 4096]);
     let sink = direct(&dir.path().join("b"));
     let Some(report) = traced(TEST, || {
-        // What is in the page cache of the sink is written out by the same call, before it goes past the cache.
+        // Dirty pages in the sink's page cache are written back by the same call, before direct I/O
+        // starts.
         old.write_all_at(&vec![2; 16 * 4096], 0).expect("write");
         pump(&source, Some(0), &wide_pipe(16), &sink, Some(0), 16 * 4096);
     }) else {
@@ -152,7 +153,7 @@ fn memory_lent_to_a_pipe_reaches_a_direct_file() {
     );
 }
 
-/// Runs a command; what it said if it failed.
+/// Runs a command; returns its error output if it failed.
 fn command(program: &str, arguments: &[&str]) -> Result<(), String> {
     let output = Command::new(program)
         .args(arguments)
@@ -165,16 +166,16 @@ fn command(program: &str, arguments: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Makes mounts of this process its own: they are gone when it ends.
+/// Unshares the mounts of this process: they disappear when it ends.
 fn own_mounts() -> Result<(), String> {
-    // SAFETY: it changes what this process sees of mounts, and no memory.
+    // SAFETY: unshare and mount change only this process's view of mounts, and no memory.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
         return Err(format!("unshare: {}", std::io::Error::last_os_error()));
     }
     command("mount", &["--make-rprivate", "/"])
 }
 
-/// A filesystem in a file, mounted in a folder.
+/// A filesystem in a file, mounted on a directory.
 fn mounted(dir: &Path, make: &[&str], size: u64, options: &str) -> Result<PathBuf, String> {
     let (image, folder) = (dir.join("image"), dir.join("mount"));
     std::fs::File::create(&image)
@@ -188,7 +189,8 @@ fn mounted(dir: &Path, make: &[&str], size: u64, options: &str) -> Result<PathBu
     Ok(folder)
 }
 
-/// Sets up, in a child, what only it sees; a reason that it cannot be is told to the parent by a skip.
+/// Sets up, in a child, mounts that only the child sees. If that is impossible, the reason reaches
+/// the parent as a skip.
 fn set_up(test: &str, setup: Result<PathBuf, String>) -> Option<PathBuf> {
     setup.map_err(|reason| skip!(test, "{reason}")).ok()
 }
@@ -219,13 +221,15 @@ fn a_reflink_is_not_a_copy() {
         return;
     };
     if has_run(&report) {
-        // No page became dirty, so nothing is shown to be copied; and that it was cloned nothing at this tier shows.
+        // No page became dirty, so no copy is shown; and nothing at this tier shows that it was
+        // cloned.
         assert_eq!(sum(&report, &File, &File), unknown(LEN));
         assert_eq!(why(&report, &File, &File), because([("ZC96", LEN)]));
     }
 }
 
-/// Splices a dirty file to a file that is open with `O_DIRECT`, and waits until the source is written out.
+/// Splices a dirty file to a file opened with `O_DIRECT`, and waits until the source is written
+/// back.
 fn dirty_source(folder: &Path) {
     let source = std::fs::File::options()
         .create_new(true)
@@ -240,7 +244,7 @@ fn dirty_source(folder: &Path) {
     let mut at = 0;
     while at < LEN as u64 {
         let n = once(&source, Some(&mut { at }), &pipe.write, None, 16 * 4096);
-        // The pages that lie in the pipe go to a disk, but to the source's place.
+        // The pages in the pipe are written to a disk, but to the source's blocks.
         source.sync_data().expect("sync");
         all(&pipe.read, None, &sink, Some(at), n);
         at += n as u64;
@@ -273,7 +277,7 @@ fn a_direct_file_that_is_not_direct_copies() {
     }
 }
 
-/// An overlay, whose upper layer is a folder of the same filesystem.
+/// An overlay whose upper layer is a directory of the same filesystem.
 fn overlay(dir: &Path) -> Result<PathBuf, String> {
     own_mounts()?;
     for name in ["lower", "upper", "work", "merged"] {
@@ -315,7 +319,8 @@ fn files_of_an_overlay() {
     };
     if has_run(&report) {
         assert_eq!(sum(&report, &File, &Tcp), moved(LEN), "{:?}", why(&report, &File, &Tcp));
-        // The pages that become dirty are the real file's, which is not the one that the program has open.
+        // The pages that become dirty belong to the real file, which is not the one that the
+        // program has open.
         assert_eq!(sum(&report, &File, &File), unknown(LEN));
         assert_eq!(why(&report, &File, &File), because([("ZC96", LEN)]));
     }

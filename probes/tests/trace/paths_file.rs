@@ -1,4 +1,4 @@
-//! Ways into files through the page cache, into memory, into nothing, and to two sinks at once.
+//! Paths into files through the page cache, into memory, into /dev/null, and to two sinks at once.
 
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -24,7 +24,7 @@ fn a_page_cache_keeps_its_own_copy() {
     let source = file_with(&dir.path().join("a"), &bytes);
     let sink = std::fs::File::create(dir.path().join("b")).expect("create");
     let Some(report) = traced(TEST, || {
-        // Into a fresh file; and again, over pages that are dirty already.
+        // Into a new file; and again, over pages that are dirty already.
         pump(&source, Some(0), &wide_pipe(16), &sink, Some(0), LEN);
         pump(&source, Some(0), &wide_pipe(16), &sink, Some(0), LEN);
         assert!(std::fs::read(dir.path().join("b")).expect("read") == bytes);
@@ -92,7 +92,7 @@ fn into_nothing() {
     let source = file_with(&dir.path().join("a"), &pattern(LEN));
     let Some(report) = traced(TEST, || {
         pump(&source, Some(3), &wide_pipe(16), &null(), None, 100_001);
-        // A part of what is in the pipe, as a list does that skips a prefix.
+        // A part of the pipe's content, as for a list that skips a prefix.
         let pipe = wide_pipe(16);
         let (near, far) = plain_connection();
         let far = receive(far, 60_000 - 4097);
@@ -204,7 +204,7 @@ fn what_is_written_into_a_pipe_is_copied_once() {
         let (near, far) = plain_connection();
         let far = receive(far, 10_000);
         let pipe = pipe();
-        // The second and third are appended to the last page of the one before.
+        // The second and third are appended to the last page of the previous one.
         for part in [&bytes[..5000], &bytes[5000..5001], &bytes[5001..]] {
             assert_eq!(rustix::io::write(&pipe.write, part).expect("write"), part.len());
         }
@@ -243,7 +243,7 @@ fn copy_file_range_without_reflinks() {
         why(&report, &File, &File)
     );
     assert_eq!(why(&report, &File, &File), because([("ZC03", LEN)]));
-    // Over pages that are dirty already nothing becomes dirty, and nothing else is a witness.
+    // Over pages that are dirty already, no page becomes dirty, and there is no other witness.
     let Some(report) = traced(TEST, copy) else { return };
     assert_eq!(sum(&report, &File, &File), unknown(LEN));
     assert_eq!(why(&report, &File, &File), because([("ZC96", LEN)]));

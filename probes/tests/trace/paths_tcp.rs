@@ -1,4 +1,4 @@
-//! Ways that end in TCP connections, and those that begin there.
+//! Paths that end in TCP connections, and paths that begin there.
 
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -11,7 +11,7 @@ use crate::calls::{
 };
 use crate::harness::{Sum, alone, because, copied, flow, moved, sum, traced, why};
 
-/// Where in a file bytes are taken from, and how many: whole pages, parts of pages, more than a ring holds.
+/// Offsets and lengths in a file: whole pages, parts of pages, more than a ring holds.
 const CUTS: [(usize, usize); 6] = [
     (0, 1 << 20),
     (0, 4096),

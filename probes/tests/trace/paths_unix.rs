@@ -1,4 +1,4 @@
-//! Ways over UNIX sockets.
+//! Paths over UNIX sockets.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -90,7 +90,8 @@ fn what_was_written_to_a_unix_socket_is_copied_by_both_sides() {
     };
     assert_eq!(sum(&report, &Memory, &Unix), copied(3000));
     assert_eq!(why(&report, &Memory, &Unix), because([("ZC14", 3000)]));
-    // A small message lies in the linear part of its buffer: the kernel copies it into pages of the pipe.
+    // A small message is in the linear part of its skb: the kernel copies it into pages of the
+    // pipe.
     assert_eq!(
         sum(&report, &Unix, &Unix),
         copied(3000),

@@ -1,7 +1,8 @@
-//! Copies that were put on purpose into a path of `bufferlist` which has none: each is found, with its bytes, its reason, its
-//! process and its place in the program.
+//! Copies injected into a zero-copy path of `bufferlist`: each is found, with its bytes, its
+//! reason, its process and its call site.
 //!
-//! What is known here is the kernel's alone: the library's own account, which knows lines of source, is not asked.
+//! Only the kernel's evidence is used here: the library's own account, which knows source lines, is
+//! not consulted.
 
 use std::fs::File as OpenFile;
 use std::net::TcpStream;
@@ -16,13 +17,14 @@ use crate::calls::{direct, file_with, pattern, plain_connection, receive};
 use crate::child::{Child, is_child, join, ready};
 use crate::harness::{Sum, alone, because, copied, moved, sum, watched_closely, why};
 
-/// What is moved, and how much of it at a time.
+/// Bytes to move in total, and at a time.
 const LEN: usize = 1 << 20;
 const PIECE: usize = 64 << 10;
-/// The piece in which something is planted: one in the middle.
+/// The piece into which a copy is injected: one in the middle.
 const PLANTED: usize = 7;
 
-/// Moves all of a file to a sink, piece by piece. `plant` gets the piece in the middle, and says what goes on instead.
+/// Moves a whole file to a sink, piece by piece. `plant` receives the piece in the middle and
+/// returns the replacement.
 fn through(source: &OpenFile, sink: &mut Sink<impl AsFd>, plant: impl Fn(BufferList) -> BufferList) {
     let mut source = Source::file(source, ..).expect("a source");
     for piece in 0.. {
@@ -53,19 +55,19 @@ fn through(source: &OpenFile, sink: &mut Sink<impl AsFd>, plant: impl Fn(BufferL
     }
 }
 
-/// Waits until a socket takes more.
+/// Waits until a socket is writable.
 fn wait_for_room(sink: impl AsFd) {
     let mut fds = [PollFd::new(&sink, PollFlags::OUT)];
     rustix::event::poll(&mut fds, None).expect("poll");
 }
 
-/// Runs `scene`, in a process of its own, under a trace. `None` in that process and where nothing can be traced, else its
-/// number and the report.
+/// Runs `scene` under a trace, in a process of its own. Returns its PID and the report, or `None`
+/// in that process and where tracing is impossible.
 fn in_a_process(test: &str, scene: impl FnOnce()) -> Option<(u32, Report)> {
     if is_child() {
         join();
         scene();
-        // Places are asked of it while it lives.
+        // Call sites are resolved while the process lives.
         ready();
         return None;
     }
@@ -82,7 +84,7 @@ fn in_a_process(test: &str, scene: impl FnOnce()) -> Option<(u32, Report)> {
     Some((pid, report))
 }
 
-/// The way over a pipe to a TCP connection.
+/// Moves bytes over a pipe to a TCP connection.
 fn to_tcp(sent: &[u8], plant: impl Fn(BufferList) -> BufferList) {
     let dir = tempfile::tempdir().expect("tempdir");
     let source = file_with(&dir.path().join("source"), &pattern(LEN));
@@ -93,7 +95,7 @@ fn to_tcp(sent: &[u8], plant: impl Fn(BufferList) -> BufferList) {
     assert!(far.join().expect("received") == sent);
 }
 
-/// Whether the only places that are named are in the program itself, and there is one for each row.
+/// Returns whether all named call sites are in the program itself, one per row.
 fn assert_in_this_program<'a>(places: impl Iterator<Item = Option<&'a zctrace_report::Place>>) {
     let own = std::env::current_exe().expect("its path");
     let own = format!("{}+0x", own.display());
@@ -112,14 +114,15 @@ fn assert_in_this_program<'a>(places: impl Iterator<Item = Option<&'a zctrace_re
     assert!(rows > 0, "nothing has a place");
 }
 
-/// The places of what a process copied by one call, with the reason and the bytes of each.
+/// Returns the call sites of what a process copied by one call, with the reason and the bytes of
+/// each.
 fn copies_by<'a>(report: &'a Report, pid: u32, call: &Call, to: &EndKind) -> Vec<&'a zctrace_report::Cause> {
     let edges = report.edges.iter().filter(|edge| edge.account.copied > 0);
     let edges = edges.filter(|edge| edge.pid == Some(pid) && edge.call == *call && edge.to.of.kind == *to);
     edges.flat_map(|edge| &edge.reasons).collect()
 }
 
-/// What was looked at: reason, bytes, calls, process.
+/// Returns the peeks: reason, bytes, calls, process.
 fn looks(report: &Report) -> Vec<(&str, u64, u64, Option<u32>)> {
     let all = report.looks.iter();
     all.map(|look| (look.code.as_str(), look.bytes, look.calls, look.pid))
@@ -152,7 +155,7 @@ fn a_peek_in_the_middle() {
     let Some((pid, report)) = in_a_process(TEST, scene) else {
         return;
     };
-    // All of it still arrives without a copy; the copy is beside it.
+    // All bytes are still delivered zero-copy; the copy is beside them.
     assert_eq!(sum(&report, &File, &Tcp), moved(LEN), "{:?}", why(&report, &File, &Tcp));
     assert_eq!(looks(&report), [("ZC31", LOOKED as u64, 1, Some(pid))]);
     assert_eq!(report.looks[0].how, "tee(2), then read(2)");
@@ -211,7 +214,7 @@ fn a_header_that_begins_and_ends_inside_of_pages() {
     sent.splice(at..at, [7; HEADER]);
     let scene = || {
         to_tcp(&sent, |mut list| {
-            // Memory of the allocator, one byte into it.
+            // Memory of the allocator, offset by one byte.
             let mut headed = BufferList::from(vec![7; HEADER + 1]).split_off(1);
             headed.append(&mut list);
             headed
@@ -233,7 +236,7 @@ fn a_header_that_begins_and_ends_inside_of_pages() {
     assert_in_this_program(sent.into_iter().map(|cause| cause.place.as_ref()));
 }
 
-/// From a file into another, which is open with `O_DIRECT` or not.
+/// From a file to another, which is opened with `O_DIRECT` or not.
 fn to_file(is_direct: bool, written: &[u8], plant: impl Fn(BufferList) -> BufferList) {
     let dir = tempfile::tempdir().expect("tempdir");
     let source = file_with(&dir.path().join("source"), &pattern(LEN));
@@ -268,15 +271,17 @@ fn a_buffered_sink_in_the_place_of_a_direct_one() {
     let spliced = copies_by(&report, pid, &Call::Splice, &File);
     assert_eq!(spliced.iter().map(|cause| cause.bytes).sum::<u64>(), LEN as u64);
     assert_in_this_program(spliced.into_iter().map(|cause| cause.place.as_ref()));
-    // It is the last hop that copies: up to the pipe nothing was.
+    // Only the last hop copies: none before the pipe did.
     assert!(copies_by(&report, pid, &Call::Splice, &InPipe).is_empty());
 }
 
-/// write(2) from a place that is known: tells what the call returned, and where it returns to.
+/// Makes a write(2) from a known instruction; returns the result of the call and its return
+/// address.
 #[inline(never)]
 fn write_from_here(fd: i32, bytes: &[u8]) -> (i64, u64) {
     let (returned, after): (i64, u64);
-    // SAFETY: write(2) reads the bytes, which live through it; the kernel changes rax, rcx and r11 only.
+    // SAFETY: write(2) reads the bytes, which live through the call; the kernel changes rax, rcx
+    // and r11 only, which are declared.
     unsafe {
         std::arch::asm!(
             "lea {after}, [rip + 2f]",
@@ -295,7 +300,7 @@ fn write_from_here(fd: i32, bytes: &[u8]) -> (i64, u64) {
     (returned, after)
 }
 
-/// Where an address of this process is in the file that it was mapped from.
+/// Returns the file offset of an address of this process, in the file that it was mapped from.
 fn offset_in_file(address: u64) -> u64 {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     let hex = |text| u64::from_str_radix(text, 16).expect("a number");

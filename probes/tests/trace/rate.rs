@@ -1,5 +1,6 @@
-//! How fast calls may come, and that tracing comes and goes. What was reached is printed (the benchmark `latency` measures it); what must
-//! hold at any speed is asserted: each call is in the report or among the losses, and nothing is claimed for what was lost.
+//! High call rates, and repeated attaching. The rates reached are printed (the benchmark `latency`
+//! measures them). Asserted is only what holds at any rate: each call is in the report or among the
+//! losses, and nothing is claimed for lost records.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,27 +17,27 @@ use crate::harness::{alone, begun, sum};
 
 /// Bytes of each call.
 const LEN: usize = 512;
-/// How often a tracer's user polls it.
+/// Polling interval of a tracer's user.
 const STEP: Duration = Duration::from_millis(5);
-/// The rate that the default ring and a reader of its own are to carry.
+/// Rate that the default ring and a reader on its own CPU are meant to sustain.
 const RATE: u32 = 200_000;
 
 fn tracer(test: &str) -> Option<Tracer> {
     begun(test, Tracer::start(Options::default()))
 }
 
-/// Keeps the calling thread on one CPU, if there are several.
+/// Pins the calling thread to one CPU, if there are several.
 fn stay_on(cpu: usize) {
     if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > cpu) {
         let mut set = CpuSet::new();
         set.set(cpu);
-        // A container may not allow it: then the two share CPUs as it comes.
+        // A container may forbid it: then the two threads share CPUs as scheduled.
         let _ = sched_setaffinity(None::<Pid>, &set);
     }
 }
 
-/// Splices from a file through a pipe into nothing, for `time`; as many calls a second as are said, or as many as go. How
-/// many calls it made.
+/// Splices from a file through a pipe into /dev/null for `time`, at the given number of calls per
+/// second or as fast as possible. Returns the number of calls.
 fn splice_for(time: Duration, rate: Option<u32>) -> u64 {
     let (source, pipe, nowhere) = (memfd(&pattern(LEN)), pipe(), null());
     let start = Instant::now();
@@ -54,7 +55,7 @@ fn splice_for(time: Duration, rate: Option<u32>) -> u64 {
     2 * u64::from(pairs)
 }
 
-/// Traces that, and holds the account.
+/// Traces these calls and checks the account.
 fn flood(test: &str, time: Duration, rate: Option<u32>) {
     let _alone = alone();
     let Some(mut tracer) = tracer(test) else { return };
@@ -95,13 +96,13 @@ fn flood(test: &str, time: Duration, rate: Option<u32>) {
     conserved(&report, made, seen);
 }
 
-/// Splices that the report has.
+/// Returns the splices in the report.
 fn splices(report: &Report) -> u64 {
     let splices = report.edges.iter().filter(|edge| edge.call == Call::Splice);
     splices.map(|edge| edge.calls).sum()
 }
 
-/// Each call is in the report or lost, and what is known is exact.
+/// Asserts that each call is in the report or lost, and that every known figure is exact.
 fn conserved(report: &Report, made: u64, seen: u64) {
     report.check().expect("a report that adds up");
     let loss = &report.loss;
@@ -111,7 +112,8 @@ fn conserved(report: &Report, made: u64, seen: u64) {
         "{} calls are missing, and {loss:?} is all that was lost",
         made - seen
     );
-    // The reader misses nothing by itself: what is missing found no room, or its program was skipped.
+    // The reader itself misses nothing: a missing record found the ring full, or its program was
+    // skipped.
     assert!(
         loss.sequence_gaps <= loss.reserve_failures,
         "a gap where nothing was refused: {loss:?}"

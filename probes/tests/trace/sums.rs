@@ -1,4 +1,4 @@
-//! The level `digest`: what sums show must be what records show, and less where they cannot tell.
+//! Level `digest`: its results must be those of full records, or unknown where it cannot decide.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::calls::{
 };
 use crate::harness::{alone, copied, flow, moved, sum, summed, why};
 
-/// What is not TCP's is not watched, and that is said.
+/// Sinks other than TCP are not traced, and the report says so.
 fn watches_tcp_only(report: &Report) {
     assert!(
         report.flows.iter().all(|flow| flow.to.kind == Tcp),
@@ -56,7 +56,7 @@ fn what_sendfile_and_splice_send_is_moved() {
         assert_eq!(certificate.level, Level::Digest);
         assert_eq!(certificate.hops.last().map(|hop| &hop.shown), Some(&Shown::Digest));
         let digest = certificate.digest.as_ref().expect("how often sums were compared");
-        // Each megabyte of the longest connection, and each end.
+        // At each megabyte of the longest connection, and at each end.
         assert!(digest.compared_and_equal() && digest.checkpoints >= 8, "{digest:?}");
     }
 }
@@ -145,7 +145,7 @@ fn what_was_written_into_a_pipe_is_not_moved() {
     let [flow] = &report.flows[..] else {
         panic!("{:#?}", report.flows)
     };
-    // Its pages are the kernel's own, which nothing distinguishes from those of a write.
+    // Its pages are the kernel's own, which are indistinguishable from those of a write.
     assert_eq!((flow.account.unknown, flow.account.moved), (40_000, 0), "{flow:#?}");
 }
 
@@ -157,7 +157,7 @@ fn a_slow_reader_changes_nothing() {
     let dir = tempfile::tempdir().expect("tempdir");
     let source = file_with(&dir.path().join("a"), &pattern(LEN));
     let Some(report) = summed(TEST, || {
-        // Packets that leave on top of acknowledgements, and in small pieces.
+        // Packets that are sent on acknowledgments, and in small pieces.
         let (near, far) = connection();
         let reader = read_in_parts(far, LEN, 3000);
         send_all(&source, 0, &near, LEN);
@@ -186,7 +186,8 @@ fn pages_that_lose_their_file_on_the_way_are_not_moved() {
     };
     let result = sum(&report, &File, &Tcp);
     assert_eq!((result.total(), result.copied), (sent as u64, 0), "{result:?}");
-    // What was in packets before is moved, megabyte by megabyte; the megabyte in which it happened is not, nor what follows.
+    // Bytes in earlier packets are moved, megabyte by megabyte; the megabyte in which it happened
+    // is not, nor the following ones.
     assert!(result.unknown >= 1 << 20, "{result:?}");
     assert_eq!(why(&report, &File, &Tcp).keys().collect::<Vec<_>>(), ["ZC97"]);
 }
@@ -216,7 +217,8 @@ fn two_threads_that_send_at_once_are_never_moved_wrongly() {
         return;
     };
     let (sent, written) = (sum(&report, &File, &Tcp), sum(&report, &Memory, &Tcp));
-    // All that was sent did move: whatever is said of it, no byte may be missing, invented or said to be copied.
+    // All bytes that were sent did move: whatever the verdict, no byte may be missing, invented or
+    // reported as copied.
     assert_eq!((sent.total(), sent.copied), (2 * LEN as u64, 0), "{sent:?}");
     assert_eq!(written, copied(60_000));
 }

@@ -10,7 +10,7 @@ use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use zctrace_evidence::{Account, Input, Preamble};
+use zctrace_evidence::{Engine, Input, TraceHeader};
 use zctrace_recording::{Reader, Replay};
 use zctrace_records::decode::{Record, RecordRef};
 use zctrace_records::{Call, MAPPING_NOT_READ, PageRange, PageRecord, PageRun, RecordHeader, station_kind};
@@ -89,7 +89,7 @@ enum Entry {
 }
 
 /// All that the recording holds. What is not changed is told by its number.
-fn entries() -> (Preamble, Vec<Entry>) {
+fn entries() -> (TraceHeader, Vec<Entry>) {
     let mut reader = Reader::open(path("send-1.0.zct")).expect("a recording");
     let preamble = reader.preamble();
     let mut entries = Vec::new();
@@ -141,13 +141,13 @@ fn rows_say_what_stations_say() {
     assert!(said == told);
 }
 
-fn report(preamble: Preamble, entries: &[Entry]) -> Report {
-    let mut account = Account::new(preamble);
+fn report(preamble: TraceHeader, entries: &[Entry]) -> Report {
+    let mut account = Engine::new(preamble);
     for entry in entries {
         match entry {
             Entry::Record(bytes) => account.take(Input::Record(bytes)),
             Entry::Time(now_ns) => account.take(Input::Time(*now_ns)),
-            Entry::Other(n) if n % 5 == 0 => account.take(Input::BeginAnew),
+            Entry::Other(n) if n % 5 == 0 => account.take(Input::Reset),
             Entry::Other(_) => {}
         }
     }

@@ -10,7 +10,7 @@ use crate::commands::{doctor, selftest};
 /// The version, and which eBPF object is inside.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let object = zctrace_probes::selftest::object_id();
+        let object = zctrace_probes::probe::object_id();
         let short = object.get(..12).unwrap_or(&object);
         format!("{} (eBPF object {short})", env!("CARGO_PKG_VERSION"))
     });

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use zctrace_probes::selftest::{self, Table, Trial, Verdict};
+use zctrace_probes::facts::{SelftestResults, Trial, Verdict};
+use zctrace_probes::selftest;
 use zctrace_report::text::{count, printable, size};
 
 use crate::render::text::{shorten, wrap};
@@ -27,7 +28,7 @@ pub(crate) fn run(options: &Options) -> u8 {
         terminal_io::eprint(&format!("{} is not a directory", printable(&dir.display().to_string())));
         return exit_code::USAGE;
     }
-    let table = match selftest::run_by(options.dir.as_deref(), options.btf.as_deref()) {
+    let table = match selftest::run_with_btf(options.dir.as_deref(), options.btf.as_deref()) {
         Ok(table) => table,
         Err(error) => return session::print_setup_error(&SetupError::from(&error)),
     };
@@ -43,7 +44,7 @@ pub(crate) fn run(options: &Options) -> u8 {
 }
 
 /// The same for machines.
-fn to_json(table: &Table) -> String {
+fn to_json(table: &SelftestResults) -> String {
     let counts = table.counts();
     let all = serde_json::json!({
         "schema": "zctrace-selftest/1.0",
@@ -60,7 +61,7 @@ fn to_json(table: &Table) -> String {
 }
 
 /// The screen.
-fn selftest_text(table: &Table) -> String {
+fn selftest_text(table: &SelftestResults) -> String {
     let counts = table.counts();
     let mut text = String::new();
     let absent = match counts.absent {
@@ -115,7 +116,7 @@ fn write_row(text: &mut String, trial: &Trial) {
     if trial.verdict == Verdict::Yes {
         return;
     }
-    let seen = trial.seen;
+    let seen = trial.observed;
     let parts = [
         (seen.moved, "moved"),
         (seen.copied, "copied"),
@@ -134,7 +135,7 @@ fn write_row(text: &mut String, trial: &Trial) {
 
 #[cfg(test)]
 mod tests {
-    use zctrace_probes::selftest::{Expected, Key, Seen};
+    use zctrace_probes::facts::{CacheKey, Expected, Observed};
 
     use super::*;
     use crate::render::fixtures::{assert_fits, assert_snapshot};
@@ -146,7 +147,7 @@ mod tests {
             fact: fact.to_owned(),
             expected,
             bytes: 32 << 10,
-            seen: Seen {
+            observed: Observed {
                 moved,
                 copied,
                 zero,
@@ -158,10 +159,10 @@ mod tests {
     }
 
     /// A selftest of which two trials failed, and one could not be made.
-    fn failed() -> Table {
+    fn failed() -> SelftestResults {
         const ALL: u64 = 32 << 10;
-        Table {
-            key: Key {
+        SelftestResults {
+            key: CacheKey {
                 trials: 1,
                 boot: String::new(),
                 kernel: "6.18.44 #1 SMP".to_owned(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use zctrace_probes::trace::{Input, Preamble, Recorder};
+use zctrace_probes::trace::{Input, TraceHeader, Recorder};
 use zctrace_recording::Writer;
 use zctrace_records::{IoCounterKey, IoCounters, endpoint_kind, nr};
 
@@ -20,7 +20,7 @@ const WRITES: [(u64, u64); 3] = [(1, 1), (25, 2), (55, 4)];
 fn made_up(directory: &Directory) -> PathBuf {
     let path = directory.0.join("made-up.zct");
     let file = Writer::create(&path).expect("a file");
-    let (mut writer, handle) = Writer::start(file, &Preamble::default(), "1.2.3").expect("a head");
+    let (mut writer, handle) = Writer::start(file, &TraceHeader::default(), "1.2.3").expect("a head");
     for (number, (seconds, mebibytes)) in (1..).zip(WRITES) {
         let key = IoCounterKey {
             ino: number,
@@ -38,7 +38,7 @@ fn made_up(directory: &Directory) -> PathBuf {
             ..IoCounters::default()
         };
         writer.take(&Input::Time(seconds * SECOND));
-        writer.take(&Input::Plain(&[(key, sum)]));
+        writer.take(&Input::IoCounters(&[(key, sum)]));
     }
     writer.take(&Input::End);
     writer.take(&Input::Time(60 * SECOND));

@@ -1,45 +1,45 @@
-//! What can be wrong with type information, or missing from it.
+//! Errors of reading type information.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a question about the kernel's types has no answer.
+/// Error of a query about the kernel's types.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum BtfError {
     /// The file cannot be read.
     Unreadable {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         error: io::Error,
     },
-    /// It is not BTF, or BTF of another byte order or version.
+    /// The bytes are not BTF, or are BTF of another byte order or version.
     NotBtf(&'static str),
-    /// It is BTF, but does not make sense.
+    /// The bytes are BTF, but inconsistent.
     Malformed(&'static str),
-    /// This kernel has no such type.
+    /// The kernel has no such type.
     NoType {
-        /// Its name.
+        /// Name of the type.
         name: String,
     },
-    /// This kernel's type has no such member.
+    /// The type has no such member.
     NoField {
-        /// The type.
-        of: String,
-        /// The member, with the way to it.
+        /// Name of the type.
+        type_name: String,
+        /// Path of the member, such as `bi_iter.bi_size`.
         field: String,
     },
-    /// No enum of this kernel has such an enumerator.
+    /// No enum of the kernel has such an enumerator.
     NoEnumerator {
-        /// Its name.
+        /// Name of the enumerator.
         name: String,
     },
 }
 
 impl BtfError {
-    /// Whether the kernel simply does not have what was asked for, as against input that cannot be read.
+    /// Returns whether the kernel merely lacks the item, as opposed to unreadable input.
     #[must_use]
     pub const fn is_missing(&self) -> bool {
         matches!(
@@ -62,7 +62,7 @@ impl fmt::Display for BtfError {
             Self::NotBtf(why) => write!(f, "this is not BTF: {why}"),
             Self::Malformed(why) => write!(f, "the BTF is damaged: {why}"),
             Self::NoType { name } => write!(f, "this kernel has no type `{name}`"),
-            Self::NoField { of, field } => write!(f, "this kernel's `{of}` has no `{field}`"),
+            Self::NoField { type_name: of, field } => write!(f, "this kernel's `{of}` has no `{field}`"),
             Self::NoEnumerator { name } => write!(f, "this kernel has no enumerator `{name}`"),
         }
     }

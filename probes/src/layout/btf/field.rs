@@ -1,30 +1,31 @@
-//! A member: where it is, how large, and which bits of it.
+//! Offset, size and bits of a structure member.
 
 use super::error::BtfError;
-use super::table::{Member, Table};
+use super::table::{Member, TypeTable};
 
-/// Where a member of a struct is.
+/// Location of a member in its structure.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Field {
-    /// Bytes from the start of the struct. For a bitfield, those of the byte that its first bit is in.
+    /// Offset from the start of the structure, in bytes; of a bitfield, that of the byte with its
+    /// first bit.
     pub offset: u32,
-    /// Bytes of its type; of a bitfield, the bytes that its bits are spread over.
+    /// Size of the member's type in bytes; of a bitfield, the number of bytes that its bits touch.
     pub size: u32,
-    /// Which bits, if it is a bitfield.
+    /// Bits within those bytes; `None` if the member is not a bitfield.
     pub bits: Option<Bits>,
 }
 
-/// The bits of a bitfield, within the bytes of its [`Field`], counted as a little-endian machine does.
+/// Bits of a bitfield within the bytes of its [`Field`], in little-endian numbering.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Bits {
-    /// The first bit.
+    /// Number of the first bit.
     pub shift: u8,
-    /// How many.
+    /// Number of bits.
     pub width: u8,
 }
 
-/// The field that a member is, at `bits` from the start of the outermost struct.
-pub(super) fn describe(table: &Table, member: &Member, bits: u64) -> Result<Field, BtfError> {
+/// Describes a member that begins `bits` bits after the start of the outermost structure.
+pub(super) fn describe(table: &TypeTable, member: &Member, bits: u64) -> Result<Field, BtfError> {
     let offset = u32::try_from(bits / 8).map_err(|_| BtfError::Malformed("a member's offset overflows"))?;
     let shift = (bits % 8) as u8;
     if member.bit_width > 0 {
@@ -39,8 +40,8 @@ pub(super) fn describe(table: &Table, member: &Member, bits: u64) -> Result<Fiel
     if shift != 0 {
         return Err(BtfError::Malformed("a member that is no bitfield begins within a byte"));
     }
-    let size = table.size(member.type_id, 0)?;
-    // Old BTF has bitfields as integers of fewer bits than their bytes.
+    let size = table.size_of(member.type_id, 0)?;
+    // Old BTF encodes bitfields as integers with fewer bits than their bytes.
     match table.integer_bits(member.type_id)? {
         Some((first, width)) if u64::from(width) < u64::from(size) * 8 => Ok(Field {
             offset,

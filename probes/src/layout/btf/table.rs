@@ -1,21 +1,21 @@
-//! The types of a BTF blob, as they are laid out there (include/uapi/linux/btf.h).
+//! Types of a BTF blob, in the layout of include/uapi/linux/btf.h.
 
 use super::error::BtfError;
 
-/// The number of a type; zero is void.
+/// BTF type ID; 0 is void.
 pub(super) type TypeId = u32;
 
-/// How many typedefs, qualifiers or nested anonymous members are followed: the kernel has a dozen at most, damaged input
-/// has loops.
-const DEEPEST: u32 = 64;
+/// Limit on chains of typedefs, qualifiers and nested anonymous members. The kernel has a dozen at
+/// most; damaged input can contain loops.
+const MAX_DEPTH: u32 = 64;
 
-/// Every BTF blob begins with this (`BTF_MAGIC`), in the byte order of its machine.
+/// First two bytes of a BTF blob (`BTF_MAGIC`), in the byte order of its machine.
 const MAGIC: u16 = 0xeb9f;
 
-/// The header as of version 1.
-const HEADER: usize = 24;
+/// Length of the version 1 header, in bytes.
+const MIN_HEADER_LEN: usize = 24;
 
-/// What a type is.
+/// Kind of a type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Int,
@@ -26,7 +26,7 @@ pub(super) enum Kind {
     Enum,
     Fwd,
     Typedef,
-    /// const, volatile, restrict, and type tags: nothing but another name for what they stand before.
+    /// const, volatile, restrict and type tags, which only rename the type that they refer to.
     Qualifier,
     Func,
     FuncProto,
@@ -64,8 +64,8 @@ impl Kind {
         matches!(self, Self::Struct | Self::Union)
     }
 
-    /// Bytes that follow the three common words, for `count` elements.
-    const fn trailer(self, count: usize) -> usize {
+    /// Returns the number of bytes after the three common words, for `count` elements.
+    const fn trailing_bytes(self, count: usize) -> usize {
         match self {
             Self::Int | Self::Var | Self::DeclTag => 4,
             Self::Array => 12,
@@ -76,40 +76,40 @@ impl Kind {
     }
 }
 
-/// The common words of a type.
+/// Common words of a type.
 #[derive(Clone, Copy, Debug)]
-struct Head {
+struct TypeHeader {
     kind: Kind,
-    /// For structs: offsets hold the width of bitfields, too. For enums: values are signed.
+    /// For structures: offsets also hold the width of bitfields. For enums: values are signed.
     flag: bool,
     count: usize,
     name: u32,
-    /// The size, or the type that is referred to.
+    /// Size, or the type that is referred to.
     word: u32,
-    /// Where what follows the common words begins.
-    rest: usize,
+    /// Offset of the data after the common words.
+    trailer: usize,
 }
 
-/// A member of a struct or union.
+/// Member of a structure or union.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
     pub(super) type_id: TypeId,
     pub(super) bit_offset: u64,
-    /// Zero if it is no bitfield.
+    /// Width in bits; 0 if the member is not a bitfield.
     pub(super) bit_width: u8,
 }
 
-/// All types of a blob.
+/// Index of the types of a blob.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct TypeTable {
     bytes: Vec<u8>,
     strings: std::ops::Range<usize>,
-    /// Where each type begins; the first has number 1.
+    /// Offset of each type; the first has ID 1.
     types: Vec<u32>,
 }
 
-/// Reads a word that is there, or says that the blob is cut short.
-fn word(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
+/// Reads a word, or returns an error if the blob is too short.
+fn read_u32(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
     let word = at
         .checked_add(4)
         .and_then(|end| bytes.get(at..end))
@@ -118,7 +118,7 @@ fn word(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
         .ok_or(BtfError::Malformed("it ends within a type"))
 }
 
-impl Table {
+impl TypeTable {
     pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
         let magic = bytes
             .get(..2)
@@ -137,13 +137,13 @@ impl Table {
         if bytes.get(2) != Some(&1) {
             return Err(BtfError::NotBtf("it is of another version than 1"));
         }
-        let header = word(&bytes, 4)? as usize;
-        if header < HEADER {
+        let header = read_u32(&bytes, 4)? as usize;
+        if header < MIN_HEADER_LEN {
             return Err(BtfError::Malformed("its header is too short"));
         }
         let section = |offset: usize| -> Result<std::ops::Range<usize>, BtfError> {
-            let start = header.checked_add(word(&bytes, offset)? as usize);
-            let len = word(&bytes, offset + 4)? as usize;
+            let start = header.checked_add(read_u32(&bytes, offset)? as usize);
+            let len = read_u32(&bytes, offset + 4)? as usize;
             let end = start.and_then(|start| start.checked_add(len));
             match (start, end) {
                 (Some(start), Some(end)) if end <= bytes.len() => Ok(start..end),
@@ -161,8 +161,8 @@ impl Table {
         };
         let mut at = types.start;
         while at < types.end {
-            let head = table.head_at(at)?;
-            let end = head.rest + head.kind.trailer(head.count);
+            let head = table.header_at(at)?;
+            let end = head.trailer + head.kind.trailing_bytes(head.count);
             if end > types.end {
                 return Err(BtfError::Malformed("a type reaches beyond the types"));
             }
@@ -177,20 +177,20 @@ impl Table {
         self.types.len()
     }
 
-    fn head_at(&self, at: usize) -> Result<Head, BtfError> {
-        let info = word(&self.bytes, at + 4)?;
+    fn header_at(&self, at: usize) -> Result<TypeHeader, BtfError> {
+        let info = read_u32(&self.bytes, at + 4)?;
         let kind = Kind::of((info >> 24) & 0x1f).ok_or(BtfError::Malformed("a type of an unknown kind"))?;
-        Ok(Head {
+        Ok(TypeHeader {
             kind,
             flag: info >> 31 == 1,
             count: (info & 0xffff) as usize,
-            name: word(&self.bytes, at)?,
-            word: word(&self.bytes, at + 8)?,
-            rest: at + 12,
+            name: read_u32(&self.bytes, at)?,
+            word: read_u32(&self.bytes, at + 8)?,
+            trailer: at + 12,
         })
     }
 
-    fn head(&self, id: TypeId) -> Result<Head, BtfError> {
+    fn header(&self, id: TypeId) -> Result<TypeHeader, BtfError> {
         let index = (id as usize)
             .checked_sub(1)
             .ok_or(BtfError::Malformed("void where a type is needed"))?;
@@ -198,10 +198,10 @@ impl Table {
             .types
             .get(index)
             .ok_or(BtfError::Malformed("a type that is not there is referred to"))?;
-        self.head_at(*at as usize)
+        self.header_at(*at as usize)
     }
 
-    /// The string at an offset of the strings.
+    /// Returns the string at an offset of the string section.
     fn string(&self, offset: u32) -> Result<&[u8], BtfError> {
         let strings = &self.bytes[self.strings.clone()];
         let tail = strings
@@ -214,23 +214,23 @@ impl Table {
         Ok(&tail[..end])
     }
 
-    /// The types of a name and kind.
+    /// Iterates over the types of a name and kind.
     ///
-    /// Names are not kept in a table of their own: a few dozen are asked for, of a hundred thousand types.
-    pub(super) fn named(&self, name: &str, wanted: impl Fn(Kind) -> bool) -> impl Iterator<Item = TypeId> {
+    /// Names are not indexed, because only a few dozen of a hundred thousand types are looked up.
+    pub(super) fn find_by_name(&self, name: &str, wanted: impl Fn(Kind) -> bool) -> impl Iterator<Item = TypeId> {
         let name = name.as_bytes().to_vec();
         (1..).zip(&self.types).filter_map(move |(id, &at)| {
-            let head = self.head_at(at as usize).ok()?;
+            let head = self.header_at(at as usize).ok()?;
             (wanted(head.kind) && self.string(head.name).ok()? == name).then_some(id)
         })
     }
 
-    /// What a type is without its typedefs and qualifiers.
+    /// Strips typedefs and qualifiers.
     pub(super) fn resolve(&self, id: TypeId) -> Result<TypeId, BtfError> {
         let mut id = id;
-        for _ in 0..DEEPEST {
-            match self.head(id)? {
-                Head {
+        for _ in 0..MAX_DEPTH {
+            match self.header(id)? {
+                TypeHeader {
                     kind: Kind::Typedef | Kind::Qualifier,
                     word,
                     ..
@@ -241,44 +241,44 @@ impl Table {
         Err(BtfError::Malformed("typedefs without an end"))
     }
 
-    /// What a type is without its typedefs, and of an array its elements: void stays void.
-    pub(super) fn element(&self, id: TypeId) -> Result<TypeId, BtfError> {
+    /// Strips typedefs, qualifiers and arrays. Void stays void.
+    pub(super) fn element_type(&self, id: TypeId) -> Result<TypeId, BtfError> {
         let mut id = id;
-        for _ in 0..DEEPEST {
+        for _ in 0..MAX_DEPTH {
             if id == 0 {
                 return Ok(0);
             }
-            match self.head(id)? {
-                Head {
+            match self.header(id)? {
+                TypeHeader {
                     kind: Kind::Typedef | Kind::Qualifier,
                     word,
                     ..
                 } => id = word,
-                Head {
+                TypeHeader {
                     kind: Kind::Array,
-                    rest,
+                    trailer: rest,
                     ..
-                } => id = word(&self.bytes, rest)?,
+                } => id = read_u32(&self.bytes, rest)?,
                 _ => return Ok(id),
             }
         }
         Err(BtfError::Malformed("typedefs without an end"))
     }
 
-    /// What a pointer points to.
-    pub(super) fn points_to(&self, id: TypeId) -> Result<TypeId, BtfError> {
-        match self.head(id)? {
-            Head {
+    /// Returns the type that a pointer points to.
+    pub(super) fn pointee(&self, id: TypeId) -> Result<TypeId, BtfError> {
+        match self.header(id)? {
+            TypeHeader {
                 kind: Kind::Ptr, word, ..
             } => Ok(word),
             _ => Err(BtfError::Malformed("a tracepoint that is no pointer")),
         }
     }
 
-    /// How many parameters a function has.
-    pub(super) fn parameters(&self, id: TypeId) -> Result<usize, BtfError> {
-        match self.head(id)? {
-            Head {
+    /// Returns the number of parameters of a function prototype.
+    pub(super) fn parameter_count(&self, id: TypeId) -> Result<usize, BtfError> {
+        match self.header(id)? {
+            TypeHeader {
                 kind: Kind::FuncProto,
                 count,
                 ..
@@ -287,20 +287,21 @@ impl Table {
         }
     }
 
-    /// The size of a type in bytes.
-    pub(super) fn size(&self, id: TypeId, depth: u32) -> Result<u32, BtfError> {
-        if depth > DEEPEST {
+    /// Returns the size of a type, in bytes.
+    pub(super) fn size_of(&self, id: TypeId, depth: u32) -> Result<u32, BtfError> {
+        if depth > MAX_DEPTH {
             return Err(BtfError::Malformed("arrays without an end"));
         }
         let id = self.resolve(id)?;
-        let head = self.head(id)?;
+        let head = self.header(id)?;
         match head.kind {
             Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => Ok(head.word),
-            // Of the machine that reads: kernels of other word sizes are not traced from here.
+            // Pointer size of the reading machine; kernels of another word size cannot be traced
+            // from here.
             Kind::Ptr => Ok(size_of::<usize>() as u32),
             Kind::Array => {
-                let element = self.size(word(&self.bytes, head.rest)?, depth + 1)?;
-                let count = word(&self.bytes, head.rest + 8)?;
+                let element = self.size_of(read_u32(&self.bytes, head.trailer)?, depth + 1)?;
+                let count = read_u32(&self.bytes, head.trailer + 8)?;
                 element
                     .checked_mul(count)
                     .ok_or(BtfError::Malformed("an array larger than 4 GiB"))
@@ -309,32 +310,33 @@ impl Table {
         }
     }
 
-    /// The first bit and the width of an integer, `None` if the type is none.
+    /// Returns the first bit and the width of an integer type; `None` for another type.
     pub(super) fn integer_bits(&self, id: TypeId) -> Result<Option<(u8, u8)>, BtfError> {
-        let head = self.head(self.resolve(id)?)?;
+        let head = self.header(self.resolve(id)?)?;
         if head.kind != Kind::Int {
             return Ok(None);
         }
-        let encoding = word(&self.bytes, head.rest)?;
+        let encoding = read_u32(&self.bytes, head.trailer)?;
         Ok(Some(((encoding >> 16) as u8, encoding as u8)))
     }
 
-    /// A member by name, looked for in anonymous members, too, with its offset from the start of `id`.
+    /// Finds a member by name, also in anonymous members, with its offset from the start of `id`.
     pub(super) fn member(&self, id: TypeId, name: &str) -> Result<Option<Member>, BtfError> {
-        // Breadth first, over what is left to look at; damaged input could nest without end, so both are bounded.
+        // Work list of nested anonymous members. Its length and their depth are bounded, because
+        // damaged input can nest without end.
         let mut left = vec![(id, 0_u64, 0_u32)];
         while let Some((id, base, depth)) = left.pop() {
             let id = if id == 0 { continue } else { self.resolve(id)? };
-            let head = self.head(id)?;
+            let head = self.header(id)?;
             if !head.kind.is_composite() {
                 continue;
             }
             for index in 0..head.count {
-                let at = head.rest + 12 * index;
+                let at = head.trailer + 12 * index;
                 let (name_at, type_id, offset) = (
-                    word(&self.bytes, at)?,
-                    word(&self.bytes, at + 4)?,
-                    word(&self.bytes, at + 8)?,
+                    read_u32(&self.bytes, at)?,
+                    read_u32(&self.bytes, at + 4)?,
+                    read_u32(&self.bytes, at + 8)?,
                 );
                 let (bit_offset, bit_width) = if head.flag {
                     (offset & 0x00ff_ffff, (offset >> 24) as u8)
@@ -350,7 +352,7 @@ impl Table {
                         bit_width,
                     }));
                 }
-                if found.is_empty() && depth < DEEPEST && left.len() < 4096 {
+                if found.is_empty() && depth < MAX_DEPTH && left.len() < 4096 {
                     left.push((type_id, bit_offset, depth + 1));
                 }
             }
@@ -358,25 +360,25 @@ impl Table {
         Ok(None)
     }
 
-    /// The value of an enumerator of any enum.
+    /// Returns the value of an enumerator of any enum.
     pub(super) fn enumerator(&self, name: &str) -> Result<Option<i64>, BtfError> {
         for &at in &self.types {
-            let head = self.head_at(at as usize)?;
+            let head = self.header_at(at as usize)?;
             let words = match head.kind {
                 Kind::Enum => 2,
                 Kind::Enum64 => 3,
                 _ => continue,
             };
             for index in 0..head.count {
-                let at = head.rest + 4 * words * index;
-                if self.string(word(&self.bytes, at)?)? != name.as_bytes() {
+                let at = head.trailer + 4 * words * index;
+                if self.string(read_u32(&self.bytes, at)?)? != name.as_bytes() {
                     continue;
                 }
-                let low = word(&self.bytes, at + 4)?;
+                let low = read_u32(&self.bytes, at + 4)?;
                 return Ok(Some(match (words, head.flag) {
                     (2, true) => i64::from(low.cast_signed()),
                     (2, false) => i64::from(low),
-                    _ => (u64::from(word(&self.bytes, at + 8)?) << 32 | u64::from(low)).cast_signed(),
+                    _ => (u64::from(read_u32(&self.bytes, at + 8)?) << 32 | u64::from(low)).cast_signed(),
                 }));
             }
         }

@@ -14,7 +14,7 @@ pub(super) fn write_longest(text: &mut String, rows: &[PathResult], not_traced: 
     if let Some(error) = not_traced {
         text.push_str("\nwithout the kernel's own evidence\n");
         wrap(text, "  -  ", &printable(&error.to_string()));
-        wrap(text, "        mend  ", &printable(&error.mend()));
+        wrap(text, "        mend  ", &printable(&error.hint()));
         return;
     }
     let longest = rows

@@ -39,7 +39,7 @@ impl KernelTrace {
     /// Runs something, and tells what the kernel saw of it.
     pub(crate) fn observe<T>(&mut self, run: impl FnOnce() -> T) -> (T, Report) {
         // What was done between two paths belongs to none.
-        self.tracer.lap(ROWS);
+        self.tracer.interval_report(ROWS);
         let over = AtomicBool::new(false);
         let tracer = &mut self.tracer;
         let result = std::thread::scope(|threads| {
@@ -53,7 +53,7 @@ impl KernelTrace {
             over.store(true, Ordering::Relaxed);
             result
         });
-        (result, self.tracer.lap(ROWS))
+        (result, self.tracer.interval_report(ROWS))
     }
 
     /// What watching cost and lost in all, and what could be seen.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
-use zctrace_probes::probe::{Probes, Program, Setup, SetupError, announce};
+use zctrace_probes::probe::{LoadOptions, Probes, Program, SetupError, announce};
 use zctrace_probes::trace::{Options, Tracer};
 
 /// How often the ring is emptied by whoever uses a tracer.
@@ -79,9 +79,9 @@ pub(crate) fn measure_load() -> Result<(LoadResult, Measurement, Measurement), S
     for round in 0..=ROUNDS {
         let before = getppid();
         let start = Instant::now();
-        let probes = Probes::load(&Setup {
-            look_around: true,
-            ..Setup::default()
+        let probes = Probes::load(&LoadOptions {
+            snapshot_open_files: true,
+            ..LoadOptions::default()
         })?;
         let loaded = elapsed_ns(start);
         let with = getppid();
@@ -89,7 +89,7 @@ pub(crate) fn measure_load() -> Result<(LoadResult, Measurement, Measurement), S
         left_out = probes
             .not_loaded()
             .iter()
-            .map(|one| (one.program, one.why.clone()))
+            .map(|one| (one.program, one.reason.clone()))
             .collect();
         let start = Instant::now();
         drop(probes);

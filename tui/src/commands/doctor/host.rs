@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use zctrace_probes::layout::btf::{Btf, BtfError, KERNEL};
-use zctrace_probes::layout::plan::{Part, Plan};
+use zctrace_probes::layout::btf::{Btf, BtfError, KERNEL_BTF_PATH};
+use zctrace_probes::layout::offsets::{KernelOffsets, ProbeGroup};
 use zctrace_probes::probe::SetupErrorKind;
 
 /// Capabilities and what they are needed for (include/uapi/linux/capability.h).
@@ -94,23 +94,26 @@ pub(crate) struct BtfInfo {
     /// Whether one of these is such that nothing can be shown.
     pub(crate) fatal: bool,
     /// All about them.
-    pub(crate) plan: Plan,
+    pub(crate) plan: KernelOffsets,
 }
 
 /// Reads them. The error is cause and mend.
 pub(crate) fn types(btf: Option<&Path>) -> Result<BtfInfo, (String, String)> {
-    let path = btf.unwrap_or_else(|| Path::new(KERNEL));
-    let plan = Btf::from_file(path).and_then(|types| Plan::of(&types));
+    let path = btf.unwrap_or_else(|| Path::new(KERNEL_BTF_PATH));
+    let plan = Btf::from_file(path).and_then(|types| KernelOffsets::from_btf(&types));
     let plan = plan.map_err(|error: BtfError| {
         let error = zctrace_probes::probe::SetupError::from(SetupErrorKind::NoBtf(error));
-        (error.to_string(), error.mend())
+        (error.to_string(), error.hint())
     })?;
-    let wanted = plan.missing.iter().filter(|missing| missing.part != Part::Optional);
+    let wanted = plan
+        .missing
+        .iter()
+        .filter(|missing| missing.group != ProbeGroup::Always);
     Ok(BtfInfo {
         path: path.to_owned(),
         found: plan.values.len(),
         missing: wanted.map(ToString::to_string).collect(),
-        fatal: plan.missing_for(Part::Calls).is_some(),
+        fatal: plan.missing_for(ProbeGroup::Calls).is_some(),
         plan,
     })
 }

@@ -35,7 +35,7 @@ pub(super) fn to_json(findings: &Findings) -> String {
             "sys_ptrace": findings.privileges.can_trace_other_users,
         },
         "kernel": findings.kernel,
-        "object": zctrace_probes::selftest::object_id(),
+        "object": zctrace_probes::probe::object_id(),
         "types": types,
         "lockdown": findings.lockdown,
         "settings": settings,

@@ -8,9 +8,10 @@ mod render;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use zctrace_probes::facts::{self, SelftestResults};
 use zctrace_probes::probe::{SetupError, SetupErrorKind};
-use zctrace_probes::selftest::{self, Table};
-use zctrace_probes::trace::foreseen;
+use zctrace_probes::selftest;
+use zctrace_probes::trace::expected_coverage;
 use zctrace_report::{Alive, Coverage};
 
 use self::cost::{Cost, LoadResult};
@@ -76,7 +77,7 @@ struct Findings {
     settings: Vec<Setting>,
     loaded: Attempt<LoadResult>,
     cost: Attempt<Cost>,
-    selftest: Option<Table>,
+    selftest: Option<SelftestResults>,
     coverage: Coverage,
     now_unix_ms: u64,
 }
@@ -96,12 +97,12 @@ impl Findings {
             let why = "what is to be mended comes first";
             (Attempt::Skipped(why), Attempt::Skipped(why))
         };
-        let mut selftest = selftest::remembered();
+        let mut selftest = facts::cache::load();
         if matches!(loaded, Attempt::Done(_)) && selftest.as_ref().is_none_or(|table| !table.passed()) {
             selftest = selftest::run(None).ok().or(selftest);
         }
         let plan = types.as_ref().ok().map(|types| &types.plan);
-        let mut coverage = foreseen(plan, selftest.as_ref().filter(|_| btf.is_none()));
+        let mut coverage = expected_coverage(plan, selftest.as_ref().filter(|_| btf.is_none()));
         if let Attempt::Done(loaded) = &loaded {
             mark_not_loaded(&mut coverage, loaded);
         }
@@ -216,7 +217,7 @@ impl<T> Attempt<T> {
                     SetupErrorKind::Refused { log, .. } => log.clone(),
                     _ => String::new(),
                 };
-                Self::Failed(error.to_string(), error.mend(), log)
+                Self::Failed(error.to_string(), error.hint(), log)
             }
         }
     }
@@ -227,7 +228,7 @@ fn measure() -> (Attempt<LoadResult>, Attempt<Cost>) {
     match cost::measure_load() {
         Ok((loaded, bare, syscall_overhead)) => {
             // For the reports of this boot. Where it cannot be kept they do without.
-            let _ = selftest::remember_tax(syscall_overhead.ns);
+            let _ = facts::cache::store_syscall_overhead(syscall_overhead.ns);
             (
                 Attempt::Done(loaded),
                 Attempt::of(cost::measure_tracing(bare, syscall_overhead)),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use zctrace_probes::layout::plan::Plan;
+use zctrace_probes::layout::offsets::KernelOffsets;
 use zctrace_probes::probe::Program;
 
 use super::cost::Measurement;
@@ -34,7 +34,7 @@ fn ready() -> Findings {
             found: 77,
             missing: Vec::new(),
             fatal: false,
-            plan: Plan::default(),
+            plan: KernelOffsets::default(),
         }),
         lockdown: Some("none".to_owned()),
         settings: [
@@ -63,7 +63,7 @@ fn ready() -> Findings {
             call_bytes: 930.0,
         }),
         selftest: None,
-        coverage: foreseen(None, None),
+        coverage: expected_coverage(None, None),
         now_unix_ms: 3 * HOUR,
     };
     for fact in &mut findings.coverage.facts {
@@ -82,7 +82,7 @@ fn unprivileged() -> Findings {
         },
         loaded: Attempt::Skipped("what is to be mended comes first"),
         cost: Attempt::Skipped("what is to be mended comes first"),
-        coverage: foreseen(None, None),
+        coverage: expected_coverage(None, None),
         ..ready()
     }
 }
@@ -119,7 +119,7 @@ fn refused_program_is_a_problem() {
     let mut findings = Findings {
         loaded: refused,
         cost: Attempt::Skipped("nothing is attached"),
-        coverage: foreseen(None, None),
+        coverage: expected_coverage(None, None),
         ..ready()
     };
     let text = shown(&findings, true, "doctor-refused.txt");

@@ -1,0 +1,6 @@
+//! Containers.
+
+pub(crate) mod cached_map;
+pub(crate) mod fast_map;
+pub(crate) mod position_map;
+pub(crate) mod range_set;

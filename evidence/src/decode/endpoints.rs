@@ -1,0 +1,373 @@
+//! What calls were made on: files, sockets, devices and memory, each by a small number, with the names people give them.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use zctrace_records::{COMPONENT_SIZE, EndpointName, EndpointState, SocketPair, endpoint_kind, name_flag};
+
+use crate::collections::fast_map::FastMap;
+use zctrace_report::{End, EndKind};
+
+/// An end, by number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct EndpointId(u32);
+
+impl EndpointId {
+    /// Any pipe, as a place on the way.
+    pub(crate) const PIPE: Self = Self(0);
+    /// The program's own memory.
+    pub(crate) const MEMORY: Self = Self(1);
+}
+
+/// `O_DIRECT` of x86-64 (include/uapi/asm-generic/fcntl.h).
+pub(crate) const O_DIRECT: u32 = 0o40_000;
+/// `/dev/null`, as the kernel keeps device numbers: major 1, minor 3 (Documentation/admin-guide/devices.txt).
+const DEV_NULL: u32 = (1 << 20) | 3;
+/// Major number of terminals' devices: 4 consoles and serial lines, 5 `/dev/tty`, 136 to 143 pseudo-terminals.
+const TERMINALS: [std::ops::RangeInclusive<u32>; 2] = [4..=5, 136..=143];
+/// Endpoints that are kept apart. A server meets millions of sockets; those beyond are one end of their kind.
+const MAX_ENDPOINTS: usize = 100_000;
+
+/// What makes an end this one and no other.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Key {
+    kind: u16,
+    direct: bool,
+    device: u32,
+    dev: u32,
+    generation: u32,
+    ino: u64,
+}
+
+/// How an end takes and gives bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum EndpointForm {
+    Memory,
+    Pipe,
+    Buffered,
+    Direct,
+    Tcp,
+    UnixStream,
+    Null,
+    Other,
+}
+
+/// The form of the end that a call was made on.
+pub(crate) fn form_of(end: &EndpointState) -> EndpointForm {
+    match end.kind {
+        endpoint_kind::MEMORY => EndpointForm::Memory,
+        endpoint_kind::PIPE => EndpointForm::Pipe,
+        endpoint_kind::FILE | endpoint_kind::BLOCK if end.f_flags & O_DIRECT != 0 => EndpointForm::Direct,
+        endpoint_kind::FILE | endpoint_kind::BLOCK => EndpointForm::Buffered,
+        endpoint_kind::TCP => EndpointForm::Tcp,
+        endpoint_kind::UNIX_STREAM => EndpointForm::UnixStream,
+        endpoint_kind::CHAR if end.size == DEV_NULL => EndpointForm::Null,
+        _ => EndpointForm::Other,
+    }
+}
+
+fn report_kind(end: &EndpointState) -> EndKind {
+    match end.kind {
+        endpoint_kind::MEMORY => EndKind::Memory,
+        endpoint_kind::PIPE => EndKind::Pipe,
+        endpoint_kind::FILE if end.f_flags & O_DIRECT != 0 => EndKind::DirectFile,
+        endpoint_kind::FILE => EndKind::File,
+        endpoint_kind::BLOCK => EndKind::BlockDevice,
+        endpoint_kind::TCP => EndKind::Tcp,
+        endpoint_kind::UDP => EndKind::Udp,
+        endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => EndKind::Unix,
+        endpoint_kind::SOCKET => EndKind::Socket,
+        endpoint_kind::CHAR if end.size == DEV_NULL => EndKind::Null,
+        endpoint_kind::CHAR if TERMINALS.iter().any(|majors| majors.contains(&(end.size >> 20))) => EndKind::Terminal,
+        _ => EndKind::Device,
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    kind: EndKind,
+    state: EndpointState,
+    name: String,
+}
+
+/// All ends that were met.
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    all: Vec<Entry>,
+    by_key: FastMap<Key, EndpointId>,
+    mounts: HashMap<u32, String>,
+}
+
+impl Endpoints {
+    /// `mounts`: where the filesystem of a device number is mounted, for names.
+    pub(crate) fn new(mounts: HashMap<u32, String>) -> Self {
+        let bare = |kind, state_kind| Entry {
+            kind,
+            state: EndpointState {
+                kind: state_kind,
+                ..EndpointState::default()
+            },
+            name: String::new(),
+        };
+        Self {
+            all: vec![
+                bare(EndKind::Pipe, endpoint_kind::PIPE),
+                bare(EndKind::Memory, endpoint_kind::MEMORY),
+            ],
+            by_key: FastMap::default(),
+            mounts,
+        }
+    }
+
+    /// The number of the end that a call was made on.
+    pub(crate) fn of(&mut self, state: &EndpointState) -> EndpointId {
+        match state.kind {
+            endpoint_kind::PIPE => return EndpointId::PIPE,
+            endpoint_kind::MEMORY => return EndpointId::MEMORY,
+            _ => {}
+        }
+        let mut key = Key {
+            kind: state.kind,
+            direct: state.f_flags & O_DIRECT != 0,
+            device: if state.kind == endpoint_kind::CHAR {
+                state.size
+            } else {
+                0
+            },
+            dev: state.dev,
+            generation: state.generation,
+            ino: state.ino,
+        };
+        let full = self.all.len() >= MAX_ENDPOINTS;
+        if full && !self.by_key.contains_key(&key) {
+            key = Key {
+                dev: 0,
+                generation: 0,
+                ino: 0,
+                ..key
+            };
+        }
+        let next = EndpointId(self.all.len() as u32);
+        *self.by_key.entry(key).or_insert_with(|| {
+            self.all.push(Entry {
+                kind: report_kind(state),
+                state: *state,
+                name: String::new(),
+            });
+            next
+        })
+    }
+
+    /// Takes the name of an end.
+    pub(crate) fn name(&mut self, name: &EndpointName) {
+        if matches!(name.endpoint.kind, endpoint_kind::PIPE | endpoint_kind::MEMORY) {
+            return;
+        }
+        let id = self.of(&name.endpoint);
+        let path = self.path(name);
+        let entry = &mut self.all[id.0 as usize];
+        if entry.name.is_empty() {
+            entry.name = path;
+        }
+    }
+
+    /// The path of a file, from its components and the mount of its filesystem.
+    fn path(&self, name: &EndpointName) -> String {
+        let count = (name.count as usize).min(name.components.len());
+        let mut parts: Vec<String> = name.components[..count].iter().map(component).collect();
+        parts.reverse();
+        // The root of a mount is a component of its own: "/".
+        if parts.first().is_some_and(|part| part == "/") {
+            parts.remove(0);
+        }
+        if parts.is_empty() {
+            return String::new();
+        }
+        let path = parts.join("/");
+        if name.flags & name_flag::TRUNCATED != 0 {
+            return format!("…/{path}");
+        }
+        match self.mounts.get(&name.endpoint.dev) {
+            Some(mount) => format!("{}/{path}", mount.trim_end_matches('/')),
+            None if name.endpoint.kind == endpoint_kind::FILE => path,
+            None => format!("/{path}"),
+        }
+    }
+
+    /// The end as a report shows it.
+    pub(crate) fn report(&self, id: EndpointId) -> End {
+        let entry = &self.all[id.0 as usize];
+        let mut end = End::new(entry.kind.clone(), entry.name.clone());
+        let state = &entry.state;
+        match state.kind {
+            endpoint_kind::TCP => {
+                end.name = peer_of(&state.pair);
+                end.port = Some(state.pair.source_port.min(state.pair.destination_port));
+            }
+            endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR if state.ino != 0 => {
+                end.object = Some(format!("{}:{}:{}", state.dev >> 20, state.dev & 0xf_ffff, state.ino));
+            }
+            _ => {}
+        }
+        if state.kind == endpoint_kind::FILE && state.ino == 0 {
+            "several files".clone_into(&mut end.name);
+        }
+        if end.name.is_empty() && state.ino != 0 {
+            end.name = match state.kind {
+                endpoint_kind::FILE => format!(
+                    "inode {} of device {}:{}",
+                    state.ino,
+                    state.dev >> 20,
+                    state.dev & 0xf_ffff
+                ),
+                endpoint_kind::CHAR if end.kind == EndKind::Null => "/dev/null".to_owned(),
+                _ => format!("[{}]", state.ino),
+            };
+        }
+        end
+    }
+
+    /// Its kind.
+    pub(crate) fn kind(&self, id: EndpointId) -> &EndKind {
+        &self.all[id.0 as usize].kind
+    }
+
+    /// The end that the kernel counted calls on, by its inode number. Calls on files open with `O_DIRECT` it does not count
+    /// but records: a file that was met only so was open in another way, too.
+    pub(crate) fn counted(&self, ino: u64, dev: u32, kind: u16) -> Option<End> {
+        let ends = self.by_key.iter();
+        let (key, id) = ends
+            .filter(|(key, _)| key.ino == ino && key.dev == dev && key.kind == kind)
+            .min_by_key(|(key, id)| (key.direct, **id))?;
+        let mut end = self.report(*id);
+        if key.direct && end.kind == EndKind::DirectFile {
+            end.kind = EndKind::File;
+        }
+        Some(end)
+    }
+}
+
+fn component(bytes: &[u8; COMPONENT_SIZE]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(COMPONENT_SIZE);
+    let mut text = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    // One that fills its room was cut.
+    if end + 1 >= COMPONENT_SIZE {
+        text.push('…');
+    }
+    text
+}
+
+/// The other side of a connection, as people write it.
+fn peer_of(pair: &SocketPair) -> String {
+    let ip: IpAddr = match pair.family {
+        2 => Ipv4Addr::new(
+            pair.destination[0],
+            pair.destination[1],
+            pair.destination[2],
+            pair.destination[3],
+        )
+        .into(),
+        10 => Ipv6Addr::from(pair.destination).to_canonical(),
+        _ => return String::new(),
+    };
+    SocketAddr::new(ip, pair.destination_port).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zctrace_records::{MAX_COMPONENTS, RecordHeader};
+
+    fn file(ino: u64) -> EndpointState {
+        EndpointState {
+            kind: endpoint_kind::FILE,
+            ino,
+            dev: (254 << 20) | 1,
+            ..EndpointState::default()
+        }
+    }
+
+    fn named(parts: &[&str], flags: u32) -> EndpointName {
+        let mut components = [[0; COMPONENT_SIZE]; MAX_COMPONENTS];
+        for (at, part) in parts.iter().rev().enumerate() {
+            components[at][..part.len()].copy_from_slice(part.as_bytes());
+        }
+        EndpointName {
+            header: RecordHeader::from_bytes(&{
+                let mut bytes = [0; 32];
+                bytes[28] = 3;
+                bytes[30] = 32;
+                bytes
+            })
+            .unwrap(),
+            endpoint: file(7),
+            count: parts.len() as u32,
+            flags,
+            components,
+        }
+    }
+
+    #[test]
+    fn a_path_goes_from_the_mount_to_the_last_component() {
+        let mut ends = Endpoints::new(HashMap::from([((254 << 20) | 1, "/srv".to_owned())]));
+        ends.name(&named(&["/", "video", "a.bin"], 2));
+        let id = ends.of(&file(7));
+        assert_eq!(ends.report(id).name, "/srv/video/a.bin");
+        // The first name holds: a rename later does not rewrite what was seen.
+        ends.name(&named(&["/", "other"], 2));
+        assert_eq!(ends.report(id).name, "/srv/video/a.bin");
+    }
+
+    #[test]
+    fn what_was_cut_says_so() {
+        let mut ends = Endpoints::new(HashMap::default());
+        ends.name(&named(&["deep", "a.bin"], 1));
+        let id = ends.of(&file(7));
+        assert_eq!(ends.report(id).name, "…/deep/a.bin");
+    }
+
+    #[test]
+    fn one_file_opened_in_two_ways_is_two_ends() {
+        let mut ends = Endpoints::new(HashMap::default());
+        let buffered = ends.of(&file(7));
+        let direct = ends.of(&EndpointState {
+            f_flags: O_DIRECT,
+            ..file(7)
+        });
+        assert_ne!(buffered, direct);
+        assert_eq!(ends.of(&file(7)), buffered);
+        assert_ne!(
+            ends.of(&EndpointState {
+                generation: 1,
+                ..file(7)
+            }),
+            buffered,
+            "another life of the inode number"
+        );
+    }
+
+    #[test]
+    fn what_was_counted_was_not_direct() {
+        let mut ends = Endpoints::new(HashMap::default());
+        let kind = |ends: &Endpoints| ends.counted(7, file(7).dev, endpoint_kind::FILE).map(|end| end.kind);
+        assert_eq!(kind(&ends), None);
+        ends.of(&EndpointState {
+            f_flags: O_DIRECT,
+            ..file(7)
+        });
+        assert_eq!(kind(&ends), Some(EndKind::File));
+        ends.of(&file(7));
+        assert_eq!(kind(&ends), Some(EndKind::File));
+    }
+
+    #[test]
+    fn ends_are_bounded() {
+        let mut ends = Endpoints::new(HashMap::default());
+        let last = (0..MAX_ENDPOINTS as u64 + 10)
+            .map(|ino| ends.of(&file(ino + 1)))
+            .last()
+            .unwrap();
+        assert!(ends.all.len() <= MAX_ENDPOINTS + 1);
+        assert_eq!(ends.of(&file(5_000_000)), last, "the rest are one");
+    }
+}

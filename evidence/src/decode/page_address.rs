@@ -1,0 +1,118 @@
+//! Where bytes lie, in one number: pages of the kernel's memory map put in a row.
+
+use zctrace_records::{MAPPING_NOT_READ, PageRange};
+
+/// `struct page` has 64 bytes on every kernel that zctrace runs on (`CONFIG_HAVE_ALIGNED_STRUCT_PAGE`, x86-64), and the
+/// kernel keeps them in one array (`CONFIG_SPARSEMEM_VMEMMAP`): neighbours in the array are neighbours in memory.
+const PAGE_STRUCT: u64 = 64;
+/// Bytes of a page.
+pub(crate) const PAGE: u64 = 4096;
+
+/// The place of a byte in physical memory, up to a constant that is the same for the whole run. Two stations that show the
+/// same address for a byte show the same byte of the same page.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct PageAddress(pub(crate) u64);
+
+impl PageAddress {
+    pub(crate) fn plus(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_add(bytes))
+    }
+
+    /// Where in its page.
+    pub(crate) fn in_page(self) -> u64 {
+        self.0 % PAGE
+    }
+}
+
+/// Where a piece starts. `None` if the kernel showed no page (memory of a device), or something that cannot be one.
+pub(crate) fn start_of(piece: &PageRange) -> Option<PageAddress> {
+    page_of(piece).map(|page| page.plus(u64::from(piece.offset)))
+}
+
+/// Where the page starts that a piece counts from.
+pub(crate) fn page_of(piece: &PageRange) -> Option<PageAddress> {
+    (piece.page != 0 && piece.page.is_multiple_of(PAGE_STRUCT))
+        .then(|| PageAddress((piece.page / PAGE_STRUCT).wrapping_mul(PAGE)))
+}
+
+/// What the kernel says of a page's owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    /// A page of the page cache: the file's mapping, and the place of the first byte in the file.
+    File { mapping: u64, position: u64 },
+    /// Anonymous memory of a process: the address of the first byte in it.
+    Anonymous { address: u64 },
+    /// Nobody: a page of the kernel's own, or one that has been cut off its file. What its index says is kept, for a page
+    /// that is cut off keeps it (mm/filemap.c, `page_cache_delete`).
+    Kernel { position: u64 },
+    /// It was not looked at: that is no sign of anything.
+    NotRead,
+}
+
+/// Low bits of `folio->mapping` (include/linux/page-flags.h): 1 anonymous, 2 movable, 3 KSM.
+const ANONYMOUS: u64 = 1;
+const LOW_BITS: u64 = 3;
+
+/// The owner of a piece's page.
+pub(crate) fn owner_of(piece: &PageRange) -> Owner {
+    let position = piece.index.wrapping_mul(PAGE).wrapping_add(u64::from(piece.offset));
+    match piece.mapping & LOW_BITS {
+        _ if piece.mapping == MAPPING_NOT_READ => Owner::NotRead,
+        0 if piece.mapping != 0 => Owner::File {
+            mapping: piece.mapping,
+            position,
+        },
+        ANONYMOUS => Owner::Anonymous { address: position },
+        _ => Owner::Kernel { position },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_in_the_map_are_neighbours_in_memory() {
+        let piece = |page: u64, offset| PageRange {
+            page: 0xffff_ea00_0000_0000 + page * 64,
+            offset,
+            ..PageRange::default()
+        };
+        assert_eq!(start_of(&piece(7, 4096)), start_of(&piece(8, 0)));
+        assert_ne!(start_of(&piece(7, 0)), start_of(&piece(8, 0)));
+        assert_eq!(start_of(&piece(7, 5)).unwrap().in_page(), 5);
+        assert_eq!(
+            start_of(&PageRange {
+                page: 65,
+                ..PageRange::default()
+            }),
+            None,
+            "not a page"
+        );
+        assert_eq!(start_of(&PageRange::default()), None);
+    }
+
+    #[test]
+    fn the_low_bits_of_the_mapping_tell_the_owner() {
+        let of = |mapping| {
+            owner_of(&PageRange {
+                mapping,
+                index: 2,
+                offset: 10,
+                ..PageRange::default()
+            })
+        };
+        assert_eq!(
+            of(0x1000),
+            Owner::File {
+                mapping: 0x1000,
+                position: 8202
+            }
+        );
+        assert_eq!(of(0x1001), Owner::Anonymous { address: 8202 });
+        assert_eq!(of(0x1002), Owner::Kernel { position: 8202 });
+        assert_eq!(of(0x1003), Owner::Kernel { position: 8202 });
+        assert_eq!(of(0), Owner::Kernel { position: 8202 });
+        assert_eq!(of(MAPPING_NOT_READ), Owner::NotRead);
+    }
+}

@@ -1,0 +1,546 @@
+//! The level `digest`: sums over pages, where calls hand them to a connection and where packets carry them.
+//!
+//! Two sums over the same stretch of a stream that are equal show that packets carried the very pages that calls handed over,
+//! each at its place (see [`zctrace_records::mix`]). Sums are compared where both are known: at checkpoints, and where both are
+//! at rest. What lies between two such places is verdicts as one: all of it moved, or nothing is known of any of it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use zctrace_contract::Reason;
+use zctrace_records::{
+    DigestEvent, DigestSpan, DigestState, DigestSum, digest_event_kind, digest_flag, digest_span_flag,
+};
+
+use crate::collections::fast_map::FastMap;
+use crate::flows::edges::EdgeKey;
+
+/// Connections that are followed at the same time.
+const MAX_CONNECTIONS: usize = 65_536;
+/// PositionMap of one connection at which a sum is kept until the other one is known: with a place for each megabyte far more
+/// than any send buffer (`tcp_wmem`).
+const MAX_SUMS: usize = 4096;
+/// Stretches of one connection that wait.
+const MAX_PENDING_SPANS: usize = 16_384;
+
+/// What is known of bytes that were handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Finding {
+    /// The sums are equal: these pages were carried.
+    Equal,
+    /// By contract the call copied out of the program's memory.
+    FromMemory,
+    /// Not known, for this reason.
+    Unknown(Reason),
+}
+
+/// Bytes that were handed over, and what became of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DigestVerdict {
+    pub(crate) edge: EdgeKey,
+    pub(crate) stretch: DigestSpan,
+    /// How many bytes, of the stretch's.
+    pub(crate) bytes: u64,
+    pub(crate) finding: Finding,
+}
+
+/// All connections with sums.
+#[derive(Debug, Default)]
+pub(crate) struct Digests {
+    tracks: FastMap<(u64, u64), ConnectionDigest>,
+    /// Checkpoints at which sums were compared, and at which they were equal.
+    pub(crate) compared: u64,
+    pub(crate) equal: u64,
+    /// Pages are not looked at.
+    only_counted: bool,
+}
+
+/// A stretch that has ended, and where it did.
+#[derive(Clone, Copy, Debug)]
+struct PendingSpan {
+    stretch: DigestSpan,
+    end: u64,
+    edge: EdgeKey,
+}
+
+/// Sum and bytes in pages at a place.
+type At = (u64, u64);
+
+/// One connection.
+#[derive(Clone, Debug, Default)]
+struct ConnectionDigest {
+    handed: BTreeMap<u64, At>,
+    carried: BTreeMap<u64, At>,
+    /// Where both were known last: the place, and what they were.
+    known: Option<(u64, At, At)>,
+    stretches: VecDeque<PendingSpan>,
+    /// As the kernel had it last, and the edge of the stretch in it.
+    row: Option<(DigestState, EdgeKey)>,
+}
+
+impl Digests {
+    /// No connection is known. Pages are looked at, or not.
+    pub(crate) fn new(only_counted: bool) -> Self {
+        Self {
+            only_counted,
+            ..Self::default()
+        }
+    }
+
+    fn unseen(&self) -> Finding {
+        Finding::Unknown(if self.only_counted {
+            Reason::CountedOnly
+        } else {
+            Reason::NotObserved
+        })
+    }
+
+    /// Something happened to the sums of a connection, whose stretch belongs to an edge. Returns what can be verdicts now.
+    pub(crate) fn event(&mut self, sums: &DigestEvent, edge: EdgeKey) -> Vec<DigestVerdict> {
+        let ended = PendingSpan {
+            stretch: sums.state.span,
+            end: sums.sum.position,
+            edge,
+        };
+        let unseen = self.unseen();
+        let key = (sums.sock, sums.state.connection_id);
+        if self.tracks.len() >= MAX_CONNECTIONS && !self.tracks.contains_key(&key) {
+            return unfollowed(sums, ended);
+        }
+        let track = self.tracks.entry(key).or_default();
+        track.set_origin(&sums.state);
+        let mut verdicts = Vec::new();
+        match sums.event {
+            digest_event_kind::SENT => track.hand(ended, &sums.sum, unseen, &mut verdicts),
+            digest_event_kind::TRANSMITTED => keep(&mut track.carried, &sums.sum),
+            digest_event_kind::CLOSED => {
+                if sums.state.span.calls > 0 {
+                    track.hand(ended, &sums.sum, unseen, &mut verdicts);
+                }
+                keep(&mut track.carried, &sums.state.transmitted);
+            }
+            _ => return verdicts,
+        }
+        let (compared, equal) = track.compare(&mut verdicts);
+        self.compared += compared;
+        self.equal += equal;
+        if sums.event == digest_event_kind::CLOSED
+            && let Some(track) = self.tracks.remove(&key)
+        {
+            let reason = if track.known.is_some() {
+                Reason::DigestMismatch
+            } else {
+                Reason::NotObserved
+            };
+            verdicts.extend(
+                track
+                    .stretches
+                    .iter()
+                    .map(|one| classify(one, Finding::Unknown(reason))),
+            );
+        }
+        verdicts
+    }
+
+    /// The sums as the kernel has them now, of a connection that is open.
+    pub(crate) fn open(&mut self, sock: u64, row: &DigestState, edge: EdgeKey) {
+        let key = (sock, row.connection_id);
+        if self.tracks.len() < MAX_CONNECTIONS || self.tracks.contains_key(&key) {
+            let track = self.tracks.entry(key).or_default();
+            track.set_origin(row);
+            track.row = Some((*row, edge));
+        }
+    }
+
+    /// What would be verdicts if nothing came any more; nothing is changed by it.
+    pub(crate) fn so_far(&self) -> Vec<DigestVerdict> {
+        let mut verdicts = Vec::new();
+        for track in self.tracks.values() {
+            track.so_far(self.unseen(), &mut verdicts);
+        }
+        verdicts
+    }
+
+    /// Whether packets are to come for bytes that were handed over.
+    pub(crate) fn has_data_in_flight(&self) -> bool {
+        let mut rows = self.tracks.values().filter_map(|track| track.row.as_ref());
+        rows.any(|(row, _)| row.transmitted.position < row.sent.position)
+    }
+
+    /// A new account begins: comparisons are counted anew. What waits to be verdicts, and the sums, go on.
+    pub(crate) fn reset(&mut self) {
+        (self.compared, self.equal) = (0, 0);
+    }
+}
+
+/// What is handed to a connection too many.
+fn unfollowed(sums: &DigestEvent, ended: PendingSpan) -> Vec<DigestVerdict> {
+    if sums.event == digest_event_kind::TRANSMITTED || ended.stretch.calls == 0 {
+        return Vec::new();
+    }
+    vec![classify(&ended, Finding::Unknown(Reason::NotObserved))]
+}
+
+fn keep(places: &mut BTreeMap<u64, At>, sum: &DigestSum) {
+    places.insert(sum.position, (sum.sum, sum.paged_bytes));
+    while places.len() > MAX_SUMS {
+        places.pop_first();
+    }
+}
+
+impl ConnectionDigest {
+    /// Both sums are nothing where summing up began, if that was at the same byte.
+    fn set_origin(&mut self, row: &DigestState) {
+        if self.known.is_none() && row.flags & digest_flag::ANCHORED != 0 {
+            self.known = Some((row.base_position, (0, 0), (0, 0)));
+        }
+    }
+
+    /// A stretch that has ended.
+    fn hand(&mut self, one: PendingSpan, at: &DigestSum, unseen: Finding, verdicts: &mut Vec<DigestVerdict>) {
+        keep(&mut self.handed, at);
+        if one.stretch.paged_bytes == 0 {
+            // There is nothing that a sum could say of it.
+            verdicts.push(classify(&one, unseen));
+            return;
+        }
+        if self.stretches.len() >= MAX_PENDING_SPANS
+            && let Some(first) = self.stretches.pop_front()
+        {
+            verdicts.push(classify(&first, Finding::Unknown(Reason::NotObserved)));
+        }
+        self.stretches.push_back(one);
+    }
+
+    /// Compares the sums wherever both are known; tells how often, and how often they were equal.
+    fn compare(&mut self, verdicts: &mut Vec<DigestVerdict>) -> (u64, u64) {
+        let (mut compared, mut equal) = (0, 0);
+        loop {
+            let from = self.known.map_or(0, |(place, ..)| place);
+            let next = self.handed.range(from + 1..).find_map(|(place, handed)| {
+                let carried = self.carried.get(place)?;
+                Some((*place, *handed, *carried))
+            });
+            let Some((place, handed, carried)) = next else {
+                return (compared, equal);
+            };
+            let same = self
+                .known
+                .map(|(_, before, behind)| difference(handed, before) == difference(carried, behind));
+            compared += u64::from(same.is_some());
+            equal += u64::from(same == Some(true));
+            let finding = found(same);
+            while let Some(one) = self.stretches.front().filter(|one| one.end <= place) {
+                verdicts.push(classify(one, finding));
+                self.stretches.pop_front();
+            }
+            self.known = Some((place, handed, carried));
+            self.handed = self.handed.split_off(&(place + 1));
+            self.carried = self.carried.split_off(&(place + 1));
+        }
+    }
+
+    fn so_far(&self, unseen: Finding, verdicts: &mut Vec<DigestVerdict>) {
+        let mut now = self.clone();
+        let Some((row, edge)) = &self.row else {
+            let queued = Finding::Unknown(Reason::StillQueued);
+            verdicts.extend(now.stretches.iter().map(|one| classify(one, queued)));
+            return;
+        };
+        // The row may be older than the last record: then its stretch is among those already.
+        let known = self.handed.last_key_value().map_or(0, |(place, _)| *place);
+        let known = known.max(self.known.map_or(0, |(place, ..)| place));
+        if row.span.calls > 0 && row.span.start >= known {
+            let one = PendingSpan {
+                stretch: row.span,
+                end: row.sent.position,
+                edge: *edge,
+            };
+            now.hand(one, &row.sent, unseen, verdicts);
+        }
+        keep(&mut now.carried, &row.transmitted);
+        now.compare(verdicts);
+        let reason = if row.transmitted.position < row.sent.position {
+            Reason::StillQueued
+        } else if now.known.is_some() {
+            Reason::DigestMismatch
+        } else {
+            Reason::NotObserved
+        };
+        verdicts.extend(now.stretches.iter().map(|one| classify(one, Finding::Unknown(reason))));
+    }
+}
+
+fn classify(one: &PendingSpan, finding: Finding) -> DigestVerdict {
+    let plain = one.stretch.flags & digest_span_flag::FROM_MEMORY != 0;
+    DigestVerdict {
+        edge: one.edge,
+        stretch: one.stretch,
+        bytes: one.end.saturating_sub(one.stretch.start),
+        finding: if plain { Finding::FromMemory } else { finding },
+    }
+}
+
+fn difference(now: At, before: At) -> At {
+    (now.0.wrapping_sub(before.0), now.1.wrapping_sub(before.1))
+}
+
+fn found(same: Option<bool>) -> Finding {
+    match same {
+        Some(true) => Finding::Equal,
+        Some(false) => Finding::Unknown(Reason::DigestMismatch),
+        None => Finding::Unknown(Reason::NotObserved),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::endpoints::EndpointId;
+    use proptest::prelude::*;
+    use zctrace_records::{CHECKPOINT_BYTES, mix};
+
+    const SECRET: u64 = 0x1234_5678_9abc_def0;
+    const BASE: u64 = (1 << 32) + 77;
+
+    const EDGE: EdgeKey = EdgeKey {
+        tgid: 7,
+        nr: 40,
+        from: EndpointId::MEMORY,
+        to: EndpointId::PIPE,
+    };
+
+    /// Sums up as the programs do: a run of bytes that lie one after the other at `place`, or in no page.
+    fn add(sum: &mut DigestSum, place: Option<u64>, len: u64) -> Option<DigestSum> {
+        let (start, end) = (sum.position, sum.position + len);
+        let worth = place.map_or(0, |place| mix(place.wrapping_sub(start), SECRET));
+        let mark = end & !(CHECKPOINT_BYTES - 1);
+        let checkpoint = (mark > start).then(|| DigestSum {
+            position: mark,
+            sum: sum.sum.wrapping_add((mark - start).wrapping_mul(worth)),
+            paged_bytes: sum.paged_bytes + if place.is_some() { mark - start } else { 0 },
+        });
+        sum.sum = sum.sum.wrapping_add(len.wrapping_mul(worth));
+        sum.paged_bytes += if place.is_some() { len } else { 0 };
+        sum.position = end;
+        checkpoint
+    }
+
+    fn start() -> DigestSum {
+        DigestSum {
+            position: BASE,
+            ..DigestSum::default()
+        }
+    }
+
+    fn event(event: u32, at: DigestSum, row: DigestState) -> DigestEvent {
+        DigestEvent {
+            header: zctrace_records::RecordHeader {
+                sequence: 0,
+                timestamp_ns: 0,
+                tgid: 7,
+                tid: 7,
+                cpu: 0,
+                kind: DigestEvent::KIND,
+                len: 0,
+            },
+            sock: 1,
+            event,
+            reserved: 0,
+            sum: at,
+            state: row,
+        }
+    }
+
+    fn row(handed: DigestSum, carried: DigestSum, stretch: DigestSpan) -> DigestState {
+        DigestState {
+            connection_id: 1,
+            base_position: BASE,
+            flags: digest_flag::ANCHORED,
+            sent: handed,
+            transmitted: carried,
+            span: stretch,
+            ..DigestState::default()
+        }
+    }
+
+    /// Pages of the source, by number: page `n` of the file lies in page `n * 7 + 1` of memory.
+    fn place(at: u64) -> u64 {
+        (at / 4096 * 7 + 1) * 4096 + at % 4096
+    }
+
+    /// All records of a connection that sends `len` bytes of a file: calls cut them at `calls`, packets at `packets`; what
+    /// `in_packets` says lies in packets at each byte's place.
+    fn records(len: u64, calls: &[u64], packets: &[u64], in_packets: &dyn Fn(u64) -> u64) -> Vec<DigestEvent> {
+        let cuts = |sizes: &[u64]| {
+            let mut cuts: Vec<u64> = (1..=len.div_ceil(4096)).map(|page| (page * 4096).min(len)).collect();
+            let mut at = 0;
+            for size in sizes.iter().cycle().take(4000) {
+                at += size;
+                if at >= len {
+                    break;
+                }
+                cuts.push(at);
+            }
+            cuts.sort_unstable();
+            cuts.dedup();
+            cuts
+        };
+        let mut all = Vec::new();
+        let (mut handed, mut carried) = (start(), start());
+        let mut stretch = DigestSpan {
+            start: BASE,
+            calls: 1,
+            ..DigestSpan::default()
+        };
+        let (mut from, mut before) = (0, 0);
+        for cut in cuts(calls) {
+            if let Some(mark) = add(&mut handed, Some(place(from)), cut - from) {
+                stretch.paged_bytes = mark.paged_bytes - before;
+                all.push(event(digest_event_kind::SENT, mark, row(handed, carried, stretch)));
+                (stretch.start, before) = (mark.position, mark.paged_bytes);
+            }
+            from = cut;
+        }
+        stretch.paged_bytes = handed.paged_bytes - before;
+        let mut from = 0;
+        for cut in cuts(packets) {
+            if let Some(mark) = add(&mut carried, Some(in_packets(from)), cut - from) {
+                all.push(event(
+                    digest_event_kind::TRANSMITTED,
+                    mark,
+                    row(handed, carried, stretch),
+                ));
+            }
+            from = cut;
+        }
+        all.push(event(digest_event_kind::CLOSED, handed, row(handed, carried, stretch)));
+        all
+    }
+
+    fn told(digests: &mut Digests, records: &[DigestEvent]) -> (u64, u64) {
+        let (mut moved, mut unknown) = (0, 0);
+        for verdicts in records.iter().flat_map(|record| digests.event(record, EDGE)) {
+            match verdicts.finding {
+                Finding::Equal => moved += verdicts.bytes,
+                Finding::Unknown(_) => unknown += verdicts.bytes,
+                Finding::FromMemory => panic!("nothing is"),
+            }
+        }
+        (moved, unknown)
+    }
+
+    proptest! {
+        /// However calls and packets cut the bytes: all of them moved.
+        #[test]
+        fn cuts_make_no_difference(
+            len in 1_u64..3_500_000,
+            calls in prop::collection::vec(1_u64..200_000, 1..8),
+            packets in prop::collection::vec(1_u64..70_000, 1..8),
+        ) {
+            let all = records(len, &calls, &packets, &place);
+            prop_assert_eq!(told(&mut Digests::new(false), &all), (len, 0));
+        }
+
+        /// One page is another, or two have changed their places: their megabyte is not moved, all others are.
+        #[test]
+        fn another_page_makes_its_megabyte_unknown(
+            megabytes in 2_u64..4,
+            page in 0_u64..512,
+            with in prop::option::of(0_u64..512),
+            packets in prop::collection::vec(1_u64..70_000, 1..8),
+        ) {
+            prop_assume!(with != Some(page));
+            let len = megabytes << 20;
+            let swapped = |at: u64| match (at / 4096, with) {
+                (this, None) if this == page => 0xdead_0000 + at % 4096,
+                (this, Some(with)) if this == page => place(with * 4096 + at % 4096),
+                (this, Some(with)) if this == with => place(page * 4096 + at % 4096),
+                _ => place(at),
+            };
+            let all = records(len, &[65_536], &packets, &swapped);
+            let mut touched: Vec<u64> = [Some(page), with]
+                .into_iter()
+                .flatten()
+                .flat_map(|page| [BASE + page * 4096, BASE + page * 4096 + 4095])
+                .map(|at| at / CHECKPOINT_BYTES)
+                .collect();
+            touched.sort_unstable();
+            touched.dedup();
+            let unknown: u64 = touched
+                .iter()
+                .map(|mark| ((mark + 1) * CHECKPOINT_BYTES).min(BASE + len) - (mark * CHECKPOINT_BYTES).max(BASE))
+                .sum();
+            prop_assert_eq!(told(&mut Digests::new(false), &all), (len - unknown, unknown));
+        }
+
+        /// Records are lost: what is said to be moved did move, whatever is missing, and no byte is told twice.
+        #[test]
+        fn loss_makes_nothing_moved_that_was_not(
+            lost in prop::collection::vec(any::<bool>(), 16),
+            wrong in any::<bool>(),
+        ) {
+            let len = 4 << 20;
+            let page = 600;
+            let carries = |at: u64| if wrong && at / 4096 == page { 0xdead_0000 } else { place(at) };
+            let mut all = records(len, &[65_536], &[16_384], &carries);
+            let mut lost = lost.into_iter().cycle();
+            all.retain(|_| !lost.next().unwrap_or(false));
+            let (moved, unknown) = told(&mut Digests::new(false), &all);
+            prop_assert!(moved + unknown <= len);
+            if wrong {
+                prop_assert!(moved <= len - CHECKPOINT_BYTES, "{moved}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_watched_from_its_middle_on_is_judged_from_the_first_checkpoint_on() {
+        let len = 3 << 20;
+        let mut all = records(len, &[65_536], &[16_384], &place);
+        for record in &mut all {
+            record.state.flags = 0;
+        }
+        let first = CHECKPOINT_BYTES - BASE % CHECKPOINT_BYTES;
+        assert_eq!(told(&mut Digests::new(false), &all), (len - first, first));
+    }
+
+    #[test]
+    fn what_is_under_way_is_told_as_that_and_stays() {
+        let mut digests = Digests::new(false);
+        let mut handed = start();
+        add(&mut handed, Some(place(0)), 4096);
+        let stretch = DigestSpan {
+            start: BASE,
+            paged_bytes: 4096,
+            calls: 1,
+            ..DigestSpan::default()
+        };
+        digests.open(1, &row(handed, start(), stretch), EDGE);
+        assert!(digests.has_data_in_flight());
+        let finding = |digests: &Digests| digests.so_far().iter().map(|one| one.finding).collect::<Vec<_>>();
+        assert_eq!(finding(&digests), [Finding::Unknown(Reason::StillQueued)]);
+        digests.open(1, &row(handed, handed, stretch), EDGE);
+        assert!(!digests.has_data_in_flight());
+        assert_eq!(finding(&digests), [Finding::Equal]);
+        assert_eq!(finding(&digests), [Finding::Equal], "asking changes nothing");
+        let other = DigestSum {
+            sum: handed.sum + 1,
+            ..handed
+        };
+        digests.open(1, &row(handed, other, stretch), EDGE);
+        assert_eq!(finding(&digests), [Finding::Unknown(Reason::DigestMismatch)]);
+    }
+
+    #[test]
+    fn a_socket_at_the_same_address_is_another_one() {
+        let mut digests = Digests::new(false);
+        let all = records(4096, &[4096], &[4096], &place);
+        assert_eq!(told(&mut digests, &all), (4096, 0));
+        let mut again = all;
+        for record in &mut again {
+            record.state.connection_id = 2;
+        }
+        assert_eq!(told(&mut digests, &again), (4096, 0));
+        assert!(digests.tracks.is_empty(), "what has ended is forgotten");
+    }
+}

@@ -1,0 +1,160 @@
+//! What calls did, call by call: sums per process, call and pair of ends. What a call returned is what its edge accounts for.
+
+use crate::collections::cached_map::CachedIndexMap;
+use crate::decode::endpoints::{EndpointId, Endpoints};
+use crate::flows::flow_stats::{Symbols, add, call_of, station};
+use crate::history::Outcome;
+use zctrace_report::{self as report, Account, Cause, Edge};
+
+/// Whose edge, from where to where.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct EdgeKey {
+    pub(crate) tgid: u32,
+    pub(crate) nr: u32,
+    pub(crate) from: EndpointId,
+    pub(crate) to: EndpointId,
+}
+
+#[derive(Clone, Debug, Default)]
+struct EdgeSum {
+    calls: u64,
+    failed: u64,
+    /// What became of the bytes: a few ways, each from a few places in the program.
+    outcomes: Vec<OutcomeSum>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OutcomeSum {
+    outcome: Outcome,
+    user_ip: u64,
+    bytes: u64,
+    calls: u64,
+    latest_call: u64,
+}
+
+impl EdgeSum {
+    fn bytes(&mut self, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64) {
+        self.bytes_of(outcome, user_ip, serial, bytes, 1);
+    }
+
+    /// The same for several calls, which have one serial.
+    fn bytes_of(&mut self, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64, calls: u64) {
+        // Past so many places they are no longer told apart.
+        let full = self.outcomes.len() >= MAX_CALL_SITES;
+        let at = |ip| {
+            let same = |part: &OutcomeSum| part.outcome == outcome && part.user_ip == ip;
+            self.outcomes.iter().rposition(same)
+        };
+        let at = at(user_ip).or_else(|| if full { at(0) } else { None });
+        if let Some(part) = at.map(|at| &mut self.outcomes[at]) {
+            part.bytes = part.bytes.saturating_add(bytes);
+            let more = if part.latest_call == serial { 0 } else { calls };
+            part.calls = part.calls.saturating_add(more);
+            part.latest_call = serial;
+        } else {
+            self.outcomes.push(OutcomeSum {
+                outcome,
+                user_ip: if full { 0 } else { user_ip },
+                bytes,
+                calls,
+                latest_call: serial,
+            });
+        }
+    }
+}
+
+/// What a report adds to an edge.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) edge: EdgeKey,
+    pub(crate) outcome: Outcome,
+    pub(crate) user_ip: u64,
+    pub(crate) serial: u64,
+    pub(crate) bytes: u64,
+    /// Calls that these bytes are of.
+    pub(crate) calls: u64,
+    /// Calls that the edge does not count yet.
+    pub(crate) new_calls: u64,
+}
+
+/// All edges.
+#[derive(Debug, Default)]
+pub(crate) struct Edges {
+    sums: CachedIndexMap<EdgeKey, EdgeSum>,
+}
+
+/// Edges that are kept apart.
+const MAX_EDGES: usize = 100_000;
+/// PositionMap in a program that are kept apart, per edge.
+const MAX_CALL_SITES: usize = 64;
+
+impl Edges {
+    fn sum(&mut self, key: EdgeKey) -> &mut EdgeSum {
+        let key = if self.sums.len() >= MAX_EDGES && !self.sums.has(&key) {
+            EdgeKey {
+                tgid: 0,
+                from: EndpointId::PIPE,
+                to: EndpointId::PIPE,
+                ..key
+            }
+        } else {
+            key
+        };
+        self.sums.row(key)
+    }
+
+    /// A call that returned bytes.
+    pub(crate) fn call(&mut self, key: EdgeKey) {
+        self.sum(key).calls += 1;
+    }
+
+    /// A call that returned none.
+    pub(crate) fn failed(&mut self, key: EdgeKey) {
+        self.sum(key).failed += 1;
+    }
+
+    /// What became of bytes that call `serial` returned. `user_ip` is kept for what did not move.
+    pub(crate) fn bytes(&mut self, key: EdgeKey, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64) {
+        let user_ip = match outcome {
+            Outcome::Copied(_) | Outcome::Unknown(_) => user_ip,
+            _ => 0,
+        };
+        self.sum(key).bytes(outcome, user_ip, serial, bytes);
+    }
+
+    /// Puts the edges into a report, with what is still under way as unknown.
+    pub(crate) fn fill(
+        &self,
+        report: &mut report::Report,
+        in_flight: &[InFlight],
+        ends: &Endpoints,
+        symbols: &Symbols<'_>,
+    ) {
+        let mut all = self.sums.clone();
+        for one in in_flight {
+            let row = all.row(one.edge);
+            row.bytes_of(one.outcome, one.user_ip, one.serial, one.bytes, one.calls);
+            row.calls = row.calls.saturating_add(one.new_calls);
+        }
+        let mut rows: Vec<_> = all.iter().collect();
+        rows.sort_by_key(|(key, _)| **key);
+        for (key, sum) in rows {
+            let mut edge = Edge::new(call_of(key.nr), station(ends, key.from), station(ends, key.to));
+            edge.pid = Some(key.tgid).filter(|&pid| pid != 0);
+            edge.calls = sum.calls;
+            edge.failed_calls = sum.failed;
+            let mut account = Account::default();
+            for part in &sum.outcomes {
+                add(&mut account, part.outcome, part.bytes);
+                if let Outcome::Copied(reason) | Outcome::Unknown(reason) = part.outcome {
+                    edge.reasons.push(Cause {
+                        place: symbols(key.tgid, part.user_ip),
+                        ..Cause::new(reason, part.bytes, part.calls)
+                    });
+                }
+            }
+            edge.set_account(account);
+            report.edges.push(edge);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Plain reads, writes, sends and receives, which the kernel counted: by contract each crosses the program's memory.
+
+use std::collections::HashMap;
+
+use zctrace_contract::Reason;
+use zctrace_records::{IoCounterKey, IoCounters, nr};
+
+use crate::decode::endpoints::{EndpointId, Endpoints};
+use crate::flows::flow_stats::{Symbols, call_of, station_of};
+use zctrace_report::{self as report, Account, Cause, Edge, End, EndKind, Flow, Look, Neither};
+
+/// `MSG_PEEK` and `MSG_TRUNC` (include/linux/socket.h).
+const MSG_PEEK: u32 = 2;
+const MSG_TRUNC: u32 = 0x20;
+/// Set by the program that counts: the result was a number of messages.
+const BYTES_NOT_KNOWN: u32 = 0x8000_0000;
+
+/// Whether a call reads into memory; otherwise it writes from it.
+fn reads(number: u32) -> bool {
+    matches!(
+        number,
+        nr::READ | nr::READV | nr::PREAD64 | nr::PREADV | nr::PREADV2 | nr::RECVFROM | nr::RECVMSG | nr::RECVMMSG
+    )
+}
+
+/// Puts them into a report: a flow and an edge for each process, call and end.
+pub(crate) fn fill(
+    report: &mut report::Report,
+    sums: &HashMap<IoCounterKey, IoCounters>,
+    ends: &Endpoints,
+    symbols: &Symbols<'_>,
+) {
+    let mut rows: Vec<_> = sums.iter().collect();
+    rows.sort_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
+    for (key, sum) in rows {
+        let end = ends
+            .counted(key.ino, key.dev, key.kind)
+            .unwrap_or_else(|| End::new(EndKind::Device, format!("[{}]", key.ino)));
+        let memory = ends.report(EndpointId::MEMORY);
+        if key.op_flags & BYTES_NOT_KNOWN != 0 {
+            report.coverage.not_observed.push(report::NotObserved {
+                what: format!("bytes of {} on {end}", call_of(key.nr)),
+                calls: Some(sum.calls),
+                bytes: None,
+            });
+            continue;
+        }
+        let place = symbols(key.tgid, sum.user_ip);
+        if reads(key.nr) && key.op_flags & MSG_PEEK != 0 {
+            let mut look = Look::new(sum.bytes, sum.calls);
+            look.place = place;
+            "recv(2) with MSG_PEEK".clone_into(&mut look.how);
+            look.pid = Some(key.tgid);
+            report.looks.push(look);
+            continue;
+        }
+        let (from, to) = if reads(key.nr) { (end, memory) } else { (memory, end) };
+        let mut account = Account::default();
+        let mut reasons = Vec::new();
+        if reads(key.nr) && key.op_flags & MSG_TRUNC != 0 && to.kind == EndKind::Memory && from.kind == EndKind::Tcp {
+            // TCP throws away what is received with MSG_TRUNC (tcp(7)).
+            account.neither = Neither {
+                discarded: sum.bytes,
+                ..Neither::default()
+            };
+        } else if to.kind == EndKind::Null {
+            account.neither.discarded = sum.bytes;
+        } else {
+            account.copied = sum.bytes;
+            reasons = causes(key, sum, &to, place.as_ref());
+        }
+        let mut edge = Edge::new(call_of(key.nr), station_of(from.clone()), station_of(to.clone()));
+        edge.pid = Some(key.tgid);
+        edge.calls = sum.calls;
+        edge.failed_calls = sum.failed;
+        edge.set_account(account.clone());
+        edge.reasons.clone_from(&reasons);
+        report.edges.push(edge);
+        if sum.bytes == 0 {
+            continue;
+        }
+        let mut flow = Flow::new(from, to);
+        flow.pid = Some(key.tgid);
+        flow.calls = sum.calls;
+        flow.call_names = vec![call_of(key.nr)];
+        flow.copy_bytes = account.copied;
+        flow.set_account(account);
+        flow.reasons = reasons;
+        report.append_flow(flow);
+    }
+}
+
+fn causes(key: &IoCounterKey, sum: &IoCounters, to: &End, place: Option<&report::Place>) -> Vec<Cause> {
+    let cause = |reason, bytes, calls| Cause {
+        place: place.cloned(),
+        ..Cause::new(reason, bytes, calls)
+    };
+    if reads(key.nr) {
+        return vec![cause(Reason::IntoMemory, sum.bytes, sum.calls)];
+    }
+    let small = if to.kind.is_socket() { sum.small_bytes } else { 0 };
+    let small_calls = if to.kind.is_socket() { sum.small_calls } else { 0 };
+    let mut causes = Vec::new();
+    if sum.bytes > small {
+        causes.push(cause(Reason::FromMemory, sum.bytes - small, sum.calls - small_calls));
+    }
+    if small > 0 {
+        causes.push(cause(Reason::SmallWrite, small, small_calls));
+    }
+    causes
+}

@@ -1,0 +1,85 @@
+//! What the program says it copied into memory out of no pipe: a look at a part of a file, which reads the file. No call on a
+//! pipe can be joined to it, so it is the program's word alone, and nothing but looks is made of it.
+
+use std::collections::BTreeMap;
+
+use zctrace_contract::LibraryReason;
+use zctrace_contract::journal::Operation;
+
+use super::process_journal::ProcessJournal;
+use zctrace_contract::journal::Entry;
+use zctrace_report::{self as report, Look};
+
+/// Lines of one process that are told of in one account, with what they called and why: the first.
+const MAX_ROWS: usize = 4096;
+
+/// What such copies are told apart by: line, call, reason.
+type Line = (u8, u8, Option<LibraryReason>);
+
+/// Such copies of one process, in one account.
+#[derive(Debug, Default)]
+pub(crate) struct FilePeeks {
+    rows: BTreeMap<Line, Row>,
+    /// Copies for which there were too many lines.
+    more: u64,
+}
+
+#[derive(Debug)]
+struct Row {
+    first: Entry,
+    bytes: u64,
+    calls: u64,
+    /// From where to where in the segment, as long as it is one.
+    range: Option<(u64, u64)>,
+    is_one_thread: bool,
+}
+
+impl FilePeeks {
+    /// Takes an entry without a pipe.
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        if !matches!(entry.operation, Operation::Peek | Operation::Materialize) {
+            return;
+        }
+        let doing = entry.api_call.map_or(0, |doing| doing as u8);
+        let line = (entry.caller, doing, entry.reason);
+        if self.rows.len() >= MAX_ROWS && !self.rows.contains_key(&line) {
+            self.more += 1;
+            return;
+        }
+        let end = entry.segment_offset.saturating_add(entry.len);
+        let row = self.rows.entry(line).or_insert_with(|| Row {
+            first: *entry,
+            bytes: 0,
+            calls: 0,
+            range: Some((entry.segment_offset, end)),
+            is_one_thread: true,
+        });
+        row.bytes = row.bytes.saturating_add(entry.len);
+        row.calls += 1;
+        row.is_one_thread &= row.first.thread == entry.thread;
+        row.range = row
+            .range
+            .filter(|_| row.first.segment == entry.segment)
+            .map(|(from, to)| (from.min(entry.segment_offset), to.max(end)));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Puts the looks of process `pid` into a report.
+    pub(crate) fn fill(&self, report: &mut report::Report, pid: u32, journal: &ProcessJournal) {
+        for row in self.rows.values() {
+            let entry = &row.first;
+            let mut look = Look::new(row.bytes, row.calls);
+            look.without_pipe = true;
+            journal.tell(&mut look, pid, entry, row.is_one_thread);
+            if let Some((from, to)) = row.range {
+                look.segment = Some(entry.segment);
+                look.range = Some((from..to).into());
+            }
+            report.looks.push(look);
+        }
+        report.left_out.looks += self.more;
+    }
+}

@@ -1,0 +1,415 @@
+//! The journals of programs, joined to what the kernel showed: which segment of which list the bytes in a pipe are.
+//!
+//! An entry of a journal is written by the thread that made the call, after that call and before its next. So the call is the
+//! latest one that the kernel saw of that thread before the entry's time. Then the two are compared: the same pipe (device
+//! and inode), the same direction, as many bytes, and the same place in the pipe's stream as for all entries before it. Only
+//! what agrees, or what differs in nothing but the place, gives its bytes a name; and no verdict is ever made of it.
+
+pub(crate) mod event;
+mod file_peeks;
+mod process_journal;
+mod report_segments;
+
+pub(crate) use self::report_segments::FlowsOf;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use zctrace_records::{Call, EndpointState};
+
+use self::process_journal::{Made, ProcessJournal};
+use crate::collections::fast_map::FastMap;
+use crate::journal::event::{EventKind, JournalEvent};
+use crate::mirror::pipe_position::PipePosition;
+use zctrace_contract::journal::Entry;
+use zctrace_report::LedgerWord;
+
+/// What a call did with a pipe of which the stream is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PipeTransfer {
+    pid: u32,
+    tid: u32,
+    serial: u64,
+    entered_ns: u64,
+    dev: u32,
+    ino: u64,
+    pipe_position: PipePosition,
+    len: u64,
+    puts: bool,
+}
+
+impl PipeTransfer {
+    /// `len` bytes went into a pipe, or out of it, from this place of its stream on.
+    pub(crate) fn new(call: &Call, end: &EndpointState, pipe_position: PipePosition, len: u64, puts: bool) -> Self {
+        Self {
+            pid: call.header.tgid,
+            tid: call.header.tid,
+            serial: call.call_id,
+            entered_ns: call.entered_ns,
+            dev: end.dev,
+            ino: end.ino,
+            pipe_position,
+            len,
+            puts,
+        }
+    }
+
+    fn key(&self) -> (u64, bool) {
+        (self.serial, self.puts)
+    }
+}
+
+/// A call of a thread.
+#[derive(Clone, Copy, Debug)]
+struct CompletedCall {
+    exited_ns: u64,
+    serial: u64,
+}
+
+/// Calls of a thread that no entry has passed by yet.
+#[derive(Debug, Default)]
+struct Thread {
+    calls: VecDeque<CompletedCall>,
+    /// The calls up to this time are those that entries have passed by.
+    passed_ns: u64,
+}
+
+/// Stretches of a pipe with one name.
+#[derive(Clone, Copy, Debug)]
+struct NamedRange {
+    len: u64,
+    pid: u32,
+    entry: Entry,
+    agrees: bool,
+}
+
+/// What is known of a pipe_position: who put what where, and who copied what out of it.
+#[derive(Debug, Default)]
+struct PositionIndex {
+    /// What the program's count of the stream is ahead of ours. The same for all of the pipe_position, or one of the two is wrong.
+    ahead: Option<u64>,
+    puts: BTreeMap<u64, NamedRange>,
+    takes: BTreeMap<u64, NamedRange>,
+}
+
+/// Why an entry that does not agree with its call is no contradiction.
+const LOSSY: &str = "records were lost, so that it may belong to another call";
+
+/// Names of stretches that are kept, of all pipe_positions together: the latest.
+const MAX_NAMED_RANGES: usize = 1 << 17;
+/// Calls on pipes that are kept for processes whose journal may yet be found.
+const MAX_RECENT: usize = 8192;
+/// Calls and entries that wait for their other half, threads and their calls.
+const MAX_WAITING: usize = 1 << 16;
+const MAX_THREADS: usize = 1 << 14;
+const MAX_CALLS: usize = 4096;
+/// Journals.
+const MAX_JOURNALS: usize = 4096;
+
+/// All that journals said.
+#[derive(Debug, Default)]
+pub(crate) struct Segments {
+    journals: BTreeMap<u32, ProcessJournal>,
+    threads: FastMap<u32, Thread>,
+    pipe_positions: FastMap<u32, PositionIndex>,
+    next_epoch: u32,
+    /// In the order in which they were named, so that the oldest go first.
+    order: VecDeque<(u32, bool, u64)>,
+    /// Calls that wait for their entries, and entries that wait for their calls.
+    seen: FastMap<(u64, bool), PipeTransfer>,
+    said: FastMap<(u64, bool), (u32, Entry)>,
+    /// Of processes without a journal.
+    recent_calls: VecDeque<(u32, u32, CompletedCall)>,
+    recent: VecDeque<PipeTransfer>,
+    /// Why journals are not read: by process.
+    none: BTreeMap<u32, String>,
+    forgotten: bool,
+    /// Records of the kernel were lost.
+    kernel_lost: bool,
+}
+
+impl Segments {
+    /// Records of the kernel were lost: what does not agree from now on may be for that.
+    pub(crate) fn kernel_lost(&mut self) {
+        self.kernel_lost = true;
+    }
+
+    /// A number for a new pipe_position.
+    pub(crate) fn new_epoch(&mut self) -> u32 {
+        self.next_epoch = self.next_epoch.wrapping_add(1).max(1);
+        self.next_epoch
+    }
+
+    /// A thread has made a call.
+    pub(crate) fn called(&mut self, call: &Call) {
+        let done = CompletedCall {
+            exited_ns: call.header.timestamp_ns,
+            serial: call.call_id,
+        };
+        let (pid, tid) = (call.header.tgid, call.header.tid);
+        if self.journals.contains_key(&pid) {
+            self.note_call(tid, done);
+        } else {
+            if self.recent_calls.len() >= MAX_RECENT {
+                self.recent_calls.pop_front();
+            }
+            self.recent_calls.push_back((pid, tid, done));
+        }
+    }
+
+    fn note_call(&mut self, tid: u32, done: CompletedCall) {
+        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&tid) {
+            self.threads.clear();
+            self.forgotten = true;
+        }
+        let calls = &mut self.threads.entry(tid).or_default().calls;
+        if calls.len() >= MAX_CALLS {
+            // A thread that does other things than the library's: what it did long ago has no entry any more.
+            calls.pop_front();
+        }
+        calls.push_back(done);
+    }
+
+    /// A call has gone into or out of a pipe.
+    pub(crate) fn seen(&mut self, seen: PipeTransfer) {
+        if self.journals.contains_key(&seen.pid) {
+            self.meet(seen);
+        } else {
+            if self.recent.len() >= MAX_RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(seen);
+        }
+    }
+
+    fn meet(&mut self, seen: PipeTransfer) {
+        if let Some((pid, entry)) = self.said.remove(&seen.key()) {
+            self.join(&seen, pid, entry);
+        } else {
+            if self.seen.len() >= MAX_WAITING {
+                self.seen.clear();
+                self.forgotten = true;
+            }
+            self.seen.insert(seen.key(), seen);
+        }
+    }
+
+    /// Takes what a journal says.
+    pub(crate) fn ingest(&mut self, event: &JournalEvent) {
+        let pid = event.pid;
+        match &event.kind {
+            EventKind::Found {
+                device,
+                since_ns,
+                clock,
+            } => self.found(pid, ProcessJournal::new(*device, *since_ns, *clock)),
+            EventKind::None(why) => {
+                if self.none.len() < MAX_JOURNALS {
+                    self.none.insert(pid, why.clone());
+                }
+            }
+            EventKind::Entry(entry) => self.entry(pid, *entry),
+            EventKind::Line { number, file, line } => {
+                if let Some(journal) = self.journals.get_mut(&pid) {
+                    journal.line(*number, file, *line);
+                }
+            }
+            EventKind::Thread { thread, name } => {
+                if let Some(journal) = self.journals.get_mut(&pid) {
+                    journal.thread(*thread, name);
+                }
+            }
+            EventKind::Lost(lost) => {
+                if let Some(journal) = self.journals.get_mut(&pid) {
+                    journal.lost = *lost;
+                }
+            }
+            EventKind::Ended => {}
+        }
+    }
+
+    fn found(&mut self, pid: u32, journal: ProcessJournal) {
+        if self.journals.len() >= MAX_JOURNALS {
+            return;
+        }
+        self.none.remove(&pid);
+        // A process that has become another program begins anew; what it was called before stays as it was named.
+        match self.journals.get_mut(&pid) {
+            Some(before) => before.reset(journal),
+            None => drop(self.journals.insert(pid, journal)),
+        }
+        let calls = std::mem::take(&mut self.recent_calls);
+        for (of, tid, done) in calls {
+            if of == pid {
+                self.note_call(tid, done);
+            } else {
+                self.recent_calls.push_back((of, tid, done));
+            }
+        }
+        let recent = std::mem::take(&mut self.recent);
+        for seen in recent {
+            self.seen(seen);
+        }
+    }
+
+    /// An entry finds the call that it was written after.
+    fn entry(&mut self, pid: u32, entry: Entry) {
+        let Some(journal) = self.journals.get_mut(&pid) else {
+            return;
+        };
+        if entry.time_ns < journal.since_ns {
+            // Of a time when nobody of us watched.
+            return;
+        }
+        if entry.pipe == 0 {
+            // No pipe took part, so there is nothing to join: the kernel's own account has the reads.
+            journal.file_peeks.add(&entry);
+            return;
+        }
+        let Some(thread) = self.threads.get_mut(&entry.thread) else {
+            journal.unseen(&entry, "no call of its thread was seen");
+            return;
+        };
+        thread.passed_ns = thread.passed_ns.max(entry.time_ns);
+        let is_before = |call: &CompletedCall| call.exited_ns <= entry.time_ns;
+        let before = thread.calls.iter().rposition(is_before);
+        let Some(at) = before else {
+            journal.unseen(&entry, "no call of its thread before it was seen");
+            return;
+        };
+        let serial = thread.calls[at].serial;
+        // One call can have two entries, one for each pipe; those before it have had theirs.
+        thread.calls.drain(..at);
+        let key = (serial, entry.operation.enters_pipe());
+        if let Some(seen) = self.seen.remove(&key) {
+            self.join(&seen, pid, entry);
+        } else if self.said.contains_key(&key) {
+            journal.unseen(&entry, "its call has another entry already");
+        } else {
+            if self.said.len() >= MAX_WAITING {
+                self.said.clear();
+                self.forgotten = true;
+            }
+            self.said.insert(key, (pid, entry));
+        }
+    }
+
+    /// A call and its entry: the same pipe, as many bytes, the same place?
+    fn join(&mut self, seen: &PipeTransfer, pid: u32, entry: Entry) {
+        let lossy = self.kernel_lost;
+        let Some(journal) = self.journals.get_mut(&pid) else {
+            return;
+        };
+        let lossy = lossy || journal.lost > 0;
+        if seen.pid != pid || (seen.dev, seen.ino) != (journal.device, entry.pipe) {
+            if lossy {
+                return journal.unseen(&entry, LOSSY);
+            }
+            journal.contradicted(
+                &entry,
+                format!(
+                    "The program says that it used pipe {}, and the kernel saw pipe {}.",
+                    entry.pipe, seen.ino
+                ),
+            );
+            return;
+        }
+        let known = self.pipe_positions.entry(seen.pipe_position.number).or_default();
+        let ahead = entry.pipe_offset.wrapping_sub(seen.pipe_position.at);
+        let differs = seen.len != entry.len || known.ahead.is_some_and(|known| known != ahead);
+        if differs && lossy {
+            return journal.unseen(&entry, LOSSY);
+        }
+        let mut agrees = true;
+        if seen.len != entry.len {
+            agrees = false;
+            journal.contradicted(
+                &entry,
+                format!(
+                    "The program says that {} bytes went {} pipe {}, and the kernel saw {}.",
+                    entry.len,
+                    into(entry),
+                    entry.pipe,
+                    seen.len
+                ),
+            );
+        } else if *known.ahead.get_or_insert(ahead) != ahead {
+            agrees = false;
+            let expected = seen.pipe_position.at.wrapping_add(known.ahead.unwrap_or(0));
+            journal.contradicted(&entry, format!(
+                "The program says that the bytes went {} pipe {} at byte {} of its stream, and the kernel saw them at byte {expected}.",
+                into(entry), entry.pipe, entry.pipe_offset
+            ));
+        }
+        journal.joined(&entry, agrees);
+        let stretch = NamedRange {
+            len: seen.len,
+            pid,
+            entry,
+            agrees,
+        };
+        let side = if seen.puts { &mut known.puts } else { &mut known.takes };
+        if side.insert(seen.pipe_position.at, stretch).is_none() {
+            self.order
+                .push_back((seen.pipe_position.number, seen.puts, seen.pipe_position.at));
+        }
+        if self.order.len() > MAX_NAMED_RANGES
+            && let Some((pipe_position, puts, at)) = self.order.pop_front()
+            && let Some(known) = self.pipe_positions.get_mut(&pipe_position)
+        {
+            let side = if puts { &mut known.puts } else { &mut known.takes };
+            side.remove(&at);
+            if known.puts.is_empty() && known.takes.is_empty() {
+                self.pipe_positions.remove(&pipe_position);
+            }
+            self.forgotten = true;
+        }
+    }
+
+    /// A new account: segments are told of from here on. What lies in pipes keeps its names.
+    pub(crate) fn reset(&mut self) {
+        for journal in self.journals.values_mut() {
+            journal.made.clear();
+            journal.file_peeks.clear();
+        }
+    }
+
+    /// Calls on pipes of a journal that it does not tell of, though it tells of later ones of the same thread.
+    fn unaccounted(&self, pid: u32, journal: &ProcessJournal) -> (u64, u64) {
+        let mut sums = (0, 0);
+        for seen in self.seen.values().filter(|seen| seen.pid == pid) {
+            let passed = self
+                .threads
+                .get(&seen.tid)
+                .is_some_and(|thread| thread.passed_ns > seen.entered_ns);
+            let of_the_library = self
+                .pipe_positions
+                .get(&seen.pipe_position.number)
+                .is_some_and(|known| known.ahead.is_some());
+            if passed && of_the_library && seen.entered_ns > journal.since_ns {
+                sums.0 += 1;
+                sums.1 += seen.len;
+            }
+        }
+        sums
+    }
+}
+
+fn into(entry: Entry) -> &'static str {
+    if entry.operation.enters_pipe() {
+        "into"
+    } else {
+        "out of"
+    }
+}
+
+/// Why a name is not certain, if it is not.
+fn word(agrees: bool) -> LedgerWord {
+    if agrees {
+        LedgerWord::Agrees
+    } else {
+        LedgerWord::Disagrees
+    }
+}
+
+/// What was made of a segment in this account.
+type AllMade = BTreeMap<u64, Made>;

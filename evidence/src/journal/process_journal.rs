@@ -1,0 +1,180 @@
+//! What the journal of one process said.
+
+use std::collections::{BTreeMap, HashMap};
+
+use zctrace_contract::LibraryReason;
+use zctrace_contract::journal::Operation;
+
+use super::AllMade;
+use super::file_peeks::FilePeeks;
+use crate::collections::range_set::RangeSet;
+use zctrace_contract::journal::Entry;
+use zctrace_report::{Look, Place};
+
+/// Segments of one process that are told of in one account: the first.
+const MAX_MADE: usize = 1 << 16;
+/// Names of threads.
+const MAX_NAMES: usize = 4096;
+
+/// The journal of a process.
+#[derive(Debug)]
+pub(crate) struct ProcessJournal {
+    /// The filesystem of its pipes.
+    pub(crate) device: u32,
+    /// From this time on it tells all.
+    pub(crate) since_ns: u64,
+    /// A moment by the monotonic clock, and in milliseconds since 1970.
+    clock: (u64, u64),
+    /// Records that were overwritten or made no sense.
+    pub(crate) lost: u64,
+    pub(crate) made: AllMade,
+    /// Segments that were not kept for there were too many.
+    pub(crate) more: u64,
+    /// Copies out of no pipe.
+    pub(crate) file_peeks: FilePeeks,
+    lines: HashMap<u8, Place>,
+    threads: HashMap<u32, String>,
+    /// Entries whose call was not seen: how many, how many bytes, and why the first.
+    pub(crate) unseen: (u64, u64, &'static str),
+    /// Entries that the kernel contradicts, and how the first.
+    pub(crate) contradicted: (u64, String),
+}
+
+/// A segment in this account.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) entry: Entry,
+    pub(crate) bytes: u64,
+    pub(crate) ranges: RangeSet,
+    pub(crate) place: Option<Place>,
+    /// Some of it agrees with the kernel.
+    pub(crate) joined: bool,
+    /// What does not.
+    pub(crate) contradicted: Option<String>,
+    pub(crate) unseen: Option<&'static str>,
+}
+
+impl ProcessJournal {
+    pub(crate) fn new(device: u32, since_ns: u64, clock: (u64, u64)) -> Self {
+        Self {
+            device,
+            since_ns,
+            clock,
+            lost: 0,
+            made: BTreeMap::new(),
+            more: 0,
+            file_peeks: FilePeeks::default(),
+            lines: HashMap::new(),
+            threads: HashMap::new(),
+            unseen: (0, 0, ""),
+            contradicted: (0, String::new()),
+        }
+    }
+
+    /// The process has become another program, with a journal of its own.
+    pub(crate) fn reset(&mut self, with: Self) {
+        let lost = self.lost;
+        *self = with;
+        self.lost = lost;
+    }
+
+    pub(crate) fn line(&mut self, number: u8, file: &str, line: u32) {
+        self.lines.insert(
+            number,
+            Place {
+                file: file.to_owned(),
+                line,
+                ..Place::default()
+            },
+        );
+    }
+
+    pub(crate) fn place(&self, entry: &Entry) -> Option<Place> {
+        self.lines.get(&entry.caller).cloned()
+    }
+
+    pub(crate) fn thread(&mut self, thread: u32, name: &str) {
+        if self.threads.len() < MAX_NAMES {
+            self.threads.insert(thread, name.to_owned());
+        }
+    }
+
+    pub(crate) fn thread_name(&self, entry: &Entry) -> String {
+        self.threads.get(&entry.thread).cloned().unwrap_or_default()
+    }
+
+    /// What an entry says of a look, apart from its bytes: it is the first of those of one line.
+    pub(crate) fn tell(&self, look: &mut Look, pid: u32, entry: &Entry, is_one_thread: bool) {
+        look.pid = Some(pid);
+        look.code = entry.reason.unwrap_or(LibraryReason::Peeked).into();
+        let doing = entry.api_call.map_or("", |doing| doing.name());
+        doing.clone_into(&mut look.operation);
+        look.place = self.place(entry);
+        look.first_unix_ms = Some(self.unix_ms(entry));
+        if is_one_thread {
+            look.thread = self.thread_name(entry);
+        }
+    }
+
+    /// When an entry was written, in milliseconds since 1970.
+    pub(crate) fn unix_ms(&self, entry: &Entry) -> u64 {
+        let (monotonic_ns, unix_ms) = self.clock;
+        let before = monotonic_ns.saturating_sub(entry.time_ns) / 1_000_000;
+        let after = entry.time_ns.saturating_sub(monotonic_ns) / 1_000_000;
+        unix_ms.saturating_sub(before).saturating_add(after)
+    }
+
+    /// The segment of an entry: a new one if it was not heard of in this account.
+    fn segment(&mut self, entry: &Entry) -> Option<&mut Made> {
+        if self.made.len() >= MAX_MADE && !self.made.contains_key(&entry.segment) {
+            self.more += 1;
+            return None;
+        }
+        let place = self.place(entry);
+        let made = self.made.entry(entry.segment).or_insert_with(|| Made {
+            entry: *entry,
+            bytes: 0,
+            ranges: RangeSet::default(),
+            place,
+            joined: false,
+            contradicted: None,
+            unseen: None,
+        });
+        Some(made)
+    }
+
+    /// An entry has found its call.
+    pub(crate) fn joined(&mut self, entry: &Entry, agrees: bool) {
+        let place = self.place(entry);
+        let Some(made) = self.segment(entry) else { return };
+        made.joined |= agrees;
+        if matches!(entry.operation, Operation::Fill | Operation::Vmsplice) {
+            if made.bytes == 0 {
+                (made.entry, made.place) = (*entry, place);
+            }
+            made.bytes = made.bytes.saturating_add(entry.len);
+            made.ranges.add(entry.segment_offset, entry.len);
+        }
+    }
+
+    /// The kernel says otherwise.
+    pub(crate) fn contradicted(&mut self, entry: &Entry, how: String) {
+        self.contradicted.0 += 1;
+        if self.contradicted.1.is_empty() {
+            self.contradicted.1.clone_from(&how);
+        }
+        if let Some(made) = self.segment(entry) {
+            made.contradicted.get_or_insert(how);
+        }
+    }
+
+    /// The kernel has shown no call for it.
+    pub(crate) fn unseen(&mut self, entry: &Entry, why: &'static str) {
+        self.unseen.0 += 1;
+        self.unseen.1 = self.unseen.1.saturating_add(entry.len);
+        self.unseen.2 = why;
+        if let Some(made) = self.segment(entry) {
+            made.unseen.get_or_insert(why);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What a report says of segments: names at the stations of certificates, rows, and looks by line.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zctrace_contract::LibraryReason;
+use zctrace_contract::journal::Operation;
+
+use super::{NamedRange, PositionIndex, Segments, word};
+use crate::mirror::pipe_position::PipePositionSet;
+use zctrace_report::{self as report, LedgerWord, Look, NotObserved, Segment, SegmentNames};
+
+/// Numbers of segments that a certificate holds.
+const IDS: usize = 64;
+
+/// What looks are told apart by: process, line, call, reason.
+type Line = (u32, u8, u8, Option<LibraryReason>);
+
+/// Which segments arrived with which flow: by process and segment.
+pub(crate) type FlowsOf = BTreeMap<(u32, u64), Option<u64>>;
+
+impl PositionIndex {
+    /// The stretches of one side that touch `start..end`, with how many bytes they share with it.
+    fn within(side: &BTreeMap<u64, NamedRange>, start: u64, end: u64) -> impl Iterator<Item = (u64, &NamedRange)> {
+        let first = side.range(..=start).next_back().map_or(start, |(&at, _)| at);
+        side.range(first..end).filter_map(move |(&at, stretch)| {
+            let from = at.max(start);
+            let to = at.saturating_add(stretch.len).min(end);
+            (from < to).then(|| (to - from, stretch))
+        })
+    }
+}
+
+impl Segments {
+    /// The segments that bytes are, of which `bytes` were seen; `None` if the process has no journal.
+    pub(crate) fn names(&self, pipe_positions: &PipePositionSet, bytes: u64, pid: u32) -> Option<SegmentNames> {
+        let mut ids: BTreeSet<(u32, u64)> = BTreeSet::new();
+        let (mut named, mut agreement) = (0, LedgerWord::Agrees);
+        for (pipe_position, start, end) in pipe_positions.stretches() {
+            let Some(known) = self.pipe_positions.get(&pipe_position) else {
+                continue;
+            };
+            for (len, stretch) in PositionIndex::within(&known.puts, start, end) {
+                named += len;
+                ids.insert((stretch.pid, stretch.entry.segment));
+                agreement = agreement.and(word(stretch.agrees));
+            }
+        }
+        let pids: BTreeSet<u32> = ids.iter().map(|(pid, _)| *pid).collect();
+        if ids.is_empty() && !self.journals.contains_key(&pid) {
+            return None;
+        }
+        // A byte that arrived twice (tee) has one name, and a sum of two.
+        let named = named.min(bytes);
+        let mut why = String::new();
+        // What was said of the rest of these segments, such as how they left, counts as well.
+        for (pid, id) in &ids {
+            let made = self.journals.get(pid).and_then(|journal| journal.made.get(id));
+            if let Some(how) = made.and_then(|made| made.contradicted.as_ref()) {
+                agreement = LedgerWord::Disagrees;
+                why.clone_from(how);
+                break;
+            }
+        }
+        if agreement == LedgerWord::Disagrees && why.is_empty() {
+            "The program's account of these pipes is not what the kernel saw.".clone_into(&mut why);
+        }
+        if agreement == LedgerWord::Agrees && named < bytes {
+            agreement = LedgerWord::Inconclusive;
+            why = self.why_not_all(pids.first().copied().unwrap_or(pid));
+        }
+        Some(SegmentNames {
+            bytes: named,
+            count: ids.len() as u64,
+            ids: ids.iter().take(IDS).map(|(_, id)| *id).collect(),
+            pid: (pids.len() <= 1).then(|| pids.first().copied().unwrap_or(pid)),
+            agreement,
+            why,
+        })
+    }
+
+    /// Why not all bytes have a name.
+    fn why_not_all(&self, pid: u32) -> String {
+        let journal = self.journals.get(&pid);
+        match journal {
+            Some(journal) if journal.lost > 0 => {
+                format!(
+                    "The journal of pid {pid} lost {} records, which may be those of the rest.",
+                    journal.lost
+                )
+            }
+            _ if self.forgotten => {
+                "There are more segments than are kept: the names of the oldest were let go.".to_owned()
+            }
+            Some(_) => format!(
+                "The rest went through pipes before the journal of pid {pid} was read, or through pipes that are not its lists'."
+            ),
+            None => format!("Pid {pid} has no journal."),
+        }
+    }
+
+    /// The segments that bytes are, for who wants to know which flow they arrived with.
+    pub(crate) fn note_flow(&self, pipe_positions: &PipePositionSet, flow: u64, flows: &mut FlowsOf) {
+        for (pipe_position, start, end) in pipe_positions.stretches() {
+            let Some(known) = self.pipe_positions.get(&pipe_position) else {
+                continue;
+            };
+            for (_, stretch) in PositionIndex::within(&known.puts, start, end) {
+                flows
+                    .entry((stretch.pid, stretch.entry.segment))
+                    .and_modify(|known| *known = known.filter(|&known| known == flow))
+                    .or_insert(Some(flow));
+            }
+        }
+    }
+
+    /// Looks at bytes that were copied out of these pipe_positions, by line. What nobody has named stays as `rest` has it.
+    pub(crate) fn looks(&self, pipe_positions: &PipePositionSet, rest: Look) -> Vec<Look> {
+        let mut rows: BTreeMap<Line, (Look, Vec<NamedRange>)> = BTreeMap::new();
+        let mut named = 0;
+        let mut calls = 0;
+        for (pipe_position, start, end) in pipe_positions.stretches() {
+            let Some(known) = self.pipe_positions.get(&pipe_position) else {
+                continue;
+            };
+            for (len, stretch) in PositionIndex::within(&known.takes, start, end) {
+                if !matches!(stretch.entry.operation, Operation::Peek | Operation::Materialize) {
+                    continue;
+                }
+                named += len;
+                calls += 1;
+                let doing = stretch.entry.api_call.map_or(0, |doing| doing as u8);
+                let key = (stretch.pid, stretch.entry.caller, doing, stretch.entry.reason);
+                let row = rows.entry(key).or_insert_with(|| (Look::new(0, 0), Vec::new()));
+                row.0.bytes += len;
+                row.0.calls += 1;
+                row.1.push(*stretch);
+            }
+        }
+        let mut looks: Vec<Look> = rows
+            .into_values()
+            .map(|(look, stretches)| self.look(look, &stretches, &rest))
+            .collect();
+        let left = rest.bytes.saturating_sub(named);
+        if left > 0 {
+            looks.push(Look {
+                bytes: left,
+                calls: rest.calls.saturating_sub(calls).max(1),
+                ..rest
+            });
+        }
+        looks
+    }
+
+    /// Looks from one line.
+    fn look(&self, mut look: Look, stretches: &[NamedRange], rest: &Look) -> Look {
+        let Some(first) = stretches.iter().min_by_key(|stretch| stretch.entry.time_ns) else {
+            return look;
+        };
+        let entry = &first.entry;
+        if let Some(journal) = self.journals.get(&first.pid) {
+            let same = |other: &NamedRange| other.entry.thread == entry.thread;
+            journal.tell(&mut look, first.pid, entry, stretches.iter().all(same));
+        }
+        look.how.clone_from(&rest.how);
+        look.place = look.place.or_else(|| rest.place.clone());
+        let same = |other: &NamedRange| other.entry.segment == entry.segment;
+        if stretches.iter().all(same) {
+            look.segment = Some(entry.segment);
+            let end = |stretch: &NamedRange| stretch.entry.segment_offset.saturating_add(stretch.entry.len);
+            let from = stretches.iter().map(|stretch| stretch.entry.segment_offset).min();
+            let to = stretches.iter().map(end).max();
+            look.range = from.zip(to).map(|(from, to)| (from..to).into());
+        }
+        look
+    }
+
+    /// Puts rows of segments into a report, and what journals and kernel do not agree about.
+    pub(crate) fn fill(&self, report: &mut report::Report, flows: &FlowsOf, process: &dyn Fn(u32) -> String) {
+        for (&pid, journal) in &self.journals {
+            for (&id, made) in &journal.made {
+                let mut row = Segment::new(id, made.bytes);
+                row.pid = Some(pid);
+                row.process = process(pid);
+                row.ranges = made.ranges.parts().map(|(start, end)| (start..end).into()).collect();
+                row.flow = flows.get(&(pid, id)).copied().flatten();
+                made.entry.operation.name().clone_into(&mut row.operation);
+                row.place.clone_from(&made.place);
+                row.pipe = Some(made.entry.pipe).filter(|&pipe| pipe != 0);
+                (row.agreement, row.why) = match (&made.contradicted, made.unseen) {
+                    (Some(how), _) => (LedgerWord::Disagrees, how.clone()),
+                    (None, Some(why)) => (
+                        LedgerWord::Inconclusive,
+                        format!("The kernel did not show all that the program says it did: {why}."),
+                    ),
+                    (None, None) if made.joined => (LedgerWord::Agrees, String::new()),
+                    (None, None) => (
+                        LedgerWord::Inconclusive,
+                        "The kernel's record of the call has not come yet.".to_owned(),
+                    ),
+                };
+                report.segments.push(row);
+            }
+            report.left_out.segments += journal.more;
+            journal.file_peeks.fill(report, pid, journal);
+            report.loss.journal_overruns = report.loss.journal_overruns.saturating_add(journal.lost);
+            self.doubts(report, pid, &process(pid));
+        }
+        for (&pid, why) in &self.none {
+            let of = match (pid, process(pid)) {
+                (0, _) => String::new(),
+                (pid, name) if name.is_empty() => format!("pid {pid}: "),
+                (pid, name) => format!("{name} (pid {pid}): "),
+            };
+            report.coverage.not_observed.push(NotObserved {
+                what: format!("{of}{why}"),
+                calls: None,
+                bytes: None,
+            });
+        }
+    }
+
+    /// What the two accounts of one process do not agree about.
+    fn doubts(&self, report: &mut report::Report, pid: u32, name: &str) {
+        let Some(journal) = self.journals.get(&pid) else { return };
+        let mut row = |what: String, calls: u64, bytes: Option<u64>| {
+            report.coverage.not_observed.push(NotObserved {
+                what,
+                calls: Some(calls),
+                bytes,
+            });
+        };
+        let (entries, how) = &journal.contradicted;
+        if *entries > 0 {
+            row(
+                format!("DISAGREES: the journal of {name} (pid {pid}) and the kernel: {how}"),
+                *entries,
+                None,
+            );
+        }
+        let (entries, bytes, why) = journal.unseen;
+        if entries > 0 {
+            row(
+                format!("entries of the journal of {name} (pid {pid}) without a call: {why}"),
+                entries,
+                Some(bytes),
+            );
+        }
+        let waiting = self.said.values().filter(|(of, _)| *of == pid);
+        let (entries, bytes) = waiting.fold((0, 0_u64), |sums, (_, entry)| {
+            (sums.0 + 1, sums.1.saturating_add(entry.len))
+        });
+        if entries > 0 {
+            let why = "the pipe's stream was not known at that time";
+            row(
+                format!("entries of the journal of {name} (pid {pid}) that are not compared: {why}"),
+                entries,
+                Some(bytes),
+            );
+        }
+        let (calls, bytes) = self.unaccounted(pid, journal);
+        if calls > 0 {
+            let why = if journal.lost > 0 {
+                "it lost records, which may be theirs"
+            } else {
+                "it lost none: somebody else uses them, or its account is wrong"
+            };
+            row(
+                format!("calls on pipes of the lists of {name} (pid {pid}) that its journal does not tell of: {why}"),
+                calls,
+                Some(bytes),
+            );
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Where bytes lay in the last pipe that they went through: pipe_positions, which are stretches of a pipe's stream without a gap in what
+//! is known of it.
+
+use std::collections::BTreeMap;
+
+use crate::collections::range_set::RangeSet;
+
+/// A place in a pipe_position: the pipe_position's number, 0 for none, and how many bytes went into the pipe before.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct PipePosition {
+    pub(crate) number: u32,
+    pub(crate) at: u64,
+}
+
+impl PipePosition {
+    /// The place `bytes` further on.
+    pub(crate) fn plus(self, bytes: u64) -> Self {
+        Self {
+            at: self.at.wrapping_add(bytes),
+            ..self
+        }
+    }
+}
+
+/// Lanes that are kept apart for one sum; beyond that its bytes have no names.
+const MAX_EPOCHS: usize = 1024;
+
+/// Which parts of which pipe_positions some bytes are.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct PipePositionSet {
+    parts: BTreeMap<u32, RangeSet>,
+    /// The latest stretch, which most often goes on: not in `parts` yet.
+    latest: Option<(PipePosition, u64)>,
+}
+
+impl PipePositionSet {
+    pub(crate) fn add(&mut self, pipe_position: PipePosition, len: u64) {
+        if pipe_position.number == 0 {
+            return;
+        }
+        if let Some((first, have)) = &mut self.latest
+            && first.number == pipe_position.number
+            && first.at.wrapping_add(*have) == pipe_position.at
+        {
+            *have += len;
+            return;
+        }
+        self.flush();
+        self.latest = Some((pipe_position, len));
+    }
+
+    fn flush(&mut self) {
+        if let Some((pipe_position, len)) = self.latest.take()
+            && (self.parts.len() < MAX_EPOCHS || self.parts.contains_key(&pipe_position.number))
+        {
+            self.parts
+                .entry(pipe_position.number)
+                .or_default()
+                .add(pipe_position.at, len);
+        }
+    }
+
+    pub(crate) fn merge(&mut self, more: &Self) {
+        for (number, ranges) in &more.parts {
+            if self.parts.len() < MAX_EPOCHS || self.parts.contains_key(number) {
+                self.parts.entry(*number).or_default().merge(ranges);
+            }
+        }
+        self.flush();
+        self.latest = more.latest;
+        self.flush();
+    }
+
+    /// The stretches: pipe_position, start, end.
+    pub(crate) fn stretches(&self) -> Vec<(u32, u64, u64)> {
+        let mut all = self.clone();
+        all.flush();
+        all.parts
+            .iter()
+            .flat_map(|(&number, ranges)| ranges.parts().map(move |(start, end)| (number, start, end)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_join_whether_they_came_in_order_or_not() {
+        let pipe_position = |number, at| PipePosition { number, at };
+        let mut all = PipePositionSet::default();
+        for (place, len) in [
+            (pipe_position(1, 0), 10),
+            (pipe_position(1, 10), 5),
+            (pipe_position(2, 7), 1),
+            (pipe_position(0, 0), 99),
+            (pipe_position(1, 15), 5),
+        ] {
+            all.add(place, len);
+        }
+        assert_eq!(all.stretches(), [(1, 0, 20), (2, 7, 8)]);
+        let mut more = PipePositionSet::default();
+        more.add(pipe_position(1, 20), 4);
+        more.merge(&all);
+        assert_eq!(more.stretches(), [(1, 0, 24), (2, 7, 8)]);
+    }
+}

@@ -1,0 +1,186 @@
+//! Who used a pipe, and how full it was: for the list of pipes in the report. No verdict rests on it.
+
+use std::cmp::Reverse;
+
+use zctrace_records::{EndpointState, PipeSnapshot};
+
+use crate::collections::fast_map::FastMap;
+use crate::decode::endpoints::{EndpointForm, form_of};
+use crate::evidence::ObservedCall;
+use crate::mirror::pipe_mirror::PipeMirror;
+use zctrace_report::{Pipe, Report};
+
+/// Pipes that a report lists at most, those used last.
+const MAX_LISTED: usize = 200;
+
+/// Processes of one pipe that are remembered.
+const MAX_PROCESSES: usize = 8;
+
+/// What calls did to a pipe.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Usage {
+    inode: u64,
+    /// The address of its ring: another one after `F_SETPIPE_SZ`.
+    ring: u64,
+    slots: u32,
+    used: u32,
+    most_used: u32,
+    resized: u32,
+    calls: u64,
+    tgids: Vec<u32>,
+    last_ns: u64,
+    /// Bytes that were in it when the trace ended.
+    pub(crate) left: Option<u64>,
+}
+
+impl Usage {
+    /// Takes note of a call that was made on the pipe.
+    pub(crate) fn note(&mut self, tgid: u32, now_ns: u64, end: &EndpointState) {
+        if self.inode != end.ino || self.slots == 0 {
+            // The structure of a pipe is used again at once by the next one.
+            *self = Self {
+                inode: end.ino,
+                ring: end.extra,
+                slots: end.size,
+                ..Self::default()
+            };
+        } else if self.ring != end.extra || self.slots != end.size {
+            self.ring = end.extra;
+            self.slots = end.size;
+            self.resized = self.resized.saturating_add(1);
+        }
+        let (head, tail) = ((end.after >> 32) as u32, end.after as u32);
+        self.used = head.wrapping_sub(tail).min(end.size);
+        self.most_used = self.most_used.max(self.used);
+        self.calls += 1;
+        self.last_ns = self.last_ns.max(now_ns);
+        if self.tgids.len() < MAX_PROCESSES && !self.tgids.contains(&tgid) {
+            self.tgids.push(tgid);
+        }
+    }
+}
+
+/// Takes note of a pipe that was there before any call on it was seen.
+pub(crate) fn found(mirrors: &mut FastMap<u64, PipeMirror>, found: &PipeSnapshot) {
+    let usage = &mut crate::evidence::mirror_of(mirrors, &found.endpoint).usage;
+    if usage.inode != found.endpoint.ino {
+        usage.note(found.tgid, found.header.timestamp_ns, &found.endpoint);
+        usage.calls = 0;
+    } else if usage.calls == 0 && usage.tgids.len() < MAX_PROCESSES && !usage.tgids.contains(&found.tgid) {
+        usage.tgids.push(found.tgid);
+    }
+}
+
+/// Takes note of a call on the pipes that it was made on.
+pub(crate) fn note(mirrors: &mut FastMap<u64, PipeMirror>, observed: &ObservedCall) {
+    for end in [&observed.call.source, &observed.call.sink] {
+        if form_of(end) == EndpointForm::Pipe
+            && let Some(ring) = mirrors.get_mut(&end.object)
+        {
+            let header = &observed.call.header;
+            ring.usage.note(header.tgid, header.timestamp_ns, end);
+        }
+    }
+}
+
+/// Lists the pipes that were used last.
+pub(crate) fn fill(report: &mut Report, mirrors: &FastMap<u64, PipeMirror>, names: &FastMap<u32, String>) {
+    let mut used: Vec<&PipeMirror> = mirrors.values().filter(|ring| ring.usage.slots > 0).collect();
+    used.sort_unstable_by_key(|ring| (Reverse(ring.usage.last_ns), ring.usage.inode));
+    let newest = used.first().map_or(0, |ring| ring.usage.last_ns);
+    report.left_out.pipes += used.len().saturating_sub(MAX_LISTED) as u64;
+    report.pipes.extend(used.into_iter().take(MAX_LISTED).map(|ring| {
+        let usage = &ring.usage;
+        let mut processes: Vec<String> = Vec::new();
+        for name in usage.tgids.iter().filter_map(|tgid| names.get(tgid)) {
+            if !processes.contains(name) {
+                processes.push(name.clone());
+            }
+        }
+        Pipe {
+            used: usage.used,
+            most_used: usage.most_used,
+            // No slot is in use by the kernel's own count: that needs no account of ours.
+            bytes: if usage.used == 0 {
+                Some(0)
+            } else {
+                ring.known_bytes().or(usage.left)
+            },
+            resized: usage.resized,
+            calls: usage.calls,
+            pids: usage.tgids.clone(),
+            processes,
+            idle_ns: newest.saturating_sub(usage.last_ns),
+            ..Pipe::new(usage.inode, usage.slots)
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zctrace_report::{Scope, Tier};
+
+    fn end(ino: u64, extra: u64, size: u32, head: u32, tail: u32) -> EndpointState {
+        EndpointState {
+            ino,
+            extra,
+            size,
+            after: u64::from(head) << 32 | u64::from(tail),
+            ..EndpointState::default()
+        }
+    }
+
+    fn listed(mirrors: &FastMap<u64, PipeMirror>) -> Report {
+        let mut report = Report::new(Tier::T0, Scope::default());
+        let names = [(1, "cat".to_owned()), (2, "cat".to_owned())].into_iter().collect();
+        fill(&mut report, mirrors, &names);
+        report
+    }
+
+    #[test]
+    fn a_pipe_says_how_full_it_was_who_used_it_and_that_it_was_resized() {
+        let mut ring = PipeMirror::default();
+        ring.usage.note(1, 10, &end(7, 100, 16, 12, 0));
+        ring.usage.note(2, 20, &end(7, 100, 16, 12, 9));
+        ring.usage.note(3, 30, &end(7, 200, 32, 4, 0));
+        let report = listed(&[(1, ring)].into_iter().collect());
+        let pipe = &report.pipes[0];
+        assert_eq!((pipe.inode, pipe.slots, pipe.used, pipe.most_used), (7, 32, 4, 12));
+        assert_eq!((pipe.resized, pipe.calls, pipe.pids.as_slice()), (1, 3, &[1, 2, 3][..]));
+        assert_eq!(pipe.processes, ["cat"], "one name once, an unknown one not at all");
+        assert_eq!(pipe.bytes, None, "its ring was never met");
+    }
+
+    #[test]
+    fn another_pipe_in_the_same_place_begins_anew() {
+        let mut usage = Usage::default();
+        usage.note(1, 10, &end(7, 100, 16, 16, 0));
+        usage.note(2, 20, &end(8, 100, 16, 1, 0));
+        assert_eq!((usage.inode, usage.most_used, usage.resized, usage.calls), (8, 1, 0, 1));
+        // Counters go round.
+        usage.note(2, 30, &end(8, 100, 16, 2, u32::MAX));
+        assert_eq!(usage.used, 3);
+    }
+
+    #[test]
+    fn an_empty_pipe_has_nothing_in_it_whatever_was_missed() {
+        let mut ring = PipeMirror::default();
+        ring.usage.note(1, 10, &end(7, 100, 16, 9, 9));
+        assert_eq!(listed(&[(1, ring)].into_iter().collect()).pipes[0].bytes, Some(0));
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_has_those_that_were_used_last() {
+        let mut mirrors = FastMap::default();
+        for n in 0..300_u64 {
+            let mut ring = PipeMirror::default();
+            ring.usage.note(n as u32, n, &end(n + 1, 1, 16, 1, 0));
+            mirrors.insert(n, ring);
+        }
+        let report = listed(&mirrors);
+        assert_eq!((report.pipes.len(), report.left_out.pipes), (200, 100));
+        assert_eq!((report.pipes[0].inode, report.pipes[0].idle_ns), (300, 0));
+        assert_eq!((report.pipes[199].inode, report.pipes[199].idle_ns), (101, 199));
+    }
+}

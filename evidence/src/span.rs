@@ -1,0 +1,197 @@
+//! Bytes on their way: where they came from, where they lie now, and what happened to them.
+
+use crate::decode::endpoints::EndpointId;
+use crate::decode::page_address::{PAGE, PageAddress};
+use crate::history::HistoryId;
+use crate::mirror::pipe_position::PipePosition;
+
+/// What is known of where bytes lie, before they go over the next edge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Location {
+    /// In these pages.
+    Page(PageAddress),
+    /// In the page cache, at this place of the file with this mapping: which page that is, the page itself says.
+    File { mapping: u64, position: u64 },
+    /// In the caller's memory, at this address.
+    Memory(u64),
+    /// On a device, under the page cache: the device writes into pages that nobody has seen before.
+    Device,
+    /// Another host sent them.
+    Remote,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Location {
+    /// The place `bytes` further on.
+    pub(crate) fn plus(self, bytes: u64) -> Self {
+        match self {
+            Self::Page(address) => Self::Page(address.plus(bytes)),
+            Self::File { mapping, position } => Self::File {
+                mapping,
+                position: position.wrapping_add(bytes),
+            },
+            Self::Memory(address) => Self::Memory(address.wrapping_add(bytes)),
+            other => other,
+        }
+    }
+}
+
+/// Bytes that came from one place over one history, and lie in a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Span {
+    /// How many.
+    pub(crate) len: u64,
+    /// Where they came from.
+    pub(crate) origin: EndpointId,
+    /// The place of the first byte there: offset in a file, stream position of a socket.
+    pub(crate) position: u64,
+    /// Which stream of a socket they came from; 0 for everything else.
+    pub(crate) stream: u64,
+    /// Where they lay in the last pipe that they went through.
+    pub(crate) pipe_position: PipePosition,
+    /// Where they lie.
+    pub(crate) location: Location,
+    /// What happened to them.
+    pub(crate) history: HistoryId,
+}
+
+impl Span {
+    /// The first `len` bytes, and the rest.
+    pub(crate) fn split(self, len: u64) -> (Self, Self) {
+        debug_assert!(len <= self.len);
+        (Self { len, ..self }, self.from(len))
+    }
+
+    /// All but the first `skip` bytes.
+    #[inline]
+    pub(crate) fn from(&self, skip: u64) -> Self {
+        Self {
+            len: self.len - skip,
+            position: self.position.wrapping_add(skip),
+            pipe_position: self.pipe_position.plus(skip),
+            location: self.location.plus(skip),
+            ..*self
+        }
+    }
+}
+
+/// Spans, to be taken from the front in other pieces than they come in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanCursor<'a> {
+    spans: &'a [Span],
+    /// Bytes of the first one that are taken already: fewer than it has.
+    skip: u64,
+}
+
+impl<'a> SpanCursor<'a> {
+    /// All of them.
+    pub(crate) fn new(spans: &'a [Span]) -> Self {
+        Self { spans, skip: 0 }
+    }
+
+    /// The one that the next bytes are of.
+    pub(crate) fn first(&self) -> Option<Span> {
+        self.spans.first().map(|first| first.from(self.skip))
+    }
+
+    /// The next bytes of one span, `most` at most.
+    #[inline]
+    pub(crate) fn next(&mut self, most: u64) -> Option<Span> {
+        let (first, more) = self.spans.split_first()?;
+        let left = first.len - self.skip;
+        let len = left.min(most);
+        let next = Span {
+            len,
+            ..first.from(self.skip)
+        };
+        if len == left {
+            (self.spans, self.skip) = (more, 0);
+        } else {
+            self.skip += len;
+        }
+        Some(next)
+    }
+
+    /// Gives the next `len` bytes to `each`, as many spans as they are; fewer if there are fewer.
+    #[inline]
+    pub(crate) fn take(&mut self, len: u64, mut each: impl FnMut(Span)) {
+        let mut left = len;
+        while left > 0 {
+            let Some(span) = self.next(left) else { break };
+            left -= span.len;
+            each(span);
+        }
+    }
+
+    /// All that is left.
+    pub(crate) fn all(mut self) -> impl Iterator<Item = Span> {
+        std::iter::from_fn(move || self.next(u64::MAX))
+    }
+}
+
+/// How many bytes spans have in all.
+pub(crate) fn total<'a>(spans: impl IntoIterator<Item = &'a Span>) -> u64 {
+    spans.into_iter().map(|span| span.len).sum()
+}
+
+/// Pages that a range touches.
+pub(crate) fn pages(start: u64, len: u64) -> u64 {
+    if len == 0 {
+        return 0;
+    }
+    (start % PAGE + len).div_ceil(PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Histories;
+
+    fn span(len: u64, position: u64) -> Span {
+        Span {
+            len,
+            origin: EndpointId::MEMORY,
+            position,
+            stream: 0,
+            pipe_position: PipePosition::default(),
+            location: Location::Page(PageAddress(position + 1_000_000)),
+            history: Histories::START,
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_knows_where_it_starts() {
+        let (head, rest) = span(100, 7).split(40);
+        assert_eq!((head.len, head.position), (40, 7));
+        assert_eq!(
+            (rest.len, rest.position, rest.location),
+            (60, 47, Location::Page(PageAddress(1_000_047)))
+        );
+    }
+
+    #[test]
+    fn taking_neither_loses_nor_doubles_a_byte() {
+        let spans = [span(10, 0), span(5, 10), span(20, 15)];
+        let mut rest = SpanCursor::new(&spans);
+        let take = |rest: &mut SpanCursor<'_>, len| {
+            let mut taken = Vec::new();
+            rest.take(len, |span| taken.push((span.position, span.len)));
+            taken
+        };
+        assert_eq!(take(&mut rest, 12), [(0, 10), (10, 2)]);
+        assert_eq!(rest.first().unwrap().position, 12);
+        assert_eq!(rest.all().map(|span| span.len).sum::<u64>(), 23);
+        assert_eq!(take(&mut rest, 1000), [(12, 3), (15, 20)]);
+        assert!(rest.first().is_none() && rest.next(1).is_none());
+    }
+
+    #[test]
+    fn a_range_touches_the_pages_it_lies_in() {
+        assert_eq!(pages(0, 0), 0);
+        assert_eq!(pages(0, 4096), 1);
+        assert_eq!(pages(1, 4096), 2);
+        assert_eq!(pages(4095, 2), 2);
+        assert_eq!(pages(0, 65536), 16);
+    }
+}
