@@ -7,8 +7,7 @@ use std::vec::Vec;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
-    Call, ConnectionClosed, DigestEvent, EndpointName, HeaderError, MAPPING_NOT_READ, MAX_RANGES, PageRange,
-    PageRecord, PageRun, PageVec, PipeSnapshot, Pod, ProcessEvent, RecordHeader, RecordKind, ZerocopyCompletion,
+    HeaderError, MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec, Pod, RecordHeader, RecordKind,
 };
 
 /// Why bytes are not a record.
@@ -86,7 +85,7 @@ macro_rules! define {
             /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are
             /// zero.
             Pages(Box<PageRecord>),
-            $($(#[$doc])* $variant(Box<$type>),)*
+            $($(#[$doc])* $variant(Box<crate::$type>),)*
             /// A kind that this version does not know.
             Unknown(RecordHeader),
         }
@@ -97,7 +96,7 @@ macro_rules! define {
             /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are
             /// zero.
             Pages(&'a PageRecord),
-            $($(#[$doc])* $variant(&'a $type),)*
+            $($(#[$doc])* $variant(&'a crate::$type),)*
             /// A kind that this version does not know.
             Unknown(RecordHeader),
         }
@@ -106,7 +105,7 @@ macro_rules! define {
         struct Buffers {
             pages: PageRecord,
             run: PageRun,
-            $($name: $type,)*
+            $($name: crate::$type,)*
         }
 
         impl Decoder {
@@ -122,7 +121,7 @@ macro_rules! define {
                 Ok(match kind {
                     PageRecord::KIND => RecordRef::Pages(decode_page_record(&mut buffers.pages, bytes)?),
                     PageRun::KIND => RecordRef::Pages(expand_page_run(&mut buffers.pages, &mut buffers.run, bytes)?),
-                    $($type::KIND => RecordRef::$variant(copy_exact(&mut buffers.$name, kind, bytes)?),)*
+                    $(crate::$type::KIND => RecordRef::$variant(copy_exact(&mut buffers.$name, kind, bytes)?),)*
                     _ => RecordRef::Unknown(header),
                 })
             }
@@ -315,6 +314,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::FIXED_RECORDS;
 
     fn head(kind: RecordKind, len: usize) -> Vec<u8> {
         let header = RecordHeader {
@@ -333,27 +333,13 @@ mod tests {
 
     #[test]
     fn every_length_but_the_right_one_is_damage() {
+        let pages = (PageRecord::KIND, PageRecord::HEAD_SIZE);
         for len in 32..1200 {
-            for kind in [
-                Call::KIND,
-                EndpointName::KIND,
-                ProcessEvent::KIND,
-                ConnectionClosed::KIND,
-                DigestEvent::KIND,
-                PipeSnapshot::KIND,
-                ZerocopyCompletion::KIND,
-                PageRecord::KIND,
-            ] {
-                let right = match kind {
-                    Call::KIND => size_of::<Call>(),
-                    EndpointName::KIND => size_of::<EndpointName>(),
-                    ProcessEvent::KIND => size_of::<ProcessEvent>(),
-                    ConnectionClosed::KIND => size_of::<ConnectionClosed>(),
-                    DigestEvent::KIND => size_of::<DigestEvent>(),
-                    PipeSnapshot::KIND => size_of::<PipeSnapshot>(),
-                    ZerocopyCompletion::KIND => size_of::<ZerocopyCompletion>(),
-                    _ => PageRecord::HEAD_SIZE,
-                };
+            for (kind, right) in FIXED_RECORDS
+                .map(|record| (record.kind, record.size))
+                .into_iter()
+                .chain([pages])
+            {
                 assert_eq!(
                     Record::from_bytes(&head(kind, len)).is_ok(),
                     len == right,
