@@ -11,9 +11,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use zctrace_evidence::{Config, SlotNames};
+use zctrace_evidence::{Config, PipeBufOps};
 use zctrace_probes::probe::RecordRef;
-use zctrace_probes::trace::{Account, Input, Preamble};
+use zctrace_probes::trace::{Engine, Input, TraceHeader};
 use zctrace_records::{
     Call, EndpointState, FileId, MAX_RANGES, PageRange, PageRecord, RecordHeader, RecordKind, SocketPair, call_flag,
     endpoint_kind, nr, page_record_flag, station_kind,
@@ -218,10 +218,10 @@ fn chunks() -> Written {
     written
 }
 
-fn account() -> Account {
-    Account::new(Preamble {
+fn account() -> Engine {
+    Engine::new(TraceHeader {
         config: Config {
-            names: SlotNames {
+            pipe_buf_ops: PipeBufOps {
                 page_cache: PAGE_CACHE,
                 anonymous: PAGE_CACHE + 64,
                 user: PAGE_CACHE + 128,
@@ -230,15 +230,15 @@ fn account() -> Account {
             },
             ..Config::default()
         },
-        ..Preamble::default()
+        ..TraceHeader::default()
     })
 }
 
-fn analyze(written: &Written) -> Account {
+fn analyze(written: &Written) -> Engine {
     let mut account = account();
     for record in written.records() {
         account.take(Input::Record(record));
-        black_box(account.questions());
+        black_box(account.take_symbol_requests());
     }
     account
 }

@@ -1,7 +1,7 @@
 //! The levels of tracing, and their measurement.
 
 use zctrace_bench::stats::{Spread, spread};
-use zctrace_probes::probe::{Hooks, Sums, announce};
+use zctrace_probes::probe::{DigestMode, Hooks, announce};
 use zctrace_probes::trace::{Options, Tracer};
 
 use crate::lockstep::{Lockstep, Times, getppid};
@@ -29,19 +29,19 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "digest",
-        options: Some(|| only(Sums::Pages)),
+        options: Some(|| only(DigestMode::Pages)),
         judges: true,
     },
     Row {
         name: "counters",
-        options: Some(|| only(Sums::Bytes)),
+        options: Some(|| only(DigestMode::Bytes)),
         judges: false,
     },
 ];
 
-fn only(sums: Sums) -> Options {
+fn only(sums: DigestMode) -> Options {
     Options {
-        hooks: Hooks::only(sums),
+        hooks: Hooks::digest_only(sums),
         ..Options::default()
     }
 }
@@ -87,7 +87,7 @@ impl Row {
         let Some(options) = self.options else {
             return bare(chain);
         };
-        let start = || Tracer::start(options()).map_err(|error| format!("{error}\n → {}", error.mend()));
+        let start = || Tracer::start(options()).map_err(|error| format!("{error}\n → {}", error.hint()));
         let mut tracer = start()?;
         announce(tracer.cookie());
         tracer.poll();

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use zctrace_probes::trace::{Account, Preamble};
+use zctrace_probes::trace::{Engine, TraceHeader};
 
 use synthetic::Load;
 use terminal::Terminal;
@@ -61,7 +61,7 @@ impl Options {
 /// Measures the account alone: the time of its reports, and its memory.
 fn account(load: &Load) {
     let before = resident(std::process::id());
-    let mut account = Account::new(Preamble::default());
+    let mut account = Engine::new(TraceHeader::default());
     load.all(&mut |input| account.take(input));
     let kept = resident(std::process::id()).saturating_sub(before);
     println!("account of {} flows: {kept} MiB", load.flows);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use zctrace_probes::trace::{Input, Preamble, Recorder};
+use zctrace_probes::trace::{Input, TraceHeader, Recorder};
 use zctrace_recording::Writer;
 use zctrace_records::{IoCounterKey, IoCounters, nr};
 
@@ -49,7 +49,7 @@ impl Load {
         let all: Vec<_> = (0..flows).map(|number| row(number, 0)).collect();
         for (number, some) in (1..).zip(all.chunks(1000)) {
             sink(Input::Time(number));
-            sink(Input::Plain(some));
+            sink(Input::IoCounters(some));
         }
         let (mut turn, each) = (0, u64::from(self.events / POLLS));
         for poll in 1..=u64::from(self.seconds) * u64::from(POLLS) {
@@ -58,7 +58,7 @@ impl Load {
                 .collect();
             turn += each;
             sink(Input::Time(poll * 1_000_000_000 / u64::from(POLLS)));
-            sink(Input::Plain(&changed));
+            sink(Input::IoCounters(&changed));
         }
     }
 
@@ -67,7 +67,7 @@ impl Load {
         let why = |error: &dyn fmt::Display| error.to_string();
         let file = Writer::create(path).map_err(|error| why(&error))?;
         let (mut writer, handle) =
-            Writer::start(file, &Preamble::default(), env!("CARGO_PKG_VERSION")).map_err(|error| why(&error))?;
+            Writer::start(file, &TraceHeader::default(), env!("CARGO_PKG_VERSION")).map_err(|error| why(&error))?;
         // The writer drops inputs when its buffer is full, because it must not delay a tracer.
         // Therefore the inputs come only a few times as fast as they would.
         let began = Instant::now();
