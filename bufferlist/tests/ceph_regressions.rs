@@ -39,12 +39,12 @@ fn bug_1_sockets_and_pipes_are_sources() {
     ];
     let bytes = pattern(20_000, 1);
     for (kind, near, far) in ends {
-        // As a sink: from the list into the far end.
+        // Used as a sink: from the list into the far end.
         let mut sink = Sink::stream(set_nonblocking(far)).expect("sink");
         let mut list = pipe_list(&bytes);
         assert_eq!(common::send_all(&mut list, &mut sink), 20_000, "{kind}");
         drop(sink);
-        // As a source: out of the near end into a list, in the kernel.
+        // Used as a source: out of the near end into a list, in the kernel.
         if kind != "pipe" {
             common::wait_for_bytes(&near, 20_000);
         }

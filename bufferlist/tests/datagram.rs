@@ -176,7 +176,7 @@ fn multi_slot_message_is_sent_as_one() {
         assert_eq!(got.len(), 20_000, "{kind}");
         assert_same(&got, &bytes);
         assert!(is_drained(&far), "{kind}: one message");
-        // The same bytes: shared, sliced, and passed by vmsplice.
+        // Equal bytes: shared, sliced, and passed by vmsplice.
         let list = many_slots(&bytes, 1000);
         list.slice(500..19_500).splice_to(&mut sink).map(drop).expect("step");
         assert_same(&receive(&far), &bytes[500..19_500]);

@@ -166,7 +166,7 @@ fn entries_record_pipe_position_segment_thread_and_call_site() {
                 (Operation::Peek, id, 15_000, 100, Some("ZC31")),
             ]
         );
-        // The same window again is served from the cache: no system call, no entry.
+        // A second peek at the window is served from the cache: no system call, no entry.
         list.peek(15_000..15_100).expect("look");
         assert!(journal.read(&mut reader).is_empty());
     });

@@ -90,7 +90,7 @@ fn four_gigabytes_are_sent_in_constant_memory() {
     });
 }
 
-/// The same transfer by copying: memory is allocated and freed chunk by chunk.
+/// Transfers by copying: memory is allocated and freed chunk by chunk.
 #[test]
 fn one_gigabyte_is_copied_in_constant_memory() {
     Child::new().run("one_gigabyte_is_copied_in_constant_memory", || {
@@ -253,7 +253,7 @@ fn peeking_at_each_segment_is_not_quadratic() {
     assert_not_quadratic("peek", small_time, large_time);
 }
 
-/// The same for taking a list apart from the front, and for cutting it in pieces.
+/// Splitting a list from the front, and into pieces, is not quadratic either.
 #[test]
 fn splitting_is_not_quadratic() {
     type Apart = fn(BufferList);

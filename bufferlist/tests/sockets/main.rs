@@ -326,7 +326,7 @@ fn closed_peer_loses_no_bytes() {
             );
             assert_same(&list.to_bytes().expect("look"), &bytes[sent as usize..]);
         }
-        // As a source: the end or the reset, never an invented byte.
+        // Used as a source: the end or the reset, never an invented byte.
         let (near, far) = stream_pair(kind);
         rustix::io::write(&near, b"unread").expect("write");
         common::wait_for_bytes(&far, 6);

@@ -108,7 +108,7 @@ fn headed(mut list: BufferList) -> BufferList {
     list
 }
 
-/// The same rule for a whole transfer in pieces: no piece announces more bytes.
+/// A whole transfer in pieces follows this rule too: no piece announces more bytes.
 #[test]
 fn transfer_tail_is_not_delayed_by_msg_more() {
     let body = pattern(40_001, 11);
