@@ -55,7 +55,7 @@ fn bug_1_sockets_and_pipes_are_sources() {
             "{kind}"
         );
         list.counts().assert_no_copies();
-        assert_same(&list.to_bytes().expect("look"), &bytes);
+        assert_same(&list.to_bytes().expect("peek"), &bytes);
     }
 }
 
@@ -118,7 +118,7 @@ fn bug_3_data_lost_on_eagain_from_the_source() {
         }
         drop(far);
         common::wait_until("the end arrives", || matches!(step(&mut list, &mut source), Step::End));
-        assert_same(&list.to_bytes().expect("look"), &bytes);
+        assert_same(&list.to_bytes().expect("peek"), &bytes);
     }
 }
 
@@ -161,7 +161,7 @@ fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
             match list.splice_to(&mut sink).expect("step") {
                 Step::Moved(receipt) => sent += receipt.total(),
                 Step::Blocked(_) => break,
-                Step::End => panic!("{kind}: all has gone"),
+                Step::End => panic!("{kind}: the list is empty"),
             }
         }
         drop(far);
@@ -189,7 +189,7 @@ fn bug_3_data_lost_on_eagain_and_error_to_the_sink() {
         );
         assert_eq!(sent + list.len(), bytes.len() as u64, "{kind}");
         assert_same(&received, &bytes[..received.len()]);
-        assert_same(&list.to_bytes().expect("look"), &bytes[sent as usize..]);
+        assert_same(&list.to_bytes().expect("peek"), &bytes[sent as usize..]);
     }
 }
 
@@ -244,22 +244,22 @@ fn bug_6_null_data() {
     let bytes = pattern(10_000, 6);
     // Each kind of peek comes first once.
     let looks: [Look; 6] = [
-        ("clone", |list| list.clone().to_bytes().expect("look").to_vec()),
-        ("slice", |list| list.slice(..).to_bytes().expect("look").to_vec()),
-        ("copy out", |list| list.peek(..).expect("look").to_vec()),
+        ("clone", |list| list.clone().to_bytes().expect("peek").to_vec()),
+        ("slice", |list| list.slice(..).to_bytes().expect("peek").to_vec()),
+        ("copy out", |list| list.peek(..).expect("peek").to_vec()),
         ("stabilize", |list| {
             let mut list = list.clone();
             list.stabilize().expect("stabilize");
-            list.to_bytes().expect("look").to_vec()
+            list.to_bytes().expect("peek").to_vec()
         }),
         ("split", |list| {
             let mut front = list.clone();
             let back = front.split_off(5_000);
-            [front.to_bytes().expect("look"), back.to_bytes().expect("look")].concat()
+            [front.to_bytes().expect("peek"), back.to_bytes().expect("peek")].concat()
         }),
         ("byte by byte", |list| {
             (0..list.len())
-                .flat_map(|at| list.peek(at..=at).expect("look").to_vec())
+                .flat_map(|at| list.peek(at..=at).expect("peek").to_vec())
                 .collect()
         }),
     ];

@@ -248,7 +248,7 @@ fn oversized_message_is_not_split() {
         assert_eq!(error.side(), Some(Side::Sink), "{error}");
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
         assert_eq!(errno.map(errno_name).as_deref(), Some("EMSGSIZE"));
-        assert_same(&list.to_bytes().expect("look"), &bytes);
+        assert_same(&list.to_bytes().expect("peek"), &bytes);
         assert!(is_drained(&far), "nothing of it was sent");
     }
 }
@@ -270,7 +270,7 @@ fn full_and_gone() {
             match list.splice_to(&mut sink).expect("step") {
                 Step::Moved(receipt) => assert_eq!(receipt.total(), 1000),
                 Step::Blocked(Side::Sink) => {
-                    assert_same(&list.to_bytes().expect("look"), &bytes);
+                    assert_same(&list.to_bytes().expect("peek"), &bytes);
                     break;
                 }
                 other => panic!("{other:?}"),
@@ -284,7 +284,7 @@ fn full_and_gone() {
         for mut list in [pipe_list(&bytes), BufferList::from(bytes.clone())] {
             let error = list.splice_to(&mut sink).expect_err("gone");
             assert_eq!(error.side(), Some(Side::Sink), "{error}");
-            assert_same(&list.to_bytes().expect("look"), &bytes);
+            assert_same(&list.to_bytes().expect("peek"), &bytes);
         }
     }
 }

@@ -206,7 +206,7 @@ fn kernel_errors_for_unusual_files() {
 }
 
 /// Result of moving bytes through the library.
-fn way(counts: &Counts) -> String {
+fn transfer_mode(counts: &Counts) -> String {
     match counts.iter().next() {
         None => "spliced".to_owned(),
         Some(count) => format!("copied, {} {:?}", count.reason, count.reason),
@@ -219,7 +219,12 @@ fn reads_from_every_readable_endpoint() {
     let bytes = pattern(10_000, 1);
     let mut table = String::new();
     let mut row = |what: &str, list: &BufferList, reasons: &[Option<Reason>]| {
-        let _ = writeln!(table, "{what:<28} {:>6} bytes  {}", list.len(), way(&list.counts()));
+        let _ = writeln!(
+            table,
+            "{what:<28} {:>6} bytes  {}",
+            list.len(),
+            transfer_mode(&list.counts())
+        );
         let reason = list.counts().iter().next().map(|count| count.reason);
         assert!(reasons.contains(&reason), "{what}: {reason:?}");
     };
@@ -230,20 +235,20 @@ fn reads_from_every_readable_endpoint() {
     let file = file_with(&bytes);
     let list = common::fill_all(&mut Source::file(&file, ..).expect("source"), 1 << 20);
     row("a file", &list, &spliced);
-    assert_same(&list.to_bytes().expect("look"), &bytes);
+    assert_same(&list.to_bytes().expect("peek"), &bytes);
     let memfd = sealed();
     let list = common::fill_all(&mut Source::file(&memfd, ..).expect("source"), 1 << 20);
     row("a sealed memfd", &list, &spliced);
-    assert_same(&list.to_bytes().expect("look"), &[7; 8192]);
+    assert_same(&list.to_bytes().expect("peek"), &[7; 8192]);
     let maps = open("/proc/self/maps", OFlags::RDONLY);
     let list = common::fill_all(&mut Source::file(&maps, ..).expect("source"), 1 << 20);
     row("/proc/self/maps", &list, &either);
-    assert!(list.to_bytes().expect("look").windows(5).any(|word| word == b"stack"));
+    assert!(list.to_bytes().expect("peek").windows(5).any(|word| word == b"stack"));
     let version = open("/proc/version", OFlags::RDONLY);
     let list = common::fill_all(&mut Source::file(&version, ..).expect("source"), 1 << 20);
     row("/proc/version", &list, &either);
     assert_same(
-        &list.to_bytes().expect("look"),
+        &list.to_bytes().expect("peek"),
         &std::fs::read("/proc/version").expect("read"),
     );
 
@@ -253,7 +258,7 @@ fn reads_from_every_readable_endpoint() {
     drop(write);
     let list = common::fill_all(&mut Source::stream(read).expect("source"), 1 << 20);
     row("a pipe", &list, &spliced);
-    assert_same(&list.to_bytes().expect("look"), &bytes);
+    assert_same(&list.to_bytes().expect("peek"), &bytes);
     let null = open("/dev/null", OFlags::RDONLY);
     let list = common::fill_all(&mut Source::stream(null).expect("source"), 1 << 20);
     assert!(list.is_empty(), "/dev/null is at its end");
@@ -263,14 +268,14 @@ fn reads_from_every_readable_endpoint() {
         let step = list.splice_from(&mut source, 8192).expect("step");
         assert!(step.receipt().total() > 0, "{path}: {step:?}");
         row(path, &list, &either);
-        let seen = list.to_bytes().expect("look");
-        assert_eq!(seen.iter().all(|&byte| byte == 0), all_zero, "{path}");
+        let bytes = list.to_bytes().expect("peek");
+        assert_eq!(bytes.iter().all(|&byte| byte == 0), all_zero, "{path}");
     }
     let mut source = Source::stream(eventfd()).expect("source");
     let mut list = BufferList::new();
     assert!(matches!(list.splice_from(&mut source, 8192), Ok(Step::Moved(_))));
     row("an eventfd", &list, &either);
-    assert_same(&list.to_bytes().expect("look"), &1_u64.to_ne_bytes());
+    assert_same(&list.to_bytes().expect("peek"), &1_u64.to_ne_bytes());
     match terminal() {
         None => test_support::skip!("reads_from_every_readable_endpoint", "no terminal can be opened"),
         Some((near, far)) => {
@@ -281,7 +286,7 @@ fn reads_from_every_readable_endpoint() {
                 !list.splice_from(&mut source, 8192).expect("step").receipt().total() == 0 || list.len() == 5
             });
             row("a terminal", &list, &either);
-            assert_same(&list.to_bytes().expect("look"), b"typed");
+            assert_same(&list.to_bytes().expect("peek"), b"typed");
         }
     }
     eprintln!("bufferlist, sources:\n{table}");
@@ -293,7 +298,7 @@ fn writes_to_every_writable_endpoint() {
     let bytes = pattern(10_000, 2);
     let mut table = String::new();
     let mut row = |what: &str, list: &BufferList, reasons: &[Option<Reason>]| {
-        let _ = writeln!(table, "{what:<28} {}", way(&list.counts()));
+        let _ = writeln!(table, "{what:<28} {}", transfer_mode(&list.counts()));
         let reason = list.counts().iter().next().map(|count| count.reason);
         assert!(reasons.contains(&reason), "{what}: {reason:?}");
         assert!(list.is_empty(), "{what}");
@@ -383,15 +388,15 @@ fn refusing_sinks_lose_no_bytes() {
                 // changed its representation.
                 for _ in 0..3 {
                     let error = offer(&mut list).expect_err(what);
-                    let seen = (error.kind(), error.raw_os_error());
+                    let got = (error.kind(), error.raw_os_error());
                     assert_eq!(
-                        seen,
+                        got,
                         (expected.0, Some(expected.1.raw_os_error())),
                         "{what} from {from}: {error}"
                     );
                     assert_eq!(error.side(), Some(Side::Sink), "{what} from {from}");
                     assert_eq!(error.receipt().total(), 0, "{what} from {from}");
-                    assert_same(&list.to_bytes().expect("look"), &bytes);
+                    assert_same(&list.to_bytes().expect("peek"), &bytes);
                 }
                 let _ = writeln!(
                     table,
@@ -495,7 +500,7 @@ fn boundary_lengths() {
     // More than the kernel accepts in one call.
     assert!(matches!(list.splice_from(&mut source, u64::MAX), Ok(Step::Moved(_))));
     while let Step::Moved(_) = list.splice_from(&mut source, u64::MAX).expect("step") {}
-    assert_same(&list.to_bytes().expect("look"), &bytes);
+    assert_same(&list.to_bytes().expect("peek"), &bytes);
     // A length of zero is a mistake of the caller, not the end of the file.
     let error = list.splice_from(&mut source, 0).expect_err("nothing");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);

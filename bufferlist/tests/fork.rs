@@ -9,26 +9,26 @@ use std::fs::File;
 use std::sync::Barrier;
 
 /// The tests run one after the other, each alone in its own process.
-fn alone(test: &str, body: impl FnOnce()) {
+fn run_in_child(test: &str, body: impl FnOnce()) {
     Child::new().run(test, body);
 }
 
 #[test]
 fn child_cannot_use_cells_of_its_parent() {
-    alone("child_cannot_use_cells_of_its_parent", || {
+    run_in_child("child_cannot_use_cells_of_its_parent", || {
         let bytes = pattern(100_000, 1);
         let mut list = common::pipe_list(&bytes);
         let shared = list.slice(10_000..90_000);
-        let (said, status) = fork(|| {
+        let (message, status) = fork(|| {
             // Moving, peeking, splitting and sharing in the child take no byte out of the parent's
             // pipe.
             let out = file_with(b"");
             let mut sink = Sink::file(&out, 0).expect("sink");
-            let mut said = String::new();
+            let mut message = String::new();
             for mut list in [shared.clone(), list.clone(), list.slice(..10)] {
                 let error = list.splice_to(&mut sink).expect_err("not ours");
                 assert_eq!(error.kind(), ErrorKind::Forked);
-                said = error.to_string();
+                message = error.to_string();
             }
             assert_eq!(list.peek(..10).expect_err("not ours").kind(), ErrorKind::Forked);
             assert_eq!(list.to_bytes().expect_err("not ours").kind(), ErrorKind::Forked);
@@ -39,12 +39,12 @@ fn child_cannot_use_cells_of_its_parent() {
             assert_eq!(contents(&out), b"");
             // The rope itself makes no system call: splitting and dropping are allowed.
             drop(list.slice(5..).split_off(100));
-            said
+            message
         });
         assert!(status.success(), "{status}");
-        assert!(said.contains("forked"), "{said}");
+        assert!(message.contains("forked"), "{message}");
         // The parent has lost nothing.
-        assert_same(&shared.to_bytes().expect("look"), &bytes[10_000..90_000]);
+        assert_same(&shared.to_bytes().expect("peek"), &bytes[10_000..90_000]);
         drop(shared);
         let out = file_with(b"");
         common::send_all(&mut list, &mut Sink::file(&out, 0).expect("sink"));
@@ -56,7 +56,7 @@ fn child_cannot_use_cells_of_its_parent() {
 /// pipe of its own.
 #[test]
 fn child_appends_to_its_own_pipes() {
-    alone("child_appends_to_its_own_pipes", || {
+    run_in_child("child_appends_to_its_own_pipes", || {
         let bytes = pattern(50_000, 2);
         let file = file_with(&bytes);
         let pool = Pool::new(8, 8 << 20);
@@ -69,7 +69,7 @@ fn child_appends_to_its_own_pipes() {
             assert_eq!(list.len(), 50_000);
             let mut own = list.split_off(10_000);
             assert!(own.segments().all(|segment| segment.kind() == SegmentKind::Pipe));
-            assert_same(&own.to_bytes().expect("look"), &bytes[10_000..]);
+            assert_same(&own.to_bytes().expect("peek"), &bytes[10_000..]);
             let out = file_with(b"");
             common::send_all(&mut own, &mut Sink::file(&out, 0).expect("sink"));
             assert_same(&contents(&out), &bytes[10_000..]);
@@ -83,7 +83,7 @@ fn child_appends_to_its_own_pipes() {
 /// creates its own.
 #[test]
 fn child_pool_creates_its_own_pipes() {
-    alone("child_pool_creates_its_own_pipes", || {
+    run_in_child("child_pool_creates_its_own_pipes", || {
         let bytes = pattern(300_000, 3);
         let file = file_with(&bytes);
         let pool = Pool::new(8, 8 << 20);
@@ -119,7 +119,7 @@ fn child_pool_creates_its_own_pipes() {
 /// of a transfer.
 #[test]
 fn fork_during_transfer_loses_no_bytes_of_the_parent() {
-    alone("fork_during_transfer_loses_no_bytes_of_the_parent", || {
+    run_in_child("fork_during_transfer_loses_no_bytes_of_the_parent", || {
         let bytes = pattern(1 << 20, 4);
         let file = file_with(&bytes);
         let (near, far) = common::unix_pair();
@@ -171,7 +171,7 @@ fn fork_during_transfer_loses_no_bytes_of_the_parent() {
 #[test]
 fn concurrent_threads_agree_on_fork_generation() {
     const THREADS: usize = 4;
-    alone("concurrent_threads_agree_on_fork_generation", || {
+    run_in_child("concurrent_threads_agree_on_fork_generation", || {
         let bytes = pattern(5000, 5);
         let file = file_with(&bytes);
         let together = |file: &File| {

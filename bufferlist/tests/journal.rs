@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Returns the descriptors of this process whose name is that of a journal.
-fn links() -> Vec<PathBuf> {
+fn journal_links() -> Vec<PathBuf> {
     let all = read_dir("/proc/self/fd").expect("descriptors");
-    let links = all.map(|entry| entry.expect("a descriptor").path());
+    let journal_links = all.map(|entry| entry.expect("a descriptor").path());
     let name = format!("/memfd:{} (deleted)", journal::MEMFD_NAME);
-    links
+    journal_links
         .filter(|link| read_link(link).is_ok_and(|to| to.as_os_str() == name.as_str()))
         .collect()
 }
@@ -25,7 +25,7 @@ fn links() -> Vec<PathBuf> {
 struct Mapped(MmapMut);
 
 impl Mapped {
-    fn of(link: &PathBuf) -> Self {
+    fn new(link: &PathBuf) -> Self {
         let file = File::options().read(true).write(true).open(link).expect("open");
         // SAFETY: the file is sealed against shrinking, and only atomics touch it.
         Self(unsafe { MmapMut::map_mut(&file) }.expect("map"))
@@ -33,9 +33,9 @@ impl Mapped {
 
     fn own() -> Self {
         assert!(journal::init());
-        let links = links();
-        assert_eq!(links.len(), 1, "{links:?}");
-        Self::of(&links[0])
+        let journal_links = journal_links();
+        assert_eq!(journal_links.len(), 1, "{journal_links:?}");
+        Self::new(&journal_links[0])
     }
 
     fn words(&self) -> &[AtomicU64] {
@@ -67,14 +67,14 @@ fn transfer(bytes: &[u8]) {
 }
 
 /// Runs alone in its own process.
-fn alone(test: &str, body: impl FnOnce()) {
+fn run_in_child(test: &str, body: impl FnOnce()) {
     Child::new().run(test, body);
 }
 
 #[test]
 fn nothing_is_recorded_until_watched() {
-    alone("nothing_is_recorded_until_watched", || {
-        assert!(links().is_empty(), "it comes with the first pipe");
+    run_in_child("nothing_is_recorded_until_watched", || {
+        assert!(journal_links().is_empty(), "it comes with the first pipe");
         transfer(&pattern(100_000, 1));
         let journal = Mapped::own();
         assert!(!journal::has_watchers());
@@ -102,7 +102,7 @@ fn nothing_is_recorded_until_watched() {
 
 #[test]
 fn entries_record_pipe_position_segment_thread_and_call_site() {
-    alone("entries_record_pipe_position_segment_thread_and_call_site", || {
+    run_in_child("entries_record_pipe_position_segment_thread_and_call_site", || {
         let journal = Mapped::own();
         let mut reader = journal.reader();
         journal::set_watched(journal.words(), true);
@@ -114,7 +114,7 @@ fn entries_record_pipe_position_segment_thread_and_call_site() {
         assert!(matches!(list.splice_from(&mut source, 10_000), Ok(Step::Moved(_))));
         let entries = journal.read(&mut reader);
         let id = list.segments().next().expect("a segment").id().get();
-        let told: Vec<_> = entries
+        let fields: Vec<_> = entries
             .iter()
             .map(|entry| {
                 (
@@ -128,7 +128,7 @@ fn entries_record_pipe_position_segment_thread_and_call_site() {
             .collect();
         // The second range was put into the remaining slots of the first one's pipe.
         assert_eq!(
-            told,
+            fields,
             [
                 (Operation::Fill, id, 0, 0, 20_000),
                 (Operation::Fill, id, 20_000, 20_000, 10_000)
@@ -144,8 +144,8 @@ fn entries_record_pipe_position_segment_thread_and_call_site() {
         assert!(entries[0].time_ns < entries[1].time_ns);
 
         // A peek at the end of a window: the bytes before it are tee'd as well, and discarded.
-        list.peek(15_000..15_100).expect("look");
-        let told: Vec<_> = journal
+        list.peek(15_000..15_100).expect("peek");
+        let fields: Vec<_> = journal
             .read(&mut reader)
             .iter()
             .map(|entry| {
@@ -159,7 +159,7 @@ fn entries_record_pipe_position_segment_thread_and_call_site() {
             })
             .collect();
         assert_eq!(
-            told,
+            fields,
             [
                 (Operation::Tee, id, 0, 15_100, None),
                 (Operation::Drop, id, 0, 15_000, None),
@@ -167,14 +167,14 @@ fn entries_record_pipe_position_segment_thread_and_call_site() {
             ]
         );
         // A second peek at the window is served from the cache: no system call, no entry.
-        list.peek(15_000..15_100).expect("look");
+        list.peek(15_000..15_100).expect("peek");
         assert!(journal.read(&mut reader).is_empty());
     });
 }
 
 #[test]
 fn pipe_stream_positions_have_no_gaps() {
-    alone("pipe_stream_positions_have_no_gaps", || {
+    run_in_child("pipe_stream_positions_have_no_gaps", || {
         let journal = Mapped::own();
         let mut reader = journal.reader();
         journal::set_watched(journal.words(), true);
@@ -220,7 +220,7 @@ fn pipe_stream_positions_have_no_gaps() {
 
 #[test]
 fn forked_child_writes_its_own_journal() {
-    alone("forked_child_writes_its_own_journal", || {
+    run_in_child("forked_child_writes_its_own_journal", || {
         let bytes = pattern(50_000, 1);
         transfer(&bytes);
         let parents = Mapped::own();
@@ -230,12 +230,12 @@ fn forked_child_writes_its_own_journal() {
         let (said, status) = fork(|| {
             // No journal of its own yet: the parent's descriptor is present and its flag is set,
             // but the child writes nothing to it.
-            assert_eq!(links().len(), 1);
+            assert_eq!(journal_links().len(), 1);
             assert!(!journal::has_watchers());
             transfer(&bytes);
-            let links = links();
-            assert_eq!(links.len(), 1, "the parent's was closed: {links:?}");
-            let own = Mapped::of(&links[0]);
+            let journal_links = journal_links();
+            assert_eq!(journal_links.len(), 1, "the parent's was closed: {journal_links:?}");
+            let own = Mapped::new(&journal_links[0]);
             let layout = *own.reader().layout();
             assert!(layout.pid == std::process::id() && layout.pid != parent);
             let mut reader = own.reader();
@@ -259,11 +259,11 @@ fn forked_child_writes_its_own_journal() {
 
 /// Runs with the environment variable set to `value`, before the first pipe.
 fn environment(test: &str, value: &str, has_one: bool, begins_at_once: bool) {
-    alone(test, || {
+    run_in_child(test, || {
         // SAFETY: this process runs nothing else yet.
         unsafe { std::env::set_var(journal::ENV_VAR, value) };
         transfer(&pattern(50_000, 1));
-        assert_eq!(links().len(), usize::from(has_one));
+        assert_eq!(journal_links().len(), usize::from(has_one));
         assert_eq!(journal::init(), has_one);
         if has_one {
             assert_eq!(Mapped::own().reader().is_complete(), !begins_at_once);
@@ -289,7 +289,7 @@ fn unrelated_env_values_leave_journal_idle() {
 #[test]
 fn file_size_limit_disables_the_journal_safely() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    alone("file_size_limit_disables_the_journal_safely", || {
+    run_in_child("file_size_limit_disables_the_journal_safely", || {
         let limit = Rlimit {
             current: Some(1 << 20),
             ..getrlimit(Resource::Fsize)
@@ -297,6 +297,6 @@ fn file_size_limit_disables_the_journal_safely() {
         setrlimit(Resource::Fsize, limit).expect("setrlimit");
         // If the journal were enlarged nevertheless, SIGXFSZ would kill this process.
         transfer(&pattern(50_000, 1));
-        assert!(links().is_empty() && !journal::init());
+        assert!(journal_links().is_empty() && !journal::init());
     });
 }

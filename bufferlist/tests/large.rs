@@ -52,16 +52,16 @@ fn check(mut stream: impl Read, len: u64, marks: &[(u64, Vec<u8>)]) {
         if got == 0 {
             break;
         }
-        let seen = &mut buffer[..got];
+        let received = &mut buffer[..got];
         for (mark_at, mark) in marks {
             let (start, end) = ((*mark_at).max(at), (mark_at + mark.len() as u64).min(at + got as u64));
             if start < end {
-                let here = &mut seen[(start - at) as usize..(end - at) as usize];
+                let here = &mut received[(start - at) as usize..(end - at) as usize];
                 assert_same(here, &mark[(start - mark_at) as usize..(end - mark_at) as usize]);
                 here.fill(0);
             }
         }
-        assert!(seen == &zeros[..got], "something that is not zero near {at}");
+        assert!(received == &zeros[..got], "something that is not zero near {at}");
         at += got as u64;
     }
     assert_eq!(at, len);
@@ -129,12 +129,12 @@ fn offsets_above_four_gigabytes() {
                 assert_eq!(source.position(), Some(at + 3000));
                 list
             };
-            assert!(list.peek(..).expect("look") == mark[..]);
+            assert!(list.peek(..).expect("peek") == mark[..]);
             common::send_all(&mut list, &mut sink);
             assert_eq!(sink.position(), Some(at + 3000));
-            let mut seen = vec![0; mark.len()];
-            out.read_exact_at(&mut seen, *at).expect("read");
-            assert_same(&seen, mark);
+            let mut received = vec![0; mark.len()];
+            out.read_exact_at(&mut received, *at).expect("read");
+            assert_same(&received, mark);
         }
     }
     // Directly from a file into a socket.
@@ -151,11 +151,11 @@ fn offsets_above_four_gigabytes() {
     list.push(FileExtent::new(file, *at..at + 3000).expect("extent"));
     list.push_front(Segment::zero(1 << 41));
     let end = list.len();
-    assert!(list.peek(end - 3000..).expect("look") == mark[..]);
+    assert!(list.peek(end - 3000..).expect("peek") == mark[..]);
     let mut tail = list.split_off((1 << 40) + (1 << 41) + 1000);
-    assert!(tail.peek(..).expect("look") == mark[1000..]);
+    assert!(tail.peek(..).expect("peek") == mark[1000..]);
     tail.advance(500);
-    assert!(tail.peek(..).expect("look") == mark[1500..]);
+    assert!(tail.peek(..).expect("peek") == mark[1500..]);
     assert_eq!(list.len(), (1 << 40) + (1 << 41) + 1000);
 }
 
@@ -243,7 +243,7 @@ fn peeking_at_each_segment_is_not_quadratic() {
     let bytes = pattern(MANY, 2);
     let visit = |list: &BufferList, bytes: &[u8]| {
         for (at, byte) in bytes.iter().enumerate() {
-            let view = list.peek(at as u64..=at as u64).expect("look");
+            let view = list.peek(at as u64..=at as u64).expect("peek");
             assert!(view == [*byte]);
         }
     };

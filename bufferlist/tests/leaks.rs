@@ -22,7 +22,7 @@ fn assert_adds_up(stats: PoolStats, cleared: u64) {
 }
 
 /// Runs every operation that takes pipes or files, with the given pool.
-fn workout(pool: &Pool) {
+fn use_all_operations(pool: &Pool) {
     let bytes = pattern(300_000, 1);
     let file = file_with(&bytes);
     let source = || Source::file(&file, ..).expect("source").pool(pool);
@@ -31,7 +31,7 @@ fn workout(pool: &Pool) {
     let mut list = common::fill_all(&mut source(), 65_536);
     let clone = list.clone();
     for at in (0..250_000).step_by(25_000) {
-        assert!(list.peek(at..at + 10).expect("look") == bytes[at as usize..at as usize + 10]);
+        assert!(list.peek(at..at + 10).expect("peek") == bytes[at as usize..at as usize + 10]);
     }
     match list.peek_with(PeekStrategy::Memfd, 1000..9000) {
         Ok(view) => assert_same(&view.to_vec(), &bytes[1000..9000]),
@@ -97,11 +97,11 @@ fn workout(pool: &Pool) {
 fn work_leaks_no_file_descriptors() {
     Child::new().run("work_leaks_no_file_descriptors", || {
         // One run first, for /dev/null, which is opened once per process.
-        workout(&Pool::new(64, 8 << 20));
+        use_all_operations(&Pool::new(64, 8 << 20));
         let before = open_files();
         for _ in 0..20 {
             let pool = Pool::new(64, 8 << 20);
-            workout(&pool);
+            use_all_operations(&pool);
             let stats = pool.stats();
             assert_eq!(stats.in_use, 0, "{stats:?}");
             assert_adds_up(stats, 0);
@@ -112,7 +112,7 @@ fn work_leaks_no_file_descriptors() {
         // A retained pool holds no more than its limit.
         let pool = Pool::new(4, 1 << 20);
         for _ in 0..5 {
-            workout(&pool);
+            use_all_operations(&pool);
             let stats = pool.stats();
             assert_eq!((stats.in_use, open_files()), (0, before + 2 * stats.idle), "{stats:?}");
             assert!(stats.idle <= 4 && stats.capacity_bytes <= 1 << 20, "{stats:?}");
@@ -146,7 +146,7 @@ fn dirty_pipe_is_never_pooled() {
         let file = file_with(&bytes);
         let mut source = Source::file(&file, ..).expect("source").pool(&pool);
         let mut list = common::fill_all(&mut source, 65_536);
-        assert_same(&list.to_bytes().expect("look"), &bytes);
+        assert_same(&list.to_bytes().expect("peek"), &bytes);
         let out = file_with(b"");
         common::send_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
         assert_same(&contents(&out), &bytes);
@@ -200,7 +200,7 @@ fn pipes_with_residual_bytes_are_never_pooled() {
                 let file = file_with(&other);
                 let mut source = Source::file(&file, ..).expect("source").pool(&pool);
                 let list = common::fill_all(&mut source, 65_536);
-                assert_same(&list.to_bytes().expect("look"), &other);
+                assert_same(&list.to_bytes().expect("peek"), &other);
                 drop(list);
                 assert_adds_up(pool.stats(), 0);
             }

@@ -173,7 +173,7 @@ fn step_on_blocking_descriptor_fails_before_moving_bytes() {
             matches!(list.splice_from(&mut source, 100), Ok(Step::Moved(_))),
             "{kind}"
         );
-        assert_same(&list.to_bytes().expect("look"), b"waiting");
+        assert_same(&list.to_bytes().expect("peek"), b"waiting");
         assert!(matches!(list.splice_to(&mut sink), Ok(Step::Moved(_))), "{kind}");
     }
 }
@@ -202,7 +202,7 @@ fn nonblocking_guard_sets_and_restores_the_flag() {
                 let _ = list.splice_from(&mut source, 100).expect("step");
                 list.len() == 14
             });
-            assert_same(&list.to_bytes().expect("look"), b"there and back");
+            assert_same(&list.to_bytes().expect("peek"), b"there and back");
             // Another flag that is set meanwhile is preserved.
             let flags = rustix::fs::fcntl_getfl(&read).expect("F_GETFL");
             rustix::fs::fcntl_setfl(&read, flags | OFlags::APPEND).expect("F_SETFL");
@@ -286,7 +286,7 @@ fn deadline_requires_nonblocking_descriptors() {
             (ErrorKind::BlockingFd, Some(Side::Sink)),
             "{kind}"
         );
-        assert_same(&job.in_flight().to_bytes().expect("look"), b"from a file");
+        assert_same(&job.in_flight().to_bytes().expect("peek"), b"from a file");
         set_nonblocking(&write);
         assert_eq!(job.run().expect("run").total(), 11, "{kind}: and on it goes");
     }

@@ -164,7 +164,7 @@ fn stream<F: AsFd>(fd: F) -> Sink<Nonblocking<F>> {
 /// Moves a page into a sink, changes the source, and returns whether the sink shows the change,
 /// with the receipt of the move.
 fn move_and_change(mut list: BufferList, to: EndpointKind, change: impl FnOnce()) -> Option<(Verdict, Receipt)> {
-    let mut seen = vec![0; PAGE];
+    let mut received = vec![0; PAGE];
     let receipt;
     match to {
         EndpointKind::Pipe => {
@@ -172,19 +172,19 @@ fn move_and_change(mut list: BufferList, to: EndpointKind, change: impl FnOnce()
             let mut read = File::from(read);
             receipt = give(&mut list, stream(write));
             change();
-            read.read_exact(&mut seen).expect("read");
+            read.read_exact(&mut received).expect("read");
         }
         EndpointKind::Tcp => {
             let (near, mut far) = tcp();
             receipt = give(&mut list, stream(&near));
             change();
-            far.read_exact(&mut seen).expect("read");
+            far.read_exact(&mut received).expect("read");
         }
         EndpointKind::Unix => {
             let (near, mut far) = UnixStream::pair().expect("pair");
             receipt = give(&mut list, stream(&near));
             change();
-            far.read_exact(&mut seen).expect("read");
+            far.read_exact(&mut received).expect("read");
         }
         EndpointKind::Udp => {
             let (near, far) = (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
@@ -195,7 +195,7 @@ fn move_and_change(mut list: BufferList, to: EndpointKind, change: impl FnOnce()
                 Sink::datagram(Nonblocking::enter(&near).expect("flag")).expect("sink"),
             );
             change();
-            assert_eq!(far.recv(&mut seen).expect("recv"), PAGE);
+            assert_eq!(far.recv(&mut received).expect("recv"), PAGE);
         }
         EndpointKind::File | EndpointKind::Tmpfs | EndpointKind::DirectFile => {
             let mut sink = Changeable::new(to);
@@ -204,12 +204,15 @@ fn move_and_change(mut list: BufferList, to: EndpointKind, change: impl FnOnce()
             receipt = give(&mut list, Sink::file(&opened, 0).expect("sink"));
             change();
             sink.file.seek(SeekFrom::Start(0)).expect("seek");
-            sink.file.read_exact(&mut seen).expect("read");
+            sink.file.read_exact(&mut received).expect("read");
         }
         _ => unreachable!("not a sink of this test"),
     }
-    assert!(seen.iter().all(|&byte| byte == seen[0]), "the sink holds a mixture");
-    match seen[0] {
+    assert!(
+        received.iter().all(|&byte| byte == received[0]),
+        "the sink holds a mixture"
+    );
+    match received[0] {
         b'B' => Some((Verdict::Shared, receipt)),
         b'A' => Some((Verdict::Private, receipt)),
         other => panic!("the sink holds neither: {other}"),

@@ -173,8 +173,8 @@ fn one_transfer_splices_with_64_kib_of_quota() {
         let out = file_with(b"");
         common::send_all(&mut clone.clone(), &mut Sink::file(&out, 0).expect("sink").pool(&pool));
         assert_same(&contents(&out), &bytes[..65_536]);
-        assert_same(&holder.to_bytes().expect("look"), &bytes[..65_536]);
-        assert_same(&clone.to_bytes().expect("look"), &bytes[..65_536]);
+        assert_same(&holder.to_bytes().expect("peek"), &bytes[..65_536]);
+        assert_same(&clone.to_bytes().expect("peek"), &bytes[..65_536]);
         // Copied once into memory and once out of it.
         assert_eq!(holder.counts().of(Reason::NoPipe), 2 * 65_536, "{}", holder.counts());
     });
@@ -340,7 +340,7 @@ fn everything_works_without_spare_file_descriptors() {
         let mut back = Source::stream(&far).expect("source").pool(&pool);
         let mut arrived = BufferList::new();
         while let Step::Moved(_) = arrived.splice_from(&mut back, 65_536).expect("step") {}
-        assert_same(&arrived.to_bytes().expect("look"), &bytes[100_000..150_000]);
+        assert_same(&arrived.to_bytes().expect("peek"), &bytes[100_000..150_000]);
         assert_eq!(pool.stats().created, 0);
     });
 }

@@ -75,12 +75,12 @@ fn tcp_splice_puts_more_than_64_kib_into_64_kib_pipe() {
     });
     // Until the window is closed, wherever that is: there is more to send, and nothing in flight.
     // Twice, as an acknowledgement may be on its way into another transmission.
-    let (mut seen, mut is_closed) = (0, false);
+    let (mut received, mut is_closed) = (0, false);
     common::wait_until("the window is closed", || {
-        let before = (seen, is_closed);
+        let before = (received, is_closed);
         let (queue, unsent) = common::send_queue(&sender);
-        (seen, is_closed) = (common::queued(&far), unsent > 0 && queue == unsent);
-        seen == bytes.len() as u64 || (is_closed && before == (seen, true))
+        (received, is_closed) = (common::queued(&far), unsent > 0 && queue == unsent);
+        received == bytes.len() as u64 || (is_closed && before == (received, true))
     });
     let (read, write) = sixteen();
     // One call requests at most one page per free slot (since Linux 6.5), but leaves most slots
@@ -90,7 +90,7 @@ fn tcp_splice_puts_more_than_64_kib_into_64_kib_pipe() {
         got += more;
     }
     assert_eq!(common::queued(&read), got as u64);
-    eprintln!("{got} of {seen} bytes in a pipe of {} bytes", 16 * page());
+    eprintln!("{got} of {received} bytes in a pipe of {} bytes", 16 * page());
     if got <= 16 * page() {
         test_support::skip!(
             "tcp_splice_puts_more_than_64_kib_into_64_kib_pipe",
@@ -98,17 +98,17 @@ fn tcp_splice_puts_more_than_64_kib_into_64_kib_pipe() {
         );
     }
     // The library's list is right about such a pipe, too.
-    let mut seen = common::read_available(&read);
+    let mut received = common::read_available(&read);
     let mut source = Source::stream(&far)
         .expect("source")
         .pool(&Pool::new(1, 16 * page() as u64));
     let mut list = BufferList::new();
     common::wait_until("the rest arrives", || {
         while let Step::Moved(_) = list.splice_from(&mut source, 1 << 20).expect("step") {}
-        list.len() as usize + seen.len() == bytes.len()
+        list.len() as usize + received.len() == bytes.len()
     });
-    seen.extend_from_slice(&list.to_bytes().expect("look"));
-    assert_same(&seen, &bytes);
+    received.extend_from_slice(&list.to_bytes().expect("peek"));
+    assert_same(&received, &bytes);
     drop(writer.join().expect("writer"));
 }
 
@@ -182,7 +182,7 @@ fn pipe_max_size_limits_unprivileged_users() {
         let mut source = Source::file(&file, 1..).expect("source").pool(&pool);
         let list = common::fill_all(&mut source, 1 << 20);
         list.counts().assert_no_copies();
-        assert_same(&list.to_bytes().expect("look"), &bytes[1..]);
+        assert_same(&list.to_bytes().expect("peek"), &bytes[1..]);
     });
 }
 
@@ -243,7 +243,7 @@ fn check_thousand(list: &BufferList, bytes: &[u8], pool: &Pool) {
         "nothing else was copied\n{}",
         list.counts()
     );
-    assert_same(&list.to_bytes().expect("look"), bytes);
+    assert_same(&list.to_bytes().expect("peek"), bytes);
     // And out again.
     let file = file_with(b"");
     common::send_all(&mut list.clone(), &mut Sink::file(&file, 0).expect("sink"));
@@ -259,7 +259,7 @@ fn half_filled_slots_are_not_defragmented() {
     let mut source = Source::file(&file, ..).expect("source").pool(&pool).threshold(0);
     let list = common::fill_all(&mut source, 2048);
     list.counts().assert_no_copies();
-    assert_same(&list.to_bytes().expect("look"), &bytes);
+    assert_same(&list.to_bytes().expect("peek"), &bytes);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn unaligned_file_ranges_are_delivered_intact() {
             let mut list = BufferList::new();
             let step = list.splice_from(&mut source, len).expect("step");
             assert_eq!(step.receipt().total(), len, "{len} bytes at {start} in one step");
-            assert_same(&list.to_bytes().expect("look"), expected);
+            assert_same(&list.to_bytes().expect("peek"), expected);
             drop(list);
             // Otherwise several steps do, and the part that does not fit into the only pipe is
             // copied.
@@ -286,7 +286,7 @@ fn unaligned_file_ranges_are_delivered_intact() {
                 .pool(&pool)
                 .threshold(0);
             let list = common::fill_all(&mut source, len);
-            assert_same(&list.to_bytes().expect("look"), expected);
+            assert_same(&list.to_bytes().expect("peek"), expected);
             let copied = list.counts();
             assert_eq!(copied.of(Reason::Peeked) + copied.of(Reason::NoPipe), copied.copied());
             assert!(pool.stats().created <= 1);
@@ -355,7 +355,7 @@ fn segments_of_1448_bytes_are_delivered_intact() {
     list.counts().assert_no_copies();
     // Never worse than one slot per segment.
     assert!(pool.stats().created <= 300 / 16 + 2, "{:?}", pool.stats());
-    assert_same(&list.to_bytes().expect("look"), &bytes);
+    assert_same(&list.to_bytes().expect("peek"), &bytes);
 }
 
 /// In two slots, which is what an unprivileged user over the quota gets, one after the other.
@@ -370,7 +370,7 @@ fn one_slot_pipe_is_too_small_and_copies() {
     assert_eq!(list.counts().of(Reason::NoPipe), 100_000);
     assert_eq!(list.counts().copied(), 100_000);
     assert!(list.segments().all(|segment| segment.kind() == SegmentKind::Memory));
-    assert_same(&list.to_bytes().expect("look"), &bytes);
+    assert_same(&list.to_bytes().expect("peek"), &bytes);
 }
 
 /// Splitting and joining pipe segments never changes the slot account.
@@ -389,6 +389,6 @@ fn nested_slices_are_sent_in_any_size() {
             gone += common::send_all(&mut part, &mut sink);
         }
         assert_same(&contents(&file), &bytes[..gone as usize]);
-        assert_same(&list.to_bytes().expect("look"), &bytes[gone as usize..]);
+        assert_same(&list.to_bytes().expect("peek"), &bytes[gone as usize..]);
     }
 }

@@ -55,10 +55,10 @@ fn kernel_tee_behaves_as_documented() {
         tee(&from, &to, bytes.len()),
         &[Ok(bytes.len())],
     );
-    let seen = read_available(&to_read);
-    assert_same(&seen[..half], &bytes[..half]);
+    let received = read_available(&to_read);
+    assert_same(&received[..half], &bytes[..half]);
     // It started at the head again: a duplicate, not a continuation.
-    assert_same(&seen[half..], &bytes);
+    assert_same(&received[half..], &bytes);
     assert_eq!(common::queued(&from), bytes.len() as u64, "the source keeps its bytes");
 
     answers.row("into the same pipe", tee(&from, &from_write, 10), &[Err(Errno::INVAL)]);
@@ -95,7 +95,7 @@ fn shared_list_is_sent_three_times() {
             assert_same(&contents(&file), &bytes);
         }
         list.counts().assert_no_copies();
-        assert_same(&list.to_bytes().expect("look"), &bytes);
+        assert_same(&list.to_bytes().expect("peek"), &bytes);
     }
 }
 
@@ -123,7 +123,7 @@ fn shared_cell_of_many_slots_is_sent_completely() {
     common::send_all(&mut list, &mut Sink::file(&out, 0).expect("sink").pool(&pool));
     assert_same(&contents(&out), &bytes);
     other.counts().assert_no_copies();
-    assert_same(&other.to_bytes().expect("look"), &bytes);
+    assert_same(&other.to_bytes().expect("peek"), &bytes);
 }
 
 /// Lists are `Send + Sync`, and no lock is held while a call waits.
@@ -155,12 +155,12 @@ fn three_threads_send_clones_concurrently() {
             // Another thread peeks meanwhile.
             scope.spawn(|| {
                 for at in (0..list.len() - 10).step_by(10_007) {
-                    let view = list.peek(at..at + 10).expect("look");
+                    let view = list.peek(at..at + 10).expect("peek");
                     assert!(view == bytes[at as usize..at as usize + 10]);
                 }
             });
         });
-        assert_same(&list.to_bytes().expect("look"), &bytes);
+        assert_same(&list.to_bytes().expect("peek"), &bytes);
         assert_eq!(list.counts().of(Reason::NoPipe), 0, "{}", list.counts());
     }
 }
@@ -205,7 +205,7 @@ fn slices_of_large_cell_are_sent_in_random_order() {
         "the cell's own parts, and one to send from: {stats:?}"
     );
     assert_eq!((stats.mismatched, stats.denied), (0, 0), "{stats:?}");
-    assert_same(&list.to_bytes().expect("look"), &bytes);
+    assert_same(&list.to_bytes().expect("peek"), &bytes);
     drop((list, sink));
     assert_eq!(pool.stats().in_use, 0);
 }

@@ -51,19 +51,19 @@ async fn file_to_socket_with_a_slow_reader() {
         transfer.counts().assert_no_copies();
         Ok::<Receipt, bufferlist::Error>(receipt)
     });
-    let mut seen = Vec::new();
+    let mut received = Vec::new();
     let mut buffer = vec![0; 7_001];
     soon(async {
         loop {
             match far.read(&mut buffer).await.expect("read") {
                 0 => break,
-                got => seen.extend_from_slice(&buffer[..got]),
+                got => received.extend_from_slice(&buffer[..got]),
             }
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert!(seen == bytes, "{} bytes of {}", seen.len(), bytes.len());
+    assert!(received == bytes, "{} bytes of {}", received.len(), bytes.len());
     assert_eq!(
         sending.await.expect("task").expect("transfer").total(),
         bytes.len() as u64
@@ -83,9 +83,9 @@ async fn no_wakeup_is_lost() {
     for round in 0..2000_usize {
         let message = pattern(1 + round * 37 % 9000);
         client.write_all(&message).await.expect("write");
-        let mut seen = vec![0; message.len()];
-        soon(backend.read_exact(&mut seen)).await.expect("read");
-        assert!(seen == message, "round {round}");
+        let mut received = vec![0; message.len()];
+        soon(backend.read_exact(&mut received)).await.expect("read");
+        assert!(received == message, "round {round}");
         total += message.len() as u64;
     }
     drop(client);
@@ -101,7 +101,7 @@ async fn dropped_future_loses_no_bytes() {
         Source::file(InlineFile(file), ..).expect("source"),
         Sink::stream(&near).expect("sink"),
     );
-    let mut seen = Vec::new();
+    let mut received = Vec::new();
     let mut buffer = vec![0; 60_000];
     let mut dropped = 0;
     // The peer does not read while it is driven, so it is dropped with bytes in flight, again and
@@ -113,15 +113,15 @@ async fn dropped_future_loses_no_bytes() {
             () = tokio::time::sleep(Duration::from_millis(1)) => dropped += 1,
         }
         while let Ok(got) = far.try_read(&mut buffer) {
-            seen.extend_from_slice(&buffer[..got]);
+            received.extend_from_slice(&buffer[..got]);
         }
     };
     assert!(dropped >= 4, "dropped {dropped} times");
     assert_eq!(receipt.total(), bytes.len() as u64);
     drop(transfer);
     drop(near);
-    seen.extend(soon(read_all(far)).await);
-    assert!(seen == bytes);
+    received.extend(soon(read_all(far)).await);
+    assert!(received == bytes);
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ pub(crate) fn with_watchdog<T: Send + 'static>(what: &str, body: impl FnOnce() -
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < WATCHDOG, "in vain: {what}");
+        assert!(start.elapsed() < WATCHDOG, "timed out waiting: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -86,8 +86,8 @@ fn adds_up(far: &mut Far, list: &BufferList, expected: &[u8]) {
 /// Returns the content of a list, read on a thread that has no fault plan.
 fn contents(list: &BufferList) -> Vec<u8> {
     std::thread::scope(|scope| {
-        let look = scope.spawn(|| list.to_bytes().expect("look at the list").to_vec());
-        look.join().expect("thread")
+        let peek = scope.spawn(|| list.to_bytes().expect("peek at the list").to_vec());
+        peek.join().expect("thread")
     })
 }
 
@@ -142,7 +142,7 @@ impl<'a> Case<'a> {
             assert_ne!(
                 error.raw_os_error(),
                 Some(Errno::INTR.raw_os_error()),
-                "a call that was interrupted is repeated, not told of"
+                "an interrupted call is repeated, not reported"
             );
         }
         *failed += 1;
@@ -154,7 +154,7 @@ impl<'a> Case<'a> {
     }
 
     /// Repeats an operation that changes nothing until it succeeds, such as opening an endpoint.
-    pub(crate) fn insist<T>(&self, mut work: impl FnMut() -> Result<T>) -> Done<T> {
+    pub(crate) fn retry<T>(&self, mut work: impl FnMut() -> Result<T>) -> Done<T> {
         let mut failed = 0;
         loop {
             match work() {
@@ -165,7 +165,7 @@ impl<'a> Case<'a> {
     }
 
     /// Peeks at a list of `expected` bytes, or changes its representation.
-    pub(crate) fn look<T>(
+    pub(crate) fn peek<T>(
         &mut self,
         list: &mut BufferList,
         expected: &[u8],
@@ -234,7 +234,7 @@ impl<'a> Case<'a> {
     }
 
     /// Sends all of `list` to the sink. `expected` is the total that the far side has afterwards.
-    pub(crate) fn give<F: AsFd>(
+    pub(crate) fn send<F: AsFd>(
         &mut self,
         list: &mut BufferList,
         sink: &mut Sink<F>,

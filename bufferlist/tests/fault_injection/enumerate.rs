@@ -1,7 +1,7 @@
 //! The faults that are visited.
 
 use crate::fixtures::Fixtures;
-use crate::harness::{Manner, Scenario, attempt, collect_panics, print_panics};
+use crate::harness::{RunMode, Scenario, attempt, collect_panics, print_panics};
 use crate::{scenarios, sharing};
 use bufferlist::Call;
 use bufferlist::fault::{Fault, Plan};
@@ -21,9 +21,9 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, scenario: &Scenario, manner: &Manner, fixtures: &Fixtures) {
+    fn add(&mut self, scenario: &Scenario, mode: &RunMode, fixtures: &Fixtures) {
         self.cases += 1;
-        match attempt(scenario, manner, fixtures) {
+        match attempt(scenario, mode, fixtures) {
             Ok(record) => self.hit += u64::from(record.hits > 0),
             Err(what) => {
                 self.broken_count += 1;
@@ -157,7 +157,7 @@ fn is_final(scenario: &Scenario, call: Call, fault: Fault) -> bool {
 }
 
 /// Visits all faults of a scenario.
-pub(crate) fn visit(
+pub(crate) fn inject_all(
     scenario: &Scenario,
     calls: &[(Call, usize)],
     pairs: Pairs,
@@ -174,18 +174,18 @@ pub(crate) fn visit(
                     single: vec![(at, fault)],
                     persistent: None,
                 };
-                let manner = Manner {
+                let mode = RunMode {
                     plan,
                     inspects,
                     may_give_up: false,
                 };
-                totals.add(scenario, &manner, fixtures);
+                totals.add(scenario, &mode, fixtures);
             }
         }
     }
-    lasting(scenario, calls, fixtures, totals);
-    halted(scenario, calls, fixtures, totals);
-    two(scenario, calls, pairs, fixtures, totals);
+    inject_persistent(scenario, calls, fixtures, totals);
+    inject_partial_then_failure(scenario, calls, fixtures, totals);
+    inject_pairs(scenario, calls, pairs, fixtures, totals);
     print_panics();
     println!(
         "{:>30}: {:>3} calls, {:>6} cases, {:>6} hit, {:>5} ms",
@@ -198,7 +198,7 @@ pub(crate) fn visit(
 }
 
 /// Calls of one name that fail from the n-th on.
-fn lasting(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, totals: &mut Totals) {
+fn inject_persistent(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, totals: &mut Totals) {
     for (at, &(call, _)) in calls.iter().enumerate() {
         let is_first = !calls[..at].iter().any(|earlier| earlier.0 == call);
         for fault in faults(call) {
@@ -211,18 +211,18 @@ fn lasting(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, to
                 single: Vec::new(),
                 persistent: Some((at, call, fault)),
             };
-            let manner = Manner {
+            let mode = RunMode {
                 plan,
                 inspects: false,
                 may_give_up: is_final(scenario, call, fault),
             };
-            totals.add(scenario, &manner, fixtures);
+            totals.add(scenario, &mode, fixtures);
         }
     }
 }
 
 /// A call that does part of its work, after which neither the next call nor its fallback works.
-fn halted(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, totals: &mut Totals) {
+fn inject_partial_then_failure(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, totals: &mut Totals) {
     for (at, &(call, _)) in calls.iter().enumerate() {
         if !moves_bytes(call) {
             continue;
@@ -234,19 +234,19 @@ fn halted(scenario: &Scenario, calls: &[(Call, usize)], fixtures: &Fixtures, tot
                     single: vec![(at, cut), (at + 1, then), (at + 2, then)],
                     persistent: None,
                 };
-                let manner = Manner {
+                let mode = RunMode {
                     plan,
                     inspects,
                     may_give_up: false,
                 };
-                totals.add(scenario, &manner, fixtures);
+                totals.add(scenario, &mode, fixtures);
             }
         }
     }
 }
 
 /// Two faults in one run.
-fn two(scenario: &Scenario, calls: &[(Call, usize)], pairs: Pairs, fixtures: &Fixtures, totals: &mut Totals) {
+fn inject_pairs(scenario: &Scenario, calls: &[(Call, usize)], pairs: Pairs, fixtures: &Fixtures, totals: &mut Totals) {
     for (first, &(call, _)) in calls.iter().enumerate() {
         let last = match pairs {
             // The second may also hit a call that is made only because of the first.
@@ -263,12 +263,12 @@ fn two(scenario: &Scenario, calls: &[(Call, usize)], pairs: Pairs, fixtures: &Fi
                         single: vec![(first, one), (second, other)],
                         persistent: None,
                     };
-                    let manner = Manner {
+                    let mode = RunMode {
                         plan,
                         inspects: (first + second) % 2 == 0,
                         may_give_up: false,
                     };
-                    totals.add(scenario, &manner, fixtures);
+                    totals.add(scenario, &mode, fixtures);
                 }
             }
         }
@@ -276,9 +276,9 @@ fn two(scenario: &Scenario, calls: &[(Call, usize)], pairs: Pairs, fixtures: &Fi
 }
 
 /// Faults of opening /dev/null, which happens once per process: visited before it has happened.
-pub(crate) fn cold(fixtures: &Fixtures, totals: &mut Totals) {
+pub(crate) fn without_warm_up(fixtures: &Fixtures, totals: &mut Totals) {
     // Opens the descriptors that stay open, without discarding any bytes.
-    Scenario::new("warm", scenarios::file_to_socket).learn(fixtures);
+    Scenario::new("warm", scenarios::file_to_socket).record_calls(fixtures);
     let scenario = Scenario::new("slices without a drain", sharing::slices_until_the_cell_splits);
     let hit = totals.hit;
     collect_panics();
@@ -290,13 +290,13 @@ pub(crate) fn cold(fixtures: &Fixtures, totals: &mut Totals) {
             single: Vec::new(),
             persistent: Some((0, Call::Open, fault)),
         };
-        let manner = Manner {
+        let mode = RunMode {
             plan,
             // A peek from another thread, which has no fault plan, would open it.
             inspects: false,
             may_give_up: false,
         };
-        totals.add(&scenario, &manner, fixtures);
+        totals.add(&scenario, &mode, fixtures);
     }
     print_panics();
     assert!(totals.hit > hit, "the drain was open already");

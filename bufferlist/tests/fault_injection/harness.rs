@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, OnceLock};
 
 /// Bytes copied, by reason.
-type Sums = Vec<(Reason, u64)>;
+type ReasonSums = Vec<(Reason, u64)>;
 
 /// A scenario.
 pub(crate) struct Scenario {
@@ -20,12 +20,12 @@ pub(crate) struct Scenario {
     /// small ones fill it.
     pub(crate) needs_whole_calls: bool,
     /// Copies that are made without any fault.
-    ordinary: OnceLock<Sums>,
+    ordinary: OnceLock<ReasonSums>,
 }
 
 /// Mode in which a case is run.
 #[derive(Clone, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct RunMode {
     pub(crate) plan: Plan,
     pub(crate) inspects: bool,
     pub(crate) may_give_up: bool,
@@ -47,16 +47,16 @@ impl Scenario {
     }
 
     /// Calls that the scenario makes without any fault.
-    pub(crate) fn learn(&self, fixtures: &Fixtures) -> Vec<(Call, usize)> {
-        let untouched = Manner {
+    pub(crate) fn record_calls(&self, fixtures: &Fixtures) -> Vec<(Call, usize)> {
+        let untouched = RunMode {
             plan: Plan::default(),
             inspects: false,
             may_give_up: false,
         };
         // The first run opens the descriptors that stay open.
-        warm(self, fixtures);
+        warm_up(self, fixtures);
         let (record, counts) = self.run(&untouched, fixtures);
-        let _ = self.ordinary.set(sums(&counts));
+        let _ = self.ordinary.set(sum_by_reason(&counts));
         record.calls
     }
 
@@ -64,15 +64,15 @@ impl Scenario {
     pub(crate) fn copies(&self, reason: Reason) -> bool {
         self.ordinary
             .get()
-            .is_some_and(|sums| sums.iter().any(|sum| sum.0 == reason))
+            .is_some_and(|sum_by_reason| sum_by_reason.iter().any(|sum| sum.0 == reason))
     }
 
     /// Runs one case and checks every invariant; panics if one is violated. Returns the faults that
     /// were hit and the bytes that were copied.
-    fn run(&self, manner: &Manner, fixtures: &Fixtures) -> (CallLog, Vec<Counts>) {
+    fn run(&self, mode: &RunMode, fixtures: &Fixtures) -> (CallLog, Vec<Counts>) {
         let before = open_files();
-        let mut case = Case::new(fixtures, manner.inspects, manner.may_give_up);
-        let (result, record) = fault::with_plan(manner.plan.clone(), || (self.work)(&mut case));
+        let mut case = Case::new(fixtures, mode.inspects, mode.may_give_up);
+        let (result, record) = fault::with_plan(mode.plan.clone(), || (self.work)(&mut case));
         let finished = result.is_ok();
 
         for receipt in &case.receipts {
@@ -80,7 +80,7 @@ impl Scenario {
             assert_eq!(parts, receipt.total(), "{receipt:?}");
         }
         // A peek by the test itself is a copy, too.
-        if finished && !manner.inspects {
+        if finished && !mode.inspects {
             self.copies_are_explicable(&case, record.hits);
         }
         pool_is_clean(&case, &before);
@@ -95,7 +95,7 @@ impl Scenario {
     /// copied more than twice: once out of a pipe that others share, once on its way to the sink.
     fn copies_are_explicable(&self, case: &Case<'_>, hits: usize) {
         let Some(ordinary) = self.ordinary.get() else { return };
-        for (reason, bytes) in sums(&case.counts) {
+        for (reason, bytes) in sum_by_reason(&case.counts) {
             let usual = ordinary.iter().find(|sum| sum.0 == reason).map_or(0, |sum| sum.1);
             let most = if hits == 0 { usual } else { usual + 2 * case.volume };
             assert!(
@@ -107,7 +107,7 @@ impl Scenario {
 }
 
 /// Runs it once without checking descriptors.
-fn warm(scenario: &Scenario, fixtures: &Fixtures) {
+fn warm_up(scenario: &Scenario, fixtures: &Fixtures) {
     let mut case = Case::new(fixtures, false, false);
     assert!((scenario.work)(&mut case).is_ok());
     for receipt in &case.receipts {
@@ -116,15 +116,15 @@ fn warm(scenario: &Scenario, fixtures: &Fixtures) {
     }
 }
 
-fn sums(counts: &[Counts]) -> Sums {
-    let mut sums = Sums::new();
+fn sum_by_reason(counts: &[Counts]) -> ReasonSums {
+    let mut sum_by_reason = ReasonSums::new();
     for count in counts.iter().flat_map(Counts::iter) {
-        match sums.iter_mut().find(|sum| sum.0 == count.reason) {
+        match sum_by_reason.iter_mut().find(|sum| sum.0 == count.reason) {
             Some(sum) => sum.1 += count.bytes,
-            None => sums.push((count.reason, count.bytes)),
+            None => sum_by_reason.push((count.reason, count.bytes)),
         }
     }
-    sums
+    sum_by_reason
 }
 
 /// Returns the numbers of the open descriptors.
@@ -177,10 +177,10 @@ pub(crate) fn print_panics() {
 }
 
 /// Runs a case and returns the violated invariant, if any.
-pub(crate) fn attempt(scenario: &Scenario, manner: &Manner, fixtures: &Fixtures) -> Result<CallLog, String> {
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| scenario.run(manner, fixtures).0));
+pub(crate) fn attempt(scenario: &Scenario, mode: &RunMode, fixtures: &Fixtures) -> Result<CallLog, String> {
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| scenario.run(mode, fixtures).0));
     result.map_err(|_| {
         let panics = std::mem::take(&mut *PANICS.lock().expect("panics"));
-        format!("{}: {manner:?}:\n  {}", scenario.name, panics.join("\n  "))
+        format!("{}: {mode:?}:\n  {}", scenario.name, panics.join("\n  "))
     })
 }

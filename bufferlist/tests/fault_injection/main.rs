@@ -7,10 +7,10 @@
 //! `harness.rs`):
 //!
 //! * the delivered bytes, the bytes in the list and the bytes left in the source are together the
-//! bytes of the model, in order;
+//!   bytes of the model, in order;
 //! * a step that returned an error moved nothing;
 //! * receipts add up to the delivered bytes, and copies are counted at most as often as they can
-//! have been made;
+//!   have been made;
 //! * no descriptor is open that was not open before, and no pipe with bytes in it is in the pool.
 //!
 //! One test runs all scenarios in sequence, because it counts the descriptors of the process.
@@ -35,7 +35,7 @@ fn no_byte_is_lost_on_any_failure() {
     let fixtures = Fixtures::new();
     let mut totals = Totals::default();
     // First of all, because /dev/null is opened once per process.
-    enumerate::cold(&fixtures, &mut totals);
+    enumerate::without_warm_up(&fixtures, &mut totals);
 
     let all = [
         Scenario::new("file to socket", scenarios::file_to_socket),
@@ -58,15 +58,15 @@ fn no_byte_is_lost_on_any_failure() {
         Scenario::new("slices until the cell splits", sharing::slices_until_the_cell_splits),
         Scenario::new("slices with two pipes", sharing::slices_with_two_pipes),
         Scenario::new("shared cell to appending file", sharing::shared_cell_to_appending_file),
-        Scenario::new("look, then send", sharing::look_then_send),
-        Scenario::new("look by way of a memfd", sharing::look_by_way_of_a_memfd),
+        Scenario::new("peek, then send", sharing::peek_then_send),
+        Scenario::new("peek through a memfd", sharing::peek_through_a_memfd),
         Scenario::new("stabilize", sharing::stabilize),
         Scenario::new("checksum", sharing::checksum),
         Scenario::new("rebuild aligned", sharing::rebuild_aligned),
     ];
     let mut recorded: Vec<_> = all
         .iter()
-        .map(|scenario| (scenario, scenario.learn(&fixtures)))
+        .map(|scenario| (scenario, scenario.record_calls(&fixtures)))
         .collect();
     // If the pipes full of tiny pieces are not rewritten, those scenarios do not test what they
     // claim.
@@ -81,7 +81,7 @@ fn no_byte_is_lost_on_any_failure() {
     recorded.retain(|(_, calls)| !calls.is_empty());
     for (number, (scenario, calls)) in recorded.iter().enumerate() {
         let pairs = if number < 3 { Pairs::All } else { Pairs::Near };
-        enumerate::visit(scenario, calls, pairs, &fixtures, &mut totals);
+        enumerate::inject_all(scenario, calls, pairs, &fixtures, &mut totals);
     }
     totals.report();
     assert!(totals.cases >= FEWEST_CASES, "only {} cases", totals.cases);
@@ -89,7 +89,7 @@ fn no_byte_is_lost_on_any_failure() {
 
 /// A system call that no scenario reaches is not tested.
 fn assert_every_call_is_visited(calls: impl Iterator<Item = Call>) {
-    let seen: std::collections::HashSet<Call> = calls.collect();
+    let visited: std::collections::HashSet<Call> = calls.collect();
     // `Open` happens once per process: `enumerate::cold`.
     let wanted = [
         Call::Pipe,
@@ -110,6 +110,6 @@ fn assert_every_call_is_visited(calls: impl Iterator<Item = Call>) {
         Call::GetFlags,
     ];
     for call in wanted {
-        assert!(seen.contains(&call), "no scenario makes the call {call:?}");
+        assert!(visited.contains(&call), "no scenario makes the call {call:?}");
     }
 }

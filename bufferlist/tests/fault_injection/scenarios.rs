@@ -47,7 +47,7 @@ pub(crate) fn from_file(case: &mut Case<'_>, start: u64, model: &[u8], piece: u6
     let end = start + model.len() as u64;
     let file = &case.fixtures.file;
     let mut source = case
-        .insist(|| Source::file(file, start..end))?
+        .retry(|| Source::file(file, start..end))?
         .pool(&case.pool)
         .threshold(0);
     let mut list = BufferList::new();
@@ -60,8 +60,8 @@ pub(crate) fn file_to_socket(case: &mut Case<'_>) -> Done {
     let model = &case.fixtures.data[100..14_100];
     let mut list = from_file(case, 100, model, 9_000)?;
     let (near, mut far) = socket();
-    let mut sink = case.insist(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, model)?;
+    let mut sink = case.retry(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, model)?;
     case.end(&list);
     Ok(())
 }
@@ -70,15 +70,15 @@ pub(crate) fn socket_to_file(case: &mut Case<'_>) -> Done {
     let model = case.data(12_000);
     let stream = full_socket(model, 5_000);
     let mut source = case
-        .insist(|| Source::stream(stream.as_fd()))?
+        .retry(|| Source::stream(stream.as_fd()))?
         .pool(&case.pool)
         .threshold(64);
     let mut list = BufferList::new();
     case.fill(&mut list, &mut source, 7_000, model, waiting)?;
     let (file, far) = Fixtures::sink();
     let mut far = Far::file(far);
-    let mut sink = case.insist(|| Sink::file(file.as_fd(), 0))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, model)?;
+    let mut sink = case.retry(|| Sink::file(file.as_fd(), 0))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, model)?;
     case.end(&list);
     Ok(())
 }
@@ -88,8 +88,8 @@ pub(crate) fn file_to_appending_file(case: &mut Case<'_>) -> Done {
     let mut list = from_file(case, 5, model, 5_000)?;
     let (file, far) = Fixtures::appending_sink();
     let mut far = Far::file(far);
-    let mut sink = case.insist(|| Sink::stream(file.as_fd()))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, model)?;
+    let mut sink = case.retry(|| Sink::stream(file.as_fd()))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, model)?;
     case.end(&list);
     Ok(())
 }
@@ -98,15 +98,15 @@ pub(crate) fn pipe_to_pipe(case: &mut Case<'_>) -> Done {
     let model = case.data(10_000);
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("pipe");
     std::fs::File::from(write).write_all(model).expect("write");
-    let read = case.insist(|| Nonblocking::enter(read.as_fd()))?;
-    let mut source = case.insist(|| Source::stream(read.as_fd()))?.pool(&case.pool);
+    let read = case.retry(|| Nonblocking::enter(read.as_fd()))?;
+    let mut source = case.retry(|| Source::stream(read.as_fd()))?.pool(&case.pool);
     let mut list = BufferList::new();
     case.fill(&mut list, &mut source, 64 * 1024, model, waiting)?;
     list.push_front("header");
     let expected = [b"header", model].concat();
     let (write, mut far) = pipe();
-    let mut sink = case.insist(|| Sink::stream(write.as_fd()))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, &expected)?;
+    let mut sink = case.retry(|| Sink::stream(write.as_fd()))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, &expected)?;
     case.end(&list);
     Ok(())
 }
@@ -121,8 +121,8 @@ fn pipe() -> (OwnedFd, Far) {
 fn extents(case: &Case<'_>) -> Done<(BufferList, Vec<u8>)> {
     let data = &case.fixtures.data;
     let file = Arc::new(OwnedFd::from(case.fixtures.file.try_clone().expect("descriptor")));
-    let first = case.insist(|| FileExtent::new(Arc::clone(&file), 100..9_000))?;
-    let second = case.insist(|| FileExtent::new(Arc::clone(&file), 20_000..20_500))?;
+    let first = case.retry(|| FileExtent::new(Arc::clone(&file), 100..9_000))?;
+    let second = case.retry(|| FileExtent::new(Arc::clone(&file), 20_000..20_500))?;
     let mut list = BufferList::from("header");
     list.push(first);
     list.push(second);
@@ -134,8 +134,8 @@ fn extents(case: &Case<'_>) -> Done<(BufferList, Vec<u8>)> {
 pub(crate) fn extents_to_pipe(case: &mut Case<'_>) -> Done {
     let (mut list, model) = extents(case)?;
     let (write, mut far) = pipe();
-    let mut sink = case.insist(|| Sink::stream(write.as_fd()))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, &model)?;
+    let mut sink = case.retry(|| Sink::stream(write.as_fd()))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, &model)?;
     case.end(&list);
     Ok(())
 }
@@ -144,8 +144,8 @@ pub(crate) fn extents_to_file(case: &mut Case<'_>) -> Done {
     let (mut list, model) = extents(case)?;
     let (file, far) = Fixtures::sink();
     let mut far = Far::file(far);
-    let mut sink = case.insist(|| Sink::file(file.as_fd(), 0))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, &model)?;
+    let mut sink = case.retry(|| Sink::file(file.as_fd(), 0))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, &model)?;
     case.end(&list);
     Ok(())
 }
@@ -156,8 +156,8 @@ pub(crate) fn extents_beyond_the_end(case: &mut Case<'_>) -> Done {
     let data = &case.fixtures.data;
     let len = data.len() as u64;
     let file = Arc::new(OwnedFd::from(case.fixtures.file.try_clone().expect("descriptor")));
-    let nothing = case.insist(|| FileExtent::new(Arc::clone(&file), len + 100..len + 200))?;
-    let half = case.insist(|| FileExtent::new(Arc::clone(&file), len - 50..len + 50))?;
+    let nothing = case.retry(|| FileExtent::new(Arc::clone(&file), len + 100..len + 200))?;
+    let half = case.retry(|| FileExtent::new(Arc::clone(&file), len - 50..len + 50))?;
     let mut list = BufferList::from("header");
     list.push(nothing);
     list.push("between");
@@ -165,8 +165,8 @@ pub(crate) fn extents_beyond_the_end(case: &mut Case<'_>) -> Done {
     list.push("trailer");
     let model = [b"header", &b"between"[..], &data[data.len() - 50..], b"trailer"].concat();
     let (near, mut far) = socket();
-    let mut sink = case.insist(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
-    let mut told = Vec::new();
+    let mut sink = case.retry(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
+    let mut sizes = Vec::new();
     let mut failed = 0;
     loop {
         let (len, got) = (list.len(), far.total());
@@ -180,7 +180,7 @@ pub(crate) fn extents_beyond_the_end(case: &mut Case<'_>) -> Done {
             }
             Err(error) if error.kind() == ErrorKind::Truncated => {
                 assert_eq!(far.total(), got);
-                told.push(len - list.len());
+                sizes.push(len - list.len());
             }
             other => {
                 assert_eq!((list.len(), far.total()), (len, got));
@@ -188,7 +188,7 @@ pub(crate) fn extents_beyond_the_end(case: &mut Case<'_>) -> Done {
             }
         }
     }
-    assert_eq!(told, [100, 50]);
+    assert_eq!(sizes, [100, 50]);
     assert!(far.got == model, "other bytes arrived");
     Ok(())
 }
@@ -202,14 +202,14 @@ pub(crate) fn direct_extents(case: &mut Case<'_>) -> Done {
     let model = [&case.fixtures.data[5_000..5_100], &case.fixtures.data[end - 9_000..]].concat();
     let file = Arc::new(OwnedFd::from(direct));
     let mut list = BufferList::new();
-    list.push(case.insist(|| FileExtent::new(Arc::clone(&file), 5_000..5_100))?);
-    list.push(case.insist(|| FileExtent::new(Arc::clone(&file), end as u64 - 9_000..))?);
-    let view = case.look(&mut list, &model, |list| list.peek(50..5_000))?;
-    assert!(view == model[50..5_000], "a look showed other bytes");
-    case.look(&mut list, &model, BufferList::stabilize)?;
+    list.push(case.retry(|| FileExtent::new(Arc::clone(&file), 5_000..5_100))?);
+    list.push(case.retry(|| FileExtent::new(Arc::clone(&file), end as u64 - 9_000..))?);
+    let view = case.peek(&mut list, &model, |list| list.peek(50..5_000))?;
+    assert!(view == model[50..5_000], "a peek returned other bytes");
+    case.peek(&mut list, &model, BufferList::stabilize)?;
     let (near, mut far) = socket();
-    let mut sink = case.insist(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, &model)?;
+    let mut sink = case.retry(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, &model)?;
     case.end(&list);
     Ok(())
 }
@@ -217,9 +217,9 @@ pub(crate) fn direct_extents(case: &mut Case<'_>) -> Done {
 /// One segment of each kind other than a pipe: the part before the body.
 pub(crate) fn one_of_each(case: &Case<'_>) -> Done<(BufferList, Vec<u8>)> {
     let (mut list, mut model) = extents(case)?;
-    let mut pages = case.insist(|| PagesMut::new(10_000))?;
+    let mut pages = case.retry(|| PagesMut::new(10_000))?;
     pages.as_mut_slice().copy_from_slice(case.data(10_000));
-    let pages = case.insist(move || std::mem::replace(&mut pages, PagesMut::new(0)?).seal())?;
+    let pages = case.retry(move || std::mem::replace(&mut pages, PagesMut::new(0)?).seal())?;
     // Not page-aligned, and a piece that is too small for vmsplice.
     list.push(pages.slice(1_000..10_000));
     list.push(pages.slice(0..500));
@@ -240,8 +240,8 @@ pub(crate) fn mixed_transfer_to_socket(case: &mut Case<'_>) -> Done {
     let body = 3_000..20_000;
     model.extend_from_slice(&case.fixtures.data[body.clone()]);
     let body = body.start as u64..body.end as u64;
-    let source = case.insist(|| Source::file(&case.fixtures.file, body.clone()))?;
-    let sink = case.insist(|| Sink::stream(near.as_fd()))?;
+    let source = case.retry(|| Source::file(&case.fixtures.file, body.clone()))?;
+    let sink = case.retry(|| Sink::stream(near.as_fd()))?;
     let limits = Limits::default().chunk(10_000);
     let mut transfer = Transfer::new(source, sink).pool(&case.pool).limits(limits);
     transfer.prefix(list);
@@ -255,8 +255,8 @@ pub(crate) fn mixed_transfer_to_file(case: &mut Case<'_>) -> Done {
     let body = case.data(9_000);
     model.extend_from_slice(body);
     let stream = full_socket(body, 4_000);
-    let source = case.insist(|| Source::stream(stream.as_fd()))?;
-    let sink = case.insist(|| Sink::file(file.as_fd(), 0))?;
+    let source = case.retry(|| Source::stream(stream.as_fd()))?;
+    let sink = case.retry(|| Sink::file(file.as_fd(), 0))?;
     let mut transfer = Transfer::new(source, sink).pool(&case.pool);
     transfer.prefix(list);
     case.transfer(&mut transfer, &mut far, &model, false)
@@ -266,8 +266,8 @@ pub(crate) fn run_of_a_transfer(case: &mut Case<'_>) -> Done {
     let body = case.data(20_000);
     let (near, mut far) = socket();
     let stream = full_socket(body, 6_000);
-    let source = case.insist(|| Source::stream(stream.as_fd()))?;
-    let sink = case.insist(|| Sink::stream(near.as_fd()))?;
+    let source = case.retry(|| Source::stream(stream.as_fd()))?;
+    let sink = case.retry(|| Sink::stream(near.as_fd()))?;
     // A persistent fault may leave it waiting for an event that never comes.
     let wait = Duration::from_millis(if case.may_give_up { 4 } else { 60_000 });
     let limits = Limits::default().chunk(8_000).deadline(Instant::now() + wait);
@@ -284,8 +284,8 @@ pub(crate) fn tiny_slots_of_a_file(case: &mut Case<'_>) -> Done {
     let model = case.data(2_400);
     let mut list = from_file(case, 0, model, 60)?;
     let (near, mut far) = socket();
-    let mut sink = case.insist(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, model)?;
+    let mut sink = case.retry(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, model)?;
     case.end(&list);
     Ok(())
 }
@@ -294,14 +294,14 @@ pub(crate) fn tiny_slots_of_a_socket(case: &mut Case<'_>) -> Done {
     let model = case.data(1_500);
     let stream = full_socket(model, 60);
     let mut source = case
-        .insist(|| Source::stream(stream.as_fd()))?
+        .retry(|| Source::stream(stream.as_fd()))?
         .pool(&case.pool)
         .threshold(0);
     let mut list = BufferList::new();
     case.fill(&mut list, &mut source, 70, model, waiting)?;
     let (near, mut far) = socket();
-    let mut sink = case.insist(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, model)?;
+    let mut sink = case.retry(|| Sink::stream(near.as_fd()))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, model)?;
     case.end(&list);
     Ok(())
 }
@@ -312,14 +312,14 @@ pub(crate) fn direct_file_to_file(case: &mut Case<'_>) -> Done {
     };
     let model = &case.fixtures.data[4_096..36_864];
     let mut source = case
-        .insist(|| Source::file(direct.as_fd(), 4_096..36_864))?
+        .retry(|| Source::file(direct.as_fd(), 4_096..36_864))?
         .pool(&case.pool);
     let mut list = BufferList::new();
     case.fill(&mut list, &mut source, 16_384, model, rest_of_file(36_864))?;
     let (file, far) = Fixtures::sink();
     let mut far = Far::file(far);
-    let mut sink = case.insist(|| Sink::file(file.as_fd(), 0))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, model)?;
+    let mut sink = case.retry(|| Sink::file(file.as_fd(), 0))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, model)?;
     case.end(&list);
     Ok(())
 }
@@ -331,8 +331,8 @@ pub(crate) fn file_to_direct_file(case: &mut Case<'_>) -> Done {
     let model = case.data(32_768);
     let mut list = from_file(case, 0, model, 16_384)?;
     let mut far = Far::file(far);
-    let mut sink = case.insist(|| Sink::file(direct.as_fd(), 0))?.pool(&case.pool);
-    case.give(&mut list, &mut sink, &mut far, model)?;
+    let mut sink = case.retry(|| Sink::file(direct.as_fd(), 0))?.pool(&case.pool);
+    case.send(&mut list, &mut sink, &mut far, model)?;
     case.end(&list);
     Ok(())
 }

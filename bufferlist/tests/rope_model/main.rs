@@ -87,11 +87,11 @@ fn injected_error_is_detected() {
 #[test]
 fn every_operation_is_generated() {
     let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let mut seen = std::collections::BTreeSet::new();
+    let mut names = std::collections::BTreeSet::new();
     for _ in 0..400 {
         let tree = ops::sequence().new_tree(&mut runner).expect("a sequence");
         let sequence = proptest::strategy::ValueTree::current(&tree);
-        seen.extend(sequence.ops.iter().map(ops::Op::name));
+        names.extend(sequence.ops.iter().map(ops::Op::name));
     }
-    assert_eq!(seen.len(), ops::NAMES, "{seen:?}");
+    assert_eq!(names.len(), ops::NAMES, "{names:?}");
 }

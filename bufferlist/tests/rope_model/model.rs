@@ -94,7 +94,7 @@ impl<'a> Model<'a> {
     }
 
     /// Returns the position in a list.
-    fn place(&self, list: usize, at: At) -> u64 {
+    fn offset(&self, list: usize, at: At) -> u64 {
         let len = self.lists[list].len();
         match at {
             At::Share(share) => len * u64::from(share) / 65_535,
@@ -107,7 +107,7 @@ impl<'a> Model<'a> {
     }
 
     fn range(&self, list: usize, from: At, to: At) -> std::ops::Range<u64> {
-        let (from, to) = (self.place(list, from), self.place(list, to));
+        let (from, to) = (self.offset(list, from), self.offset(list, to));
         from.min(to)..from.max(to)
     }
 
@@ -137,7 +137,7 @@ impl<'a> Model<'a> {
             | Op::Stabilize(_)
             | Op::Rebuild(..) => {
                 self.fill_holes();
-                self.look(op)?;
+                self.check_peek(op)?;
             }
             Op::Send(list, to, steps) => {
                 self.fill_holes();
@@ -232,10 +232,10 @@ impl<'a> Model<'a> {
                 self.lists[list].extend_from_slice(&bytes);
                 self.models[list].extend(bytes);
             }
-            Op::Headroom(list, room) => {
-                let mut roomy = BufferList::with_headroom(room);
-                roomy.append(&mut self.lists[list]);
-                self.lists[list] = roomy;
+            Op::Headroom(list, headroom) => {
+                let mut headed = BufferList::with_headroom(headroom);
+                headed.append(&mut self.lists[list]);
+                self.lists[list] = headed;
             }
             Op::Prepend(list, len) => {
                 let bytes = self.bytes(len);
@@ -305,7 +305,7 @@ impl<'a> Model<'a> {
                 self.models[list].extend(bytes);
             }
             Op::SplitTo(list, at, to) => {
-                let at = self.place(list, at);
+                let at = self.offset(list, at);
                 let mut front = self.lists[list].split_to(at);
                 let rest = self.models[list].split_off(at as usize);
                 let bytes = std::mem::replace(&mut self.models[list], rest);
@@ -313,7 +313,7 @@ impl<'a> Model<'a> {
                 self.models[to].extend(bytes);
             }
             Op::SplitOff(list, at, to) => {
-                let at = self.place(list, at);
+                let at = self.offset(list, at);
                 let mut back = self.lists[list].split_off(at);
                 let bytes = self.models[list].split_off(at as usize);
                 self.lists[to].append(&mut back);
@@ -330,12 +330,12 @@ impl<'a> Model<'a> {
                 self.put(other, clone, bytes, replace);
             }
             Op::Advance(list, at) => {
-                let at = self.place(list, at);
+                let at = self.offset(list, at);
                 self.lists[list].advance(at);
                 self.models[list].drain(..at as usize);
             }
             Op::Truncate(list, at) => {
-                let at = self.place(list, at);
+                let at = self.offset(list, at);
                 self.lists[list].truncate(at);
                 self.models[list].truncate(at as usize);
             }
@@ -354,20 +354,20 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn look(&mut self, op: &Op) -> Checked {
+    fn check_peek(&mut self, op: &Op) -> Checked {
         match *op {
             Op::Peek(list, from, to) => {
                 let range = self.range(list, from, to);
                 let view = self.lists[list].peek(range.clone()).map_err(failed)?;
                 let expected = &self.models[list][range.start as usize..range.end as usize];
-                same("a look", &view.to_vec(), expected)?;
+                same("a peek", &view.to_vec(), expected)?;
             }
             Op::PeekByMemfd(list, from, to) => {
                 let range = self.range(list, from, to);
                 match self.lists[list].peek_with(PeekStrategy::Memfd, range.clone()) {
                     Ok(view) => {
                         let expected = &self.models[list][range.start as usize..range.end as usize];
-                        same("a look by way of a memfd", &view.to_vec(), expected)?;
+                        same("a peek through a memfd", &view.to_vec(), expected)?;
                     }
                     // This strategy has no fallback.
                     Err(error) => prop_assert_eq!(error.kind(), ErrorKind::NoPipe),
@@ -390,10 +390,10 @@ impl<'a> Model<'a> {
                 same("all of it", &bytes, &self.models[list])?;
             }
             Op::Crc(list, from, to) => {
-                const STRETCH: u64 = 1500;
+                const PART_LEN: u64 = 1500;
                 let range = self.range(list, from, to);
-                let stretches = range.clone().step_by(STRETCH as usize).take(4);
-                let parts = stretches.map(|start| start..range.end.min(start + STRETCH));
+                let starts = range.clone().step_by(PART_LEN as usize).take(4);
+                let parts = starts.map(|start| start..range.end.min(start + PART_LEN));
                 for part in parts.chain([range.clone()]) {
                     let sum = self.lists[list].slice(part.clone()).crc32c().map_err(failed)?;
                     let expected = &self.models[list][part.start as usize..part.end as usize];
@@ -417,7 +417,7 @@ impl<'a> Model<'a> {
                     prop_assert!(whole.iter().all(|len| len % to.length as u64 == 0), "{lengths:?}");
                 }
             }
-            _ => unreachable!("not a look"),
+            _ => unreachable!("not a peeking operation"),
         }
         Ok(())
     }
@@ -431,20 +431,20 @@ impl<'a> Model<'a> {
                 near.set_nonblocking(true).map_err(failed)?;
                 far.set_nonblocking(true).map_err(failed)?;
                 let sink = Sink::stream(near).map_err(failed)?;
-                self.give(list, sink, steps, |_| drain(&mut far, &mut arrived))?;
+                self.send_steps(list, sink, steps, |_| drain(&mut far, &mut arrived))?;
             }
             To::Pipe => {
                 let (read, write) =
                     rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(failed)?;
                 let mut far = File::from(read);
                 let sink = Sink::stream(write).map_err(failed)?;
-                self.give(list, sink, steps, |_| drain(&mut far, &mut arrived))?;
+                self.send_steps(list, sink, steps, |_| drain(&mut far, &mut arrived))?;
             }
             To::File => {
                 let file = self.fixtures.sink.try_clone().map_err(failed)?;
                 file.set_len(0).map_err(failed)?;
                 let sink = Sink::file(file.as_fd(), 0).map_err(failed)?;
-                self.give(list, sink, steps, Ok)?;
+                self.send_steps(list, sink, steps, Ok)?;
                 let len = file.metadata().map_err(failed)?.len();
                 arrived.resize(len as usize, 0);
                 file.read_exact_at(&mut arrived, 0).map_err(failed)?;
@@ -455,7 +455,7 @@ impl<'a> Model<'a> {
 
     /// Runs the steps; `total` receives the number of bytes that should have arrived so far, and
     /// returns the number that did.
-    fn give<F: AsFd>(
+    fn send_steps<F: AsFd>(
         &self,
         list: &mut BufferList,
         sink: Sink<F>,
@@ -465,8 +465,8 @@ impl<'a> Model<'a> {
         let mut sink = sink.pool(&self.pool);
         let mut sent = 0;
         let mut blocked = 0;
-        let mut taken = 0;
-        while steps.is_none_or(|steps| taken < steps) {
+        let mut steps_made = 0;
+        while steps.is_none_or(|steps| steps_made < steps) {
             let len = list.len();
             match list.splice_to(&mut sink).map_err(failed)? {
                 Step::End => break,
@@ -481,7 +481,7 @@ impl<'a> Model<'a> {
                 }
             }
             prop_assert_eq!(total(sent)?, sent);
-            taken = taken.saturating_add(u8::from(steps.is_some()));
+            steps_made = steps_made.saturating_add(u8::from(steps.is_some()));
         }
         Ok(())
     }

@@ -138,7 +138,7 @@ fn building() -> impl Strategy<Value = Op> {
         2 => (list(), piece()).prop_map(|(list, piece)| Op::Push(list, piece)),
         1 => (list(), piece()).prop_map(|(list, piece)| Op::PushFront(list, piece)),
         1 => (list(), len()).prop_map(|(list, len)| Op::Extend(list, len)),
-        1 => (list(), 0..64_usize).prop_map(|(list, room)| Op::Headroom(list, room)),
+        1 => (list(), 0..64_usize).prop_map(|(list, headroom)| Op::Headroom(list, headroom)),
         1 => (list(), 1..40_usize).prop_map(|(list, len)| Op::Prepend(list, len)),
         3 => (list(), start(), len(), len(), any::<bool>()).prop_map(|(list, start, len, piece, threshold)| {
             Op::FromFile { list, start, len, piece, threshold }

@@ -227,7 +227,7 @@ fn tiny_mss_preserves_every_byte() {
     let arrived = BufferList::from(FileExtent::new(OwnedFd::from(out), ..).expect("extent"));
     let crc = arrived.crc32c().expect("checksum");
     assert_eq!(crc.value(), checksum);
-    assert_same(&arrived.to_bytes().expect("look"), &bytes);
+    assert_same(&arrived.to_bytes().expect("peek"), &bytes);
 }
 
 // --- waiting and ends ----------------------------------------------------------------------------
@@ -324,7 +324,7 @@ fn closed_peer_loses_no_bytes() {
                 (ErrorKind::Closed, Some(Side::Sink)),
                 "{kind}: {error}"
             );
-            assert_same(&list.to_bytes().expect("look"), &bytes[sent as usize..]);
+            assert_same(&list.to_bytes().expect("peek"), &bytes[sent as usize..]);
         }
         // Used as a source: the end or the reset, never an invented byte.
         let (near, far) = stream_pair(kind);

@@ -73,20 +73,20 @@ fn list_tail_is_not_delayed_by_msg_more() {
     let shapes: [(&str, &dyn Fn() -> BufferList); 7] = [
         ("memory", &|| BufferList::from(body.clone())),
         ("pipe", &|| pipe_list(&body)),
-        ("header, pipe", &|| headed(pipe_list(&body))),
-        ("header, file", &|| headed(extent())),
+        ("header, pipe", &|| with_header(pipe_list(&body))),
+        ("header, file", &|| with_header(extent())),
         ("pipe, pipe", &|| {
             let mut list = pipe_list(&body);
             list.append(&mut pipe_list(&body));
             list
         }),
         ("header, pipe, trailer", &|| {
-            let mut list = headed(pipe_list(&body));
+            let mut list = with_header(pipe_list(&body));
             list.push("trailer");
             list
         }),
         ("header, slice of a shared pipe", &|| {
-            headed(pipe_list(&body).slice(10..500))
+            with_header(pipe_list(&body).slice(10..500))
         }),
     ];
     for (shape, make) in shapes {
@@ -103,7 +103,7 @@ fn list_tail_is_not_delayed_by_msg_more() {
 }
 
 /// Returns a list with a header of memory in front.
-fn headed(mut list: BufferList) -> BufferList {
+fn with_header(mut list: BufferList) -> BufferList {
     list.push_front("HTTP/1.1 200 OK\r\n\r\n");
     list
 }

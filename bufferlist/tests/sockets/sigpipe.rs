@@ -63,6 +63,6 @@ fn ignored_sigpipe_is_reported_as_error() {
         let error = failure.expect("an error");
         assert_eq!(error.kind(), ErrorKind::Closed);
         assert_eq!(error.raw_os_error(), Some(Errno::PIPE.raw_os_error()), "{error}");
-        assert_same(&list.to_bytes().expect("look"), &bytes);
+        assert_same(&list.to_bytes().expect("peek"), &bytes);
     }
 }
