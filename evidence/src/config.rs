@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use zctrace_report::Level;
 
-use crate::classify::rule::PipeBufOps;
+use crate::decode::observation::PipeBufOps;
 
 /// What the evidence must be told of this machine and this run.
 #[derive(Clone, Debug, Default)]

@@ -128,7 +128,7 @@ impl Engine {
             }
             RecordRef::Call(call) => {
                 self.calls += 1;
-                self.evidence.call(*call);
+                self.evidence.call(call);
                 SymbolRequest {
                     tgid: call.header.tgid,
                     user_ip: call.user_ip,

@@ -4,6 +4,7 @@ use zctrace_contract::Reason;
 
 use crate::collections::fast_map::FastMap;
 use crate::decode::endpoints::EndpointId;
+use crate::sender::Sender;
 
 /// What an edge did to a byte. Three-valued: moved needs identity, copied needs a witness, the rest is unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -37,6 +38,23 @@ pub(crate) struct Hop {
     pub(crate) outcome: Outcome,
 }
 
+impl Hop {
+    /// Returns the hop by which a call's bytes reached its sink.
+    ///
+    /// The call site is kept for copied and unknown bytes only, so that moved bytes have few
+    /// histories.
+    pub(crate) fn of(outcome: Outcome, by: &Sender) -> Self {
+        let needs_call_site = matches!(outcome, Outcome::Copied(_) | Outcome::Unknown(_));
+        Self {
+            nr: by.edge.nr,
+            tgid: by.edge.tgid,
+            user_ip: if needs_call_site { by.user_ip } else { 0 },
+            to: by.edge.to,
+            outcome,
+        }
+    }
+}
+
 /// A history, by number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct HistoryId(u32);
@@ -45,7 +63,7 @@ pub(crate) struct HistoryId(u32);
 #[derive(Clone, Debug)]
 pub(crate) struct Histories {
     all: Vec<HistoryNode>,
-    by_step: FastMap<(HistoryId, Hop), HistoryId>,
+    by_hop: FastMap<(HistoryId, Hop), HistoryId>,
     /// The latest answer: most spans go where the one before them went.
     latest: Option<(HistoryId, Hop, HistoryId)>,
 }
@@ -53,7 +71,7 @@ pub(crate) struct Histories {
 #[derive(Clone, Debug)]
 struct HistoryNode {
     before: HistoryId,
-    step: Option<Hop>,
+    hop: Option<Hop>,
 }
 
 /// A program can pass bytes from pipe to pipe for ever; what comes after so many steps is not told apart.
@@ -69,30 +87,30 @@ impl Histories {
         Self {
             all: vec![HistoryNode {
                 before: Self::START,
-                step: None,
+                hop: None,
             }],
-            by_step: FastMap::default(),
+            by_hop: FastMap::default(),
             latest: None,
         }
     }
 
     /// The history that goes on with a step.
-    pub(crate) fn with(&mut self, history: HistoryId, step: Hop) -> HistoryId {
+    pub(crate) fn with(&mut self, history: HistoryId, hop: Hop) -> HistoryId {
         if let Some((before, latest, next)) = self.latest
-            && (before, latest) == (history, step)
+            && (before, latest) == (history, hop)
         {
             return next;
         }
-        let next = self.find(history, step);
-        self.latest = Some((history, step, next));
+        let next = self.find(history, hop);
+        self.latest = Some((history, hop, next));
         next
     }
 
-    fn find(&mut self, history: HistoryId, step: Hop) -> HistoryId {
-        let full = self.all.len() >= MAX_HISTORIES || self.steps(history).count() >= MAX_HOPS;
-        let (history, step) = if full {
+    fn find(&mut self, history: HistoryId, hop: Hop) -> HistoryId {
+        let full = self.all.len() >= MAX_HISTORIES || self.hops(history).count() >= MAX_HOPS;
+        let (history, hop) = if full {
             let lost = Hop {
-                nr: step.nr,
+                nr: hop.nr,
                 tgid: 0,
                 user_ip: 0,
                 to: EndpointId::PIPE,
@@ -100,32 +118,32 @@ impl Histories {
             };
             (Self::START, lost)
         } else {
-            (history, step)
+            (history, hop)
         };
         let next = HistoryId(self.all.len() as u32);
-        *self.by_step.entry((history, step)).or_insert_with(|| {
+        *self.by_hop.entry((history, hop)).or_insert_with(|| {
             self.all.push(HistoryNode {
                 before: history,
-                step: Some(step),
+                hop: Some(hop),
             });
             next
         })
     }
 
     /// The steps, the last one first.
-    pub(crate) fn steps(&self, history: HistoryId) -> impl Iterator<Item = Hop> + '_ {
+    pub(crate) fn hops(&self, history: HistoryId) -> impl Iterator<Item = Hop> + '_ {
         let mut at = history;
         std::iter::from_fn(move || {
             let here = &self.all[at.0 as usize];
             at = here.before;
-            here.step
+            here.hop
         })
     }
 
     /// What became of the bytes in all: copied if any edge copied, else unknown if any edge is unknown.
     pub(crate) fn outcome(&self, history: HistoryId) -> Outcome {
-        self.steps(history)
-            .map(|step| step.outcome)
+        self.hops(history)
+            .map(|hop| hop.outcome)
             .max_by_key(|outcome| match outcome {
                 Outcome::Identity => 0,
                 Outcome::Dma => 1,
@@ -139,7 +157,7 @@ impl Histories {
 
     /// Whether the bytes are a duplicate that tee(2) made.
     pub(crate) fn is_teed(&self, history: HistoryId) -> bool {
-        self.steps(history).any(|step| step.nr == zctrace_records::nr::TEE)
+        self.hops(history).any(|hop| hop.nr == zctrace_records::nr::TEE)
     }
 }
 
@@ -147,7 +165,7 @@ impl Histories {
 mod tests {
     use super::*;
 
-    fn step(outcome: Outcome) -> Hop {
+    fn hop(outcome: Outcome) -> Hop {
         Hop {
             nr: 275,
             tgid: 1,
@@ -160,17 +178,17 @@ mod tests {
     #[test]
     fn the_worst_edge_is_the_verdict_and_a_copy_is_worse_than_a_doubt() {
         let mut histories = Histories::new();
-        let one = histories.with(Histories::START, step(Outcome::Identity));
+        let one = histories.with(Histories::START, hop(Outcome::Identity));
         assert_eq!(histories.outcome(one), Outcome::Identity);
-        let unknown = histories.with(one, step(Outcome::Unknown(Reason::LostRecords)));
+        let unknown = histories.with(one, hop(Outcome::Unknown(Reason::LostRecords)));
         assert_eq!(histories.outcome(unknown), Outcome::Unknown(Reason::LostRecords));
-        let copied = histories.with(unknown, step(Outcome::Copied(Reason::IntoMemory)));
+        let copied = histories.with(unknown, hop(Outcome::Copied(Reason::IntoMemory)));
         assert_eq!(histories.outcome(copied), Outcome::Copied(Reason::IntoMemory));
-        let after = histories.with(copied, step(Outcome::Identity));
+        let after = histories.with(copied, hop(Outcome::Identity));
         assert_eq!(histories.outcome(after), Outcome::Copied(Reason::IntoMemory));
-        assert_eq!(histories.steps(after).count(), 4);
+        assert_eq!(histories.hops(after).count(), 4);
         assert_eq!(
-            histories.with(Histories::START, step(Outcome::Identity)),
+            histories.with(Histories::START, hop(Outcome::Identity)),
             one,
             "kept once"
         );
@@ -189,9 +207,9 @@ mod tests {
         let mut histories = Histories::new();
         let mut history = Histories::START;
         for n in 0..200_000_u32 {
-            let mut step = step(Outcome::Identity);
-            step.user_ip = u64::from(n);
-            history = histories.with(history, step);
+            let mut hop = hop(Outcome::Identity);
+            hop.user_ip = u64::from(n);
+            history = histories.with(history, hop);
         }
         assert!(histories.all.len() <= MAX_HISTORIES + 2);
         // The very last one may have begun anew, but never without its doubt.

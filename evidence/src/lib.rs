@@ -36,14 +36,15 @@ mod history;
 mod input;
 mod journal;
 mod mirror;
+mod sender;
 mod sequence_gaps;
 mod span;
 
-pub use self::classify::rule::PipeBufOps;
 pub use self::config::Config;
+pub use self::decode::observation::PipeBufOps;
 pub use self::engine::Engine;
 pub use self::evidence::Evidence;
-pub use self::flows::flow_stats::Symbols;
+pub use self::flows::report_flows::Symbols;
 pub use self::input::{Costs, Input, Losses, Recorder, SymbolRequest, TraceHeader};
 pub use self::journal::event::{EventKind, JournalEvent};
 pub use zctrace_contract::journal::Entry;

@@ -125,7 +125,7 @@ impl<'a> SpanCursor<'a> {
     }
 
     /// All that is left.
-    pub(crate) fn all(mut self) -> impl Iterator<Item = Span> {
+    pub(crate) fn rest(mut self) -> impl Iterator<Item = Span> {
         std::iter::from_fn(move || self.next(u64::MAX))
     }
 }
@@ -181,7 +181,7 @@ mod tests {
         };
         assert_eq!(take(&mut rest, 12), [(0, 10), (10, 2)]);
         assert_eq!(rest.first().unwrap().position, 12);
-        assert_eq!(rest.all().map(|span| span.len).sum::<u64>(), 23);
+        assert_eq!(rest.rest().map(|span| span.len).sum::<u64>(), 23);
         assert_eq!(take(&mut rest, 1000), [(12, 3), (15, 20)]);
         assert!(rest.first().is_none() && rest.next(1).is_none());
     }

@@ -4,137 +4,27 @@
 //! the caller's memory. Copied needs a witness: another page at the same byte of the destination. All else is unknown.
 
 use zctrace_contract::Reason;
-use zctrace_records::PageRange;
 
-use crate::decode::page_address::{Owner, PageAddress, owner_of, start_of};
+use crate::decode::observation::{Observation, SlotKind};
+use crate::decode::page_address::Owner;
 use crate::history::Outcome;
 use crate::span::Location;
-
-/// The addresses of the kernel's `pipe_buf_operations`, as a calibration found them; 0 where it found none.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct PipeBufOps {
-    /// `page_cache_pipe_buf_ops`: a page of a file.
-    pub page_cache: u64,
-    /// `anon_pipe_buf_ops`: written into the pipe.
-    pub anonymous: u64,
-    /// `user_page_pipe_buf_ops`: a page of a process's memory, by vmsplice(2).
-    pub user: u64,
-    /// `zero_pipe_buf_ops`: a hole.
-    pub zero: u64,
-    /// The page of zeros that stands for holes (`ZERO_PAGE`): the address of its `struct page`.
-    pub zero_page: u64,
-}
-
-/// A run of bytes that was seen at a station.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Observation {
-    /// Where they lie; `None` in the linear part of a packet, and where the kernel showed no page.
-    pub(crate) start: Option<PageAddress>,
-    pub(crate) owner: Owner,
-    pub(crate) mark: SlotKind,
-    pub(crate) len: u64,
-}
-
-/// What the kernel marks a run as.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum SlotKind {
-    /// Nothing in particular.
-    Plain,
-    /// A page of zeros.
-    Zero,
-    /// A slot of the page cache: whatever has become of its mapping, nobody copied into it.
-    PageCache,
-    /// A slot that holds a page of a process's memory.
-    User,
-    /// A slot that was written into the pipe.
-    Written,
-    /// A slot of another kind: certainly not a page of a file's.
-    OtherSlot,
-    /// The linear part of a packet: not a page of its own.
-    Linear,
-}
-
-impl Observation {
-    /// What a piece shows. `len` is given apart: a slot that was emptied has none any more.
-    #[inline]
-    pub(crate) fn new(piece: &PageRange, start: Option<PageAddress>, len: u64, names: &PipeBufOps) -> Self {
-        let is_zero = names.zero_page != 0 && piece.page == names.zero_page;
-        let mark = match piece.ops {
-            _ if is_zero => SlotKind::Zero,
-            0 => SlotKind::Plain,
-            ops if ops == names.page_cache => SlotKind::PageCache,
-            ops if ops == names.user => SlotKind::User,
-            ops if ops == names.anonymous => SlotKind::Written,
-            ops if ops == names.zero => SlotKind::Zero,
-            // Without a calibration no kind is known, and "another" means nothing.
-            _ if names.page_cache == 0 => SlotKind::Plain,
-            _ => SlotKind::OtherSlot,
-        };
-        // The owner counts from where the piece starts; of an emptied slot only its end has stayed.
-        let owner = match (start_of(piece), start) {
-            (Some(at), Some(start)) => offset_owner(owner_of(piece), start.0.wrapping_sub(at.0)),
-            _ => owner_of(piece),
-        };
-        Self {
-            start,
-            owner,
-            mark,
-            len,
-        }
-    }
-
-    /// A stretch of the linear part of a packet.
-    pub(crate) fn linear(len: u64) -> Self {
-        Self {
-            start: None,
-            owner: Owner::Kernel { position: 0 },
-            mark: SlotKind::Linear,
-            len,
-        }
-    }
-
-    /// The bytes from `skip` on, `len` of them.
-    pub(crate) fn part(self, skip: u64, len: u64) -> Self {
-        Self {
-            start: self.start.map(|start| start.plus(skip)),
-            owner: offset_owner(self.owner, skip),
-            len,
-            ..self
-        }
-    }
-}
-
-fn offset_owner(owner: Owner, by: u64) -> Owner {
-    match owner {
-        Owner::File { mapping, position } => Owner::File {
-            mapping,
-            position: position.wrapping_add(by),
-        },
-        Owner::Anonymous { address } => Owner::Anonymous {
-            address: address.wrapping_add(by),
-        },
-        Owner::Kernel { position } => Owner::Kernel {
-            position: position.wrapping_add(by),
-        },
-        Owner::NotRead => Owner::NotRead,
-    }
-}
 
 /// What became of bytes that were at `place` and are now in `seen`: its first byte is their first byte.
 pub(crate) fn classify(location: Location, seen: &Observation) -> Outcome {
     let doubt = Outcome::Unknown(Reason::NotObserved);
     let copied = Outcome::Copied(Reason::KernelCopies);
-    if seen.mark == SlotKind::Zero {
+    if seen.slot_kind == SlotKind::Zero {
         return Outcome::Zero;
     }
     match location {
         Location::Page(address) => match seen.start {
             Some(start) if start == address => Outcome::Identity,
             Some(_) => copied,
-            None if seen.mark == SlotKind::Linear => copied,
+            None if seen.slot_kind == SlotKind::Linear => copied,
             None => doubt,
         },
-        Location::File { position, .. } => match (seen.owner, seen.mark) {
+        Location::File { position, .. } => match (seen.owner, seen.slot_kind) {
             // Another mapping at the same place: the real file under an overlay, the backing file of a passthrough.
             (Owner::File { position: at, .. }, _) if at == position && seen.start.is_some() => Outcome::Identity,
             (_, SlotKind::Linear) => copied,
@@ -144,7 +34,7 @@ pub(crate) fn classify(location: Location, seen: &Observation) -> Outcome {
             (Owner::Kernel { .. }, SlotKind::Plain) if seen.start.is_some() => copied,
             _ => doubt,
         },
-        Location::Memory(address) => match (seen.owner, seen.mark) {
+        Location::Memory(address) => match (seen.owner, seen.slot_kind) {
             (_, SlotKind::User) => Outcome::Identity,
             (Owner::Anonymous { address: at }, _) if at == address && seen.start.is_some() => Outcome::Identity,
             (Owner::Kernel { .. }, SlotKind::Written | SlotKind::Linear) => Outcome::Copied(Reason::FromMemory),
@@ -159,6 +49,9 @@ pub(crate) fn classify(location: Location, seen: &Observation) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::observation::PipeBufOps;
+    use crate::decode::page_address::start_of;
+    use zctrace_records::PageRange;
 
     const PAGE_5: u64 = 0xffff_ea00_0000_0000 + 5 * 64;
     const NAMES: PipeBufOps = PipeBufOps {

@@ -1,132 +1,117 @@
-//! What a call took from its source: which bytes, and where they lay.
+//! The source side of a call: which bytes it took, where they were, and what happened to them.
 
-use zctrace_records::{Call, PageRange, call_flag, nr, station_kind};
-
+use crate::decode::call::ObservedCall;
+use crate::decode::endpoint::{Endpoint, PipeState};
 use crate::decode::endpoints::EndpointId;
-use crate::decode::endpoints::{EndpointForm, form_of};
-use crate::decode::page_address::PageAddress;
-use crate::evidence::{Evidence, ObservedCall, mirror_of};
+use crate::decode::observations::CallStation;
+use crate::decode::page_address::end_of;
+use crate::evidence::Evidence;
 use crate::history::{Histories, Hop, Outcome};
 use crate::journal::PipeTransfer;
 use crate::mirror::pipe_position::PipePosition;
-use crate::mirror::reorder::is_peek;
-use crate::mirror::sockets::taken_from;
+use crate::mirror::sockets::append_received;
+use crate::sender::EdgeKey;
 use crate::span::{Location, Span};
 use zctrace_contract::Reason;
 
-/// `MSG_PEEK` (include/linux/socket.h): what is read stays.
-const MSG_PEEK: u32 = 2;
+/// Slots of the largest ring (fs/pipe.c: `round_pipe_size()`).
+const MAX_SLOTS: usize = 1 << 20;
 
 impl Evidence {
-    /// Adds the spans that a call took to `into`: as many bytes as it returned.
-    pub(crate) fn take(&mut self, observed: &ObservedCall, into: &mut Vec<Span>) {
-        let call = &observed.call;
-        let len = call.result as u64;
+    /// Adds the spans that a call took to `into`. Their lengths add up to the call's result.
+    pub(crate) fn resolve_source(&mut self, call: &ObservedCall, edge: &EdgeKey, into: &mut Vec<Span>) {
+        let len = call.bytes;
         let mut span = Span {
             len,
-            origin: self.ends.of(&call.source),
+            origin: edge.from,
             position: 0,
             stream: 0,
             pipe_position: PipePosition::default(),
             location: Location::Unknown,
             history: Histories::START,
         };
-        match form_of(&call.source) {
-            EndpointForm::Pipe => return self.take_from_pipe(observed, span, into),
-            EndpointForm::Tcp => {
-                let pair = call.source.pair.reversed();
-                // Other readers of the same socket make the counters disagree with the result: then nothing is known.
-                if surplus(call) <= 1
-                    && let Some(stream) = self.sockets.tcp(pair)
+        match &call.source {
+            Endpoint::Pipe(pipe) => return self.consume_pipe(call, pipe, span, into),
+            Endpoint::Tcp(tcp) => {
+                // Another reader of the socket makes the counters disagree with the result. Then no
+                // position is known.
+                if call.receive_surplus() <= 1
+                    && let Some(stream) = self.sockets.tcp(tcp.pair.reversed())
                 {
-                    let place = stream.bytes.position(call.source.before as u32);
+                    let position = stream.bytes.position(tcp.entry_sequence);
                     span.stream = stream.number;
-                    return taken_from(stream, place, len, span, into);
+                    return append_received(stream, position, span, into);
                 }
             }
-            EndpointForm::Memory => {
-                span.position = call.memory;
-                if call.flags & call_flag::CONTIGUOUS != 0 {
-                    span.location = Location::Memory(call.memory);
+            Endpoint::Memory(memory) => {
+                span.position = memory.address;
+                if memory.is_contiguous {
+                    span.location = Location::Memory(memory.address);
                 }
             }
-            EndpointForm::Buffered => {
-                span.position = call.source.before;
+            Endpoint::Buffered(file) => {
+                span.position = file.offset;
                 span.location = Location::File {
-                    mapping: call.source.object,
-                    position: call.source.before,
+                    mapping: file.mapping,
+                    position: file.offset,
                 };
             }
-            EndpointForm::Direct => {
-                span.position = call.source.before;
+            Endpoint::Direct(file) => {
+                span.position = file.offset;
                 span.location = Location::Device;
             }
-            EndpointForm::UnixStream => {
-                let peeks = matches!(call.nr, nr::RECVFROM | nr::RECVMSG) && call.op_flags & MSG_PEEK != 0;
-                if call.source.extra != 0 && !peeks {
-                    let stream = self.sockets.unix(call.source.extra);
-                    if let Some(place) = stream.receive(call.header.timestamp_ns, len) {
-                        span.position = place;
+            Endpoint::UnixStream(unix) => {
+                if unix.peer != 0 && !call.is_socket_peek() {
+                    let stream = self.sockets.unix(unix.peer);
+                    if let Some(position) = stream.receive(call.exited_ns, len) {
+                        span.position = position;
                         span.stream = stream.number;
                     }
                 }
             }
-            EndpointForm::Null | EndpointForm::Other => {}
+            Endpoint::Null | Endpoint::Other => {}
         }
         into.push(span);
     }
 
-    fn take_from_pipe(&mut self, observed: &ObservedCall, span: Span, into: &mut Vec<Span>) {
-        let call = &observed.call;
-        let mirror = mirror_of(&mut self.mirrors, &call.source);
-        let pipe_position = mirror.next_taken(|| self.segments.new_epoch());
-        let taken = if is_peek(call) {
-            mirror.peek(&call.source, span.len, into)
+    fn consume_pipe(&mut self, call: &ObservedCall, pipe: &PipeState, span: Span, into: &mut Vec<Span>) {
+        let position = self.pipes.read_position(pipe);
+        let taken = if call.is_tee() {
+            self.pipes.peek(pipe, span.len, into)
         } else {
-            let cut = observed.cut_before(station_kind::PIPE_SOURCE, call.source.before as u32);
-            let seen = observed.parts.pieces(call, station_kind::PIPE_SOURCE);
-            let ends = std::iter::repeat_n(None, cut).chain(seen.iter().map(end_of));
-            mirror.take(&call.source, span.len, ends, into)
+            let unread = unread_slots(call, pipe);
+            let slots = call.slots(CallStation::PipeSource);
+            let ends = std::iter::repeat_n(None, unread).chain(slots.iter().map(end_of));
+            self.pipes.pop(pipe, span.len, ends, into)
         };
-        if taken.is_ok() && !is_peek(call) {
-            let seen = PipeTransfer::new(call, &call.source, pipe_position, span.len, false);
-            self.segments.seen(seen);
-        }
         if taken.is_err() {
-            // What was in the pipe is not known, nor where it came from.
-            let step = Hop {
+            // The pipe's content is unknown, and so is its origin.
+            let hop = Hop {
                 nr: call.nr,
-                tgid: call.header.tgid,
+                tgid: call.tgid,
                 user_ip: 0,
                 to: EndpointId::PIPE,
                 outcome: Outcome::Unknown(Reason::NotObserved),
             };
             into.push(Span {
-                history: self.histories.with(Histories::START, step),
+                history: self.deliveries.histories.with(Histories::START, hop),
                 ..span
             });
+        } else if !call.is_tee() {
+            self.journals
+                .transferred(PipeTransfer::new(call, pipe, position, span.len, false));
         }
     }
 }
 
-impl ObservedCall {
-    /// How many slots from position `from` on could not be looked at any more, before the first one that could.
-    fn cut_before(&self, kind: u16, from: u32) -> usize {
-        let first = self.parts.of(kind).next();
-        let cut = first.map_or(0, |(part, _)| (part.position as u32).wrapping_sub(from));
-        // No ring has more slots (fs/pipe.c, `round_pipe_size`); what is not a position is no reason to make room.
-        if cut > 1 << 20 { 0 } else { cut as usize }
+/// Returns how many slots at the tail could not be read any more, before the first that could.
+fn unread_slots(call: &ObservedCall, pipe: &PipeState) -> usize {
+    let first = call.observations.at(CallStation::PipeSource).next();
+    let unread = first.map_or(0, |(header, _)| (header.position as u32).wrapping_sub(pipe.entry.tail));
+    // A larger number is no slot count, and no reason to compare as many slots.
+    if unread as usize > MAX_SLOTS {
+        0
+    } else {
+        unread as usize
     }
-}
-
-/// How far a TCP receiver went on beyond what the call returned. One is the end of the stream, which counts as a byte
-/// (net/ipv4/tcp.c, `tcp_read_sock`), or another reader's byte: then places may be wrong by it.
-pub(crate) fn surplus(call: &Call) -> u32 {
-    let taken = (call.source.after as u32).wrapping_sub(call.source.before as u32);
-    taken.wrapping_sub(call.result as u32)
-}
-
-/// Where the last byte of a slot ends. It stays when bytes are taken from the front, except by writes to files.
-pub(crate) fn end_of(piece: &PageRange) -> Option<PageAddress> {
-    crate::decode::page_address::start_of(piece).map(|start| start.plus(u64::from(piece.len)))
 }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use zctrace_records::{COMPONENT_SIZE, EndpointName, EndpointState, SocketPair, endpoint_kind, name_flag};
+use zctrace_records::{COMPONENT_SIZE, EndpointName, EndpointState, FileId, SocketPair, endpoint_kind, name_flag};
 
+use super::endpoint::{DEV_NULL, O_DIRECT};
 use crate::collections::fast_map::FastMap;
 use zctrace_report::{End, EndKind};
 
@@ -19,16 +20,106 @@ impl EndpointId {
     pub(crate) const MEMORY: Self = Self(1);
 }
 
-/// `O_DIRECT` of x86-64 (include/uapi/asm-generic/fcntl.h).
-pub(crate) const O_DIRECT: u32 = 0o40_000;
-/// `/dev/null`, as the kernel keeps device numbers: major 1, minor 3 (Documentation/admin-guide/devices.txt).
-const DEV_NULL: u32 = (1 << 20) | 3;
 /// Major number of terminals' devices: 4 consoles and serial lines, 5 `/dev/tty`, 136 to 143 pseudo-terminals.
 const TERMINALS: [std::ops::RangeInclusive<u32>; 2] = [4..=5, 136..=143];
 /// Endpoints that are kept apart. A server meets millions of sockets; those beyond are one end of their kind.
 const MAX_ENDPOINTS: usize = 100_000;
 
-/// What makes an end this one and no other.
+/// What distinguishes an endpoint from all others, and what a report says of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct EndpointIdentity {
+    /// One of [`endpoint_kind`].
+    kind: u16,
+    is_direct: bool,
+    /// Character devices: their number.
+    device: u32,
+    dev: u32,
+    generation: u32,
+    ino: u64,
+    /// TCP: the addresses, with this socket as the sender.
+    pair: SocketPair,
+}
+
+impl EndpointIdentity {
+    /// Decodes the identity of an endpoint.
+    pub(crate) fn of(state: &EndpointState) -> Self {
+        Self {
+            kind: state.kind,
+            is_direct: state.f_flags & O_DIRECT != 0,
+            device: if state.kind == endpoint_kind::CHAR {
+                state.size
+            } else {
+                0
+            },
+            dev: state.dev,
+            generation: state.generation,
+            ino: state.ino,
+            pair: state.pair,
+        }
+    }
+
+    /// Returns the identity of a TCP socket.
+    pub(crate) fn of_tcp(ino: u64, dev: u32, pair: SocketPair) -> Self {
+        Self::of(&EndpointState {
+            kind: endpoint_kind::TCP,
+            ino,
+            dev,
+            pair,
+            ..EndpointState::default()
+        })
+    }
+
+    /// Returns the identity of a file that is open without `O_DIRECT`; the default stands for
+    /// several files.
+    pub(crate) fn of_file(file: FileId) -> Self {
+        Self::of(&EndpointState {
+            kind: endpoint_kind::FILE,
+            ino: file.ino,
+            dev: file.dev,
+            generation: file.generation,
+            ..EndpointState::default()
+        })
+    }
+
+    fn of_kind(kind: u16) -> Self {
+        Self::of(&EndpointState {
+            kind,
+            ..EndpointState::default()
+        })
+    }
+
+    /// Returns the key by which the endpoint is found; the address pair is not part of it.
+    fn key(&self) -> Key {
+        Key {
+            kind: self.kind,
+            direct: self.is_direct,
+            device: self.device,
+            dev: self.dev,
+            generation: self.generation,
+            ino: self.ino,
+        }
+    }
+
+    fn report_kind(&self) -> EndKind {
+        match self.kind {
+            endpoint_kind::MEMORY => EndKind::Memory,
+            endpoint_kind::PIPE => EndKind::Pipe,
+            endpoint_kind::FILE if self.is_direct => EndKind::DirectFile,
+            endpoint_kind::FILE => EndKind::File,
+            endpoint_kind::BLOCK => EndKind::BlockDevice,
+            endpoint_kind::TCP => EndKind::Tcp,
+            endpoint_kind::UDP => EndKind::Udp,
+            endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => EndKind::Unix,
+            endpoint_kind::SOCKET => EndKind::Socket,
+            endpoint_kind::CHAR if self.device == DEV_NULL => EndKind::Null,
+            endpoint_kind::CHAR if TERMINALS.iter().any(|majors| majors.contains(&(self.device >> 20))) => {
+                EndKind::Terminal
+            }
+            _ => EndKind::Device,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Key {
     kind: u16,
@@ -39,54 +130,10 @@ struct Key {
     ino: u64,
 }
 
-/// How an end takes and gives bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum EndpointForm {
-    Memory,
-    Pipe,
-    Buffered,
-    Direct,
-    Tcp,
-    UnixStream,
-    Null,
-    Other,
-}
-
-/// The form of the end that a call was made on.
-pub(crate) fn form_of(end: &EndpointState) -> EndpointForm {
-    match end.kind {
-        endpoint_kind::MEMORY => EndpointForm::Memory,
-        endpoint_kind::PIPE => EndpointForm::Pipe,
-        endpoint_kind::FILE | endpoint_kind::BLOCK if end.f_flags & O_DIRECT != 0 => EndpointForm::Direct,
-        endpoint_kind::FILE | endpoint_kind::BLOCK => EndpointForm::Buffered,
-        endpoint_kind::TCP => EndpointForm::Tcp,
-        endpoint_kind::UNIX_STREAM => EndpointForm::UnixStream,
-        endpoint_kind::CHAR if end.size == DEV_NULL => EndpointForm::Null,
-        _ => EndpointForm::Other,
-    }
-}
-
-fn report_kind(end: &EndpointState) -> EndKind {
-    match end.kind {
-        endpoint_kind::MEMORY => EndKind::Memory,
-        endpoint_kind::PIPE => EndKind::Pipe,
-        endpoint_kind::FILE if end.f_flags & O_DIRECT != 0 => EndKind::DirectFile,
-        endpoint_kind::FILE => EndKind::File,
-        endpoint_kind::BLOCK => EndKind::BlockDevice,
-        endpoint_kind::TCP => EndKind::Tcp,
-        endpoint_kind::UDP => EndKind::Udp,
-        endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => EndKind::Unix,
-        endpoint_kind::SOCKET => EndKind::Socket,
-        endpoint_kind::CHAR if end.size == DEV_NULL => EndKind::Null,
-        endpoint_kind::CHAR if TERMINALS.iter().any(|majors| majors.contains(&(end.size >> 20))) => EndKind::Terminal,
-        _ => EndKind::Device,
-    }
-}
-
 #[derive(Debug)]
 struct Entry {
     kind: EndKind,
-    state: EndpointState,
+    identity: EndpointIdentity,
     name: String,
 }
 
@@ -101,43 +148,34 @@ pub(crate) struct Endpoints {
 impl Endpoints {
     /// `mounts`: where the filesystem of a device number is mounted, for names.
     pub(crate) fn new(mounts: HashMap<u32, String>) -> Self {
-        let bare = |kind, state_kind| Entry {
-            kind,
-            state: EndpointState {
-                kind: state_kind,
-                ..EndpointState::default()
-            },
-            name: String::new(),
+        let entry = |kind| {
+            let identity = EndpointIdentity::of_kind(kind);
+            Entry {
+                kind: identity.report_kind(),
+                identity,
+                name: String::new(),
+            }
         };
         Self {
-            all: vec![
-                bare(EndKind::Pipe, endpoint_kind::PIPE),
-                bare(EndKind::Memory, endpoint_kind::MEMORY),
-            ],
+            all: vec![entry(endpoint_kind::PIPE), entry(endpoint_kind::MEMORY)],
             by_key: FastMap::default(),
             mounts,
         }
     }
 
-    /// The number of the end that a call was made on.
+    /// Returns the ID of the endpoint with a decoded state.
     pub(crate) fn of(&mut self, state: &EndpointState) -> EndpointId {
-        match state.kind {
+        self.id_of(&EndpointIdentity::of(state))
+    }
+
+    /// Returns the ID of an endpoint, a new one if it was never observed.
+    pub(crate) fn id_of(&mut self, identity: &EndpointIdentity) -> EndpointId {
+        match identity.kind {
             endpoint_kind::PIPE => return EndpointId::PIPE,
             endpoint_kind::MEMORY => return EndpointId::MEMORY,
             _ => {}
         }
-        let mut key = Key {
-            kind: state.kind,
-            direct: state.f_flags & O_DIRECT != 0,
-            device: if state.kind == endpoint_kind::CHAR {
-                state.size
-            } else {
-                0
-            },
-            dev: state.dev,
-            generation: state.generation,
-            ino: state.ino,
-        };
+        let mut key = identity.key();
         let full = self.all.len() >= MAX_ENDPOINTS;
         if full && !self.by_key.contains_key(&key) {
             key = Key {
@@ -150,8 +188,8 @@ impl Endpoints {
         let next = EndpointId(self.all.len() as u32);
         *self.by_key.entry(key).or_insert_with(|| {
             self.all.push(Entry {
-                kind: report_kind(state),
-                state: *state,
+                kind: identity.report_kind(),
+                identity: *identity,
                 name: String::new(),
             });
             next
@@ -198,7 +236,7 @@ impl Endpoints {
     pub(crate) fn report(&self, id: EndpointId) -> End {
         let entry = &self.all[id.0 as usize];
         let mut end = End::new(entry.kind.clone(), entry.name.clone());
-        let state = &entry.state;
+        let state = &entry.identity;
         match state.kind {
             endpoint_kind::TCP => {
                 end.name = peer_of(&state.pair);

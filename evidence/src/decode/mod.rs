@@ -1,5 +1,14 @@
-//! Stage 1: from records to calls, endpoints and observations.
+//! Stage 1, decode: from wire records to calls, endpoints and observations.
+//!
+//! Nothing behind this stage reads a wire record or knows which of its members means what for
+//! which kind of endpoint or station.
 
+pub(crate) mod call;
+pub(crate) mod endpoint;
 pub(crate) mod endpoints;
+pub(crate) mod excluded;
+pub(crate) mod observation;
 pub(crate) mod observations;
 pub(crate) mod page_address;
+pub(crate) mod page_record;
+pub(crate) mod process_names;

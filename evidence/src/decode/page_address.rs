@@ -35,6 +35,13 @@ pub(crate) fn page_of(piece: &PageRange) -> Option<PageAddress> {
         .then(|| PageAddress((piece.page / PAGE_STRUCT).wrapping_mul(PAGE)))
 }
 
+/// Returns the address behind the last byte of a page range; `None` if it shows no page.
+///
+/// The end of a pipe's slot stays when bytes are taken from its front, except by writes to files.
+pub(crate) fn end_of(range: &PageRange) -> Option<PageAddress> {
+    start_of(range).map(|start| start.plus(u64::from(range.len)))
+}
+
 /// What the kernel says of a page's owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {

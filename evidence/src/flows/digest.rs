@@ -1,6 +1,6 @@
 //! The level `digest`: sums over pages, where calls hand them to a connection and where packets carry them.
 //!
-//! Two sums over the same stretch of a stream that are equal show that packets carried the very pages that calls handed over,
+//! Two sums over the same span of a stream that are equal show that packets carried the very pages that calls handed over,
 //! each at its place (see [`zctrace_records::mix`]). Sums are compared where both are known: at checkpoints, and where both are
 //! at rest. What lies between two such places is verdicts as one: all of it moved, or nothing is known of any of it.
 
@@ -12,7 +12,7 @@ use zctrace_records::{
 };
 
 use crate::collections::fast_map::FastMap;
-use crate::flows::edges::EdgeKey;
+use crate::sender::EdgeKey;
 
 /// Connections that are followed at the same time.
 const MAX_CONNECTIONS: usize = 65_536;
@@ -37,8 +37,8 @@ pub(crate) enum Finding {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DigestVerdict {
     pub(crate) edge: EdgeKey,
-    pub(crate) stretch: DigestSpan,
-    /// How many bytes, of the stretch's.
+    pub(crate) span: DigestSpan,
+    /// How many bytes, of the span's.
     pub(crate) bytes: u64,
     pub(crate) finding: Finding,
 }
@@ -54,10 +54,10 @@ pub(crate) struct Digests {
     only_counted: bool,
 }
 
-/// A stretch that has ended, and where it did.
+/// A span that has ended, and where it did.
 #[derive(Clone, Copy, Debug)]
 struct PendingSpan {
-    stretch: DigestSpan,
+    span: DigestSpan,
     end: u64,
     edge: EdgeKey,
 }
@@ -72,8 +72,8 @@ struct ConnectionDigest {
     carried: BTreeMap<u64, At>,
     /// Where both were known last: the place, and what they were.
     known: Option<(u64, At, At)>,
-    stretches: VecDeque<PendingSpan>,
-    /// As the kernel had it last, and the edge of the stretch in it.
+    pending: VecDeque<PendingSpan>,
+    /// As the kernel had it last, and the edge of the span in it.
     row: Option<(DigestState, EdgeKey)>,
 }
 
@@ -94,10 +94,10 @@ impl Digests {
         })
     }
 
-    /// Something happened to the sums of a connection, whose stretch belongs to an edge. Returns what can be verdicts now.
+    /// Something happened to the sums of a connection, whose span belongs to an edge. Returns what can be verdicts now.
     pub(crate) fn event(&mut self, sums: &DigestEvent, edge: EdgeKey) -> Vec<DigestVerdict> {
         let ended = PendingSpan {
-            stretch: sums.state.span,
+            span: sums.state.span,
             end: sums.sum.position,
             edge,
         };
@@ -131,12 +131,7 @@ impl Digests {
             } else {
                 Reason::NotObserved
             };
-            verdicts.extend(
-                track
-                    .stretches
-                    .iter()
-                    .map(|one| classify(one, Finding::Unknown(reason))),
-            );
+            verdicts.extend(track.pending.iter().map(|one| classify(one, Finding::Unknown(reason))));
         }
         verdicts
     }
@@ -174,7 +169,7 @@ impl Digests {
 
 /// What is handed to a connection too many.
 fn unfollowed(sums: &DigestEvent, ended: PendingSpan) -> Vec<DigestVerdict> {
-    if sums.event == digest_event_kind::TRANSMITTED || ended.stretch.calls == 0 {
+    if sums.event == digest_event_kind::TRANSMITTED || ended.span.calls == 0 {
         return Vec::new();
     }
     vec![classify(&ended, Finding::Unknown(Reason::NotObserved))]
@@ -195,20 +190,20 @@ impl ConnectionDigest {
         }
     }
 
-    /// A stretch that has ended.
+    /// A span that has ended.
     fn hand(&mut self, one: PendingSpan, at: &DigestSum, unseen: Finding, verdicts: &mut Vec<DigestVerdict>) {
         keep(&mut self.handed, at);
-        if one.stretch.paged_bytes == 0 {
+        if one.span.paged_bytes == 0 {
             // There is nothing that a sum could say of it.
             verdicts.push(classify(&one, unseen));
             return;
         }
-        if self.stretches.len() >= MAX_PENDING_SPANS
-            && let Some(first) = self.stretches.pop_front()
+        if self.pending.len() >= MAX_PENDING_SPANS
+            && let Some(first) = self.pending.pop_front()
         {
             verdicts.push(classify(&first, Finding::Unknown(Reason::NotObserved)));
         }
-        self.stretches.push_back(one);
+        self.pending.push_back(one);
     }
 
     /// Compares the sums wherever both are known; tells how often, and how often they were equal.
@@ -229,9 +224,9 @@ impl ConnectionDigest {
             compared += u64::from(same.is_some());
             equal += u64::from(same == Some(true));
             let finding = found(same);
-            while let Some(one) = self.stretches.front().filter(|one| one.end <= place) {
+            while let Some(one) = self.pending.front().filter(|one| one.end <= place) {
                 verdicts.push(classify(one, finding));
-                self.stretches.pop_front();
+                self.pending.pop_front();
             }
             self.known = Some((place, handed, carried));
             self.handed = self.handed.split_off(&(place + 1));
@@ -243,15 +238,15 @@ impl ConnectionDigest {
         let mut now = self.clone();
         let Some((row, edge)) = &self.row else {
             let queued = Finding::Unknown(Reason::StillQueued);
-            verdicts.extend(now.stretches.iter().map(|one| classify(one, queued)));
+            verdicts.extend(now.pending.iter().map(|one| classify(one, queued)));
             return;
         };
-        // The row may be older than the last record: then its stretch is among those already.
+        // The row may be older than the last record: then its span is among those already.
         let known = self.handed.last_key_value().map_or(0, |(place, _)| *place);
         let known = known.max(self.known.map_or(0, |(place, ..)| place));
         if row.span.calls > 0 && row.span.start >= known {
             let one = PendingSpan {
-                stretch: row.span,
+                span: row.span,
                 end: row.sent.position,
                 edge: *edge,
             };
@@ -266,16 +261,16 @@ impl ConnectionDigest {
         } else {
             Reason::NotObserved
         };
-        verdicts.extend(now.stretches.iter().map(|one| classify(one, Finding::Unknown(reason))));
+        verdicts.extend(now.pending.iter().map(|one| classify(one, Finding::Unknown(reason))));
     }
 }
 
 fn classify(one: &PendingSpan, finding: Finding) -> DigestVerdict {
-    let plain = one.stretch.flags & digest_span_flag::FROM_MEMORY != 0;
+    let plain = one.span.flags & digest_span_flag::FROM_MEMORY != 0;
     DigestVerdict {
         edge: one.edge,
-        stretch: one.stretch,
-        bytes: one.end.saturating_sub(one.stretch.start),
+        span: one.span,
+        bytes: one.end.saturating_sub(one.span.start),
         finding: if plain { Finding::FromMemory } else { finding },
     }
 }
@@ -351,14 +346,14 @@ mod tests {
         }
     }
 
-    fn row(handed: DigestSum, carried: DigestSum, stretch: DigestSpan) -> DigestState {
+    fn row(handed: DigestSum, carried: DigestSum, span: DigestSpan) -> DigestState {
         DigestState {
             connection_id: 1,
             base_position: BASE,
             flags: digest_flag::ANCHORED,
             sent: handed,
             transmitted: carried,
-            span: stretch,
+            span,
             ..DigestState::default()
         }
     }
@@ -387,7 +382,7 @@ mod tests {
         };
         let mut all = Vec::new();
         let (mut handed, mut carried) = (start(), start());
-        let mut stretch = DigestSpan {
+        let mut span = DigestSpan {
             start: BASE,
             calls: 1,
             ..DigestSpan::default()
@@ -395,25 +390,21 @@ mod tests {
         let (mut from, mut before) = (0, 0);
         for cut in cuts(calls) {
             if let Some(mark) = add(&mut handed, Some(place(from)), cut - from) {
-                stretch.paged_bytes = mark.paged_bytes - before;
-                all.push(event(digest_event_kind::SENT, mark, row(handed, carried, stretch)));
-                (stretch.start, before) = (mark.position, mark.paged_bytes);
+                span.paged_bytes = mark.paged_bytes - before;
+                all.push(event(digest_event_kind::SENT, mark, row(handed, carried, span)));
+                (span.start, before) = (mark.position, mark.paged_bytes);
             }
             from = cut;
         }
-        stretch.paged_bytes = handed.paged_bytes - before;
+        span.paged_bytes = handed.paged_bytes - before;
         let mut from = 0;
         for cut in cuts(packets) {
             if let Some(mark) = add(&mut carried, Some(in_packets(from)), cut - from) {
-                all.push(event(
-                    digest_event_kind::TRANSMITTED,
-                    mark,
-                    row(handed, carried, stretch),
-                ));
+                all.push(event(digest_event_kind::TRANSMITTED, mark, row(handed, carried, span)));
             }
             from = cut;
         }
-        all.push(event(digest_event_kind::CLOSED, handed, row(handed, carried, stretch)));
+        all.push(event(digest_event_kind::CLOSED, handed, row(handed, carried, span)));
         all
     }
 
@@ -509,17 +500,17 @@ mod tests {
         let mut digests = Digests::new(false);
         let mut handed = start();
         add(&mut handed, Some(place(0)), 4096);
-        let stretch = DigestSpan {
+        let span = DigestSpan {
             start: BASE,
             paged_bytes: 4096,
             calls: 1,
             ..DigestSpan::default()
         };
-        digests.open(1, &row(handed, start(), stretch), EDGE);
+        digests.open(1, &row(handed, start(), span), EDGE);
         assert!(digests.has_data_in_flight());
         let finding = |digests: &Digests| digests.so_far().iter().map(|one| one.finding).collect::<Vec<_>>();
         assert_eq!(finding(&digests), [Finding::Unknown(Reason::StillQueued)]);
-        digests.open(1, &row(handed, handed, stretch), EDGE);
+        digests.open(1, &row(handed, handed, span), EDGE);
         assert!(!digests.has_data_in_flight());
         assert_eq!(finding(&digests), [Finding::Equal]);
         assert_eq!(finding(&digests), [Finding::Equal], "asking changes nothing");
@@ -527,7 +518,7 @@ mod tests {
             sum: handed.sum + 1,
             ..handed
         };
-        digests.open(1, &row(handed, other, stretch), EDGE);
+        digests.open(1, &row(handed, other, span), EDGE);
         assert_eq!(finding(&digests), [Finding::Unknown(Reason::DigestMismatch)]);
     }
 

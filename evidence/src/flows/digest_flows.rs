@@ -1,115 +1,98 @@
-//! What the level `digest` found, by process, call and pair of ends.
+//! Flows and edges of the level `digest`, summed by process, call and pair of endpoints.
 
 use std::collections::HashMap;
 
-use zctrace_records::{DigestEvent, DigestSpan, DigestState, EndpointState, FileId, digest_span_flag, endpoint_kind};
-
 use zctrace_contract::Reason;
+use zctrace_records::{DigestEvent, DigestSpan, DigestState, FileId, digest_span_flag};
 
-use crate::Evidence;
-use crate::decode::endpoints::EndpointId;
-use crate::flows::digest::{DigestVerdict, Finding};
-use crate::flows::edges::{EdgeKey, InFlight};
-use crate::flows::flow_stats::{Arrival, Flows};
+use super::digest::{DigestVerdict, Digests, Finding};
+use super::edges::InFlight;
+use super::flow_stats::{Arrival, FlowTable};
+use crate::decode::endpoints::{EndpointId, EndpointIdentity, Endpoints};
 use crate::history::{Histories, Hop, Outcome};
 use crate::mirror::pipe_position::PipePosition;
+use crate::sender::EdgeKey;
 use crate::span::{Location, Span};
 use zctrace_report::{Digest, Level, Report};
 
-/// What bytes have in common that are one row.
+/// Rows that are kept apart. Bytes beyond are added to a row without a call site.
+const MAX_ROWS: usize = 100_000;
+
+/// What the bytes of one row have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct Key {
+struct RowKey {
     edge: EdgeKey,
     user_ip: u64,
     outcome: Outcome,
 }
 
-/// Bytes and calls of a row.
 #[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Found {
+struct Row {
     bytes: u64,
     calls: u64,
 }
 
-/// Rows that are kept apart; what comes beyond is a row of its edge and outcome without its place.
-const MAX_ROWS: usize = 100_000;
+/// Digests of connections, and what they decided so far.
+#[derive(Debug)]
+pub(crate) struct DigestFlows {
+    digests: Digests,
+    rows: HashMap<RowKey, Row>,
+}
 
-impl Evidence {
-    /// Something happened to the sums of a connection.
-    pub fn digest_event(&mut self, sums: &DigestEvent) {
-        let edge = self.edge_of(&sums.state);
-        for verdicts in self.digests.event(sums, edge) {
-            add_judged(&mut self.found, &verdicts);
+impl DigestFlows {
+    /// Creates an empty account. At level `counters` pages are not in the digests.
+    pub(crate) fn new(counts_only: bool) -> Self {
+        Self {
+            digests: Digests::new(counts_only),
+            rows: HashMap::new(),
         }
     }
 
-    /// Takes the sums of connections as the kernel has them now, by the address of the socket.
-    pub fn open_digests(&mut self, rows: &[(u64, DigestState)]) {
-        for (sock, row) in rows {
-            let edge = self.edge_of(row);
-            self.digests.open(*sock, row, edge);
+    /// Processes a change of a connection's digests.
+    pub(crate) fn event(&mut self, event: &DigestEvent, endpoints: &mut Endpoints) {
+        let edge = edge_of(&event.state, endpoints);
+        for verdict in self.digests.event(event, edge) {
+            add_verdict(&mut self.rows, &verdict);
         }
     }
 
-    fn edge_of(&mut self, row: &DigestState) -> EdgeKey {
-        let stretch = &row.span;
-        let sink = EndpointState {
-            kind: endpoint_kind::TCP,
-            ino: stretch.socket_ino,
-            dev: stretch.socket_dev,
-            pair: row.pair,
-            ..EndpointState::default()
-        };
-        EdgeKey {
-            tgid: stretch.tgid,
-            nr: stretch.nr,
-            from: self.source_of(stretch),
-            to: self.ends.of(&sink),
-        }
+    /// Replaces the digests of an open connection.
+    pub(crate) fn open(&mut self, sock: u64, state: &DigestState, endpoints: &mut Endpoints) {
+        let edge = edge_of(state, endpoints);
+        self.digests.open(sock, state, edge);
     }
 
-    fn source_of(&mut self, stretch: &DigestSpan) -> EndpointId {
-        if stretch.flags & digest_span_flag::FROM_MEMORY != 0 || (stretch.paged_bytes > 0 && stretch.file.mapping == 0)
-        {
-            return EndpointId::MEMORY;
-        }
-        if stretch.file.mapping == 0 {
-            return EndpointId::PIPE;
-        }
-        let file = if stretch.flags & digest_span_flag::MULTIPLE_FILES == 0 {
-            stretch.file
-        } else {
-            FileId::default()
-        };
-        self.ends.of(&EndpointState {
-            kind: endpoint_kind::FILE,
-            object: file.mapping,
-            ino: file.ino,
-            dev: file.dev,
-            generation: file.generation,
-            ..EndpointState::default()
-        })
+    /// Returns whether bytes that were sent are still in flight.
+    pub(crate) fn has_data_in_flight(&self) -> bool {
+        self.digests.has_data_in_flight()
     }
 
-    /// Adds what was found to the flows and edges of a report, with what would be found if nothing came any more.
-    pub(crate) fn add_found(&self, flows: &mut Flows, histories: &mut Histories, in_flight: &mut Vec<InFlight>) {
-        let mut found = self.found.clone();
-        for verdicts in self.digests.so_far() {
-            add_judged(&mut found, &verdicts);
+    /// Starts anew. Spans that wait for a verdict, and the digests, stay.
+    pub(crate) fn reset(&mut self) {
+        self.rows.clear();
+        self.digests.reset();
+    }
+
+    /// Adds the rows to the flows and edges of a report, with the verdicts that would follow if no
+    /// more records came.
+    pub(crate) fn add_to(&self, flows: &mut FlowTable, histories: &mut Histories, in_flight: &mut Vec<InFlight>) {
+        let mut rows = self.rows.clone();
+        for verdict in self.digests.so_far() {
+            add_verdict(&mut rows, &verdict);
         }
-        let mut rows: Vec<_> = found.into_iter().collect();
+        let mut rows: Vec<_> = rows.into_iter().collect();
         rows.sort_unstable_by_key(|(key, _)| *key);
-        for (number, (key, found)) in (1..).zip(rows) {
+        for (number, (key, row)) in (1..).zip(rows) {
             in_flight.push(InFlight {
                 edge: key.edge,
                 outcome: key.outcome,
                 user_ip: key.user_ip,
-                serial: number,
-                bytes: found.bytes,
-                calls: found.calls,
-                new_calls: found.calls,
+                call_id: number,
+                bytes: row.bytes,
+                calls: row.calls,
+                new_calls: row.calls,
             });
-            let step = Hop {
+            let hop = Hop {
                 nr: key.edge.nr,
                 tgid: key.edge.tgid,
                 user_ip: key.user_ip,
@@ -117,26 +100,26 @@ impl Evidence {
                 outcome: key.outcome,
             };
             let span = Span {
-                len: found.bytes,
+                len: row.bytes,
                 origin: key.edge.from,
                 position: 0,
                 stream: 0,
                 pipe_position: PipePosition::default(),
                 location: Location::Unknown,
-                history: histories.with(Histories::START, step),
+                history: histories.with(Histories::START, hop),
             };
             let at = Arrival {
-                serial: number,
-                more_calls: found.calls.saturating_sub(1),
+                call_id: number,
+                more_calls: row.calls.saturating_sub(1),
                 ..Arrival::default()
             };
-            flows.arrive(&span, key.edge.to, at);
+            flows.add(&span, key.edge.to, at);
         }
     }
 
-    /// Writes into certificates how often sums were compared.
-    pub(crate) fn fill_digests(&self, report: &mut Report) {
-        if self.config.level != Level::Digest {
+    /// Adds to each certificate how often digests were compared.
+    pub(crate) fn fill(&self, report: &mut Report, level: &Level) {
+        if *level != Level::Digest {
             return;
         }
         let digest = Digest {
@@ -148,54 +131,72 @@ impl Evidence {
         let certificates = report.flows.iter_mut().filter_map(|flow| flow.certificate.as_mut());
         for certificate in certificates {
             certificate.digest = Some(digest.clone());
-            certificate.not_proved.push(THE_WHOLE.to_owned());
+            certificate.not_proved.push(NOT_PROVED.to_owned());
         }
-    }
-
-    pub(crate) fn reset_digest_rows(&mut self) {
-        self.found.clear();
-        self.digests.reset();
     }
 }
 
-fn add_judged(found: &mut HashMap<Key, Found>, verdicts: &DigestVerdict) {
-    let stretch = &verdicts.stretch;
-    let paged = stretch.paged_bytes.min(verdicts.bytes);
-    let parts = match verdicts.finding {
+fn edge_of(state: &DigestState, endpoints: &mut Endpoints) -> EdgeKey {
+    let span = &state.span;
+    let sink = EndpointIdentity::of_tcp(span.socket_ino, span.socket_dev, state.pair);
+    EdgeKey {
+        tgid: span.tgid,
+        nr: span.nr,
+        from: source_of(span, endpoints),
+        to: endpoints.id_of(&sink),
+    }
+}
+
+fn source_of(span: &DigestSpan, endpoints: &mut Endpoints) -> EndpointId {
+    let is_owned = span.file.mapping != 0;
+    if span.flags & digest_span_flag::FROM_MEMORY != 0 || (span.paged_bytes > 0 && !is_owned) {
+        return EndpointId::MEMORY;
+    }
+    if !is_owned {
+        return EndpointId::PIPE;
+    }
+    let file = if span.flags & digest_span_flag::MULTIPLE_FILES == 0 {
+        span.file
+    } else {
+        FileId::default()
+    };
+    endpoints.id_of(&EndpointIdentity::of_file(file))
+}
+
+fn add_verdict(rows: &mut HashMap<RowKey, Row>, verdict: &DigestVerdict) {
+    let span = &verdict.span;
+    let paged = span.paged_bytes.min(verdict.bytes);
+    let parts = match verdict.finding {
         Finding::FromMemory => [
-            (Outcome::Copied(Reason::FromMemory), verdicts.bytes),
+            (Outcome::Copied(Reason::FromMemory), verdict.bytes),
             (Outcome::Identity, 0),
         ],
         // What lay in no page with a name is in no sum.
         Finding::Equal => [
             (Outcome::Identity, paged),
-            (Outcome::Unknown(Reason::NotObserved), verdicts.bytes - paged),
+            (Outcome::Unknown(Reason::NotObserved), verdict.bytes - paged),
         ],
-        Finding::Unknown(reason) => [(Outcome::Unknown(reason), verdicts.bytes), (Outcome::Identity, 0)],
+        Finding::Unknown(reason) => [(Outcome::Unknown(reason), verdict.bytes), (Outcome::Identity, 0)],
     };
-    let mut calls = stretch.calls;
+    let mut calls = span.calls;
     for (outcome, bytes) in parts {
         if bytes == 0 {
             continue;
         }
-        let mut key = Key {
-            edge: verdicts.edge,
-            user_ip: if outcome == Outcome::Identity {
-                0
-            } else {
-                stretch.user_ip
-            },
+        let mut key = RowKey {
+            edge: verdict.edge,
+            user_ip: if outcome == Outcome::Identity { 0 } else { span.user_ip },
             outcome,
         };
-        if found.len() >= MAX_ROWS && !found.contains_key(&key) {
+        if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
             key.user_ip = 0;
         }
-        let row = found.entry(key).or_default();
+        let row = rows.entry(key).or_default();
         row.bytes += bytes;
         row.calls += std::mem::take(&mut calls);
     }
 }
 
 /// What a digest does not say.
-const THE_WHOLE: &str = "Which page was where: sums over all of them were equal at both stations; the counts of checkpoints \
+const NOT_PROVED: &str = "Which page was where: sums over all of them were equal at both stations; the counts of checkpoints \
                          are those of all connections together.";

@@ -1,19 +1,12 @@
 //! What calls did, call by call: sums per process, call and pair of ends. What a call returned is what its edge accounts for.
 
+use super::report_flows::{Symbols, add_to_account};
+use super::stations::{call_of, station};
 use crate::collections::cached_map::CachedIndexMap;
 use crate::decode::endpoints::{EndpointId, Endpoints};
-use crate::flows::flow_stats::{Symbols, add, call_of, station};
 use crate::history::Outcome;
+use crate::sender::EdgeKey;
 use zctrace_report::{self as report, Account, Cause, Edge};
-
-/// Whose edge, from where to where.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct EdgeKey {
-    pub(crate) tgid: u32,
-    pub(crate) nr: u32,
-    pub(crate) from: EndpointId,
-    pub(crate) to: EndpointId,
-}
 
 #[derive(Clone, Debug, Default)]
 struct EdgeSum {
@@ -33,12 +26,12 @@ struct OutcomeSum {
 }
 
 impl EdgeSum {
-    fn bytes(&mut self, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64) {
-        self.bytes_of(outcome, user_ip, serial, bytes, 1);
+    fn bytes(&mut self, outcome: Outcome, user_ip: u64, call_id: u64, bytes: u64) {
+        self.bytes_of(outcome, user_ip, call_id, bytes, 1);
     }
 
-    /// The same for several calls, which have one serial.
-    fn bytes_of(&mut self, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64, calls: u64) {
+    /// The same for several calls, which have one call_id.
+    fn bytes_of(&mut self, outcome: Outcome, user_ip: u64, call_id: u64, bytes: u64, calls: u64) {
         // Past so many places they are no longer told apart.
         let full = self.outcomes.len() >= MAX_CALL_SITES;
         let at = |ip| {
@@ -48,16 +41,16 @@ impl EdgeSum {
         let at = at(user_ip).or_else(|| if full { at(0) } else { None });
         if let Some(part) = at.map(|at| &mut self.outcomes[at]) {
             part.bytes = part.bytes.saturating_add(bytes);
-            let more = if part.latest_call == serial { 0 } else { calls };
+            let more = if part.latest_call == call_id { 0 } else { calls };
             part.calls = part.calls.saturating_add(more);
-            part.latest_call = serial;
+            part.latest_call = call_id;
         } else {
             self.outcomes.push(OutcomeSum {
                 outcome,
                 user_ip: if full { 0 } else { user_ip },
                 bytes,
                 calls,
-                latest_call: serial,
+                latest_call: call_id,
             });
         }
     }
@@ -69,7 +62,7 @@ pub(crate) struct InFlight {
     pub(crate) edge: EdgeKey,
     pub(crate) outcome: Outcome,
     pub(crate) user_ip: u64,
-    pub(crate) serial: u64,
+    pub(crate) call_id: u64,
     pub(crate) bytes: u64,
     /// Calls that these bytes are of.
     pub(crate) calls: u64,
@@ -113,13 +106,13 @@ impl Edges {
         self.sum(key).failed += 1;
     }
 
-    /// What became of bytes that call `serial` returned. `user_ip` is kept for what did not move.
-    pub(crate) fn bytes(&mut self, key: EdgeKey, outcome: Outcome, user_ip: u64, serial: u64, bytes: u64) {
+    /// What became of bytes that call `call_id` returned. `user_ip` is kept for what did not move.
+    pub(crate) fn bytes(&mut self, key: EdgeKey, outcome: Outcome, user_ip: u64, call_id: u64, bytes: u64) {
         let user_ip = match outcome {
             Outcome::Copied(_) | Outcome::Unknown(_) => user_ip,
             _ => 0,
         };
-        self.sum(key).bytes(outcome, user_ip, serial, bytes);
+        self.sum(key).bytes(outcome, user_ip, call_id, bytes);
     }
 
     /// Puts the edges into a report, with what is still under way as unknown.
@@ -133,7 +126,7 @@ impl Edges {
         let mut all = self.sums.clone();
         for one in in_flight {
             let row = all.row(one.edge);
-            row.bytes_of(one.outcome, one.user_ip, one.serial, one.bytes, one.calls);
+            row.bytes_of(one.outcome, one.user_ip, one.call_id, one.bytes, one.calls);
             row.calls = row.calls.saturating_add(one.new_calls);
         }
         let mut rows: Vec<_> = all.iter().collect();
@@ -145,7 +138,7 @@ impl Edges {
             edge.failed_calls = sum.failed;
             let mut account = Account::default();
             for part in &sum.outcomes {
-                add(&mut account, part.outcome, part.bytes);
+                add_to_account(&mut account, part.outcome, part.bytes);
                 if let Outcome::Copied(reason) | Outcome::Unknown(reason) = part.outcome {
                     edge.reasons.push(Cause {
                         place: symbols(key.tgid, part.user_ip),

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use zctrace_contract::Reason;
 use zctrace_records::{IoCounterKey, IoCounters, nr};
 
+use super::report_flows::Symbols;
+use super::stations::{call_of, station_of};
 use crate::decode::endpoints::{EndpointId, Endpoints};
-use crate::flows::flow_stats::{Symbols, call_of, station_of};
 use zctrace_report::{self as report, Account, Cause, Edge, End, EndKind, Flow, Look, Neither};
 
 /// `MSG_PEEK` and `MSG_TRUNC` (include/linux/socket.h).
@@ -24,7 +25,7 @@ fn reads(number: u32) -> bool {
 }
 
 /// Puts them into a report: a flow and an edge for each process, call and end.
-pub(crate) fn fill(
+pub(super) fn fill(
     report: &mut report::Report,
     sums: &HashMap<IoCounterKey, IoCounters>,
     ends: &Endpoints,

@@ -1,8 +1,14 @@
-//! Stage 3: flows and report.
+//! Stage 3: flows, edges and certificates, and the report made of them.
 
+pub(crate) mod certificates;
+pub(crate) mod counters;
+pub(crate) mod deliveries;
 pub(crate) mod digest;
 pub(crate) mod digest_flows;
 pub(crate) mod edges;
 pub(crate) mod flow_stats;
 pub(crate) mod io_counters;
+mod report;
+pub(crate) mod report_flows;
+pub(crate) mod stations;
 pub(crate) mod zerocopy;

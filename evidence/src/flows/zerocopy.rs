@@ -1,103 +1,105 @@
-//! What the kernel itself told of sends that should not copy: counted, never verdicts by.
+//! Zero-copy completions: what the kernel reported of sends with `MSG_ZEROCOPY` or `SEND_ZC`.
+//!
+//! They are counted and never used for a verdict.
 
 use std::collections::{BTreeMap, HashMap};
 
 use zctrace_records::{ZerocopyCompletion, completion_flag, completion_source, endpoint_kind};
 
-use crate::Evidence;
 use crate::collections::range_set::RangeSet;
-use crate::decode::endpoints::EndpointId;
+use crate::decode::endpoints::{EndpointId, Endpoints};
+use crate::decode::process_names::ProcessNames;
 use zctrace_report::{Notice, NoticeBy, Report};
 
-/// Processes and connections that are kept apart. What comes beyond is counted by process only.
+/// Rows that are kept apart. Completions beyond are counted by process only.
 const MAX_ROWS: usize = 16_384;
-/// Rows of a report at most, those of most sends.
+/// Rows of a report.
 const MAX_LISTED: usize = 200;
-/// Sends of one notice at most: a socket numbers them by 32 bits, and nobody has so many under way.
+/// Sends of one completion. A socket numbers sends by 32 bits and never has this many in flight.
 const MAX_SENDS: u32 = 1 << 24;
 
-/// Notices of one process for one end.
+/// Completions of one process and socket.
 #[derive(Debug, Default)]
 struct Sum {
     sends: u64,
     copied: u64,
-    not_asked: u64,
+    /// The application did not ask io_uring to report copies.
+    no_usage_report: u64,
 }
 
-/// All notices.
+/// Zero-copy completions of one account.
 #[derive(Debug, Default)]
-pub(crate) struct Notices {
+pub(crate) struct ZerocopyCompletions {
+    /// By process, source and socket.
     sums: BTreeMap<(u32, u32, Option<EndpointId>), Sum>,
-    /// The sends of each socket of which it was told already, by its inode number: a notice that was joined to the one before
-    /// it passes twice, first by itself.
-    told: HashMap<u64, RangeSet>,
+    /// Sends of each socket that are counted, by inode number. A completion that was merged into
+    /// the one before it passes twice, first by itself.
+    counted: HashMap<u64, RangeSet>,
 }
 
-impl Notices {
-    fn take(&mut self, told: &ZerocopyCompletion, to: Option<EndpointId>) {
-        let sends = match told.source {
+impl ZerocopyCompletions {
+    /// Counts a completion.
+    pub(crate) fn add(&mut self, completion: &ZerocopyCompletion, endpoints: &mut Endpoints) {
+        let to = (completion.endpoint.kind != endpoint_kind::NONE).then(|| endpoints.of(&completion.endpoint));
+        self.add_to(completion, to);
+    }
+
+    fn add_to(&mut self, completion: &ZerocopyCompletion, to: Option<EndpointId>) {
+        let sends = match completion.source {
             completion_source::ERROR_QUEUE => {
-                let last = told.last.wrapping_sub(told.first);
+                let last = completion.last.wrapping_sub(completion.first);
                 if last >= MAX_SENDS {
                     return;
                 }
-                if self.told.len() >= MAX_ROWS && !self.told.contains_key(&told.endpoint.ino) {
-                    self.told.clear();
+                let socket = completion.endpoint.ino;
+                if self.counted.len() >= MAX_ROWS && !self.counted.contains_key(&socket) {
+                    self.counted.clear();
                 }
-                let known = self.told.entry(told.endpoint.ino).or_default();
-                // Numbers go round: those of a notice that does are taken for higher ones.
-                let (first, count) = (u64::from(told.first), u64::from(last) + 1);
-                let new = count - known.covered(first, count);
-                known.add(first, count);
+                let counted = self.counted.entry(socket).or_default();
+                // Numbers wrap. A completion that wraps is counted as higher numbers.
+                let (first, count) = (u64::from(completion.first), u64::from(last) + 1);
+                let new = count - counted.covered(first, count);
+                counted.add(first, count);
                 new
             }
             completion_source::IO_URING => 1,
             _ => return,
         };
-        let key = (told.tgid, told.source, to);
-        let key = if self.sums.len() >= MAX_ROWS && !self.sums.contains_key(&key) {
-            (told.tgid, told.source, None)
-        } else {
-            key
-        };
+        let mut key = (completion.tgid, completion.source, to);
+        if self.sums.len() >= MAX_ROWS && !self.sums.contains_key(&key) {
+            key.2 = None;
+        }
         let sum = self.sums.entry(key).or_default();
         sum.sends += sends;
-        if told.flags & completion_flag::COPIED != 0 {
+        if completion.flags & completion_flag::COPIED != 0 {
             sum.copied += sends;
         }
-        if told.flags & completion_flag::NO_USAGE_REPORT != 0 {
-            sum.not_asked += sends;
+        if completion.flags & completion_flag::NO_USAGE_REPORT != 0 {
+            sum.no_usage_report += sends;
         }
     }
 
-    /// A new account: what was told already is not told again.
+    /// Starts anew. Completions that were counted are not counted again.
     pub(crate) fn reset(&mut self) {
         self.sums.clear();
     }
-}
 
-impl Evidence {
-    /// Takes what the kernel told of a send without copy.
-    pub fn zerocopy_completion(&mut self, told: &ZerocopyCompletion) {
-        let to = (told.endpoint.kind != endpoint_kind::NONE).then(|| self.ends.of(&told.endpoint));
-        self.notices.take(told, to);
-    }
-
-    pub(crate) fn fill_notices(&self, report: &mut Report) {
-        let rows = self.notices.sums.iter().filter(|(_, sum)| sum.sends > 0);
+    /// Lists the processes and sockets with most sends in a report.
+    pub(crate) fn fill(&self, report: &mut Report, endpoints: &Endpoints, processes: &ProcessNames) {
+        let rows = self.sums.iter().filter(|(_, sum)| sum.sends > 0);
         let mut rows: Vec<Notice> = rows
-            .map(|(&(pid, by, to), sum)| Notice {
+            .map(|(&(pid, source, to), sum)| Notice {
                 pid,
-                process: self.processes.get(&pid).cloned().unwrap_or_default(),
-                to: to.map(|to| self.ends.report(to)),
-                by: if by == completion_source::IO_URING {
+                process: processes.name(pid),
+                to: to.map(|to| endpoints.report(to)),
+                by: if source == completion_source::IO_URING {
                     NoticeBy::IoUring
                 } else {
                     NoticeBy::ErrorQueue
                 },
                 sends: sum.sends,
                 copied: sum.copied,
-                not_asked: sum.not_asked,
+                not_asked: sum.no_usage_report,
             })
             .collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.sends));
@@ -138,11 +140,11 @@ mod tests {
     }
 
     fn sums(all: &[ZerocopyCompletion]) -> (u64, u64) {
-        let mut notices = Notices::default();
+        let mut completions = ZerocopyCompletions::default();
         for one in all {
-            notices.take(one, Some(EndpointId::MEMORY));
+            completions.add_to(one, Some(EndpointId::MEMORY));
         }
-        let sums = notices.sums.values();
+        let sums = completions.sums.values();
         sums.fold((0, 0), |(sends, copied), sum| (sends + sum.sends, copied + sum.copied))
     }
 
@@ -166,10 +168,10 @@ mod tests {
     fn what_io_uring_tells_is_one_send_each() {
         let mut one = told(0, 0, completion_flag::NO_USAGE_REPORT);
         one.source = completion_source::IO_URING;
-        let mut notices = Notices::default();
-        notices.take(&one, None);
-        notices.take(&one, None);
-        let sum = notices.sums.values().next().expect("it was counted");
-        assert_eq!((sum.sends, sum.copied, sum.not_asked), (2, 0, 2));
+        let mut completions = ZerocopyCompletions::default();
+        completions.add_to(&one, None);
+        completions.add_to(&one, None);
+        let sum = completions.sums.values().next().expect("it was counted");
+        assert_eq!((sum.sends, sum.copied, sum.no_usage_report), (2, 0, 2));
     }
 }

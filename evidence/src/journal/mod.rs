@@ -14,10 +14,12 @@ pub(crate) use self::report_segments::FlowsOf;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use zctrace_records::{Call, EndpointState};
+use zctrace_records::Call;
 
 use self::process_journal::{Made, ProcessJournal};
 use crate::collections::fast_map::FastMap;
+use crate::decode::call::ObservedCall;
+use crate::decode::endpoint::PipeState;
 use crate::journal::event::{EventKind, JournalEvent};
 use crate::mirror::pipe_position::PipePosition;
 use zctrace_contract::journal::Entry;
@@ -28,7 +30,7 @@ use zctrace_report::LedgerWord;
 pub(crate) struct PipeTransfer {
     pid: u32,
     tid: u32,
-    serial: u64,
+    call_id: u64,
     entered_ns: u64,
     dev: u32,
     ino: u64,
@@ -39,22 +41,22 @@ pub(crate) struct PipeTransfer {
 
 impl PipeTransfer {
     /// `len` bytes went into a pipe, or out of it, from this place of its stream on.
-    pub(crate) fn new(call: &Call, end: &EndpointState, pipe_position: PipePosition, len: u64, puts: bool) -> Self {
+    pub(crate) fn new(call: &ObservedCall, pipe: &PipeState, position: PipePosition, len: u64, puts: bool) -> Self {
         Self {
-            pid: call.header.tgid,
-            tid: call.header.tid,
-            serial: call.call_id,
+            pid: call.tgid,
+            tid: call.tid,
+            call_id: call.call_id,
             entered_ns: call.entered_ns,
-            dev: end.dev,
-            ino: end.ino,
-            pipe_position,
+            dev: pipe.dev,
+            ino: pipe.ino,
+            pipe_position: position,
             len,
             puts,
         }
     }
 
     fn key(&self) -> (u64, bool) {
-        (self.serial, self.puts)
+        (self.call_id, self.puts)
     }
 }
 
@@ -62,7 +64,7 @@ impl PipeTransfer {
 #[derive(Clone, Copy, Debug)]
 struct CompletedCall {
     exited_ns: u64,
-    serial: u64,
+    call_id: u64,
 }
 
 /// Calls of a thread that no entry has passed by yet.
@@ -107,11 +109,10 @@ const MAX_JOURNALS: usize = 4096;
 
 /// All that journals said.
 #[derive(Debug, Default)]
-pub(crate) struct Segments {
+pub(crate) struct Journals {
     journals: BTreeMap<u32, ProcessJournal>,
     threads: FastMap<u32, Thread>,
     pipe_positions: FastMap<u32, PositionIndex>,
-    next_epoch: u32,
     /// In the order in which they were named, so that the oldest go first.
     order: VecDeque<(u32, bool, u64)>,
     /// Calls that wait for their entries, and entries that wait for their calls.
@@ -127,23 +128,17 @@ pub(crate) struct Segments {
     kernel_lost: bool,
 }
 
-impl Segments {
+impl Journals {
     /// Records of the kernel were lost: what does not agree from now on may be for that.
-    pub(crate) fn kernel_lost(&mut self) {
+    pub(crate) fn records_lost(&mut self) {
         self.kernel_lost = true;
-    }
-
-    /// A number for a new pipe_position.
-    pub(crate) fn new_epoch(&mut self) -> u32 {
-        self.next_epoch = self.next_epoch.wrapping_add(1).max(1);
-        self.next_epoch
     }
 
     /// A thread has made a call.
     pub(crate) fn called(&mut self, call: &Call) {
         let done = CompletedCall {
             exited_ns: call.header.timestamp_ns,
-            serial: call.call_id,
+            call_id: call.call_id,
         };
         let (pid, tid) = (call.header.tgid, call.header.tid);
         if self.journals.contains_key(&pid) {
@@ -170,7 +165,7 @@ impl Segments {
     }
 
     /// A call has gone into or out of a pipe.
-    pub(crate) fn seen(&mut self, seen: PipeTransfer) {
+    pub(crate) fn transferred(&mut self, seen: PipeTransfer) {
         if self.journals.contains_key(&seen.pid) {
             self.meet(seen);
         } else {
@@ -247,7 +242,7 @@ impl Segments {
         }
         let recent = std::mem::take(&mut self.recent);
         for seen in recent {
-            self.seen(seen);
+            self.transferred(seen);
         }
     }
 
@@ -276,10 +271,10 @@ impl Segments {
             journal.unseen(&entry, "no call of its thread before it was seen");
             return;
         };
-        let serial = thread.calls[at].serial;
+        let call_id = thread.calls[at].call_id;
         // One call can have two entries, one for each pipe; those before it have had theirs.
         thread.calls.drain(..at);
-        let key = (serial, entry.operation.enters_pipe());
+        let key = (call_id, entry.operation.enters_pipe());
         if let Some(seen) = self.seen.remove(&key) {
             self.join(&seen, pid, entry);
         } else if self.said.contains_key(&key) {
@@ -313,8 +308,8 @@ impl Segments {
             );
             return;
         }
-        let known = self.pipe_positions.entry(seen.pipe_position.number).or_default();
-        let ahead = entry.pipe_offset.wrapping_sub(seen.pipe_position.at);
+        let known = self.pipe_positions.entry(seen.pipe_position.epoch).or_default();
+        let ahead = entry.pipe_offset.wrapping_sub(seen.pipe_position.offset);
         let differs = seen.len != entry.len || known.ahead.is_some_and(|known| known != ahead);
         if differs && lossy {
             return journal.unseen(&entry, LOSSY);
@@ -334,7 +329,7 @@ impl Segments {
             );
         } else if *known.ahead.get_or_insert(ahead) != ahead {
             agrees = false;
-            let expected = seen.pipe_position.at.wrapping_add(known.ahead.unwrap_or(0));
+            let expected = seen.pipe_position.offset.wrapping_add(known.ahead.unwrap_or(0));
             journal.contradicted(&entry, format!(
                 "The program says that the bytes went {} pipe {} at byte {} of its stream, and the kernel saw them at byte {expected}.",
                 into(entry), entry.pipe, entry.pipe_offset
@@ -348,9 +343,9 @@ impl Segments {
             agrees,
         };
         let side = if seen.puts { &mut known.puts } else { &mut known.takes };
-        if side.insert(seen.pipe_position.at, stretch).is_none() {
+        if side.insert(seen.pipe_position.offset, stretch).is_none() {
             self.order
-                .push_back((seen.pipe_position.number, seen.puts, seen.pipe_position.at));
+                .push_back((seen.pipe_position.epoch, seen.puts, seen.pipe_position.offset));
         }
         if self.order.len() > MAX_NAMED_RANGES
             && let Some((pipe_position, puts, at)) = self.order.pop_front()
@@ -383,7 +378,7 @@ impl Segments {
                 .is_some_and(|thread| thread.passed_ns > seen.entered_ns);
             let of_the_library = self
                 .pipe_positions
-                .get(&seen.pipe_position.number)
+                .get(&seen.pipe_position.epoch)
                 .is_some_and(|known| known.ahead.is_some());
             if passed && of_the_library && seen.entered_ns > journal.since_ns {
                 sums.0 += 1;

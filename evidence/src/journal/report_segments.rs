@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zctrace_contract::LibraryReason;
 use zctrace_contract::journal::Operation;
 
-use super::{NamedRange, PositionIndex, Segments, word};
+use super::{Journals, NamedRange, PositionIndex, word};
 use crate::mirror::pipe_position::PipePositionSet;
 use zctrace_report::{self as report, LedgerWord, Look, NotObserved, Segment, SegmentNames};
 
@@ -30,7 +30,7 @@ impl PositionIndex {
     }
 }
 
-impl Segments {
+impl Journals {
     /// The segments that bytes are, of which `bytes` were seen; `None` if the process has no journal.
     pub(crate) fn names(&self, pipe_positions: &PipePositionSet, bytes: u64, pid: u32) -> Option<SegmentNames> {
         let mut ids: BTreeSet<(u32, u64)> = BTreeSet::new();

@@ -1,43 +1,52 @@
-//! What lay in pipes when watching began.
+//! Content of pipes that existed before tracing started.
 //!
-//! Nobody saw who put it there, so it comes from the pipe itself. From there on its pages are as good as any: what is found
-//! is taken for a call that filled an empty ring, and believed only as long as the next call takes up exactly there.
+//! No probe observed who pushed it, so its origin is the pipe itself. From there on its pages are as
+//! good as any. A snapshot is treated as a call that filled an empty ring, and believed only as long
+//! as the next call starts exactly where the snapshot ended.
 
-use zctrace_records::{EndpointState, PipeSnapshot};
+use zctrace_records::PipeSnapshot;
 
+use super::pipe_mirror::MirrorSlot;
+use super::pipe_position::PipePosition;
+use super::pipes::Pipes;
+use crate::decode::endpoint::PipeState;
 use crate::decode::endpoints::EndpointId;
 use crate::decode::observations::CallObservations;
 use crate::decode::page_address::start_of;
-use crate::evidence::{Evidence, mirror_of};
 use crate::history::Histories;
-use crate::mirror::pipe_mirror::MirrorSlot;
-use crate::mirror::pipe_position::PipePosition;
-use crate::mirror::pipe_usage;
 use crate::span::{Location, Span};
 
-impl Evidence {
-    /// Takes a pipe that was there before. Its stations have come already.
-    pub fn pipe_snapshot(&mut self, found: &PipeSnapshot) {
-        let parts = self.parts.remove(&found.call_id).unwrap_or_default();
-        pipe_usage::found(&mut self.mirrors, found);
-        if let Some((spans, slots)) = lay_in(found, &parts) {
-            mirror_of(&mut self.mirrors, &found.endpoint).find(&found.endpoint, spans, slots);
+impl Pipes {
+    /// Adopts a pipe snapshot. Its page records arrived before.
+    pub(crate) fn adopt_snapshot(&mut self, snapshot: &PipeSnapshot, observations: &CallObservations) {
+        let state = PipeState::of(&snapshot.endpoint);
+        self.observe_snapshot(&state, snapshot.tgid, snapshot.header.timestamp_ns);
+        if let Some((spans, slots)) = spans_of_snapshot(&state, snapshot, observations) {
+            self.mirror(&state).adopt_snapshot(&state, spans, slots);
         }
-        self.keep(parts);
     }
 }
 
-/// What lay in the pipe, a span for each slot; `None` if that was not seen whole, or changed while it was looked at.
-fn lay_in(found: &PipeSnapshot, parts: &CallObservations) -> Option<(Vec<Span>, Vec<MirrorSlot>)> {
-    let end = &found.endpoint;
-    let stood_still = (end.before, end.tail_before, end.last_before) == (end.after, end.tail_after, last(end));
-    if !stood_still {
+/// Returns the pipe's content, one span per slot; `None` if the snapshot is incomplete or the ring
+/// changed while it was read.
+fn spans_of_snapshot(
+    state: &PipeState,
+    snapshot: &PipeSnapshot,
+    observations: &CallObservations,
+) -> Option<(Vec<Span>, Vec<MirrorSlot>)> {
+    let (before, mut after) = (state.entry, state.exit);
+    if before.is_empty() {
+        // An empty ring has no last slot.
+        after.last_len = before.last_len;
+    }
+    let is_stable = before == after;
+    if !is_stable {
         return None;
     }
     let (mut spans, mut slots) = (Vec::new(), Vec::new());
     let mut position = 0;
-    for piece in parts.found(found)? {
-        let (start, len) = (start_of(piece)?, u64::from(piece.len));
+    for slot in observations.snapshot_slots(snapshot)? {
+        let (start, len) = (start_of(slot)?, u64::from(slot.len));
         spans.push(Span {
             len,
             origin: EndpointId::PIPE,
@@ -54,12 +63,5 @@ fn lay_in(found: &PipeSnapshot, parts: &CallObservations) -> Option<(Vec<Span>, 
         });
         position += len;
     }
-    let (head, tail) = ((end.before >> 32) as u32, end.before as u32);
-    (slots.len() as u32 == head.wrapping_sub(tail)).then_some((spans, slots))
-}
-
-/// The length of the last slot afterwards: of an empty ring there is none.
-fn last(end: &EndpointState) -> u32 {
-    let (head, tail) = ((end.before >> 32) as u32, end.before as u32);
-    if head == tail { end.last_before } else { end.last_after }
+    (slots.len() as u32 == before.filled()).then_some((spans, slots))
 }

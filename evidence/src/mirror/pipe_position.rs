@@ -8,15 +8,15 @@ use crate::collections::range_set::RangeSet;
 /// A place in a pipe_position: the pipe_position's number, 0 for none, and how many bytes went into the pipe before.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct PipePosition {
-    pub(crate) number: u32,
-    pub(crate) at: u64,
+    pub(crate) epoch: u32,
+    pub(crate) offset: u64,
 }
 
 impl PipePosition {
     /// The place `bytes` further on.
     pub(crate) fn plus(self, bytes: u64) -> Self {
         Self {
-            at: self.at.wrapping_add(bytes),
+            offset: self.offset.wrapping_add(bytes),
             ..self
         }
     }
@@ -35,12 +35,12 @@ pub(crate) struct PipePositionSet {
 
 impl PipePositionSet {
     pub(crate) fn add(&mut self, pipe_position: PipePosition, len: u64) {
-        if pipe_position.number == 0 {
+        if pipe_position.epoch == 0 {
             return;
         }
         if let Some((first, have)) = &mut self.latest
-            && first.number == pipe_position.number
-            && first.at.wrapping_add(*have) == pipe_position.at
+            && first.epoch == pipe_position.epoch
+            && first.offset.wrapping_add(*have) == pipe_position.offset
         {
             *have += len;
             return;
@@ -51,12 +51,12 @@ impl PipePositionSet {
 
     fn flush(&mut self) {
         if let Some((pipe_position, len)) = self.latest.take()
-            && (self.parts.len() < MAX_EPOCHS || self.parts.contains_key(&pipe_position.number))
+            && (self.parts.len() < MAX_EPOCHS || self.parts.contains_key(&pipe_position.epoch))
         {
             self.parts
-                .entry(pipe_position.number)
+                .entry(pipe_position.epoch)
                 .or_default()
-                .add(pipe_position.at, len);
+                .add(pipe_position.offset, len);
         }
     }
 
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn stretches_join_whether_they_came_in_order_or_not() {
-        let pipe_position = |number, at| PipePosition { number, at };
+        let pipe_position = |epoch, offset| PipePosition { epoch, offset };
         let mut all = PipePositionSet::default();
         for (place, len) in [
             (pipe_position(1, 0), 10),

@@ -2,12 +2,12 @@
 
 use std::cmp::Reverse;
 
-use zctrace_records::{EndpointState, PipeSnapshot};
-
+use super::pipe_mirror::PipeMirror;
+use super::pipes::Pipes;
 use crate::collections::fast_map::FastMap;
-use crate::decode::endpoints::{EndpointForm, form_of};
-use crate::evidence::ObservedCall;
-use crate::mirror::pipe_mirror::PipeMirror;
+use crate::decode::call::ObservedCall;
+use crate::decode::endpoint::PipeState;
+use crate::decode::process_names::ProcessNames;
 use zctrace_report::{Pipe, Report};
 
 /// Pipes that a report lists at most, those used last.
@@ -30,27 +30,26 @@ pub(crate) struct Usage {
     tgids: Vec<u32>,
     last_ns: u64,
     /// Bytes that were in it when the trace ended.
-    pub(crate) left: Option<u64>,
+    pub(super) left: Option<u64>,
 }
 
 impl Usage {
     /// Takes note of a call that was made on the pipe.
-    pub(crate) fn note(&mut self, tgid: u32, now_ns: u64, end: &EndpointState) {
-        if self.inode != end.ino || self.slots == 0 {
+    pub(super) fn observe(&mut self, tgid: u32, now_ns: u64, state: &PipeState) {
+        if self.inode != state.ino || self.slots == 0 {
             // The structure of a pipe is used again at once by the next one.
             *self = Self {
-                inode: end.ino,
-                ring: end.extra,
-                slots: end.size,
+                inode: state.ino,
+                ring: state.ring,
+                slots: state.slot_count,
                 ..Self::default()
             };
-        } else if self.ring != end.extra || self.slots != end.size {
-            self.ring = end.extra;
-            self.slots = end.size;
+        } else if self.ring != state.ring || self.slots != state.slot_count {
+            self.ring = state.ring;
+            self.slots = state.slot_count;
             self.resized = self.resized.saturating_add(1);
         }
-        let (head, tail) = ((end.after >> 32) as u32, end.after as u32);
-        self.used = head.wrapping_sub(tail).min(end.size);
+        self.used = state.exit.filled().min(state.slot_count);
         self.most_used = self.most_used.max(self.used);
         self.calls += 1;
         self.last_ns = self.last_ns.max(now_ns);
@@ -60,31 +59,35 @@ impl Usage {
     }
 }
 
-/// Takes note of a pipe that was there before any call on it was seen.
-pub(crate) fn found(mirrors: &mut FastMap<u64, PipeMirror>, found: &PipeSnapshot) {
-    let usage = &mut crate::evidence::mirror_of(mirrors, &found.endpoint).usage;
-    if usage.inode != found.endpoint.ino {
-        usage.note(found.tgid, found.header.timestamp_ns, &found.endpoint);
-        usage.calls = 0;
-    } else if usage.calls == 0 && usage.tgids.len() < MAX_PROCESSES && !usage.tgids.contains(&found.tgid) {
-        usage.tgids.push(found.tgid);
-    }
-}
-
-/// Takes note of a call on the pipes that it was made on.
-pub(crate) fn note(mirrors: &mut FastMap<u64, PipeMirror>, observed: &ObservedCall) {
-    for end in [&observed.call.source, &observed.call.sink] {
-        if form_of(end) == EndpointForm::Pipe
-            && let Some(ring) = mirrors.get_mut(&end.object)
-        {
-            let header = &observed.call.header;
-            ring.usage.note(header.tgid, header.timestamp_ns, end);
+impl Pipes {
+    /// Records that a process has a pre-existing pipe open.
+    pub(super) fn observe_snapshot(&mut self, state: &PipeState, tgid: u32, now_ns: u64) {
+        let usage = &mut self.mirror(state).usage;
+        if usage.inode != state.ino {
+            usage.observe(tgid, now_ns, state);
+            usage.calls = 0;
+        } else if usage.calls == 0 && usage.tgids.len() < MAX_PROCESSES && !usage.tgids.contains(&tgid) {
+            usage.tgids.push(tgid);
         }
+    }
+
+    /// Records a call on the pipes among its endpoints.
+    pub(crate) fn observe_usage(&mut self, call: &ObservedCall) {
+        for pipe in call.pipes() {
+            if let Some(mirror) = self.mirrors.get_mut(&pipe.pipe) {
+                mirror.usage.observe(call.tgid, call.exited_ns, pipe);
+            }
+        }
+    }
+
+    /// Lists the pipes that were used last in a report.
+    pub(crate) fn fill_usage(&self, report: &mut Report, names: &ProcessNames) {
+        fill(report, &self.mirrors, names);
     }
 }
 
 /// Lists the pipes that were used last.
-pub(crate) fn fill(report: &mut Report, mirrors: &FastMap<u64, PipeMirror>, names: &FastMap<u32, String>) {
+fn fill(report: &mut Report, mirrors: &FastMap<u64, PipeMirror>, names: &ProcessNames) {
     let mut used: Vec<&PipeMirror> = mirrors.values().filter(|ring| ring.usage.slots > 0).collect();
     used.sort_unstable_by_key(|ring| (Reverse(ring.usage.last_ns), ring.usage.inode));
     let newest = used.first().map_or(0, |ring| ring.usage.last_ns);
@@ -92,7 +95,7 @@ pub(crate) fn fill(report: &mut Report, mirrors: &FastMap<u64, PipeMirror>, name
     report.pipes.extend(used.into_iter().take(MAX_LISTED).map(|ring| {
         let usage = &ring.usage;
         let mut processes: Vec<String> = Vec::new();
-        for name in usage.tgids.iter().filter_map(|tgid| names.get(tgid)) {
+        for name in usage.tgids.iter().filter_map(|tgid| names.get(*tgid)) {
             if !processes.contains(name) {
                 processes.push(name.clone());
             }
@@ -119,15 +122,20 @@ pub(crate) fn fill(report: &mut Report, mirrors: &FastMap<u64, PipeMirror>, name
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::endpoint::RingState;
     use zctrace_report::{Scope, Tier};
 
-    fn end(ino: u64, extra: u64, size: u32, head: u32, tail: u32) -> EndpointState {
-        EndpointState {
+    fn end(ino: u64, ring: u64, slot_count: u32, head: u32, tail: u32) -> PipeState {
+        PipeState {
             ino,
-            extra,
-            size,
-            after: u64::from(head) << 32 | u64::from(tail),
-            ..EndpointState::default()
+            ring,
+            slot_count,
+            exit: RingState {
+                head,
+                tail,
+                ..RingState::default()
+            },
+            ..PipeState::default()
         }
     }
 
@@ -141,9 +149,9 @@ mod tests {
     #[test]
     fn a_pipe_says_how_full_it_was_who_used_it_and_that_it_was_resized() {
         let mut ring = PipeMirror::default();
-        ring.usage.note(1, 10, &end(7, 100, 16, 12, 0));
-        ring.usage.note(2, 20, &end(7, 100, 16, 12, 9));
-        ring.usage.note(3, 30, &end(7, 200, 32, 4, 0));
+        ring.usage.observe(1, 10, &end(7, 100, 16, 12, 0));
+        ring.usage.observe(2, 20, &end(7, 100, 16, 12, 9));
+        ring.usage.observe(3, 30, &end(7, 200, 32, 4, 0));
         let report = listed(&[(1, ring)].into_iter().collect());
         let pipe = &report.pipes[0];
         assert_eq!((pipe.inode, pipe.slots, pipe.used, pipe.most_used), (7, 32, 4, 12));
@@ -155,18 +163,18 @@ mod tests {
     #[test]
     fn another_pipe_in_the_same_place_begins_anew() {
         let mut usage = Usage::default();
-        usage.note(1, 10, &end(7, 100, 16, 16, 0));
-        usage.note(2, 20, &end(8, 100, 16, 1, 0));
+        usage.observe(1, 10, &end(7, 100, 16, 16, 0));
+        usage.observe(2, 20, &end(8, 100, 16, 1, 0));
         assert_eq!((usage.inode, usage.most_used, usage.resized, usage.calls), (8, 1, 0, 1));
         // Counters go round.
-        usage.note(2, 30, &end(8, 100, 16, 2, u32::MAX));
+        usage.observe(2, 30, &end(8, 100, 16, 2, u32::MAX));
         assert_eq!(usage.used, 3);
     }
 
     #[test]
     fn an_empty_pipe_has_nothing_in_it_whatever_was_missed() {
         let mut ring = PipeMirror::default();
-        ring.usage.note(1, 10, &end(7, 100, 16, 9, 9));
+        ring.usage.observe(1, 10, &end(7, 100, 16, 9, 9));
         assert_eq!(listed(&[(1, ring)].into_iter().collect()).pipes[0].bytes, Some(0));
     }
 
@@ -175,7 +183,7 @@ mod tests {
         let mut mirrors = FastMap::default();
         for n in 0..300_u64 {
             let mut ring = PipeMirror::default();
-            ring.usage.note(n as u32, n, &end(n + 1, 1, 16, 1, 0));
+            ring.usage.observe(n as u32, n, &end(n + 1, 1, 16, 1, 0));
             mirrors.insert(n, ring);
         }
         let report = listed(&mirrors);

@@ -2,24 +2,15 @@
 
 use std::collections::VecDeque;
 
-use zctrace_records::{PageRange, PageRecord, SocketPair};
+use zctrace_records::SocketPair;
 
-use crate::classify::rule::{Observation, PipeBufOps, SlotKind};
+use super::stream::{Sent, Stream};
+use super::unix_stream::UnixStream;
 use crate::collections::fast_map::FastMap;
-use crate::decode::page_address::start_of;
-use crate::flows::edges::EdgeKey;
-use crate::mirror::stream::{Sent, Stream};
+use crate::decode::observation::{Observation, PipeBufOps, SlotKind};
+use crate::decode::page_record::Packet;
+use crate::sender::Sender;
 use crate::span::{Location, Span};
-
-/// Who gave bytes to a stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Sender {
-    pub(crate) edge: EdgeKey,
-    pub(crate) user_ip: u64,
-    pub(crate) serial: u64,
-    /// The number of the stream that they were given to; 0: none.
-    pub(crate) stream: u64,
-}
 
 /// One direction of a TCP connection.
 #[derive(Debug)]
@@ -85,19 +76,19 @@ impl Sockets {
     /// A packet: tells `each` what it carried of what calls gave.
     pub(crate) fn packet(
         &mut self,
-        station: &PageRecord,
-        names: &PipeBufOps,
+        packet: &Packet<'_>,
+        ops: &PipeBufOps,
         each: &mut impl FnMut(&Sent<Sender>, &Observation),
     ) {
         let room = self.runs < MAX_UNCLAIMED;
-        let Some(stream) = self.tcp_to_send(station.pair) else {
+        let Some(stream) = self.tcp_to_send(packet.pair) else {
             return;
         };
         let before = stream.bytes.len();
         stream.bytes.packets += 1;
-        let mut position = stream.bytes.position(station.position as u32);
-        let end = position + u64::from(station.total);
-        for run in observations_of(station.linear, pieces_of(station), names) {
+        let mut position = stream.bytes.position(packet.sequence);
+        let end = position + packet.payload.len;
+        for run in packet.payload.observations(ops) {
             // A packet that says it has more pages than bytes is not believed beyond its bytes.
             let run = Observation {
                 len: run.len.min(end.saturating_sub(position)),
@@ -106,7 +97,7 @@ impl Sockets {
             if run.len == 0 {
                 break;
             }
-            stream.bytes.see(position, run, each);
+            stream.bytes.match_packet(position, run, each);
             position += run.len;
         }
         stream.bytes.trim(room);
@@ -115,7 +106,7 @@ impl Sockets {
     }
 
     /// A connection has ended: returns what was given and never seen under way.
-    pub(crate) fn closed(&mut self, pair: SocketPair) -> Vec<Sent<Sender>> {
+    pub(crate) fn close(&mut self, pair: SocketPair) -> Vec<Sent<Sender>> {
         let mut left = Vec::new();
         for pair in [pair, pair.reversed()] {
             if let Some(stream) = self.tcp.get_mut(&pair)
@@ -146,10 +137,7 @@ impl Sockets {
         let numbers = &mut self.numbers;
         self.unix.entry(sock).or_insert_with(|| {
             *numbers += 1;
-            UnixStream {
-                number: *numbers,
-                ..UnixStream::default()
-            }
+            UnixStream::new(*numbers)
         })
     }
 
@@ -161,7 +149,7 @@ impl Sockets {
         streams.sort_unstable_by_key(|(number, _)| *number);
         streams
             .into_iter()
-            .flat_map(|(_, bytes)| bytes.unseen().map(|given| (given, bytes.packets)))
+            .flat_map(|(_, bytes)| bytes.in_flight().map(|given| (given, bytes.packets)))
     }
 
     /// Whether there is a UNIX socket among them.
@@ -173,140 +161,13 @@ impl Sockets {
     pub(crate) fn has_in_flight(&self) -> bool {
         let tcp = self.tcp.values().map(|stream| &stream.bytes);
         let unix = self.unix.values().map(|stream| &stream.bytes);
-        tcp.chain(unix).any(|bytes| bytes.unseen().next().is_some())
-    }
-}
-
-/// The runs of a packet or message, in the order of its bytes.
-pub(crate) fn observations_of(
-    linear: u32,
-    pieces: &[PageRange],
-    names: &PipeBufOps,
-) -> impl Iterator<Item = Observation> {
-    let linear = (linear > 0).then(|| Observation::linear(u64::from(linear)));
-    linear.into_iter().chain(pieces.iter().map(|piece| seen(piece, names)))
-}
-
-fn pieces_of(station: &PageRecord) -> &[PageRange] {
-    &station.ranges[..usize::from(station.count).min(station.ranges.len())]
-}
-
-pub(crate) fn seen(piece: &PageRange, names: &PipeBufOps) -> Observation {
-    Observation::new(piece, start_of(piece), u64::from(piece.len), names)
-}
-
-/// What one UNIX socket sent. The kernel counts nothing here, so places are counted from a moment at which nothing was under
-/// way.
-#[derive(Debug, Default)]
-pub(crate) struct UnixStream {
-    pub(crate) number: u64,
-    pub(crate) bytes: Stream<Sender>,
-    /// Bytes that calls gave; bytes that were consumed or thrown away.
-    sent: u64,
-    consumed: u64,
-    /// Which socket of this address it is.
-    life: Option<u64>,
-    synced: bool,
-    /// Messages that were consumed while it was not known where they belong.
-    early: VecDeque<(u64, Vec<Observation>)>,
-    /// Bytes that calls of the receiver took; and such calls while it was not known where their bytes belong.
-    received: u64,
-    early_reads: VecDeque<(u64, u64)>,
-}
-
-/// `sk_wmem_alloc` of a socket with nothing under way (net/core/sock.c, `sk_alloc`).
-const NOTHING_IN_FLIGHT: u64 = 1;
-/// Messages that are remembered until it is known where they belong.
-const MAX_EARLY: usize = 1024;
-
-impl UnixStream {
-    /// A call gave bytes. Returns the place of the first, or `None` if places are not known; and what messages have carried
-    /// of what was given before.
-    pub(crate) fn send(
-        &mut self,
-        life: u64,
-        in_flight: u64,
-        entered_ns: u64,
-        len: u64,
-    ) -> (Option<u64>, Vec<(Sent<Sender>, Observation)>) {
-        if self.life != Some(life) {
-            // Another socket at the same address.
-            *self = Self {
-                number: self.number,
-                life: Some(life),
-                early: std::mem::take(&mut self.early),
-                early_reads: std::mem::take(&mut self.early_reads),
-                ..Self::default()
-            };
-        }
-        let mut matched = Vec::new();
-        if !self.synced && in_flight == NOTHING_IN_FLIGHT {
-            self.synced = true;
-            self.consumed = self.sent;
-            // Who took bytes before this moment took what was sent before it.
-            let since = std::mem::take(&mut self.early_reads).into_iter();
-            self.received = self.sent
-                + since
-                    .filter(|(at, _)| *at > entered_ns)
-                    .map(|(_, len)| len)
-                    .sum::<u64>();
-            for (at, runs) in std::mem::take(&mut self.early) {
-                if at > entered_ns {
-                    matched.extend(self.carry(&runs));
-                }
-            }
-        }
-        let position = self.sent;
-        self.sent = self.sent.wrapping_add(len);
-        (self.synced.then_some(position), matched)
-    }
-
-    /// A call of the receiver took bytes. Returns the place of the first, if places are known.
-    pub(crate) fn receive(&mut self, left_ns: u64, len: u64) -> Option<u64> {
-        if !self.synced {
-            self.early_reads.push_back((left_ns, len));
-            if self.early_reads.len() > MAX_EARLY {
-                self.early_reads.pop_front();
-            }
-            return None;
-        }
-        let position = self.received;
-        self.received = self.received.wrapping_add(len);
-        Some(position)
-    }
-
-    /// A message was consumed or thrown away.
-    pub(crate) fn message(&mut self, station: &PageRecord, names: &PipeBufOps) -> Vec<(Sent<Sender>, Observation)> {
-        let runs: Vec<Observation> = observations_of(station.linear, pieces_of(station), names).collect();
-        self.bytes.packets += 1;
-        if runs.iter().map(|run| run.len).sum::<u64>() != u64::from(station.total) {
-            // Not all of it could be read: nothing after it has a place.
-            self.synced = false;
-            return Vec::new();
-        }
-        if self.synced {
-            return self.carry(&runs);
-        }
-        self.early.push_back((station.header.timestamp_ns, runs));
-        if self.early.len() > MAX_EARLY {
-            self.early.pop_front();
-        }
-        Vec::new()
-    }
-
-    fn carry(&mut self, runs: &[Observation]) -> Vec<(Sent<Sender>, Observation)> {
-        let mut matched = Vec::new();
-        for run in runs {
-            matched.extend(self.bytes.seen(self.consumed, *run));
-            self.consumed = self.consumed.wrapping_add(run.len);
-        }
-        self.bytes.trim(false);
-        matched
+        tcp.chain(unix).any(|bytes| bytes.in_flight().next().is_some())
     }
 }
 
 /// Adds the spans that a TCP receiver took: what packets showed of them, and the rest unseen.
-pub(crate) fn taken_from(stream: &TcpStream, position: u64, len: u64, span: Span, spans: &mut Vec<Span>) {
+pub(crate) fn append_received(stream: &TcpStream, position: u64, span: Span, spans: &mut Vec<Span>) {
+    let len = span.len;
     let blank = if stream.bytes.packets == 0 {
         Location::Remote
     } else {
@@ -325,7 +186,7 @@ pub(crate) fn taken_from(stream: &TcpStream, position: u64, len: u64, span: Span
     };
     for (start, run) in stream.bytes.runs(position, len) {
         push(spans, at, start - at, blank);
-        let location = match (run.start, run.mark) {
+        let location = match (run.start, run.slot_kind) {
             (Some(_), SlotKind::Zero) | (None, _) => Location::Unknown,
             (Some(start), _) => Location::Page(start),
         };

@@ -1,8 +1,8 @@
 //! The bytes of one direction of a connection, by their place in the stream: what calls put in, and in which pages packets
 //! carried them. Either may be known first.
 
-use crate::classify::rule::Observation;
 use crate::collections::position_map::PositionMap;
+use crate::decode::observation::Observation;
 use crate::span::{Location, Span};
 
 /// Runs of packets that are kept, per stream, for a receiver to come, after a call has claimed them. A receive buffer holds 6
@@ -37,9 +37,9 @@ pub(crate) struct Stream<T> {
     /// The latest place, to make 64-bit places of 32-bit sequence numbers. Starts far from 0, for what was before.
     latest: Option<u64>,
     /// What was seen under way, by place.
-    seen: PositionMap<Observation>,
+    observed: PositionMap<Observation>,
     /// What was given and not yet seen, by place.
-    given: PositionMap<Sent<T>>,
+    in_flight: PositionMap<Sent<T>>,
     /// Up to where calls have claimed what was seen.
     claimed: u64,
     /// Packets that were seen.
@@ -50,8 +50,8 @@ impl<T> Default for Stream<T> {
     fn default() -> Self {
         Self {
             latest: None,
-            seen: PositionMap::default(),
-            given: PositionMap::default(),
+            observed: PositionMap::default(),
+            in_flight: PositionMap::default(),
             claimed: 0,
             packets: 0,
         }
@@ -71,44 +71,49 @@ impl<T: Copy> Stream<T> {
 
     /// Takes note of a run that was seen under way, and returns what was given at that place, each with the part of the run
     /// that carries it. What was seen before at the same place is not replaced: a packet sent again is the same bytes.
-    pub(crate) fn seen(&mut self, position: u64, run: Observation) -> Vec<(Sent<T>, Observation)> {
+    pub(crate) fn record_packet(&mut self, position: u64, run: Observation) -> Vec<(Sent<T>, Observation)> {
         let mut matched = Vec::new();
-        self.see(position, run, &mut |given, seen| matched.push((*given, *seen)));
+        self.match_packet(position, run, &mut |given, seen| matched.push((*given, *seen)));
         matched
     }
 
     /// The same, telling `each`.
     #[inline]
-    pub(crate) fn see(&mut self, position: u64, run: Observation, each: &mut impl FnMut(&Sent<T>, &Observation)) {
-        let is_new = self.seen.last().is_none_or(|(at, last)| at + last.len <= position);
+    pub(crate) fn match_packet(
+        &mut self,
+        position: u64,
+        run: Observation,
+        each: &mut impl FnMut(&Sent<T>, &Observation),
+    ) {
+        let is_new = self.observed.last().is_none_or(|(at, last)| at + last.len <= position);
         if is_new {
             self.match_given(position, &run, each);
-            self.seen.push(position, run);
+            self.observed.push(position, run);
             return;
         }
         for (start, fresh) in self.not_seen_yet(position, run) {
             self.match_given(start, &fresh, each);
-            self.seen.insert(start, fresh);
+            self.observed.insert(start, fresh);
         }
     }
 
     /// Forgets the oldest runs. Those that no call has claimed yet are kept if there is `room` for them: a single sendfile(2)
     /// can be under way for gigabytes before its record comes.
     pub(crate) fn trim(&mut self, room: bool) {
-        while self.seen.len() > MAX_KEPT {
-            let Some((at, run)) = self.seen.first() else {
+        while self.observed.len() > MAX_KEPT {
+            let Some((at, run)) = self.observed.first() else {
                 break;
             };
             if room && at + run.len > self.claimed {
                 break;
             }
-            self.seen.pop_first();
+            self.observed.pop_first();
         }
     }
 
     /// Runs that are kept.
     pub(crate) fn len(&self) -> usize {
-        self.seen.len()
+        self.observed.len()
     }
 
     /// The parts of a run at places that nothing was seen at.
@@ -117,7 +122,7 @@ impl<T: Copy> Stream<T> {
         let mut fresh = Vec::new();
         let mut at = position;
         for &(start, have) in self
-            .seen
+            .observed
             .overlapping_from(position)
             .take_while(|(start, _)| *start < end)
         {
@@ -142,28 +147,28 @@ impl<T: Copy> Stream<T> {
     /// Takes out what was given within a run.
     #[inline]
     fn match_given(&mut self, start: u64, run: &Observation, each: &mut impl FnMut(&Sent<T>, &Observation)) {
-        if !self.given.is_empty() {
+        if !self.in_flight.is_empty() {
             self.match_some(start, run, each);
         }
     }
 
     fn match_some(&mut self, start: u64, run: &Observation, each: &mut impl FnMut(&Sent<T>, &Observation)) {
         let end = start + run.len;
-        let reaching = self.given.overlapping_from(start).take_while(|(at, _)| *at < end);
+        let reaching = self.in_flight.overlapping_from(start).take_while(|(at, _)| *at < end);
         let reaching = reaching.filter(|(at, given)| at + given.span.len > start);
         let places: Vec<u64> = reaching.map(|(at, _)| *at).collect();
         for at in places {
-            let Some(mut given) = self.given.remove(at) else {
+            let Some(mut given) = self.in_flight.remove(at) else {
                 continue;
             };
             if at < start {
                 let (before, rest) = given.split(start - at);
-                self.given.insert(at, before);
+                self.in_flight.insert(at, before);
                 given = rest;
             }
             if given.at + given.span.len > end {
                 let (head, after) = given.split(end - given.at);
-                self.given.insert(end, after);
+                self.in_flight.insert(end, after);
                 given = head;
             }
             let part = run.part(given.at - start, given.span.len);
@@ -174,7 +179,7 @@ impl<T: Copy> Stream<T> {
     /// Takes note of what a call gave from a place on, and tells `each` what has been seen of it already.
     ///
     /// Two calls that claim the same place cannot both be right: such spans are added to `refused`, and not noted.
-    pub(crate) fn give(
+    pub(crate) fn record_send(
         &mut self,
         position: u64,
         spans: &[Span],
@@ -183,8 +188,8 @@ impl<T: Copy> Stream<T> {
         each: &mut impl FnMut(&Sent<T>, &Observation),
     ) {
         // The one before may reach to where these begin.
-        let mut number = self.seen.before(position);
-        let before = number.checked_sub(1).and_then(|before| self.seen.get(before));
+        let mut number = self.observed.before(position);
+        let before = number.checked_sub(1).and_then(|before| self.observed.get(before));
         if before.is_some_and(|(start, run)| start + run.len > position) {
             number -= 1;
         }
@@ -195,7 +200,7 @@ impl<T: Copy> Stream<T> {
                 (Some(at), Some(end)) if self.is_free(at, end) => {
                     let given = Sent { at, span, by };
                     // Most runs are just what was in a slot.
-                    if let Some((start, run)) = self.seen.get(number)
+                    if let Some((start, run)) = self.observed.get(number)
                         && (*start, run.len) == (at, span.len)
                     {
                         each(&given, run);
@@ -213,10 +218,10 @@ impl<T: Copy> Stream<T> {
     /// Whether no call has given anything in a stretch. It is claimed from now on, at any rate.
     fn is_free(&mut self, position: u64, end: u64) -> bool {
         self.claimed = self.claimed.max(end);
-        if self.given.is_empty() {
+        if self.in_flight.is_empty() {
             return true;
         }
-        let before = self.given.last_before(end);
+        let before = self.in_flight.last_before(end);
         before.is_none_or(|(at, given)| at + given.span.len <= position)
     }
 
@@ -228,14 +233,14 @@ impl<T: Copy> Stream<T> {
         mut number: usize,
         each: &mut impl FnMut(&Sent<T>, &Observation),
     ) -> usize {
-        while let Some(&(start, run)) = self.seen.get(number)
+        while let Some(&(start, run)) = self.observed.get(number)
             && start < end
         {
             let run_end = start + run.len;
             if run_end > rest.at {
                 if start > rest.at {
                     let (before, after) = rest.split(start - rest.at);
-                    self.given.insert(before.at, before);
+                    self.in_flight.insert(before.at, before);
                     rest = after;
                 }
                 let len = run_end.min(end) - rest.at;
@@ -249,14 +254,14 @@ impl<T: Copy> Stream<T> {
             number += 1;
         }
         if rest.span.len > 0 {
-            self.given.insert(rest.at, rest);
+            self.in_flight.insert(rest.at, rest);
         }
         number
     }
 
     /// What was seen in a stretch, cut to it, in order; places that were not seen are left out.
     pub(crate) fn runs(&self, position: u64, len: u64) -> impl Iterator<Item = (u64, Observation)> {
-        runs_in(&self.seen, position, len)
+        runs_in(&self.observed, position, len)
     }
 
     /// Where the bytes of a stretch lie, as far as it is known: in the pages that were seen under way, or in those that a call
@@ -266,7 +271,10 @@ impl<T: Copy> Stream<T> {
         let seen = self
             .runs(position, len)
             .filter_map(|(at, run)| Some((at - position, run.len, Location::Page(run.start?))));
-        let given = self.given.overlapping_from(position).take_while(|(at, _)| *at < end);
+        let given = self
+            .in_flight
+            .overlapping_from(position)
+            .take_while(|(at, _)| *at < end);
         let given = given.filter_map(|&(at, given)| {
             let from = at.max(position);
             let to = (at + given.span.len).min(end);
@@ -278,13 +286,13 @@ impl<T: Copy> Stream<T> {
     }
 
     /// What was given and has not been seen.
-    pub(crate) fn unseen(&self) -> impl Iterator<Item = &Sent<T>> {
-        self.given.values()
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &Sent<T>> {
+        self.in_flight.values()
     }
 
     /// The same, taken out: nothing more will be sent.
     pub(crate) fn close(&mut self) -> Vec<Sent<T>> {
-        std::mem::take(&mut self.given).into_values().collect()
+        std::mem::take(&mut self.in_flight).into_values().collect()
     }
 }
 
@@ -304,8 +312,8 @@ fn runs_in(seen: &PositionMap<Observation>, position: u64, len: u64) -> impl Ite
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classify::rule::SlotKind;
     use crate::decode::endpoints::EndpointId;
+    use crate::decode::observation::SlotKind;
     use crate::decode::page_address::{Owner, PageAddress};
     use crate::history::Histories;
     use crate::mirror::pipe_position::PipePosition;
@@ -316,7 +324,7 @@ mod tests {
         Observation {
             start: Some(PageAddress(at)),
             owner: Owner::Kernel { position: 0 },
-            mark: SlotKind::Plain,
+            slot_kind: SlotKind::Plain,
             len,
         }
     }
@@ -324,7 +332,7 @@ mod tests {
     /// What was seen of what is given.
     fn give(stream: &mut Stream<()>, position: u64, span: Span) -> Option<Vec<(Sent<()>, Observation)>> {
         let (mut matched, mut refused) = (Vec::new(), Vec::new());
-        stream.give(position, &[span], (), &mut refused, &mut |given, seen| {
+        stream.record_send(position, &[span], (), &mut refused, &mut |given, seen| {
             matched.push((*given, *seen));
         });
         refused.is_empty().then_some(matched)
@@ -358,7 +366,7 @@ mod tests {
         let all = |room| {
             let mut stream = Stream::<()>::default();
             for at in 0..many {
-                stream.seen(at * 10, run(at * 1000, 10));
+                stream.record_packet(at * 10, run(at * 1000, 10));
                 stream.trim(room);
             }
             let matched = give(&mut stream, 0, span(0, many * 10)).unwrap().len();
@@ -374,7 +382,7 @@ mod tests {
     fn places_come_from_what_was_seen_and_else_from_what_was_given() {
         let mut stream = Stream::<()>::default();
         give(&mut stream, 100, span(5000, 50)).unwrap();
-        stream.seen(110, run(5010, 20));
+        stream.record_packet(110, run(5010, 20));
         let at = |address| Location::Page(PageAddress(address));
         assert_eq!(
             stream.locations(105, 100),
@@ -416,7 +424,7 @@ mod tests {
                     let (first, second) = span(1000 + at, len).split(len / 3);
                     let (mut pairs, mut refused) = (Vec::new(), Vec::new());
                     let spans = if first.len > 0 { vec![first, second] } else { vec![second] };
-                    stream.give(1000 + at, &spans, (), &mut refused, &mut |given, seen| pairs.push((*given, *seen)));
+                    stream.record_send(1000 + at, &spans, (), &mut refused, &mut |given, seen| pairs.push((*given, *seen)));
                     prop_assert!(refused.is_empty());
                     at += len;
                     pairs
@@ -425,7 +433,7 @@ mod tests {
                     let (start, end) = (start.min(total), (start + len).min(total));
                     if start == end { continue }
                     covered[start as usize..end as usize].fill(true);
-                    stream.seen(1000 + start, run(1000 + start, end - start))
+                    stream.record_packet(1000 + start, run(1000 + start, end - start))
                 };
                 for (given, seen) in pairs {
                     prop_assert_eq!(given.span.len, seen.len);
@@ -438,7 +446,7 @@ mod tests {
             for byte in 0..total as usize {
                 prop_assert_eq!(matched[byte], u32::from(covered[byte] && given[byte]), "byte {}", byte);
             }
-            let unseen: u64 = stream.unseen().map(|given| given.span.len).sum();
+            let unseen: u64 = stream.in_flight().map(|given| given.span.len).sum();
             let want = (0..total as usize).filter(|&b| given[b] && !covered[b]).count();
             prop_assert_eq!(unseen, want as u64);
         }

@@ -80,7 +80,7 @@ fn report(records: &[Record], journal: &[Vec<JournalEvent>]) -> Report {
     {
         match record {
             Record::Station(station) => evidence.page_record(station),
-            Record::Call(call) => evidence.call(*call),
+            Record::Call(call) => evidence.call(call),
             Record::Process(process) => evidence.process_event(process),
             Record::Found(found) => evidence.pipe_snapshot(found),
         }

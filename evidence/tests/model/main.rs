@@ -197,7 +197,7 @@ fn judge_as(records: &[Record], told: &dyn Fn(&PageRecord) -> PageRecord) -> Rep
     for record in records {
         match record {
             Record::Station(station) => evidence.page_record(&told(station)),
-            Record::Call(call) => evidence.call(*call),
+            Record::Call(call) => evidence.call(call),
             Record::Process(process) => evidence.process_event(process),
             Record::Found(found) => evidence.pipe_snapshot(found),
         }

@@ -1,0 +1,117 @@
+//! Sinks that are sockets: bytes are matched with the packets or messages that carried them.
+
+use super::memory_copy_reason;
+use crate::classify::rule::classify;
+use crate::decode::call::ObservedCall;
+use crate::decode::endpoint::{TcpState, UnixState};
+use crate::decode::observation::{Observation, SlotKind};
+use crate::decode::page_record::{Message, Packet};
+use crate::evidence::Evidence;
+use crate::history::Outcome;
+use crate::sender::Sender;
+use crate::span::{Span, total};
+use zctrace_contract::Reason;
+
+impl Evidence {
+    /// Matches a packet with the bytes that calls sent.
+    pub(crate) fn packet(&mut self, packet: &Packet<'_>) {
+        let mut batch = self.deliveries.take_batch();
+        let ops = self.config.pipe_buf_ops;
+        self.sockets.packet(packet, &ops, &mut |sent, observation| {
+            batch.add(
+                sent,
+                observation,
+                in_packet(&sent.span, observation, packet.is_copied_on_receive),
+            );
+        });
+        self.deliveries.deliver_batch(batch);
+    }
+
+    /// Matches a UNIX message with the bytes that calls sent.
+    pub(crate) fn message(&mut self, message: &Message<'_>) {
+        let mut batch = self.deliveries.take_batch();
+        let ops = self.config.pipe_buf_ops;
+        for (sent, observation) in &self.sockets.unix(message.sender).message(message, &ops) {
+            batch.add(sent, observation, in_message(&sent.span, observation));
+        }
+        self.deliveries.deliver_batch(batch);
+    }
+
+    pub(super) fn deliver_to_tcp(&mut self, call: &ObservedCall, tcp: &TcpState, spans: &[Span], mut by: Sender) {
+        let stream = if u64::from(tcp.advance()) == total(spans) {
+            self.sockets.tcp_to_send(tcp.pair)
+        } else {
+            None
+        };
+        let Some(stream) = stream else {
+            // Another writer ran at the same time, or a protocol on top added bytes of its own.
+            return self.deliver_unknown(spans, Reason::NotObserved, &by);
+        };
+        by.stream = stream.number;
+        let position = stream.bytes.position(tcp.entry_sequence);
+        let mut batch = self.deliveries.take_batch();
+        let mut refused = Vec::new();
+        // Of packets that came before the call's record it is not known any more whether they went
+        // to this host. The doubtful case is assumed.
+        let sends_user_pages = call.sends_user_pages();
+        stream
+            .bytes
+            .record_send(position, spans, by, &mut refused, &mut |sent, observation| {
+                let is_copied_on_receive = sends_user_pages && observation.slot_kind == SlotKind::Plain;
+                batch.add(
+                    sent,
+                    observation,
+                    in_packet(&sent.span, observation, is_copied_on_receive),
+                );
+            });
+        self.deliveries.deliver_batch(batch);
+        self.deliver_unknown(&refused, Reason::NotObserved, &by);
+    }
+
+    pub(super) fn deliver_to_unix(&mut self, call: &ObservedCall, unix: &UnixState, spans: &[Span], mut by: Sender) {
+        let stream = self.sockets.unix(unix.sock);
+        let (position, early) = stream.send(unix.ino, unix.wmem_at_entry, call.entered_ns, total(spans));
+        by.stream = stream.number;
+        let mut batch = self.deliveries.take_batch();
+        for (sent, observation) in &early {
+            batch.add(sent, observation, in_message(&sent.span, observation));
+        }
+        let mut refused = Vec::new();
+        // A write copies by contract, whichever messages carry its bytes.
+        let is_copy = call.source.is_memory();
+        if let (Some(at), false) = (position, is_copy) {
+            stream
+                .bytes
+                .record_send(at, spans, by, &mut refused, &mut |sent, observation| {
+                    batch.add(sent, observation, in_message(&sent.span, observation));
+                });
+        } else {
+            refused.extend_from_slice(spans);
+        }
+        self.deliveries.deliver_batch(batch);
+        if is_copy {
+            self.deliver_all(&refused, Outcome::Copied(memory_copy_reason(call)), &by);
+        } else {
+            self.deliver_unknown(&refused, Reason::NotObserved, &by);
+        }
+    }
+}
+
+/// Classifies bytes in a packet.
+fn in_packet(span: &Span, observation: &Observation, is_copied_on_receive: bool) -> Outcome {
+    if is_copied_on_receive {
+        return Outcome::Unknown(Reason::NotObserved);
+    }
+    classify(span.location, observation)
+}
+
+/// Classifies bytes in a UNIX message.
+///
+/// The kernel counts no positions here, the engine does. The same page shows that it counted right.
+/// Another page shows only that something is wrong, so it is no witness of a copy.
+fn in_message(span: &Span, observation: &Observation) -> Outcome {
+    match classify(span.location, observation) {
+        Outcome::Copied(_) => Outcome::Unknown(Reason::NotObserved),
+        other => other,
+    }
+}

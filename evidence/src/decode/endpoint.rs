@@ -1,0 +1,266 @@
+//! The endpoints of a call, decoded from the wire record.
+//!
+//! `EndpointState` has one layout for every kind of endpoint, so its members `before`, `after`,
+//! `extra` and `size` mean something else for each kind. This module decides once what they mean.
+//! The engine sees the variants of [`Endpoint`], whose members have names and units.
+
+use zctrace_records::{EndpointState, SocketPair, endpoint_kind};
+
+/// `O_DIRECT` of x86-64 (include/uapi/asm-generic/fcntl.h).
+pub(crate) const O_DIRECT: u32 = 0o40_000;
+
+/// `/dev/null`: major 1, minor 3 (Documentation/admin-guide/devices.txt).
+pub(crate) const DEV_NULL: u32 = (1 << 20) | 3;
+
+/// One side of a call, with the state that the call observed at its entry and exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Endpoint {
+    /// The caller's memory.
+    Memory(MemoryState),
+    /// A pipe or FIFO.
+    Pipe(PipeState),
+    /// A file or block device whose bytes pass through the page cache.
+    Buffered(FileState),
+    /// A file or block device that is open with `O_DIRECT`.
+    Direct(FileState),
+    /// A TCP socket.
+    Tcp(TcpState),
+    /// A UNIX stream socket.
+    UnixStream(UnixState),
+    /// `/dev/null`, which discards.
+    Null,
+    /// An endpoint for which no rule exists.
+    Other,
+}
+
+/// The caller's buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct MemoryState {
+    /// Address of the (first) buffer.
+    pub(crate) address: u64,
+    /// The call names one buffer, so byte n of the call is at `address + n`.
+    pub(crate) is_contiguous: bool,
+}
+
+/// A pipe's ring at the entry and at the exit of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct PipeState {
+    /// Address of `pipe_inode_info`. The kernel reuses it at once for the next pipe.
+    pub(crate) pipe: u64,
+    pub(crate) ino: u64,
+    pub(crate) dev: u32,
+    /// Address of the ring (`bufs`) at the exit.
+    pub(crate) ring: u64,
+    /// Number of slots (`ring_size`) at the exit.
+    pub(crate) slot_count: u32,
+    pub(crate) entry: RingState,
+    pub(crate) exit: RingState,
+}
+
+/// A pipe's ring at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct RingState {
+    /// Slots ever filled, modulo 2^32.
+    pub(crate) head: u32,
+    /// Slots ever emptied, modulo 2^32.
+    pub(crate) tail: u32,
+    /// Where in its page the slot at the tail starts; 0 if the ring is empty.
+    pub(crate) tail_offset: u32,
+    /// Bytes in the slot at the tail; 0 if the ring is empty.
+    pub(crate) tail_len: u64,
+    /// Bytes in the slot that was before the head at the entry, which a write may append to; 0 if
+    /// there was none.
+    pub(crate) last_len: u32,
+}
+
+impl RingState {
+    /// Returns whether the ring has no filled slot.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == self.tail
+    }
+
+    /// Returns the number of filled slots.
+    pub(crate) fn filled(&self) -> u32 {
+        self.head.wrapping_sub(self.tail)
+    }
+}
+
+impl PipeState {
+    /// Decodes a pipe's state.
+    pub(crate) fn of(state: &EndpointState) -> Self {
+        // Head and tail share a word, and so do offset and length of the slot at the tail.
+        let ring = |counters: u64, tail_slot: u64, last_len| RingState {
+            head: (counters >> 32) as u32,
+            tail: counters as u32,
+            tail_offset: (tail_slot >> 32) as u32,
+            tail_len: tail_slot & 0xffff_ffff,
+            last_len,
+        };
+        Self {
+            pipe: state.object,
+            ino: state.ino,
+            dev: state.dev,
+            ring: state.extra,
+            slot_count: state.size,
+            entry: ring(state.before, state.tail_before, state.last_before),
+            exit: ring(state.after, state.tail_after, state.last_after),
+        }
+    }
+
+    /// Returns what distinguishes this ring from others at the same address: the inode, the address
+    /// of the ring and its size. Resizing replaces the ring (`F_SETPIPE_SZ`).
+    pub(crate) fn identity(&self) -> (u64, u64, u32) {
+        (self.ino, self.ring, self.slot_count)
+    }
+
+    /// Returns the number of slots that were filled during the call, by whichever producer.
+    pub(crate) fn slots_pushed(&self) -> u32 {
+        self.exit.head.wrapping_sub(self.entry.head)
+    }
+
+    /// Returns the number of slots that were emptied during the call, by whichever consumer.
+    pub(crate) fn slots_popped(&self) -> u32 {
+        self.exit.tail.wrapping_sub(self.entry.tail)
+    }
+
+    /// Returns whether the slot at ring position `at` was overwritten before the exit could read
+    /// it, because the head went once around the ring.
+    pub(crate) fn is_overwritten(&self, at: u32) -> bool {
+        self.exit.head.wrapping_sub(at) > self.slot_count
+    }
+}
+
+/// A file or block device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FileState {
+    /// Address of the `address_space` (`f_mapping`).
+    pub(crate) mapping: u64,
+    /// Offset at which the call starts.
+    pub(crate) offset: u64,
+    /// Device number of the filesystem.
+    pub(crate) dev: u32,
+}
+
+/// A TCP socket and the sequence number that the call moved: `write_seq` of a sink, `copied_seq`
+/// of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TcpState {
+    /// Addresses with this socket as the sender.
+    pub(crate) pair: SocketPair,
+    pub(crate) entry_sequence: u32,
+    pub(crate) exit_sequence: u32,
+}
+
+impl TcpState {
+    /// Returns by how much the sequence number grew during the call.
+    pub(crate) fn advance(&self) -> u32 {
+        self.exit_sequence.wrapping_sub(self.entry_sequence)
+    }
+}
+
+/// A UNIX stream socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct UnixState {
+    /// Address of the `struct sock`.
+    pub(crate) sock: u64,
+    /// Address of the peer's `struct sock`; 0 if there is none.
+    pub(crate) peer: u64,
+    /// Inode number, which distinguishes sockets that had the same address.
+    pub(crate) ino: u64,
+    /// `sk_wmem_alloc` at the entry: memory of unread messages, plus one.
+    pub(crate) wmem_at_entry: u64,
+}
+
+impl Endpoint {
+    /// Decodes one side of a call. `memory` is the call's buffer, for the side that is memory.
+    pub(crate) fn of(state: &EndpointState, memory: MemoryState) -> Self {
+        let file = || FileState {
+            mapping: state.object,
+            offset: state.before,
+            dev: state.dev,
+        };
+        match state.kind {
+            endpoint_kind::MEMORY => Self::Memory(memory),
+            endpoint_kind::PIPE => Self::Pipe(PipeState::of(state)),
+            endpoint_kind::FILE | endpoint_kind::BLOCK if state.f_flags & O_DIRECT != 0 => Self::Direct(file()),
+            endpoint_kind::FILE | endpoint_kind::BLOCK => Self::Buffered(file()),
+            endpoint_kind::TCP => Self::Tcp(TcpState {
+                pair: state.pair,
+                entry_sequence: state.before as u32,
+                exit_sequence: state.after as u32,
+            }),
+            endpoint_kind::UNIX_STREAM => Self::UnixStream(UnixState {
+                sock: state.object,
+                peer: state.extra,
+                ino: state.ino,
+                wmem_at_entry: state.before,
+            }),
+            endpoint_kind::CHAR if state.size == DEV_NULL => Self::Null,
+            _ => Self::Other,
+        }
+    }
+
+    /// Returns the pipe's state if the endpoint is a pipe.
+    pub(crate) fn as_pipe(&self) -> Option<&PipeState> {
+        match self {
+            Self::Pipe(pipe) => Some(pipe),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the endpoint is the caller's memory.
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMORY: MemoryState = MemoryState {
+        address: 7,
+        is_contiguous: true,
+    };
+
+    #[test]
+    fn a_pipes_words_become_counters_and_lengths() {
+        let endpoint = Endpoint::of(
+            &EndpointState {
+                kind: endpoint_kind::PIPE,
+                before: 5 << 32 | 3,
+                after: 2 << 32 | u64::from(u32::MAX),
+                tail_before: 100 << 32 | 40,
+                last_before: 9,
+                extra: 77,
+                size: 16,
+                ..EndpointState::default()
+            },
+            MEMORY,
+        );
+        let pipe = endpoint.as_pipe().expect("it is one");
+        assert_eq!((pipe.entry.head, pipe.entry.tail, pipe.entry.tail_len), (5, 3, 40));
+        assert_eq!((pipe.entry.last_len, pipe.ring, pipe.slot_count), (9, 77, 16));
+        assert_eq!(pipe.exit.filled(), 3, "counters wrap");
+    }
+
+    #[test]
+    fn the_open_flags_and_the_device_number_decide_the_variant() {
+        let of = |kind, f_flags, size| {
+            Endpoint::of(
+                &EndpointState {
+                    kind,
+                    f_flags,
+                    size,
+                    ..EndpointState::default()
+                },
+                MEMORY,
+            )
+        };
+        assert!(matches!(of(endpoint_kind::FILE, 0, 0), Endpoint::Buffered(_)));
+        assert!(matches!(of(endpoint_kind::BLOCK, O_DIRECT, 0), Endpoint::Direct(_)));
+        assert_eq!(of(endpoint_kind::CHAR, 0, DEV_NULL), Endpoint::Null);
+        assert_eq!(of(endpoint_kind::CHAR, 0, 5 << 20), Endpoint::Other);
+        assert_eq!(of(endpoint_kind::MEMORY, 0, 0), Endpoint::Memory(MEMORY));
+    }
+}

@@ -1,0 +1,140 @@
+//! Observations: bytes that a probe recorded at a station, with what the kernel says of their page.
+
+use zctrace_records::PageRange;
+
+use super::page_address::{Owner, PageAddress, owner_of, start_of};
+use super::page_record::Payload;
+
+/// The addresses of the kernel's `pipe_buf_operations`, as a calibration found them; 0 where it found none.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct PipeBufOps {
+    /// `page_cache_pipe_buf_ops`: a page of a file.
+    pub page_cache: u64,
+    /// `anon_pipe_buf_ops`: written into the pipe.
+    pub anonymous: u64,
+    /// `user_page_pipe_buf_ops`: a page of a process's memory, by vmsplice(2).
+    pub user: u64,
+    /// `zero_pipe_buf_ops`: a hole.
+    pub zero: u64,
+    /// The page of zeros that stands for holes (`ZERO_PAGE`): the address of its `struct page`.
+    pub zero_page: u64,
+}
+
+/// A run of bytes that was seen at a station.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Observation {
+    /// Where they lie; `None` in the linear part of a packet, and where the kernel showed no page.
+    pub(crate) start: Option<PageAddress>,
+    pub(crate) owner: Owner,
+    pub(crate) slot_kind: SlotKind,
+    pub(crate) len: u64,
+}
+
+/// What the kernel marks a run as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SlotKind {
+    /// Nothing in particular.
+    Plain,
+    /// A page of zeros.
+    Zero,
+    /// A slot of the page cache: whatever has become of its mapping, nobody copied into it.
+    PageCache,
+    /// A slot that holds a page of a process's memory.
+    User,
+    /// A slot that was written into the pipe.
+    Written,
+    /// A slot of another kind: certainly not a page of a file's.
+    OtherSlot,
+    /// The linear part of a packet: not a page of its own.
+    Linear,
+}
+
+impl Observation {
+    /// What a piece shows. `len` is given apart: a slot that was emptied has none any more.
+    #[inline]
+    pub(crate) fn new(piece: &PageRange, start: Option<PageAddress>, len: u64, names: &PipeBufOps) -> Self {
+        let is_zero = names.zero_page != 0 && piece.page == names.zero_page;
+        let slot_kind = match piece.ops {
+            _ if is_zero => SlotKind::Zero,
+            0 => SlotKind::Plain,
+            ops if ops == names.page_cache => SlotKind::PageCache,
+            ops if ops == names.user => SlotKind::User,
+            ops if ops == names.anonymous => SlotKind::Written,
+            ops if ops == names.zero => SlotKind::Zero,
+            // Without a calibration no kind is known, and "another" means nothing.
+            _ if names.page_cache == 0 => SlotKind::Plain,
+            _ => SlotKind::OtherSlot,
+        };
+        // The owner counts from where the piece starts; of an emptied slot only its end has stayed.
+        let owner = match (start_of(piece), start) {
+            (Some(at), Some(start)) => offset_owner(owner_of(piece), start.0.wrapping_sub(at.0)),
+            _ => owner_of(piece),
+        };
+        Self {
+            start,
+            owner,
+            slot_kind,
+            len,
+        }
+    }
+
+    /// The bytes of a page range, as the kernel shows them.
+    pub(crate) fn of(range: &PageRange, ops: &PipeBufOps) -> Self {
+        Self::new(range, start_of(range), u64::from(range.len), ops)
+    }
+
+    /// A stretch of the linear part of a packet.
+    pub(crate) fn linear(len: u64) -> Self {
+        Self {
+            start: None,
+            owner: Owner::Kernel { position: 0 },
+            slot_kind: SlotKind::Linear,
+            len,
+        }
+    }
+
+    /// The bytes from `skip` on, `len` of them.
+    pub(crate) fn part(self, skip: u64, len: u64) -> Self {
+        Self {
+            start: self.start.map(|start| start.plus(skip)),
+            owner: offset_owner(self.owner, skip),
+            len,
+            ..self
+        }
+    }
+}
+
+fn offset_owner(owner: Owner, by: u64) -> Owner {
+    match owner {
+        Owner::File { mapping, position } => Owner::File {
+            mapping,
+            position: position.wrapping_add(by),
+        },
+        Owner::Anonymous { address } => Owner::Anonymous {
+            address: address.wrapping_add(by),
+        },
+        Owner::Kernel { position } => Owner::Kernel {
+            position: position.wrapping_add(by),
+        },
+        Owner::NotRead => Owner::NotRead,
+    }
+}
+
+/// Returns the observations of a packet or message, in the order of its bytes.
+pub(crate) fn observations_of(
+    linear: u32,
+    ranges: &[PageRange],
+    ops: &PipeBufOps,
+) -> impl Iterator<Item = Observation> {
+    let linear = (linear > 0).then(|| Observation::linear(u64::from(linear)));
+    linear
+        .into_iter()
+        .chain(ranges.iter().map(|range| Observation::of(range, ops)))
+}
+
+impl Payload<'_> {
+    /// Returns the payload's observations, in the order of its bytes.
+    pub(crate) fn observations(&self, ops: &PipeBufOps) -> impl Iterator<Item = Observation> {
+        observations_of(self.linear, self.ranges, ops)
+    }
+}

@@ -1,0 +1,26 @@
+//! Counts that no spans belong to.
+
+use std::collections::HashMap;
+
+use zctrace_records::{IoCounterKey, IoCounters};
+
+use super::zerocopy::ZerocopyCompletions;
+use crate::decode::excluded::ExcludedCalls;
+
+/// Counts of one account.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Plain reads and writes, which the kernel counted.
+    pub(crate) io: HashMap<IoCounterKey, IoCounters>,
+    pub(crate) zerocopy: ZerocopyCompletions,
+    pub(crate) excluded: ExcludedCalls,
+}
+
+impl Counters {
+    /// Starts anew. Completions that were counted are not counted again.
+    pub(crate) fn reset(&mut self) {
+        self.io.clear();
+        self.zerocopy.reset();
+        self.excluded = ExcludedCalls::default();
+    }
+}

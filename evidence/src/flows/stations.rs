@@ -1,0 +1,62 @@
+//! Stations and calls as a report names them.
+
+use zctrace_records::nr;
+
+use crate::decode::endpoints::{EndpointId, Endpoints};
+use zctrace_report::{Call, End, EndKind, Station, StationKind};
+
+/// The name of a call in a report.
+pub(crate) fn call_of(number: u32) -> Call {
+    match number {
+        nr::SPLICE => Call::Splice,
+        nr::TEE => Call::Tee,
+        nr::VMSPLICE => Call::Vmsplice,
+        nr::SENDFILE => Call::Sendfile,
+        nr::COPY_FILE_RANGE => Call::CopyFileRange,
+        nr::READ | nr::READV | nr::PREAD64 | nr::PREADV | nr::PREADV2 => Call::Read,
+        nr::WRITE | nr::WRITEV | nr::PWRITE64 | nr::PWRITEV | nr::PWRITEV2 => Call::Write,
+        nr::SENDTO | nr::SENDMSG | nr::SENDMMSG => Call::Send,
+        nr::RECVFROM | nr::RECVMSG | nr::RECVMMSG => Call::Recv,
+        other => Call::Other(format!("syscall {other}")),
+    }
+}
+
+/// The form in which bytes are seen at an end.
+pub(crate) fn station(ends: &Endpoints, id: EndpointId) -> Station {
+    station_of(ends.report(id))
+}
+
+/// The same, of an end as a report has it.
+pub(crate) fn station_of(end: End) -> Station {
+    let kind = match end.kind {
+        EndKind::Pipe => StationKind::PipeSlot,
+        EndKind::Tcp | EndKind::Udp | EndKind::Unix | EndKind::Socket => StationKind::SkbFrag,
+        EndKind::DirectFile => StationKind::BioVec,
+        EndKind::Memory => StationKind::UserPage,
+        _ => StationKind::PageCache,
+    };
+    Station::new(kind, end)
+}
+
+/// What shows bytes at a station.
+pub(super) fn seen_by(kind: &StationKind, of: &EndKind) -> &'static str {
+    match kind {
+        StationKind::PipeSlot => "the ring before and after the call",
+        StationKind::SkbFrag if *of == EndKind::Unix => "consume_skb",
+        StationKind::SkbFrag => "net_dev_start_xmit",
+        StationKind::BioVec => "block_bio_queue",
+        StationKind::UserPage => "the page's own address, or the slot's kind",
+        _ => "the page's own file and index",
+    }
+}
+
+/// How far a verdict goes.
+pub(super) fn horizon(ends: &Endpoints, to: EndpointId) -> String {
+    let end = ends.report(to);
+    match end.kind {
+        EndKind::Tcp => "the network device that sends".to_owned(),
+        EndKind::Unix => "the receiver of the UNIX socket".to_owned(),
+        EndKind::DirectFile | EndKind::BlockDevice => "the block layer".to_owned(),
+        _ => end.to_string(),
+    }
+}
