@@ -6,17 +6,18 @@ use zctrace_report::Level;
 
 use crate::decode::observation::PipeBufOps;
 
-/// What the evidence must be told of this machine and this run.
+/// Facts about the machine and the trace that the evidence needs.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// The kernel's marks of slots.
+    /// Addresses by which the kernel marks the kind of a pipe's slots.
     pub pipe_buf_ops: PipeBufOps,
-    /// Where filesystems are mounted, by device number (major in the bits above 20).
+    /// Mount points of filesystems, by device number (major in the bits above 20).
     pub mounts: HashMap<u32, String>,
-    /// Filesystems, by device number, whose page cache takes a copy of whatever is written to a file without `O_DIRECT`.
+    /// Filesystems, by device number, whose page cache receives a copy of everything that is
+    /// written to a file without `O_DIRECT`.
     pub buffered: HashSet<u32>,
-    /// Makes page numbers into names that tell nobody where the pages are. Another one for every run.
+    /// Key that anonymizes page addresses. It differs for each trace.
     pub hash_key: u64,
-    /// How closely bytes are watched.
+    /// How closely bytes are observed.
     pub level: Level,
 }

@@ -1,7 +1,8 @@
-//! The account of a trace: inputs in, reports out.
+//! The engine of a trace: inputs in, reports out.
 //!
-//! Pure: it asks no kernel, no clock and no file. What it cannot know (which code lies at an address) it asks, see
-//! [`Engine::take_symbol_requests`], and the answer is an [`Input`] too. So the same inputs give the same report, live or recorded.
+//! The engine asks no kernel, clock or file. It requests what it cannot know, which code is at an
+//! address, by [`Engine::take_symbol_requests`], and the answer is an [`Input`] too. So the same
+//! inputs give the same report, live or recorded.
 
 use std::collections::HashMap;
 
@@ -14,10 +15,10 @@ use crate::sequence_gaps::SequenceGaps;
 use zctrace_records::decode::{Decoder, RecordRef};
 use zctrace_report::{self as report, Loss, Place, Report, Tier};
 
-/// PositionMap that are kept.
+/// Call sites that are kept.
 const MAX_PLACES: usize = 65_536;
 
-/// All that is known of a trace.
+/// Everything that is known of a trace.
 #[derive(Debug)]
 pub struct Engine {
     header: TraceHeader,
@@ -26,10 +27,10 @@ pub struct Engine {
     gaps: SequenceGaps,
     places: FastMap<SymbolRequest, Option<Place>>,
     symbol_requests: Vec<SymbolRequest>,
-    /// By the program's number, in the order in which they were told.
+    /// Losses of programs, in the order in which programs were first reported.
     losses: Vec<Losses>,
     costs: Costs,
-    /// Since watching began, in nanoseconds: now, and when the present account began.
+    /// Time since tracing began, in nanoseconds: now, and at the latest reset.
     now_ns: u64,
     began_ns: u64,
     records: u64,
@@ -37,13 +38,13 @@ pub struct Engine {
     damaged: u64,
     not_recorded: u64,
     calls: u64,
-    /// What plain calls have added up to, and what of it was there when the present account began.
+    /// Counters of plain calls, and their values at the latest reset.
     plain: HashMap<IoCounterKey, IoCounters>,
     plain_before: HashMap<IoCounterKey, IoCounters>,
 }
 
 impl Engine {
-    /// Nothing has happened yet.
+    /// Creates the engine before any input.
     pub fn new(header: TraceHeader) -> Self {
         Self {
             evidence: Evidence::new(header.config.clone()),
@@ -66,7 +67,7 @@ impl Engine {
         }
     }
 
-    /// Takes one input.
+    /// Processes one input.
     pub fn take(&mut self, input: Input<'_>) {
         match input {
             Input::Record(bytes) => self.record(bytes),
@@ -158,7 +159,7 @@ impl Engine {
         self.ask(asked);
     }
 
-    /// Asks what was not asked before.
+    /// Adds a symbol request unless it was made before.
     fn ask(&mut self, request: SymbolRequest) {
         if self.places.len() < MAX_PLACES && !self.places.contains_key(&request) {
             self.places.insert(request, None);
@@ -180,7 +181,8 @@ impl Engine {
         }
     }
 
-    /// What is to be answered by [`Input::Symbol`], soon. Who answers none gets a report without places.
+    /// Removes and returns requests that are to be answered soon by [`Input::Symbol`]. Without
+    /// answers a report has no call sites.
     pub fn take_symbol_requests(&mut self) -> Vec<SymbolRequest> {
         std::mem::take(&mut self.symbol_requests)
     }
@@ -188,8 +190,9 @@ impl Engine {
     fn loss(&self) -> Loss {
         let mut loss = Loss::default();
         for program in &self.losses {
-            // These two see every packet and message of the machine, so they are skipped now and then; what they tell is of
-            // watched UNIX sockets only, of which there may be none.
+            // These two programs run for every packet and message of the machine, so the kernel
+            // skips them now and then. They only record messages of traced UNIX sockets, of which
+            // there may be none.
             let of_unix = matches!(program.number, program::CONSUME_SKB | program::KFREE_SKB);
             if of_unix && !self.evidence.has_unix_streams() {
                 continue;
@@ -208,7 +211,8 @@ impl Engine {
             }
         }
         if self.not_recorded > 0 {
-            // They leave gaps in the numbering too, as records for which the ring has no room do.
+            // Records that were not recorded leave sequence gaps too, as records without space in
+            // the ring buffer do.
             loss.reserve_failures = loss.reserve_failures.saturating_add(self.not_recorded);
             loss.programs.push(report::ProgramLoss {
                 program: "the recording".to_owned(),
@@ -217,7 +221,7 @@ impl Engine {
             });
         }
         if self.damaged > 0 {
-            // Records that made no sense: whose they were cannot be told.
+            // The program that wrote an undecodable record cannot be determined.
             loss.sequence_gaps = loss.sequence_gaps.saturating_add(self.damaged);
             loss.programs.push(report::ProgramLoss {
                 program: "unreadable records".to_owned(),
@@ -228,7 +232,7 @@ impl Engine {
         loss
     }
 
-    /// What is known so far, in at most `max_rows` rows.
+    /// Returns a report of all that is known, with at most `max_rows` rows per list.
     pub fn report(&self, max_rows: usize) -> Report {
         let mut report = Report::new(Tier::T0, self.header.scope.clone());
         report.made_by.kernel.clone_from(&self.header.kernel);
@@ -259,28 +263,28 @@ impl Engine {
         report
     }
 
-    /// Calls and records so far.
+    /// Returns the number of calls and records so far.
     pub fn progress(&self) -> (u64, u64) {
         (self.calls, self.records)
     }
 
-    /// Nanoseconds since watching began, as of the latest [`Input::Time`].
+    /// Returns the time since tracing began, in nanoseconds, as of the latest [`Input::Time`].
     pub fn now_ns(&self) -> u64 {
         self.now_ns
     }
 
-    /// What was known before anything happened.
+    /// Returns what was known before the first input.
     pub fn header(&self) -> &TraceHeader {
         &self.header
     }
 
-    /// Whether bytes that were given to sockets have not been seen on their way yet.
+    /// Returns whether bytes that were sent to sockets are still in flight.
     pub fn has_data_in_flight(&self) -> bool {
         self.evidence.has_data_in_flight()
     }
 }
 
-/// What was added since the present account began; `None` if nothing was.
+/// Returns what was added since the latest reset; `None` if nothing was.
 fn since(sum: &IoCounters, before: Option<&IoCounters>) -> Option<IoCounters> {
     let before = before.copied().unwrap_or_default();
     let new = IoCounters {

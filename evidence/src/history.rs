@@ -1,4 +1,4 @@
-//! What happened to bytes on their way: one verdict per edge, and the history that edges make.
+//! Histories: the hops that bytes have behind them, each with its outcome.
 
 use zctrace_contract::Reason;
 
@@ -6,35 +6,37 @@ use crate::collections::fast_map::FastMap;
 use crate::decode::endpoints::EndpointId;
 use crate::sender::Sender;
 
-/// What an edge did to a byte. Three-valued: moved needs identity, copied needs a witness, the rest is unknown.
+/// What one hop did to bytes. *Moved* requires identity or DMA, *copied* a witness; the rest is
+/// *unknown*.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum Outcome {
-    /// The same page was seen before and after.
+    /// The same page was observed before and after.
     Identity,
-    /// A device wrote or read the very page.
+    /// A device read or wrote the page itself.
     Dma,
-    /// The zero page stands for it.
+    /// The zero page stands for the bytes.
     Zero,
-    /// It was thrown away.
+    /// The bytes were discarded.
     Discarded,
-    /// A witness of a copy was seen.
+    /// A witness shows a copy.
     Copied(Reason),
-    /// Neither.
+    /// Neither identity nor a witness was observed.
     Unknown(Reason),
 }
 
-/// A station that a byte reached, and how.
+/// One step of a path: the call that brought bytes to an endpoint, and the outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Hop {
-    /// The call, by number; 0 for a packet's way.
+    /// System call number.
     pub(crate) nr: u32,
-    /// The process.
+    /// Process ID.
     pub(crate) tgid: u32,
-    /// Where in the program, for what is not moved.
+    /// Instruction pointer of the caller, for bytes that did not move; otherwise 0.
     pub(crate) user_ip: u64,
-    /// What the call gave the bytes to. Pipes are all one: which of them does not make another flow.
+    /// Endpoint that the call delivered the bytes to. All pipes are one endpoint, so that different
+    /// pipes do not make different flows.
     pub(crate) to: EndpointId,
-    /// What became of them.
+    /// Outcome of the hop.
     pub(crate) outcome: Outcome,
 }
 
@@ -55,16 +57,17 @@ impl Hop {
     }
 }
 
-/// A history, by number.
+/// Number of an interned history.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct HistoryId(u32);
 
-/// Histories are few and bytes are many: each different one is kept once.
+/// Interned histories. Bytes are many and histories are few, so each different history is kept
+/// once.
 #[derive(Clone, Debug)]
 pub(crate) struct Histories {
     all: Vec<HistoryNode>,
     by_hop: FastMap<(HistoryId, Hop), HistoryId>,
-    /// The latest answer: most spans go where the one before them went.
+    /// Latest lookup: consecutive spans usually have the same history.
     latest: Option<(HistoryId, Hop, HistoryId)>,
 }
 
@@ -74,13 +77,14 @@ struct HistoryNode {
     hop: Option<Hop>,
 }
 
-/// A program can pass bytes from pipe to pipe for ever; what comes after so many steps is not told apart.
+/// Hops of one history. A program can pass bytes from pipe to pipe forever; histories beyond this
+/// length are not distinguished.
 const MAX_HOPS: usize = 32;
-/// Different histories that are kept. Beyond that bytes go on under a history that says that they are unknown.
+/// Histories that are kept. Bytes beyond continue with a history whose outcome is unknown.
 const MAX_HISTORIES: usize = 65_536;
 
 impl Histories {
-    /// Nothing happened yet.
+    /// The history of bytes that no observed call moved.
     pub(crate) const START: HistoryId = HistoryId(0);
 
     pub(crate) fn new() -> Self {
@@ -94,7 +98,7 @@ impl Histories {
         }
     }
 
-    /// The history that goes on with a step.
+    /// Returns the history that continues `history` with a hop.
     pub(crate) fn with(&mut self, history: HistoryId, hop: Hop) -> HistoryId {
         if let Some((before, latest, next)) = self.latest
             && (before, latest) == (history, hop)
@@ -130,7 +134,7 @@ impl Histories {
         })
     }
 
-    /// The steps, the last one first.
+    /// Returns the hops, the latest first.
     pub(crate) fn hops(&self, history: HistoryId) -> impl Iterator<Item = Hop> + '_ {
         let mut at = history;
         std::iter::from_fn(move || {
@@ -140,7 +144,8 @@ impl Histories {
         })
     }
 
-    /// What became of the bytes in all: copied if any edge copied, else unknown if any edge is unknown.
+    /// Returns the outcome of all hops together: copied if any hop copied, else unknown if any hop
+    /// is unknown, else excluded if any hop is, else moved.
     pub(crate) fn outcome(&self, history: HistoryId) -> Outcome {
         self.hops(history)
             .map(|hop| hop.outcome)
@@ -155,7 +160,7 @@ impl Histories {
             .unwrap_or(Outcome::Unknown(Reason::NotObserved))
     }
 
-    /// Whether the bytes are a duplicate that tee(2) made.
+    /// Returns whether the bytes are a duplicate made by tee(2).
     pub(crate) fn is_teed(&self, history: HistoryId) -> bool {
         self.hops(history).any(|hop| hop.nr == zctrace_records::nr::TEE)
     }
@@ -212,7 +217,7 @@ mod tests {
             history = histories.with(history, hop);
         }
         assert!(histories.all.len() <= MAX_HISTORIES + 2);
-        // The very last one may have begun anew, but never without its doubt.
+        // The latest history may have started anew, but never without an unknown hop.
         assert!(matches!(histories.outcome(history), Outcome::Unknown(_)));
     }
 }

@@ -1,7 +1,8 @@
-//! What enters an [`Engine`](super::Engine): everything a report is made of, and nothing else.
+//! Inputs of an [`Engine`](super::Engine): everything that a report is made of.
 //!
-//! The live trace gathers these from the kernel, from `/proc` and from its clock; a recording holds them. Whatever a report
-//! is to tell must come this way: what an account would look up by itself a recording could not tell again.
+//! A live trace collects them from the kernel, from `/proc` and from its clock; a recording
+//! contains them. Everything in a report must arrive this way, because a recording could not
+//! reproduce what the engine looked up by itself.
 
 use std::fmt;
 
@@ -12,90 +13,98 @@ use crate::Config;
 use crate::journal::event::JournalEvent;
 use zctrace_report::{Coverage, PipeLimits, Place, Scope};
 
-/// What an account must know before anything happens.
+/// Facts that are known before the first input.
 #[derive(Clone, Debug, Default)]
 pub struct TraceHeader {
-    /// The kernel's release.
+    /// Release of the kernel.
     pub kernel: String,
-    /// The hash of the eBPF object.
+    /// Hash of the eBPF object.
     pub object: String,
-    /// When watching began, in milliseconds since 1970.
+    /// When tracing began, in milliseconds since 1970.
     pub started_unix_ms: Option<u64>,
-    /// Whose bytes.
+    /// Whose calls are traced.
     pub scope: Scope,
-    /// What could be seen.
+    /// Facts that can be observed.
     pub coverage: Coverage,
     /// The system's limits on pipes.
     pub pipe_limits: Option<PipeLimits>,
-    /// What attached probes add to a system call, in nanoseconds, if that was measured since this boot and is paid.
+    /// Time that attached probes add to a system call, in nanoseconds; `None` if it was not
+    /// measured since this boot or if the probes for calls are not attached.
     pub per_syscall_ns: Option<f64>,
-    /// What the evidence must be told: how the kernel marks slots, where filesystems are mounted.
+    /// Facts about the machine that classification needs.
     pub config: Config,
 }
 
-/// Something that enters an account. The order matters: that of the ring, and of the symbol_requests between.
+/// An input of the engine. The order of inputs is part of the trace: that of the ring buffer, with
+/// the other inputs in between.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// A record, as the programs wrote it.
+    /// A record as a program wrote it.
     Record(&'a [u8]),
-    /// Sums of plain calls, as the kernel has them now: those that have changed. Later sums of a key replace earlier ones.
+    /// Current counters of plain calls, of keys that changed. They replace earlier counters of a
+    /// key.
     IoCounters(&'a [(IoCounterKey, IoCounters)]),
-    /// Sums over the pages of open connections, as the kernel has them now: those that have changed.
+    /// Current digests of open connections, of connections that changed.
     OpenDigests(&'a [(u64, DigestState)]),
-    /// What programs wrote and lost so far: those that have changed.
+    /// Records written and lost so far, of programs that changed.
     Losses(&'a [Losses]),
-    /// What is new in the journal of a program that uses `bufferlist`. It comes after the records of the calls that it tells
-    /// of.
+    /// An event of the journal of a program that uses `bufferlist`. It comes after the records of
+    /// the calls that it describes.
     Journal(&'a JournalEvent),
-    /// The answer to a [`SymbolRequest`]; `None` if nobody can tell.
+    /// Answer to a [`SymbolRequest`]; `None` if the call site is not known.
     Symbol(SymbolRequest, Option<&'a Place>),
-    /// What watching has cost so far.
+    /// Cost of tracing so far.
     Costs(Costs),
-    /// Nanoseconds since watching began.
+    /// Time since tracing began, in nanoseconds.
     Time(u64),
-    /// A new account begins: flows, edges and sums start at nothing.
+    /// Starts a new account: flows, edges and counters start at zero.
     Reset,
-    /// Watching has ended.
+    /// The end of the trace.
     End,
-    /// So many records were not taken down here, for the recording was written too slowly. Only recordings say it.
+    /// Number of records that are missing here because the recording was written too slowly. Occurs
+    /// in recordings only.
     NotRecorded(u64),
 }
 
-/// What one program lost so far.
+/// Records that one program lost so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Losses {
-    /// Its name.
+    /// Name of the program.
     pub program: String,
-    /// Its number, one of [`program`](zctrace_records::program).
+    /// Number of the program, one of [`program`](zctrace_records::program).
     pub number: u32,
-    /// Records for which the ring had no room, and entries for which a map had none.
+    /// Records for which the ring buffer was full, and entries for which a map was full.
     pub failures: u64,
-    /// Times the kernel skipped it.
+    /// Runs that the kernel skipped.
     pub recursion_misses: u64,
 }
 
-/// What watching has cost so far.
+/// Cost of tracing so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Costs {
-    /// CPU time of this process since watching began, in nanoseconds.
+    /// CPU time of this process since tracing began, in nanoseconds.
     pub own_cpu_ns: u64,
-    /// Nanoseconds that the programs ran in the kernel; `None` if the kernel did not count.
+    /// Time that the programs ran in the kernel, in nanoseconds; `None` if the kernel did not
+    /// measure it.
     pub programs_ns: Option<u64>,
 }
 
-/// Which code of a process lies at an address. To be answered while the process lives: later nobody can tell.
+/// Request for the call site at an address of a process. It must be answered while the process
+/// lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SymbolRequest {
-    /// The process.
+    /// Process ID.
     pub tgid: u32,
-    /// The address. 0 asks for nothing yet, but the process may be gone when something is asked.
+    /// Instruction pointer. 0 requests no call site: the answerer prepares for a process that may
+    /// be gone when one is requested.
     pub user_ip: u64,
 }
 
-/// Takes down what enters an account.
+/// Writer of a recording.
 pub trait Recorder: fmt::Debug + Send {
-    /// Takes down one input. It is called while the kernel writes more, so it may not wait for long.
+    /// Records one input. The kernel writes more records meanwhile, so the call must not block for
+    /// long.
     fn take(&mut self, input: &Input<'_>);
 }

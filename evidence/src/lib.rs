@@ -1,26 +1,39 @@
-//! The evidence: records in, verdicts out. Pure: no kernel is asked, so recorded and made-up streams give what a live one
-//! would.
+//! The evidence engine of zctrace: wire records in, flows with verdicts and certificates out.
+//!
+//! The engine is pure. It asks no kernel, clock or file, so a recording or a synthetic stream of
+//! records gives what a live trace would. [`Engine`] is the entry point; [`Evidence`] is the engine
+//! without accounting of time, loss and cost.
+//!
+//! # Stages
 //!
 //! ```text
-//! records ── call ──► take: spans from a ring, a stream, a file, memory      ring.rs stream.rs sockets.rs
-//!                       │
-//!                       ▼
-//!                     give: each byte against the page seen at the next station     give.rs witness.rs
-//!                       │
-//!                       ▼
-//!                     flows, edges, certificates                                     flows.rs edges.rs
+//! records ─► decode ─► Endpoint,          ─► mirror, classify ─► deliveries ─► flows ─► report
+//!                      CallObservations
+//!             decode/                        mirror/ classify/                 flows/
 //! ```
 //!
-//! # The rule
+//! 1. `decode` turns wire records into calls with two endpoints, packets, messages and
+//!    observations. Nothing behind it knows the layout of a record.
+//! 2. `mirror` keeps pipes and streams in step with the kernel. `classify` takes spans from a
+//!    call's source (`source.rs`) and compares each byte's known location with the page observed at
+//!    its sink (`sinks/`), by one rule (`rule.rs`).
+//! 3. `flows` sums deliveries and makes flows, edges and certificates of them.
 //!
-//! *Moved* needs identity at both stations of every edge, *copied* a witness on one of them, all else is *unknown*. A record
-//! that was lost, a call that began before watching did, two producers at once, a ring that was exchanged: each can only turn
-//! bytes into unknown ones. The tests feed streams with all of that and look for a false *moved*.
+//! `journal` adds names of a program's segments beside these stages. No verdict uses it.
+//!
+//! # Soundness
+//!
+//! *Moved* requires identity (or DMA) at each hop of a path, *copied* a witness at one of them. All
+//! other bytes are *unknown*. A lost record, a call that began before tracing did, two producers at
+//! once, a replaced ring: each can only make bytes unknown. The property tests run random programs
+//! on a model kernel with all of these and look for a false verdict. The argument is in
+//! `docs/evidence.md`.
 //!
 //! # Memory
 //!
-//! Bounded, however long the trace: ends, histories, edges, streams, runs of a stream and calls that wait for another have each
-//! a bound, beyond which bytes are unknown.
+//! Memory is bounded for traces of any length. Endpoints, histories, edges, streams, observations
+//! of a stream and waiting calls each have a bound, beyond which bytes are unknown or rows are
+//! merged.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

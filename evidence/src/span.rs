@@ -1,29 +1,31 @@
-//! Bytes on their way: where they came from, where they lie now, and what happened to them.
+//! Spans: consecutive bytes with one origin, one location and one history.
 
 use crate::decode::endpoints::EndpointId;
 use crate::decode::page_address::{PAGE, PageAddress};
 use crate::history::HistoryId;
 use crate::mirror::pipe_position::PipePosition;
 
-/// What is known of where bytes lie, before they go over the next edge.
+/// Where bytes are before they cross the next edge, as far as it is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Location {
-    /// In these pages.
+    /// At this page address.
     Page(PageAddress),
-    /// In the page cache, at this place of the file with this mapping: which page that is, the page itself says.
+    /// In the page cache, at this position of the file with this mapping. Which page that is, the
+    /// page itself shows.
     File { mapping: u64, position: u64 },
     /// In the caller's memory, at this address.
     Memory(u64),
-    /// On a device, under the page cache: the device writes into pages that nobody has seen before.
+    /// On a device below the page cache. The device writes into pages that no probe observed
+    /// before.
     Device,
-    /// Another host sent them.
+    /// On a remote host, which sent them.
     Remote,
-    /// Nobody knows.
+    /// Not known.
     Unknown,
 }
 
 impl Location {
-    /// The place `bytes` further on.
+    /// Returns the location `bytes` further on.
     pub(crate) fn plus(self, bytes: u64) -> Self {
         match self {
             Self::Page(address) => Self::Page(address.plus(bytes)),
@@ -37,33 +39,34 @@ impl Location {
     }
 }
 
-/// Bytes that came from one place over one history, and lie in a row.
+/// Consecutive bytes with one origin, location and history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Span {
-    /// How many.
+    /// Length in bytes.
     pub(crate) len: u64,
-    /// Where they came from.
+    /// Endpoint that the bytes came from first.
     pub(crate) origin: EndpointId,
-    /// The place of the first byte there: offset in a file, stream position of a socket.
+    /// Position of the first byte at the origin: offset in a file, stream position of a socket, or
+    /// address.
     pub(crate) position: u64,
-    /// Which stream of a socket they came from; 0 for everything else.
+    /// Number of the stream that the bytes came from; 0 if the origin is no stream.
     pub(crate) stream: u64,
-    /// Where they lay in the last pipe that they went through.
+    /// Position of the first byte in the last pipe that the bytes passed.
     pub(crate) pipe_position: PipePosition,
-    /// Where they lie.
+    /// Location of the first byte.
     pub(crate) location: Location,
-    /// What happened to them.
+    /// Hops that the bytes have behind them.
     pub(crate) history: HistoryId,
 }
 
 impl Span {
-    /// The first `len` bytes, and the rest.
+    /// Splits the span after `len` bytes.
     pub(crate) fn split(self, len: u64) -> (Self, Self) {
         debug_assert!(len <= self.len);
         (Self { len, ..self }, self.from(len))
     }
 
-    /// All but the first `skip` bytes.
+    /// Returns the span without its first `skip` bytes.
     #[inline]
     pub(crate) fn from(&self, skip: u64) -> Self {
         Self {
@@ -76,26 +79,26 @@ impl Span {
     }
 }
 
-/// Spans, to be taken from the front in other pieces than they come in.
+/// Cursor over consecutive spans, which are taken in other lengths than they have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanCursor<'a> {
     spans: &'a [Span],
-    /// Bytes of the first one that are taken already: fewer than it has.
+    /// Bytes of the first span that were taken; fewer than its length.
     skip: u64,
 }
 
 impl<'a> SpanCursor<'a> {
-    /// All of them.
+    /// Creates a cursor at the first byte.
     pub(crate) fn new(spans: &'a [Span]) -> Self {
         Self { spans, skip: 0 }
     }
 
-    /// The one that the next bytes are of.
+    /// Returns the rest of the span that the next byte belongs to.
     pub(crate) fn first(&self) -> Option<Span> {
         self.spans.first().map(|first| first.from(self.skip))
     }
 
-    /// The next bytes of one span, `most` at most.
+    /// Takes the next bytes of one span, at most `most`.
     #[inline]
     pub(crate) fn next(&mut self, most: u64) -> Option<Span> {
         let (first, more) = self.spans.split_first()?;
@@ -113,7 +116,7 @@ impl<'a> SpanCursor<'a> {
         Some(next)
     }
 
-    /// Gives the next `len` bytes to `each`, as many spans as they are; fewer if there are fewer.
+    /// Takes the next `len` bytes, or all if fewer are left, and passes their spans to `each`.
     #[inline]
     pub(crate) fn take(&mut self, len: u64, mut each: impl FnMut(Span)) {
         let mut left = len;
@@ -124,18 +127,18 @@ impl<'a> SpanCursor<'a> {
         }
     }
 
-    /// All that is left.
+    /// Returns all spans that are left.
     pub(crate) fn rest(mut self) -> impl Iterator<Item = Span> {
         std::iter::from_fn(move || self.next(u64::MAX))
     }
 }
 
-/// How many bytes spans have in all.
+/// Returns the length of spans in bytes.
 pub(crate) fn total<'a>(spans: impl IntoIterator<Item = &'a Span>) -> u64 {
     spans.into_iter().map(|span| span.len).sum()
 }
 
-/// Pages that a range touches.
+/// Returns the number of pages that a range touches.
 pub(crate) fn pages(start: u64, len: u64) -> u64 {
     if len == 0 {
         return 0;

@@ -1,7 +1,19 @@
-//! What a page at a station says of the bytes that should be in it: the rule that everything else rests on.
+//! The classification rule: what an observed page proves about the bytes expected in it.
 //!
-//! Moved needs identity: the very page, or a page that says itself that it is this place of this file or this address of
-//! the caller's memory. Copied needs a witness: another page at the same byte of the destination. All else is unknown.
+//! | expected location | observation | outcome |
+//! |---|---|---|
+//! | any | zero page | zero |
+//! | page | the same address | identity |
+//! | page | another page, or the linear part of a packet | copied |
+//! | file position | page-cache page of that position | identity |
+//! | file position | kernel-owned page in a slot of another kind, or a page without slot at another index, or the linear part | copied |
+//! | user address | slot of user pages, or the anonymous page of that address | identity |
+//! | user address | kernel-owned page in a written slot, or the linear part | copied |
+//! | anything else | | unknown, with a reason |
+//!
+//! Soundness: every row that yields *identity* requires the same page at both stations. Every row
+//! that yields *copied* requires a witness, that is, a different page at the same byte of the
+//! destination. No other row may be added without extending the argument in `docs/evidence.md`.
 
 use zctrace_contract::Reason;
 
@@ -10,7 +22,8 @@ use crate::decode::page_address::Owner;
 use crate::history::Outcome;
 use crate::span::Location;
 
-/// What became of bytes that were at `place` and are now in `seen`: its first byte is their first byte.
+/// Classifies bytes expected at `location` whose first byte was observed as the first byte of
+/// `seen`.
 pub(crate) fn classify(location: Location, seen: &Observation) -> Outcome {
     let doubt = Outcome::Unknown(Reason::NotObserved);
     let copied = Outcome::Copied(Reason::KernelCopies);
@@ -25,11 +38,12 @@ pub(crate) fn classify(location: Location, seen: &Observation) -> Outcome {
             None => doubt,
         },
         Location::File { position, .. } => match (seen.owner, seen.slot_kind) {
-            // Another mapping at the same place: the real file under an overlay, the backing file of a passthrough.
+            // The mapping may differ: the real file under an overlay, or the backing file of a
+            // passthrough.
             (Owner::File { position: at, .. }, _) if at == position && seen.start.is_some() => Outcome::Identity,
             (_, SlotKind::Linear) => copied,
             (Owner::Kernel { .. }, SlotKind::OtherSlot | SlotKind::Written) if seen.start.is_some() => copied,
-            // A page that was cut off its file (truncated) keeps its place; it is no sign of a copy.
+            // A page that was truncated from its file keeps its index, so it is no witness.
             (Owner::Kernel { position: at }, _) if at == position => doubt,
             (Owner::Kernel { .. }, SlotKind::Plain) if seen.start.is_some() => copied,
             _ => doubt,
@@ -133,7 +147,7 @@ mod tests {
             ),
             "no page at all"
         );
-        // A slot of another kind never was the file's, whatever its index happens to say.
+        // A slot of another kind never held a page of the file, whatever its index is.
         let other = PageRange {
             mapping: 0,
             ops: 99,
@@ -220,7 +234,8 @@ mod tests {
             classify(Location::Memory(at), &seen(written)),
             Outcome::Copied(Reason::FromMemory)
         );
-        // A kernel page without a mark could be a bounce buffer, or shared memory that was cut off its file.
+        // A kernel-owned page without a slot kind could be a bounce buffer, or shared memory that
+        // was truncated from its file.
         assert!(matches!(
             classify(Location::Memory(at), &seen(PageRange { mapping: 0, ..page() })),
             Outcome::Unknown(_)
@@ -247,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_emptied_slot_tells_its_range_from_its_end() {
-        // 50 bytes were taken from the front: what is left is the end.
+        // 50 bytes were taken from the front, and the end stayed.
         let drained = PageRange {
             offset: 150,
             len: 0,

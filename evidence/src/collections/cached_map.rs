@@ -1,10 +1,11 @@
-//! Rows by key, quick for the row that was asked for last: most spans go where the one before them went.
+//! Insertion-ordered map that caches the last accessed row. Consecutive spans usually update the
+//! same row.
 
 use std::hash::Hash;
 
 use crate::collections::fast_map::FastMap;
 
-/// Rows in the order in which they were first asked for.
+/// Rows in the order of their first access.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedIndexMap<K, V> {
     rows: Vec<(K, V)>,
@@ -23,7 +24,7 @@ impl<K, V> Default for CachedIndexMap<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V: Default> CachedIndexMap<K, V> {
-    /// The row of a key: a new one if there is none.
+    /// Returns the row of a key, a new one if there is none.
     pub(crate) fn row(&mut self, key: K) -> &mut V {
         if self.rows.get(self.latest).is_none_or(|(latest, _)| *latest != key) {
             let next = self.rows.len();
@@ -35,7 +36,7 @@ impl<K: Copy + Eq + Hash, V: Default> CachedIndexMap<K, V> {
         &mut self.rows[self.latest].1
     }
 
-    /// Whether there is a row.
+    /// Returns whether a key has a row.
     pub(crate) fn has(&self, key: &K) -> bool {
         self.index.contains_key(key)
     }

@@ -1,5 +1,5 @@
-//! The map of what is asked once per record or more often.
+//! Hash map for lookups that happen at least once per record.
 
-/// A hash map that hashes a few words in as many nanoseconds; std's needs ten times that. Its seed is another one for each map
-/// of each process.
+/// A hash map whose hash function takes a nanosecond per word; that of std takes ten. Each map of
+/// each process has its own seed.
 pub(crate) type FastMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;

@@ -1,4 +1,4 @@
-//! Containers.
+//! Containers that the stages share.
 
 pub(crate) mod cached_map;
 pub(crate) mod fast_map;

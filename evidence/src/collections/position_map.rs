@@ -1,9 +1,11 @@
-//! Values by position in a stream, in order. Nearly all come behind all others and leave before them, so they lie in a row: a tree
-//! of them costs more than all else that is done with a page.
+//! Ordered map from stream positions to values, stored as a deque.
+//!
+//! Nearly all values are added at the end and removed at the front. A tree would cost more than all
+//! other work per page.
 
 use std::collections::VecDeque;
 
-/// Values by position. A position has one value at most.
+/// Values by position, at most one per position.
 #[derive(Clone, Debug)]
 pub(crate) struct PositionMap<V> {
     row: VecDeque<(u64, V)>,
@@ -36,9 +38,10 @@ impl<V> PositionMap<V> {
         self.row.pop_front()
     }
 
-    /// How many lie before a position.
+    /// Returns the number of entries before a position.
     pub(crate) fn before(&self, position: u64) -> usize {
-        // From the end in steps that double: what is asked for is nearly always among the latest.
+        // Searches from the end in steps that double, because the wanted entry is usually among the
+        // latest.
         let (mut end, mut step) = (self.row.len(), 1);
         while end > 0 {
             let start = end.saturating_sub(step);
@@ -51,7 +54,7 @@ impl<V> PositionMap<V> {
         0
     }
 
-    /// How many of those with the numbers from `start` on lie before a position.
+    /// Returns how many entries of `start..end` are before a position.
     fn partition(&self, start: usize, end: usize, position: u64) -> usize {
         let (mut low, mut high) = (start, end);
         while low < high {
@@ -65,34 +68,35 @@ impl<V> PositionMap<V> {
         low - start
     }
 
-    /// The one with this number.
+    /// Returns entry `number`.
     pub(crate) fn get(&self, number: usize) -> Option<&(u64, V)> {
         self.row.get(number)
     }
 
-    /// Those from the one with this number on, in order.
+    /// Returns the entries from entry `number` on, in order.
     pub(crate) fn from(&self, number: usize) -> impl Iterator<Item = &(u64, V)> {
         self.row.range(number.min(self.row.len())..)
     }
 
-    /// Those from the last one before a position on: the only one before it that can reach beyond it.
+    /// Returns the entries from the last one before a position on, which is the only one before it
+    /// that can overlap it.
     pub(crate) fn overlapping_from(&self, position: u64) -> impl Iterator<Item = &(u64, V)> {
         self.from(self.before(position).saturating_sub(1))
     }
 
-    /// The last one before a position.
+    /// Returns the last entry before a position.
     pub(crate) fn last_before(&self, position: u64) -> Option<&(u64, V)> {
         self.row.get(self.before(position).checked_sub(1)?)
     }
 
-    /// Puts a value at a position behind all others.
+    /// Appends a value at a position behind all others.
     #[inline]
     pub(crate) fn push(&mut self, position: u64, value: V) {
         debug_assert!(self.last().is_none_or(|(last, _)| *last < position));
         self.row.push_back((position, value));
     }
 
-    /// Puts a value at a position, instead of the one that was there.
+    /// Sets the value at a position.
     pub(crate) fn insert(&mut self, position: u64, value: V) {
         let number = self.before(position);
         match self.row.get_mut(number) {
@@ -124,7 +128,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     proptest! {
-        /// As a tree would.
+        /// Behaves like a tree.
         #[test]
         fn is_a_map_in_order(steps in prop::collection::vec((0_u8..5, 0_u64..40), 0..200)) {
             let (mut places, mut tree) = (PositionMap::default(), BTreeMap::new());

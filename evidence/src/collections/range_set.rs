@@ -1,11 +1,11 @@
-//! Sets of stretches of a stream.
+//! A set of disjoint byte ranges.
 
 use std::collections::BTreeMap;
 
-/// Stretches that are kept apart. A set of more is given up: it then says nothing.
+/// Ranges that are kept. A set of more ranges is abandoned: it then contains nothing.
 const MAX_RANGES: usize = 4096;
 
-/// Stretches of a stream, joined where they touch.
+/// Byte ranges, joined where they touch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RangeSet {
     parts: BTreeMap<u64, u64>,
@@ -34,7 +34,7 @@ impl RangeSet {
         }
     }
 
-    /// How many of these are in the set. Of a set that was given up: none.
+    /// Returns how many bytes of a range are in the set; none if the set was abandoned.
     pub(crate) fn covered(&self, start: u64, len: u64) -> u64 {
         let end = start.saturating_add(len);
         let parts = self.parts.range(..end).rev().take_while(|(_, to)| **to > start);
@@ -48,12 +48,13 @@ impl RangeSet {
         }
     }
 
-    /// The stretches, start and end, in order. Of a set that was given up: none.
+    /// Returns the ranges as start and end, in order; none if the set was abandoned.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.parts.iter().map(|(&start, &end)| (start, end))
     }
 
-    /// Whether all of these are in `other`. Of a set that was given up nothing can be said: no.
+    /// Returns whether a non-empty set is contained in `other`. An abandoned set is neither
+    /// contained nor contains anything.
     pub(crate) fn within(&self, other: &Self) -> bool {
         !self.given_up
             && !other.given_up

@@ -1,4 +1,4 @@
-//! What calls were made on: files, sockets, devices and memory, each by a small number, with the names people give them.
+//! Endpoints of all calls, numbered, with the names that people give them.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,20 +9,22 @@ use super::endpoint::{DEV_NULL, O_DIRECT};
 use crate::collections::fast_map::FastMap;
 use zctrace_report::{End, EndKind};
 
-/// An end, by number.
+/// Number of an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct EndpointId(u32);
 
 impl EndpointId {
-    /// Any pipe, as a place on the way.
+    /// Any pipe, as a station of a path.
     pub(crate) const PIPE: Self = Self(0);
     /// The program's own memory.
     pub(crate) const MEMORY: Self = Self(1);
 }
 
-/// Major number of terminals' devices: 4 consoles and serial lines, 5 `/dev/tty`, 136 to 143 pseudo-terminals.
+/// Major device numbers of terminals: 4 consoles and serial lines, 5 `/dev/tty`, 136 to 143
+/// pseudo-terminals.
 const TERMINALS: [std::ops::RangeInclusive<u32>; 2] = [4..=5, 136..=143];
-/// Endpoints that are kept apart. A server meets millions of sockets; those beyond are one end of their kind.
+/// Endpoints that are kept apart. A server has millions of sockets; those beyond are one endpoint
+/// per kind.
 const MAX_ENDPOINTS: usize = 100_000;
 
 /// What distinguishes an endpoint from all others, and what a report says of it.
@@ -137,7 +139,7 @@ struct Entry {
     name: String,
 }
 
-/// All ends that were met.
+/// All endpoints that were observed.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     all: Vec<Entry>,
@@ -146,7 +148,7 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    /// `mounts`: where the filesystem of a device number is mounted, for names.
+    /// Creates the table. `mounts` has the mount point of each device number, for names.
     pub(crate) fn new(mounts: HashMap<u32, String>) -> Self {
         let entry = |kind| {
             let identity = EndpointIdentity::of_kind(kind);
@@ -163,7 +165,7 @@ impl Endpoints {
         }
     }
 
-    /// Returns the ID of the endpoint with a decoded state.
+    /// Returns the ID of the endpoint with a state, a new one if it was never observed.
     pub(crate) fn of(&mut self, state: &EndpointState) -> EndpointId {
         self.id_of(&EndpointIdentity::of(state))
     }
@@ -196,7 +198,7 @@ impl Endpoints {
         })
     }
 
-    /// Takes the name of an end.
+    /// Records the name of an endpoint. The first name stays.
     pub(crate) fn name(&mut self, name: &EndpointName) {
         if matches!(name.endpoint.kind, endpoint_kind::PIPE | endpoint_kind::MEMORY) {
             return;
@@ -209,7 +211,7 @@ impl Endpoints {
         }
     }
 
-    /// The path of a file, from its components and the mount of its filesystem.
+    /// Returns the path of a file, from its components and its filesystem's mount point.
     fn path(&self, name: &EndpointName) -> String {
         let count = (name.count as usize).min(name.components.len());
         let mut parts: Vec<String> = name.components[..count].iter().map(component).collect();
@@ -232,7 +234,7 @@ impl Endpoints {
         }
     }
 
-    /// The end as a report shows it.
+    /// Returns the endpoint as a report shows it.
     pub(crate) fn report(&self, id: EndpointId) -> End {
         let entry = &self.all[id.0 as usize];
         let mut end = End::new(entry.kind.clone(), entry.name.clone());
@@ -265,13 +267,15 @@ impl Endpoints {
         end
     }
 
-    /// Its kind.
+    /// Returns the kind of an endpoint.
     pub(crate) fn kind(&self, id: EndpointId) -> &EndKind {
         &self.all[id.0 as usize].kind
     }
 
-    /// The end that the kernel counted calls on, by its inode number. Calls on files open with `O_DIRECT` it does not count
-    /// but records: a file that was met only so was open in another way, too.
+    /// Returns the endpoint whose plain calls the kernel counted, by inode number.
+    ///
+    /// The kernel records calls on files open with `O_DIRECT` instead of counting them. A file that
+    /// was observed only so must have been open in another way as well.
     pub(crate) fn counted(&self, ino: u64, dev: u32, kind: u16) -> Option<End> {
         let ends = self.by_key.iter();
         let (key, id) = ends
@@ -288,14 +292,14 @@ impl Endpoints {
 fn component(bytes: &[u8; COMPONENT_SIZE]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(COMPONENT_SIZE);
     let mut text = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    // One that fills its room was cut.
+    // A component that fills its buffer was truncated.
     if end + 1 >= COMPONENT_SIZE {
         text.push('…');
     }
     text
 }
 
-/// The other side of a connection, as people write it.
+/// Returns the other side of a connection in the usual notation.
 fn peer_of(pair: &SocketPair) -> String {
     let ip: IpAddr = match pair.family {
         2 => Ipv4Addr::new(
@@ -351,7 +355,7 @@ mod tests {
         ends.name(&named(&["/", "video", "a.bin"], 2));
         let id = ends.of(&file(7));
         assert_eq!(ends.report(id).name, "/srv/video/a.bin");
-        // The first name holds: a rename later does not rewrite what was seen.
+        // The first name stays: a later rename does not change what was observed.
         ends.name(&named(&["/", "other"], 2));
         assert_eq!(ends.report(id).name, "/srv/video/a.bin");
     }

@@ -5,7 +5,7 @@ use zctrace_records::PageRange;
 use super::page_address::{Owner, PageAddress, owner_of, start_of};
 use super::page_record::Payload;
 
-/// The addresses of the kernel's `pipe_buf_operations`, as a calibration found them; 0 where it found none.
+/// Addresses of the kernel's `pipe_buf_operations`, found by calibration; 0 if not found.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct PipeBufOps {
     /// `page_cache_pipe_buf_ops`: a page of a file.
@@ -16,41 +16,43 @@ pub struct PipeBufOps {
     pub user: u64,
     /// `zero_pipe_buf_ops`: a hole.
     pub zero: u64,
-    /// The page of zeros that stands for holes (`ZERO_PAGE`): the address of its `struct page`.
+    /// Address of the `struct page` of the page of zeros that stands for holes (`ZERO_PAGE`).
     pub zero_page: u64,
 }
 
-/// A run of bytes that was seen at a station.
+/// Consecutive bytes observed at a station.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Observation {
-    /// Where they lie; `None` in the linear part of a packet, and where the kernel showed no page.
+    /// Address of the first byte; `None` in the linear part of a packet, and if the kernel showed
+    /// no page.
     pub(crate) start: Option<PageAddress>,
     pub(crate) owner: Owner,
     pub(crate) slot_kind: SlotKind,
     pub(crate) len: u64,
 }
 
-/// What the kernel marks a run as.
+/// Kind of slot or packet part that holds the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SlotKind {
-    /// Nothing in particular.
+    /// No kind is known.
     Plain,
     /// A page of zeros.
     Zero,
-    /// A slot of the page cache: whatever has become of its mapping, nobody copied into it.
+    /// A slot with a page-cache page. Whatever became of its mapping, no bytes were copied into it.
     PageCache,
-    /// A slot that holds a page of a process's memory.
+    /// A slot with a page of a process's memory.
     User,
     /// A slot that was written into the pipe.
     Written,
-    /// A slot of another kind: certainly not a page of a file's.
+    /// A slot of another kind, which cannot hold a page of a file.
     OtherSlot,
-    /// The linear part of a packet: not a page of its own.
+    /// The linear part of a packet, which is no page of its own.
     Linear,
 }
 
 impl Observation {
-    /// What a piece shows. `len` is given apart: a slot that was emptied has none any more.
+    /// Returns the observation of a page range whose bytes start at `start` and are `len` long.
+    /// They are given separately because a slot that was emptied does not show them.
     #[inline]
     pub(crate) fn new(piece: &PageRange, start: Option<PageAddress>, len: u64, names: &PipeBufOps) -> Self {
         let is_zero = names.zero_page != 0 && piece.page == names.zero_page;
@@ -61,11 +63,12 @@ impl Observation {
             ops if ops == names.user => SlotKind::User,
             ops if ops == names.anonymous => SlotKind::Written,
             ops if ops == names.zero => SlotKind::Zero,
-            // Without a calibration no kind is known, and "another" means nothing.
+            // Without calibration no kind is known, so a differing kind means nothing.
             _ if names.page_cache == 0 => SlotKind::Plain,
             _ => SlotKind::OtherSlot,
         };
-        // The owner counts from where the piece starts; of an emptied slot only its end has stayed.
+        // The owner's position counts from the start of the range. Of an emptied slot only the end
+        // has stayed.
         let owner = match (start_of(piece), start) {
             (Some(at), Some(start)) => offset_owner(owner_of(piece), start.0.wrapping_sub(at.0)),
             _ => owner_of(piece),
@@ -78,12 +81,12 @@ impl Observation {
         }
     }
 
-    /// The bytes of a page range, as the kernel shows them.
+    /// Returns the observation of a page range as the kernel shows it.
     pub(crate) fn of(range: &PageRange, ops: &PipeBufOps) -> Self {
         Self::new(range, start_of(range), u64::from(range.len), ops)
     }
 
-    /// A stretch of the linear part of a packet.
+    /// Returns the observation of `len` bytes in the linear part of a packet.
     pub(crate) fn linear(len: u64) -> Self {
         Self {
             start: None,
@@ -93,7 +96,7 @@ impl Observation {
         }
     }
 
-    /// The bytes from `skip` on, `len` of them.
+    /// Returns the observation of `len` bytes from `skip` on.
     pub(crate) fn part(self, skip: u64, len: u64) -> Self {
         Self {
             start: self.start.map(|start| start.plus(skip)),

@@ -1,15 +1,16 @@
-//! Where bytes lie, in one number: pages of the kernel's memory map put in a row.
+//! Page addresses: the location of each byte of physical memory as one number.
 
 use zctrace_records::{MAPPING_NOT_READ, PageRange};
 
-/// `struct page` has 64 bytes on every kernel that zctrace runs on (`CONFIG_HAVE_ALIGNED_STRUCT_PAGE`, x86-64), and the
-/// kernel keeps them in one array (`CONFIG_SPARSEMEM_VMEMMAP`): neighbours in the array are neighbours in memory.
+/// Size of `struct page` in bytes on every kernel that zctrace supports
+/// (`CONFIG_HAVE_ALIGNED_STRUCT_PAGE`, x86-64). The kernel keeps them in one array
+/// (`CONFIG_SPARSEMEM_VMEMMAP`), so neighbors in the array are neighbors in memory.
 const PAGE_STRUCT: u64 = 64;
-/// Bytes of a page.
+/// Size of a page in bytes.
 pub(crate) const PAGE: u64 = 4096;
 
-/// The place of a byte in physical memory, up to a constant that is the same for the whole run. Two stations that show the
-/// same address for a byte show the same byte of the same page.
+/// Location of a byte in physical memory, up to a constant that is fixed for the trace. Two
+/// stations that show the same address for a byte show the same byte of the same page.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct PageAddress(pub(crate) u64);
 
@@ -18,18 +19,19 @@ impl PageAddress {
         Self(self.0.wrapping_add(bytes))
     }
 
-    /// Where in its page.
+    /// Returns the offset in the page.
     pub(crate) fn in_page(self) -> u64 {
         self.0 % PAGE
     }
 }
 
-/// Where a piece starts. `None` if the kernel showed no page (memory of a device), or something that cannot be one.
+/// Returns the address of a range's first byte; `None` if the kernel showed no page (device
+/// memory), or something that cannot be one.
 pub(crate) fn start_of(piece: &PageRange) -> Option<PageAddress> {
     page_of(piece).map(|page| page.plus(u64::from(piece.offset)))
 }
 
-/// Where the page starts that a piece counts from.
+/// Returns the address of the page that a range's offset counts from.
 pub(crate) fn page_of(piece: &PageRange) -> Option<PageAddress> {
     (piece.page != 0 && piece.page.is_multiple_of(PAGE_STRUCT))
         .then(|| PageAddress((piece.page / PAGE_STRUCT).wrapping_mul(PAGE)))
@@ -42,17 +44,17 @@ pub(crate) fn end_of(range: &PageRange) -> Option<PageAddress> {
     start_of(range).map(|start| start.plus(u64::from(range.len)))
 }
 
-/// What the kernel says of a page's owner.
+/// Owner of a page, as the kernel shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
-    /// A page of the page cache: the file's mapping, and the place of the first byte in the file.
+    /// The page cache: mapping of the file, and position of the first byte in it.
     File { mapping: u64, position: u64 },
-    /// Anonymous memory of a process: the address of the first byte in it.
+    /// Anonymous memory of a process: address of the first byte.
     Anonymous { address: u64 },
-    /// Nobody: a page of the kernel's own, or one that has been cut off its file. What its index says is kept, for a page
-    /// that is cut off keeps it (mm/filemap.c, `page_cache_delete`).
+    /// The kernel, or no owner any more because the page was truncated from its file. `position` is
+    /// what its index says; a truncated page keeps the index (mm/filemap.c: `page_cache_delete()`).
     Kernel { position: u64 },
-    /// It was not looked at: that is no sign of anything.
+    /// The program did not read the owner, so it is no evidence of anything.
     NotRead,
 }
 
@@ -60,7 +62,7 @@ pub(crate) enum Owner {
 const ANONYMOUS: u64 = 1;
 const LOW_BITS: u64 = 3;
 
-/// The owner of a piece's page.
+/// Returns the owner of a range's page.
 pub(crate) fn owner_of(piece: &PageRange) -> Owner {
     let position = piece.index.wrapping_mul(PAGE).wrapping_add(u64::from(piece.offset));
     match piece.mapping & LOW_BITS {

@@ -1,8 +1,9 @@
-//! The level `digest`: sums over pages, where calls hand them to a connection and where packets carry them.
+//! The level `digest`: sums over pages, made where calls send them and where packets carry them.
 //!
-//! Two sums over the same span of a stream that are equal show that packets carried the very pages that calls handed over,
-//! each at its place (see [`zctrace_records::mix`]). Sums are compared where both are known: at checkpoints, and where both are
-//! at rest. What lies between two such places is verdicts as one: all of it moved, or nothing is known of any of it.
+//! Equal sums over one part of a stream show that packets carried the pages that calls sent, each
+//! at its position (see [`zctrace_records::mix`]). Sums are compared at positions where both are
+//! known: at checkpoints, and where both are at rest. The bytes between two such positions get one
+//! verdict: all of them moved, or nothing is known of any.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,45 +17,45 @@ use crate::sender::EdgeKey;
 
 /// Connections that are followed at the same time.
 const MAX_CONNECTIONS: usize = 65_536;
-/// PositionMap of one connection at which a sum is kept until the other one is known: with a place for each megabyte far more
-/// than any send buffer (`tcp_wmem`).
+/// Positions of one connection at which a sum is kept until the other sum is known. With one
+/// position per MiB this exceeds every send buffer by far (`tcp_wmem`).
 const MAX_SUMS: usize = 4096;
-/// Stretches of one connection that wait.
+/// Spans of one connection that wait for a verdict.
 const MAX_PENDING_SPANS: usize = 16_384;
 
-/// What is known of bytes that were handed over.
+/// What is known of bytes that were sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Finding {
-    /// The sums are equal: these pages were carried.
+    /// The sums are equal, so packets carried these pages.
     Equal,
-    /// By contract the call copied out of the program's memory.
+    /// The call copies from the program's memory by contract.
     FromMemory,
-    /// Not known, for this reason.
+    /// Nothing is known, for this reason.
     Unknown(Reason),
 }
 
-/// Bytes that were handed over, and what became of them.
+/// Bytes that were sent, and what is known of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DigestVerdict {
     pub(crate) edge: EdgeKey,
     pub(crate) span: DigestSpan,
-    /// How many bytes, of the span's.
+    /// Bytes of the span.
     pub(crate) bytes: u64,
     pub(crate) finding: Finding,
 }
 
-/// All connections with sums.
+/// Digests of all connections.
 #[derive(Debug, Default)]
 pub(crate) struct Digests {
     tracks: FastMap<(u64, u64), ConnectionDigest>,
-    /// Checkpoints at which sums were compared, and at which they were equal.
+    /// Positions at which sums were compared, and at which they were equal.
     pub(crate) compared: u64,
     pub(crate) equal: u64,
-    /// Pages are not looked at.
+    /// Pages are not in the sums (level `counters`).
     only_counted: bool,
 }
 
-/// A span that has ended, and where it did.
+/// A complete span, with its end.
 #[derive(Clone, Copy, Debug)]
 struct PendingSpan {
     span: DigestSpan,
@@ -62,23 +63,23 @@ struct PendingSpan {
     edge: EdgeKey,
 }
 
-/// Sum and bytes in pages at a place.
+/// Sum, and bytes in pages, at a position.
 type At = (u64, u64);
 
-/// One connection.
+/// Digests of one connection.
 #[derive(Clone, Debug, Default)]
 struct ConnectionDigest {
     handed: BTreeMap<u64, At>,
     carried: BTreeMap<u64, At>,
-    /// Where both were known last: the place, and what they were.
+    /// Latest position at which both sums were known, and the two sums.
     known: Option<(u64, At, At)>,
     pending: VecDeque<PendingSpan>,
-    /// As the kernel had it last, and the edge of the span in it.
+    /// Latest state in the kernel, and the edge of its open span.
     row: Option<(DigestState, EdgeKey)>,
 }
 
 impl Digests {
-    /// No connection is known. Pages are looked at, or not.
+    /// Creates an empty account. `only_counted` states that pages are not in the sums.
     pub(crate) fn new(only_counted: bool) -> Self {
         Self {
             only_counted,
@@ -94,7 +95,8 @@ impl Digests {
         })
     }
 
-    /// Something happened to the sums of a connection, whose span belongs to an edge. Returns what can be verdicts now.
+    /// Processes a change of a connection's sums. `edge` is the edge of its span. Returns the
+    /// verdicts that follow.
     pub(crate) fn event(&mut self, sums: &DigestEvent, edge: EdgeKey) -> Vec<DigestVerdict> {
         let ended = PendingSpan {
             span: sums.state.span,
@@ -136,7 +138,7 @@ impl Digests {
         verdicts
     }
 
-    /// The sums as the kernel has them now, of a connection that is open.
+    /// Replaces the state of an open connection.
     pub(crate) fn open(&mut self, sock: u64, row: &DigestState, edge: EdgeKey) {
         let key = (sock, row.connection_id);
         if self.tracks.len() < MAX_CONNECTIONS || self.tracks.contains_key(&key) {
@@ -146,7 +148,7 @@ impl Digests {
         }
     }
 
-    /// What would be verdicts if nothing came any more; nothing is changed by it.
+    /// Returns the verdicts that would follow if no more records came, without changing anything.
     pub(crate) fn so_far(&self) -> Vec<DigestVerdict> {
         let mut verdicts = Vec::new();
         for track in self.tracks.values() {
@@ -155,19 +157,19 @@ impl Digests {
         verdicts
     }
 
-    /// Whether packets are to come for bytes that were handed over.
+    /// Returns whether bytes that were sent are not yet in a packet.
     pub(crate) fn has_data_in_flight(&self) -> bool {
         let mut rows = self.tracks.values().filter_map(|track| track.row.as_ref());
         rows.any(|(row, _)| row.transmitted.position < row.sent.position)
     }
 
-    /// A new account begins: comparisons are counted anew. What waits to be verdicts, and the sums, go on.
+    /// Starts counting comparisons anew. Waiting spans and sums stay.
     pub(crate) fn reset(&mut self) {
         (self.compared, self.equal) = (0, 0);
     }
 }
 
-/// What is handed to a connection too many.
+/// Returns the verdict for bytes of a connection that is not followed.
 fn unfollowed(sums: &DigestEvent, ended: PendingSpan) -> Vec<DigestVerdict> {
     if sums.event == digest_event_kind::TRANSMITTED || ended.span.calls == 0 {
         return Vec::new();
@@ -183,18 +185,19 @@ fn keep(places: &mut BTreeMap<u64, At>, sum: &DigestSum) {
 }
 
 impl ConnectionDigest {
-    /// Both sums are nothing where summing up began, if that was at the same byte.
+    /// Sets the first position at which both sums are known: both are zero where summing began, if
+    /// they began at the same byte.
     fn set_origin(&mut self, row: &DigestState) {
         if self.known.is_none() && row.flags & digest_flag::ANCHORED != 0 {
             self.known = Some((row.base_position, (0, 0), (0, 0)));
         }
     }
 
-    /// A span that has ended.
+    /// Adds a complete span.
     fn hand(&mut self, one: PendingSpan, at: &DigestSum, unseen: Finding, verdicts: &mut Vec<DigestVerdict>) {
         keep(&mut self.handed, at);
         if one.span.paged_bytes == 0 {
-            // There is nothing that a sum could say of it.
+            // No byte of the span is in the sums, so they cannot decide.
             verdicts.push(classify(&one, unseen));
             return;
         }
@@ -206,7 +209,8 @@ impl ConnectionDigest {
         self.pending.push_back(one);
     }
 
-    /// Compares the sums wherever both are known; tells how often, and how often they were equal.
+    /// Compares the sums at all positions where both are known. Returns how often, and how often
+    /// they were equal.
     fn compare(&mut self, verdicts: &mut Vec<DigestVerdict>) -> (u64, u64) {
         let (mut compared, mut equal) = (0, 0);
         loop {
@@ -241,7 +245,8 @@ impl ConnectionDigest {
             verdicts.extend(now.pending.iter().map(|one| classify(one, queued)));
             return;
         };
-        // The row may be older than the last record: then its span is among those already.
+        // The state may be older than the latest event. Then its span is among the complete ones
+        // already.
         let known = self.handed.last_key_value().map_or(0, |(place, _)| *place);
         let known = known.max(self.known.map_or(0, |(place, ..)| place));
         if row.span.calls > 0 && row.span.start >= known {
@@ -304,7 +309,7 @@ mod tests {
         to: EndpointId::PIPE,
     };
 
-    /// Sums up as the programs do: a run of bytes that lie one after the other at `place`, or in no page.
+    /// Sums as the programs do: consecutive bytes at `place`, or in no page.
     fn add(sum: &mut DigestSum, place: Option<u64>, len: u64) -> Option<DigestSum> {
         let (start, end) = (sum.position, sum.position + len);
         let worth = place.map_or(0, |place| mix(place.wrapping_sub(start), SECRET));
@@ -358,13 +363,13 @@ mod tests {
         }
     }
 
-    /// Pages of the source, by number: page `n` of the file lies in page `n * 7 + 1` of memory.
+    /// Locations of the source: page `n` of the file is page `n * 7 + 1` of memory.
     fn place(at: u64) -> u64 {
         (at / 4096 * 7 + 1) * 4096 + at % 4096
     }
 
-    /// All records of a connection that sends `len` bytes of a file: calls cut them at `calls`, packets at `packets`; what
-    /// `in_packets` says lies in packets at each byte's place.
+    /// Returns all records of a connection that sends `len` bytes of a file. Calls cut them at
+    /// `calls`, packets at `packets`, and `in_packets` is the location of each byte in packets.
     fn records(len: u64, calls: &[u64], packets: &[u64], in_packets: &dyn Fn(u64) -> u64) -> Vec<DigestEvent> {
         let cuts = |sizes: &[u64]| {
             let mut cuts: Vec<u64> = (1..=len.div_ceil(4096)).map(|page| (page * 4096).min(len)).collect();
@@ -421,7 +426,7 @@ mod tests {
     }
 
     proptest! {
-        /// However calls and packets cut the bytes: all of them moved.
+        /// However calls and packets cut the bytes, all of them moved.
         #[test]
         fn cuts_make_no_difference(
             len in 1_u64..3_500_000,
@@ -432,7 +437,8 @@ mod tests {
             prop_assert_eq!(told(&mut Digests::new(false), &all), (len, 0));
         }
 
-        /// One page is another, or two have changed their places: their megabyte is not moved, all others are.
+        /// One page was replaced, or two exchanged their positions: their MiB is not moved, all
+        /// others are.
         #[test]
         fn another_page_makes_its_megabyte_unknown(
             megabytes in 2_u64..4,
@@ -464,7 +470,8 @@ mod tests {
             prop_assert_eq!(told(&mut Digests::new(false), &all), (len - unknown, unknown));
         }
 
-        /// Records are lost: what is said to be moved did move, whatever is missing, and no byte is told twice.
+        /// With records lost, only bytes that moved are reported as moved, and no byte is reported
+        /// twice.
         #[test]
         fn loss_makes_nothing_moved_that_was_not(
             lost in prop::collection::vec(any::<bool>(), 16),

@@ -171,7 +171,7 @@ fn add_verdict(rows: &mut HashMap<RowKey, Row>, verdict: &DigestVerdict) {
             (Outcome::Copied(Reason::FromMemory), verdict.bytes),
             (Outcome::Identity, 0),
         ],
-        // What lay in no page with a name is in no sum.
+        // Bytes outside of owned pages are in no sum.
         Finding::Equal => [
             (Outcome::Identity, paged),
             (Outcome::Unknown(Reason::NotObserved), verdict.bytes - paged),
@@ -197,6 +197,6 @@ fn add_verdict(rows: &mut HashMap<RowKey, Row>, verdict: &DigestVerdict) {
     }
 }
 
-/// What a digest does not say.
+/// What a digest does not prove.
 const NOT_PROVED: &str = "Which page was where: sums over all of them were equal at both stations; the counts of checkpoints \
                          are those of all connections together.";

@@ -1,4 +1,5 @@
-//! What calls did, call by call: sums per process, call and pair of ends. What a call returned is what its edge accounts for.
+//! Edges: sums of calls per process, system call and pair of endpoints. The outcomes of an edge add
+//! up to what its calls returned.
 
 use super::report_flows::{Symbols, add_to_account};
 use super::stations::{call_of, station};
@@ -12,7 +13,7 @@ use zctrace_report::{self as report, Account, Cause, Edge};
 struct EdgeSum {
     calls: u64,
     failed: u64,
-    /// What became of the bytes: a few ways, each from a few places in the program.
+    /// Bytes by outcome and call site, of which there are few.
     outcomes: Vec<OutcomeSum>,
 }
 
@@ -30,9 +31,9 @@ impl EdgeSum {
         self.bytes_of(outcome, user_ip, call_id, bytes, 1);
     }
 
-    /// The same for several calls, which have one call_id.
+    /// Adds bytes of several calls, which share one call ID.
     fn bytes_of(&mut self, outcome: Outcome, user_ip: u64, call_id: u64, bytes: u64, calls: u64) {
-        // Past so many places they are no longer told apart.
+        // Beyond this number call sites are not distinguished.
         let full = self.outcomes.len() >= MAX_CALL_SITES;
         let at = |ip| {
             let same = |part: &OutcomeSum| part.outcome == outcome && part.user_ip == ip;
@@ -56,7 +57,7 @@ impl EdgeSum {
     }
 }
 
-/// What a report adds to an edge.
+/// Bytes that only a report adds to an edge.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
     pub(crate) edge: EdgeKey,
@@ -64,7 +65,7 @@ pub(crate) struct InFlight {
     pub(crate) user_ip: u64,
     pub(crate) call_id: u64,
     pub(crate) bytes: u64,
-    /// Calls that these bytes are of.
+    /// Calls that the bytes belong to.
     pub(crate) calls: u64,
     /// Calls that the edge does not count yet.
     pub(crate) new_calls: u64,
@@ -78,7 +79,7 @@ pub(crate) struct Edges {
 
 /// Edges that are kept apart.
 const MAX_EDGES: usize = 100_000;
-/// PositionMap in a program that are kept apart, per edge.
+/// Call sites that are kept apart per edge.
 const MAX_CALL_SITES: usize = 64;
 
 impl Edges {
@@ -96,17 +97,18 @@ impl Edges {
         self.sums.row(key)
     }
 
-    /// A call that returned bytes.
+    /// Counts a call that returned bytes.
     pub(crate) fn call(&mut self, key: EdgeKey) {
         self.sum(key).calls += 1;
     }
 
-    /// A call that returned none.
+    /// Counts a call that returned none.
     pub(crate) fn failed(&mut self, key: EdgeKey) {
         self.sum(key).failed += 1;
     }
 
-    /// What became of bytes that call `call_id` returned. `user_ip` is kept for what did not move.
+    /// Adds the outcome of bytes that a call returned. `user_ip` is kept for bytes that did not
+    /// move.
     pub(crate) fn bytes(&mut self, key: EdgeKey, outcome: Outcome, user_ip: u64, call_id: u64, bytes: u64) {
         let user_ip = match outcome {
             Outcome::Copied(_) | Outcome::Unknown(_) => user_ip,
@@ -115,7 +117,7 @@ impl Edges {
         self.sum(key).bytes(outcome, user_ip, call_id, bytes);
     }
 
-    /// Puts the edges into a report, with what is still under way as unknown.
+    /// Adds the edges to a report, with bytes in flight as unknown.
     pub(crate) fn fill(
         &self,
         report: &mut report::Report,

@@ -45,16 +45,16 @@ pub(crate) struct Arrival {
     pub(crate) more_calls: u64,
 }
 
-/// The pages in which bytes arrived.
+/// The pages in which bytes were delivered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pages {
     count: u64,
-    /// One of them: which bytes lay there, from where in their source on and how many, and where that is.
+    /// One of them: position of its bytes at the origin, their number, and their address.
     example: Option<(u64, u64, PageAddress)>,
 }
 
 impl Pages {
-    /// Of bytes that came from this position and lie at this place.
+    /// Returns the pages of `len` bytes that came from `position` and are at `location`.
     #[inline]
     pub(crate) fn of(location: Location, position: u64, len: u64) -> Self {
         let Location::Page(address) = location else {
@@ -69,7 +69,7 @@ impl Pages {
         }
     }
 
-    /// Those of what came next.
+    /// Adds the pages of the bytes that follow.
     pub(crate) fn add(&mut self, next: Self) {
         self.count = self.count.saturating_add(next.count);
         self.example = self.example.or(next.example);
@@ -154,7 +154,8 @@ impl FlowStats {
         self.pages = self.pages.saturating_add(more.pages);
         self.calls = self.calls.saturating_add(more.calls);
         self.pipe_positions.merge(&more.pipe_positions);
-        // The example that lies first, so that a report does not depend on the order in which sums are kept.
+        // The example that is first at the origin, so that a report does not depend on the order of
+        // sums.
         self.example = [self.example, more.example].into_iter().flatten().min();
         for (mine, theirs) in [
             (&mut self.consumed, &more.consumed),

@@ -1,4 +1,5 @@
-//! Plain reads, writes, sends and receives, which the kernel counted: by contract each crosses the program's memory.
+//! Plain reads, writes, sends and receives that the kernel counted. By contract each of them copies
+//! between an endpoint and the program's memory.
 
 use std::collections::HashMap;
 
@@ -13,10 +14,11 @@ use zctrace_report::{self as report, Account, Cause, Edge, End, EndKind, Flow, L
 /// `MSG_PEEK` and `MSG_TRUNC` (include/linux/socket.h).
 const MSG_PEEK: u32 = 2;
 const MSG_TRUNC: u32 = 0x20;
-/// Set by the program that counts: the result was a number of messages.
+/// Set by the program that counts if the result was a number of messages, so that the bytes are not
+/// known.
 const BYTES_NOT_KNOWN: u32 = 0x8000_0000;
 
-/// Whether a call reads into memory; otherwise it writes from it.
+/// Returns whether a call reads into memory; otherwise it writes from memory.
 fn reads(number: u32) -> bool {
     matches!(
         number,
@@ -24,7 +26,7 @@ fn reads(number: u32) -> bool {
     )
 }
 
-/// Puts them into a report: a flow and an edge for each process, call and end.
+/// Adds a flow and an edge for each process, call and endpoint to a report.
 pub(super) fn fill(
     report: &mut report::Report,
     sums: &HashMap<IoCounterKey, IoCounters>,
@@ -59,7 +61,7 @@ pub(super) fn fill(
         let mut account = Account::default();
         let mut reasons = Vec::new();
         if reads(key.nr) && key.op_flags & MSG_TRUNC != 0 && to.kind == EndKind::Memory && from.kind == EndKind::Tcp {
-            // TCP throws away what is received with MSG_TRUNC (tcp(7)).
+            // TCP discards what is received with `MSG_TRUNC` (tcp(7)).
             account.neither = Neither {
                 discarded: sum.bytes,
                 ..Neither::default()

@@ -5,7 +5,7 @@ use zctrace_records::nr;
 use crate::decode::endpoints::{EndpointId, Endpoints};
 use zctrace_report::{Call, End, EndKind, Station, StationKind};
 
-/// The name of a call in a report.
+/// Returns the name of a call in a report.
 pub(crate) fn call_of(number: u32) -> Call {
     match number {
         nr::SPLICE => Call::Splice,
@@ -21,12 +21,12 @@ pub(crate) fn call_of(number: u32) -> Call {
     }
 }
 
-/// The form in which bytes are seen at an end.
+/// Returns the station at which bytes of an endpoint are observed.
 pub(crate) fn station(ends: &Endpoints, id: EndpointId) -> Station {
     station_of(ends.report(id))
 }
 
-/// The same, of an end as a report has it.
+/// Returns the station of an endpoint that is in report form already.
 pub(crate) fn station_of(end: End) -> Station {
     let kind = match end.kind {
         EndKind::Pipe => StationKind::PipeSlot,
@@ -38,7 +38,7 @@ pub(crate) fn station_of(end: End) -> Station {
     Station::new(kind, end)
 }
 
-/// What shows bytes at a station.
+/// Returns what observes bytes at a station.
 pub(super) fn seen_by(kind: &StationKind, of: &EndKind) -> &'static str {
     match kind {
         StationKind::PipeSlot => "the ring before and after the call",
@@ -50,7 +50,7 @@ pub(super) fn seen_by(kind: &StationKind, of: &EndKind) -> &'static str {
     }
 }
 
-/// How far a verdict goes.
+/// Returns the last station that a verdict covers, in words.
 pub(super) fn horizon(ends: &Endpoints, to: EndpointId) -> String {
     let end = ends.report(to);
     match end.kind {

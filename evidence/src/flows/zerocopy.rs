@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_notice_that_was_joined_is_counted_by_its_own_word() {
-        // 3 and 4 join the one of 0 to 2, which then speaks for all.
+        // 3 and 4 were merged into the completion of 0 to 2, which then reports all five.
         let joined = told(3, 4, completion_flag::COPIED);
         let head = told(0, 4, 0);
         assert_eq!(sums(&[joined, head]), (5, 2));

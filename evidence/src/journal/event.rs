@@ -1,50 +1,51 @@
-//! What a journal brings: the form in which it enters the account of a trace, and a recording.
+//! Events of a program's journal, as they enter the engine and a recording.
 
 use zctrace_contract::journal::Entry;
 
-/// Something new in the journal of a process.
+/// An event of a process's journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalEvent {
-    /// The process, as numbered in the initial PID namespace.
+    /// Process ID in the initial PID namespace.
     pub pid: u32,
-    /// What.
+    /// What happened.
     pub kind: EventKind,
 }
 
-/// What is new.
+/// Kinds of journal events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// A journal was found, and is read from now on.
+    /// A journal was found and is read from now on.
     Found {
-        /// The filesystem of its pipes, as the kernel numbers devices: major in the bits above 20.
+        /// Device number of the filesystem of its pipes (major in the bits above 20).
         device: u32,
-        /// From this time on it tells all: nanoseconds of the monotonic clock.
+        /// The journal is complete from this time on, in nanoseconds of the monotonic clock.
         since_ns: u64,
-        /// One moment by two clocks: nanoseconds of the monotonic one, and milliseconds since 1970.
+        /// One moment by two clocks: nanoseconds of the monotonic clock, and milliseconds since
+        /// 1970.
         clock: (u64, u64),
     },
-    /// The line of the program behind a number.
+    /// A call site in the program.
     Line {
-        /// The number.
+        /// Number of the call site.
         number: u8,
-        /// The file, made fit for a terminal.
+        /// Source file, safe to print on a terminal.
         file: String,
-        /// The line.
+        /// Line in the file.
         line: u32,
     },
-    /// The name of a thread that looked at bytes, made fit for a terminal.
+    /// Name of a thread that peeked, safe to print on a terminal.
     Thread {
-        /// The thread, as numbered in the initial PID namespace.
+        /// Thread ID in the initial PID namespace.
         thread: u32,
-        /// Its name.
+        /// Name of the thread.
         name: String,
     },
-    /// A record.
+    /// An entry.
     Entry(Entry),
-    /// So many records were lost, from the beginning.
+    /// Number of entries lost since the beginning.
     Lost(u64),
-    /// The process has no journal that can be read, and this is why, in one sentence.
+    /// The process has no readable journal; the reason in one sentence.
     None(String),
-    /// The process has become another program, or has ended: nothing more comes.
+    /// The process executed another program or exited. No more events follow.
     Ended,
 }

@@ -1,5 +1,7 @@
-//! What the program says it copied into memory out of no pipe: a look at a part of a file, which reads the file. No call on a
-//! pipe can be joined to it, so it is the program's word alone, and nothing but looks is made of it.
+//! Peeks at parts of files, as programs report them.
+//!
+//! A peek of a file segment reads the file, and no call on a pipe can be joined with it. So it
+//! rests on the program's journal alone, and is listed as a peek only.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +12,17 @@ use super::process_journal::ProcessJournal;
 use zctrace_contract::journal::Entry;
 use zctrace_report::{self as report, Look};
 
-/// Lines of one process that are told of in one account, with what they called and why: the first.
+/// Rows of one process and account.
 const MAX_ROWS: usize = 4096;
 
-/// What such copies are told apart by: line, call, reason.
+/// What distinguishes rows: call site, API call and reason.
 type Line = (u8, u8, Option<LibraryReason>);
 
-/// Such copies of one process, in one account.
+/// Peeks of one process and account.
 #[derive(Debug, Default)]
 pub(crate) struct FilePeeks {
     rows: BTreeMap<Line, Row>,
-    /// Copies for which there were too many lines.
+    /// Peeks for which there were too many rows.
     more: u64,
 }
 
@@ -29,13 +31,13 @@ struct Row {
     first: Entry,
     bytes: u64,
     calls: u64,
-    /// From where to where in the segment, as long as it is one.
+    /// Range in the segment, while all peeks are of one segment.
     range: Option<(u64, u64)>,
     is_one_thread: bool,
 }
 
 impl FilePeeks {
-    /// Takes an entry without a pipe.
+    /// Records an entry without a pipe.
     pub(crate) fn add(&mut self, entry: &Entry) {
         if !matches!(entry.operation, Operation::Peek | Operation::Materialize) {
             return;
@@ -67,7 +69,7 @@ impl FilePeeks {
         *self = Self::default();
     }
 
-    /// Puts the looks of process `pid` into a report.
+    /// Adds the peeks of process `pid` to a report.
     pub(crate) fn fill(&self, report: &mut report::Report, pid: u32, journal: &ProcessJournal) {
         for row in self.rows.values() {
             let entry = &row.first;

@@ -1,9 +1,12 @@
-//! The journals of programs, joined to what the kernel showed: which segment of which list the bytes in a pipe are.
+//! Journals of programs, joined with what probes observed: which segment of which list the bytes in
+//! a pipe are.
 //!
-//! An entry of a journal is written by the thread that made the call, after that call and before its next. So the call is the
-//! latest one that the kernel saw of that thread before the entry's time. Then the two are compared: the same pipe (device
-//! and inode), the same direction, as many bytes, and the same place in the pipe's stream as for all entries before it. Only
-//! what agrees, or what differs in nothing but the place, gives its bytes a name; and no verdict is ever made of it.
+//! A journal entry is written by the thread that made the call, after that call and before its
+//! next. So its call is the latest observed call of that thread before the entry's time. Then the
+//! two are compared: the same pipe (device and inode), the same direction, the same number of
+//! bytes, and the same position in the pipe's stream as for all entries before. Only entries that
+//! agree, or that differ in nothing but the position, give names to their bytes. No verdict uses a
+//! journal.
 
 pub(crate) mod event;
 mod file_peeks;
@@ -25,7 +28,7 @@ use crate::mirror::pipe_position::PipePosition;
 use zctrace_contract::journal::Entry;
 use zctrace_report::LedgerWord;
 
-/// What a call did with a pipe of which the stream is known.
+/// Bytes that a call pushed into or popped from a pipe, at a known position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PipeTransfer {
     pid: u32,
@@ -40,7 +43,7 @@ pub(crate) struct PipeTransfer {
 }
 
 impl PipeTransfer {
-    /// `len` bytes went into a pipe, or out of it, from this place of its stream on.
+    /// Creates the transfer of `len` bytes from `position` on.
     pub(crate) fn new(call: &ObservedCall, pipe: &PipeState, position: PipePosition, len: u64, puts: bool) -> Self {
         Self {
             pid: call.tgid,
@@ -60,22 +63,22 @@ impl PipeTransfer {
     }
 }
 
-/// A call of a thread.
+/// A call that returned.
 #[derive(Clone, Copy, Debug)]
 struct CompletedCall {
     exited_ns: u64,
     call_id: u64,
 }
 
-/// Calls of a thread that no entry has passed by yet.
+/// Calls of a thread that no entry was matched past.
 #[derive(Debug, Default)]
 struct Thread {
     calls: VecDeque<CompletedCall>,
-    /// The calls up to this time are those that entries have passed by.
+    /// Time of the latest entry. Calls before it have had their entries.
     passed_ns: u64,
 }
 
-/// Stretches of a pipe with one name.
+/// A range of a pipe's stream with one name.
 #[derive(Clone, Copy, Debug)]
 struct NamedRange {
     len: u64,
@@ -84,57 +87,58 @@ struct NamedRange {
     agrees: bool,
 }
 
-/// What is known of a pipe_position: who put what where, and who copied what out of it.
+/// Names of one epoch's bytes: who pushed them, and who peeked them.
 #[derive(Debug, Default)]
 struct PositionIndex {
-    /// What the program's count of the stream is ahead of ours. The same for all of the pipe_position, or one of the two is wrong.
+    /// By how much the program's position is ahead of the mirror's. It is the same for the whole
+    /// epoch, or one of the two is wrong.
     ahead: Option<u64>,
     puts: BTreeMap<u64, NamedRange>,
     takes: BTreeMap<u64, NamedRange>,
 }
 
-/// Why an entry that does not agree with its call is no contradiction.
+/// Why an entry that differs from its call is no contradiction.
 const LOSSY: &str = "records were lost, so that it may belong to another call";
 
-/// Names of stretches that are kept, of all pipe_positions together: the latest.
+/// Named ranges that are kept in all epochs together, the latest.
 const MAX_NAMED_RANGES: usize = 1 << 17;
-/// Calls on pipes that are kept for processes whose journal may yet be found.
+/// Calls on pipes that are kept for processes whose journal may still be found.
 const MAX_RECENT: usize = 8192;
-/// Calls and entries that wait for their other half, threads and their calls.
+/// Calls and entries that wait for their counterpart; threads, and calls per thread.
 const MAX_WAITING: usize = 1 << 16;
 const MAX_THREADS: usize = 1 << 14;
 const MAX_CALLS: usize = 4096;
-/// Journals.
+/// Journals that are followed.
 const MAX_JOURNALS: usize = 4096;
 
-/// All that journals said.
+/// All journals, and the names that they gave.
 #[derive(Debug, Default)]
 pub(crate) struct Journals {
     journals: BTreeMap<u32, ProcessJournal>,
     threads: FastMap<u32, Thread>,
     pipe_positions: FastMap<u32, PositionIndex>,
-    /// In the order in which they were named, so that the oldest go first.
+    /// Named ranges in the order in which they were named, so that the oldest are dropped first.
     order: VecDeque<(u32, bool, u64)>,
     /// Calls that wait for their entries, and entries that wait for their calls.
     seen: FastMap<(u64, bool), PipeTransfer>,
     said: FastMap<(u64, bool), (u32, Entry)>,
-    /// Of processes without a journal.
+    /// Calls of processes without a journal.
     recent_calls: VecDeque<(u32, u32, CompletedCall)>,
     recent: VecDeque<PipeTransfer>,
-    /// Why journals are not read: by process.
+    /// Why journals are not read, by process.
     none: BTreeMap<u32, String>,
     forgotten: bool,
-    /// Records of the kernel were lost.
+    /// Records of probes were lost.
     kernel_lost: bool,
 }
 
 impl Journals {
-    /// Records of the kernel were lost: what does not agree from now on may be for that.
+    /// Notes that records of probes were lost. Differences from now on may be due to that.
     pub(crate) fn records_lost(&mut self) {
         self.kernel_lost = true;
     }
 
-    /// A thread has made a call.
+    /// Records that a thread made a call.
     pub(crate) fn called(&mut self, call: &Call) {
         let done = CompletedCall {
             exited_ns: call.header.timestamp_ns,
@@ -158,13 +162,14 @@ impl Journals {
         }
         let calls = &mut self.threads.entry(tid).or_default().calls;
         if calls.len() >= MAX_CALLS {
-            // A thread that does other things than the library's: what it did long ago has no entry any more.
+            // The thread makes calls outside of the library, and its oldest calls will have no
+            // entry.
             calls.pop_front();
         }
         calls.push_back(done);
     }
 
-    /// A call has gone into or out of a pipe.
+    /// Records that a call pushed or popped bytes.
     pub(crate) fn transferred(&mut self, seen: PipeTransfer) {
         if self.journals.contains_key(&seen.pid) {
             self.meet(seen);
@@ -188,7 +193,7 @@ impl Journals {
         }
     }
 
-    /// Takes what a journal says.
+    /// Processes an event of a journal.
     pub(crate) fn ingest(&mut self, event: &JournalEvent) {
         let pid = event.pid;
         match &event.kind {
@@ -227,7 +232,8 @@ impl Journals {
             return;
         }
         self.none.remove(&pid);
-        // A process that has become another program begins anew; what it was called before stays as it was named.
+        // A process that executed another program has a new journal. Bytes that were named before
+        // keep their names.
         match self.journals.get_mut(&pid) {
             Some(before) => before.reset(journal),
             None => drop(self.journals.insert(pid, journal)),
@@ -246,17 +252,17 @@ impl Journals {
         }
     }
 
-    /// An entry finds the call that it was written after.
+    /// Matches an entry with the call that it was written after.
     fn entry(&mut self, pid: u32, entry: Entry) {
         let Some(journal) = self.journals.get_mut(&pid) else {
             return;
         };
         if entry.time_ns < journal.since_ns {
-            // Of a time when nobody of us watched.
+            // The entry was written while no tracer was attached.
             return;
         }
         if entry.pipe == 0 {
-            // No pipe took part, so there is nothing to join: the kernel's own account has the reads.
+            // No pipe took part, so no call can be joined. The kernel's counters have the reads.
             journal.file_peeks.add(&entry);
             return;
         }
@@ -272,7 +278,7 @@ impl Journals {
             return;
         };
         let call_id = thread.calls[at].call_id;
-        // One call can have two entries, one for each pipe; those before it have had theirs.
+        // One call can have two entries, one for each pipe. Calls before it have had theirs.
         thread.calls.drain(..at);
         let key = (call_id, entry.operation.enters_pipe());
         if let Some(seen) = self.seen.remove(&key) {
@@ -288,7 +294,7 @@ impl Journals {
         }
     }
 
-    /// A call and its entry: the same pipe, as many bytes, the same place?
+    /// Compares a call with its entry and names the bytes.
     fn join(&mut self, seen: &PipeTransfer, pid: u32, entry: Entry) {
         let lossy = self.kernel_lost;
         let Some(journal) = self.journals.get_mut(&pid) else {
@@ -360,7 +366,7 @@ impl Journals {
         }
     }
 
-    /// A new account: segments are told of from here on. What lies in pipes keeps its names.
+    /// Starts a new account of segments. Bytes in pipes keep their names.
     pub(crate) fn reset(&mut self) {
         for journal in self.journals.values_mut() {
             journal.made.clear();
@@ -368,7 +374,8 @@ impl Journals {
         }
     }
 
-    /// Calls on pipes of a journal that it does not tell of, though it tells of later ones of the same thread.
+    /// Returns the calls and bytes on pipes of a journal that it has no entry for, although it has
+    /// later entries of the same thread.
     fn unaccounted(&self, pid: u32, journal: &ProcessJournal) -> (u64, u64) {
         let mut sums = (0, 0);
         for seen in self.seen.values().filter(|seen| seen.pid == pid) {
@@ -397,7 +404,7 @@ fn into(entry: Entry) -> &'static str {
     }
 }
 
-/// Why a name is not certain, if it is not.
+/// Returns how the journal agrees with the call.
 fn word(agrees: bool) -> LedgerWord {
     if agrees {
         LedgerWord::Agrees
@@ -406,5 +413,5 @@ fn word(agrees: bool) -> LedgerWord {
     }
 }
 
-/// What was made of a segment in this account.
+/// Segments of one account, by number.
 type AllMade = BTreeMap<u64, Made>;

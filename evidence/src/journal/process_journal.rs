@@ -1,4 +1,4 @@
-//! What the journal of one process said.
+//! The journal of one process.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,45 +11,45 @@ use crate::collections::range_set::RangeSet;
 use zctrace_contract::journal::Entry;
 use zctrace_report::{Look, Place};
 
-/// Segments of one process that are told of in one account: the first.
+/// Segments of one process and account, the first.
 const MAX_MADE: usize = 1 << 16;
 /// Names of threads.
 const MAX_NAMES: usize = 4096;
 
-/// The journal of a process.
+/// The journal of one process, and the segments that it named.
 #[derive(Debug)]
 pub(crate) struct ProcessJournal {
-    /// The filesystem of its pipes.
+    /// Device number of the filesystem of its pipes.
     pub(crate) device: u32,
-    /// From this time on it tells all.
+    /// The journal is complete from this time on, in nanoseconds of the monotonic clock.
     pub(crate) since_ns: u64,
-    /// A moment by the monotonic clock, and in milliseconds since 1970.
+    /// One moment by the monotonic clock, in nanoseconds, and in milliseconds since 1970.
     clock: (u64, u64),
-    /// Records that were overwritten or made no sense.
+    /// Entries that were overwritten or could not be decoded.
     pub(crate) lost: u64,
     pub(crate) made: AllMade,
-    /// Segments that were not kept for there were too many.
+    /// Segments that were not kept because there were too many.
     pub(crate) more: u64,
-    /// Copies out of no pipe.
+    /// Peeks at files, without a pipe.
     pub(crate) file_peeks: FilePeeks,
     lines: HashMap<u8, Place>,
     threads: HashMap<u32, String>,
-    /// Entries whose call was not seen: how many, how many bytes, and why the first.
+    /// Entries whose call was not observed: number, bytes, and the reason of the latest.
     pub(crate) unseen: (u64, u64, &'static str),
-    /// Entries that the kernel contradicts, and how the first.
+    /// Entries that contradict their call: number, and how the first does.
     pub(crate) contradicted: (u64, String),
 }
 
-/// A segment in this account.
+/// A segment of one account.
 #[derive(Clone, Debug)]
 pub(crate) struct Made {
     pub(crate) entry: Entry,
     pub(crate) bytes: u64,
     pub(crate) ranges: RangeSet,
     pub(crate) place: Option<Place>,
-    /// Some of it agrees with the kernel.
+    /// An entry of the segment agrees with its call.
     pub(crate) joined: bool,
-    /// What does not.
+    /// How an entry of the segment contradicts its call.
     pub(crate) contradicted: Option<String>,
     pub(crate) unseen: Option<&'static str>,
 }
@@ -71,7 +71,7 @@ impl ProcessJournal {
         }
     }
 
-    /// The process has become another program, with a journal of its own.
+    /// Replaces the journal, because the process executed another program.
     pub(crate) fn reset(&mut self, with: Self) {
         let lost = self.lost;
         *self = with;
@@ -103,7 +103,7 @@ impl ProcessJournal {
         self.threads.get(&entry.thread).cloned().unwrap_or_default()
     }
 
-    /// What an entry says of a look, apart from its bytes: it is the first of those of one line.
+    /// Describes a peek by `entry`, the first of its row. Bytes are not set.
     pub(crate) fn tell(&self, look: &mut Look, pid: u32, entry: &Entry, is_one_thread: bool) {
         look.pid = Some(pid);
         look.code = entry.reason.unwrap_or(LibraryReason::Peeked).into();
@@ -116,7 +116,7 @@ impl ProcessJournal {
         }
     }
 
-    /// When an entry was written, in milliseconds since 1970.
+    /// Returns when an entry was written, in milliseconds since 1970.
     pub(crate) fn unix_ms(&self, entry: &Entry) -> u64 {
         let (monotonic_ns, unix_ms) = self.clock;
         let before = monotonic_ns.saturating_sub(entry.time_ns) / 1_000_000;
@@ -124,7 +124,7 @@ impl ProcessJournal {
         unix_ms.saturating_sub(before).saturating_add(after)
     }
 
-    /// The segment of an entry: a new one if it was not heard of in this account.
+    /// Returns the segment of an entry, a new one if it is the first of the account.
     fn segment(&mut self, entry: &Entry) -> Option<&mut Made> {
         if self.made.len() >= MAX_MADE && !self.made.contains_key(&entry.segment) {
             self.more += 1;
@@ -143,7 +143,7 @@ impl ProcessJournal {
         Some(made)
     }
 
-    /// An entry has found its call.
+    /// Records that an entry was joined with its call.
     pub(crate) fn joined(&mut self, entry: &Entry, agrees: bool) {
         let place = self.place(entry);
         let Some(made) = self.segment(entry) else { return };
@@ -157,7 +157,7 @@ impl ProcessJournal {
         }
     }
 
-    /// The kernel says otherwise.
+    /// Records that an entry contradicts its call.
     pub(crate) fn contradicted(&mut self, entry: &Entry, how: String) {
         self.contradicted.0 += 1;
         if self.contradicted.1.is_empty() {
@@ -168,7 +168,7 @@ impl ProcessJournal {
         }
     }
 
-    /// The kernel has shown no call for it.
+    /// Records that the call of an entry was not observed.
     pub(crate) fn unseen(&mut self, entry: &Entry, why: &'static str) {
         self.unseen.0 += 1;
         self.unseen.1 = self.unseen.1.saturating_add(entry.len);

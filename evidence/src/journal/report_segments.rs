@@ -1,4 +1,5 @@
-//! What a report says of segments: names at the stations of certificates, rows, and looks by line.
+//! Segments in reports: names at the stations of certificates, rows of segments, and peeks by call
+//! site.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +10,18 @@ use super::{Journals, NamedRange, PositionIndex, word};
 use crate::mirror::pipe_position::PipePositionSet;
 use zctrace_report::{self as report, LedgerWord, Look, NotObserved, Segment, SegmentNames};
 
-/// Numbers of segments that a certificate holds.
+/// Segment numbers that a certificate lists.
 const IDS: usize = 64;
 
-/// What looks are told apart by: process, line, call, reason.
+/// What distinguishes peeks: process, call site, API call and reason.
 type Line = (u32, u8, u8, Option<LibraryReason>);
 
-/// Which segments arrived with which flow: by process and segment.
+/// The flow that each segment was delivered with, by process and segment; `None` if there are
+/// several.
 pub(crate) type FlowsOf = BTreeMap<(u32, u64), Option<u64>>;
 
 impl PositionIndex {
-    /// The stretches of one side that touch `start..end`, with how many bytes they share with it.
+    /// Returns the named ranges that overlap `start..end`, each with the number of bytes in common.
     fn within(side: &BTreeMap<u64, NamedRange>, start: u64, end: u64) -> impl Iterator<Item = (u64, &NamedRange)> {
         let first = side.range(..=start).next_back().map_or(start, |(&at, _)| at);
         side.range(first..end).filter_map(move |(&at, stretch)| {
@@ -31,7 +33,7 @@ impl PositionIndex {
 }
 
 impl Journals {
-    /// The segments that bytes are, of which `bytes` were seen; `None` if the process has no journal.
+    /// Returns the names of `bytes` bytes at these positions; `None` if the process has no journal.
     pub(crate) fn names(&self, pipe_positions: &PipePositionSet, bytes: u64, pid: u32) -> Option<SegmentNames> {
         let mut ids: BTreeSet<(u32, u64)> = BTreeSet::new();
         let (mut named, mut agreement) = (0, LedgerWord::Agrees);
@@ -49,10 +51,10 @@ impl Journals {
         if ids.is_empty() && !self.journals.contains_key(&pid) {
             return None;
         }
-        // A byte that arrived twice (tee) has one name, and a sum of two.
+        // A byte that was delivered twice (tee) has one name and counts twice.
         let named = named.min(bytes);
         let mut why = String::new();
-        // What was said of the rest of these segments, such as how they left, counts as well.
+        // Entries about other bytes of these segments, such as how they were sent, count as well.
         for (pid, id) in &ids {
             let made = self.journals.get(pid).and_then(|journal| journal.made.get(id));
             if let Some(how) = made.and_then(|made| made.contradicted.as_ref()) {
@@ -78,7 +80,7 @@ impl Journals {
         })
     }
 
-    /// Why not all bytes have a name.
+    /// Returns why not all bytes have a name.
     fn why_not_all(&self, pid: u32) -> String {
         let journal = self.journals.get(&pid);
         match journal {
@@ -98,7 +100,7 @@ impl Journals {
         }
     }
 
-    /// The segments that bytes are, for who wants to know which flow they arrived with.
+    /// Records with which flow the segments at these positions were delivered.
     pub(crate) fn note_flow(&self, pipe_positions: &PipePositionSet, flow: u64, flows: &mut FlowsOf) {
         for (pipe_position, start, end) in pipe_positions.stretches() {
             let Some(known) = self.pipe_positions.get(&pipe_position) else {
@@ -113,7 +115,7 @@ impl Journals {
         }
     }
 
-    /// Looks at bytes that were copied out of these pipe_positions, by line. What nobody has named stays as `rest` has it.
+    /// Returns the peeks at these positions, by call site. Bytes without a name stay in `rest`.
     pub(crate) fn looks(&self, pipe_positions: &PipePositionSet, rest: Look) -> Vec<Look> {
         let mut rows: BTreeMap<Line, (Look, Vec<NamedRange>)> = BTreeMap::new();
         let mut named = 0;
@@ -151,7 +153,7 @@ impl Journals {
         looks
     }
 
-    /// Looks from one line.
+    /// Returns the peeks of one call site as one row.
     fn look(&self, mut look: Look, stretches: &[NamedRange], rest: &Look) -> Look {
         let Some(first) = stretches.iter().min_by_key(|stretch| stretch.entry.time_ns) else {
             return look;
@@ -174,7 +176,7 @@ impl Journals {
         look
     }
 
-    /// Puts rows of segments into a report, and what journals and kernel do not agree about.
+    /// Adds rows of segments to a report, and contradictions between journals and probes.
     pub(crate) fn fill(&self, report: &mut report::Report, flows: &FlowsOf, process: &dyn Fn(u32) -> String) {
         for (&pid, journal) in &self.journals {
             for (&id, made) in &journal.made {
@@ -219,7 +221,7 @@ impl Journals {
         }
     }
 
-    /// What the two accounts of one process do not agree about.
+    /// Adds the contradictions of one process.
     fn doubts(&self, report: &mut report::Report, pid: u32, name: &str) {
         let Some(journal) = self.journals.get(&pid) else { return };
         let mut row = |what: String, calls: u64, bytes: Option<u64>| {

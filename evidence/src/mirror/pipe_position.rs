@@ -1,11 +1,14 @@
-//! Where bytes lay in the last pipe that they went through: pipe_positions, which are stretches of a pipe's stream without a gap in what
-//! is known of it.
+//! Positions of bytes in a pipe's stream, which join deliveries with journal entries.
+//!
+//! An epoch is a part of a pipe's stream without a gap in what is known of it. Positions of
+//! different epochs are never compared.
 
 use std::collections::BTreeMap;
 
 use crate::collections::range_set::RangeSet;
 
-/// A place in a pipe_position: the pipe_position's number, 0 for none, and how many bytes went into the pipe before.
+/// A byte of a pipe's stream: number of the epoch, 0 for none, and bytes that entered the pipe in
+/// the epoch before it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct PipePosition {
     pub(crate) epoch: u32,
@@ -13,7 +16,7 @@ pub(crate) struct PipePosition {
 }
 
 impl PipePosition {
-    /// The place `bytes` further on.
+    /// Returns the position `bytes` further on.
     pub(crate) fn plus(self, bytes: u64) -> Self {
         Self {
             offset: self.offset.wrapping_add(bytes),
@@ -22,14 +25,14 @@ impl PipePosition {
     }
 }
 
-/// Lanes that are kept apart for one sum; beyond that its bytes have no names.
+/// Epochs that one set distinguishes. Bytes of others have no names.
 const MAX_EPOCHS: usize = 1024;
 
-/// Which parts of which pipe_positions some bytes are.
+/// A set of byte ranges, by epoch.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct PipePositionSet {
     parts: BTreeMap<u32, RangeSet>,
-    /// The latest stretch, which most often goes on: not in `parts` yet.
+    /// Latest range, which is usually continued; not in `parts` yet.
     latest: Option<(PipePosition, u64)>,
 }
 
@@ -71,7 +74,7 @@ impl PipePositionSet {
         self.flush();
     }
 
-    /// The stretches: pipe_position, start, end.
+    /// Returns the ranges: epoch, start and end.
     pub(crate) fn stretches(&self) -> Vec<(u32, u64, u64)> {
         let mut all = self.clone();
         all.flush();

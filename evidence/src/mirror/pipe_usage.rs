@@ -1,4 +1,5 @@
-//! Who used a pipe, and how full it was: for the list of pipes in the report. No verdict rests on it.
+//! Statistics of pipes, for the report's list of pipes: who used a pipe and how full it was. No
+//! verdict uses them.
 
 use std::cmp::Reverse;
 
@@ -10,17 +11,17 @@ use crate::decode::endpoint::PipeState;
 use crate::decode::process_names::ProcessNames;
 use zctrace_report::{Pipe, Report};
 
-/// Pipes that a report lists at most, those used last.
+/// Pipes that a report lists.
 const MAX_LISTED: usize = 200;
 
-/// Processes of one pipe that are remembered.
+/// Processes that are remembered per pipe.
 const MAX_PROCESSES: usize = 8;
 
-/// What calls did to a pipe.
+/// Usage of one pipe.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usage {
     inode: u64,
-    /// The address of its ring: another one after `F_SETPIPE_SZ`.
+    /// Address of the ring. `F_SETPIPE_SZ` replaces it.
     ring: u64,
     slots: u32,
     used: u32,
@@ -29,15 +30,15 @@ pub(crate) struct Usage {
     calls: u64,
     tgids: Vec<u32>,
     last_ns: u64,
-    /// Bytes that were in it when the trace ended.
+    /// Bytes in the pipe when the trace ended.
     pub(super) left: Option<u64>,
 }
 
 impl Usage {
-    /// Takes note of a call that was made on the pipe.
+    /// Records a call on the pipe.
     pub(super) fn observe(&mut self, tgid: u32, now_ns: u64, state: &PipeState) {
         if self.inode != state.ino || self.slots == 0 {
-            // The structure of a pipe is used again at once by the next one.
+            // The kernel reuses the memory of a pipe at once for the next one.
             *self = Self {
                 inode: state.ino,
                 ring: state.ring,
@@ -103,7 +104,7 @@ fn fill(report: &mut Report, mirrors: &FastMap<u64, PipeMirror>, names: &Process
         Pipe {
             used: usage.used,
             most_used: usage.most_used,
-            // No slot is in use by the kernel's own count: that needs no account of ours.
+            // No slot is filled by the kernel's own counters, whatever the mirror knows.
             bytes: if usage.used == 0 {
                 Some(0)
             } else {
@@ -166,7 +167,7 @@ mod tests {
         usage.observe(1, 10, &end(7, 100, 16, 16, 0));
         usage.observe(2, 20, &end(8, 100, 16, 1, 0));
         assert_eq!((usage.inode, usage.most_used, usage.resized, usage.calls), (8, 1, 0, 1));
-        // Counters go round.
+        // Counters wrap.
         usage.observe(2, 30, &end(8, 100, 16, 2, u32::MAX));
         assert_eq!(usage.used, 3);
     }

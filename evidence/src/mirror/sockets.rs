@@ -1,4 +1,4 @@
-//! Streams of TCP and UNIX sockets: what was given to them by calls, and in which pages it went.
+//! Streams of TCP and UNIX sockets.
 
 use std::collections::VecDeque;
 
@@ -15,35 +15,37 @@ use crate::span::{Location, Span};
 /// One direction of a TCP connection.
 #[derive(Debug)]
 pub(crate) struct TcpStream {
-    /// Its number: what was put in and what was taken out have it in common.
+    /// Number of the stream, which its senders and receivers have in common.
     pub(crate) number: u64,
     pub(crate) bytes: Stream<Sender>,
-    /// Its connection has ended. The receiver may still read what has arrived; what is sent next is another connection's.
+    /// The connection has ended. Its receiver may still read what was delivered; bytes that are
+    /// sent from now on belong to another connection.
     closed: bool,
 }
 
-/// All streams that are open.
+/// All streams.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     tcp: FastMap<SocketPair, TcpStream>,
     unix: FastMap<u64, UnixStream>,
-    /// Streams that have ended, the oldest first.
+    /// Streams whose connection ended, the oldest first.
     ended: VecDeque<(SocketPair, u64)>,
     numbers: u64,
-    /// Runs that all streams keep.
+    /// Observations that all streams keep.
     runs: usize,
 }
 
-/// Streams at the same time. More are not followed: what is given to them is unknown.
+/// Streams that are followed at the same time. Bytes sent to others are unknown.
 const MAX_STREAMS: usize = 65_536;
-/// Ended streams that are kept for receivers that have not read all yet.
+/// Ended streams that are kept for receivers that have not read everything.
 const MAX_ENDED: usize = 1024;
-/// Runs of all streams together that may wait for the record of the call that sent them: the most that one sendfile(2) can
-/// send (2 GiB) is half a million pages. With a hundred bytes each that is 60 MB at most.
+/// Observations of all streams that may wait for the record of the call that sent them. One
+/// sendfile(2) can send 2 GiB, which is half a million pages. With a hundred bytes each they take
+/// 60 MB at most.
 const MAX_UNCLAIMED: usize = 600_000;
 
 impl Sockets {
-    /// The stream in this direction, to read from; `None` if there are too many.
+    /// Returns the stream in a direction, to receive from; `None` if there are too many.
     pub(crate) fn tcp(&mut self, pair: SocketPair) -> Option<&mut TcpStream> {
         if pair.family == 0 || (self.tcp.len() >= MAX_STREAMS && !self.tcp.contains_key(&pair)) {
             return None;
@@ -59,7 +61,8 @@ impl Sockets {
         }))
     }
 
-    /// The stream in this direction, to send into: if the one that is known has ended it is a new one.
+    /// Returns the stream in a direction, to send to: a new one if the connection of the known one
+    /// has ended.
     pub(crate) fn tcp_to_send(&mut self, pair: SocketPair) -> Option<&mut TcpStream> {
         if self.tcp.get(&pair).is_some_and(|stream| stream.closed) {
             self.forget(pair);
@@ -73,7 +76,7 @@ impl Sockets {
         }
     }
 
-    /// A packet: tells `each` what it carried of what calls gave.
+    /// Records a packet and passes each sent span that it carried to `each`.
     pub(crate) fn packet(
         &mut self,
         packet: &Packet<'_>,
@@ -89,7 +92,7 @@ impl Sockets {
         let mut position = stream.bytes.position(packet.sequence);
         let end = position + packet.payload.len;
         for run in packet.payload.observations(ops) {
-            // A packet that says it has more pages than bytes is not believed beyond its bytes.
+            // A packet that claims more page bytes than payload is not believed beyond its payload.
             let run = Observation {
                 len: run.len.min(end.saturating_sub(position)),
                 ..run
@@ -105,7 +108,7 @@ impl Sockets {
         self.runs = (self.runs + after).saturating_sub(before);
     }
 
-    /// A connection has ended: returns what was given and never seen under way.
+    /// Ends a connection and returns the spans that were sent and never observed.
     pub(crate) fn close(&mut self, pair: SocketPair) -> Vec<Sent<Sender>> {
         let mut left = Vec::new();
         for pair in [pair, pair.reversed()] {
@@ -129,7 +132,7 @@ impl Sockets {
         left
     }
 
-    /// The stream of messages of a UNIX socket.
+    /// Returns the stream that a UNIX socket sends.
     pub(crate) fn unix(&mut self, sock: u64) -> &mut UnixStream {
         if self.unix.len() >= MAX_STREAMS {
             self.unix.clear();
@@ -141,7 +144,8 @@ impl Sockets {
         })
     }
 
-    /// All that was given and not seen under way, in the order in which the streams were met.
+    /// Returns all spans in flight, each with the number of packets of its stream, in the order in
+    /// which the streams were first observed.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = (&Sent<Sender>, u64)> {
         let tcp = self.tcp.values().map(|stream| (stream.number, &stream.bytes));
         let unix = self.unix.values().map(|stream| (stream.number, &stream.bytes));
@@ -152,12 +156,12 @@ impl Sockets {
             .flat_map(|(_, bytes)| bytes.in_flight().map(|given| (given, bytes.packets)))
     }
 
-    /// Whether there is a UNIX socket among them.
+    /// Returns whether a UNIX socket was observed.
     pub(crate) fn has_unix_streams(&self) -> bool {
         !self.unix.is_empty()
     }
 
-    /// Whether there is anything of that kind.
+    /// Returns whether any span is in flight.
     pub(crate) fn has_in_flight(&self) -> bool {
         let tcp = self.tcp.values().map(|stream| &stream.bytes);
         let unix = self.unix.values().map(|stream| &stream.bytes);
@@ -165,7 +169,8 @@ impl Sockets {
     }
 }
 
-/// Adds the spans that a TCP receiver took: what packets showed of them, and the rest unseen.
+/// Appends the spans that a TCP receiver took from `position` on: located where packets carried
+/// them, elsewhere unknown.
 pub(crate) fn append_received(stream: &TcpStream, position: u64, span: Span, spans: &mut Vec<Span>) {
     let len = span.len;
     let blank = if stream.bytes.packets == 0 {

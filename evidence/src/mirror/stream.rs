@@ -1,25 +1,25 @@
-//! The bytes of one direction of a connection, by their place in the stream: what calls put in, and in which pages packets
-//! carried them. Either may be known first.
+//! One direction of a connection: bytes that calls sent and pages that packets carried, by position
+//! in the stream. Either may be known first.
 
 use crate::collections::position_map::PositionMap;
 use crate::decode::observation::Observation;
 use crate::span::{Location, Span};
 
-/// Runs of packets that are kept, per stream, for a receiver to come, after a call has claimed them. A receive buffer holds 6
-/// MiB by default (`tcp_rmem`), and a run has a page at least as a rule.
+/// Observations of one stream that are kept for its receiver after a call claimed them. A receive
+/// buffer holds 6 MiB by default (`tcp_rmem`), and an observation usually covers at least one page.
 const MAX_KEPT: usize = 16_384;
 
-/// What a call gave to the stream, and who.
+/// A span that a call sent to the stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent<T> {
-    /// The place of the first byte in the stream.
+    /// Position of the first byte in the stream.
     pub(crate) at: u64,
     pub(crate) span: Span,
     pub(crate) by: T,
 }
 
 impl<T: Copy> Sent<T> {
-    /// The first `len` bytes, and the rest.
+    /// Splits the sent span after `len` bytes.
     fn split(self, len: u64) -> (Self, Self) {
         let (head, rest) = self.span.split(len);
         let rest = Self {
@@ -31,18 +31,19 @@ impl<T: Copy> Sent<T> {
     }
 }
 
-/// One direction of a connection. `T` says who gave bytes.
+/// One direction of a connection. `T` describes the sender of bytes.
 #[derive(Debug)]
 pub(crate) struct Stream<T> {
-    /// The latest place, to make 64-bit places of 32-bit sequence numbers. Starts far from 0, for what was before.
+    /// Latest position, which widens 32-bit sequence numbers to 64 bits. It starts far from 0,
+    /// because earlier numbers may follow.
     latest: Option<u64>,
-    /// What was seen under way, by place.
+    /// Observations in packets, by position.
     observed: PositionMap<Observation>,
-    /// What was given and not yet seen, by place.
+    /// Spans that were sent and not observed in a packet, by position.
     in_flight: PositionMap<Sent<T>>,
-    /// Up to where calls have claimed what was seen.
+    /// Position up to which calls have claimed the stream.
     claimed: u64,
-    /// Packets that were seen.
+    /// Packets that were observed.
     pub(crate) packets: u64,
 }
 
@@ -59,7 +60,8 @@ impl<T> Default for Stream<T> {
 }
 
 impl<T: Copy> Stream<T> {
-    /// The place in the stream of a sequence number, which wraps every 4 GiB: the one nearest to the latest.
+    /// Returns the position of a sequence number, which wraps every 4 GiB: the position nearest to
+    /// the latest.
     pub(crate) fn position(&mut self, sequence: u32) -> u64 {
         let position = match self.latest {
             None => (1 << 32) + u64::from(sequence),
@@ -69,15 +71,18 @@ impl<T: Copy> Stream<T> {
         position
     }
 
-    /// Takes note of a run that was seen under way, and returns what was given at that place, each with the part of the run
-    /// that carries it. What was seen before at the same place is not replaced: a packet sent again is the same bytes.
+    /// Records an observation in a packet and returns the sent spans at its positions, each with
+    /// the part of the observation that carries it.
+    ///
+    /// An earlier observation of the same position is not replaced, because a retransmission
+    /// carries the same bytes.
     pub(crate) fn record_packet(&mut self, position: u64, run: Observation) -> Vec<(Sent<T>, Observation)> {
         let mut matched = Vec::new();
         self.match_packet(position, run, &mut |given, seen| matched.push((*given, *seen)));
         matched
     }
 
-    /// The same, telling `each`.
+    /// Records an observation like [`Self::record_packet`] and passes each pair to `each`.
     #[inline]
     pub(crate) fn match_packet(
         &mut self,
@@ -97,8 +102,8 @@ impl<T: Copy> Stream<T> {
         }
     }
 
-    /// Forgets the oldest runs. Those that no call has claimed yet are kept if there is `room` for them: a single sendfile(2)
-    /// can be under way for gigabytes before its record comes.
+    /// Drops the oldest observations. Those that no call claimed are kept if there is `room` for
+    /// them: a single sendfile(2) can have gigabytes in flight before its record arrives.
     pub(crate) fn trim(&mut self, room: bool) {
         while self.observed.len() > MAX_KEPT {
             let Some((at, run)) = self.observed.first() else {
@@ -111,12 +116,12 @@ impl<T: Copy> Stream<T> {
         }
     }
 
-    /// Runs that are kept.
+    /// Returns the number of observations that are kept.
     pub(crate) fn len(&self) -> usize {
         self.observed.len()
     }
 
-    /// The parts of a run at places that nothing was seen at.
+    /// Returns the parts of an observation at positions without an earlier observation.
     fn not_seen_yet(&self, position: u64, run: Observation) -> Vec<(u64, Observation)> {
         let end = position + run.len;
         let mut fresh = Vec::new();
@@ -144,7 +149,7 @@ impl<T: Copy> Stream<T> {
         fresh
     }
 
-    /// Takes out what was given within a run.
+    /// Takes the sent spans out that an observation covers.
     #[inline]
     fn match_given(&mut self, start: u64, run: &Observation, each: &mut impl FnMut(&Sent<T>, &Observation)) {
         if !self.in_flight.is_empty() {
@@ -176,9 +181,11 @@ impl<T: Copy> Stream<T> {
         }
     }
 
-    /// Takes note of what a call gave from a place on, and tells `each` what has been seen of it already.
+    /// Records spans that a call sent from a position on, and passes what packets carried of them
+    /// already to `each`.
     ///
-    /// Two calls that claim the same place cannot both be right: such spans are added to `refused`, and not noted.
+    /// Two calls that claim the same position cannot both be right. Such spans are added to
+    /// `refused` instead.
     pub(crate) fn record_send(
         &mut self,
         position: u64,
@@ -187,7 +194,7 @@ impl<T: Copy> Stream<T> {
         refused: &mut Vec<Span>,
         each: &mut impl FnMut(&Sent<T>, &Observation),
     ) {
-        // The one before may reach to where these begin.
+        // The observation before may reach to where these spans begin.
         let mut number = self.observed.before(position);
         let before = number.checked_sub(1).and_then(|before| self.observed.get(before));
         if before.is_some_and(|(start, run)| start + run.len > position) {
@@ -199,7 +206,7 @@ impl<T: Copy> Stream<T> {
             match (at, end) {
                 (Some(at), Some(end)) if self.is_free(at, end) => {
                     let given = Sent { at, span, by };
-                    // Most runs are just what was in a slot.
+                    // Most observations cover exactly the bytes of one slot.
                     if let Some((start, run)) = self.observed.get(number)
                         && (*start, run.len) == (at, span.len)
                     {
@@ -215,7 +222,8 @@ impl<T: Copy> Stream<T> {
         }
     }
 
-    /// Whether no call has given anything in a stretch. It is claimed from now on, at any rate.
+    /// Returns whether no call sent bytes in `[position, end)` that are still in flight. The range
+    /// is claimed from now on in any case.
     fn is_free(&mut self, position: u64, end: u64) -> bool {
         self.claimed = self.claimed.max(end);
         if self.in_flight.is_empty() {
@@ -225,7 +233,8 @@ impl<T: Copy> Stream<T> {
         before.is_none_or(|(at, given)| at + given.span.len <= position)
     }
 
-    /// One span that ends at `end`. No run before `number` reaches to where it begins; returns the same of the next one.
+    /// Matches one span, which ends at `end`. No observation before `number` reaches to its start.
+    /// Returns the number of the first observation that can reach to the next span.
     fn give_one(
         &mut self,
         mut rest: Sent<T>,
@@ -259,13 +268,15 @@ impl<T: Copy> Stream<T> {
         number
     }
 
-    /// What was seen in a stretch, cut to it, in order; places that were not seen are left out.
+    /// Returns the observations in a range, cut to it, in order. Positions without observation are
+    /// omitted.
     pub(crate) fn runs(&self, position: u64, len: u64) -> impl Iterator<Item = (u64, Observation)> {
         runs_in(&self.observed, position, len)
     }
 
-    /// Where the bytes of a stretch lie, as far as it is known: in the pages that were seen under way, or in those that a call
-    /// gave. Each with its distance from `place`, in order.
+    /// Returns where the bytes of a range are, as far as that is known: in pages that packets
+    /// carried, or in those that a call sent. Each location has its distance from `position`, in
+    /// order.
     pub(crate) fn locations(&self, position: u64, len: u64) -> Vec<(u64, u64, Location)> {
         let end = position + len;
         let seen = self
@@ -285,18 +296,18 @@ impl<T: Copy> Stream<T> {
         all
     }
 
-    /// What was given and has not been seen.
+    /// Returns the spans in flight.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = &Sent<T>> {
         self.in_flight.values()
     }
 
-    /// The same, taken out: nothing more will be sent.
+    /// Removes and returns the spans in flight, because nothing more will be observed.
     pub(crate) fn close(&mut self) -> Vec<Sent<T>> {
         std::mem::take(&mut self.in_flight).into_values().collect()
     }
 }
 
-/// What of these runs lies in a stretch, cut to it, in order.
+/// Returns the observations in a range, cut to it, in order.
 fn runs_in(seen: &PositionMap<Observation>, position: u64, len: u64) -> impl Iterator<Item = (u64, Observation)> {
     let end = position + len;
     let overlapping_from = seen
@@ -329,7 +340,7 @@ mod tests {
         }
     }
 
-    /// What was seen of what is given.
+    /// Returns what packets carried of a sent span; `None` if it was refused.
     fn give(stream: &mut Stream<()>, position: u64, span: Span) -> Option<Vec<(Sent<()>, Observation)>> {
         let (mut matched, mut refused) = (Vec::new(), Vec::new());
         stream.record_send(position, &[span], (), &mut refused, &mut |given, seen| {
@@ -401,7 +412,8 @@ mod tests {
     }
 
     proptest! {
-        /// However calls are cut, packets are cut, sent again and put out of order: every byte is matched once, with itself.
+        /// However calls and packets are cut, repeated and reordered: every byte is matched once,
+        /// with itself.
         #[test]
         fn every_byte_is_matched_once_with_itself(
             calls in prop::collection::vec(1_u64..50, 1..20),
@@ -420,7 +432,7 @@ mod tests {
                 let pairs = if calls_first {
                     let Some(len) = calls.next() else { continue };
                     given[at as usize..(at + len) as usize].fill(true);
-                    // One call gives several spans at once.
+                    // One call sends several spans at once.
                     let (first, second) = span(1000 + at, len).split(len / 3);
                     let (mut pairs, mut refused) = (Vec::new(), Vec::new());
                     let spans = if first.len > 0 { vec![first, second] } else { vec![second] };

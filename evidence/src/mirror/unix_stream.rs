@@ -7,28 +7,28 @@ use crate::decode::observation::{Observation, PipeBufOps};
 use crate::decode::page_record::Message;
 use crate::sender::Sender;
 
-/// What one UNIX socket sent. The kernel counts nothing here, so places are counted from a moment at which nothing was under
-/// way.
+/// The stream that one UNIX socket sends. The kernel counts no positions here, so the engine counts
+/// them from a moment at which nothing was in flight.
 #[derive(Debug, Default)]
 pub(crate) struct UnixStream {
     pub(crate) number: u64,
     pub(crate) bytes: Stream<Sender>,
-    /// Bytes that calls gave; bytes that were consumed or thrown away.
+    /// Bytes that calls sent, and bytes in messages that were consumed or discarded.
     sent: u64,
     consumed: u64,
-    /// Which socket of this address it is.
+    /// Inode of the socket, because its address is reused.
     life: Option<u64>,
     synced: bool,
-    /// Messages that were consumed while it was not known where they belong.
+    /// Messages that were consumed while their positions were not known, with their times.
     early: VecDeque<(u64, Vec<Observation>)>,
-    /// Bytes that calls of the receiver took; and such calls while it was not known where their bytes belong.
+    /// Bytes that the receiver's calls took, and such calls while their positions were not known.
     received: u64,
     early_reads: VecDeque<(u64, u64)>,
 }
 
-/// `sk_wmem_alloc` of a socket with nothing under way (net/core/sock.c, `sk_alloc`).
+/// `sk_wmem_alloc` of a socket with nothing in flight (net/core/sock.c: `sk_alloc()`).
 const NOTHING_IN_FLIGHT: u64 = 1;
-/// Messages that are remembered until it is known where they belong.
+/// Messages and calls that are kept until their positions are known.
 const MAX_EARLY: usize = 1024;
 
 impl UnixStream {
@@ -39,8 +39,8 @@ impl UnixStream {
         }
     }
 
-    /// A call gave bytes. Returns the place of the first, or `None` if places are not known; and what messages have carried
-    /// of what was given before.
+    /// Records that a call sent bytes. Returns the position of the first byte, or `None` if
+    /// positions are not known, and what messages carried of spans that were sent before.
     pub(crate) fn send(
         &mut self,
         life: u64,
@@ -62,7 +62,7 @@ impl UnixStream {
         if !self.synced && in_flight == NOTHING_IN_FLIGHT {
             self.synced = true;
             self.consumed = self.sent;
-            // Who took bytes before this moment took what was sent before it.
+            // A receiver that took bytes before this moment took what was sent before it.
             let since = std::mem::take(&mut self.early_reads).into_iter();
             self.received = self.sent
                 + since
@@ -80,7 +80,8 @@ impl UnixStream {
         (self.synced.then_some(position), matched)
     }
 
-    /// A call of the receiver took bytes. Returns the place of the first, if places are known.
+    /// Records that a call of the receiver took bytes. Returns the position of the first byte, if
+    /// positions are known.
     pub(crate) fn receive(&mut self, left_ns: u64, len: u64) -> Option<u64> {
         if !self.synced {
             self.early_reads.push_back((left_ns, len));
@@ -94,12 +95,12 @@ impl UnixStream {
         Some(position)
     }
 
-    /// A message was consumed or thrown away.
+    /// Records a message that was consumed or discarded, and returns what it carried.
     pub(crate) fn message(&mut self, message: &Message<'_>, ops: &PipeBufOps) -> Vec<(Sent<Sender>, Observation)> {
         let runs: Vec<Observation> = message.payload.observations(ops).collect();
         self.bytes.packets += 1;
         if runs.iter().map(|run| run.len).sum::<u64>() != message.payload.len {
-            // Not all of it could be read: nothing after it has a place.
+            // Not all of the message could be read, so nothing behind it has a known position.
             self.synced = false;
             return Vec::new();
         }
