@@ -60,6 +60,7 @@ mod digest;
 mod endpoint_name;
 mod header;
 mod io_counters;
+mod kernel_members;
 mod page_record;
 mod page_run;
 mod pipe_snapshot;
@@ -79,13 +80,14 @@ pub use digest::{
 pub use endpoint_name::{COMPONENT_SIZE, EndpointName, MAX_COMPONENTS, name_flag};
 pub use header::{HeaderError, RecordHeader, RecordKind};
 pub use io_counters::{IoCounterKey, IoCounters};
+pub use kernel_members::{FIXED_OFFSETS, FIXED_SIZES, KERNEL_MEMBERS, KernelMember};
 pub use page_record::{FileId, MAX_RANGES, PageRange, PageRecord, page_record_flag, station_kind};
 pub use page_run::{MAPPING_NOT_READ, PageRun, PageVec};
 pub use pipe_snapshot::PipeSnapshot;
 pub use process_event::{ProcessEvent, announcement, process_event_kind};
 pub use program_stats::ProgramStats;
 pub use programs::{
-    Arguments, Attachment, COMPLETED_AT, PROGRAMS, ProbeGroup, Program, TAIL_CALLS, TailCall, program, tail_call,
+    Arguments, CQE_BY_ADDRESS, PROGRAMS, ProbeGroup, ProgramSpec, TAIL_CALLS, TailCall, program, tail_call,
 };
 pub use rdonly_cast::RDONLY_CAST_PLACEHOLDER;
 pub use zerocopy_completion::{ZerocopyCompletion, completion_flag, completion_source};

@@ -9,7 +9,7 @@ mod results;
 pub use self::cache::CacheKey;
 pub use self::results::{Counts, Expected, Observed, SelftestResults, Trial, Verdict};
 
-use crate::layout::offsets::ProbeGroup;
+use zctrace_records::ProbeGroup;
 
 /// Contents of pipe slots.
 pub(crate) const SLOTS: &str = "pages in pipe slots";

@@ -17,7 +17,7 @@ mod readers;
 
 pub(crate) use readers::Journals;
 pub use zctrace_contract::journal::Entry;
-pub use zctrace_evidence::{JournalEvent, EventKind};
+pub use zctrace_evidence::{EventKind, JournalEvent};
 
 /// Decodes arbitrary words as a journal, for tests of hostile journals.
 #[doc(hidden)]

@@ -10,7 +10,7 @@ use bufferlist::journal::{self, Layout, Operation, Reader};
 use super::file::{JournalMap, OpenError};
 use super::process::{self, ThreadIds};
 use zctrace_contract::journal::Entry;
-use zctrace_evidence::{JournalEvent, EventKind};
+use zctrace_evidence::{EventKind, JournalEvent};
 use zctrace_report::text::printable;
 
 /// Delay before a process is searched again: first and longest. A search reads one link per
@@ -130,7 +130,10 @@ impl EntryStream {
                 kind: EventKind::Lost(self.lost.saturating_add(half)),
             });
         }
-        events.push(JournalEvent { pid, kind: EventKind::Ended });
+        events.push(JournalEvent {
+            pid,
+            kind: EventKind::Ended,
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use aya::maps::{HashMap, Map, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use zctrace_records::announcement;
+use zctrace_records::{CQE_BY_ADDRESS, PROGRAMS, ProbeGroup, TAIL_CALLS, announcement};
 
 use super::error::{SetupError, SetupErrorKind};
 use super::fd_iter;
@@ -13,10 +13,10 @@ use super::object::OBJECT;
 use super::options::{DigestMode, LoadOptions};
 use super::privileges;
 use super::probes::{NotLoaded, Probes};
-use super::programs::{CQE_BY_ADDRESS, PROGRAMS, TAIL_CALLS};
+use super::programs::unsupported_reason;
 use super::rdonly_cast;
 use crate::layout::btf::Btf;
-use crate::layout::offsets::{KernelOffsets, ProbeGroup};
+use crate::layout::offsets::KernelOffsets;
 
 impl Probes {
     /// Loads and attaches the programs.
@@ -69,7 +69,7 @@ impl Probes {
         let mut ebpf = load_object(options, btf, offsets, function)?;
         let (mut loaded, mut not_loaded) = (Vec::new(), Vec::new());
         for spec in PROGRAMS.iter().filter(|spec| options.hooks.includes(spec)) {
-            if let Some(reason) = spec.unsupported_reason(btf, offsets) {
+            if let Some(reason) = unsupported_reason(spec, btf, offsets) {
                 if spec.group == ProbeGroup::Calls {
                     return Err(SetupErrorKind::NoTracepoint { name: spec.tracepoint }.into());
                 }
@@ -84,9 +84,9 @@ impl Probes {
                 .map_err(|error| SetupError::refused(spec.name, error))?;
             loaded.push(spec);
         }
-        for (index, (group, name)) in (0..).zip(TAIL_CALLS) {
-            if loaded.iter().any(|spec| spec.group == group) {
-                load_tail_call(&mut ebpf, index, name)?;
+        for (index, tail_call) in (0..).zip(TAIL_CALLS) {
+            if loaded.iter().any(|spec| spec.group == tail_call.group) {
+                load_tail_call(&mut ebpf, index, tail_call.name)?;
             }
         }
         let fd_iter = match iter_btf.map(|iter_btf| fd_iter::open(&mut ebpf, iter_btf)) {

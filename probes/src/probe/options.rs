@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use zctrace_records::program;
+use zctrace_records::{ProbeGroup, ProgramSpec, program};
 
-use super::programs::ProgramSpec;
 use super::scope::ScopeFilter;
-use crate::layout::offsets::ProbeGroup;
 
 /// Options of [`Probes::load`](super::Probes::load).
 #[derive(Clone, Debug)]

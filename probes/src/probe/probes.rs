@@ -7,13 +7,12 @@ use std::os::fd::AsFd;
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
-use zctrace_records::{DigestState, IoCounterKey, IoCounters, ProgramStats, program};
+use zctrace_records::{DigestState, IoCounterKey, IoCounters, ProgramSpec, ProgramStats, program};
 
 use super::error::{SetupError, SetupErrorKind};
 use super::fd_iter;
 use super::loss::{self, ProgramLoss};
 use super::pod::Pod;
-use super::programs::ProgramSpec;
 use super::reader;
 
 /// Program that is loaded and attached.

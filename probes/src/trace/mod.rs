@@ -30,7 +30,7 @@ mod pipe_limits;
 mod symbols;
 
 pub use self::coverage::expected_coverage;
-pub use zctrace_evidence::{Engine, Costs, Input, Losses, TraceHeader, SymbolRequest, Recorder};
+pub use zctrace_evidence::{Costs, Engine, Input, Losses, Recorder, SymbolRequest, TraceHeader};
 
 use std::collections::HashMap;
 use std::path::PathBuf;

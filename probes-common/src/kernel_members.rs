@@ -1,0 +1,155 @@
+//! Which members of the kernel's structures the programs read: the one table of them.
+//!
+//! Each is a global of the programs, into which the loader writes the offset that this kernel has.
+
+use crate::programs::ProbeGroup;
+
+/// A member that the programs read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KernelMember {
+    /// The global that holds its offset.
+    pub global: &'static str,
+    /// The programs that need it.
+    pub group: ProbeGroup,
+    /// Structure and member.
+    pub name: (&'static str, &'static str),
+    /// Its size in bytes. 0: any.
+    pub size: u32,
+    /// Structure and member under former or later names.
+    pub other_names: &'static [(&'static str, &'static str)],
+}
+
+/// Expands `$expand!` with one row for each member: the global, the group, structure and member, size in bytes (0: any), and
+/// other names.
+#[macro_export]
+macro_rules! for_each_kernel_member {
+    ($expand:ident) => {
+        $expand! {
+            TASK_FILES: Calls, "task_struct"."files", 8, [];
+            TASK_STATUS: Calls, "task_struct"."thread_info.status", 4, [];
+            TASK_TGID: Calls, "task_struct"."tgid", 4, [];
+            TASK_SIGNAL: Calls, "task_struct"."signal", 8, [];
+            TASK_COMM: Calls, "task_struct"."comm", 16, [];
+            SIGNAL_LIVE: Calls, "signal_struct"."live", 4, [];
+            FILES_FDT: Calls, "files_struct"."fdt", 8, [];
+            FDT_FD: Calls, "fdtable"."fd", 8, [];
+            FDT_MAX_FDS: Calls, "fdtable"."max_fds", 4, [];
+            FILE_INODE: Calls, "file"."f_inode", 8, [];
+            FILE_PRIVATE: Calls, "file"."private_data", 8, [];
+            FILE_MAPPING: Calls, "file"."f_mapping", 8, [];
+            FILE_FLAGS: Calls, "file"."f_flags", 4, [];
+            FILE_MODE: Calls, "file"."f_mode", 4, [];
+            FILE_POS: Calls, "file"."f_pos", 8, [];
+            FILE_DENTRY: Calls, "file"."f_path.dentry", 8, [];
+            DENTRY_NAME: Calls, "dentry"."d_name.name", 8, [];
+            DENTRY_PARENT: Calls, "dentry"."d_parent", 8, [];
+            INODE_MODE: Calls, "inode"."i_mode", 2, [];
+            INODE_INO: Calls, "inode"."i_ino", 8, [];
+            INODE_RDEV: Calls, "inode"."i_rdev", 4, [];
+            INODE_SB: Calls, "inode"."i_sb", 8, [];
+            INODE_SIZE: Calls, "inode"."i_size", 8, [];
+            INODE_PIPE: Calls, "inode"."i_pipe", 8, [];
+            INODE_MAPPING: Calls, "inode"."i_mapping", 8, [];
+            INODE_GENERATION: Calls, "inode"."i_generation", 4, [];
+            SB_DEV: Calls, "super_block"."s_dev", 4, [];
+            MAPPING_HOST: Calls, "address_space"."host", 8, [];
+            PIPE_HEAD: Calls, "pipe_inode_info"."head", 4, [];
+            PIPE_TAIL: Calls, "pipe_inode_info"."tail", 4, [];
+            PIPE_BUFS: Calls, "pipe_inode_info"."bufs", 8, [];
+            PIPE_RING_SIZE: Calls, "pipe_inode_info"."ring_size", 4, [];
+            // Since 7.2 the word of a tail page may be a mask. Its value shows which form it has.
+            PAGE_COMPOUND: Calls, "page"."compound_head", 8, ["page"."compound_info"];
+            FOLIO_MAPPING: Calls, "folio"."mapping", 8, ["page"."mapping"];
+            FOLIO_INDEX: Calls, "folio"."index", 8, ["page"."index"];
+            SOCKET_SK: Calls, "socket"."sk", 8, [];
+            SK_FAMILY: Calls, "sock"."__sk_common.skc_family", 2, [];
+            SK_STATE: Calls, "sock"."__sk_common.skc_state", 1, [];
+            SK_TYPE: Calls, "sock"."sk_type", 2, [];
+            SK_PROTOCOL: Calls, "sock"."sk_protocol", 2, [];
+            SK_DADDR: Calls, "sock"."__sk_common.skc_daddr", 4, [];
+            SK_RCV_SADDR: Calls, "sock"."__sk_common.skc_rcv_saddr", 4, [];
+            SK_DPORT: Calls, "sock"."__sk_common.skc_dport", 2, [];
+            SK_SPORT: Calls, "inet_sock"."inet_sport", 2, [];
+            SK_WMEM: Calls, "sock"."sk_wmem_alloc", 4, [];
+            TCP_WRITE_SEQ: Calls, "tcp_sock"."write_seq", 4, [];
+            TCP_COPIED_SEQ: Calls, "tcp_sock"."copied_seq", 4, [];
+            // Kernels without CONFIG_IPV6 or CONFIG_UNIX have no such sockets.
+            SK_V6_DADDR: Always, "sock"."__sk_common.skc_v6_daddr", 16, [];
+            SK_V6_RCV_SADDR: Always, "sock"."__sk_common.skc_v6_rcv_saddr", 16, [];
+            UNIX_PEER: Always, "unix_sock"."peer", 8, [];
+            // Kernels without CONFIG_IO_URING have no such requests. Before 6.2 a program could not ask for
+            // a report.
+            REQUEST_CMD: Always, "io_kiocb"."cmd", 0, [];
+            NOTIF_REPORT: Always, "io_notif_data"."zc_report", 1, [];
+            // Packets and messages of UNIX sockets.
+            SKB_SK: Packets, "sk_buff"."sk", 8, [];
+            SKB_LEN: Packets, "sk_buff"."len", 4, [];
+            SKB_DATA_LEN: Packets, "sk_buff"."data_len", 4, [];
+            SKB_HEAD: Packets, "sk_buff"."head", 8, [];
+            SKB_END: Packets, "sk_buff"."end", 4, [];
+            SHINFO_FLAGS: Packets, "skb_shared_info"."flags", 1, [];
+            SHINFO_NR_FRAGS: Packets, "skb_shared_info"."nr_frags", 1, [];
+            SHINFO_FRAGS: Packets, "skb_shared_info"."frags", 0, [];
+            SHINFO_FRAG_LIST: Packets, "skb_shared_info"."frag_list", 8, [];
+            SKB_DATA: Packets, "sk_buff"."data", 8, [];
+            SKB_TRANSPORT: Packets, "sk_buff"."transport_header", 2, [];
+            DEV_IFINDEX: Packets, "net_device"."ifindex", 4, [];
+            DEV_FLAGS: Packets, "net_device"."flags", 4, [];
+            BIO_VECS: Bios, "bio"."bi_io_vec", 8, [];
+            BIO_SECTOR: Bios, "bio"."bi_iter.bi_sector", 8, [];
+            BIO_SIZE: Bios, "bio"."bi_iter.bi_size", 4, [];
+            BIO_IDX: Bios, "bio"."bi_iter.bi_idx", 4, [];
+            BIO_DONE: Bios, "bio"."bi_iter.bi_bvec_done", 4, [];
+            BIO_OPF: Bios, "bio"."bi_opf", 4, [];
+            BIO_BDEV: Bios, "bio"."bi_bdev", 8, [];
+            BDEV_DEV: Bios, "block_device"."bd_dev", 4, [];
+            FOLIO_NR_PAGES: Dirty, "folio"."_nr_pages", 4, ["folio"."_folio_nr_pages"];
+            // The pipe inside sendfile(2), and a name of the file whose pages are in a pipe.
+            TASK_SPLICE_PIPE: Digest, "task_struct"."splice_pipe", 8, [];
+            INODE_DENTRY: Digest, "inode"."i_dentry.first", 8, [];
+            DENTRY_ALIAS: Digest, "dentry"."d_u.d_alias", 16, ["dentry"."d_alias"];
+            // Error-queue packets of zero-copy completions: where they hold the completion.
+            SKB_CB: ZeroCopy, "sk_buff"."cb", 0, [];
+            SERR_EE: ZeroCopy, "sock_exterr_skb"."ee", 16, [];
+        }
+    };
+}
+
+macro_rules! kernel_members {
+    ($($global:ident: $group:ident, $of:literal.$name:literal, $size:literal,
+        [$($other_of:literal.$other_name:literal),*];)*) => {
+        /// The members that the programs read.
+        pub const KERNEL_MEMBERS: &[KernelMember] = &[$(KernelMember {
+            global: stringify!($global),
+            group: ProbeGroup::$group,
+            name: ($of, $name),
+            size: $size,
+            other_names: &[$(($other_of, $other_name)),*],
+        }),*];
+    };
+}
+for_each_kernel_member!(kernel_members);
+
+/// Members whose offset is fixed in the programs, because they read several members at once:
+/// structure, names of the member, offset.
+pub const FIXED_OFFSETS: &[(ProbeGroup, &str, &[&str], u32)] = &[
+    (ProbeGroup::Calls, "pipe_buffer", &["page"], 0),
+    (ProbeGroup::Calls, "pipe_buffer", &["offset"], 8),
+    (ProbeGroup::Calls, "pipe_buffer", &["len"], 12),
+    (ProbeGroup::Calls, "pipe_buffer", &["ops"], 16),
+    (ProbeGroup::Packets, "skb_frag_t", &["netmem", "bv_page"], 0),
+    (ProbeGroup::Packets, "skb_frag_t", &["len", "bv_len"], 8),
+    (ProbeGroup::Packets, "skb_frag_t", &["offset", "bv_offset"], 12),
+    (ProbeGroup::Bios, "bio_vec", &["bv_page"], 0),
+    (ProbeGroup::Bios, "bio_vec", &["bv_len"], 8),
+    (ProbeGroup::Bios, "bio_vec", &["bv_offset"], 12),
+];
+
+/// Sizes that are fixed in the programs: array elements, and `struct page`, whose words they read
+/// at once.
+pub const FIXED_SIZES: &[(ProbeGroup, &str, u32)] = &[
+    (ProbeGroup::Calls, "pipe_buffer", 40),
+    (ProbeGroup::Calls, "page", 64),
+    (ProbeGroup::Packets, "skb_frag_t", 16),
+    (ProbeGroup::Bios, "bio_vec", 16),
+];
