@@ -137,7 +137,7 @@ fn plain(offset: u32, size: u32) -> Field {
 }
 
 #[test]
-fn members_are_found_through_what_has_no_name() {
+fn members_are_found_in_anonymous_types() {
     let btf = sample().btf();
     assert_eq!(btf.field("pipe", "first").expect("first"), plain(0, 8));
     assert_eq!(btf.field("pipe", "head_tail").expect("union"), plain(8, 8));
@@ -155,7 +155,7 @@ fn members_are_found_through_what_has_no_name() {
 }
 
 #[test]
-fn bitfields_are_told_by_byte_shift_and_width() {
+fn bitfields_have_byte_shift_and_width() {
     let btf = sample().btf();
     let bits = |offset, size, shift, width| Field {
         offset,
@@ -188,7 +188,7 @@ fn enumerators_and_tracepoints() {
 }
 
 #[test]
-fn typedefs_and_arrays_in_a_circle_are_errors() {
+fn cyclic_typedefs_and_arrays_are_errors() {
     let mut blob = Blob::new();
     blob.add("a", TYPEDEF << 24, 2, &[]);
     blob.add("b", TYPEDEF << 24, 1, &[]);
@@ -203,7 +203,7 @@ fn typedefs_and_arrays_in_a_circle_are_errors() {
 }
 
 #[test]
-fn what_is_no_btf_is_told_apart() {
+fn input_other_than_btf_is_rejected() {
     let not = |bytes: &[u8]| matches!(Btf::parse(bytes.to_vec()), Err(BtfError::NotBtf(_)));
     assert!(not(b""));
     assert!(not(b"\x7fELF and so on"));

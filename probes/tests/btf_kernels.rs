@@ -25,7 +25,7 @@ fn kernel(name: &str) -> Btf {
     Btf::parse(bytes(name)).expect("an extract is well formed")
 }
 
-fn answers(kernel: &str) -> Vec<Vec<String>> {
+fn bpftool_answers(kernel: &str) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(path(&format!("{kernel}.offsets"))).expect("the answers are committed");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.split(' ').map(str::to_owned).collect()).collect()
@@ -66,12 +66,12 @@ fn place(field: Field) -> String {
 }
 
 #[test]
-fn every_answer_is_bpftools() {
+fn every_result_equals_bpftools() {
     for name in KERNELS {
         let btf = kernel(name);
-        let answers = answers(name);
-        assert!(answers.len() > 200, "{name}: the file of answers is cut short");
-        for line in &answers {
+        let bpftool_answers = bpftool_answers(name);
+        assert!(bpftool_answers.len() > 200, "{name}: the file of answers is cut short");
+        for line in &bpftool_answers {
             let words: Vec<&str> = line.iter().map(String::as_str).collect();
             let of_question = if ["size", "enumerator", "arguments"].contains(&words[0]) {
                 2
@@ -86,13 +86,13 @@ fn every_answer_is_bpftools() {
 
 /// Guards the test above, which would also pass if everything were missing.
 #[test]
-fn what_every_kernel_has_is_found() {
+fn members_of_every_kernel_are_found() {
     for name in KERNELS {
-        let found = answers(name)
+        let found = bpftool_answers(name)
             .iter()
             .filter(|line| line.last().is_some_and(|word| word != "-"))
             .count();
-        let all = answers(name).len();
+        let all = bpftool_answers(name).len();
         assert!(found * 100 > all * 85, "{name}: {found} of {all}");
         let btf = kernel(name);
         for (of, field) in [
@@ -110,7 +110,7 @@ fn what_every_kernel_has_is_found() {
 }
 
 #[test]
-fn a_tracepoint_that_lost_an_argument_is_told_by_their_number() {
+fn tracepoint_that_lost_an_argument_is_detected() {
     // 5.10 passes the queue before the bio.
     let counts = KERNELS.map(|name| {
         kernel(name)
@@ -127,7 +127,7 @@ fn a_tracepoint_that_lost_an_argument_is_told_by_their_number() {
 }
 
 #[test]
-fn tracepoints_that_are_not_there_are_missing_and_no_error() {
+fn absent_tracepoints_are_missing_and_no_error() {
     let has = |tracepoint: &str| {
         KERNELS.map(|name| match kernel(name).tracepoint_argument_count(tracepoint) {
             Ok(_) => true,
@@ -148,7 +148,7 @@ fn tracepoints_that_are_not_there_are_missing_and_no_error() {
 /// A fragment of an skb is a `bio_vec` on older kernels: other member names, and in both cases
 /// found through the typedef.
 #[test]
-fn a_fragment_is_a_bio_vec_or_a_struct_of_its_own() {
+fn fragment_is_a_bio_vec_or_a_distinct_struct() {
     for (name, page, other) in [
         ("5.10", "bv_page", "netmem"),
         ("6.1", "bv_page", "netmem"),
@@ -190,7 +190,7 @@ fn the_index_of_a_page_was_renamed_and_did_not_move() {
 
 /// 6.18 has head and tail in an anonymous struct in an anonymous union.
 #[test]
-fn a_pipes_ends_are_found_wherever_they_are() {
+fn head_and_tail_of_a_pipe_are_found_on_every_kernel() {
     for name in KERNELS {
         let btf = kernel(name);
         let [head, tail] = ["head", "tail"].map(|end| btf.field("pipe_inode_info", end).expect("an end"));
@@ -206,7 +206,7 @@ fn a_pipes_ends_are_found_wherever_they_are() {
 /// Numbers of iterator kinds were bits once, then were reordered, and one kind was removed: they
 /// are never constants.
 #[test]
-fn kinds_of_iterators_are_what_each_kernel_says() {
+fn iterator_kinds_match_each_kernel() {
     let value = |enumerator: &str| KERNELS.map(|name| kernel(name).enumerator(enumerator).ok());
     assert_eq!(value("ITER_BVEC"), [Some(16), Some(2), Some(2), Some(2)]);
     assert_eq!(value("ITER_KVEC"), [Some(8), Some(1), Some(3), Some(3)]);
@@ -221,7 +221,7 @@ fn kinds_of_iterators_are_what_each_kernel_says() {
 }
 
 #[test]
-fn a_struct_that_is_only_pointed_to_is_missing() {
+fn forward_declared_struct_is_missing() {
     let btf = kernel("6.12");
     // A forward declaration in the extract: a name without members.
     assert!(matches!(
@@ -275,7 +275,7 @@ proptest! {
             }
         }
         // A part of the queries for each case.
-        let questions: Vec<_> = answers(KERNELS[kernel]).into_iter().skip(skip).step_by(8).collect();
+        let questions: Vec<_> = bpftool_answers(KERNELS[kernel]).into_iter().skip(skip).step_by(8).collect();
         ask_everything(bytes, &questions);
     }
 

@@ -11,7 +11,7 @@ use zctrace_report::Alive;
 /// Runs the trials with these hooks. `None` if this machine cannot trace.
 fn trials(test: &str, hooks: Hooks) -> Option<SelftestResults> {
     match selftest::run_with_hooks(None, hooks) {
-        Ok(table) => Some(table),
+        Ok(results) => Some(results),
         Err(error) if matches!(error.kind, SetupErrorKind::NoPrivilege { .. }) => {
             test_support::skip!(test, "{error}");
             None
@@ -20,20 +20,20 @@ fn trials(test: &str, hooks: Hooks) -> Option<SelftestResults> {
     }
 }
 
-fn silent(table: &SelftestResults) -> Vec<&str> {
-    let mut facts: Vec<&str> = table.trials.iter().map(|trial| trial.fact.as_str()).collect();
+fn silent(results: &SelftestResults) -> Vec<&str> {
+    let mut facts: Vec<&str> = results.trials.iter().map(|trial| trial.fact.as_str()).collect();
     facts.dedup();
-    facts.retain(|fact| table.alive(fact).0 == Alive::Silent);
+    facts.retain(|fact| results.alive(fact).0 == Alive::Silent);
     facts
 }
 
 // A single test, because each run traces the whole of this process.
 #[test]
-fn what_is_looked_at_is_seen_and_what_is_not_is_silent() {
-    const TEST: &str = "what_is_looked_at_is_seen_and_what_is_not_is_silent";
+fn attached_probes_pass_and_others_are_silent() {
+    const TEST: &str = "attached_probes_pass_and_others_are_silent";
     let all = Hooks::default();
-    let Some(table) = trials(TEST, all) else { return };
-    assert!(table.passed() && table.counts().passed > 0, "{table:#?}");
+    let Some(results) = trials(TEST, all) else { return };
+    assert!(results.passed() && results.counts().passed > 0, "{results:#?}");
     let without = [
         (
             Hooks { packets: false, ..all },
@@ -54,7 +54,7 @@ fn what_is_looked_at_is_seen_and_what_is_not_is_silent() {
     ];
     for (hooks, expected) in without {
         let Some(blind) = trials(TEST, hooks) else { return };
-        let made = |fact: &&&str| table.alive(fact).0 == Alive::Yes;
+        let made = |fact: &&&str| results.alive(fact).0 == Alive::Yes;
         let expected: Vec<&str> = expected.iter().filter(made).copied().collect();
         assert_eq!(silent(&blind), expected, "{hooks:?}: {blind:#?}");
         let wrong = blind.trials.iter().filter(|trial| trial.verdict == Verdict::Wrong);

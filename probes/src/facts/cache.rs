@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn another_boot_kernel_object_or_version_is_not_remembered() {
+    fn results_of_another_boot_kernel_object_or_version_are_not_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("of/its/own");
         let key = CacheKey {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tracing_costs_is_that_of_this_boot_and_a_time() {
+    fn overhead_is_that_of_this_boot_and_not_negative() {
         let dir = tempfile::tempdir().unwrap();
         let key = CacheKey::default();
         let written = |key: &CacheKey, per_syscall_ns| {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_memory_is_none() {
+    fn damaged_cache_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "{", "{\"key\": 1}", "[]"] {
             std::fs::write(dir.path().join(RESULTS_FILE), text).unwrap();
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn each_has_a_place_of_its_own_and_root_trusts_only_its() {
+    fn each_user_has_a_cache_and_root_trusts_only_its_own() {
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(user_dir(false, path("/c"), path("/h")), path("/c/zctrace"));
         assert_eq!(user_dir(false, path("c"), path("/h")), path("/h/.cache/zctrace"));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_names_this_boot_and_object() {
+    fn key_identifies_this_boot_and_object() {
         let key = CacheKey::current().expect("a boot has a name");
         assert!(
             key.boot.len() == 36 && key.object.len() >= 16 && key.kernel.contains(' '),

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn only_all_that_was_done_is_a_yes() {
+    fn trial_passes_only_if_all_bytes_are_as_expected() {
         use Expected::{Copied, Moved, Zero};
         for (expected, observed, verdict) in [
             (Moved, observed(8192, 0, 0, 0), Verdict::Yes),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fact_is_as_good_as_its_worst_trial() {
+    fn fact_gets_the_verdict_of_its_worst_trial() {
         let results = |verdicts: &[Verdict]| SelftestResults {
             key: CacheKey::default(),
             made_unix_ms: 0,

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_started_and_has_one_number() {
+    fn this_process_has_a_start_time_and_an_id() {
         let me = std::process::id();
         assert!(start_time_ns(me).is_some_and(|ns| ns > 0));
         assert!(!namespace_ids("/proc/self/status").is_empty());
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_not_there_is_not_known() {
+    fn missing_thread_has_no_global_id() {
         let mut threads = ThreadIds::Mapped {
             pid: std::process::id(),
             known: HashMap::new(),

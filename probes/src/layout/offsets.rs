@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_elsewhere_is_named() {
+    fn first_difference_is_named() {
         let plan = |at| KernelOffsets {
             values: vec![("TASK_FILES", 8), ("FILE_POS", at), ("PAGE_HEAD_BIT", 6)],
             missing: Vec::new(),

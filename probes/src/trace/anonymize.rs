@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_stay_neighbours_and_no_page_stays_none() {
+    fn adjacent_pages_stay_adjacent_and_zero_stays_zero() {
         let anonymizer = anonymizer();
         let page = 0xffff_ea00_0012_3440_u64;
         assert_eq!(anonymizer.page(page + 64) - anonymizer.page(page), 64);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_hidden_as_the_station_that_it_is() {
+    fn page_run_is_anonymized_like_the_equal_page_record() {
         use crate::probe::{Record, RecordRef};
         let mut anonymizer = anonymizer();
         for mapping in [0xffff_8881_0000_1000, 0xffff_8881_0000_1001, 0, MAPPING_NOT_READ] {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_an_unknown_kind_is_kept() {
+    fn body_of_an_unknown_record_is_erased() {
         let mut bytes = vec![0xee; 96];
         bytes[28..32].copy_from_slice(&[0xee, 0xee, 96, 0]);
         let mut anonymizer = anonymizer();

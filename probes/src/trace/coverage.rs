@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fact_is_what_its_trial_showed() {
+    fn fact_has_the_verdict_of_its_trial() {
         let of = |selftest: Option<&SelftestResults>| {
             let coverage = expected_coverage(None, selftest);
             coverage.facts.into_iter().find(|fact| fact.name == PACKETS).unwrap()
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_types_lack_is_absent_whatever_was_proven() {
+    fn fact_without_its_members_is_absent_whatever_the_selftest_showed() {
         let offsets = KernelOffsets {
             values: Vec::new(),
             missing: vec![MissingMember {

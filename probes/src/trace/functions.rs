@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_in_the_function_that_begins_before_it_and_has_not_ended() {
+    fn call_site_is_in_the_function_that_encloses_it() {
         let functions = functions(&program()).expect("functions");
         // File offset 0x100 is mapped at 0x1000.
         for (offset, expected) in [
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_files_do_no_harm() {
+    fn damaged_files_are_harmless() {
         let program = program();
         let ask = |bytes: &[u8]| {
             if let Some(functions) = functions(bytes) {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_claims_to_be_huge_is_not_read() {
+    fn file_with_a_huge_table_is_not_read() {
         let mut file = tempfile::tempfile().expect("a file");
         let mut bytes = program();
         // Offset of the length of the symbol table, in the second section header.
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn this_very_test_has_a_name() {
+    fn this_test_has_a_symbol() {
         let own = File::open(std::env::current_exe().expect("its path")).expect("open");
         let functions = Functions::read(&own).expect("functions");
         assert!(functions.heap_bytes() > 1000);
@@ -281,7 +281,7 @@ mod tests {
             let name = &functions.names[function.name as usize..];
             name.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
         };
-        let wanted = "this_very_test_has_a_name";
+        let wanted = "this_test_has_a_symbol";
         let mut names = functions.functions.iter().filter_map(name);
         assert!(names.any(|name| String::from_utf8_lossy(&name).contains(wanted)));
     }
