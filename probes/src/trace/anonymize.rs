@@ -89,7 +89,7 @@ impl Anonymizer {
     }
 
     /// Anonymizes the identities of slot kinds.
-    pub(super) fn slot_names(&self, names: &PipeBufOps) -> PipeBufOps {
+    pub(super) fn pipe_buf_ops(&self, names: &PipeBufOps) -> PipeBufOps {
         PipeBufOps {
             page_cache: self.object(names.page_cache),
             anonymous: self.object(names.anonymous),

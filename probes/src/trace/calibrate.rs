@@ -21,7 +21,7 @@ use crate::probe::{Hooks, LoadOptions, Probes, Record, ScopeFilter, SetupError, 
 use zctrace_evidence::PipeBufOps;
 
 /// Returns the identities of the slot kinds.
-pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<PipeBufOps, SetupError> {
+pub(super) fn pipe_buf_ops(btf: Option<&PathBuf>) -> Result<PipeBufOps, SetupError> {
     let cookie = random_u64();
     let options = LoadOptions {
         scope: ScopeFilter::Processes,
@@ -46,11 +46,11 @@ pub(super) fn slot_names(btf: Option<&PathBuf>) -> Result<PipeBufOps, SetupError
         tgid: own_tgid(&mut probes),
         probes,
     };
-    let names = calibration.slot_names();
+    let ops = calibration.pipe_buf_ops();
     if let Some(tgid) = calibration.tgid {
         calibration.probes.unfollow(tgid);
     }
-    names
+    ops
 }
 
 /// Returns the PID of this process as the programs record it.
@@ -72,7 +72,7 @@ struct Calibration {
 }
 
 impl Calibration {
-    fn slot_names(&mut self) -> Result<PipeBufOps, SetupError> {
+    fn pipe_buf_ops(&mut self) -> Result<PipeBufOps, SetupError> {
         let memory = [7_u8; 4096];
         let file = memfd(&memory)?;
         let hole = memfd(&[])?;

@@ -22,65 +22,29 @@
 //! ```
 
 mod anonymize;
+mod attach;
 mod calibrate;
 mod coverage;
+mod engine_driver;
 mod functions;
 mod mounts;
+mod options;
 mod pipe_limits;
 mod symbols;
 
 pub use self::coverage::expected_coverage;
+pub use self::options::Options;
 pub use zctrace_evidence::{Costs, Engine, Input, Losses, Recorder, SymbolRequest, TraceHeader};
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use zctrace_records::{Call, DigestState, IoCounterKey, IoCounters, ProcessEvent, RecordHeader, process_event_kind};
+use zctrace_report::Report;
 
-use self::anonymize::Anonymizer;
-use self::symbols::Symbols;
-use crate::facts::{self, SelftestResults};
+use self::engine_driver::EngineDriver;
 use crate::journal::Journals;
-use crate::probe::{
-    DigestMode, Hooks, LoadOptions, Probes, ProgramLoss, Record, ScopeFilter, SetupError, SetupErrorKind,
-};
-use zctrace_evidence::{Config, PipeBufOps};
-use zctrace_report::{Alive, Level, Report, Scope, ScopeKind};
-
-/// Whom to trace, and how closely.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Whose bytes, as the report will say.
-    pub scope: Scope,
-    /// How they are told from all others.
-    pub filter: ScopeFilter,
-    /// Whether descendants are traced too.
-    pub descendants: bool,
-    /// Bytes of the ring between the kernel and this process: a power of two.
-    pub ring_bytes: u32,
-    /// What to look at.
-    pub hooks: Hooks,
-    /// A file with the kernel's types, instead of the kernel's own.
-    pub btf: Option<PathBuf>,
-    /// Whether [`snapshot_open_files`](Tracer::snapshot_open_files) will be called: for what runs already.
-    pub snapshot_open_files: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let load_options = LoadOptions::default();
-        Self {
-            scope: Scope::new(ScopeKind::Processes),
-            filter: load_options.scope,
-            descendants: load_options.descendants,
-            ring_bytes: load_options.ring_bytes,
-            hooks: load_options.hooks,
-            btf: None,
-            snapshot_open_files: false,
-        }
-    }
-}
+use crate::probe::{Probes, ProgramLoss, Record, SetupError};
 
 /// How long data in flight is waited for at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -91,7 +55,7 @@ const COUNTER_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Tracer {
     probes: Probes,
-    engine: EngineDriver,
+    driver: EngineDriver,
     journals: Journals,
     cookie: u64,
     started: Instant,
@@ -105,181 +69,7 @@ pub struct Tracer {
     can_detect_holes: bool,
 }
 
-/// The account, and who takes down what enters it.
-#[derive(Debug)]
-struct EngineDriver {
-    account: Engine,
-    symbols: Symbols,
-    recorder: Option<(Anonymizer, Box<dyn Recorder>)>,
-}
-
-impl EngineDriver {
-    /// The only way into the account. What is recorded enters it as it is recorded.
-    fn feed(&mut self, input: Input<'_>) {
-        match (&mut self.recorder, input) {
-            (Some((anonymizer, recorder)), Input::Record(bytes)) => {
-                let input = Input::Record(anonymizer.record(bytes));
-                recorder.take(&input);
-                self.account.take(input);
-            }
-            (Some((anonymizer, recorder)), Input::OpenDigests(rows)) => {
-                let rows = anonymizer.digests(rows);
-                recorder.take(&Input::OpenDigests(&rows));
-                self.account.take(Input::OpenDigests(&rows));
-            }
-            (Some((_, recorder)), input) => {
-                recorder.take(&input);
-                self.account.take(input);
-            }
-            (None, input) => self.account.take(input),
-        }
-        for question in self.account.take_symbol_requests() {
-            let place = self.symbols.resolve(question);
-            let answer = Input::Symbol(question, place.as_ref());
-            if let Some((_, recorder)) = &mut self.recorder {
-                recorder.take(&answer);
-            }
-            self.account.take(answer);
-        }
-    }
-}
-
-/// Makes a recorder, when it is known what comes before all it is to take down.
-type MakeRecorder<'a> = Box<dyn FnOnce(&TraceHeader) -> Result<Box<dyn Recorder>, SetupError> + 'a>;
-
 impl Tracer {
-    /// Loads and attaches the probes.
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError`] says what stands in the way, and what mends it. Nothing is left attached then.
-    pub fn start(options: Options) -> Result<Self, SetupError> {
-        Self::start_with_selftest(options, None)
-    }
-
-    /// The same, with a recorder of all that enters the account. It is made when it is known what comes
-    /// before. Addresses of the kernel are made unrecognisable before they enter.
-    ///
-    /// # Errors
-    ///
-    /// As [`start`](Self::start), and what `recorder` says.
-    pub fn start_recorded(
-        options: Options,
-        recorder: impl FnOnce(&TraceHeader) -> Result<Box<dyn Recorder>, SetupError>,
-    ) -> Result<Self, SetupError> {
-        Self::start_with_selftest(options, Some(Box::new(recorder)))
-    }
-
-    fn start_with_selftest(mut options: Options, recorder: Option<MakeRecorder<'_>>) -> Result<Self, SetupError> {
-        // Other types than the kernel's own give other programs, of which another selftest tells.
-        let selftest = facts::cache::load_for_btf(options.btf.as_deref());
-        if let Some(table) = &selftest {
-            let hooks = &mut options.hooks;
-            let silent = |fact| table.alive(fact).0 == Alive::Silent;
-            // What was tried and not seen is not used. Without calls there is nothing: that fact is only said to be silent.
-            hooks.packets &= !silent(facts::PACKETS) && !silent(facts::CLOSES);
-            hooks.unix &= !silent(facts::MESSAGES);
-            hooks.bios &= !silent(facts::DISK);
-            hooks.dirty &= !silent(facts::DIRTY);
-        }
-        let sums = options.hooks.digest;
-        let tracer = Self::attach(options, selftest.as_ref(), mounts::read(), recorder)?;
-        let silent = selftest.filter(|table| table.alive(facts::DIGESTS).0 == Alive::Silent);
-        let silent = silent.map(|_| "the selftest has not seen what it should".to_owned());
-        match tracer
-            .missing_reason(facts::DIGESTS)
-            .or(silent)
-            .filter(|_| sums.is_some())
-        {
-            // Nothing else would be watched.
-            Some(reason) => Err(SetupErrorKind::NoDigest { reason }.into()),
-            None => Ok(tracer),
-        }
-    }
-
-    /// The same for the selftest, which tries everything, and which no rule about filesystems may answer for.
-    pub(crate) fn start_for_selftest(options: Options) -> Result<Self, SetupError> {
-        let mut mounts = mounts::read();
-        mounts.buffered.clear();
-        Self::attach(options, None, mounts, None)
-    }
-
-    fn attach(
-        options: Options,
-        selftest: Option<&SelftestResults>,
-        mounts: mounts::Mounts,
-        recorder: Option<MakeRecorder<'_>>,
-    ) -> Result<Self, SetupError> {
-        let names = if options.hooks.calls {
-            calibrate::slot_names(options.btf.as_ref())?
-        } else {
-            PipeBufOps::default()
-        };
-        let can_detect_holes = names.zero != 0;
-        let requested = coverage::Requested {
-            hooks: options.hooks,
-            snapshot_open_files: options.snapshot_open_files,
-        };
-        let cookie = random_u64();
-        let load_options = LoadOptions {
-            scope: options.filter,
-            descendants: options.descendants,
-            cookie,
-            ring_bytes: options.ring_bytes,
-            hooks: options.hooks,
-            btf: options.btf,
-            digest_key: random_u64(),
-            snapshot_open_files: options.snapshot_open_files,
-        };
-        let probes = Probes::load(&load_options)?;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-        let mut preamble = TraceHeader {
-            kernel: kernel_release(),
-            object: crate::probe::object_hash().to_owned(),
-            started_unix_ms: since_1970.and_then(|since| u64::try_from(since.as_millis()).ok()),
-            scope: options.scope,
-            coverage: coverage::coverage_of(&probes, requested, selftest),
-            pipe_limits: pipe_limits::read(),
-            per_syscall_ns: facts::cache::load_syscall_overhead().filter(|_| options.hooks.calls),
-            config: Config {
-                pipe_buf_ops: names,
-                mounts: mounts.paths,
-                buffered: mounts.buffered,
-                hash_key: random_u64(),
-                level: match options.hooks.digest {
-                    None => Level::Full,
-                    Some(DigestMode::Pages) => Level::Digest,
-                    Some(DigestMode::Bytes) => Level::Counters,
-                },
-            },
-        };
-        let recorder = match recorder {
-            Some(make) => {
-                let anonymizer = Anonymizer::new();
-                preamble.config.pipe_buf_ops = anonymizer.slot_names(&preamble.config.pipe_buf_ops);
-                Some((anonymizer, make(&preamble)?))
-            }
-            None => None,
-        };
-        Ok(Self {
-            probes,
-            engine: EngineDriver {
-                account: Engine::new(preamble),
-                symbols: Symbols::default(),
-                recorder,
-            },
-            journals: Journals::default(),
-            cookie,
-            started: Instant::now(),
-            counters_read: Instant::now(),
-            cpu_at_start: own_cpu_time(),
-            io_counters: HashMap::new(),
-            digests: HashMap::new(),
-            losses: Vec::new(),
-            can_detect_holes,
-        })
-    }
-
     /// What a process must [announce](crate::probe::announce) to be traced: the way for one that cannot be named, for its
     /// number is of another PID namespace.
     pub fn cookie(&self) -> u64 {
@@ -314,21 +104,21 @@ impl Tracer {
     pub fn poll(&mut self) {
         let Self {
             probes,
-            engine,
+            driver,
             journals,
             ..
         } = self;
-        engine.feed(Input::Time(self.started.elapsed().as_nanos() as u64));
+        driver.feed(Input::Time(self.started.elapsed().as_nanos() as u64));
         // Journals are read before the records are: so the call that an entry tells of is known when the entry comes.
         journals.read();
         let news = journals.take_events();
         let mut events = Vec::new();
         probes.drain(&mut |bytes| {
             notify_journals(bytes, journals, &mut events);
-            engine.feed(Input::Record(bytes));
+            driver.feed(Input::Record(bytes));
         });
         for news in &news {
-            engine.feed(Input::Journal(news));
+            driver.feed(Input::Journal(news));
         }
         for event in events {
             match event {
@@ -338,7 +128,7 @@ impl Tracer {
         }
         journals.poll();
         for news in &journals.take_events() {
-            engine.feed(Input::Journal(news));
+            driver.feed(Input::Journal(news));
         }
         if self.counters_read.elapsed() >= COUNTER_INTERVAL {
             self.read_counters();
@@ -353,7 +143,7 @@ impl Tracer {
         if !rows.is_empty() {
             // A map has no order, and places are asked for in that of the rows.
             rows.sort_unstable_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
-            self.engine.feed(Input::IoCounters(&rows));
+            self.driver.feed(Input::IoCounters(&rows));
         }
         let now: HashMap<u64, DigestState> = self.probes.connection_digests().into_iter().collect();
         let before = std::mem::take(&mut self.digests);
@@ -362,7 +152,7 @@ impl Tracer {
         self.digests = now;
         if !changed.is_empty() {
             changed.sort_unstable_by_key(|(sock, _)| *sock);
-            self.engine.feed(Input::OpenDigests(&changed));
+            self.driver.feed(Input::OpenDigests(&changed));
         }
         let losses: Vec<Losses> = self.probes.loss().iter().map(losses_of).collect();
         let changed: Vec<Losses> = losses
@@ -372,7 +162,7 @@ impl Tracer {
             .collect();
         if !changed.is_empty() {
             self.losses = losses;
-            self.engine.feed(Input::Losses(&changed));
+            self.driver.feed(Input::Losses(&changed));
         }
     }
 
@@ -384,9 +174,9 @@ impl Tracer {
             own_cpu_ns: own_cpu_time().saturating_sub(self.cpu_at_start).as_nanos() as u64,
             programs_ns: Some(self.probes.run_time_ns()).filter(|&ns| ns > 0),
         };
-        self.engine.feed(Input::Costs(costs));
-        self.engine.feed(Input::Time(self.started.elapsed().as_nanos() as u64));
-        self.engine.account.report(max_rows)
+        self.driver.feed(Input::Costs(costs));
+        self.driver.feed(Input::Time(self.started.elapsed().as_nanos() as u64));
+        self.driver.engine.report(max_rows)
     }
 
     /// Whether holes can be told from pages on this kernel.
@@ -409,21 +199,21 @@ impl Tracer {
 
     /// Calls and records so far: for a line that says that work goes on.
     pub fn progress(&self) -> (u64, u64) {
-        self.engine.account.progress()
+        self.driver.engine.progress()
     }
 
     /// Waits for data in flight (half a second at most), tells all that is known, and begins a new account.
     pub fn interval_report(&mut self, max_rows: usize) -> Report {
         self.wait_for_in_flight();
         let report = self.report(max_rows);
-        self.engine.feed(Input::Reset);
+        self.driver.feed(Input::Reset);
         report
     }
 
     /// Waits for data in flight (half a second at most), detaches, and tells all that is known.
     pub fn finish(mut self, max_rows: usize) -> Report {
         self.wait_for_in_flight();
-        self.engine.feed(Input::End);
+        self.driver.feed(Input::End);
         self.report(max_rows)
     }
 
@@ -431,7 +221,7 @@ impl Tracer {
         let until = Instant::now() + DRAIN_TIMEOUT;
         loop {
             self.poll();
-            if !self.engine.account.has_data_in_flight() || Instant::now() >= until {
+            if !self.driver.engine.has_data_in_flight() || Instant::now() >= until {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -484,8 +274,4 @@ fn random_u64() -> u64 {
 fn own_cpu_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
-
-fn kernel_release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
 }
