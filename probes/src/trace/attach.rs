@@ -18,17 +18,19 @@ impl Tracer {
     ///
     /// # Errors
     ///
-    /// [`SetupError`] says what stands in the way, and what mends it. Nothing is left attached then.
+    /// [`SetupError`] if tracing cannot be set up: its [`hint`](SetupError::hint) says what to do.
+    /// Nothing stays attached then.
     pub fn start(options: Options) -> Result<Self, SetupError> {
         Self::start_with_selftest(options, None)
     }
 
-    /// The same, with a recorder of all that enters the account. It is made when it is known what comes
-    /// before. Addresses of the kernel are made unrecognisable before they enter.
+    /// Loads and attaches the probes, and records every input of the engine. `recorder` is called
+    /// once the header of the trace is known. Kernel addresses are anonymized before they reach
+    /// recorder and engine.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start), and what `recorder` says.
+    /// As [`start`](Self::start), and the errors of `recorder`.
     pub fn start_recorded(
         options: Options,
         recorder: impl FnOnce(&TraceHeader) -> Result<Box<dyn Recorder>, SetupError>,
@@ -37,12 +39,14 @@ impl Tracer {
     }
 
     fn start_with_selftest(mut options: Options, recorder: Option<MakeRecorder<'_>>) -> Result<Self, SetupError> {
-        // Other types than the kernel's own give other programs, of which another selftest tells.
+        // With the types of a BTF file the programs differ, so only a selftest with that file
+        // counts.
         let selftest = facts::cache::load_for_btf(options.btf.as_deref());
         if let Some(results) = &selftest {
             let hooks = &mut options.hooks;
             let silent = |fact| results.alive(fact).0 == Alive::Silent;
-            // What was tried and not seen is not used. Without calls there is nothing: that fact is only said to be silent.
+            // Facts that failed the selftest are not used. Calls are kept, because nothing works
+            // without them; the coverage reports them as silent.
             hooks.packets &= !silent(facts::PACKETS) && !silent(facts::CLOSES);
             hooks.unix &= !silent(facts::MESSAGES);
             hooks.bios &= !silent(facts::DISK);
@@ -57,13 +61,14 @@ impl Tracer {
             .or(silent)
             .filter(|_| uses_digests)
         {
-            // Nothing else would be watched.
+            // No other probe is attached at this level.
             Some(reason) => Err(SetupErrorKind::NoDigest { reason }.into()),
             None => Ok(tracer),
         }
     }
 
-    /// The same for the selftest, which tries everything, and which no rule about filesystems may answer for.
+    /// Attaches every probe for the selftest, whatever earlier results say. No filesystem counts as
+    /// buffered, so that writes to files are classified by observation alone.
     pub(crate) fn start_for_selftest(options: Options) -> Result<Self, SetupError> {
         let mut mounts = mounts::read();
         mounts.buffered.clear();
@@ -138,7 +143,7 @@ const fn level_of(hooks: Hooks) -> Level {
     }
 }
 
-/// Milliseconds since 1970-01-01 00:00 UTC.
+/// Returns the time in milliseconds since 1970-01-01 00:00 UTC.
 fn unix_ms() -> Option<u64> {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     since_1970.and_then(|since| u64::try_from(since.as_millis()).ok())

@@ -1,4 +1,4 @@
-//! The engine together with its recorder and the symbols of call sites.
+//! The evidence engine with its recorder and its symbols.
 
 use zctrace_evidence::{Engine, Input, Recorder, TraceHeader};
 
@@ -6,10 +6,10 @@ use super::anonymize::Anonymizer;
 use super::symbols::Symbols;
 use crate::probe::SetupError;
 
-/// Makes a recorder, when it is known what comes before all it is to take down.
+/// Constructor of a recorder, called with the header of the trace.
 pub(super) type MakeRecorder<'a> = Box<dyn FnOnce(&TraceHeader) -> Result<Box<dyn Recorder>, SetupError> + 'a>;
 
-/// The account, and who takes down what enters it.
+/// Engine, recorder of its inputs, and resolver of its call sites.
 #[derive(Debug)]
 pub(super) struct EngineDriver {
     pub(super) engine: Engine,
@@ -39,7 +39,8 @@ impl EngineDriver {
         })
     }
 
-    /// The only way into the account. What is recorded enters it as it is recorded.
+    /// Feeds an input into the engine and, before that, into the recorder. This is the only way
+    /// into the engine, so a recording contains exactly its inputs.
     pub(super) fn feed(&mut self, input: Input<'_>) {
         match (&mut self.recorder, input) {
             (Some((anonymizer, recorder)), Input::Record(bytes)) => {

@@ -1,12 +1,12 @@
-//! A live trace: probes on one side, an account on the other, and a report whenever one is asked for.
+//! A live trace: feeds what the probes record into the evidence engine, and reports at any time.
 //!
 //! ```text
 //! kernel, /proc, clock ── Tracer ──► Input ──► Engine ──► Report
 //!                                      └────► Recorder
 //! ```
 //!
-//! What a report is made of enters the account as an [`Input`], by one way. So a report made of recorded inputs is the live
-//! one.
+//! Everything that a report depends on enters the engine as an [`Input`]. A replay of recorded
+//! inputs therefore gives the report of the live trace.
 //!
 //! ```no_run
 //! use zctrace_probes::trace::{Options, Tracer};
@@ -46,12 +46,12 @@ use self::engine_driver::EngineDriver;
 use crate::journal::Journals;
 use crate::probe::{Probes, ProgramLoss, Record, SetupError};
 
-/// How long data in flight is waited for at the end.
+/// Time to wait for data in flight at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often counters are read: each costs a system call per program.
+/// Interval between readings of counters, each of which makes a system call per program.
 const COUNTER_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A trace that goes on. Dropping it detaches the probes.
+/// Active trace. Dropping it detaches the probes.
 #[derive(Debug)]
 pub struct Tracer {
     probes: Probes,
@@ -61,46 +61,51 @@ pub struct Tracer {
     started: Instant,
     counters_read: Instant,
     cpu_at_start: Duration,
-    /// What was told last of sums and losses: only what has changed is told again.
+    /// Last values of counters, digests and losses that were fed. Only changed values are fed
+    /// again.
     io_counters: HashMap<IoCounterKey, IoCounters>,
     digests: HashMap<u64, DigestState>,
     losses: Vec<Losses>,
-    /// Whether this kernel has slots of their own for holes.
+    /// Whether this kernel has a slot kind for holes.
     can_detect_holes: bool,
 }
 
 impl Tracer {
-    /// What a process must [announce](crate::probe::announce) to be traced: the way for one that cannot be named, for its
-    /// number is of another PID namespace.
+    /// Returns the cookie with which a process [announces](crate::probe::announce) itself for
+    /// tracing. This works for a process whose PID is unknown, because it is in another PID
+    /// namespace.
     pub fn cookie(&self) -> u64 {
         self.cookie
     }
 
-    /// Traces a process too, from now on, by its number in the initial PID namespace.
+    /// Starts tracing a process, given by its PID in the initial PID namespace.
     ///
     /// # Errors
     ///
-    /// If the kernel has no room for it.
+    /// If the map of traced processes is full.
     pub fn follow(&mut self, pid: u32) -> Result<(), SetupError> {
         self.probes.follow(pid)?;
         self.journals.on_start(pid);
         Ok(())
     }
 
-    /// Looks, once, at what traced processes have open already: then bytes that lie in their pipes can be followed, and what
-    /// their connections send is watched before the first call. To be called when all are [followed](Self::follow).
-    /// `members` are the processes of the cgroup, if one is traced, by their numbers in the initial PID namespace.
+    /// Records once what traced processes have open, so that bytes in their pipes can be followed
+    /// and their connections are tracked before the first call. Call it after all processes are
+    /// [followed](Self::follow). `members` are the processes of the traced cgroup, if any, by their
+    /// PIDs in the initial PID namespace.
     ///
-    /// Without [`Options::snapshot_open_files`], or where the kernel cannot do it, nothing happens: the coverage says so.
+    /// Does nothing without [`Options::snapshot_open_files`], or where the kernel does not support
+    /// it; the coverage then says so.
     ///
     /// # Errors
     ///
-    /// If the kernel ends it early.
+    /// If the map of traced processes is full, or the kernel ends the iteration early.
     pub fn snapshot_open_files(&mut self, members: &[u32]) -> Result<(), SetupError> {
         self.probes.snapshot_open_files(members)
     }
 
-    /// Takes in what the kernel has recorded. To be called every 5 ms: the ring is made for several times that.
+    /// Reads what the kernel has recorded. Call it every 5 ms; the ring buffer is sized for several
+    /// times that.
     pub fn poll(&mut self) {
         let Self {
             probes,
@@ -109,7 +114,8 @@ impl Tracer {
             ..
         } = self;
         driver.feed(Input::Time(self.started.elapsed().as_nanos() as u64));
-        // Journals are read before the records are: so the call that an entry tells of is known when the entry comes.
+        // Read the journals before the records, so that the call of each entry is known when the
+        // entry is fed.
         journals.read();
         let news = journals.take_events();
         let mut events = Vec::new();
@@ -135,13 +141,13 @@ impl Tracer {
         }
     }
 
-    /// Reads counters, and tells what has changed.
+    /// Reads the counters and feeds the changed ones.
     fn read_counters(&mut self) {
         self.counters_read = Instant::now();
         let mut rows = self.probes.io_counters();
         rows.retain(|(key, sum)| self.io_counters.insert(*key, *sum).as_ref() != Some(sum));
         if !rows.is_empty() {
-            // A map has no order, and places are asked for in that of the rows.
+            // A map has no order. Call sites are requested in the order of the rows, so sort them.
             rows.sort_unstable_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
             self.driver.feed(Input::IoCounters(&rows));
         }
@@ -166,7 +172,7 @@ impl Tracer {
         }
     }
 
-    /// What is known so far, in at most `max_rows` rows.
+    /// Reports the state of the trace, in at most `max_rows` rows.
     pub fn report(&mut self, max_rows: usize) -> Report {
         self.poll();
         self.read_counters();
@@ -179,17 +185,17 @@ impl Tracer {
         self.driver.engine.report(max_rows)
     }
 
-    /// Whether holes can be told from pages on this kernel.
+    /// Returns whether holes can be distinguished from pages on this kernel.
     pub(crate) fn can_detect_holes(&self) -> bool {
         self.can_detect_holes
     }
 
-    /// Why a fact cannot be seen, if its program is not there.
+    /// Returns why a fact cannot be observed, if its program is not loaded.
     pub(crate) fn missing_reason(&self, fact: &str) -> Option<String> {
         coverage::missing_reason(&self.probes, fact)
     }
 
-    /// Records that a program has written so far.
+    /// Returns the number of records that a program has emitted.
     pub(crate) fn records_written_by(&mut self, program: &str) -> u64 {
         let all = self.probes.loss();
         all.iter()
@@ -197,12 +203,12 @@ impl Tracer {
             .map_or(0, |row| row.written)
     }
 
-    /// Calls and records so far: for a line that says that work goes on.
+    /// Returns the numbers of calls and records so far, for a progress line.
     pub fn progress(&self) -> (u64, u64) {
         self.driver.engine.progress()
     }
 
-    /// Waits for data in flight (half a second at most), tells all that is known, and begins a new account.
+    /// Waits at most half a second for data in flight, reports, and resets the engine.
     pub fn interval_report(&mut self, max_rows: usize) -> Report {
         self.wait_for_in_flight();
         let report = self.report(max_rows);
@@ -210,7 +216,7 @@ impl Tracer {
         report
     }
 
-    /// Waits for data in flight (half a second at most), detaches, and tells all that is known.
+    /// Waits at most half a second for data in flight, reports, and detaches.
     pub fn finish(mut self, max_rows: usize) -> Report {
         self.wait_for_in_flight();
         self.driver.feed(Input::End);
@@ -229,13 +235,13 @@ impl Tracer {
     }
 }
 
-/// What journals must know of a process.
+/// Process events that concern journals, with the PID.
 enum ProcessTransition {
     Started(u32),
     Exited(u32),
 }
 
-/// Tells the journals who does something. The account reads the record itself.
+/// Passes activity to the journals and collects process events. The engine reads the record itself.
 fn notify_journals(bytes: &[u8], journals: &mut Journals, events: &mut Vec<ProcessTransition>) {
     let Ok(header) = RecordHeader::from_bytes(bytes) else {
         return;
@@ -247,14 +253,15 @@ fn notify_journals(bytes: &[u8], journals: &mut Journals, events: &mut Vec<Proce
     {
         match process.event {
             process_event_kind::ATTACHED => events.push(ProcessTransition::Started(header.tgid)),
-            // Another program has neither the journal nor the descriptors that are closed for it.
+            // After exec, the process has neither the journal nor its descriptors, which are
+            // close-on-exec.
             process_event_kind::EXEC | process_event_kind::EXIT => events.push(ProcessTransition::Exited(header.tgid)),
             _ => {}
         }
     }
 }
 
-/// What enters an account of what a program lost.
+/// Converts the losses of a program into an input.
 fn losses_of(program: &ProgramLoss) -> Losses {
     Losses {
         program: program.program.to_owned(),
@@ -264,13 +271,13 @@ fn losses_of(program: &ProgramLoss) -> Losses {
     }
 }
 
-/// A number that nobody can guess: the kernel makes one for each process that is started (`AT_RANDOM`), std makes keys of it.
+/// Returns an unpredictable number: std seeds its hash keys from the kernel's random bytes.
 fn random_u64() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }
 
-/// CPU time of this process, all threads.
+/// Returns the CPU time of all threads of this process.
 fn own_cpu_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)

@@ -6,22 +6,23 @@ use zctrace_report::{Scope, ScopeKind};
 
 use crate::probe::{Hooks, LoadOptions, ScopeFilter};
 
-/// Whom to trace, and how closely.
+/// Scope and level of detail of a trace.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whose bytes, as the report will say.
+    /// Scope, as reports describe it.
     pub scope: Scope,
-    /// How they are told from all others.
+    /// Scope, as the eBPF programs apply it.
     pub filter: ScopeFilter,
-    /// Whether descendants are traced too.
+    /// Whether descendants are traced.
     pub descendants: bool,
-    /// Bytes of the ring between the kernel and this process: a power of two.
+    /// Size of the ring buffer in bytes: a power of two.
     pub ring_bytes: u32,
-    /// What to look at.
+    /// Groups of probes to attach.
     pub hooks: Hooks,
-    /// A file with the kernel's types, instead of the kernel's own.
+    /// BTF file to use instead of the kernel's own types.
     pub btf: Option<PathBuf>,
-    /// Whether [`snapshot_open_files`](super::Tracer::snapshot_open_files) will be called: for what runs already.
+    /// Whether [`snapshot_open_files`](super::Tracer::snapshot_open_files) will be called, for
+    /// processes that already run.
     pub snapshot_open_files: bool,
 }
 
