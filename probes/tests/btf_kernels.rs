@@ -247,7 +247,7 @@ fn ask_everything(bytes: Vec<u8>, questions: &[Vec<String>]) {
     }
 }
 
-/// The same input in every run, so that a failure is reproducible.
+/// Fixed seed: every run has the same input, so that a failure is reproducible.
 const SEED: u64 = 0x5eed;
 
 proptest! {

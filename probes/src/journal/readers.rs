@@ -27,7 +27,7 @@ const MAX_PROCESSES: usize = 4096;
 /// All journals of a trace.
 #[derive(Debug, Default)]
 pub(crate) struct Journals {
-    /// Whether journals can be found in this PID namespace; `None` until first needed.
+    /// True if journals can be found in this PID namespace; `None` until first needed.
     can_look_up: Option<bool>,
     open: HashMap<u32, OpenJournal>,
     pending: HashMap<u32, PendingLookup>,
@@ -39,7 +39,7 @@ pub(crate) struct Journals {
 /// Process that was active and whose journal has not been found.
 #[derive(Debug)]
 struct PendingLookup {
-    /// Whether the process was active since the last search.
+    /// True if the process was active since the last search.
     active: bool,
     next: Instant,
     delay: Duration,

@@ -11,7 +11,7 @@ use super::scope::ScopeFilter;
 pub struct LoadOptions {
     /// Selection of the traced processes.
     pub scope: ScopeFilter,
-    /// Whether children of traced processes are traced, with [`ScopeFilter::Processes`].
+    /// True if children of traced processes are traced, with [`ScopeFilter::Processes`].
     pub descendants: bool,
     /// Cookie with which a process [announces](super::announce) itself for tracing; 0 disables
     /// announcements.
@@ -24,7 +24,7 @@ pub struct LoadOptions {
     pub btf: Option<PathBuf>,
     /// Secret that is mixed into page digests, so that a traced program cannot forge them.
     pub digest_key: u64,
-    /// Whether [`snapshot_open_files`](super::Probes::snapshot_open_files) will be called.
+    /// True if [`snapshot_open_files`](super::Probes::snapshot_open_files) will be called.
     pub snapshot_open_files: bool,
 }
 

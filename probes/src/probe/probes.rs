@@ -20,7 +20,7 @@ use super::reader;
 pub struct Program {
     /// Name of the program: that of its tracepoint, unless two programs share one.
     pub name: &'static str,
-    /// Whether the program is attached.
+    /// True if the program is attached.
     pub attached: bool,
     /// Instructions that the verifier processed, if the kernel reports them (since 5.16).
     pub verified_instructions: Option<u32>,

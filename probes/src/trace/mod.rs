@@ -66,7 +66,7 @@ pub struct Tracer {
     io_counters: HashMap<IoCounterKey, IoCounters>,
     digests: HashMap<u64, DigestState>,
     losses: Vec<Losses>,
-    /// Whether this kernel has a slot kind for holes.
+    /// True if this kernel has a slot kind for holes.
     can_detect_holes: bool,
 }
 

@@ -13,7 +13,7 @@ pub struct Options {
     pub scope: Scope,
     /// Scope, as the eBPF programs apply it.
     pub filter: ScopeFilter,
-    /// Whether descendants are traced.
+    /// True if descendants are traced.
     pub descendants: bool,
     /// Size of the ring buffer in bytes: a power of two.
     pub ring_bytes: u32,
@@ -21,7 +21,7 @@ pub struct Options {
     pub hooks: Hooks,
     /// BTF file to use instead of the kernel's own types.
     pub btf: Option<PathBuf>,
-    /// Whether [`snapshot_open_files`](super::Tracer::snapshot_open_files) will be called, for
+    /// True if [`snapshot_open_files`](super::Tracer::snapshot_open_files) will be called, for
     /// processes that already run.
     pub snapshot_open_files: bool,
 }

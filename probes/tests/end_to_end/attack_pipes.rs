@@ -194,7 +194,7 @@ fn two_concurrent_writers_are_never_confused() {
     let [file, memory, lost] = [&File, &Memory, &InPipe].map(|from| totals(&report, from, &Tcp));
     eprintln!("spliced: {file:?}; written: {memory:?}; of unknown origin: {lost:?}");
     assert_eq!(file.total() + memory.total() + lost.total(), 2 * EACH as u64);
-    // Whatever is unknown: no written byte may be moved, and no spliced byte copied.
+    // However much is unknown, no written byte may be moved, and no spliced byte copied.
     assert!(file.moved <= EACH as u64 && file.copied == 0, "{file:?}");
     assert!(memory.copied <= EACH as u64 && memory.moved == 0, "{memory:?}");
     assert_eq!((lost.moved, lost.copied), (0, 0), "{lost:?}");

@@ -217,7 +217,7 @@ fn second_reader_of_one_byte_causes_no_copy() {
                     splice_all(&far, None, &pipe.write, None, LEN);
                 });
                 wait_until_blocked_in(me, told.recv().expect("its thread"), libc::SYS_splice);
-                // One of them reads a byte, unknown to the other.
+                // One of the two readers takes a byte, unknown to the other.
                 sendfile_all(&source, 0, &near, LEN + 1);
             });
             splice_all(&pipe.read, None, &null(), None, LEN);

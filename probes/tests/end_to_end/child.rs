@@ -69,7 +69,7 @@ impl Child {
         self.0.id()
     }
 
-    /// Waits until it is [`signal_ready`].
+    /// Waits until it has called [`signal_ready`].
     pub(crate) fn wait_ready(&mut self) {
         let mut said = Vec::new();
         let mut byte = [0];
@@ -81,7 +81,7 @@ impl Child {
         }
     }
 
-    /// Releases a child that is [`signal_ready`].
+    /// Releases a child that has called [`signal_ready`].
     pub(crate) fn resume(&mut self) {
         self.0
             .stdin

@@ -112,7 +112,7 @@ fn unread_bytes_of_a_pipe_are_no_flow() {
     assert_eq!(row.pids, [own], "{row:?}");
 }
 
-/// An untraced process that reads this many bytes from a pipe when it is told to.
+/// An untraced process that reads this many bytes from a pipe on a signal.
 struct UntracedReader(Child);
 
 impl UntracedReader {

@@ -348,7 +348,7 @@ fn call_site_is_the_exact_instruction() {
         return;
     };
     assert_eq!(totals(&report, &Memory, &Tcp), copied(PLANT.len()));
-    // The same program here, at another address: no such descriptor.
+    // Here the program runs at another address, without such a descriptor.
     let (refused, after) = write_from_here(-1, PLANT);
     assert_eq!(refused, -i64::from(libc::EBADF));
     let own = std::env::current_exe().expect("its path");

@@ -246,8 +246,8 @@ fn forked_child_has_its_own_names() {
     assert_eq!(whole.len(), 2, "both have sent all of it while they were watched");
 }
 
-/// Traces a child once it is [`signal_ready`]: it continues after the tracer has seen it and looked for
-/// its journal.
+/// Traces a child that has called [`signal_ready`]. It continues after the tracer has observed it
+/// and searched for its journal.
 fn met(test: &str, environment: &[(&str, &str)]) -> Option<Report> {
     let mut tracer = tracer(test)?;
     let mut child = Child::start_with(test, tracer.cookie(), environment);
@@ -443,7 +443,7 @@ fn overwritten_journal_changes_no_verdict() {
     assert_eq!(totals(&report, &EndKind::File, &EndKind::Tcp), moved(20 * LEN as usize));
 }
 
-/// Like `watched`, for a journal that reports lost records.
+/// Like `traced_child`, for a journal that reports lost records.
 fn scribbled(test: &str) -> Option<Report> {
     let mut tracer = tracer(test)?;
     let cookie = tracer.cookie();
