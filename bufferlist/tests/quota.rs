@@ -217,7 +217,7 @@ fn files_left() -> usize {
 /// same moment, and a thousand more transfers queue.
 #[test]
 fn ninety_concurrent_transfers_with_eight_spare_descriptors() {
-    ninety("ninety_concurrent_transfers_with_eight_spare_descriptors", || {
+    run_ninety_transfers("ninety_concurrent_transfers_with_eight_spare_descriptors", || {
         Pool::new(1024, 64 << 20)
     });
 }
@@ -225,10 +225,10 @@ fn ninety_concurrent_transfers_with_eight_spare_descriptors() {
 /// The process's own pool, whose bound is derived from the limit.
 #[test]
 fn ninety_concurrent_transfers_from_the_default_pool() {
-    ninety("ninety_concurrent_transfers_from_the_default_pool", Pool::default);
+    run_ninety_transfers("ninety_concurrent_transfers_from_the_default_pool", Pool::default);
 }
 
-fn ninety(test: &str, pool: impl FnOnce() -> Pool) {
+fn run_ninety_transfers(test: &str, pool: impl FnOnce() -> Pool) {
     const WORKERS: usize = 90;
     const QUEUED: usize = 1000;
     const LEN: usize = 40_000;
