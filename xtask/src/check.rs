@@ -120,7 +120,7 @@ fn violations(root: &Path, which: Which) -> io::Result<(usize, Vec<Violation>)> 
         Which::Prose => Vec::new(),
     };
     for path in &paths {
-        // What is not text (an object file, a picture) has no lines to judge.
+        // A file that is not text (an object file, a picture) has no lines to judge.
         let Ok(text) = String::from_utf8(fs::read(root.join(path))?) else {
             continue;
         };

@@ -89,7 +89,7 @@ impl Bytes {
     /// payload.
     fn read(value: &Value, place: &str, faults: &mut Vec<String>) -> Option<Self> {
         let mut number = |field: &str| {
-            // `neither` may be told apart by kind.
+            // `neither` may be divided by kind.
             let found = match value.get(field) {
                 Some(Value::Object(kinds)) => kinds.values().map(Value::as_u64).sum::<Option<u64>>(),
                 other => other.and_then(Value::as_u64),

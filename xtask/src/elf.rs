@@ -17,7 +17,7 @@ pub(crate) struct Function<'a> {
     /// Index of its section.
     pub(crate) section: usize,
     pub(crate) size: u64,
-    /// Whether the symbol is visible to other objects.
+    /// True for a symbol that is visible to other objects.
     pub(crate) visible: bool,
 }
 

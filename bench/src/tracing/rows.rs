@@ -11,7 +11,7 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// Options of the tracer. `None` attaches nothing, which shows the noise.
     options: Option<fn() -> Options>,
-    /// Whether the level gives verdicts.
+    /// True for a level that gives verdicts.
     judges: bool,
 }
 

@@ -1,7 +1,7 @@
 //! bpftool's description of a kernel's types: the reference that our own reader is compared with.
 //!
-//! It is computed from the text of `bpftool btf dump … format raw`, so that none of our code reads
-//! BTF here.
+//! The answers are computed from the text of `bpftool btf dump … format raw`, so that none of our
+//! code reads BTF here.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

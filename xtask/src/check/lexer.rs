@@ -8,9 +8,9 @@ use std::iter::repeat_n;
 pub(super) struct UnsafeSite {
     /// From 1.
     pub(super) line: usize,
-    /// What it is, for the message.
+    /// Kind of the site, for the message.
     pub(super) what: &'static str,
-    /// Whether a comment above it has `SAFETY` or `# Safety`.
+    /// True if a comment above the site has `SAFETY` or `# Safety`.
     pub(super) explained: bool,
 }
 
@@ -57,7 +57,7 @@ fn what_follows(after: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a comment that belongs to the statement or item at `line` (from 0) explains it: one
+/// Returns whether a comment explains the statement or item at `line` (from 0): one
 /// directly above, with attributes or the statement's own earlier lines between them, or one in the
 /// same line.
 fn explained(written: &[&str], code: &[&str], line: usize) -> bool {
@@ -120,7 +120,7 @@ pub(super) struct Comment<'a> {
     pub(super) line: usize,
     /// `//`, `///`, `//!` or `/*`.
     pub(super) marker: &'static str,
-    /// Whether nothing but the comment is in the line.
+    /// True if the line holds nothing but the comment.
     pub(super) is_alone: bool,
     /// Width of the whole line, in characters.
     pub(super) width: usize,
@@ -240,7 +240,7 @@ fn string(rest: &str) -> usize {
 fn character(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     match chars.next() {
-        // What is escaped may be the quote itself: the end is looked for behind it.
+        // The escaped character may be the quote, so the search for the end starts behind it.
         Some((at, '\\')) => rest
             .get(at + 2..)
             .and_then(|tail| tail.find('\''))

@@ -26,7 +26,7 @@ pub(super) const FOLDERS: [&str; 12] = [
     "xtask",
 ];
 
-/// What else lies at the top.
+/// Other files at the top.
 pub(super) const FILES: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -46,10 +46,10 @@ const CI: &str = ".ci/run";
 /// A file has one subject; one that is longer than this has two.
 pub(super) const MAX_LINES: usize = 700;
 
-/// What the README promises to somebody who has just cloned the repository.
+/// Commands that the README must name, for a reader who has just cloned the repository.
 pub(super) const README_COMMANDS: [&str; 2] = ["cargo run --release -- demo", "cargo test --workspace"];
 
-/// A mark that no file may hold, and how it is told from an innocent one.
+/// A mark that no file may hold, and the condition that makes it one.
 struct Mark {
     text: &'static str,
     why: &'static str,

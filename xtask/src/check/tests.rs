@@ -1,4 +1,4 @@
-//! Each rule must catch a violation that is planted in an otherwise blameless repository.
+//! Each rule must catch a violation that is injected into an otherwise valid repository.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -48,7 +48,7 @@ impl Repository {
         fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).expect("permissions");
     }
 
-    /// What is broken, as (rule, path, line).
+    /// Returns the violations as (rule, path, line).
     fn broken(&self) -> Vec<(&'static str, String, usize)> {
         let (_, found) = violations(&self.0, Which::Rules).expect("a readable repository");
         found
