@@ -114,7 +114,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// The first line of every screen: the share, of what, and what was lost.
 ///
-/// `71.0 % MOVED   6.6 GiB of the 9.3 GiB that arrived; 2.7 GiB copied, 1.4 MiB unknown`
+/// `71.0 % MOVED   6.6 GiB of the 9.3 GiB delivered; 2.7 GiB copied, 1.4 MiB unknown`
 ///
 /// Of a filtered report it says so: a share of some flows is not to be taken for that of all.
 pub fn headline(report: &Report) -> String {
@@ -122,20 +122,20 @@ pub fn headline(report: &Report) -> String {
     let arrived = account.arrived();
     let fits = match (&report.filtered, arrived) {
         (None, _) => "",
-        (Some(_), 0) => " that fits the filter",
-        (Some(_), _) => " and fit the filter",
+        (Some(_), 0) => " that matches the filter",
+        (Some(_), _) => " and matching the filter",
     };
     // Writing to a String cannot fail.
     let mut line = if arrived == 0 {
-        let mut line = format!("NOTHING ARRIVED   no payload{fits} came to a file, a socket or a device");
+        let mut line = format!("NO PAYLOAD DELIVERED   no payload{fits} reached a file, a socket or a device");
         let read = report.into_memory().account.arrived();
         if read > 0 {
-            let _ = write!(line, "; {} came into memory", size(read));
+            let _ = write!(line, "; {} read into memory", size(read));
         }
         line
     } else {
         format!(
-            "{} MOVED   {} of the {} that arrived{fits}; {} copied, {} unknown",
+            "{} MOVED   {} of the {} delivered{fits}; {} copied, {} unknown",
             percent(account.moved, arrived),
             size(account.moved),
             size(arrived),
@@ -145,7 +145,7 @@ pub fn headline(report: &Report) -> String {
     };
     let neither = account.neither.total();
     if neither > 0 {
-        let _ = write!(line, "; {} zero, cloned or discarded", size(neither));
+        let _ = write!(line, "; {} excluded (holes, reflinks, discarded)", size(neither));
     }
     if report.loss.any() {
         let _ = write!(line, "; {} records lost", count(report.loss.records()));
@@ -203,7 +203,7 @@ mod tests {
         let mut some = report(EndKind::Tcp, Account::new(3 << 30, 1 << 30, 17));
         assert_eq!(
             headline(&some),
-            "75.0 % MOVED   3.0 GiB of the 4.0 GiB that arrived; 1.0 GiB copied, 17 B unknown"
+            "75.0 % MOVED   3.0 GiB of the 4.0 GiB delivered; 1.0 GiB copied, 17 B unknown"
         );
         some.loss.recursion_misses = 1234;
         assert!(
@@ -217,14 +217,14 @@ mod tests {
     fn the_headline_of_nothing_has_no_percentage() {
         let read = headline(&report(EndKind::Memory, Account::new(0, 2 << 20, 0)));
         assert!(
-            read.starts_with("NOTHING ARRIVED") && read.ends_with("2.0 MiB came into memory"),
+            read.starts_with("NO PAYLOAD DELIVERED") && read.ends_with("2.0 MiB read into memory"),
             "{read}"
         );
         let mut account = Account::default();
         account.neither.cloned = 1 << 20;
         let cloned = headline(&report(EndKind::File, account));
         assert!(
-            !cloned.contains('%') && cloned.contains("1.0 MiB zero, cloned or discarded"),
+            !cloned.contains('%') && cloned.contains("1.0 MiB excluded (holes, reflinks, discarded)"),
             "{cloned}"
         );
     }

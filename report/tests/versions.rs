@@ -32,7 +32,7 @@ fn the_demo_says_what_its_numbers_say() {
     let report = demo();
     assert_eq!(
         text::headline(&report),
-        "33.3 % MOVED   64.0 MiB of the 192.0 MiB that arrived; 64.0 MiB copied, 64.0 MiB unknown"
+        "33.3 % MOVED   64.0 MiB of the 192.0 MiB delivered; 64.0 MiB copied, 64.0 MiB unknown"
     );
     let verdicts: Vec<_> = report
         .flows

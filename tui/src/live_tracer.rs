@@ -45,7 +45,7 @@ pub(crate) fn verify_btf(btf: &Path) -> Result<(), SetupError> {
         // The probes observed nothing at all.
         SetupErrorKind::Other(what) => SetupError {
             cause: format!("with the types in {file}: {what}"),
-            hint: "give a file of this kernel's own types".to_owned(),
+            hint: "use a BTF file of this kernel".to_owned(),
         },
         _ => SetupError::from(&error),
     })?;
@@ -54,11 +54,11 @@ pub(crate) fn verify_btf(btf: &Path) -> Result<(), SetupError> {
     }
     Err(SetupError {
         cause: format!(
-            "with the types in {file} {} of {} trials of the selftest failed, so they are not those of this kernel",
+            "with the types in {file} {} of {} trials of the selftest failed, so they do not match this kernel",
             table.counts().failed,
             table.trials.len()
         ),
-        hint: format!("give a file of this kernel's own types; `zctrace selftest --btf {file}` shows what failed"),
+        hint: format!("use a BTF file of this kernel; `zctrace selftest --btf {file}` shows what failed"),
     })
 }
 
@@ -73,7 +73,7 @@ fn ensure_selftest() {
         && !table.passed()
     {
         terminal_io::eprint(&format!(
-            "{} of {} trials of the selftest failed, and what they prove is not used: `zctrace selftest` shows which",
+            "{} of {} trials of the selftest failed, and the facts that they verify are not used: `zctrace selftest` shows which",
             table.counts().failed,
             table.trials.len()
         ));
@@ -92,7 +92,7 @@ pub(crate) fn start_recorded(options: &Options, file: File) -> Result<(Box<dyn T
     let mut handle = None;
     let tracer = attach(options, |options| {
         zctrace_probes::trace::Tracer::start_recorded(options, |preamble| {
-            let start_error = |error| SetupErrorKind::Other(format!("the recording cannot be begun: {error}"));
+            let start_error = |error| SetupErrorKind::Other(format!("the recording could not be started: {error}"));
             let (writer, writer_handle) =
                 Writer::start(file, preamble, env!("CARGO_PKG_VERSION")).map_err(start_error)?;
             handle = Some(writer_handle);
@@ -100,7 +100,7 @@ pub(crate) fn start_recorded(options: &Options, file: File) -> Result<(Box<dyn T
         })
     })?;
     let handle = handle.ok_or_else(|| SetupError {
-        cause: "the recording was not begun".to_owned(),
+        cause: "the recording was not started".to_owned(),
         hint: String::new(),
     })?;
     Ok((Box::new(LiveTracer(tracer)), handle))
@@ -170,9 +170,8 @@ fn follow_processes(
 ) -> Result<(), SetupError> {
     if !is_initial_pid_namespace() {
         return Err(SetupError {
-            cause: "the numbers of processes here are those of a container, which the kernel's probes do not know"
-                .to_owned(),
-            hint: "name the processes by --cgroup, or run zctrace outside of the container".to_owned(),
+            cause: "the PIDs here are those of a container's PID namespace, which the probes cannot resolve".to_owned(),
+            hint: "select the processes by --cgroup, or run zctrace outside of the container".to_owned(),
         });
     }
     let mut followed = BTreeSet::new();

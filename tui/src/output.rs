@@ -83,7 +83,7 @@ fn wants_color() -> bool {
 pub(crate) fn check(report: &Report) -> Result<(), u8> {
     report.check().map_err(|violations| {
         for violation in violations {
-            terminal_io::eprint(&format!("the report breaks its own rules: {violation}"));
+            terminal_io::eprint(&format!("the report is inconsistent: {violation}"));
         }
         exit_code::ERROR
     })

@@ -32,7 +32,7 @@ impl Observer for QuietObserver {
 /// Prints how to stop waiting for a command, if standard error is a terminal.
 pub(crate) fn print_waiting() {
     if io::stderr().is_terminal() {
-        crate::terminal_io::eprint("waiting for the command to end; again within 2 s to leave it alone");
+        crate::terminal_io::eprint("waiting for the command to end; press Ctrl-C again within 2 s to leave it running");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A number of bytes: digits, and K, M, G or T for binary units, with or without `iB`.
+/// Parses a number of bytes: digits, and K, M, G or T for binary units, with or without `iB`.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -17,17 +17,17 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "t" | "tib" => 40,
         _ => {
             return Err(format!(
-                "`{unit}` is no unit; take KiB, MiB, GiB or TiB, or none for bytes"
+                "`{unit}` is not a unit; use KiB, MiB, GiB or TiB, or none for bytes"
             ));
         }
     };
     let number: Option<u64> = number.parse().ok();
     number
         .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| "that is more than 16 EiB".to_owned())
+        .ok_or_else(|| "more than 16 EiB".to_owned())
 }
 
-/// A time: a number, and `ms`, `s`, `m` or `h`; without a unit it is seconds.
+/// Parses a time: a number, and `ms`, `s`, `m` or `h`. Without a unit it is in seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .bytes()
@@ -39,23 +39,23 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1_000,
         "m" | "min" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(format!("`{unit}` is no unit of time; take ms, s, m or h")),
+        _ => return Err(format!("`{unit}` is not a unit of time; use ms, s, m or h")),
     };
     let time = parse_decimal(number, 3)
         .and_then(|thousandths| thousandths.checked_mul(milliseconds))
         .map(Duration::from_micros)
         .ok_or_else(|| "a time is a number and a unit, such as 10s or 1.5m".to_owned())?;
     if time < Duration::from_millis(1) {
-        return Err("that is too short; take 1ms at least".to_owned());
+        return Err("too short; the minimum is 1ms".to_owned());
     }
     Ok(time)
 }
 
-/// How many times as fast as it happened; `None`: without waiting.
+/// Speed of a replay as a multiple of real time; `None` for replaying without waiting.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Speed(pub(crate) Option<f64>);
 
-/// A speed: a number, or `max`.
+/// Parses a speed: a number, or `max`.
 pub(crate) fn parse_speed(text: &str) -> Result<Speed, String> {
     if text == "max" {
         return Ok(Speed(None));
@@ -64,10 +64,10 @@ pub(crate) fn parse_speed(text: &str) -> Result<Speed, String> {
     thousandths
         .filter(|thousandths| (1..=1_000_000_000).contains(thousandths))
         .map(|thousandths| Speed(Some(thousandths as f64 / 1000.0)))
-        .ok_or_else(|| "a speed is a number such as 10 or 0.5, a million at most, or max".to_owned())
+        .ok_or_else(|| "a speed is a number such as 10 or 0.5, at most a million, or max".to_owned())
 }
 
-/// A number with at most this many decimals, as an integer of its smallest unit.
+/// Parses a number with at most `decimals` decimals, as an integer of its smallest unit.
 pub(crate) fn parse_decimal(text: &str, decimals: u32) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

@@ -63,7 +63,7 @@ impl Recorder {
         if !self.is_failure_printed && self.handle.failed() {
             self.is_failure_printed = true;
             terminal_io::eprint(&format!(
-                "the recording {} has failed; the run goes on",
+                "the recording {} has failed; the run continues",
                 printable_path(&self.path)
             ));
         }

@@ -144,7 +144,7 @@ impl ReplayTracer {
         if to < self.replayed()
             && let Err(error) = self.recording.seek(0)
         {
-            terminal_io::eprint(&format!("it cannot be gone back to {to:?}: {error}"));
+            terminal_io::eprint(&format!("could not seek back to {to:?}: {error}"));
             self.clock.seek_to(self.replayed(), Instant::now());
             return;
         }

@@ -147,7 +147,9 @@ impl Attached {
     pub(crate) fn start(self, request: &Request, terminal: Option<BorrowedFd<'_>>) -> Result<Session, u8> {
         let drop_capabilities = |keep_kill| {
             if let Err(error) = zctrace_probes::probe::drop_capabilities(keep_kill) {
-                terminal_io::eprint(&format!("zctrace keeps rights that it does not need any more: {error}"));
+                terminal_io::eprint(&format!(
+                    "zctrace could not drop privileges that it no longer needs: {error}"
+                ));
             }
         };
         let tracee = if let Target::Command(command) = &request.target {
@@ -161,7 +163,7 @@ impl Attached {
                 WaitingChild::spawn(Path::new("/proc/self/exe"), &spec).map_err(|error| print_exec_error(&error))?;
             if let Some(path) = child.path_outside_path() {
                 let path = path.display().to_string();
-                terminal_io::eprint(&format!("{} is taken, which is not in PATH", printable(&path)));
+                terminal_io::eprint(&format!("using {}, which is not in PATH", printable(&path)));
             }
             // The child has its own rights, and waits. zctrace keeps CAP_KILL, because it forwards
             // signals to the child whatever its user.
@@ -205,7 +207,7 @@ pub(crate) fn run_to_end(request: &Request, observer: &mut dyn Observer) -> Resu
             recorder: &mut recorder,
         },
     );
-    let stop_reason = stopped.map_err(|error| print_error(&format!("watching failed: {error}")))?;
+    let stop_reason = stopped.map_err(|error| print_error(&format!("tracing failed: {error}")))?;
     let mut report = tracer.finish(request.rows);
     stamp(&mut report, request);
     set_process_names(&mut report, &identities);

@@ -15,7 +15,7 @@ pub(crate) fn print(text: &str, code: u8) -> u8 {
         Ok(()) => code,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => code,
         Err(error) => {
-            eprint(&format!("could not write the answer: {error}"));
+            eprint(&format!("could not write the output: {error}"));
             exit_code::ERROR
         }
     }

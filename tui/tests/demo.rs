@@ -1,4 +1,4 @@
-//! The program as its users run it: `zctrace demo` and `zctrace explain`, by their output and exit codes.
+//! Tests of `zctrace demo` and `zctrace explain` as users run them, by their output and exit codes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -30,7 +30,7 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-/// A directory of our own, empty, in the directory for temporary files, and gone at the end.
+/// An empty temporary directory, removed at the end.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -57,7 +57,8 @@ impl Drop for Dir {
     }
 }
 
-/// What a demo that goes well exits with here: 3 where the filesystem has no direct I/O, which is then said.
+/// Returns the exit code of a successful demo here: 3 if the filesystem has no direct I/O, which
+/// the output then says.
 fn well(dir: &Path) -> i32 {
     let name = dir.join(".zctrace-direct");
     let file = File::create(&name).expect("a file");
@@ -83,9 +84,9 @@ fn table_has_a_row_per_path_and_fits_the_screen() {
         "memory → disk",
         "one file → 2 sinks: TCP (tee)",
         "one file → 2 sinks: UNIX",
-        "file → pipe → TCP, with a look",
-        "look: tee and read",
-        "look: tee, memfd and mmap",
+        "file → pipe → TCP, with a peek",
+        "peek: tee and read",
+        "peek: tee, memfd and mmap",
         "memory → TCP (plain send)",
     ] {
         assert!(
@@ -97,13 +98,13 @@ fn table_has_a_row_per_path_and_fits_the_screen() {
     assert!(
         text.lines()
             .next()
-            .is_some_and(|line| line.contains("PATHS HELD") && line.contains('%')),
+            .is_some_and(|line| line.contains("PATHS PASSED") && line.contains('%')),
         "{text}"
     );
     for line in text.lines() {
         assert!(line.chars().count() <= 100, "{line}");
-        // What the device fetched ends in pages of the device's own.
-        let may_be_private = line.contains("→ disk") && text.contains("STATIONS");
+        // Data read by a device ends in pages of the device's own.
+        let may_be_private = line.contains("→ disk") && text.contains("STAGES");
         assert!(
             !line.starts_with("= ") || line.contains("shared") || may_be_private,
             "{line}"
@@ -111,15 +112,15 @@ fn table_has_a_row_per_path_and_fits_the_screen() {
         assert!(!line.starts_with("x  f") || line.contains("ZC"), "{line}");
     }
     assert!(text.contains("TCP_MAXSEG was set to") || well(&dir.0) == 3, "{text}");
-    assert!(text.contains("paths/look.rs:"), "the place of the look\n{text}");
-    assert!(text.contains("What this does not prove"), "{text}");
+    assert!(text.contains("paths/peek.rs:"), "the call site of the peek\n{text}");
+    assert!(text.contains("Not proved"), "{text}");
     assert!(
         !text.contains('\u{1b}') && err(&output).is_empty(),
         "no color and no progress in a pipe"
     );
 }
 
-/// The report of a demo of this size.
+/// Returns the report of a demo of the given size.
 fn report(size: &str) -> (Report, Dir) {
     let dir = Dir::new();
     let output = run(&["demo", "--json", "--size", size, "--dir", dir.name()]);
@@ -171,18 +172,19 @@ fn json_is_a_consistent_report() {
         .looks
         .iter()
         .find(|look| look.bytes == 65_536)
-        .expect("the look on the way");
+        .expect("the peek on the path");
     let flow = look.flow.and_then(|id| report.flow(id)).expect("its flow");
     assert_eq!(
         (look.code.as_str(), flow.looked, flow.account.moved),
         ("ZC31", 65_536, 1 << 20)
     );
     let place = look.place.as_ref().expect("its place");
-    assert!(place.file.ends_with("look.rs") && place.line > 0, "{place}");
+    assert!(place.file.ends_with("peek.rs") && place.line > 0, "{place}");
 }
 
-/// Where this process may ask the kernel, the longest path is known page by page, and the others as good as whole: a packet
-/// that a timer sends on top of a thread in which the host does not run tracing programs is honestly unknown.
+/// If this process may trace, the certificate of the longest path covers every page, and those of
+/// the others almost all. A packet that a timer sends in the context of a thread in which the host
+/// runs no tracing programs is unknown.
 #[test]
 fn kernel_evidence_certifies_the_longest_path() {
     const LEN: u64 = 64 << 20;
@@ -191,7 +193,8 @@ fn kernel_evidence_certifies_the_longest_path() {
         let why = "needs root, or CAP_BPF and CAP_PERFMON, and raw tracepoints";
         return test_support::skip!("kernel_evidence_certifies_the_longest_path", "{why}");
     }
-    // Two programs see every packet and message of the machine: what else happens here makes the kernel skip them now and then.
+    // Two programs run for every packet and message of the machine, so that other load makes the
+    // kernel skip them now and then.
     let of_unix = |program: &str| matches!(program, "consume_skb" | "kfree_skb");
     let ours = report.loss.programs.iter().filter(|row| !of_unix(&row.program));
     assert_eq!(ours.count(), 0, "{:?}", report.loss);
@@ -254,7 +257,7 @@ fn leaves_no_files_even_after_a_kill() {
         .stdout(Stdio::null())
         .spawn()
         .expect("zctrace can be run");
-    // Its files have no names: it is seen by its descriptors that it has some.
+    // The files have no names, so that their descriptors show that they exist.
     let files = format!("/proc/{}/fd", child.id());
     let is_at_work = || {
         let mut files = fs::read_dir(&files).expect("its descriptors").flatten();
@@ -293,7 +296,7 @@ fn demo_needs_no_privileges() {
         .args(["demo", "--size", "1MiB", "--dir", dir.name()])
         .stdin(Stdio::null());
     if rustix::process::geteuid().is_root() {
-        // Nobody.
+        // The user `nobody`.
         command.uid(65_534).gid(65_534);
     }
     let output = command.output().expect("zctrace can be run");

@@ -1,4 +1,4 @@
-//! `zctrace doctor` and `zctrace selftest` on this machine, with privileges and without.
+//! Tests of `zctrace doctor` and `zctrace selftest` on this machine, with and without privileges.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A user who may do nothing: nobody, on every distribution's kernel (`fs.overflowuid`).
+/// An unprivileged user: nobody, on the kernels of all distributions (`fs.overflowuid`).
 const NOBODY: u32 = 65_534;
 
 fn both(output: &Output) -> String {
@@ -22,7 +22,7 @@ fn zctrace(arguments: &[&str]) -> Output {
         .expect("zctrace can be run")
 }
 
-/// zctrace where a user who may do nothing can run it; removed at the end.
+/// A copy of zctrace that an unprivileged user can run, removed at the end.
 struct Unprivileged(PathBuf);
 
 impl Unprivileged {
@@ -88,7 +88,7 @@ fn selftest_passes_here() {
         "{table}"
     );
 
-    // A filesystem of memory has no disk: what cannot be tried is said, and does not fail.
+    // A memory filesystem has no disk. A trial that cannot run is listed and does not fail.
     if Path::new("/dev/shm").is_dir() {
         let output = zctrace(&["selftest", "--dir", "/dev/shm"]);
         let said = both(&output);
@@ -138,7 +138,7 @@ fn doctor_finds_this_machine_ready() {
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(found["ready"], true);
     let ns = |name: &str| found["cost"][name]["ns"].as_f64().expect(name);
-    // Reports of this boot say what was measured.
+    // Reports of this boot contain the measured cost.
     let output = zctrace(&["run", "--format", "json", "--", "true"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let told = report["overhead"]["per_syscall_ns"].as_f64();
@@ -148,11 +148,11 @@ fn doctor_finds_this_machine_ready() {
 
 #[test]
 fn missing_privileges_come_with_a_hint() {
-    let zctrace = Unprivileged::new("mends");
+    let zctrace = Unprivileged::new("hints");
     let output = zctrace.run(&["doctor"]);
     let said = both(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.starts_with("NOT READY   1 thing to mend; then "), "{said}");
+    assert!(said.starts_with("NOT READY   1 thing to fix; then "), "{said}");
     let setcap = "sudo setcap cap_bpf,cap_perfmon";
     for expected in ["without CAP_BPF, CAP_PERFMON", setcap, "not measured"] {
         assert!(said.contains(expected), "{expected}\n{said}");
@@ -161,7 +161,7 @@ fn missing_privileges_come_with_a_hint() {
     let output = zctrace.run(&["doctor", "--json"]);
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(found["ready"], false);
-    assert_eq!(found["to_mend"][0]["what"], "privileges");
+    assert_eq!(found["problems"][0]["area"], "privileges");
 
     for arguments in [
         &["run", "--", "touch", "/tmp/zctrace-must-not-start"][..],

@@ -1,6 +1,7 @@
-//! `zctrace run` and `zctrace assert` with the kernel's own probes, on programs that move and programs that copy.
+//! Tests of `zctrace run` and `zctrace assert` with the kernel's probes, on programs that move and
+//! programs that copy.
 //!
-//! The program that is traced is this test itself, which sends a file over TCP as `ZCTRACE_TEST_SEND` says.
+//! The traced program is this test itself, which sends a file over TCP as `ZCTRACE_TEST_SEND` says.
 
 mod common;
 
@@ -14,13 +15,13 @@ use std::process::{Command, Output, Stdio};
 use common::{both, possible};
 use zctrace_report::{EndKind, MadeFor, Outcome, Report, ScopeKind};
 
-/// What is sent.
+/// Payload.
 const BYTES: usize = 4 << 20;
 
-/// Says how to send, in the process that is traced.
+/// Variable that tells the traced process how to send.
 const SEND: &str = "ZCTRACE_TEST_SEND";
 
-/// Sends a file over TCP to this very process, and exits with `code`, if this is the process that is traced.
+/// If this is the traced process, sends a file over TCP to itself, and exits with `code`.
 fn send_if_traced() {
     let Ok(how) = std::env::var(SEND) else { return };
     let (how, code) = how.split_once(' ').expect("how and a code");
@@ -47,7 +48,8 @@ fn send_if_traced() {
     std::process::exit(code.parse().expect("a code"));
 }
 
-/// Runs `zctrace`, with these arguments, on this test as the process that sends so and exits with that.
+/// Runs `zctrace` with the given arguments on this test, as the process that sends in the given way
+/// and exits with the given code.
 fn traced(test: &str, arguments: &[&str], how: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
     command
@@ -80,7 +82,7 @@ fn assertion_passes_fails_or_is_inconclusive() {
             1,
             "FAILED   4 194 304 bytes were copied; the limit is 0",
         ),
-        ("unix", "move 0", 3, "INCONCLUSIVE   nothing arrived at unix"),
+        ("unix", "move 0", 3, "INCONCLUSIVE   nothing was delivered to unix"),
         ("tcp", "move 9", 5, "PASSED   "),
         ("tcp", "copy 9", 5, "FAILED   "),
     ] {
@@ -162,7 +164,7 @@ fn baseline_is_written_and_shows_regressions() {
     assert_eq!(output.status.code(), Some(1), "{}", both(&output));
     let said = both(&output);
     assert!(
-        said.contains("+4.0 MiB copied in memory:tcp, ZC14, since last run"),
+        said.contains("+4.0 MiB copied in memory:tcp, ZC14, since the baseline"),
         "{said}"
     );
     fs::remove_file(file).expect("removed");
@@ -199,7 +201,7 @@ fn recording_replays_to_the_same_report() {
     assert_eq!(mode & 0o777, 0o600);
     let output = shown(&["report", &recording, "--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
-    // All but who made it.
+    // Everything except `made_by` must be equal.
     let mut live = Report::from_json(&fs::read_to_string(live).expect("written")).expect("a report");
     live.made_by.command = Some(MadeFor::Report);
     assert_eq!(
@@ -245,7 +247,7 @@ fn failed_recording_starts_nothing() {
         return;
     }
     for (file, says) in [
-        ("/dev/full", "the recording cannot be begun"),
+        ("/dev/full", "the recording could not be started"),
         ("/nowhere/a.zct", "/nowhere/a.zct: No such file"),
     ] {
         let output = traced(TEST, &["run", "--record", file], "move 7");
@@ -257,7 +259,7 @@ fn failed_recording_starts_nothing() {
 #[test]
 fn full_disk_ends_the_recording_but_not_the_run() {
     const TEST: &str = "full_disk_ends_the_recording_but_not_the_run";
-    // Room for the head and not for what follows, in a mount of this script's own.
+    // The mount of this script has space for the header, and not for what follows.
     const SCRIPT: &str = "mount -t tmpfs -o size=8k none \"$1\" || exit 99
         \"$2\" run --record \"$1/a.zct\" -- \"$3\" --exact \"$4\" --nocapture; code=$?
         \"$2\" report \"$1/a.zct\" >/dev/null; echo report $?
@@ -282,7 +284,8 @@ fn full_disk_ends_the_recording_but_not_the_run() {
     fs::remove_dir(dir).expect("removed");
     let said = both(&output);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    // The report of the run is there, the reason is told, and what was recorded can be read.
+    // The report is complete, the error is printed, and the recording can be read up to the
+    // failure.
     for part in [
         "MOVED   ",
         "ended early: No space left on device",

@@ -1,5 +1,5 @@
-//! Processes in PID namespaces of their own: from outside they are named by the numbers that they have there; inside of one
-//! numbers are refused, for they are not those that the probes see.
+//! Tests of processes in other PID namespaces. From outside they are selected by their outer PIDs;
+//! inside of a namespace PIDs are rejected, because the probes observe other ones.
 
 mod common;
 
@@ -12,10 +12,10 @@ use zctrace_report::{EndKind, Report};
 
 const ZCTRACE: &str = env!("CARGO_BIN_EXE_zctrace");
 
-/// `cat` as the first process of a PID namespace.
+/// `cat` as the init process of a PID namespace.
 struct Nested {
     unshare: Child,
-    /// Its number here.
+    /// Its PID in the namespace of this test.
     pid: u32,
 }
 
@@ -31,7 +31,7 @@ impl Nested {
         let mut unshare = unshare.spawn().expect("unshare(1) can be run");
         let children = format!("/proc/{0}/task/{0}/children", unshare.id());
         loop {
-            // It is not there yet, or not cat yet; or there will be none.
+            // The process does not exist yet, or is not `cat` yet, or will never exist.
             if unshare.try_wait().expect("wait").is_some() {
                 return None;
             }
@@ -45,7 +45,7 @@ impl Nested {
         }
     }
 
-    /// Gives it something to do until `done` says so.
+    /// Keeps the process busy until `done` returns true.
     fn feed(&mut self, mut done: impl FnMut() -> bool) {
         let mut stdin = self.unshare.stdin.take().expect("its stdin");
         while !done() {
@@ -61,7 +61,7 @@ impl Drop for Nested {
     }
 }
 
-/// Whether this process has numbers that the probes know.
+/// Returns whether this process has PIDs that the probes observe.
 fn is_outside() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() == "pid:[4026531836]")
 }
@@ -85,7 +85,7 @@ fn nested_namespace_process_is_named_by_its_outer_pid() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("zctrace can be run");
-    // What a report takes fits into a pipe: it ends without being read.
+    // A report fits into a pipe, so that the program ends without being read.
     nested.feed(|| zctrace.try_wait().expect("wait").is_some());
     let output = zctrace.wait_with_output().expect("wait");
     assert!(output.status.success(), "{}", both(&output));
@@ -127,7 +127,10 @@ fn pid_namespace_rejects_pids_and_accepts_commands() {
     let output = inside(&["run", "--duration", "10ms", "-p", "1"]);
     let said = both(&output);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("those of a container") && said.contains("→"), "{said}");
+    assert!(
+        said.contains("those of a container's PID namespace") && said.contains("→"),
+        "{said}"
+    );
     let output = inside(&["run", "--format", "json", "--", "cat", "/etc/passwd"]);
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
     let text = String::from_utf8(output.stdout).expect("text");

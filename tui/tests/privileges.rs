@@ -1,4 +1,5 @@
-//! What zctrace may do while it watches, and what the command may: the one as little as will do, the other what it always may.
+//! Tests of the privileges of zctrace during a trace, and of the command: as few as possible, and
+//! the usual ones.
 
 mod common;
 
@@ -30,7 +31,7 @@ fn output(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// A line of what the kernel says of a process.
+/// Returns a line of `/proc/PID/status`.
 fn line<'a>(status: &'a str, name: &str) -> &'a str {
     let found = status
         .lines()
@@ -48,7 +49,7 @@ fn zctrace_drops_capabilities_and_the_command_keeps_its_own() {
     if !possible(TEST) {
         return;
     }
-    // The command is there only when zctrace has given up what it gives up.
+    // The command runs only after zctrace has dropped its privileges.
     let ours = output(
         ZCTRACE,
         &["run", "-o", "/dev/null", "--", "sh", "-c", "cat /proc/$PPID/status"],
@@ -78,7 +79,8 @@ fn zctrace_drops_capabilities_and_the_command_keeps_its_own() {
     }
 }
 
-/// `nobody`, who is everywhere; `None` and a report of it where this process may not become another user.
+/// Returns the user `nobody`, who exists everywhere. Returns `None`, and reports that, if this
+/// process may not switch users.
 fn another_user(test: &str) -> Option<&'static str> {
     if run("setpriv", &["--reuid=nobody", "--clear-groups", "true"])
         .status
@@ -97,14 +99,15 @@ fn other_users_command_gets_signals_and_call_sites() {
         return;
     }
     let Some(user) = another_user(TEST) else { return };
-    // It ends by the signal that it is sent, long before by itself.
+    // The command ends by the signal that it is sent, long before it would end by itself.
     let slept = run(
         ZCTRACE,
         &["run", "--user", user, "--duration", "200ms", "--", "sleep", "600"],
     );
     assert_eq!(slept.status.code(), Some(0), "{}", both(&slept));
 
-    // It reads until zctrace ends it, so it is there when it is asked where it reads from.
+    // The command reads until zctrace ends it, so that it exists when its descriptors are
+    // inspected.
     let reads = "while :; do read line </etc/passwd; done";
     let json = output(
         ZCTRACE,
@@ -140,7 +143,7 @@ fn output_files_are_opened_before_privileges_are_dropped() {
     if !possible(TEST) {
         return;
     }
-    // A folder of another user's, which only those may write who may write everywhere.
+    // A directory of another user, which only a process with CAP_DAC_OVERRIDE may write to.
     let Some(user) = another_user(TEST) else { return };
     let dir = tempfile::tempdir().expect("tempdir");
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
@@ -173,7 +176,7 @@ fn output_files_are_opened_before_privileges_are_dropped() {
     let first = read(&baseline);
     assert!(first.contains("copied"), "{first}");
 
-    // A shorter one in the place of a longer one; and none if there is nothing to be kept, as it was then.
+    // A shorter baseline replaces a longer one, and an inconclusive run leaves none.
     std::fs::write(&baseline, "x".repeat(100_000)).expect("write");
     let done = run(ZCTRACE, &[&asserted[..], &copy].concat());
     assert_eq!(
@@ -184,7 +187,7 @@ fn output_files_are_opened_before_privileges_are_dropped() {
     );
     std::fs::remove_file(&baseline).expect("rm");
     let done = run(ZCTRACE, &[&asserted[..], &["true"]].concat());
-    assert_eq!(done.status.code(), Some(3), "nothing arrived: {}", both(&done));
+    assert_eq!(done.status.code(), Some(3), "nothing was delivered: {}", both(&done));
     let left = std::fs::metadata(&baseline).map_or(0, |data| data.len());
     assert_eq!(left, 0, "nothing is known of that run");
 }

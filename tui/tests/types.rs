@@ -1,4 +1,4 @@
-//! The kernel's types out of a file: `--btf FILE`, where the kernel tells them itself and where it does not.
+//! Tests of `--btf FILE`, on kernels that provide BTF and on those that do not.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn zctrace(arguments: &[&str]) -> Output {
         .expect("zctrace can be run")
 }
 
-/// The same where the kernel does not tell its types: in a mount namespace in which nothing is where they were.
+/// Runs `zctrace` in a mount namespace in which `/dev/null` replaces the kernel's BTF file.
 fn without_types(arguments: &[&str]) -> Output {
     let hide = format!("mount --bind /dev/null {OWN} && exec \"$@\"");
     let mut command = Command::new("unshare");
@@ -30,7 +30,7 @@ fn without_types(arguments: &[&str]) -> Output {
         .expect("unshare(1) can be run")
 }
 
-/// Whether this kernel tells its types, and probes can be loaded.
+/// Returns whether this kernel provides BTF, and probes can be loaded.
 fn has_types(test: &str) -> bool {
     if !PathBuf::from(OWN).exists() {
         test_support::skip!(test, "this kernel tells no types");
@@ -39,7 +39,7 @@ fn has_types(test: &str) -> bool {
     possible(test)
 }
 
-/// The types of a kernel that this is not, whatever this is.
+/// Returns the types of a kernel that differs from the running one.
 fn of_another_kernel() -> Vec<String> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../probes/tests/btf");
     ["5.10", "6.1", "6.12"]
@@ -54,7 +54,7 @@ fn btf_of_another_kernel_is_rejected() {
     if !has_types(TEST) {
         return;
     }
-    // At most one of these is the kernel that this runs on.
+    // At most one of these is the running kernel.
     let refused: Vec<String> = of_another_kernel()
         .iter()
         .map(|file| zctrace(&["run", "--btf", file, "--", "true"]))
@@ -129,7 +129,8 @@ fn kernel_without_btf_accepts_only_its_own_types() {
     ];
     let output = without_types(&[&copied[..], &["cp", "--reflink=never", &own, &format!("{own}.2")]].concat());
     let said = both(&output);
-    // Nobody knows here whether cp's way into the filesystem is one that can be seen; that it was judged is what counts.
+    // Whether the copies of `cp` are observable depends on the filesystem. The test checks that
+    // they were judged.
     assert!(matches!(output.status.code(), Some(0 | 3)), "{said}");
     assert!(!said.contains("could not be set up"), "{said}");
     let output = without_types(&["selftest", "--btf", &own]);
@@ -138,7 +139,7 @@ fn kernel_without_btf_accepts_only_its_own_types() {
     let refused = of_another_kernel().into_iter().filter(|file| {
         let output = without_types(&["run", "--btf", file, "--", "echo", "started"]);
         let said = both(&output);
-        // With wrong places nothing that was tried is seen as what it is.
+        // With wrong offsets, no trial is classified correctly.
         output.status.code() == Some(4) && said.contains('→') && !said.contains("started")
     });
     assert!(refused.count() >= 2);

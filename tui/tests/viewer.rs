@@ -1,7 +1,9 @@
-//! The live viewer in a real terminal: every key that its help names, every way of leaving it, CMD's pane, the log, the
-//! configuration. What it traces is `sh` and `cat`, so this needs the rights to trace; without them each test is skipped, but for
-//! those of recordings, which need none.
+//! Tests of the live viewer in a real terminal: every key of its help, every way to exit, the
+//! command's terminal, the log, the configuration. It traces `sh` and `cat`, which requires the
+//! privileges to trace. Without them every test is skipped except those of recordings.
 
+#[path = "viewer/keys.rs"]
+mod keys;
 #[path = "viewer/replay.rs"]
 mod replay;
 #[path = "terminal/mod.rs"]
@@ -21,7 +23,7 @@ fn zctrace() -> Command {
     command
 }
 
-/// Whether tracing is possible here; if not, says that this test is skipped.
+/// Returns whether tracing is possible here. If not, reports that the test is skipped.
 fn can_trace(test: &str) -> bool {
     static ANSWER: OnceLock<Option<String>> = OnceLock::new();
     let why = ANSWER.get_or_init(|| {
@@ -40,7 +42,7 @@ fn can_trace(test: &str) -> bool {
     why.is_none()
 }
 
-/// A directory of our own, empty, gone at the end.
+/// An empty temporary directory, removed at the end.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -60,7 +62,7 @@ impl Drop for Directory {
 
 const TAKEN: &[u8] = b"\x1b[?1049h";
 
-/// The viewer of a command, once it has the terminal.
+/// Starts the viewer on a command, and waits until it has the terminal.
 fn viewer(arguments: &[&str], size: (u16, u16)) -> Terminal {
     let mut command = zctrace();
     command.args(arguments);
@@ -69,7 +71,7 @@ fn viewer(arguments: &[&str], size: (u16, u16)) -> Terminal {
     terminal
 }
 
-/// A command that goes on until its keyboard says otherwise.
+/// A command that runs until its keyboard input ends.
 const CAT: [&str; 3] = ["--mouse", "--", "cat"];
 
 #[test]
@@ -77,7 +79,8 @@ fn terminal_is_restored_on_every_exit() {
     if !can_trace("terminal_is_restored_on_every_exit") {
         return;
     }
-    // With a command: leaving ends it, and that is a success; a signal is passed on to it, and its code is the answer.
+    // With a command: quitting ends it, which counts as success. A signal is forwarded to it, and
+    // its exit code is returned.
     for (how, keys, signal, code) in [
         ("q, and y", "qy", None, 0),
         ("Ctrl-C twice", "\x03\x03", None, 0),
@@ -94,7 +97,7 @@ fn terminal_is_restored_on_every_exit() {
         assert_eq!(terminal.end(), code, "{how}: {}", terminal.text());
         assert_eq!(terminal.left_behind(), [""; 0], "{how}");
     }
-    // Without one it is a success in any case.
+    // Without a command, quitting is a success in any case.
     let me = std::process::id().to_string();
     for (how, keys, signal) in [
         ("q", "q", None),
@@ -122,7 +125,7 @@ fn panic_in_any_thread_releases_the_terminal() {
     }
     for thread in ["main", "poller", "child-terminal"] {
         let mut command = zctrace();
-        // A backtrace fills more than the screen.
+        // A backtrace is longer than the screen.
         command
             .args(CAT)
             .env("ZCTRACE_TEST_PANIC", thread)
@@ -161,7 +164,7 @@ fn suspend_releases_and_reacquires_the_terminal() {
     assert_eq!(terminal.left_behind(), [""; 0]);
 }
 
-/// A command that moves bytes in some ways, says `ready`, and repeats what is typed.
+/// A command that transfers bytes in several ways, prints `ready`, and repeats its input.
 fn mover(directory: &Directory) -> [String; 4] {
     let long = "a-name-that-is-longer-than-any-column-of-the-narrowest-screen-that-is-laid-out-in-full-0123456789";
     let script = format!(
@@ -171,18 +174,18 @@ fn mover(directory: &Directory) -> [String; 4] {
     ["--".to_owned(), "sh".to_owned(), "-c".to_owned(), script]
 }
 
-/// The viewer of it, once it has shown all that there will be.
+/// Starts the viewer on it, and waits until all flows are shown.
 fn of_mover(directory: &Directory, more: &[&str], size: (u16, u16)) -> Terminal {
     let mover = mover(directory);
     let arguments: Vec<&str> = more.iter().copied().chain(mover.iter().map(String::as_str)).collect();
     let mut terminal = viewer(&arguments, size);
     terminal.wait("ready");
     // The writes of the last program: `cp` copies 3,000,000 bytes to the last of four files.
-    terminal.wait_for("all bytes", |text| text.contains("11.4 MiB that arrived"));
+    terminal.wait_for("all bytes", |text| text.contains("11.4 MiB delivered"));
     terminal
 }
 
-/// Where the cursor is, and how many rows there are: `7 of 37`.
+/// Returns the cursor's row and the number of rows: `7 of 37`.
 fn place(text: &str) -> Option<(usize, usize)> {
     let line = text.lines().rev().nth(1)?;
     let number = |text: &str| text.replace(' ', "").parse().ok();
@@ -192,322 +195,9 @@ fn place(text: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// The lines of the rows, without the header, whose numbers go on.
+/// Returns the lines of the rows, without the header, whose numbers keep changing.
 fn rows(text: &str) -> Vec<&str> {
     text.lines().skip(5).collect()
-}
-
-/// What a key sends, by its name in the help.
-fn sent(name: &str) -> String {
-    let text = match name {
-        "Up" => "\x1b[A",
-        "Down" => "\x1b[B",
-        "Right" => "\x1b[C",
-        "Left" => "\x1b[D",
-        "Home" => "\x1b[H",
-        "End" => "\x1b[F",
-        "PgUp" => "\x1b[5~",
-        "PgDn" => "\x1b[6~",
-        "Enter" => "\r",
-        "Esc" => "\x1b",
-        "Tab" => "\t",
-        "Shift-Tab" => "\x1b[Z",
-        "Backspace" => "\x7f",
-        "Space" => " ",
-        "F1" => "\x1bOP",
-        "F12" => "\x1b[24~",
-        _ => "",
-    };
-    if !text.is_empty() {
-        return text.to_owned();
-    }
-    if let Some(key) = name.strip_prefix("Ctrl-") {
-        return char::from(key.as_bytes()[0].to_ascii_uppercase() & 0x1f).to_string();
-    }
-    assert_eq!(name.chars().count(), 1, "a key that this test does not know: {name}");
-    name.to_owned()
-}
-
-/// The keys and what they do, as the help says.
-fn help(terminal: &mut Terminal) -> Vec<(Vec<String>, String)> {
-    terminal.press("?");
-    let text = terminal.wait_for("the whole help", |text| {
-        text.contains("these keys") && text.contains("Marks")
-    });
-    let mut entries = Vec::new();
-    for line in text
-        .lines()
-        .skip_while(|line| *line != "Move")
-        .take_while(|line| *line != "Marks")
-    {
-        let Some((keys, what)) = line.strip_prefix("  ").and_then(|line| line.split_once("  ")) else {
-            continue;
-        };
-        entries.push((keys.split(' ').map(ToOwned::to_owned).collect(), what.trim().to_owned()));
-    }
-    terminal.press("?");
-    terminal.wait("[2 Flows]");
-    entries
-}
-
-#[test]
-fn every_key_in_the_help_works() {
-    if !can_trace("every_key_in_the_help_works") {
-        return;
-    }
-    let directory = Directory::new("keys");
-    // So high that the whole help is on the screen; then as small as a full screen is.
-    let entries = {
-        let above = Directory::new("help");
-        let mut terminal = of_mover(&above, &[], (80, 120));
-        let entries = help(&mut terminal);
-        terminal.press("Q");
-        terminal.wait("y ends both");
-        terminal.press("y");
-        assert_eq!(terminal.end(), 0);
-        entries
-    };
-    assert!(entries.len() >= 35, "{entries:?}");
-    let mut terminal = of_mover(&directory, &[], (80, 24));
-    terminal.wait_for("the rows", |text| place(text).is_some());
-    for (keys, what) in &entries {
-        for key in keys {
-            works(&mut terminal, &directory, key, what);
-        }
-    }
-    terminal.press("Q");
-    terminal.wait("y ends both");
-    terminal.press("y");
-    assert_eq!(terminal.end(), 0);
-    let text = String::from_utf8_lossy(&terminal.written).into_owned();
-    let after = text.rsplit("\x1b[?1049l").next().expect("the screen from before");
-    assert!(
-        after.contains("% MOVED") && after.contains("no records lost"),
-        "{after}"
-    );
-    assert_eq!(terminal.left_behind(), [""; 0]);
-}
-
-/// The view that a key shows, from the flows; for a key that does.
-fn shown_by(what: &str) -> Option<&'static str> {
-    Some(match what {
-        "the next view" | "Processes" => "3 Processes",
-        "the view before" | "Map: from where to where" => "1 Map",
-        "Flows" => "2 Flows",
-        "Pipes" => "4 Pipes",
-        "Reasons: why copied, what to do" => "5 Reasons",
-        "Segments of bufferlists, and looks" => "6 Segments",
-        "Log: what zctrace has to say" => "7 Log",
-        _ => return None,
-    })
-}
-
-/// Presses a key where it has something to do, and sees that it does it. Goes back to the first row of the flows.
-#[allow(clippy::too_many_lines)] // A table: one entry for each line of the help.
-fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) {
-    let name = format!("{key}: {what}");
-    let pressed = sent(key);
-    let at = |row: usize| move |text: &str| place(text).is_some_and(|place| place.0 == row);
-    let on_view = |view: &'static str| move |text: &str| text.contains(&format!("[{view}]"));
-    let first = |terminal: &mut Terminal| {
-        terminal.press("2g");
-        terminal.wait_for("the first flow", |text| on_view("2 Flows")(text) && at(1)(text))
-    };
-    let text = first(terminal);
-    let (_, all) = place(&text).expect("a place");
-    assert!(all > 20, "more rows than a page has: {text}");
-    match what {
-        "one row up" => {
-            terminal.press("jj");
-            terminal.wait_for("the third row", at(3));
-            terminal.press(&pressed);
-            terminal.wait_for(&name, at(2));
-        }
-        "one row down" => {
-            terminal.press(&pressed);
-            terminal.wait_for(&name, at(2));
-        }
-        "a page up" => {
-            terminal.press("G");
-            terminal.wait_for("the last row", at(all));
-            terminal.press(&pressed);
-            terminal.wait_for(&name, |text| place(text).is_some_and(|(row, _)| row < all - 3));
-        }
-        "a page down" => {
-            terminal.press(&pressed);
-            terminal.wait_for(&name, |text| place(text).is_some_and(|(row, _)| row > 4));
-        }
-        "the first row" => {
-            terminal.press("G");
-            terminal.wait_for("the last row", at(all));
-            terminal.press(&pressed);
-            terminal.wait_for(&name, at(1));
-        }
-        "the last row" => {
-            terminal.press(&pressed);
-            terminal.wait_for(&name, at(all));
-        }
-        "wide rows: back to their beginning" | "wide rows: on to their end" => {
-            let before = rows(&text).join("\n");
-            let (right, left) = if what.ends_with("end") {
-                (pressed.as_str(), "h")
-            } else {
-                ("l", pressed.as_str())
-            };
-            terminal.press(right);
-            terminal.wait_for(&name, |text| rows(text).join("\n") != before);
-            terminal.press(left);
-            terminal.wait_for(&name, |text| rows(text).join("\n") == before);
-        }
-        "open the row: certificate, advice, details" => {
-            terminal.press(&pressed);
-            terminal.wait_for(&name, |text| {
-                text.contains("Esc goes back") && text.contains("MiB from ")
-            });
-            terminal.press("\x1b");
-            // An Esc that is not gone before the next key is read with it as another key.
-            terminal.wait_for("the rows", |text| !text.contains("Esc goes back") && at(1)(text));
-        }
-        "back: close it, or take the filter away" => {
-            terminal.press("\r");
-            terminal.wait("Esc goes back");
-            terminal.press(&pressed);
-            terminal.wait_for(&name, at(1));
-            terminal.press("/to=file\r");
-            terminal.wait_for("fewer rows", |text| place(text).is_some_and(|(_, of)| of < all));
-            terminal.press(&pressed);
-            terminal.wait_for(&name, |text| place(text) == Some((1, all)));
-        }
-        _ if shown_by(what).is_some() => {
-            let view = shown_by(what).expect("a view");
-            let from = if view == "1 Map" { "3" } else { "1" };
-            if !what.starts_with("the ") {
-                terminal.press(from);
-                terminal.wait_for("another view", |text| !on_view("2 Flows")(text));
-            }
-            terminal.press(&pressed);
-            terminal.wait_for(&name, on_view(view));
-        }
-        "show only rows that fit a filter" => {
-            terminal.press(&pressed);
-            terminal.wait("filter:");
-            // It holds while it is typed, and is given up with Esc.
-            terminal.press("process=cp");
-            terminal.wait_for(&name, |text| text.contains("process=cp") && !text.contains("of 37"));
-            terminal.press("\x1b");
-            terminal.wait_for(&name, |text| place(text) == Some((1, all)));
-        }
-        "hold what is shown (tracing goes on), or a replay" => {
-            terminal.press(&pressed);
-            terminal.wait("PAUSED");
-            terminal.press(&pressed);
-            terminal.wait("LIVE");
-        }
-        "write the view to a file: *.json, else text" => {
-            for (name_of_file, holds) in [("view.json", "\"schema\""), ("view.txt", "[2 Flows]")] {
-                let path = directory.0.join(name_of_file);
-                terminal.press(&pressed);
-                terminal.wait("write to:");
-                terminal.press(&format!("\x15{}\r", path.display()));
-                terminal.wait(" written to ");
-                let written = fs::read_to_string(&path).expect("what was written");
-                assert!(written.contains(holds), "{written}");
-                if name_of_file == "view.txt" {
-                    let flows = written
-                        .lines()
-                        .filter(|line| line.contains(" KiB") || line.contains(" B "))
-                        .count();
-                    assert!(
-                        flows >= 20 && written.contains("no records lost"),
-                        "all rows: {written}"
-                    );
-                } else {
-                    let report = zctrace_report::Report::from_json(&written).expect("a report");
-                    assert!(report.check().is_ok() && report.flows.len() == all, "{written}");
-                }
-            }
-            // What is there already is left alone, and said.
-            terminal.press(&format!("{pressed}\x15{}\r", directory.0.join("view.json").display()));
-            terminal.wait("File exists");
-            terminal.press(&format!("{pressed}\x15/dev/full/no\r"));
-            terminal.wait("Not a directory");
-        }
-        "the next theme" => {
-            for theme in ["light", "high-contrast", "color-blind", "none", "dark"] {
-                terminal.press(&pressed);
-                terminal.wait(&format!("theme: {theme}"));
-                assert_eq!(terminal.is_colored(), theme != "none", "{theme}");
-            }
-        }
-        "draw everything anew" => {
-            terminal.written.clear();
-            terminal.press(&pressed);
-            terminal.wait_for_bytes(b"\x1b[2J");
-            first(terminal);
-        }
-        "sort by the next column" | "sort by the column to the right" => {
-            terminal.press(&pressed);
-            terminal.wait("by moved, largest first");
-            terminal.press("<");
-            terminal.wait("by bytes, largest first");
-        }
-        "sort by the column to the left" => {
-            terminal.press(&pressed);
-            terminal.wait("by call");
-            terminal.press(">");
-            terminal.wait("by bytes, largest first");
-        }
-        "turn the order round" => {
-            terminal.press(&pressed);
-            terminal.wait("by bytes, smallest first");
-            terminal.press(&pressed);
-            terminal.wait("by bytes, largest first");
-        }
-        "give the keyboard to CMD, and take it back" => {
-            terminal.press(&pressed);
-            terminal.wait("CMD has the keyboard");
-            // Typed, echoed by the terminal, and repeated by `cat`; q is a letter here.
-            let word = format!("quite-{}", key.len());
-            terminal.press(&format!("{word}\r"));
-            terminal.wait_for(&name, |text| text.matches(&word).count() == 2);
-            terminal.press(&pressed);
-            terminal.wait("gives it the keyboard");
-        }
-        "hide or show it" => {
-            terminal.press(&pressed);
-            terminal.wait_for(&name, |text| !text.contains("CMD runs"));
-            terminal.press(&pressed);
-            terminal.wait("CMD runs");
-        }
-        "give it most of the screen, and take that back" => {
-            let line = |text: &str| text.lines().position(|line| line.contains("CMD runs"));
-            let before = line(&text).expect("the pane");
-            terminal.press(&pressed);
-            terminal.wait_for(&name, |text| line(text).is_some_and(|now| now < before));
-            terminal.press(&pressed);
-            terminal.wait_for(&name, |text| line(text) == Some(before));
-        }
-        "these keys" => {
-            terminal.press(&pressed);
-            terminal.wait("keys ·");
-            terminal.press("\x1b");
-            terminal.wait_for(&name, |text| !text.contains("keys ·") && at(1)(text));
-        }
-        "stop, until the shell's `fg`" => {
-            terminal.press(&pressed);
-            terminal.wait_stopped();
-            assert_eq!(terminal.left_behind(), [""; 0]);
-            terminal.signal(Signal::CONT);
-            first(terminal);
-        }
-        "end" | "end, and print the report" => {
-            terminal.press(&pressed);
-            terminal.wait("y ends both");
-            terminal.press("n");
-            terminal.wait_for(&name, at(1));
-        }
-        _ => panic!("the help names a key that this test does not press: {name}"),
-    }
 }
 
 #[test]
@@ -547,7 +237,7 @@ fn ended_command_leaves_its_code_and_report() {
         (100, 30),
     );
     terminal.wait("CMD ended with code 7");
-    // There is nothing left to end, so nothing is asked.
+    // The command has ended, so that quitting asks no question.
     terminal.press("q");
     assert_eq!(terminal.end(), 7);
     assert_eq!(terminal.left_behind(), [""; 0]);
@@ -569,7 +259,7 @@ fn command_terminal_has_the_size_of_the_pane() {
     assert!(text.contains("/dev/pts/"), "{text}");
     let line = text.lines().find(|line| line.ends_with(" 120")).expect("its size");
     let rows: usize = line.split_once(' ').expect("rows and columns").0.parse().expect("rows");
-    let pane = text.lines().skip_while(|line| !line.contains("CMD runs")).count() - 1 - 2;
+    let pane = text.lines().skip_while(|line| !line.contains("CMD is running")).count() - 1 - 2;
     assert_eq!(rows, pane, "{text}");
     terminal.resize(90, 30);
     terminal.wait_for("the new size", |text| text.lines().any(|line| line.ends_with(" 90")));
@@ -577,7 +267,7 @@ fn command_terminal_has_the_size_of_the_pane() {
     assert_eq!(terminal.end(), 0);
 }
 
-/// Whether the whole screen is drawn for a size, with or without the help.
+/// Returns whether the whole screen is drawn for a size, with or without the help.
 fn is_drawn_for(text: &str, (columns, rows): (u16, u16), help: bool) -> bool {
     let wide = |line: &str| line.contains(" CMD ") && line.chars().count() == usize::from(columns);
     let footer = text.lines().next_back();
@@ -597,8 +287,8 @@ fn simultaneous_key_and_resize_are_both_handled() {
     terminal.wait("ready");
     for round in 0..24 {
         let size = (80 + round * 37 % 60, 24 + round * 11 % 30);
-        // While it is stopped nothing is read, so all is there at once when it goes on. A program that asks what has happened
-        // since it last asked must not forget one thing for the other.
+        // Nothing is read while the viewer is stopped, so that all events are pending at once when
+        // it continues. None of them may be lost.
         terminal.signal(Signal::STOP);
         terminal.wait_stopped();
         let help = round % 2 == 0;
@@ -611,15 +301,16 @@ fn simultaneous_key_and_resize_are_both_handled() {
         if help {
             continue;
         }
-        // CMD's terminal has the size of its place: the lines between its title and the two last ones.
+        // The command's terminal has the size of the pane: the lines between its title and the two
+        // last ones.
         let place = text.lines().skip_while(|line| !line.contains(" CMD ")).count() - 3;
         terminal.press("\x1b[24~");
-        terminal.wait("CMD has the keyboard");
+        terminal.wait("keys go to CMD");
         terminal.press("\r");
         let answer = format!("{place} {}", size.0);
         terminal.wait_for(&answer, |text| text.lines().any(|line| line == answer));
         terminal.press("\x1b[24~");
-        terminal.wait("gives it the keyboard");
+        terminal.wait("sends keys to it");
     }
     terminal.press("qy");
     assert_eq!(terminal.end(), 0);
@@ -631,13 +322,13 @@ fn resize_without_signal_is_noticed_at_the_next_frame() {
         return;
     }
     let mut terminal = viewer(&CAT, (100, 30));
-    terminal.wait("CMD runs");
+    terminal.wait("CMD is running");
     for (size, help) in [((131, 43), true), ((80, 24), false)] {
         terminal.resize_in_silence(size.0, size.1);
         terminal.press(if help { "?" } else { "\x1b" });
         terminal.wait_for(&format!("{size:?}"), |text| is_drawn_for(text, size, help));
     }
-    // The same size again is no reason to think that the screen still shows what was drawn.
+    // The same size does not imply that the screen still shows what was drawn.
     terminal.written.clear();
     terminal.resize(80, 24);
     terminal.wait_for_bytes(b"\x1b[2J");
@@ -699,7 +390,7 @@ fn header_shows_the_recording_and_its_failure() {
     let told = zctrace().args(["report", &whole]).output().expect("zctrace");
     assert!(told.status.success(), "{told:?}");
 
-    // Somebody reads it, and goes: what is recorded then can be written nowhere.
+    // The reader of the recording exits, so that further records cannot be written.
     let pipe = path("pipe.zct");
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -715,10 +406,10 @@ fn header_shows_the_recording_and_its_failure() {
     terminal.wait("● REC LIVE");
     drop(reader);
     terminal.wait_for("the failure", |text| {
-        text.contains("REC FAILED") && text.contains("has failed; the run goes on")
+        text.contains("REC FAILED") && text.contains("has failed; the run continues")
     });
     terminal.press("qy");
-    // CMD ended as it was asked to: the code is the recording's.
+    // The command ended as requested, so that the exit code is that of the recording.
     assert_eq!(terminal.end(), 4);
     assert!(terminal.text().contains("ended early"), "{}", terminal.text());
 }
@@ -756,7 +447,7 @@ fn configuration_changes_theme_and_keys() {
     assert_eq!(terminal.end(), 2);
     let text = terminal.text();
     assert!(
-        text.contains("config.toml, line 3: the key x is given to `open` and to `quit`"),
+        text.contains("config.toml, line 3: the key x is bound to `open` and to `quit`"),
         "{text}"
     );
     assert!(
@@ -771,7 +462,7 @@ fn setup_error_leaves_the_screen_alone() {
     if !can_trace("setup_error_leaves_the_screen_alone") {
         return;
     }
-    // Somebody without rights, who can run a copy of the program.
+    // An unprivileged user, who can run a copy of the program.
     let directory = Directory::new("nobody");
     let program = directory.0.join("zctrace");
     fs::copy(env!("CARGO_BIN_EXE_zctrace"), &program).expect("a copy");

@@ -19,7 +19,7 @@ const PICTURES: [(&str, &[&str], &str); 9] = [
     (
         "certificate",
         &["/", "moved>0 to=tcp", "Enter", "Enter"],
-        "Esc goes back",
+        "Esc: back",
     ),
     ("map", &["Escape", "Escape", "1"], "[1 Map]"),
     ("processes", &["3"], "[3 Processes]"),

@@ -64,10 +64,7 @@ impl User {
     }
 
     fn by_uid(uid: &str, gid: Option<&str>) -> Result<Self, String> {
-        let number = |text: &str| {
-            text.parse()
-                .map_err(|_| format!("{text:?} is no number of a user or group"))
-        };
+        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a user or group ID"));
         let uid: u32 = number(uid)?;
         let entry = nix::unistd::User::from_uid(Uid::from_raw(uid)).map_err(|errno| format!("user {uid}: {errno}"))?;
         if let Some(entry) = entry {
@@ -122,7 +119,7 @@ pub(super) fn switch_user(ids: &OsStr) -> Result<(), String> {
     let (uid, gid, groups) = ids
         .to_str()
         .and_then(parse_ids)
-        .ok_or_else(|| "these are no ids of a user".to_owned())?;
+        .ok_or_else(|| "invalid user IDs".to_owned())?;
     let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
     // The user comes last, because afterwards the process may not change its groups.
     nix::unistd::setgroups(&groups).map_err(|errno| format!("the groups could not be set: {errno}"))?;

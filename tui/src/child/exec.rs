@@ -41,7 +41,7 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     if terminal == OWN_TERMINAL_ARG
         && let Err(errno) = rustix::process::setsid().and_then(|_| ioctl_tiocsctty(&stdin))
     {
-        return fail(126, format!("its terminal cannot be given to it: {errno}"));
+        return fail(126, format!("the terminal could not be set: {errno}"));
     }
     if !ids.is_empty()
         && let Err(why) = credentials::switch_user(&ids)

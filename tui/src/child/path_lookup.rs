@@ -62,7 +62,7 @@ pub(crate) fn find_program(name: &OsStr, path: Option<OsString>, home: Option<&P
         (None, Some(home)) => Err((
             127,
             format!(
-                "{shown} is not found in PATH (sudo changes it), nor in {0}/.cargo/bin or {0}/.local/bin; give its whole path",
+                "{shown} is not found in PATH (sudo changes it) or in {0}/.cargo/bin or {0}/.local/bin; use the full path",
                 home.display()
             ),
         )),

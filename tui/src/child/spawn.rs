@@ -101,35 +101,7 @@ impl WaitingChild {
     pub(crate) fn spawn(zctrace: &Path, spec: &CommandSpec<'_>) -> Result<Self, ExecError> {
         let failed = |error: io::Error| ExecError::internal("a process could not be started", &error);
         let (control, childs_end) = handshake::socket_pair().map_err(failed)?;
-        let mut command = Command::new(zctrace);
-        command.arg(REEXEC_ARG);
-        match spec.user {
-            Some(user) => {
-                let home = user.home.as_ref().map(|(home, _)| home.as_os_str());
-                command.arg(user.ids()).arg(home.unwrap_or_default());
-                command.envs(user.environment());
-            }
-            None => {
-                command.args(["", ""]);
-            }
-        }
-        match spec.terminal {
-            Some(terminal) => {
-                let end = || terminal.try_clone_to_owned().map(Stdio::from).map_err(failed);
-                command.arg(OWN_TERMINAL_ARG).stdout(end()?).stderr(end()?);
-                // Programs query the size from the terminal itself.
-                command.env("TERM", TERM).env_remove("LINES").env_remove("COLUMNS");
-            }
-            None => {
-                command.arg("");
-            }
-        }
-        // The tracer finds a journal shortly after the first pipe of its process. Recording from the
-        // start keeps the entries written until then.
-        if std::env::var_os(bufferlist::journal::ENV_VAR).is_none() {
-            command.env(bufferlist::journal::ENV_VAR, "record");
-        }
-        command.args(spec.command).stdin(Stdio::from(childs_end));
+        let mut command = reexec_command(zctrace, spec, childs_end).map_err(failed)?;
         let child = command.spawn().map_err(failed)?;
         // `command` holds the child's end of the socket, which would hide the end of the stream.
         drop(command);
@@ -155,7 +127,7 @@ impl WaitingChild {
             }),
             None => Err(ExecError {
                 code: None,
-                reason: "the process that was to become the command has gone".to_owned(),
+                reason: "the process that was to become the command has exited".to_owned(),
             }),
         }
     }
@@ -192,6 +164,41 @@ impl WaitingChild {
             status: None,
         })
     }
+}
+
+/// Returns the invocation of zctrace that becomes the command, with the control socket as its standard
+/// input.
+fn reexec_command(zctrace: &Path, spec: &CommandSpec<'_>, childs_end: OwnedFd) -> io::Result<Command> {
+    let mut command = Command::new(zctrace);
+    command.arg(REEXEC_ARG);
+    match spec.user {
+        Some(user) => {
+            let home = user.home.as_ref().map(|(home, _)| home.as_os_str());
+            command.arg(user.ids()).arg(home.unwrap_or_default());
+            command.envs(user.environment());
+        }
+        None => {
+            command.args(["", ""]);
+        }
+    }
+    match spec.terminal {
+        Some(terminal) => {
+            let end = || terminal.try_clone_to_owned().map(Stdio::from);
+            command.arg(OWN_TERMINAL_ARG).stdout(end()?).stderr(end()?);
+            // Programs query the size from the terminal itself.
+            command.env("TERM", TERM).env_remove("LINES").env_remove("COLUMNS");
+        }
+        None => {
+            command.arg("");
+        }
+    }
+    // The tracer finds a journal shortly after the first pipe of its process. Recording from the
+    // start keeps the entries written until then.
+    if std::env::var_os(bufferlist::journal::ENV_VAR).is_none() {
+        command.env(bufferlist::journal::ENV_VAR, "record");
+    }
+    command.args(spec.command).stdin(Stdio::from(childs_end));
+    Ok(command)
 }
 
 impl Drop for WaitingChild {

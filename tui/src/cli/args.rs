@@ -15,7 +15,7 @@ use crate::session::{Request, Target};
 use crate::trace_loop::Schedule;
 use crate::viewer::config::{THEMES, ViewerOptions};
 
-/// What can be watched.
+/// Returns the arguments that select what to trace.
 pub(super) fn target_args() -> [Arg; 3] {
     [
         command_arg(),
@@ -26,27 +26,28 @@ pub(super) fn target_args() -> [Arg; 3] {
             .value_parser(value_parser!(u32).range(1..))
             .value_delimiter(',')
             .action(ArgAction::Append)
-            .help("Processes that run already, and their descendants"),
+            .help("Trace running processes and their descendants"),
         Arg::new("cgroup")
             .long("cgroup")
             .value_name("PATH")
             .value_parser(value_parser!(PathBuf))
-            .help("The processes of a control group, such as /system.slice/nginx.service"),
+            .help("Trace the processes of a control group, such as /system.slice/nginx.service"),
     ]
 }
 
-/// Only one of it.
+/// Returns the group that allows one target only.
 pub(super) fn target_group() -> ArgGroup {
     ArgGroup::new("target").args(["command", "pid", "cgroup"])
 }
 
-/// How a command runs: what differs from running it by hand, and what does not.
+/// Help on how a command runs, compared with running it directly.
 pub(super) const COMMAND_HELP: &str = "\
 CMD runs as the user who called sudo, else as the current one, or as --user NAME: with that user's groups, HOME, USER,
 LOGNAME and SHELL; its directory, terminal and other environment stay. sudo sets a PATH of its own, so a CMD that is not
-found in it is looked for in that user's ~/.cargo/bin and ~/.local/bin, and it is said if it was found there.
-Signals are passed on to CMD; zctrace stays for the report. A second Ctrl-C within 2 s leaves CMD alone and ends at once.
-With --duration CMD gets SIGTERM when time is up, and SIGKILL 10 s later; ending by these counts as success.
+found in it is also searched in that user's ~/.cargo/bin and ~/.local/bin, with a notice if it is found there.
+Signals are forwarded to CMD, and zctrace waits for the report. A second Ctrl-C within 2 s ends zctrace at once and leaves
+CMD running.
+With --duration, CMD gets SIGTERM when time is up, and SIGKILL 10 s later; ending by these counts as success.
 CMD's output and the report share standard output; -o keeps them apart.";
 
 pub(super) fn command_arg() -> Arg {
@@ -59,13 +60,13 @@ pub(super) fn command_arg() -> Arg {
         .help("The command to run, with its arguments; best after `--`")
 }
 
-/// What `run` and `assert` can be told of a command.
+/// Returns the arguments of `run`, `record` and `assert` for the trace.
 pub(super) fn trace_args() -> [Arg; 5] {
     [
         Arg::new("user")
             .long("user")
             .value_name("NAME")
-            .help("Run CMD as this user [default: who called sudo, else the current one]"),
+            .help("Run CMD as this user [default: the caller of sudo, else the current user]"),
         Arg::new("no-follow")
             .long("no-follow")
             .action(ArgAction::SetTrue)
@@ -76,8 +77,8 @@ pub(super) fn trace_args() -> [Arg; 5] {
             .value_parser(["full", "digest", "counters"])
             .hide_possible_values(true)
             .help(
-                "full: every page of every call. digest: what is sent over TCP, by sums over its pages, at a small part of the\n\
-                 cost and at none for other programs. counters: bytes sent over TCP, without what became of them [default: full]",
+                "full: every page of every call. digest: what is sent over TCP, by page digests, with low overhead, and none for\n\
+                 other programs. counters: bytes sent over TCP, without verdicts [default: full]",
             ),
         Arg::new("duration")
             .long("duration")
@@ -85,12 +86,12 @@ pub(super) fn trace_args() -> [Arg; 5] {
             .value_parser(parse_duration)
             .help("Trace no longer than this: 10s, 500ms, 2m"),
         super::diagnostics::btf_arg(
-            "Take the kernel's types from here, if it does not tell them itself; the selftest must pass with them",
+            "Read the kernel's types from this BTF file if the kernel has none; the selftest must pass with them",
         ),
     ]
 }
 
-/// What every report can be told.
+/// Returns the arguments of every report.
 pub(super) fn report_args(formats: &'static str) -> [Arg; 3] {
     [
         Arg::new("format")
@@ -98,22 +99,22 @@ pub(super) fn report_args(formats: &'static str) -> [Arg; 3] {
             .value_name("FORMAT")
             .value_parser(Format::ALL.map(Format::name))
             .hide_possible_values(true)
-            .help(format!("How to say it: {formats} [default: text]")),
+            .help(format!("Output format: {formats} [default: text]")),
         Arg::new("output")
             .short('o')
             .long("output")
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
-            .help("Write the report there [default: standard output]"),
+            .help("Write the report to this file [default: standard output]"),
         Arg::new("rows")
             .long("rows")
             .value_name("N")
             .value_parser(value_parser!(u64).range(2..=1_000_000))
-            .help("Fold like flows into at most so many rows [default: 30]"),
+            .help("Group similar flows into at most N rows [default: 30]"),
     ]
 }
 
-/// What the viewer can be told.
+/// Returns the arguments of the viewer.
 pub(super) fn viewer_args() -> [Arg; 4] {
     [
         Arg::new("theme")
@@ -125,11 +126,11 @@ pub(super) fn viewer_args() -> [Arg; 4] {
         Arg::new("ascii")
             .long("ascii")
             .action(ArgAction::SetTrue)
-            .help("Only ASCII in the live view"),
+            .help("Use only ASCII in the live view"),
         Arg::new("mouse")
             .long("mouse")
             .action(ArgAction::SetTrue)
-            .help("Listen to the mouse in the live view"),
+            .help("Enable the mouse in the live view"),
         Arg::new("config")
             .long("config")
             .value_name("FILE")
@@ -143,7 +144,7 @@ pub(super) fn filter_arg() -> Arg {
         .long("filter")
         .value_name("FILTER")
         .value_parser(|text: &str| Filter::parse(text).map_err(|error| error.to_string()))
-        .help("Tell only of the flows that fit, such as 'to=tcp::443 and copied>0'; totals are of those")
+        .help("Show matching flows only, such as 'to=tcp::443 and copied>0'; totals are of those")
 }
 
 pub(super) fn file_arg(name: &'static str, help: &'static str) -> Arg {
@@ -154,7 +155,8 @@ pub(super) fn file_arg(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
-/// How the viewer is to look, unless something was said that is for a report.
+/// Parses the options of the viewer. Returns `None` if one of the arguments in `for_report` is
+/// given.
 pub(super) fn parse_viewer_options(matches: &ArgMatches, for_report: &[&str]) -> Option<ViewerOptions> {
     let report = for_report.iter().any(|name| matches.contains_id(name));
     (!report).then(|| ViewerOptions {
@@ -165,7 +167,7 @@ pub(super) fn parse_viewer_options(matches: &ArgMatches, for_report: &[&str]) ->
     })
 }
 
-/// What is to be watched.
+/// Parses what to trace.
 pub(super) fn parse_target(matches: &ArgMatches) -> Result<Target, clap::Error> {
     let target = if let Some(command) = matches.get_many::<OsString>("command") {
         Target::Command(command.cloned().collect())
@@ -177,12 +179,12 @@ pub(super) fn parse_target(matches: &ArgMatches) -> Result<Target, clap::Error> 
         Target::Machine
     };
     if matches.contains_id("user") && !matches!(target, Target::Command(_)) {
-        return Err(usage_error("--user says as whom CMD runs, and there is no CMD"));
+        return Err(usage_error("--user needs a CMD to run as that user"));
     }
     Ok(target)
 }
 
-/// A request that folds nothing.
+/// Parses a request, which folds no rows.
 pub(super) fn parse_request(matches: &ArgMatches, target: Target, made_for: MadeFor) -> Request {
     Request {
         target,

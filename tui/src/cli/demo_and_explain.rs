@@ -12,55 +12,53 @@ use crate::quantity::parse_bytes;
 /// Returns the definition of `demo`.
 pub(super) fn demo() -> Command {
     Command::new("demo")
-        .about("Move real data over real files and sockets, and show which paths move and which copy (no privileges)")
+        .about(
+            "Send real data through real files and sockets, and show which paths move and which copy (no privileges)",
+        )
         .arg(
             Arg::new("dir")
                 .long("dir")
                 .value_name("DIR")
                 .value_parser(value_parser!(PathBuf))
-                .help(
-                    "Where the files lie; what is shown is true of its filesystem [default: the temporary directory]",
-                ),
+                .help("Directory of the files; the results hold for its filesystem [default: the temporary directory]"),
         )
         .arg(
             Arg::new("size")
                 .long("size")
                 .value_name("SIZE")
                 .value_parser(parse_size)
-                .help("What each path carries: 64MiB, 10M, 4096 [default: 64MiB]"),
+                .help("Bytes that each path carries: 64MiB, 10M, 4096 [default: 64MiB]"),
         )
         .arg(
             Arg::new("json")
                 .long("json")
                 .action(ArgAction::SetTrue)
-                .help("Print the report as JSON, and nothing else"),
+                .help("Print the report as JSON"),
         )
         .arg(
             Arg::new("matrix")
                 .long("matrix")
                 .action(ArgAction::SetTrue)
                 .conflicts_with_all(["json", "size"])
-                .help("Only ask the oracle which pairs of ends share pages on this kernel"),
+                .help("Only ask the oracle which pairs of endpoints share pages on this kernel"),
         )
         .arg(btf_arg(
-            "Take the kernel's types from here, for the kernel's own evidence; the selftest must pass with them",
+            "Read the kernel's types from this BTF file, for the kernel's evidence; the selftest must pass with them",
         ))
         .after_help(
-            "Exit codes: 0 all held, 1 content or oracle disagreed, 2 usage, 3 a path could not run here.\n\
-             The files have no names, so nothing stays behind, however it ends.",
+            "Exit codes: 0 all passed, 1 content or oracle disagreed, 2 usage, 3 a path could not run here.\n\
+             The files have no names, so that nothing is left behind, however it ends.",
         )
 }
 
 /// Returns the definition of `explain`.
 pub(super) fn explain() -> Command {
-    Command::new("explain")
-        .about("What a reason code means, and what to do about it")
-        .arg(
-            Arg::new("code")
-                .value_name("CODE")
-                .action(ArgAction::Append)
-                .help("Such as ZC03; without one all are listed"),
-        )
+    Command::new("explain").about("Explain a reason code, with a hint").arg(
+        Arg::new("code")
+            .value_name("CODE")
+            .action(ArgAction::Append)
+            .help("Reason code, such as ZC03; all are listed if none is given"),
+    )
 }
 
 /// Parses the options of `demo`.
@@ -77,8 +75,8 @@ pub(super) fn parse_demo(matches: &ArgMatches) -> demo::Options {
 /// Parses the number of bytes that each path carries.
 fn parse_size(text: &str) -> Result<u64, String> {
     match parse_bytes(text)? {
-        0 => Err("nothing cannot be moved; take one byte at least".to_owned()),
-        bytes if bytes > demo::MAX_SIZE => Err("that is more than 64 GiB".to_owned()),
+        0 => Err("the minimum is one byte".to_owned()),
+        bytes if bytes > demo::MAX_SIZE => Err("more than 64 GiB".to_owned()),
         bytes => Ok(bytes),
     }
 }

@@ -1,4 +1,4 @@
-//! `doctor`, `selftest` and the version: whether it works here, and what exactly.
+//! `doctor`, `selftest` and the version: definitions and parsing.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::commands::{doctor, selftest};
 
-/// The version, and which eBPF object is inside.
+/// Returns the version, with the ID of the eBPF object.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let object = zctrace_probes::probe::object_id();
@@ -19,44 +19,44 @@ pub(super) fn version() -> &'static str {
 
 pub(super) fn doctor() -> Command {
     Command::new("doctor")
-        .about("Say whether it can run here, what it costs here, what it cannot see, and what mends that")
+        .about("Check whether tracing works here, what it costs, what it does not cover, and how to fix problems")
         .arg(
             Arg::new("all")
                 .long("all")
                 .alias("verbose")
                 .action(ArgAction::SetTrue)
-                .help("Show every row, and what the kernel said of a program that it refused"),
+                .help("Show every row, and the verifier log of a rejected program"),
         )
         .arg(json_arg())
         .arg(btf_arg(
-            "Look for what is needed in these types, of another kernel say; nothing is loaded then",
+            "Check the types of this BTF file, such as another kernel's, and load nothing",
         ))
         .after_help(
-            "Exit codes: 0 ready, 1 not ready: what is to be mended is said first, 2 usage.\n\
-             With privileges it attaches its probes to measure what they cost, for about a second.",
+            "Exit codes: 0 ready, 1 not ready: the problems come first, 2 usage.\n\
+             With privileges it attaches the probes for about a second to measure their cost.",
         )
 }
 
 pub(super) fn selftest() -> Command {
     Command::new("selftest")
-        .about("Make known moves and known copies here, and see whether each is seen as what it is")
+        .about("Perform known moves and known copies here, and check how each is classified")
         .arg(
             Arg::new("dir")
                 .long("dir")
                 .value_name("DIR")
                 .value_parser(value_parser!(PathBuf))
-                .help("Where its files lie [default: the temporary directory or, if that is on no disk, /var/tmp]"),
+                .help("Directory of its files [default: the temporary directory or, if that is not on a disk, /var/tmp]"),
         )
         .arg(json_arg())
-        .arg(btf_arg("Take the kernel's types from here, and remember nothing"))
+        .arg(btf_arg("Read the kernel's types from this BTF file, and store no result"))
         .after_help(
-            "Exit codes: 0 nothing failed, 1 something was not seen or was taken for something else, 2 usage, 4 tracing could\n\
-             not be set up. The answer is remembered until the next boot, and `run` and `assert` ask for it by themselves.\n\
-             The files have no names, so nothing stays behind, however it ends.",
+            "Exit codes: 0 nothing failed, 1 something was not observed or was misclassified, 2 usage, 4 tracing could not be\n\
+             set up. The result is stored until the next boot, and `run` and `assert` run the selftest by themselves.\n\
+             The files have no names, so that nothing is left behind, however it ends.",
         )
 }
 
-/// A file of types.
+/// Returns the argument of a BTF file.
 pub(super) fn btf_arg(help: &'static str) -> Arg {
     Arg::new("btf")
         .long("btf")
@@ -69,7 +69,7 @@ fn json_arg() -> Arg {
     Arg::new("json")
         .long("json")
         .action(ArgAction::SetTrue)
-        .help("Print the answer as JSON, and nothing else")
+        .help("Print the result as JSON")
 }
 
 pub(super) fn parse_selftest(matches: &ArgMatches) -> selftest::Options {

@@ -1,4 +1,4 @@
-//! The command line: what can be asked, and how it is written.
+//! The command line: definitions of the subcommands, and parsing.
 
 mod args;
 mod assert;
@@ -18,10 +18,10 @@ use crate::commands;
 use crate::session::Request;
 use crate::{exit_code, terminal_io};
 
-/// What was asked for.
+/// Parsed command line.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// `zctrace run`, or its options without the word.
+    /// `zctrace run`, or its options without the subcommand.
     Run(commands::run::Options),
     /// `zctrace assert`.
     Assert(commands::assert::Options),
@@ -39,20 +39,21 @@ pub(crate) enum Command {
     Doctor(commands::doctor::Options),
     /// `zctrace explain`.
     Explain {
-        /// The codes, as given.
+        /// Codes, as given.
         codes: Vec<String>,
     },
-    /// `zctrace` alone.
+    /// `zctrace` without arguments.
     Default,
 }
 
-/// Reads the command line. If it makes no sense, or asks for help, this says so and ends the program.
+/// Parses the command line. If it is invalid or asks for help, prints that and exits.
 pub(crate) fn parse() -> Command {
     let matches = zctrace().get_matches_from(insert_default_subcommand(std::env::args_os()));
     parse_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// `zctrace` alone: the live viewer of the whole machine. Where there is no terminal, says what there is instead.
+/// Runs `zctrace` without arguments: the live viewer of the whole machine. Without a terminal,
+/// prints an overview of the commands.
 pub(crate) fn default_command() -> u8 {
     if crate::viewer::is_possible()
         && let Ok(Command::Run(options)) = zctrace()
@@ -63,16 +64,16 @@ pub(crate) fn default_command() -> u8 {
     }
     terminal_io::eprint(
         "the live viewer needs a terminal. Use one of\n\
-         \x20 zctrace run --duration 10s -p PID    what became of the bytes of a program that runs (or: -- CMD)\n\
-         \x20 zctrace assert --to socket --max-copied 1% -- CMD    the same as a test\n\
-         \x20 zctrace doctor                       whether it can run here, and what it costs\n\
-         \x20 zctrace demo                         real data over real files and sockets, without privileges\n\
-         \x20 zctrace --help                       all there is",
+         \x20 zctrace run --duration 10s -p PID    report the flows of a running program (or: -- CMD)\n\
+         \x20 zctrace assert --to socket --max-copied 1% -- CMD    fail if too much is copied\n\
+         \x20 zctrace doctor                       check whether tracing works here, and what it costs\n\
+         \x20 zctrace demo                         show paths that move and paths that copy, without privileges\n\
+         \x20 zctrace --help                       list all commands",
     );
     exit_code::USAGE
 }
 
-/// The words of a command line, with `run` where its options stand without it.
+/// Inserts `run` if the command line starts with one of its options.
 fn insert_default_subcommand(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.collect();
     let global_options = ["-h", "--help", "-V", "--version"];
@@ -99,12 +100,12 @@ fn parse_matches(matches: &ArgMatches) -> Result<Command, clap::Error> {
         Some(("explain", matches)) => Command::Explain {
             codes: matches.get_many("code").into_iter().flatten().cloned().collect(),
         },
-        // The parser accepts no other.
+        // clap accepts no other subcommand.
         _ => Command::Default,
     })
 }
 
-/// A mistake that the parser cannot see by itself.
+/// Returns an error that the parser cannot detect by itself.
 fn usage_error(text: &str) -> clap::Error {
     zctrace().error(ErrorKind::ArgumentConflict, text)
 }
@@ -112,7 +113,7 @@ fn usage_error(text: &str) -> clap::Error {
 fn zctrace() -> clap::Command {
     clap::Command::new("zctrace")
         .version(diagnostics::version())
-        .about("Which bytes of a Linux program moved without being copied, which were copied, where, and why")
+        .about("Show which bytes a Linux program moves without copying, which it copies, where, and why")
         .subcommand(run::command())
         .subcommand(assert::command())
         .subcommand(recordings::record())
@@ -123,7 +124,7 @@ fn zctrace() -> clap::Command {
         .subcommand(diagnostics::selftest())
         .subcommand(demo_and_explain::explain())
         .after_help(
-            "`run` is what is meant where its options stand alone: zctrace -p PID, zctrace -- CMD.\n\
+            "If no subcommand is given, `run` is assumed: zctrace -p PID, zctrace -- CMD.\n\
              zctrace reads addresses and lengths, never contents.",
         )
 }
@@ -279,7 +280,7 @@ mod tests {
     #[test]
     fn assert_requires_endpoints_a_limit_and_a_command() {
         let line = "assert --to file,socket --to tcp:1,2:80 --max-copied 1% --allow zc14,ZC90 -- a b";
-        // A comma separates, so a name with one must be written with a `?`.
+        // A comma separates endpoints, so that a name with a comma must be written with a `?`.
         assert!(parsed(line).is_err());
         let line = "assert --to file,socket --to tcp:*:80 --max-copied 1% --allow zc14,ZC90 --min-bytes 1K -- a b";
         let Ok(Command::Assert(options)) = parsed(line) else {

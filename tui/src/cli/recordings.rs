@@ -1,4 +1,4 @@
-//! `record`, `report` and `replay`: the commands that keep what was traced, and show it again.
+//! `record`, `report` and `replay`: definitions and parsing.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::session::Request;
 
 pub(super) fn record() -> Command {
     Command::new("record")
-        .about("Trace as `run` does, and keep all that is seen in a file instead of saying what it means")
+        .about("Trace as `run` does, and write every observation to a file instead of a report")
         .override_usage("zctrace record [-o FILE] [OPTIONS] [-p PID… | --cgroup PATH | [--] CMD…]")
         .args(args::target_args())
         .group(args::target_group())
@@ -25,72 +25,72 @@ pub(super) fn record() -> Command {
                 .long("output")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help(format!("Write the recording there [default: {RECORDING_FILE}]")),
+                .help(format!("Write the recording to this file [default: {RECORDING_FILE}]")),
         )
         .after_help(format!(
-            "`zctrace report FILE` says what `run` would have said; `zctrace replay FILE` tells it as it happened. Only the owner\n\
-             can read the file: it names programs, files and peers. It holds no contents, and no addresses of the kernel.\n\
-             Exit codes: as `run`; 4 also if the recording could not be written to its end.\n\n{}",
+            "`zctrace report FILE` prints the report that `run` would have printed; `zctrace replay FILE` replays the trace. Only the\n\
+             owner can read the file: it names programs, files and peers. It holds no contents, and no kernel addresses.\n\
+             Exit codes: as `run`; 4 also if the recording could not be written completely.\n\n{}",
             args::COMMAND_HELP
         ))
 }
 
 pub(super) fn report() -> Command {
-    let [format, output, rows] = args::report_args("text, or json, or junit");
+    let [format, output, rows] = args::report_args("text, json, junit");
     Command::new("report")
-        .about("Show what a recording says, or a report that was saved with --format json, or one flow's certificate")
-        .arg(from("The recording or report; - is a report on standard input"))
+        .about("Show the report of a recording, or a report saved with --format json, or the certificate of one flow")
+        .arg(from("Recording or report; - is a report on standard input"))
         .arg(
             Arg::new("flow")
                 .long("flow")
                 .value_name("N")
                 .value_parser(value_parser!(u64))
-                .help("Show the certificate of this flow, hop by hop; its number is in the JSON"),
+                .help("Show the certificate of this flow, hop by hop"),
         )
-        .arg(until("Of a recording, what was known so long after watching began"))
+        .arg(until("Replay the recording up to this time"))
         .arg(args::filter_arg().conflicts_with("flow"))
         .args([format, output, rows])
         .after_help(format!(
-            "Exit codes: 0 shown, 1 the report contradicts itself, 2 it cannot be read, 3 shown as far as the recording can be\n\
+            "Exit codes: 0 shown, 1 the report is inconsistent, 2 it cannot be read, 3 shown as far as the recording can be\n\
              read, 4 it cannot be written.\n\n{}",
             filter::HELP
         ))
 }
 
 pub(super) fn replay() -> Command {
-    let [format, output, rows] = args::report_args("text, or json (a line for each)");
+    let [format, output, rows] = args::report_args("text, json (one line each)");
     Command::new("replay")
-        .about("Play a recording as it happened: on a terminal live, else again and again what was known so far")
-        .arg(from("The recording"))
+        .about("Replay a recording: live on a terminal, else as periodic snapshots")
+        .arg(from("Recording"))
         .arg(
             Arg::new("speed")
                 .long("speed")
                 .value_name("N")
                 .value_parser(parse_speed)
-                .help("So many times as fast as it happened, such as 10 or 0.5, or max: without waiting [default: 1]"),
+                .help("Speed as a multiple of real time, such as 10 or 0.5, or max: without waiting [default: 1]"),
         )
         .arg(
             Arg::new("every")
                 .long("every")
                 .value_name("T")
                 .value_parser(parse_duration)
-                .help("Say what is known this often, in the recording's time [default: 1s]"),
+                .help("Report at this interval, in the recording's time [default: 1s]"),
         )
         .arg(
             Arg::new("from-time")
                 .long("from")
                 .value_name("T")
                 .value_parser(parse_duration)
-                .help("Begin so long after watching began"),
+                .help("Start at this time in the recording"),
         )
-        .arg(until("End so long after watching began"))
+        .arg(until("End at this time in the recording"))
         .arg(args::filter_arg())
         .args([format, output, rows])
         .args(args::viewer_args())
         .after_help(format!(
-            "On a terminal it is shown live, and `?` tells the keys, among them those for pause, speed and time; with --speed max\n\
-             it begins at the end. With --format, --output or --every, or if standard output is no terminal, there are reports.\n\
-             Exit codes: 0 played, 2 it cannot be read, 3 played as far as the recording can be read, 4 it cannot be written.\n\n{}",
+            "On a terminal the replay is shown live, and `?` lists the keys, among them pause, speed and seek; with --speed max it\n\
+             starts at the end. With --format, --output or --every, or if standard output is not a terminal, reports are printed.\n\
+             Exit codes: 0 replayed, 2 it cannot be read, 3 replayed as far as the recording can be read, 4 it cannot be written.\n\n{}",
             filter::HELP
         ))
 }
@@ -134,9 +134,7 @@ pub(super) fn parse_report(matches: &ArgMatches) -> report::Options {
 pub(super) fn parse_replay(matches: &ArgMatches) -> Result<replay::Options, clap::Error> {
     let format = args::parse_format(matches);
     if !format.allows_series() {
-        return Err(usage_error(
-            "a replay needs a form that can be said several times: text or json",
-        ));
+        return Err(usage_error("a replay needs a format for several reports: text or json"));
     }
     Ok(replay::Options {
         from: matches.get_one("from").cloned().unwrap_or_default(),

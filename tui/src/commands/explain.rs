@@ -1,4 +1,4 @@
-//! `zctrace explain`: what a reason code means, and what to do about it.
+//! `zctrace explain`: explains reason codes.
 
 use zctrace_contract::Reason;
 use zctrace_contract::reason::Class;
@@ -18,13 +18,13 @@ pub(crate) fn run(codes: &[String]) -> u8 {
                 reason.description(),
             );
         }
-        text.push_str("\nWhat to do about one of them: zctrace explain CODE\n");
+        text.push_str("\nFor a hint: zctrace explain CODE\n");
         return terminal_io::print(&text, exit_code::SUCCESS);
     }
     for code in codes {
         let Some(reason) = Reason::from_code(code) else {
             terminal_io::eprint(&format!(
-                "there is no reason {:?}; `zctrace explain` without a code lists them all",
+                "unknown reason code {:?}; `zctrace explain` lists all codes",
                 printable(code)
             ));
             return exit_code::USAGE;
@@ -34,13 +34,13 @@ pub(crate) fn run(codes: &[String]) -> u8 {
     terminal_io::print(&text, exit_code::SUCCESS)
 }
 
-/// Code, sentence and advice, as they stand below every table.
+/// Writes code, description and advice, as below every table.
 pub(crate) fn write_explanation(text: &mut String, reason: Reason) {
     wrap(text, &format!("  {}  ", reason.code()), reason.description());
     wrap(text, "        → ", reason.advice());
 }
 
-/// The word for what a reason explains.
+/// Returns the verdict that a reason explains.
 fn class_name(reason: Reason) -> &'static str {
     match reason.class() {
         Class::Copy => "copied",

@@ -40,7 +40,7 @@ pub(crate) fn run(request: &Request) -> u8 {
             let overhead = &finished.report.overhead;
             let path = printable_path(path);
             terminal_io::eprint(&format!(
-                "recorded {:.1} s, {} records in {}: {path}; `zctrace report {path}` says what became of the bytes",
+                "recorded {:.1} s, {} records in {}: {path}; `zctrace report {path}` shows the report",
                 finished.report.made_by.duration_ns as f64 / 1e9,
                 count(overhead.records),
                 size(summary.bytes),

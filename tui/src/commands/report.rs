@@ -74,7 +74,9 @@ fn read(options: &Options) -> Result<(Report, u8), u8> {
     let mut report = if from.as_os_str() == "-" {
         let mut stdin = std::io::stdin().lock();
         if stdin.fill_buf().is_ok_and(|bytes| bytes.starts_with(&MAGIC)) {
-            return Err(failed(&"a recording cannot be read from standard input; name its file"));
+            return Err(failed(
+                &"a recording cannot be read from standard input; give its file name",
+            ));
         }
         Report::from_reader(stdin)
     } else {
@@ -92,7 +94,7 @@ fn read(options: &Options) -> Result<(Report, u8), u8> {
     }
     .map_err(|error| failed(&error))?;
     if options.until.is_some() {
-        return Err(failed(&"--until is for recordings, and this is a report"));
+        return Err(failed(&"--until is for recordings, and this file is a report"));
     }
     if let Some(rows) = options.rows {
         report.finish(rows);

@@ -1,4 +1,5 @@
-//! `zctrace selftest`: known moves and known copies, made here and now, and what the probes saw of each.
+//! `zctrace selftest`: performs known moves and known copies, and shows how the probes classify
+//! them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,18 +12,18 @@ use crate::render::text::{shorten, wrap};
 use crate::tracer::SetupError;
 use crate::{exit_code, output, session, terminal_io};
 
-/// What was asked for.
+/// Options of the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Where its files lie.
+    /// Directory of the test files.
     pub(crate) dir: Option<PathBuf>,
-    /// As JSON.
+    /// Whether to print JSON.
     pub(crate) json: bool,
-    /// A file with the kernel's types, instead of the kernel's own.
+    /// BTF file to use instead of the kernel's own.
     pub(crate) btf: Option<PathBuf>,
 }
 
-/// Makes the trials, and returns the exit code.
+/// Runs the subcommand and returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
     if let Some(dir) = options.dir.as_ref().filter(|dir| !dir.is_dir()) {
         terminal_io::eprint(&format!("{} is not a directory", printable(&dir.display().to_string())));
@@ -43,7 +44,7 @@ pub(crate) fn run(options: &Options) -> u8 {
     output::print_screen(&selftest_text(&table), code)
 }
 
-/// The same for machines.
+/// Renders the results as JSON.
 fn to_json(table: &SelftestResults) -> String {
     let counts = table.counts();
     let all = serde_json::json!({
@@ -60,20 +61,20 @@ fn to_json(table: &SelftestResults) -> String {
     format!("{all:#}\n")
 }
 
-/// The screen.
+/// Renders the results as text.
 fn selftest_text(table: &SelftestResults) -> String {
     let counts = table.counts();
     let mut text = String::new();
     let absent = match counts.absent {
         0 => String::new(),
-        n => format!(", {n} could not be made here"),
+        n => format!(", {n} could not run here"),
     };
     let verdict = if counts.failed > 0 {
-        "FAILED   what zctrace says of this kernel cannot all be believed"
+        "FAILED   reports of this kernel are not fully reliable"
     } else if counts.passed == 0 {
-        "NOTHING TRIED   no trial could be made here"
+        "NOT RUN   no trial could run here"
     } else {
-        "PASSED   what was moved was seen to move, and what was copied to be copied"
+        "PASSED   known moves were classified as moved, and known copies as copied"
     };
     let _ = writeln!(text, "{verdict}");
     let object = table.key.object.get(..12).unwrap_or(&table.key.object);
@@ -87,8 +88,8 @@ fn selftest_text(table: &SelftestResults) -> String {
     wrap(&mut text, "", &scene);
     let _ = writeln!(
         text,
-        "\n   {:<30}{:<34}{:<10}{:>9}  seen",
-        "trial", "the fact that it proves", "expected", "bytes"
+        "\n   {:<30}{:<34}{:<10}{:>9}  result",
+        "trial", "verified fact", "expected", "bytes"
     );
     for trial in &table.trials {
         write_row(&mut text, trial);
@@ -128,7 +129,7 @@ fn write_row(text: &mut String, trial: &Trial) {
     let seen = if parts.is_empty() {
         String::new()
     } else {
-        format!(" (seen: {})", parts.join(", "))
+        format!(" (observed: {})", parts.join(", "))
     };
     wrap(text, "      ", &format!("{}{seen}", printable(&trial.reason)));
 }
@@ -158,7 +159,7 @@ mod tests {
         }
     }
 
-    /// A selftest of which two trials failed, and one could not be made.
+    /// Returns results with two failed trials and one that could not run.
     fn failed() -> SelftestResults {
         const ALL: u64 = 32 << 10;
         SelftestResults {

@@ -89,8 +89,8 @@ impl Test {
                     NumericField::Moved => holds(account.moved),
                     NumericField::Copied => holds(account.copied),
                     NumericField::Unknown => holds(account.unknown),
-                    NumericField::Neither => holds(account.neither.total()),
-                    NumericField::Looked => holds(flow.looked),
+                    NumericField::Excluded => holds(account.neither.total()),
+                    NumericField::Peeked => holds(flow.looked),
                 }
             }
         }

@@ -8,17 +8,17 @@ use super::pattern::Pattern;
 
 /// Description of the language, for `--help` and the viewer.
 pub(crate) const HELP: &str = "\
-A filter is made of tests: FIELD=VALUE, or FIELD!=VALUE, and with numbers also < <= > >=. `and` (or nothing), `or`, `not` and
-( ) join them. A word alone is looked for in what the row shows: process, ends, calls, codes; capitals do not matter.
-  process pid   who gave the bytes to their last station         process=nginx  pid=812
-  from to kind  an end, as in assert's --to: KIND or KIND:GLOB   to=tcp::443  from=file:/srv/*  kind=pipe (either end)
-  port path     of either end                                    port=443  path=*.mp4
+A filter consists of tests: FIELD=VALUE or FIELD!=VALUE, and for numbers also < <= > >=. `and` (or nothing), `or`, `not` and
+( ) combine them. A word alone is searched in what the row shows: process, endpoints, calls, codes; case is ignored.
+  process pid   the process that delivered the bytes             process=nginx  pid=812
+  from to kind  an endpoint, as in assert's --to: KIND[:GLOB]    to=tcp::443  from=file:/srv/*  kind=pipe (either endpoint)
+  port path     of either endpoint                               port=443  path=*.mp4
   call code     a call, a reason                                 call=sendfile  code=ZC1*
   verdict       moved, copied, unknown, mixed or nothing, of all bytes of the flow
-  bytes moved copied unknown neither looked                      copied>0  bytes>=64K
+  bytes moved copied unknown excluded peeked                     copied>0  bytes>=64K
   calls flow    number of calls, number of the flow              flow=3
-Pipes have words, process, pid, calls and bytes (in them now), lines of the log have words: a filter that asks for more shows all.
-`*` is any text and `?` any one character; a value with spaces or brackets is written in \"quotes\".";
+Pipes have words, process, pid, calls and bytes (in them now); log lines have words. A filter with other fields shows all of them.
+`*` matches any text and `?` any one character; write a value with spaces or parentheses in \"quotes\".";
 
 /// An expression.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -138,9 +138,9 @@ keyword_enum! {
         /// Unknown bytes.
         Unknown = "unknown",
         /// Excluded bytes.
-        Neither = "neither",
+        Excluded = "excluded",
         /// Bytes peeked at on the way.
-        Looked = "looked",
+        Peeked = "peeked",
     }
 }
 

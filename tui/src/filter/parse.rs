@@ -130,7 +130,7 @@ impl Parser<'_> {
 
     fn parse_unary(&mut self) -> Result<Expression, ParseError> {
         if self.depth == MAX_DEPTH {
-            return Err(self.expected(format!("less than {MAX_DEPTH} brackets and `not` in each other")));
+            return Err(self.expected(format!("fewer than {MAX_DEPTH} nested parentheses and `not`")));
         }
         self.depth += 1;
         let expression = self.parse_primary();
@@ -168,7 +168,7 @@ impl Parser<'_> {
             return Err(self.expected(format!("a field: {}", FIELDS.join(", "))));
         };
         if !is_numeric && !matches!(operator, "=" | "!=") {
-            return Err(self.expected("`=` or `!=`, for this is no number"));
+            return Err(self.expected("`=` or `!=`, because this field is not a number"));
         }
         self.tokens = &self.tokens[1..];
         let Some(Token::Text(value)) = self.peek() else {
@@ -189,7 +189,7 @@ impl Parser<'_> {
 /// The non-numeric fields, and the numeric ones.
 const FIELDS: [&str; 18] = [
     "process", "from", "to", "kind", "path", "call", "code", "verdict", "pid", "port", "flow", "calls", "bytes",
-    "moved", "copied", "unknown", "neither", "looked",
+    "moved", "copied", "unknown", "excluded", "peeked",
 ];
 
 /// Returns whether a word is a field, and if so whether it is numeric.
@@ -223,7 +223,7 @@ fn parse_test(field: &str, operator: &str, value: &str) -> Result<Test, String> 
 }
 
 fn parse_endpoint(text: &str) -> Result<Pattern, String> {
-    Pattern::parse(text).map_err(|why| format!("an end, KIND or KIND:GLOB ({why})"))
+    Pattern::parse(text).map_err(|why| format!("an endpoint, KIND or KIND:GLOB ({why})"))
 }
 
 fn parse_verdict(word: &str) -> Result<Verdict, String> {

@@ -36,13 +36,16 @@ impl Pattern {
             None => (text, None),
         };
         if glob == Some("") {
-            return Err(format!("`{text}` names no end; write `{kind}` or `{kind}:*`"));
+            return Err(format!("`{text}` names no endpoint; use `{kind}` or `{kind}:*`"));
         }
         let several = EndKind::Various;
         let known = EndKind::WORDS.iter().filter(|&&word| word != several.as_str());
         if !Self::GROUPS.contains(&kind) && !known.clone().any(|&word| word == kind) {
             let words: Vec<&str> = known.copied().collect();
-            return Err(format!("`{kind}` is no kind of end; take one of {}", words.join(", ")));
+            return Err(format!(
+                "`{kind}` is not a kind of endpoint; use one of {}",
+                words.join(", ")
+            ));
         }
         Ok(Self {
             kind: kind.to_owned(),

@@ -44,8 +44,8 @@ fn selects_flows_by_their_fields() {
         ("flow=2 || flow=4", vec![2, 4]),
         ("!(flow=2 or flow=4) && process=nginx", vec![1, 3, 5, 6]),
         ("not not flow=2", vec![2]),
-        ("neither>0", vec![5]),
-        ("looked>=64K", vec![1]),
+        ("excluded>0", vec![5]),
+        ("peeked>=64K", vec![1]),
         ("calls<10", vec![5]),
         ("process=ng?nx flow<=2", vec![1, 2]),
         ("process=apache", vec![]),
@@ -84,7 +84,7 @@ fn errors_name_column_and_expectation() {
         ("to=", "column 4: found the end, expected a value for to"),
         (
             "to=tcq",
-            "column 4: found `tcq`, expected an end, KIND or KIND:GLOB (`tcq` is no kind of end; take one of",
+            "column 4: found `tcq`, expected an endpoint, KIND or KIND:GLOB (`tcq` is not a kind of endpoint; use one of",
         ),
         ("a and", "column 6: found the end, expected a test"),
         ("(a or b", "column 8: found the end, expected `)`"),
@@ -152,8 +152,11 @@ fn filtered_report_is_consistent_and_marked() {
         (1912 + 1912 + 3 + 1 + 300, 1912 + 3)
     );
     let text = crate::render::report_text(&report);
-    assert!(text.contains("that arrived and fit the filter"), "{text}");
-    assert!(text.contains("may fit: their names were given up"), "{text}");
+    assert!(text.contains("delivered and matching the filter"), "{text}");
+    assert!(
+        text.contains("may match: folded rows have discarded their names"),
+        "{text}"
+    );
     Filter::parse("process=nginx").unwrap().apply(&mut report);
     assert_eq!(
         report.filtered.unwrap().expression,

@@ -1,4 +1,4 @@
-//! How far to trust a report: how far bytes were seen, what it cost, what was lost, what cannot be seen.
+//! How far to trust a report: horizons, zero-copy completions, loss, coverage and cost.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,12 +8,12 @@ use zctrace_report::{Alive, Notice, NoticeBy, Report};
 
 use crate::render::text::wrap;
 
-/// Rows of the kernel's notices that are shown.
+/// Maximum number of zero-copy completions shown.
 const MAX_COMPLETIONS: usize = 3;
-/// Processes that are shown.
+/// Maximum number of processes shown.
 const MAX_PROCESSES: usize = 5;
 
-/// Appends the notes.
+/// Writes all caveats.
 pub(super) fn write(text: &mut String, report: &Report) {
     let mut all = String::new();
     write_horizons(&mut all, report);
@@ -28,7 +28,7 @@ pub(super) fn write(text: &mut String, report: &Report) {
     }
 }
 
-/// How far the bytes were seen, by certificate.
+/// Writes the horizons of the certificates, with the bytes of each.
 fn write_horizons(text: &mut String, report: &Report) {
     let mut by_horizon: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for certificate in report.flows.iter().filter_map(|flow| flow.certificate.as_ref()) {
@@ -54,7 +54,7 @@ fn write_horizons(text: &mut String, report: &Report) {
     } else {
         String::new()
     };
-    wrap(text, "seen    ", &format!("as far as {}{more}", parts.join(" · ")));
+    wrap(text, "horizon ", &format!("observed up to {}{more}", parts.join(" · ")));
 }
 
 fn write_processes(text: &mut String, report: &Report) {
@@ -87,10 +87,10 @@ fn write_processes(text: &mut String, report: &Report) {
     } else {
         String::new()
     };
-    wrap(text, "who     ", &format!("{}{more}", parts.join(" · ")));
+    wrap(text, "process ", &format!("{}{more}", parts.join(" · ")));
 }
 
-/// What the kernel itself said of sends that should not copy.
+/// Writes the kernel's zero-copy completions.
 fn write_completions(text: &mut String, report: &Report) {
     for notice in report.notices.iter().take(MAX_COMPLETIONS) {
         wrap(text, "kernel  ", &completion_line(notice));
@@ -100,20 +100,21 @@ fn write_completions(text: &mut String, report: &Report) {
         wrap(
             text,
             "        ",
-            &format!("{} more such notices (in the JSON)", count(more)),
+            &format!("{} more completions (in the JSON)", count(more)),
         );
     }
 }
 
-/// `it copied 20 of 20 sends with MSG_ZEROCOPY by python3 (812) to tcp 127.0.0.1:5000`.
+/// Describes a completion: `reports that it copied 20 of 20 sends with MSG_ZEROCOPY by python3
+/// (812) to tcp 127.0.0.1:5000`.
 fn completion_line(notice: &Notice) -> String {
     let what = match &notice.by {
-        NoticeBy::IoUring => "of io_uring without copy",
+        NoticeBy::IoUring => "of io_uring zero-copy",
         _ => "with MSG_ZEROCOPY",
     };
     let plural = if notice.sends == 1 { "" } else { "s" };
     let mut line = format!(
-        "says that it copied {} of {} send{plural} {what} by {} ({})",
+        "reports that it copied {} of {} send{plural} {what} by {} ({})",
         count(notice.copied),
         count(notice.sends),
         printable(&notice.process),
@@ -125,7 +126,7 @@ fn completion_line(notice: &Notice) -> String {
     if notice.not_asked > 0 {
         let _ = write!(
             line,
-            "; of {} it would not say, for the program did not ask",
+            "; for {} the program requested no completion",
             count(notice.not_asked)
         );
     }
@@ -138,8 +139,8 @@ fn write_loss(text: &mut String, report: &Report) {
         return;
     }
     let mut line = format!(
-        "{} records: {} found no room, {} were missed, {} programs were skipped, {} of journals were overwritten; {} flows are \
-         unknown for it",
+        "{} records: {} ring or table full, {} missing from the sequence, {} programs skipped (recursion), {} journal entries \
+         overwritten; {} flows are unknown because of it",
         count(loss.records()),
         count(loss.reserve_failures),
         count(loss.sequence_gaps),
@@ -154,13 +155,13 @@ fn write_loss(text: &mut String, report: &Report) {
     wrap(text, "LOST    ", &line);
 }
 
-/// What cannot be seen here, and what was done that was not seen.
+/// Writes the verified facts, the missing ones, and activity that is not covered.
 fn write_coverage(text: &mut String, report: &Report) {
     let coverage = &report.coverage;
     let (seen, all) = coverage.seen();
     let mut parts = Vec::new();
     if all > 0 {
-        parts.push(format!("{seen} of {all} facts are proven to be seen here"));
+        parts.push(format!("{seen} of {all} verified"));
     }
     let mut by_state: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for fact in coverage.facts.iter().filter(|fact| fact.alive != Alive::Yes) {
@@ -177,24 +178,28 @@ fn write_coverage(text: &mut String, report: &Report) {
             .iter()
             .map(|(why, facts)| format!("{}: {why}", facts.join(", "))),
     );
-    // What every run is blind to, and was not even counted, comes last and without numbers.
+    // Gaps of every run, which were not counted, come last and without numbers.
     let mut never = Vec::new();
     for not in &coverage.not_observed {
         let what = printable(&not.what);
         match (not.calls, not.bytes) {
             (None, None) => never.push(what),
-            (Some(calls), None) => parts.push(format!("not seen: {what} ({} calls)", count(calls))),
-            (None, Some(bytes)) => parts.push(format!("not seen: {what} ({})", size(bytes))),
+            (Some(calls), None) => parts.push(format!("not covered: {what} ({} calls)", count(calls))),
+            (None, Some(bytes)) => parts.push(format!("not covered: {what} ({})", size(bytes))),
             (Some(calls), Some(bytes)) => {
-                parts.push(format!("not seen: {what} ({} in {} calls)", size(bytes), count(calls)));
+                parts.push(format!(
+                    "not covered: {what} ({} in {} calls)",
+                    size(bytes),
+                    count(calls)
+                ));
             }
         }
     }
     if !never.is_empty() {
-        parts.push(format!("never seen: {}", never.join("; ")));
+        parts.push(format!("never covered: {}", never.join("; ")));
     }
     if !parts.is_empty() {
-        wrap(text, "blind   ", &parts.join(" · "));
+        wrap(text, "checks  ", &parts.join(" · "));
     }
 }
 
@@ -216,7 +221,7 @@ fn write_cost(text: &mut String, report: &Report) {
         parts.push(format!("{} records", count(cost.records)));
     }
     if cost.fell_back {
-        parts.push("the cap was reached: from then on bytes were only counted".to_owned());
+        parts.push("the cap was reached: from then on, bytes were only counted".to_owned());
     }
     if cost.own_cpu_ns > 0 || parts.len() > 1 {
         wrap(text, "cost    ", &parts.join(" · "));

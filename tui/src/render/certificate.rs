@@ -1,4 +1,4 @@
-//! The screen of one flow's certificate: hop by hop, one page in full, and what it does not prove.
+//! Text of a flow's certificate: hop by hop, one page in full, and what it does not prove.
 
 use std::fmt::Write as _;
 
@@ -8,14 +8,14 @@ use zctrace_report::{Certificate, Custody, Flow, Report, Shown, Verdict};
 use super::{reasons, report, segments};
 use crate::render::text::{TextSink, shorten, wrap};
 
-/// The screen of this flow.
+/// Renders the certificate of a flow.
 pub(crate) fn certificate(of: &Report, flow: &Flow) -> String {
     let mut text = String::new();
     write_certificate(&mut text, of, flow);
     text
 }
 
-/// The same on paper of any width.
+/// Writes the certificate of a flow to a sink of any width.
 pub(crate) fn write_certificate(text: &mut impl TextSink, of: &Report, flow: &Flow) {
     write_verdict(text, flow);
     wrap(text, "               ", &report::scope_line(of));
@@ -34,7 +34,7 @@ pub(crate) fn write_certificate(text: &mut impl TextSink, of: &Report, flow: &Fl
     write_not_proved(text, of, flow);
 }
 
-/// The first line: what is shown, of how much, from where to where.
+/// Writes the first line: the verdict, the bytes, and the endpoints.
 fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
     let account = &flow.account;
     let between = format!("from {} to {}", flow.from, flow.to);
@@ -42,7 +42,7 @@ fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
     let (verdict, rest) = match (&flow.certificate, flow.verdict()) {
         (None, _) => (
             "NO CERTIFICATE".to_owned(),
-            format!("{arrived} {between}: nothing was seen that would show how they went"),
+            format!("{arrived} {between}: no observation shows their path"),
         ),
         (Some(certificate), Verdict::Moved) => match certificate.cannot_back_moved() {
             Some(weakness) => (
@@ -52,17 +52,17 @@ fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
             None => moved_verdict(flow, certificate, &between),
         },
         (Some(_), Verdict::Nothing) => (
-            "NOTHING ARRIVED".to_owned(),
+            "NO PAYLOAD".to_owned(),
             format!(
-                "{} {between} were zeros, clones or discarded",
+                "{} {between} were holes, reflinks or discarded",
                 size(account.neither.total())
             ),
         ),
         (Some(_), _) => {
             let mark = match (account.copied, account.unknown) {
-                (0, _) => "NOT ALL SHOWN",
+                (0, _) => "PARTLY UNKNOWN",
                 (copied, 0) if copied == account.arrived() => "COPIED",
-                _ => "NOT ALL MOVED",
+                _ => "PARTLY MOVED",
             };
             (
                 mark.to_owned(),
@@ -86,25 +86,25 @@ fn moved_verdict(flow: &Flow, certificate: &Certificate, between: &str) -> (Stri
         many => format!("ALL {many}"),
     };
     let verdict = if certificate.hops.iter().all(|hop| same(&hop.shown)) {
-        format!("SAME PAGE AT {stations} STATIONS")
+        format!("SAME PAGE AT {stations} STAGES")
     } else {
-        format!("MOVED THROUGH {stations} STATIONS")
+        format!("MOVED THROUGH {stations} STAGES")
     };
     let pages = certificate.hops.iter().map(|hop| hop.pages).max().unwrap_or(0);
     let pages = match pages {
         0 => String::new(),
-        many => format!("{} pages, ", count(many)),
+        many => format!("{} page references, ", count(many)),
     };
     let all = flow.account.arrived();
     let part = if certificate.bytes < all {
-        format!(" (this is the evidence for {} of them)", size(certificate.bytes))
+        format!(" (evidence for {} of them)", size(certificate.bytes))
     } else {
         String::new()
     };
     (verdict, format!("{}, {pages}{between}{part}", size(all)))
 }
 
-/// Two lines for each station: what was seen there, and by what.
+/// Writes two lines for each stage: the observation, and its probe.
 fn write_hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) {
     text.push('\n');
     wrap(
@@ -113,7 +113,7 @@ fn write_hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) 
         &format!("{}, level {}", flow.path_text(), printable(certificate.level.as_str())),
     );
     let number = |number: u64| if number == 0 { "–".to_owned() } else { count(number) };
-    let mut rows = vec![["", "station", "calls", "bytes", "pages", "custody"].map(str::to_owned)];
+    let mut rows = vec![["", "stage", "calls", "bytes", "refs", "custody"].map(str::to_owned)];
     for (index, hop) in certificate.hops.iter().enumerate() {
         let custody = match &hop.custody {
             Custody::NotSeen => "–".to_owned(),
@@ -130,7 +130,7 @@ fn write_hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) 
     }
     let mut widths: [usize; 6] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    // The station has what the others leave.
+    // The stage gets the width that the other columns leave.
     let others = 1 + 2 * 5 + widths[0] + widths[2..].iter().sum::<usize>();
     widths[1] = widths[1].min(text.width().saturating_sub(others));
     for (row, hop) in rows
@@ -151,7 +151,7 @@ fn write_hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) 
                 Shown::Identity => ", the same page".to_owned(),
                 other => format!(", by {}", printable(other.as_str()).replace('_', " ")),
             };
-            let indent = format!(" {:1$}  seen by ", "", widths[0]);
+            let indent = format!(" {:1$}  observed by ", "", widths[0]);
             wrap(text, &indent, &format!("{}{shown}", printable(&hop.seen_by)));
             if let Some(names) = &hop.segments {
                 let indent = format!(" {:1$}  bufferlist ", "", widths[0]);
@@ -162,14 +162,14 @@ fn write_hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) 
     wrap(
         text,
         "   ",
-        &format!("seen as far as {}", printable(&certificate.horizon)),
+        &format!("observed up to {}", printable(&certificate.horizon)),
     );
 }
 
 fn write_digest(text: &mut impl TextSink, certificate: &Certificate) {
     if let Some(digest) = &certificate.digest {
         let mut line = format!(
-            "sums over all pages were equal at {} of {} checkpoints, one every {}",
+            "page digests were equal at {} of {} checkpoints, one every {}",
             count(digest.equal),
             count(digest.checkpoints),
             size(digest.every_bytes)
@@ -177,7 +177,7 @@ fn write_digest(text: &mut impl TextSink, certificate: &Certificate) {
         if digest.full_records_one_in > 0 {
             let _ = write!(
                 line,
-                "; every page of one call in {} was kept",
+                "; all pages of one call in {} were recorded",
                 count(digest.full_records_one_in)
             );
         }
@@ -185,15 +185,15 @@ fn write_digest(text: &mut impl TextSink, certificate: &Certificate) {
     }
 }
 
-/// That nothing is left over.
+/// Writes the balance of the bytes.
 fn write_balance(text: &mut impl TextSink, of: &Report, flow: &Flow) {
     let account = &flow.account;
     let neither = match account.neither.total() {
         0 => String::new(),
-        some => format!(" + neither {}", count(some)),
+        some => format!(" + excluded {}", count(some)),
     };
     let line = format!(
-        "balance: moved {} + copied {} + unknown {}{neither} = {} arrived",
+        "balance: moved {} + copied {} + unknown {}{neither} = {} delivered",
         count(account.moved),
         count(account.copied),
         count(account.unknown),

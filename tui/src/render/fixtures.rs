@@ -1,4 +1,4 @@
-//! A report to try screens on, and how a screen is compared with the one that is committed.
+//! A report to render in tests, and the comparison of a rendered text with its snapshot.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::render::text::WIDTH;
 
 const MIB: u64 = 1 << 20;
 
-/// A screen fits.
+/// Asserts that no line is too wide or ends in a space.
 pub(crate) fn assert_fits(text: &str) {
     for line in text.lines() {
         assert!(line.chars().count() <= WIDTH, "{}: {line}", line.chars().count());
@@ -21,20 +21,21 @@ pub(crate) fn assert_fits(text: &str) {
     }
 }
 
-/// Asserts that a screen is the committed one, in `src/render/snapshots`.
+/// Asserts that a text equals its snapshot in `src/render/snapshots`.
 pub(crate) fn assert_snapshot(shown: &str, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render/snapshots");
     test_support::assert_snapshot(folder.join(name), shown);
 }
 
-/// A service by its port.
+/// Returns a service by its port.
 fn service(port: u16) -> End {
     let mut end = End::new(EndKind::Tcp, "");
     end.port = Some(port);
     end
 }
 
-/// Ten seconds of a file server: most moved, some copied for two reasons, a little still queued, some read, one look.
+/// Returns ten seconds of a file server: most bytes moved, some copied for two reasons, a few still
+/// queued, some read, and one peek.
 pub(crate) fn nginx() -> Report {
     let mut scope = Scope::new(ScopeKind::Processes);
     scope.pids = vec![812];
@@ -235,7 +236,7 @@ fn certificate(bytes: u64) -> Certificate {
     certificate
 }
 
-/// Cost, coverage.
+/// Adds cost and coverage.
 fn surroundings(report: &mut Report) {
     let fact = |name: &str, alive| Fact {
         name: name.to_owned(),

@@ -1,5 +1,5 @@
-//! The table of flows: a row each, with a mark that says without color what deserves a look, and the number by which
-//! `report --flow` tells of it alone.
+//! The table of flows, one row each, with a mark that shows the verdict without color, and the
+//! number for `report --flow`.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,14 @@ use zctrace_report::{Call, End, EndKind, Flow, Report};
 
 use crate::render::text::{WIDTH, shorten};
 
-/// Rows of what ended in memory that are shown: it is not in the share, and every program reads its libraries.
+/// Maximum number of rows that end in memory. They are not part of the share, and every program
+/// reads its libraries.
 const MAX_MEMORY_ROWS: usize = 6;
 
-/// The widest name of calls.
+/// Maximum width of the call names.
 const CALLS_WIDTH: usize = 15;
 
-/// Appends the table, if there is anything to show.
+/// Writes the table, if there are flows.
 pub(super) fn write(text: &mut String, report: &Report) {
     if report.flows.is_empty() {
         return;
@@ -54,7 +55,7 @@ pub(super) fn write(text: &mut String, report: &Report) {
     for ((flow, row), what) in flows.iter().zip(&rows).zip(&whats) {
         if flow.ends_in_memory() && !in_memory {
             in_memory = true;
-            text.push_str("   into the program's own memory, which is not in the share:\n");
+            text.push_str("   read into the program's own memory, not part of the share:\n");
         }
         line(text, row, what);
         write_sublines(text, report, flow);
@@ -68,12 +69,13 @@ pub(super) fn write(text: &mut String, report: &Report) {
             size(bytes)
         );
     }
+    text.push_str("   moved = zero-copy, the same page; copied = to another page; unknown = not shown\n");
 }
 
-/// What is in one line, but for the ends, whose room the rest decides.
+/// Cells of a row, without the endpoints, whose width depends on the other cells.
 struct Row {
     mark: char,
-    /// The number that `report --flow` takes.
+    /// Number for `report --flow`.
     id: String,
     call: String,
     numbers: Vec<String>,
@@ -98,7 +100,7 @@ impl Row {
     fn of(flow: &Flow, unknown: bool) -> Self {
         let account = &flow.account;
         let mut numbers = vec![size(flow.payload)];
-        // Where nothing is known 0 would say too much.
+        // If all bytes are unknown, 0 moved and copied would be a claim.
         let nothing_known = account.unknown > 0 && account.unknown == account.arrived();
         numbers.extend([account.moved, account.copied].map(
             |bytes| {
@@ -119,7 +121,7 @@ impl Row {
     }
 }
 
-/// The code that explains most, and how many others there are.
+/// Returns the code that explains the most bytes, and the number of other codes.
 pub(crate) fn main_reason(flow: &Flow) -> String {
     let mut codes: Vec<(&str, u64)> = Vec::new();
     for cause in &flow.reasons {
@@ -136,7 +138,7 @@ pub(crate) fn main_reason(flow: &Flow) -> String {
     }
 }
 
-/// The two ends, in so many characters.
+/// Formats the two endpoints in at most `room` characters.
 fn endpoints(flow: &Flow, room: usize) -> String {
     let folded = match flow.folded {
         1 => String::new(),
@@ -148,7 +150,7 @@ fn endpoints(flow: &Flow, room: usize) -> String {
     if long(&from) + long(&to) > room {
         (from, to) = (short_endpoint(&flow.from), short_endpoint(&flow.to));
     }
-    // Each has half of the room, and what the other leaves.
+    // Each endpoint gets half of the width, plus what the other one leaves.
     let for_from = room.saturating_sub(long(&to)).max(room / 2).min(long(&from));
     let for_to = room.saturating_sub(for_from);
     let (from, to) = (
@@ -158,7 +160,7 @@ fn endpoints(flow: &Flow, room: usize) -> String {
     format!("{from} → {to}{folded}")
 }
 
-/// An end with a shorter word for its kind.
+/// Formats an endpoint with a shorter word for its kind.
 fn short_endpoint(end: &End) -> String {
     let kind = short_kind(end);
     let rest = end.to_string();
@@ -166,7 +168,7 @@ fn short_endpoint(end: &End) -> String {
     format!("{kind}{rest}")
 }
 
-/// The shorter word.
+/// Returns the shorter word for the kind of an endpoint.
 fn short_kind(end: &End) -> String {
     match end.kind {
         EndKind::Tcp => "TCP".to_owned(),
@@ -177,7 +179,7 @@ fn short_kind(end: &End) -> String {
     }
 }
 
-/// An end in so many characters.
+/// Formats an endpoint in at most `room` characters.
 pub(crate) fn shorten_endpoint(end: &End, room: usize) -> String {
     let shown = end.to_string();
     if shown.chars().count() <= room {
@@ -187,7 +189,8 @@ pub(crate) fn shorten_endpoint(end: &End, room: usize) -> String {
     shorten_name(end, &brief, room)
 }
 
-/// An end in so many characters: its kind in full, and the end of its name, which says more than the beginning.
+/// Formats an endpoint in at most `room` characters. It keeps its kind, and the end of its name,
+/// which identifies it better than the beginning.
 fn shorten_name(end: &End, shown: &str, room: usize) -> String {
     let (kind, long) = (short_kind(end), shown.chars().count());
     let for_name = room.saturating_sub(kind.chars().count() + 2);
@@ -198,12 +201,12 @@ fn shorten_name(end: &End, shown: &str, room: usize) -> String {
     format!("{kind} …{tail}")
 }
 
-/// What does not fit into a row.
+/// Writes the lines below a row: bytes without payload, and peeks.
 fn write_sublines(text: &mut String, report: &Report, flow: &Flow) {
     let neither = &flow.account.neither;
     let mut parts: Vec<String> = Vec::new();
     for (bytes, word) in [
-        (neither.zero, "zeros"),
+        (neither.zero, "holes"),
         (neither.cloned, "cloned"),
         (neither.discarded, "discarded"),
     ] {
@@ -215,13 +218,13 @@ fn write_sublines(text: &mut String, report: &Report, flow: &Flow) {
         parts.push(format!("{} {}", size(bytes), printable(word)));
     }
     if !parts.is_empty() {
-        let line = format!("   └ {}: no payload crossed", parts.join(", "));
+        let line = format!("   └ {}: no payload", parts.join(", "));
         let _ = writeln!(text, "{}", shorten(&line, WIDTH));
     }
     if flow.looked > 0 {
         let looks = report.looks.iter().find(|look| look.flow == Some(flow.id));
         let code = looks.map(|look| format!(", {}", look.code)).unwrap_or_default();
-        let line = format!("x  └ looked at on the way: {} copied out{code}", size(flow.looked));
+        let line = format!("x  └ peeked on the path: {} copied out{code}", size(flow.looked));
         let _ = writeln!(text, "{}", shorten(&line, WIDTH));
     }
 }

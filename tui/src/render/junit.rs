@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use zctrace_report::text::{headline, size};
 use zctrace_report::{Flow, MadeFor, Outcome, Report};
 
-/// What became of a case.
+/// Result of a test case.
 enum TestCase {
     Passed,
     Failed(String),
     Skipped(String),
 }
 
-/// The report as XML.
+/// Renders a report as XML.
 pub(crate) fn junit(report: &Report) -> String {
     let of_assertions = !report.assertions.is_empty();
     let cases: Vec<(String, TestCase)> = if of_assertions {
@@ -72,7 +72,8 @@ fn assertion_case(assertion: &zctrace_report::Assertion) -> (String, TestCase) {
     (assertion.rule.clone(), case)
 }
 
-/// A row: copied bytes fail it, unknown ones leave it open. What ends in memory is shown, and judged by nobody.
+/// Returns the test case of a flow. Copied bytes fail it, and unknown bytes skip it. Flows into
+/// memory pass, because they are not judged.
 fn flow_case(report: &Report, flow: &Flow) -> (String, TestCase) {
     let name = format!("{}: {} → {}", flow.id, flow.from, flow.to);
     let account = &flow.account;
@@ -107,7 +108,7 @@ fn flow_case(report: &Report, flow: &Flow) -> (String, TestCase) {
     (name, case)
 }
 
-/// Text for XML 1.0, where some characters may not stand at all, escaped or not.
+/// Escapes text for XML 1.0, which does not allow some characters even if they are escaped.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -117,7 +118,8 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&apos;"),
-            // Control characters steer terminals too, and a line break in an attribute is read as a space.
+            // Control characters can control a terminal, and a line break in an attribute is read
+            // as a space.
             '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
             c if c.is_control() => escaped.push('\u{fffd}'),
             c => escaped.push(c),
@@ -142,7 +144,7 @@ mod tests {
     fn assertions_are_test_cases_and_xml_is_escaped() {
         let mut report = nginx();
         report.assertions = vec![
-            Assertion::new("at most 0 copied on the way to file:\"<&'>\"", Outcome::Held, ""),
+            Assertion::new("at most 0 copied on the path to file:\"<&'>\"", Outcome::Held, ""),
             Assertion::new("b", Outcome::Broken, "\u{1b}[2J]]>\u{0}\n<!-- \u{ffff} ä"),
             Assertion::new("c", Outcome::Open, "x"),
         ];
@@ -159,7 +161,7 @@ mod tests {
         assert_balanced(&xml);
     }
 
-    /// A reader that knows only tags, which is all there is.
+    /// Asserts that the tags are balanced.
     fn assert_balanced(xml: &str) {
         let mut open = Vec::new();
         for piece in xml.split('<').skip(1) {

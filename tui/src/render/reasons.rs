@@ -1,4 +1,4 @@
-//! Why, and what to do: each reason once, with how much it explains, where, and its advice.
+//! Reasons and hints: each reason once, with the bytes it explains, the call sites, and its advice.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,22 @@ use zctrace_report::{Look, ReasonCode, Report};
 
 use crate::render::text::{TextSink, wrap};
 
-/// Places that are shown of one reason.
+/// Maximum number of call sites shown for a reason.
 const MAX_SITES: usize = 4;
 
-/// What one code explains.
+/// Totals of a reason.
 #[derive(Default)]
 struct ReasonTotals {
     bytes: u64,
     calls: u64,
-    /// Bytes and calls by place.
+    /// Bytes and calls by call site.
     places: BTreeMap<String, (u64, u64)>,
-    /// Looks at flows that are told.
+    /// Peeks at the selected flows.
     looks: Vec<Look>,
 }
 
-/// Appends the reasons of the flows that `told` picks, by number, the one that explains most first.
+/// Writes the reasons of the selected flows, the one that explains the most bytes first. `selected`
+/// tests the number of a flow.
 pub(crate) fn write_reasons(text: &mut impl TextSink, report: &Report, selected: impl Fn(u64) -> bool) {
     let codes = collect(report, selected);
     if codes.is_empty() {
@@ -29,13 +30,13 @@ pub(crate) fn write_reasons(text: &mut impl TextSink, report: &Report, selected:
     }
     let mut codes: Vec<(&str, ReasonTotals)> = codes.into_iter().collect();
     codes.sort_by_key(|(code, totals)| (std::cmp::Reverse(totals.bytes), *code));
-    text.push_str("\nwhy, and what to do\n");
+    text.push_str("\nreasons and hints\n");
     for (code, totals) in &codes {
         write_reason(text, report, code, totals);
     }
 }
 
-/// Appends one reason of all flows; nothing if the report does not have it.
+/// Writes one reason of all flows. Writes nothing if the report does not have it.
 pub(crate) fn write_one_reason(text: &mut impl TextSink, report: &Report, code: &str) {
     if let Some(totals) = collect(report, |_| true).get(code) {
         write_reason(text, report, code, totals);
@@ -73,7 +74,9 @@ fn write_reason(text: &mut impl TextSink, report: &Report, code: &str, totals: &
     let meaning = report.explanation(&ReasonCode::new(code));
     let sentence = meaning
         .as_ref()
-        .map_or("This zctrace does not know the code.", |meaning| &meaning.sentence);
+        .map_or("This version of zctrace does not know the code.", |meaning| {
+            &meaning.sentence
+        });
     wrap(text, &first, &format!("{how_much}. {}", printable(sentence)));
     write_sites(text, totals);
     if let Some(meaning) = &meaning {
@@ -81,7 +84,7 @@ fn write_reason(text: &mut impl TextSink, report: &Report, code: &str, totals: &
     }
 }
 
-/// Where in the program, the largest first.
+/// Writes the call sites, the largest first.
 fn write_sites(text: &mut impl TextSink, totals: &ReasonTotals) {
     let mut places: Vec<(&String, &(u64, u64))> = totals.places.iter().collect();
     places.sort_by_key(|(_, (bytes, _))| std::cmp::Reverse(*bytes));
@@ -92,7 +95,7 @@ fn write_sites(text: &mut impl TextSink, totals: &ReasonTotals) {
     let mut looks: Vec<&Look> = totals.looks.iter().collect();
     looks.sort_by_key(|look| std::cmp::Reverse(look.bytes));
     for look in looks.iter().take(MAX_SITES) {
-        wrap(text, "        who  ", &peek_line(look));
+        wrap(text, "        peek ", &peek_line(look));
     }
     write_more(text, looks.len());
 }
@@ -107,7 +110,7 @@ fn write_more(text: &mut impl TextSink, all: usize) {
     }
 }
 
-/// Who looked, from where, how.
+/// Describes a peek: call site, operation, bytes, segment, method and thread.
 pub(crate) fn peek_line(look: &Look) -> String {
     let mut words = Vec::new();
     if let Some(place) = &look.place {
@@ -121,7 +124,7 @@ pub(crate) fn peek_line(look: &Look) -> String {
         words.push(format!("segment {segment}, bytes {}..{}", range.start, range.end));
     }
     if look.without_pipe {
-        words.push("out of no pipe, by the program's own word".to_owned());
+        words.push("without a pipe, as the program reports".to_owned());
     }
     if !look.how.is_empty() {
         words.push(printable(&look.how).into_owned());
@@ -135,7 +138,7 @@ pub(crate) fn peek_line(look: &Look) -> String {
     words.join(", ")
 }
 
-/// `64.0 KiB in 3 calls`.
+/// Formats bytes and calls: `64.0 KiB in 3 calls`.
 fn amount(bytes: u64, calls: u64) -> String {
     match calls {
         0 => size(bytes),

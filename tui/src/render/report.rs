@@ -1,14 +1,15 @@
-//! The screen of a report: the verdict with its share and scope, then where, why, what to do, and how far to trust it.
+//! Text of a report: the verdict with its share and scope, then flows, reasons with hints, and
+//! caveats.
 
 use std::fmt::Write as _;
 
 use zctrace_report::text::{count, duration, headline, printable, size};
-use zctrace_report::{Report, ScopeKind};
+use zctrace_report::{Outcome, Report, ScopeKind};
 
 use super::{caveats, flow_table, reasons, segments};
 use crate::render::text::wrap;
 
-/// The whole screen.
+/// Renders a report as text.
 pub(crate) fn report_text(report: &Report) -> String {
     let mut text = String::new();
     write_headline(&mut text, &headline(report));
@@ -19,7 +20,8 @@ pub(crate) fn report_text(report: &Report) -> String {
     text
 }
 
-/// All but the verdict. The reasons are those of the flows that `told` picks, by number.
+/// Writes everything below the verdict. The reasons are those of the flows that `selected` picks by
+/// number.
 pub(crate) fn write_body(text: &mut String, report: &Report, selected: impl Fn(u64) -> bool) {
     flow_table::write(text, report);
     reasons::write_reasons(text, report, selected);
@@ -27,7 +29,7 @@ pub(crate) fn write_body(text: &mut String, report: &Report, selected: impl Fn(u
     caveats::write(text, report);
 }
 
-/// A verdict, with what follows below what follows it.
+/// Writes a verdict, with its continuation lines aligned.
 fn write_headline(text: &mut String, line: &str) {
     match line.split_once("   ") {
         Some((verdict, rest)) => wrap(text, &format!("{verdict}   "), rest),
@@ -35,7 +37,7 @@ fn write_headline(text: &mut String, line: &str) {
     }
 }
 
-/// Whose bytes, for how long, by what means, and what was lost.
+/// Returns the scope, the duration, the tier, the number of flows, and the lost records.
 pub(crate) fn scope_line(report: &Report) -> String {
     let flows = report
         .flows
@@ -56,19 +58,19 @@ pub(crate) fn scope_line(report: &Report) -> String {
     )
 }
 
-/// That only some flows are told of.
+/// Writes the filter, if the report is filtered.
 fn write_filter(text: &mut String, report: &Report) {
     if let Some(line) = filter_line(report) {
         wrap(text, "               ", &line);
     }
 }
 
-/// By which filter, and how much it leaves out.
+/// Returns the filter, and how much it excludes.
 pub(crate) fn filter_line(report: &Report) -> Option<String> {
     let filtered = report.filtered.as_ref()?;
     let plural = if filtered.flows == 1 { "" } else { "s" };
     let mut line = format!(
-        "filter `{}` leaves out {} flow{plural}, {}",
+        "filter `{}` excludes {} flow{plural}, {}",
         printable(&filtered.expression),
         count(filtered.flows),
         size(filtered.payload)
@@ -76,7 +78,7 @@ pub(crate) fn filter_line(report: &Report) -> Option<String> {
     if filtered.perhaps_flows > 0 {
         let _ = write!(
             line,
-            "; {} of them, {}, may fit: their names were given up in folded rows",
+            "; {} of them, {}, may match: folded rows have discarded their names",
             count(filtered.perhaps_flows),
             size(filtered.perhaps_payload)
         );
@@ -84,7 +86,7 @@ pub(crate) fn filter_line(report: &Report) -> Option<String> {
     Some(line)
 }
 
-/// Whose bytes were watched.
+/// Returns the scope of the trace.
 pub(crate) fn scope(report: &Report) -> String {
     let scope = &report.scope;
     let mut text = match &scope.kind {
@@ -108,14 +110,20 @@ pub(crate) fn scope(report: &Report) -> String {
     text
 }
 
-/// What was asserted, if anything was.
+/// Writes the assertions, if there are any.
 fn write_assertions(text: &mut String, report: &Report) {
     if report.assertions.is_empty() {
         return;
     }
-    text.push_str("\nasserted\n");
+    text.push_str("\nassertions\n");
     for assertion in &report.assertions {
-        let first = format!("  {:<6}  ", printable(assertion.outcome.as_str()));
+        let outcome = match &assertion.outcome {
+            Outcome::Held => "passed",
+            Outcome::Broken => "failed",
+            Outcome::Open => "undecided",
+            other => other.as_str(),
+        };
+        let first = format!("  {:<9}  ", printable(outcome));
         let (rule, found) = (printable(&assertion.rule), printable(&assertion.found));
         wrap(text, &first, &format!("{rule}: {found}"));
     }
@@ -143,7 +151,7 @@ mod tests {
         of.processes.clear();
         of.summarize();
         let text = report_text(&of);
-        assert!(text.starts_with("NOTHING ARRIVED   no payload"), "{text}");
+        assert!(text.starts_with("NO PAYLOAD DELIVERED   no payload"), "{text}");
         assert!(!text.contains("bytes       moved") && !text.contains('%'), "{text}");
     }
 

@@ -1,5 +1,5 @@
-//! Segments of bufferlists: which of them the bytes were, where in the program they were made, and whether the program's own
-//! account of its pipes is the kernel's.
+//! Segments of bufferlists: the ones that a flow's bytes belong to, their call sites, and whether
+//! the program's journal agrees with the kernel.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,11 @@ use zctrace_report::{Flow, LedgerWord, Report, Segment, SegmentNames};
 
 use crate::render::text::{TextSink, wrap};
 
-/// Segments that are shown of one flow: their numbers are of use to who searches his own log for them, the rest is in the
-/// JSON.
+/// Maximum number of segments shown of a flow. Their IDs are useful to a user who searches the
+/// program's own log; the JSON has all.
 const MAX_SEGMENTS: usize = 4;
 
-/// The segments that the bytes of a station were, in a line.
+/// Describes the segments of the bytes at a stage, in a line.
 pub(crate) fn segment_names(names: &SegmentNames, of: u64) -> String {
     let mut line = names.text();
     if names.bytes < of {
@@ -22,9 +22,9 @@ pub(crate) fn segment_names(names: &SegmentNames, of: u64) -> String {
         let _ = write!(line, " of pid {pid}");
     }
     line.push_str(match names.agreement {
-        LedgerWord::Agrees => ", as the ring shows",
-        LedgerWord::Disagrees => ": DISAGREES with the ring",
-        _ => ": not compared in full",
+        LedgerWord::Agrees => ", as the pipe shows",
+        LedgerWord::Disagrees => ": DISAGREES with the pipe",
+        _ => ": not fully compared",
     });
     if !names.why.is_empty() {
         line.push_str(". ");
@@ -33,7 +33,7 @@ pub(crate) fn segment_names(names: &SegmentNames, of: u64) -> String {
     line
 }
 
-/// Appends the largest segments of a flow, with the lines that made them.
+/// Writes the largest segments of a flow, with their call sites.
 pub(super) fn write_flow_segments(text: &mut impl TextSink, of: &Report, flow: &Flow) {
     let mut segments: Vec<&Segment> = of.segments.iter().filter(|row| row.flow == Some(flow.id)).collect();
     segments.sort_by_key(|row| (std::cmp::Reverse(row.bytes), row.pid, row.id));
@@ -50,7 +50,7 @@ pub(super) fn write_flow_segments(text: &mut impl TextSink, of: &Report, flow: &
     }
 }
 
-/// Appends what programs said of their segments that the kernel contradicts.
+/// Writes the segments whose journal entries the kernel contradicts.
 pub(super) fn write_disagreements(text: &mut impl TextSink, report: &Report) {
     let wrong: Vec<&Segment> = report
         .segments
@@ -60,7 +60,7 @@ pub(super) fn write_disagreements(text: &mut impl TextSink, report: &Report) {
     if wrong.is_empty() {
         return;
     }
-    text.push_str("\nDISAGREES: what a program says of its own pipes, and what the kernel shows\n");
+    text.push_str("\nDISAGREES: a program's journal and the kernel's pipes\n");
     for segment in wrong.iter().take(MAX_SEGMENTS) {
         wrap(text, "  segment  ", &segment_line(segment));
         wrap(text, "           ", &printable(&segment.why));
@@ -74,7 +74,7 @@ pub(super) fn write_disagreements(text: &mut impl TextSink, report: &Report) {
     }
 }
 
-/// `17, 64.0 KiB, fill at src/ingest.rs:41, ingest (4711), pipe 90121`.
+/// Describes a segment: `17, 64.0 KiB, fill at src/ingest.rs:41, ingest (4711), pipe 90121`.
 fn segment_line(segment: &Segment) -> String {
     let mut words = vec![segment.id.to_string(), size(segment.bytes)];
     let made = printable(&segment.operation);

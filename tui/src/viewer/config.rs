@@ -117,27 +117,32 @@ fn default_path(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
     Some(folder.join("zctrace/config.toml"))
 }
 
-/// Applies one source on top of another. `file` is its name and its text.
+/// Applies all sources on top of each other: defaults, file, environment, command line. `file` is its
+/// name and its text.
 fn merge(
     file: Option<(&str, &str)>,
     variable: &dyn Fn(&str) -> Option<OsString>,
     options: &ViewerOptions,
 ) -> Result<Config, String> {
     let (named, text) = file.unwrap_or_default();
-    let at = |offset: usize, why: &str| {
-        let line = 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
-        format!("{named}, line {line}: {}", printable(why))
-    };
-    let file_config: ConfigFile = toml::from_str(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        at(offset, error.message())
-    })?;
+    let mut config = default_config(variable);
+    apply_file(&mut config, named, text)?;
+    apply_environment(&mut config, variable)?;
+    if let Some(word) = &options.theme {
+        config.appearance.theme = parse_theme(word)?;
+    }
+    config.appearance.ascii |= options.ascii;
+    config.mouse |= options.mouse;
+    Ok(config)
+}
 
+/// Returns the defaults, which depend on the locale and the terminal.
+fn default_config(variable: &dyn Fn(&str) -> Option<OsString>) -> Config {
     let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| {
         let value = variable(name)?.to_string_lossy().to_ascii_lowercase();
         (!value.is_empty()).then(|| value.contains("utf-8") || value.contains("utf8"))
     });
-    let mut config = Config {
+    Config {
         appearance: Appearance {
             theme: ThemeName::default(),
             ascii: !utf8.unwrap_or(false),
@@ -146,8 +151,19 @@ fn merge(
         mouse: false,
         fps: DEFAULT_FPS,
         keys: KeyMap::default(),
-    };
+    }
+}
 
+/// Applies the configuration file. An error has the file's name and the line.
+fn apply_file(config: &mut Config, named: &str, text: &str) -> Result<(), String> {
+    let at = |offset: usize, why: &str| {
+        let line = 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
+        format!("{named}, line {line}: {}", printable(why))
+    };
+    let file_config: ConfigFile = toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        at(offset, error.message())
+    })?;
     if let Some(word) = file_config.theme {
         let offset = word.span().start;
         config.appearance.theme = parse_theme(word.as_ref()).map_err(|why| at(offset, &why))?;
@@ -178,7 +194,11 @@ fn merge(
         }
         config.keys = KeyMap::new(&changes).map_err(|error| at(first, &error.to_string()))?;
     }
+    Ok(())
+}
 
+/// Applies the environment variables.
+fn apply_environment(config: &mut Config, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<(), String> {
     if variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {
         config.appearance.theme = ThemeName::None;
     }
@@ -196,28 +216,22 @@ fn merge(
     if let Some((named, word)) = env_value("ZCTRACE_FPS") {
         let number = word
             .parse()
-            .map_err(|_| format!("{named}`{}` is no number", printable(&word)))?;
+            .map_err(|_| format!("{named}`{}` is not a number", printable(&word)))?;
         config.fps = parse_fps(number).map_err(|why| named + &why)?;
     }
-
-    if let Some(word) = &options.theme {
-        config.appearance.theme = parse_theme(word)?;
-    }
-    config.appearance.ascii |= options.ascii;
-    config.mouse |= options.mouse;
-    Ok(config)
+    Ok(())
 }
 
 fn parse_theme(word: &str) -> Result<ThemeName, String> {
     let found = ThemeName::ALL.into_iter().find(|theme| theme.name() == word);
-    found.ok_or_else(|| format!("`{}` is no theme; there are {}", printable(word), THEMES.join(", ")))
+    found.ok_or_else(|| format!("`{}` is not a theme; there are {}", printable(word), THEMES.join(", ")))
 }
 
 fn parse_fps(number: u32) -> Result<u32, String> {
     if (1..=60).contains(&number) {
         Ok(number)
     } else {
-        Err(format!("{number} frames a second cannot be drawn; take 1 to 60"))
+        Err(format!("{number} frames per second is out of range; use 1 to 60"))
     }
 }
 
@@ -225,7 +239,7 @@ fn parse_bool(word: &str) -> Result<bool, String> {
     match word {
         "1" | "true" | "yes" => Ok(true),
         "" | "0" | "false" | "no" => Ok(false),
-        _ => Err(format!("`{}` is neither 1 nor 0", printable(word))),
+        _ => Err(format!("`{}` is not 1 or 0", printable(word))),
     }
 }
 
@@ -334,16 +348,16 @@ mod tests {
             ("theme = 'dark\u{1b}'", "c.toml, line 1: "),
             (
                 "mouse = true\n\ntheme = 'pink'",
-                "c.toml, line 3: `pink` is no theme; there are dark, light",
+                "c.toml, line 3: `pink` is not a theme; there are dark, light",
             ),
             ("fps = 0", "line 1: 0 frames"),
             ("fps = 'x'", "line 1: invalid type"),
-            ("[keys]\nup = 'k'\nqut = 'q'", "line 3: there is no command `qut`"),
-            ("[keys]\nup = ['k', 'kk']", "line 2: `kk` is no key"),
+            ("[keys]\nup = 'k'\nqut = 'q'", "line 3: unknown command `qut`"),
+            ("[keys]\nup = ['k', 'kk']", "line 2: `kk` is not a key"),
             ("[keys]\nup = 7", "line 2: data did not match"),
             (
                 "[keys]\n\nup = 'x'\ndown = 'x'",
-                "line 3: the key x is given to `up` and to `down`",
+                "line 3: the key x is bound to `up` and to `down`",
             ),
             ("[keys]\nquit = []", "`quit` needs a key"),
         ] {

@@ -228,7 +228,7 @@ impl EventLoop<'_> {
                         .as_ref()
                         .is_some_and(|terminal| !terminal.send_key(key))
                     {
-                        return self.apply(Action::Say(Level::Note, "CMD does not read its keys".to_owned()));
+                        return self.apply(Action::Say(Level::Note, "CMD does not read its input".to_owned()));
                     }
                     Effect::None
                 }
@@ -271,7 +271,7 @@ impl EventLoop<'_> {
             self.truncation = Some(truncation);
         }
         if let Some(violation) = update.violation {
-            let text = format!("the report breaks its own rules: {violation}");
+            let text = format!("the report is inconsistent: {violation}");
             if self.state.log.last() != Some(text.as_str()) {
                 self.apply(Action::Say(Level::Error, text));
             }
@@ -300,7 +300,7 @@ impl EventLoop<'_> {
 
     fn export(&mut self, path: PathBuf, done: &mpsc::UnboundedSender<ExportResult>) {
         let Some(content) = export::content(&mut self.state, &path) else {
-            self.apply(Action::Say(Level::Warning, "there is nothing to write yet".to_owned()));
+            self.apply(Action::Say(Level::Warning, "nothing to write yet".to_owned()));
             return;
         };
         let done = done.clone();
@@ -373,8 +373,8 @@ fn phase_of(end: &Ended) -> Phase {
             cause: cause.clone(),
             hint: String::new(),
         },
-        Ended::Stopped(StopReason::Finished) => Phase::Ended("watching has ended".to_owned()),
-        Ended::Stopped(StopReason::CommandAbandoned(_)) => Phase::Ended("CMD was left alone".to_owned()),
+        Ended::Stopped(StopReason::Finished) => Phase::Ended("tracing has ended".to_owned()),
+        Ended::Stopped(StopReason::CommandAbandoned(_)) => Phase::Ended("CMD was left running".to_owned()),
         Ended::Stopped(StopReason::CommandEnded { status, .. }) => Phase::Ended(match status {
             CommandStatus::Exited(code) => format!("CMD ended with code {code}"),
             CommandStatus::Signaled(signal) => format!("CMD was ended by signal {signal}"),

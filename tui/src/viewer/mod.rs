@@ -62,7 +62,7 @@ const KILL_AFTER: Duration = Duration::from_secs(10);
 const REPRINTED_LINES: usize = 10;
 
 /// Context of the error that the poller thread cannot be started.
-const THREAD_ERROR: &str = "the thread that watches cannot be started";
+const THREAD_ERROR: &str = "the poller thread cannot be started";
 
 /// Returns whether there is a terminal that can show the viewer.
 pub(crate) fn is_possible() -> bool {
@@ -153,8 +153,8 @@ fn show(state: State, child_terminal: Option<ChildTerminal>, poller: Poller, con
         let _context = runtime.enter();
         signals::Signals::catch().map_err(|error| print_io_error("signals cannot be caught", &error))?
     };
-    let (guard, stderr) =
-        TerminalGuard::acquire(config.mouse).map_err(|error| print_io_error("the terminal cannot be taken", &error))?;
+    let (guard, stderr) = TerminalGuard::acquire(config.mouse)
+        .map_err(|error| print_io_error("the terminal cannot be set up", &error))?;
     let mut event_loop = EventLoop {
         state,
         poller: &poller,
@@ -182,7 +182,7 @@ fn reprint_log(state: &State) {
     let lines: Vec<_> = state.log.lines().filter(|line| line.level > Level::Note).collect();
     let skipped = lines.len().saturating_sub(REPRINTED_LINES);
     if skipped > 0 {
-        terminal_io::eprint(&format!("{skipped} earlier lines of the log are not told again"));
+        terminal_io::eprint(&format!("{skipped} earlier lines of the log are not repeated"));
     }
     for line in &lines[skipped..] {
         terminal_io::eprint(&printable(&line.text));

@@ -171,7 +171,7 @@ fn poll_loop(
     );
     let ended = match result {
         Ok(stop_reason) => Ended::Stopped(stop_reason),
-        Err(error) => Ended::Failed(format!("watching failed: {error}")),
+        Err(error) => Ended::Failed(format!("tracing failed: {error}")),
     };
     let playback = tracer.playback().map(|playback| PlaybackUpdate::new(playback));
     let report = tracer.finish(SNAPSHOT_ROWS);

@@ -1,15 +1,15 @@
-//! What tests of the program have in common.
+//! Helpers of several tests of the program.
 
 #![allow(dead_code)] // Each takes what it needs.
 
 use std::process::{Command, Output};
 
-/// All that it said.
+/// Returns standard output and standard error.
 pub(crate) fn both(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Whether probes can be loaded here. If not that is reported, as bufferlist's tests do it.
+/// Returns whether probes can be loaded here. If not, reports that, as the tests of bufferlist do.
 pub(crate) fn possible(test: &str) -> bool {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
     let output = command

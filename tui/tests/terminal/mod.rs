@@ -1,4 +1,5 @@
-//! A terminal for tests: a pty, what the program draws on it, keys and clicks. Nothing sleeps: what is expected is waited for.
+//! A terminal for tests: a pty, the screen that a program draws, keys and clicks. Nothing sleeps;
+//! the tests wait for conditions.
 
 use std::io;
 use std::num::NonZeroU16;
@@ -11,7 +12,8 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-/// How long something may take that should take no time: a loaded machine with an unoptimised program.
+/// Timeout of an operation that should take no time, for a loaded machine and an unoptimized
+/// program.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A terminal with a program on it.
@@ -22,12 +24,13 @@ pub(crate) struct Terminal {
     child: Child,
     status: Option<i32>,
     screen: vt100::Parser,
-    /// All that the program wrote.
+    /// Everything that the program wrote.
     pub(crate) written: Vec<u8>,
 }
 
 impl Terminal {
-    /// Starts a program on a terminal of this size; `stderr` says whether its standard error is the terminal too.
+    /// Starts a program on a terminal of the given size. `stderr` states whether its standard error
+    /// is the terminal too.
     pub(crate) fn start(mut command: Command, columns: u16, rows: u16) -> io::Result<Self> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let keys = openpt(flags)?;
@@ -62,7 +65,7 @@ impl Terminal {
         })
     }
 
-    /// The number of the program.
+    /// Returns the PID of the program.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("a pid")
     }
@@ -72,7 +75,7 @@ impl Terminal {
         kill_process(self.pid(), signal).expect("it is there");
     }
 
-    /// Types.
+    /// Types text.
     pub(crate) fn press(&self, keys: &str) {
         let mut rest = keys.as_bytes();
         while !rest.is_empty() {
@@ -84,39 +87,39 @@ impl Terminal {
         }
     }
 
-    /// Clicks, as xterm says it in mode 1006. Column and row are from 0.
+    /// Clicks, in xterm's encoding of mode 1006. Column and row start at 0.
     pub(crate) fn click(&self, column: usize, row: usize) {
         self.press(&format!("\x1b[<0;{0};{1}M\x1b[<0;{0};{1}m", column + 1, row + 1));
     }
 
-    /// Gives the terminal another size, of which the program is told.
+    /// Resizes the terminal, and notifies the program.
     pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
         self.resize_in_silence(columns, rows);
         self.signal(Signal::WINCH);
     }
 
-    /// Gives the terminal another size, of which the program is not told: nobody has this terminal for the one that controls it,
-    /// so the kernel says nothing by itself.
+    /// Resizes the terminal without notifying the program. No process has this terminal as its
+    /// controlling terminal, so that the kernel sends no signal by itself.
     pub(crate) fn resize_in_silence(&mut self, columns: u16, rows: u16) {
         tcsetwinsize(&self.keys, size(columns, rows)).expect("a size");
         self.screen.screen_mut().set_size(cells(rows), cells(columns));
-        // What is left of the old screen could be taken for a new one.
+        // Remains of the old screen could be mistaken for a new one.
         self.screen.process(b"\x1b[2J");
     }
 
-    /// What is on the screen, a line each.
+    /// Returns the lines of the screen.
     pub(crate) fn lines(&self) -> Vec<String> {
         let screen = self.screen.screen();
         let lines = screen.rows(0, screen.size().1.get());
         lines.map(|line| line.trim_end().to_owned()).collect()
     }
 
-    /// The same in one piece.
+    /// Returns the screen as one string.
     pub(crate) fn text(&self) -> String {
         self.lines().join("\n")
     }
 
-    /// Whether anything on the screen has a color.
+    /// Returns whether anything on the screen has a color.
     pub(crate) fn is_colored(&self) -> bool {
         let screen = self.screen.screen();
         let (rows, columns) = screen.size();
@@ -125,7 +128,7 @@ impl Terminal {
         cells.any(|cell| cell.fgcolor() != vt100::Color::Default || cell.bgcolor() != vt100::Color::Default)
     }
 
-    /// Waits until the screen is so, and says it.
+    /// Waits until the screen fulfills a condition, and returns it.
     pub(crate) fn wait_for(&mut self, what: &str, so: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -147,7 +150,7 @@ impl Terminal {
         self.wait_for(&format!("{text:?}"), |screen| screen.contains(text))
     }
 
-    /// Waits for bytes to be written.
+    /// Waits for bytes in the output.
     pub(crate) fn wait_for_bytes(&mut self, bytes: &[u8]) {
         let deadline = Instant::now() + PATIENCE;
         let mut from = 0;
@@ -165,9 +168,11 @@ impl Terminal {
         }
     }
 
-    /// Takes in what the program has written, or waits for some. `false` if it has ended and all was read.
+    /// Reads what the program has written, or waits for output. Returns `false` if the program has
+    /// ended and everything was read.
     fn read(&mut self, most: Duration) -> bool {
-        // In short steps: the end of a program makes no noise, as this test has its terminal open.
+        // In short steps, because the end of the program causes no event: this test has its
+        // terminal open.
         let step = most.min(Duration::from_millis(100));
         let ended = self.ended();
         let mut fds = [PollFd::new(&self.keys, PollFlags::IN)];
@@ -195,7 +200,8 @@ impl Terminal {
         self.status.is_some()
     }
 
-    /// Waits until the program has ended, reads all, and says its code, or 128 and the signal.
+    /// Waits until the program has ended, reads everything, and returns its exit code, or 128 plus
+    /// the signal.
     pub(crate) fn end(&mut self) -> i32 {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -214,14 +220,14 @@ impl Terminal {
             let options = WaitOptions::UNTRACED | WaitOptions::NOHANG;
             let status = waitpid(Some(self.pid()), options).expect("a child");
             if status.is_some_and(|(_, status): (_, WaitStatus)| status.stopped()) {
-                // What it wrote before.
+                // Reads the output from before the stop.
                 while self.pending() {
                     self.read(Duration::ZERO);
                 }
                 return;
             }
             if let Some((_, status)) = status {
-                // It was waited for just now.
+                // The program was waited for just now.
                 self.status = Some(status.exit_status().unwrap_or(-1));
                 while self.pending() {
                     self.read(Duration::ZERO);
@@ -238,7 +244,8 @@ impl Terminal {
         poll(&mut fds, Some(&Timespec::default())).expect("a poll") > 0
     }
 
-    /// What of the terminal is not as it was before the program: nothing, if all is well.
+    /// Returns the settings of the terminal that differ from those before the program; empty on
+    /// success.
     pub(crate) fn left_behind(&self) -> Vec<String> {
         let mut left = Vec::new();
         let now = tcgetattr(&self.theirs).expect("settings");
@@ -261,7 +268,7 @@ impl Terminal {
                 let windows = self.written.windows(what.len());
                 windows.rev().position(|window| window == what.as_bytes())
             };
-            // Counted from the end: the smaller is the later.
+            // Positions are counted from the end, so that the smaller one is later.
             if let Some(set) = last(set)
                 && last(reset).is_none_or(|reset| reset > set)
             {
@@ -281,7 +288,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Rows or columns, as vt100 takes them.
+/// Returns a number of rows or columns, as vt100 takes them.
 fn cells(number: u16) -> NonZeroU16 {
     NonZeroU16::new(number).expect("a terminal has some")
 }

@@ -1,4 +1,5 @@
-//! A recording that plays on a terminal. It is made up: a minute, in which three files are written, one after the other.
+//! Tests of a replay on a terminal. The recording is synthetic: one minute, in which three files
+//! are written one after the other.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,10 @@ use super::{Directory, TAKEN, viewer, zctrace};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// When a program writes how much to a file of its own: after seconds, mebibytes.
+/// Writes of programs to files of their own: time in seconds, and size in MiB.
 const WRITES: [(u64, u64); 3] = [(1, 1), (25, 2), (55, 4)];
 
-/// The recording.
+/// Creates the recording.
 fn made_up(directory: &Directory) -> PathBuf {
     let path = directory.0.join("made-up.zct");
     let file = Writer::create(&path).expect("a file");
@@ -52,9 +53,9 @@ fn replay(path: &Path, more: &[&str]) -> Terminal {
     viewer(&[&["replay", path], more].concat(), (110, 30))
 }
 
-/// Waits until the header says where it is, and so much has arrived.
+/// Waits until the header shows a position and a number of delivered bytes.
 fn wait_at(terminal: &mut Terminal, badge: &str, arrived: &str) {
-    let arrived = format!("{arrived} that arrived");
+    let arrived = format!("{arrived} delivered");
     terminal.wait_for(&format!("{badge}, and {arrived}"), |text| {
         text.contains(badge) && text.contains(&arrived)
     });
@@ -64,36 +65,36 @@ fn wait_at(terminal: &mut Terminal, badge: &str, arrived: &str) {
 fn replay_plays_pauses_and_seeks() {
     let directory = Directory::new("replay");
     let mut terminal = replay(&made_up(&directory), &[]);
-    // It plays by itself to where something happens.
+    // The replay runs by itself up to the first write.
     let text = terminal.wait_for("the first file", |text| {
-        text.contains(" REPLAY ") && text.contains("1.0 MiB that arrived")
+        text.contains(" REPLAY ") && text.contains("1.0 MiB delivered")
     });
     assert!(text.contains(" of 00:01:00, 1x"), "{text}");
     terminal.press(" ");
-    terminal.wait(" STANDS ");
-    // While it stands time does not pass, so that each place is known.
+    terminal.wait(" PAUSED ");
+    // No time passes while the replay is paused, so that each position is known.
     terminal.press("[[[[[[");
-    terminal.wait(" STANDS 00:00:00 of 00:01:00, 1x");
-    terminal.wait("No bytes have arrived anywhere until this time");
+    terminal.wait(" PAUSED 00:00:00 of 00:01:00, 1x");
+    terminal.wait("No bytes were delivered up to this time");
     terminal.press("]");
-    wait_at(&mut terminal, " STANDS 00:00:10 of 00:01:00", "1.0 MiB");
+    wait_at(&mut terminal, " PAUSED 00:00:10 of 00:01:00", "1.0 MiB");
     terminal.press("]]");
-    wait_at(&mut terminal, " STANDS 00:00:30 of 00:01:00", "3.0 MiB");
+    wait_at(&mut terminal, " PAUSED 00:00:30 of 00:01:00", "3.0 MiB");
     terminal.press("[");
-    wait_at(&mut terminal, " STANDS 00:00:20 of 00:01:00", "1.0 MiB");
+    wait_at(&mut terminal, " PAUSED 00:00:20 of 00:01:00", "1.0 MiB");
     terminal.press("+");
     terminal.wait("00:00:20 of 00:01:00, 2x");
     terminal.press("--");
     terminal.wait("00:00:20 of 00:01:00, 0.5x");
-    // As fast as it goes, and on to the end by itself. There it stands, and cannot be sent further.
+    // At full speed the replay runs to its end. There it stops, and cannot seek further.
     terminal.press(&"+".repeat(20));
     terminal.wait(", 1024x");
     terminal.press(" ");
-    wait_at(&mut terminal, " STANDS 00:01:00 of 00:01:00, 1024x", "7.0 MiB");
+    wait_at(&mut terminal, " END 00:01:00 of 00:01:00, 1024x", "7.0 MiB");
     terminal.press("]");
     terminal.press(&"-".repeat(20));
-    terminal.wait(" STANDS 00:01:00 of 00:01:00, 0.015625x");
-    // From the end it begins again, now so slowly that it is at its start for a minute.
+    terminal.wait(" END 00:01:00 of 00:01:00, 0.015625x");
+    // At its end the replay starts again, now so slowly that it stays at its start for a minute.
     terminal.press(" ");
     terminal.wait(" REPLAY 00:00:00 of 00:01:00, 0.015625x");
     terminal.press("]");
@@ -122,7 +123,7 @@ fn replay_options_change_the_display() {
         ],
     );
     let text = terminal.wait_for("the end", |text| {
-        text.contains(" STANDS 00:00:30 of 00:00:30, 1x") && text.contains("hides 1 flow |")
+        text.contains(" END 00:00:30 of 00:00:30, 1x") && text.contains("hides 1 flow |")
     });
     assert!(text.is_ascii() && !terminal.is_colored(), "{text}");
     terminal.press("Q");
@@ -130,14 +131,14 @@ fn replay_options_change_the_display() {
     assert_eq!(terminal.left_behind(), [""; 0]);
     let text = String::from_utf8_lossy(&terminal.written).into_owned();
     let after = text.rsplit("\x1b[?1049l").next().expect("the screen from before");
-    assert!(after.contains("3.0 MiB that arrived"), "{after}");
+    assert!(after.contains("3.0 MiB delivered"), "{after}");
 
     let mut terminal = replay(&path, &["--from", "20s", "--speed", "0.001"]);
     wait_at(&mut terminal, " REPLAY 00:00:20 of 00:01:00, 0.001x", "1.0 MiB");
     terminal.press("q");
     assert_eq!(terminal.end(), 0);
 
-    // What is asked of reports has no viewer.
+    // Options of reports disable the viewer.
     let mut command = zctrace();
     command
         .arg("replay")
@@ -146,7 +147,7 @@ fn replay_options_change_the_display() {
     let mut terminal = Terminal::start(command, 110, 30).expect("a terminal");
     assert_eq!(terminal.end(), 0, "{}", terminal.text());
     assert!(!terminal.written.windows(TAKEN.len()).any(|window| window == TAKEN));
-    assert!(terminal.text().contains("7.0 MiB that arrived"), "{}", terminal.text());
+    assert!(terminal.text().contains("7.0 MiB delivered"), "{}", terminal.text());
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn damaged_recording_reports_the_unused_part() {
     assert!(told.contains("the recording is cut short"), "{told}");
 
     let mut terminal = replay(&path, &["--speed", "max"]);
-    // Its log has it in full.
+    // The log has the full text.
     terminal.press("7");
     terminal.wait_for("the log", |text| {
         text.contains("[7 Log]") && text.contains("is cut short")
@@ -179,7 +180,7 @@ fn damaged_recording_reports_the_unused_part() {
     let after = text.rsplit("\x1b[?1049l").next().expect("the screen from before");
     assert!(after.replace('\r', "").contains(&told), "{after:?} has not {told:?}");
 
-    // Nothing of what has no head can be shown.
+    // A recording without a header cannot be shown.
     fs::write(&path, &whole[..20]).expect("it can be cut");
     let mut command = zctrace();
     command.arg("replay").arg(&path);
@@ -188,13 +189,13 @@ fn damaged_recording_reports_the_unused_part() {
     assert!(!terminal.written.windows(TAKEN.len()).any(|window| window == TAKEN));
 }
 
-/// What `recording/tests/compat` is about: 256 KiB by sendfile, by splice and by write.
+/// The recording of `recording/tests/compat`: 256 KiB by sendfile, by splice and by write.
 #[test]
 fn shows_the_committed_recording() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recording/tests/compat/send-1.0.zct");
     let mut terminal = replay(&path, &["--speed", "max"]);
     terminal.wait_for("its end", |text| {
-        text.contains(" STANDS ") && ["sendfile", "splice", "write"].iter().all(|call| text.contains(call))
+        text.contains(" END ") && ["sendfile", "splice", "write"].iter().all(|call| text.contains(call))
     });
     terminal.press("q");
     assert_eq!(terminal.end(), 0, "{}", terminal.text());

@@ -1,4 +1,5 @@
-//! The baseline: what a good run copied, by kinds of ends and by reason, to be compared with later runs.
+//! The baseline: bytes that a good run copied, by kinds of endpoints and by reason, for comparison
+//! with later runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,39 +15,39 @@ use crate::filter::Match;
 /// Name and version of the file's format.
 const FORMAT: &str = "zctrace-baseline/1";
 
-/// What stands for the code of copies that no reason explains.
+/// Code of copies that no reason explains.
 const UNEXPLAINED: &str = "unexplained";
 
-/// Bytes copied, by kinds of ends (`file:tcp`) and code.
+/// Copied bytes, by kinds of endpoints (`file:tcp`) and reason code.
 type Copied = BTreeMap<(String, String), u64>;
 
-/// What a run copied on the way to the ends that it was judged by.
+/// Bytes that a run copied on the path to the judged endpoints.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Baseline {
     endpoints: String,
     copied: Copied,
 }
 
-/// More is copied than in the baseline, or something that was not copied there.
+/// A copy that the baseline does not have, or bytes beyond it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Regression {
-    /// Between which kinds of ends, as `file:tcp`.
+    /// Kinds of the two endpoints, as `file:tcp`.
     pub(crate) path: String,
-    /// Why.
+    /// Reason code.
     pub(crate) code: String,
-    /// How many bytes more.
+    /// Additional bytes.
     pub(crate) bytes: u64,
 }
 
 impl fmt::Display for Regression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, code) = (printable(&self.path), printable(&self.code));
-        write!(f, "+{} copied in {path}, {code}, since last run", size(self.bytes))
+        write!(f, "+{} copied in {path}, {code}, since the baseline", size(self.bytes))
     }
 }
 
 impl Baseline {
-    /// What this run copied. What the criteria allow is left out.
+    /// Returns the copies of a run, without those that the criteria allow.
     pub(crate) fn from_report(report: &Report, criteria: &Criteria) -> Self {
         let mut copied = Copied::new();
         let mut add = |path: &str, code: &str, bytes: u64| {
@@ -84,7 +85,7 @@ impl Baseline {
         }
     }
 
-    /// What `now` copied more than this.
+    /// Returns the copies of `now` beyond this baseline.
     pub(crate) fn regressions(&self, now: &Self) -> Vec<Regression> {
         let more = now.copied.iter().filter_map(|(key, &bytes)| {
             let before = self.copied.get(key).copied().unwrap_or(0);
@@ -97,7 +98,7 @@ impl Baseline {
         more.collect()
     }
 
-    /// The file's text.
+    /// Returns the text of the file.
     pub(crate) fn to_json(&self) -> String {
         let mut copied: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
         for ((path, code), &bytes) in &self.copied {
@@ -107,19 +108,19 @@ impl Baseline {
         format!("{value:#}\n")
     }
 
-    /// Reads a file's text, for these criteria.
+    /// Parses the text of a file that was written for the same criteria.
     pub(crate) fn from_json(text: &str, criteria: &Criteria) -> Result<Self, String> {
-        let value: Value = serde_json::from_str(text).map_err(|error| format!("this is not valid JSON: {error}"))?;
+        let value: Value = serde_json::from_str(text).map_err(|error| format!("not valid JSON: {error}"))?;
         let word = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
         if word("schema") != FORMAT {
             return Err(format!(
-                "this is no baseline of this version: `schema` is {:?}, not {FORMAT:?}",
+                "not a baseline of this version: `schema` is {:?}, not {FORMAT:?}",
                 word("schema")
             ));
         }
         if word("to") != criteria.endpoints() {
             return Err(format!(
-                "it was made for `{}`, and this is about `{}`",
+                "it was made for `{}`, and this run judges `{}`",
                 printable(word("to")),
                 criteria.endpoints()
             ));
@@ -127,10 +128,10 @@ impl Baseline {
         let mut copied = Copied::new();
         let paths = value.get("copied").and_then(Value::as_object);
         for (path, codes) in paths.ok_or("it has no object `copied`")? {
-            for (code, bytes) in codes.as_object().ok_or("`copied` holds something else than objects")? {
+            for (code, bytes) in codes.as_object().ok_or("`copied` must hold objects only")? {
                 let bytes = bytes
                     .as_u64()
-                    .ok_or_else(|| format!("`{}` is no number of bytes", printable(code)))?;
+                    .ok_or_else(|| format!("`{}` is not a number of bytes", printable(code)))?;
                 copied.insert((path.clone(), code.clone()), bytes);
             }
         }
@@ -187,8 +188,8 @@ mod tests {
         assert_eq!(
             said,
             [
-                "+64.0 KiB copied in file:tcp, ZC07, since last run",
-                "+5 B copied in file:tcp, ZC31, since last run"
+                "+64.0 KiB copied in file:tcp, ZC07, since the baseline",
+                "+5 B copied in file:tcp, ZC31, since the baseline"
             ]
         );
         assert_eq!(now.regressions(&now), []);

@@ -65,7 +65,7 @@ fn run_and_judge(options: &Options) -> Result<u8, u8> {
     if let Some(file) = new_baseline {
         remarks.push(file.save(&now, &judgment)?);
     } else if options.baseline.is_none() {
-        remarks.push("last good: no baseline given (write one with --save-baseline FILE)".to_owned());
+        remarks.push("no baseline to compare with (write one with --save-baseline FILE)".to_owned());
     }
     let text = render_judgment(report, options, &judgment, finished.stop_reason, &remarks);
     let code = output.write(&text, exit_code_of(&judgment, finished.stop_reason));
@@ -163,7 +163,7 @@ impl BaselineFile {
         let shown = printable(&shown);
         if judgment.outcome() == Outcome::Open {
             return Ok(format!(
-                "baseline: {shown} is not written, since not all is known of this run"
+                "baseline: {shown} is not written, because the run is inconclusive"
             ));
         }
         let text = now.to_json();

@@ -1,4 +1,4 @@
-//! What a run is judged by: which ends, and how much may be copied on the way to them.
+//! Criteria of a judgment: the endpoints, and how much may be copied on the path to them.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ use zctrace_report::text::count;
 use crate::filter::{Match, Pattern};
 use crate::quantity::{parse_bytes, parse_decimal};
 
-/// How much may be copied, or be unknown.
+/// Limit of copied or unknown bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Limit {
-    /// So many bytes.
+    /// Number of bytes.
     Bytes(u64),
-    /// So many parts of a thousand million of the bytes that arrived.
+    /// Share of the delivered bytes, in billionths.
     Share(u64),
 }
 
 impl Limit {
-    /// What one percent is as a [`Limit::Share`].
+    /// One percent as a [`Limit::Share`].
     pub(crate) const PER_PERCENT: u64 = 10_000_000;
 
     /// Parses a limit: a size, or a percentage of the delivered bytes.
@@ -61,7 +61,7 @@ impl fmt::Display for Limit {
     }
 }
 
-/// A number of bytes, exact, for sentences that are compared with a limit: `65 536 bytes`.
+/// Formats an exact number of bytes, for sentences that compare it with a limit: `65 536 bytes`.
 pub(crate) fn exact_bytes(bytes: u128) -> String {
     match u64::try_from(bytes).unwrap_or(u64::MAX) {
         0 => "0".to_owned(),
@@ -70,25 +70,25 @@ pub(crate) fn exact_bytes(bytes: u128) -> String {
     }
 }
 
-/// All that a run is judged by.
+/// Criteria that a run is judged by.
 #[derive(Clone, Debug)]
 pub(crate) struct Criteria {
-    /// Bytes count that arrived at any of these.
+    /// Endpoints at which delivered bytes are judged.
     pub(crate) to: Vec<Pattern>,
-    /// And that came from any of these; from anywhere if there are none.
+    /// Endpoints that the judged bytes come from; empty for any.
     pub(crate) from: Vec<Pattern>,
-    /// How much may be copied. If nothing says so, only the baseline judges.
+    /// Limit of copied bytes. Without one, only the baseline is checked.
     pub(crate) max_copied: Option<Limit>,
-    /// How much may be unknown. If nothing says so, what is unknown may not decide the verdict.
+    /// Limit of unknown bytes. Without one, unknown bytes must not be able to change the verdict.
     pub(crate) max_unknown: Option<Limit>,
-    /// How many bytes must arrive for there to be something to judge.
+    /// Minimum number of delivered bytes for a verdict.
     pub(crate) min_bytes: u64,
-    /// Copies for these reasons do not count, nor do unknowns.
+    /// Reasons whose copied and unknown bytes do not count.
     pub(crate) allow: Vec<Reason>,
 }
 
 impl Criteria {
-    /// Whether a flow between these two is judged.
+    /// Returns whether a flow between two endpoints is judged.
     pub(crate) fn matches(&self, from: &End, to: &End, folded: u64) -> Match {
         let best = |patterns: &[Pattern], end| patterns.iter().map(|pattern| pattern.matches(end, folded)).max();
         let to = best(&self.to, to).unwrap_or(Match::No);
@@ -96,7 +96,7 @@ impl Criteria {
         to.min(from)
     }
 
-    /// `file, socket` or `file, socket from tcp`.
+    /// Formats the endpoints, as `file, socket` or `file, socket from tcp`.
     pub(crate) fn endpoints(&self) -> String {
         let list = |patterns: &[Pattern]| {
             let words: Vec<String> = patterns.iter().map(ToString::to_string).collect();

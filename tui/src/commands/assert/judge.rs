@@ -1,4 +1,5 @@
-//! The judgment: a pure function of a report and the criteria. What is not shown never makes it pass.
+//! The judgment, a pure function of a report and the criteria. Bytes without evidence never make it
+//! pass.
 
 use std::fmt::Write as _;
 
@@ -11,36 +12,39 @@ use super::baseline::Regression;
 use super::criteria::{Criteria, exact_bytes};
 use crate::filter::Match;
 
-/// What became of the bytes that are judged. JudgedBytes are wider than their parts.
+/// Totals of the judged bytes, in wider integers than their parts.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct JudgedBytes {
-    /// Bytes that arrived.
+    /// Delivered bytes.
     pub(crate) delivered: u64,
-    /// Bytes that neither moved nor were copied: zeros, clones, discards. They did not arrive.
+    /// Bytes that were neither moved nor copied: holes, reflinks, discarded. They are not
+    /// delivered.
     pub(crate) excluded: u64,
-    /// Of those that arrived: copied, for a reason that is not allowed.
+    /// Delivered bytes that were copied for a reason that is not allowed.
     pub(crate) copied: u128,
-    /// Bytes that were also copied out on the way, by looks that are not allowed.
+    /// Bytes that were also copied out on the path, by peeks that are not allowed.
     pub(crate) peeked: u128,
-    /// Of those that arrived: unknown, for a reason that is not allowed.
+    /// Delivered bytes that are unknown for a reason that is not allowed.
     pub(crate) unknown: u128,
-    /// Bytes in rows of folded flows of which it cannot be told whether they are judged; and looks that belong to no flow.
+    /// Bytes that may or may not be judged: in folded rows with discarded names, and peeks that
+    /// belong to no flow.
     pub(crate) undecided: u128,
 }
 
-/// The judgment of a run.
+/// Judgment of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Judgment {
-    /// What it rests on.
+    /// Totals that the judgment is based on.
     pub(crate) bytes_judged: JudgedBytes,
-    /// The numbers of the flows that were judged.
+    /// Numbers of the judged flows.
     pub(crate) flows: Vec<u64>,
-    /// Each rule with what became of it; the first one is what was asked.
+    /// Outcome of each rule. The first one is the main criterion.
     pub(crate) rules: Vec<Assertion>,
 }
 
 impl Judgment {
-    /// What became of all rules together: one that is broken breaks it, else one that is open leaves it open.
+    /// Returns the outcome of all rules together: broken if any rule is broken, else open if any is
+    /// open.
     pub(crate) fn outcome(&self) -> Outcome {
         for outcome in [Outcome::Broken, Outcome::Open] {
             if self.rules.iter().any(|rule| rule.outcome == outcome) {
@@ -51,7 +55,7 @@ impl Judgment {
     }
 }
 
-/// Judges a report. `regressions` is what is copied more than the baseline has, if there is a baseline.
+/// Judges a report. `regressions` are the copies beyond the baseline, if there is one.
 pub(crate) fn judge(report: &Report, criteria: &Criteria, regressions: Option<&[Regression]>) -> Judgment {
     let mut bytes_judged = JudgedBytes::default();
     let mut flows = Vec::new();
@@ -65,7 +69,7 @@ pub(crate) fn judge(report: &Report, criteria: &Criteria, regressions: Option<&[
             }
         }
     }
-    // What the program alone says is judged nowhere: the reads that it says it made are in the flows.
+    // Peeks that only a program reports are not judged, because their reads are in the flows.
     let of_no_flow = report
         .looks
         .iter()
@@ -94,7 +98,8 @@ fn is_allowed(reason: Option<Reason>, allow: &[Reason]) -> bool {
     reason.is_some_and(|reason| allow.contains(&reason))
 }
 
-/// Adds a flow. What is allowed is taken off only as far as reasons show that nothing else copied the same bytes.
+/// Adds a flow. Allowed reasons are subtracted only as far as they show that nothing else copied
+/// the same bytes.
 fn add_flow(bytes_judged: &mut JudgedBytes, report: &Report, flow: &Flow, allow: &[Reason]) {
     let account = &flow.account;
     bytes_judged.delivered = bytes_judged.delivered.saturating_add(account.arrived());
@@ -104,8 +109,8 @@ fn add_flow(bytes_judged: &mut JudgedBytes, report: &Report, flow: &Flow, allow:
         let forgiven = causes.filter(|cause| is_allowed(cause.code.reason(), allow));
         forgiven.map(|cause| u128::from(cause.bytes)).sum()
     };
-    // Reasons count a byte as often as it was copied. So what is left of all copies, after those that are allowed, is at
-    // least the number of bytes that something else copied too.
+    // Reasons count a byte as often as it was copied. After subtracting the allowed copies, the
+    // rest is a lower bound of the bytes that something else copied too.
     let copies = u128::from(flow.copy_bytes.max(account.copied));
     let left = copies.saturating_sub(explained(Class::Copy));
     bytes_judged.copied += left.min(u128::from(account.copied));
@@ -118,7 +123,7 @@ fn add_flow(bytes_judged: &mut JudgedBytes, report: &Report, flow: &Flow, allow:
 
 fn check_copied(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Assertion> {
     let limit = criteria.max_copied?;
-    let rule = format!("at most {limit} copied on the way to {}", criteria.endpoints());
+    let rule = format!("at most {limit} copied on the path to {}", criteria.endpoints());
     let bytes = bytes_judged.copied + bytes_judged.peeked;
     let mut found = format!(
         "{} of {} were copied",
@@ -128,11 +133,11 @@ fn check_copied(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asser
     if bytes_judged.peeked > 0 {
         let _ = write!(
             found,
-            ", {} of them by looks on the way",
+            ", {} of them by peeks on the path",
             wide_count(bytes_judged.peeked)
         );
     }
-    // What is unknown, and not forgiven by a limit of its own, may have been copied.
+    // Unknown bytes without a limit of their own may have been copied.
     let unknown = if criteria.max_unknown.is_some() {
         0
     } else {
@@ -153,18 +158,18 @@ fn check_copied(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asser
 fn check_baseline(criteria: &Criteria, regressions: Option<&[Regression]>) -> Option<Assertion> {
     let regressions = regressions?;
     let rule = format!(
-        "no more copied than in the baseline on the way to {}",
+        "no more copied than in the baseline on the path to {}",
         criteria.endpoints()
     );
     let list: Vec<String> = regressions.iter().map(ToString::to_string).collect();
-    // A limit says what may be copied; beside one the baseline only tells what changed.
+    // Beside a limit, the baseline only shows differences.
     let outcome = if regressions.is_empty() || criteria.max_copied.is_some() {
         Outcome::Held
     } else {
         Outcome::Broken
     };
     let found = if list.is_empty() {
-        "nothing is copied that was not copied in the baseline".to_owned()
+        "no copies beyond the baseline".to_owned()
     } else {
         list.join("; ")
     };
@@ -175,11 +180,11 @@ fn check_unknown(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asse
     let ends = criteria.endpoints();
     let all = bytes_judged.unknown + bytes_judged.undecided;
     let found = format!(
-        "of {} of {} it is not known whether they were copied",
+        "{} of {} may or may not have been copied",
         exact_bytes(all),
         exact_bytes(bytes_judged.delivered.into())
     );
-    // With a limit on copies alone, unknown bytes were counted there; what perhaps belongs here was not.
+    // With a limit on copies alone, unknown bytes were counted there, and undecided bytes were not.
     let (limit, bytes) = match (criteria.max_unknown, criteria.max_copied) {
         (Some(limit), _) => (limit, all),
         (None, Some(_)) => (super::Limit::Bytes(0), bytes_judged.undecided),
@@ -193,30 +198,30 @@ fn check_unknown(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asse
     if outcome == Outcome::Held && criteria.max_unknown.is_none() {
         return None;
     }
-    let rule = format!("at most {limit} unknown on the way to {ends}");
+    let rule = format!("at most {limit} unknown on the path to {ends}");
     Some(Assertion::new(rule, outcome, found))
 }
 
 fn check_delivered(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Assertion {
     let (ends, least) = (criteria.endpoints(), criteria.min_bytes.max(1));
     let rule = if least == 1 {
-        format!("something arrives at {ends}")
+        format!("something is delivered to {ends}")
     } else {
-        format!("at least {} arrive at {ends}", exact_bytes(least.into()))
+        format!("at least {} delivered to {ends}", exact_bytes(least.into()))
     };
     let enough = bytes_judged.delivered >= least;
     let mut found = match bytes_judged.delivered {
-        0 => format!("nothing arrived at {ends}, so there is nothing to judge"),
-        some if enough => format!("{} arrived", exact_bytes(some.into())),
+        0 => format!("nothing was delivered to {ends}, so there is nothing to judge"),
+        some if enough => format!("{} were delivered", exact_bytes(some.into())),
         some => format!(
-            "only {} arrived at {ends}, too little to judge",
+            "only {} were delivered to {ends}, too little to judge",
             exact_bytes(some.into())
         ),
     };
     if !enough && bytes_judged.excluded > 0 {
         let _ = write!(
             found,
-            " ({} were zeros, clones or discarded)",
+            " ({} were holes, reflinks or discarded)",
             exact_bytes(bytes_judged.excluded.into())
         );
     }
@@ -224,7 +229,7 @@ fn check_delivered(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Assertion
     Assertion::new(rule, outcome, found)
 }
 
-/// Whether watching saw all that it must have seen.
+/// Checks that the trace was complete.
 fn check_coverage(report: &Report) -> Assertion {
     let mut missing = Vec::new();
     if report.loss.any() {
@@ -234,12 +239,12 @@ fn check_coverage(report: &Report) -> Assertion {
         });
     }
     if report.overhead.fell_back {
-        missing.push("watching fell back to counters".to_owned());
+        missing.push("tracing fell back to counters".to_owned());
     }
     for not in &report.coverage.not_observed {
         let done = |number: Option<u64>| number.is_some_and(|number| number > 0);
         if done(not.calls) || done(not.bytes) {
-            missing.push(format!("{} was done, which cannot be seen here", not.what));
+            missing.push(format!("{} occurred, which is not covered here", not.what));
         }
     }
     let (outcome, found) = if missing.is_empty() {
@@ -247,7 +252,7 @@ fn check_coverage(report: &Report) -> Assertion {
     } else {
         (Outcome::Open, missing.join("; "))
     };
-    Assertion::new("nothing was missed while watching", outcome, found)
+    Assertion::new("tracing was complete", outcome, found)
 }
 
 #[cfg(test)]

@@ -31,9 +31,9 @@ pub(super) fn judgment_text(
     text.push('\n');
     for rule in &judgment.rules {
         let mark = match rule.outcome {
-            Outcome::Held => "=  held    ",
-            Outcome::Broken => "x  broken  ",
-            _ => "?  open    ",
+            Outcome::Held => "=  passed     ",
+            Outcome::Broken => "x  failed     ",
+            _ => "?  undecided  ",
         };
         wrap(
             &mut text,
@@ -43,10 +43,10 @@ pub(super) fn judgment_text(
     }
     let judged = |id| judgment.flows.contains(&id);
     match judgment.outcome() {
-        // What held needs no mending; what was copied within the limit is worth a line each all the same.
+        // A passed judgment needs no hints, but copies within the limit are listed.
         Outcome::Held => write_reasons(&mut text, report, judged),
         Outcome::Broken => write_body(&mut text, report, judged),
-        // What is missing may be anywhere.
+        // The missing bytes may belong to any flow.
         _ => write_body(&mut text, report, |_| true),
     }
     if !remarks.is_empty() {
@@ -58,7 +58,7 @@ pub(super) fn judgment_text(
     text
 }
 
-/// The first line.
+/// Writes the first line.
 fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
     let first = |outcome: &Outcome| judgment.rules.iter().find(|rule| rule.outcome == *outcome);
     let found = |rule: Option<&Assertion>| rule.map_or_else(String::new, |rule| printable(&rule.found).into_owned());
@@ -81,10 +81,10 @@ fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
             let bytes_judged = &judgment.bytes_judged;
             let limit = match criteria.max_copied {
                 Some(limit) => format!("the limit is {limit}"),
-                None => "no limit was given".to_owned(),
+                None => "no limit is given".to_owned(),
             };
             let rest = format!(
-                "{} of the {} that arrived at {} were copied; {limit}",
+                "{} of the {} delivered to {} were copied; {limit}",
                 exact_bytes(bytes_judged.copied + bytes_judged.peeked),
                 exact_bytes(bytes_judged.delivered.into()),
                 criteria.endpoints(),
@@ -92,11 +92,11 @@ fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
             wrap(text, "PASSED   ", &rest);
         }
         _ => {
-            // That nothing arrived says more than what else is missing then.
+            // An endpoint without any delivered bytes is the most useful reason.
             let nothing = judgment.rules.iter().find(|rule| {
                 rule.outcome == Outcome::Open
                     && judgment.bytes_judged.delivered == 0
-                    && rule.found.starts_with("nothing arrived")
+                    && rule.found.starts_with("nothing was delivered")
             });
             let mut rest = found(nothing.or_else(|| first(&Outcome::Open)));
             if nothing.is_some() {
@@ -107,22 +107,23 @@ fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
     }
 }
 
-/// Looks are not bytes that arrived, so all is not the most.
+/// Returns the share of the delivered bytes. It can exceed 100 %, because peeks are not delivered
+/// bytes.
 fn percent_of(bytes: u128, arrived: u64) -> String {
     percent(u64::try_from(bytes).unwrap_or(u64::MAX), arrived)
 }
 
-/// What arrived, and what became of it.
+/// Describes the delivered bytes and their verdicts.
 fn deliveries(criteria: &Criteria, judgment: &Judgment) -> String {
     let bytes_judged = &judgment.bytes_judged;
     let wide = |bytes: u128| size(u64::try_from(bytes).unwrap_or(u64::MAX));
     let looks = if bytes_judged.peeked > 0 {
-        format!("; {} were also copied out on the way", wide(bytes_judged.peeked))
+        format!("; {} were also peeked on the path", wide(bytes_judged.peeked))
     } else {
         String::new()
     };
     format!(
-        "{} arrived at {}: {} copied, {} unknown{looks}",
+        "{} delivered to {}: {} copied, {} unknown{looks}",
         size(bytes_judged.delivered),
         criteria.endpoints(),
         wide(bytes_judged.copied),
@@ -178,7 +179,7 @@ mod tests {
         let text = shown(&report, "unix", half, None);
         assert!(
             text.starts_with(
-                "INCONCLUSIVE   nothing arrived at unix, so there is nothing to judge (did the test run?)"
+                "INCONCLUSIVE   nothing was delivered to unix, so there is nothing to judge (did the test run?)"
             ),
             "{text}"
         );

@@ -1,5 +1,5 @@
-//! Canaries for what the oracle of the library has no question for: a page is moved by the demo's own means, then changed
-//! where it came from, and looked at where it arrived.
+//! Canaries for questions that the library's oracle does not answer: a page is moved by the demo
+//! itself, changed at the source, and read at the destination.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
@@ -14,18 +14,18 @@ use super::payload::BLOCK;
 const OLD_PAGE: [u8; BLOCK as usize] = [b'A'; BLOCK as usize];
 const NEW_PAGE: [u8; BLOCK as usize] = [b'B'; BLOCK as usize];
 
-/// What the bytes at the destination say.
+/// Returns the verdict that the bytes at the destination show.
 fn verdict(seen: &[u8]) -> Result<Verdict, DemoError> {
     if seen == NEW_PAGE {
         Ok(Verdict::Shared)
     } else if seen == OLD_PAGE {
         Ok(Verdict::Private)
     } else {
-        Err(DemoError::new("what the canary shows makes no sense"))
+        Err(DemoError::new("the canary shows unexpected bytes"))
     }
 }
 
-/// A page of a file in a pipe, and the file.
+/// Returns a file, and one of its pages in a pipe.
 fn page_in_pipe(fixture: &Fixture) -> Result<(std::fs::File, BufferList), DemoError> {
     let file = fixture.file()?;
     file.write_all_at(&OLD_PAGE, 0)?;
@@ -33,12 +33,12 @@ fn page_in_pipe(fixture: &Fixture) -> Result<(std::fs::File, BufferList), DemoEr
     match list.splice_from(&mut Source::file(&file, ..)?, BLOCK)? {
         Step::Moved(receipt) if receipt.total() == BLOCK && list.counts().copied() == 0 => Ok((file, list)),
         step => Err(DemoError::new(format!(
-            "the canary's page did not go into a pipe: {step:?}"
+            "the canary's page did not enter a pipe: {step:?}"
         ))),
     }
 }
 
-/// Two clones of one page, the first sent to a TCP socket and the second to a UNIX one.
+/// Sends two clones of one page, the first to a TCP socket and the second to a UNIX socket.
 pub(crate) fn two_sinks(fixture: &Fixture) -> Result<[Verdict; 2], DemoError> {
     let (file, list) = page_in_pipe(fixture)?;
     let mut tcp = Tcp::connect(None)?;
@@ -53,7 +53,7 @@ pub(crate) fn two_sinks(fixture: &Fixture) -> Result<[Verdict; 2], DemoError> {
     Ok([first, verdict(&page)?])
 }
 
-/// A look at a page in a pipe.
+/// Peeks at a page in a pipe.
 pub(crate) fn peek(fixture: &Fixture, strategy: PeekStrategy) -> Result<Verdict, DemoError> {
     let (file, list) = page_in_pipe(fixture)?;
     let view = list.peek_with(strategy, ..)?;
@@ -61,7 +61,7 @@ pub(crate) fn peek(fixture: &Fixture, strategy: PeekStrategy) -> Result<Verdict,
     verdict(&view.to_vec())
 }
 
-/// A page of memory, written to a socket as any program does.
+/// Writes a page of memory to a socket, as any program does.
 pub(crate) fn plain_send() -> Result<Verdict, DemoError> {
     let mut tcp = Tcp::connect(None)?;
     let mut page = OLD_PAGE.to_vec();
@@ -69,7 +69,7 @@ pub(crate) fn plain_send() -> Result<Verdict, DemoError> {
     page.copy_from_slice(&NEW_PAGE);
     let mut seen = OLD_PAGE;
     tcp.far.read_exact(&mut seen)?;
-    // The page must still be there when the other side looks, and must have been changed.
+    // The page must live until the other side has read, and must have been changed.
     if page != NEW_PAGE {
         return Err(DemoError::new("the canary was not changed"));
     }

@@ -1,4 +1,4 @@
-//! The certificate of the longest path, on the demo's screen; or why there is none.
+//! The certificate of the longest path, in the demo's output, or why there is none.
 
 use zctrace_probes::probe::SetupError;
 use zctrace_report::text::{count, printable, size};
@@ -9,12 +9,12 @@ use super::render::name;
 use crate::render;
 use crate::render::text::wrap;
 
-/// What the kernel's pages show, or why they were not looked at.
+/// Writes the certificate of the longest path, or why the kernel was not traced.
 pub(super) fn write_longest(text: &mut String, rows: &[PathResult], not_traced: Option<&SetupError>) {
     if let Some(error) = not_traced {
-        text.push_str("\nwithout the kernel's own evidence\n");
+        text.push_str("\nwithout the kernel's evidence\n");
         wrap(text, "  -  ", &printable(&error.to_string()));
-        wrap(text, "        mend  ", &printable(&error.hint()));
+        wrap(text, "        hint  ", &printable(&error.hint()));
         return;
     }
     let longest = rows
@@ -37,18 +37,18 @@ pub(super) fn write_longest(text: &mut String, rows: &[PathResult], not_traced: 
 fn write_stations(text: &mut String, row: &PathResult, certificate: &Certificate) {
     let same = certificate.hops.iter().all(|hop| match hop.shown {
         Shown::Start | Shown::Identity => true,
-        // The device was given the very page.
+        // The device was given the same page.
         Shown::Dma => hop.station.kind == StationKind::BioVec,
         _ => false,
     });
     let verdict = if same { "SAME PAGE AT" } else { "MOVED THROUGH" };
     let pages = certificate.hops.iter().map(|hop| hop.pages).max().unwrap_or(0);
     let head = match certificate.hops.len() {
-        2 => format!("{verdict} BOTH STATIONS   "),
-        many => format!("{verdict} ALL {many} STATIONS   "),
+        2 => format!("{verdict} BOTH STAGES   "),
+        many => format!("{verdict} ALL {many} STAGES   "),
     };
     let what = format!(
-        "{}, {} pages, {}",
+        "{}, {} page references, {}",
         size(certificate.bytes),
         count(pages),
         name(&row.flow)
@@ -56,7 +56,7 @@ fn write_stations(text: &mut String, row: &PathResult, certificate: &Certificate
     wrap(text, &head, &what);
     for (number, hop) in (1..).zip(&certificate.hops) {
         let line = format!(
-            "{}, {} bytes, seen by {}",
+            "{}, {} bytes, observed by {}",
             hop.station,
             count(hop.bytes),
             printable(&hop.seen_by)
@@ -68,7 +68,7 @@ fn write_stations(text: &mut String, row: &PathResult, certificate: &Certificate
     }
     if let Some(example) = certificate.examples.first() {
         let line = format!(
-            "page {} (a name for this run only) held the bytes from offset {} on at all of them",
+            "page {} (a pseudonym for this run) held the bytes from offset {} at every stage",
             printable(&example.page),
             count(example.offset)
         );

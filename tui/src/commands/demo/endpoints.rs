@@ -1,4 +1,4 @@
-//! The ends of the demo's paths: files without names, and sockets on loopback.
+//! The endpoints of the demo's paths: unnamed files, and sockets on loopback.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,19 +14,20 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::payload::BLOCK;
 
-/// How long a reader waits for bytes that do not come. On loopback they come at once.
+/// Timeout of a reader. On loopback, bytes arrive at once.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How the demo's connections share a network they never touch: the one way that every kernel has built in, and that does
-/// not pace. Where the host's way paces (`bbr`), a timer sends the packets, on top of whichever thread runs just then
-/// (`tcp_pace_kick`, net/ipv4/`tcp_output.c`), and there are hosts where no probe runs on top of some threads: what is
-/// sent there is seen by nobody, and unknown.
+/// Congestion control of the demo's connections: the algorithm that every kernel has built in, and
+/// that does not pace. With a pacing one (`bbr`), a timer sends the packets in the context of
+/// whichever thread runs at that time (`tcp_pace_kick`, net/ipv4/`tcp_output.c`). On some hosts no
+/// probe runs in the context of some threads, so that such packets would be unobserved and unknown.
 const UNPACED_CONGESTION_CONTROL: &[u8] = b"reno";
 
-/// Tells files apart that have a name for a moment.
+/// Distinguishes files that have a name for a moment.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// A file in `dir` that nobody else can reach and that is gone with its descriptor, even after a kill.
+/// Creates a file in `dir` that no other process can open, and that disappears with its descriptor,
+/// even after a kill.
 pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
@@ -37,7 +38,8 @@ pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
     if nameless.is_ok() {
         return nameless;
     }
-    // Some filesystems do not know files without names: there it loses its name at once.
+    // Some filesystems do not support `O_TMPFILE`. There, the file is unlinked right after its
+    // creation.
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = dir.join(format!(".zctrace-demo-{}-{number}", std::process::id()));
     let file = options.create_new(true).open(&name)?;
@@ -45,23 +47,24 @@ pub(crate) fn unnamed_file(dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Turns direct I/O on a file on or off. Filesystems without it refuse.
+/// Enables or disables direct I/O on a file. Filesystems without direct I/O return an error.
 pub(crate) fn set_direct(file: &File, on: bool) -> io::Result<()> {
     let mut flags = rustix::fs::fcntl_getfl(file)?;
     flags.set(OFlags::DIRECT, on);
     rustix::fs::fcntl_setfl(file, flags).map_err(|errno| match errno {
         rustix::io::Errno::INVAL => io::Error::new(
             io::ErrorKind::Unsupported,
-            "the filesystem has no direct I/O (O_DIRECT); take another one with --dir",
+            "the filesystem has no direct I/O (O_DIRECT); use another one with --dir",
         ),
         errno => errno.into(),
     })
 }
 
-/// A segment that holds whole blocks and nothing else, so that a file open with `O_DIRECT` takes it: seven blocks, and the
-/// option with timestamps, which the kernel counts as part of the segment (`tcp_current_mss` in net/ipv4/`tcp_output.c`).
+/// Sizes of a TCP segment that holds whole blocks only, so that a file opened with `O_DIRECT`
+/// accepts its pages: seven blocks, plus the timestamp option, which the kernel counts as part of
+/// the segment (`tcp_current_mss` in net/ipv4/`tcp_output.c`).
 ///
-/// More than seven would be cut while the receiver's window is still small.
+/// More than seven blocks would be split while the receiver's window is still small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WholeBlocks {
     /// Bytes of options in each segment.
@@ -71,10 +74,10 @@ pub(crate) struct WholeBlocks {
 impl WholeBlocks {
     const BLOCKS: u32 = 7;
 
-    /// The padded length of the timestamp option (include/net/tcp.h, `TCPOLEN_TSTAMP_ALIGNED`).
+    /// Padded length of the timestamp option (include/net/tcp.h, `TCPOLEN_TSTAMP_ALIGNED`).
     const TIMESTAMPS: u32 = 12;
 
-    /// As this host is set up.
+    /// Returns the sizes for the settings of this host.
     pub(crate) fn here() -> Self {
         let off = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_timestamps").is_ok_and(|set| set.trim() == "0");
         Self {
@@ -82,17 +85,18 @@ impl WholeBlocks {
         }
     }
 
-    /// What `TCP_MAXSEG` must be.
+    /// Returns the value of `TCP_MAXSEG`.
     pub(crate) fn segment(self) -> u32 {
         Self::BLOCKS * BLOCK as u32 + self.options
     }
 
-    /// How much may be under way, at most: two segments, which is less than the window that each connection begins with.
+    /// Returns the maximum number of bytes in flight: two segments, less than the initial window of
+    /// each connection.
     pub(crate) fn in_flight() -> u64 {
         2 * u64::from(Self::BLOCKS) * BLOCK
     }
 
-    /// Why, for the reader.
+    /// Explains the setting to the reader.
     pub(crate) fn note(self) -> String {
         let timestamps = match self.options {
             0 => String::new(),
@@ -101,36 +105,36 @@ impl WholeBlocks {
         format!(
             "file → pipe → TCP → pipe → disk: the sender's TCP_MAXSEG was set to {} = {} × {BLOCK}{timestamps} before \
              connect, so that each segment holds whole blocks. With the default the pages arrive cut, and O_DIRECT \
-             refuses pieces that are not aligned to blocks.",
+             rejects pages that are not aligned to blocks.",
             self.segment(),
             Self::BLOCKS,
         )
     }
 }
 
-/// A connection on loopback: the near side, which sends, and the far one.
+/// A connection on loopback, with the near side, which sends, and the far side.
 #[derive(Debug)]
 pub(crate) struct Tcp {
-    /// Does not wait, as steps of a transfer must not.
+    /// Near side. Non-blocking, because steps of a transfer must not block.
     pub(crate) near: TcpStream,
-    /// Waits a while for bytes.
+    /// Far side. Blocks with a timeout.
     pub(crate) far: TcpStream,
 }
 
 impl Tcp {
-    /// A new connection, with segments as they come, or of this size at most.
+    /// Connects, with the given maximum segment size or the default.
     pub(crate) fn connect(segment: Option<u32>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let near = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         if let Some(segment) = segment {
             near.set_tcp_mss(segment)?;
         }
-        // Refused where an administrator forbids it, and then it stays as it is.
+        // An administrator can forbid the setting, and the connection then keeps its default.
         let _ = near.set_tcp_congestion(UNPACED_CONGESTION_CONTROL);
         near.connect(&listener.local_addr()?.into())?;
         let near = TcpStream::from(near);
         let address = near.local_addr()?;
-        // Somebody else on this host may connect first.
+        // Another process on this host can connect first.
         let far = loop {
             let (far, peer) = listener.accept()?;
             if peer == address {
@@ -142,7 +146,7 @@ impl Tcp {
         Ok(Self { near, far })
     }
 
-    /// The address of the far side, for the report.
+    /// Returns the address of the far side, for the report.
     pub(crate) fn address(&self) -> String {
         self.near
             .peer_addr()
@@ -152,7 +156,8 @@ impl Tcp {
     }
 }
 
-/// A pair of UNIX sockets: near, which does not wait, and far, which waits a while.
+/// Returns a pair of UNIX sockets: the near one is non-blocking, and the far one blocks with a
+/// timeout.
 pub(crate) fn unix_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
@@ -182,7 +187,7 @@ mod tests {
         let used = socket2::SockRef::from(&tcp.near).tcp_congestion().expect("it has one");
         let used = String::from_utf8_lossy(&used);
         let used = used.trim_end_matches('\0');
-        // Where it is forbidden the demo does with what there is.
+        // Where the setting is forbidden, the demo uses the host's algorithm.
         let forbidden = allowed.is_ok_and(|allowed| !allowed.split_whitespace().any(|one| one == reno));
         assert!(used == reno || forbidden, "{used}");
     }

@@ -1,4 +1,4 @@
-//! What all paths share: the directory, the content, the source file, and the questions to the oracle.
+//! What all paths share: the directory, the payload, the source file, and the oracle.
 
 use std::fmt;
 use std::fs::File;
@@ -17,7 +17,7 @@ use zctrace_report::text::printable;
 use super::endpoints;
 use super::payload::Payload;
 
-/// Why something could not run or be asked here, in words for the user.
+/// Why a path could not run or the oracle could not be asked, in words for the user.
 #[derive(Clone, Debug)]
 pub(crate) struct DemoError(String);
 
@@ -45,10 +45,10 @@ impl From<bufferlist::Error> for DemoError {
     }
 }
 
-/// The slowest that a transfer may be before the demo gives up on it, in bytes per second.
+/// Slowest transfer that the demo accepts, in bytes per second.
 const MIN_BYTES_PER_SECOND: u64 = 4 << 20;
 
-/// Where the paths run.
+/// Environment that the paths run in.
 pub(crate) struct Fixture {
     dir: PathBuf,
     payload: Payload,
@@ -56,15 +56,15 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// Makes the content and the source file, and shows the directory to the oracle.
+    /// Creates the payload and the source file, and probes the directory with the oracle.
     pub(crate) fn new(dir: PathBuf, size: u64) -> Result<Self, DemoError> {
         let payload = Payload::new(size)?;
         let file = endpoints::unnamed_file(&dir)
-            .map_err(|error| DemoError::new(format!("no file can be made in {}: {error}", dir.display())))?;
+            .map_err(|error| DemoError::new(format!("no file can be created in {}: {error}", dir.display())))?;
         file.write_all_at(payload.bytes(payload.in_blocks()), 0)
             .map_err(|error| DemoError::new(format!("{} cannot hold the data: {error}", dir.display())))?;
-        // Receipts ask the oracle by themselves, which must have been shown a directory of this filesystem. If it cannot
-        // answer, they say so: unknown.
+        // Receipts ask the oracle by themselves, and it must know a directory of this filesystem.
+        // If it cannot answer, the receipts say unknown.
         let _ = oracle::probe_in(&dir, EndpointKind::File, EndpointKind::Tcp);
         Ok(Self {
             dir,
@@ -73,53 +73,54 @@ impl Fixture {
         })
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub(crate) fn dir(&self) -> &PathBuf {
         &self.dir
     }
 
-    /// What is sent.
+    /// Returns the payload.
     pub(crate) fn payload(&self) -> &Payload {
         &self.payload
     }
 
-    /// The name of its files, for the report: they have none but their directory's.
+    /// Returns the name of the unnamed files in the report, which is that of their directory.
     pub(crate) fn file_name(&self) -> String {
         format!("{}/(unnamed)", self.dir.display())
     }
 
-    /// The first `len` bytes of the source file. Even one byte goes by splice: the demo shows what the kernel does, not what
-    /// the library thinks worth while.
+    /// Returns the first `len` bytes of the source file. Even one byte is spliced, because the demo
+    /// shows what the kernel does, not what the library considers worthwhile.
     pub(crate) fn source(&self, len: u64) -> Result<Source<&OwnedFd>, DemoError> {
         self.part(0..len)
     }
 
-    /// A part of the source file.
+    /// Returns a range of the source file.
     pub(crate) fn part(&self, range: Range<u64>) -> Result<Source<&OwnedFd>, DemoError> {
         Ok(Source::file(&*self.source, range)?.threshold(0))
     }
 
-    /// The same as a segment, which goes to a socket by one sendfile(2).
+    /// Returns the first `len` bytes of the source file as a segment, which goes to a socket by one
+    /// sendfile(2).
     pub(crate) fn extent(&self, len: u64) -> Result<FileExtent, DemoError> {
         Ok(FileExtent::new(Arc::clone(&self.source), ..len)?)
     }
 
-    /// A new file to write to.
+    /// Creates a file to write to.
     pub(crate) fn file(&self) -> Result<File, DemoError> {
         Ok(endpoints::unnamed_file(&self.dir)?)
     }
 
-    /// A transfer of nothing but what is put before it.
+    /// Returns a transfer of nothing but its prefix.
     pub(crate) fn sender<D: AsFd>(&self, sink: Sink<D>) -> Result<Transfer<&OwnedFd, D>, DemoError> {
         Ok(Transfer::new(self.source(0)?, sink).limits(self.limits()))
     }
 
-    /// Moves everything from a source into a sink.
+    /// Transfers everything from a source into a sink.
     pub(crate) fn transfer<S: AsFd, D: AsFd>(&self, source: Source<S>, sink: Sink<D>) -> Result<Receipt, DemoError> {
         Ok(Transfer::new(source, sink).limits(self.limits()).run()?)
     }
 
-    /// Moves `len` bytes from a source into a sink.
+    /// Transfers `len` bytes from a source into a sink.
     pub(crate) fn transfer_len<S: AsFd, D: AsFd>(
         &self,
         source: Source<S>,
@@ -129,20 +130,21 @@ impl Fixture {
         Ok(Transfer::new(source, sink).limits(self.limits().len(len)).run()?)
     }
 
-    /// Gives a list to a sink.
+    /// Sends a list to a sink.
     pub(crate) fn send<D: AsFd>(&self, list: BufferList, sink: Sink<D>) -> Result<Receipt, DemoError> {
         let mut sender = self.sender(sink)?;
         sender.prefix(list);
         Ok(sender.run()?)
     }
 
-    /// Patience that grows with the size, so that a path which hangs ends as a cause and not as a hung demo.
+    /// Returns a deadline that grows with the size, so that a path that hangs ends with an error
+    /// instead of a hung demo.
     fn limits(&self) -> Limits {
         let seconds = 30 + self.payload.len() / MIN_BYTES_PER_SECOND;
         Limits::default().deadline(Instant::now() + Duration::from_secs(seconds))
     }
 
-    /// What the oracle says of a path of such ends, with a canary of its own.
+    /// Asks the oracle about a path of these kinds, with a canary of its own.
     pub(crate) fn ask_oracle(&self, path: &[EndpointKind]) -> Result<Verdict, DemoError> {
         Ok(oracle::probe_path(&self.dir, path)?)
     }

@@ -1,4 +1,4 @@
-//! What stands below the demo's table: each reason in words, who looked, and what the reader must know besides.
+//! The lines below the demo's table: each reason with its hint, the peeks, and notes.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::render::name;
 use crate::commands::explain;
 use crate::render::text::wrap;
 
-/// Each reason once, in words, with what to do; and who looked.
+/// Writes each reason once, with its hint, and the peeks.
 pub(super) fn write_reasons(text: &mut String, rows: &[PathResult]) {
     let of_flows = rows.iter().flat_map(|row| &row.flow.reasons).map(|cause| &cause.code);
     let of_looks = rows.iter().flat_map(|row| &row.peeks).map(|look| &look.code);
@@ -20,7 +20,7 @@ pub(super) fn write_reasons(text: &mut String, rows: &[PathResult]) {
     if reasons.is_empty() {
         return;
     }
-    text.push_str("\nwhy, and what to do\n");
+    text.push_str("\nreasons and hints\n");
     for reason in reasons {
         explain::write_explanation(text, reason);
         if reason == Reason::Peeked {
@@ -43,23 +43,24 @@ fn write_peek(text: &mut String, flow: &Flow, look: &Look) {
         look.how,
         printable(&place)
     );
-    wrap(text, "        who  ", &what);
+    wrap(text, "        peek ", &what);
 }
 
-/// What the reader must know besides.
+/// Writes the notes.
 pub(super) fn write_notes(text: &mut String, fixture: &Fixture, rows: &[PathResult], traced: bool) {
     text.push_str("\nnotes\n");
+    wrap(text, "  -  ", "moved = zero-copy, the same page.");
     if rows.iter().any(|row| row.flow.looked > 0) {
         wrap(
             text,
             "  -  ",
-            "A look copies what it looks at; the path below which it stands moved its bytes all the same.",
+            "A peek copies the bytes it reads; the path above it still moved them.",
         );
     }
     let content = fixture.payload();
     if content.len() != content.in_blocks() {
         let note = format!(
-            "Paths to disk, and lent memory, carry whole blocks: {} bytes instead of {}.",
+            "Paths to disk, and vmspliced memory, carry whole blocks: {} bytes instead of {}.",
             content.in_blocks(),
             content.len()
         );
@@ -68,17 +69,17 @@ pub(super) fn write_notes(text: &mut String, fixture: &Fixture, rows: &[PathResu
     wrap(
         text,
         "  -  ",
-        "`disk` is a file open with O_DIRECT, which asks that the device fetch the pages from where they are.",
+        "`disk` is a file opened with O_DIRECT, which lets the device read the pages in place.",
     );
     for note in rows.iter().filter_map(|row| row.note.as_deref()) {
         wrap(text, "  -  ", note);
     }
     let not_proved = if traced {
-        "What this does not prove: that no byte was changed in place on its way (contents are compared at the ends only), and \
-         what a disk or a network card does below the last station."
+        "Not proved: that no byte was changed in place on its path (contents are compared at the endpoints only), and what a \
+         disk or a network card does below the last stage."
     } else {
-        "What this does not prove: receipts and oracle speak of kinds of ends, and one page stands for all. That the very \
-         pages of these bytes went from station to station only the kernel can show; that takes tracing, and root."
+        "Not proved: receipts and the oracle test kinds of endpoints, with one page for all. That the pages of these bytes \
+         went from stage to stage only the kernel can show, which requires tracing, and root."
     };
     wrap(text, "  -  ", not_proved);
 }

@@ -1,24 +1,25 @@
-//! From receipts to one account of a path, and whether account, content and oracle agree.
+//! Combines the receipts of a path to one account, and checks whether account, payload and oracle
+//! agree.
 //!
-//! Pure: no file and no socket is touched here, so a planted disagreement can be tested.
+//! Pure: no file or socket is used here, so that injected disagreements can be tested.
 
 use bufferlist::oracle::Verdict;
 use bufferlist::{Reason, Receipt};
 use zctrace_contract::reason::Class;
 use zctrace_report::{Account, Agreement, Cause, Flow, OracleWord};
 
-/// What one transfer of a path says of its bytes.
+/// Result of one transfer of a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leg {
     pub(crate) moved: u64,
     pub(crate) copied: u64,
     pub(crate) unknown: u64,
-    /// Why, copies before doubts, with the bytes of each.
+    /// Reasons with their bytes: copies first, then unknown bytes.
     pub(crate) reasons: Vec<(Reason, u64)>,
 }
 
 impl From<Receipt> for Leg {
-    /// Asks the receipt, which asks the oracle: only when the path is at rest.
+    /// Reads the receipt, which asks the oracle. To be called only when the path is idle.
     fn from(receipt: Receipt) -> Self {
         Self {
             moved: receipt.moved(),
@@ -35,10 +36,11 @@ impl Leg {
     }
 }
 
-/// Sets what became of the `payload` of a flow that went over all of `legs`.
+/// Sets the account of a flow of `payload` bytes that went over all of `legs`.
 ///
-/// Which byte of one leg is which of the next is not known, so only what holds in any case is said: as much is copied as
-/// on the leg that copied most, and moved is what is left if no two legs copied or lost sight of the same byte.
+/// The mapping of bytes between legs is not known, so the account states guaranteed bounds. Copied
+/// is the maximum over the legs, and moved is the rest if no two legs copied or lost track of the
+/// same byte.
 pub(crate) fn set_account(flow: &mut Flow, payload: u64, legs: &[Leg]) {
     let copied = legs.iter().map(|leg| leg.copied).max().unwrap_or(0).min(payload);
     let doubted: u64 = legs.iter().map(|leg| leg.copied + leg.unknown).sum();
@@ -77,7 +79,7 @@ fn add_reason(flow: &mut Flow, reason: Reason, bytes: u64) {
     }
 }
 
-/// The word for a verdict in a report.
+/// Converts a verdict for a report.
 pub(crate) fn oracle_verdict(verdict: Verdict) -> OracleWord {
     match verdict {
         Verdict::Shared => OracleWord::Shared,
@@ -85,22 +87,22 @@ pub(crate) fn oracle_verdict(verdict: Verdict) -> OracleWord {
     }
 }
 
-/// Whether a path did what it says.
+/// Judgment of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Judgment {
     /// Payload, receipt and oracle agree.
     Passed,
-    /// Nothing disagrees, but something could not be asked or done here, for this cause.
+    /// Nothing disagrees, but a part could not be asked or done here, for this cause.
     Inconclusive(String),
-    /// They do not agree: one of them is wrong.
+    /// Payload, receipt and oracle disagree, so that one of them is wrong.
     Failed(String),
 }
 
-/// Judges a flow that was to carry `len` bytes. Its content and the oracle's word are set; `mute` says why the oracle had no
-/// answer.
+/// Judges a flow that should have carried `len` bytes. Its payload check and oracle verdict are
+/// set; `oracle_error` says why the oracle had no answer.
 pub(crate) fn judge(flow: &Flow, len: u64, legs: &[Leg], oracle_error: Option<&str>) -> Judgment {
     if flow.content_ok != Some(true) {
-        return Judgment::Failed("what arrived is not what was sent".to_owned());
+        return Judgment::Failed("the delivered bytes differ from the sent ones".to_owned());
     }
     if let Some(leg) = legs.iter().find(|leg| leg.total() != len) {
         return Judgment::Failed(format!(
@@ -129,7 +131,8 @@ pub(crate) fn judge(flow: &Flow, len: u64, legs: &[Leg], oracle_error: Option<&s
     }
 }
 
-/// Whether what a leg copied was copied by the library itself, for want of something that the system did not give.
+/// Returns whether the library itself made the copies of a leg, because the system refused a
+/// resource.
 fn is_resource_shortage(leg: &Leg) -> bool {
     let mut copies = leg.reasons.iter().filter(|(reason, _)| reason.class() == Class::Copy);
     copies.all(|(reason, _)| matches!(reason, Reason::NoPipe | Reason::Forbidden | Reason::CannotSplice))
@@ -140,7 +143,7 @@ mod tests {
     use super::*;
     use zctrace_report::{End, EndKind};
 
-    /// A leg whose copies, or else doubts, have one reason.
+    /// Returns a leg whose copied bytes, or else unknown bytes, have one reason.
     fn leg(moved: u64, copied: u64, unknown: u64, reason: Option<Reason>) -> Leg {
         let bytes = if copied > 0 { copied } else { unknown };
         Leg {

@@ -1,4 +1,4 @@
-//! The kernel's own evidence for the demo's paths, where this process may have it: tier T0.
+//! The kernel's evidence for the demo's paths (tier T0), if this process may trace.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,32 +13,33 @@ use zctrace_report::{Account, Agreement, Cause, End, EndKind, Flow, Look, Report
 use super::judge::{Judgment, Leg};
 use super::paths::PathResult;
 
-/// How often the ring is emptied while a path runs.
+/// Interval at which the ring is drained while a path runs.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// Rows of a report: one path makes a few.
+/// Maximum number of rows in a report. One path makes a few.
 const ROWS: usize = 1000;
 
-/// Probes that watch this very process.
+/// Tracer of this process.
 pub(crate) struct KernelTrace {
     tracer: Tracer,
 }
 
 impl KernelTrace {
-    /// Attaches them. `btf` is a file with the kernel's types, instead of the kernel's own.
+    /// Attaches the probes. `btf` is a BTF file to use instead of the kernel's own.
     pub(crate) fn start(btf: Option<&Path>) -> Result<Self, SetupError> {
         let tracer = Tracer::start(Options {
             btf: btf.map(Path::to_owned),
             ..Options::default()
         })?;
-        // It would be made with the first pipe; so it is there to be found before the first path runs.
+        // The journal would be created with the first pipe. It must exist before the first path
+        // runs, so that the tracer finds it.
         bufferlist::journal::init();
         announce(tracer.cookie());
         Ok(Self { tracer })
     }
 
-    /// Runs something, and tells what the kernel saw of it.
+    /// Runs `run`, and returns its result with the kernel's report of it.
     pub(crate) fn observe<T>(&mut self, run: impl FnOnce() -> T) -> (T, Report) {
-        // What was done between two paths belongs to none.
+        // Discards what was done between two paths.
         self.tracer.interval_report(ROWS);
         let over = AtomicBool::new(false);
         let tracer = &mut self.tracer;
@@ -56,20 +57,20 @@ impl KernelTrace {
         (result, self.tracer.interval_report(ROWS))
     }
 
-    /// What watching cost and lost in all, and what could be seen.
+    /// Returns the cost, loss and coverage of the whole trace.
     pub(crate) fn finish(self) -> Report {
         self.tracer.finish(ROWS)
     }
 }
 
-/// Puts what the kernel saw of a path in the place of what the library says, and compares the two.
+/// Replaces the library's account of a path by the kernel's evidence, and compares the two.
 pub(crate) fn merge_evidence(result: &mut PathResult, observed: &Report) {
     let candidates: Vec<&Flow> = observed
         .flows
         .iter()
         .filter(|flow| is_last_leg(&result.flow, flow))
         .collect();
-    // The oracle tries paths of the same kinds with its canaries; those end elsewhere.
+    // The oracle tries paths of the same kinds with its canaries. Those end at other endpoints.
     let of_same_end = |end: &End| {
         let flows: Vec<&Flow> = candidates.iter().copied().filter(|flow| flow.to == *end).collect();
         let payload: u64 = flows.iter().map(|flow| flow.payload).sum();
@@ -89,15 +90,15 @@ pub(crate) fn merge_evidence(result: &mut PathResult, observed: &Report) {
         flow.calls += leg.calls;
         flow.reasons.extend(leg.reasons.iter().cloned());
     }
-    // Which byte of an earlier leg is which of this one the certificate knows, and only of what moved.
+    // Only the certificate maps bytes of an earlier leg to this one, and only moved bytes.
     flow.certificate = last.iter().find_map(|leg| leg.certificate.clone());
     flow.set_account(account);
     flow.tier = Some(Tier::T0);
     add_segments_and_peeks(result, &last, observed);
     if let Some(bytes) = copied_in_small_packets(&flow) {
         result.note = Some(format!(
-            "{}: the kernel copied {bytes} of {} bytes: what comes in small packets it puts into the room behind the packet \
-             before (net/core/skbuff.c, skb_try_coalesce). Neither receipts nor the oracle can see that.",
+            "{}: the kernel copied {bytes} of {} bytes: it appends small packets to the free space of the previous packet \
+             (net/core/skbuff.c, skb_try_coalesce). Neither receipts nor the oracle can observe that.",
             flow.name.as_deref().unwrap_or_default(),
             flow.payload
         ));
@@ -119,11 +120,11 @@ pub(crate) fn merge_evidence(result: &mut PathResult, observed: &Report) {
     result.flow = flow;
 }
 
-/// Segments of a path that are told of: the largest.
+/// Maximum number of segments reported of a path, the largest first.
 const MAX_SEGMENTS: usize = 8;
 
-/// Takes over which segments the bytes of the last leg were, and what more is known of looks: it is the same call that the
-/// library counted, at the same line.
+/// Adds the segments of the last leg, and details of the peeks. A peek of the library and one of
+/// the tracer are the same if they have the same call site and size.
 fn add_segments_and_peeks(result: &mut PathResult, last: &[&Flow], observed: &Report) {
     let of_leg = |row: &&Segment| last.iter().any(|leg| row.flow == Some(leg.id));
     result.segments = observed.segments.iter().filter(of_leg).cloned().collect();
@@ -141,7 +142,8 @@ fn add_segments_and_peeks(result: &mut PathResult, last: &[&Flow], observed: &Re
     }
 }
 
-/// The bytes of small packets, if they are all that was copied, and next to nothing.
+/// Returns the copied bytes if they are few and the kernel copied all of them, as it does with
+/// small packets.
 fn copied_in_small_packets(flow: &Flow) -> Option<u64> {
     let copied = flow.account.copied;
     let by_kernel = |cause: &Cause| cause.code == Reason::KernelCopies.into();
@@ -150,7 +152,8 @@ fn copied_in_small_packets(flow: &Flow) -> Option<u64> {
     (copied > 0 && all && flow.from.kind == EndKind::Tcp && copied < flow.payload / 100).then_some(copied)
 }
 
-/// Whether a flow that the kernel saw is the last part of a path: from its last end but one to its last.
+/// Returns whether an observed flow is the last leg of a path: from the last endpoint but one to
+/// the last.
 fn is_last_leg(path: &Flow, observed: &Flow) -> bool {
     let mut ends = path.path.iter().rev().filter(|kind| **kind != EndKind::Pipe);
     let (Some(to), Some(from)) = (ends.next(), ends.next()) else {
@@ -160,7 +163,7 @@ fn is_last_leg(path: &Flow, observed: &Flow) -> bool {
     observed.to.kind == *to && observed.from.kind == *from && same_socket
 }
 
-/// What the library said and the kernel saw, where both cannot be true.
+/// Describes a contradiction between the library and the kernel's evidence, if there is one.
 fn contradiction(observed: &Flow, legs: &[Leg]) -> Option<String> {
     let last = legs.last()?;
     if last.copied > 0 && observed.account.copied < last.copied && observed.account.unknown == 0 {

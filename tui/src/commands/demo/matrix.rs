@@ -1,4 +1,5 @@
-//! `zctrace demo --matrix`: which pairs of ends share pages on this kernel, as the oracle sees it.
+//! `zctrace demo --matrix`: shows which pairs of endpoints share pages on this kernel, as the
+//! oracle observes.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,7 +11,7 @@ use zctrace_report::text::printable;
 use crate::render::text::wrap;
 use crate::{exit_code, terminal_io};
 
-/// Asks about all pairs, prints the answers, and says whether all could be had.
+/// Probes all pairs, prints the matrix, and returns the exit code.
 pub(crate) fn run(dir: &Path) -> u8 {
     let matrix = Matrix::probe(dir);
     let (text, all) = table(&matrix, dir);
@@ -24,7 +25,8 @@ pub(crate) fn run(dir: &Path) -> u8 {
     )
 }
 
-/// Destinations as rows, since there are more of them, and sources as columns.
+/// Renders the matrix: destinations as rows, because there are more of them, and sources as
+/// columns. Also returns whether all pairs were answered.
 fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
     let mut sources: Vec<EndpointKind> = Vec::new();
     let (mut shared, mut private, mut unanswered) = (0, 0, Vec::new());
@@ -43,7 +45,7 @@ fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "{shared} OF {all} PAIRS SHARE PAGES   {private} do not, {} could not be asked",
+        "{shared} OF {all} PAIRS SHARE PAGES   {private} do not, {} were not answered",
         unanswered.len()
     );
     let scope = format!("kernel {}, files in {}", matrix.kernel(), dir.display());
@@ -67,7 +69,7 @@ fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
     }
     text.push('\n');
     if !unanswered.is_empty() {
-        text.push_str("could not be asked\n");
+        text.push_str("not answered\n");
         for why in &unanswered {
             wrap(&mut text, "?  ", &printable(why));
         }
@@ -76,9 +78,9 @@ fn table(matrix: &Matrix, dir: &Path) -> (String, bool) {
     wrap(
         &mut text,
         "",
-        "A page was moved from each source to each destination, changed at the source, and looked at where it arrived. \
-         = the change was seen, so both have one page. x it was not: the bytes were copied, or fetched by a device, as \
-         for direct, which is a file open with O_DIRECT.",
+        "A page was moved from each source to each destination, changed at the source, and read at the destination. \
+         = the change was visible, so both share the page. x it was not: the bytes were copied, or fetched by a device, as \
+         for direct, which is a file opened with O_DIRECT.",
     );
     (text, unanswered.is_empty())
 }

@@ -1,5 +1,5 @@
-//! `zctrace demo`: real data over real files and sockets, what the library says became of it, and whether the data itself
-//! and the mutation oracle agree.
+//! `zctrace demo`: sends real data through real files and sockets, and compares the library's
+//! receipts with the data and the mutation oracle.
 
 mod canary;
 mod certificate;
@@ -27,29 +27,29 @@ use self::paths::PathResult;
 use self::progress::PathProgress;
 use crate::{exit_code, terminal_io};
 
-/// The most that it may carry.
+/// Maximum number of bytes that each path carries.
 pub(crate) const MAX_SIZE: u64 = 64 << 30;
 
-/// What was asked for.
+/// Options of the command line.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// Where the files lie.
+    /// Directory of the files.
     pub(crate) dir: PathBuf,
-    /// What each path carries, in bytes.
+    /// Bytes that each path carries.
     pub(crate) size: u64,
-    /// Print the report as JSON.
+    /// Whether to print the report as JSON.
     pub(crate) json: bool,
-    /// Only print the oracle's matrix.
+    /// Whether to print only the oracle's matrix.
     pub(crate) matrix: bool,
-    /// A file with the kernel's types, instead of the kernel's own.
+    /// BTF file to use instead of the kernel's own.
     pub(crate) btf: Option<PathBuf>,
 }
 
 /// A path that could not run here.
 pub(crate) struct PathFailure {
-    /// The path.
+    /// Name of the path.
     pub(crate) name: &'static str,
-    /// Why.
+    /// Error.
     pub(crate) cause: DemoError,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> u8 {
     let fixture = match Fixture::new(options.dir.clone(), options.size) {
         Ok(fixture) => fixture,
         Err(cause) => {
-            terminal_io::eprint(&format!("nothing could run here: {cause}"));
+            terminal_io::eprint(&format!("no path could run here: {cause}"));
             return exit_code::INCONCLUSIVE;
         }
     };
@@ -83,9 +83,9 @@ pub(crate) fn run(options: &Options) -> u8 {
     let kernel = kernel.map(KernelTrace::finish);
     let report = report::report(&rows, &failures, kernel.as_ref(), started, clock.elapsed());
     if let Err(broken) = report.check() {
-        // A program that judges others must not contradict itself.
+        // A report that judges others must be consistent itself.
         for violation in broken {
-            terminal_io::eprint(&format!("the report breaks its own rules: {violation}"));
+            terminal_io::eprint(&format!("the report is inconsistent: {violation}"));
         }
         return exit_code::CHECK_FAILED;
     }
@@ -105,7 +105,7 @@ fn is_directory(dir: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Runs all paths, one after the other: what one costs must not slow the next.
+/// Runs all paths one after the other, so that the cost of one does not slow the next.
 fn run_paths(fixture: &Fixture, mut kernel: Option<&mut KernelTrace>) -> (Vec<PathResult>, Vec<PathFailure>) {
     let progress = PathProgress::new();
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
@@ -133,7 +133,7 @@ fn run_paths(fixture: &Fixture, mut kernel: Option<&mut KernelTrace>) -> (Vec<Pa
     (rows, failures)
 }
 
-/// What disagrees comes before what could not be said.
+/// Returns the exit code. A disagreement takes precedence over an inconclusive path.
 fn exit_code_of(rows: &[PathResult], failures: &[PathFailure]) -> u8 {
     if rows.iter().any(|row| matches!(row.judgment, Judgment::Failed(_))) {
         exit_code::CHECK_FAILED

@@ -1,4 +1,5 @@
-//! What is sent: bytes that nobody could guess, so that a digest which is right means that all of them arrived.
+//! The payload: unpredictable bytes, so that a matching digest means that all of them were
+//! delivered.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,16 +11,16 @@ use sha2::{Digest as _, Sha256};
 
 use super::fixture::DemoError;
 
-/// What direct I/O wants everything to be a multiple of, on every disk that is made today.
+/// Alignment of direct I/O that every current disk accepts.
 pub(crate) const BLOCK: u64 = 4096;
 
-/// How much is read and hashed at a time.
+/// Bytes that are read and hashed at a time.
 const READ_SIZE: usize = 256 * 1024;
 
-/// The SHA-256 of some bytes.
+/// SHA-256 digest.
 pub(crate) type Digest = [u8; 32];
 
-/// The bytes to send, in pages that may be lent to the kernel.
+/// Bytes to send, in pages that can be vmspliced.
 pub(crate) struct Payload {
     pages: Pages,
     len: u64,
@@ -28,7 +29,7 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Makes `len` bytes, and what is missing to a whole block.
+    /// Generates `len` bytes, padded to whole blocks.
     pub(crate) fn new(len: u64) -> Result<Self, DemoError> {
         let mut pages = PagesMut::new(len.next_multiple_of(BLOCK) as usize)?;
         fill(pages.as_mut_slice(), seed());
@@ -46,34 +47,35 @@ impl Payload {
         })
     }
 
-    /// How many bytes were asked for.
+    /// Returns the requested number of bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// The same, up to a whole block.
+    /// Returns the number of bytes, padded to whole blocks.
     pub(crate) fn in_blocks(&self) -> u64 {
         self.pages.len() as u64
     }
 
-    /// All of it, in whole blocks.
+    /// Returns the pages of all blocks.
     pub(crate) fn pages(&self) -> &Pages {
         &self.pages
     }
 
-    /// The first `len` bytes.
+    /// Returns the first `len` bytes.
     pub(crate) fn bytes(&self, len: u64) -> &[u8] {
         &self.pages[..len as usize]
     }
 
-    /// Whether `arrival` is what was sent: `len` bytes, and the right ones.
+    /// Returns whether `received` is the first `len` bytes of the payload.
     pub(crate) fn is(&self, received: &Received, len: u64) -> bool {
         let digest = if len == self.len { self.exact } else { self.blocks };
         received.bytes == len && received.digest == digest
     }
 }
 
-/// Differs from run to run, so that nothing which an earlier run left anywhere can pass for what this one sent.
+/// Returns a seed that differs from run to run, so that leftovers of an earlier run cannot pass as
+/// the payload.
 fn seed() -> u64 {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -81,7 +83,8 @@ fn seed() -> u64 {
     now.as_nanos() as u64 ^ (u64::from(std::process::id()) << 32)
 }
 
-/// Marsaglia's xorshift64: not secret, but no page repeats, and it outruns any disk.
+/// Fills a buffer by Marsaglia's xorshift64, which is not secret, repeats no page, and is faster
+/// than any disk.
 fn fill(bytes: &mut [u8], seed: u64) {
     let mut state = seed | 1;
     for chunk in bytes.chunks_mut(8) {
@@ -92,7 +95,7 @@ fn fill(bytes: &mut [u8], seed: u64) {
     }
 }
 
-/// What came out at the far end.
+/// Length and digest of the bytes received at the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     bytes: u64,
@@ -100,7 +103,7 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    /// How many bytes.
+    /// Returns the number of bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -123,11 +126,11 @@ impl Received {
                 Ok(0) => return Ok(tally.finish()),
                 Ok(got) => tally.add(&buffer[..got]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What a socket with a timeout answers: nothing that a reader would understand.
+                // The error of a socket timeout, which would not tell a user anything.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(io::Error::new(
                         io::ErrorKind::TimedOut,
-                        "no byte and no end came for a minute",
+                        "no byte and no end of stream for a minute",
                     ));
                 }
                 Err(error) => return Err(error),
@@ -136,7 +139,7 @@ impl Received {
     }
 }
 
-/// An arrival in the making.
+/// Accumulates received bytes.
 #[derive(Default)]
 pub(crate) struct DigestBuilder {
     bytes: u64,
@@ -144,13 +147,13 @@ pub(crate) struct DigestBuilder {
 }
 
 impl DigestBuilder {
-    /// More has arrived.
+    /// Adds received bytes.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.hash.update(bytes);
     }
 
-    /// That was all.
+    /// Returns the length and digest.
     pub(crate) fn finish(self) -> Received {
         Received {
             bytes: self.bytes,

@@ -1,4 +1,4 @@
-//! The demo's one screen: the verdict, a row for each path, why, and what it does not prove.
+//! Text output of the demo: the verdict, a row for each path, the reasons, and what is not proved.
 
 use std::fmt::Write as _;
 
@@ -14,9 +14,9 @@ use super::paths::PathResult;
 use super::{certificate, footnotes};
 use crate::render::text::{WIDTH, wrap};
 
-/// The whole screen.
+/// Renders the result.
 ///
-/// `not_traced` is why the kernel was not asked.
+/// `not_traced` is why there is no evidence of the kernel.
 pub(crate) fn demo_text(
     fixture: &Fixture,
     report: &Report,
@@ -45,7 +45,7 @@ pub(crate) fn demo_text(
     text
 }
 
-/// The first line: whether all held, and the share.
+/// Writes the first line: the outcome, and the share of moved bytes.
 fn write_verdict(text: &mut String, report: &Report, rows: &[PathResult], failures: &[PathFailure]) {
     let all = rows.len() + failures.len();
     let wrong = rows
@@ -54,11 +54,11 @@ fn write_verdict(text: &mut String, report: &Report, rows: &[PathResult], failur
         .count();
     let held = rows.iter().filter(|row| row.judgment == Judgment::Passed).count();
     let outcome = if wrong > 0 {
-        format!("DISAGREEMENT ON {wrong} OF {all} PATHS")
+        format!("FAILED ON {wrong} OF {all} PATHS")
     } else if held == all {
-        format!("ALL {all} PATHS HELD")
+        format!("ALL {all} PATHS PASSED")
     } else {
-        format!("{held} OF {all} PATHS HELD, {} NOT SHOWN HERE", all - held)
+        format!("{held} OF {all} PATHS PASSED, {} INCONCLUSIVE", all - held)
     };
     let account = &report.totals().account;
     let marked = |mark| rows.iter().filter(|row| mark_of(row) == mark).count();
@@ -74,20 +74,20 @@ fn write_verdict(text: &mut String, report: &Report, rows: &[PathResult], failur
         wrap(
             text,
             "",
-            "held: what arrived is what was sent (SHA-256), and no receipt contradicts the oracle, which changes a page \
-             after it was moved and looks at the far end",
+            "passed: the delivered bytes are the sent ones (SHA-256), and no receipt contradicts the oracle, which changes a page \
+             after it was moved and reads it at the destination",
         );
     }
 }
 
-/// What disagrees or could not be said, before anything else.
+/// Writes the disagreements and the inconclusive paths.
 fn write_problems(text: &mut String, rows: &[PathResult], failures: &[PathFailure]) {
     for row in rows {
         let name = name(&row.flow);
         match &row.judgment {
             Judgment::Passed => {}
-            Judgment::Failed(why) => wrap(text, "!! DISAGREES  ", &format!("{name}: {}", printable(why))),
-            Judgment::Inconclusive(why) => wrap(text, "?? NOT SHOWN  ", &format!("{name}: {}", printable(why))),
+            Judgment::Failed(why) => wrap(text, "!! FAILED        ", &format!("{name}: {}", printable(why))),
+            Judgment::Inconclusive(why) => wrap(text, "?? INCONCLUSIVE  ", &format!("{name}: {}", printable(why))),
         }
     }
     let troubled = rows.iter().any(|row| row.judgment != Judgment::Passed);
@@ -96,7 +96,7 @@ fn write_problems(text: &mut String, rows: &[PathResult], failures: &[PathFailur
     }
 }
 
-/// The paths that could not run, with each cause once.
+/// Writes the paths that could not run, with each cause once.
 fn write_failures(text: &mut String, failures: &[PathFailure]) {
     let mut causes: Vec<String> = Vec::new();
     for failure in failures {
@@ -113,14 +113,14 @@ fn write_failures(text: &mut String, failures: &[PathFailure]) {
     }
 }
 
-/// What is in one line of the table.
+/// A line of the table.
 struct Line {
     mark: char,
     cells: [String; 6],
     why: Option<Reason>,
 }
 
-/// The flow's own mark; of a row that disagrees no other can be believed.
+/// Returns the mark of a row. A disagreement overrides the mark of the flow.
 fn mark_of(row: &PathResult) -> char {
     match row.judgment {
         Judgment::Failed(_) => '!',
@@ -128,7 +128,7 @@ fn mark_of(row: &PathResult) -> char {
     }
 }
 
-/// The table proper: what disagrees, what moves, then what nobody can say, then what copies.
+/// Writes the table: disagreements, moved, unknown, copied, then excluded.
 fn write_table(text: &mut String, rows: &[PathResult]) {
     let mut lines = Vec::new();
     for mark in ['!', '=', '?', 'x', '-'] {
@@ -192,13 +192,13 @@ fn flow_line(flow: &Flow) -> Line {
     }
 }
 
-/// A look is a line of its own below its path, whose bytes arrived all the same.
+/// Returns the line of a peek, below its path.
 fn peek_line(look: &Look) -> Line {
     let none = String::new;
     Line {
         mark: 'x',
         cells: [
-            "   └ the look".to_owned(),
+            "   └ the peek".to_owned(),
             none(),
             none(),
             size(look.bytes),
@@ -235,7 +235,7 @@ mod tests {
         SetupErrorKind::Other("planted".to_owned()).into()
     }
 
-    /// The screen of one real path, as `change` leaves it.
+    /// Returns the output for one real path after `change`, and the exit code.
     fn demo_text_of(change: impl Fn(&mut PathResult), failures: &[PathFailure]) -> (String, u8) {
         let fixture = Fixture::new(std::env::temp_dir(), 4096).expect("a stage");
         let mut rows = (paths::ALL[2].run)(&fixture).expect("sendfile works everywhere");
@@ -254,13 +254,16 @@ mod tests {
         let plant = |row: &mut PathResult| row.judgment = Judgment::Failed("planted\u{1b}[2J".to_owned());
         let (text, code) = demo_text_of(plant, &[]);
         assert_eq!(code, exit_code::CHECK_FAILED);
-        assert!(text.starts_with("DISAGREEMENT ON 1 OF 1 PATHS   0 moved"), "{text}");
+        assert!(text.starts_with("FAILED ON 1 OF 1 PATHS   0 moved"), "{text}");
         assert!(
             text.contains("\n!  file → TCP (sendfile)"),
             "no mark of a claim\n{text}"
         );
-        assert!(text.contains("!! DISAGREES  file → TCP (sendfile): planted"), "{text}");
-        assert!(!text.contains('\u{1b}') && !text.contains("held:"), "{text}");
+        assert!(
+            text.contains("!! FAILED        file → TCP (sendfile): planted"),
+            "{text}"
+        );
+        assert!(!text.contains('\u{1b}') && !text.contains("passed:"), "{text}");
     }
 
     #[test]
@@ -271,7 +274,7 @@ mod tests {
         };
         let (text, code) = demo_text_of(|_| {}, &[failure("a → b"), failure("c → d")]);
         assert_eq!(code, exit_code::INCONCLUSIVE);
-        assert!(text.starts_with("1 OF 3 PATHS HELD, 2 NOT SHOWN HERE"), "{text}");
+        assert!(text.starts_with("1 OF 3 PATHS PASSED, 2 INCONCLUSIVE"), "{text}");
         assert!(
             text.contains("-  a → b\n-  c → d\n      └ could not run here: no such thing") && !text.contains('\r'),
             "{text}"

@@ -1,4 +1,4 @@
-//! The report of a demo: the rows as flows, and what could not run as what cannot be seen here.
+//! The report of a demo: the rows as flows, and paths that could not run as facts that are absent.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +8,8 @@ use zctrace_report::{Alive, Fact, MadeFor, Report, Scope, ScopeKind, Tier};
 use super::PathFailure;
 use super::paths::PathResult;
 
-/// Makes the report. The flows are numbered in the order of `rows`.
-/// `kernel` is what the probes say of the run as a whole, or why there are none.
+/// Builds the report. The flows are numbered in the order of `rows`. `kernel` is the report of the
+/// whole trace, or why there is none.
 pub(crate) fn report(
     rows: &[PathResult],
     failures: &[PathFailure],
@@ -28,7 +28,7 @@ pub(crate) fn report(
     report.made_by.duration_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     for row in rows {
         let mut flow = row.flow.clone();
-        // Where the kernel's pages were not seen, the library's word stands, and says that it is no more than that.
+        // Without evidence of the kernel the library's account stands, and its tier says so.
         flow.tier.get_or_insert(Tier::L);
         let id = report.add_flow(flow);
         report.looks.extend(row.peeks.iter().cloned().map(|mut look| {
@@ -51,7 +51,7 @@ pub(crate) fn report(
     report
 }
 
-/// A path that could not run is a fact that is absent here.
+/// Converts a path that could not run to an absent fact.
 fn fact(failure: &PathFailure) -> Fact {
     Fact {
         name: failure.name.to_owned(),
@@ -64,7 +64,7 @@ fn fact(failure: &PathFailure) -> Fact {
     }
 }
 
-/// The kernel's release.
+/// Returns the release of the kernel.
 pub(crate) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }

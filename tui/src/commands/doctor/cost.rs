@@ -1,4 +1,5 @@
-//! What tracing costs on this machine, measured: for a second, against nothing attached, in turns.
+//! Measures what tracing costs on this machine: for about a second, alternating with nothing
+//! attached.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,58 +11,58 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use zctrace_probes::probe::{LoadOptions, Probes, Program, SetupError, announce};
 use zctrace_probes::trace::{Options, Tracer};
 
-/// How often the ring is emptied by whoever uses a tracer.
+/// Interval at which users of a tracer drain the ring.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A figure, and how far single rounds were from each other.
+/// A measured duration, with the deviation of single rounds.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Measurement {
-    /// The median, in nanoseconds.
+    /// Median, in nanoseconds.
     pub(crate) ns: f64,
-    /// Half of the range of the middle half of the rounds, in nanoseconds.
+    /// Half of the interquartile range of the rounds, in nanoseconds.
     pub(crate) noise_ns: f64,
 }
 
-/// What was loaded.
+/// Result of loading the programs.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadResult {
-    /// The programs, attached.
+    /// Attached programs.
     pub(crate) programs: Vec<Program>,
-    /// What was not, and why.
+    /// Programs that were not loaded, with the reason.
     pub(crate) left_out: Vec<(&'static str, String)>,
-    /// How long reading types, loading and attaching took.
+    /// Time to read BTF, load and attach.
     pub(crate) load_time: Measurement,
-    /// How long detaching took.
+    /// Time to detach.
     pub(crate) detach_time: Measurement,
 }
 
-/// What tracing costs here.
+/// Cost of tracing on this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Cost {
-    /// A system call of a process that is not traced, with nothing attached.
+    /// Untraced system call, with nothing attached.
     pub(crate) bare: Measurement,
-    /// What is added to it.
+    /// Time added to it by the attached programs.
     pub(crate) syscall_overhead: Measurement,
-    /// A splice from a file into a pipe, or from there to nowhere, of 64 KiB, with nothing attached.
+    /// 64 KiB splice from a file into a pipe, or from the pipe to /dev/null, with nothing attached.
     pub(crate) splice: Measurement,
-    /// What is added to it if it is traced.
+    /// Time added to it if it is traced.
     pub(crate) traced: Measurement,
-    /// What the reader takes for it, on whichever CPU.
+    /// Time that the reader takes for it, on whichever CPU.
     pub(crate) reader: Measurement,
-    /// Bytes of the ring.
+    /// Size of the ring, in bytes.
     pub(crate) ring_bytes: u64,
-    /// Bytes of the ring that such a call takes.
+    /// Bytes of the ring that one such call uses.
     pub(crate) call_bytes: f64,
 }
 
 impl Cost {
-    /// How many such calls the ring holds.
+    /// Returns how many such calls the ring holds.
     pub(crate) fn capacity_calls(&self) -> f64 {
         self.ring_bytes as f64 / self.call_bytes.max(1.0)
     }
 
-    /// How many such calls in a second lose nothing: the ring must hold what comes between two readings, and the reader must
-    /// be as fast as they come.
+    /// Returns the maximum number of such calls per second without loss. The ring must hold the
+    /// records between two reads, and the reader must keep up.
     pub(crate) fn max_calls_per_second(&self) -> f64 {
         let ring = self.capacity_calls() / POLL_INTERVAL.as_secs_f64();
         let reader = 1e9 / self.reader.ns.max(1.0);
@@ -69,13 +70,13 @@ impl Cost {
     }
 }
 
-/// Loads, attaches and detaches, and asks in between what a system call costs that has nothing to do with it.
+/// Loads, attaches and detaches repeatedly, and measures an unrelated system call in between.
 pub(crate) fn measure_load() -> Result<(LoadResult, Measurement, Measurement), SetupError> {
     const ROUNDS: usize = 5;
     let (mut bare, mut syscall_overhead, mut load_time, mut detach_time) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut programs, mut left_out) = (Vec::new(), Vec::new());
-    // The first round finds cold caches.
+    // The first round has cold caches and is not counted.
     for round in 0..=ROUNDS {
         let before = getppid();
         let start = Instant::now();
@@ -112,7 +113,8 @@ pub(crate) fn measure_load() -> Result<(LoadResult, Measurement, Measurement), S
     Ok((loaded, median(bare), median(syscall_overhead)))
 }
 
-/// One getppid(2), in nanoseconds: the median of many runs of many calls, so that what else happens here does not count.
+/// Returns the time of one getppid(2), in nanoseconds: the median of many runs of many calls, so
+/// that other load on the machine does not matter.
 fn getppid() -> f64 {
     const RUNS: usize = 40;
     const CALLS: u32 = 2000;
@@ -126,7 +128,7 @@ fn getppid() -> f64 {
     median((0..RUNS).map(|_| run()).collect()).ns
 }
 
-/// What is added to a splice, and what the reader takes.
+/// Measures the time added to a splice, and the time of the reader.
 pub(crate) fn measure_tracing(bare: Measurement, syscall_overhead: Measurement) -> Result<Cost, SetupError> {
     const ROUNDS: usize = 3;
     let chain = SpliceLoop::new().map_err(|error| zctrace_probes::probe::SetupErrorKind::Other(error.to_string()))?;
@@ -142,7 +144,7 @@ pub(crate) fn measure_tracing(bare: Measurement, syscall_overhead: Measurement) 
         let (with, read) = chain.run(&mut || tracer.poll());
         let overhead = tracer.report(2).overhead;
         let (calls, records) = tracer.progress();
-        // The kernel puts 8 bytes before each.
+        // The kernel adds a header of 8 bytes to each record.
         call_bytes = (overhead.record_bytes + 8 * records) as f64 / calls.max(1) as f64;
         splice.push(without);
         added.push(with - without);
@@ -159,7 +161,7 @@ pub(crate) fn measure_tracing(bare: Measurement, syscall_overhead: Measurement) 
     })
 }
 
-/// A file, a pipe, and nowhere.
+/// A loop that splices from a file through a pipe to /dev/null.
 struct SpliceLoop {
     file: File,
     pipe: (OwnedFd, OwnedFd),
@@ -179,7 +181,8 @@ impl SpliceLoop {
         })
     }
 
-    /// What a call takes, and what `read` takes for one, in nanoseconds; medians of many runs.
+    /// Returns the time of one splice, and the time of `read` per splice, in nanoseconds. Both are
+    /// medians of many runs.
     fn run(&self, read: &mut dyn FnMut()) -> (f64, f64) {
         const RUNS: usize = 30;
         const PAIRS: u32 = 50;
@@ -187,7 +190,7 @@ impl SpliceLoop {
         for _ in 0..RUNS {
             let start = Instant::now();
             for _ in 0..PAIRS {
-                // That a pair fails shows in its time alone, and this file and this pipe cannot fail.
+                // This file and this pipe cannot fail, and a failed pair would show in its time.
                 let _ = self.pair();
             }
             calls.push(elapsed_ns(start) / f64::from(2 * PAIRS));
@@ -210,7 +213,7 @@ fn elapsed_ns(since: Instant) -> f64 {
     since.elapsed().as_nanos() as f64
 }
 
-/// The median, and how far the middle half lies apart.
+/// Returns the median, and half of the interquartile range.
 fn median(mut rounds: Vec<f64>) -> Measurement {
     rounds.sort_by(f64::total_cmp);
     let at = |share: f64| {

@@ -1,4 +1,4 @@
-//! What this machine and this process are: privileges, settings, the kernel's types.
+//! Properties of this machine and this process: privileges, settings, the kernel's types.
 
 use std::path::{Path, PathBuf};
 
@@ -6,31 +6,31 @@ use zctrace_probes::layout::btf::{Btf, BtfError, KERNEL_BTF_PATH};
 use zctrace_probes::layout::offsets::{KernelOffsets, ProbeGroup};
 use zctrace_probes::probe::SetupErrorKind;
 
-/// Capabilities and what they are needed for (include/uapi/linux/capability.h).
+/// Capabilities (include/uapi/linux/capability.h).
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
-/// Who asks.
+/// Privileges of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Privileges {
-    /// The user.
+    /// Effective user ID.
     pub(crate) uid: u32,
-    /// Capabilities that are needed and not there.
+    /// Required capabilities that the process does not have.
     pub(crate) missing: Vec<&'static str>,
-    /// Whether other users' processes can be looked at, for where in a program a call was made.
+    /// Whether processes of other users can be inspected, for the call sites in their programs.
     pub(crate) can_trace_other_users: bool,
 }
 
 impl Privileges {
-    /// Those of this process.
+    /// Returns the privileges of this process.
     pub(crate) fn own() -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         Self::from_status(rustix::process::geteuid().as_raw(), &status)
     }
 
-    /// From `/proc/self/status`.
+    /// Parses the effective capabilities from `/proc/self/status`.
     fn from_status(uid: u32, status: &str) -> Self {
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         let effective = effective
@@ -50,16 +50,16 @@ impl Privileges {
     }
 }
 
-/// A setting of the kernel.
+/// A kernel setting.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Setting {
-    /// Its name.
+    /// Name of the setting.
     pub(crate) name: &'static str,
-    /// Its value; `None` if the kernel has none.
+    /// Value; `None` if this kernel does not have the setting.
     pub(crate) value: Option<String>,
 }
 
-/// The settings that people look at first when tracing does not work.
+/// Returns the settings that are commonly checked when tracing does not work.
 pub(crate) fn settings() -> Vec<Setting> {
     let names = ["perf_event_paranoid", "kptr_restrict", "unprivileged_bpf_disabled"];
     let of = |name| Setting {
@@ -71,8 +71,8 @@ pub(crate) fn settings() -> Vec<Setting> {
     names.map(of).into()
 }
 
-/// What is locked: `none [integrity] confidentiality` says `integrity`. `None` if the kernel cannot lock itself, or does not
-/// tell this user.
+/// Returns the active lockdown mode: `integrity` for `none [integrity] confidentiality`. `None` if
+/// the kernel does not support lockdown, or this user may not read it.
 pub(crate) fn lockdown() -> Option<String> {
     let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
     parse_lockdown(&text)
@@ -82,22 +82,22 @@ fn parse_lockdown(text: &str) -> Option<String> {
     Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
 
-/// The kernel's types, as far as they are needed.
+/// BTF of the kernel, as far as zctrace needs it.
 #[derive(Debug)]
 pub(crate) struct BtfInfo {
-    /// Where they were read.
+    /// File that the types were read from.
     pub(crate) path: PathBuf,
-    /// Members that were found.
+    /// Number of members that were found.
     pub(crate) found: usize,
-    /// Members that were not, with the reason.
+    /// Members that were not found, with the reason.
     pub(crate) missing: Vec<String>,
-    /// Whether one of these is such that nothing can be shown.
+    /// Whether a missing member makes tracing impossible.
     pub(crate) fatal: bool,
-    /// All about them.
+    /// Offsets of all members.
     pub(crate) plan: KernelOffsets,
 }
 
-/// Reads them. The error is cause and mend.
+/// Reads the types. The error is a cause and a hint.
 pub(crate) fn types(btf: Option<&Path>) -> Result<BtfInfo, (String, String)> {
     let path = btf.unwrap_or_else(|| Path::new(KERNEL_BTF_PATH));
     let plan = Btf::from_file(path).and_then(|types| KernelOffsets::from_btf(&types));

@@ -1,16 +1,16 @@
-//! The same for machines.
+//! JSON output of the doctor.
 
 use serde_json::{Value, json};
 
 use super::cost::Measurement;
 use super::{Attempt, Findings};
 
-/// What was found. Schedule are nanoseconds.
+/// Renders the findings as JSON. Times are in nanoseconds.
 pub(super) fn to_json(findings: &Findings) -> String {
     let problems = findings.problems();
-    let to_mend: Vec<Value> = problems
+    let problems_json: Vec<Value> = problems
         .iter()
-        .map(|one| json!({ "what": one.area, "cause": one.cause, "mend": one.hints }))
+        .map(|one| json!({ "area": one.area, "cause": one.cause, "hints": one.hints }))
         .collect();
     let types = match &findings.types {
         Ok(types) => json!({
@@ -18,7 +18,7 @@ pub(super) fn to_json(findings: &Findings) -> String {
             "found": types.found,
             "missing": types.missing,
         }),
-        Err((cause, mend)) => json!({ "cause": cause, "mend": mend }),
+        Err((cause, mend)) => json!({ "cause": cause, "hint": mend }),
     };
     let settings: serde_json::Map<String, Value> = findings
         .settings
@@ -28,7 +28,7 @@ pub(super) fn to_json(findings: &Findings) -> String {
     let all = json!({
         "schema": "zctrace-doctor/1.0",
         "ready": problems.is_empty(),
-        "to_mend": to_mend,
+        "problems": problems_json,
         "privileges": {
             "uid": findings.privileges.uid,
             "missing": findings.privileges.missing,
@@ -54,7 +54,7 @@ fn measurement_json(measured: Measurement) -> Value {
 fn programs(findings: &Findings) -> Value {
     match &findings.loaded {
         Attempt::Skipped(why) => json!({ "not_tried": why }),
-        Attempt::Failed(cause, mend, log) => json!({ "cause": cause, "mend": mend, "verifier": log }),
+        Attempt::Failed(cause, mend, log) => json!({ "cause": cause, "hint": mend, "verifier": log }),
         Attempt::Done(loaded) => {
             let of = |program: &zctrace_probes::probe::Program| {
                 json!({

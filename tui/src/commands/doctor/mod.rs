@@ -1,4 +1,4 @@
-//! `zctrace doctor`: can it run here, what will it cost, what can it not see.
+//! `zctrace doctor`: checks whether tracing works here, what it costs, and what it does not cover.
 
 mod cost;
 mod host;
@@ -18,18 +18,18 @@ use self::cost::{Cost, LoadResult};
 use self::host::{BtfInfo, Privileges, Setting};
 use crate::{exit_code, output};
 
-/// What was asked for.
+/// Options of the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// All rows, and what the kernel's verifier said.
+    /// Whether to show all rows and the verifier log.
     pub(crate) all: bool,
-    /// As JSON.
+    /// Whether to print JSON.
     pub(crate) json: bool,
-    /// The kernel's types, instead of the kernel's own.
+    /// BTF file to check instead of the kernel's own.
     pub(crate) btf: Option<PathBuf>,
 }
 
-/// Looks, measures and answers. Returns the exit code.
+/// Runs the subcommand and returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
     let findings = Findings::collect(options.btf.as_deref());
     let code = if findings.problems().is_empty() {
@@ -43,32 +43,33 @@ pub(crate) fn run(options: &Options) -> u8 {
     output::print_screen(&render::doctor_text(&findings, options.all), code)
 }
 
-/// Something that stands in the way, with what mends it: the first line is a command or a sentence, others explain it.
+/// A problem that prevents tracing, with hints. The first hint is a command or a sentence; the
+/// others explain it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Problem {
-    /// Which part it is of.
+    /// Area of the problem.
     area: &'static str,
-    /// What is wrong.
+    /// Cause.
     cause: String,
-    /// What to do about it.
+    /// Hints.
     hints: Vec<String>,
 }
 
-/// Why something was not measured, or what was.
+/// Result of a measurement, or why there is none.
 #[derive(Debug)]
 enum Attempt<T> {
-    /// Not tried, for this reason.
+    /// It was not attempted, for this reason.
     Skipped(&'static str),
-    /// It cannot be done here: cause, mend, and what the verifier said.
+    /// It failed: cause, hint and verifier log.
     Failed(String, String, String),
-    /// This came of it.
+    /// It succeeded.
     Done(T),
 }
 
-/// All that is found.
+/// All findings of the doctor.
 #[derive(Debug)]
 struct Findings {
-    /// Where this program is.
+    /// Path of this program.
     program: String,
     privileges: Privileges,
     kernel: String,
@@ -86,15 +87,16 @@ impl Findings {
     fn collect(btf: Option<&Path>) -> Self {
         let privileges = Privileges::own();
         let types = host::types(btf);
-        // Another kernel's types are looked at, and never loaded: probes that read at the wrong places prove nothing.
+        // Another kernel's types are checked but never loaded, because probes with wrong offsets
+        // prove nothing.
         let can_load = privileges.missing.is_empty() && types.as_ref().is_ok_and(|types| !types.fatal);
         let (loaded, cost) = if btf.is_some() {
-            let why = "with --btf nothing is loaded";
+            let why = "nothing is loaded with --btf";
             (Attempt::Skipped(why), Attempt::Skipped(why))
         } else if can_load {
             measure()
         } else {
-            let why = "what is to be mended comes first";
+            let why = "fix the problems first";
             (Attempt::Skipped(why), Attempt::Skipped(why))
         };
         let mut selftest = facts::cache::load();
@@ -123,7 +125,8 @@ impl Findings {
         }
     }
 
-    /// What must be mended before anything can be traced, in the order in which to do it.
+    /// Returns the problems that must be fixed before tracing works, in the order in which to fix
+    /// them.
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if !self.privileges.missing.is_empty() {
@@ -138,14 +141,14 @@ impl Findings {
             Ok(types) if types.fatal => problems.push(Problem {
                 area: "kernel",
                 cause: format!("{}: {}", self.kernel, types.missing.join("; ")),
-                hints: vec!["this kernel differs from those that zctrace knows: please report this".to_owned()],
+                hints: vec!["zctrace does not know this kernel: please report it".to_owned()],
             }),
             Ok(_) => {}
         }
         if self.lockdown.as_deref() == Some("confidentiality") {
             problems.push(Problem {
                 area: "lockdown",
-                cause: "confidentiality: this kernel lets no program read its memory".to_owned(),
+                cause: "confidentiality: this kernel does not let BPF programs read its memory".to_owned(),
                 hints: vec!["boot it with lockdown=integrity, see kernel_lockdown(7)".to_owned()],
             });
         }
@@ -158,7 +161,7 @@ impl Findings {
             problems.push(Problem {
                 area: "selftest",
                 cause: format!(
-                    "{} of {} trials failed: what they prove is not used",
+                    "{} of {} trials failed: the facts that they verify are not used",
                     table.counts().failed,
                     table.trials.len()
                 ),
@@ -175,8 +178,8 @@ impl Findings {
                 area: "privileges",
                 cause: format!("you are root, but without {}", missing.join(", ")),
                 hints: vec![
-                    "run it on the host itself: a container gives root only a part of what root may".to_owned(),
-                    "or give the container these: --cap-add BPF --cap-add PERFMON".to_owned(),
+                    "run it on the host: root in a container has only some capabilities".to_owned(),
+                    "or add the capabilities to the container: --cap-add BPF --cap-add PERFMON".to_owned(),
                 ],
             };
         }
@@ -191,7 +194,8 @@ impl Findings {
         }
     }
 
-    /// How many facts can be seen here, or could be once all is mended; and of how many.
+    /// Returns how many facts are observable here once all problems are fixed, and the total number
+    /// of facts.
     fn facts(&self) -> (usize, usize) {
         let facts = &self.coverage.facts;
         let can = facts
@@ -223,11 +227,11 @@ impl<T> Attempt<T> {
     }
 }
 
-/// Loads and attaches, and measures what that costs.
+/// Loads and attaches the programs, and measures their cost.
 fn measure() -> (Attempt<LoadResult>, Attempt<Cost>) {
     match cost::measure_load() {
         Ok((loaded, bare, syscall_overhead)) => {
-            // For the reports of this boot. Where it cannot be kept they do without.
+            // Stored for the reports of this boot, which do without it if it cannot be stored.
             let _ = facts::cache::store_syscall_overhead(syscall_overhead.ns);
             (
                 Attempt::Done(loaded),
@@ -238,7 +242,7 @@ fn measure() -> (Attempt<LoadResult>, Attempt<Cost>) {
     }
 }
 
-/// What the types promised and the kernel did not keep.
+/// Marks the facts of programs that BTF allows and the kernel rejected.
 fn mark_not_loaded(coverage: &mut Coverage, loaded: &LoadResult) {
     for (program, why) in &loaded.left_out {
         for fact in coverage.facts.iter_mut().filter(|fact| fact.seen_by == *program) {
@@ -249,7 +253,7 @@ fn mark_not_loaded(coverage: &mut Coverage, loaded: &LoadResult) {
     }
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell.
 fn quote(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     if path.chars().all(plain) {

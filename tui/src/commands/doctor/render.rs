@@ -1,4 +1,4 @@
-//! What the doctor shows.
+//! Text output of the doctor.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use super::cost::{Cost, LoadResult, Measurement};
 use super::{Attempt, Findings};
 use crate::render::text::{shorten, wrap};
 
-/// Blind spots that are shown unless all are asked for.
+/// Coverage gaps that are shown by default.
 const MAX_BLIND_SPOTS: usize = 3;
 
-/// The whole screen.
+/// Renders the findings as text.
 pub(super) fn doctor_text(findings: &Findings, all: bool) -> String {
     let mut text = String::new();
     verdict(&mut text, findings);
@@ -31,13 +31,13 @@ pub(super) fn doctor_text(findings: &Findings, all: bool) -> String {
 fn verdict(text: &mut String, findings: &Findings) {
     let problems = findings.problems().len();
     let (can, of) = findings.facts();
-    let seen = format!("{can} of {of} facts can be seen here (tier T0)");
+    let seen = format!("{can} of {of} checks are possible here (raw-tracepoint mode)");
     let proven = findings.coverage.seen().0;
     let line = match problems {
-        0 => format!("READY   {seen}; {proven} are proven by the selftest"),
-        // What a kernel without types can show is not known.
-        _ if findings.types.is_err() => format!("NOT READY   {} to mend", things(problems)),
-        _ => format!("NOT READY   {} to mend; then {seen}", things(problems)),
+        0 => format!("READY   {seen}; {proven} are verified by the selftest"),
+        // Without the kernel's types the number of observable facts is unknown.
+        _ if findings.types.is_err() => format!("NOT READY   {} to fix", things(problems)),
+        _ => format!("NOT READY   {} to fix; then {seen}", things(problems)),
     };
     let _ = writeln!(text, "{line}");
 }
@@ -47,12 +47,12 @@ fn things(n: usize) -> String {
     format!("{n} thing{s}")
 }
 
-/// A row: mark, part, what is to be said.
+/// Writes a row: mark, area, text.
 fn row(text: &mut String, mark: char, part: &str, said: &str) {
     wrap(text, &format!("{mark}  {part:<14} "), &printable(said));
 }
 
-/// The row of what is to be mended, and how. Whether there is one.
+/// Writes the problem of an area with its hints. Returns whether there is one.
 fn write_problem(text: &mut String, findings: &Findings, what: &str) -> bool {
     let problems = findings.problems();
     let mut found = false;
@@ -62,7 +62,7 @@ fn write_problem(text: &mut String, findings: &Findings, what: &str) -> bool {
         for (index, line) in one.hints.iter().enumerate() {
             let first = if index == 0 { "→ " } else { "  " };
             let first = format!("{:18}{first}", "");
-            // A command must stay one line that can be copied.
+            // A command must stay on one line, so that it can be copied.
             if line.starts_with("sudo ") {
                 let _ = writeln!(text, "{first}{}", printable(line));
             } else {
@@ -84,7 +84,7 @@ fn privileges(text: &mut String, findings: &Findings) {
     let can_trace_other_users = if findings.privileges.can_trace_other_users {
         ""
     } else {
-        "; without CAP_SYS_PTRACE it is not known where in other users' programs calls are made"
+        "; without CAP_SYS_PTRACE call sites in other users' programs are not known"
     };
     row(text, '=', "privileges", &format!("{who}{can_trace_other_users}"));
 }
@@ -112,7 +112,7 @@ fn kernel(text: &mut String, findings: &Findings) {
 
 fn settings(text: &mut String, findings: &Findings) {
     if !write_problem(text, findings, "lockdown") {
-        let none = "none (this kernel cannot, or does not tell)";
+        let none = "none (not supported, or not readable)";
         row(text, '=', "lockdown", findings.lockdown.as_deref().unwrap_or(none));
     }
     let of = |setting: &super::Setting| {
@@ -124,7 +124,7 @@ fn settings(text: &mut String, findings: &Findings) {
         text,
         '=',
         "settings",
-        &format!("{} (none of them is used)", all.join(" · ")),
+        &format!("{} (zctrace uses none of them)", all.join(" · ")),
     );
 }
 
@@ -187,7 +187,7 @@ fn selftest(text: &mut String, findings: &Findings) {
             let counts = table.counts();
             let absent = match counts.absent {
                 0 => String::new(),
-                n => format!(", {n} could not be made here"),
+                n => format!(", {n} could not run here"),
             };
             let ago = ago(findings.now_unix_ms.saturating_sub(table.made_unix_ms));
             let said = format!(
@@ -202,12 +202,12 @@ fn selftest(text: &mut String, findings: &Findings) {
             text,
             '?',
             "selftest",
-            "not yet on this boot, kernel and object; run and assert make it first",
+            "not run yet on this boot, kernel and object; run and assert run it first",
         ),
     }
 }
 
-/// How long something was ago.
+/// Formats a duration in the past.
 pub(super) fn ago(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     match seconds {
@@ -224,8 +224,8 @@ fn cost(text: &mut String, findings: &Findings) {
         Attempt::Done(cost) => cost,
         Attempt::Skipped(why) => {
             let said = format!(
-                "not measured: {why}. It is some ten nanoseconds on every system call of every process, and more on each \
-                 traced one; with privileges `zctrace doctor` measures both in a second or two"
+                "not measured: {why}. Every system call of every process gets some ten nanoseconds slower, and each traced one \
+                 more; with privileges `zctrace doctor` measures both in a second or two"
             );
             return row(text, '?', "cost here", &said);
         }
@@ -241,8 +241,8 @@ fn cost(text: &mut String, findings: &Findings) {
         call_bytes,
     } = *cost;
     let said = format!(
-        "{} on every system call of every process (a bare one takes {:.0} ns), and {} on each traced splice of 64 KiB ({} \
-         without); {} of the reader's for it",
+        "{} on every system call of every process (untraced {:.0} ns), and {} on each traced splice of 64 KiB (untraced \
+         {}); the reader takes {} for it",
         format_measurement(syscall_overhead),
         bare.ns,
         format_measurement(traced),
@@ -251,7 +251,7 @@ fn cost(text: &mut String, findings: &Findings) {
     );
     row(text, '=', "cost here", &said);
     let said = format!(
-        "{}, which hold {} such calls ({} each); read every 5 ms, as fast as here, that is enough for {} in a second",
+        "{}, for {} such calls ({} each); read every 5 ms at this speed, it suffices for {} per second",
         size(ring_bytes),
         two_digits(cost.capacity_calls()),
         size(call_bytes as u64),
@@ -260,7 +260,7 @@ fn cost(text: &mut String, findings: &Findings) {
     row(text, '=', "ring", &said);
 }
 
-/// A number of which two digits are true.
+/// Rounds a number to two significant digits.
 fn two_digits(number: f64) -> String {
     let number = number.max(0.0) as u64;
     let unit = 10_u64.pow(number.checked_ilog10().unwrap_or(0).saturating_sub(1));
@@ -289,7 +289,7 @@ fn milliseconds(measured: Measurement) -> String {
 }
 
 fn facts(text: &mut String, findings: &Findings, all: bool) {
-    let _ = writeln!(text, "\n   {:<35}{:<24}{:<6}proven", "fact", "seen by", "tier");
+    let _ = writeln!(text, "\n   {:<35}{:<24}{:<6}verified", "check", "observed by", "tier");
     for fact in &findings.coverage.facts {
         fact_row(text, findings, fact);
     }
@@ -299,7 +299,7 @@ fn facts(text: &mut String, findings: &Findings, all: bool) {
     } else {
         MAX_BLIND_SPOTS.min(blind.len())
     };
-    text.push_str("\n   cannot be seen by any of these, and is listed as unknown or not at all, never as moved\n");
+    text.push_str("\n   not covered by any check: reported as unknown or not at all, never as moved\n");
     for what in blind.iter().take(shown) {
         wrap(text, "-  ", &printable(&what.what));
     }
@@ -315,7 +315,7 @@ fn fact_row(text: &mut String, findings: &Findings, fact: &Fact) {
             format!("selftest, {}", ago(findings.now_unix_ms.saturating_sub(when))),
         ),
         (Alive::Yes, None) => ('=', "yes".to_owned()),
-        (Alive::Silent, _) => ('x', "no: not used".to_owned()),
+        (Alive::Silent, _) => ('x', "failed: not used".to_owned()),
         (Alive::Absent, _) => ('-', "not here".to_owned()),
         _ => ('?', "not yet".to_owned()),
     };
@@ -335,7 +335,7 @@ fn next(text: &mut String, findings: &Findings) {
     let next = if findings.problems().is_empty() {
         "zctrace demo, then zctrace run -- CMD"
     } else {
-        "mend that, then zctrace doctor again; without privileges: zctrace demo"
+        "fix the problems, then run zctrace doctor again; without privileges: zctrace demo"
     };
     let _ = writeln!(text, "\nnext: {next}");
 }

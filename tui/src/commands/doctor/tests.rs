@@ -1,4 +1,4 @@
-//! The doctor's screens, on findings that are made up.
+//! Tests of the doctor's output, on synthetic findings.
 
 use std::path::PathBuf;
 
@@ -80,8 +80,8 @@ fn unprivileged() -> Findings {
             missing: vec!["CAP_BPF", "CAP_PERFMON"],
             can_trace_other_users: false,
         },
-        loaded: Attempt::Skipped("what is to be mended comes first"),
-        cost: Attempt::Skipped("what is to be mended comes first"),
+        loaded: Attempt::Skipped("fix the problems first"),
+        cost: Attempt::Skipped("fix the problems first"),
         coverage: expected_coverage(None, None),
         ..ready()
     }
@@ -100,7 +100,7 @@ fn text_matches_snapshots() {
     shown(&ready(), true, "doctor-all.txt");
     let text = shown(&unprivileged(), false, "doctor-unprivileged.txt");
     assert!(
-        text.starts_with("NOT READY   1 thing to mend; then 10 of 10 facts can be seen here"),
+        text.starts_with("NOT READY   1 thing to fix; then 10 of 10 checks are possible here"),
         "{text}"
     );
     assert!(
@@ -130,7 +130,7 @@ fn refused_program_is_a_problem() {
         problems.iter().map(|mend| mend.area).collect::<Vec<_>>(),
         ["kernel", "programs"]
     );
-    assert!(render::doctor_text(&findings, false).starts_with("NOT READY   2 things to mend\n"));
+    assert!(render::doctor_text(&findings, false).starts_with("NOT READY   2 things to fix\n"));
 }
 
 #[test]

@@ -166,56 +166,56 @@ macro_rules! bindings {
 
 bindings! {
     Move Always {
-        Up, "up", ["up", "k"], "one row up", "";
-        Down, "down", ["down", "j"], "one row down", "";
-        PageUp, "page-up", ["pageup", "ctrl-b"], "a page up", "";
-        PageDown, "page-down", ["pagedown", "ctrl-f"], "a page down", "";
-        Top, "top", ["home", "g"], "the first row", "";
-        Bottom, "bottom", ["end", "G"], "the last row", "";
-        Left, "left", ["left", "h"], "wide rows: back to their beginning", "";
-        Right, "right", ["right", "l"], "wide rows: on to their end", "";
-        Open, "open", ["enter"], "open the row: certificate, advice, details", "open";
-        Back, "back", ["esc", "backspace"], "back: close it, or take the filter away", "back";
+        Up, "up", ["up", "k"], "up one row", "";
+        Down, "down", ["down", "j"], "down one row", "";
+        PageUp, "page-up", ["pageup", "ctrl-b"], "up one page", "";
+        PageDown, "page-down", ["pagedown", "ctrl-f"], "down one page", "";
+        Top, "top", ["home", "g"], "first row", "";
+        Bottom, "bottom", ["end", "G"], "last row", "";
+        Left, "left", ["left", "h"], "scroll wide columns left", "";
+        Right, "right", ["right", "l"], "scroll wide columns right", "";
+        Open, "open", ["enter"], "open the row: certificate, hints, details", "open";
+        Back, "back", ["esc", "backspace"], "back: close the details, or clear the filter", "back";
     }
     Views Always {
-        NextView, "next-view", ["tab"], "the next view", "view";
-        PreviousView, "previous-view", ["backtab"], "the view before", "";
-        Show(View::Map), "map", ["1"], "Map: from where to where", "";
+        NextView, "next-view", ["tab"], "next view", "view";
+        PreviousView, "previous-view", ["backtab"], "previous view", "";
+        Show(View::Map), "map", ["1"], "Map: sources and sinks", "";
         Show(View::Flows), "flows", ["2"], "Flows", "";
         Show(View::Processes), "processes", ["3"], "Processes", "";
         Show(View::Pipes), "pipes", ["4"], "Pipes", "";
-        Show(View::Reasons), "reasons", ["5"], "Reasons: why copied, what to do", "";
-        Show(View::Segments), "segments", ["6"], "Segments of bufferlists, and looks", "";
-        Show(View::Log), "log", ["7"], "Log: what zctrace has to say", "";
+        Show(View::Reasons), "reasons", ["5"], "Reasons: why bytes were copied, and hints", "";
+        Show(View::Segments), "segments", ["6"], "Segments of bufferlists, and peeks", "";
+        Show(View::Log), "log", ["7"], "Log: messages of zctrace", "";
     }
     Show Always {
-        Filter, "filter", ["/", "f"], "show only rows that fit a filter", "filter";
-        Pause, "pause", ["space"], "hold what is shown (tracing goes on), or a replay", "pause";
+        Filter, "filter", ["/", "f"], "show matching rows only", "filter";
+        Pause, "pause", ["space"], "pause the display (tracing continues), or a replay", "pause";
         Export, "export", ["w"], "write the view to a file: *.json, else text", "write";
-        Theme, "theme", ["t"], "the next theme", "";
-        Redraw, "redraw", ["ctrl-l"], "draw everything anew", "";
+        Theme, "theme", ["t"], "next theme", "";
+        Redraw, "redraw", ["ctrl-l"], "redraw the screen", "";
     }
     Show Tables {
         Sort, "sort", ["s"], "sort by the next column", "sort";
-        ReverseSort, "invert", ["S"], "turn the order round", "";
+        ReverseSort, "reverse-sort", ["S"], "reverse the sort order", "";
         SortLeft, "sort-left", ["<"], "sort by the column to the left", "";
         SortRight, "sort-right", [">"], "sort by the column to the right", "";
     }
     Pane Pane {
-        Keyboard, "keyboard", ["f12", "ctrl-]"], "give the keyboard to CMD, and take it back", "to CMD";
-        TogglePane, "toggle-pane", ["p"], "hide or show it", "";
-        EnlargePane, "enlarge-pane", ["z"], "give it most of the screen, and take that back", "";
+        Keyboard, "keyboard", ["f12", "ctrl-]"], "send keys to CMD, or back to zctrace", "to CMD";
+        TogglePane, "toggle-pane", ["p"], "hide or show the terminal", "";
+        EnlargePane, "enlarge-pane", ["z"], "enlarge or shrink the terminal", "";
     }
     Replay Replay {
         Faster, "faster", ["+", "="], "faster", "faster";
         Slower, "slower", ["-"], "slower", "slower";
-        SeekBack, "seek-back", ["["], "10 s back", "seek";
-        SeekAhead, "seek-ahead", ["]"], "10 s ahead", "";
+        SeekBack, "seek-back", ["["], "seek 10 s back", "seek";
+        SeekAhead, "seek-ahead", ["]"], "seek 10 s ahead", "";
     }
     Program Always {
-        Help, "help", ["?", "f1"], "these keys", "keys";
-        Suspend, "suspend", ["ctrl-z"], "stop, until the shell's `fg`", "";
-        Quit, "quit", ["q", "ctrl-c"], "end", "quit";
-        QuitAndPrint, "quit-printing", ["Q"], "end, and print the report", "";
+        Help, "help", ["?", "f1"], "show the keys", "keys";
+        Suspend, "suspend", ["ctrl-z"], "suspend; `fg` in the shell continues", "";
+        Quit, "quit", ["q", "ctrl-c"], "quit", "quit";
+        QuitAndPrint, "quit-and-print", ["Q"], "quit, and print the report", "";
     }
 }

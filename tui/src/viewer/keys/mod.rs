@@ -39,13 +39,13 @@ impl fmt::Display for KeymapError {
         match self {
             Self::UnknownCommand(name) => {
                 let names: Vec<&str> = BINDINGS.iter().map(|binding| binding.name).collect();
-                write!(f, "there is no command `{name}`; there are {}", names.join(", "))
+                write!(f, "unknown command `{name}`; there are {}", names.join(", "))
             }
             Self::InvalidKey(text) => write!(
                 f,
-                "`{text}` is no key; one is a character, or space, enter, esc, tab, up, pageup, f12 …, with ctrl- or alt- before it"
+                "`{text}` is not a key; use a character, or space, enter, esc, tab, up, pageup, f12 …, optionally after ctrl- or alt-"
             ),
-            Self::Conflict(key, one, other) => write!(f, "the key {key} is given to `{one}` and to `{other}`"),
+            Self::Conflict(key, one, other) => write!(f, "the key {key} is bound to `{one}` and to `{other}`"),
             Self::MissingKey(name) => write!(f, "`{name}` needs a key"),
         }
     }
@@ -215,8 +215,8 @@ mod tests {
             "{twice}"
         );
         assert!(error(&[change("up", &["x", "x"])]).contains("key x"));
-        assert!(error(&[change("nothing", &["x"])]).contains("there is no command `nothing`; there are up, down"));
-        assert!(error(&[change("up", &["xx"])]).contains("`xx` is no key"));
+        assert!(error(&[change("nothing", &["x"])]).contains("unknown command `nothing`; there are up, down"));
+        assert!(error(&[change("up", &["xx"])]).contains("`xx` is not a key"));
         assert_eq!(error(&[change("quit", &[])]), "`quit` needs a key");
         assert_eq!(error(&[change("up", &["?", "f1"])]), "`help` needs a key");
     }

@@ -64,7 +64,7 @@ const SIZE: u16 = 10;
 
 const MAP: &[Column] = &[
     names("from", 16, 3, 0),
-    names("way", 18, 3, 1),
+    names("path", 18, 3, 1),
     names("to", 15, 3, 0),
     bar("= x ?", 10, 2),
     number("bytes", SIZE, 0),
@@ -104,7 +104,7 @@ const PIPES: &[Column] = &[
     names("process", 12, 3, 0),
     bar("slots in use", 16, 2),
     number("used", 11, 0),
-    number("most", 5, 3),
+    number("peak", 5, 3),
     number("bytes", SIZE, 1),
     number("calls", 11, 4),
     number("resized", 7, 6),
@@ -116,19 +116,19 @@ const REASONS: &[Column] = &[
     number("bytes", SIZE, 0),
     number("calls", 11, 2),
     number("~ CPU", 9, 1),
-    names("why", 20, 3, 0),
-    names("what to do", 24, 3, 3),
+    names("reason", 20, 3, 0),
+    names("hint", 24, 3, 3),
 ];
 
 const SEGMENTS: &[Column] = &[
     number("segment", 8, 0),
-    names("what", 9, 1, 2),
-    names("where", 16, 4, 0),
+    names("call", 9, 1, 2),
+    names("call site", 16, 4, 0),
     number("bytes", SIZE, 0),
     names("range", 17, 1, 4),
     number("pipe", 9, 3),
     names("process", 9, 1, 5),
-    names("accounts", 12, 0, 1),
+    names("journal", 12, 0, 1),
 ];
 
 const LOG: &[Column] = &[];

@@ -28,9 +28,9 @@ pub(crate) fn events(before: Option<&Snapshot>, now: &Snapshot) -> Vec<(Level, S
 fn loss(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
     let (had, has) = (old.map_or(0, |old| old.loss.records()), now.loss.records());
     if has > had {
-        let began = if had == 0 { "loss began: " } else { "more was lost: " };
+        let began = if had == 0 { "first loss: " } else { "further loss: " };
         let text = format!(
-            "{began}{} records are missing, {} in all; {} flows are unknown for it",
+            "{began}{} records are missing, {} in total; {} flows are unknown because of it",
             count(has - had),
             count(has),
             count(now.loss.flows_touched)
@@ -38,7 +38,7 @@ fn loss(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
         events.push((Level::Error, text));
     }
     if now.overhead.fell_back && !old.is_some_and(|old| old.overhead.fell_back) {
-        let text = "the cap was reached: from now on bytes are only counted, and nothing can be shown to have moved";
+        let text = "the cap was reached: from now on, bytes are only counted, and no move can be shown";
         events.push((Level::Warning, text.to_owned()));
     }
 }
@@ -55,10 +55,10 @@ fn processes(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Repo
         .filter(|process| !known.contains(&process.pid))
         .collect();
     let name = |process: &&Process| match process.name.as_str() {
-        "" => format!("pid {} joined", process.pid),
-        name => format!("{} (pid {}) joined", printable(name), process.pid),
+        "" => format!("pid {} attached", process.pid),
+        name => format!("{} (pid {}) attached", printable(name), process.pid),
     };
-    push_events(events, Level::Note, &new, "more processes joined", name);
+    push_events(events, Level::Note, &new, "more processes attached", name);
 }
 
 fn flows(events: &mut Vec<(Level, String)>, before: &Snapshot, now: &Snapshot) {
@@ -82,33 +82,27 @@ fn flows(events: &mut Vec<(Level, String)>, before: &Snapshot, now: &Snapshot) {
         }
     }
     let between = |flow: &Flow| format!("{} → {}", flow.from, flow.to);
-    push_events(events, Level::Warning, &copied, "more flows turned copied", |flow| {
+    push_events(events, Level::Warning, &copied, "more flows started to copy", |flow| {
         let code = flow
             .reasons
             .first()
             .map(|cause| format!(" ({})", cause.code))
             .unwrap_or_default();
         format!(
-            "turned copied: {}, {} of {}{code}",
+            "started to copy: {}, {} of {}{code}",
             between(flow),
             size(flow.account.copied),
             size(flow.payload)
         )
     });
-    push_events(
-        events,
-        Level::Note,
-        &unknown,
-        "more flows are unknown in part",
-        |flow| {
-            format!(
-                "unknown in part: {}, {} of {}",
-                between(flow),
-                size(flow.account.unknown),
-                size(flow.payload)
-            )
-        },
-    );
+    push_events(events, Level::Note, &unknown, "more flows are partly unknown", |flow| {
+        format!(
+            "partly unknown: {}, {} of {}",
+            between(flow),
+            size(flow.account.unknown),
+            size(flow.payload)
+        )
+    });
 }
 
 fn segments(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
@@ -127,7 +121,7 @@ fn segments(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Repor
         .collect();
     push_events(events, Level::Error, &new, "more segments disagree", |segment| {
         format!(
-            "the accounts of segment {} disagree: {}",
+            "journal and kernel disagree on segment {}: {}",
             segment.id,
             printable(&segment.why)
         )

@@ -132,7 +132,7 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
             let sort_key = match title {
                 "from" => SortKey::Text(row.ends[0].to_string()),
                 "to" => SortKey::Text(row.ends[1].to_string()),
-                "way" => SortKey::Text(now.report.flows[row.largest as usize].path_text()),
+                "path" => SortKey::Text(now.report.flows[row.largest as usize].path_text()),
                 "moved" => SortKey::Number(account.moved),
                 "copied" => SortKey::Number(account.copied),
                 "unknown" => SortKey::Number(account.unknown),

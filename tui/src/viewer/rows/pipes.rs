@@ -23,7 +23,7 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
                 "pipe" => SortKey::Number(pipe.inode),
                 "process" => SortKey::Text(pipe.processes.join(" ")),
                 "used" => SortKey::Number(pipe.used.into()),
-                "most" => SortKey::Number(pipe.most_used.into()),
+                "peak" => SortKey::Number(pipe.most_used.into()),
                 "bytes" => SortKey::Number(pipe.bytes.unwrap_or(0)),
                 "calls" => SortKey::Number(pipe.calls),
                 "resized" => SortKey::Number(pipe.resized.into()),

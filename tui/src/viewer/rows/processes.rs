@@ -38,32 +38,7 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
         });
         (all.collect(), Filtered::default())
     } else {
-        let (flows, filtered) = matching_flows(query, &report.flows);
-        let mut row_of_key: ByKey<usize> = ByKey::default();
-        let mut rows: Vec<ProcessRow> = Vec::new();
-        for (_, flow) in flows {
-            let Some(pid) = flow.pid else { continue };
-            let at = *row_of_key.entry(key::of_pid(pid)).or_insert(rows.len());
-            if at == rows.len() {
-                rows.push(ProcessRow {
-                    pid,
-                    name: flow.process.clone(),
-                    payload: 0,
-                    account: Account::default(),
-                    into_memory: 0,
-                    calls: 0,
-                });
-            }
-            let row = &mut rows[at];
-            row.calls = row.calls.saturating_add(flow.calls);
-            if flow.ends_in_memory() {
-                row.into_memory = row.into_memory.saturating_add(flow.payload);
-            } else {
-                row.payload = row.payload.saturating_add(flow.payload);
-                row.account += &flow.account;
-            }
-        }
-        (rows, filtered)
+        rows_of_matching_flows(query, now)
     };
     let title = title(View::Processes, query.sort.column);
     let rows = rows
@@ -89,4 +64,34 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
         body: RowData::Processes(rows),
         filtered,
     }
+}
+
+/// Returns a row for each process of the matching flows, with the totals of these flows.
+fn rows_of_matching_flows(query: &RowQuery<'_>, now: &Snapshot) -> (Vec<ProcessRow>, Filtered) {
+    let (flows, filtered) = matching_flows(query, &now.report.flows);
+    let mut row_of_key: ByKey<usize> = ByKey::default();
+    let mut rows: Vec<ProcessRow> = Vec::new();
+    for (_, flow) in flows {
+        let Some(pid) = flow.pid else { continue };
+        let at = *row_of_key.entry(key::of_pid(pid)).or_insert(rows.len());
+        if at == rows.len() {
+            rows.push(ProcessRow {
+                pid,
+                name: flow.process.clone(),
+                payload: 0,
+                account: Account::default(),
+                into_memory: 0,
+                calls: 0,
+            });
+        }
+        let row = &mut rows[at];
+        row.calls = row.calls.saturating_add(flow.calls);
+        if flow.ends_in_memory() {
+            row.into_memory = row.into_memory.saturating_add(flow.payload);
+        } else {
+            row.payload = row.payload.saturating_add(flow.payload);
+            row.account += &flow.account;
+        }
+    }
+    (rows, filtered)
 }

@@ -35,12 +35,12 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     let segments = segments.map(|(index, segment)| {
         let sort_key = match title {
             "segment" => SortKey::Number(segment.id),
-            "what" => SortKey::Text(segment.operation.clone()),
-            "where" => SortKey::Text(at(segment.place.as_ref())),
+            "call" => SortKey::Text(segment.operation.clone()),
+            "call site" => SortKey::Text(at(segment.place.as_ref())),
             "range" => SortKey::Number(segment.ranges.first().map_or(0, |range| range.start)),
             "pipe" => SortKey::Number(segment.pipe.unwrap_or(0)),
             "process" => of_pid(segment.pid),
-            "accounts" => SortKey::Text(segment.agreement.as_str().to_owned()),
+            "journal" => SortKey::Text(segment.agreement.as_str().to_owned()),
             _ => SortKey::Number(segment.bytes),
         };
         (sort_key, key::of_segment(segment), SegmentRow::Segment(index as u32))
@@ -49,12 +49,12 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     let looks = looks.map(|(index, look)| {
         let sort_key = match title {
             "segment" => SortKey::Number(look.segment.unwrap_or(0)),
-            "what" => SortKey::Text(look.operation.clone()),
-            "where" => SortKey::Text(at(look.place.as_ref())),
+            "call" => SortKey::Text(look.operation.clone()),
+            "call site" => SortKey::Text(at(look.place.as_ref())),
             "range" => SortKey::Number(look.range.map_or(0, |range| range.start)),
             "pipe" => SortKey::Number(0),
             "process" => of_pid(look.pid),
-            "accounts" => SortKey::Text(String::new()),
+            "journal" => SortKey::Text(String::new()),
             _ => SortKey::Number(look.bytes),
         };
         (sort_key, key::of_look(look), SegmentRow::Look(index as u32))

@@ -24,16 +24,16 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
 fn explanation(state: &State) -> (String, String) {
     let words = |one: &str, other: &str| (one.to_owned(), other.to_owned());
     match &state.phase {
-        Phase::Failed { cause, hint } => return (format!("Watching failed: {cause}."), hint.clone()),
+        Phase::Failed { cause, hint } => return (format!("Tracing failed: {cause}."), hint.clone()),
         Phase::Starting if state.playback.is_some() => return words("The recording is being read.", ""),
-        Phase::Starting => return words("The probes are being attached. Nothing was reported yet.", ""),
+        Phase::Starting => return words("The probes are being attached.", ""),
         Phase::Ended(why) if state.snapshot.is_none() => {
-            return (format!("{why}. Nothing was reported."), String::new());
+            return (format!("{why}. There is no report."), String::new());
         }
         Phase::Ended(_) | Phase::Live => {}
     }
     if state.view == View::Log && state.log.lines().len() == 0 {
-        return words("Nothing has happened yet.", "");
+        return words("The log is empty.", "");
     }
     let flows = state
         .snapshot
@@ -56,30 +56,30 @@ fn explanation(state: &State) -> (String, String) {
             _ => "flow",
         };
         return (
-            format!("No {what} fits the filter {}.", state.filter),
-            format!("{key} takes the filter away."),
+            format!("No {what} matches the filter {}.", state.filter),
+            format!("{key} clears the filter."),
         );
     }
     match state.view {
         View::Map | View::Flows if flows == 0 && state.playback.is_some() => words(
-            "No bytes have arrived anywhere until this time of the recording.",
-            "What arrived later is shown when it is played.",
+            "No bytes were delivered up to this time in the recording.",
+            "Bytes delivered later are shown as the replay continues.",
         ),
         View::Map | View::Flows if flows == 0 => words(
-            "No bytes have arrived anywhere yet: no call that moves or copies bytes between files, sockets, pipes and memory \
-             was seen to end.",
-            "Let the program work; what it does from now on is shown at once.",
+            "No bytes were delivered yet: no call that moves or copies bytes between files, sockets, pipes and memory has \
+             returned.",
+            "New flows are shown as soon as the program transfers bytes.",
         ),
-        View::Processes => words("No process was seen to move or copy bytes yet.", ""),
+        View::Processes => words("No process has moved or copied bytes yet.", ""),
         View::Pipes => words(
-            "No call on a pipe was seen. sendfile has a pipe of its own inside the kernel, which is not listed.",
+            "No call on a pipe was observed. The pipe that sendfile uses inside the kernel is not listed.",
             "",
         ),
-        View::Reasons if flows == 0 => words("Nothing has arrived yet, so there is nothing to explain.", ""),
+        View::Reasons if flows == 0 => words("No bytes were delivered yet, so there are no reasons.", ""),
         View::Reasons => words("Nothing was copied, and nothing is unknown.", ""),
         View::Segments => words(
-            "No segments: no program that is watched keeps a journal of bufferlists.",
-            "A program with the crate bufferlist keeps one by itself, unless BUFFERLIST_JOURNAL=0 is set.",
+            "No segments: no traced program writes a journal of its bufferlists.",
+            "A program that uses the crate bufferlist writes one by default, unless BUFFERLIST_JOURNAL=0 is set.",
         ),
         View::Map | View::Flows | View::Log => words("No rows.", ""),
     }

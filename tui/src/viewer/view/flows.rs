@@ -44,7 +44,7 @@ fn process(flow: &Flow) -> String {
 /// peek.
 fn reason(flow: &Flow) -> String {
     match render::main_reason(flow) {
-        none if none.is_empty() && flow.looked > 0 => "looked".to_owned(),
+        none if none.is_empty() && flow.looked > 0 => "peeked".to_owned(),
         reasons => reasons,
     }
 }

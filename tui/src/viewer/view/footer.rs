@@ -17,11 +17,7 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
             Some(filter_error) if prompt.purpose == Purpose::Filter => {
                 writer.write(area, &filter_error.to_string(), Role::Warning);
             }
-            _ => keys(
-                writer,
-                area,
-                &[("enter".into(), "take it"), ("esc".into(), "give it up")],
-            ),
+            _ => keys(writer, area, &[("enter".into(), "apply"), ("esc".into(), "cancel")]),
         }
         return;
     }

@@ -49,7 +49,11 @@ fn badge(writer: &mut CellWriter<'_>, area: Rect, state: &State) -> Rect {
     let (text, role): (Cow<'_, str>, Role) = match (&state.phase, &state.playback) {
         (Phase::Failed { .. }, _) => (" FAILED ".into(), Role::Alert),
         (_, Some(playback)) => {
-            let what = if playback.paused { "STANDS" } else { "REPLAY" };
+            let what = match playback.paused {
+                true if playback.position >= playback.length => "END",
+                true => "PAUSED",
+                false => "REPLAY",
+            };
             let (at, of) = (clock(playback.position), clock(playback.length));
             (
                 format!(" {what} {at} of {of}, {}x ", playback.speed).into(),
@@ -153,14 +157,14 @@ fn coverage_line(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
     let mut spans: Vec<Span> = vec![loss(report).unwrap_or(("no records lost".into(), Role::Plain))];
     if report.loss.any() {
         let touched = count(report.loss.flows_touched);
-        spans.push((format!(" {touched} flows unknown for it").into(), Role::Warning));
+        spans.push((format!(" {touched} flows unknown").into(), Role::Warning));
     }
     if report.overhead.fell_back {
         spans.extend([(" · ".into(), Role::Plain), (" counters only ".into(), Role::Alert)]);
     }
     if all > 0 {
         let role = if seen < all { Role::Warning } else { Role::Plain };
-        spans.push((format!(" · {seen} of {all} facts").into(), role));
+        spans.push((format!(" · {seen} of {all} checks").into(), role));
     }
     spans.push((format!(" · tier {}", report.tier).into(), Role::Plain));
     spans.push((

@@ -13,12 +13,12 @@ use crate::viewer::state::{Question, State};
 const MARKS: [(&str, &str); 5] = [
     (
         "=",
-        "moved: shown to have gone by page reference, or by the device itself",
+        "moved = zero-copy, the same page: by page reference, or by the device",
     ),
-    ("x", "copied: shown to have been copied, by a witness"),
-    ("?", "unknown: neither was shown; never counted as moved, nor as copied"),
-    ("-", "neither: holes, clones, /dev/null; no payload crossed"),
-    ("!", "look here: a full pipe, a loss, accounts that disagree"),
+    ("x", "copied: another page was observed at the destination"),
+    ("?", "unknown: neither was shown; never counted as moved or copied"),
+    ("-", "excluded: holes, reflinks, /dev/null; no payload"),
+    ("!", "attention: a full pipe, a loss, inconsistent totals"),
 ];
 
 /// Title of the help overlay.
@@ -28,7 +28,7 @@ pub(super) fn title(state: &State) -> String {
         .key_of(Command::Back)
         .map(|key| key.to_string())
         .unwrap_or_default();
-    format!("keys · {back} goes back")
+    format!("keys · {back}: back")
 }
 
 /// Returns the lines of the help.
@@ -84,10 +84,10 @@ pub(super) fn question(doubt: Question, width: u16) -> Vec<String> {
     let mut text = TextBuffer::new(usize::from(width).max(1));
     text.push('\n');
     let Question::EndCommand { print } = doubt;
-    wrap(&mut text, "   ", "CMD still runs. End it, and zctrace with it?");
+    wrap(&mut text, "   ", "CMD is still running. End it and quit zctrace?");
     if print {
-        wrap(&mut text, "   ", "The report is printed then.");
+        wrap(&mut text, "   ", "The report is printed afterwards.");
     }
-    wrap(&mut text, "   ", "y ends both, n goes on");
+    wrap(&mut text, "   ", "y ends both, n cancels");
     text.text().lines().map(str::to_owned).collect()
 }

@@ -10,7 +10,7 @@ use crate::viewer::state::{Level, State};
 use crate::viewer::theme::Role;
 
 pub(super) fn draw(writer: &mut CellWriter<'_>, titles: Rect, area: Rect, state: &State) {
-    writer.write(titles, "   time      what happened", Role::Head);
+    writer.write(titles, "   time      message", Role::Head);
     let RowData::Log(lines) = state.rows().body() else {
         return;
     };

@@ -11,7 +11,7 @@ pub(super) fn cell<'a>(report: &'a Report, row: &'a MapRow, title: &str) -> Cell
     match title {
         "from" => Cell::Endpoint(&row.ends[0]),
         "to" => Cell::Endpoint(&row.ends[1]),
-        "way" => Cell::Text(way(report, row).into(), Role::Plain),
+        "path" => Cell::Text(way(report, row).into(), Role::Plain),
         "per s" => row.rate.map_or(Cell::EMPTY, |rate| Cell::size(rate, Role::Plain)),
         _ => account_cell(title, row.payload, &row.account).unwrap_or(Cell::EMPTY),
     }

@@ -18,8 +18,8 @@ pub(super) fn title(writer: &mut CellWriter<'_>, area: Rect, state: &State) {
         .map(|key| key.to_string())
         .unwrap_or_default();
     let (what, role) = match (state.pane.focused, state.pane.running) {
-        (true, _) => (format!(" CMD has the keyboard; {key} takes it back "), Role::Active),
-        (false, true) => (format!(" CMD runs; {key} gives it the keyboard "), Role::Strong),
+        (true, _) => (format!(" keys go to CMD; {key}: back to zctrace "), Role::Active),
+        (false, true) => (format!(" CMD is running; {key} sends keys to it "), Role::Strong),
         (false, false) => (" CMD has ended ".to_owned(), Role::Strong),
     };
     let rest = writer.write_spans(area, [(line.repeat(2).into(), Role::Dim), (what.into(), role)]);

@@ -12,7 +12,7 @@ pub(super) fn cell<'a>(pipe: &'a Pipe, title: &str) -> Cell<'a> {
         "process" => Cell::Text(processes(pipe).into(), Role::Plain),
         "slots in use" => Cell::Gauge(pipe.used.into(), pipe.slots.into()),
         "used" => Cell::Text(format!("{} of {}", pipe.used, pipe.slots).into(), Role::Plain),
-        "most" => Cell::Text(pipe.most_used.to_string().into(), Role::Plain),
+        "peak" => Cell::Text(pipe.most_used.to_string().into(), Role::Plain),
         "bytes" => pipe
             .bytes
             .map_or(Cell::unknown(), |bytes| Cell::size(bytes, Role::Plain)),
@@ -58,16 +58,16 @@ pub(super) fn mark(pipe: &Pipe) -> char {
 /// Returns the known limits, and which are not known.
 pub(super) fn limits(report: &Report) -> String {
     let slots: u64 = report.pipes.iter().map(|pipe| u64::from(pipe.slots)).sum();
-    let here = format!("the pipes listed have {} slots, a page each", count(slots));
+    let here = format!("the listed pipes have {} slots, one page each", count(slots));
     let Some(limits) = &report.pipe_limits else {
-        return format!("{here}; the limits are not known");
+        return format!("{here}; the limits are unknown");
     };
     let pages = |pages: u64, word: &str| match pages {
         0 => format!("no {word} limit"),
         pages => format!("{} pages {word}", count(pages)),
     };
     format!(
-        "{here}; a user may have {}, {}; a pipe {}; what a user's other pipes have is not known",
+        "{here}; per user {}, {}; per pipe {}; other pipes of the user are not listed",
         pages(limits.user_pages_soft, "soft"),
         pages(limits.user_pages_hard, "hard"),
         size(limits.max_size)

@@ -16,12 +16,12 @@ pub(super) fn cell<'a>(report: &Report, row: &ReasonRow, title: &str) -> Cell<'a
         "calls" if row.calls > 0 => Cell::Text(count(row.calls).into(), Role::Plain),
         "~ CPU" if row.is_copy() => Cell::Text(duration(copy_time_ns(report, row.bytes)).into(), Role::Plain),
         "calls" | "~ CPU" => Cell::unknown(),
-        "why" => {
+        "reason" => {
             let sentence = meaning().map(|meaning| meaning.sentence);
-            let sentence = sentence.unwrap_or_else(|| "This zctrace does not know the code.".to_owned());
+            let sentence = sentence.unwrap_or_else(|| "This version of zctrace does not know the code.".to_owned());
             Cell::Text(sentence.into(), Role::Plain)
         }
-        "what to do" => Cell::Text(
+        "hint" => Cell::Text(
             meaning().map(|meaning| meaning.advice).unwrap_or_default().into(),
             Role::Plain,
         ),
@@ -43,7 +43,7 @@ pub(super) fn basis(report: &Report) -> String {
     match report.overhead.copy_bytes_per_second {
         Some(rate) => format!("~ CPU is an estimate: bytes / {} per second, measured here", size(rate)),
         None => format!(
-            "~ CPU is an estimate: bytes / {} per second, assumed, not measured here",
+            "~ CPU is an estimate: bytes / {} per second, assumed, not measured",
             size(ASSUMED_COPY_RATE)
         ),
     }

@@ -20,8 +20,8 @@ pub(super) fn cell<'a>(report: &'a Report, row: SegmentRow, title: &str) -> Opti
 fn of_segment<'a>(segment: &'a Segment, title: &str) -> Cell<'a> {
     match title {
         "segment" => Cell::Text(segment.id.to_string().into(), Role::Plain),
-        "what" => Cell::Text(segment.operation.as_str().into(), Role::Plain),
-        "where" => segment
+        "call" => Cell::Text(segment.operation.as_str().into(), Role::Plain),
+        "call site" => segment
             .place
             .as_ref()
             .map_or(Cell::EMPTY, |place| Cell::CallSite(place.to_string())),
@@ -31,7 +31,7 @@ fn of_segment<'a>(segment: &'a Segment, title: &str) -> Cell<'a> {
             .pipe
             .map_or(Cell::EMPTY, |pipe| Cell::Text(pipe.to_string().into(), Role::Plain)),
         "process" => Cell::Text(who(&segment.process, segment.pid).into(), Role::Plain),
-        "accounts" => {
+        "journal" => {
             let role = if segment.agreement == LedgerWord::Disagrees {
                 Role::Alert
             } else {
@@ -48,8 +48,8 @@ fn of_look<'a>(look: &'a Look, title: &str) -> Cell<'a> {
         "segment" => look
             .segment
             .map_or(Cell::EMPTY, |id| Cell::Text(id.to_string().into(), Role::Plain)),
-        "what" => Cell::Text(format!("look {}", look.operation).into(), Role::Plain),
-        "where" => look
+        "call" => Cell::Text(format!("look {}", look.operation).into(), Role::Plain),
+        "call site" => look
             .place
             .as_ref()
             .map_or(Cell::EMPTY, |place| Cell::CallSite(place.to_string())),
@@ -58,7 +58,7 @@ fn of_look<'a>(look: &'a Look, title: &str) -> Cell<'a> {
         // Reported by the program only: no record of the kernel covers it.
         "pipe" if look.without_pipe => Cell::Text("none".into(), Role::Plain),
         "process" => Cell::Text(who(&look.thread, look.pid).into(), Role::Plain),
-        "accounts" => Cell::Text(look.code.to_string().into(), Role::Plain),
+        "journal" => Cell::Text(look.code.to_string().into(), Role::Plain),
         _ => Cell::EMPTY,
     }
 }

@@ -112,7 +112,7 @@ fn filtered(state: &State) -> String {
             let text = format!("filter {} hides {} {what}", state.filter, count(hidden));
             match undecided {
                 0 => text,
-                _ => format!("{text} ({} may fit)", count(undecided)),
+                _ => format!("{text} ({} may match)", count(undecided)),
             }
         }
     }
@@ -125,7 +125,7 @@ fn note(state: &State) -> Option<String> {
         return None;
     }
     let left_out = &report.left_out;
-    let more = |more: u64| (more > 0).then(|| format!("{} more were left out", count(more)));
+    let more = |more: u64| (more > 0).then(|| format!("{} more are not listed", count(more)));
     match state.view {
         View::Pipes => Some(pipes::limits(report)),
         View::Reasons => Some(reasons::basis(report)),

@@ -1,4 +1,4 @@
-//! Tests of the judgment: each way to pass, to fail and to stay open.
+//! Tests of the judgment: each way to pass, to fail and to be inconclusive.
 
 use zctrace_contract::Reason;
 use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, NotObserved, Outcome, Report, Scope, ScopeKind, Tier};
@@ -32,7 +32,8 @@ fn flow(from: EndKind, to: EndKind, account: Account, reasons: &[(Reason, u64)])
     flow
 }
 
-/// At tier L, since moved bytes of the other tiers must have certificates, which are not judged here.
+/// Returns a report of tier L, because moved bytes of other tiers require certificates, which are
+/// not judged here.
 fn report(flows: Vec<Flow>) -> Report {
     let mut report = Report::new(Tier::L, Scope::new(ScopeKind::Command));
     for flow in flows {
@@ -81,7 +82,8 @@ fn one_copied_byte_fails_a_limit_of_zero() {
 
 #[test]
 fn bytes_from_any_source_count_at_judged_endpoints_only() {
-    // The very case the gate is for: sendfile became read and write, and no flow from file to socket is left.
+    // The case that the gate is made for: sendfile became read and write, and no flow from file to
+    // socket is left.
     let read = flow(
         EndKind::File,
         EndKind::Memory,
@@ -122,7 +124,7 @@ fn too_few_bytes_never_pass() {
         judgment
             .rules
             .iter()
-            .any(|rule| rule.found.contains("1 048 576 bytes were zeros")),
+            .any(|rule| rule.found.contains("1 048 576 bytes were holes")),
         "{judgment:?}"
     );
     let mut least = none.clone();
@@ -141,7 +143,7 @@ fn unknown_bytes_are_inconclusive() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
     assert_eq!(outcome(vec![moved(MIB), unknown(1)], &none), Outcome::Open);
     assert_eq!(outcome(vec![moved(MIB), unknown(1), copied(1)], &none), Outcome::Broken);
-    // Were all of them copied, it would still be within the limit.
+    // If all of the unknown bytes were copied, the limit would still hold.
     let percent = criteria("socket", Some(Limit::Share(Limit::PER_PERCENT)));
     assert_eq!(outcome(vec![moved(99 * MIB), unknown(MIB)], &percent), Outcome::Held);
     assert_eq!(
@@ -178,18 +180,18 @@ fn peek_counts_as_copy_unless_allowed() {
     let judgment = judge(&of_flow, &none, None);
     assert_eq!(judgment.outcome(), Outcome::Broken);
     assert_eq!((judgment.bytes_judged.copied, judgment.bytes_judged.peeked), (0, 100));
-    // A look at bytes of no known flow may be one at these.
+    // A peek at bytes of an unknown flow may be one at the judged bytes.
     let mut of_none = report(vec![moved(MIB)]);
     of_none.looks.push(Look::new(100, 1));
     assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Open);
-    // One that no pipe took part in is the program's word alone, and judged nowhere.
+    // A peek without a pipe is reported by the program alone, and is not judged.
     of_none.looks[0].without_pipe = true;
     assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);
     of_none.looks[0].without_pipe = false;
     none.allow = vec![Reason::Peeked];
     assert_eq!(judge(&of_flow, &none, None).outcome(), Outcome::Held);
     assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);
-    // Looks that no line explains are not forgiven.
+    // Peeks that no call site explains are not excused.
     of_flow.looks[0].bytes = 99;
     assert_eq!(judge(&of_flow, &none, None).bytes_judged.peeked, 1);
 }
@@ -205,12 +207,12 @@ fn allowed_reasons_excuse_only_the_bytes_they_explain() {
     let reasons = [(Reason::FromMemory, 5), (Reason::Misaligned, 5)];
     let mixed = flow(EndKind::Memory, EndKind::Tcp, Account::new(0, 10, 0), &reasons);
     assert_eq!(judge(&report(vec![mixed]), &allowing, None).bytes_judged.copied, 5);
-    // Ten bytes, copied once for an allowed reason and once for another.
+    // Ten bytes, copied once for an allowed reason and once for another one.
     let reasons = [(Reason::FromMemory, 10), (Reason::Misaligned, 10)];
     let mut twice = flow(EndKind::Memory, EndKind::Tcp, Account::new(0, 10, 0), &reasons);
     twice.copy_bytes = 20;
     assert_eq!(judge(&report(vec![twice]), &allowing, None).bytes_judged.copied, 10);
-    // Twenty bytes, ten of them copied twice for an allowed reason, ten for a reason nobody knows.
+    // Twenty bytes: ten copied twice for an allowed reason, ten for an unknown reason.
     let mut bare = flow(
         EndKind::Memory,
         EndKind::Tcp,

@@ -1,5 +1,5 @@
-//! The whole chain: a file on this side, a file on the other, pipes and a socket between. Into a buffered file, where it
-//! ends in a copy, and into one open with `O_DIRECT`, where the device takes the pages.
+//! The whole chain: file, pipe, socket, pipe, file. It ends in a buffered file, which copies, or in
+//! one opened with `O_DIRECT`, where the device takes the pages.
 
 use std::fs::File;
 use std::net::Shutdown;
@@ -17,7 +17,7 @@ use crate::commands::demo::payload::Received;
 pub(super) const TO_FILE: &str = "file → pipe → TCP → pipe → file";
 pub(super) const TO_DISK: &str = "file → pipe → TCP → pipe → disk";
 
-/// Into a file through the page cache.
+/// Sends to a file through the page cache.
 pub(super) fn to_file(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let file = fixture.file()?;
     let len = fixture.payload().len();
@@ -26,7 +26,7 @@ pub(super) fn to_file(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
         .map(|path_run| vec![path_run.judge(fixture)])
 }
 
-/// Into a file open with `O_DIRECT`, in whole blocks.
+/// Sends to a file opened with `O_DIRECT`, in whole blocks.
 pub(super) fn to_disk(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let file = fixture.file()?;
     let len = fixture.payload().in_blocks();
@@ -49,19 +49,21 @@ pub(super) fn to_disk(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     }])
 }
 
-/// From the source file through the socket into `file`: the receipts of both sides.
+/// Transfers from the source file through the socket into `file`, and returns the receipts of both
+/// sides.
 fn run_chain(fixture: &Fixture, len: u64, tcp: &Tcp, file: &File) -> Result<Vec<Receipt>, DemoError> {
     tcp.far.set_nonblocking(true)?;
     let send = || {
         let receipt = fixture.transfer(fixture.source(len)?, Sink::stream(&tcp.near)?);
-        // Tells the other side that this was all, or that no more will come. It may be gone already, which the receipt then says.
+        // Signals the end of the stream, also after an error. The peer may be gone already, which
+        // the receipt shows.
         let _ = tcp.near.shutdown(Shutdown::Write);
         receipt
     };
     let receive = || {
         let receipt = fixture.transfer(Source::stream(&tcp.far)?, Sink::file(file, 0)?);
         if receipt.is_err() {
-            // The sender must not wait for a receiver that has given up.
+            // The sender must not wait for a receiver that has failed.
             let _ = tcp.far.shutdown(Shutdown::Both);
         }
         receipt
@@ -70,9 +72,10 @@ fn run_chain(fixture: &Fixture, len: u64, tcp: &Tcp, file: &File) -> Result<Vec<
     Ok(vec![near, far])
 }
 
-/// As [`chain`], but nothing more is sent until what was sent is in the file. A receiver that falls behind closes its
-/// window, and what the kernel sends to probe a closed window is cut at any byte (`tcp_write_wakeup` in
-/// net/ipv4/`tcp_output.c`): from there on no segment would hold whole blocks.
+/// Transfers as [`run_chain`] does, but sends nothing more until the previous bytes are in the
+/// file. A receiver that falls behind closes its window, and the kernel's probes of a closed window
+/// are cut at any byte (`tcp_write_wakeup` in net/ipv4/`tcp_output.c`). From there on, segments
+/// would not hold whole blocks.
 fn run_in_lockstep(fixture: &Fixture, len: u64, tcp: &Tcp, file: &File) -> Result<Vec<Receipt>, DemoError> {
     tcp.far.set_nonblocking(true)?;
     let chunks = || {
@@ -86,7 +89,7 @@ fn run_in_lockstep(fixture: &Fixture, len: u64, tcp: &Tcp, file: &File) -> Resul
             let bytes = chunk.end - chunk.start;
             receipt += fixture.transfer_len(fixture.part(chunk)?, Sink::stream(&tcp.near)?, bytes)?;
             if arrived.recv().is_err() {
-                // The receiver has given up, and says why.
+                // The receiver has failed, and returns the error.
                 break;
             }
         }
@@ -94,7 +97,7 @@ fn run_in_lockstep(fixture: &Fixture, len: u64, tcp: &Tcp, file: &File) -> Resul
     };
     let send = || {
         let receipt = send_all();
-        // The receiver must not wait for what will not come.
+        // The receiver must not wait for bytes that will not be sent.
         let _ = tcp.near.shutdown(Shutdown::Write);
         receipt
     };

@@ -1,4 +1,4 @@
-//! One source, two sinks: a list is cloned, and each clone goes its own way with the same pages.
+//! One source, two sinks: a list is cloned, and both clones are sent from the same pages.
 
 use std::thread::scope;
 
@@ -15,10 +15,11 @@ pub(super) const NAME: &str = "one file → TCP and UNIX";
 const FIRST: &str = "one file → 2 sinks: TCP (tee)";
 const SECOND: &str = "one file → 2 sinks: UNIX";
 
-/// What is taken at a time: what a pipe of the usual size holds.
+/// Bytes that are sent at a time: the capacity of a pipe of the default size.
 const CHUNK_SIZE: u64 = 64 * 1024;
 
-/// To a TCP socket, out of a pipe that was filled by tee(2) since the other clone needs the pages too, and to a UNIX socket.
+/// Sends to a TCP socket, from a pipe that is filled by tee(2) because the other clone needs the
+/// pages too, and to a UNIX socket.
 pub(super) fn two_sinks(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let len = fixture.payload().len();
     let tcp = Tcp::connect(None)?;
@@ -28,7 +29,7 @@ pub(super) fn two_sinks(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError>
         let first = threads.spawn(|| Received::of_stream(tcp.far));
         let second = threads.spawn(|| Received::of_stream(far));
         let give = move || {
-            // Closed when all is sent, which is how the readers know.
+            // Dropped when everything is sent, which ends the streams.
             let (to_tcp, to_unix) = (tcp.near, near);
             let mut source = fixture.source(len)?;
             let mut receipts = (Receipt::default(), Receipt::default());
@@ -37,7 +38,9 @@ pub(super) fn two_sinks(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError>
                 match list.splice_from(&mut source, CHUNK_SIZE)? {
                     Step::Moved(_) => {}
                     Step::End => return Ok(receipts),
-                    Step::Blocked(side) => return Err(DemoError::new(format!("a file made us wait for the {side:?}"))),
+                    Step::Blocked(side) => {
+                        return Err(DemoError::new(format!("splicing from a file blocked on the {side:?}")));
+                    }
                 }
                 receipts.0 += fixture.send(list.clone(), Sink::stream(&to_tcp)?)?;
                 receipts.1 += fixture.send(list, Sink::stream(&to_unix)?)?;

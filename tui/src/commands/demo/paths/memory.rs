@@ -1,4 +1,4 @@
-//! From the program's own memory: lent to the kernel, fetched by a device, and written as any program does.
+//! From the program's own memory: vmspliced, read by a device, and written as any program does.
 
 use bufferlist::EndpointKind as Kind;
 use bufferlist::{BufferList, Sink};
@@ -14,10 +14,10 @@ pub(super) const VMSPLICED: &str = "memory → pipe → TCP (vmsplice)";
 pub(super) const TO_DISK: &str = "memory → disk";
 pub(super) const PLAIN_SEND: &str = "memory → TCP (plain send)";
 
-/// What is sent of plain memory at a time: a second copy of the whole content need not be held.
+/// Bytes of plain memory that are sent at a time, so that the payload is not duplicated as a whole.
 const PLAIN_CHUNK_SIZE: usize = 1 << 20;
 
-/// Pages lent to a pipe by vmsplice(2), whole ones, and moved on to a socket.
+/// Sends whole pages to a socket that vmsplice(2) maps into a pipe.
 pub(super) fn vmspliced(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let len = fixture.payload().in_blocks();
     let Tcp { near, far } = Tcp::connect(None)?;
@@ -38,7 +38,7 @@ pub(super) fn vmspliced(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError>
     Ok(vec![path_run.judge(fixture)])
 }
 
-/// Pages written to a file open with `O_DIRECT`: the device fetches them from where they are.
+/// Writes pages to a file opened with `O_DIRECT`, where the device reads them in place.
 pub(super) fn to_disk(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let len = fixture.payload().in_blocks();
     let file = fixture.file()?;
@@ -62,7 +62,7 @@ pub(super) fn to_disk(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     Ok(vec![path_run.judge(fixture)])
 }
 
-/// Memory written to a socket, for contrast.
+/// Writes memory to a socket, for comparison.
 pub(super) fn plain_send(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let len = fixture.payload().len();
     let Tcp { near, far } = Tcp::connect(None)?;

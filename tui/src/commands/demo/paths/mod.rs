@@ -1,4 +1,4 @@
-//! The paths of the demo, and what each brings home.
+//! The paths of the demo, and their results.
 
 mod chain;
 mod fan_out;
@@ -20,9 +20,9 @@ use super::payload::Received;
 
 /// A path of the demo.
 pub(crate) struct Path {
-    /// Its name, which is what is shown if it cannot run.
+    /// Name, which is shown if the path cannot run.
     pub(crate) name: &'static str,
-    /// Runs it.
+    /// Function that runs the path.
     pub(crate) run: fn(&Fixture) -> Result<Vec<PathResult>, DemoError>,
 }
 
@@ -74,30 +74,30 @@ pub(crate) const ALL: [Path; 11] = [
     },
 ];
 
-/// What a path brought home: a row.
+/// Result of a path, a row of the output.
 pub(crate) struct PathResult {
-    /// What the report says of it.
+    /// Flow in the report.
     pub(crate) flow: Flow,
-    /// Looks on the way.
+    /// Peeks on the path.
     pub(crate) peeks: Vec<Look>,
-    /// The largest of the segments that the bytes of the last leg were.
+    /// Largest segments of the last leg.
     pub(crate) segments: Vec<Segment>,
-    /// Whether it did what it says.
+    /// Judgment.
     pub(crate) judgment: Judgment,
-    /// A remark for the reader.
+    /// Note for the reader.
     pub(crate) note: Option<String>,
-    /// What the library says of each transfer of the path, in order.
+    /// Library's results of each transfer, in order.
     pub(crate) legs: Vec<Leg>,
 }
 
-/// A path that has been run and not yet judged.
+/// A path that was run and is not judged yet.
 struct PathRun {
     name: &'static str,
     path: Vec<EndKind>,
     from: String,
     to: String,
     calls: Vec<Call>,
-    /// How many bytes it was to carry.
+    /// Number of bytes that it should carry.
     len: u64,
     receipts: Vec<Receipt>,
     received: Received,
@@ -105,7 +105,7 @@ struct PathRun {
 }
 
 impl PathRun {
-    /// Asks the receipts, compares the content, and judges.
+    /// Reads the receipts, compares the payload, and judges.
     fn judge(self, fixture: &Fixture) -> PathResult {
         let end = |kind: Option<&EndKind>, name: &str| End::new(kind.cloned().unwrap_or(EndKind::Various), name);
         let mut flow = Flow::new(
@@ -138,7 +138,8 @@ impl PathRun {
     }
 }
 
-/// Sends and receives at the same time. If both fail, what the receiver says is the cause: a sender only sees it go.
+/// Sends and receives concurrently. If both fail, returns the error of the receiver, because the
+/// sender only sees it go.
 fn run_concurrently<S, R: Send>(
     send: impl FnOnce() -> Result<S, DemoError>,
     receive: impl FnOnce() -> Result<R, DemoError> + Send,
@@ -151,7 +152,7 @@ fn run_concurrently<S, R: Send>(
     })
 }
 
-/// The result of a thread. Its panic is ours.
+/// Returns the result of a thread, and propagates its panic.
 fn join_thread<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -1,5 +1,5 @@
-//! Looks: one in the middle of a transfer, which copies what it looks at and nothing else; and the ways of looking, measured
-//! against each other.
+//! Peeks: one during a transfer, which copies only the bytes it reads, and a comparison of the peek
+//! strategies.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,13 +19,13 @@ use crate::commands::demo::fixture::{DemoError, Fixture};
 use crate::commands::demo::judge::Judgment;
 use crate::commands::demo::payload::{DigestBuilder, Received};
 
-pub(super) const DURING_TRANSFER: &str = "file → pipe → TCP, with a look";
-pub(super) const ALL_STRATEGIES: &str = "file → pipe → a look";
+pub(super) const DURING_TRANSFER: &str = "file → pipe → TCP, with a peek";
+pub(super) const ALL_STRATEGIES: &str = "file → pipe → a peek";
 
-/// What is taken at a time, and looked at.
+/// Bytes that are sent, or peeked at, at a time.
 const CHUNK_SIZE: u64 = 64 * 1024;
 
-/// The next piece of the source, in a pipe. `None` at the end.
+/// Returns the next chunk of the source in a pipe, or `None` at the end.
 fn next_chunk<F: std::os::fd::AsFd>(
     source: &mut bufferlist::Source<F>,
 ) -> Result<Option<(BufferList, Receipt)>, DemoError> {
@@ -33,11 +33,11 @@ fn next_chunk<F: std::os::fd::AsFd>(
     match list.splice_from(source, CHUNK_SIZE)? {
         Step::Moved(receipt) => Ok(Some((list, receipt))),
         Step::End => Ok(None),
-        Step::Blocked(side) => Err(DemoError::new(format!("a file made us wait for the {side:?}"))),
+        Step::Blocked(side) => Err(DemoError::new(format!("splicing from a file blocked on the {side:?}"))),
     }
 }
 
-/// A transfer, with a look at one piece in its middle.
+/// Transfers, with a peek at one chunk in the middle.
 pub(super) fn during_transfer(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let len = fixture.payload().len();
     let Tcp { near, far } = Tcp::connect(None)?;
@@ -80,28 +80,28 @@ pub(super) fn during_transfer(fixture: &Fixture) -> Result<Vec<PathResult>, Demo
         view.len() == done.flow.looked && view == fixture.payload().bytes(len)[start..start + view.len() as usize]
     });
     if !right && done.judgment == Judgment::Passed {
-        done.judgment = Judgment::Failed("the look did not see what was sent, or was not counted".to_owned());
+        done.judgment = Judgment::Failed("the peek read other bytes than were sent, or was not counted".to_owned());
     }
     Ok(vec![done])
 }
 
-/// Everything looked at, once in each way.
+/// Peeks at everything, once with each strategy.
 pub(super) fn all_strategies(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let mut rows = Vec::new();
     let mut times = Vec::new();
     for (name, strategy) in [
-        ("look: tee and read", PeekStrategy::Tee),
-        ("look: tee, memfd and mmap", PeekStrategy::Memfd),
+        ("peek: tee and read", PeekStrategy::Tee),
+        ("peek: tee, memfd and mmap", PeekStrategy::Memfd),
     ] {
         let (row, time) = peek_all(fixture, name, strategy)?;
         rows.push(row);
-        let way = name.trim_start_matches("look: ");
+        let way = name.trim_start_matches("peek: ");
         times.push(format!("{way} took {}", text::duration(nanoseconds(time))));
     }
     let mapped = peek_mapped(fixture)?;
     if let Some(last) = rows.last_mut() {
         last.note = Some(format!(
-            "looking at {} in pipes, {} at a time: {}. Both copied all of it. Looking at the same bytes in a sealed memfd, \
+            "Peeking at {} in pipes, {} at a time: {}. Both copied all of it. Peeking at the same bytes in a sealed memfd, \
              through a mapping, took {} and copied {} bytes.",
             text::size(fixture.payload().len()),
             text::size(CHUNK_SIZE),
@@ -110,7 +110,7 @@ pub(super) fn all_strategies(fixture: &Fixture) -> Result<Vec<PathResult>, DemoE
             mapped.copied,
         ));
         if !(mapped.is_complete && mapped.copied == 0) && last.judgment == Judgment::Passed {
-            last.judgment = Judgment::Failed("the look through a mapping copied, or saw something else".to_owned());
+            last.judgment = Judgment::Failed("the peek through a mapping copied, or read other bytes".to_owned());
         }
     }
     Ok(rows)
@@ -120,14 +120,15 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What came of looking through a mapping.
+/// Result of peeking through a mapping.
 struct MappedPeek {
     time: Duration,
     copied: u64,
     is_complete: bool,
 }
 
-/// Everything looked at in a file of memory that is sealed: nobody can change it, so it is mapped and not copied.
+/// Peeks at everything in a sealed memfd. Its contents cannot change, so that it is mapped and not
+/// copied.
 fn peek_mapped(fixture: &Fixture) -> Result<MappedPeek, DemoError> {
     let len = fixture.payload().len();
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -151,7 +152,7 @@ fn peek_mapped(fixture: &Fixture) -> Result<MappedPeek, DemoError> {
     })
 }
 
-/// Everything looked at in one way, and how long the looks took, without what goes before and after them.
+/// Peeks at everything with one strategy. Returns the time of the peeks alone.
 fn peek_all(
     fixture: &Fixture,
     name: &'static str,

@@ -15,7 +15,7 @@ pub(super) const SENDFILE: &str = "file → TCP (sendfile)";
 pub(super) const RELAY: &str = "TCP → pipe → TCP";
 pub(super) const THROUGH_UNIX: &str = "file → pipe → UNIX → pipe → TCP";
 
-/// A part of a file to a socket, which is one sendfile(2) for as much as the socket takes.
+/// Sends a file extent to a socket, with one sendfile(2) for as much as the socket accepts.
 pub(super) fn sendfile(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let len = fixture.payload().len();
     let Tcp { near, far } = Tcp::connect(None)?;
@@ -36,7 +36,8 @@ pub(super) fn sendfile(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> 
     Ok(vec![path_run.judge(fixture)])
 }
 
-/// What a proxy does. The account is of the relay alone, from the socket it reads to the one it writes.
+/// Relays as a proxy does. The account is of the relay alone, from the socket it reads to the one
+/// it writes.
 pub(super) fn relay(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let len = fixture.payload().len();
     let (client, server) = (Tcp::connect(None)?, Tcp::connect(None)?);
@@ -64,7 +65,8 @@ pub(super) fn relay(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     Ok(vec![path_run.judge(fixture)])
 }
 
-/// Through a UNIX socket, behind which the library cannot know what the peer did, though here it is the demo itself.
+/// Sends through a UNIX socket. The library cannot know what a peer does behind it, although here
+/// the peer is the demo itself.
 pub(super) fn through_unix(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let len = fixture.payload().len();
     let (near, middle) = unix_pair()?;

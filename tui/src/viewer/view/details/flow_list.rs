@@ -28,7 +28,7 @@ pub(super) fn write(text: &mut TextBuffer, title: &str, flows: &[&Flow]) {
             (account.moved, "moved"),
             (account.copied, "copied"),
             (account.unknown, "unknown"),
-            (account.neither.total(), "neither"),
+            (account.neither.total(), "excluded"),
         ] {
             if bytes > 0 && bytes < flow.payload {
                 let _ = write!(line, ", {} {word}", size(bytes));

@@ -27,15 +27,11 @@ pub(super) fn text(state: &State, detail: &Detail, width: u16) -> (String, Vec<S
     let title = if let (Some(snapshot), Some(index)) = (&state.snapshot, detail.index) {
         write(&mut text, state, snapshot, detail, index)
     } else {
-        wrap(
-            &mut text,
-            "   ",
-            "This row is gone: it is not in the last report any more.",
-        );
+        wrap(&mut text, "   ", "This row is not in the latest report.");
         "gone".to_owned()
     };
     let back = state.keys.key_of(Command::Back);
-    let back = back.map(|key| format!(" · {key} goes back")).unwrap_or_default();
+    let back = back.map(|key| format!(" · {key}: back")).unwrap_or_default();
     let lines = text.text().lines().map(str::to_owned).collect();
     (format!("{title}{back}"), lines)
 }
@@ -52,9 +48,9 @@ fn write(text: &mut TextBuffer, state: &State, snapshot: &Snapshot, detail: &Det
         }
         View::Map => {
             let members: Vec<&Flow> = rows::members(snapshot, detail.key).collect();
-            flow_list::write(text, "the flows of this row", &members);
+            flow_list::write(text, "flows of this row", &members);
             if let Some(flow) = report.flows.get(index) {
-                text.push_str("\nthe largest of them\n\n");
+                text.push_str("\nlargest flow\n\n");
                 render::write_certificate(text, report, flow);
             }
             "map".to_owned()

@@ -12,7 +12,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
     };
     let bytes = match pipe.bytes {
         Some(bytes) => format!("{} in it", size(bytes)),
-        None => "what is in it is not known: somebody who is not watched used it, or a record is missing".to_owned(),
+        None => "content unknown: an untraced process used the pipe, or a record is missing".to_owned(),
     };
     let mut lines = vec![
         format!("{} of {} slots in use, {bytes}", pipe.used, pipe.slots),
@@ -24,14 +24,11 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
         format!("used by {}", printable(&pipes::processes(pipe))),
     ];
     if pipe.resized > 0 {
-        lines.push(format!(
-            "its size was changed {} times while it was watched",
-            pipe.resized
-        ));
+        lines.push(format!("resized {} times during the trace", pipe.resized));
     }
     if pipe.idle_ns > 0 {
         lines.push(format!(
-            "not used for {} before the last call on any pipe",
+            "idle for {} before the last call on any pipe",
             duration(pipe.idle_ns)
         ));
     }
@@ -42,7 +39,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
     wrap(
         text,
         "   ",
-        "A pipe is full when its slots are, however few bytes are in them: a splice of one byte takes a slot.",
+        "A pipe is full when all slots are in use, even if they hold few bytes: a splice of one byte uses a slot.",
     );
     wrap(text, "   ", &pipes::limits(report));
     format!("pipe {}", pipe.inode)

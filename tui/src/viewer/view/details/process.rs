@@ -22,11 +22,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
         .own_pid
         .map(|own| format!(", {own} in its own namespace"))
         .unwrap_or_default();
-    let alive = if process.alive {
-        ""
-    } else {
-        ", not seen alive at the end"
-    };
+    let alive = if process.alive { "" } else { ", not alive at the end" };
     wrap(
         text,
         "   ",
@@ -39,7 +35,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
         text,
         "   ",
         &format!(
-            "gave {}: {} moved, {} copied, {} unknown, {} neither; took {} into its memory; {} calls",
+            "sent {}: {} moved, {} copied, {} unknown, {} excluded; read {}; {} calls",
             size(process.payload),
             size(account.moved),
             size(account.copied),
@@ -59,10 +55,10 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
         wrap(
             text,
             "   ",
-            "Its flows were folded with those of others, so that they cannot be told apart here.",
+            "Its flows were folded with those of other processes and cannot be listed.",
         );
     } else {
-        flow_list::write(text, "its flows", &flows);
+        flow_list::write(text, "flows", &flows);
         let ids: HashSet<u64> = flows.iter().map(|flow| flow.id).collect();
         render::write_reasons(text, report, |id| ids.contains(&id));
     }

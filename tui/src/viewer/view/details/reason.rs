@@ -22,7 +22,7 @@ pub(super) fn write(text: &mut TextBuffer, snapshot: &Snapshot, detail: &Detail)
     let has = |flow: &&Flow| flow.reasons.iter().any(|cause| cause.code.as_str() == code);
     let flows: Vec<&Flow> = report.flows.iter().filter(has).collect();
     if !flows.is_empty() {
-        flow_list::write(text, "the flows that it explains", &flows);
+        flow_list::write(text, "flows with this reason", &flows);
     }
     printable(&code).into_owned()
 }

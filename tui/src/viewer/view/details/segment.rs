@@ -35,10 +35,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
         } else {
             format!(": {}", printable(&segment.why))
         };
-        lines.push(format!(
-            "the program's account against the kernel's: {}{why}",
-            segment.agreement
-        ));
+        lines.push(format!("journal compared with the kernel: {}{why}", segment.agreement));
         for line in &lines {
             wrap(text, "   ", line);
         }
@@ -53,7 +50,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
         wrap(text, "   ", &render::peek_line(look));
         text.push('\n');
         render::write_one_reason(text, report, look.code.as_str());
-        ("look".to_owned(), look.flow)
+        ("peek".to_owned(), look.flow)
     };
     if let Some(flow) = flow.and_then(|id| report.flow(id)) {
         text.push('\n');

@@ -234,7 +234,7 @@ fn in_all_states(add: Add<'_>) {
         for (view, text) in [
             (View::Pipes, "process=ingest"),
             (View::Pipes, "port=443"),
-            (View::Log, "joined"),
+            (View::Log, "attached"),
         ] {
             let mut state = dark(Scenario::Live);
             typed(&mut state, text);
