@@ -1,5 +1,5 @@
-//! Journals beside the records: told truly they name what they should, told falsely they change no verdict, and whatever
-//! words a journal has, reading it ends.
+//! Journals beside the records: true journals name what they should, false journals change no
+//! verdict, and reading a journal ends whatever words it has.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,15 @@ use zctrace_report::{LedgerWord, Report, Scope, ScopeKind, Tier};
 use super::model_kernel::{ModelKernel, Record};
 use super::{Op, evidence, op, run_in_order};
 
-/// The one process of the made-up kernel.
+/// The only process of the model kernel.
 const PID: u32 = 100;
 
 fn news(kind: EventKind) -> JournalEvent {
     JournalEvent { pid: PID, kind }
 }
 
-/// What the journal of a library would say that had made these calls, in the same order: after each record, its entries.
+/// Returns the journal of a library that made these calls in this order: after each record, its
+/// entries.
 fn truth(records: &[Record]) -> Vec<Vec<JournalEvent>> {
     let mut streams: HashMap<(u64, bool), u64> = HashMap::new();
     let mut segment = 0;
@@ -96,7 +97,7 @@ fn report(records: &[Record], journal: &[Vec<JournalEvent>]) -> Report {
     report
 }
 
-/// The report without anything that a journal may say.
+/// Returns the report without anything that a journal may change.
 fn verdicts(report: &Report) -> String {
     let mut report = report.clone();
     report.segments.clear();
@@ -112,11 +113,12 @@ fn verdicts(report: &Report) -> String {
             hop.segments = None;
         }
     }
-    // Looks are told by line: their bytes and calls are the kernel's, but for those that no pipe took part in.
+    // Peeks are listed by call site. Their bytes and calls are the kernel's, except for peeks
+    // without a pipe.
     let of_pipes = report.looks.iter().filter(|look| !look.without_pipe);
     let looks: u64 = of_pipes.map(|look| look.bytes).sum();
     report.looks.clear();
-    // What comes last, explanations, follows from the reasons of flows, edges and looks.
+    // The explanations at the end follow from the reasons of flows, edges and peeks.
     let json = report.to_json();
     let told = json.split("\"explanations\":").next().unwrap_or(&json);
     format!("{looks} {told}")
@@ -128,7 +130,7 @@ fn records(ops: Vec<Op>) -> Vec<Record> {
     kernel.records
 }
 
-/// What a liar does to his journal.
+/// What a lying program does to its journal.
 #[derive(Clone, Debug)]
 enum Lie {
     Time(u64),
@@ -191,7 +193,7 @@ fn tell(lie: &Lie, all: &mut Vec<JournalEvent>) {
     all.extend(more);
 }
 
-/// Told of, and nothing else: no flow, no verdict, no doubt.
+/// A peek without a pipe is listed, and changes no flow, verdict or agreement.
 #[test]
 fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     let entry = |at, operation, thread| {
@@ -214,7 +216,7 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     journal.extend([
         entry(50, Operation::Peek, 1),
         entry(500, Operation::Peek, 1),
-        // No copy, so no look.
+        // No copy, so no peek.
         entry(0, Operation::Fill, 1),
     ]);
     let records = records(vec![]);
@@ -242,7 +244,7 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
         Some(("src/main.rs", 7))
     );
     assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
-    // Looks belong to one account.
+    // Peeks belong to one account.
     evidence.reset();
     assert!(told(&mut evidence).looks.is_empty());
 }
@@ -250,7 +252,8 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Told truly, nothing disagrees, and every byte that moved through a ring that is known has a name.
+    /// With a true journal nothing disagrees, and every moved byte that passed a known ring has a
+    /// name.
     #[test]
     fn a_true_journal_agrees_and_names_what_moved(ops in prop::collection::vec(op(), 1..60)) {
         let ops = ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })).collect();
@@ -274,7 +277,7 @@ proptest! {
         }
     }
 
-    /// Whatever a journal says, no verdict is another one for it.
+    /// No journal changes a verdict.
     #[test]
     fn a_lying_journal_changes_no_verdict(
         ops in prop::collection::vec(op(), 1..60),

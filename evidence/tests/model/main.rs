@@ -1,8 +1,9 @@
-//! The evidence against a made-up kernel that knows the truth: no input may yield a false "moved" or a false "copied".
+//! The evidence engine against a model kernel that knows the truth: no input may yield a false
+//! "moved" or a false "copied".
 //!
-//! Random programs run on [`model_kernel::ModelKernel`]. Told in order, nothing may be unknown. Then the records are lost, put out of
-//! order and taken late, pages are used again at once, rings are exchanged: bytes may become unknown, never moved or copied
-//! that were not.
+//! Random programs run on [`model_kernel::ModelKernel`]. With all records in order, nothing may be
+//! unknown. Then records are lost, reordered and delayed, pages are reused at once, and rings are
+//! replaced: bytes may become unknown, but never moved or copied if they were not.
 
 mod journal;
 mod model_kernel;
@@ -16,7 +17,7 @@ use zctrace_records::decode::{Decoder, RecordRef};
 use zctrace_records::{MAPPING_NOT_READ, PageRecord, station_kind};
 use zctrace_report::{EndKind, Report, Scope, ScopeKind, Tier};
 
-/// What a random program does next.
+/// Next operation of a random program.
 #[derive(Clone, Copy, Debug)]
 enum Op {
     FileToPipe {
@@ -145,7 +146,7 @@ fn run(kernel: &mut ModelKernel, op: Op) -> Option<Done> {
     }
 }
 
-/// Runs a program whose calls end one after the other.
+/// Runs a program whose calls return one after the other.
 fn run_in_order(kernel: &mut ModelKernel, ops: impl IntoIterator<Item = Op>) {
     for op in ops {
         if let Some(done) = run(kernel, op) {
@@ -167,7 +168,7 @@ fn evidence() -> Evidence {
     })
 }
 
-/// The report of these records, which is the same however stations are told.
+/// Returns the report of these records, which must not depend on the form of page records.
 fn judge(records: &[Record]) -> Report {
     let report = judge_as(records, &|station| *station);
     let told = judge_as(records, &as_the_programs_tell);
@@ -175,8 +176,8 @@ fn judge(records: &[Record]) -> Report {
     report
 }
 
-/// A station as the programs write it: of pages that came out of a pipe only where they are, and of others whose they are once
-/// for all, if they are alike.
+/// Returns a page record as the programs write it: pages that left a pipe show only their address,
+/// and the owner of similar pages is recorded once.
 fn as_the_programs_tell(station: &PageRecord) -> PageRecord {
     let mut station = *station;
     if matches!(station.station, station_kind::PIPE_SOURCE | station_kind::PACKET) {
@@ -212,7 +213,7 @@ fn judge_as(records: &[Record], told: &dyn Fn(&PageRecord) -> PageRecord) -> Rep
     report
 }
 
-/// What the report says, by the truth's own keys: moved, copied, unknown.
+/// Returns the report's bytes by the truth's own keys: moved, copied, unknown.
 fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
     let inode = |end: &zctrace_report::End| {
         let object = end.object.as_deref().unwrap_or("");
@@ -228,7 +229,7 @@ fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
                 Some(700 + usize::from(flow.from.name.rsplit(':').next().unwrap().parse::<u16>().unwrap() - 5000))
             }
             EndKind::Memory => None,
-            // Bytes of a pipe whose past is not known: unknown, unless they were found there.
+            // Bytes of a pipe whose past is not known: unknown, unless a snapshot showed them.
             EndKind::Pipe => model_kernel::FOUND,
             ref other => panic!("a flow from {other}"),
         };
@@ -237,7 +238,7 @@ fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
             EndKind::File => Sink::Buffered,
             EndKind::Memory => Sink::Memory,
             EndKind::Tcp => Sink::Tcp(tcp_number(report, flow, port(&flow.to))),
-            // What is left in a pipe has not arrived anywhere.
+            // Bytes left in a pipe were not delivered to another endpoint.
             EndKind::Pipe => continue,
             ref other => panic!("a flow to {other}"),
         };
@@ -252,7 +253,8 @@ fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
     sums
 }
 
-/// Both senders send to port 80: their ends are told apart by their objects only, so the sinks are taken together.
+/// Both senders send to port 80. Only their objects distinguish the endpoints, so the sinks are
+/// taken together.
 fn tcp_number(_: &Report, _: &zctrace_report::Flow, _: u16) -> usize {
     0
 }
@@ -271,13 +273,13 @@ fn merged(truth: &Truth) -> HashMap<(Option<usize>, Sink), (u64, u64)> {
     sums
 }
 
-/// No byte is said to be moved or copied that was not.
+/// Checks that no byte is reported as moved or copied that was not.
 fn nothing_false(report: &Report, truth: &Truth) -> Result<(), TestCaseError> {
     let truth = merged(truth);
     for (key, (moved, copied, _)) in said(report) {
         let (true_moved, true_copied) = truth.get(&key).copied().unwrap_or_default();
         prop_assert!(moved <= true_moved, "{key:?}: {moved} moved, but only {true_moved} did");
-        // What is unknown at the pipe may be copied for certain later.
+        // Bytes that are unknown at the pipe may be copied for certain later.
         if key.0 != model_kernel::FOUND {
             prop_assert!(
                 copied <= true_copied,
@@ -291,26 +293,27 @@ fn nothing_false(report: &Report, truth: &Truth) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Told in order and whole, everything is known, and known rightly.
+    /// With all records in order, everything is known, and correctly.
     #[test]
     fn what_is_seen_in_order_is_known(ops in prop::collection::vec(op(), 1..60)) {
         let mut kernel = ModelKernel::new();
-        // A ring that is exchanged with bytes in it makes those unknown, by design.
+        // Replacing a ring that is not empty makes its bytes unknown by design.
         run_in_order(&mut kernel, ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })));
         let report = judge(&kernel.records);
         nothing_false(&report, &kernel.truth)?;
         let said = said(&report);
-        // Appended bytes have no page of their own in a later slot check, but they are copied for certain.
+        // Appended bytes have no page of their own to be checked later, but they are copied for
+        // certain.
         for (key, (moved, copied)) in merged(&kernel.truth) {
             if key.1 == Sink::Memory { continue }
-            // What was found was known already: it came from where it came from.
+            // The content of a snapshot was known already: its origin stays.
             let truth = if key.0 == model_kernel::FOUND { (0, 0) } else { (moved, copied) };
             let (m, c, u) = said.get(&key).copied().unwrap_or_default();
             prop_assert_eq!((m, c, u), (truth.0, truth.1, 0), "{:?}", key);
         }
     }
 
-    /// What was in a pipe before is followed from there, if all that comes after is seen.
+    /// Pre-existing content of a pipe is followed from there, if everything after it is observed.
     #[test]
     fn what_was_there_before_is_known_from_the_pipe_on(
         before in prop::collection::vec(op(), 1..30),
@@ -318,14 +321,14 @@ proptest! {
     ) {
         let mut kernel = ModelKernel::new();
         run_in_order(&mut kernel, before);
-        // Nobody watched until here.
+        // Tracing starts here.
         kernel.records.clear();
         kernel.truth.clear();
         for pipe in 0..3 {
             let done = kernel.find(pipe, true);
             kernel.exit(done);
         }
-        // What is in a connection from before is not looked for, and a ring that is exchanged is lost.
+        // Pre-existing content of a connection is not recorded, and a replaced ring is desynced.
         let is_followed = |op: &Op| !matches!(op, Op::Resize { .. } | Op::TcpToPipe { .. } | Op::Find { .. });
         run_in_order(&mut kernel, after.into_iter().filter(is_followed));
         let report = judge(&kernel.records);
@@ -338,7 +341,7 @@ proptest! {
         }
     }
 
-    /// Whatever is lost, late or out of order.
+    /// No false verdict follows from lost, late or reordered records.
     #[test]
     fn no_input_yields_a_false_verdict(
         ops in prop::collection::vec(op(), 1..60),

@@ -1,5 +1,6 @@
-//! A kernel made of a few vectors: pipes with rings, connections with packets, files with pages, and the truth about every
-//! byte, which the real one does not tell. What it does is written down as the records that the probes would write.
+//! The model kernel: pipes with rings, connections with packets, files with pages, and the truth
+//! about every byte, which a real kernel does not reveal. Its operations are recorded as the probes
+//! would record them.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,7 +11,7 @@ use zctrace_records::{
 
 pub(crate) const SLOTS: u32 = 16;
 const MAP: u64 = 0xffff_ea00_0000_0000;
-/// Slots' marks.
+/// Kinds of slots (`pipe_buf_operations`).
 pub(crate) const PAGE_CACHE: u64 = 11;
 pub(crate) const ANONYMOUS: u64 = 12;
 pub(crate) const DEFAULT: u64 = 15;
@@ -25,14 +26,15 @@ pub(crate) enum Record {
     Found(PipeSnapshot),
 }
 
-/// Bytes in a page, and the truth about them.
+/// Bytes in a page, with the truth about them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes {
     piece: PageRange,
-    /// The file they came from; `None` for memory.
+    /// File that the bytes came from; `None` for memory.
     origin: Option<usize>,
     copied: bool,
-    /// So many of them, the first ones, lay in a pipe when somebody looked there: from then on they may be known as the pipe's.
+    /// Number of bytes, from the first, that were in a pipe when a snapshot was taken. They may
+    /// have the pipe as their origin from then on.
     found: u32,
 }
 
@@ -65,23 +67,24 @@ struct Connection {
     queue: VecDeque<Bytes>,
 }
 
-/// What a call did, before it is written down.
+/// Effect of a call, before it is recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct Done {
     call: Call,
-    /// Slots that were put in, by pipe and ring position.
+    /// Slots that were pushed, by pipe and ring positions.
     put: Option<(usize, u32, u32)>,
     took: Option<(usize, u32, u32)>,
     bios: Vec<PageRange>,
-    /// It is no call: somebody looks at a pipe. What lay there, if that is looked at first.
+    /// For a snapshot of a pipe instead of a call: the pipe, and its content if that was read
+    /// first.
     found: Option<(usize, Option<Vec<PageRange>>)>,
 }
 
-/// The origin of bytes that were found in a pipe.
+/// Origin of bytes that a snapshot showed in a pipe.
 pub(crate) const FOUND: Option<usize> = Some(usize::MAX);
 
-/// Where bytes arrived: the truth, by origin and sink. What was found in a pipe is in it twice: as what it was, and as
-/// [`FOUND`], of which nothing was copied before.
+/// Delivered bytes by origin and sink, moved and copied. Bytes that a snapshot showed are included
+/// twice: with their origin, and with [`FOUND`], of which nothing was copied before.
 pub(crate) type Truth = HashMap<(Option<usize>, Sink), (u64, u64)>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -96,7 +99,7 @@ pub(crate) enum Sink {
 pub(crate) struct ModelKernel {
     pipes: Vec<Pipe>,
     connections: Vec<Connection>,
-    /// Pages that nobody holds any more: used again first, as the kernel does.
+    /// Pages without a holder. They are reused first, as the kernel does.
     free: Vec<u64>,
     next_page: u64,
     serial: u64,
@@ -218,7 +221,7 @@ impl ModelKernel {
         }
     }
 
-    /// Offset and length of the slot at the tail.
+    /// Returns offset and length of the slot at the tail.
     fn tail_slot(&self, pipe: usize) -> u64 {
         let p = &self.pipes[pipe];
         match p.slots[(p.tail % SLOTS) as usize] {
@@ -310,13 +313,13 @@ impl ModelKernel {
         })
     }
 
-    /// write(pipe): always into pages of its own.
+    /// write(pipe), always into fresh pages.
     pub(crate) fn write(&mut self, len: u64, pipe: usize) -> Option<Done> {
         let mut call = self.call(nr::WRITE, Self::memory(), self.pipe_state(pipe));
         let head = self.pipes[pipe].head;
         let mut left = len;
         let mut done = 0;
-        // Into the last slot first.
+        // Bytes are appended to the last slot first.
         if self.pipes[pipe].head != self.pipes[pipe].tail {
             let at = (head.wrapping_sub(1) % SLOTS) as usize;
             if let Some(last) = &mut self.pipes[pipe].slots[at]
@@ -377,7 +380,7 @@ impl ModelKernel {
             if rest.piece.len == 0 {
                 if let Some(gone) = slot {
                     gone.piece.ops = 0;
-                    // As `iter_file_splice_write` does.
+                    // Like `iter_file_splice_write()`.
                     if keeps_offset {
                         gone.piece.offset -= n;
                     }
@@ -427,7 +430,8 @@ impl ModelKernel {
         })
     }
 
-    /// splice(pipe, `O_DIRECT` file): the device takes the pages, or the filesystem falls back to its page cache.
+    /// splice(pipe, `O_DIRECT` file): the device takes the pages, or the filesystem falls back to
+    /// its page cache.
     pub(crate) fn pipe_to_disk(&mut self, pipe: usize, len: u64, falls_back: bool) -> Option<Done> {
         let (mut done, bytes) = self.consume(nr::SPLICE, pipe, len, Self::file_state(9, 0, true))?;
         if falls_back {
@@ -499,7 +503,7 @@ impl ModelKernel {
             let take = bytes.piece.len.min(left);
             left -= take;
             let mut copy = bytes.cut(take).0;
-            // The duplicate of a written page is not written on.
+            // Nothing is appended to the duplicate of a written page.
             if copy.piece.ops == ANONYMOUS {
                 copy.piece.ops = DEFAULT;
             }
@@ -516,8 +520,8 @@ impl ModelKernel {
         })
     }
 
-    /// splice(pipe, socket): packets of `mss` bytes leave at once; with `copies` the kernel has no scatter-gather. Each is
-    /// sent `times`.
+    /// splice(pipe, socket): packets of `mss` bytes are sent at once, each `times` times. With
+    /// `copies` the kernel has no scatter-gather.
     pub(crate) fn pipe_to_tcp(
         &mut self,
         pipe: usize,
@@ -607,7 +611,7 @@ impl ModelKernel {
         let head = self.pipes[pipe].head;
         let mut left = len as u32;
         while left > 0 && self.room(pipe) > 0 {
-            // The packet holds its page while its bytes are copied out of it.
+            // The packet holds its page while its bytes are copied.
             let fresh = self.fresh_page();
             let Some(b) = self.connections[n].queue.pop_front() else {
                 break;
@@ -625,7 +629,7 @@ impl ModelKernel {
                     ..bytes.piece
                 };
             }
-            // The receiver's flow starts at the socket: what happened before is not its own.
+            // The receiver's flow starts at the socket, so earlier copies are not its own.
             bytes.copied = copies;
             bytes.found = 0;
             bytes.origin = Some(700 + n);
@@ -646,8 +650,8 @@ impl ModelKernel {
         })
     }
 
-    /// Somebody looks at a pipe: its state first; then what lies in it, at once or when its record is written; its state
-    /// again.
+    /// Takes a snapshot of a pipe: its state; then its content, at once or when the record is
+    /// written; then its state again.
     pub(crate) fn find(&mut self, pipe: usize, at_once: bool) -> Done {
         let call = self.call(0, EndpointState::default(), self.pipe_state(pipe));
         let p = &mut self.pipes[pipe];
@@ -666,7 +670,7 @@ impl ModelKernel {
         }
     }
 
-    /// What lies in the slots from a tail to a head.
+    /// Returns the content of the slots from a tail to a head.
     fn slots_between(&self, pipe: usize, at: u64) -> Vec<PageRange> {
         let (head, tail) = ((at >> 32) as u32, at as u32);
         let slot = |n| self.pipes[pipe].slots[(tail.wrapping_add(n) % SLOTS) as usize];
@@ -676,7 +680,7 @@ impl ModelKernel {
             .collect()
     }
 
-    /// The record of a pipe that was looked at.
+    /// Records a snapshot.
     fn tell_found(&mut self, call: &Call, pipe: usize, seen: Option<Vec<PageRange>>) {
         let mut end = call.sink;
         let pieces = seen.unwrap_or_else(|| self.slots_between(pipe, end.before));
@@ -701,7 +705,7 @@ impl ModelKernel {
         }));
     }
 
-    /// fcntl(`F_SETPIPE_SZ`): a new ring, numbered anew.
+    /// fcntl(`F_SETPIPE_SZ`): a new ring with new numbers.
     pub(crate) fn resize(&mut self, pipe: usize, seen: bool) {
         let p = &mut self.pipes[pipe];
         let n = p.head.wrapping_sub(p.tail);
@@ -746,7 +750,7 @@ impl ModelKernel {
         }
     }
 
-    /// The exit of a call: the rings are looked at now, which may be long after it did its work.
+    /// Returns from a call: the rings are read now, which may be long after the call's effect.
     pub(crate) fn exit(&mut self, done: Done) {
         let Done {
             mut call,
@@ -760,7 +764,8 @@ impl ModelKernel {
         }
         for (kind, slots) in [(station_kind::PIPE_SOURCE, took), (station_kind::PIPE_SINK, put)] {
             let Some((pipe, first, _)) = slots else { continue };
-            // As a probe counts: from the entry's position to the present one, whoever moved it.
+            // Counts as a probe does: from the position at the entry to the present one, whichever
+            // call moved it.
             let p = &self.pipes[pipe];
             let count = if kind == station_kind::PIPE_SINK {
                 p.head.wrapping_sub(first)
@@ -789,7 +794,7 @@ impl ModelKernel {
             station.call_id = call.call_id;
             self.records.push(Record::Station(station));
         }
-        // Head and tail as they are at the exit, what others did meanwhile included.
+        // Head and tail at the exit, including the effects of other calls.
         for end in [&mut call.source, &mut call.sink] {
             if end.kind == endpoint_kind::PIPE {
                 let pipe = (end.object - 0xf00) as usize;
