@@ -13,7 +13,7 @@ use crate::collections::fast_map::FastMap;
 use crate::input::{Costs, Input, Losses, SymbolRequest, TraceHeader};
 use crate::sequence_gaps::SequenceGaps;
 use zctrace_records::decode::{Decoder, RecordRef};
-use zctrace_report::{self as report, Loss, Place, Report, Tier};
+use zctrace_report::{self as report, CallSite, Loss, Report, Tier};
 
 /// Call sites that are kept.
 const MAX_PLACES: usize = 65_536;
@@ -25,7 +25,7 @@ pub struct Engine {
     evidence: Evidence,
     decoder: Decoder,
     gaps: SequenceGaps,
-    places: FastMap<SymbolRequest, Option<Place>>,
+    places: FastMap<SymbolRequest, Option<CallSite>>,
     symbol_requests: Vec<SymbolRequest>,
     /// Losses of programs, in the order in which programs were first reported.
     losses: Vec<Losses>,
@@ -235,10 +235,10 @@ impl Engine {
     /// Returns a report of all that is known, with at most `max_rows` rows per list.
     pub fn report(&self, max_rows: usize) -> Report {
         let mut report = Report::new(Tier::T0, self.header.scope.clone());
-        report.made_by.kernel.clone_from(&self.header.kernel);
-        report.made_by.object = Some(self.header.object.clone());
-        report.made_by.started_unix_ms = self.header.started_unix_ms;
-        report.made_by.duration_ns = self.now_ns.saturating_sub(self.began_ns);
+        report.provenance.kernel_release.clone_from(&self.header.kernel);
+        report.provenance.object_hash = Some(self.header.object.clone());
+        report.provenance.started_unix_ms = self.header.started_unix_ms;
+        report.provenance.duration_ns = self.now_ns.saturating_sub(self.began_ns);
         report.loss = self.loss();
         report.coverage.clone_from(&self.header.coverage);
         report.pipe_limits = self.header.pipe_limits;
@@ -251,11 +251,11 @@ impl Engine {
                 let lost = report::ReasonCode::from(zctrace_contract::Reason::LostRecords);
                 flow.reasons.iter().any(|cause| cause.code == lost)
             };
-            report.loss.flows_touched = report.flows.iter().filter(touched).count() as u64;
+            report.loss.affected_flows = report.flows.iter().filter(touched).count() as u64;
         }
         report.overhead.own_cpu_ns = self.costs.own_cpu_ns;
         report.overhead.reader_cpu_ns = self.costs.own_cpu_ns;
-        report.overhead.programs_ns = self.costs.programs_ns;
+        report.overhead.bpf_programs_ns = self.costs.programs_ns;
         report.overhead.records = self.records;
         report.overhead.record_bytes = self.record_bytes;
         report.finish(max_rows);

@@ -11,7 +11,7 @@ use zctrace_records::{DigestState, IoCounterKey, IoCounters};
 
 use crate::Config;
 use crate::journal::event::JournalEvent;
-use zctrace_report::{Coverage, PipeLimits, Place, Scope};
+use zctrace_report::{CallSite, Coverage, PipeLimits, Scope};
 
 /// Facts that are known before the first input.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +52,7 @@ pub enum Input<'a> {
     /// the calls that it describes.
     Journal(&'a JournalEvent),
     /// Answer to a [`SymbolRequest`]; `None` if the call site is not known.
-    Symbol(SymbolRequest, Option<&'a Place>),
+    Symbol(SymbolRequest, Option<&'a CallSite>),
     /// Cost of tracing so far.
     Costs(Costs),
     /// Time since tracing began, in nanoseconds.

@@ -6,7 +6,7 @@
 use zctrace_probes::facts::{SelftestResults, Verdict};
 use zctrace_probes::probe::{Hooks, SetupErrorKind};
 use zctrace_probes::selftest;
-use zctrace_report::Alive;
+use zctrace_report::FactStatus;
 
 /// Runs the trials with these hooks. `None` if this machine cannot trace.
 fn trials(test: &str, hooks: Hooks) -> Option<SelftestResults> {
@@ -23,7 +23,7 @@ fn trials(test: &str, hooks: Hooks) -> Option<SelftestResults> {
 fn silent(results: &SelftestResults) -> Vec<&str> {
     let mut facts: Vec<&str> = results.trials.iter().map(|trial| trial.fact.as_str()).collect();
     facts.dedup();
-    facts.retain(|fact| results.alive(fact).0 == Alive::Silent);
+    facts.retain(|fact| results.alive(fact).0 == FactStatus::Silent);
     facts
 }
 
@@ -54,7 +54,7 @@ fn attached_probes_pass_and_others_are_silent() {
     ];
     for (hooks, expected) in without {
         let Some(blind) = trials(TEST, hooks) else { return };
-        let made = |fact: &&&str| results.alive(fact).0 == Alive::Yes;
+        let made = |fact: &&&str| results.alive(fact).0 == FactStatus::Verified;
         let expected: Vec<&str> = expected.iter().filter(made).copied().collect();
         assert_eq!(silent(&blind), expected, "{hooks:?}: {blind:#?}");
         let wrong = blind.trials.iter().filter(|trial| trial.verdict == Verdict::Wrong);

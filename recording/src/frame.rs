@@ -12,7 +12,7 @@ use super::rows;
 use zctrace_evidence::JournalEvent;
 use zctrace_evidence::{Input, Losses, SymbolRequest};
 use zctrace_records::Pod;
-use zctrace_report::Place;
+use zctrace_report::CallSite;
 
 /// Bytes of a frame's kind and length.
 pub(super) const HEADER: usize = 8;
@@ -147,7 +147,7 @@ pub(super) struct Room {
     sums: Vec<(u64, DigestState)>,
     losses: Vec<Losses>,
     news: Option<JournalEvent>,
-    place: Option<Place>,
+    call_site: Option<CallSite>,
 }
 
 /// What a frame is.
@@ -201,7 +201,7 @@ impl<'a> Frame<'a> {
             kind::PLACE => {
                 let (tgid, rest) = payload.split_first_chunk()?;
                 let (user_ip, rest) = rest.split_first_chunk()?;
-                room.place = match rest {
+                room.call_site = match rest {
                     [] => None,
                     json => Some(serde_json::from_slice(json).ok()?),
                 };
@@ -209,7 +209,7 @@ impl<'a> Frame<'a> {
                     tgid: u64::from_le_bytes(*tgid) as u32,
                     user_ip: u64::from_le_bytes(*user_ip),
                 };
-                Input::Symbol(question, room.place.as_ref())
+                Input::Symbol(question, room.call_site.as_ref())
             }
             kind::COSTS => Input::Costs(serde_json::from_slice(payload).ok()?),
             kind::TIME => Input::Time(number()?),

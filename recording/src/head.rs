@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
+use super::coverage::CoverageJson;
 use super::error::OpenError;
 use super::layout::Layout;
 use zctrace_evidence::TraceHeader;
@@ -37,7 +38,7 @@ pub(super) struct Head {
     #[serde(default)]
     scope: Scope,
     #[serde(default)]
-    coverage: Coverage,
+    coverage: CoverageJson,
     #[serde(default)]
     pipe_limits: Option<PipeLimits>,
     #[serde(default)]
@@ -70,7 +71,7 @@ impl Head {
             object: preamble.object.clone(),
             started_unix_ms: preamble.started_unix_ms,
             scope: preamble.scope.clone(),
-            coverage: preamble.coverage.clone(),
+            coverage: CoverageJson::from(&preamble.coverage),
             pipe_limits: preamble.pipe_limits,
             per_syscall_ns: preamble.per_syscall_ns,
             slots: Slots {
@@ -94,7 +95,7 @@ impl Head {
             object: self.object.clone(),
             started_unix_ms: self.started_unix_ms,
             scope: self.scope.clone(),
-            coverage: self.coverage.clone(),
+            coverage: (&self.coverage).into(),
             pipe_limits: self.pipe_limits,
             per_syscall_ns: self.per_syscall_ns,
             config: Config {

@@ -23,6 +23,7 @@
 #![deny(missing_docs)]
 
 mod block;
+mod coverage;
 mod error;
 mod frame;
 mod head;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use zctrace_contract::LibraryReason;
 use zctrace_contract::journal::{ApiCall, Entry, Operation};
 
-use zctrace_evidence::{JournalEvent, EventKind};
+use zctrace_evidence::{EventKind, JournalEvent};
 
 /// [`JournalEvent`] in a recording.
 #[derive(Serialize, Deserialize)]
@@ -143,7 +143,10 @@ impl Kept {
             Said::None(why) => EventKind::None(why),
             Said::Ended => EventKind::Ended,
         };
-        Some(JournalEvent { pid: self.pid, kind: what })
+        Some(JournalEvent {
+            pid: self.pid,
+            kind: what,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::error::{Cut, OpenError};
 use super::reader::Reader;
 use zctrace_evidence::{Engine, Input};
-use zctrace_report::{MadeFor, NotObserved, Report};
+use zctrace_report::{NotCovered, Report, Subcommand};
 
 /// A recording that is played into an account.
 #[derive(Debug)]
@@ -99,10 +99,10 @@ impl Replay {
     /// who made it; of a recording that is not whole it says so under what was not observed.
     pub fn report(&self, max_rows: usize) -> Report {
         let mut report = self.account.report(max_rows);
-        report.made_by.command = Some(MadeFor::Report);
+        report.provenance.command = Some(Subcommand::Report);
         let mut not_observed = |what: String, calls| {
-            report.coverage.not_observed.push(NotObserved {
-                what,
+            report.coverage.not_covered.push(NotCovered {
+                operation: what,
                 calls,
                 bytes: None,
             });

@@ -8,8 +8,8 @@ use zctrace_records::{DigestState, IoCounterKey, IoCounters, RecordHeader, Recor
 
 use super::block::{self, Block};
 use super::{MAGIC, OpenError, Reader, Writer, frame};
-use zctrace_evidence::{Costs, Input, Losses, TraceHeader, SymbolRequest, Recorder};
-use zctrace_report::Place;
+use zctrace_evidence::{Costs, Input, Losses, Recorder, SymbolRequest, TraceHeader};
+use zctrace_report::CallSite;
 
 fn record(number: u64, len: usize) -> Vec<u8> {
     let header = RecordHeader {
@@ -38,9 +38,9 @@ fn one_of_each(take: &mut dyn FnMut(Input<'_>)) {
 
 fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
     let question = SymbolRequest { tgid: 7, user_ip: 8 };
-    let place = Place {
+    let place = CallSite {
         object: Some("/usr/bin/x+0x10".to_owned()),
-        ..Place::default()
+        ..CallSite::default()
     };
     let row = |n| {
         let key = IoCounterKey {
@@ -58,7 +58,10 @@ fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
     };
     take(Input::Record(&record(1, 100)));
     take(Input::IoCounters(&rows));
-    take(Input::OpenDigests(&[(1, DigestState::default()), (2, DigestState::default())]));
+    take(Input::OpenDigests(&[
+        (1, DigestState::default()),
+        (2, DigestState::default()),
+    ]));
     take(Input::Losses(&[losses]));
     take(Input::Time(5));
     take(Input::Symbol(question, Some(&place)));
@@ -104,7 +107,9 @@ fn what_is_written_comes_back() {
     let mut expected = Vec::new();
     inputs(3000, 60_000, &mut |input| match input {
         // A frame holds so many rows.
-        Input::IoCounters(rows) => expected.extend(rows.chunks(1024).map(|rows| format!("{:?}", Input::IoCounters(rows)))),
+        Input::IoCounters(rows) => {
+            expected.extend(rows.chunks(1024).map(|rows| format!("{:?}", Input::IoCounters(rows))))
+        }
         input => expected.push(format!("{input:?}")),
     });
     let bytes = written(|take| inputs(3000, 60_000, take));

@@ -18,7 +18,7 @@ use super::block::{self, Block};
 use super::error::WriteError;
 use super::frame::{self, Closed};
 use super::head::Head;
-use zctrace_evidence::{Input, TraceHeader, Recorder};
+use zctrace_evidence::{Input, Recorder, TraceHeader};
 
 /// Blocks that wait to be written: 8 MiB, a tenth of a second or so of the busiest trace.
 pub(super) const QUEUE: usize = 32;

@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-/// What became of a number of bytes: `moved + copied + unknown + neither` is that number, always. Unit: bytes.
+/// What became of a number of bytes: `moved + copied + unknown + excluded` is that number, always. Unit: bytes.
 ///
 /// All four parts must be present in JSON: a part that is missing and read as 0 would be a claim that nobody made.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,13 +19,13 @@ pub struct Account {
     /// Bytes of which neither was shown. Never counted as moved nor as copied.
     pub unknown: u64,
     /// Bytes that did not cross at all.
-    pub neither: Neither,
+    pub excluded: Excluded,
 }
 
 /// Bytes whose payload did not cross, by cause. Unit of every member, known or not: bytes.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Neither {
+pub struct Excluded {
     /// Holes of files and the kernel's zero page.
     #[serde(default)]
     pub zero: u64,
@@ -40,7 +40,7 @@ pub struct Neither {
     pub other: BTreeMap<String, u64>,
 }
 
-impl Neither {
+impl Excluded {
     /// All causes together, in bytes.
     pub fn total(&self) -> u64 {
         u64::try_from(self.sum()).unwrap_or(u64::MAX)
@@ -52,7 +52,7 @@ impl Neither {
     }
 }
 
-impl AddAssign<&Self> for Neither {
+impl AddAssign<&Self> for Excluded {
     fn add_assign(&mut self, more: &Self) {
         self.zero = self.zero.saturating_add(more.zero);
         self.cloned = self.cloned.saturating_add(more.cloned);
@@ -65,7 +65,7 @@ impl AddAssign<&Self> for Neither {
 }
 
 impl Account {
-    /// An account without `neither`.
+    /// An account without `excluded`.
     ///
     /// ```
     /// use zctrace_report::{Account, Verdict};
@@ -77,7 +77,7 @@ impl Account {
             moved,
             copied,
             unknown,
-            neither: Neither::default(),
+            excluded: Excluded::default(),
         }
     }
 
@@ -86,14 +86,14 @@ impl Account {
         u64::try_from(self.sum()).unwrap_or(u64::MAX)
     }
 
-    /// Bytes whose payload arrived: all but `neither`. Shares are of these.
-    pub fn arrived(&self) -> u64 {
+    /// Bytes whose payload arrived: all but `excluded`. Shares are of these.
+    pub fn delivered(&self) -> u64 {
         self.moved.saturating_add(self.copied).saturating_add(self.unknown)
     }
 
     /// Wider than any part, so that a sum which does not fit is seen to be wrong instead of wrapping to something right.
     pub(crate) fn sum(&self) -> u128 {
-        u128::from(self.moved) + u128::from(self.copied) + u128::from(self.unknown) + self.neither.sum()
+        u128::from(self.moved) + u128::from(self.copied) + u128::from(self.unknown) + self.excluded.sum()
     }
 
     /// What can be said of these bytes as a whole.
@@ -130,7 +130,7 @@ impl AddAssign<&Self> for Account {
         self.moved = self.moved.saturating_add(more.moved);
         self.copied = self.copied.saturating_add(more.copied);
         self.unknown = self.unknown.saturating_add(more.unknown);
-        self.neither += &more.neither;
+        self.excluded += &more.excluded;
     }
 }
 
@@ -190,17 +190,17 @@ mod tests {
     #[test]
     fn zeros_clones_and_discards_are_not_an_arrival() {
         let mut account = Account::default();
-        account.neither.cloned = 4096;
+        account.excluded.cloned = 4096;
         assert_eq!(account.verdict(), Verdict::Nothing);
-        assert_eq!((account.mark(), account.arrived(), account.total()), ('-', 0, 4096));
+        assert_eq!((account.mark(), account.delivered(), account.total()), ('-', 0, 4096));
     }
 
     #[test]
-    fn a_part_that_is_missing_is_refused_and_a_new_kind_of_neither_counts() {
-        let missing = r#"{"moved":1,"copied":0,"neither":{}}"#;
+    fn a_part_that_is_missing_is_refused_and_a_new_kind_of_excluded_counts() {
+        let missing = r#"{"moved":1,"copied":0,"excluded":{}}"#;
         let error = serde_json::from_str::<Account>(missing).unwrap_err();
         assert!(error.to_string().contains("unknown"), "{error}");
-        let newer = r#"{"moved":1,"copied":0,"unknown":0,"neither":{"zero":2,"encrypted":3}}"#;
+        let newer = r#"{"moved":1,"copied":0,"unknown":0,"excluded":{"zero":2,"encrypted":3}}"#;
         assert_eq!(serde_json::from_str::<Account>(newer).unwrap().total(), 6);
     }
 }

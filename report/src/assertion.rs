@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::words::words;
+use super::open_enum::open_enum;
 
-words! {
+open_enum! {
     /// What became of an assertion.
-    pub enum Outcome {
+    pub enum AssertionOutcome {
         /// It was shown to hold.
-        Held = "held",
+        Passed = "passed",
         /// It was shown not to hold.
-        Broken = "broken",
+        Failed = "failed",
         /// Neither was shown.
-        Open = "open",
+        Inconclusive = "inconclusive",
     }
 }
 
@@ -23,25 +23,25 @@ pub struct Assertion {
     /// The rule, such as `at most 0 copied on the way to file, socket`.
     pub rule: String,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: AssertionOutcome,
     /// What was found, in one sentence; of an open one what is missing.
     #[serde(default)]
-    pub found: String,
+    pub finding: String,
 }
 
 impl Assertion {
     /// A rule with its outcome.
     ///
     /// ```
-    /// use zctrace_report::{Assertion, Outcome};
-    /// let assertion = Assertion::new("no records lost", Outcome::Held, "none were lost");
-    /// assert_eq!(assertion.outcome.as_str(), "held");
+    /// use zctrace_report::{Assertion, AssertionOutcome};
+    /// let assertion = Assertion::new("no records lost", AssertionOutcome::Passed, "none were lost");
+    /// assert_eq!(assertion.outcome.as_str(), "passed");
     /// ```
-    pub fn new(rule: impl Into<String>, outcome: Outcome, found: impl Into<String>) -> Self {
+    pub fn new(rule: impl Into<String>, outcome: AssertionOutcome, found: impl Into<String>) -> Self {
         Self {
             rule: rule.into(),
             outcome,
-            found: found.into(),
+            finding: found.into(),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use zctrace_contract::reason::Class;
 use zctrace_contract::{LibraryReason, Reason};
 
-use super::text;
+use super::format;
 
 /// The code of a reason, such as `ZC03`. A code of a newer version is kept as it was read.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ impl From<LibraryReason> for ReasonCode {
 
 impl fmt::Display for ReasonCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&text::printable(&self.0))
+        f.pad(&format::printable(&self.0))
     }
 }
 
@@ -81,8 +81,8 @@ pub struct Cause {
     #[serde(default)]
     pub calls: u64,
     /// Where in the program, if that is known and one place.
-    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_site: Option<CallSite>,
 }
 
 impl Cause {
@@ -92,7 +92,7 @@ impl Cause {
             code: reason.into(),
             bytes,
             calls,
-            place: None,
+            call_site: None,
         }
     }
 }
@@ -103,11 +103,16 @@ impl Cause {
 /// with ten thousand call sites cannot make a row without end.
 pub(crate) fn merge(into: &mut Vec<Cause>, more: &[Cause], max: usize) {
     for cause in more {
-        add(into, cause, |have| have.code == cause.code && have.place == cause.place);
+        add(into, cause, |have| {
+            have.code == cause.code && have.call_site == cause.call_site
+        });
     }
     if into.len() > max {
         for cause in std::mem::take(into) {
-            let bare = Cause { place: None, ..cause };
+            let bare = Cause {
+                call_site: None,
+                ..cause
+            };
             add(into, &bare, |have| have.code == bare.code);
         }
     }
@@ -125,7 +130,7 @@ fn add(into: &mut Vec<Cause>, cause: &Cause, same: impl Fn(&Cause) -> bool) {
 /// A place in the traced program.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Place {
+pub struct CallSite {
     /// The source file; empty if not known.
     #[serde(default)]
     pub file: String,
@@ -140,7 +145,7 @@ pub struct Place {
     pub object: Option<String>,
 }
 
-impl From<&Location<'_>> for Place {
+impl From<&Location<'_>> for CallSite {
     fn from(location: &Location<'_>) -> Self {
         Self {
             file: location.file().to_owned(),
@@ -150,7 +155,7 @@ impl From<&Location<'_>> for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for CallSite {
     /// `src/ingest.rs:88`, else the function, else the object.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = match (self.file.as_str(), self.line, &self.function, &self.object) {
@@ -160,7 +165,7 @@ impl fmt::Display for Place {
             (file, 0, _, _) => file.to_owned(),
             (file, line, _, _) => format!("{file}:{line}"),
         };
-        f.pad(&text::printable(&shown))
+        f.pad(&format::printable(&shown))
     }
 }
 
@@ -169,7 +174,7 @@ impl fmt::Display for Place {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// What happened, in one sentence.
-    pub sentence: String,
+    pub description: String,
     /// What to do about it; "nothing to do" is an advice.
     pub advice: String,
 }
@@ -180,7 +185,7 @@ pub(crate) fn explain<'a>(codes: impl Iterator<Item = &'a ReasonCode>) -> BTreeM
         .filter_map(ReasonCode::reason)
         .map(|reason| {
             let explanation = Explanation {
-                sentence: reason.description().to_owned(),
+                description: reason.description().to_owned(),
                 advice: reason.advice().to_owned(),
             };
             (reason.code().to_owned(), explanation)
@@ -192,11 +197,11 @@ pub(crate) fn explain<'a>(codes: impl Iterator<Item = &'a ReasonCode>) -> BTreeM
 mod tests {
     use super::*;
 
-    fn at(line: u32) -> Place {
-        Place {
+    fn at(line: u32) -> CallSite {
+        CallSite {
             file: "src/a.rs".to_owned(),
             line,
-            ..Place::default()
+            ..CallSite::default()
         }
     }
 
@@ -205,13 +210,13 @@ mod tests {
         let mut rows = Vec::new();
         for line in 1..=4 {
             let mut cause = Cause::new(Reason::Peeked, 10, 1);
-            cause.place = Some(at(line % 3));
+            cause.call_site = Some(at(line % 3));
             merge(&mut rows, &[cause], 3);
         }
         assert_eq!(rows.len(), 3, "{rows:?}");
-        assert_eq!(rows.iter().find(|c| c.place == Some(at(1))).unwrap().bytes, 20);
+        assert_eq!(rows.iter().find(|c| c.call_site == Some(at(1))).unwrap().bytes, 20);
         let mut fourth = Cause::new(Reason::Peeked, 5, 1);
-        fourth.place = Some(at(9));
+        fourth.call_site = Some(at(9));
         merge(&mut rows, &[fourth, Cause::new(Reason::NoPipe, 7, 2)], 3);
         assert_eq!(
             rows,

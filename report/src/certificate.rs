@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::end::Station;
+use super::endpoint::Station;
+use super::open_enum::open_enum;
 use super::segment::SegmentNames;
 use super::tier::Tier;
-use super::words::words;
 
-words! {
+open_enum! {
     /// How closely a flow was watched.
     pub enum Level {
         /// Each record was kept: every page of every call.
@@ -26,9 +26,9 @@ impl Default for Level {
     }
 }
 
-words! {
+open_enum! {
     /// How a hop was shown, from the station before it to this one.
-    pub enum Shown {
+    pub enum ProofKind {
         /// The first station: there is none before it.
         Start = "start",
         /// The same page was seen at both stations.
@@ -48,11 +48,11 @@ words! {
         /// A witness of a copy was seen.
         CopyWitness = "copy_witness",
         /// Nothing was shown.
-        NotShown = "not_shown",
+        NotProven = "not_proven",
     }
 }
 
-impl Shown {
+impl ProofKind {
     /// Whether a moved byte may have come by this hop. A contract alone is not enough, nor is a word of a newer version.
     pub const fn supports_moved(&self) -> bool {
         matches!(
@@ -62,7 +62,7 @@ impl Shown {
     }
 }
 
-words! {
+open_enum! {
     /// Whether the page was held all the way, so that it cannot have been freed and used anew between two stations.
     pub enum Custody {
         /// The station took its reference before the one before it let go.
@@ -122,9 +122,9 @@ impl Certificate {
     /// ```
     /// use zctrace_report::{Certificate, Level};
     /// let counted = Certificate::new(Level::Counters, "the socket", 4096);
-    /// assert!(counted.cannot_back_moved().unwrap().contains("counters"));
+    /// assert!(counted.moved_weakness().unwrap().contains("counters"));
     /// ```
-    pub fn cannot_back_moved(&self) -> Option<String> {
+    pub fn moved_weakness(&self) -> Option<String> {
         if !matches!(self.level, Level::Full | Level::Digest) {
             return Some(format!("level {} shows no page", self.level));
         }
@@ -142,8 +142,8 @@ impl Certificate {
             if hop.custody == Custody::Broken {
                 return Some(format!("custody is broken at station {number}"));
             }
-            if !hop.shown.supports_moved() || (index > 0 && hop.shown == Shown::Start) {
-                return Some(format!("station {number} was reached by `{}`", hop.shown));
+            if !hop.proof.supports_moved() || (index > 0 && hop.proof == ProofKind::Start) {
+                return Some(format!("station {number} was reached by `{}`", hop.proof));
             }
         }
         match (&self.level, &self.digest) {
@@ -165,11 +165,11 @@ pub struct Hop {
     /// The station.
     pub station: Station,
     /// The fact that showed it, by the kernel's name where it has one, such as `net_dev_start_xmit`.
-    pub seen_by: String,
+    pub observed_by: String,
     /// The tier of that fact.
     pub tier: Tier,
     /// How the bytes were shown to have come here from the station before.
-    pub shown: Shown,
+    pub proof: ProofKind,
     /// Calls, packets or requests in which they were seen; 0 if that is not counted here.
     #[serde(default)]
     pub calls: u64,
@@ -187,12 +187,12 @@ pub struct Hop {
 
 impl Hop {
     /// A station at which `bytes` were seen. Calls and pages are 0, custody is not seen.
-    pub fn new(station: Station, seen_by: impl Into<String>, tier: Tier, shown: Shown, bytes: u64) -> Self {
+    pub fn new(station: Station, observed_by: impl Into<String>, tier: Tier, proof: ProofKind, bytes: u64) -> Self {
         Self {
             station,
-            seen_by: seen_by.into(),
+            observed_by: observed_by.into(),
             tier,
-            shown,
+            proof,
             calls: 0,
             bytes,
             pages: 0,
@@ -211,7 +211,7 @@ pub struct Digest {
     /// Checkpoints at which they were equal.
     pub equal: u64,
     /// Bytes of stream between two checkpoints.
-    pub every_bytes: u64,
+    pub interval_bytes: u64,
     /// Full records were kept of one call in this many; 0 if of none.
     #[serde(default)]
     pub full_records_one_in: u64,
@@ -235,21 +235,21 @@ pub struct PageExample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{End, EndKind, StationKind};
+    use crate::{Endpoint, EndpointKind, StationKind};
 
     fn good() -> Certificate {
         let mut certificate = Certificate::new(Level::Digest, "eth0", 8192);
-        for (kind, shown) in [
-            (StationKind::PageCache, Shown::Start),
-            (StationKind::SkbFrag, Shown::Digest),
+        for (kind, proof) in [
+            (StationKind::PageCache, ProofKind::Start),
+            (StationKind::SkbFrag, ProofKind::Digest),
         ] {
-            let station = Station::new(kind, End::new(EndKind::File, "a"));
-            certificate.hops.push(Hop::new(station, "x", Tier::T0, shown, 8192));
+            let station = Station::new(kind, Endpoint::new(EndpointKind::File, "a"));
+            certificate.hops.push(Hop::new(station, "x", Tier::T0, proof, 8192));
         }
         certificate.digest = Some(Digest {
             checkpoints: 3,
             equal: 3,
-            every_bytes: 1 << 20,
+            interval_bytes: 1 << 20,
             full_records_one_in: 16,
         });
         certificate
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn each_weakness_is_named() {
-        assert_eq!(good().cannot_back_moved(), None);
+        assert_eq!(good().moved_weakness(), None);
         let plants: [(&str, Plant); 9] = [
             ("level counters", |c| c.level = Level::Counters),
             ("level new", |c| c.level = Level::Other("new".to_owned())),
@@ -269,16 +269,18 @@ mod tests {
                 c.hops[1].custody = Custody::Broken;
             }),
             ("station 2 was reached by `contract`", |c| {
-                c.hops[1].shown = Shown::Contract;
+                c.hops[1].proof = ProofKind::Contract;
             }),
-            ("station 2 was reached by `start`", |c| c.hops[1].shown = Shown::Start),
+            ("station 2 was reached by `start`", |c| {
+                c.hops[1].proof = ProofKind::Start
+            }),
             ("without its sums", |c| c.digest = None),
             ("equal at 2 of 3", |c| c.digest.as_mut().unwrap().equal = 2),
         ];
         for (says, plant) in plants {
             let mut certificate = good();
             plant(&mut certificate);
-            let why = certificate.cannot_back_moved().expect(says);
+            let why = certificate.moved_weakness().expect(says);
             assert!(why.contains(says), "{why} should say {says}");
         }
     }

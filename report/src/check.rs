@@ -10,7 +10,7 @@ use super::Report;
 use super::account::Account;
 use super::cause::{Cause, ReasonCode};
 use super::flow::Flow;
-use super::share::{Share, Totals};
+use super::totals::{Share, Totals};
 use super::violation::{Rule, Violation};
 
 /// How far two computations of one fraction may lie apart. Far above rounding, far below one byte in a gibibyte.
@@ -23,16 +23,16 @@ impl Report {
     /// All broken rules. Those of flows come first, since totals and share only follow from them.
     ///
     /// ```
-    /// use zctrace_report::{Account, End, EndKind, Flow, Report, Rule, Scope, Tier};
+    /// use zctrace_report::{Account, Endpoint, EndpointKind, Flow, Report, Rule, Scope, Tier};
     ///
     /// let mut report = Report::new(Tier::L, Scope::default());
-    /// let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
+    /// let mut flow = Flow::new(Endpoint::new(EndpointKind::File, "a"), Endpoint::new(EndpointKind::Tcp, "b"));
     /// flow.set_account(Account::new(10, 0, 0));
     /// flow.payload = 11;
     /// report.add_flow(flow);
     /// report.finish(10);
     /// let broken = report.check().unwrap_err();
-    /// assert_eq!(broken[0].to_string(), "flows[0]: moved + copied + unknown + neither is 10, not 11 bytes");
+    /// assert_eq!(broken[0].to_string(), "flows[0]: moved + copied + unknown + excluded is 10, not 11 bytes");
     /// ```
     pub fn check(&self) -> Result<(), Vec<Violation>> {
         let mut checker = Checker {
@@ -43,7 +43,7 @@ impl Report {
         checker.headline();
         checker.edges();
         checker.processes();
-        checker.looks();
+        checker.peeks();
         checker.segments();
         checker.loss();
         checker.overhead();
@@ -70,55 +70,57 @@ impl Checker<'_> {
         }
     }
 
-    fn conservation(&mut self, at: &str, account: &Account, whole: u64) {
+    fn conservation(&mut self, at: &str, account: &Account, total: u64) {
         let parts = account.sum();
-        self.require(parts == u128::from(whole), at, || Rule::Conservation { parts, whole });
+        self.require(parts == u128::from(total), at, || Rule::Conservation { parts, total });
     }
 
     fn headline(&mut self) {
         let report = self.report;
-        for (at, said, in_memory) in [
+        for (at, stated, in_memory) in [
             ("totals", &report.totals, false),
             ("into_memory", &report.into_memory, true),
         ] {
-            self.conservation(at, &said.account, said.payload);
+            self.conservation(at, &stated.account, stated.payload);
             let of: Vec<&Flow> = report
                 .flows
                 .iter()
                 .filter(|flow| flow.ends_in_memory() == in_memory)
                 .collect();
-            self.totals(at, said, &of);
+            self.totals(at, stated, &of);
         }
         self.share();
     }
 
-    fn totals(&mut self, at: &str, said: &Totals, flows: &[&Flow]) {
-        let mut member = |name: &str, said: u64, of: &dyn Fn(&Account) -> u64| {
+    fn totals(&mut self, at: &str, stated: &Totals, flows: &[&Flow]) {
+        let mut member = |name: &str, stated: u64, of: &dyn Fn(&Account) -> u64| {
             let sum: u128 = flows.iter().map(|flow| u128::from(of(&flow.account))).sum();
-            self.require(sum == u128::from(said), at, || Rule::Totals {
+            self.require(sum == u128::from(stated), at, || Rule::Totals {
                 member: name.to_owned(),
                 flows: sum,
-                said,
+                stated,
             });
         };
-        let account = &said.account;
+        let account = &stated.account;
         member("moved", account.moved, &|a| a.moved);
         member("copied", account.copied, &|a| a.copied);
         member("unknown", account.unknown, &|a| a.unknown);
-        member("neither.zero", account.neither.zero, &|a| a.neither.zero);
-        member("neither.cloned", account.neither.cloned, &|a| a.neither.cloned);
-        member("neither.discarded", account.neither.discarded, &|a| a.neither.discarded);
-        let mut causes: BTreeSet<&String> = account.neither.other.keys().collect();
-        causes.extend(flows.iter().flat_map(|flow| flow.account.neither.other.keys()));
+        member("excluded.zero", account.excluded.zero, &|a| a.excluded.zero);
+        member("excluded.cloned", account.excluded.cloned, &|a| a.excluded.cloned);
+        member("excluded.discarded", account.excluded.discarded, &|a| {
+            a.excluded.discarded
+        });
+        let mut causes: BTreeSet<&String> = account.excluded.other.keys().collect();
+        causes.extend(flows.iter().flat_map(|flow| flow.account.excluded.other.keys()));
         for cause in causes {
-            let of = |a: &Account| a.neither.other.get(cause).copied().unwrap_or(0);
-            member(&format!("neither.{cause}"), of(account), &of);
+            let of = |a: &Account| a.excluded.other.get(cause).copied().unwrap_or(0);
+            member(&format!("excluded.{cause}"), of(account), &of);
         }
         let sum: u128 = flows.iter().map(|flow| u128::from(flow.payload)).sum();
-        self.require(sum == u128::from(said.payload), at, || Rule::Totals {
+        self.require(sum == u128::from(stated.payload), at, || Rule::Totals {
             member: "payload".to_owned(),
             flows: sum,
-            said: said.payload,
+            stated: stated.payload,
         });
     }
 
@@ -127,10 +129,10 @@ impl Checker<'_> {
             (None, None) => return,
             (Some(_), None) => "nothing arrived, and there is no share of nothing".to_owned(),
             (None, Some(_)) => "it is missing, though something arrived".to_owned(),
-            (Some(said), Some(must)) if same_share(said, must) => return,
-            (Some(said), Some(must)) => format!("it is {said:?}, not {must:?}"),
+            (Some(stated), Some(must)) if same_share(stated, must) => return,
+            (Some(stated), Some(must)) => format!("it is {stated:?}, not {must:?}"),
         };
-        self.require(false, "share", || Rule::Share { why });
+        self.require(false, "share", || Rule::Share { problem: why });
     }
 
     fn flows(&mut self) {
@@ -139,10 +141,10 @@ impl Checker<'_> {
             let at = format!("flows[{index}]");
             let id = flow.id;
             self.require(id > 0 && ids.insert(id), &at, || Rule::FlowNumber {
-                why: format!("flow number {id} is 0 or another flow's"),
+                problem: format!("flow number {id} is 0 or another flow's"),
             });
             self.require(flow.folded > 0, &at, || Rule::FlowNumber {
-                why: "the row stands for no flow at all".to_owned(),
+                problem: "the row stands for no flow at all".to_owned(),
             });
             self.flow(&at, flow);
         }
@@ -158,12 +160,12 @@ impl Checker<'_> {
         let (copied, copy_bytes) = (account.copied, flow.copy_bytes);
         let copies_fit = copy_bytes >= copied && (copied > 0 || copy_bytes == 0);
         self.require(copies_fit, at, || Rule::CopyBytes { copied, copy_bytes });
-        let (said, computed) = (flow.copies_per_byte, flow.computed_copies_per_byte());
-        let same = match (said, computed) {
-            (Some(said), Some(computed)) => (said - computed).abs() <= TOLERANCE * computed.max(1.0),
-            (said, computed) => said.is_none() && computed.is_none(),
+        let (stated, computed) = (flow.copies_per_byte, flow.computed_copies_per_byte());
+        let same = match (stated, computed) {
+            (Some(stated), Some(computed)) => (stated - computed).abs() <= TOLERANCE * computed.max(1.0),
+            (stated, computed) => stated.is_none() && computed.is_none(),
         };
-        self.require(same, at, || Rule::CopiesPerByte { computed, said });
+        self.require(same, at, || Rule::CopiesPerByte { computed, stated });
 
         self.reasons(at, &flow.reasons, account, copy_bytes);
         self.certificate(at, flow);
@@ -221,29 +223,29 @@ impl Checker<'_> {
         let tier = flow.tier.as_ref().unwrap_or(&self.report.tier);
         let moved = flow.account.moved > 0;
         let Some(certificate) = &flow.certificate else {
-            self.require(!(moved && tier.sees_pages()), at, || Rule::MovedWithoutCertificate);
+            self.require(!(moved && tier.observes_pages()), at, || Rule::MovedWithoutCertificate);
             return;
         };
         let at = format!("{at}.certificate");
         let (covers, payload) = (certificate.bytes, flow.payload);
         self.require(covers <= payload, &at, || Rule::Certificate {
-            why: format!("it covers {covers} bytes of a payload of {payload}"),
+            problem: format!("it covers {covers} bytes of a payload of {payload}"),
         });
         self.require(!certificate.horizon.is_empty(), &at, || Rule::Certificate {
-            why: "it does not say how far it goes".to_owned(),
+            problem: "it does not say how far it goes".to_owned(),
         });
         self.names(&at, certificate);
-        // Only where every byte is said to have moved must all of the certificate say so too: in a mixed flow a station may
+        // Only where every byte is stated to have moved must all of the certificate say so too: in a mixed flow a station may
         // well have been seen with fewer bytes.
         if flow.verdict() == super::Verdict::Moved {
-            let weak = certificate.cannot_back_moved();
+            let weak = certificate.moved_weakness();
             self.require(weak.is_none(), &at, || Rule::WeakCertificate {
-                why: weak.unwrap_or_default(),
+                problem: weak.unwrap_or_default(),
             });
             let alone = flow.folded == 1;
-            let arrived = flow.account.arrived();
+            let arrived = flow.account.delivered();
             self.require(!alone || covers >= arrived, &at, || Rule::Certificate {
-                why: format!("it covers {covers} of the {arrived} bytes that are said to have moved"),
+                problem: format!("it covers {covers} of the {arrived} bytes that are stated to have moved"),
             });
         }
     }
@@ -270,9 +272,9 @@ impl Checker<'_> {
         }
     }
 
-    fn looks(&mut self) {
-        for (index, look) in self.report.looks.iter().enumerate() {
-            let at = format!("looks[{index}]");
+    fn peeks(&mut self) {
+        for (index, look) in self.report.peeks.iter().enumerate() {
+            let at = format!("peeks[{index}]");
             self.code(&at, &look.code);
             self.refers_to_a_flow(&at, look.flow);
             if let Some(range) = look.range {
@@ -290,7 +292,7 @@ impl Checker<'_> {
                 let (start, end) = (range.start, range.end);
                 self.require(start <= end, &at, || Rule::Range { start, end });
             }
-            self.agreement(&at, &segment.agreement, &segment.why);
+            self.agreement(&at, &segment.agreement, &segment.detail);
         }
     }
 
@@ -301,20 +303,20 @@ impl Checker<'_> {
             let at = format!("{at}.hops[{index}].segments");
             let (covered, bytes) = (names.bytes, hop.bytes);
             self.require(covered <= bytes, &at, || Rule::Certificate {
-                why: format!("segments are named for {covered} of {bytes} bytes"),
+                problem: format!("segments are named for {covered} of {bytes} bytes"),
             });
-            let agrees = names.agreement == super::LedgerWord::Agrees;
+            let agrees = names.agreement == super::JournalAgreement::Agrees;
             self.require(!agrees || covered == bytes, &at, || Rule::Certificate {
-                why: format!("it agrees on all bytes, but names {covered} of {bytes}"),
+                problem: format!("it agrees on all bytes, but names {covered} of {bytes}"),
             });
-            self.agreement(&at, &names.agreement, &names.why);
+            self.agreement(&at, &names.agreement, &names.detail);
         }
     }
 
-    fn agreement(&mut self, at: &str, word: &super::LedgerWord, why: &str) {
-        let explained = *word == super::LedgerWord::Agrees || !why.is_empty();
+    fn agreement(&mut self, at: &str, word: &super::JournalAgreement, detail: &str) {
+        let explained = *word == super::JournalAgreement::Agrees || !detail.is_empty();
         self.require(explained, at, || Rule::Certificate {
-            why: format!("it says `{word}` and not why"),
+            problem: format!("it says `{word}` and not why"),
         });
     }
 
@@ -324,7 +326,7 @@ impl Checker<'_> {
         if loss.programs.is_empty() {
             return;
         }
-        for (counter, said, programs) in [
+        for (counter, stated, programs) in [
             (
                 "reserve_failures",
                 loss.reserve_failures,
@@ -341,10 +343,10 @@ impl Checker<'_> {
                 sum(loss.programs.iter().map(|p| p.recursion_misses)),
             ),
         ] {
-            self.require(programs == u128::from(said), "loss", || Rule::LossSums {
+            self.require(programs == u128::from(stated), "loss", || Rule::LossSums {
                 counter,
                 programs,
-                said,
+                stated,
             });
         }
     }
@@ -353,11 +355,11 @@ impl Checker<'_> {
         let cost = &self.report.overhead;
         let measured = cost.per_syscall_ns.is_none_or(|ns| ns.is_finite() && ns >= 0.0);
         self.require(measured, "overhead.per_syscall_ns", || Rule::Measure {
-            why: format!("{:?} is not a time", cost.per_syscall_ns),
+            problem: format!("{:?} is not a time", cost.per_syscall_ns),
         });
         let part = cost.reader_cpu_ns <= cost.own_cpu_ns;
         self.require(part, "overhead.reader_cpu_ns", || Rule::Measure {
-            why: format!(
+            problem: format!(
                 "{} ns is more than all of zctrace took, {} ns",
                 cost.reader_cpu_ns, cost.own_cpu_ns
             ),
@@ -369,10 +371,10 @@ fn sum(numbers: impl Iterator<Item = u64>) -> u128 {
     numbers.map(u128::from).sum()
 }
 
-fn same_share(said: Share, must: Share) -> bool {
+fn same_share(stated: Share, must: Share) -> bool {
     // A comparison with NaN is false, so a share that is no number is never the same. All and none must be exact.
-    let same = |said: f64, must: f64| {
-        (said - must).abs() <= TOLERANCE && ((said >= 1.0) == (must >= 1.0)) && ((said > 0.0) == (must > 0.0))
+    let same = |stated: f64, must: f64| {
+        (stated - must).abs() <= TOLERANCE && ((stated >= 1.0) == (must >= 1.0)) && ((stated > 0.0) == (must > 0.0))
     };
-    same(said.moved, must.moved) && same(said.copied, must.copied) && same(said.unknown, must.unknown)
+    same(stated.moved, must.moved) && same(stated.copied, must.copied) && same(stated.unknown, must.unknown)
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::open_enum::open_enum;
 use super::tier::Tier;
-use super::words::words;
 
 /// The facts that zctrace can see on some kernel, each with whether it was seen to work on this one.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -14,15 +14,19 @@ pub struct Coverage {
     pub facts: Vec<Fact>,
     /// What was done that no fact covers.
     #[serde(default)]
-    pub not_observed: Vec<NotObserved>,
+    pub not_covered: Vec<NotCovered>,
 }
 
 impl Coverage {
     /// How many facts can be seen here, and of how many: `(11, 12)`.
     ///
     /// A fact counts as seen only if the selftest saw it fire: attachable is not firing.
-    pub fn seen(&self) -> (usize, usize) {
-        let seen = self.facts.iter().filter(|fact| fact.alive == Alive::Yes).count();
+    pub fn verified(&self) -> (usize, usize) {
+        let seen = self
+            .facts
+            .iter()
+            .filter(|fact| fact.status == FactStatus::Verified)
+            .count();
         (seen, self.facts.len())
     }
 }
@@ -35,42 +39,42 @@ pub struct Fact {
     pub name: String,
     /// By what it is seen, such as `net_dev_start_xmit`; empty if by nothing here.
     #[serde(default)]
-    pub seen_by: String,
+    pub observed_by: String,
     /// The tier that it is seen at, or would be.
     pub tier: Tier,
     /// Whether it was seen to work here.
-    pub alive: Alive,
+    pub status: FactStatus,
     /// When the selftest last saw it: milliseconds since 1970-01-01 00:00 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proven_unix_ms: Option<u64>,
+    pub verified_unix_ms: Option<u64>,
     /// Why it is not seen here; empty if it is.
     #[serde(default)]
-    pub why_not: String,
+    pub missing_reason: String,
     /// What would mend that, as a command where there is one; empty if nothing would.
     #[serde(default)]
-    pub mend: String,
+    pub hint: String,
 }
 
-words! {
+open_enum! {
     /// Whether a fact was seen to work on this boot, with this kernel and these programs.
-    pub enum Alive {
+    pub enum FactStatus {
         /// The selftest made a known move and a known copy, and saw both.
-        Yes = "yes",
+        Verified = "verified",
         /// It attached, and the selftest did not see what it must have seen. It is not used.
         Silent = "silent",
         /// The selftest has not asked yet.
         Untested = "untested",
         /// This kernel, or these privileges, do not have it.
-        Absent = "absent",
+        Unavailable = "unavailable",
     }
 }
 
 /// Something that was done and that no fact covers. It is listed as unknown, never as moved.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct NotObserved {
+pub struct NotCovered {
     /// What it was, such as `splice by io_uring`.
-    pub what: String,
+    pub operation: String,
     /// How often it was done; absent if not even that is counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls: Option<u64>,
@@ -85,20 +89,22 @@ mod tests {
 
     #[test]
     fn only_what_the_selftest_saw_counts_as_seen() {
-        let fact = |alive: &str| Fact {
+        let fact = |status: &str| Fact {
             name: "pages in packets".to_owned(),
-            seen_by: "net_dev_start_xmit".to_owned(),
+            observed_by: "net_dev_start_xmit".to_owned(),
             tier: Tier::T0,
-            alive: alive.into(),
-            proven_unix_ms: None,
-            why_not: String::new(),
-            mend: String::new(),
+            status: status.into(),
+            verified_unix_ms: None,
+            missing_reason: String::new(),
+            hint: String::new(),
         };
-        let facts = ["yes", "silent", "untested", "absent", "half_dead"].map(fact).to_vec();
+        let facts = ["verified", "silent", "untested", "unavailable", "half_dead"]
+            .map(fact)
+            .to_vec();
         let coverage = Coverage {
             facts,
-            not_observed: Vec::new(),
+            not_covered: Vec::new(),
         };
-        assert_eq!(coverage.seen(), (1, 5));
+        assert_eq!(coverage.verified(), (1, 5));
     }
 }

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 use super::cause::Cause;
-use super::end::Station;
-use super::words::words;
+use super::endpoint::Station;
+use super::open_enum::open_enum;
 
-words! {
+open_enum! {
     /// The name of a system call, or of its family where the members differ only in how memory is given.
     pub enum Call {
         /// splice(2).
@@ -58,7 +58,7 @@ pub struct Edge {
     /// Calls that failed or returned 0; they moved nothing.
     #[serde(default)]
     pub failed_calls: u64,
-    /// Bytes that the calls returned: `moved + copied + unknown + neither`.
+    /// Bytes that the calls returned: `moved + copied + unknown + excluded`.
     pub bytes: u64,
     /// What became of them on this edge.
     #[serde(flatten)]

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Verdict};
 use super::cause::Cause;
-use super::certificate::{Certificate, Shown};
+use super::certificate::{Certificate, ProofKind};
 use super::edge::Call;
-use super::end::{End, EndKind};
+use super::endpoint::{Endpoint, EndpointKind};
+use super::open_enum::open_enum;
 use super::tier::Tier;
-use super::words::words;
 
 /// Edges joined by pages, or by the same stretch of a pipe's stream; or many like flows, folded into one row.
 ///
@@ -23,11 +23,11 @@ pub struct Flow {
     pub name: Option<String>,
     /// Kinds of the places the bytes passed, in order, both ends included: `["file", "pipe", "tcp"]`. Empty if not one path.
     #[serde(default)]
-    pub path: Vec<EndKind>,
+    pub path: Vec<EndpointKind>,
     /// Where the bytes came from.
-    pub from: End,
+    pub from: Endpoint,
     /// Where they arrived.
-    pub to: End,
+    pub to: Endpoint,
     /// The process that gave the bytes to the last station, as numbered in the initial PID namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
@@ -46,7 +46,7 @@ pub struct Flow {
     /// Number of calls that carried them; 0 if they were not counted.
     #[serde(default)]
     pub calls: u64,
-    /// Bytes, counted once, at the last station: `moved + copied + unknown + neither`.
+    /// Bytes, counted once, at the last station: `moved + copied + unknown + excluded`.
     pub payload: u64,
     /// What became of them. A byte is `copied` if it was shown to be copied anywhere on the way.
     #[serde(flatten)]
@@ -59,9 +59,9 @@ pub struct Flow {
     #[serde(default)]
     pub copies_per_byte: Option<f64>,
     /// Bytes that the program copied out of the flow on the way, to look at them. They arrived all the same, so they are in
-    /// none of the four parts; `looks` says who looked.
+    /// none of the four parts; `peeks` says who looked.
     #[serde(default)]
-    pub looked: u64,
+    pub peeked_bytes: u64,
     /// Why bytes were copied or are unknown. Copies add up to no more than `copy_bytes`; unknowns to `unknown` exactly.
     #[serde(default)]
     pub reasons: Vec<Cause>,
@@ -70,7 +70,7 @@ pub struct Flow {
     pub certificate: Option<Certificate>,
     /// What the mutation oracle says of this path (`demo` only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oracle: Option<OracleWord>,
+    pub oracle: Option<OracleVerdict>,
     /// Whether what arrived was, byte for byte, what was sent (`demo` only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_ok: Option<bool>,
@@ -84,14 +84,14 @@ impl Flow {
     /// An empty flow between two ends. `Report::add_flow` gives it its number.
     ///
     /// ```
-    /// use zctrace_report::{Account, End, EndKind, Flow, Verdict};
+    /// use zctrace_report::{Account, Endpoint, EndpointKind, Flow, Verdict};
     ///
-    /// let mut flow = Flow::new(End::new(EndKind::File, "/srv/a"), End::new(EndKind::Tcp, "10.0.0.7:80"));
+    /// let mut flow = Flow::new(Endpoint::new(EndpointKind::File, "/srv/a"), Endpoint::new(EndpointKind::Tcp, "10.0.0.7:80"));
     /// assert_eq!(flow.verdict(), Verdict::Nothing);
     /// flow.set_account(Account::new(4096, 0, 0));
     /// assert_eq!((flow.payload, flow.verdict()), (4096, Verdict::Moved));
     /// ```
-    pub fn new(from: End, to: End) -> Self {
+    pub fn new(from: Endpoint, to: Endpoint) -> Self {
         Self {
             id: 0,
             name: None,
@@ -108,7 +108,7 @@ impl Flow {
             account: Account::default(),
             copy_bytes: 0,
             copies_per_byte: None,
-            looked: 0,
+            peeked_bytes: 0,
             reasons: Vec::new(),
             certificate: None,
             oracle: None,
@@ -135,7 +135,7 @@ impl Flow {
     /// Whether it ends in the program's own memory. Such bytes did not leave the program, so they are not in the share:
     /// what the program then writes counts where it arrives.
     pub fn ends_in_memory(&self) -> bool {
-        self.to.kind == EndKind::Memory
+        self.to.kind == EndpointKind::Memory
     }
 
     /// `file → pipe → TCP socket`, or the two ends if there is no one path.
@@ -143,13 +143,13 @@ impl Flow {
         if self.path.is_empty() {
             return format!("{} → {}", self.from, self.to);
         }
-        let labels: Vec<&str> = self.path.iter().map(EndKind::label).collect();
-        super::text::printable(&labels.join(" → ")).into_owned()
+        let labels: Vec<&str> = self.path.iter().map(EndpointKind::label).collect();
+        super::format::printable(&labels.join(" → ")).into_owned()
     }
 
     /// What `copies_per_byte` must be.
     pub(crate) fn computed_copies_per_byte(&self) -> Option<f64> {
-        let arrived = self.account.arrived();
+        let arrived = self.account.delivered();
         (arrived > 0).then(|| self.copy_bytes as f64 / arrived as f64)
     }
 
@@ -159,14 +159,14 @@ impl Flow {
     /// DMA, zero pages, encryption.
     ///
     /// ```
-    /// use zctrace_report::{Account, Agreement, End, EndKind, Flow, OracleWord};
+    /// use zctrace_report::{Account, Agreement, Endpoint, EndpointKind, Flow, OracleVerdict};
     ///
-    /// let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::File, "b"));
+    /// let mut flow = Flow::new(Endpoint::new(EndpointKind::File, "a"), Endpoint::new(EndpointKind::File, "b"));
     /// flow.set_account(Account::new(0, 4096, 0));
     /// assert_eq!(flow.agreement(), None);
-    /// flow.oracle = Some(OracleWord::Private);
+    /// flow.oracle = Some(OracleVerdict::Private);
     /// assert_eq!(flow.agreement(), Some(Agreement::Agrees));
-    /// flow.oracle = Some(OracleWord::Shared);
+    /// flow.oracle = Some(OracleVerdict::Shared);
     /// assert_eq!(flow.agreement(), Some(Agreement::Disagrees));
     /// ```
     pub fn agreement(&self) -> Option<Agreement> {
@@ -174,37 +174,37 @@ impl Flow {
             moved, copied, unknown, ..
         } = self.account;
         let (wrong, right) = match self.oracle.as_ref()? {
-            OracleWord::Shared => (copied > 0, moved > 0 && unknown == 0),
-            OracleWord::Private => (
+            OracleVerdict::Shared => (copied > 0, moved > 0 && unknown == 0),
+            OracleVerdict::Private => (
                 moved > 0 && !self.ends_in_other_pages(),
                 copied + moved > 0 && unknown == 0,
             ),
-            OracleWord::NotAsked | OracleWord::Other(_) => return None,
+            OracleVerdict::NotTested | OracleVerdict::Other(_) => return None,
         };
         Some(match (wrong, right) {
             (true, _) => Agreement::Disagrees,
             (false, true) => Agreement::Agrees,
-            (false, false) => Agreement::Open,
+            (false, false) => Agreement::Inconclusive,
         })
     }
 
     fn ends_in_other_pages(&self) -> bool {
         self.certificate.as_ref().is_some_and(|certificate| {
-            let ways = [Shown::Dma, Shown::Zero, Shown::Encryption];
-            certificate.hops.iter().any(|hop| ways.contains(&hop.shown))
+            let ways = [ProofKind::Dma, ProofKind::Zero, ProofKind::Encryption];
+            certificate.hops.iter().any(|hop| ways.contains(&hop.proof))
         })
     }
 }
 
-words! {
+open_enum! {
     /// What the mutation oracle saw: a canary was moved, then changed at the source, and looked at where it arrived.
-    pub enum OracleWord {
+    pub enum OracleVerdict {
         /// The change was seen: both ends have the same page.
         Shared = "shared",
         /// It was not: the destination has pages of its own.
         Private = "private",
         /// It was not asked, or could not be here.
-        NotAsked = "not_asked",
+        NotTested = "not_tested",
     }
 }
 
@@ -216,7 +216,7 @@ pub enum Agreement {
     /// They contradict each other: one of the two is wrong.
     Disagrees,
     /// The account leaves bytes unknown, so there is nothing to contradict.
-    Open,
+    Inconclusive,
 }
 
 #[cfg(test)]
@@ -224,8 +224,11 @@ mod tests {
     use super::*;
     use crate::{Hop, Level, Station, StationKind};
 
-    fn flow(account: Account, oracle: OracleWord) -> Flow {
-        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::DirectFile, "b"));
+    fn flow(account: Account, oracle: OracleVerdict) -> Flow {
+        let mut flow = Flow::new(
+            Endpoint::new(EndpointKind::File, "a"),
+            Endpoint::new(EndpointKind::DirectFile, "b"),
+        );
         flow.set_account(account);
         flow.oracle = Some(oracle);
         flow
@@ -233,13 +236,13 @@ mod tests {
 
     #[test]
     fn private_pages_may_have_moved_only_by_a_way_that_ends_in_other_pages() {
-        let mut moved = flow(Account::new(8, 0, 0), OracleWord::Private);
+        let mut moved = flow(Account::new(8, 0, 0), OracleVerdict::Private);
         assert_eq!(moved.agreement(), Some(Agreement::Disagrees));
         let station = Station::new(StationKind::BioVec, moved.to.clone());
         let mut certificate = Certificate::new(Level::Full, "the block layer of vda", 8);
         certificate
             .hops
-            .push(Hop::new(station, "block_bio_queue", Tier::T0, Shown::Dma, 8));
+            .push(Hop::new(station, "block_bio_queue", Tier::T0, ProofKind::Dma, 8));
         moved.certificate = Some(certificate);
         assert_eq!(moved.agreement(), Some(Agreement::Agrees));
     }
@@ -247,21 +250,21 @@ mod tests {
     #[test]
     fn unknown_bytes_leave_it_open_but_do_not_hide_a_contradiction() {
         assert_eq!(
-            flow(Account::new(8, 0, 1), OracleWord::Shared).agreement(),
-            Some(Agreement::Open)
+            flow(Account::new(8, 0, 1), OracleVerdict::Shared).agreement(),
+            Some(Agreement::Inconclusive)
         );
         assert_eq!(
-            flow(Account::new(8, 1, 1), OracleWord::Shared).agreement(),
+            flow(Account::new(8, 1, 1), OracleVerdict::Shared).agreement(),
             Some(Agreement::Disagrees)
         );
         assert_eq!(
-            flow(Account::new(0, 8, 1), OracleWord::Private).agreement(),
-            Some(Agreement::Open)
+            flow(Account::new(0, 8, 1), OracleVerdict::Private).agreement(),
+            Some(Agreement::Inconclusive)
         );
         assert_eq!(
-            flow(Account::default(), OracleWord::Private).agreement(),
-            Some(Agreement::Open)
+            flow(Account::default(), OracleVerdict::Private).agreement(),
+            Some(Agreement::Inconclusive)
         );
-        assert_eq!(flow(Account::new(8, 0, 0), OracleWord::NotAsked).agreement(), None);
+        assert_eq!(flow(Account::new(8, 0, 0), OracleVerdict::NotTested).agreement(), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::cause;
-use super::end::{End, EndKind};
+use super::endpoint::{Endpoint, EndpointKind};
 use super::flow::Flow;
 use super::tier::Tier;
 use super::{Call, Report};
@@ -16,9 +16,9 @@ const MAX_REASONS: usize = 16;
 struct Likeness {
     name: Option<String>,
     process: String,
-    path: Vec<EndKind>,
-    from: (EndKind, String),
-    to: (EndKind, String),
+    path: Vec<EndpointKind>,
+    from: (EndpointKind, String),
+    to: (EndpointKind, String),
     call_names: Vec<Call>,
     codes: Vec<String>,
     tier: Option<Tier>,
@@ -47,7 +47,7 @@ impl Report {
         }
         self.flows = rows;
         let flows_of_edges = self.edges.iter_mut().map(|edge| &mut edge.flow);
-        let flows_of_looks = self.looks.iter_mut().map(|look| &mut look.flow);
+        let flows_of_looks = self.peeks.iter_mut().map(|look| &mut look.flow);
         let flows_of_segments = self.segments.iter_mut().map(|segment| &mut segment.flow);
         for id in flows_of_edges.chain(flows_of_looks).chain(flows_of_segments).flatten() {
             // Once for each of the two stages.
@@ -59,12 +59,12 @@ impl Report {
 
     /// Keeps the `max` largest edges, processes, looks and segments of each list, and counts what was left out.
     pub fn bound_lists(&mut self, max: usize) {
-        self.left_out.edges += keep_largest(&mut self.edges, max, |edge| edge.bytes);
-        self.left_out.processes += keep_largest(&mut self.processes, max, |process| {
+        self.omitted.edges += keep_largest(&mut self.edges, max, |edge| edge.bytes);
+        self.omitted.processes += keep_largest(&mut self.processes, max, |process| {
             process.payload.max(process.into_memory)
         });
-        self.left_out.looks += keep_largest(&mut self.looks, max, |look| look.bytes);
-        self.left_out.segments += keep_largest(&mut self.segments, max, |segment| segment.bytes);
+        self.omitted.peeks += keep_largest(&mut self.peeks, max, |look| look.bytes);
+        self.omitted.segments += keep_largest(&mut self.segments, max, |segment| segment.bytes);
     }
 }
 
@@ -100,7 +100,7 @@ fn likeness(flow: &Flow) -> Likeness {
 }
 
 /// What folds many ends into one: a socket's service, a file's directory, and nothing for the rest, whose names are numbers.
-fn prefix(end: &End) -> String {
+fn prefix(end: &Endpoint) -> String {
     if end.kind.is_socket() {
         end.port.map(|port| format!(":{port}")).unwrap_or_default()
     } else if end.kind.is_file() {
@@ -108,7 +108,7 @@ fn prefix(end: &End) -> String {
             Some(slash) => format!("{}/*", &end.name[..slash]),
             None => String::new(),
         }
-    } else if end.kind == EndKind::Pipe {
+    } else if end.kind == EndpointKind::Pipe {
         String::new()
     } else {
         end.name.clone()
@@ -185,19 +185,19 @@ fn merge(row: &mut Flow, flow: Flow, report_tier: &Tier) {
     row.copy_bytes = row.copy_bytes.max(row.account.copied);
     row.copy_bytes = row.copy_bytes.saturating_add(flow.copy_bytes.max(flow.account.copied));
     row.account += &flow.account;
-    row.looked = row.looked.saturating_add(flow.looked);
+    row.peeked_bytes = row.peeked_bytes.saturating_add(flow.peeked_bytes);
     row.copies_per_byte = None;
     cause::merge(&mut row.reasons, &flow.reasons, MAX_REASONS);
 }
 
-fn merge_end(row: &mut End, end: &End) {
+fn merge_end(row: &mut Endpoint, end: &Endpoint) {
     if row == end {
         return;
     }
     let (ours, theirs) = (prefix(row), prefix(end));
     row.object = None;
     if row.kind != end.kind {
-        *row = End::new(EndKind::Various, "");
+        *row = Endpoint::new(EndpointKind::Various, "");
         return;
     }
     if row.port != end.port {
@@ -218,12 +218,12 @@ mod tests {
     use zctrace_contract::Reason;
 
     use super::*;
-    use crate::{Account, Cause, Certificate, Hop, Level, Look, Scope, Shown, Station, StationKind};
+    use crate::{Account, Cause, Certificate, Hop, Level, Peek, ProofKind, Scope, Station, StationKind};
 
     fn connection(n: u64, port: u16) -> Flow {
-        let mut to = End::new(EndKind::Tcp, format!("10.0.0.{n}:{}", 40_000 + n));
+        let mut to = Endpoint::new(EndpointKind::Tcp, format!("10.0.0.{n}:{}", 40_000 + n));
         to.port = Some(port);
-        let mut flow = Flow::new(End::new(EndKind::File, format!("/srv/video/{n}.mp4")), to);
+        let mut flow = Flow::new(Endpoint::new(EndpointKind::File, format!("/srv/video/{n}.mp4")), to);
         flow.process = "nginx".to_owned();
         flow.calls = 2;
         flow.set_account(Account::new(1000 + n, 0, 0));
@@ -241,9 +241,9 @@ mod tests {
     #[test]
     fn like_connections_become_one_row_that_says_how_many() {
         let mut report = report((0..100).map(|n| connection(n, if n % 4 == 0 { 443 } else { 80 })));
-        report.looks.push(Look {
+        report.peeks.push(Peek {
             flow: Some(100),
-            ..Look::new(1, 1)
+            ..Peek::new(1, 1)
         });
         report.finish(10);
         report.check().unwrap();
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(report.flows[0].from.name, "/srv/video/*");
         assert_eq!(report.flows[0].to.to_string(), "TCP socket :80");
         assert_eq!(
-            report.looks[0].flow,
+            report.peeks[0].flow,
             Some(report.flows[0].id),
             "the last connection went to port 80"
         );
@@ -271,8 +271,8 @@ mod tests {
         let mut flows: Vec<Flow> = (0..40).map(|n| connection(n, 1000 + n as u16)).collect();
         for n in 0..5 {
             let mut read = connection(n, 1);
-            read.to = End::new(EndKind::Memory, format!("worker {n}"));
-            read.path = vec![EndKind::File, EndKind::Memory];
+            read.to = Endpoint::new(EndpointKind::Memory, format!("worker {n}"));
+            read.path = vec![EndpointKind::File, EndpointKind::Memory];
             read.set_account(Account::new(0, n + 1, 0));
             read.reasons.push(Cause::new(Reason::IntoMemory, n + 1, 1));
             flows.push(read);
@@ -293,7 +293,7 @@ mod tests {
         let mut flow = connection(n, 80);
         flow.set_account(Account::new(bytes, 0, 0));
         let mut certificate = Certificate::new(Level::Full, format!("eth{n}"), bytes);
-        for shown in [Shown::Start, Shown::Identity] {
+        for shown in [ProofKind::Start, ProofKind::Identity] {
             let station = Station::new(StationKind::SkbFrag, flow.to.clone());
             certificate
                 .hops
@@ -308,8 +308,8 @@ mod tests {
         let mut by_library = certified(4, 1);
         by_library.certificate = None;
         by_library.tier = Some(Tier::L);
-        by_library.from.kind = EndKind::Unix;
-        by_library.path[0] = EndKind::Unix;
+        by_library.from.kind = EndpointKind::Unix;
+        by_library.path[0] = EndpointKind::Unix;
         let mut report = report([certified(0, 10), certified(1, 30), certified(2, 20), by_library]);
         report.tier = Tier::T0;
         let mut rows = report.clone();
@@ -331,7 +331,7 @@ mod tests {
         let rest = report
             .flows
             .iter()
-            .find(|flow| flow.from.kind == EndKind::Various)
+            .find(|flow| flow.from.kind == EndpointKind::Various)
             .unwrap();
         assert_eq!(rest.tier, Some(Tier::L));
     }
@@ -366,12 +366,12 @@ mod tests {
     #[test]
     fn lists_keep_their_largest_and_count_the_rest() {
         let mut report = report([]);
-        report.looks = (0..10).map(|n| Look::new(n, 1)).collect();
+        report.peeks = (0..10).map(|n| Peek::new(n, 1)).collect();
         report.bound_lists(3);
         assert_eq!(
-            report.looks.iter().map(|look| look.bytes).collect::<Vec<_>>(),
+            report.peeks.iter().map(|look| look.bytes).collect::<Vec<_>>(),
             [9, 8, 7]
         );
-        assert_eq!((report.left_out.looks, report.left_out.edges), (7, 0));
+        assert_eq!((report.omitted.peeks, report.omitted.edges), (7, 0));
     }
 }

@@ -5,17 +5,17 @@
 //!
 //! ```
 //! use zctrace_contract::Reason;
-//! use zctrace_report::{Account, Cause, End, EndKind, Flow, Report, Scope, ScopeKind, Tier, text};
+//! use zctrace_report::{Account, Cause, Endpoint, EndpointKind, Flow, Report, Scope, ScopeKind, Tier, format};
 //!
 //! let mut report = Report::new(Tier::L, Scope::new(ScopeKind::Library));
-//! let mut flow = Flow::new(End::new(EndKind::Tcp, "10.0.0.7:5000"), End::new(EndKind::File, "/srv/in.bin"));
+//! let mut flow = Flow::new(Endpoint::new(EndpointKind::Tcp, "10.0.0.7:5000"), Endpoint::new(EndpointKind::File, "/srv/in.bin"));
 //! flow.set_account(Account::new(0, 65_536, 0));
 //! flow.reasons.push(Cause::new(Reason::PageCacheSink, 65_536, 1));
 //! report.add_flow(flow);
 //! report.finish(50);
 //!
 //! report.check().expect("the numbers add up");
-//! assert!(text::headline(&report).starts_with("0.0 % MOVED"));
+//! assert!(format::headline(&report).starts_with("0.0 % MOVED"));
 //! assert_eq!(Report::from_json(&report.to_json()).unwrap(), report);
 //! ```
 //!
@@ -42,48 +42,48 @@ mod certificate;
 mod check;
 mod coverage;
 mod edge;
-mod end;
-mod filtered;
+mod endpoint;
+mod filter_summary;
 mod flow;
 mod fold;
-mod look;
+pub mod format;
 mod loss;
-mod notice;
+mod open_enum;
 mod overhead;
+mod peek;
 mod pipe;
 mod process;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod scope;
 mod segment;
-mod share;
-pub mod text;
 mod tier;
+mod totals;
 mod version;
 mod violation;
-mod words;
+mod zerocopy;
 
-pub use account::{Account, Neither, Verdict};
-pub use assertion::{Assertion, Outcome};
-pub use cause::{Cause, Explanation, Place, ReasonCode};
-pub use certificate::{Certificate, Custody, Digest, Hop, Level, PageExample, Shown};
-pub use coverage::{Alive, Coverage, Fact, NotObserved};
+pub use account::{Account, Excluded, Verdict};
+pub use assertion::{Assertion, AssertionOutcome};
+pub use cause::{CallSite, Cause, Explanation, ReasonCode};
+pub use certificate::{Certificate, Custody, Digest, Hop, Level, PageExample, ProofKind};
+pub use coverage::{Coverage, Fact, FactStatus, NotCovered};
 pub use edge::{Call, Edge};
-pub use end::{End, EndKind, Station, StationKind};
-pub use filtered::Filtered;
-pub use flow::{Agreement, Flow, OracleWord};
-pub use look::{ByteRange, Look};
+pub use endpoint::{Endpoint, EndpointKind, Station, StationKind};
+pub use filter_summary::FilterSummary;
+pub use flow::{Agreement, Flow, OracleVerdict};
 pub use loss::{Loss, ProgramLoss};
-pub use notice::{Notice, NoticeBy};
 pub use overhead::Overhead;
+pub use peek::{ByteRange, Peek};
 pub use pipe::{Pipe, PipeLimits};
 pub use process::Process;
-pub use scope::{MadeBy, MadeFor, Scope, ScopeKind};
-pub use segment::{LedgerWord, Segment, SegmentNames};
-pub use share::{Share, Totals};
+pub use scope::{Provenance, Scope, ScopeKind, Subcommand};
+pub use segment::{JournalAgreement, Segment, SegmentNames};
 pub use tier::Tier;
+pub use totals::{Share, Totals};
 pub use version::{ReadError, SchemaVersion};
 pub use violation::{Rule, Violation};
+pub use zerocopy::{CompletionSource, ZerocopySummary};
 
 /// The published JSON schema (draft 2020-12) of all 1.x reports.
 pub const JSON_SCHEMA: &str = include_str!("../schema/zctrace-report-1.schema.json");
@@ -100,7 +100,7 @@ pub struct Report {
     schema: SchemaVersion,
     /// Who made it, when, on what.
     #[serde(default)]
-    pub made_by: MadeBy,
+    pub provenance: Provenance,
     /// By what means bytes were watched: the highest tier in use. A flow that was watched by another says so.
     pub tier: Tier,
     /// Whose bytes were watched.
@@ -117,7 +117,7 @@ pub struct Report {
     into_memory: Totals,
     /// By which filter only some flows were left in the report; absent if all are in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub filtered: Option<Filtered>,
+    pub filter: Option<FilterSummary>,
     /// The flows, or rows of like flows.
     pub flows: Vec<Flow>,
     /// The edges.
@@ -134,16 +134,16 @@ pub struct Report {
     pub pipe_limits: Option<PipeLimits>,
     /// Looks at bytes on the way, by place in the program.
     #[serde(default)]
-    pub looks: Vec<Look>,
+    pub peeks: Vec<Peek>,
     /// What the kernel itself said of sends that should not copy.
     #[serde(default)]
-    pub notices: Vec<Notice>,
+    pub zerocopy_completions: Vec<ZerocopySummary>,
     /// Segments of bufferlists that lay in pipes, as the programs' journals name them.
     #[serde(default)]
     pub segments: Vec<Segment>,
     /// Rows that were left out of the lists above to bound the report.
     #[serde(default)]
-    pub left_out: LeftOut,
+    pub omitted: OmittedRows,
     /// What was lost while watching.
     pub loss: Loss,
     /// What could be seen here, and what could not.
@@ -163,7 +163,7 @@ pub struct Report {
 /// Numbers of rows that were left out. Flows are never left out: they are folded.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct LeftOut {
+pub struct OmittedRows {
     /// Edges.
     #[serde(default)]
     pub edges: u64,
@@ -175,10 +175,10 @@ pub struct LeftOut {
     pub pipes: u64,
     /// Looks.
     #[serde(default)]
-    pub looks: u64,
+    pub peeks: u64,
     /// Notices.
     #[serde(default)]
-    pub notices: u64,
+    pub zerocopy_completions: u64,
     /// Segments.
     #[serde(default)]
     pub segments: u64,
@@ -189,22 +189,22 @@ impl Report {
     pub fn new(tier: Tier, scope: Scope) -> Self {
         Self {
             schema: SchemaVersion::CURRENT,
-            made_by: MadeBy::default(),
+            provenance: Provenance::default(),
             tier,
             scope,
             share: None,
             totals: Totals::default(),
             into_memory: Totals::default(),
-            filtered: None,
+            filter: None,
             flows: Vec::new(),
             edges: Vec::new(),
             processes: Vec::new(),
             pipes: Vec::new(),
             pipe_limits: None,
-            looks: Vec::new(),
-            notices: Vec::new(),
+            peeks: Vec::new(),
+            zerocopy_completions: Vec::new(),
             segments: Vec::new(),
-            left_out: LeftOut::default(),
+            omitted: OmittedRows::default(),
             loss: Loss::default(),
             coverage: Coverage::default(),
             overhead: Overhead::default(),
@@ -247,7 +247,7 @@ impl Report {
         self.share = self.totals.share();
         let of_flows = self.flows.iter().flat_map(|flow| &flow.reasons);
         let of_edges = self.edges.iter().flat_map(|edge| &edge.reasons);
-        let of_looks = self.looks.iter().map(|look| &look.code);
+        let of_looks = self.peeks.iter().map(|look| &look.code);
         let codes = of_flows.chain(of_edges).map(|cause| &cause.code).chain(of_looks);
         // What a newer version wrote about codes that are not known here is kept.
         let known = cause::explain(codes);
@@ -293,7 +293,7 @@ impl Report {
     /// ```
     /// # use zctrace_report::{ReasonCode, Report, Scope, Tier};
     /// let report = Report::new(Tier::L, Scope::default());
-    /// assert!(report.explanation(&ReasonCode::new("ZC03")).unwrap().sentence.contains("page cache"));
+    /// assert!(report.explanation(&ReasonCode::new("ZC03")).unwrap().description.contains("page cache"));
     /// assert_eq!(report.explanation(&ReasonCode::new("ZC77")), None);
     /// ```
     pub fn explanation(&self, code: &ReasonCode) -> Option<Explanation> {

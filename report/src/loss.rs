@@ -18,7 +18,7 @@ pub struct Loss {
     pub journal_overruns: u64,
     /// Flows that became unknown, in part or whole, through a loss.
     #[serde(default)]
-    pub flows_touched: u64,
+    pub affected_flows: u64,
     /// The same, by program; only programs that lost something.
     #[serde(default)]
     pub programs: Vec<ProgramLoss>,

@@ -14,7 +14,7 @@ pub struct Overhead {
     pub reader_cpu_ns: u64,
     /// Run time of the programs in the kernel, in nanoseconds; absent if the kernel did not count it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub programs_ns: Option<u64>,
+    pub bpf_programs_ns: Option<u64>,
     /// Added to every system call of every process while watching, in nanoseconds, as measured on this machine before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_syscall_ns: Option<f64>,
@@ -26,7 +26,7 @@ pub struct Overhead {
     pub record_bytes: u64,
     /// Whether a cap was reached and watching fell back to counters; from then on nothing could be shown to have moved.
     #[serde(default)]
-    pub fell_back: bool,
+    pub fell_back_to_counters: bool,
     /// **Estimate** of the CPU time that copying took, in nanoseconds: bytes copied, divided by the rate below. Absent if no
     /// rate was measured here.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,16 +16,16 @@ pub struct Pipe {
     pub slots: u32,
     /// Slots in use.
     #[serde(default)]
-    pub used: u32,
+    pub used_slots: u32,
     /// The most slots that were in use after a watched call.
     #[serde(default)]
-    pub most_used: u32,
+    pub max_used_slots: u32,
     /// Bytes in it; absent if that is not known, since somebody who is not watched put in or took out, or a record is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// How often its ring was exchanged for one of another size (`F_SETPIPE_SZ`) while it was watched.
     #[serde(default)]
-    pub resized: u32,
+    pub resizes: u32,
     /// Watched calls that returned bytes; 0: it was found, and nobody has used it since.
     #[serde(default)]
     pub calls: u64,
@@ -46,10 +46,10 @@ impl Pipe {
         Self {
             inode,
             slots,
-            used: 0,
-            most_used: 0,
+            used_slots: 0,
+            max_used_slots: 0,
             bytes: None,
-            resized: 0,
+            resizes: 0,
             calls: 0,
             pids: Vec::new(),
             processes: Vec::new(),

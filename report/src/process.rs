@@ -12,10 +12,10 @@ pub struct Process {
     pub pid: u32,
     /// Its number in its own PID namespace, if that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub own_pid: Option<u32>,
+    pub ns_pid: Option<u32>,
     /// The number of its parent in the initial PID namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<u32>,
+    pub parent_pid: Option<u32>,
     /// Its name, as the kernel has it (at most 15 bytes).
     #[serde(default)]
     pub name: String,
@@ -28,7 +28,7 @@ pub struct Process {
     /// Number of calls that returned bytes.
     #[serde(default)]
     pub calls: u64,
-    /// Bytes that it gave to the last station of flows which do not end in memory: `moved + copied + unknown + neither`.
+    /// Bytes that it gave to the last station of flows which do not end in memory: `moved + copied + unknown + excluded`.
     pub payload: u64,
     /// What became of them.
     #[serde(flatten)]
@@ -46,8 +46,8 @@ impl Process {
     pub fn new(pid: u32, name: impl Into<String>) -> Self {
         Self {
             pid,
-            own_pid: None,
-            parent: None,
+            ns_pid: None,
+            parent_pid: None,
             name: name.into(),
             cgroup: None,
             threads: 0,

@@ -41,7 +41,7 @@ fn sorted(value: Value) -> Value {
 }
 
 /// The schema of a word list: any string, with the words that are known listed and described.
-pub(crate) fn words(doc: &[&str], words: &[(&str, &[&str])]) -> schemars::Schema {
+pub(crate) fn open_enum(doc: &[&str], words: &[(&str, &[&str])]) -> schemars::Schema {
     let text = |lines: &[&str]| lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n");
     let mut any_of: Vec<Value> = words
         .iter()

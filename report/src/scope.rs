@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::words::words;
+use super::open_enum::open_enum;
 
-words! {
+open_enum! {
     /// How the watched processes were chosen.
     pub enum ScopeKind {
         /// Every process of the machine.
@@ -66,9 +66,9 @@ impl Default for Scope {
     }
 }
 
-words! {
+open_enum! {
     /// Which command made the report.
-    pub enum MadeFor {
+    pub enum Subcommand {
         /// `zctrace run`, or the live viewer.
         Run = "run",
         /// `zctrace assert`.
@@ -83,19 +83,19 @@ words! {
 /// Who made the report, and on what.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct MadeBy {
+pub struct Provenance {
     /// The command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<MadeFor>,
+    pub command: Option<Subcommand>,
     /// The version of zctrace; empty if not known.
     #[serde(default)]
-    pub zctrace: String,
+    pub zctrace_version: String,
     /// The kernel's release, as `uname -r` says it; empty if not known.
     #[serde(default)]
-    pub kernel: String,
+    pub kernel_release: String,
     /// The hash of the eBPF object; absent if none was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object: Option<String>,
+    pub object_hash: Option<String>,
     /// When watching began: milliseconds since 1970-01-01 00:00 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_unix_ms: Option<u64>,

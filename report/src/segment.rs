@@ -5,13 +5,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cause::Place;
-use super::look::ByteRange;
-use super::words::words;
+use super::cause::CallSite;
+use super::open_enum::open_enum;
+use super::peek::ByteRange;
 
-words! {
+open_enum! {
     /// Whether the account that a program keeps of its own pipes is the one that the kernel shows.
-    pub enum LedgerWord {
+    pub enum JournalAgreement {
         /// Each entry of the program is a call that the kernel saw, on the same pipe, by the same thread, of as many bytes, at
         /// the same place of the pipe's stream.
         Agrees = "agrees",
@@ -22,11 +22,11 @@ words! {
     }
 }
 
-impl LedgerWord {
+impl JournalAgreement {
     /// The word for two parts together: a contradiction anywhere is one, and so is a doubt.
     ///
     /// ```
-    /// use zctrace_report::LedgerWord::{Agrees, Disagrees, Inconclusive};
+    /// use zctrace_report::JournalAgreement::{Agrees, Disagrees, Inconclusive};
     /// assert_eq!(Agrees.and(Inconclusive), Inconclusive);
     /// assert_eq!(Inconclusive.and(Disagrees), Disagrees);
     /// ```
@@ -66,16 +66,16 @@ pub struct Segment {
     #[serde(default)]
     pub operation: String,
     /// The line of the program that made it.
-    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_site: Option<CallSite>,
     /// The inode number of its pipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipe: Option<u64>,
     /// Whether the program's account of it is the kernel's.
-    pub agreement: LedgerWord,
+    pub agreement: JournalAgreement,
     /// Why they do not agree, or cannot be compared, in one sentence; empty if they agree.
     #[serde(default)]
-    pub why: String,
+    pub detail: String,
 }
 
 impl Segment {
@@ -89,10 +89,10 @@ impl Segment {
             ranges: Vec::new(),
             flow: None,
             operation: String::new(),
-            place: None,
+            call_site: None,
             pipe: None,
-            agreement: LedgerWord::Inconclusive,
-            why: String::new(),
+            agreement: JournalAgreement::Inconclusive,
+            detail: String::new(),
         }
     }
 }
@@ -114,19 +114,19 @@ pub struct SegmentNames {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// Whether the program's account of them is the kernel's.
-    pub agreement: LedgerWord,
+    pub agreement: JournalAgreement,
     /// Why they do not agree, or cannot be compared, in one sentence; empty if they agree.
     #[serde(default)]
-    pub why: String,
+    pub detail: String,
 }
 
 impl SegmentNames {
     /// `segment 17`, `segments 17, 18 and 40 more`.
     ///
     /// ```
-    /// use zctrace_report::{LedgerWord, SegmentNames};
+    /// use zctrace_report::{JournalAgreement, SegmentNames};
     /// let mut names = SegmentNames {
-    ///     bytes: 10, count: 1, ids: vec![17], pid: None, agreement: LedgerWord::Agrees, why: String::new(),
+    ///     bytes: 10, count: 1, ids: vec![17], pid: None, agreement: JournalAgreement::Agrees, detail: String::new(),
     /// };
     /// assert_eq!(names.text(), "segment 17");
     /// (names.ids, names.count) = (vec![17, 18], 42);

@@ -1,8 +1,8 @@
 //! Who saw it: the tiers of watching.
 
-use super::words::words;
+use super::open_enum::open_enum;
 
-words! {
+open_enum! {
     /// By what means bytes were watched. A higher tier sees more, and needs more of the kernel and of privileges.
     pub enum Tier {
         /// The library's own account, without privileges and without probes.
@@ -20,7 +20,7 @@ impl Tier {
     /// Whether pages were seen by probes in the kernel, so that every moved byte must have a certificate.
     ///
     /// False for a tier of a newer version: what it must show is for that version to say.
-    pub const fn sees_pages(&self) -> bool {
+    pub const fn observes_pages(&self) -> bool {
         matches!(self, Self::T0 | Self::T1 | Self::T2)
     }
 

@@ -14,7 +14,7 @@ const NAME: &str = "zctrace-report";
 /// The version of a report: `zctrace-report/MAJOR.MINOR` in JSON.
 ///
 /// The rule: **a higher minor only adds** (fields that may be missing, words in word lists, reason codes, byte counts in
-/// `neither`), so any 1.x reads any other 1.x: what a reader does not know it skips or keeps as it is, what is missing has a
+/// `excluded`), so any 1.x reads any other 1.x: what a reader does not know it skips or keeps as it is, what is missing has a
 /// default. Whatever else changes raises the major, and a reader refuses a major that is not its own. The numbers that a
 /// verdict rests on (payload, accounts, losses) have no default in any version.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::text;
+use super::format;
 
 /// One broken rule, and where.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,7 +15,7 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at, text::printable(&self.rule.to_string()))
+        write!(f, "{}: {}", self.at, format::printable(&self.rule.to_string()))
     }
 }
 
@@ -25,12 +25,12 @@ impl std::error::Error for Violation {}
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Rule {
-    /// `moved + copied + unknown + neither` must be the number of bytes.
+    /// `moved + copied + unknown + excluded` must be the number of bytes.
     Conservation {
         /// What the four parts add up to.
         parts: u128,
         /// What they must add up to.
-        whole: u64,
+        total: u64,
     },
     /// Totals must be the sums over their flows.
     Totals {
@@ -39,12 +39,12 @@ pub enum Rule {
         /// The sum over the flows.
         flows: u128,
         /// What the report says.
-        said: u64,
+        stated: u64,
     },
     /// The share must be that of the totals, and absent where nothing arrived.
     Share {
         /// What is wrong.
-        why: String,
+        problem: String,
     },
     /// A byte that was copied was copied at least once, and one that was not was not.
     CopyBytes {
@@ -58,7 +58,7 @@ pub enum Rule {
         /// What it must be.
         computed: Option<f64>,
         /// What the report says.
-        said: Option<f64>,
+        stated: Option<f64>,
     },
     /// Reasons must not explain more bytes than there are to be explained.
     ReasonsExceed {
@@ -90,24 +90,24 @@ pub enum Rule {
         /// The sum over programs.
         programs: u128,
         /// What the report says.
-        said: u64,
+        stated: u64,
     },
     /// Bytes that probes show to have moved must have a certificate.
     MovedWithoutCertificate,
     /// The certificate of moved bytes must be able to back the word.
     WeakCertificate {
         /// Why it cannot.
-        why: String,
+        problem: String,
     },
     /// A certificate must name its horizon, and cover no more than the payload.
     Certificate {
         /// What is wrong.
-        why: String,
+        problem: String,
     },
     /// Flows must have numbers from 1, each its own, and stand for at least one flow.
     FlowNumber {
         /// What is wrong.
-        why: String,
+        problem: String,
     },
     /// A path must begin and end with the kinds of the two ends.
     Path,
@@ -126,23 +126,25 @@ pub enum Rule {
     /// A measured number must be finite and not negative, and a part no more than its whole.
     Measure {
         /// What is wrong.
-        why: String,
+        problem: String,
     },
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Conservation { parts, whole } => {
-                write!(f, "moved + copied + unknown + neither is {parts}, not {whole} bytes")
+            Self::Conservation { parts, total } => {
+                write!(f, "moved + copied + unknown + excluded is {parts}, not {total} bytes")
             }
-            Self::Totals { member, flows, said } => write!(f, "{member} is {said}, but the flows add up to {flows}"),
-            Self::Share { why } => write!(f, "the share is wrong: {why}"),
+            Self::Totals { member, flows, stated } => {
+                write!(f, "{member} is {stated}, but the flows add up to {flows}")
+            }
+            Self::Share { problem } => write!(f, "the share is wrong: {problem}"),
             Self::CopyBytes { copied, copy_bytes } => {
                 write!(f, "{copied} bytes were copied, but copies wrote {copy_bytes}")
             }
-            Self::CopiesPerByte { computed, said } => {
-                write!(f, "copies_per_byte is {}, not {}", number(*said), number(*computed))
+            Self::CopiesPerByte { computed, stated } => {
+                write!(f, "copies_per_byte is {}, not {}", number(*stated), number(*computed))
             }
             Self::ReasonsExceed {
                 class,
@@ -157,13 +159,15 @@ impl fmt::Display for Rule {
             Self::LossSums {
                 counter,
                 programs,
-                said,
+                stated,
             } => {
-                write!(f, "{counter} is {said}, but the programs add up to {programs}")
+                write!(f, "{counter} is {stated}, but the programs add up to {programs}")
             }
-            Self::MovedWithoutCertificate => f.write_str("bytes are said to have moved, without a certificate"),
-            Self::WeakCertificate { why } => write!(f, "the certificate cannot back \"moved\": {why}"),
-            Self::Certificate { why } | Self::FlowNumber { why } | Self::Measure { why } => f.write_str(why),
+            Self::MovedWithoutCertificate => f.write_str("bytes are stated to have moved, without a certificate"),
+            Self::WeakCertificate { problem } => write!(f, "the certificate cannot back \"moved\": {problem}"),
+            Self::Certificate { problem } | Self::FlowNumber { problem } | Self::Measure { problem } => {
+                f.write_str(problem)
+            }
             Self::Path => f.write_str("the path does not begin and end with the kinds of its ends"),
             Self::NoSuchFlow { id } => write!(f, "there is no flow {id}"),
             Self::Range { start, end } => write!(f, "the range {start}..{end} ends before it starts"),

@@ -6,7 +6,7 @@ use common::{demo, run};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use zctrace_contract::Reason;
-use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, Report, Rule, Scope, Tier};
+use zctrace_report::{Account, Cause, Endpoint, EndpointKind, Flow, Peek, Report, Rule, Scope, Tier};
 
 /// A change to a report's JSON: at this pointer, this value.
 type Plant = (&'static str, Value);
@@ -94,7 +94,7 @@ fn each_planted_violation_is_found_at_its_place() {
             "Certificate",
         ),
         (
-            &[("/flows/0/certificate/hops/1/segments/why", json!(""))],
+            &[("/flows/0/certificate/hops/1/segments/detail", json!(""))],
             "flows[0].certificate.hops[1].segments",
             "Certificate",
         ),
@@ -130,7 +130,7 @@ fn each_planted_violation_is_found_at_its_place() {
             "WeakCertificate",
         ),
         (
-            &[("/flows/0/certificate/hops/1/shown", json!("contract"))],
+            &[("/flows/0/certificate/hops/1/proof", json!("contract"))],
             "flows[0].certificate",
             "WeakCertificate",
         ),
@@ -188,17 +188,17 @@ fn each_planted_violation_is_found_at_its_place() {
 }
 
 #[test]
-fn planted_looks_are_found() {
+fn planted_peeks_are_found() {
     let good = demo();
     assert_found(
-        &planted(&good, &[("/looks/0/flow", json!(9))]),
-        "looks[0]",
+        &planted(&good, &[("/peeks/0/flow", json!(9))]),
+        "peeks[0]",
         "NoSuchFlow",
     );
-    assert_found(&planted(&good, &[("/looks/0/code", json!("ZC"))]), "looks[0]", "Code");
+    assert_found(&planted(&good, &[("/peeks/0/code", json!("ZC"))]), "peeks[0]", "Code");
     assert_found(
-        &planted(&good, &[("/looks/0/range/start", json!(65_537))]),
-        "looks[0]",
+        &planted(&good, &[("/peeks/0/range/start", json!(65_537))]),
+        "peeks[0]",
         "Range",
     );
 }
@@ -235,7 +235,10 @@ fn numbers_too_large_to_add_are_found_and_do_not_wrap() {
     assert!(says.contains("18446744073710551615"), "{says}");
     let mut report = Report::new(Tier::L, Scope::default());
     for _ in 0..2 {
-        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::File, "b"));
+        let mut flow = Flow::new(
+            Endpoint::new(EndpointKind::File, "a"),
+            Endpoint::new(EndpointKind::File, "b"),
+        );
         flow.set_account(Account::new(u64::MAX, 0, 0));
         report.add_flow(flow);
     }
@@ -298,16 +301,16 @@ fn integers(value: &Value, at: String, into: &mut Vec<(String, u64)>) {
     }
 }
 
-fn any_end() -> impl Strategy<Value = End> {
+fn any_end() -> impl Strategy<Value = Endpoint> {
     let kinds = prop_oneof![
-        Just(EndKind::File),
-        Just(EndKind::Tcp),
-        Just(EndKind::Memory),
-        Just(EndKind::Null),
-        Just(EndKind::Other("vsock".to_owned()))
+        Just(EndpointKind::File),
+        Just(EndpointKind::Tcp),
+        Just(EndpointKind::Memory),
+        Just(EndpointKind::Null),
+        Just(EndpointKind::Other("vsock".to_owned()))
     ];
     (kinds, "(/[ab])?/[a-c]", proptest::option::of(1_u16..4)).prop_map(|(kind, name, port)| {
-        let mut end = End::new(kind, name);
+        let mut end = Endpoint::new(kind, name);
         end.port = port;
         end
     })
@@ -320,9 +323,9 @@ fn any_flow() -> impl Strategy<Value = Flow> {
         let (moved, copied, unknown, zero, new) = numbers;
         let mut flow = Flow::new(from, to);
         let mut account = Account::new(moved, copied, unknown);
-        account.neither.zero = zero;
+        account.excluded.zero = zero;
         if new > 0 {
-            account.neither.other.insert("new".to_owned(), new);
+            account.excluded.other.insert("new".to_owned(), new);
         }
         flow.set_account(account);
         flow.process = process;
@@ -346,7 +349,7 @@ proptest! {
         let mut whole = Report::new(Tier::L, Scope::default());
         for flow in flows {
             let id = whole.add_flow(flow);
-            whole.looks.push(Look { flow: Some(id), ..Look::new(id, 1) });
+            whole.peeks.push(Peek { flow: Some(id), ..Peek::new(id, 1) });
         }
         let mut folded = whole.clone();
         whole.finish(usize::MAX);
@@ -367,10 +370,10 @@ proptest! {
             prop_assert_eq!(explained(&folded), explained(&whole));
         }
         // A look still points at a row that holds the kind of end its flow had, or at the row of the rest.
-        for look in &folded.looks {
+        for look in &folded.peeks {
             let row = folded.flow(look.flow.unwrap()).unwrap();
             let flow = whole.flow(look.bytes).unwrap();
-            prop_assert!(row.to.kind == flow.to.kind || row.to.kind == EndKind::Various);
+            prop_assert!(row.to.kind == flow.to.kind || row.to.kind == EndpointKind::Various);
             prop_assert_eq!(row.ends_in_memory(), flow.ends_in_memory());
         }
     }

@@ -91,7 +91,7 @@ fn wrong_types_and_negative_bytes_do_not_meet_it() {
         ("/flows/0/payload", json!(1.5)),
         ("/flows/0/moved", json!("6.6 GiB")),
         ("/flows/1/reasons/0/code", json!("because")),
-        ("/flows/0/neither", json!(0)),
+        ("/flows/0/excluded", json!(0)),
         ("/tier", json!(0)),
         ("/loss/recursion_misses", Value::Null),
         ("/share/moved", Value::Null),

@@ -6,7 +6,7 @@ use common::{assert_committed, demo, run, sample};
 use serde_json::Value;
 use zctrace_contract::Reason;
 use zctrace_report::{
-    Agreement, EndKind, ReadError, ReasonCode, Report, SchemaVersion, ScopeKind, Tier, Verdict, text,
+    Agreement, EndpointKind, ReadError, ReasonCode, Report, SchemaVersion, ScopeKind, Tier, Verdict, format,
 };
 
 #[test]
@@ -31,7 +31,7 @@ fn reports_of_this_version_survive_a_round_trip_and_keep_their_rules() {
 fn the_demo_says_what_its_numbers_say() {
     let report = demo();
     assert_eq!(
-        text::headline(&report),
+        format::headline(&report),
         "33.3 % MOVED   64.0 MiB of the 192.0 MiB delivered; 64.0 MiB copied, 64.0 MiB unknown"
     );
     let verdicts: Vec<_> = report
@@ -63,7 +63,7 @@ fn what_ends_in_memory_is_not_in_the_share() {
         .map(|flow| flow.payload)
         .sum();
     assert_eq!(report.totals().payload, left);
-    assert_eq!(report.totals().account.neither.zero, 8192);
+    assert_eq!(report.totals().account.excluded.zero, 8192);
 }
 
 #[test]
@@ -73,9 +73,14 @@ fn a_minimal_old_report_is_read_with_defaults() {
     assert_eq!(report.check(), Ok(()));
     let flow = &report.flows[0];
     assert_eq!((flow.folded, flow.calls, flow.verdict()), (1, 0, Verdict::Moved));
-    assert_eq!((flow.from.kind.clone(), flow.from.name.as_str()), (EndKind::File, ""));
+    assert_eq!(
+        (flow.from.kind.clone(), flow.from.name.as_str()),
+        (EndpointKind::File, "")
+    );
     assert!(flow.path.is_empty() && flow.certificate.is_none() && flow.content_ok.is_none());
-    assert!(report.edges.is_empty() && report.coverage.facts.is_empty() && report.made_by.zctrace.is_empty());
+    assert!(
+        report.edges.is_empty() && report.coverage.facts.is_empty() && report.provenance.zctrace_version.is_empty()
+    );
     assert_eq!(flow.path_text(), "file → TCP socket");
     assert_eq!(
         report.scope.kind,
@@ -91,10 +96,10 @@ fn a_report_of_a_newer_minor_is_read_and_its_words_are_kept() {
     assert_eq!(report.check(), Ok(()), "what a newer minor adds is no violation");
     assert_eq!(report.tier, Tier::Other("T3".to_owned()));
     let flow = &report.flows[0];
-    assert_eq!(flow.to.kind, EndKind::Other("vsock".to_owned()));
+    assert_eq!(flow.to.kind, EndpointKind::Other("vsock".to_owned()));
     assert_eq!(
-        flow.account.neither.other["encrypted"], 96,
-        "a new cause of neither counts"
+        flow.account.excluded.other["encrypted"], 96,
+        "a new cause of excluded counts"
     );
     assert_eq!(flow.account.total(), flow.payload);
     assert_eq!(flow.verdict(), Verdict::Mixed);
@@ -107,7 +112,7 @@ fn a_report_of_a_newer_minor_is_read_and_its_words_are_kept() {
     assert_eq!(explained.advice, "Nothing to do.");
     let known = report.explanation(&Reason::PageCacheSink.into()).unwrap();
     assert_eq!(
-        known.sentence,
+        known.description,
         Reason::PageCacheSink.description(),
         "what is known here is said in our words"
     );

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use zctrace_report::Report;
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use crate::render::Format;
 use crate::{exit_code, terminal_io};

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use zctrace_report::Report;
-use zctrace_report::text::{count, percent, size};
+use zctrace_report::format::{count, percent, size};
 
 use crate::trace_loop::Observer;
 use crate::tracer::Tracer;
@@ -98,8 +98,8 @@ fn format_line(report: &Report, elapsed: Duration) -> String {
     format!(
         "{} s: {}, {} moved, {} calls, {} records{lost}",
         elapsed.as_secs(),
-        size(account.arrived()),
-        percent(account.moved, account.arrived()),
+        size(account.delivered()),
+        percent(account.moved, account.delivered()),
         count(calls),
         count(report.overhead.records),
     )

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use zctrace_recording::{Handle, Summary, Writer};
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use crate::{exit_code, terminal_io};
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use zctrace_recording::{OpenError, Replay};
-use zctrace_report::text::printable;
-use zctrace_report::{MadeFor, Report};
+use zctrace_report::format::printable;
+use zctrace_report::{Report, Subcommand};
 
 use crate::terminal_io;
 use crate::tracer::{PlayControl, Playback, PlaybackState, Tracer};
@@ -227,8 +227,8 @@ impl Tracer for ReplayTracer {
 
     fn report(&mut self, max_rows: usize) -> Report {
         let mut report = self.recording.report(max_rows);
-        report.made_by.command = Some(MadeFor::Report);
-        env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
+        report.provenance.command = Some(Subcommand::Report);
+        env!("CARGO_PKG_VERSION").clone_into(&mut report.provenance.zctrace_version);
         report
     }
 

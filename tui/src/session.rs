@@ -7,8 +7,8 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use zctrace_recording::Summary;
-use zctrace_report::text::printable;
-use zctrace_report::{Level, MadeFor, Report, Scope, ScopeKind};
+use zctrace_report::format::printable;
+use zctrace_report::{Level, Report, Scope, ScopeKind, Subcommand};
 
 use crate::child::{CommandSpec, ExecError, User, WaitingChild};
 use crate::recorder::Recorder;
@@ -49,7 +49,7 @@ pub(crate) struct Request {
     /// BTF file to use instead of the kernel's own.
     pub(crate) btf: Option<PathBuf>,
     /// Subcommand that the report is made for.
-    pub(crate) made_for: MadeFor,
+    pub(crate) made_for: Subcommand,
     /// File to record to.
     pub(crate) record: Option<PathBuf>,
 }
@@ -250,7 +250,7 @@ pub(crate) fn set_process_names(report: &mut Report, identities: &[ProcessIdenti
     for identity in identities {
         let mut processes = report.processes.iter_mut();
         if let Some(process) = processes.find(|process| process.pid == identity.pid) {
-            process.own_pid = identity.own_pid;
+            process.ns_pid = identity.own_pid;
             // A name that the probes recorded is that of a later execve(2).
             if process.name.is_empty() {
                 process.name.clone_from(&identity.name);
@@ -261,8 +261,8 @@ pub(crate) fn set_process_names(report: &mut Report, identities: &[ProcessIdenti
 
 /// Adds the subcommand and the version of zctrace to a report.
 pub(crate) fn stamp(report: &mut Report, request: &Request) {
-    report.made_by.command = Some(request.made_for.clone());
-    env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
+    report.provenance.command = Some(request.made_for.clone());
+    env!("CARGO_PKG_VERSION").clone_into(&mut report.provenance.zctrace_version);
 }
 
 fn tracer_options(request: &Request, user: Option<&User>) -> tracer::Options {

@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use zctrace_contract::Reason;
-use zctrace_report::{Alive, JSON_SCHEMA, MadeFor, OracleWord, Report, Tier};
+use zctrace_report::{FactStatus, JSON_SCHEMA, OracleVerdict, Report, Subcommand, Tier};
 
 fn zctrace(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zctrace"));
@@ -140,12 +140,12 @@ fn report(size: &str) -> (Report, Dir) {
 fn json_is_a_consistent_report() {
     let (report, dir) = report("1MiB");
     assert!(matches!(report.tier, Tier::L | Tier::T0), "{}", report.tier);
-    assert_eq!(report.made_by.command, Some(MadeFor::Demo));
+    assert_eq!(report.provenance.command, Some(Subcommand::Demo));
     let absent = report
         .coverage
         .facts
         .iter()
-        .filter(|fact| fact.tier == Tier::L && fact.alive == Alive::Absent);
+        .filter(|fact| fact.tier == Tier::L && fact.status == FactStatus::Unavailable);
     assert_eq!(report.flows.len() + absent.clone().count(), 13, "{:?}", report.coverage);
     assert!(absent.count() == 0 || well(&dir.0) == 3, "{:?}", report.coverage);
     for flow in &report.flows {
@@ -156,7 +156,7 @@ fn json_is_a_consistent_report() {
             flow.name
         );
         assert!(
-            matches!(flow.oracle, Some(OracleWord::Shared | OracleWord::Private)),
+            matches!(flow.oracle, Some(OracleVerdict::Shared | OracleVerdict::Private)),
             "{:?}",
             flow.name
         );
@@ -169,16 +169,16 @@ fn json_is_a_consistent_report() {
         .count();
     assert!(moved >= 6 && copied >= 4, "{moved} moved, {copied} copied");
     let look = report
-        .looks
+        .peeks
         .iter()
         .find(|look| look.bytes == 65_536)
         .expect("the peek on the path");
     let flow = look.flow.and_then(|id| report.flow(id)).expect("its flow");
     assert_eq!(
-        (look.code.as_str(), flow.looked, flow.account.moved),
+        (look.code.as_str(), flow.peeked_bytes, flow.account.moved),
         ("ZC31", 65_536, 1 << 20)
     );
-    let place = look.place.as_ref().expect("its place");
+    let place = look.call_site.as_ref().expect("its place");
     assert!(place.file.ends_with("peek.rs") && place.line > 0, "{place}");
 }
 
@@ -215,7 +215,7 @@ fn kernel_evidence_certifies_the_longest_path() {
         .expect("the chain");
     assert_eq!(chain.account.moved, LEN);
     let certificate = chain.certificate.as_ref().expect("a certificate");
-    assert_eq!(certificate.cannot_back_moved(), None);
+    assert_eq!(certificate.moved_weakness(), None);
     let kinds: Vec<&str> = certificate.hops.iter().map(|hop| hop.station.kind.as_str()).collect();
     assert_eq!(kinds, ["page_cache", "pipe_slot", "skb_frag", "pipe_slot", "bio_vec"]);
     for hop in &certificate.hops {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use common::{both, possible};
-use zctrace_report::{EndKind, MadeFor, Outcome, Report, ScopeKind};
+use zctrace_report::{AssertionOutcome, EndpointKind, Report, ScopeKind, Subcommand};
 
 /// Payload.
 const BYTES: usize = 4 << 20;
@@ -106,12 +106,12 @@ fn run_returns_the_commands_code_and_a_consistent_report() {
     assert_eq!(output.status.code(), Some(7), "{}", both(&output));
     let report = Report::from_json(&fs::read_to_string(&file).expect("written")).expect("a report");
     assert_eq!(report.check(), Ok(()));
-    assert_eq!(report.made_by.command, Some(MadeFor::Run));
+    assert_eq!(report.provenance.command, Some(Subcommand::Run));
     assert_eq!((&report.scope.kind, report.scope.follow), (&ScopeKind::Command, true));
     let sent = report
         .flows
         .iter()
-        .find(|flow| flow.to.kind == EndKind::Tcp)
+        .find(|flow| flow.to.kind == EndpointKind::Tcp)
         .expect("the flow");
     assert_eq!(
         (sent.payload, sent.account.moved),
@@ -141,7 +141,7 @@ fn run_returns_the_commands_code_and_a_consistent_report() {
         report
             .assertions
             .iter()
-            .any(|assertion| assertion.outcome == Outcome::Broken)
+            .any(|assertion| assertion.outcome == AssertionOutcome::Failed)
     );
     fs::remove_file(file).expect("removed");
 }
@@ -203,7 +203,7 @@ fn recording_replays_to_the_same_report() {
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
     // Everything except `made_by` must be equal.
     let mut live = Report::from_json(&fs::read_to_string(live).expect("written")).expect("a report");
-    live.made_by.command = Some(MadeFor::Report);
+    live.provenance.command = Some(Subcommand::Report);
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
         live.to_json_pretty() + "\n",

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::{both, possible};
-use zctrace_report::{EndKind, Report};
+use zctrace_report::{EndpointKind, Report};
 
 const ZCTRACE: &str = env!("CARGO_BIN_EXE_zctrace");
 
@@ -93,11 +93,11 @@ fn nested_namespace_process_is_named_by_its_outer_pid() {
     assert_eq!(report.scope.pids, [pid]);
     let process = report.processes.iter().find(|process| process.pid == pid);
     let process = process.unwrap_or_else(|| panic!("{:#?}", report.processes));
-    assert_eq!((process.own_pid, process.name.as_str()), (Some(1), "cat"));
+    assert_eq!((process.ns_pid, process.name.as_str()), (Some(1), "cat"));
     let written: u64 = report
         .edges
         .iter()
-        .filter(|edge| edge.pid == Some(pid) && edge.to.of.kind == EndKind::File)
+        .filter(|edge| edge.pid == Some(pid) && edge.to.endpoint.kind == EndpointKind::File)
         .map(|edge| edge.bytes)
         .sum();
     assert!(written > 0, "{:#?}", report.edges);
@@ -105,7 +105,7 @@ fn nested_namespace_process_is_named_by_its_outer_pid() {
         .edges
         .iter()
         .flat_map(|edge| &edge.reasons)
-        .filter(|cause| cause.place.is_some());
+        .filter(|cause| cause.call_site.is_some());
     assert!(places.count() > 0, "{:#?}", report.edges);
 }
 
@@ -139,7 +139,7 @@ fn pid_namespace_rejects_pids_and_accepts_commands() {
         report
             .edges
             .iter()
-            .any(|edge| edge.to.of.kind == EndKind::Memory && edge.bytes > 0),
+            .any(|edge| edge.to.endpoint.kind == EndpointKind::Memory && edge.bytes > 0),
         "{:#?}",
         report.edges
     );

@@ -128,7 +128,7 @@ fn other_users_command_gets_signals_and_call_sites() {
     let report = Report::from_json(&json).expect("a report");
     let causes = report.edges.iter().flat_map(|edge| &edge.reasons);
     let objects: Vec<_> = causes
-        .filter_map(|cause| cause.place.as_ref()?.object.as_deref())
+        .filter_map(|cause| cause.call_site.as_ref()?.object.as_deref())
         .collect();
     assert!(
         objects.iter().any(|object| object.contains("+0x")),

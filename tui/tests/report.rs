@@ -59,9 +59,12 @@ fn filtered_report_is_marked_in_every_format() {
     let report = Report::from_json(&out(&output)).expect("a report");
     assert_eq!((output.status.code(), report.check()), (Some(0), Ok(())));
     assert!(!report.flows.is_empty() && report.flows.iter().all(|flow| flow.from.kind.as_str() == "memory"));
-    let filtered = report.filtered.expect("it says so");
+    let filtered = report.filter.expect("it says so");
     assert_eq!(filtered.expression, "from=memory and to=tcp");
-    assert!(filtered.flows > 0 && filtered.payload > 0, "{filtered:?}");
+    assert!(
+        filtered.omitted_flows > 0 && filtered.omitted_payload > 0,
+        "{filtered:?}"
+    );
     let text = out(&run(&["report", &file, "--filter", "from=memory and to=tcp"]));
     assert!(text.contains("delivered and matching the filter"), "{text}");
     assert!(text.contains("filter `from=memory and to=tcp` excludes"), "{text}");

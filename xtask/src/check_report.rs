@@ -81,7 +81,7 @@ struct Bytes {
     moved: u64,
     copied: u64,
     unknown: u64,
-    neither: u64,
+    excluded: u64,
 }
 
 impl Bytes {
@@ -99,16 +99,16 @@ impl Bytes {
             }
             found
         };
-        let [payload, moved, copied, unknown, neither] =
-            ["payload", "moved", "copied", "unknown", "neither"].map(&mut number);
+        let [payload, moved, copied, unknown, excluded] =
+            ["payload", "moved", "copied", "unknown", "excluded"].map(&mut number);
         let bytes = Self {
             payload: payload?,
             moved: moved?,
             copied: copied?,
             unknown: unknown?,
-            neither: neither?,
+            excluded: excluded?,
         };
-        let sum = [bytes.moved, bytes.copied, bytes.unknown, bytes.neither]
+        let sum = [bytes.moved, bytes.copied, bytes.unknown, bytes.excluded]
             .into_iter()
             .map(u128::from)
             .sum::<u128>();
@@ -126,7 +126,7 @@ impl Bytes {
         self.moved = self.moved.saturating_add(other.moved);
         self.copied = self.copied.saturating_add(other.copied);
         self.unknown = self.unknown.saturating_add(other.unknown);
-        self.neither = self.neither.saturating_add(other.neither);
+        self.excluded = self.excluded.saturating_add(other.excluded);
     }
 }
 
@@ -136,12 +136,12 @@ mod tests {
     use serde_json::{Value, json};
 
     fn good() -> Value {
-        let neither = json!({"zero": 1, "cloned": 2, "discarded": 0});
+        let excluded = json!({"zero": 1, "cloned": 2, "discarded": 0});
         let flow =
-            json!({"payload": 10, "moved": 4, "copied": 2, "unknown": 1, "neither": neither, "content_ok": true});
+            json!({"payload": 10, "moved": 4, "copied": 2, "unknown": 1, "excluded": excluded, "content_ok": true});
         json!({
             "schema": "1", "tier": "L", "scope": {}, "share": {},
-            "totals": {"payload": 20, "moved": 8, "copied": 4, "unknown": 2, "neither": 6},
+            "totals": {"payload": 20, "moved": 8, "copied": 4, "unknown": 2, "excluded": 6},
             "flows": [flow, flow],
         })
     }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn what_was_taken_into_memory_has_an_account_of_its_own() {
         let taken = |report: &mut Value| report["flows"][1]["to"] = json!({"kind": "memory"});
-        let account = |payload: u64, moved: u64| json!({"payload": payload, "moved": moved, "copied": 2, "unknown": 1, "neither": 3});
+        let account = |payload: u64, moved: u64| json!({"payload": payload, "moved": moved, "copied": 2, "unknown": 1, "excluded": 3});
         let good = after(|report| {
             taken(report);
             report["totals"] = account(10, 4);

@@ -16,11 +16,7 @@ const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 /// screen.
 const PICTURES: [(&str, &[&str], &str); 9] = [
     ("flows", &["2"], "[2 Flows]"),
-    (
-        "certificate",
-        &["/", "moved>0 to=tcp", "Enter", "Enter"],
-        "Esc: back",
-    ),
+    ("certificate", &["/", "moved>0 to=tcp", "Enter", "Enter"], "Esc: back"),
     ("map", &["Escape", "Escape", "1"], "[1 Map]"),
     ("processes", &["3"], "[3 Processes]"),
     ("pipes", &["4"], "[4 Pipes]"),

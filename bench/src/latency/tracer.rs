@@ -47,7 +47,7 @@ pub(crate) fn peek_until_reported(effort: Effort) -> Measured {
     let mut tracer = start()?;
     announce(tracer.cookie());
     let mut times = Vec::new();
-    let peeks = |tracer: &mut Tracer| -> u64 { tracer.report(100).looks.iter().map(|row| row.calls).sum() };
+    let peeks = |tracer: &mut Tracer| -> u64 { tracer.report(100).peeks.iter().map(|row| row.calls).sum() };
     let mut list = BufferList::new();
     let mut source = Source::file(&file, ..).map_err(|error| error.to_string())?;
     while let Ok(Step::Moved(_)) = list.splice_from(&mut source, 1 << 16) {}

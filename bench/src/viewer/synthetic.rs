@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use zctrace_probes::trace::{Input, TraceHeader, Recorder};
+use zctrace_probes::trace::{Input, Recorder, TraceHeader};
 use zctrace_recording::Writer;
 use zctrace_records::{IoCounterKey, IoCounters, nr};
 

@@ -7,7 +7,7 @@ use zctrace_records::{COMPONENT_SIZE, EndpointName, EndpointState, FileId, Socke
 
 use super::endpoint::{DEV_NULL, O_DIRECT};
 use crate::collections::fast_map::FastMap;
-use zctrace_report::{End, EndKind};
+use zctrace_report::{Endpoint, EndpointKind};
 
 /// Number of an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -102,22 +102,22 @@ impl EndpointIdentity {
         }
     }
 
-    fn report_kind(&self) -> EndKind {
+    fn report_kind(&self) -> EndpointKind {
         match self.kind {
-            endpoint_kind::MEMORY => EndKind::Memory,
-            endpoint_kind::PIPE => EndKind::Pipe,
-            endpoint_kind::FILE if self.is_direct => EndKind::DirectFile,
-            endpoint_kind::FILE => EndKind::File,
-            endpoint_kind::BLOCK => EndKind::BlockDevice,
-            endpoint_kind::TCP => EndKind::Tcp,
-            endpoint_kind::UDP => EndKind::Udp,
-            endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => EndKind::Unix,
-            endpoint_kind::SOCKET => EndKind::Socket,
-            endpoint_kind::CHAR if self.device == DEV_NULL => EndKind::Null,
+            endpoint_kind::MEMORY => EndpointKind::Memory,
+            endpoint_kind::PIPE => EndpointKind::Pipe,
+            endpoint_kind::FILE if self.is_direct => EndpointKind::DirectFile,
+            endpoint_kind::FILE => EndpointKind::File,
+            endpoint_kind::BLOCK => EndpointKind::BlockDevice,
+            endpoint_kind::TCP => EndpointKind::Tcp,
+            endpoint_kind::UDP => EndpointKind::Udp,
+            endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => EndpointKind::Unix,
+            endpoint_kind::SOCKET => EndpointKind::Socket,
+            endpoint_kind::CHAR if self.device == DEV_NULL => EndpointKind::Null,
             endpoint_kind::CHAR if TERMINALS.iter().any(|majors| majors.contains(&(self.device >> 20))) => {
-                EndKind::Terminal
+                EndpointKind::Terminal
             }
-            _ => EndKind::Device,
+            _ => EndpointKind::Device,
         }
     }
 }
@@ -134,7 +134,7 @@ struct Key {
 
 #[derive(Debug)]
 struct Entry {
-    kind: EndKind,
+    kind: EndpointKind,
     identity: EndpointIdentity,
     name: String,
 }
@@ -235,9 +235,9 @@ impl Endpoints {
     }
 
     /// Returns the endpoint as a report shows it.
-    pub(crate) fn report(&self, id: EndpointId) -> End {
+    pub(crate) fn report(&self, id: EndpointId) -> Endpoint {
         let entry = &self.all[id.0 as usize];
-        let mut end = End::new(entry.kind.clone(), entry.name.clone());
+        let mut end = Endpoint::new(entry.kind.clone(), entry.name.clone());
         let state = &entry.identity;
         match state.kind {
             endpoint_kind::TCP => {
@@ -260,7 +260,7 @@ impl Endpoints {
                     state.dev >> 20,
                     state.dev & 0xf_ffff
                 ),
-                endpoint_kind::CHAR if end.kind == EndKind::Null => "/dev/null".to_owned(),
+                endpoint_kind::CHAR if end.kind == EndpointKind::Null => "/dev/null".to_owned(),
                 _ => format!("[{}]", state.ino),
             };
         }
@@ -268,7 +268,7 @@ impl Endpoints {
     }
 
     /// Returns the kind of an endpoint.
-    pub(crate) fn kind(&self, id: EndpointId) -> &EndKind {
+    pub(crate) fn kind(&self, id: EndpointId) -> &EndpointKind {
         &self.all[id.0 as usize].kind
     }
 
@@ -276,14 +276,14 @@ impl Endpoints {
     ///
     /// The kernel records calls on files open with `O_DIRECT` instead of counting them. A file that
     /// was observed only so must have been open in another way as well.
-    pub(crate) fn counted(&self, ino: u64, dev: u32, kind: u16) -> Option<End> {
+    pub(crate) fn counted(&self, ino: u64, dev: u32, kind: u16) -> Option<Endpoint> {
         let ends = self.by_key.iter();
         let (key, id) = ends
             .filter(|(key, _)| key.ino == ino && key.dev == dev && key.kind == kind)
             .min_by_key(|(key, id)| (key.direct, **id))?;
         let mut end = self.report(*id);
-        if key.direct && end.kind == EndKind::DirectFile {
-            end.kind = EndKind::File;
+        if key.direct && end.kind == EndpointKind::DirectFile {
+            end.kind = EndpointKind::File;
         }
         Some(end)
     }
@@ -397,9 +397,9 @@ mod tests {
             f_flags: O_DIRECT,
             ..file(7)
         });
-        assert_eq!(kind(&ends), Some(EndKind::File));
+        assert_eq!(kind(&ends), Some(EndpointKind::File));
         ends.of(&file(7));
-        assert_eq!(kind(&ends), Some(EndKind::File));
+        assert_eq!(kind(&ends), Some(EndpointKind::File));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Calls that are excluded from the analysis, and how many.
 
 use zctrace_records::{Call, call_flag};
-use zctrace_report::{NotObserved, Report};
+use zctrace_report::{NotCovered, Report};
 
 /// Why a call is excluded from the analysis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,8 +63,8 @@ impl ExcludedCalls {
         ];
         for (what, calls) in rows {
             if calls > 0 {
-                report.coverage.not_observed.push(NotObserved {
-                    what: what.to_owned(),
+                report.coverage.not_covered.push(NotCovered {
+                    operation: what.to_owned(),
                     calls: Some(calls),
                     bytes: None,
                 });

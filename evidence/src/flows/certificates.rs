@@ -7,7 +7,7 @@ use super::report_flows::{FlowPath, FlowRow};
 use super::stations::{horizon, seen_by, station};
 use crate::decode::endpoints::{EndpointId, Endpoints};
 use crate::journal::Journals;
-use zctrace_report::{Certificate, Custody, Hop, Level, PageExample, Shown, StationKind, Tier};
+use zctrace_report::{Certificate, Custody, Hop, Level, PageExample, ProofKind, StationKind, Tier};
 
 /// The rows whose bytes went into a stream, by the stream's number. Built once, because each of
 /// fifty thousand connections asks for its senders.
@@ -92,8 +92,8 @@ pub(super) fn certificate(
 
 fn first_hop(from: EndpointId, moved: &FlowStats, endpoints: &Endpoints) -> Hop {
     let station = station(endpoints, from);
-    let by = seen_by(&station.kind, &station.of.kind);
-    let mut hop = Hop::new(station, by, Tier::T0, Shown::Start, moved.bytes);
+    let by = seen_by(&station.kind, &station.endpoint.kind);
+    let mut hop = Hop::new(station, by, Tier::T0, ProofKind::Start, moved.bytes);
     hop.pages = moved.pages;
     hop
 }
@@ -102,9 +102,9 @@ fn first_hop(from: EndpointId, moved: &FlowStats, endpoints: &Endpoints) -> Hop 
 fn hop(level: &Level, to: EndpointId, (bytes, pages): (u64, u64), has_dma: bool, endpoints: &Endpoints) -> Hop {
     let station = station(endpoints, to);
     let (shown, by) = match level {
-        Level::Digest => (Shown::Digest, "sums at sock_send_length and at net_dev_start_xmit"),
-        _ if has_dma => (Shown::Dma, seen_by(&station.kind, &station.of.kind)),
-        _ => (Shown::Identity, seen_by(&station.kind, &station.of.kind)),
+        Level::Digest => (ProofKind::Digest, "sums at sock_send_length and at net_dev_start_xmit"),
+        _ if has_dma => (ProofKind::Dma, seen_by(&station.kind, &station.endpoint.kind)),
+        _ => (ProofKind::Identity, seen_by(&station.kind, &station.endpoint.kind)),
     };
     let mut hop = Hop::new(station, by, Tier::T0, shown, bytes);
     hop.pages = pages;
@@ -209,14 +209,14 @@ mod tests {
         let mut row = FlowRow::default();
         row.add(&full, &all, &histories);
         let whole = certificate_of(&path, &row, &BTreeMap::new());
-        assert_eq!(whole.cannot_back_moved(), None);
+        assert_eq!(whole.moved_weakness(), None);
         row.add(&short, &part, &histories);
         let lacking = certificate_of(&path, &row, &BTreeMap::new());
         assert_eq!(
             lacking.hops.iter().map(|hop| hop.bytes).collect::<Vec<_>>(),
             [4196, 4196, 4096]
         );
-        let why = lacking.cannot_back_moved().expect("a hop lacks bytes");
+        let why = lacking.moved_weakness().expect("a hop lacks bytes");
         assert!(why.contains("station 3") && why.contains("4096 of 4196"), "{why}");
     }
 

@@ -125,7 +125,7 @@ impl DigestFlows {
         let digest = Digest {
             checkpoints: self.digests.compared,
             equal: self.digests.equal,
-            every_bytes: zctrace_records::CHECKPOINT_BYTES,
+            interval_bytes: zctrace_records::CHECKPOINT_BYTES,
             full_records_one_in: 0,
         };
         let certificates = report.flows.iter_mut().filter_map(|flow| flow.certificate.as_mut());

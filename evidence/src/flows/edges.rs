@@ -143,7 +143,7 @@ impl Edges {
                 add_to_account(&mut account, part.outcome, part.bytes);
                 if let Outcome::Copied(reason) | Outcome::Unknown(reason) = part.outcome {
                     edge.reasons.push(Cause {
-                        place: symbols(key.tgid, part.user_ip),
+                        call_site: symbols(key.tgid, part.user_ip),
                         ..Cause::new(reason, part.bytes, part.calls)
                     });
                 }

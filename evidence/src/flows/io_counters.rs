@@ -9,7 +9,7 @@ use zctrace_records::{IoCounterKey, IoCounters, nr};
 use super::report_flows::Symbols;
 use super::stations::{call_of, station_of};
 use crate::decode::endpoints::{EndpointId, Endpoints};
-use zctrace_report::{self as report, Account, Cause, Edge, End, EndKind, Flow, Look, Neither};
+use zctrace_report::{self as report, Account, Cause, Edge, Endpoint, EndpointKind, Excluded, Flow, Peek};
 
 /// `MSG_PEEK` and `MSG_TRUNC` (include/linux/socket.h).
 const MSG_PEEK: u32 = 2;
@@ -38,11 +38,11 @@ pub(super) fn fill(
     for (key, sum) in rows {
         let end = ends
             .counted(key.ino, key.dev, key.kind)
-            .unwrap_or_else(|| End::new(EndKind::Device, format!("[{}]", key.ino)));
+            .unwrap_or_else(|| Endpoint::new(EndpointKind::Device, format!("[{}]", key.ino)));
         let memory = ends.report(EndpointId::MEMORY);
         if key.op_flags & BYTES_NOT_KNOWN != 0 {
-            report.coverage.not_observed.push(report::NotObserved {
-                what: format!("bytes of {} on {end}", call_of(key.nr)),
+            report.coverage.not_covered.push(report::NotCovered {
+                operation: format!("bytes of {} on {end}", call_of(key.nr)),
                 calls: Some(sum.calls),
                 bytes: None,
             });
@@ -50,24 +50,28 @@ pub(super) fn fill(
         }
         let place = symbols(key.tgid, sum.user_ip);
         if reads(key.nr) && key.op_flags & MSG_PEEK != 0 {
-            let mut look = Look::new(sum.bytes, sum.calls);
-            look.place = place;
-            "recv(2) with MSG_PEEK".clone_into(&mut look.how);
+            let mut look = Peek::new(sum.bytes, sum.calls);
+            look.call_site = place;
+            "recv(2) with MSG_PEEK".clone_into(&mut look.method);
             look.pid = Some(key.tgid);
-            report.looks.push(look);
+            report.peeks.push(look);
             continue;
         }
         let (from, to) = if reads(key.nr) { (end, memory) } else { (memory, end) };
         let mut account = Account::default();
         let mut reasons = Vec::new();
-        if reads(key.nr) && key.op_flags & MSG_TRUNC != 0 && to.kind == EndKind::Memory && from.kind == EndKind::Tcp {
+        if reads(key.nr)
+            && key.op_flags & MSG_TRUNC != 0
+            && to.kind == EndpointKind::Memory
+            && from.kind == EndpointKind::Tcp
+        {
             // TCP discards what is received with `MSG_TRUNC` (tcp(7)).
-            account.neither = Neither {
+            account.excluded = Excluded {
                 discarded: sum.bytes,
-                ..Neither::default()
+                ..Excluded::default()
             };
-        } else if to.kind == EndKind::Null {
-            account.neither.discarded = sum.bytes;
+        } else if to.kind == EndpointKind::Null {
+            account.excluded.discarded = sum.bytes;
         } else {
             account.copied = sum.bytes;
             reasons = causes(key, sum, &to, place.as_ref());
@@ -93,9 +97,9 @@ pub(super) fn fill(
     }
 }
 
-fn causes(key: &IoCounterKey, sum: &IoCounters, to: &End, place: Option<&report::Place>) -> Vec<Cause> {
+fn causes(key: &IoCounterKey, sum: &IoCounters, to: &Endpoint, place: Option<&report::CallSite>) -> Vec<Cause> {
     let cause = |reason, bytes, calls| Cause {
-        place: place.cloned(),
+        call_site: place.cloned(),
         ..Cause::new(reason, bytes, calls)
     };
     if reads(key.nr) {

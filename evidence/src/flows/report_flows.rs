@@ -10,10 +10,10 @@ use super::stations::call_of;
 use crate::decode::endpoints::{EndpointId, Endpoints};
 use crate::history::{Histories, Hop, Outcome};
 use crate::journal::{FlowsOf, Journals};
-use zctrace_report::{self as report, Account, Cause, EndKind, Flow, Look, Report};
+use zctrace_report::{self as report, Account, Cause, EndpointKind, Flow, Peek, Report};
 
 /// Resolves an instruction pointer of a process to a call site.
-pub type Symbols<'a> = dyn Fn(u32, u64) -> Option<report::Place> + 'a;
+pub type Symbols<'a> = dyn Fn(u32, u64) -> Option<report::CallSite> + 'a;
 
 /// The endpoints that bytes passed, and the process that brought them to the last: what
 /// distinguishes the rows of a report.
@@ -104,12 +104,12 @@ impl FlowTable {
             let Some(last) = histories.hops(key.history).next() else {
                 continue;
             };
-            if *endpoints.kind(key.to) == EndKind::Memory && histories.is_teed(key.history) {
+            if *endpoints.kind(key.to) == EndpointKind::Memory && histories.is_teed(key.history) {
                 let peek = peek(stats, last, symbols);
-                report.looks.extend(journals.looks(&stats.pipe_positions, peek));
+                report.peeks.extend(journals.peeks(&stats.pipe_positions, peek));
                 continue;
             }
-            if *endpoints.kind(key.to) == EndKind::Null && histories.is_teed(key.history) {
+            if *endpoints.kind(key.to) == EndpointKind::Null && histories.is_teed(key.history) {
                 // A discarded duplicate: nothing was delivered, and nothing is missing.
                 continue;
             }
@@ -169,8 +169,8 @@ fn flow(
 pub(super) fn add_to_account(account: &mut Account, outcome: Outcome, bytes: u64) {
     let part = match outcome {
         Outcome::Identity | Outcome::Dma => &mut account.moved,
-        Outcome::Zero => &mut account.neither.zero,
-        Outcome::Discarded => &mut account.neither.discarded,
+        Outcome::Zero => &mut account.excluded.zero,
+        Outcome::Discarded => &mut account.excluded.discarded,
         Outcome::Copied(_) => &mut account.copied,
         Outcome::Unknown(_) => &mut account.unknown,
     };
@@ -204,23 +204,23 @@ fn add_reasons(
 
 fn add_cause(reasons: &mut Vec<Cause>, reason: Reason, hop: Hop, stats: &FlowStats, symbols: &Symbols<'_>) {
     let call_site = symbols(hop.tgid, hop.user_ip);
-    let is_same = |cause: &&mut Cause| cause.code == reason.into() && cause.place == call_site;
+    let is_same = |cause: &&mut Cause| cause.code == reason.into() && cause.call_site == call_site;
     if let Some(cause) = reasons.iter_mut().find(is_same) {
         cause.bytes = cause.bytes.saturating_add(stats.bytes);
         cause.calls = cause.calls.saturating_add(stats.calls);
     } else {
         reasons.push(Cause {
-            place: call_site,
+            call_site,
             ..Cause::new(reason, stats.bytes, stats.calls)
         });
     }
 }
 
 /// Returns a peek: bytes that were duplicated by tee and read.
-fn peek(stats: &FlowStats, last: Hop, symbols: &Symbols<'_>) -> Look {
-    let mut peek = Look::new(stats.bytes, stats.calls);
-    peek.place = symbols(last.tgid, last.user_ip);
-    "tee(2), then read(2)".clone_into(&mut peek.how);
+fn peek(stats: &FlowStats, last: Hop, symbols: &Symbols<'_>) -> Peek {
+    let mut peek = Peek::new(stats.bytes, stats.calls);
+    peek.call_site = symbols(last.tgid, last.user_ip);
+    "tee(2), then read(2)".clone_into(&mut peek.method);
     peek.pid = Some(last.tgid);
     peek
 }

@@ -3,7 +3,7 @@
 use zctrace_records::nr;
 
 use crate::decode::endpoints::{EndpointId, Endpoints};
-use zctrace_report::{Call, End, EndKind, Station, StationKind};
+use zctrace_report::{Call, Endpoint, EndpointKind, Station, StationKind};
 
 /// Returns the name of a call in a report.
 pub(crate) fn call_of(number: u32) -> Call {
@@ -27,22 +27,22 @@ pub(crate) fn station(ends: &Endpoints, id: EndpointId) -> Station {
 }
 
 /// Returns the station of an endpoint that is in report form already.
-pub(crate) fn station_of(end: End) -> Station {
+pub(crate) fn station_of(end: Endpoint) -> Station {
     let kind = match end.kind {
-        EndKind::Pipe => StationKind::PipeSlot,
-        EndKind::Tcp | EndKind::Udp | EndKind::Unix | EndKind::Socket => StationKind::SkbFrag,
-        EndKind::DirectFile => StationKind::BioVec,
-        EndKind::Memory => StationKind::UserPage,
+        EndpointKind::Pipe => StationKind::PipeSlot,
+        EndpointKind::Tcp | EndpointKind::Udp | EndpointKind::Unix | EndpointKind::Socket => StationKind::SkbFrag,
+        EndpointKind::DirectFile => StationKind::BioVec,
+        EndpointKind::Memory => StationKind::UserPage,
         _ => StationKind::PageCache,
     };
     Station::new(kind, end)
 }
 
 /// Returns what observes bytes at a station.
-pub(super) fn seen_by(kind: &StationKind, of: &EndKind) -> &'static str {
+pub(super) fn seen_by(kind: &StationKind, of: &EndpointKind) -> &'static str {
     match kind {
         StationKind::PipeSlot => "the ring before and after the call",
-        StationKind::SkbFrag if *of == EndKind::Unix => "consume_skb",
+        StationKind::SkbFrag if *of == EndpointKind::Unix => "consume_skb",
         StationKind::SkbFrag => "net_dev_start_xmit",
         StationKind::BioVec => "block_bio_queue",
         StationKind::UserPage => "the page's own address, or the slot's kind",
@@ -54,9 +54,9 @@ pub(super) fn seen_by(kind: &StationKind, of: &EndKind) -> &'static str {
 pub(super) fn horizon(ends: &Endpoints, to: EndpointId) -> String {
     let end = ends.report(to);
     match end.kind {
-        EndKind::Tcp => "the network device that sends".to_owned(),
-        EndKind::Unix => "the receiver of the UNIX socket".to_owned(),
-        EndKind::DirectFile | EndKind::BlockDevice => "the block layer".to_owned(),
+        EndpointKind::Tcp => "the network device that sends".to_owned(),
+        EndpointKind::Unix => "the receiver of the UNIX socket".to_owned(),
+        EndpointKind::DirectFile | EndpointKind::BlockDevice => "the block layer".to_owned(),
         _ => end.to_string(),
     }
 }

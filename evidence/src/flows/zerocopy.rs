@@ -9,7 +9,7 @@ use zctrace_records::{ZerocopyCompletion, completion_flag, completion_source, en
 use crate::collections::range_set::RangeSet;
 use crate::decode::endpoints::{EndpointId, Endpoints};
 use crate::decode::process_names::ProcessNames;
-use zctrace_report::{Notice, NoticeBy, Report};
+use zctrace_report::{CompletionSource, Report, ZerocopySummary};
 
 /// Rows that are kept apart. Completions beyond are counted by process only.
 const MAX_ROWS: usize = 16_384;
@@ -87,25 +87,25 @@ impl ZerocopyCompletions {
     /// Lists the processes and sockets with most sends in a report.
     pub(crate) fn fill(&self, report: &mut Report, endpoints: &Endpoints, processes: &ProcessNames) {
         let rows = self.sums.iter().filter(|(_, sum)| sum.sends > 0);
-        let mut rows: Vec<Notice> = rows
-            .map(|(&(pid, source, to), sum)| Notice {
+        let mut rows: Vec<ZerocopySummary> = rows
+            .map(|(&(pid, source, to), sum)| ZerocopySummary {
                 pid,
                 process: processes.name(pid),
                 to: to.map(|to| endpoints.report(to)),
-                by: if source == completion_source::IO_URING {
-                    NoticeBy::IoUring
+                source: if source == completion_source::IO_URING {
+                    CompletionSource::IoUring
                 } else {
-                    NoticeBy::ErrorQueue
+                    CompletionSource::ErrorQueue
                 },
                 sends: sum.sends,
-                copied: sum.copied,
-                not_asked: sum.no_usage_report,
+                copied_sends: sum.copied,
+                unreported_sends: sum.no_usage_report,
             })
             .collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.sends));
-        report.left_out.notices += rows.len().saturating_sub(MAX_LISTED) as u64;
+        report.omitted.zerocopy_completions += rows.len().saturating_sub(MAX_LISTED) as u64;
         rows.truncate(MAX_LISTED);
-        report.notices = rows;
+        report.zerocopy_completions = rows;
     }
 }
 

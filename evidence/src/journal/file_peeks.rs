@@ -10,7 +10,7 @@ use zctrace_contract::journal::Operation;
 
 use super::process_journal::ProcessJournal;
 use zctrace_contract::journal::Entry;
-use zctrace_report::{self as report, Look};
+use zctrace_report::{self as report, Peek};
 
 /// Rows of one process and account.
 const MAX_ROWS: usize = 4096;
@@ -73,15 +73,15 @@ impl FilePeeks {
     pub(crate) fn fill(&self, report: &mut report::Report, pid: u32, journal: &ProcessJournal) {
         for row in self.rows.values() {
             let entry = &row.first;
-            let mut look = Look::new(row.bytes, row.calls);
+            let mut look = Peek::new(row.bytes, row.calls);
             look.without_pipe = true;
             journal.tell(&mut look, pid, entry, row.is_one_thread);
             if let Some((from, to)) = row.range {
                 look.segment = Some(entry.segment);
                 look.range = Some((from..to).into());
             }
-            report.looks.push(look);
+            report.peeks.push(look);
         }
-        report.left_out.looks += self.more;
+        report.omitted.peeks += self.more;
     }
 }

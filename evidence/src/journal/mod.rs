@@ -26,7 +26,7 @@ use crate::decode::endpoint::PipeState;
 use crate::journal::event::{EventKind, JournalEvent};
 use crate::mirror::pipe_position::PipePosition;
 use zctrace_contract::journal::Entry;
-use zctrace_report::LedgerWord;
+use zctrace_report::JournalAgreement;
 
 /// Bytes that a call pushed into or popped from a pipe, at a known position.
 #[derive(Clone, Copy, Debug)]
@@ -405,11 +405,11 @@ fn into(entry: Entry) -> &'static str {
 }
 
 /// Returns how the journal agrees with the call.
-fn word(agrees: bool) -> LedgerWord {
+fn word(agrees: bool) -> JournalAgreement {
     if agrees {
-        LedgerWord::Agrees
+        JournalAgreement::Agrees
     } else {
-        LedgerWord::Disagrees
+        JournalAgreement::Disagrees
     }
 }
 

@@ -9,7 +9,7 @@ use super::AllMade;
 use super::file_peeks::FilePeeks;
 use crate::collections::range_set::RangeSet;
 use zctrace_contract::journal::Entry;
-use zctrace_report::{Look, Place};
+use zctrace_report::{CallSite, Peek};
 
 /// Segments of one process and account, the first.
 const MAX_MADE: usize = 1 << 16;
@@ -32,7 +32,7 @@ pub(crate) struct ProcessJournal {
     pub(crate) more: u64,
     /// Peeks at files, without a pipe.
     pub(crate) file_peeks: FilePeeks,
-    lines: HashMap<u8, Place>,
+    lines: HashMap<u8, CallSite>,
     threads: HashMap<u32, String>,
     /// Entries whose call was not observed: number, bytes, and the reason of the latest.
     pub(crate) unseen: (u64, u64, &'static str),
@@ -46,7 +46,7 @@ pub(crate) struct Made {
     pub(crate) entry: Entry,
     pub(crate) bytes: u64,
     pub(crate) ranges: RangeSet,
-    pub(crate) place: Option<Place>,
+    pub(crate) call_site: Option<CallSite>,
     /// An entry of the segment agrees with its call.
     pub(crate) joined: bool,
     /// How an entry of the segment contradicts its call.
@@ -81,15 +81,15 @@ impl ProcessJournal {
     pub(crate) fn line(&mut self, number: u8, file: &str, line: u32) {
         self.lines.insert(
             number,
-            Place {
+            CallSite {
                 file: file.to_owned(),
                 line,
-                ..Place::default()
+                ..CallSite::default()
             },
         );
     }
 
-    pub(crate) fn place(&self, entry: &Entry) -> Option<Place> {
+    pub(crate) fn place(&self, entry: &Entry) -> Option<CallSite> {
         self.lines.get(&entry.caller).cloned()
     }
 
@@ -104,12 +104,12 @@ impl ProcessJournal {
     }
 
     /// Describes a peek by `entry`, the first of its row. Bytes are not set.
-    pub(crate) fn tell(&self, look: &mut Look, pid: u32, entry: &Entry, is_one_thread: bool) {
+    pub(crate) fn tell(&self, look: &mut Peek, pid: u32, entry: &Entry, is_one_thread: bool) {
         look.pid = Some(pid);
         look.code = entry.reason.unwrap_or(LibraryReason::Peeked).into();
         let doing = entry.api_call.map_or("", |doing| doing.name());
         doing.clone_into(&mut look.operation);
-        look.place = self.place(entry);
+        look.call_site = self.place(entry);
         look.first_unix_ms = Some(self.unix_ms(entry));
         if is_one_thread {
             look.thread = self.thread_name(entry);
@@ -135,7 +135,7 @@ impl ProcessJournal {
             entry: *entry,
             bytes: 0,
             ranges: RangeSet::default(),
-            place,
+            call_site: place,
             joined: false,
             contradicted: None,
             unseen: None,
@@ -150,7 +150,7 @@ impl ProcessJournal {
         made.joined |= agrees;
         if matches!(entry.operation, Operation::Fill | Operation::Vmsplice) {
             if made.bytes == 0 {
-                (made.entry, made.place) = (*entry, place);
+                (made.entry, made.call_site) = (*entry, place);
             }
             made.bytes = made.bytes.saturating_add(entry.len);
             made.ranges.add(entry.segment_offset, entry.len);

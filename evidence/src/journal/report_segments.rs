@@ -8,7 +8,7 @@ use zctrace_contract::journal::Operation;
 
 use super::{Journals, NamedRange, PositionIndex, word};
 use crate::mirror::pipe_position::PipePositionSet;
-use zctrace_report::{self as report, LedgerWord, Look, NotObserved, Segment, SegmentNames};
+use zctrace_report::{self as report, JournalAgreement, NotCovered, Peek, Segment, SegmentNames};
 
 /// Segment numbers that a certificate lists.
 const IDS: usize = 64;
@@ -36,7 +36,7 @@ impl Journals {
     /// Returns the names of `bytes` bytes at these positions; `None` if the process has no journal.
     pub(crate) fn names(&self, pipe_positions: &PipePositionSet, bytes: u64, pid: u32) -> Option<SegmentNames> {
         let mut ids: BTreeSet<(u32, u64)> = BTreeSet::new();
-        let (mut named, mut agreement) = (0, LedgerWord::Agrees);
+        let (mut named, mut agreement) = (0, JournalAgreement::Agrees);
         for (pipe_position, start, end) in pipe_positions.stretches() {
             let Some(known) = self.pipe_positions.get(&pipe_position) else {
                 continue;
@@ -58,16 +58,16 @@ impl Journals {
         for (pid, id) in &ids {
             let made = self.journals.get(pid).and_then(|journal| journal.made.get(id));
             if let Some(how) = made.and_then(|made| made.contradicted.as_ref()) {
-                agreement = LedgerWord::Disagrees;
+                agreement = JournalAgreement::Disagrees;
                 why.clone_from(how);
                 break;
             }
         }
-        if agreement == LedgerWord::Disagrees && why.is_empty() {
+        if agreement == JournalAgreement::Disagrees && why.is_empty() {
             "The program's account of these pipes is not what the kernel saw.".clone_into(&mut why);
         }
-        if agreement == LedgerWord::Agrees && named < bytes {
-            agreement = LedgerWord::Inconclusive;
+        if agreement == JournalAgreement::Agrees && named < bytes {
+            agreement = JournalAgreement::Inconclusive;
             why = self.why_not_all(pids.first().copied().unwrap_or(pid));
         }
         Some(SegmentNames {
@@ -76,7 +76,7 @@ impl Journals {
             ids: ids.iter().take(IDS).map(|(_, id)| *id).collect(),
             pid: (pids.len() <= 1).then(|| pids.first().copied().unwrap_or(pid)),
             agreement,
-            why,
+            detail: why,
         })
     }
 
@@ -116,8 +116,8 @@ impl Journals {
     }
 
     /// Returns the peeks at these positions, by call site. Bytes without a name stay in `rest`.
-    pub(crate) fn looks(&self, pipe_positions: &PipePositionSet, rest: Look) -> Vec<Look> {
-        let mut rows: BTreeMap<Line, (Look, Vec<NamedRange>)> = BTreeMap::new();
+    pub(crate) fn peeks(&self, pipe_positions: &PipePositionSet, rest: Peek) -> Vec<Peek> {
+        let mut rows: BTreeMap<Line, (Peek, Vec<NamedRange>)> = BTreeMap::new();
         let mut named = 0;
         let mut calls = 0;
         for (pipe_position, start, end) in pipe_positions.stretches() {
@@ -132,19 +132,19 @@ impl Journals {
                 calls += 1;
                 let doing = stretch.entry.api_call.map_or(0, |doing| doing as u8);
                 let key = (stretch.pid, stretch.entry.caller, doing, stretch.entry.reason);
-                let row = rows.entry(key).or_insert_with(|| (Look::new(0, 0), Vec::new()));
+                let row = rows.entry(key).or_insert_with(|| (Peek::new(0, 0), Vec::new()));
                 row.0.bytes += len;
                 row.0.calls += 1;
                 row.1.push(*stretch);
             }
         }
-        let mut looks: Vec<Look> = rows
+        let mut looks: Vec<Peek> = rows
             .into_values()
             .map(|(look, stretches)| self.look(look, &stretches, &rest))
             .collect();
         let left = rest.bytes.saturating_sub(named);
         if left > 0 {
-            looks.push(Look {
+            looks.push(Peek {
                 bytes: left,
                 calls: rest.calls.saturating_sub(calls).max(1),
                 ..rest
@@ -154,7 +154,7 @@ impl Journals {
     }
 
     /// Returns the peeks of one call site as one row.
-    fn look(&self, mut look: Look, stretches: &[NamedRange], rest: &Look) -> Look {
+    fn look(&self, mut look: Peek, stretches: &[NamedRange], rest: &Peek) -> Peek {
         let Some(first) = stretches.iter().min_by_key(|stretch| stretch.entry.time_ns) else {
             return look;
         };
@@ -163,8 +163,8 @@ impl Journals {
             let same = |other: &NamedRange| other.entry.thread == entry.thread;
             journal.tell(&mut look, first.pid, entry, stretches.iter().all(same));
         }
-        look.how.clone_from(&rest.how);
-        look.place = look.place.or_else(|| rest.place.clone());
+        look.method.clone_from(&rest.method);
+        look.call_site = look.call_site.or_else(|| rest.call_site.clone());
         let same = |other: &NamedRange| other.entry.segment == entry.segment;
         if stretches.iter().all(same) {
             look.segment = Some(entry.segment);
@@ -186,23 +186,23 @@ impl Journals {
                 row.ranges = made.ranges.parts().map(|(start, end)| (start..end).into()).collect();
                 row.flow = flows.get(&(pid, id)).copied().flatten();
                 made.entry.operation.name().clone_into(&mut row.operation);
-                row.place.clone_from(&made.place);
+                row.call_site.clone_from(&made.call_site);
                 row.pipe = Some(made.entry.pipe).filter(|&pipe| pipe != 0);
-                (row.agreement, row.why) = match (&made.contradicted, made.unseen) {
-                    (Some(how), _) => (LedgerWord::Disagrees, how.clone()),
+                (row.agreement, row.detail) = match (&made.contradicted, made.unseen) {
+                    (Some(how), _) => (JournalAgreement::Disagrees, how.clone()),
                     (None, Some(why)) => (
-                        LedgerWord::Inconclusive,
+                        JournalAgreement::Inconclusive,
                         format!("The kernel did not show all that the program says it did: {why}."),
                     ),
-                    (None, None) if made.joined => (LedgerWord::Agrees, String::new()),
+                    (None, None) if made.joined => (JournalAgreement::Agrees, String::new()),
                     (None, None) => (
-                        LedgerWord::Inconclusive,
+                        JournalAgreement::Inconclusive,
                         "The kernel's record of the call has not come yet.".to_owned(),
                     ),
                 };
                 report.segments.push(row);
             }
-            report.left_out.segments += journal.more;
+            report.omitted.segments += journal.more;
             journal.file_peeks.fill(report, pid, journal);
             report.loss.journal_overruns = report.loss.journal_overruns.saturating_add(journal.lost);
             self.doubts(report, pid, &process(pid));
@@ -213,8 +213,8 @@ impl Journals {
                 (pid, name) if name.is_empty() => format!("pid {pid}: "),
                 (pid, name) => format!("{name} (pid {pid}): "),
             };
-            report.coverage.not_observed.push(NotObserved {
-                what: format!("{of}{why}"),
+            report.coverage.not_covered.push(NotCovered {
+                operation: format!("{of}{why}"),
                 calls: None,
                 bytes: None,
             });
@@ -225,8 +225,8 @@ impl Journals {
     fn doubts(&self, report: &mut report::Report, pid: u32, name: &str) {
         let Some(journal) = self.journals.get(&pid) else { return };
         let mut row = |what: String, calls: u64, bytes: Option<u64>| {
-            report.coverage.not_observed.push(NotObserved {
-                what,
+            report.coverage.not_covered.push(NotCovered {
+                operation: what,
                 calls: Some(calls),
                 bytes,
             });

@@ -1,6 +1,6 @@
 //! Causes for which a pipe's mirror is desynced, and how often each occurred.
 
-use zctrace_report::{NotObserved, Report};
+use zctrace_report::{NotCovered, Report};
 
 /// Why a mirror no longer matches the kernel's ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,8 +88,8 @@ impl DesyncCounts {
         for (cause, (count, bytes)) in DesyncCause::REPORTED.iter().zip(&self.counts) {
             if *count > 0 {
                 let times = if *count == 1 { "once" } else { &format!("{count} times") };
-                report.coverage.not_observed.push(NotObserved {
-                    what: format!(
+                report.coverage.not_covered.push(NotCovered {
+                    operation: format!(
                         "the content of a pipe ({times}, {bytes} bytes): {}",
                         cause.description()
                     ),
@@ -117,9 +117,9 @@ mod tests {
         counts.fill(&mut report);
         let rows: Vec<_> = report
             .coverage
-            .not_observed
+            .not_covered
             .iter()
-            .map(|row| row.what.as_str())
+            .map(|row| row.operation.as_str())
             .collect();
         assert_eq!(
             rows,
@@ -130,7 +130,7 @@ mod tests {
         );
         let counted = report
             .coverage
-            .not_observed
+            .not_covered
             .iter()
             .any(|row| row.calls.is_some() || row.bytes.is_some());
         assert!(!counted, "an assertion would be inconclusive");

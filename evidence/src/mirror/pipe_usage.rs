@@ -92,7 +92,7 @@ fn fill(report: &mut Report, mirrors: &FastMap<u64, PipeMirror>, names: &Process
     let mut used: Vec<&PipeMirror> = mirrors.values().filter(|ring| ring.usage.slots > 0).collect();
     used.sort_unstable_by_key(|ring| (Reverse(ring.usage.last_ns), ring.usage.inode));
     let newest = used.first().map_or(0, |ring| ring.usage.last_ns);
-    report.left_out.pipes += used.len().saturating_sub(MAX_LISTED) as u64;
+    report.omitted.pipes += used.len().saturating_sub(MAX_LISTED) as u64;
     report.pipes.extend(used.into_iter().take(MAX_LISTED).map(|ring| {
         let usage = &ring.usage;
         let mut processes: Vec<String> = Vec::new();
@@ -102,15 +102,15 @@ fn fill(report: &mut Report, mirrors: &FastMap<u64, PipeMirror>, names: &Process
             }
         }
         Pipe {
-            used: usage.used,
-            most_used: usage.most_used,
+            used_slots: usage.used,
+            max_used_slots: usage.most_used,
             // No slot is filled by the kernel's own counters, whatever the mirror knows.
             bytes: if usage.used == 0 {
                 Some(0)
             } else {
                 ring.known_bytes().or(usage.left)
             },
-            resized: usage.resized,
+            resizes: usage.resized,
             calls: usage.calls,
             pids: usage.tgids.clone(),
             processes,
@@ -155,8 +155,11 @@ mod tests {
         ring.usage.observe(3, 30, &end(7, 200, 32, 4, 0));
         let report = listed(&[(1, ring)].into_iter().collect());
         let pipe = &report.pipes[0];
-        assert_eq!((pipe.inode, pipe.slots, pipe.used, pipe.most_used), (7, 32, 4, 12));
-        assert_eq!((pipe.resized, pipe.calls, pipe.pids.as_slice()), (1, 3, &[1, 2, 3][..]));
+        assert_eq!(
+            (pipe.inode, pipe.slots, pipe.used_slots, pipe.max_used_slots),
+            (7, 32, 4, 12)
+        );
+        assert_eq!((pipe.resizes, pipe.calls, pipe.pids.as_slice()), (1, 3, &[1, 2, 3][..]));
         assert_eq!(pipe.processes, ["cat"], "one name once, an unknown one not at all");
         assert_eq!(pipe.bytes, None, "its ring was never met");
     }
@@ -188,7 +191,7 @@ mod tests {
             mirrors.insert(n, ring);
         }
         let report = listed(&mirrors);
-        assert_eq!((report.pipes.len(), report.left_out.pipes), (200, 100));
+        assert_eq!((report.pipes.len(), report.omitted.pipes), (200, 100));
         assert_eq!((report.pipes[0].inode, report.pipes[0].idle_ns), (300, 0));
         assert_eq!((report.pipes[199].inode, report.pipes[199].idle_ns), (101, 199));
     }

@@ -53,7 +53,12 @@ fn slot(at: u64, len: u64) -> (MirrorSlot, Span) {
 fn desyncs(pipes: &Pipes) -> Vec<String> {
     let mut report = Report::new(Tier::T0, Scope::default());
     pipes.fill_desyncs(&mut report);
-    report.coverage.not_observed.into_iter().map(|row| row.what).collect()
+    report
+        .coverage
+        .not_covered
+        .into_iter()
+        .map(|row| row.operation)
+        .collect()
 }
 
 fn put_in(pipes: &mut Pipes, end: &PipeState, slots: &[(MirrorSlot, Span)]) -> Result<(), Desynced> {

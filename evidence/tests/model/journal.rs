@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use zctrace_contract::journal::Operation;
 use zctrace_evidence::{Entry, EventKind, JournalEvent};
 use zctrace_records::{endpoint_kind, nr};
-use zctrace_report::{LedgerWord, Report, Scope, ScopeKind, Tier};
+use zctrace_report::{JournalAgreement, Report, Scope, ScopeKind, Tier};
 
 use super::model_kernel::{ModelKernel, Record};
 use super::{Op, evidence, op, run_in_order};
@@ -101,9 +101,12 @@ fn report(records: &[Record], journal: &[Vec<JournalEvent>]) -> Report {
 fn verdicts(report: &Report) -> String {
     let mut report = report.clone();
     report.segments.clear();
-    report.left_out.segments = 0;
+    report.omitted.segments = 0;
     report.loss.journal_overruns = 0;
-    report.coverage.not_observed.retain(|row| !row.what.contains("journal"));
+    report
+        .coverage
+        .not_covered
+        .retain(|row| !row.operation.contains("journal"));
     for flow in &mut report.flows {
         for hop in flow
             .certificate
@@ -115,9 +118,9 @@ fn verdicts(report: &Report) -> String {
     }
     // Peeks are listed by call site. Their bytes and calls are the kernel's, except for peeks
     // without a pipe.
-    let of_pipes = report.looks.iter().filter(|look| !look.without_pipe);
-    let looks: u64 = of_pipes.map(|look| look.bytes).sum();
-    report.looks.clear();
+    let of_pipes = report.peeks.iter().filter(|look| !look.without_pipe);
+    let peeks: u64 = of_pipes.map(|look| look.bytes).sum();
+    report.peeks.clear();
     // The explanations at the end follow from the reasons of flows, edges and peeks.
     let json = report.to_json();
     let told = json.split("\"explanations\":").next().unwrap_or(&json);
@@ -232,21 +235,21 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
         report
     };
     let with = told(&mut evidence);
-    let [look] = &with.looks[..] else {
-        panic!("{:#?}", with.looks)
+    let [look] = &with.peeks[..] else {
+        panic!("{:#?}", with.peeks)
     };
     assert!(look.without_pipe && look.flow.is_none());
     assert_eq!((look.bytes, look.calls, look.code.as_str()), (200, 2, "ZC31"));
     assert_eq!((look.operation.as_str(), look.segment), ("peek", Some(9)));
     assert_eq!(look.range.map(|range| (range.start, range.end)), Some((50, 600)));
     assert_eq!(
-        look.place.as_ref().map(|place| (place.file.as_str(), place.line)),
+        look.call_site.as_ref().map(|place| (place.file.as_str(), place.line)),
         Some(("src/main.rs", 7))
     );
     assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
     // Peeks belong to one account.
     evidence.reset();
-    assert!(told(&mut evidence).looks.is_empty());
+    assert!(told(&mut evidence).peeks.is_empty());
 }
 
 proptest! {
@@ -265,14 +268,14 @@ proptest! {
         let with = report(&records, &journal);
         prop_assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
         for row in &with.segments {
-            prop_assert_eq!(&row.agreement, &LedgerWord::Agrees, "{:?}", row);
+            prop_assert_eq!(&row.agreement, &JournalAgreement::Agrees, "{:?}", row);
         }
-        let doubts: Vec<_> = with.coverage.not_observed.iter().filter(|row| row.what.contains("journal")).collect();
+        let doubts: Vec<_> = with.coverage.not_covered.iter().filter(|row| row.operation.contains("journal")).collect();
         prop_assert!(doubts.is_empty(), "{:?}", doubts);
         for certificate in with.flows.iter().filter_map(|flow| flow.certificate.as_ref()) {
             for hop in certificate.hops.iter().filter(|hop| hop.segments.is_some()) {
                 let names = hop.segments.as_ref().expect("filtered");
-                prop_assert_eq!((names.bytes, &names.agreement), (hop.bytes, &LedgerWord::Agrees), "{:?}", names);
+                prop_assert_eq!((names.bytes, &names.agreement), (hop.bytes, &JournalAgreement::Agrees), "{:?}", names);
             }
         }
     }

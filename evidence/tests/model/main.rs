@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use zctrace_evidence::{Config, Evidence, PipeBufOps};
 use zctrace_records::decode::{Decoder, RecordRef};
 use zctrace_records::{MAPPING_NOT_READ, PageRecord, station_kind};
-use zctrace_report::{EndKind, Report, Scope, ScopeKind, Tier};
+use zctrace_report::{EndpointKind, Report, Scope, ScopeKind, Tier};
 
 /// Next operation of a random program.
 #[derive(Clone, Copy, Debug)]
@@ -215,31 +215,31 @@ fn judge_as(records: &[Record], told: &dyn Fn(&PageRecord) -> PageRecord) -> Rep
 
 /// Returns the report's bytes by the truth's own keys: moved, copied, unknown.
 fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
-    let inode = |end: &zctrace_report::End| {
+    let inode = |end: &zctrace_report::Endpoint| {
         let object = end.object.as_deref().unwrap_or("");
         object.rsplit(':').next().and_then(|text| text.parse::<u64>().ok())
     };
-    let port = |end: &zctrace_report::End| end.port.unwrap_or(0);
+    let port = |end: &zctrace_report::Endpoint| end.port.unwrap_or(0);
     let mut sums = HashMap::<_, (u64, u64, u64)>::new();
     for flow in &report.flows {
         let origin = match flow.from.kind {
-            EndKind::File => inode(&flow.from).map(|ino| (ino - model_kernel::file_name(0)) as usize),
+            EndpointKind::File => inode(&flow.from).map(|ino| (ino - model_kernel::file_name(0)) as usize),
             // The receiver's side of connection n.
-            EndKind::Tcp => {
+            EndpointKind::Tcp => {
                 Some(700 + usize::from(flow.from.name.rsplit(':').next().unwrap().parse::<u16>().unwrap() - 5000))
             }
-            EndKind::Memory => None,
+            EndpointKind::Memory => None,
             // Bytes of a pipe whose past is not known: unknown, unless a snapshot showed them.
-            EndKind::Pipe => model_kernel::FOUND,
+            EndpointKind::Pipe => model_kernel::FOUND,
             ref other => panic!("a flow from {other}"),
         };
         let sink = match flow.to.kind {
-            EndKind::DirectFile => Sink::Disk,
-            EndKind::File => Sink::Buffered,
-            EndKind::Memory => Sink::Memory,
-            EndKind::Tcp => Sink::Tcp(tcp_number(report, flow, port(&flow.to))),
+            EndpointKind::DirectFile => Sink::Disk,
+            EndpointKind::File => Sink::Buffered,
+            EndpointKind::Memory => Sink::Memory,
+            EndpointKind::Tcp => Sink::Tcp(tcp_number(report, flow, port(&flow.to))),
             // Bytes left in a pipe were not delivered to another endpoint.
-            EndKind::Pipe => continue,
+            EndpointKind::Pipe => continue,
             ref other => panic!("a flow to {other}"),
         };
         let sum = sums.entry((origin, sink)).or_default();
@@ -247,7 +247,7 @@ fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
         sum.1 += flow.account.copied;
         sum.2 += flow.account.unknown;
     }
-    for look in &report.looks {
+    for look in &report.peeks {
         let _ = look;
     }
     sums

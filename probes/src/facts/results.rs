@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cache::CacheKey;
-use zctrace_report::Alive;
+use zctrace_report::FactStatus;
 
 /// Operation that a trial performs, and therefore the expected observation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -176,7 +176,7 @@ impl SelftestResults {
     ///
     /// If a trial failed, the fact is [`Silent`](Alive::Silent) and must not be used. If no trial
     /// could be performed, the fact is [`Untested`](Alive::Untested).
-    pub fn alive(&self, fact: &str) -> (Alive, String) {
+    pub fn alive(&self, fact: &str) -> (FactStatus, String) {
         let of = |verdict: Verdict| {
             self.trials
                 .iter()
@@ -184,11 +184,11 @@ impl SelftestResults {
         };
         let why = |trial: &Trial| format!("selftest, {}: {}", trial.name, trial.reason);
         if let Some(trial) = of(Verdict::Wrong).or_else(|| of(Verdict::Silent)) {
-            (Alive::Silent, why(trial))
+            (FactStatus::Silent, why(trial))
         } else if of(Verdict::Yes).is_some() {
-            (Alive::Yes, String::new())
+            (FactStatus::Verified, String::new())
         } else {
-            (Alive::Untested, of(Verdict::Absent).map_or(String::new(), why))
+            (FactStatus::Untested, of(Verdict::Absent).map_or(String::new(), why))
         }
     }
 }
@@ -264,22 +264,22 @@ mod tests {
                 .collect(),
         };
         for (verdicts, alive, failed) in [
-            (&[Yes, Yes][..], Alive::Yes, 0),
-            (&[Yes, Absent], Alive::Yes, 0),
-            (&[Absent], Alive::Untested, 0),
-            (&[], Alive::Untested, 0),
-            (&[Yes, Silent], Alive::Silent, 1),
-            (&[Wrong, Yes, Absent], Alive::Silent, 1),
+            (&[Yes, Yes][..], FactStatus::Verified, 0),
+            (&[Yes, Absent], FactStatus::Verified, 0),
+            (&[Absent], FactStatus::Untested, 0),
+            (&[], FactStatus::Untested, 0),
+            (&[Yes, Silent], FactStatus::Silent, 1),
+            (&[Wrong, Yes, Absent], FactStatus::Silent, 1),
         ] {
             let results = results(verdicts);
             let (found, why) = results.alive("pages");
             assert_eq!(found, alive, "{verdicts:?}");
             assert_eq!(
                 why.is_empty(),
-                !verdicts.iter().any(|v| *v != Yes) || alive == Alive::Yes
+                !verdicts.iter().any(|v| *v != Yes) || alive == FactStatus::Verified
             );
             assert_eq!((results.counts().failed, results.passed()), (failed, failed == 0));
-            assert_eq!(results.alive("something else").0, Alive::Untested);
+            assert_eq!(results.alive("something else").0, FactStatus::Untested);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use bufferlist::journal::{ENV_VAR, Layout};
 
 use super::file::LINK;
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 /// Limit on descriptors of a process that are searched. The journal is created with the first pipe
 /// of the process's lists, and the kernel assigns the lowest free number.

@@ -11,7 +11,7 @@ use super::file::{JournalMap, OpenError};
 use super::process::{self, ThreadIds};
 use zctrace_contract::journal::Entry;
 use zctrace_evidence::{EventKind, JournalEvent};
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 /// Delay before a process is searched again: first and longest. A search reads one link per
 /// descriptor of the process, and a program's operations must be named within a second.

@@ -23,7 +23,7 @@ use crate::facts::{
 };
 use crate::probe::{DigestMode, Hooks, SetupError, SetupErrorKind, announce};
 use crate::trace::{Options, Tracer};
-use zctrace_report::{Account, End, EndKind, NoticeBy, Report};
+use zctrace_report::{Account, CompletionSource, Endpoint, EndpointKind, Report};
 
 /// Limit on rows of a report. A trial produces a few.
 const MAX_ROWS: usize = 1000;
@@ -171,10 +171,13 @@ fn observed(report: &Report, spec: &TrialSpec) -> Observed {
     if [ZEROCOPY, ZEROCOPY_URING].contains(&spec.fact) {
         return observed_completions(report, spec);
     }
-    let wanted = |from: &End, to: &End| (&from.kind, &to.kind) == (&spec.endpoints.0, &spec.endpoints.1);
+    let wanted = |from: &Endpoint, to: &Endpoint| (&from.kind, &to.kind) == (&spec.endpoints.0, &spec.endpoints.1);
     let flows = report.flows.iter().filter(|flow| wanted(&flow.from, &flow.to));
-    let edges = report.edges.iter().filter(|edge| wanted(&edge.from.of, &edge.to.of));
-    let accounts: Vec<&Account> = if spec.endpoints.1 == EndKind::Pipe {
+    let edges = report
+        .edges
+        .iter()
+        .filter(|edge| wanted(&edge.from.endpoint, &edge.to.endpoint));
+    let accounts: Vec<&Account> = if spec.endpoints.1 == EndpointKind::Pipe {
         edges.map(|edge| &edge.account).collect()
     } else {
         flows.map(|flow| &flow.account).collect()
@@ -184,7 +187,7 @@ fn observed(report: &Report, spec: &TrialSpec) -> Observed {
         observed.moved += account.moved;
         observed.copied += account.copied;
         observed.unknown += account.unknown;
-        observed.zero += account.neither.zero;
+        observed.zero += account.excluded.zero;
     }
     observed
 }
@@ -192,15 +195,15 @@ fn observed(report: &Report, spec: &TrialSpec) -> Observed {
 /// Returns the zero-copy completions of the trial's send, in bytes.
 fn observed_completions(report: &Report, spec: &TrialSpec) -> Observed {
     let by = if spec.fact == ZEROCOPY {
-        NoticeBy::ErrorQueue
+        CompletionSource::ErrorQueue
     } else {
-        NoticeBy::IoUring
+        CompletionSource::IoUring
     };
     let mut observed = Observed::default();
-    for notice in report.notices.iter().filter(|notice| notice.by == by) {
-        observed.copied += notice.copied * LEN as u64;
-        observed.unknown += notice.not_asked * LEN as u64;
-        observed.moved += (notice.sends - notice.copied - notice.not_asked) * LEN as u64;
+    for notice in report.zerocopy_completions.iter().filter(|notice| notice.source == by) {
+        observed.copied += notice.copied_sends * LEN as u64;
+        observed.unknown += notice.unreported_sends * LEN as u64;
+        observed.moved += (notice.sends - notice.copied_sends - notice.unreported_sends) * LEN as u64;
     }
     observed
 }

@@ -11,7 +11,7 @@ use super::fixture::{self, Fixture, LEN};
 use super::zerocopy;
 use crate::facts::Expected;
 use crate::facts::{CLOSES, DIGESTS, DIRTY, DISK, EXISTING_PIPES, MESSAGES, PACKETS, SLOTS, ZEROCOPY, ZEROCOPY_URING};
-use zctrace_report::EndKind;
+use zctrace_report::EndpointKind;
 
 /// Description of a trial.
 pub(super) struct TrialSpec {
@@ -21,7 +21,7 @@ pub(super) struct TrialSpec {
     pub(super) expected: Expected,
     /// Kinds of the first and the last endpoint. No other bytes of this process go between these
     /// kinds meanwhile. Bytes that end in a pipe appear in an edge, because no flow ends there.
-    pub(super) endpoints: (EndKind, EndKind),
+    pub(super) endpoints: (EndpointKind, EndpointKind),
     /// Number of times that [`LEN`] bytes are transferred.
     pub(super) repetitions: u64,
     /// Program that must emit a record, where its absence would not show in the outcome of the
@@ -34,7 +34,7 @@ const fn spec(
     name: &'static str,
     fact: &'static str,
     expected: Expected,
-    endpoints: (EndKind, EndKind),
+    endpoints: (EndpointKind, EndpointKind),
     run: fn(&Fixture) -> io::Result<()>,
 ) -> TrialSpec {
     TrialSpec {
@@ -50,7 +50,7 @@ const fn spec(
 
 /// All trials.
 pub(super) const TRIALS: &[TrialSpec] = {
-    use EndKind::{DirectFile, File, Memory, Pipe, Tcp, Unix};
+    use EndpointKind::{DirectFile, File, Memory, Pipe, Tcp, Unix};
     use Expected::{Copied, Moved, Zero};
     &[
         spec("file → pipe", SLOTS, Moved, (File, Pipe), file_to_pipe),

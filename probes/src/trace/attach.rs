@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use zctrace_evidence::{Config, PipeBufOps, Recorder, TraceHeader};
-use zctrace_report::{Alive, Level};
+use zctrace_report::{FactStatus, Level};
 
 use super::engine_driver::{EngineDriver, MakeRecorder};
 use super::options::Options;
@@ -44,7 +44,7 @@ impl Tracer {
         let selftest = facts::cache::load_for_btf(options.btf.as_deref());
         if let Some(results) = &selftest {
             let hooks = &mut options.hooks;
-            let silent = |fact| results.alive(fact).0 == Alive::Silent;
+            let silent = |fact| results.alive(fact).0 == FactStatus::Silent;
             // Facts that failed the selftest are not used. Calls are kept, because nothing works
             // without them; the coverage reports them as silent.
             hooks.packets &= !silent(facts::PACKETS) && !silent(facts::CLOSES);
@@ -54,7 +54,7 @@ impl Tracer {
         }
         let uses_digests = options.hooks.digest.is_some();
         let tracer = Self::attach(options, selftest.as_ref(), mounts::read(), recorder)?;
-        let silent = selftest.filter(|results| results.alive(facts::DIGESTS).0 == Alive::Silent);
+        let silent = selftest.filter(|results| results.alive(facts::DIGESTS).0 == FactStatus::Silent);
         let silent = silent.map(|_| "the selftest has not seen what it should".to_owned());
         match tracer
             .missing_reason(facts::DIGESTS)

@@ -4,7 +4,7 @@
 use crate::facts::{DIGESTS, EXISTING_PIPES, FACTS, FactSpec, SelftestResults};
 use crate::layout::offsets::KernelOffsets;
 use crate::probe::{Hooks, Probes};
-use zctrace_report::{Alive, Coverage, Fact, NotObserved, Tier};
+use zctrace_report::{Coverage, Fact, FactStatus, NotCovered, Tier};
 
 /// Events that no raw tracepoint covers.
 const NOT_COVERED: [&str; 8] = [
@@ -40,14 +40,14 @@ pub(super) fn coverage_of(probes: &Probes, requested: Requested, selftest: Optio
     let of = |spec: &FactSpec| {
         let is_attached = attached.iter().any(|have| have.attached && have.name == spec.program);
         let mut fact = fact(spec, is_attached, missing_reason(probes, spec.name), selftest);
-        if fact.alive != Alive::Yes && !fact.why_not.is_empty() {
-            fact.why_not = format!("{}: {}", fact.why_not, spec.without);
+        if fact.status != FactStatus::Verified && !fact.missing_reason.is_empty() {
+            fact.missing_reason = format!("{}: {}", fact.missing_reason, spec.without);
         }
         fact
     };
     Coverage {
         facts: FACTS.iter().filter(is_requested).map(of).collect(),
-        not_observed: hooks
+        not_covered: hooks
             .digest
             .map(|_| outside_level())
             .into_iter()
@@ -66,51 +66,56 @@ pub fn expected_coverage(offsets: Option<&KernelOffsets>, selftest: Option<&Self
     };
     Coverage {
         facts: FACTS.iter().map(of).collect(),
-        not_observed: not_covered().collect(),
+        not_covered: not_covered().collect(),
     }
 }
 
 fn fact(spec: &FactSpec, is_attached: bool, missing: Option<String>, selftest: Option<&SelftestResults>) -> Fact {
     let mut fact = Fact {
         name: spec.name.to_owned(),
-        seen_by: spec.program.to_owned(),
+        observed_by: spec.program.to_owned(),
         tier: Tier::T0,
-        alive: if is_attached { Alive::Untested } else { Alive::Absent },
-        proven_unix_ms: None,
-        why_not: missing.unwrap_or_default(),
-        mend: String::new(),
+        status: if is_attached {
+            FactStatus::Untested
+        } else {
+            FactStatus::Unavailable
+        },
+        verified_unix_ms: None,
+        missing_reason: missing.unwrap_or_default(),
+        hint: String::new(),
     };
     match selftest.map(|results| (results, results.alive(spec.name))) {
         // A fact that failed the selftest is not used, so its program is not attached.
-        Some((_, (Alive::Silent, why))) => {
-            (fact.alive, fact.why_not) = (Alive::Silent, why);
-            "zctrace selftest".clone_into(&mut fact.mend);
+        Some((_, (FactStatus::Silent, why))) => {
+            (fact.status, fact.missing_reason) = (FactStatus::Silent, why);
+            "zctrace selftest".clone_into(&mut fact.hint);
         }
-        Some((results, (Alive::Yes, _))) if is_attached => {
-            (fact.alive, fact.proven_unix_ms) = (Alive::Yes, Some(results.made_unix_ms));
+        Some((results, (FactStatus::Verified, _))) if is_attached => {
+            (fact.status, fact.verified_unix_ms) = (FactStatus::Verified, Some(results.made_unix_ms));
         }
         Some((_, (_, why))) if is_attached => {
-            fact.why_not = why;
-            "zctrace selftest --dir DIR".clone_into(&mut fact.mend);
+            fact.missing_reason = why;
+            "zctrace selftest --dir DIR".clone_into(&mut fact.hint);
         }
-        None if is_attached => "zctrace selftest".clone_into(&mut fact.mend),
+        None if is_attached => "zctrace selftest".clone_into(&mut fact.hint),
         _ => {}
     }
     fact
 }
 
 /// Returns what page digests do not cover.
-fn outside_level() -> NotObserved {
-    NotObserved {
-        what: "all that is not sent to a TCP connection: this level watches nothing else, looks included".to_owned(),
+fn outside_level() -> NotCovered {
+    NotCovered {
+        operation: "all that is not sent to a TCP connection: this level watches nothing else, peeks included"
+            .to_owned(),
         calls: None,
         bytes: None,
     }
 }
 
-fn not_covered() -> impl Iterator<Item = NotObserved> {
-    NOT_COVERED.into_iter().map(|what| NotObserved {
-        what: what.to_owned(),
+fn not_covered() -> impl Iterator<Item = NotCovered> {
+    NOT_COVERED.into_iter().map(|what| NotCovered {
+        operation: what.to_owned(),
         calls: None,
         bytes: None,
     })
@@ -157,16 +162,19 @@ mod tests {
             let coverage = expected_coverage(None, selftest);
             coverage.facts.into_iter().find(|fact| fact.name == PACKETS).unwrap()
         };
-        assert_eq!(of(None).alive, Alive::Untested);
+        assert_eq!(of(None).status, FactStatus::Untested);
         let yes = of(Some(&results(Verdict::Yes)));
-        assert_eq!((yes.alive, yes.proven_unix_ms), (Alive::Yes, Some(77)));
+        assert_eq!((yes.status, yes.verified_unix_ms), (FactStatus::Verified, Some(77)));
         for verdict in [Verdict::Silent, Verdict::Wrong] {
             let silent = of(Some(&results(verdict)));
-            assert_eq!((silent.alive, silent.proven_unix_ms), (Alive::Silent, None));
-            assert_eq!(silent.why_not, "selftest, file → pipe → TCP: so");
+            assert_eq!((silent.status, silent.verified_unix_ms), (FactStatus::Silent, None));
+            assert_eq!(silent.missing_reason, "selftest, file → pipe → TCP: so");
         }
         let absent = of(Some(&results(Verdict::Absent)));
-        assert_eq!((absent.alive, absent.why_not.is_empty()), (Alive::Untested, false));
+        assert_eq!(
+            (absent.status, absent.missing_reason.is_empty()),
+            (FactStatus::Untested, false)
+        );
     }
 
     #[test]
@@ -189,10 +197,13 @@ mod tests {
                 .iter()
                 .find(|fact| fact.name == name)
                 .unwrap()
-                .alive
+                .status
                 .clone()
         };
-        assert_eq!((alive(PACKETS), alive(MESSAGES)), (Alive::Absent, Alive::Absent));
-        assert_eq!(alive(DISK), Alive::Untested);
+        assert_eq!(
+            (alive(PACKETS), alive(MESSAGES)),
+            (FactStatus::Unavailable, FactStatus::Unavailable)
+        );
+        assert_eq!(alive(DISK), FactStatus::Untested);
     }
 }

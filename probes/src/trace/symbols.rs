@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, major, minor, open};
 
 use super::functions::Functions;
 use zctrace_evidence::SymbolRequest;
-use zctrace_report::Place;
+use zctrace_report::CallSite;
 
 /// Limit on processes whose mappings are kept.
 const MAX_PROCESSES: usize = 1024;
@@ -42,7 +42,7 @@ pub(super) struct Symbols {
 
 impl Symbols {
     /// Resolves a call site; `None` if it cannot be resolved.
-    pub(super) fn resolve(&mut self, SymbolRequest { tgid, user_ip }: SymbolRequest) -> Option<Place> {
+    pub(super) fn resolve(&mut self, SymbolRequest { tgid, user_ip }: SymbolRequest) -> Option<CallSite> {
         // Reading /proc would itself be traced if a process traces itself.
         if !cfg!(test) && tgid == std::process::id() {
             return None;
@@ -58,7 +58,7 @@ impl Symbols {
         place
     }
 
-    fn lookup(&mut self, tgid: u32, ip: u64) -> Option<Place> {
+    fn lookup(&mut self, tgid: u32, ip: u64) -> Option<CallSite> {
         let mapping = self
             .maps
             .get(&tgid)?
@@ -67,10 +67,10 @@ impl Symbols {
             .clone();
         // A path may contain line breaks, and so may imitate a line with other addresses.
         let offset = (ip - mapping.start).checked_add(mapping.offset)?;
-        Some(Place {
+        Some(CallSite {
             function: self.function(tgid, &mapping, offset),
             object: Some(format!("{}+{offset:#x}", mapping.path)),
-            ..Place::default()
+            ..CallSite::default()
         })
     }
 

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::mpsc;
 
 use zctrace_probes::probe::announce;
-use zctrace_report::EndKind::{File, Pipe as InPipe, Tcp};
+use zctrace_report::EndpointKind::{File, Pipe as InPipe, Tcp};
 
 use crate::child::wait_until_blocked_in;
 use crate::fixtures::{file_with, pattern, pipe, receive, splice_all, splice_once, tcp_connection, thread_id};

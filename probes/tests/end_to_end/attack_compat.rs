@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use zctrace_report::Edge;
-use zctrace_report::EndKind::{File, Null, Pipe as InPipe, Tcp};
+use zctrace_report::EndpointKind::{File, Null, Pipe as InPipe, Tcp};
 
 use crate::fixtures::{file_with, null, pattern, pipe, receive, splice_all, splice_once, tcp_connection};
 use crate::harness::{Totals, discarded, exclusive, not_observed, reasons, reasons_of, totals, traced, unknown};
@@ -167,7 +167,7 @@ fn report_counts_calls_of_a_32_bit_program_as_not_covered() {
     assert_eq!(reasons(&report, &InPipe, &Tcp), reasons_of([("ZC96", CALLS * LEN)]));
     // Other threads of this process may read files of their own: only bytes that went into the pipe
     // are checked.
-    let into_pipe = |edge: &&Edge| edge.from.of.kind == File && edge.to.of.kind == InPipe;
+    let into_pipe = |edge: &&Edge| edge.from.endpoint.kind == File && edge.to.endpoint.kind == InPipe;
     let seen: u64 = report.edges.iter().filter(into_pipe).map(|edge| edge.bytes).sum();
     assert_eq!(seen, LEN as u64, "{:#?}", report.edges);
 }

@@ -4,7 +4,7 @@
 use std::arch::asm;
 use std::os::fd::AsRawFd;
 
-use zctrace_report::EndKind::{File, Memory, Tcp};
+use zctrace_report::EndpointKind::{File, Memory, Tcp};
 use zctrace_report::{Call, Report};
 
 use crate::child::{self, is_child};

@@ -2,7 +2,7 @@
 
 use zctrace_probes::probe::announce;
 use zctrace_probes::trace::{Options, Tracer};
-use zctrace_report::EndKind::{File, Tcp};
+use zctrace_report::EndpointKind::{File, Tcp};
 
 use crate::fixtures::{file_with, pattern, receive, tcp_connection};
 use crate::harness::{exclusive, started_or_skip, totals};

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::mpsc;
 
 use rustix::pipe::fcntl_setpipe_size;
-use zctrace_report::EndKind::{File, Memory, Null, Pipe as InPipe, Tcp};
+use zctrace_report::EndpointKind::{File, Memory, Null, Pipe as InPipe, Tcp};
 use zctrace_report::Report;
 
 use crate::child::wait_until_blocked_in;
@@ -22,7 +22,7 @@ fn into_pipes(report: &Report) -> (u64, u64, u64) {
     let edges = report
         .edges
         .iter()
-        .filter(|edge| edge.from.of.kind == File && edge.to.of.kind == InPipe);
+        .filter(|edge| edge.from.endpoint.kind == File && edge.to.endpoint.kind == InPipe);
     edges.fold((0, 0, 0), |(moved, copied, unknown), edge| {
         let account = &edge.account;
         (
@@ -246,7 +246,7 @@ fn byte_written_during_a_splice_is_not_attributed_to_the_file() {
     let edges: Vec<_> = report
         .edges
         .iter()
-        .filter(|edge| edge.from.of.kind == File && edge.to.of.kind == InPipe)
+        .filter(|edge| edge.from.endpoint.kind == File && edge.to.endpoint.kind == InPipe)
         .map(|edge| (edge.account.moved, edge.account.copied, edge.account.unknown))
         .collect();
     // The first splice moved its byte. For the second no copy may be claimed, because its file's

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::mpsc;
 
-use zctrace_report::EndKind::{File, Tcp};
+use zctrace_report::EndpointKind::{File, Tcp};
 
 use crate::child::{self, Child, is_child, rerun_command, stage, wait_until_blocked_in};
 use crate::fixtures::{

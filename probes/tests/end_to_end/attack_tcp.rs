@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use zctrace_report::EndKind::{File, Memory, Pipe as InPipe, Tcp};
+use zctrace_report::EndpointKind::{File, Memory, Pipe as InPipe, Tcp};
 
 use crate::child::wait_until_blocked_in;
 use crate::fixtures::{
@@ -228,7 +228,7 @@ fn second_reader_of_one_byte_causes_no_copy() {
     let edges = report
         .edges
         .iter()
-        .filter(|edge| edge.from.of.kind == Tcp && edge.to.of.kind == InPipe);
+        .filter(|edge| edge.from.endpoint.kind == Tcp && edge.to.endpoint.kind == InPipe);
     let (copied, all) = edges.fold((0, 0), |(copied, all), edge| {
         (copied + edge.account.copied, all + edge.bytes)
     });

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use zctrace_report::EndKind::{File, Memory, Tcp};
-use zctrace_report::{Level, Report, Shown};
+use zctrace_report::EndpointKind::{File, Memory, Tcp};
+use zctrace_report::{Level, ProofKind, Report};
 
 use crate::fixtures::{
     file_with, page_sized_connection, pattern, pipe, pipe_with_slots, read_in_chunks, receive, sendfile_all,
@@ -18,7 +18,13 @@ fn watches_tcp_only(report: &Report) {
         "{:#?}",
         report.flows
     );
-    let said = |what: &str| report.coverage.not_observed.iter().any(|one| one.what.contains(what));
+    let said = |what: &str| {
+        report
+            .coverage
+            .not_covered
+            .iter()
+            .any(|one| one.operation.contains(what))
+    };
     assert!(said("not sent to a TCP connection"));
 }
 
@@ -54,7 +60,7 @@ fn sendfile_and_splice_are_moved() {
         assert_eq!(flow.from.name, dir.path().join("a").to_str().unwrap());
         let certificate = flow.certificate.as_ref().expect("a certificate");
         assert_eq!(certificate.level, Level::Digest);
-        assert_eq!(certificate.hops.last().map(|hop| &hop.shown), Some(&Shown::Digest));
+        assert_eq!(certificate.hops.last().map(|hop| &hop.proof), Some(&ProofKind::Digest));
         let digest = certificate.digest.as_ref().expect("how often sums were compared");
         // At each megabyte of the longest connection, and at each end.
         assert!(digest.compared_and_equal() && digest.checkpoints >= 8, "{digest:?}");
@@ -67,7 +73,7 @@ trait Equal {
 
 impl Equal for zctrace_report::Digest {
     fn compared_and_equal(&self) -> bool {
-        self.checkpoints == self.equal && self.every_bytes == 1 << 20
+        self.checkpoints == self.equal && self.interval_bytes == 1 << 20
     }
 }
 

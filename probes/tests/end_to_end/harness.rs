@@ -10,7 +10,7 @@ use std::time::Duration;
 use zctrace_probes::probe::{DigestMode, Hooks, SetupError, SetupErrorKind, announce};
 use zctrace_probes::trace::{Options, Tracer};
 use zctrace_recording::{Replay, Writer};
-use zctrace_report::{EndKind, Flow, MadeFor, Report};
+use zctrace_report::{EndpointKind, Flow, Report, Subcommand};
 
 use crate::network_namespace::own_network;
 use test_support::skip;
@@ -131,7 +131,7 @@ fn assert_replay_equals(path: &Path, live: &Report) {
     replay.play_to_end();
     assert_eq!(replay.cut(), None);
     let mut live = live.clone();
-    live.made_by.command = Some(MadeFor::Report);
+    live.provenance.command = Some(Subcommand::Report);
     assert_eq!(replay.report(10_000).to_json_pretty(), live.to_json_pretty());
 }
 
@@ -170,9 +170,9 @@ impl Totals {
         self.moved += flow.account.moved;
         self.copied += flow.account.copied;
         self.unknown += flow.account.unknown;
-        self.zero += flow.account.neither.zero;
-        self.discarded += flow.account.neither.discarded;
-        assert_eq!(flow.account.neither.cloned, 0, "{flow:#?}");
+        self.zero += flow.account.excluded.zero;
+        self.discarded += flow.account.excluded.discarded;
+        assert_eq!(flow.account.excluded.cloned, 0, "{flow:#?}");
     }
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn discarded(bytes: usize) -> Totals {
 }
 
 /// Returns the flows between two kinds of endpoints.
-pub(crate) fn flows<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> Vec<&'a Flow> {
+pub(crate) fn flows<'a>(report: &'a Report, from: &EndpointKind, to: &EndpointKind) -> Vec<&'a Flow> {
     report
         .flows
         .iter()
@@ -214,7 +214,7 @@ pub(crate) fn flows<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> Vec
 }
 
 /// Returns the only flow between two kinds of endpoints.
-pub(crate) fn flow<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> &'a Flow {
+pub(crate) fn flow<'a>(report: &'a Report, from: &EndpointKind, to: &EndpointKind) -> &'a Flow {
     match flows(report, from, to)[..] {
         [flow] => flow,
         ref all => panic!("{} flows {from} → {to}: {:#?}", all.len(), report.flows),
@@ -222,7 +222,7 @@ pub(crate) fn flow<'a>(report: &'a Report, from: &EndKind, to: &EndKind) -> &'a 
 }
 
 /// Returns the verdicts of all bytes between two kinds of endpoints.
-pub(crate) fn totals(report: &Report, from: &EndKind, to: &EndKind) -> Totals {
+pub(crate) fn totals(report: &Report, from: &EndpointKind, to: &EndpointKind) -> Totals {
     let mut sum = Totals::default();
     for flow in flows(report, from, to) {
         sum.add(flow);
@@ -231,7 +231,7 @@ pub(crate) fn totals(report: &Report, from: &EndKind, to: &EndKind) -> Totals {
 }
 
 /// Returns the bytes by reason, of all flows between two kinds of endpoints.
-pub(crate) fn reasons(report: &Report, from: &EndKind, to: &EndKind) -> BTreeMap<String, u64> {
+pub(crate) fn reasons(report: &Report, from: &EndpointKind, to: &EndpointKind) -> BTreeMap<String, u64> {
     let mut why = BTreeMap::new();
     for cause in flows(report, from, to).iter().flat_map(|flow| &flow.reasons) {
         *why.entry(cause.code.as_str().to_owned()).or_default() += cause.bytes;
@@ -252,8 +252,8 @@ pub(crate) fn reasons_of<const N: usize>(reasons: [(&str, usize); N]) -> BTreeMa
 pub(crate) fn not_observed(report: &Report, what: &str) -> u64 {
     let rows = report
         .coverage
-        .not_observed
+        .not_covered
         .iter()
-        .filter(|row| row.what.starts_with(what));
+        .filter(|row| row.operation.starts_with(what));
     rows.filter_map(|row| row.calls).sum()
 }

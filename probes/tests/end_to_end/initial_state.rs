@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use zctrace_probes::trace::{Options, Tracer};
-use zctrace_report::EndKind::{File, Pipe as PipeEnd, Tcp};
+use zctrace_report::EndpointKind::{File, Pipe as PipeEnd, Tcp};
 use zctrace_report::Report;
 
 use crate::fixtures::{
@@ -72,7 +72,7 @@ fn pre_existing_bytes_of_a_pipe_move_from_the_pipe() {
     let inode = rustix::fs::fstat(&pipe.read).expect("fstat").st_ino;
     let row = report.pipes.iter().find(|row| row.inode == inode);
     let row = row.expect("the pipe is in the list");
-    assert_eq!((row.slots, row.used, row.most_used), (64, 0, 60), "{row:?}");
+    assert_eq!((row.slots, row.used_slots, row.max_used_slots), (64, 0, 60), "{row:?}");
 }
 
 #[test]
@@ -108,7 +108,11 @@ fn unread_bytes_of_a_pipe_are_no_flow() {
     let row = report.pipes.iter().find(|row| row.inode == inode);
     let row = row.expect("the pipe is in the list");
     let own = std::process::id();
-    assert_eq!((row.used, row.bytes, row.calls), (5, Some(5 * 4096), 0), "{row:?}");
+    assert_eq!(
+        (row.used_slots, row.bytes, row.calls),
+        (5, Some(5 * 4096), 0),
+        "{row:?}"
+    );
     assert_eq!(row.pids, [own], "{row:?}");
 }
 

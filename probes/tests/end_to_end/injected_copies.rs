@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use bufferlist::{BufferList, Side, Sink, Source, Step};
 use rustix::event::{PollFd, PollFlags};
-use zctrace_report::EndKind::{DirectFile, File, Memory, Pipe as InPipe, Tcp};
-use zctrace_report::{Call, EndKind, Report};
+use zctrace_report::EndpointKind::{DirectFile, File, Memory, Pipe as InPipe, Tcp};
+use zctrace_report::{Call, EndpointKind, Report};
 
 use crate::child::{Child, attach, is_child, signal_ready};
 use crate::fixtures::{file_with, open_direct, pattern, receive, tcp_connection};
@@ -96,7 +96,7 @@ fn to_tcp(sent: &[u8], inject: impl Fn(BufferList) -> BufferList) {
 }
 
 /// Returns whether all named call sites are in the program itself, one per row.
-fn assert_in_this_program<'a>(places: impl Iterator<Item = Option<&'a zctrace_report::Place>>) {
+fn assert_in_this_program<'a>(places: impl Iterator<Item = Option<&'a zctrace_report::CallSite>>) {
     let own = std::env::current_exe().expect("its path");
     let own = format!("{}+0x", own.display());
     let mut rows = 0;
@@ -116,15 +116,15 @@ fn assert_in_this_program<'a>(places: impl Iterator<Item = Option<&'a zctrace_re
 
 /// Returns the call sites of what a process copied by one call, with the reason and the bytes of
 /// each.
-fn copies_by<'a>(report: &'a Report, pid: u32, call: &Call, to: &EndKind) -> Vec<&'a zctrace_report::Cause> {
+fn copies_by<'a>(report: &'a Report, pid: u32, call: &Call, to: &EndpointKind) -> Vec<&'a zctrace_report::Cause> {
     let edges = report.edges.iter().filter(|edge| edge.account.copied > 0);
-    let edges = edges.filter(|edge| edge.pid == Some(pid) && edge.call == *call && edge.to.of.kind == *to);
+    let edges = edges.filter(|edge| edge.pid == Some(pid) && edge.call == *call && edge.to.endpoint.kind == *to);
     edges.flat_map(|edge| &edge.reasons).collect()
 }
 
 /// Returns the peeks: reason, bytes, calls, process.
 fn looks(report: &Report) -> Vec<(&str, u64, u64, Option<u32>)> {
-    let all = report.looks.iter();
+    let all = report.peeks.iter();
     all.map(|look| (look.code.as_str(), look.bytes, look.calls, look.pid))
         .collect()
 }
@@ -168,8 +168,8 @@ fn a_peek_in_the_middle() {
         reasons(&report, &File, &Tcp)
     );
     assert_eq!(looks(&report), [("ZC31", LOOKED as u64, 1, Some(pid))]);
-    assert_eq!(report.looks[0].how, "tee(2), then read(2)");
-    assert_in_this_program(report.looks.iter().map(|look| look.place.as_ref()));
+    assert_eq!(report.peeks[0].method, "tee(2), then read(2)");
+    assert_in_this_program(report.peeks.iter().map(|look| look.call_site.as_ref()));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn whole_chunk_as_bytes() {
         reasons(&report, &File, &Tcp)
     );
     assert_eq!(looks(&report), [("ZC31", CHUNK as u64, 1, Some(pid))]);
-    assert_in_this_program(report.looks.iter().map(|look| look.place.as_ref()));
+    assert_in_this_program(report.peeks.iter().map(|look| look.call_site.as_ref()));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn chunk_read_into_memory_and_sent_from_there() {
     assert_eq!(reasons(&report, &Memory, &Tcp), reasons_of([("ZC14", CHUNK)]));
     let sent = copies_by(&report, pid, &Call::Send, &Tcp);
     assert_eq!(sent.iter().map(|cause| cause.bytes).sum::<u64>(), CHUNK as u64);
-    assert_in_this_program(sent.into_iter().map(|cause| cause.place.as_ref()));
+    assert_in_this_program(sent.into_iter().map(|cause| cause.call_site.as_ref()));
     assert_eq!(looks(&report), [("ZC31", CHUNK as u64, 1, Some(pid))]);
 }
 
@@ -253,7 +253,7 @@ fn header_that_begins_and_ends_within_pages() {
             .collect::<Vec<_>>(),
         [("ZC14", HEADER as u64)]
     );
-    assert_in_this_program(sent.into_iter().map(|cause| cause.place.as_ref()));
+    assert_in_this_program(sent.into_iter().map(|cause| cause.call_site.as_ref()));
 }
 
 /// From a file to another, which is opened with `O_DIRECT` or not.
@@ -290,7 +290,7 @@ fn buffered_sink_instead_of_a_direct_one() {
     assert_eq!(reasons(&report, &File, &File), reasons_of([("ZC03", LEN)]));
     let spliced = copies_by(&report, pid, &Call::Splice, &File);
     assert_eq!(spliced.iter().map(|cause| cause.bytes).sum::<u64>(), LEN as u64);
-    assert_in_this_program(spliced.into_iter().map(|cause| cause.place.as_ref()));
+    assert_in_this_program(spliced.into_iter().map(|cause| cause.call_site.as_ref()));
     // Only the last hop copies: none before the pipe did.
     assert!(copies_by(&report, pid, &Call::Splice, &InPipe).is_empty());
 }
@@ -355,11 +355,14 @@ fn call_site_is_the_exact_instruction() {
     let there = format!("{}+{:#x}", own.display(), offset_in_file(after));
     let written = copies_by(&report, pid, &Call::Write, &Tcp);
     let places = written.iter().map(|cause| {
-        let place = cause.place.as_ref().expect("a place");
+        let place = cause.call_site.as_ref().expect("a place");
         (cause.bytes, cause.calls, place.object.as_deref().expect("a module"))
     });
     assert_eq!(places.collect::<Vec<_>>(), [(PLANT.len() as u64, 1, there.as_str())]);
-    let function = written[0].place.as_ref().and_then(|place| place.function.as_deref());
+    let function = written[0]
+        .call_site
+        .as_ref()
+        .and_then(|place| place.function.as_deref());
     assert!(
         function.is_some_and(|name| name.contains("write_from_here") && name.contains("+0x")),
         "{function:?}"

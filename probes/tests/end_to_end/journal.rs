@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use bufferlist::{BufferList, FileExtent, Limits, Nonblocking, Sink, Source, Step, Transfer, journal};
-use zctrace_report::{Certificate, EndKind, LedgerWord, Report, SegmentNames, StationKind};
+use zctrace_report::{Certificate, EndpointKind, JournalAgreement, Report, SegmentNames, StationKind};
 
 use crate::fixtures::page_sized_connection;
 use crate::harness::{exclusive, flow, flows, moved, totals, traced};
@@ -49,15 +49,15 @@ fn names(certificate: &Certificate) -> &SegmentNames {
         .unwrap_or_else(|| panic!("no names: {certificate:#?}"))
 }
 
-fn assert_all_named(report: &Report, from: &EndKind, to: &EndKind) {
+fn assert_all_named(report: &Report, from: &EndpointKind, to: &EndpointKind) {
     let flow = flow(report, from, to);
     let certificate = flow.certificate.as_ref().expect("it moved");
     let names = names(certificate);
     assert_eq!(
         names.agreement,
-        LedgerWord::Agrees,
+        JournalAgreement::Agrees,
         "{names:?}\n{:#?}",
-        report.coverage.not_observed
+        report.coverage.not_covered
     );
     assert_eq!(names.bytes, certificate.bytes);
     assert_eq!(names.pid, Some(std::process::id()));
@@ -65,9 +65,9 @@ fn assert_all_named(report: &Report, from: &EndKind, to: &EndKind) {
     assert_eq!(rows.len() as u64, names.count);
     assert_eq!(rows.iter().map(|row| row.bytes).sum::<u64>(), certificate.bytes);
     for row in rows {
-        assert_eq!(row.agreement, LedgerWord::Agrees, "{row:?}");
+        assert_eq!(row.agreement, JournalAgreement::Agrees, "{row:?}");
         assert_eq!(row.operation, "fill");
-        let place = row.place.as_ref().expect("a line");
+        let place = row.call_site.as_ref().expect("a line");
         assert!(
             place.file.ends_with("tests/trace/journal.rs") && place.line > 0,
             "{place:?}"
@@ -78,9 +78,9 @@ fn assert_all_named(report: &Report, from: &EndKind, to: &EndKind) {
 fn assert_no_doubts(report: &Report) {
     let doubts: Vec<_> = report
         .coverage
-        .not_observed
+        .not_covered
         .iter()
-        .filter(|row| row.what.contains("journal"))
+        .filter(|row| row.operation.contains("journal"))
         .collect();
     assert!(doubts.is_empty(), "{doubts:#?}");
     assert_eq!(report.loss.journal_overruns, 0);
@@ -110,13 +110,16 @@ fn certificates_of_a_file_over_tcp_to_a_unix_socket_name_their_segments() {
     }) else {
         return;
     };
-    assert_eq!(totals(&report, &EndKind::File, &EndKind::Tcp), moved(LEN));
-    assert_all_named(&report, &EndKind::File, &EndKind::Tcp);
-    assert_eq!(totals(&report, &EndKind::Tcp, &EndKind::Unix).total(), LEN as u64);
-    assert_all_named(&report, &EndKind::Tcp, &EndKind::Unix);
+    assert_eq!(totals(&report, &EndpointKind::File, &EndpointKind::Tcp), moved(LEN));
+    assert_all_named(&report, &EndpointKind::File, &EndpointKind::Tcp);
+    assert_eq!(
+        totals(&report, &EndpointKind::Tcp, &EndpointKind::Unix).total(),
+        LEN as u64
+    );
+    assert_all_named(&report, &EndpointKind::Tcp, &EndpointKind::Unix);
     // The receiver's certificate begins with the sender's stations, and names the sender's
     // segments, too.
-    let relayed = flow(&report, &EndKind::Tcp, &EndKind::Unix)
+    let relayed = flow(&report, &EndpointKind::Tcp, &EndpointKind::Unix)
         .certificate
         .as_ref()
         .expect("it moved");
@@ -153,13 +156,13 @@ fn peek_is_reported_with_its_line() {
     }) else {
         return;
     };
-    let looks = &report.looks;
+    let looks = &report.peeks;
     let peek = looks
         .iter()
         .find(|look| look.operation == "peek")
         .unwrap_or_else(|| panic!("{looks:#?}"));
     assert_eq!((peek.bytes, peek.calls, peek.code.as_str()), (16, 1, "ZC31"));
-    let place = peek.place.as_ref().expect("a line");
+    let place = peek.call_site.as_ref().expect("a line");
     assert!(place.file.ends_with("tests/trace/journal.rs"), "{place:?}");
     assert_eq!(place.line, LINE.load(Relaxed));
     let range = peek.range.expect("one segment");
@@ -167,7 +170,7 @@ fn peek_is_reported_with_its_line() {
     assert!(peek.segment.is_some() && peek.first_unix_ms.is_some());
     let sums: Vec<_> = looks.iter().filter(|look| look.operation == "crc32c").collect();
     assert_eq!(sums.iter().map(|look| look.bytes).sum::<u64>(), 70_000, "{looks:#?}");
-    assert_all_named(&report, &EndKind::File, &EndKind::Tcp);
+    assert_all_named(&report, &EndpointKind::File, &EndpointKind::Tcp);
     assert_no_doubts(&report);
 }
 
@@ -185,21 +188,21 @@ fn peek_at_part_of_a_file_is_reported_with_its_line() {
     }) else {
         return;
     };
-    let looks = &report.looks;
+    let looks = &report.peeks;
     let look = looks
         .iter()
         .find(|look| look.without_pipe)
         .unwrap_or_else(|| panic!("{looks:#?}"));
     assert_eq!((look.bytes, look.calls, look.code.as_str()), (100, 1, "ZC31"));
     assert_eq!((look.operation.as_str(), look.flow), ("peek", None));
-    let place = look.place.as_ref().expect("a line");
+    let place = look.call_site.as_ref().expect("a line");
     assert!(place.file.ends_with("tests/trace/journal.rs"), "{place:?}");
     assert_eq!(place.line, line.load(Relaxed));
     assert_eq!(look.range.map(|range| (range.start, range.end)), Some((200, 300)));
     assert!(look.segment.is_some() && look.first_unix_ms.is_some());
     assert!(report.to_json().contains("\"without_pipe\":true"));
     // The kernel's own account has the read, as one of a file.
-    assert!(totals(&report, &EndKind::File, &EndKind::Memory).total() >= 100);
+    assert!(totals(&report, &EndpointKind::File, &EndpointKind::Memory).total() >= 100);
     assert_no_doubts(&report);
 }
 
@@ -242,17 +245,20 @@ fn clones_slices_and_vmspliced_pages_keep_their_names() {
     }) else {
         return;
     };
-    for flow in flows(&report, &EndKind::File, &EndKind::Tcp) {
+    for flow in flows(&report, &EndpointKind::File, &EndpointKind::Tcp) {
         let certificate = flow.certificate.as_ref().expect("it moved");
         let names = names(certificate);
         assert_eq!(
             (&names.agreement, names.bytes),
-            (&LedgerWord::Agrees, certificate.bytes),
+            (&JournalAgreement::Agrees, certificate.bytes),
             "{names:?}"
         );
     }
     assert!(
-        report.segments.iter().all(|row| row.agreement == LedgerWord::Agrees),
+        report
+            .segments
+            .iter()
+            .all(|row| row.agreement == JournalAgreement::Agrees),
         "{:#?}",
         report.segments
     );
@@ -284,19 +290,22 @@ fn bytes_from_before_the_journal_is_read_have_no_name() {
     }) else {
         return;
     };
-    assert_eq!(totals(&report, &EndKind::File, &EndKind::Tcp), moved(LEN));
+    assert_eq!(totals(&report, &EndpointKind::File, &EndpointKind::Tcp), moved(LEN));
     assert!(
-        report.segments.iter().all(|row| row.agreement == LedgerWord::Agrees),
+        report
+            .segments
+            .iter()
+            .all(|row| row.agreement == JournalAgreement::Agrees),
         "{:#?}",
         report.segments
     );
-    if let Some(names) = flow(&report, &EndKind::File, &EndKind::Tcp)
+    if let Some(names) = flow(&report, &EndpointKind::File, &EndpointKind::Tcp)
         .certificate
         .as_ref()
         .and_then(|c| c.segments().next())
     {
         assert!(
-            names.agreement == LedgerWord::Agrees || !names.why.is_empty(),
+            names.agreement == JournalAgreement::Agrees || !names.detail.is_empty(),
             "{names:?}"
         );
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bufferlist::{BufferList, Limits, Sink, Source, Step, Transfer, journal};
 use zctrace_probes::probe::{SetupErrorKind, announce};
 use zctrace_probes::trace::{Options, Tracer};
-use zctrace_report::{Certificate, EndKind, LedgerWord, Report};
+use zctrace_report::{Certificate, EndpointKind, JournalAgreement, Report};
 
 use crate::child::{Child, attach, is_child, signal_ready};
 use crate::fixtures::page_sized_connection;
@@ -84,12 +84,15 @@ fn assert_named(report: &Report, bytes: u64) {
         .filter_map(|flow| flow.certificate.as_ref())
         .flat_map(Certificate::segments)
         .map(|names| {
-            assert_eq!(names.agreement, LedgerWord::Agrees, "{names:?}");
+            assert_eq!(names.agreement, JournalAgreement::Agrees, "{names:?}");
             names.bytes
         })
         .sum();
     assert_eq!(named, bytes, "{:#?}", report.flows);
-    let disagree = report.segments.iter().find(|row| row.agreement != LedgerWord::Agrees);
+    let disagree = report
+        .segments
+        .iter()
+        .find(|row| row.agreement != JournalAgreement::Agrees);
     assert!(disagree.is_none(), "{disagree:?}");
 }
 
@@ -127,12 +130,12 @@ fn peek_is_reported_while_the_program_runs() {
     });
     let began = Instant::now();
     let told = |report: &Report| {
-        let mut looks = report.looks.iter();
-        looks.any(|look| look.operation == "to_bytes" && look.bytes >= 200 && look.place.is_some())
+        let mut looks = report.peeks.iter();
+        looks.any(|look| look.operation == "to_bytes" && look.bytes >= 200 && look.call_site.is_some())
     };
     let mut report = tracer.report(100);
     while !told(&report) {
-        assert!(began.elapsed() < TIMEOUT, "{:#?}", report.looks);
+        assert!(began.elapsed() < TIMEOUT, "{:#?}", report.peeks);
         std::thread::sleep(Duration::from_millis(1));
         report = tracer.report(100);
     }
@@ -144,7 +147,7 @@ fn peek_is_reported_while_the_program_runs() {
     let report = tracer.finish(100);
     report.check().expect("the numbers add up");
     let look = report
-        .looks
+        .peeks
         .iter()
         .find(|look| look.operation == "to_bytes")
         .expect("told");
@@ -172,24 +175,24 @@ fn operations_of_a_killed_program_are_named() {
         child.kill();
     });
     let Some(report) = report else { return };
-    let moved = totals(&report, &EndKind::File, &EndKind::Tcp).moved;
+    let moved = totals(&report, &EndpointKind::File, &EndpointKind::Tcp).moved;
     assert!(moved >= LEN, "{moved}");
     let wrong = report
         .segments
         .iter()
-        .find(|row| row.agreement == LedgerWord::Disagrees);
+        .find(|row| row.agreement == JournalAgreement::Disagrees);
     assert!(wrong.is_none(), "{wrong:?}");
     let certificates = report.flows.iter().filter_map(|flow| flow.certificate.as_ref());
     let names: Vec<_> = certificates.flat_map(Certificate::segments).collect();
     assert!(
-        names.iter().all(|names| names.agreement != LedgerWord::Disagrees),
+        names.iter().all(|names| names.agreement != JournalAgreement::Disagrees),
         "{names:?}"
     );
     // The process may have been killed in the middle of its last record.
     assert!(
         names
             .iter()
-            .any(|names| names.agreement == LedgerWord::Agrees && names.bytes == LEN),
+            .any(|names| names.agreement == JournalAgreement::Agrees && names.bytes == LEN),
         "{names:?}"
     );
 }
@@ -228,9 +231,9 @@ fn forked_child_has_its_own_names() {
     let Some(report) = report else { return };
     let mut pids: Vec<u32> = report.segments.iter().filter_map(|row| row.pid).collect();
     pids.dedup();
-    assert_eq!(pids.len(), 2, "{pids:?}\n{:#?}", report.coverage.not_observed);
+    assert_eq!(pids.len(), 2, "{pids:?}\n{:#?}", report.coverage.not_covered);
     for row in &report.segments {
-        assert_eq!(row.agreement, LedgerWord::Agrees, "{row:?}");
+        assert_eq!(row.agreement, JournalAgreement::Agrees, "{row:?}");
     }
     let mut whole = std::collections::BTreeSet::new();
     for flow in &report.flows {
@@ -277,15 +280,18 @@ fn missing_journal_is_reported_once_and_is_no_error() {
     let _exclusive = exclusive();
     let report = met(TEST, &[(journal::ENV_VAR, "0")]);
     let Some(report) = report else { return };
-    assert_eq!(totals(&report, &EndKind::File, &EndKind::Tcp), moved(LEN as usize));
+    assert_eq!(
+        totals(&report, &EndpointKind::File, &EndpointKind::Tcp),
+        moved(LEN as usize)
+    );
     assert!(report.segments.is_empty());
     let said: Vec<_> = report
         .coverage
-        .not_observed
+        .not_covered
         .iter()
-        .filter(|row| row.what.contains("BUFFERLIST_JOURNAL=0"))
+        .filter(|row| row.operation.contains("BUFFERLIST_JOURNAL=0"))
         .collect();
-    assert_eq!(said.len(), 1, "{:#?}", report.coverage.not_observed);
+    assert_eq!(said.len(), 1, "{:#?}", report.coverage.not_covered);
 }
 
 #[test]
@@ -394,9 +400,12 @@ fn fake_journal_files_are_rejected_with_a_reason() {
         // Its own journal is off, so that only the forged one exists.
         let report = met(TEST, &[("HOSTILE", kind), (journal::ENV_VAR, "0")]);
         let Some(report) = report else { return };
-        assert_eq!(totals(&report, &EndKind::File, &EndKind::Tcp), moved(LEN as usize));
-        let rows = &report.coverage.not_observed;
-        assert!(rows.iter().any(|row| row.what.contains(says)), "{kind}: {rows:#?}");
+        assert_eq!(
+            totals(&report, &EndpointKind::File, &EndpointKind::Tcp),
+            moved(LEN as usize)
+        );
+        let rows = &report.coverage.not_covered;
+        assert!(rows.iter().any(|row| row.operation.contains(says)), "{kind}: {rows:#?}");
         assert!(report.segments.is_empty());
     }
 }
@@ -440,7 +449,10 @@ fn overwritten_journal_changes_no_verdict() {
     let _exclusive = exclusive();
     let report = scribbled(TEST);
     let Some(report) = report else { return };
-    assert_eq!(totals(&report, &EndKind::File, &EndKind::Tcp), moved(20 * LEN as usize));
+    assert_eq!(
+        totals(&report, &EndpointKind::File, &EndpointKind::Tcp),
+        moved(20 * LEN as usize)
+    );
 }
 
 /// Like `traced_child`, for a journal that reports lost records.

@@ -2,7 +2,7 @@
 
 use zctrace_probes::probe::{SetupErrorKind, drop_capabilities};
 use zctrace_probes::trace::{Options, Tracer};
-use zctrace_report::EndKind::{File, Memory, Tcp};
+use zctrace_report::EndpointKind::{File, Memory, Tcp};
 
 use crate::child::{Child, is_child, signal_ready};
 use crate::fixtures::{file_with, pattern, receive, sendfile_all, tcp_connection};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::copy_file_range;
-use zctrace_report::EndKind::{DirectFile, File, Memory, Tcp};
+use zctrace_report::EndpointKind::{DirectFile, File, Memory, Tcp};
 
 use crate::child::{self, is_child};
 use crate::fixtures::{
@@ -41,7 +41,7 @@ fn sendfile_to_a_direct_file() {
         .certificate
         .as_ref()
         .expect("a certificate");
-    assert_eq!(certificate.cannot_back_moved(), None);
+    assert_eq!(certificate.moved_weakness(), None);
     assert_eq!(certificate.horizon, "the block layer");
 }
 
@@ -96,7 +96,7 @@ fn a_direct_file_to_tcp() {
         .certificate
         .as_ref()
         .expect("a certificate");
-    assert_eq!(certificate.cannot_back_moved(), None);
+    assert_eq!(certificate.moved_weakness(), None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::copy_file_range;
 use rustix::io::read;
 use rustix::pipe::{SpliceFlags, tee};
-use zctrace_report::EndKind::{DirectFile, File, Memory, Null, Tcp};
+use zctrace_report::EndpointKind::{DirectFile, File, Memory, Null, Tcp};
 
 use crate::fixtures::{
     file_with, memfd, null, open_direct, pattern, pipe, pipe_with_slots, receive, sendfile_all, splice_all,
@@ -37,7 +37,7 @@ fn a_page_cache_keeps_its_own_copy() {
     let edges = report
         .edges
         .iter()
-        .filter(|edge| edge.to.of.kind == zctrace_report::EndKind::Pipe);
+        .filter(|edge| edge.to.endpoint.kind == zctrace_report::EndpointKind::Pipe);
     let into_the_pipe: u64 = edges.map(|edge| edge.account.moved).sum();
     assert_eq!(into_the_pipe, 2 * LEN as u64, "up to the pipe no byte was copied");
 }
@@ -157,7 +157,7 @@ fn one_pipe_for_two_sinks() {
         "{:?}",
         reasons(&report, &File, &DirectFile)
     );
-    assert!(report.looks.is_empty(), "{:?}", report.looks);
+    assert!(report.peeks.is_empty(), "{:?}", report.peeks);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn peek_is_no_flow() {
     );
     assert!(flows(&report, &File, &Memory).is_empty(), "{:#?}", report.flows);
     let looks: Vec<_> = report
-        .looks
+        .peeks
         .iter()
         .map(|look| (look.code.as_str(), look.bytes, look.calls))
         .collect();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
-use zctrace_report::EndKind::{DirectFile, File, Memory, Tcp};
+use zctrace_report::EndpointKind::{DirectFile, File, Memory, Tcp};
 
 use crate::fixtures::{
     file_with, memfd, open_direct, page_sized_connection, pattern, pipe, pipe_with_slots, receive, sendfile_all,
@@ -110,7 +110,7 @@ fn relay_between_connections() {
         reasons(&report, &Tcp, &Tcp)
     );
     let certificate = flow(&report, &Tcp, &Tcp).certificate.as_ref().expect("a certificate");
-    assert_eq!(certificate.cannot_back_moved(), None);
+    assert_eq!(certificate.moved_weakness(), None);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn five_stations(test: &str, len: usize) {
             .all(|hop| hop.bytes == bytes && hop.pages == pages),
         "{certificate:#?}"
     );
-    assert_eq!(certificate.cannot_back_moved(), None);
+    assert_eq!(certificate.moved_weakness(), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use zctrace_report::EndKind::{DirectFile, File, Memory, Unix};
+use zctrace_report::EndpointKind::{DirectFile, File, Memory, Unix};
 
 use crate::fixtures::{
     file_with, open_direct, pattern, pipe_with_slots, receive, sendfile_all, splice_all, splice_once, splice_through,
@@ -73,7 +73,7 @@ fn file_to_unix_to_a_direct_file() {
         .certificate
         .as_ref()
         .expect("a certificate");
-    assert_eq!(certificate.cannot_back_moved(), None);
+    assert_eq!(certificate.moved_weakness(), None);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use zctrace_probes::probe::announce;
 use zctrace_probes::trace::{Options, Tracer};
-use zctrace_report::EndKind::{File, Null, Pipe as InPipe};
+use zctrace_report::EndpointKind::{File, Null, Pipe as InPipe};
 use zctrace_report::{Call, Report};
 
 use crate::fixtures::{memfd, null, pattern, pipe, splice_once};

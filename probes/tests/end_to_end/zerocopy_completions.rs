@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use rustix::net::{RecvFlags, recv};
-use zctrace_report::{Notice, NoticeBy, Report};
+use zctrace_report::{CompletionSource, Report, ZerocopySummary};
 
 use crate::fixtures::{receive, send_queue, send_zerocopy, set_int, static_pages, tcp_connection};
 use crate::harness::{exclusive, traced};
@@ -19,16 +19,21 @@ fn send(socket: &TcpStream, memory: &'static [u8], flags: i32) -> bool {
 /// Returns the completions of connections, which must all belong to this process.
 fn of_connections(report: &Report) -> (u64, u64) {
     let own = std::process::id();
-    let all = report.notices.iter();
-    let all: Vec<&Notice> = all.filter(|notice| notice.by == NoticeBy::ErrorQueue).collect();
+    let all = report.zerocopy_completions.iter();
+    let all: Vec<&ZerocopySummary> = all
+        .filter(|notice| notice.source == CompletionSource::ErrorQueue)
+        .collect();
     for notice in &all {
-        assert_eq!((notice.pid, notice.not_asked), (own, 0), "{notice:?}");
+        assert_eq!((notice.pid, notice.unreported_sends), (own, 0), "{notice:?}");
         assert!(
             notice.to.as_ref().is_some_and(|to| to.name.starts_with("127.0.0.1:")),
             "{notice:?}"
         );
     }
-    (all.iter().map(|n| n.sends).sum(), all.iter().map(|n| n.copied).sum())
+    (
+        all.iter().map(|n| n.sends).sum(),
+        all.iter().map(|n| n.copied_sends).sum(),
+    )
 }
 
 #[test]
@@ -56,7 +61,7 @@ fn completions_that_are_not_read_are_counted() {
         of_connections(&report),
         (SENDS as u64, SENDS as u64),
         "{:?}",
-        report.notices
+        report.zerocopy_completions
     );
 }
 
@@ -84,7 +89,7 @@ fn completions_that_are_read_are_counted_once() {
     }) else {
         return;
     };
-    assert_eq!(of_connections(&report), (5, 5), "{:?}", report.notices);
+    assert_eq!(of_connections(&report), (5, 5), "{:?}", report.zerocopy_completions);
 }
 
 #[test]
@@ -113,12 +118,12 @@ fn unsent_bytes_were_not_copied() {
     assert!(
         told >= sends && told <= sends + 1,
         "{told} of {sends}: {:?}",
-        report.notices
+        report.zerocopy_completions
     );
     assert!(
         copied > 0 && copied < told,
         "what left was copied, what did not was not: {:?}",
-        report.notices
+        report.zerocopy_completions
     );
 }
 

@@ -50,8 +50,8 @@ fn curl_discards_what_it_writes_to_dev_null() {
     let headers = numbers(&trace.path("figures"))[0];
     let report = trace.finish();
     assert_both(&report, TCP, MEMORY, &copied(headers + LEN as u64));
-    let null = crate::totals::any(&zctrace_report::EndKind::Null);
+    let null = crate::totals::any(&zctrace_report::EndpointKind::Null);
     let mut wanted = zctrace_report::Account::default();
-    wanted.neither.discarded = LEN as u64;
+    wanted.excluded.discarded = LEN as u64;
     assert_both(&report, MEMORY, null, &wanted);
 }

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use zctrace_contract::Reason;
-use zctrace_report::EndKind;
+use zctrace_report::EndpointKind;
 
 use crate::harness::{Trace, free_address, numbers};
 use crate::nginx::Server;
@@ -72,7 +72,7 @@ fn haproxy_moves_what_it_splices() {
     // Whole pages are never in the linear part, and nearly all of a file is whole pages.
     assert!(into.copied < spliced / 100, "{}", overview(&report));
     assert_eq!(
-        flows(&report, any(&EndKind::Pipe), TCP).total(),
+        flows(&report, any(&EndpointKind::Pipe), TCP).total(),
         0,
         "{}",
         overview(&report)

@@ -113,7 +113,7 @@ fn nginx_with_sendfile_moves_the_file_and_copies_headers() {
     assert_eq!(flows(&report, file(&path), MEMORY).total(), 0, "{}", overview(&report));
     for flow in report.flows.iter().filter(|flow| flow.account.moved > 0) {
         assert_eq!(
-            flow.certificate.as_ref().and_then(Certificate::cannot_back_moved),
+            flow.certificate.as_ref().and_then(Certificate::moved_weakness),
             None,
             "{flow:#?}"
         );
@@ -130,7 +130,7 @@ fn nginx_without_sendfile_copies_everything_twice() {
     assert_both(&report, file(&path), MEMORY, &copied(figures.bodies));
     assert_both(&report, MEMORY, TCP, &copied(figures.headers + figures.bodies));
     assert_both(&report, TCP, MEMORY, &copied(figures.requests));
-    let anything = zctrace_report::EndKind::File;
+    let anything = zctrace_report::EndpointKind::File;
     assert_eq!(flows(&report, any(&anything), TCP).total(), 0, "{}", overview(&report));
 }
 

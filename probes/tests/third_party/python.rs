@@ -1,6 +1,6 @@
 //! python3's own functions for passing on files: `socket.sendfile` and `shutil`.
 
-use zctrace_report::{EndKind, Report};
+use zctrace_report::{EndpointKind, Report};
 
 use crate::harness::Trace;
 use crate::totals::{MEMORY, TCP, any, assert_both, copied, edges, file, flows, moved, overview};
@@ -63,7 +63,7 @@ fn python_copyfile_copies_in_the_kernel() {
     };
     assert_both(&report, file(&source), file(&sink), &copied(LEN as u64));
     assert_eq!(
-        flows(&report, MEMORY, any(&EndKind::File)).total(),
+        flows(&report, MEMORY, any(&EndpointKind::File)).total(),
         0,
         "{}",
         overview(&report)

@@ -3,39 +3,39 @@
 use std::path::Path;
 
 use zctrace_contract::Reason;
-use zctrace_report::{Account, End, EndKind, ReasonCode, Report};
+use zctrace_report::{Account, Endpoint, EndpointKind, ReasonCode, Report};
 
 /// An endpoint: its kind, and its name if that matters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndpointMatch<'a> {
-    kind: &'a EndKind,
+    kind: &'a EndpointKind,
     path: Option<&'a Path>,
 }
 
-pub(crate) const MEMORY: EndpointMatch<'_> = any(&EndKind::Memory);
-pub(crate) const TCP: EndpointMatch<'_> = any(&EndKind::Tcp);
-pub(crate) const PIPE: EndpointMatch<'_> = any(&EndKind::Pipe);
+pub(crate) const MEMORY: EndpointMatch<'_> = any(&EndpointKind::Memory);
+pub(crate) const TCP: EndpointMatch<'_> = any(&EndpointKind::Tcp);
+pub(crate) const PIPE: EndpointMatch<'_> = any(&EndpointKind::Pipe);
 
-pub(crate) const fn any(kind: &EndKind) -> EndpointMatch<'_> {
+pub(crate) const fn any(kind: &EndpointKind) -> EndpointMatch<'_> {
     EndpointMatch { kind, path: None }
 }
 
 pub(crate) fn file(path: &Path) -> EndpointMatch<'_> {
     EndpointMatch {
-        kind: &EndKind::File,
+        kind: &EndpointKind::File,
         path: Some(path),
     }
 }
 
 pub(crate) fn direct_file(path: &Path) -> EndpointMatch<'_> {
     EndpointMatch {
-        kind: &EndKind::DirectFile,
+        kind: &EndpointKind::DirectFile,
         path: Some(path),
     }
 }
 
 impl EndpointMatch<'_> {
-    fn is(&self, end: &End) -> bool {
+    fn is(&self, end: &Endpoint) -> bool {
         end.kind == *self.kind && self.path.is_none_or(|path| Path::new(&end.name) == path)
     }
 }
@@ -44,7 +44,7 @@ impl EndpointMatch<'_> {
 pub(crate) fn edges(report: &Report, from: EndpointMatch<'_>, to: EndpointMatch<'_>) -> Account {
     let mut sum = Account::default();
     for edge in &report.edges {
-        if from.is(&edge.from.of) && to.is(&edge.to.of) {
+        if from.is(&edge.from.endpoint) && to.is(&edge.to.endpoint) {
             sum += &edge.account;
         }
     }
@@ -104,7 +104,7 @@ pub(crate) fn overview(report: &Report) -> String {
             moved,
             copied,
             unknown,
-            neither,
+            excluded: neither,
         } = account;
         format!(
             "moved {moved} copied {copied} unknown {unknown} neither {}",
@@ -112,7 +112,7 @@ pub(crate) fn overview(report: &Report) -> String {
         )
     };
     let edges = report.edges.iter().map(|edge| {
-        let (from, to) = (&edge.from.of, &edge.to.of);
+        let (from, to) = (&edge.from.endpoint, &edge.to.endpoint);
         format!(
             "edge {:?} {} {from} → {to}: {} calls, {}\n",
             edge.pid,

@@ -14,7 +14,7 @@ use zctrace_evidence::{Engine, Input, TraceHeader};
 use zctrace_recording::{Reader, Replay};
 use zctrace_records::decode::{Record, RecordRef};
 use zctrace_records::{Call, MAPPING_NOT_READ, PageRange, PageRecord, PageRun, RecordHeader, station_kind};
-use zctrace_report::{EndKind, Report};
+use zctrace_report::{EndpointKind, Report};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat").join(name)
@@ -41,7 +41,7 @@ fn a_recording_of_version_1_0_says_what_it_said() {
         "it says something else: bless it and read the difference"
     );
     assert_eq!(report.check(), Ok(()));
-    let sum = |to: &EndKind| {
+    let sum = |to: &EndpointKind| {
         let flows = report.flows.iter().filter(|flow| flow.to.kind == *to);
         flows.fold((0, 0, 0), |sum, flow| {
             (
@@ -51,7 +51,7 @@ fn a_recording_of_version_1_0_says_what_it_said() {
             )
         })
     };
-    assert_eq!(sum(&EndKind::Tcp), (512 << 10, 256 << 10, 0));
+    assert_eq!(sum(&EndpointKind::Tcp), (512 << 10, 256 << 10, 0));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn it_can_be_gone_to_any_time_of_it_and_back() {
         assert_eq!(replay.now_ns(), at);
         let report = replay.report(30);
         assert_eq!(report.check(), Ok(()), "at {at}");
-        assert_eq!(report.made_by.duration_ns, at);
+        assert_eq!(report.provenance.duration_ns, at);
         payload.push(report.totals().payload);
         // As if it had been played to there alone.
         let mut alone = Replay::open(path("send-1.0.zct")).expect("a recording");

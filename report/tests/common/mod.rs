@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use zctrace_contract::Reason;
 use zctrace_report::{
-    Account, Alive, ByteRange, Call, Cause, Certificate, Custody, Digest, Edge, End, EndKind, Fact, Flow, Hop,
-    LedgerWord, Level, Look, Loss, MadeFor, NotObserved, OracleWord, PageExample, Pipe, PipeLimits, Place, Process,
-    Report, Scope, ScopeKind, Segment, SegmentNames, Shown, Station, StationKind, Tier,
+    Account, ByteRange, Call, CallSite, Cause, Certificate, Custody, Digest, Edge, Endpoint, EndpointKind, Fact,
+    FactStatus, Flow, Hop, JournalAgreement, Level, Loss, NotCovered, OracleVerdict, PageExample, Peek, Pipe,
+    PipeLimits, Process, ProofKind, Report, Scope, ScopeKind, Segment, SegmentNames, Station, StationKind, Subcommand,
+    Tier,
 };
 
 const MIB: u64 = 1 << 20;
@@ -31,8 +32,8 @@ pub(crate) fn assert_committed(name: &str, content: &str) {
     test_support::assert_snapshot(committed(name), content);
 }
 
-fn end(kind: EndKind, name: &str) -> End {
-    End::new(kind, name)
+fn end(kind: EndpointKind, name: &str) -> Endpoint {
+    Endpoint::new(kind, name)
 }
 
 /// What `zctrace demo` writes without privileges.
@@ -40,66 +41,69 @@ pub(crate) fn demo() -> Report {
     let mut scope = Scope::new(ScopeKind::Library);
     scope.pids = vec![4711];
     let mut report = Report::new(Tier::L, scope);
-    report.made_by.command = Some(MadeFor::Demo);
-    report.made_by.zctrace = "0.1.0".to_owned();
-    report.made_by.kernel = "6.18.44".to_owned();
-    report.made_by.started_unix_ms = Some(1_795_435_471_118);
-    report.made_by.duration_ns = 812_345_678;
+    report.provenance.command = Some(Subcommand::Demo);
+    report.provenance.zctrace_version = "0.1.0".to_owned();
+    report.provenance.kernel_release = "6.18.44".to_owned();
+    report.provenance.started_unix_ms = Some(1_795_435_471_118);
+    report.provenance.duration_ns = 812_345_678;
 
     let mut relay = Flow::new(
-        end(EndKind::Tcp, "127.0.0.1:40112"),
-        end(EndKind::Tcp, "127.0.0.1:40114"),
+        end(EndpointKind::Tcp, "127.0.0.1:40112"),
+        end(EndpointKind::Tcp, "127.0.0.1:40114"),
     );
     relay.name = Some("TCP → pipe → TCP".to_owned());
-    relay.path = vec![EndKind::Tcp, EndKind::Pipe, EndKind::Tcp];
+    relay.path = vec![EndpointKind::Tcp, EndpointKind::Pipe, EndpointKind::Tcp];
     relay.call_names = vec![Call::Splice];
     relay.calls = 2048;
     relay.set_account(Account::new(64 * MIB, 0, 0));
-    relay.looked = 65_536;
-    relay.oracle = Some(OracleWord::Shared);
+    relay.peeked_bytes = 65_536;
+    relay.oracle = Some(OracleVerdict::Shared);
     relay.content_ok = Some(true);
     let relay = report.add_flow(relay);
 
-    let mut buffered = Flow::new(end(EndKind::File, "/tmp/zc/a.bin"), end(EndKind::File, "/tmp/zc/b.bin"));
+    let mut buffered = Flow::new(
+        end(EndpointKind::File, "/tmp/zc/a.bin"),
+        end(EndpointKind::File, "/tmp/zc/b.bin"),
+    );
     buffered.name = Some("file → pipe → buffered file".to_owned());
-    buffered.path = vec![EndKind::File, EndKind::Pipe, EndKind::File];
+    buffered.path = vec![EndpointKind::File, EndpointKind::Pipe, EndpointKind::File];
     buffered.call_names = vec![Call::Splice];
     buffered.calls = 2048;
     buffered.set_account(Account::new(0, 64 * MIB, 0));
     buffered.reasons = vec![Cause::new(Reason::PageCacheSink, 64 * MIB, 1024)];
-    buffered.oracle = Some(OracleWord::Private);
+    buffered.oracle = Some(OracleVerdict::Private);
     buffered.content_ok = Some(true);
     report.add_flow(buffered);
 
     let mut direct = Flow::new(
-        end(EndKind::File, "/tmp/zc/a.bin"),
-        end(EndKind::DirectFile, "/tmp/zc/c.bin"),
+        end(EndpointKind::File, "/tmp/zc/a.bin"),
+        end(EndpointKind::DirectFile, "/tmp/zc/c.bin"),
     );
     direct.name = Some("file → pipe → disk".to_owned());
-    direct.path = vec![EndKind::File, EndKind::Pipe, EndKind::DirectFile];
+    direct.path = vec![EndpointKind::File, EndpointKind::Pipe, EndpointKind::DirectFile];
     direct.call_names = vec![Call::Splice];
     direct.calls = 2048;
     direct.set_account(Account::new(0, 0, 64 * MIB));
     direct.reasons = vec![Cause::new(Reason::DirectDevice, 64 * MIB, 1024)];
-    direct.oracle = Some(OracleWord::NotAsked);
+    direct.oracle = Some(OracleVerdict::NotTested);
     direct.content_ok = Some(true);
     report.add_flow(direct);
 
-    let mut look = Look::new(65_536, 1);
+    let mut look = Peek::new(65_536, 1);
     look.flow = Some(relay);
-    look.place = Some(Place {
+    look.call_site = Some(CallSite {
         file: "src/ingest.rs".to_owned(),
         line: 88,
-        ..Place::default()
+        ..CallSite::default()
     });
     look.operation = "to_bytes".to_owned();
-    look.how = "tee(2) then read(2)".to_owned();
+    look.method = "tee(2) then read(2)".to_owned();
     look.segment = Some(17);
     look.range = Some(ByteRange::from(0..65_536));
     look.pid = Some(4711);
     look.thread = "ingest-2".to_owned();
     look.first_unix_ms = Some(1_795_435_471_118);
-    report.looks.push(look);
+    report.peeks.push(look);
     report.finish(50);
     report
 }
@@ -110,15 +114,15 @@ pub(crate) fn run() -> Report {
     scope.pids = vec![812];
     scope.follow = true;
     let mut report = Report::new(Tier::T0, scope);
-    report.made_by.command = Some(MadeFor::Run);
-    report.made_by.zctrace = "0.1.0".to_owned();
-    report.made_by.kernel = "6.18.44".to_owned();
-    report.made_by.object = Some("3f9c27e1".to_owned());
-    report.made_by.started_unix_ms = Some(1_795_435_471_000);
-    report.made_by.duration_ns = 10_000_000_000;
+    report.provenance.command = Some(Subcommand::Run);
+    report.provenance.zctrace_version = "0.1.0".to_owned();
+    report.provenance.kernel_release = "6.18.44".to_owned();
+    report.provenance.object_hash = Some("3f9c27e1".to_owned());
+    report.provenance.started_unix_ms = Some(1_795_435_471_000);
+    report.provenance.duration_ns = 10_000_000_000;
 
-    let video = end(EndKind::File, "/srv/video/*");
-    let mut http = end(EndKind::Tcp, "");
+    let video = end(EndpointKind::File, "/srv/video/*");
+    let mut http = end(EndpointKind::Tcp, "");
     http.port = Some(80);
     let mut https = http.clone();
     https.port = Some(443);
@@ -132,17 +136,17 @@ pub(crate) fn run() -> Report {
     sent.certificate = Some(certificate(&video, &http, 48 * MIB));
     let sent = report.add_flow(sent);
 
-    let mut tls = Flow::new(end(EndKind::Memory, ""), https);
+    let mut tls = Flow::new(end(EndpointKind::Memory, ""), https);
     tls.process = "nginx".to_owned();
     tls.folded = 310;
     tls.call_names = vec![Call::Write];
     tls.calls = 172_800;
     tls.set_account(Account::new(0, 2700 * MIB, 0));
     let mut from_memory = Cause::new(Reason::FromMemory, 2700 * MIB, 172_800);
-    from_memory.place = Some(Place {
+    from_memory.call_site = Some(CallSite {
         function: Some("SSL_write".to_owned()),
         object: Some("libssl.so.3".to_owned()),
-        ..Place::default()
+        ..CallSite::default()
     });
     tls.reasons = vec![from_memory];
     report.add_flow(tls);
@@ -153,13 +157,13 @@ pub(crate) fn run() -> Report {
     queued.call_names = vec![Call::Sendfile];
     queued.calls = 3;
     let mut account = Account::new(MIB, 0, 1_400_000);
-    account.neither.zero = 8192;
+    account.excluded.zero = 8192;
     queued.set_account(account);
     queued.reasons = vec![Cause::new(Reason::StillQueued, 1_400_000, 2)];
     queued.certificate = Some(certificate(&video, &http, MIB));
     report.add_flow(queued);
 
-    let mut requests = Flow::new(http.clone(), end(EndKind::Memory, ""));
+    let mut requests = Flow::new(http.clone(), end(EndpointKind::Memory, ""));
     requests.process = "nginx".to_owned();
     requests.folded = 1912;
     requests.call_names = vec![Call::Recv];
@@ -186,20 +190,20 @@ pub(crate) fn run() -> Report {
     segment.ranges = vec![ByteRange::from(0..MIB)];
     segment.flow = Some(sent);
     segment.operation = "fill".to_owned();
-    segment.place = Some(Place {
+    segment.call_site = Some(CallSite {
         file: "src/serve.rs".to_owned(),
         line: 41,
-        ..Place::default()
+        ..CallSite::default()
     });
     segment.pipe = Some(90_124);
-    segment.agreement = LedgerWord::Agrees;
+    segment.agreement = JournalAgreement::Agrees;
     report.segments.push(segment);
 
     report.pipes.push(Pipe {
-        used: 15,
-        most_used: 16,
+        used_slots: 15,
+        max_used_slots: 16,
         bytes: Some(61_440),
-        resized: 1,
+        resizes: 1,
         calls: 2048,
         pids: vec![813],
         processes: vec!["nginx".to_owned()],
@@ -213,8 +217,8 @@ pub(crate) fn run() -> Report {
     });
 
     let mut worker = Process::new(813, "nginx");
-    worker.parent = Some(812);
-    worker.own_pid = Some(7);
+    worker.parent_pid = Some(812);
+    worker.ns_pid = Some(7);
     worker.cgroup = Some("/system.slice/nginx.service".to_owned());
     worker.threads = 1;
     worker.calls = 280_000;
@@ -225,22 +229,22 @@ pub(crate) fn run() -> Report {
 
     report.loss = Loss::default();
     report.coverage.facts = vec![
-        fact("pages in packets", "net_dev_start_xmit", Tier::T0, Alive::Yes),
+        fact("pages in packets", "net_dev_start_xmit", Tier::T0, FactStatus::Verified),
         Fact {
-            proven_unix_ms: None,
-            why_not: "needs fentry, which is refused here (EPERM)".to_owned(),
-            mend: "sudo zctrace doctor".to_owned(),
-            ..fact("splice by io_uring", "", Tier::T1, Alive::Absent)
+            verified_unix_ms: None,
+            missing_reason: "needs fentry, which is refused here (EPERM)".to_owned(),
+            hint: "sudo zctrace doctor".to_owned(),
+            ..fact("splice by io_uring", "", Tier::T1, FactStatus::Unavailable)
         },
     ];
-    report.coverage.not_observed = vec![NotObserved {
-        what: "splice by io_uring".to_owned(),
+    report.coverage.not_covered = vec![NotCovered {
+        operation: "splice by io_uring".to_owned(),
         calls: Some(2),
         bytes: None,
     }];
     report.overhead.own_cpu_ns = 110_000_000;
     report.overhead.reader_cpu_ns = 60_000_000;
-    report.overhead.programs_ns = Some(45_000_000);
+    report.overhead.bpf_programs_ns = Some(45_000_000);
     report.overhead.per_syscall_ns = Some(27.5);
     report.overhead.records = 211_200;
     report.overhead.record_bytes = 40_550_400;
@@ -249,27 +253,27 @@ pub(crate) fn run() -> Report {
     report
 }
 
-fn fact(name: &str, seen_by: &str, tier: Tier, alive: Alive) -> Fact {
+fn fact(name: &str, observed_by: &str, tier: Tier, status: FactStatus) -> Fact {
     Fact {
         name: name.to_owned(),
-        seen_by: seen_by.to_owned(),
+        observed_by: observed_by.to_owned(),
         tier,
-        alive,
-        proven_unix_ms: Some(1_795_428_271_000),
-        why_not: String::new(),
-        mend: String::new(),
+        status,
+        verified_unix_ms: Some(1_795_428_271_000),
+        missing_reason: String::new(),
+        hint: String::new(),
     }
 }
 
-fn certificate(from: &End, to: &End, bytes: u64) -> Certificate {
+fn certificate(from: &Endpoint, to: &Endpoint, bytes: u64) -> Certificate {
     let mut certificate = Certificate::new(Level::Digest, "eth0", bytes);
     let pages = bytes / 4096;
     let start = Station::new(StationKind::PageCache, from.clone());
-    let mut start = Hop::new(start, "sock_send_length", Tier::T0, Shown::Start, bytes);
+    let mut start = Hop::new(start, "sock_send_length", Tier::T0, ProofKind::Start, bytes);
     start.calls = 768;
     start.pages = pages;
     let sent = Station::new(StationKind::SkbFrag, to.clone());
-    let mut sent = Hop::new(sent, "net_dev_start_xmit", Tier::T0, Shown::Digest, bytes);
+    let mut sent = Hop::new(sent, "net_dev_start_xmit", Tier::T0, ProofKind::Digest, bytes);
     sent.calls = 1790;
     sent.pages = pages;
     sent.custody = Custody::Kept;
@@ -278,14 +282,14 @@ fn certificate(from: &End, to: &End, bytes: u64) -> Certificate {
         count: 48,
         ids: vec![17, 18, 19],
         pid: Some(814),
-        agreement: LedgerWord::Inconclusive,
-        why: "The journal of the program lost records.".to_owned(),
+        agreement: JournalAgreement::Inconclusive,
+        detail: "The journal of the program lost records.".to_owned(),
     });
     certificate.hops = vec![start, sent];
     certificate.digest = Some(Digest {
         checkpoints: bytes >> 20,
         equal: bytes >> 20,
-        every_bytes: MIB,
+        interval_bytes: MIB,
         full_records_one_in: 16,
     });
     certificate.examples = vec![PageExample {

@@ -52,7 +52,7 @@ impl ExecError {
 
 impl fmt::Display for ExecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&zctrace_report::text::printable(&self.reason))
+        f.write_str(&zctrace_report::format::printable(&self.reason))
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, value_parser};
-use zctrace_report::{Level, MadeFor};
+use zctrace_report::{Level, Subcommand};
 
 use super::usage_error;
 use crate::defaults;
@@ -185,7 +185,7 @@ pub(super) fn parse_target(matches: &ArgMatches) -> Result<Target, clap::Error> 
 }
 
 /// Parses a request, which folds no rows.
-pub(super) fn parse_request(matches: &ArgMatches, target: Target, made_for: MadeFor) -> Request {
+pub(super) fn parse_request(matches: &ArgMatches, target: Target, made_for: Subcommand) -> Request {
     Request {
         target,
         user: matches.get_one("user").cloned(),

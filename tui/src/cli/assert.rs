@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 use zctrace_contract::Reason;
-use zctrace_report::{Level, MadeFor};
+use zctrace_report::{Level, Subcommand};
 
 use super::args::{
     COMMAND_HELP, command_arg, file_arg, parse_format, parse_request, parse_rows, report_args, trace_args, values_of,
@@ -93,7 +93,7 @@ pub(super) fn parse(matches: &ArgMatches) -> Result<assert::Options, clap::Error
     if command.is_empty() {
         return Err(usage_error("no command to run"));
     }
-    let request = parse_request(matches, Target::Command(command), MadeFor::Assert);
+    let request = parse_request(matches, Target::Command(command), Subcommand::Assert);
     let to: Vec<Pattern> = values_of(matches, "to");
     // Untraced bytes would be mistaken for bytes that were not transferred.
     match request.level {

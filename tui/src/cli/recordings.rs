@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use zctrace_report::MadeFor;
+use zctrace_report::Subcommand;
 
 use super::{args, usage_error};
 use crate::commands::{replay, report};
@@ -112,7 +112,7 @@ fn until(help: &'static str) -> Arg {
 }
 
 pub(super) fn parse_record(matches: &ArgMatches) -> Result<Request, clap::Error> {
-    let request = args::parse_request(matches, args::parse_target(matches)?, MadeFor::Run);
+    let request = args::parse_request(matches, args::parse_target(matches)?, Subcommand::Run);
     Ok(Request {
         record: request.record.or_else(|| Some(PathBuf::from(RECORDING_FILE))),
         ..request

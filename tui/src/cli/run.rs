@@ -1,7 +1,7 @@
 //! `run`: definition and parsing.
 
 use clap::{Arg, ArgMatches, Command};
-use zctrace_report::MadeFor;
+use zctrace_report::Subcommand;
 
 use super::args::{
     COMMAND_HELP, file_arg, filter_arg, parse_format, parse_request, parse_rows, parse_target, parse_viewer_options,
@@ -60,7 +60,7 @@ pub(super) fn parse(matches: &ArgMatches) -> Result<run::Options, clap::Error> {
             },
             // Folding would discard names that the filter can test.
             rows: if filter.is_empty() { rows } else { usize::MAX },
-            ..parse_request(matches, target, MadeFor::Run)
+            ..parse_request(matches, target, Subcommand::Run)
         },
         format,
         file: matches.get_one("output").cloned(),

@@ -2,7 +2,7 @@
 
 use zctrace_contract::Reason;
 use zctrace_contract::reason::Class;
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use crate::render::text::wrap;
 use crate::{exit_code, terminal_io};

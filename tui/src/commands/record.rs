@@ -2,7 +2,7 @@
 //! report.
 
 use zctrace_report::Report;
-use zctrace_report::text::{count, size};
+use zctrace_report::format::{count, size};
 
 use crate::progress::{ProgressLine, print_waiting};
 use crate::recorder::printable_path;
@@ -41,7 +41,7 @@ pub(crate) fn run(request: &Request) -> u8 {
             let path = printable_path(path);
             terminal_io::eprint(&format!(
                 "recorded {:.1} s, {} records in {}: {path}; `zctrace report {path}` shows the report",
-                finished.report.made_by.duration_ns as f64 / 1e9,
+                finished.report.provenance.duration_ns as f64 / 1e9,
                 count(overhead.records),
                 size(summary.bytes),
             ));

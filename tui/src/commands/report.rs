@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zctrace_recording::{MAGIC, OpenError, Replay};
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 use zctrace_report::{ReadError, Report};
 
 use crate::filter::Filter;
@@ -113,7 +113,7 @@ fn replay_to_report(mut replay: Replay, options: &Options) -> (Report, u8) {
         usize::MAX
     };
     let mut report = replay.report(rows);
-    env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
+    env!("CARGO_PKG_VERSION").clone_into(&mut report.provenance.zctrace_version);
     (report, check_complete(&replay, &options.from))
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn print_read_error(path: &Path, error: &dyn std::fmt::Display) -> u8
 fn retain_flow(report: &mut Report, id: u64) {
     report.flows.retain(|flow| flow.id == id);
     report.edges.retain(|edge| edge.flow == Some(id));
-    report.looks.retain(|look| look.flow == Some(id));
+    report.peeks.retain(|look| look.flow == Some(id));
     report.segments.retain(|segment| segment.flow == Some(id));
     report.processes.clear();
     report.assertions.clear();

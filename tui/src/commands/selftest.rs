@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use zctrace_probes::facts::{SelftestResults, Trial, Verdict};
 use zctrace_probes::selftest;
-use zctrace_report::text::{count, printable, size};
+use zctrace_report::format::{count, printable, size};
 
 use crate::render::text::{shorten, wrap};
 use crate::tracer::SetupError;

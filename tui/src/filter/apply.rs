@@ -16,7 +16,7 @@ impl Filter {
         if self.is_empty() {
             return;
         }
-        let mut filtered = report.filtered.take().unwrap_or_default();
+        let mut filtered = report.filter.take().unwrap_or_default();
         filtered.expression = match filtered.expression.as_str() {
             "" => self.to_string(),
             before => format!("({before}) and ({self})"),
@@ -26,23 +26,23 @@ impl Filter {
             if result == Match::Yes {
                 return true;
             }
-            filtered.flows = filtered.flows.saturating_add(flow.folded);
-            filtered.payload = filtered.payload.saturating_add(flow.payload);
+            filtered.omitted_flows = filtered.omitted_flows.saturating_add(flow.folded);
+            filtered.omitted_payload = filtered.omitted_payload.saturating_add(flow.payload);
             if result == Match::Unknown {
-                filtered.perhaps_flows = filtered.perhaps_flows.saturating_add(flow.folded);
-                filtered.perhaps_payload = filtered.perhaps_payload.saturating_add(flow.payload);
+                filtered.undecided_flows = filtered.undecided_flows.saturating_add(flow.folded);
+                filtered.undecided_payload = filtered.undecided_payload.saturating_add(flow.payload);
             }
             false
         });
-        report.filtered = Some(filtered);
+        report.filter = Some(filtered);
         let left: HashSet<u64> = report.flows.iter().map(|flow| flow.id).collect();
         let stays = |id: Option<u64>| id.is_some_and(|id| left.contains(&id));
         report.edges.retain(|edge| stays(edge.flow));
-        report.looks.retain(|look| stays(look.flow));
+        report.peeks.retain(|look| stays(look.flow));
         report.segments.retain(|segment| stays(segment.flow));
         processes(report);
         let pids: HashSet<u32> = report.processes.iter().map(|process| process.pid).collect();
-        report.notices.retain(|notice| pids.contains(&notice.pid));
+        report.zerocopy_completions.retain(|notice| pids.contains(&notice.pid));
         report.assertions.clear();
         report.summarize();
     }

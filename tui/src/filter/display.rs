@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use super::Filter;
 use super::expression::{Expression, Side, Test};

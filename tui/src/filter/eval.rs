@@ -1,6 +1,6 @@
 //! Evaluates an expression against a flow, test by test.
 
-use zctrace_report::{End, EndKind, Flow};
+use zctrace_report::{Endpoint, EndpointKind, Flow};
 
 use super::expression::{Expression, NumericField, Side, Test};
 use super::glob;
@@ -89,8 +89,8 @@ impl Test {
                     NumericField::Moved => holds(account.moved),
                     NumericField::Copied => holds(account.copied),
                     NumericField::Unknown => holds(account.unknown),
-                    NumericField::Excluded => holds(account.neither.total()),
-                    NumericField::Peeked => holds(flow.looked),
+                    NumericField::Excluded => holds(account.excluded.total()),
+                    NumericField::Peeked => holds(flow.peeked_bytes),
                 }
             }
         }
@@ -100,7 +100,7 @@ impl Test {
 /// Iterates over the codes of a flow. All peeks at it share one code, which is stored with the
 /// peeks.
 fn codes(flow: &Flow) -> impl Iterator<Item = &str> {
-    let looked = (flow.looked > 0).then(|| zctrace_contract::Reason::Peeked.code());
+    let looked = (flow.peeked_bytes > 0).then(|| zctrace_contract::Reason::Peeked.code());
     flow.reasons.iter().map(|cause| cause.code.as_str()).chain(looked)
 }
 
@@ -115,7 +115,7 @@ fn match_word(word: &str, flow: &Flow) -> Match {
         // is.
         found(end.kind.as_str()) || found(end.kind.label()) || found(&end.name) || (across && found(&end.to_string()))
     });
-    let port = |end: &End| end.port.is_some_and(|port| found(&format!(":{port}")));
+    let port = |end: &Endpoint| end.port.is_some_and(|port| found(&format!(":{port}")));
     Match::from_bool(
         ends || found(&flow.process)
             || flow.name.as_deref().is_some_and(found)
@@ -139,12 +139,12 @@ pub(super) fn contains_word(word: &str, text: &str) -> bool {
 }
 
 /// Returns the path of an endpoint, or else its name. An endpoint without a name matches nothing.
-fn match_path(pattern: &str, end: &End, folded: u64) -> Match {
+fn match_path(pattern: &str, end: &Endpoint, folded: u64) -> Match {
     match end.kind {
-        EndKind::Various => Match::Unknown,
-        EndKind::Memory => Match::No,
+        EndpointKind::Various => Match::Unknown,
+        EndpointKind::Memory => Match::No,
         // An address never begins like a path, so it does not matter that it was discarded.
-        EndKind::Tcp | EndKind::Udp if pattern.starts_with('/') => Match::No,
+        EndpointKind::Tcp | EndpointKind::Udp if pattern.starts_with('/') => Match::No,
         _ => match_name(pattern, &end.name, folded),
     }
 }
@@ -156,8 +156,8 @@ enum Port {
 }
 
 /// Returns the port of the service if it is known, otherwise that of the address.
-fn port(end: &End) -> Port {
-    if end.kind == EndKind::Various {
+fn port(end: &Endpoint) -> Port {
+    if end.kind == EndpointKind::Various {
         return Port::Discarded;
     }
     if !end.kind.is_socket() {
@@ -166,7 +166,7 @@ fn port(end: &End) -> Port {
     let of_name = || end.name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     match end.port.or_else(of_name) {
         Some(port) => Port::Is(port),
-        None if end.name.is_empty() && end.kind != EndKind::Unix => Port::Discarded,
+        None if end.name.is_empty() && end.kind != EndpointKind::Unix => Port::Discarded,
         None => Port::None,
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use zctrace_report::Verdict;
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use super::expression::{Comparison, Expression, NumericField, Side, Test, VERDICTS};
 use super::lex::{Spanned, Token, lex};

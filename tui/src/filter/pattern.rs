@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use zctrace_report::text::printable;
-use zctrace_report::{End, EndKind};
+use zctrace_report::format::printable;
+use zctrace_report::{Endpoint, EndpointKind};
 
 use super::glob;
 
@@ -38,8 +38,8 @@ impl Pattern {
         if glob == Some("") {
             return Err(format!("`{text}` names no endpoint; use `{kind}` or `{kind}:*`"));
         }
-        let several = EndKind::Various;
-        let known = EndKind::WORDS.iter().filter(|&&word| word != several.as_str());
+        let several = EndpointKind::Various;
+        let known = EndpointKind::KNOWN.iter().filter(|&&word| word != several.as_str());
         if !Self::GROUPS.contains(&kind) && !known.clone().any(|&word| word == kind) {
             let words: Vec<&str> = known.copied().collect();
             return Err(format!(
@@ -55,7 +55,7 @@ impl Pattern {
 
     /// Returns whether the pattern matches TCP connections only.
     pub(crate) fn is_tcp(&self) -> bool {
-        self.kind == EndKind::Tcp.as_str()
+        self.kind == EndpointKind::Tcp.as_str()
     }
 
     /// Formats the pattern exactly. Unlike `Display`, the result may contain any character of a
@@ -69,14 +69,14 @@ impl Pattern {
 
     /// Returns whether the pattern matches this endpoint. `folded` is the number of endpoints that
     /// it represents.
-    pub(crate) fn matches(&self, end: &End, folded: u64) -> Match {
-        if end.kind == EndKind::Various {
+    pub(crate) fn matches(&self, end: &Endpoint, folded: u64) -> Match {
+        if end.kind == EndpointKind::Various {
             return Match::Unknown;
         }
         let kind = match self.kind.as_str() {
             "file" => end.kind.is_file(),
             "socket" => end.kind.is_socket(),
-            "device" => matches!(end.kind, EndKind::BlockDevice | EndKind::Device),
+            "device" => matches!(end.kind, EndpointKind::BlockDevice | EndpointKind::Device),
             word => end.kind.as_str() == word,
         };
         if !kind {
@@ -139,28 +139,28 @@ impl fmt::Display for Pattern {
 mod tests {
     use super::*;
 
-    fn fit(pattern: &str, kind: EndKind, name: &str, folded: u64) -> Match {
+    fn fit(pattern: &str, kind: EndpointKind, name: &str, folded: u64) -> Match {
         Pattern::parse(pattern)
             .expect(pattern)
-            .matches(&End::new(kind, name), folded)
+            .matches(&Endpoint::new(kind, name), folded)
     }
 
     #[test]
     fn matches_kinds_and_groups() {
         for (pattern, kind, fits) in [
-            ("file", EndKind::File, Match::Yes),
-            ("file", EndKind::DirectFile, Match::Yes),
-            ("direct_file", EndKind::File, Match::No),
-            ("socket", EndKind::Tcp, Match::Yes),
-            ("socket", EndKind::Unix, Match::Yes),
-            ("socket", EndKind::Socket, Match::Yes),
-            ("socket", EndKind::Pipe, Match::No),
-            ("tcp", EndKind::Udp, Match::No),
-            ("device", EndKind::BlockDevice, Match::Yes),
-            ("device", EndKind::Null, Match::No),
-            ("memory", EndKind::Memory, Match::Yes),
-            ("socket", EndKind::Various, Match::Unknown),
-            ("socket", EndKind::Other("vsock".to_owned()), Match::No),
+            ("file", EndpointKind::File, Match::Yes),
+            ("file", EndpointKind::DirectFile, Match::Yes),
+            ("direct_file", EndpointKind::File, Match::No),
+            ("socket", EndpointKind::Tcp, Match::Yes),
+            ("socket", EndpointKind::Unix, Match::Yes),
+            ("socket", EndpointKind::Socket, Match::Yes),
+            ("socket", EndpointKind::Pipe, Match::No),
+            ("tcp", EndpointKind::Udp, Match::No),
+            ("device", EndpointKind::BlockDevice, Match::Yes),
+            ("device", EndpointKind::Null, Match::No),
+            ("memory", EndpointKind::Memory, Match::Yes),
+            ("socket", EndpointKind::Various, Match::Unknown),
+            ("socket", EndpointKind::Other("vsock".to_owned()), Match::No),
         ] {
             assert_eq!(fit(pattern, kind.clone(), "x", 1), fits, "{pattern} {kind}");
         }
@@ -171,30 +171,30 @@ mod tests {
 
     #[test]
     fn matches_whole_names_and_discarded_names_are_unknown() {
-        assert_eq!(fit("file:/data/*", EndKind::File, "/data/a", 1), Match::Yes);
-        assert_eq!(fit("file:/data/*", EndKind::File, "/dat/a", 1), Match::No);
-        assert_eq!(fit("file:/data/a", EndKind::File, "/data/*", 7), Match::Unknown);
-        assert_eq!(fit("file:/data/*/b", EndKind::File, "/data/*", 7), Match::Unknown);
-        assert_eq!(fit("file:/data/?", EndKind::File, "/data/*", 7), Match::Unknown);
+        assert_eq!(fit("file:/data/*", EndpointKind::File, "/data/a", 1), Match::Yes);
+        assert_eq!(fit("file:/data/*", EndpointKind::File, "/dat/a", 1), Match::No);
+        assert_eq!(fit("file:/data/a", EndpointKind::File, "/data/*", 7), Match::Unknown);
+        assert_eq!(fit("file:/data/*/b", EndpointKind::File, "/data/*", 7), Match::Unknown);
+        assert_eq!(fit("file:/data/?", EndpointKind::File, "/data/*", 7), Match::Unknown);
         assert_eq!(
-            fit("file:/da*", EndKind::File, "/data/*", 7),
+            fit("file:/da*", EndpointKind::File, "/data/*", 7),
             Match::Yes,
             "all of them fit"
         );
         assert_eq!(
-            fit("file:/etc/*", EndKind::File, "/data/*", 7),
+            fit("file:/etc/*", EndpointKind::File, "/data/*", 7),
             Match::No,
             "none of them can"
         );
         assert_eq!(
-            fit("file:/data/a", EndKind::File, "/data/*", 1),
+            fit("file:/data/a", EndpointKind::File, "/data/*", 1),
             Match::No,
             "a file named `*`"
         );
-        assert_eq!(fit("file:/data/a", EndKind::File, "", 2), Match::Unknown);
-        assert_eq!(fit("file:*", EndKind::File, "", 2), Match::Yes);
-        assert_eq!(fit("tcp:10.0.0.1:80", EndKind::Tcp, "10.0.0.1:80", 1), Match::Yes);
-        let mut service = End::new(EndKind::Tcp, "");
+        assert_eq!(fit("file:/data/a", EndpointKind::File, "", 2), Match::Unknown);
+        assert_eq!(fit("file:*", EndpointKind::File, "", 2), Match::Yes);
+        assert_eq!(fit("tcp:10.0.0.1:80", EndpointKind::Tcp, "10.0.0.1:80", 1), Match::Yes);
+        let mut service = Endpoint::new(EndpointKind::Tcp, "");
         service.port = Some(80);
         assert_eq!(Pattern::parse("tcp::80").unwrap().matches(&service, 9), Match::Yes);
         assert_eq!(

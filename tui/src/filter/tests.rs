@@ -1,7 +1,7 @@
 //! The language as its users write it, and as nobody should.
 
 use proptest::prelude::*;
-use zctrace_report::{Account, Call, Cause, End, EndKind, Flow, Verdict};
+use zctrace_report::{Account, Call, Cause, Endpoint, EndpointKind, Flow, Verdict};
 
 use super::expression::{Comparison, Expression, NumericField, Side, Test, VERDICTS};
 use super::*;
@@ -56,7 +56,10 @@ fn selects_flows_by_their_fields() {
 
 #[test]
 fn discarded_fields_are_unknown_in_both_directions() {
-    let mut flow = Flow::new(End::new(EndKind::File, "/srv/video/*"), End::new(EndKind::Various, ""));
+    let mut flow = Flow::new(
+        Endpoint::new(EndpointKind::File, "/srv/video/*"),
+        Endpoint::new(EndpointKind::Various, ""),
+    );
     flow.folded = 7;
     flow.set_account(Account::new(7, 0, 0));
     for (text, fit) in [
@@ -144,11 +147,11 @@ fn filtered_report_is_consistent_and_marked() {
     assert_eq!(report.check(), Ok(()));
     assert_eq!(report.flows.iter().map(|flow| flow.id).collect::<Vec<_>>(), [2]);
     assert_eq!(report.totals().payload, report.flows[0].payload);
-    let filtered = report.filtered.clone().expect("it says so");
+    let filtered = report.filter.clone().expect("it says so");
     // Each of the two folded rows of videos may have been of the one; the flow to /dev/null is one
     // flow, with its own name.
     assert_eq!(
-        (filtered.flows, filtered.perhaps_flows),
+        (filtered.omitted_flows, filtered.undecided_flows),
         (1912 + 1912 + 3 + 1 + 300, 1912 + 3)
     );
     let text = crate::render::report_text(&report);
@@ -159,7 +162,7 @@ fn filtered_report_is_consistent_and_marked() {
     );
     Filter::parse("process=nginx").unwrap().apply(&mut report);
     assert_eq!(
-        report.filtered.unwrap().expression,
+        report.filter.unwrap().expression,
         "(to=tcp::443 or path=/srv/video/a.mp4) and (process=nginx)"
     );
 }
@@ -229,7 +232,10 @@ fn expression() -> impl Strategy<Value = Expression> {
 
 fn flow() -> impl Strategy<Value = Flow> {
     (text(), text(), text(), any::<[u32; 3]>(), 1..3_u64).prop_map(|(from, to, process, parts, folded)| {
-        let mut flow = Flow::new(End::new(EndKind::File, from), End::new(EndKind::Tcp, to));
+        let mut flow = Flow::new(
+            Endpoint::new(EndpointKind::File, from),
+            Endpoint::new(EndpointKind::Tcp, to),
+        );
         flow.process = process;
         flow.folded = folded;
         flow.call_names = vec![Call::Splice];

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use zctrace_report::text::{count, duration, percent, printable, size};
-use zctrace_report::{Alive, Notice, NoticeBy, Report};
+use zctrace_report::format::{count, duration, percent, printable, size};
+use zctrace_report::{CompletionSource, FactStatus, Report, ZerocopySummary};
 
 use crate::render::text::wrap;
 
@@ -61,7 +61,7 @@ fn write_processes(text: &mut String, report: &Report) {
     let mut all: Vec<_> = report
         .processes
         .iter()
-        .filter(|process| process.account.arrived() > 0)
+        .filter(|process| process.account.delivered() > 0)
         .collect();
     if all.len() < 2 {
         return;
@@ -71,7 +71,7 @@ fn write_processes(text: &mut String, report: &Report) {
         .iter()
         .take(MAX_PROCESSES)
         .map(|process| {
-            let arrived = process.account.arrived();
+            let arrived = process.account.delivered();
             let share = percent(process.account.moved, arrived);
             format!(
                 "{} ({}) {}, {share} moved",
@@ -81,7 +81,7 @@ fn write_processes(text: &mut String, report: &Report) {
             )
         })
         .collect();
-    let others = (all.len() as u64 + report.left_out.processes).saturating_sub(MAX_PROCESSES as u64);
+    let others = (all.len() as u64 + report.omitted.processes).saturating_sub(MAX_PROCESSES as u64);
     let more = if others > 0 {
         format!(" · {} more", count(others))
     } else {
@@ -92,10 +92,11 @@ fn write_processes(text: &mut String, report: &Report) {
 
 /// Writes the kernel's zero-copy completions.
 fn write_completions(text: &mut String, report: &Report) {
-    for notice in report.notices.iter().take(MAX_COMPLETIONS) {
+    for notice in report.zerocopy_completions.iter().take(MAX_COMPLETIONS) {
         wrap(text, "kernel  ", &completion_line(notice));
     }
-    let more = (report.notices.len() as u64 + report.left_out.notices).saturating_sub(MAX_COMPLETIONS as u64);
+    let more = (report.zerocopy_completions.len() as u64 + report.omitted.zerocopy_completions)
+        .saturating_sub(MAX_COMPLETIONS as u64);
     if more > 0 {
         wrap(
             text,
@@ -107,15 +108,15 @@ fn write_completions(text: &mut String, report: &Report) {
 
 /// Describes a completion: `reports that it copied 20 of 20 sends with MSG_ZEROCOPY by python3
 /// (812) to tcp 127.0.0.1:5000`.
-fn completion_line(notice: &Notice) -> String {
-    let what = match &notice.by {
-        NoticeBy::IoUring => "of io_uring zero-copy",
+fn completion_line(notice: &ZerocopySummary) -> String {
+    let what = match &notice.source {
+        CompletionSource::IoUring => "of io_uring zero-copy",
         _ => "with MSG_ZEROCOPY",
     };
     let plural = if notice.sends == 1 { "" } else { "s" };
     let mut line = format!(
         "reports that it copied {} of {} send{plural} {what} by {} ({})",
-        count(notice.copied),
+        count(notice.copied_sends),
         count(notice.sends),
         printable(&notice.process),
         notice.pid
@@ -123,11 +124,11 @@ fn completion_line(notice: &Notice) -> String {
     if let Some(to) = &notice.to {
         let _ = write!(line, " to {}", printable(&to.to_string()));
     }
-    if notice.not_asked > 0 {
+    if notice.unreported_sends > 0 {
         let _ = write!(
             line,
             "; for {} the program requested no completion",
-            count(notice.not_asked)
+            count(notice.unreported_sends)
         );
     }
     line
@@ -146,7 +147,7 @@ fn write_loss(text: &mut String, report: &Report) {
         count(loss.sequence_gaps),
         count(loss.recursion_misses),
         count(loss.journal_overruns),
-        count(loss.flows_touched),
+        count(loss.affected_flows),
     );
     for program in &loss.programs {
         let records = program.reserve_failures.max(program.sequence_gaps) + program.recursion_misses;
@@ -158,17 +159,17 @@ fn write_loss(text: &mut String, report: &Report) {
 /// Writes the verified facts, the missing ones, and activity that is not covered.
 fn write_coverage(text: &mut String, report: &Report) {
     let coverage = &report.coverage;
-    let (seen, all) = coverage.seen();
+    let (seen, all) = coverage.verified();
     let mut parts = Vec::new();
     if all > 0 {
         parts.push(format!("{seen} of {all} verified"));
     }
     let mut by_state: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for fact in coverage.facts.iter().filter(|fact| fact.alive != Alive::Yes) {
-        let why = if fact.why_not.is_empty() {
-            fact.alive.as_str()
+    for fact in coverage.facts.iter().filter(|fact| fact.status != FactStatus::Verified) {
+        let why = if fact.missing_reason.is_empty() {
+            fact.status.as_str()
         } else {
-            &fact.why_not
+            &fact.missing_reason
         };
         let facts = by_state.entry(printable(why).into_owned()).or_default();
         facts.push(printable(&fact.name).into_owned());
@@ -180,8 +181,8 @@ fn write_coverage(text: &mut String, report: &Report) {
     );
     // Gaps of every run, which were not counted, come last and without numbers.
     let mut never = Vec::new();
-    for not in &coverage.not_observed {
-        let what = printable(&not.what);
+    for not in &coverage.not_covered {
+        let what = printable(&not.operation);
         match (not.calls, not.bytes) {
             (None, None) => never.push(what),
             (Some(calls), None) => parts.push(format!("not covered: {what} ({} calls)", count(calls))),
@@ -210,7 +211,7 @@ fn write_cost(text: &mut String, report: &Report) {
         parts.push(format!("copying ≈ {} CPU (estimate)", duration(copying)));
     }
     let mut own = format!("zctrace {} CPU", duration(cost.own_cpu_ns));
-    if let Some(programs) = cost.programs_ns {
+    if let Some(programs) = cost.bpf_programs_ns {
         let _ = write!(own, " + {} in the kernel", duration(programs));
     }
     parts.push(own);
@@ -220,7 +221,7 @@ fn write_cost(text: &mut String, report: &Report) {
     if cost.records > 0 {
         parts.push(format!("{} records", count(cost.records)));
     }
-    if cost.fell_back {
+    if cost.fell_back_to_counters {
         parts.push("the cap was reached: from then on, bytes were only counted".to_owned());
     }
     if cost.own_cpu_ns > 0 || parts.len() > 1 {

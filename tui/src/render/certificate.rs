@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use zctrace_report::text::{count, printable, size};
-use zctrace_report::{Certificate, Custody, Flow, Report, Shown, Verdict};
+use zctrace_report::format::{count, printable, size};
+use zctrace_report::{Certificate, Custody, Flow, ProofKind, Report, Verdict};
 
 use super::{reasons, report, segments};
 use crate::render::text::{TextSink, shorten, wrap};
@@ -38,13 +38,13 @@ pub(crate) fn write_certificate(text: &mut impl TextSink, of: &Report, flow: &Fl
 fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
     let account = &flow.account;
     let between = format!("from {} to {}", flow.from, flow.to);
-    let arrived = size(account.arrived());
+    let arrived = size(account.delivered());
     let (verdict, rest) = match (&flow.certificate, flow.verdict()) {
         (None, _) => (
             "NO CERTIFICATE".to_owned(),
             format!("{arrived} {between}: no observation shows their path"),
         ),
-        (Some(certificate), Verdict::Moved) => match certificate.cannot_back_moved() {
+        (Some(certificate), Verdict::Moved) => match certificate.moved_weakness() {
             Some(weakness) => (
                 "NOT PROVED".to_owned(),
                 format!("{arrived} {between}: {}", printable(&weakness)),
@@ -55,13 +55,13 @@ fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
             "NO PAYLOAD".to_owned(),
             format!(
                 "{} {between} were holes, reflinks or discarded",
-                size(account.neither.total())
+                size(account.excluded.total())
             ),
         ),
         (Some(_), _) => {
             let mark = match (account.copied, account.unknown) {
                 (0, _) => "PARTLY UNKNOWN",
-                (copied, 0) if copied == account.arrived() => "COPIED",
+                (copied, 0) if copied == account.delivered() => "COPIED",
                 _ => "PARTLY MOVED",
             };
             (
@@ -80,12 +80,12 @@ fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
 
 fn moved_verdict(flow: &Flow, certificate: &Certificate, between: &str) -> (String, String) {
     let stations = certificate.hops.len();
-    let same = |shown: &Shown| matches!(shown, Shown::Start | Shown::Identity);
+    let same = |shown: &ProofKind| matches!(shown, ProofKind::Start | ProofKind::Identity);
     let stations = match stations {
         2 => "BOTH".to_owned(),
         many => format!("ALL {many}"),
     };
-    let verdict = if certificate.hops.iter().all(|hop| same(&hop.shown)) {
+    let verdict = if certificate.hops.iter().all(|hop| same(&hop.proof)) {
         format!("SAME PAGE AT {stations} STAGES")
     } else {
         format!("MOVED THROUGH {stations} STAGES")
@@ -95,7 +95,7 @@ fn moved_verdict(flow: &Flow, certificate: &Certificate, between: &str) -> (Stri
         0 => String::new(),
         many => format!("{} page references, ", count(many)),
     };
-    let all = flow.account.arrived();
+    let all = flow.account.delivered();
     let part = if certificate.bytes < all {
         format!(" (evidence for {} of them)", size(certificate.bytes))
     } else {
@@ -146,13 +146,13 @@ fn write_hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) 
         text.push_str(line.trim_end());
         text.push('\n');
         if let Some(hop) = hop {
-            let shown = match &hop.shown {
-                Shown::Start => String::new(),
-                Shown::Identity => ", the same page".to_owned(),
+            let shown = match &hop.proof {
+                ProofKind::Start => String::new(),
+                ProofKind::Identity => ", the same page".to_owned(),
                 other => format!(", by {}", printable(other.as_str()).replace('_', " ")),
             };
             let indent = format!(" {:1$}  observed by ", "", widths[0]);
-            wrap(text, &indent, &format!("{}{shown}", printable(&hop.seen_by)));
+            wrap(text, &indent, &format!("{}{shown}", printable(&hop.observed_by)));
             if let Some(names) = &hop.segments {
                 let indent = format!(" {:1$}  bufferlist ", "", widths[0]);
                 wrap(text, &indent, &segments::segment_names(names, hop.bytes));
@@ -172,7 +172,7 @@ fn write_digest(text: &mut impl TextSink, certificate: &Certificate) {
             "page digests were equal at {} of {} checkpoints, one every {}",
             count(digest.equal),
             count(digest.checkpoints),
-            size(digest.every_bytes)
+            size(digest.interval_bytes)
         );
         if digest.full_records_one_in > 0 {
             let _ = write!(
@@ -188,7 +188,7 @@ fn write_digest(text: &mut impl TextSink, certificate: &Certificate) {
 /// Writes the balance of the bytes.
 fn write_balance(text: &mut impl TextSink, of: &Report, flow: &Flow) {
     let account = &flow.account;
-    let neither = match account.neither.total() {
+    let neither = match account.excluded.total() {
         0 => String::new(),
         some => format!(" + excluded {}", count(some)),
     };
@@ -242,13 +242,13 @@ fn write_not_proved(text: &mut impl TextSink, of: &Report, flow: &Flow) {
     for sentence in said {
         wrap(text, " not proved: ", &sentence);
     }
-    let made = &of.made_by;
+    let made = &of.provenance;
     let mut recorded = format!(
         "kernel {}, zctrace {}",
-        printable(&made.kernel),
-        printable(&made.zctrace)
+        printable(&made.kernel_release),
+        printable(&made.zctrace_version)
     );
-    if let Some(object) = &made.object {
+    if let Some(object) = &made.object_hash {
         let _ = write!(recorded, ", object {}", shorten(&printable(object), 16));
     }
     wrap(text, " ", &recorded);

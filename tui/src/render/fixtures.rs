@@ -4,9 +4,9 @@ use std::path::Path;
 
 use zctrace_contract::Reason;
 use zctrace_report::{
-    Account, Alive, Call, Cause, Certificate, Custody, End, EndKind, Fact, Flow, Hop, LedgerWord, Level, Look, MadeFor,
-    NotObserved, Notice, NoticeBy, PageExample, Place, Process, Report, Scope, ScopeKind, Segment, SegmentNames, Shown,
-    Station, StationKind, Tier,
+    Account, Call, CallSite, Cause, Certificate, CompletionSource, Custody, Endpoint, EndpointKind, Fact, FactStatus,
+    Flow, Hop, JournalAgreement, Level, NotCovered, PageExample, Peek, Process, ProofKind, Report, Scope, ScopeKind,
+    Segment, SegmentNames, Station, StationKind, Subcommand, Tier, ZerocopySummary,
 };
 
 use crate::render::text::WIDTH;
@@ -28,8 +28,8 @@ pub(crate) fn assert_snapshot(shown: &str, name: &str) {
 }
 
 /// Returns a service by its port.
-fn service(port: u16) -> End {
-    let mut end = End::new(EndKind::Tcp, "");
+fn service(port: u16) -> Endpoint {
+    let mut end = Endpoint::new(EndpointKind::Tcp, "");
     end.port = Some(port);
     end
 }
@@ -41,13 +41,13 @@ pub(crate) fn nginx() -> Report {
     scope.pids = vec![812];
     scope.follow = true;
     let mut report = Report::new(Tier::T0, scope);
-    report.made_by.command = Some(MadeFor::Run);
-    report.made_by.zctrace = "0.1.0".to_owned();
-    report.made_by.kernel = "6.18.44".to_owned();
-    report.made_by.object = Some("3f9c".repeat(16));
-    report.made_by.duration_ns = 10_000_000_000;
+    report.provenance.command = Some(Subcommand::Run);
+    report.provenance.zctrace_version = "0.1.0".to_owned();
+    report.provenance.kernel_release = "6.18.44".to_owned();
+    report.provenance.object_hash = Some("3f9c".repeat(16));
+    report.provenance.duration_ns = 10_000_000_000;
 
-    let videos = || End::new(EndKind::File, "/srv/video/*");
+    let videos = || Endpoint::new(EndpointKind::File, "/srv/video/*");
     let mut sent = flow(
         videos(),
         service(80),
@@ -57,9 +57,9 @@ pub(crate) fn nginx() -> Report {
         &[],
     );
     sent.certificate = Some(certificate(6758 * MIB));
-    sent.looked = 64 << 10;
+    sent.peeked_bytes = 64 << 10;
     let sent = report.add_flow(sent);
-    let memory = || End::new(EndKind::Memory, "");
+    let memory = || Endpoint::new(EndpointKind::Memory, "");
     let tls = [(Reason::FromMemory, 2764 * MIB)];
     report.add_flow(flow(
         memory(),
@@ -88,10 +88,10 @@ pub(crate) fn nginx() -> Report {
         &queued,
     ));
     let mut to_null = Account::default();
-    to_null.neither.discarded = 8192;
+    to_null.excluded.discarded = 8192;
     report.add_flow(flow(
         videos(),
-        End::new(EndKind::Null, "/dev/null"),
+        Endpoint::new(EndpointKind::Null, "/dev/null"),
         Call::Splice,
         1,
         to_null,
@@ -107,23 +107,23 @@ pub(crate) fn nginx() -> Report {
         &requests,
     ));
 
-    report.looks.push(Look {
+    report.peeks.push(Peek {
         flow: Some(sent),
-        place: Some(place("src/ingest.rs", 88)),
+        call_site: Some(place("src/ingest.rs", 88)),
         operation: "to_bytes".to_owned(),
-        how: "tee(2) then read(2)".to_owned(),
+        method: "tee(2) then read(2)".to_owned(),
         segment: Some(17),
         range: Some((0..65_536).into()),
         pid: Some(4711),
         thread: "ingest-2".to_owned(),
-        ..Look::new(64 << 10, 1)
+        ..Peek::new(64 << 10, 1)
     });
     for (id, line, agreement, why) in [
-        (17, 41, LedgerWord::Agrees, ""),
+        (17, 41, JournalAgreement::Agrees, ""),
         (
             18,
             41,
-            LedgerWord::Disagrees,
+            JournalAgreement::Disagrees,
             "The program says that 4096 bytes went into pipe 90121 at byte 65536 of its stream, and the kernel saw 8192.",
         ),
     ] {
@@ -133,10 +133,10 @@ pub(crate) fn nginx() -> Report {
         segment.ranges = vec![(0..65_536).into()];
         segment.flow = Some(sent);
         segment.operation = "fill".to_owned();
-        segment.place = Some(place("src/ingest.rs", line));
+        segment.call_site = Some(place("src/ingest.rs", line));
         segment.pipe = Some(90_121);
         segment.agreement = agreement;
-        why.clone_into(&mut segment.why);
+        why.clone_into(&mut segment.detail);
         report.segments.push(segment);
     }
     for (pid, payload) in [(812, 0), (813, 5000 * MIB), (814, 1758 * MIB)] {
@@ -150,15 +150,15 @@ pub(crate) fn nginx() -> Report {
     report
 }
 
-fn place(file: &str, line: u32) -> Place {
-    Place {
+fn place(file: &str, line: u32) -> CallSite {
+    CallSite {
         file: file.to_owned(),
         line,
-        ..Place::default()
+        ..CallSite::default()
     }
 }
 
-fn flow(from: End, to: End, call: Call, folded: u64, account: Account, reasons: &[(Reason, u64)]) -> Flow {
+fn flow(from: Endpoint, to: Endpoint, call: Call, folded: u64, account: Account, reasons: &[(Reason, u64)]) -> Flow {
     let mut flow = Flow::new(from, to);
     flow.process = "nginx".to_owned();
     flow.call_names = vec![call];
@@ -168,10 +168,10 @@ fn flow(from: End, to: End, call: Call, folded: u64, account: Account, reasons: 
     for &(reason, bytes) in reasons {
         let mut cause = Cause::new(reason, bytes, flow.calls);
         if reason == Reason::FromMemory {
-            cause.place = Some(Place {
+            cause.call_site = Some(CallSite {
                 function: Some("SSL_write".to_owned()),
                 object: Some("libssl.so.3".to_owned()),
-                ..Place::default()
+                ..CallSite::default()
             });
         }
         flow.reasons.push(cause);
@@ -181,33 +181,33 @@ fn flow(from: End, to: End, call: Call, folded: u64, account: Account, reasons: 
 
 fn certificate(bytes: u64) -> Certificate {
     let mut certificate = Certificate::new(Level::Full, "the queue of eth0", bytes);
-    let file = End::new(EndKind::File, "/srv/video/a.mp4");
-    let pipe = End::new(EndKind::Pipe, "90121");
-    let socket = End::new(EndKind::Tcp, "10.0.0.7:40112");
+    let file = Endpoint::new(EndpointKind::File, "/srv/video/a.mp4");
+    let pipe = Endpoint::new(EndpointKind::Pipe, "90121");
+    let socket = Endpoint::new(EndpointKind::Tcp, "10.0.0.7:40112");
     for (kind, of, seen_by, shown, calls) in [
         (
             StationKind::PageCache,
             file,
             "the page's own file and index",
-            Shown::Start,
+            ProofKind::Start,
             0,
         ),
         (
             StationKind::PipeSlot,
             pipe,
             "ring before/after splice",
-            Shown::Identity,
+            ProofKind::Identity,
             1024,
         ),
         (
             StationKind::SkbFrag,
             socket,
             "net_dev_start_xmit",
-            Shown::Identity,
+            ProofKind::Identity,
             2341,
         ),
     ] {
-        let start = shown == Shown::Start;
+        let start = shown == ProofKind::Start;
         let mut hop = Hop::new(Station::new(kind, of), seen_by, Tier::T0, shown, bytes);
         hop.calls = calls;
         hop.pages = bytes / 4096;
@@ -217,8 +217,8 @@ fn certificate(bytes: u64) -> Certificate {
             count: 2,
             ids: vec![17, 18],
             pid: Some(4711),
-            agreement: LedgerWord::Inconclusive,
-            why: "The journal of pid 4711 began later than the bytes.".to_owned(),
+            agreement: JournalAgreement::Inconclusive,
+            detail: "The journal of pid 4711 began later than the bytes.".to_owned(),
         });
         certificate.hops.push(hop);
     }
@@ -240,41 +240,44 @@ fn certificate(bytes: u64) -> Certificate {
 fn surroundings(report: &mut Report) {
     let fact = |name: &str, alive| Fact {
         name: name.to_owned(),
-        seen_by: String::new(),
+        observed_by: String::new(),
         tier: Tier::T0,
-        alive,
-        proven_unix_ms: None,
-        why_not: String::new(),
-        mend: String::new(),
+        status: alive,
+        verified_unix_ms: None,
+        missing_reason: String::new(),
+        hint: String::new(),
     };
-    report.coverage.facts = vec![fact("pages in packets", Alive::Yes), fact("pages to disk", Alive::Yes)];
-    let mut absent = fact("splice by io_uring", Alive::Absent);
-    absent.why_not = "needs tier T1".to_owned();
+    report.coverage.facts = vec![
+        fact("pages in packets", FactStatus::Verified),
+        fact("pages to disk", FactStatus::Verified),
+    ];
+    let mut absent = fact("splice by io_uring", FactStatus::Unavailable);
+    absent.missing_reason = "needs tier T1".to_owned();
     report.coverage.facts.push(absent);
-    report.coverage.not_observed = vec![
-        NotObserved {
-            what: "memcpy in the program".to_owned(),
+    report.coverage.not_covered = vec![
+        NotCovered {
+            operation: "memcpy in the program".to_owned(),
             calls: None,
             bytes: None,
         },
-        NotObserved {
-            what: "requests of io_uring".to_owned(),
+        NotCovered {
+            operation: "requests of io_uring".to_owned(),
             calls: Some(12),
             bytes: Some(49_152),
         },
     ];
-    report.notices = vec![Notice {
+    report.zerocopy_completions = vec![ZerocopySummary {
         pid: 813,
         process: "nginx".to_owned(),
-        to: Some(End::new(EndKind::Tcp, "10.0.0.7:41000")),
-        by: NoticeBy::ErrorQueue,
+        to: Some(Endpoint::new(EndpointKind::Tcp, "10.0.0.7:41000")),
+        source: CompletionSource::ErrorQueue,
         sends: 1200,
-        copied: 1,
-        not_asked: 0,
+        copied_sends: 1,
+        unreported_sends: 0,
     }];
     report.overhead.own_cpu_ns = 110_000_000;
     report.overhead.reader_cpu_ns = 90_000_000;
-    report.overhead.programs_ns = Some(60_000_000);
+    report.overhead.bpf_programs_ns = Some(60_000_000);
     report.overhead.per_syscall_ns = Some(45.2);
     report.overhead.records = 123_456;
     report.overhead.estimate_copying(2768 * MIB, 5 << 30);

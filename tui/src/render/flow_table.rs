@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use zctrace_report::text::{count, printable, size};
-use zctrace_report::{Call, End, EndKind, Flow, Report};
+use zctrace_report::format::{count, printable, size};
+use zctrace_report::{Call, Endpoint, EndpointKind, Flow, Report};
 
 use crate::render::text::{WIDTH, shorten};
 
@@ -101,7 +101,7 @@ impl Row {
         let account = &flow.account;
         let mut numbers = vec![size(flow.payload)];
         // If all bytes are unknown, 0 moved and copied would be a claim.
-        let nothing_known = account.unknown > 0 && account.unknown == account.arrived();
+        let nothing_known = account.unknown > 0 && account.unknown == account.delivered();
         numbers.extend([account.moved, account.copied].map(
             |bytes| {
                 if nothing_known { "–".to_owned() } else { size(bytes) }
@@ -161,7 +161,7 @@ fn endpoints(flow: &Flow, room: usize) -> String {
 }
 
 /// Formats an endpoint with a shorter word for its kind.
-fn short_endpoint(end: &End) -> String {
+fn short_endpoint(end: &Endpoint) -> String {
     let kind = short_kind(end);
     let rest = end.to_string();
     let rest = rest.strip_prefix(&*printable(end.kind.label())).unwrap_or_default();
@@ -169,18 +169,18 @@ fn short_endpoint(end: &End) -> String {
 }
 
 /// Returns the shorter word for the kind of an endpoint.
-fn short_kind(end: &End) -> String {
+fn short_kind(end: &Endpoint) -> String {
     match end.kind {
-        EndKind::Tcp => "TCP".to_owned(),
-        EndKind::Udp => "UDP".to_owned(),
-        EndKind::Unix => "UNIX".to_owned(),
-        EndKind::DirectFile => "direct file".to_owned(),
+        EndpointKind::Tcp => "TCP".to_owned(),
+        EndpointKind::Udp => "UDP".to_owned(),
+        EndpointKind::Unix => "UNIX".to_owned(),
+        EndpointKind::DirectFile => "direct file".to_owned(),
         _ => printable(end.kind.label()).into_owned(),
     }
 }
 
 /// Formats an endpoint in at most `room` characters.
-pub(crate) fn shorten_endpoint(end: &End, room: usize) -> String {
+pub(crate) fn shorten_endpoint(end: &Endpoint, room: usize) -> String {
     let shown = end.to_string();
     if shown.chars().count() <= room {
         return shown;
@@ -191,7 +191,7 @@ pub(crate) fn shorten_endpoint(end: &End, room: usize) -> String {
 
 /// Formats an endpoint in at most `room` characters. It keeps its kind, and the end of its name,
 /// which identifies it better than the beginning.
-fn shorten_name(end: &End, shown: &str, room: usize) -> String {
+fn shorten_name(end: &Endpoint, shown: &str, room: usize) -> String {
     let (kind, long) = (short_kind(end), shown.chars().count());
     let for_name = room.saturating_sub(kind.chars().count() + 2);
     if long <= room || for_name < 4 {
@@ -203,7 +203,7 @@ fn shorten_name(end: &End, shown: &str, room: usize) -> String {
 
 /// Writes the lines below a row: bytes without payload, and peeks.
 fn write_sublines(text: &mut String, report: &Report, flow: &Flow) {
-    let neither = &flow.account.neither;
+    let neither = &flow.account.excluded;
     let mut parts: Vec<String> = Vec::new();
     for (bytes, word) in [
         (neither.zero, "holes"),
@@ -221,10 +221,10 @@ fn write_sublines(text: &mut String, report: &Report, flow: &Flow) {
         let line = format!("   └ {}: no payload", parts.join(", "));
         let _ = writeln!(text, "{}", shorten(&line, WIDTH));
     }
-    if flow.looked > 0 {
-        let looks = report.looks.iter().find(|look| look.flow == Some(flow.id));
+    if flow.peeked_bytes > 0 {
+        let looks = report.peeks.iter().find(|look| look.flow == Some(flow.id));
         let code = looks.map(|look| format!(", {}", look.code)).unwrap_or_default();
-        let line = format!("x  └ peeked on the path: {} copied out{code}", size(flow.looked));
+        let line = format!("x  └ peeked on the path: {} copied out{code}", size(flow.peeked_bytes));
         let _ = writeln!(text, "{}", shorten(&line, WIDTH));
     }
 }
@@ -238,8 +238,8 @@ mod tests {
     #[test]
     fn endpoints_share_the_width_and_keep_their_kinds() {
         let flow = Flow::new(
-            End::new(EndKind::File, "/a/very/long/directory/with/a/file.bin"),
-            End::new(EndKind::Tcp, "10.0.0.1:80"),
+            Endpoint::new(EndpointKind::File, "/a/very/long/directory/with/a/file.bin"),
+            Endpoint::new(EndpointKind::Tcp, "10.0.0.1:80"),
         );
         for room in 20..100 {
             let what = endpoints(&flow, room);
@@ -260,7 +260,10 @@ mod tests {
     fn main_reason_explains_most_bytes() {
         use zctrace_contract::Reason;
         use zctrace_report::Cause;
-        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
+        let mut flow = Flow::new(
+            Endpoint::new(EndpointKind::File, "a"),
+            Endpoint::new(EndpointKind::Tcp, "b"),
+        );
         flow.set_account(Account::new(0, 10, 0));
         for (reason, bytes) in [
             (Reason::FromMemory, 3),

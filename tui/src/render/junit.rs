@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use zctrace_report::text::{headline, size};
-use zctrace_report::{Flow, MadeFor, Outcome, Report};
+use zctrace_report::format::{headline, size};
+use zctrace_report::{AssertionOutcome, Flow, Report, Subcommand};
 
 /// Result of a test case.
 enum TestCase {
@@ -20,16 +20,16 @@ pub(crate) fn junit(report: &Report) -> String {
     } else {
         report.flows.iter().map(|flow| flow_case(report, flow)).collect()
     };
-    let suite = match &report.made_by.command {
+    let suite = match &report.provenance.command {
         Some(made_for) => format!("zctrace {made_for}"),
-        None => format!("zctrace {}", MadeFor::Run),
+        None => format!("zctrace {}", Subcommand::Run),
     };
     let count = |of: fn(&TestCase) -> bool| cases.iter().filter(|(_, case)| of(case)).count();
     let failures = count(|case| matches!(case, TestCase::Failed(_)));
     let skipped = count(|case| matches!(case, TestCase::Skipped(_)));
     let (tests, suite) = (cases.len(), escape(&suite));
-    let seconds = report.made_by.duration_ns / 1_000_000_000;
-    let milliseconds = report.made_by.duration_ns / 1_000_000 % 1000;
+    let seconds = report.provenance.duration_ns / 1_000_000_000;
+    let milliseconds = report.provenance.duration_ns / 1_000_000 % 1000;
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     // Writing to a String cannot fail.
     let _ = writeln!(
@@ -64,10 +64,10 @@ pub(crate) fn junit(report: &Report) -> String {
 
 fn assertion_case(assertion: &zctrace_report::Assertion) -> (String, TestCase) {
     let case = match &assertion.outcome {
-        Outcome::Held => TestCase::Passed,
-        Outcome::Broken => TestCase::Failed(assertion.found.clone()),
-        Outcome::Open => TestCase::Skipped(format!("inconclusive: {}", assertion.found)),
-        Outcome::Other(word) => TestCase::Skipped(format!("{word}: {}", assertion.found)),
+        AssertionOutcome::Passed => TestCase::Passed,
+        AssertionOutcome::Failed => TestCase::Failed(assertion.finding.clone()),
+        AssertionOutcome::Inconclusive => TestCase::Skipped(format!("inconclusive: {}", assertion.finding)),
+        AssertionOutcome::Other(word) => TestCase::Skipped(format!("{word}: {}", assertion.finding)),
     };
     (assertion.rule.clone(), case)
 }
@@ -81,7 +81,7 @@ fn flow_case(report: &Report, flow: &Flow) -> (String, TestCase) {
         .reasons
         .iter()
         .map(|cause| {
-            let meaning = report.explanation(&cause.code).map(|meaning| meaning.sentence);
+            let meaning = report.explanation(&cause.code).map(|meaning| meaning.description);
             format!(
                 "{} ({}): {}",
                 cause.code,
@@ -90,7 +90,7 @@ fn flow_case(report: &Report, flow: &Flow) -> (String, TestCase) {
             )
         })
         .collect();
-    let of = size(account.arrived());
+    let of = size(account.delivered());
     let case = match flow.mark() {
         _ if flow.ends_in_memory() => TestCase::Passed,
         'x' => TestCase::Failed(format!(
@@ -144,9 +144,13 @@ mod tests {
     fn assertions_are_test_cases_and_xml_is_escaped() {
         let mut report = nginx();
         report.assertions = vec![
-            Assertion::new("at most 0 copied on the path to file:\"<&'>\"", Outcome::Held, ""),
-            Assertion::new("b", Outcome::Broken, "\u{1b}[2J]]>\u{0}\n<!-- \u{ffff} ä"),
-            Assertion::new("c", Outcome::Open, "x"),
+            Assertion::new(
+                "at most 0 copied on the path to file:\"<&'>\"",
+                AssertionOutcome::Passed,
+                "",
+            ),
+            Assertion::new("b", AssertionOutcome::Failed, "\u{1b}[2J]]>\u{0}\n<!-- \u{ffff} ä"),
+            Assertion::new("c", AssertionOutcome::Inconclusive, "x"),
         ];
         let xml = junit(&report);
         assert!(

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use zctrace_report::text::{count, printable, size};
-use zctrace_report::{Look, ReasonCode, Report};
+use zctrace_report::format::{count, printable, size};
+use zctrace_report::{Peek, ReasonCode, Report};
 
 use crate::render::text::{TextSink, wrap};
 
@@ -18,7 +18,7 @@ struct ReasonTotals {
     /// Bytes and calls by call site.
     places: BTreeMap<String, (u64, u64)>,
     /// Peeks at the selected flows.
-    looks: Vec<Look>,
+    peeks: Vec<Peek>,
 }
 
 /// Writes the reasons of the selected flows, the one that explains the most bytes first. `selected`
@@ -50,19 +50,19 @@ fn collect(report: &Report, selected: impl Fn(u64) -> bool) -> BTreeMap<&str, Re
             let totals = codes.entry(cause.code.as_str()).or_default();
             totals.bytes = totals.bytes.saturating_add(cause.bytes);
             totals.calls = totals.calls.saturating_add(cause.calls);
-            if let Some(place) = &cause.place {
+            if let Some(place) = &cause.call_site {
                 let sums = totals.places.entry(place.to_string()).or_default();
                 sums.0 = sums.0.saturating_add(cause.bytes);
                 sums.1 = sums.1.saturating_add(cause.calls);
             }
         }
     }
-    for look in &report.looks {
+    for look in &report.peeks {
         if look.flow.is_none_or(&selected) {
             let totals = codes.entry(look.code.as_str()).or_default();
             totals.bytes = totals.bytes.saturating_add(look.bytes);
             totals.calls = totals.calls.saturating_add(look.calls);
-            totals.looks.push(look.clone());
+            totals.peeks.push(look.clone());
         }
     }
     codes
@@ -75,7 +75,7 @@ fn write_reason(text: &mut impl TextSink, report: &Report, code: &str, totals: &
     let sentence = meaning
         .as_ref()
         .map_or("This version of zctrace does not know the code.", |meaning| {
-            &meaning.sentence
+            &meaning.description
         });
     wrap(text, &first, &format!("{how_much}. {}", printable(sentence)));
     write_sites(text, totals);
@@ -92,7 +92,7 @@ fn write_sites(text: &mut impl TextSink, totals: &ReasonTotals) {
         wrap(text, "        at   ", &format!("{place}: {}", amount(*bytes, *calls)));
     }
     write_more(text, places.len());
-    let mut looks: Vec<&Look> = totals.looks.iter().collect();
+    let mut looks: Vec<&Peek> = totals.peeks.iter().collect();
     looks.sort_by_key(|look| std::cmp::Reverse(look.bytes));
     for look in looks.iter().take(MAX_SITES) {
         wrap(text, "        peek ", &peek_line(look));
@@ -111,9 +111,9 @@ fn write_more(text: &mut impl TextSink, all: usize) {
 }
 
 /// Describes a peek: call site, operation, bytes, segment, method and thread.
-pub(crate) fn peek_line(look: &Look) -> String {
+pub(crate) fn peek_line(look: &Peek) -> String {
     let mut words = Vec::new();
-    if let Some(place) = &look.place {
+    if let Some(place) = &look.call_site {
         words.push(place.to_string());
     }
     if !look.operation.is_empty() {
@@ -126,8 +126,8 @@ pub(crate) fn peek_line(look: &Look) -> String {
     if look.without_pipe {
         words.push("without a pipe, as the program reports".to_owned());
     }
-    if !look.how.is_empty() {
-        words.push(printable(&look.how).into_owned());
+    if !look.method.is_empty() {
+        words.push(printable(&look.method).into_owned());
     }
     match (look.thread.as_str(), look.pid) {
         ("", None) => {}

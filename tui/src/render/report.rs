@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use zctrace_report::text::{count, duration, headline, printable, size};
-use zctrace_report::{Outcome, Report, ScopeKind};
+use zctrace_report::format::{count, duration, headline, printable, size};
+use zctrace_report::{AssertionOutcome, Report, ScopeKind};
 
 use super::{caveats, flow_table, reasons, segments};
 use crate::render::text::wrap;
@@ -52,7 +52,7 @@ pub(crate) fn scope_line(report: &Report) -> String {
     format!(
         "{}, {}, tier {}, {} flow{plural}, {lost}",
         scope(report),
-        duration(report.made_by.duration_ns),
+        duration(report.provenance.duration_ns),
         printable(report.tier.as_str()),
         count(flows)
     )
@@ -67,20 +67,20 @@ fn write_filter(text: &mut String, report: &Report) {
 
 /// Returns the filter, and how much it excludes.
 pub(crate) fn filter_line(report: &Report) -> Option<String> {
-    let filtered = report.filtered.as_ref()?;
-    let plural = if filtered.flows == 1 { "" } else { "s" };
+    let filtered = report.filter.as_ref()?;
+    let plural = if filtered.omitted_flows == 1 { "" } else { "s" };
     let mut line = format!(
         "filter `{}` excludes {} flow{plural}, {}",
         printable(&filtered.expression),
-        count(filtered.flows),
-        size(filtered.payload)
+        count(filtered.omitted_flows),
+        size(filtered.omitted_payload)
     );
-    if filtered.perhaps_flows > 0 {
+    if filtered.undecided_flows > 0 {
         let _ = write!(
             line,
             "; {} of them, {}, may match: folded rows have discarded their names",
-            count(filtered.perhaps_flows),
-            size(filtered.perhaps_payload)
+            count(filtered.undecided_flows),
+            size(filtered.undecided_payload)
         );
     }
     Some(line)
@@ -118,13 +118,13 @@ fn write_assertions(text: &mut String, report: &Report) {
     text.push_str("\nassertions\n");
     for assertion in &report.assertions {
         let outcome = match &assertion.outcome {
-            Outcome::Held => "passed",
-            Outcome::Broken => "failed",
-            Outcome::Open => "undecided",
+            AssertionOutcome::Passed => "passed",
+            AssertionOutcome::Failed => "failed",
+            AssertionOutcome::Inconclusive => "undecided",
             other => other.as_str(),
         };
         let first = format!("  {:<9}  ", printable(outcome));
-        let (rule, found) = (printable(&assertion.rule), printable(&assertion.found));
+        let (rule, found) = (printable(&assertion.rule), printable(&assertion.finding));
         wrap(text, &first, &format!("{rule}: {found}"));
     }
 }

@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use zctrace_report::text::{count, printable, size};
-use zctrace_report::{Flow, LedgerWord, Report, Segment, SegmentNames};
+use zctrace_report::format::{count, printable, size};
+use zctrace_report::{Flow, JournalAgreement, Report, Segment, SegmentNames};
 
 use crate::render::text::{TextSink, wrap};
 
@@ -22,13 +22,13 @@ pub(crate) fn segment_names(names: &SegmentNames, of: u64) -> String {
         let _ = write!(line, " of pid {pid}");
     }
     line.push_str(match names.agreement {
-        LedgerWord::Agrees => ", as the pipe shows",
-        LedgerWord::Disagrees => ": DISAGREES with the pipe",
+        JournalAgreement::Agrees => ", as the pipe shows",
+        JournalAgreement::Disagrees => ": DISAGREES with the pipe",
         _ => ": not fully compared",
     });
-    if !names.why.is_empty() {
+    if !names.detail.is_empty() {
         line.push_str(". ");
-        line.push_str(&printable(&names.why));
+        line.push_str(&printable(&names.detail));
     }
     line
 }
@@ -55,7 +55,7 @@ pub(super) fn write_disagreements(text: &mut impl TextSink, report: &Report) {
     let wrong: Vec<&Segment> = report
         .segments
         .iter()
-        .filter(|segment| segment.agreement == LedgerWord::Disagrees)
+        .filter(|segment| segment.agreement == JournalAgreement::Disagrees)
         .collect();
     if wrong.is_empty() {
         return;
@@ -63,7 +63,7 @@ pub(super) fn write_disagreements(text: &mut impl TextSink, report: &Report) {
     text.push_str("\nDISAGREES: a program's journal and the kernel's pipes\n");
     for segment in wrong.iter().take(MAX_SEGMENTS) {
         wrap(text, "  segment  ", &segment_line(segment));
-        wrap(text, "           ", &printable(&segment.why));
+        wrap(text, "           ", &printable(&segment.detail));
     }
     if wrong.len() > MAX_SEGMENTS {
         wrap(
@@ -78,7 +78,7 @@ pub(super) fn write_disagreements(text: &mut impl TextSink, report: &Report) {
 fn segment_line(segment: &Segment) -> String {
     let mut words = vec![segment.id.to_string(), size(segment.bytes)];
     let made = printable(&segment.operation);
-    match (&segment.place, made.is_empty()) {
+    match (&segment.call_site, made.is_empty()) {
         (Some(place), false) => words.push(format!("{made} at {place}")),
         (Some(place), true) => words.push(format!("made at {place}")),
         (None, false) => words.push(made.into_owned()),

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use super::keys::KeyMap;
 use super::state::Appearance;

@@ -323,7 +323,7 @@ impl EventLoop<'_> {
         match result {
             Ok(bytes) => self.apply(Action::Say(
                 Level::Note,
-                format!("{} written to {path}", zctrace_report::text::size(bytes)),
+                format!("{} written to {path}", zctrace_report::format::size(bytes)),
             )),
             Err(error) => self.apply(Action::Say(
                 Level::Error,

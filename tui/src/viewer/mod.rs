@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::time::Instant;
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use self::child_terminal::ChildTerminal;
 use self::config::{Config, ViewerOptions};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use zctrace_probes::trace::{Input, TraceHeader, Recorder};
+use zctrace_probes::trace::{Input, Recorder, TraceHeader};
 use zctrace_recording::Writer;
 use zctrace_records::{IoCounterKey, IoCounters, endpoint_kind, nr};
 

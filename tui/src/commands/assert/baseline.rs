@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::{Value, json};
 use zctrace_contract::reason::Class;
 use zctrace_report::Report;
-use zctrace_report::text::{printable, size};
+use zctrace_report::format::{printable, size};
 
 use super::criteria::Criteria;
 use crate::filter::Match;
@@ -73,7 +73,7 @@ impl Baseline {
             }
             let all = flow.copy_bytes.max(flow.account.copied);
             add(&path, UNEXPLAINED, all.saturating_sub(explained));
-            for look in report.looks.iter().filter(|look| look.flow == Some(flow.id)) {
+            for look in report.peeks.iter().filter(|look| look.flow == Some(flow.id)) {
                 if counts(look.code.reason()) {
                     add(&path, look.code.as_str(), look.bytes);
                 }
@@ -145,7 +145,7 @@ impl Baseline {
 #[cfg(test)]
 mod tests {
     use zctrace_contract::Reason;
-    use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, Scope, Tier};
+    use zctrace_report::{Account, Cause, Endpoint, EndpointKind, Flow, Peek, Scope, Tier};
 
     use super::*;
     use crate::filter::Pattern;
@@ -162,19 +162,22 @@ mod tests {
     }
 
     fn run(reasons: &[(Reason, u64)], looked: u64) -> Baseline {
-        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
+        let mut flow = Flow::new(
+            Endpoint::new(EndpointKind::File, "a"),
+            Endpoint::new(EndpointKind::Tcp, "b"),
+        );
         let copied = reasons.iter().map(|&(_, bytes)| bytes).sum();
         flow.set_account(Account::new(1 << 20, copied, 0));
         flow.reasons = reasons.iter().map(|&(why, bytes)| Cause::new(why, bytes, 1)).collect();
-        flow.looked = looked;
+        flow.peeked_bytes = looked;
         let mut report = Report::new(Tier::L, Scope::default());
         let mut elsewhere = flow.clone();
-        elsewhere.to.kind = EndKind::File;
+        elsewhere.to.kind = EndpointKind::File;
         let id = report.add_flow(flow);
         report.add_flow(elsewhere);
-        report.looks.push(Look {
+        report.peeks.push(Peek {
             flow: Some(id),
-            ..Look::new(looked, 1)
+            ..Peek::new(looked, 1)
         });
         report.summarize();
         Baseline::from_report(&report, &criteria())

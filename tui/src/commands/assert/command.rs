@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use zctrace_report::text::printable;
-use zctrace_report::{Flow, Outcome, Report};
+use zctrace_report::format::printable;
+use zctrace_report::{AssertionOutcome, Flow, Report};
 
 use super::baseline::Baseline;
 use super::criteria::Criteria;
@@ -114,8 +114,8 @@ pub(crate) fn exit_code_of(judgment: &Judgment, stop_reason: StopReason) -> u8 {
         StopReason::CommandEnded { by_us: true, .. } | StopReason::Finished => {}
     }
     match judgment.outcome() {
-        Outcome::Held => exit_code::SUCCESS,
-        Outcome::Broken => exit_code::CHECK_FAILED,
+        AssertionOutcome::Passed => exit_code::SUCCESS,
+        AssertionOutcome::Failed => exit_code::CHECK_FAILED,
         _ => exit_code::INCONCLUSIVE,
     }
 }
@@ -161,7 +161,7 @@ impl BaselineFile {
     fn save(mut self, now: &Baseline, judgment: &Judgment) -> Result<String, u8> {
         let shown = self.path.display().to_string();
         let shown = printable(&shown);
-        if judgment.outcome() == Outcome::Open {
+        if judgment.outcome() == AssertionOutcome::Inconclusive {
             return Ok(format!(
                 "baseline: {shown} is not written, because the run is inconclusive"
             ));
@@ -194,14 +194,14 @@ fn print_save_error(path: &Path, error: &io::Error) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use Outcome::{Broken, Held, Open};
+    use AssertionOutcome::{Failed, Inconclusive, Passed};
     use zctrace_report::Assertion;
 
     use super::*;
 
     #[test]
     fn exit_codes_have_an_order_of_precedence() {
-        let judgment = |outcomes: &[Outcome]| Judgment {
+        let judgment = |outcomes: &[AssertionOutcome]| Judgment {
             bytes_judged: crate::commands::assert::judge::JudgedBytes::default(),
             flows: Vec::new(),
             rules: outcomes
@@ -211,17 +211,21 @@ mod tests {
         };
         let ended = |status, by_us| StopReason::CommandEnded { status, by_us };
         for (outcomes, stop_reason, expected) in [
-            (&[Held][..], ended(CommandStatus::Exited(0), false), 0),
-            (&[Held, Broken, Open], ended(CommandStatus::Exited(0), false), 1),
-            (&[Held, Open], ended(CommandStatus::Exited(0), false), 3),
-            (&[Held], ended(CommandStatus::Exited(101), false), 5),
-            (&[Broken, Open], ended(CommandStatus::Exited(1), false), 5),
-            (&[Open], ended(CommandStatus::Exited(1), false), 5),
-            (&[Broken], ended(CommandStatus::Signaled(9), false), 137),
-            (&[Held], ended(CommandStatus::Signaled(15), true), 0),
-            (&[Broken], ended(CommandStatus::Signaled(15), true), 1),
-            (&[Held], StopReason::CommandAbandoned(2), 130),
-            (&[Held], StopReason::Finished, 0),
+            (&[Passed][..], ended(CommandStatus::Exited(0), false), 0),
+            (
+                &[Passed, Failed, Inconclusive],
+                ended(CommandStatus::Exited(0), false),
+                1,
+            ),
+            (&[Passed, Inconclusive], ended(CommandStatus::Exited(0), false), 3),
+            (&[Passed], ended(CommandStatus::Exited(101), false), 5),
+            (&[Failed, Inconclusive], ended(CommandStatus::Exited(1), false), 5),
+            (&[Inconclusive], ended(CommandStatus::Exited(1), false), 5),
+            (&[Failed], ended(CommandStatus::Signaled(9), false), 137),
+            (&[Passed], ended(CommandStatus::Signaled(15), true), 0),
+            (&[Failed], ended(CommandStatus::Signaled(15), true), 1),
+            (&[Passed], StopReason::CommandAbandoned(2), 130),
+            (&[Passed], StopReason::Finished, 0),
         ] {
             assert_eq!(
                 exit_code_of(&judgment(outcomes), stop_reason),

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use zctrace_contract::Reason;
-use zctrace_report::End;
-use zctrace_report::text::count;
+use zctrace_report::Endpoint;
+use zctrace_report::format::count;
 
 use crate::filter::{Match, Pattern};
 use crate::quantity::{parse_bytes, parse_decimal};
@@ -89,7 +89,7 @@ pub(crate) struct Criteria {
 
 impl Criteria {
     /// Returns whether a flow between two endpoints is judged.
-    pub(crate) fn matches(&self, from: &End, to: &End, folded: u64) -> Match {
+    pub(crate) fn matches(&self, from: &Endpoint, to: &Endpoint, folded: u64) -> Match {
         let best = |patterns: &[Pattern], end| patterns.iter().map(|pattern| pattern.matches(end, folded)).max();
         let to = best(&self.to, to).unwrap_or(Match::No);
         let from = best(&self.from, from).unwrap_or(Match::Yes);

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use zctrace_contract::Reason;
 use zctrace_contract::reason::Class;
-use zctrace_report::text::count;
-use zctrace_report::{Assertion, Flow, Outcome, Report};
+use zctrace_report::format::count;
+use zctrace_report::{Assertion, AssertionOutcome, Flow, Report};
 
 use super::baseline::Regression;
 use super::criteria::{Criteria, exact_bytes};
@@ -45,13 +45,13 @@ pub(crate) struct Judgment {
 impl Judgment {
     /// Returns the outcome of all rules together: broken if any rule is broken, else open if any is
     /// open.
-    pub(crate) fn outcome(&self) -> Outcome {
-        for outcome in [Outcome::Broken, Outcome::Open] {
+    pub(crate) fn outcome(&self) -> AssertionOutcome {
+        for outcome in [AssertionOutcome::Failed, AssertionOutcome::Inconclusive] {
             if self.rules.iter().any(|rule| rule.outcome == outcome) {
                 return outcome;
             }
         }
-        Outcome::Held
+        AssertionOutcome::Passed
     }
 }
 
@@ -62,7 +62,9 @@ pub(crate) fn judge(report: &Report, criteria: &Criteria, regressions: Option<&[
     for flow in &report.flows {
         match criteria.matches(&flow.from, &flow.to, flow.folded) {
             Match::No => {}
-            Match::Unknown => bytes_judged.undecided += u128::from(flow.account.arrived()) + u128::from(flow.looked),
+            Match::Unknown => {
+                bytes_judged.undecided += u128::from(flow.account.delivered()) + u128::from(flow.peeked_bytes)
+            }
             Match::Yes => {
                 flows.push(flow.id);
                 add_flow(&mut bytes_judged, report, flow, &criteria.allow);
@@ -71,7 +73,7 @@ pub(crate) fn judge(report: &Report, criteria: &Criteria, regressions: Option<&[
     }
     // Peeks that only a program reports are not judged, because their reads are in the flows.
     let of_no_flow = report
-        .looks
+        .peeks
         .iter()
         .filter(|look| look.flow.is_none() && !look.without_pipe);
     let counted = of_no_flow.filter(|look| !is_allowed(look.code.reason(), &criteria.allow));
@@ -102,8 +104,8 @@ fn is_allowed(reason: Option<Reason>, allow: &[Reason]) -> bool {
 /// the same bytes.
 fn add_flow(bytes_judged: &mut JudgedBytes, report: &Report, flow: &Flow, allow: &[Reason]) {
     let account = &flow.account;
-    bytes_judged.delivered = bytes_judged.delivered.saturating_add(account.arrived());
-    bytes_judged.excluded = bytes_judged.excluded.saturating_add(account.neither.total());
+    bytes_judged.delivered = bytes_judged.delivered.saturating_add(account.delivered());
+    bytes_judged.excluded = bytes_judged.excluded.saturating_add(account.excluded.total());
     let explained = |class: Class| -> u128 {
         let causes = flow.reasons.iter().filter(|cause| cause.code.class() == Some(class));
         let forgiven = causes.filter(|cause| is_allowed(cause.code.reason(), allow));
@@ -115,10 +117,10 @@ fn add_flow(bytes_judged: &mut JudgedBytes, report: &Report, flow: &Flow, allow:
     let left = copies.saturating_sub(explained(Class::Copy));
     bytes_judged.copied += left.min(u128::from(account.copied));
     bytes_judged.unknown += u128::from(account.unknown).saturating_sub(explained(Class::Unknown));
-    let looks = report.looks.iter().filter(|look| look.flow == Some(flow.id));
+    let looks = report.peeks.iter().filter(|look| look.flow == Some(flow.id));
     let forgiven = looks.filter(|look| is_allowed(look.code.reason(), allow));
     let forgiven: u128 = forgiven.map(|look| u128::from(look.bytes)).sum();
-    bytes_judged.peeked += u128::from(flow.looked).saturating_sub(forgiven);
+    bytes_judged.peeked += u128::from(flow.peeked_bytes).saturating_sub(forgiven);
 }
 
 fn check_copied(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Assertion> {
@@ -145,12 +147,12 @@ fn check_copied(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asser
     };
     let worst = bytes + unknown;
     let outcome = if !limit.allows(bytes, bytes_judged.delivered) {
-        Outcome::Broken
+        AssertionOutcome::Failed
     } else if limit.allows(worst, bytes_judged.delivered) {
-        Outcome::Held
+        AssertionOutcome::Passed
     } else {
         let _ = write!(found, ", and {} more may have been", exact_bytes(unknown));
-        Outcome::Open
+        AssertionOutcome::Inconclusive
     };
     Some(Assertion::new(rule, outcome, found))
 }
@@ -164,9 +166,9 @@ fn check_baseline(criteria: &Criteria, regressions: Option<&[Regression]>) -> Op
     let list: Vec<String> = regressions.iter().map(ToString::to_string).collect();
     // Beside a limit, the baseline only shows differences.
     let outcome = if regressions.is_empty() || criteria.max_copied.is_some() {
-        Outcome::Held
+        AssertionOutcome::Passed
     } else {
-        Outcome::Broken
+        AssertionOutcome::Failed
     };
     let found = if list.is_empty() {
         "no copies beyond the baseline".to_owned()
@@ -191,11 +193,11 @@ fn check_unknown(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asse
         (None, None) => (super::Limit::Bytes(0), all),
     };
     let outcome = if limit.allows(bytes, bytes_judged.delivered) {
-        Outcome::Held
+        AssertionOutcome::Passed
     } else {
-        Outcome::Open
+        AssertionOutcome::Inconclusive
     };
-    if outcome == Outcome::Held && criteria.max_unknown.is_none() {
+    if outcome == AssertionOutcome::Passed && criteria.max_unknown.is_none() {
         return None;
     }
     let rule = format!("at most {limit} unknown on the path to {ends}");
@@ -225,7 +227,11 @@ fn check_delivered(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Assertion
             exact_bytes(bytes_judged.excluded.into())
         );
     }
-    let outcome = if enough { Outcome::Held } else { Outcome::Open };
+    let outcome = if enough {
+        AssertionOutcome::Passed
+    } else {
+        AssertionOutcome::Inconclusive
+    };
     Assertion::new(rule, outcome, found)
 }
 
@@ -238,19 +244,19 @@ fn check_coverage(report: &Report) -> Assertion {
             some => format!("{} records were lost", count(some)),
         });
     }
-    if report.overhead.fell_back {
+    if report.overhead.fell_back_to_counters {
         missing.push("tracing fell back to counters".to_owned());
     }
-    for not in &report.coverage.not_observed {
+    for not in &report.coverage.not_covered {
         let done = |number: Option<u64>| number.is_some_and(|number| number > 0);
         if done(not.calls) || done(not.bytes) {
-            missing.push(format!("{} occurred, which is not covered here", not.what));
+            missing.push(format!("{} occurred, which is not covered here", not.operation));
         }
     }
     let (outcome, found) = if missing.is_empty() {
-        (Outcome::Held, "no records were lost".to_owned())
+        (AssertionOutcome::Passed, "no records were lost".to_owned())
     } else {
-        (Outcome::Open, missing.join("; "))
+        (AssertionOutcome::Inconclusive, missing.join("; "))
     };
     Assertion::new("tracing was complete", outcome, found)
 }

@@ -1,7 +1,7 @@
 //! Text of a judgment: PASSED, FAILED or INCONCLUSIVE first, then the rules, flows, reasons and hints.
 
-use zctrace_report::text::{percent, printable, size};
-use zctrace_report::{Assertion, Outcome, Report};
+use zctrace_report::format::{percent, printable, size};
+use zctrace_report::{Assertion, AssertionOutcome, Report};
 
 use super::criteria::{Criteria, Limit, exact_bytes};
 use super::judge::Judgment;
@@ -31,21 +31,21 @@ pub(super) fn judgment_text(
     text.push('\n');
     for rule in &judgment.rules {
         let mark = match rule.outcome {
-            Outcome::Held => "=  passed     ",
-            Outcome::Broken => "x  failed     ",
+            AssertionOutcome::Passed => "=  passed     ",
+            AssertionOutcome::Failed => "x  failed     ",
             _ => "?  undecided  ",
         };
         wrap(
             &mut text,
             mark,
-            &format!("{}: {}", printable(&rule.rule), printable(&rule.found)),
+            &format!("{}: {}", printable(&rule.rule), printable(&rule.finding)),
         );
     }
     let judged = |id| judgment.flows.contains(&id);
     match judgment.outcome() {
         // A passed judgment needs no hints, but copies within the limit are listed.
-        Outcome::Held => write_reasons(&mut text, report, judged),
-        Outcome::Broken => write_body(&mut text, report, judged),
+        AssertionOutcome::Passed => write_reasons(&mut text, report, judged),
+        AssertionOutcome::Failed => write_body(&mut text, report, judged),
         // The missing bytes may belong to any flow.
         _ => write_body(&mut text, report, |_| true),
     }
@@ -60,10 +60,10 @@ pub(super) fn judgment_text(
 
 /// Writes the first line.
 fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
-    let first = |outcome: &Outcome| judgment.rules.iter().find(|rule| rule.outcome == *outcome);
-    let found = |rule: Option<&Assertion>| rule.map_or_else(String::new, |rule| printable(&rule.found).into_owned());
+    let first = |outcome: &AssertionOutcome| judgment.rules.iter().find(|rule| rule.outcome == *outcome);
+    let found = |rule: Option<&Assertion>| rule.map_or_else(String::new, |rule| printable(&rule.finding).into_owned());
     match judgment.outcome() {
-        Outcome::Broken => {
+        AssertionOutcome::Failed => {
             let rest = match criteria.max_copied {
                 Some(limit) => {
                     let bytes = judgment.bytes_judged.copied + judgment.bytes_judged.peeked;
@@ -73,11 +73,11 @@ fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
                     };
                     format!("{}{share} were copied; the limit is {limit}", exact_bytes(bytes))
                 }
-                None => found(first(&Outcome::Broken)),
+                None => found(first(&AssertionOutcome::Failed)),
             };
             wrap(text, "FAILED   ", &rest);
         }
-        Outcome::Held => {
+        AssertionOutcome::Passed => {
             let bytes_judged = &judgment.bytes_judged;
             let limit = match criteria.max_copied {
                 Some(limit) => format!("the limit is {limit}"),
@@ -94,11 +94,11 @@ fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
         _ => {
             // An endpoint without any delivered bytes is the most useful reason.
             let nothing = judgment.rules.iter().find(|rule| {
-                rule.outcome == Outcome::Open
+                rule.outcome == AssertionOutcome::Inconclusive
                     && judgment.bytes_judged.delivered == 0
-                    && rule.found.starts_with("nothing was delivered")
+                    && rule.finding.starts_with("nothing was delivered")
             });
-            let mut rest = found(nothing.or_else(|| first(&Outcome::Open)));
+            let mut rest = found(nothing.or_else(|| first(&AssertionOutcome::Inconclusive)));
             if nothing.is_some() {
                 rest.push_str(" (did the test run?)");
             }
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn failure_shows_amount_limit_and_flows() {
         let mut report = nginx();
-        report.coverage.not_observed.clear();
+        report.coverage.not_covered.clear();
         let text = shown(&report, "tcp", Limit::Bytes(0), Some(CommandStatus::Exited(0)));
         assert_snapshot(&text, "failed.txt");
         let text = shown(&report, "tcp", Limit::Bytes(0), Some(CommandStatus::Signaled(11)));
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn first_word_is_the_outcome() {
         let mut report = nginx();
-        report.coverage.not_observed.clear();
+        report.coverage.not_covered.clear();
         let half = Limit::Share(50 * Limit::PER_PERCENT);
         let text = shown(&report, "tcp", half, None);
         assert!(text.starts_with("PASSED   2 902 523 904 bytes of the "), "{text}");

@@ -1,8 +1,8 @@
 //! The certificate of the longest path, in the demo's output, or why there is none.
 
 use zctrace_probes::probe::SetupError;
-use zctrace_report::text::{count, printable, size};
-use zctrace_report::{Certificate, Shown, StationKind};
+use zctrace_report::format::{count, printable, size};
+use zctrace_report::{Certificate, ProofKind, StationKind};
 
 use super::paths::PathResult;
 use super::render::name;
@@ -20,7 +20,7 @@ pub(super) fn write_longest(text: &mut String, rows: &[PathResult], not_traced: 
     let longest = rows
         .iter()
         .filter_map(|row| Some((row, row.flow.certificate.as_ref()?)))
-        .filter(|(_, certificate)| certificate.cannot_back_moved().is_none())
+        .filter(|(_, certificate)| certificate.moved_weakness().is_none())
         .max_by_key(|(_, certificate)| {
             let to_disk = certificate
                 .hops
@@ -35,10 +35,10 @@ pub(super) fn write_longest(text: &mut String, rows: &[PathResult], not_traced: 
 }
 
 fn write_stations(text: &mut String, row: &PathResult, certificate: &Certificate) {
-    let same = certificate.hops.iter().all(|hop| match hop.shown {
-        Shown::Start | Shown::Identity => true,
+    let same = certificate.hops.iter().all(|hop| match hop.proof {
+        ProofKind::Start | ProofKind::Identity => true,
         // The device was given the same page.
-        Shown::Dma => hop.station.kind == StationKind::BioVec,
+        ProofKind::Dma => hop.station.kind == StationKind::BioVec,
         _ => false,
     });
     let verdict = if same { "SAME PAGE AT" } else { "MOVED THROUGH" };
@@ -59,7 +59,7 @@ fn write_stations(text: &mut String, row: &PathResult, certificate: &Certificate
             "{}, {} bytes, observed by {}",
             hop.station,
             count(hop.bytes),
-            printable(&hop.seen_by)
+            printable(&hop.observed_by)
         );
         wrap(text, &format!("  {number}  "), &line);
         if let Some(names) = &hop.segments {

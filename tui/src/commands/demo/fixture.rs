@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bufferlist::oracle::{self, Verdict};
 use bufferlist::{BufferList, EndpointKind, FileExtent, Limits, Receipt, Sink, Source, Transfer};
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use super::endpoints;
 use super::payload::Payload;

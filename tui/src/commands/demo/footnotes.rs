@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use zctrace_contract::Reason;
-use zctrace_report::text::{printable, size};
-use zctrace_report::{Flow, Look, ReasonCode};
+use zctrace_report::format::{printable, size};
+use zctrace_report::{Flow, Peek, ReasonCode};
 
 use super::fixture::Fixture;
 use super::paths::PathResult;
@@ -33,14 +33,17 @@ pub(super) fn write_reasons(text: &mut String, rows: &[PathResult]) {
     }
 }
 
-fn write_peek(text: &mut String, flow: &Flow, look: &Look) {
-    let place = look.place.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
+fn write_peek(text: &mut String, flow: &Flow, look: &Peek) {
+    let place = look
+        .call_site
+        .as_ref()
+        .map_or_else(|| "?".to_owned(), ToString::to_string);
     let what = format!(
         "{}: {} by `{}` ({}) at {}",
         name(flow),
         size(look.bytes),
         look.operation,
-        look.how,
+        look.method,
         printable(&place)
     );
     wrap(text, "        peek ", &what);
@@ -50,7 +53,7 @@ fn write_peek(text: &mut String, flow: &Flow, look: &Look) {
 pub(super) fn write_notes(text: &mut String, fixture: &Fixture, rows: &[PathResult], traced: bool) {
     text.push_str("\nnotes\n");
     wrap(text, "  -  ", "moved = zero-copy, the same page.");
-    if rows.iter().any(|row| row.flow.looked > 0) {
+    if rows.iter().any(|row| row.flow.peeked_bytes > 0) {
         wrap(
             text,
             "  -  ",

@@ -6,7 +6,7 @@
 use bufferlist::oracle::Verdict;
 use bufferlist::{Reason, Receipt};
 use zctrace_contract::reason::Class;
-use zctrace_report::{Account, Agreement, Cause, Flow, OracleWord};
+use zctrace_report::{Account, Agreement, Cause, Flow, OracleVerdict};
 
 /// Result of one transfer of a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,10 +80,10 @@ fn add_reason(flow: &mut Flow, reason: Reason, bytes: u64) {
 }
 
 /// Converts a verdict for a report.
-pub(crate) fn oracle_verdict(verdict: Verdict) -> OracleWord {
+pub(crate) fn oracle_verdict(verdict: Verdict) -> OracleVerdict {
     match verdict {
-        Verdict::Shared => OracleWord::Shared,
-        Verdict::Private => OracleWord::Private,
+        Verdict::Shared => OracleVerdict::Shared,
+        Verdict::Private => OracleVerdict::Private,
     }
 }
 
@@ -110,14 +110,14 @@ pub(crate) fn judge(flow: &Flow, len: u64, legs: &[Leg], oracle_error: Option<&s
             leg.total()
         ));
     }
-    let oracle = flow.oracle.as_ref().unwrap_or(&OracleWord::NotAsked);
+    let oracle = flow.oracle.as_ref().unwrap_or(&OracleVerdict::NotTested);
     match flow.agreement() {
         None => Judgment::Inconclusive(format!(
             "the oracle could not answer here: {}",
             oracle_error.unwrap_or("it was not asked")
         )),
-        Some(Agreement::Agrees | Agreement::Open) => Judgment::Passed,
-        Some(Agreement::Disagrees) if *oracle == OracleWord::Shared && legs.iter().all(is_resource_shortage) => {
+        Some(Agreement::Agrees | Agreement::Inconclusive) => Judgment::Passed,
+        Some(Agreement::Disagrees) if *oracle == OracleVerdict::Shared && legs.iter().all(is_resource_shortage) => {
             let codes: Vec<&str> = flow.reasons.iter().map(|cause| cause.code.as_str()).collect();
             Judgment::Inconclusive(format!(
                 "the oracle says shared, but the library had to copy ({})",
@@ -141,7 +141,7 @@ fn is_resource_shortage(leg: &Leg) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zctrace_report::{End, EndKind};
+    use zctrace_report::{Endpoint, EndpointKind};
 
     /// Returns a leg whose copied bytes, or else unknown bytes, have one reason.
     fn leg(moved: u64, copied: u64, unknown: u64, reason: Option<Reason>) -> Leg {
@@ -155,9 +155,12 @@ mod tests {
     }
 
     fn flow(legs: &[Leg], oracle: Option<Verdict>) -> Flow {
-        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(EndKind::Tcp, "b"));
+        let mut flow = Flow::new(
+            Endpoint::new(EndpointKind::File, "a"),
+            Endpoint::new(EndpointKind::Tcp, "b"),
+        );
         set_account(&mut flow, 100, legs);
-        flow.oracle = Some(oracle.map_or(OracleWord::NotAsked, oracle_verdict));
+        flow.oracle = Some(oracle.map_or(OracleVerdict::NotTested, oracle_verdict));
         flow.content_ok = Some(true);
         flow
     }

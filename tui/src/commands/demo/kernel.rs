@@ -8,7 +8,7 @@ use zctrace_contract::Reason;
 use zctrace_contract::reason::Class;
 use zctrace_probes::probe::{SetupError, announce};
 use zctrace_probes::trace::{Options, Tracer};
-use zctrace_report::{Account, Agreement, Cause, End, EndKind, Flow, Look, Report, Segment, Tier};
+use zctrace_report::{Account, Agreement, Cause, Endpoint, EndpointKind, Flow, Peek, Report, Segment, Tier};
 
 use super::judge::{Judgment, Leg};
 use super::paths::PathResult;
@@ -71,7 +71,7 @@ pub(crate) fn merge_evidence(result: &mut PathResult, observed: &Report) {
         .filter(|flow| is_last_leg(&result.flow, flow))
         .collect();
     // The oracle tries paths of the same kinds with its canaries. Those end at other endpoints.
-    let of_same_end = |end: &End| {
+    let of_same_end = |end: &Endpoint| {
         let flows: Vec<&Flow> = candidates.iter().copied().filter(|flow| flow.to == *end).collect();
         let payload: u64 = flows.iter().map(|flow| flow.payload).sum();
         (payload == result.flow.payload).then_some(flows)
@@ -133,8 +133,8 @@ fn add_segments_and_peeks(result: &mut PathResult, last: &[&Flow], observed: &Re
         .sort_by_key(|row| (std::cmp::Reverse(row.bytes), row.id));
     result.segments.truncate(MAX_SEGMENTS);
     for look in &mut result.peeks {
-        let same = |other: &&Look| other.place == look.place && other.bytes == look.bytes;
-        if let Some(more) = observed.looks.iter().find(same) {
+        let same = |other: &&Peek| other.call_site == look.call_site && other.bytes == look.bytes;
+        if let Some(more) = observed.peeks.iter().find(same) {
             look.segment = more.segment;
             look.range = more.range;
             look.first_unix_ms = more.first_unix_ms;
@@ -149,17 +149,17 @@ fn copied_in_small_packets(flow: &Flow) -> Option<u64> {
     let by_kernel = |cause: &Cause| cause.code == Reason::KernelCopies.into();
     let explains = |cause: &&Cause| cause.code.class() == Some(Class::Copy);
     let all = flow.reasons.iter().filter(explains).all(by_kernel);
-    (copied > 0 && all && flow.from.kind == EndKind::Tcp && copied < flow.payload / 100).then_some(copied)
+    (copied > 0 && all && flow.from.kind == EndpointKind::Tcp && copied < flow.payload / 100).then_some(copied)
 }
 
 /// Returns whether an observed flow is the last leg of a path: from the last endpoint but one to
 /// the last.
 fn is_last_leg(path: &Flow, observed: &Flow) -> bool {
-    let mut ends = path.path.iter().rev().filter(|kind| **kind != EndKind::Pipe);
+    let mut ends = path.path.iter().rev().filter(|kind| **kind != EndpointKind::Pipe);
     let (Some(to), Some(from)) = (ends.next(), ends.next()) else {
         return false;
     };
-    let same_socket = observed.to.kind != EndKind::Tcp || observed.to.name == path.to.name;
+    let same_socket = observed.to.kind != EndpointKind::Tcp || observed.to.name == path.to.name;
     observed.to.kind == *to && observed.from.kind == *from && same_socket
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bufferlist::EndpointKind;
 use bufferlist::oracle::{Matrix, SinkColumn, Verdict};
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use crate::render::text::wrap;
 use crate::{exit_code, terminal_io};

@@ -18,7 +18,7 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use self::fixture::{DemoError, Fixture};
 use self::judge::Judgment;

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use zctrace_contract::Reason;
 use zctrace_probes::probe::SetupError;
-use zctrace_report::text::{duration, percent, printable, size};
-use zctrace_report::{Flow, Look, OracleWord, Report};
+use zctrace_report::format::{duration, percent, printable, size};
+use zctrace_report::{Flow, OracleVerdict, Peek, Report};
 
 use super::PathFailure;
 use super::fixture::Fixture;
@@ -30,9 +30,9 @@ pub(crate) fn demo_text(
     let scene = format!(
         "{} over each path in {}, files in {}, kernel {}",
         size(fixture.payload().len()),
-        duration(report.made_by.duration_ns),
+        duration(report.provenance.duration_ns),
         printable(&dir),
-        printable(&report.made_by.kernel)
+        printable(&report.provenance.kernel_release)
     );
     wrap(&mut text, "", &scene);
     text.push('\n');
@@ -68,7 +68,7 @@ fn write_verdict(text: &mut String, report: &Report, rows: &[PathResult], failur
         marked('='),
         marked('x'),
         marked('?'),
-        percent(account.moved, account.arrived())
+        percent(account.moved, account.delivered())
     );
     if wrong == 0 && held > 0 {
         wrap(
@@ -137,7 +137,7 @@ fn write_table(text: &mut String, rows: &[PathResult]) {
                 mark,
                 ..flow_line(&row.flow)
             });
-            if row.flow.looked > 0 {
+            if row.flow.peeked_bytes > 0 {
                 lines.extend(row.peeks.iter().map(peek_line));
             }
         }
@@ -181,7 +181,7 @@ fn write_table(text: &mut String, rows: &[PathResult]) {
 fn flow_line(flow: &Flow) -> Line {
     let account = &flow.account;
     let oracle = match &flow.oracle {
-        Some(word @ (OracleWord::Shared | OracleWord::Private)) => word.as_str().to_owned(),
+        Some(word @ (OracleVerdict::Shared | OracleVerdict::Private)) => word.as_str().to_owned(),
         _ => "–".to_owned(),
     };
     let [payload, moved, copied, unknown] = [flow.payload, account.moved, account.copied, account.unknown].map(size);
@@ -193,7 +193,7 @@ fn flow_line(flow: &Flow) -> Line {
 }
 
 /// Returns the line of a peek, below its path.
-fn peek_line(look: &Look) -> Line {
+fn peek_line(look: &Peek) -> Line {
     let none = String::new;
     Line {
         mark: 'x',

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use zctrace_probes::probe::SetupError;
-use zctrace_report::{Alive, Fact, MadeFor, Report, Scope, ScopeKind, Tier};
+use zctrace_report::{Fact, FactStatus, Report, Scope, ScopeKind, Subcommand, Tier};
 
 use super::PathFailure;
 use super::paths::PathResult;
@@ -20,18 +20,18 @@ pub(crate) fn report(
     let mut scope = Scope::new(ScopeKind::Library);
     scope.pids = vec![std::process::id()];
     let mut report = Report::new(if kernel.is_ok() { Tier::T0 } else { Tier::L }, scope);
-    report.made_by.command = Some(MadeFor::Demo);
-    env!("CARGO_PKG_VERSION").clone_into(&mut report.made_by.zctrace);
-    report.made_by.kernel = release();
+    report.provenance.command = Some(Subcommand::Demo);
+    env!("CARGO_PKG_VERSION").clone_into(&mut report.provenance.zctrace_version);
+    report.provenance.kernel_release = release();
     let since = started.duration_since(SystemTime::UNIX_EPOCH).ok();
-    report.made_by.started_unix_ms = since.and_then(|since| u64::try_from(since.as_millis()).ok());
-    report.made_by.duration_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    report.provenance.started_unix_ms = since.and_then(|since| u64::try_from(since.as_millis()).ok());
+    report.provenance.duration_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     for row in rows {
         let mut flow = row.flow.clone();
         // Without evidence of the kernel the library's account stands, and its tier says so.
         flow.tier.get_or_insert(Tier::L);
         let id = report.add_flow(flow);
-        report.looks.extend(row.peeks.iter().cloned().map(|mut look| {
+        report.peeks.extend(row.peeks.iter().cloned().map(|mut look| {
             look.flow = Some(id);
             look
         }));
@@ -41,7 +41,7 @@ pub(crate) fn report(
         }));
     }
     if let Ok(kernel) = kernel {
-        report.made_by.object.clone_from(&kernel.made_by.object);
+        report.provenance.object_hash.clone_from(&kernel.provenance.object_hash);
         report.loss = kernel.loss.clone();
         report.coverage = kernel.coverage.clone();
         report.overhead = kernel.overhead.clone();
@@ -55,12 +55,12 @@ pub(crate) fn report(
 fn fact(failure: &PathFailure) -> Fact {
     Fact {
         name: failure.name.to_owned(),
-        seen_by: String::new(),
+        observed_by: String::new(),
         tier: Tier::L,
-        alive: Alive::Absent,
-        proven_unix_ms: None,
-        why_not: failure.cause.to_string(),
-        mend: String::new(),
+        status: FactStatus::Unavailable,
+        verified_unix_ms: None,
+        missing_reason: failure.cause.to_string(),
+        hint: String::new(),
     }
 }
 

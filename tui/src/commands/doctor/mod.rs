@@ -12,7 +12,7 @@ use zctrace_probes::facts::{self, SelftestResults};
 use zctrace_probes::probe::{SetupError, SetupErrorKind};
 use zctrace_probes::selftest;
 use zctrace_probes::trace::expected_coverage;
-use zctrace_report::{Alive, Coverage};
+use zctrace_report::{Coverage, FactStatus};
 
 use self::cost::{Cost, LoadResult};
 use self::host::{BtfInfo, Privileges, Setting};
@@ -200,7 +200,7 @@ impl Findings {
         let facts = &self.coverage.facts;
         let can = facts
             .iter()
-            .filter(|fact| !matches!(fact.alive, Alive::Absent | Alive::Silent));
+            .filter(|fact| !matches!(fact.status, FactStatus::Unavailable | FactStatus::Silent));
         (can.count(), facts.len())
     }
 }
@@ -245,10 +245,10 @@ fn measure() -> (Attempt<LoadResult>, Attempt<Cost>) {
 /// Marks the facts of programs that BTF allows and the kernel rejected.
 fn mark_not_loaded(coverage: &mut Coverage, loaded: &LoadResult) {
     for (program, why) in &loaded.left_out {
-        for fact in coverage.facts.iter_mut().filter(|fact| fact.seen_by == *program) {
-            fact.alive = Alive::Absent;
-            fact.proven_unix_ms = None;
-            fact.why_not.clone_from(why);
+        for fact in coverage.facts.iter_mut().filter(|fact| fact.observed_by == *program) {
+            fact.status = FactStatus::Unavailable;
+            fact.verified_unix_ms = None;
+            fact.missing_reason.clone_from(why);
         }
     }
 }

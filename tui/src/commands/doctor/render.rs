@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use zctrace_report::text::{count, printable, size};
-use zctrace_report::{Alive, Fact};
+use zctrace_report::format::{count, printable, size};
+use zctrace_report::{Fact, FactStatus};
 
 use super::cost::{Cost, LoadResult, Measurement};
 use super::{Attempt, Findings};
@@ -32,7 +32,7 @@ fn verdict(text: &mut String, findings: &Findings) {
     let problems = findings.problems().len();
     let (can, of) = findings.facts();
     let seen = format!("{can} of {of} checks are possible here (raw-tracepoint mode)");
-    let proven = findings.coverage.seen().0;
+    let proven = findings.coverage.verified().0;
     let line = match problems {
         0 => format!("READY   {seen}; {proven} are verified by the selftest"),
         // Without the kernel's types the number of observable facts is unknown.
@@ -293,7 +293,7 @@ fn facts(text: &mut String, findings: &Findings, all: bool) {
     for fact in &findings.coverage.facts {
         fact_row(text, findings, fact);
     }
-    let blind = &findings.coverage.not_observed;
+    let blind = &findings.coverage.not_covered;
     let shown = if all {
         blind.len()
     } else {
@@ -301,7 +301,7 @@ fn facts(text: &mut String, findings: &Findings, all: bool) {
     };
     text.push_str("\n   not covered by any check: reported as unknown or not at all, never as moved\n");
     for what in blind.iter().take(shown) {
-        wrap(text, "-  ", &printable(&what.what));
+        wrap(text, "-  ", &printable(&what.operation));
     }
     if shown < blind.len() {
         let _ = writeln!(text, "   … {} more (zctrace doctor --all)", blind.len() - shown);
@@ -309,25 +309,25 @@ fn facts(text: &mut String, findings: &Findings, all: bool) {
 }
 
 fn fact_row(text: &mut String, findings: &Findings, fact: &Fact) {
-    let (mark, proven) = match (&fact.alive, fact.proven_unix_ms) {
-        (Alive::Yes, Some(when)) => (
+    let (mark, proven) = match (&fact.status, fact.verified_unix_ms) {
+        (FactStatus::Verified, Some(when)) => (
             '=',
             format!("selftest, {}", ago(findings.now_unix_ms.saturating_sub(when))),
         ),
-        (Alive::Yes, None) => ('=', "yes".to_owned()),
-        (Alive::Silent, _) => ('x', "failed: not used".to_owned()),
-        (Alive::Absent, _) => ('-', "not here".to_owned()),
+        (FactStatus::Verified, None) => ('=', "yes".to_owned()),
+        (FactStatus::Silent, _) => ('x', "failed: not used".to_owned()),
+        (FactStatus::Unavailable, _) => ('-', "not here".to_owned()),
         _ => ('?', "not yet".to_owned()),
     };
     let _ = writeln!(
         text,
         "{mark}  {:<35}{:<24}{:<6}{proven}",
         shorten(&printable(&fact.name), 33),
-        shorten(&printable(&fact.seen_by), 22),
+        shorten(&printable(&fact.observed_by), 22),
         fact.tier.as_str()
     );
-    if !fact.why_not.is_empty() {
-        wrap(text, "      ", &printable(&fact.why_not));
+    if !fact.missing_reason.is_empty() {
+        wrap(text, "      ", &printable(&fact.missing_reason));
     }
 }
 

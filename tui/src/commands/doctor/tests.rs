@@ -67,8 +67,8 @@ fn ready() -> Findings {
         now_unix_ms: 3 * HOUR,
     };
     for fact in &mut findings.coverage.facts {
-        (fact.alive, fact.proven_unix_ms) = (Alive::Yes, Some(HOUR));
-        fact.why_not.clear();
+        (fact.status, fact.verified_unix_ms) = (FactStatus::Verified, Some(HOUR));
+        fact.missing_reason.clear();
     }
     findings
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use zctrace_report::text::{count, printable, size};
-use zctrace_report::{Flow, LedgerWord, Process, Report};
+use zctrace_report::format::{count, printable, size};
+use zctrace_report::{Flow, JournalAgreement, Process, Report};
 
 use crate::viewer::state::{Level, Snapshot};
 
@@ -33,11 +33,11 @@ fn loss(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Report) {
             "{began}{} records are missing, {} in total; {} flows are unknown because of it",
             count(has - had),
             count(has),
-            count(now.loss.flows_touched)
+            count(now.loss.affected_flows)
         );
         events.push((Level::Error, text));
     }
-    if now.overhead.fell_back && !old.is_some_and(|old| old.overhead.fell_back) {
+    if now.overhead.fell_back_to_counters && !old.is_some_and(|old| old.overhead.fell_back_to_counters) {
         let text = "the cap was reached: from now on, bytes are only counted, and no move can be shown";
         events.push((Level::Warning, text.to_owned()));
     }
@@ -110,20 +110,22 @@ fn segments(events: &mut Vec<(Level, String)>, old: Option<&Report>, now: &Repor
         let wrong = report
             .segments
             .iter()
-            .filter(|segment| segment.agreement == LedgerWord::Disagrees);
+            .filter(|segment| segment.agreement == JournalAgreement::Disagrees);
         wrong.map(|segment| (segment.pid, segment.id)).collect::<HashSet<_>>()
     };
     let known = old.map(wrong).unwrap_or_default();
     let new: Vec<_> = now
         .segments
         .iter()
-        .filter(|segment| segment.agreement == LedgerWord::Disagrees && !known.contains(&(segment.pid, segment.id)))
+        .filter(|segment| {
+            segment.agreement == JournalAgreement::Disagrees && !known.contains(&(segment.pid, segment.id))
+        })
         .collect();
     push_events(events, Level::Error, &new, "more segments disagree", |segment| {
         format!(
             "journal and kernel disagree on segment {}: {}",
             segment.id,
-            printable(&segment.why)
+            printable(&segment.detail)
         )
     });
 }

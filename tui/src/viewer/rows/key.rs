@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use zctrace_report::{End, Flow, Look, Pipe, Report, Segment};
+use zctrace_report::{Endpoint, Flow, Peek, Pipe, Report, Segment};
 
 /// Key of a row. Numbers of flows change when new flows appear, so this is a hash of the row's
 /// subject.
@@ -78,17 +78,17 @@ pub(super) fn of_segment(segment: &Segment) -> RowKey {
 }
 
 /// Returns the key of a peek.
-pub(super) fn of_look(look: &Look) -> RowKey {
+pub(super) fn of_look(look: &Peek) -> RowKey {
     let place = look
-        .place
+        .call_site
         .as_ref()
         .map(|place| (&place.file, place.line, &place.function));
-    hash_key(("look", look.pid, look.segment, place, &look.operation, &look.how))
+    hash_key(("look", look.pid, look.segment, place, &look.operation, &look.method))
 }
 
 /// Identity of a flow within its group.
 fn of_flow(flow: &Flow) -> RowKey {
-    fn end<H: Hasher>(end: &End, hasher: &mut H) {
+    fn end<H: Hasher>(end: &Endpoint, hasher: &mut H) {
         end.kind.hash(hasher);
         end.name.hash(hasher);
         (end.port, &end.object).hash(hasher);

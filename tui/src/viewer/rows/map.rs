@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use zctrace_report::{Account, End, EndKind, Flow};
+use zctrace_report::{Account, Endpoint, EndpointKind, Flow};
 
 use super::flows::{SortKey, rate, title};
 use super::key::{self, ByKey};
@@ -16,7 +16,7 @@ pub(crate) struct MapRow {
     /// The largest of the flows: its index in the report's list.
     pub(crate) largest: u32,
     /// Source and destination.
-    pub(crate) ends: [End; 2],
+    pub(crate) ends: [Endpoint; 2],
     /// Number of flows.
     pub(crate) flows: u64,
     /// Sum of their bytes.
@@ -28,14 +28,14 @@ pub(crate) struct MapRow {
 }
 
 /// Grouping key of an endpoint.
-fn like(end: &End) -> (&EndKind, Option<u16>, Cow<'_, str>) {
+fn like(end: &Endpoint) -> (&EndpointKind, Option<u16>, Cow<'_, str>) {
     match &end.kind {
         kind if kind.is_socket() => {
             let of_name = || end.name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
             // If the address may not be the service's, its port is one of thousands.
             match end.port {
                 Some(port) => (kind, Some(port), Cow::Borrowed("")),
-                None if kind == &EndKind::Unix => (kind, None, Cow::Borrowed(&end.name)),
+                None if kind == &EndpointKind::Unix => (kind, None, Cow::Borrowed(&end.name)),
                 None => (
                     kind,
                     of_name().filter(|&port: &u16| port < FIRST_EPHEMERAL),
@@ -47,7 +47,7 @@ fn like(end: &End) -> (&EndKind, Option<u16>, Cow<'_, str>) {
             let directory = end.name.rfind('/').map_or("", |slash| &end.name[..slash]);
             (kind, None, Cow::Borrowed(directory))
         }
-        kind @ (EndKind::Pipe | EndKind::Memory) => (kind, None, Cow::Borrowed("")),
+        kind @ (EndpointKind::Pipe | EndpointKind::Memory) => (kind, None, Cow::Borrowed("")),
         kind => (kind, None, Cow::Borrowed(&end.name)),
     }
 }
@@ -56,7 +56,7 @@ fn like(end: &End) -> (&EndKind, Option<u16>, Cow<'_, str>) {
 const FIRST_EPHEMERAL: u16 = 32_768;
 
 /// Kinds of endpoints between source and destination.
-pub(crate) fn intermediate_kinds(flow: &Flow) -> &[EndKind] {
+pub(crate) fn intermediate_kinds(flow: &Flow) -> &[EndpointKind] {
     flow.path.get(1..flow.path.len().saturating_sub(1)).unwrap_or_default()
 }
 
@@ -72,7 +72,7 @@ fn key(flow: &Flow) -> RowKey {
 }
 
 /// Endpoint as the row shows it: without the parts in which several differ.
-fn merge(row: &mut End, end: &End) {
+fn merge(row: &mut Endpoint, end: &Endpoint) {
     if row.name == end.name && row.port == end.port {
         return;
     }
@@ -153,7 +153,7 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
 
 /// Copied part, as a sortable number.
 pub(super) fn copied_share(account: &Account) -> u64 {
-    let arrived = u128::from(account.arrived());
+    let arrived = u128::from(account.delivered());
     (u128::from(account.copied) << 32).checked_div(arrived).unwrap_or(0) as u64
 }
 

@@ -18,15 +18,17 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
         .enumerate()
         .filter(|(_, pipe)| filtered.admits(query.filter.match_pipe(pipe), 1))
         .map(|(index, pipe)| {
-            let part = (u64::from(pipe.used) << 32).checked_div(pipe.slots.into()).unwrap_or(0);
+            let part = (u64::from(pipe.used_slots) << 32)
+                .checked_div(pipe.slots.into())
+                .unwrap_or(0);
             let sort_key = match title {
                 "pipe" => SortKey::Number(pipe.inode),
                 "process" => SortKey::Text(pipe.processes.join(" ")),
-                "used" => SortKey::Number(pipe.used.into()),
-                "peak" => SortKey::Number(pipe.most_used.into()),
+                "used" => SortKey::Number(pipe.used_slots.into()),
+                "peak" => SortKey::Number(pipe.max_used_slots.into()),
                 "bytes" => SortKey::Number(pipe.bytes.unwrap_or(0)),
                 "calls" => SortKey::Number(pipe.calls),
-                "resized" => SortKey::Number(pipe.resized.into()),
+                "resized" => SortKey::Number(pipe.resizes.into()),
                 "idle" => SortKey::Number(pipe.idle_ns),
                 _ => SortKey::Number(part),
             };

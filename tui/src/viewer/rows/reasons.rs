@@ -55,7 +55,7 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     }
     let all = query.filter.is_empty();
     let ids: HashSet<u64> = flows.iter().filter(|_| !all).map(|(_, flow)| flow.id).collect();
-    for look in &report.looks {
+    for look in &report.peeks {
         if all || look.flow.is_some_and(|flow| ids.contains(&flow)) {
             add(&look.code, look.bytes, look.calls);
         }
@@ -97,7 +97,7 @@ pub(super) fn code(report: &Report, row: RowKey) -> Option<&str> {
         .iter()
         .flat_map(|flow| &flow.reasons)
         .map(|cause| &cause.code);
-    let of_looks = report.looks.iter().map(|look| &look.code);
+    let of_looks = report.peeks.iter().map(|look| &look.code);
     of_flows
         .chain(of_looks)
         .find(|code| of(code) == row)

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use zctrace_report::{Place, Report};
+use zctrace_report::{CallSite, Report};
 
 use super::flows::{SortKey, title};
 use super::{RowData, RowKey, RowQuery, Rows, key, matching_flows};
@@ -25,7 +25,7 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
     let ids: HashSet<u64> = flows.iter().map(|(_, flow)| flow.id).collect();
     let shown = |flow: Option<u64>| all || flow.is_some_and(|flow| ids.contains(&flow));
     let title = title(View::Segments, query.sort.column);
-    let at = |place: Option<&Place>| place.map(ToString::to_string).unwrap_or_default();
+    let at = |place: Option<&CallSite>| place.map(ToString::to_string).unwrap_or_default();
     let of_pid = |pid: Option<u32>| SortKey::Number(pid.unwrap_or(0).into());
     let segments = report
         .segments
@@ -36,7 +36,7 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
         let sort_key = match title {
             "segment" => SortKey::Number(segment.id),
             "call" => SortKey::Text(segment.operation.clone()),
-            "call site" => SortKey::Text(at(segment.place.as_ref())),
+            "call site" => SortKey::Text(at(segment.call_site.as_ref())),
             "range" => SortKey::Number(segment.ranges.first().map_or(0, |range| range.start)),
             "pipe" => SortKey::Number(segment.pipe.unwrap_or(0)),
             "process" => of_pid(segment.pid),
@@ -45,12 +45,12 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
         };
         (sort_key, key::of_segment(segment), SegmentRow::Segment(index as u32))
     });
-    let looks = report.looks.iter().enumerate().filter(|(_, look)| shown(look.flow));
+    let looks = report.peeks.iter().enumerate().filter(|(_, look)| shown(look.flow));
     let looks = looks.map(|(index, look)| {
         let sort_key = match title {
             "segment" => SortKey::Number(look.segment.unwrap_or(0)),
             "call" => SortKey::Text(look.operation.clone()),
-            "call site" => SortKey::Text(at(look.place.as_ref())),
+            "call site" => SortKey::Text(at(look.call_site.as_ref())),
             "range" => SortKey::Number(look.range.map_or(0, |range| range.start)),
             "pipe" => SortKey::Number(0),
             "process" => of_pid(look.pid),
@@ -70,6 +70,6 @@ pub(super) fn rows(query: &RowQuery<'_>, now: &Snapshot) -> Rows {
 /// Returns the position of a segment; peeks follow all segments.
 pub(super) fn find(report: &Report, row: RowKey) -> Option<usize> {
     let segments = report.segments.iter().map(key::of_segment);
-    let looks = report.looks.iter().map(key::of_look);
+    let looks = report.peeks.iter().map(key::of_look);
     segments.chain(looks).position(|key| key == row)
 }

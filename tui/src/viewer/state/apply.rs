@@ -167,7 +167,7 @@ impl State {
         }
         let at = match self.playback {
             // Pauses, changes the speed, or seeks.
-            Some(_) => Duration::from_nanos(report.made_by.duration_ns),
+            Some(_) => Duration::from_nanos(report.provenance.duration_ns),
             None => self.now,
         };
         let snapshot = Snapshot { report, at, keys };
@@ -365,7 +365,7 @@ impl State {
 
     /// Returns a file name made of the view and the time of the snapshot, to the second.
     fn export_file_name(&self) -> String {
-        let of = self.snapshot.as_ref().map(|snapshot| &snapshot.report.made_by);
+        let of = self.snapshot.as_ref().map(|snapshot| &snapshot.report.provenance);
         let ms = of.and_then(|by| Some(by.started_unix_ms? + by.duration_ns / 1_000_000));
         let seconds = ms.unwrap_or(0) / 1000;
         format!("zctrace-{}-{seconds}.json", self.view.title().to_lowercase())

@@ -17,7 +17,7 @@
 //! * The row of a [`Detail`] on the stack may no longer exist: then its `index` is `None`, and the
 //! view says so.
 //! * Times are [`Duration`]s since the viewer started: no clock is read.
-//! * Names, paths, peers and lines of the log are foreign text: `zctrace_report::text::printable`
+//! * Names, paths, peers and lines of the log are foreign text: `zctrace_report::format::printable`
 //! before they are drawn.
 
 mod apply;

@@ -48,7 +48,7 @@ pub(super) fn draw(writer: &mut CellWriter<'_>, area: Rect, account: &Account) {
     {
         at = writer.write(at, &glyph.repeat(cells.into()), role);
     }
-    if account.arrived() == 0 && account.neither.total() > 0 {
+    if account.delivered() == 0 && account.excluded.total() > 0 {
         writer.write(area, &"-".repeat(area.width.into()), Role::Excluded);
     }
 }

@@ -7,7 +7,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use crate::viewer::state::Appearance;
 use crate::viewer::theme::{Glyphs, Role, Theme};

@@ -1,6 +1,6 @@
 //! Cells of a flow's row.
 
-use zctrace_report::text::count;
+use zctrace_report::format::count;
 use zctrace_report::{Call, Flow};
 
 use super::table::{Cell, account_cell};
@@ -44,7 +44,7 @@ fn process(flow: &Flow) -> String {
 /// peek.
 fn reason(flow: &Flow) -> String {
     match render::main_reason(flow) {
-        none if none.is_empty() && flow.looked > 0 => "peeked".to_owned(),
+        none if none.is_empty() && flow.peeked_bytes > 0 => "peeked".to_owned(),
         reasons => reasons,
     }
 }

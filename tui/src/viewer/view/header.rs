@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
-use zctrace_report::text::{count, duration, headline, printable, size};
+use zctrace_report::format::{count, duration, headline, printable, size};
 use zctrace_report::{Account, Report};
 
 use super::bar;
@@ -116,7 +116,7 @@ fn account_line(writer: &mut CellWriter<'_>, area: Rect, account: &Account) {
         ("=", account.moved, Role::Moved),
         ("x", account.copied, Role::Copied),
         ("?", account.unknown, Role::Unknown),
-        ("-", account.neither.total(), Role::Excluded),
+        ("-", account.excluded.total(), Role::Excluded),
     ] {
         if bytes > 0 || mark != "-" {
             numbers.push((format!("  {mark} {}", size(bytes)).into(), role));
@@ -129,7 +129,7 @@ fn account_line(writer: &mut CellWriter<'_>, area: Rect, account: &Account) {
         left = writer.write(left, "[", Role::Dim);
         if left.width > bar {
             let place = Rect::new(left.x, left.y, bar, left.height);
-            if account.arrived() == 0 && account.neither.total() == 0 {
+            if account.delivered() == 0 && account.excluded.total() == 0 {
                 writer.write(place, &".".repeat(bar.into()), Role::Dim);
             } else {
                 bar::draw(writer, place, account);
@@ -153,13 +153,13 @@ fn loss(report: &Report) -> Option<Span> {
 
 /// Draws how far to trust the report: loss, coverage, tier; and the scope in the remaining space.
 fn coverage_line(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
-    let (seen, all) = report.coverage.seen();
+    let (seen, all) = report.coverage.verified();
     let mut spans: Vec<Span> = vec![loss(report).unwrap_or(("no records lost".into(), Role::Plain))];
     if report.loss.any() {
-        let touched = count(report.loss.flows_touched);
+        let touched = count(report.loss.affected_flows);
         spans.push((format!(" {touched} flows unknown").into(), Role::Warning));
     }
-    if report.overhead.fell_back {
+    if report.overhead.fell_back_to_counters {
         spans.extend([(" · ".into(), Role::Plain), (" counters only ".into(), Role::Alert)]);
     }
     if all > 0 {
@@ -168,7 +168,7 @@ fn coverage_line(writer: &mut CellWriter<'_>, area: Rect, report: &Report) {
     }
     spans.push((format!(" · tier {}", report.tier).into(), Role::Plain));
     spans.push((
-        format!(" · {} · ", duration(report.made_by.duration_ns)).into(),
+        format!(" · {} · ", duration(report.provenance.duration_ns)).into(),
         Role::Plain,
     ));
     let left = writer.write_spans(area, spans);
@@ -197,7 +197,7 @@ fn rate_line(writer: &mut CellWriter<'_>, area: Rect, state: &State, snapshot: &
             let rate = u128::from(now.saturating_sub(had)) * 1_000_000_000 / time.max(1);
             u64::try_from(rate).unwrap_or(u64::MAX)
         };
-        let all = rate(now.arrived(), had.arrived());
+        let all = rate(now.delivered(), had.delivered());
         spans.push((format!("{}/s", size(all)).into(), Role::Strong));
         for (mark, now, had, role) in [
             ("=", now.moved, had.moved, Role::Moved),
@@ -245,10 +245,10 @@ fn name(name: &str) -> String {
 /// began.
 fn cost(report: &Report, before: Option<&Report>) -> String {
     let had = before.map_or((0, 0), |before| {
-        (before.overhead.own_cpu_ns, before.made_by.duration_ns)
+        (before.overhead.own_cpu_ns, before.provenance.duration_ns)
     });
     let cpu = report.overhead.own_cpu_ns.saturating_sub(had.0);
-    let time = report.made_by.duration_ns.saturating_sub(had.1);
+    let time = report.provenance.duration_ns.saturating_sub(had.1);
     if time == 0 {
         return "– % CPU".to_owned();
     }

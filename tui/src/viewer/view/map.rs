@@ -1,7 +1,7 @@
 //! Cells of a row of the map.
 
-use zctrace_report::text::{count, printable};
-use zctrace_report::{Call, EndKind, Report};
+use zctrace_report::format::{count, printable};
+use zctrace_report::{Call, EndpointKind, Report};
 
 use super::table::{Cell, account_cell};
 use crate::viewer::rows::{MapRow, intermediate_kinds};
@@ -31,7 +31,7 @@ fn way(report: &Report, row: &MapRow) -> String {
         1 => String::new(),
         many => format!(" ×{}", count(many)),
     };
-    let through: Vec<&str> = intermediate_kinds(flow).iter().map(EndKind::label).collect();
+    let through: Vec<&str> = intermediate_kinds(flow).iter().map(EndpointKind::label).collect();
     let through = match through.join(" → ") {
         nothing if nothing.is_empty() => String::new(),
         through => format!(" → {through}"),

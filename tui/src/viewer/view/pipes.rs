@@ -1,6 +1,6 @@
 //! Cells of a pipe's row, and the limits on pipes.
 
-use zctrace_report::text::{count, duration, size};
+use zctrace_report::format::{count, duration, size};
 use zctrace_report::{Pipe, Report};
 
 use super::table::Cell;
@@ -10,14 +10,14 @@ pub(super) fn cell<'a>(pipe: &'a Pipe, title: &str) -> Cell<'a> {
     match title {
         "pipe" => Cell::Text(pipe.inode.to_string().into(), Role::Plain),
         "process" => Cell::Text(processes(pipe).into(), Role::Plain),
-        "slots in use" => Cell::Gauge(pipe.used.into(), pipe.slots.into()),
-        "used" => Cell::Text(format!("{} of {}", pipe.used, pipe.slots).into(), Role::Plain),
-        "peak" => Cell::Text(pipe.most_used.to_string().into(), Role::Plain),
+        "slots in use" => Cell::Gauge(pipe.used_slots.into(), pipe.slots.into()),
+        "used" => Cell::Text(format!("{} of {}", pipe.used_slots, pipe.slots).into(), Role::Plain),
+        "peak" => Cell::Text(pipe.max_used_slots.to_string().into(), Role::Plain),
         "bytes" => pipe
             .bytes
             .map_or(Cell::unknown(), |bytes| Cell::size(bytes, Role::Plain)),
         "calls" => Cell::Text(count(pipe.calls).into(), Role::Plain),
-        "resized" => Cell::Text(number(pipe.resized).into(), Role::Plain),
+        "resized" => Cell::Text(number(pipe.resizes).into(), Role::Plain),
         "idle" => Cell::Text(idle(pipe).into(), Role::Dim),
         _ => Cell::EMPTY,
     }
@@ -49,7 +49,7 @@ pub(super) fn processes(pipe: &Pipe) -> String {
 /// Returns `?` if its content is unknown, `!` if no slot is free.
 pub(super) fn mark(pipe: &Pipe) -> char {
     match pipe.bytes {
-        _ if pipe.slots > 0 && pipe.used >= pipe.slots => '!',
+        _ if pipe.slots > 0 && pipe.used_slots >= pipe.slots => '!',
         None => '?',
         Some(_) => ' ',
     }

@@ -1,6 +1,6 @@
 //! Cells of a process's row.
 
-use zctrace_report::text::count;
+use zctrace_report::format::count;
 
 use super::table::{Cell, account_cell};
 use crate::viewer::rows::ProcessRow;

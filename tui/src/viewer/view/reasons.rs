@@ -2,7 +2,7 @@
 
 use zctrace_contract::reason::Class;
 use zctrace_report::Report;
-use zctrace_report::text::{count, duration, size};
+use zctrace_report::format::{count, duration, size};
 
 use super::table::Cell;
 use crate::viewer::rows::{ASSUMED_COPY_RATE, ReasonRow, copy_time_ns};
@@ -17,7 +17,7 @@ pub(super) fn cell<'a>(report: &Report, row: &ReasonRow, title: &str) -> Cell<'a
         "~ CPU" if row.is_copy() => Cell::Text(duration(copy_time_ns(report, row.bytes)).into(), Role::Plain),
         "calls" | "~ CPU" => Cell::unknown(),
         "reason" => {
-            let sentence = meaning().map(|meaning| meaning.sentence);
+            let sentence = meaning().map(|meaning| meaning.description);
             let sentence = sentence.unwrap_or_else(|| "This version of zctrace does not know the code.".to_owned());
             Cell::Text(sentence.into(), Role::Plain)
         }

@@ -1,7 +1,7 @@
 //! Cells of a segment's row: a segment of a buffer list, or a peek at one.
 
-use zctrace_report::text::{count, printable};
-use zctrace_report::{ByteRange, LedgerWord, Look, Report, Segment};
+use zctrace_report::format::{count, printable};
+use zctrace_report::{ByteRange, JournalAgreement, Peek, Report, Segment};
 
 use super::table::Cell;
 use crate::viewer::rows::SegmentRow;
@@ -13,7 +13,7 @@ pub(super) fn cell<'a>(report: &'a Report, row: SegmentRow, title: &str) -> Opti
             .segments
             .get(index as usize)
             .map(|segment| of_segment(segment, title)),
-        SegmentRow::Look(index) => report.looks.get(index as usize).map(|look| of_look(look, title)),
+        SegmentRow::Look(index) => report.peeks.get(index as usize).map(|look| of_look(look, title)),
     }
 }
 
@@ -22,7 +22,7 @@ fn of_segment<'a>(segment: &'a Segment, title: &str) -> Cell<'a> {
         "segment" => Cell::Text(segment.id.to_string().into(), Role::Plain),
         "call" => Cell::Text(segment.operation.as_str().into(), Role::Plain),
         "call site" => segment
-            .place
+            .call_site
             .as_ref()
             .map_or(Cell::EMPTY, |place| Cell::CallSite(place.to_string())),
         "bytes" => Cell::size(segment.bytes, Role::Plain),
@@ -32,7 +32,7 @@ fn of_segment<'a>(segment: &'a Segment, title: &str) -> Cell<'a> {
             .map_or(Cell::EMPTY, |pipe| Cell::Text(pipe.to_string().into(), Role::Plain)),
         "process" => Cell::Text(who(&segment.process, segment.pid).into(), Role::Plain),
         "journal" => {
-            let role = if segment.agreement == LedgerWord::Disagrees {
+            let role = if segment.agreement == JournalAgreement::Disagrees {
                 Role::Alert
             } else {
                 Role::Plain
@@ -43,14 +43,14 @@ fn of_segment<'a>(segment: &'a Segment, title: &str) -> Cell<'a> {
     }
 }
 
-fn of_look<'a>(look: &'a Look, title: &str) -> Cell<'a> {
+fn of_look<'a>(look: &'a Peek, title: &str) -> Cell<'a> {
     match title {
         "segment" => look
             .segment
             .map_or(Cell::EMPTY, |id| Cell::Text(id.to_string().into(), Role::Plain)),
         "call" => Cell::Text(format!("look {}", look.operation).into(), Role::Plain),
         "call site" => look
-            .place
+            .call_site
             .as_ref()
             .map_or(Cell::EMPTY, |place| Cell::CallSite(place.to_string())),
         "bytes" => Cell::size(look.bytes, Role::Copied),
@@ -87,8 +87,8 @@ pub(super) fn mark(report: &Report, row: SegmentRow) -> char {
     match row {
         SegmentRow::Look(_) => 'x',
         SegmentRow::Segment(index) => match report.segments.get(index as usize).map(|segment| &segment.agreement) {
-            Some(LedgerWord::Agrees) => '=',
-            Some(LedgerWord::Disagrees) => '!',
+            Some(JournalAgreement::Agrees) => '=',
+            Some(JournalAgreement::Disagrees) => '!',
             _ => '?',
         },
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use unicode_width::UnicodeWidthStr;
-use zctrace_report::text::count;
+use zctrace_report::format::count;
 
 use super::cell_writer::{CellWriter, prefix};
 use super::{pipes, reasons};
@@ -124,13 +124,13 @@ fn note(state: &State) -> Option<String> {
     if state.rows().len() == 0 {
         return None;
     }
-    let left_out = &report.left_out;
+    let omitted = &report.omitted;
     let more = |more: u64| (more > 0).then(|| format!("{} more are not listed", count(more)));
     match state.view {
         View::Pipes => Some(pipes::limits(report)),
         View::Reasons => Some(reasons::basis(report)),
-        View::Processes => more(left_out.processes),
-        View::Segments => more(left_out.segments.saturating_add(left_out.looks)),
+        View::Processes => more(omitted.processes),
+        View::Segments => more(omitted.segments.saturating_add(omitted.peeks)),
         View::Log => more(state.log.discarded()),
         View::Map | View::Flows => None,
     }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
-use zctrace_report::text::size;
-use zctrace_report::{Account, End};
+use zctrace_report::format::size;
+use zctrace_report::{Account, Endpoint};
 
 use super::cell_writer::{CellWriter, Side};
 use super::{bar, flows, map, pipes, processes, reasons, segments};
@@ -26,7 +26,7 @@ pub(super) enum Cell<'a> {
     /// A text.
     Text(Cow<'a, str>, Role),
     /// An endpoint: if too long it loses the beginning of its name and keeps its kind.
-    Endpoint(&'a End),
+    Endpoint(&'a Endpoint),
     /// A call site: if too long it loses its beginning, because the line number is at the end.
     CallSite(String),
     /// A bar of verdicts.
@@ -52,7 +52,7 @@ impl Cell<'_> {
 /// Returns moved, copied, unknown or the sum of an account, by the title of the column.
 pub(super) fn account_cell<'a>(title: &str, payload: u64, account: &'a Account) -> Option<Cell<'a>> {
     // If nothing is known, 0 would claim too much.
-    let nothing_known = account.unknown > 0 && account.unknown == account.arrived();
+    let nothing_known = account.unknown > 0 && account.unknown == account.delivered();
     Some(match title {
         "bytes" => Cell::size(payload, Role::Plain),
         "moved" | "copied" if nothing_known => Cell::unknown(),

@@ -3,7 +3,7 @@
 
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
-use zctrace_report::text::count;
+use zctrace_report::format::count;
 
 use super::cell_writer::{CellWriter, Side};
 use crate::viewer::keys::Command;

@@ -1,7 +1,9 @@
 //! Tests of the judgment: each way to pass, to fail and to be inconclusive.
 
 use zctrace_contract::Reason;
-use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, NotObserved, Outcome, Report, Scope, ScopeKind, Tier};
+use zctrace_report::{
+    Account, AssertionOutcome, Cause, Endpoint, EndpointKind, Flow, NotCovered, Peek, Report, Scope, ScopeKind, Tier,
+};
 
 use super::*;
 use crate::commands::assert::Limit;
@@ -22,8 +24,8 @@ fn criteria(to: &str, max_copied: Option<Limit>) -> Criteria {
     }
 }
 
-fn flow(from: EndKind, to: EndKind, account: Account, reasons: &[(Reason, u64)]) -> Flow {
-    let mut flow = Flow::new(End::new(from, "/srv/a"), End::new(to, "/data/b"));
+fn flow(from: EndpointKind, to: EndpointKind, account: Account, reasons: &[(Reason, u64)]) -> Flow {
+    let mut flow = Flow::new(Endpoint::new(from, "/srv/a"), Endpoint::new(to, "/data/b"));
     flow.set_account(account);
     flow.reasons = reasons
         .iter()
@@ -45,13 +47,13 @@ fn report(flows: Vec<Flow>) -> Report {
 }
 
 fn moved(bytes: u64) -> Flow {
-    flow(EndKind::File, EndKind::Tcp, Account::new(bytes, 0, 0), &[])
+    flow(EndpointKind::File, EndpointKind::Tcp, Account::new(bytes, 0, 0), &[])
 }
 
 fn copied(bytes: u64) -> Flow {
     flow(
-        EndKind::Memory,
-        EndKind::Tcp,
+        EndpointKind::Memory,
+        EndpointKind::Tcp,
         Account::new(0, bytes, 0),
         &[(Reason::FromMemory, bytes)],
     )
@@ -59,25 +61,25 @@ fn copied(bytes: u64) -> Flow {
 
 fn unknown(bytes: u64) -> Flow {
     flow(
-        EndKind::File,
-        EndKind::Tcp,
+        EndpointKind::File,
+        EndpointKind::Tcp,
         Account::new(0, 0, bytes),
         &[(Reason::StillQueued, bytes)],
     )
 }
 
-fn outcome(flows: Vec<Flow>, criteria: &Criteria) -> Outcome {
+fn outcome(flows: Vec<Flow>, criteria: &Criteria) -> AssertionOutcome {
     judge(&report(flows), criteria, None).outcome()
 }
 
 #[test]
 fn one_copied_byte_fails_a_limit_of_zero() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
-    assert_eq!(outcome(vec![moved(MIB)], &none), Outcome::Held);
-    assert_eq!(outcome(vec![moved(MIB), copied(1)], &none), Outcome::Broken);
+    assert_eq!(outcome(vec![moved(MIB)], &none), AssertionOutcome::Passed);
+    assert_eq!(outcome(vec![moved(MIB), copied(1)], &none), AssertionOutcome::Failed);
     let some = criteria("socket", Some(Limit::Bytes(1)));
-    assert_eq!(outcome(vec![moved(MIB), copied(1)], &some), Outcome::Held);
-    assert_eq!(outcome(vec![moved(MIB), copied(2)], &some), Outcome::Broken);
+    assert_eq!(outcome(vec![moved(MIB), copied(1)], &some), AssertionOutcome::Passed);
+    assert_eq!(outcome(vec![moved(MIB), copied(2)], &some), AssertionOutcome::Failed);
 }
 
 #[test]
@@ -85,55 +87,61 @@ fn bytes_from_any_source_count_at_judged_endpoints_only() {
     // The case that the gate is made for: sendfile became read and write, and no flow from file to
     // socket is left.
     let read = flow(
-        EndKind::File,
-        EndKind::Memory,
+        EndpointKind::File,
+        EndpointKind::Memory,
         Account::new(0, MIB, 0),
         &[(Reason::IntoMemory, MIB)],
     );
     let none = criteria("socket", Some(Limit::Bytes(0)));
-    assert_eq!(outcome(vec![read.clone(), copied(MIB)], &none), Outcome::Broken);
+    assert_eq!(
+        outcome(vec![read.clone(), copied(MIB)], &none),
+        AssertionOutcome::Failed
+    );
     assert_eq!(
         outcome(vec![read.clone(), moved(MIB)], &none),
-        Outcome::Held,
+        AssertionOutcome::Passed,
         "a read that goes nowhere"
     );
     assert_eq!(
         outcome(vec![read], &criteria("memory", Some(Limit::Bytes(0)))),
-        Outcome::Broken
+        AssertionOutcome::Failed
     );
     let mut from_file = criteria("socket", Some(Limit::Bytes(0)));
     from_file.from = vec![Pattern::parse("file").unwrap()];
-    assert_eq!(outcome(vec![moved(MIB), copied(MIB)], &from_file), Outcome::Held);
+    assert_eq!(
+        outcome(vec![moved(MIB), copied(MIB)], &from_file),
+        AssertionOutcome::Passed
+    );
 }
 
 #[test]
 fn too_few_bytes_never_pass() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
-    assert_eq!(outcome(vec![], &none), Outcome::Open);
-    let elsewhere = flow(EndKind::File, EndKind::File, Account::new(MIB, 0, 0), &[]);
-    assert_eq!(outcome(vec![elsewhere], &none), Outcome::Open);
+    assert_eq!(outcome(vec![], &none), AssertionOutcome::Inconclusive);
+    let elsewhere = flow(EndpointKind::File, EndpointKind::File, Account::new(MIB, 0, 0), &[]);
+    assert_eq!(outcome(vec![elsewhere], &none), AssertionOutcome::Inconclusive);
     let mut cloned = Account::default();
-    cloned.neither.cloned = MIB;
+    cloned.excluded.cloned = MIB;
     let judgment = judge(
-        &report(vec![flow(EndKind::File, EndKind::Tcp, cloned, &[])]),
+        &report(vec![flow(EndpointKind::File, EndpointKind::Tcp, cloned, &[])]),
         &none,
         None,
     );
-    assert_eq!(judgment.outcome(), Outcome::Open);
+    assert_eq!(judgment.outcome(), AssertionOutcome::Inconclusive);
     assert!(
         judgment
             .rules
             .iter()
-            .any(|rule| rule.found.contains("1 048 576 bytes were holes")),
+            .any(|rule| rule.finding.contains("1 048 576 bytes were holes")),
         "{judgment:?}"
     );
     let mut least = none.clone();
     least.min_bytes = MIB;
-    assert_eq!(outcome(vec![moved(MIB - 1)], &least), Outcome::Open);
-    assert_eq!(outcome(vec![moved(MIB)], &least), Outcome::Held);
+    assert_eq!(outcome(vec![moved(MIB - 1)], &least), AssertionOutcome::Inconclusive);
+    assert_eq!(outcome(vec![moved(MIB)], &least), AssertionOutcome::Passed);
     assert_eq!(
         outcome(vec![copied(1)], &least),
-        Outcome::Broken,
+        AssertionOutcome::Failed,
         "what was copied is shown all the same"
     );
 }
@@ -141,18 +149,27 @@ fn too_few_bytes_never_pass() {
 #[test]
 fn unknown_bytes_are_inconclusive() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
-    assert_eq!(outcome(vec![moved(MIB), unknown(1)], &none), Outcome::Open);
-    assert_eq!(outcome(vec![moved(MIB), unknown(1), copied(1)], &none), Outcome::Broken);
+    assert_eq!(
+        outcome(vec![moved(MIB), unknown(1)], &none),
+        AssertionOutcome::Inconclusive
+    );
+    assert_eq!(
+        outcome(vec![moved(MIB), unknown(1), copied(1)], &none),
+        AssertionOutcome::Failed
+    );
     // If all of the unknown bytes were copied, the limit would still hold.
     let percent = criteria("socket", Some(Limit::Share(Limit::PER_PERCENT)));
-    assert_eq!(outcome(vec![moved(99 * MIB), unknown(MIB)], &percent), Outcome::Held);
+    assert_eq!(
+        outcome(vec![moved(99 * MIB), unknown(MIB)], &percent),
+        AssertionOutcome::Passed
+    );
     assert_eq!(
         outcome(vec![moved(98 * MIB), unknown(2 * MIB)], &percent),
-        Outcome::Open
+        AssertionOutcome::Inconclusive
     );
     assert_eq!(
         outcome(vec![moved(98 * MIB), unknown(MIB), copied(MIB)], &percent),
-        Outcome::Open
+        AssertionOutcome::Inconclusive
     );
 }
 
@@ -160,39 +177,45 @@ fn unknown_bytes_are_inconclusive() {
 fn limit_on_unknown_bytes_is_independent() {
     let mut both = criteria("socket", Some(Limit::Bytes(0)));
     both.max_unknown = Some(Limit::Bytes(10));
-    assert_eq!(outcome(vec![moved(MIB), unknown(10)], &both), Outcome::Held);
-    assert_eq!(outcome(vec![moved(MIB), unknown(11)], &both), Outcome::Open);
+    assert_eq!(outcome(vec![moved(MIB), unknown(10)], &both), AssertionOutcome::Passed);
+    assert_eq!(
+        outcome(vec![moved(MIB), unknown(11)], &both),
+        AssertionOutcome::Inconclusive
+    );
     let mut strict = criteria("socket", Some(Limit::Share(50 * Limit::PER_PERCENT)));
     strict.max_unknown = Some(Limit::Bytes(0));
-    assert_eq!(outcome(vec![moved(MIB), unknown(1)], &strict), Outcome::Open);
+    assert_eq!(
+        outcome(vec![moved(MIB), unknown(1)], &strict),
+        AssertionOutcome::Inconclusive
+    );
 }
 
 #[test]
 fn peek_counts_as_copy_unless_allowed() {
     let mut none = criteria("socket", Some(Limit::Bytes(0)));
     let mut looked = moved(MIB);
-    looked.looked = 100;
+    looked.peeked_bytes = 100;
     let mut of_flow = report(vec![looked]);
-    of_flow.looks.push(Look {
+    of_flow.peeks.push(Peek {
         flow: Some(1),
-        ..Look::new(100, 1)
+        ..Peek::new(100, 1)
     });
     let judgment = judge(&of_flow, &none, None);
-    assert_eq!(judgment.outcome(), Outcome::Broken);
+    assert_eq!(judgment.outcome(), AssertionOutcome::Failed);
     assert_eq!((judgment.bytes_judged.copied, judgment.bytes_judged.peeked), (0, 100));
     // A peek at bytes of an unknown flow may be one at the judged bytes.
     let mut of_none = report(vec![moved(MIB)]);
-    of_none.looks.push(Look::new(100, 1));
-    assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Open);
+    of_none.peeks.push(Peek::new(100, 1));
+    assert_eq!(judge(&of_none, &none, None).outcome(), AssertionOutcome::Inconclusive);
     // A peek without a pipe is reported by the program alone, and is not judged.
-    of_none.looks[0].without_pipe = true;
-    assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);
-    of_none.looks[0].without_pipe = false;
+    of_none.peeks[0].without_pipe = true;
+    assert_eq!(judge(&of_none, &none, None).outcome(), AssertionOutcome::Passed);
+    of_none.peeks[0].without_pipe = false;
     none.allow = vec![Reason::Peeked];
-    assert_eq!(judge(&of_flow, &none, None).outcome(), Outcome::Held);
-    assert_eq!(judge(&of_none, &none, None).outcome(), Outcome::Held);
+    assert_eq!(judge(&of_flow, &none, None).outcome(), AssertionOutcome::Passed);
+    assert_eq!(judge(&of_none, &none, None).outcome(), AssertionOutcome::Passed);
     // Peeks that no call site explains are not excused.
-    of_flow.looks[0].bytes = 99;
+    of_flow.peeks[0].bytes = 99;
     assert_eq!(judge(&of_flow, &none, None).bytes_judged.peeked, 1);
 }
 
@@ -202,20 +225,30 @@ fn allowed_reasons_excuse_only_the_bytes_they_explain() {
     allowing.allow = vec![Reason::FromMemory, Reason::StillQueued];
     assert_eq!(
         outcome(vec![moved(MIB), copied(5), unknown(5)], &allowing),
-        Outcome::Held
+        AssertionOutcome::Passed
     );
     let reasons = [(Reason::FromMemory, 5), (Reason::Misaligned, 5)];
-    let mixed = flow(EndKind::Memory, EndKind::Tcp, Account::new(0, 10, 0), &reasons);
+    let mixed = flow(
+        EndpointKind::Memory,
+        EndpointKind::Tcp,
+        Account::new(0, 10, 0),
+        &reasons,
+    );
     assert_eq!(judge(&report(vec![mixed]), &allowing, None).bytes_judged.copied, 5);
     // Ten bytes, copied once for an allowed reason and once for another one.
     let reasons = [(Reason::FromMemory, 10), (Reason::Misaligned, 10)];
-    let mut twice = flow(EndKind::Memory, EndKind::Tcp, Account::new(0, 10, 0), &reasons);
+    let mut twice = flow(
+        EndpointKind::Memory,
+        EndpointKind::Tcp,
+        Account::new(0, 10, 0),
+        &reasons,
+    );
     twice.copy_bytes = 20;
     assert_eq!(judge(&report(vec![twice]), &allowing, None).bytes_judged.copied, 10);
     // Twenty bytes: ten copied twice for an allowed reason, ten for an unknown reason.
     let mut bare = flow(
-        EndKind::Memory,
-        EndKind::Tcp,
+        EndpointKind::Memory,
+        EndpointKind::Tcp,
         Account::new(0, 20, 0),
         &[(Reason::FromMemory, 20)],
     );
@@ -229,10 +262,10 @@ fn loss_and_coverage_gaps_are_inconclusive_but_hide_no_copy() {
     let plants: [Plant; 4] = [
         |report| report.loss.recursion_misses = 1,
         |report| report.loss.reserve_failures = 1,
-        |report| report.overhead.fell_back = true,
+        |report| report.overhead.fell_back_to_counters = true,
         |report| {
-            report.coverage.not_observed.push(NotObserved {
-                what: "splice by io_uring".to_owned(),
+            report.coverage.not_covered.push(NotCovered {
+                operation: "splice by io_uring".to_owned(),
                 calls: Some(1),
                 bytes: None,
             });
@@ -241,20 +274,20 @@ fn loss_and_coverage_gaps_are_inconclusive_but_hide_no_copy() {
     for plant in plants {
         let mut clean = report(vec![moved(MIB)]);
         plant(&mut clean);
-        assert_eq!(judge(&clean, &none, None).outcome(), Outcome::Open);
+        assert_eq!(judge(&clean, &none, None).outcome(), AssertionOutcome::Inconclusive);
         let mut dirty = report(vec![moved(MIB), copied(1)]);
         plant(&mut dirty);
-        assert_eq!(judge(&dirty, &none, None).outcome(), Outcome::Broken);
+        assert_eq!(judge(&dirty, &none, None).outcome(), AssertionOutcome::Failed);
     }
     let mut declared = report(vec![moved(MIB)]);
-    declared.coverage.not_observed.push(NotObserved {
-        what: "memcpy in the program".to_owned(),
+    declared.coverage.not_covered.push(NotCovered {
+        operation: "memcpy in the program".to_owned(),
         calls: None,
         bytes: None,
     });
     assert_eq!(
         judge(&declared, &none, None).outcome(),
-        Outcome::Held,
+        AssertionOutcome::Passed,
         "a blind spot that every run has"
     );
 }
@@ -263,13 +296,13 @@ fn loss_and_coverage_gaps_are_inconclusive_but_hide_no_copy() {
 fn folded_row_that_may_match_is_undecided() {
     let none = criteria("socket", Some(Limit::Bytes(0)));
     let various = |account, reasons: &[(Reason, u64)]| {
-        let mut row = flow(EndKind::Various, EndKind::Various, account, reasons);
+        let mut row = flow(EndpointKind::Various, EndpointKind::Various, account, reasons);
         row.to.name.clear();
         row.folded = 3;
         row
     };
     let clean = various(Account::new(10, 0, 0), &[]);
-    assert_eq!(outcome(vec![moved(MIB), clean], &none), Outcome::Open);
+    assert_eq!(outcome(vec![moved(MIB), clean], &none), AssertionOutcome::Inconclusive);
 }
 
 #[test]
@@ -281,15 +314,21 @@ fn baseline_judges_only_without_a_limit() {
     }];
     let run = report(vec![moved(MIB)]);
     let unlimited = criteria("socket", None);
-    assert_eq!(judge(&run, &unlimited, Some(&[])).outcome(), Outcome::Held);
+    assert_eq!(judge(&run, &unlimited, Some(&[])).outcome(), AssertionOutcome::Passed);
     let grown = judge(&run, &unlimited, Some(&regressions));
-    assert_eq!(grown.outcome(), Outcome::Broken);
+    assert_eq!(grown.outcome(), AssertionOutcome::Failed);
     assert!(
-        grown.rules[0].found.contains("+64.0 KiB copied in file:tcp, ZC07"),
+        grown.rules[0].finding.contains("+64.0 KiB copied in file:tcp, ZC07"),
         "{grown:?}"
     );
     let limited = criteria("socket", Some(Limit::Bytes(0)));
-    assert_eq!(judge(&run, &limited, Some(&regressions)).outcome(), Outcome::Held);
+    assert_eq!(
+        judge(&run, &limited, Some(&regressions)).outcome(),
+        AssertionOutcome::Passed
+    );
     let open = report(vec![moved(MIB), unknown(1)]);
-    assert_eq!(judge(&open, &unlimited, Some(&[])).outcome(), Outcome::Open);
+    assert_eq!(
+        judge(&open, &unlimited, Some(&[])).outcome(),
+        AssertionOutcome::Inconclusive
+    );
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use bufferlist::EndpointKind as Kind;
 use bufferlist::{Receipt, Sink, Source};
-use zctrace_report::{Call, EndKind};
+use zctrace_report::{Call, EndpointKind};
 
 use super::{PathResult, PathRun, run_concurrently};
 use crate::commands::demo::endpoints::{Tcp, WholeBlocks, set_direct};
@@ -22,7 +22,7 @@ pub(super) fn to_file(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let file = fixture.file()?;
     let len = fixture.payload().len();
     let receipts = run_chain(fixture, len, &Tcp::connect(None)?, &file)?;
-    path_run(fixture, TO_FILE, EndKind::File, Kind::File, len, receipts, &file)
+    path_run(fixture, TO_FILE, EndpointKind::File, Kind::File, len, receipts, &file)
         .map(|path_run| vec![path_run.judge(fixture)])
 }
 
@@ -37,7 +37,7 @@ pub(super) fn to_disk(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     let path_run = path_run(
         fixture,
         TO_DISK,
-        EndKind::DirectFile,
+        EndpointKind::DirectFile,
         Kind::DirectFile,
         len,
         receipts,
@@ -117,7 +117,7 @@ fn run_in_lockstep(fixture: &Fixture, len: u64, tcp: &Tcp, file: &File) -> Resul
 fn path_run(
     fixture: &Fixture,
     name: &'static str,
-    to: EndKind,
+    to: EndpointKind,
     asked: Kind,
     len: u64,
     receipts: Vec<Receipt>,
@@ -125,7 +125,13 @@ fn path_run(
 ) -> Result<PathRun, DemoError> {
     Ok(PathRun {
         name,
-        path: vec![EndKind::File, EndKind::Pipe, EndKind::Tcp, EndKind::Pipe, to],
+        path: vec![
+            EndpointKind::File,
+            EndpointKind::Pipe,
+            EndpointKind::Tcp,
+            EndpointKind::Pipe,
+            to,
+        ],
         from: fixture.file_name(),
         to: fixture.file_name(),
         calls: vec![Call::Splice],

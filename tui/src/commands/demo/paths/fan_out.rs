@@ -3,7 +3,7 @@
 use std::thread::scope;
 
 use bufferlist::{BufferList, Receipt, Sink, Step};
-use zctrace_report::{Call, EndKind};
+use zctrace_report::{Call, EndpointKind};
 
 use super::{PathResult, PathRun, join_thread};
 use crate::commands::demo::canary;
@@ -53,7 +53,7 @@ pub(super) fn two_sinks(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError>
     let oracle = canary::two_sinks(fixture);
     let path_run = |name, kind, to, calls, receipt, received, index: usize| PathRun {
         name,
-        path: vec![EndKind::File, EndKind::Pipe, kind],
+        path: vec![EndpointKind::File, EndpointKind::Pipe, kind],
         from: fixture.file_name(),
         to,
         calls,
@@ -63,10 +63,10 @@ pub(super) fn two_sinks(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError>
         oracle: oracle.clone().map(|verdicts| verdicts[index]),
     };
     let teed = vec![Call::Splice, Call::Tee];
-    let first = path_run(FIRST, EndKind::Tcp, address, teed, receipts.0, received.0, 0);
+    let first = path_run(FIRST, EndpointKind::Tcp, address, teed, receipts.0, received.0, 0);
     let second = path_run(
         SECOND,
-        EndKind::Unix,
+        EndpointKind::Unix,
         String::new(),
         vec![Call::Splice],
         receipts.1,

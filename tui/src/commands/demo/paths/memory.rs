@@ -2,7 +2,7 @@
 
 use bufferlist::EndpointKind as Kind;
 use bufferlist::{BufferList, Sink};
-use zctrace_report::{Call, EndKind};
+use zctrace_report::{Call, EndpointKind};
 
 use super::{PathResult, PathRun, run_concurrently};
 use crate::commands::demo::canary;
@@ -26,7 +26,7 @@ pub(super) fn vmspliced(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError>
     let (receipt, received) = run_concurrently(send, || Ok(Received::of_stream(far)?))?;
     let path_run = PathRun {
         name: VMSPLICED,
-        path: vec![EndKind::Memory, EndKind::Pipe, EndKind::Tcp],
+        path: vec![EndpointKind::Memory, EndpointKind::Pipe, EndpointKind::Tcp],
         from: "pages of zctrace".to_owned(),
         to,
         calls: vec![Call::Vmsplice, Call::Splice],
@@ -50,7 +50,7 @@ pub(super) fn to_disk(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     set_direct(&file, false)?;
     let path_run = PathRun {
         name: TO_DISK,
-        path: vec![EndKind::Memory, EndKind::DirectFile],
+        path: vec![EndpointKind::Memory, EndpointKind::DirectFile],
         from: "pages of zctrace".to_owned(),
         to: fixture.file_name(),
         calls: vec![Call::Write],
@@ -78,7 +78,7 @@ pub(super) fn plain_send(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError
     let (receipt, received) = run_concurrently(send, || Ok(Received::of_stream(far)?))?;
     let path_run = PathRun {
         name: PLAIN_SEND,
-        path: vec![EndKind::Memory, EndKind::Tcp],
+        path: vec![EndpointKind::Memory, EndpointKind::Tcp],
         from: "memory of zctrace".to_owned(),
         to,
         calls: vec![Call::Send],

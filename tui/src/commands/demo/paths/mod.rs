@@ -11,8 +11,8 @@ use std::thread::{ScopedJoinHandle, scope};
 
 use bufferlist::Receipt;
 use bufferlist::oracle::Verdict;
-use zctrace_report::text::printable;
-use zctrace_report::{Call, End, EndKind, Flow, Look, OracleWord, Segment};
+use zctrace_report::format::printable;
+use zctrace_report::{Call, Endpoint, EndpointKind, Flow, OracleVerdict, Peek, Segment};
 
 use super::fixture::{DemoError, Fixture};
 use super::judge::{self, Judgment, Leg};
@@ -79,7 +79,7 @@ pub(crate) struct PathResult {
     /// Flow in the report.
     pub(crate) flow: Flow,
     /// Peeks on the path.
-    pub(crate) peeks: Vec<Look>,
+    pub(crate) peeks: Vec<Peek>,
     /// Largest segments of the last leg.
     pub(crate) segments: Vec<Segment>,
     /// Judgment.
@@ -93,7 +93,7 @@ pub(crate) struct PathResult {
 /// A path that was run and is not judged yet.
 struct PathRun {
     name: &'static str,
-    path: Vec<EndKind>,
+    path: Vec<EndpointKind>,
     from: String,
     to: String,
     calls: Vec<Call>,
@@ -107,7 +107,9 @@ struct PathRun {
 impl PathRun {
     /// Reads the receipts, compares the payload, and judges.
     fn judge(self, fixture: &Fixture) -> PathResult {
-        let end = |kind: Option<&EndKind>, name: &str| End::new(kind.cloned().unwrap_or(EndKind::Various), name);
+        let end = |kind: Option<&EndpointKind>, name: &str| {
+            Endpoint::new(kind.cloned().unwrap_or(EndpointKind::Various), name)
+        };
         let mut flow = Flow::new(
             end(self.path.first(), &printable(&self.from)),
             end(self.path.last(), &printable(&self.to)),
@@ -123,7 +125,7 @@ impl PathRun {
         flow.oracle = Some(
             self.oracle
                 .as_ref()
-                .map_or(OracleWord::NotAsked, |&verdict| judge::oracle_verdict(verdict)),
+                .map_or(OracleVerdict::NotTested, |&verdict| judge::oracle_verdict(verdict)),
         );
         let oracle_error = self.oracle.err().map(|cause| cause.to_string());
         let judgment = judge::judge(&flow, self.len, &legs, oracle_error.as_deref());

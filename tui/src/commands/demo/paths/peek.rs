@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bufferlist::EndpointKind as Kind;
 use bufferlist::{BufferList, FileExtent, PeekStrategy, Receipt, Sink, Step};
 use rustix::fs::{MemfdFlags, SealFlags};
-use zctrace_report::text;
-use zctrace_report::{Call, EndKind, Look};
+use zctrace_report::format;
+use zctrace_report::{Call, EndpointKind, Peek};
 
 use super::{PathResult, PathRun, run_concurrently};
 use crate::commands::demo::canary;
@@ -61,7 +61,7 @@ pub(super) fn during_transfer(fixture: &Fixture) -> Result<Vec<PathResult>, Demo
     let ((receipt, counts, seen), received) = run_concurrently(send, || Ok(Received::of_stream(far)?))?;
     let path_run = PathRun {
         name: DURING_TRANSFER,
-        path: vec![EndKind::File, EndKind::Pipe, EndKind::Tcp],
+        path: vec![EndpointKind::File, EndpointKind::Pipe, EndpointKind::Tcp],
         from: fixture.file_name(),
         to,
         calls: vec![Call::Splice],
@@ -75,9 +75,9 @@ pub(super) fn during_transfer(fixture: &Fixture) -> Result<Vec<PathResult>, Demo
         .peeks()
         .map(|(line, bytes)| new_peek(bytes, 1, line, "peek", PeekStrategy::Tee))
         .collect();
-    done.flow.looked = done.peeks.iter().map(|look| look.bytes).sum();
+    done.flow.peeked_bytes = done.peeks.iter().map(|look| look.bytes).sum();
     let right = seen.is_some_and(|(start, view)| {
-        view.len() == done.flow.looked && view == fixture.payload().bytes(len)[start..start + view.len() as usize]
+        view.len() == done.flow.peeked_bytes && view == fixture.payload().bytes(len)[start..start + view.len() as usize]
     });
     if !right && done.judgment == Judgment::Passed {
         done.judgment = Judgment::Failed("the peek read other bytes than were sent, or was not counted".to_owned());
@@ -96,17 +96,17 @@ pub(super) fn all_strategies(fixture: &Fixture) -> Result<Vec<PathResult>, DemoE
         let (row, time) = peek_all(fixture, name, strategy)?;
         rows.push(row);
         let way = name.trim_start_matches("peek: ");
-        times.push(format!("{way} took {}", text::duration(nanoseconds(time))));
+        times.push(format!("{way} took {}", format::duration(nanoseconds(time))));
     }
     let mapped = peek_mapped(fixture)?;
     if let Some(last) = rows.last_mut() {
         last.note = Some(format!(
             "Peeking at {} in pipes, {} at a time: {}. Both copied all of it. Peeking at the same bytes in a sealed memfd, \
              through a mapping, took {} and copied {} bytes.",
-            text::size(fixture.payload().len()),
-            text::size(CHUNK_SIZE),
+            format::size(fixture.payload().len()),
+            format::size(CHUNK_SIZE),
             times.join(", "),
-            text::duration(nanoseconds(mapped.time)),
+            format::duration(nanoseconds(mapped.time)),
             mapped.copied,
         ));
         if !(mapped.is_complete && mapped.copied == 0) && last.judgment == Judgment::Passed {
@@ -176,7 +176,7 @@ fn peek_all(
     }
     let path_run = PathRun {
         name,
-        path: vec![EndKind::File, EndKind::Pipe, EndKind::Memory],
+        path: vec![EndpointKind::File, EndpointKind::Pipe, EndpointKind::Memory],
         from: fixture.file_name(),
         to: "memory of zctrace".to_owned(),
         calls: match strategy {
@@ -202,15 +202,15 @@ fn new_peek(
     line: &'static std::panic::Location<'static>,
     operation: &str,
     strategy: PeekStrategy,
-) -> Look {
-    let mut look = Look::new(bytes, calls);
-    look.place = Some(line.into());
+) -> Peek {
+    let mut look = Peek::new(bytes, calls);
+    look.call_site = Some(line.into());
     operation.clone_into(&mut look.operation);
     let how = match strategy {
         PeekStrategy::Memfd => "tee(2), splice(2) into a memfd, mmap(2)",
         _ => "tee(2) then read(2)",
     };
-    how.clone_into(&mut look.how);
+    how.clone_into(&mut look.method);
     look.pid = Some(std::process::id());
     look
 }

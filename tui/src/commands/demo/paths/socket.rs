@@ -4,7 +4,7 @@ use std::thread::scope;
 
 use bufferlist::EndpointKind as Kind;
 use bufferlist::{BufferList, Sink, Source};
-use zctrace_report::{Call, EndKind};
+use zctrace_report::{Call, EndpointKind};
 
 use super::{PathResult, PathRun, join_thread, run_concurrently};
 use crate::commands::demo::endpoints::{Tcp, unix_pair};
@@ -24,7 +24,7 @@ pub(super) fn sendfile(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> 
     let (receipt, received) = run_concurrently(send, || Ok(Received::of_stream(far)?))?;
     let path_run = PathRun {
         name: SENDFILE,
-        path: vec![EndKind::File, EndKind::Tcp],
+        path: vec![EndpointKind::File, EndpointKind::Tcp],
         from: fixture.file_name(),
         to,
         calls: vec![Call::Sendfile],
@@ -53,7 +53,7 @@ pub(super) fn relay(fixture: &Fixture) -> Result<Vec<PathResult>, DemoError> {
     })?;
     let path_run = PathRun {
         name: RELAY,
-        path: vec![EndKind::Tcp, EndKind::Pipe, EndKind::Tcp],
+        path: vec![EndpointKind::Tcp, EndpointKind::Pipe, EndpointKind::Tcp],
         from,
         to,
         calls: vec![Call::Splice],
@@ -83,7 +83,13 @@ pub(super) fn through_unix(fixture: &Fixture) -> Result<Vec<PathResult>, DemoErr
     })?;
     let path_run = PathRun {
         name: THROUGH_UNIX,
-        path: vec![EndKind::File, EndKind::Pipe, EndKind::Unix, EndKind::Pipe, EndKind::Tcp],
+        path: vec![
+            EndpointKind::File,
+            EndpointKind::Pipe,
+            EndpointKind::Unix,
+            EndpointKind::Pipe,
+            EndpointKind::Tcp,
+        ],
         from: fixture.file_name(),
         to,
         calls: vec![Call::Splice],

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use zctrace_report::Flow;
-use zctrace_report::text::{count, size};
+use zctrace_report::format::{count, size};
 
 use crate::render;
 use crate::render::text::{TextBuffer, wrap};
@@ -28,7 +28,7 @@ pub(super) fn write(text: &mut TextBuffer, title: &str, flows: &[&Flow]) {
             (account.moved, "moved"),
             (account.copied, "copied"),
             (account.unknown, "unknown"),
-            (account.neither.total(), "excluded"),
+            (account.excluded.total(), "excluded"),
         ] {
             if bytes > 0 && bytes < flow.payload {
                 let _ = write!(line, ", {} {word}", size(bytes));

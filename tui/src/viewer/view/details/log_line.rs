@@ -1,6 +1,6 @@
 //! The details of a line of the log: the whole line.
 
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use super::super::log;
 use crate::render::text::{TextBuffer, wrap};

@@ -11,7 +11,7 @@ mod segment;
 
 use ratatui::layout::Rect;
 use zctrace_report::Flow;
-use zctrace_report::text::count;
+use zctrace_report::format::count;
 
 use super::cell_writer::CellWriter;
 use crate::render;

@@ -1,7 +1,7 @@
 //! The details of a pipe.
 
 use zctrace_report::Report;
-use zctrace_report::text::{count, duration, printable, size};
+use zctrace_report::format::{count, duration, printable, size};
 
 use super::super::pipes;
 use crate::render::text::{TextBuffer, TextSink as _, wrap};
@@ -15,16 +15,16 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
         None => "content unknown: an untraced process used the pipe, or a record is missing".to_owned(),
     };
     let mut lines = vec![
-        format!("{} of {} slots in use, {bytes}", pipe.used, pipe.slots),
+        format!("{} of {} slots in use, {bytes}", pipe.used_slots, pipe.slots),
         format!(
             "at most {} slots were in use after a call; {} calls",
-            pipe.most_used,
+            pipe.max_used_slots,
             count(pipe.calls)
         ),
         format!("used by {}", printable(&pipes::processes(pipe))),
     ];
-    if pipe.resized > 0 {
-        lines.push(format!("resized {} times during the trace", pipe.resized));
+    if pipe.resizes > 0 {
+        lines.push(format!("resized {} times during the trace", pipe.resizes));
     }
     if pipe.idle_ns > 0 {
         lines.push(format!(

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use zctrace_report::text::{count, printable, size};
+use zctrace_report::format::{count, printable, size};
 use zctrace_report::{Flow, Report};
 
 use super::flow_list;
@@ -15,11 +15,11 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
     };
     let account = &process.account;
     let parent = process
-        .parent
+        .parent_pid
         .map(|parent| format!(", parent {parent}"))
         .unwrap_or_default();
     let own = process
-        .own_pid
+        .ns_pid
         .map(|own| format!(", {own} in its own namespace"))
         .unwrap_or_default();
     let alive = if process.alive { "" } else { ", not alive at the end" };
@@ -40,7 +40,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
             size(account.moved),
             size(account.copied),
             size(account.unknown),
-            size(account.neither.total()),
+            size(account.excluded.total()),
             size(process.into_memory),
             count(process.calls)
         ),

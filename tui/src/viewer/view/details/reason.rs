@@ -1,7 +1,7 @@
 //! The details of a reason.
 
 use zctrace_report::Flow;
-use zctrace_report::text::printable;
+use zctrace_report::format::printable;
 
 use super::super::reasons;
 use super::flow_list;

@@ -1,7 +1,7 @@
 //! The details of a segment of a bufferlist, or of a peek at one.
 
 use zctrace_report::Report;
-use zctrace_report::text::{count, printable, size};
+use zctrace_report::format::{count, printable, size};
 
 use crate::render;
 use crate::render::text::{TextBuffer, TextSink as _, wrap};
@@ -16,7 +16,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
         if !segment.operation.is_empty() {
             lines.push(format!("made by {}", printable(&segment.operation)));
         }
-        if let Some(place) = &segment.place {
+        if let Some(place) = &segment.call_site {
             lines.push(format!("at {place}"));
         }
         let ranges: Vec<String> = segment
@@ -30,10 +30,10 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
             printable(&segment.process),
             number(segment.pid)
         ));
-        let why = if segment.why.is_empty() {
+        let why = if segment.detail.is_empty() {
             String::new()
         } else {
-            format!(": {}", printable(&segment.why))
+            format!(": {}", printable(&segment.detail))
         };
         lines.push(format!("journal compared with the kernel: {}{why}", segment.agreement));
         for line in &lines {
@@ -43,7 +43,7 @@ pub(super) fn write(text: &mut TextBuffer, report: &Report, index: usize) -> Str
     } else {
         let Some(look) = index
             .checked_sub(report.segments.len())
-            .and_then(|index| report.looks.get(index))
+            .and_then(|index| report.peeks.get(index))
         else {
             return String::new();
         };

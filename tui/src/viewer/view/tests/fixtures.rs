@@ -2,8 +2,8 @@
 
 use zctrace_contract::Reason;
 use zctrace_report::{
-    Account, Call, Cause, End, EndKind, Flow, LedgerWord, Pipe, PipeLimits, Place, Process, Report, Scope, ScopeKind,
-    Segment, Tier,
+    Account, Call, CallSite, Cause, Endpoint, EndpointKind, Flow, JournalAgreement, Pipe, PipeLimits, Process, Report,
+    Scope, ScopeKind, Segment, Tier,
 };
 
 use crate::render::fixtures::nginx;
@@ -39,7 +39,7 @@ pub(super) fn reports_of(of: Scenario) -> (Report, Report) {
             let mut report = nginx();
             report.flows.clear();
             report.processes.clear();
-            report.looks.clear();
+            report.peeks.clear();
             report.segments.clear();
             report.overhead.copying_ns_estimate = None;
             report.overhead.copy_bytes_per_second = None;
@@ -49,7 +49,7 @@ pub(super) fn reports_of(of: Scenario) -> (Report, Report) {
         Scenario::Loss => {
             let mut report = server();
             report.loss.sequence_gaps = 1234;
-            report.loss.flows_touched = 3;
+            report.loss.affected_flows = 3;
             let (mut before, now) = pair(report);
             before.loss.sequence_gaps = 0;
             (before, now)
@@ -60,17 +60,17 @@ pub(super) fn reports_of(of: Scenario) -> (Report, Report) {
                 let all = flow.payload;
                 flow.set_account(Account::new(0, 0, all));
                 flow.certificate = None;
-                flow.looked = 0;
+                flow.peeked_bytes = 0;
                 flow.reasons = vec![Cause::new(Reason::NotObserved, all, flow.calls)];
             }
-            report.looks.clear();
+            report.peeks.clear();
             report.segments.clear();
             report
                 .coverage
                 .facts
                 .iter_mut()
-                .for_each(|fact| fact.alive = zctrace_report::Alive::Untested);
-            report.overhead.fell_back = true;
+                .for_each(|fact| fact.status = zctrace_report::FactStatus::Untested);
+            report.overhead.fell_back_to_counters = true;
             report.summarize();
             (report.clone(), report)
         }
@@ -108,7 +108,7 @@ fn pair(now: Report) -> (Report, Report) {
             .for_each(|cause| cause.bytes = part(cause.bytes));
     }
     before.processes.truncate(1);
-    before.made_by.duration_ns -= 1_000_000_000;
+    before.provenance.duration_ns -= 1_000_000_000;
     before.overhead.own_cpu_ns -= 12_000_000;
     before.summarize();
     (before, now)
@@ -118,10 +118,13 @@ fn pair(now: Report) -> (Report, Report) {
 fn server() -> Report {
     let mut report = nginx();
     let mut ingest = Flow::new(
-        End::new(EndKind::Tcp, "192.168.100.200:40112"),
-        End::new(EndKind::DirectFile, "/var/lib/ingest/segments/2026-11-23/000017.bin"),
+        Endpoint::new(EndpointKind::Tcp, "192.168.100.200:40112"),
+        Endpoint::new(
+            EndpointKind::DirectFile,
+            "/var/lib/ingest/segments/2026-11-23/000017.bin",
+        ),
     );
-    ingest.path = vec![EndKind::Tcp, EndKind::Pipe, EndKind::DirectFile];
+    ingest.path = vec![EndpointKind::Tcp, EndpointKind::Pipe, EndpointKind::DirectFile];
     (ingest.process, ingest.pid) = ("ingest".to_owned(), Some(4711));
     ingest.call_names = vec![Call::Splice];
     ingest.calls = 2048;
@@ -132,10 +135,10 @@ fn server() -> Report {
         certificate.hops.iter_mut().for_each(|hop| hop.bytes = 60 << 20);
     }
     let mut cause = Cause::new(Reason::Misaligned, 4 << 20, 64);
-    cause.place = Some(Place {
+    cause.call_site = Some(CallSite {
         file: "src/ingest.rs".to_owned(),
         line: 88,
-        ..Place::default()
+        ..CallSite::default()
     });
     ingest.reasons.push(cause);
     let ingest = report.add_flow(ingest);
@@ -144,13 +147,17 @@ fn server() -> Report {
     process.set_account(Account::new(60 << 20, 4 << 20, 0));
     report.processes.push(process);
     for (id, agreement, why) in [
-        (41, LedgerWord::Agrees, ""),
+        (41, JournalAgreement::Agrees, ""),
         (
             18,
-            LedgerWord::Disagrees,
+            JournalAgreement::Disagrees,
             "the program counted 65 536 bytes, and the kernel's pipe has 61 440",
         ),
-        (43, LedgerWord::Inconclusive, "a record of the journal was overwritten"),
+        (
+            43,
+            JournalAgreement::Inconclusive,
+            "a record of the journal was overwritten",
+        ),
     ] {
         let mut segment = Segment::new(id, 1 << 20);
         segment.pid = Some(4711);
@@ -158,14 +165,14 @@ fn server() -> Report {
         segment.ranges = vec![(0..1 << 20).into()];
         segment.flow = Some(ingest);
         segment.operation = "fill".to_owned();
-        segment.place = Some(Place {
+        segment.call_site = Some(CallSite {
             file: "src/ingest.rs".to_owned(),
             line: 71,
-            ..Place::default()
+            ..CallSite::default()
         });
         segment.pipe = Some(90_124);
         segment.agreement = agreement;
-        segment.why = why.to_owned();
+        segment.detail = why.to_owned();
         report.segments.push(segment);
     }
     for (inode, used, bytes, pid, name) in [
@@ -174,10 +181,10 @@ fn server() -> Report {
         (90_130, 0, Some(0), 813, "nginx"),
     ] {
         report.pipes.push(Pipe {
-            used,
-            most_used: 16,
+            used_slots: used,
+            max_used_slots: 16,
             bytes,
-            resized: u32::from(inode == 90_121),
+            resizes: u32::from(inode == 90_121),
             calls: 2048,
             pids: vec![pid],
             processes: vec![name.to_owned()],
@@ -190,7 +197,7 @@ fn server() -> Report {
         user_pages_soft: 16_384,
         user_pages_hard: 0,
     });
-    report.made_by.started_unix_ms = None;
+    report.provenance.started_unix_ms = None;
     report.finish(50);
     assert_eq!(report.check(), Ok(()));
     assert_eq!(report.tier, Tier::T0);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zctrace_report::{Account, End, EndKind, Flow, Report, Scope, Tier};
+use zctrace_report::{Account, Endpoint, EndpointKind, Flow, Report, Scope, Tier};
 
 use super::{new_state, render_to_buffer, typed};
 use crate::viewer::keys::Command;
@@ -17,12 +17,15 @@ fn report(step: u64) -> Report {
     let mut report = Report::new(Tier::T0, Scope::default());
     report.flows = (0..MANY)
         .map(|number| {
-            let mut to = End::new(
-                EndKind::Tcp,
+            let mut to = Endpoint::new(
+                EndpointKind::Tcp,
                 format!("10.0.{}.{}:40{number:05}", number >> 8 & 255, number & 255),
             );
             to.port = Some(if number % 3 == 0 { 443 } else { 80 });
-            let mut flow = Flow::new(End::new(EndKind::File, format!("/srv/video/{number}.mp4")), to);
+            let mut flow = Flow::new(
+                Endpoint::new(EndpointKind::File, format!("/srv/video/{number}.mp4")),
+                to,
+            );
             flow.id = number + 1;
             flow.process = format!("worker-{}", number % 16);
             flow.pid = Some((number % 16) as u32 + 1);

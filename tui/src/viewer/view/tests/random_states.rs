@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use ratatui::layout::Size;
 use zctrace_contract::Reason;
-use zctrace_report::{Account, Cause, End, EndKind, Flow, Look, Pipe, Process, Report, Scope, Segment, Tier};
+use zctrace_report::{Account, Cause, Endpoint, EndpointKind, Flow, Peek, Pipe, Process, Report, Scope, Segment, Tier};
 
 use super::fixtures::{ALL, reports_of};
 use super::{cells_of, new_state, render_to_buffer};
@@ -29,11 +29,11 @@ fn number() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(1), Just(u64::MAX), any::<u64>(), 0..1_u64 << 30]
 }
 
-fn kind() -> impl Strategy<Value = EndKind> {
-    let words: Vec<&str> = EndKind::WORDS.to_vec();
+fn kind() -> impl Strategy<Value = EndpointKind> {
+    let words: Vec<&str> = EndpointKind::KNOWN.to_vec();
     prop_oneof![
-        proptest::sample::select(words).prop_map(EndKind::from),
-        name().prop_map(EndKind::Other)
+        proptest::sample::select(words).prop_map(EndpointKind::from),
+        name().prop_map(EndpointKind::Other)
     ]
 }
 
@@ -48,10 +48,10 @@ fn flow() -> impl Strategy<Value = Flow> {
     )
         .prop_map(
             |((from, from_name, to, to_name, port), process, [moved, copied, unknown], folded, pid)| {
-                let mut flow = Flow::new(End::new(from, from_name), End::new(to, to_name));
+                let mut flow = Flow::new(Endpoint::new(from, from_name), Endpoint::new(to, to_name));
                 flow.to.port = port;
                 (flow.process, flow.pid) = (process, pid);
-                (flow.folded, flow.calls, flow.looked) = (folded.max(1), folded, unknown);
+                (flow.folded, flow.calls, flow.peeked_bytes) = (folded.max(1), folded, unknown);
                 flow.set_account(Account::new(moved, copied, unknown));
                 flow.reasons = vec![Cause::new(Reason::FromMemory, copied, folded)];
                 flow
@@ -78,7 +78,7 @@ fn report() -> impl Strategy<Value = Report> {
             for (slots, used) in pipes {
                 let pipe = Pipe::new(a, slots);
                 report.pipes.push(Pipe {
-                    used,
+                    used_slots: used,
                     bytes: Some(b),
                     processes: vec![name.clone()],
                     ..pipe
@@ -86,19 +86,19 @@ fn report() -> impl Strategy<Value = Report> {
             }
             let mut segment = Segment::new(a, b);
             segment.ranges = vec![(c..d).into()];
-            segment.why.clone_from(&name);
+            segment.detail.clone_from(&name);
             report.segments.push(segment);
-            report.looks.push(Look {
-                how: name.clone(),
+            report.peeks.push(Peek {
+                method: name.clone(),
                 thread: name,
-                ..Look::new(c, d)
+                ..Peek::new(c, d)
             });
             report.loss.sequence_gaps = a;
             report.loss.recursion_misses = b;
             report.overhead.own_cpu_ns = c;
             report.overhead.copying_ns_estimate = Some(d);
             report.overhead.copy_bytes_per_second = Some(a);
-            report.made_by.duration_ns = b;
+            report.provenance.duration_ns = b;
             report.summarize();
             report
         });

@@ -4,7 +4,7 @@
 //! word that it does not know as it is, and writes it out again unchanged.
 
 /// Defines an enum of words with `Other(String)` for the words of newer versions.
-macro_rules! words {
+macro_rules! open_enum {
     (
         $(#[doc = $doc:literal])*
         $(#[derive($($extra:ident),*)])?
@@ -22,7 +22,7 @@ macro_rules! words {
 
         impl $name {
             /// The words that this version knows, in the order of the variants.
-            pub const WORDS: &'static [&'static str] = &[$($word),+];
+            pub const KNOWN: &'static [&'static str] = &[$($word),+];
 
             /// The word as it stands in JSON.
             pub fn as_str(&self) -> &str {
@@ -68,7 +68,7 @@ macro_rules! words {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                $crate::schema::words(
+                $crate::schema::open_enum(
                     &[$($doc),*],
                     &[$( ($word, &[$($word_doc),*]) ),+],
                 )
@@ -77,17 +77,17 @@ macro_rules! words {
     };
 }
 
-pub(crate) use words;
+pub(crate) use open_enum;
 
 #[cfg(test)]
 mod tests {
-    use crate::{EndKind, Level, Tier};
+    use crate::{EndpointKind, Level, Tier};
 
     #[test]
     fn each_known_word_reads_as_its_variant_and_writes_as_itself() {
-        for word in EndKind::WORDS {
-            let kind: EndKind = serde_json::from_str(&format!("\"{word}\"")).unwrap();
-            assert!(!matches!(kind, EndKind::Other(_)), "{word}");
+        for word in EndpointKind::KNOWN {
+            let kind: EndpointKind = serde_json::from_str(&format!("\"{word}\"")).unwrap();
+            assert!(!matches!(kind, EndpointKind::Other(_)), "{word}");
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{word}\""));
         }
     }

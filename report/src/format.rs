@@ -8,7 +8,7 @@ use super::Report;
 /// A number of bytes in binary units with one decimal: `64.0 MiB`, `2.0 KiB`, `17 B`, and `0` for none.
 ///
 /// ```
-/// use zctrace_report::text::size;
+/// use zctrace_report::format::size;
 /// assert_eq!(size(64 << 20), "64.0 MiB");
 /// assert_eq!(size(17), "17 B");
 /// assert_eq!(size(0), "0");
@@ -37,7 +37,7 @@ pub fn size(bytes: u64) -> String {
 /// `>99.9 %` and `<0.1 %`. Of nothing it is `–`.
 ///
 /// ```
-/// use zctrace_report::text::percent;
+/// use zctrace_report::format::percent;
 /// assert_eq!(percent(71, 100), "71.0 %");
 /// assert_eq!(percent(u64::MAX - 1, u64::MAX), ">99.9 %");
 /// assert_eq!(percent(1, u64::MAX), "<0.1 %");
@@ -58,8 +58,8 @@ pub fn percent(part: u64, whole: u64) -> String {
 /// A count with spaces between groups of three digits: `67 108 864`.
 ///
 /// ```
-/// assert_eq!(zctrace_report::text::count(67_108_864), "67 108 864");
-/// assert_eq!(zctrace_report::text::count(512), "512");
+/// assert_eq!(zctrace_report::format::count(67_108_864), "67 108 864");
+/// assert_eq!(zctrace_report::format::count(512), "512");
 /// ```
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -77,9 +77,9 @@ pub fn count(number: u64) -> String {
 /// `0.5 µs`.
 ///
 /// ```
-/// assert_eq!(zctrace_report::text::duration(10_000_000_000), "10.0 s");
-/// assert_eq!(zctrace_report::text::duration(110_000_000), "110.0 ms");
-/// assert_eq!(zctrace_report::text::duration(45), "45 ns");
+/// assert_eq!(zctrace_report::format::duration(10_000_000_000), "10.0 s");
+/// assert_eq!(zctrace_report::format::duration(110_000_000), "110.0 ms");
+/// assert_eq!(zctrace_report::format::duration(45), "45 ns");
 /// ```
 pub fn duration(nanoseconds: u64) -> String {
     let tenths_of = |unit: u64| {
@@ -99,7 +99,7 @@ pub fn duration(nanoseconds: u64) -> String {
 /// direction of writing, each become `�`.
 ///
 /// ```
-/// assert_eq!(zctrace_report::text::printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+/// assert_eq!(zctrace_report::format::printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
 /// ```
 pub fn printable(text: &str) -> Cow<'_, str> {
     let steers = |c: char| {
@@ -119,8 +119,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 /// Of a filtered report it says so: a share of some flows is not to be taken for that of all.
 pub fn headline(report: &Report) -> String {
     let account = &report.totals().account;
-    let arrived = account.arrived();
-    let fits = match (&report.filtered, arrived) {
+    let arrived = account.delivered();
+    let fits = match (&report.filter, arrived) {
         (None, _) => "",
         (Some(_), 0) => " that matches the filter",
         (Some(_), _) => " and matching the filter",
@@ -128,7 +128,7 @@ pub fn headline(report: &Report) -> String {
     // Writing to a String cannot fail.
     let mut line = if arrived == 0 {
         let mut line = format!("NO PAYLOAD DELIVERED   no payload{fits} reached a file, a socket or a device");
-        let read = report.into_memory().account.arrived();
+        let read = report.into_memory().account.delivered();
         if read > 0 {
             let _ = write!(line, "; {} read into memory", size(read));
         }
@@ -143,9 +143,9 @@ pub fn headline(report: &Report) -> String {
             size(account.unknown)
         )
     };
-    let neither = account.neither.total();
-    if neither > 0 {
-        let _ = write!(line, "; {} excluded (holes, reflinks, discarded)", size(neither));
+    let excluded = account.excluded.total();
+    if excluded > 0 {
+        let _ = write!(line, "; {} excluded (holes, reflinks, discarded)", size(excluded));
     }
     if report.loss.any() {
         let _ = write!(line, "; {} records lost", count(report.loss.records()));
@@ -156,7 +156,7 @@ pub fn headline(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Account, End, EndKind, Flow, Scope, Tier};
+    use crate::{Account, Endpoint, EndpointKind, Flow, Scope, Tier};
 
     #[test]
     fn sizes_carry_into_the_next_unit_and_never_show_1024() {
@@ -189,9 +189,9 @@ mod tests {
         assert_eq!(percent(3, 1000), "0.3 %");
     }
 
-    fn report(to: EndKind, account: Account) -> Report {
+    fn report(to: EndpointKind, account: Account) -> Report {
         let mut report = Report::new(Tier::T0, Scope::default());
-        let mut flow = Flow::new(End::new(EndKind::File, "a"), End::new(to, "b"));
+        let mut flow = Flow::new(Endpoint::new(EndpointKind::File, "a"), Endpoint::new(to, "b"));
         flow.set_account(account);
         report.add_flow(flow);
         report.finish(10);
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_headline_says_share_and_loss() {
-        let mut some = report(EndKind::Tcp, Account::new(3 << 30, 1 << 30, 17));
+        let mut some = report(EndpointKind::Tcp, Account::new(3 << 30, 1 << 30, 17));
         assert_eq!(
             headline(&some),
             "75.0 % MOVED   3.0 GiB of the 4.0 GiB delivered; 1.0 GiB copied, 17 B unknown"
@@ -215,14 +215,14 @@ mod tests {
 
     #[test]
     fn the_headline_of_nothing_has_no_percentage() {
-        let read = headline(&report(EndKind::Memory, Account::new(0, 2 << 20, 0)));
+        let read = headline(&report(EndpointKind::Memory, Account::new(0, 2 << 20, 0)));
         assert!(
             read.starts_with("NO PAYLOAD DELIVERED") && read.ends_with("2.0 MiB read into memory"),
             "{read}"
         );
         let mut account = Account::default();
-        account.neither.cloned = 1 << 20;
-        let cloned = headline(&report(EndKind::File, account));
+        account.excluded.cloned = 1 << 20;
+        let cloned = headline(&report(EndpointKind::File, account));
         assert!(
             !cloned.contains('%') && cloned.contains("1.0 MiB excluded (holes, reflinks, discarded)"),
             "{cloned}"

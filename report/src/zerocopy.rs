@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::end::End;
-use super::words::words;
+use super::endpoint::Endpoint;
+use super::open_enum::open_enum;
 
-words! {
+open_enum! {
     /// How the kernel says it.
-    pub enum NoticeBy {
+    pub enum CompletionSource {
         /// The error queue of a socket, for sends with `MSG_ZEROCOPY` (`Documentation/networking/msg_zerocopy.rst`).
         ErrorQueue = "error_queue",
         /// A completion of `io_uring` that says a buffer is free again (`IORING_CQE_F_NOTIF`, `io_uring_enter(2)`).
@@ -25,7 +25,7 @@ words! {
 /// the kernel skipped a probe ([`recursion_misses`](super::Loss::recursion_misses)).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Notice {
+pub struct ZerocopySummary {
     /// The process that sent, as numbered in the initial PID namespace.
     pub pid: u32,
     /// Its name; empty if not known.
@@ -33,14 +33,14 @@ pub struct Notice {
     pub process: String,
     /// Where it sent to; absent for `io_uring`, whose notices do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<End>,
+    pub to: Option<Endpoint>,
     /// How the kernel said it.
-    pub by: NoticeBy,
+    pub source: CompletionSource,
     /// Sends whose memory is free again.
     pub sends: u64,
     /// Those of them that the kernel says it copied, in part at least.
-    pub copied: u64,
+    pub copied_sends: u64,
     /// Those of them of which it would not have said so: the program did not ask (`IORING_SEND_ZC_REPORT_USAGE`).
     #[serde(default)]
-    pub not_asked: u64,
+    pub unreported_sends: u64,
 }

@@ -8,7 +8,7 @@ use super::account::Account;
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Totals {
-    /// All bytes: `moved + copied + unknown + neither`.
+    /// All bytes: `moved + copied + unknown + excluded`.
     pub payload: u64,
     /// What became of them.
     #[serde(flatten)]
@@ -27,7 +27,7 @@ impl Totals {
     }
 }
 
-/// Parts of the payload that arrived (`moved + copied + unknown`; `neither` did not arrive). Unit: fractions from 0 to 1,
+/// Parts of the payload that arrived (`moved + copied + unknown`; `excluded` did not arrive). Unit: fractions from 0 to 1,
 /// which together make 1. 1 is said only of all, 0 only of none.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -52,7 +52,7 @@ impl Share {
     /// assert_eq!(Share::of(&Account::new(3, 1, 0)).unwrap().moved, 0.75);
     /// ```
     pub fn of(account: &Account) -> Option<Self> {
-        let arrived = account.arrived();
+        let arrived = account.delivered();
         (arrived > 0).then(|| Self {
             moved: fraction(account.moved, arrived),
             copied: fraction(account.copied, arrived),
@@ -85,12 +85,12 @@ mod tests {
     }
 
     #[test]
-    fn neither_is_not_part_of_the_whole() {
+    fn excluded_is_not_part_of_the_whole() {
         let mut account = Account::new(1, 1, 0);
-        account.neither.zero = 1_000_000;
+        account.excluded.zero = 1_000_000;
         assert!((Share::of(&account).unwrap().moved - 0.5).abs() < f64::EPSILON);
         account = Account::default();
-        account.neither.discarded = 5;
+        account.excluded.discarded = 5;
         assert_eq!(Share::of(&account), None);
     }
 }

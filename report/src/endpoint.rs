@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::text;
-use super::words::words;
+use super::format;
+use super::open_enum::open_enum;
 
-words! {
+open_enum! {
     /// What kind of thing an end or a waypoint is.
-    pub enum EndKind {
+    pub enum EndpointKind {
         /// A file read or written through the page cache.
         File = "file",
         /// A file open with `O_DIRECT`.
@@ -39,7 +39,7 @@ words! {
     }
 }
 
-impl EndKind {
+impl EndpointKind {
     /// Whether it is a socket of any family: what `--to socket` names.
     pub const fn is_socket(&self) -> bool {
         matches!(self, Self::Tcp | Self::Udp | Self::Unix | Self::Socket)
@@ -53,9 +53,9 @@ impl EndKind {
     /// The word for a screen, without underscores.
     ///
     /// ```
-    /// use zctrace_report::EndKind;
-    /// assert_eq!(EndKind::DirectFile.label(), "file (O_DIRECT)");
-    /// assert_eq!(EndKind::Tcp.label(), "TCP socket");
+    /// use zctrace_report::EndpointKind;
+    /// assert_eq!(EndpointKind::DirectFile.label(), "file (O_DIRECT)");
+    /// assert_eq!(EndpointKind::Tcp.label(), "TCP socket");
     /// ```
     pub fn label(&self) -> &str {
         match self {
@@ -72,9 +72,9 @@ impl EndKind {
 /// One end of a flow, or a waypoint.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct End {
+pub struct Endpoint {
     /// What it is.
-    pub kind: EndKind,
+    pub kind: EndpointKind,
     /// A path, an address, a number of a pipe; in the names of the traced program's own namespace. Empty if not known, with
     /// a `*` for what was folded.
     #[serde(default)]
@@ -87,14 +87,14 @@ pub struct End {
     pub object: Option<String>,
 }
 
-impl End {
+impl Endpoint {
     /// An end of this kind and name.
     ///
     /// ```
-    /// use zctrace_report::{End, EndKind};
-    /// assert_eq!(End::new(EndKind::File, "/srv/a.bin").to_string(), "file /srv/a.bin");
+    /// use zctrace_report::{Endpoint, EndpointKind};
+    /// assert_eq!(Endpoint::new(EndpointKind::File, "/srv/a.bin").to_string(), "file /srv/a.bin");
     /// ```
-    pub fn new(kind: EndKind, name: impl Into<String>) -> Self {
+    pub fn new(kind: EndpointKind, name: impl Into<String>) -> Self {
         Self {
             kind,
             name: name.into(),
@@ -104,12 +104,12 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for Endpoint {
     /// Kind and name. Names come from the traced program, so control characters are taken out here.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", text::printable(self.kind.label()))?;
+        write!(f, "{}", format::printable(self.kind.label()))?;
         if !self.name.is_empty() {
-            write!(f, " {}", text::printable(&self.name))?;
+            write!(f, " {}", format::printable(&self.name))?;
         }
         match self.port {
             Some(port) if self.name.is_empty() => write!(f, " :{port}"),
@@ -118,7 +118,7 @@ impl fmt::Display for End {
     }
 }
 
-words! {
+open_enum! {
     /// In what form a byte range is seen at a station.
     pub enum StationKind {
         /// A page of the program's memory.
@@ -143,13 +143,13 @@ pub struct Station {
     /// The form.
     pub kind: StationKind,
     /// The file, pipe, socket, device or memory that holds it.
-    pub of: End,
+    pub endpoint: Endpoint,
 }
 
 impl Station {
     /// A station of this form in this object.
-    pub const fn new(kind: StationKind, of: End) -> Self {
-        Self { kind, of }
+    pub const fn new(kind: StationKind, endpoint: Endpoint) -> Self {
+        Self { kind, endpoint }
     }
 }
 
@@ -164,7 +164,7 @@ impl fmt::Display for Station {
             StationKind::Library => "the library's account",
             StationKind::Other(word) => word,
         };
-        write!(f, "{} of {}", text::printable(form), self.of)
+        write!(f, "{} of {}", format::printable(form), self.endpoint)
     }
 }
 
@@ -174,17 +174,17 @@ mod tests {
 
     #[test]
     fn a_name_from_outside_cannot_steer_the_terminal() {
-        let shown = End::new(EndKind::File, "/tmp/\u{1b}[2Jx\n").to_string();
+        let shown = Endpoint::new(EndpointKind::File, "/tmp/\u{1b}[2Jx\n").to_string();
         assert!(!shown.contains(char::is_control), "{shown:?}");
         assert!(shown.starts_with("file /tmp/"), "{shown}");
     }
 
     #[test]
     fn a_folded_service_shows_its_port() {
-        let mut end = End::new(EndKind::Tcp, "");
+        let mut end = Endpoint::new(EndpointKind::Tcp, "");
         end.port = Some(443);
         assert_eq!(end.to_string(), "TCP socket :443");
-        let slot = Station::new(StationKind::PipeSlot, End::new(EndKind::Pipe, "90121"));
+        let slot = Station::new(StationKind::PipeSlot, Endpoint::new(EndpointKind::Pipe, "90121"));
         assert_eq!(slot.to_string(), "slot of pipe 90121");
     }
 }

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use zctrace_contract::Reason;
 
-use super::cause::{Place, ReasonCode};
+use super::cause::{CallSite, ReasonCode};
 
 /// Looks from one place in the program at one flow.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Look {
+pub struct Peek {
     /// The flow that was looked at, by number; absent if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<u64>,
@@ -20,14 +20,14 @@ pub struct Look {
     #[serde(default)]
     pub calls: u64,
     /// Where in the program.
-    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_site: Option<CallSite>,
     /// What the program called, such as `to_bytes`; empty if not known.
     #[serde(default)]
     pub operation: String,
     /// How the bytes were got, by system call, such as `tee(2) then read(2)`; empty if not known.
     #[serde(default)]
-    pub how: String,
+    pub method: String,
     /// The bufferlist segment that was looked at; absent if several, or if it was no bufferlist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<u64>,
@@ -50,13 +50,13 @@ pub struct Look {
     pub first_unix_ms: Option<u64>,
 }
 
-impl Look {
+impl Peek {
     /// `bytes` looked at in `calls` looks.
     ///
     /// ```
     /// use std::panic::Location;
-    /// let mut look = zctrace_report::Look::new(65_536, 1);
-    /// look.place = Some(Location::caller().into());
+    /// let mut look = zctrace_report::Peek::new(65_536, 1);
+    /// look.call_site = Some(Location::caller().into());
     /// assert_eq!(look.code.as_str(), "ZC31");
     /// ```
     pub fn new(bytes: u64, calls: u64) -> Self {
@@ -65,9 +65,9 @@ impl Look {
             code: Reason::Peeked.into(),
             bytes,
             calls,
-            place: None,
+            call_site: None,
             operation: String::new(),
-            how: String::new(),
+            method: String::new(),
             segment: None,
             range: None,
             without_pipe: false,
