@@ -70,7 +70,7 @@ open_enum! {
         /// It did not: the same page number need not be the same page.
         Broken = "broken",
         /// Not asked (the first station), or not seen.
-        NotSeen = "not_seen",
+        NotObserved = "not_observed",
     }
 }
 
@@ -196,7 +196,7 @@ impl Hop {
             calls: 0,
             bytes,
             pages: 0,
-            custody: Custody::NotSeen,
+            custody: Custody::NotObserved,
             segments: None,
         }
     }

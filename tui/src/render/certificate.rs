@@ -116,7 +116,7 @@ fn write_hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) 
     let mut rows = vec![["", "stage", "calls", "bytes", "refs", "custody"].map(str::to_owned)];
     for (index, hop) in certificate.hops.iter().enumerate() {
         let custody = match &hop.custody {
-            Custody::NotSeen => "–".to_owned(),
+            Custody::NotObserved => "–".to_owned(),
             seen => shorten(&printable(seen.as_str()), 8),
         };
         rows.push([
