@@ -19,7 +19,7 @@ pub(super) const HEADER: usize = 8;
 
 /// What a frame holds.
 mod kind {
-    /// A record as the programs wrote it, the kernel's addresses made unrecognisable.
+    /// A record as the programs wrote it, the kernel's addresses made unrecognizable.
     pub(super) const RECORD: u16 = 1;
     /// Sums of plain calls: keys and sums, one after the other.
     pub(super) const PLAIN: u16 = 2;
@@ -37,7 +37,7 @@ mod kind {
     pub(super) const END: u16 = 8;
     /// How many records are missing here, because the file was written too slowly.
     pub(super) const NOT_RECORDED: u16 = 9;
-    /// Sums over the pages of connections: sockets, their addresses made unrecognisable, and sums.
+    /// Sums over the pages of connections: sockets, their addresses made unrecognizable, and sums.
     pub(super) const SUMS: u16 = 10;
     /// What a process's journal brings, as JSON.
     pub(super) const JOURNAL: u16 = 11;

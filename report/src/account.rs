@@ -107,7 +107,7 @@ impl Account {
         }
     }
 
-    /// The mark of a row, which says without colour what deserves a look: `x` if anything was copied, else `?` if anything
+    /// The mark of a row, which says without color what deserves a look: `x` if anything was copied, else `?` if anything
     /// is unknown, else `=` if anything moved, else `-`.
     ///
     /// ```

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_in_the_map_are_neighbours_in_memory() {
+    fn neighbors_in_the_map_are_neighbors_in_memory() {
         let piece = |page: u64, offset| PageRange {
             page: 0xffff_ea00_0000_0000 + page * 64,
             offset,

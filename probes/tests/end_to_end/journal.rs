@@ -263,7 +263,7 @@ fn clones_slices_and_vmspliced_pages_keep_their_names() {
         report.segments
     );
     assert!(
-        report.segments.iter().any(|row| row.operation == "give"),
+        report.segments.iter().any(|row| row.operation == "vmsplice"),
         "{:#?}",
         report.segments
     );

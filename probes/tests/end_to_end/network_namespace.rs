@@ -1,6 +1,6 @@
 //! A network namespace of the test's own: no other packets, no other ports, and no pacing.
 //!
-//! BBR and fair queueing send packets from timers, in the context of an arbitrary thread; on some
+//! BBR and fair queuing send packets from timers, in the context of an arbitrary thread; on some
 //! hosts tracing programs do not run in every such context. These tests do not cover that.
 
 use std::cell::Cell;

@@ -100,8 +100,8 @@ impl WaitingChild {
     /// Spawns the child. `zctrace` is the path of the zctrace program, because a test is another one.
     pub(crate) fn spawn(zctrace: &Path, spec: &CommandSpec<'_>) -> Result<Self, ExecError> {
         let failed = |error: io::Error| ExecError::internal("a process could not be started", &error);
-        let (control, childs_end) = handshake::socket_pair().map_err(failed)?;
-        let mut command = reexec_command(zctrace, spec, childs_end).map_err(failed)?;
+        let (control, child_end) = handshake::socket_pair().map_err(failed)?;
+        let mut command = reexec_command(zctrace, spec, child_end).map_err(failed)?;
         let child = command.spawn().map_err(failed)?;
         // `command` holds the child's end of the socket, which would hide the end of the stream.
         drop(command);
@@ -168,7 +168,7 @@ impl WaitingChild {
 
 /// Returns the invocation of zctrace that becomes the command, with the control socket as its standard
 /// input.
-fn reexec_command(zctrace: &Path, spec: &CommandSpec<'_>, childs_end: OwnedFd) -> io::Result<Command> {
+fn reexec_command(zctrace: &Path, spec: &CommandSpec<'_>, child_end: OwnedFd) -> io::Result<Command> {
     let mut command = Command::new(zctrace);
     command.arg(REEXEC_ARG);
     match spec.user {
@@ -197,7 +197,7 @@ fn reexec_command(zctrace: &Path, spec: &CommandSpec<'_>, childs_end: OwnedFd) -
     if std::env::var_os(bufferlist::journal::ENV_VAR).is_none() {
         command.env(bufferlist::journal::ENV_VAR, "record");
     }
-    command.args(spec.command).stdin(Stdio::from(childs_end));
+    command.args(spec.command).stdin(Stdio::from(child_end));
     Ok(command)
 }
 
