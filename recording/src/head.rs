@@ -10,7 +10,7 @@ use super::error::OpenError;
 use super::layout::Layout;
 use zctrace_evidence::TraceHeader;
 use zctrace_evidence::{Config, PipeBufOps};
-use zctrace_report::{Coverage, Level, PipeLimits, Scope};
+use zctrace_report::{Level, PipeLimits, Scope};
 
 /// The first bytes of every recording: those after the name show what a transfer as text does to a file.
 pub const MAGIC: [u8; 8] = *b"\x89ZCT\r\n\x1a\n";

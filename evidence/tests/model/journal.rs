@@ -124,7 +124,7 @@ fn verdicts(report: &Report) -> String {
     // The explanations at the end follow from the reasons of flows, edges and peeks.
     let json = report.to_json();
     let told = json.split("\"explanations\":").next().unwrap_or(&json);
-    format!("{looks} {told}")
+    format!("{peeks} {told}")
 }
 
 fn records(ops: Vec<Op>) -> Vec<Record> {
