@@ -1,3 +1,5 @@
+//! Tests of the mirrors of pipes: pushes, pops, wrap-around and every cause of a desync.
+
 use super::*;
 use crate::decode::endpoint::RingState;
 use crate::decode::endpoints::EndpointId;
