@@ -108,7 +108,7 @@ fn what_is_written_comes_back() {
     inputs(3000, 60_000, &mut |input| match input {
         // A frame holds so many rows.
         Input::IoCounters(rows) => {
-            expected.extend(rows.chunks(1024).map(|rows| format!("{:?}", Input::IoCounters(rows))))
+            expected.extend(rows.chunks(1024).map(|rows| format!("{:?}", Input::IoCounters(rows))));
         }
         input => expected.push(format!("{input:?}")),
     });

@@ -272,7 +272,7 @@ mod tests {
                 c.hops[1].proof = ProofKind::Contract;
             }),
             ("station 2 was reached by `start`", |c| {
-                c.hops[1].proof = ProofKind::Start
+                c.hops[1].proof = ProofKind::Start;
             }),
             ("without its sums", |c| c.digest = None),
             ("equal at 2 of 3", |c| c.digest.as_mut().unwrap().equal = 2),

@@ -143,7 +143,7 @@ fn attach(
         TargetSelector::ProcessTrees(pids) => follow_processes(&mut tracer, pids, options.follow)?,
         // PIDs of a container's PID namespace denote other processes to the eBPF programs.
         TargetSelector::Cgroup(path) if is_initial_pid_namespace() => {
-            append_cgroup_members(&cgroup_directory(path), &mut members)
+            append_cgroup_members(&cgroup_directory(path), &mut members);
         }
         TargetSelector::Cgroup(_) | TargetSelector::Machine => {}
     }

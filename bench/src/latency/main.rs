@@ -40,7 +40,7 @@ const ROWS: [Row; 8] = [
 ];
 
 /// Formats durations as median and half of the width of the middle half.
-fn milliseconds(times: Vec<Duration>) -> String {
+fn milliseconds(times: &[Duration]) -> String {
     let count = times.len();
     let spread = spread(times.iter().map(|time| time.as_secs_f64() * 1000.0).collect());
     format!("{:.2} ± {:.2} ms, median of {count}", spread.median, spread.half_width)

@@ -34,7 +34,9 @@ pub(crate) fn of_a_list(effort: Effort) -> Measured {
         while let Step::Moved(_) = list.splice_to(&mut sink)? {}
         Ok(())
     });
-    result.map(milliseconds).map_err(|error| error.to_string())
+    result
+        .map(|times| milliseconds(&times))
+        .map_err(|error| error.to_string())
 }
 
 fn raw(effort: Effort, flags: SpliceFlags) -> Measured {
@@ -45,7 +47,9 @@ fn raw(effort: Effort, flags: SpliceFlags) -> Measured {
         Ok(())
     };
     let result = rounds(effort, LEN, answer);
-    result.map(milliseconds).map_err(|error| error.to_string())
+    result
+        .map(|times| milliseconds(&times))
+        .map_err(|error| error.to_string())
 }
 
 fn file() -> io::Result<File> {

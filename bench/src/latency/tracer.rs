@@ -25,7 +25,7 @@ pub(crate) fn attach(effort: Effort) -> Measured {
         times.push(begun.elapsed());
         drop(tracer);
     }
-    Ok(milliseconds(times))
+    Ok(milliseconds(&times))
 }
 
 pub(crate) fn detach(effort: Effort) -> Measured {
@@ -36,14 +36,14 @@ pub(crate) fn detach(effort: Effort) -> Measured {
         drop(tracer);
         times.push(begun.elapsed());
     }
-    Ok(milliseconds(times))
+    Ok(milliseconds(&times))
 }
 
 /// Measures the time from a peek until a report names it with its call site, with reports made in a
 /// loop.
 pub(crate) fn peek_until_reported(effort: Effort) -> Measured {
     let mut file = tempfile::tempfile().map_err(|error| error.to_string())?;
-    file.write_all(&[7; 1 << 16]).map_err(|error| error.to_string())?;
+    file.write_all(&vec![7; 1 << 16]).map_err(|error| error.to_string())?;
     let mut tracer = start()?;
     announce(tracer.cookie());
     let mut times = Vec::new();
@@ -65,7 +65,7 @@ pub(crate) fn peek_until_reported(effort: Effort) -> Measured {
         wait(|| peeks(&mut tracer) > before)?;
         times.push(begun.elapsed());
     }
-    Ok(milliseconds(times))
+    Ok(milliseconds(&times))
 }
 
 fn wait(mut condition: impl FnMut() -> bool) -> Result<(), String> {

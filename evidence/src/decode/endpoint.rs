@@ -230,7 +230,7 @@ mod tests {
                 kind: endpoint_kind::PIPE,
                 before: 5 << 32 | 3,
                 after: 2 << 32 | u64::from(u32::MAX),
-                tail_before: 100 << 32 | 40,
+                tail_before: (100 << 32) + 40,
                 last_before: 9,
                 extra: 77,
                 size: 16,

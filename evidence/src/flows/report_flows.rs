@@ -72,9 +72,9 @@ impl<'a> FlowRow<'a> {
     /// into the stream.
     pub(super) fn bytes_sent_through(&self, hop: usize, consumer: &FlowStats) -> u64 {
         let Some(evidence) = self.hops.get(hop) else { return 0 };
-        let consumed = &consumer.consumed.1;
+        let ranges = &consumer.consumed.1;
         let (mut observed, mut all) = (0_u64, 0_u64);
-        for (start, end) in consumed.parts() {
+        for (start, end) in ranges.parts() {
             all += end - start;
             for &part in &evidence.parts {
                 observed += self.parts[part].1.produced.1.covered(start, end - start);

@@ -23,7 +23,7 @@ const MAX_SENDS: u32 = 1 << 24;
 struct Sum {
     sends: u64,
     copied: u64,
-    /// The application did not ask io_uring to report copies.
+    /// The application did not ask `io_uring` to report copies.
     no_usage_report: u64,
 }
 

@@ -114,7 +114,7 @@ const MAX_JOURNALS: usize = 4096;
 /// All journals, and the names that they gave.
 #[derive(Debug, Default)]
 pub(crate) struct Journals {
-    journals: BTreeMap<u32, ProcessJournal>,
+    by_pid: BTreeMap<u32, ProcessJournal>,
     threads: FastMap<u32, Thread>,
     pipe_positions: FastMap<u32, PositionIndex>,
     /// Named ranges in the order in which they were named, so that the oldest are dropped first.
@@ -145,7 +145,7 @@ impl Journals {
             call_id: call.call_id,
         };
         let (pid, tid) = (call.header.tgid, call.header.tid);
-        if self.journals.contains_key(&pid) {
+        if self.by_pid.contains_key(&pid) {
             self.note_call(tid, done);
         } else {
             if self.recent_calls.len() >= MAX_RECENT {
@@ -171,7 +171,7 @@ impl Journals {
 
     /// Records that a call pushed or popped bytes.
     pub(crate) fn transferred(&mut self, seen: PipeTransfer) {
-        if self.journals.contains_key(&seen.pid) {
+        if self.by_pid.contains_key(&seen.pid) {
             self.meet(seen);
         } else {
             if self.recent.len() >= MAX_RECENT {
@@ -209,17 +209,17 @@ impl Journals {
             }
             EventKind::Entry(entry) => self.entry(pid, *entry),
             EventKind::Line { number, file, line } => {
-                if let Some(journal) = self.journals.get_mut(&pid) {
+                if let Some(journal) = self.by_pid.get_mut(&pid) {
                     journal.line(*number, file, *line);
                 }
             }
             EventKind::Thread { thread, name } => {
-                if let Some(journal) = self.journals.get_mut(&pid) {
+                if let Some(journal) = self.by_pid.get_mut(&pid) {
                     journal.thread(*thread, name);
                 }
             }
             EventKind::Lost(lost) => {
-                if let Some(journal) = self.journals.get_mut(&pid) {
+                if let Some(journal) = self.by_pid.get_mut(&pid) {
                     journal.lost = *lost;
                 }
             }
@@ -228,15 +228,15 @@ impl Journals {
     }
 
     fn found(&mut self, pid: u32, journal: ProcessJournal) {
-        if self.journals.len() >= MAX_JOURNALS {
+        if self.by_pid.len() >= MAX_JOURNALS {
             return;
         }
         self.none.remove(&pid);
         // A process that executed another program has a new journal. Bytes that were named before
         // keep their names.
-        match self.journals.get_mut(&pid) {
+        match self.by_pid.get_mut(&pid) {
             Some(before) => before.reset(journal),
-            None => drop(self.journals.insert(pid, journal)),
+            None => drop(self.by_pid.insert(pid, journal)),
         }
         let calls = std::mem::take(&mut self.recent_calls);
         for (of, tid, done) in calls {
@@ -254,7 +254,7 @@ impl Journals {
 
     /// Matches an entry with the call that it was written after.
     fn entry(&mut self, pid: u32, entry: Entry) {
-        let Some(journal) = self.journals.get_mut(&pid) else {
+        let Some(journal) = self.by_pid.get_mut(&pid) else {
             return;
         };
         if entry.time_ns < journal.since_ns {
@@ -297,7 +297,7 @@ impl Journals {
     /// Compares a call with its entry and names the bytes.
     fn join(&mut self, seen: &PipeTransfer, pid: u32, entry: Entry) {
         let lossy = self.kernel_lost;
-        let Some(journal) = self.journals.get_mut(&pid) else {
+        let Some(journal) = self.by_pid.get_mut(&pid) else {
             return;
         };
         let lossy = lossy || journal.lost > 0;
@@ -368,7 +368,7 @@ impl Journals {
 
     /// Starts a new account of segments. Bytes in pipes keep their names.
     pub(crate) fn reset(&mut self) {
-        for journal in self.journals.values_mut() {
+        for journal in self.by_pid.values_mut() {
             journal.made.clear();
             journal.file_peeks.clear();
         }

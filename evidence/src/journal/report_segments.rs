@@ -48,7 +48,7 @@ impl Journals {
             }
         }
         let pids: BTreeSet<u32> = ids.iter().map(|(pid, _)| *pid).collect();
-        if ids.is_empty() && !self.journals.contains_key(&pid) {
+        if ids.is_empty() && !self.by_pid.contains_key(&pid) {
             return None;
         }
         // A byte that was delivered twice (tee) has one name and counts twice.
@@ -56,7 +56,7 @@ impl Journals {
         let mut why = String::new();
         // Entries about other bytes of these segments, such as how they were sent, count as well.
         for (pid, id) in &ids {
-            let made = self.journals.get(pid).and_then(|journal| journal.made.get(id));
+            let made = self.by_pid.get(pid).and_then(|journal| journal.made.get(id));
             if let Some(how) = made.and_then(|made| made.contradicted.as_ref()) {
                 agreement = JournalAgreement::Disagrees;
                 why.clone_from(how);
@@ -82,7 +82,7 @@ impl Journals {
 
     /// Returns why not all bytes have a name.
     fn why_not_all(&self, pid: u32) -> String {
-        let journal = self.journals.get(&pid);
+        let journal = self.by_pid.get(&pid);
         match journal {
             Some(journal) if journal.lost > 0 => {
                 format!(
@@ -159,7 +159,7 @@ impl Journals {
             return look;
         };
         let entry = &first.entry;
-        if let Some(journal) = self.journals.get(&first.pid) {
+        if let Some(journal) = self.by_pid.get(&first.pid) {
             let same = |other: &NamedRange| other.entry.thread == entry.thread;
             journal.tell(&mut look, first.pid, entry, stretches.iter().all(same));
         }
@@ -178,7 +178,7 @@ impl Journals {
 
     /// Adds rows of segments to a report, and contradictions between journals and probes.
     pub(crate) fn fill(&self, report: &mut report::Report, flows: &FlowsOf, process: &dyn Fn(u32) -> String) {
-        for (&pid, journal) in &self.journals {
+        for (&pid, journal) in &self.by_pid {
             for (&id, made) in &journal.made {
                 let mut row = Segment::new(id, made.bytes);
                 row.pid = Some(pid);
@@ -223,7 +223,7 @@ impl Journals {
 
     /// Adds the contradictions of one process.
     fn doubts(&self, report: &mut report::Report, pid: u32, name: &str) {
-        let Some(journal) = self.journals.get(&pid) else { return };
+        let Some(journal) = self.by_pid.get(&pid) else { return };
         let mut row = |what: String, calls: u64, bytes: Option<u64>| {
             report.coverage.not_covered.push(NotCovered {
                 operation: what,

@@ -28,7 +28,7 @@ pub(crate) const DIRTY: &str = "pages of files that become dirty";
 pub(crate) const EXISTING_PIPES: &str = "pages in pipes from before";
 /// Zero-copy completions of sockets.
 pub(crate) const ZEROCOPY: &str = "notices of sends without copies";
-/// Zero-copy completions of io_uring.
+/// Zero-copy completions of `io_uring`.
 pub(crate) const ZEROCOPY_URING: &str = "notices of io_uring's sends";
 
 /// Digests of the pages that TCP connections send, at level `digest`.

@@ -15,7 +15,7 @@ use zctrace_report::format::printable;
 /// of the process's lists, and the kernel assigns the lowest free number.
 const MAX_DESCRIPTORS: usize = 8192;
 
-/// Link target of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+/// Link target of the initial PID namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Returns whether PIDs in this /proc are those that the eBPF programs record.
@@ -70,7 +70,7 @@ pub(super) enum ThreadIds {
 impl ThreadIds {
     /// Returns the thread ID in the initial PID namespace; 0 if it is unknown, as after the thread
     /// ended.
-    pub(super) fn to_global(&mut self, own: u32) -> u32 {
+    pub(super) fn global_id(&mut self, own: u32) -> u32 {
         let Self::Mapped { pid, known } = self else { return own };
         if let Some(&number) = known.get(&own) {
             return number;
@@ -155,7 +155,7 @@ mod tests {
             pid: std::process::id(),
             known: HashMap::new(),
         };
-        assert_eq!(threads.to_global(u32::MAX), 0);
-        assert_eq!(ThreadIds::Identity.to_global(7), 7);
+        assert_eq!(threads.global_id(u32::MAX), 0);
+        assert_eq!(ThreadIds::Identity.global_id(7), 7);
     }
 }

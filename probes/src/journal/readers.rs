@@ -102,7 +102,7 @@ impl EntryStream {
                     },
                 });
             }
-            let thread = threads.to_global(entry.thread);
+            let thread = threads.global_id(entry.thread);
             if entry.operation == Operation::Peek
                 && reported_names.len() < MAX_PROCESSES
                 && reported_names.insert(thread)

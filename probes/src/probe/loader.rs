@@ -58,7 +58,7 @@ impl Probes {
     }
 
     /// Loads and attaches the programs; with `function`, they read kernel memory through
-    /// bpf_rdonly_cast.
+    /// `bpf_rdonly_cast`.
     fn load_with(
         options: &LoadOptions,
         btf: &Btf,

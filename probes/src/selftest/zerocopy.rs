@@ -71,7 +71,7 @@ pub(super) fn io_uring_send_zc(_: &Fixture) -> io::Result<()> {
     ring.wait_for_completion()
 }
 
-/// Ring of io_uring with one submission entry.
+/// Ring of `io_uring` with one submission entry.
 struct Ring {
     fd: OwnedFd,
     params: io_uring_params,

@@ -36,7 +36,7 @@ pub(super) struct Functions {
     /// Loadable segments as (file offset, length, address).
     segments: Vec<(u64, u64, u64)>,
     /// Functions by address.
-    functions: Vec<Function>,
+    by_address: Vec<Function>,
     names: Vec<u8>,
 }
 
@@ -84,14 +84,14 @@ impl Functions {
         functions.sort_by_key(|function| (function.start, function.len));
         Some(Self {
             segments,
-            functions,
+            by_address: functions,
             names: names.bytes().to_vec(),
         })
     }
 
     /// Returns the approximate heap memory in use, in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.names.len() + size_of_val(&*self.functions)
+        self.names.len() + size_of_val(&*self.by_address)
     }
 
     /// Returns the function at a file offset as `name+offset`.
@@ -101,8 +101,8 @@ impl Functions {
             .iter()
             .find(|(from, len, _)| offset.checked_sub(*from).is_some_and(|into| into < *len))?;
         let address = (offset - from).checked_add(address)?;
-        let after = self.functions.partition_point(|function| function.start <= address);
-        let function = self.functions[..after].last()?;
+        let after = self.by_address.partition_point(|function| function.start <= address);
+        let function = self.by_address[..after].last()?;
         let into = address - function.start;
         // A function without a length, as assemblers emit them, extends to the next one. The end is
         // included because the address is the one after the call, and a call can be the last
@@ -282,7 +282,7 @@ mod tests {
             name.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
         };
         let wanted = "this_test_has_a_symbol";
-        let mut names = functions.functions.iter().filter_map(name);
+        let mut names = functions.by_address.iter().filter_map(name);
         assert!(names.any(|name| String::from_utf8_lossy(&name).contains(wanted)));
     }
 }

@@ -127,7 +127,7 @@ fn unsent_bytes_were_not_copied() {
     );
 }
 
-/// Connects to AF_UNSPEC, which disconnects.
+/// Connects to `AF_UNSPEC`, which disconnects.
 fn disconnect(socket: &TcpStream) {
     rustix::net::connect_unspec(socket).expect("AF_UNSPEC");
 }

@@ -121,7 +121,7 @@ fn write_assertions(text: &mut String, report: &Report) {
             AssertionOutcome::Passed => "passed",
             AssertionOutcome::Failed => "failed",
             AssertionOutcome::Inconclusive => "undecided",
-            other => other.as_str(),
+            other @ AssertionOutcome::Other(_) => other.as_str(),
         };
         let first = format!("  {:<9}  ", printable(outcome));
         let (rule, found) = (printable(&assertion.rule), printable(&assertion.finding));

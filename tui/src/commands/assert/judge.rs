@@ -63,7 +63,7 @@ pub(crate) fn judge(report: &Report, criteria: &Criteria, regressions: Option<&[
         match criteria.matches(&flow.from, &flow.to, flow.folded) {
             Match::No => {}
             Match::Unknown => {
-                bytes_judged.undecided += u128::from(flow.account.delivered()) + u128::from(flow.peeked_bytes)
+                bytes_judged.undecided += u128::from(flow.account.delivered()) + u128::from(flow.peeked_bytes);
             }
             Match::Yes => {
                 flows.push(flow.id);

@@ -25,7 +25,7 @@ pub(crate) struct Column {
     pub(crate) flex: u16,
     /// Alignment.
     pub(crate) align: Align,
-    /// Columns with a higher drop_order are dropped first; one with drop_order 0 stays.
+    /// Columns with a higher `drop_order` are dropped first; one with `drop_order` 0 stays.
     pub(crate) drop_order: u8,
 }
 

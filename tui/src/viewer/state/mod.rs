@@ -4,21 +4,21 @@
 //! # Invariants for views
 //!
 //! * `snapshot` passed [`Report::check`](zctrace_report::Report::check)'s invariants or is `None`
-//! (phase `Starting`). While paused it is the snapshot that was shown when the pause began;
-//! `newest` is updated, for the header.
+//!   (phase `Starting`). While paused it is the snapshot that was shown when the pause began;
+//!   `newest` is updated, for the header.
 //! * `before` is the snapshot that rates are computed against: older than `snapshot`, of the same
-//! trace, or `None`.
+//!   trace, or `None`.
 //! * `rows()` are those of the present view, sort and filter, of `snapshot`. They are derived when
-//! one of these changes, never while drawing. `table().cursor < rows().len()` unless there are no
-//! rows, and `table().scroll` keeps the cursor within the lines of
-//! [`layout`](super::layout::layout)`.rows`.
+//!   one of these changes, never while drawing. `table().cursor < rows().len()` unless there are no
+//!   rows, and `table().scroll` keeps the cursor within the lines of
+//!   [`layout`](super::layout::layout)`.rows`.
 //! * The cursor stays on its row by [`RowKey`], wherever that row is sorted to. On the first line
-//! it stays on that line, and so it does on the last line of the log.
+//!   it stays on that line, and so it does on the last line of the log.
 //! * The row of a [`Detail`] on the stack may no longer exist: then its `index` is `None`, and the
-//! view says so.
+//!   view says so.
 //! * Times are [`Duration`]s since the viewer started: no clock is read.
 //! * Names, paths, peers and lines of the log are foreign text: `zctrace_report::format::printable`
-//! before they are drawn.
+//!   before they are drawn.
 
 mod apply;
 mod detail;

@@ -208,7 +208,7 @@ fn draw(writer: &mut CellWriter<'_>, place: Rect, column: &Column, cell: Cell<'_
             writer.write_aligned(place, &text, Side::Left, Role::Plain);
         }
         Cell::Endpoint(end) if h_scroll == 0 => {
-            writer.write_aligned(place, &render::shorten_endpoint(end, room), Side::Left, Role::Plain)
+            writer.write_aligned(place, &render::shorten_endpoint(end, room), Side::Left, Role::Plain);
         }
         Cell::Endpoint(end) => {
             let text = end.to_string();
