@@ -69,7 +69,7 @@ fn assert_all_named(report: &Report, from: &EndpointKind, to: &EndpointKind) {
         assert_eq!(row.operation, "fill");
         let place = row.call_site.as_ref().expect("a line");
         assert!(
-            place.file.ends_with("tests/trace/journal.rs") && place.line > 0,
+            place.file.ends_with("tests/end_to_end/journal.rs") && place.line > 0,
             "{place:?}"
         );
     }
@@ -163,7 +163,7 @@ fn peek_is_reported_with_its_line() {
         .unwrap_or_else(|| panic!("{looks:#?}"));
     assert_eq!((peek.bytes, peek.calls, peek.code.as_str()), (16, 1, "ZC31"));
     let place = peek.call_site.as_ref().expect("a line");
-    assert!(place.file.ends_with("tests/trace/journal.rs"), "{place:?}");
+    assert!(place.file.ends_with("tests/end_to_end/journal.rs"), "{place:?}");
     assert_eq!(place.line, LINE.load(Relaxed));
     let range = peek.range.expect("one segment");
     assert_eq!((range.start, range.end), (34_464, 34_480));
@@ -196,7 +196,7 @@ fn peek_at_part_of_a_file_is_reported_with_its_line() {
     assert_eq!((look.bytes, look.calls, look.code.as_str()), (100, 1, "ZC31"));
     assert_eq!((look.operation.as_str(), look.flow), ("peek", None));
     let place = look.call_site.as_ref().expect("a line");
-    assert!(place.file.ends_with("tests/trace/journal.rs"), "{place:?}");
+    assert!(place.file.ends_with("tests/end_to_end/journal.rs"), "{place:?}");
     assert_eq!(place.line, line.load(Relaxed));
     assert_eq!(look.range.map(|range| (range.start, range.end)), Some((200, 300)));
     assert!(look.segment.is_some() && look.first_unix_ms.is_some());
