@@ -88,7 +88,7 @@ impl Handle {
     }
 
     /// Waits until all is written. To be called when the [`Writer`] is gone, which a
-    /// [`Tracer`](Tracer) drops when it is finished.
+    /// `Tracer` of `zctrace-probes` drops when it is finished.
     ///
     /// # Errors
     ///
