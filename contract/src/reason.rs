@@ -221,6 +221,26 @@ reasons! {
         CountedOnly = 98, "ZC98", "counted", Unknown,
             "The level counters adds up bytes, and looks at no page.",
             "Watch at level digest, which looks at all of them, or at level full.";
+        /// A pipe's content could not be followed.
+        OriginLost = 85, "ZC85", "pipe lost", Unknown,
+            "The content of the pipe that the bytes came from could not be followed, so their origin is not known.",
+            "The report lists why under \"not covered\": trace every process that uses the pipe, and resize it before it holds bytes.";
+        /// The bytes did not leave a pipe through a traced call.
+        LeftInPipe = 86, "ZC86", "in a pipe", Unknown,
+            "No traced call took the bytes out of the pipe: they are still in it, or a process that is not traced or a call that is not covered took them.",
+            "Trace the process at the other end of the pipe too, or trace until the pipe is empty.";
+        /// A UNIX socket discarded the bytes unread.
+        Unread = 87, "ZC87", "unread", Unknown,
+            "The receiving UNIX socket was closed before these bytes were read, so the kernel discarded them.",
+            "Nothing to do if the receiver meant to; otherwise let it read until the end of the stream.";
+        /// Bytes of a stream that no traced call sent.
+        UnseenSender = 88, "ZC88", "no sender", Unknown,
+            "The socket's sequence number shows that these bytes were sent, and no traced call sent them.",
+            "Trace every process that has the socket open; io_uring and 32-bit programs are not covered.";
+        /// The position in a file is not known.
+        OffsetChanged = 89, "ZC89", "offset", Unknown,
+            "Another thread changed the file offset during the call, so the position of the bytes in the file is not known.",
+            "Give each call its own offset (pread, sendfile and splice with an offset argument).";
     }
 }
 

@@ -13,6 +13,7 @@ use crate::decode::excluded::Exclusion;
 use crate::decode::observations::PendingObservations;
 use crate::decode::page_record::PageObservation;
 use crate::decode::process_names::{ProcessNames, resized_pipe};
+use crate::decode::socket_pair::Direction;
 use crate::flows::counters::Counters;
 use crate::flows::deliveries::Deliveries;
 use crate::flows::digest_flows::DigestFlows;
@@ -146,8 +147,11 @@ impl Evidence {
     /// Processes the end of a traced connection: what was not observed by now never will be.
     pub fn connection_closed(&mut self, closed: &ConnectionClosed) {
         let outcome = Outcome::Unknown(self.reason_not_observed());
-        for sent in self.sockets.close(closed.pair) {
-            self.deliveries.deliver_sent(&sent, outcome);
+        // Recordings of versions without connection numbers have 0 in calls and packets.
+        for connection in [closed.connection_id as u32, 0] {
+            for sent in self.sockets.close(Direction::new(connection, closed.pair)) {
+                self.deliveries.deliver_sent(&sent, outcome);
+            }
         }
     }
 

@@ -134,6 +134,11 @@ impl Histories {
         })
     }
 
+    /// Returns the history without its latest hop.
+    pub(crate) fn before(&self, history: HistoryId) -> HistoryId {
+        self.all[history.0 as usize].before
+    }
+
     /// Returns the hops, the latest first.
     pub(crate) fn hops(&self, history: HistoryId) -> impl Iterator<Item = Hop> + '_ {
         let mut at = history;

@@ -11,8 +11,12 @@ pub(crate) enum Location {
     /// At this page address.
     Page(PageAddress),
     /// In the page cache, at this position of the file with this mapping. Which page that is, the
-    /// page itself shows.
-    File { mapping: u64, position: u64 },
+    /// page itself shows. `copies` says what another page would show.
+    File {
+        mapping: u64,
+        position: u64,
+        copies: Copies,
+    },
     /// In the caller's memory, at this address.
     Memory(u64),
     /// On a device below the page cache. The device writes into pages that no probe observed
@@ -20,8 +24,21 @@ pub(crate) enum Location {
     Device,
     /// On a remote host, which sent them.
     Remote,
+    /// In a file, at a position that is not known because the offset changed during the call.
+    Uncertain,
     /// Not known.
     Unknown,
+}
+
+/// What a kernel-owned page shows where a page of a file was expected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Copies {
+    /// A copy: the filesystem keeps its files in a page cache, and whatever else it puts into a pipe
+    /// it has copied (fs/splice.c: `copy_splice_read()`).
+    Shown,
+    /// Nothing. The file may have pages of its own that it passes by reference, as the ring buffers
+    /// of tracefs and relay files have (kernel/trace/trace.c: `tracing_buffers_splice_read()`).
+    NotShown,
 }
 
 impl Location {
@@ -29,9 +46,14 @@ impl Location {
     pub(crate) fn plus(self, bytes: u64) -> Self {
         match self {
             Self::Page(address) => Self::Page(address.plus(bytes)),
-            Self::File { mapping, position } => Self::File {
+            Self::File {
+                mapping,
+                position,
+                copies,
+            } => Self::File {
                 mapping,
                 position: position.wrapping_add(bytes),
+                copies,
             },
             Self::Memory(address) => Self::Memory(address.wrapping_add(bytes)),
             other => other,

@@ -6,7 +6,7 @@
 //! | page | the same address | identity |
 //! | page | another page, or the linear part of a packet | copied |
 //! | file position | page-cache page of that position | identity |
-//! | file position | kernel-owned page in a slot of another kind, or a page without slot at another index, or the linear part | copied |
+//! | file position, on a filesystem of A7 | kernel-owned page in a slot of another kind, or a page without slot at another index, or the linear part | copied |
 //! | user address | slot of user pages, or the anonymous page of that address | identity |
 //! | user address | kernel-owned page in a written slot, or the linear part | copied |
 //! | anything else | | unknown, with a reason |
@@ -20,7 +20,7 @@ use zctrace_contract::Reason;
 use crate::decode::observation::{Observation, SlotKind};
 use crate::decode::page_address::Owner;
 use crate::history::Outcome;
-use crate::span::Location;
+use crate::span::{Copies, Location};
 
 /// Classifies bytes expected at `location` whose first byte was observed as the first byte of
 /// `seen`.
@@ -37,10 +37,12 @@ pub(crate) fn classify(location: Location, seen: &Observation) -> Outcome {
             None if seen.slot_kind == SlotKind::Linear => copied,
             None => doubt,
         },
-        Location::File { position, .. } => match (seen.owner, seen.slot_kind) {
+        Location::File { position, copies, .. } => match (seen.owner, seen.slot_kind) {
             // The mapping may differ: the real file under an overlay, or the backing file of a
             // passthrough.
             (Owner::File { position: at, .. }, _) if at == position && seen.start.is_some() => Outcome::Identity,
+            // Without a page cache another page may be the file's own.
+            _ if copies == Copies::NotShown => doubt,
             (_, SlotKind::Linear) => copied,
             (Owner::Kernel { .. }, SlotKind::OtherSlot | SlotKind::Written) if seen.start.is_some() => copied,
             // A page that was truncated from its file keeps its index, so it is no witness.
@@ -56,6 +58,7 @@ pub(crate) fn classify(location: Location, seen: &Observation) -> Outcome {
         },
         Location::Device => Outcome::Unknown(Reason::DirectDevice),
         Location::Remote => Outcome::Unknown(Reason::BeyondThisHost),
+        Location::Uncertain => Outcome::Unknown(Reason::OffsetChanged),
         Location::Unknown => doubt,
     }
 }
@@ -94,6 +97,7 @@ mod tests {
     const FILE: Location = Location::File {
         mapping: 0x1000,
         position: 3 * 4096 + 100,
+        copies: Copies::Shown,
     };
 
     #[test]
@@ -157,6 +161,28 @@ mod tests {
     }
 
     #[test]
+    fn another_page_is_no_witness_where_a_file_may_pass_pages_of_its_own() {
+        let elsewhere = Location::File {
+            mapping: 0x1000,
+            position: 3 * 4096 + 100,
+            copies: Copies::NotShown,
+        };
+        let nobody = PageRange {
+            mapping: 0,
+            index: 0,
+            ..page()
+        };
+        let relay = PageRange { ops: 99, ..nobody };
+        for observation in [seen(nobody), seen(relay), Observation::linear(50)] {
+            assert!(
+                matches!(classify(elsewhere, &observation), Outcome::Unknown(_)),
+                "{observation:?}"
+            );
+        }
+        assert_eq!(classify(elsewhere, &seen(page())), Outcome::Identity);
+    }
+
+    #[test]
     fn a_page_that_nobody_asked_of_is_known_by_its_place_alone() {
         let untold = seen(PageRange {
             mapping: zctrace_records::MAPPING_NOT_READ,
@@ -172,6 +198,7 @@ mod tests {
         let there = Location::File {
             mapping: 0x1000,
             position: 100,
+            copies: Copies::Shown,
         };
         for location in [FILE, there, Location::Memory(100), Location::Unknown] {
             assert!(

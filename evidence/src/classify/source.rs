@@ -36,29 +36,41 @@ impl Evidence {
                 // Another reader of the socket makes the counters disagree with the result. Then no
                 // position is known.
                 if call.receive_surplus() <= 1
-                    && let Some(stream) = self.sockets.tcp(tcp.pair.reversed())
+                    && let Some(stream) = self.sockets.tcp(tcp.direction.reversed())
                 {
                     let position = stream.bytes.position(tcp.entry_sequence);
                     span.stream = stream.number;
-                    return append_received(stream, position, span, into);
+                    let is_remote = !self.config.is_peer_local(&tcp.direction);
+                    return append_received(stream, is_remote, position, span, into);
                 }
             }
             Endpoint::Memory(memory) => {
                 span.position = memory.address;
-                if memory.is_contiguous {
+                // vmsplice passes the caller's pages from however many buffers (A8). The kind of
+                // the slot is what shows it, so the address need not be right for all of them.
+                if memory.is_contiguous || call.is_vmsplice() {
                     span.location = Location::Memory(memory.address);
                 }
             }
             Endpoint::Buffered(file) => {
                 span.position = file.offset;
-                span.location = Location::File {
-                    mapping: file.mapping,
-                    position: file.offset,
+                span.location = if file.is_offset_exact(len) {
+                    Location::File {
+                        mapping: file.mapping,
+                        position: file.offset,
+                        copies: self.config.copies_of(file),
+                    }
+                } else {
+                    Location::Uncertain
                 };
             }
             Endpoint::Direct(file) => {
                 span.position = file.offset;
-                span.location = Location::Device;
+                span.location = if file.is_offset_exact(len) {
+                    Location::Device
+                } else {
+                    Location::Uncertain
+                };
             }
             Endpoint::UnixStream(unix) => {
                 if unix.peer != 0 && !call.is_socket_peek() {
@@ -69,7 +81,7 @@ impl Evidence {
                     }
                 }
             }
-            Endpoint::Null | Endpoint::Other => {}
+            Endpoint::Null | Endpoint::Copying | Endpoint::Other => {}
         }
         into.push(span);
     }
@@ -91,7 +103,11 @@ impl Evidence {
                 tgid: call.tgid,
                 user_ip: 0,
                 to: EndpointId::PIPE,
-                outcome: Outcome::Unknown(Reason::NotObserved),
+                outcome: Outcome::Unknown(if self.is_lossy {
+                    Reason::LostRecords
+                } else {
+                    Reason::OriginLost
+                }),
             };
             into.push(Span {
                 history: self.deliveries.histories.with(Histories::START, hop),

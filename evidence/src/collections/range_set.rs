@@ -34,6 +34,23 @@ impl RangeSet {
         }
     }
 
+    /// Removes a range.
+    pub(crate) fn remove(&mut self, start: u64, len: u64) {
+        let end = start.saturating_add(len);
+        while let Some((&at, &to)) = self.parts.range(..end).next_back() {
+            if to <= start {
+                break;
+            }
+            self.parts.remove(&at);
+            if to > end {
+                self.parts.insert(end, to);
+            }
+            if at < start {
+                self.parts.insert(at, start);
+            }
+        }
+    }
+
     /// Returns how many bytes of a range are in the set; none if the set was abandoned.
     pub(crate) fn covered(&self, start: u64, len: u64) -> u64 {
         let end = start.saturating_add(len);
@@ -85,6 +102,19 @@ mod tests {
         assert!(part.within(&all));
         assert!(!all.within(&part));
         assert!(!RangeSet::default().within(&all), "nothing is not proof");
+    }
+
+    #[test]
+    fn removing_cuts_ranges() {
+        let mut some = RangeSet::default();
+        some.add(0, 100);
+        some.add(200, 100);
+        some.remove(50, 200);
+        assert_eq!(some.parts, BTreeMap::from([(0, 50), (250, 300)]));
+        some.remove(10, 10);
+        assert_eq!(some.parts, BTreeMap::from([(0, 10), (20, 50), (250, 300)]));
+        some.remove(400, 10);
+        assert_eq!(some.parts.len(), 3);
     }
 
     #[test]

@@ -82,6 +82,12 @@ impl ObservedCall {
         self.nr == nr::COPY_FILE_RANGE
     }
 
+    /// Returns whether the call passes pages of the caller's memory to a pipe, or reads a pipe into
+    /// it.
+    pub(crate) fn is_vmsplice(&self) -> bool {
+        self.nr == nr::VMSPLICE
+    }
+
     /// Returns whether the call copies out of the caller's memory by contract: write, send and
     /// their vectored forms. vmsplice passes the caller's pages instead.
     pub(crate) fn copies_from_memory(&self) -> bool {

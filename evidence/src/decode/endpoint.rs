@@ -4,13 +4,26 @@
 //! `extra` and `size` mean something else for each kind. This module decides once what they mean.
 //! The engine sees the variants of [`Endpoint`], whose members have names and units.
 
-use zctrace_records::{EndpointState, SocketPair, endpoint_kind};
+use zctrace_records::{EndpointState, endpoint_kind};
+
+use super::socket_pair::Direction;
 
 /// `O_DIRECT` of x86-64 (include/uapi/asm-generic/fcntl.h).
 pub(crate) const O_DIRECT: u32 = 0o40_000;
 
-/// `/dev/null`: major 1, minor 3 (Documentation/admin-guide/devices.txt).
+/// `/dev/null` and `/dev/zero`: major 1, minors 3 and 5 (Documentation/admin-guide/devices.txt).
 pub(crate) const DEV_NULL: u32 = (1 << 20) | 3;
+pub(crate) const DEV_ZERO: u32 = (1 << 20) | 5;
+/// Major device numbers of terminals: 4 consoles and serial lines, 5 `/dev/tty`, 136 to 143
+/// pseudo-terminals.
+const TERMINALS: [std::ops::RangeInclusive<u32>; 2] = [4..=5, 136..=143];
+/// `IPPROTO_MPTCP` (include/uapi/linux/in.h).
+pub(crate) const IPPROTO_MPTCP: u32 = 262;
+
+/// Returns whether a character device is a terminal.
+pub(crate) fn is_terminal(device: u32) -> bool {
+    TERMINALS.iter().any(|majors| majors.contains(&(device >> 20)))
+}
 
 /// One side of a call, with the state that the call observed at its entry and exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,8 +40,14 @@ pub(crate) enum Endpoint {
     Tcp(TcpState),
     /// A UNIX stream socket.
     UnixStream(UnixState),
-    /// `/dev/null`, which discards.
+    /// `/dev/null` and `/dev/zero`, which discard what is written to them (drivers/char/mem.c:
+    /// `write_null()`).
     Null,
+    /// A sink that copies whatever is written, sent or spliced to it: a terminal
+    /// (drivers/tty/tty_io.c: `iterate_tty_write()`), a UNIX datagram or seqpacket socket
+    /// (net/unix/af_unix.c: `unix_dgram_sendmsg()`), an MPTCP socket (net/mptcp/protocol.c:
+    /// `mptcp_sendmsg()`, which masks `MSG_SPLICE_PAGES`).
+    Copying,
     /// An endpoint for which no rule exists.
     Other,
 }
@@ -137,16 +156,30 @@ pub(crate) struct FileState {
     pub(crate) mapping: u64,
     /// Offset at which the call starts.
     pub(crate) offset: u64,
+    /// Offset at the exit of the call; 0 if it was not recorded.
+    pub(crate) exit_offset: u64,
     /// Device number of the filesystem.
     pub(crate) dev: u32,
+    /// A block device.
+    pub(crate) is_block: bool,
+}
+
+impl FileState {
+    /// Returns whether the call's bytes are those from [`offset`](Self::offset) on.
+    ///
+    /// Threads that share an open file can change its offset between the entry of a call and the
+    /// moment at which the kernel reads it. The offset at the exit then disagrees with the result.
+    pub(crate) fn is_offset_exact(&self, len: u64) -> bool {
+        self.exit_offset == 0 || self.exit_offset == self.offset.wrapping_add(len)
+    }
 }
 
 /// A TCP socket and the sequence number that the call moved: `write_seq` of a sink, `copied_seq`
 /// of a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TcpState {
-    /// Addresses with this socket as the sender.
-    pub(crate) pair: SocketPair,
+    /// Connection, with this socket as the sender.
+    pub(crate) direction: Direction,
     pub(crate) entry_sequence: u32,
     pub(crate) exit_sequence: u32,
 }
@@ -177,7 +210,9 @@ impl Endpoint {
         let file = || FileState {
             mapping: state.object,
             offset: state.before,
+            exit_offset: state.after,
             dev: state.dev,
+            is_block: state.kind == endpoint_kind::BLOCK,
         };
         match state.kind {
             endpoint_kind::MEMORY => Self::Memory(memory),
@@ -185,7 +220,7 @@ impl Endpoint {
             endpoint_kind::FILE | endpoint_kind::BLOCK if state.f_flags & O_DIRECT != 0 => Self::Direct(file()),
             endpoint_kind::FILE | endpoint_kind::BLOCK => Self::Buffered(file()),
             endpoint_kind::TCP => Self::Tcp(TcpState {
-                pair: state.pair,
+                direction: Direction::new(state.generation, state.pair),
                 entry_sequence: state.before as u32,
                 exit_sequence: state.after as u32,
             }),
@@ -195,7 +230,11 @@ impl Endpoint {
                 ino: state.ino,
                 wmem_at_entry: state.before,
             }),
-            endpoint_kind::CHAR if state.size == DEV_NULL => Self::Null,
+            endpoint_kind::CHAR if matches!(state.size, DEV_NULL | DEV_ZERO) => Self::Null,
+            endpoint_kind::CHAR if is_terminal(state.size) => Self::Copying,
+            endpoint_kind::UNIX_MESSAGES => Self::Copying,
+            // The programs put the protocol of such sockets there.
+            endpoint_kind::SOCKET if state.generation == IPPROTO_MPTCP => Self::Copying,
             _ => Self::Other,
         }
     }
@@ -260,7 +299,10 @@ mod tests {
         assert!(matches!(of(endpoint_kind::FILE, 0, 0), Endpoint::Buffered(_)));
         assert!(matches!(of(endpoint_kind::BLOCK, O_DIRECT, 0), Endpoint::Direct(_)));
         assert_eq!(of(endpoint_kind::CHAR, 0, DEV_NULL), Endpoint::Null);
-        assert_eq!(of(endpoint_kind::CHAR, 0, 5 << 20), Endpoint::Other);
+        assert_eq!(of(endpoint_kind::CHAR, 0, DEV_ZERO), Endpoint::Null);
+        assert_eq!(of(endpoint_kind::CHAR, 0, 5 << 20), Endpoint::Copying, "a terminal");
+        assert_eq!(of(endpoint_kind::CHAR, 0, 10 << 20), Endpoint::Other);
+        assert_eq!(of(endpoint_kind::UNIX_MESSAGES, 0, 0), Endpoint::Copying);
         assert_eq!(of(endpoint_kind::MEMORY, 0, 0), Endpoint::Memory(MEMORY));
     }
 }

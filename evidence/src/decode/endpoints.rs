@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use zctrace_records::{COMPONENT_SIZE, EndpointName, EndpointState, FileId, SocketPair, endpoint_kind, name_flag};
 
-use super::endpoint::{DEV_NULL, O_DIRECT};
+use super::endpoint::{DEV_NULL, DEV_ZERO, IPPROTO_MPTCP, O_DIRECT, is_terminal};
+use super::socket_pair::canonical;
 use crate::collections::fast_map::FastMap;
 use zctrace_report::{Endpoint, EndpointKind};
 
@@ -20,9 +21,6 @@ impl EndpointId {
     pub(crate) const MEMORY: Self = Self(1);
 }
 
-/// Major device numbers of terminals: 4 consoles and serial lines, 5 `/dev/tty`, 136 to 143
-/// pseudo-terminals.
-const TERMINALS: [std::ops::RangeInclusive<u32>; 2] = [4..=5, 136..=143];
 /// Endpoints that are kept apart. A server has millions of sockets; those beyond are one endpoint
 /// per kind.
 const MAX_ENDPOINTS: usize = 100_000;
@@ -33,7 +31,7 @@ pub(crate) struct EndpointIdentity {
     /// One of [`endpoint_kind`].
     kind: u16,
     is_direct: bool,
-    /// Character devices: their number.
+    /// Character devices: their number. Sockets of no known kind: their protocol.
     device: u32,
     dev: u32,
     generation: u32,
@@ -48,15 +46,19 @@ impl EndpointIdentity {
         Self {
             kind: state.kind,
             is_direct: state.f_flags & O_DIRECT != 0,
-            device: if state.kind == endpoint_kind::CHAR {
-                state.size
-            } else {
-                0
+            device: match state.kind {
+                endpoint_kind::CHAR => state.size,
+                endpoint_kind::SOCKET => state.generation,
+                _ => 0,
             },
             dev: state.dev,
-            generation: state.generation,
+            // Of sockets, other facts are there (`EndpointState::generation`).
+            generation: match state.kind {
+                endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR => state.generation,
+                _ => 0,
+            },
             ino: state.ino,
-            pair: state.pair,
+            pair: canonical(state.pair),
         }
     }
 
@@ -102,6 +104,10 @@ impl EndpointIdentity {
         }
     }
 
+    fn name_key(&self) -> NameKey {
+        (self.kind, self.dev, self.generation, self.ino)
+    }
+
     fn report_kind(&self) -> EndpointKind {
         match self.kind {
             endpoint_kind::MEMORY => EndpointKind::Memory,
@@ -113,10 +119,8 @@ impl EndpointIdentity {
             endpoint_kind::UDP => EndpointKind::Udp,
             endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => EndpointKind::Unix,
             endpoint_kind::SOCKET => EndpointKind::Socket,
-            endpoint_kind::CHAR if self.device == DEV_NULL => EndpointKind::Null,
-            endpoint_kind::CHAR if TERMINALS.iter().any(|majors| majors.contains(&(self.device >> 20))) => {
-                EndpointKind::Terminal
-            }
+            endpoint_kind::CHAR if matches!(self.device, DEV_NULL | DEV_ZERO) => EndpointKind::Null,
+            endpoint_kind::CHAR if is_terminal(self.device) => EndpointKind::Terminal,
             _ => EndpointKind::Device,
         }
     }
@@ -136,14 +140,18 @@ struct Key {
 struct Entry {
     kind: EndpointKind,
     identity: EndpointIdentity,
-    name: String,
 }
+
+/// What has one name, however it is open: kind, device, generation and inode number.
+type NameKey = (u16, u32, u32, u64);
 
 /// All endpoints that were observed.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     all: Vec<Entry>,
     by_key: FastMap<Key, EndpointId>,
+    /// Names. A file that is open both with and without `O_DIRECT` is two endpoints with one name.
+    names: FastMap<NameKey, String>,
     mounts: HashMap<u32, String>,
 }
 
@@ -155,12 +163,12 @@ impl Endpoints {
             Entry {
                 kind: identity.report_kind(),
                 identity,
-                name: String::new(),
             }
         };
         Self {
             all: vec![entry(endpoint_kind::PIPE), entry(endpoint_kind::MEMORY)],
             by_key: FastMap::default(),
+            names: FastMap::default(),
             mounts,
         }
     }
@@ -192,7 +200,6 @@ impl Endpoints {
             self.all.push(Entry {
                 kind: identity.report_kind(),
                 identity: *identity,
-                name: String::new(),
             });
             next
         })
@@ -203,11 +210,10 @@ impl Endpoints {
         if matches!(name.endpoint.kind, endpoint_kind::PIPE | endpoint_kind::MEMORY) {
             return;
         }
-        let id = self.of(&name.endpoint);
         let path = self.path(name);
-        let entry = &mut self.all[id.0 as usize];
-        if entry.name.is_empty() {
-            entry.name = path;
+        let key = EndpointIdentity::of(&name.endpoint).name_key();
+        if self.names.len() < MAX_ENDPOINTS || self.names.contains_key(&key) {
+            self.names.entry(key).or_insert(path);
         }
     }
 
@@ -237,8 +243,9 @@ impl Endpoints {
     /// Returns the endpoint as a report shows it.
     pub(crate) fn report(&self, id: EndpointId) -> Endpoint {
         let entry = &self.all[id.0 as usize];
-        let mut end = Endpoint::new(entry.kind.clone(), entry.name.clone());
         let state = &entry.identity;
+        let name = self.names.get(&state.name_key()).cloned().unwrap_or_default();
+        let mut end = Endpoint::new(entry.kind.clone(), name);
         match state.kind {
             endpoint_kind::TCP => {
                 end.name = peer_of(&state.pair);
@@ -260,7 +267,9 @@ impl Endpoints {
                     state.dev >> 20,
                     state.dev & 0xf_ffff
                 ),
-                endpoint_kind::CHAR if end.kind == EndpointKind::Null => "/dev/null".to_owned(),
+                endpoint_kind::CHAR if state.device == DEV_NULL => "/dev/null".to_owned(),
+                endpoint_kind::CHAR if state.device == DEV_ZERO => "/dev/zero".to_owned(),
+                endpoint_kind::SOCKET if state.device == IPPROTO_MPTCP => format!("MPTCP [{}]", state.ino),
                 _ => format!("[{}]", state.ino),
             };
         }
@@ -366,6 +375,23 @@ mod tests {
         ends.name(&named(&["deep", "a.bin"], 1));
         let id = ends.of(&file(7));
         assert_eq!(ends.report(id).name, "…/deep/a.bin");
+    }
+
+    #[test]
+    fn file_opened_in_two_ways_has_one_name() {
+        let mut ends = Endpoints::new(HashMap::default());
+        let buffered = ends.of(&file(7));
+        ends.name(&named(&["a.bin"], 0));
+        let direct = ends.of(&EndpointState {
+            f_flags: O_DIRECT,
+            ..file(7)
+        });
+        assert_eq!(ends.report(buffered).name, ends.report(direct).name);
+        let other_life = ends.of(&EndpointState {
+            generation: 9,
+            ..file(7)
+        });
+        assert_ne!(ends.report(other_life).name, ends.report(direct).name);
     }
 
     #[test]

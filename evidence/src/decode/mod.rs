@@ -12,3 +12,4 @@ pub(crate) mod observations;
 pub(crate) mod page_address;
 pub(crate) mod page_record;
 pub(crate) mod process_names;
+pub(crate) mod socket_pair;

@@ -1,6 +1,8 @@
 //! Page records, decoded: packets, UNIX messages, and observations that belong to a call.
 
-use zctrace_records::{PageRange, PageRecord, SocketPair, page_record_flag, station_kind};
+use zctrace_records::{PageRange, PageRecord, page_record_flag, station_kind};
+
+use super::socket_pair::Direction;
 
 /// A page record, by what it describes.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +29,8 @@ pub(crate) struct Payload<'a> {
 /// A packet, or the part of it that one record holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packet<'a> {
-    /// Sender and receiver.
-    pub(crate) pair: SocketPair,
+    /// Connection, with the packet's sender as the sender.
+    pub(crate) direction: Direction,
     /// Sequence number of the first payload byte.
     pub(crate) sequence: u32,
     pub(crate) payload: Payload<'a>,
@@ -46,6 +48,8 @@ pub(crate) struct Message<'a> {
     pub(crate) payload: Payload<'a>,
     /// The message was consumed inside a traced call.
     pub(crate) is_in_call: bool,
+    /// The message was discarded unread, at least in part.
+    pub(crate) is_dropped: bool,
 }
 
 impl<'a> PageObservation<'a> {
@@ -59,7 +63,8 @@ impl<'a> PageObservation<'a> {
         let local = page_record_flag::USER_PAGES | page_record_flag::LOOPBACK;
         match record.station {
             station_kind::PACKET => Self::Packet(Packet {
-                pair: record.pair,
+                // The sequence number has 32 bits; the connection's number is above it.
+                direction: Direction::new((record.position >> 32) as u32, record.pair),
                 sequence: record.position as u32,
                 payload,
                 is_copied_on_receive: record.flags & local == local,
@@ -69,6 +74,7 @@ impl<'a> PageObservation<'a> {
                 at_ns: record.header.timestamp_ns,
                 payload,
                 is_in_call: record.call_id != 0,
+                is_dropped: record.flags & page_record_flag::DROPPED != 0,
             }),
             _ => Self::InCall,
         }

@@ -6,8 +6,9 @@ use crate::decode::endpoints::EndpointId;
 use crate::decode::observation::Observation;
 use crate::history::{Histories, HistoryId, Hop, Outcome};
 use crate::mirror::stream::Sent;
-use crate::sender::Sender;
+use crate::sender::{EdgeKey, Sender};
 use crate::span::{Location, Span};
+use zctrace_contract::Reason;
 use zctrace_report::Level;
 
 /// Everything that classification hands over: histories of hops, edges, and flows of deliveries.
@@ -182,6 +183,31 @@ impl Deliveries {
         self.flows.add_pages(&span, pages, by.edge.to, at);
     }
 
+    /// Reclassifies bytes that were moved to a position of a stream: a later packet carried them in
+    /// another page.
+    pub(crate) fn dispute(&mut self, stream: u64, position: u64, len: u64, reason: Reason) {
+        for (key, bytes) in self.flows.produced_at(stream, position, len) {
+            let Some(hop) = self.histories.hops(key.history).next() else {
+                continue;
+            };
+            if !matches!(self.histories.outcome(key.history), Outcome::Identity | Outcome::Dma) {
+                continue;
+            }
+            let outcome = Outcome::Copied(reason);
+            let history = self
+                .histories
+                .with(self.histories.before(key.history), Hop { outcome, ..hop });
+            self.flows.move_bytes(key, history, (stream, position, len), bytes);
+            let edge = EdgeKey {
+                tgid: hop.tgid,
+                nr: hop.nr,
+                from: key.from,
+                to: key.to,
+            };
+            self.edges.reclassify(edge, hop.outcome, outcome, bytes);
+        }
+    }
+
     /// Returns an empty batch.
     pub(crate) fn take_batch(&mut self) -> DeliveryBatch {
         std::mem::take(&mut self.spare)
@@ -196,11 +222,23 @@ impl Deliveries {
     }
 
     /// Delivers bytes that stayed in a pipe, or that a consumer which is not traced took: the pipe
-    /// is their last endpoint.
+    /// is their last endpoint. They are not moved, because no call was observed that took them.
     pub(crate) fn deliver_to_pipe(&mut self, span: &Span) {
         // Pre-existing bytes were not moved by any observed call.
-        if span.history != Histories::START {
-            self.flows.add(span, EndpointId::PIPE, Arrival::default());
-        }
+        let Some(hop) = self.histories.hops(span.history).next() else {
+            return;
+        };
+        let history = match self.histories.outcome(span.history) {
+            Outcome::Copied(_) | Outcome::Unknown(_) => span.history,
+            _ => self.histories.with(
+                self.histories.before(span.history),
+                Hop {
+                    outcome: Outcome::Unknown(Reason::LeftInPipe),
+                    ..hop
+                },
+            ),
+        };
+        self.flows
+            .add(&Span { history, ..*span }, EndpointId::PIPE, Arrival::default());
     }
 }

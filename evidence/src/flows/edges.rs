@@ -117,6 +117,19 @@ impl Edges {
         self.sum(key).bytes(outcome, user_ip, call_id, bytes);
     }
 
+    /// Moves bytes from one outcome of an edge to another. The edge may be named differently where
+    /// there are too many; then the row for all of them changes.
+    pub(crate) fn reclassify(&mut self, key: EdgeKey, from: Outcome, to: Outcome, bytes: u64) {
+        let sum = self.sum(key);
+        let Some(part) = sum.outcomes.iter_mut().find(|part| part.outcome == from) else {
+            return;
+        };
+        let bytes = bytes.min(part.bytes);
+        part.bytes -= bytes;
+        let call_id = part.latest_call;
+        sum.bytes(to, 0, call_id, bytes);
+    }
+
     /// Adds the edges to a report, with bytes in flight as unknown.
     pub(crate) fn fill(
         &self,

@@ -104,6 +104,29 @@ impl FlowTable {
         self.stats.iter()
     }
 
+    /// Returns the sums that sent bytes to a range of a stream, with the number of these bytes.
+    pub(super) fn produced_at(&self, stream: u64, position: u64, len: u64) -> Vec<(FlowKey, u64)> {
+        let sums = self.stats.iter().filter(|(_, stats)| stats.produced.0 == stream);
+        sums.map(|(key, stats)| (*key, stats.produced.1.covered(position, len).min(stats.bytes)))
+            .filter(|(_, bytes)| *bytes > 0)
+            .collect()
+    }
+
+    /// Moves bytes that a sum sent to a range of a stream to the sum with another history.
+    pub(super) fn move_bytes(&mut self, from: FlowKey, history: HistoryId, at: (u64, u64, u64), bytes: u64) {
+        let (stream, position, len) = at;
+        let stats = self.stats.row(from);
+        stats.bytes = stats.bytes.saturating_sub(bytes);
+        stats.produced.1.remove(position, len);
+        let (pages, calls) = (stats.pages.min(pages(position, bytes)), stats.calls.min(1));
+        stats.pages -= pages;
+        let to = self.stats.row(FlowKey { history, ..from });
+        to.bytes = to.bytes.saturating_add(bytes);
+        to.calls = to.calls.max(calls);
+        to.produced.0 = stream;
+        to.produced.1.add(position, len);
+    }
+
     /// Adds a delivery. The last hop of the span's history brought it.
     pub(crate) fn add(&mut self, span: &Span, to: EndpointId, at: Arrival) {
         let pages = Pages::of(span.location, span.position, span.len);

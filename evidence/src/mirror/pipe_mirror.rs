@@ -3,7 +3,8 @@
 //! A call is applied only if it starts exactly where the call before it ended, and if the pages it
 //! observed are those that were pushed. Otherwise the methods here return why the mirror no longer
 //! matches the kernel, and [`Pipes::desync`](super::pipes::Pipes::desync) drops the content: it is
-//! unknown until a producer observes the ring empty.
+//! unknown until a producer observes the ring empty, or until a consumer starts at a slot that was
+//! pushed since: losing one slot costs the bytes in the ring, not those that follow.
 
 use std::collections::VecDeque;
 
@@ -34,8 +35,12 @@ impl MirrorSlot {
     /// Writing to a file only sets the length to zero (fs/splice.c: `iter_file_splice_write()`):
     /// the observed end is then where the rest began.
     fn is_at(&self, end: Option<PageAddress>) -> bool {
-        let start = self.end.map(|end| PageAddress(end.0.wrapping_sub(self.len)));
-        end.is_some() && (end == self.end || end == start)
+        let Some(known) = self.end else {
+            // The slot was filled and emptied inside one write, so that its page was never observed.
+            return true;
+        };
+        let start = PageAddress(known.0.wrapping_sub(self.len));
+        end == Some(known) || end == Some(start)
     }
 }
 
@@ -64,6 +69,9 @@ pub(crate) struct PipeMirror {
     pub(super) tail: u32,
     /// The content is known.
     is_synced: bool,
+    /// The content from `tail` on is known, and that of the slots before it is not: `slots` and
+    /// `spans` were pushed since the content was lost. Meaningless while the mirror is synced.
+    is_resyncing: bool,
     /// Epoch of pipe positions; 0 if none was assigned since the last resync.
     epoch: u32,
     /// Bytes that entered and left since the last resync.
@@ -72,6 +80,10 @@ pub(crate) struct PipeMirror {
     /// Statistics for the report's list of pipes. No verdict uses them.
     pub(super) usage: Usage,
 }
+
+/// Slots that a mirror keeps at least before it concludes that a consumer which is not traced took
+/// the oldest: four of the largest writes that programs use (1 MiB), one slot per page.
+const MIN_SLOTS_KEPT: usize = 1024;
 
 /// Returns how far counter `a` is ahead of `b`; both wrap.
 fn ahead(a: u32, b: u32) -> i32 {
@@ -100,10 +112,93 @@ impl PipeMirror {
     /// that was never observed before (`is_new`).
     pub(super) fn resync_if_empty(&mut self, state: &PipeState, is_producer: bool, is_new: bool) {
         if !self.is_synced && state.entry.is_empty() && (is_new || is_producer) {
+            self.forget_content();
             self.is_synced = true;
             self.tail = state.entry.tail;
             (self.epoch, self.pushed, self.popped) = (0, 0, 0);
         }
+    }
+
+    fn forget_content(&mut self) {
+        self.is_resyncing = false;
+        self.slots.clear();
+        self.spans.clear();
+        self.bytes = 0;
+    }
+
+    /// Keeps slots that are pushed while the content before them is not known.
+    fn collect(&mut self, state: &PipeState, appended: &[Span], slots: &[MirrorSlot], spans: &[Span]) {
+        if slots.len() as u32 != state.slots_pushed() {
+            return self.forget_content();
+        }
+        if !self.is_resyncing || state.entry.head != self.head() {
+            // Appended bytes belong to a slot that is not known.
+            self.forget_content();
+            self.is_resyncing = true;
+            self.tail = state.entry.head;
+        } else if let Some(last) = self.slots.back_mut()
+            && !appended.is_empty()
+        {
+            let len = total(appended);
+            last.end = last.end.map(|end| end.plus(len));
+            last.len = last.len.wrapping_add(len);
+            last.spans += appended.len();
+            self.bytes = self.bytes.wrapping_add(len);
+            self.spans.extend(appended);
+        }
+        self.bytes = slots.iter().fold(self.bytes, |sum, slot| sum.wrapping_add(slot.len));
+        self.spans.extend(spans);
+        self.slots.extend(slots);
+    }
+
+    /// Synchronizes a mirror whose content is known from some slot on, if a consumer starts at that
+    /// slot or behind it. Returns whether it is synchronized.
+    ///
+    /// A consumer that starts before that slot takes unknown bytes, and with them perhaps the first
+    /// of the known slots.
+    fn resync_at_consumer(&mut self, state: &PipeState) -> bool {
+        if !self.is_resyncing {
+            return false;
+        }
+        let mut gone = Vec::new();
+        let (tail, left, starts_known) = if ahead(state.entry.tail, self.tail) >= 0 {
+            let left = if state.entry.is_empty() {
+                0
+            } else {
+                state.entry.tail_len
+            };
+            (state.entry.tail, left, true)
+        } else {
+            let left = if state.exit.is_empty() { 0 } else { state.exit.tail_len };
+            (state.exit.tail, left, false)
+        };
+        let skip = ahead(tail, self.tail);
+        if skip < 0 {
+            return false;
+        }
+        if skip as usize > self.slots.len() {
+            // The slots between were pushed by a call whose record did not arrive.
+            self.forget_content();
+            return false;
+        }
+        self.release(skip as usize, &mut gone);
+        if let Some(first) = self.slots.front().map(|slot| slot.len)
+            && left > 0
+        {
+            let Some(taken) = first.checked_sub(left) else {
+                self.forget_content();
+                return false;
+            };
+            if taken > 0 {
+                self.release_part(taken, &mut gone);
+            }
+        }
+        if starts_known {
+            self.is_synced = true;
+            self.is_resyncing = false;
+            (self.epoch, self.pushed, self.popped) = (0, self.bytes, 0);
+        }
+        starts_known
     }
 
     /// Adopts the content of a snapshot, unless the content is known from calls.
@@ -125,9 +220,7 @@ impl PipeMirror {
     pub(super) fn drop_content(&mut self) -> Option<u64> {
         let known = self.known_bytes();
         self.is_synced = false;
-        self.slots.clear();
-        self.spans.clear();
-        self.bytes = 0;
+        self.forget_content();
         known
     }
 
@@ -159,8 +252,11 @@ impl PipeMirror {
     /// consumer that is not traced took them.
     pub(super) fn evict_overwritten(&mut self) -> Vec<Span> {
         let slot_count = self.identity.map_or(0, |(_, _, slots)| slots as usize);
-        let excess = self.slots.len().saturating_sub(slot_count);
-        if excess == 0 {
+        // The records of traced consumers come later: a write(2) that is larger than the pipe returns
+        // when they have taken its first slots, and they return when they have passed them on.
+        let kept = slot_count.saturating_mul(2).max(MIN_SLOTS_KEPT);
+        let excess = self.slots.len().saturating_sub(kept);
+        if !self.is_synced || excess == 0 {
             return Vec::new();
         }
         let mut spans = Vec::new();
@@ -171,6 +267,10 @@ impl PipeMirror {
     /// Removes and returns all content at the end of the trace.
     pub(super) fn drain_at_end(&mut self) -> Vec<Span> {
         self.usage.left = self.known_bytes();
+        if !self.is_synced {
+            // Consumers may have taken the bytes, as unknown ones.
+            self.forget_content();
+        }
         self.spans.drain(..).collect()
     }
 
@@ -190,7 +290,16 @@ impl PipeMirror {
     /// leaves the tail where it is.
     pub(super) fn pop_readiness(&self, state: &PipeState, len: u64) -> Readiness {
         if !self.is_synced {
-            return Readiness::Ready;
+            let skip = ahead(state.entry.tail, self.tail);
+            if !self.is_resyncing || skip < 0 {
+                return Readiness::Ready;
+            }
+            let known: u64 = self.slots.iter().skip(skip as usize).map(|slot| slot.len).sum();
+            return if known >= len {
+                Readiness::Ready
+            } else {
+                Readiness::Early
+            };
         }
         match ahead(state.entry.tail, self.tail) {
             0 if self.bytes >= len => Readiness::Ready,
@@ -257,6 +366,7 @@ impl PipeMirror {
     ) -> Result<(), Option<DesyncCause>> {
         debug_assert_eq!(slots.iter().map(|slot| slot.spans).sum::<usize>(), spans.len());
         if !self.is_synced {
+            self.collect(state, appended, slots, spans);
             return Err(None);
         }
         if slots.len() as u32 != state.slots_pushed() || state.entry.head != self.head() {
@@ -302,7 +412,7 @@ impl PipeMirror {
         ends: impl IntoIterator<Item = Option<PageAddress>>,
         into: &mut Vec<Span>,
     ) -> Result<(), Option<DesyncCause>> {
-        if !self.is_synced {
+        if !self.is_synced && !self.resync_at_consumer(state) {
             return Err(None);
         }
         let popped = state.slots_popped();

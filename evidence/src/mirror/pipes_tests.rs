@@ -181,16 +181,87 @@ fn an_overwritten_slot_is_not_checked() {
 #[test]
 fn a_ring_holds_no_more_than_its_slots() {
     let mut pipes = Pipes::default();
-    for n in 0..20 {
+    for n in 0..1028 {
         put(&mut pipes, n, 1000 * u64::from(n), 100);
     }
-    let gone = pipes.evict_overwritten(&end((20, 0), (20, 0)));
+    let gone = pipes.evict_overwritten(&end((1028, 0), (1028, 0)));
     assert_eq!(
         gone.iter().map(|span| span.position).collect::<Vec<_>>(),
         [0, 1000, 2000, 3000]
     );
-    assert_eq!((pipes.mirrors[&0].tail, pipes.mirrors[&0].slots.len()), (4, 16));
-    assert_eq!(total(&pipes.drain_at_end()), 1600);
+    assert_eq!((pipes.mirrors[&0].tail, pipes.mirrors[&0].slots.len()), (4, 1024));
+    assert_eq!(total(&pipes.drain_at_end()), 102_400);
+}
+
+/// Address at which a slot ends.
+fn at(end: u64) -> Option<PageAddress> {
+    Some(PageAddress(end))
+}
+
+/// Pushes a slot while the content before it is not known.
+fn push_later(pipes: &mut Pipes, before: u32, at: u64, len: u64) {
+    let end = end((before, 0), (before + 1, 0));
+    assert!(put_in(pipes, &end, &[slot(at, len)]).is_err(), "no position is known");
+}
+
+#[test]
+fn content_pushed_after_a_desync_is_known_from_its_first_slot_on() {
+    let mut pipes = Pipes::default();
+    for n in 0..4 {
+        put(&mut pipes, n, 1000 * u64::from(n), 100);
+    }
+    pipes.desync(0, DesyncCause::Overlap);
+    // Two slots before are unknown, and two are pushed after.
+    push_later(&mut pipes, 4, 4000, 100);
+    push_later(&mut pipes, 5, 5000, 100);
+    assert_eq!(known_bytes(&pipes), None);
+    // A consumer of an unknown slot gets nothing, and the one that starts at slot 4 is known.
+    assert!(take(&mut pipes, &tails(end((6, 0), (6, 4)), 100, 100), 400, &[at(0); 4]).is_err());
+    let state = tails(end((6, 4), (6, 5)), 100, 100);
+    let ends = [at(4100), at(5100)];
+    assert_eq!(take(&mut pipes, &state, 100, &ends).unwrap()[0].position, 4000);
+    assert_eq!(known_bytes(&pipes), Some(100));
+}
+
+#[test]
+fn resync_skips_what_an_unobserved_consumer_took() {
+    let mut pipes = Pipes::default();
+    put(&mut pipes, 0, 0, 100);
+    pipes.desync(0, DesyncCause::Overlap);
+    for n in 1..4 {
+        push_later(&mut pipes, n, 1000 * u64::from(n), 100);
+    }
+    // Slots 1 and 2 are gone, and 40 bytes of slot 3.
+    let state = tails(end((4, 3), (4, 4)), 60, 0);
+    let taken = take(&mut pipes, &state, 60, &[at(3100)]).unwrap();
+    assert_eq!((taken[0].position, taken[0].len), (3040, 60));
+}
+
+#[test]
+fn resync_refuses_slots_with_other_pages() {
+    let mut pipes = Pipes::default();
+    put(&mut pipes, 0, 0, 100);
+    pipes.desync(0, DesyncCause::Overlap);
+    push_later(&mut pipes, 1, 1000, 100);
+    let state = tails(end((2, 1), (2, 2)), 100, 0);
+    assert!(take(&mut pipes, &state, 100, &[at(7777)]).is_err());
+    assert_eq!(known_bytes(&pipes), None);
+}
+
+#[test]
+fn resync_waits_for_a_push_that_the_consumer_took() {
+    let mut pipes = Pipes::default();
+    put(&mut pipes, 0, 0, 100);
+    pipes.desync(0, DesyncCause::Overlap);
+    push_later(&mut pipes, 1, 1000, 100);
+    let consumer = tails(end((2, 1), (3, 3)), 100, 0);
+    assert_eq!(pop_readiness(&mut pipes, &consumer, 200), Readiness::Early);
+    push_later(&mut pipes, 2, 2000, 100);
+    assert_eq!(pop_readiness(&mut pipes, &consumer, 200), Readiness::Ready);
+    // A push between that was not observed starts over behind it.
+    push_later(&mut pipes, 9, 9000, 100);
+    assert_eq!(pop_readiness(&mut pipes, &consumer, 200), Readiness::Ready);
+    assert!(take(&mut pipes, &consumer, 200, &[at(1100), at(2100)]).is_err());
 }
 
 #[test]

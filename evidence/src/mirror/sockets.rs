@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 
-use zctrace_records::SocketPair;
-
 use super::stream::{Sent, Stream};
 use super::unix_stream::UnixStream;
 use crate::collections::fast_map::FastMap;
 use crate::decode::observation::{Observation, PipeBufOps, SlotKind};
 use crate::decode::page_record::Packet;
+use crate::decode::socket_pair::Direction;
 use crate::sender::Sender;
 use crate::span::{Location, Span};
 
@@ -26,10 +25,10 @@ pub(crate) struct TcpStream {
 /// All streams.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    tcp: FastMap<SocketPair, TcpStream>,
+    tcp: FastMap<Direction, TcpStream>,
     unix: FastMap<u64, UnixStream>,
     /// Streams whose connection ended, the oldest first.
-    ended: VecDeque<(SocketPair, u64)>,
+    ended: VecDeque<(Direction, u64)>,
     numbers: u64,
     /// Observations that all streams keep.
     runs: usize,
@@ -46,12 +45,12 @@ const MAX_UNCLAIMED: usize = 600_000;
 
 impl Sockets {
     /// Returns the stream in a direction, to receive from; `None` if there are too many.
-    pub(crate) fn tcp(&mut self, pair: SocketPair) -> Option<&mut TcpStream> {
-        if pair.family == 0 || (self.tcp.len() >= MAX_STREAMS && !self.tcp.contains_key(&pair)) {
+    pub(crate) fn tcp(&mut self, direction: Direction) -> Option<&mut TcpStream> {
+        if direction.pair.family == 0 || (self.tcp.len() >= MAX_STREAMS && !self.tcp.contains_key(&direction)) {
             return None;
         }
         let numbers = &mut self.numbers;
-        Some(self.tcp.entry(pair).or_insert_with(|| {
+        Some(self.tcp.entry(direction).or_insert_with(|| {
             *numbers += 1;
             TcpStream {
                 number: *numbers,
@@ -63,29 +62,32 @@ impl Sockets {
 
     /// Returns the stream in a direction, to send to: a new one if the connection of the known one
     /// has ended.
-    pub(crate) fn tcp_to_send(&mut self, pair: SocketPair) -> Option<&mut TcpStream> {
-        if self.tcp.get(&pair).is_some_and(|stream| stream.closed) {
-            self.forget(pair);
+    pub(crate) fn tcp_to_send(&mut self, direction: Direction) -> Option<&mut TcpStream> {
+        if self.tcp.get(&direction).is_some_and(|stream| stream.closed) {
+            self.forget(direction);
         }
-        self.tcp(pair)
+        self.tcp(direction)
     }
 
-    fn forget(&mut self, pair: SocketPair) {
-        if let Some(stream) = self.tcp.remove(&pair) {
+    fn forget(&mut self, direction: Direction) {
+        if let Some(stream) = self.tcp.remove(&direction) {
             self.runs = self.runs.saturating_sub(stream.bytes.len());
         }
     }
 
     /// Records a packet and passes each sent span that it carried to `each`.
+    ///
+    /// Returns the number of the stream, and the positions and lengths at which an earlier packet
+    /// showed another page.
     pub(crate) fn packet(
         &mut self,
         packet: &Packet<'_>,
         ops: &PipeBufOps,
         each: &mut impl FnMut(&Sent<Sender>, &Observation),
-    ) {
+    ) -> (u64, Vec<(u64, u64)>) {
         let room = self.runs < MAX_UNCLAIMED;
-        let Some(stream) = self.tcp_to_send(packet.pair) else {
-            return;
+        let Some(stream) = self.tcp_to_send(packet.direction) else {
+            return (0, Vec::new());
         };
         let before = stream.bytes.len();
         stream.bytes.packets += 1;
@@ -105,28 +107,31 @@ impl Sockets {
         }
         stream.bytes.trim(room);
         let after = stream.bytes.len();
+        let disputed = stream.bytes.take_disputed();
+        let number = stream.number;
         self.runs = (self.runs + after).saturating_sub(before);
+        (number, disputed)
     }
 
     /// Ends a connection and returns the spans that were sent and never observed.
-    pub(crate) fn close(&mut self, pair: SocketPair) -> Vec<Sent<Sender>> {
+    pub(crate) fn close(&mut self, direction: Direction) -> Vec<Sent<Sender>> {
         let mut left = Vec::new();
-        for pair in [pair, pair.reversed()] {
-            if let Some(stream) = self.tcp.get_mut(&pair)
+        for direction in [direction, direction.reversed()] {
+            if let Some(stream) = self.tcp.get_mut(&direction)
                 && !stream.closed
             {
                 stream.closed = true;
                 left.extend(stream.bytes.close());
-                self.ended.push_back((pair, stream.number));
+                self.ended.push_back((direction, stream.number));
             }
         }
         while self.ended.len() > MAX_ENDED {
-            let Some((pair, number)) = self.ended.pop_front() else {
+            let Some((direction, number)) = self.ended.pop_front() else {
                 break;
             };
             // Another connection may have the addresses by now.
-            if self.tcp.get(&pair).is_some_and(|stream| stream.number == number) {
-                self.forget(pair);
+            if self.tcp.get(&direction).is_some_and(|stream| stream.number == number) {
+                self.forget(direction);
             }
         }
         left
@@ -170,10 +175,10 @@ impl Sockets {
 }
 
 /// Appends the spans that a TCP receiver took from `position` on: located where packets carried
-/// them, elsewhere unknown.
-pub(crate) fn append_received(stream: &TcpStream, position: u64, span: Span, spans: &mut Vec<Span>) {
+/// them, elsewhere unknown. `is_remote` says that the sender's address is not of this host.
+pub(crate) fn append_received(stream: &TcpStream, is_remote: bool, position: u64, span: Span, spans: &mut Vec<Span>) {
     let len = span.len;
-    let blank = if stream.bytes.packets == 0 {
+    let blank = if stream.bytes.packets == 0 && is_remote {
         Location::Remote
     } else {
         Location::Unknown

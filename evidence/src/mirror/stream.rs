@@ -45,6 +45,8 @@ pub(crate) struct Stream<T> {
     claimed: u64,
     /// Packets that were observed.
     pub(crate) packets: u64,
+    /// Positions and lengths at which a retransmission showed another page.
+    disputed: Vec<(u64, u64)>,
 }
 
 impl<T> Default for Stream<T> {
@@ -55,6 +57,7 @@ impl<T> Default for Stream<T> {
             in_flight: PositionMap::default(),
             claimed: 0,
             packets: 0,
+            disputed: Vec::new(),
         }
     }
 }
@@ -74,8 +77,8 @@ impl<T: Copy> Stream<T> {
     /// Records an observation in a packet and returns the sent spans at its positions, each with
     /// the part of the observation that carries it.
     ///
-    /// An earlier observation of the same position is not replaced, because a retransmission
-    /// carries the same bytes.
+    /// An earlier observation of the same position is not replaced. A retransmission carries the same
+    /// bytes; where it shows them elsewhere, [`Self::disputed`] has the positions.
     pub(crate) fn record_packet(&mut self, position: u64, run: Observation) -> Vec<(Sent<T>, Observation)> {
         let mut matched = Vec::new();
         self.match_packet(position, run, &mut |given, seen| matched.push((*given, *seen)));
@@ -96,10 +99,39 @@ impl<T: Copy> Stream<T> {
             self.observed.push(position, run);
             return;
         }
+        self.note_disputes(position, &run);
         for (start, fresh) in self.not_seen_yet(position, run) {
             self.match_given(start, &fresh, each);
             self.observed.insert(start, fresh);
         }
+    }
+
+    /// Notes the positions at which `run` shows another page than an earlier packet did.
+    ///
+    /// Which of the two packets the receiver got is not known.
+    fn note_disputes(&mut self, position: u64, run: &Observation) {
+        let end = position + run.len;
+        let earlier = self.observed.overlapping_from(position);
+        let overlapping: Vec<(u64, Observation)> = earlier.take_while(|(start, _)| *start < end).copied().collect();
+        for (start, have) in overlapping {
+            let (from, to) = (start.max(position), (start + have.len).min(end));
+            if from >= to {
+                continue;
+            }
+            let (old, new) = (have.part(from - start, to - from), run.part(from - position, to - from));
+            if old.start == new.start {
+                continue;
+            }
+            // Of two positions without a page, neither is a page of the sender's.
+            if old.start.is_some() {
+                self.disputed.push((from, to - from));
+            }
+        }
+    }
+
+    /// Removes and returns the positions and lengths at which packets disagreed since the last call.
+    pub(crate) fn take_disputed(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut self.disputed)
     }
 
     /// Drops the oldest observations. Those that no call claimed are kept if there is `room` for

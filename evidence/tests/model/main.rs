@@ -8,7 +8,7 @@
 mod journal;
 mod model_kernel;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use model_kernel::{Done, ModelKernel, Record, Sink, Truth};
 use proptest::prelude::*;
@@ -164,6 +164,8 @@ fn evidence() -> Evidence {
             zero: 14,
             zero_page: 0,
         },
+        // The device of the model's files: a page that is not theirs is a copy.
+        copied_on_read: HashSet::from([5]),
         ..Config::default()
     })
 }

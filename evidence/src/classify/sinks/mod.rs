@@ -7,7 +7,7 @@
 //! | caller's memory | [`memory`] |
 //! | file open with `O_DIRECT` | [`direct`] |
 //! | page cache | [`page_cache`] |
-//! | `/dev/null` and others | here |
+//! | `/dev/null`, sinks that copy by contract, and others | here |
 
 mod direct;
 mod memory;
@@ -38,10 +38,14 @@ impl Evidence {
             Endpoint::Direct(_) => self.deliver_to_direct_file(call, spans, &by),
             Endpoint::Buffered(file) => self.deliver_to_page_cache(call, file, spans, &by),
             Endpoint::Null => self.deliver_all(spans, Outcome::Discarded, &by),
-            Endpoint::Other if call.source.is_memory() => {
+            // With MSG_ZEROCOPY the protocol may pass the caller's pages.
+            Endpoint::Copying | Endpoint::Other if call.source.is_memory() && !call.sends_user_pages() => {
                 self.deliver_all(spans, Outcome::Copied(memory_copy_reason(call)), &by);
             }
-            Endpoint::Other => self.deliver_unknown(spans, Reason::NotObserved, &by),
+            Endpoint::Copying if !call.source.is_memory() => {
+                self.deliver_all(spans, Outcome::Copied(Reason::KernelCopies), &by);
+            }
+            Endpoint::Copying | Endpoint::Other => self.deliver_unknown(spans, Reason::NotObserved, &by),
         }
     }
 

@@ -24,7 +24,7 @@ impl Evidence {
         // No kernel passes a pipe's pages to a page cache (SPLICE_F_MOVE does nothing for files
         // since 2.6.21). Where the filesystem passes writes on (FUSE), only dirtied folios are a
         // witness.
-        if call.dirtied_bytes > 0 || self.config.buffered.contains(&file.dev) {
+        if call.dirtied_bytes > 0 || file.is_block || self.config.buffered.contains(&file.dev) {
             let reason = if call.source.is_memory() {
                 memory_copy_reason(call)
             } else {

@@ -7,7 +7,7 @@ use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::{Endpoint, PipeState};
 use crate::decode::observation::{Observation, PipeBufOps, SlotKind, observations_of};
 use crate::decode::observations::CallStation;
-use crate::decode::page_address::PageAddress;
+use crate::decode::page_address::{PAGE, PageAddress};
 use crate::evidence::Evidence;
 use crate::flows::deliveries::HopBatch;
 use crate::history::Outcome;
@@ -17,10 +17,20 @@ use crate::mirror::pipe_mirror::MirrorSlot;
 use crate::sender::Sender;
 use crate::span::{Location, Span, SpanCursor, total};
 use zctrace_contract::Reason;
+use zctrace_records::PageRange;
 
 impl Evidence {
     pub(super) fn deliver_to_pipe(&mut self, call: &ObservedCall, pipe: &PipeState, spans: &[Span], by: &Sender) {
-        let ranges = call.slots(CallStation::PipeSink);
+        let mut ranges = call.slots(CallStation::PipeSink);
+        let unobserved = (pipe.slots_pushed() as usize).saturating_sub(ranges.len());
+        let is_larger = ranges.len() == pipe.slot_count as usize && unobserved as u64 <= call.bytes / PAGE;
+        if call.copies_from_memory() && unobserved > 0 && is_larger {
+            // A write that is larger than the pipe overwrote its own first slots. Their content is
+            // known by contract (A9), only their pages are not.
+            ranges
+                .to_mut()
+                .splice(..0, std::iter::repeat_n(PageRange::default(), unobserved));
+        }
         let Some((appended_len, extents)) = slot_extents(call, pipe, spans, &ranges) else {
             self.pipes.desync(pipe.pipe, DesyncCause::SlotsIndivisible);
             let outcome = self.outcome_in_desynced_pipe(call);

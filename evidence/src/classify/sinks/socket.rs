@@ -17,7 +17,7 @@ impl Evidence {
     pub(crate) fn packet(&mut self, packet: &Packet<'_>) {
         let mut batch = self.deliveries.take_batch();
         let ops = self.config.pipe_buf_ops;
-        self.sockets.packet(packet, &ops, &mut |sent, observation| {
+        let (stream, disputed) = self.sockets.packet(packet, &ops, &mut |sent, observation| {
             batch.add(
                 sent,
                 observation,
@@ -25,6 +25,11 @@ impl Evidence {
             );
         });
         self.deliveries.deliver_batch(batch);
+        for (position, len) in disputed {
+            // The kernel linearized the retransmission or moved it to another page, and it may be
+            // what arrived.
+            self.deliveries.dispute(stream, position, len, Reason::KernelCopies);
+        }
     }
 
     /// Matches a UNIX message with the bytes that calls sent.
@@ -32,14 +37,19 @@ impl Evidence {
         let mut batch = self.deliveries.take_batch();
         let ops = self.config.pipe_buf_ops;
         for (sent, observation) in &self.sockets.unix(message.sender).message(message, &ops) {
-            batch.add(sent, observation, in_message(&sent.span, observation));
+            let outcome = match in_message(&sent.span, observation) {
+                // The pages reached the receiver's queue, and no receiver read them.
+                Outcome::Identity | Outcome::Zero if message.is_dropped => Outcome::Unknown(Reason::Unread),
+                outcome => outcome,
+            };
+            batch.add(sent, observation, outcome);
         }
         self.deliveries.deliver_batch(batch);
     }
 
     pub(super) fn deliver_to_tcp(&mut self, call: &ObservedCall, tcp: &TcpState, spans: &[Span], mut by: Sender) {
         let stream = if u64::from(tcp.advance()) == total(spans) {
-            self.sockets.tcp_to_send(tcp.pair)
+            self.sockets.tcp_to_send(tcp.direction)
         } else {
             None
         };
