@@ -2,20 +2,20 @@
 
 use std::io::{self, Read};
 
-use super::head::{read_most, u16_at, u32_at, u64_at};
+use super::header::{read_up_to, u16_at, u32_at, u64_at};
 
 /// The first bytes of every block.
-const MARK: [u8; 4] = *b"ZCTb";
+const MAGIC: [u8; 4] = *b"ZCTb";
 /// Bytes before what is stored.
-pub(super) const HEADER: usize = 40;
+pub(super) const HEADER_LEN: usize = 40;
 /// A block that has so many bytes of frames is written.
-pub(super) const FULL: usize = 256 << 10;
+pub(super) const TARGET_LEN: usize = 256 << 10;
 /// No block has more.
-pub(super) const LARGEST: usize = 8 << 20;
+pub(super) const MAX_LEN: usize = 8 << 20;
 
 /// How frames are stored.
 mod codec {
-    pub(super) const PLAIN: u16 = 0;
+    pub(super) const UNCOMPRESSED: u16 = 0;
     /// LZ4's block format: a tenth to a quarter of the size, at a gigabyte per second.
     pub(super) const LZ4: u16 = 1;
 }
@@ -33,32 +33,35 @@ impl Block {
     /// As it stands in a file, as block `number`.
     pub(super) fn to_bytes(&self, number: u32, into: &mut Vec<u8>) {
         into.clear();
-        into.resize(HEADER + lz4_flex::block::get_maximum_output_size(self.bytes.len()), 0);
-        let (codec, len) = match lz4_flex::block::compress_into(&self.bytes, &mut into[HEADER..]) {
+        into.resize(
+            HEADER_LEN + lz4_flex::block::get_maximum_output_size(self.bytes.len()),
+            0,
+        );
+        let (codec, len) = match lz4_flex::block::compress_into(&self.bytes, &mut into[HEADER_LEN..]) {
             Ok(len) if len < self.bytes.len() => (codec::LZ4, len),
             _ => {
-                into.truncate(HEADER);
+                into.truncate(HEADER_LEN);
                 into.extend_from_slice(&self.bytes);
-                (codec::PLAIN, self.bytes.len())
+                (codec::UNCOMPRESSED, self.bytes.len())
             }
         };
-        into.truncate(HEADER + len);
-        into[..4].copy_from_slice(&MARK);
+        into.truncate(HEADER_LEN + len);
+        into[..4].copy_from_slice(&MAGIC);
         into[8..12].copy_from_slice(&number.to_le_bytes());
         into[12..16].copy_from_slice(&self.frames.to_le_bytes());
         into[16..20].copy_from_slice(&(self.bytes.len() as u32).to_le_bytes());
         into[20..24].copy_from_slice(&(len as u32).to_le_bytes());
         into[24..26].copy_from_slice(&codec.to_le_bytes());
         into[32..40].copy_from_slice(&self.first_ns.to_le_bytes());
-        let sum = crc32c::crc32c(&into[8..]);
-        into[4..8].copy_from_slice(&sum.to_le_bytes());
+        let checksum = crc32c::crc32c(&into[8..]);
+        into[4..8].copy_from_slice(&checksum.to_le_bytes());
     }
 }
 
 /// The numbers before what is stored. Believed only when the checksum was seen to be right.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Header {
-    sum: u32,
+pub(super) struct BlockHeader {
+    checksum: u32,
     number: u32,
     frames: u32,
     len: u32,
@@ -67,11 +70,11 @@ pub(super) struct Header {
     pub(super) first_ns: u64,
 }
 
-impl Header {
+impl BlockHeader {
     /// `None`: this is no header.
-    pub(super) fn parse(bytes: &[u8; HEADER]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
         let header = Self {
-            sum: u32_at(bytes, 4),
+            checksum: u32_at(bytes, 4),
             number: u32_at(bytes, 8),
             frames: u32_at(bytes, 12),
             len: u32_at(bytes, 16),
@@ -79,15 +82,15 @@ impl Header {
             codec: u16_at(bytes, 24),
             first_ns: u64_at(bytes, 32),
         };
-        let possible = header.len as usize <= LARGEST && header.stored <= header.len;
-        (bytes[..4] == MARK && possible).then_some(header)
+        let possible = header.len as usize <= MAX_LEN && header.stored <= header.len;
+        (bytes[..4] == MAGIC && possible).then_some(header)
     }
 }
 
 /// What became of reading a block.
-pub(super) enum Next {
+pub(super) enum ReadResult {
     /// Its frames are in the room; it took so many bytes of the file, and has so many frames.
-    Block { took: u64, frames: u32 },
+    Block { len_in_file: u64, frames: u32 },
     /// The file ends here.
     End,
     /// It cannot be used.
@@ -96,39 +99,39 @@ pub(super) enum Next {
 
 /// Room for reading blocks.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct BlockBuffer {
     stored: Vec<u8>,
     pub(super) frames: Vec<u8>,
 }
 
-impl Room {
+impl BlockBuffer {
     /// Reads block `number`.
-    pub(super) fn read(&mut self, from: &mut impl Read, number: u32) -> io::Result<Next> {
-        let damaged = |why: &str| Ok(Next::Damaged(format!("{why} in block {number}")));
-        let mut header = [0; HEADER];
-        match read_most(from, &mut header)? {
-            0 => return Ok(Next::End),
-            HEADER => {}
+    pub(super) fn read(&mut self, from: &mut impl Read, number: u32) -> io::Result<ReadResult> {
+        let damaged = |reason: &str| Ok(ReadResult::Damaged(format!("{reason} in block {number}")));
+        let mut header_bytes = [0; HEADER_LEN];
+        match read_up_to(from, &mut header_bytes)? {
+            0 => return Ok(ReadResult::End),
+            HEADER_LEN => {}
             _ => return damaged("the file ends"),
         }
-        let Some(head) = Header::parse(&header) else {
+        let Some(header) = BlockHeader::parse(&header_bytes) else {
             return damaged("the first bytes are wrong");
         };
         self.stored.clear();
-        from.take(u64::from(head.stored)).read_to_end(&mut self.stored)?;
-        if self.stored.len() < head.stored as usize {
+        from.take(u64::from(header.stored)).read_to_end(&mut self.stored)?;
+        if self.stored.len() < header.stored as usize {
             return damaged("the file ends");
         }
-        if crc32c::crc32c_append(crc32c::crc32c(&header[8..]), &self.stored) != head.sum {
+        if crc32c::crc32c_append(crc32c::crc32c(&header_bytes[8..]), &self.stored) != header.checksum {
             return damaged("the checksum is wrong");
         }
-        if head.number != number {
+        if header.number != number {
             return damaged("another block stands");
         }
-        match head.codec {
-            codec::PLAIN if head.stored == head.len => std::mem::swap(&mut self.frames, &mut self.stored),
+        match header.codec {
+            codec::UNCOMPRESSED if header.stored == header.len => std::mem::swap(&mut self.frames, &mut self.stored),
             codec::LZ4 => {
-                self.frames.resize(head.len as usize, 0);
+                self.frames.resize(header.len as usize, 0);
                 match lz4_flex::block::decompress_into(&self.stored, &mut self.frames) {
                     Ok(len) if len == self.frames.len() => {}
                     _ => return damaged("what was compressed makes no sense"),
@@ -136,9 +139,9 @@ impl Room {
             }
             _ => return damaged("the compression is not known"),
         }
-        Ok(Next::Block {
-            took: HEADER as u64 + u64::from(head.stored),
-            frames: head.frames,
+        Ok(ReadResult::Block {
+            len_in_file: HEADER_LEN as u64 + u64::from(header.stored),
+            frames: header.frames,
         })
     }
 }

@@ -18,7 +18,7 @@ pub enum OpenError {
         minor: u16,
     },
     /// Its head is not whole, so nothing after it means anything.
-    Head(String),
+    Header(String),
 }
 
 impl fmt::Display for OpenError {
@@ -31,7 +31,7 @@ impl fmt::Display for OpenError {
                 "it is a recording of version {major}.{minor}, and this zctrace reads version {}",
                 super::VERSION.0
             ),
-            Self::Head(why) => write!(f, "the head of the recording is damaged: {why}"),
+            Self::Header(reason) => write!(f, "the head of the recording is damaged: {reason}"),
         }
     }
 }
@@ -53,26 +53,26 @@ impl From<io::Error> for OpenError {
 
 /// What of a recording is not used: all from the first thing that is damaged or missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Truncation {
     /// Nanoseconds since watching began at which the used part ends.
     pub at_ns: u64,
     /// The first byte that is not used.
     pub at_byte: u64,
     /// How many bytes are not used; `None` if that is not known.
-    pub unused: Option<u64>,
+    pub unused_bytes: Option<u64>,
     /// What is wrong there.
-    pub why: String,
+    pub reason: String,
 }
 
-impl fmt::Display for Cut {
+impl fmt::Display for Truncation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.at_ns as f64 / 1e9;
         write!(
             f,
             "the recording is cut short: {}; only what was recorded until {seconds:.3} s is used",
-            self.why
+            self.reason
         )?;
-        match self.unused {
+        match self.unused_bytes {
             Some(0) => Ok(()),
             Some(bytes) => write!(f, ", not the {bytes} bytes from byte {} on", self.at_byte),
             None => write!(f, ", nothing from byte {} on", self.at_byte),
@@ -89,7 +89,7 @@ pub enum WriteError {
     /// The file is written so slowly that even what is not records piled up.
     TooSlow,
     /// The thread that writes ended by itself.
-    Gone,
+    WriterGone,
 }
 
 impl fmt::Display for WriteError {
@@ -97,7 +97,7 @@ impl fmt::Display for WriteError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::TooSlow => f.write_str("it is written too slowly"),
-            Self::Gone => f.write_str("the thread that writes it is gone"),
+            Self::WriterGone => f.write_str("the thread that writes it is gone"),
         }
     }
 }

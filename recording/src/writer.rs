@@ -17,13 +17,13 @@ use std::{io, mem, thread};
 use super::block::{self, Block};
 use super::error::WriteError;
 use super::frame::{self, Closed};
-use super::head::Head;
+use super::header::FileHeader;
 use zctrace_evidence::{Input, Recorder, TraceHeader};
 
 /// Blocks that wait to be written: 8 MiB, a tenth of a second or so of the busiest trace.
-pub(super) const QUEUE: usize = 32;
+pub(super) const QUEUE_BLOCKS: usize = 32;
 /// What was recorded is given to be written after so many nanoseconds at the latest: no more is lost if zctrace is killed.
-const SOON: u64 = 1_000_000_000;
+const FLUSH_INTERVAL_NS: u64 = 1_000_000_000;
 
 /// Takes down what enters an account. Dropping it ends the recording.
 #[derive(Debug)]
@@ -32,10 +32,10 @@ pub struct Writer {
     queue: SyncSender<Block>,
     shared: Arc<Shared>,
     /// The latest time, if it is not written yet: of many in a row only the last one says anything.
-    time: Option<u64>,
+    pending_time_ns: Option<u64>,
     now_ns: u64,
     /// Records that were not taken since one was.
-    missing: u64,
+    unrecorded: u64,
     totals: Closed,
 }
 
@@ -43,15 +43,15 @@ pub struct Writer {
 #[derive(Debug, Default)]
 struct Shared {
     failed: AtomicBool,
-    why: Mutex<Option<WriteError>>,
+    error: Mutex<Option<WriteError>>,
     /// Bytes of the file so far.
-    written: AtomicU64,
+    written_bytes: AtomicU64,
 }
 
 impl Shared {
     fn fail(&self, error: WriteError) {
-        let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-        why.get_or_insert(error);
+        let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(error);
         self.failed.store(true, Ordering::Release);
     }
 
@@ -66,7 +66,7 @@ pub struct Summary {
     /// Bytes of the file.
     pub bytes: u64,
     /// Bytes before compression.
-    pub raw: u64,
+    pub uncompressed_bytes: u64,
 }
 
 /// The other end of a recording: tells how it goes.
@@ -83,8 +83,8 @@ impl Handle {
     }
 
     /// Bytes of the file so far. What waits to be written is not among them.
-    pub fn written(&self) -> u64 {
-        self.shared.written.load(Ordering::Relaxed)
+    pub fn written_bytes(&self) -> u64 {
+        self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
     /// Waits until all is written. To be called when the [`Writer`] is gone, which a
@@ -94,9 +94,9 @@ impl Handle {
     ///
     /// Why the recording ended before its time. What was written until then can be read.
     pub fn finish(self) -> Result<Summary, WriteError> {
-        let summary = self.thread.join().map_err(|_| WriteError::Gone)?;
-        match self.shared.why.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(why) => Err(why),
+        let summary = self.thread.join().map_err(|_| WriteError::WriterGone)?;
+        match self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
             None => Ok(summary),
         }
     }
@@ -123,31 +123,31 @@ impl Writer {
     /// # Errors
     ///
     /// If the head cannot be written.
-    pub fn start(mut file: File, preamble: &TraceHeader, zctrace: &str) -> Result<(Self, Handle), WriteError> {
-        let head = Head::new(preamble, zctrace).to_bytes().map_err(WriteError::Io)?;
-        file.write_all(&head).map_err(WriteError::Io)?;
-        let (queue, blocks) = sync_channel(QUEUE);
+    pub fn start(mut file: File, trace: &TraceHeader, zctrace: &str) -> Result<(Self, Handle), WriteError> {
+        let header = FileHeader::new(trace, zctrace).to_bytes().map_err(WriteError::Io)?;
+        file.write_all(&header).map_err(WriteError::Io)?;
+        let (queue, blocks) = sync_channel(QUEUE_BLOCKS);
         let shared = Arc::new(Shared::default());
-        let start = head.len() as u64;
-        let theirs = Arc::clone(&shared);
+        let start = header.len() as u64;
+        let shared_with_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("recording".to_owned())
-            .spawn(move || write(file, start, &blocks, &theirs))
+            .spawn(move || write(file, start, &blocks, &shared_with_thread))
             .map_err(WriteError::Io)?;
         let writer = Self {
             block: Block::default(),
             queue,
             shared: Arc::clone(&shared),
-            time: None,
+            pending_time_ns: None,
             now_ns: 0,
-            missing: 0,
+            unrecorded: 0,
             totals: Closed::default(),
         };
         Ok((writer, Handle { shared, thread }))
     }
 
     fn add(&mut self, input: &Input<'_>) {
-        if let Some(now_ns) = self.time.take() {
+        if let Some(now_ns) = self.pending_time_ns.take() {
             self.put(&Input::Time(now_ns));
         }
         self.put(input);
@@ -161,27 +161,27 @@ impl Writer {
     }
 
     /// Gives the block away, if there is room for it.
-    fn give(&mut self) {
+    fn submit(&mut self) {
         if self.block.frames == 0 {
             return;
         }
         match self.queue.try_send(mem::take(&mut self.block)) {
             Ok(()) => {}
             Err(TrySendError::Full(block)) => self.block = block,
-            Err(TrySendError::Disconnected(_)) => self.shared.fail(WriteError::Gone),
+            Err(TrySendError::Disconnected(_)) => self.shared.fail(WriteError::WriterGone),
         }
-        if self.block.bytes.len() > block::LARGEST / 2 {
+        if self.block.bytes.len() > block::MAX_LEN / 2 {
             self.shared.fail(WriteError::TooSlow);
             self.block = Block::default();
         }
     }
 
-    fn is_full(&mut self) -> bool {
-        if self.block.bytes.len() < block::FULL {
+    fn submit_if_full(&mut self) -> bool {
+        if self.block.bytes.len() < block::TARGET_LEN {
             return false;
         }
-        self.give();
-        self.block.bytes.len() >= block::FULL
+        self.submit();
+        self.block.bytes.len() >= block::TARGET_LEN
     }
 }
 
@@ -193,26 +193,26 @@ impl Recorder for Writer {
         match *input {
             Input::Time(now_ns) => {
                 self.now_ns = now_ns;
-                self.time = Some(now_ns);
-                if now_ns.saturating_sub(self.block.first_ns) >= SOON {
-                    self.give();
+                self.pending_time_ns = Some(now_ns);
+                if now_ns.saturating_sub(self.block.first_ns) >= FLUSH_INTERVAL_NS {
+                    self.submit();
                 }
                 return;
             }
-            Input::Record(_) if self.is_full() => {
-                self.missing += 1;
+            Input::Record(_) if self.submit_if_full() => {
+                self.unrecorded += 1;
                 return;
             }
             Input::Record(_) => self.totals.records += 1,
             _ => {}
         }
-        if self.missing > 0 && !self.is_full() {
-            let missing = mem::take(&mut self.missing);
-            self.totals.not_recorded += missing;
-            self.add(&Input::NotRecorded(missing));
+        if self.unrecorded > 0 && !self.submit_if_full() {
+            let unrecorded = mem::take(&mut self.unrecorded);
+            self.totals.not_recorded += unrecorded;
+            self.add(&Input::NotRecorded(unrecorded));
         }
         self.add(input);
-        self.is_full();
+        self.submit_if_full();
     }
 }
 
@@ -221,11 +221,11 @@ impl Drop for Writer {
         if self.shared.failed() {
             return;
         }
-        if self.missing > 0 {
-            self.totals.not_recorded += self.missing;
-            self.put(&Input::NotRecorded(self.missing));
+        if self.unrecorded > 0 {
+            self.totals.not_recorded += self.unrecorded;
+            self.put(&Input::NotRecorded(self.unrecorded));
         }
-        if let Some(now_ns) = self.time.take() {
+        if let Some(now_ns) = self.pending_time_ns.take() {
             self.put(&Input::Time(now_ns));
         }
         self.totals.duration_ns = self.now_ns;
@@ -233,7 +233,7 @@ impl Drop for Writer {
         self.block.frames += 1;
         // Nobody reads the ring any more: now there is time.
         if self.queue.send(mem::take(&mut self.block)).is_err() {
-            self.shared.fail(WriteError::Gone);
+            self.shared.fail(WriteError::WriterGone);
         }
     }
 }
@@ -242,9 +242,9 @@ impl Drop for Writer {
 fn write(mut file: File, start: u64, blocks: &Receiver<Block>, shared: &Shared) -> Summary {
     let mut summary = Summary {
         bytes: start,
-        raw: start,
+        uncompressed_bytes: start,
     };
-    shared.written.store(start, Ordering::Relaxed);
+    shared.written_bytes.store(start, Ordering::Relaxed);
     let mut bytes = Vec::new();
     for (number, block) in (0..).zip(blocks) {
         if shared.failed() {
@@ -259,8 +259,8 @@ fn write(mut file: File, start: u64, blocks: &Receiver<Block>, shared: &Shared) 
             break;
         }
         summary.bytes += bytes.len() as u64;
-        shared.written.store(summary.bytes, Ordering::Relaxed);
-        summary.raw += block.bytes.len() as u64;
+        shared.written_bytes.store(summary.bytes, Ordering::Relaxed);
+        summary.uncompressed_bytes += block.bytes.len() as u64;
     }
     summary
 }

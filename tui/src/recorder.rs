@@ -53,7 +53,7 @@ impl Recorder {
         let name = self.path.file_name().unwrap_or(self.path.as_os_str());
         RecordingProgress {
             name: name.to_string_lossy().into_owned(),
-            bytes: self.handle.written(),
+            bytes: self.handle.written_bytes(),
             has_failed: self.handle.failed(),
         }
     }

@@ -23,12 +23,12 @@ fn path(name: &str) -> PathBuf {
 fn played() -> Replay {
     let mut replay = Replay::open(path("send-1.0.zct")).expect("a recording");
     replay.play_to_end();
-    assert_eq!(replay.cut(), None);
+    assert_eq!(replay.truncation(), None);
     replay
 }
 
 #[test]
-fn a_recording_of_version_1_0_says_what_it_said() {
+fn recording_of_version_1_0_yields_the_committed_report() {
     let report = played().report(30);
     let expected = path("send-1.0.json");
     if test_support::is_updating() {
@@ -41,7 +41,7 @@ fn a_recording_of_version_1_0_says_what_it_said() {
         "it says something else: bless it and read the difference"
     );
     assert_eq!(report.check(), Ok(()));
-    let sum = |to: &EndpointKind| {
+    let totals_to = |to: &EndpointKind| {
         let flows = report.flows.iter().filter(|flow| flow.to.kind == *to);
         flows.fold((0, 0, 0), |sum, flow| {
             (
@@ -51,11 +51,11 @@ fn a_recording_of_version_1_0_says_what_it_said() {
             )
         })
     };
-    assert_eq!(sum(&EndpointKind::Tcp), (512 << 10, 256 << 10, 0));
+    assert_eq!(totals_to(&EndpointKind::Tcp), (512 << 10, 256 << 10, 0));
 }
 
 #[test]
-fn it_can_be_gone_to_any_time_of_it_and_back() {
+fn seeking_forward_and_back_equals_replaying_from_the_start() {
     let mut replay = played();
     let (end, last) = (replay.report(30), replay.duration_ns());
     assert!(last > 0 && replay.is_at_end());
@@ -91,7 +91,7 @@ enum Entry {
 /// All that the recording holds. What is not changed is told by its number.
 fn entries() -> (TraceHeader, Vec<Entry>) {
     let mut reader = Reader::open(path("send-1.0.zct")).expect("a recording");
-    let preamble = reader.preamble();
+    let header = reader.trace_header();
     let mut entries = Vec::new();
     while let Some(input) = reader.next_input() {
         entries.push(match input {
@@ -100,59 +100,59 @@ fn entries() -> (TraceHeader, Vec<Entry>) {
             _ => Entry::Other(entries.len()),
         });
     }
-    (preamble, entries)
+    (header, entries)
 }
 
 /// The same with rows, as programs write them since 1.1.
-fn with_rows(entries: &[Entry]) -> Vec<Entry> {
-    let of = |entry: &Entry| {
+fn with_page_runs(entries: &[Entry]) -> Vec<Entry> {
+    let convert = |entry: &Entry| {
         let Entry::Record(bytes) = entry else {
             return entry.clone();
         };
-        let Ok(Record::Pages(mut station)) = Record::from_bytes(bytes) else {
+        let Ok(Record::Pages(mut pages)) = Record::from_bytes(bytes) else {
             return entry.clone();
         };
-        if station.station == station_kind::PIPE_SOURCE {
-            for piece in &mut station.ranges[..usize::from(station.count)] {
-                (piece.mapping, piece.index, piece.ops) = (MAPPING_NOT_READ, 0, 0);
+        if pages.station == station_kind::PIPE_SOURCE {
+            for range in &mut pages.ranges[..usize::from(pages.count)] {
+                (range.mapping, range.index, range.ops) = (MAPPING_NOT_READ, 0, 0);
             }
         }
-        let mut row = Vec::new();
-        RecordRef::Pages(&station).write(&mut row);
-        Entry::Record(row)
+        let mut page_run = Vec::new();
+        RecordRef::Pages(&pages).write(&mut page_run);
+        Entry::Record(page_run)
     };
-    entries.iter().map(of).collect()
+    entries.iter().map(convert).collect()
 }
 
 #[test]
-fn rows_say_what_stations_say() {
-    let (preamble, entries) = entries();
-    let rows = with_rows(&entries);
-    let is_row =
+fn page_runs_yield_the_report_of_page_records() {
+    let (header, entries) = entries();
+    let page_runs = with_page_runs(&entries);
+    let is_page_run =
         |entry: &&Entry| matches!(entry, Entry::Record(bytes) if bytes[28..30] == PageRun::KIND.0.to_ne_bytes());
-    assert!(rows.iter().filter(is_row).count() > 10);
-    assert_eq!(entries.iter().filter(is_row).count(), 0);
-    let mut said = report(preamble.clone(), &entries);
-    let told = report(preamble, &rows);
-    assert_eq!(said.flows.len(), told.flows.len());
+    assert!(page_runs.iter().filter(is_page_run).count() > 10);
+    assert_eq!(entries.iter().filter(is_page_run).count(), 0);
+    let mut from_records = report(header.clone(), &entries);
+    let from_page_runs = report(header, &page_runs);
+    assert_eq!(from_records.flows.len(), from_page_runs.flows.len());
     // They are shorter, and nothing else.
-    assert!(told.overhead.record_bytes < said.overhead.record_bytes);
-    said.overhead.record_bytes = told.overhead.record_bytes;
-    assert!(said == told);
+    assert!(from_page_runs.overhead.record_bytes < from_records.overhead.record_bytes);
+    from_records.overhead.record_bytes = from_page_runs.overhead.record_bytes;
+    assert!(from_records == from_page_runs);
 }
 
-fn report(preamble: TraceHeader, entries: &[Entry]) -> Report {
-    let mut account = Engine::new(preamble);
+fn report(header: TraceHeader, entries: &[Entry]) -> Report {
+    let mut engine = Engine::new(header);
     for entry in entries {
         match entry {
-            Entry::Record(bytes) => account.take(Input::Record(bytes)),
-            Entry::Time(now_ns) => account.take(Input::Time(*now_ns)),
-            Entry::Other(n) if n % 5 == 0 => account.take(Input::Reset),
+            Entry::Record(bytes) => engine.take(Input::Record(bytes)),
+            Entry::Time(now_ns) => engine.take(Input::Time(*now_ns)),
+            Entry::Other(n) if n % 5 == 0 => engine.take(Input::Reset),
             Entry::Other(_) => {}
         }
     }
-    account.take(Input::End);
-    account.report(30)
+    engine.take(Input::End);
+    engine.report(30)
 }
 
 /// Something that is done to the records.
@@ -168,8 +168,8 @@ enum Change {
         to: u64,
     },
     Drop,
-    Twice,
-    Exchange(usize),
+    Duplicate,
+    Swap(usize),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -180,7 +180,7 @@ fn change() -> impl Strategy<Value = Change> {
         Just(1 << 31),
         any::<u64>()
     ];
-    let end = |end: usize| [0, 8, 24, 32, 48, 56, 64, 68, 84].map(|at| end + at);
+    let endpoint_fields = |endpoint: usize| [0, 8, 24, 32, 48, 56, 64, 68, 84].map(|at| endpoint + at);
     let fields = [
         vec![
             offset_of!(Call, result),
@@ -197,8 +197,8 @@ fn change() -> impl Strategy<Value = Change> {
             PageRun::HEAD_SIZE,
             PageRun::HEAD_SIZE + 8,
         ],
-        end(offset_of!(Call, source)).to_vec(),
-        end(offset_of!(Call, sink)).to_vec(),
+        endpoint_fields(offset_of!(Call, source)).to_vec(),
+        endpoint_fields(offset_of!(Call, sink)).to_vec(),
     ]
     .concat();
     // Not the head: that is tried by the decoder's own tests, and a record that cannot be decoded is soon done with.
@@ -208,8 +208,8 @@ fn change() -> impl Strategy<Value = Change> {
         (at, number.clone()).prop_map(|(at, to)| Change::Number { at: at / 4 * 4, to }),
         (prop::sample::select(fields), number).prop_map(|(at, to)| Change::Number { at, to }),
         Just(Change::Drop),
-        Just(Change::Twice),
-        (0..100_usize).prop_map(Change::Exchange),
+        Just(Change::Duplicate),
+        (0..100_usize).prop_map(Change::Swap),
     ]
 }
 
@@ -217,13 +217,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_its_records_say_there_is_a_report(
+    fn arbitrarily_changed_records_yield_a_report(
         changes in prop::collection::vec((0..100_usize, change()), 1..12),
-        rows in any::<bool>(),
+        as_page_runs in any::<bool>(),
     ) {
-        let (preamble, mut entries) = entries();
-        if rows {
-            entries = with_rows(&entries);
+        let (header, mut entries) = entries();
+        if as_page_runs {
+            entries = with_page_runs(&entries);
         }
         for (which, change) in changes {
             let which = which % entries.len();
@@ -237,19 +237,19 @@ proptest! {
                 }
                 Change::Number { at, to } => {
                     if let Entry::Record(bytes) = &mut entries[which]
-                        && let Some(room) = bytes.get_mut(at..at + 8)
+                        && let Some(field) = bytes.get_mut(at..at + 8)
                     {
-                        room.copy_from_slice(&to.to_le_bytes());
+                        field.copy_from_slice(&to.to_le_bytes());
                     }
                 }
                 Change::Drop => drop(entries.remove(which)),
-                Change::Twice => entries.insert(which, entries[which].clone()),
-                Change::Exchange(other) => {
+                Change::Duplicate => entries.insert(which, entries[which].clone()),
+                Change::Swap(other) => {
                     let other = other % entries.len();
                     entries.swap(which, other);
                 }
             }
         }
-        report(preamble, &entries);
+        report(header, &entries);
     }
 }

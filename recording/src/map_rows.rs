@@ -10,13 +10,18 @@ pub(super) fn put<K: Pod, V: Pod>((key, value): &(K, V), into: &mut Vec<u8>) {
 }
 
 /// The rows in `bytes`, whose keys and values have so many bytes there. `None` if they do not end with a whole one.
-pub(super) fn read<K: Pod, V: Pod>(bytes: &[u8], key: usize, value: usize, into: &mut Vec<(K, V)>) -> Option<()> {
+pub(super) fn read<K: Pod, V: Pod>(
+    bytes: &[u8],
+    key_len: usize,
+    value_len: usize,
+    into: &mut Vec<(K, V)>,
+) -> Option<()> {
     into.clear();
-    let rows = bytes.chunks_exact(key + value);
+    let rows = bytes.chunks_exact(key_len + value_len);
     if !rows.remainder().is_empty() {
         return None;
     }
-    into.extend(rows.map(|row| (value_of(&row[..key]), value_of(&row[key..]))));
+    into.extend(rows.map(|row| (value_of(&row[..key_len]), value_of(&row[key_len..]))));
     Some(())
 }
 
@@ -26,7 +31,7 @@ mod tests {
     use zctrace_records::{IoCounterKey, IoCounters};
 
     #[test]
-    fn rows_come_back_as_they_were_and_shorter_ones_with_zeroes() {
+    fn round_trip_keeps_rows_and_fills_short_values_with_zeros() {
         let row = |n: u64| {
             let key = IoCounterKey {
                 ino: n,
@@ -34,22 +39,22 @@ mod tests {
                 reserved: [7, 8, 9],
                 ..IoCounterKey::default()
             };
-            let sum = IoCounters {
+            let counters = IoCounters {
                 bytes: u64::MAX,
                 last_ns: 17,
                 ..IoCounters::default()
             };
-            (key, sum)
+            (key, counters)
         };
-        let (key, sum) = (size_of::<IoCounterKey>(), size_of::<IoCounters>());
+        let (key_len, value_len) = (size_of::<IoCounterKey>(), size_of::<IoCounters>());
         let mut bytes = Vec::new();
         (0..3).for_each(|n| put(&row(n), &mut bytes));
-        assert_eq!(bytes.len(), 3 * (key + sum));
+        assert_eq!(bytes.len(), 3 * (key_len + value_len));
         let mut rows = Vec::new();
-        assert!(read(&bytes, key, sum, &mut rows).is_some());
+        assert!(read(&bytes, key_len, value_len, &mut rows).is_some());
         assert_eq!(rows, [row(0), row(1), row(2)]);
-        assert!(read(&bytes[1..], key, sum, &mut rows).is_none());
-        assert!(read(&bytes[..key + sum - 8], key, sum - 8, &mut rows).is_some());
+        assert!(read(&bytes[1..], key_len, value_len, &mut rows).is_none());
+        assert!(read(&bytes[..key_len + value_len - 8], key_len, value_len - 8, &mut rows).is_some());
         assert_eq!((rows[0].1.bytes, rows[0].1.last_ns), (u64::MAX, 0));
     }
 }

@@ -20,13 +20,13 @@ pub const MAGIC: [u8; 8] = *b"\x89ZCT\r\n\x1a\n";
 pub const VERSION: (u16, u16) = (1, 1);
 
 /// Magic, version, length of what follows, checksum of all that.
-const FIXED: usize = 20;
+const PREFIX_LEN: usize = 20;
 /// Longer heads are not believed.
-const LONGEST: u32 = 16 << 20;
+const MAX_JSON_LEN: u32 = 16 << 20;
 
 /// What follows, as JSON. Members that are not known here are skipped.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Head {
+pub(super) struct FileHeader {
     /// The version of zctrace that made it.
     pub(super) zctrace: String,
     /// Whose records they are: numbers lie in them as this architecture has them.
@@ -43,7 +43,7 @@ pub(super) struct Head {
     pipe_limits: Option<PipeLimits>,
     #[serde(default)]
     per_syscall_ns: Option<f64>,
-    slots: Slots,
+    slots: PipeBufOpsJson,
     mounts: BTreeMap<u32, String>,
     buffered: BTreeSet<u32>,
     hash_key: u64,
@@ -52,7 +52,7 @@ pub(super) struct Head {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Slots {
+struct PipeBufOpsJson {
     page_cache: u64,
     anonymous: u64,
     user: u64,
@@ -60,21 +60,21 @@ struct Slots {
     zero_page: u64,
 }
 
-impl Head {
-    pub(super) fn new(preamble: &TraceHeader, zctrace: &str) -> Self {
-        let config = &preamble.config;
+impl FileHeader {
+    pub(super) fn new(trace: &TraceHeader, zctrace: &str) -> Self {
+        let config = &trace.config;
         Self {
             zctrace: zctrace.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
-            layout: Layout::OURS,
-            kernel: preamble.kernel.clone(),
-            object: preamble.object.clone(),
-            started_unix_ms: preamble.started_unix_ms,
-            scope: preamble.scope.clone(),
-            coverage: CoverageJson::from(&preamble.coverage),
-            pipe_limits: preamble.pipe_limits,
-            per_syscall_ns: preamble.per_syscall_ns,
-            slots: Slots {
+            layout: Layout::CURRENT,
+            kernel: trace.kernel.clone(),
+            object: trace.object.clone(),
+            started_unix_ms: trace.started_unix_ms,
+            scope: trace.scope.clone(),
+            coverage: CoverageJson::from(&trace.coverage),
+            pipe_limits: trace.pipe_limits,
+            per_syscall_ns: trace.per_syscall_ns,
+            slots: PipeBufOpsJson {
                 page_cache: config.pipe_buf_ops.page_cache,
                 anonymous: config.pipe_buf_ops.anonymous,
                 user: config.pipe_buf_ops.user,
@@ -88,8 +88,8 @@ impl Head {
         }
     }
 
-    pub(super) fn preamble(&self) -> TraceHeader {
-        let slots = self.slots;
+    pub(super) fn trace_header(&self) -> TraceHeader {
+        let ops = self.slots;
         TraceHeader {
             kernel: self.kernel.clone(),
             object: self.object.clone(),
@@ -100,11 +100,11 @@ impl Head {
             per_syscall_ns: self.per_syscall_ns,
             config: Config {
                 pipe_buf_ops: PipeBufOps {
-                    page_cache: slots.page_cache,
-                    anonymous: slots.anonymous,
-                    user: slots.user,
-                    zero: slots.zero,
-                    zero_page: slots.zero_page,
+                    page_cache: ops.page_cache,
+                    anonymous: ops.anonymous,
+                    user: ops.user,
+                    zero: ops.zero,
+                    zero_page: ops.zero_page,
                 },
                 mounts: self.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
                 buffered: self.buffered.iter().copied().collect(),
@@ -117,34 +117,34 @@ impl Head {
     /// As it stands at the start of a file.
     pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let json = serde_json::to_vec(self)?;
-        let mut bytes = Vec::with_capacity(FIXED + json.len());
+        let mut bytes = Vec::with_capacity(PREFIX_LEN + json.len());
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.0.to_le_bytes());
         bytes.extend_from_slice(&VERSION.1.to_le_bytes());
         bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
-        let sum = crc32c::crc32c_append(crc32c::crc32c(&bytes), &json);
-        bytes.extend_from_slice(&sum.to_le_bytes());
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes), &json);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
         bytes.extend_from_slice(&json);
         Ok(bytes)
     }
 
     /// Reads it, and says how many bytes it has.
     pub(super) fn read(from: &mut impl Read) -> Result<(Self, u64), OpenError> {
-        let mut fixed = [0; FIXED];
-        let have = read_most(from, &mut fixed)?;
-        if have < MAGIC.len() || fixed[..MAGIC.len()] != MAGIC {
+        let mut prefix = [0; PREFIX_LEN];
+        let len_read = read_up_to(from, &mut prefix)?;
+        if len_read < MAGIC.len() || prefix[..MAGIC.len()] != MAGIC {
             return Err(OpenError::NotARecording);
         }
-        let damaged = |why: &str| OpenError::Head(why.to_owned());
-        if have < FIXED {
+        let damaged = |reason: &str| OpenError::Header(reason.to_owned());
+        if len_read < PREFIX_LEN {
             return Err(damaged("the file ends in it"));
         }
-        let (major, minor) = (u16_at(&fixed, 8), u16_at(&fixed, 10));
+        let (major, minor) = (u16_at(&prefix, 8), u16_at(&prefix, 10));
         if major != VERSION.0 {
             return Err(OpenError::Version { major, minor });
         }
-        let len = u32_at(&fixed, 12);
-        if len > LONGEST {
+        let len = u32_at(&prefix, 12);
+        if len > MAX_JSON_LEN {
             return Err(damaged("it says that it is longer than any"));
         }
         let mut json = Vec::new();
@@ -153,32 +153,32 @@ impl Head {
         if json.len() < len as usize {
             return Err(damaged("the file ends in it"));
         }
-        if crc32c::crc32c_append(crc32c::crc32c(&fixed[..16]), &json) != u32_at(&fixed, 16) {
+        if crc32c::crc32c_append(crc32c::crc32c(&prefix[..16]), &json) != u32_at(&prefix, 16) {
             return Err(damaged("its checksum is wrong"));
         }
-        let head: Self = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
-        if head.arch != std::env::consts::ARCH {
-            return Err(damaged(&format!("it was made on {}", head.arch)));
+        let header: Self = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
+        if header.arch != std::env::consts::ARCH {
+            return Err(damaged(&format!("it was made on {}", header.arch)));
         }
-        if !head.layout.is_possible() {
+        if !header.layout.is_valid() {
             return Err(damaged("it tells of records of impossible lengths"));
         }
-        Ok((head, FIXED as u64 + u64::from(len)))
+        Ok((header, PREFIX_LEN as u64 + u64::from(len)))
     }
 }
 
 /// Reads until the room is full or the file ends, and says how much that was.
-pub(super) fn read_most(from: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
-    let mut have = 0;
-    while have < room.len() {
-        match from.read(&mut room[have..]) {
+pub(super) fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut len_read = 0;
+    while len_read < buffer.len() {
+        match from.read(&mut buffer[len_read..]) {
             Ok(0) => break,
-            Ok(n) => have += n,
+            Ok(n) => len_read += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(have)
+    Ok(len_read)
 }
 
 /// The number at `at`, which the caller knows to be inside.
