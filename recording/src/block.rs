@@ -1,36 +1,37 @@
-//! Blocks: what is written and checked at once. Many frames, compressed together, with a checksum over all.
+//! Blocks: the units of writing and checking. A block holds many frames, compressed together, with
+//! one checksum.
 
 use std::io::{self, Read};
 
 use super::header::{read_up_to, u16_at, u32_at, u64_at};
 
-/// The first bytes of every block.
+/// First bytes of every block.
 const MAGIC: [u8; 4] = *b"ZCTb";
-/// Bytes before what is stored.
+/// Length of a block's header, in bytes.
 pub(super) const HEADER_LEN: usize = 40;
-/// A block that has so many bytes of frames is written.
+/// Bytes of frames from which on a block is written.
 pub(super) const TARGET_LEN: usize = 256 << 10;
-/// No block has more.
+/// Maximum bytes of frames in a block.
 pub(super) const MAX_LEN: usize = 8 << 20;
 
-/// How frames are stored.
+/// Encodings of a block's frames.
 mod codec {
     pub(super) const UNCOMPRESSED: u16 = 0;
-    /// LZ4's block format: a tenth to a quarter of the size, at a gigabyte per second.
+    /// LZ4 block format, which shrinks frames to between a tenth and a quarter at 1 GB/s.
     pub(super) const LZ4: u16 = 1;
 }
 
-/// Frames on their way into a file.
+/// Frames that are collected for writing.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    /// Nanoseconds since watching began, at its first frame.
+    /// Time of the block's first frame, in nanoseconds since the trace began.
     pub(super) first_ns: u64,
     pub(super) frames: u32,
     pub(super) bytes: Vec<u8>,
 }
 
 impl Block {
-    /// As it stands in a file, as block `number`.
+    /// Replaces `into` with the block as stored in a file, as block `number`.
     pub(super) fn to_bytes(&self, number: u32, into: &mut Vec<u8>) {
         into.clear();
         into.resize(
@@ -58,7 +59,7 @@ impl Block {
     }
 }
 
-/// The numbers before what is stored. Believed only when the checksum was seen to be right.
+/// Header of a block. Its numbers are unverified until the block's checksum is verified.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BlockHeader {
     checksum: u32,
@@ -71,7 +72,7 @@ pub(super) struct BlockHeader {
 }
 
 impl BlockHeader {
-    /// `None`: this is no header.
+    /// Parses a header. Returns `None` if the magic is wrong or a length exceeds its limit.
     pub(super) fn parse(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
         let header = Self {
             checksum: u32_at(bytes, 4),
@@ -87,17 +88,18 @@ impl BlockHeader {
     }
 }
 
-/// What became of reading a block.
+/// Result of reading a block.
 pub(super) enum ReadResult {
-    /// Its frames are in the room; it took so many bytes of the file, and has so many frames.
+    /// Valid block, whose frames are in [`BlockBuffer::frames`]: its length in the file, in bytes, and
+    /// its number of frames.
     Block { len_in_file: u64, frames: u32 },
-    /// The file ends here.
+    /// End of the file.
     End,
-    /// It cannot be used.
+    /// Unusable block, with the reason.
     Damaged(String),
 }
 
-/// Room for reading blocks.
+/// Buffers for reading blocks: the stored bytes, and the frames after decompression.
 #[derive(Debug, Default)]
 pub(super) struct BlockBuffer {
     stored: Vec<u8>,
@@ -105,7 +107,7 @@ pub(super) struct BlockBuffer {
 }
 
 impl BlockBuffer {
-    /// Reads block `number`.
+    /// Reads the next block of the file, which must have the number `number`.
     pub(super) fn read(&mut self, from: &mut impl Read, number: u32) -> io::Result<ReadResult> {
         let damaged = |reason: &str| Ok(ReadResult::Damaged(format!("{reason} in block {number}")));
         let mut header_bytes = [0; HEADER_LEN];

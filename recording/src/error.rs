@@ -1,23 +1,23 @@
-//! What can be wrong with a recording, and what is said of it.
+//! Errors of opening and writing recordings, and the truncation of a damaged one.
 
 use std::{fmt, io};
 
-/// Why a file cannot be read as a recording at all.
+/// Reason why a file cannot be opened as a recording.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It cannot be read.
+    /// The file cannot be read.
     Io(io::Error),
-    /// It does not begin as recordings do.
+    /// The file does not start with [`MAGIC`](super::MAGIC).
     NotARecording,
-    /// It was made by a version whose recordings mean something else.
+    /// The recording has a different major version of the format.
     Version {
-        /// The version of its format.
+        /// Major version of the recording's format.
         major: u16,
-        /// Its minor part.
+        /// Minor version of the recording's format.
         minor: u16,
     },
-    /// Its head is not whole, so nothing after it means anything.
+    /// The header is damaged, so the blocks cannot be interpreted.
     Header(String),
 }
 
@@ -51,16 +51,16 @@ impl From<io::Error> for OpenError {
     }
 }
 
-/// What of a recording is not used: all from the first thing that is damaged or missing.
+/// Unused part of a recording: everything from the first damaged or missing block or frame on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Truncation {
-    /// Nanoseconds since watching began at which the used part ends.
+    /// Time at which the used part ends, in nanoseconds since the trace began.
     pub at_ns: u64,
-    /// The first byte that is not used.
+    /// Position in the file of the first unused byte.
     pub at_byte: u64,
-    /// How many bytes are not used; `None` if that is not known.
+    /// Number of unused bytes; `None` if the length of the file is unknown.
     pub unused_bytes: Option<u64>,
-    /// What is wrong there.
+    /// Description of the damage.
     pub reason: String,
 }
 
@@ -80,15 +80,16 @@ impl fmt::Display for Truncation {
     }
 }
 
-/// Why a recording ended before its trace did.
+/// Reason why a recording ended before its trace did.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The file cannot be written.
+    /// Writing to the file failed.
     Io(io::Error),
-    /// The file is written so slowly that even what is not records piled up.
+    /// The file is written so slowly that inputs other than records exceeded half the maximum size
+    /// of a block.
     TooSlow,
-    /// The thread that writes ended by itself.
+    /// The thread that writes the file ended unexpectedly.
     WriterGone,
 }
 

@@ -1,7 +1,7 @@
-//! Frames: one input each, with its kind and length.
+//! Frames: one input of the engine each, with its kind and length.
 //!
-//! Kinds are only ever added. A reader skips those that it does not know, and says how many: so a new kind may add to what is
-//! known, and must not take back what other frames say.
+//! Kinds are only ever added. A reader skips and counts frames of unknown kinds. Therefore a new kind
+//! may add to the content of other frames and must not revoke it.
 
 use serde::{Deserialize, Serialize};
 use zctrace_records::{DigestState, IoCounterKey, IoCounters};
@@ -14,47 +14,48 @@ use zctrace_evidence::{Input, Losses, SymbolRequest};
 use zctrace_records::Pod;
 use zctrace_report::CallSite;
 
-/// Bytes of a frame's kind and length.
+/// Length of a frame's header (kind, zeros, payload length), in bytes.
 pub(super) const HEADER_LEN: usize = 8;
 
-/// What a frame holds.
+/// Kinds of frames.
 mod kind {
-    /// A record as the programs wrote it, the kernel's addresses made unrecognizable.
+    /// Record as the eBPF programs wrote it, with anonymized kernel addresses.
     pub(super) const RECORD: u16 = 1;
-    /// Sums of plain calls: keys and sums, one after the other.
+    /// I/O counters: rows of key and counters.
     pub(super) const IO_COUNTERS: u16 = 2;
-    /// What programs lost so far, as JSON.
+    /// Losses of the eBPF programs so far, as JSON.
     pub(super) const LOSSES: u16 = 3;
-    /// Where code lies: process, four zeroes, address, and the place as JSON; nothing if nobody could tell.
+    /// Call site: process, four zeros, address, and the call site as JSON. The JSON is absent if the
+    /// address was not resolved.
     pub(super) const CALL_SITE: u16 = 4;
-    /// What watching has cost so far, as JSON.
+    /// Cost of tracing so far, as JSON.
     pub(super) const COSTS: u16 = 5;
-    /// Nanoseconds since watching began.
+    /// Time, in nanoseconds since the trace began.
     pub(super) const TIME: u16 = 6;
-    /// A new account begins.
+    /// Reset: flows, edges and sums start at zero.
     pub(super) const RESET: u16 = 7;
-    /// Watching has ended.
+    /// End of the trace.
     pub(super) const END: u16 = 8;
-    /// How many records are missing here, because the file was written too slowly.
+    /// Number of records that are missing here, because the file was written too slowly.
     pub(super) const NOT_RECORDED: u16 = 9;
-    /// Sums over the pages of connections: sockets, their addresses made unrecognizable, and sums.
+    /// Digests of open connections: rows of anonymized socket address and digest state.
     pub(super) const OPEN_DIGESTS: u16 = 10;
-    /// What a process's journal brings, as JSON.
+    /// Event of a process's journal, as JSON.
     pub(super) const JOURNAL: u16 = 11;
-    /// The last frame of a recording that is whole, as JSON.
+    /// Last frame of a complete recording, as JSON.
     pub(super) const CLOSED: u16 = 0xffff;
 }
 
-/// What the last frame says.
+/// Content of the last frame of a complete recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Closed {
-    /// Nanoseconds since watching began.
+    /// Duration of the trace, in nanoseconds.
     #[serde(default)]
     pub(super) duration_ns: u64,
-    /// Records in the file.
+    /// Number of records in the file.
     #[serde(default)]
     pub(super) records: u64,
-    /// Records that are not.
+    /// Number of records that are missing from the file, because it was written too slowly.
     #[serde(default)]
     pub(super) not_recorded: u64,
 }
@@ -68,7 +69,10 @@ fn put_frame(kind: u16, payload: impl FnOnce(&mut Vec<u8>), into: &mut Vec<u8>) 
     into[start + 4..start + HEADER_LEN].copy_from_slice(&len.to_le_bytes());
 }
 
-/// Types of ours whose JSON cannot fail: no map with odd keys, no writer that fails.
+/// Appends `value` as JSON.
+///
+/// Serialization cannot fail: no map of this crate's types has keys other than strings and numbers,
+/// and writing to a `Vec` does not fail.
 fn json(value: &impl Serialize, into: &mut Vec<u8>) {
     let start = into.len();
     if serde_json::to_writer(&mut *into, value).is_err() {
@@ -76,7 +80,7 @@ fn json(value: &impl Serialize, into: &mut Vec<u8>) {
     }
 }
 
-/// Rows of sums in one frame: what does not fit follows in further ones.
+/// Maximum number of rows in one frame. Further rows follow in further frames.
 const MAX_ROWS: usize = 1024;
 
 fn put_rows<K: Pod, V: Pod>(kind: u16, rows: &[(K, V)], into: &mut Vec<u8>) -> u32 {
@@ -86,7 +90,7 @@ fn put_rows<K: Pod, V: Pod>(kind: u16, rows: &[(K, V)], into: &mut Vec<u8>) -> u
     rows.len().div_ceil(MAX_ROWS) as u32
 }
 
-/// Adds an input. Tells how many frames it became.
+/// Appends an input to `into` and returns the number of frames that it became.
 pub(super) fn write(input: &Input<'_>, into: &mut Vec<u8>) -> u32 {
     match *input {
         Input::Record(bytes) => put_frame(kind::RECORD, |into| into.extend_from_slice(bytes), into),
@@ -118,19 +122,21 @@ pub(super) fn write(input: &Input<'_>, into: &mut Vec<u8>) -> u32 {
     1
 }
 
-/// Adds the last frame.
+/// Appends the last frame of a complete recording.
 pub(super) fn close(closed: &Closed, into: &mut Vec<u8>) {
     put_frame(kind::CLOSED, |into| json(closed, into), into);
 }
 
-/// A frame, as it lies in a block.
+/// Frame in a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame<'a> {
     kind: u16,
     payload: &'a [u8],
 }
 
-/// The first frame of `bytes`, and what follows it. `None`: it is longer than its block.
+/// Returns the first frame of `bytes` and the bytes after it.
+///
+/// Returns `None` if the frame is longer than `bytes`, the rest of its block.
 pub(super) fn split(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
     let kind = u16::from_le_bytes([header[0], header[1]]);
@@ -139,7 +145,7 @@ pub(super) fn split(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
     Some((Frame { kind, payload }, rest))
 }
 
-/// FrameBuffers for what a frame says.
+/// Buffers for the decoded payload of a frame, reused for each frame.
 #[derive(Debug, Default)]
 pub(super) struct FrameBuffers {
     record: Vec<u8>,
@@ -150,13 +156,14 @@ pub(super) struct FrameBuffers {
     call_site: Option<CallSite>,
 }
 
-/// What a frame is.
+/// Class of a frame, from its kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum FrameClass {
+    /// Input of the engine.
     Input,
-    /// The last one of a recording that is whole.
+    /// Last frame of a complete recording.
     Closed,
-    /// Its kind is not known.
+    /// Frame of an unknown kind.
     Unknown,
 }
 
@@ -173,7 +180,9 @@ impl<'a> Frame<'a> {
         self.kind == kind::TIME
     }
 
-    /// The input, `None` if it makes no sense.
+    /// Decodes the input in the frame. `layout` is that of the recording's records.
+    ///
+    /// Returns `None` if the payload is invalid or the frame holds no input.
     pub(super) fn read<'b>(&self, layout: &Layout, buffers: &'b mut FrameBuffers) -> Option<Input<'b>>
     where
         'a: 'b,

@@ -1,4 +1,4 @@
-//! The head of a recording: what it is, of which version, and what was known before anything happened.
+//! Header of a recording: format version, architecture, and the state at the start of the trace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -12,24 +12,27 @@ use zctrace_evidence::TraceHeader;
 use zctrace_evidence::{Config, PipeBufOps};
 use zctrace_report::{Level, PipeLimits, Scope};
 
-/// The first bytes of every recording: those after the name show what a transfer as text does to a file.
+/// First bytes of every recording. The bytes after `ZCT` reveal a transfer in text mode, which
+/// converts line endings.
 pub const MAGIC: [u8; 8] = *b"\x89ZCT\r\n\x1a\n";
 
-/// The version of the format that this version writes, as major and minor number. A reader refuses another major number; with
-/// a greater minor one there may be frames that it does not know, and skips.
+/// Format version that [`Writer`](super::Writer) writes: major and minor number.
+///
+/// A reader refuses a different major number. A recording with a greater minor number can contain
+/// frames of unknown kinds, which a reader skips.
 pub const VERSION: (u16, u16) = (1, 1);
 
-/// Magic, version, length of what follows, checksum of all that.
+/// Length of the binary prefix, in bytes: magic, version, length of the JSON, and a checksum of both.
 const PREFIX_LEN: usize = 20;
-/// Longer heads are not believed.
+/// Maximum length of the JSON, in bytes. A reader refuses a longer header.
 const MAX_JSON_LEN: u32 = 16 << 20;
 
-/// What follows, as JSON. Members that are not known here are skipped.
+/// JSON part of the header. Unknown members are skipped.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct FileHeader {
-    /// The version of zctrace that made it.
+    /// Version of the zctrace that made the recording.
     pub(super) zctrace: String,
-    /// Whose records they are: numbers lie in them as this architecture has them.
+    /// Architecture that made the recording. Records are stored in its byte order and layout.
     arch: String,
     pub(super) layout: Layout,
     kernel: String,
@@ -114,7 +117,7 @@ impl FileHeader {
         }
     }
 
-    /// As it stands at the start of a file.
+    /// Returns the header as stored at the start of a file.
     pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let json = serde_json::to_vec(self)?;
         let mut bytes = Vec::with_capacity(PREFIX_LEN + json.len());
@@ -128,7 +131,7 @@ impl FileHeader {
         Ok(bytes)
     }
 
-    /// Reads it, and says how many bytes it has.
+    /// Reads a header and returns it with its length in bytes.
     pub(super) fn read(from: &mut impl Read) -> Result<(Self, u64), OpenError> {
         let mut prefix = [0; PREFIX_LEN];
         let len_read = read_up_to(from, &mut prefix)?;
@@ -148,7 +151,7 @@ impl FileHeader {
             return Err(damaged("it says that it is longer than any"));
         }
         let mut json = Vec::new();
-        // What is read, not what is said, takes memory.
+        // Memory grows with the bytes that are read, so a wrong length cannot allocate much.
         from.take(u64::from(len)).read_to_end(&mut json)?;
         if json.len() < len as usize {
             return Err(damaged("the file ends in it"));
@@ -167,7 +170,7 @@ impl FileHeader {
     }
 }
 
-/// Reads until the room is full or the file ends, and says how much that was.
+/// Reads until `buffer` is full or the file ends, and returns the number of bytes read.
 pub(super) fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut len_read = 0;
     while len_read < buffer.len() {
@@ -181,17 +184,23 @@ pub(super) fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<
     Ok(len_read)
 }
 
-/// The number at `at`, which the caller knows to be inside.
+/// Returns the little-endian number in the two bytes at `at`.
+///
+/// Panics if the number extends beyond the end of `bytes`.
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
-/// The same of four bytes.
+/// Returns the little-endian number in the four bytes at `at`.
+///
+/// Panics if the number extends beyond the end of `bytes`.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
 }
 
-/// The same of eight.
+/// Returns the little-endian number in the eight bytes at `at`.
+///
+/// Panics if the number extends beyond the end of `bytes`.
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }

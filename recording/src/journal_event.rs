@@ -1,4 +1,6 @@
-//! What journals bring, as JSON: words of enums by their numbers, which never change their meaning.
+//! JSON form of journal events.
+//!
+//! Operations and API calls are stored as numbers, which never change their meaning.
 
 use serde::{Deserialize, Serialize};
 use zctrace_contract::LibraryReason;
@@ -6,7 +8,7 @@ use zctrace_contract::journal::{ApiCall, Entry, Operation};
 
 use zctrace_evidence::{EventKind, JournalEvent};
 
-/// [`JournalEvent`] in a recording.
+/// JSON form of a [`JournalEvent`].
 #[derive(Serialize, Deserialize)]
 pub(super) struct JournalEventJson {
     pid: u32,
@@ -93,7 +95,7 @@ impl From<&JournalEvent> for JournalEventJson {
 }
 
 impl JournalEventJson {
-    /// As it was. `None`: it has a word that is not known here.
+    /// Converts back to the event. Returns `None` if it has an unknown operation, reason or call.
     pub(super) fn into_event(self) -> Option<JournalEvent> {
         let what = match self.what {
             EventKindJson::Found {

@@ -1,8 +1,8 @@
-//! How long the records are that a recording holds, and how records of another version become ours.
+//! Lengths of the records in a recording, and the conversion of records of other versions.
 //!
-//! Records are kept as the kernel's programs wrote them. Fields are only ever added to them, at the end: of a station or a row at the
-//! end of its head and of each piece. So a shorter record is one whose new fields are zero, and of a longer one the end is
-//! not known here.
+//! Records are stored as the eBPF programs wrote them. Later versions only add fields at the end of
+//! a record; in page records and page runs, at the end of the header and of each page range. So a
+//! shorter record gets zeros for its missing fields, and a longer one loses its unknown fields.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use zctrace_records::{
     RecordKind,
 };
 
-/// Lengths in bytes, in the JSON of a recording's head by name.
+/// Lengths of records and rows in bytes. The JSON of a recording's header has them by name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, usize>", into = "BTreeMap<String, usize>")]
 pub(super) struct Layout {
-    /// Records of a fixed size, in the order of [`FIXED_RECORDS`].
+    /// Lengths of records of fixed size, in the order of [`FIXED_RECORDS`].
     fixed: [usize; FIXED_RECORDS.len()],
     page_record_head: usize,
     page_range: usize,
@@ -27,8 +27,8 @@ pub(super) struct Layout {
     pub(super) digest_state: usize,
 }
 
-/// Names of version 1.0 for lengths that every recording has. They were used until the records had the names that they
-/// have now; the lengths mean the same.
+/// Current name and name in format version 1.0 of the lengths that every recording has. The lengths
+/// have the same meaning under both names.
 const NAMES_IN_1_0: [(&str, &str); 9] = [
     ("page_record_head", "station_head"),
     ("page_range", "piece"),
@@ -41,7 +41,7 @@ const NAMES_IN_1_0: [(&str, &str); 9] = [
     ("digest_state", "sum_row"),
 ];
 
-/// Names of version 1.1, likewise, for lengths that recordings of version 1.0 do not have.
+/// Current name and former name in format version 1.1 of the lengths that version 1.0 does not have.
 const NAMES_IN_1_1: [(&str, &str); 4] = [
     ("page_run_head", "row_head"),
     ("page_vec", "extent"),
@@ -52,7 +52,12 @@ const NAMES_IN_1_1: [(&str, &str); 4] = [
 impl TryFrom<BTreeMap<String, usize>> for Layout {
     type Error = String;
 
-    /// A length that is missing is ours if version 1.0 did not have it: no such record is in the recording.
+    /// Reads the lengths. A missing length gets its current value if version 1.0 does not have it,
+    /// because the recording then contains no such record.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a length that version 1.0 has is missing.
     fn try_from(lengths: BTreeMap<String, usize>) -> Result<Self, String> {
         let mut layout = Self::CURRENT;
         for (name, length) in layout.entries() {
@@ -80,7 +85,7 @@ impl From<Layout> for BTreeMap<String, usize> {
 }
 
 impl Layout {
-    /// This version's.
+    /// Lengths in this version.
     pub(super) const CURRENT: Self = Self {
         fixed: {
             let mut sizes = [0; FIXED_RECORDS.len()];
@@ -100,7 +105,7 @@ impl Layout {
         digest_state: size_of::<DigestState>(),
     };
 
-    /// All lengths with their names.
+    /// Returns all lengths with their names.
     fn entries(&mut self) -> Vec<(&'static str, &mut usize)> {
         let fixed = FIXED_RECORDS.iter().zip(&mut self.fixed);
         fixed
@@ -117,7 +122,8 @@ impl Layout {
             .collect()
     }
 
-    /// Whether records can be of such lengths: a record's own length has 16 bits.
+    /// Returns whether records and rows can have these lengths. The length in a record's header has 16
+    /// bits.
     pub(super) fn is_valid(&self) -> bool {
         let element_records = [self.page_range, self.page_vec].map(|element| RecordHeader::SIZE + element);
         let heads = [self.page_record_head, self.page_run_head];
@@ -127,8 +133,9 @@ impl Layout {
             && row_lengths.all(|len| (1..=4096).contains(&len))
     }
 
-    /// Makes a record of this layout one of ours, in `into`. One that is not as long as it should be stays as it is: who
-    /// decodes it finds it damaged.
+    /// Converts a record of this layout to the current layout, using `into` as buffer.
+    ///
+    /// Returns a record of wrong length unchanged, so that its decoder rejects it.
     pub(super) fn translate<'a>(&self, record: &'a [u8], into: &'a mut Vec<u8>) -> &'a [u8] {
         if *self == Self::CURRENT {
             return record;
@@ -180,7 +187,7 @@ impl Layout {
     }
 }
 
-/// Adds the first `len` bytes, with zeroes for those that are missing.
+/// Appends `bytes` to `into`, truncated or extended with zeros to `len` bytes.
 fn copy_resized(bytes: &[u8], len: usize, into: &mut Vec<u8>) {
     let end = into.len() + len;
     into.extend_from_slice(&bytes[..bytes.len().min(len)]);
@@ -248,7 +255,7 @@ mod tests {
             read.lengths(RecordKind(7)).unwrap().0,
             Layout::CURRENT.lengths(RecordKind(7)).unwrap().0 + 8
         );
-        // Version 1.0 had no page runs and no snapshots; what it had must be there.
+        // Version 1.0 has no page runs and no pipe snapshots. The lengths that it has are required.
         let lengths = old.as_object_mut().unwrap();
         lengths.remove("extent");
         assert_eq!(

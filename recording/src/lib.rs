@@ -1,11 +1,13 @@
-//! Recordings: all that entered the account of a trace, in a file (`.zct`), and the same reports out of it again.
+//! Recordings (`.zct` files): every input of the evidence engine during a trace, and its replay.
 //!
 //! ```text
 //! trace::Tracer ── Input ──► Writer ── blocks ──► a thread ──► file ──► Reader ── Input ──► trace::Engine ──► Report
 //! ```
 //!
-//! The format is described in `docs/recording.md`: a head that says what was known before, then blocks of frames, each with
-//! its length and checksum. What is cut off or damaged is found; all before it is used, and [`Truncation`] says what is not.
+//! Replaying a recording yields the report of the live trace. The format is described in
+//! `docs/recording.md`: a header with the state at the start of the trace, then blocks of frames.
+//! Header and blocks have a length and a checksum. A reader uses everything before the first
+//! damaged or missing byte, and [`Truncation`] describes the rest.
 //!
 //! ```no_run
 //! use zctrace_recording::Replay;

@@ -1,15 +1,18 @@
-//! Rows of the kernel's maps as bytes: key and value, one after the other, as they lie in memory.
+//! Rows of eBPF maps as bytes: each key followed by its value, in their layout in memory.
 
 use zctrace_records::Pod;
 use zctrace_records::decode::{bytes_of, value_of};
 
-/// Adds a row.
+/// Appends a row to `into`.
 pub(super) fn put<K: Pod, V: Pod>((key, value): &(K, V), into: &mut Vec<u8>) {
     into.extend_from_slice(bytes_of(key));
     into.extend_from_slice(bytes_of(value));
 }
 
-/// The rows in `bytes`, whose keys and values have so many bytes there. `None` if they do not end with a whole one.
+/// Reads the rows in `bytes` into `into`, which is cleared first.
+///
+/// `key_len` and `value_len` are the lengths in the recording, in bytes. Returns `None` if `bytes`
+/// does not end with a complete row.
 pub(super) fn read<K: Pod, V: Pod>(
     bytes: &[u8],
     key_len: usize,

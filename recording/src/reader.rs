@@ -1,4 +1,4 @@
-//! Reading: from the head to the last frame that can be used.
+//! Reader of recordings, from the header to the last valid frame.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -11,19 +11,20 @@ use super::header::{FileHeader, read_up_to};
 use super::layout::Layout;
 use zctrace_evidence::{Input, TraceHeader};
 
-/// A recording that is read from its start on.
+/// Recording that is read sequentially from its start.
 #[derive(Debug)]
 pub struct Reader<R> {
     from: R,
     header: FileHeader,
-    /// Where the first block begins.
+    /// Position in the file of the first block.
     first_block: u64,
     position: FilePosition,
-    /// The number of the next block.
+    /// Number of the next block.
     block_number: u32,
     block: BlockBuffer,
-    /// What of the present block is read, and how many frames of it are left.
+    /// Bytes of the current block's frames that are read.
     read_len: usize,
+    /// Number of the current block's frames that are not read.
     frames_left: u32,
     frame_buffers: frame::FrameBuffers,
     now_ns: u64,
@@ -31,32 +32,33 @@ pub struct Reader<R> {
     state: State,
 }
 
-/// Where in the file.
+/// Position of a reader in the file.
 #[derive(Debug)]
 struct FilePosition {
-    /// Where the present block begins, and where the next.
+    /// Start of the current block, in bytes.
     current: u64,
+    /// Start of the next block, in bytes.
     next: u64,
-    /// Bytes of the file, if that is known.
+    /// Length of the file in bytes; `None` for a file that is not a regular one.
     len: Option<u64>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// There may be more.
+    /// More frames may follow.
     Open,
-    /// It was read to its last frame.
+    /// The last frame of a complete recording was read.
     Closed,
-    /// No more of it is used.
+    /// The rest of the recording is unused.
     Truncated(Truncation),
 }
 
 impl Reader<BufReader<File>> {
-    /// Opens a file.
+    /// Opens a file and reads its header.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or is no recording that this version can read.
+    /// Fails if the file cannot be read, or is not a recording of a supported version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let file = File::open(path)?;
         let len = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
@@ -67,11 +69,11 @@ impl Reader<BufReader<File>> {
 }
 
 impl<R: Read> Reader<R> {
-    /// Reads the head.
+    /// Reads the header.
     ///
     /// # Errors
     ///
-    /// If it is not that of a recording that this version can read.
+    /// Fails if `from` cannot be read, or its header is not that of a recording of a supported version.
     pub fn new(mut from: R) -> Result<Self, OpenError> {
         let (header, first_block) = FileHeader::read(&mut from)?;
         Ok(Self {
@@ -94,22 +96,22 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// What was known before anything happened.
+    /// Returns the state at the start of the trace, from which an engine is created.
     pub fn trace_header(&self) -> TraceHeader {
         self.header.trace_header()
     }
 
-    /// The version of zctrace that made it.
+    /// Returns the version of the zctrace that made the recording.
     pub fn zctrace_version(&self) -> &str {
         &self.header.zctrace
     }
 
-    /// Frames so far of kinds that this version does not know.
+    /// Returns the number of frames of unknown kinds that were skipped so far.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// What is not used, once all that can be used was read.
+    /// Returns the unused part of the recording, after its last valid frame was read.
     pub fn truncation(&self) -> Option<&Truncation> {
         match &self.state {
             State::Truncated(truncation) => Some(truncation),
@@ -117,7 +119,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The next input; `None` at the end, or where the rest cannot be used.
+    /// Returns the next input; `None` at the end, or if the rest cannot be used.
     pub fn next_input(&mut self) -> Option<Input<'_>> {
         let at = loop {
             if !matches!(self.state, State::Open) {
@@ -167,7 +169,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Uses no more.
+    /// Ends reading at the start of the current block, because of `reason`.
     fn truncate(&mut self, reason: &str) {
         self.state = State::Truncated(self.position.truncation(reason, self.now_ns));
     }
@@ -185,11 +187,11 @@ impl FilePosition {
 }
 
 impl<R: Read + Seek> Reader<R> {
-    /// Goes back to the start.
+    /// Moves back to the first block.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read any more.
+    /// Fails if the file cannot be read anymore.
     pub fn rewind(&mut self) -> io::Result<()> {
         self.from.seek(SeekFrom::Start(self.first_block))?;
         (self.position.next, self.position.current) = (self.first_block, self.first_block);
@@ -200,12 +202,14 @@ impl<R: Read + Seek> Reader<R> {
         Ok(())
     }
 
-    /// How long the recording is, as far as it can be used, in nanoseconds: found by going from block to block, and reading
-    /// only the last. What comes next stays what it was.
+    /// Returns the duration of the recording's usable part, in nanoseconds.
+    ///
+    /// Reads the headers of all blocks and the frames of only the last block. The next input stays the
+    /// same.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read any more.
+    /// Fails if the file cannot be read anymore.
     pub fn duration_ns(&mut self) -> io::Result<u64> {
         let (mut at, mut number) = (self.first_block, 0);
         let mut last = None;
@@ -240,7 +244,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-/// The latest time in a block.
+/// Returns the latest time in a block, in nanoseconds since the trace began; 0 if it has no time.
 fn latest(mut frames: &[u8], layout: &Layout) -> u64 {
     let mut latest = 0;
     let mut buffers = frame::FrameBuffers::default();

@@ -1,4 +1,4 @@
-//! The format, without a kernel: what is written comes back; what is cut off, damaged or of another version is found.
+//! Tests of the format without a kernel: round trip, truncation, damage and other versions.
 
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
@@ -22,7 +22,7 @@ fn record(number: u64, len: usize) -> Vec<u8> {
         len: len as u16,
     };
     let mut bytes = header.to_bytes().to_vec();
-    // What no compressor makes smaller.
+    // Pseudorandom bytes, which LZ4 cannot compress.
     let mut state = number;
     while bytes.len() < len {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -31,7 +31,7 @@ fn record(number: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// One input of each kind.
+/// Emits at least one input of each kind.
 fn one_of_each(emit: &mut dyn FnMut(Input<'_>)) {
     inputs(30, 300, emit);
 }
@@ -91,7 +91,8 @@ fn written(inputs: impl FnOnce(&mut dyn FnMut(Input<'_>))) -> Vec<u8> {
     bytes
 }
 
-/// What is read, and why no more.
+/// Reads a recording: the debug form of its inputs, the truncation, and the number of skipped
+/// frames.
 fn read(bytes: &[u8]) -> Result<(Vec<String>, Option<super::Truncation>, u64), OpenError> {
     let mut reader = Reader::new(Cursor::new(bytes))?;
     let mut inputs = Vec::new();
@@ -106,7 +107,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<String>, Option<super::Truncation>, u64), O
 fn reading_returns_the_inputs_that_were_written() {
     let mut expected = Vec::new();
     inputs(3000, 60_000, &mut |input| match input {
-        // A frame holds so many rows.
+        // A frame holds at most 1024 rows.
         Input::IoCounters(rows) => {
             expected.extend(rows.chunks(1024).map(|rows| format!("{:?}", Input::IoCounters(rows))));
         }
@@ -188,7 +189,7 @@ fn truncation_reports_byte_and_time() {
     );
 }
 
-/// A recording that has this in its only block.
+/// Returns a recording with one block, which has these frames.
 fn with_frames(frames: Vec<u8>, count: u32) -> Vec<u8> {
     let mut bytes = written(|_| ());
     let block = Block {
@@ -234,7 +235,7 @@ fn invalid_frame_ends_the_recording() {
         (frame_of_kind(2, &[0; 97]), 1),
         (vec![1, 0, 0, 0, 255, 255, 0, 0], 1),
         (vec![1, 2, 3], 1),
-        // More of them, and fewer, than the block says.
+        // Fewer frames, and more, than the header of the block declares.
         (Vec::new(), 2),
         (frame_of_kind(8, b""), 0),
     ];
@@ -269,7 +270,7 @@ fn greater_minor_version_is_accepted() {
     assert_eq!(read(&bytes).expect("a recording").1, None);
 }
 
-/// A file that takes 64 KiB and no more until somebody reads.
+/// Returns the two ends of a pipe, which accepts 64 KiB until they are read.
 fn pipe() -> (File, File) {
     let (read, write) = std::io::pipe().expect("a pipe");
     (OwnedFd::from(read).into(), OwnedFd::from(write).into())
@@ -280,7 +281,7 @@ fn slow_file_drops_records_and_counts_them() {
     const LEN: usize = 32 << 10;
     let (mut reading_end, writing_end) = pipe();
     let (mut writer, handle) = Writer::start(writing_end, &TraceHeader::default(), "").expect("a head");
-    // Twice what the blocks that may wait can hold.
+    // Twice the capacity of the blocks that can wait for being written.
     let sent = 2 * (super::writer::QUEUE_BLOCKS + 2) * block::TARGET_LEN / LEN;
     for number in 0..sent {
         writer.take(&Input::Record(&record(number as u64, LEN)));
@@ -314,7 +315,7 @@ fn write_failure_ends_the_recording_without_blocking_the_writer() {
     let (reading_end, writing_end) = pipe();
     let (mut writer, handle) = Writer::start(writing_end, &TraceHeader::default(), "").expect("a head");
     drop(reading_end);
-    // More than any queue holds: it must neither wait nor grow.
+    // More than the queue and a block hold. The writer must neither wait nor allocate without limit.
     for number in 0..1000 {
         writer.take(&Input::Record(&record(number, 60_000)));
     }

@@ -1,9 +1,10 @@
-//! Recordings that are committed: every later version must read them, and whatever is done to their records must end in a
-//! report, never in a panic.
+//! Tests with the committed recordings: every later version must read them, and arbitrary changes of
+//! their records must yield a report and no panic.
 //!
-//! `send-1.0.zct` is of a program that sends 256 KiB of a file over TCP by sendfile(2), by splice(2) through a pipe and by
-//! write(2). `send-1.0.json` is its report. Where the evidence learns more the report changes, and is to be read, judged and
-//! committed again: `UPDATE_EXPECT=1 cargo test -p zctrace-recording --test compat`.
+//! `send-1.0.zct` is a recording of a program that sends 256 KiB of a file over TCP by sendfile(2), by
+//! splice(2) through a pipe, and by write(2). `send-1.0.json` is its report. If a change of the engine
+//! changes the report, update it with
+//! `UPDATE_EXPECT=1 cargo test -p zctrace-recording --test compat`, and read the difference.
 
 use std::fs;
 use std::mem::offset_of;
@@ -34,7 +35,7 @@ fn recording_of_version_1_0_yields_the_committed_report() {
     if test_support::is_updating() {
         fs::write(&expected, report.to_json_pretty() + "\n").expect("it can be written");
     }
-    // Members that came later have a default.
+    // Members of the report that were added later get their default.
     let expected = Report::from_json(&fs::read_to_string(&expected).expect("it is there")).expect("a report");
     assert!(
         report == expected,
@@ -68,7 +69,7 @@ fn seeking_forward_and_back_equals_replaying_from_the_start() {
         assert_eq!(report.check(), Ok(()), "at {at}");
         assert_eq!(report.provenance.duration_ns, at);
         payload.push(report.totals().payload);
-        // As if it had been played to there alone.
+        // A replay from the start to the same time must yield the same report.
         let mut alone = Replay::open(path("send-1.0.zct")).expect("a recording");
         alone.play_until(at);
         assert_eq!(alone.report(30), report);
@@ -80,15 +81,16 @@ fn seeking_forward_and_back_equals_replaying_from_the_start() {
     assert_eq!(replay.report(30), end);
 }
 
-/// What enters an account, as far as the tests change it.
+/// Input of an engine, in the detail that the tests change.
 #[derive(Clone, Debug)]
 enum Entry {
     Record(Vec<u8>),
     Time(u64),
+    /// Input of another kind, by its number in the recording.
     Other(usize),
 }
 
-/// All that the recording holds. What is not changed is told by its number.
+/// Returns all entries of the recording.
 fn entries() -> (TraceHeader, Vec<Entry>) {
     let mut reader = Reader::open(path("send-1.0.zct")).expect("a recording");
     let header = reader.trace_header();
@@ -103,7 +105,8 @@ fn entries() -> (TraceHeader, Vec<Entry>) {
     (header, entries)
 }
 
-/// The same with rows, as programs write them since 1.1.
+/// Returns the entries with page runs in place of page records, as the eBPF programs write since
+/// version 1.1.
 fn with_page_runs(entries: &[Entry]) -> Vec<Entry> {
     let convert = |entry: &Entry| {
         let Entry::Record(bytes) = entry else {
@@ -135,7 +138,7 @@ fn page_runs_yield_the_report_of_page_records() {
     let mut from_records = report(header.clone(), &entries);
     let from_page_runs = report(header, &page_runs);
     assert_eq!(from_records.flows.len(), from_page_runs.flows.len());
-    // They are shorter, and nothing else.
+    // Page runs are shorter. Nothing else may differ.
     assert!(from_page_runs.overhead.record_bytes < from_records.overhead.record_bytes);
     from_records.overhead.record_bytes = from_page_runs.overhead.record_bytes;
     assert!(from_records == from_page_runs);
@@ -155,14 +158,14 @@ fn report(header: TraceHeader, entries: &[Entry]) -> Report {
     engine.report(30)
 }
 
-/// Something that is done to the records.
+/// Change to a record or to the order of entries.
 #[derive(Clone, Debug)]
 enum Change {
     Byte {
         at: usize,
         to: u8,
     },
-    /// A whole number, for which the ends of its range are the likeliest.
+    /// Replacement of a 64-bit number; the limits of its range are chosen most often.
     Number {
         at: usize,
         to: u64,
@@ -201,7 +204,8 @@ fn change() -> impl Strategy<Value = Change> {
         endpoint_fields(offset_of!(Call, sink)).to_vec(),
     ]
     .concat();
-    // Not the head: that is tried by the decoder's own tests, and a record that cannot be decoded is soon done with.
+    // The header is excluded: the decoder's tests cover it, and the engine drops a record that it
+    // cannot decode.
     let at = RecordHeader::SIZE..size_of::<Call>().max(PageRecord::HEAD_SIZE + 400);
     prop_oneof![
         (at.clone(), any::<u8>()).prop_map(|(at, to)| Change::Byte { at, to }),
