@@ -90,8 +90,8 @@ impl BlockHeader {
 
 /// Result of reading a block.
 pub(super) enum ReadResult {
-    /// Valid block, whose frames are in [`BlockBuffer::frames`]: its length in the file, in bytes, and
-    /// its number of frames.
+    /// Valid block, whose frames are in [`BlockBuffer::frames`]: its length in the file, in bytes,
+    /// and its number of frames.
     Block { len_in_file: u64, frames: u32 },
     /// End of the file.
     End,

@@ -1,7 +1,7 @@
 //! Frames: one input of the engine each, with its kind and length.
 //!
-//! Kinds are only ever added. A reader skips and counts frames of unknown kinds. Therefore a new kind
-//! may add to the content of other frames and must not revoke it.
+//! Kinds are only ever added. A reader skips and counts frames of unknown kinds. Therefore a new
+//! kind may add to the content of other frames and must not revoke it.
 
 use serde::{Deserialize, Serialize};
 use zctrace_records::{DigestState, IoCounterKey, IoCounters};
@@ -25,8 +25,8 @@ mod kind {
     pub(super) const IO_COUNTERS: u16 = 2;
     /// Losses of the eBPF programs so far, as JSON.
     pub(super) const LOSSES: u16 = 3;
-    /// Call site: process, four zeros, address, and the call site as JSON. The JSON is absent if the
-    /// address was not resolved.
+    /// Call site: process, four zeros, address, and the call site as JSON. The JSON is absent if
+    /// the address was not resolved.
     pub(super) const CALL_SITE: u16 = 4;
     /// Cost of tracing so far, as JSON.
     pub(super) const COSTS: u16 = 5;

@@ -22,7 +22,8 @@ pub const MAGIC: [u8; 8] = *b"\x89ZCT\r\n\x1a\n";
 /// frames of unknown kinds, which a reader skips.
 pub const VERSION: (u16, u16) = (1, 1);
 
-/// Length of the binary prefix, in bytes: magic, version, length of the JSON, and a checksum of both.
+/// Length of the binary prefix, in bytes: magic, version, length of the JSON, and a checksum of
+/// both.
 const PREFIX_LEN: usize = 20;
 /// Maximum length of the JSON, in bytes. A reader refuses a longer header.
 const MAX_JSON_LEN: u32 = 16 << 20;

@@ -41,7 +41,8 @@ const NAMES_IN_1_0: [(&str, &str); 9] = [
     ("digest_state", "sum_row"),
 ];
 
-/// Current name and former name in format version 1.1 of the lengths that version 1.0 does not have.
+/// Current name and former name in format version 1.1 of the lengths that version 1.0 does not
+/// have.
 const NAMES_IN_1_1: [(&str, &str); 4] = [
     ("page_run_head", "row_head"),
     ("page_vec", "extent"),
@@ -122,8 +123,8 @@ impl Layout {
             .collect()
     }
 
-    /// Returns whether records and rows can have these lengths. The length in a record's header has 16
-    /// bits.
+    /// Returns whether records and rows can have these lengths. The length in a record's header has
+    /// 16 bits.
     pub(super) fn is_valid(&self) -> bool {
         let element_records = [self.page_range, self.page_vec].map(|element| RecordHeader::SIZE + element);
         let heads = [self.page_record_head, self.page_run_head];

@@ -73,7 +73,8 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     ///
-    /// Fails if `from` cannot be read, or its header is not that of a recording of a supported version.
+    /// Fails if `from` cannot be read, or its header is not that of a recording of a supported
+    /// version.
     pub fn new(mut from: R) -> Result<Self, OpenError> {
         let (header, first_block) = FileHeader::read(&mut from)?;
         Ok(Self {
@@ -204,8 +205,8 @@ impl<R: Read + Seek> Reader<R> {
 
     /// Returns the duration of the recording's usable part, in nanoseconds.
     ///
-    /// Reads the headers of all blocks and the frames of only the last block. The next input stays the
-    /// same.
+    /// Reads the headers of all blocks and the frames of only the last block. The next input stays
+    /// the same.
     ///
     /// # Errors
     ///

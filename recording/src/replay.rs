@@ -27,8 +27,8 @@ impl Replay {
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be read or is not seekable, or if it is not a recording of a supported
-    /// version.
+    /// Fails if the file cannot be read or is not seekable, or if it is not a recording of a
+    /// supported version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let mut reader = Reader::open(path)?;
         let duration_ns = reader.duration_ns()?;
@@ -42,7 +42,8 @@ impl Replay {
         })
     }
 
-    /// Applies all inputs up to `until_ns` after the start of the trace, and returns whether any remain.
+    /// Applies all inputs up to `until_ns` after the start of the trace, and returns whether any
+    /// remain.
     ///
     /// Does nothing if `until_ns` is before the current time of the replay.
     pub fn play_until(&mut self, until_ns: u64) -> bool {

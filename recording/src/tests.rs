@@ -315,7 +315,8 @@ fn write_failure_ends_the_recording_without_blocking_the_writer() {
     let (reading_end, writing_end) = pipe();
     let (mut writer, handle) = Writer::start(writing_end, &TraceHeader::default(), "").expect("a head");
     drop(reading_end);
-    // More than the queue and a block hold. The writer must neither wait nor allocate without limit.
+    // More than the queue and a block hold. The writer must neither wait nor allocate without
+    // limit.
     for number in 0..1000 {
         writer.take(&Input::Record(&record(number, 60_000)));
     }

@@ -3,8 +3,8 @@
 //!
 //! The reader of the ring buffer never waits for the file. If the file is written too slowly, the
 //! writer omits records from the recording and stores their number. Reports made from the recording
-//! then show lost records; the report of the live trace is complete. If writing fails, the recording
-//! ends and the trace continues.
+//! then show lost records; the report of the live trace is complete. If writing fails, the
+//! recording ends and the trace continues.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -93,8 +93,8 @@ impl Handle {
 
     /// Waits until all blocks are written.
     ///
-    /// The caller must have dropped the [`Writer`]. A `Tracer` of `zctrace-probes` does that when it
-    /// finishes.
+    /// The caller must have dropped the [`Writer`]. A `Tracer` of `zctrace-probes` does that when
+    /// it finishes.
     ///
     /// # Errors
     ///
@@ -263,8 +263,8 @@ fn write(mut file: File, start: u64, blocks: &Receiver<Block>, shared: &Shared) 
         block.to_bytes(number, &mut bytes);
         if let Err(error) = file.write_all(&bytes) {
             shared.fail(WriteError::Io(error));
-            // Removes an incomplete block, so that the recording ends with a complete one. Fails for a
-            // pipe, which cannot be shortened.
+            // Removes an incomplete block, so that the recording ends with a complete one. Fails
+            // for a pipe, which cannot be shortened.
             let _ = file.set_len(summary.bytes);
             let _ = file.seek(SeekFrom::Start(summary.bytes));
             break;

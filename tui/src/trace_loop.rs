@@ -44,8 +44,8 @@ pub(crate) enum StopReason {
     },
     /// A signal, given here, ended the trace while the command continues to run.
     CommandAbandoned(i32),
-    /// The tracee has ended, time is up, or a signal was received. The normal end of a trace without
-    /// a command.
+    /// The tracee has ended, time is up, or a signal was received. The normal end of a trace
+    /// without a command.
     Finished,
 }
 

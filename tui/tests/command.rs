@@ -50,7 +50,8 @@ use zctrace_report::{Report, Scope, Tier};
 /// Time after which an operation is considered to hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-// --- helpers ---------------------------------------------------------------------------------------------------------
+// --- helpers
+// ---------------------------------------------------------------------------------------------------------
 
 fn zctrace() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_zctrace"))
@@ -178,7 +179,8 @@ fn caught(signal: i32, by_kernel: bool) -> Vec<ReceivedSignal> {
     vec![ReceivedSignal { signal, by_kernel }]
 }
 
-// --- how it ends -----------------------------------------------------------------------------------------------------
+// --- how it ends
+// -----------------------------------------------------------------------------------------------------
 
 #[test]
 fn exit_code_is_the_commands_or_128_plus_signal() {
@@ -246,7 +248,8 @@ fn grandchild_does_not_delay_the_end() {
     assert_eq!(ended(&["sh", "-c", "sh -c 'exit 9'; exit $?"]).exit_code(), 9);
 }
 
-// --- what it gets ----------------------------------------------------------------------------------------------------
+// --- what it gets
+// ----------------------------------------------------------------------------------------------------
 
 /// What the command inherits. This process starts it, and its output is the command's.
 #[test]

@@ -98,7 +98,8 @@ impl Deliveries {
         }
     }
 
-    /// Starts flows and edges anew. Histories stay, because spans in pipes and streams refer to them.
+    /// Starts flows and edges anew. Histories stay, because spans in pipes and streams refer to
+    /// them.
     pub(crate) fn reset(&mut self) {
         self.flows.reset();
         self.edges = Edges::default();

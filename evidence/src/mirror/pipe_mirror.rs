@@ -335,7 +335,8 @@ impl PipeMirror {
         // took a part before.
         let rest_agrees = match self.slots.front().map(|slot| slot.len) {
             Some(rest) if !state.exit.is_empty() => rest == state.exit.tail_len,
-            // The kernel had nothing left: the rest was pushed afterwards, and its record came first.
+            // The kernel had nothing left: the rest was pushed afterwards, and its record came
+            // first.
             Some(_) => missing == Some(0),
             None => true,
         };

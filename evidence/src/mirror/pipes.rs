@@ -186,7 +186,8 @@ impl Pipes {
 
     /// Removes and returns the content of all pipes at the end of the trace.
     pub(crate) fn drain_at_end(&mut self) -> Vec<Span> {
-        // In an order that does not depend on the map's seed, so that a replay gives the same report.
+        // In an order that does not depend on the map's seed, so that a replay gives the same
+        // report.
         let mut pipes: Vec<u64> = self.mirrors.keys().copied().collect();
         pipes.sort_unstable();
         let mut left = Vec::new();

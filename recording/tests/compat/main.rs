@@ -1,10 +1,10 @@
-//! Tests with the committed recordings: every later version must read them, and arbitrary changes of
-//! their records must yield a report and no panic.
+//! Tests with the committed recordings: every later version must read them, and arbitrary changes
+//! of their records must yield a report and no panic.
 //!
-//! `send-1.0.zct` is a recording of a program that sends 256 KiB of a file over TCP by sendfile(2), by
-//! splice(2) through a pipe, and by write(2). `send-1.0.json` is its report. If a change of the engine
-//! changes the report, update it with
-//! `UPDATE_EXPECT=1 cargo test -p zctrace-recording --test compat`, and read the difference.
+//! `send-1.0.zct` is a recording of a program that sends 256 KiB of a file over TCP by sendfile(2),
+//! by splice(2) through a pipe, and by write(2). `send-1.0.json` is its report. If a change of the
+//! engine changes the report, update it with `UPDATE_EXPECT=1 cargo test -p zctrace-recording
+//! --test compat`, and read the difference.
 
 use std::fs;
 use std::mem::offset_of;

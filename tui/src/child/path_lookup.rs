@@ -1,5 +1,5 @@
-//! Looks up the program of a command as a shell does, and then in directories that sudo removes from
-//! PATH.
+//! Looks up the program of a command as a shell does, and then in directories that sudo removes
+//! from PATH.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -23,8 +23,8 @@ pub(crate) struct Program {
 /// Exit code of a shell in this case, and a sentence.
 pub(crate) type NotFound = (u8, String);
 
-/// Finds the program of a command. The user directories below `home` are searched last, because sudo
-/// replaces PATH.
+/// Finds the program of a command. The user directories below `home` are searched last, because
+/// sudo replaces PATH.
 pub(crate) fn find_program(name: &OsStr, path: Option<OsString>, home: Option<&Path>) -> Result<Program, NotFound> {
     let shown = name.display();
     if name.is_empty() {

@@ -117,8 +117,8 @@ fn default_path(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
     Some(folder.join("zctrace/config.toml"))
 }
 
-/// Applies all sources on top of each other: defaults, file, environment, command line. `file` is its
-/// name and its text.
+/// Applies all sources on top of each other: defaults, file, environment, command line. `file` is
+/// its name and its text.
 fn merge(
     file: Option<(&str, &str)>,
     variable: &dyn Fn(&str) -> Option<OsString>,

@@ -139,7 +139,8 @@ impl PipeClassifier {
         }
     }
 
-    /// Returns the outcome of `span`, which is `at` bytes into the call and is now in `observation`.
+    /// Returns the outcome of `span`, which is `at` bytes into the call and is now in
+    /// `observation`.
     fn classify(&self, span: &Span, observation: &Observation, at: u64) -> Outcome {
         if self.is_write {
             return Outcome::Copied(Reason::FromMemory);

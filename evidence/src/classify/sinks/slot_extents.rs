@@ -75,8 +75,8 @@ pub(super) fn slot_extents(
 
 /// Returns the extents of slots that write(2) filled, after the bytes that it appended.
 ///
-/// Each slot is a page filled from its start (fs/pipe.c: `pipe_write()`), the last as far as its end
-/// shows.
+/// Each slot is a page filled from its start (fs/pipe.c: `pipe_write()`), the last as far as its
+/// end shows.
 fn extents_of_write(last_before: u64, len: u64, slots: &[PageRange]) -> Option<(u64, Vec<SlotExtent>)> {
     let mut extents: Vec<SlotExtent> = slots.iter().map(|slot| (page_of(slot), PAGE)).collect();
     if let (Some((_, last)), Some(slot)) = (extents.last_mut(), slots.last()) {
