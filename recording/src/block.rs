@@ -128,7 +128,7 @@ impl BlockBuffer {
             return damaged("the checksum is wrong");
         }
         if header.number != number {
-            return damaged("another block stands");
+            return damaged("the number is wrong");
         }
         match header.codec {
             codec::UNCOMPRESSED if header.stored == header.len => std::mem::swap(&mut self.frames, &mut self.stored),
@@ -136,10 +136,10 @@ impl BlockBuffer {
                 self.frames.resize(header.len as usize, 0);
                 match lz4_flex::block::decompress_into(&self.stored, &mut self.frames) {
                     Ok(len) if len == self.frames.len() => {}
-                    _ => return damaged("what was compressed makes no sense"),
+                    _ => return damaged("the compressed data is invalid"),
                 }
             }
-            _ => return damaged("the compression is not known"),
+            _ => return damaged("the compression is unknown"),
         }
         Ok(ReadResult::Block {
             len_in_file: HEADER_LEN as u64 + u64::from(header.stored),

@@ -25,13 +25,13 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::NotARecording => f.write_str("it is not a recording of zctrace"),
+            Self::NotARecording => f.write_str("not a recording of zctrace"),
             Self::Version { major, minor } => write!(
                 f,
-                "it is a recording of version {major}.{minor}, and this zctrace reads version {}",
+                "the recording has format version {major}.{minor}, and this zctrace reads version {}",
                 super::VERSION.0
             ),
-            Self::Header(reason) => write!(f, "the head of the recording is damaged: {reason}"),
+            Self::Header(reason) => write!(f, "the header of the recording is damaged: {reason}"),
         }
     }
 }
@@ -97,8 +97,8 @@ impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::TooSlow => f.write_str("it is written too slowly"),
-            Self::WriterGone => f.write_str("the thread that writes it is gone"),
+            Self::TooSlow => f.write_str("the file is written too slowly"),
+            Self::WriterGone => f.write_str("the thread that writes the file ended unexpectedly"),
         }
     }
 }

@@ -141,7 +141,7 @@ impl FileHeader {
         }
         let damaged = |reason: &str| OpenError::Header(reason.to_owned());
         if len_read < PREFIX_LEN {
-            return Err(damaged("the file ends in it"));
+            return Err(damaged("the file ends inside it"));
         }
         let (major, minor) = (u16_at(&prefix, 8), u16_at(&prefix, 10));
         if major != VERSION.0 {
@@ -149,23 +149,23 @@ impl FileHeader {
         }
         let len = u32_at(&prefix, 12);
         if len > MAX_JSON_LEN {
-            return Err(damaged("it says that it is longer than any"));
+            return Err(damaged("its length exceeds the limit"));
         }
         let mut json = Vec::new();
         // Memory grows with the bytes that are read, so a wrong length cannot allocate much.
         from.take(u64::from(len)).read_to_end(&mut json)?;
         if json.len() < len as usize {
-            return Err(damaged("the file ends in it"));
+            return Err(damaged("the file ends inside it"));
         }
         if crc32c::crc32c_append(crc32c::crc32c(&prefix[..16]), &json) != u32_at(&prefix, 16) {
-            return Err(damaged("its checksum is wrong"));
+            return Err(damaged("the checksum is wrong"));
         }
         let header: Self = serde_json::from_slice(&json).map_err(|error| damaged(&error.to_string()))?;
         if header.arch != std::env::consts::ARCH {
-            return Err(damaged(&format!("it was made on {}", header.arch)));
+            return Err(damaged(&format!("it was recorded on {}", header.arch)));
         }
         if !header.layout.is_valid() {
-            return Err(damaged("it tells of records of impossible lengths"));
+            return Err(damaged("it declares impossible lengths of records"));
         }
         Ok((header, PREFIX_LEN as u64 + u64::from(len)))
     }

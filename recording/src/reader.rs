@@ -148,14 +148,14 @@ impl<R: Read> Reader<R> {
         match input {
             Some(Input::Time(now_ns)) => self.now_ns = now_ns,
             Some(_) => {}
-            None => self.state = State::Truncated(self.position.truncation("a frame makes no sense", self.now_ns)),
+            None => self.state = State::Truncated(self.position.truncation("a frame is invalid", self.now_ns)),
         }
         input
     }
 
     fn next_block(&mut self) {
         if self.read_len < self.block.frames.len() {
-            return self.truncate("a block has more in it than it says");
+            return self.truncate("a block contains more than its frames");
         }
         self.position.current = self.position.next;
         match self.block.read(&mut self.from, self.block_number) {
@@ -164,7 +164,7 @@ impl<R: Read> Reader<R> {
                 self.block_number = self.block_number.wrapping_add(1);
                 (self.read_len, self.frames_left) = (0, frames);
             }
-            Ok(ReadResult::End) => self.truncate("it was not finished"),
+            Ok(ReadResult::End) => self.truncate("the last frame is missing"),
             Ok(ReadResult::Damaged(reason)) => self.truncate(&reason),
             Err(error) => self.truncate(&error.to_string()),
         }

@@ -118,7 +118,7 @@ impl Replay {
         let skipped = self.reader.skipped();
         if skipped > 0 {
             not_covered(
-                format!("{skipped} entries of the recording, which a newer zctrace made"),
+                format!("{skipped} frames of the recording of kinds that this zctrace does not support"),
                 None,
             );
         }

@@ -254,7 +254,7 @@ fn different_major_version_is_refused_and_named() {
     let error = read(&bytes).expect_err("another version").to_string();
     assert_eq!(
         error,
-        "it is a recording of version 2.1, and this zctrace reads version 1"
+        "the recording has format version 2.1, and this zctrace reads version 1"
     );
     assert!(matches!(read(b"{\"schema\": 1}"), Err(OpenError::NotARecording)));
     assert!(matches!(read(b""), Err(OpenError::NotARecording)));
