@@ -15,7 +15,7 @@ pub(crate) struct RecordingProgress {
     pub(crate) name: String,
     /// Bytes written so far.
     pub(crate) bytes: u64,
-    /// Whether the recording ended early.
+    /// `true` if the recording ended early.
     pub(crate) has_failed: bool,
 }
 

@@ -11,7 +11,7 @@ use signal_hook::iterator::exfiltrator::raw::WithRawSiginfo;
 pub(crate) struct ReceivedSignal {
     /// Signal number.
     pub(crate) signal: i32,
-    /// Whether the kernel sent it, as for terminal keys. The command, in the same process group,
+    /// `true` if the kernel sent it, as for terminal keys. The command, in the same process group,
     /// has then received it too.
     pub(crate) by_kernel: bool,
 }

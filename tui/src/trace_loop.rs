@@ -39,7 +39,7 @@ pub(crate) enum StopReason {
     CommandEnded {
         /// Exit code or signal.
         status: CommandStatus,
-        /// Whether the signal that zctrace sent when time was up ended it.
+        /// `true` if the signal that zctrace sent when time was up ended it.
         by_us: bool,
     },
     /// A signal, given here, ended the trace while the command continues to run.

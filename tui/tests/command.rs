@@ -251,7 +251,8 @@ fn grandchild_does_not_delay_the_end() {
 // --- what it gets
 // ----------------------------------------------------------------------------------------------------
 
-/// What the command inherits. This process starts it, and its output is the command's.
+/// Test of the environment and the descriptors that the command inherits. The process started here
+/// writes the command's output.
 #[test]
 fn command_inherits_its_environment_and_no_extra_descriptors() {
     const TEST: &str = "command_inherits_its_environment_and_no_extra_descriptors";

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// An unprivileged user: nobody, on the kernels of all distributions (`fs.overflowuid`).
+/// UID of an unprivileged user: the default of `fs.overflowuid` on all distributions.
 const NOBODY: u32 = 65_534;
 
 fn both(output: &Output) -> String {

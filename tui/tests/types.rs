@@ -129,8 +129,8 @@ fn kernel_without_btf_accepts_only_its_own_types() {
     ];
     let output = without_types(&[&copied[..], &["cp", "--reflink=never", &own, &format!("{own}.2")]].concat());
     let said = both(&output);
-    // Whether the copies of `cp` are observable depends on the filesystem. The test checks that
-    // they were judged.
+    // The filesystem decides whether the copies of `cp` are observable. The test checks that they
+    // were judged.
     assert!(matches!(output.status.code(), Some(0 | 3)), "{said}");
     assert!(!said.contains("could not be set up"), "{said}");
     let output = without_types(&["selftest", "--btf", &own]);

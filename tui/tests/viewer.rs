@@ -328,7 +328,7 @@ fn resize_without_signal_is_noticed_at_the_next_frame() {
         terminal.press(if help { "?" } else { "\x1b" });
         terminal.wait_for(&format!("{size:?}"), |text| is_drawn_for(text, size, help));
     }
-    // The same size does not imply that the screen still shows what was drawn.
+    // An unchanged size does not imply that the screen still shows what was drawn.
     terminal.written.clear();
     terminal.resize(80, 24);
     terminal.wait_for_bytes(b"\x1b[2J");

@@ -23,7 +23,7 @@ pub(crate) enum ChildMessage {
     Ready {
         /// Path of the program.
         path: OsString,
-        /// Whether the program was found outside of PATH.
+        /// `true` if the program was found outside of PATH.
         outside_path: bool,
     },
     /// The command cannot be run.

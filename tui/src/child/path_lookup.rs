@@ -16,7 +16,7 @@ const USER_BIN_DIRS: [&str; 2] = [".cargo/bin", ".local/bin"];
 pub(crate) struct Program {
     /// Path of the file.
     pub(crate) path: PathBuf,
-    /// Whether the program was found outside of PATH.
+    /// `true` if the program was found outside of PATH.
     pub(crate) outside_path: bool,
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn find_program(name: &OsStr, path: Option<OsString>, home: Option<&P
         return Err((127, "the command has no name".to_owned()));
     }
     if name.as_bytes().contains(&b'/') {
-        // Whether it can be executed is left to execve(2).
+        // execve(2) checks whether the file can be executed.
         return Ok(Program {
             path: name.into(),
             outside_path: false,

@@ -57,7 +57,7 @@ pub(crate) const THEMES: [&str; ThemeName::ALL.len()] = {
 pub(crate) struct Config {
     /// Appearance.
     pub(crate) appearance: Appearance,
-    /// Whether the mouse is enabled.
+    /// `true` if the mouse is enabled.
     pub(crate) mouse: bool,
     /// Maximum number of frames per second.
     pub(crate) fps: u32,
