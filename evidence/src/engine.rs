@@ -1,8 +1,8 @@
 //! The engine of a trace: inputs in, reports out.
 //!
-//! The engine asks no kernel, clock or file. It requests what it cannot know, which code is at an
-//! address, by [`Engine::take_symbol_requests`], and the answer is an [`Input`] too. So the same
-//! inputs give the same report, live or recorded.
+//! The engine performs no I/O and reads no clock. It requests call sites of addresses by
+//! [`Engine::take_symbol_requests`], and receives each answer as an [`Input`]. So equal inputs
+//! yield equal reports, live or recorded.
 
 use std::collections::HashMap;
 
@@ -15,10 +15,10 @@ use crate::sequence_gaps::SequenceGaps;
 use zctrace_records::decode::{Decoder, RecordRef};
 use zctrace_report::{self as report, CallSite, Loss, Report, Tier};
 
-/// Call sites that are kept.
+/// Maximum number of call sites that are kept.
 const MAX_PLACES: usize = 65_536;
 
-/// Everything that is known of a trace.
+/// Engine of one trace: the evidence, and the accounting of time, loss and cost.
 #[derive(Debug)]
 pub struct Engine {
     header: TraceHeader,
@@ -232,7 +232,7 @@ impl Engine {
         loss
     }
 
-    /// Returns a report of all that is known, with at most `max_rows` rows per list.
+    /// Returns a report of the trace so far, with at most `max_rows` rows per list.
     pub fn report(&self, max_rows: usize) -> Report {
         let mut report = Report::new(Tier::T0, self.header.scope.clone());
         report.provenance.kernel_release.clone_from(&self.header.kernel);
@@ -273,7 +273,7 @@ impl Engine {
         self.now_ns
     }
 
-    /// Returns what was known before the first input.
+    /// Returns the facts that were known before the first input.
     pub fn header(&self) -> &TraceHeader {
         &self.header
     }

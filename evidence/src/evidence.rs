@@ -51,7 +51,7 @@ pub struct Evidence {
 
     /// Names of segments. No verdict uses them.
     pub(crate) journals: Journals,
-    /// Records were lost, which may be why an observation is missing.
+    /// `true` if records were lost, which can explain a missing observation.
     pub(crate) is_lossy: bool,
 }
 
@@ -128,7 +128,7 @@ impl Evidence {
             }
             None => self.apply_or_wait(observed),
         }
-        // The call may be the one that others wait for, and those again.
+        // Waiting calls can depend on this call, and further ones on those.
         self.apply_ready();
         while let Some(call) = self.pipes.next_expired(now_ns) {
             self.apply(&call);
@@ -143,7 +143,7 @@ impl Evidence {
         self.observations.recycle(observations);
     }
 
-    /// Processes the end of a traced connection: what was not observed by now never will be.
+    /// Processes the end of a traced connection. Bytes that no probe has observed stay unobserved.
     pub fn connection_closed(&mut self, closed: &ConnectionClosed) {
         let outcome = Outcome::Unknown(self.reason_not_observed());
         for sent in self.sockets.close(closed.pair) {

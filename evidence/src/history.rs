@@ -6,11 +6,11 @@ use crate::collections::fast_map::FastMap;
 use crate::decode::endpoints::EndpointId;
 use crate::sender::Sender;
 
-/// What one hop did to bytes. *Moved* requires identity or DMA, *copied* a witness; the rest is
+/// Outcome of one hop for bytes. *Moved* requires identity or DMA, *copied* a witness; the rest is
 /// *unknown*.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum Outcome {
-    /// The same page was observed before and after.
+    /// Identity: one page was observed at the stations before and after the hop.
     Identity,
     /// A device read or wrote the page itself.
     Dma,
@@ -217,7 +217,7 @@ mod tests {
             history = histories.with(history, hop);
         }
         assert!(histories.all.len() <= MAX_HISTORIES + 2);
-        // The latest history may have started anew, but never without an unknown hop.
+        // A restarted history must contain an unknown hop.
         assert!(matches!(histories.outcome(history), Outcome::Unknown(_)));
     }
 }

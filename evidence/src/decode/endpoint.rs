@@ -1,8 +1,8 @@
 //! The endpoints of a call, decoded from the wire record.
 //!
-//! `EndpointState` has one layout for every kind of endpoint, so its members `before`, `after`,
-//! `extra` and `size` mean something else for each kind. This module decides once what they mean.
-//! The engine sees the variants of [`Endpoint`], whose members have names and units.
+//! `EndpointState` has one layout for every kind of endpoint, so the meaning of its members
+//! `before`, `after`, `extra` and `size` depends on the kind. Only this module interprets them. The
+//! rest of the engine uses the variants of [`Endpoint`], whose members have names and units.
 
 use zctrace_records::{EndpointState, SocketPair, endpoint_kind};
 

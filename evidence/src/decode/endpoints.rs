@@ -1,4 +1,4 @@
-//! Endpoints of all calls, numbered, with the names that people give them.
+//! Table of all endpoints with their numbers and names.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,11 +23,11 @@ impl EndpointId {
 /// Major device numbers of terminals: 4 consoles and serial lines, 5 `/dev/tty`, 136 to 143
 /// pseudo-terminals.
 const TERMINALS: [std::ops::RangeInclusive<u32>; 2] = [4..=5, 136..=143];
-/// Endpoints that are kept apart. A server has millions of sockets; those beyond are one endpoint
-/// per kind.
+/// Maximum number of distinct endpoints. A server has millions of sockets; further ones share one
+/// endpoint per kind.
 const MAX_ENDPOINTS: usize = 100_000;
 
-/// What distinguishes an endpoint from all others, and what a report says of it.
+/// Identity of an endpoint: kind, key and the details that a report shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct EndpointIdentity {
     /// One of [`endpoint_kind`].
@@ -355,7 +355,7 @@ mod tests {
         ends.name(&named(&["/", "video", "a.bin"], 2));
         let id = ends.of(&file(7));
         assert_eq!(ends.report(id).name, "/srv/video/a.bin");
-        // The first name stays: a later rename does not change what was observed.
+        // The first name stays, because a later rename does not change the observed file.
         ends.name(&named(&["/", "other"], 2));
         assert_eq!(ends.report(id).name, "/srv/video/a.bin");
     }

@@ -51,8 +51,8 @@ pub(crate) enum Owner {
     File { mapping: u64, position: u64 },
     /// Anonymous memory of a process: address of the first byte.
     Anonymous { address: u64 },
-    /// The kernel, or no owner any more because the page was truncated from its file. `position` is
-    /// what its index says; a truncated page keeps the index (mm/filemap.c: `page_cache_delete()`).
+    /// The kernel, or no owner because the page was truncated from its file. `position` is computed
+    /// from the index, which a truncated page keeps (mm/filemap.c: `page_cache_delete()`).
     Kernel { position: u64 },
     /// The program did not read the owner, so it is no evidence of anything.
     NotRead,

@@ -3,7 +3,7 @@
 //! Equal sums over one part of a stream show that packets carried the pages that calls sent, each
 //! at its position (see [`zctrace_records::mix`]). Sums are compared at positions where both are
 //! known: at checkpoints, and where both are at rest. The bytes between two such positions get one
-//! verdict: all of them moved, or nothing is known of any.
+//! verdict: all of them moved, or all are unknown.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,26 +15,26 @@ use zctrace_records::{
 use crate::collections::fast_map::FastMap;
 use crate::sender::EdgeKey;
 
-/// Connections that are followed at the same time.
+/// Maximum number of connections that are followed at the same time.
 const MAX_CONNECTIONS: usize = 65_536;
 /// Positions of one connection at which a sum is kept until the other sum is known. With one
 /// position per MiB this exceeds every send buffer by far (`tcp_wmem`).
 const MAX_SUMS: usize = 4096;
-/// Spans of one connection that wait for a verdict.
+/// Maximum number of spans of one connection that wait for a verdict.
 const MAX_PENDING_SPANS: usize = 16_384;
 
-/// What is known of bytes that were sent.
+/// Verdict about bytes that were sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Finding {
     /// The sums are equal, so packets carried these pages.
     Equal,
     /// The call copies from the program's memory by contract.
     FromMemory,
-    /// Nothing is known, for this reason.
+    /// Unknown, with this reason.
     Unknown(Reason),
 }
 
-/// Bytes that were sent, and what is known of them.
+/// Bytes that were sent, with their verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DigestVerdict {
     pub(crate) edge: EdgeKey,
@@ -163,7 +163,7 @@ impl Digests {
         rows.any(|(row, _)| row.transmitted.position < row.sent.position)
     }
 
-    /// Starts counting comparisons anew. Waiting spans and sums stay.
+    /// Resets the counts of comparisons. Waiting spans and sums stay.
     pub(crate) fn reset(&mut self) {
         (self.compared, self.equal) = (0, 0);
     }
@@ -426,7 +426,7 @@ mod tests {
     }
 
     proptest! {
-        /// However calls and packets cut the bytes, all of them moved.
+        /// All bytes are moved, for every division into calls and packets.
         #[test]
         fn cuts_make_no_difference(
             len in 1_u64..3_500_000,
@@ -470,8 +470,7 @@ mod tests {
             prop_assert_eq!(told(&mut Digests::new(false), &all), (len - unknown, unknown));
         }
 
-        /// With records lost, only bytes that moved are reported as moved, and no byte is reported
-        /// twice.
+        /// With lost records, only moved bytes are reported as moved, and no byte is reported twice.
         #[test]
         fn loss_makes_nothing_moved_that_was_not(
             lost in prop::collection::vec(any::<bool>(), 16),

@@ -1,6 +1,6 @@
-//! Zero-copy completions: what the kernel reported of sends with `MSG_ZEROCOPY` or `SEND_ZC`.
+//! Zero-copy completions: the kernel's notifications about sends with `MSG_ZEROCOPY` or `SEND_ZC`.
 //!
-//! They are counted and never used for a verdict.
+//! Completions are counted and never used for a verdict.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use crate::decode::endpoints::{EndpointId, Endpoints};
 use crate::decode::process_names::ProcessNames;
 use zctrace_report::{CompletionSource, Report, ZerocopySummary};
 
-/// Rows that are kept apart. Completions beyond are counted by process only.
+/// Maximum number of distinct rows. Further completions are counted by process only.
 const MAX_ROWS: usize = 16_384;
 /// Rows of a report.
 const MAX_LISTED: usize = 200;
@@ -79,7 +79,7 @@ impl ZerocopyCompletions {
         }
     }
 
-    /// Starts anew. Completions that were counted are not counted again.
+    /// Removes all rows. Completions that were counted are not counted again.
     pub(crate) fn reset(&mut self) {
         self.sums.clear();
     }

@@ -1,7 +1,7 @@
 //! Peeks at parts of files, as programs report them.
 //!
-//! A peek of a file segment reads the file, and no call on a pipe can be joined with it. So it
-//! rests on the program's journal alone, and is listed as a peek only.
+//! A peek of a file segment reads the file, and no call on a pipe can be joined with the peek. Only
+//! the program's journal shows it, so it is listed as a peek and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use zctrace_report::{self as report, Peek};
 /// Rows of one process and account.
 const MAX_ROWS: usize = 4096;
 
-/// What distinguishes rows: call site, API call and reason.
+/// Key of a row: call site, API call and reason.
 type Line = (u8, u8, Option<LibraryReason>);
 
 /// Peeks of one process and account.

@@ -13,7 +13,7 @@ use zctrace_report::{self as report, JournalAgreement, NotCovered, Peek, Segment
 /// Segment numbers that a certificate lists.
 const IDS: usize = 64;
 
-/// What distinguishes peeks: process, call site, API call and reason.
+/// Key of a row of peeks: process, call site, API call and reason.
 type Line = (u32, u8, u8, Option<LibraryReason>);
 
 /// The flow that each segment was delivered with, by process and segment; `None` if there are

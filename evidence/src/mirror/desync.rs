@@ -2,7 +2,7 @@
 
 use zctrace_report::{NotCovered, Report};
 
-/// Why a mirror no longer matches the kernel's ring.
+/// Reason why a mirror no longer matches the kernel's ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DesyncCause {
     /// A call observed another inode, ring address or size: the pipe was resized, or its memory

@@ -39,7 +39,7 @@ impl MirrorSlot {
     }
 }
 
-/// Whether a call can be applied to a mirror now.
+/// Readiness of a call for being applied to a mirror.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Readiness {
     /// The call is the next one.
@@ -62,7 +62,7 @@ pub(crate) struct PipeMirror {
     /// Length of `spans`, in bytes.
     bytes: u64,
     pub(super) tail: u32,
-    /// The content is known.
+    /// `true` if the content is known.
     is_synced: bool,
     /// Epoch of pipe positions; 0 if none was assigned since the last resync.
     epoch: u32,
@@ -335,7 +335,7 @@ impl PipeMirror {
         // took a part before.
         let rest_agrees = match self.slots.front().map(|slot| slot.len) {
             Some(rest) if !state.exit.is_empty() => rest == state.exit.tail_len,
-            // The kernel had nothing left: the rest was pushed afterwards, and its record came
+            // The kernel had no bytes left: the rest was pushed afterwards, and its record arrived
             // first.
             Some(_) => missing == Some(0),
             None => true,

@@ -94,11 +94,11 @@ fn tails(mut end: PipeState, before: u64, after: u64) -> PipeState {
 
 #[test]
 fn an_unobserved_consumer_desyncs_the_mirror() {
-    // It took 10 of the first 100 bytes, so that 90 are left at the entry.
+    // An unobserved consumer took 10 of the first 100 bytes, so that 90 are left at the entry.
     let mut pipes = Pipes::default();
     put(&mut pipes, 0, 1000, 100);
     assert!(take(&mut pipes, &tails(end((1, 0), (1, 0)), 90, 60), 30, &[]).is_err());
-    // It did so while this consumer slept, so that too few are left at the exit.
+    // An unobserved consumer ran while this one slept, so that too few are left at the exit.
     let mut pipes = Pipes::default();
     put(&mut pipes, 0, 1000, 100);
     assert!(take(&mut pipes, &tails(end((1, 0), (1, 0)), 100, 60), 30, &[]).is_err());
@@ -143,7 +143,7 @@ fn another_page_than_the_pushed_one_desyncs_the_mirror() {
         desyncs(&pipes),
         ["the content of a pipe (once, 100 bytes): a consumer that was not observed used it"]
     );
-    // Until a producer observes the ring empty.
+    // The mirror stays desynced until a producer observes the ring empty.
     assert_eq!(push_readiness(&mut pipes, &end((5, 4), (6, 4))), Readiness::Ready);
     assert!(put_in(&mut pipes, &end((5, 4), (6, 4)), &[slot(0, 1)]).is_err());
     assert_eq!(push_readiness(&mut pipes, &end((6, 6), (7, 6))), Readiness::Ready);
@@ -162,7 +162,7 @@ fn slots_pushed_after_a_pop_do_not_belong_to_it() {
         100
     );
     assert_eq!(known_bytes(&pipes).unwrap(), 100);
-    // Nor can a part of it have been taken then.
+    // A part of the second slot cannot have been taken then either.
     let part = tails(end((1, 1), (1, 1)), 0, 0);
     assert!(take(&mut pipes, &part, 10, &[]).is_err());
 }
@@ -198,7 +198,8 @@ fn a_producer_that_observes_the_ring_empty_resyncs_it() {
     let mut pipes = Pipes::default();
     put(&mut pipes, 0, 1000, 100);
     pipes.desync(0, DesyncCause::Overlap);
-    // The push that it slept for may have been received and dropped before.
+    // A consumer that slept on an empty ring does not resync the mirror: the record of the push
+    // that woke it may already have been received and dropped.
     assert_eq!(pop_readiness(&mut pipes, &end((1, 1), (2, 2)), 100), Readiness::Ready);
     assert!(known_bytes(&pipes).is_none());
     assert_eq!(push_readiness(&mut pipes, &end((2, 1), (3, 1))), Readiness::Ready);
@@ -223,7 +224,7 @@ fn a_pop_of_more_or_fewer_bytes_desyncs_the_mirror() {
             "{len}"
         );
     }
-    // All of a slot without releasing it.
+    // A consumer that takes all bytes of a slot must release the slot.
     let mut pipes = Pipes::default();
     put(&mut pipes, 0, 1000, 100);
     assert!(take(&mut pipes, &tails(end((1, 0), (1, 0)), 100, 0), 100, &[]).is_err());

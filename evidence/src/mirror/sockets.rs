@@ -92,7 +92,7 @@ impl Sockets {
         let mut position = stream.bytes.position(packet.sequence);
         let end = position + packet.payload.len;
         for run in packet.payload.observations(ops) {
-            // A packet that claims more page bytes than payload is not believed beyond its payload.
+            // If a packet declares more page bytes than payload, the excess is ignored.
             let run = Observation {
                 len: run.len.min(end.saturating_sub(position)),
                 ..run

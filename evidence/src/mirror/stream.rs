@@ -412,8 +412,8 @@ mod tests {
     }
 
     proptest! {
-        /// However calls and packets are cut, repeated and reordered: every byte is matched once,
-        /// with itself.
+        /// Every byte is matched exactly once and with itself, for every division, repetition and
+        /// order of calls and packets.
         #[test]
         fn every_byte_is_matched_once_with_itself(
             calls in prop::collection::vec(1_u64..50, 1..20),

@@ -133,7 +133,7 @@ fn records(ops: Vec<Op>) -> Vec<Record> {
     kernel.records
 }
 
-/// What a lying program does to its journal.
+/// Falsification of a journal by its program.
 #[derive(Clone, Debug)]
 enum Lie {
     Time(u64),

@@ -164,10 +164,10 @@ impl PipeClassifier {
 /// UNIX messages that were consumed inside a call.
 struct UnixMessages {
     observations: Vec<Observation>,
-    /// Where the sender put the bytes, as far as that is known: distance from the call's first
-    /// byte, length and location.
+    /// Known locations where the sender put the bytes: distance from the call's first byte, length
+    /// and location.
     sent: Vec<(u64, u64, Location)>,
-    /// The messages hold as many bytes as the call read.
+    /// `true` if the messages hold as many bytes as the call read.
     is_complete: bool,
 }
 
@@ -213,7 +213,8 @@ impl UnixMessages {
         if seen.slot_kind == SlotKind::Zero {
             return Outcome::Zero;
         }
-        // The same bytes of the same page in a message that was consumed inside this call.
+        // Identity requires these bytes of this page in a message that was consumed inside the
+        // call.
         let contains = |message: &Observation| {
             message
                 .start
