@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_edge_is_the_verdict_and_a_copy_is_worse_than_a_doubt() {
+    fn worst_hop_is_the_verdict_and_copied_is_worse_than_unknown() {
         let mut histories = Histories::new();
         let one = histories.with(Histories::START, hop(Outcome::Identity));
         assert_eq!(histories.outcome(one), Outcome::Identity);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_on_the_way_is_not_moved() {
+    fn history_without_hops_is_not_moved() {
         assert_eq!(
             Histories::new().outcome(Histories::START),
             Outcome::Unknown(Reason::NotObserved)
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_way_ends_in_a_doubt_and_never_in_moved() {
+    fn endless_path_becomes_unknown_and_never_moved() {
         let mut histories = Histories::new();
         let mut history = Histories::START;
         for n in 0..200_000_u32 {

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_knows_where_it_starts() {
+    fn split_span_has_its_own_position_and_location() {
         let (head, rest) = span(100, 7).split(40);
         assert_eq!((head.len, head.position), (40, 7));
         assert_eq!(
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_neither_loses_nor_doubles_a_byte() {
+    fn cursor_neither_loses_nor_duplicates_bytes() {
         let spans = [span(10, 0), span(5, 10), span(20, 15)];
         let mut rest = SpanCursor::new(&spans);
         let take = |rest: &mut SpanCursor<'_>, len| {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_touches_the_pages_it_lies_in() {
+    fn range_touches_the_pages_that_contain_it() {
         assert_eq!(pages(0, 0), 0);
         assert_eq!(pages(0, 4096), 1);
         assert_eq!(pages(1, 4096), 2);

@@ -97,7 +97,7 @@ mod tests {
     };
 
     #[test]
-    fn a_page_of_the_file_at_the_right_place_is_identity() {
+    fn page_of_the_file_at_its_position_is_identity() {
         assert_eq!(classify(FILE, &seen(page())), Outcome::Identity);
         assert_eq!(classify(FILE.plus(7), &seen(page()).part(7, 3)), Outcome::Identity);
         // Under an overlay the page belongs to the real file.
@@ -114,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_the_file_at_another_place_proves_nothing() {
+    fn page_of_the_file_at_another_position_proves_nothing() {
         for wrong in [PageRange { index: 4, ..page() }, PageRange { offset: 101, ..page() }] {
             assert!(matches!(classify(FILE, &seen(wrong)), Outcome::Unknown(_)));
         }
     }
 
     #[test]
-    fn a_page_of_nobody_is_a_copy_unless_it_was_cut_off_the_file() {
+    fn kernel_owned_page_is_a_copy_unless_it_was_truncated_from_the_file() {
         let nobody = PageRange {
             mapping: 0,
             index: 0,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_nobody_asked_of_is_known_by_its_place_alone() {
+    fn page_whose_owner_was_not_read_is_identified_by_its_address_only() {
         let untold = seen(PageRange {
             mapping: zctrace_records::MAPPING_NOT_READ,
             index: 0,
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_memory_is_known_by_its_address_or_by_the_slots_kind() {
+    fn memory_is_identified_by_its_address_or_by_the_kind_of_slot() {
         let anonymous = PageRange {
             mapping: 0x1001,
             ..page()
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_page_is_there_or_another_is() {
+    fn known_page_is_identity_and_another_page_is_a_copy() {
         let at = start_of(&page()).unwrap();
         assert_eq!(classify(Location::Page(at), &seen(page())), Outcome::Identity);
         assert_eq!(
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emptied_slot_tells_its_range_from_its_end() {
+    fn range_of_an_emptied_slot_follows_from_its_end() {
         // 50 bytes were taken from the front, and the end stayed.
         let drained = PageRange {
             offset: 150,

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_that_touch_are_one() {
+    fn adjacent_ranges_are_joined() {
         let mut all = RangeSet::default();
         for (start, len) in [(0, 10), (20, 10), (10, 10), (5, 3)] {
             all.add(start, len);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_a_set_is_counted() {
+    fn set_counts_the_bytes_it_contains() {
         let mut some = RangeSet::default();
         some.add(10, 10);
         some.add(30, 10);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_of_too_many_stretches_says_nothing() {
+    fn set_of_too_many_ranges_contains_nothing() {
         let mut many = RangeSet::default();
         (0..=MAX_RANGES as u64).for_each(|at| many.add(at * 10, 1));
         let mut one = RangeSet::default();

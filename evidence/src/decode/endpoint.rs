@@ -224,7 +224,7 @@ mod tests {
     };
 
     #[test]
-    fn a_pipes_words_become_counters_and_lengths() {
+    fn pipe_state_is_decoded_to_counters_and_lengths() {
         let endpoint = Endpoint::of(
             &EndpointState {
                 kind: endpoint_kind::PIPE,
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_open_flags_and_the_device_number_decide_the_variant() {
+    fn open_flags_and_device_number_select_the_variant() {
         let of = |kind, f_flags, size| {
             Endpoint::of(
                 &EndpointState {

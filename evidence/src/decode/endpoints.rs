@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_goes_from_the_mount_to_the_last_component() {
+    fn path_consists_of_the_mount_point_and_all_components() {
         let mut ends = Endpoints::new(HashMap::from([((254 << 20) | 1, "/srv".to_owned())]));
         ends.name(&named(&["/", "video", "a.bin"], 2));
         let id = ends.of(&file(7));
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_says_so() {
+    fn truncated_name_is_marked() {
         let mut ends = Endpoints::new(HashMap::default());
         ends.name(&named(&["deep", "a.bin"], 1));
         let id = ends.of(&file(7));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_opened_in_two_ways_is_two_ends() {
+    fn file_opened_with_and_without_o_direct_is_two_endpoints() {
         let mut ends = Endpoints::new(HashMap::default());
         let buffered = ends.of(&file(7));
         let direct = ends.of(&EndpointState {
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_was_not_direct() {
+    fn counted_calls_belong_to_the_endpoint_without_o_direct() {
         let mut ends = Endpoints::new(HashMap::default());
         let kind = |ends: &Endpoints| ends.counted(7, file(7).dev, endpoint_kind::FILE).map(|end| end.kind);
         assert_eq!(kind(&ends), None);
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_bounded() {
+    fn number_of_endpoints_is_bounded() {
         let mut ends = Endpoints::new(HashMap::default());
         let last = (0..MAX_ENDPOINTS as u64 + 10)
             .map(|ino| ends.of(&file(ino + 1)))

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbors_in_the_map_are_neighbors_in_memory() {
+    fn adjacent_struct_pages_are_adjacent_in_memory() {
         let piece = |page: u64, offset| PageRange {
             page: 0xffff_ea00_0000_0000 + page * 64,
             offset,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_low_bits_of_the_mapping_tell_the_owner() {
+    fn low_bits_of_the_mapping_select_the_owner() {
         let of = |mapping| {
             owner_of(&PageRange {
                 mapping,

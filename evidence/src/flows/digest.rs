@@ -428,7 +428,7 @@ mod tests {
     proptest! {
         /// All bytes are moved, for every division into calls and packets.
         #[test]
-        fn cuts_make_no_difference(
+        fn division_into_calls_and_packets_does_not_matter(
             len in 1_u64..3_500_000,
             calls in prop::collection::vec(1_u64..200_000, 1..8),
             packets in prop::collection::vec(1_u64..70_000, 1..8),
@@ -440,7 +440,7 @@ mod tests {
         /// One page was replaced, or two exchanged their positions: their MiB is not moved, all
         /// others are.
         #[test]
-        fn another_page_makes_its_megabyte_unknown(
+        fn replaced_page_makes_its_mebibyte_unknown(
             megabytes in 2_u64..4,
             page in 0_u64..512,
             with in prop::option::of(0_u64..512),
@@ -472,7 +472,7 @@ mod tests {
 
         /// With lost records, only moved bytes are reported as moved, and no byte is reported twice.
         #[test]
-        fn loss_makes_nothing_moved_that_was_not(
+        fn lost_records_cause_no_false_moved(
             lost in prop::collection::vec(any::<bool>(), 16),
             wrong in any::<bool>(),
         ) {
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_was_watched_from_its_middle_on_is_judged_from_the_first_checkpoint_on() {
+    fn connection_traced_from_its_middle_is_judged_from_the_first_checkpoint() {
         let len = 3 << 20;
         let mut all = records(len, &[65_536], &[16_384], &place);
         for record in &mut all {
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_told_as_that_and_stays() {
+    fn bytes_in_flight_are_reported_as_such_and_stay_in_flight() {
         let mut digests = Digests::new(false);
         let mut handed = start();
         add(&mut handed, Some(place(0)), 4096);
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_at_the_same_address_is_another_one() {
+    fn new_socket_at_a_reused_address_is_distinguished() {
         let mut digests = Digests::new(false);
         let all = records(4096, &[4096], &[4096], &place);
         assert_eq!(told(&mut digests, &all), (4096, 0));

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_that_was_joined_is_counted_by_its_own_word() {
+    fn merged_completion_counts_each_send_once() {
         // 3 and 4 were merged into the completion of 0 to 2, which then reports all five.
         let joined = told(3, 4, completion_flag::COPIED);
         let head = told(0, 4, 0);
@@ -159,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_go_round_and_nonsense_is_left_out() {
+    fn send_numbers_wrap_and_invalid_ranges_are_ignored() {
         assert_eq!(sums(&[told(u32::MAX - 1, 1, completion_flag::COPIED)]), (4, 4));
         assert_eq!(sums(&[told(5, 4, completion_flag::COPIED)]), (0, 0));
     }
 
     #[test]
-    fn what_io_uring_tells_is_one_send_each() {
+    fn io_uring_completion_counts_as_one_send() {
         let mut one = told(0, 0, completion_flag::NO_USAGE_REPORT);
         one.source = completion_source::IO_URING;
         let mut completions = ZerocopyCompletions::default();

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_join_whether_they_came_in_order_or_not() {
+    fn ranges_are_joined_in_any_order_of_arrival() {
         let pipe_position = |epoch, offset| PipePosition { epoch, offset };
         let mut all = PipePositionSet::default();
         for (place, len) in [

@@ -93,7 +93,7 @@ fn tails(mut end: PipeState, before: u64, after: u64) -> PipeState {
 }
 
 #[test]
-fn an_unobserved_consumer_desyncs_the_mirror() {
+fn unobserved_consumer_desyncs_the_mirror() {
     // An unobserved consumer took 10 of the first 100 bytes, so that 90 are left at the entry.
     let mut pipes = Pipes::default();
     put(&mut pipes, 0, 1000, 100);
@@ -126,7 +126,7 @@ fn pushed_bytes_are_popped_in_order_and_in_parts() {
 }
 
 #[test]
-fn another_page_than_the_pushed_one_desyncs_the_mirror() {
+fn page_other_than_the_pushed_one_desyncs_the_mirror() {
     let mut pipes = Pipes::default();
     put(&mut pipes, 0, 1000, 100);
     assert!(

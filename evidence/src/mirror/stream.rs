@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_call_has_claimed_is_kept_while_there_is_room() {
+    fn unclaimed_observations_are_kept_while_there_is_space() {
         let many = 3 * MAX_KEPT as u64;
         let all = |room| {
             let mut stream = Stream::<()>::default();
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn places_come_from_what_was_seen_and_else_from_what_was_given() {
+    fn locations_come_from_observations_or_else_from_the_sent_spans() {
         let mut stream = Stream::<()>::default();
         give(&mut stream, 100, span(5000, 50)).unwrap();
         stream.record_packet(110, run(5010, 20));
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn two_calls_cannot_give_the_same_bytes() {
+    fn two_calls_cannot_send_the_same_position() {
         let mut stream = Stream::<()>::default();
         assert!(give(&mut stream, 100, span(0, 50)).is_some());
         assert!(give(&mut stream, 149, span(0, 50)).is_none());

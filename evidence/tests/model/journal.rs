@@ -198,7 +198,7 @@ fn tell(lie: &Lie, all: &mut Vec<JournalEvent>) {
 
 /// A peek without a pipe is listed, and changes no flow, verdict or agreement.
 #[test]
-fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
+fn peek_without_a_pipe_is_reported_from_the_journal_only() {
     let entry = |at, operation, thread| {
         news(EventKind::Entry(Entry {
             position: 0,
@@ -258,7 +258,7 @@ proptest! {
     /// With a true journal nothing disagrees, and every moved byte that passed a known ring has a
     /// name.
     #[test]
-    fn a_true_journal_agrees_and_names_what_moved(ops in prop::collection::vec(op(), 1..60)) {
+    fn correct_journal_agrees_and_names_the_moved_bytes(ops in prop::collection::vec(op(), 1..60)) {
         let ops = ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })).collect();
         let records = records(ops);
         let mut journal = truth(&records);
@@ -282,7 +282,7 @@ proptest! {
 
     /// No journal changes a verdict.
     #[test]
-    fn a_lying_journal_changes_no_verdict(
+    fn falsified_journal_changes_no_verdict(
         ops in prop::collection::vec(op(), 1..60),
         lies in prop::collection::vec(prop::option::weighted(0.4, lie()), 100),
     ) {

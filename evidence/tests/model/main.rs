@@ -295,7 +295,7 @@ proptest! {
 
     /// With all records in order, everything is known, and correctly.
     #[test]
-    fn what_is_seen_in_order_is_known(ops in prop::collection::vec(op(), 1..60)) {
+    fn bytes_observed_in_order_have_a_known_verdict(ops in prop::collection::vec(op(), 1..60)) {
         let mut kernel = ModelKernel::new();
         // Replacing a ring that is not empty makes its bytes unknown by design.
         run_in_order(&mut kernel, ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })));
@@ -315,7 +315,7 @@ proptest! {
 
     /// Pre-existing content of a pipe is followed from there, if everything after it is observed.
     #[test]
-    fn what_was_there_before_is_known_from_the_pipe_on(
+    fn pre_existing_bytes_of_a_pipe_are_known_from_the_pipe_on(
         before in prop::collection::vec(op(), 1..30),
         after in prop::collection::vec(op(), 1..30),
     ) {
