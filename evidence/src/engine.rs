@@ -25,7 +25,7 @@ pub struct Engine {
     evidence: Evidence,
     decoder: Decoder,
     gaps: SequenceGaps,
-    places: FastMap<SymbolRequest, Option<CallSite>>,
+    call_sites: FastMap<SymbolRequest, Option<CallSite>>,
     symbol_requests: Vec<SymbolRequest>,
     /// Losses of programs, in the order in which programs were first reported.
     losses: Vec<Losses>,
@@ -51,7 +51,7 @@ impl Engine {
             header,
             decoder: Decoder::default(),
             gaps: SequenceGaps::default(),
-            places: FastMap::default(),
+            call_sites: FastMap::default(),
             symbol_requests: Vec::new(),
             losses: Vec::new(),
             costs: Costs::default(),
@@ -93,8 +93,8 @@ impl Engine {
                 }
             }
             Input::Journal(event) => self.evidence.journal_event(event),
-            Input::Symbol(request, place) => {
-                self.places.insert(request, place.cloned());
+            Input::Symbol(request, call_site) => {
+                self.call_sites.insert(request, call_site.cloned());
             }
             Input::Costs(costs) => self.costs = costs,
             Input::Time(now_ns) => self.now_ns = now_ns,
@@ -161,8 +161,8 @@ impl Engine {
 
     /// Adds a symbol request unless it was made before.
     fn ask(&mut self, request: SymbolRequest) {
-        if self.places.len() < MAX_PLACES && !self.places.contains_key(&request) {
-            self.places.insert(request, None);
+        if self.call_sites.len() < MAX_PLACES && !self.call_sites.contains_key(&request) {
+            self.call_sites.insert(request, None);
             self.symbol_requests.push(request);
         }
     }
@@ -244,7 +244,7 @@ impl Engine {
         report.pipe_limits = self.header.pipe_limits;
         report.overhead.per_syscall_ns = self.header.per_syscall_ns;
         self.evidence.fill(&mut report, &|tgid, user_ip| {
-            self.places.get(&SymbolRequest { tgid, user_ip }).cloned().flatten()
+            self.call_sites.get(&SymbolRequest { tgid, user_ip }).cloned().flatten()
         });
         if report.loss.any() {
             let touched = |flow: &&report::Flow| {

@@ -59,7 +59,7 @@ pub struct Evidence {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// Spans that a call took from its source.
-    taken: Vec<Span>,
+    source_spans: Vec<Span>,
     /// Slots that a call pushes, and the spans in them.
     pub(crate) slots: Vec<MirrorSlot>,
     pub(crate) pushed: Vec<Span>,
@@ -248,12 +248,12 @@ impl Evidence {
             call_id: call.call_id,
             stream: 0,
         };
-        let mut spans = std::mem::take(&mut self.scratch.taken);
+        let mut spans = std::mem::take(&mut self.scratch.source_spans);
         self.resolve_source(call, &edge, &mut spans);
         debug_assert_eq!(total(&spans), call.bytes);
         self.deliver(call, &spans, by);
         spans.clear();
-        self.scratch.taken = spans;
+        self.scratch.source_spans = spans;
         self.pipes.observe_usage(call);
     }
 

@@ -178,9 +178,9 @@ mod tests {
         let spans = [span(10, 0), span(5, 10), span(20, 15)];
         let mut rest = SpanCursor::new(&spans);
         let take = |rest: &mut SpanCursor<'_>, len| {
-            let mut taken = Vec::new();
-            rest.take(len, |span| taken.push((span.position, span.len)));
-            taken
+            let mut popped = Vec::new();
+            rest.take(len, |span| popped.push((span.position, span.len)));
+            popped
         };
         assert_eq!(take(&mut rest, 12), [(0, 10), (10, 2)]);
         assert_eq!(rest.first().unwrap().position, 12);

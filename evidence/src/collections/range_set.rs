@@ -89,9 +89,9 @@ mod tests {
 
     #[test]
     fn set_counts_the_bytes_it_contains() {
-        let mut some = RangeSet::default();
-        some.add(10, 10);
-        some.add(30, 10);
+        let mut set = RangeSet::default();
+        set.add(10, 10);
+        set.add(30, 10);
         for (start, len, there) in [
             (0, 10, 0),
             (0, 11, 1),
@@ -100,7 +100,7 @@ mod tests {
             (12, 3, 3),
             (20, 10, 0),
         ] {
-            assert_eq!(some.covered(start, len), there, "{start} {len}");
+            assert_eq!(set.covered(start, len), there, "{start} {len}");
         }
     }
 

@@ -62,10 +62,10 @@ impl ExcludedCalls {
             ),
             ("splice, tee, vmsplice and sendfile of 32-bit programs", self.compat),
         ];
-        for (what, calls) in rows {
+        for (operation, calls) in rows {
             if calls > 0 {
                 report.coverage.not_covered.push(NotCovered {
-                    operation: what.to_owned(),
+                    operation: operation.to_owned(),
                     calls: Some(calls),
                     bytes: None,
                 });

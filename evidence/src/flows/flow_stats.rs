@@ -157,13 +157,13 @@ impl FlowStats {
         // The example that is first at the origin, so that a report does not depend on the order of
         // sums.
         self.example = [self.example, more.example].into_iter().flatten().min();
-        for (mine, theirs) in [
+        for (own, added) in [
             (&mut self.consumed, &more.consumed),
             (&mut self.produced, &more.produced),
         ] {
-            if theirs.0 != 0 {
-                mine.0 = theirs.0;
-                mine.1.merge(&theirs.1);
+            if added.0 != 0 {
+                own.0 = added.0;
+                own.1.merge(&added.1);
             }
         }
     }

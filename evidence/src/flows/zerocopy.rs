@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use zctrace_records::{EndpointState, RecordHeader};
 
-    fn told(first: u32, last: u32, flags: u32) -> ZerocopyCompletion {
+    fn completion(first: u32, last: u32, flags: u32) -> ZerocopyCompletion {
         ZerocopyCompletion {
             header: RecordHeader {
                 sequence: 0,
@@ -151,22 +151,25 @@ mod tests {
     #[test]
     fn merged_completion_counts_each_send_once() {
         // 3 and 4 were merged into the completion of 0 to 2, which then reports all five.
-        let joined = told(3, 4, completion_flag::COPIED);
-        let head = told(0, 4, 0);
+        let joined = completion(3, 4, completion_flag::COPIED);
+        let head = completion(0, 4, 0);
         assert_eq!(sums(&[joined, head]), (5, 2));
-        assert_eq!(sums(&[told(0, 2, 0), told(3, 4, completion_flag::COPIED)]), (5, 2));
+        assert_eq!(
+            sums(&[completion(0, 2, 0), completion(3, 4, completion_flag::COPIED)]),
+            (5, 2)
+        );
         assert_eq!(sums(&[head, head]), (5, 0), "nobody is told twice");
     }
 
     #[test]
     fn send_numbers_wrap_and_invalid_ranges_are_ignored() {
-        assert_eq!(sums(&[told(u32::MAX - 1, 1, completion_flag::COPIED)]), (4, 4));
-        assert_eq!(sums(&[told(5, 4, completion_flag::COPIED)]), (0, 0));
+        assert_eq!(sums(&[completion(u32::MAX - 1, 1, completion_flag::COPIED)]), (4, 4));
+        assert_eq!(sums(&[completion(5, 4, completion_flag::COPIED)]), (0, 0));
     }
 
     #[test]
     fn io_uring_completion_counts_as_one_send() {
-        let mut one = told(0, 0, completion_flag::NO_USAGE_REPORT);
+        let mut one = completion(0, 0, completion_flag::NO_USAGE_REPORT);
         one.source = completion_source::IO_URING;
         let mut completions = ZerocopyCompletions::default();
         completions.add_to(&one, None);

@@ -73,14 +73,14 @@ impl FilePeeks {
     pub(crate) fn fill(&self, report: &mut report::Report, pid: u32, journal: &ProcessJournal) {
         for row in self.rows.values() {
             let entry = &row.first;
-            let mut look = Peek::new(row.bytes, row.calls);
-            look.without_pipe = true;
-            journal.tell(&mut look, pid, entry, row.is_one_thread);
+            let mut peek = Peek::new(row.bytes, row.calls);
+            peek.without_pipe = true;
+            journal.describe_peek(&mut peek, pid, entry, row.is_one_thread);
             if let Some((from, to)) = row.range {
-                look.segment = Some(entry.segment);
-                look.range = Some((from..to).into());
+                peek.segment = Some(entry.segment);
+                peek.range = Some((from..to).into());
             }
-            report.peeks.push(look);
+            report.peeks.push(peek);
         }
         report.omitted.peeks += self.more;
     }

@@ -93,14 +93,14 @@ mod tests {
     fn ranges_are_joined_in_any_order_of_arrival() {
         let pipe_position = |epoch, offset| PipePosition { epoch, offset };
         let mut all = PipePositionSet::default();
-        for (place, len) in [
+        for (position, len) in [
             (pipe_position(1, 0), 10),
             (pipe_position(1, 10), 5),
             (pipe_position(2, 7), 1),
             (pipe_position(0, 0), 99),
             (pipe_position(1, 15), 5),
         ] {
-            all.add(place, len);
+            all.add(position, len);
         }
         assert_eq!(all.stretches(), [(1, 0, 20), (2, 7, 8)]);
         let mut more = PipePositionSet::default();

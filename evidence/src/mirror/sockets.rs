@@ -83,7 +83,7 @@ impl Sockets {
         ops: &PipeBufOps,
         each: &mut impl FnMut(&Sent<Sender>, &Observation),
     ) {
-        let room = self.runs < MAX_UNCLAIMED;
+        let has_space = self.runs < MAX_UNCLAIMED;
         let Some(stream) = self.tcp_to_send(packet.pair) else {
             return;
         };
@@ -103,7 +103,7 @@ impl Sockets {
             stream.bytes.match_packet(position, run, each);
             position += run.len;
         }
-        stream.bytes.trim(room);
+        stream.bytes.trim(has_space);
         let after = stream.bytes.len();
         self.runs = (self.runs + after).saturating_sub(before);
     }
@@ -153,7 +153,7 @@ impl Sockets {
         streams.sort_unstable_by_key(|(number, _)| *number);
         streams
             .into_iter()
-            .flat_map(|(_, bytes)| bytes.in_flight().map(|given| (given, bytes.packets)))
+            .flat_map(|(_, bytes)| bytes.in_flight().map(|sent| (sent, bytes.packets)))
     }
 
     /// Returns whether a UNIX socket was observed.
