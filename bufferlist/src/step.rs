@@ -7,7 +7,7 @@ use crate::receipt::Receipt;
 pub enum Side {
     /// The source has no bytes yet: wait until it is readable.
     Source,
-    /// No pipe is idle, and the pool was told to wait for one rather than copy
+    /// No pipe is idle, and the pool is configured to wait for one instead of copying
     /// ([`Pool::wait_when_empty`](crate::Pool::wait_when_empty)).
     Pipe,
     /// The sink accepts no bytes yet: wait until it is writable.

@@ -39,7 +39,10 @@ impl Mapped {
     }
 
     fn words(&self) -> &[AtomicU64] {
-        // SAFETY: a mapping is aligned to a page and so many words long; all access is by atomics.
+        // SAFETY: `from_raw_parts` requires (1) alignment, (2) `len / 8` words of memory that live
+        // as long as `self`, (3) no writes except through atomics. (1) A mapping starts at a page.
+        // (2) The mapping has `len` bytes and is owned by `self`. (3) Both sides access the words
+        // by atomics.
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() / 8) }
     }
 

@@ -230,7 +230,7 @@ fn transfer_without_deadline_accepts_blocking_descriptors() {
         let bytes = pattern(1 << 20, 2);
         let expected = bytes.clone();
         let writer = std::thread::spawn(move || {
-            // In pieces, so that the transfer finds the source empty again and again.
+            // Writes in parts, so that the transfer repeatedly finds the source empty.
             for piece in bytes.chunks(50_000) {
                 std::io::Write::write_all(&mut std::fs::File::from(write.try_clone().expect("dup")), piece)
                     .expect("write");

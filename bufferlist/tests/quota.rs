@@ -345,8 +345,8 @@ fn everything_works_without_spare_file_descriptors() {
     });
 }
 
-/// A pool that was told to wait waits for pipes to be returned. Where the system refuses the first
-/// pipe, none will ever be returned: bytes are copied, and nothing hangs.
+/// Test of a pool that waits for returned pipes. If the system refuses the first pipe, none is ever
+/// returned, so the transfer must copy instead of hanging.
 #[test]
 fn waiting_pool_does_not_block_when_no_pipe_is_in_use() {
     Child::new().run("waiting_pool_does_not_block_when_no_pipe_is_in_use", || {

@@ -104,8 +104,8 @@ async fn dropped_future_loses_no_bytes() {
     let mut received = Vec::new();
     let mut buffer = vec![0; 60_000];
     let mut dropped = 0;
-    // The peer does not read while it is driven, so it is dropped with bytes in flight, again and
-    // again.
+    // The peer does not read while the transfer is polled, so the future is repeatedly dropped with
+    // bytes in flight.
     let receipt = loop {
         tokio::select! {
             biased;

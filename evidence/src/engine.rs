@@ -1,8 +1,8 @@
 //! The engine of a trace: inputs in, reports out.
 //!
-//! The engine asks no kernel, clock or file. It requests what it cannot know, which code is at an
-//! address, by [`Engine::take_symbol_requests`], and the answer is an [`Input`] too. So the same
-//! inputs give the same report, live or recorded.
+//! The engine performs no I/O and reads no clock. It requests call sites of addresses by
+//! [`Engine::take_symbol_requests`], and receives each answer as an [`Input`]. So equal inputs
+//! yield equal reports, live or recorded.
 
 use std::collections::HashMap;
 
@@ -15,17 +15,17 @@ use crate::sequence_gaps::SequenceGaps;
 use zctrace_records::decode::{Decoder, RecordRef};
 use zctrace_report::{self as report, CallSite, Loss, Report, Tier};
 
-/// Call sites that are kept.
+/// Maximum number of call sites that are kept.
 const MAX_PLACES: usize = 65_536;
 
-/// Everything that is known of a trace.
+/// Engine of one trace: the evidence, and the accounting of time, loss and cost.
 #[derive(Debug)]
 pub struct Engine {
     header: TraceHeader,
     evidence: Evidence,
     decoder: Decoder,
     gaps: SequenceGaps,
-    places: FastMap<SymbolRequest, Option<CallSite>>,
+    call_sites: FastMap<SymbolRequest, Option<CallSite>>,
     symbol_requests: Vec<SymbolRequest>,
     /// Losses of programs, in the order in which programs were first reported.
     losses: Vec<Losses>,
@@ -51,7 +51,7 @@ impl Engine {
             header,
             decoder: Decoder::default(),
             gaps: SequenceGaps::default(),
-            places: FastMap::default(),
+            call_sites: FastMap::default(),
             symbol_requests: Vec::new(),
             losses: Vec::new(),
             costs: Costs::default(),
@@ -93,8 +93,8 @@ impl Engine {
                 }
             }
             Input::Journal(event) => self.evidence.journal_event(event),
-            Input::Symbol(request, place) => {
-                self.places.insert(request, place.cloned());
+            Input::Symbol(request, call_site) => {
+                self.call_sites.insert(request, call_site.cloned());
             }
             Input::Costs(costs) => self.costs = costs,
             Input::Time(now_ns) => self.now_ns = now_ns,
@@ -161,8 +161,8 @@ impl Engine {
 
     /// Adds a symbol request unless it was made before.
     fn ask(&mut self, request: SymbolRequest) {
-        if self.places.len() < MAX_PLACES && !self.places.contains_key(&request) {
-            self.places.insert(request, None);
+        if self.call_sites.len() < MAX_PLACES && !self.call_sites.contains_key(&request) {
+            self.call_sites.insert(request, None);
             self.symbol_requests.push(request);
         }
     }
@@ -232,7 +232,7 @@ impl Engine {
         loss
     }
 
-    /// Returns a report of all that is known, with at most `max_rows` rows per list.
+    /// Returns a report of the trace so far, with at most `max_rows` rows per list.
     pub fn report(&self, max_rows: usize) -> Report {
         let mut report = Report::new(Tier::T0, self.header.scope.clone());
         report.provenance.kernel_release.clone_from(&self.header.kernel);
@@ -244,7 +244,7 @@ impl Engine {
         report.pipe_limits = self.header.pipe_limits;
         report.overhead.per_syscall_ns = self.header.per_syscall_ns;
         self.evidence.fill(&mut report, &|tgid, user_ip| {
-            self.places.get(&SymbolRequest { tgid, user_ip }).cloned().flatten()
+            self.call_sites.get(&SymbolRequest { tgid, user_ip }).cloned().flatten()
         });
         if report.loss.any() {
             let touched = |flow: &&report::Flow| {
@@ -273,7 +273,7 @@ impl Engine {
         self.now_ns
     }
 
-    /// Returns what was known before the first input.
+    /// Returns the facts that were known before the first input.
     pub fn header(&self) -> &TraceHeader {
         &self.header
     }

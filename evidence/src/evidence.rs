@@ -52,7 +52,7 @@ pub struct Evidence {
 
     /// Names of segments. No verdict uses them.
     pub(crate) journals: Journals,
-    /// Records were lost, which may be why an observation is missing.
+    /// `true` if records were lost, which can explain a missing observation.
     pub(crate) is_lossy: bool,
 }
 
@@ -60,7 +60,7 @@ pub struct Evidence {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// Spans that a call took from its source.
-    taken: Vec<Span>,
+    source_spans: Vec<Span>,
     /// Slots that a call pushes, and the spans in them.
     pub(crate) slots: Vec<MirrorSlot>,
     pub(crate) pushed: Vec<Span>,
@@ -129,7 +129,7 @@ impl Evidence {
             }
             None => self.apply_or_wait(observed),
         }
-        // The call may be the one that others wait for, and those again.
+        // Waiting calls can depend on this call, and further ones on those.
         self.apply_ready();
         while let Some(call) = self.pipes.next_expired(now_ns) {
             self.apply(&call);
@@ -144,7 +144,7 @@ impl Evidence {
         self.observations.recycle(observations);
     }
 
-    /// Processes the end of a traced connection: what was not observed by now never will be.
+    /// Processes the end of a traced connection. Bytes that no probe has observed stay unobserved.
     pub fn connection_closed(&mut self, closed: &ConnectionClosed) {
         let outcome = Outcome::Unknown(self.reason_not_observed());
         // Recordings of versions without connection numbers have 0 in calls and packets.
@@ -252,12 +252,12 @@ impl Evidence {
             call_id: call.call_id,
             stream: 0,
         };
-        let mut spans = std::mem::take(&mut self.scratch.taken);
+        let mut spans = std::mem::take(&mut self.scratch.source_spans);
         self.resolve_source(call, &edge, &mut spans);
         debug_assert_eq!(total(&spans), call.bytes);
         self.deliver(call, &spans, by);
         spans.clear();
-        self.scratch.taken = spans;
+        self.scratch.source_spans = spans;
         self.pipes.observe_usage(call);
     }
 

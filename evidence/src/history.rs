@@ -6,11 +6,11 @@ use crate::collections::fast_map::FastMap;
 use crate::decode::endpoints::EndpointId;
 use crate::sender::Sender;
 
-/// What one hop did to bytes. *Moved* requires identity or DMA, *copied* a witness; the rest is
+/// Outcome of one hop for bytes. *Moved* requires identity or DMA, *copied* a witness; the rest is
 /// *unknown*.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) enum Outcome {
-    /// The same page was observed before and after.
+    /// Identity: one page was observed at the stations before and after the hop.
     Identity,
     /// A device read or wrote the page itself.
     Dma,
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_edge_is_the_verdict_and_a_copy_is_worse_than_a_doubt() {
+    fn worst_hop_is_the_verdict_and_copied_is_worse_than_unknown() {
         let mut histories = Histories::new();
         let one = histories.with(Histories::START, hop(Outcome::Identity));
         assert_eq!(histories.outcome(one), Outcome::Identity);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_on_the_way_is_not_moved() {
+    fn history_without_hops_is_not_moved() {
         assert_eq!(
             Histories::new().outcome(Histories::START),
             Outcome::Unknown(Reason::NotObserved)
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_way_ends_in_a_doubt_and_never_in_moved() {
+    fn endless_path_becomes_unknown_and_never_moved() {
         let mut histories = Histories::new();
         let mut history = Histories::START;
         for n in 0..200_000_u32 {
@@ -222,7 +222,7 @@ mod tests {
             history = histories.with(history, hop);
         }
         assert!(histories.all.len() <= MAX_HISTORIES + 2);
-        // The latest history may have started anew, but never without an unknown hop.
+        // A restarted history must contain an unknown hop.
         assert!(matches!(histories.outcome(history), Outcome::Unknown(_)));
     }
 }

@@ -1,8 +1,8 @@
 //! Inputs of an [`Engine`](super::Engine): everything that a report is made of.
 //!
 //! A live trace collects them from the kernel, from `/proc` and from its clock; a recording
-//! contains them. Everything in a report must arrive this way, because a recording could not
-//! reproduce what the engine looked up by itself.
+//! contains them. Everything in a report must arrive as an input, because a recording cannot
+//! reproduce values that the engine reads elsewhere.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub struct TraceHeader {
     pub object: String,
     /// When tracing began, in milliseconds since 1970.
     pub started_unix_ms: Option<u64>,
-    /// Whose calls are traced.
+    /// Scope: processes whose calls are traced.
     pub scope: Scope,
     /// Facts that can be observed.
     pub coverage: Coverage,

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_knows_where_it_starts() {
+    fn split_span_has_its_own_position_and_location() {
         let (head, rest) = span(100, 7).split(40);
         assert_eq!((head.len, head.position), (40, 7));
         assert_eq!(
@@ -196,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn taking_neither_loses_nor_doubles_a_byte() {
+    fn cursor_neither_loses_nor_duplicates_bytes() {
         let spans = [span(10, 0), span(5, 10), span(20, 15)];
         let mut rest = SpanCursor::new(&spans);
         let take = |rest: &mut SpanCursor<'_>, len| {
-            let mut taken = Vec::new();
-            rest.take(len, |span| taken.push((span.position, span.len)));
-            taken
+            let mut popped = Vec::new();
+            rest.take(len, |span| popped.push((span.position, span.len)));
+            popped
         };
         assert_eq!(take(&mut rest, 12), [(0, 10), (10, 2)]);
         assert_eq!(rest.first().unwrap().position, 12);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_touches_the_pages_it_lies_in() {
+    fn range_touches_the_pages_that_contain_it() {
         assert_eq!(pages(0, 0), 0);
         assert_eq!(pages(0, 4096), 1);
         assert_eq!(pages(1, 4096), 2);

@@ -1,7 +1,7 @@
 //! JSON form of the coverage in the header of a recording.
 //!
-//! The member names and words are those of format version 1.0. They are independent of those of a report, so that renaming
-//! a member there leaves old recordings readable.
+//! The member names and words are those of format version 1.0. They are independent of those of a
+//! report, so that old recordings stay readable when a member of the report is renamed.
 
 use serde::{Deserialize, Serialize};
 use zctrace_report::{Coverage, Fact, FactStatus, NotCovered, Tier};

@@ -1,37 +1,37 @@
-//! What can be wrong with a recording, and what is said of it.
+//! Errors of opening and writing recordings, and the truncation of a damaged one.
 
 use std::{fmt, io};
 
-/// Why a file cannot be read as a recording at all.
+/// Reason why a file cannot be opened as a recording.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It cannot be read.
+    /// The file cannot be read.
     Io(io::Error),
-    /// It does not begin as recordings do.
+    /// The file does not start with [`MAGIC`](super::MAGIC).
     NotARecording,
-    /// It was made by a version whose recordings mean something else.
+    /// The recording has a different major version of the format.
     Version {
-        /// The version of its format.
+        /// Major version of the recording's format.
         major: u16,
-        /// Its minor part.
+        /// Minor version of the recording's format.
         minor: u16,
     },
-    /// Its head is not whole, so nothing after it means anything.
-    Head(String),
+    /// The header is damaged, so the blocks cannot be interpreted.
+    Header(String),
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::NotARecording => f.write_str("it is not a recording of zctrace"),
+            Self::NotARecording => f.write_str("not a recording of zctrace"),
             Self::Version { major, minor } => write!(
                 f,
-                "it is a recording of version {major}.{minor}, and this zctrace reads version {}",
+                "the recording has format version {major}.{minor}, and this zctrace reads version {}",
                 super::VERSION.0
             ),
-            Self::Head(why) => write!(f, "the head of the recording is damaged: {why}"),
+            Self::Header(reason) => write!(f, "the header of the recording is damaged: {reason}"),
         }
     }
 }
@@ -51,28 +51,28 @@ impl From<io::Error> for OpenError {
     }
 }
 
-/// What of a recording is not used: all from the first thing that is damaged or missing.
+/// Unused part of a recording: everything from the first damaged or missing block or frame on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// Nanoseconds since watching began at which the used part ends.
+pub struct Truncation {
+    /// Time at which the used part ends, in nanoseconds since the trace began.
     pub at_ns: u64,
-    /// The first byte that is not used.
+    /// Position in the file of the first unused byte.
     pub at_byte: u64,
-    /// How many bytes are not used; `None` if that is not known.
-    pub unused: Option<u64>,
-    /// What is wrong there.
-    pub why: String,
+    /// Number of unused bytes; `None` if the length of the file is unknown.
+    pub unused_bytes: Option<u64>,
+    /// Description of the damage.
+    pub reason: String,
 }
 
-impl fmt::Display for Cut {
+impl fmt::Display for Truncation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.at_ns as f64 / 1e9;
         write!(
             f,
             "the recording is cut short: {}; only what was recorded until {seconds:.3} s is used",
-            self.why
+            self.reason
         )?;
-        match self.unused {
+        match self.unused_bytes {
             Some(0) => Ok(()),
             Some(bytes) => write!(f, ", not the {bytes} bytes from byte {} on", self.at_byte),
             None => write!(f, ", nothing from byte {} on", self.at_byte),
@@ -80,24 +80,25 @@ impl fmt::Display for Cut {
     }
 }
 
-/// Why a recording ended before its trace did.
+/// Reason why a recording ended before its trace did.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The file cannot be written.
+    /// Writing to the file failed.
     Io(io::Error),
-    /// The file is written so slowly that even what is not records piled up.
+    /// The file is written so slowly that inputs other than records exceeded half the maximum size
+    /// of a block.
     TooSlow,
-    /// The thread that writes ended by itself.
-    Gone,
+    /// The thread that writes the file ended unexpectedly.
+    WriterGone,
 }
 
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::TooSlow => f.write_str("it is written too slowly"),
-            Self::Gone => f.write_str("the thread that writes it is gone"),
+            Self::TooSlow => f.write_str("the file is written too slowly"),
+            Self::WriterGone => f.write_str("the thread that writes the file ended unexpectedly"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How long the records are that a recording holds, and how records of another version become ours.
+//! Lengths of the records in a recording, and the conversion of records of other versions.
 //!
-//! Records are kept as the kernel's programs wrote them. Fields are only ever added to them, at the end: of a station or a row at the
-//! end of its head and of each piece. So a shorter record is one whose new fields are zero, and of a longer one the end is
-//! not known here.
+//! Records are stored as the eBPF programs wrote them. Later versions only add fields at the end of
+//! a record; in page records and page runs, at the end of the header and of each page range. So a
+//! shorter record gets zeros for its missing fields, and a longer one loses its unknown fields.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use zctrace_records::{
     RecordKind,
 };
 
-/// Lengths in bytes, in the JSON of a recording's head by name.
+/// Lengths of records and rows in bytes. The JSON of a recording's header has them by name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, usize>", into = "BTreeMap<String, usize>")]
 pub(super) struct Layout {
-    /// Records of a fixed size, in the order of [`FIXED_RECORDS`].
+    /// Lengths of records of fixed size, in the order of [`FIXED_RECORDS`].
     fixed: [usize; FIXED_RECORDS.len()],
     page_record_head: usize,
     page_range: usize,
@@ -27,9 +27,9 @@ pub(super) struct Layout {
     pub(super) digest_state: usize,
 }
 
-/// Names of version 1.0 for lengths that every recording has. They were used until the records had the names that they
-/// have now; the lengths mean the same.
-const OLD_NAMES: [(&str, &str); 9] = [
+/// Current name and name in format version 1.0 of the lengths that every recording has. The lengths
+/// have the same meaning under both names.
+const NAMES_IN_1_0: [(&str, &str); 9] = [
     ("page_record_head", "station_head"),
     ("page_range", "piece"),
     ("endpoint_name", "name"),
@@ -41,8 +41,9 @@ const OLD_NAMES: [(&str, &str); 9] = [
     ("digest_state", "sum_row"),
 ];
 
-/// Names of version 1.1, likewise, for lengths that recordings of version 1.0 do not have.
-const OLD_NAMES_OF_NEWER: [(&str, &str); 4] = [
+/// Current name and former name in format version 1.1 of the lengths that version 1.0 does not
+/// have.
+const NAMES_IN_1_1: [(&str, &str); 4] = [
     ("page_run_head", "row_head"),
     ("page_vec", "extent"),
     ("pipe_snapshot", "found"),
@@ -52,16 +53,24 @@ const OLD_NAMES_OF_NEWER: [(&str, &str); 4] = [
 impl TryFrom<BTreeMap<String, usize>> for Layout {
     type Error = String;
 
-    /// A length that is missing is ours if version 1.0 did not have it: no such record is in the recording.
+    /// Reads the lengths. A missing length gets its current value if version 1.0 does not have it,
+    /// because the recording then contains no such record.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a length that version 1.0 has is missing.
     fn try_from(lengths: BTreeMap<String, usize>) -> Result<Self, String> {
-        let mut layout = Self::OURS;
+        let mut layout = Self::CURRENT;
         for (name, length) in layout.entries() {
-            let old = OLD_NAMES.iter().find(|(new, _)| *new == name);
-            let of_newer = OLD_NAMES_OF_NEWER.iter().find(|(new, _)| *new == name);
-            let theirs = lengths.get(name).or_else(|| lengths.get(old.or(of_newer)?.1)).copied();
-            match theirs {
-                Some(theirs) => *length = theirs,
-                None if old.is_some() || name == "call" => return Err(format!("no length of `{name}`")),
+            let name_in_1_0 = NAMES_IN_1_0.iter().find(|(new, _)| *new == name);
+            let name_in_1_1 = NAMES_IN_1_1.iter().find(|(new, _)| *new == name);
+            let recorded = lengths
+                .get(name)
+                .or_else(|| lengths.get(name_in_1_0.or(name_in_1_1)?.1))
+                .copied();
+            match recorded {
+                Some(recorded) => *length = recorded,
+                None if name_in_1_0.is_some() || name == "call" => return Err(format!("no length of `{name}`")),
                 None => {}
             }
         }
@@ -77,8 +86,8 @@ impl From<Layout> for BTreeMap<String, usize> {
 }
 
 impl Layout {
-    /// This version's.
-    pub(super) const OURS: Self = Self {
+    /// Lengths in this version.
+    pub(super) const CURRENT: Self = Self {
         fixed: {
             let mut sizes = [0; FIXED_RECORDS.len()];
             let mut index = 0;
@@ -97,7 +106,7 @@ impl Layout {
         digest_state: size_of::<DigestState>(),
     };
 
-    /// All lengths with their names.
+    /// Returns all lengths with their names.
     fn entries(&mut self) -> Vec<(&'static str, &mut usize)> {
         let fixed = FIXED_RECORDS.iter().zip(&mut self.fixed);
         fixed
@@ -114,20 +123,22 @@ impl Layout {
             .collect()
     }
 
-    /// Whether records can be of such lengths: a record's own length has 16 bits.
-    pub(super) fn is_possible(&self) -> bool {
-        let of_elements = [self.page_range, self.page_vec].map(|element| RecordHeader::SIZE + element);
+    /// Returns whether records and rows can have these lengths. The length in a record's header has
+    /// 16 bits.
+    pub(super) fn is_valid(&self) -> bool {
+        let element_records = [self.page_range, self.page_vec].map(|element| RecordHeader::SIZE + element);
         let heads = [self.page_record_head, self.page_run_head];
-        let mut of_records = self.fixed.into_iter().chain(heads).chain(of_elements);
-        let mut of_rows = [self.io_counter_key, self.io_counters, self.digest_state].into_iter();
-        of_records.all(|len| (RecordHeader::SIZE + 1..=usize::from(u16::MAX)).contains(&len))
-            && of_rows.all(|len| (1..=4096).contains(&len))
+        let mut record_lengths = self.fixed.into_iter().chain(heads).chain(element_records);
+        let mut row_lengths = [self.io_counter_key, self.io_counters, self.digest_state].into_iter();
+        record_lengths.all(|len| (RecordHeader::SIZE + 1..=usize::from(u16::MAX)).contains(&len))
+            && row_lengths.all(|len| (1..=4096).contains(&len))
     }
 
-    /// Makes a record of this layout one of ours, in `into`. One that is not as long as it should be stays as it is: who
-    /// decodes it finds it damaged.
+    /// Converts a record of this layout to the current layout, using `into` as buffer.
+    ///
+    /// Returns a record of wrong length unchanged, so that its decoder rejects it.
     pub(super) fn translate<'a>(&self, record: &'a [u8], into: &'a mut Vec<u8>) -> &'a [u8] {
-        if *self == Self::OURS {
+        if *self == Self::CURRENT {
             return record;
         }
         let Ok(mut header) = RecordHeader::from_bytes(record) else {
@@ -136,30 +147,31 @@ impl Layout {
         into.clear();
         match header.kind {
             kind @ (PageRecord::KIND | PageRun::KIND) => {
-                let of = |layout: &Self| match kind {
+                let lengths = |layout: &Self| match kind {
                     PageRecord::KIND => (layout.page_record_head, layout.page_range),
                     _ => (layout.page_run_head, layout.page_vec),
                 };
-                let ((their_head, their_piece), (our_head, our_piece)) = (of(self), of(&Self::OURS));
-                let Some((head, pieces)) = record.split_at_checked(their_head) else {
+                let ((recorded_head, recorded_element), (current_head, current_element)) =
+                    (lengths(self), lengths(&Self::CURRENT));
+                let Some((head, elements)) = record.split_at_checked(recorded_head) else {
                     return record;
                 };
-                fit(head, our_head, into);
-                for piece in pieces.chunks(their_piece) {
-                    if piece.len() < their_piece {
+                copy_resized(head, current_head, into);
+                for element in elements.chunks(recorded_element) {
+                    if element.len() < recorded_element {
                         return record;
                     }
-                    fit(piece, our_piece, into);
+                    copy_resized(element, current_element, into);
                 }
             }
             kind => {
-                let Some((theirs, ours)) = self.lengths(kind) else {
+                let Some((recorded, current)) = self.lengths(kind) else {
                     return record;
                 };
-                if record.len() != theirs {
+                if record.len() != recorded {
                     return record;
                 }
-                fit(record, ours, into);
+                copy_resized(record, current, into);
             }
         }
         let Ok(len) = u16::try_from(into.len()) else {
@@ -172,12 +184,12 @@ impl Layout {
 
     fn lengths(&self, kind: RecordKind) -> Option<(usize, usize)> {
         let at = FIXED_RECORDS.iter().position(|record| record.kind == kind)?;
-        Some((self.fixed[at], Self::OURS.fixed[at]))
+        Some((self.fixed[at], Self::CURRENT.fixed[at]))
     }
 }
 
-/// Adds the first `len` bytes, with zeroes for those that are missing.
-fn fit(bytes: &[u8], len: usize, into: &mut Vec<u8>) {
+/// Appends `bytes` to `into`, truncated or extended with zeros to `len` bytes.
+fn copy_resized(bytes: &[u8], len: usize, into: &mut Vec<u8>) {
     let end = into.len() + len;
     into.extend_from_slice(&bytes[..bytes.len().min(len)]);
     into.resize(end, 0);
@@ -204,20 +216,20 @@ mod tests {
     }
 
     #[test]
-    fn shorter_records_get_zeroes_and_longer_ones_lose_their_end() {
+    fn short_records_are_zero_filled_and_long_ones_truncated() {
         for (change, kind) in [-8_isize, 8]
             .into_iter()
             .flat_map(|change| FIXED_RECORDS.map(|record| (change, record.kind)))
         {
-            let ours = Layout::OURS;
-            let theirs = Layout {
-                fixed: ours.fixed.map(|len| len.checked_add_signed(change).unwrap()),
-                ..ours
+            let current = Layout::CURRENT;
+            let recorded = Layout {
+                fixed: current.fixed.map(|len| len.checked_add_signed(change).unwrap()),
+                ..current
             };
-            let (len, _) = theirs.lengths(kind).unwrap();
+            let (len, _) = recorded.lengths(kind).unwrap();
             let old = record(kind, len);
-            let mut room = Vec::new();
-            let new = theirs.translate(&old, &mut room);
+            let mut buffer = Vec::new();
+            let new = recorded.translate(&old, &mut buffer);
             assert!(Record::from_bytes(new).is_ok(), "{kind:?}");
             let same = len.min(new.len());
             assert_eq!(new[32..same], old[32..same]);
@@ -226,27 +238,30 @@ mod tests {
     }
 
     #[test]
-    fn names_of_older_recordings_are_understood() {
-        let ours = serde_json::to_value(Layout::OURS).unwrap();
-        assert_eq!(serde_json::from_value::<Layout>(ours.clone()).unwrap(), Layout::OURS);
-        let mut old = ours.clone();
+    fn lengths_are_read_by_their_names_in_1_0_and_1_1() {
+        let current = serde_json::to_value(Layout::CURRENT).unwrap();
+        assert_eq!(
+            serde_json::from_value::<Layout>(current.clone()).unwrap(),
+            Layout::CURRENT
+        );
+        let mut old = current.clone();
         let lengths = old.as_object_mut().unwrap();
-        for (new, old) in OLD_NAMES.iter().chain(&OLD_NAMES_OF_NEWER) {
+        for (new, old) in NAMES_IN_1_0.iter().chain(&NAMES_IN_1_1) {
             let length = lengths.remove(*new).unwrap();
             lengths.insert((*old).to_owned(), (length.as_u64().unwrap() + 8).into());
         }
         let read: Layout = serde_json::from_value(old.clone()).unwrap();
-        assert_eq!(read.page_vec, Layout::OURS.page_vec + 8);
+        assert_eq!(read.page_vec, Layout::CURRENT.page_vec + 8);
         assert_eq!(
             read.lengths(RecordKind(7)).unwrap().0,
-            Layout::OURS.lengths(RecordKind(7)).unwrap().0 + 8
+            Layout::CURRENT.lengths(RecordKind(7)).unwrap().0 + 8
         );
-        // Version 1.0 had no page runs and no snapshots; what it had must be there.
+        // Version 1.0 has no page runs and no pipe snapshots. The lengths that it has are required.
         let lengths = old.as_object_mut().unwrap();
         lengths.remove("extent");
         assert_eq!(
             serde_json::from_value::<Layout>(old.clone()).unwrap().page_vec,
-            Layout::OURS.page_vec
+            Layout::CURRENT.page_vec
         );
         for name in ["call", "piece"] {
             let mut without = old.clone();
@@ -256,78 +271,78 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_a_station_are_fitted_one_by_one() {
-        let ours = Layout::OURS;
-        let theirs = Layout {
-            page_record_head: ours.page_record_head + 8,
-            page_range: ours.page_range - 8,
-            ..ours
+    fn each_page_range_of_a_page_record_is_resized() {
+        let current = Layout::CURRENT;
+        let recorded = Layout {
+            page_record_head: current.page_record_head + 8,
+            page_range: current.page_range - 8,
+            ..current
         };
         let count = std::mem::offset_of!(PageRecord, count);
-        let mut old = record(PageRecord::KIND, theirs.page_record_head + 3 * theirs.page_range);
+        let mut old = record(PageRecord::KIND, recorded.page_record_head + 3 * recorded.page_range);
         old[count..count + 2].copy_from_slice(&3_u16.to_ne_bytes());
-        let mut room = Vec::new();
-        let new = theirs.translate(&old, &mut room);
-        let Ok(Record::Pages(station)) = Record::from_bytes(new) else {
-            panic!("a station")
+        let mut buffer = Vec::new();
+        let new = recorded.translate(&old, &mut buffer);
+        let Ok(Record::Pages(pages)) = Record::from_bytes(new) else {
+            panic!("a page record")
         };
-        assert_eq!(station.count, 3);
+        assert_eq!(pages.count, 3);
         let page = u64::from_ne_bytes(
-            old[theirs.page_record_head + theirs.page_range..][..8]
+            old[recorded.page_record_head + recorded.page_range..][..8]
                 .try_into()
                 .unwrap(),
         );
-        assert_eq!(station.ranges[1].page, page);
-        assert_eq!((station.ranges[1].offset, station.ranges[1].len), (0, 0));
+        assert_eq!(pages.ranges[1].page, page);
+        assert_eq!((pages.ranges[1].offset, pages.ranges[1].len), (0, 0));
     }
 
     #[test]
-    fn rows_are_fitted_as_stations_are() {
-        let ours = Layout::OURS;
-        let theirs = Layout {
-            page_run_head: ours.page_run_head + 16,
-            page_vec: ours.page_vec + 8,
-            ..ours
+    fn each_page_of_a_page_run_is_resized() {
+        let current = Layout::CURRENT;
+        let recorded = Layout {
+            page_run_head: current.page_run_head + 16,
+            page_vec: current.page_vec + 8,
+            ..current
         };
         let count = std::mem::offset_of!(PageRun, count);
-        let mut old = record(PageRun::KIND, theirs.page_run_head + 3 * theirs.page_vec);
+        let mut old = record(PageRun::KIND, recorded.page_run_head + 3 * recorded.page_vec);
         old[count..count + 2].copy_from_slice(&3_u16.to_ne_bytes());
-        let mut room = Vec::new();
-        let Ok(Record::Pages(station)) = Record::from_bytes(theirs.translate(&old, &mut room)) else {
-            panic!("a row")
+        let mut buffer = Vec::new();
+        let Ok(Record::Pages(pages)) = Record::from_bytes(recorded.translate(&old, &mut buffer)) else {
+            panic!("a page run")
         };
-        assert_eq!(station.count, 3);
+        assert_eq!(pages.count, 3);
         let page = u64::from_ne_bytes(
-            old[theirs.page_run_head + 2 * theirs.page_vec..][..8]
+            old[recorded.page_run_head + 2 * recorded.page_vec..][..8]
                 .try_into()
                 .unwrap(),
         );
-        assert_eq!(station.ranges[2].page, page);
+        assert_eq!(pages.ranges[2].page, page);
     }
 
     #[test]
-    fn what_is_not_as_long_as_it_says_stays_damaged() {
+    fn records_of_wrong_length_are_returned_unchanged() {
         let with_call = |length| {
-            let mut layout = Layout::OURS;
+            let mut layout = Layout::CURRENT;
             layout.fixed[0] = length;
             layout
         };
         assert_eq!(FIXED_RECORDS[0].kind, Call::KIND);
-        let theirs = with_call(100);
-        let mut room = Vec::new();
+        let recorded = with_call(100);
+        let mut buffer = Vec::new();
         for len in [32, 99, 101, 900] {
             let old = record(Call::KIND, len);
-            assert_eq!(theirs.translate(&old, &mut room), old);
+            assert_eq!(recorded.translate(&old, &mut buffer), old);
         }
-        assert_eq!(theirs.translate(&[1, 2], &mut room), [1, 2]);
+        assert_eq!(recorded.translate(&[1, 2], &mut buffer), [1, 2]);
         assert!(
-            !with_call(32).is_possible()
+            !with_call(32).is_valid()
                 && !Layout {
                     page_range: 65_535,
-                    ..theirs
+                    ..recorded
                 }
-                .is_possible()
+                .is_valid()
         );
-        assert!(Layout::OURS.is_possible());
+        assert!(Layout::CURRENT.is_valid());
     }
 }

@@ -1,152 +1,157 @@
-//! Playing a recording into an account: to its end, or to some time.
+//! Replay of a recording into an engine, up to its end or to a given time.
 
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
-use super::error::{Cut, OpenError};
+use super::error::{OpenError, Truncation};
 use super::reader::Reader;
 use zctrace_evidence::{Engine, Input};
 use zctrace_report::{NotCovered, Report, Subcommand};
 
-/// A recording that is played into an account.
+/// Recording that is replayed into an engine.
 #[derive(Debug)]
 pub struct Replay {
     reader: Reader<BufReader<File>>,
-    account: Engine,
+    engine: Engine,
     duration_ns: u64,
-    /// A time that was read and has not come yet.
-    ahead: Option<u64>,
-    /// Whether the recording said itself that watching had ended.
+    /// Time that was read from the recording and lies after the replayed part.
+    pending_time_ns: Option<u64>,
+    /// `true` if the recording contains the end of the trace.
     ended: bool,
     at_end: bool,
 }
 
 impl Replay {
-    /// Opens a recording. Nothing of it has been played yet.
+    /// Opens a recording without replaying any of it.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or is no recording that this version can read.
+    /// Fails if the file cannot be read or is not seekable, or if it is not a recording of a
+    /// supported version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let mut reader = Reader::open(path)?;
-        // Only for people: what cannot be sought in has none.
         let duration_ns = reader.duration_ns()?;
         Ok(Self {
-            account: Engine::new(reader.preamble()),
+            engine: Engine::new(reader.trace_header()),
             reader,
             duration_ns,
-            ahead: None,
+            pending_time_ns: None,
             ended: false,
             at_end: false,
         })
     }
 
-    /// Plays what happened until so many nanoseconds after watching began; nothing if that is past. Whether there is more.
+    /// Applies all inputs up to `until_ns` after the start of the trace, and returns whether any
+    /// remain.
+    ///
+    /// Does nothing if `until_ns` is before the current time of the replay.
     pub fn play_until(&mut self, until_ns: u64) -> bool {
-        if self.at_end || until_ns < self.account.now_ns() {
+        if self.at_end || until_ns < self.engine.now_ns() {
             return !self.at_end;
         }
-        if let Some(ahead) = self.ahead {
-            if ahead > until_ns {
-                self.account.take(Input::Time(until_ns));
+        if let Some(pending_time_ns) = self.pending_time_ns {
+            if pending_time_ns > until_ns {
+                self.engine.take(Input::Time(until_ns));
                 return true;
             }
-            self.ahead = None;
-            self.account.take(Input::Time(ahead));
+            self.pending_time_ns = None;
+            self.engine.take(Input::Time(pending_time_ns));
         }
         while let Some(input) = self.reader.next_input() {
             match input {
                 Input::Time(now_ns) if now_ns > until_ns => {
-                    self.ahead = Some(now_ns);
-                    self.account.take(Input::Time(until_ns));
+                    self.pending_time_ns = Some(now_ns);
+                    self.engine.take(Input::Time(until_ns));
                     return true;
                 }
                 Input::End => self.ended = true,
                 _ => {}
             }
-            self.account.take(input);
+            self.engine.take(input);
         }
         self.at_end = true;
         if !self.ended {
-            // What is still open is told as at any end of watching.
-            self.account.take(Input::End);
+            // Completes open calls and connections, as the end of a live trace does.
+            self.engine.take(Input::End);
         }
         false
     }
 
-    /// Plays all.
+    /// Applies all remaining inputs.
     pub fn play_to_end(&mut self) {
         self.play_until(u64::MAX);
     }
 
-    /// Goes to a time. Backwards that is from the start again.
+    /// Moves to a time. Moving backward replays the recording from its start.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read any more.
+    /// Fails if the file cannot be read anymore.
     pub fn seek(&mut self, to_ns: u64) -> io::Result<()> {
-        if to_ns < self.account.now_ns() {
+        if to_ns < self.engine.now_ns() {
             self.reader.rewind()?;
-            self.account = Engine::new(self.reader.preamble());
-            (self.ahead, self.ended, self.at_end) = (None, false, false);
+            self.engine = Engine::new(self.reader.trace_header());
+            (self.pending_time_ns, self.ended, self.at_end) = (None, false, false);
         }
         self.play_until(to_ns);
         Ok(())
     }
 
-    /// What is known at this time, in at most `max_rows` rows. At the end it is the report that the live trace made, but for
-    /// who made it; of a recording that is not whole it says so under what was not observed.
+    /// Returns the report at the current time of the replay, with at most `max_rows` rows.
+    ///
+    /// At the end of a complete recording it equals the report of the live trace except for
+    /// `provenance.command`. Truncation and skipped frames are listed in `coverage.not_covered`.
     pub fn report(&self, max_rows: usize) -> Report {
-        let mut report = self.account.report(max_rows);
+        let mut report = self.engine.report(max_rows);
         report.provenance.command = Some(Subcommand::Report);
-        let mut not_observed = |what: String, calls| {
+        let mut not_covered = |operation: String, calls| {
             report.coverage.not_covered.push(NotCovered {
-                operation: what,
+                operation,
                 calls,
                 bytes: None,
             });
         };
-        if let Some(cut) = self.reader.cut() {
-            not_observed(cut.to_string(), None);
+        if let Some(truncation) = self.reader.truncation() {
+            not_covered(truncation.to_string(), None);
         }
         let skipped = self.reader.skipped();
         if skipped > 0 {
-            not_observed(
-                format!("{skipped} entries of the recording, which a newer zctrace made"),
+            not_covered(
+                format!("{skipped} frames of the recording of kinds that this zctrace does not support"),
                 None,
             );
         }
         report
     }
 
-    /// Calls and records so far.
+    /// Returns the numbers of calls and records so far.
     pub fn progress(&self) -> (u64, u64) {
-        self.account.progress()
+        self.engine.progress()
     }
 
-    /// The time that was played to, in nanoseconds since watching began.
+    /// Returns the current time of the replay, in nanoseconds since the trace began.
     pub fn now_ns(&self) -> u64 {
-        self.account.now_ns()
+        self.engine.now_ns()
     }
 
-    /// How long the recording is, in nanoseconds.
+    /// Returns the duration of the recording, in nanoseconds.
     pub fn duration_ns(&self) -> u64 {
-        self.duration_ns.max(self.account.now_ns())
+        self.duration_ns.max(self.engine.now_ns())
     }
 
-    /// Whether all was played.
+    /// Returns whether all inputs were applied.
     pub fn is_at_end(&self) -> bool {
         self.at_end
     }
 
-    /// The version of zctrace that made it.
-    pub fn made_by(&self) -> &str {
-        self.reader.made_by()
+    /// Returns the version of the zctrace that made the recording.
+    pub fn zctrace_version(&self) -> &str {
+        self.reader.zctrace_version()
     }
 
-    /// What of it is not used, once that is known.
-    pub fn cut(&self) -> Option<&Cut> {
-        self.reader.cut()
+    /// Returns the unused part of the recording, after the last valid frame was read.
+    pub fn truncation(&self) -> Option<&Truncation> {
+        self.reader.truncation()
     }
 }

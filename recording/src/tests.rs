@@ -1,4 +1,4 @@
-//! The format, without a kernel: what is written comes back; what is cut off, damaged or of another version is found.
+//! Tests of the format without a kernel: round trip, truncation, damage and other versions.
 
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
@@ -22,7 +22,7 @@ fn record(number: u64, len: usize) -> Vec<u8> {
         len: len as u16,
     };
     let mut bytes = header.to_bytes().to_vec();
-    // What no compressor makes smaller.
+    // Pseudorandom bytes, which LZ4 cannot compress.
     let mut state = number;
     while bytes.len() < len {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -31,14 +31,14 @@ fn record(number: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// One input of each kind.
-fn one_of_each(take: &mut dyn FnMut(Input<'_>)) {
-    inputs(30, 300, take);
+/// Emits at least one input of each kind.
+fn one_of_each(emit: &mut dyn FnMut(Input<'_>)) {
+    inputs(30, 300, emit);
 }
 
-fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
-    let question = SymbolRequest { tgid: 7, user_ip: 8 };
-    let place = CallSite {
+fn inputs(rows: u64, long: usize, emit: &mut dyn FnMut(Input<'_>)) {
+    let request = SymbolRequest { tgid: 7, user_ip: 8 };
+    let call_site = CallSite {
         object: Some("/usr/bin/x+0x10".to_owned()),
         ..CallSite::default()
     };
@@ -56,25 +56,25 @@ fn inputs(rows: u64, long: usize, take: &mut dyn FnMut(Input<'_>)) {
         failures: 2,
         recursion_misses: 3,
     };
-    take(Input::Record(&record(1, 100)));
-    take(Input::IoCounters(&rows));
-    take(Input::OpenDigests(&[
+    emit(Input::Record(&record(1, 100)));
+    emit(Input::IoCounters(&rows));
+    emit(Input::OpenDigests(&[
         (1, DigestState::default()),
         (2, DigestState::default()),
     ]));
-    take(Input::Losses(&[losses]));
-    take(Input::Time(5));
-    take(Input::Symbol(question, Some(&place)));
-    take(Input::Symbol(question, None));
-    take(Input::Costs(Costs {
+    emit(Input::Losses(&[losses]));
+    emit(Input::Time(5));
+    emit(Input::Symbol(request, Some(&call_site)));
+    emit(Input::Symbol(request, None));
+    emit(Input::Costs(Costs {
         own_cpu_ns: 9,
         programs_ns: Some(1),
     }));
-    take(Input::Time(2_000_000_000));
-    take(Input::Reset);
-    take(Input::Record(&record(2, long)));
-    take(Input::End);
-    take(Input::Time(2_500_000_000));
+    emit(Input::Time(2_000_000_000));
+    emit(Input::Reset);
+    emit(Input::Record(&record(2, long)));
+    emit(Input::End);
+    emit(Input::Time(2_500_000_000));
 }
 
 fn written(inputs: impl FnOnce(&mut dyn FnMut(Input<'_>))) -> Vec<u8> {
@@ -91,65 +91,66 @@ fn written(inputs: impl FnOnce(&mut dyn FnMut(Input<'_>))) -> Vec<u8> {
     bytes
 }
 
-/// What is read, and why no more.
-fn read(bytes: &[u8]) -> Result<(Vec<String>, Option<super::Cut>, u64), OpenError> {
+/// Reads a recording: the debug form of its inputs, the truncation, and the number of skipped
+/// frames.
+fn read(bytes: &[u8]) -> Result<(Vec<String>, Option<super::Truncation>, u64), OpenError> {
     let mut reader = Reader::new(Cursor::new(bytes))?;
     let mut inputs = Vec::new();
     while let Some(input) = reader.next_input() {
         inputs.push(format!("{input:?}"));
     }
     assert!(reader.next_input().is_none(), "an end stays one");
-    Ok((inputs, reader.cut().cloned(), reader.skipped()))
+    Ok((inputs, reader.truncation().cloned(), reader.skipped()))
 }
 
 #[test]
-fn what_is_written_comes_back() {
+fn reading_returns_the_inputs_that_were_written() {
     let mut expected = Vec::new();
     inputs(3000, 60_000, &mut |input| match input {
-        // A frame holds so many rows.
+        // A frame holds at most 1024 rows.
         Input::IoCounters(rows) => {
             expected.extend(rows.chunks(1024).map(|rows| format!("{:?}", Input::IoCounters(rows))));
         }
         input => expected.push(format!("{input:?}")),
     });
-    let bytes = written(|take| inputs(3000, 60_000, take));
-    let (found, cut, skipped) = read(&bytes).expect("a recording");
+    let bytes = written(|emit| inputs(3000, 60_000, emit));
+    let (found, truncation, skipped) = read(&bytes).expect("a recording");
     assert_eq!(found, expected);
-    assert_eq!((cut, skipped), (None, 0));
+    assert_eq!((truncation, skipped), (None, 0));
     let mut reader = Reader::new(Cursor::new(&bytes)).expect("a recording");
     assert_eq!(reader.duration_ns().expect("a duration"), 2_500_000_000);
     for _ in 0..2 {
         assert!(matches!(reader.next_input(), Some(Input::Record(_))));
         reader.rewind().expect("the start");
     }
-    assert_eq!(reader.made_by(), "1.2.3");
+    assert_eq!(reader.zctrace_version(), "1.2.3");
 }
 
 #[test]
-fn of_many_times_in_a_row_the_last_is_kept() {
-    let bytes = written(|take| {
-        (0..1000).for_each(|n| take(Input::Time(n)));
-        take(Input::End);
-        (2000..3000).for_each(|n| take(Input::Time(n)));
+fn consecutive_times_are_stored_as_the_last_one() {
+    let bytes = written(|emit| {
+        (0..1000).for_each(|n| emit(Input::Time(n)));
+        emit(Input::End);
+        (2000..3000).for_each(|n| emit(Input::Time(n)));
     });
     let (inputs, ..) = read(&bytes).expect("a recording");
     assert_eq!(inputs, ["Time(999)", "End", "Time(2999)"]);
 }
 
 #[test]
-fn wherever_it_is_cut_all_before_is_used_and_the_rest_is_told() {
+fn file_cut_at_any_byte_yields_the_inputs_before_it_and_reports_the_rest() {
     let bytes = written(one_of_each);
     let (whole, ..) = read(&bytes).expect("a recording");
     let mut most = 0;
     for at in 0..bytes.len() {
         match read(&bytes[..at]) {
-            Ok((inputs, cut, _)) => {
+            Ok((inputs, truncation, _)) => {
                 assert!(whole.starts_with(&inputs), "cut at {at}");
-                assert!(cut.is_some(), "cut at {at}");
+                assert!(truncation.is_some(), "cut at {at}");
                 most = most.max(inputs.len());
             }
             Err(OpenError::NotARecording) => assert!(at < MAGIC.len()),
-            Err(OpenError::Head(_)) => {}
+            Err(OpenError::Header(_)) => {}
             Err(other) => panic!("cut at {at}: {other}"),
         }
     }
@@ -157,38 +158,38 @@ fn wherever_it_is_cut_all_before_is_used_and_the_rest_is_told() {
 }
 
 #[test]
-fn whichever_byte_is_changed_it_is_found_or_says_nothing() {
+fn any_changed_bit_is_detected() {
     let bytes = written(one_of_each);
     let (whole, ..) = read(&bytes).expect("a recording");
     for at in 0..bytes.len() {
         for bit in [at % 8, (at + 5) % 8] {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1 << bit;
-            if let Ok((inputs, cut, _)) = read(&damaged) {
+            if let Ok((inputs, truncation, _)) = read(&damaged) {
                 assert!(whole.starts_with(&inputs), "bit {bit} of byte {at}");
-                assert!(cut.is_some(), "bit {bit} of byte {at}");
+                assert!(truncation.is_some(), "bit {bit} of byte {at}");
             }
         }
     }
 }
 
 #[test]
-fn a_cut_says_where_and_when() {
+fn truncation_reports_byte_and_time() {
     let mut bytes = written(one_of_each);
     let len = bytes.len() as u64;
     bytes.pop();
-    let (_, cut, _) = read(&bytes).expect("a recording");
-    let cut = cut.expect("it is cut");
-    assert_eq!((cut.unused, cut.at_ns), (None, 5));
-    assert!(cut.at_byte < len);
-    let text = cut.to_string();
+    let (_, truncation, _) = read(&bytes).expect("a recording");
+    let truncation = truncation.expect("it is cut");
+    assert_eq!((truncation.unused_bytes, truncation.at_ns), (None, 5));
+    assert!(truncation.at_byte < len);
+    let text = truncation.to_string();
     assert!(
         text.contains("until 0.000 s") && text.contains("the file ends in block 1"),
         "{text}"
     );
 }
 
-/// A recording that has this in its only block.
+/// Returns a recording with one block, which has these frames.
 fn with_frames(frames: Vec<u8>, count: u32) -> Vec<u8> {
     let mut bytes = written(|_| ());
     let block = Block {
@@ -204,7 +205,7 @@ fn with_frames(frames: Vec<u8>, count: u32) -> Vec<u8> {
     bytes
 }
 
-fn of_kind(kind: u16, payload: &[u8]) -> Vec<u8> {
+fn frame_of_kind(kind: u16, payload: &[u8]) -> Vec<u8> {
     let mut bytes = kind.to_le_bytes().to_vec();
     bytes.extend_from_slice(&[0, 0]);
     bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
@@ -216,51 +217,51 @@ fn of_kind(kind: u16, payload: &[u8]) -> Vec<u8> {
 fn frames_of_a_newer_version_are_skipped_and_counted() {
     let mut frames = Vec::new();
     frame::write(&Input::Time(1), &mut frames);
-    frames.extend(of_kind(300, b"what is not known here"));
+    frames.extend(frame_of_kind(300, b"what is not known here"));
     frame::write(&Input::End, &mut frames);
     frame::close(&frame::Closed::default(), &mut frames);
-    let (inputs, cut, skipped) = read(&with_frames(frames, 4)).expect("a recording");
+    let (inputs, truncation, skipped) = read(&with_frames(frames, 4)).expect("a recording");
     assert_eq!(inputs, ["Time(1)", "End"]);
-    assert_eq!((cut, skipped), (None, 1));
+    assert_eq!((truncation, skipped), (None, 1));
 }
 
 #[test]
-fn frames_that_make_no_sense_end_it() {
-    let time = of_kind(6, &1_u64.to_le_bytes());
+fn invalid_frame_ends_the_recording() {
+    let time = frame_of_kind(6, &1_u64.to_le_bytes());
     let cases = [
-        (of_kind(6, b"short"), 1),
-        (of_kind(3, b"no JSON"), 1),
-        (of_kind(4, b"{}"), 1),
-        (of_kind(2, &[0; 97]), 1),
+        (frame_of_kind(6, b"short"), 1),
+        (frame_of_kind(3, b"no JSON"), 1),
+        (frame_of_kind(4, b"{}"), 1),
+        (frame_of_kind(2, &[0; 97]), 1),
         (vec![1, 0, 0, 0, 255, 255, 0, 0], 1),
         (vec![1, 2, 3], 1),
-        // More of them, and fewer, than the block says.
+        // Fewer frames, and more, than the header of the block declares.
         (Vec::new(), 2),
-        (of_kind(8, b""), 0),
+        (frame_of_kind(8, b""), 0),
     ];
     for (bad, more) in cases {
         let frames = [&time[..], &bad].concat();
-        let (inputs, cut, _) = read(&with_frames(frames, 1 + more)).expect("a recording");
+        let (inputs, truncation, _) = read(&with_frames(frames, 1 + more)).expect("a recording");
         assert_eq!(inputs, ["Time(1)"], "{bad:?}");
-        assert_eq!(cut.expect("it is cut").at_ns, 1, "{bad:?}");
+        assert_eq!(truncation.expect("it is cut").at_ns, 1, "{bad:?}");
     }
 }
 
 #[test]
-fn another_major_version_is_refused_by_its_number() {
+fn different_major_version_is_refused_and_named() {
     let mut bytes = written(one_of_each);
     bytes[8] = 2;
     let error = read(&bytes).expect_err("another version").to_string();
     assert_eq!(
         error,
-        "it is a recording of version 2.1, and this zctrace reads version 1"
+        "the recording has format version 2.1, and this zctrace reads version 1"
     );
     assert!(matches!(read(b"{\"schema\": 1}"), Err(OpenError::NotARecording)));
     assert!(matches!(read(b""), Err(OpenError::NotARecording)));
 }
 
 #[test]
-fn a_greater_minor_version_is_read() {
+fn greater_minor_version_is_accepted() {
     let mut bytes = written(one_of_each);
     bytes[10] = 9;
     let len = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
@@ -269,52 +270,53 @@ fn a_greater_minor_version_is_read() {
     assert_eq!(read(&bytes).expect("a recording").1, None);
 }
 
-/// A file that takes 64 KiB and no more until somebody reads.
+/// Returns the two ends of a pipe, which accepts 64 KiB until they are read.
 fn pipe() -> (File, File) {
     let (read, write) = std::io::pipe().expect("a pipe");
     (OwnedFd::from(read).into(), OwnedFd::from(write).into())
 }
 
 #[test]
-fn a_file_that_is_too_slow_costs_records_and_it_is_said_how_many() {
+fn slow_file_drops_records_and_counts_them() {
     const LEN: usize = 32 << 10;
-    let (mut far, near) = pipe();
-    let (mut writer, handle) = Writer::start(near, &TraceHeader::default(), "").expect("a head");
-    // Twice what the blocks that may wait can hold.
-    let fed = 2 * (super::writer::QUEUE + 2) * block::FULL / LEN;
-    for number in 0..fed {
+    let (mut reading_end, writing_end) = pipe();
+    let (mut writer, handle) = Writer::start(writing_end, &TraceHeader::default(), "").expect("a head");
+    // Twice the capacity of the blocks that can wait for being written.
+    let sent = 2 * (super::writer::QUEUE_BLOCKS + 2) * block::TARGET_LEN / LEN;
+    for number in 0..sent {
         writer.take(&Input::Record(&record(number as u64, LEN)));
         writer.take(&Input::Time(number as u64));
     }
     writer.take(&Input::End);
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        far.read_to_end(&mut bytes).map(|_| bytes)
+        reading_end.read_to_end(&mut bytes).map(|_| bytes)
     });
     drop(writer);
     handle.finish().expect("nothing failed");
     let bytes = reader.join().expect("the reader").expect("what was written");
     let mut reader = Reader::new(Cursor::new(bytes)).expect("a recording");
-    let (mut records, mut missing, mut ended) = (0, 0, false);
+    let (mut records, mut unrecorded, mut ended) = (0, 0, false);
     while let Some(input) = reader.next_input() {
         match input {
             Input::Record(_) => records += 1,
-            Input::NotRecorded(more) => missing += more,
+            Input::NotRecorded(more) => unrecorded += more,
             Input::End => ended = true,
             _ => {}
         }
     }
-    assert_eq!(reader.cut(), None);
-    assert!(missing > 0 && ended);
-    assert_eq!(records + missing, fed as u64);
+    assert_eq!(reader.truncation(), None);
+    assert!(unrecorded > 0 && ended);
+    assert_eq!(records + unrecorded, sent as u64);
 }
 
 #[test]
-fn a_file_that_cannot_be_written_ends_the_recording_and_nothing_else() {
-    let (far, near) = pipe();
-    let (mut writer, handle) = Writer::start(near, &TraceHeader::default(), "").expect("a head");
-    drop(far);
-    // More than any queue holds: it must neither wait nor grow.
+fn write_failure_ends_the_recording_without_blocking_the_writer() {
+    let (reading_end, writing_end) = pipe();
+    let (mut writer, handle) = Writer::start(writing_end, &TraceHeader::default(), "").expect("a head");
+    drop(reading_end);
+    // More than the queue and a block hold. The writer must neither wait nor allocate without
+    // limit.
     for number in 0..1000 {
         writer.take(&Input::Record(&record(number, 60_000)));
     }

@@ -1,8 +1,10 @@
-//! Writing: who reads the kernel's ring only fills blocks, and a thread compresses and writes them.
+//! Writer of recordings. The thread that reads the ring buffer fills blocks, and a second thread
+//! compresses and writes them.
 //!
-//! The reader of the ring never waits for the file. If the file is too slow records are left out of the recording, which says
-//! so and whose reports then say that records were lost; the account of the live trace has them. If the file cannot be
-//! written any more the recording ends, and the trace goes on.
+//! The reader of the ring buffer never waits for the file. If the file is written too slowly, the
+//! writer omits records from the recording and stores their number. Reports made from the recording
+//! then show lost records; the report of the live trace is complete. If writing fails, the
+//! recording ends and the trace continues.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -17,41 +19,42 @@ use std::{io, mem, thread};
 use super::block::{self, Block};
 use super::error::WriteError;
 use super::frame::{self, Closed};
-use super::head::Head;
+use super::header::FileHeader;
 use zctrace_evidence::{Input, Recorder, TraceHeader};
 
-/// Blocks that wait to be written: 8 MiB, a tenth of a second or so of the busiest trace.
-pub(super) const QUEUE: usize = 32;
-/// What was recorded is given to be written after so many nanoseconds at the latest: no more is lost if zctrace is killed.
-const SOON: u64 = 1_000_000_000;
+/// Maximum number of blocks that wait for being written: 8 MiB, about 0.1 s of the busiest trace.
+pub(super) const QUEUE_BLOCKS: usize = 32;
+/// Maximum time before a block is submitted for writing, in nanoseconds. If zctrace is killed, the
+/// recording lacks at most the inputs of this time.
+const FLUSH_INTERVAL_NS: u64 = 1_000_000_000;
 
-/// Takes down what enters an account. Dropping it ends the recording.
+/// Writer of the inputs of an engine. Dropping it completes the recording.
 #[derive(Debug)]
 pub struct Writer {
     block: Block,
     queue: SyncSender<Block>,
     shared: Arc<Shared>,
-    /// The latest time, if it is not written yet: of many in a row only the last one says anything.
-    time: Option<u64>,
+    /// Latest time that is not in a block yet. Of consecutive times only the last is stored.
+    pending_time_ns: Option<u64>,
     now_ns: u64,
-    /// Records that were not taken since one was.
-    missing: u64,
+    /// Number of records omitted since the last recorded one.
+    unrecorded: u64,
     totals: Closed,
 }
 
-/// What writer, thread and handle know of each other.
+/// State shared by writer, thread and handle.
 #[derive(Debug, Default)]
 struct Shared {
     failed: AtomicBool,
-    why: Mutex<Option<WriteError>>,
-    /// Bytes of the file so far.
-    written: AtomicU64,
+    error: Mutex<Option<WriteError>>,
+    /// Length of the file so far, in bytes.
+    written_bytes: AtomicU64,
 }
 
 impl Shared {
     fn fail(&self, error: WriteError) {
-        let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-        why.get_or_insert(error);
+        let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(error);
         self.failed.store(true, Ordering::Release);
     }
 
@@ -60,16 +63,16 @@ impl Shared {
     }
 }
 
-/// What became of a recording.
+/// Sizes of a complete recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Bytes of the file.
+    /// Length of the file, in bytes.
     pub bytes: u64,
-    /// Bytes before compression.
-    pub raw: u64,
+    /// Length before compression, in bytes.
+    pub uncompressed_bytes: u64,
 }
 
-/// The other end of a recording: tells how it goes.
+/// Progress and result of a recording.
 #[derive(Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -77,38 +80,43 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Whether the recording has ended before its time.
+    /// Returns whether the recording ended early because of an error.
     pub fn failed(&self) -> bool {
         self.shared.failed()
     }
 
-    /// Bytes of the file so far. What waits to be written is not among them.
-    pub fn written(&self) -> u64 {
-        self.shared.written.load(Ordering::Relaxed)
+    /// Returns the length of the file so far, in bytes. Blocks that wait for being written are not
+    /// included.
+    pub fn written_bytes(&self) -> u64 {
+        self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
-    /// Waits until all is written. To be called when the [`Writer`] is gone, which a
-    /// `Tracer` of `zctrace-probes` drops when it is finished.
+    /// Waits until all blocks are written.
+    ///
+    /// The caller must have dropped the [`Writer`]. A `Tracer` of `zctrace-probes` does that when
+    /// it finishes.
     ///
     /// # Errors
     ///
-    /// Why the recording ended before its time. What was written until then can be read.
+    /// Returns the error that ended the recording early. The part written before it is readable.
     pub fn finish(self) -> Result<Summary, WriteError> {
-        let summary = self.thread.join().map_err(|_| WriteError::Gone)?;
-        match self.shared.why.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(why) => Err(why),
+        let summary = self.thread.join().map_err(|_| WriteError::WriterGone)?;
+        match self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
             None => Ok(summary),
         }
     }
 }
 
 impl Writer {
-    /// Makes a file for recordings, which only its owner can read: it tells what ran here and which files it used. One that
-    /// is there is emptied.
+    /// Creates a file for a recording, or empties an existing one.
+    ///
+    /// A created file has mode 0600, because a recording reveals which programs ran and which files
+    /// they used.
     ///
     /// # Errors
     ///
-    /// If it cannot be made.
+    /// Fails if the file cannot be created or opened.
     pub fn create(path: &Path) -> io::Result<File> {
         OpenOptions::new()
             .write(true)
@@ -118,36 +126,36 @@ impl Writer {
             .open(path)
     }
 
-    /// Begins a recording in an empty file. `zctrace`: the version of the program that records.
+    /// Starts a recording in an empty file. `zctrace` is the version of the recording program.
     ///
     /// # Errors
     ///
-    /// If the head cannot be written.
-    pub fn start(mut file: File, preamble: &TraceHeader, zctrace: &str) -> Result<(Self, Handle), WriteError> {
-        let head = Head::new(preamble, zctrace).to_bytes().map_err(WriteError::Io)?;
-        file.write_all(&head).map_err(WriteError::Io)?;
-        let (queue, blocks) = sync_channel(QUEUE);
+    /// Fails if the header cannot be written or the thread cannot be created.
+    pub fn start(mut file: File, trace: &TraceHeader, zctrace: &str) -> Result<(Self, Handle), WriteError> {
+        let header = FileHeader::new(trace, zctrace).to_bytes().map_err(WriteError::Io)?;
+        file.write_all(&header).map_err(WriteError::Io)?;
+        let (queue, blocks) = sync_channel(QUEUE_BLOCKS);
         let shared = Arc::new(Shared::default());
-        let start = head.len() as u64;
-        let theirs = Arc::clone(&shared);
+        let start = header.len() as u64;
+        let shared_with_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("recording".to_owned())
-            .spawn(move || write(file, start, &blocks, &theirs))
+            .spawn(move || write(file, start, &blocks, &shared_with_thread))
             .map_err(WriteError::Io)?;
         let writer = Self {
             block: Block::default(),
             queue,
             shared: Arc::clone(&shared),
-            time: None,
+            pending_time_ns: None,
             now_ns: 0,
-            missing: 0,
+            unrecorded: 0,
             totals: Closed::default(),
         };
         Ok((writer, Handle { shared, thread }))
     }
 
     fn add(&mut self, input: &Input<'_>) {
-        if let Some(now_ns) = self.time.take() {
+        if let Some(now_ns) = self.pending_time_ns.take() {
             self.put(&Input::Time(now_ns));
         }
         self.put(input);
@@ -160,28 +168,30 @@ impl Writer {
         self.block.frames += frame::write(input, &mut self.block.bytes);
     }
 
-    /// Gives the block away, if there is room for it.
-    fn give(&mut self) {
+    /// Submits the block for writing if the queue has space, and keeps it otherwise.
+    ///
+    /// Ends the recording if a block that cannot be submitted exceeds half the maximum size.
+    fn submit(&mut self) {
         if self.block.frames == 0 {
             return;
         }
         match self.queue.try_send(mem::take(&mut self.block)) {
             Ok(()) => {}
             Err(TrySendError::Full(block)) => self.block = block,
-            Err(TrySendError::Disconnected(_)) => self.shared.fail(WriteError::Gone),
+            Err(TrySendError::Disconnected(_)) => self.shared.fail(WriteError::WriterGone),
         }
-        if self.block.bytes.len() > block::LARGEST / 2 {
+        if self.block.bytes.len() > block::MAX_LEN / 2 {
             self.shared.fail(WriteError::TooSlow);
             self.block = Block::default();
         }
     }
 
-    fn is_full(&mut self) -> bool {
-        if self.block.bytes.len() < block::FULL {
+    fn submit_if_full(&mut self) -> bool {
+        if self.block.bytes.len() < block::TARGET_LEN {
             return false;
         }
-        self.give();
-        self.block.bytes.len() >= block::FULL
+        self.submit();
+        self.block.bytes.len() >= block::TARGET_LEN
     }
 }
 
@@ -193,26 +203,26 @@ impl Recorder for Writer {
         match *input {
             Input::Time(now_ns) => {
                 self.now_ns = now_ns;
-                self.time = Some(now_ns);
-                if now_ns.saturating_sub(self.block.first_ns) >= SOON {
-                    self.give();
+                self.pending_time_ns = Some(now_ns);
+                if now_ns.saturating_sub(self.block.first_ns) >= FLUSH_INTERVAL_NS {
+                    self.submit();
                 }
                 return;
             }
-            Input::Record(_) if self.is_full() => {
-                self.missing += 1;
+            Input::Record(_) if self.submit_if_full() => {
+                self.unrecorded += 1;
                 return;
             }
             Input::Record(_) => self.totals.records += 1,
             _ => {}
         }
-        if self.missing > 0 && !self.is_full() {
-            let missing = mem::take(&mut self.missing);
-            self.totals.not_recorded += missing;
-            self.add(&Input::NotRecorded(missing));
+        if self.unrecorded > 0 && !self.submit_if_full() {
+            let unrecorded = mem::take(&mut self.unrecorded);
+            self.totals.not_recorded += unrecorded;
+            self.add(&Input::NotRecorded(unrecorded));
         }
         self.add(input);
-        self.is_full();
+        self.submit_if_full();
     }
 }
 
@@ -221,30 +231,30 @@ impl Drop for Writer {
         if self.shared.failed() {
             return;
         }
-        if self.missing > 0 {
-            self.totals.not_recorded += self.missing;
-            self.put(&Input::NotRecorded(self.missing));
+        if self.unrecorded > 0 {
+            self.totals.not_recorded += self.unrecorded;
+            self.put(&Input::NotRecorded(self.unrecorded));
         }
-        if let Some(now_ns) = self.time.take() {
+        if let Some(now_ns) = self.pending_time_ns.take() {
             self.put(&Input::Time(now_ns));
         }
         self.totals.duration_ns = self.now_ns;
         frame::close(&self.totals, &mut self.block.bytes);
         self.block.frames += 1;
-        // Nobody reads the ring any more: now there is time.
+        // The ring buffer is not read anymore, so waiting for the thread loses no records.
         if self.queue.send(mem::take(&mut self.block)).is_err() {
-            self.shared.fail(WriteError::Gone);
+            self.shared.fail(WriteError::WriterGone);
         }
     }
 }
 
-/// Writes blocks until there are no more, or one cannot be written.
+/// Writes blocks until the writer is dropped or writing fails.
 fn write(mut file: File, start: u64, blocks: &Receiver<Block>, shared: &Shared) -> Summary {
     let mut summary = Summary {
         bytes: start,
-        raw: start,
+        uncompressed_bytes: start,
     };
-    shared.written.store(start, Ordering::Relaxed);
+    shared.written_bytes.store(start, Ordering::Relaxed);
     let mut bytes = Vec::new();
     for (number, block) in (0..).zip(blocks) {
         if shared.failed() {
@@ -253,14 +263,15 @@ fn write(mut file: File, start: u64, blocks: &Receiver<Block>, shared: &Shared) 
         block.to_bytes(number, &mut bytes);
         if let Err(error) = file.write_all(&bytes) {
             shared.fail(WriteError::Io(error));
-            // Not half a block: the next reader should not have to wonder. A pipe has no end to cut off.
+            // Removes an incomplete block, so that the recording ends with a complete one. Fails
+            // for a pipe, which cannot be shortened.
             let _ = file.set_len(summary.bytes);
             let _ = file.seek(SeekFrom::Start(summary.bytes));
             break;
         }
         summary.bytes += bytes.len() as u64;
-        shared.written.store(summary.bytes, Ordering::Relaxed);
-        summary.raw += block.bytes.len() as u64;
+        shared.written_bytes.store(summary.bytes, Ordering::Relaxed);
+        summary.uncompressed_bytes += block.bytes.len() as u64;
     }
     summary
 }

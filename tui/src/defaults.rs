@@ -10,6 +10,6 @@ pub(crate) const LIST_ROWS: usize = 200;
 /// File name of a recording.
 pub(crate) const RECORDING_FILE: &str = "zctrace.zct";
 
-/// Bytes that each path of the demo carries: large enough that no cache and no socket buffer hides a
-/// copy, small enough for a run of a few seconds.
+/// Bytes that each path of the demo carries: large enough that no cache and no socket buffer hides
+/// a copy, small enough for a run of a few seconds.
 pub(crate) const DEMO_SIZE: u64 = 64 << 20;

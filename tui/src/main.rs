@@ -1,4 +1,5 @@
-//! `zctrace`: which bytes of a Linux program moved without being copied, which were copied, where, and why.
+//! `zctrace`: which bytes of a Linux program moved without being copied, which were copied, where,
+//! and why.
 
 #![forbid(unsafe_code)]
 

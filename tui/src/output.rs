@@ -10,8 +10,8 @@ use zctrace_report::format::printable;
 use crate::render::Format;
 use crate::{exit_code, terminal_io};
 
-/// Destination of a report. It is opened before anything is started, so that a long run does not end
-/// with a report that cannot be written.
+/// Destination of a report. It is opened before anything is started, so that a long run does not
+/// end with a report that cannot be written.
 #[derive(Debug)]
 pub(crate) struct Output {
     file: Option<(PathBuf, File)>,
@@ -59,7 +59,8 @@ fn print_file_error(path: &Path, error: &io::Error) -> u8 {
     exit_code::ERROR
 }
 
-/// Prints a text screen to standard output, in color if that is wanted there. Returns the exit code.
+/// Prints a text screen to standard output, in color if that is wanted there. Returns the exit
+/// code.
 pub(crate) fn print_screen(text: &str, code: u8) -> u8 {
     if wants_color() {
         terminal_io::print(&terminal_io::colorize(text), code)

@@ -47,8 +47,8 @@ pub(crate) fn children_of(parents: &BTreeSet<u32>) -> BTreeSet<u32> {
     .collect()
 }
 
-/// Parses the PPID from `/proc/PID/stat`. It follows the name, which may hold any character, and the
-/// state.
+/// Parses the PPID from `/proc/PID/stat`. It follows the name, which may hold any character, and
+/// the state.
 fn parse_ppid(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

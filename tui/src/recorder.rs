@@ -15,7 +15,7 @@ pub(crate) struct RecordingProgress {
     pub(crate) name: String,
     /// Bytes written so far.
     pub(crate) bytes: u64,
-    /// Whether the recording ended early.
+    /// `true` if the recording ended early.
     pub(crate) has_failed: bool,
 }
 
@@ -53,7 +53,7 @@ impl Recorder {
         let name = self.path.file_name().unwrap_or(self.path.as_os_str());
         RecordingProgress {
             name: name.to_string_lossy().into_owned(),
-            bytes: self.handle.written(),
+            bytes: self.handle.written_bytes(),
             has_failed: self.handle.failed(),
         }
     }

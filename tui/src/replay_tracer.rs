@@ -244,8 +244,8 @@ impl Tracer for ReplayTracer {
 
 /// Describes the part of a recording that cannot be used, if any.
 pub(crate) fn truncation(replay: &Replay, path: &Path) -> Option<String> {
-    let (path, cut) = (path.display().to_string(), replay.cut()?.to_string());
-    Some(format!("{}: {}", printable(&path), printable(&cut)))
+    let (path, truncation) = (path.display().to_string(), replay.truncation()?.to_string());
+    Some(format!("{}: {}", printable(&path), printable(&truncation)))
 }
 
 /// Converts a time in the recording to nanoseconds.

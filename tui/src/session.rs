@@ -18,7 +18,7 @@ use crate::tracee::{ProcessIdentity, Tracee};
 use crate::tracer::{self, SetupError, TargetSelector, Tracer};
 use crate::{exit_code, live_tracer, terminal_io};
 
-/// What to trace.
+/// Selection of the traced processes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
     /// A command that zctrace starts.
@@ -34,11 +34,11 @@ pub(crate) enum Target {
 /// Parameters of a traced run.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// What to trace.
+    /// Selection of the traced processes.
     pub(crate) target: Target,
     /// User to run the command as.
     pub(crate) user: Option<String>,
-    /// Whether to trace descendants too.
+    /// `true` to trace descendants too.
     pub(crate) follow: bool,
     /// Level of detail.
     pub(crate) level: Level,
@@ -79,7 +79,7 @@ pub(crate) struct Attached {
 pub(crate) struct Session {
     /// The attached tracer.
     pub(crate) tracer: Box<dyn Tracer>,
-    /// What is traced, as far as the end of the trace depends on it.
+    /// Traced command or processes, as far as the end of the trace depends on it.
     pub(crate) tracee: Tracee,
     /// Identities of the processes that were selected by PID.
     pub(crate) identities: Vec<ProcessIdentity>,

@@ -11,8 +11,8 @@ use signal_hook::iterator::exfiltrator::raw::WithRawSiginfo;
 pub(crate) struct ReceivedSignal {
     /// Signal number.
     pub(crate) signal: i32,
-    /// Whether the kernel sent it, as for terminal keys. The command, in the same process group, has
-    /// then received it too.
+    /// `true` if the kernel sent it, as for terminal keys. The command, in the same process group,
+    /// has then received it too.
     pub(crate) by_kernel: bool,
 }
 
@@ -20,8 +20,8 @@ pub(crate) struct ReceivedSignal {
 pub(crate) struct Signals(SignalsInfo<WithRawSiginfo>);
 
 impl Signals {
-    /// Installs the handlers. Signals that are ignored, as by `nohup`, stay ignored, as they will be
-    /// for the command.
+    /// Installs the handlers. Signals that are ignored, as by `nohup`, stay ignored, as they will
+    /// be for the command.
     pub(crate) fn catch() -> io::Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let ignored = parse_ignored(&status);

@@ -7,8 +7,8 @@ use crate::exit_code;
 
 /// Prints `text` to standard output and returns `code`, the exit code of the request.
 ///
-/// A closed pipe (`| head -1`) does not change the code, because the reader has read what it wanted.
-/// Any other failure is reported and returns [`exit_code::ERROR`].
+/// A closed pipe (`| head -1`) does not change the code, because the reader has read what it
+/// wanted. Any other failure is reported and returns [`exit_code::ERROR`].
 pub(crate) fn print(text: &str, code: u8) -> u8 {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

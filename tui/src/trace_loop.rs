@@ -39,13 +39,13 @@ pub(crate) enum StopReason {
     CommandEnded {
         /// Exit code or signal.
         status: CommandStatus,
-        /// Whether the signal that zctrace sent when time was up ended it.
+        /// `true` if the signal that zctrace sent when time was up ended it.
         by_us: bool,
     },
     /// A signal, given here, ended the trace while the command continues to run.
     CommandAbandoned(i32),
-    /// The tracee has ended, time is up, or a signal was received. The normal end of a trace without
-    /// a command.
+    /// The tracee has ended, time is up, or a signal was received. The normal end of a trace
+    /// without a command.
     Finished,
 }
 

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::child::RunningCommand;
 
-/// What is traced, and how its end is observed.
+/// Traced command or processes, with the means to observe their end.
 #[derive(Debug)]
 pub(crate) enum Tracee {
     /// A command that zctrace started. The trace ends with it, and signals are forwarded to it.

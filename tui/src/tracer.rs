@@ -12,7 +12,7 @@ pub(crate) struct Options {
     pub(crate) scope: Scope,
     /// Which processes the probes select.
     pub(crate) selector: TargetSelector,
-    /// Whether to trace descendants too, both existing and future ones.
+    /// `true` to trace descendants too, both existing and future ones.
     pub(crate) follow: bool,
     /// Level of detail.
     pub(crate) level: Level,
@@ -81,7 +81,7 @@ pub(crate) struct PlaybackState {
     pub(crate) length: Duration,
     /// Speed, as a multiple of real time.
     pub(crate) speed: f64,
-    /// Whether the replay is paused or at its end.
+    /// `true` if the replay is paused or at its end.
     pub(crate) paused: bool,
 }
 

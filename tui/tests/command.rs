@@ -50,7 +50,8 @@ use zctrace_report::{Report, Scope, Tier};
 /// Time after which an operation is considered to hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-// --- helpers ---------------------------------------------------------------------------------------------------------
+// --- helpers
+// ---------------------------------------------------------------------------------------------------------
 
 fn zctrace() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_zctrace"))
@@ -178,7 +179,8 @@ fn caught(signal: i32, by_kernel: bool) -> Vec<ReceivedSignal> {
     vec![ReceivedSignal { signal, by_kernel }]
 }
 
-// --- how it ends -----------------------------------------------------------------------------------------------------
+// --- how it ends
+// -----------------------------------------------------------------------------------------------------
 
 #[test]
 fn exit_code_is_the_commands_or_128_plus_signal() {
@@ -246,9 +248,11 @@ fn grandchild_does_not_delay_the_end() {
     assert_eq!(ended(&["sh", "-c", "sh -c 'exit 9'; exit $?"]).exit_code(), 9);
 }
 
-// --- what it gets ----------------------------------------------------------------------------------------------------
+// --- what it gets
+// ----------------------------------------------------------------------------------------------------
 
-/// What the command inherits. This process starts it, and its output is the command's.
+/// Test of the environment and the descriptors that the command inherits. The process started here
+/// writes the command's output.
 #[test]
 fn command_inherits_its_environment_and_no_extra_descriptors() {
     const TEST: &str = "command_inherits_its_environment_and_no_extra_descriptors";
@@ -285,20 +289,20 @@ fn command_inherits_its_environment_and_no_extra_descriptors() {
         .write_all(b"hello\nrest\n")
         .expect("it reads");
     let output = child.wait_with_output().expect("it ends");
-    let said = text(&output);
-    assert!(output.status.success(), "{said}");
+    let printed = text(&output);
+    assert!(output.status.success(), "{printed}");
     let directory = format!("\n{}\n", dir.display());
     for part in ["in=hello\n", "env=a b\n", &directory, "zero=sh\n", "err\n"] {
-        assert!(said.contains(part), "{part:?}\n{said}");
+        assert!(printed.contains(part), "{part:?}\n{printed}");
     }
     let after = |word: &str| {
-        let line = said.lines().find_map(|line| line.strip_prefix(word));
-        line.unwrap_or_else(|| panic!("{word}\n{said}")).trim().to_owned()
+        let line = printed.lines().find_map(|line| line.strip_prefix(word));
+        line.unwrap_or_else(|| panic!("{word}\n{printed}")).trim().to_owned()
     };
     assert_eq!(
         after("traced="),
         after("plain="),
-        "descriptors and signals are as if run by hand\n{said}"
+        "descriptors and signals are as if run by hand\n{printed}"
     );
     fs::remove_dir_all(dir).expect("removed");
 }
@@ -333,17 +337,17 @@ fn root_switches_to_the_user_with_all_groups() {
         return;
     }
     let output = again(TEST, "user").env("SUDO_UID", "0").output().expect("this test");
-    let said = text(&output);
-    assert!(output.status.success(), "{said}");
+    let printed = text(&output);
+    assert!(output.status.success(), "{printed}");
     let uid = |name: &str| {
         let output = Command::new("id").args(["-u", name]).output().expect("id");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    assert!(said.contains(&uid("nobody")), "{said}");
-    assert!(said.contains(" nobody nobody\n"), "{said}");
+    assert!(printed.contains(&uid("nobody")), "{printed}");
+    assert!(printed.contains(" nobody nobody\n"), "{printed}");
     assert!(
-        said.contains("CapEff:\t0000000000000000"),
-        "nothing of root is left\n{said}"
+        printed.contains("CapEff:\t0000000000000000"),
+        "nothing of root is left\n{printed}"
     );
 }
 

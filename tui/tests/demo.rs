@@ -168,18 +168,18 @@ fn json_is_a_consistent_report() {
         .filter(|flow| flow.account.copied == 1 << 20)
         .count();
     assert!(moved >= 6 && copied >= 4, "{moved} moved, {copied} copied");
-    let look = report
+    let peek = report
         .peeks
         .iter()
-        .find(|look| look.bytes == 65_536)
+        .find(|peek| peek.bytes == 65_536)
         .expect("the peek on the path");
-    let flow = look.flow.and_then(|id| report.flow(id)).expect("its flow");
+    let flow = peek.flow.and_then(|id| report.flow(id)).expect("its flow");
     assert_eq!(
-        (look.code.as_str(), flow.peeked_bytes, flow.account.moved),
+        (peek.code.as_str(), flow.peeked_bytes, flow.account.moved),
         ("ZC31", 65_536, 1 << 20)
     );
-    let place = look.call_site.as_ref().expect("its place");
-    assert!(place.file.ends_with("peek.rs") && place.line > 0, "{place}");
+    let call_site = peek.call_site.as_ref().expect("its place");
+    assert!(call_site.file.ends_with("peek.rs") && call_site.line > 0, "{call_site}");
 }
 
 /// If this process may trace, the certificate of the longest path covers every page, and those of

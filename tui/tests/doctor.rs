@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// An unprivileged user: nobody, on the kernels of all distributions (`fs.overflowuid`).
+/// UID of an unprivileged user: the default of `fs.overflowuid` on all distributions.
 const NOBODY: u32 = 65_534;
 
 fn both(output: &Output) -> String {
@@ -74,12 +74,15 @@ fn selftest_passes_here() {
     if output.status.code() == Some(4) {
         return test_support::skip!(TEST, "{}", first_line(&output));
     }
-    let said = both(&output);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.starts_with("PASSED   "), "{said}");
-    let last = said.lines().last().unwrap_or_default();
-    assert!(last.ends_with(" passed, 0 failed") && !last.starts_with("0 "), "{said}");
-    assert_fits(&said);
+    let printed = both(&output);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.starts_with("PASSED   "), "{printed}");
+    let last = printed.lines().last().unwrap_or_default();
+    assert!(
+        last.ends_with(" passed, 0 failed") && !last.starts_with("0 "),
+        "{printed}"
+    );
+    assert_fits(&printed);
 
     let output = zctrace(&["selftest", "--json"]);
     let table: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -91,13 +94,13 @@ fn selftest_passes_here() {
     // A memory filesystem has no disk. A trial that cannot run is listed and does not fail.
     if Path::new("/dev/shm").is_dir() {
         let output = zctrace(&["selftest", "--dir", "/dev/shm"]);
-        let said = both(&output);
-        assert_eq!(output.status.code(), Some(0), "{said}");
+        let printed = both(&output);
+        assert_eq!(output.status.code(), Some(0), "{printed}");
         assert!(
-            said.contains("absent") && said.contains("--dir DIR names another"),
-            "{said}"
+            printed.contains("absent") && printed.contains("--dir DIR names another"),
+            "{printed}"
         );
-        assert!(said.ends_with(" passed, 0 failed\n"), "{said}");
+        assert!(printed.ends_with(" passed, 0 failed\n"), "{printed}");
     }
 }
 
@@ -127,13 +130,13 @@ fn doctor_finds_this_machine_ready() {
         return test_support::skip!(TEST, "{}", first_line(&output));
     }
     let output = zctrace(&["doctor", "--all"]);
-    let said = both(&output);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let printed = both(&output);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
     assert!(
-        said.starts_with("READY   ") && said.contains("on every system call of every process"),
-        "{said}"
+        printed.starts_with("READY   ") && printed.contains("on every system call of every process"),
+        "{printed}"
     );
-    assert_fits(&said);
+    assert_fits(&printed);
     let output = zctrace(&["doctor", "--json"]);
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(found["ready"], true);
@@ -141,8 +144,8 @@ fn doctor_finds_this_machine_ready() {
     // Reports of this boot contain the measured cost.
     let output = zctrace(&["run", "--format", "json", "--", "true"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let told = report["overhead"]["per_syscall_ns"].as_f64();
-    assert!(told.is_some_and(|ns| ns >= 0.0), "{report:#}");
+    let printed = report["overhead"]["per_syscall_ns"].as_f64();
+    assert!(printed.is_some_and(|ns| ns >= 0.0), "{report:#}");
     assert!(ns("bare_syscall") > 0.0 && ns("bare_splice") > 0.0, "{found:#}");
 }
 
@@ -150,14 +153,14 @@ fn doctor_finds_this_machine_ready() {
 fn missing_privileges_come_with_a_hint() {
     let zctrace = Unprivileged::new("hints");
     let output = zctrace.run(&["doctor"]);
-    let said = both(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.starts_with("NOT READY   1 thing to fix; then "), "{said}");
+    let printed = both(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.starts_with("NOT READY   1 thing to fix; then "), "{printed}");
     let setcap = "sudo setcap cap_bpf,cap_perfmon";
     for expected in ["without CAP_BPF, CAP_PERFMON", setcap, "not measured"] {
-        assert!(said.contains(expected), "{expected}\n{said}");
+        assert!(printed.contains(expected), "{expected}\n{printed}");
     }
-    assert_fits(&said);
+    assert_fits(&printed);
     let output = zctrace.run(&["doctor", "--json"]);
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(found["ready"], false);
@@ -170,11 +173,11 @@ fn missing_privileges_come_with_a_hint() {
         &["selftest", "--json"],
     ] {
         let output = zctrace.run(arguments);
-        let said = both(&output);
-        assert_eq!(output.status.code(), Some(4), "{arguments:?}\n{said}");
+        let printed = both(&output);
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}\n{printed}");
         assert!(
-            said.contains("CAP_BPF and CAP_PERFMON") && said.contains(setcap),
-            "{arguments:?}\n{said}"
+            printed.contains("CAP_BPF and CAP_PERFMON") && printed.contains(setcap),
+            "{arguments:?}\n{printed}"
         );
     }
     assert!(!Path::new("/tmp/zctrace-must-not-start").exists());
@@ -183,23 +186,23 @@ fn missing_privileges_come_with_a_hint() {
 #[test]
 fn missing_btf_is_a_clear_error() {
     let output = zctrace(&["doctor", "--btf", "/nonexistent"]);
-    let said = both(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.starts_with("NOT READY   "), "{said}");
+    let printed = both(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.starts_with("NOT READY   "), "{printed}");
     assert!(
-        said.contains("/nonexistent") && said.contains("CONFIG_DEBUG_INFO_BTF=y"),
-        "{said}"
+        printed.contains("/nonexistent") && printed.contains("CONFIG_DEBUG_INFO_BTF=y"),
+        "{printed}"
     );
-    assert_fits(&said);
+    assert_fits(&printed);
 }
 
 #[test]
 fn version_names_the_ebpf_object() {
     let output = zctrace(&["--version"]);
-    let said = both(&output);
+    let printed = both(&output);
     assert!(
-        said.starts_with(&format!("zctrace {} (eBPF object ", env!("CARGO_PKG_VERSION"))),
-        "{said}"
+        printed.starts_with(&format!("zctrace {} (eBPF object ", env!("CARGO_PKG_VERSION"))),
+        "{printed}"
     );
     let output = zctrace(&["selftest", "--dir", "/nonexistent"]);
     assert_eq!(output.status.code(), Some(2), "{}", both(&output));

@@ -87,9 +87,9 @@ fn assertion_passes_fails_or_is_inconclusive() {
         ("tcp", "copy 9", 5, "FAILED   "),
     ] {
         let output = traced(TEST, &["assert", "--to", to, "--max-copied", "0"], how);
-        let said = both(&output);
-        assert_eq!(output.status.code(), Some(code), "{to} {how}\n{said}");
-        assert!(said.contains(says), "{to} {how}\n{said}");
+        let printed = both(&output);
+        assert_eq!(output.status.code(), Some(code), "{to} {how}\n{printed}");
+        assert!(printed.contains(says), "{to} {how}\n{printed}");
     }
 }
 
@@ -162,10 +162,10 @@ fn baseline_is_written_and_shows_regressions() {
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
     let output = traced(TEST, &compare, "copy 0");
     assert_eq!(output.status.code(), Some(1), "{}", both(&output));
-    let said = both(&output);
+    let printed = both(&output);
     assert!(
-        said.contains("+4.0 MiB copied in memory:tcp, ZC14, since the baseline"),
-        "{said}"
+        printed.contains("+4.0 MiB copied in memory:tcp, ZC14, since the baseline"),
+        "{printed}"
     );
     fs::remove_file(file).expect("removed");
 }
@@ -231,8 +231,8 @@ fn recording_replays_to_the_same_report() {
 
     let output = traced(TEST, &["record", "-o", &recording], "copy 9");
     assert_eq!(output.status.code(), Some(9), "{}", both(&output));
-    let said = both(&output);
-    assert!(said.contains("zctrace: recorded "), "{said}");
+    let printed = both(&output);
+    assert!(printed.contains("zctrace: recorded "), "{printed}");
     let output = shown(&["report", &recording, "--rows", "2"]);
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
     assert!(both(&output).contains("4.0 MiB"), "{}", both(&output));
@@ -282,8 +282,8 @@ fn full_disk_ends_the_recording_but_not_the_run() {
         .output()
         .expect("unshare can be run");
     fs::remove_dir(dir).expect("removed");
-    let said = both(&output);
-    assert_eq!(output.status.code(), Some(4), "{said}");
+    let printed = both(&output);
+    assert_eq!(output.status.code(), Some(4), "{printed}");
     // The report is complete, the error is printed, and the recording can be read up to the
     // failure.
     for part in [
@@ -292,6 +292,6 @@ fn full_disk_ends_the_recording_but_not_the_run() {
         "report 3\n",
         "cut short",
     ] {
-        assert!(said.contains(part), "{part}\n{said}");
+        assert!(printed.contains(part), "{part}\n{printed}");
     }
 }

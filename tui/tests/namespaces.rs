@@ -125,11 +125,11 @@ fn pid_namespace_rejects_pids_and_accepts_commands() {
         return test_support::skip!(TEST, "no PID namespace can be made here");
     }
     let output = inside(&["run", "--duration", "10ms", "-p", "1"]);
-    let said = both(&output);
-    assert_eq!(output.status.code(), Some(4), "{said}");
+    let printed = both(&output);
+    assert_eq!(output.status.code(), Some(4), "{printed}");
     assert!(
-        said.contains("those of a container's PID namespace") && said.contains("→"),
-        "{said}"
+        printed.contains("those of a container's PID namespace") && printed.contains("→"),
+        "{printed}"
     );
     let output = inside(&["run", "--format", "json", "--", "cat", "/etc/passwd"]);
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));

@@ -50,16 +50,24 @@ fn zctrace_drops_capabilities_and_the_command_keeps_its_own() {
         return;
     }
     // The command runs only after zctrace has dropped its privileges.
-    let ours = output(
+    let status = output(
         ZCTRACE,
         &["run", "-o", "/dev/null", "--", "sh", "-c", "cat /proc/$PPID/status"],
     );
-    assert_eq!(line(&ours, "Name"), "zctrace");
+    assert_eq!(line(&status, "Name"), "zctrace");
     let before = output("cat", &["/proc/self/status"]);
     let kept = (BPF | SYS_PTRACE | KILL) & set(&before, "CapPrm");
-    assert_eq!((set(&ours, "CapPrm"), set(&ours, "CapEff")), (kept, kept), "{ours}");
-    assert_eq!((set(&ours, "CapInh"), set(&ours, "CapAmb")), (0, 0), "{ours}");
-    assert_eq!((line(&ours, "NoNewPrivs"), line(&ours, "Groups")), ("1", ""), "{ours}");
+    assert_eq!(
+        (set(&status, "CapPrm"), set(&status, "CapEff")),
+        (kept, kept),
+        "{status}"
+    );
+    assert_eq!((set(&status, "CapInh"), set(&status, "CapAmb")), (0, 0), "{status}");
+    assert_eq!(
+        (line(&status, "NoNewPrivs"), line(&status, "Groups")),
+        ("1", ""),
+        "{status}"
+    );
 
     let alone = output("cat", &["/proc/self/status"]);
     let watched = output(ZCTRACE, &["run", "-o", "/dev/null", "--", "cat", "/proc/self/status"]);
@@ -147,11 +155,11 @@ fn output_files_are_opened_before_privileges_are_dropped() {
     let Some(user) = another_user(TEST) else { return };
     let dir = tempfile::tempdir().expect("tempdir");
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
-    let theirs = dir.path().join("theirs");
-    std::fs::create_dir(&theirs).expect("mkdir");
-    std::fs::set_permissions(&theirs, PermissionsExt::from_mode(0o700)).expect("chmod");
-    output("chown", &[user, theirs.to_str().expect("a path")]);
-    let path = |name: &str| theirs.join(name).display().to_string();
+    let other_directory = dir.path().join("theirs");
+    std::fs::create_dir(&other_directory).expect("mkdir");
+    std::fs::set_permissions(&other_directory, PermissionsExt::from_mode(0o700)).expect("chmod");
+    output("chown", &[user, other_directory.to_str().expect("a path")]);
+    let path = |name: &str| other_directory.join(name).display().to_string();
     let (report, baseline, source) = (path("report"), path("baseline"), dir.path().join("source"));
     std::fs::write(&source, vec![7; 100_000]).expect("write");
     let sink = dir.path().join("sink").display().to_string();
@@ -206,21 +214,21 @@ fn names_each_missing_capability() {
         return test_support::skip!(TEST, "capabilities cannot be taken away here");
     }
     let started = ["run", "-o", "/dev/null", "--", "echo", "started"];
-    for (capabilities, missing, mend) in [
+    for (capabilities, missing, hint) in [
         ("", &["CAP_BPF", "CAP_PERFMON"][..], "--cap-add BPF --cap-add PERFMON"),
         (",+perfmon", &["CAP_BPF"], "--cap-add BPF"),
         (",+bpf", &["CAP_PERFMON"], "--cap-add PERFMON"),
     ] {
         let output = with(capabilities, &started);
-        let said = both(&output);
-        assert_eq!(output.status.code(), Some(4), "{capabilities}: {said}");
-        assert!(!said.contains("started"), "{said}");
+        let printed = both(&output);
+        assert_eq!(output.status.code(), Some(4), "{capabilities}: {printed}");
+        assert!(!printed.contains("started"), "{printed}");
         let named = format!("needs {}, which", missing.join(" and "));
         assert!(
-            said.contains(&named) && said.contains("→ you are root without it"),
-            "{said}"
+            printed.contains(&named) && printed.contains("→ you are root without it"),
+            "{printed}"
         );
-        assert!(said.contains(mend), "{said}");
+        assert!(printed.contains(hint), "{printed}");
     }
     for capabilities in [",+bpf,+perfmon", ",+sys_admin"] {
         let output = with(capabilities, &started);

@@ -62,9 +62,9 @@ fn btf_of_another_kernel_is_rejected() {
         .map(|output| both(&output))
         .collect();
     assert!(refused.len() >= 2, "{refused:?}");
-    for said in refused {
-        assert!(said.contains("are not those of this kernel: "), "{said}");
-        assert!(said.contains("→ leave --btf out"), "{said}");
+    for printed in refused {
+        assert!(printed.contains("are not those of this kernel: "), "{printed}");
+        assert!(printed.contains("→ leave --btf out"), "{printed}");
     }
 }
 
@@ -93,11 +93,11 @@ fn rejects_files_that_are_not_btf() {
             &["demo", "--btf", file],
         ] {
             let output = zctrace(command);
-            let said = both(&output);
-            assert_eq!(output.status.code(), Some(4), "{said}");
+            let printed = both(&output);
+            assert_eq!(output.status.code(), Some(4), "{printed}");
             assert!(
-                said.contains(why) && said.contains('→') && !said.contains("started"),
-                "{said}"
+                printed.contains(why) && printed.contains('→') && !printed.contains("started"),
+                "{printed}"
             );
         }
     }
@@ -113,9 +113,12 @@ fn kernel_without_btf_accepts_only_its_own_types() {
     let own = dir.path().join("own.btf").display().to_string();
     std::fs::copy(OWN, &own).expect("a copy of the types");
     let output = without_types(&["run", "--", "echo", "started"]);
-    let said = both(&output);
-    assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("--btf FILE") && !said.contains("started"), "{said}");
+    let printed = both(&output);
+    assert_eq!(output.status.code(), Some(4), "{printed}");
+    assert!(
+        printed.contains("--btf FILE") && !printed.contains("started"),
+        "{printed}"
+    );
 
     let copied = [
         "assert",
@@ -128,19 +131,19 @@ fn kernel_without_btf_accepts_only_its_own_types() {
         "--",
     ];
     let output = without_types(&[&copied[..], &["cp", "--reflink=never", &own, &format!("{own}.2")]].concat());
-    let said = both(&output);
-    // Whether the copies of `cp` are observable depends on the filesystem. The test checks that
-    // they were judged.
-    assert!(matches!(output.status.code(), Some(0 | 3)), "{said}");
-    assert!(!said.contains("could not be set up"), "{said}");
+    let printed = both(&output);
+    // The filesystem decides whether the copies of `cp` are observable. The test checks that they
+    // were judged.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{printed}");
+    assert!(!printed.contains("could not be set up"), "{printed}");
     let output = without_types(&["selftest", "--btf", &own]);
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
 
     let refused = of_another_kernel().into_iter().filter(|file| {
         let output = without_types(&["run", "--btf", file, "--", "echo", "started"]);
-        let said = both(&output);
+        let printed = both(&output);
         // With wrong offsets, no trial is classified correctly.
-        output.status.code() == Some(4) && said.contains('→') && !said.contains("started")
+        output.status.code() == Some(4) && printed.contains('→') && !printed.contains("started")
     });
     assert!(refused.count() >= 2);
 }

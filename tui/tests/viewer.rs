@@ -33,8 +33,8 @@ fn can_trace(test: &str) -> bool {
             .stdin(Stdio::null())
             .output()
             .expect("zctrace");
-        let said = String::from_utf8_lossy(&stderr);
-        (status.code() == Some(4)).then(|| said.lines().next().unwrap_or_default().to_owned())
+        let printed = String::from_utf8_lossy(&stderr);
+        (status.code() == Some(4)).then(|| printed.lines().next().unwrap_or_default().to_owned())
     });
     if let Some(why) = why {
         println!("SKIP {test}: {why}");
@@ -186,7 +186,7 @@ fn of_mover(directory: &Directory, more: &[&str], size: (u16, u16)) -> Terminal 
 }
 
 /// Returns the cursor's row and the number of rows: `7 of 37`.
-fn place(text: &str) -> Option<(usize, usize)> {
+fn cursor_position(text: &str) -> Option<(usize, usize)> {
     let line = text.lines().rev().nth(1)?;
     let number = |text: &str| text.replace(' ', "").parse().ok();
     line.split(" · ").find_map(|part| {
@@ -303,11 +303,11 @@ fn simultaneous_key_and_resize_are_both_handled() {
         }
         // The command's terminal has the size of the pane: the lines between its title and the two
         // last ones.
-        let place = text.lines().skip_while(|line| !line.contains(" CMD ")).count() - 3;
+        let cursor_position = text.lines().skip_while(|line| !line.contains(" CMD ")).count() - 3;
         terminal.press("\x1b[24~");
         terminal.wait("keys go to CMD");
         terminal.press("\r");
-        let answer = format!("{place} {}", size.0);
+        let answer = format!("{cursor_position} {}", size.0);
         terminal.wait_for(&answer, |text| text.lines().any(|line| line == answer));
         terminal.press("\x1b[24~");
         terminal.wait("sends keys to it");
@@ -328,7 +328,7 @@ fn resize_without_signal_is_noticed_at_the_next_frame() {
         terminal.press(if help { "?" } else { "\x1b" });
         terminal.wait_for(&format!("{size:?}"), |text| is_drawn_for(text, size, help));
     }
-    // The same size does not imply that the screen still shows what was drawn.
+    // An unchanged size does not imply that the screen still shows what was drawn.
     terminal.written.clear();
     terminal.resize(80, 24);
     terminal.wait_for_bytes(b"\x1b[2J");
@@ -360,11 +360,17 @@ fn mouse_selects_rows_columns_and_views() {
     terminal.click(moved.0 + 3, titles.1);
     terminal.wait("by moved, largest first");
     terminal.click(10, titles.1 + 3);
-    terminal.wait_for("the third row", |text| place(text).is_some_and(|place| place.0 == 3));
+    terminal.wait_for("the third row", |text| {
+        cursor_position(text).is_some_and(|cursor_position| cursor_position.0 == 3)
+    });
     terminal.press("\x1b[<65;11;11M");
-    terminal.wait_for("three rows down", |text| place(text).is_some_and(|place| place.0 == 6));
+    terminal.wait_for("three rows down", |text| {
+        cursor_position(text).is_some_and(|cursor_position| cursor_position.0 == 6)
+    });
     terminal.press("\x1b[<64;11;11M");
-    terminal.wait_for("three rows up", |text| place(text).is_some_and(|place| place.0 == 3));
+    terminal.wait_for("three rows up", |text| {
+        cursor_position(text).is_some_and(|cursor_position| cursor_position.0 == 3)
+    });
     let tab = find(&text, "5 Reasons");
     terminal.click(tab.0 + 3, tab.1);
     terminal.wait("[5 Reasons]");
@@ -387,8 +393,8 @@ fn header_shows_the_recording_and_its_failure() {
     });
     terminal.press("qy");
     assert_eq!(terminal.end(), 0);
-    let told = zctrace().args(["report", &whole]).output().expect("zctrace");
-    assert!(told.status.success(), "{told:?}");
+    let printed = zctrace().args(["report", &whole]).output().expect("zctrace");
+    assert!(printed.status.success(), "{printed:?}");
 
     // The reader of the recording exits, so that further records cannot be written.
     let pipe = path("pipe.zct");

@@ -201,8 +201,8 @@ fn pass_through(hop: Hop, from: &Pipe) -> Result<Pipe> {
     Ok(to)
 }
 
-/// Waits until bytes are readable, for at most a second. On loopback they are readable at once. On
-/// a machine under so much load that they are not, the experiment fails rather than hangs.
+/// Waits until bytes are readable, for at most a second. On loopback they are readable at once. If
+/// the machine is too busy for that, the experiment fails instead of hanging.
 fn wait_readable(fd: BorrowedFd<'_>) -> Result<()> {
     let second = Timespec { tv_sec: 1, tv_nsec: 0 };
     let ready =

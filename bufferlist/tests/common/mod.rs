@@ -178,7 +178,7 @@ pub(crate) fn fork(body: impl FnOnce() -> String) -> (String, ExitStatus) {
 
 /// Returns the number of open descriptors of this process.
 pub(crate) fn open_files() -> usize {
-    // One of them is the directory being read.
+    // One descriptor belongs to the directory being read.
     std::fs::read_dir("/proc/self/fd").expect("/proc/self/fd").count() - 1
 }
 

@@ -139,8 +139,7 @@ fn slow_reader_with_small_queue_receives_every_byte() {
                     return bytes;
                 }
                 bytes.extend_from_slice(&buffer[..got]);
-                // A slow reader, independent of how slow: the writer finds a full queue again and
-                // again.
+                // A slow reader, so that the writer repeatedly finds a full queue, at any speed.
                 std::thread::yield_now();
             }
         });

@@ -31,7 +31,7 @@ fn default_sigpipe_kills_the_process() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("alive after the write"), "{said}");
     if said.contains("alive after the splice") {
-        // Good news, and worth knowing: the warning at `Sink` would be out of date.
+        // The splice raised no signal, so the warning at `Sink` would be obsolete.
         return test_support::skip!(
             "sigpipe::default_sigpipe_kills_the_process",
             "on this kernel a splice raises no signal"

@@ -24,35 +24,35 @@ use crate::span::{Copies, Location};
 
 /// Classifies bytes expected at `location` whose first byte was observed as the first byte of
 /// `seen`.
-pub(crate) fn classify(location: Location, seen: &Observation) -> Outcome {
+pub(crate) fn classify(location: Location, observed: &Observation) -> Outcome {
     let doubt = Outcome::Unknown(Reason::NotObserved);
     let copied = Outcome::Copied(Reason::KernelCopies);
-    if seen.slot_kind == SlotKind::Zero {
+    if observed.slot_kind == SlotKind::Zero {
         return Outcome::Zero;
     }
     match location {
-        Location::Page(address) => match seen.start {
+        Location::Page(address) => match observed.start {
             Some(start) if start == address => Outcome::Identity,
             Some(_) => copied,
-            None if seen.slot_kind == SlotKind::Linear => copied,
+            None if observed.slot_kind == SlotKind::Linear => copied,
             None => doubt,
         },
-        Location::File { position, copies, .. } => match (seen.owner, seen.slot_kind) {
+        Location::File { position, copies, .. } => match (observed.owner, observed.slot_kind) {
             // The mapping may differ: the real file under an overlay, or the backing file of a
             // passthrough.
-            (Owner::File { position: at, .. }, _) if at == position && seen.start.is_some() => Outcome::Identity,
+            (Owner::File { position: at, .. }, _) if at == position && observed.start.is_some() => Outcome::Identity,
             // Without a page cache another page may be the file's own.
             _ if copies == Copies::NotShown => doubt,
             (_, SlotKind::Linear) => copied,
-            (Owner::Kernel { .. }, SlotKind::OtherSlot | SlotKind::Written) if seen.start.is_some() => copied,
+            (Owner::Kernel { .. }, SlotKind::OtherSlot | SlotKind::Written) if observed.start.is_some() => copied,
             // A page that was truncated from its file keeps its index, so it is no witness.
             (Owner::Kernel { position: at }, _) if at == position => doubt,
-            (Owner::Kernel { .. }, SlotKind::Plain) if seen.start.is_some() => copied,
+            (Owner::Kernel { .. }, SlotKind::Plain) if observed.start.is_some() => copied,
             _ => doubt,
         },
-        Location::Memory(address) => match (seen.owner, seen.slot_kind) {
+        Location::Memory(address) => match (observed.owner, observed.slot_kind) {
             (_, SlotKind::User) => Outcome::Identity,
-            (Owner::Anonymous { address: at }, _) if at == address && seen.start.is_some() => Outcome::Identity,
+            (Owner::Anonymous { address: at }, _) if at == address && observed.start.is_some() => Outcome::Identity,
             (Owner::Kernel { .. }, SlotKind::Written | SlotKind::Linear) => Outcome::Copied(Reason::FromMemory),
             _ => doubt,
         },
@@ -79,8 +79,8 @@ mod tests {
         zero_page: 0xffff_ea00_0000_0000 + 99 * 64,
     };
 
-    fn seen(piece: PageRange) -> Observation {
-        Observation::new(&piece, start_of(&piece), u64::from(piece.len), &NAMES)
+    fn observed(range: PageRange) -> Observation {
+        Observation::new(&range, start_of(&range), u64::from(range.len), &NAMES)
     }
 
     fn page() -> PageRange {
@@ -101,14 +101,14 @@ mod tests {
     };
 
     #[test]
-    fn a_page_of_the_file_at_the_right_place_is_identity() {
-        assert_eq!(classify(FILE, &seen(page())), Outcome::Identity);
-        assert_eq!(classify(FILE.plus(7), &seen(page()).part(7, 3)), Outcome::Identity);
+    fn page_of_the_file_at_its_position_is_identity() {
+        assert_eq!(classify(FILE, &observed(page())), Outcome::Identity);
+        assert_eq!(classify(FILE.plus(7), &observed(page()).part(7, 3)), Outcome::Identity);
         // Under an overlay the page belongs to the real file.
         assert_eq!(
             classify(
                 FILE,
-                &seen(PageRange {
+                &observed(PageRange {
                     mapping: 0x2000,
                     ..page()
                 })
@@ -118,35 +118,44 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_the_file_at_another_place_proves_nothing() {
+    fn page_of_the_file_at_another_position_proves_nothing() {
         for wrong in [PageRange { index: 4, ..page() }, PageRange { offset: 101, ..page() }] {
-            assert!(matches!(classify(FILE, &seen(wrong)), Outcome::Unknown(_)));
+            assert!(matches!(classify(FILE, &observed(wrong)), Outcome::Unknown(_)));
         }
     }
 
     #[test]
-    fn a_page_of_nobody_is_a_copy_unless_it_was_cut_off_the_file() {
-        let nobody = PageRange {
+    fn kernel_owned_page_is_a_copy_unless_it_was_truncated_from_the_file() {
+        let kernel_owned = PageRange {
             mapping: 0,
             index: 0,
             ..page()
         };
-        assert_eq!(classify(FILE, &seen(nobody)), Outcome::Copied(Reason::KernelCopies));
+        assert_eq!(
+            classify(FILE, &observed(kernel_owned)),
+            Outcome::Copied(Reason::KernelCopies)
+        );
         assert!(matches!(
-            classify(FILE, &seen(PageRange { mapping: 0, ..page() })),
+            classify(FILE, &observed(PageRange { mapping: 0, ..page() })),
             Outcome::Unknown(_)
         ));
         let slot = PageRange {
             ops: NAMES.page_cache,
-            ..nobody
+            ..kernel_owned
         };
         assert!(
-            matches!(classify(FILE, &seen(slot)), Outcome::Unknown(_)),
+            matches!(classify(FILE, &observed(slot)), Outcome::Unknown(_)),
             "a slot of the page cache"
         );
         assert!(
             matches!(
-                classify(FILE, &seen(PageRange { page: 0, ..nobody })),
+                classify(
+                    FILE,
+                    &observed(PageRange {
+                        page: 0,
+                        ..kernel_owned
+                    })
+                ),
                 Outcome::Unknown(_)
             ),
             "no page at all"
@@ -157,7 +166,7 @@ mod tests {
             ops: 99,
             ..page()
         };
-        assert_eq!(classify(FILE, &seen(other)), Outcome::Copied(Reason::KernelCopies));
+        assert_eq!(classify(FILE, &observed(other)), Outcome::Copied(Reason::KernelCopies));
     }
 
     #[test]
@@ -173,26 +182,26 @@ mod tests {
             ..page()
         };
         let relay = PageRange { ops: 99, ..nobody };
-        for observation in [seen(nobody), seen(relay), Observation::linear(50)] {
+        for observation in [observed(nobody), observed(relay), Observation::linear(50)] {
             assert!(
                 matches!(classify(elsewhere, &observation), Outcome::Unknown(_)),
                 "{observation:?}"
             );
         }
-        assert_eq!(classify(elsewhere, &seen(page())), Outcome::Identity);
+        assert_eq!(classify(elsewhere, &observed(page())), Outcome::Identity);
     }
 
     #[test]
-    fn a_page_that_nobody_asked_of_is_known_by_its_place_alone() {
-        let untold = seen(PageRange {
+    fn page_whose_owner_was_not_read_is_identified_by_its_address_only() {
+        let owner_not_read = observed(PageRange {
             mapping: zctrace_records::MAPPING_NOT_READ,
             index: 0,
             ..page()
         });
-        let at = untold.start.unwrap();
-        assert_eq!(classify(Location::Page(at), &untold), Outcome::Identity);
+        let at = owner_not_read.start.unwrap();
+        assert_eq!(classify(Location::Page(at), &owner_not_read), Outcome::Identity);
         assert_eq!(
-            classify(Location::Page(at.plus(1)), &untold),
+            classify(Location::Page(at.plus(1)), &owner_not_read),
             Outcome::Copied(Reason::KernelCopies)
         );
         let there = Location::File {
@@ -202,7 +211,7 @@ mod tests {
         };
         for location in [FILE, there, Location::Memory(100), Location::Unknown] {
             assert!(
-                matches!(classify(location, &untold), Outcome::Unknown(_)),
+                matches!(classify(location, &owner_not_read), Outcome::Unknown(_)),
                 "{location:?}"
             );
         }
@@ -221,12 +230,12 @@ mod tests {
             Location::Unknown,
             Location::Page(start_of(&hole).unwrap()),
         ] {
-            assert_eq!(classify(location, &seen(hole)), Outcome::Zero);
+            assert_eq!(classify(location, &observed(hole)), Outcome::Zero);
         }
         assert_eq!(
             classify(
                 FILE,
-                &seen(PageRange {
+                &observed(PageRange {
                     ops: NAMES.zero,
                     ..page()
                 })
@@ -236,45 +245,45 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_memory_is_known_by_its_address_or_by_the_slots_kind() {
+    fn memory_is_identified_by_its_address_or_by_the_kind_of_slot() {
         let anonymous = PageRange {
             mapping: 0x1001,
             ..page()
         };
         let at = 3 * 4096 + 100;
-        assert_eq!(classify(Location::Memory(at), &seen(anonymous)), Outcome::Identity);
+        assert_eq!(classify(Location::Memory(at), &observed(anonymous)), Outcome::Identity);
         assert!(matches!(
-            classify(Location::Memory(at + 1), &seen(anonymous)),
+            classify(Location::Memory(at + 1), &observed(anonymous)),
             Outcome::Unknown(_)
         ));
         let slot = PageRange {
             ops: NAMES.user,
             ..page()
         };
-        assert_eq!(classify(Location::Memory(0), &seen(slot)), Outcome::Identity);
+        assert_eq!(classify(Location::Memory(0), &observed(slot)), Outcome::Identity);
         let written = PageRange {
             ops: NAMES.anonymous,
             mapping: 0,
             ..page()
         };
         assert_eq!(
-            classify(Location::Memory(at), &seen(written)),
+            classify(Location::Memory(at), &observed(written)),
             Outcome::Copied(Reason::FromMemory)
         );
         // A kernel-owned page without a slot kind could be a bounce buffer, or shared memory that
         // was truncated from its file.
         assert!(matches!(
-            classify(Location::Memory(at), &seen(PageRange { mapping: 0, ..page() })),
+            classify(Location::Memory(at), &observed(PageRange { mapping: 0, ..page() })),
             Outcome::Unknown(_)
         ));
     }
 
     #[test]
-    fn a_known_page_is_there_or_another_is() {
+    fn known_page_is_identity_and_another_page_is_a_copy() {
         let at = start_of(&page()).unwrap();
-        assert_eq!(classify(Location::Page(at), &seen(page())), Outcome::Identity);
+        assert_eq!(classify(Location::Page(at), &observed(page())), Outcome::Identity);
         assert_eq!(
-            classify(Location::Page(at.plus(1)), &seen(page())),
+            classify(Location::Page(at.plus(1)), &observed(page())),
             Outcome::Copied(Reason::KernelCopies)
         );
         assert_eq!(
@@ -282,13 +291,13 @@ mod tests {
             Outcome::Copied(Reason::KernelCopies)
         );
         assert!(matches!(
-            classify(Location::Page(at), &seen(PageRange { page: 0, ..page() })),
+            classify(Location::Page(at), &observed(PageRange { page: 0, ..page() })),
             Outcome::Unknown(_)
         ));
     }
 
     #[test]
-    fn an_emptied_slot_tells_its_range_from_its_end() {
+    fn range_of_an_emptied_slot_follows_from_its_end() {
         // 50 bytes were taken from the front, and the end stayed.
         let drained = PageRange {
             offset: 150,

@@ -1,4 +1,4 @@
-//! The source side of a call: which bytes it took, where they were, and what happened to them.
+//! Source side of a call: the bytes it took, their locations and their histories.
 
 use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::{Endpoint, PipeState};

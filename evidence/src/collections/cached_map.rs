@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_one_row_in_whatever_order_it_is_asked_for() {
+    fn key_has_one_row_for_every_order_of_access() {
         let mut table = CachedIndexMap::<u32, u64>::default();
         for key in [7, 7, 9, 7, 9, 9, 1, 7] {
             *table.row(key) += 1;

@@ -130,10 +130,10 @@ mod tests {
     proptest! {
         /// Behaves like a tree.
         #[test]
-        fn is_a_map_in_order(steps in prop::collection::vec((0_u8..5, 0_u64..40), 0..200)) {
+        fn position_map_behaves_like_an_ordered_map(steps in prop::collection::vec((0_u8..5, 0_u64..40), 0..200)) {
             let (mut places, mut tree) = (PositionMap::default(), BTreeMap::new());
-            for (number, (what, position)) in steps.into_iter().enumerate() {
-                match what {
+            for (number, (operation, position)) in steps.into_iter().enumerate() {
+                match operation {
                     0..=2 => {
                         places.insert(position, number);
                         tree.insert(position, number);

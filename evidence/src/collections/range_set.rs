@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_that_touch_are_one() {
+    fn adjacent_ranges_are_joined() {
         let mut all = RangeSet::default();
         for (start, len) in [(0, 10), (20, 10), (10, 10), (5, 3)] {
             all.add(start, len);
@@ -118,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_a_set_is_counted() {
-        let mut some = RangeSet::default();
-        some.add(10, 10);
-        some.add(30, 10);
+    fn set_counts_the_bytes_it_contains() {
+        let mut set = RangeSet::default();
+        set.add(10, 10);
+        set.add(30, 10);
         for (start, len, there) in [
             (0, 10, 0),
             (0, 11, 1),
@@ -130,12 +130,12 @@ mod tests {
             (12, 3, 3),
             (20, 10, 0),
         ] {
-            assert_eq!(some.covered(start, len), there, "{start} {len}");
+            assert_eq!(set.covered(start, len), there, "{start} {len}");
         }
     }
 
     #[test]
-    fn a_set_of_too_many_stretches_says_nothing() {
+    fn set_of_too_many_ranges_contains_nothing() {
         let mut many = RangeSet::default();
         (0..=MAX_RANGES as u64).for_each(|at| many.add(at * 10, 1));
         let mut one = RangeSet::default();

@@ -1,4 +1,4 @@
-//! Calls, decoded: two endpoints, a number of bytes, and what was observed inside the call.
+//! Decoded calls: two endpoints, a number of bytes, and the observations made inside the call.
 
 use std::borrow::Cow;
 

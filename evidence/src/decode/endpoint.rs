@@ -1,8 +1,8 @@
 //! The endpoints of a call, decoded from the wire record.
 //!
-//! `EndpointState` has one layout for every kind of endpoint, so its members `before`, `after`,
-//! `extra` and `size` mean something else for each kind. This module decides once what they mean.
-//! The engine sees the variants of [`Endpoint`], whose members have names and units.
+//! `EndpointState` has one layout for every kind of endpoint, so the meaning of its members
+//! `before`, `after`, `extra` and `size` depends on the kind. Only this module interprets them. The
+//! rest of the engine uses the variants of [`Endpoint`], whose members have names and units.
 
 use zctrace_records::{EndpointState, endpoint_kind};
 
@@ -263,7 +263,7 @@ mod tests {
     };
 
     #[test]
-    fn a_pipes_words_become_counters_and_lengths() {
+    fn pipe_state_is_decoded_to_counters_and_lengths() {
         let endpoint = Endpoint::of(
             &EndpointState {
                 kind: endpoint_kind::PIPE,
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_open_flags_and_the_device_number_decide_the_variant() {
+    fn open_flags_and_device_number_select_the_variant() {
         let of = |kind, f_flags, size| {
             Endpoint::of(
                 &EndpointState {

@@ -1,4 +1,4 @@
-//! Endpoints of all calls, numbered, with the names that people give them.
+//! Table of all endpoints with their numbers and names.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,11 +21,11 @@ impl EndpointId {
     pub(crate) const MEMORY: Self = Self(1);
 }
 
-/// Endpoints that are kept apart. A server has millions of sockets; those beyond are one endpoint
-/// per kind.
+/// Maximum number of distinct endpoints. A server has millions of sockets; further ones share one
+/// endpoint per kind.
 const MAX_ENDPOINTS: usize = 100_000;
 
-/// What distinguishes an endpoint from all others, and what a report says of it.
+/// Identity of an endpoint: kind, key and the details that a report shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct EndpointIdentity {
     /// One of [`endpoint_kind`].
@@ -210,6 +210,8 @@ impl Endpoints {
         if matches!(name.endpoint.kind, endpoint_kind::PIPE | endpoint_kind::MEMORY) {
             return;
         }
+        // Counters of plain calls find the endpoint by its inode number.
+        self.of(&name.endpoint);
         let path = self.path(name);
         let key = EndpointIdentity::of(&name.endpoint).name_key();
         if self.names.len() < MAX_ENDPOINTS || self.names.contains_key(&key) {
@@ -359,18 +361,18 @@ mod tests {
     }
 
     #[test]
-    fn a_path_goes_from_the_mount_to_the_last_component() {
+    fn path_consists_of_the_mount_point_and_all_components() {
         let mut ends = Endpoints::new(HashMap::from([((254 << 20) | 1, "/srv".to_owned())]));
         ends.name(&named(&["/", "video", "a.bin"], 2));
         let id = ends.of(&file(7));
         assert_eq!(ends.report(id).name, "/srv/video/a.bin");
-        // The first name stays: a later rename does not change what was observed.
+        // The first name stays, because a later rename does not change the observed file.
         ends.name(&named(&["/", "other"], 2));
         assert_eq!(ends.report(id).name, "/srv/video/a.bin");
     }
 
     #[test]
-    fn what_was_cut_says_so() {
+    fn truncated_name_is_marked() {
         let mut ends = Endpoints::new(HashMap::default());
         ends.name(&named(&["deep", "a.bin"], 1));
         let id = ends.of(&file(7));
@@ -395,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_opened_in_two_ways_is_two_ends() {
+    fn file_opened_with_and_without_o_direct_is_two_endpoints() {
         let mut ends = Endpoints::new(HashMap::default());
         let buffered = ends.of(&file(7));
         let direct = ends.of(&EndpointState {
@@ -415,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_was_not_direct() {
+    fn counted_calls_belong_to_the_endpoint_without_o_direct() {
         let mut ends = Endpoints::new(HashMap::default());
         let kind = |ends: &Endpoints| ends.counted(7, file(7).dev, endpoint_kind::FILE).map(|end| end.kind);
         assert_eq!(kind(&ends), None);
@@ -429,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_bounded() {
+    fn number_of_endpoints_is_bounded() {
         let mut ends = Endpoints::new(HashMap::default());
         let last = (0..MAX_ENDPOINTS as u64 + 10)
             .map(|ino| ends.of(&file(ino + 1)))

@@ -3,12 +3,13 @@
 use zctrace_records::{Call, call_flag};
 use zctrace_report::{NotCovered, Report};
 
-/// Why a call is excluded from the analysis.
+/// Reason why a call is excluded from the analysis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Exclusion {
-    /// A 32-bit program made it: numbers and arguments mean something else.
+    /// Made by a 32-bit program, whose call numbers and arguments have other meanings.
     Compat,
-    /// Its entry was not observed: it was entered before tracing started, or its result is forged.
+    /// Without an observed entry: the call was entered before tracing started, or its result is
+    /// forged.
     NoEntry,
     /// A descriptor led to another file at the exit than at the entry.
     OtherFile,
@@ -61,10 +62,10 @@ impl ExcludedCalls {
             ),
             ("splice, tee, vmsplice and sendfile of 32-bit programs", self.compat),
         ];
-        for (what, calls) in rows {
+        for (operation, calls) in rows {
             if calls > 0 {
                 report.coverage.not_covered.push(NotCovered {
-                    operation: what.to_owned(),
+                    operation: operation.to_owned(),
                     calls: Some(calls),
                     bytes: None,
                 });

@@ -1,7 +1,7 @@
 //! Stage 1, decode: from wire records to calls, endpoints and observations.
 //!
-//! Nothing behind this stage reads a wire record or knows which of its members means what for
-//! which kind of endpoint or station.
+//! No later stage reads wire records or depends on the meaning of their members for each kind of
+//! endpoint or station.
 
 pub(crate) mod call;
 pub(crate) mod endpoint;

@@ -54,9 +54,9 @@ impl Observation {
     /// Returns the observation of a page range whose bytes start at `start` and are `len` long.
     /// They are given separately because a slot that was emptied does not show them.
     #[inline]
-    pub(crate) fn new(piece: &PageRange, start: Option<PageAddress>, len: u64, names: &PipeBufOps) -> Self {
-        let is_zero = names.zero_page != 0 && piece.page == names.zero_page;
-        let slot_kind = match piece.ops {
+    pub(crate) fn new(range: &PageRange, start: Option<PageAddress>, len: u64, names: &PipeBufOps) -> Self {
+        let is_zero = names.zero_page != 0 && range.page == names.zero_page;
+        let slot_kind = match range.ops {
             _ if is_zero => SlotKind::Zero,
             0 => SlotKind::Plain,
             ops if ops == names.page_cache => SlotKind::PageCache,
@@ -69,9 +69,9 @@ impl Observation {
         };
         // The owner's position counts from the start of the range. Of an emptied slot only the end
         // has stayed.
-        let owner = match (start_of(piece), start) {
-            (Some(at), Some(start)) => offset_owner(owner_of(piece), start.0.wrapping_sub(at.0)),
-            _ => owner_of(piece),
+        let owner = match (start_of(range), start) {
+            (Some(at), Some(start)) => offset_owner(owner_of(range), start.0.wrapping_sub(at.0)),
+            _ => owner_of(range),
         };
         Self {
             start,

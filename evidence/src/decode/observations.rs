@@ -11,7 +11,7 @@ const MAX_CALLS: usize = 65_536;
 /// Emptied buffers that are kept for reuse.
 const MAX_SPARE: usize = 16;
 
-/// Where inside a call page ranges were observed.
+/// Station inside a call at which page ranges were observed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CallStation {
     /// Slots that the call took bytes from, at its exit.
@@ -158,7 +158,7 @@ impl PendingObservations {
     /// Keeps a page record for the call that it belongs to.
     pub(crate) fn add(&mut self, record: &PageRecord) {
         if self.by_call.len() >= MAX_CALLS {
-            // The records of these calls were lost, so nothing will ask for them.
+            // The records of these calls were lost, so their observations are never requested.
             self.by_call.clear();
         }
         let spare = &mut self.spare;

@@ -27,14 +27,14 @@ impl PageAddress {
 
 /// Returns the address of a range's first byte; `None` if the kernel showed no page (device
 /// memory), or something that cannot be one.
-pub(crate) fn start_of(piece: &PageRange) -> Option<PageAddress> {
-    page_of(piece).map(|page| page.plus(u64::from(piece.offset)))
+pub(crate) fn start_of(range: &PageRange) -> Option<PageAddress> {
+    page_of(range).map(|page| page.plus(u64::from(range.offset)))
 }
 
 /// Returns the address of the page that a range's offset counts from.
-pub(crate) fn page_of(piece: &PageRange) -> Option<PageAddress> {
-    (piece.page != 0 && piece.page.is_multiple_of(PAGE_STRUCT))
-        .then(|| PageAddress((piece.page / PAGE_STRUCT).wrapping_mul(PAGE)))
+pub(crate) fn page_of(range: &PageRange) -> Option<PageAddress> {
+    (range.page != 0 && range.page.is_multiple_of(PAGE_STRUCT))
+        .then(|| PageAddress((range.page / PAGE_STRUCT).wrapping_mul(PAGE)))
 }
 
 /// Returns the address behind the last byte of a page range; `None` if it shows no page.
@@ -51,8 +51,8 @@ pub(crate) enum Owner {
     File { mapping: u64, position: u64 },
     /// Anonymous memory of a process: address of the first byte.
     Anonymous { address: u64 },
-    /// The kernel, or no owner any more because the page was truncated from its file. `position` is
-    /// what its index says; a truncated page keeps the index (mm/filemap.c: `page_cache_delete()`).
+    /// The kernel, or no owner because the page was truncated from its file. `position` is computed
+    /// from the index, which a truncated page keeps (mm/filemap.c: `page_cache_delete()`).
     Kernel { position: u64 },
     /// The program did not read the owner, so it is no evidence of anything.
     NotRead,
@@ -63,12 +63,12 @@ const ANONYMOUS: u64 = 1;
 const LOW_BITS: u64 = 3;
 
 /// Returns the owner of a range's page.
-pub(crate) fn owner_of(piece: &PageRange) -> Owner {
-    let position = piece.index.wrapping_mul(PAGE).wrapping_add(u64::from(piece.offset));
-    match piece.mapping & LOW_BITS {
-        _ if piece.mapping == MAPPING_NOT_READ => Owner::NotRead,
-        0 if piece.mapping != 0 => Owner::File {
-            mapping: piece.mapping,
+pub(crate) fn owner_of(range: &PageRange) -> Owner {
+    let position = range.index.wrapping_mul(PAGE).wrapping_add(u64::from(range.offset));
+    match range.mapping & LOW_BITS {
+        _ if range.mapping == MAPPING_NOT_READ => Owner::NotRead,
+        0 if range.mapping != 0 => Owner::File {
+            mapping: range.mapping,
             position,
         },
         ANONYMOUS => Owner::Anonymous { address: position },
@@ -81,15 +81,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbors_in_the_map_are_neighbors_in_memory() {
-        let piece = |page: u64, offset| PageRange {
+    fn adjacent_struct_pages_are_adjacent_in_memory() {
+        let range = |page: u64, offset| PageRange {
             page: 0xffff_ea00_0000_0000 + page * 64,
             offset,
             ..PageRange::default()
         };
-        assert_eq!(start_of(&piece(7, 4096)), start_of(&piece(8, 0)));
-        assert_ne!(start_of(&piece(7, 0)), start_of(&piece(8, 0)));
-        assert_eq!(start_of(&piece(7, 5)).unwrap().in_page(), 5);
+        assert_eq!(start_of(&range(7, 4096)), start_of(&range(8, 0)));
+        assert_ne!(start_of(&range(7, 0)), start_of(&range(8, 0)));
+        assert_eq!(start_of(&range(7, 5)).unwrap().in_page(), 5);
         assert_eq!(
             start_of(&PageRange {
                 page: 65,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_low_bits_of_the_mapping_tell_the_owner() {
+    fn low_bits_of_the_mapping_select_the_owner() {
         let of = |mapping| {
             owner_of(&PageRange {
                 mapping,

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hop_has_the_bytes_that_were_observed_there() {
+    fn hop_counts_the_bytes_observed_at_its_station() {
         let mut histories = Histories::new();
         let to = |history| FlowKey {
             from: EndpointId::MEMORY,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_senders_hop_has_the_consumed_bytes_that_were_observed_there() {
+    fn hop_of_the_sender_counts_the_consumed_bytes_observed_at_its_station() {
         let mut histories = Histories::new();
         let full = FlowKey {
             from: EndpointId::MEMORY,
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_counted_where_it_was_taken_and_sent() {
+    fn delivery_is_counted_at_its_positions_in_both_streams() {
         let mut table = FlowTable::new(0, Level::Full);
         let span = Span {
             len: 10,

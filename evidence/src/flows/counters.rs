@@ -17,7 +17,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Starts anew. Completions that were counted are not counted again.
+    /// Resets all counts. Completions that were counted are not counted again.
     pub(crate) fn reset(&mut self) {
         self.io.clear();
         self.zerocopy.reset();

@@ -1,4 +1,4 @@
-//! The hand-over from classification to flows: each hop with its outcome, each delivery once.
+//! Interface from classification to flows: each hop with its outcome, each delivery once.
 
 use super::edges::Edges;
 use super::flow_stats::{Arrival, FlowTable, Pages};
@@ -63,7 +63,7 @@ pub(crate) struct DeliveryBatch {
 }
 
 impl DeliveryBatch {
-    /// Adds a sent span, what a packet or message showed of it, and the outcome.
+    /// Adds a sent span with its observation in a packet or message, and the outcome.
     #[inline]
     pub(crate) fn add(&mut self, sent: &Sent<Sender>, observation: &Observation, outcome: Outcome) {
         let mut location = sent.span.location;
@@ -99,7 +99,8 @@ impl Deliveries {
         }
     }
 
-    /// Starts flows and edges anew. Histories stay, because spans in pipes and streams refer to them.
+    /// Resets flows and edges. Histories stay, because spans in pipes and streams refer to
+    /// them.
     pub(crate) fn reset(&mut self) {
         self.flows.reset();
         self.edges = Edges::default();

@@ -3,7 +3,7 @@
 //! Equal sums over one part of a stream show that packets carried the pages that calls sent, each
 //! at its position (see [`zctrace_records::mix`]). Sums are compared at positions where both are
 //! known: at checkpoints, and where both are at rest. The bytes between two such positions get one
-//! verdict: all of them moved, or nothing is known of any.
+//! verdict: all of them moved, or all are unknown.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,26 +15,26 @@ use zctrace_records::{
 use crate::collections::fast_map::FastMap;
 use crate::sender::EdgeKey;
 
-/// Connections that are followed at the same time.
+/// Maximum number of connections that are followed at the same time.
 const MAX_CONNECTIONS: usize = 65_536;
 /// Positions of one connection at which a sum is kept until the other sum is known. With one
 /// position per MiB this exceeds every send buffer by far (`tcp_wmem`).
 const MAX_SUMS: usize = 4096;
-/// Spans of one connection that wait for a verdict.
+/// Maximum number of spans of one connection that wait for a verdict.
 const MAX_PENDING_SPANS: usize = 16_384;
 
-/// What is known of bytes that were sent.
+/// Verdict about bytes that were sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Finding {
     /// The sums are equal, so packets carried these pages.
     Equal,
     /// The call copies from the program's memory by contract.
     FromMemory,
-    /// Nothing is known, for this reason.
+    /// Unknown, with this reason.
     Unknown(Reason),
 }
 
-/// Bytes that were sent, and what is known of them.
+/// Bytes that were sent, with their verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DigestVerdict {
     pub(crate) edge: EdgeKey,
@@ -69,8 +69,8 @@ type At = (u64, u64);
 /// Digests of one connection.
 #[derive(Clone, Debug, Default)]
 struct ConnectionDigest {
-    handed: BTreeMap<u64, At>,
-    carried: BTreeMap<u64, At>,
+    sent: BTreeMap<u64, At>,
+    transmitted: BTreeMap<u64, At>,
     /// Latest position at which both sums were known, and the two sums.
     known: Option<(u64, At, At)>,
     pending: VecDeque<PendingSpan>,
@@ -87,7 +87,7 @@ impl Digests {
         }
     }
 
-    fn unseen(&self) -> Finding {
+    fn if_unobserved(&self) -> Finding {
         Finding::Unknown(if self.only_counted {
             Reason::CountedOnly
         } else {
@@ -103,7 +103,7 @@ impl Digests {
             end: sums.sum.position,
             edge,
         };
-        let unseen = self.unseen();
+        let if_unobserved = self.if_unobserved();
         let key = (sums.sock, sums.state.connection_id);
         if self.tracks.len() >= MAX_CONNECTIONS && !self.tracks.contains_key(&key) {
             return unfollowed(sums, ended);
@@ -112,13 +112,13 @@ impl Digests {
         track.set_origin(&sums.state);
         let mut verdicts = Vec::new();
         match sums.event {
-            digest_event_kind::SENT => track.hand(ended, &sums.sum, unseen, &mut verdicts),
-            digest_event_kind::TRANSMITTED => keep(&mut track.carried, &sums.sum),
+            digest_event_kind::SENT => track.add_span(ended, &sums.sum, if_unobserved, &mut verdicts),
+            digest_event_kind::TRANSMITTED => keep(&mut track.transmitted, &sums.sum),
             digest_event_kind::CLOSED => {
                 if sums.state.span.calls > 0 {
-                    track.hand(ended, &sums.sum, unseen, &mut verdicts);
+                    track.add_span(ended, &sums.sum, if_unobserved, &mut verdicts);
                 }
-                keep(&mut track.carried, &sums.state.transmitted);
+                keep(&mut track.transmitted, &sums.state.transmitted);
             }
             _ => return verdicts,
         }
@@ -152,7 +152,7 @@ impl Digests {
     pub(crate) fn so_far(&self) -> Vec<DigestVerdict> {
         let mut verdicts = Vec::new();
         for track in self.tracks.values() {
-            track.so_far(self.unseen(), &mut verdicts);
+            track.so_far(self.if_unobserved(), &mut verdicts);
         }
         verdicts
     }
@@ -163,7 +163,7 @@ impl Digests {
         rows.any(|(row, _)| row.transmitted.position < row.sent.position)
     }
 
-    /// Starts counting comparisons anew. Waiting spans and sums stay.
+    /// Resets the counts of comparisons. Waiting spans and sums stay.
     pub(crate) fn reset(&mut self) {
         (self.compared, self.equal) = (0, 0);
     }
@@ -194,11 +194,17 @@ impl ConnectionDigest {
     }
 
     /// Adds a complete span.
-    fn hand(&mut self, one: PendingSpan, at: &DigestSum, unseen: Finding, verdicts: &mut Vec<DigestVerdict>) {
-        keep(&mut self.handed, at);
+    fn add_span(
+        &mut self,
+        one: PendingSpan,
+        at: &DigestSum,
+        if_unobserved: Finding,
+        verdicts: &mut Vec<DigestVerdict>,
+    ) {
+        keep(&mut self.sent, at);
         if one.span.paged_bytes == 0 {
             // No byte of the span is in the sums, so they cannot decide.
-            verdicts.push(classify(&one, unseen));
+            verdicts.push(classify(&one, if_unobserved));
             return;
         }
         if self.pending.len() >= MAX_PENDING_SPANS
@@ -214,31 +220,31 @@ impl ConnectionDigest {
     fn compare(&mut self, verdicts: &mut Vec<DigestVerdict>) -> (u64, u64) {
         let (mut compared, mut equal) = (0, 0);
         loop {
-            let from = self.known.map_or(0, |(place, ..)| place);
-            let next = self.handed.range(from + 1..).find_map(|(place, handed)| {
-                let carried = self.carried.get(place)?;
-                Some((*place, *handed, *carried))
+            let from = self.known.map_or(0, |(position, ..)| position);
+            let next = self.sent.range(from + 1..).find_map(|(position, sent)| {
+                let transmitted = self.transmitted.get(position)?;
+                Some((*position, *sent, *transmitted))
             });
-            let Some((place, handed, carried)) = next else {
+            let Some((position, sent, transmitted)) = next else {
                 return (compared, equal);
             };
             let same = self
                 .known
-                .map(|(_, before, behind)| difference(handed, before) == difference(carried, behind));
+                .map(|(_, before, behind)| difference(sent, before) == difference(transmitted, behind));
             compared += u64::from(same.is_some());
             equal += u64::from(same == Some(true));
-            let finding = found(same);
-            while let Some(one) = self.pending.front().filter(|one| one.end <= place) {
+            let finding = finding_of(same);
+            while let Some(one) = self.pending.front().filter(|one| one.end <= position) {
                 verdicts.push(classify(one, finding));
                 self.pending.pop_front();
             }
-            self.known = Some((place, handed, carried));
-            self.handed = self.handed.split_off(&(place + 1));
-            self.carried = self.carried.split_off(&(place + 1));
+            self.known = Some((position, sent, transmitted));
+            self.sent = self.sent.split_off(&(position + 1));
+            self.transmitted = self.transmitted.split_off(&(position + 1));
         }
     }
 
-    fn so_far(&self, unseen: Finding, verdicts: &mut Vec<DigestVerdict>) {
+    fn so_far(&self, if_unobserved: Finding, verdicts: &mut Vec<DigestVerdict>) {
         let mut now = self.clone();
         let Some((row, edge)) = &self.row else {
             let queued = Finding::Unknown(Reason::StillQueued);
@@ -247,17 +253,17 @@ impl ConnectionDigest {
         };
         // The state may be older than the latest event. Then its span is among the complete ones
         // already.
-        let known = self.handed.last_key_value().map_or(0, |(place, _)| *place);
-        let known = known.max(self.known.map_or(0, |(place, ..)| place));
+        let known = self.sent.last_key_value().map_or(0, |(position, _)| *position);
+        let known = known.max(self.known.map_or(0, |(position, ..)| position));
         if row.span.calls > 0 && row.span.start >= known {
             let one = PendingSpan {
                 span: row.span,
                 end: row.sent.position,
                 edge: *edge,
             };
-            now.hand(one, &row.sent, unseen, verdicts);
+            now.add_span(one, &row.sent, if_unobserved, verdicts);
         }
-        keep(&mut now.carried, &row.transmitted);
+        keep(&mut now.transmitted, &row.transmitted);
         now.compare(verdicts);
         let reason = if row.transmitted.position < row.sent.position {
             Reason::StillQueued
@@ -284,7 +290,7 @@ fn difference(now: At, before: At) -> At {
     (now.0.wrapping_sub(before.0), now.1.wrapping_sub(before.1))
 }
 
-fn found(same: Option<bool>) -> Finding {
+fn finding_of(same: Option<bool>) -> Finding {
     match same {
         Some(true) => Finding::Equal,
         Some(false) => Finding::Unknown(Reason::DigestMismatch),
@@ -309,18 +315,18 @@ mod tests {
         to: EndpointId::PIPE,
     };
 
-    /// Sums as the programs do: consecutive bytes at `place`, or in no page.
-    fn add(sum: &mut DigestSum, place: Option<u64>, len: u64) -> Option<DigestSum> {
+    /// Adds `len` consecutive bytes at `location`, or in no page, as the eBPF programs do.
+    fn add(sum: &mut DigestSum, location: Option<u64>, len: u64) -> Option<DigestSum> {
         let (start, end) = (sum.position, sum.position + len);
-        let worth = place.map_or(0, |place| mix(place.wrapping_sub(start), SECRET));
+        let term = location.map_or(0, |location| mix(location.wrapping_sub(start), SECRET));
         let mark = end & !(CHECKPOINT_BYTES - 1);
         let checkpoint = (mark > start).then(|| DigestSum {
             position: mark,
-            sum: sum.sum.wrapping_add((mark - start).wrapping_mul(worth)),
-            paged_bytes: sum.paged_bytes + if place.is_some() { mark - start } else { 0 },
+            sum: sum.sum.wrapping_add((mark - start).wrapping_mul(term)),
+            paged_bytes: sum.paged_bytes + if location.is_some() { mark - start } else { 0 },
         });
-        sum.sum = sum.sum.wrapping_add(len.wrapping_mul(worth));
-        sum.paged_bytes += if place.is_some() { len } else { 0 };
+        sum.sum = sum.sum.wrapping_add(len.wrapping_mul(term));
+        sum.paged_bytes += if location.is_some() { len } else { 0 };
         sum.position = end;
         checkpoint
     }
@@ -351,20 +357,20 @@ mod tests {
         }
     }
 
-    fn row(handed: DigestSum, carried: DigestSum, span: DigestSpan) -> DigestState {
+    fn row(sent: DigestSum, transmitted: DigestSum, span: DigestSpan) -> DigestState {
         DigestState {
             connection_id: 1,
             base_position: BASE,
             flags: digest_flag::ANCHORED,
-            sent: handed,
-            transmitted: carried,
+            sent,
+            transmitted,
             span,
             ..DigestState::default()
         }
     }
 
     /// Locations of the source: page `n` of the file is page `n * 7 + 1` of memory.
-    fn place(at: u64) -> u64 {
+    fn location(at: u64) -> u64 {
         (at / 4096 * 7 + 1) * 4096 + at % 4096
     }
 
@@ -386,7 +392,7 @@ mod tests {
             cuts
         };
         let mut all = Vec::new();
-        let (mut handed, mut carried) = (start(), start());
+        let (mut sent, mut transmitted) = (start(), start());
         let mut span = DigestSpan {
             start: BASE,
             calls: 1,
@@ -394,26 +400,30 @@ mod tests {
         };
         let (mut from, mut before) = (0, 0);
         for cut in cuts(calls) {
-            if let Some(mark) = add(&mut handed, Some(place(from)), cut - from) {
+            if let Some(mark) = add(&mut sent, Some(location(from)), cut - from) {
                 span.paged_bytes = mark.paged_bytes - before;
-                all.push(event(digest_event_kind::SENT, mark, row(handed, carried, span)));
+                all.push(event(digest_event_kind::SENT, mark, row(sent, transmitted, span)));
                 (span.start, before) = (mark.position, mark.paged_bytes);
             }
             from = cut;
         }
-        span.paged_bytes = handed.paged_bytes - before;
+        span.paged_bytes = sent.paged_bytes - before;
         let mut from = 0;
         for cut in cuts(packets) {
-            if let Some(mark) = add(&mut carried, Some(in_packets(from)), cut - from) {
-                all.push(event(digest_event_kind::TRANSMITTED, mark, row(handed, carried, span)));
+            if let Some(mark) = add(&mut transmitted, Some(in_packets(from)), cut - from) {
+                all.push(event(
+                    digest_event_kind::TRANSMITTED,
+                    mark,
+                    row(sent, transmitted, span),
+                ));
             }
             from = cut;
         }
-        all.push(event(digest_event_kind::CLOSED, handed, row(handed, carried, span)));
+        all.push(event(digest_event_kind::CLOSED, sent, row(sent, transmitted, span)));
         all
     }
 
-    fn told(digests: &mut Digests, records: &[DigestEvent]) -> (u64, u64) {
+    fn moved_and_unknown(digests: &mut Digests, records: &[DigestEvent]) -> (u64, u64) {
         let (mut moved, mut unknown) = (0, 0);
         for verdicts in records.iter().flat_map(|record| digests.event(record, EDGE)) {
             match verdicts.finding {
@@ -426,21 +436,21 @@ mod tests {
     }
 
     proptest! {
-        /// However calls and packets cut the bytes, all of them moved.
+        /// All bytes are moved, for every division into calls and packets.
         #[test]
-        fn cuts_make_no_difference(
+        fn division_into_calls_and_packets_does_not_matter(
             len in 1_u64..3_500_000,
             calls in prop::collection::vec(1_u64..200_000, 1..8),
             packets in prop::collection::vec(1_u64..70_000, 1..8),
         ) {
-            let all = records(len, &calls, &packets, &place);
-            prop_assert_eq!(told(&mut Digests::new(false), &all), (len, 0));
+            let all = records(len, &calls, &packets, &location);
+            prop_assert_eq!(moved_and_unknown(&mut Digests::new(false), &all), (len, 0));
         }
 
         /// One page was replaced, or two exchanged their positions: their MiB is not moved, all
         /// others are.
         #[test]
-        fn another_page_makes_its_megabyte_unknown(
+        fn replaced_page_makes_its_mebibyte_unknown(
             megabytes in 2_u64..4,
             page in 0_u64..512,
             with in prop::option::of(0_u64..512),
@@ -450,9 +460,9 @@ mod tests {
             let len = megabytes << 20;
             let swapped = |at: u64| match (at / 4096, with) {
                 (this, None) if this == page => 0xdead_0000 + at % 4096,
-                (this, Some(with)) if this == page => place(with * 4096 + at % 4096),
-                (this, Some(with)) if this == with => place(page * 4096 + at % 4096),
-                _ => place(at),
+                (this, Some(with)) if this == page => location(with * 4096 + at % 4096),
+                (this, Some(with)) if this == with => location(page * 4096 + at % 4096),
+                _ => location(at),
             };
             let all = records(len, &[65_536], &packets, &swapped);
             let mut touched: Vec<u64> = [Some(page), with]
@@ -467,23 +477,22 @@ mod tests {
                 .iter()
                 .map(|mark| ((mark + 1) * CHECKPOINT_BYTES).min(BASE + len) - (mark * CHECKPOINT_BYTES).max(BASE))
                 .sum();
-            prop_assert_eq!(told(&mut Digests::new(false), &all), (len - unknown, unknown));
+            prop_assert_eq!(moved_and_unknown(&mut Digests::new(false), &all), (len - unknown, unknown));
         }
 
-        /// With records lost, only bytes that moved are reported as moved, and no byte is reported
-        /// twice.
+        /// With lost records, only moved bytes are reported as moved, and no byte is reported twice.
         #[test]
-        fn loss_makes_nothing_moved_that_was_not(
+        fn lost_records_cause_no_false_moved(
             lost in prop::collection::vec(any::<bool>(), 16),
             wrong in any::<bool>(),
         ) {
             let len = 4 << 20;
             let page = 600;
-            let carries = |at: u64| if wrong && at / 4096 == page { 0xdead_0000 } else { place(at) };
+            let carries = |at: u64| if wrong && at / 4096 == page { 0xdead_0000 } else { location(at) };
             let mut all = records(len, &[65_536], &[16_384], &carries);
             let mut lost = lost.into_iter().cycle();
             all.retain(|_| !lost.next().unwrap_or(false));
-            let (moved, unknown) = told(&mut Digests::new(false), &all);
+            let (moved, unknown) = moved_and_unknown(&mut Digests::new(false), &all);
             prop_assert!(moved + unknown <= len);
             if wrong {
                 prop_assert!(moved <= len - CHECKPOINT_BYTES, "{moved}");
@@ -492,53 +501,53 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_was_watched_from_its_middle_on_is_judged_from_the_first_checkpoint_on() {
+    fn connection_traced_from_its_middle_is_judged_from_the_first_checkpoint() {
         let len = 3 << 20;
-        let mut all = records(len, &[65_536], &[16_384], &place);
+        let mut all = records(len, &[65_536], &[16_384], &location);
         for record in &mut all {
             record.state.flags = 0;
         }
         let first = CHECKPOINT_BYTES - BASE % CHECKPOINT_BYTES;
-        assert_eq!(told(&mut Digests::new(false), &all), (len - first, first));
+        assert_eq!(moved_and_unknown(&mut Digests::new(false), &all), (len - first, first));
     }
 
     #[test]
-    fn what_is_under_way_is_told_as_that_and_stays() {
+    fn bytes_in_flight_are_reported_as_such_and_stay_in_flight() {
         let mut digests = Digests::new(false);
-        let mut handed = start();
-        add(&mut handed, Some(place(0)), 4096);
+        let mut sent = start();
+        add(&mut sent, Some(location(0)), 4096);
         let span = DigestSpan {
             start: BASE,
             paged_bytes: 4096,
             calls: 1,
             ..DigestSpan::default()
         };
-        digests.open(1, &row(handed, start(), span), EDGE);
+        digests.open(1, &row(sent, start(), span), EDGE);
         assert!(digests.has_data_in_flight());
         let finding = |digests: &Digests| digests.so_far().iter().map(|one| one.finding).collect::<Vec<_>>();
         assert_eq!(finding(&digests), [Finding::Unknown(Reason::StillQueued)]);
-        digests.open(1, &row(handed, handed, span), EDGE);
+        digests.open(1, &row(sent, sent, span), EDGE);
         assert!(!digests.has_data_in_flight());
         assert_eq!(finding(&digests), [Finding::Equal]);
         assert_eq!(finding(&digests), [Finding::Equal], "asking changes nothing");
         let other = DigestSum {
-            sum: handed.sum + 1,
-            ..handed
+            sum: sent.sum + 1,
+            ..sent
         };
-        digests.open(1, &row(handed, other, span), EDGE);
+        digests.open(1, &row(sent, other, span), EDGE);
         assert_eq!(finding(&digests), [Finding::Unknown(Reason::DigestMismatch)]);
     }
 
     #[test]
-    fn a_socket_at_the_same_address_is_another_one() {
+    fn new_socket_at_a_reused_address_is_distinguished() {
         let mut digests = Digests::new(false);
-        let all = records(4096, &[4096], &[4096], &place);
-        assert_eq!(told(&mut digests, &all), (4096, 0));
+        let all = records(4096, &[4096], &[4096], &location);
+        assert_eq!(moved_and_unknown(&mut digests, &all), (4096, 0));
         let mut again = all;
         for record in &mut again {
             record.state.connection_id = 2;
         }
-        assert_eq!(told(&mut digests, &again), (4096, 0));
+        assert_eq!(moved_and_unknown(&mut digests, &again), (4096, 0));
         assert!(digests.tracks.is_empty(), "what has ended is forgotten");
     }
 }

@@ -15,10 +15,10 @@ use crate::sender::EdgeKey;
 use crate::span::{Location, Span};
 use zctrace_report::{Digest, Level, Report};
 
-/// Rows that are kept apart. Bytes beyond are added to a row without a call site.
+/// Maximum number of distinct rows. Further bytes are added to a row without a call site.
 const MAX_ROWS: usize = 100_000;
 
-/// What the bytes of one row have in common.
+/// Common properties of the bytes of one row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 struct RowKey {
     edge: EdgeKey,
@@ -32,7 +32,7 @@ struct Row {
     calls: u64,
 }
 
-/// Digests of connections, and what they decided so far.
+/// Digests of connections, with their verdicts so far.
 #[derive(Debug)]
 pub(crate) struct DigestFlows {
     digests: Digests,
@@ -67,7 +67,7 @@ impl DigestFlows {
         self.digests.has_data_in_flight()
     }
 
-    /// Starts anew. Spans that wait for a verdict, and the digests, stay.
+    /// Removes all rows. Spans that wait for a verdict, and the digests, stay.
     pub(crate) fn reset(&mut self) {
         self.rows.clear();
         self.digests.reset();
@@ -197,6 +197,6 @@ fn add_verdict(rows: &mut HashMap<RowKey, Row>, verdict: &DigestVerdict) {
     }
 }
 
-/// What a digest does not prove.
+/// Claims that a digest does not prove.
 const NOT_PROVED: &str = "Which page was where: sums over all of them were equal at both stations; the counts of checkpoints \
                          are those of all connections together.";

@@ -9,7 +9,7 @@ use crate::mirror::pipe_position::PipePositionSet;
 use crate::span::{Location, Span, pages};
 use zctrace_report::Level;
 
-/// What the deliveries of one sum have in common.
+/// Common properties of the deliveries of one sum.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct FlowKey {
     pub(super) from: EndpointId,
@@ -33,15 +33,15 @@ pub(super) struct FlowStats {
     pub(super) pipe_positions: PipePositionSet,
 }
 
-/// Where bytes were delivered, apart from the endpoint.
+/// Call that delivered bytes, and their position in the sink's stream.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Arrival {
-    /// The call that brought them.
+    /// The call that delivered the bytes.
     pub(crate) call_id: u64,
     /// Stream of a socket and the position in it; 0 for all other endpoints.
     pub(crate) stream: u64,
     pub(crate) position: u64,
-    /// Calls besides that one.
+    /// Number of further calls.
     pub(crate) more_calls: u64,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Arrival {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pages {
     count: u64,
-    /// One of them: position of its bytes at the origin, their number, and their address.
+    /// Example: position of a page's bytes at the origin, their number, and their address.
     example: Option<(u64, u64, PageAddress)>,
 }
 
@@ -180,13 +180,13 @@ impl FlowStats {
         // The example that is first at the origin, so that a report does not depend on the order of
         // sums.
         self.example = [self.example, more.example].into_iter().flatten().min();
-        for (mine, theirs) in [
+        for (own, added) in [
             (&mut self.consumed, &more.consumed),
             (&mut self.produced, &more.produced),
         ] {
-            if theirs.0 != 0 {
-                mine.0 = theirs.0;
-                mine.1.merge(&theirs.1);
+            if added.0 != 0 {
+                own.0 = added.0;
+                own.1.merge(&added.1);
             }
         }
     }

@@ -48,13 +48,13 @@ pub(super) fn fill(
             });
             continue;
         }
-        let place = symbols(key.tgid, sum.user_ip);
+        let call_site = symbols(key.tgid, sum.user_ip);
         if reads(key.nr) && key.op_flags & MSG_PEEK != 0 {
-            let mut look = Peek::new(sum.bytes, sum.calls);
-            look.call_site = place;
-            "recv(2) with MSG_PEEK".clone_into(&mut look.method);
-            look.pid = Some(key.tgid);
-            report.peeks.push(look);
+            let mut peek = Peek::new(sum.bytes, sum.calls);
+            peek.call_site = call_site;
+            "recv(2) with MSG_PEEK".clone_into(&mut peek.method);
+            peek.pid = Some(key.tgid);
+            report.peeks.push(peek);
             continue;
         }
         let (from, to) = if reads(key.nr) { (end, memory) } else { (memory, end) };
@@ -77,7 +77,7 @@ pub(super) fn fill(
             account.excluded.zero = sum.bytes;
         } else {
             account.copied = sum.bytes;
-            reasons = causes(key, sum, &to, place.as_ref());
+            reasons = causes(key, sum, &to, call_site.as_ref());
         }
         let mut edge = Edge::new(call_of(key.nr), station_of(from.clone()), station_of(to.clone()));
         edge.pid = Some(key.tgid);
@@ -100,9 +100,9 @@ pub(super) fn fill(
     }
 }
 
-fn causes(key: &IoCounterKey, sum: &IoCounters, to: &Endpoint, place: Option<&report::CallSite>) -> Vec<Cause> {
+fn causes(key: &IoCounterKey, sum: &IoCounters, to: &Endpoint, call_site: Option<&report::CallSite>) -> Vec<Cause> {
     let cause = |reason, bytes, calls| Cause {
-        call_site: place.cloned(),
+        call_site: call_site.cloned(),
         ..Cause::new(reason, bytes, calls)
     };
     if reads(key.nr) {

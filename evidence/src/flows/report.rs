@@ -1,4 +1,4 @@
-//! The report: everything that is known now, without changing it.
+//! The report of the current state, which it does not change.
 
 use super::edges::InFlight;
 use super::flow_stats::Arrival;
@@ -12,8 +12,7 @@ use zctrace_contract::Reason;
 use zctrace_report::{Process, Report};
 
 impl Evidence {
-    /// Adds all that is known now to a report: flows, edges, peeks, processes and what was not
-    /// covered.
+    /// Adds the current state to a report: flows, edges, peeks, processes and coverage gaps.
     ///
     /// Bytes in flight are unknown in the report, and stay in flight.
     pub fn fill(&self, report: &mut Report, symbols: &Symbols<'_>) {

@@ -31,16 +31,16 @@ pub(super) struct FlowRow<'a> {
     pub(super) parts: Vec<(&'a FlowKey, &'a FlowStats)>,
     /// The moved parts, as one sum.
     pub(super) moved: FlowStats,
-    /// What the moved parts showed at each hop.
+    /// Evidence of the moved parts at each hop.
     pub(super) hops: Vec<HopEvidence>,
 }
 
-/// What was observed at one hop of a path.
+/// Evidence at one hop of a path.
 #[derive(Clone, Default, Debug)]
 pub(super) struct HopEvidence {
     /// Moved bytes whose page was observed at the hop, or transferred there by a device.
     pub(super) bytes: u64,
-    /// The device took part for some of them.
+    /// `true` if a device transferred some of the bytes.
     pub(super) has_dma: bool,
     /// The sums of the bytes, for the positions that they were sent to.
     parts: Vec<usize>,

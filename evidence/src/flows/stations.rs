@@ -1,4 +1,4 @@
-//! Stations and calls as a report names them.
+//! Names of stations and calls in a report.
 
 use zctrace_records::nr;
 
@@ -38,7 +38,7 @@ pub(crate) fn station_of(end: Endpoint) -> Station {
     Station::new(kind, end)
 }
 
-/// Returns what observes bytes at a station.
+/// Returns the name of the probe that observes bytes at a station.
 pub(super) fn seen_by(kind: &StationKind, of: &EndpointKind) -> &'static str {
     match kind {
         StationKind::PipeSlot => "the ring before and after the call",

@@ -1,6 +1,6 @@
-//! Zero-copy completions: what the kernel reported of sends with `MSG_ZEROCOPY` or `SEND_ZC`.
+//! Zero-copy completions: the kernel's notifications about sends with `MSG_ZEROCOPY` or `SEND_ZC`.
 //!
-//! They are counted and never used for a verdict.
+//! Completions are counted and never used for a verdict.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use crate::decode::endpoints::{EndpointId, Endpoints};
 use crate::decode::process_names::ProcessNames;
 use zctrace_report::{CompletionSource, Report, ZerocopySummary};
 
-/// Rows that are kept apart. Completions beyond are counted by process only.
+/// Maximum number of distinct rows. Further completions are counted by process only.
 const MAX_ROWS: usize = 16_384;
 /// Rows of a report.
 const MAX_LISTED: usize = 200;
@@ -79,7 +79,7 @@ impl ZerocopyCompletions {
         }
     }
 
-    /// Starts anew. Completions that were counted are not counted again.
+    /// Removes all rows. Completions that were counted are not counted again.
     pub(crate) fn reset(&mut self) {
         self.sums.clear();
     }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use zctrace_records::{EndpointState, RecordHeader};
 
-    fn told(first: u32, last: u32, flags: u32) -> ZerocopyCompletion {
+    fn completion(first: u32, last: u32, flags: u32) -> ZerocopyCompletion {
         ZerocopyCompletion {
             header: RecordHeader {
                 sequence: 0,
@@ -149,24 +149,27 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_that_was_joined_is_counted_by_its_own_word() {
+    fn merged_completion_counts_each_send_once() {
         // 3 and 4 were merged into the completion of 0 to 2, which then reports all five.
-        let joined = told(3, 4, completion_flag::COPIED);
-        let head = told(0, 4, 0);
+        let joined = completion(3, 4, completion_flag::COPIED);
+        let head = completion(0, 4, 0);
         assert_eq!(sums(&[joined, head]), (5, 2));
-        assert_eq!(sums(&[told(0, 2, 0), told(3, 4, completion_flag::COPIED)]), (5, 2));
+        assert_eq!(
+            sums(&[completion(0, 2, 0), completion(3, 4, completion_flag::COPIED)]),
+            (5, 2)
+        );
         assert_eq!(sums(&[head, head]), (5, 0), "nobody is told twice");
     }
 
     #[test]
-    fn numbers_go_round_and_nonsense_is_left_out() {
-        assert_eq!(sums(&[told(u32::MAX - 1, 1, completion_flag::COPIED)]), (4, 4));
-        assert_eq!(sums(&[told(5, 4, completion_flag::COPIED)]), (0, 0));
+    fn send_numbers_wrap_and_invalid_ranges_are_ignored() {
+        assert_eq!(sums(&[completion(u32::MAX - 1, 1, completion_flag::COPIED)]), (4, 4));
+        assert_eq!(sums(&[completion(5, 4, completion_flag::COPIED)]), (0, 0));
     }
 
     #[test]
-    fn what_io_uring_tells_is_one_send_each() {
-        let mut one = told(0, 0, completion_flag::NO_USAGE_REPORT);
+    fn io_uring_completion_counts_as_one_send() {
+        let mut one = completion(0, 0, completion_flag::NO_USAGE_REPORT);
         one.source = completion_source::IO_URING;
         let mut completions = ZerocopyCompletions::default();
         completions.add_to(&one, None);

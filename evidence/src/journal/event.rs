@@ -7,7 +7,7 @@ use zctrace_contract::journal::Entry;
 pub struct JournalEvent {
     /// Process ID in the initial PID namespace.
     pub pid: u32,
-    /// What happened.
+    /// Kind of the event, with its data.
     pub kind: EventKind,
 }
 

@@ -1,7 +1,7 @@
 //! Peeks at parts of files, as programs report them.
 //!
-//! A peek of a file segment reads the file, and no call on a pipe can be joined with it. So it
-//! rests on the program's journal alone, and is listed as a peek only.
+//! A peek of a file segment reads the file, and no call on a pipe can be joined with the peek. Only
+//! the program's journal shows it, so it is listed as a peek and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use zctrace_report::{self as report, Peek};
 /// Rows of one process and account.
 const MAX_ROWS: usize = 4096;
 
-/// What distinguishes rows: call site, API call and reason.
+/// Key of a row: call site, API call and reason.
 type Line = (u8, u8, Option<LibraryReason>);
 
 /// Peeks of one process and account.
@@ -73,14 +73,14 @@ impl FilePeeks {
     pub(crate) fn fill(&self, report: &mut report::Report, pid: u32, journal: &ProcessJournal) {
         for row in self.rows.values() {
             let entry = &row.first;
-            let mut look = Peek::new(row.bytes, row.calls);
-            look.without_pipe = true;
-            journal.tell(&mut look, pid, entry, row.is_one_thread);
+            let mut peek = Peek::new(row.bytes, row.calls);
+            peek.without_pipe = true;
+            journal.describe_peek(&mut peek, pid, entry, row.is_one_thread);
             if let Some((from, to)) = row.range {
-                look.segment = Some(entry.segment);
-                look.range = Some((from..to).into());
+                peek.segment = Some(entry.segment);
+                peek.range = Some((from..to).into());
             }
-            report.peeks.push(look);
+            report.peeks.push(peek);
         }
         report.omitted.peeks += self.more;
     }

@@ -1,5 +1,5 @@
-//! Journals of programs, joined with what probes observed: which segment of which list the bytes in
-//! a pipe are.
+//! Journals of programs, joined with the observations of probes: names the segment and the list of
+//! the bytes in a pipe.
 //!
 //! A journal entry is written by the thread that made the call, after that call and before its
 //! next. So its call is the latest observed call of that thread before the entry's time. Then the
@@ -90,14 +90,14 @@ struct NamedRange {
 /// Names of one epoch's bytes: who pushed them, and who peeked them.
 #[derive(Debug, Default)]
 struct PositionIndex {
-    /// By how much the program's position is ahead of the mirror's. It is the same for the whole
-    /// epoch, or one of the two is wrong.
+    /// Difference of the program's position and the mirror's. It is constant within an epoch unless
+    /// one of the two is wrong.
     ahead: Option<u64>,
     puts: BTreeMap<u64, NamedRange>,
     takes: BTreeMap<u64, NamedRange>,
 }
 
-/// Why an entry that differs from its call is no contradiction.
+/// Reason why a difference between an entry and its call is no contradiction.
 const LOSSY: &str = "records were lost, so that it may belong to another call";
 
 /// Named ranges that are kept in all epochs together, the latest.
@@ -108,7 +108,7 @@ const MAX_RECENT: usize = 8192;
 const MAX_WAITING: usize = 1 << 16;
 const MAX_THREADS: usize = 1 << 14;
 const MAX_CALLS: usize = 4096;
-/// Journals that are followed.
+/// Maximum number of journals that are followed.
 const MAX_JOURNALS: usize = 4096;
 
 /// All journals, and the names that they gave.
@@ -128,7 +128,7 @@ pub(crate) struct Journals {
     /// Why journals are not read, by process.
     none: BTreeMap<u32, String>,
     forgotten: bool,
-    /// Records of probes were lost.
+    /// `true` if records of probes were lost.
     kernel_lost: bool,
 }
 
@@ -262,7 +262,8 @@ impl Journals {
             return;
         }
         if entry.pipe == 0 {
-            // No pipe took part, so no call can be joined. The kernel's counters have the reads.
+            // No pipe was involved, so no call can be joined. The kernel's I/O counters have the
+            // reads.
             journal.file_peeks.add(&entry);
             return;
         }

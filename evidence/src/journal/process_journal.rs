@@ -89,7 +89,7 @@ impl ProcessJournal {
         );
     }
 
-    pub(crate) fn place(&self, entry: &Entry) -> Option<CallSite> {
+    pub(crate) fn call_site(&self, entry: &Entry) -> Option<CallSite> {
         self.lines.get(&entry.caller).cloned()
     }
 
@@ -104,15 +104,15 @@ impl ProcessJournal {
     }
 
     /// Describes a peek by `entry`, the first of its row. Bytes are not set.
-    pub(crate) fn tell(&self, look: &mut Peek, pid: u32, entry: &Entry, is_one_thread: bool) {
-        look.pid = Some(pid);
-        look.code = entry.reason.unwrap_or(LibraryReason::Peeked).into();
+    pub(crate) fn describe_peek(&self, peek: &mut Peek, pid: u32, entry: &Entry, is_one_thread: bool) {
+        peek.pid = Some(pid);
+        peek.code = entry.reason.unwrap_or(LibraryReason::Peeked).into();
         let doing = entry.api_call.map_or("", |doing| doing.name());
-        doing.clone_into(&mut look.operation);
-        look.call_site = self.place(entry);
-        look.first_unix_ms = Some(self.unix_ms(entry));
+        doing.clone_into(&mut peek.operation);
+        peek.call_site = self.call_site(entry);
+        peek.first_unix_ms = Some(self.unix_ms(entry));
         if is_one_thread {
-            look.thread = self.thread_name(entry);
+            peek.thread = self.thread_name(entry);
         }
     }
 
@@ -130,12 +130,12 @@ impl ProcessJournal {
             self.more += 1;
             return None;
         }
-        let place = self.place(entry);
+        let call_site = self.call_site(entry);
         let made = self.made.entry(entry.segment).or_insert_with(|| Made {
             entry: *entry,
             bytes: 0,
             ranges: RangeSet::default(),
-            call_site: place,
+            call_site,
             joined: false,
             contradicted: None,
             unseen: None,
@@ -145,12 +145,12 @@ impl ProcessJournal {
 
     /// Records that an entry was joined with its call.
     pub(crate) fn joined(&mut self, entry: &Entry, agrees: bool) {
-        let place = self.place(entry);
+        let call_site = self.call_site(entry);
         let Some(made) = self.segment(entry) else { return };
         made.joined |= agrees;
         if matches!(entry.operation, Operation::Fill | Operation::Vmsplice) {
             if made.bytes == 0 {
-                (made.entry, made.call_site) = (*entry, place);
+                (made.entry, made.call_site) = (*entry, call_site);
             }
             made.bytes = made.bytes.saturating_add(entry.len);
             made.ranges.add(entry.segment_offset, entry.len);

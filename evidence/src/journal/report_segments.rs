@@ -13,7 +13,7 @@ use zctrace_report::{self as report, JournalAgreement, NotCovered, Peek, Segment
 /// Segment numbers that a certificate lists.
 const IDS: usize = 64;
 
-/// What distinguishes peeks: process, call site, API call and reason.
+/// Key of a row of peeks: process, call site, API call and reason.
 type Line = (u32, u8, u8, Option<LibraryReason>);
 
 /// The flow that each segment was delivered with, by process and segment; `None` if there are
@@ -24,10 +24,10 @@ impl PositionIndex {
     /// Returns the named ranges that overlap `start..end`, each with the number of bytes in common.
     fn within(side: &BTreeMap<u64, NamedRange>, start: u64, end: u64) -> impl Iterator<Item = (u64, &NamedRange)> {
         let first = side.range(..=start).next_back().map_or(start, |(&at, _)| at);
-        side.range(first..end).filter_map(move |(&at, stretch)| {
+        side.range(first..end).filter_map(move |(&at, range)| {
             let from = at.max(start);
-            let to = at.saturating_add(stretch.len).min(end);
-            (from < to).then(|| (to - from, stretch))
+            let to = at.saturating_add(range.len).min(end);
+            (from < to).then(|| (to - from, range))
         })
     }
 }
@@ -41,10 +41,10 @@ impl Journals {
             let Some(known) = self.pipe_positions.get(&pipe_position) else {
                 continue;
             };
-            for (len, stretch) in PositionIndex::within(&known.puts, start, end) {
+            for (len, range) in PositionIndex::within(&known.puts, start, end) {
                 named += len;
-                ids.insert((stretch.pid, stretch.entry.segment));
-                agreement = agreement.and(word(stretch.agrees));
+                ids.insert((range.pid, range.entry.segment));
+                agreement = agreement.and(word(range.agrees));
             }
         }
         let pids: BTreeSet<u32> = ids.iter().map(|(pid, _)| *pid).collect();
@@ -106,9 +106,9 @@ impl Journals {
             let Some(known) = self.pipe_positions.get(&pipe_position) else {
                 continue;
             };
-            for (_, stretch) in PositionIndex::within(&known.puts, start, end) {
+            for (_, range) in PositionIndex::within(&known.puts, start, end) {
                 flows
-                    .entry((stretch.pid, stretch.entry.segment))
+                    .entry((range.pid, range.entry.segment))
                     .and_modify(|known| *known = known.filter(|&known| known == flow))
                     .or_insert(Some(flow));
             }
@@ -124,56 +124,56 @@ impl Journals {
             let Some(known) = self.pipe_positions.get(&pipe_position) else {
                 continue;
             };
-            for (len, stretch) in PositionIndex::within(&known.takes, start, end) {
-                if !matches!(stretch.entry.operation, Operation::Peek | Operation::Materialize) {
+            for (len, range) in PositionIndex::within(&known.takes, start, end) {
+                if !matches!(range.entry.operation, Operation::Peek | Operation::Materialize) {
                     continue;
                 }
                 named += len;
                 calls += 1;
-                let doing = stretch.entry.api_call.map_or(0, |doing| doing as u8);
-                let key = (stretch.pid, stretch.entry.caller, doing, stretch.entry.reason);
+                let doing = range.entry.api_call.map_or(0, |doing| doing as u8);
+                let key = (range.pid, range.entry.caller, doing, range.entry.reason);
                 let row = rows.entry(key).or_insert_with(|| (Peek::new(0, 0), Vec::new()));
                 row.0.bytes += len;
                 row.0.calls += 1;
-                row.1.push(*stretch);
+                row.1.push(*range);
             }
         }
-        let mut looks: Vec<Peek> = rows
+        let mut peeks: Vec<Peek> = rows
             .into_values()
-            .map(|(look, stretches)| self.look(look, &stretches, &rest))
+            .map(|(peek, ranges)| self.peek(peek, &ranges, &rest))
             .collect();
         let left = rest.bytes.saturating_sub(named);
         if left > 0 {
-            looks.push(Peek {
+            peeks.push(Peek {
                 bytes: left,
                 calls: rest.calls.saturating_sub(calls).max(1),
                 ..rest
             });
         }
-        looks
+        peeks
     }
 
     /// Returns the peeks of one call site as one row.
-    fn look(&self, mut look: Peek, stretches: &[NamedRange], rest: &Peek) -> Peek {
-        let Some(first) = stretches.iter().min_by_key(|stretch| stretch.entry.time_ns) else {
-            return look;
+    fn peek(&self, mut peek: Peek, ranges: &[NamedRange], rest: &Peek) -> Peek {
+        let Some(first) = ranges.iter().min_by_key(|range| range.entry.time_ns) else {
+            return peek;
         };
         let entry = &first.entry;
         if let Some(journal) = self.by_pid.get(&first.pid) {
             let same = |other: &NamedRange| other.entry.thread == entry.thread;
-            journal.tell(&mut look, first.pid, entry, stretches.iter().all(same));
+            journal.describe_peek(&mut peek, first.pid, entry, ranges.iter().all(same));
         }
-        look.method.clone_from(&rest.method);
-        look.call_site = look.call_site.or_else(|| rest.call_site.clone());
+        peek.method.clone_from(&rest.method);
+        peek.call_site = peek.call_site.or_else(|| rest.call_site.clone());
         let same = |other: &NamedRange| other.entry.segment == entry.segment;
-        if stretches.iter().all(same) {
-            look.segment = Some(entry.segment);
-            let end = |stretch: &NamedRange| stretch.entry.segment_offset.saturating_add(stretch.entry.len);
-            let from = stretches.iter().map(|stretch| stretch.entry.segment_offset).min();
-            let to = stretches.iter().map(end).max();
-            look.range = from.zip(to).map(|(from, to)| (from..to).into());
+        if ranges.iter().all(same) {
+            peek.segment = Some(entry.segment);
+            let end = |range: &NamedRange| range.entry.segment_offset.saturating_add(range.entry.len);
+            let from = ranges.iter().map(|range| range.entry.segment_offset).min();
+            let to = ranges.iter().map(end).max();
+            peek.range = from.zip(to).map(|(from, to)| (from..to).into());
         }
-        look
+        peek
     }
 
     /// Adds rows of segments to a report, and contradictions between journals and probes.

@@ -2,7 +2,7 @@
 
 use zctrace_report::{NotCovered, Report};
 
-/// Why a mirror no longer matches the kernel's ring.
+/// Reason why a mirror no longer matches the kernel's ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DesyncCause {
     /// A call observed another inode, ring address or size: the pipe was resized, or its memory
@@ -107,7 +107,7 @@ mod tests {
     use zctrace_report::{Scope, Tier};
 
     #[test]
-    fn a_report_names_each_cause_once_with_its_counts() {
+    fn report_lists_each_cause_once_with_its_counts() {
         let mut counts = DesyncCounts::default();
         counts.add(DesyncCause::Overlap, 100);
         counts.add(DesyncCause::Resized, 7);

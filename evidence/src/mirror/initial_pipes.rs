@@ -1,8 +1,8 @@
 //! Content of pipes that existed before tracing started.
 //!
-//! No probe observed who pushed it, so its origin is the pipe itself. From there on its pages are as
-//! good as any. A snapshot is treated as a call that filled an empty ring, and believed only as long
-//! as the next call starts exactly where the snapshot ended.
+//! No probe observed the producers of this content, so its origin is the pipe itself. Afterwards
+//! its pages are evidence like any others. A snapshot is treated as a call that filled an empty
+//! ring. It stays valid only if the next call starts exactly where the snapshot ended.
 
 use zctrace_records::PipeSnapshot;
 

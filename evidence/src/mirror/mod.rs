@@ -1,8 +1,8 @@
 //! Stage 2, first half: mirrors of the kernel's state.
 //!
 //! A pipe's mirror holds the spans in its ring, a stream's the spans in flight and the packets that
-//! carried them. Both are updated by observed calls only. What a mirror says is what the kernel
-//! has, or nothing.
+//! carried them. Both are updated by observed calls only. A mirror either matches the kernel's
+//! state or is empty.
 
 pub(crate) mod desync;
 pub(crate) mod initial_pipes;

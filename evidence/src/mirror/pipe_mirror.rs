@@ -44,7 +44,7 @@ impl MirrorSlot {
     }
 }
 
-/// Whether a call can be applied to a mirror now.
+/// Readiness of a call for being applied to a mirror.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Readiness {
     /// The call is the next one.
@@ -67,7 +67,7 @@ pub(crate) struct PipeMirror {
     /// Length of `spans`, in bytes.
     bytes: u64,
     pub(super) tail: u32,
-    /// The content is known.
+    /// `true` if the content is known.
     is_synced: bool,
     /// The content from `tail` on is known, and that of the slots before it is not: `slots` and
     /// `spans` were pushed since the content was lost. Meaningless while the mirror is synced.
@@ -445,7 +445,8 @@ impl PipeMirror {
         // took a part before.
         let rest_agrees = match self.slots.front().map(|slot| slot.len) {
             Some(rest) if !state.exit.is_empty() => rest == state.exit.tail_len,
-            // The kernel had nothing left: the rest was pushed afterwards, and its record came first.
+            // The kernel had no bytes left: the rest was pushed afterwards, and its record arrived
+            // first.
             Some(_) => missing == Some(0),
             None => true,
         };

@@ -90,17 +90,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_join_whether_they_came_in_order_or_not() {
+    fn ranges_are_joined_in_any_order_of_arrival() {
         let pipe_position = |epoch, offset| PipePosition { epoch, offset };
         let mut all = PipePositionSet::default();
-        for (place, len) in [
+        for (position, len) in [
             (pipe_position(1, 0), 10),
             (pipe_position(1, 10), 5),
             (pipe_position(2, 7), 1),
             (pipe_position(0, 0), 99),
             (pipe_position(1, 15), 5),
         ] {
-            all.add(place, len);
+            all.add(position, len);
         }
         assert_eq!(all.stretches(), [(1, 0, 20), (2, 7, 8)]);
         let mut more = PipePositionSet::default();

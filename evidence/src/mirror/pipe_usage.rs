@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_says_how_full_it_was_who_used_it_and_that_it_was_resized() {
+    fn pipe_usage_has_fill_level_processes_and_resizing() {
         let mut ring = PipeMirror::default();
         ring.usage.observe(1, 10, &end(7, 100, 16, 12, 0));
         ring.usage.observe(2, 20, &end(7, 100, 16, 12, 9));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn another_pipe_in_the_same_place_begins_anew() {
+    fn new_pipe_at_a_reused_address_starts_with_empty_usage() {
         let mut usage = Usage::default();
         usage.observe(1, 10, &end(7, 100, 16, 16, 0));
         usage.observe(2, 20, &end(8, 100, 16, 1, 0));
@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_pipe_has_nothing_in_it_whatever_was_missed() {
+    fn empty_ring_has_no_bytes_even_after_unobserved_calls() {
         let mut ring = PipeMirror::default();
         ring.usage.observe(1, 10, &end(7, 100, 16, 9, 9));
         assert_eq!(listed(&[(1, ring)].into_iter().collect()).pipes[0].bytes, Some(0));
     }
 
     #[test]
-    fn the_list_is_bounded_and_has_those_that_were_used_last() {
+    fn list_of_pipes_is_bounded_and_has_the_last_used_ones() {
         let mut mirrors = FastMap::default();
         for n in 0..300_u64 {
             let mut ring = PipeMirror::default();

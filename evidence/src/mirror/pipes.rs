@@ -15,7 +15,7 @@ use crate::span::Span;
 /// Pipes that are mirrored at the same time.
 const MAX_PIPES: usize = 65_536;
 
-/// The mirror is desynced, so nothing is known of the bytes.
+/// Error: the mirror is desynced, so the bytes are unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Desynced;
 
@@ -30,8 +30,8 @@ pub(crate) struct Pipes {
 }
 
 impl Pipes {
-    /// Drops the content of a pipe's mirror: nothing is said of it until a producer observes the
-    /// ring empty. Counts the cause if the content was known.
+    /// Drops the content of a pipe's mirror, which stays unknown until a producer observes the ring
+    /// empty. Counts the cause if the content was known.
     pub(crate) fn desync(&mut self, pipe: u64, cause: DesyncCause) {
         let mirror = self.mirrors.get_mut(&pipe);
         if let Some(bytes) = mirror.and_then(PipeMirror::drop_content) {
@@ -186,7 +186,8 @@ impl Pipes {
 
     /// Removes and returns the content of all pipes at the end of the trace.
     pub(crate) fn drain_at_end(&mut self) -> Vec<Span> {
-        // In an order that does not depend on the map's seed, so that a replay gives the same report.
+        // Sorted, because the order of the map depends on its seed and a replay must yield the same
+        // report.
         let mut pipes: Vec<u64> = self.mirrors.keys().copied().collect();
         pipes.sort_unstable();
         let mut left = Vec::new();
@@ -207,7 +208,7 @@ impl Pipes {
         self.desyncs.fill(report);
     }
 
-    /// Starts counting desyncs anew. The mirrors stay.
+    /// Resets the counts of desyncs. The mirrors stay.
     pub(crate) fn reset(&mut self) {
         self.desyncs = DesyncCounts::default();
     }

@@ -63,27 +63,27 @@ fn desyncs(pipes: &Pipes) -> Vec<String> {
         .collect()
 }
 
-fn put_in(pipes: &mut Pipes, end: &PipeState, slots: &[(MirrorSlot, Span)]) -> Result<(), Desynced> {
+fn push_slots(pipes: &mut Pipes, end: &PipeState, slots: &[(MirrorSlot, Span)]) -> Result<(), Desynced> {
     let (slots, spans): (Vec<MirrorSlot>, Vec<Span>) = slots.iter().copied().unzip();
     pipes.push(end, &[], &slots, &spans)
 }
 
-fn take(pipes: &mut Pipes, end: &PipeState, len: u64, ends: &[Option<PageAddress>]) -> Result<Vec<Span>, Desynced> {
-    let mut taken = Vec::new();
-    let result = pipes.pop(end, len, ends.iter().copied(), &mut taken);
-    assert!(result.is_ok() || taken.is_empty());
-    result.map(|()| taken)
+fn pop(pipes: &mut Pipes, end: &PipeState, len: u64, ends: &[Option<PageAddress>]) -> Result<Vec<Span>, Desynced> {
+    let mut popped = Vec::new();
+    let result = pipes.pop(end, len, ends.iter().copied(), &mut popped);
+    assert!(result.is_ok() || popped.is_empty());
+    result.map(|()| popped)
 }
 
 fn peek(pipes: &mut Pipes, end: &PipeState, len: u64) -> Result<Vec<Span>, Desynced> {
-    let mut taken = Vec::new();
-    pipes.peek(end, len, &mut taken).map(|()| taken)
+    let mut popped = Vec::new();
+    pipes.peek(end, len, &mut popped).map(|()| popped)
 }
 
-fn put(pipes: &mut Pipes, before: u32, at: u64, len: u64) {
+fn push(pipes: &mut Pipes, before: u32, at: u64, len: u64) {
     let end = end((before, 0), (before + 1, 0));
     assert_eq!(push_readiness(pipes, &end), Readiness::Ready);
-    put_in(pipes, &end, &[slot(at, len)]).unwrap();
+    push_slots(pipes, &end, &[slot(at, len)]).unwrap();
 }
 
 /// Sets the bytes in the slot at the tail, at the entry and at the exit.
@@ -93,44 +93,44 @@ fn tails(mut end: PipeState, before: u64, after: u64) -> PipeState {
 }
 
 #[test]
-fn an_unobserved_consumer_desyncs_the_mirror() {
-    // It took 10 of the first 100 bytes, so that 90 are left at the entry.
+fn unobserved_consumer_desyncs_the_mirror() {
+    // An unobserved consumer took 10 of the first 100 bytes, so that 90 are left at the entry.
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
-    assert!(take(&mut pipes, &tails(end((1, 0), (1, 0)), 90, 60), 30, &[]).is_err());
-    // It did so while this consumer slept, so that too few are left at the exit.
+    push(&mut pipes, 0, 1000, 100);
+    assert!(pop(&mut pipes, &tails(end((1, 0), (1, 0)), 90, 60), 30, &[]).is_err());
+    // An unobserved consumer ran while this one slept, so that too few are left at the exit.
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
-    assert!(take(&mut pipes, &tails(end((1, 0), (1, 0)), 100, 60), 30, &[]).is_err());
+    push(&mut pipes, 0, 1000, 100);
+    assert!(pop(&mut pipes, &tails(end((1, 0), (1, 0)), 100, 60), 30, &[]).is_err());
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
-    assert!(take(&mut pipes, &tails(end((1, 0), (1, 0)), 100, 70), 30, &[]).is_ok());
+    push(&mut pipes, 0, 1000, 100);
+    assert!(pop(&mut pipes, &tails(end((1, 0), (1, 0)), 100, 70), 30, &[]).is_ok());
     assert!(peek(&mut pipes, &tails(end((1, 0), (1, 0)), 71, 71), 30).is_err());
 }
 
 #[test]
 fn pushed_bytes_are_popped_in_order_and_in_parts() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
-    put(&mut pipes, 1, 2000, 100);
+    push(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 1, 2000, 100);
     let first = tails(end((2, 0), (2, 0)), 100, 70);
-    let taken = take(&mut pipes, &first, 30, &[]).unwrap();
-    assert_eq!((taken.len(), taken[0].position, taken[0].len), (1, 1000, 30));
+    let popped = pop(&mut pipes, &first, 30, &[]).unwrap();
+    assert_eq!((popped.len(), popped[0].position, popped[0].len), (1, 1000, 30));
     assert_eq!(known_bytes(&pipes), Some(170));
     let second = tails(end((2, 0), (2, 1)), 70, 50);
-    let taken = take(&mut pipes, &second, 120, &[Some(PageAddress(1100))]).unwrap();
+    let popped = pop(&mut pipes, &second, 120, &[Some(PageAddress(1100))]).unwrap();
     assert_eq!(
-        taken.iter().map(|p| (p.position, p.len)).collect::<Vec<_>>(),
+        popped.iter().map(|p| (p.position, p.len)).collect::<Vec<_>>(),
         [(1030, 70), (2000, 50)]
     );
 }
 
 #[test]
-fn another_page_than_the_pushed_one_desyncs_the_mirror() {
+fn page_other_than_the_pushed_one_desyncs_the_mirror() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 0, 1000, 100);
     assert!(
-        take(
+        pop(
             &mut pipes,
             &tails(end((1, 0), (1, 1)), 100, 0),
             100,
@@ -143,46 +143,46 @@ fn another_page_than_the_pushed_one_desyncs_the_mirror() {
         desyncs(&pipes),
         ["the content of a pipe (once, 100 bytes): a consumer that was not observed used it"]
     );
-    // Until a producer observes the ring empty.
+    // The mirror stays desynced until a producer observes the ring empty.
     assert_eq!(push_readiness(&mut pipes, &end((5, 4), (6, 4))), Readiness::Ready);
-    assert!(put_in(&mut pipes, &end((5, 4), (6, 4)), &[slot(0, 1)]).is_err());
+    assert!(push_slots(&mut pipes, &end((5, 4), (6, 4)), &[slot(0, 1)]).is_err());
     assert_eq!(push_readiness(&mut pipes, &end((6, 6), (7, 6))), Readiness::Ready);
-    put_in(&mut pipes, &end((6, 6), (7, 6)), &[slot(0, 1)]).unwrap();
+    push_slots(&mut pipes, &end((6, 6), (7, 6)), &[slot(0, 1)]).unwrap();
 }
 
 #[test]
 fn slots_pushed_after_a_pop_do_not_belong_to_it() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
-    put(&mut pipes, 1, 2000, 100);
+    push(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 1, 2000, 100);
     // At its exit the second slot was not there yet.
     let out = tails(end((1, 0), (1, 1)), 100, 0);
     assert_eq!(
-        total(&take(&mut pipes, &out, 100, &[Some(PageAddress(1100))]).unwrap()),
+        total(&pop(&mut pipes, &out, 100, &[Some(PageAddress(1100))]).unwrap()),
         100
     );
     assert_eq!(known_bytes(&pipes).unwrap(), 100);
-    // Nor can a part of it have been taken then.
+    // A part of the second slot cannot have been taken then either.
     let part = tails(end((1, 1), (1, 1)), 0, 0);
-    assert!(take(&mut pipes, &part, 10, &[]).is_err());
+    assert!(pop(&mut pipes, &part, 10, &[]).is_err());
 }
 
 #[test]
 fn an_overwritten_slot_is_not_checked() {
-    let took = |head| {
+    let pop_after = |head| {
         let mut pipes = Pipes::default();
-        put(&mut pipes, 0, 1000, 100);
-        take(&mut pipes, &tails(end((1, 0), (head, 1)), 100, 50), 100, &[None])
+        push(&mut pipes, 0, 1000, 100);
+        pop(&mut pipes, &tails(end((1, 0), (head, 1)), 100, 50), 100, &[None])
     };
-    assert!(took(16).is_err(), "it was there to be seen");
-    assert!(took(17).is_ok(), "the seventeenth lies where it was");
+    assert!(pop_after(16).is_err(), "it was there to be seen");
+    assert!(pop_after(17).is_ok(), "the seventeenth lies where it was");
 }
 
 #[test]
 fn a_ring_holds_no_more_than_its_slots() {
     let mut pipes = Pipes::default();
     for n in 0..1028 {
-        put(&mut pipes, n, 1000 * u64::from(n), 100);
+        push(&mut pipes, n, 1000 * u64::from(n), 100);
     }
     let gone = pipes.evict_overwritten(&end((1028, 0), (1028, 0)));
     assert_eq!(
@@ -201,14 +201,17 @@ fn at(end: u64) -> Option<PageAddress> {
 /// Pushes a slot while the content before it is not known.
 fn push_later(pipes: &mut Pipes, before: u32, at: u64, len: u64) {
     let end = end((before, 0), (before + 1, 0));
-    assert!(put_in(pipes, &end, &[slot(at, len)]).is_err(), "no position is known");
+    assert!(
+        push_slots(pipes, &end, &[slot(at, len)]).is_err(),
+        "no position is known"
+    );
 }
 
 #[test]
 fn content_pushed_after_a_desync_is_known_from_its_first_slot_on() {
     let mut pipes = Pipes::default();
     for n in 0..4 {
-        put(&mut pipes, n, 1000 * u64::from(n), 100);
+        push(&mut pipes, n, 1000 * u64::from(n), 100);
     }
     pipes.desync(0, DesyncCause::Overlap);
     // Two slots before are unknown, and two are pushed after.
@@ -216,42 +219,42 @@ fn content_pushed_after_a_desync_is_known_from_its_first_slot_on() {
     push_later(&mut pipes, 5, 5000, 100);
     assert_eq!(known_bytes(&pipes), None);
     // A consumer of an unknown slot gets nothing, and the one that starts at slot 4 is known.
-    assert!(take(&mut pipes, &tails(end((6, 0), (6, 4)), 100, 100), 400, &[at(0); 4]).is_err());
+    assert!(pop(&mut pipes, &tails(end((6, 0), (6, 4)), 100, 100), 400, &[at(0); 4]).is_err());
     let state = tails(end((6, 4), (6, 5)), 100, 100);
     let ends = [at(4100), at(5100)];
-    assert_eq!(take(&mut pipes, &state, 100, &ends).unwrap()[0].position, 4000);
+    assert_eq!(pop(&mut pipes, &state, 100, &ends).unwrap()[0].position, 4000);
     assert_eq!(known_bytes(&pipes), Some(100));
 }
 
 #[test]
 fn resync_skips_what_an_unobserved_consumer_took() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 0, 100);
+    push(&mut pipes, 0, 0, 100);
     pipes.desync(0, DesyncCause::Overlap);
     for n in 1..4 {
         push_later(&mut pipes, n, 1000 * u64::from(n), 100);
     }
     // Slots 1 and 2 are gone, and 40 bytes of slot 3.
     let state = tails(end((4, 3), (4, 4)), 60, 0);
-    let taken = take(&mut pipes, &state, 60, &[at(3100)]).unwrap();
+    let taken = pop(&mut pipes, &state, 60, &[at(3100)]).unwrap();
     assert_eq!((taken[0].position, taken[0].len), (3040, 60));
 }
 
 #[test]
 fn resync_refuses_slots_with_other_pages() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 0, 100);
+    push(&mut pipes, 0, 0, 100);
     pipes.desync(0, DesyncCause::Overlap);
     push_later(&mut pipes, 1, 1000, 100);
     let state = tails(end((2, 1), (2, 2)), 100, 0);
-    assert!(take(&mut pipes, &state, 100, &[at(7777)]).is_err());
+    assert!(pop(&mut pipes, &state, 100, &[at(7777)]).is_err());
     assert_eq!(known_bytes(&pipes), None);
 }
 
 #[test]
 fn resync_waits_for_a_push_that_the_consumer_took() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 0, 100);
+    push(&mut pipes, 0, 0, 100);
     pipes.desync(0, DesyncCause::Overlap);
     push_later(&mut pipes, 1, 1000, 100);
     let consumer = tails(end((2, 1), (3, 3)), 100, 0);
@@ -261,15 +264,16 @@ fn resync_waits_for_a_push_that_the_consumer_took() {
     // A push between that was not observed starts over behind it.
     push_later(&mut pipes, 9, 9000, 100);
     assert_eq!(pop_readiness(&mut pipes, &consumer, 200), Readiness::Ready);
-    assert!(take(&mut pipes, &consumer, 200, &[at(1100), at(2100)]).is_err());
+    assert!(pop(&mut pipes, &consumer, 200, &[at(1100), at(2100)]).is_err());
 }
 
 #[test]
 fn a_producer_that_observes_the_ring_empty_resyncs_it() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 0, 1000, 100);
     pipes.desync(0, DesyncCause::Overlap);
-    // The push that it slept for may have been received and dropped before.
+    // A consumer that slept on an empty ring does not resync the mirror: the record of the push
+    // that woke it may already have been received and dropped.
     assert_eq!(pop_readiness(&mut pipes, &end((1, 1), (2, 2)), 100), Readiness::Ready);
     assert!(known_bytes(&pipes).is_none());
     assert_eq!(push_readiness(&mut pipes, &end((2, 1), (3, 1))), Readiness::Ready);
@@ -282,9 +286,9 @@ fn a_producer_that_observes_the_ring_empty_resyncs_it() {
 fn a_pop_of_more_or_fewer_bytes_desyncs_the_mirror() {
     for len in [99, 101, 0] {
         let mut pipes = Pipes::default();
-        put(&mut pipes, 0, 1000, 100);
+        push(&mut pipes, 0, 1000, 100);
         assert!(
-            take(
+            pop(
                 &mut pipes,
                 &tails(end((1, 0), (1, 1)), 100, 0),
                 len,
@@ -294,16 +298,16 @@ fn a_pop_of_more_or_fewer_bytes_desyncs_the_mirror() {
             "{len}"
         );
     }
-    // All of a slot without releasing it.
+    // A consumer that takes all bytes of a slot must release the slot.
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
-    assert!(take(&mut pipes, &tails(end((1, 0), (1, 0)), 100, 0), 100, &[]).is_err());
+    push(&mut pipes, 0, 1000, 100);
+    assert!(pop(&mut pipes, &tails(end((1, 0), (1, 0)), 100, 0), 100, &[]).is_err());
 }
 
 #[test]
 fn a_call_waits_for_the_calls_before_it() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 0, 1000, 100);
     assert_eq!(
         push_readiness(&mut pipes, &end((2, 0), (3, 0))),
         Readiness::Early,
@@ -330,32 +334,32 @@ fn a_call_waits_for_the_calls_before_it() {
 #[test]
 fn a_resized_ring_is_desynced() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 0, 1000, 100);
     let resized = PipeState {
         ring: 78,
         slot_count: 32,
         ..end((1, 0), (1, 1))
     };
     assert_eq!(pop_readiness(&mut pipes, &resized, 100), Readiness::Ready);
-    assert!(take(&mut pipes, &resized, 100, &[Some(PageAddress(1100))]).is_err());
+    assert!(pop(&mut pipes, &resized, 100, &[Some(PageAddress(1100))]).is_err());
 }
 
 #[test]
 fn another_pipe_at_the_same_address_is_another_ring() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 0, 1000, 100);
     let other = PipeState {
         ino: 9,
         ..end((0, 0), (1, 0))
     };
     assert_eq!(push_readiness(&mut pipes, &other), Readiness::Ready);
-    put_in(&mut pipes, &other, &[slot(5000, 10)]).unwrap();
+    push_slots(&mut pipes, &other, &[slot(5000, 10)]).unwrap();
     let out = PipeState {
         ino: 9,
         ..tails(end((1, 0), (1, 1)), 10, 0)
     };
     assert_eq!(
-        take(&mut pipes, &out, 10, &[Some(PageAddress(5010))]).unwrap()[0].position,
+        pop(&mut pipes, &out, 10, &[Some(PageAddress(5010))]).unwrap()[0].position,
         5000
     );
 }
@@ -366,29 +370,29 @@ fn counters_wrap() {
     let at = u32::MAX;
     let first = end((at, at), (at.wrapping_add(2), at));
     assert_eq!(push_readiness(&mut pipes, &first), Readiness::Ready);
-    put_in(&mut pipes, &first, &[slot(1000, 10), slot(2000, 10)]).unwrap();
+    push_slots(&mut pipes, &first, &[slot(1000, 10), slot(2000, 10)]).unwrap();
     let out = tails(end((1, at), (1, 1)), 10, 0);
     assert_eq!(pop_readiness(&mut pipes, &out, 20), Readiness::Ready);
-    let taken = take(
+    let popped = pop(
         &mut pipes,
         &out,
         20,
         &[Some(PageAddress(1010)), Some(PageAddress(2010))],
     )
     .unwrap();
-    assert_eq!(total(&taken), 20);
+    assert_eq!(total(&popped), 20);
 }
 
 #[test]
 fn a_tee_leaves_the_bytes() {
     let mut pipes = Pipes::default();
-    put(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 0, 1000, 100);
     let state = tails(end((1, 0), (1, 0)), 100, 100);
     assert_eq!(total(&peek(&mut pipes, &state, 60).unwrap()), 60);
     assert_eq!(total(&peek(&mut pipes, &state, 100).unwrap()), 100);
     assert!(peek(&mut pipes, &state, 101).is_err());
     assert!(
-        take(
+        pop(
             &mut pipes,
             &tails(end((1, 0), (1, 1)), 100, 0),
             100,

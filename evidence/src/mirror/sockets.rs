@@ -85,7 +85,7 @@ impl Sockets {
         ops: &PipeBufOps,
         each: &mut impl FnMut(&Sent<Sender>, &Observation),
     ) -> (u64, Vec<(u64, u64)>) {
-        let room = self.runs < MAX_UNCLAIMED;
+        let has_space = self.runs < MAX_UNCLAIMED;
         let Some(stream) = self.tcp_to_send(packet.direction) else {
             return (0, Vec::new());
         };
@@ -94,7 +94,7 @@ impl Sockets {
         let mut position = stream.bytes.position(packet.sequence);
         let end = position + packet.payload.len;
         for run in packet.payload.observations(ops) {
-            // A packet that claims more page bytes than payload is not believed beyond its payload.
+            // If a packet declares more page bytes than payload, the excess is ignored.
             let run = Observation {
                 len: run.len.min(end.saturating_sub(position)),
                 ..run
@@ -105,7 +105,7 @@ impl Sockets {
             stream.bytes.match_packet(position, run, each);
             position += run.len;
         }
-        stream.bytes.trim(room);
+        stream.bytes.trim(has_space);
         let after = stream.bytes.len();
         let disputed = stream.bytes.take_disputed();
         let number = stream.number;
@@ -158,7 +158,7 @@ impl Sockets {
         streams.sort_unstable_by_key(|(number, _)| *number);
         streams
             .into_iter()
-            .flat_map(|(_, bytes)| bytes.in_flight().map(|given| (given, bytes.packets)))
+            .flat_map(|(_, bytes)| bytes.in_flight().map(|sent| (sent, bytes.packets)))
     }
 
     /// Returns whether a UNIX socket was observed.

@@ -81,7 +81,9 @@ impl<T: Copy> Stream<T> {
     /// bytes; where it shows them elsewhere, [`Self::disputed`] has the positions.
     pub(crate) fn record_packet(&mut self, position: u64, run: Observation) -> Vec<(Sent<T>, Observation)> {
         let mut matched = Vec::new();
-        self.match_packet(position, run, &mut |given, seen| matched.push((*given, *seen)));
+        self.match_packet(position, run, &mut |sent, observation| {
+            matched.push((*sent, *observation))
+        });
         matched
     }
 
@@ -136,12 +138,12 @@ impl<T: Copy> Stream<T> {
 
     /// Drops the oldest observations. Those that no call claimed are kept if there is `room` for
     /// them: a single sendfile(2) can have gigabytes in flight before its record arrives.
-    pub(crate) fn trim(&mut self, room: bool) {
+    pub(crate) fn trim(&mut self, has_space: bool) {
         while self.observed.len() > MAX_KEPT {
             let Some((at, run)) = self.observed.first() else {
                 break;
             };
-            if room && at + run.len > self.claimed {
+            if has_space && at + run.len > self.claimed {
                 break;
             }
             self.observed.pop_first();
@@ -192,24 +194,24 @@ impl<T: Copy> Stream<T> {
     fn match_some(&mut self, start: u64, run: &Observation, each: &mut impl FnMut(&Sent<T>, &Observation)) {
         let end = start + run.len;
         let reaching = self.in_flight.overlapping_from(start).take_while(|(at, _)| *at < end);
-        let reaching = reaching.filter(|(at, given)| at + given.span.len > start);
+        let reaching = reaching.filter(|(at, sent)| at + sent.span.len > start);
         let places: Vec<u64> = reaching.map(|(at, _)| *at).collect();
         for at in places {
-            let Some(mut given) = self.in_flight.remove(at) else {
+            let Some(mut sent) = self.in_flight.remove(at) else {
                 continue;
             };
             if at < start {
-                let (before, rest) = given.split(start - at);
+                let (before, rest) = sent.split(start - at);
                 self.in_flight.insert(at, before);
-                given = rest;
+                sent = rest;
             }
-            if given.at + given.span.len > end {
-                let (head, after) = given.split(end - given.at);
+            if sent.at + sent.span.len > end {
+                let (head, after) = sent.split(end - sent.at);
                 self.in_flight.insert(end, after);
-                given = head;
+                sent = head;
             }
-            let part = run.part(given.at - start, given.span.len);
-            each(&given, &part);
+            let part = run.part(sent.at - start, sent.span.len);
+            each(&sent, &part);
         }
     }
 
@@ -237,15 +239,15 @@ impl<T: Copy> Stream<T> {
             let end = at.and_then(|at| at.checked_add(span.len));
             match (at, end) {
                 (Some(at), Some(end)) if self.is_free(at, end) => {
-                    let given = Sent { at, span, by };
+                    let sent = Sent { at, span, by };
                     // Most observations cover exactly the bytes of one slot.
                     if let Some((start, run)) = self.observed.get(number)
                         && (*start, run.len) == (at, span.len)
                     {
-                        each(&given, run);
+                        each(&sent, run);
                         number += 1;
                     } else {
-                        number = self.give_one(given, end, number, each);
+                        number = self.record_sent_span(sent, end, number, each);
                     }
                 }
                 _ => refused.push(span),
@@ -262,12 +264,12 @@ impl<T: Copy> Stream<T> {
             return true;
         }
         let before = self.in_flight.last_before(end);
-        before.is_none_or(|(at, given)| at + given.span.len <= position)
+        before.is_none_or(|(at, sent)| at + sent.span.len <= position)
     }
 
     /// Matches one span, which ends at `end`. No observation before `number` reaches to its start.
     /// Returns the number of the first observation that can reach to the next span.
-    fn give_one(
+    fn record_sent_span(
         &mut self,
         mut rest: Sent<T>,
         end: u64,
@@ -311,19 +313,19 @@ impl<T: Copy> Stream<T> {
     /// order.
     pub(crate) fn locations(&self, position: u64, len: u64) -> Vec<(u64, u64, Location)> {
         let end = position + len;
-        let seen = self
+        let observation = self
             .runs(position, len)
             .filter_map(|(at, run)| Some((at - position, run.len, Location::Page(run.start?))));
-        let given = self
+        let sent = self
             .in_flight
             .overlapping_from(position)
             .take_while(|(at, _)| *at < end);
-        let given = given.filter_map(|&(at, given)| {
+        let sent = sent.filter_map(|&(at, sent)| {
             let from = at.max(position);
-            let to = (at + given.span.len).min(end);
-            (from < to).then(|| (from - position, to - from, given.span.location.plus(from - at)))
+            let to = (at + sent.span.len).min(end);
+            (from < to).then(|| (from - position, to - from, sent.span.location.plus(from - at)))
         });
-        let mut all: Vec<_> = seen.chain(given).collect();
+        let mut all: Vec<_> = observation.chain(sent).collect();
         all.sort_by_key(|(at, ..)| *at);
         all
     }
@@ -340,9 +342,13 @@ impl<T: Copy> Stream<T> {
 }
 
 /// Returns the observations in a range, cut to it, in order.
-fn runs_in(seen: &PositionMap<Observation>, position: u64, len: u64) -> impl Iterator<Item = (u64, Observation)> {
+fn runs_in(
+    observation: &PositionMap<Observation>,
+    position: u64,
+    len: u64,
+) -> impl Iterator<Item = (u64, Observation)> {
     let end = position + len;
-    let overlapping_from = seen
+    let overlapping_from = observation
         .overlapping_from(position)
         .take_while(move |(start, _)| *start < end);
     overlapping_from.filter_map(move |&(start, run)| {
@@ -375,8 +381,8 @@ mod tests {
     /// Returns what packets carried of a sent span; `None` if it was refused.
     fn give(stream: &mut Stream<()>, position: u64, span: Span) -> Option<Vec<(Sent<()>, Observation)>> {
         let (mut matched, mut refused) = (Vec::new(), Vec::new());
-        stream.record_send(position, &[span], (), &mut refused, &mut |given, seen| {
-            matched.push((*given, *seen));
+        stream.record_send(position, &[span], (), &mut refused, &mut |sent, observation| {
+            matched.push((*sent, *observation));
         });
         refused.is_empty().then_some(matched)
     }
@@ -404,16 +410,16 @@ mod tests {
     }
 
     #[test]
-    fn what_no_call_has_claimed_is_kept_while_there_is_room() {
+    fn unclaimed_observations_are_kept_while_there_is_space() {
         let many = 3 * MAX_KEPT as u64;
-        let all = |room| {
+        let all = |has_space| {
             let mut stream = Stream::<()>::default();
             for at in 0..many {
                 stream.record_packet(at * 10, run(at * 1000, 10));
-                stream.trim(room);
+                stream.trim(has_space);
             }
             let matched = give(&mut stream, 0, span(0, many * 10)).unwrap().len();
-            stream.trim(room);
+            stream.trim(has_space);
             assert_eq!(stream.len(), MAX_KEPT, "claimed ones are forgotten");
             matched
         };
@@ -422,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn places_come_from_what_was_seen_and_else_from_what_was_given() {
+    fn locations_come_from_observations_or_else_from_the_sent_spans() {
         let mut stream = Stream::<()>::default();
         give(&mut stream, 100, span(5000, 50)).unwrap();
         stream.record_packet(110, run(5010, 20));
@@ -435,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn two_calls_cannot_give_the_same_bytes() {
+    fn two_calls_cannot_send_the_same_position() {
         let mut stream = Stream::<()>::default();
         assert!(give(&mut stream, 100, span(0, 50)).is_some());
         assert!(give(&mut stream, 149, span(0, 50)).is_none());
@@ -444,8 +450,8 @@ mod tests {
     }
 
     proptest! {
-        /// However calls and packets are cut, repeated and reordered: every byte is matched once,
-        /// with itself.
+        /// Every byte is matched exactly once and with itself, for every division, repetition and
+        /// order of calls and packets.
         #[test]
         fn every_byte_is_matched_once_with_itself(
             calls in prop::collection::vec(1_u64..50, 1..20),
@@ -456,19 +462,19 @@ mod tests {
             let mut stream = Stream::<()>::default();
             let mut matched = vec![0_u32; total as usize];
             let mut covered = vec![false; total as usize];
-            let mut given = vec![false; total as usize];
+            let mut sent = vec![false; total as usize];
             let mut calls = calls.into_iter();
             let mut packets = packets.into_iter();
             let mut at = 0;
             for calls_first in order {
                 let pairs = if calls_first {
                     let Some(len) = calls.next() else { continue };
-                    given[at as usize..(at + len) as usize].fill(true);
+                    sent[at as usize..(at + len) as usize].fill(true);
                     // One call sends several spans at once.
                     let (first, second) = span(1000 + at, len).split(len / 3);
                     let (mut pairs, mut refused) = (Vec::new(), Vec::new());
                     let spans = if first.len > 0 { vec![first, second] } else { vec![second] };
-                    stream.record_send(1000 + at, &spans, (), &mut refused, &mut |given, seen| pairs.push((*given, *seen)));
+                    stream.record_send(1000 + at, &spans, (), &mut refused, &mut |sent, observation| pairs.push((*sent, *observation)));
                     prop_assert!(refused.is_empty());
                     at += len;
                     pairs
@@ -479,20 +485,20 @@ mod tests {
                     covered[start as usize..end as usize].fill(true);
                     stream.record_packet(1000 + start, run(1000 + start, end - start))
                 };
-                for (given, seen) in pairs {
-                    prop_assert_eq!(given.span.len, seen.len);
-                    prop_assert_eq!(given.span.location, Location::Page(seen.start.unwrap()));
-                    for byte in 0..seen.len {
-                        matched[(given.span.position - 1000 + byte) as usize] += 1;
+                for (sent, observation) in pairs {
+                    prop_assert_eq!(sent.span.len, observation.len);
+                    prop_assert_eq!(sent.span.location, Location::Page(observation.start.unwrap()));
+                    for byte in 0..observation.len {
+                        matched[(sent.span.position - 1000 + byte) as usize] += 1;
                     }
                 }
             }
             for byte in 0..total as usize {
-                prop_assert_eq!(matched[byte], u32::from(covered[byte] && given[byte]), "byte {}", byte);
+                prop_assert_eq!(matched[byte], u32::from(covered[byte] && sent[byte]), "byte {}", byte);
             }
-            let unseen: u64 = stream.in_flight().map(|given| given.span.len).sum();
-            let want = (0..total as usize).filter(|&b| given[b] && !covered[b]).count();
-            prop_assert_eq!(unseen, want as u64);
+            let in_flight: u64 = stream.in_flight().map(|sent| sent.span.len).sum();
+            let expected = (0..total as usize).filter(|&b| sent[b] && !covered[b]).count();
+            prop_assert_eq!(in_flight, expected as u64);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Journals beside the records: true journals name what they should, false journals change no
-//! verdict, and reading a journal ends whatever words it has.
+//! Tests of journals: a correct journal names the bytes of its process, and a falsified journal
+//! changes no verdict.
 
 use std::collections::HashMap;
 
@@ -15,13 +15,13 @@ use super::{Op, evidence, op, run_in_order};
 /// The only process of the model kernel.
 const PID: u32 = 100;
 
-fn news(kind: EventKind) -> JournalEvent {
+fn event(kind: EventKind) -> JournalEvent {
     JournalEvent { pid: PID, kind }
 }
 
 /// Returns the journal of a library that made these calls in this order: after each record, its
 /// entries.
-fn truth(records: &[Record]) -> Vec<Vec<JournalEvent>> {
+fn correct_journal(records: &[Record]) -> Vec<Vec<JournalEvent>> {
     let mut streams: HashMap<(u64, bool), u64> = HashMap::new();
     let mut segment = 0;
     let mut entries = |record: &Record| {
@@ -29,15 +29,15 @@ fn truth(records: &[Record]) -> Vec<Vec<JournalEvent>> {
         let Ok(len @ 1..) = u64::try_from(call.result) else {
             return Vec::new();
         };
-        let mut found = Vec::new();
+        let mut events = Vec::new();
         for (end, operation) in [(&call.source, Operation::Drain), (&call.sink, Operation::Fill)] {
-            let looks = call.nr == nr::TEE && operation == Operation::Drain;
-            if end.kind != endpoint_kind::PIPE || looks {
+            let is_tee_source = call.nr == nr::TEE && operation == Operation::Drain;
+            if end.kind != endpoint_kind::PIPE || is_tee_source {
                 continue;
             }
             let stream = streams.entry((end.ino, operation.enters_pipe())).or_default();
             segment += 1;
-            found.push(news(EventKind::Entry(Entry {
+            events.push(event(EventKind::Entry(Entry {
                 position: 0,
                 time_ns: call.header.timestamp_ns,
                 segment,
@@ -53,19 +53,19 @@ fn truth(records: &[Record]) -> Vec<Vec<JournalEvent>> {
             })));
             *stream += len;
         }
-        found
+        events
     };
     records.iter().map(&mut entries).collect()
 }
 
-fn found() -> [JournalEvent; 2] {
+fn journal_start() -> [JournalEvent; 2] {
     [
-        news(EventKind::Found {
+        event(EventKind::Found {
             device: 0,
             since_ns: 0,
             clock: (0, 0),
         }),
-        news(EventKind::Line {
+        event(EventKind::Line {
             number: 0,
             file: "src/main.rs".to_owned(),
             line: 7,
@@ -75,7 +75,7 @@ fn found() -> [JournalEvent; 2] {
 
 fn report(records: &[Record], journal: &[Vec<JournalEvent>]) -> Report {
     let mut evidence = evidence();
-    for (record, news) in records
+    for (record, events) in records
         .iter()
         .zip(journal.iter().map(Some).chain(std::iter::repeat(None)))
     {
@@ -83,9 +83,12 @@ fn report(records: &[Record], journal: &[Vec<JournalEvent>]) -> Report {
             Record::Station(station) => evidence.page_record(station),
             Record::Call(call) => evidence.call(call),
             Record::Process(process) => evidence.process_event(process),
-            Record::Found(found) => evidence.pipe_snapshot(found),
+            Record::Snapshot(snapshot) => evidence.pipe_snapshot(snapshot),
         }
-        news.into_iter().flatten().for_each(|news| evidence.journal_event(news));
+        events
+            .into_iter()
+            .flatten()
+            .for_each(|event| evidence.journal_event(event));
     }
     evidence.end_of_trace();
     let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
@@ -118,13 +121,13 @@ fn verdicts(report: &Report) -> String {
     }
     // Peeks are listed by call site. Their bytes and calls are the kernel's, except for peeks
     // without a pipe.
-    let of_pipes = report.peeks.iter().filter(|look| !look.without_pipe);
-    let peeks: u64 = of_pipes.map(|look| look.bytes).sum();
+    let pipe_peeks = report.peeks.iter().filter(|peek| !peek.without_pipe);
+    let peeks: u64 = pipe_peeks.map(|peek| peek.bytes).sum();
     report.peeks.clear();
     // The explanations at the end follow from the reasons of flows, edges and peeks.
     let json = report.to_json();
-    let told = json.split("\"explanations\":").next().unwrap_or(&json);
-    format!("{peeks} {told}")
+    let rest = json.split("\"explanations\":").next().unwrap_or(&json);
+    format!("{peeks} {rest}")
 }
 
 fn records(ops: Vec<Op>) -> Vec<Record> {
@@ -133,64 +136,64 @@ fn records(ops: Vec<Op>) -> Vec<Record> {
     kernel.records
 }
 
-/// What a lying program does to its journal.
+/// Falsification of a journal by its program.
 #[derive(Clone, Debug)]
-enum Lie {
+enum Falsification {
     Time(u64),
     Stream(u64),
     Len(u64),
     Pipe(u64),
     Thread(u32),
-    Turn,
-    Twice,
-    Silence,
+    Reverse,
+    Duplicate,
+    Empty,
     Lost(u64),
-    Begin,
+    Restart,
 }
 
-fn lie() -> impl Strategy<Value = Lie> {
-    let near = prop_oneof![0..200_u64, any::<u64>()];
+fn falsification() -> impl Strategy<Value = Falsification> {
+    let number = prop_oneof![0..200_u64, any::<u64>()];
     prop_oneof![
-        near.clone().prop_map(|n| Lie::Time(n.saturating_mul(1000))),
-        near.clone().prop_map(Lie::Stream),
-        near.clone().prop_map(|n| Lie::Len(n.max(1))),
-        prop_oneof![Just(0), 40..70_u64].prop_map(Lie::Pipe),
-        (90..110_u32).prop_map(Lie::Thread),
-        Just(Lie::Turn),
-        Just(Lie::Twice),
-        Just(Lie::Silence),
-        near.prop_map(Lie::Lost),
-        Just(Lie::Begin),
+        number.clone().prop_map(|n| Falsification::Time(n.saturating_mul(1000))),
+        number.clone().prop_map(Falsification::Stream),
+        number.clone().prop_map(|n| Falsification::Len(n.max(1))),
+        prop_oneof![Just(0), 40..70_u64].prop_map(Falsification::Pipe),
+        (90..110_u32).prop_map(Falsification::Thread),
+        Just(Falsification::Reverse),
+        Just(Falsification::Duplicate),
+        Just(Falsification::Empty),
+        number.prop_map(Falsification::Lost),
+        Just(Falsification::Restart),
     ]
 }
 
-fn tell(lie: &Lie, all: &mut Vec<JournalEvent>) {
+fn falsify(falsification: &Falsification, all: &mut Vec<JournalEvent>) {
     let mut more = Vec::new();
     for one in all.iter_mut() {
         let EventKind::Entry(entry) = &mut one.kind else {
             continue;
         };
-        match lie {
-            Lie::Time(ns) => entry.time_ns = *ns,
-            Lie::Stream(at) => entry.pipe_offset = *at,
-            Lie::Len(len) => entry.len = *len,
-            Lie::Pipe(ino) => entry.pipe = *ino,
-            Lie::Thread(thread) => entry.thread = *thread,
-            Lie::Turn => {
+        match falsification {
+            Falsification::Time(ns) => entry.time_ns = *ns,
+            Falsification::Stream(at) => entry.pipe_offset = *at,
+            Falsification::Len(len) => entry.len = *len,
+            Falsification::Pipe(ino) => entry.pipe = *ino,
+            Falsification::Thread(thread) => entry.thread = *thread,
+            Falsification::Reverse => {
                 entry.operation = if entry.operation.enters_pipe() {
                     Operation::Peek
                 } else {
                     Operation::Tee
                 };
             }
-            Lie::Twice => more.push(one.clone()),
+            Falsification::Duplicate => more.push(one.clone()),
             _ => {}
         }
     }
-    match lie {
-        Lie::Silence => all.clear(),
-        Lie::Lost(lost) => more.push(news(EventKind::Lost(*lost))),
-        Lie::Begin => more.extend(found()),
+    match falsification {
+        Falsification::Empty => all.clear(),
+        Falsification::Lost(lost) => more.push(event(EventKind::Lost(*lost))),
+        Falsification::Restart => more.extend(journal_start()),
         _ => {}
     }
     all.extend(more);
@@ -198,9 +201,9 @@ fn tell(lie: &Lie, all: &mut Vec<JournalEvent>) {
 
 /// A peek without a pipe is listed, and changes no flow, verdict or agreement.
 #[test]
-fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
+fn peek_without_a_pipe_is_reported_from_the_journal_only() {
     let entry = |at, operation, thread| {
-        news(EventKind::Entry(Entry {
+        event(EventKind::Entry(Entry {
             position: 0,
             time_ns: 1_000_000,
             segment: 9,
@@ -215,7 +218,7 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
             api_call: Some(zctrace_contract::journal::ApiCall::Peek),
         }))
     };
-    let mut journal = found().to_vec();
+    let mut journal = journal_start().to_vec();
     journal.extend([
         entry(50, Operation::Peek, 1),
         entry(500, Operation::Peek, 1),
@@ -224,54 +227,56 @@ fn a_look_that_no_pipe_took_part_in_is_told_as_the_programs_word() {
     ]);
     let records = records(vec![]);
     let mut evidence = evidence();
-    for news in &journal {
-        evidence.journal_event(news);
+    for event in &journal {
+        evidence.journal_event(event);
     }
-    let told = |evidence: &mut zctrace_evidence::Evidence| {
+    let report_of = |evidence: &mut zctrace_evidence::Evidence| {
         let mut report = Report::new(Tier::T0, Scope::new(ScopeKind::Machine));
         evidence.fill(&mut report, &|_, _| None);
         report.finish(10_000);
         assert!(report.check().is_ok());
         report
     };
-    let with = told(&mut evidence);
-    let [look] = &with.peeks[..] else {
+    let with = report_of(&mut evidence);
+    let [peek] = &with.peeks[..] else {
         panic!("{:#?}", with.peeks)
     };
-    assert!(look.without_pipe && look.flow.is_none());
-    assert_eq!((look.bytes, look.calls, look.code.as_str()), (200, 2, "ZC31"));
-    assert_eq!((look.operation.as_str(), look.segment), ("peek", Some(9)));
-    assert_eq!(look.range.map(|range| (range.start, range.end)), Some((50, 600)));
+    assert!(peek.without_pipe && peek.flow.is_none());
+    assert_eq!((peek.bytes, peek.calls, peek.code.as_str()), (200, 2, "ZC31"));
+    assert_eq!((peek.operation.as_str(), peek.segment), ("peek", Some(9)));
+    assert_eq!(peek.range.map(|range| (range.start, range.end)), Some((50, 600)));
     assert_eq!(
-        look.call_site.as_ref().map(|place| (place.file.as_str(), place.line)),
+        peek.call_site
+            .as_ref()
+            .map(|call_site| (call_site.file.as_str(), call_site.line)),
         Some(("src/main.rs", 7))
     );
     assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
     // Peeks belong to one account.
     evidence.reset();
-    assert!(told(&mut evidence).peeks.is_empty());
+    assert!(report_of(&mut evidence).peeks.is_empty());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// With a true journal nothing disagrees, and every moved byte that passed a known ring has a
-    /// name.
+    /// A correct journal agrees with all records, and every moved byte that passed a known ring has
+    /// a name.
     #[test]
-    fn a_true_journal_agrees_and_names_what_moved(ops in prop::collection::vec(op(), 1..60)) {
+    fn correct_journal_agrees_and_names_the_moved_bytes(ops in prop::collection::vec(op(), 1..60)) {
         let ops = ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })).collect();
         let records = records(ops);
-        let mut journal = truth(&records);
+        let mut journal = correct_journal(&records);
         if let Some(first) = journal.first_mut() {
-            first.splice(0..0, found());
+            first.splice(0..0, journal_start());
         }
         let with = report(&records, &journal);
         prop_assert_eq!(verdicts(&with), verdicts(&report(&records, &[])));
         for row in &with.segments {
             prop_assert_eq!(&row.agreement, &JournalAgreement::Agrees, "{:?}", row);
         }
-        let doubts: Vec<_> = with.coverage.not_covered.iter().filter(|row| row.operation.contains("journal")).collect();
-        prop_assert!(doubts.is_empty(), "{:?}", doubts);
+        let gaps: Vec<_> = with.coverage.not_covered.iter().filter(|row| row.operation.contains("journal")).collect();
+        prop_assert!(gaps.is_empty(), "{:?}", gaps);
         for certificate in with.flows.iter().filter_map(|flow| flow.certificate.as_ref()) {
             for hop in certificate.hops.iter().filter(|hop| hop.segments.is_some()) {
                 let names = hop.segments.as_ref().expect("filtered");
@@ -282,18 +287,18 @@ proptest! {
 
     /// No journal changes a verdict.
     #[test]
-    fn a_lying_journal_changes_no_verdict(
+    fn falsified_journal_changes_no_verdict(
         ops in prop::collection::vec(op(), 1..60),
-        lies in prop::collection::vec(prop::option::weighted(0.4, lie()), 100),
+        falsifications in prop::collection::vec(prop::option::weighted(0.4, falsification()), 100),
     ) {
         let records = records(ops);
-        let mut journal = truth(&records);
+        let mut journal = correct_journal(&records);
         if let Some(first) = journal.first_mut() {
-            first.splice(0..0, found());
+            first.splice(0..0, journal_start());
         }
-        for (news, lie) in journal.iter_mut().zip(&lies) {
-            if let Some(lie) = lie {
-                tell(lie, news);
+        for (events, falsification) in journal.iter_mut().zip(&falsifications) {
+            if let Some(falsification) = falsification {
+                falsify(falsification, events);
             }
         }
         prop_assert_eq!(verdicts(&report(&records, &journal)), verdicts(&report(&records, &[])));

@@ -70,11 +70,11 @@ enum Op {
     },
     Resize {
         pipe: usize,
-        seen: bool,
+        recorded: bool,
     },
-    Find {
+    Snapshot {
         pipe: usize,
-        at_once: bool,
+        immediately: bool,
     },
 }
 
@@ -87,25 +87,25 @@ fn op() -> impl Strategy<Value = Op> {
         Just(4096_u64),
         Just(65_536_u64)
     ];
-    let seldom = prop::bool::weighted(0.15);
+    let rarely = prop::bool::weighted(0.15);
     prop_oneof![
-        4 => (0..3_usize, 0..100_000_u64, len.clone(), pipe.clone(), seldom)
+        4 => (0..3_usize, 0..100_000_u64, len.clone(), pipe.clone(), rarely)
             .prop_map(|(file, start, len, pipe, copies)| Op::FileToPipe { file, start, len, pipe, copies }),
         2 => (len.clone(), pipe.clone()).prop_map(|(len, pipe)| Op::Write { len, pipe }),
-        2 => (pipe.clone(), len.clone(), seldom)
+        2 => (pipe.clone(), len.clone(), rarely)
             .prop_map(|(pipe, len, falls_back)| Op::PipeToDisk { pipe, len, falls_back }),
         1 => (pipe.clone(), len.clone()).prop_map(|(pipe, len)| Op::PipeToFile { pipe, len }),
         1 => (pipe.clone(), len.clone()).prop_map(|(pipe, len)| Op::Read { pipe, len }),
         2 => (pipe.clone(), pipe.clone(), len.clone()).prop_map(|(from, to, len)| Op::PipeToPipe { from, to, len }),
         1 => (pipe.clone(), pipe.clone(), len.clone()).prop_map(|(from, to, len)| Op::Tee { from, to, len }),
-        3 => (pipe.clone(), 0..2_usize, len.clone(), 500..70_000_u32, seldom, 1..3_u32)
+        3 => (pipe.clone(), 0..2_usize, len.clone(), 500..70_000_u32, rarely, 1..3_u32)
             .prop_map(|(pipe, connection, len, mss, copies, times)| {
                 Op::PipeToTcp { pipe, connection, len, mss, copies, times }
             }),
-        3 => (0..2_usize, pipe.clone(), len, seldom)
+        3 => (0..2_usize, pipe.clone(), len, rarely)
             .prop_map(|(connection, pipe, len, copies)| Op::TcpToPipe { connection, pipe, len, copies }),
-        1 => (pipe.clone(), any::<bool>()).prop_map(|(pipe, seen)| Op::Resize { pipe, seen }),
-        2 => (pipe, any::<bool>()).prop_map(|(pipe, at_once)| Op::Find { pipe, at_once }),
+        1 => (pipe.clone(), any::<bool>()).prop_map(|(pipe, recorded)| Op::Resize { pipe, recorded }),
+        2 => (pipe, any::<bool>()).prop_map(|(pipe, immediately)| Op::Snapshot { pipe, immediately }),
     ]
 }
 
@@ -138,11 +138,11 @@ fn run(kernel: &mut ModelKernel, op: Op) -> Option<Done> {
             len,
             copies,
         } => kernel.tcp_to_pipe(connection, pipe, len, copies),
-        Op::Resize { pipe, seen } => {
-            kernel.resize(pipe, seen);
+        Op::Resize { pipe, recorded } => {
+            kernel.resize(pipe, recorded);
             None
         }
-        Op::Find { pipe, at_once } => Some(kernel.find(pipe, at_once)),
+        Op::Snapshot { pipe, immediately } => Some(kernel.take_snapshot(pipe, immediately)),
     }
 }
 
@@ -171,20 +171,24 @@ fn evidence() -> Evidence {
 }
 
 /// Returns the report of these records, which must not depend on the form of page records.
-fn judge(records: &[Record]) -> Report {
-    let report = judge_as(records, &|station| *station);
-    let told = judge_as(records, &as_the_programs_tell);
-    assert_eq!(said(&told), said(&report), "rows say something else than stations");
+fn report_of(records: &[Record]) -> Report {
+    let report = report_with(records, &|station| *station);
+    let from_page_runs = report_with(records, &as_written_by_programs);
+    assert_eq!(
+        reported_bytes(&from_page_runs),
+        reported_bytes(&report),
+        "page runs yield another report than page records"
+    );
     report
 }
 
 /// Returns a page record as the programs write it: pages that left a pipe show only their address,
 /// and the owner of similar pages is recorded once.
-fn as_the_programs_tell(station: &PageRecord) -> PageRecord {
+fn as_written_by_programs(station: &PageRecord) -> PageRecord {
     let mut station = *station;
     if matches!(station.station, station_kind::PIPE_SOURCE | station_kind::PACKET) {
-        for piece in &mut station.ranges[..usize::from(station.count)] {
-            (piece.mapping, piece.index, piece.ops) = (MAPPING_NOT_READ, 0, 0);
+        for range in &mut station.ranges[..usize::from(station.count)] {
+            (range.mapping, range.index, range.ops) = (MAPPING_NOT_READ, 0, 0);
         }
     }
     let mut bytes = Vec::new();
@@ -195,14 +199,14 @@ fn as_the_programs_tell(station: &PageRecord) -> PageRecord {
     }
 }
 
-fn judge_as(records: &[Record], told: &dyn Fn(&PageRecord) -> PageRecord) -> Report {
+fn report_with(records: &[Record], convert: &dyn Fn(&PageRecord) -> PageRecord) -> Report {
     let mut evidence = evidence();
     for record in records {
         match record {
-            Record::Station(station) => evidence.page_record(&told(station)),
+            Record::Station(station) => evidence.page_record(&convert(station)),
             Record::Call(call) => evidence.call(call),
             Record::Process(process) => evidence.process_event(process),
-            Record::Found(found) => evidence.pipe_snapshot(found),
+            Record::Snapshot(snapshot) => evidence.pipe_snapshot(snapshot),
         }
     }
     evidence.end_of_trace();
@@ -216,7 +220,7 @@ fn judge_as(records: &[Record], told: &dyn Fn(&PageRecord) -> PageRecord) -> Rep
 }
 
 /// Returns the report's bytes by the truth's own keys: moved, copied, unknown.
-fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
+fn reported_bytes(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
     let inode = |end: &zctrace_report::Endpoint| {
         let object = end.object.as_deref().unwrap_or("");
         object.rsplit(':').next().and_then(|text| text.parse::<u64>().ok())
@@ -232,7 +236,7 @@ fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
             }
             EndpointKind::Memory => None,
             // Bytes of a pipe whose past is not known: unknown, unless a snapshot showed them.
-            EndpointKind::Pipe => model_kernel::FOUND,
+            EndpointKind::Pipe => model_kernel::SNAPSHOT,
             ref other => panic!("a flow from {other}"),
         };
         let sink = match flow.to.kind {
@@ -248,9 +252,6 @@ fn said(report: &Report) -> HashMap<(Option<usize>, Sink), (u64, u64, u64)> {
         sum.0 += flow.account.moved;
         sum.1 += flow.account.copied;
         sum.2 += flow.account.unknown;
-    }
-    for look in &report.peeks {
-        let _ = look;
     }
     sums
 }
@@ -276,13 +277,13 @@ fn merged(truth: &Truth) -> HashMap<(Option<usize>, Sink), (u64, u64)> {
 }
 
 /// Checks that no byte is reported as moved or copied that was not.
-fn nothing_false(report: &Report, truth: &Truth) -> Result<(), TestCaseError> {
+fn check_no_false_verdict(report: &Report, truth: &Truth) -> Result<(), TestCaseError> {
     let truth = merged(truth);
-    for (key, (moved, copied, _)) in said(report) {
+    for (key, (moved, copied, _)) in reported_bytes(report) {
         let (true_moved, true_copied) = truth.get(&key).copied().unwrap_or_default();
         prop_assert!(moved <= true_moved, "{key:?}: {moved} moved, but only {true_moved} did");
         // Bytes that are unknown at the pipe may be copied for certain later.
-        if key.0 != model_kernel::FOUND {
+        if key.0 != model_kernel::SNAPSHOT {
             prop_assert!(
                 copied <= true_copied,
                 "{key:?}: {copied} copied, but only {true_copied} were"
@@ -297,27 +298,27 @@ proptest! {
 
     /// With all records in order, everything is known, and correctly.
     #[test]
-    fn what_is_seen_in_order_is_known(ops in prop::collection::vec(op(), 1..60)) {
+    fn bytes_observed_in_order_have_a_known_verdict(ops in prop::collection::vec(op(), 1..60)) {
         let mut kernel = ModelKernel::new();
         // Replacing a ring that is not empty makes its bytes unknown by design.
         run_in_order(&mut kernel, ops.into_iter().filter(|op| !matches!(op, Op::Resize { .. })));
-        let report = judge(&kernel.records);
-        nothing_false(&report, &kernel.truth)?;
-        let said = said(&report);
+        let report = report_of(&kernel.records);
+        check_no_false_verdict(&report, &kernel.truth)?;
+        let bytes = reported_bytes(&report);
         // Appended bytes have no page of their own to be checked later, but they are copied for
         // certain.
         for (key, (moved, copied)) in merged(&kernel.truth) {
             if key.1 == Sink::Memory { continue }
             // The content of a snapshot was known already: its origin stays.
-            let truth = if key.0 == model_kernel::FOUND { (0, 0) } else { (moved, copied) };
-            let (m, c, u) = said.get(&key).copied().unwrap_or_default();
+            let truth = if key.0 == model_kernel::SNAPSHOT { (0, 0) } else { (moved, copied) };
+            let (m, c, u) = bytes.get(&key).copied().unwrap_or_default();
             prop_assert_eq!((m, c, u), (truth.0, truth.1, 0), "{:?}", key);
         }
     }
 
     /// Pre-existing content of a pipe is followed from there, if everything after it is observed.
     #[test]
-    fn what_was_there_before_is_known_from_the_pipe_on(
+    fn pre_existing_bytes_of_a_pipe_are_known_from_the_pipe_on(
         before in prop::collection::vec(op(), 1..30),
         after in prop::collection::vec(op(), 1..30),
     ) {
@@ -327,18 +328,18 @@ proptest! {
         kernel.records.clear();
         kernel.truth.clear();
         for pipe in 0..3 {
-            let done = kernel.find(pipe, true);
+            let done = kernel.take_snapshot(pipe, true);
             kernel.exit(done);
         }
         // Pre-existing content of a connection is not recorded, and a replaced ring is desynced.
-        let is_followed = |op: &Op| !matches!(op, Op::Resize { .. } | Op::TcpToPipe { .. } | Op::Find { .. });
+        let is_followed = |op: &Op| !matches!(op, Op::Resize { .. } | Op::TcpToPipe { .. } | Op::Snapshot { .. });
         run_in_order(&mut kernel, after.into_iter().filter(is_followed));
-        let report = judge(&kernel.records);
-        nothing_false(&report, &kernel.truth)?;
-        let said = said(&report);
+        let report = report_of(&kernel.records);
+        check_no_false_verdict(&report, &kernel.truth)?;
+        let bytes = reported_bytes(&report);
         for (key, (moved, copied)) in merged(&kernel.truth) {
-            if key.0 != model_kernel::FOUND || key.1 == Sink::Memory { continue }
-            let sum = said.get(&key).copied().unwrap_or_default();
+            if key.0 != model_kernel::SNAPSHOT || key.1 == Sink::Memory { continue }
+            let sum = bytes.get(&key).copied().unwrap_or_default();
             prop_assert_eq!(sum, (moved, copied, 0), "{:?}", key);
         }
     }
@@ -352,20 +353,20 @@ proptest! {
         swap in prop::collection::vec(prop::bool::weighted(0.1), 400),
     ) {
         let mut kernel = ModelKernel::new();
-        let mut held: Vec<(usize, Done)> = Vec::new();
+        let mut pending: Vec<(usize, Done)> = Vec::new();
         for (op, late) in ops.into_iter().zip(late) {
             if let Some(done) = run(&mut kernel, op) {
-                held.push((late, done));
+                pending.push((late, done));
             }
-            for (left, _) in &mut held {
+            for (left, _) in &mut pending {
                 *left = left.saturating_sub(1);
             }
-            while let Some(at) = held.iter().position(|(left, _)| *left == 0) {
-                let (_, done) = held.remove(at);
+            while let Some(at) = pending.iter().position(|(left, _)| *left == 0) {
+                let (_, done) = pending.remove(at);
                 kernel.exit(done);
             }
         }
-        for (_, done) in held {
+        for (_, done) in pending {
             kernel.exit(done);
         }
         let mut records: Vec<Record> = kernel
@@ -380,6 +381,6 @@ proptest! {
                 records.swap(at, at + 1);
             }
         }
-        nothing_false(&judge(&records), &kernel.truth)?;
+        check_no_false_verdict(&report_of(&records), &kernel.truth)?;
     }
 }

@@ -23,30 +23,30 @@ pub(crate) enum Record {
     Station(PageRecord),
     Call(Call),
     Process(ProcessEvent),
-    Found(PipeSnapshot),
+    Snapshot(PipeSnapshot),
 }
 
 /// Bytes in a page, with the truth about them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes {
-    piece: PageRange,
+    range: PageRange,
     /// File that the bytes came from; `None` for memory.
     origin: Option<usize>,
     copied: bool,
     /// Number of bytes, from the first, that were in a pipe when a snapshot was taken. They may
     /// have the pipe as their origin from then on.
-    found: u32,
+    in_snapshot: u32,
 }
 
 impl Bytes {
-    fn cut(self, len: u32) -> (Self, Self) {
+    fn split(self, len: u32) -> (Self, Self) {
         let mut head = self;
-        head.piece.len = len;
+        head.range.len = len;
         let mut rest = self;
-        rest.piece.offset += len;
-        rest.piece.len -= len;
-        head.found = self.found.min(len);
-        rest.found = self.found - head.found;
+        rest.range.offset += len;
+        rest.range.len -= len;
+        head.in_snapshot = self.in_snapshot.min(len);
+        rest.in_snapshot = self.in_snapshot - head.in_snapshot;
         (head, rest)
     }
 }
@@ -72,19 +72,19 @@ struct Connection {
 pub(crate) struct Done {
     call: Call,
     /// Slots that were pushed, by pipe and ring positions.
-    put: Option<(usize, u32, u32)>,
-    took: Option<(usize, u32, u32)>,
+    pushed: Option<(usize, u32, u32)>,
+    popped_slots: Option<(usize, u32, u32)>,
     bios: Vec<PageRange>,
     /// For a snapshot of a pipe instead of a call: the pipe, and its content if that was read
     /// first.
-    found: Option<(usize, Option<Vec<PageRange>>)>,
+    snapshot: Option<(usize, Option<Vec<PageRange>>)>,
 }
 
 /// Origin of bytes that a snapshot showed in a pipe.
-pub(crate) const FOUND: Option<usize> = Some(usize::MAX);
+pub(crate) const SNAPSHOT: Option<usize> = Some(usize::MAX);
 
 /// Delivered bytes by origin and sink, moved and copied. Bytes that a snapshot showed are included
-/// twice: with their origin, and with [`FOUND`], of which nothing was copied before.
+/// twice: with their origin, and with [`SNAPSHOT`], and none of them copied before.
 pub(crate) type Truth = HashMap<(Option<usize>, Sink), (u64, u64)>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -102,7 +102,7 @@ pub(crate) struct ModelKernel {
     /// Pages without a holder. They are reused first, as the kernel does.
     free: Vec<u64>,
     next_page: u64,
-    serial: u64,
+    call_id: u64,
     now: u64,
     pub(crate) records: Vec<Record>,
     pub(crate) truth: Truth,
@@ -138,7 +138,7 @@ impl ModelKernel {
             connections: vec![connection(0), connection(1)],
             free: Vec::new(),
             next_page: 1,
-            serial: 0,
+            call_id: 0,
             now: 0,
             records: Vec::new(),
             truth: HashMap::new(),
@@ -161,7 +161,7 @@ impl ModelKernel {
         let in_rings = self.pipes.iter().flat_map(|p| {
             (0..p.head.wrapping_sub(p.tail)).filter_map(|n| p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize].as_ref())
         });
-        queued.chain(in_rings).any(|bytes| bytes.piece.page == page)
+        queued.chain(in_rings).any(|bytes| bytes.range.page == page)
     }
 
     fn header(&mut self, kind: zctrace_records::RecordKind) -> RecordHeader {
@@ -178,11 +178,11 @@ impl ModelKernel {
     }
 
     fn call(&mut self, nr: u32, source: EndpointState, sink: EndpointState) -> Call {
-        self.serial += 1;
+        self.call_id += 1;
         let header = self.header(Call::KIND);
         Call {
             header,
-            call_id: self.serial,
+            call_id: self.call_id,
             entered_ns: self.now,
             result: 0,
             requested: 0,
@@ -204,7 +204,7 @@ impl ModelKernel {
         let last = if p.head == p.tail {
             0
         } else {
-            p.slots[(p.head.wrapping_sub(1) % SLOTS) as usize].map_or(0, |bytes| bytes.piece.len)
+            p.slots[(p.head.wrapping_sub(1) % SLOTS) as usize].map_or(0, |bytes| bytes.range.len)
         };
         EndpointState {
             object: 0xf00 + pipe as u64,
@@ -225,7 +225,7 @@ impl ModelKernel {
     fn tail_slot(&self, pipe: usize) -> u64 {
         let p = &self.pipes[pipe];
         match p.slots[(p.tail % SLOTS) as usize] {
-            Some(bytes) if p.head != p.tail => u64::from(bytes.piece.offset) << 32 | u64::from(bytes.piece.len),
+            Some(bytes) if p.head != p.tail => u64::from(bytes.range.offset) << 32 | u64::from(bytes.range.len),
             _ => 0,
         }
     }
@@ -249,7 +249,7 @@ impl ModelKernel {
         }
     }
 
-    fn room(&self, pipe: usize) -> u32 {
+    fn free_slots(&self, pipe: usize) -> u32 {
         SLOTS - self.pipes[pipe].head.wrapping_sub(self.pipes[pipe].tail)
     }
 
@@ -271,9 +271,9 @@ impl ModelKernel {
         let mut call = self.call(nr::SPLICE, Self::file_state(file, start, false), self.pipe_state(pipe));
         let head = self.pipes[pipe].head;
         let mut at = start;
-        while at < start + len && self.room(pipe) > 0 {
+        while at < start + len && self.free_slots(pipe) > 0 {
             let n = (4096 - at % 4096).min(start + len - at);
-            let piece = if copies {
+            let range = if copies {
                 PageRange {
                     page: self.fresh_page(),
                     ops: DEFAULT,
@@ -294,10 +294,10 @@ impl ModelKernel {
             self.push(
                 pipe,
                 Bytes {
-                    piece,
+                    range,
                     origin: Some(file),
                     copied: copies,
-                    found: 0,
+                    in_snapshot: 0,
                 },
             );
             at += n;
@@ -306,10 +306,10 @@ impl ModelKernel {
         let n = self.pipes[pipe].head.wrapping_sub(head);
         (n > 0).then(|| Done {
             call,
-            put: Some((pipe, head, n)),
-            took: None,
+            pushed: Some((pipe, head, n)),
+            popped_slots: None,
             bios: Vec::new(),
-            found: None,
+            snapshot: None,
         })
     }
 
@@ -323,19 +323,19 @@ impl ModelKernel {
         if self.pipes[pipe].head != self.pipes[pipe].tail {
             let at = (head.wrapping_sub(1) % SLOTS) as usize;
             if let Some(last) = &mut self.pipes[pipe].slots[at]
-                && last.piece.ops == ANONYMOUS
+                && last.range.ops == ANONYMOUS
             {
-                let room = 4096 - last.piece.offset - last.piece.len;
-                if left <= u64::from(room) {
-                    last.piece.len += left as u32;
+                let free_bytes = 4096 - last.range.offset - last.range.len;
+                if left <= u64::from(free_bytes) {
+                    last.range.len += left as u32;
                     done = left;
                     left = 0;
                 }
             }
         }
-        while left > 0 && self.room(pipe) > 0 {
+        while left > 0 && self.free_slots(pipe) > 0 {
             let n = left.min(4096);
-            let piece = PageRange {
+            let range = PageRange {
                 page: self.fresh_page(),
                 ops: ANONYMOUS,
                 len: n as u32,
@@ -344,10 +344,10 @@ impl ModelKernel {
             self.push(
                 pipe,
                 Bytes {
-                    piece,
+                    range,
                     origin: None,
                     copied: true,
-                    found: 0,
+                    in_snapshot: 0,
                 },
             );
             left -= n;
@@ -357,10 +357,10 @@ impl ModelKernel {
         let n = self.pipes[pipe].head.wrapping_sub(head);
         (done > 0).then(|| Done {
             call,
-            put: Some((pipe, head, n)),
-            took: None,
+            pushed: Some((pipe, head, n)),
+            popped_slots: None,
             bios: Vec::new(),
-            found: None,
+            snapshot: None,
         })
     }
 
@@ -372,38 +372,38 @@ impl ModelKernel {
             let p = &mut self.pipes[pipe];
             let slot = &mut p.slots[(p.tail % SLOTS) as usize];
             let bytes = slot.expect("a slot between tail and head is full");
-            let n = bytes.piece.len.min(left);
-            let (head, rest) = bytes.cut(n);
+            let n = bytes.range.len.min(left);
+            let (head, rest) = bytes.split(n);
             left -= n;
             out.push(head);
             *slot = Some(rest);
-            if rest.piece.len == 0 {
-                if let Some(gone) = slot {
-                    gone.piece.ops = 0;
+            if rest.range.len == 0 {
+                if let Some(popped) = slot {
+                    popped.range.ops = 0;
                     // Like `iter_file_splice_write()`.
                     if keeps_offset {
-                        gone.piece.offset -= n;
+                        popped.range.offset -= n;
                     }
                 }
                 p.tail = p.tail.wrapping_add(1);
-                if bytes.piece.mapping == 0 {
-                    self.free.push(bytes.piece.page);
+                if bytes.range.mapping == 0 {
+                    self.free.push(bytes.range.page);
                 }
             }
         }
         out
     }
 
-    fn arrived(&mut self, bytes: &[Bytes], sink: Sink, copies: bool) {
+    fn deliver(&mut self, bytes: &[Bytes], sink: Sink, copies: bool) {
         for b in bytes {
             let sum = self.truth.entry((b.origin, sink)).or_default();
             if b.copied || copies {
-                sum.1 += u64::from(b.piece.len);
+                sum.1 += u64::from(b.range.len);
             } else {
-                sum.0 += u64::from(b.piece.len);
+                sum.0 += u64::from(b.range.len);
             }
-            let sum = self.truth.entry((FOUND, sink)).or_default();
-            *(if copies { &mut sum.1 } else { &mut sum.0 }) += u64::from(b.found);
+            let sum = self.truth.entry((SNAPSHOT, sink)).or_default();
+            *(if copies { &mut sum.1 } else { &mut sum.0 }) += u64::from(b.in_snapshot);
         }
     }
 
@@ -412,18 +412,18 @@ impl ModelKernel {
         let tail = self.pipes[pipe].tail;
         let keeps_offset = sink.kind == endpoint_kind::FILE;
         let bytes = self.drain(pipe, len, keeps_offset);
-        call.result = bytes.iter().map(|b| i64::from(b.piece.len)).sum();
-        let gone = self.pipes[pipe].tail.wrapping_sub(tail);
-        let partly = u32::from(self.pipes[pipe].head != self.pipes[pipe].tail);
-        let took = Some((pipe, tail, gone + partly));
+        call.result = bytes.iter().map(|b| i64::from(b.range.len)).sum();
+        let popped = self.pipes[pipe].tail.wrapping_sub(tail);
+        let partial = u32::from(self.pipes[pipe].head != self.pipes[pipe].tail);
+        let popped_slots = Some((pipe, tail, popped + partial));
         (call.result > 0).then(|| {
             (
                 Done {
                     call,
-                    put: None,
-                    took,
+                    pushed: None,
+                    popped_slots,
                     bios: Vec::new(),
-                    found: None,
+                    snapshot: None,
                 },
                 bytes,
             )
@@ -437,9 +437,9 @@ impl ModelKernel {
         if falls_back {
             done.call.dirtied_bytes = 4096;
         } else {
-            done.bios = bytes.iter().map(|b| PageRange { ops: 0, ..b.piece }).collect();
+            done.bios = bytes.iter().map(|b| PageRange { ops: 0, ..b.range }).collect();
         }
-        self.arrived(&bytes, Sink::Disk, falls_back);
+        self.deliver(&bytes, Sink::Disk, falls_back);
         Some(done)
     }
 
@@ -447,14 +447,14 @@ impl ModelKernel {
     pub(crate) fn pipe_to_file(&mut self, pipe: usize, len: u64) -> Option<Done> {
         let (mut done, bytes) = self.consume(nr::SPLICE, pipe, len, Self::file_state(8, 0, false))?;
         done.call.dirtied_bytes = 4096;
-        self.arrived(&bytes, Sink::Buffered, true);
+        self.deliver(&bytes, Sink::Buffered, true);
         Some(done)
     }
 
     /// read(pipe).
     pub(crate) fn read(&mut self, pipe: usize, len: u64) -> Option<Done> {
         let (done, bytes) = self.consume(nr::READ, pipe, len, Self::memory())?;
-        self.arrived(&bytes, Sink::Memory, true);
+        self.deliver(&bytes, Sink::Memory, true);
         Some(done)
     }
 
@@ -466,23 +466,23 @@ impl ModelKernel {
         let sink = self.pipe_state(to);
         let head = self.pipes[to].head;
         let available: Vec<u32> = self.slot_lens(from);
-        let room: u64 = available
+        let free_bytes: u64 = available
             .iter()
-            .take(self.room(to) as usize)
+            .take(self.free_slots(to) as usize)
             .map(|&n| u64::from(n))
             .sum();
-        let (mut done, bytes) = self.consume(nr::SPLICE, from, len.min(room), sink)?;
+        let (mut done, bytes) = self.consume(nr::SPLICE, from, len.min(free_bytes), sink)?;
         for b in &bytes {
             self.push(to, *b);
         }
-        done.put = Some((to, head, bytes.len() as u32));
+        done.pushed = Some((to, head, bytes.len() as u32));
         Some(done)
     }
 
     fn slot_lens(&self, pipe: usize) -> Vec<u32> {
         let p = &self.pipes[pipe];
         (0..p.head.wrapping_sub(p.tail))
-            .map(|n| p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize].map_or(0, |b| b.piece.len))
+            .map(|n| p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize].map_or(0, |b| b.range.len))
             .collect()
     }
 
@@ -497,15 +497,15 @@ impl ModelKernel {
         for n in 0..self.slot_lens(from).len() as u32 {
             let p = &self.pipes[from];
             let bytes = p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize]?;
-            if left == 0 || self.room(to) == 0 {
+            if left == 0 || self.free_slots(to) == 0 {
                 break;
             }
-            let take = bytes.piece.len.min(left);
+            let take = bytes.range.len.min(left);
             left -= take;
-            let mut copy = bytes.cut(take).0;
+            let mut copy = bytes.split(take).0;
             // Nothing is appended to the duplicate of a written page.
-            if copy.piece.ops == ANONYMOUS {
-                copy.piece.ops = DEFAULT;
+            if copy.range.ops == ANONYMOUS {
+                copy.range.ops = DEFAULT;
             }
             call.result += i64::from(take);
             self.push(to, copy);
@@ -513,10 +513,10 @@ impl ModelKernel {
         let n = self.pipes[to].head.wrapping_sub(head);
         (n > 0).then(|| Done {
             call,
-            put: Some((to, head, n)),
-            took: None,
+            pushed: Some((to, head, n)),
+            popped_slots: None,
             bios: Vec::new(),
-            found: None,
+            snapshot: None,
         })
     }
 
@@ -541,25 +541,25 @@ impl ModelKernel {
             ..EndpointState::default()
         };
         let (mut done, bytes) = self.consume(nr::SPLICE, pipe, len, state)?;
-        self.arrived(&bytes, Sink::Tcp(n), copies);
+        self.deliver(&bytes, Sink::Tcp(n), copies);
         let mut out = VecDeque::new();
         for mut b in bytes {
             if copies {
-                let held = b.piece.page;
+                let held = b.range.page;
                 let mut page = self.fresh_page();
                 while page == held {
                     page = self.fresh_page();
                 }
-                b.piece = PageRange {
+                b.range = PageRange {
                     page,
                     mapping: 0,
                     index: 0,
                     ops: 0,
-                    ..b.piece
+                    ..b.range
                 };
                 b.copied = true;
             }
-            b.piece.ops = 0;
+            b.range.ops = 0;
             out.push_back(b);
         }
         self.connections[n].queue.extend(out.iter().copied());
@@ -569,13 +569,13 @@ impl ModelKernel {
             let mut left = mss;
             while left > 0 && frags.len() < 17 {
                 let Some(b) = out.pop_front() else { break };
-                let take = b.piece.len.min(left);
-                let (head, rest) = b.cut(take);
-                if rest.piece.len > 0 {
+                let take = b.range.len.min(left);
+                let (head, rest) = b.split(take);
+                if rest.range.len > 0 {
                     out.push_front(rest);
                 }
                 left -= take;
-                frags.push(head.piece);
+                frags.push(head.range);
             }
             for _ in 0..times {
                 self.packet(n, sequence, &frags);
@@ -610,63 +610,63 @@ impl ModelKernel {
         let mut call = self.call(nr::SPLICE, state, self.pipe_state(pipe));
         let head = self.pipes[pipe].head;
         let mut left = len as u32;
-        while left > 0 && self.room(pipe) > 0 {
+        while left > 0 && self.free_slots(pipe) > 0 {
             // The packet holds its page while its bytes are copied.
             let fresh = self.fresh_page();
             let Some(b) = self.connections[n].queue.pop_front() else {
                 break;
             };
-            let take = b.piece.len.min(left);
-            let (mut bytes, rest) = b.cut(take);
-            if rest.piece.len > 0 {
+            let take = b.range.len.min(left);
+            let (mut bytes, rest) = b.split(take);
+            if rest.range.len > 0 {
                 self.connections[n].queue.push_front(rest);
             }
             if copies {
-                bytes.piece = PageRange {
+                bytes.range = PageRange {
                     page: fresh,
                     mapping: 0,
                     index: 0,
-                    ..bytes.piece
+                    ..bytes.range
                 };
             }
             // The receiver's flow starts at the socket, so earlier copies are not its own.
             bytes.copied = copies;
-            bytes.found = 0;
+            bytes.in_snapshot = 0;
             bytes.origin = Some(700 + n);
-            bytes.piece.ops = NO_STEAL;
+            bytes.range.ops = NO_STEAL;
             left -= take;
             call.result += i64::from(take);
             self.push(pipe, bytes);
         }
         self.connections[n].received = before.wrapping_add(call.result as u32);
         call.source.after = u64::from(self.connections[n].received);
-        let put = self.pipes[pipe].head.wrapping_sub(head);
-        (put > 0).then(|| Done {
+        let pushed = self.pipes[pipe].head.wrapping_sub(head);
+        (pushed > 0).then(|| Done {
             call,
-            put: Some((pipe, head, put)),
-            took: None,
+            pushed: Some((pipe, head, pushed)),
+            popped_slots: None,
             bios: Vec::new(),
-            found: None,
+            snapshot: None,
         })
     }
 
     /// Takes a snapshot of a pipe: its state; then its content, at once or when the record is
     /// written; then its state again.
-    pub(crate) fn find(&mut self, pipe: usize, at_once: bool) -> Done {
+    pub(crate) fn take_snapshot(&mut self, pipe: usize, immediately: bool) -> Done {
         let call = self.call(0, EndpointState::default(), self.pipe_state(pipe));
         let p = &mut self.pipes[pipe];
         for n in 0..p.head.wrapping_sub(p.tail) {
             if let Some(bytes) = &mut p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize] {
-                bytes.found = bytes.piece.len;
+                bytes.in_snapshot = bytes.range.len;
             }
         }
-        let seen = at_once.then(|| self.slots_between(pipe, call.sink.before));
+        let content = immediately.then(|| self.slots_between(pipe, call.sink.before));
         Done {
             call,
-            put: None,
-            took: None,
+            pushed: None,
+            popped_slots: None,
             bios: Vec::new(),
-            found: Some((pipe, seen)),
+            snapshot: Some((pipe, content)),
         }
     }
 
@@ -676,27 +676,27 @@ impl ModelKernel {
         let slot = |n| self.pipes[pipe].slots[(tail.wrapping_add(n) % SLOTS) as usize];
         let count = head.wrapping_sub(tail);
         (0..count)
-            .map(|n| slot(n).map_or_else(PageRange::default, |b| b.piece))
+            .map(|n| slot(n).map_or_else(PageRange::default, |b| b.range))
             .collect()
     }
 
     /// Records a snapshot.
-    fn tell_found(&mut self, call: &Call, pipe: usize, seen: Option<Vec<PageRange>>) {
+    fn record_snapshot(&mut self, call: &Call, pipe: usize, content: Option<Vec<PageRange>>) {
         let mut end = call.sink;
-        let pieces = seen.unwrap_or_else(|| self.slots_between(pipe, end.before));
+        let ranges = content.unwrap_or_else(|| self.slots_between(pipe, end.before));
         let now = self.pipe_state(pipe);
         end.after = now.after;
         end.extra = now.extra;
         end.last_after = now.last_after;
         end.tail_after = self.tail_slot(pipe);
         let mut stations = 0;
-        for (part, chunk) in (0..).zip(pieces.chunks(MAX_RANGES)) {
+        for (part, chunk) in (0..).zip(ranges.chunks(MAX_RANGES)) {
             let mut station = self.station(station_kind::PIPE_SNAPSHOT, 0xf00 + pipe as u64, 0, chunk, part);
             station.call_id = call.call_id;
             self.records.push(Record::Station(station));
             stations += 1;
         }
-        self.records.push(Record::Found(PipeSnapshot {
+        self.records.push(Record::Snapshot(PipeSnapshot {
             header: call.header,
             call_id: call.call_id,
             endpoint: end,
@@ -706,7 +706,7 @@ impl ModelKernel {
     }
 
     /// fcntl(`F_SETPIPE_SZ`): a new ring with new numbers.
-    pub(crate) fn resize(&mut self, pipe: usize, seen: bool) {
+    pub(crate) fn resize(&mut self, pipe: usize, content: bool) {
         let p = &mut self.pipes[pipe];
         let n = p.head.wrapping_sub(p.tail);
         let mut slots = vec![None; SLOTS as usize];
@@ -717,7 +717,7 @@ impl ModelKernel {
         p.head = n;
         p.tail = 0;
         p.bufs += 0x1000;
-        if seen {
+        if content {
             let header = self.header(ProcessEvent::KIND);
             self.records.push(Record::Process(ProcessEvent {
                 header,
@@ -729,22 +729,22 @@ impl ModelKernel {
         }
     }
 
-    fn station(&mut self, station: u16, object: u64, position: u64, pieces: &[PageRange], part: u32) -> PageRecord {
+    fn station(&mut self, station: u16, object: u64, position: u64, ranges: &[PageRange], part: u32) -> PageRecord {
         let mut all = [PageRange::default(); MAX_RANGES];
-        all[..pieces.len()].copy_from_slice(pieces);
+        all[..ranges.len()].copy_from_slice(ranges);
         PageRecord {
             header: self.header(PageRecord::KIND),
-            call_id: self.serial,
+            call_id: self.call_id,
             object,
             position,
             file: FileId::default(),
             pair: SocketPair::default(),
-            total: pieces.iter().map(|p| p.len).sum(),
+            total: ranges.iter().map(|p| p.len).sum(),
             linear: 0,
             flags: 0,
             device: 0,
             station,
-            count: pieces.len() as u16,
+            count: ranges.len() as u16,
             part,
             ranges: all,
         }
@@ -754,15 +754,18 @@ impl ModelKernel {
     pub(crate) fn exit(&mut self, done: Done) {
         let Done {
             mut call,
-            put,
-            took,
+            pushed,
+            popped_slots,
             bios,
-            found,
+            snapshot,
         } = done;
-        if let Some((pipe, seen)) = found {
-            return self.tell_found(&call, pipe, seen);
+        if let Some((pipe, content)) = snapshot {
+            return self.record_snapshot(&call, pipe, content);
         }
-        for (kind, slots) in [(station_kind::PIPE_SOURCE, took), (station_kind::PIPE_SINK, put)] {
+        for (kind, slots) in [
+            (station_kind::PIPE_SOURCE, popped_slots),
+            (station_kind::PIPE_SINK, pushed),
+        ] {
             let Some((pipe, first, _)) = slots else { continue };
             // Counts as a probe does: from the position at the entry to the present one, whichever
             // call moved it.
@@ -772,18 +775,18 @@ impl ModelKernel {
             } else {
                 p.tail.wrapping_sub(first).saturating_add(u32::from(p.head != p.tail))
             };
-            let cut = count > SLOTS;
+            let split = count > SLOTS;
             let count = count.min(SLOTS);
-            let pieces: Vec<PageRange> = (0..count)
+            let ranges: Vec<PageRange> = (0..count)
                 .map(|k| {
                     self.pipes[pipe].slots[(first.wrapping_add(k) % SLOTS) as usize]
-                        .map_or_else(PageRange::default, |b| b.piece)
+                        .map_or_else(PageRange::default, |b| b.range)
                 })
                 .collect();
-            for (part, chunk) in pieces.chunks(MAX_RANGES).enumerate() {
+            for (part, chunk) in ranges.chunks(MAX_RANGES).enumerate() {
                 let mut station = self.station(kind, 0xf00 + pipe as u64, u64::from(first), chunk, part as u32);
                 station.call_id = call.call_id;
-                station.flags = if cut { page_record_flag::TRUNCATED } else { 0 };
+                station.flags = if split { page_record_flag::TRUNCATED } else { 0 };
                 self.records.push(Record::Station(station));
                 call.page_records += 1;
             }

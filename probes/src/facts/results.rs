@@ -174,8 +174,8 @@ impl SelftestResults {
 
     /// Returns whether a fact is proven, with the reason if it is not.
     ///
-    /// If a trial failed, the fact is [`Silent`](FactStatus::Silent) and must not be used. If no trial
-    /// could be performed, the fact is [`Untested`](FactStatus::Untested).
+    /// If a trial failed, the fact is [`Silent`](FactStatus::Silent) and must not be used. If no
+    /// trial could be performed, the fact is [`Untested`](FactStatus::Untested).
     pub fn alive(&self, fact: &str) -> (FactStatus, String) {
         let of = |verdict: Verdict| {
             self.trials

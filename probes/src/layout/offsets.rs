@@ -1,6 +1,6 @@
 //! Structure members that the eBPF programs read, and their offsets in one kernel.
 //!
-//! [`KERNEL_MEMBERS`] lists the members. A member that was renamed is looked up under all of its
+//! [`KERNEL_MEMBERS`] lists the members. A renamed member is searched under all of its
 //! names. A member whose size differs from what the programs read counts as missing.
 
 use std::fmt;

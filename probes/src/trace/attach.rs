@@ -8,7 +8,7 @@ use zctrace_report::{FactStatus, Level};
 
 use super::engine_driver::{EngineDriver, MakeRecorder};
 use super::options::Options;
-use super::{Tracer, calibrate, coverage, mounts, own_cpu_time, pipe_limits, random_u64};
+use super::{Tracer, calibrate, coverage, local_addresses, mounts, own_cpu_time, pipe_limits, random_u64};
 use crate::facts::{self, SelftestResults};
 use crate::journal::Journals;
 use crate::probe::{DigestMode, Hooks, LoadOptions, Probes, SetupError, SetupErrorKind, object_hash};
@@ -71,7 +71,7 @@ impl Tracer {
     /// buffered, so that writes to files are classified by observation alone.
     pub(crate) fn start_for_selftest(options: Options) -> Result<Self, SetupError> {
         let mut mounts = mounts::read();
-        mounts.buffered.clear();
+        mounts.copied_on_read.extend(mounts.buffered.drain());
         Self::attach(options, None, mounts, None)
     }
 
@@ -115,6 +115,8 @@ impl Tracer {
                 pipe_buf_ops,
                 mounts: mounts.paths,
                 buffered: mounts.buffered,
+                copied_on_read: mounts.copied_on_read,
+                local_addresses: local_addresses::read(),
                 hash_key: random_u64(),
                 level: level_of(options.hooks),
             },

@@ -27,6 +27,7 @@ mod calibrate;
 mod coverage;
 mod engine_driver;
 mod functions;
+mod local_addresses;
 mod mounts;
 mod options;
 mod pipe_limits;

@@ -6,17 +6,24 @@ use rustix::fs::{MemfdFlags, fstat, major, memfd_create, minor};
 
 /// Filesystems that copy written bytes into their own page cache unless the file is open with
 /// `O_DIRECT` (fs/*/file.c: `generic_perform_write`, `iomap_file_buffered_write`,
-/// `btrfs_buffered_write`). FUSE and overlayfs are excluded, because they can pass writes to a file
-/// of another filesystem.
+/// `btrfs_buffered_write`). FUSE is excluded, because it can pass writes to a file of another
+/// filesystem. overlayfs does so too, and is one of these if its upper directory is on one.
 const BUFFERED_FILESYSTEMS: [&str; 10] = [
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "vfat", "exfat", "ramfs",
 ];
+
+/// Filesystems whose files have no page cache: the kernel copies what it splices from them into
+/// fresh pages (fs/splice.c: `copy_splice_read()`; up to 6.4 lib/iov_iter.c:
+/// `copy_to_iter()` into a pipe). tracefs and debugfs are excluded, because ring buffers and relay
+/// files pass pages of their own.
+const COPIED_ON_READ: [&str; 4] = ["proc", "sysfs", "cgroup", "cgroup2"];
 
 /// Content of `/proc/self/mountinfo`.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
     pub(super) paths: HashMap<u32, String>,
     pub(super) buffered: HashSet<u32>,
+    pub(super) copied_on_read: HashSet<u32>,
 }
 
 /// Reads the mounts. Unreadable parts are omitted.
@@ -36,6 +43,7 @@ fn memfd_device() -> Option<u32> {
 /// Parses proc(5): `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [FIELDS] - TYPE SOURCE OPTIONS`.
 fn parse(text: &str) -> Mounts {
     let mut mounts = Mounts::default();
+    let (mut buffered_points, mut other_points, mut overlays) = (Vec::new(), Vec::new(), Vec::new());
     for line in text.lines() {
         let Some((head, tail)) = line.split_once(" - ") else {
             continue;
@@ -56,15 +64,54 @@ fn parse(text: &str) -> Mounts {
         if *root == "/" {
             mounts.paths.entry(device).or_insert_with(|| unescape(point));
         }
-        if tail
-            .split(' ')
-            .next()
-            .is_some_and(|kind| BUFFERED_FILESYSTEMS.contains(&kind))
-        {
+        let words: Vec<&str> = tail.split(' ').collect();
+        match words.first() {
+            Some(kind) if BUFFERED_FILESYSTEMS.contains(kind) => {
+                mounts.buffered.insert(device);
+                buffered_points.push(unescape(point));
+            }
+            Some(kind) if COPIED_ON_READ.contains(kind) => {
+                mounts.copied_on_read.insert(device);
+                other_points.push(unescape(point));
+            }
+            Some(&"overlay") => {
+                overlays.extend(
+                    words
+                        .get(2)
+                        .and_then(|options| upper_dir(options))
+                        .map(|upper| (device, upper)),
+                );
+                other_points.push(unescape(point));
+            }
+            _ => other_points.push(unescape(point)),
+        }
+    }
+    let longest = |points: &[String], path: &str| {
+        let above = points.iter().filter(|point| is_below(path, point));
+        above.map(String::len).max()
+    };
+    for (device, upper) in overlays {
+        if longest(&buffered_points, &upper) > longest(&other_points, &upper) {
             mounts.buffered.insert(device);
         }
     }
     mounts
+}
+
+/// Returns the directory to which an overlay filesystem writes.
+///
+/// A write to a file of the overlay is a write to its copy there, in the same thread
+/// (fs/overlayfs/file.c: `ovl_write_iter()`).
+fn upper_dir(options: &str) -> Option<String> {
+    let upper = options.split(',').find_map(|option| option.strip_prefix("upperdir="))?;
+    Some(unescape(upper))
+}
+
+/// Returns whether a path is a mount point or below it.
+fn is_below(path: &str, point: &str) -> bool {
+    let point = point.trim_end_matches('/');
+    path.strip_prefix(point)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Decodes three octal digits, the escape for spaces and the like.
@@ -102,5 +149,20 @@ mod tests {
         assert_eq!(mounts.paths[&(98 << 20)], "/srv/my files");
         assert!(mounts.buffered.contains(&(98 << 20)));
         assert!(!mounts.buffered.contains(&44));
+    }
+
+    #[test]
+    fn overlay_is_buffered_if_its_upper_directory_is() {
+        let mounts = parse(
+            "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+             21 20 0:30 / /mnt/remote rw - nfs4 host:/ rw\n\
+             22 20 0:31 / /merged rw - overlay overlay rw,lowerdir=/l,upperdir=/var/up\\040per,workdir=/w\n\
+             23 20 0:32 / /other rw - overlay overlay rw,lowerdir=/l,upperdir=/mnt/remote/up,workdir=/w\n\
+             24 20 0:33 / /readonly ro - overlay overlay ro,lowerdir=/l\n\
+             25 20 0:34 / /proc rw - proc proc rw\n",
+        );
+        let is_buffered = |minor: u32| mounts.buffered.contains(&minor);
+        assert_eq!([31, 32, 33, 34].map(is_buffered), [true, false, false, false]);
+        assert!(mounts.copied_on_read.contains(&34));
     }
 }

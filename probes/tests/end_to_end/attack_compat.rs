@@ -168,6 +168,6 @@ fn report_counts_calls_of_a_32_bit_program_as_not_covered() {
     // Other threads of this process may read files of their own: only bytes that went into the pipe
     // are checked.
     let into_pipe = |edge: &&Edge| edge.from.endpoint.kind == File && edge.to.endpoint.kind == InPipe;
-    let seen: u64 = report.edges.iter().filter(into_pipe).map(|edge| edge.bytes).sum();
-    assert_eq!(seen, LEN as u64, "{:#?}", report.edges);
+    let observed: u64 = report.edges.iter().filter(into_pipe).map(|edge| edge.bytes).sum();
+    assert_eq!(observed, LEN as u64, "{:#?}", report.edges);
 }

@@ -108,16 +108,17 @@ fn result_forged_by_a_seccomp_supervisor() {
     let source = file_with(&dir.path().join("a"), &pattern(4096));
     let Some(report) = traced(TEST, || {
         let (near, _far) = tcp_connection();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let pipe = pipe();
             // Genuine calls first: their records must not be attributed to the forged call.
             assert_eq!(splice_once(&source, Some(&mut 0), &pipe.write, None, 4096), 4096);
-            tell.send(instead_of_splice(RET_USER_NOTIF, FLAG_NEW_LISTENER))
+            sender
+                .send(instead_of_splice(RET_USER_NOTIF, FLAG_NEW_LISTENER))
                 .expect("the test");
             assert_eq!(splice_once(&pipe.read, None, &near, None, 4096), 4096, "forged");
         });
-        let listener = told.recv().expect("a listener");
+        let listener = receiver.recv().expect("a listener");
         let mut question = Question::default();
         // SAFETY: the kernel writes a notification and reads an answer, of the sizes encoded in the
         // requests; both are live structures of those sizes.

@@ -38,10 +38,10 @@ fn ring_buffer_of_one_page_loses_records_and_reports_it() {
         report.loss
     );
     assert_eq!(report.check(), Ok(()));
-    let seen = totals(&report, &File, &Tcp);
+    let observed = totals(&report, &File, &Tcp);
     assert!(
-        seen.moved < LEN as u64,
-        "a page of records cannot hold the proof of {LEN} bytes: {seen:?}"
+        observed.moved < LEN as u64,
+        "a page of records cannot hold the proof of {LEN} bytes: {observed:?}"
     );
-    assert_eq!(seen.copied, 0, "{seen:?}");
+    assert_eq!(observed.copied, 0, "{observed:?}");
 }

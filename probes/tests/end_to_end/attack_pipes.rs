@@ -220,22 +220,22 @@ fn byte_written_during_a_splice_is_not_attributed_to_the_file() {
         filled = write_until_full(&near);
         let pipe = pipe_with_slots(16);
         assert_eq!(splice_once(&source, Some(&mut 0), &pipe.write, None, 1), 1);
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
             // Waiters on a locked pipe acquire it in the order of arrival.
-            scope.spawn(|| lock(&pipe, &near, &tell));
-            wait_until_blocked_in(me, told.recv().expect("its thread"), SPLICE);
+            scope.spawn(|| lock(&pipe, &near, &sender));
+            wait_until_blocked_in(me, receiver.recv().expect("its thread"), SPLICE);
             scope.spawn(|| {
-                tell.send(thread_id()).expect("the test");
+                sender.send(thread_id()).expect("the test");
                 assert_eq!(rustix::io::write(&pipe.write, &[7]).expect("write"), 1);
             });
-            wait_until_blocked_in(me, told.recv().expect("its thread"), WRITE);
+            wait_until_blocked_in(me, receiver.recv().expect("its thread"), WRITE);
             let splicer = scope.spawn(|| {
                 let me = thread_id();
-                tell.send(me).expect("the test");
+                sender.send(me).expect("the test");
                 assert_eq!(splice_once(&source, Some(&mut 0), &pipe.write, None, 2048), 2048);
             });
-            wait_until_blocked_in(me, told.recv().expect("its thread"), SPLICE);
+            wait_until_blocked_in(me, receiver.recv().expect("its thread"), SPLICE);
             receive(far, filled + 1).join().expect("received");
             splicer.join().expect("spliced");
         });

@@ -85,12 +85,12 @@ fn process_that_executes_another_program() {
             drop(dir);
             // A thread that sleeps in a call dies at execve(2).
             let pipe = pipe();
-            let (tell, told) = mpsc::channel();
+            let (sender, receiver) = mpsc::channel();
             std::thread::spawn(move || {
-                tell.send(thread_id()).expect("the test");
+                sender.send(thread_id()).expect("the test");
                 splice_once(&pipe.read, None, &near, None, 1);
             });
-            wait_until_blocked_in(std::process::id(), told.recv().expect("its thread"), SPLICE);
+            wait_until_blocked_in(std::process::id(), receiver.recv().expect("its thread"), SPLICE);
             panic!("{}", rerun_command(TEST, 1).exec());
         }
         return;
@@ -119,13 +119,13 @@ fn fork_during_a_call() {
         let (near, far) = tcp_connection();
         let far = receive(far, 4096);
         let pipe = pipe();
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                tell.send(thread_id()).expect("the test");
+                sender.send(thread_id()).expect("the test");
                 splice_all(&pipe.read, None, &near, None, 4096);
             });
-            wait_until_blocked_in(std::process::id(), told.recv().expect("its thread"), SPLICE);
+            wait_until_blocked_in(std::process::id(), receiver.recv().expect("its thread"), SPLICE);
             for _ in 0..3 {
                 assert!(Command::new("true").status().expect("true").success());
             }
@@ -197,19 +197,19 @@ fn many_processes_share_one_full_connection() {
     let Some(report) = traced(TEST, || {
         let (near, far) = tcp_connection();
         let filled = write_until_full(&near);
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         std::thread::scope(|scope| {
             // Two senders wait for space, and their bytes are interleaved.
             for _ in 0..2 {
-                let tell = tell.clone();
+                let sender = sender.clone();
                 let (source, near) = (&source, &near);
                 scope.spawn(move || {
-                    tell.send(thread_id()).expect("the test");
+                    sender.send(thread_id()).expect("the test");
                     sendfile_all(source, 0, near, 64 * 4096);
                 });
             }
             for _ in 0..2 {
-                wait_until_blocked_in(std::process::id(), told.recv().expect("its thread"), SENDFILE);
+                wait_until_blocked_in(std::process::id(), receiver.recv().expect("its thread"), SENDFILE);
             }
             receive(far, filled + 2 * 64 * 4096).join().expect("received");
         });

@@ -204,19 +204,19 @@ fn second_reader_of_one_byte_causes_no_copy() {
         for _ in 0..8 {
             let (near, far) = tcp_connection();
             let (pipe, other) = (pipe(), far.try_clone().expect("dup"));
-            let (tell, told) = mpsc::channel();
+            let (sender, receiver) = mpsc::channel();
             std::thread::scope(|scope| {
-                let tell = &tell;
+                let sender = &sender;
                 scope.spawn(move || {
-                    tell.send(thread_id()).expect("the test");
+                    sender.send(thread_id()).expect("the test");
                     (&other).read_exact(&mut [0]).expect("recv");
                 });
-                wait_until_blocked_in(me, told.recv().expect("its thread"), libc::SYS_recvfrom);
+                wait_until_blocked_in(me, receiver.recv().expect("its thread"), libc::SYS_recvfrom);
                 scope.spawn(|| {
-                    tell.send(thread_id()).expect("the test");
+                    sender.send(thread_id()).expect("the test");
                     splice_all(&far, None, &pipe.write, None, LEN);
                 });
-                wait_until_blocked_in(me, told.recv().expect("its thread"), libc::SYS_splice);
+                wait_until_blocked_in(me, receiver.recv().expect("its thread"), libc::SYS_splice);
                 // One of the two readers takes a byte, unknown to the other.
                 sendfile_all(&source, 0, &near, LEN + 1);
             });

@@ -71,13 +71,13 @@ impl Child {
 
     /// Waits until it has called [`signal_ready`].
     pub(crate) fn wait_ready(&mut self) {
-        let mut said = Vec::new();
+        let mut printed = Vec::new();
         let mut byte = [0];
         let from = self.0.stderr.as_mut().expect("its stderr");
-        while !said.ends_with(b"READY\n") {
+        while !printed.ends_with(b"READY\n") {
             let n = from.read(&mut byte).expect("its stderr");
-            assert!(n == 1, "it ended early: {}", String::from_utf8_lossy(&said));
-            said.push(byte[0]);
+            assert!(n == 1, "it ended early: {}", String::from_utf8_lossy(&printed));
+            printed.push(byte[0]);
         }
     }
 
@@ -101,10 +101,10 @@ impl Child {
         drop(self.0.stdin.take());
         let output = self.0.wait_with_output().expect("wait");
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{}\n{out}\n{said}", output.status);
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{}\n{out}\n{printed}", output.status);
         assert!(out.contains("running 1 test"), "there is no such test: {out}");
-        let skipped = said.split_inclusive('\n').filter(|line| line.starts_with("SKIP "));
+        let skipped = printed.split_inclusive('\n').filter(|line| line.starts_with("SKIP "));
         test_support::print_uncaptured(&skipped.collect::<String>());
     }
 }

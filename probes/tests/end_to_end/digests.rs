@@ -18,14 +18,14 @@ fn watches_tcp_only(report: &Report) {
         "{:#?}",
         report.flows
     );
-    let said = |what: &str| {
+    let is_not_covered = |text: &str| {
         report
             .coverage
             .not_covered
             .iter()
-            .any(|one| one.operation.contains(what))
+            .any(|one| one.operation.contains(text))
     };
-    assert!(said("not sent to a TCP connection"));
+    assert!(is_not_covered("not sent to a TCP connection"));
 }
 
 #[test]

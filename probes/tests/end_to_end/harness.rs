@@ -129,7 +129,7 @@ fn traced_with(test: &str, hooks: Hooks, body: impl FnOnce(u64, &Reader) + Send)
 fn assert_replay_equals(path: &Path, live: &Report) {
     let mut replay = Replay::open(path).expect("a recording");
     replay.play_to_end();
-    assert_eq!(replay.cut(), None);
+    assert_eq!(replay.truncation(), None);
     let mut live = live.clone();
     live.provenance.command = Some(Subcommand::Report);
     assert_eq!(replay.report(10_000).to_json_pretty(), live.to_json_pretty());

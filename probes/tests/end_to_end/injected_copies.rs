@@ -27,7 +27,7 @@ const INJECTED: usize = 7;
 /// returns the replacement.
 fn through(source: &OpenFile, sink: &mut Sink<impl AsFd>, inject: impl Fn(BufferList) -> BufferList) {
     let mut source = Source::file(source, ..).expect("a source");
-    for piece in 0.. {
+    for chunk in 0.. {
         let mut list = BufferList::new();
         while (list.len() as usize) < CHUNK {
             match list
@@ -42,7 +42,7 @@ fn through(source: &OpenFile, sink: &mut Sink<impl AsFd>, inject: impl Fn(Buffer
         if list.is_empty() {
             return;
         }
-        if piece == INJECTED {
+        if chunk == INJECTED {
             list = inject(list);
         }
         while !list.is_empty() {
@@ -96,12 +96,14 @@ fn to_tcp(sent: &[u8], inject: impl Fn(BufferList) -> BufferList) {
 }
 
 /// Returns whether all named call sites are in the program itself, one per row.
-fn assert_in_this_program<'a>(places: impl Iterator<Item = Option<&'a zctrace_report::CallSite>>) {
+fn assert_in_this_program<'a>(call_sites: impl Iterator<Item = Option<&'a zctrace_report::CallSite>>) {
     let own = std::env::current_exe().expect("its path");
     let own = format!("{}+0x", own.display());
     let mut rows = 0;
-    for place in places {
-        let object = place.and_then(|place| place.object.as_deref()).expect("a place");
+    for call_site in call_sites {
+        let object = call_site
+            .and_then(|call_site| call_site.object.as_deref())
+            .expect("a place");
         let offset = object
             .strip_prefix(&own)
             .unwrap_or_else(|| panic!("{object} is not in {own}"));
@@ -123,9 +125,9 @@ fn copies_by<'a>(report: &'a Report, pid: u32, call: &Call, to: &EndpointKind) -
 }
 
 /// Returns the peeks: reason, bytes, calls, process.
-fn looks(report: &Report) -> Vec<(&str, u64, u64, Option<u32>)> {
+fn peeks(report: &Report) -> Vec<(&str, u64, u64, Option<u32>)> {
     let all = report.peeks.iter();
-    all.map(|look| (look.code.as_str(), look.bytes, look.calls, look.pid))
+    all.map(|peek| (peek.code.as_str(), peek.bytes, peek.calls, peek.pid))
         .collect()
 }
 
@@ -142,18 +144,18 @@ fn nothing_is_copied_without_an_injected_copy() {
         reasons(&report, &File, &Tcp)
     );
     assert_eq!(totals(&report, &Memory, &Tcp), Totals::default());
-    assert_eq!(looks(&report), []);
+    assert_eq!(peeks(&report), []);
 }
 
 #[test]
 fn a_peek_in_the_middle() {
     const TEST: &str = "injected_copies::a_peek_in_the_middle";
-    const LOOKED: usize = 4321;
+    const PEEKED: usize = 4321;
     let scene = || {
         to_tcp(&pattern(LEN), |list| {
             let at = INJECTED * CHUNK + 10_000;
-            let seen = list.peek(10_000..10_000 + LOOKED as u64).expect("a look");
-            assert!(seen == pattern(LEN)[at..at + LOOKED]);
+            let peeked = list.peek(10_000..10_000 + PEEKED as u64).expect("a look");
+            assert!(peeked == pattern(LEN)[at..at + PEEKED]);
             list
         });
     };
@@ -167,9 +169,9 @@ fn a_peek_in_the_middle() {
         "{:?}",
         reasons(&report, &File, &Tcp)
     );
-    assert_eq!(looks(&report), [("ZC31", LOOKED as u64, 1, Some(pid))]);
+    assert_eq!(peeks(&report), [("ZC31", PEEKED as u64, 1, Some(pid))]);
     assert_eq!(report.peeks[0].method, "tee(2), then read(2)");
-    assert_in_this_program(report.peeks.iter().map(|look| look.call_site.as_ref()));
+    assert_in_this_program(report.peeks.iter().map(|peek| peek.call_site.as_ref()));
 }
 
 #[test]
@@ -191,8 +193,8 @@ fn whole_chunk_as_bytes() {
         "{:?}",
         reasons(&report, &File, &Tcp)
     );
-    assert_eq!(looks(&report), [("ZC31", CHUNK as u64, 1, Some(pid))]);
-    assert_in_this_program(report.peeks.iter().map(|look| look.call_site.as_ref()));
+    assert_eq!(peeks(&report), [("ZC31", CHUNK as u64, 1, Some(pid))]);
+    assert_in_this_program(report.peeks.iter().map(|peek| peek.call_site.as_ref()));
 }
 
 #[test]
@@ -217,7 +219,7 @@ fn chunk_read_into_memory_and_sent_from_there() {
     let sent = copies_by(&report, pid, &Call::Send, &Tcp);
     assert_eq!(sent.iter().map(|cause| cause.bytes).sum::<u64>(), CHUNK as u64);
     assert_in_this_program(sent.into_iter().map(|cause| cause.call_site.as_ref()));
-    assert_eq!(looks(&report), [("ZC31", CHUNK as u64, 1, Some(pid))]);
+    assert_eq!(peeks(&report), [("ZC31", CHUNK as u64, 1, Some(pid))]);
 }
 
 #[test]
@@ -324,13 +326,13 @@ fn write_from_here(fd: i32, bytes: &[u8]) -> (i64, u64) {
 fn offset_in_file(address: u64) -> u64 {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     let hex = |text| u64::from_str_radix(text, 16).expect("a number");
-    let found = maps.lines().find_map(|line| {
+    let mapping = maps.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace();
         let (start, end) = words.next()?.split_once('-')?;
         let (start, end, offset) = (hex(start), hex(end), hex(words.nth(1)?));
         (start..end).contains(&address).then(|| address - start + offset)
     });
-    found.expect("mapped")
+    mapping.expect("mapped")
 }
 
 #[test]
@@ -354,15 +356,18 @@ fn call_site_is_the_exact_instruction() {
     let own = std::env::current_exe().expect("its path");
     let there = format!("{}+{:#x}", own.display(), offset_in_file(after));
     let written = copies_by(&report, pid, &Call::Write, &Tcp);
-    let places = written.iter().map(|cause| {
-        let place = cause.call_site.as_ref().expect("a place");
-        (cause.bytes, cause.calls, place.object.as_deref().expect("a module"))
+    let call_sites = written.iter().map(|cause| {
+        let call_site = cause.call_site.as_ref().expect("a place");
+        (cause.bytes, cause.calls, call_site.object.as_deref().expect("a module"))
     });
-    assert_eq!(places.collect::<Vec<_>>(), [(PLANT.len() as u64, 1, there.as_str())]);
+    assert_eq!(
+        call_sites.collect::<Vec<_>>(),
+        [(PLANT.len() as u64, 1, there.as_str())]
+    );
     let function = written[0]
         .call_site
         .as_ref()
-        .and_then(|place| place.function.as_deref());
+        .and_then(|call_site| call_site.function.as_deref());
     assert!(
         function.is_some_and(|name| name.contains("write_from_here") && name.contains("+0x")),
         "{function:?}"

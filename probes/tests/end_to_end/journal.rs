@@ -67,10 +67,10 @@ fn assert_all_named(report: &Report, from: &EndpointKind, to: &EndpointKind) {
     for row in rows {
         assert_eq!(row.agreement, JournalAgreement::Agrees, "{row:?}");
         assert_eq!(row.operation, "fill");
-        let place = row.call_site.as_ref().expect("a line");
+        let call_site = row.call_site.as_ref().expect("a line");
         assert!(
-            place.file.ends_with("tests/end_to_end/journal.rs") && place.line > 0,
-            "{place:?}"
+            call_site.file.ends_with("tests/end_to_end/journal.rs") && call_site.line > 0,
+            "{call_site:?}"
         );
     }
 }
@@ -156,20 +156,20 @@ fn peek_is_reported_with_its_line() {
     }) else {
         return;
     };
-    let looks = &report.peeks;
-    let peek = looks
+    let peeks = &report.peeks;
+    let peek = peeks
         .iter()
-        .find(|look| look.operation == "peek")
-        .unwrap_or_else(|| panic!("{looks:#?}"));
+        .find(|peek| peek.operation == "peek")
+        .unwrap_or_else(|| panic!("{peeks:#?}"));
     assert_eq!((peek.bytes, peek.calls, peek.code.as_str()), (16, 1, "ZC31"));
-    let place = peek.call_site.as_ref().expect("a line");
-    assert!(place.file.ends_with("tests/end_to_end/journal.rs"), "{place:?}");
-    assert_eq!(place.line, LINE.load(Relaxed));
+    let call_site = peek.call_site.as_ref().expect("a line");
+    assert!(call_site.file.ends_with("tests/end_to_end/journal.rs"), "{call_site:?}");
+    assert_eq!(call_site.line, LINE.load(Relaxed));
     let range = peek.range.expect("one segment");
     assert_eq!((range.start, range.end), (34_464, 34_480));
     assert!(peek.segment.is_some() && peek.first_unix_ms.is_some());
-    let sums: Vec<_> = looks.iter().filter(|look| look.operation == "crc32c").collect();
-    assert_eq!(sums.iter().map(|look| look.bytes).sum::<u64>(), 70_000, "{looks:#?}");
+    let sums: Vec<_> = peeks.iter().filter(|peek| peek.operation == "crc32c").collect();
+    assert_eq!(sums.iter().map(|peek| peek.bytes).sum::<u64>(), 70_000, "{peeks:#?}");
     assert_all_named(&report, &EndpointKind::File, &EndpointKind::Tcp);
     assert_no_doubts(&report);
 }
@@ -188,18 +188,18 @@ fn peek_at_part_of_a_file_is_reported_with_its_line() {
     }) else {
         return;
     };
-    let looks = &report.peeks;
-    let look = looks
+    let peeks = &report.peeks;
+    let peek = peeks
         .iter()
-        .find(|look| look.without_pipe)
-        .unwrap_or_else(|| panic!("{looks:#?}"));
-    assert_eq!((look.bytes, look.calls, look.code.as_str()), (100, 1, "ZC31"));
-    assert_eq!((look.operation.as_str(), look.flow), ("peek", None));
-    let place = look.call_site.as_ref().expect("a line");
-    assert!(place.file.ends_with("tests/end_to_end/journal.rs"), "{place:?}");
-    assert_eq!(place.line, line.load(Relaxed));
-    assert_eq!(look.range.map(|range| (range.start, range.end)), Some((200, 300)));
-    assert!(look.segment.is_some() && look.first_unix_ms.is_some());
+        .find(|peek| peek.without_pipe)
+        .unwrap_or_else(|| panic!("{peeks:#?}"));
+    assert_eq!((peek.bytes, peek.calls, peek.code.as_str()), (100, 1, "ZC31"));
+    assert_eq!((peek.operation.as_str(), peek.flow), ("peek", None));
+    let call_site = peek.call_site.as_ref().expect("a line");
+    assert!(call_site.file.ends_with("tests/end_to_end/journal.rs"), "{call_site:?}");
+    assert_eq!(call_site.line, line.load(Relaxed));
+    assert_eq!(peek.range.map(|range| (range.start, range.end)), Some((200, 300)));
+    assert!(peek.segment.is_some() && peek.first_unix_ms.is_some());
     assert!(report.to_json().contains("\"without_pipe\":true"));
     // The kernel's own account has the read, as one of a file.
     assert!(totals(&report, &EndpointKind::File, &EndpointKind::Memory).total() >= 100);

@@ -107,8 +107,8 @@ fn peek_is_reported_while_the_program_runs() {
         let mut source = Source::file(&from, ..).expect("source");
         loop {
             while list.len() < LEN && matches!(list.splice_from(&mut source, 65_536), Ok(Step::Moved(_))) {}
-            let look = list.slice(70_000..70_100);
-            look.to_bytes().expect("look");
+            let peek = list.slice(70_000..70_100);
+            peek.to_bytes().expect("look");
             if journal::has_watchers() {
                 break;
             }
@@ -129,12 +129,12 @@ fn peek_is_reported_while_the_program_runs() {
         child
     });
     let began = Instant::now();
-    let told = |report: &Report| {
-        let mut looks = report.peeks.iter();
-        looks.any(|look| look.operation == "to_bytes" && look.bytes >= 200 && look.call_site.is_some())
+    let has_peek = |report: &Report| {
+        let mut peeks = report.peeks.iter();
+        peeks.any(|peek| peek.operation == "to_bytes" && peek.bytes >= 200 && peek.call_site.is_some())
     };
     let mut report = tracer.report(100);
-    while !told(&report) {
+    while !has_peek(&report) {
         assert!(began.elapsed() < TIMEOUT, "{:#?}", report.peeks);
         std::thread::sleep(Duration::from_millis(1));
         report = tracer.report(100);
@@ -146,12 +146,12 @@ fn peek_is_reported_while_the_program_runs() {
     child.wait_success();
     let report = tracer.finish(100);
     report.check().expect("the numbers add up");
-    let look = report
+    let peek = report
         .peeks
         .iter()
-        .find(|look| look.operation == "to_bytes")
+        .find(|peek| peek.operation == "to_bytes")
         .expect("told");
-    assert!(!look.thread.is_empty() && look.first_unix_ms.is_some(), "{look:?}");
+    assert!(!peek.thread.is_empty() && peek.first_unix_ms.is_some(), "{peek:?}");
 }
 
 #[test]
@@ -285,13 +285,13 @@ fn missing_journal_is_reported_once_and_is_no_error() {
         moved(LEN as usize)
     );
     assert!(report.segments.is_empty());
-    let said: Vec<_> = report
+    let rows: Vec<_> = report
         .coverage
         .not_covered
         .iter()
         .filter(|row| row.operation.contains("BUFFERLIST_JOURNAL=0"))
         .collect();
-    assert_eq!(said.len(), 1, "{:#?}", report.coverage.not_covered);
+    assert_eq!(rows.len(), 1, "{:#?}", report.coverage.not_covered);
 }
 
 #[test]
@@ -434,10 +434,10 @@ fn overwritten_journal_changes_no_verdict() {
                     mixed ^ (mixed >> 27)
                 };
                 while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                    let place = if next() % 2 == 0 { next() % 64 } else { next() % 131_072 };
+                    let word = if next() % 2 == 0 { next() % 64 } else { next() % 131_072 };
                     let value = if next() % 2 == 0 { next() } else { next() % 1000 };
                     let bytes = value.to_ne_bytes();
-                    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, place * 8).expect("scribble");
+                    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, word * 8).expect("scribble");
                 }
             });
             let from = self::file();

@@ -131,19 +131,19 @@ fn the_tracer_agrees_with_the_oracle() {
         };
         let pipe = put(from, dir.path(), memory);
         on(&pipe, column, dir.path());
-        let said = verdict(&mut tracer);
+        let account = verdict(&mut tracer);
         asked += 1;
         let by_device = from == EndpointKind::DirectFile || column == SinkColumn::DirectFile;
-        let (moved, copied, unknown) = (said.moved > 0, said.copied > 0, said.unknown > 0);
+        let (moved, copied, unknown) = (account.moved > 0, account.copied > 0, account.unknown > 0);
         match answer {
             // Datagrams are not traced.
-            _ if column == SinkColumn::Udp => assert!(unknown && !copied, "{cell}: {said:?}"),
-            Verdict::Shared => assert!(moved && !copied && !unknown, "{cell}: {said:?}"),
+            _ if column == SinkColumn::Udp => assert!(unknown && !copied, "{cell}: {account:?}"),
+            Verdict::Shared => assert!(moved && !copied && !unknown, "{cell}: {account:?}"),
             // Nothing moves into a page cache, whatever its way into the pipe.
             Verdict::Private if matches!(column, SinkColumn::Memfd | SinkColumn::File) => {
-                assert_eq!(said.copied, LEN as u64, "{cell}: {said:?}");
+                assert_eq!(account.copied, LEN as u64, "{cell}: {account:?}");
             }
-            Verdict::Private => assert!(by_device && moved && !copied && !unknown, "{cell}: {said:?}"),
+            Verdict::Private => assert!(by_device && moved && !copied && !unknown, "{cell}: {account:?}"),
         }
     }
     assert!(asked >= 20, "{matrix}");

@@ -176,9 +176,9 @@ fn peek_is_no_flow() {
             tee(&one.read, &two.write, 20_000, SpliceFlags::empty()).expect("tee"),
             20_000
         );
-        let mut seen = vec![0; 20_000];
-        assert_eq!(read(&two.read, &mut seen).expect("read"), 20_000);
-        assert!(seen == bytes[..20_000]);
+        let mut received = vec![0; 20_000];
+        assert_eq!(read(&two.read, &mut received).expect("read"), 20_000);
+        assert!(received == bytes[..20_000]);
         splice_all(&one.read, None, &near, None, 50_000);
         assert!(far.join().expect("received") == bytes);
     }) else {
@@ -191,12 +191,12 @@ fn peek_is_no_flow() {
         reasons(&report, &File, &Tcp)
     );
     assert!(flows(&report, &File, &Memory).is_empty(), "{:#?}", report.flows);
-    let looks: Vec<_> = report
+    let peeks: Vec<_> = report
         .peeks
         .iter()
-        .map(|look| (look.code.as_str(), look.bytes, look.calls))
+        .map(|peek| (peek.code.as_str(), peek.bytes, peek.calls))
         .collect();
-    assert_eq!(looks, [("ZC31", 20_000, 1)]);
+    assert_eq!(peeks, [("ZC31", 20_000, 1)]);
 }
 
 #[test]

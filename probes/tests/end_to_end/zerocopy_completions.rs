@@ -113,15 +113,15 @@ fn unsent_bytes_were_not_copied() {
     }) else {
         return;
     };
-    let (told, copied) = of_connections(&report);
+    let (completed, copied) = of_connections(&report);
     // A send that was cut short counts, too.
     assert!(
-        told >= sends && told <= sends + 1,
-        "{told} of {sends}: {:?}",
+        completed >= sends && completed <= sends + 1,
+        "{completed} of {sends}: {:?}",
         report.zerocopy_completions
     );
     assert!(
-        copied > 0 && copied < told,
+        copied > 0 && copied < completed,
         "what left was copied, what did not was not: {:?}",
         report.zerocopy_completions
     );

@@ -81,18 +81,18 @@ fn killed_tracer_leaves_nothing_attached() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = String::new();
+    let mut printed = String::new();
     let mut out = victim.stdout.take().unwrap();
-    while !said.contains("attached\n") && !said.contains("refused\n") {
+    while !printed.contains("attached\n") && !printed.contains("refused\n") {
         let mut byte = [0; 64];
         let count = out.read(&mut byte).unwrap();
-        assert!(count > 0, "the child ended: {said}");
-        said.push_str(&String::from_utf8_lossy(&byte[..count]));
+        assert!(count > 0, "the child ended: {printed}");
+        printed.push_str(&String::from_utf8_lossy(&byte[..count]));
     }
     let programs = programs_of(victim.id());
     victim.kill().unwrap();
     victim.wait().unwrap();
-    if said.contains("refused\n") {
+    if printed.contains("refused\n") {
         return test_support::skip!("killed_tracer_leaves_nothing_attached", "probes cannot be loaded here");
     }
     assert!(!programs.is_empty());

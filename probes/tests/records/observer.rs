@@ -128,8 +128,8 @@ impl Observed {
 
     /// Returns the page ranges of a call at one station; their records must be complete, in order,
     /// and before the call's own.
-    pub(crate) fn pieces(&self, call: &Call, station: u16) -> Vec<PageRange> {
-        let mut pieces = Vec::new();
+    pub(crate) fn ranges(&self, call: &Call, station: u16) -> Vec<PageRange> {
+        let mut ranges = Vec::new();
         let all = self
             .stations
             .iter()
@@ -138,9 +138,9 @@ impl Observed {
             assert_eq!(station.part as usize, part);
             assert_eq!(station.flags & 1, 0, "nothing was cut");
             assert!(station.header.cpu != call.header.cpu || station.header.sequence < call.header.sequence);
-            pieces.extend_from_slice(&station.ranges[..usize::from(station.count)]);
+            ranges.extend_from_slice(&station.ranges[..usize::from(station.count)]);
         }
-        pieces
+        ranges
     }
 
     /// Returns whether all bytes sent to TCP connections were transmitted.
@@ -167,7 +167,7 @@ impl Observed {
                 packet.ranges[..usize::from(packet.count)].iter(),
                 packet.position as u32,
             );
-            let bytes: u32 = packet.linear + sum.map(|piece| piece.len).sum::<u32>();
+            let bytes: u32 = packet.linear + sum.map(|range| range.len).sum::<u32>();
             assert_eq!(bytes, packet.total, "linear and pieces add up");
             if first != next {
                 continue;
@@ -175,8 +175,8 @@ impl Observed {
             if packet.linear > 0 {
                 push(&mut runs, (0, packet.linear));
             }
-            for piece in &packet.ranges[..usize::from(packet.count)] {
-                push(&mut runs, (address(piece), piece.len));
+            for range in &packet.ranges[..usize::from(packet.count)] {
+                push(&mut runs, (address(range), range.len));
             }
             next = next.wrapping_add(packet.total);
         }
@@ -189,8 +189,8 @@ pub(crate) type Run = (u64, u32);
 
 /// Returns the start of a page range such that ranges of adjacent pages join: 64 bytes of `struct
 /// page` are 4096 bytes.
-fn address(piece: &PageRange) -> u64 {
-    (piece.page << 6).wrapping_add(u64::from(piece.offset))
+fn address(range: &PageRange) -> u64 {
+    (range.page << 6).wrapping_add(u64::from(range.offset))
 }
 
 fn push(runs: &mut Vec<Run>, (at, len): Run) {
@@ -201,17 +201,17 @@ fn push(runs: &mut Vec<Run>, (at, len): Run) {
 }
 
 /// Returns the joined ranges.
-pub(crate) fn runs(pieces: &[PageRange]) -> Vec<Run> {
+pub(crate) fn runs(ranges: &[PageRange]) -> Vec<Run> {
     let mut runs = Vec::new();
-    for piece in pieces.iter().filter(|piece| piece.len > 0) {
-        push(&mut runs, (address(piece), piece.len));
+    for range in ranges.iter().filter(|range| range.len > 0) {
+        push(&mut runs, (address(range), range.len));
     }
     runs
 }
 
 /// Returns the bytes in page ranges.
-pub(crate) fn bytes(pieces: &[PageRange]) -> u64 {
-    pieces.iter().map(|piece| u64::from(piece.len)).sum()
+pub(crate) fn bytes(ranges: &[PageRange]) -> u64 {
+    ranges.iter().map(|range| u64::from(range.len)).sum()
 }
 
 /// Returns the IDs of the eBPF programs that a process holds.

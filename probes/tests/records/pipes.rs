@@ -29,16 +29,16 @@ pub(crate) fn file_to_pipe(observer: &mut Observer, source: &Path) {
     assert_eq!(call.sink.kind, endpoint_kind::PIPE);
     assert_eq!((call.sink.before, call.sink.after), (0, 5 << 32));
     assert_eq!(call.sink.size, 16);
-    let pieces = observed.pieces(call, station_kind::PIPE_SINK);
-    assert_eq!(bytes(&pieces), 20_000);
+    let ranges = observed.ranges(call, station_kind::PIPE_SINK);
+    assert_eq!(bytes(&ranges), 20_000);
     assert_eq!(
-        pieces.iter().map(|piece| piece.index).collect::<Vec<_>>(),
+        ranges.iter().map(|range| range.index).collect::<Vec<_>>(),
         [1, 2, 3, 4, 5]
     );
     let station = &observed.stations[0];
     assert_eq!(station.file.ino, at.ino());
     assert_eq!((station.file.dev, station.file.generation), (end.dev, end.generation));
-    assert!(pieces.iter().all(|piece| piece.mapping == end.object && piece.ops != 0));
+    assert!(ranges.iter().all(|range| range.mapping == end.object && range.ops != 0));
     // Paths begin at the root of their filesystem.
     let path = observer.path(at.ino());
     assert!(source.to_str().unwrap().ends_with(&path), "{path}");
@@ -49,7 +49,7 @@ pub(crate) fn pipe_to_file(observer: &mut Observer, folder: &Folder, source: &Pa
     let file = File::open(source).unwrap();
     let (reader, writer) = pipe().unwrap();
     let (_, filled) = observer.observe(|| splice_at(&file, 0, &writer, 8 * PAGE));
-    let put = filled.pieces(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
+    let put = filled.ranges(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
     let target = folder.path("buffered");
     let buffered = File::create(&target).unwrap();
     let ((), observed) = observer.observe(|| splice_all(&reader, &buffered, 4 * PAGE));
@@ -82,7 +82,7 @@ pub(crate) fn pipe_to_file(observer: &mut Observer, folder: &Folder, source: &Pa
     }
     let call = observed.call(nr::SPLICE);
     assert_eq!(call.sink.f_flags & libc::O_DIRECT as u32, libc::O_DIRECT as u32);
-    let written = observed.pieces(call, station_kind::BIO);
+    let written = observed.ranges(call, station_kind::BIO);
     if written.is_empty() {
         return test_support::skip!(
             TEST,
@@ -96,7 +96,7 @@ pub(crate) fn pipe_to_file(observer: &mut Observer, folder: &Folder, source: &Pa
         .unwrap();
     assert_eq!(bio.flags & page_record_flag::WRITE, page_record_flag::WRITE);
     assert_ne!(bio.device, 0);
-    let data: Vec<_> = written.into_iter().filter(|piece| piece.mapping != 0).collect();
+    let data: Vec<_> = written.into_iter().filter(|range| range.mapping != 0).collect();
     assert_eq!(
         merged(runs(&data)),
         merged(runs(&put[4..])),
@@ -108,9 +108,9 @@ pub(crate) fn memory_to_pipe(observer: &mut Observer) {
     let (reader, writer) = pipe().unwrap();
     let memory = vec![5_u8; 4 * PAGE];
     let start = memory.as_ptr().align_offset(PAGE);
-    let piece = &memory[start..start + 2 * PAGE];
+    let range = &memory[start..start + 2 * PAGE];
     let (_, observed) = observer.observe(|| {
-        let slices = [IoSliceRaw::from_slice(piece)];
+        let slices = [IoSliceRaw::from_slice(range)];
         // SAFETY: vmsplice requires that the memory stays valid and unchanged while the pipe refers
         // to it. The mapping is never unmapped, and nothing writes to it while its pages are in the
         // pipe.
@@ -121,13 +121,13 @@ pub(crate) fn memory_to_pipe(observer: &mut Observer) {
         (call.source.kind, call.sink.kind),
         (endpoint_kind::MEMORY, endpoint_kind::PIPE)
     );
-    assert_eq!((call.memory, call.requested), (piece.as_ptr() as u64, 2 * PAGE as u64));
+    assert_eq!((call.memory, call.requested), (range.as_ptr() as u64, 2 * PAGE as u64));
     assert_ne!(call.flags & call_flag::CONTIGUOUS, 0);
-    let pieces = observed.pieces(call, station_kind::PIPE_SINK);
-    assert_eq!(bytes(&pieces), 2 * PAGE as u64);
+    let ranges = observed.ranges(call, station_kind::PIPE_SINK);
+    assert_eq!(bytes(&ranges), 2 * PAGE as u64);
     assert!(
-        pieces.iter().all(|piece| piece.mapping & 1 == 1),
-        "pages of anonymous memory: {pieces:x?}"
+        ranges.iter().all(|range| range.mapping & 1 == 1),
+        "pages of anonymous memory: {ranges:x?}"
     );
 
     // Out of the pipe again: the same system call in the other direction copies.
@@ -144,7 +144,7 @@ pub(crate) fn memory_to_pipe(observer: &mut Observer) {
         (endpoint_kind::PIPE, endpoint_kind::MEMORY)
     );
     assert_eq!(call.memory, back.as_ptr() as u64);
-    assert_eq!(observed.pieces(call, station_kind::PIPE_SOURCE).len(), 2);
+    assert_eq!(observed.ranges(call, station_kind::PIPE_SOURCE).len(), 2);
 }
 
 pub(crate) fn tee_shares_pages(observer: &mut Observer, source: &Path) {
@@ -154,8 +154,8 @@ pub(crate) fn tee_shares_pages(observer: &mut Observer, source: &Path) {
     let (_, observed) = observer.observe(|| tee(&from.0, &to.1, 2 * PAGE, SpliceFlags::empty()).unwrap());
     let call = observed.call(nr::TEE);
     let (looked, put) = (
-        observed.pieces(call, station_kind::PIPE_SOURCE),
-        observed.pieces(call, station_kind::PIPE_SINK),
+        observed.ranges(call, station_kind::PIPE_SOURCE),
+        observed.ranges(call, station_kind::PIPE_SINK),
     );
     assert_eq!(looked.len(), 2);
     assert_eq!(runs(&looked), runs(&put));
@@ -168,12 +168,12 @@ pub(crate) fn a_large_ring(observer: &mut Observer, folder: &Folder) {
     fcntl_setpipe_size(&writer, 256 * PAGE).unwrap();
     let (moved, observed) = observer.observe(|| splice_at(&file, 0, &writer, 250 * PAGE));
     let call = observed.call(nr::SPLICE);
-    let pieces = observed.pieces(call, station_kind::PIPE_SINK);
+    let ranges = observed.ranges(call, station_kind::PIPE_SINK);
     assert_eq!(
-        (bytes(&pieces), call.page_records),
-        (moved as u64, pieces.len().div_ceil(16) as u32)
+        (bytes(&ranges), call.page_records),
+        (moved as u64, ranges.len().div_ceil(16) as u32)
     );
-    assert!(pieces.iter().zip(0..).all(|(piece, index)| piece.index == index));
+    assert!(ranges.iter().zip(0..).all(|(range, index)| range.index == index));
 }
 
 pub(crate) fn write_and_read_a_pipe(observer: &mut Observer) {

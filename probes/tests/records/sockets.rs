@@ -17,7 +17,7 @@ pub(crate) fn pipe_to_tcp_to_pipe(observer: &mut Observer, source: &Path) {
     let port = client.local_addr().unwrap().port();
     let (first, second) = (pipe().unwrap(), pipe().unwrap());
     let (_, filled) = observer.observe(|| splice_at(&file, 0, &first.1, 30_000));
-    let put = filled.pieces(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
+    let put = filled.ranges(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
 
     // Drained in two steps, the first of which ends within a slot.
     let ((), begun) = observer.observe(|| splice_all(&first.0, &client, 10_000));
@@ -27,11 +27,11 @@ pub(crate) fn pipe_to_tcp_to_pipe(observer: &mut Observer, source: &Path) {
     assert_eq!(call.sink.pair.destination[..4], [127, 0, 0, 1]);
     let start = call.sink.before;
     assert_eq!((call.sink.after as u32).wrapping_sub(start as u32), 10_000);
-    let taken = begun.pieces(call, station_kind::PIPE_SOURCE);
-    assert_eq!(taken.len(), 3, "two slots emptied, one taken in part");
-    for (taken, put) in taken.iter().zip(&put) {
-        assert_eq!(taken.page, put.page);
-        assert_eq!(taken.offset + taken.len, put.offset + put.len);
+    let popped = begun.ranges(call, station_kind::PIPE_SOURCE);
+    assert_eq!(popped.len(), 3, "two slots emptied, one taken in part");
+    for (popped, put) in popped.iter().zip(&put) {
+        assert_eq!(popped.page, put.page);
+        assert_eq!(popped.offset + popped.len, put.offset + put.len);
     }
     let mut sent = begun.packets(port, start);
     sent.extend(rest.packets(port, rest.call(nr::SPLICE).sink.before));
@@ -56,7 +56,7 @@ pub(crate) fn pipe_to_tcp_to_pipe(observer: &mut Observer, source: &Path) {
             (call.source.after as u32).wrapping_sub(call.source.before as u32),
             call.result as u32
         );
-        received.extend(runs(&observed.pieces(call, station_kind::PIPE_SINK)));
+        received.extend(runs(&observed.ranges(call, station_kind::PIPE_SINK)));
     }
     assert_eq!(merged(received), merged(runs(&put)), "loopback passes pages on");
 
@@ -113,7 +113,7 @@ pub(crate) fn unix_both_ways(observer: &mut Observer, source: &Path) {
     let (left, right) = UnixStream::pair().unwrap();
     let (from, to) = (pipe().unwrap(), pipe().unwrap());
     let (_, filled) = observer.observe(|| splice_at(&file, 0, &from.1, 12_000));
-    let put = filled.pieces(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
+    let put = filled.ranges(filled.call(nr::SPLICE), station_kind::PIPE_SINK);
     let ((), sent) = observer.observe(|| splice_all(&from.0, &left, 12_000));
     assert!(
         sent.calls
@@ -135,7 +135,7 @@ pub(crate) fn unix_both_ways(observer: &mut Observer, source: &Path) {
     let received = observed
         .calls
         .iter()
-        .flat_map(|call| observed.pieces(call, station_kind::PIPE_SINK));
+        .flat_map(|call| observed.ranges(call, station_kind::PIPE_SINK));
     let received: Vec<_> = received.collect();
     assert_eq!(merged(message), merged(runs(&put)));
     assert_eq!(merged(runs(&received)), merged(runs(&put)));

@@ -57,8 +57,8 @@ fn dd_with_iflag_direct_lets_the_disk_fill_its_memory() {
     assert_both(&report, MEMORY, file(&sink), &copied(4 << 20));
 }
 
-/// coreutils use `copy_file_range(2)` since 9.0; before, and where the kernel refuses, they read and
-/// write.
+/// coreutils use `copy_file_range(2)` since 9.0; before, and where the kernel refuses, they read
+/// and write.
 fn assert_copied(report: &Report, source: &Path, sink: &Path, len: u64) {
     let inside = edges(report, file(source), file(sink)).total();
     assert_both(report, file(source), file(sink), &copied(inside));

@@ -1,9 +1,10 @@
-//! Recordings that are committed: every later version must read them, and whatever is done to their records must end in a
-//! report, never in a panic.
+//! Tests with the committed recordings: every later version must read them, and arbitrary changes
+//! of their records must yield a report and no panic.
 //!
-//! `send-1.0.zct` is of a program that sends 256 KiB of a file over TCP by sendfile(2), by splice(2) through a pipe and by
-//! write(2). `send-1.0.json` is its report. Where the evidence learns more the report changes, and is to be read, judged and
-//! committed again: `UPDATE_EXPECT=1 cargo test -p zctrace-recording --test compat`.
+//! `send-1.0.zct` is a recording of a program that sends 256 KiB of a file over TCP by sendfile(2),
+//! by splice(2) through a pipe, and by write(2). `send-1.0.json` is its report. If a change of the
+//! engine changes the report, update it with `UPDATE_EXPECT=1 cargo test -p zctrace-recording
+//! --test compat`, and read the difference.
 
 use std::fs;
 use std::mem::offset_of;
@@ -23,25 +24,25 @@ fn path(name: &str) -> PathBuf {
 fn played() -> Replay {
     let mut replay = Replay::open(path("send-1.0.zct")).expect("a recording");
     replay.play_to_end();
-    assert_eq!(replay.cut(), None);
+    assert_eq!(replay.truncation(), None);
     replay
 }
 
 #[test]
-fn a_recording_of_version_1_0_says_what_it_said() {
+fn recording_of_version_1_0_yields_the_committed_report() {
     let report = played().report(30);
     let expected = path("send-1.0.json");
     if test_support::is_updating() {
         fs::write(&expected, report.to_json_pretty() + "\n").expect("it can be written");
     }
-    // Members that came later have a default.
+    // Members of the report that were added later get their default.
     let expected = Report::from_json(&fs::read_to_string(&expected).expect("it is there")).expect("a report");
     assert!(
         report == expected,
         "it says something else: bless it and read the difference"
     );
     assert_eq!(report.check(), Ok(()));
-    let sum = |to: &EndpointKind| {
+    let totals_to = |to: &EndpointKind| {
         let flows = report.flows.iter().filter(|flow| flow.to.kind == *to);
         flows.fold((0, 0, 0), |sum, flow| {
             (
@@ -51,11 +52,11 @@ fn a_recording_of_version_1_0_says_what_it_said() {
             )
         })
     };
-    assert_eq!(sum(&EndpointKind::Tcp), (512 << 10, 256 << 10, 0));
+    assert_eq!(totals_to(&EndpointKind::Tcp), (512 << 10, 256 << 10, 0));
 }
 
 #[test]
-fn it_can_be_gone_to_any_time_of_it_and_back() {
+fn seeking_forward_and_back_equals_replaying_from_the_start() {
     let mut replay = played();
     let (end, last) = (replay.report(30), replay.duration_ns());
     assert!(last > 0 && replay.is_at_end());
@@ -68,7 +69,7 @@ fn it_can_be_gone_to_any_time_of_it_and_back() {
         assert_eq!(report.check(), Ok(()), "at {at}");
         assert_eq!(report.provenance.duration_ns, at);
         payload.push(report.totals().payload);
-        // As if it had been played to there alone.
+        // A replay from the start to the same time must yield the same report.
         let mut alone = Replay::open(path("send-1.0.zct")).expect("a recording");
         alone.play_until(at);
         assert_eq!(alone.report(30), report);
@@ -80,18 +81,19 @@ fn it_can_be_gone_to_any_time_of_it_and_back() {
     assert_eq!(replay.report(30), end);
 }
 
-/// What enters an account, as far as the tests change it.
+/// Input of an engine, in the detail that the tests change.
 #[derive(Clone, Debug)]
 enum Entry {
     Record(Vec<u8>),
     Time(u64),
+    /// Input of another kind, by its number in the recording.
     Other(usize),
 }
 
-/// All that the recording holds. What is not changed is told by its number.
+/// Returns all entries of the recording.
 fn entries() -> (TraceHeader, Vec<Entry>) {
     let mut reader = Reader::open(path("send-1.0.zct")).expect("a recording");
-    let preamble = reader.preamble();
+    let header = reader.trace_header();
     let mut entries = Vec::new();
     while let Some(input) = reader.next_input() {
         entries.push(match input {
@@ -100,76 +102,77 @@ fn entries() -> (TraceHeader, Vec<Entry>) {
             _ => Entry::Other(entries.len()),
         });
     }
-    (preamble, entries)
+    (header, entries)
 }
 
-/// The same with rows, as programs write them since 1.1.
-fn with_rows(entries: &[Entry]) -> Vec<Entry> {
-    let of = |entry: &Entry| {
+/// Returns the entries with page runs in place of page records, as the eBPF programs write since
+/// version 1.1.
+fn with_page_runs(entries: &[Entry]) -> Vec<Entry> {
+    let convert = |entry: &Entry| {
         let Entry::Record(bytes) = entry else {
             return entry.clone();
         };
-        let Ok(Record::Pages(mut station)) = Record::from_bytes(bytes) else {
+        let Ok(Record::Pages(mut pages)) = Record::from_bytes(bytes) else {
             return entry.clone();
         };
-        if station.station == station_kind::PIPE_SOURCE {
-            for piece in &mut station.ranges[..usize::from(station.count)] {
-                (piece.mapping, piece.index, piece.ops) = (MAPPING_NOT_READ, 0, 0);
+        if pages.station == station_kind::PIPE_SOURCE {
+            for range in &mut pages.ranges[..usize::from(pages.count)] {
+                (range.mapping, range.index, range.ops) = (MAPPING_NOT_READ, 0, 0);
             }
         }
-        let mut row = Vec::new();
-        RecordRef::Pages(&station).write(&mut row);
-        Entry::Record(row)
+        let mut page_run = Vec::new();
+        RecordRef::Pages(&pages).write(&mut page_run);
+        Entry::Record(page_run)
     };
-    entries.iter().map(of).collect()
+    entries.iter().map(convert).collect()
 }
 
 #[test]
-fn rows_say_what_stations_say() {
-    let (preamble, entries) = entries();
-    let rows = with_rows(&entries);
-    let is_row =
+fn page_runs_yield_the_report_of_page_records() {
+    let (header, entries) = entries();
+    let page_runs = with_page_runs(&entries);
+    let is_page_run =
         |entry: &&Entry| matches!(entry, Entry::Record(bytes) if bytes[28..30] == PageRun::KIND.0.to_ne_bytes());
-    assert!(rows.iter().filter(is_row).count() > 10);
-    assert_eq!(entries.iter().filter(is_row).count(), 0);
-    let mut said = report(preamble.clone(), &entries);
-    let told = report(preamble, &rows);
-    assert_eq!(said.flows.len(), told.flows.len());
-    // They are shorter, and nothing else.
-    assert!(told.overhead.record_bytes < said.overhead.record_bytes);
-    said.overhead.record_bytes = told.overhead.record_bytes;
-    assert!(said == told);
+    assert!(page_runs.iter().filter(is_page_run).count() > 10);
+    assert_eq!(entries.iter().filter(is_page_run).count(), 0);
+    let mut from_records = report(header.clone(), &entries);
+    let from_page_runs = report(header, &page_runs);
+    assert_eq!(from_records.flows.len(), from_page_runs.flows.len());
+    // Page runs are shorter. Nothing else may differ.
+    assert!(from_page_runs.overhead.record_bytes < from_records.overhead.record_bytes);
+    from_records.overhead.record_bytes = from_page_runs.overhead.record_bytes;
+    assert!(from_records == from_page_runs);
 }
 
-fn report(preamble: TraceHeader, entries: &[Entry]) -> Report {
-    let mut account = Engine::new(preamble);
+fn report(header: TraceHeader, entries: &[Entry]) -> Report {
+    let mut engine = Engine::new(header);
     for entry in entries {
         match entry {
-            Entry::Record(bytes) => account.take(Input::Record(bytes)),
-            Entry::Time(now_ns) => account.take(Input::Time(*now_ns)),
-            Entry::Other(n) if n % 5 == 0 => account.take(Input::Reset),
+            Entry::Record(bytes) => engine.take(Input::Record(bytes)),
+            Entry::Time(now_ns) => engine.take(Input::Time(*now_ns)),
+            Entry::Other(n) if n % 5 == 0 => engine.take(Input::Reset),
             Entry::Other(_) => {}
         }
     }
-    account.take(Input::End);
-    account.report(30)
+    engine.take(Input::End);
+    engine.report(30)
 }
 
-/// Something that is done to the records.
+/// Change to a record or to the order of entries.
 #[derive(Clone, Debug)]
 enum Change {
     Byte {
         at: usize,
         to: u8,
     },
-    /// A whole number, for which the ends of its range are the likeliest.
+    /// Replacement of a 64-bit number; the limits of its range are chosen most often.
     Number {
         at: usize,
         to: u64,
     },
     Drop,
-    Twice,
-    Exchange(usize),
+    Duplicate,
+    Swap(usize),
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -180,7 +183,7 @@ fn change() -> impl Strategy<Value = Change> {
         Just(1 << 31),
         any::<u64>()
     ];
-    let end = |end: usize| [0, 8, 24, 32, 48, 56, 64, 68, 84].map(|at| end + at);
+    let endpoint_fields = |endpoint: usize| [0, 8, 24, 32, 48, 56, 64, 68, 84].map(|at| endpoint + at);
     let fields = [
         vec![
             offset_of!(Call, result),
@@ -197,19 +200,20 @@ fn change() -> impl Strategy<Value = Change> {
             PageRun::HEAD_SIZE,
             PageRun::HEAD_SIZE + 8,
         ],
-        end(offset_of!(Call, source)).to_vec(),
-        end(offset_of!(Call, sink)).to_vec(),
+        endpoint_fields(offset_of!(Call, source)).to_vec(),
+        endpoint_fields(offset_of!(Call, sink)).to_vec(),
     ]
     .concat();
-    // Not the head: that is tried by the decoder's own tests, and a record that cannot be decoded is soon done with.
+    // The header is excluded: the decoder's tests cover it, and the engine drops a record that it
+    // cannot decode.
     let at = RecordHeader::SIZE..size_of::<Call>().max(PageRecord::HEAD_SIZE + 400);
     prop_oneof![
         (at.clone(), any::<u8>()).prop_map(|(at, to)| Change::Byte { at, to }),
         (at, number.clone()).prop_map(|(at, to)| Change::Number { at: at / 4 * 4, to }),
         (prop::sample::select(fields), number).prop_map(|(at, to)| Change::Number { at, to }),
         Just(Change::Drop),
-        Just(Change::Twice),
-        (0..100_usize).prop_map(Change::Exchange),
+        Just(Change::Duplicate),
+        (0..100_usize).prop_map(Change::Swap),
     ]
 }
 
@@ -217,13 +221,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_its_records_say_there_is_a_report(
+    fn arbitrarily_changed_records_yield_a_report(
         changes in prop::collection::vec((0..100_usize, change()), 1..12),
-        rows in any::<bool>(),
+        as_page_runs in any::<bool>(),
     ) {
-        let (preamble, mut entries) = entries();
-        if rows {
-            entries = with_rows(&entries);
+        let (header, mut entries) = entries();
+        if as_page_runs {
+            entries = with_page_runs(&entries);
         }
         for (which, change) in changes {
             let which = which % entries.len();
@@ -237,19 +241,19 @@ proptest! {
                 }
                 Change::Number { at, to } => {
                     if let Entry::Record(bytes) = &mut entries[which]
-                        && let Some(room) = bytes.get_mut(at..at + 8)
+                        && let Some(field) = bytes.get_mut(at..at + 8)
                     {
-                        room.copy_from_slice(&to.to_le_bytes());
+                        field.copy_from_slice(&to.to_le_bytes());
                     }
                 }
                 Change::Drop => drop(entries.remove(which)),
-                Change::Twice => entries.insert(which, entries[which].clone()),
-                Change::Exchange(other) => {
+                Change::Duplicate => entries.insert(which, entries[which].clone()),
+                Change::Swap(other) => {
                     let other = other % entries.len();
                     entries.swap(which, other);
                 }
             }
         }
-        report(preamble, &entries);
+        report(header, &entries);
     }
 }

@@ -1,5 +1,5 @@
-//! The user that a command runs as: the one given by name, else the caller of sudo, else the user of
-//! zctrace.
+//! The user that a command runs as: the one given by name, else the caller of sudo, else the user
+//! of zctrace.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! The child that becomes the command: `zctrace __start IDS HOME TERMINAL CMD…`. Only zctrace itself
-//! runs it.
+//! The child that becomes the command: `zctrace __start IDS HOME TERMINAL CMD…`. Only zctrace
+//! itself runs it.
 
 use std::ffi::OsString;
 use std::io;

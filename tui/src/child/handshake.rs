@@ -23,7 +23,7 @@ pub(crate) enum ChildMessage {
     Ready {
         /// Path of the program.
         path: OsString,
-        /// Whether the program was found outside of PATH.
+        /// `true` if the program was found outside of PATH.
         outside_path: bool,
     },
     /// The command cannot be run.
@@ -46,7 +46,8 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Sends the child the standard input of the command, and the cookie to announce. Called by zctrace.
+/// Sends the child the standard input of the command, and the cookie to announce. Called by
+/// zctrace.
 pub(crate) fn send_stdin(control: &OwnedFd, stdin: BorrowedFd<'_>, cookie: u64) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut rights = SendAncillaryBuffer::new(&mut space);

@@ -1,5 +1,5 @@
-//! Looks up the program of a command as a shell does, and then in directories that sudo removes from
-//! PATH.
+//! Looks up the program of a command as a shell does, and then in directories that sudo removes
+//! from PATH.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -16,22 +16,22 @@ const USER_BIN_DIRS: [&str; 2] = [".cargo/bin", ".local/bin"];
 pub(crate) struct Program {
     /// Path of the file.
     pub(crate) path: PathBuf,
-    /// Whether the program was found outside of PATH.
+    /// `true` if the program was found outside of PATH.
     pub(crate) outside_path: bool,
 }
 
 /// Exit code of a shell in this case, and a sentence.
 pub(crate) type NotFound = (u8, String);
 
-/// Finds the program of a command. The user directories below `home` are searched last, because sudo
-/// replaces PATH.
+/// Finds the program of a command. The user directories below `home` are searched last, because
+/// sudo replaces PATH.
 pub(crate) fn find_program(name: &OsStr, path: Option<OsString>, home: Option<&Path>) -> Result<Program, NotFound> {
     let shown = name.display();
     if name.is_empty() {
         return Err((127, "the command has no name".to_owned()));
     }
     if name.as_bytes().contains(&b'/') {
-        // Whether it can be executed is left to execve(2).
+        // execve(2) checks whether the file can be executed.
         return Ok(Program {
             path: name.into(),
             outside_path: false,

@@ -97,7 +97,8 @@ pub(crate) struct WaitingChild {
 }
 
 impl WaitingChild {
-    /// Spawns the child. `zctrace` is the path of the zctrace program, because a test is another one.
+    /// Spawns the child. `zctrace` is the path of the zctrace program, because a test is another
+    /// one.
     pub(crate) fn spawn(zctrace: &Path, spec: &CommandSpec<'_>) -> Result<Self, ExecError> {
         let failed = |error: io::Error| ExecError::internal("a process could not be started", &error);
         let (control, child_end) = handshake::socket_pair().map_err(failed)?;
@@ -166,8 +167,8 @@ impl WaitingChild {
     }
 }
 
-/// Returns the invocation of zctrace that becomes the command, with the control socket as its standard
-/// input.
+/// Returns the invocation of zctrace that becomes the command, with the control socket as its
+/// standard input.
 fn reexec_command(zctrace: &Path, spec: &CommandSpec<'_>, child_end: OwnedFd) -> io::Result<Command> {
     let mut command = Command::new(zctrace);
     command.arg(REEXEC_ARG);
@@ -231,7 +232,8 @@ impl RunningCommand {
         Ok(self.status)
     }
 
-    /// Sends a signal unless the command has ended. Its PID cannot be reused before it is waited for.
+    /// Sends a signal unless the command has ended. Its PID cannot be reused before it is waited
+    /// for.
     pub(crate) fn send_signal(&mut self, signal: Signal) {
         if matches!(self.status(), Ok(None))
             && let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw)

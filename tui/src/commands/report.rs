@@ -1,4 +1,5 @@
-//! `zctrace report`: shows a report from a JSON file or a recording, or the certificate of one flow.
+//! `zctrace report`: shows a report from a JSON file or a recording, or the certificate of one
+//! flow.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -102,8 +103,8 @@ fn read(options: &Options) -> Result<(Report, u8), u8> {
     Ok((report, exit_code::SUCCESS))
 }
 
-/// Replays a recording and returns its report. If part of the recording cannot be used, prints that,
-/// and the exit code says so.
+/// Replays a recording and returns its report. If part of the recording cannot be used, prints
+/// that, and the exit code says so.
 fn replay_to_report(mut replay: Replay, options: &Options) -> (Report, u8) {
     let until = options.until.map_or(u64::MAX, |until| until.as_nanos() as u64);
     replay.play_until(until);

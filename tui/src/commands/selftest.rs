@@ -17,7 +17,7 @@ use crate::{exit_code, output, session, terminal_io};
 pub(crate) struct Options {
     /// Directory of the test files.
     pub(crate) dir: Option<PathBuf>,
-    /// Whether to print JSON.
+    /// `true` to print JSON.
     pub(crate) json: bool,
     /// BTF file to use instead of the kernel's own.
     pub(crate) btf: Option<PathBuf>,

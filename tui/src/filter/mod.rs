@@ -5,7 +5,7 @@
 //! to=tcp::443 and copied>0            what was copied on its way to port 443
 //! process=nginx not code=ZC10         of nginx, but for its small writes
 //! (from=file:/srv/* or to=file) bytes>=1M
-//! nginx                               a word alone is looked for in names, calls and codes
+//! nginx                               a word alone is searched in names, calls and codes
 //! ```
 //!
 //! `lex.rs` splits the text into tokens, and `parse.rs` parses them to an expression or reports the

@@ -1,4 +1,4 @@
-//! The language as its users write it, and as nobody should.
+//! Tests of the filter language, with valid and invalid filters.
 
 use proptest::prelude::*;
 use zctrace_report::{Account, Call, Cause, Endpoint, EndpointKind, Flow, Verdict};
@@ -148,8 +148,8 @@ fn filtered_report_is_consistent_and_marked() {
     assert_eq!(report.flows.iter().map(|flow| flow.id).collect::<Vec<_>>(), [2]);
     assert_eq!(report.totals().payload, report.flows[0].payload);
     let filtered = report.filter.clone().expect("it says so");
-    // Each of the two folded rows of videos may have been of the one; the flow to /dev/null is one
-    // flow, with its own name.
+    // Each of the two folded rows of videos may be that of the video searched for; the flow to
+    // /dev/null is one flow, with its own name.
     assert_eq!(
         (filtered.omitted_flows, filtered.undecided_flows),
         (1912 + 1912 + 3 + 1 + 300, 1912 + 3)

@@ -57,7 +57,7 @@ pub(crate) const THEMES: [&str; ThemeName::ALL.len()] = {
 pub(crate) struct Config {
     /// Appearance.
     pub(crate) appearance: Appearance,
-    /// Whether the mouse is enabled.
+    /// `true` if the mouse is enabled.
     pub(crate) mouse: bool,
     /// Maximum number of frames per second.
     pub(crate) fps: u32,
@@ -117,8 +117,8 @@ fn default_path(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
     Some(folder.join("zctrace/config.toml"))
 }
 
-/// Applies all sources on top of each other: defaults, file, environment, command line. `file` is its
-/// name and its text.
+/// Applies all sources on top of each other: defaults, file, environment, command line. `file` is
+/// its name and its text.
 fn merge(
     file: Option<(&str, &str)>,
     variable: &dyn Fn(&str) -> Option<OsString>,

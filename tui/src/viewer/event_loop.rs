@@ -1,8 +1,8 @@
-//! The loop: waits for keys, reports, CMD's screen, signals and lines of the log at once, gives
-//! each to the state as an action, does what the effect says, and draws if something changed.
+//! The event loop: waits for keys, reports, the command's screen, signals and lines of standard
+//! error at once, applies each to the state as an action, executes the effect, and draws changes.
 //!
-//! One thread. A key is taken in at once and drawn with the next frame, which is one frame's time
-//! away at most.
+//! The loop runs in one thread. It applies a key immediately and draws the result with the next
+//! frame, at most one frame time later.
 
 use std::fs::File;
 use std::future::{pending, poll_fn};
@@ -34,53 +34,53 @@ use crate::child::CommandStatus;
 use crate::signals::ReceivedSignal;
 use crate::trace_loop::StopReason;
 
-/// Rows that one step of the wheel moves.
+/// Number of rows that one step of the mouse wheel moves.
 const WHEEL_ROWS: usize = 3;
 
-/// The screen.
+/// Screen of the viewer.
 type Screen = Terminal<SizedBackend<BufWriter<FrameWriter>>>;
 
-/// Why the loop ended.
+/// Reason why the loop ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ExitReason {
-    /// A key.
+    /// The user quit.
     Quit {
-        /// Whether the report is to be printed.
+        /// `true` to print the report.
         print: bool,
     },
-    /// A signal, which a command is to get too.
+    /// A signal, which zctrace forwards to the command.
     Signal(ReceivedSignal),
-    /// The terminal is gone.
+    /// The terminal was closed.
     Hangup,
 }
 
-/// What the loop works with.
+/// State and resources of the loop.
 pub(crate) struct EventLoop<'a> {
-    /// What is known.
+    /// State of the viewer.
     pub(crate) state: State,
-    /// The thread that watches.
+    /// Thread that polls the tracer.
     pub(crate) poller: &'a Poller,
-    /// CMD's terminal.
+    /// Terminal of the command.
     pub(crate) child_terminal: Option<ChildTerminal>,
-    /// Frames per second.
+    /// Maximum number of frames per second.
     pub(crate) fps: u32,
-    /// The terminal, taken.
+    /// Acquired terminal.
     pub(crate) guard: &'a TerminalGuard,
-    /// When the viewer started.
+    /// Start of the viewer.
     pub(crate) started: Instant,
-    /// What of a recording is not used, if that was said.
+    /// Unused part of a recording, as it was last shown.
     pub(crate) truncation: Option<String>,
 }
 
-/// The screen, and when it is drawn next.
+/// Screen, and the time of its next frame.
 struct Display {
     screen: Screen,
     /// Time between two frames.
     frame_time: Duration,
     next_frame: Instant,
-    /// Whether the state has changed since the last frame.
+    /// `true` if the state has changed since the last frame.
     is_stale: bool,
-    /// Whether the terminal no longer shows the last frame.
+    /// `true` if the terminal no longer shows the last frame.
     must_clear: bool,
 }
 
@@ -100,7 +100,7 @@ impl Display {
 type ExportResult = (PathBuf, io::Result<u64>);
 
 impl EventLoop<'_> {
-    /// Runs until the user quits, a signal ends the viewer, or the terminal is gone. The state
+    /// Runs until the user quits, a signal ends the viewer, or the terminal is closed. The state
     /// remains valid.
     ///
     /// The size of the terminal is queried before each frame, so that no frame is drawn for an
@@ -118,7 +118,7 @@ impl EventLoop<'_> {
             panic_if_asked("main");
             let message = self.state.message.as_ref().map(|message| self.started + message.until);
             let effect = tokio::select! {
-                // Keys come first, so that `q` works under load.
+                // Keys have priority, so that `q` works under load.
                 biased;
                 event = next_event(&mut events) => match event {
                     Some(Ok(event)) => self.on_terminal_event(&event),
@@ -127,7 +127,7 @@ impl EventLoop<'_> {
                 signal = signals.next() => match signal {
                     SignalEvent::End(signal) => return Ok(ExitReason::Signal(signal)),
                     SignalEvent::Suspend => Effect::Suspend,
-                    // The terminal may have been smaller for a moment, and lost what was beyond.
+                    // The terminal may have been smaller for a moment and lost the cells beyond.
                     SignalEvent::Resized => Effect::RedrawAll,
                 },
                 () = sleep_until(display.next_frame), if display.is_stale => {
@@ -217,7 +217,7 @@ impl EventLoop<'_> {
         self.state.apply(action, now)
     }
 
-    /// Takes in what the terminal says.
+    /// Handles an event of the terminal.
     fn on_terminal_event(&mut self, event: &Event) -> Effect {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => match keys::action(&self.state, key) {
@@ -243,7 +243,7 @@ impl EventLoop<'_> {
                 MouseEventKind::ScrollDown => self.wheel(Command::Down),
                 _ => Effect::None,
             },
-            // A new size is told by its signal, and asked when it is drawn.
+            // SIGWINCH reports a new size, and `draw` queries it.
             _ => Effect::None,
         }
     }
@@ -258,7 +258,7 @@ impl EventLoop<'_> {
         self.apply(Action::Do(command))
     }
 
-    /// Takes in what the thread that watches has to say.
+    /// Handles an update of the poller thread.
     fn on_update(&mut self, update: Update) -> Effect {
         if let Some(playback) = update.playback {
             self.apply(Action::Playback(playback));
@@ -266,7 +266,7 @@ impl EventLoop<'_> {
         if let Some(truncation) = update.truncation
             && self.truncation.as_ref() != Some(&truncation)
         {
-            // No warning: whoever ends the viewer tells it in any case.
+            // A note, because the command line prints this after the viewer has ended.
             self.apply(Action::Say(Level::Note, truncation.clone()));
             self.truncation = Some(truncation);
         }
@@ -288,7 +288,7 @@ impl EventLoop<'_> {
         Effect::Redraw
     }
 
-    /// Gives CMD's terminal the size of its place.
+    /// Resizes the command's terminal to its area on the screen.
     fn resize_child_terminal(&self) {
         let Some(terminal) = &self.child_terminal else { return };
         let place = layout(&self.state).pane;
@@ -306,10 +306,10 @@ impl EventLoop<'_> {
         let done = done.clone();
         let write = move |path: PathBuf, content: Content| {
             let result = export::write(&path, &content);
-            // Nobody listens any more if it is over.
+            // Fails if the loop has ended, so that the result is no longer of use.
             let _ = done.send((path, result));
         };
-        // A large report takes seconds to write, and a disk may hang.
+        // Written in a thread, because a large report takes seconds and a disk can hang.
         let spawned = std::thread::Builder::new()
             .name("export".to_owned())
             .spawn(move || write(path, content));
@@ -332,18 +332,18 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Gives the terminal back and stops, until somebody has it go on.
+    /// Releases the terminal and stops this process. Acquires the terminal after SIGCONT.
     async fn suspend(&mut self, signals: &mut Signals) -> io::Result<()> {
         TerminalGuard::leave();
         signals.discard_continue();
         kill_process(getpid(), Signal::STOP)?;
-        // The stop may come to the other threads first.
+        // Other threads can stop before this one, which then continues for a moment.
         signals.wait_for_continue().await;
         self.guard.enter()
     }
 
-    /// Takes the size that the terminal has now, for the next frame and for CMD's terminal. One
-    /// that cannot be asked any more keeps the size that it had.
+    /// Applies the current size of the terminal to the next frame and the command's terminal. If
+    /// the query fails, the previous size stays.
     fn update_size(&mut self, screen: &mut Screen) {
         if let Ok(size) = terminal::size()
             && size != self.state.size
@@ -355,18 +355,18 @@ impl EventLoop<'_> {
     }
 }
 
-/// A screen of which nothing is known to be drawn. Its size changes when the state's does, never
-/// while a frame is made.
+/// Creates a screen and clears the terminal. The screen gets its size from the state before each
+/// frame, never while a frame is drawn.
 fn open_screen(size: Size) -> io::Result<Screen> {
-    // In one piece, for a terminal shows partial a frame if it gets partial a frame: what a screen
-    // full of attributes takes.
+    // The buffer holds a whole frame of a screen full of attributes. A terminal that receives a
+    // part of a frame shows that part.
     let out = BufWriter::with_capacity(1 << 18, FrameWriter);
     let mut screen = Terminal::new(SizedBackend::new(out, size))?;
     screen.clear()?;
     Ok(screen)
 }
 
-/// How it ended, for the user.
+/// Describes the end of the trace for the user.
 fn phase_of(end: &Ended) -> Phase {
     match end {
         Ended::Failed(cause) => Phase::Failed {
@@ -382,13 +382,13 @@ fn phase_of(end: &Ended) -> Phase {
     }
 }
 
-/// The next thing that the terminal says.
+/// Waits for the next event of the terminal. Returns `None` at the end of its input.
 async fn next_event(events: &mut EventStream) -> Option<io::Result<Event>> {
     poll_fn(|context| Pin::new(&mut *events).poll_next(context)).await
 }
 
-/// What CMD has drawn, once it has drawn something else. `None` if it will not draw any more; waits
-/// for ever if there is none.
+/// Waits until the command's screen has changed and returns it. Returns `None` after the last
+/// change; waits forever if there is no command.
 async fn changed_screen(
     screen: &mut Option<tokio::sync::watch::Receiver<std::sync::Arc<vt100::Screen>>>,
 ) -> Option<std::sync::Arc<vt100::Screen>> {
@@ -401,8 +401,8 @@ async fn changed_screen(
     }
 }
 
-/// Whole lines that were written to standard error. `None` if nothing more will come; waits for
-/// ever if it is not taken.
+/// Waits for complete lines on standard error and returns them. Returns `None` at its end; waits
+/// forever if standard error is not redirected.
 async fn next_lines(pipe: Option<&pipe::Receiver>, partial: &mut Vec<u8>) -> Option<Vec<String>> {
     let Some(pipe) = pipe else {
         return pending().await;
@@ -420,7 +420,7 @@ async fn next_lines(pipe: Option<&pipe::Receiver>, partial: &mut Vec<u8>) -> Opt
         return None;
     }
     partial.extend_from_slice(&buffer[..got]);
-    // A program that never ends its line must not fill the memory.
+    // Bounds the memory for a line that never ends.
     if partial.len() > 1 << 16 {
         partial.push(b'\n');
     }
@@ -430,7 +430,7 @@ async fn next_lines(pipe: Option<&pipe::Receiver>, partial: &mut Vec<u8>) -> Opt
     Some(text.lines().map(ToOwned::to_owned).collect())
 }
 
-/// Waits for a time; for ever if there is none.
+/// Waits until a time; forever if it is `None`.
 async fn sleep_until_some(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,

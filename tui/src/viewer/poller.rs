@@ -54,7 +54,7 @@ pub(crate) struct Update {
     pub(crate) ended: Option<Ended>,
     /// First rule of the report format that the report violates, if any.
     pub(crate) violation: Option<String>,
-    /// Whether the command was asked to end and has not ended.
+    /// `true` if the command was asked to end and has not ended.
     pub(crate) waiting: bool,
 }
 
@@ -180,7 +180,7 @@ fn poll_loop(
     publisher.publish(report, Some(ended), playback);
 }
 
-/// What is published about a replay beside its report.
+/// Part of an update that describes a replay.
 struct PlaybackUpdate {
     state: PlaybackState,
     truncation: Option<String>,

@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::signals::{ReceivedSignal, is_ignored};
 
-/// Signals that are waited for. Signals that zctrace inherited as ignored (`nohup`) stay ignored.
+/// Handled signals. Signals that zctrace inherited as ignored (`nohup`) stay ignored.
 #[derive(Debug)]
 pub(crate) struct Signals {
     ends: Vec<(i32, Signal)>,
@@ -23,7 +23,7 @@ pub(crate) enum SignalEvent {
     End(ReceivedSignal),
     /// Requests a stop (Ctrl-Z).
     Suspend,
-    /// The terminal has another size, or had one for a moment.
+    /// The size of the terminal changed, perhaps only for a moment.
     Resized,
 }
 
@@ -54,8 +54,8 @@ impl Signals {
                 if signal.poll_recv(context).is_ready() {
                     return Poll::Ready(SignalEvent::End(ReceivedSignal {
                         signal: *number,
-                        // Whoever sent it: a command in a pane is not in our process group and has
-                        // not received it.
+                        // The sender does not matter: a command in the pane is in another process
+                        // group and has not received the signal.
                         by_kernel: false,
                     }));
                 }

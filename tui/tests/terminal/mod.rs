@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// A terminal with a program on it.
 pub(crate) struct Terminal {
     keys: OwnedFd,
-    theirs: OwnedFd,
+    child_end: OwnedFd,
     before: Termios,
     child: Child,
     status: Option<i32>,
@@ -36,10 +36,10 @@ impl Terminal {
         let keys = openpt(flags)?;
         grantpt(&keys)?;
         unlockpt(&keys)?;
-        let theirs = ioctl_tiocgptpeer(&keys, flags)?;
+        let child_end = ioctl_tiocgptpeer(&keys, flags)?;
         tcsetwinsize(&keys, size(columns, rows))?;
         rustix::io::ioctl_fionbio(&keys, true)?;
-        let end = || theirs.try_clone().map(Stdio::from);
+        let end = || child_end.try_clone().map(Stdio::from);
         command.stdin(end()?).stdout(end()?).stderr(end()?);
         command.env("TERM", "xterm-256color").env("LC_ALL", "C.UTF-8");
         for name in [
@@ -52,11 +52,11 @@ impl Terminal {
         ] {
             command.env_remove(name);
         }
-        let before = tcgetattr(&theirs)?;
+        let before = tcgetattr(&child_end)?;
         let child = command.spawn()?;
         Ok(Self {
             keys,
-            theirs,
+            child_end,
             before,
             child,
             status: None,
@@ -248,7 +248,7 @@ impl Terminal {
     /// success.
     pub(crate) fn left_behind(&self) -> Vec<String> {
         let mut left = Vec::new();
-        let now = tcgetattr(&self.theirs).expect("settings");
+        let now = tcgetattr(&self.child_end).expect("settings");
         if format!("{now:?}") != format!("{:?}", self.before) {
             left.push(format!("settings {now:?} instead of {:?}", self.before));
         }

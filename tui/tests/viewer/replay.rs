@@ -164,8 +164,8 @@ fn damaged_recording_reports_the_unused_part() {
         .output()
         .expect("zctrace");
     assert_eq!(output.status.code(), Some(3));
-    let told = String::from_utf8(output.stderr).expect("text");
-    assert!(told.contains("the recording is cut short"), "{told}");
+    let printed = String::from_utf8(output.stderr).expect("text");
+    assert!(printed.contains("the recording is cut short"), "{printed}");
 
     let mut terminal = replay(&path, &["--speed", "max"]);
     // The log has the full text.
@@ -178,7 +178,10 @@ fn damaged_recording_reports_the_unused_part() {
     assert_eq!(terminal.left_behind(), [""; 0]);
     let text = String::from_utf8_lossy(&terminal.written).into_owned();
     let after = text.rsplit("\x1b[?1049l").next().expect("the screen from before");
-    assert!(after.replace('\r', "").contains(&told), "{after:?} has not {told:?}");
+    assert!(
+        after.replace('\r', "").contains(&printed),
+        "{after:?} has not {printed:?}"
+    );
 
     // A recording without a header cannot be shown.
     fs::write(&path, &whole[..20]).expect("it can be cut");

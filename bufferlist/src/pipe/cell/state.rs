@@ -131,8 +131,8 @@ impl State {
     /// Splits the pipe at `at` so that `start` is at the head of a pipe, if ranges from its middle
     /// were tee'd often enough.
     ///
-    /// Returns the index of the chunk that begins with `start`, or `at` if the pipe was not split. A
-    /// failed split changes nothing.
+    /// Returns the index of the chunk that begins with `start`, or `at` if the pipe was not split.
+    /// A failed split changes nothing.
     fn split(&mut self, at: usize, start: u64, pipes: &mut impl PipeProvider, template: &EntryTemplate) -> usize {
         let chunk = &mut self.chunks[at];
         let prefix = start - chunk.start;

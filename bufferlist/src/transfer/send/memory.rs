@@ -171,8 +171,7 @@ impl SendOp<'_, '_> {
             failed => {
                 self.pipe_cache.put(pipe);
                 let errno = failed.err().unwrap_or(Errno::INVAL);
-                // Whatever the error, the pages can be written. A refused vmsplice is not tried
-                // again.
+                // The pages can be written after any error. A refused vmsplice is not retried.
                 let reason = fallback_reason(EndpointKind::Memory, errno).unwrap_or(Reason::NoPipe);
                 self.sink.vmsplice_mode = TransferMode::Copy(reason);
                 SendStep::Retry

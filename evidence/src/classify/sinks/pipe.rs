@@ -149,7 +149,8 @@ impl PipeClassifier {
         }
     }
 
-    /// Returns the outcome of `span`, which is `at` bytes into the call and is now in `observation`.
+    /// Returns the outcome of `span`, which is `at` bytes into the call and is now in
+    /// `observation`.
     fn classify(&self, span: &Span, observation: &Observation, at: u64) -> Outcome {
         if self.is_write {
             return Outcome::Copied(Reason::FromMemory);
@@ -173,10 +174,10 @@ impl PipeClassifier {
 /// UNIX messages that were consumed inside a call.
 struct UnixMessages {
     observations: Vec<Observation>,
-    /// Where the sender put the bytes, as far as that is known: distance from the call's first
-    /// byte, length and location.
+    /// Known locations where the sender put the bytes: distance from the call's first byte, length
+    /// and location.
     sent: Vec<(u64, u64, Location)>,
-    /// The messages hold as many bytes as the call read.
+    /// `true` if the messages hold as many bytes as the call read.
     is_complete: bool,
 }
 
@@ -197,41 +198,42 @@ impl UnixMessages {
 
     /// Returns whether all bytes of `seen`, which is `at` bytes into the call, are where their
     /// sender put them. A message of which a part is left is not consumed, so it was not observed.
-    fn is_where_sent(&self, seen: &Observation, at: u64) -> bool {
+    fn is_where_sent(&self, observed: &Observation, at: u64) -> bool {
         let mut done = 0;
         for (from, len, location) in &self.sent {
             let Some(skip) = (at + done).checked_sub(*from).filter(|skip| skip < len) else {
                 continue;
             };
-            let n = (len - skip).min(seen.len - done);
-            if classify(location.plus(skip), &seen.part(done, n)) != Outcome::Identity {
+            let n = (len - skip).min(observed.len - done);
+            if classify(location.plus(skip), &observed.part(done, n)) != Outcome::Identity {
                 return false;
             }
             done += n;
-            if done == seen.len {
+            if done == observed.len {
                 return true;
             }
         }
         false
     }
 
-    fn classify(&self, seen: &Observation, at: u64) -> Outcome {
-        let Some(start) = seen.start else {
+    fn classify(&self, observed: &Observation, at: u64) -> Outcome {
+        let Some(start) = observed.start else {
             return Outcome::Unknown(Reason::NotObserved);
         };
-        if seen.slot_kind == SlotKind::Zero {
+        if observed.slot_kind == SlotKind::Zero {
             return Outcome::Zero;
         }
-        // The same bytes of the same page in a message that was consumed inside this call.
+        // Identity requires these bytes of this page in a message that was consumed inside the
+        // call.
         let contains = |message: &Observation| {
             message
                 .start
-                .is_some_and(|at| at <= start && start.0 + seen.len <= at.0 + message.len)
+                .is_some_and(|at| at <= start && start.0 + observed.len <= at.0 + message.len)
         };
-        if self.observations.iter().any(contains) || self.is_where_sent(seen, at) {
+        if self.observations.iter().any(contains) || self.is_where_sent(observed, at) {
             return Outcome::Identity;
         }
-        if self.is_complete && is_linear(&self.observations, at, seen.len) {
+        if self.is_complete && is_linear(&self.observations, at, observed.len) {
             Outcome::Copied(Reason::KernelCopies)
         } else {
             Outcome::Unknown(Reason::PeerDependent)

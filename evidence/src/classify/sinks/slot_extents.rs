@@ -1,7 +1,7 @@
-//! Which bytes of a call each new slot of a pipe holds.
+//! Extents of new slots: the bytes of a call that each new slot of a pipe holds.
 //!
-//! A slot that no consumer touched shows its own range. Of a slot that was emptied before the
-//! producer returned, the end has stayed, and the range follows from the bytes that were pushed.
+//! A slot that no consumer touched shows its own range. A slot that was emptied before the producer
+//! returned keeps its end, and the range follows from the bytes that were pushed.
 
 use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::PipeState;
@@ -14,9 +14,9 @@ type SlotExtent = (Option<PageAddress>, u64);
 
 /// Extents of all new slots.
 pub(super) enum SlotExtents {
-    /// The slots show them, because no consumer took anything yet.
+    /// Extents that the slots show, because no consumer has taken bytes yet.
     AsObserved,
-    /// They were derived.
+    /// Extents derived from the ends of emptied slots.
     Derived(Vec<SlotExtent>),
 }
 
@@ -75,8 +75,8 @@ pub(super) fn slot_extents(
 
 /// Returns the extents of slots that write(2) filled, after the bytes that it appended.
 ///
-/// Each slot is a page filled from its start (fs/pipe.c: `pipe_write()`), the last as far as its end
-/// shows.
+/// Each slot is a page filled from its start (fs/pipe.c: `pipe_write()`), the last as far as its
+/// end shows.
 fn extents_of_write(last_before: u64, len: u64, slots: &[PageRange]) -> Option<(u64, Vec<SlotExtent>)> {
     let mut extents: Vec<SlotExtent> = slots.iter().map(|slot| (page_of(slot), PAGE)).collect();
     if let (Some((_, last)), Some(slot)) = (extents.last_mut(), slots.last()) {

@@ -61,8 +61,8 @@ impl Evidence {
         let position = stream.bytes.position(tcp.entry_sequence);
         let mut batch = self.deliveries.take_batch();
         let mut refused = Vec::new();
-        // Of packets that came before the call's record it is not known any more whether they went
-        // to this host. The doubtful case is assumed.
+        // The engine did not keep whether packets before the call's record went to this host. It
+        // assumes the case that proves less.
         let sends_user_pages = call.sends_user_pages();
         stream
             .bytes
@@ -117,8 +117,9 @@ fn in_packet(span: &Span, observation: &Observation, is_copied_on_receive: bool)
 
 /// Classifies bytes in a UNIX message.
 ///
-/// The kernel counts no positions here, the engine does. The same page shows that it counted right.
-/// Another page shows only that something is wrong, so it is no witness of a copy.
+/// The kernel counts no positions of UNIX streams, so the engine counts them. An equal page proves
+/// that it counted correctly. Another page proves only an error of the count, so it is no witness
+/// of a copy.
 fn in_message(span: &Span, observation: &Observation) -> Outcome {
     match classify(span.location, observation) {
         Outcome::Copied(_) => Outcome::Unknown(Reason::NotObserved),

@@ -135,7 +135,7 @@ fn read_baseline(path: &PathBuf, criteria: &Criteria) -> Result<Baseline, u8> {
 struct BaselineFile {
     path: PathBuf,
     file: File,
-    /// Whether the file did not exist before.
+    /// `true` if the file did not exist before.
     is_new: bool,
     is_written: bool,
 }

@@ -1,4 +1,5 @@
-//! `zctrace assert`: runs a command and judges the bytes that were delivered to the given endpoints.
+//! `zctrace assert`: runs a command and judges the bytes that were delivered to the given
+//! endpoints.
 
 mod baseline;
 mod command;

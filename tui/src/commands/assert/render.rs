@@ -1,4 +1,5 @@
-//! Text of a judgment: PASSED, FAILED or INCONCLUSIVE first, then the rules, flows, reasons and hints.
+//! Text of a judgment: PASSED, FAILED or INCONCLUSIVE first, then the rules, flows, reasons and
+//! hints.
 
 use zctrace_report::format::{percent, printable, size};
 use zctrace_report::{Assertion, AssertionOutcome, Report};

@@ -1,4 +1,4 @@
-//! What all paths share: the directory, the payload, the source file, and the oracle.
+//! Environment that all paths share: the directory, the payload, the source file, and the oracle.
 
 use std::fmt;
 use std::fs::File;

@@ -37,9 +37,9 @@ pub(crate) struct Options {
     pub(crate) dir: PathBuf,
     /// Bytes that each path carries.
     pub(crate) size: u64,
-    /// Whether to print the report as JSON.
+    /// `true` to print the report as JSON.
     pub(crate) json: bool,
-    /// Whether to print only the oracle's matrix.
+    /// `true` to print only the oracle's matrix.
     pub(crate) matrix: bool,
     /// BTF file to use instead of the kernel's own.
     pub(crate) btf: Option<PathBuf>,

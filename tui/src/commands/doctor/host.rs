@@ -19,7 +19,7 @@ pub(crate) struct Privileges {
     pub(crate) uid: u32,
     /// Required capabilities that the process does not have.
     pub(crate) missing: Vec<&'static str>,
-    /// Whether processes of other users can be inspected, for the call sites in their programs.
+    /// `true` if processes of other users can be inspected, for the call sites in their programs.
     pub(crate) can_trace_other_users: bool,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct BtfInfo {
     pub(crate) found: usize,
     /// Members that were not found, with the reason.
     pub(crate) missing: Vec<String>,
-    /// Whether a missing member makes tracing impossible.
+    /// `true` if a missing member makes tracing impossible.
     pub(crate) fatal: bool,
     /// Offsets of all members.
     pub(crate) plan: KernelOffsets,

@@ -21,9 +21,9 @@ use crate::{exit_code, output};
 /// Options of the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Whether to show all rows and the verifier log.
+    /// `true` to show all rows and the verifier log.
     pub(crate) all: bool,
-    /// Whether to print JSON.
+    /// `true` to print JSON.
     pub(crate) json: bool,
     /// BTF file to check instead of the kernel's own.
     pub(crate) btf: Option<PathBuf>,
@@ -58,11 +58,11 @@ struct Problem {
 /// Result of a measurement, or why there is none.
 #[derive(Debug)]
 enum Attempt<T> {
-    /// It was not attempted, for this reason.
+    /// Not attempted, for this reason.
     Skipped(&'static str),
-    /// It failed: cause, hint and verifier log.
+    /// Failed: cause, hint and verifier log.
     Failed(String, String, String),
-    /// It succeeded.
+    /// Succeeded.
     Done(T),
 }
 

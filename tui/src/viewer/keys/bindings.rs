@@ -134,7 +134,7 @@ impl Group {
 pub(crate) struct Binding {
     /// The command.
     pub(crate) command: Command,
-    /// Its name in the configuration.
+    /// Name of the command in the configuration.
     pub(crate) name: &'static str,
     /// Default keys.
     pub(crate) keys: &'static [&'static str],

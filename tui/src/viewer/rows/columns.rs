@@ -16,7 +16,7 @@ pub(crate) enum Align {
 pub(crate) struct Column {
     /// Title.
     pub(crate) title: &'static str,
-    /// Whether the first sort by this column is descending.
+    /// `true` if the first sort by this column is descending.
     pub(crate) descending: bool,
     /// Width in characters. A column of names has at least this width, plus its portion of the
     /// remaining space.

@@ -2,7 +2,7 @@
 //! snapshots.
 //!
 //! [`derive()`] runs when a snapshot arrives, or when view, sort or filter change; never while
-//! drawing. The content of a row is looked up in the report when it is drawn, so that only visible
+//! drawing. The content of a row is read from the report when it is drawn, so that only visible
 //! rows become text. Rows that are sums over flows (map, processes, reasons) hold their sums.
 
 mod columns;

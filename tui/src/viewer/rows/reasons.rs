@@ -18,14 +18,14 @@ pub(crate) const ASSUMED_COPY_RATE: u64 = 4 << 30;
 pub(crate) struct ReasonRow {
     /// Code.
     pub(crate) code: ReasonCode,
-    /// Bytes that it explains; a byte that was copied twice counts twice.
+    /// Bytes that the reason explains; a byte that was copied twice counts twice.
     pub(crate) bytes: u64,
-    /// Calls that it explains; 0 if they were not counted.
+    /// Calls that the reason explains; 0 if they were not counted.
     pub(crate) calls: u64,
 }
 
 impl ReasonRow {
-    /// Whether it explains copies: unknown bytes have no cost.
+    /// Returns whether the reason explains copies. Unknown bytes have no cost.
     pub(crate) fn is_copy(&self) -> bool {
         self.code.class() == Some(Class::Copy)
     }

@@ -74,9 +74,9 @@ pub(crate) enum Effect {
     RedrawAll,
     /// Quit.
     Quit {
-        /// Whether to print the report.
+        /// `true` to print the report.
         print: bool,
-        /// Whether to end the command, which is still running.
+        /// `true` to end the command, which is still running.
         end_command: bool,
     },
     /// Release the terminal and stop.

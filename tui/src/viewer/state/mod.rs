@@ -78,7 +78,7 @@ pub(crate) enum Overlay {
 pub(crate) enum Question {
     /// Quitting while the command runs, which ends it.
     EndCommand {
-        /// Whether to print the report then.
+        /// `true` to print the report then.
         print: bool,
     },
 }
@@ -88,9 +88,9 @@ pub(crate) enum Question {
 pub(crate) struct Appearance {
     /// Colors.
     pub(crate) theme: ThemeName,
-    /// Whether only ASCII may be drawn.
+    /// `true` if only ASCII may be drawn.
     pub(crate) ascii: bool,
-    /// Whether the terminal supports 24-bit colors.
+    /// `true` if the terminal supports 24-bit colors.
     pub(crate) true_color: bool,
 }
 
@@ -116,7 +116,7 @@ pub(crate) struct State {
     pub(crate) newest: Option<Snapshot>,
     /// Phase of the trace.
     pub(crate) phase: Phase,
-    /// Whether the display is frozen while tracing continues.
+    /// `true` if the display is frozen while tracing continues.
     pub(crate) paused: bool,
     /// Position of a replay; `None` if live.
     pub(crate) playback: Option<PlaybackState>,

@@ -9,18 +9,18 @@ use std::sync::Arc;
 pub(crate) struct Pane {
     /// Latest screen, not shared, made by the thread that reads the pty.
     pub(crate) screen: Option<Arc<vt100::Screen>>,
-    /// Whether it is hidden.
+    /// `true` if the pane is hidden.
     pub(crate) hidden: bool,
-    /// Whether it is maximized.
+    /// `true` if the pane is maximized.
     pub(crate) large: bool,
-    /// Whether the command is running.
+    /// `true` if the command is running.
     pub(crate) running: bool,
-    /// Whether keys go to the command.
+    /// `true` if keys go to the command.
     pub(crate) focused: bool,
 }
 
 impl Pane {
-    /// Returns whether it has an area on the screen.
+    /// Returns whether the pane has an area on the screen.
     pub(crate) fn shown(&self) -> bool {
         self.screen.is_some() && !self.hidden
     }

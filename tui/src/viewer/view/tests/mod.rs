@@ -1,6 +1,6 @@
-//! Screens as they were looked at and found right, in `snapshots/`: the text, and below it where
-//! which style is. Written anew by `UPDATE_EXPECT=1 cargo test -p zctrace snapshots`; then the
-//! difference is to be read.
+//! Comparison of screens with reviewed snapshots in `snapshots/`: the text, and below it the ranges
+//! of each style. `UPDATE_EXPECT=1 cargo test -p zctrace snapshots` updates them; read the
+//! difference.
 
 mod fixtures;
 mod many;

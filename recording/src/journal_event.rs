@@ -1,4 +1,6 @@
-//! What journals bring, as JSON: words of enums by their numbers, which never change their meaning.
+//! JSON form of journal events.
+//!
+//! Operations and API calls are stored as numbers, which never change their meaning.
 
 use serde::{Deserialize, Serialize};
 use zctrace_contract::LibraryReason;
@@ -6,16 +8,16 @@ use zctrace_contract::journal::{ApiCall, Entry, Operation};
 
 use zctrace_evidence::{EventKind, JournalEvent};
 
-/// [`JournalEvent`] in a recording.
+/// JSON form of a [`JournalEvent`].
 #[derive(Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(super) struct JournalEventJson {
     pid: u32,
-    what: Said,
+    what: EventKindJson,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Said {
+enum EventKindJson {
     Found {
         device: u32,
         since_ns: u64,
@@ -50,28 +52,28 @@ enum Said {
     Ended,
 }
 
-impl From<&JournalEvent> for Kept {
-    fn from(news: &JournalEvent) -> Self {
-        let what = match &news.kind {
+impl From<&JournalEvent> for JournalEventJson {
+    fn from(event: &JournalEvent) -> Self {
+        let what = match &event.kind {
             EventKind::Found {
                 device,
                 since_ns,
                 clock,
-            } => Said::Found {
+            } => EventKindJson::Found {
                 device: *device,
                 since_ns: *since_ns,
                 clock: *clock,
             },
-            EventKind::Line { number, file, line } => Said::Line {
+            EventKind::Line { number, file, line } => EventKindJson::Line {
                 number: *number,
                 file: file.clone(),
                 line: *line,
             },
-            EventKind::Thread { thread, name } => Said::Thread {
+            EventKind::Thread { thread, name } => EventKindJson::Thread {
                 thread: *thread,
                 name: name.clone(),
             },
-            EventKind::Entry(entry) => Said::Entry {
+            EventKind::Entry(entry) => EventKindJson::Entry {
                 time_ns: entry.time_ns,
                 segment: entry.segment,
                 at: entry.segment_offset,
@@ -84,19 +86,19 @@ impl From<&JournalEvent> for Kept {
                 reason: entry.reason.map(|reason| reason.code().to_owned()),
                 doing: entry.api_call.map(|call| call as u8),
             },
-            EventKind::Lost(records) => Said::Lost(*records),
-            EventKind::None(why) => Said::None(why.clone()),
-            EventKind::Ended => Said::Ended,
+            EventKind::Lost(records) => EventKindJson::Lost(*records),
+            EventKind::None(reason) => EventKindJson::None(reason.clone()),
+            EventKind::Ended => EventKindJson::Ended,
         };
-        Self { pid: news.pid, what }
+        Self { pid: event.pid, what }
     }
 }
 
-impl Kept {
-    /// As it was. `None`: it has a word that is not known here.
-    pub(super) fn news(self) -> Option<JournalEvent> {
+impl JournalEventJson {
+    /// Converts back to the event. Returns `None` if it has an unknown operation, reason or call.
+    pub(super) fn into_event(self) -> Option<JournalEvent> {
         let what = match self.what {
-            Said::Found {
+            EventKindJson::Found {
                 device,
                 since_ns,
                 clock,
@@ -105,9 +107,9 @@ impl Kept {
                 since_ns,
                 clock,
             },
-            Said::Line { number, file, line } => EventKind::Line { number, file, line },
-            Said::Thread { thread, name } => EventKind::Thread { thread, name },
-            Said::Entry {
+            EventKindJson::Line { number, file, line } => EventKind::Line { number, file, line },
+            EventKindJson::Thread { thread, name } => EventKind::Thread { thread, name },
+            EventKindJson::Entry {
                 time_ns,
                 segment,
                 at,
@@ -139,9 +141,9 @@ impl Kept {
                     None => None,
                 },
             }),
-            Said::Lost(records) => EventKind::Lost(records),
-            Said::None(why) => EventKind::None(why),
-            Said::Ended => EventKind::Ended,
+            EventKindJson::Lost(records) => EventKind::Lost(records),
+            EventKindJson::None(reason) => EventKind::None(reason),
+            EventKindJson::Ended => EventKind::Ended,
         };
         Some(JournalEvent {
             pid: self.pid,
@@ -155,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn news_come_back_as_they_were() {
+    fn round_trip_keeps_events() {
         let entry = Entry {
             position: 0,
             time_ns: 1,
@@ -197,19 +199,19 @@ mod tests {
             EventKind::None("it is not there".to_owned()),
             EventKind::Ended,
         ];
-        for what in all {
-            let news = JournalEvent { pid: 12, kind: what };
-            let json = serde_json::to_string(&Kept::from(&news)).unwrap();
-            let kept: Kept = serde_json::from_str(&json).unwrap();
-            assert_eq!(kept.news(), Some(news), "{json}");
+        for kind in all {
+            let event = JournalEvent { pid: 12, kind };
+            let json = serde_json::to_string(&JournalEventJson::from(&event)).unwrap();
+            let parsed: JournalEventJson = serde_json::from_str(&json).unwrap();
+            assert_eq!(parsed.into_event(), Some(event), "{json}");
         }
     }
 
     #[test]
-    fn a_word_that_is_not_known_is_no_news() {
+    fn unknown_operation_code_yields_no_event() {
         let json = r#"{"pid":1,"what":{"entry":{"time_ns":1,"segment":1,"at":1,"stream":1,"len":1,"pipe":1,"thread":1,
             "caller":1,"operation":99}}}"#;
-        let kept: Kept = serde_json::from_str(json).unwrap();
-        assert_eq!(kept.news(), None);
+        let parsed: JournalEventJson = serde_json::from_str(json).unwrap();
+        assert_eq!(parsed.into_event(), None);
     }
 }
