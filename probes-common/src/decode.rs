@@ -39,7 +39,7 @@ impl fmt::Display for DecodeError {
                     kind.0
                 )
             }
-            Self::RangeCount(count) => write!(f, "a record says it holds {count} pieces"),
+            Self::RangeCount(count) => write!(f, "a record claims to hold {count} page ranges"),
         }
     }
 }
@@ -215,92 +215,96 @@ impl Record {
     }
 }
 
-fn decode_page_record<'a>(room: &'a mut PageRecord, bytes: &[u8]) -> Result<&'a PageRecord, DecodeError> {
-    let had = usize::from(room.count);
-    put(room, bytes);
-    let count = usize::from(room.count);
+fn decode_page_record<'a>(record: &'a mut PageRecord, bytes: &[u8]) -> Result<&'a PageRecord, DecodeError> {
+    let previous = usize::from(record.count);
+    put(record, bytes);
+    let count = usize::from(record.count);
     let expected = PageRecord::HEAD_SIZE + count * size_of::<PageRange>();
     if count > MAX_RANGES || bytes.len() != expected {
-        let damaged = if count > MAX_RANGES {
-            DecodeError::RangeCount(room.count)
+        let error = if count > MAX_RANGES {
+            DecodeError::RangeCount(record.count)
         } else {
             let (kind, found) = (PageRecord::KIND, bytes.len());
             DecodeError::Size { kind, expected, found }
         };
-        *room = PageRecord::new_zeroed();
-        return Err(damaged);
+        *record = PageRecord::new_zeroed();
+        return Err(error);
     }
     // Of the one before.
-    room.ranges[count..had.max(count)].fill(PageRange::default());
-    Ok(room)
+    record.ranges[count..previous.max(count)].fill(PageRange::default());
+    Ok(record)
 }
 
 /// Writes a row out as a station.
 fn expand_page_run<'a>(
-    room: &'a mut PageRecord,
-    row: &mut PageRun,
+    record: &'a mut PageRecord,
+    run: &mut PageRun,
     bytes: &[u8],
 ) -> Result<&'a PageRecord, DecodeError> {
-    let had = usize::from(room.count).min(MAX_RANGES);
-    put(row, bytes);
-    let count = usize::from(row.count);
+    let previous = usize::from(record.count).min(MAX_RANGES);
+    put(run, bytes);
+    let count = usize::from(run.count);
     let expected = PageRun::HEAD_SIZE + count * size_of::<PageVec>();
     if count > MAX_RANGES {
-        return Err(DecodeError::RangeCount(row.count));
+        return Err(DecodeError::RangeCount(run.count));
     }
     if bytes.len() != expected {
         let (kind, found) = (PageRun::KIND, bytes.len());
         return Err(DecodeError::Size { kind, expected, found });
     }
-    put(room, &bytes[..PageRecord::HEAD_SIZE]);
+    put(record, &bytes[..PageRecord::HEAD_SIZE]);
     let &mut PageRun {
         mapping, index, ops, ..
-    } = row;
-    let told = mapping != MAPPING_NOT_READ;
-    let (mut index, ops) = if told { (index, ops) } else { (0, 0) };
-    for (piece, extent) in room.ranges[..count].iter_mut().zip(&row.vecs) {
-        *piece = PageRange {
-            page: extent.page,
+    } = run;
+    let owner_read = mapping != MAPPING_NOT_READ;
+    let (mut index, ops) = if owner_read { (index, ops) } else { (0, 0) };
+    for (range, vec) in record.ranges[..count].iter_mut().zip(&run.vecs) {
+        *range = PageRange {
+            page: vec.page,
             mapping,
             index,
             ops,
-            offset: extent.offset,
-            len: extent.len,
+            offset: vec.offset,
+            len: vec.len,
         };
-        index = index.wrapping_add(u64::from(told));
+        index = index.wrapping_add(u64::from(owner_read));
     }
     // Of the one before.
-    room.ranges[count..had.max(count)].fill(PageRange::default());
-    Ok(room)
+    record.ranges[count..previous.max(count)].fill(PageRange::default());
+    Ok(record)
 }
 
 /// The row that a station was, or could be: `None` if its pieces are not alike.
-fn row_of(station: &PageRecord) -> Option<PageRun> {
-    let mut row = PageRun::new_zeroed();
-    put(&mut row, &station.as_bytes()[..PageRecord::HEAD_SIZE]);
-    let pieces = &station.ranges[..usize::from(station.count).min(MAX_RANGES)];
-    let first = pieces.first().copied().unwrap_or_default();
-    let told = first.mapping != MAPPING_NOT_READ;
-    (row.mapping, row.index, row.ops) = (first.mapping, first.index, first.ops);
-    for ((extent, piece), number) in row.vecs.iter_mut().zip(pieces).zip(0..) {
-        let index = if told { first.index.wrapping_add(number) } else { 0 };
-        let alike = (first.mapping, index, first.ops) == (piece.mapping, piece.index, piece.ops);
-        if !alike || (!told && piece.ops != 0) {
+fn run_of(record: &PageRecord) -> Option<PageRun> {
+    let mut run = PageRun::new_zeroed();
+    put(&mut run, &record.as_bytes()[..PageRecord::HEAD_SIZE]);
+    let ranges = &record.ranges[..usize::from(record.count).min(MAX_RANGES)];
+    let first = ranges.first().copied().unwrap_or_default();
+    let owner_read = first.mapping != MAPPING_NOT_READ;
+    (run.mapping, run.index, run.ops) = (first.mapping, first.index, first.ops);
+    for ((vec, range), number) in run.vecs.iter_mut().zip(ranges).zip(0..) {
+        let index = if owner_read {
+            first.index.wrapping_add(number)
+        } else {
+            0
+        };
+        let uniform = (first.mapping, index, first.ops) == (range.mapping, range.index, range.ops);
+        if !uniform || (!owner_read && range.ops != 0) {
             return None;
         }
-        *extent = PageVec {
-            page: piece.page,
-            len: piece.len,
-            offset: piece.offset,
+        *vec = PageVec {
+            page: range.page,
+            len: range.len,
+            offset: range.offset,
         };
     }
-    Some(row)
+    Some(run)
 }
 
 /// Writes pages in as few bytes as they can be, and tells as which kind.
 fn write_pages(record: &PageRecord, into: &mut Vec<u8>) -> RecordKind {
     let count = usize::from(record.count).min(MAX_RANGES);
-    if let Some(run) = row_of(record) {
+    if let Some(run) = run_of(record) {
         into.extend_from_slice(&run.as_bytes()[..PageRun::HEAD_SIZE + count * size_of::<PageVec>()]);
         PageRun::KIND
     } else {
@@ -332,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_but_the_right_one_is_damage() {
+    fn every_wrong_length_is_rejected() {
         let pages = (PageRecord::KIND, PageRecord::HEAD_SIZE);
         for len in 32..1200 {
             for (kind, right) in FIXED_RECORDS
@@ -350,38 +354,38 @@ mod tests {
     }
 
     #[test]
-    fn a_station_ends_after_its_pieces() {
+    fn page_record_ends_after_its_ranges() {
         let count = std::mem::offset_of!(PageRecord, count);
-        for pieces in 0..40_u16 {
-            let len = PageRecord::HEAD_SIZE + 40 * usize::from(pieces);
+        for range_count in 0..40_u16 {
+            let len = PageRecord::HEAD_SIZE + 40 * usize::from(range_count);
             let mut bytes = head(PageRecord::KIND, len);
-            bytes[count..count + 2].copy_from_slice(&pieces.to_ne_bytes());
+            bytes[count..count + 2].copy_from_slice(&range_count.to_ne_bytes());
             let read = Record::from_bytes(&bytes);
-            if pieces > 18 {
-                assert_eq!(read, Err(DecodeError::RangeCount(pieces)));
+            if range_count > 18 {
+                assert_eq!(read, Err(DecodeError::RangeCount(range_count)));
             } else {
-                assert!(matches!(read, Ok(Record::Pages(station)) if station.count == pieces));
+                assert!(matches!(read, Ok(Record::Pages(record)) if record.count == range_count));
             }
         }
     }
 
     #[test]
-    fn a_decoder_leaves_nothing_of_the_record_before() {
+    fn decoder_keeps_nothing_of_the_previous_record() {
         let count = std::mem::offset_of!(PageRecord, count);
-        let of = |pieces: u16, fill: u8| {
-            let mut bytes = head(PageRecord::KIND, PageRecord::HEAD_SIZE + 40 * usize::from(pieces));
-            bytes[count..count + 2].copy_from_slice(&pieces.to_ne_bytes());
+        let of = |range_count: u16, fill: u8| {
+            let mut bytes = head(PageRecord::KIND, PageRecord::HEAD_SIZE + 40 * usize::from(range_count));
+            bytes[count..count + 2].copy_from_slice(&range_count.to_ne_bytes());
             bytes[PageRecord::HEAD_SIZE..].fill(fill);
             bytes
         };
         let mut decoder = Decoder::default();
-        let mut damaged = of(18, 0xee);
-        damaged[count] = 19;
+        let mut invalid = of(18, 0xee);
+        invalid[count] = 19;
         for bytes in [
             of(18, 0xff),
             of(2, 1),
             of(5, 2),
-            damaged,
+            invalid,
             of(0, 0),
             of(17, 3),
             of(16, 4),
@@ -395,41 +399,41 @@ mod tests {
     proptest! {
         /// A station is what it was after it has been written as short as it can be; its head says what it was written as.
         #[test]
-        fn what_is_written_is_read(
+        fn written_page_records_are_read_back(
             count in 0..=MAX_RANGES,
             head in prop::collection::vec(any::<u8>(), PageRecord::HEAD_SIZE),
-            alike in any::<bool>(),
+            uniform in any::<bool>(),
             first in (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()),
             odd in (0..MAX_RANGES, 0..4_u8),
-            places in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>()), MAX_RANGES),
+            vecs in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>()), MAX_RANGES),
         ) {
-            let mut station: PageRecord = value_of(&head);
-            station.header = RecordHeader::from_bytes(&super::tests::head(PageRecord::KIND, 32)).unwrap();
-            station.count = count as u16;
-            let (mapping, index, ops, untold) = first;
-            let (mapping, index, ops) = if untold { (MAPPING_NOT_READ, 0, 0) } else { (mapping, index, ops) };
-            for (number, (piece, (page, offset, len))) in station.ranges.iter_mut().zip(places).take(count).enumerate() {
-                let index = if untold { 0 } else { index.wrapping_add(number as u64) };
-                *piece = PageRange { page, mapping, index, ops, offset, len };
+            let mut record: PageRecord = value_of(&head);
+            record.header = RecordHeader::from_bytes(&super::tests::head(PageRecord::KIND, 32)).unwrap();
+            record.count = count as u16;
+            let (mapping, index, ops, not_read) = first;
+            let (mapping, index, ops) = if not_read { (MAPPING_NOT_READ, 0, 0) } else { (mapping, index, ops) };
+            for (number, (range, (page, offset, len))) in record.ranges.iter_mut().zip(vecs).take(count).enumerate() {
+                let index = if not_read { 0 } else { index.wrapping_add(number as u64) };
+                *range = PageRange { page, mapping, index, ops, offset, len };
             }
             let other = odd.0 > 0 && odd.0 < count && odd.1 < 3;
-            if !alike && other {
-                let piece = &mut station.ranges[odd.0];
+            if !uniform && other {
+                let range = &mut record.ranges[odd.0];
                 match odd.1 {
-                    0 => piece.mapping ^= 8,
-                    1 => piece.index ^= 1,
-                    _ => piece.ops ^= 1,
+                    0 => range.mapping ^= 8,
+                    1 => range.index ^= 1,
+                    _ => range.ops ^= 1,
                 }
             }
             let mut bytes = Vec::new();
-            RecordRef::Pages(&station).write(&mut bytes);
-            let is_row = alike || !other;
-            let kind = if is_row { PageRun::KIND } else { PageRecord::KIND };
+            RecordRef::Pages(&record).write(&mut bytes);
+            let is_run = uniform || !other;
+            let kind = if is_run { PageRun::KIND } else { PageRecord::KIND };
             let mut decoder = Decoder::default();
-            let Ok(RecordRef::Pages(read)) = decoder.decode(&bytes) else { panic!("a station") };
+            let Ok(RecordRef::Pages(read)) = decoder.decode(&bytes) else { panic!("not a page record") };
             prop_assert_eq!((read.header.kind, usize::from(read.header.len)), (kind, bytes.len()));
-            let header = station.header;
-            prop_assert_eq!(PageRecord { header, ..*read }, station);
+            let header = record.header;
+            prop_assert_eq!(PageRecord { header, ..*read }, record);
             // Read again: nothing of the one before is left.
             let again = decoder.decode(&bytes).map(RecordRef::to_record);
             prop_assert_eq!(again, Record::from_bytes(&bytes));
@@ -437,37 +441,37 @@ mod tests {
 
         /// Any bytes are a row or damage, and a row has as many pieces as it says.
         #[test]
-        fn any_bytes_are_a_row_or_damage(
+        fn any_bytes_are_a_page_run_or_an_error(
             body in prop::collection::vec(any::<u8>(), 0..600),
-            says in 0..24_u16,
+            claimed in 0..24_u16,
             fits in any::<bool>(),
         ) {
             let mut bytes = head(PageRun::KIND, 32);
             bytes.extend_from_slice(&body);
             if fits {
-                bytes.resize(PageRun::HEAD_SIZE + 16 * usize::from(says), 7);
+                bytes.resize(PageRun::HEAD_SIZE + 16 * usize::from(claimed), 7);
             }
             let len = bytes.len() as u16;
             bytes[30..32].copy_from_slice(&len.to_ne_bytes());
             let count = std::mem::offset_of!(PageRun, count);
-            if let Some(room) = bytes.get_mut(count..count + 2) {
-                room.copy_from_slice(&says.to_ne_bytes());
+            if let Some(field) = bytes.get_mut(count..count + 2) {
+                field.copy_from_slice(&claimed.to_ne_bytes());
             }
             match Record::from_bytes(&bytes) {
-                Ok(Record::Pages(station)) => {
-                    prop_assert_eq!(station.count, says);
-                    prop_assert_eq!(bytes.len(), PageRun::HEAD_SIZE + 16 * usize::from(says));
-                    let rest = &station.ranges[usize::from(says)..];
-                    prop_assert!(rest.iter().all(|piece| *piece == PageRange::default()));
+                Ok(Record::Pages(record)) => {
+                    prop_assert_eq!(record.count, claimed);
+                    prop_assert_eq!(bytes.len(), PageRun::HEAD_SIZE + 16 * usize::from(claimed));
+                    let rest = &record.ranges[usize::from(claimed)..];
+                    prop_assert!(rest.iter().all(|range| *range == PageRange::default()));
                 }
                 Ok(other) => panic!("{other:?}"),
-                Err(_) => prop_assert!(!fits || usize::from(says) > MAX_RANGES),
+                Err(_) => prop_assert!(!fits || usize::from(claimed) > MAX_RANGES),
             }
         }
     }
 
     #[test]
-    fn a_kind_of_a_later_version_is_left_to_the_reader() {
+    fn unknown_kind_is_returned_as_its_header() {
         let bytes = head(RecordKind(77), 48);
         assert!(matches!(Record::from_bytes(&bytes), Ok(Record::Unknown(header)) if header.kind == RecordKind(77)));
     }

@@ -147,8 +147,8 @@ impl DigestEvent {
 /// The finalizer of splitmix64, with a secret: equal sums over different pages would be a matter of chance of 2^-64.
 #[must_use]
 #[inline]
-pub const fn mix(place: u64, secret: u64) -> u64 {
-    let mixed = (place ^ secret).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+pub const fn mix(location: u64, secret: u64) -> u64 {
+    let mixed = (location ^ secret).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ mixed >> 32).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ mixed >> 29
 }

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn lies_in_memory_in_the_order_of_its_fields_without_padding() {
+    fn memory_layout_follows_field_order_without_padding() {
         let bytes = HEAD.to_bytes();
         for (i, byte) in bytes[..30].iter().enumerate() {
             assert_eq!(usize::from(*byte), i + 1, "byte {i}");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_was_written_and_leaves_what_follows() {
+    fn reads_written_header_and_ignores_following_bytes() {
         let mut bytes = [0xff; 40];
         bytes[..32].copy_from_slice(&HEAD.to_bytes());
         assert_eq!(RecordHeader::from_bytes(&bytes), Ok(HEAD));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_fewer_bytes_than_a_header_has() {
+    fn rejects_fewer_bytes_than_a_header() {
         let bytes = HEAD.to_bytes();
         for have in 0..RecordHeader::SIZE {
             assert_eq!(
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_length_that_cannot_be() {
+    fn rejects_impossible_lengths() {
         for len in [0, 31, 33, u16::MAX] {
             let bytes = RecordHeader { len, ..HEAD }.to_bytes();
             assert_eq!(
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_bytes_that_nobody_filled() {
+    fn rejects_bytes_that_no_program_wrote() {
         let bytes = RecordHeader {
             kind: RecordKind::NONE,
             ..HEAD

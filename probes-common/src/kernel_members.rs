@@ -116,15 +116,15 @@ macro_rules! for_each_kernel_member {
 }
 
 macro_rules! kernel_members {
-    ($($global:ident: $group:ident, $of:literal.$name:literal, $size:literal,
-        [$($other_of:literal.$other_name:literal),*];)*) => {
+    ($($global:ident: $group:ident, $structure:literal.$name:literal, $size:literal,
+        [$($other_structure:literal.$other_name:literal),*];)*) => {
         /// The members that the programs read.
         pub const KERNEL_MEMBERS: &[KernelMember] = &[$(KernelMember {
             global: stringify!($global),
             group: ProbeGroup::$group,
-            name: ($of, $name),
+            name: ($structure, $name),
             size: $size,
-            other_names: &[$(($other_of, $other_name)),*],
+            other_names: &[$(($other_structure, $other_name)),*],
         }),*];
     };
 }

@@ -26,14 +26,14 @@ pub mod process_event_kind {
 /// as the kernel keeps them (`task->comm`). A cookie of 0 is nobody's.
 #[must_use]
 pub const fn announcement(cookie: u64) -> [u8; 16] {
-    const LETTERS: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-";
+    const DIGITS: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-";
     let mut name = *b"zct:\0\0\0\0\0\0\0\0\0\0\0\0";
-    let mut at = 4;
-    let mut left = cookie;
-    while at < 15 {
-        name[at] = LETTERS[(left & 63) as usize];
-        left >>= 6;
-        at += 1;
+    let mut index = 4;
+    let mut rest = cookie;
+    while index < 15 {
+        name[index] = DIGITS[(rest & 63) as usize];
+        rest >>= 6;
+        index += 1;
     }
     name
 }

@@ -39,7 +39,7 @@ pub(crate) unsafe fn add_slots(acc: *mut Accumulator, pipe: u64, left: u64) {
     let ring: u64 = member(pipe, &offsets::PIPE_BUFS);
     let mask = slots.wrapping_sub(1);
     // SAFETY: the caller's promise. In registers it is faster than where it lies.
-    let mut here = unsafe { *acc };
+    let mut local = unsafe { *acc };
     let mut left = left;
     let mut index = 0;
     while index < MAX_SLOTS {
@@ -50,12 +50,12 @@ pub(crate) unsafe fn add_slots(acc: *mut Accumulator, pipe: u64, left: u64) {
         let page: u64 = read::kernel(slot);
         let [offset, len] = read::kernel::<[u32; 2]>(slot.wrapping_add(8));
         let len = if u64::from(len) > left { left } else { u64::from(len) };
-        add_range(&mut here, page, offset, len);
+        add_range(&mut local, page, offset, len);
         left = left.wrapping_sub(len);
         index += 1;
     }
     // SAFETY: the caller's promise.
-    unsafe { *acc = here };
+    unsafe { *acc = local };
 }
 
 /// Adds a piece of a page to a sum.
@@ -71,7 +71,7 @@ fn add_range(acc: &mut Accumulator, page: u64, offset: u32, len: u64) {
     let start = acc.sum.position;
     let end = start.wrapping_add(len);
     let mapping = page::mapping_of(page);
-    let (mut worth, mut paged) = (0, 0);
+    let (mut weight, mut paged_bytes) = (0, 0);
     if mapping != 0 {
         if acc.mapping == 0 {
             acc.mapping = mapping;
@@ -79,18 +79,21 @@ fn add_range(acc: &mut Accumulator, page: u64, offset: u32, len: u64) {
         acc.other_mappings |= acc.mapping ^ mapping;
         // `struct page`s lie one after the other as their pages do, 64 bytes each, which the user side makes sure of.
         let position = (page >> 6 << 12).wrapping_add(offset);
-        worth = mix(position.wrapping_sub(start), offsets::SUM_SECRET.load());
-        paged = len;
+        weight = mix(position.wrapping_sub(start), offsets::DIGEST_SECRET.load());
+        paged_bytes = len;
     }
-    let mark = end & !(CHECKPOINT_BYTES - 1);
-    if mark > start {
-        let before = mark.wrapping_sub(start);
-        acc.checkpoint.position = mark;
-        acc.checkpoint.sum = acc.sum.sum.wrapping_add(before.wrapping_mul(worth));
-        acc.checkpoint.paged_bytes = acc.sum.paged_bytes.wrapping_add(if paged == 0 { 0 } else { before });
+    let checkpoint = end & !(CHECKPOINT_BYTES - 1);
+    if checkpoint > start {
+        let before = checkpoint.wrapping_sub(start);
+        acc.checkpoint.position = checkpoint;
+        acc.checkpoint.sum = acc.sum.sum.wrapping_add(before.wrapping_mul(weight));
+        acc.checkpoint.paged_bytes = acc
+            .sum
+            .paged_bytes
+            .wrapping_add(if paged_bytes == 0 { 0 } else { before });
     }
-    acc.sum.sum = acc.sum.sum.wrapping_add(len.wrapping_mul(worth));
-    acc.sum.paged_bytes = acc.sum.paged_bytes.wrapping_add(paged);
+    acc.sum.sum = acc.sum.sum.wrapping_add(len.wrapping_mul(weight));
+    acc.sum.paged_bytes = acc.sum.paged_bytes.wrapping_add(paged_bytes);
     acc.sum.position = end;
 }
 
@@ -99,10 +102,10 @@ fn add_range(acc: &mut Accumulator, page: u64, offset: u32, len: u64) {
 pub(crate) fn skip_bytes(acc: &mut Accumulator, len: u64) {
     let start = acc.sum.position;
     let end = start.wrapping_add(len);
-    let mark = end & !(CHECKPOINT_BYTES - 1);
-    if mark > start {
+    let checkpoint = end & !(CHECKPOINT_BYTES - 1);
+    if checkpoint > start {
         acc.checkpoint = acc.sum;
-        acc.checkpoint.position = mark;
+        acc.checkpoint.position = checkpoint;
     }
     acc.sum.position = end;
 }
@@ -117,7 +120,7 @@ pub(crate) unsafe fn add_frags(acc: *mut Accumulator, shared: u64) {
     let count = u32::from(member::<u8>(shared, &offsets::SHINFO_NR_FRAGS));
     let from = shared.wrapping_add(u64::from(offsets::SHINFO_FRAGS.load()));
     // SAFETY: as in `slots`.
-    let mut here = unsafe { *acc };
+    let mut local = unsafe { *acc };
     let mut index = 0;
     while index < MAX_FRAGS {
         if index >= count {
@@ -128,9 +131,9 @@ pub(crate) unsafe fn add_frags(acc: *mut Accumulator, shared: u64) {
         let [len, offset] = read::kernel::<[u32; 2]>(fragment.wrapping_add(8));
         // Bit 0 marks memory of a device, which has no page (NET_IOV, include/net/netmem.h).
         let page = if netmem & 1 == 1 { 0 } else { netmem };
-        add_range(&mut here, page, offset, u64::from(len));
+        add_range(&mut local, page, offset, u64::from(len));
         index += 1;
     }
     // SAFETY: the caller's promise.
-    unsafe { *acc = here };
+    unsafe { *acc = local };
 }

@@ -61,8 +61,8 @@ pub(crate) fn on_send(sk: u64, result: u64) {
     let tgid = (pid_tgid >> 32) as u32;
     let known = DIGESTS.get_ptr_mut(sk);
     // SAFETY: a map's value is valid as long as the program runs. Who sent last is traced still, as a rule.
-    let same = known.is_some_and(|state| unsafe { (*state).span.tgid == tgid });
-    if (!same && !scope::is_traced(tgid)) || scope::is_compat_call() {
+    let same_sender = known.is_some_and(|state| unsafe { (*state).span.tgid == tgid });
+    if (!same_sender && !scope::is_traced(tgid)) || scope::is_compat_call() {
         return;
     }
     let Some(scratch) = DSEND_SCRATCH.get_ptr_mut(0) else {
@@ -83,8 +83,8 @@ pub(crate) fn on_send(sk: u64, result: u64) {
         read::zero(acc);
         read::copy(addr_of_mut!((*acc).sum), addr_of!((*state).sent));
         (*acc).sum.position = start;
-        let moves = number == nr::SPLICE || number == nr::SENDFILE;
-        if moves && offsets::SUM_PAGES.load() != 0 {
+        let is_splice = number == nr::SPLICE || number == nr::SENDFILE;
+        if is_splice && offsets::DIGEST_PAGES.load() != 0 {
             add_slots(acc, source_pipe(task as u64, regs, number), len as u64);
         } else if number == nr::SENDFILE {
             // No page tells it: the descriptor does.
@@ -92,10 +92,10 @@ pub(crate) fn on_send(sk: u64, result: u64) {
             (*acc).mapping = member(file, &offsets::FILE_MAPPING);
         }
         // What is left was in no slot.
-        let seen = (*acc).sum.position.wrapping_sub(start);
-        let rest = (len as u64).wrapping_sub(seen);
+        let from_slots = (*acc).sum.position.wrapping_sub(start);
+        let rest = (len as u64).wrapping_sub(from_slots);
         skip_bytes(&mut *acc, rest);
-        let from_memory = !moves && copies_from_memory(regs, number);
+        let from_memory = !is_splice && copies_from_memory(regs, number);
         update_span(
             scratch,
             state,
@@ -228,13 +228,13 @@ unsafe fn update_span(scratch: *mut Scratch, state: *mut DigestState, sk: u64, s
         } else {
             0
         };
-        let goes_on = (*span).calls != 0
+        let continues = (*span).calls != 0
             && (*span).tgid == tgid
             && (*span).nr == caller.number
             && (*span).file.mapping == mapping
             && (*state).sent.position == start
             && ((*span).flags & digest_span_flag::FROM_MEMORY != 0) == caller.from_memory;
-        if !goes_on {
+        if !continues {
             if (*span).calls != 0 {
                 // It ended where the calls so far did.
                 let record = addr_of_mut!((*scratch).record);
@@ -307,14 +307,14 @@ unsafe fn start_span(scratch: *mut Scratch, state: *mut DigestState, start: u64,
         } else {
             0
         };
-        let end = addr_of_mut!((*scratch).endpoint);
-        let names = addr_of_mut!((*scratch).name);
-        let which = if caller.number == nr::SPLICE {
+        let endpoint = addr_of_mut!((*scratch).endpoint);
+        let name = addr_of_mut!((*scratch).name);
+        let sink_arg = if caller.number == nr::SPLICE {
             syscall_args::ARG3
         } else {
             syscall_args::ARG1
         };
-        let file = endpoint::file_of_fd(read::kernel::<u64>(caller.regs + which) as i32);
+        let file = endpoint::file_of_fd(read::kernel::<u64>(caller.regs + sink_arg) as i32);
         let inode: u64 = member(file, &offsets::FILE_INODE);
         if member::<u16>(inode, &offsets::INODE_MODE) & 0xf000 == S_IFSOCK {
             (*span).socket_ino = member(inode, &offsets::INODE_INO);
@@ -326,18 +326,18 @@ unsafe fn start_span(scratch: *mut Scratch, state: *mut DigestState, start: u64,
         if mapping == 0 || !page::read_file_id(id, mapping) {
             return;
         }
-        read::zero(end);
-        (*end).kind = endpoint_kind::FILE;
-        (*end).object = mapping;
-        (*end).ino = (*id).ino;
-        (*end).dev = (*id).dev;
-        (*end).generation = (*id).generation;
+        read::zero(endpoint);
+        (*endpoint).kind = endpoint_kind::FILE;
+        (*endpoint).object = mapping;
+        (*endpoint).ino = (*id).ino;
+        (*endpoint).dev = (*id).dev;
+        (*endpoint).generation = (*id).generation;
         let inode: u64 = member(mapping, &offsets::MAPPING_HOST);
         // Any of the file's names; there is one while it is open, by which it was opened as a rule.
         let alias: u64 = member(inode, &offsets::INODE_DENTRY);
         if alias != 0 {
             let dentry = alias.wrapping_sub(u64::from(offsets::DENTRY_ALIAS.load()));
-            endpoint_name::emit_dentry_once(names, end, dentry, program::SOCK_SEND_LENGTH);
+            endpoint_name::emit_dentry_once(name, endpoint, dentry, program::SOCK_SEND_LENGTH);
         }
     }
 }

@@ -272,13 +272,13 @@ pub(crate) unsafe fn capture_exit(
         // The same slot as at the entry: the one before the head of then.
         let head = (*endpoint).before >> 32;
         let tail = (*endpoint).before & 0xffff_ffff;
-        let had = (*endpoint).kind == endpoint_kind::PIPE && head != tail;
+        let was_filled = (*endpoint).kind == endpoint_kind::PIPE && head != tail;
         let last = i64::from((head as u32).wrapping_sub(1));
-        read_state(endpoint, now, fd_arg, sink, if had { last } else { -1 });
+        read_state(endpoint, now, fd_arg, sink, if was_filled { last } else { -1 });
         (*endpoint).after = (*now).position;
         (*endpoint).extra = (*now).extra;
         (*endpoint).tail_after = (*now).tail;
-        (*endpoint).last_after = if had { (*now).last } else { 0 };
+        (*endpoint).last_after = if was_filled { (*now).last } else { 0 };
         (*endpoint).size = (*now).size;
         if (*fd_arg).offset_source == offset_source::VALUE && result > 0 && (*endpoint).f_flags & O_APPEND == 0 {
             (*endpoint).after = (*endpoint).before.wrapping_add(result as u64);

@@ -61,12 +61,12 @@ pub(crate) fn visit(task: u64, fd: u32, file: u64) -> i32 {
     }
     let tgid: u32 = member(task, &offsets::TASK_TGID);
     // The members of a cgroup are put in the table for as long as this takes.
-    let is_meant = if offsets::SCOPE_MODE.load() == 2 {
+    let in_scope = if offsets::SCOPE_MODE.load() == 2 {
         tgid != offsets::SELF_TGID.load()
     } else {
         TRACED.get_ptr(tgid).is_some()
     };
-    if !is_meant {
+    if !in_scope {
         return NEXT;
     }
     let Some(scratch) = ITER_SCRATCH.get_ptr_mut(0) else {

@@ -143,7 +143,7 @@ raw_tracepoints! {
 
     /// `io_uring` has completed a request: `ctx`, `req`, and `cqe` or what is in it (before 6.15 `user_data`, `res`, `cflags`).
     fn io_uring_complete(ctx) {
-        let (result, flags) = if offsets::CQE_ADDRESS.load() == 1 {
+        let (result, flags) = if offsets::CQE_BY_ADDRESS.load() == 1 {
             // struct io_uring_cqe (`include/uapi/linux/io_uring.h`): 8 bytes of the user's come first.
             let [result, flags] = read::kernel::<[u32; 2]>(ctx.arg::<u64>(2).wrapping_add(8));
             (result, flags)

@@ -115,7 +115,7 @@ pub(crate) unsafe fn set_owner(pages: *mut PageBuffer, mapping: u64, index: u64,
         let run = as_run(pages);
         (*run).index = index;
         (*run).ops = ops;
-        (*run).mapping = confirmed(pages, mapping);
+        (*run).mapping = validate_mapping(pages, mapping);
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) unsafe fn fill_owner(pages: *mut PageBuffer, range: *mut PageRange) {
         let [mapping, index] = read_owner(pages, page);
         // A page that was cut off its file keeps its index (mm/filemap.c, `page_cache_delete`): that tells it from a copy.
         (*range).index = index;
-        (*range).mapping = confirmed(pages, mapping);
+        (*range).mapping = validate_mapping(pages, mapping);
     }
 }
 
@@ -155,8 +155,8 @@ pub(crate) unsafe fn read_owner(pages: *mut PageBuffer, page: u64) -> [u64; 2] {
         if head != page {
             load_page(pages, head);
         }
-        let within = page.wrapping_sub(head) / PAGE_STRUCT_SIZE;
-        let index = page_word(pages, head, &offsets::FOLIO_INDEX).wrapping_add(within);
+        let page_in_folio = page.wrapping_sub(head) / PAGE_STRUCT_SIZE;
+        let index = page_word(pages, head, &offsets::FOLIO_INDEX).wrapping_add(page_in_folio);
         [page_word(pages, head, &offsets::FOLIO_MAPPING), index]
     }
 }
@@ -168,7 +168,7 @@ pub(crate) unsafe fn read_owner(pages: *mut PageBuffer, page: u64) -> [u64; 2] {
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
-unsafe fn confirmed(pages: *mut PageBuffer, mapping: u64) -> u64 {
+unsafe fn validate_mapping(pages: *mut PageBuffer, mapping: u64) -> u64 {
     if mapping == 0 || mapping & MAPPING_FLAGS != 0 {
         return mapping;
     }
@@ -207,7 +207,7 @@ unsafe fn read_compound_link(pages: *mut PageBuffer, page: u64) -> u64 {
 /// `pages` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn load_page(pages: *mut PageBuffer, page: u64) {
-    if offsets::DIRECT.load() == 0 {
+    if offsets::RDONLY_CAST.load() == 0 {
         // SAFETY: the caller's promise.
         unsafe {
             let words = addr_of_mut!((*pages).page_words);
@@ -223,7 +223,7 @@ unsafe fn load_page(pages: *mut PageBuffer, page: u64) {
 /// `pages` must be valid for reads; it holds the page unless there are direct reads.
 #[inline(always)]
 unsafe fn page_word(pages: *const PageBuffer, page: u64, offset: &offsets::Offset) -> u64 {
-    if offsets::DIRECT.load() == 1 {
+    if offsets::RDONLY_CAST.load() == 1 {
         return member(page, offset);
     }
     let index = (offset.load() as usize >> 3) & (PAGE_WORDS - 1);

@@ -19,9 +19,9 @@ const CHUNK: u32 = 16;
 const MAX_SLOTS: u32 = 1024;
 /// Chunks in one run of the program. A program goes on by a tail call 33 times at most (`MAX_TAIL_CALL_CNT`,
 /// include/linux/bpf.h), and two rings of [`MAX_SLOTS`] slots are 130 chunks, for the ring's end may cut one in two.
-const TURNS: u32 = 4;
+const CHUNKS_PER_RUN: u32 = 4;
 
-const _: () = assert!(33 * TURNS >= 2 * (MAX_SLOTS / CHUNK + 1));
+const _: () = assert!(33 * CHUNKS_PER_RUN >= 2 * (MAX_SLOTS / CHUNK + 1));
 
 /// Where we are in the ring of one end.
 #[repr(C)]
@@ -35,7 +35,7 @@ pub(crate) struct Cursor {
     side: u32,
     /// Records of this end so far.
     part: u32,
-    zero: u32,
+    reserved: u32,
 }
 
 /// Which end of a call is next.
@@ -65,14 +65,14 @@ pub(crate) unsafe fn reset(cursor: *mut Cursor) {
 pub(crate) unsafe fn emit_slots(pages: *mut PageBuffer, cursor: *mut Cursor, call: *mut Call) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut turn = 0;
-        while turn < TURNS {
+        let mut chunk = 0;
+        while chunk < CHUNKS_PER_RUN {
             if (*cursor).position == (*cursor).end && !next_pipe(pages, cursor, call) {
                 return true;
             }
             emit_chunk(pages, cursor, program::SYS_EXIT);
             (*call).page_records += 1;
-            turn += 1;
+            chunk += 1;
         }
         (*cursor).position == (*cursor).end && (*cursor).side == side::NONE
     }
@@ -159,8 +159,8 @@ unsafe fn next_pipe(pages: *mut PageBuffer, cursor: *mut Cursor, call: *mut Call
                 if (*call).nr == nr::TEE {
                     // It takes nothing out: as many slots as it put in were looked at (link_pipe, fs/splice.c).
                     let sink = addr_of_mut!((*call).sink);
-                    let put = (((*sink).after >> 32) as u32).wrapping_sub(((*sink).before >> 32) as u32);
-                    to = from.wrapping_add(put);
+                    let added = (((*sink).after >> 32) as u32).wrapping_sub(((*sink).before >> 32) as u32);
+                    to = from.wrapping_add(added);
                 } else if head != to {
                     // The slot at the tail may have been taken in part.
                     to = to.wrapping_add(1);
@@ -231,9 +231,9 @@ unsafe fn read_slots(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
         let position = (*cursor).position;
         let index = position & (*cursor).slots.wrapping_sub(1);
         let mut count = (*cursor).end.wrapping_sub(position);
-        let straight = (*cursor).slots.wrapping_sub(index);
-        if count > straight {
-            count = straight;
+        let until_wrap = (*cursor).slots.wrapping_sub(index);
+        if count > until_wrap {
+            count = until_wrap;
         }
         if count > CHUNK {
             count = CHUNK;
@@ -297,16 +297,17 @@ unsafe fn fill_vecs(pages: *mut PageBuffer, count: u64) -> u32 {
 unsafe fn describe_uniform(pages: *mut PageBuffer, count: u64) -> bool {
     // SAFETY: as above.
     unsafe {
-        let [page, _, kind] = raw_slot(pages, 0);
-        let [mapping, first] = page_record::read_owner(pages, page);
+        let [page, _, first_ops] = raw_slot(pages, 0);
+        let [mapping, first_index] = page_record::read_owner(pages, page);
         let mut differences = 0;
         let total = for_each_slot(pages, count, |index, [page, offset_and_len, ops]| {
             set_vec(pages, index, page, offset_and_len);
-            let [of, at] = page_record::read_owner(pages, page);
-            differences |= (of ^ mapping) | (at ^ first.wrapping_add(index as u64)) | (ops ^ kind);
+            let [page_mapping, page_index] = page_record::read_owner(pages, page);
+            differences |=
+                (page_mapping ^ mapping) | (page_index ^ first_index.wrapping_add(index as u64)) | (ops ^ first_ops);
         });
         (*pages).record.total = total;
-        page_record::set_owner(pages, mapping, first, kind);
+        page_record::set_owner(pages, mapping, first_index, first_ops);
         differences == 0
     }
 }

@@ -26,11 +26,11 @@ scratch!(RENAME_SCRATCH: Scratch);
 #[inline(always)]
 pub(crate) fn on_fork(parent: u64, child: u64) {
     let tgid: u32 = member(parent, &offsets::TASK_TGID);
-    let made: u32 = member(child, &offsets::TASK_TGID);
-    if made == tgid || offsets::FOLLOW.load() == 0 || !scope::is_traced(tgid) {
+    let child_tgid: u32 = member(child, &offsets::TASK_TGID);
+    if child_tgid == tgid || offsets::FOLLOW.load() == 0 || !scope::is_traced(tgid) {
         return;
     }
-    if offsets::SCOPE_MODE.load() == 0 && TRACED.insert(made, 1, 0).is_err() {
+    if offsets::SCOPE_MODE.load() == 0 && TRACED.insert(child_tgid, 1, 0).is_err() {
         emit::count_map_full(program::SCHED_PROCESS_FORK);
     }
     if let Some(scratch) = FORK_SCRATCH.get_ptr_mut(0) {
@@ -40,7 +40,7 @@ pub(crate) fn on_fork(parent: u64, child: u64) {
             emit_event(
                 process,
                 process_event_kind::FORK,
-                made,
+                child_tgid,
                 0,
                 child,
                 program::SCHED_PROCESS_FORK,

@@ -6,12 +6,12 @@ use core::mem::{MaybeUninit, size_of};
 use zctrace_records::{Pod, RDONLY_CAST_PLACEHOLDER};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::offsets::{DIRECT, Offset};
+use crate::offsets::{Offset, RDONLY_CAST};
 
 /// What lies at an address of the kernel; zero if nothing does.
 #[inline(always)]
 pub(crate) fn kernel<T: Pod>(address: u64) -> T {
-    if DIRECT.load() == 1 {
+    if RDONLY_CAST.load() == 1 {
         // SAFETY: what the kernel's `bpf_rdonly_cast` returns may be read anywhere: an address at which nothing is gives zeros
         // (PROBE_MEM, arch/x86/net/bpf_jit_comp.c).
         return unsafe { cast(address).cast::<T>().read_volatile() };

@@ -140,7 +140,7 @@ unsafe fn track_connection(pair: *const SocketPair, sk: u64) -> u64 {
             return (*known).id;
         }
         let connection_id = ids::next_connection();
-        let back = (*pair).reversed();
+        let reverse = (*pair).reversed();
         let connection = |sock| Connection {
             id: connection_id,
             sock,
@@ -148,9 +148,9 @@ unsafe fn track_connection(pair: *const SocketPair, sk: u64) -> u64 {
         };
         // The other side's thread may be here at the same moment: what the first one wrote down, and has been told since, stays.
         let refused = CONNECTIONS.insert(&*pair, connection(sk), NO_EXIST).is_err();
-        let back_refused = CONNECTIONS.insert(&back, connection(0), NO_EXIST).is_err();
+        let reverse_refused = CONNECTIONS.insert(&reverse, connection(0), NO_EXIST).is_err();
         let known = CONNECTIONS.get_ptr_mut(&*pair);
-        if refused && known.is_none() || back_refused && CONNECTIONS.get_ptr(&back).is_none() {
+        if refused && known.is_none() || reverse_refused && CONNECTIONS.get_ptr(&reverse).is_none() {
             emit::count_map_full(program::SYS_ENTER);
         }
         let Some(known) = known else {
@@ -191,12 +191,12 @@ pub(crate) unsafe fn forget_connection(pair: *const SocketPair) -> Option<u64> {
     unsafe {
         let connection_id = (*CONNECTIONS.get_ptr(&*pair)?).id;
         let _ = CONNECTIONS.remove(&*pair);
-        let back = (*pair).reversed();
-        if let Some(other) = CONNECTIONS.get_ptr(&back)
-            && (*other).sock == 0
+        let reverse = (*pair).reversed();
+        if let Some(opposite) = CONNECTIONS.get_ptr(&reverse)
+            && (*opposite).sock == 0
             && (*pair).source != (*pair).destination
         {
-            let _ = CONNECTIONS.remove(&back);
+            let _ = CONNECTIONS.remove(&reverse);
         }
         Some(connection_id)
     }

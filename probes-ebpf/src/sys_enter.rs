@@ -29,7 +29,7 @@ pub(crate) struct Scratch {
     args: SyscallArgs,
     now: EndpointNow,
     /// An end that may be counted only.
-    end: EndpointState,
+    endpoint: EndpointState,
     key: IoCounterKey,
     name: EndpointName,
     sender: zerocopy_completion::Sender,
@@ -100,7 +100,7 @@ unsafe fn enter_transfer(scratch: *mut Scratch, number: u32, tid: u32) {
 ///
 /// `room` must be valid for reads and writes, and `end` lie in it.
 #[inline(never)]
-unsafe fn capture_side(scratch: *mut Scratch, end: *mut EndpointState, sink: bool) {
+unsafe fn capture_side(scratch: *mut Scratch, endpoint: *mut EndpointState, sink: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         let args = addr_of_mut!((*scratch).args);
@@ -111,12 +111,12 @@ unsafe fn capture_side(scratch: *mut Scratch, end: *mut EndpointState, sink: boo
         };
         let fd = (*fd_arg).fd;
         if fd < 0 && (*args).memory != 0 {
-            endpoint::set_memory(end, (*args).memory);
+            endpoint::set_memory(endpoint, (*args).memory);
             return;
         }
-        endpoint::identify(end, fd, endpoint::file_of_fd(fd));
-        endpoint::capture_entry(end, addr_of_mut!((*scratch).now), fd_arg, sink);
-        endpoint_name::emit_once(addr_of_mut!((*scratch).name), end, program::SYS_ENTER);
+        endpoint::identify(endpoint, fd, endpoint::file_of_fd(fd));
+        endpoint::capture_entry(endpoint, addr_of_mut!((*scratch).now), fd_arg, sink);
+        endpoint_name::emit_once(addr_of_mut!((*scratch).name), endpoint, program::SYS_ENTER);
     }
 }
 
@@ -136,52 +136,52 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
         if file == 0 {
             return;
         }
-        let end = addr_of_mut!((*scratch).end);
-        endpoint::identify(end, fd, file);
+        let endpoint = addr_of_mut!((*scratch).endpoint);
+        endpoint::identify(endpoint, fd, file);
         if writes && (*args).op_flags & MSG_ZEROCOPY != 0 {
-            zerocopy_completion::track_sender(addr_of_mut!((*scratch).sender), end, (pid_tgid >> 32) as u32);
+            zerocopy_completion::track_sender(addr_of_mut!((*scratch).sender), endpoint, (pid_tgid >> 32) as u32);
         }
-        let messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
-        let is_recorded = match (*end).kind {
+        let counts_messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
+        let is_recorded = match (*endpoint).kind {
             endpoint_kind::PIPE | endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => true,
-            endpoint_kind::FILE | endpoint_kind::BLOCK => (*end).f_flags & O_DIRECT != 0,
+            endpoint_kind::FILE | endpoint_kind::BLOCK => (*endpoint).f_flags & O_DIRECT != 0,
             _ => (*args).op_flags & MSG_ZEROCOPY != 0,
         };
-        if is_recorded && !messages {
+        if is_recorded && !counts_messages {
             let Some(entry) = acquire_entry(scratch, pid_tgid as u32) else {
                 return;
             };
             let call = addr_of_mut!((*entry).call);
             init_call(call, args, number);
             if writes {
-                endpoint::capture_entry(end, addr_of_mut!((*scratch).now), addr_of!((*args).sink), true);
+                endpoint::capture_entry(endpoint, addr_of_mut!((*scratch).now), addr_of!((*args).sink), true);
                 endpoint::set_memory(addr_of_mut!((*call).source), (*args).memory);
-                read::copy(addr_of_mut!((*call).sink), end);
-                if (*end).kind == endpoint_kind::TCP {
-                    socket::mark_unpiped_sends(addr_of!((*end).pair));
+                read::copy(addr_of_mut!((*call).sink), endpoint);
+                if (*endpoint).kind == endpoint_kind::TCP {
+                    socket::mark_unpiped_sends(addr_of!((*endpoint).pair));
                 }
             } else {
-                endpoint::capture_entry(end, addr_of_mut!((*scratch).now), addr_of!((*args).source), false);
+                endpoint::capture_entry(endpoint, addr_of_mut!((*scratch).now), addr_of!((*args).source), false);
                 endpoint::set_memory(addr_of_mut!((*call).sink), (*args).memory);
-                read::copy(addr_of_mut!((*call).source), end);
+                read::copy(addr_of_mut!((*call).source), endpoint);
             }
-            endpoint_name::emit_once(addr_of_mut!((*scratch).name), end, program::SYS_ENTER);
+            endpoint_name::emit_once(addr_of_mut!((*scratch).name), endpoint, program::SYS_ENTER);
             publish(entry, args);
             return;
         }
         let key = addr_of_mut!((*scratch).key);
         read::zero(key);
-        (*key).ino = (*end).ino;
+        (*key).ino = (*endpoint).ino;
         (*key).tgid = (pid_tgid >> 32) as u32;
-        (*key).dev = (*end).dev;
+        (*key).dev = (*endpoint).dev;
         (*key).nr = number;
-        (*key).op_flags = if messages { RESULT_IS_MESSAGES } else { 0 };
-        (*key).kind = (*end).kind;
+        (*key).op_flags = if counts_messages { RESULT_IS_MESSAGES } else { 0 };
+        (*key).kind = (*endpoint).kind;
         // Only of sockets' calls these bits are MSG_*: preadv2 has others.
         if !matches!(number, nr::PREADV2 | nr::PWRITEV2) {
             (*key).op_flags |= (*args).op_flags & COUNTED_MSG_FLAGS;
         }
-        endpoint_name::emit_once(addr_of_mut!((*scratch).name), end, program::SYS_ENTER);
+        endpoint_name::emit_once(addr_of_mut!((*scratch).name), endpoint, program::SYS_ENTER);
         let tid = pid_tgid as u32;
         if let Some(current) = IO_IN_FLIGHT.get_ptr_mut(tid) {
             read::copy(current, key);

@@ -58,8 +58,8 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     }
     let pid_tgid = bpf_get_current_pid_tgid();
     let tid = pid_tgid as u32;
-    let moves = syscall_args::is_transfer(number);
-    if !moves && let Some(key) = IO_IN_FLIGHT.get_ptr_mut(tid) {
+    let is_transfer = syscall_args::is_transfer(number);
+    if !is_transfer && let Some(key) = IO_IN_FLIGHT.get_ptr_mut(tid) {
         // SAFETY: a map's value is valid as long as the program runs, and only this thread writes or removes it.
         unsafe {
             if (*key).kind != endpoint_kind::NONE {
@@ -72,7 +72,7 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
         }
     }
     let Some(entry) = in_flight::of(tid) else {
-        if moves && scope::is_traced((pid_tgid >> 32) as u32) && !scope::is_compat_call() {
+        if is_transfer && scope::is_traced((pid_tgid >> 32) as u32) && !scope::is_compat_call() {
             emit_exit_only(regs, number, result, 0);
         }
         return;
@@ -154,26 +154,26 @@ unsafe fn capture_side(scratch: *mut Scratch, entry: *mut CallInFlight, sink: bo
     // SAFETY: the caller's promise.
     unsafe {
         let call = addr_of_mut!((*entry).call);
-        let (end, fd_arg): (*mut EndpointState, _) = if sink {
+        let (endpoint, fd_arg): (*mut EndpointState, _) = if sink {
             (addr_of_mut!((*call).sink), addr_of!((*entry).sink))
         } else {
             (addr_of_mut!((*call).source), addr_of!((*entry).source))
         };
-        if (*end).kind == endpoint_kind::MEMORY {
-            (*end).object = (*call).memory;
+        if (*endpoint).kind == endpoint_kind::MEMORY {
+            (*endpoint).object = (*call).memory;
             return;
         }
-        if (*end).fd < 0 {
+        if (*endpoint).fd < 0 {
             // The memory of a call that could not be read at the entry.
             if (*call).memory != 0 {
-                endpoint::set_memory(end, (*call).memory);
+                endpoint::set_memory(endpoint, (*call).memory);
             }
             return;
         }
-        if endpoint::file_of_fd((*end).fd) != (*end).file {
+        if endpoint::file_of_fd((*endpoint).fd) != (*endpoint).file {
             (*call).flags |= call_flag::FD_CHANGED;
         }
-        endpoint::capture_exit(end, addr_of_mut!((*scratch).now), fd_arg, sink, (*call).result);
+        endpoint::capture_exit(endpoint, addr_of_mut!((*scratch).now), fd_arg, sink, (*call).result);
     }
 }
 

@@ -185,11 +185,11 @@ fn fd_with_offset(fd: u64, value: u64) -> FdArg {
 /// `to` must be valid for writes.
 #[inline(never)]
 #[allow(clippy::too_many_lines)] // A table: one case for each form of arguments.
-pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
+pub(crate) unsafe fn fill(args: *mut SyscallArgs, regs: u64, number: u32) {
     // SAFETY: the caller's promise; all reads are of what was written just before.
     unsafe {
         generated::bpf_probe_read_kernel(
-            addr_of_mut!((*to).regs).cast(),
+            addr_of_mut!((*args).regs).cast(),
             size_of::<Regs>() as u32,
             regs as *const _,
         );
@@ -201,34 +201,34 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
             r8,
             r9,
             ..
-        } = (*to).regs;
-        (*to).memory = 0;
-        (*to).contiguous = 0;
-        (*to).op_flags = 0;
-        (*to).requested = dx;
+        } = (*args).regs;
+        (*args).memory = 0;
+        (*args).contiguous = 0;
+        (*args).op_flags = 0;
+        (*args).requested = dx;
         let (mut source, mut sink) = (MEMORY, MEMORY);
         match number {
             nr::SPLICE | nr::COPY_FILE_RANGE => {
                 source = fd_with_offset_ptr(di, si);
                 sink = fd_with_offset_ptr(dx, r10);
-                (*to).requested = r8;
-                (*to).op_flags = r9 as u32;
+                (*args).requested = r8;
+                (*args).op_flags = r9 as u32;
             }
             nr::TEE => {
                 source = fd(di);
                 sink = fd(si);
-                (*to).op_flags = r10 as u32;
+                (*args).op_flags = r10 as u32;
             }
             nr::SENDFILE => {
                 sink = fd(di);
                 source = fd_with_offset_ptr(si, dx);
-                (*to).requested = r10;
+                (*args).requested = r10;
             }
             nr::VMSPLICE => {
                 // Its direction is that of the descriptor, which is looked at later.
                 sink = fd(di);
-                (*to).op_flags = r10 as u32;
-                sum_iovec(to, si, dx);
+                (*args).op_flags = r10 as u32;
+                sum_iovec(args, si, dx);
             }
             nr::READ | nr::RECVFROM | nr::PREAD64 => {
                 source = if number == nr::PREAD64 {
@@ -236,10 +236,10 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                 } else {
                     fd(di)
                 };
-                (*to).memory = si;
-                (*to).contiguous = 1;
+                (*args).memory = si;
+                (*args).contiguous = 1;
                 if number == nr::RECVFROM {
-                    (*to).op_flags = r10 as u32;
+                    (*args).op_flags = r10 as u32;
                 }
             }
             nr::WRITE | nr::SENDTO | nr::PWRITE64 => {
@@ -248,10 +248,10 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                 } else {
                     fd(di)
                 };
-                (*to).memory = si;
-                (*to).contiguous = 1;
+                (*args).memory = si;
+                (*args).contiguous = 1;
                 if number == nr::SENDTO {
-                    (*to).op_flags = r10 as u32;
+                    (*args).op_flags = r10 as u32;
                 }
             }
             nr::READV | nr::PREADV | nr::PREADV2 => {
@@ -261,9 +261,9 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                     fd_with_offset(di, r10)
                 };
                 if number == nr::PREADV2 {
-                    (*to).op_flags = r9 as u32;
+                    (*args).op_flags = r9 as u32;
                 }
-                sum_iovec(to, si, dx);
+                sum_iovec(args, si, dx);
             }
             nr::WRITEV | nr::PWRITEV | nr::PWRITEV2 => {
                 sink = if number == nr::WRITEV {
@@ -272,9 +272,9 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                     fd_with_offset(di, r10)
                 };
                 if number == nr::PWRITEV2 {
-                    (*to).op_flags = r9 as u32;
+                    (*args).op_flags = r9 as u32;
                 }
-                sum_iovec(to, si, dx);
+                sum_iovec(args, si, dx);
             }
             nr::SENDMSG | nr::RECVMSG => {
                 if number == nr::SENDMSG {
@@ -282,10 +282,10 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                 } else {
                     source = fd(di);
                 }
-                (*to).op_flags = dx as u32;
+                (*args).op_flags = dx as u32;
                 // struct user_msghdr (include/linux/socket.h): the name and its length come first.
                 let [iov, count] = read::user::<[u64; 2]>(si.wrapping_add(16));
-                sum_iovec(to, iov, count);
+                sum_iovec(args, iov, count);
             }
             // recvmmsg, sendmmsg: what they return is a number of messages.
             _ => {
@@ -294,12 +294,12 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                 } else {
                     source = fd(di);
                 }
-                (*to).op_flags = r10 as u32;
-                (*to).requested = 0;
+                (*args).op_flags = r10 as u32;
+                (*args).requested = 0;
             }
         }
-        (*to).source = source;
-        (*to).sink = sink;
+        (*args).source = source;
+        (*args).sink = sink;
     }
 }
 
@@ -309,14 +309,14 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
 ///
 /// `to` must be valid for writes.
 #[inline(never)]
-unsafe fn sum_iovec(to: *mut SyscallArgs, iov: u64, count: u64) {
+unsafe fn sum_iovec(args: *mut SyscallArgs, iov: u64, count: u64) {
     // SAFETY: the caller's promise; what the helper does not read it fills with zeros.
     unsafe {
-        (*to).requested = 0;
+        (*args).requested = 0;
         if count == 0 || count > MAX_IOVEC as u64 {
             return;
         }
-        let scratch = addr_of_mut!((*to).iovec);
+        let scratch = addr_of_mut!((*args).iovec);
         generated::bpf_probe_read_user(
             scratch.cast(),
             (read::opaque(count * 16) & 0x1ff) as u32,
@@ -331,8 +331,8 @@ unsafe fn sum_iovec(to: *mut SyscallArgs, iov: u64, count: u64) {
             requested = requested.wrapping_add((*scratch)[index][1]);
             index += 1;
         }
-        (*to).requested = requested;
-        (*to).memory = (*scratch)[0][0];
-        (*to).contiguous = u32::from(count == 1);
+        (*args).requested = requested;
+        (*args).memory = (*scratch)[0][0];
+        (*args).contiguous = u32::from(count == 1);
     }
 }

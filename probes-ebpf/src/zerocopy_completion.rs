@@ -89,8 +89,9 @@ pub(crate) fn on_error_queue(skb: u64, sock: u64, dropped: bool) {
     };
     let control = skb.wrapping_add(u64::from(offsets::SKB_CB.load()));
     // struct sock_extended_err (include/uapi/linux/errqueue.h).
-    let [errno, what, first, last] = read::kernel::<[u32; 4]>(control.wrapping_add(u64::from(offsets::SERR_EE.load())));
-    let [origin, kind, code, pad] = what.to_ne_bytes();
+    let [errno, origin_and_code, first, last] =
+        read::kernel::<[u32; 4]>(control.wrapping_add(u64::from(offsets::SERR_EE.load())));
+    let [origin, kind, code, pad] = origin_and_code.to_ne_bytes();
     // Without a notification the room is the counter's own (struct ubuf_info_msgzc), which begins with a pointer.
     let is_notification = read::kernel::<u64>(control) == 0 && errno == 0 && kind == 0 && pad == 0;
     if !is_notification || origin != ORIGIN_ZEROCOPY || code & !CODE_COPIED != 0 {
