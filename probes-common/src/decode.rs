@@ -1,4 +1,6 @@
-//! Records out of bytes, whatever these are: what is damaged is an error.
+//! Decoding of records from bytes.
+//!
+//! Any bytes are accepted as input. Damaged ones yield an error, never a panic.
 
 use std::boxed::Box;
 use std::fmt;
@@ -10,21 +12,21 @@ use crate::{
     HeaderError, MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec, Pod, RecordHeader, RecordKind,
 };
 
-/// Why bytes are not a record.
+/// Reason why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
-    /// Its head makes no sense.
+    /// The header is invalid.
     Header(HeaderError),
-    /// It is not as long as a record of its kind.
+    /// The length does not fit the kind of record.
     Size {
-        /// What it says it is.
+        /// Kind that the header claims.
         kind: RecordKind,
-        /// Bytes that such a record has.
+        /// Length of a record of that kind, in bytes.
         expected: usize,
-        /// Bytes that it has.
+        /// Length of this record, in bytes.
         found: usize,
     },
-    /// It says that it holds more pieces than any record does.
+    /// The record claims to hold this many page ranges, more than [`MAX_RANGES`].
     RangeCount(u16),
 }
 
@@ -46,25 +48,28 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Makes these bytes the first of a value; what comes after them stays. `bytes` may be longer than it, too.
+/// Overwrites the start of a value with `bytes` and keeps the rest of the value.
+///
+/// Bytes beyond the size of the value are ignored.
 fn put<T: Pod>(value: &mut T, bytes: &[u8]) {
     let len = bytes.len().min(size_of::<T>());
     value.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
 }
 
-/// The bytes of a value, as they lie in memory.
+/// Returns the bytes of a value in memory order.
 pub fn bytes_of<T: Pod>(value: &T) -> &[u8] {
     value.as_bytes()
 }
 
-/// The value whose first bytes these are; the rest of it is zero.
+/// Returns a value that starts with `bytes` and is zero after them.
 pub fn value_of<T: Pod>(bytes: &[u8]) -> T {
     let mut value = T::new_zeroed();
     put(&mut value, bytes);
     value
 }
 
-/// Takes the value that just these bytes are.
+/// Copies `bytes` into `value`, or returns an error if their number is not exactly the size of the
+/// value.
 fn copy_exact<'a, T: Pod>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) -> Result<&'a T, DecodeError> {
     let expected = size_of::<T>();
     if bytes.len() != expected {
@@ -75,29 +80,29 @@ fn copy_exact<'a, T: Pod>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) -> R
     Ok(value)
 }
 
-/// Everything that has one case for each record of a fixed size.
+/// Defines all items that have one case for each record of a fixed size.
 macro_rules! define {
     ($($(#[$doc:meta])* $variant:ident, $name:ident: $type:ident;)*) => {
-        /// A record of the programs.
+        /// A decoded record with its own storage.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Record {
-            /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are
-            /// zero.
+            /// Pages that a probe observed at one station: a [`PageRecord`], or a [`PageRun`] in
+            /// expanded form. Ranges at and after `count` are zero.
             Pages(Box<PageRecord>),
             $($(#[$doc])* $variant(Box<crate::$type>),)*
-            /// A kind that this version does not know.
+            /// A record of a kind that this version cannot decode.
             Unknown(RecordHeader),
         }
 
-        /// A record that lies in its [`Decoder`].
+        /// A decoded record that borrows from its [`Decoder`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum RecordRef<'a> {
-            /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are
-            /// zero.
+            /// Pages that a probe observed at one station: a [`PageRecord`], or a [`PageRun`] in
+            /// expanded form. Ranges at and after `count` are zero.
             Pages(&'a PageRecord),
             $($(#[$doc])* $variant(&'a crate::$type),)*
-            /// A kind that this version does not know.
+            /// A record of a kind that this version cannot decode.
             Unknown(RecordHeader),
         }
 
@@ -109,11 +114,11 @@ macro_rules! define {
         }
 
         impl Decoder {
-            /// The record at the start of `bytes`, which may go on after it.
+            /// Decodes the record at the start of `bytes`, which may be longer than the record.
             ///
             /// # Errors
             ///
-            /// [`DecodeError`] says what is wrong with it.
+            /// Returns a [`DecodeError`] if the record is damaged.
             pub fn decode(&mut self, bytes: &[u8]) -> Result<RecordRef<'_>, DecodeError> {
                 let header = RecordHeader::from_bytes(bytes).map_err(DecodeError::Header)?;
                 let (kind, bytes) = (header.kind, &bytes[..usize::from(header.len)]);
@@ -128,7 +133,7 @@ macro_rules! define {
         }
 
         impl RecordRef<'_> {
-            /// The head.
+            /// Returns the record header.
             pub fn header(&self) -> &RecordHeader {
                 match self {
                     Self::Pages(record) => &record.header,
@@ -137,8 +142,8 @@ macro_rules! define {
                 }
             }
 
-            /// Which [`program`](crate::program) wrote it, `None` if that cannot be known: sequences are counted by program
-            /// and CPU.
+            /// Returns the [`program`](crate::program) that wrote the record, or `None` if it
+            /// cannot be determined. Sequence numbers are counted per program and CPU.
             pub fn program(&self) -> Option<u32> {
                 match self {
                     Self::Pages(record) => record.program(),
@@ -147,8 +152,11 @@ macro_rules! define {
                 }
             }
 
-            /// Adds the record to `into` as the programs write it, with kind and length in its head: a station whose pieces
-            /// are alike as a [`PageRun`]. Of a kind that is not known only the head is.
+            /// Appends the record to `into` in the form that the eBPF programs write, with kind and
+            /// length in its header.
+            ///
+            /// A page record with uniform ranges is written as a [`PageRun`]. For a record of an
+            /// unknown kind, only the header is written.
             pub fn write(self, into: &mut Vec<u8>) {
                 let start = into.len();
                 let mut kind = self.header().kind;
@@ -166,7 +174,7 @@ macro_rules! define {
                 into[start..start + RecordHeader::SIZE].copy_from_slice(header.as_bytes());
             }
 
-            /// The same, kept.
+            /// Copies the record into its own storage.
             pub fn to_record(self) -> Record {
                 match self {
                     Self::Pages(record) => Record::Pages(Box::new(*record)),
@@ -177,7 +185,7 @@ macro_rules! define {
         }
 
         impl Record {
-            /// The same, not kept.
+            /// Returns the record as a borrowed value.
             pub fn as_ref(&self) -> RecordRef<'_> {
                 match self {
                     Self::Pages(record) => RecordRef::Pages(record),
@@ -190,7 +198,7 @@ macro_rules! define {
 }
 for_each_record!(define);
 
-/// Room for one record of each kind: where many are decoded, none is made anew.
+/// Decoder with one reusable buffer for each kind of record, so that decoding does not allocate.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     buffers: Box<Buffers>,
@@ -205,11 +213,13 @@ impl Default for Decoder {
 }
 
 impl Record {
-    /// The record at the start of `bytes`, which may go on after it. Where many are decoded, a [`Decoder`] is faster.
+    /// Decodes the record at the start of `bytes`, which may be longer than the record.
+    ///
+    /// A [`Decoder`] is faster if many records are decoded.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] says what is wrong with it.
+    /// Returns a [`DecodeError`] if the record is damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         Decoder::default().decode(bytes).map(RecordRef::to_record)
     }
@@ -230,12 +240,12 @@ fn decode_page_record<'a>(record: &'a mut PageRecord, bytes: &[u8]) -> Result<&'
         *record = PageRecord::new_zeroed();
         return Err(error);
     }
-    // Of the one before.
+    // Ranges of the previous record.
     record.ranges[count..previous.max(count)].fill(PageRange::default());
     Ok(record)
 }
 
-/// Writes a row out as a station.
+/// Decodes a page run and expands it into a page record.
 fn expand_page_run<'a>(
     record: &'a mut PageRecord,
     run: &mut PageRun,
@@ -269,12 +279,13 @@ fn expand_page_run<'a>(
         };
         index = index.wrapping_add(u64::from(owner_read));
     }
-    // Of the one before.
+    // Ranges of the previous record.
     record.ranges[count..previous.max(count)].fill(PageRange::default());
     Ok(record)
 }
 
-/// The row that a station was, or could be: `None` if its pieces are not alike.
+/// Returns the page run that is equivalent to a page record, or `None` if the ranges are not
+/// uniform.
 fn run_of(record: &PageRecord) -> Option<PageRun> {
     let mut run = PageRun::new_zeroed();
     put(&mut run, &record.as_bytes()[..PageRecord::HEAD_SIZE]);
@@ -301,7 +312,7 @@ fn run_of(record: &PageRecord) -> Option<PageRun> {
     Some(run)
 }
 
-/// Writes pages in as few bytes as they can be, and tells as which kind.
+/// Writes a page record in its shortest form and returns the kind of that form.
 fn write_pages(record: &PageRecord, into: &mut Vec<u8>) -> RecordKind {
     let count = usize::from(record.count).min(MAX_RANGES);
     if let Some(run) = run_of(record) {
@@ -397,7 +408,8 @@ mod tests {
     }
 
     proptest! {
-        /// A station is what it was after it has been written as short as it can be; its head says what it was written as.
+        /// A page record survives writing in its shortest form and decoding. Its decoded header has
+        /// the kind of that form.
         #[test]
         fn written_page_records_are_read_back(
             count in 0..=MAX_RANGES,
@@ -434,12 +446,13 @@ mod tests {
             prop_assert_eq!((read.header.kind, usize::from(read.header.len)), (kind, bytes.len()));
             let header = record.header;
             prop_assert_eq!(PageRecord { header, ..*read }, record);
-            // Read again: nothing of the one before is left.
+            // Decoding again shows that nothing of the previous record is left.
             let again = decoder.decode(&bytes).map(RecordRef::to_record);
             prop_assert_eq!(again, Record::from_bytes(&bytes));
         }
 
-        /// Any bytes are a row or damage, and a row has as many pieces as it says.
+        /// Any bytes are a page run or an error, and a page run has the number of ranges that it
+        /// claims.
         #[test]
         fn any_bytes_are_a_page_run_or_an_error(
             body in prop::collection::vec(any::<u8>(), 0..600),
