@@ -1,42 +1,45 @@
-//! Where records hold addresses of the kernel: what a recording must not reveal.
+//! Offsets of kernel addresses in records. A recording replaces these addresses, because it must
+//! not reveal them.
 
 use crate::header::RecordKind;
 
-/// An address of the kernel in a record, by its offset.
+/// Field of a record that holds a kernel address, by its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// The address of an object: `struct file`, `struct sock`, `address_space` and so on.
+    /// Address of an object, such as `struct file`, `struct sock` or `address_space`.
     Object(usize),
-    /// The same if the `u32` at offset `tag` has this value; otherwise the field is a number.
+    /// Address of an object if the `u32` at offset `tag` equals `value`; a number otherwise.
     ObjectIf {
         /// Offset of the address.
         offset: usize,
-        /// Offset of what decides.
+        /// Offset of the `u32` that decides.
         tag: usize,
-        /// The value with which the field is an address.
+        /// Value of the tag that makes the field an address.
         value: u32,
     },
-    /// The address of an `address_space`, or [`MAPPING_NOT_READ`](crate::MAPPING_NOT_READ), which is none.
+    /// Address of an `address_space`, or [`MAPPING_NOT_READ`](crate::MAPPING_NOT_READ), which is
+    /// not an address.
     Mapping(usize),
-    /// The address of a `struct page`.
+    /// Address of a `struct page`.
     Page(usize),
-    /// An [`EndpointState`](crate::EndpointState), whose kind decides which of its fields are addresses.
+    /// An [`EndpointState`](crate::EndpointState), whose kind decides which of its fields are
+    /// addresses.
     Endpoint(usize),
 }
 
-/// The addresses in one kind of record.
+/// Address fields of one kind of record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Those at fixed offsets.
+    /// Address fields at fixed offsets of the record.
     pub fixed: &'static [Address],
-    /// Offset and size of the elements at the record's end. `None` if there are none.
+    /// Offset and size of the elements at the end of the record; `None` if it has no elements.
     pub elements: Option<(usize, usize)>,
-    /// Those of each element, by offset in the element.
+    /// Address fields of each element, by offset in the element.
     pub of_element: &'static [Address],
 }
 
 impl Addresses {
-    /// The addresses of a record without elements.
+    /// Returns the address fields of a record without elements.
     #[must_use]
     pub const fn fixed(fixed: &'static [Address]) -> Self {
         Self {
@@ -49,7 +52,9 @@ impl Addresses {
 
 macro_rules! addresses {
     ($($(#[$doc:meta])* $variant:ident, $name:ident: $type:ident;)*) => {
-        /// The addresses in a record of this kind. `None` if the kind is not known: then anything may be one.
+        /// Returns the address fields of a kind of record.
+        ///
+        /// Returns `None` if the kind is unknown. Any field of such a record can be an address.
         #[must_use]
         pub const fn addresses(kind: RecordKind) -> Option<&'static Addresses> {
             Some(match kind {

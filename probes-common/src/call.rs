@@ -1,4 +1,4 @@
-//! A system call that moves bytes between two ends, as it was seen at its exit.
+//! A system call that moves bytes between two endpoints, recorded when it returns.
 
 use core::mem::{offset_of, size_of};
 
@@ -8,7 +8,7 @@ use crate::addresses::{Address, Addresses};
 use crate::header::{RecordHeader, RecordKind};
 use crate::programs::program;
 
-/// System call numbers of x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`), of the calls that zctrace knows.
+/// System call numbers of x86-64 that zctrace traces (`arch/x86/entry/syscalls/syscall_64.tbl`).
 pub mod nr {
     /// read(2).
     pub const READ: u32 = 0;
@@ -24,9 +24,9 @@ pub mod nr {
     pub const WRITEV: u32 = 20;
     /// sendfile(2).
     pub const SENDFILE: u32 = 40;
-    /// sendto(2), which send(3) is too.
+    /// sendto(2); the C library implements send(3) with it.
     pub const SENDTO: u32 = 44;
-    /// recvfrom(2), which recv(3) is too.
+    /// recvfrom(2); the C library implements recv(3) with it.
     pub const RECVFROM: u32 = 45;
     /// sendmsg(2).
     pub const SENDMSG: u32 = 46;
@@ -54,11 +54,11 @@ pub mod nr {
     pub const PWRITEV2: u32 = 328;
 }
 
-/// What kind of thing an end is: [`EndpointState::kind`].
+/// Kinds of endpoints: [`EndpointState::kind`].
 pub mod endpoint_kind {
-    /// There is no such end, or it could not be read.
+    /// No endpoint, or one that the eBPF program could not read.
     pub const NONE: u16 = 0;
-    /// The caller's own memory.
+    /// The caller's memory.
     pub const MEMORY: u16 = 1;
     /// A pipe or a FIFO.
     pub const PIPE: u16 = 2;
@@ -72,48 +72,51 @@ pub mod endpoint_kind {
     pub const UNIX_MESSAGES: u16 = 6;
     /// A UDP socket.
     pub const UDP: u16 = 7;
-    /// Another socket.
+    /// A socket of another protocol.
     pub const SOCKET: u16 = 8;
     /// A block device.
     pub const BLOCK: u16 = 9;
     /// A character device.
     pub const CHAR: u16 = 10;
-    /// Something else with a file descriptor.
+    /// A file descriptor of another kind.
     pub const OTHER: u16 = 11;
 }
 
 /// Bits of [`Call::flags`].
 pub mod call_flag {
-    /// The entry of this very call was seen: without it nothing is known of the state before.
+    /// The eBPF program observed the entry of this call. Without this bit the state before the call
+    /// is unknown.
     pub const ENTRY_OBSERVED: u32 = 1;
-    /// A descriptor meant another file at the exit than at the entry.
+    /// A descriptor referred to another file at the exit than at the entry.
     pub const FD_CHANGED: u32 = 2;
-    /// The caller is a 32-bit program (or x32): numbers and arguments mean something else.
+    /// The caller is a 32-bit or x32 program, so call numbers and arguments have other meanings.
     pub const COMPAT: u32 = 4;
-    /// The memory is one piece: [`Call::memory`](super::Call::memory) is its address. Otherwise it is a list of pieces.
+    /// The memory is one contiguous range, and [`Call::memory`](super::Call::memory) is its
+    /// address. Otherwise the memory is an array of ranges (`struct iovec`).
     pub const CONTIGUOUS: u32 = 8;
 }
 
-/// The addresses of a connection, as one side sees them. IPv4 addresses are in the first four bytes, the rest is zero.
+/// Addresses of a connection, from one side's perspective. An IPv4 address occupies the first four
+/// bytes, and the rest is zero.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct SocketPair {
-    /// The address of the side that sends.
+    /// Address of the sender.
     pub source: [u8; 16],
-    /// The address of the side that receives.
+    /// Address of the receiver.
     pub destination: [u8; 16],
-    /// The port of the side that sends, in host order.
+    /// Port of the sender, in host byte order.
     pub source_port: u16,
-    /// The port of the side that receives, in host order.
+    /// Port of the receiver, in host byte order.
     pub destination_port: u16,
-    /// `AF_INET` (2), `AF_INET6` (10), or 0: not known.
+    /// Address family: `AF_INET` (2), `AF_INET6` (10), or 0 if unknown.
     pub family: u16,
-    /// Not used.
+    /// Unused.
     pub reserved: u16,
 }
 
 impl SocketPair {
-    /// The same connection in the other direction.
+    /// Returns the opposite direction of the connection.
     #[must_use]
     #[inline]
     pub const fn reversed(self) -> Self {
@@ -128,98 +131,112 @@ impl SocketPair {
     }
 }
 
-/// One end of a call, at its entry and at its exit.
+/// State of one endpoint of a call, at the entry and at the exit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct EndpointState {
-    /// The address of `struct file`.
+    /// Address of the `struct file`.
     pub file: u64,
-    /// What lies behind it: the address of `pipe_inode_info`, of `struct sock`, or of the file's `address_space`
-    /// (`f_mapping`). For memory the address of the (first) piece.
+    /// Address of the object behind the descriptor: `pipe_inode_info` for a pipe, `struct sock` for
+    /// a socket, the `address_space` (`f_mapping`) for a file. For memory, address of its first or
+    /// only range.
     pub object: u64,
     /// Inode number.
     pub ino: u64,
-    /// A pipe: head in the upper half, tail in the lower, at the entry. A TCP socket: as a source `copied_seq`, as a sink
-    /// `write_seq`. A UNIX socket: bytes under way from it (`sk_wmem_alloc`). A file: the offset that the call works at.
+    /// Position at the entry. Its meaning depends on the kind:
+    ///
+    /// - pipe: head in the upper half, tail in the lower half;
+    /// - TCP socket: `copied_seq` for a source, `write_seq` for a sink;
+    /// - UNIX socket: bytes in flight from this socket (`sk_wmem_alloc`);
+    /// - file: offset at which the call reads or writes.
     pub before: u64,
-    /// The same at the exit.
+    /// Position at the exit, with the meaning of [`before`](Self::before).
     pub after: u64,
-    /// A pipe: the address of the ring (`bufs`) at the exit. A UNIX socket: the address of the peer's `struct sock`. A TCP
-    /// socket: which life of the address it is, as [`ConnectionClosed::connection_id`](crate::ConnectionClosed::connection_id) says it.
+    /// Pipe: address of the ring (`bufs`) at the exit. UNIX socket: address of the `struct sock` of
+    /// the peer. TCP socket: connection ID, as in
+    /// [`ConnectionClosed::connection_id`](crate::ConnectionClosed::connection_id).
     pub extra: u64,
-    /// A pipe: offset in the upper half and length in the lower of the slot at the tail, at the entry (0 if the ring was
-    /// empty).
+    /// Pipe: slot at the tail at the entry, with its offset in the upper half and its length in the
+    /// lower half; 0 if the ring was empty.
     pub tail_before: u64,
-    /// The same at the exit.
+    /// Pipe: slot at the tail at the exit, in the form of [`tail_before`](Self::tail_before).
     pub tail_after: u64,
-    /// A pipe: the length of the slot before the head, at the entry: a write may be appended to it. 0 if there was none.
+    /// Pipe: length of the slot before the head at the entry, because a write can append to that
+    /// slot; 0 if the ring was empty.
     pub last_before: u32,
-    /// The same slot's length at the exit.
+    /// Length of the slot of [`last_before`](Self::last_before), at the exit.
     pub last_after: u32,
-    /// Device number of the filesystem (`s_dev`), as the kernel keeps it: major in the bits above 20.
+    /// Device number of the filesystem (`s_dev`) in the kernel's internal form, with the major
+    /// number in the bits from 20 up.
     pub dev: u32,
-    /// `i_generation`.
+    /// Generation of the inode (`i_generation`).
     pub generation: u32,
-    /// `f_flags`: `O_DIRECT`, `O_APPEND`, `O_NONBLOCK` and so on.
+    /// Flags of the open file (`f_flags`), such as `O_DIRECT`, `O_APPEND` and `O_NONBLOCK`.
     pub f_flags: u32,
-    /// The descriptor.
+    /// File descriptor; -1 means none.
     pub fd: i32,
-    /// A pipe: number of slots (`ring_size`) at the exit. A socket: family in the lower half, type in the upper. A character
-    /// device: its number (`i_rdev`), major in the bits above 20.
+    /// Pipe: number of slots (`ring_size`) at the exit. Socket: family in the lower half, type in
+    /// the upper half. Character device: device number (`i_rdev`), with the major number in the
+    /// bits from 20 up.
     pub size: u32,
-    /// One of [`endpoint_kind`].
+    /// Kind of the endpoint: one of [`endpoint_kind`].
     pub kind: u16,
-    /// Not used.
+    /// Unused.
     pub reserved: u16,
-    /// TCP: the two addresses, with this socket as the sender. All zero for everything else.
+    /// TCP: addresses of the connection, with this socket as the sender; all zero for every other
+    /// kind.
     pub pair: SocketPair,
 }
 
-/// A call, at its exit. Followed by [`PageRecord`](crate::PageRecord) records with the same [`call_id`](Self::call_id) if slots of
-/// a pipe took part.
+/// A system call, recorded at its exit.
+///
+/// If slots of a pipe took part, [`PageRecord`](crate::PageRecord) and [`PageRun`](crate::PageRun)
+/// records with the same [`call_id`](Self::call_id) accompany it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Call {
-    /// The head.
+    /// Record header.
     pub header: RecordHeader,
-    /// Number of the call, counted per machine from 1: what else was recorded inside it names it.
+    /// Call ID, counted per machine from 1. Every record written inside the call carries it.
     pub call_id: u64,
-    /// When it was entered, in nanoseconds of the monotonic clock.
+    /// Time of the entry, in nanoseconds of the monotonic clock.
     pub entered_ns: u64,
-    /// What it returned: bytes, or an error as a negative number.
+    /// Result of the call: a number of bytes, or a negative error number.
     pub result: i64,
-    /// The length that was asked for.
+    /// Length that the caller requested, in bytes.
     pub requested: u64,
-    /// Where in the program it was called: the instruction pointer.
+    /// Instruction pointer of the caller, which identifies the call site.
     pub user_ip: u64,
-    /// For calls on memory: its address, if it is one piece.
+    /// Address of the caller's memory, for calls that use memory. If the memory is an array of
+    /// ranges, address of the first one.
     pub memory: u64,
-    /// Bytes of the sink's own folios that became dirty inside the call, in the calling thread.
+    /// Bytes of the sink's own folios that the calling thread dirtied inside the call.
     pub dirtied_bytes: u64,
-    /// One of [`nr`].
+    /// System call number: one of [`nr`].
     pub nr: u32,
-    /// The flags argument: `SPLICE_F_*`, `MSG_*`, `RWF_*`.
+    /// Flags argument of the call: `SPLICE_F_*`, `MSG_*` or `RWF_*`.
     pub op_flags: u32,
     /// Bits of [`call_flag`].
     pub flags: u32,
-    /// [`PageRecord`](crate::PageRecord) records that follow for this call: with fewer the account is not whole.
+    /// Number of [`PageRecord`](crate::PageRecord) and [`PageRun`](crate::PageRun) records of this
+    /// call. If fewer are received, the observations are incomplete.
     pub page_records: u32,
-    /// Where the bytes came from.
+    /// Endpoint that the bytes came from.
     pub source: EndpointState,
-    /// Where they went.
+    /// Endpoint that the bytes went to.
     pub sink: EndpointState,
 }
 
 impl Call {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(1);
-    /// The kernel's addresses in it.
+    /// Fields that hold kernel addresses.
     pub const ADDRESSES: Addresses = Addresses::fixed(&[
         Address::Endpoint(offset_of!(Self, source)),
         Address::Endpoint(offset_of!(Self, sink)),
     ]);
 
-    /// Which [`program`] wrote it, `None` if that cannot be known.
+    /// Returns the [`program`] that wrote the record, or `None` if it cannot be determined.
     #[must_use]
     pub const fn program(&self) -> Option<u32> {
         Some(program::SYS_EXIT)

@@ -1,4 +1,4 @@
-//! Which connections have ended.
+//! The end of a TCP connection.
 
 use core::mem::{offset_of, size_of};
 
@@ -9,27 +9,27 @@ use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
 use crate::programs::program;
 
-/// A watched TCP connection has ended: its addresses may be used again by another one.
+/// End of a traced TCP connection. Another connection can reuse its addresses afterwards.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct ConnectionClosed {
-    /// The head.
+    /// Record header.
     pub header: RecordHeader,
-    /// The address of its `struct sock`.
+    /// Address of the connection's `struct sock`.
     pub sock: u64,
-    /// Which life of that address it was.
+    /// Connection ID, which distinguishes this connection from others at the same `struct sock`.
     pub connection_id: u64,
-    /// The connection, with this socket as the sender.
+    /// Addresses of the connection, with this socket as the sender.
     pub pair: SocketPair,
 }
 
 impl ConnectionClosed {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(5);
-    /// The kernel's addresses in it.
+    /// Fields that hold kernel addresses.
     pub const ADDRESSES: Addresses = Addresses::fixed(&[Address::Object(offset_of!(Self, sock))]);
 
-    /// Which [`program`] wrote it, `None` if that cannot be known.
+    /// Returns the [`program`] that wrote the record, or `None` if it cannot be determined.
     #[must_use]
     pub const fn program(&self) -> Option<u32> {
         Some(program::INET_SOCK_SET_STATE)

@@ -1,4 +1,6 @@
-//! Records out of bytes, whatever these are: what is damaged is an error.
+//! Decoding of records from bytes.
+//!
+//! Any bytes are accepted as input. Damaged ones yield an error, never a panic.
 
 use std::boxed::Box;
 use std::fmt;
@@ -10,21 +12,21 @@ use crate::{
     HeaderError, MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec, Pod, RecordHeader, RecordKind,
 };
 
-/// Why bytes are not a record.
+/// Reason why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
-    /// Its head makes no sense.
+    /// The header is invalid.
     Header(HeaderError),
-    /// It is not as long as a record of its kind.
+    /// The length does not fit the kind of record.
     Size {
-        /// What it says it is.
+        /// Kind that the header claims.
         kind: RecordKind,
-        /// Bytes that such a record has.
+        /// Length of a record of that kind, in bytes.
         expected: usize,
-        /// Bytes that it has.
+        /// Length of this record, in bytes.
         found: usize,
     },
-    /// It says that it holds more pieces than any record does.
+    /// The record claims to hold this many page ranges, more than [`MAX_RANGES`].
     RangeCount(u16),
 }
 
@@ -39,32 +41,35 @@ impl fmt::Display for DecodeError {
                     kind.0
                 )
             }
-            Self::RangeCount(count) => write!(f, "a record says it holds {count} pieces"),
+            Self::RangeCount(count) => write!(f, "a record claims to hold {count} page ranges"),
         }
     }
 }
 
 impl std::error::Error for DecodeError {}
 
-/// Makes these bytes the first of a value; what comes after them stays. `bytes` may be longer than it, too.
+/// Overwrites the start of a value with `bytes` and keeps the rest of the value.
+///
+/// Bytes beyond the size of the value are ignored.
 fn put<T: Pod>(value: &mut T, bytes: &[u8]) {
     let len = bytes.len().min(size_of::<T>());
     value.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
 }
 
-/// The bytes of a value, as they lie in memory.
+/// Returns the bytes of a value in memory order.
 pub fn bytes_of<T: Pod>(value: &T) -> &[u8] {
     value.as_bytes()
 }
 
-/// The value whose first bytes these are; the rest of it is zero.
+/// Returns a value that starts with `bytes` and is zero after them.
 pub fn value_of<T: Pod>(bytes: &[u8]) -> T {
     let mut value = T::new_zeroed();
     put(&mut value, bytes);
     value
 }
 
-/// Takes the value that just these bytes are.
+/// Copies `bytes` into `value`, or returns an error if their number is not exactly the size of the
+/// value.
 fn copy_exact<'a, T: Pod>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) -> Result<&'a T, DecodeError> {
     let expected = size_of::<T>();
     if bytes.len() != expected {
@@ -75,29 +80,29 @@ fn copy_exact<'a, T: Pod>(value: &'a mut T, kind: RecordKind, bytes: &[u8]) -> R
     Ok(value)
 }
 
-/// Everything that has one case for each record of a fixed size.
+/// Defines all items that have one case for each record of a fixed size.
 macro_rules! define {
     ($($(#[$doc:meta])* $variant:ident, $name:ident: $type:ident;)*) => {
-        /// A record of the programs.
+        /// A decoded record with its own storage.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Record {
-            /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are
-            /// zero.
+            /// Pages that a probe observed at one station: a [`PageRecord`], or a [`PageRun`] in
+            /// expanded form. Ranges at and after `count` are zero.
             Pages(Box<PageRecord>),
             $($(#[$doc])* $variant(Box<crate::$type>),)*
-            /// A kind that this version does not know.
+            /// A record of a kind that this version cannot decode.
             Unknown(RecordHeader),
         }
 
-        /// A record that lies in its [`Decoder`].
+        /// A decoded record that borrows from its [`Decoder`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum RecordRef<'a> {
-            /// Pages that were seen somewhere: a [`PageRecord`], or a [`PageRun`] written out. Pieces beyond its count are
-            /// zero.
+            /// Pages that a probe observed at one station: a [`PageRecord`], or a [`PageRun`] in
+            /// expanded form. Ranges at and after `count` are zero.
             Pages(&'a PageRecord),
             $($(#[$doc])* $variant(&'a crate::$type),)*
-            /// A kind that this version does not know.
+            /// A record of a kind that this version cannot decode.
             Unknown(RecordHeader),
         }
 
@@ -109,11 +114,11 @@ macro_rules! define {
         }
 
         impl Decoder {
-            /// The record at the start of `bytes`, which may go on after it.
+            /// Decodes the record at the start of `bytes`, which may be longer than the record.
             ///
             /// # Errors
             ///
-            /// [`DecodeError`] says what is wrong with it.
+            /// Returns a [`DecodeError`] if the record is damaged.
             pub fn decode(&mut self, bytes: &[u8]) -> Result<RecordRef<'_>, DecodeError> {
                 let header = RecordHeader::from_bytes(bytes).map_err(DecodeError::Header)?;
                 let (kind, bytes) = (header.kind, &bytes[..usize::from(header.len)]);
@@ -128,7 +133,7 @@ macro_rules! define {
         }
 
         impl RecordRef<'_> {
-            /// The head.
+            /// Returns the record header.
             pub fn header(&self) -> &RecordHeader {
                 match self {
                     Self::Pages(record) => &record.header,
@@ -137,8 +142,8 @@ macro_rules! define {
                 }
             }
 
-            /// Which [`program`](crate::program) wrote it, `None` if that cannot be known: sequences are counted by program
-            /// and CPU.
+            /// Returns the [`program`](crate::program) that wrote the record, or `None` if it
+            /// cannot be determined. Sequence numbers are counted per program and CPU.
             pub fn program(&self) -> Option<u32> {
                 match self {
                     Self::Pages(record) => record.program(),
@@ -147,8 +152,11 @@ macro_rules! define {
                 }
             }
 
-            /// Adds the record to `into` as the programs write it, with kind and length in its head: a station whose pieces
-            /// are alike as a [`PageRun`]. Of a kind that is not known only the head is.
+            /// Appends the record to `into` in the form that the eBPF programs write, with kind and
+            /// length in its header.
+            ///
+            /// A page record with uniform ranges is written as a [`PageRun`]. For a record of an
+            /// unknown kind, only the header is written.
             pub fn write(self, into: &mut Vec<u8>) {
                 let start = into.len();
                 let mut kind = self.header().kind;
@@ -166,7 +174,7 @@ macro_rules! define {
                 into[start..start + RecordHeader::SIZE].copy_from_slice(header.as_bytes());
             }
 
-            /// The same, kept.
+            /// Copies the record into its own storage.
             pub fn to_record(self) -> Record {
                 match self {
                     Self::Pages(record) => Record::Pages(Box::new(*record)),
@@ -177,7 +185,7 @@ macro_rules! define {
         }
 
         impl Record {
-            /// The same, not kept.
+            /// Returns the record as a borrowed value.
             pub fn as_ref(&self) -> RecordRef<'_> {
                 match self {
                     Self::Pages(record) => RecordRef::Pages(record),
@@ -190,7 +198,7 @@ macro_rules! define {
 }
 for_each_record!(define);
 
-/// Room for one record of each kind: where many are decoded, none is made anew.
+/// Decoder with one reusable buffer for each kind of record, so that decoding does not allocate.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     buffers: Box<Buffers>,
@@ -205,102 +213,109 @@ impl Default for Decoder {
 }
 
 impl Record {
-    /// The record at the start of `bytes`, which may go on after it. Where many are decoded, a [`Decoder`] is faster.
+    /// Decodes the record at the start of `bytes`, which may be longer than the record.
+    ///
+    /// A [`Decoder`] is faster if many records are decoded.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] says what is wrong with it.
+    /// Returns a [`DecodeError`] if the record is damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         Decoder::default().decode(bytes).map(RecordRef::to_record)
     }
 }
 
-fn decode_page_record<'a>(room: &'a mut PageRecord, bytes: &[u8]) -> Result<&'a PageRecord, DecodeError> {
-    let had = usize::from(room.count);
-    put(room, bytes);
-    let count = usize::from(room.count);
+fn decode_page_record<'a>(record: &'a mut PageRecord, bytes: &[u8]) -> Result<&'a PageRecord, DecodeError> {
+    let previous = usize::from(record.count);
+    put(record, bytes);
+    let count = usize::from(record.count);
     let expected = PageRecord::HEAD_SIZE + count * size_of::<PageRange>();
     if count > MAX_RANGES || bytes.len() != expected {
-        let damaged = if count > MAX_RANGES {
-            DecodeError::RangeCount(room.count)
+        let error = if count > MAX_RANGES {
+            DecodeError::RangeCount(record.count)
         } else {
             let (kind, found) = (PageRecord::KIND, bytes.len());
             DecodeError::Size { kind, expected, found }
         };
-        *room = PageRecord::new_zeroed();
-        return Err(damaged);
+        *record = PageRecord::new_zeroed();
+        return Err(error);
     }
-    // Of the one before.
-    room.ranges[count..had.max(count)].fill(PageRange::default());
-    Ok(room)
+    // Ranges of the previous record.
+    record.ranges[count..previous.max(count)].fill(PageRange::default());
+    Ok(record)
 }
 
-/// Writes a row out as a station.
+/// Decodes a page run and expands it into a page record.
 fn expand_page_run<'a>(
-    room: &'a mut PageRecord,
-    row: &mut PageRun,
+    record: &'a mut PageRecord,
+    run: &mut PageRun,
     bytes: &[u8],
 ) -> Result<&'a PageRecord, DecodeError> {
-    let had = usize::from(room.count).min(MAX_RANGES);
-    put(row, bytes);
-    let count = usize::from(row.count);
+    let previous = usize::from(record.count).min(MAX_RANGES);
+    put(run, bytes);
+    let count = usize::from(run.count);
     let expected = PageRun::HEAD_SIZE + count * size_of::<PageVec>();
     if count > MAX_RANGES {
-        return Err(DecodeError::RangeCount(row.count));
+        return Err(DecodeError::RangeCount(run.count));
     }
     if bytes.len() != expected {
         let (kind, found) = (PageRun::KIND, bytes.len());
         return Err(DecodeError::Size { kind, expected, found });
     }
-    put(room, &bytes[..PageRecord::HEAD_SIZE]);
+    put(record, &bytes[..PageRecord::HEAD_SIZE]);
     let &mut PageRun {
         mapping, index, ops, ..
-    } = row;
-    let told = mapping != MAPPING_NOT_READ;
-    let (mut index, ops) = if told { (index, ops) } else { (0, 0) };
-    for (piece, extent) in room.ranges[..count].iter_mut().zip(&row.vecs) {
-        *piece = PageRange {
-            page: extent.page,
+    } = run;
+    let owner_read = mapping != MAPPING_NOT_READ;
+    let (mut index, ops) = if owner_read { (index, ops) } else { (0, 0) };
+    for (range, vec) in record.ranges[..count].iter_mut().zip(&run.vecs) {
+        *range = PageRange {
+            page: vec.page,
             mapping,
             index,
             ops,
-            offset: extent.offset,
-            len: extent.len,
+            offset: vec.offset,
+            len: vec.len,
         };
-        index = index.wrapping_add(u64::from(told));
+        index = index.wrapping_add(u64::from(owner_read));
     }
-    // Of the one before.
-    room.ranges[count..had.max(count)].fill(PageRange::default());
-    Ok(room)
+    // Ranges of the previous record.
+    record.ranges[count..previous.max(count)].fill(PageRange::default());
+    Ok(record)
 }
 
-/// The row that a station was, or could be: `None` if its pieces are not alike.
-fn row_of(station: &PageRecord) -> Option<PageRun> {
-    let mut row = PageRun::new_zeroed();
-    put(&mut row, &station.as_bytes()[..PageRecord::HEAD_SIZE]);
-    let pieces = &station.ranges[..usize::from(station.count).min(MAX_RANGES)];
-    let first = pieces.first().copied().unwrap_or_default();
-    let told = first.mapping != MAPPING_NOT_READ;
-    (row.mapping, row.index, row.ops) = (first.mapping, first.index, first.ops);
-    for ((extent, piece), number) in row.vecs.iter_mut().zip(pieces).zip(0..) {
-        let index = if told { first.index.wrapping_add(number) } else { 0 };
-        let alike = (first.mapping, index, first.ops) == (piece.mapping, piece.index, piece.ops);
-        if !alike || (!told && piece.ops != 0) {
+/// Returns the page run that is equivalent to a page record, or `None` if the ranges are not
+/// uniform.
+fn run_of(record: &PageRecord) -> Option<PageRun> {
+    let mut run = PageRun::new_zeroed();
+    put(&mut run, &record.as_bytes()[..PageRecord::HEAD_SIZE]);
+    let ranges = &record.ranges[..usize::from(record.count).min(MAX_RANGES)];
+    let first = ranges.first().copied().unwrap_or_default();
+    let owner_read = first.mapping != MAPPING_NOT_READ;
+    (run.mapping, run.index, run.ops) = (first.mapping, first.index, first.ops);
+    for ((vec, range), number) in run.vecs.iter_mut().zip(ranges).zip(0..) {
+        let index = if owner_read {
+            first.index.wrapping_add(number)
+        } else {
+            0
+        };
+        let uniform = (first.mapping, index, first.ops) == (range.mapping, range.index, range.ops);
+        if !uniform || (!owner_read && range.ops != 0) {
             return None;
         }
-        *extent = PageVec {
-            page: piece.page,
-            len: piece.len,
-            offset: piece.offset,
+        *vec = PageVec {
+            page: range.page,
+            len: range.len,
+            offset: range.offset,
         };
     }
-    Some(row)
+    Some(run)
 }
 
-/// Writes pages in as few bytes as they can be, and tells as which kind.
+/// Writes a page record in its shortest form and returns the kind of that form.
 fn write_pages(record: &PageRecord, into: &mut Vec<u8>) -> RecordKind {
     let count = usize::from(record.count).min(MAX_RANGES);
-    if let Some(run) = row_of(record) {
+    if let Some(run) = run_of(record) {
         into.extend_from_slice(&run.as_bytes()[..PageRun::HEAD_SIZE + count * size_of::<PageVec>()]);
         PageRun::KIND
     } else {
@@ -332,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_but_the_right_one_is_damage() {
+    fn every_wrong_length_is_rejected() {
         let pages = (PageRecord::KIND, PageRecord::HEAD_SIZE);
         for len in 32..1200 {
             for (kind, right) in FIXED_RECORDS
@@ -350,38 +365,38 @@ mod tests {
     }
 
     #[test]
-    fn a_station_ends_after_its_pieces() {
+    fn page_record_ends_after_its_ranges() {
         let count = std::mem::offset_of!(PageRecord, count);
-        for pieces in 0..40_u16 {
-            let len = PageRecord::HEAD_SIZE + 40 * usize::from(pieces);
+        for range_count in 0..40_u16 {
+            let len = PageRecord::HEAD_SIZE + 40 * usize::from(range_count);
             let mut bytes = head(PageRecord::KIND, len);
-            bytes[count..count + 2].copy_from_slice(&pieces.to_ne_bytes());
+            bytes[count..count + 2].copy_from_slice(&range_count.to_ne_bytes());
             let read = Record::from_bytes(&bytes);
-            if pieces > 18 {
-                assert_eq!(read, Err(DecodeError::RangeCount(pieces)));
+            if range_count > 18 {
+                assert_eq!(read, Err(DecodeError::RangeCount(range_count)));
             } else {
-                assert!(matches!(read, Ok(Record::Pages(station)) if station.count == pieces));
+                assert!(matches!(read, Ok(Record::Pages(record)) if record.count == range_count));
             }
         }
     }
 
     #[test]
-    fn a_decoder_leaves_nothing_of_the_record_before() {
+    fn decoder_keeps_nothing_of_the_previous_record() {
         let count = std::mem::offset_of!(PageRecord, count);
-        let of = |pieces: u16, fill: u8| {
-            let mut bytes = head(PageRecord::KIND, PageRecord::HEAD_SIZE + 40 * usize::from(pieces));
-            bytes[count..count + 2].copy_from_slice(&pieces.to_ne_bytes());
+        let of = |range_count: u16, fill: u8| {
+            let mut bytes = head(PageRecord::KIND, PageRecord::HEAD_SIZE + 40 * usize::from(range_count));
+            bytes[count..count + 2].copy_from_slice(&range_count.to_ne_bytes());
             bytes[PageRecord::HEAD_SIZE..].fill(fill);
             bytes
         };
         let mut decoder = Decoder::default();
-        let mut damaged = of(18, 0xee);
-        damaged[count] = 19;
+        let mut invalid = of(18, 0xee);
+        invalid[count] = 19;
         for bytes in [
             of(18, 0xff),
             of(2, 1),
             of(5, 2),
-            damaged,
+            invalid,
             of(0, 0),
             of(17, 3),
             of(16, 4),
@@ -393,81 +408,83 @@ mod tests {
     }
 
     proptest! {
-        /// A station is what it was after it has been written as short as it can be; its head says what it was written as.
+        /// A page record survives writing in its shortest form and decoding. Its decoded header has
+        /// the kind of that form.
         #[test]
-        fn what_is_written_is_read(
+        fn written_page_records_are_read_back(
             count in 0..=MAX_RANGES,
             head in prop::collection::vec(any::<u8>(), PageRecord::HEAD_SIZE),
-            alike in any::<bool>(),
+            uniform in any::<bool>(),
             first in (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()),
             odd in (0..MAX_RANGES, 0..4_u8),
-            places in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>()), MAX_RANGES),
+            vecs in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>()), MAX_RANGES),
         ) {
-            let mut station: PageRecord = value_of(&head);
-            station.header = RecordHeader::from_bytes(&super::tests::head(PageRecord::KIND, 32)).unwrap();
-            station.count = count as u16;
-            let (mapping, index, ops, untold) = first;
-            let (mapping, index, ops) = if untold { (MAPPING_NOT_READ, 0, 0) } else { (mapping, index, ops) };
-            for (number, (piece, (page, offset, len))) in station.ranges.iter_mut().zip(places).take(count).enumerate() {
-                let index = if untold { 0 } else { index.wrapping_add(number as u64) };
-                *piece = PageRange { page, mapping, index, ops, offset, len };
+            let mut record: PageRecord = value_of(&head);
+            record.header = RecordHeader::from_bytes(&super::tests::head(PageRecord::KIND, 32)).unwrap();
+            record.count = count as u16;
+            let (mapping, index, ops, not_read) = first;
+            let (mapping, index, ops) = if not_read { (MAPPING_NOT_READ, 0, 0) } else { (mapping, index, ops) };
+            for (number, (range, (page, offset, len))) in record.ranges.iter_mut().zip(vecs).take(count).enumerate() {
+                let index = if not_read { 0 } else { index.wrapping_add(number as u64) };
+                *range = PageRange { page, mapping, index, ops, offset, len };
             }
             let other = odd.0 > 0 && odd.0 < count && odd.1 < 3;
-            if !alike && other {
-                let piece = &mut station.ranges[odd.0];
+            if !uniform && other {
+                let range = &mut record.ranges[odd.0];
                 match odd.1 {
-                    0 => piece.mapping ^= 8,
-                    1 => piece.index ^= 1,
-                    _ => piece.ops ^= 1,
+                    0 => range.mapping ^= 8,
+                    1 => range.index ^= 1,
+                    _ => range.ops ^= 1,
                 }
             }
             let mut bytes = Vec::new();
-            RecordRef::Pages(&station).write(&mut bytes);
-            let is_row = alike || !other;
-            let kind = if is_row { PageRun::KIND } else { PageRecord::KIND };
+            RecordRef::Pages(&record).write(&mut bytes);
+            let is_run = uniform || !other;
+            let kind = if is_run { PageRun::KIND } else { PageRecord::KIND };
             let mut decoder = Decoder::default();
-            let Ok(RecordRef::Pages(read)) = decoder.decode(&bytes) else { panic!("a station") };
+            let Ok(RecordRef::Pages(read)) = decoder.decode(&bytes) else { panic!("not a page record") };
             prop_assert_eq!((read.header.kind, usize::from(read.header.len)), (kind, bytes.len()));
-            let header = station.header;
-            prop_assert_eq!(PageRecord { header, ..*read }, station);
-            // Read again: nothing of the one before is left.
+            let header = record.header;
+            prop_assert_eq!(PageRecord { header, ..*read }, record);
+            // Decoding again shows that nothing of the previous record is left.
             let again = decoder.decode(&bytes).map(RecordRef::to_record);
             prop_assert_eq!(again, Record::from_bytes(&bytes));
         }
 
-        /// Any bytes are a row or damage, and a row has as many pieces as it says.
+        /// Any bytes are a page run or an error, and a page run has the number of ranges that it
+        /// claims.
         #[test]
-        fn any_bytes_are_a_row_or_damage(
+        fn any_bytes_are_a_page_run_or_an_error(
             body in prop::collection::vec(any::<u8>(), 0..600),
-            says in 0..24_u16,
+            claimed in 0..24_u16,
             fits in any::<bool>(),
         ) {
             let mut bytes = head(PageRun::KIND, 32);
             bytes.extend_from_slice(&body);
             if fits {
-                bytes.resize(PageRun::HEAD_SIZE + 16 * usize::from(says), 7);
+                bytes.resize(PageRun::HEAD_SIZE + 16 * usize::from(claimed), 7);
             }
             let len = bytes.len() as u16;
             bytes[30..32].copy_from_slice(&len.to_ne_bytes());
             let count = std::mem::offset_of!(PageRun, count);
-            if let Some(room) = bytes.get_mut(count..count + 2) {
-                room.copy_from_slice(&says.to_ne_bytes());
+            if let Some(field) = bytes.get_mut(count..count + 2) {
+                field.copy_from_slice(&claimed.to_ne_bytes());
             }
             match Record::from_bytes(&bytes) {
-                Ok(Record::Pages(station)) => {
-                    prop_assert_eq!(station.count, says);
-                    prop_assert_eq!(bytes.len(), PageRun::HEAD_SIZE + 16 * usize::from(says));
-                    let rest = &station.ranges[usize::from(says)..];
-                    prop_assert!(rest.iter().all(|piece| *piece == PageRange::default()));
+                Ok(Record::Pages(record)) => {
+                    prop_assert_eq!(record.count, claimed);
+                    prop_assert_eq!(bytes.len(), PageRun::HEAD_SIZE + 16 * usize::from(claimed));
+                    let rest = &record.ranges[usize::from(claimed)..];
+                    prop_assert!(rest.iter().all(|range| *range == PageRange::default()));
                 }
                 Ok(other) => panic!("{other:?}"),
-                Err(_) => prop_assert!(!fits || usize::from(says) > MAX_RANGES),
+                Err(_) => prop_assert!(!fits || usize::from(claimed) > MAX_RANGES),
             }
         }
     }
 
     #[test]
-    fn a_kind_of_a_later_version_is_left_to_the_reader() {
+    fn unknown_kind_is_returned_as_its_header() {
         let bytes = head(RecordKind(77), 48);
         assert!(matches!(Record::from_bytes(&bytes), Ok(Record::Unknown(header)) if header.kind == RecordKind(77)));
     }

@@ -1,8 +1,9 @@
-//! Sums over pages instead of records of them: what the level `digest` keeps of each TCP connection.
+//! Page digests of TCP connections, which replace page records at the level `digest`.
 //!
-//! A page's bytes add `len * mix(place in memory - place in the stream)`: however calls, slots, fragments and packets cut the
-//! bytes, the sum over the same pages at the same places of the stream is the same. One sum is made of the slots that a call
-//! hands to the socket, another of the fragments that packets carry.
+//! Each byte range in a page adds `len * mix(location in memory - position in the stream)`. The
+//! digest of the same pages at the same stream positions is therefore the same, however calls,
+//! slots, fragments and packets divide the bytes. One digest is computed from the slots that calls
+//! send, another from the fragments that packets carry.
 
 use core::mem::{offset_of, size_of};
 
@@ -14,64 +15,67 @@ use crate::header::{RecordHeader, RecordKind};
 use crate::page_record::FileId;
 use crate::programs::program;
 
-/// Every so many bytes of a stream both sums are written down. A power of two.
+/// Distance of the stream positions where both digests are recorded, in bytes. A power of two.
 pub const CHECKPOINT_BYTES: u64 = 1 << 20;
 
 /// Bits of [`DigestState::flags`].
 pub mod digest_flag {
-    /// Packets were summed up from the very byte on at which calls were: `base`.
+    /// The digest of packets starts at the same byte as the digest of calls, which is
+    /// [`DigestState::base_position`](super::DigestState::base_position).
     pub const ANCHORED: u32 = 1;
 }
 
 /// Bits of [`DigestSpan::flags`].
 pub mod digest_span_flag {
-    /// The bytes came out of the caller's memory, by a call that copies them.
+    /// A call copied the bytes from the caller's memory.
     pub const FROM_MEMORY: u32 = 1;
-    /// The pages belong to more than one file, or not all to one.
+    /// The pages belong to more than one file, or not all of them belong to a file.
     pub const MULTIPLE_FILES: u32 = 2;
 }
 
-/// What [`DigestEvent`] is about.
+/// Reasons why a [`DigestEvent`] is written.
 pub mod digest_event_kind {
-    /// A stretch of what calls handed over has ended, at `sum.position`.
+    /// A span of sent bytes has ended, at `sum.position`.
     pub const SENT: u32 = 1;
-    /// Packets have carried everything up to `sum.position`.
+    /// Packets have carried every byte before `sum.position`.
     pub const TRANSMITTED: u32 = 2;
-    /// The connection has ended; `state` is the last word on it.
+    /// The connection has ended, and `state` is its final state.
     pub const CLOSED: u32 = 3;
 }
 
-/// How far a stream was summed up, and to what.
+/// Digest of a stream up to a position.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct DigestSum {
-    /// The next byte of the stream: in the lower half as in the packets' sequence numbers.
+    /// Next position of the stream. Its lower half is a sequence number as in the packets.
     pub position: u64,
-    /// The sum over the pages so far; it wraps.
+    /// Sum over all page ranges so far, modulo 2^64.
     pub sum: u64,
-    /// How many bytes are in it: those in pages of files and of processes' memory. Other bytes lie in the kernel's own pages.
+    /// Number of bytes in the sum. They are in pages of files and of processes' memory; all other
+    /// bytes are in pages of the kernel.
     pub paged_bytes: u64,
 }
 
-/// Bytes that one process handed over by calls of one kind, from one file.
+/// Bytes that one process sent by calls with one number, from one file.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct DigestSpan {
-    /// Its first byte in the stream; it ends where what calls handed over ends.
+    /// First position of the span. The span ends where the sent bytes end.
     pub start: u64,
     /// Bytes in pages of files and of processes' memory.
     pub paged_bytes: u64,
-    /// Bytes that were handed over by calls that do not copy, in no such page.
+    /// Bytes that calls sent without copying, but from pages that belong neither to files nor to
+    /// processes' memory.
     pub unowned_bytes: u64,
-    /// Calls, pieces of one call counted each.
+    /// Number of sends. The parts of one call count separately.
     pub calls: u64,
-    /// Where in the program the first of them is.
+    /// Instruction pointer of the caller in the first of these calls.
     pub user_ip: u64,
-    /// The file of the pages; all zero: none, or the memory of a process.
+    /// File of the pages; all zero if there is none, or if the pages are a process's memory.
     pub file: FileId,
-    /// The process.
+    /// Process that sent the bytes.
     pub tgid: u32,
-    /// One of [`nr`](crate::nr).
+    /// System call number: one of [`nr`](crate::nr).
     pub nr: u32,
     /// Bits of [`digest_span_flag`].
     pub flags: u32,
@@ -81,56 +85,57 @@ pub struct DigestSpan {
     pub socket_ino: u64,
 }
 
-/// A connection: the two sums, and the stretch that goes on. A row of a map, by the address of its `struct sock`.
+/// Digests of a connection with the span in progress. Row of a map whose key is the address of the
+/// `struct sock`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct DigestState {
-    /// Which connection it is: addresses of sockets are used again.
+    /// Connection ID, because connections reuse the addresses of sockets.
     pub connection_id: u64,
-    /// Its addresses, with this socket as the sender.
+    /// Addresses of the connection, with this socket as the sender.
     pub pair: SocketPair,
-    /// Where in the stream summing up began.
+    /// Stream position where the digests start.
     pub base_position: u64,
-    /// By calls. `position` is 0 until the first one.
+    /// Digest of the slots that calls sent. Its `position` is 0 until the first call.
     pub sent: DigestSum,
-    /// By packets.
+    /// Digest of the fragments that packets carried.
     pub transmitted: DigestSum,
-    /// What the latest calls handed over.
+    /// Span of the latest calls.
     pub span: DigestSpan,
     /// Bits of [`digest_flag`].
     pub flags: u32,
-    /// The ports as they are in a packet: the source's in the lower half.
+    /// Ports in the order and byte order of a packet, with the source port in the lower half.
     pub ports: u32,
 }
 
-/// Something that happened to the sums of a connection.
+/// Event of the digests of a connection.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct DigestEvent {
-    /// The head.
+    /// Record header.
     pub header: RecordHeader,
-    /// The address of its `struct sock`.
+    /// Address of the connection's `struct sock`.
     pub sock: u64,
-    /// One of [`digest_event_kind`].
+    /// Kind of the event: one of [`digest_event_kind`].
     pub event: u32,
-    /// Not used.
+    /// Unused.
     pub reserved: u32,
-    /// The sum at the place that the event is about.
+    /// Digest at the position of the event.
     pub sum: DigestSum,
-    /// The connection at that moment.
+    /// State of the connection at the time of the event.
     pub state: DigestState,
 }
 
 impl DigestEvent {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(6);
-    /// The kernel's addresses in it.
+    /// Fields that hold kernel addresses.
     pub const ADDRESSES: Addresses = Addresses::fixed(&[
         Address::Object(offset_of!(Self, sock)),
         Address::Object(offset_of!(Self, state.span.file.mapping)),
     ]);
 
-    /// Which [`program`] wrote it, `None` if that cannot be known.
+    /// Returns the [`program`] that wrote the record, or `None` if it cannot be determined.
     #[must_use]
     pub const fn program(&self) -> Option<u32> {
         Some(match self.event {
@@ -142,13 +147,14 @@ impl DigestEvent {
     }
 }
 
-/// The bits of `place` spread over a word: what a byte at that place adds to a sum.
+/// Returns the summand of one byte at `location`: the location's bits, spread over a word.
 ///
-/// The finalizer of splitmix64, with a secret: equal sums over different pages would be a matter of chance of 2^-64.
+/// The function is the finalizer of splitmix64 with a secret. Different pages have equal digests
+/// with a probability of 2^-64.
 #[must_use]
 #[inline]
-pub const fn mix(place: u64, secret: u64) -> u64 {
-    let mixed = (place ^ secret).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+pub const fn mix(location: u64, secret: u64) -> u64 {
+    let mixed = (location ^ secret).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ mixed >> 32).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ mixed >> 29
 }

@@ -1,4 +1,4 @@
-//! What people call an end, sent the first time that it is met.
+//! The readable name of an endpoint, written once when the eBPF programs first observe it.
 
 use core::mem::{offset_of, size_of};
 
@@ -9,18 +9,18 @@ use crate::call::EndpointState;
 use crate::header::{RecordHeader, RecordKind};
 use crate::programs::program;
 
-/// Bytes of one component of a path that are kept, its final zero included (`NAME_MAX` is 255).
+/// Bytes kept of one path component, including its terminating zero (`NAME_MAX` is 255).
 pub const COMPONENT_SIZE: usize = 64;
-/// Components of a path that are kept, from the last one upwards.
+/// Number of path components kept, counted from the last one up.
 pub const MAX_COMPONENTS: usize = 12;
 
 /// Bits of [`EndpointName::flags`].
 pub mod name_flag {
-    /// The path goes on above the last component that is here.
+    /// The path continues above the last component in the record.
     pub const TRUNCATED: u32 = 1;
-    /// The last component is the root of its mount.
+    /// The last component in the record is the root of its filesystem.
     pub const ROOT: u32 = 2;
-    /// It was open before watching began.
+    /// The endpoint was open before tracing started.
     pub const PREEXISTING: u32 = 4;
 }
 
@@ -28,29 +28,29 @@ pub mod name_flag {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct EndpointName {
-    /// The head.
+    /// Record header.
     pub header: RecordHeader,
-    /// The end, as it was at that moment.
+    /// State of the endpoint when the record was written.
     pub endpoint: EndpointState,
-    /// How many components follow.
+    /// Number of components that follow.
     pub count: u32,
     /// Bits of [`name_flag`].
     pub flags: u32,
-    /// The path from its last component up: zero-terminated names of dentries.
+    /// Path components from the last one up, as zero-terminated dentry names.
     pub components: [[u8; COMPONENT_SIZE]; MAX_COMPONENTS],
 }
 
 impl EndpointName {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(3);
-    /// The kernel's addresses in it.
+    /// Fields that hold kernel addresses.
     pub const ADDRESSES: Addresses = Addresses::fixed(&[Address::Endpoint(offset_of!(Self, endpoint))]);
 
-    /// Which [`program`] wrote it, `None` if that cannot be known.
+    /// Returns the [`program`] that wrote the record, or `None` if it cannot be determined.
     #[must_use]
     pub const fn program(&self) -> Option<u32> {
         Some(if self.endpoint.file == 0 {
-            // What is known of a file by its pages alone has no `struct file`.
+            // A file that was identified only by its pages has no `struct file`.
             program::SOCK_SEND_LENGTH
         } else if self.flags & name_flag::PREEXISTING != 0 {
             program::TASK_FILE

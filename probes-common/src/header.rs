@@ -1,17 +1,18 @@
-//! The head of every record: what it is, and who wrote it, where, when and as which in a row.
+//! The header of every record: kind and length, the program's sequence number, and time, thread and
+//! CPU.
 
 use core::fmt;
 use core::mem::{align_of, offset_of, size_of};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What a record is about, as a number, so that a reader can skip a kind it does not know.
+/// Kind of a record. Readers can skip a kind that they cannot decode.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct RecordKind(pub u16);
 
 impl RecordKind {
-    /// No program writes this kind: who reads it looks at bytes that nobody filled.
+    /// Kind that no program writes. A reader that finds it is reading bytes that no program filled.
     pub const NONE: Self = Self(0);
 }
 
@@ -34,23 +35,26 @@ impl RecordKind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct RecordHeader {
-    /// Counts the records of one program on one CPU, those included for which there was no room: a gap is a loss.
+    /// Number of the record among those of one program on one CPU, including records that found the
+    /// ring buffer full. A gap means that records were lost.
     pub sequence: u64,
-    /// Nanoseconds of the monotonic clock. For people: records are ordered by ring and stream positions, not by time.
+    /// Time in nanoseconds of the monotonic clock, for display only. Records are ordered by pipe
+    /// and stream positions, not by time.
     pub timestamp_ns: u64,
-    /// The process, as the initial PID namespace numbers it.
+    /// Process ID in the initial PID namespace.
     pub tgid: u32,
-    /// The thread, as the initial PID namespace numbers it.
+    /// Thread ID in the initial PID namespace.
     pub tid: u32,
-    /// The CPU on which the program ran.
+    /// CPU that the program ran on.
     pub cpu: u32,
-    /// What follows the header.
+    /// Kind of the record.
     pub kind: RecordKind,
-    /// Bytes of the whole record, header included.
+    /// Length of the whole record including the header, in bytes.
     pub len: u16,
 }
 
-// A change here changes what recordings and the committed eBPF object mean: it must be meant.
+// Changing this layout changes the meaning of recordings and of the committed eBPF object, so a
+// change must be deliberate.
 const _: () = {
     assert!(size_of::<RecordHeader>() == 32);
     assert!(align_of::<RecordHeader>() == 8);
@@ -64,22 +68,23 @@ const _: () = {
     assert!(offset_of!(RecordHeader, len) == 30);
 };
 
-/// Why bytes are not a record.
+/// Reason why bytes do not start with a valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderError {
-    /// Fewer bytes than a header has.
+    /// The bytes are fewer than a header has.
     Truncated {
-        /// How many there were.
+        /// Number of available bytes.
         have: usize,
     },
-    /// The record says it is shorter than its header or longer than the bytes at hand.
+    /// The record claims a length that is shorter than its header or longer than the available
+    /// bytes.
     Length {
-        /// What it says.
+        /// Claimed length, in bytes.
         len: u16,
-        /// How many bytes there were.
+        /// Number of available bytes.
         have: usize,
     },
-    /// The kind that no program writes.
+    /// The kind is [`RecordKind::NONE`], which no program writes.
     NoKind,
 }
 
@@ -96,13 +101,16 @@ impl fmt::Display for HeaderError {
 impl core::error::Error for HeaderError {}
 
 impl RecordHeader {
-    /// Bytes of a header.
+    /// Length of a header, in bytes.
     pub const SIZE: usize = size_of::<Self>();
 
-    /// Reads the header of the record at the start of `bytes`, in this machine's byte order.
+    /// Reads the header of the record at the start of `bytes`, in native byte order.
     ///
-    /// `bytes` may go on after the record, as a batch does; it must hold all of it. Any bytes may be given: a damaged
-    /// recording is an error, never a panic.
+    /// `bytes` must contain the whole record and may continue after it, as a batch does.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`HeaderError`] if the header is damaged. Any input is accepted, and none panics.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, HeaderError> {
         let have = bytes.len();
         let Ok((header, _)) = Self::read_from_prefix(bytes) else {
@@ -118,7 +126,8 @@ impl RecordHeader {
         Ok(header)
     }
 
-    /// The header as it lies in memory: what a program writes, for recordings and for tests without a kernel.
+    /// Returns the bytes of the header in memory order, as an eBPF program writes them. Recordings
+    /// and tests without a kernel use this.
     #[must_use]
     pub const fn to_bytes(&self) -> [u8; Self::SIZE] {
         zerocopy::transmute!(*self)
@@ -129,7 +138,7 @@ impl RecordHeader {
 mod tests {
     use super::{HeaderError, RecordHeader, RecordKind};
 
-    /// Every byte differs, so that two fields that are exchanged or overlap show.
+    /// Header whose bytes all differ, so that swapped or overlapping fields are detected.
     const HEAD: RecordHeader = RecordHeader {
         sequence: 0x0807_0605_0403_0201,
         timestamp_ns: 0x100f_0e0d_0c0b_0a09,
@@ -142,7 +151,7 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn lies_in_memory_in_the_order_of_its_fields_without_padding() {
+    fn memory_layout_follows_field_order_without_padding() {
         let bytes = HEAD.to_bytes();
         for (i, byte) in bytes[..30].iter().enumerate() {
             assert_eq!(usize::from(*byte), i + 1, "byte {i}");
@@ -151,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_was_written_and_leaves_what_follows() {
+    fn reads_written_header_and_ignores_following_bytes() {
         let mut bytes = [0xff; 40];
         bytes[..32].copy_from_slice(&HEAD.to_bytes());
         assert_eq!(RecordHeader::from_bytes(&bytes), Ok(HEAD));
@@ -161,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_fewer_bytes_than_a_header_has() {
+    fn rejects_fewer_bytes_than_a_header() {
         let bytes = HEAD.to_bytes();
         for have in 0..RecordHeader::SIZE {
             assert_eq!(
@@ -172,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_length_that_cannot_be() {
+    fn rejects_impossible_lengths() {
         for len in [0, 31, 33, u16::MAX] {
             let bytes = RecordHeader { len, ..HEAD }.to_bytes();
             assert_eq!(
@@ -183,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_bytes_that_nobody_filled() {
+    fn rejects_bytes_that_no_program_wrote() {
         let bytes = RecordHeader {
             kind: RecordKind::NONE,
             ..HEAD
         }
         .to_bytes();
         assert_eq!(RecordHeader::from_bytes(&bytes), Err(HeaderError::NoKind));
-        // All zeros fail at the length already.
+        // All-zero bytes already fail the length check.
         assert_eq!(
             RecordHeader::from_bytes(&[0; 32]),
             Err(HeaderError::Length { len: 0, have: 32 })

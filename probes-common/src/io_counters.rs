@@ -1,51 +1,53 @@
-//! Plain reads and writes, counted in the kernel: rows of a map, not records.
+//! I/O counters: plain reads and writes, counted in the kernel in rows of a map instead of records.
 //!
-//! Calls on pipes and on UNIX sockets are not here: they are [`Call`](crate::Call)s, because what goes through a pipe must
-//! be known byte by byte. Nor are calls on files open with `O_DIRECT`, and sends with `MSG_ZEROCOPY`.
+//! Calls on pipes and UNIX sockets are [`Call`](crate::Call) records instead, because every byte
+//! that passes a pipe must be accounted for. Calls on files that are open with `O_DIRECT` and sends
+//! with `MSG_ZEROCOPY` are [`Call`](crate::Call) records as well.
 
 use core::mem::size_of;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What is counted apart.
+/// Key of an I/O counter row.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct IoCounterKey {
     /// Inode number of the file or socket.
     pub ino: u64,
-    /// The process.
+    /// Process ID.
     pub tgid: u32,
-    /// Device number of its filesystem.
+    /// Device number of the inode's filesystem.
     pub dev: u32,
-    /// One of [`nr`](crate::nr).
+    /// System call number: one of [`nr`](crate::nr).
     pub nr: u32,
-    /// `MSG_*` bits that change the meaning: `MSG_PEEK` (2) and `MSG_TRUNC` (0x20).
+    /// Bits of `MSG_*` that change the meaning of the result: `MSG_PEEK` (2) and `MSG_TRUNC`
+    /// (0x20). Bit 31 is set if the result counts messages instead of bytes.
     pub op_flags: u32,
-    /// One of [`endpoint_kind`](crate::endpoint_kind).
+    /// Kind of the endpoint: one of [`endpoint_kind`](crate::endpoint_kind).
     pub kind: u16,
-    /// Not used.
+    /// Unused.
     pub reserved: [u16; 3],
 }
 
-/// What was counted.
+/// Counts of the calls with one key.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct IoCounters {
-    /// Bytes that the calls returned.
+    /// Sum of the bytes that the calls returned.
     pub bytes: u64,
-    /// Calls that returned bytes.
+    /// Number of calls that returned bytes.
     pub calls: u64,
-    /// Calls that returned 0 or an error.
+    /// Number of calls that returned 0 or an error.
     pub failed: u64,
-    /// Bytes of calls that moved at most 512 bytes each.
+    /// Bytes of the calls that moved at most 512 bytes each.
     pub small_bytes: u64,
-    /// Those calls.
+    /// Number of the calls that moved at most 512 bytes each.
     pub small_calls: u64,
-    /// Where in the program the latest call was made.
+    /// Instruction pointer of the caller in the latest call.
     pub user_ip: u64,
-    /// When the first was seen, in nanoseconds of the monotonic clock.
+    /// Time of the first call, in nanoseconds of the monotonic clock.
     pub first_ns: u64,
-    /// When the latest was.
+    /// Time of the latest call, in nanoseconds of the monotonic clock.
     pub last_ns: u64,
 }
 

@@ -1,26 +1,27 @@
-//! Which members of the kernel's structures the programs read: the one table of them.
+//! Table of the kernel structure members that the eBPF programs read.
 //!
-//! Each is a global of the programs, into which the loader writes the offset that this kernel has.
+//! Each member is a global of the programs. The loader writes the member's offset on the running
+//! kernel into it.
 
 use crate::programs::ProbeGroup;
 
-/// A member that the programs read.
+/// Kernel structure member that the programs read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelMember {
-    /// The global that holds its offset.
+    /// Global that holds the member's offset.
     pub global: &'static str,
-    /// The programs that need it.
+    /// Group of programs that need the member.
     pub group: ProbeGroup,
-    /// Structure and member.
+    /// Names of the structure and the member.
     pub name: (&'static str, &'static str),
-    /// Its size in bytes. 0: any.
+    /// Size of the member, in bytes; 0 means any size.
     pub size: u32,
-    /// Structure and member under former or later names.
+    /// Names of the structure and the member in earlier or later kernels.
     pub other_names: &'static [(&'static str, &'static str)],
 }
 
-/// Expands `$expand!` with one row for each member: the global, the group, structure and member, size in bytes (0: any), and
-/// other names.
+/// Expands `$expand!` with one row for each member: the global, the group, structure and member,
+/// size in bytes (0 means any), and other names.
 #[macro_export]
 macro_rules! for_each_kernel_member {
     ($expand:ident) => {
@@ -57,7 +58,8 @@ macro_rules! for_each_kernel_member {
             PIPE_TAIL: Calls, "pipe_inode_info"."tail", 4, [];
             PIPE_BUFS: Calls, "pipe_inode_info"."bufs", 8, [];
             PIPE_RING_SIZE: Calls, "pipe_inode_info"."ring_size", 4, [];
-            // Since 7.2 the word of a tail page may be a mask. Its value shows which form it has.
+            // Since Linux 7.2 this word of a tail page may be a mask. Its value shows which form it
+            // has.
             PAGE_COMPOUND: Calls, "page"."compound_head", 8, ["page"."compound_info"];
             FOLIO_MAPPING: Calls, "folio"."mapping", 8, ["page"."mapping"];
             FOLIO_INDEX: Calls, "folio"."index", 8, ["page"."index"];
@@ -77,11 +79,11 @@ macro_rules! for_each_kernel_member {
             SK_V6_DADDR: Always, "sock"."__sk_common.skc_v6_daddr", 16, [];
             SK_V6_RCV_SADDR: Always, "sock"."__sk_common.skc_v6_rcv_saddr", 16, [];
             UNIX_PEER: Always, "unix_sock"."peer", 8, [];
-            // Kernels without CONFIG_IO_URING have no such requests. Before 6.2 a program could not ask for
-            // a report.
+            // Kernels without CONFIG_IO_URING have no such requests. Before Linux 6.2 a program
+            // could not request a usage report.
             REQUEST_CMD: Always, "io_kiocb"."cmd", 0, [];
             NOTIF_REPORT: Always, "io_notif_data"."zc_report", 1, [];
-            // Packets and messages of UNIX sockets.
+            // Packets, and messages of UNIX sockets.
             SKB_SK: Packets, "sk_buff"."sk", 8, [];
             SKB_LEN: Packets, "sk_buff"."len", 4, [];
             SKB_DATA_LEN: Packets, "sk_buff"."data_len", 4, [];
@@ -104,11 +106,11 @@ macro_rules! for_each_kernel_member {
             BIO_BDEV: Bios, "bio"."bi_bdev", 8, [];
             BDEV_DEV: Bios, "block_device"."bd_dev", 4, [];
             FOLIO_NR_PAGES: Dirty, "folio"."_nr_pages", 4, ["folio"."_folio_nr_pages"];
-            // The pipe inside sendfile(2), and a name of the file whose pages are in a pipe.
+            // Internal pipe of sendfile(2), and a name of the file whose pages are in a pipe.
             TASK_SPLICE_PIPE: Digest, "task_struct"."splice_pipe", 8, [];
             INODE_DENTRY: Digest, "inode"."i_dentry.first", 8, [];
             DENTRY_ALIAS: Digest, "dentry"."d_u.d_alias", 16, ["dentry"."d_alias"];
-            // Error-queue packets of zero-copy completions: where they hold the completion.
+            // Location of the completion in an error-queue packet.
             SKB_CB: ZeroCopy, "sk_buff"."cb", 0, [];
             SERR_EE: ZeroCopy, "sock_exterr_skb"."ee", 16, [];
         }
@@ -116,22 +118,22 @@ macro_rules! for_each_kernel_member {
 }
 
 macro_rules! kernel_members {
-    ($($global:ident: $group:ident, $of:literal.$name:literal, $size:literal,
-        [$($other_of:literal.$other_name:literal),*];)*) => {
-        /// The members that the programs read.
+    ($($global:ident: $group:ident, $structure:literal.$name:literal, $size:literal,
+        [$($other_structure:literal.$other_name:literal),*];)*) => {
+        /// Members that the programs read.
         pub const KERNEL_MEMBERS: &[KernelMember] = &[$(KernelMember {
             global: stringify!($global),
             group: ProbeGroup::$group,
-            name: ($of, $name),
+            name: ($structure, $name),
             size: $size,
-            other_names: &[$(($other_of, $other_name)),*],
+            other_names: &[$(($other_structure, $other_name)),*],
         }),*];
     };
 }
 for_each_kernel_member!(kernel_members);
 
-/// Members whose offset is fixed in the programs, because they read several members at once:
-/// structure, names of the member, offset.
+/// Members whose offsets are fixed in the programs, because the programs read several members at
+/// once: group, structure, names of the member, offset in bytes.
 pub const FIXED_OFFSETS: &[(ProbeGroup, &str, &[&str], u32)] = &[
     (ProbeGroup::Calls, "pipe_buffer", &["page"], 0),
     (ProbeGroup::Calls, "pipe_buffer", &["offset"], 8),
@@ -145,8 +147,8 @@ pub const FIXED_OFFSETS: &[(ProbeGroup, &str, &[&str], u32)] = &[
     (ProbeGroup::Bios, "bio_vec", &["bv_offset"], 12),
 ];
 
-/// Sizes that are fixed in the programs: array elements, and `struct page`, whose words they read
-/// at once.
+/// Structures whose sizes are fixed in the programs: group, structure, size in bytes. They are
+/// elements of arrays, or `struct page`, whose words are read at once.
 pub const FIXED_SIZES: &[(ProbeGroup, &str, u32)] = &[
     (ProbeGroup::Calls, "pipe_buffer", 40),
     (ProbeGroup::Calls, "page", 64),

@@ -1,24 +1,29 @@
-//! Plain-old-data records shared by zctrace's eBPF programs and its user side.
+//! Plain-old-data records shared by zctrace's eBPF programs and its user space.
 //!
-//! The kernel side fills these types in a ring buffer, the user side reads them from bytes; both are built from this one
-//! source, so neither can change a layout alone. Hence the rules for whatever is added here: `#[repr(C)]`, integers
-//! only, no padding (the verifier refuses uninitialised bytes, and padding would carry kernel memory out), size,
-//! alignment and offsets asserted at compile time.
+//! The eBPF programs write these types into a ring buffer, and user space reads them from bytes.
+//! Both are built from this source, so neither can change a layout alone. Every type follows these
+//! rules:
 //!
-//! | record | written at | says |
+//! - `#[repr(C)]`, with integers only.
+//! - No padding, because the verifier rejects uninitialized bytes, and padding would leak kernel
+//!   memory.
+//! - Size, alignment and offsets are asserted at compile time.
+//!
+//! | record | written at | content |
 //! |---|---|---|
-//! | [`Call`] | the exit of a system call that moves bytes | both ends before and after, what it returned |
-//! | [`PageRecord`] | the exit of such a call, or a packet, a bio, a UNIX message under way | which pages were where |
-//! | [`PageRun`] | the same, of pages that are alike | the same in fewer bytes |
-//! | [`EndpointName`] | the first time that an end is met | what people call it |
-//! | [`ProcessEvent`] | fork, exec, exit | who is traced |
-//! | [`DigestEvent`] | every megabyte of a connection, at level `digest` | sums over the pages that went in and out |
-//! | [`ConnectionClosed`] | a watched TCP connection ends | its byte stream is at an end |
-//! | [`PipeSnapshot`] | watching begins | what lies in a pipe that was there before |
-//! | [`ZerocopyCompletion`] | memory of a send without copy is free again | whether the kernel copied after all |
+//! | [`Call`] | the exit of a system call that moves bytes | both endpoints before and after, and the result |
+//! | [`PageRecord`] | the exit of such a call; a packet, a bio, a UNIX message | pages observed at one station |
+//! | [`PageRun`] | the events of a [`PageRecord`], if the pages are uniform | the pages in fewer bytes |
+//! | [`EndpointName`] | the first observation of an endpoint | its path |
+//! | [`ProcessEvent`] | fork, exec, exit | changes of the traced processes |
+//! | [`DigestEvent`] | each MiB of a connection at level `digest` | digests of sent and of transmitted pages |
+//! | [`ConnectionClosed`] | the end of a traced TCP connection | the end of its byte stream |
+//! | [`PipeSnapshot`] | the start of tracing | the slots of a pre-existing pipe |
+//! | [`ZerocopyCompletion`] | the completion of a zero-copy send | whether the kernel copied after all |
 //!
-//! [`IoCounterKey`] and [`IoCounters`] are no records but rows of a map: read, write, send and receive calls, which are counted
-//! in the kernel. [`ProgramStats`] is one, too: what each program wrote and could not write.
+//! [`IoCounterKey`] and [`IoCounters`] are rows of a map instead of records. They count read,
+//! write, send and receive calls in the kernel. [`ProgramStats`] is such a row as well, and counts
+//! the records of each program.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -26,26 +31,26 @@
 #[cfg(feature = "decode")]
 extern crate std;
 
-/// Expands `$expand!` with one row for each record of a fixed size: its variant in [`decode::Record`](crate::decode::Record),
-/// its name in the head of a recording, and its type.
+/// Expands `$expand!` with one row for each record of a fixed size: its variant in
+/// `decode::Record`, its name in the header of a recording, and its type.
 ///
-/// Page records have a variable length, and are not in the table.
+/// Page records and page runs have variable lengths and are not in the table.
 macro_rules! for_each_record {
     ($expand:ident) => {
         $expand! {
             /// A system call.
             Call, call: Call;
-            /// What an end is called.
+            /// The name of an endpoint.
             Name, endpoint_name: EndpointName;
-            /// Something that happened to a process.
+            /// An event of a traced process.
             Process, process_event: ProcessEvent;
-            /// A connection has ended.
+            /// The end of a connection.
             Closed, connection_closed: ConnectionClosed;
-            /// Something happened to the sums of a connection.
+            /// An event of the digests of a connection.
             Digest, digest_event: DigestEvent;
-            /// A pipe that was there before.
+            /// The slots of a pre-existing pipe.
             PipeSnapshot, pipe_snapshot: PipeSnapshot;
-            /// What the kernel told of a send without copy.
+            /// The completion of a zero-copy send.
             Zerocopy, zerocopy_completion: ZerocopyCompletion;
         }
     };
@@ -94,31 +99,32 @@ pub use zerocopy_completion::{ZerocopyCompletion, completion_flag, completion_so
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// A plain value: every bit pattern is one, and it has no padding.
+/// A plain value: it has no padding, and every bit pattern is valid.
 pub trait Pod: Copy + FromBytes + Immutable + IntoBytes {}
 
 impl<T: Copy + FromBytes + Immutable + IntoBytes> Pod for T {}
 
-/// A record of a fixed size, which begins with a [`RecordHeader`].
+/// A record of a fixed size that starts with a [`RecordHeader`].
 pub trait WireRecord: Pod {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     const KIND: RecordKind;
 }
 
-/// What is known of a record of a fixed size.
+/// Description of a record of a fixed size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FixedRecord {
-    /// Its name in the head of a recording.
+    /// Name in the header of a recording.
     pub name: &'static str,
-    /// Its kind.
+    /// Kind of the record.
     pub kind: RecordKind,
-    /// How many bytes it has.
+    /// Length of the record, in bytes.
     pub size: usize,
 }
 
 macro_rules! fixed_records {
     ($($(#[$doc:meta])* $variant:ident, $name:ident: $type:ident;)*) => {
-        /// The records of a fixed size. A [`PageRecord`] and a [`PageRun`] end after their last element.
+        /// Records of a fixed size. [`PageRecord`] and [`PageRun`] are not included, because they
+        /// end after their last element.
         pub const FIXED_RECORDS: [FixedRecord; [$(stringify!($name)),*].len()] = [$(FixedRecord {
             name: stringify!($name),
             kind: $type::KIND,

@@ -1,4 +1,5 @@
-//! Pages that were seen somewhere: in a pipe's slots, a packet's fragments, a request to a disk.
+//! Pages that a probe observed at one station: slots of a pipe, fragments of a packet, or vectors
+//! of a bio.
 
 use core::mem::{offset_of, size_of};
 
@@ -9,117 +10,129 @@ use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
 use crate::programs::program;
 
-/// Pieces in one record, at most. A packet has 17 fragments by default (`CONFIG_MAX_SKB_FRAGS`), 45 at most; what does not
-/// fit follows in further records.
+/// Maximum number of page ranges in one record.
+///
+/// A packet has at most 17 fragments by default (`CONFIG_MAX_SKB_FRAGS`), and at most 45 in any
+/// configuration. Ranges that do not fit follow in further records.
 pub const MAX_RANGES: usize = 18;
 
-/// Where pieces were seen: [`PageRecord::station`].
+/// Stations of page records: [`PageRecord::station`].
 pub mod station_kind {
-    /// Slots that the call took bytes from, at its exit: `[tail before, tail after)`, and the one at the tail after if a
-    /// part of it was taken. A slot that was emptied keeps its page and the end of its range.
+    /// Slots that the call consumed, read at its exit: `[tail before, tail after)`, and the slot at
+    /// the tail after the call if the call consumed a part of it. A consumed slot keeps its page
+    /// and the end of its range.
     pub const PIPE_SOURCE: u16 = 1;
-    /// Slots that the call put in: `[head before, head after)` at its exit, those included that somebody has emptied since.
+    /// Slots that the call filled, read at its exit: `[head before, head after)`, including slots
+    /// that another call has consumed since.
     pub const PIPE_SINK: u16 = 2;
-    /// A packet of a watched TCP connection, as it was given to a network device (`net_dev_start_xmit`).
+    /// A packet of a traced TCP connection, passed to a network device (`net_dev_start_xmit`).
     pub const PACKET: u16 = 3;
-    /// A message of a watched UNIX socket, as it was consumed (`consume_skb`) or thrown away (`kfree_skb`).
+    /// A message of a traced UNIX socket, consumed (`consume_skb`) or discarded (`kfree_skb`).
     pub const UNIX: u16 = 4;
-    /// A request to a disk inside a traced call (`block_bio_queue`).
+    /// A bio that was queued inside a traced call (`block_bio_queue`).
     pub const BIO: u16 = 5;
-    /// Slots of a pipe that was there before watching began: `[tail, head)`, see [`PipeSnapshot`](crate::PipeSnapshot).
+    /// Slots of a pre-existing pipe: `[tail, head)`. See [`PipeSnapshot`](crate::PipeSnapshot).
     pub const PIPE_SNAPSHOT: u16 = 6;
 }
 
 /// Bits of [`PageRecord::flags`].
 pub mod page_record_flag {
-    /// There were more pieces than could be read: `total` counts them, `pieces` does not hold them.
+    /// The station has more page ranges than the program read. `total` includes the missing ones,
+    /// `ranges` does not.
     pub const TRUNCATED: u32 = 1;
-    /// The packet holds pages of the sender's memory that a later hop may copy (`SKBFL_ZEROCOPY_ENABLE`).
+    /// The packet holds pages of the sender's memory that a later hop may copy
+    /// (`SKBFL_ZEROCOPY_ENABLE`).
     pub const USER_PAGES: u32 = 2;
     /// The packet goes to the loopback device.
     pub const LOOPBACK: u32 = 4;
-    /// The packet has a list of further packets (`frag_list`) that was not read.
+    /// The packet has a list of further packets (`frag_list`) that the program did not read.
     pub const FRAG_LIST: u32 = 8;
-    /// A bio that writes; without it one that reads.
+    /// The bio is a write. Without this bit it is a read.
     pub const WRITE: u32 = 16;
-    /// The message was thrown away unread (`kfree_skb`).
+    /// The message was discarded without being read (`kfree_skb`).
     pub const DROPPED: u32 = 32;
 }
 
-/// Which file a page of the page cache belongs to. All zero: none.
+/// Identity of the file that a page-cache page belongs to; all zero means none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct FileId {
-    /// The address of the `address_space`, as [`PageRange::mapping`] has it.
+    /// Address of the `address_space`, as in [`PageRange::mapping`].
     pub mapping: u64,
     /// Inode number.
     pub ino: u64,
     /// Device number of the filesystem (`s_dev`).
     pub dev: u32,
-    /// `i_generation`: inode numbers are used again.
+    /// Generation of the inode (`i_generation`), because filesystems reuse inode numbers.
     pub generation: u32,
 }
 
-/// A run of bytes in one page, or in several that lie one after the other in memory.
+/// Consecutive bytes in one page, or in pages that are adjacent in memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct PageRange {
-    /// The address of `struct page` of the page that `offset` counts from.
+    /// Address of the `struct page` that `offset` is relative to.
     pub page: u64,
-    /// `folio->mapping`, its low bits included: bit 0 is set for anonymous memory. 0: a page of the kernel's own.
-    /// [`MAPPING_NOT_READ`](crate::MAPPING_NOT_READ): nobody looked.
+    /// Owner of the page: `folio->mapping` with its low bits, where bit 0 means anonymous memory; 0
+    /// means a page of the kernel; [`MAPPING_NOT_READ`](crate::MAPPING_NOT_READ) means that the
+    /// program did not read the owner.
     pub mapping: u64,
-    /// The index of `page` (not of its folio's head) in the mapping, in pages; for anonymous memory its address / 4096.
+    /// Index of `page` in the mapping, in pages. The index is that of the page itself, not of its
+    /// folio's head. For anonymous memory it is the address divided by 4096.
     pub index: u64,
-    /// A slot: the address of its `pipe_buf_operations`; 0 if the slot has been emptied. Otherwise 0.
+    /// Pipe slot: address of its `pipe_buf_operations`, or 0 if the slot was consumed. Other
+    /// stations: 0.
     pub ops: u64,
-    /// Where the bytes start, counted from the start of `page`; may exceed 4096 in a compound page.
+    /// Offset of the first byte from the start of `page`, in bytes. It can exceed 4096 in a
+    /// compound page.
     pub offset: u32,
-    /// How many bytes.
+    /// Length, in bytes.
     pub len: u32,
 }
 
-/// Pages seen at a station.
+/// Page ranges that a probe observed at one station, each with its owner.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct PageRecord {
-    /// The head. Packets may be sent in the context of a thread that has nothing to do with them.
+    /// Record header. The kernel may transmit a packet in the context of an unrelated thread.
     pub header: RecordHeader,
-    /// The call that this thread was inside, by [`Call::call_id`](crate::Call::call_id); 0: none that is traced.
+    /// Call ID of the call that the thread was inside ([`Call::call_id`](crate::Call::call_id)); 0
+    /// means no traced call.
     pub call_id: u64,
-    /// The address of `pipe_inode_info`; of the sender's `struct sock`; of the `block_device`.
+    /// Address of the object: `pipe_inode_info` for a pipe, the sender's `struct sock` for a packet
+    /// or message, `block_device` for a bio.
     pub object: u64,
-    /// A pipe: ring position of the first piece (a slot counter, 32 bits, wraps). A packet: sequence number of the first
-    /// payload byte (32 bits, wraps). A bio: its first sector. Messages: 0.
+    /// Position of the first range. Pipe: slot counter, 32 bits, wraps. Packet: sequence number of
+    /// the first payload byte, 32 bits, wraps. Bio: first sector. Message: 0.
     pub position: u64,
-    /// The file of the first piece whose mapping is a file's.
+    /// File of the first range whose mapping belongs to a file.
     pub file: FileId,
-    /// Packets: sender and receiver. Otherwise zero.
+    /// Packet: sender and receiver. Other stations: zero.
     pub pair: SocketPair,
-    /// Payload bytes: of the packet or message; of the bio; of the slots in this record.
+    /// Payload bytes of the packet or message, of the bio, or of the slots in this record.
     pub total: u32,
-    /// Payload bytes in the linear part of a packet or message: they come before the pieces.
+    /// Payload bytes in the linear part of a packet or message. They precede the ranges.
     pub linear: u32,
     /// Bits of [`page_record_flag`].
     pub flags: u32,
-    /// The network device's index; the disk's device number.
+    /// Packet: index of the network device. Bio: device number of the block device.
     pub device: u32,
-    /// One of [`station_kind`].
+    /// Station: one of [`station_kind`].
     pub station: u16,
-    /// How many pieces follow.
+    /// Number of page ranges that follow.
     pub count: u16,
-    /// Number of this record among those of the same call and station, or of the same packet, from 0.
+    /// Number of this record, from 0, among those of one station of a call or of one packet.
     pub part: u32,
-    /// The pieces, in the order of the bytes. Only `count` of them are in the record: it ends there.
+    /// Page ranges in the order of the bytes. The record ends after the first `count` ones.
     pub ranges: [PageRange; MAX_RANGES],
 }
 
 impl PageRecord {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(2);
-    /// Bytes of a record without any piece.
+    /// Length of a record without page ranges, in bytes.
     pub const HEAD_SIZE: usize = size_of::<Self>() - MAX_RANGES * size_of::<PageRange>();
-    /// The kernel's addresses in it.
+    /// Fields that hold kernel addresses.
     pub const ADDRESSES: Addresses = Addresses {
         fixed: &[
             Address::Object(offset_of!(Self, object)),
@@ -133,7 +146,7 @@ impl PageRecord {
         ],
     };
 
-    /// Which [`program`] wrote it, `None` if that cannot be known.
+    /// Returns the [`program`] that wrote the record, or `None` if it cannot be determined.
     #[must_use]
     pub const fn program(&self) -> Option<u32> {
         Some(match self.station {

@@ -1,4 +1,4 @@
-//! A station in fewer bytes: where pages were, and once for all of them whose they are.
+//! The compact form of a page record: one location per range, and one owner for all ranges.
 
 use core::mem::{offset_of, size_of};
 
@@ -9,72 +9,76 @@ use crate::call::SocketPair;
 use crate::header::{RecordHeader, RecordKind};
 use crate::page_record::{FileId, MAX_RANGES, PageRecord};
 
-/// Where bytes lie, as the kernel has it in a `bio_vec` and in a `skb_frag_t` (include/linux/bvec.h, include/linux/skbuff.h).
+/// Location of bytes in memory, in the layout of `bio_vec` and `skb_frag_t` (include/linux/bvec.h,
+/// include/linux/skbuff.h).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct PageVec {
-    /// As [`PageRange::page`](crate::PageRange::page). With bit 0 set: memory of a device, which has no page (`NET_IOV`,
-    /// include/net/netmem.h).
+    /// Page address, as [`PageRange::page`](crate::PageRange::page). Bit 0 marks device memory,
+    /// which has no page (`NET_IOV`, include/net/netmem.h).
     pub page: u64,
-    /// How many bytes.
+    /// Length, in bytes.
     pub len: u32,
-    /// As [`PageRange::offset`](crate::PageRange::offset).
+    /// Offset in the page, as [`PageRange::offset`](crate::PageRange::offset).
     pub offset: u32,
 }
 
-/// Pages seen at a station, told in fewer bytes than a [`PageRecord`] has. All that is told of a piece apart from its place is
-/// right for every piece; a station of which that cannot be said is a [`PageRecord`].
+/// Page ranges that a probe observed at one station, in fewer bytes than a [`PageRecord`].
 ///
-/// Up to [`mapping`](Self::mapping) it is as a [`PageRecord`].
+/// One owner describes every range. A station whose ranges have different owners is written as a
+/// [`PageRecord`]. The layout before [`mapping`](Self::mapping) is that of a [`PageRecord`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct PageRun {
-    /// The head.
+    /// Record header.
     pub header: RecordHeader,
-    /// As [`PageRecord::call_id`].
+    /// Call ID, as [`PageRecord::call_id`].
     pub call_id: u64,
-    /// As [`PageRecord::object`].
+    /// Address of the object, as [`PageRecord::object`].
     pub object: u64,
-    /// As [`PageRecord::position`].
+    /// Position of the first range, as [`PageRecord::position`].
     pub position: u64,
-    /// As [`PageRecord::file`].
+    /// File of the pages, as [`PageRecord::file`].
     pub file: FileId,
-    /// As [`PageRecord::pair`].
+    /// Sender and receiver, as [`PageRecord::pair`].
     pub pair: SocketPair,
-    /// As [`PageRecord::total`].
+    /// Payload bytes, as [`PageRecord::total`].
     pub total: u32,
-    /// As [`PageRecord::linear`].
+    /// Payload bytes in the linear part, as [`PageRecord::linear`].
     pub linear: u32,
-    /// As [`PageRecord::flags`].
+    /// Flags, as [`PageRecord::flags`].
     pub flags: u32,
-    /// As [`PageRecord::device`].
+    /// Device, as [`PageRecord::device`].
     pub device: u32,
-    /// As [`PageRecord::station`].
+    /// Station, as [`PageRecord::station`].
     pub station: u16,
-    /// How many extents follow.
+    /// Number of page vectors that follow.
     pub count: u16,
-    /// As [`PageRecord::part`].
+    /// Number of this record, as [`PageRecord::part`].
     pub part: u32,
-    /// As [`PageRange::mapping`](crate::PageRange::mapping), of all; [`MAPPING_NOT_READ`]: nobody looked whose they are, and `index` and `ops`
-    /// mean nothing.
+    /// Mapping of every page, as [`PageRange::mapping`](crate::PageRange::mapping).
+    /// [`MAPPING_NOT_READ`] means that the program did not read the owners, and that `index` and
+    /// `ops` have no meaning.
     pub mapping: u64,
-    /// As [`PageRange::index`](crate::PageRange::index), of the first one. That of each other is one more than of the one before.
+    /// Index of the first page, as [`PageRange::index`](crate::PageRange::index). The index of each
+    /// further page is one more than that of the page before it.
     pub index: u64,
-    /// As [`PageRange::ops`](crate::PageRange::ops), of all.
+    /// Operations of every slot, as [`PageRange::ops`](crate::PageRange::ops).
     pub ops: u64,
-    /// In the order of the bytes. Only `count` of them are in the record: it ends there.
+    /// Page vectors in the order of the bytes. The record ends after the first `count` ones.
     pub vecs: [PageVec; MAX_RANGES],
 }
 
-/// [`PageRange::mapping`](crate::PageRange::mapping) of pages of which nobody looked whose they are. No mapping has this address.
+/// [`PageRange::mapping`](crate::PageRange::mapping) of pages whose owner the program did not read.
+/// No mapping has this address.
 pub const MAPPING_NOT_READ: u64 = u64::MAX;
 
 impl PageRun {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(9);
-    /// Bytes of a record without any extent.
+    /// Length of a record without page vectors, in bytes.
     pub const HEAD_SIZE: usize = size_of::<Self>() - MAX_RANGES * size_of::<PageVec>();
-    /// The kernel's addresses in it.
+    /// Fields that hold kernel addresses.
     pub const ADDRESSES: Addresses = Addresses {
         fixed: &[
             Address::Object(offset_of!(Self, object)),

@@ -1,4 +1,4 @@
-//! Pipes that were there before watching began.
+//! Snapshots of pipes that existed before tracing started.
 
 use core::mem::{offset_of, size_of};
 
@@ -9,33 +9,35 @@ use crate::call::EndpointState;
 use crate::header::{RecordHeader, RecordKind};
 use crate::programs::program;
 
-/// A pipe of a traced process, as it was found. Followed by nothing: the [`PageRecord`](crate::PageRecord) records of what lay in
-/// it, of kind [`PIPE_SNAPSHOT`](crate::station_kind::PIPE_SNAPSHOT), come before it.
+/// Snapshot of a pipe of a traced process. The [`PageRecord`](crate::PageRecord) and
+/// [`PageRun`](crate::PageRun) records with its slots, of station
+/// [`PIPE_SNAPSHOT`](crate::station_kind::PIPE_SNAPSHOT), precede it.
 ///
-/// Nothing was stopped while it was looked at: if [`EndpointState::before`] and [`EndpointState::after`] differ, or a later call does
-/// not take up where this left off, what was seen is worth nothing.
+/// The pipe can change while the program reads it. The snapshot is invalid if
+/// [`EndpointState::before`] and [`EndpointState::after`] differ, or if a later call does not
+/// continue at its positions.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct PipeSnapshot {
-    /// The head. Process and thread are those of the tracer.
+    /// Record header. Process and thread are those of the tracer.
     pub header: RecordHeader,
-    /// A number as calls have it, by which its stations name it.
+    /// Number from the counter of call IDs. The page records of the snapshot carry it.
     pub call_id: u64,
-    /// The pipe, before its slots were looked at and afterwards.
+    /// State of the pipe before and after the program read its slots.
     pub endpoint: EndpointState,
-    /// The process that has it open.
+    /// Process that has the pipe open.
     pub tgid: u32,
-    /// How many stations there are.
+    /// Number of page records of the snapshot.
     pub page_records: u32,
 }
 
 impl PipeSnapshot {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(7);
-    /// The kernel's addresses in it.
+    /// Fields that hold kernel addresses.
     pub const ADDRESSES: Addresses = Addresses::fixed(&[Address::Endpoint(offset_of!(Self, endpoint))]);
 
-    /// Which [`program`] wrote it, `None` if that cannot be known.
+    /// Returns the [`program`] that wrote the record, or `None` if it cannot be determined.
     #[must_use]
     pub const fn program(&self) -> Option<u32> {
         Some(program::TASK_FILE)

@@ -1,4 +1,4 @@
-//! Who is traced.
+//! Events that change which processes are traced, or what traced processes are.
 
 use core::mem::{offset_of, size_of};
 
@@ -8,63 +8,68 @@ use crate::addresses::{Address, Addresses};
 use crate::header::{RecordHeader, RecordKind};
 use crate::programs::program;
 
-/// What happened to a process: [`ProcessEvent::event`].
+/// Kinds of process events: [`ProcessEvent::event`].
 pub mod process_event_kind {
-    /// A traced process made another: the header has the maker, `child` the new one.
+    /// A traced process created another process. The header names the parent, and `child` the new
+    /// process.
     pub const FORK: u32 = 1;
-    /// It became another program.
+    /// The process executed another program.
     pub const EXEC: u32 = 2;
-    /// Its last thread ended.
+    /// The last thread of the process ended.
     pub const EXIT: u32 = 3;
-    /// It was added because it announced itself (`prctl` with a cookie), or by its cgroup.
+    /// The process was attached, because it announced itself (`prctl` with a cookie) or because of
+    /// its cgroup.
     pub const ATTACHED: u32 = 4;
-    /// It changed the size of a pipe (`F_SETPIPE_SZ`): positions in its ring start anew. `detail` is the pipe's address.
+    /// The process resized a pipe (`F_SETPIPE_SZ`), so the slots of its ring are renumbered.
+    /// `detail` is the pipe's address.
     pub const PIPE_RESIZED: u32 = 5;
 }
 
-/// The name that a thread takes for a moment to announce its process to the tracer with this cookie: 15 characters and a zero,
-/// as the kernel keeps them (`task->comm`). A cookie of 0 is nobody's.
+/// Returns the thread name that announces a process to the tracer with this cookie.
+///
+/// A thread of the process sets the name for a short time. The name has 15 characters and a
+/// terminating zero, as in the kernel (`task->comm`). A cookie of 0 belongs to no tracer.
 #[must_use]
 pub const fn announcement(cookie: u64) -> [u8; 16] {
-    const LETTERS: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-";
+    const DIGITS: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-";
     let mut name = *b"zct:\0\0\0\0\0\0\0\0\0\0\0\0";
-    let mut at = 4;
-    let mut left = cookie;
-    while at < 15 {
-        name[at] = LETTERS[(left & 63) as usize];
-        left >>= 6;
-        at += 1;
+    let mut index = 4;
+    let mut rest = cookie;
+    while index < 15 {
+        name[index] = DIGITS[(rest & 63) as usize];
+        rest >>= 6;
+        index += 1;
     }
     name
 }
 
-/// Something that happened to a traced process.
+/// Event of a traced process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct ProcessEvent {
-    /// The head.
+    /// Record header.
     pub header: RecordHeader,
-    /// One of [`process_event_kind`].
+    /// Kind of the event: one of [`process_event_kind`].
     pub event: u32,
-    /// The process that was made, or 0.
+    /// Process ID of the created process, or 0.
     pub child: u32,
-    /// What else there is to say.
+    /// Additional value, which depends on the kind of the event.
     pub detail: u64,
-    /// `task->comm`, zero-terminated.
+    /// Name of the thread (`task->comm`), zero-terminated.
     pub comm: [u8; 16],
 }
 
 impl ProcessEvent {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(4);
-    /// The kernel's addresses in it.
+    /// Fields that hold kernel addresses.
     pub const ADDRESSES: Addresses = Addresses::fixed(&[Address::ObjectIf {
         offset: offset_of!(Self, detail),
         tag: offset_of!(Self, event),
         value: process_event_kind::PIPE_RESIZED,
     }]);
 
-    /// Which [`program`] wrote it, `None` if that cannot be known.
+    /// Returns the [`program`] that wrote the record, or `None` if it cannot be determined.
     #[must_use]
     pub const fn program(&self) -> Option<u32> {
         Some(match self.event {

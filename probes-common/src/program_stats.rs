@@ -1,19 +1,20 @@
-//! What each program wrote and could not write: rows of a map, one per program and CPU.
+//! Counts of records that each program wrote or lost: rows of a map, one per program and CPU.
 
 use core::mem::size_of;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What one program did on one CPU.
+/// Counts of one program on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct ProgramStats {
-    /// Records, those included for which there was no room: the next one's
-    /// [`sequence`](crate::RecordHeader::sequence).
+    /// Number of records, including those that found the ring buffer full. Equals the
+    /// [`sequence`](crate::RecordHeader::sequence) of the next record.
     pub emitted: u64,
-    /// Records for which the ring had no room.
+    /// Number of records that found the ring buffer full.
     pub ring_full: u64,
-    /// Entries for which a map had no room: calls, plain sums, watched sockets that are missing.
+    /// Number of entries that found a map full, so that calls, I/O counters or traced sockets are
+    /// missing.
     pub map_full: u64,
 }
 

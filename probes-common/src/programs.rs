@@ -1,13 +1,14 @@
-//! The eBPF programs: the one table of where each is attached and what it is for.
+//! Table of the eBPF programs: where each is attached and which group it belongs to.
 //!
-//! The programs and their loader are both built from it: the object has a function of each name, the loader loads, attaches
-//! and counts what is here.
+//! The programs and the loader are built from this table. The object has a function with each name.
+//! The loader loads, attaches and counts the programs in the table.
 
-/// Group of programs that depend on the same members of kernel structures. If the kernel lacks a member, the programs of
-/// its group are not loaded; every other group is.
+/// Group of programs that depend on the same members of kernel structures. If the kernel lacks a
+/// member, the programs of its group are not loaded; every other group is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ProbeGroup {
-    /// System calls, both of their endpoints, pipes and pages. Nothing can be shown without them.
+    /// System calls, both of their endpoints, pipes and pages. The tracer cannot work without this
+    /// group.
     Calls,
     /// Packets of TCP connections.
     Packets,
@@ -26,27 +27,27 @@ pub enum ProbeGroup {
     Always,
 }
 
-/// How many arguments a tracepoint must have.
+/// Number of arguments that a tracepoint must have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arguments {
-    /// So many; what later kernels add comes behind.
+    /// At least this number, because later kernels append arguments.
     AtLeast(usize),
-    /// One of these numbers; any other means something else.
+    /// One of these numbers. With any other number the arguments have another meaning.
     OneOf(&'static [usize]),
 }
 
-/// A program that is attached at a raw tracepoint.
+/// Program that is attached to a raw tracepoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProgramSpec {
-    /// Its name in the object, and in reports.
+    /// Name in the object and in reports.
     pub name: &'static str,
-    /// Its number: one of [`program`].
+    /// Number of the program: one of [`program`].
     pub number: u32,
-    /// What it is for.
+    /// Group that the program belongs to.
     pub group: ProbeGroup,
-    /// Where it is attached.
+    /// Tracepoint that the program is attached to.
     pub tracepoint: &'static str,
-    /// What it wants there.
+    /// Arguments that the program requires of the tracepoint.
     pub arguments: Arguments,
 }
 
@@ -56,20 +57,21 @@ macro_rules! programs {
             $tracepoint:literal, $arguments:expr;)*}
         iterators {$($(#[$iter_doc:meta])* $iter:ident = $iter_number:literal;)*}
     ) => {
-        /// Numbers of the programs: indices of the map of [`ProgramStats`](crate::ProgramStats). Recordings have them, so
-        /// they never change.
+        /// Numbers of the programs, which are indices of the map of
+        /// [`ProgramStats`](crate::ProgramStats). Recordings contain them, so they never change.
         pub mod program {
             $($(#[$doc])* pub const $id: u32 = $number;)*
             $($(#[$iter_doc])* pub const $iter: u32 = $iter_number;)*
-            /// How many there are.
+            /// Number of programs.
             pub const COUNT: u32 = [$($id,)* $($iter),*].len() as u32;
 
-            // Each number is that of one program.
+            // The numbers are unique and have no gaps.
             const _: () = assert!(0 $(| 1_u64 << $id)* $(| 1 << $iter)* == (1 << COUNT) - 1);
         }
 
-        /// The programs, in the order in which they are attached: a call is told of after its entry was seen, a process
-        /// before it calls.
+        /// Programs in the order in which the loader attaches them. This order ensures that
+        /// `sys_exit` runs only when `sys_enter` is attached, and that a process is known before it
+        /// makes a call.
         pub const PROGRAMS: [ProgramSpec; [$($name),*].len()] = {
             use Arguments::{AtLeast, OneOf};
             [$(ProgramSpec {
@@ -83,10 +85,11 @@ macro_rules! programs {
     };
 }
 
-/// Arguments of `io_uring_complete`: since 6.15 the last one is the address of the result, before that there was all that is
-/// in it. (Before 5.19, when there were no notifications, there were fewer.)
+/// Number of arguments of `io_uring_complete` since Linux 6.15, where the last one is the address
+/// of the result.
 pub const CQE_BY_ADDRESS: usize = 3;
-/// See [`CQE_BY_ADDRESS`].
+/// Number of arguments of `io_uring_complete` before Linux 6.15, where the result is passed by
+/// value. Before Linux 5.19, which has no notifications, the number is smaller.
 const CQE_BY_VALUE: usize = 7;
 
 programs! {
@@ -103,12 +106,14 @@ programs! {
         INET_SOCK_SET_STATE = 3, "inet_sock_set_state", Packets, "inet_sock_set_state", AtLeast(3);
         /// Writes [`PageRecord`](crate::PageRecord) and [`PageRun`](crate::PageRun) of packets.
         NET_DEV_START_XMIT = 2, "net_dev_start_xmit", Packets, "net_dev_start_xmit", AtLeast(2);
-        /// Writes [`PageRecord`](crate::PageRecord) of UNIX messages, and [`ZerocopyCompletion`](crate::ZerocopyCompletion).
+        /// Writes [`PageRecord`](crate::PageRecord) of UNIX messages and
+        /// [`ZerocopyCompletion`](crate::ZerocopyCompletion).
         CONSUME_SKB = 4, "consume_skb", Unix, "consume_skb", AtLeast(1);
         /// Writes [`PageRecord`](crate::PageRecord) of UNIX messages with `DROPPED`, and
         /// [`ZerocopyCompletion`](crate::ZerocopyCompletion).
         KFREE_SKB = 5, "kfree_skb", Unix, "kfree_skb", AtLeast(1);
-        /// Writes [`PageRecord`](crate::PageRecord) of disks. Before 5.11 the queue came first: two arguments.
+        /// Writes [`PageRecord`](crate::PageRecord) of bios. Before Linux 5.11 the tracepoint has
+        /// two arguments, and the first is the queue.
         BLOCK_BIO_QUEUE = 6, "block_bio_queue", Bios, "block_bio_queue", OneOf(&[1]);
         /// Writes no records.
         WRITEBACK_DIRTY_FOLIO = 7, "writeback_dirty_folio", Dirty, "writeback_dirty_folio", AtLeast(2);
@@ -116,34 +121,37 @@ programs! {
         DIGEST_CLOSE = 14, "digest_close", Digest, "inet_sock_set_state", AtLeast(3);
         /// Writes [`DigestEvent`](crate::DigestEvent), `TRANSMITTED`.
         DIGEST_XMIT = 13, "digest_xmit", Digest, "net_dev_start_xmit", AtLeast(2);
-        /// Writes [`DigestEvent`](crate::DigestEvent), `SENT`, and [`EndpointName`](crate::EndpointName).
+        /// Writes [`DigestEvent`](crate::DigestEvent), `SENT`, and
+        /// [`EndpointName`](crate::EndpointName).
         SOCK_SEND_LENGTH = 12, "sock_send_length", Digest, "sock_send_length", AtLeast(3);
         /// Writes [`ZerocopyCompletion`](crate::ZerocopyCompletion).
         IO_URING_COMPLETE = 16, "io_uring_complete", ZeroCopy,
             "io_uring_complete", OneOf(&[CQE_BY_ADDRESS, CQE_BY_VALUE]);
         /// Writes [`EndpointName`](crate::EndpointName).
         SYS_ENTER = 0, "sys_enter", Calls, "sys_enter", AtLeast(2);
-        /// Writes [`Call`](crate::Call), [`PageRecord`](crate::PageRecord) and [`PageRun`](crate::PageRun) of pipes
-        /// and, of [`ProcessEvent`](crate::ProcessEvent), `PIPE_RESIZED`.
+        /// Writes [`Call`](crate::Call), [`PageRecord`](crate::PageRecord) and
+        /// [`PageRun`](crate::PageRun) of pipes, and [`ProcessEvent`](crate::ProcessEvent),
+        /// `PIPE_RESIZED`.
         SYS_EXIT = 1, "sys_exit", Calls, "sys_exit", AtLeast(2);
     }
     iterators {
-        /// Writes [`PipeSnapshot`](crate::PipeSnapshot), [`PageRecord`](crate::PageRecord) of pipes that were found, and
+        /// Writes [`PipeSnapshot`](crate::PipeSnapshot), [`PageRecord`](crate::PageRecord) and
+        /// [`PageRun`](crate::PageRun) of pre-existing pipes, and
         /// [`EndpointName`](crate::EndpointName) with `PREEXISTING`.
         TASK_FILE = 15;
     }
 }
 
-/// A program that others go on with: reached by tail calls only.
+/// Program that continues the work of another one. Only tail calls reach it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TailCall {
-    /// Its name in the object.
+    /// Name in the object.
     pub name: &'static str,
-    /// The programs that go on with it.
+    /// Group of the programs that call it.
     pub group: ProbeGroup,
 }
 
-/// Programs that others go on with, by their index in the map of them.
+/// Programs that are reached by tail calls, by their index in the map of tail calls.
 pub const TAIL_CALLS: [TailCall; tail_call::COUNT as usize] = [
     TailCall {
         name: "tail_pipe_slots",
@@ -161,12 +169,12 @@ pub const TAIL_CALLS: [TailCall; tail_call::COUNT as usize] = [
 
 /// Indices of [`TAIL_CALLS`].
 pub mod tail_call {
-    /// `sys_exit` goes on: slots of pipes.
+    /// Continues `sys_exit`, with the slots of pipes.
     pub const PIPE_SLOTS: u32 = 0;
-    /// `net_dev_start_xmit` goes on: fragments of a packet.
+    /// Continues `net_dev_start_xmit`, with the fragments of a packet.
     pub const SKB_FRAGS: u32 = 1;
-    /// `block_bio_queue` goes on: vectors of a request.
+    /// Continues `block_bio_queue`, with the vectors of a bio.
     pub const BIO_VECS: u32 = 2;
-    /// How many there are.
+    /// Number of tail-call programs.
     pub const COUNT: u32 = 3;
 }

@@ -1,5 +1,5 @@
-//! The place in the object that the user side fills with a call of `bpf_rdonly_cast`.
+//! Placeholder that the loader replaces by a call of `bpf_rdonly_cast`.
 
-/// Where the object calls `bpf_rdonly_cast`, before it is loaded: a helper's number that no kernel has. The user side puts
-/// the kernel's own number of that function there.
+/// Helper number that marks calls of `bpf_rdonly_cast` in the object. No kernel has a helper with
+/// this number. The loader replaces it by the running kernel's number of the function.
 pub const RDONLY_CAST_PLACEHOLDER: usize = 0x7a63_0001;

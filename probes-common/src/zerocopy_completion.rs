@@ -1,4 +1,4 @@
-//! What the kernel itself told of sends that should not copy.
+//! Zero-copy completions: the kernel's notifications about sends that should not copy.
 
 use core::mem::{offset_of, size_of};
 
@@ -9,10 +9,10 @@ use crate::call::EndpointState;
 use crate::header::{RecordHeader, RecordKind};
 use crate::programs::program;
 
-/// Who told it: [`ZerocopyCompletion::source`].
+/// Sources of a completion: [`ZerocopyCompletion::source`].
 pub mod completion_source {
-    /// The error queue of a TCP socket (`MSG_ZEROCOPY`, `Documentation/networking/msg_zerocopy.rst`), whether the program reads
-    /// it or not.
+    /// Error queue of a TCP socket (`MSG_ZEROCOPY`, `Documentation/networking/msg_zerocopy.rst`).
+    /// The record is written whether or not the program reads the queue.
     pub const ERROR_QUEUE: u32 = 1;
     /// A notification of `io_uring` (`IORING_CQE_F_NOTIF`, `include/uapi/linux/io_uring.h`).
     pub const IO_URING: u32 = 2;
@@ -20,45 +20,49 @@ pub mod completion_source {
 
 /// Bits of [`ZerocopyCompletion::flags`].
 pub mod completion_flag {
-    /// It copied, in part at least: `SO_EE_CODE_ZEROCOPY_COPIED`, or `IORING_NOTIF_USAGE_ZC_COPIED`.
+    /// The kernel copied at least a part of the bytes (`SO_EE_CODE_ZEROCOPY_COPIED` or
+    /// `IORING_NOTIF_USAGE_ZC_COPIED`).
     pub const COPIED: u32 = 1;
-    /// It would not have said so: the program did not ask (`IORING_SEND_ZC_REPORT_USAGE`).
+    /// The notification does not report copies, because the program did not request it
+    /// (`IORING_SEND_ZC_REPORT_USAGE`).
     pub const NO_USAGE_REPORT: u32 = 2;
-    /// The program never read it: it went with its socket (`kfree_skb`).
+    /// The program never read the notification. The kernel discarded it with its socket
+    /// (`kfree_skb`).
     pub const DROPPED: u32 = 4;
 }
 
-/// A notification that sends without copies are done with their memory.
+/// Notification that zero-copy sends no longer use the caller's memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct ZerocopyCompletion {
-    /// The head. The error queue is filled wherever the last reference to the memory is dropped, so process and thread may be
-    /// anybody's.
+    /// Record header. Its process and thread can be unrelated, because the kernel fills the error
+    /// queue wherever the last reference to the memory is dropped.
     pub header: RecordHeader,
-    /// The socket, as it was when a traced call was made on it. `io_uring`: of kind
-    /// [`NONE`](crate::endpoint_kind::NONE), for it is not known.
+    /// State of the socket during a traced call on it. For `io_uring` the kind is
+    /// [`NONE`](crate::endpoint_kind::NONE), because the socket is unknown.
     pub endpoint: EndpointState,
-    /// The process that sent.
+    /// Process ID of the sender.
     pub tgid: u32,
-    /// One of [`completion_source`].
+    /// Source of the completion: one of [`completion_source`].
     pub source: u32,
     /// Bits of [`completion_flag`].
     pub flags: u32,
-    /// The numbers of the first and the last send, as the socket counts them (32 bits, wraps). `io_uring`: 0.
+    /// Number of the first completed send, counted by the socket (32 bits, wraps). For `io_uring`:
+    /// 0.
     pub first: u32,
-    /// See [`first`](Self::first).
+    /// Number of the last completed send, in the form of [`first`](Self::first).
     pub last: u32,
-    /// Not used.
+    /// Unused.
     pub reserved: u32,
 }
 
 impl ZerocopyCompletion {
-    /// What its header says it is.
+    /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(8);
-    /// The kernel's addresses in it.
+    /// Fields that hold kernel addresses.
     pub const ADDRESSES: Addresses = Addresses::fixed(&[Address::Endpoint(offset_of!(Self, endpoint))]);
 
-    /// Which [`program`] wrote it, `None` if that cannot be known.
+    /// Returns the [`program`] that wrote the record, or `None` if it cannot be determined.
     #[must_use]
     pub const fn program(&self) -> Option<u32> {
         Some(match self.source {

@@ -1,4 +1,5 @@
-//! What a call does to a disk and to the page cache, in its own thread.
+//! Block I/O requests and dirtied page-cache pages, observed in the thread of the call that causes
+//! them.
 
 use core::ptr::addr_of_mut;
 
@@ -15,7 +16,7 @@ const OPERATION: u32 = 0xff;
 const READ: u32 = 0;
 const WRITE: u32 = 1;
 
-/// Room for one run.
+/// Scratch memory for one run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
@@ -25,19 +26,19 @@ pub(crate) struct Scratch {
 
 scratch!(BIO_SCRATCH: Scratch);
 
-/// Where we are in a bio.
+/// Position in a bio.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Cursor {
-    /// The next vector.
+    /// Address of the next vector.
     next: u64,
-    /// Bytes of it that are done already.
+    /// Bytes of the next vector that are already done.
     done: u32,
     /// Bytes of the bio that are left.
     left: u32,
 }
 
-/// A bio goes to a disk's queue.
+/// Handles a bio that is queued to a block device.
 #[inline(always)]
 pub(crate) fn on_bio_queue(ctx: &RawTracePointContext) {
     let bio: u64 = ctx.arg(0);
@@ -45,7 +46,8 @@ pub(crate) fn on_bio_queue(ctx: &RawTracePointContext) {
     let Some(entry) = in_flight::of(tid) else {
         return;
     };
-    // SAFETY: a map's value is valid as long as the program runs.
+    // SAFETY: dereferencing `entry` requires a valid pointer. Map values stay valid while the
+    // program runs.
     let call_id = unsafe { (*entry).call.call_id };
     if call_id == 0 {
         return;
@@ -57,8 +59,9 @@ pub(crate) fn on_bio_queue(ctx: &RawTracePointContext) {
     let Some(scratch) = BIO_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: map values are valid as long as the program runs; the room is this program's on this CPU. The context is
-    // its own.
+    // SAFETY: (1) Access through `scratch` requires a valid pointer. Map values stay valid while
+    // the program runs, and only this program uses this scratch memory on this CPU. (2)
+    // `tail_call::to` requires the program's own context, which `ctx` is.
     unsafe {
         let pages = addr_of_mut!((*scratch).pages);
         page_record::reset(pages);
@@ -78,19 +81,21 @@ pub(crate) fn on_bio_queue(ctx: &RawTracePointContext) {
         (*cursor).next = vecs.wrapping_add(u64::from(index) * VEC_SIZE);
         (*cursor).done = member(bio, &offsets::BIO_DONE);
         (*cursor).left = size;
-        // It goes on there, and does not come back.
+        // On success, the tail call does not return.
         tail_call::to(ctx, tail_call::BIO_VECS);
     }
 }
 
-/// The second half of the program, run once for each record: a bio has up to 256 vectors (`BIO_MAX_VECS`,
-/// include/linux/bio.h).
+/// Writes the vectors of a bio: the second half of the program, run once per record. A bio has up
+/// to 256 vectors (`BIO_MAX_VECS`, include/linux/bio.h).
 #[inline(always)]
 pub(crate) fn emit_vectors(ctx: &RawTracePointContext) {
     let Some(scratch) = BIO_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: as above; the room is this program's since its first half.
+    // SAFETY: (1) Access through `scratch` requires a valid pointer. Map values stay valid while
+    // the program runs, and only this program has used this scratch memory since its first half.
+    // (2) `tail_call::to` requires the program's own context, which `ctx` is.
     unsafe {
         let pages = addr_of_mut!((*scratch).pages);
         let cursor = addr_of_mut!((*scratch).cursor);
@@ -108,14 +113,16 @@ pub(crate) fn emit_vectors(ctx: &RawTracePointContext) {
     }
 }
 
-/// Makes pieces of the next vectors, as many as a record holds and the bio has; tells how many.
+/// Reads the next vectors into page ranges, as many as a record holds and the bio has. Returns
+/// their number.
 ///
 /// # Safety
 ///
-/// Both must be valid for reads and writes.
+/// `pages` and `cursor` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn read_vectors(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
-    // SAFETY: the caller's promise; the index is below the number of pieces and of vectors.
+    // SAFETY: access through `pages` and `cursor` requires valid pointers, which the caller
+    // guarantees. `add(index)` stays in bounds because `index` is below `MAX_RANGES`.
     unsafe {
         let mut index = 0;
         while index < MAX_RANGES {
@@ -127,7 +134,7 @@ unsafe fn read_vectors(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
             let done = (*cursor).done;
             let len = (len_and_offset as u32).wrapping_sub(done);
             if page == 0 || len == 0 {
-                // Not a bio with vectors of its own.
+                // This bio has no vectors of its own.
                 (*cursor).left = 0;
                 break;
             }
@@ -146,14 +153,15 @@ unsafe fn read_vectors(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
     }
 }
 
-/// Pages of a file become dirty: counted, if they are those of the file that this thread's call writes to.
+/// Counts dirtied page-cache pages, if they belong to the file that this thread's call writes to.
 #[inline(always)]
 pub(crate) fn on_folio_dirtied(folio: u64, mapping: u64) {
     let tid = bpf_get_current_pid_tgid() as u32;
     let Some(entry) = in_flight::of(tid) else {
         return;
     };
-    // SAFETY: a map's value is valid as long as the program runs; only this thread writes to it.
+    // SAFETY: access through `entry` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this thread writes to its entry.
     unsafe {
         let call = addr_of_mut!((*entry).call);
         if (*call).call_id == 0 || (*call).sink.kind != endpoint_kind::FILE || (*call).sink.object != mapping {

@@ -1,8 +1,10 @@
-//! The level `digest`: sums over the pages that calls hand to TCP sockets, and over those that packets carry.
+//! The level `digest`: a digest of the pages that calls send to TCP sockets, and one of the pages
+//! that packets carry.
 //!
-//! Nothing here is attached to system calls, so nobody pays who sends nothing over TCP. The two sums of a connection must be
-//! equal at the same place of its stream; the user side compares them. What makes the state disagree with what happened (two
-//! threads that send at the same time, bytes that nobody saw) makes the sums differ, and never makes them equal.
+//! No program of this level is attached to system calls, so processes that send nothing over TCP
+//! do not pay for it. Both digests of a connection must be equal at the same stream position; user
+//! space compares them. The state can disagree with the events if two threads send at the same
+//! time, or if no program observed some bytes. The digests then differ, and never become equal.
 
 use core::ptr::{addr_of, addr_of_mut};
 
@@ -31,7 +33,7 @@ const TCP_CLOSE: u32 = 7;
 /// `S_IFSOCK` (include/uapi/linux/stat.h).
 const S_IFSOCK: u16 = 0xc000;
 
-/// Room for one run.
+/// Scratch memory for one run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
@@ -42,7 +44,7 @@ pub(crate) struct Scratch {
     name: EndpointName,
 }
 
-/// Sums over connections that traced calls sent into, by the address of the socket.
+/// Digests of connections that traced calls sent to, by the address of the socket.
 #[map]
 static DIGESTS: HashMap<u64, DigestState> = HashMap::with_max_entries(65_536, NO_PREALLOC);
 
@@ -50,7 +52,7 @@ scratch!(DSEND_SCRATCH: Scratch);
 scratch!(DXMIT_SCRATCH: Scratch);
 scratch!(DCLOSE_SCRATCH: Scratch);
 
-/// A call has handed `result` bytes to a socket.
+/// Handles a call that has sent `result` bytes to a socket.
 #[inline(always)]
 pub(crate) fn on_send(sk: u64, result: u64) {
     let len = i64::from(result as i32);
@@ -60,16 +62,18 @@ pub(crate) fn on_send(sk: u64, result: u64) {
     }
     let tgid = (pid_tgid >> 32) as u32;
     let known = DIGESTS.get_ptr_mut(sk);
-    // SAFETY: a map's value is valid as long as the program runs. Who sent last is traced still, as a rule.
-    let same = known.is_some_and(|state| unsafe { (*state).span.tgid == tgid });
-    if (!same && !scope::is_traced(tgid)) || scope::is_compat_call() {
+    // SAFETY: dereferencing `state` requires a valid pointer. Map values stay valid while the
+    // program runs. The last sender is usually still traced, so its scope is not checked again.
+    let same_sender = known.is_some_and(|state| unsafe { (*state).span.tgid == tgid });
+    if (!same_sender && !scope::is_traced(tgid)) || scope::is_compat_call() {
         return;
     }
     let Some(scratch) = DSEND_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs; so is the row, which only the end of the
-    // connection removes.
+    // SAFETY: access through `scratch` and `state` requires valid pointers. Map values stay valid
+    // while the program runs. Only this program uses this scratch memory on this CPU, and only the
+    // end of the connection removes the row.
     unsafe {
         let Some(state) = known.or_else(|| insert_state(sk, scratch)) else {
             return;
@@ -83,19 +87,19 @@ pub(crate) fn on_send(sk: u64, result: u64) {
         read::zero(acc);
         read::copy(addr_of_mut!((*acc).sum), addr_of!((*state).sent));
         (*acc).sum.position = start;
-        let moves = number == nr::SPLICE || number == nr::SENDFILE;
-        if moves && offsets::SUM_PAGES.load() != 0 {
+        let is_splice = number == nr::SPLICE || number == nr::SENDFILE;
+        if is_splice && offsets::DIGEST_PAGES.load() != 0 {
             add_slots(acc, source_pipe(task as u64, regs, number), len as u64);
         } else if number == nr::SENDFILE {
-            // No page tells it: the descriptor does.
+            // The pages do not identify the file, so the descriptor is used.
             let file = endpoint::file_of_fd(read::kernel::<u64>(regs + syscall_args::ARG2) as i32);
             (*acc).mapping = member(file, &offsets::FILE_MAPPING);
         }
-        // What is left was in no slot.
-        let seen = (*acc).sum.position.wrapping_sub(start);
-        let rest = (len as u64).wrapping_sub(seen);
+        // The remaining bytes were in no slot.
+        let from_slots = (*acc).sum.position.wrapping_sub(start);
+        let rest = (len as u64).wrapping_sub(from_slots);
         skip_bytes(&mut *acc, rest);
-        let from_memory = !moves && copies_from_memory(regs, number);
+        let from_memory = !is_splice && copies_from_memory(regs, number);
         update_span(
             scratch,
             state,
@@ -112,15 +116,18 @@ pub(crate) fn on_send(sk: u64, result: u64) {
     }
 }
 
-/// A new row for a connection, if it is one.
+/// Inserts the row of a connection.
+///
+/// Returns `None` if the socket is not a connected TCP socket, or if the map is full.
 ///
 /// # Safety
 ///
-/// `room` must be valid for reads and writes.
+/// `scratch` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn insert_state(sk: u64, scratch: *mut Scratch) -> Option<*mut DigestState> {
     let family = socket::tcp_family(sk)?;
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `scratch` requires a valid pointer, which the caller guarantees.
+    // `state` is a field of it.
     unsafe {
         let state = addr_of_mut!((*scratch).state);
         read::zero(state);
@@ -138,19 +145,20 @@ unsafe fn insert_state(sk: u64, scratch: *mut Scratch) -> Option<*mut DigestStat
     }
 }
 
-/// Where in the stream a call's bytes start, by their sequence number.
+/// Returns the stream position of a call's first byte, which has this sequence number.
 ///
 /// # Safety
 ///
-/// `row` must be valid for reads and writes.
+/// `state` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn stream_position(state: *mut DigestState, sequence: u32) -> u64 {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `state` requires a valid pointer, which the caller guarantees.
     unsafe {
         if (*state).sent.position != 0 {
             return nearest_position((*state).sent.position, sequence);
         }
-        // The first call. Packets are summed up from here on, unless they were already.
+        // First call of the connection. The digest of packets starts here, unless it has already
+        // started.
         if (*state).transmitted.position == 0 {
             (*state).base_position = (1 << 32) + u64::from(sequence);
             (*state).transmitted.position = (*state).base_position;
@@ -163,18 +171,18 @@ unsafe fn stream_position(state: *mut DigestState, sequence: u32) -> u64 {
     }
 }
 
-/// The place in a stream of a sequence number: the one nearest to a place that is known.
+/// Returns the stream position of a sequence number, which is the one nearest to a known position.
 #[inline(always)]
 fn nearest_position(position: u64, sequence: u32) -> u64 {
     let ahead = sequence.wrapping_sub(position as u32) as i32;
     position.wrapping_add(i64::from(ahead) as u64)
 }
 
-/// The pipe that a call takes from.
+/// Returns the pipe that a call consumes bytes from, or 0 if there is none.
 ///
 /// # Safety
 ///
-/// In a program that is run in a system call.
+/// The program must run inside the system call with these registers.
 #[inline(always)]
 unsafe fn source_pipe(task: u64, regs: u64, number: u32) -> u64 {
     if number == nr::SENDFILE {
@@ -190,7 +198,7 @@ unsafe fn source_pipe(task: u64, regs: u64, number: u32) -> u64 {
     }
 }
 
-/// Whether a call copies out of the caller's memory, by contract.
+/// Returns whether a call copies from the caller's memory by contract.
 #[inline(always)]
 fn copies_from_memory(regs: u64, number: u32) -> bool {
     match number {
@@ -202,7 +210,7 @@ fn copies_from_memory(regs: u64, number: u32) -> bool {
     }
 }
 
-/// Who calls, and how.
+/// Caller of a send, with the call's number and registers.
 #[derive(Clone, Copy)]
 struct Caller {
     pid_tgid: u64,
@@ -211,14 +219,15 @@ struct Caller {
     from_memory: bool,
 }
 
-/// Adds a call to the stretch that goes on, or ends that and begins another.
+/// Adds a call to the span in progress, or ends that span and starts another.
 ///
 /// # Safety
 ///
-/// All must be valid for reads and writes.
+/// `scratch` and `state` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn update_span(scratch: *mut Scratch, state: *mut DigestState, sk: u64, start: u64, caller: Caller) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `scratch` and `state` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         let acc = addr_of_mut!((*scratch).acc);
         let span = addr_of_mut!((*state).span);
@@ -228,15 +237,15 @@ unsafe fn update_span(scratch: *mut Scratch, state: *mut DigestState, sk: u64, s
         } else {
             0
         };
-        let goes_on = (*span).calls != 0
+        let continues = (*span).calls != 0
             && (*span).tgid == tgid
             && (*span).nr == caller.number
             && (*span).file.mapping == mapping
             && (*state).sent.position == start
             && ((*span).flags & digest_span_flag::FROM_MEMORY != 0) == caller.from_memory;
-        if !goes_on {
+        if !continues {
             if (*span).calls != 0 {
-                // It ended where the calls so far did.
+                // The span ends where the previous call ended.
                 let record = addr_of_mut!((*scratch).record);
                 read::copy(addr_of_mut!((*record).sum), addr_of!((*state).sent));
                 emit_event(scratch, state, sk, digest_event_kind::SENT, program::SOCK_SEND_LENGTH);
@@ -251,7 +260,7 @@ unsafe fn update_span(scratch: *mut Scratch, state: *mut DigestState, sk: u64, s
             ..(*state).sent
         };
         if (*acc).checkpoint.position != 0 {
-            // The stretch ends at the checkpoint, and goes on from there as another.
+            // The span ends at the checkpoint, and another one continues from there.
             let until = (*acc).checkpoint;
             extend_span(span, &from, &until);
             emit_checkpoint(scratch, state, sk, digest_event_kind::SENT, program::SOCK_SEND_LENGTH);
@@ -268,14 +277,14 @@ unsafe fn update_span(scratch: *mut Scratch, state: *mut DigestState, sk: u64, s
     }
 }
 
-/// Adds to a stretch what lies between two places of the sum.
+/// Adds the bytes between two positions of the digest to a span.
 ///
 /// # Safety
 ///
-/// `now` must be valid for reads and writes.
+/// `span` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn extend_span(span: *mut DigestSpan, from: &DigestSum, until: &DigestSum) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `span` requires a valid pointer, which the caller guarantees.
     unsafe {
         let paged = until.paged_bytes.wrapping_sub(from.paged_bytes);
         (*span).calls += 1;
@@ -287,14 +296,15 @@ unsafe fn extend_span(span: *mut DigestSpan, from: &DigestSum, until: &DigestSum
     }
 }
 
-/// Begins a stretch, and tells what its ends are called.
+/// Starts a span and writes the name of its file.
 ///
 /// # Safety
 ///
-/// All must be valid for reads and writes.
+/// `scratch` and `state` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn start_span(scratch: *mut Scratch, state: *mut DigestState, start: u64, mapping: u64, caller: Caller) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `scratch` and `state` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         let span = addr_of_mut!((*state).span);
         read::zero(span);
@@ -307,37 +317,39 @@ unsafe fn start_span(scratch: *mut Scratch, state: *mut DigestState, start: u64,
         } else {
             0
         };
-        let end = addr_of_mut!((*scratch).endpoint);
-        let names = addr_of_mut!((*scratch).name);
-        let which = if caller.number == nr::SPLICE {
+        let endpoint = addr_of_mut!((*scratch).endpoint);
+        let name = addr_of_mut!((*scratch).name);
+        let sink_arg = if caller.number == nr::SPLICE {
             syscall_args::ARG3
         } else {
             syscall_args::ARG1
         };
-        let file = endpoint::file_of_fd(read::kernel::<u64>(caller.regs + which) as i32);
+        let file = endpoint::file_of_fd(read::kernel::<u64>(caller.regs + sink_arg) as i32);
         let inode: u64 = member(file, &offsets::FILE_INODE);
         if member::<u16>(inode, &offsets::INODE_MODE) & 0xf000 == S_IFSOCK {
             (*span).socket_ino = member(inode, &offsets::INODE_INO);
             let sb: u64 = member(inode, &offsets::INODE_SB);
             (*span).socket_dev = member(sb, &offsets::SB_DEV);
         }
-        // SAFETY: `FileId` is integers.
+        // SAFETY: `read_file_id` requires a pointer that is valid for writes. `id` points to a
+        // field of `*state`.
         let id: *mut FileId = addr_of_mut!((*span).file);
         if mapping == 0 || !page::read_file_id(id, mapping) {
             return;
         }
-        read::zero(end);
-        (*end).kind = endpoint_kind::FILE;
-        (*end).object = mapping;
-        (*end).ino = (*id).ino;
-        (*end).dev = (*id).dev;
-        (*end).generation = (*id).generation;
+        read::zero(endpoint);
+        (*endpoint).kind = endpoint_kind::FILE;
+        (*endpoint).object = mapping;
+        (*endpoint).ino = (*id).ino;
+        (*endpoint).dev = (*id).dev;
+        (*endpoint).generation = (*id).generation;
         let inode: u64 = member(mapping, &offsets::MAPPING_HOST);
-        // Any of the file's names; there is one while it is open, by which it was opened as a rule.
+        // Any name of the file. An open file has at least one, usually the one by which it was
+        // opened.
         let alias: u64 = member(inode, &offsets::INODE_DENTRY);
         if alias != 0 {
             let dentry = alias.wrapping_sub(u64::from(offsets::DENTRY_ALIAS.load()));
-            endpoint_name::emit_dentry_once(names, end, dentry, program::SOCK_SEND_LENGTH);
+            endpoint_name::emit_dentry_once(name, endpoint, dentry, program::SOCK_SEND_LENGTH);
         }
     }
 }
@@ -346,24 +358,26 @@ unsafe fn start_span(scratch: *mut Scratch, state: *mut DigestState, start: u64,
 ///
 /// # Safety
 ///
-/// All must be valid for reads and writes.
+/// `scratch` must be valid for reads and writes, and `state` for reads.
 #[inline(always)]
 unsafe fn emit_checkpoint(scratch: *mut Scratch, state: *const DigestState, sk: u64, event: u32, program: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `scratch` and `state` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         (*scratch).record.sum = (*scratch).acc.checkpoint;
         emit_event(scratch, state, sk, event, program);
     }
 }
 
-/// Writes a record; `record.at` is filled in.
+/// Writes a record. The caller must have filled in `record.sum`.
 ///
 /// # Safety
 ///
-/// All must be valid for reads and writes.
+/// `scratch` must be valid for reads and writes, and `state` for reads.
 #[inline(never)]
 unsafe fn emit_event(scratch: *mut Scratch, state: *const DigestState, sk: u64, event: u32, program: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `scratch` and `state` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         let record = addr_of_mut!((*scratch).record);
         (*record).sock = sk;
@@ -378,7 +392,7 @@ unsafe fn emit_event(scratch: *mut Scratch, state: *const DigestState, sk: u64, 
     }
 }
 
-/// A packet is given to a device.
+/// Handles a packet that is passed to a network device.
 #[inline(always)]
 pub(crate) fn on_xmit(skb: u64) {
     let sk: u64 = member(skb, &offsets::SKB_SK);
@@ -390,14 +404,17 @@ pub(crate) fn on_xmit(skb: u64) {
     };
     let known = DIGESTS.get_ptr_mut(sk);
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // The first packets of a connection go out inside the call that hands their bytes over, and before that is told.
+    // The first packets of a connection are transmitted inside the call that sends their bytes, and
+    // before `sock_send_length` reports that call.
     if known.is_none() && (tgid == 0 || !scope::is_traced(tgid)) {
         return;
     }
     let Some(scratch) = DXMIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: as in `handed`.
+    // SAFETY: access through `scratch` and `state` requires valid pointers. Map values stay valid
+    // while the program runs. Only this program uses this scratch memory on this CPU, and only the
+    // end of the connection removes the row.
     unsafe {
         let state = match known {
             Some(state) => state,
@@ -406,7 +423,7 @@ pub(crate) fn on_xmit(skb: u64) {
                 None => return,
             },
         };
-        // Inside a tunnel the transport header is another's.
+        // Inside a tunnel, the transport header belongs to another connection.
         if segment.ports != (*state).ports {
             return;
         }
@@ -422,10 +439,10 @@ pub(crate) fn on_xmit(skb: u64) {
         read::zero(acc);
         read::copy(addr_of_mut!((*acc).sum), addr_of!((*state).transmitted));
         if (done as i64) < 0 {
-            // Bytes that nobody saw lie between: they are in no sum.
+            // No program observed the bytes in between, so the digest does not include them.
             (*acc).sum.position = start;
         } else if done >= total {
-            // Sent again.
+            // Retransmission.
             return;
         } else {
             (*acc).skip = done;
@@ -435,7 +452,8 @@ pub(crate) fn on_xmit(skb: u64) {
         (*acc).skip = (*acc).skip.wrapping_sub(skip);
         skip_bytes(&mut *acc, linear.wrapping_sub(skip));
         add_frags(acc, segment.shared_info());
-        // What lies in further packets behind this one (frag_list) is in no sum.
+        // Fragments of further packets, chained through `frag_list`, are not included in the
+        // digest.
         let rest = start.wrapping_add(total).wrapping_sub((*acc).sum.position);
         if (rest as i64) > 0 {
             skip_bytes(&mut *acc, rest);
@@ -447,7 +465,7 @@ pub(crate) fn on_xmit(skb: u64) {
     }
 }
 
-/// A connection has ended, if the state is that.
+/// Handles a state change of a TCP socket: writes the final record if the connection has ended.
 #[inline(always)]
 pub(crate) fn on_close(sk: u64, new: u64) {
     if new as u32 != TCP_CLOSE {
@@ -459,7 +477,9 @@ pub(crate) fn on_close(sk: u64, new: u64) {
     let Some(scratch) = DCLOSE_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: as in `handed`.
+    // SAFETY: access through `scratch` and `state` requires valid pointers. Map values stay valid
+    // while the program runs. Only this program uses this scratch memory on this CPU, and it
+    // removes the row only afterwards.
     unsafe {
         read::copy(addr_of_mut!((*scratch).record.sum), addr_of!((*state).sent));
         emit_event(scratch, state, sk, digest_event_kind::CLOSED, program::DIGEST_CLOSE);

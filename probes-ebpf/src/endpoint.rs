@@ -1,4 +1,4 @@
-//! The ends of a call: what lies behind a descriptor, and its state before and after.
+//! Endpoints of a call: the object behind a descriptor, and its state before and after the call.
 
 use aya_ebpf::helpers::generated;
 use core::ptr::addr_of_mut;
@@ -13,13 +13,14 @@ use crate::syscall_args::{FdArg, offset_source};
 /// `O_APPEND` (include/uapi/asm-generic/fcntl.h).
 const O_APPEND: u32 = 0o2000;
 
-/// The `struct file` behind a descriptor of the current process, 0 if there is none.
+/// Returns the address of the `struct file` of a descriptor of the current process, or 0 if there
+/// is none.
 #[inline(never)]
 pub(crate) fn file_of_fd(fd: i32) -> u64 {
     if fd < 0 {
         return 0;
     }
-    // SAFETY: the helper takes nothing.
+    // SAFETY: the helper has no arguments and thus no preconditions.
     let task = unsafe { generated::bpf_get_current_task() };
     let files: u64 = member(task, &offsets::TASK_FILES);
     let table: u64 = member(files, &offsets::FILES_FDT);
@@ -31,14 +32,14 @@ pub(crate) fn file_of_fd(fd: i32) -> u64 {
     read::kernel(slots.wrapping_add(u64::from(fd as u32) * 8))
 }
 
-/// Clears an end and fills in what does not change while a descriptor is open.
+/// Clears an endpoint and fills in the fields that stay constant while the descriptor is open.
 ///
 /// # Safety
 ///
-/// `end` must be valid for reads and writes.
+/// `endpoint` must be valid for reads and writes.
 #[inline(never)]
 pub(crate) unsafe fn identify(endpoint: *mut EndpointState, fd: i32, file: u64) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `endpoint` requires a valid pointer, which the caller guarantees.
     unsafe {
         init(endpoint, fd, file);
         if file == 0 {
@@ -51,7 +52,7 @@ pub(crate) unsafe fn identify(endpoint: *mut EndpointState, fd: i32, file: u64) 
         let sb: u64 = member(inode, &offsets::INODE_SB);
         (*endpoint).dev = member(sb, &offsets::SB_DEV);
         let mode: u16 = member(inode, &offsets::INODE_MODE);
-        // S_IFMT and the kinds (include/uapi/linux/stat.h).
+        // S_IFMT and the file types (include/uapi/linux/stat.h).
         let kind = match mode & 0xf000 {
             0x1000 => {
                 let pipe: u64 = member(inode, &offsets::INODE_PIPE);
@@ -85,14 +86,15 @@ pub(crate) unsafe fn identify(endpoint: *mut EndpointState, fd: i32, file: u64) 
     }
 }
 
-/// An end of which nothing is known but its descriptor and file.
+/// Initializes an endpoint of which only descriptor and file are known.
 ///
 /// # Safety
 ///
-/// `end` must be valid for writes.
+/// `endpoint` must be valid for writes.
 #[inline(always)]
 pub(crate) unsafe fn init(endpoint: *mut EndpointState, fd: i32, file: u64) {
-    // SAFETY: the caller's promise; an EndState is integers.
+    // SAFETY: writing through `endpoint` requires a valid pointer, which the caller guarantees.
+    // `EndpointState` consists of integers, so zeros are a valid value.
     unsafe {
         read::zero(endpoint);
         (*endpoint).fd = fd;
@@ -100,14 +102,14 @@ pub(crate) unsafe fn init(endpoint: *mut EndpointState, fd: i32, file: u64) {
     }
 }
 
-/// The caller's memory as an end.
+/// Initializes an endpoint that is the caller's memory.
 ///
 /// # Safety
 ///
-/// `end` must be valid for writes.
+/// `endpoint` must be valid for writes.
 #[inline(always)]
 pub(crate) unsafe fn set_memory(endpoint: *mut EndpointState, address: u64) {
-    // SAFETY: the caller's promise.
+    // SAFETY: writing through `endpoint` requires a valid pointer, which the caller guarantees.
     unsafe {
         init(endpoint, -1, 0);
         (*endpoint).kind = endpoint_kind::MEMORY;
@@ -115,28 +117,28 @@ pub(crate) unsafe fn set_memory(endpoint: *mut EndpointState, address: u64) {
     }
 }
 
-/// What an end is at this moment.
+/// State of an endpoint at one moment.
 #[repr(C)]
 #[derive(Clone, Copy, FromZeros)]
 pub(crate) struct EndpointNow {
-    /// As [`EndpointState::before`].
+    /// Position, as [`EndpointState::before`].
     pub(crate) position: u64,
-    /// As [`EndpointState::tail_before`].
+    /// Slot at the tail, as [`EndpointState::tail_before`].
     pub(crate) tail: u64,
-    /// As [`EndpointState::extra`].
+    /// Additional value, as [`EndpointState::extra`].
     pub(crate) extra: u64,
-    /// A pipe's slots; otherwise as [`EndpointState::size`] was.
+    /// Pipe: number of slots. Other kinds: unchanged value of [`EndpointState::size`].
     pub(crate) size: u32,
-    /// As [`EndpointState::last_before`].
+    /// Length of a slot, as [`EndpointState::last_before`].
     pub(crate) last: u32,
 }
 
-/// Reads the state of an end. `last` is the position in a pipe's ring of the slot whose length is wanted, -1 for the
-/// one before the head.
+/// Reads the current state of an endpoint. `last` is the ring position of the pipe slot whose
+/// length is read; -1 selects the slot before the head.
 ///
 /// # Safety
 ///
-/// `end` must be valid for reads and writes, `now` for writes; `wanted` for reads.
+/// `endpoint` must be valid for reads and writes, `now` for writes, and `fd_arg` for reads.
 #[inline(never)]
 pub(crate) unsafe fn read_state(
     endpoint: *mut EndpointState,
@@ -145,7 +147,8 @@ pub(crate) unsafe fn read_state(
     sink: bool,
     last: i64,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `endpoint`, `now` and `fd_arg` requires valid pointers, which the
+    // caller guarantees.
     unsafe {
         let object = (*endpoint).object;
         read::zero(now);
@@ -171,11 +174,12 @@ pub(crate) unsafe fn read_state(
     }
 }
 
-/// Bytes of a `struct pipe_buffer`; the user side makes sure that it is so, and that its members lie as here: page 0,
-/// offset 8, len 12, ops 16 (`include/linux/pipe_fs_i.h`, since 5.8).
+/// Size of a `struct pipe_buffer`, in bytes. The loader verifies the size and the offsets of the
+/// members that the programs read: page 0, offset 8, len 12, ops 16 (`include/linux/pipe_fs_i.h`,
+/// since Linux 5.8).
 pub(crate) const SLOT_SIZE: u64 = 40;
 
-/// The state of a pipe.
+/// Reads the current state of a pipe.
 ///
 /// # Safety
 ///
@@ -187,13 +191,13 @@ unsafe fn read_pipe_state(pipe: u64, now: *mut EndpointNow, last: i64) {
     let slots: u32 = member(pipe, &offsets::PIPE_RING_SIZE);
     let ring: u64 = member(pipe, &offsets::PIPE_BUFS);
     let mask = slots.wrapping_sub(1);
-    // SAFETY: the caller's promise.
+    // SAFETY: writing through `now` requires a valid pointer, which the caller guarantees.
     unsafe {
         (*now).position = u64::from(head) << 32 | u64::from(tail);
         (*now).extra = ring;
         (*now).size = slots;
         if head != tail {
-            // Offset and length, one after the other.
+            // Offset and length are adjacent.
             let [offset, len] = read::kernel::<[u32; 2]>(ring.wrapping_add(u64::from(tail & mask) * SLOT_SIZE + 8));
             (*now).tail = u64::from(offset) << 32 | u64::from(len);
         }
@@ -204,14 +208,15 @@ unsafe fn read_pipe_state(pipe: u64, now: *mut EndpointNow, last: i64) {
     }
 }
 
-/// The offset in a file that a call works at.
+/// Returns the file offset at which a call reads or writes.
 ///
 /// # Safety
 ///
-/// `end` and `wanted` must be valid for reads.
+/// `endpoint` and `fd_arg` must be valid for reads.
 #[inline(always)]
 unsafe fn file_offset(endpoint: *mut EndpointState, fd_arg: *const FdArg, sink: bool) -> u64 {
-    // SAFETY: the caller's promise.
+    // SAFETY: reading through `endpoint` and `fd_arg` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         if sink && (*endpoint).f_flags & O_APPEND != 0 {
             let inode: u64 = member((*endpoint).file, &offsets::FILE_INODE);
@@ -225,11 +230,12 @@ unsafe fn file_offset(endpoint: *mut EndpointState, fd_arg: *const FdArg, sink: 
     }
 }
 
-/// Fills in the state at the entry. A connection or UNIX socket is watched from here on.
+/// Fills in the state at the entry of a call. Packets of a connection and messages of a UNIX socket
+/// are traced from here on.
 ///
 /// # Safety
 ///
-/// As [`look`].
+/// The preconditions of [`read_state`] apply.
 #[inline(always)]
 pub(crate) unsafe fn capture_entry(
     endpoint: *mut EndpointState,
@@ -237,7 +243,8 @@ pub(crate) unsafe fn capture_entry(
     fd_arg: *const FdArg,
     sink: bool,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `endpoint`, `now` and `fd_arg` requires valid pointers, which the
+    // caller guarantees.
     unsafe {
         read_state(endpoint, now, fd_arg, sink, -1);
         (*endpoint).before = (*now).position;
@@ -254,11 +261,11 @@ pub(crate) unsafe fn capture_entry(
     }
 }
 
-/// Fills in the state at the exit.
+/// Fills in the state at the exit of a call.
 ///
 /// # Safety
 ///
-/// As [`look`].
+/// The preconditions of [`read_state`] apply.
 #[inline(always)]
 pub(crate) unsafe fn capture_exit(
     endpoint: *mut EndpointState,
@@ -267,18 +274,19 @@ pub(crate) unsafe fn capture_exit(
     sink: bool,
     result: i64,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `endpoint`, `now` and `fd_arg` requires valid pointers, which the
+    // caller guarantees.
     unsafe {
-        // The same slot as at the entry: the one before the head of then.
+        // Selects the slot of the entry, which was before the head at that time.
         let head = (*endpoint).before >> 32;
         let tail = (*endpoint).before & 0xffff_ffff;
-        let had = (*endpoint).kind == endpoint_kind::PIPE && head != tail;
+        let was_filled = (*endpoint).kind == endpoint_kind::PIPE && head != tail;
         let last = i64::from((head as u32).wrapping_sub(1));
-        read_state(endpoint, now, fd_arg, sink, if had { last } else { -1 });
+        read_state(endpoint, now, fd_arg, sink, if was_filled { last } else { -1 });
         (*endpoint).after = (*now).position;
         (*endpoint).extra = (*now).extra;
         (*endpoint).tail_after = (*now).tail;
-        (*endpoint).last_after = if had { (*now).last } else { 0 };
+        (*endpoint).last_after = if was_filled { (*now).last } else { 0 };
         (*endpoint).size = (*now).size;
         if (*fd_arg).offset_source == offset_source::VALUE && result > 0 && (*endpoint).f_flags & O_APPEND == 0 {
             (*endpoint).after = (*endpoint).before.wrapping_add(result as u64);

@@ -1,4 +1,4 @@
-//! Telling what an end is called, once.
+//! Names of endpoints, each written once.
 
 use core::ptr::addr_of_mut;
 
@@ -12,18 +12,18 @@ use crate::emit;
 use crate::offsets;
 use crate::read::{self, member};
 
-/// Ends whose names were told.
+/// Endpoints whose names have been written.
 #[map]
 static NAMED: LruHashMap<NameKey, u8> = LruHashMap::with_max_entries(16_384, 0);
 
-/// The latest of them that were met on each CPU, by inode number: nearly always the answer is here.
+/// Endpoints that each CPU observed last, by inode number. Most lookups are answered here.
 #[map]
 static NAME_CACHE: PerCpuArray<NameKey> = PerCpuArray::with_max_entries(NAME_CACHE_SLOTS, 0);
 
-/// A power of two.
+/// Number of slots of [`NAME_CACHE`]. A power of two.
 const NAME_CACHE_SLOTS: u32 = 64;
 
-/// What tells an end from others.
+/// Identity of an endpoint.
 #[repr(C)]
 #[derive(Clone, Copy, FromZeros, Immutable, IntoBytes)]
 struct NameKey {
@@ -35,14 +35,15 @@ struct NameKey {
     generation: u32,
 }
 
-/// Writes the name of an end that was not met before.
+/// Writes the name of an endpoint that the programs have not observed before.
 ///
 /// # Safety
 ///
-/// `name` must be valid for writes, `end` for reads.
+/// `name` must be valid for writes, and `endpoint` for reads.
 #[inline(never)]
 pub(crate) unsafe fn emit_once(name: *mut EndpointName, endpoint: *const EndpointState, program: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `name` and `endpoint` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         if (*endpoint).file == 0 || (*endpoint).kind == endpoint_kind::MEMORY {
             return;
@@ -56,11 +57,12 @@ pub(crate) unsafe fn emit_once(name: *mut EndpointName, endpoint: *const Endpoin
     }
 }
 
-/// The same, by the dentry; 0: it has no path.
+/// Writes the name of an endpoint that the programs have not observed before, read from a dentry; 0
+/// means that the endpoint has no path.
 ///
 /// # Safety
 ///
-/// `name` must be valid for writes, `end` for reads.
+/// `name` must be valid for writes, and `endpoint` for reads.
 #[inline(always)]
 pub(crate) unsafe fn emit_dentry_once(
     name: *mut EndpointName,
@@ -68,7 +70,8 @@ pub(crate) unsafe fn emit_dentry_once(
     dentry: u64,
     program: u32,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `name` and `endpoint` requires valid pointers, which the caller
+    // guarantees. `cached` points to a map value, which stays valid while the program runs.
     unsafe {
         let key = NameKey {
             ino: (*endpoint).ino,
@@ -94,7 +97,7 @@ pub(crate) unsafe fn emit_dentry_once(
         );
         (*name).count = 0;
         (*name).flags = 0;
-        // Nothing can be read at address 0: the helper fills the room with zeros.
+        // Reading from address 0 always fails, and the helper then fills the buffer with zeros.
         let scratch = addr_of_mut!((*name).components);
         generated::bpf_probe_read_kernel(
             scratch.cast(),
@@ -116,14 +119,15 @@ const fn is_socket(kind: u16) -> bool {
     kind >= endpoint_kind::TCP && kind <= endpoint_kind::SOCKET
 }
 
-/// Reads the dentries from the given one up to the root of its filesystem.
+/// Reads the names of a dentry and its parents, up to the root of the filesystem.
 ///
 /// # Safety
 ///
 /// `name` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn read_path(name: *mut EndpointName, dentry: u64) {
-    // SAFETY: the caller's promise; the index is below the number of components.
+    // SAFETY: access through `name` requires a valid pointer, which the caller guarantees. `add`
+    // stays in bounds because `index` is below the number of components.
     unsafe {
         let mut dentry = dentry;
         let mut flags = name_flag::TRUNCATED;

@@ -1,37 +1,39 @@
-//! Numbers of calls and of connections.
+//! Call IDs and connection IDs.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 
 use crate::read;
 
-/// The latest number of each counter.
+/// Last number of each counter.
 #[map]
 static NEXT_IDS: Array<u64> = Array::with_max_entries(2, 0);
 
-/// Index of the calls' counter.
+/// Index of the counter of call IDs.
 const CALLS: u32 = 0;
-/// Index of the connections' counter.
+/// Index of the counter of connection IDs.
 const CONNECTIONS: u32 = 1;
 
-/// The number of the next call.
+/// Returns the next call ID.
 #[inline(always)]
 pub(crate) fn next_call() -> u64 {
     next(CALLS)
 }
 
-/// The number of the next connection.
+/// Returns the next connection ID.
 #[inline(always)]
 pub(crate) fn next_connection() -> u64 {
     next(CONNECTIONS)
 }
 
-/// The next number of a counter, from 1.
+/// Increments a counter and returns its value, from 1; 0 if the map lookup fails.
 #[inline(always)]
 fn next(counter: u32) -> u64 {
     let Some(value) = NEXT_IDS.get_ptr_mut(counter) else {
         return 0;
     };
-    // SAFETY: map values are aligned to 8 bytes and are valid as long as the program runs; all access is atomic.
+    // SAFETY: `atomic_fetch_add` requires an aligned, valid word that all access is atomic to. Map
+    // values are aligned to 8 bytes and stay valid while the program runs, and only this function
+    // uses them.
     unsafe { read::atomic_fetch_add(value, 1) + 1 }
 }

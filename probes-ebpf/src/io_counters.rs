@@ -1,4 +1,4 @@
-//! Plain calls, counted by file, process and kind of call.
+//! I/O counters: plain calls, counted by file, process and system call.
 
 use aya_ebpf::helpers::generated;
 use aya_ebpf::macros::map;
@@ -7,17 +7,17 @@ use zctrace_records::{IoCounterKey, IoCounters, nr, program};
 
 use crate::{emit, read};
 
-/// Plain calls, counted.
+/// Rows of the I/O counters.
 #[map]
 static IO_COUNTERS: HashMap<IoCounterKey, IoCounters> = HashMap::with_max_entries(16_384, 0);
 
-/// A call that moves at most this much counts as small.
+/// Maximum number of bytes of a call that counts as small.
 const SMALL: u64 = 512;
 
-/// Adds a call's result to its sum.
+/// Adds the result of a call to its row.
 #[inline(always)]
 pub(crate) fn add(key: &IoCounterKey, result: i64, user_ip: u64) {
-    // SAFETY: the helper takes nothing.
+    // SAFETY: the helper has no arguments and thus no preconditions.
     let now = unsafe { generated::bpf_ktime_get_ns() };
     let counters = if let Some(counters) = IO_COUNTERS.get_ptr_mut(key) {
         counters
@@ -32,7 +32,7 @@ pub(crate) fn add(key: &IoCounterKey, result: i64, user_ip: u64) {
             first_ns: now,
             last_ns: now,
         };
-        // BPF_NOEXIST: another thread may have made it meanwhile.
+        // BPF_NOEXIST, because another thread can insert the row at the same time.
         let _ = IO_COUNTERS.insert(key, fresh, 1);
         let Some(counters) = IO_COUNTERS.get_ptr_mut(key) else {
             emit::count_map_full(program::SYS_EXIT);
@@ -40,8 +40,10 @@ pub(crate) fn add(key: &IoCounterKey, result: i64, user_ip: u64) {
         };
         counters
     };
-    // SAFETY: a map's value is aligned, and valid as long as the program runs. Threads of one process count in one row
-    // on several CPUs, so sums are added to atomically; of the rest any thread's word will do.
+    // SAFETY: access through `counters` requires an aligned, valid pointer. Map values are aligned
+    // to 8 bytes and stay valid while the program runs. Threads of one process share a row on
+    // several CPUs, so counts are added atomically. `user_ip` and `last_ns` are plain stores,
+    // because the value of any thread is acceptable.
     unsafe {
         (*counters).user_ip = user_ip;
         (*counters).last_ns = now;
@@ -51,7 +53,7 @@ pub(crate) fn add(key: &IoCounterKey, result: i64, user_ip: u64) {
         }
         read::atomic_add(&raw mut (*counters).calls, 1);
         if key.nr == nr::SENDMMSG || key.nr == nr::RECVMMSG {
-            // Their result is a number of messages.
+            // The result is a number of messages.
             return;
         }
         let bytes = result as u64;

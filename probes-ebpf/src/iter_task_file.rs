@@ -1,8 +1,9 @@
-//! `iter/task_file`: what traced processes have open when watching begins.
+//! `iter/task_file`: descriptors that traced processes have open when tracing starts.
 //!
-//! The user side reads the iterator to its end once: each descriptor is shown to the program in turn. Connections are watched
-//! from here on, and what lies in pipes is written down, sixteen slots at a time: the program asks to be shown the same
-//! descriptor again until it is through.
+//! User space reads the iterator to its end once, and the kernel runs the program for each
+//! descriptor. Connections and UNIX sockets are traced from then on. The slots of pipes are
+//! recorded, sixteen at a time: the program requests the same descriptor again until all slots are
+//! recorded.
 
 use core::ptr::addr_of_mut;
 
@@ -19,11 +20,12 @@ use crate::scope::TRACED;
 use crate::syscall_args::{FdArg, offset_source};
 use crate::{emit, endpoint_name, ids};
 
-/// Room for the whole iteration: it may go on on another CPU. Only one is under way at a time.
+/// Scratch memory of the whole iteration, which can continue on another CPU. Only one iteration
+/// runs at a time.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
-    /// The `struct file` of the pipe that is being written down; 0: none is.
+    /// `struct file` of the pipe that is being recorded; 0 means none.
     current_file: u64,
     fd_arg: FdArg,
     now: EndpointNow,
@@ -33,46 +35,49 @@ pub(crate) struct Scratch {
     pages: PageBuffer,
 }
 
-/// Room for the whole iteration.
+/// Scratch memory of the iteration.
 #[map]
 static ITER_SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
 
-/// What the kernel shows (`struct bpf_iter__task_file`, `kernel/bpf/task_iter.c`).
+/// Context of the program (`struct bpf_iter__task_file`, `kernel/bpf/task_iter.c`).
 #[repr(C)]
 pub(crate) struct IterContext {
     meta: u64,
-    /// The `struct task_struct`; 0 at the end.
+    /// Address of the `struct task_struct`; 0 at the end.
     pub(crate) task: u64,
-    /// The descriptor; its room is 8 bytes.
+    /// Descriptor, in a field of 8 bytes.
     pub(crate) fd: u64,
-    /// The `struct file`; 0 at the end.
+    /// Address of the `struct file`; 0 at the end.
     pub(crate) file: u64,
 }
 
-/// Go on with the next descriptor, or show this one again (`bpf_iter_run_prog`, `kernel/bpf/bpf_iter.c`).
+/// Results of the program: continue with the next descriptor, or run again for this one
+/// (`bpf_iter_run_prog`, `kernel/bpf/bpf_iter.c`).
 const NEXT: i32 = 0;
 const REPEAT: i32 = 1;
 
-/// The program.
+/// Records one descriptor of a traced process and returns how the iteration continues.
 #[inline(always)]
 pub(crate) fn visit(task: u64, fd: u32, file: u64) -> i32 {
     if task == 0 || file == 0 {
         return NEXT;
     }
     let tgid: u32 = member(task, &offsets::TASK_TGID);
-    // The members of a cgroup are put in the table for as long as this takes.
-    let is_meant = if offsets::SCOPE_MODE.load() == 2 {
+    // User space inserts the members of a traced cgroup into `TRACED` for the duration of the
+    // iteration.
+    let in_scope = if offsets::SCOPE_MODE.load() == 2 {
         tgid != offsets::SELF_TGID.load()
     } else {
         TRACED.get_ptr(tgid).is_some()
     };
-    if !is_meant {
+    if !in_scope {
         return NEXT;
     }
     let Some(scratch) = ITER_SCRATCH.get_ptr_mut(0) else {
         return NEXT;
     };
-    // SAFETY: the room is this iteration's alone, and valid as long as the program runs.
+    // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this iteration uses this scratch memory.
     unsafe {
         if (*scratch).current_file != file {
             (*scratch).current_file = 0;
@@ -100,14 +105,15 @@ pub(crate) fn visit(task: u64, fd: u32, file: u64) -> i32 {
     NEXT
 }
 
-/// Takes note of what a descriptor leads to. Whether it is a pipe, of which there is more to say.
+/// Records the endpoint of a descriptor. Returns whether it is a pipe, whose slots must be recorded
+/// as well.
 ///
 /// # Safety
 ///
-/// `room` must be valid for reads and writes.
+/// `scratch` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn inspect(scratch: *mut Scratch, tgid: u32, fd: i32, file: u64) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `scratch` requires a valid pointer, which the caller guarantees.
     unsafe {
         let snapshot = addr_of_mut!((*scratch).snapshot);
         let endpoint: *mut EndpointState = addr_of_mut!((*snapshot).endpoint);

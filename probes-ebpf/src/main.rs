@@ -1,19 +1,20 @@
-//! The programs of tier T0: raw tracepoints that write down where bytes are, as addresses and lengths, never contents.
+//! eBPF programs of tier T0: raw tracepoints that record where bytes are, as addresses and lengths,
+//! never contents.
 //!
-//! All of kernel memory is read by `bpf_probe_read_kernel`: pointers typed by the kernel's BTF would be faster, but
-//! which of them may be followed changes from kernel to kernel. Where members are is told by the user side, see
-//! [`offsets`].
+//! All kernel memory is read with `bpf_probe_read_kernel` or `bpf_rdonly_cast`. Pointers with BTF
+//! types would be faster, but which of them a program may dereference differs between kernels. The
+//! loader fills in the offsets of structure members, see [`offsets`].
 //!
 //! | file | programs |
 //! |---|---|
-//! | [`sys_enter`], [`sys_exit`] | `sys_enter`, `sys_exit`: calls that move bytes, and plain ones, which are counted |
-//! | [`tcp_packet`] | `net_dev_start_xmit`, `inet_sock_set_state`: packets of watched connections, and their ends |
-//! | [`unix_message`] | `consume_skb`, `kfree_skb`: messages of watched UNIX sockets |
-//! | [`block_io`] | `block_bio_queue`, `writeback_dirty_folio`: what a call does to a disk and to the page cache |
-//! | [`process`] | `sched_process_fork`, `sched_process_exec`, `sched_process_exit`, `task_rename`: who is traced |
-//! | [`iter_task_file`] | `task_file`, an iterator: what traced processes have open when watching begins |
-//! | [`zerocopy_completion`] | `io_uring_complete`, and parts of others: what the kernel tells of sends without copies |
-//! | [`digest`] | `sock_send_length`, `sums_of_packets`, `sums_at_end`: sums over pages instead of records, without any hook of system calls |
+//! | [`mod@sys_enter`], [`mod@sys_exit`] | `sys_enter`, `sys_exit`: calls that move bytes are recorded, plain calls are counted |
+//! | [`tcp_packet`] | `net_dev_start_xmit`, `inet_sock_set_state`: packets of traced connections, and their closing |
+//! | [`unix_message`] | `consume_skb`, `kfree_skb`: messages of traced UNIX sockets |
+//! | [`block_io`] | `block_bio_queue`, `writeback_dirty_folio`: block I/O and dirtied pages of a call |
+//! | [`process`] | `sched_process_fork`, `sched_process_exec`, `sched_process_exit`, `task_rename`: the traced processes |
+//! | [`iter_task_file`] | `task_file`, an iterator: descriptors that are open when tracing starts |
+//! | [`zerocopy_completion`] | `io_uring_complete`, and parts of others: zero-copy completions |
+//! | [`digest`] | `sock_send_length`, `digest_xmit`, `digest_close`: page digests instead of records, without hooks on system calls |
 
 #![no_std]
 #![no_main]
@@ -52,7 +53,7 @@ mod zerocopy_completion;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 
-/// Makes programs of functions that take the context of a raw tracepoint.
+/// Defines programs from functions that take the context of a raw tracepoint.
 macro_rules! raw_tracepoints {
     ($($(#[$doc:meta])* fn $name:ident($ctx:ident) {$($body:tt)*})*) => {$(
         $(#[$doc])*
@@ -65,86 +66,92 @@ macro_rules! raw_tracepoints {
 }
 
 raw_tracepoints! {
-    /// A system call is entered: `regs`, `id`.
+    /// Handles the entry of a system call. Arguments: `regs`, `id`.
     fn sys_enter(ctx) {
         sys_enter::run(ctx.arg(0), ctx.arg(1));
     }
 
-    /// A system call returns: `regs`, `ret`.
+    /// Handles the exit of a system call. Arguments: `regs`, `ret`.
     fn sys_exit(ctx) {
         sys_exit::run(&ctx);
     }
 
-    /// The second half of `sys_exit`, which goes on here by a tail call, several times for large rings: each time the
-    /// verifier has but a few slots to look at.
+    /// Continues `sys_exit`, which reaches it by a tail call, several times for large rings. Each
+    /// run processes only a few slots, which limits the verifier's work.
     fn tail_pipe_slots(ctx) {
         sys_exit::continue_slots(&ctx);
     }
 
-    /// A packet is given to a network device: `skb`, `dev`.
+    /// Handles a packet that is passed to a network device. Arguments: `skb`, `dev`.
     fn net_dev_start_xmit(ctx) {
         tcp_packet::on_xmit(&ctx);
     }
 
-    /// The second half of `net_dev_start_xmit`, which goes on here by a tail call for packets of many fragments.
+    /// Continues `net_dev_start_xmit`, which reaches it by a tail call for packets with many
+    /// fragments.
     fn tail_skb_frags(ctx) {
         tcp_packet::continue_frags(&ctx);
     }
 
-    /// A TCP connection changes its state: `sk`, `oldstate`, `newstate`.
+    /// Handles a state change of a TCP socket. Arguments: `sk`, `oldstate`, `newstate`.
     fn inet_sock_set_state(ctx) {
         tcp_packet::on_state_change(ctx.arg(0), ctx.arg(2));
     }
 
-    /// A packet or message has been used up: `skb` (later kernels pass more).
+    /// Handles a packet or message that was consumed. Arguments: `skb` (later kernels pass more).
     fn consume_skb(ctx) {
         unix_message::on_skb_freed(ctx.arg(0), false);
     }
 
-    /// A packet or message is thrown away: `skb` (later kernels pass more).
+    /// Handles a packet or message that was discarded. Arguments: `skb` (later kernels pass more).
     fn kfree_skb(ctx) {
         unix_message::on_skb_freed(ctx.arg(0), true);
     }
 
-    /// A request goes to a disk's queue: `bio` (5.10: another prototype, with which it must not be attached).
+    /// Handles a bio that is queued to a block device. Arguments: `bio`. The prototype of Linux
+    /// 5.10 differs, and the program must not be attached to it.
     fn block_bio_queue(ctx) {
         block_io::on_bio_queue(&ctx);
     }
 
-    /// The second half of `block_bio_queue`, which goes on here by a tail call, once for each record.
+    /// Continues `block_bio_queue`, which reaches it by a tail call, once per record.
     fn tail_bio_vecs(ctx) {
         block_io::emit_vectors(&ctx);
     }
 
-    /// Pages of a file become dirty: `folio`, `mapping`.
+    /// Handles pages of a file that become dirty. Arguments: `folio`, `mapping`.
     fn writeback_dirty_folio(ctx) {
         block_io::on_folio_dirtied(ctx.arg(0), ctx.arg(1));
     }
 
-    /// A thread takes another name: `task`, `comm`.
+    /// Handles a thread that changes its name. Arguments: `task`, `comm`.
     fn task_rename(ctx) {
         process::on_rename(ctx.arg(0), ctx.arg(1));
     }
 
-    /// A call has handed bytes to a socket: `sk`, `ret`, `flags` (which are always 0).
+    /// Handles a call that has sent bytes to a socket. Arguments: `sk`, `ret`, `flags` (always 0).
     fn sock_send_length(ctx) {
         digest::on_send(ctx.arg(0), ctx.arg(1));
     }
 
-    /// At `net_dev_start_xmit`, where sums are kept instead of records: `skb`, `dev`.
+    /// Handles a packet that is passed to a network device, at level `digest`. Attached to
+    /// `net_dev_start_xmit`. Arguments: `skb`, `dev`.
     fn digest_xmit(ctx) {
         digest::on_xmit(ctx.arg(0));
     }
 
-    /// At `inet_sock_set_state`, where sums are kept instead of records: `sk`, `oldstate`, `newstate`.
+    /// Handles a state change of a TCP socket, at level `digest`. Attached to
+    /// `inet_sock_set_state`. Arguments: `sk`, `oldstate`, `newstate`.
     fn digest_close(ctx) {
         digest::on_close(ctx.arg(0), ctx.arg(2));
     }
 
-    /// `io_uring` has completed a request: `ctx`, `req`, and `cqe` or what is in it (before 6.15 `user_data`, `res`, `cflags`).
+    /// Handles a completed request of `io_uring`. Arguments: `ctx`, `req`, `cqe`. Before Linux
+    /// 6.15, the members of the result follow `req` instead: `user_data`, `res`, `cflags`.
     fn io_uring_complete(ctx) {
-        let (result, flags) = if offsets::CQE_ADDRESS.load() == 1 {
-            // struct io_uring_cqe (`include/uapi/linux/io_uring.h`): 8 bytes of the user's come first.
+        let (result, flags) = if offsets::CQE_BY_ADDRESS.load() == 1 {
+            // struct io_uring_cqe (`include/uapi/linux/io_uring.h`) starts with 8 bytes of user
+            // data.
             let [result, flags] = read::kernel::<[u32; 2]>(ctx.arg::<u64>(2).wrapping_add(8));
             (result, flags)
         } else {
@@ -153,32 +160,35 @@ raw_tracepoints! {
         zerocopy_completion::on_io_uring_complete(ctx.arg(1), result, flags);
     }
 
-    /// A process or thread is made: `parent`, `child`.
+    /// Handles the creation of a process or thread. Arguments: `parent`, `child`.
     fn sched_process_fork(ctx) {
         process::on_fork(ctx.arg(0), ctx.arg(1));
     }
 
-    /// A process becomes another program: `task`, the number that its thread had before (and more).
+    /// Handles a process that executes another program. Arguments: `task`, the previous ID of its
+    /// thread, and more.
     fn sched_process_exec(ctx) {
         process::on_exec(ctx.arg(0), ctx.arg(1));
     }
 
-    /// A thread ends: `task` (later kernels pass more).
+    /// Handles the end of a thread. Arguments: `task` (later kernels pass more).
     fn sched_process_exit(ctx) {
         process::on_exit(ctx.arg(0));
     }
 }
 
-/// Shows descriptors one by one. `aya-ebpf` has no attribute for iterators: the section is what makes it one.
+/// Handles one descriptor of the iteration. `aya-ebpf` has no attribute for iterators, so the
+/// section's name makes the program one.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub(crate) extern "C" fn task_file(context: *const iter_task_file::IterContext) -> i32 {
-    // SAFETY: the kernel gives this program a context of this form; its pointers are only taken as numbers.
+    // SAFETY: dereferencing `context` requires a valid pointer to an `IterContext`. The kernel
+    // passes a context of this layout. Its pointers are used only as numbers.
     let (task, fd, file) = unsafe { ((*context).task, (*context).fd as u32, (*context).file) };
     iter_task_file::visit(read::opaque(task), fd, read::opaque(file))
 }
 
-/// Helpers and kernel memory can be used by GPL-compatible programs only.
+/// License of the object. Helpers and reads of kernel memory require a GPL-compatible one.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,37 +1,39 @@
-//! What the user side fills in before the programs are loaded: where members are in this kernel's structures, and what
-//! is to be traced. The verifier takes these values as constants, so what they rule out costs nothing.
+//! Globals that the loader fills in: offsets of structure members in the running kernel, and the
+//! scope of tracing.
+//!
+//! The verifier treats their values as constants, so branches that they rule out cost nothing.
 
 use aya_ebpf::Global;
 
-/// Where a member is, in bytes from the start of its structure.
+/// Offset of a member from the start of its structure, in bytes.
 pub(crate) type Offset = Global<u32>;
 
 macro_rules! globals {
-    ($($name:ident: $type:ty, $what:expr;)*) => {$(
-        #[doc = $what]
+    ($($name:ident: $type:ty, $doc:expr;)*) => {$(
+        #[doc = $doc]
         #[unsafe(no_mangle)]
         pub(crate) static $name: Global<$type> = Global::new(0);
     )*};
 }
 
 globals! {
-    SCOPE_MODE: u32, "Whom to trace: 0 those in `TRACED`, 1 a cgroup, 2 the machine.";
-    SELF_TGID: u32, "Who reads the records, and is not traced when the machine is.";
-    CGROUP_ID: u64, "The cgroup to trace.";
-    CGROUP_LEVEL: u32, "How deep it is in the hierarchy: the root has 0.";
-    FOLLOW: u32, "Whether children of traced processes are traced.";
-    DIRECT: u32, "Whether kernel memory may be read as if it were the program's own (`read::cast`).";
-    COOKIE_FIRST: u64, "The first half of the name by which a process announces itself; 0: nobody may.";
-    COOKIE_SECOND: u64, "The second half of it.";
-    SUM_SECRET: u64, "What sums over pages are mixed with.";
-    SUM_PAGES: u32, "Whether pages are summed up, or bytes only counted.";
-    PAGE_HEAD_BIT: u32, "The number of the bit `PG_head` of a page's flags.";
-    CQE_ADDRESS: u32, "Whether `io_uring_complete` has the address of its result, not the result.";
+    SCOPE_MODE: u32, "Scope of tracing: 0 the processes in `TRACED`, 1 a cgroup, 2 the machine.";
+    SELF_TGID: u32, "Process ID of the reader of the records, which is not traced when the scope is the machine.";
+    CGROUP_ID: u64, "ID of the traced cgroup.";
+    CGROUP_LEVEL: u32, "Level of the traced cgroup in the hierarchy, where the root has 0.";
+    FOLLOW: u32, "1 if children of traced processes are traced.";
+    RDONLY_CAST: u32, "1 if kernel memory may be read directly, through pointers of `bpf_rdonly_cast` (`read::cast`).";
+    COOKIE_FIRST: u64, "First half of the name by which a process announces itself; 0 means that no process can.";
+    COOKIE_SECOND: u64, "Second half of the name by which a process announces itself.";
+    DIGEST_SECRET: u64, "Secret of page digests (`mix`).";
+    DIGEST_PAGES: u32, "1 if page digests are computed, 0 if bytes are only counted.";
+    PAGE_HEAD_BIT: u32, "Number of the bit `PG_head` in the flags of a page.";
+    CQE_BY_ADDRESS: u32, "1 if `io_uring_complete` passes the address of the result instead of the result.";
 }
 
 macro_rules! members {
-    ($($global:ident: $group:ident, $of:literal.$name:literal, $size:literal, $others:tt;)*) => {
-        globals! {$($global: u32, concat!("`", $of, ".", $name, "`");)*}
+    ($($global:ident: $group:ident, $structure:literal.$name:literal, $size:literal, $other_names:tt;)*) => {
+        globals! {$($global: u32, concat!("`", $structure, ".", $name, "`");)*}
     };
 }
 zctrace_records::for_each_kernel_member!(members);

@@ -1,16 +1,17 @@
-//! The kernel's pages: folios, and the files that they belong to.
+//! Pages of the kernel: folios, and the files that they belong to.
 
 use zctrace_records::FileId;
 
 use crate::offsets;
 use crate::read::member;
 
-/// `FOLIO_MAPPING_FLAGS` (include/linux/page-flags.h, before 6.16 `PAGE_MAPPING_FLAGS`): set for anonymous memory and
-/// the like.
+/// `FOLIO_MAPPING_FLAGS` (include/linux/page-flags.h; `PAGE_MAPPING_FLAGS` before Linux 6.16). Set
+/// for anonymous memory and other mappings that are not files.
 pub(crate) const MAPPING_FLAGS: u64 = 3;
 
-/// The mapping of a page: a file's or, with bit 0 set, a process's memory; 0 for pages of the kernel's own, and of files that
-/// were truncated.
+/// Returns the mapping of a page: that of a file or, with bit 0 set, that of a process's memory.
+///
+/// Returns 0 for pages of the kernel and of truncated files.
 #[inline(always)]
 pub(crate) fn mapping_of(page: u64) -> u64 {
     if page == 0 {
@@ -20,11 +21,12 @@ pub(crate) fn mapping_of(page: u64) -> u64 {
     member(compound_head(page, link), &offsets::FOLIO_MAPPING)
 }
 
-/// The head of the page's folio, by the word that a tail page has.
+/// Returns the head of a page's folio, from the word that links a tail page to it.
 #[inline(always)]
 pub(crate) fn compound_head(page: u64, link: u64) -> u64 {
-    // A tail page leads to its head: by its address, or since 7.2 by a mask for its own (_compound_head,
-    // include/linux/page-flags.h). A mask is all ones above its folio's size; there are no pages in the last 4 GiB.
+    // The word of a tail page holds the address of its head or, since Linux 7.2, a mask for the
+    // page's own address (_compound_head, include/linux/page-flags.h). A mask has all bits above
+    // the folio's size set, and no `struct page` lies in the last 4 GiB.
     match link & 1 {
         0 => page,
         _ if link >> 32 == 0xffff_ffff => page & link,
@@ -32,7 +34,8 @@ pub(crate) fn compound_head(page: u64, link: u64) -> u64 {
     }
 }
 
-/// Whether an address is that of a file's `address_space`; if so tells which.
+/// Returns whether an address is that of a file's `address_space`, and fills in the file's identity
+/// if so.
 ///
 /// # Safety
 ///
@@ -44,7 +47,7 @@ pub(crate) unsafe fn read_file_id(file: *mut FileId, mapping: u64) -> bool {
         return false;
     }
     let sb: u64 = member(inode, &offsets::INODE_SB);
-    // SAFETY: the caller's promise.
+    // SAFETY: writing through `file` requires a valid pointer, which the caller guarantees.
     unsafe {
         (*file).mapping = mapping;
         (*file).ino = member(inode, &offsets::INODE_INO);

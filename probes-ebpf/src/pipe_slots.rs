@@ -1,6 +1,7 @@
-//! The slots of pipes that a call took from or put in, as they lie there at its exit.
+//! Slots of pipes that a call consumed or filled, read at its exit.
 //!
-//! A slot that was emptied keeps its page, and `offset + len` stays what it was, until it is used again.
+//! A consumed slot keeps its page until it is filled again, and its `offset + len` stays constant
+//! until then.
 
 use core::ptr::addr_of_mut;
 
@@ -13,17 +14,21 @@ use crate::endpoint::SLOT_SIZE;
 use crate::page_record::{self, PageBuffer, RAW_MASK};
 use crate::read;
 
-/// Slots that are read at once.
+/// Number of slots that are read at once.
 const CHUNK: u32 = 16;
-/// Slots of one end that are written at most: a ring of 4 MiB, four times what users without privileges may have.
+/// Maximum number of slots of one endpoint that are recorded: a ring of 4 MiB, four times the limit
+/// of unprivileged users.
 const MAX_SLOTS: u32 = 1024;
-/// Chunks in one run of the program. A program goes on by a tail call 33 times at most (`MAX_TAIL_CALL_CNT`,
-/// include/linux/bpf.h), and two rings of [`MAX_SLOTS`] slots are 130 chunks, for the ring's end may cut one in two.
-const TURNS: u32 = 4;
+/// Number of chunks in one run of the program.
+///
+/// A program can make at most 33 tail calls (`MAX_TAIL_CALL_CNT`, include/linux/bpf.h). Two rings
+/// of [`MAX_SLOTS`] slots need up to 130 chunks, because a range can wrap around the end of its
+/// ring.
+const CHUNKS_PER_RUN: u32 = 4;
 
-const _: () = assert!(33 * TURNS >= 2 * (MAX_SLOTS / CHUNK + 1));
+const _: () = assert!(33 * CHUNKS_PER_RUN >= 2 * (MAX_SLOTS / CHUNK + 1));
 
-/// Where we are in the ring of one end.
+/// Position in the ring of one endpoint.
 #[repr(C)]
 #[derive(Clone, Copy, FromZeros)]
 pub(crate) struct Cursor {
@@ -31,65 +36,69 @@ pub(crate) struct Cursor {
     position: u32,
     end: u32,
     slots: u32,
-    /// Which end is next: one of [`side`].
+    /// Side to process next: one of [`side`].
     side: u32,
-    /// Records of this end so far.
+    /// Number of records of this endpoint so far.
     part: u32,
-    zero: u32,
+    reserved: u32,
 }
 
-/// Which end of a call is next.
+/// Sides of a call that are processed next.
 mod side {
     pub(super) const SOURCE: u32 = 0;
     pub(super) const SINK: u32 = 1;
     pub(super) const NONE: u32 = 2;
 }
 
-/// Sets the cursor before the slots of a call.
+/// Resets the cursor to the first slot of a call.
 ///
 /// # Safety
 ///
 /// `cursor` must be valid for writes.
 #[inline(always)]
 pub(crate) unsafe fn reset(cursor: *mut Cursor) {
-    // SAFETY: the caller's promise.
+    // SAFETY: `zero` requires a pointer that is valid for writes, which the caller guarantees, and
+    // aligned, which a `Cursor` is.
     unsafe { read::zero(cursor) };
 }
 
-/// Writes some of the slots of both ends, the source's first; tells whether that was all.
+/// Records some of the slots of both endpoints, those of the source first. Returns whether all
+/// slots are recorded.
 ///
 /// # Safety
 ///
-/// All must be valid for reads and writes.
+/// `pages`, `cursor` and `call` must be valid for reads and writes.
 #[inline(always)]
 pub(crate) unsafe fn emit_slots(pages: *mut PageBuffer, cursor: *mut Cursor, call: *mut Call) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages`, `cursor` and `call` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
-        let mut turn = 0;
-        while turn < TURNS {
+        let mut chunk = 0;
+        while chunk < CHUNKS_PER_RUN {
             if (*cursor).position == (*cursor).end && !next_pipe(pages, cursor, call) {
                 return true;
             }
             emit_chunk(pages, cursor, program::SYS_EXIT);
             (*call).page_records += 1;
-            turn += 1;
+            chunk += 1;
         }
         (*cursor).position == (*cursor).end && (*cursor).side == side::NONE
     }
 }
 
-/// Writes some of the slots of a pipe that was there before; tells whether that was all.
+/// Records some of the slots of a pre-existing pipe. Returns whether all slots are recorded.
 ///
 /// # Safety
 ///
-/// All must be valid for reads and writes.
+/// `pages`, `cursor` and `snapshot` must be valid for reads and writes.
 #[inline(always)]
 pub(crate) unsafe fn emit_snapshot_slots(
     pages: *mut PageBuffer,
     cursor: *mut Cursor,
     snapshot: *mut PipeSnapshot,
 ) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages`, `cursor` and `snapshot` requires valid pointers, which the
+    // caller guarantees.
     unsafe {
         let endpoint = addr_of_mut!((*snapshot).endpoint);
         if (*cursor).side != side::NONE {
@@ -112,14 +121,15 @@ pub(crate) unsafe fn emit_snapshot_slots(
     }
 }
 
-/// Writes the next slots that lie one after the other.
+/// Records the next chunk of adjacent slots.
 ///
 /// # Safety
 ///
-/// Both must be valid for reads and writes.
+/// `pages` and `cursor` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn emit_chunk(pages: *mut PageBuffer, cursor: *mut Cursor, program: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages` and `cursor` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         let count = read_slots(pages, cursor);
         let record = addr_of_mut!((*pages).record);
@@ -127,7 +137,7 @@ unsafe fn emit_chunk(pages: *mut PageBuffer, cursor: *mut Cursor, program: u32) 
         (*cursor).part += 1;
         read::zero(addr_of_mut!((*record).file));
         if (*record).station == station_kind::PIPE_SOURCE {
-            // Whose they are was told when they were put in.
+            // The owners of these pages were recorded when the slots were filled.
             (*record).total = fill_vecs(pages, count);
             page_record::clear_owner(pages);
             page_record::emit_run(pages, count, program);
@@ -140,14 +150,15 @@ unsafe fn emit_chunk(pages: *mut PageBuffer, cursor: *mut Cursor, program: u32) 
     }
 }
 
-/// Goes on to the next end that has slots to look at; tells whether there was one.
+/// Advances to the next endpoint that has slots to record. Returns whether there is one.
 ///
 /// # Safety
 ///
-/// All must be valid for reads and writes.
+/// `pages`, `cursor` and `call` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn next_pipe(pages: *mut PageBuffer, cursor: *mut Cursor, call: *mut Call) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages`, `cursor` and `call` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         if (*cursor).side == side::SOURCE {
             (*cursor).side = side::SINK;
@@ -157,12 +168,13 @@ unsafe fn next_pipe(pages: *mut PageBuffer, cursor: *mut Cursor, call: *mut Call
                 let from = (*source).before as u32;
                 let mut to = (*source).after as u32;
                 if (*call).nr == nr::TEE {
-                    // It takes nothing out: as many slots as it put in were looked at (link_pipe, fs/splice.c).
+                    // tee(2) consumes nothing. It has read as many slots as it filled (link_pipe,
+                    // fs/splice.c).
                     let sink = addr_of_mut!((*call).sink);
-                    let put = (((*sink).after >> 32) as u32).wrapping_sub(((*sink).before >> 32) as u32);
-                    to = from.wrapping_add(put);
+                    let added = (((*sink).after >> 32) as u32).wrapping_sub(((*sink).before >> 32) as u32);
+                    to = from.wrapping_add(added);
                 } else if head != to {
-                    // The slot at the tail may have been taken in part.
+                    // The call may have consumed a part of the slot at the tail.
                     to = to.wrapping_add(1);
                 }
                 start(pages, cursor, source, from, to);
@@ -189,20 +201,21 @@ unsafe fn next_pipe(pages: *mut PageBuffer, cursor: *mut Cursor, call: *mut Call
     }
 }
 
-/// Prepares the record and the cursor for slots `[from, to)` of an end.
+/// Prepares record and cursor for the slots `[from, to)` of an endpoint.
 ///
 /// # Safety
 ///
-/// All must be valid for reads and writes.
+/// `pages` and `cursor` must be valid for reads and writes, and `endpoint` for reads.
 #[inline(never)]
 unsafe fn start(pages: *mut PageBuffer, cursor: *mut Cursor, endpoint: *const EndpointState, from: u32, to: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages`, `cursor` and `endpoint` requires valid pointers, which the
+    // caller guarantees.
     unsafe {
         page_record::reset(pages);
         let slots = (*endpoint).size;
         let (mut from, mut to) = (from, to);
         if to.wrapping_sub(from) > slots {
-            // The ring went round: what was there first has been written over.
+            // The ring wrapped, so the first slots have been overwritten.
             from = to.wrapping_sub(slots);
             (*pages).record.flags = page_record_flag::TRUNCATED;
         }
@@ -219,21 +232,22 @@ unsafe fn start(pages: *mut PageBuffer, cursor: *mut Cursor, endpoint: *const En
     }
 }
 
-/// Reads the next slots that lie one after the other, and tells how many.
+/// Reads the next chunk of adjacent slots and returns their number.
 ///
 /// # Safety
 ///
-/// Both must be valid for reads and writes.
+/// `pages` and `cursor` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn read_slots(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages` and `cursor` requires valid pointers, which the caller
+    // guarantees. `kernel_bytes` requires room for `RAW_MASK` bytes, which `raw` has.
     unsafe {
         let position = (*cursor).position;
         let index = position & (*cursor).slots.wrapping_sub(1);
         let mut count = (*cursor).end.wrapping_sub(position);
-        let straight = (*cursor).slots.wrapping_sub(index);
-        if count > straight {
-            count = straight;
+        let until_wrap = (*cursor).slots.wrapping_sub(index);
+        if count > until_wrap {
+            count = until_wrap;
         }
         if count > CHUNK {
             count = CHUNK;
@@ -249,8 +263,8 @@ unsafe fn read_slots(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
     }
 }
 
-/// Takes the slots that were read one after the other, each as page, offset and length, and operations; tells how many bytes
-/// they hold.
+/// Passes each slot that was read to `each`, as page, offset and length, and operations. Returns
+/// the number of bytes in the slots.
 ///
 /// # Safety
 ///
@@ -263,7 +277,8 @@ unsafe fn for_each_slot(pages: *mut PageBuffer, count: u64, mut each: impl FnMut
         if index as u64 >= count {
             break;
         }
-        // SAFETY: the caller's promise; the index is below the number of slots.
+        // SAFETY: `raw_slot` requires (1) a valid pointer and (2) an index below `CHUNK`. (1) holds
+        // because the caller guarantees it, (2) because of the loop's condition.
         let slot = unsafe { raw_slot(pages, index) };
         each(index, slot);
         total = total.wrapping_add((slot[1] >> 32) as u32);
@@ -272,14 +287,15 @@ unsafe fn for_each_slot(pages: *mut PageBuffer, count: u64, mut each: impl FnMut
     total
 }
 
-/// Makes extents of the slots that were read; tells how many bytes they hold.
+/// Converts the slots that were read to page vectors. Returns the number of bytes in the slots.
 ///
 /// # Safety
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn fill_vecs(pages: *mut PageBuffer, count: u64) -> u32 {
-    // SAFETY: the caller's promise; the index is below the number of extents.
+    // SAFETY: access through `pages` requires a valid pointer, which the caller guarantees.
+    // `for_each_slot` passes only indexes below `CHUNK`, which is below the number of page vectors.
     unsafe {
         for_each_slot(pages, count, |index, [page, offset_and_len, _]| {
             set_vec(pages, index, page, offset_and_len);
@@ -287,38 +303,42 @@ unsafe fn fill_vecs(pages: *mut PageBuffer, count: u64) -> u32 {
     }
 }
 
-/// The same, with what there is to say of all of their pages and of how many bytes they hold; tells whether that is right for
-/// each of them.
+/// Converts the slots that were read to page vectors, and fills in the owner of the first page and
+/// the number of bytes. Returns whether this owner describes every page, so that a page run is
+/// correct.
 ///
 /// # Safety
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn describe_uniform(pages: *mut PageBuffer, count: u64) -> bool {
-    // SAFETY: as above.
+    // SAFETY: access through `pages` requires a valid pointer, which the caller guarantees.
+    // `for_each_slot` passes only indexes below `CHUNK`, which is below the number of page vectors.
     unsafe {
-        let [page, _, kind] = raw_slot(pages, 0);
-        let [mapping, first] = page_record::read_owner(pages, page);
+        let [page, _, first_ops] = raw_slot(pages, 0);
+        let [mapping, first_index] = page_record::read_owner(pages, page);
         let mut differences = 0;
         let total = for_each_slot(pages, count, |index, [page, offset_and_len, ops]| {
             set_vec(pages, index, page, offset_and_len);
-            let [of, at] = page_record::read_owner(pages, page);
-            differences |= (of ^ mapping) | (at ^ first.wrapping_add(index as u64)) | (ops ^ kind);
+            let [page_mapping, page_index] = page_record::read_owner(pages, page);
+            differences |=
+                (page_mapping ^ mapping) | (page_index ^ first_index.wrapping_add(index as u64)) | (ops ^ first_ops);
         });
         (*pages).record.total = total;
-        page_record::set_owner(pages, mapping, first, kind);
+        page_record::set_owner(pages, mapping, first_index, first_ops);
         differences == 0
     }
 }
 
-/// Page, offset and length, and operations of a slot that was read.
+/// Returns a slot that was read, as page, offset and length, and operations.
 ///
 /// # Safety
 ///
-/// `pages` must be valid for reads, and `index` be below [`CHUNK`].
+/// `pages` must be valid for reads, and `index` must be below [`CHUNK`].
 #[inline(always)]
 unsafe fn raw_slot(pages: *mut PageBuffer, index: usize) -> [u64; 3] {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages` requires a valid pointer, and `add` an index in bounds. The
+    // caller guarantees both.
     unsafe {
         let slot = addr_of_mut!((*pages).raw)
             .cast::<u64>()
@@ -327,14 +347,15 @@ unsafe fn raw_slot(pages: *mut PageBuffer, index: usize) -> [u64; 3] {
     }
 }
 
-/// Fills in an extent: a slot has its offset before its length, an extent behind it.
+/// Fills in a page vector. A slot has its offset before its length, a page vector after it.
 ///
 /// # Safety
 ///
-/// `pages` must be valid for writes, and `index` be below [`CHUNK`].
+/// `pages` must be valid for writes, and `index` must be below [`CHUNK`].
 #[inline(always)]
 unsafe fn set_vec(pages: *mut PageBuffer, index: usize, page: u64, offset_and_len: u64) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages` requires a valid pointer, and `vec_mut` an index in bounds.
+    // The caller guarantees both. A page vector has two words.
     unsafe {
         let vec = page_record::vec_mut(pages, index).cast::<u64>();
         *vec = page;
@@ -342,14 +363,16 @@ unsafe fn set_vec(pages: *mut PageBuffer, index: usize, page: u64, offset_and_le
     }
 }
 
-/// Makes pieces of the slots that were read; tells how many bytes they hold.
+/// Converts the slots that were read to page ranges with owners. Returns the number of bytes in the
+/// slots.
 ///
 /// # Safety
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn fill_ranges(pages: *mut PageBuffer, count: u64) -> u32 {
-    // SAFETY: the caller's promise; the index is below the number of pieces.
+    // SAFETY: access through `pages` requires a valid pointer, which the caller guarantees.
+    // `for_each_slot` passes only indexes below `CHUNK`, which is below `MAX_RANGES`.
     unsafe {
         for_each_slot(pages, count, |index, [page, offset_and_len, ops]| {
             let range = addr_of_mut!((*pages).record.ranges).cast::<PageRange>().add(index);

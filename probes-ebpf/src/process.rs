@@ -1,4 +1,4 @@
-//! Who is traced: forks, execs and exits.
+//! Traced processes: forks, execs, exits and announcements.
 
 use core::ptr::addr_of_mut;
 
@@ -10,7 +10,7 @@ use crate::read::{self, member};
 use crate::scope::TRACED;
 use crate::{emit, in_flight, scope};
 
-/// Room for one run.
+/// Scratch memory for one run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
@@ -22,25 +22,27 @@ scratch!(EXEC_SCRATCH: Scratch);
 scratch!(ENDTASK_SCRATCH: Scratch);
 scratch!(RENAME_SCRATCH: Scratch);
 
-/// A new process of a traced one is traced, too. New threads need nothing: a process is its tgid.
+/// Handles a fork: a child of a traced process is traced as well. New threads need no action,
+/// because a process is identified by its tgid.
 #[inline(always)]
 pub(crate) fn on_fork(parent: u64, child: u64) {
     let tgid: u32 = member(parent, &offsets::TASK_TGID);
-    let made: u32 = member(child, &offsets::TASK_TGID);
-    if made == tgid || offsets::FOLLOW.load() == 0 || !scope::is_traced(tgid) {
+    let child_tgid: u32 = member(child, &offsets::TASK_TGID);
+    if child_tgid == tgid || offsets::FOLLOW.load() == 0 || !scope::is_traced(tgid) {
         return;
     }
-    if offsets::SCOPE_MODE.load() == 0 && TRACED.insert(made, 1, 0).is_err() {
+    if offsets::SCOPE_MODE.load() == 0 && TRACED.insert(child_tgid, 1, 0).is_err() {
         emit::count_map_full(program::SCHED_PROCESS_FORK);
     }
     if let Some(scratch) = FORK_SCRATCH.get_ptr_mut(0) {
-        // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+        // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while
+        // the program runs, and only this program uses this scratch memory on this CPU.
         unsafe {
             let process = addr_of_mut!((*scratch).process);
             emit_event(
                 process,
                 process_event_kind::FORK,
-                made,
+                child_tgid,
                 0,
                 child,
                 program::SCHED_PROCESS_FORK,
@@ -49,7 +51,8 @@ pub(crate) fn on_fork(parent: u64, child: u64) {
     }
 }
 
-/// A traced process has become another program; it stays traced. The thread that did it had this number before.
+/// Handles an exec: the process stays traced. `tid` is the previous thread ID of the thread that
+/// called it.
 #[inline(always)]
 pub(crate) fn on_exec(task: u64, tid: u32) {
     let pid_tgid = bpf_get_current_pid_tgid();
@@ -57,11 +60,13 @@ pub(crate) fn on_exec(task: u64, tid: u32) {
         return;
     }
     if tid != pid_tgid as u32 {
-        // It has taken the leader's (`de_thread`, fs/exec.c): nobody ends under the old one.
+        // The thread has taken the leader's ID (`de_thread`, fs/exec.c), so no exit is reported for
+        // the previous one.
         in_flight::forget_thread(tid);
     }
     if let Some(scratch) = EXEC_SCRATCH.get_ptr_mut(0) {
-        // SAFETY: as above.
+        // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while
+        // the program runs, and only this program uses this scratch memory on this CPU.
         unsafe {
             let process = addr_of_mut!((*scratch).process);
             emit_event(
@@ -76,7 +81,7 @@ pub(crate) fn on_exec(task: u64, tid: u32) {
     }
 }
 
-/// A thread has ended; with the last one its process.
+/// Handles the end of a thread. Its process ends with the last thread.
 #[inline(always)]
 pub(crate) fn on_exit(task: u64) {
     let pid_tgid = bpf_get_current_pid_tgid();
@@ -84,19 +89,21 @@ pub(crate) fn on_exit(task: u64) {
     if !scope::is_traced(tgid) {
         return;
     }
-    // A thread that is killed comes by sys_exit first, unless another program forbade that.
+    // A killed thread passes sys_exit first, unless another program prevents that.
     in_flight::forget_thread(tid);
-    // do_exit has counted this thread down before the tracepoint (kernel/exit.c).
+    // do_exit has decremented the count of live threads before the tracepoint (kernel/exit.c).
     let signal: u64 = member(task, &offsets::TASK_SIGNAL);
     if member::<u32>(signal, &offsets::SIGNAL_LIVE) != 0 {
         return;
     }
-    // Two threads that end at the same time may both see zero: one of them removes the process.
+    // Two threads that end at the same time can both read zero, and only one of them removes the
+    // process.
     if offsets::SCOPE_MODE.load() == 0 && TRACED.remove(tgid).is_err() {
         return;
     }
     if let Some(scratch) = ENDTASK_SCRATCH.get_ptr_mut(0) {
-        // SAFETY: as above.
+        // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while
+        // the program runs, and only this program uses this scratch memory on this CPU.
         unsafe {
             let process = addr_of_mut!((*scratch).process);
             emit_event(
@@ -111,21 +118,23 @@ pub(crate) fn on_exit(task: u64) {
     }
 }
 
-/// A thread that takes the name which announces it makes its process traced from here on.
+/// Handles a rename: a thread that takes the announcement as its name attaches its process.
 #[inline(always)]
 pub(crate) fn on_rename(task: u64, name: u64) {
     let [first, second] = read::kernel::<[u64; 2]>(name);
     if first != offsets::COOKIE_FIRST.load() || second != offsets::COOKIE_SECOND.load() || first == 0 {
         return;
     }
-    // A thread's name can be set by others of its process only, so this is the one that is meant.
+    // Only threads of the same process can set a thread's name, so the current process is the
+    // announced one.
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if TRACED.insert(tgid, 1, 0).is_err() {
         emit::count_map_full(program::TASK_RENAME);
         return;
     }
     if let Some(scratch) = RENAME_SCRATCH.get_ptr_mut(0) {
-        // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+        // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while
+        // the program runs, and only this program uses this scratch memory on this CPU.
         unsafe {
             let process = addr_of_mut!((*scratch).process);
             emit_event(process, process_event_kind::ATTACHED, 0, 0, task, program::TASK_RENAME);
@@ -133,7 +142,7 @@ pub(crate) fn on_rename(task: u64, name: u64) {
     }
 }
 
-/// Writes a record about `task`.
+/// Writes an event of `task`.
 ///
 /// # Safety
 ///
@@ -147,7 +156,8 @@ pub(crate) unsafe fn emit_event(
     task: u64,
     program: u32,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: writing through `process` requires a valid pointer, which the caller guarantees. The
+    // helper writes 16 bytes, the size of `comm`.
     unsafe {
         (*process).event = event;
         (*process).child = child;

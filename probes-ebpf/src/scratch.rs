@@ -1,7 +1,10 @@
 //! Scratch memory of the programs.
 
-/// Defines room for one run of a program, as its stack has 512 bytes. The kernel never runs a program within itself on
-/// one CPU (`prog->active`, `kernel/trace/bpf_trace.c`); each has its own room, as another may interrupt it.
+/// Defines scratch memory for one run of a program, because a program's stack has only 512 bytes.
+///
+/// One value per CPU suffices, because the kernel never runs a program recursively on one CPU
+/// (`prog->active`, `kernel/trace/bpf_trace.c`). Each program has its own map, because another
+/// program can interrupt it.
 macro_rules! scratch {
     ($name:ident: $type:ty) => {
         #[aya_ebpf::macros::map]

@@ -1,4 +1,4 @@
-//! Packets and messages (`struct sk_buff`), and records of the pages in them.
+//! Packets and messages (`struct sk_buff`), and records of their pages.
 
 use core::ptr::{addr_of, addr_of_mut};
 
@@ -9,41 +9,43 @@ use crate::offsets;
 use crate::page_record::{self, PageBuffer, RAW_MASK, VEC_SIZE, VECS_MASK};
 use crate::read::{self, member};
 
-/// What [`packet`] and [`fragments`] write: whose it is, and between whom.
+/// Input of [`start`] and [`emit_frags`]: sender, connection and byte counts of a packet or
+/// message.
 #[repr(C)]
 #[derive(Clone, Copy, FromZeros)]
 pub(crate) struct SkbPages {
-    /// The sender's `struct sock`.
+    /// Address of the sender's `struct sock`.
     pub(crate) sock: u64,
-    /// The call that this thread is inside.
+    /// Call ID of the call that this thread is inside.
     pub(crate) call_id: u64,
     /// Sequence number of the first byte.
     pub(crate) position: u64,
-    /// The connection.
+    /// Addresses of the connection.
     pub(crate) pair: SocketPair,
-    /// Payload bytes in all.
+    /// Payload bytes of the packet or message.
     pub(crate) total: u32,
-    /// Of them before the fragments.
+    /// Payload bytes before the fragments.
     pub(crate) linear: u32,
-    /// The network device.
+    /// Index of the network device.
     pub(crate) device: u32,
     /// Bits of [`page_record_flag`].
     pub(crate) flags: u32,
-    /// Not 0: nobody needs to know whose the pages are.
+    /// Not 0 if the owners of the pages need not be read.
     pub(crate) skip_owners: u64,
-    /// The next fragment.
+    /// Address of the next fragment.
     next_frag: u64,
-    /// Fragments that are left.
+    /// Number of fragments that are left.
     pub(crate) frags_left: u64,
 }
 
 /// `SKBFL_ZEROCOPY_ENABLE` (include/linux/skbuff.h).
 const ZEROCOPY_ENABLE: u8 = 1;
-/// Prepares the record of a packet or message, writes its first pieces, and tells whether there are more.
+/// Prepares the record of a packet or message and writes its first page ranges. Returns whether
+/// fragments are left.
 ///
 /// # Safety
 ///
-/// `pages` must be valid for reads and writes, `sent` for reads.
+/// `pages` and `skb_pages` must be valid for reads and writes.
 #[inline(never)]
 pub(crate) unsafe fn start(
     pages: *mut PageBuffer,
@@ -52,7 +54,8 @@ pub(crate) unsafe fn start(
     station_kind: u16,
     program: u32,
 ) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages` and `skb_pages` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         let shared = shared_info(skb, member(skb, &offsets::SKB_HEAD));
         page_record::reset(pages);
@@ -79,14 +82,16 @@ pub(crate) unsafe fn start(
     }
 }
 
-/// Writes the next pieces of a packet or message, and tells whether there are more.
+/// Writes the next page ranges of a packet or message. Returns whether fragments are left.
 ///
 /// # Safety
 ///
-/// Both must be valid for reads and writes.
+/// `pages` and `skb_pages` must be valid for reads and writes.
 #[inline(always)]
 pub(crate) unsafe fn emit_frags(pages: *mut PageBuffer, skb_pages: *mut SkbPages, program: u32) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages` and `skb_pages` requires valid pointers, which the caller
+    // guarantees. `kernel_bytes` requires room for `VECS_MASK` bytes, which the run's page vectors
+    // and the rest of the buffer have.
     unsafe {
         let record = addr_of_mut!((*pages).record);
         read::zero(addr_of_mut!((*record).file));
@@ -100,7 +105,7 @@ pub(crate) unsafe fn emit_frags(pages: *mut PageBuffer, skb_pages: *mut SkbPages
             read_frags(pages, (*skb_pages).next_frag, count);
             page_record::emit_ranges(pages, count, program);
         } else {
-            // Fragments lie there as extents do.
+            // Fragments have the layout of page vectors.
             let vecs = page_record::vec_mut(pages, 0).cast();
             read::kernel_bytes::<VECS_MASK>(vecs, count * VEC_SIZE, (*skb_pages).next_frag);
             page_record::clear_owner(pages);
@@ -113,14 +118,16 @@ pub(crate) unsafe fn emit_frags(pages: *mut PageBuffer, skb_pages: *mut SkbPages
     }
 }
 
-/// Reads page vectors, no more than a record holds, and describes their pages.
+/// Reads fragments, at most as many as a record holds, and fills in their owners.
 ///
 /// # Safety
 ///
 /// `pages` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn read_frags(pages: *mut PageBuffer, from: u64, count: u64) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages` requires a valid pointer, which the caller guarantees.
+    // `kernel_bytes` requires room for `RAW_MASK` bytes, which `raw` has. `add` stays in bounds
+    // because `index` is below `MAX_RANGES`.
     unsafe {
         read::kernel_bytes::<RAW_MASK>(addr_of_mut!((*pages).raw).cast(), count * VEC_SIZE, from);
         let mut index = 0;
@@ -136,19 +143,20 @@ unsafe fn read_frags(pages: *mut PageBuffer, from: u64, count: u64) {
     }
 }
 
-/// Takes piece `index` of a packet from the words that were read.
+/// Fills in range `index` from the words that were read.
 ///
 /// # Safety
 ///
-/// `pages` must be valid for reads, `piece` for writes, and `index` be below [`MAX_RANGES`].
+/// `pages` must be valid for reads, `range` for writes, and `index` must be below [`MAX_RANGES`].
 #[inline(always)]
 unsafe fn fill_range(pages: *mut PageBuffer, range: *mut PageRange, index: usize) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `pages` and `range` requires valid pointers, and `add` an index in
+    // bounds. The caller guarantees both.
     unsafe {
         let words = addr_of_mut!((*pages).raw).cast::<u64>().add(index * 2);
         let netmem = *words;
         let rest = *words.add(1);
-        // Bit 0 marks memory of a device, which has no page (NET_IOV, include/net/netmem.h).
+        // Bit 0 marks device memory, which has no page (NET_IOV, include/net/netmem.h).
         (*range).page = if netmem & 1 == 1 { 0 } else { netmem };
         (*range).ops = 0;
         (*range).len = rest as u32;
@@ -156,27 +164,27 @@ unsafe fn fill_range(pages: *mut PageBuffer, range: *mut PageRange, index: usize
     }
 }
 
-/// A TCP segment that holds bytes, as its packet is given to a device.
+/// TCP segment with payload, as its packet is passed to a network device.
 pub(crate) struct TcpSegment {
-    /// The ports as they are in the packet: the source's in the lower half.
+    /// Ports in the order and byte order of the packet, with the source port in the lower half.
     pub(crate) ports: u32,
-    /// Sequence number of the first byte.
+    /// Sequence number of the first payload byte.
     pub(crate) sequence: u32,
-    /// Bytes of the stream.
+    /// Number of payload bytes.
     pub(crate) len: u64,
-    /// The packet, and the start of its buffer.
+    /// Addresses of the packet and of its buffer.
     skb: u64,
     head: u64,
-    /// Bytes of the packet, and of them before the stream's.
+    /// Bytes of the packet, and the number of them before the payload.
     skb_len: u32,
     headers: u64,
 }
 
 impl TcpSegment {
-    /// The segment in a packet; `None` if it holds no bytes, as an acknowledgement does.
+    /// Reads the segment of a packet; returns `None` if it has no payload, like an acknowledgment.
     ///
-    /// Whether the packet is one of the socket that it belongs to only its ports say: inside a tunnel the transport header is
-    /// another's.
+    /// The caller must compare the ports, because inside a tunnel the transport header belongs to
+    /// another connection than the packet's socket.
     #[inline(always)]
     pub(crate) fn of(skb: u64) -> Option<Self> {
         let skb_len: u32 = member(skb, &offsets::SKB_LEN);
@@ -184,7 +192,8 @@ impl TcpSegment {
         let head: u64 = member(skb, &offsets::SKB_HEAD);
         let transport: u16 = member(skb, &offsets::SKB_TRANSPORT);
         let start = head.wrapping_add(u64::from(transport));
-        // struct tcphdr (include/uapi/linux/tcp.h): ports, sequence, acknowledgement, length of the header in words.
+        // struct tcphdr (include/uapi/linux/tcp.h): ports, sequence number, acknowledgment number,
+        // length of the header in words.
         let header: [u32; 4] = read::kernel(start);
         let headers = start
             .wrapping_sub(data)
@@ -203,27 +212,27 @@ impl TcpSegment {
         })
     }
 
-    /// Bytes of the stream before the fragments.
+    /// Returns the number of payload bytes before the fragments.
     #[inline(always)]
     pub(crate) fn linear(&self) -> u64 {
         let data_len: u32 = member(self.skb, &offsets::SKB_DATA_LEN);
         u64::from(self.skb_len.wrapping_sub(data_len)).saturating_sub(self.headers)
     }
 
-    /// See [`shared_info`].
+    /// Returns the address of the packet's `struct skb_shared_info`.
     #[inline(always)]
     pub(crate) fn shared_info(&self) -> u64 {
         shared_info(self.skb, self.head)
     }
 }
 
-/// The ports of a connection as its packets have them.
+/// Returns the ports of a connection in the form of its packets.
 #[inline(always)]
 pub(crate) fn ports(pair: &SocketPair) -> u32 {
     u32::from(pair.source_port.to_be()) | u32::from(pair.destination_port.to_be()) << 16
 }
 
-/// Where the fragments of a packet or message are, and what goes before them (`struct skb_shared_info`).
+/// Returns the address of a packet's `struct skb_shared_info`, which holds its fragments.
 #[inline(always)]
 fn shared_info(skb: u64, head: u64) -> u64 {
     let end: u32 = member(skb, &offsets::SKB_END);

@@ -1,4 +1,4 @@
-//! `sys_enter`: what both ends of a call are before it.
+//! `sys_enter`: state of both endpoints before a call.
 
 use core::ptr::{addr_of, addr_of_mut};
 
@@ -17,29 +17,29 @@ use crate::{emit, endpoint_name, ids, scope, socket};
 const FMODE_WRITE: u32 = 2;
 /// `O_DIRECT` of x86 (include/uapi/asm-generic/fcntl.h).
 const O_DIRECT: u32 = 0o40000;
-/// `MSG_PEEK` and `MSG_TRUNC`.
+/// `MSG_PEEK` and `MSG_TRUNC`, the flags that are part of the key of I/O counters.
 const COUNTED_MSG_FLAGS: u32 = 0x22;
-/// [`IoCounterKey::op_flags`]: the calls' results are not bytes.
+/// Bit of [`IoCounterKey::op_flags`]: the results of the calls are not bytes.
 const RESULT_IS_MESSAGES: u32 = 0x8000_0000;
 
-/// Room for one run.
+/// Scratch memory for one run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
     args: SyscallArgs,
     now: EndpointNow,
-    /// An end that may be counted only.
-    end: EndpointState,
+    /// Endpoint of a call that is possibly only counted.
+    endpoint: EndpointState,
     key: IoCounterKey,
     name: EndpointName,
     sender: zerocopy_completion::Sender,
-    /// What entries are made of: never written.
+    /// Initial value of entries. Never written, so it stays zero.
     entry: CallInFlight,
 }
 
 scratch!(ENTER_SCRATCH: Scratch);
 
-/// The program.
+/// Handles the entry of a system call.
 #[inline(always)]
 pub(crate) fn run(regs: u64, number: u64) {
     let number = number as u32;
@@ -53,7 +53,8 @@ pub(crate) fn run(regs: u64, number: u64) {
     let Some(scratch) = ENTER_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this program uses this scratch memory on this CPU.
     unsafe {
         syscall_args::fill(addr_of_mut!((*scratch).args), regs, number);
         if syscall_args::is_transfer(number) {
@@ -64,14 +65,15 @@ pub(crate) fn run(regs: u64, number: u64) {
     }
 }
 
-/// A call between two descriptors, or between one and memory by pages.
+/// Starts a call between two descriptors, or between a descriptor and memory by page reference.
 ///
 /// # Safety
 ///
-/// `room` must be valid for reads and writes.
+/// `scratch` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn enter_transfer(scratch: *mut Scratch, number: u32, tid: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `scratch` requires a valid pointer, which the caller guarantees.
+    // `entry` points to a map value, which stays valid while the program runs.
     unsafe {
         let Some(entry) = acquire_entry(scratch, tid) else {
             return;
@@ -94,14 +96,15 @@ unsafe fn enter_transfer(scratch: *mut Scratch, number: u32, tid: u32) {
     }
 }
 
-/// Fills in one end, as it is asked for.
+/// Fills in one endpoint from the call's arguments.
 ///
 /// # Safety
 ///
-/// `room` must be valid for reads and writes, and `end` lie in it.
+/// `scratch` and `endpoint` must be valid for reads and writes.
 #[inline(never)]
-unsafe fn capture_side(scratch: *mut Scratch, end: *mut EndpointState, sink: bool) {
-    // SAFETY: the caller's promise.
+unsafe fn capture_side(scratch: *mut Scratch, endpoint: *mut EndpointState, sink: bool) {
+    // SAFETY: access through `scratch` and `endpoint` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         let args = addr_of_mut!((*scratch).args);
         let fd_arg = if sink {
@@ -111,23 +114,24 @@ unsafe fn capture_side(scratch: *mut Scratch, end: *mut EndpointState, sink: boo
         };
         let fd = (*fd_arg).fd;
         if fd < 0 && (*args).memory != 0 {
-            endpoint::set_memory(end, (*args).memory);
+            endpoint::set_memory(endpoint, (*args).memory);
             return;
         }
-        endpoint::identify(end, fd, endpoint::file_of_fd(fd));
-        endpoint::capture_entry(end, addr_of_mut!((*scratch).now), fd_arg, sink);
-        endpoint_name::emit_once(addr_of_mut!((*scratch).name), end, program::SYS_ENTER);
+        endpoint::identify(endpoint, fd, endpoint::file_of_fd(fd));
+        endpoint::capture_entry(endpoint, addr_of_mut!((*scratch).now), fd_arg, sink);
+        endpoint_name::emit_once(addr_of_mut!((*scratch).name), endpoint, program::SYS_ENTER);
     }
 }
 
-/// A read or write: a record of its own if pages may take part, otherwise counted.
+/// Starts a read or write. It is recorded if pages can take part, and counted otherwise.
 ///
 /// # Safety
 ///
-/// `room` must be valid for reads and writes.
+/// `scratch` must be valid for reads and writes.
 #[inline(always)]
 unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `scratch` requires a valid pointer, which the caller guarantees.
+    // `entry` and `current` point to map values, which stay valid while the program runs.
     unsafe {
         let args = addr_of_mut!((*scratch).args);
         let writes = (*args).sink.fd >= 0;
@@ -136,52 +140,52 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
         if file == 0 {
             return;
         }
-        let end = addr_of_mut!((*scratch).end);
-        endpoint::identify(end, fd, file);
+        let endpoint = addr_of_mut!((*scratch).endpoint);
+        endpoint::identify(endpoint, fd, file);
         if writes && (*args).op_flags & MSG_ZEROCOPY != 0 {
-            zerocopy_completion::track_sender(addr_of_mut!((*scratch).sender), end, (pid_tgid >> 32) as u32);
+            zerocopy_completion::track_sender(addr_of_mut!((*scratch).sender), endpoint, (pid_tgid >> 32) as u32);
         }
-        let messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
-        let is_recorded = match (*end).kind {
+        let counts_messages = number == nr::SENDMMSG || number == nr::RECVMMSG;
+        let is_recorded = match (*endpoint).kind {
             endpoint_kind::PIPE | endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => true,
-            endpoint_kind::FILE | endpoint_kind::BLOCK => (*end).f_flags & O_DIRECT != 0,
+            endpoint_kind::FILE | endpoint_kind::BLOCK => (*endpoint).f_flags & O_DIRECT != 0,
             _ => (*args).op_flags & MSG_ZEROCOPY != 0,
         };
-        if is_recorded && !messages {
+        if is_recorded && !counts_messages {
             let Some(entry) = acquire_entry(scratch, pid_tgid as u32) else {
                 return;
             };
             let call = addr_of_mut!((*entry).call);
             init_call(call, args, number);
             if writes {
-                endpoint::capture_entry(end, addr_of_mut!((*scratch).now), addr_of!((*args).sink), true);
+                endpoint::capture_entry(endpoint, addr_of_mut!((*scratch).now), addr_of!((*args).sink), true);
                 endpoint::set_memory(addr_of_mut!((*call).source), (*args).memory);
-                read::copy(addr_of_mut!((*call).sink), end);
-                if (*end).kind == endpoint_kind::TCP {
-                    socket::mark_unpiped_sends(addr_of!((*end).pair));
+                read::copy(addr_of_mut!((*call).sink), endpoint);
+                if (*endpoint).kind == endpoint_kind::TCP {
+                    socket::mark_unpiped_sends(addr_of!((*endpoint).pair));
                 }
             } else {
-                endpoint::capture_entry(end, addr_of_mut!((*scratch).now), addr_of!((*args).source), false);
+                endpoint::capture_entry(endpoint, addr_of_mut!((*scratch).now), addr_of!((*args).source), false);
                 endpoint::set_memory(addr_of_mut!((*call).sink), (*args).memory);
-                read::copy(addr_of_mut!((*call).source), end);
+                read::copy(addr_of_mut!((*call).source), endpoint);
             }
-            endpoint_name::emit_once(addr_of_mut!((*scratch).name), end, program::SYS_ENTER);
+            endpoint_name::emit_once(addr_of_mut!((*scratch).name), endpoint, program::SYS_ENTER);
             publish(entry, args);
             return;
         }
         let key = addr_of_mut!((*scratch).key);
         read::zero(key);
-        (*key).ino = (*end).ino;
+        (*key).ino = (*endpoint).ino;
         (*key).tgid = (pid_tgid >> 32) as u32;
-        (*key).dev = (*end).dev;
+        (*key).dev = (*endpoint).dev;
         (*key).nr = number;
-        (*key).op_flags = if messages { RESULT_IS_MESSAGES } else { 0 };
-        (*key).kind = (*end).kind;
-        // Only of sockets' calls these bits are MSG_*: preadv2 has others.
+        (*key).op_flags = if counts_messages { RESULT_IS_MESSAGES } else { 0 };
+        (*key).kind = (*endpoint).kind;
+        // Only in calls on sockets do these bits mean MSG_*; preadv2 and pwritev2 have other flags.
         if !matches!(number, nr::PREADV2 | nr::PWRITEV2) {
             (*key).op_flags |= (*args).op_flags & COUNTED_MSG_FLAGS;
         }
-        endpoint_name::emit_once(addr_of_mut!((*scratch).name), end, program::SYS_ENTER);
+        endpoint_name::emit_once(addr_of_mut!((*scratch).name), endpoint, program::SYS_ENTER);
         let tid = pid_tgid as u32;
         if let Some(current) = IO_IN_FLIGHT.get_ptr_mut(tid) {
             read::copy(current, key);
@@ -191,14 +195,15 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
     }
 }
 
-/// The thread's entry, without a serial: it is inside no call until that is there.
+/// Returns the thread's entry with a call ID of 0, which marks it as idle until [`publish`].
 ///
 /// # Safety
 ///
-/// `room` must be valid for reads.
+/// `scratch` must be valid for reads.
 #[inline(always)]
 unsafe fn acquire_entry(scratch: *const Scratch, tid: u32) -> Option<*mut CallInFlight> {
-    // SAFETY: the caller's promise; a map's value is valid as long as the program runs.
+    // SAFETY: access through `scratch` and `entry` requires valid pointers. The caller guarantees
+    // the former, and map values stay valid while the program runs.
     unsafe {
         let entry = if let Some(entry) = IN_FLIGHT.get_ptr_mut(tid) {
             entry
@@ -214,14 +219,15 @@ unsafe fn acquire_entry(scratch: *const Scratch, tid: u32) -> Option<*mut CallIn
     }
 }
 
-/// Fills in what is not an end.
+/// Fills in all fields of a call but its endpoints and its header.
 ///
 /// # Safety
 ///
-/// `call` must be valid for writes, `request` for reads.
+/// `call` must be valid for writes, and `args` for reads.
 #[inline(always)]
 unsafe fn init_call(call: *mut Call, args: *const SyscallArgs, number: u32) {
-    // SAFETY: the caller's promise; the head is filled in when it is written, at the exit.
+    // SAFETY: access through `call` and `args` requires valid pointers, which the caller
+    // guarantees. The header is filled in when the record is written, at the exit.
     unsafe {
         (*call).entered_ns = generated::bpf_ktime_get_ns();
         (*call).result = 0;
@@ -239,18 +245,20 @@ unsafe fn init_call(call: *mut Call, args: *const SyscallArgs, number: u32) {
     }
 }
 
-/// The thread is inside this call from now on.
+/// Completes the entry, so that the thread is inside this call from now on.
 ///
 /// # Safety
 ///
-/// `entry` must be valid for writes, `request` for reads.
+/// `entry` must be valid for writes, and `args` for reads.
 #[inline(always)]
 unsafe fn publish(entry: *mut CallInFlight, args: *const SyscallArgs) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `entry` and `args` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         read::copy(addr_of_mut!((*entry).source), addr_of!((*args).source));
         read::copy(addr_of_mut!((*entry).sink), addr_of!((*args).sink));
-        // Last, for a packet that leaves on top of this thread may ask for it.
+        // The call ID is written last, because a packet that is transmitted on top of this thread
+        // can read the entry at any time.
         addr_of_mut!((*entry).call.call_id).write_volatile(ids::next_call());
     }
 }

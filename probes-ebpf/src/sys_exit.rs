@@ -1,4 +1,5 @@
-//! `sys_exit`: what both ends of a call are after it, what lies in the pipes, and the record of the call.
+//! `sys_exit`: state of both endpoints after a call, the slots of pipes, and the record of the
+//! call.
 
 use core::ptr::{addr_of, addr_of_mut};
 
@@ -14,16 +15,16 @@ use crate::read;
 use crate::syscall_args::{self, SyscallArgs};
 use crate::{emit, ids, io_counters, process, scope, tail_call};
 
-/// fcntl(2).
+/// System call number of fcntl(2).
 const FCNTL: u32 = 72;
 /// `F_SETPIPE_SZ` (include/uapi/linux/fcntl.h).
 const F_SETPIPE_SZ: u32 = 1031;
 /// `__X32_SYSCALL_BIT` (arch/x86/include/uapi/asm/unistd.h).
 const X32: u32 = 0x4000_0000;
-/// The x32 number of vmsplice(2); the others are those of x86-64.
+/// Number of vmsplice(2) in x32; the other calls have the numbers of x86-64.
 const X32_VMSPLICE: u32 = X32 + 532;
 
-/// Room for one run.
+/// Scratch memory for one run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
@@ -37,7 +38,7 @@ pub(crate) struct Scratch {
 
 scratch!(EXIT_SCRATCH: Scratch);
 
-/// The program.
+/// Handles the exit of a system call.
 #[inline(always)]
 pub(crate) fn run(ctx: &RawTracePointContext) {
     let (regs, result): (u64, u64) = (ctx.arg(0), ctx.arg(1));
@@ -46,7 +47,8 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     if !syscall_args::is_known(number) {
         match number {
             FCNTL => on_setpipe_sz(regs, result),
-            // sendfile, sendfile64, splice, tee and vmsplice of i386 (arch/x86/entry/syscalls/syscall_32.tbl).
+            // sendfile, sendfile64, splice, tee and vmsplice of i386
+            // (arch/x86/entry/syscalls/syscall_32.tbl).
             187 | 239 | 313 | 315 | 316 => on_compat_exit(regs, number, result, false),
             X32_VMSPLICE => on_compat_exit(regs, number, result, true),
             _ if number & X32 != 0 && syscall_args::is_transfer(number & !X32) => {
@@ -58,9 +60,10 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     }
     let pid_tgid = bpf_get_current_pid_tgid();
     let tid = pid_tgid as u32;
-    let moves = syscall_args::is_transfer(number);
-    if !moves && let Some(key) = IO_IN_FLIGHT.get_ptr_mut(tid) {
-        // SAFETY: a map's value is valid as long as the program runs, and only this thread writes or removes it.
+    let is_transfer = syscall_args::is_transfer(number);
+    if !is_transfer && let Some(key) = IO_IN_FLIGHT.get_ptr_mut(tid) {
+        // SAFETY: access through `key` requires a valid pointer. Map values stay valid while the
+        // program runs, and only this thread writes or removes its entry.
         unsafe {
             if (*key).kind != endpoint_kind::NONE {
                 if (*key).nr == number {
@@ -72,18 +75,20 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
         }
     }
     let Some(entry) = in_flight::of(tid) else {
-        if moves && scope::is_traced((pid_tgid >> 32) as u32) && !scope::is_compat_call() {
+        if is_transfer && scope::is_traced((pid_tgid >> 32) as u32) && !scope::is_compat_call() {
             emit_exit_only(regs, number, result, 0);
         }
         return;
     };
-    // SAFETY: as above; the context is this program's own.
+    // SAFETY: (1) Access through `entry` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this thread writes or removes its entry. (2) `tail_call::to` requires
+    // the program's own context, which `ctx` is.
     unsafe {
         let call = addr_of_mut!((*entry).call);
         if (*call).nr == number {
             finish(entry, regs, result);
             if result > 0 && ((*call).source.kind == endpoint_kind::PIPE || (*call).sink.kind == endpoint_kind::PIPE) {
-                // It goes on there, and does not come back.
+                // On success, the tail call does not return.
                 tail_call::to(ctx, tail_call::PIPE_SLOTS);
             }
             emit::emit_fixed(call, program::SYS_EXIT);
@@ -92,15 +97,18 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     }
 }
 
-/// The second half of the program: the slots of pipes, some at a time, then the record of the call.
+/// Writes slots of pipes, some per run, and then the record of the call: the second half of the
+/// program.
 #[inline(always)]
 pub(crate) fn continue_slots(ctx: &RawTracePointContext) {
     let tid = bpf_get_current_pid_tgid() as u32;
     let (Some(scratch), Some(entry)) = (EXIT_SCRATCH.get_ptr_mut(0), IN_FLIGHT.get_ptr_mut(tid)) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, since its first half, and valid as long as it runs; so is the
-    // map's value, which only this thread removes.
+    // SAFETY: (1) Access through `scratch` and `entry` requires valid pointers. Map values stay
+    // valid while the program runs. Only this program has used this scratch memory on this CPU
+    // since its first half, and only this thread removes its entry. (2) `tail_call::to` requires
+    // the program's own context, which `ctx` is.
     unsafe {
         let call = addr_of_mut!((*entry).call);
         if !pipe_slots::emit_slots(addr_of_mut!((*scratch).pages), addr_of_mut!((*scratch).cursor), call) {
@@ -111,7 +119,7 @@ pub(crate) fn continue_slots(ctx: &RawTracePointContext) {
     }
 }
 
-/// Completes a call that was seen at its entry.
+/// Completes a call whose entry was observed.
 ///
 /// # Safety
 ///
@@ -121,7 +129,9 @@ unsafe fn finish(entry: *mut CallInFlight, regs: u64, result: i64) {
     let Some(scratch) = EXIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the caller's promise; the room is this program's on this CPU, and valid as long as it runs.
+    // SAFETY: access through `entry` and `scratch` requires valid pointers. The caller guarantees
+    // the former. Map values stay valid while the program runs, and only this program uses this
+    // scratch memory on this CPU.
     unsafe {
         let call = addr_of_mut!((*entry).call);
         (*call).result = result;
@@ -130,7 +140,7 @@ unsafe fn finish(entry: *mut CallInFlight, regs: u64, result: i64) {
             let args = addr_of_mut!((*scratch).args);
             syscall_args::fill(args, regs, number);
             if (*args).memory != 0 {
-                // What describes the memory was not in memory itself at the entry; the call has brought it there.
+                // The array of ranges was not in memory at the entry. The call has paged it in.
                 (*call).memory = (*args).memory;
                 (*call).requested = (*args).requested;
                 if (*args).contiguous != 0 {
@@ -144,46 +154,48 @@ unsafe fn finish(entry: *mut CallInFlight, regs: u64, result: i64) {
     }
 }
 
-/// Fills in one end's state after the call.
+/// Fills in one endpoint's state after the call.
 ///
 /// # Safety
 ///
-/// All must be valid for reads and writes.
+/// `scratch` and `entry` must be valid for reads and writes.
 #[inline(never)]
 unsafe fn capture_side(scratch: *mut Scratch, entry: *mut CallInFlight, sink: bool) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `scratch` and `entry` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         let call = addr_of_mut!((*entry).call);
-        let (end, fd_arg): (*mut EndpointState, _) = if sink {
+        let (endpoint, fd_arg): (*mut EndpointState, _) = if sink {
             (addr_of_mut!((*call).sink), addr_of!((*entry).sink))
         } else {
             (addr_of_mut!((*call).source), addr_of!((*entry).source))
         };
-        if (*end).kind == endpoint_kind::MEMORY {
-            (*end).object = (*call).memory;
+        if (*endpoint).kind == endpoint_kind::MEMORY {
+            (*endpoint).object = (*call).memory;
             return;
         }
-        if (*end).fd < 0 {
-            // The memory of a call that could not be read at the entry.
+        if (*endpoint).fd < 0 {
+            // Memory of a call whose description could not be read at the entry.
             if (*call).memory != 0 {
-                endpoint::set_memory(end, (*call).memory);
+                endpoint::set_memory(endpoint, (*call).memory);
             }
             return;
         }
-        if endpoint::file_of_fd((*end).fd) != (*end).file {
+        if endpoint::file_of_fd((*endpoint).fd) != (*endpoint).file {
             (*call).flags |= call_flag::FD_CHANGED;
         }
-        endpoint::capture_exit(end, addr_of_mut!((*scratch).now), fd_arg, sink, (*call).result);
+        endpoint::capture_exit(endpoint, addr_of_mut!((*scratch).now), fd_arg, sink, (*call).result);
     }
 }
 
-/// Writes a call of which only the exit was seen.
+/// Writes a call of which only the exit was observed.
 #[inline(always)]
 fn emit_exit_only(regs: u64, number: u32, result: i64, flags: u32) {
     let Some(scratch) = EXIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this program uses this scratch memory on this CPU.
     unsafe {
         let call = addr_of_mut!((*scratch).call);
         let args = addr_of_mut!((*scratch).args);
@@ -207,7 +219,8 @@ fn emit_exit_only(regs: u64, number: u32, result: i64, flags: u32) {
     }
 }
 
-/// A call of a 32-bit program whose number is that of one that moves bytes: written, not understood.
+/// Handles a call of a 32-bit program that may move bytes. The call is recorded, but not
+/// interpreted.
 #[inline(always)]
 fn on_compat_exit(regs: u64, number: u32, result: i64, known: bool) {
     if !known && !scope::is_compat_call() {
@@ -218,7 +231,7 @@ fn on_compat_exit(regs: u64, number: u32, result: i64, known: bool) {
     }
 }
 
-/// `F_SETPIPE_SZ` has renumbered the slots of a pipe.
+/// Handles `F_SETPIPE_SZ`, which renumbers the slots of a pipe.
 #[inline(always)]
 fn on_setpipe_sz(regs: u64, result: i64) {
     if result < 0 || read::kernel::<u32>(regs + syscall_args::ARG2) != F_SETPIPE_SZ {
@@ -230,7 +243,8 @@ fn on_setpipe_sz(regs: u64, result: i64) {
     let Some(scratch) = EXIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this program uses this scratch memory on this CPU.
     unsafe {
         let fd = read::kernel::<u64>(regs + syscall_args::ARG1) as i32;
         let pipe: u64 = read::member(endpoint::file_of_fd(fd), &crate::offsets::FILE_PRIVATE);

@@ -1,4 +1,4 @@
-//! What a call asks for, read from its registers: which descriptors, offsets, memory, how much.
+//! Arguments of a call, read from its registers: descriptors, offsets, memory and length.
 
 use core::mem::size_of;
 use core::ptr::addr_of_mut;
@@ -9,28 +9,29 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::read;
 
-/// `struct pt_regs` of x86-64 (arch/x86/include/asm/ptrace.h): user space knows it, so it does not change.
+/// `struct pt_regs` of x86-64 (arch/x86/include/asm/ptrace.h). The layout is part of the kernel's
+/// ABI for user space, so it does not change.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Regs {
     callee_saved: [u64; 7],
     /// Fourth argument of a system call.
     r10: u64,
-    /// Sixth.
+    /// Sixth argument of a system call.
     r9: u64,
-    /// Fifth.
+    /// Fifth argument of a system call.
     r8: u64,
     ax: u64,
     cx: u64,
-    /// Third.
+    /// Third argument of a system call.
     dx: u64,
-    /// Second.
+    /// Second argument of a system call.
     si: u64,
-    /// First.
+    /// First argument of a system call.
     di: u64,
     /// Number of the system call.
     orig_ax: u64,
-    /// Where it returns to.
+    /// Address that the system call returns to.
     pub(crate) ip: u64,
 }
 
@@ -48,58 +49,60 @@ pub(crate) const ARG3: u64 = core::mem::offset_of!(Regs, dx) as u64;
 /// Offset of the fourth argument in [`Regs`].
 pub(crate) const ARG4: u64 = core::mem::offset_of!(Regs, r10) as u64;
 
-/// Where a file's offset is.
+/// Sources of a file offset.
 pub(crate) mod offset_source {
-    /// In the open file: `f_pos`.
+    /// The position of the open file: `f_pos`.
     pub(crate) const POSITION: u32 = 0;
-    /// In the program's memory.
+    /// A variable in the process's memory, to which the argument points.
     pub(crate) const POINTER: u32 = 1;
-    /// It is an argument.
+    /// The argument itself.
     pub(crate) const VALUE: u32 = 2;
 }
 
-/// One end, as it is asked for.
+/// Descriptor of one side of a call, with its offset.
 #[repr(C)]
 #[derive(Clone, Copy, FromZeros, Immutable, IntoBytes)]
 pub(crate) struct FdArg {
-    /// The descriptor, or -1: the caller's memory.
+    /// Descriptor; -1 means the caller's memory.
     pub(crate) fd: i32,
-    /// One of [`offset`].
+    /// Source of the offset: one of [`offset_source`].
     pub(crate) offset_source: u32,
-    /// Pointer or value of the offset.
+    /// Offset, or pointer to it.
     pub(crate) offset: u64,
 }
 
-/// What a call asks for.
+/// Arguments of a call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct SyscallArgs {
     pub(crate) regs: Regs,
     pub(crate) source: FdArg,
     pub(crate) sink: FdArg,
-    /// Address of the memory, if any.
+    /// Address of the first memory range; 0 if the call has none, or if it is unknown.
     pub(crate) memory: u64,
     pub(crate) requested: u64,
     pub(crate) op_flags: u32,
-    /// Whether the memory is one piece.
+    /// Not 0 if the memory is one contiguous range.
     pub(crate) contiguous: u32,
-    /// Pieces of memory as the program describes them: address and length of each.
+    /// Memory ranges of the call: address and length of each (`struct iovec`).
     iovec: [[u64; 2]; MAX_IOVEC],
-    /// The length of the read is masked to 511 bytes.
+    /// Padding, because the length of the read is masked to 511 bytes.
     slack: [[u64; 2]; MAX_IOVEC],
 }
 
-/// Pieces of memory that are added up; of a call with more of them nothing is known.
+/// Maximum number of memory ranges that are summed. The memory of a call with more ranges is
+/// unknown.
 const MAX_IOVEC: usize = 16;
 
-/// The caller's memory, where a descriptor could be.
+/// Descriptor that stands for the caller's memory.
 const MEMORY: FdArg = FdArg {
     fd: -1,
     offset_source: offset_source::POSITION,
     offset: 0,
 };
 
-/// Whether the system call is one that zctrace knows: checked first, for every call of every process.
+/// Returns whether zctrace traces a system call. This check runs first, for every call of every
+/// process.
 #[inline(always)]
 pub(crate) fn is_known(number: u32) -> bool {
     const LOW: u64 = 1 << nr::READ
@@ -131,7 +134,8 @@ pub(crate) fn is_known(number: u32) -> bool {
     high < 64 && HIGH >> high & 1 == 1
 }
 
-/// Whether the call moves bytes without the caller's reading or writing them one by one: always a record of its own.
+/// Returns whether a call moves bytes without the caller reading or writing them. Such a call is
+/// always recorded.
 #[inline(always)]
 pub(crate) const fn is_transfer(number: u32) -> bool {
     matches!(
@@ -140,7 +144,7 @@ pub(crate) const fn is_transfer(number: u32) -> bool {
     )
 }
 
-/// A descriptor that works at its own offset.
+/// Returns a descriptor that is used at its own file position.
 #[inline(always)]
 fn fd(fd: u64) -> FdArg {
     FdArg {
@@ -150,7 +154,7 @@ fn fd(fd: u64) -> FdArg {
     }
 }
 
-/// A descriptor with a pointer to an offset, which may be null.
+/// Returns a descriptor with a pointer to an offset, which may be null.
 #[inline(always)]
 fn fd_with_offset_ptr(fd: u64, pointer: u64) -> FdArg {
     FdArg {
@@ -164,7 +168,7 @@ fn fd_with_offset_ptr(fd: u64, pointer: u64) -> FdArg {
     }
 }
 
-/// A descriptor with an offset as an argument; -1 is the file's own (preadv2(2)).
+/// Returns a descriptor with an offset argument, where -1 means the file position (preadv2(2)).
 #[inline(always)]
 fn fd_with_offset(fd: u64, value: u64) -> FdArg {
     FdArg {
@@ -178,18 +182,19 @@ fn fd_with_offset(fd: u64, value: u64) -> FdArg {
     }
 }
 
-/// Reads the registers of call `number` and what they mean.
+/// Reads the registers of call `number` and fills in its arguments.
 ///
 /// # Safety
 ///
-/// `to` must be valid for writes.
+/// `args` must be valid for writes.
 #[inline(never)]
-#[allow(clippy::too_many_lines)] // A table: one case for each form of arguments.
-pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
-    // SAFETY: the caller's promise; all reads are of what was written just before.
+#[allow(clippy::too_many_lines)] // A table with one case for each form of arguments.
+pub(crate) unsafe fn fill(args: *mut SyscallArgs, regs: u64, number: u32) {
+    // SAFETY: writing through `args` requires a valid pointer, which the caller guarantees. Only
+    // fields that were written before are read.
     unsafe {
         generated::bpf_probe_read_kernel(
-            addr_of_mut!((*to).regs).cast(),
+            addr_of_mut!((*args).regs).cast(),
             size_of::<Regs>() as u32,
             regs as *const _,
         );
@@ -201,34 +206,35 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
             r8,
             r9,
             ..
-        } = (*to).regs;
-        (*to).memory = 0;
-        (*to).contiguous = 0;
-        (*to).op_flags = 0;
-        (*to).requested = dx;
+        } = (*args).regs;
+        (*args).memory = 0;
+        (*args).contiguous = 0;
+        (*args).op_flags = 0;
+        (*args).requested = dx;
         let (mut source, mut sink) = (MEMORY, MEMORY);
         match number {
             nr::SPLICE | nr::COPY_FILE_RANGE => {
                 source = fd_with_offset_ptr(di, si);
                 sink = fd_with_offset_ptr(dx, r10);
-                (*to).requested = r8;
-                (*to).op_flags = r9 as u32;
+                (*args).requested = r8;
+                (*args).op_flags = r9 as u32;
             }
             nr::TEE => {
                 source = fd(di);
                 sink = fd(si);
-                (*to).op_flags = r10 as u32;
+                (*args).op_flags = r10 as u32;
             }
             nr::SENDFILE => {
                 sink = fd(di);
                 source = fd_with_offset_ptr(si, dx);
-                (*to).requested = r10;
+                (*args).requested = r10;
             }
             nr::VMSPLICE => {
-                // Its direction is that of the descriptor, which is looked at later.
+                // The descriptor's open mode determines the direction, and the caller of this
+                // function checks it.
                 sink = fd(di);
-                (*to).op_flags = r10 as u32;
-                sum_iovec(to, si, dx);
+                (*args).op_flags = r10 as u32;
+                sum_iovec(args, si, dx);
             }
             nr::READ | nr::RECVFROM | nr::PREAD64 => {
                 source = if number == nr::PREAD64 {
@@ -236,10 +242,10 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                 } else {
                     fd(di)
                 };
-                (*to).memory = si;
-                (*to).contiguous = 1;
+                (*args).memory = si;
+                (*args).contiguous = 1;
                 if number == nr::RECVFROM {
-                    (*to).op_flags = r10 as u32;
+                    (*args).op_flags = r10 as u32;
                 }
             }
             nr::WRITE | nr::SENDTO | nr::PWRITE64 => {
@@ -248,10 +254,10 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                 } else {
                     fd(di)
                 };
-                (*to).memory = si;
-                (*to).contiguous = 1;
+                (*args).memory = si;
+                (*args).contiguous = 1;
                 if number == nr::SENDTO {
-                    (*to).op_flags = r10 as u32;
+                    (*args).op_flags = r10 as u32;
                 }
             }
             nr::READV | nr::PREADV | nr::PREADV2 => {
@@ -261,9 +267,9 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                     fd_with_offset(di, r10)
                 };
                 if number == nr::PREADV2 {
-                    (*to).op_flags = r9 as u32;
+                    (*args).op_flags = r9 as u32;
                 }
-                sum_iovec(to, si, dx);
+                sum_iovec(args, si, dx);
             }
             nr::WRITEV | nr::PWRITEV | nr::PWRITEV2 => {
                 sink = if number == nr::WRITEV {
@@ -272,9 +278,9 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                     fd_with_offset(di, r10)
                 };
                 if number == nr::PWRITEV2 {
-                    (*to).op_flags = r9 as u32;
+                    (*args).op_flags = r9 as u32;
                 }
-                sum_iovec(to, si, dx);
+                sum_iovec(args, si, dx);
             }
             nr::SENDMSG | nr::RECVMSG => {
                 if number == nr::SENDMSG {
@@ -282,41 +288,44 @@ pub(crate) unsafe fn fill(to: *mut SyscallArgs, regs: u64, number: u32) {
                 } else {
                     source = fd(di);
                 }
-                (*to).op_flags = dx as u32;
-                // struct user_msghdr (include/linux/socket.h): the name and its length come first.
+                (*args).op_flags = dx as u32;
+                // struct user_msghdr (include/linux/socket.h) starts with the name and its length.
                 let [iov, count] = read::user::<[u64; 2]>(si.wrapping_add(16));
-                sum_iovec(to, iov, count);
+                sum_iovec(args, iov, count);
             }
-            // recvmmsg, sendmmsg: what they return is a number of messages.
+            // recvmmsg and sendmmsg return a number of messages.
             _ => {
                 if number == nr::SENDMMSG {
                     sink = fd(di);
                 } else {
                     source = fd(di);
                 }
-                (*to).op_flags = r10 as u32;
-                (*to).requested = 0;
+                (*args).op_flags = r10 as u32;
+                (*args).requested = 0;
             }
         }
-        (*to).source = source;
-        (*to).sink = sink;
+        (*args).source = source;
+        (*args).sink = sink;
     }
 }
 
-/// Adds up the pieces of memory that a call names. More than fit are not added: 0 is asked for, as far as is known.
+/// Sums the lengths of a call's memory ranges. With more than [`MAX_IOVEC`] ranges, the requested
+/// length is set to 0.
 ///
 /// # Safety
 ///
-/// `to` must be valid for writes.
+/// `args` must be valid for writes.
 #[inline(never)]
-unsafe fn sum_iovec(to: *mut SyscallArgs, iov: u64, count: u64) {
-    // SAFETY: the caller's promise; what the helper does not read it fills with zeros.
+unsafe fn sum_iovec(args: *mut SyscallArgs, iov: u64, count: u64) {
+    // SAFETY: writing through `args` requires a valid pointer, which the caller guarantees. The
+    // helper fills every byte of the read, with zeros if it fails, and the mask keeps its length
+    // within `iovec` and `slack`.
     unsafe {
-        (*to).requested = 0;
+        (*args).requested = 0;
         if count == 0 || count > MAX_IOVEC as u64 {
             return;
         }
-        let scratch = addr_of_mut!((*to).iovec);
+        let scratch = addr_of_mut!((*args).iovec);
         generated::bpf_probe_read_user(
             scratch.cast(),
             (read::opaque(count * 16) & 0x1ff) as u32,
@@ -331,8 +340,8 @@ unsafe fn sum_iovec(to: *mut SyscallArgs, iov: u64, count: u64) {
             requested = requested.wrapping_add((*scratch)[index][1]);
             index += 1;
         }
-        (*to).requested = requested;
-        (*to).memory = (*scratch)[0][0];
-        (*to).contiguous = u32::from(count == 1);
+        (*args).requested = requested;
+        (*args).memory = (*scratch)[0][0];
+        (*args).contiguous = u32::from(count == 1);
     }
 }

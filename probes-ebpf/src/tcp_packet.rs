@@ -1,4 +1,5 @@
-//! Packets of watched TCP connections as they are given to a device, and the ends of such connections.
+//! Packets of traced TCP connections as they are passed to a network device, and the end of these
+//! connections.
 
 use core::ptr::{addr_of, addr_of_mut};
 
@@ -19,7 +20,7 @@ const TCP_SYN_SENT: u32 = 2;
 const TCP_SYN_RECV: u32 = 3;
 const TCP_CLOSE: u32 = 7;
 
-/// Room for one run of [`skb_pages`].
+/// Scratch memory for one run of [`on_xmit`].
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
@@ -27,7 +28,7 @@ pub(crate) struct Scratch {
     pages: PageBuffer,
 }
 
-/// Room for one run of [`state`].
+/// Scratch memory for one run of [`on_state_change`].
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct CloseScratch {
@@ -37,7 +38,7 @@ pub(crate) struct CloseScratch {
 scratch!(XMIT_SCRATCH: Scratch);
 scratch!(CLOSE_SCRATCH: CloseScratch);
 
-/// A packet is given to a device.
+/// Handles a packet that is passed to a network device.
 #[inline(always)]
 pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
     let (skb, device): (u64, u64) = (ctx.arg(0), ctx.arg(1));
@@ -54,12 +55,14 @@ pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
     let Some(scratch) = XMIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs; the context is its own.
+    // SAFETY: (1) Access through `scratch` requires a valid pointer. Map values stay valid while
+    // the program runs, and only this program uses this scratch memory on this CPU. (2)
+    // `tail_call::to` requires the program's own context, which `ctx` is.
     unsafe {
         let skb_pages = addr_of_mut!((*scratch).skb_pages);
         let pair = addr_of_mut!((*skb_pages).pair);
         socket::read_pair(pair, sk, family);
-        // Inside a tunnel the transport header is another's.
+        // Inside a tunnel, the transport header belongs to another connection.
         if segment.ports != skb::ports(&*pair) {
             return;
         }
@@ -85,13 +88,16 @@ pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
     }
 }
 
-/// The rest of a packet of more fragments than fit one record: there are 17 by default, 45 at most.
+/// Writes the remaining fragments of a packet whose fragments do not fit into one record. A packet
+/// has at most 17 fragments by default, and at most 45 in any configuration.
 #[inline(always)]
 pub(crate) fn continue_frags(ctx: &RawTracePointContext) {
     let Some(scratch) = XMIT_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the room is this program's since its first half, and valid as long as it runs.
+    // SAFETY: (1) Access through `scratch` requires a valid pointer. Map values stay valid while
+    // the program runs, and only this program has used this scratch memory since its first half.
+    // (2) `tail_call::to` requires the program's own context, which `ctx` is.
     unsafe {
         let pages = addr_of_mut!((*scratch).pages);
         if skb::emit_frags(pages, addr_of_mut!((*scratch).skb_pages), program::NET_DEV_START_XMIT) {
@@ -100,7 +106,7 @@ pub(crate) fn continue_frags(ctx: &RawTracePointContext) {
     }
 }
 
-/// A socket changes its state.
+/// Handles a state change of a TCP socket.
 #[inline(always)]
 pub(crate) fn on_state_change(sk: u64, new: u64) {
     match new as u32 {
@@ -114,7 +120,8 @@ pub(crate) fn on_state_change(sk: u64, new: u64) {
     let Some(scratch) = CLOSE_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this program uses this scratch memory on this CPU.
     unsafe {
         let closed = addr_of_mut!((*scratch).closed);
         let pair: *mut SocketPair = addr_of_mut!((*closed).pair);

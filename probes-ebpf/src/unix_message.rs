@@ -1,4 +1,4 @@
-//! Messages of watched UNIX sockets, as they are consumed or thrown away.
+//! Messages of traced UNIX sockets, when they are consumed or discarded.
 
 use core::ptr::addr_of_mut;
 
@@ -10,7 +10,7 @@ use crate::read::{self, member};
 use crate::skb::{self, SkbPages};
 use crate::{in_flight, socket, zerocopy_completion};
 
-/// Room for one run.
+/// Scratch memory for one run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
@@ -21,7 +21,7 @@ pub(crate) struct Scratch {
 scratch!(CONSUME_SCRATCH: Scratch);
 scratch!(DROP_SCRATCH: Scratch);
 
-/// A message is gone.
+/// Handles a message that was consumed or discarded.
 #[inline(always)]
 pub(crate) fn on_skb_freed(skb: u64, dropped: bool) {
     let sk: u64 = member(skb, &offsets::SKB_SK);
@@ -43,7 +43,8 @@ pub(crate) fn on_skb_freed(skb: u64, dropped: bool) {
     let Some(scratch) = scratch else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this program uses this scratch memory on this CPU.
     unsafe {
         let skb_pages = addr_of_mut!((*scratch).skb_pages);
         read::zero(skb_pages);
@@ -59,7 +60,8 @@ pub(crate) fn on_skb_freed(skb: u64, dropped: bool) {
         };
         let pages = addr_of_mut!((*scratch).pages);
         if skb::start(pages, skb_pages, skb, station_kind::UNIX, program) {
-            // A kernel with more fragments than by default: one further record, which says so if that is not all.
+            // On a kernel with more fragments than by default, one further record is written. It is
+            // marked as truncated if fragments are left after it.
             if (*skb_pages).frags_left > MAX_RANGES as u64 {
                 (*pages).record.flags |= page_record_flag::TRUNCATED;
             }

@@ -1,8 +1,10 @@
-//! What the kernel tells programs of sends that should not copy: the only word on it that is its own.
+//! Zero-copy completions: the kernel's own notifications about sends that should not copy. No other
+//! evidence of such sends comes from the kernel itself.
 //!
-//! A notification of `MSG_ZEROCOPY` is a packet without bytes in the error queue of its socket. It is used up when the program
-//! reads it, when the one before it takes it over, or when the socket goes (net/core/skbuff.c,
-//! `__msg_zerocopy_callback`): so each passes `consume_skb` or `kfree_skb`, whether the program asks for it or not.
+//! A notification of `MSG_ZEROCOPY` is a packet without bytes in the error queue of its socket. The
+//! kernel frees it when the program reads it, when the preceding notification absorbs it, or when
+//! the socket is destroyed (net/core/skbuff.c, `__msg_zerocopy_callback`). Therefore every
+//! notification passes `consume_skb` or `kfree_skb`, whether or not the program reads it.
 
 use core::ptr::{addr_of, addr_of_mut};
 
@@ -25,7 +27,7 @@ const CODE_COPIED: u8 = 1;
 const CQE_NOTIF: u32 = 8;
 const USAGE_COPIED: u32 = 1 << 31;
 
-/// Who sends without copies on a socket.
+/// Process that sends with `MSG_ZEROCOPY` on a socket.
 #[repr(C)]
 #[derive(Clone, Copy, FromZeros, Immutable, IntoBytes)]
 pub(crate) struct Sender {
@@ -34,31 +36,34 @@ pub(crate) struct Sender {
     reserved: u32,
 }
 
-/// Room for one run.
+/// Scratch memory for one run.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
     completion: ZerocopyCompletion,
 }
 
-/// Who sends with `MSG_ZEROCOPY`, by the address of the socket: its notifications may come when it is long closed.
+/// Senders with `MSG_ZEROCOPY`, by the address of the socket. A notification can arrive long after
+/// the socket was closed.
 #[map]
 static ZEROCOPY_SENDER: LruHashMap<u64, Sender> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Room for notifications: 0 those that were read, 1 those that were thrown away. (`scratch` says why there are two.)
+/// Scratch memory for notifications: 0 for those that were read, 1 for those that were discarded.
+/// `scratch` explains why there are two.
 #[map]
 static ERRQ_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 
 scratch!(URING_SCRATCH: Scratch);
 
-/// Remembers who sends on a TCP socket with `MSG_ZEROCOPY`.
+/// Records the sender of a `MSG_ZEROCOPY` send on a TCP socket, if none is recorded.
 ///
 /// # Safety
 ///
-/// `making` must be valid for writes, `end` for reads.
+/// `sender` must be valid for writes, and `endpoint` for reads.
 #[inline(always)]
 pub(crate) unsafe fn track_sender(sender: *mut Sender, endpoint: *const EndpointState, tgid: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: access through `sender` and `endpoint` requires valid pointers, which the caller
+    // guarantees.
     unsafe {
         let sock = (*endpoint).object;
         if (*endpoint).kind != endpoint_kind::TCP || ZEROCOPY_SENDER.get_ptr(sock).is_some() {
@@ -67,18 +72,19 @@ pub(crate) unsafe fn track_sender(sender: *mut Sender, endpoint: *const Endpoint
         read::copy(addr_of_mut!((*sender).endpoint), endpoint);
         (*sender).tgid = tgid;
         (*sender).reserved = 0;
-        // A table that drops the oldest has room; what is missing is only not counted.
+        // An LRU map evicts an entry instead of being full. A missing sender only means that its
+        // notifications are not counted.
         let _ = ZEROCOPY_SENDER.insert(sock, &*sender, 0);
     }
 }
 
-/// A `struct sock` has become another connection's.
+/// Removes the sender of a socket whose `struct sock` now belongs to another connection.
 #[inline(always)]
 pub(crate) fn forget_sender(sock: u64) {
     let _ = ZEROCOPY_SENDER.remove(sock);
 }
 
-/// A packet without bytes has been used up, or thrown away.
+/// Handles a packet without bytes that was consumed or discarded.
 #[inline(always)]
 pub(crate) fn on_error_queue(skb: u64, sock: u64, dropped: bool) {
     if offsets::SKB_CB.load() == 0 || offsets::SERR_EE.load() == 0 {
@@ -89,9 +95,11 @@ pub(crate) fn on_error_queue(skb: u64, sock: u64, dropped: bool) {
     };
     let control = skb.wrapping_add(u64::from(offsets::SKB_CB.load()));
     // struct sock_extended_err (include/uapi/linux/errqueue.h).
-    let [errno, what, first, last] = read::kernel::<[u32; 4]>(control.wrapping_add(u64::from(offsets::SERR_EE.load())));
-    let [origin, kind, code, pad] = what.to_ne_bytes();
-    // Without a notification the room is the counter's own (struct ubuf_info_msgzc), which begins with a pointer.
+    let [errno, origin_and_code, first, last] =
+        read::kernel::<[u32; 4]>(control.wrapping_add(u64::from(offsets::SERR_EE.load())));
+    let [origin, kind, code, pad] = origin_and_code.to_ne_bytes();
+    // Without a notification, the control buffer holds the kernel's own counter (struct
+    // ubuf_info_msgzc), which starts with a pointer.
     let is_notification = read::kernel::<u64>(control) == 0 && errno == 0 && kind == 0 && pad == 0;
     if !is_notification || origin != ORIGIN_ZEROCOPY || code & !CODE_COPIED != 0 {
         return;
@@ -99,7 +107,8 @@ pub(crate) fn on_error_queue(skb: u64, sock: u64, dropped: bool) {
     let Some(scratch) = ERRQ_SCRATCH.get_ptr_mut(u32::from(dropped)) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs; so is the map's value.
+    // SAFETY: access through `scratch` and `sender` requires valid pointers. Map values stay valid
+    // while the program runs, and only this program uses this scratch memory on this CPU.
     unsafe {
         let completion = addr_of_mut!((*scratch).completion);
         read::copy(addr_of_mut!((*completion).endpoint), addr_of!((*sender).endpoint));
@@ -123,7 +132,7 @@ pub(crate) fn on_error_queue(skb: u64, sock: u64, dropped: bool) {
     }
 }
 
-/// `io_uring` has completed something, with these results.
+/// Handles a completed `io_uring` request with this result and these flags.
 #[inline(always)]
 pub(crate) fn on_io_uring_complete(request: u64, result: u32, flags: u32) {
     if flags & CQE_NOTIF == 0 {
@@ -136,7 +145,8 @@ pub(crate) fn on_io_uring_complete(request: u64, result: u32, flags: u32) {
     let Some(scratch) = URING_SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: the room is this program's on this CPU, and valid as long as it runs.
+    // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this program uses this scratch memory on this CPU.
     unsafe {
         let completion = addr_of_mut!((*scratch).completion);
         read::zero(addr_of_mut!((*completion).endpoint));
@@ -156,7 +166,8 @@ pub(crate) fn on_io_uring_complete(request: u64, result: u32, flags: u32) {
     }
 }
 
-/// Whether the program asked to be told of copies (`struct io_notif_data`, `io_uring/notif.h`).
+/// Returns whether the program requested a report of copies (`struct io_notif_data`,
+/// `io_uring/notif.h`).
 #[inline(always)]
 fn reports_usage(request: u64) -> bool {
     if offsets::NOTIF_REPORT.load() == 0 {

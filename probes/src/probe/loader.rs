@@ -181,10 +181,10 @@ fn load_object(
         .override_global("FOLLOW", &follow, true)
         .override_global("COOKIE_FIRST", &first, true)
         .override_global("COOKIE_SECOND", &second, true)
-        .override_global("SUM_SECRET", &options.digest_key, true)
-        .override_global("SUM_PAGES", &pages, true)
-        .override_global("DIRECT", &direct_reads, true)
-        .override_global("CQE_ADDRESS", &cqe_by_address, true)
+        .override_global("DIGEST_SECRET", &options.digest_key, true)
+        .override_global("DIGEST_PAGES", &pages, true)
+        .override_global("RDONLY_CAST", &direct_reads, true)
+        .override_global("CQE_BY_ADDRESS", &cqe_by_address, true)
         .map_max_entries("RING", options.ring_bytes);
     Ok(loader.load(&object)?)
 }
