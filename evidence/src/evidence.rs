@@ -147,11 +147,9 @@ impl Evidence {
     /// Processes the end of a traced connection. Bytes that no probe has observed stay unobserved.
     pub fn connection_closed(&mut self, closed: &ConnectionClosed) {
         let outcome = Outcome::Unknown(self.reason_not_observed());
-        // Recordings of versions without connection numbers have 0 in calls and packets.
-        for connection in [closed.connection_id as u32, 0] {
-            for sent in self.sockets.close(Direction::new(connection, closed.pair)) {
-                self.deliveries.deliver_sent(&sent, outcome);
-            }
+        let sender = Direction::new(closed.sock, (closed.connection_id >> 32) as u32, closed.pair);
+        for sent in self.sockets.close(sender, closed.connection_id as u32) {
+            self.deliveries.deliver_sent(&sent, outcome);
         }
     }
 

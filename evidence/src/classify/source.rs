@@ -36,7 +36,7 @@ impl Evidence {
                 // Another reader of the socket makes the counters disagree with the result. Then no
                 // position is known.
                 if call.receive_surplus() <= 1
-                    && let Some(stream) = self.sockets.tcp(tcp.direction.reversed())
+                    && let Some(stream) = self.sockets.tcp_to_receive(tcp.direction.pair, tcp.receive_first)
                 {
                     let position = stream.bytes.position(tcp.entry_sequence);
                     span.stream = stream.number;

@@ -180,6 +180,8 @@ impl FileState {
 pub(crate) struct TcpState {
     /// Connection, with this socket as the sender.
     pub(crate) direction: Direction,
+    /// Sequence number of the first byte that the socket receives; 0 if it was not recorded.
+    pub(crate) receive_first: u32,
     pub(crate) entry_sequence: u32,
     pub(crate) exit_sequence: u32,
 }
@@ -220,7 +222,8 @@ impl Endpoint {
             endpoint_kind::FILE | endpoint_kind::BLOCK if state.f_flags & O_DIRECT != 0 => Self::Direct(file()),
             endpoint_kind::FILE | endpoint_kind::BLOCK => Self::Buffered(file()),
             endpoint_kind::TCP => Self::Tcp(TcpState {
-                direction: Direction::new(state.generation, state.pair),
+                direction: Direction::new(state.object, state.generation, state.pair),
+                receive_first: state.last_before,
                 entry_sequence: state.before as u32,
                 exit_sequence: state.after as u32,
             }),

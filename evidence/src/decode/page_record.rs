@@ -63,8 +63,8 @@ impl<'a> PageObservation<'a> {
         let local = page_record_flag::USER_PAGES | page_record_flag::LOOPBACK;
         match record.station {
             station_kind::PACKET => Self::Packet(Packet {
-                // The sequence number has 32 bits; the connection's number is above it.
-                direction: Direction::new((record.position >> 32) as u32, record.pair),
+                // The sequence number has 32 bits; the stream's first one is above it.
+                direction: Direction::new(record.object, (record.position >> 32) as u32, record.pair),
                 sequence: record.position as u32,
                 payload,
                 is_copied_on_receive: record.flags & local == local,

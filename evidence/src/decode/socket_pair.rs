@@ -8,34 +8,36 @@ const AF_INET6: u16 = 10;
 /// First twelve bytes of an IPv4-mapped IPv6 address, `::ffff:0:0/96` (RFC 4291, section 2.5.5.2).
 const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
-/// One direction of a TCP connection.
+/// One direction of a TCP connection, by the socket that sends in it.
 ///
 /// Addresses and ports are no identity: two network namespaces have the same ones, and a connection
-/// that is reset and made again has them twice. The programs number connections: both sockets of
-/// one connection have the number, and no other socket has it (probes-ebpf/src/socket.rs).
+/// that is reset and made again has them twice. A socket is one while it lives, and its initial
+/// sequence number is random (net/core/secure_seq.c: `secure_tcp_seq_and_ts_off()`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Direction {
-    /// Number of the connection, modulo 2^32; 0 in recordings of versions without numbers.
-    pub(crate) connection: u32,
+    /// Address of the sender's `struct sock`; 0 if only the receiver is known.
+    pub(crate) sock: u64,
+    /// Sequence number of the first byte, or one less if the sender connected: its SYN takes a
+    /// number, too. 0 in recordings of versions that did not record it.
+    pub(crate) first: u32,
     /// Canonical addresses, with the sender first.
     pub(crate) pair: SocketPair,
 }
 
 impl Direction {
-    /// Returns the direction in which the first address sends.
-    pub(crate) fn new(connection: u32, pair: SocketPair) -> Self {
+    /// Returns the direction in which a socket sends. `pair` has this socket first.
+    pub(crate) fn new(sock: u64, first: u32, pair: SocketPair) -> Self {
         Self {
-            connection,
+            sock,
+            first,
             pair: canonical(pair),
         }
     }
 
-    /// Returns the other direction of the connection.
-    pub(crate) fn reversed(self) -> Self {
-        Self {
-            pair: self.pair.reversed(),
-            ..self
-        }
+    /// Returns whether a socket that receives from `first` on is the receiver of this direction,
+    /// apart from the addresses.
+    pub(crate) fn starts_at(&self, first: u32) -> bool {
+        self.first == first || self.first.wrapping_add(1) == first
     }
 }
 

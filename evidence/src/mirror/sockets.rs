@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use zctrace_records::SocketPair;
+
 use super::stream::{Sent, Stream};
 use super::unix_stream::UnixStream;
 use crate::collections::fast_map::FastMap;
@@ -26,6 +28,8 @@ pub(crate) struct TcpStream {
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     tcp: FastMap<Direction, TcpStream>,
+    /// Directions of `tcp` with a known sender, by their addresses.
+    by_pair: FastMap<SocketPair, Vec<Direction>>,
     unix: FastMap<u64, UnixStream>,
     /// Streams whose connection ended, the oldest first.
     ended: VecDeque<(Direction, u64)>,
@@ -44,10 +48,32 @@ const MAX_ENDED: usize = 1024;
 const MAX_UNCLAIMED: usize = 600_000;
 
 impl Sockets {
-    /// Returns the stream in a direction, to receive from; `None` if there are too many.
-    pub(crate) fn tcp(&mut self, direction: Direction) -> Option<&mut TcpStream> {
-        if direction.pair.family == 0 || (self.tcp.len() >= MAX_STREAMS && !self.tcp.contains_key(&direction)) {
+    /// Returns the stream that a socket receives; `None` if there are too many. `pair` has the
+    /// receiver first, and `first` is the sequence number from which on it receives.
+    ///
+    /// The sender is the socket with these addresses whose stream starts there. If several sockets
+    /// could be it, the stream is one of its own, in which nothing was observed.
+    pub(crate) fn tcp_to_receive(&mut self, pair: SocketPair, first: u32) -> Option<&mut TcpStream> {
+        let pair = pair.reversed();
+        let unknown_sender = Direction { sock: 0, first, pair };
+        let senders = self.by_pair.get(&pair).map_or(&[][..], Vec::as_slice);
+        let mut senders = senders.iter().filter(|sender| sender.starts_at(first));
+        let direction = match (senders.next(), senders.next()) {
+            (Some(one), None) => *one,
+            // Recordings of earlier versions do not distinguish them; the latest is meant.
+            (Some(_), Some(second)) if first == 0 => *senders.next_back().unwrap_or(second),
+            _ => unknown_sender,
+        };
+        self.tcp(direction)
+    }
+
+    fn tcp(&mut self, direction: Direction) -> Option<&mut TcpStream> {
+        let is_known = self.tcp.contains_key(&direction);
+        if direction.pair.family == 0 || (self.tcp.len() >= MAX_STREAMS && !is_known) {
             return None;
+        }
+        if !is_known && direction.sock != 0 {
+            self.by_pair.entry(direction.pair).or_default().push(direction);
         }
         let numbers = &mut self.numbers;
         Some(self.tcp.entry(direction).or_insert_with(|| {
@@ -60,8 +86,8 @@ impl Sockets {
         }))
     }
 
-    /// Returns the stream in a direction, to send to: a new one if the connection of the known one
-    /// has ended.
+    /// Returns the stream that a socket sends: a new one if the connection of the known one has
+    /// ended.
     pub(crate) fn tcp_to_send(&mut self, direction: Direction) -> Option<&mut TcpStream> {
         if self.tcp.get(&direction).is_some_and(|stream| stream.closed) {
             self.forget(direction);
@@ -72,6 +98,12 @@ impl Sockets {
     fn forget(&mut self, direction: Direction) {
         if let Some(stream) = self.tcp.remove(&direction) {
             self.runs = self.runs.saturating_sub(stream.bytes.len());
+        }
+        if let Some(senders) = self.by_pair.get_mut(&direction.pair) {
+            senders.retain(|sender| *sender != direction);
+            if senders.is_empty() {
+                self.by_pair.remove(&direction.pair);
+            }
         }
     }
 
@@ -113,10 +145,21 @@ impl Sockets {
         (number, disputed)
     }
 
-    /// Ends a connection and returns the spans that were sent and never observed.
-    pub(crate) fn close(&mut self, direction: Direction) -> Vec<Sent<Sender>> {
+    /// Ends a connection and returns the spans that were sent and never observed. `sender` is the
+    /// direction in which the closed socket sent, and `receive_first` the sequence number from which
+    /// on it received.
+    pub(crate) fn close(&mut self, sender: Direction, receive_first: u32) -> Vec<Sent<Sender>> {
+        let back = sender.pair.reversed();
+        let peers = self.by_pair.get(&back).map_or(&[][..], Vec::as_slice);
+        let peers = peers.iter().filter(|peer| peer.starts_at(receive_first)).copied();
+        let unknown_peer = Direction {
+            sock: 0,
+            first: receive_first,
+            pair: back,
+        };
+        let directions: Vec<Direction> = peers.chain([sender, unknown_peer]).collect();
         let mut left = Vec::new();
-        for direction in [direction, direction.reversed()] {
+        for direction in directions {
             if let Some(stream) = self.tcp.get_mut(&direction)
                 && !stream.closed
             {
