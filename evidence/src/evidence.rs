@@ -12,7 +12,8 @@ use crate::decode::endpoints::Endpoints;
 use crate::decode::excluded::Exclusion;
 use crate::decode::observations::PendingObservations;
 use crate::decode::page_record::PageObservation;
-use crate::decode::process_names::{ProcessNames, resized_pipe};
+use crate::decode::pipe_event::PipeEvent;
+use crate::decode::process_names::ProcessNames;
 use crate::decode::socket_pair::Direction;
 use crate::flows::counters::Counters;
 use crate::flows::deliveries::Deliveries;
@@ -92,8 +93,9 @@ impl Evidence {
 
     /// Records an event of a process.
     pub fn process_event(&mut self, event: &ProcessEvent) {
-        match resized_pipe(event) {
-            Some(pipe) => self.pipes.desync(pipe, DesyncCause::Resized),
+        match PipeEvent::of(event) {
+            Some(PipeEvent::Resized { pipe }) => self.pipes.desync(pipe, DesyncCause::Resized),
+            Some(PipeEvent::Opened { pipe, opens }) => self.pipes.opened(pipe, opens),
             None => self.processes.observe(event),
         }
     }
@@ -147,8 +149,8 @@ impl Evidence {
     /// Processes the end of a traced connection. Bytes that no probe has observed stay unobserved.
     pub fn connection_closed(&mut self, closed: &ConnectionClosed) {
         let outcome = Outcome::Unknown(self.reason_not_observed());
-        let sender = Direction::new(closed.sock, (closed.connection_id >> 32) as u32, closed.pair);
-        for sent in self.sockets.close(sender, closed.connection_id as u32) {
+        let sender = Direction::new(closed.sock, closed.send_first, closed.pair);
+        for sent in self.sockets.close(sender, closed.receive_first) {
             self.deliveries.deliver_sent(&sent, outcome);
         }
     }

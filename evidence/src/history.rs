@@ -18,6 +18,8 @@ pub(crate) enum Outcome {
     Zero,
     /// The bytes were discarded.
     Discarded,
+    /// Two files share the extents that hold the bytes.
+    Cloned,
     /// A witness shows a copy.
     Copied(Reason),
     /// Neither identity nor a witness was observed.
@@ -159,8 +161,9 @@ impl Histories {
                 Outcome::Dma => 1,
                 Outcome::Zero => 2,
                 Outcome::Discarded => 3,
-                Outcome::Unknown(_) => 4,
-                Outcome::Copied(_) => 5,
+                Outcome::Cloned => 4,
+                Outcome::Unknown(_) => 5,
+                Outcome::Copied(_) => 6,
             })
             .unwrap_or(Outcome::Unknown(Reason::NotObserved))
     }

@@ -153,8 +153,7 @@ pub struct EndpointState {
     /// Position at the exit, with the meaning of [`before`](Self::before).
     pub after: u64,
     /// Pipe: address of the ring (`bufs`) at the exit. UNIX socket: address of the `struct sock` of
-    /// the peer. TCP socket: connection ID, as in
-    /// [`ConnectionClosed::connection_id`](crate::ConnectionClosed::connection_id).
+    /// the peer. TCP socket: sequence number of the first byte that it receives.
     pub extra: u64,
     /// Pipe: slot at the tail at the entry, with its offset in the upper half and its length in the
     /// lower half; 0 if the ring was empty.
@@ -169,7 +168,9 @@ pub struct EndpointState {
     /// Device number of the filesystem (`s_dev`) in the kernel's internal form, with the major
     /// number in the bits from 20 up.
     pub dev: u32,
-    /// Generation of the inode (`i_generation`).
+    /// File or device: generation of the inode (`i_generation`). Pipe: how often it was opened for
+    /// reading (lower half) and for writing (upper half) since it was made. TCP socket: sequence
+    /// number of the first byte that it sends, or one less if it connected. Other socket: protocol.
     pub generation: u32,
     /// Flags of the open file (`f_flags`), such as `O_DIRECT`, `O_APPEND` and `O_NONBLOCK`.
     pub f_flags: u32,

@@ -17,8 +17,11 @@ pub struct ConnectionClosed {
     pub header: RecordHeader,
     /// Address of the connection's `struct sock`.
     pub sock: u64,
-    /// Connection ID, which distinguishes this connection from others at the same `struct sock`.
-    pub connection_id: u64,
+    /// Sequence number of the first byte that the socket received; 0 before the handshake.
+    pub receive_first: u32,
+    /// Sequence number of the first byte that the socket sent, or one less if it connected. It
+    /// distinguishes this connection from others at the same `struct sock`.
+    pub send_first: u32,
     /// Addresses of the connection, with this socket as the sender.
     pub pair: SocketPair,
 }

@@ -30,6 +30,9 @@ macro_rules! for_each_kernel_member {
             TASK_STATUS: Calls, "task_struct"."thread_info.status", 4, [];
             TASK_TGID: Calls, "task_struct"."tgid", 4, [];
             TASK_SIGNAL: Calls, "task_struct"."signal", 8, [];
+            // Internal pipe of sendfile(2).
+            TASK_SPLICE_PIPE: Calls, "task_struct"."splice_pipe", 8, [];
+            TASK_GROUP_LEADER: Calls, "task_struct"."group_leader", 8, [];
             TASK_COMM: Calls, "task_struct"."comm", 16, [];
             SIGNAL_LIVE: Calls, "signal_struct"."live", 4, [];
             FILES_FDT: Calls, "files_struct"."fdt", 8, [];
@@ -58,6 +61,8 @@ macro_rules! for_each_kernel_member {
             PIPE_TAIL: Calls, "pipe_inode_info"."tail", 4, [];
             PIPE_BUFS: Calls, "pipe_inode_info"."bufs", 8, [];
             PIPE_RING_SIZE: Calls, "pipe_inode_info"."ring_size", 4, [];
+            PIPE_READ_OPENS: Calls, "pipe_inode_info"."r_counter", 4, [];
+            PIPE_WRITE_OPENS: Calls, "pipe_inode_info"."w_counter", 4, [];
             // Since Linux 7.2 this word of a tail page may be a mask. Its value shows which form it
             // has.
             PAGE_COMPOUND: Calls, "page"."compound_head", 8, ["page"."compound_info"];
@@ -75,6 +80,10 @@ macro_rules! for_each_kernel_member {
             SK_WMEM: Calls, "sock"."sk_wmem_alloc", 4, [];
             TCP_WRITE_SEQ: Calls, "tcp_sock"."write_seq", 4, [];
             TCP_COPIED_SEQ: Calls, "tcp_sock"."copied_seq", 4, [];
+            TCP_SND_UNA: Calls, "tcp_sock"."snd_una", 4, [];
+            TCP_BYTES_ACKED: Calls, "tcp_sock"."bytes_acked", 8, [];
+            TCP_RCV_NXT: Calls, "tcp_sock"."rcv_nxt", 4, [];
+            TCP_BYTES_RECEIVED: Calls, "tcp_sock"."bytes_received", 8, [];
             // Kernels without CONFIG_IPV6 or CONFIG_UNIX have no such sockets.
             SK_V6_DADDR: Always, "sock"."__sk_common.skc_v6_daddr", 16, [];
             SK_V6_RCV_SADDR: Always, "sock"."__sk_common.skc_v6_rcv_saddr", 16, [];
@@ -106,8 +115,7 @@ macro_rules! for_each_kernel_member {
             BIO_BDEV: Bios, "bio"."bi_bdev", 8, [];
             BDEV_DEV: Bios, "block_device"."bd_dev", 4, [];
             FOLIO_NR_PAGES: Dirty, "folio"."_nr_pages", 4, ["folio"."_folio_nr_pages"];
-            // Internal pipe of sendfile(2), and a name of the file whose pages are in a pipe.
-            TASK_SPLICE_PIPE: Digest, "task_struct"."splice_pipe", 8, [];
+            // A name of the file whose pages are in a pipe.
             INODE_DENTRY: Digest, "inode"."i_dentry.first", 8, [];
             DENTRY_ALIAS: Digest, "dentry"."d_u.d_alias", 16, ["dentry"."d_alias"];
             // Location of the completion in an error-queue packet.

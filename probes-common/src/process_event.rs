@@ -23,6 +23,12 @@ pub mod process_event_kind {
     /// The process resized a pipe (`F_SETPIPE_SZ`), so the slots of its ring are renumbered.
     /// `detail` is the pipe's address.
     pub const PIPE_RESIZED: u32 = 5;
+    /// The process opened a FIFO. `detail` is the pipe's address, and `child` has how often it was
+    /// opened since it was made: for reading in the lower half, for writing in the upper. Bits 8 and
+    /// 9 of the kind are set if this open was for reading and for writing.
+    pub const FIFO_OPENED: u32 = 6;
+    /// Bits of the kind that say how a FIFO was opened.
+    pub const FIFO_MODE: u32 = 3 << 8;
 }
 
 /// Returns the thread name that announces a process to the tracer with this cookie.
@@ -55,7 +61,7 @@ pub struct ProcessEvent {
     pub child: u32,
     /// Additional value, which depends on the kind of the event.
     pub detail: u64,
-    /// Name of the thread (`task->comm`), zero-terminated.
+    /// Name of the process: that of its first thread (`group_leader->comm`), zero-terminated.
     pub comm: [u8; 16],
 }
 
@@ -63,11 +69,21 @@ impl ProcessEvent {
     /// Kind of this record in its header.
     pub const KIND: RecordKind = RecordKind(4);
     /// Fields that hold kernel addresses.
-    pub const ADDRESSES: Addresses = Addresses::fixed(&[Address::ObjectIf {
-        offset: offset_of!(Self, detail),
-        tag: offset_of!(Self, event),
-        value: process_event_kind::PIPE_RESIZED,
-    }]);
+    pub const ADDRESSES: Addresses = Addresses::fixed(&[
+        Self::pipe_if(process_event_kind::PIPE_RESIZED),
+        Self::pipe_if(process_event_kind::FIFO_OPENED),
+        Self::pipe_if(process_event_kind::FIFO_OPENED | 1 << 8),
+        Self::pipe_if(process_event_kind::FIFO_OPENED | 2 << 8),
+        Self::pipe_if(process_event_kind::FIFO_OPENED | 3 << 8),
+    ]);
+
+    const fn pipe_if(event: u32) -> Address {
+        Address::ObjectIf {
+            offset: offset_of!(Self, detail),
+            tag: offset_of!(Self, event),
+            value: event,
+        }
+    }
 
     /// Returns the [`program`] that wrote the record, or `None` if it cannot be determined.
     #[must_use]
@@ -78,6 +94,7 @@ impl ProcessEvent {
             process_event_kind::EXIT => program::SCHED_PROCESS_EXIT,
             process_event_kind::ATTACHED => program::TASK_RENAME,
             process_event_kind::PIPE_RESIZED => program::SYS_EXIT,
+            kind if kind & !process_event_kind::FIFO_MODE == process_event_kind::FIFO_OPENED => program::SYS_EXIT,
             _ => return None,
         })
     }

@@ -174,6 +174,20 @@ pub(crate) fn on_folio_dirtied(folio: u64, mapping: u64) {
         } else {
             1
         };
-        (*call).dirtied_bytes += u64::from(pages) << 12;
+        // A filesystem can dirty other parts of the file, such as the end that it fills with zeros
+        // before it writes behind it (fs/xfs/xfs_file.c: `xfs_file_write_checks()`).
+        let first = member::<u64>(folio, &offsets::FOLIO_INDEX) << 12;
+        let last = first.wrapping_add(u64::from(pages) << 12);
+        let (start, requested) = ((*call).sink.before, (*call).requested);
+        let end = if requested == 0 {
+            u64::MAX
+        } else {
+            start.saturating_add(requested)
+        };
+        let from = if first > start { first } else { start };
+        let to = if last < end { last } else { end };
+        if from < to {
+            (*call).dirtied_bytes += to.wrapping_sub(from);
+        }
     }
 }

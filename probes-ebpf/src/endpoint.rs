@@ -60,6 +60,7 @@ pub(crate) unsafe fn identify(endpoint: *mut EndpointState, fd: i32, file: u64) 
                     endpoint_kind::OTHER
                 } else {
                     (*endpoint).object = pipe;
+                    (*endpoint).generation = pipe_opens(pipe);
                     endpoint_kind::PIPE
                 }
             }
@@ -131,6 +132,30 @@ pub(crate) struct EndpointNow {
     pub(crate) size: u32,
     /// Length of a slot, as [`EndpointState::last_before`].
     pub(crate) last: u32,
+}
+
+/// Returns how often a pipe was opened since it was made: for reading in the lower half, for writing
+/// in the upper, each modulo 2^16. A FIFO that is opened after all of its files were closed is
+/// another pipe (fs/pipe.c: `fifo_open()`).
+#[inline(always)]
+pub(crate) fn pipe_opens(pipe: u64) -> u32 {
+    let reads: u32 = member(pipe, &offsets::PIPE_READ_OPENS);
+    let writes: u32 = member(pipe, &offsets::PIPE_WRITE_OPENS);
+    reads & 0xffff | writes << 16
+}
+
+/// Returns, plus one, how many slots were ever filled in the internal pipe of the current thread, by
+/// which the kernel copies in `copy_file_range` and `sendfile` (fs/splice.c:
+/// `splice_direct_to_actor()`). A thread that never did so has none.
+#[inline(always)]
+pub(crate) fn splice_pipe_filled() -> u64 {
+    // SAFETY: the helper has no arguments.
+    let task = unsafe { generated::bpf_get_current_task() };
+    let pipe: u64 = member(task, &offsets::TASK_SPLICE_PIPE);
+    if pipe == 0 {
+        return 1;
+    }
+    u64::from(member::<u32>(pipe, &offsets::PIPE_HEAD)) + 1
 }
 
 /// Reads the current state of an endpoint. `last` is the ring position of the pipe slot whose
@@ -288,8 +313,18 @@ pub(crate) unsafe fn capture_exit(
         (*endpoint).tail_after = (*now).tail;
         (*endpoint).last_after = if was_filled { (*now).last } else { 0 };
         (*endpoint).size = (*now).size;
-        if (*fd_arg).offset_source == offset_source::VALUE && result > 0 && (*endpoint).f_flags & O_APPEND == 0 {
-            (*endpoint).after = (*endpoint).before.wrapping_add(result as u64);
+        if result <= 0 || (*endpoint).f_flags & O_APPEND != 0 {
+            return;
+        }
+        let is_file = (*endpoint).kind == endpoint_kind::FILE || (*endpoint).kind == endpoint_kind::BLOCK;
+        match (*fd_arg).offset_source {
+            offset_source::VALUE => (*endpoint).after = (*endpoint).before.wrapping_add(result as u64),
+            // The kernel has written the new offset there. At the entry the program's page may have
+            // been absent, and another thread may have changed the offset before the kernel read it.
+            offset_source::POINTER if is_file && (*endpoint).after >= result as u64 => {
+                (*endpoint).before = (*endpoint).after.wrapping_sub(result as u64);
+            }
+            _ => {}
         }
     }
 }

@@ -25,6 +25,7 @@ mod scratch;
 
 mod accumulator;
 mod block_io;
+mod connection;
 mod digest;
 mod emit;
 mod endpoint;

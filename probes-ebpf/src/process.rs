@@ -162,10 +162,12 @@ pub(crate) unsafe fn emit_event(
         (*process).event = event;
         (*process).child = child;
         (*process).detail = detail;
+        // A process is named after its first thread. Others may have names of their own.
+        let leader: u64 = member(task, &offsets::TASK_GROUP_LEADER);
         generated::bpf_probe_read_kernel(
             addr_of_mut!((*process).comm).cast(),
             16,
-            (task + u64::from(offsets::TASK_COMM.load())) as *const _,
+            (leader + u64::from(offsets::TASK_COMM.load())) as *const _,
         );
         emit::emit_fixed(process, program);
     }

@@ -203,7 +203,8 @@ impl TcpSegment {
         }
         Some(Self {
             ports: header[0],
-            sequence: u32::from_be(header[1]),
+            // A SYN takes the number before the first byte (TCP Fast Open sends data with it).
+            sequence: u32::from_be(header[1]).wrapping_add(header[3] >> 9 & 1),
             len: u64::from(skb_len).wrapping_sub(headers),
             skb,
             head,

@@ -1,22 +1,19 @@
 //! Sockets: kinds, addresses, and the traced connections.
 
-use core::ptr::{addr_of, addr_of_mut};
+use core::ptr::addr_of_mut;
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LruHashMap};
-use zctrace_records::{EndpointState, SocketPair, endpoint_kind, program};
+use aya_ebpf::maps::LruHashMap;
+use zctrace_records::{EndpointState, SocketPair, endpoint_kind};
 
+use crate::connection;
 use crate::offsets;
 use crate::read::{self, member};
-use crate::scope::NO_PREALLOC;
-use crate::{emit, ids};
 
 /// `AF_UNIX`, `AF_INET`, `AF_INET6` (include/linux/socket.h).
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-/// `BPF_NOEXIST` (include/uapi/linux/bpf.h): keeps an existing entry.
-const NO_EXIST: u64 = 1;
 /// `SOCK_STREAM`, `SOCK_DGRAM` (include/linux/net.h).
 const SOCK_STREAM: u16 = 1;
 const SOCK_DGRAM: u16 = 2;
@@ -24,27 +21,10 @@ const SOCK_DGRAM: u16 = 2;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 
-/// Directions of the TCP connections that traced calls used.
-#[map]
-pub(crate) static CONNECTIONS: HashMap<SocketPair, Connection> = HashMap::with_max_entries(65_536, NO_PREALLOC);
-
 /// UNIX sockets that traced calls used. The programs do not observe when such a socket is freed, so
 /// the map evicts the least recently used entries.
 #[map]
 static UNIX_SOCKETS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
-
-/// One direction of a connection.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Connection {
-    /// Connection ID of the address pair.
-    pub(crate) id: u64,
-    /// Address of the socket that sends in this direction, if it is known.
-    pub(crate) sock: u64,
-    /// Not 0 if calls send pages to the connection that no pipe slot has shown before. Only the
-    /// packets can show the owners of such pages.
-    pub(crate) sends_unpiped: u64,
-}
 
 /// Returns the kind of a socket and fills in its size and addresses. Packets of a TCP connection
 /// are traced from here on.
@@ -68,12 +48,15 @@ pub(crate) unsafe fn identify(endpoint: *mut EndpointState) -> u16 {
                 read_pair(addr_of_mut!((*endpoint).pair), sk, family);
                 // A socket without a peer is listening, or is not connected yet.
                 if (*endpoint).pair.destination_port != 0 {
-                    (*endpoint).extra = track_connection(addr_of!((*endpoint).pair), sk);
+                    connection::track(endpoint);
                 }
                 endpoint_kind::TCP
             }
             (AF_INET | AF_INET6, SOCK_DGRAM, IPPROTO_UDP) => endpoint_kind::UDP,
-            _ => endpoint_kind::SOCKET,
+            _ => {
+                (*endpoint).generation = u32::from(protocol);
+                endpoint_kind::SOCKET
+            }
         }
     }
 }
@@ -125,90 +108,25 @@ pub(crate) unsafe fn read_pair(pair: *mut SocketPair, sk: u64, family: u16) {
             *source = member(sk, &offsets::SK_RCV_SADDR);
             *destination = member(sk, &offsets::SK_DADDR);
         } else {
-            *source.cast::<[u32; 4]>() = member(sk, &offsets::SK_V6_RCV_SADDR);
-            *destination.cast::<[u32; 4]>() = member(sk, &offsets::SK_V6_DADDR);
+            let local: [u32; 4] = member(sk, &offsets::SK_V6_RCV_SADDR);
+            let peer: [u32; 4] = member(sk, &offsets::SK_V6_DADDR);
+            if is_mapped(&local) && is_mapped(&peer) {
+                // Both sides of a connection must have one form, and the peer may be an IPv4 socket.
+                (*pair).family = AF_INET;
+                *source = local[3];
+                *destination = peer[3];
+            } else {
+                *source.cast::<[u32; 4]>() = local;
+                *destination.cast::<[u32; 4]>() = peer;
+            }
         }
     }
 }
 
-/// Starts tracing both directions of a connection and returns its connection ID.
-///
-/// # Safety
-///
-/// `pair` must be valid for reads.
-#[inline(never)]
-unsafe fn track_connection(pair: *const SocketPair, sk: u64) -> u64 {
-    // SAFETY: reading through `pair` requires a valid pointer, which the caller guarantees. `known`
-    // points to a map value, which stays valid while the program runs.
-    unsafe {
-        if let Some(known) = CONNECTIONS.get_ptr_mut(&*pair) {
-            (*known).sock = sk;
-            return (*known).id;
-        }
-        let connection_id = ids::next_connection();
-        let reverse = (*pair).reversed();
-        let connection = |sock| Connection {
-            id: connection_id,
-            sock,
-            sends_unpiped: 0,
-        };
-        // A thread of the other side can run this at the same time. The first insertion and its
-        // later updates are kept.
-        let refused = CONNECTIONS.insert(&*pair, connection(sk), NO_EXIST).is_err();
-        let reverse_refused = CONNECTIONS.insert(&reverse, connection(0), NO_EXIST).is_err();
-        let known = CONNECTIONS.get_ptr_mut(&*pair);
-        if refused && known.is_none() || reverse_refused && CONNECTIONS.get_ptr(&reverse).is_none() {
-            emit::count_map_full(program::SYS_ENTER);
-        }
-        let Some(known) = known else {
-            return connection_id;
-        };
-        (*known).sock = sk;
-        (*known).id
-    }
-}
-
-/// Marks a connection to which a call is about to send pages that no pipe slot has shown.
-///
-/// # Safety
-///
-/// `pair` must be valid for reads.
+/// Returns whether an IPv6 address stands for an IPv4 address, `::ffff:0:0/96` (RFC 4291).
 #[inline(always)]
-pub(crate) unsafe fn mark_unpiped_sends(pair: *const SocketPair) {
-    // SAFETY: reading through `pair` requires a valid pointer, which the caller guarantees. `known`
-    // points to a map value, which stays valid while the program runs.
-    unsafe {
-        if let Some(known) = CONNECTIONS.get_ptr_mut(&*pair) {
-            (*known).sends_unpiped = 1;
-        }
-    }
-}
-
-/// Stops tracing a connection that has ended, and returns its connection ID if it was traced.
-///
-/// The opposite direction is kept while a local socket sends in it, because bytes which that socket
-/// has not read yet belong to the same connection. That socket's own end removes the entry. Between
-/// two equal addresses such a socket exists, even if no program has observed it yet.
-///
-/// # Safety
-///
-/// `pair` must be valid for reads.
-#[inline(always)]
-pub(crate) unsafe fn forget_connection(pair: *const SocketPair) -> Option<u64> {
-    // SAFETY: reading through `pair` requires a valid pointer, which the caller guarantees. Map
-    // values stay valid while the program runs.
-    unsafe {
-        let connection_id = (*CONNECTIONS.get_ptr(&*pair)?).id;
-        let _ = CONNECTIONS.remove(&*pair);
-        let reverse = (*pair).reversed();
-        if let Some(opposite) = CONNECTIONS.get_ptr(&reverse)
-            && (*opposite).sock == 0
-            && (*pair).source != (*pair).destination
-        {
-            let _ = CONNECTIONS.remove(&reverse);
-        }
-        Some(connection_id)
-    }
+fn is_mapped(address: &[u32; 4]) -> bool {
+    address[0] == 0 && address[1] == 0 && address[2] == 0xffff_u32.to_be()
 }
 
 /// Starts tracing the messages of a UNIX socket.

@@ -11,16 +11,18 @@ use crate::offsets;
 use crate::read::{self, member};
 use crate::syscall_args::{self, SyscallArgs};
 use crate::zerocopy_completion::{self, MSG_ZEROCOPY};
-use crate::{emit, endpoint_name, ids, scope, socket};
+use crate::{connection, emit, endpoint_name, ids, scope};
 
 /// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
 const FMODE_WRITE: u32 = 2;
 /// `O_DIRECT` of x86 (include/uapi/asm-generic/fcntl.h).
 const O_DIRECT: u32 = 0o40000;
-/// `MSG_PEEK` and `MSG_TRUNC`, the flags that are part of the key of I/O counters.
-const COUNTED_MSG_FLAGS: u32 = 0x22;
+/// `MSG_PEEK`, `MSG_PROBE` and `MSG_TRUNC`, the flags that are part of the key of I/O counters.
+const COUNTED_MSG_FLAGS: u32 = 0x32;
 /// Bit of [`IoCounterKey::op_flags`]: the results of the calls are not bytes.
 const RESULT_IS_MESSAGES: u32 = 0x8000_0000;
+/// [`IoCounterKey::op_flags`]: the results are not bytes of the caller's buffers.
+const RESULT_IS_NOT_OF_BUFFER: u32 = 0x4000_0000;
 
 /// Scratch memory for one run.
 #[repr(C)]
@@ -89,8 +91,11 @@ unsafe fn enter_transfer(scratch: *mut Scratch, number: u32, tid: u32) {
         init_call(call, args, number);
         capture_side(scratch, addr_of_mut!((*call).source), false);
         capture_side(scratch, addr_of_mut!((*call).sink), true);
+        if number == nr::COPY_FILE_RANGE {
+            (*call).source.tail_before = endpoint::splice_pipe_filled();
+        }
         if (*call).sink.kind == endpoint_kind::TCP && (*call).source.kind != endpoint_kind::PIPE {
-            socket::mark_unpiped_sends(addr_of!((*call).sink.pair));
+            connection::mark_unpiped_sends((*call).sink.object);
         }
         publish(entry, args);
     }
@@ -162,7 +167,7 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
                 endpoint::set_memory(addr_of_mut!((*call).source), (*args).memory);
                 read::copy(addr_of_mut!((*call).sink), endpoint);
                 if (*endpoint).kind == endpoint_kind::TCP {
-                    socket::mark_unpiped_sends(addr_of!((*endpoint).pair));
+                    connection::mark_unpiped_sends((*endpoint).object);
                 }
             } else {
                 endpoint::capture_entry(endpoint, addr_of_mut!((*scratch).now), addr_of!((*args).source), false);
@@ -180,6 +185,14 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
         (*key).dev = (*endpoint).dev;
         (*key).nr = number;
         (*key).op_flags = if counts_messages { RESULT_IS_MESSAGES } else { 0 };
+        if (*endpoint).kind == endpoint_kind::SOCKET && (*args).requested == 0 && writes {
+            // A packet socket with a ring in shared memory sends from there (net/packet/af_packet.c:
+            // `tpacket_snd()`).
+            (*key).op_flags |= RESULT_IS_NOT_OF_BUFFER;
+        }
+        if matches!((*endpoint).kind, endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR) {
+            (*key).generation = (*endpoint).generation;
+        }
         (*key).kind = (*endpoint).kind;
         // Only in calls on sockets do these bits mean MSG_*; preadv2 and pwritev2 have other flags.
         if !matches!(number, nr::PREADV2 | nr::PWRITEV2) {

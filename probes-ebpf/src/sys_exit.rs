@@ -5,7 +5,7 @@ use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use aya_ebpf::programs::RawTracePointContext;
-use zctrace_records::{Call, EndpointState, ProcessEvent, call_flag, endpoint_kind, nr, process_event_kind, program};
+use zctrace_records::{Call, EndpointState, IoCounterKey, ProcessEvent, call_flag, endpoint_kind, nr, process_event_kind, program};
 
 use crate::endpoint::{self, EndpointNow};
 use crate::in_flight::{self, CallInFlight, IN_FLIGHT, IO_IN_FLIGHT};
@@ -13,8 +13,18 @@ use crate::page_record::PageBuffer;
 use crate::pipe_slots::{self, Cursor};
 use crate::read;
 use crate::syscall_args::{self, SyscallArgs};
-use crate::{emit, ids, io_counters, process, scope, tail_call};
+use crate::{emit, ids, io_counters, offsets, process, scope, tail_call};
 
+/// `MSG_TRUNC` (include/linux/socket.h).
+const MSG_TRUNC: u32 = 0x20;
+/// System call numbers of open(2), creat(2), openat(2) and openat2(2).
+const OPEN: u32 = 2;
+const CREAT: u32 = 85;
+const OPENAT: u32 = 257;
+const OPENAT2: u32 = 437;
+/// `S_IFMT` and `S_IFIFO` (include/uapi/linux/stat.h).
+const S_IFMT: u16 = 0xf000;
+const S_IFIFO: u16 = 0x1000;
 /// System call number of fcntl(2).
 const FCNTL: u32 = 72;
 /// `F_SETPIPE_SZ` (include/uapi/linux/fcntl.h).
@@ -47,6 +57,7 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     if !syscall_args::is_known(number) {
         match number {
             FCNTL => on_setpipe_sz(regs, result),
+            OPEN | CREAT | OPENAT | OPENAT2 => on_fifo_opened(result),
             // sendfile, sendfile64, splice, tee and vmsplice of i386
             // (arch/x86/entry/syscalls/syscall_32.tbl).
             187 | 239 | 313 | 315 | 316 => on_compat_exit(regs, number, result, false),
@@ -67,6 +78,7 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
         unsafe {
             if (*key).kind != endpoint_kind::NONE {
                 if (*key).nr == number {
+                    let result = bounded(&*key, regs, number, result);
                     io_counters::add(&*key, result, read::kernel(regs + syscall_args::IP));
                 }
                 (*key).kind = endpoint_kind::NONE;
@@ -95,6 +107,26 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
         }
         (*call).call_id = 0;
     }
+}
+
+/// Returns a call's result, at most the size of its buffers if `MSG_TRUNC` made it the length of the
+/// datagram (recv(2)).
+#[inline(always)]
+fn bounded(key: &IoCounterKey, regs: u64, number: u32, result: i64) -> i64 {
+    if key.op_flags & MSG_TRUNC == 0 || result <= 0 {
+        return result;
+    }
+    let Some(scratch) = EXIT_SCRATCH.get_ptr_mut(0) else {
+        return result;
+    };
+    // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this program uses this scratch memory on this CPU.
+    let requested = unsafe {
+        let args = addr_of_mut!((*scratch).args);
+        syscall_args::fill(args, regs, number);
+        (*args).requested as i64
+    };
+    if result < requested { result } else { requested }
 }
 
 /// Writes slots of pipes, some per run, and then the record of the call: the second half of the
@@ -150,6 +182,9 @@ unsafe fn finish(entry: *mut CallInFlight, regs: u64, result: i64) {
         }
         capture_side(scratch, entry, false);
         capture_side(scratch, entry, true);
+        if number == nr::COPY_FILE_RANGE {
+            (*call).source.tail_after = endpoint::splice_pipe_filled();
+        }
         pipe_slots::reset(addr_of_mut!((*scratch).cursor));
     }
 }
@@ -231,6 +266,37 @@ fn on_compat_exit(regs: u64, number: u32, result: i64, known: bool) {
     }
 }
 
+/// Records that a FIFO was opened: if no process had it open before, it is another pipe now.
+#[inline(always)]
+fn on_fifo_opened(result: i64) {
+    if result < 0 || !scope::is_traced((bpf_get_current_pid_tgid() >> 32) as u32) || scope::is_compat_call() {
+        return;
+    }
+    let file = endpoint::file_of_fd(result as i32);
+    let inode: u64 = read::member(file, &offsets::FILE_INODE);
+    if read::member::<u16>(inode, &offsets::INODE_MODE) & S_IFMT != S_IFIFO {
+        return;
+    }
+    let Some(scratch) = EXIT_SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    let pipe: u64 = read::member(inode, &offsets::INODE_PIPE);
+    let mode = read::member::<u32>(file, &offsets::FILE_MODE) & 3;
+    // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while the
+    // program runs, and only this program uses this scratch memory on this CPU.
+    unsafe {
+        let task = generated::bpf_get_current_task();
+        process::emit_event(
+            addr_of_mut!((*scratch).process),
+            process_event_kind::FIFO_OPENED + (mode << 8),
+            endpoint::pipe_opens(pipe),
+            pipe,
+            task,
+            program::SYS_EXIT,
+        );
+    }
+}
+
 /// Handles `F_SETPIPE_SZ`, which renumbers the slots of a pipe.
 #[inline(always)]
 fn on_setpipe_sz(regs: u64, result: i64) {
@@ -247,7 +313,7 @@ fn on_setpipe_sz(regs: u64, result: i64) {
     // program runs, and only this program uses this scratch memory on this CPU.
     unsafe {
         let fd = read::kernel::<u64>(regs + syscall_args::ARG1) as i32;
-        let pipe: u64 = read::member(endpoint::file_of_fd(fd), &crate::offsets::FILE_PRIVATE);
+        let pipe: u64 = read::member(endpoint::file_of_fd(fd), &offsets::FILE_PRIVATE);
         let task = generated::bpf_get_current_task();
         process::emit_event(
             addr_of_mut!((*scratch).process),

@@ -322,7 +322,13 @@ unsafe fn sum_iovec(args: *mut SyscallArgs, iov: u64, count: u64) {
     // within `iovec` and `slack`.
     unsafe {
         (*args).requested = 0;
-        if count == 0 || count > MAX_IOVEC as u64 {
+        if count > MAX_IOVEC as u64 {
+            // The call is on memory, of an unknown size.
+            let [first, _] = read::user::<[u64; 2]>(iov);
+            (*args).memory = first;
+            return;
+        }
+        if count == 0 {
             return;
         }
         let scratch = addr_of_mut!((*args).iovec);

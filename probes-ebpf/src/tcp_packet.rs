@@ -4,14 +4,13 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::programs::RawTracePointContext;
-use zctrace_records::{ConnectionClosed, SocketPair, page_record_flag, program, station_kind};
+use zctrace_records::{ConnectionClosed, page_record_flag, program, station_kind};
 
 use crate::offsets;
 use crate::page_record::PageBuffer;
-use crate::read::member;
+use crate::read::{self, member};
 use crate::skb::{self, SkbPages, TcpSegment};
-use crate::socket::CONNECTIONS;
-use crate::{emit, in_flight, socket, tail_call, zerocopy_completion};
+use crate::{connection, emit, in_flight, socket, tail_call, zerocopy_completion};
 
 /// `IFF_LOOPBACK` (include/uapi/linux/if.h).
 const IFF_LOOPBACK: u32 = 8;
@@ -46,8 +45,13 @@ pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
     if sk == 0 {
         return;
     }
-    let Some(family) = socket::tcp_family(sk) else {
-        return;
+    let known = connection::of(sk);
+    let family = match known {
+        Some(_) => 0,
+        None => match socket::tcp_family(sk) {
+            Some(family) => family,
+            None => return,
+        },
     };
     let Some(segment) = TcpSegment::of(skb) else {
         return;
@@ -61,18 +65,24 @@ pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
     unsafe {
         let skb_pages = addr_of_mut!((*scratch).skb_pages);
         let pair = addr_of_mut!((*skb_pages).pair);
-        socket::read_pair(pair, sk, family);
+        let connection = if let Some(known) = known {
+            known
+        } else {
+            socket::read_pair(pair, sk, family);
+            let Some(sender) = connection::track_sender(pair, sk) else {
+                return;
+            };
+            sender
+        };
         // Inside a tunnel, the transport header belongs to another connection.
-        if segment.ports != skb::ports(&*pair) {
+        if segment.ports != skb::ports(&(*connection).pair) {
             return;
         }
-        let Some(connection) = CONNECTIONS.get_ptr(&*pair) else {
-            return;
-        };
+        read::copy(pair, addr_of!((*connection).pair));
         (*skb_pages).skip_owners = u64::from((*connection).sends_unpiped == 0);
         (*skb_pages).sock = sk;
         (*skb_pages).call_id = in_flight::current_call_id();
-        (*skb_pages).position = u64::from(segment.sequence);
+        (*skb_pages).position = u64::from((*connection).send_first) << 32 | u64::from(segment.sequence);
         (*skb_pages).total = segment.len as u32;
         (*skb_pages).linear = segment.linear() as u32;
         (*skb_pages).device = member(device, &offsets::DEV_IFINDEX);
@@ -114,7 +124,8 @@ pub(crate) fn on_state_change(sk: u64, new: u64) {
         TCP_SYN_SENT | TCP_SYN_RECV => return zerocopy_completion::forget_sender(sk),
         _ => return,
     }
-    let Some(family) = socket::tcp_family(sk) else {
+    // The addresses are gone when a socket is closed, so those of the first call are reported.
+    let Some(known) = connection::of(sk) else {
         return;
     };
     let Some(scratch) = CLOSE_SCRATCH.get_ptr_mut(0) else {
@@ -124,11 +135,11 @@ pub(crate) fn on_state_change(sk: u64, new: u64) {
     // program runs, and only this program uses this scratch memory on this CPU.
     unsafe {
         let closed = addr_of_mut!((*scratch).closed);
-        let pair: *mut SocketPair = addr_of_mut!((*closed).pair);
-        socket::read_pair(pair, sk, family);
-        if let Some(connection_id) = socket::forget_connection(addr_of!((*closed).pair)) {
+        read::copy(addr_of_mut!((*closed).pair), addr_of!((*known).pair));
+        if let Some((send_first, receive_first)) = connection::forget(sk) {
             (*closed).sock = sk;
-            (*closed).connection_id = connection_id;
+            (*closed).send_first = send_first;
+            (*closed).receive_first = receive_first;
             emit::emit_fixed(closed, program::INET_SOCK_SET_STATE);
         }
     }

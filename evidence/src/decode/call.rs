@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use zctrace_records::{Call, PageRange, call_flag, nr};
+use zctrace_records::{Call, PageRange, call_flag, endpoint_kind, nr};
 
 use super::endpoint::{Endpoint, MemoryState, PipeState};
 use super::endpoints::EndpointIdentity;
@@ -10,8 +10,23 @@ use super::observations::{CallObservations, CallStation};
 
 /// `MSG_PEEK` (include/linux/socket.h): the bytes stay in the socket.
 const MSG_PEEK: u32 = 2;
+/// `MSG_TRUNC` (include/linux/socket.h).
+const MSG_TRUNC: u32 = 0x20;
 /// `MSG_ZEROCOPY` (include/linux/socket.h).
 const MSG_ZEROCOPY: u32 = 0x400_0000;
+
+/// Returns how many bytes of the caller's buffers or of two files a call moved.
+///
+/// With `MSG_TRUNC` a receive returns the length of the datagram, which can be larger than the
+/// buffers (recv(2)).
+fn bytes_of(call: &Call) -> u64 {
+    let bytes = call.result.max(0) as u64;
+    let receives = matches!(call.nr, nr::RECVFROM | nr::RECVMSG);
+    if receives && call.op_flags & MSG_TRUNC != 0 && call.source.kind != endpoint_kind::TCP {
+        return bytes.min(call.requested);
+    }
+    bytes
+}
 
 /// A system call that moved bytes, together with the page observations made during it.
 #[derive(Debug)]
@@ -28,8 +43,11 @@ pub(crate) struct ObservedCall {
     pub(crate) user_ip: u64,
     /// Bytes that the call returned; 0 if it failed.
     pub(crate) bytes: u64,
-    /// Bytes of the sink's own folios that became dirty inside the call.
+    /// Bytes of the sink's own folios, in the range that the call writes, that became dirty inside
+    /// the call.
     pub(crate) dirtied_bytes: u64,
+    /// `copy_file_range`: the thread's internal pipe, by which the kernel copies, was not used.
+    is_splice_pipe_idle: bool,
     /// `MSG_*`, `SPLICE_F_*` or `RWF_*`.
     op_flags: u32,
     /// Page records of pipes that the programs wrote for this call.
@@ -56,7 +74,8 @@ impl ObservedCall {
             entered_ns: call.entered_ns,
             exited_ns: call.header.timestamp_ns,
             user_ip: call.user_ip,
-            bytes: call.result.max(0) as u64,
+            bytes: bytes_of(call),
+            is_splice_pipe_idle: call.source.tail_before != 0 && call.source.tail_before == call.source.tail_after,
             dirtied_bytes: call.dirtied_bytes,
             op_flags: call.op_flags,
             page_records: call.page_records,
@@ -80,6 +99,15 @@ impl ObservedCall {
 
     pub(crate) fn is_copy_file_range(&self) -> bool {
         self.nr == nr::COPY_FILE_RANGE
+    }
+
+    /// Returns whether the filesystem served a `copy_file_range` by itself: it shares the extents of
+    /// both files (fs/remap_range.c: `vfs_clone_file_range()`), because the other way leads through
+    /// the thread's internal pipe (fs/read_write.c: `splice_copy_file_range()`).
+    pub(crate) fn is_cloned(&self) -> bool {
+        self.is_copy_file_range()
+            && self.is_splice_pipe_idle
+            && self.source_identity.is_on_one_device(&self.sink_identity)
     }
 
     /// Returns whether the call passes pages of the caller's memory to a pipe, or reads a pipe into

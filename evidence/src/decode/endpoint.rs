@@ -6,6 +6,7 @@
 
 use zctrace_records::{EndpointState, endpoint_kind};
 
+use super::pipe_event::Opens;
 use super::socket_pair::Direction;
 
 /// `O_DIRECT` of x86-64 (include/uapi/asm-generic/fcntl.h).
@@ -72,6 +73,7 @@ pub(crate) struct PipeState {
     pub(crate) ring: u64,
     /// Number of slots (`ring_size`) at the exit.
     pub(crate) slot_count: u32,
+    pub(crate) opens: Opens,
     pub(crate) entry: RingState,
     pub(crate) exit: RingState,
 }
@@ -121,6 +123,7 @@ impl PipeState {
             dev: state.dev,
             ring: state.extra,
             slot_count: state.size,
+            opens: Opens::of(state.generation),
             entry: ring(state.before, state.tail_before, state.last_before),
             exit: ring(state.after, state.tail_after, state.last_after),
         }
@@ -223,7 +226,8 @@ impl Endpoint {
             endpoint_kind::FILE | endpoint_kind::BLOCK => Self::Buffered(file()),
             endpoint_kind::TCP => Self::Tcp(TcpState {
                 direction: Direction::new(state.object, state.generation, state.pair),
-                receive_first: state.last_before,
+                // Recordings of earlier versions have something else there.
+                receive_first: if state.generation == 0 { 0 } else { state.extra as u32 },
                 entry_sequence: state.before as u32,
                 exit_sequence: state.after as u32,
             }),

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use zctrace_records::{COMPONENT_SIZE, EndpointName, EndpointState, FileId, SocketPair, endpoint_kind, name_flag};
+use zctrace_records::{
+    COMPONENT_SIZE, EndpointName, EndpointState, FileId, IoCounterKey, SocketPair, endpoint_kind, name_flag,
+};
 
 use super::endpoint::{DEV_NULL, DEV_ZERO, IPPROTO_MPTCP, O_DIRECT, is_terminal};
 use super::socket_pair::canonical;
@@ -102,6 +104,11 @@ impl EndpointIdentity {
             generation: self.generation,
             ino: self.ino,
         }
+    }
+
+    /// Returns whether both are files of one filesystem.
+    pub(crate) fn is_on_one_device(&self, other: &Self) -> bool {
+        self.kind == endpoint_kind::FILE && other.kind == endpoint_kind::FILE && self.dev == other.dev
     }
 
     fn name_key(&self) -> NameKey {
@@ -283,15 +290,28 @@ impl Endpoints {
         &self.all[id.0 as usize].kind
     }
 
-    /// Returns the endpoint whose plain calls the kernel counted, by inode number.
+    /// Returns the endpoint whose plain calls the kernel counted.
     ///
     /// The kernel records calls on files open with `O_DIRECT` instead of counting them. A file that
     /// was observed only so must have been open in another way as well.
-    pub(crate) fn counted(&self, ino: u64, dev: u32, kind: u16) -> Option<Endpoint> {
-        let ends = self.by_key.iter();
-        let (key, id) = ends
-            .filter(|(key, _)| key.ino == ino && key.dev == dev && key.kind == kind)
-            .min_by_key(|(key, id)| (key.direct, **id))?;
+    pub(crate) fn counted(&self, counted: &IoCounterKey) -> Option<Endpoint> {
+        let key = |direct, generation| Key {
+            kind: counted.kind,
+            direct,
+            device: 0,
+            dev: counted.dev,
+            generation,
+            ino: counted.ino,
+        };
+        let exact = [key(false, counted.generation), key(true, counted.generation)];
+        let exact = exact.iter().find_map(|key| self.by_key.get_key_value(key));
+        // Devices and sockets of other protocols have more in their key, and recordings of earlier
+        // versions have no generation.
+        let (key, id) = exact.or_else(|| {
+            let same = |key: &&Key| key.ino == counted.ino && key.dev == counted.dev && key.kind == counted.kind;
+            let candidates = self.by_key.iter().filter(|(key, _)| same(key));
+            candidates.min_by_key(|(key, id)| (key.direct, **id))
+        })?;
         let mut end = self.report(*id);
         if key.direct && end.kind == EndpointKind::DirectFile {
             end.kind = EndpointKind::File;
@@ -419,7 +439,15 @@ mod tests {
     #[test]
     fn counted_calls_belong_to_the_endpoint_without_o_direct() {
         let mut ends = Endpoints::new(HashMap::default());
-        let kind = |ends: &Endpoints| ends.counted(7, file(7).dev, endpoint_kind::FILE).map(|end| end.kind);
+        let kind = |ends: &Endpoints| {
+            let key = IoCounterKey {
+                ino: 7,
+                dev: file(7).dev,
+                kind: endpoint_kind::FILE,
+                ..IoCounterKey::default()
+            };
+            ends.counted(&key).map(|end| end.kind)
+        };
         assert_eq!(kind(&ends), None);
         ends.of(&EndpointState {
             f_flags: O_DIRECT,

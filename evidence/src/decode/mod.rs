@@ -11,5 +11,6 @@ pub(crate) mod observation;
 pub(crate) mod observations;
 pub(crate) mod page_address;
 pub(crate) mod page_record;
+pub(crate) mod pipe_event;
 pub(crate) mod process_names;
 pub(crate) mod socket_pair;

@@ -1,7 +1,6 @@
 //! Names of processes, from the events that announce them.
 
-use zctrace_records::ProcessEvent;
-use zctrace_records::process_event_kind;
+use zctrace_records::{ProcessEvent, process_event_kind};
 
 use crate::collections::fast_map::FastMap;
 
@@ -38,11 +37,6 @@ impl ProcessNames {
     pub(crate) fn name(&self, tgid: u32) -> String {
         self.get(tgid).cloned().unwrap_or_default()
     }
-}
-
-/// Returns the pipe that a process event resized.
-pub(crate) fn resized_pipe(event: &ProcessEvent) -> Option<u64> {
-    (event.event == process_event_kind::PIPE_RESIZED).then_some(event.detail)
 }
 
 #[cfg(test)]

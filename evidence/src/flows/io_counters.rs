@@ -14,6 +14,10 @@ use zctrace_report::{self as report, Account, Cause, Edge, Endpoint, EndpointKin
 /// `MSG_PEEK` and `MSG_TRUNC` (include/linux/socket.h).
 const MSG_PEEK: u32 = 2;
 const MSG_TRUNC: u32 = 0x20;
+/// `MSG_PROBE` (include/linux/socket.h): nothing is sent.
+const MSG_PROBE: u32 = 0x10;
+/// Set by the program that counts if the bytes are not in the caller's buffers.
+const NOT_OF_BUFFER: u32 = 0x4000_0000;
 /// Set by the program that counts if the result was a number of messages, so that the bytes are not
 /// known.
 const BYTES_NOT_KNOWN: u32 = 0x8000_0000;
@@ -37,7 +41,7 @@ pub(super) fn fill(
     rows.sort_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
     for (key, sum) in rows {
         let end = ends
-            .counted(key.ino, key.dev, key.kind)
+            .counted(key)
             .unwrap_or_else(|| Endpoint::new(EndpointKind::Device, format!("[{}]", key.ino)));
         let memory = ends.report(EndpointId::MEMORY);
         if key.op_flags & BYTES_NOT_KNOWN != 0 {
@@ -46,6 +50,17 @@ pub(super) fn fill(
                 calls: Some(sum.calls),
                 bytes: None,
             });
+            continue;
+        }
+        if key.op_flags & NOT_OF_BUFFER != 0 {
+            report.coverage.not_covered.push(report::NotCovered {
+                operation: format!("bytes of a packet ring, sent by {} on {end}", call_of(key.nr)),
+                calls: Some(sum.calls),
+                bytes: Some(sum.bytes),
+            });
+            continue;
+        }
+        if !reads(key.nr) && key.op_flags & MSG_PROBE != 0 {
             continue;
         }
         let call_site = symbols(key.tgid, sum.user_ip);

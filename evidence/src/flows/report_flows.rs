@@ -171,6 +171,7 @@ pub(super) fn add_to_account(account: &mut Account, outcome: Outcome, bytes: u64
         Outcome::Identity | Outcome::Dma => &mut account.moved,
         Outcome::Zero => &mut account.excluded.zero,
         Outcome::Discarded => &mut account.excluded.discarded,
+        Outcome::Cloned => &mut account.excluded.cloned,
         Outcome::Copied(_) => &mut account.copied,
         Outcome::Unknown(_) => &mut account.unknown,
     };

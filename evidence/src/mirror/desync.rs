@@ -8,6 +8,8 @@ pub(crate) enum DesyncCause {
     /// A call observed another inode, ring address or size: the pipe was resized, or its memory
     /// belongs to another pipe.
     RingReplaced,
+    /// A FIFO was closed by all processes and opened again: its content is another pipe's.
+    Reopened,
     /// A traced process called `F_SETPIPE_SZ`.
     Resized,
     /// A call on the pipe is excluded from the analysis.
@@ -32,8 +34,9 @@ pub(crate) enum DesyncCause {
 
 impl DesyncCause {
     /// Causes that a report lists, in its order.
-    const REPORTED: [Self; 10] = [
+    const REPORTED: [Self; 11] = [
         Self::RingReplaced,
+        Self::Reopened,
         Self::Resized,
         Self::ExcludedCall,
         Self::Overlap,
@@ -48,6 +51,7 @@ impl DesyncCause {
     fn description(self) -> &'static str {
         match self {
             Self::RingReplaced => "its ring was replaced (resized, or another pipe at the same address)",
+            Self::Reopened => "it is a FIFO that was closed and opened again",
             Self::Resized => "it was resized (F_SETPIPE_SZ)",
             Self::ExcludedCall => "a call on it is excluded from the analysis",
             Self::Overlap => "two producers or two consumers used it at the same time",

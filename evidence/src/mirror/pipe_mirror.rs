@@ -13,6 +13,7 @@ use super::pipe_position::PipePosition;
 use super::pipe_usage::Usage;
 use crate::decode::endpoint::PipeState;
 use crate::decode::page_address::PageAddress;
+use crate::decode::pipe_event::{Opened, Opens};
 use crate::span::{Span, total};
 
 /// A slot of the ring.
@@ -69,6 +70,9 @@ pub(crate) struct PipeMirror {
     pub(super) tail: u32,
     /// `true` if the content is known.
     is_synced: bool,
+    /// Opens of the pipe at the latest call, and those that were observed.
+    opens: Opens,
+    observed_opens: Opens,
     /// The content from `tail` on is known, and that of the slots before it is not: `slots` and
     /// `spans` were pushed since the content was lost. Meaningless while the mirror is synced.
     is_resyncing: bool,
@@ -98,6 +102,39 @@ impl PipeMirror {
     /// Returns whether a call observed another ring than the one that is mirrored.
     pub(super) fn is_other_ring(&self, state: &PipeState) -> bool {
         self.identity != Some(state.identity())
+    }
+
+    /// Returns whether a call observed fewer opens of the pipe than an earlier one, so that it is
+    /// another pipe. Records the counts.
+    pub(super) fn is_opened_again(&mut self, state: &PipeState) -> bool {
+        let is_same = state.opens.follow(self.opens);
+        self.opens = state.opens;
+        if !is_same {
+            self.observed_opens = Opens::default();
+        }
+        !is_same
+    }
+
+    /// Returns whether a FIFO that was opened is the pipe that is mirrored, and not another one at
+    /// the same address.
+    ///
+    /// The opens that were observed since the pipe was made cannot be more than the kernel counted.
+    /// They are if no process had the FIFO open in between, because the counts then started again.
+    pub(super) fn open_is_of_this_pipe(&mut self, opened: Opened) -> bool {
+        let own = Opens {
+            reads: u16::from(opened.reads),
+            writes: u16::from(opened.writes),
+        };
+        let observed = Opens {
+            reads: self.observed_opens.reads.wrapping_add(own.reads),
+            writes: self.observed_opens.writes.wrapping_add(own.writes),
+        };
+        let is_same = opened.opens.follow(observed);
+        self.observed_opens = if is_same { observed } else { own };
+        if !is_same {
+            self.opens = opened.opens;
+        }
+        is_same
     }
 
     /// Records which ring is mirrored from now on.

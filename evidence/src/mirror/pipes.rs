@@ -10,6 +10,7 @@ use crate::collections::fast_map::FastMap;
 use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::{Endpoint, PipeState};
 use crate::decode::page_address::PageAddress;
+use crate::decode::pipe_event::Opened;
 use crate::span::Span;
 
 /// Pipes that are mirrored at the same time.
@@ -39,6 +40,15 @@ impl Pipes {
         }
     }
 
+    /// Processes an open(2) of a FIFO by a traced process.
+    pub(crate) fn opened(&mut self, pipe: u64, opened: Opened) {
+        if let Some(mirror) = self.mirrors.get_mut(&pipe)
+            && !mirror.open_is_of_this_pipe(opened)
+        {
+            self.desync(pipe, DesyncCause::Reopened);
+        }
+    }
+
     /// Desyncs the pipes among a call's endpoints.
     pub(crate) fn desync_pipes_of(&mut self, call: &ObservedCall, cause: DesyncCause) {
         for pipe in call.pipes() {
@@ -64,6 +74,9 @@ impl Pipes {
         let is_new = self.mirror(state).is_other_ring(state);
         if is_new {
             self.desync(state.pipe, DesyncCause::RingReplaced);
+        }
+        if self.mirror(state).is_opened_again(state) {
+            self.desync(state.pipe, DesyncCause::Reopened);
         }
         let mirror = self.mirror(state);
         if is_new {

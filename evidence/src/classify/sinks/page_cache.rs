@@ -11,6 +11,9 @@ use zctrace_contract::Reason;
 
 impl Evidence {
     pub(super) fn deliver_to_page_cache(&mut self, call: &ObservedCall, file: &FileState, spans: &[Span], by: &Sender) {
+        if call.is_cloned() && self.config.buffered.contains(&file.dev) {
+            return self.deliver_all(spans, Outcome::Cloned, by);
+        }
         if call.is_copy_file_range() {
             // A reflink copies nothing, so that only as many bytes as became dirty are copied.
             let copied = call.dirtied_bytes.min(total(spans));

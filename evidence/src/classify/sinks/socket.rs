@@ -48,7 +48,10 @@ impl Evidence {
     }
 
     pub(super) fn deliver_to_tcp(&mut self, call: &ObservedCall, tcp: &TcpState, spans: &[Span], mut by: Sender) {
-        let stream = if u64::from(tcp.advance()) == total(spans) {
+        let len = total(spans);
+        // TCP Fast Open sends data with the SYN, which takes the number before the first byte.
+        let with_syn = tcp.direction.first == tcp.entry_sequence && u64::from(tcp.advance()) == len + 1;
+        let stream = if with_syn || u64::from(tcp.advance()) == len {
             self.sockets.tcp_to_send(tcp.direction)
         } else {
             None
@@ -58,7 +61,9 @@ impl Evidence {
             return self.deliver_unknown(spans, Reason::NotObserved, &by);
         };
         by.stream = stream.number;
-        let position = stream.bytes.position(tcp.entry_sequence);
+        let position = stream
+            .bytes
+            .position(tcp.entry_sequence.wrapping_add(u32::from(with_syn)));
         let mut batch = self.deliveries.take_batch();
         let mut refused = Vec::new();
         // The engine did not keep whether packets before the call's record went to this host. It
