@@ -1,4 +1,5 @@
-//! Tests of the level `digest`: verdicts for random calls, packets, replaced pages and lost records.
+//! Tests of the level `digest`: verdicts for random calls, packets, replaced pages and lost
+//! records.
 
 use super::*;
 use crate::decode::endpoints::EndpointId;

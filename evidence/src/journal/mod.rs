@@ -352,7 +352,8 @@ impl Journals {
         self.keep_named_range(seen, range);
     }
 
-    /// Keeps the name of a transfer's bytes, and drops the oldest named range if there are too many.
+    /// Keeps the name of a transfer's bytes, and drops the oldest named range if there are too
+    /// many.
     fn keep_named_range(&mut self, seen: &PipeTransfer, range: NamedRange) {
         let known = self.pipe_positions.entry(seen.pipe_position.epoch).or_default();
         let side = if seen.puts { &mut known.puts } else { &mut known.takes };
