@@ -186,7 +186,7 @@ fn of_mover(directory: &Directory, more: &[&str], size: (u16, u16)) -> Terminal 
 }
 
 /// Returns the cursor's row and the number of rows: `7 of 37`.
-fn cursor_position(text: &str) -> Option<(usize, usize)> {
+fn position(text: &str) -> Option<(usize, usize)> {
     let line = text.lines().rev().nth(1)?;
     let number = |text: &str| text.replace(' ', "").parse().ok();
     line.split(" · ").find_map(|part| {
@@ -303,11 +303,11 @@ fn simultaneous_key_and_resize_are_both_handled() {
         }
         // The command's terminal has the size of the pane: the lines between its title and the two
         // last ones.
-        let cursor_position = text.lines().skip_while(|line| !line.contains(" CMD ")).count() - 3;
+        let position = text.lines().skip_while(|line| !line.contains(" CMD ")).count() - 3;
         terminal.press("\x1b[24~");
         terminal.wait("keys go to CMD");
         terminal.press("\r");
-        let answer = format!("{cursor_position} {}", size.0);
+        let answer = format!("{position} {}", size.0);
         terminal.wait_for(&answer, |text| text.lines().any(|line| line == answer));
         terminal.press("\x1b[24~");
         terminal.wait("sends keys to it");
@@ -360,17 +360,11 @@ fn mouse_selects_rows_columns_and_views() {
     terminal.click(moved.0 + 3, titles.1);
     terminal.wait("by moved, largest first");
     terminal.click(10, titles.1 + 3);
-    terminal.wait_for("the third row", |text| {
-        cursor_position(text).is_some_and(|cursor_position| cursor_position.0 == 3)
-    });
+    terminal.wait_for("the third row", |text| position(text).is_some_and(|at| at.0 == 3));
     terminal.press("\x1b[<65;11;11M");
-    terminal.wait_for("three rows down", |text| {
-        cursor_position(text).is_some_and(|cursor_position| cursor_position.0 == 6)
-    });
+    terminal.wait_for("three rows down", |text| position(text).is_some_and(|at| at.0 == 6));
     terminal.press("\x1b[<64;11;11M");
-    terminal.wait_for("three rows up", |text| {
-        cursor_position(text).is_some_and(|cursor_position| cursor_position.0 == 3)
-    });
+    terminal.wait_for("three rows up", |text| position(text).is_some_and(|at| at.0 == 3));
     let tab = find(&text, "5 Reasons");
     terminal.click(tab.0 + 3, tab.1);
     terminal.wait("[5 Reasons]");

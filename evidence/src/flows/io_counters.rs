@@ -65,11 +65,7 @@ pub(super) fn fill(
         }
         let call_site = symbols(key.tgid, sum.user_ip);
         if reads(key.nr) && key.op_flags & MSG_PEEK != 0 {
-            let mut peek = Peek::new(sum.bytes, sum.calls);
-            peek.call_site = call_site;
-            "recv(2) with MSG_PEEK".clone_into(&mut peek.method);
-            peek.pid = Some(key.tgid);
-            report.peeks.push(peek);
+            report.peeks.push(peek(key, sum, call_site));
             continue;
         }
         let (from, to) = if reads(key.nr) { (end, memory) } else { (memory, end) };
@@ -113,6 +109,15 @@ pub(super) fn fill(
         flow.reasons = reasons;
         report.append_flow(flow);
     }
+}
+
+/// Returns the peeks that a receive with `MSG_PEEK` made.
+fn peek(key: &IoCounterKey, sum: &IoCounters, call_site: Option<report::CallSite>) -> Peek {
+    let mut peek = Peek::new(sum.bytes, sum.calls);
+    peek.call_site = call_site;
+    "recv(2) with MSG_PEEK".clone_into(&mut peek.method);
+    peek.pid = Some(key.tgid);
+    peek
 }
 
 fn causes(key: &IoCounterKey, sum: &IoCounters, to: &Endpoint, call_site: Option<&report::CallSite>) -> Vec<Cause> {

@@ -343,14 +343,21 @@ impl Journals {
             ));
         }
         journal.joined(&entry, agrees);
-        let stretch = NamedRange {
+        let range = NamedRange {
             len: seen.len,
             pid,
             entry,
             agrees,
         };
+        self.keep_named_range(seen, range);
+    }
+
+    /// Keeps the name of a transfer's bytes, and drops the oldest named range if there are too
+    /// many.
+    fn keep_named_range(&mut self, seen: &PipeTransfer, range: NamedRange) {
+        let known = self.pipe_positions.entry(seen.pipe_position.epoch).or_default();
         let side = if seen.puts { &mut known.puts } else { &mut known.takes };
-        if side.insert(seen.pipe_position.offset, stretch).is_none() {
+        if side.insert(seen.pipe_position.offset, range).is_none() {
             self.order
                 .push_back((seen.pipe_position.epoch, seen.puts, seen.pipe_position.offset));
         }

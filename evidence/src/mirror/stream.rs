@@ -82,7 +82,7 @@ impl<T: Copy> Stream<T> {
     pub(crate) fn record_packet(&mut self, position: u64, run: Observation) -> Vec<(Sent<T>, Observation)> {
         let mut matched = Vec::new();
         self.match_packet(position, run, &mut |sent, observation| {
-            matched.push((*sent, *observation))
+            matched.push((*sent, *observation));
         });
         matched
     }

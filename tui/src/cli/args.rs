@@ -10,7 +10,7 @@ use super::usage_error;
 use crate::defaults;
 use crate::filter::Filter;
 use crate::quantity::parse_duration;
-use crate::render::Format;
+use crate::render::{Format, OutputKind};
 use crate::session::{Request, Target};
 use crate::trace_loop::Schedule;
 use crate::viewer::config::{THEMES, ViewerOptions};
@@ -91,15 +91,19 @@ pub(super) fn trace_args() -> [Arg; 5] {
     ]
 }
 
-/// Returns the arguments of every report.
-pub(super) fn report_args(formats: &'static str) -> [Arg; 3] {
+/// Returns the arguments of every report, with the formats for this kind of output.
+pub(super) fn report_args(kind: OutputKind) -> [Arg; 3] {
     [
         Arg::new("format")
             .long("format")
             .value_name("FORMAT")
             .value_parser(Format::ALL.map(Format::name))
             .hide_possible_values(true)
-            .help(format!("Output format: {formats} [default: text]")),
+            .help(format!(
+                "Output format: {} [default: {}]",
+                Format::list(kind),
+                Format::ALL[0].name()
+            )),
         Arg::new("output")
             .short('o')
             .long("output")
@@ -208,7 +212,7 @@ pub(super) fn parse_request(matches: &ArgMatches, target: Target, made_for: Subc
 
 pub(super) fn parse_format(matches: &ArgMatches) -> Format {
     let word = matches.get_one::<String>("format").map(String::as_str);
-    word.and_then(Format::from_name).unwrap_or(Format::Text)
+    word.and_then(Format::from_name).unwrap_or(Format::ALL[0])
 }
 
 pub(super) fn parse_rows(matches: &ArgMatches) -> usize {

@@ -13,6 +13,7 @@ use super::usage_error;
 use crate::commands::assert::{self, Criteria, Limit};
 use crate::filter::Pattern;
 use crate::quantity::parse_bytes;
+use crate::render::OutputKind;
 use crate::session::Target;
 
 /// Returns the definition of `assert`.
@@ -54,7 +55,7 @@ pub(super) fn command() -> Command {
         )
         .args(trace_args())
         .arg(file_arg("record", "Also record every observation, for `zctrace report` and `zctrace replay`"))
-        .args(report_args("text, json, junit (a test case per rule)"))
+        .args(report_args(OutputKind::Judgment))
         .after_help(format!(
             "An endpoint is KIND or KIND:GLOB: file, socket or device, or a single kind such as tcp, unix or direct_file; `*` and `?`\n\
              in GLOB. It is matched against the path or address, and against `:PORT`: --to file:/data/*, --to tcp::80.\n\

@@ -10,6 +10,7 @@ use crate::commands::{replay, report};
 use crate::defaults::RECORDING_FILE;
 use crate::filter;
 use crate::quantity::{Speed, parse_duration, parse_speed};
+use crate::render::{Format, OutputKind};
 use crate::session::Request;
 
 pub(super) fn record() -> Command {
@@ -36,7 +37,7 @@ pub(super) fn record() -> Command {
 }
 
 pub(super) fn report() -> Command {
-    let [format, output, rows] = args::report_args("text, json, junit");
+    let [format, output, rows] = args::report_args(OutputKind::Stored);
     Command::new("report")
         .about("Show the report of a recording, or a report saved with --format json, or the certificate of one flow")
         .arg(from("Recording or report; - is a report on standard input"))
@@ -58,7 +59,7 @@ pub(super) fn report() -> Command {
 }
 
 pub(super) fn replay() -> Command {
-    let [format, output, rows] = args::report_args("text, json (one line each)");
+    let [format, output, rows] = args::report_args(OutputKind::Series);
     Command::new("replay")
         .about("Replay a recording: live on a terminal, else as periodic snapshots")
         .arg(from("Recording"))
@@ -134,7 +135,10 @@ pub(super) fn parse_report(matches: &ArgMatches) -> report::Options {
 pub(super) fn parse_replay(matches: &ArgMatches) -> Result<replay::Options, clap::Error> {
     let format = args::parse_format(matches);
     if !format.allows_series() {
-        return Err(usage_error("a replay needs a format for several reports: text or json"));
+        return Err(usage_error(&format!(
+            "a replay needs a format for several reports: {}",
+            Format::list_for_series()
+        )));
     }
     Ok(replay::Options {
         from: matches.get_one("from").cloned().unwrap_or_default(),

@@ -11,6 +11,7 @@ use super::usage_error;
 use crate::commands::run;
 use crate::filter::{self, Filter};
 use crate::quantity::parse_duration;
+use crate::render::{Format, OutputKind};
 use crate::session::Request;
 use crate::trace_loop::Schedule;
 
@@ -31,7 +32,7 @@ pub(super) fn command() -> Command {
                 .help("Also report at this interval; as JSON, one line each"),
         )
         .arg(filter_arg())
-        .args(report_args("text, json, junit (a test case per row)"))
+        .args(report_args(OutputKind::Flows))
         .args(viewer_args())
         .after_help(format!(
             "Without a target the whole machine is traced. On a terminal the trace is shown live, and `?` lists the keys; with --format,\n\
@@ -49,7 +50,10 @@ pub(super) fn parse(matches: &ArgMatches) -> Result<run::Options, clap::Error> {
     let filter: Filter = matches.get_one("filter").cloned().unwrap_or_default();
     let report_interval = matches.get_one("every").copied();
     if report_interval.is_some() && !format.allows_series() {
-        return Err(usage_error("--every needs a format for several reports: text or json"));
+        return Err(usage_error(&format!(
+            "--every needs a format for several reports: {}",
+            Format::list_for_series()
+        )));
     }
     Ok(run::Options {
         viewer: parse_viewer_options(matches, &["format", "output", "every"]),

@@ -33,6 +33,49 @@ impl Format {
     pub(crate) const fn allows_series(self) -> bool {
         !matches!(self, Self::Junit)
     }
+
+    /// Returns the formats that can hold this kind of output, in the order of [`Format::ALL`].
+    fn for_output(kind: OutputKind) -> impl Iterator<Item = Self> {
+        let is_series = kind == OutputKind::Series;
+        Self::ALL
+            .into_iter()
+            .filter(move |format| !is_series || format.allows_series())
+    }
+
+    /// Returns what the help adds to the format's name for this kind of output; often nothing.
+    const fn remark(self, kind: OutputKind) -> &'static str {
+        match (self, kind) {
+            (Self::Json, OutputKind::Series) => " (one line each)",
+            (Self::Junit, OutputKind::Flows) => " (a test case per row)",
+            (Self::Junit, OutputKind::Judgment) => " (a test case per rule)",
+            _ => "",
+        }
+    }
+
+    /// Lists the formats for this kind of output, for the help: `text, json, junit`.
+    pub(crate) fn list(kind: OutputKind) -> String {
+        let formats = Self::for_output(kind).map(|format| format!("{}{}", format.name(), format.remark(kind)));
+        formats.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Lists the formats that allow a series of reports, for an error: `text or json`.
+    pub(crate) fn list_for_series() -> String {
+        let names: Vec<_> = Self::for_output(OutputKind::Series).map(Self::name).collect();
+        names.join(" or ")
+    }
+}
+
+/// Kind of a subcommand's output, which decides the formats that it can have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OutputKind {
+    /// Report of a run.
+    Flows,
+    /// Judgment of a run.
+    Judgment,
+    /// Stored report.
+    Stored,
+    /// Series of reports.
+    Series,
 }
 
 /// Place of a report in the output.

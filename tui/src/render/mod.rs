@@ -18,7 +18,7 @@ use zctrace_report::Report;
 
 pub(crate) use certificate::{certificate, write_certificate};
 pub(crate) use flow_table::{main_reason, shorten_endpoint};
-pub(crate) use format::{Format, Placement};
+pub(crate) use format::{Format, OutputKind, Placement};
 pub(crate) use reasons::{peek_line, write_one_reason, write_reasons};
 pub(crate) use report::{report_text, scope, scope_line, write_body};
 pub(crate) use segments::segment_names;

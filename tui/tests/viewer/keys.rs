@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::terminal::Terminal;
-use crate::{Directory, can_trace, cursor_position, of_mover, rows};
+use crate::{Directory, can_trace, of_mover, position, rows};
 
 /// Returns what a key sends, by its name in the help.
 fn sent(name: &str) -> String {
@@ -79,7 +79,7 @@ fn every_key_in_the_help_works() {
     };
     assert!(entries.len() >= 35, "{entries:?}");
     let mut terminal = of_mover(&directory, &[], (80, 24));
-    terminal.wait_for("the rows", |text| cursor_position(text).is_some());
+    terminal.wait_for("the rows", |text| position(text).is_some());
     for (keys, what) in &entries {
         for key in keys {
             works(&mut terminal, &directory, key, what);
@@ -118,15 +118,14 @@ fn shown_by(what: &str) -> Option<&'static str> {
 fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) {
     let name = format!("{key}: {what}");
     let pressed = sent(key);
-    let at =
-        |row: usize| move |text: &str| cursor_position(text).is_some_and(|cursor_position| cursor_position.0 == row);
+    let at = |row: usize| move |text: &str| position(text).is_some_and(|position| position.0 == row);
     let on_view = |view: &'static str| move |text: &str| text.contains(&format!("[{view}]"));
     let first = |terminal: &mut Terminal| {
         terminal.press("2g");
         terminal.wait_for("the first flow", |text| on_view("2 Flows")(text) && at(1)(text))
     };
     let text = first(terminal);
-    let (_, all) = cursor_position(&text).expect("a place");
+    let (_, all) = position(&text).expect("a place");
     assert!(all > 20, "more rows than a page has: {text}");
     match what {
         "up one row" => {
@@ -143,13 +142,11 @@ fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) 
             terminal.press("G");
             terminal.wait_for("last row", at(all));
             terminal.press(&pressed);
-            terminal.wait_for(&name, |text| {
-                cursor_position(text).is_some_and(|(row, _)| row < all - 3)
-            });
+            terminal.wait_for(&name, |text| position(text).is_some_and(|(row, _)| row < all - 3));
         }
         "down one page" => {
             terminal.press(&pressed);
-            terminal.wait_for(&name, |text| cursor_position(text).is_some_and(|(row, _)| row > 4));
+            terminal.wait_for(&name, |text| position(text).is_some_and(|(row, _)| row > 4));
         }
         "first row" => {
             terminal.press("G");
@@ -186,11 +183,9 @@ fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) 
             terminal.press(&pressed);
             terminal.wait_for(&name, at(1));
             terminal.press("/to=file\r");
-            terminal.wait_for("fewer rows", |text| {
-                cursor_position(text).is_some_and(|(_, of)| of < all)
-            });
+            terminal.wait_for("fewer rows", |text| position(text).is_some_and(|(_, of)| of < all));
             terminal.press(&pressed);
-            terminal.wait_for(&name, |text| cursor_position(text) == Some((1, all)));
+            terminal.wait_for(&name, |text| position(text) == Some((1, all)));
         }
         _ if shown_by(what).is_some() => {
             let view = shown_by(what).expect("a view");
@@ -209,7 +204,7 @@ fn works(terminal: &mut Terminal, directory: &Directory, key: &str, what: &str) 
             terminal.press("process=cp");
             terminal.wait_for(&name, |text| text.contains("process=cp") && !text.contains("of 37"));
             terminal.press("\x1b");
-            terminal.wait_for(&name, |text| cursor_position(text) == Some((1, all)));
+            terminal.wait_for(&name, |text| position(text) == Some((1, all)));
         }
         "pause the display (tracing continues), or a replay" => {
             terminal.press(&pressed);

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::rules::{FILES, FOLDERS, MAX_LINES, README_COMMANDS};
+use super::rules::{FILES, FOLDERS, LONG_FILES, MAX_LINES, README_COMMANDS};
 use super::{Which, violations};
 
 const BLAMELESS: &str = "//! What this file is.\n\nfn main() {}\n";
@@ -96,15 +96,18 @@ fn layout_catches_a_ci_script_that_cannot_run() {
 }
 
 #[test]
-fn length_catches_a_long_file_but_not_a_long_test() {
+fn length_catches_a_long_file_unless_it_is_listed() {
     let repository = Repository::blameless();
     let full = format!("{BLAMELESS}{}", "//\n".repeat(MAX_LINES - BLAMELESS.lines().count()));
     repository.write("tui/src/full.rs", &full);
-    repository.write("tui/tests/long.rs", &format!("{full}//\n"));
-    repository.write("tui/src/part/tests.rs", &format!("{full}//\n"));
+    repository.write(LONG_FILES[0].0, &format!("{full}//\n"));
     assert_eq!(repository.broken(), []);
-    repository.write("tui/src/long.rs", &format!("{full}//\n"));
-    assert_caught(&repository, "length", "tui/src/long.rs", 0);
+    repository.write("tui/tests/long.rs", &format!("{full}//\n"));
+    assert_caught(&repository, "length", "tui/tests/long.rs", 0);
+
+    let repository = Repository::blameless();
+    repository.write(LONG_FILES[0].0, &full);
+    assert_caught(&repository, "length", LONG_FILES[0].0, 0);
 }
 
 #[test]

@@ -39,27 +39,16 @@ impl Evidence {
             }
             return;
         };
-        let sent = match (&call.source, spans.first()) {
-            (Endpoint::UnixStream(unix), Some(first)) if first.stream != 0 => {
-                let stream = self.sockets.unix(unix.peer);
-                stream.bytes.locations(first.position, total(spans))
-            }
-            _ => Vec::new(),
-        };
         let ops = self.config.pipe_buf_ops;
-        let classifier = PipeClassifier::new(call, &ops, sent);
+        let classifier = PipeClassifier::new(call, &ops, self.locations_at_sender(call, spans));
         let first_position = self.pipes.write_position(pipe);
         let mut pipe_position = first_position;
         let mut hops = HopBatch::default();
         let mut rest = SpanCursor::new(spans);
         // No probe observed the page of bytes that were appended to the last slot.
         let mut appended = Vec::new();
+        let outcome = classifier.outcome_of_appended();
         rest.take(appended_len, |span| {
-            let outcome = if classifier.is_write {
-                Outcome::Copied(Reason::FromMemory)
-            } else {
-                Outcome::Unknown(Reason::NotObserved)
-            };
             let span = Span {
                 pipe_position,
                 location: Location::Unknown,
@@ -88,19 +77,14 @@ impl Evidence {
                 pipe_position = pipe_position.plus(span.len);
             });
             done += len;
-            slots.push(MirrorSlot {
-                len: at,
-                spans: pushed.len() - spans_before,
-                end: start.map(|start| start.plus(len)),
-            });
+            let (spans, end) = (pushed.len() - spans_before, start.map(|start| start.plus(len)));
+            slots.push(MirrorSlot { len: at, spans, end });
         }
         self.deliveries.end_hop_batch(&mut hops, by);
-        // A desynced mirror keeps nothing: the edge has its outcome, and what leaves the pipe will
-        // be unknown.
+        // A desynced mirror keeps no spans. The edge has its outcome, and bytes that leave the pipe
+        // later are unknown.
         let result = self.pipes.push(pipe, &appended, &slots, &pushed);
-        for span in self.pipes.evict_overwritten(pipe) {
-            self.deliveries.deliver_to_pipe(&span);
-        }
+        self.deliver_evicted(pipe);
         if result.is_ok() {
             let transfer = PipeTransfer::new(call, pipe, first_position, call.bytes, true);
             self.journals.transferred(transfer);
@@ -108,6 +92,24 @@ impl Evidence {
         slots.clear();
         pushed.clear();
         (self.scratch.slots, self.scratch.pushed) = (slots, pushed);
+    }
+
+    /// Delivers spans to the pipe that an untraced consumer must have taken.
+    fn deliver_evicted(&mut self, pipe: &PipeState) {
+        for span in self.pipes.evict_overwritten(pipe) {
+            self.deliveries.deliver_to_pipe(&span);
+        }
+    }
+
+    /// Returns where the sender put the bytes of a call on a UNIX socket, as far as that is known.
+    fn locations_at_sender(&mut self, call: &ObservedCall, spans: &[Span]) -> Vec<(u64, u64, Location)> {
+        match (&call.source, spans.first()) {
+            (Endpoint::UnixStream(unix), Some(first)) if first.stream != 0 => {
+                let stream = self.sockets.unix(unix.peer);
+                stream.bytes.locations(first.position, total(spans))
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Returns the outcome of bytes whose slots are not known: unknown, unless the call copies by
@@ -146,6 +148,15 @@ impl PipeClassifier {
             requests,
             messages,
             is_identity_only: matches!(call.source, Endpoint::Pipe(_)) || call.receive_surplus() != 0,
+        }
+    }
+
+    /// Returns the outcome of bytes that were appended to the last slot.
+    fn outcome_of_appended(&self) -> Outcome {
+        if self.is_write {
+            Outcome::Copied(Reason::FromMemory)
+        } else {
+            Outcome::Unknown(Reason::NotObserved)
         }
     }
 
