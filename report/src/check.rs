@@ -1,5 +1,5 @@
-//! Checking that a report keeps its own rules. Run before a report is printed or believed: a program that judges others must
-//! not contradict itself.
+//! Consistency check of reports. It runs before a report is printed or used, because a report that
+//! contradicts itself proves nothing.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,16 @@ use super::flow::Flow;
 use super::totals::{Share, Totals};
 use super::violation::{Rule, Violation};
 
-/// How far two computations of one fraction may lie apart. Far above rounding, far below one byte in a gibibyte.
+/// Largest accepted difference between two computations of one fraction. Rounding errors are far
+/// smaller, and one byte in a gibibyte is far larger.
 const TOLERANCE: f64 = 1e-12;
 
 impl Report {
-    /// Checks all rules: sums, shares, reasons, certificates, references.
+    /// Checks all rules: sums, shares, reasons, certificates and references.
     ///
     /// # Errors
-    /// All broken rules. Those of flows come first, since totals and share only follow from them.
+    /// Returns all broken rules. Those of flows come first, because totals and share follow from
+    /// the flows.
     ///
     /// ```
     /// use zctrace_report::{Account, Endpoint, EndpointKind, Flow, Report, Rule, Scope, Tier};
@@ -171,7 +173,8 @@ impl Checker<'_> {
         self.certificate(at, flow);
     }
 
-    /// `copies` is how many bytes copies wrote: of a flow a byte may count twice, of an edge it cannot.
+    /// Checks the reasons of a flow or an edge. `copies` is the number of bytes that copies wrote.
+    /// A byte of a flow may count several times in it, a byte of an edge only once.
     fn reasons(&mut self, at: &str, reasons: &[Cause], account: &Account, copies: u64) {
         let (mut of_copies, mut of_unknowns, mut of_others) = (0_u128, 0_u128, 0_u128);
         for (index, cause) in reasons.iter().enumerate() {
@@ -200,7 +203,7 @@ impl Checker<'_> {
                 bytes,
             });
         }
-        // A reason that is not known here may explain either.
+        // A reason that this version does not define may explain either class.
         let bare = unknown.saturating_sub(of_unknowns + of_others);
         self.require(bare == 0, at, || Rule::Unexplained {
             class: "unknown",
@@ -235,8 +238,8 @@ impl Checker<'_> {
             problem: "it does not say how far it goes".to_owned(),
         });
         self.names(&at, certificate);
-        // Only where every byte is stated to have moved must all of the certificate say so too: in a mixed flow a station may
-        // well have been seen with fewer bytes.
+        // Only a flow whose bytes all moved needs a certificate that proves *moved* at every
+        // station. In a mixed flow, a station may have observed fewer bytes.
         if flow.verdict() == super::Verdict::Moved {
             let weak = certificate.moved_weakness();
             self.require(weak.is_none(), &at, || Rule::WeakCertificate {
@@ -296,7 +299,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Names of segments cover no more bytes than the station has, and whoever does not simply agree says why.
+    /// Checks that segment names cover at most the bytes of their station, and that a journal which
+    /// does not agree gives a reason.
     fn names(&mut self, at: &str, certificate: &super::Certificate) {
         for (index, hop) in certificate.hops.iter().enumerate() {
             let Some(names) = &hop.segments else { continue };
@@ -322,7 +326,7 @@ impl Checker<'_> {
 
     fn loss(&mut self) {
         let loss = &self.report.loss;
-        // Programs may be left out altogether, but a list that is there is whole.
+        // A report may omit the list of programs. If the list is present, it is complete.
         if loss.programs.is_empty() {
             return;
         }
@@ -372,7 +376,8 @@ fn sum(numbers: impl Iterator<Item = u64>) -> u128 {
 }
 
 fn same_share(stated: Share, must: Share) -> bool {
-    // A comparison with NaN is false, so a share that is no number is never the same. All and none must be exact.
+    // A comparison with NaN is false, so a share that is not a number equals nothing. The shares 1
+    // and 0 must be exact.
     let same = |stated: f64, must: f64| {
         (stated - must).abs() <= TOLERANCE && ((stated >= 1.0) == (must >= 1.0)) && ((stated > 0.0) == (must > 0.0))
     };

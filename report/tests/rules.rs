@@ -1,4 +1,4 @@
-//! `Report::check`: reports made by the types keep all rules, and each rule, once broken, is found.
+//! Tests of `Report::check`: valid reports pass, and every violated rule is found.
 
 mod common;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use zctrace_contract::Reason;
 use zctrace_report::{Account, Cause, Endpoint, EndpointKind, Flow, Peek, Report, Rule, Scope, Tier};
 
-/// A change to a report's JSON: at this pointer, this value.
+/// Change to a report's JSON: a JSON pointer and the new value.
 type Plant = (&'static str, Value);
 
-/// The report with something planted in it, read as any file would be.
+/// Returns the report with changes made to its JSON.
 fn planted(report: &Report, plants: &[Plant]) -> Report {
     let mut value: Value = serde_json::from_str(&report.to_json()).unwrap();
     for (pointer, planted) in plants {
@@ -25,7 +25,7 @@ fn planted(report: &Report, plants: &[Plant]) -> Report {
     Report::from_json(&value.to_string()).unwrap()
 }
 
-/// Asserts that among the violations is one at `at` whose rule is named `rule`, and says what it is.
+/// Asserts that a violation of the rule named `rule` is found at `at`, and returns its text.
 fn assert_found(report: &Report, at: &str, rule: &str) -> String {
     let found = report.check().expect_err(&format!("{rule} at {at} must be found"));
     let hit = found
@@ -246,7 +246,7 @@ fn numbers_too_large_to_add_are_found_and_do_not_wrap() {
     assert_found(&report, "totals", "Totals");
 }
 
-/// Every number that a sum, a share or a verdict rests on matters: whichever of them changes by one byte, it is noticed.
+/// Adding one byte to any number on which a sum, a share or a verdict depends must be found.
 #[test]
 fn whichever_byte_number_is_off_by_one_the_check_notices() {
     const COUNTED: [&str; 9] = [
@@ -268,7 +268,8 @@ fn whichever_byte_number_is_off_by_one_the_check_notices() {
             integers(value.pointer(list).unwrap(), list.to_owned(), &mut leaves);
             for (pointer, number) in leaves {
                 let name = pointer.rsplit('/').next().unwrap();
-                // What a reason explains may be less than all copies; a certificate may cover less than all bytes.
+                // Reasons may explain fewer bytes than copies wrote, and a certificate may cover
+                // fewer bytes than the flow.
                 let may_be_less = pointer.contains("/reasons/") || pointer.contains("/certificate/");
                 if !COUNTED.contains(&name) || may_be_less {
                     continue;
@@ -343,7 +344,8 @@ fn any_flow() -> impl Strategy<Value = Flow> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
-    /// However flows are folded: the rules hold, and no byte, reason, flow or reference is lost.
+    /// Folding into any number of rows must keep the rules, and preserve bytes, reasons, flow
+    /// counts and references.
     #[test]
     fn folding_loses_nothing(flows in proptest::collection::vec(any_flow(), 0..40), rows in 0_usize..12) {
         let mut whole = Report::new(Tier::L, Scope::default());
@@ -369,7 +371,7 @@ proptest! {
             };
             prop_assert_eq!(explained(&folded), explained(&whole));
         }
-        // A look still points at a row that holds the kind of end its flow had, or at the row of the rest.
+        // A peek refers to a row that has its flow's kind of endpoint, or to the row of the rest.
         for look in &folded.peeks {
             let row = folded.flow(look.flow.unwrap()).unwrap();
             let flow = whole.flow(look.bytes).unwrap();
@@ -378,7 +380,7 @@ proptest! {
         }
     }
 
-    /// What was written is read as it was, fractions included.
+    /// A report that is written and read again is equal, including its fractions.
     #[test]
     fn any_report_survives_a_round_trip(flows in proptest::collection::vec(any_flow(), 0..8)) {
         let mut report = Report::new(Tier::L, Scope::default());
