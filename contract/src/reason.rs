@@ -122,106 +122,106 @@ reasons! {
     library {
         /// Fewer bytes than a splice is worth.
         BelowThreshold = 1, "ZC01", "too small", Copy,
-            "Fewer bytes were asked for than a splice is worth, so they were copied on purpose.",
-            "Nothing to do; to splice all the same, lower the threshold of the source.";
+            "The library copied the bytes, because there were fewer than the source's threshold for a splice.",
+            "Nothing to do: a splice of so few bytes costs more. `Source::threshold(0)` splices them all the same.";
         /// One of the two endpoints does not support splice.
         CannotSplice = 2, "ZC02", "no splice", Copy,
-            "The kernel refused to splice this kind of file (EINVAL, ENOSYS or EOPNOTSUPP), so the bytes went through memory.",
-            "Use a regular file, a pipe, or a TCP or UNIX stream socket at that end.";
+            "The kernel does not splice this kind of file (EINVAL, ENOSYS or EOPNOTSUPP), so the bytes were copied through memory.",
+            "Use a regular file, a pipe, or a TCP or UNIX stream socket as that endpoint.";
         /// The page cache keeps its own copy of written bytes.
         PageCacheSink = 3, "ZC03", "page cache", Copy,
-            "The sink is a buffered file: the page cache keeps its own copy of what is written to it.",
-            "Open the file with O_DIRECT, and send block-aligned pieces; or accept the one copy.";
+            "The sink was written through the page cache, which keeps its own copy of the bytes.",
+            "Open the file with O_DIRECT, on a filesystem that supports it, and write block-aligned pieces; or accept the one copy.";
         /// No pipe was available.
         NoPipe = 4, "ZC04", "no pipe", Copy,
-            "No pipe was to be had: the limit on open files, on the pool or on pipe pages was reached.",
-            "Raise RLIMIT_NOFILE, /proc/sys/fs/pipe-user-pages-soft or the pool's bounds, or run fewer transfers at a time.";
+            "No pipe was available, because a limit on open files, on pipe pages or of the pool was reached.",
+            "Raise RLIMIT_NOFILE, /proc/sys/fs/pipe-user-pages-soft or the limits of the pool, or run fewer transfers at a time.";
         /// The system forbids splice, tee or vmsplice to this process.
         Forbidden = 5, "ZC05", "forbidden", Copy,
             "The system refused splice, tee or vmsplice to this process (EPERM or EACCES), as seccomp filters do.",
             "Allow splice(2), tee(2) and vmsplice(2) in the seccomp profile of the container or service.";
         /// The sink is open for appending.
         AppendSink = 6, "ZC06", "appending", Copy,
-            "The sink is open with O_APPEND, into which the kernel does not splice.",
-            "Open the file without O_APPEND and give the offset.";
+            "The sink is open with O_APPEND, and the kernel does not splice into such a file.",
+            "Open the file without O_APPEND, and pass the offset.";
         /// A buffer, an offset or a length is not aligned.
         Misaligned = 7, "ZC07", "misaligned", Copy,
-            "A buffer, an offset or a length was not a multiple of the block size that direct I/O needs.",
-            "Rebuild the list to the alignment first, or set the sender's TCP_MAXSEG so that segments hold whole pages.";
+            "A buffer, an offset or a length was not a multiple of the block size that direct I/O requires.",
+            "Rebuild the list to the alignment before sending it, or set the sender's TCP_MAXSEG so that packets hold whole pages.";
         /// A pipe whose slots held little data was copied into whole pages.
-        Defragmented = 8, "ZC08", "fragments", Copy,
-            "A pipe was full of tiny pieces, one slot each, and was rewritten into whole pages.",
-            "Send larger pieces, or turn off what cuts them (TCP_NODELAY with small writes).";
+        Defragmented = 8, "ZC08", "tiny slots", Copy,
+            "All slots of a pipe were in use and held little data, so the bytes were copied into memory to free the slots.",
+            "Send larger pieces, or remove what splits them, such as TCP_NODELAY with small writes.";
         /// The sink preserves message boundaries.
         MessageSink = 9, "ZC09", "messages", Copy,
-            "The sink keeps messages apart (UDP, datagram and seqpacket sockets), and a splice would cut them or lose them.",
-            "Nothing to do; for data without borders use a stream socket.";
+            "The sink preserves message boundaries (UDP, datagram and seqpacket sockets), and a splice would split or lose messages.",
+            "Nothing to do: message sockets need the copy. For data without boundaries, use a stream socket.";
         /// Small writes, such as response headers.
         SmallWrite = 10, "ZC10", "small", Copy,
-            "Small writes from the program's memory, such as response headers.",
-            "Nothing to do while their share of the bytes is small.";
+            "Small writes, such as response headers, copied the bytes from the program's own memory.",
+            "Nothing to do: small writes matter only if they are a large share of all bytes.";
         /// Written from the program's own memory.
         FromMemory = 14, "ZC14", "own memory", Copy,
-            "The bytes were written from the program's own memory.",
-            "If they came from a file or socket, move them by splice or sendfile; if the program made them, put them into Pages.";
+            "The program wrote the bytes from its own memory.",
+            "If the bytes came from a file or socket, move them with splice or sendfile; if the program generated them, put them into `Pages` of bufferlist, or send them with MSG_ZEROCOPY.";
         /// Read into the program's own memory.
         IntoMemory = 15, "ZC15", "to memory", Copy,
-            "The bytes were read into the program's own memory.",
-            "If the program only passes them on, move them by splice or sendfile instead.";
+            "The program read the bytes into its own memory.",
+            "If the program only passes the bytes on, move them with splice or sendfile instead.";
         /// The kernel copied between two endpoints.
-        KernelCopies = 20, "ZC20", "the kernel", Copy,
-            "This kernel copies between this pair of ends, as the mutation oracle showed.",
-            "Choose another pair of ends: `bufferlist::oracle` prints which share pages here.";
+        KernelCopies = 20, "ZC20", "by kernel", Copy,
+            "The kernel copied the bytes between these endpoints: a probe observed another page at the sink, or the mutation oracle showed that the endpoints share no pages.",
+            "Use endpoints that share pages (`zctrace demo --matrix` lists them); for a network device, enable scatter-gather and checksum offload (`ethtool -K`).";
         /// The program peeked at bytes that were in the kernel.
         Peeked = 31, "ZC31", "peek", Copy,
-            "The program looked at bytes that were in the kernel. A look copies what is looked at.",
-            "Look at less (a header, not the body), or look before the bytes go into a pipe.";
+            "The program peeked at bytes that were in the kernel, and a peek copies them.",
+            "Peek at fewer bytes (a header, not the body), or peek before the bytes enter a pipe.";
         /// Bytes were copied into private pages.
         Stabilized = 32, "ZC32", "stabilized", Copy,
-            "The bytes were made private, so that nobody can change them under the program.",
-            "Nothing to do if that was wanted; otherwise take `stabilize` out.";
+            "The program copied the bytes into private pages, so that no other process can change them.",
+            "Remove the call of `stabilize` if other processes may change the bytes.";
         /// Bytes were copied to an alignment.
-        Rebuilt = 33, "ZC33", "rebuilt", Copy,
-            "Segments were rebuilt to the alignment that was asked for.",
+        Rebuilt = 33, "ZC33", "realigned", Copy,
+            "The program copied the bytes to rebuild segments to the requested alignment.",
             "Read from page-aligned offsets, and build headers in whole pages.";
         /// The mutation oracle has no result for this pair of endpoints.
-        NotShown = 91, "ZC91", "not shown", Unknown,
-            "The mutation oracle has not shown on this boot whether this pair of ends shares pages.",
-            "Ask `bufferlist::oracle::probe_in` in a directory of the same filesystem.";
+        NotShown = 91, "ZC91", "no verdict", Unknown,
+            "The mutation oracle has not shown on this boot whether these two endpoints share pages.",
+            "Call `bufferlist::oracle::probe_in` before the transfer, with a directory of the same filesystem.";
         /// A device reads or writes the pages.
-        DirectDevice = 92, "ZC92", "the device", Unknown,
-            "One end is a file open with O_DIRECT: the device reads or writes the pages itself, which a library cannot see.",
-            "Nothing to do; only tracing in the kernel can see the pages on their way to the device.";
+        DirectDevice = 92, "ZC92", "device", Unknown,
+            "One endpoint is a file open with O_DIRECT, and no observation shows that the device reads or writes these pages itself.",
+            "If a receipt of the library has this reason, trace the program with zctrace at level full, which observes the requests to the device.";
         /// The sender of a UNIX socket's bytes decides, and it was not observed.
-        PeerDependent = 93, "ZC93", "the peer", Unknown,
-            "The bytes came from a UNIX socket: pages that the peer spliced are passed on, bytes that it wrote are copied.",
-            "Nothing to do; only tracing both processes in the kernel can tell.";
+        PeerDependent = 93, "ZC93", "peer", Unknown,
+            "The bytes came from a UNIX socket: the kernel passes on pages that the peer spliced and copies bytes that it wrote, and no observation shows which of the two happened.",
+            "Trace both processes with zctrace, starting before the peer sends its first byte.";
         /// One endpoint is on another host.
         BeyondThisHost = 94, "ZC94", "remote", Unknown,
-            "The peer is on another host: whether the network device takes pages as they are, a library cannot see.",
-            "See `ethtool -k` for scatter-gather and checksum offload: without them the kernel copies before it sends.";
+            "The peer is on another host, or its packets were not observed, and no observation shows whether the network device reads or writes these pages itself.",
+            "For bytes that a program sends, trace it with zctrace, which observes packets up to the network device; for received bytes there is nothing to do.";
     }
     tracer {
         /// The bytes were still queued when tracing stopped.
         StillQueued = 90, "ZC90", "queued", Unknown,
-            "The bytes were still queued in a socket when watching stopped.",
-            "Nothing to do: not a fault. Watch longer to see them leave.";
+            "The bytes were still queued in a socket when tracing stopped.",
+            "Nothing to do: this is not a fault. Trace longer to observe the bytes as they leave the socket.";
         /// Records were lost during tracing.
         LostRecords = 95, "ZC95", "lost", Unknown,
-            "Records were lost while watching, and the loss can touch these bytes.",
-            "Watch less at a time, or give a larger ring buffer.";
+            "Records were lost during tracing, and the loss can touch these bytes.",
+            "Trace fewer processes, or trace at level digest, which needs far fewer records.";
         /// No probe observed the bytes.
-        NotObserved = 96, "ZC96", "unseen", Unknown,
-            "What happened to these bytes cannot be observed on this kernel.",
-            "See the coverage in the report for what is missing here.";
+        NotObserved = 96, "ZC96", "unobserved", Unknown,
+            "No probe observed what happened to these bytes.",
+            "Start tracing before the program starts; `zctrace doctor` lists what this kernel or these privileges do not let zctrace observe.";
         /// Page digests differ between two stations.
         DigestMismatch = 97, "ZC97", "unequal", Unknown,
-            "Not all pages that the calls handed over are those that the packets carried; which ones, sums do not tell.",
-            "Watch at level full, which tells page by page.";
+            "The digest of the pages that the calls sent differs from the digest of the pages that packets carried, so at least one page differs; digests do not show which.",
+            "Trace at level full, which compares page by page.";
         /// Only bytes were counted; no page was observed.
         CountedOnly = 98, "ZC98", "counted", Unknown,
-            "The level counters adds up bytes, and looks at no page.",
-            "Watch at level digest, which looks at all of them, or at level full.";
+            "Tracing at level counters adds up bytes and observes no page.",
+            "Trace at level digest, which covers every page sent over TCP, or at level full.";
     }
 }
 
