@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::Station;
+use super::endpoint::{Station, StationKind};
 use super::open_enum::open_enum;
 use super::segment::SegmentNames;
 use super::tier::Tier;
@@ -63,18 +63,29 @@ impl ProofKind {
             Self::Start | Self::Identity | Self::Digest | Self::Dma | Self::Oracle | Self::Zero | Self::Encryption
         )
     }
+
+    /// Returns whether this proof compares page addresses. Equal addresses prove the same page only
+    /// if the page was held between the two stations.
+    pub const fn compares_pages(&self) -> bool {
+        matches!(self, Self::Identity | Self::Digest | Self::Dma)
+    }
 }
 
 open_enum! {
     /// Chain of page references between two stations. A page that one of them holds at any time
     /// cannot be freed and reused.
     pub enum Custody {
-        /// Each holder took its reference before the holder before it dropped its own.
+        /// A probe observed that each holder took its reference before the holder before it dropped
+        /// its own.
         Kept = "kept",
-        /// A holder dropped its reference before the next one took its own, so an equal page
-        /// address does not prove the same page.
+        /// Custody was not observed. It follows from the axiom about page references (A21 in
+        /// `docs/evidence.md`).
+        Assumed = "assumed",
+        /// A probe observed that a holder dropped its reference before the next one took its own,
+        /// so an equal page address does not prove the same page.
         Broken = "broken",
-        /// No probe observed the references, or this is the first station.
+        /// Custody was neither observed nor does it follow from an axiom, or this is the first
+        /// station.
         NotObserved = "not_observed",
     }
 }
@@ -149,6 +160,10 @@ impl Certificate {
             if hop.custody == Custody::Broken {
                 return Some(format!("custody is broken at station {number}"));
             }
+            let is_held = matches!(hop.custody, Custody::Kept | Custody::Assumed);
+            if index > 0 && hop.proof.compares_pages() && !is_held {
+                return Some(format!("custody is `{}` at station {number}", hop.custody));
+            }
             if !hop.proof.supports_moved() || (index > 0 && hop.proof == ProofKind::Start) {
                 return Some(format!("station {number} was reached by `{}`", hop.proof));
             }
@@ -212,6 +227,19 @@ impl Hop {
             segments: None,
         }
     }
+
+    /// Returns whether custody between `before` and this hop follows from the axiom about page
+    /// references (A21 in `docs/evidence.md`).
+    ///
+    /// The axiom covers hops into pipe slots, fragments and requests, because the kernel takes a
+    /// reference for them inside the call, or the call waits for the device. It covers DMA into any
+    /// page, because the call holds the page until the device is done.
+    pub const fn is_custody_axiomatic(&self, before: &Self) -> bool {
+        use StationKind::{BioVec, PageCache, PipeSlot, SkbFrag, UserPage};
+        let has_pages = matches!(before.station.kind, UserPage | PageCache | PipeSlot | SkbFrag | BioVec);
+        let takes_reference = matches!(self.station.kind, PipeSlot | SkbFrag | BioVec);
+        has_pages && (takes_reference || matches!(self.proof, ProofKind::Dma))
+    }
 }
 
 /// Comparison of the digests of level `digest`.
@@ -264,6 +292,7 @@ mod tests {
             let station = Station::new(kind, Endpoint::new(EndpointKind::File, "a"));
             certificate.hops.push(Hop::new(station, "x", Tier::T0, proof, 8192));
         }
+        certificate.hops[1].custody = Custody::Assumed;
         certificate.digest = Some(Digest {
             checkpoints: 3,
             equal: 3,
@@ -273,18 +302,56 @@ mod tests {
         certificate
     }
 
+    #[test]
+    fn custody_follows_from_the_axiom_only_where_the_kernel_takes_a_reference() {
+        let hop = |kind: StationKind, proof| {
+            let station = Station::new(kind, Endpoint::new(EndpointKind::File, "a"));
+            Hop::new(station, "x", Tier::T0, proof, 1)
+        };
+        for (before, after, proof, holds) in [
+            (StationKind::PageCache, StationKind::PipeSlot, ProofKind::Identity, true),
+            (StationKind::PipeSlot, StationKind::SkbFrag, ProofKind::Digest, true),
+            (StationKind::SkbFrag, StationKind::PipeSlot, ProofKind::Identity, true),
+            (StationKind::PipeSlot, StationKind::BioVec, ProofKind::Dma, true),
+            (StationKind::BioVec, StationKind::UserPage, ProofKind::Dma, true),
+            (
+                StationKind::PageCache,
+                StationKind::UserPage,
+                ProofKind::Identity,
+                false,
+            ),
+            (
+                StationKind::PipeSlot,
+                StationKind::PageCache,
+                ProofKind::Identity,
+                false,
+            ),
+            (StationKind::Library, StationKind::PipeSlot, ProofKind::Identity, false),
+            (StationKind::PipeSlot, "ring_cell".into(), ProofKind::Identity, false),
+        ] {
+            let (before, after) = (hop(before, ProofKind::Start), hop(after, proof));
+            assert_eq!(after.is_custody_axiomatic(&before), holds, "{before:?} {after:?}");
+        }
+    }
+
     type Plant = fn(&mut Certificate);
 
     #[test]
     fn each_weakness_is_named() {
         assert_eq!(good().moved_weakness(), None);
-        let plants: [(&str, Plant); 9] = [
+        let plants: [(&str, Plant); 11] = [
             ("level counters", |c| c.level = Level::Counters),
             ("level new", |c| c.level = Level::Other("new".to_owned())),
             ("fewer than two", |c| c.hops.truncate(1)),
             ("station 2 was seen with 8191 of 8192", |c| c.hops[1].bytes -= 1),
             ("custody is broken at station 2", |c| {
                 c.hops[1].custody = Custody::Broken;
+            }),
+            ("custody is `not_observed` at station 2", |c| {
+                c.hops[1].custody = Custody::NotObserved;
+            }),
+            ("custody is `sealed` at station 2", |c| {
+                c.hops[1].custody = Custody::Other("sealed".to_owned());
             }),
             ("station 2 was reached by `contract`", |c| {
                 c.hops[1].proof = ProofKind::Contract;

@@ -9,6 +9,7 @@ use zctrace_contract::reason::Class;
 use super::Report;
 use super::account::Account;
 use super::cause::{Cause, ReasonCode};
+use super::certificate::{Custody, Hop};
 use super::flow::Flow;
 use super::totals::{Share, Totals};
 use super::violation::{Rule, Violation};
@@ -237,6 +238,7 @@ impl Checker<'_> {
         self.require(!certificate.horizon.is_empty(), &at, || Rule::Certificate {
             problem: "it does not say how far it goes".to_owned(),
         });
+        self.custody(&at, certificate);
         self.names(&at, certificate);
         // Only a flow whose bytes all moved needs a certificate that proves *moved* at every
         // station. In a mixed flow, a station may have observed fewer bytes.
@@ -250,6 +252,27 @@ impl Checker<'_> {
             self.require(!alone || covers >= arrived, &at, || Rule::Certificate {
                 problem: format!("it covers {covers} of the {arrived} bytes that are stated to have moved"),
             });
+        }
+    }
+
+    fn custody(&mut self, at: &str, certificate: &super::Certificate) {
+        let mut before: Option<&Hop> = None;
+        for (index, hop) in certificate.hops.iter().enumerate() {
+            let problem = match (before, &hop.custody) {
+                (None, Custody::Kept | Custody::Assumed | Custody::Broken) => Some(format!(
+                    "custody of the first station is `{}`, but no hop leads there",
+                    hop.custody
+                )),
+                (Some(before), Custody::Assumed) if !hop.is_custody_axiomatic(before) => Some(format!(
+                    "custody is assumed from {} to {}, where no axiom holds",
+                    before.station, hop.station
+                )),
+                _ => None,
+            };
+            self.require(problem.is_none(), &format!("{at}.hops[{index}]"), || Rule::Custody {
+                problem: problem.unwrap_or_default(),
+            });
+            before = Some(hop);
         }
     }
 

@@ -229,7 +229,7 @@ mod tests {
     use zctrace_contract::Reason;
 
     use super::*;
-    use crate::{Account, Cause, Certificate, Hop, Level, Peek, ProofKind, Scope, Station, StationKind};
+    use crate::{Account, Cause, Certificate, Custody, Hop, Level, Peek, ProofKind, Scope, Station, StationKind};
 
     fn connection(n: u64, port: u16) -> Flow {
         let mut to = Endpoint::new(EndpointKind::Tcp, format!("10.0.0.{n}:{}", 40_000 + n));
@@ -306,9 +306,11 @@ mod tests {
         let mut certificate = Certificate::new(Level::Full, format!("eth{n}"), bytes);
         for shown in [ProofKind::Start, ProofKind::Identity] {
             let station = Station::new(StationKind::SkbFrag, flow.to.clone());
-            certificate
-                .hops
-                .push(Hop::new(station, "net_dev_start_xmit", Tier::T0, shown, bytes));
+            let mut hop = Hop::new(station, "net_dev_start_xmit", Tier::T0, shown, bytes);
+            if hop.proof != ProofKind::Start {
+                hop.custody = Custody::Assumed;
+            }
+            certificate.hops.push(hop);
         }
         flow.certificate = Some(certificate);
         flow

@@ -106,6 +106,12 @@ pub enum Rule {
         /// Description of the violation.
         problem: String,
     },
+    /// The first station must have no custody, and custody must be assumed only where it follows
+    /// from an axiom.
+    Custody {
+        /// Description of the violation.
+        problem: String,
+    },
     /// Flow numbers must be unique and start at 1, and a row must aggregate at least one flow.
     FlowNumber {
         /// Description of the violation.
@@ -167,9 +173,10 @@ impl fmt::Display for Rule {
             }
             Self::MovedWithoutCertificate => f.write_str("bytes are stated to have moved, without a certificate"),
             Self::WeakCertificate { problem } => write!(f, "the certificate cannot back \"moved\": {problem}"),
-            Self::Certificate { problem } | Self::FlowNumber { problem } | Self::Measure { problem } => {
-                f.write_str(problem)
-            }
+            Self::Certificate { problem }
+            | Self::Custody { problem }
+            | Self::FlowNumber { problem }
+            | Self::Measure { problem } => f.write_str(problem),
             Self::Path => f.write_str("the path does not begin and end with the kinds of its ends"),
             Self::NoSuchFlow { id } => write!(f, "there is no flow {id}"),
             Self::Range { start, end } => write!(f, "the range {start}..{end} ends before it starts"),

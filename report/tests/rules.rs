@@ -130,6 +130,21 @@ fn each_planted_violation_is_found_at_its_place() {
             "WeakCertificate",
         ),
         (
+            &[("/flows/0/certificate/hops/1/custody", json!("not_observed"))],
+            "flows[0].certificate",
+            "WeakCertificate",
+        ),
+        (
+            &[("/flows/0/certificate/hops/0/custody", json!("assumed"))],
+            "flows[0].certificate.hops[0]",
+            "Custody",
+        ),
+        (
+            &[("/flows/2/certificate/hops/1/station/kind", json!("user_page"))],
+            "flows[2].certificate.hops[1]",
+            "Custody",
+        ),
+        (
             &[("/flows/0/certificate/hops/1/proof", json!("contract"))],
             "flows[0].certificate",
             "WeakCertificate",

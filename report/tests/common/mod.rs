@@ -276,7 +276,7 @@ fn certificate(from: &Endpoint, to: &Endpoint, bytes: u64) -> Certificate {
     let mut sent = Hop::new(sent, "net_dev_start_xmit", Tier::T0, ProofKind::Digest, bytes);
     sent.calls = 1790;
     sent.pages = pages;
-    sent.custody = Custody::Kept;
+    sent.custody = Custody::Assumed;
     sent.segments = Some(SegmentNames {
         bytes: bytes - 4096,
         count: 48,
