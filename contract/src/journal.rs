@@ -1,10 +1,13 @@
-//! Entries of a journal: what `bufferlist` did with bytes of a segment, by one system call.
+//! Entries of a journal: the effect of one system call of `bufferlist` on bytes of a segment.
 //!
-//! How entries lie in the journal's memory, and how they are written and read, is in `bufferlist::journal`.
+//! The memory layout of entries, and the code that writes and reads them, are in
+//! `bufferlist::journal`.
 
 use crate::reason::LibraryReason;
 
-/// Generates an enum whose numbers are stored in one byte of an entry. A number never gets a second meaning.
+/// Generates an enum whose numbers are stored in one byte of an entry.
+///
+/// A number never gets a second meaning, because tracers of other versions read the same byte.
 macro_rules! codes {
     (
         $(#[doc = $doc:literal])*
@@ -21,7 +24,8 @@ macro_rules! codes {
                 match self { $( Self::$variant => $word, )+ }
             }
 
-            /// Returns the variant with this number; `None` if there is none in this version.
+            /// Returns the variant with this number, or `None` if this version defines no such
+            /// variant.
             pub const fn from_code(code: u8) -> Option<Self> {
                 match code { $( $code => Some(Self::$variant), )+ _ => None }
             }
@@ -30,33 +34,37 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Operation on bytes of a segment: one system call that succeeded.
+    /// Operation on bytes of a segment: one successful system call.
     pub enum Operation {
-        /// From a source into a pipe: splice(2).
+        /// Bytes moved from a source into a pipe by splice(2).
         Fill = 1, "fill";
-        /// From memory into a pipe, by reference: vmsplice(2).
+        /// Bytes of memory attached to a pipe by reference, by vmsplice(2).
         Vmsplice = 2, "vmsplice";
-        /// From a pipe into another one, both of which then hold the bytes: tee(2). The entry is about the pipe that was
-        /// filled.
+        /// Bytes duplicated from one pipe into another by tee(2). Both pipes then hold the bytes.
+        /// The entry describes the pipe that was filled.
         Tee = 3, "tee";
-        /// From a pipe to a sink: splice(2).
+        /// Bytes moved from a pipe to a sink by splice(2).
         Drain = 4, "drain";
-        /// From a pipe to /dev/null, because the bytes precede the wanted range: splice(2), or read(2) where that is
-        /// refused.
+        /// Bytes moved from a pipe to /dev/null, because they precede the wanted range. The library
+        /// uses splice(2), or read(2) if the kernel refuses splice(2).
         Drop = 5, "drop";
-        /// Copied into memory by a peek: out of a private pipe or, if the entry names no pipe, out of a file.
+        /// Bytes copied into memory by a peek. The bytes come out of a private pipe or, if the
+        /// entry names no pipe, out of a file.
         Peek = 6, "peek";
-        /// Copied into memory for another reason, which the entry holds.
+        /// Bytes copied into memory for another reason. The entry holds the reason.
         Materialize = 7, "materialize";
-        /// From a pipe into another one, to split a segment. The entry is about the pipe that was filled.
+        /// Bytes moved from one pipe into another, to split a segment. The entry describes the pipe
+        /// that was filled.
         SplitIn = 8, "split";
-        /// The system call of a [`SplitIn`](Self::SplitIn); the entry is about the pipe that was drained.
+        /// Second entry of the system call that [`SplitIn`](Self::SplitIn) describes. This entry
+        /// describes the pipe that was drained.
         SplitOut = 9, "split out";
     }
 }
 
 impl Operation {
-    /// Returns whether the bytes entered the pipe of the entry; otherwise they left it.
+    /// Returns whether the bytes entered the entry's pipe. All other operations remove bytes from
+    /// the pipe or use none.
     pub const fn enters_pipe(self) -> bool {
         matches!(self, Self::Fill | Self::Vmsplice | Self::Tee | Self::SplitIn)
     }
@@ -69,7 +77,7 @@ codes! {
         SpliceFrom = 1, "splice_from";
         /// `BufferList::splice_to`.
         SpliceTo = 2, "splice_to";
-        /// `Transfer`: one step, or the whole transfer.
+        /// One step of a `Transfer`, or a whole `Transfer`.
         Transfer = 3, "transfer";
         /// `BufferList::peek`.
         Peek = 4, "peek";
@@ -92,33 +100,36 @@ codes! {
 
 /// Entry of a journal: one system call on a pipe, or one copy into memory.
 ///
-/// In the journal's memory, thread numbers are those of the process's own PID namespace. The tracer replaces them by those
-/// of the initial namespace when it reads the entry, and by 0 if it cannot.
+/// In the journal's memory, thread IDs belong to the process's own PID namespace. When the tracer
+/// reads an entry, it translates the thread ID to the initial PID namespace, and stores 0 if it
+/// cannot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Position in the journal's order, from 0.
+    /// Position in the journal's order, starting at 0.
     pub position: u64,
-    /// Time in nanoseconds of `CLOCK_MONOTONIC`: after the system call and before the thread's next one.
+    /// Time in nanoseconds of `CLOCK_MONOTONIC`, read after the system call and before the thread's
+    /// next one.
     pub time_ns: u64,
-    /// Number of the segment, as `bufferlist::SegmentId::get` returns it.
+    /// Number of the segment, as returned by `bufferlist::SegmentId::get`.
     pub segment: u64,
     /// Offset of the first byte in the segment.
     pub segment_offset: u64,
-    /// Offset of the first byte in the pipe's stream: bytes that had entered the pipe (or had left it) before, since it
-    /// was created.
+    /// Offset of the first byte in the pipe's stream. The offset counts the bytes that entered the
+    /// pipe (or left it, if the operation removes bytes) since the pipe was created.
     pub pipe_offset: u64,
-    /// Number of bytes.
+    /// Length in bytes.
     pub len: u64,
-    /// Inode number of the pipe; 0 if no pipe took part.
+    /// Inode number of the pipe; 0 if the operation used no pipe.
     pub pipe: u64,
     /// Thread ID.
     pub thread: u32,
-    /// Number of the call site, in the journal's table of callers.
+    /// Number of the call site in the journal's table of call sites.
     pub caller: u8,
-    /// Operation.
+    /// Operation on the bytes.
     pub operation: Operation,
-    /// Reason for a copy into memory; `None` for any other operation.
+    /// Reason for a copy into memory; `None` for all other operations.
     pub reason: Option<LibraryReason>,
-    /// Function of the library that the program called, if this version knows it.
+    /// Function of the library that the program called; `None` if this version does not define its
+    /// number.
     pub api_call: Option<ApiCall>,
 }

@@ -1,8 +1,9 @@
-//! Plain data that the library `bufferlist` and the tracer `zctrace` agree on.
+//! Plain data that the library `bufferlist` and the tracer `zctrace` share.
 //!
-//! * [`reason`]: why bytes were copied, or why it is unknown whether they were. One cause has one code and one description,
-//!   whether the library counted it or a probe observed it.
-//! * [`journal`]: what an entry of a process's journal says. The library writes entries, the tracer reads them.
+//! * [`reason`]: why bytes were copied, or why no verdict about them is possible. One cause has one
+//!   code and one description, no matter whether the library counted it or a probe observed it.
+//! * [`journal`]: entries of a process's journal. The library writes entries, the tracer reads
+//!   them.
 //!
 //! This crate has no dependencies and builds on any operating system.
 

@@ -1,31 +1,31 @@
-//! Reasons: why bytes were copied, or why it is unknown whether they were.
+//! Reasons: why bytes were copied, or why no verdict about them is possible.
 //!
-//! [`reasons!`](self) below is the only table. A reason is added by adding a row to it; its code, label, description and
-//! advice are then the same in receipts, reports, screens and `zctrace explain`.
+//! [`reasons!`](self) below is the only table. A new reason is one new row. Receipts, reports,
+//! screens and `zctrace explain` take code, label, description and advice from the row.
 
 use core::fmt;
 
 /// Class of a [`Reason`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Class {
-    /// Explains bytes that were shown to be copied.
+    /// Reason for a copy that was proven.
     Copy,
-    /// Explains bytes for which neither a copy nor a move was shown.
+    /// Reason why neither a copy nor a move was proven.
     Unknown,
 }
 
 /// Generates both enums and their texts from one table.
 ///
-/// A row is: variant = number, code, label, class, description, advice.
+/// A row consists of: variant = number, code, label, class, description, advice.
 macro_rules! reasons {
     (
         library { $( #[doc = $ldoc:literal] $lib:ident = $lnum:literal, $lcode:literal, $llabel:literal, $lclass:ident, $ldesc:literal, $ladvice:literal; )+ }
         tracer { $( #[doc = $tdoc:literal] $tracer:ident = $tnum:literal, $tcode:literal, $tlabel:literal, $tclass:ident, $tdesc:literal, $tadvice:literal; )+ }
     ) => {
-        /// Reason why bytes were copied, or why it is unknown whether they were.
+        /// Reason why bytes were copied, or why no verdict about them is possible.
         ///
-        /// Codes are stable: a code never gets a second meaning, and a reason that is no longer used keeps its code.
-        /// Reasons are ordered by code.
+        /// Codes are stable: a code never gets a second meaning, and a reason that is no longer
+        /// used keeps its code. Reasons are ordered by code.
         ///
         /// ```
         /// use zctrace_contract::Reason;
@@ -43,10 +43,10 @@ macro_rules! reasons {
             $( #[doc = concat!("`", $tcode, "`: ")] #[doc = $tdoc] $tracer = $tnum, )+
         }
 
-        /// Reason that the library alone can give: those of its receipts and counts.
+        /// Reason that the library can give in its receipts and counts.
         ///
-        /// Each is also a [`Reason`], with the same code and texts. Reasons that only a tracer can give, such as lost
-        /// records, are not among them.
+        /// Each variant has a counterpart in [`Reason`] with the same code and texts. Reasons that
+        /// only the tracer can give, such as lost records, are missing here.
         ///
         /// ```
         /// use zctrace_contract::LibraryReason as Reason;
@@ -72,14 +72,14 @@ macro_rules! reasons {
         impl LibraryReason {
             const ALL: &'static [Self] = &[$( Self::$lib ),+];
 
-            /// Returns the same reason as one of all reasons.
+            /// Converts to the [`Reason`] with the same code.
             pub const fn reason(self) -> Reason {
                 match self { $( Self::$lib => Reason::$lib, )+ }
             }
         }
 
         impl Reason {
-            /// All of them, in the order of their codes.
+            /// All reasons, in the order of their codes.
             const ALL: [Self; COUNT] = sorted([$( Self::$lib, )+ $( Self::$tracer ),+]);
 
             const fn row(self) -> &'static Row {
@@ -103,7 +103,8 @@ struct Row {
     advice: &'static str,
 }
 
-/// Sorts reasons by code. The two halves of the table interleave: `ZC90` is the tracer's, `ZC91` the library's.
+/// Sorts reasons by code. The two halves of the table interleave: `ZC90` belongs to the tracer,
+/// `ZC91` to the library.
 const fn sorted(mut all: [Reason; COUNT]) -> [Reason; COUNT] {
     let mut end = 1;
     while end < COUNT {
@@ -121,106 +122,106 @@ reasons! {
     library {
         /// Fewer bytes than a splice is worth.
         BelowThreshold = 1, "ZC01", "too small", Copy,
-            "Fewer bytes were asked for than a splice is worth, so they were copied on purpose.",
-            "Nothing to do; to splice all the same, lower the threshold of the source.";
-        /// One of the two ends cannot splice.
+            "The library copied the bytes, because there were fewer than the source's threshold for a splice.",
+            "Nothing to do: a splice of so few bytes costs more. `Source::threshold(0)` splices them all the same.";
+        /// One of the two endpoints does not support splice.
         CannotSplice = 2, "ZC02", "no splice", Copy,
-            "The kernel refused to splice this kind of file (EINVAL, ENOSYS or EOPNOTSUPP), so the bytes went through memory.",
-            "Use a regular file, a pipe, or a TCP or UNIX stream socket at that end.";
-        /// The page cache keeps its own copy.
+            "The kernel does not splice this kind of file (EINVAL, ENOSYS or EOPNOTSUPP), so the bytes were copied through memory.",
+            "Use a regular file, a pipe, or a TCP or UNIX stream socket as that endpoint.";
+        /// The page cache keeps its own copy of written bytes.
         PageCacheSink = 3, "ZC03", "page cache", Copy,
-            "The sink is a buffered file: the page cache keeps its own copy of what is written to it.",
-            "Open the file with O_DIRECT, and send block-aligned pieces; or accept the one copy.";
-        /// No pipe was to be had.
+            "The sink was written through the page cache, which keeps its own copy of the bytes.",
+            "Open the file with O_DIRECT, on a filesystem that supports it, and write block-aligned pieces; or accept the one copy.";
+        /// No pipe was available.
         NoPipe = 4, "ZC04", "no pipe", Copy,
-            "No pipe was to be had: the limit on open files, on the pool or on pipe pages was reached.",
-            "Raise RLIMIT_NOFILE, /proc/sys/fs/pipe-user-pages-soft or the pool's bounds, or run fewer transfers at a time.";
-        /// Splice, tee or vmsplice is forbidden here.
+            "No pipe was available, because a limit on open files, on pipe pages or of the pool was reached.",
+            "Raise RLIMIT_NOFILE, /proc/sys/fs/pipe-user-pages-soft or the limits of the pool, or run fewer transfers at a time.";
+        /// The system forbids splice, tee or vmsplice to this process.
         Forbidden = 5, "ZC05", "forbidden", Copy,
             "The system refused splice, tee or vmsplice to this process (EPERM or EACCES), as seccomp filters do.",
             "Allow splice(2), tee(2) and vmsplice(2) in the seccomp profile of the container or service.";
-        /// The file is open for appending.
+        /// The sink is open for appending.
         AppendSink = 6, "ZC06", "appending", Copy,
-            "The sink is open with O_APPEND, into which the kernel does not splice.",
-            "Open the file without O_APPEND and give the offset.";
-        /// A buffer or a length is not aligned.
+            "The sink is open with O_APPEND, and the kernel does not splice into such a file.",
+            "Open the file without O_APPEND, and pass the offset.";
+        /// A buffer, an offset or a length is not aligned.
         Misaligned = 7, "ZC07", "misaligned", Copy,
-            "A buffer, an offset or a length was not a multiple of the block size that direct I/O needs.",
-            "Rebuild the list to the alignment first, or set the sender's TCP_MAXSEG so that segments hold whole pages.";
-        /// A pipe full of tiny pieces was rewritten.
-        Defragmented = 8, "ZC08", "fragments", Copy,
-            "A pipe was full of tiny pieces, one slot each, and was rewritten into whole pages.",
-            "Send larger pieces, or turn off what cuts them (TCP_NODELAY with small writes).";
-        /// The sink keeps message borders.
+            "A buffer, an offset or a length was not a multiple of the block size that direct I/O requires.",
+            "Rebuild the list to the alignment before sending it, or set the sender's TCP_MAXSEG so that packets hold whole pages.";
+        /// A pipe whose slots held little data was copied into whole pages.
+        Defragmented = 8, "ZC08", "tiny slots", Copy,
+            "All slots of a pipe were in use and held little data, so the bytes were copied into memory to free the slots.",
+            "Send larger pieces, or remove what splits them, such as TCP_NODELAY with small writes.";
+        /// The sink preserves message boundaries.
         MessageSink = 9, "ZC09", "messages", Copy,
-            "The sink keeps messages apart (UDP, datagram and seqpacket sockets), and a splice would cut them or lose them.",
-            "Nothing to do; for data without borders use a stream socket.";
+            "The sink preserves message boundaries (UDP, datagram and seqpacket sockets), and a splice would split or lose messages.",
+            "Nothing to do: message sockets need the copy. For data without boundaries, use a stream socket.";
         /// Small writes, such as response headers.
         SmallWrite = 10, "ZC10", "small", Copy,
-            "Small writes from the program's memory, such as response headers.",
-            "Nothing to do while their share of the bytes is small.";
+            "Small writes, such as response headers, copied the bytes from the program's own memory.",
+            "Nothing to do: small writes matter only if they are a large share of all bytes.";
         /// Written from the program's own memory.
         FromMemory = 14, "ZC14", "own memory", Copy,
-            "The bytes were written from the program's own memory.",
-            "If they came from a file or socket, move them by splice or sendfile; if the program made them, put them into Pages.";
+            "The program wrote the bytes from its own memory.",
+            "If the bytes came from a file or socket, move them with splice or sendfile; if the program generated them, put them into `Pages` of bufferlist, or send them with MSG_ZEROCOPY.";
         /// Read into the program's own memory.
         IntoMemory = 15, "ZC15", "to memory", Copy,
-            "The bytes were read into the program's own memory.",
-            "If the program only passes them on, move them by splice or sendfile instead.";
-        /// The kernel copied on the way.
-        KernelCopies = 20, "ZC20", "the kernel", Copy,
-            "This kernel copies between this pair of ends, as the mutation oracle showed.",
-            "Choose another pair of ends: `bufferlist::oracle` prints which share pages here.";
-        /// A look at bytes that were in the kernel.
+            "The program read the bytes into its own memory.",
+            "If the program only passes the bytes on, move them with splice or sendfile instead.";
+        /// The kernel copied between two endpoints.
+        KernelCopies = 20, "ZC20", "by kernel", Copy,
+            "The kernel copied the bytes between these endpoints: a probe observed another page at the sink, or the mutation oracle showed that the endpoints share no pages.",
+            "Use endpoints that share pages (`zctrace demo --matrix` lists them); for a network device, enable scatter-gather and checksum offload (`ethtool -K`).";
+        /// The program peeked at bytes that were in the kernel.
         Peeked = 31, "ZC31", "peek", Copy,
-            "The program looked at bytes that were in the kernel. A look copies what is looked at.",
-            "Look at less (a header, not the body), or look before the bytes go into a pipe.";
-        /// Bytes were made private.
+            "The program peeked at bytes that were in the kernel, and a peek copies them.",
+            "Peek at fewer bytes (a header, not the body), or peek before the bytes enter a pipe.";
+        /// Bytes were copied into private pages.
         Stabilized = 32, "ZC32", "stabilized", Copy,
-            "The bytes were made private, so that nobody can change them under the program.",
-            "Nothing to do if that was wanted; otherwise take `stabilize` out.";
-        /// Bytes were rebuilt to an alignment.
-        Rebuilt = 33, "ZC33", "rebuilt", Copy,
-            "Segments were rebuilt to the alignment that was asked for.",
+            "The program copied the bytes into private pages, so that no other process can change them.",
+            "Remove the call of `stabilize` if other processes may change the bytes.";
+        /// Bytes were copied to an alignment.
+        Rebuilt = 33, "ZC33", "realigned", Copy,
+            "The program copied the bytes to rebuild segments to the requested alignment.",
             "Read from page-aligned offsets, and build headers in whole pages.";
-        /// The oracle has not shown this pair of ends.
-        NotShown = 91, "ZC91", "not shown", Unknown,
-            "The mutation oracle has not shown on this boot whether this pair of ends shares pages.",
-            "Ask `bufferlist::oracle::probe_in` in a directory of the same filesystem.";
-        /// A device reads or writes the pages itself.
-        DirectDevice = 92, "ZC92", "the device", Unknown,
-            "One end is a file open with O_DIRECT: the device reads or writes the pages itself, which a library cannot see.",
-            "Nothing to do; only tracing in the kernel can see the pages on their way to the device.";
-        /// It depends on how the peer sent them.
-        PeerDependent = 93, "ZC93", "the peer", Unknown,
-            "The bytes came from a UNIX socket: pages that the peer spliced are passed on, bytes that it wrote are copied.",
-            "Nothing to do; only tracing both processes in the kernel can tell.";
-        /// A network device lies between.
+        /// The mutation oracle has no result for this pair of endpoints.
+        NotShown = 91, "ZC91", "no verdict", Unknown,
+            "The mutation oracle has not shown on this boot whether these two endpoints share pages.",
+            "Call `bufferlist::oracle::probe_in` before the transfer, with a directory of the same filesystem.";
+        /// A device reads or writes the pages.
+        DirectDevice = 92, "ZC92", "device", Unknown,
+            "One endpoint is a file open with O_DIRECT, and no observation shows that the device reads or writes these pages itself.",
+            "If a receipt of the library has this reason, trace the program with zctrace at level full, which observes the requests to the device.";
+        /// The sender of a UNIX socket's bytes decides, and it was not observed.
+        PeerDependent = 93, "ZC93", "peer", Unknown,
+            "The bytes came from a UNIX socket: the kernel passes on pages that the peer spliced and copies bytes that it wrote, and no observation shows which of the two happened.",
+            "Trace both processes with zctrace, starting before the peer sends its first byte.";
+        /// One endpoint is on another host.
         BeyondThisHost = 94, "ZC94", "remote", Unknown,
-            "The peer is on another host: whether the network device takes pages as they are, a library cannot see.",
-            "See `ethtool -k` for scatter-gather and checksum offload: without them the kernel copies before it sends.";
+            "The peer is on another host, and no observation shows whether the network device reads or writes these pages itself.",
+            "For bytes that a program sends, trace it with zctrace, which observes packets up to the network device; for received bytes there is nothing to do.";
     }
     tracer {
-        /// Still queued when watching stopped.
+        /// The bytes were still queued when tracing stopped.
         StillQueued = 90, "ZC90", "queued", Unknown,
-            "The bytes were still queued in a socket when watching stopped.",
-            "Nothing to do: not a fault. Watch longer to see them leave.";
-        /// Records were lost while watching.
+            "The bytes were still queued in a socket when tracing stopped.",
+            "Nothing to do: this is not a fault. Trace longer to observe the bytes as they leave the socket.";
+        /// Records were lost during tracing.
         LostRecords = 95, "ZC95", "lost", Unknown,
-            "Records were lost while watching, and the loss can touch these bytes.",
-            "Watch less at a time, or give a larger ring buffer.";
-        /// This kernel does not show it.
-        NotObserved = 96, "ZC96", "unseen", Unknown,
-            "What happened to these bytes cannot be observed on this kernel.",
-            "See the coverage in the report for what is missing here.";
-        /// Sums over pages differ between two stations.
+            "Records were lost during tracing, and the loss can touch these bytes.",
+            "Trace fewer processes, or trace at level digest, which needs far fewer records.";
+        /// No probe observed the bytes.
+        NotObserved = 96, "ZC96", "unobserved", Unknown,
+            "No probe observed what happened to these bytes.",
+            "Start tracing before the program starts; `zctrace doctor` lists what this kernel or these privileges do not let zctrace observe.";
+        /// Page digests differ between two stations.
         DigestMismatch = 97, "ZC97", "unequal", Unknown,
-            "Not all pages that the calls handed over are those that the packets carried; which ones, sums do not tell.",
-            "Watch at level full, which tells page by page.";
-        /// Bytes were counted, pages not looked at.
+            "The digest of the pages that the calls sent differs from the digest of the pages that packets carried, so at least one page differs; digests do not show which.",
+            "Trace at level full, which compares page by page.";
+        /// Only bytes were counted; no page was observed.
         CountedOnly = 98, "ZC98", "counted", Unknown,
-            "The level counters adds up bytes, and looks at no page.",
-            "Watch at level digest, which looks at all of them, or at level full.";
+            "Tracing at level counters adds up bytes and observes no page.",
+            "Trace at level digest, which covers every page sent over TCP, or at level full.";
         /// A pipe's content could not be followed.
         OriginLost = 85, "ZC85", "pipe lost", Unknown,
             "The content of the pipe that the bytes came from could not be followed, so their origin is not known.",
@@ -244,7 +245,7 @@ reasons! {
     }
 }
 
-/// Implements the accessors that both enums share.
+/// Implements the accessors that both enums have.
 macro_rules! accessors {
     ($name:ident, $self:ident => $row:expr) => {
         impl $name {
@@ -257,7 +258,8 @@ macro_rules! accessors {
                 $row.code
             }
 
-            /// Returns the reason in a word or two, at most ten characters, for a column of a table.
+            /// Returns the label: one or two words of at most ten characters, for a column of a
+            /// table.
             ///
             /// ```
             #[doc = concat!("assert_eq!(zctrace_contract::", stringify!($name), "::Peeked.label(), \"peek\");")]
@@ -276,7 +278,7 @@ macro_rules! accessors {
                 $row.class
             }
 
-            /// Returns what happened, in one sentence.
+            /// Returns the description: what happened, in one or two sentences.
             ///
             /// ```
             #[doc = concat!("assert!(zctrace_contract::", stringify!($name), "::NoPipe.description().ends_with('.'));")]
@@ -285,7 +287,8 @@ macro_rules! accessors {
                 $row.description
             }
 
-            /// Returns what to do about it, in one sentence. "Nothing to do" is an advice.
+            /// Returns the advice: what a person can do, in one or two sentences. Advice may start
+            /// with "Nothing to do".
             ///
             /// ```
             #[doc = concat!("assert!(zctrace_contract::", stringify!($name), "::SmallWrite.advice().starts_with(\"Nothing to do\"));")]
@@ -294,7 +297,8 @@ macro_rules! accessors {
                 $row.advice
             }
 
-            /// Returns the number in the code: 3 for `ZC03`. A byte of a journal's entry holds it.
+            /// Returns the number in the code, such as 3 for `ZC03`. A journal's entry stores the
+            /// reason as this byte.
             pub const fn number($self) -> u8 {
                 $self as u8
             }
@@ -308,7 +312,8 @@ macro_rules! accessors {
                 Self::ALL.iter().copied()
             }
 
-            /// Returns the reason with this code, in capital letters or not. `None` if there is none in this version.
+            /// Returns the reason with this code, or `None` if this version does not define the
+            /// code. Upper and lower case are equal.
             ///
             /// ```
             #[doc = concat!("assert_eq!(zctrace_contract::", stringify!($name), "::from_code(\"ZC99\"), None);")]

@@ -1,4 +1,5 @@
-//! Where bytes went, in four parts that add up, and the verdict that follows from them.
+//! Partition of a number of bytes into moved, copied, unknown and excluded, and the verdict that
+//! follows from it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,42 +7,46 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-/// What became of a number of bytes: `moved + copied + unknown + excluded` is that number, always. Unit: bytes.
+/// Partition of a number of bytes by outcome. Unit: bytes.
 ///
-/// All four parts must be present in JSON: a part that is missing and read as 0 would be a claim that nobody made.
+/// `moved + copied + unknown + excluded` always equals the number of bytes. All four parts must be
+/// present in JSON, because reading a missing part as 0 would be a claim that no observation
+/// supports.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Account {
-    /// Bytes shown to have gone by page reference or device DMA.
+    /// Bytes that were proven to be delivered by page reference or device DMA.
     pub moved: u64,
-    /// Bytes shown, by a positive witness, to have been copied at least once.
+    /// Bytes for which a witness proves at least one copy.
     pub copied: u64,
-    /// Bytes of which neither was shown. Never counted as moved nor as copied.
+    /// Bytes for which neither a move nor a copy was proven. They count neither as moved nor as
+    /// copied.
     pub unknown: u64,
-    /// Bytes that did not cross at all.
+    /// Bytes of the calls that carried no payload.
     pub excluded: Excluded,
 }
 
-/// Bytes whose payload did not cross, by cause. Unit of every member, known or not: bytes.
+/// Bytes without payload, by cause. Unit of every member, including those of newer versions: bytes.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Excluded {
-    /// Holes of files and the kernel's zero page.
+    /// Bytes from holes of files and from the kernel's zero page.
     #[serde(default)]
     pub zero: u64,
-    /// Reflinks and copies made by a server: the sink refers to the source's blocks.
+    /// Bytes of reflinks and of copies made by a file server. The sink refers to the source's
+    /// blocks.
     #[serde(default)]
     pub cloned: u64,
-    /// Given to `/dev/null`, or dropped.
+    /// Bytes that were written to `/dev/null` or dropped.
     #[serde(default)]
     pub discarded: u64,
-    /// Causes of a newer version. They are byte counts too, so that sums still come out right.
+    /// Bytes by a cause that a newer version defines. They count in sums.
     #[serde(flatten)]
     pub other: BTreeMap<String, u64>,
 }
 
 impl Excluded {
-    /// All causes together, in bytes.
+    /// Returns the sum of all causes, in bytes.
     pub fn total(&self) -> u64 {
         u64::try_from(self.sum()).unwrap_or(u64::MAX)
     }
@@ -65,7 +70,7 @@ impl AddAssign<&Self> for Excluded {
 }
 
 impl Account {
-    /// An account without `excluded`.
+    /// Creates an account without excluded bytes.
     ///
     /// ```
     /// use zctrace_report::{Account, Verdict};
@@ -81,22 +86,24 @@ impl Account {
         }
     }
 
-    /// All four parts together, in bytes.
+    /// Returns the sum of all four parts, in bytes.
     pub fn total(&self) -> u64 {
         u64::try_from(self.sum()).unwrap_or(u64::MAX)
     }
 
-    /// Bytes whose payload arrived: all but `excluded`. Shares are of these.
+    /// Returns the delivered bytes: all parts except `excluded`. Shares are fractions of this
+    /// number.
     pub fn delivered(&self) -> u64 {
         self.moved.saturating_add(self.copied).saturating_add(self.unknown)
     }
 
-    /// Wider than any part, so that a sum which does not fit is seen to be wrong instead of wrapping to something right.
+    /// Returns the sum of all four parts. The type is wider than the parts, so that an overflow
+    /// shows as a wrong sum instead of wrapping around to a plausible one.
     pub(crate) fn sum(&self) -> u128 {
         u128::from(self.moved) + u128::from(self.copied) + u128::from(self.unknown) + self.excluded.sum()
     }
 
-    /// What can be said of these bytes as a whole.
+    /// Returns the verdict on all bytes of the account.
     pub fn verdict(&self) -> Verdict {
         match (self.moved, self.copied, self.unknown) {
             (0, 0, 0) => Verdict::Nothing,
@@ -107,8 +114,10 @@ impl Account {
         }
     }
 
-    /// The mark of a row, which says without color what deserves a look: `x` if anything was copied, else `?` if anything
-    /// is unknown, else `=` if anything moved, else `-`.
+    /// Returns the mark of a row, which shows without color which rows need attention.
+    ///
+    /// The mark is `x` if any byte was copied, else `?` if any is unknown, else `=` if any moved,
+    /// else `-`.
     ///
     /// ```
     /// use zctrace_report::Account;
@@ -125,7 +134,7 @@ impl Account {
 }
 
 impl AddAssign<&Self> for Account {
-    /// Saturates: `check` finds a sum that no longer fits, as its parts then do not add up.
+    /// Adds with saturation. `check` reports a saturated sum, because its parts no longer add up.
     fn add_assign(&mut self, more: &Self) {
         self.moved = self.moved.saturating_add(more.moved);
         self.copied = self.copied.saturating_add(more.copied);
@@ -134,23 +143,23 @@ impl AddAssign<&Self> for Account {
     }
 }
 
-/// What can be said of an account as a whole. It follows from the numbers and is never stored beside them.
+/// Verdict on an account. It follows from the numbers, so a report does not store it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Verdict {
-    /// Every byte that arrived was shown to have moved, and at least one arrived.
+    /// At least one byte was delivered, and every delivered byte was proven to have moved.
     Moved,
-    /// Every byte that arrived was shown to have been copied.
+    /// Every delivered byte was proven to have been copied.
     Copied,
-    /// Of no byte that arrived anything was shown.
+    /// No delivered byte was proven to have moved or to have been copied.
     Unknown,
-    /// More than one of the three.
+    /// Several of moved, copied and unknown bytes were delivered.
     Mixed,
-    /// Nothing arrived: there were no bytes, or only zeros, clones and discards.
+    /// No byte was delivered: the account is empty, or it has only excluded bytes.
     Nothing,
 }
 
 impl Verdict {
-    /// The word for it.
+    /// Returns the word for the verdict.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Moved => "moved",

@@ -1,36 +1,37 @@
-//! What was asserted of a run, and whether it held.
+//! Assertions about a run, and their outcomes.
 
 use serde::{Deserialize, Serialize};
 
 use super::open_enum::open_enum;
 
 open_enum! {
-    /// What became of an assertion.
+    /// Outcome of an assertion.
     pub enum AssertionOutcome {
-        /// It was shown to hold.
+        /// The assertion was proven to hold.
         Passed = "passed",
-        /// It was shown not to hold.
+        /// The assertion was proven not to hold.
         Failed = "failed",
-        /// Neither was shown.
+        /// Neither was proven.
         Inconclusive = "inconclusive",
     }
 }
 
-/// One rule that a run was judged by (`assert` only).
+/// One rule by which `assert` judged a run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Assertion {
-    /// The rule, such as `at most 0 copied on the way to file, socket`.
+    /// Rule, such as `at most 0 copied on the way to file, socket`.
     pub rule: String,
-    /// What became of it.
+    /// Outcome of the rule.
     pub outcome: AssertionOutcome,
-    /// What was found, in one sentence; of an open one what is missing.
+    /// Finding, in one sentence. The finding of an inconclusive assertion names the missing
+    /// observation.
     #[serde(default)]
     pub finding: String,
 }
 
 impl Assertion {
-    /// A rule with its outcome.
+    /// Creates an assertion from its rule, its outcome and its finding.
     ///
     /// ```
     /// use zctrace_report::{Assertion, AssertionOutcome};

@@ -1,4 +1,5 @@
-//! Why bytes were copied or are unknown: a code of [`zctrace_contract::Reason`], with how many bytes it explains and where.
+//! Reasons for copied and unknown bytes: the code of a [`zctrace_contract::Reason`], the number of
+//! bytes it explains, and the call site.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,14 +11,14 @@ use zctrace_contract::{LibraryReason, Reason};
 
 use super::format;
 
-/// The code of a reason, such as `ZC03`. A code of a newer version is kept as it was read.
+/// Code of a reason, such as `ZC03`. A code that a newer version defines is kept unchanged.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReasonCode(#[cfg_attr(feature = "schema", schemars(regex(pattern = r"^ZC[0-9]{2,4}$")))] String);
 
 impl ReasonCode {
-    /// A code as read from elsewhere; whether it is well formed is for `Report::check` to say.
+    /// Creates a code from any text. `Report::check` reports a malformed code.
     ///
     /// ```
     /// use zctrace_report::ReasonCode;
@@ -28,22 +29,23 @@ impl ReasonCode {
         Self(code.into())
     }
 
-    /// The code.
+    /// Returns the code as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The reason, if this version knows it.
+    /// Returns the reason, or `None` if this version does not define the code.
     pub fn reason(&self) -> Option<Reason> {
         Reason::from_code(&self.0)
     }
 
-    /// Whether it explains a copy or an unknown, if this version knows it.
+    /// Returns the class of the reason (copy or unknown), or `None` if this version does not define
+    /// the code.
     pub fn class(&self) -> Option<Class> {
         self.reason().map(Reason::class)
     }
 
-    /// Whether it has the form of a code: `ZC` and two to four digits.
+    /// Returns whether the text has the form of a code: `ZC` and two to four digits.
     pub fn is_well_formed(&self) -> bool {
         self.0
             .strip_prefix("ZC")
@@ -69,24 +71,25 @@ impl fmt::Display for ReasonCode {
     }
 }
 
-/// One row of an explanation: this many bytes, for this reason, at this place.
+/// Number of bytes that one reason explains, at one call site.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cause {
-    /// The reason's code.
+    /// Code of the reason.
     pub code: ReasonCode,
-    /// Bytes that it explains. For a copy a byte counts once for each time it was copied.
+    /// Bytes that the reason explains. A byte that was copied several times counts once for each
+    /// copy.
     pub bytes: u64,
-    /// Calls that it explains; 0 if they were not counted.
+    /// Calls that the reason explains; 0 if they were not counted.
     #[serde(default)]
     pub calls: u64,
-    /// Where in the program, if that is known and one place.
+    /// Call site in the program; absent if it is not known or if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_site: Option<CallSite>,
 }
 
 impl Cause {
-    /// `bytes` in `calls`, for `reason`.
+    /// Creates a cause without a call site: `bytes` in `calls` calls, with `reason`.
     pub fn new(reason: impl Into<ReasonCode>, bytes: u64, calls: u64) -> Self {
         Self {
             code: reason.into(),
@@ -97,10 +100,10 @@ impl Cause {
     }
 }
 
-/// Adds causes to causes: those of one code and place become one row.
+/// Adds `more` to `into`. Causes with equal code and call site become one row.
 ///
-/// No more than `max` rows come out of it: past that, places are given up and only codes are kept apart, so that a server
-/// with ten thousand call sites cannot make a row without end.
+/// If more than `max` rows result, all call sites are dropped and only codes distinguish rows. A
+/// server with ten thousand call sites would otherwise produce an unbounded row.
 pub(crate) fn merge(into: &mut Vec<Cause>, more: &[Cause], max: usize) {
     for cause in more {
         add(into, cause, |have| {
@@ -127,20 +130,20 @@ fn add(into: &mut Vec<Cause>, cause: &Cause, same: impl Fn(&Cause) -> bool) {
     }
 }
 
-/// A place in the traced program.
+/// Call site in the traced program.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallSite {
-    /// The source file; empty if not known.
+    /// Source file; empty if not known.
     #[serde(default)]
     pub file: String,
-    /// The line in it, from 1; 0 if not known.
+    /// Line in the source file, starting at 1; 0 if not known.
     #[serde(default)]
     pub line: u32,
-    /// The function or symbol.
+    /// Function or symbol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// The program or shared object that the code is in.
+    /// Program or shared object that contains the code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
 }
@@ -156,7 +159,7 @@ impl From<&Location<'_>> for CallSite {
 }
 
 impl fmt::Display for CallSite {
-    /// `src/ingest.rs:88`, else the function, else the object.
+    /// Writes `src/ingest.rs:88` if the file is known, else the function, else the object.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = match (self.file.as_str(), self.line, &self.function, &self.object) {
             ("", _, Some(function), Some(object)) => format!("{function} ({object})"),
@@ -169,17 +172,18 @@ impl fmt::Display for CallSite {
     }
 }
 
-/// What a code means, written into the report so that a reader who does not know the code yet can still explain it.
+/// Meaning of a reason code. The report contains it so that a reader of an older version can
+/// explain the code.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Explanation {
-    /// What happened, in one sentence.
+    /// Description: what happened, in one or two sentences.
     pub description: String,
-    /// What to do about it; "nothing to do" is an advice.
+    /// Advice: what a person can do, in one or two sentences. It may be "Nothing to do".
     pub advice: String,
 }
 
-/// The explanations of these codes, as far as this version knows them.
+/// Returns the explanations of those codes that this version defines.
 pub(crate) fn explain<'a>(codes: impl Iterator<Item = &'a ReasonCode>) -> BTreeMap<String, Explanation> {
     codes
         .filter_map(ReasonCode::reason)

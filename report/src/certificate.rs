@@ -1,20 +1,22 @@
-//! The evidence for one flow, hop by hop: at which stations its bytes were seen, by what, and how far that goes.
+//! Evidence for one flow, hop by hop: the stations at which probes observed its bytes, the proof of
+//! each hop, and the limits of that proof.
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::Station;
+use super::endpoint::{Station, StationKind};
 use super::open_enum::open_enum;
 use super::segment::SegmentNames;
 use super::tier::Tier;
 
 open_enum! {
-    /// How closely a flow was watched.
+    /// Level of detail at which a flow was observed.
     pub enum Level {
-        /// Each record was kept: every page of every call.
+        /// Every record was kept, with every page of every call.
         Full = "full",
-        /// Every byte went into sums per socket that must be equal at both stations; records of some calls were kept.
+        /// Every page of every send was added to a digest per connection, and the digests of two
+        /// stations must be equal. Records of some calls were kept.
         Digest = "digest",
-        /// Bytes were counted only. Nothing can be shown to have moved by counting.
+        /// Only bytes were counted. Counting cannot prove that bytes moved.
         Counters = "counters",
     }
 }
@@ -27,79 +29,94 @@ impl Default for Level {
 }
 
 open_enum! {
-    /// How a hop was shown, from the station before it to this one.
+    /// Proof that the bytes of a station came from the station before it.
     pub enum ProofKind {
-        /// The first station: there is none before it.
+        /// First station of the path. It has no station before it.
         Start = "start",
-        /// The same page was seen at both stations.
+        /// Probes observed the same page at both stations.
         Identity = "identity",
-        /// Sums over all pages were equal at both stations.
+        /// The digests over all pages were equal at both stations.
         Digest = "digest",
-        /// A device read or wrote the page itself.
+        /// A device read or wrote the page by DMA.
         Dma = "dma",
-        /// The mutation oracle had shown that this pair of ends shares pages on this boot.
+        /// The mutation oracle showed on this boot that this pair of endpoints shares pages.
         Oracle = "oracle",
-        /// The call hands pages over by contract; they were not seen at the station.
+        /// The call passes pages on by contract, but no probe observed them at the station.
         Contract = "contract",
-        /// The kernel's zero page or a hole stands for the bytes.
+        /// The kernel's zero page or a hole represents the bytes.
         Zero = "zero",
-        /// The bytes were encrypted on the way, which makes new ones.
+        /// The kernel encrypted the bytes on the way, which produces other bytes in other pages.
         Encryption = "encryption",
-        /// A witness of a copy was seen.
+        /// A probe observed a witness of a copy.
         CopyWitness = "copy_witness",
-        /// Nothing was shown.
+        /// No observation proves the hop.
         NotProven = "not_proven",
     }
 }
 
 impl ProofKind {
-    /// Whether a moved byte may have come by this hop. A contract alone is not enough, nor is a word of a newer version.
+    /// Returns whether this proof supports *moved*. A contract alone does not, and neither does a
+    /// proof that a newer version defines.
     pub const fn supports_moved(&self) -> bool {
         matches!(
             self,
             Self::Start | Self::Identity | Self::Digest | Self::Dma | Self::Oracle | Self::Zero | Self::Encryption
         )
     }
+
+    /// Returns whether this proof compares page addresses. Equal addresses prove the same page only
+    /// if the page was held between the two stations.
+    pub const fn compares_pages(&self) -> bool {
+        matches!(self, Self::Identity | Self::Digest | Self::Dma)
+    }
 }
 
 open_enum! {
-    /// Whether the page was held all the way, so that it cannot have been freed and used anew between two stations.
+    /// Chain of page references between two stations. A page that one of them holds at any time
+    /// cannot be freed and reused.
     pub enum Custody {
-        /// The station took its reference before the one before it let go.
+        /// A probe observed that each holder took its reference before the holder before it dropped
+        /// its own.
         Kept = "kept",
-        /// It did not: the same page number need not be the same page.
+        /// Custody was not observed. It follows from the axiom about page references (A21 in
+        /// `docs/evidence.md`).
+        Assumed = "assumed",
+        /// A probe observed that a holder dropped its reference before the next one took its own,
+        /// so an equal page address does not prove the same page.
         Broken = "broken",
-        /// Not asked (the first station), or not seen.
+        /// Custody was neither observed nor does it follow from an axiom, or this is the first
+        /// station.
         NotObserved = "not_observed",
     }
 }
 
-/// The evidence for one flow, or for the part of it that `bytes` says.
+/// Evidence for one flow, or for `bytes` bytes of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Certificate {
-    /// How closely it was watched.
+    /// Level of detail at which the bytes were observed.
     pub level: Level,
-    /// How far the verdict goes: the last station that was seen, in words, such as `the block layer of nvme0n1`.
+    /// Last station that was observed, in words, such as `the block layer of nvme0n1`. The
+    /// certificate claims nothing below it.
     pub horizon: String,
-    /// Bytes of the payload that this certificate covers.
+    /// Bytes of the payload that the certificate covers.
     pub bytes: u64,
-    /// The stations in the order of the path.
+    /// Stations in the order of the path.
     #[serde(default)]
     pub hops: Vec<Hop>,
-    /// The sums, at level `digest`.
+    /// Comparison of digests, at level `digest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// Single pages in full, as examples.
+    /// Single pages with their holder at each station, as examples.
     #[serde(default)]
     pub examples: Vec<PageExample>,
-    /// What this does not prove, one sentence each.
+    /// Limits of the certificate: what it does not prove, in one sentence each.
     #[serde(default)]
     pub not_proved: Vec<String>,
 }
 
 impl Certificate {
-    /// A certificate without hops yet.
+    /// Creates a certificate without hops.
     pub fn new(level: Level, horizon: impl Into<String>, bytes: u64) -> Self {
         Self {
             level,
@@ -112,12 +129,13 @@ impl Certificate {
         }
     }
 
-    /// The segments that its bytes were, station by station, where programs named them.
+    /// Iterates over the segment names of the stations at which programs named their segments.
     pub fn segments(&self) -> impl Iterator<Item = &SegmentNames> {
         self.hops.iter().filter_map(|hop| hop.segments.as_ref())
     }
 
-    /// Why this cannot back the word "moved" for all its bytes, in words; `None` if it can.
+    /// Returns, in words, why the certificate does not prove *moved* for all its bytes. Returns
+    /// `None` if it does.
     ///
     /// ```
     /// use zctrace_report::{Certificate, Level};
@@ -142,6 +160,10 @@ impl Certificate {
             if hop.custody == Custody::Broken {
                 return Some(format!("custody is broken at station {number}"));
             }
+            let is_held = matches!(hop.custody, Custody::Kept | Custody::Assumed);
+            if index > 0 && hop.proof.compares_pages() && !is_held {
+                return Some(format!("custody is `{}` at station {number}", hop.custody));
+            }
             if !hop.proof.supports_moved() || (index > 0 && hop.proof == ProofKind::Start) {
                 return Some(format!("station {number} was reached by `{}`", hop.proof));
             }
@@ -158,35 +180,40 @@ impl Certificate {
     }
 }
 
-/// One station of a certificate.
+/// One station of a certificate, with the proof of the hop that leads to it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hop {
-    /// The station.
+    /// Station at which the bytes were observed.
     pub station: Station,
-    /// The fact that showed it, by the kernel's name where it has one, such as `net_dev_start_xmit`.
+    /// Probe that observed the bytes, by the kernel's name if it has one, such as
+    /// `net_dev_start_xmit`.
     pub observed_by: String,
-    /// The tier of that fact.
+    /// Tier of the probe.
     pub tier: Tier,
-    /// How the bytes were shown to have come here from the station before.
+    /// Proof that the bytes came from the station before.
     pub proof: ProofKind,
-    /// Calls, packets or requests in which they were seen; 0 if that is not counted here.
+    /// Calls, packets or requests that carried the bytes; 0 if they are not counted at this
+    /// station.
     #[serde(default)]
     pub calls: u64,
-    /// Bytes seen here. Each byte of a stream counts once, however often it was sent again.
+    /// Bytes observed at this station. A byte of a stream counts once, even if it was
+    /// retransmitted.
     pub bytes: u64,
-    /// Pages of 4096 bytes that held them; 0 if pages were not seen.
+    /// Pages of 4096 bytes that held the bytes; 0 if no pages were observed.
     #[serde(default)]
     pub pages: u64,
-    /// Whether the pages were held all the way from the station before.
+    /// Custody of the pages since the station before.
     pub custody: Custody,
-    /// At a pipe of a program with a journal: which of its segments the bytes were. Names only: no verdict rests on them.
+    /// Segments to which the bytes belonged, at a pipe of a program with a journal. Segments are
+    /// names only, and no verdict depends on them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<SegmentNames>,
 }
 
 impl Hop {
-    /// A station at which `bytes` were seen. Calls and pages are 0, custody is not seen.
+    /// Creates a hop to a station at which `bytes` bytes were observed. Calls and pages are 0, and
+    /// custody is not observed.
     pub fn new(station: Station, observed_by: impl Into<String>, tier: Tier, proof: ProofKind, bytes: u64) -> Self {
         Self {
             station,
@@ -200,34 +227,53 @@ impl Hop {
             segments: None,
         }
     }
+
+    /// Returns whether custody between `before` and this hop follows from the axiom about page
+    /// references (A21 in `docs/evidence.md`).
+    ///
+    /// The axiom covers hops into pipe slots, fragments and requests, because the kernel takes a
+    /// reference for them inside the call, or the call waits for the device. It covers DMA into any
+    /// page, because the call holds the page until the device is done.
+    pub const fn is_custody_axiomatic(&self, before: &Self) -> bool {
+        use StationKind::{BioVec, PageCache, PipeSlot, SkbFrag, UserPage};
+        let has_pages = matches!(before.station.kind, UserPage | PageCache | PipeSlot | SkbFrag | BioVec);
+        let takes_reference = matches!(self.station.kind, PipeSlot | SkbFrag | BioVec);
+        has_pages && (takes_reference || matches!(self.proof, ProofKind::Dma))
+    }
 }
 
-/// The sums of level `digest`: per socket, of length × mix(page − stream byte), which must be equal at both stations.
+/// Comparison of the digests of level `digest`.
+///
+/// The digest of a connection is the sum of length × mix(page − stream byte) over its page ranges.
+/// It must be equal at both stations.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Digest {
-    /// Checkpoints at which sums were compared.
+    /// Checkpoints at which digests were compared.
     pub checkpoints: u64,
-    /// Checkpoints at which they were equal.
+    /// Checkpoints at which the digests were equal.
     pub equal: u64,
-    /// Bytes of stream between two checkpoints.
+    /// Bytes of the stream between two checkpoints.
     pub interval_bytes: u64,
-    /// Full records were kept of one call in this many; 0 if of none.
+    /// Interval, in calls, at which full records were kept: one call in this many; 0 if none were
+    /// kept.
     #[serde(default)]
     pub full_records_one_in: u64,
 }
 
-/// One page, followed through all stations.
+/// One page and its holder at every station.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PageExample {
-    /// Offset in the flow's payload, in bytes.
+    /// Offset of the page's first byte in the flow's payload, in bytes.
     pub offset: u64,
-    /// Bytes of the page that belong to the flow from there on.
+    /// Bytes of the page that belong to the flow, starting at `offset`.
     pub len: u64,
-    /// The page's name: hashed per run, unless real addresses were asked for.
+    /// Name of the page: a hash that differs in each run, or the address if real addresses were
+    /// requested.
     pub page: String,
-    /// What held it at each station, in the order of the hops, such as `slot 7 of pipe 90124`.
+    /// Holder of the page at each station, in the order of the hops, such as `slot 7 of pipe
+    /// 90124`.
     #[serde(default)]
     pub held_by: Vec<String>,
 }
@@ -246,6 +292,7 @@ mod tests {
             let station = Station::new(kind, Endpoint::new(EndpointKind::File, "a"));
             certificate.hops.push(Hop::new(station, "x", Tier::T0, proof, 8192));
         }
+        certificate.hops[1].custody = Custody::Assumed;
         certificate.digest = Some(Digest {
             checkpoints: 3,
             equal: 3,
@@ -255,18 +302,56 @@ mod tests {
         certificate
     }
 
+    #[test]
+    fn custody_follows_from_the_axiom_only_where_the_kernel_takes_a_reference() {
+        let hop = |kind: StationKind, proof| {
+            let station = Station::new(kind, Endpoint::new(EndpointKind::File, "a"));
+            Hop::new(station, "x", Tier::T0, proof, 1)
+        };
+        for (before, after, proof, holds) in [
+            (StationKind::PageCache, StationKind::PipeSlot, ProofKind::Identity, true),
+            (StationKind::PipeSlot, StationKind::SkbFrag, ProofKind::Digest, true),
+            (StationKind::SkbFrag, StationKind::PipeSlot, ProofKind::Identity, true),
+            (StationKind::PipeSlot, StationKind::BioVec, ProofKind::Dma, true),
+            (StationKind::BioVec, StationKind::UserPage, ProofKind::Dma, true),
+            (
+                StationKind::PageCache,
+                StationKind::UserPage,
+                ProofKind::Identity,
+                false,
+            ),
+            (
+                StationKind::PipeSlot,
+                StationKind::PageCache,
+                ProofKind::Identity,
+                false,
+            ),
+            (StationKind::Library, StationKind::PipeSlot, ProofKind::Identity, false),
+            (StationKind::PipeSlot, "ring_cell".into(), ProofKind::Identity, false),
+        ] {
+            let (before, after) = (hop(before, ProofKind::Start), hop(after, proof));
+            assert_eq!(after.is_custody_axiomatic(&before), holds, "{before:?} {after:?}");
+        }
+    }
+
     type Plant = fn(&mut Certificate);
 
     #[test]
     fn each_weakness_is_named() {
         assert_eq!(good().moved_weakness(), None);
-        let plants: [(&str, Plant); 9] = [
+        let plants: [(&str, Plant); 11] = [
             ("level counters", |c| c.level = Level::Counters),
             ("level new", |c| c.level = Level::Other("new".to_owned())),
             ("fewer than two", |c| c.hops.truncate(1)),
             ("station 2 was seen with 8191 of 8192", |c| c.hops[1].bytes -= 1),
             ("custody is broken at station 2", |c| {
                 c.hops[1].custody = Custody::Broken;
+            }),
+            ("custody is `not_observed` at station 2", |c| {
+                c.hops[1].custody = Custody::NotObserved;
+            }),
+            ("custody is `sealed` at station 2", |c| {
+                c.hops[1].custody = Custody::Other("sealed".to_owned());
             }),
             ("station 2 was reached by `contract`", |c| {
                 c.hops[1].proof = ProofKind::Contract;

@@ -1,26 +1,27 @@
-//! What could be seen here, and by what; and what was done that could not be seen.
+//! Facts that can be observed on this kernel, their probes, and operations that no fact covers.
 
 use serde::{Deserialize, Serialize};
 
 use super::open_enum::open_enum;
 use super::tier::Tier;
 
-/// The facts that zctrace can see on some kernel, each with whether it was seen to work on this one.
+/// Facts that zctrace can observe on some kernel, each with its status on this one.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Coverage {
-    /// The facts, seen or not.
+    /// Facts of every status.
     #[serde(default)]
     pub facts: Vec<Fact>,
-    /// What was done that no fact covers.
+    /// Operations that no fact covers.
     #[serde(default)]
     pub not_covered: Vec<NotCovered>,
 }
 
 impl Coverage {
-    /// How many facts can be seen here, and of how many: `(11, 12)`.
+    /// Returns the number of facts that can be observed here, and the number of all facts, such as
+    /// `(11, 12)`.
     ///
-    /// A fact counts as seen only if the selftest saw it fire: attachable is not firing.
+    /// A fact counts only if the selftest observed it, because an attached probe need not fire.
     pub fn verified(&self) -> (usize, usize) {
         let seen = self
             .facts
@@ -31,54 +32,58 @@ impl Coverage {
     }
 }
 
-/// One fact.
+/// One fact: something that probes can observe.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Fact {
-    /// What it shows, such as `pages in pipe slots`.
+    /// Name of the fact, such as `pages in pipe slots`.
     pub name: String,
-    /// By what it is seen, such as `net_dev_start_xmit`; empty if by nothing here.
+    /// Probe that observes the fact, such as `net_dev_start_xmit`; empty if no probe does on this
+    /// kernel.
     #[serde(default)]
     pub observed_by: String,
-    /// The tier that it is seen at, or would be.
+    /// Tier at which the fact is observed, or would be.
     pub tier: Tier,
-    /// Whether it was seen to work here.
+    /// Status of the fact on this boot.
     pub status: FactStatus,
-    /// When the selftest last saw it: milliseconds since 1970-01-01 00:00 UTC.
+    /// Time at which the selftest last observed the fact, in milliseconds since 1970-01-01 00:00
+    /// UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_unix_ms: Option<u64>,
-    /// Why it is not seen here; empty if it is.
+    /// Reason why the fact cannot be observed; empty if it can.
     #[serde(default)]
     pub missing_reason: String,
-    /// What would mend that, as a command where there is one; empty if nothing would.
+    /// Hint on how to make the fact observable, as a command if there is one; empty if nothing
+    /// helps.
     #[serde(default)]
     pub hint: String,
 }
 
 open_enum! {
-    /// Whether a fact was seen to work on this boot, with this kernel and these programs.
+    /// Result of the selftest for a fact, on this boot, with this kernel and these programs.
     pub enum FactStatus {
-        /// The selftest made a known move and a known copy, and saw both.
+        /// The selftest made a known move and a known copy, and the probes classified both
+        /// correctly.
         Verified = "verified",
-        /// It attached, and the selftest did not see what it must have seen. It is not used.
+        /// The probe is attached, but did not report what the selftest did. The fact is not used.
         Silent = "silent",
-        /// The selftest has not asked yet.
+        /// The selftest has not tested the fact yet.
         Untested = "untested",
-        /// This kernel, or these privileges, do not have it.
+        /// This kernel or these privileges do not provide the fact.
         Unavailable = "unavailable",
     }
 }
 
-/// Something that was done and that no fact covers. It is listed as unknown, never as moved.
+/// Operation that no fact covers. Its bytes are never counted as moved.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotCovered {
-    /// What it was, such as `splice by io_uring`.
+    /// Name of the operation, such as `splice by io_uring`.
     pub operation: String,
-    /// How often it was done; absent if not even that is counted.
+    /// Number of calls; absent if they are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls: Option<u64>,
-    /// Bytes; absent if not counted.
+    /// Number of bytes; absent if they are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! An edge: the movement of bytes between two stations by calls of one name.
+//! Edges: the bytes that calls of one name moved between two stations.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::endpoint::Station;
 use super::open_enum::open_enum;
 
 open_enum! {
-    /// The name of a system call, or of its family where the members differ only in how memory is given.
+    /// Name of a system call. Calls that differ only in how they describe memory have one name.
     pub enum Call {
         /// splice(2).
         Splice = "splice",
@@ -16,7 +16,7 @@ open_enum! {
         Tee = "tee",
         /// vmsplice(2).
         Vmsplice = "vmsplice",
-        /// sendfile(2): one edge, source to sink, its inner pipe included.
+        /// sendfile(2). It is one edge from source to sink, which includes the inner pipe.
         Sendfile = "sendfile",
         /// `copy_file_range(2)`.
         CopyFileRange = "copy_file_range",
@@ -28,49 +28,49 @@ open_enum! {
         Send = "send",
         /// recv, recvfrom, recvmsg, recvmmsg.
         Recv = "recv",
-        /// A request of `io_uring`.
+        /// Request submitted through `io_uring`.
         IoUring = "io_uring",
     }
 }
 
-/// The movement of bytes from one station to another by calls of one name, by one process.
+/// Bytes that calls of one name, made by one process, moved from one station to another.
 ///
-/// An edge counts what its calls returned, so a byte that goes over two edges is in both. In JSON `call`, `from`, `to`, `bytes`
-/// and the account must be present.
+/// The byte count of an edge is the sum of its calls' results, so a byte that passes two edges
+/// counts in both. In JSON `call`, `from`, `to`, `bytes` and the account must be present.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Edge {
-    /// The flow it is part of, by number; absent if it could not be joined to one.
+    /// Number of the flow that the edge is part of; absent if no flow was found for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<u64>,
-    /// The calling process, as numbered in the initial PID namespace.
+    /// Calling process, in the initial PID namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// The call.
+    /// Name of the calls.
     pub call: Call,
-    /// The station before the call.
+    /// Station at which the bytes were before the calls.
     pub from: Station,
-    /// The station after it.
+    /// Station at which the bytes were after the calls.
     pub to: Station,
     /// Number of calls that returned bytes.
     #[serde(default)]
     pub calls: u64,
-    /// Calls that failed or returned 0; they moved nothing.
+    /// Calls that failed or returned 0, and so moved nothing.
     #[serde(default)]
     pub failed_calls: u64,
-    /// Bytes that the calls returned: `moved + copied + unknown + excluded`.
+    /// Sum of the calls' results in bytes: `moved + copied + unknown + excluded`.
     pub bytes: u64,
-    /// What became of them on this edge.
+    /// Outcome of the bytes on this edge.
     #[serde(flatten)]
     pub account: Account,
-    /// Why bytes were copied or are unknown on this edge. Copies add up to no more than `copied`; unknowns to `unknown`
-    /// exactly.
+    /// Reasons for copied and unknown bytes of this edge. Reasons of copies add up to at most
+    /// `copied`, those of unknowns to exactly `unknown`.
     #[serde(default)]
     pub reasons: Vec<Cause>,
 }
 
 impl Edge {
-    /// An empty edge.
+    /// Creates an edge without calls.
     pub fn new(call: Call, from: Station, to: Station) -> Self {
         Self {
             flow: None,
@@ -86,7 +86,7 @@ impl Edge {
         }
     }
 
-    /// Sets what became of the bytes, and with it their number.
+    /// Sets the account, and `bytes` to its total.
     pub fn set_account(&mut self, account: Account) {
         self.bytes = account.total();
         self.account = account;

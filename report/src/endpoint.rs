@@ -1,4 +1,4 @@
-//! Where bytes start and arrive (ends), and where they are seen on the way (stations).
+//! Endpoints, which bytes enter or leave, and stations, at which probes observe bytes.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::format;
 use super::open_enum::open_enum;
 
 open_enum! {
-    /// What kind of thing an end or a waypoint is.
+    /// Kind of an endpoint or waypoint.
     pub enum EndpointKind {
         /// A file read or written through the page cache.
         File = "file",
@@ -24,7 +24,8 @@ open_enum! {
         Unix = "unix",
         /// A socket of another family.
         Socket = "socket",
-        /// A pipe or FIFO. A waypoint, unless its other side was not watched.
+        /// A pipe or FIFO. It is a waypoint if both of its sides were traced, otherwise an
+        /// endpoint.
         Pipe = "pipe",
         /// A terminal.
         Terminal = "terminal",
@@ -34,23 +35,23 @@ open_enum! {
         Device = "device",
         /// The program's own memory.
         Memory = "memory",
-        /// Several kinds, in a row into which unlike flows were folded.
+        /// Several kinds, in a row that aggregates different flows.
         Various = "various",
     }
 }
 
 impl EndpointKind {
-    /// Whether it is a socket of any family: what `--to socket` names.
+    /// Returns whether the endpoint is a socket of any family. `--to socket` selects these.
     pub const fn is_socket(&self) -> bool {
         matches!(self, Self::Tcp | Self::Udp | Self::Unix | Self::Socket)
     }
 
-    /// Whether it is a file, however it was opened: what `--to file` names.
+    /// Returns whether the endpoint is a file, buffered or direct. `--to file` selects these.
     pub const fn is_file(&self) -> bool {
         matches!(self, Self::File | Self::DirectFile)
     }
 
-    /// The word for a screen, without underscores.
+    /// Returns the kind as screens show it, without underscores.
     ///
     /// ```
     /// use zctrace_report::EndpointKind;
@@ -69,26 +70,27 @@ impl EndpointKind {
     }
 }
 
-/// One end of a flow, or a waypoint.
+/// Endpoint of a flow, or waypoint of its path.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Endpoint {
-    /// What it is.
+    /// Kind of the endpoint.
     pub kind: EndpointKind,
-    /// A path, an address, a number of a pipe; in the names of the traced program's own namespace. Empty if not known, with
-    /// a `*` for what was folded.
+    /// Path, address or pipe number, in the namespaces of the traced program. Empty if not known;
+    /// with `*` in place of what folding dropped.
     #[serde(default)]
     pub name: String,
-    /// The service's port, by which many connections to one service fold into one row.
+    /// Port of the service. Connections to one service fold into one row by this port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// The object itself: `device:inode` of a file or pipe, the cookie of a socket. Tells namesakes apart.
+    /// Identity of the object, which distinguishes objects of equal names: `device:inode` of a file
+    /// or pipe, the cookie of a socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
 }
 
 impl Endpoint {
-    /// An end of this kind and name.
+    /// Creates an endpoint from its kind and name.
     ///
     /// ```
     /// use zctrace_report::{Endpoint, EndpointKind};
@@ -105,7 +107,7 @@ impl Endpoint {
 }
 
 impl fmt::Display for Endpoint {
-    /// Kind and name. Names come from the traced program, so control characters are taken out here.
+    /// Writes kind and name. The traced program chooses names, so control characters are replaced.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", format::printable(self.kind.label()))?;
         if !self.name.is_empty() {
@@ -119,7 +121,7 @@ impl fmt::Display for Endpoint {
 }
 
 open_enum! {
-    /// In what form a byte range is seen at a station.
+    /// Form in which a byte range is at a station.
     pub enum StationKind {
         /// A page of the program's memory.
         UserPage = "user_page",
@@ -131,23 +133,23 @@ open_enum! {
         SkbFrag = "skb_frag",
         /// A vector of a block request.
         BioVec = "bio_vec",
-        /// What the library holds or was told, seen from inside the program (tier L).
+        /// The library's own account, recorded inside the program (tier L).
         Library = "library",
     }
 }
 
-/// Where a byte range is seen: a form, in an object.
+/// Place at which a byte range was observed: a form, in an object.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Station {
-    /// The form.
+    /// Form of the byte range.
     pub kind: StationKind,
-    /// The file, pipe, socket, device or memory that holds it.
+    /// File, pipe, socket, device or memory that holds the byte range.
     pub endpoint: Endpoint,
 }
 
 impl Station {
-    /// A station of this form in this object.
+    /// Creates a station from its form and its object.
     pub const fn new(kind: StationKind, endpoint: Endpoint) -> Self {
         Self { kind, endpoint }
     }

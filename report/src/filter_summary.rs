@@ -1,24 +1,24 @@
-//! That a report tells only of some flows, by which filter, and of how many it does not tell.
+//! Filter of a report, and the flows that it omitted.
 
 use serde::{Deserialize, Serialize};
 
-/// A filter that was applied. Totals and share are of the flows that are left.
+/// Filter that was applied. Totals and share cover the remaining flows.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FilterSummary {
-    /// The filter, in zctrace's language (`zctrace run --help`).
+    /// Filter expression, in the language that `zctrace run --help` describes.
     pub expression: String,
-    /// Flows that were left out.
+    /// Number of omitted flows.
     #[serde(default)]
     pub omitted_flows: u64,
-    /// Bytes of them.
+    /// Payload of the omitted flows, in bytes.
     #[serde(default)]
     pub omitted_payload: u64,
-    /// Of these: flows of which it cannot be told whether they fit, since what the filter asks for was given up when they
-    /// were folded.
+    /// Omitted flows for which the filter cannot be decided, because folding dropped a field that
+    /// the filter tests. They are part of `omitted_flows`.
     #[serde(default)]
     pub undecided_flows: u64,
-    /// Bytes of them.
+    /// Payload of the undecided flows, in bytes.
     #[serde(default)]
     pub undecided_payload: u64,
 }

@@ -1,4 +1,4 @@
-//! A flow: bytes that came from one end and arrived at another, with what became of them and why.
+//! Flows: bytes with one origin and one last endpoint, with their outcome and its reasons.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,68 +10,76 @@ use super::endpoint::{Endpoint, EndpointKind};
 use super::open_enum::open_enum;
 use super::tier::Tier;
 
-/// Edges joined by pages, or by the same stretch of a pipe's stream; or many like flows, folded into one row.
+/// Bytes with one origin, path, last endpoint and process. The row may also aggregate many similar
+/// flows.
 ///
-/// In JSON `id`, `from`, `to`, `payload` and the account must be present; everything else has a default.
+/// A flow consists of edges, joined by pages or by byte ranges of a pipe's stream. In JSON `id`,
+/// `from`, `to`, `payload` and the account must be present. All other members have defaults.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Flow {
-    /// Number of the flow in this report, from 1. Edges and looks refer to it.
+    /// Number of the flow in this report, starting at 1. Edges, peeks and segments refer to it.
     pub id: u64,
-    /// The name of the path (`demo` only).
+    /// Name of the path (`demo` only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Kinds of the places the bytes passed, in order, both ends included: `["file", "pipe", "tcp"]`. Empty if not one path.
+    /// Kinds of the endpoints that the bytes passed, in order, both ends included: `["file",
+    /// "pipe", "tcp"]`. Empty if the row has several paths.
     #[serde(default)]
     pub path: Vec<EndpointKind>,
-    /// Where the bytes came from.
+    /// Origin of the bytes.
     pub from: Endpoint,
-    /// Where they arrived.
+    /// Last endpoint of the bytes.
     pub to: Endpoint,
-    /// The process that gave the bytes to the last station, as numbered in the initial PID namespace.
+    /// Process that sent the bytes to the last station, in the initial PID namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Its name; empty if not known or several.
+    /// Name of the process; empty if it is not known or if there are several.
     #[serde(default)]
     pub process: String,
-    /// By what means the flow was watched, if not by the report's tier.
+    /// Tier at which the flow was observed; absent if it is the report's tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
-    /// How many flows this row stands for; 1 for a flow by itself.
+    /// Number of flows that the row aggregates; 1 for a single flow.
     #[serde(default = "one")]
     pub folded: u64,
-    /// The calls that carried the bytes, by name, in the order of the path.
+    /// Names of the calls that carried the bytes, in the order of the path.
     #[serde(default)]
     pub call_names: Vec<Call>,
-    /// Number of calls that carried them; 0 if they were not counted.
+    /// Number of calls that carried the bytes; 0 if they were not counted.
     #[serde(default)]
     pub calls: u64,
-    /// Bytes, counted once, at the last station: `moved + copied + unknown + excluded`.
+    /// Bytes, each counted once at the last station: `moved + copied + unknown + excluded`.
     pub payload: u64,
-    /// What became of them. A byte is `copied` if it was shown to be copied anywhere on the way.
+    /// Outcome of the bytes. A byte is `copied` if at least one copy on its path was proven.
     #[serde(flatten)]
     pub account: Account,
-    /// Bytes that copies on the way wrote: a byte copied twice counts twice. At least `copied`. Looks are not in it.
+    /// Bytes that copies on the path wrote. A byte that was copied twice counts twice, so the
+    /// number is at least `copied`. Bytes of peeks are not included.
     #[serde(default)]
     pub copy_bytes: u64,
-    /// How often a byte that arrived was copied: `copy_bytes / (moved + copied + unknown)`, a number of copies. With
-    /// `unknown` bytes it is a lower bound. Null if nothing arrived. `Report::summarize` computes it.
+    /// Average number of copies of a delivered byte: `copy_bytes / (moved + copied + unknown)`. It
+    /// is a lower bound if there are `unknown` bytes, and null if no byte was delivered.
+    /// `Report::summarize` computes it.
     #[serde(default)]
     pub copies_per_byte: Option<f64>,
-    /// Bytes that the program copied out of the flow on the way, to look at them. They arrived all the same, so they are in
-    /// none of the four parts; `peeks` says who looked.
+    /// Bytes of the flow that the program peeked at. A peek copies bytes and leaves them in the
+    /// flow, so they are in none of the four parts because of the peek. `peeks` lists the callers.
     #[serde(default)]
     pub peeked_bytes: u64,
-    /// Why bytes were copied or are unknown. Copies add up to no more than `copy_bytes`; unknowns to `unknown` exactly.
+    /// Reasons for copied and unknown bytes. Reasons of copies add up to at most `copy_bytes`,
+    /// those of unknowns to exactly `unknown`.
     #[serde(default)]
     pub reasons: Vec<Cause>,
-    /// The evidence. Of a folded row: that of the largest flow that has one.
+    /// Evidence for the moved bytes. An aggregate row has the certificate of its largest flow that
+    /// has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
-    /// What the mutation oracle says of this path (`demo` only).
+    /// Result of the mutation oracle for this path (`demo` only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oracle: Option<OracleVerdict>,
-    /// Whether what arrived was, byte for byte, what was sent (`demo` only).
+    /// Result of comparing the delivered bytes with the sent ones: true if all are equal (`demo`
+    /// only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_ok: Option<bool>,
 }
@@ -81,7 +89,7 @@ const fn one() -> u64 {
 }
 
 impl Flow {
-    /// An empty flow between two ends. `Report::add_flow` gives it its number.
+    /// Creates a flow without bytes between two endpoints. `Report::add_flow` assigns its number.
     ///
     /// ```
     /// use zctrace_report::{Account, Endpoint, EndpointKind, Flow, Verdict};
@@ -116,29 +124,31 @@ impl Flow {
         }
     }
 
-    /// Sets what became of the bytes, and with it the payload.
+    /// Sets the account, and the payload to its total.
     pub fn set_account(&mut self, account: Account) {
         self.payload = account.total();
         self.account = account;
     }
 
-    /// What can be said of the flow as a whole.
+    /// Returns the verdict on the flow.
     pub fn verdict(&self) -> Verdict {
         self.account.verdict()
     }
 
-    /// The mark of its row: `=`, `x`, `?` or `-`.
+    /// Returns the mark of the flow's row: `=`, `x`, `?` or `-`.
     pub fn mark(&self) -> char {
         self.account.mark()
     }
 
-    /// Whether it ends in the program's own memory. Such bytes did not leave the program, so they are not in the share:
-    /// what the program then writes counts where it arrives.
+    /// Returns whether the flow ends in the program's own memory. Such bytes did not leave the
+    /// program, so the share excludes them. If the program writes them on, they count at the
+    /// endpoint that they reach.
     pub fn ends_in_memory(&self) -> bool {
         self.to.kind == EndpointKind::Memory
     }
 
-    /// `file → pipe → TCP socket`, or the two ends if there is no one path.
+    /// Returns the path, such as `file → pipe → TCP socket`, or the two endpoints if the row has
+    /// several paths.
     pub fn path_text(&self) -> String {
         if self.path.is_empty() {
             return format!("{} → {}", self.from, self.to);
@@ -147,16 +157,18 @@ impl Flow {
         super::format::printable(&labels.join(" → ")).into_owned()
     }
 
-    /// What `copies_per_byte` must be.
+    /// Computes `copies_per_byte`.
     pub(crate) fn computed_copies_per_byte(&self) -> Option<f64> {
         let arrived = self.account.delivered();
         (arrived > 0).then(|| self.copy_bytes as f64 / arrived as f64)
     }
 
-    /// Whether the oracle and the account agree. `None` if the oracle was not asked or could not answer.
+    /// Returns whether the oracle and the account agree. Returns `None` if there is no result of
+    /// the oracle.
     ///
-    /// Shared pages must have moved. Private pages were copied, or moved by one of the ways that end in other pages: device
-    /// DMA, zero pages, encryption.
+    /// If the oracle found a shared page, the bytes must have moved. If it found a private page,
+    /// they were copied, or moved by a mechanism that ends in other pages: device DMA, zero pages,
+    /// encryption.
     ///
     /// ```
     /// use zctrace_report::{Account, Agreement, Endpoint, EndpointKind, Flow, OracleVerdict};
@@ -197,25 +209,26 @@ impl Flow {
 }
 
 open_enum! {
-    /// What the mutation oracle saw: a canary was moved, then changed at the source, and looked at where it arrived.
+    /// Result of the mutation oracle, which moves a canary page, changes it at the source, and
+    /// reads it at the destination.
     pub enum OracleVerdict {
-        /// The change was seen: both ends have the same page.
+        /// The destination showed the change, so both endpoints have the same page.
         Shared = "shared",
-        /// It was not: the destination has pages of its own.
+        /// The destination did not show the change, so it has a page of its own.
         Private = "private",
-        /// It was not asked, or could not be here.
+        /// The oracle did not run, or cannot run for this path.
         NotTested = "not_tested",
     }
 }
 
-/// Whether the oracle and an account agree.
+/// Relation between the oracle's result and an account.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Agreement {
-    /// They say the same.
+    /// Both have the same result.
     Agrees,
-    /// They contradict each other: one of the two is wrong.
+    /// The results contradict each other, so one of them is wrong.
     Disagrees,
-    /// The account leaves bytes unknown, so there is nothing to contradict.
+    /// The account leaves bytes unknown, so it can neither confirm nor contradict the oracle.
     Inconclusive,
 }
 

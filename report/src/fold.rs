@@ -1,4 +1,4 @@
-//! Folding: fifty thousand connections become a few rows, and no byte, no reason and no look gets lost in it.
+//! Folding: many similar flows become a few aggregate rows. Bytes, reasons and peeks are preserved.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,12 @@ use super::flow::Flow;
 use super::tier::Tier;
 use super::{Call, Report};
 
-/// Reasons that one folded row may list. Past that their places are given up, never their bytes.
+/// Largest number of reasons in an aggregate row. If there are more, their call sites are dropped,
+/// but their bytes are kept.
 const MAX_REASONS: usize = 16;
 
-/// What makes flows alike: who, between what kinds of ends, to which service or below which directory, how, and why.
+/// Key by which flows are similar: process, kinds of endpoints, service port or directory, calls,
+/// and reasons.
 #[derive(PartialEq, Eq, Hash)]
 struct Likeness {
     name: Option<String>,
@@ -26,11 +28,13 @@ struct Likeness {
 }
 
 impl Report {
-    /// Makes at most `max_rows` rows of the flows, or 2 if that is more. Nothing changes if there are no more than that.
+    /// Folds the flows into at most `max_rows` rows, but not into fewer than 2. Does nothing if
+    /// there are at most that many flows.
     ///
-    /// First like flows are folded: same process name, kinds of ends, port or directory, calls, reasons and mark. If that is
-    /// not enough the largest rows stay, and the rest becomes one row, or two if some of it ends in memory. Numbers in edges,
-    /// looks and segments follow. Call it before `summarize`, or use `finish`.
+    /// Step 1 folds similar flows: equal process name, kinds of endpoints, port or directory,
+    /// calls, reasons and mark. If too many rows remain, step 2 keeps the largest rows and folds
+    /// the others into one row, or into two if some of them end in memory. The numbers of flows in
+    /// edges, peeks and segments are updated. Call this before `summarize`, or call `finish`.
     pub fn fold(&mut self, max_rows: usize) {
         let max_rows = max_rows.max(2);
         if self.flows.len() <= max_rows {
@@ -41,7 +45,8 @@ impl Report {
         let mut rows = group(std::mem::take(&mut self.flows), likeness, &report_tier, &mut moved_to);
         rows.sort_by_key(|row| (std::cmp::Reverse(row.payload), row.id));
         if rows.len() > max_rows {
-            // Two places are kept for the rest: what ends in memory is not in the share, so it may not join what is.
+            // Two rows are reserved for the rest. Flows that end in memory are not part of the
+            // share, so they get a row of their own.
             let rest = rows.split_off(max_rows - 2);
             rows.extend(group(rest, Flow::ends_in_memory, &report_tier, &mut moved_to));
         }
@@ -50,14 +55,14 @@ impl Report {
         let flows_of_looks = self.peeks.iter_mut().map(|look| &mut look.flow);
         let flows_of_segments = self.segments.iter_mut().map(|segment| &mut segment.flow);
         for id in flows_of_edges.chain(flows_of_looks).chain(flows_of_segments).flatten() {
-            // Once for each of the two stages.
+            // Each of the two steps may have renumbered the flow.
             for _ in 0..2 {
                 *id = *moved_to.get(id).unwrap_or(id);
             }
         }
     }
 
-    /// Keeps the `max` largest edges, processes, looks and segments of each list, and counts what was left out.
+    /// Keeps the `max` largest edges, processes, peeks and segments, and counts the omitted ones.
     pub fn bound_lists(&mut self, max: usize) {
         self.omitted.edges += keep_largest(&mut self.edges, max, |edge| edge.bytes);
         self.omitted.processes += keep_largest(&mut self.processes, max, |process| {
@@ -68,7 +73,8 @@ impl Report {
     }
 }
 
-/// Cuts a list to its `max` largest, in falling order if it was cut, and says how many went.
+/// Truncates a list to its `max` largest elements and returns the number of removed ones. A
+/// truncated list is in descending order.
 fn keep_largest<T>(list: &mut Vec<T>, max: usize, size: impl Fn(&T) -> u64) -> u64 {
     let gone = list.len().saturating_sub(max);
     if gone > 0 {
@@ -99,7 +105,8 @@ fn likeness(flow: &Flow) -> Likeness {
     }
 }
 
-/// What folds many ends into one: a socket's service, a file's directory, and nothing for the rest, whose names are numbers.
+/// Returns the part of an endpoint's name by which endpoints fold: a socket's port or a file's
+/// directory. Other names are numbers, so they are ignored.
 fn prefix(end: &Endpoint) -> String {
     if end.kind.is_socket() {
         end.port.map(|port| format!(":{port}")).unwrap_or_default()
@@ -115,8 +122,8 @@ fn prefix(end: &Endpoint) -> String {
     }
 }
 
-/// Folds the flows that `alike` gives the same key, in the order of their first ones. `moved_to` learns which number each
-/// folded flow now goes by.
+/// Folds flows with equal `alike` keys, in the order of the first flow of each key. `moved_to`
+/// receives the new number of each folded flow.
 fn group<K: Eq + std::hash::Hash>(
     flows: Vec<Flow>,
     alike: impl Fn(&Flow) -> K,
@@ -138,14 +145,15 @@ fn group<K: Eq + std::hash::Hash>(
     rows
 }
 
-/// Folds `flow` into `row`. What differs between the two is given up; numbers are added.
+/// Folds `flow` into `row`. Members that differ are dropped, and numbers are added.
 fn merge(row: &mut Flow, flow: Flow, report_tier: &Tier) {
-    // The largest flow that has evidence stands for the row. A row that was folded already counts by what its evidence covers.
+    // The certificate of the largest flow represents the row. Rows are compared by the bytes that
+    // their certificates cover, because a row may be an aggregate already.
     let covers = |flow: &Flow| flow.certificate.as_ref().map(|certificate| certificate.bytes);
     if covers(&flow) > covers(row) {
         row.certificate = flow.certificate;
     }
-    // Several tiers together claim no more than the least of them.
+    // A row of several tiers gets the lowest one, because it cannot claim more.
     if row.tier != flow.tier {
         let of = |tier: &Option<Tier>| tier.clone().unwrap_or_else(|| report_tier.clone());
         row.tier = Some(of(&row.tier).or_lesser(&of(&flow.tier)));
@@ -172,7 +180,8 @@ fn merge(row: &mut Flow, flow: Flow, report_tier: &Tier) {
     if row.oracle != flow.oracle {
         row.oracle = None;
     }
-    // One flow whose content is wrong makes the row wrong; one that was not compared makes it not compared.
+    // One flow with wrong content makes the whole row wrong. One flow without a comparison makes
+    // the row not compared.
     row.content_ok = match (row.content_ok, flow.content_ok) {
         (Some(false), _) | (_, Some(false)) => Some(false),
         (Some(true), Some(true)) => Some(true),
@@ -181,7 +190,8 @@ fn merge(row: &mut Flow, flow: Flow, report_tier: &Tier) {
     row.folded = row.folded.saturating_add(flow.folded);
     row.calls = row.calls.saturating_add(flow.calls);
     row.payload = row.payload.saturating_add(flow.payload);
-    // What was copied was copied at least once, also where `summarize` has not yet said so.
+    // A copied byte was copied at least once. `copy_bytes` may be lower here because `summarize`
+    // runs later.
     row.copy_bytes = row.copy_bytes.max(row.account.copied);
     row.copy_bytes = row.copy_bytes.saturating_add(flow.copy_bytes.max(flow.account.copied));
     row.account += &flow.account;
@@ -204,7 +214,8 @@ fn merge_end(row: &mut Endpoint, end: &Endpoint) {
         row.port = None;
     }
     if row.name != end.name {
-        // Of a socket the port says it all; of a file the directory, if both are in it.
+        // The name of a folded socket is its port. A folded file keeps the directory if it is the
+        // same.
         row.name = if row.kind.is_file() && ours == theirs {
             ours
         } else {
@@ -218,7 +229,7 @@ mod tests {
     use zctrace_contract::Reason;
 
     use super::*;
-    use crate::{Account, Cause, Certificate, Hop, Level, Peek, ProofKind, Scope, Station, StationKind};
+    use crate::{Account, Cause, Certificate, Custody, Hop, Level, Peek, ProofKind, Scope, Station, StationKind};
 
     fn connection(n: u64, port: u16) -> Flow {
         let mut to = Endpoint::new(EndpointKind::Tcp, format!("10.0.0.{n}:{}", 40_000 + n));
@@ -295,9 +306,11 @@ mod tests {
         let mut certificate = Certificate::new(Level::Full, format!("eth{n}"), bytes);
         for shown in [ProofKind::Start, ProofKind::Identity] {
             let station = Station::new(StationKind::SkbFrag, flow.to.clone());
-            certificate
-                .hops
-                .push(Hop::new(station, "net_dev_start_xmit", Tier::T0, shown, bytes));
+            let mut hop = Hop::new(station, "net_dev_start_xmit", Tier::T0, shown, bytes);
+            if hop.proof != ProofKind::Start {
+                hop.custody = Custody::Assumed;
+            }
+            certificate.hops.push(hop);
         }
         flow.certificate = Some(certificate);
         flow
@@ -320,7 +333,8 @@ mod tests {
         assert_eq!((row.folded, row.tier.clone()), (3, None));
         assert_eq!(row.certificate.as_ref().unwrap().horizon, "eth1");
 
-        // Two more kinds of rows make the rest one row, of both tiers: it claims no more than the library does.
+        // With two more groups the rest becomes one row of both tiers. It claims no more than the
+        // library does.
         for n in [5, 6] {
             let mut other = certified(n, 100);
             other.to.port = Some(n as u16);
@@ -345,7 +359,8 @@ mod tests {
             flow.reasons.push(Cause::new(Reason::KernelCopies, 10, 1));
             flow
         };
-        // 0 is not yet summarized and means 10; 20 means that each byte was copied twice.
+        // `copy_bytes` 0 means 10 here because `summarize` has not run yet. 20 means that each byte
+        // was copied twice.
         let mut report = report([copied(0, 0), copied(1, 20), copied(2, 0)]);
         report.finish(2);
         report.check().unwrap();

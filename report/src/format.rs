@@ -1,11 +1,12 @@
-//! Numbers and lines as every text screen shows them. JSON has the exact numbers.
+//! Text of numbers and of the headline, as every screen shows them. JSON has the exact numbers.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::Report;
 
-/// A number of bytes in binary units with one decimal: `64.0 MiB`, `2.0 KiB`, `17 B`, and `0` for none.
+/// Formats a number of bytes in binary units with one decimal, such as `64.0 MiB`, `2.0 KiB` and
+/// `17 B`. Zero is `0`.
 ///
 /// ```
 /// use zctrace_report::format::size;
@@ -23,7 +24,8 @@ pub fn size(bytes: u64) -> String {
     }
     let mut unit = 0;
     loop {
-        // In tenths, rounded, and in integers, so that 1023.95 KiB becomes 1.0 MiB and not 1024.0 KiB.
+        // The number of tenths is a rounded integer, so that 1023.95 KiB becomes 1.0 MiB and not
+        // 1024.0 KiB.
         let one = 1_u128 << (10 * (unit + 1));
         let tenths = (u128::from(bytes) * 10 + one / 2) / one;
         if tenths < 10_240 || unit + 1 == UNITS.len() {
@@ -33,8 +35,10 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// A part of a whole in percent with one decimal. All is `100.0 %` and none is `0.0 %`, and nothing else is: rounding ends at
-/// `>99.9 %` and `<0.1 %`. Of nothing it is `–`.
+/// Formats a part of a whole in percent with one decimal.
+///
+/// Only the whole is `100.0 %`, and only 0 is `0.0 %`. Rounding stops at `>99.9 %` and `<0.1 %`. If
+/// the whole is 0, the result is `–`.
 ///
 /// ```
 /// use zctrace_report::format::percent;
@@ -55,7 +59,7 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// A count with spaces between groups of three digits: `67 108 864`.
+/// Formats a count with spaces between groups of three digits, such as `67 108 864`.
 ///
 /// ```
 /// assert_eq!(zctrace_report::format::count(67_108_864), "67 108 864");
@@ -73,8 +77,8 @@ pub fn count(number: u64) -> String {
     grouped
 }
 
-/// A time, given in nanoseconds, in the unit that leaves one to three digits before the point: `10.0 s`, `110.0 ms`,
-/// `0.5 µs`.
+/// Formats a time in nanoseconds, with the unit that leaves one to three digits before the point,
+/// such as `10.0 s`, `110.0 ms` and `0.5 µs`.
 ///
 /// ```
 /// assert_eq!(zctrace_report::format::duration(10_000_000_000), "10.0 s");
@@ -88,15 +92,16 @@ pub fn duration(nanoseconds: u64) -> String {
     };
     match nanoseconds {
         0..=999 => format!("{nanoseconds} ns"),
-        // Up to where one decimal still rounds to less than 1000.
+        // The limits are the largest values whose single decimal rounds to less than 1000.
         1_000..=999_949 => format!("{} µs", tenths_of(1_000)),
         999_950..=999_949_999 => format!("{} ms", tenths_of(1_000_000)),
         _ => format!("{} s", tenths_of(1_000_000_000)),
     }
 }
 
-/// A string from outside, with what could steer a terminal taken out: control characters, and the marks that turn the
-/// direction of writing, each become `�`.
+/// Returns text from outside without characters that could control a terminal.
+///
+/// Control characters and marks that change the direction of writing each become `�`.
 ///
 /// ```
 /// assert_eq!(zctrace_report::format::printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
@@ -112,11 +117,12 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The first line of every screen: the share, of what, and what was lost.
+/// Returns the first line of every screen: the share, its whole, and lost records.
 ///
 /// `71.0 % MOVED   6.6 GiB of the 9.3 GiB delivered; 2.7 GiB copied, 1.4 MiB unknown`
 ///
-/// Of a filtered report it says so: a share of some flows is not to be taken for that of all.
+/// The line of a filtered report mentions the filter, so that a share of some flows is not mistaken
+/// for the share of all flows.
 pub fn headline(report: &Report) -> String {
     let account = &report.totals().account;
     let arrived = account.delivered();
@@ -125,7 +131,7 @@ pub fn headline(report: &Report) -> String {
         (Some(_), 0) => " that matches the filter",
         (Some(_), _) => " and matching the filter",
     };
-    // Writing to a String cannot fail.
+    // Writing to a `String` cannot fail.
     let mut line = if arrived == 0 {
         let mut line = format!("NO PAYLOAD DELIVERED   no payload{fits} reached a file, a socket or a device");
         let read = report.into_memory().account.delivered();

@@ -1,7 +1,8 @@
-//! The report: what `zctrace run`, `assert`, `report` and `demo` found, as types and as JSON.
+//! Reports: the results of `zctrace run`, `assert`, `report` and `demo`, as types and as JSON.
 //!
-//! A maker fills a [`Report`] with flows, edges, processes and looks, then calls [`Report::finish`], which folds many like
-//! flows into rows and computes totals and share. A reader calls [`Report::from_json`] and [`Report::check`].
+//! A producer fills a [`Report`] with flows, edges, processes and peeks, then calls
+//! [`Report::finish`], which folds similar flows into rows and computes totals and share. A reader
+//! calls [`Report::from_json`] and [`Report::check`].
 //!
 //! ```
 //! use zctrace_contract::Reason;
@@ -21,12 +22,14 @@
 //!
 //! # Units
 //!
-//! Sizes are bytes, exact. Times are nanoseconds (`_ns`) or milliseconds since 1970-01-01 00:00 UTC (`_unix_ms`). Shares are
-//! fractions of 1. Integers may exceed 2^53, so readers in languages that have only floating point must take care.
+//! Sizes are exact numbers of bytes. Times are nanoseconds (`_ns`) or milliseconds since 1970-01-01
+//! 00:00 UTC (`_unix_ms`). Shares are fractions of 1. Integers may exceed 2^53, so readers in
+//! languages that have only floating-point numbers must take care.
 //!
 //! # Compatibility
 //!
-//! See [`SchemaVersion`]. The JSON schema is committed as `schema/zctrace-report-1.schema.json` and is [`JSON_SCHEMA`].
+//! See [`SchemaVersion`]. The JSON schema is committed as `schema/zctrace-report-1.schema.json` and
+//! is available as [`JSON_SCHEMA`].
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -67,6 +70,7 @@ pub use account::{Account, Excluded, Verdict};
 pub use assertion::{Assertion, AssertionOutcome};
 pub use cause::{CallSite, Cause, Explanation, ReasonCode};
 pub use certificate::{Certificate, Custody, Digest, Hop, Level, PageExample, ProofKind};
+pub use check::{CHECK_RULES, CheckRule};
 pub use coverage::{Coverage, Fact, FactStatus, NotCovered};
 pub use edge::{Call, Edge};
 pub use endpoint::{Endpoint, EndpointKind, Station, StationKind};
@@ -88,104 +92,107 @@ pub use zerocopy::{CompletionSource, ZerocopySummary};
 /// The published JSON schema (draft 2020-12) of all 1.x reports.
 pub const JSON_SCHEMA: &str = include_str!("../schema/zctrace-report-1.schema.json");
 
-/// What zctrace found in one run, or in one interval of a run.
+/// Result of one run, or of one interval of a run.
 ///
-/// In JSON `schema`, `tier`, `totals`, `flows` and `loss` must be present; everything else has a default.
+/// In JSON `schema`, `tier`, `totals`, `flows` and `loss` must be present. All other members have
+/// defaults.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(title = "zctrace report"))]
 pub struct Report {
-    /// Name and version of this format, as read. Written as this version's own.
+    /// Name and version of the format, as read. Reports are written with this crate's own version.
     #[serde(serialize_with = "version::write_current")]
     schema: SchemaVersion,
-    /// Who made it, when, on what.
+    /// Command, versions, kernel and time of the run.
     #[serde(default)]
     pub provenance: Provenance,
-    /// By what means bytes were watched: the highest tier in use. A flow that was watched by another says so.
+    /// Highest tier at which bytes were observed. A flow that was observed at another tier has its
+    /// own.
     pub tier: Tier,
-    /// Whose bytes were watched.
+    /// Processes whose calls were traced.
     #[serde(default)]
     pub scope: Scope,
-    /// The headline: parts of the payload that arrived. Null if nothing arrived. Computed from `totals`.
+    /// Headline: the fractions of the delivered payload. Null if no payload was delivered. Computed
+    /// from `totals`.
     #[serde(default)]
     share: Option<Share>,
     /// Sums over the flows that end in a file, a socket or a device. Computed.
     totals: Totals,
-    /// Sums over the flows that end in a program's own memory. They did not leave the program, so they are not in the share.
-    /// Computed.
+    /// Sums over the flows that end in a program's own memory. Such bytes did not leave the
+    /// program, so the share excludes them. Computed.
     #[serde(default)]
     into_memory: Totals,
-    /// By which filter only some flows were left in the report; absent if all are in it.
+    /// Filter that selected the flows; absent if the report has all flows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<FilterSummary>,
-    /// The flows, or rows of like flows.
+    /// Flows, or rows that aggregate similar flows.
     pub flows: Vec<Flow>,
-    /// The edges.
+    /// Edges of the flows.
     #[serde(default)]
     pub edges: Vec<Edge>,
-    /// The processes that moved or copied bytes.
+    /// Processes that moved or copied bytes.
     #[serde(default)]
     pub processes: Vec<Process>,
-    /// The pipes that calls were made on, those used last first.
+    /// Pipes on which traced calls were made, the most recently used first.
     #[serde(default)]
     pub pipes: Vec<Pipe>,
-    /// The system's limits on pipes; absent if they are not known.
+    /// System limits on pipes; absent if they are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipe_limits: Option<PipeLimits>,
-    /// Looks at bytes on the way, by place in the program.
+    /// Peeks at bytes of flows, by call site.
     #[serde(default)]
     pub peeks: Vec<Peek>,
-    /// What the kernel itself said of sends that should not copy.
+    /// Zero-copy completions: the kernel's notifications about `MSG_ZEROCOPY` and `SEND_ZC` sends.
     #[serde(default)]
     pub zerocopy_completions: Vec<ZerocopySummary>,
-    /// Segments of bufferlists that lay in pipes, as the programs' journals name them.
+    /// Segments of bufferlists that were in pipes, as named by the programs' journals.
     #[serde(default)]
     pub segments: Vec<Segment>,
-    /// Rows that were left out of the lists above to bound the report.
+    /// Numbers of rows omitted from the lists above to limit the size of the report.
     #[serde(default)]
     pub omitted: OmittedRows,
-    /// What was lost while watching.
+    /// Records that were lost during tracing.
     pub loss: Loss,
-    /// What could be seen here, and what could not.
+    /// Facts that could be observed, and operations that no fact covers.
     #[serde(default)]
     pub coverage: Coverage,
-    /// What watching cost.
+    /// Measured cost of tracing.
     #[serde(default)]
     pub overhead: Overhead,
-    /// What was asserted of the run, and whether it held (`assert` only).
+    /// Assertions about the run, and their outcomes (`assert` only).
     #[serde(default)]
     pub assertions: Vec<Assertion>,
-    /// What the reason codes of this report mean, by code. Computed.
+    /// Meanings of the reason codes in this report, by code. Computed.
     #[serde(default)]
     explanations: BTreeMap<String, Explanation>,
 }
 
-/// Numbers of rows that were left out. Flows are never left out: they are folded.
+/// Numbers of omitted rows. Flows are never omitted, because they are folded instead.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OmittedRows {
-    /// Edges.
+    /// Omitted edges.
     #[serde(default)]
     pub edges: u64,
-    /// Processes.
+    /// Omitted processes.
     #[serde(default)]
     pub processes: u64,
-    /// Pipes.
+    /// Omitted pipes.
     #[serde(default)]
     pub pipes: u64,
-    /// Looks.
+    /// Omitted peeks.
     #[serde(default)]
     pub peeks: u64,
-    /// Notices.
+    /// Omitted rows of zero-copy completions.
     #[serde(default)]
     pub zerocopy_completions: u64,
-    /// Segments.
+    /// Omitted segments.
     #[serde(default)]
     pub segments: u64,
 }
 
 impl Report {
-    /// An empty report of this version.
+    /// Creates an empty report of the current version.
     pub fn new(tier: Tier, scope: Scope) -> Self {
         Self {
             schema: SchemaVersion::CURRENT,
@@ -213,7 +220,7 @@ impl Report {
         }
     }
 
-    /// Adds a flow, gives it the next number and returns that.
+    /// Adds a flow with the next free number, and returns the number.
     pub fn add_flow(&mut self, mut flow: Flow) -> u64 {
         let id = self.flows.iter().map(|flow| flow.id).max().unwrap_or(0) + 1;
         flow.id = id;
@@ -221,23 +228,25 @@ impl Report {
         id
     }
 
-    /// The same in a report whose flows were only ever appended: the last one has the largest number, and none is looked for
-    /// among a hundred thousand.
+    /// Adds a flow to a report whose flows were only ever appended, and returns its number. The
+    /// last flow then has the largest number, so this does not search among a hundred thousand
+    /// flows.
     pub fn append_flow(&mut self, flow: Flow) -> u64 {
         let id = self.flows.last().map_or(0, |last| last.id) + 1;
         self.flows.push(Flow { id, ..flow });
         id
     }
 
-    /// Folds flows into at most `max_rows` rows, then computes what follows from them. Call it last.
+    /// Folds flows into at most `max_rows` rows, then computes the derived members. Call it last.
     pub fn finish(&mut self, max_rows: usize) {
         self.fold(max_rows);
         self.summarize();
     }
 
-    /// Computes all that follows from the rest: totals, share, copies per byte, explanations of codes.
+    /// Computes the derived members: totals, share, copies per byte, and explanations of codes.
     ///
-    /// Where `copy_bytes` of a flow is less than `copied` it is set to that: what was copied was copied at least once.
+    /// Raises `copy_bytes` of a flow to `copied` if it is less, because a copied byte was copied at
+    /// least once.
     pub fn summarize(&mut self) {
         for flow in &mut self.flows {
             flow.copy_bytes = flow.copy_bytes.max(flow.account.copied);
@@ -249,12 +258,13 @@ impl Report {
         let of_edges = self.edges.iter().flat_map(|edge| &edge.reasons);
         let of_looks = self.peeks.iter().map(|look| &look.code);
         let codes = of_flows.chain(of_edges).map(|cause| &cause.code).chain(of_looks);
-        // What a newer version wrote about codes that are not known here is kept.
+        // Explanations of codes that only a newer version defines are kept.
         let known = cause::explain(codes);
         self.explanations.extend(known);
     }
 
-    /// Sums over the flows that leave the program, and over those that end in its memory.
+    /// Computes the sums over the flows that leave the program, and over those that end in its
+    /// memory.
     fn computed_totals(&self) -> (Totals, Totals) {
         let mut sums = (Totals::default(), Totals::default());
         for flow in &self.flows {
@@ -268,27 +278,31 @@ impl Report {
         sums
     }
 
-    /// The version that was read, or this crate's own.
+    /// Returns the version of the report that was read, or this crate's own version.
     pub const fn schema(&self) -> SchemaVersion {
         self.schema
     }
 
-    /// The parts of the payload that arrived; `None` if nothing did. As of the last `summarize`.
+    /// Returns the fractions of the delivered payload as of the last `summarize`; `None` if no
+    /// payload was delivered.
     pub const fn share(&self) -> Option<Share> {
         self.share
     }
 
-    /// Sums over the flows that end in a file, a socket or a device. As of the last `summarize`.
+    /// Returns the sums over the flows that end in a file, a socket or a device, as of the last
+    /// `summarize`.
     pub const fn totals(&self) -> &Totals {
         &self.totals
     }
 
-    /// Sums over the flows that end in a program's own memory. As of the last `summarize`.
+    /// Returns the sums over the flows that end in a program's own memory, as of the last
+    /// `summarize`.
     pub const fn into_memory(&self) -> &Totals {
         &self.into_memory
     }
 
-    /// The explanation of a code: this version's own, else what the report itself says.
+    /// Returns the explanation of a code: this version's own, or else the one that the report
+    /// contains.
     ///
     /// ```
     /// # use zctrace_report::{ReasonCode, Report, Scope, Tier};
@@ -303,7 +317,7 @@ impl Report {
             .or_else(|| self.explanations.get(code.as_str()).cloned())
     }
 
-    /// The flow of this number.
+    /// Returns the flow with this number.
     pub fn flow(&self, id: u64) -> Option<&Flow> {
         self.flows.iter().find(|flow| flow.id == id)
     }

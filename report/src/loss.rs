@@ -1,50 +1,54 @@
-//! What was lost while watching. A loss that can touch a flow makes that flow unknown, so it must not be hidden.
+//! Records that were lost during tracing. Bytes that a loss can touch are unknown, so reports must
+//! show losses.
 
 use serde::{Deserialize, Serialize};
 
-/// Losses, counted in three ways that see different things. All three must be present in JSON: a missing counter read as 0
-/// would claim that nothing was lost. At tier L nothing is recorded by probes, so nothing can be lost.
+/// Losses, by three counters that observe different causes.
+///
+/// All three counters must be present in JSON, because reading a missing counter as 0 would claim
+/// that nothing was lost. At tier L no probe records anything, so nothing can be lost.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Loss {
-    /// Records for which a program found no room in the ring.
+    /// Records for which a program found no space in the ring buffer.
     pub reserve_failures: u64,
-    /// Records that the reader missed, by gaps in the numbering of each program's records.
+    /// Records that the reader missed, computed from gaps in each program's sequence numbers.
     pub sequence_gaps: u64,
-    /// Times the kernel skipped a program because it was already running on that CPU.
+    /// Times the kernel skipped a program because a program was already running on that CPU.
     pub recursion_misses: u64,
-    /// Records of bufferlist's journals that were overwritten before they were read.
+    /// Entries of bufferlist's journals that were overwritten before zctrace read them.
     #[serde(default)]
     pub journal_overruns: u64,
-    /// Flows that became unknown, in part or whole, through a loss.
+    /// Flows of which at least one byte is unknown because of a loss.
     #[serde(default)]
     pub affected_flows: u64,
-    /// The same, by program; only programs that lost something.
+    /// Losses by program. Only programs with losses are listed.
     #[serde(default)]
     pub programs: Vec<ProgramLoss>,
 }
 
-/// The losses of one program.
+/// Losses of one program.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProgramLoss {
-    /// The program's name.
+    /// Name of the program.
     pub program: String,
-    /// Records for which it found no room.
+    /// Records for which the program found no space in the ring buffer.
     #[serde(default)]
     pub reserve_failures: u64,
-    /// Records that the reader missed.
+    /// Records of the program that the reader missed.
     #[serde(default)]
     pub sequence_gaps: u64,
-    /// Times the kernel skipped it.
+    /// Times the kernel skipped the program.
     #[serde(default)]
     pub recursion_misses: u64,
 }
 
 impl Loss {
-    /// The least number of records that were lost.
+    /// Returns the least possible number of lost records.
     ///
-    /// A record that found no room leaves a gap too, so the larger of the two counts.
+    /// A record that found no space leaves a sequence gap too, so only the larger of these two
+    /// counters is added.
     ///
     /// ```
     /// use zctrace_report::Loss;
@@ -58,7 +62,7 @@ impl Loss {
             .saturating_add(self.journal_overruns)
     }
 
-    /// Whether anything was lost.
+    /// Returns whether anything was lost.
     pub fn any(&self) -> bool {
         self.records() > 0
     }

@@ -1,9 +1,9 @@
-//! The shape of every word list in a report: known words as variants, and room for the words of newer versions.
+//! Enums of words that accept the words of newer versions.
 //!
-//! A closed enum would make an old zctrace refuse a whole report because of one new kind of socket. So each list keeps a
-//! word that it does not know as it is, and writes it out again unchanged.
+//! With a closed enum, an older zctrace would reject a whole report because of one new kind of
+//! socket. An open enum keeps an unknown word and writes it unchanged.
 
-/// Defines an enum of words with `Other(String)` for the words of newer versions.
+/// Defines an enum of words, with `Other(String)` for words that newer versions define.
 macro_rules! open_enum {
     (
         $(#[doc = $doc:literal])*
@@ -16,15 +16,15 @@ macro_rules! open_enum {
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         pub enum $name {
             $( $(#[doc = $word_doc])* #[doc = concat!("\n\nIn JSON `\"", $word, "\"`.")] $variant, )+
-            /// A word of a newer version, kept as it was read.
+            /// A word that a newer version defines, kept as it was read.
             Other(String),
         }
 
         impl $name {
-            /// The words that this version knows, in the order of the variants.
+            /// Words that this version defines, in the order of the variants.
             pub const KNOWN: &'static [&'static str] = &[$($word),+];
 
-            /// The word as it stands in JSON.
+            /// Returns the word as it is written in JSON.
             pub fn as_str(&self) -> &str {
                 match self {
                     $( Self::$variant => $word, )+

@@ -1,43 +1,48 @@
-//! What watching cost, measured; and what copying cost, estimated.
+//! Measured cost of tracing, and estimated cost of copying.
 
 use serde::{Deserialize, Serialize};
 
-/// Costs of the run. Times are nanoseconds of CPU unless they say otherwise.
+/// Cost of the run. Times are nanoseconds of CPU time unless stated otherwise.
 #[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Overhead {
-    /// CPU time of zctrace itself, the reader included, in nanoseconds.
+    /// CPU time of zctrace, including the reader thread, in nanoseconds.
     #[serde(default)]
     pub own_cpu_ns: u64,
-    /// CPU time of the thread that reads records, in nanoseconds. Part of `own_cpu_ns`.
+    /// CPU time of the thread that reads records, in nanoseconds. It is part of `own_cpu_ns`.
     #[serde(default)]
     pub reader_cpu_ns: u64,
-    /// Run time of the programs in the kernel, in nanoseconds; absent if the kernel did not count it.
+    /// Run time of the eBPF programs in the kernel, in nanoseconds; absent if the kernel did not
+    /// count it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bpf_programs_ns: Option<u64>,
-    /// Added to every system call of every process while watching, in nanoseconds, as measured on this machine before.
+    /// Time that tracing adds to every system call of every process, in nanoseconds, as measured on
+    /// this machine before the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_syscall_ns: Option<f64>,
-    /// Records read.
+    /// Number of records read.
     #[serde(default)]
     pub records: u64,
-    /// Bytes of records read.
+    /// Number of bytes of the records read.
     #[serde(default)]
     pub record_bytes: u64,
-    /// Whether a cap was reached and watching fell back to counters; from then on nothing could be shown to have moved.
+    /// True if a limit was reached and tracing continued at level counters. From then on no byte
+    /// can be proven to have moved.
     #[serde(default)]
     pub fell_back_to_counters: bool,
-    /// **Estimate** of the CPU time that copying took, in nanoseconds: bytes copied, divided by the rate below. Absent if no
-    /// rate was measured here.
+    /// **Estimate** of the CPU time of copying, in nanoseconds: the number of copied bytes divided
+    /// by `copy_bytes_per_second`. Absent if no rate was measured on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copying_ns_estimate: Option<u64>,
-    /// The rate that the estimate rests on, in bytes per second, as `zctrace calibrate` measured it on this machine.
+    /// Rate on which the estimate depends, in bytes per second, as measured on this machine. No
+    /// command of this version measures it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_bytes_per_second: Option<u64>,
 }
 
 impl Overhead {
-    /// Sets the estimate of what copying `bytes` cost, from a measured rate. A rate of 0 gives none.
+    /// Sets the estimated cost of copying `bytes` bytes from a measured rate. A rate of 0 removes
+    /// the estimate.
     ///
     /// ```
     /// let mut cost = zctrace_report::Overhead::default();

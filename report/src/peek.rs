@@ -1,57 +1,60 @@
-//! A look: the program copied bytes out of a flow to see them, while they went on by themselves.
+//! Peeks: the program copied bytes of a flow to read them, while the flow itself continued.
 
 use serde::{Deserialize, Serialize};
 use zctrace_contract::Reason;
 
 use super::cause::{CallSite, ReasonCode};
 
-/// Looks from one place in the program at one flow.
+/// Peeks at one flow from one call site.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Peek {
-    /// The flow that was looked at, by number; absent if it is not known.
+    /// Number of the flow; absent if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<u64>,
-    /// The reason's code.
+    /// Code of the reason.
     pub code: ReasonCode,
-    /// Bytes that were copied out.
+    /// Bytes that the peeks copied.
     pub bytes: u64,
-    /// Number of looks.
+    /// Number of peeks.
     #[serde(default)]
     pub calls: u64,
-    /// Where in the program.
+    /// Call site in the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_site: Option<CallSite>,
-    /// What the program called, such as `to_bytes`; empty if not known.
+    /// Function that the program called, such as `to_bytes`; empty if not known.
     #[serde(default)]
     pub operation: String,
-    /// How the bytes were got, by system call, such as `tee(2) then read(2)`; empty if not known.
+    /// System calls that copied the bytes, such as `tee(2) then read(2)`; empty if not known.
     #[serde(default)]
     pub method: String,
-    /// The bufferlist segment that was looked at; absent if several, or if it was no bufferlist.
+    /// Bufferlist segment that the program peeked at; absent if there were several, or no
+    /// bufferlist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<u64>,
-    /// The part of that segment.
+    /// Byte range within the segment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<ByteRange>,
-    /// Whether no pipe took part: a look at a part of a file, for one, which reads the file. Then this is the program's own word
-    /// (a fact of its ledger, by its journal): no record of the kernel proves it but the plain reads of that file, which are
-    /// counted apart. It belongs to no flow, and no verdict is ever made of it.
+    /// True if no pipe was used, for example in a peek at a file extent, which reads the file.
+    ///
+    /// Such a peek is known only from the program's journal. The kernel's records show it only as
+    /// plain reads of that file, which the I/O counters count. The peek belongs to no flow, and no
+    /// verdict depends on it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_pipe: bool,
-    /// The process, as numbered in the initial PID namespace.
+    /// Process, in the initial PID namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// The thread's name; empty if not known or several.
+    /// Name of the thread; empty if it is not known or if there were several.
     #[serde(default)]
     pub thread: String,
-    /// When it was first done: milliseconds since 1970-01-01 00:00 UTC.
+    /// Time of the first peek, in milliseconds since 1970-01-01 00:00 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_unix_ms: Option<u64>,
 }
 
 impl Peek {
-    /// `bytes` looked at in `calls` looks.
+    /// Creates a row for `calls` peeks that copied `bytes` bytes.
     ///
     /// ```
     /// use std::panic::Location;
@@ -78,13 +81,13 @@ impl Peek {
     }
 }
 
-/// Bytes `start..end` of a segment: `start` is the first, `end` is one past the last.
+/// Byte range `start..end` of a segment. `end` is one past the last byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ByteRange {
-    /// The first byte.
+    /// Offset of the first byte.
     pub start: u64,
-    /// One past the last byte.
+    /// Offset one past the last byte.
     pub end: u64,
 }
 

@@ -1,25 +1,25 @@
-//! A process that was watched, and what became of the bytes that it gave away.
+//! Traced processes, with the outcome of the bytes that each one sent.
 
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 
-/// One process, all its threads together.
+/// One process with all its threads.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Process {
-    /// Its number in the initial PID namespace.
+    /// Process ID in the initial PID namespace.
     pub pid: u32,
-    /// Its number in its own PID namespace, if that is another.
+    /// Process ID in the process's own PID namespace, if that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ns_pid: Option<u32>,
-    /// The number of its parent in the initial PID namespace.
+    /// Process ID of the parent, in the initial PID namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_pid: Option<u32>,
-    /// Its name, as the kernel has it (at most 15 bytes).
+    /// Name of the process in the kernel (at most 15 bytes).
     #[serde(default)]
     pub name: String,
-    /// Its control group, as a path below the root of the hierarchy.
+    /// Control group, as a path below the root of the hierarchy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
     /// Number of threads that moved or copied bytes.
@@ -28,21 +28,22 @@ pub struct Process {
     /// Number of calls that returned bytes.
     #[serde(default)]
     pub calls: u64,
-    /// Bytes that it gave to the last station of flows which do not end in memory: `moved + copied + unknown + excluded`.
+    /// Bytes that the process sent to the last station of flows that do not end in memory: `moved +
+    /// copied + unknown + excluded`.
     pub payload: u64,
-    /// What became of them.
+    /// Outcome of the sent bytes.
     #[serde(flatten)]
     pub account: Account,
-    /// Bytes that it took into its own memory.
+    /// Bytes that the process read into its own memory.
     #[serde(default)]
     pub into_memory: u64,
-    /// Whether it was still alive when watching stopped.
+    /// True if the process was alive when tracing stopped.
     #[serde(default)]
     pub alive: bool,
 }
 
 impl Process {
-    /// A process that has done nothing yet.
+    /// Creates a process without calls.
     pub fn new(pid: u32, name: impl Into<String>) -> Self {
         Self {
             pid,
@@ -59,7 +60,7 @@ impl Process {
         }
     }
 
-    /// Sets what became of the bytes that it gave away, and with it their number.
+    /// Sets the account of the sent bytes, and `payload` to its total.
     pub fn set_account(&mut self, account: Account) {
         self.payload = account.total();
         self.account = account;

@@ -1,6 +1,7 @@
-//! The JSON schema of a report, made from its types (feature `schema`).
+//! Generation of the JSON schema of a report from its types (feature `schema`).
 //!
-//! The published file is made by `UPDATE_EXPECT=1 cargo test -p zctrace-report --test schema`; a test holds it to what is made here.
+//! `UPDATE_EXPECT=1 cargo test -p zctrace-report --test schema` writes the published file. A test
+//! compares the file with the generated schema.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::{Report, SchemaVersion};
 
-/// The schema (draft 2020-12) that every 1.x report meets.
+/// Returns the schema (draft 2020-12) that every 1.x report satisfies.
 ///
-/// It asks only for what a reader needs: a field that has a default is not required, and unknown fields are allowed, so that
-/// older and newer minors meet it too.
+/// The schema requires only what a reader needs: members with defaults are optional, and unknown
+/// members are allowed. So reports of older and newer minor versions satisfy it too.
 ///
 /// # Panics
-/// Never: the root of a schema made from a struct is an object.
+/// Never: the root of a schema that is generated from a struct is an object.
 pub fn json_schema() -> Value {
     let mut schema = schemars::generate::SchemaSettings::draft2020_12()
         .into_generator()
@@ -26,8 +27,8 @@ pub fn json_schema() -> Value {
     sorted(schema)
 }
 
-/// The same with the members of every object in the order of their names: how `serde_json` orders them depends on which
-/// other crates are built along with this one, and the committed file must not.
+/// Sorts the members of every object by name. The order that `serde_json` uses depends on the
+/// crates built together with this one, and the committed file must not.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -40,7 +41,7 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-/// The schema of a word list: any string, with the words that are known listed and described.
+/// Returns the schema of an open enum: any string, with the defined words listed and described.
 pub(crate) fn open_enum(doc: &[&str], words: &[(&str, &[&str])]) -> schemars::Schema {
     let text = |lines: &[&str]| lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n");
     let mut any_of: Vec<Value> = words

@@ -1,52 +1,52 @@
-//! Whose bytes a report is about, and who made it, when and on what.
+//! Scope of a report, and its provenance: command, versions and time.
 
 use serde::{Deserialize, Serialize};
 
 use super::open_enum::open_enum;
 
 open_enum! {
-    /// How the watched processes were chosen.
+    /// Method by which the traced processes were selected.
     pub enum ScopeKind {
         /// Every process of the machine.
         Machine = "machine",
-        /// A command that was started, and its descendants.
+        /// A command that zctrace started, and its descendants.
         Command = "command",
-        /// Processes that were running already, and perhaps their descendants.
+        /// Processes that were already running, with or without their descendants.
         Processes = "processes",
         /// The processes of a control group.
         Cgroup = "cgroup",
-        /// The uses of bufferlist in this process itself (tier L).
+        /// Uses of bufferlist in this process itself (tier L).
         Library = "library",
-        /// The report does not say.
+        /// The report does not state its scope.
         NotStated = "not_stated",
     }
 }
 
-/// Whose bytes were watched.
+/// Processes whose calls were traced.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Scope {
-    /// How they were chosen.
+    /// Method by which the processes were selected.
     pub kind: ScopeKind,
-    /// The processes that were named, as numbered where zctrace ran.
+    /// Processes that were named on the command line, in the PID namespace of zctrace.
     #[serde(default)]
     pub pids: Vec<u32>,
-    /// Whether descendants were watched too, those of then and later.
+    /// True if descendants were traced too, both existing and later ones.
     #[serde(default)]
     pub follow: bool,
-    /// The control group, as a path below the root of the hierarchy.
+    /// Control group, as a path below the root of the hierarchy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
-    /// The command that was started, with its arguments.
+    /// Command that zctrace started, with its arguments.
     #[serde(default)]
     pub command: Vec<String>,
-    /// The user it ran as.
+    /// User as which the command ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
 
 impl Scope {
-    /// A scope with nothing named yet.
+    /// Creates a scope that names no processes.
     pub fn new(kind: ScopeKind) -> Self {
         Self {
             kind,
@@ -60,14 +60,14 @@ impl Scope {
 }
 
 impl Default for Scope {
-    /// What a report that does not say is read as: a guess would be a claim.
+    /// Returns the scope of a report that states none. Any other value would be a claim.
     fn default() -> Self {
         Self::new(ScopeKind::NotStated)
     }
 }
 
 open_enum! {
-    /// Which command made the report.
+    /// Subcommand that produced the report.
     pub enum Subcommand {
         /// `zctrace run`, or the live viewer.
         Run = "run",
@@ -80,26 +80,26 @@ open_enum! {
     }
 }
 
-/// Who made the report, and on what.
+/// Origin of the report: command, versions and time.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Provenance {
-    /// The command.
+    /// Subcommand that produced the report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Subcommand>,
-    /// The version of zctrace; empty if not known.
+    /// Version of zctrace; empty if not known.
     #[serde(default)]
     pub zctrace_version: String,
-    /// The kernel's release, as `uname -r` says it; empty if not known.
+    /// Release of the kernel, as `uname -r` prints it; empty if not known.
     #[serde(default)]
     pub kernel_release: String,
-    /// The hash of the eBPF object; absent if none was loaded.
+    /// Hash of the eBPF object; absent if none was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_hash: Option<String>,
-    /// When watching began: milliseconds since 1970-01-01 00:00 UTC.
+    /// Start of tracing, in milliseconds since 1970-01-01 00:00 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_unix_ms: Option<u64>,
-    /// How long was watched, in nanoseconds.
+    /// Duration of tracing, in nanoseconds.
     #[serde(default)]
     pub duration_ns: u64,
 }

@@ -1,7 +1,9 @@
-//! Segments of bufferlists, by name: which of a program's own pieces the bytes of a flow were.
+//! Segments of bufferlists, by name: the parts of a program's lists to which the bytes of a flow
+//! belonged.
 //!
-//! The names come from the journals that programs with `bufferlist` keep for whoever watches them; what became of the bytes
-//! comes from the kernel alone. The two are compared call by call, and a report says whether they agree.
+//! Names come from the journals that programs with `bufferlist` write while a tracer is attached.
+//! Outcomes come from the kernel's records alone. The engine compares both call by call, and the
+//! report states whether they agree.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,20 +12,21 @@ use super::open_enum::open_enum;
 use super::peek::ByteRange;
 
 open_enum! {
-    /// Whether the account that a program keeps of its own pipes is the one that the kernel shows.
+    /// Result of comparing a program's journal of its pipes with the kernel's records.
     pub enum JournalAgreement {
-        /// Each entry of the program is a call that the kernel saw, on the same pipe, by the same thread, of as many bytes, at
-        /// the same place of the pipe's stream.
+        /// Each journal entry corresponds to a call that probes observed, with equal pipe, thread,
+        /// length and position in the pipe's stream.
         Agrees = "agrees",
-        /// The program's account and the kernel's pipe contradict each other: one of the two is wrong.
+        /// The journal and the kernel's records contradict each other, so one of them is wrong.
         Disagrees = "disagrees",
-        /// Something is missing on one side, so that they cannot be compared in full.
+        /// One side is incomplete, so a full comparison is not possible.
         Inconclusive = "inconclusive",
     }
 }
 
 impl JournalAgreement {
-    /// The word for two parts together: a contradiction anywhere is one, and so is a doubt.
+    /// Returns the result for two parts together. A contradiction takes precedence over an
+    /// incomplete part, and an incomplete part over agreement.
     ///
     /// ```
     /// use zctrace_report::JournalAgreement::{Agrees, Disagrees, Inconclusive};
@@ -40,46 +43,49 @@ impl JournalAgreement {
     }
 }
 
-/// One segment that lay in a pipe. Numbers of segments are the process's own: two processes may use the same.
+/// Segment that was in a pipe. Segment numbers are unique within one process only.
 ///
 /// In JSON `id` and `bytes` must be present.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Segment {
-    /// Its number, as `SegmentId` prints it.
+    /// Number of the segment, as `SegmentId` prints it.
     pub id: u64,
-    /// The process, as numbered in the initial PID namespace.
+    /// Process, in the initial PID namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Its name; empty if not known.
+    /// Name of the process; empty if not known.
     #[serde(default)]
     pub process: String,
-    /// Bytes of the segment that the program says it put into the pipe while it was watched.
+    /// Bytes of the segment that entered the pipe during tracing, according to the program's
+    /// journal.
     pub bytes: u64,
-    /// Which bytes of the segment those are.
+    /// Byte ranges of the segment that entered the pipe.
     #[serde(default)]
     pub ranges: Vec<ByteRange>,
-    /// The flow that its bytes are part of, by number; absent if they have not arrived, or in several flows.
+    /// Number of the flow that the bytes belong to; absent if they were not delivered, or in
+    /// several flows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<u64>,
-    /// What made it: `fill` from a source, `give` of lent memory, `tee` of another segment.
+    /// Operation that created the segment: `fill` from a source, `vmsplice` of memory by reference,
+    /// `tee` of another segment, or `split`.
     #[serde(default)]
     pub operation: String,
-    /// The line of the program that made it.
+    /// Call site that created the segment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_site: Option<CallSite>,
-    /// The inode number of its pipe.
+    /// Inode number of the segment's pipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipe: Option<u64>,
-    /// Whether the program's account of it is the kernel's.
+    /// Result of comparing the journal with the kernel's records.
     pub agreement: JournalAgreement,
-    /// Why they do not agree, or cannot be compared, in one sentence; empty if they agree.
+    /// Reason why they do not agree or cannot be compared, in one sentence; empty if they agree.
     #[serde(default)]
     pub detail: String,
 }
 
 impl Segment {
-    /// A segment of which nothing is known yet but its number and how many bytes.
+    /// Creates a segment of which only number and length are known.
     pub fn new(id: u64, bytes: u64) -> Self {
         Self {
             id,
@@ -97,31 +103,33 @@ impl Segment {
     }
 }
 
-/// The segments that the bytes of one station of a certificate were.
+/// Segments to which the bytes of one station of a certificate belonged.
 ///
 /// In JSON `bytes`, `count` and `agreement` must be present.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SegmentNames {
-    /// Bytes of the station whose segment is known. With fewer than the station has, some are not named, and `why` says why.
+    /// Bytes of the station whose segment is known. If the station has more bytes, `detail` gives
+    /// the reason.
     pub bytes: u64,
-    /// How many segments they are.
+    /// Number of segments.
     pub count: u64,
-    /// Their numbers, rising; of many only the first ones.
+    /// Segment numbers in ascending order. If there are many, only the first ones are listed.
     #[serde(default)]
     pub ids: Vec<u64>,
-    /// Whose numbers they are: the process, as numbered in the initial PID namespace; absent if several processes'.
+    /// Process to which the segment numbers belong, in the initial PID namespace; absent if there
+    /// are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// Whether the program's account of them is the kernel's.
+    /// Result of comparing the journal with the kernel's records.
     pub agreement: JournalAgreement,
-    /// Why they do not agree, or cannot be compared, in one sentence; empty if they agree.
+    /// Reason why they do not agree or cannot be compared, in one sentence; empty if they agree.
     #[serde(default)]
     pub detail: String,
 }
 
 impl SegmentNames {
-    /// `segment 17`, `segments 17, 18 and 40 more`.
+    /// Returns the names as text, such as `segment 17` or `segments 17, 18 and 40 more`.
     ///
     /// ```
     /// use zctrace_report::{JournalAgreement, SegmentNames};
@@ -133,7 +141,7 @@ impl SegmentNames {
     /// assert_eq!(names.text(), "segments 17, 18 and 40 more");
     /// ```
     pub fn text(&self) -> String {
-        /// More numbers than that tell a reader nothing.
+        /// Largest number of segment numbers in the text. Longer lists are of no use to a reader.
         const SHOWN: usize = 8;
         let shown: Vec<String> = self.ids.iter().take(SHOWN).map(ToString::to_string).collect();
         let more = self.count.saturating_sub(shown.len() as u64);

@@ -1,30 +1,34 @@
-//! Who saw it: the tiers of watching.
+//! Instrumentation tiers: the mechanism that produced an observation.
 
 use super::open_enum::open_enum;
 
 open_enum! {
-    /// By what means bytes were watched. A higher tier sees more, and needs more of the kernel and of privileges.
+    /// Mechanism by which bytes were observed. A higher tier observes more, and needs more of the
+    /// kernel and more privileges.
     pub enum Tier {
         /// The library's own account, without privileges and without probes.
         L = "L",
         /// Raw tracepoints.
         T0 = "T0",
-        /// Raw tracepoints, and fentry/fexit programs.
+        /// Raw tracepoints, and fentry and fexit programs.
         T1 = "T1",
-        /// As T1, and kprobes and hardware breakpoints.
+        /// The mechanisms of T1, and kprobes and hardware breakpoints.
         T2 = "T2",
     }
 }
 
 impl Tier {
-    /// Whether pages were seen by probes in the kernel, so that every moved byte must have a certificate.
+    /// Returns whether probes in the kernel observe pages at this tier. Every moved byte then needs
+    /// a certificate.
     ///
-    /// False for a tier of a newer version: what it must show is for that version to say.
+    /// Returns false for a tier that a newer version defines, because only that version defines
+    /// what the tier must prove.
     pub const fn observes_pages(&self) -> bool {
         matches!(self, Self::T0 | Self::T1 | Self::T2)
     }
 
-    /// The one that claims less. What several tiers saw together is worth no more than the least of them.
+    /// Returns the tier that claims less. A result that several tiers observed together claims no
+    /// more than the lowest of them.
     ///
     /// ```
     /// use zctrace_report::Tier;
@@ -39,7 +43,8 @@ impl Tier {
         }
     }
 
-    /// A tier that this version does not know ranks lowest: it backs no claim here.
+    /// Returns the rank of a tier. A tier that this version does not define has the lowest rank,
+    /// because it proves nothing here.
     const fn rank(&self) -> u8 {
         match self {
             Self::Other(_) => 0,

@@ -1,22 +1,23 @@
-//! The headline: totals over flows, and the share of what arrived that was moved.
+//! Totals over flows, and the share of each outcome in the delivered payload.
 
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 
-/// Sums over flows, each byte counted once, at the last station of its flow. Unit: bytes.
+/// Sums over flows. Each byte counts once, at the last station of its flow. Unit: bytes.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Totals {
-    /// All bytes: `moved + copied + unknown + excluded`.
+    /// Number of bytes: `moved + copied + unknown + excluded`.
     pub payload: u64,
-    /// What became of them.
+    /// Outcome of the bytes.
     #[serde(flatten)]
     pub account: Account,
 }
 
 impl Totals {
-    /// The share of what arrived; `None` if nothing did.
+    /// Returns the share of each outcome in the delivered payload; `None` if no payload was
+    /// delivered.
     pub fn share(&self) -> Option<Share> {
         Share::of(&self.account)
     }
@@ -27,24 +28,27 @@ impl Totals {
     }
 }
 
-/// Parts of the payload that arrived (`moved + copied + unknown`; `excluded` did not arrive). Unit: fractions from 0 to 1,
-/// which together make 1. 1 is said only of all, 0 only of none.
+/// Fractions of the delivered payload (`moved + copied + unknown`, without `excluded`).
+///
+/// The fractions are between 0 and 1, and add up to 1. A fraction is 1 only if it covers every
+/// byte, and 0 only if it covers none.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Share {
-    /// The part that was shown to have moved.
+    /// Fraction that was proven to have moved.
     #[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))]
     pub moved: f64,
-    /// The part that was shown to have been copied.
+    /// Fraction that was proven to have been copied.
     #[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))]
     pub copied: f64,
-    /// The part of which nothing was shown.
+    /// Fraction for which neither was proven.
     #[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))]
     pub unknown: f64,
 }
 
 impl Share {
-    /// The share of an account. `None` where nothing arrived: a share of nothing is neither 0 % nor 100 %.
+    /// Computes the share of an account. Returns `None` if no payload was delivered, because a
+    /// share of nothing is neither 0 % nor 100 %.
     ///
     /// ```
     /// use zctrace_report::{Account, Share};
@@ -61,11 +65,12 @@ impl Share {
     }
 }
 
-/// `part / whole`, where rounding never turns "nearly all" into all. `whole` is not 0.
+/// Computes `part / whole`, where rounding never turns less than the whole into 1. `whole` is not
+/// 0.
 fn fraction(part: u64, whole: u64) -> f64 {
     let quotient = part as f64 / whole as f64;
     if part < whole {
-        // The largest number below 1: one byte in 2^60 is still a byte.
+        // The upper bound is the largest number below 1, so that one byte in 2^60 remains visible.
         quotient.min(1.0 - f64::EPSILON / 2.0)
     } else {
         quotient

@@ -1,4 +1,4 @@
-//! The version of a report, and reading and writing one.
+//! Version of a report, and reading and writing of reports.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -8,28 +8,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Report;
 
-/// What stands before the version in the field `schema`.
+/// Prefix of the version in the field `schema`.
 const NAME: &str = "zctrace-report";
 
-/// The version of a report: `zctrace-report/MAJOR.MINOR` in JSON.
+/// Version of a report: `zctrace-report/MAJOR.MINOR` in JSON.
 ///
-/// The rule: **a higher minor only adds** (fields that may be missing, words in word lists, reason codes, byte counts in
-/// `excluded`), so any 1.x reads any other 1.x: what a reader does not know it skips or keeps as it is, what is missing has a
-/// default. Whatever else changes raises the major, and a reader refuses a major that is not its own. The numbers that a
-/// verdict rests on (payload, accounts, losses) have no default in any version.
+/// **A higher minor version only adds**: optional members, words of open enums, reason codes, and
+/// byte counts in `excluded`. So any 1.x reader reads any other 1.x report. A reader skips or keeps
+/// what it does not know, and uses defaults for missing members. Any other change raises the major
+/// version, and a reader rejects a major version other than its own. The numbers on which verdicts
+/// depend (payload, accounts, losses) have no default in any version.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct SchemaVersion {
-    /// Readers of another major refuse the report.
+    /// Major version. Readers of another major version reject the report.
     pub major: u32,
-    /// Readers of any minor of the same major accept it.
+    /// Minor version. Readers of any minor version with the same major version accept the report.
     pub minor: u32,
 }
 
 impl SchemaVersion {
-    /// The version that this crate writes.
+    /// Version that this crate writes.
     pub const CURRENT: Self = Self { major: 1, minor: 0 };
 
-    /// Whether this crate reads reports of this version.
+    /// Returns whether this crate reads reports of this version.
     pub const fn is_readable(self) -> bool {
         self.major == Self::CURRENT.major
     }
@@ -44,7 +45,7 @@ impl fmt::Display for SchemaVersion {
 impl FromStr for SchemaVersion {
     type Err = ReadError;
 
-    /// Reads `zctrace-report/1.0`; `zctrace-report/1` means the same.
+    /// Parses `zctrace-report/1.0`. `zctrace-report/1` is equivalent.
     fn from_str(text: &str) -> Result<Self, ReadError> {
         let number = |digits: &str| {
             digits
@@ -96,28 +97,29 @@ impl schemars::JsonSchema for SchemaVersion {
     }
 }
 
-/// Whatever version was read, what is written is what this crate knows, so the version written is its own.
+/// Writes this crate's own version, because a report that was read is written with only the members
+/// that this crate defines.
 #[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde asks for.
 pub(crate) fn write_current<S: Serializer>(_: &SchemaVersion, serializer: S) -> Result<S::Ok, S::Error> {
     SchemaVersion::CURRENT.serialize(serializer)
 }
 
-/// Why a report could not be read. Its text names the cause and the mend.
+/// Reason why a report could not be read. Its text names the cause and a hint.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The bytes could not be got.
+    /// Reading the bytes failed.
     Io(io::Error),
-    /// They are not JSON, or a field is missing or of the wrong type.
+    /// The bytes are not JSON, or a member is missing or of the wrong type.
     Json(serde_json::Error),
-    /// They are JSON, but the field `schema` is missing or is not that of a report.
+    /// The bytes are JSON, but the field `schema` is missing or names another format.
     NotAReport {
-        /// What `schema` says, if it is there.
+        /// Value of `schema`, if it is present.
         schema: Option<String>,
     },
-    /// It is a report of a major version that this crate does not read.
+    /// The report has a major version that this crate does not read.
     OtherMajor {
-        /// The version of the report.
+        /// Version of the report.
         found: SchemaVersion,
     },
 }
@@ -163,20 +165,21 @@ impl std::error::Error for ReadError {
     }
 }
 
-/// Only the field that says what the rest is. Read first, so that another major is refused for its version and not for
-/// whichever of its fields happens to differ.
+/// First field to be read. With it, a report of another major version is rejected because of its
+/// version, and not because one of its members differs.
 #[derive(Deserialize)]
 struct Head {
     schema: Option<String>,
 }
 
 impl Report {
-    /// Reads a report of any minor of this major version.
+    /// Reads a report of any minor version of this major version.
     ///
-    /// It is read, not judged: see `check`.
+    /// The report is not checked for consistency; call `check` for that.
     ///
     /// # Errors
-    /// If it is not JSON, not a report, of another major version, or if a number that a verdict rests on is missing.
+    /// Fails if the text is not JSON, not a report, of another major version, or if a number on
+    /// which a verdict depends is missing.
     ///
     /// ```
     /// use zctrace_report::Report;
@@ -195,17 +198,17 @@ impl Report {
         serde_json::from_str(json).map_err(ReadError::Json)
     }
 
-    /// Reads to the end of `reader`, then as `from_json`.
+    /// Reads a report from `reader`, up to its end.
     ///
     /// # Errors
-    /// As `from_json`, and if reading fails.
+    /// Fails like `from_json`, and if reading fails.
     pub fn from_reader(mut reader: impl Read) -> Result<Self, ReadError> {
         let mut json = String::new();
         reader.read_to_string(&mut json).map_err(ReadError::Io)?;
         Self::from_json(&json)
     }
 
-    /// The report as JSON on one line, as `--every` writes it. No newline at its end.
+    /// Returns the report as JSON on one line without a newline, as `--every` writes it.
     ///
     /// # Panics
     /// Never: a report has only string keys.
@@ -213,7 +216,7 @@ impl Report {
         serde_json::to_string(self).expect("a report has only string keys")
     }
 
-    /// The report as indented JSON, with a newline at its end.
+    /// Returns the report as indented JSON that ends in a newline.
     ///
     /// # Panics
     /// Never: a report has only string keys.

@@ -1,15 +1,15 @@
-//! What `Report::check` can find wrong with a report.
+//! Violations that `Report::check` can find in a report.
 
 use std::fmt;
 
 use super::format;
 
-/// One broken rule, and where.
+/// One violated rule, with its place in the report.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Violation {
-    /// The part of the report, as a path in its JSON, such as `flows[3].reasons[0]`.
+    /// Part of the report, as a path in its JSON, such as `flows[3].reasons[0]`.
     pub at: String,
-    /// The rule.
+    /// Violated rule.
     pub rule: Rule,
 }
 
@@ -21,111 +21,119 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// A rule that a report must keep, with what was found instead. Sums are wider than their parts, which may overflow.
+/// Rule that a report must follow, with the values that violate it. Sums are wider than their
+/// parts, because the parts may overflow.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Rule {
-    /// `moved + copied + unknown + excluded` must be the number of bytes.
+    /// `moved + copied + unknown + excluded` must equal the number of bytes.
     Conservation {
-        /// What the four parts add up to.
+        /// Sum of the four parts.
         parts: u128,
-        /// What they must add up to.
+        /// Number of bytes.
         total: u64,
     },
     /// Totals must be the sums over their flows.
     Totals {
-        /// The member that differs.
+        /// Member that differs.
         member: String,
-        /// The sum over the flows.
+        /// Sum over the flows.
         flows: u128,
-        /// What the report says.
+        /// Value in the report.
         stated: u64,
     },
-    /// The share must be that of the totals, and absent where nothing arrived.
+    /// The share must be that of the totals, and absent if no payload was delivered.
     Share {
-        /// What is wrong.
+        /// Description of the violation.
         problem: String,
     },
-    /// A byte that was copied was copied at least once, and one that was not was not.
+    /// Copies must have written each copied byte at least once, and nothing if no byte was copied.
     CopyBytes {
-        /// Bytes copied.
+        /// Copied bytes.
         copied: u64,
         /// Bytes that copies wrote.
         copy_bytes: u64,
     },
-    /// `copies_per_byte` must follow from `copy_bytes` and what arrived.
+    /// `copies_per_byte` must follow from `copy_bytes` and the delivered bytes.
     CopiesPerByte {
-        /// What it must be.
+        /// Value computed from the flow.
         computed: Option<f64>,
-        /// What the report says.
+        /// Value in the report.
         stated: Option<f64>,
     },
-    /// Reasons must not explain more bytes than there are to be explained.
+    /// Reasons must not explain more bytes than there are to explain.
     ReasonsExceed {
-        /// What they explain: `copies`, `unknowns` or `both`.
+        /// Class of the explained bytes: `copies`, `unknowns` or `both`.
         class: &'static str,
-        /// Bytes explained.
+        /// Bytes that the reasons explain.
         explained: u128,
-        /// Bytes to be explained.
+        /// Bytes to explain.
         bytes: u128,
     },
-    /// Every unknown byte must have a reason, and what was copied must have at least one.
+    /// Every unknown byte must have a reason, and copied bytes must have at least one.
     Unexplained {
-        /// What lacks a reason: `copied` or `unknown`.
+        /// Class of the bytes without a reason: `copied` or `unknown`.
         class: &'static str,
-        /// Bytes without one.
+        /// Bytes without a reason.
         bytes: u128,
     },
-    /// A code must be `ZC` and two to four digits. Codes that are not known are no violation.
+    /// A code must be `ZC` and two to four digits. A well-formed code that this version does not
+    /// define is accepted.
     Code {
-        /// The code.
+        /// Malformed code.
         code: String,
     },
-    /// Lost records are a reason only where records were lost.
+    /// Lost records must not be a reason if no records were lost.
     LossWithoutLoss,
-    /// The sums over programs must be the totals of the losses.
+    /// The sums over programs must equal the totals of the losses.
     LossSums {
-        /// The counter that differs.
+        /// Counter that differs.
         counter: &'static str,
-        /// The sum over programs.
+        /// Sum over the programs.
         programs: u128,
-        /// What the report says.
+        /// Value in the report.
         stated: u64,
     },
-    /// Bytes that probes show to have moved must have a certificate.
+    /// Moved bytes of a tier that observes pages must have a certificate.
     MovedWithoutCertificate,
-    /// The certificate of moved bytes must be able to back the word.
+    /// The certificate of moved bytes must prove *moved*.
     WeakCertificate {
-        /// Why it cannot.
+        /// Reason why it does not.
         problem: String,
     },
-    /// A certificate must name its horizon, and cover no more than the payload.
+    /// A certificate must name its horizon, and cover at most the payload.
     Certificate {
-        /// What is wrong.
+        /// Description of the violation.
         problem: String,
     },
-    /// Flows must have numbers from 1, each its own, and stand for at least one flow.
+    /// The first station must have no custody, and custody must be assumed only where it follows
+    /// from an axiom.
+    Custody {
+        /// Description of the violation.
+        problem: String,
+    },
+    /// Flow numbers must be unique and start at 1, and a row must aggregate at least one flow.
     FlowNumber {
-        /// What is wrong.
+        /// Description of the violation.
         problem: String,
     },
-    /// A path must begin and end with the kinds of the two ends.
+    /// A path must begin and end with the kinds of the two endpoints.
     Path,
-    /// Edges and looks must refer to a flow of the report.
+    /// Edges, peeks and segments must refer to a flow of the report.
     NoSuchFlow {
-        /// The number referred to.
+        /// Number that no flow has.
         id: u64,
     },
     /// A range must not end before it starts.
     Range {
-        /// Its first byte.
+        /// Offset of its first byte.
         start: u64,
-        /// One past its last byte.
+        /// Offset one past its last byte.
         end: u64,
     },
-    /// A measured number must be finite and not negative, and a part no more than its whole.
+    /// A measured number must be finite and not negative, and a part must not exceed its whole.
     Measure {
-        /// What is wrong.
+        /// Description of the violation.
         problem: String,
     },
 }
@@ -165,9 +173,10 @@ impl fmt::Display for Rule {
             }
             Self::MovedWithoutCertificate => f.write_str("bytes are stated to have moved, without a certificate"),
             Self::WeakCertificate { problem } => write!(f, "the certificate cannot back \"moved\": {problem}"),
-            Self::Certificate { problem } | Self::FlowNumber { problem } | Self::Measure { problem } => {
-                f.write_str(problem)
-            }
+            Self::Certificate { problem }
+            | Self::Custody { problem }
+            | Self::FlowNumber { problem }
+            | Self::Measure { problem } => f.write_str(problem),
             Self::Path => f.write_str("the path does not begin and end with the kinds of its ends"),
             Self::NoSuchFlow { id } => write!(f, "there is no flow {id}"),
             Self::Range { start, end } => write!(f, "the range {start}..{end} ends before it starts"),

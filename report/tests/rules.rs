@@ -1,4 +1,4 @@
-//! `Report::check`: reports made by the types keep all rules, and each rule, once broken, is found.
+//! Tests of `Report::check`: valid reports pass, and every violated rule is found.
 
 mod common;
 
@@ -6,12 +6,12 @@ use common::{demo, run};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use zctrace_contract::Reason;
-use zctrace_report::{Account, Cause, Endpoint, EndpointKind, Flow, Peek, Report, Rule, Scope, Tier};
+use zctrace_report::{Account, CHECK_RULES, Cause, Endpoint, EndpointKind, Flow, Peek, Report, Rule, Scope, Tier};
 
-/// A change to a report's JSON: at this pointer, this value.
+/// Change to a report's JSON: a JSON pointer and the new value.
 type Plant = (&'static str, Value);
 
-/// The report with something planted in it, read as any file would be.
+/// Returns the report with changes made to its JSON.
 fn planted(report: &Report, plants: &[Plant]) -> Report {
     let mut value: Value = serde_json::from_str(&report.to_json()).unwrap();
     for (pointer, planted) in plants {
@@ -25,7 +25,7 @@ fn planted(report: &Report, plants: &[Plant]) -> Report {
     Report::from_json(&value.to_string()).unwrap()
 }
 
-/// Asserts that among the violations is one at `at` whose rule is named `rule`, and says what it is.
+/// Asserts that a violation of the rule named `rule` is found at `at`, and returns its text.
 fn assert_found(report: &Report, at: &str, rule: &str) -> String {
     let found = report.check().expect_err(&format!("{rule} at {at} must be found"));
     let hit = found
@@ -36,155 +36,201 @@ fn assert_found(report: &Report, at: &str, rule: &str) -> String {
 }
 
 #[test]
-#[allow(clippy::too_many_lines)] // A table.
-fn each_planted_violation_is_found_at_its_place() {
-    let plants: &[(&[Plant], &str, &str)] = &[
-        (&[("/flows/0/payload", json!(1))], "flows[0]", "Conservation"),
-        (&[("/edges/0/bytes", json!(1))], "edges[0]", "Conservation"),
-        (&[("/processes/0/copied", json!(1))], "processes[0]", "Conservation"),
-        (&[("/totals/payload", json!(1))], "totals", "Conservation"),
-        (&[("/totals/moved", json!(1))], "totals", "Totals"),
-        (&[("/into_memory/copied", json!(1))], "into_memory", "Totals"),
-        (&[("/share/moved", json!(1.0))], "share", "Share"),
-        (&[("/share/unknown", json!(0.0))], "share", "Share"),
-        (&[("/share", Value::Null)], "share", "Share"),
-        (&[("/flows/1/copy_bytes", json!(17))], "flows[1]", "CopyBytes"),
-        (&[("/flows/0/copy_bytes", json!(17))], "flows[0]", "CopyBytes"),
-        (&[("/flows/1/copies_per_byte", json!(0.5))], "flows[1]", "CopiesPerByte"),
-        (
-            &[("/flows/1/copies_per_byte", Value::Null)],
-            "flows[1]",
-            "CopiesPerByte",
-        ),
-        (
-            &[("/flows/1/reasons/0/bytes", json!(1_u64 << 40))],
-            "flows[1]",
-            "ReasonsExceed",
-        ),
-        (
-            &[("/flows/2/reasons/0/bytes", json!(1_400_001))],
-            "flows[2]",
-            "ReasonsExceed",
-        ),
-        (
-            &[("/flows/2/reasons/0/bytes", json!(1_399_999))],
-            "flows[2]",
-            "Unexplained",
-        ),
-        (&[("/flows/2/reasons", json!([]))], "flows[2]", "Unexplained"),
-        (&[("/flows/1/reasons", json!([]))], "flows[1]", "Unexplained"),
-        (
-            &[("/flows/2/reasons/0/code", json!("ZC14"))],
-            "flows[2]",
-            "ReasonsExceed",
-        ),
-        (
-            &[("/flows/2/reasons/0/code", json!("ZC95"))],
-            "flows[2].reasons[0]",
-            "LossWithoutLoss",
-        ),
-        (
-            &[("/flows/0/certificate/hops/1/segments/bytes", json!(1_u64 << 40))],
-            "flows[0].certificate.hops[1].segments",
-            "Certificate",
-        ),
-        (
-            &[("/flows/0/certificate/hops/1/segments/agreement", json!("agrees"))],
-            "flows[0].certificate.hops[1].segments",
-            "Certificate",
-        ),
-        (
-            &[("/flows/0/certificate/hops/1/segments/detail", json!(""))],
-            "flows[0].certificate.hops[1].segments",
-            "Certificate",
-        ),
-        (&[("/segments/0/flow", json!(9))], "segments[0]", "NoSuchFlow"),
-        (
-            &[("/segments/0/ranges/0/start", json!(1_u64 << 40))],
-            "segments[0]",
-            "Range",
-        ),
-        (
-            &[("/segments/0/agreement", json!("disagrees"))],
-            "segments[0]",
-            "Certificate",
-        ),
-        (
-            &[("/flows/1/reasons/0/code", json!("because"))],
-            "flows[1].reasons[0]",
-            "Code",
-        ),
-        (
-            &[("/flows/0/certificate", Value::Null)],
-            "flows[0]",
-            "MovedWithoutCertificate",
-        ),
-        (
-            &[("/flows/0/certificate/level", json!("counters"))],
-            "flows[0].certificate",
-            "WeakCertificate",
-        ),
-        (
-            &[("/flows/0/certificate/hops/1/custody", json!("broken"))],
-            "flows[0].certificate",
-            "WeakCertificate",
-        ),
-        (
-            &[("/flows/0/certificate/hops/1/proof", json!("contract"))],
-            "flows[0].certificate",
-            "WeakCertificate",
-        ),
-        (
-            &[("/flows/0/certificate/digest/equal", json!(1))],
-            "flows[0].certificate",
-            "WeakCertificate",
-        ),
-        (
-            &[("/flows/0/certificate/horizon", json!(""))],
-            "flows[0].certificate",
-            "Certificate",
-        ),
-        (
-            &[("/flows/2/certificate/bytes", json!(1_u64 << 40))],
-            "flows[2].certificate",
-            "Certificate",
-        ),
-        (&[("/flows/0/folded", json!(1))], "flows[0].certificate", "Certificate"),
-        (&[("/flows/0/folded", json!(0))], "flows[0]", "FlowNumber"),
-        (&[("/flows/1/id", json!(1))], "flows[1]", "FlowNumber"),
-        (&[("/flows/1/id", json!(0))], "flows[1]", "FlowNumber"),
-        (&[("/flows/0/path", json!(["file", "pipe"]))], "flows[0]", "Path"),
-        (&[("/edges/0/flow", json!(99))], "edges[0]", "NoSuchFlow"),
-        (
-            &[("/edges/0/reasons", json!([{"code": "ZC20", "bytes": 1}]))],
-            "edges[0]",
-            "ReasonsExceed",
-        ),
-        (
-            &[("/loss/programs", json!([{"program": "xmit", "sequence_gaps": 1}]))],
-            "loss",
-            "LossSums",
-        ),
-        (
-            &[("/overhead/per_syscall_ns", json!(-1.0))],
-            "overhead.per_syscall_ns",
-            "Measure",
-        ),
-        (
-            &[("/overhead/reader_cpu_ns", json!(1_u64 << 60))],
-            "overhead.reader_cpu_ns",
-            "Measure",
-        ),
-    ];
+fn each_rule_finds_the_reports_that_break_it() {
     let good = run();
     assert_eq!(good.check(), Ok(()));
-    for (plant, at, rule) in plants {
-        let says = assert_found(&planted(&good, plant), at, rule);
-        assert!(
-            says.starts_with(&format!("{at}: ")) && says.len() > at.len() + 10,
-            "{says}"
-        );
+    let examples = examples();
+    for rule in CHECK_RULES {
+        let mut tried = 0;
+        for (changes, at, _) in examples.iter().filter(|(_, _, name)| *name == rule.name) {
+            let broken = planted(&good, changes);
+            let found = rule.violations(&broken);
+            let hit = found.iter().find(|violation| violation.at == *at);
+            let text = hit
+                .unwrap_or_else(|| panic!("{}: nothing at {at} in {found:#?}", rule.name))
+                .to_string();
+            assert!(
+                text.starts_with(&format!("{at}: ")) && text.len() > at.len() + 10,
+                "{text}"
+            );
+            let all = broken.check().expect_err("a broken rule breaks the check");
+            assert!(found.iter().all(|violation| all.contains(violation)), "{all:#?}");
+            tried += 1;
+        }
+        assert!(tried > 0, "rule {:?} has no example: add one to examples()", rule.name);
+        assert!(rule.requirement.ends_with('.'), "{}", rule.requirement);
     }
+    for (_, _, name) in &examples {
+        let rules = CHECK_RULES.iter().filter(|rule| rule.name == *name).count();
+        assert_eq!(rules, 1, "{rules} rules are named {name:?}");
+    }
+}
+
+/// Returns violations of every rule. Each one consists of changes to the report of `run`, the place
+/// of the violation, and the name of the rule.
+#[allow(clippy::too_many_lines)] // A table.
+fn examples() -> Vec<(Vec<Plant>, &'static str, &'static str)> {
+    vec![
+        (vec![("/flows/0/payload", json!(1))], "flows[0]", "conservation"),
+        (vec![("/edges/0/bytes", json!(1))], "edges[0]", "conservation"),
+        (vec![("/processes/0/copied", json!(1))], "processes[0]", "conservation"),
+        (vec![("/totals/payload", json!(1))], "totals", "conservation"),
+        (vec![("/totals/moved", json!(1))], "totals", "totals"),
+        (vec![("/into_memory/copied", json!(1))], "into_memory", "totals"),
+        (vec![("/share/moved", json!(1.0))], "share", "share"),
+        (vec![("/share/unknown", json!(0.0))], "share", "share"),
+        (vec![("/share", Value::Null)], "share", "share"),
+        (vec![("/flows/1/copy_bytes", json!(17))], "flows[1]", "copied bytes"),
+        (vec![("/flows/0/copy_bytes", json!(17))], "flows[0]", "copied bytes"),
+        (
+            vec![("/flows/1/copies_per_byte", json!(0.5))],
+            "flows[1]",
+            "copies per byte",
+        ),
+        (
+            vec![("/flows/1/copies_per_byte", Value::Null)],
+            "flows[1]",
+            "copies per byte",
+        ),
+        (
+            vec![("/flows/1/reasons/0/bytes", json!(1_u64 << 40))],
+            "flows[1]",
+            "reasons exceed",
+        ),
+        (
+            vec![("/flows/2/reasons/0/bytes", json!(1_400_001))],
+            "flows[2]",
+            "reasons exceed",
+        ),
+        (
+            vec![("/flows/2/reasons/0/bytes", json!(1_399_999))],
+            "flows[2]",
+            "unexplained",
+        ),
+        (vec![("/flows/2/reasons", json!([]))], "flows[2]", "unexplained"),
+        (vec![("/flows/1/reasons", json!([]))], "flows[1]", "unexplained"),
+        (
+            vec![("/flows/2/reasons/0/code", json!("ZC14"))],
+            "flows[2]",
+            "reasons exceed",
+        ),
+        (
+            vec![("/flows/2/reasons/0/code", json!("ZC95"))],
+            "flows[2].reasons[0]",
+            "lost records",
+        ),
+        (
+            vec![("/flows/0/certificate/hops/1/segments/bytes", json!(1_u64 << 40))],
+            "flows[0].certificate.hops[1].segments",
+            "segment names",
+        ),
+        (
+            vec![("/flows/0/certificate/hops/1/segments/agreement", json!("agrees"))],
+            "flows[0].certificate.hops[1].segments",
+            "segment names",
+        ),
+        (
+            vec![("/flows/0/certificate/hops/1/segments/detail", json!(""))],
+            "flows[0].certificate.hops[1].segments",
+            "journal agreement",
+        ),
+        (vec![("/segments/0/flow", json!(9))], "segments[0]", "references"),
+        (
+            vec![("/segments/0/ranges/0/start", json!(1_u64 << 40))],
+            "segments[0]",
+            "ranges",
+        ),
+        (
+            vec![("/segments/0/agreement", json!("disagrees"))],
+            "segments[0]",
+            "journal agreement",
+        ),
+        (
+            vec![("/flows/1/reasons/0/code", json!("because"))],
+            "flows[1].reasons[0]",
+            "reason codes",
+        ),
+        (
+            vec![("/flows/0/certificate", Value::Null)],
+            "flows[0]",
+            "moved needs a certificate",
+        ),
+        (
+            vec![("/flows/0/certificate/level", json!("counters"))],
+            "flows[0].certificate",
+            "proof",
+        ),
+        (
+            vec![("/flows/0/certificate/hops/1/custody", json!("broken"))],
+            "flows[0].certificate",
+            "proof",
+        ),
+        (
+            vec![("/flows/0/certificate/hops/1/custody", json!("not_observed"))],
+            "flows[0].certificate",
+            "proof",
+        ),
+        (
+            vec![("/flows/0/certificate/hops/0/custody", json!("assumed"))],
+            "flows[0].certificate.hops[0]",
+            "custody",
+        ),
+        (
+            vec![("/flows/2/certificate/hops/1/station/kind", json!("user_page"))],
+            "flows[2].certificate.hops[1]",
+            "custody",
+        ),
+        (
+            vec![("/flows/0/certificate/hops/1/proof", json!("contract"))],
+            "flows[0].certificate",
+            "proof",
+        ),
+        (
+            vec![("/flows/0/certificate/digest/equal", json!(1))],
+            "flows[0].certificate",
+            "proof",
+        ),
+        (
+            vec![("/flows/0/certificate/horizon", json!(""))],
+            "flows[0].certificate",
+            "certificate",
+        ),
+        (
+            vec![("/flows/2/certificate/bytes", json!(1_u64 << 40))],
+            "flows[2].certificate",
+            "certificate",
+        ),
+        (
+            vec![("/flows/0/folded", json!(1))],
+            "flows[0].certificate",
+            "certificate",
+        ),
+        (vec![("/flows/0/folded", json!(0))], "flows[0]", "flow numbers"),
+        (vec![("/flows/1/id", json!(1))], "flows[1]", "flow numbers"),
+        (vec![("/flows/1/id", json!(0))], "flows[1]", "flow numbers"),
+        (vec![("/flows/0/path", json!(["file", "pipe"]))], "flows[0]", "path"),
+        (vec![("/edges/0/flow", json!(99))], "edges[0]", "references"),
+        (
+            vec![("/edges/0/reasons", json!([{"code": "ZC20", "bytes": 1}]))],
+            "edges[0]",
+            "reasons exceed",
+        ),
+        (
+            vec![("/loss/programs", json!([{"program": "xmit", "sequence_gaps": 1}]))],
+            "loss",
+            "losses",
+        ),
+        (
+            vec![("/overhead/per_syscall_ns", json!(-1.0))],
+            "overhead.per_syscall_ns",
+            "overhead",
+        ),
+        (
+            vec![("/overhead/reader_cpu_ns", json!(1_u64 << 60))],
+            "overhead.reader_cpu_ns",
+            "overhead",
+        ),
+    ]
 }
 
 #[test]
@@ -246,7 +292,7 @@ fn numbers_too_large_to_add_are_found_and_do_not_wrap() {
     assert_found(&report, "totals", "Totals");
 }
 
-/// Every number that a sum, a share or a verdict rests on matters: whichever of them changes by one byte, it is noticed.
+/// Adding one byte to any number on which a sum, a share or a verdict depends must be found.
 #[test]
 fn whichever_byte_number_is_off_by_one_the_check_notices() {
     const COUNTED: [&str; 9] = [
@@ -268,7 +314,8 @@ fn whichever_byte_number_is_off_by_one_the_check_notices() {
             integers(value.pointer(list).unwrap(), list.to_owned(), &mut leaves);
             for (pointer, number) in leaves {
                 let name = pointer.rsplit('/').next().unwrap();
-                // What a reason explains may be less than all copies; a certificate may cover less than all bytes.
+                // Reasons may explain fewer bytes than copies wrote, and a certificate may cover
+                // fewer bytes than the flow.
                 let may_be_less = pointer.contains("/reasons/") || pointer.contains("/certificate/");
                 if !COUNTED.contains(&name) || may_be_less {
                     continue;
@@ -343,7 +390,8 @@ fn any_flow() -> impl Strategy<Value = Flow> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
-    /// However flows are folded: the rules hold, and no byte, reason, flow or reference is lost.
+    /// Folding into any number of rows must keep the rules, and preserve bytes, reasons, flow
+    /// counts and references.
     #[test]
     fn folding_loses_nothing(flows in proptest::collection::vec(any_flow(), 0..40), rows in 0_usize..12) {
         let mut whole = Report::new(Tier::L, Scope::default());
@@ -369,7 +417,7 @@ proptest! {
             };
             prop_assert_eq!(explained(&folded), explained(&whole));
         }
-        // A look still points at a row that holds the kind of end its flow had, or at the row of the rest.
+        // A peek refers to a row that has its flow's kind of endpoint, or to the row of the rest.
         for look in &folded.peeks {
             let row = folded.flow(look.flow.unwrap()).unwrap();
             let flow = whole.flow(look.bytes).unwrap();
@@ -378,7 +426,7 @@ proptest! {
         }
     }
 
-    /// What was written is read as it was, fractions included.
+    /// A report that is written and read again is equal, including its fractions.
     #[test]
     fn any_report_survives_a_round_trip(flows in proptest::collection::vec(any_flow(), 0..8)) {
         let mut report = Report::new(Tier::L, Scope::default());

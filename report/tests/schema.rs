@@ -1,4 +1,4 @@
-//! The published JSON schema: it is what the types say, and the samples meet it.
+//! Tests of the published JSON schema: it matches the types, and the samples satisfy it.
 
 mod common;
 
@@ -28,12 +28,12 @@ fn the_committed_schema_is_the_one_the_types_make() {
 
 #[test]
 fn the_schema_in_the_crate_is_the_committed_one_and_is_draft_2020_12() {
-    // After an update the binary still holds the old text until it is built again.
+    // After an update, this binary contains the old text until the next build.
     if test_support::is_updating() {
         return;
     }
     let schema: Value = serde_json::from_str(JSON_SCHEMA).expect("the committed schema is JSON");
-    // Not `assert_eq`: nobody reads two schemas on one line each. The test above says where they differ.
+    // `assert_eq` would print two schemas on one line each. The test above shows the difference.
     assert!(
         schema == json_schema(),
         "the schema in the crate is not the one the types make"
@@ -60,7 +60,7 @@ fn another_major_does_not_meet_it() {
     assert!(found.iter().any(|error| error.starts_with("/schema")), "{found:?}");
 }
 
-/// The schema and the reader must want the same: whatever a reader cannot do without, the schema requires.
+/// Schema and reader must agree: the schema requires exactly the members that the reader requires.
 #[test]
 fn what_the_schema_requires_the_reader_requires() {
     for name in ["demo-tier-l.json", "run-tier-t0.json"] {
@@ -103,7 +103,7 @@ fn wrong_types_and_negative_bytes_do_not_meet_it() {
     }
 }
 
-/// Every member of every object, as a JSON pointer.
+/// Returns the JSON pointers of all members of all objects.
 fn members(value: &Value, at: &str) -> Vec<String> {
     match value {
         Value::Object(object) => object

@@ -1,4 +1,4 @@
-//! Reading reports of other versions, older and newer, and writing them again.
+//! Tests of reading reports of older and newer versions, and of writing them again.
 
 mod common;
 
@@ -117,7 +117,8 @@ fn a_report_of_a_newer_minor_is_read_and_its_words_are_kept() {
         "what is known here is said in our words"
     );
 
-    // Written again it is of this version: unknown fields are gone, unknown words and codes are not.
+    // A report that is written again has this version. Unknown members are dropped, unknown words
+    // and codes are kept.
     let again = report.to_json();
     let value: Value = serde_json::from_str(&again).unwrap();
     assert_eq!(value["schema"], "zctrace-report/1.0");

@@ -73,6 +73,7 @@ pub(super) fn certificate(
             .push(hop(level, *to, observed, evidence.has_dma, endpoints));
     }
     attach_segment_names(&mut certificate, own, path, moved, journals);
+    assume_custody(&mut certificate.hops);
     if let Some((offset, len, address)) = moved.example {
         certificate.examples.push(PageExample {
             offset,
@@ -108,15 +109,22 @@ fn hop(level: &Level, to: EndpointId, (bytes, pages): (u64, u64), has_dma: bool,
     };
     let mut hop = Hop::new(station, by, Tier::T0, shown, bytes);
     hop.pages = pages;
-    hop.custody = ASSUMED_CUSTODY;
     hop
 }
 
-/// Custody of every hop after the first. It is an axiom, not an observation: no probe counts page
-/// references. Each station takes its reference inside the call in which the station before it
-/// drops its own (pipe slots, fragments), or holds none because the call waits for the device
-/// (`O_DIRECT`).
-const ASSUMED_CUSTODY: Custody = Custody::Kept;
+/// Marks custody as assumed at each hop where it follows from the axiom about page references.
+///
+/// No probe counts page references, so custody is never observed. Each station takes its reference
+/// inside the call in which the station before it drops its own (pipe slots, fragments), or holds
+/// none because the call waits for the device (`O_DIRECT`). A hop outside the axiom keeps custody
+/// `NotObserved`, with which the certificate does not prove *moved*.
+fn assume_custody(hops: &mut [Hop]) {
+    for index in 1..hops.len() {
+        if hops[index].is_custody_axiomatic(&hops[index - 1]) {
+            hops[index].custody = Custody::Assumed;
+        }
+    }
+}
 
 /// Adds the names of the bytes' segments at the last pipe of the hops from `from` on.
 fn attach_segment_names(

@@ -1,4 +1,4 @@
-//! The two reports of this version that the samples hold, made by the types themselves.
+//! Reports from which the committed samples are generated.
 
 #![allow(dead_code)] // Each test binary uses its own part.
 #![allow(clippy::assigning_clones)] // Filling in a fresh value reads better as an assignment.
@@ -15,19 +15,19 @@ use zctrace_report::{
 
 const MIB: u64 = 1 << 20;
 
-/// A committed file of this crate.
+/// Returns the path of a committed file of this crate.
 pub(crate) fn committed(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The text of a sample.
+/// Returns the text of a sample.
 pub(crate) fn sample(name: &str) -> String {
     let path = committed("tests/samples").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Asserts that a committed file has this content. In the schema and in the samples, a field that was removed or that changed
-/// its type needs a new major version.
+/// Asserts that a committed file has this content. Removing a field from the schema or the samples,
+/// or changing its type, needs a new major version.
 pub(crate) fn assert_committed(name: &str, content: &str) {
     test_support::assert_snapshot(committed(name), content);
 }
@@ -36,7 +36,7 @@ fn end(kind: EndpointKind, name: &str) -> Endpoint {
     Endpoint::new(kind, name)
 }
 
-/// What `zctrace demo` writes without privileges.
+/// Returns a report like that of `zctrace demo` without privileges.
 pub(crate) fn demo() -> Report {
     let mut scope = Scope::new(ScopeKind::Library);
     scope.pids = vec![4711];
@@ -108,7 +108,7 @@ pub(crate) fn demo() -> Report {
     report
 }
 
-/// What `zctrace run` writes about a web server, watched by raw tracepoints.
+/// Returns a report like that of `zctrace run` about a web server, observed by raw tracepoints.
 pub(crate) fn run() -> Report {
     let mut scope = Scope::new(ScopeKind::Processes);
     scope.pids = vec![812];
@@ -276,7 +276,7 @@ fn certificate(from: &Endpoint, to: &Endpoint, bytes: u64) -> Certificate {
     let mut sent = Hop::new(sent, "net_dev_start_xmit", Tier::T0, ProofKind::Digest, bytes);
     sent.calls = 1790;
     sent.pages = pages;
-    sent.custody = Custody::Kept;
+    sent.custody = Custody::Assumed;
     sent.segments = Some(SegmentNames {
         bytes: bytes - 4096,
         count: 48,

@@ -80,12 +80,11 @@ fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
 
 fn moved_verdict(flow: &Flow, certificate: &Certificate, between: &str) -> (String, String) {
     let stations = certificate.hops.len();
-    let same = |shown: &ProofKind| matches!(shown, ProofKind::Start | ProofKind::Identity);
     let stations = match stations {
         2 => "BOTH".to_owned(),
         many => format!("ALL {many}"),
     };
-    let verdict = if certificate.hops.iter().all(|hop| same(&hop.proof)) {
+    let verdict = if all_same_page(certificate) {
         format!("SAME PAGE AT {stations} STAGES")
     } else {
         format!("MOVED THROUGH {stations} STAGES")
@@ -102,6 +101,12 @@ fn moved_verdict(flow: &Flow, certificate: &Certificate, between: &str) -> (Stri
         String::new()
     };
     (verdict, format!("{}, {pages}{between}{part}", size(all)))
+}
+
+/// Returns whether probes observed the same page at all stations.
+fn all_same_page(certificate: &Certificate) -> bool {
+    let mut proofs = certificate.hops.iter().map(|hop| &hop.proof);
+    proofs.all(|proof| matches!(proof, ProofKind::Start | ProofKind::Identity))
 }
 
 /// Writes two lines for each stage: the observation, and its probe.
@@ -158,6 +163,11 @@ fn write_hops(text: &mut impl TextSink, flow: &Flow, certificate: &Certificate) 
                 wrap(text, &indent, &segments::segment_names(names, hop.bytes));
             }
         }
+    }
+    if certificate.hops.iter().any(|hop| hop.custody == Custody::Assumed) {
+        let same = if all_same_page(certificate) { "same page; " } else { "" };
+        let line = format!("{same}custody assumed: each holder takes its reference before the previous one drops it");
+        wrap(text, "   ", &line);
     }
     wrap(
         text,

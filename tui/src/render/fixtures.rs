@@ -211,7 +211,7 @@ fn certificate(bytes: u64) -> Certificate {
         let mut hop = Hop::new(Station::new(kind, of), seen_by, Tier::T0, shown, bytes);
         hop.calls = calls;
         hop.pages = bytes / 4096;
-        hop.custody = if start { Custody::NotObserved } else { Custody::Kept };
+        hop.custody = if start { Custody::NotObserved } else { Custody::Assumed };
         hop.segments = (hop.station.kind == StationKind::PipeSlot).then(|| SegmentNames {
             bytes: 128 << 10,
             count: 2,
