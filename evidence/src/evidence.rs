@@ -18,6 +18,7 @@ use crate::decode::socket_pair::Direction;
 use crate::flows::counters::Counters;
 use crate::flows::deliveries::Deliveries;
 use crate::flows::digest_flows::DigestFlows;
+use crate::flows::unseen_senders::UnseenSenders;
 use crate::history::Outcome;
 use crate::journal::Journals;
 use crate::journal::event::JournalEvent;
@@ -50,6 +51,7 @@ pub struct Evidence {
     pub(crate) deliveries: Deliveries,
     pub(crate) digests: DigestFlows,
     pub(crate) counters: Counters,
+    pub(crate) unseen: UnseenSenders,
 
     /// Names of segments. No verdict uses them.
     pub(crate) journals: Journals,
@@ -80,6 +82,7 @@ impl Evidence {
             deliveries: Deliveries::new(config.hash_key, config.level.clone()),
             digests: DigestFlows::new(config.level == Level::Counters),
             counters: Counters::default(),
+            unseen: UnseenSenders::default(),
             journals: Journals::default(),
             is_lossy: false,
             config,
@@ -150,6 +153,11 @@ impl Evidence {
     pub fn connection_closed(&mut self, closed: &ConnectionClosed) {
         let outcome = Outcome::Unknown(self.reason_not_observed());
         let sender = Direction::new(closed.sock, closed.send_first, closed.pair);
+        if let Some(id) = self.endpoints.socket(closed.sock) {
+            let sums = self.sockets.carried_and_sent(&sender);
+            self.unseen.closed(id, sums);
+            self.endpoints.socket_closed(closed.sock);
+        }
         for sent in self.sockets.close(sender, closed.receive_first) {
             self.deliveries.deliver_sent(&sent, outcome);
         }
@@ -208,6 +216,7 @@ impl Evidence {
         self.deliveries.reset();
         self.digests.reset();
         self.counters.reset();
+        self.unseen.reset(&self.sockets, &self.endpoints);
         self.journals.reset();
         self.pipes.reset();
     }

@@ -21,7 +21,7 @@ pub struct IoCounterKey {
     /// System call number: one of [`nr`](crate::nr).
     pub nr: u32,
     /// Bits of `MSG_*` that change the meaning of the result: `MSG_PEEK` (2), `MSG_PROBE` (0x10) and
-    /// `MSG_TRUNC` (0x20). Bit 31 is set if the result counts messages instead of bytes, bit 30 if it
+    /// `MSG_TRUNC` (0x20). Bit 31 is set if the result counts messages instead of bytes, bit 28 if it
     /// counts bytes that are not in the caller's buffers.
     pub op_flags: u32,
     /// Kind of the endpoint: one of [`endpoint_kind`](crate::endpoint_kind).

@@ -56,6 +56,7 @@ macro_rules! for_each_kernel_member {
             INODE_MAPPING: Calls, "inode"."i_mapping", 8, [];
             INODE_GENERATION: Calls, "inode"."i_generation", 4, [];
             SB_DEV: Calls, "super_block"."s_dev", 4, [];
+            SB_MAGIC: Calls, "super_block"."s_magic", 8, [];
             MAPPING_HOST: Calls, "address_space"."host", 8, [];
             PIPE_HEAD: Calls, "pipe_inode_info"."head", 4, [];
             PIPE_TAIL: Calls, "pipe_inode_info"."tail", 4, [];

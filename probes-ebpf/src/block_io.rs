@@ -11,6 +11,11 @@ use crate::page_record::{self, PageBuffer, VEC_SIZE};
 use crate::read::{self, member};
 use crate::{in_flight, offsets, tail_call};
 
+/// `OVERLAYFS_SUPER_MAGIC` (include/uapi/linux/magic.h).
+const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+/// `S_IFMT` and `S_IFREG` (include/uapi/linux/stat.h).
+const S_IFMT: u16 = 0xf000;
+const S_IFREG: u16 = 0x8000;
 /// `REQ_OP_MASK`, `REQ_OP_READ`, `REQ_OP_WRITE` (`include/linux/blk_types.h`).
 const OPERATION: u32 = 0xff;
 const READ: u32 = 0;
@@ -153,6 +158,20 @@ unsafe fn read_vectors(pages: *mut PageBuffer, cursor: *mut Cursor) -> u64 {
     }
 }
 
+/// Returns whether a mapping can be that of the file which holds the bytes of an overlay file: the
+/// overlay writes to it in the same thread and at the same offset (fs/overlayfs/file.c:
+/// `ovl_write_iter()`), and its own mapping stays empty.
+#[inline(always)]
+fn is_under_overlay(file: u64, mapping: u64) -> bool {
+    let inode: u64 = member(file, &offsets::FILE_INODE);
+    let sb: u64 = member(inode, &offsets::INODE_SB);
+    if member::<u64>(sb, &offsets::SB_MAGIC) != OVERLAYFS_SUPER_MAGIC {
+        return false;
+    }
+    let host: u64 = member(mapping, &offsets::MAPPING_HOST);
+    member::<u16>(host, &offsets::INODE_MODE) & S_IFMT == S_IFREG
+}
+
 /// Counts dirtied page-cache pages, if they belong to the file that this thread's call writes to.
 #[inline(always)]
 pub(crate) fn on_folio_dirtied(folio: u64, mapping: u64) {
@@ -164,7 +183,10 @@ pub(crate) fn on_folio_dirtied(folio: u64, mapping: u64) {
     // program runs, and only this thread writes to its entry.
     unsafe {
         let call = addr_of_mut!((*entry).call);
-        if (*call).call_id == 0 || (*call).sink.kind != endpoint_kind::FILE || (*call).sink.object != mapping {
+        if (*call).call_id == 0 || (*call).sink.kind != endpoint_kind::FILE {
+            return;
+        }
+        if (*call).sink.object != mapping && !is_under_overlay((*call).sink.file, mapping) {
             return;
         }
         let flags: u64 = read::kernel(folio);

@@ -144,18 +144,16 @@ pub(crate) fn pipe_opens(pipe: u64) -> u32 {
     reads & 0xffff | writes << 16
 }
 
-/// Returns, plus one, how many slots were ever filled in the internal pipe of the current thread, by
-/// which the kernel copies in `copy_file_range` and `sendfile` (fs/splice.c:
-/// `splice_direct_to_actor()`). A thread that never did so has none.
+/// Returns 1 if the current thread has no internal pipe, and 0 if it has one.
+///
+/// The kernel allocates the pipe when `copy_file_range` or `sendfile` first copies by it, and keeps
+/// it until the thread exits (fs/splice.c: `splice_direct_to_actor()`). Its counters do not show
+/// whether it was used, because the kernel resets them after each call.
 #[inline(always)]
-pub(crate) fn splice_pipe_filled() -> u64 {
+pub(crate) fn lacks_splice_pipe() -> u64 {
     // SAFETY: the helper has no arguments.
     let task = unsafe { generated::bpf_get_current_task() };
-    let pipe: u64 = member(task, &offsets::TASK_SPLICE_PIPE);
-    if pipe == 0 {
-        return 1;
-    }
-    u64::from(member::<u32>(pipe, &offsets::PIPE_HEAD)) + 1
+    u64::from(member::<u64>(task, &offsets::TASK_SPLICE_PIPE) == 0)
 }
 
 /// Reads the current state of an endpoint. `last` is the ring position of the pipe slot whose

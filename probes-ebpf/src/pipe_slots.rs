@@ -136,12 +136,11 @@ unsafe fn emit_chunk(pages: *mut PageBuffer, cursor: *mut Cursor, program: u32) 
         (*record).part = (*cursor).part;
         (*cursor).part += 1;
         read::zero(addr_of_mut!((*record).file));
-        if (*record).station == station_kind::PIPE_SOURCE {
-            // The owners of these pages were recorded when the slots were filled.
-            (*record).total = fill_vecs(pages, count);
-            page_record::clear_owner(pages);
+        if describe_uniform(pages, count) {
             page_record::emit_run(pages, count, program);
-        } else if describe_uniform(pages, count) {
+        } else if (*record).station == station_kind::PIPE_SOURCE {
+            // The owners of these pages were recorded when the slots were filled.
+            page_record::clear_owner(pages);
             page_record::emit_run(pages, count, program);
         } else {
             (*record).total = fill_ranges(pages, count);
@@ -285,22 +284,6 @@ unsafe fn for_each_slot(pages: *mut PageBuffer, count: u64, mut each: impl FnMut
         index += 1;
     }
     total
-}
-
-/// Converts the slots that were read to page vectors. Returns the number of bytes in the slots.
-///
-/// # Safety
-///
-/// `pages` must be valid for reads and writes.
-#[inline(never)]
-unsafe fn fill_vecs(pages: *mut PageBuffer, count: u64) -> u32 {
-    // SAFETY: access through `pages` requires a valid pointer, which the caller guarantees.
-    // `for_each_slot` passes only indexes below `CHUNK`, which is below the number of page vectors.
-    unsafe {
-        for_each_slot(pages, count, |index, [page, offset_and_len, _]| {
-            set_vec(pages, index, page, offset_and_len);
-        })
-    }
 }
 
 /// Converts the slots that were read to page vectors, and fills in the owner of the first page and

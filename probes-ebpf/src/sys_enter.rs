@@ -22,7 +22,7 @@ const COUNTED_MSG_FLAGS: u32 = 0x32;
 /// Bit of [`IoCounterKey::op_flags`]: the results of the calls are not bytes.
 const RESULT_IS_MESSAGES: u32 = 0x8000_0000;
 /// [`IoCounterKey::op_flags`]: the results are not bytes of the caller's buffers.
-const RESULT_IS_NOT_OF_BUFFER: u32 = 0x4000_0000;
+const RESULT_IS_NOT_OF_BUFFER: u32 = 0x1000_0000;
 
 /// Scratch memory for one run.
 #[repr(C)]
@@ -92,7 +92,7 @@ unsafe fn enter_transfer(scratch: *mut Scratch, number: u32, tid: u32) {
         capture_side(scratch, addr_of_mut!((*call).source), false);
         capture_side(scratch, addr_of_mut!((*call).sink), true);
         if number == nr::COPY_FILE_RANGE {
-            (*call).source.tail_before = endpoint::splice_pipe_filled();
+            (*call).source.tail_before = endpoint::lacks_splice_pipe();
         }
         if (*call).sink.kind == endpoint_kind::TCP && (*call).source.kind != endpoint_kind::PIPE {
             connection::mark_unpiped_sends((*call).sink.object);

@@ -183,7 +183,7 @@ unsafe fn finish(entry: *mut CallInFlight, regs: u64, result: i64) {
         capture_side(scratch, entry, false);
         capture_side(scratch, entry, true);
         if number == nr::COPY_FILE_RANGE {
-            (*call).source.tail_after = endpoint::splice_pipe_filled();
+            (*call).source.tail_after = endpoint::lacks_splice_pipe();
         }
         pipe_slots::reset(addr_of_mut!((*scratch).cursor));
     }

@@ -55,6 +55,8 @@ pub(super) struct FileHeader {
     #[serde(default)]
     copied_on_read: BTreeSet<u32>,
     #[serde(default)]
+    no_direct_io: BTreeSet<u32>,
+    #[serde(default)]
     local_addresses: BTreeSet<IpAddr>,
     hash_key: u64,
     #[serde(default)]
@@ -94,6 +96,7 @@ impl FileHeader {
             mounts: config.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
             buffered: config.buffered.iter().copied().collect(),
             copied_on_read: config.copied_on_read.iter().copied().collect(),
+            no_direct_io: config.no_direct_io.iter().copied().collect(),
             local_addresses: config.local_addresses.iter().copied().collect(),
             hash_key: config.hash_key,
             level: config.level.clone(),
@@ -121,6 +124,7 @@ impl FileHeader {
                 mounts: self.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
                 buffered: self.buffered.iter().copied().collect(),
                 copied_on_read: self.copied_on_read.iter().copied().collect(),
+                no_direct_io: self.no_direct_io.iter().copied().collect(),
                 local_addresses: self.local_addresses.iter().copied().collect(),
                 hash_key: self.hash_key,
                 level: self.level.clone(),

@@ -39,7 +39,8 @@ mod tests {
             let key = IoCounterKey {
                 ino: n,
                 kind: 6,
-                reserved: [7, 8, 9],
+                reserved: 7,
+                generation: 8,
                 ..IoCounterKey::default()
             };
             let counters = IoCounters {

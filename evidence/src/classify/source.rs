@@ -4,15 +4,17 @@ use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::{Endpoint, PipeState};
 use crate::decode::endpoints::EndpointId;
 use crate::decode::observations::CallStation;
-use crate::decode::page_address::end_of;
+use crate::decode::page_address::{Owner, end_of, owner_of, page_owner};
 use crate::evidence::Evidence;
 use crate::history::{Histories, Hop, Outcome};
 use crate::journal::PipeTransfer;
+use crate::mirror::pipe_mirror::ObservedSlot;
 use crate::mirror::pipe_position::PipePosition;
 use crate::mirror::sockets::append_received;
 use crate::sender::EdgeKey;
 use crate::span::{Location, Span};
 use zctrace_contract::Reason;
+use zctrace_records::PageRange;
 
 /// Slots of the largest ring (fs/pipe.c: `round_pipe_size()`).
 const MAX_SLOTS: usize = 1 << 20;
@@ -52,7 +54,15 @@ impl Evidence {
                     span.location = Location::Memory(memory.address);
                 }
             }
-            Endpoint::Buffered(file) => {
+            Endpoint::Direct(file) if !self.config.no_direct_io.contains(&file.dev) => {
+                span.position = file.offset;
+                span.location = if file.is_offset_exact(len) {
+                    Location::Device
+                } else {
+                    Location::Uncertain
+                };
+            }
+            Endpoint::Buffered(file) | Endpoint::Direct(file) => {
                 span.position = file.offset;
                 span.location = if file.is_offset_exact(len) {
                     Location::File {
@@ -60,14 +70,6 @@ impl Evidence {
                         position: file.offset,
                         copies: self.config.copies_of(file),
                     }
-                } else {
-                    Location::Uncertain
-                };
-            }
-            Endpoint::Direct(file) => {
-                span.position = file.offset;
-                span.location = if file.is_offset_exact(len) {
-                    Location::Device
                 } else {
                     Location::Uncertain
                 };
@@ -81,7 +83,7 @@ impl Evidence {
                     }
                 }
             }
-            Endpoint::Null | Endpoint::Copying | Endpoint::Other => {}
+            Endpoint::Null | Endpoint::Copying | Endpoint::Udp | Endpoint::Other => {}
         }
         into.push(span);
     }
@@ -93,7 +95,7 @@ impl Evidence {
         } else {
             let unread = unread_slots(call, pipe);
             let slots = call.slots(CallStation::PipeSource);
-            let ends = std::iter::repeat_n(None, unread).chain(slots.iter().map(end_of));
+            let ends = std::iter::repeat_n(ObservedSlot::default(), unread).chain(slots.iter().map(observed_slot));
             self.pipes.pop(pipe, span.len, ends, into)
         };
         if taken.is_err() {
@@ -117,6 +119,13 @@ impl Evidence {
             self.journals
                 .transferred(PipeTransfer::new(call, pipe, position, span.len, false));
         }
+    }
+}
+
+fn observed_slot(range: &PageRange) -> ObservedSlot {
+    ObservedSlot {
+        end: end_of(range),
+        owner: (owner_of(range) != Owner::NotRead).then(|| page_owner(range)),
     }
 }
 

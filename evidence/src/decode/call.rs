@@ -46,7 +46,7 @@ pub(crate) struct ObservedCall {
     /// Bytes of the sink's own folios, in the range that the call writes, that became dirty inside
     /// the call.
     pub(crate) dirtied_bytes: u64,
-    /// `copy_file_range`: the thread's internal pipe, by which the kernel copies, was not used.
+    /// `copy_file_range`: the thread has no internal pipe, by which the kernel copies.
     is_splice_pipe_idle: bool,
     /// `MSG_*`, `SPLICE_F_*` or `RWF_*`.
     op_flags: u32,
@@ -75,7 +75,7 @@ impl ObservedCall {
             exited_ns: call.header.timestamp_ns,
             user_ip: call.user_ip,
             bytes: bytes_of(call),
-            is_splice_pipe_idle: call.source.tail_before != 0 && call.source.tail_before == call.source.tail_after,
+            is_splice_pipe_idle: call.source.tail_before == 1 && call.source.tail_after == 1,
             dirtied_bytes: call.dirtied_bytes,
             op_flags: call.op_flags,
             page_records: call.page_records,

@@ -49,6 +49,8 @@ pub(crate) enum Endpoint {
     /// (net/unix/af_unix.c: `unix_dgram_sendmsg()`), an MPTCP socket (net/mptcp/protocol.c:
     /// `mptcp_sendmsg()`, which masks `MSG_SPLICE_PAGES`).
     Copying,
+    /// A UDP socket. Datagrams can carry pages of a file, and a splice out of one copies.
+    Udp,
     /// An endpoint for which no rule exists.
     Other,
 }
@@ -240,6 +242,7 @@ impl Endpoint {
             endpoint_kind::CHAR if matches!(state.size, DEV_NULL | DEV_ZERO) => Self::Null,
             endpoint_kind::CHAR if is_terminal(state.size) => Self::Copying,
             endpoint_kind::UNIX_MESSAGES => Self::Copying,
+            endpoint_kind::UDP => Self::Udp,
             // The programs put the protocol of such sockets there.
             endpoint_kind::SOCKET if state.generation == IPPROTO_MPTCP => Self::Copying,
             _ => Self::Other,

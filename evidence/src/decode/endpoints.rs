@@ -160,6 +160,8 @@ pub(crate) struct Endpoints {
     /// Names. A file that is open both with and without `O_DIRECT` is two endpoints with one name.
     names: FastMap<NameKey, String>,
     mounts: HashMap<u32, String>,
+    /// Open TCP sockets that traced calls used, by the address of their `struct sock`.
+    sockets: FastMap<u64, EndpointId>,
 }
 
 impl Endpoints {
@@ -177,6 +179,7 @@ impl Endpoints {
             by_key: FastMap::default(),
             names: FastMap::default(),
             mounts,
+            sockets: FastMap::default(),
         }
     }
 
@@ -218,12 +221,32 @@ impl Endpoints {
             return;
         }
         // Counters of plain calls find the endpoint by its inode number.
-        self.of(&name.endpoint);
+        let id = self.of(&name.endpoint);
+        if name.endpoint.kind == endpoint_kind::TCP && self.sockets.len() < MAX_ENDPOINTS {
+            self.sockets.insert(name.endpoint.object, id);
+        }
         let path = self.path(name);
         let key = EndpointIdentity::of(&name.endpoint).name_key();
         if self.names.len() < MAX_ENDPOINTS || self.names.contains_key(&key) {
             self.names.entry(key).or_insert(path);
         }
+    }
+
+    /// Returns the endpoint of an open TCP socket that a traced call used.
+    pub(crate) fn socket(&self, sock: u64) -> Option<EndpointId> {
+        self.sockets.get(&sock).copied()
+    }
+
+    /// Removes a TCP socket that was closed: its address is reused.
+    pub(crate) fn socket_closed(&mut self, sock: u64) {
+        self.sockets.remove(&sock);
+    }
+
+    /// Returns inode number, device number and kind of an endpoint, as counters of plain calls have
+    /// them.
+    pub(crate) fn inode_of(&self, id: EndpointId) -> (u64, u32, u16) {
+        let identity = &self.all[id.0 as usize].identity;
+        (identity.ino, identity.dev, identity.kind)
     }
 
     /// Returns the path of a file, from its components and its filesystem's mount point.

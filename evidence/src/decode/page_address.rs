@@ -76,6 +76,17 @@ pub(crate) fn owner_of(range: &PageRange) -> Owner {
     }
 }
 
+/// Returns the mapping, or 0 for anonymous memory, and the position or address of a range's page;
+/// `None` for a page of the kernel.
+pub(crate) fn page_owner(range: &PageRange) -> Option<(u64, u64)> {
+    let page = PageRange { offset: 0, ..*range };
+    match owner_of(&page) {
+        Owner::File { mapping, position } => Some((mapping, position)),
+        Owner::Anonymous { address } => Some((0, address)),
+        Owner::Kernel { .. } | Owner::NotRead => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

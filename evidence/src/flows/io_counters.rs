@@ -17,17 +17,22 @@ const MSG_TRUNC: u32 = 0x20;
 /// `MSG_PROBE` (include/linux/socket.h): nothing is sent.
 const MSG_PROBE: u32 = 0x10;
 /// Set by the program that counts if the bytes are not in the caller's buffers.
-const NOT_OF_BUFFER: u32 = 0x4000_0000;
+const NOT_OF_BUFFER: u32 = 0x1000_0000;
 /// Set by the program that counts if the result was a number of messages, so that the bytes are not
 /// known.
 const BYTES_NOT_KNOWN: u32 = 0x8000_0000;
 
 /// Returns whether a call reads into memory; otherwise it writes from memory.
-fn reads(number: u32) -> bool {
+pub(super) fn is_read(number: u32) -> bool {
     matches!(
         number,
         nr::READ | nr::READV | nr::PREAD64 | nr::PREADV | nr::PREADV2 | nr::RECVFROM | nr::RECVMSG | nr::RECVMMSG
     )
+}
+
+/// Returns whether the results of a row's calls are numbers of messages.
+pub(super) fn counts_messages(key: &IoCounterKey) -> bool {
+    key.op_flags & BYTES_NOT_KNOWN != 0
 }
 
 /// Adds a flow and an edge for each process, call and endpoint to a report.
@@ -44,7 +49,7 @@ pub(super) fn fill(
             .counted(key)
             .unwrap_or_else(|| Endpoint::new(EndpointKind::Device, format!("[{}]", key.ino)));
         let memory = ends.report(EndpointId::MEMORY);
-        if key.op_flags & BYTES_NOT_KNOWN != 0 {
+        if counts_messages(key) {
             report.coverage.not_covered.push(report::NotCovered {
                 operation: format!("bytes of {} on {end}", call_of(key.nr)),
                 calls: Some(sum.calls),
@@ -60,18 +65,18 @@ pub(super) fn fill(
             });
             continue;
         }
-        if !reads(key.nr) && key.op_flags & MSG_PROBE != 0 {
+        if !is_read(key.nr) && key.op_flags & MSG_PROBE != 0 {
             continue;
         }
         let call_site = symbols(key.tgid, sum.user_ip);
-        if reads(key.nr) && key.op_flags & MSG_PEEK != 0 {
+        if is_read(key.nr) && key.op_flags & MSG_PEEK != 0 {
             report.peeks.push(peek(key, sum, call_site));
             continue;
         }
-        let (from, to) = if reads(key.nr) { (end, memory) } else { (memory, end) };
+        let (from, to) = if is_read(key.nr) { (end, memory) } else { (memory, end) };
         let mut account = Account::default();
         let mut reasons = Vec::new();
-        if reads(key.nr)
+        if is_read(key.nr)
             && key.op_flags & MSG_TRUNC != 0
             && to.kind == EndpointKind::Memory
             && from.kind == EndpointKind::Tcp
@@ -125,7 +130,7 @@ fn causes(key: &IoCounterKey, sum: &IoCounters, to: &Endpoint, call_site: Option
         call_site: call_site.cloned(),
         ..Cause::new(reason, bytes, calls)
     };
-    if reads(key.nr) {
+    if is_read(key.nr) {
         return vec![cause(Reason::IntoMemory, sum.bytes, sum.calls)];
     }
     let small = if to.kind.is_socket() { sum.small_bytes } else { 0 };

@@ -11,4 +11,5 @@ pub(crate) mod io_counters;
 mod report;
 pub(crate) mod report_flows;
 pub(crate) mod stations;
+pub(crate) mod unseen_senders;
 pub(crate) mod zerocopy;

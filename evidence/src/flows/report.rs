@@ -54,6 +54,7 @@ impl Evidence {
         self.deliveries.edges.fill(report, &in_flight, endpoints, symbols);
         self.digests.fill(report, &self.config.level);
         io_counters::fill(report, &self.counters.io, endpoints, symbols);
+        self.unseen.fill(report, &self.sockets, endpoints, &self.counters.io);
         self.counters.excluded.fill(report);
         self.journals.fill(report, &flows_of, &|pid| self.processes.name(pid));
         self.fill_processes(report);

@@ -12,7 +12,7 @@ use super::pipes::Pipes;
 use crate::decode::endpoint::PipeState;
 use crate::decode::endpoints::EndpointId;
 use crate::decode::observations::CallObservations;
-use crate::decode::page_address::start_of;
+use crate::decode::page_address::{page_owner, start_of};
 use crate::history::Histories;
 use crate::span::{Location, Span};
 
@@ -60,6 +60,7 @@ fn spans_of_snapshot(
             len,
             spans: 1,
             end: Some(start.plus(len)),
+            owner: page_owner(slot),
         });
         position += len;
     }

@@ -26,6 +26,21 @@ pub(crate) struct MirrorSlot {
     /// Address behind the last byte; `None` if it is not known. It stays when a consumer takes
     /// bytes from the front.
     pub(crate) end: Option<PageAddress>,
+    /// Owner of the page, for pages of files and of processes.
+    pub(crate) owner: Option<PageOwner>,
+}
+
+/// Owner of a page that is not the kernel's: the mapping, or 0 for anonymous memory, and the
+/// position or address of the page.
+pub(crate) type PageOwner = (u64, u64);
+
+/// A slot that was observed when a consumer returned.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ObservedSlot {
+    /// Address behind its last byte, if it is known.
+    pub(crate) end: Option<PageAddress>,
+    /// Owner of its page: `None` if it was not read, `Some(None)` if it is the kernel.
+    pub(crate) owner: Option<Option<PageOwner>>,
 }
 
 impl MirrorSlot {
@@ -35,7 +50,17 @@ impl MirrorSlot {
     /// Most consumers advance a slot's offset while they take from it, so that its end stays.
     /// Writing to a file only sets the length to zero (fs/splice.c: `iter_file_splice_write()`):
     /// the observed end is then where the rest began.
-    fn is_at(&self, end: Option<PageAddress>) -> bool {
+    ///
+    /// The page must still have its owner. A process that is not traced can take a page out of the
+    /// pipe, and the kernel can use it again for bytes that are written into the same slot. (A file
+    /// that was truncated meanwhile loses its pages, too; then nothing is known.)
+    fn is_at(&self, observed: ObservedSlot) -> bool {
+        if let (Some(owner), Some(observed)) = (self.owner, observed.owner)
+            && observed != Some(owner)
+        {
+            return false;
+        }
+        let end = observed.end;
         let Some(known) = self.end else {
             // The slot was filled and emptied inside one write, so that its page was never observed.
             return true;
@@ -446,7 +471,7 @@ impl PipeMirror {
         &mut self,
         state: &PipeState,
         len: u64,
-        ends: impl IntoIterator<Item = Option<PageAddress>>,
+        ends: impl IntoIterator<Item = ObservedSlot>,
         into: &mut Vec<Span>,
     ) -> Result<(), Option<DesyncCause>> {
         if !self.is_synced && !self.resync_at_consumer(state) {

@@ -3,13 +3,12 @@
 use zctrace_report::Report;
 
 use super::desync::{DesyncCause, DesyncCounts};
-use super::pipe_mirror::{MirrorSlot, PipeMirror, Readiness};
+use super::pipe_mirror::{MirrorSlot, ObservedSlot, PipeMirror, Readiness};
 use super::pipe_position::PipePosition;
 use super::reorder::ReorderBuffer;
 use crate::collections::fast_map::FastMap;
 use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::{Endpoint, PipeState};
-use crate::decode::page_address::PageAddress;
 use crate::decode::pipe_event::Opened;
 use crate::span::Span;
 
@@ -169,7 +168,7 @@ impl Pipes {
         &mut self,
         state: &PipeState,
         len: u64,
-        ends: impl IntoIterator<Item = Option<PageAddress>>,
+        ends: impl IntoIterator<Item = ObservedSlot>,
         into: &mut Vec<Span>,
     ) -> Result<(), Desynced> {
         let popped = self.mirror(state).pop(state, len, ends, into);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::decode::endpoint::RingState;
 use crate::decode::endpoints::EndpointId;
+use crate::decode::page_address::PageAddress;
 use crate::history::Histories;
 use crate::span::{Location, total};
 use zctrace_report::{Scope, Tier};
@@ -48,6 +49,7 @@ fn slot(at: u64, len: u64) -> (MirrorSlot, Span) {
         len,
         spans: 1,
         end: Some(PageAddress(at + len)),
+        owner: None,
     };
     (slot, span)
 }
@@ -70,7 +72,12 @@ fn push_slots(pipes: &mut Pipes, end: &PipeState, slots: &[(MirrorSlot, Span)]) 
 
 fn pop(pipes: &mut Pipes, end: &PipeState, len: u64, ends: &[Option<PageAddress>]) -> Result<Vec<Span>, Desynced> {
     let mut popped = Vec::new();
-    let result = pipes.pop(end, len, ends.iter().copied(), &mut popped);
+    let result = pipes.pop(
+        end,
+        len,
+        ends.iter().map(|end| ObservedSlot { end: *end, owner: None }),
+        &mut popped,
+    );
     assert!(result.is_ok() || popped.is_empty());
     result.map(|()| popped)
 }
@@ -249,6 +256,28 @@ fn resync_refuses_slots_with_other_pages() {
     let state = tails(end((2, 1), (2, 2)), 100, 0);
     assert!(pop(&mut pipes, &state, 100, &[at(7777)]).is_err());
     assert_eq!(known_bytes(&pipes), None);
+}
+
+#[test]
+fn page_that_lost_its_owner_is_another_content() {
+    let owned = |owner| {
+        let mut pipes = Pipes::default();
+        let (slot, span) = slot(1000, 100);
+        let slot = MirrorSlot {
+            owner: Some((0x5000, 4096)),
+            ..slot
+        };
+        let push = end((0, 0), (1, 0));
+        assert_eq!(push_readiness(&mut pipes, &push), Readiness::Ready);
+        push_slots(&mut pipes, &push, &[(slot, span)]).unwrap();
+        let observed = ObservedSlot { end: at(1100), owner };
+        let state = tails(end((1, 0), (1, 1)), 100, 0);
+        pipes.pop(&state, 100, [observed], &mut Vec::new())
+    };
+    assert!(owned(Some(Some((0x5000, 4096)))).is_ok());
+    assert!(owned(None).is_ok(), "it was not read");
+    assert!(owned(Some(None)).is_err(), "the kernel has the page");
+    assert!(owned(Some(Some((0x6000, 4096)))).is_err(), "another file has it");
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) struct TcpStream {
     /// Number of the stream, which its senders and receivers have in common.
     pub(crate) number: u64,
     pub(crate) bytes: Stream<Sender>,
+    /// Bytes that recorded calls sent, whether or not their positions are known.
+    pub(crate) sent_by_calls: u64,
     /// The connection has ended. Its receiver may still read what was delivered; bytes that are
     /// sent from now on belong to another connection.
     closed: bool,
@@ -81,6 +83,7 @@ impl Sockets {
             TcpStream {
                 number: *numbers,
                 bytes: Stream::default(),
+                sent_by_calls: 0,
                 closed: false,
             }
         }))
@@ -178,6 +181,22 @@ impl Sockets {
             }
         }
         left
+    }
+
+    /// Returns how many bytes the packets of a socket carried, and how many of them recorded calls sent.
+    pub(crate) fn carried_and_sent(&self, direction: &Direction) -> Option<(u64, u64)> {
+        let stream = self.tcp.get(direction).filter(|stream| !stream.closed)?;
+        Some((stream.bytes.carried, stream.sent_by_calls))
+    }
+
+    /// Returns, for each open stream with a known sender, the sender's socket, how many bytes its
+    /// packets carried, and how many of them recorded calls sent.
+    pub(crate) fn carried(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        let open = self
+            .tcp
+            .iter()
+            .filter(|(direction, stream)| direction.sock != 0 && !stream.closed);
+        open.map(|(direction, stream)| (direction.sock, stream.bytes.carried, stream.sent_by_calls))
     }
 
     /// Returns the stream that a UNIX socket sends.

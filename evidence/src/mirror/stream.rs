@@ -45,6 +45,10 @@ pub(crate) struct Stream<T> {
     claimed: u64,
     /// Packets that were observed.
     pub(crate) packets: u64,
+    /// Bytes that packets carried beyond the highest position before: at most as many as were sent.
+    pub(crate) carried: u64,
+    /// Highest position that a packet carried.
+    carried_to: Option<u64>,
     /// Positions and lengths at which a retransmission showed another page.
     disputed: Vec<(u64, u64)>,
 }
@@ -57,6 +61,8 @@ impl<T> Default for Stream<T> {
             in_flight: PositionMap::default(),
             claimed: 0,
             packets: 0,
+            carried: 0,
+            carried_to: None,
             disputed: Vec::new(),
         }
     }
@@ -95,6 +101,7 @@ impl<T: Copy> Stream<T> {
         run: Observation,
         each: &mut impl FnMut(&Sent<T>, &Observation),
     ) {
+        self.count_carried(position, run.len);
         let is_new = self.observed.last().is_none_or(|(at, last)| at + last.len <= position);
         if is_new {
             self.match_given(position, &run, each);
@@ -106,6 +113,13 @@ impl<T: Copy> Stream<T> {
             self.match_given(start, &fresh, each);
             self.observed.insert(start, fresh);
         }
+    }
+
+    fn count_carried(&mut self, position: u64, len: u64) {
+        let end = position.saturating_add(len);
+        let from = self.carried_to.map_or(position, |to| to.max(position));
+        self.carried = self.carried.saturating_add(end.saturating_sub(from));
+        self.carried_to = Some(self.carried_to.map_or(end, |to| to.max(end)));
     }
 
     /// Notes the positions at which `run` shows another page than an earlier packet did.

@@ -18,18 +18,25 @@ const BUFFERED_FILESYSTEMS: [&str; 10] = [
 /// files pass pages of their own.
 const COPIED_ON_READ: [&str; 4] = ["proc", "sysfs", "cgroup", "cgroup2"];
 
+/// Filesystems in memory. tmpfs accepts `O_DIRECT` since 6.6 and copies (mm/shmem.c:
+/// `shmem_file_open()` sets `FMODE_CAN_ODIRECT`).
+const NO_DIRECT_IO: [&str; 2] = ["tmpfs", "ramfs"];
+
 /// Content of `/proc/self/mountinfo`.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
     pub(super) paths: HashMap<u32, String>,
     pub(super) buffered: HashSet<u32>,
     pub(super) copied_on_read: HashSet<u32>,
+    pub(super) no_direct_io: HashSet<u32>,
 }
 
 /// Reads the mounts. Unreadable parts are omitted.
 pub(super) fn read() -> Mounts {
     let mut mounts = parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
-    mounts.buffered.extend(memfd_device());
+    let memfds = memfd_device();
+    mounts.buffered.extend(memfds);
+    mounts.no_direct_io.extend(memfds);
     mounts
 }
 
@@ -68,6 +75,9 @@ fn parse(text: &str) -> Mounts {
         match words.first() {
             Some(kind) if BUFFERED_FILESYSTEMS.contains(kind) => {
                 mounts.buffered.insert(device);
+                if NO_DIRECT_IO.contains(kind) {
+                    mounts.no_direct_io.insert(device);
+                }
                 buffered_points.push(unescape(point));
             }
             Some(kind) if COPIED_ON_READ.contains(kind) => {

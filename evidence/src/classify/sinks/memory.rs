@@ -12,16 +12,20 @@ use zctrace_contract::Reason;
 
 impl Evidence {
     pub(super) fn deliver_to_memory(&mut self, call: &ObservedCall, memory: &MemoryState, spans: &[Span], by: &Sender) {
-        if !matches!(call.source, Endpoint::Direct(_)) {
+        let direct = match &call.source {
+            Endpoint::Direct(file) if !self.config.no_direct_io.contains(&file.dev) => Some(file),
+            _ => None,
+        };
+        let Some(file) = direct else {
             // read, recv and vmsplice into memory copy by contract (fs/splice.c: `pipe_to_user()`).
             return self.deliver_all(spans, Outcome::Copied(Reason::IntoMemory), by);
-        }
+        };
         // A device may write straight into the caller's pages. The requests to it then name them.
         let expected = spans.first().map(|first| Span {
             location: Location::Memory(memory.address),
             ..*first
         });
         let requests = requests(call, CallStation::BioRead, &self.config.pipe_buf_ops);
-        self.match_requests(expected.as_slice(), requests, Reason::DirectDevice, by);
+        self.match_requests(expected.as_slice(), requests, Some(file.mapping), by);
     }
 }

@@ -35,17 +35,24 @@ impl Evidence {
             Endpoint::Tcp(tcp) => self.deliver_to_tcp(call, tcp, spans, by),
             Endpoint::UnixStream(unix) => self.deliver_to_unix(call, unix, spans, by),
             Endpoint::Memory(memory) => self.deliver_to_memory(call, memory, spans, &by),
-            Endpoint::Direct(_) => self.deliver_to_direct_file(call, spans, &by),
+            Endpoint::Direct(file) if self.config.no_direct_io.contains(&file.dev) => {
+                self.deliver_to_page_cache(call, file, spans, &by);
+            }
+            Endpoint::Direct(file) => self.deliver_to_direct_file(call, file, spans, &by),
             Endpoint::Buffered(file) => self.deliver_to_page_cache(call, file, spans, &by),
             Endpoint::Null => self.deliver_all(spans, Outcome::Discarded, &by),
             // With MSG_ZEROCOPY the protocol may pass the caller's pages.
-            Endpoint::Copying | Endpoint::Other if call.source.is_memory() && !call.sends_user_pages() => {
+            Endpoint::Copying | Endpoint::Udp | Endpoint::Other
+                if call.source.is_memory() && !call.sends_user_pages() =>
+            {
                 self.deliver_all(spans, Outcome::Copied(memory_copy_reason(call)), &by);
             }
             Endpoint::Copying if !call.source.is_memory() => {
                 self.deliver_all(spans, Outcome::Copied(Reason::KernelCopies), &by);
             }
-            Endpoint::Copying | Endpoint::Other => self.deliver_unknown(spans, Reason::NotObserved, &by),
+            Endpoint::Copying | Endpoint::Udp | Endpoint::Other => {
+                self.deliver_unknown(spans, Reason::NotObserved, &by)
+            }
         }
     }
 

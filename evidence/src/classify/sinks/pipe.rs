@@ -7,7 +7,7 @@ use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::{Endpoint, PipeState};
 use crate::decode::observation::{Observation, PipeBufOps, SlotKind, observations_of};
 use crate::decode::observations::CallStation;
-use crate::decode::page_address::{PAGE, PageAddress};
+use crate::decode::page_address::{Owner, PAGE, PageAddress, page_owner};
 use crate::evidence::Evidence;
 use crate::flows::deliveries::HopBatch;
 use crate::history::Outcome;
@@ -78,7 +78,12 @@ impl Evidence {
             });
             done += len;
             let (spans, end) = (pushed.len() - spans_before, start.map(|start| start.plus(len)));
-            slots.push(MirrorSlot { len: at, spans, end });
+            slots.push(MirrorSlot {
+                len: at,
+                spans,
+                end,
+                owner: page_owner(range),
+            });
         }
         self.deliveries.end_hop_batch(&mut hops, by);
         // A desynced mirror keeps no spans. The edge has its outcome, and bytes that leave the pipe
@@ -131,6 +136,8 @@ struct PipeClassifier {
     requests: Option<Vec<Observation>>,
     /// Messages that were consumed inside the call, if the source is a UNIX socket.
     messages: Option<UnixMessages>,
+    /// The source copies into fresh pages: it has no way to pass its own.
+    is_copied: bool,
     /// Another page is no witness of a copy. Between pipes whole slots are passed on, and positions
     /// of a connection may be wrong by a byte.
     is_identity_only: bool,
@@ -147,6 +154,8 @@ impl PipeClassifier {
             is_write: call.copies_from_memory(),
             requests,
             messages,
+            // fs/splice.c: `copy_splice_read()`; none of them has a `splice_read` of its own.
+            is_copied: matches!(call.source, Endpoint::Copying | Endpoint::Udp),
             is_identity_only: matches!(call.source, Endpoint::Pipe(_)) || call.receive_surplus() != 0,
         }
     }
@@ -165,6 +174,9 @@ impl PipeClassifier {
     fn classify(&self, span: &Span, observation: &Observation, at: u64) -> Outcome {
         if self.is_write {
             return Outcome::Copied(Reason::FromMemory);
+        }
+        if self.is_copied && observation.slot_kind != SlotKind::Zero {
+            return Outcome::Copied(Reason::KernelCopies);
         }
         if let Some(requests) = &self.requests {
             return match request_at(requests, at) {
@@ -188,6 +200,8 @@ struct UnixMessages {
     /// Known locations where the sender put the bytes: distance from the call's first byte, length
     /// and location.
     sent: Vec<(u64, u64, Location)>,
+    /// `true` if the positions of the sender's bytes are known.
+    is_positioned: bool,
     /// `true` if the messages hold as many bytes as the call read.
     is_complete: bool,
 }
@@ -201,6 +215,7 @@ impl UnixMessages {
             .collect();
         let len: u64 = observations.iter().map(|observation| observation.len).sum();
         Self {
+            is_positioned: !sent.is_empty(),
             is_complete: len == call.bytes,
             observations,
             sent,
@@ -244,7 +259,11 @@ impl UnixMessages {
         if self.observations.iter().any(contains) || self.is_where_sent(observed, at) {
             return Outcome::Identity;
         }
-        if self.is_complete && is_linear(&self.observations, at, observed.len) {
+        // A message of which a part was read before makes all positions behind it wrong, unless the
+        // sender's positions are known.
+        let is_kernel_owned = matches!(observed.owner, Owner::Kernel { .. });
+        let is_certain = self.is_complete && self.is_positioned && is_kernel_owned;
+        if is_certain && is_linear(&self.observations, at, observed.len) {
             Outcome::Copied(Reason::KernelCopies)
         } else {
             Outcome::Unknown(Reason::PeerDependent)
