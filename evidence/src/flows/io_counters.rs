@@ -45,6 +45,7 @@ pub(super) fn fill(
                 operation: format!("bytes of {} on {end}", call_of(key.nr)),
                 calls: Some(sum.calls),
                 bytes: None,
+                endpoint: Some(end),
             });
             continue;
         }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use zctrace_report::format::{count, duration, headline, printable, size};
 use zctrace_report::{AssertionOutcome, Report, ScopeKind};
 
-use super::{caveats, flow_table, reasons, segments};
+use super::{caveats, contradictions, flow_table, reasons, segments};
 use crate::render::text::wrap;
 
 /// Renders a report as text.
@@ -14,6 +14,9 @@ pub(crate) fn report_text(report: &Report) -> String {
     let mut text = String::new();
     write_headline(&mut text, &headline(report));
     wrap(&mut text, "               ", &scope_line(report));
+    if let Some(doubt) = contradictions(report) {
+        wrap(&mut text, "  !!           ", &doubt);
+    }
     write_filter(&mut text, report);
     write_assertions(&mut text, report);
     write_body(&mut text, report, |_| true);

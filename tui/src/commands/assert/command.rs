@@ -13,7 +13,7 @@ use super::judge::{Judgment, judge};
 use super::render::judgment_text;
 use crate::child::CommandStatus;
 use crate::filter::Match;
-use crate::output::{Output, check};
+use crate::output::{Output, note_violations};
 use crate::progress::QuietObserver;
 use crate::render::{Format, Placement, render_with};
 use crate::session::{Request, run_to_end};
@@ -54,7 +54,7 @@ fn run_and_judge(options: &Options) -> Result<u8, u8> {
     let mut output = Output::open(options.file.as_deref(), options.format)?;
     let new_baseline = options.save_baseline.as_deref().map(BaselineFile::open).transpose()?;
     let mut finished = run_to_end(&options.request, &mut QuietObserver)?;
-    check(&finished.report)?;
+    note_violations(&mut finished.report);
     let now = Baseline::from_report(&finished.report, criteria);
     let regressions = before.map(|before| before.regressions(&now));
     let judgment = judge(&finished.report, criteria, regressions.as_deref());
@@ -83,7 +83,7 @@ fn render_judgment(
     let mut shown = judgment.clone();
     if report.flows.len() > options.rows {
         report.finish(options.rows);
-        let is_judged = |flow: &&Flow| options.criteria.matches(&flow.from, &flow.to, flow.folded) == Match::Yes;
+        let is_judged = |flow: &&Flow| options.criteria.matches(flow) == Match::Yes;
         shown.flows = report.flows.iter().filter(is_judged).map(|flow| flow.id).collect();
     }
     render_with(report, options.format, Placement::Only, |report| {
@@ -208,6 +208,7 @@ mod tests {
                 .iter()
                 .map(|outcome| Assertion::new("", outcome.clone(), ""))
                 .collect(),
+            open: None,
         };
         let ended = |status, by_us| StopReason::CommandEnded { status, by_us };
         for (outcomes, stop_reason, expected) in [
