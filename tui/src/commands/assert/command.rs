@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use zctrace_report::format::printable;
-use zctrace_report::{AssertionOutcome, Flow, Report};
+use zctrace_report::{Assertion, AssertionOutcome, Flow, Report};
 
 use super::baseline::Baseline;
 use super::criteria::Criteria;
@@ -60,6 +60,7 @@ fn run_and_judge(options: &Options) -> Result<u8, u8> {
     let judgment = judge(&finished.report, criteria, regressions.as_deref());
     let report = &mut finished.report;
     report.assertions.clone_from(&judgment.rules);
+    report.assertions.extend(command_failure(finished.stop_reason));
 
     let mut remarks = Vec::new();
     if let Some(file) = new_baseline {
@@ -99,6 +100,22 @@ fn command_status(stop_reason: StopReason) -> Option<CommandStatus> {
         StopReason::CommandEnded { status, .. } => Some(status),
         StopReason::CommandAbandoned(_) | StopReason::Finished => None,
     }
+}
+
+/// Returns a rule about the command if it failed, so that no format shows a run that may not have
+/// reached the judged part as passed.
+fn command_failure(stop_reason: StopReason) -> Option<Assertion> {
+    let found = match stop_reason {
+        StopReason::CommandEnded { by_us: true, .. } | StopReason::Finished => return None,
+        StopReason::CommandEnded { status, .. } => match status {
+            CommandStatus::Exited(0) => return None,
+            CommandStatus::Exited(code) => format!("it exited with {code}"),
+            CommandStatus::Signaled(signal) => format!("signal {signal} ended it"),
+        },
+        StopReason::CommandAbandoned(signal) => format!("signal {signal} ended the trace before it"),
+    };
+    let outcome = AssertionOutcome::Inconclusive;
+    Some(Assertion::new("the command succeeded", outcome, found))
 }
 
 /// Returns the exit code. A failure of the command takes precedence over the judgment, because the
@@ -194,10 +211,21 @@ fn print_save_error(path: &Path, error: &io::Error) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use AssertionOutcome::{Failed, Inconclusive, Passed};
-    use zctrace_report::Assertion;
-
     use super::*;
+    use AssertionOutcome::{Failed, Inconclusive, Passed};
+
+    #[test]
+    fn failed_command_is_a_rule_that_did_not_pass() {
+        let ended = |status, by_us| command_failure(StopReason::CommandEnded { status, by_us });
+        assert_eq!(ended(CommandStatus::Exited(0), false), None);
+        assert_eq!(ended(CommandStatus::Signaled(15), true), None, "time was up");
+        let failed = ended(CommandStatus::Exited(9), false).expect("a rule");
+        assert_eq!(
+            (failed.outcome, failed.finding.as_str()),
+            (Inconclusive, "it exited with 9")
+        );
+        assert!(command_failure(StopReason::CommandAbandoned(2)).is_some());
+    }
 
     #[test]
     fn exit_codes_have_an_order_of_precedence() {
