@@ -79,7 +79,7 @@ fn wants_color() -> bool {
 /// Checks a report against the rules of the report format, and notes in the report which it breaks.
 /// Prints them too, because nothing but an error in zctrace breaks them.
 ///
-/// What was observed is lost without the report, so that a broken rule is no reason to have none.
+/// Without the report all observations are lost, so that a broken rule is no reason to print none.
 pub(crate) fn note_violations(report: &mut Report) {
     report.note_violations();
     for violation in &report.coverage.violations {

@@ -74,7 +74,8 @@ pub(crate) trait Observer {
     /// Called when the user interrupts a trace that still waits for the command.
     fn on_waiting_for_command(&mut self);
 
-    /// Called when the command has ended, and the trace goes on because of processes that it started.
+    /// Called when the command has ended, and the trace goes on because of processes that it
+    /// started.
     fn on_waiting_for_processes(&mut self, processes: &[StillRunning]) {
         let _ = processes;
     }

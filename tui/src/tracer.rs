@@ -63,8 +63,8 @@ pub(crate) trait Tracer: Send {
     /// Returns a report of everything known so far, in at most `max_rows` rows.
     fn report(&mut self, max_rows: usize) -> Report;
 
-    /// Returns the traced processes that have not exited. Empty if a control group or the machine is
-    /// traced, or a recording is replayed.
+    /// Returns the traced processes that have not exited. Empty if a control group or the machine
+    /// is traced, or a recording is replayed.
     fn running_processes(&self) -> Vec<StillRunning> {
         Vec::new()
     }

@@ -154,7 +154,8 @@ pub(crate) struct Endpoints {
     /// Names. A file that is open both with and without `O_DIRECT` is two endpoints with one name.
     names: FastMap<NameKey, String>,
     mounts: HashMap<u32, String>,
-    /// Number of TCP sockets that have a port on either side. The service's port is the one that several connections share.
+    /// Number of TCP sockets that have a port on either side. The service's port is the one that
+    /// several connections share.
     port_uses: FastMap<u16, u32>,
 }
 
@@ -219,8 +220,8 @@ impl Endpoints {
         })
     }
 
-    /// Returns which port of a connection is probably the service's: the one that more connections of the trace have, else
-    /// the lower one. No record tells which side listens.
+    /// Returns which port of a connection is probably the service's: the one that more connections of
+    /// the trace have, else the lower one. No record tells which side listens.
     fn service_port(&self, pair: &SocketPair) -> u16 {
         let uses = |port: u16| self.port_uses.get(&port).copied().unwrap_or(0);
         let [local, peer] = [pair.source_port, pair.destination_port];

@@ -60,7 +60,7 @@ fn match_folded_name(pattern: &str, name: &str, is_match: bool) -> Match {
 
 /// Matches a name with gaps, each of which stands for any text.
 fn match_cut_name(pattern: &str, name: &str) -> Match {
-    // As above, only a star of the pattern can have consumed a gap; or the pattern has it too.
+    // Only a star of the pattern can have consumed a gap, unless the pattern repeats the gap.
     if glob::matches(pattern, name) && !pattern.contains('?') {
         return Match::Yes;
     }

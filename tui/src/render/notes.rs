@@ -117,7 +117,7 @@ mod tests {
             text.contains("pid 1, sleep (2), sleep (3), sleep (4), sleep (5), and 2 more"),
             "{text}"
         );
-        assert!(text.contains("inconsistent totals"), "{text}");
+        assert!(text.starts_with("INCONSISTENT inconsistent totals"), "{text}");
         let xml = shown(&report, Format::Junit);
         assert!(
             xml.contains("<error message=\"inconclusive: inconsistent totals"),

@@ -12,11 +12,12 @@ use crate::render::text::wrap;
 /// Renders a report as text.
 pub(crate) fn report_text(report: &Report) -> String {
     let mut text = String::new();
+    // Shares of contradicting figures must not be the first thing that is read.
+    if let Some(doubt) = contradictions(report) {
+        wrap(&mut text, "INCONSISTENT   ", &doubt);
+    }
     write_headline(&mut text, &headline(report));
     wrap(&mut text, "               ", &scope_line(report));
-    if let Some(doubt) = contradictions(report) {
-        wrap(&mut text, "  !!           ", &doubt);
-    }
     write_filter(&mut text, report);
     write_assertions(&mut text, report);
     write_body(&mut text, report, |_| true);

@@ -39,7 +39,7 @@ fn leave_if_traced() {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let child = sleep.spawn().expect("sleep");
-        // It is not waited for.
+        // This process exits before the child, which keeps the duplicate.
         std::mem::forget((child, inherited));
     }
     std::process::exit(0);
