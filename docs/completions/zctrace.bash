@@ -97,7 +97,7 @@ _zctrace() {
             return 0
             ;;
         zctrace__subcmd__assert)
-            opts="-o -h --to --from --max-copied --max-unknown --min-bytes --baseline --save-baseline --allow --user --no-follow --level --duration --btf --record --format --output --rows --help"
+            opts="-o -h --to --from --max-copied --max-unknown --min-bytes --baseline --save-baseline --allow --wait --user --no-follow --level --duration --btf --record --format --output --rows --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -132,6 +132,10 @@ _zctrace() {
                     return 0
                     ;;
                 --allow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wait)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

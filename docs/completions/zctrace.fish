@@ -70,6 +70,7 @@ complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l min-bytes -d 
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l baseline -d 'Compare with a good run; without --max-copied, additional copies fail' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l save-baseline -d 'Write the copies of this run, to compare later runs with' -r -F
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l allow -d 'Do not count bytes that are copied or unknown for this reason, such as ZC10' -r
+complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l wait -d 'After CMD has ended, wait for the processes that it started, at most this long [default with --wait: 60s]' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l user -d 'Run CMD as this user [default: the caller of sudo, else the current user]' -r
 complete -c zctrace -n "__fish_zctrace_using_subcommand assert" -l level -d 'full: every page of every call. digest: what is sent over TCP, by page digests, with low overhead, and none for other programs. counters: bytes sent over TCP, without verdicts [default: full]' -r -f -a "full\t''
 digest\t''

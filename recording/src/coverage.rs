@@ -90,10 +90,12 @@ impl From<&CoverageJson> for Coverage {
             operation: row.what.clone(),
             calls: row.calls,
             bytes: row.bytes,
+            ..NotCovered::default()
         };
         Self {
             facts: coverage.facts.iter().map(fact).collect(),
             not_covered: coverage.not_observed.iter().map(not_covered).collect(),
+            ..Self::default()
         }
     }
 }

@@ -109,7 +109,7 @@ impl Replay {
             report.coverage.not_covered.push(NotCovered {
                 operation,
                 calls,
-                bytes: None,
+                ..NotCovered::default()
             });
         };
         if let Some(truncation) = self.reader.truncation() {

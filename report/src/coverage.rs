@@ -2,8 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Report;
+use super::endpoint::Endpoint;
 use super::open_enum::open_enum;
 use super::tier::Tier;
+
+/// Maximum number of broken rules that a report lists about itself.
+const MAX_VIOLATIONS: usize = 20;
 
 /// Facts that zctrace can observe on some kernel, each with its status on this one.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -15,6 +20,14 @@ pub struct Coverage {
     /// Operations that no fact covers.
     #[serde(default)]
     pub not_covered: Vec<NotCovered>,
+    /// Traced processes that were still running when the trace of a command ended with the command. What they moved or
+    /// copied afterwards is not in the report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub still_running: Vec<StillRunning>,
+    /// Rules of the report format that this report breaks, each as a sentence. Its figures contradict each other there, so
+    /// nothing that depends on them is shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<String>,
 }
 
 impl Coverage {
@@ -29,6 +42,50 @@ impl Coverage {
             .filter(|fact| fact.status == FactStatus::Verified)
             .count();
         (seen, self.facts.len())
+    }
+}
+
+/// A traced process that outlived the traced command.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StillRunning {
+    /// PID in the initial PID namespace.
+    pub pid: u32,
+    /// Name; empty if not known.
+    #[serde(default)]
+    pub name: String,
+}
+
+impl Report {
+    /// Checks the report and lists the rules that it breaks in `coverage.violations`, instead of those listed before.
+    /// Returns whether it keeps all rules.
+    ///
+    /// A broken rule is a doubt about the report, and no reason to have none. Call it last.
+    ///
+    /// ```
+    /// use zctrace_report::{Account, Endpoint, EndpointKind, Flow, Report, Scope, Tier};
+    ///
+    /// let mut report = Report::new(Tier::T0, Scope::default());
+    /// let mut flow = Flow::new(Endpoint::new(EndpointKind::File, "a"), Endpoint::new(EndpointKind::Tcp, "b"));
+    /// flow.set_account(Account::new(10, 0, 0));
+    /// report.add_flow(flow);
+    /// report.finish(10);
+    /// assert!(!report.note_violations());
+    /// assert_eq!(report.coverage.violations, ["flows[0]: bytes are stated to have moved, without a certificate"]);
+    /// ```
+    pub fn note_violations(&mut self) -> bool {
+        let violations = self.check().err().unwrap_or_default();
+        let more = violations.len().saturating_sub(MAX_VIOLATIONS);
+        let mut listed: Vec<String> = violations
+            .iter()
+            .take(MAX_VIOLATIONS)
+            .map(ToString::to_string)
+            .collect();
+        if more > 0 {
+            listed.push(format!("and {more} more"));
+        }
+        self.coverage.violations = listed;
+        violations.is_empty()
     }
 }
 
@@ -75,7 +132,7 @@ open_enum! {
 }
 
 /// Operation that no fact covers. Its bytes are never counted as moved.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotCovered {
     /// Name of the operation, such as `splice by io_uring`.
@@ -86,6 +143,16 @@ pub struct NotCovered {
     /// Number of bytes; absent if they are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// The end that it was done on; absent if it can have been any. Only rules about that end are open because of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+}
+
+impl NotCovered {
+    /// Whether it was done in this run. A row without a count tells of a gap that every run has.
+    pub fn was_done(&self) -> bool {
+        self.calls.is_some_and(|calls| calls > 0) || self.bytes.is_some_and(|bytes| bytes > 0)
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +175,7 @@ mod tests {
             .to_vec();
         let coverage = Coverage {
             facts,
-            not_covered: Vec::new(),
+            ..Coverage::default()
         };
         assert_eq!(coverage.verified(), (1, 5));
     }

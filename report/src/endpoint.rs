@@ -80,9 +80,16 @@ pub struct Endpoint {
     /// with `*` in place of what folding dropped.
     #[serde(default)]
     pub name: String,
-    /// Port of the service. Connections to one service fold into one row by this port.
+    /// The service's port, by which many connections to one service fold into one row. Which of a connection's two ports is
+    /// the service's is a guess; rules match either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The connection's port on this side; absent if not known, or not the same for all that were folded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_port: Option<u16>,
+    /// The connection's port on the other side; absent if not known, or not the same for all that were folded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_port: Option<u16>,
     /// Identity of the object, which distinguishes objects of equal names: `device:inode` of a file
     /// or pipe, the cookie of a socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,8 +108,49 @@ impl Endpoint {
             kind,
             name: name.into(),
             port: None,
+            local_port: None,
+            peer_port: None,
             object: None,
         }
+    }
+
+    /// The ports that a connection is known by, each once: the service's first.
+    ///
+    /// ```
+    /// use zctrace_report::{Endpoint, EndpointKind};
+    /// let mut end = Endpoint::new(EndpointKind::Tcp, "10.0.0.7:40000");
+    /// (end.port, end.local_port, end.peer_port) = (Some(50_051), Some(50_051), Some(40_000));
+    /// assert_eq!(end.ports().collect::<Vec<_>>(), [50_051, 40_000]);
+    /// ```
+    pub fn ports(&self) -> impl Iterator<Item = u16> + use<> {
+        let (first, local) = (self.port, self.local_port.filter(|_| self.local_port != self.port));
+        let is_new = self.peer_port != first && self.peer_port != local;
+        let peer = self.peer_port.filter(|_| is_new);
+        first.into_iter().chain(local).chain(peer)
+    }
+
+    /// Whether the name tells where the end is. An end without a name is shown as an inode or a socket number, which no
+    /// rule about a path can decide.
+    ///
+    /// ```
+    /// use zctrace_report::{Endpoint, EndpointKind::{File, Unix}};
+    /// assert!(Endpoint::new(File, "/srv/[7]").is_named());
+    /// assert!(!Endpoint::new(File, "inode 7 of device 254:1").is_named());
+    /// assert!(!Endpoint::new(Unix, "[4711]").is_named());
+    /// ```
+    pub fn is_named(&self) -> bool {
+        let name = self.name.as_str();
+        let number = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
+        let is_number = number.is_some_and(|(before, number)| {
+            !before.contains('/') && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        let is_inode = name.starts_with("inode ") && name.contains(" of device ");
+        !(name.is_empty() || is_number || is_inode || name == "several files")
+    }
+
+    /// Whether both ports of the connection are known, so that it has no others.
+    pub const fn has_both_ports(&self) -> bool {
+        self.local_port.is_some() && self.peer_port.is_some()
     }
 }
 

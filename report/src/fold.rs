@@ -210,8 +210,14 @@ fn merge_end(row: &mut Endpoint, end: &Endpoint) {
         *row = Endpoint::new(EndpointKind::Various, "");
         return;
     }
-    if row.port != end.port {
-        row.port = None;
+    for (ours, theirs) in [
+        (&mut row.port, end.port),
+        (&mut row.local_port, end.local_port),
+        (&mut row.peer_port, end.peer_port),
+    ] {
+        if *ours != theirs {
+            *ours = None;
+        }
     }
     if row.name != end.name {
         // The name of a folded socket is its port. A folded file keeps the directory if it is the

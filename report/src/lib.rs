@@ -71,7 +71,7 @@ pub use assertion::{Assertion, AssertionOutcome};
 pub use cause::{CallSite, Cause, Explanation, ReasonCode};
 pub use certificate::{Certificate, Custody, Digest, Hop, Level, PageExample, ProofKind};
 pub use check::{CHECK_RULES, CheckRule};
-pub use coverage::{Coverage, Fact, FactStatus, NotCovered};
+pub use coverage::{Coverage, Fact, FactStatus, NotCovered, StillRunning};
 pub use edge::{Call, Edge};
 pub use endpoint::{Endpoint, EndpointKind, Station, StationKind};
 pub use filter_summary::FilterSummary;

@@ -13,3 +13,6 @@ pub(crate) const RECORDING_FILE: &str = "zctrace.zct";
 /// Bytes that each path of the demo carries: large enough that no cache and no socket buffer hides
 /// a copy, small enough for a run of a few seconds.
 pub(crate) const DEMO_SIZE: u64 = 64 << 20;
+
+/// How long `assert --wait` waits for the processes that a command leaves behind.
+pub(crate) const WAIT: &str = "60s";

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use zctrace_probes::probe::{DigestMode, Hooks, ScopeFilter, SetupErrorKind};
 use zctrace_recording::{Handle, Writer};
-use zctrace_report::{Level, Report};
+use zctrace_report::{Level, Report, StillRunning};
 
 use crate::process_tree::{append_cgroup_members, cgroup_directory, children_of, is_initial_pid_namespace};
 use crate::terminal_io;
@@ -26,6 +26,23 @@ impl Tracer for LiveTracer {
 
     fn report(&mut self, max_rows: usize) -> Report {
         self.0.report(max_rows)
+    }
+
+    fn running_processes(&self) -> Vec<StillRunning> {
+        let is_initial = is_initial_pid_namespace();
+        let mut pids = self.0.traced_processes();
+        pids.sort_unstable();
+        let process = |pid| {
+            // In another namespace /proc names other processes.
+            let name = if is_initial {
+                std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?
+            } else {
+                String::new()
+            };
+            let name = name.trim_end_matches('\n').to_owned();
+            Some(StillRunning { pid, name })
+        };
+        pids.into_iter().filter_map(process).collect()
     }
 
     fn finish(self: Box<Self>, max_rows: usize) -> Report {

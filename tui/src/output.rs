@@ -76,16 +76,31 @@ fn wants_color() -> bool {
     io::stdout().is_terminal() && !unwanted && !dumb
 }
 
-/// Checks a report against the rules of the report format.
+/// Checks a report against the rules of the report format, and notes in the report which it breaks.
+/// Prints them too, because nothing but an error in zctrace breaks them.
+///
+/// Without the report all observations are lost, so that a broken rule is no reason to print none.
+pub(crate) fn note_violations(report: &mut Report) {
+    report.note_violations();
+    for violation in &report.coverage.violations {
+        terminal_io::eprint(&format!("the report is inconsistent: {}", printable(violation)));
+    }
+}
+
+/// Checks a report that was read from a file against the rules of the report format.
 ///
 /// # Errors
 ///
-/// Prints every violation and returns the exit code.
+/// Prints every violation. The file can come from anywhere, so that an inconsistent one is a failed
+/// check, unless the report itself lists the rules that it breaks.
 pub(crate) fn check(report: &Report) -> Result<(), u8> {
-    report.check().map_err(|violations| {
-        for violation in violations {
-            terminal_io::eprint(&format!("the report is inconsistent: {violation}"));
-        }
-        exit_code::ERROR
-    })
+    let Err(violations) = report.check() else { return Ok(()) };
+    for violation in &violations {
+        terminal_io::eprint(&format!("the report is inconsistent: {violation}"));
+    }
+    if report.coverage.violations.is_empty() {
+        Err(exit_code::CHECK_FAILED)
+    } else {
+        Ok(())
+    }
 }

@@ -4,9 +4,10 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use zctrace_report::Report;
 use zctrace_report::format::{count, percent, size};
+use zctrace_report::{Report, StillRunning};
 
+use crate::render::still_running_line;
 use crate::trace_loop::Observer;
 use crate::tracer::Tracer;
 
@@ -26,6 +27,13 @@ impl Observer for QuietObserver {
 
     fn on_waiting_for_command(&mut self) {
         print_waiting();
+    }
+
+    fn on_waiting_for_processes(&mut self, processes: &[StillRunning]) {
+        if io::stderr().is_terminal() {
+            let line = still_running_line(processes);
+            crate::terminal_io::eprint(&format!("{line}; waiting for them to end; Ctrl-C ends the wait"));
+        }
     }
 }
 

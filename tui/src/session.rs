@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use zctrace_recording::Summary;
 use zctrace_report::format::printable;
-use zctrace_report::{Level, Report, Scope, ScopeKind, Subcommand};
+use zctrace_report::{Level, Report, Scope, ScopeKind, StillRunning, Subcommand};
 
 use crate::child::{CommandSpec, ExecError, User, WaitingChild};
 use crate::recorder::Recorder;
@@ -208,7 +208,12 @@ pub(crate) fn run_to_end(request: &Request, observer: &mut dyn Observer) -> Resu
         },
     );
     let stop_reason = stopped.map_err(|error| print_error(&format!("tracing failed: {error}")))?;
+    let still_running = match stop_reason {
+        StopReason::CommandEnded { .. } => tracer.running_processes(),
+        StopReason::CommandAbandoned(_) | StopReason::Finished => Vec::new(),
+    };
     let mut report = tracer.finish(request.rows);
+    report.coverage.still_running = still_running;
     stamp(&mut report, request);
     set_process_names(&mut report, &identities);
     Ok(Finished {
@@ -238,6 +243,10 @@ impl Observer for RecorderObserver<'_> {
 
     fn on_waiting_for_command(&mut self) {
         self.observer.on_waiting_for_command();
+    }
+
+    fn on_waiting_for_processes(&mut self, processes: &[StillRunning]) {
+        self.observer.on_waiting_for_processes(processes);
     }
 
     fn should_stop(&mut self) -> bool {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use signal_hook::consts::SIGINT;
-use zctrace_report::Report;
+use zctrace_report::{Report, StillRunning};
 
 use crate::child::{CommandStatus, RunningCommand};
 use crate::exit_code;
@@ -30,6 +30,8 @@ pub(crate) struct Schedule {
     pub(crate) duration: Option<Duration>,
     /// Interval between interim reports.
     pub(crate) report_interval: Option<Duration>,
+    /// How long to trace on after the command has ended while processes that it started run.
+    pub(crate) wait: Option<Duration>,
 }
 
 /// Why the trace ended.
@@ -72,6 +74,12 @@ pub(crate) trait Observer {
     /// Called when the user interrupts a trace that still waits for the command.
     fn on_waiting_for_command(&mut self);
 
+    /// Called when the command has ended, and the trace goes on because of processes that it
+    /// started.
+    fn on_waiting_for_processes(&mut self, processes: &[StillRunning]) {
+        let _ = processes;
+    }
+
     /// Returns whether to stop, as if time were up.
     fn should_stop(&mut self) -> bool {
         false
@@ -104,6 +112,10 @@ pub(crate) fn run(
         match tracee {
             Tracee::Command(command) => {
                 if let Some(stopped) = check_command(command, is_time_up, &mut terminated_at)? {
+                    let left = schedule.duration.map(|limit| limit.saturating_sub(start.elapsed()));
+                    if let Some(longest) = schedule.wait {
+                        wait_for_processes(tracer, longest.min(left.unwrap_or(longest)), signals, observer);
+                    }
                     return Ok(stopped);
                 }
             }
@@ -122,6 +134,29 @@ pub(crate) fn run(
             observer.on_interim_report(tracer.report(rows));
             // A report that took long delays the next one instead of causing two in a row.
             next_interim = Some((next + interval).max(Instant::now()));
+        }
+        observer.on_poll(tracer);
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Traces on until no traced process runs, for at most `longest`. Any signal ends the wait.
+fn wait_for_processes(
+    tracer: &mut dyn Tracer,
+    longest: Duration,
+    signals: &mut dyn FnMut() -> Vec<ReceivedSignal>,
+    observer: &mut dyn Observer,
+) {
+    let start = Instant::now();
+    let mut is_first = true;
+    loop {
+        tracer.poll();
+        let running = tracer.running_processes();
+        if running.is_empty() || start.elapsed() >= longest || observer.should_stop() || !signals().is_empty() {
+            return;
+        }
+        if std::mem::take(&mut is_first) {
+            observer.on_waiting_for_processes(&running);
         }
         observer.on_poll(tracer);
         std::thread::sleep(POLL_INTERVAL);

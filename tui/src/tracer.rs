@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use zctrace_report::{Level, Report, Scope};
+use zctrace_report::{Level, Report, Scope, StillRunning};
 
 /// Parameters of a live trace.
 #[derive(Clone, Debug)]
@@ -62,6 +62,12 @@ pub(crate) trait Tracer: Send {
 
     /// Returns a report of everything known so far, in at most `max_rows` rows.
     fn report(&mut self, max_rows: usize) -> Report;
+
+    /// Returns the traced processes that have not exited. Empty if a control group or the machine
+    /// is traced, or a recording is replayed.
+    fn running_processes(&self) -> Vec<StillRunning> {
+        Vec::new()
+    }
 
     /// Returns the controls of a replayed recording, and `None` for a live trace.
     fn playback(&mut self) -> Option<&mut dyn Playback> {

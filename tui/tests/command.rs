@@ -45,7 +45,7 @@ use signals::{ReceivedSignal, Signals};
 use trace_loop::{Observer, Schedule, StopReason};
 use tracee::Tracee;
 use tracer::Tracer;
-use zctrace_report::{Report, Scope, Tier};
+use zctrace_report::{Report, Scope, StillRunning, Tier};
 
 /// Time after which an operation is considered to hang.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,6 +78,8 @@ fn pending(command: &[&str]) -> Result<WaitingChild, ExecError> {
 #[derive(Default)]
 struct Blind {
     polls: u64,
+    /// Processes that outlive every command.
+    running: Vec<StillRunning>,
 }
 
 impl Tracer for Blind {
@@ -91,6 +93,10 @@ impl Tracer for Blind {
 
     fn report(&mut self, _: usize) -> Report {
         Report::new(Tier::T0, Scope::default())
+    }
+
+    fn running_processes(&self) -> Vec<StillRunning> {
+        self.running.clone()
     }
 
     fn finish(mut self: Box<Self>, max_rows: usize) -> Report {

@@ -4,6 +4,8 @@
 //! The traced program is this test itself, which sends a file over TCP as `ZCTRACE_TEST_SEND` says.
 
 mod common;
+#[path = "live/gate.rs"]
+mod gate;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

@@ -1,5 +1,6 @@
 //! Table of all endpoints with their numbers and names.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -162,6 +163,9 @@ pub(crate) struct Endpoints {
     mounts: HashMap<u32, String>,
     /// Open TCP sockets that traced calls used, by the address of their `struct sock`.
     sockets: FastMap<u64, EndpointId>,
+    /// Number of TCP sockets that have a port on either side. The service's port is the one that
+    /// several connections share.
+    port_uses: FastMap<u16, u32>,
 }
 
 impl Endpoints {
@@ -180,6 +184,7 @@ impl Endpoints {
             names: FastMap::default(),
             mounts,
             sockets: FastMap::default(),
+            port_uses: FastMap::default(),
         }
     }
 
@@ -195,24 +200,46 @@ impl Endpoints {
             endpoint_kind::MEMORY => return EndpointId::MEMORY,
             _ => {}
         }
-        let mut key = identity.key();
-        let full = self.all.len() >= MAX_ENDPOINTS;
-        if full && !self.by_key.contains_key(&key) {
-            key = Key {
+        let mut identity = *identity;
+        if let Some(id) = self.by_key.get(&identity.key()) {
+            return *id;
+        }
+        if self.all.len() >= MAX_ENDPOINTS {
+            // The one that stands for many has the name and the addresses of none.
+            identity = EndpointIdentity {
                 dev: 0,
                 generation: 0,
                 ino: 0,
-                ..key
+                pair: SocketPair::default(),
+                ..identity
             };
         }
         let next = EndpointId(self.all.len() as u32);
-        *self.by_key.entry(key).or_insert_with(|| {
-            self.all.push(Entry {
+        let (all, port_uses) = (&mut self.all, &mut self.port_uses);
+        *self.by_key.entry(identity.key()).or_insert_with(|| {
+            all.push(Entry {
                 kind: identity.report_kind(),
-                identity: *identity,
+                identity,
             });
+            if identity.kind == endpoint_kind::TCP && identity.pair.family != 0 {
+                for port in [identity.pair.source_port, identity.pair.destination_port] {
+                    *port_uses.entry(port).or_default() += 1;
+                }
+            }
             next
         })
+    }
+
+    /// Returns which port of a connection is probably the service's: the one that more connections of
+    /// the trace have, else the lower one. No record tells which side listens.
+    fn service_port(&self, pair: &SocketPair) -> u16 {
+        let uses = |port: u16| self.port_uses.get(&port).copied().unwrap_or(0);
+        let [local, peer] = [pair.source_port, pair.destination_port];
+        match uses(local).cmp(&uses(peer)) {
+            Ordering::Greater => local,
+            Ordering::Less => peer,
+            Ordering::Equal => local.min(peer),
+        }
     }
 
     /// Records the name of an endpoint. The first name stays.
@@ -279,9 +306,11 @@ impl Endpoints {
         let name = self.names.get(&state.name_key()).cloned().unwrap_or_default();
         let mut end = Endpoint::new(entry.kind.clone(), name);
         match state.kind {
-            endpoint_kind::TCP => {
+            endpoint_kind::TCP if state.pair.family != 0 => {
                 end.name = peer_of(&state.pair);
-                end.port = Some(state.pair.source_port.min(state.pair.destination_port));
+                end.port = Some(self.service_port(&state.pair));
+                end.local_port = Some(state.pair.source_port);
+                end.peer_port = Some(state.pair.destination_port);
             }
             endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR if state.ino != 0 => {
                 end.object = Some(format!("{}:{}:{}", state.dev >> 20, state.dev & 0xf_ffff, state.ino));
@@ -479,6 +508,45 @@ mod tests {
         assert_eq!(kind(&ends), Some(EndpointKind::File));
         ends.of(&file(7));
         assert_eq!(kind(&ends), Some(EndpointKind::File));
+    }
+
+    fn connection(ino: u64, local: u16, peer: u16) -> EndpointIdentity {
+        let pair = SocketPair {
+            source_port: local,
+            destination_port: peer,
+            family: 2,
+            ..SocketPair::default()
+        };
+        EndpointIdentity::of_tcp(ino, 1, pair)
+    }
+
+    #[test]
+    fn service_port_is_the_one_that_connections_share_else_the_lower() {
+        let mut ends = Endpoints::new(HashMap::default());
+        let first = ends.id_of(&connection(1, 50_051, 40_000));
+        let ports = |ends: &Endpoints, id| {
+            let end = ends.report(id);
+            (end.port, end.local_port, end.peer_port)
+        };
+        assert_eq!(ports(&ends, first), (Some(40_000), Some(50_051), Some(40_000)));
+        // Seen twice, it is no other connection.
+        assert_eq!(ends.id_of(&connection(1, 50_051, 40_000)), first);
+        let client = ends.id_of(&connection(2, 40_001, 50_051));
+        assert_eq!(ports(&ends, first).0, Some(50_051));
+        assert_eq!(ports(&ends, client), (Some(50_051), Some(40_001), Some(50_051)));
+    }
+
+    #[test]
+    fn connections_beyond_the_bound_have_no_address() {
+        let mut ends = Endpoints::new(HashMap::default());
+        for ino in 0..MAX_ENDPOINTS as u64 {
+            ends.of(&file(ino + 1));
+        }
+        let (one, other) = (connection(1, 80, 40_000), connection(2, 443, 40_001));
+        let id = ends.id_of(&one);
+        assert_eq!(ends.id_of(&other), id);
+        let end = ends.report(id);
+        assert_eq!((end.name.as_str(), end.port, end.peer_port), ("", None, None));
     }
 
     #[test]

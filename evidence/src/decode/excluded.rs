@@ -67,7 +67,7 @@ impl ExcludedCalls {
                 report.coverage.not_covered.push(NotCovered {
                     operation: operation.to_owned(),
                     calls: Some(calls),
-                    bytes: None,
+                    ..NotCovered::default()
                 });
             }
         }

@@ -6,6 +6,7 @@
 //! verdict: all of them moved, or all are unknown.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::AddAssign;
 
 use zctrace_contract::Reason;
 use zctrace_records::{
@@ -44,13 +45,27 @@ pub(crate) struct DigestVerdict {
     pub(crate) finding: Finding,
 }
 
+/// Number of comparisons of sums.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Comparisons {
+    /// Positions at which sums were compared.
+    pub(crate) compared: u64,
+    /// Positions at which they were equal.
+    pub(crate) equal: u64,
+}
+
+impl AddAssign for Comparisons {
+    fn add_assign(&mut self, more: Self) {
+        self.compared += more.compared;
+        self.equal += more.equal;
+    }
+}
+
 /// Digests of all connections.
 #[derive(Debug, Default)]
 pub(crate) struct Digests {
     tracks: FastMap<(u64, u64), ConnectionDigest>,
-    /// Positions at which sums were compared, and at which they were equal.
-    pub(crate) compared: u64,
-    pub(crate) equal: u64,
+    comparisons: Comparisons,
     /// Pages are not in the sums (level `counters`).
     only_counted: bool,
 }
@@ -122,9 +137,7 @@ impl Digests {
             }
             _ => return verdicts,
         }
-        let (compared, equal) = track.compare(&mut verdicts);
-        self.compared += compared;
-        self.equal += equal;
+        self.comparisons += track.compare(&mut verdicts);
         if sums.event == digest_event_kind::CLOSED
             && let Some(track) = self.tracks.remove(&key)
         {
@@ -148,13 +161,15 @@ impl Digests {
         }
     }
 
-    /// Returns the verdicts that would follow if no more records came, without changing anything.
-    pub(crate) fn so_far(&self) -> Vec<DigestVerdict> {
+    /// Returns the verdicts that would follow if no more records came, without changing anything,
+    /// and how often sums would then have been compared, and been equal.
+    pub(crate) fn so_far(&self) -> (Vec<DigestVerdict>, Comparisons) {
         let mut verdicts = Vec::new();
+        let mut comparisons = self.comparisons;
         for track in self.tracks.values() {
-            track.so_far(self.if_unobserved(), &mut verdicts);
+            comparisons += track.so_far(self.if_unobserved(), &mut verdicts);
         }
-        verdicts
+        (verdicts, comparisons)
     }
 
     /// Returns whether bytes that were sent are not yet in a packet.
@@ -165,7 +180,7 @@ impl Digests {
 
     /// Resets the counts of comparisons. Waiting spans and sums stay.
     pub(crate) fn reset(&mut self) {
-        (self.compared, self.equal) = (0, 0);
+        self.comparisons = Comparisons::default();
     }
 }
 
@@ -217,8 +232,8 @@ impl ConnectionDigest {
 
     /// Compares the sums at all positions where both are known. Returns how often, and how often
     /// they were equal.
-    fn compare(&mut self, verdicts: &mut Vec<DigestVerdict>) -> (u64, u64) {
-        let (mut compared, mut equal) = (0, 0);
+    fn compare(&mut self, verdicts: &mut Vec<DigestVerdict>) -> Comparisons {
+        let mut comparisons = Comparisons::default();
         loop {
             let from = self.known.map_or(0, |(position, ..)| position);
             let next = self.sent.range(from + 1..).find_map(|(position, sent)| {
@@ -226,13 +241,13 @@ impl ConnectionDigest {
                 Some((*position, *sent, *transmitted))
             });
             let Some((position, sent, transmitted)) = next else {
-                return (compared, equal);
+                return comparisons;
             };
             let same = self
                 .known
                 .map(|(_, before, behind)| difference(sent, before) == difference(transmitted, behind));
-            compared += u64::from(same.is_some());
-            equal += u64::from(same == Some(true));
+            comparisons.compared += u64::from(same.is_some());
+            comparisons.equal += u64::from(same == Some(true));
             let finding = finding_of(same);
             while let Some(one) = self.pending.front().filter(|one| one.end <= position) {
                 verdicts.push(classify(one, finding));
@@ -244,12 +259,12 @@ impl ConnectionDigest {
         }
     }
 
-    fn so_far(&self, if_unobserved: Finding, verdicts: &mut Vec<DigestVerdict>) {
+    fn so_far(&self, if_unobserved: Finding, verdicts: &mut Vec<DigestVerdict>) -> Comparisons {
         let mut now = self.clone();
         let Some((row, edge)) = &self.row else {
             let queued = Finding::Unknown(Reason::StillQueued);
             verdicts.extend(now.pending.iter().map(|one| classify(one, queued)));
-            return;
+            return Comparisons::default();
         };
         // The state may be older than the latest event. Then its span is among the complete ones
         // already.
@@ -264,7 +279,7 @@ impl ConnectionDigest {
             now.add_span(one, &row.sent, if_unobserved, verdicts);
         }
         keep(&mut now.transmitted, &row.transmitted);
-        now.compare(verdicts);
+        let comparisons = now.compare(verdicts);
         let reason = if row.transmitted.position < row.sent.position {
             Reason::StillQueued
         } else if now.known.is_some() {
@@ -273,6 +288,7 @@ impl ConnectionDigest {
             Reason::NotObserved
         };
         verdicts.extend(now.pending.iter().map(|one| classify(one, Finding::Unknown(reason))));
+        comparisons
     }
 }
 

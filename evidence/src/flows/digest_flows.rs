@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use zctrace_contract::Reason;
 use zctrace_records::{DigestEvent, DigestSpan, DigestState, FileId, digest_span_flag};
 
-use super::digest::{DigestVerdict, Digests, Finding};
+use super::digest::{Comparisons, DigestVerdict, Digests, Finding};
 use super::edges::InFlight;
 use super::flow_stats::{Arrival, FlowTable};
 use crate::decode::endpoints::{EndpointId, EndpointIdentity, Endpoints};
@@ -13,7 +13,7 @@ use crate::history::{Histories, Hop, Outcome};
 use crate::mirror::pipe_position::PipePosition;
 use crate::sender::EdgeKey;
 use crate::span::{Location, Span};
-use zctrace_report::{Digest, Level, Report};
+use zctrace_report::{Digest, Level, Report, Verdict};
 
 /// Maximum number of distinct rows. Further bytes are added to a row without a call site.
 const MAX_ROWS: usize = 100_000;
@@ -74,10 +74,16 @@ impl DigestFlows {
     }
 
     /// Adds the rows to the flows and edges of a report, with the verdicts that would follow if no
-    /// more records came.
-    pub(crate) fn add_to(&self, flows: &mut FlowTable, histories: &mut Histories, in_flight: &mut Vec<InFlight>) {
+    /// more records came. Returns how often digests were compared for them.
+    pub(crate) fn add_to(
+        &self,
+        flows: &mut FlowTable,
+        histories: &mut Histories,
+        in_flight: &mut Vec<InFlight>,
+    ) -> Comparisons {
         let mut rows = self.rows.clone();
-        for verdict in self.digests.so_far() {
+        let (so_far, comparisons) = self.digests.so_far();
+        for verdict in so_far {
             add_verdict(&mut rows, &verdict);
         }
         let mut rows: Vec<_> = rows.into_iter().collect();
@@ -115,22 +121,29 @@ impl DigestFlows {
             };
             flows.add(&span, key.edge.to, at);
         }
+        comparisons
     }
 
     /// Adds to each certificate how often digests were compared.
-    pub(crate) fn fill(&self, report: &mut Report, level: &Level) {
+    pub(crate) fn fill(report: &mut Report, level: &Level, comparisons: Comparisons) {
         if *level != Level::Digest {
             return;
         }
-        let digest = Digest {
-            checkpoints: self.digests.compared,
-            equal: self.digests.equal,
-            interval_bytes: zctrace_records::CHECKPOINT_BYTES,
-            full_records_one_in: 0,
-        };
-        let certificates = report.flows.iter_mut().filter_map(|flow| flow.certificate.as_mut());
-        for certificate in certificates {
-            certificate.digest = Some(digest.clone());
+        for flow in &mut report.flows {
+            // Sums that differed are those of other bytes, if all bytes of the flow moved.
+            let checkpoints = match flow.verdict() {
+                Verdict::Moved => comparisons.equal,
+                _ => comparisons.compared,
+            };
+            let Some(certificate) = &mut flow.certificate else {
+                continue;
+            };
+            certificate.digest = Some(Digest {
+                checkpoints,
+                equal: comparisons.equal,
+                interval_bytes: zctrace_records::CHECKPOINT_BYTES,
+                full_records_one_in: 0,
+            });
             certificate.not_proved.push(NOT_PROVED.to_owned());
         }
     }

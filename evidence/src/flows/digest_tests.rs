@@ -225,12 +225,14 @@ fn bytes_in_flight_are_reported_as_such_and_stay_in_flight() {
     };
     digests.open(1, &row(sent, start(), span), EDGE);
     assert!(digests.has_data_in_flight());
-    let finding = |digests: &Digests| digests.so_far().iter().map(|one| one.finding).collect::<Vec<_>>();
+    let finding = |digests: &Digests| digests.so_far().0.iter().map(|one| one.finding).collect::<Vec<_>>();
     assert_eq!(finding(&digests), [Finding::Unknown(Reason::StillQueued)]);
     digests.open(1, &row(sent, sent, span), EDGE);
     assert!(!digests.has_data_in_flight());
     assert_eq!(finding(&digests), [Finding::Equal]);
     assert_eq!(finding(&digests), [Finding::Equal], "asking changes nothing");
+    let once = Comparisons { compared: 1, equal: 1 };
+    assert_eq!(digests.so_far().1, once, "the comparison is counted");
     let other = DigestSum {
         sum: sent.sum + 1,
         ..sent

@@ -54,6 +54,7 @@ pub(super) fn fill(
                 operation: format!("bytes of {} on {end}", call_of(key.nr)),
                 calls: Some(sum.calls),
                 bytes: None,
+                endpoint: Some(end),
             });
             continue;
         }
@@ -62,6 +63,7 @@ pub(super) fn fill(
                 operation: format!("bytes of a packet ring, sent by {} on {end}", call_of(key.nr)),
                 calls: Some(sum.calls),
                 bytes: Some(sum.bytes),
+                endpoint: Some(end),
             });
             continue;
         }

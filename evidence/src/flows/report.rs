@@ -1,5 +1,6 @@
 //! The report of the current state, which it does not change.
 
+use super::digest_flows::DigestFlows;
 use super::edges::InFlight;
 use super::flow_stats::Arrival;
 use super::io_counters;
@@ -47,12 +48,12 @@ impl Evidence {
             };
             flows.add(&span, by.edge.to, at);
         }
-        self.digests.add_to(&mut flows, &mut histories, &mut in_flight);
+        let comparisons = self.digests.add_to(&mut flows, &mut histories, &mut in_flight);
         let mut flows_of = FlowsOf::new();
         let endpoints = &self.endpoints;
         flows.fill(report, endpoints, &histories, symbols, (&self.journals, &mut flows_of));
         self.deliveries.edges.fill(report, &in_flight, endpoints, symbols);
-        self.digests.fill(report, &self.config.level);
+        DigestFlows::fill(report, &self.config.level, comparisons);
         io_counters::fill(report, &self.counters.io, endpoints, symbols);
         self.unseen.fill(report, &self.sockets, endpoints, &self.counters.io);
         self.counters.excluded.fill(report);

@@ -215,8 +215,7 @@ impl Journals {
             };
             report.coverage.not_covered.push(NotCovered {
                 operation: format!("{of}{why}"),
-                calls: None,
-                bytes: None,
+                ..NotCovered::default()
             });
         }
     }
@@ -229,6 +228,7 @@ impl Journals {
                 operation: what,
                 calls: Some(calls),
                 bytes,
+                ..NotCovered::default()
             });
         };
         let (entries, how) = &journal.contradicted;

@@ -97,8 +97,7 @@ impl DesyncCounts {
                         "the content of a pipe ({times}, {bytes} bytes): {}",
                         cause.description()
                     ),
-                    calls: None,
-                    bytes: None,
+                    ..NotCovered::default()
                 });
             }
         }

@@ -70,6 +70,12 @@ impl Probes {
         let _ = self.traced.remove(&tgid);
     }
 
+    /// Returns the traced processes that have not exited, by their PIDs in the initial PID
+    /// namespace. Empty if not processes were selected, but a control group or the machine.
+    pub fn traced_processes(&self) -> Vec<u32> {
+        self.traced.keys().filter_map(Result::ok).collect()
+    }
+
     /// Records what traced processes have open: connections are tracked from here on, and the
     /// contents of pipes are emitted as pipe snapshots.
     ///

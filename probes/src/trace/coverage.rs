@@ -53,6 +53,7 @@ pub(super) fn coverage_of(probes: &Probes, requested: Requested, selftest: Optio
             .into_iter()
             .chain(not_covered())
             .collect(),
+        ..Coverage::default()
     }
 }
 
@@ -67,6 +68,7 @@ pub fn expected_coverage(offsets: Option<&KernelOffsets>, selftest: Option<&Self
     Coverage {
         facts: FACTS.iter().map(of).collect(),
         not_covered: not_covered().collect(),
+        ..Coverage::default()
     }
 }
 
@@ -108,16 +110,14 @@ fn outside_level() -> NotCovered {
     NotCovered {
         operation: "all that is not sent to a TCP connection: this level watches nothing else, peeks included"
             .to_owned(),
-        calls: None,
-        bytes: None,
+        ..NotCovered::default()
     }
 }
 
 fn not_covered() -> impl Iterator<Item = NotCovered> {
     NOT_COVERED.into_iter().map(|what| NotCovered {
         operation: what.to_owned(),
-        calls: None,
-        bytes: None,
+        ..NotCovered::default()
     })
 }
 

@@ -90,6 +90,12 @@ impl Tracer {
         Ok(())
     }
 
+    /// Returns the traced processes that have not exited, by their PIDs in the initial PID
+    /// namespace. Empty if not processes were selected, but a control group or the machine.
+    pub fn traced_processes(&self) -> Vec<u32> {
+        self.probes.traced_processes()
+    }
+
     /// Records once what traced processes have open, so that bytes in their pipes can be followed
     /// and their connections are tracked before the first call. Call it after all processes are
     /// [followed](Self::follow). `members` are the processes of the traced cgroup, if any, by their

@@ -201,7 +201,7 @@ pub(super) fn parse_request(matches: &ArgMatches, target: Target, made_for: Subc
         },
         schedule: Schedule {
             duration: matches.get_one("duration").copied(),
-            report_interval: None,
+            ..Schedule::default()
         },
         rows: usize::MAX,
         btf: matches.get_one("btf").cloned(),

@@ -11,8 +11,9 @@ use super::args::{
 };
 use super::usage_error;
 use crate::commands::assert::{self, Criteria, Limit};
+use crate::defaults;
 use crate::filter::Pattern;
-use crate::quantity::parse_bytes;
+use crate::quantity::{parse_bytes, parse_duration};
 use crate::render::OutputKind;
 use crate::session::Target;
 
@@ -47,6 +48,19 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::Append)
                 .help("Do not count bytes that are copied or unknown for this reason, such as ZC10"),
         )
+        .arg(
+            Arg::new("wait")
+                .long("wait")
+                .value_name("T")
+                .value_parser(parse_duration)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value(defaults::WAIT)
+                .help(format!(
+                    "After CMD has ended, wait for the processes that it started, at most this long [default with --wait: {}]",
+                    defaults::WAIT
+                )),
+        )
         .group(
             ArgGroup::new("measure")
                 .args(["max-copied", "baseline", "save-baseline"])
@@ -58,11 +72,12 @@ pub(super) fn command() -> Command {
         .args(report_args(OutputKind::Judgment))
         .after_help(format!(
             "An endpoint is KIND or KIND:GLOB: file, socket or device, or a single kind such as tcp, unix or direct_file; `*` and `?`\n\
-             in GLOB. It is matched against the path or address, and against `:PORT`: --to file:/data/*, --to tcp::80.\n\
+             in GLOB. It is matched against the path or peer address, and against `:PORT` of both sides: --to file:/data/*, --to tcp::80.\n\
              With --level digest only --to tcp can be judged, and peeks are not observed.\n\
+             Processes of CMD that still run when it has ended leave the judgment open; Ctrl-C ends --wait.\n\
              Exit codes: 0 passed and CMD succeeded, 1 failed, 2 usage, 3 inconclusive (nothing delivered, too much unknown,\n\
-             records lost), 4 tracing could not be set up and CMD was not started, 5 CMD failed, 126 or 127 CMD cannot be run,\n\
-             128+n signal n ended CMD. If several apply: 4, 5, 1, 3 in that order.\n\n{COMMAND_HELP}"
+             records lost, other bytes can have reached the endpoints unobserved), 4 tracing could not be set up and CMD was not\n\
+             started, 5 CMD failed, 126 or 127 CMD cannot be run, 128+n signal n ended CMD. If several apply: 4, 5, 1, 3 in that order.\n\n{COMMAND_HELP}"
         ))
 }
 
@@ -94,7 +109,8 @@ pub(super) fn parse(matches: &ArgMatches) -> Result<assert::Options, clap::Error
     if command.is_empty() {
         return Err(usage_error("no command to run"));
     }
-    let request = parse_request(matches, Target::Command(command), Subcommand::Assert);
+    let mut request = parse_request(matches, Target::Command(command), Subcommand::Assert);
+    request.schedule.wait = matches.get_one("wait").copied();
     let to: Vec<Pattern> = values_of(matches, "to");
     // Untraced bytes would be mistaken for bytes that were not transferred.
     match request.level {

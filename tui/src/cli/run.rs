@@ -61,6 +61,7 @@ pub(super) fn parse(matches: &ArgMatches) -> Result<run::Options, clap::Error> {
             schedule: Schedule {
                 duration: matches.get_one("duration").copied(),
                 report_interval,
+                wait: None,
             },
             // Folding would discard names that the filter can test.
             rows: if filter.is_empty() { rows } else { usize::MAX },

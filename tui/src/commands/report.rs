@@ -42,10 +42,7 @@ pub(crate) fn run(options: &Options) -> u8 {
 
 fn show(options: &Options) -> Result<u8, u8> {
     let (mut report, code) = read(options)?;
-    if check(&report).is_err() {
-        // The file can come from anywhere, so that an inconsistent one is not an internal error.
-        return Err(exit_code::CHECK_FAILED);
-    }
+    check(&report)?;
     if let Some(id) = options.flow {
         let Some(flow) = report.flow(id).cloned() else {
             let ids: Vec<String> = report.flows.iter().map(|flow| flow.id.to_string()).collect();
@@ -115,6 +112,7 @@ fn replay_to_report(mut replay: Replay, options: &Options) -> (Report, u8) {
     };
     let mut report = replay.report(rows);
     env!("CARGO_PKG_VERSION").clone_into(&mut report.provenance.zctrace_version);
+    report.note_violations();
     (report, check_complete(&replay, &options.from))
 }
 

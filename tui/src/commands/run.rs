@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use zctrace_report::Report;
 
 use crate::filter::Filter;
-use crate::output::{Output, check};
+use crate::output::{Output, note_violations};
 use crate::progress::{ProgressLine, print_waiting};
 use crate::render::{Format, Placement, render};
 use crate::session::{Request, Target, run_to_end, stamp};
@@ -55,7 +55,7 @@ fn trace_and_report(options: &Options) -> Result<u8, u8> {
     reporter.progress.clear();
     let mut report = finished.report;
     apply_filter(&mut report, options);
-    check(&report)?;
+    note_violations(&mut report);
     let placement = if options.request.schedule.report_interval.is_some() {
         Placement::Last
     } else {
@@ -82,10 +82,7 @@ impl Observer for Reporter<'_> {
     fn on_interim_report(&mut self, mut report: Report) {
         stamp(&mut report, &self.options.request);
         apply_filter(&mut report, self.options);
-        if let Err(code) = check(&report) {
-            self.failed = Some(code);
-            return;
-        }
+        note_violations(&mut report);
         self.progress.clear();
         let text = render(&report, self.options.format, Placement::Interim);
         if self.output.write(&text, exit_code::SUCCESS) != exit_code::SUCCESS {

@@ -4,7 +4,8 @@ use zctrace_report::{Endpoint, EndpointKind, Flow};
 
 use super::expression::{Expression, NumericField, Side, Test};
 use super::glob;
-use super::pattern::{Match, match_name};
+use super::name::{match_end_name, match_name, ports_of};
+use super::pattern::Match;
 
 impl Match {
     pub(super) fn from_bool(holds: bool) -> Self {
@@ -76,10 +77,11 @@ impl Test {
                 match number {
                     NumericField::Pid => flow.pid.map_or(Match::Unknown, |pid| holds(pid.into())),
                     NumericField::Port => {
-                        let port = |end| match port(end) {
-                            Port::None => Match::No,
-                            Port::Discarded => Match::Unknown,
-                            Port::Is(port) => holds(port.into()),
+                        let port = |end| {
+                            let (ports, has_others) = ports_of(end, flow.folded);
+                            let best = ports.into_iter().map(|port| holds(port.into())).max();
+                            let others = if has_others { Match::Unknown } else { Match::No };
+                            best.unwrap_or(Match::No).max(others)
                         };
                         port(&flow.from).max(port(&flow.to))
                     }
@@ -115,7 +117,7 @@ fn match_word(word: &str, flow: &Flow) -> Match {
         // is.
         found(end.kind.as_str()) || found(end.kind.label()) || found(&end.name) || (across && found(&end.to_string()))
     });
-    let port = |end: &Endpoint| end.port.is_some_and(|port| found(&format!(":{port}")));
+    let port = |end: &Endpoint| end.ports().any(|port| found(&format!(":{port}")));
     Match::from_bool(
         ends || found(&flow.process)
             || flow.name.as_deref().is_some_and(found)
@@ -145,28 +147,6 @@ fn match_path(pattern: &str, end: &Endpoint, folded: u64) -> Match {
         EndpointKind::Memory => Match::No,
         // An address never begins like a path, so it does not matter that it was discarded.
         EndpointKind::Tcp | EndpointKind::Udp if pattern.starts_with('/') => Match::No,
-        _ => match_name(pattern, &end.name, folded),
-    }
-}
-
-enum Port {
-    None,
-    Discarded,
-    Is(u16),
-}
-
-/// Returns the port of the service if it is known, otherwise that of the address.
-fn port(end: &Endpoint) -> Port {
-    if end.kind == EndpointKind::Various {
-        return Port::Discarded;
-    }
-    if !end.kind.is_socket() {
-        return Port::None;
-    }
-    let of_name = || end.name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    match end.port.or_else(of_name) {
-        Some(port) => Port::Is(port),
-        None if end.name.is_empty() && end.kind != EndpointKind::Unix => Port::Discarded,
-        None => Port::None,
+        _ => match_end_name(pattern, end, folded),
     }
 }

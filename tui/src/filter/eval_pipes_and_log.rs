@@ -6,7 +6,8 @@ use zctrace_report::Pipe;
 use super::Filter;
 use super::eval::contains_word;
 use super::expression::{NumericField, Side, Test};
-use super::pattern::{Match, match_name};
+use super::name::match_name;
+use super::pattern::Match;
 
 /// Maximum number of processes that a pipe lists: if it lists this many, others may be missing.
 const MAX_LISTED_PROCESSES: usize = 8;

@@ -123,7 +123,7 @@ keyword_enum! {
     NumericField {
         /// Process ID.
         Pid = "pid",
-        /// Port of an endpoint: that of the service if it is known.
+        /// Port of an endpoint: that of either side of a connection.
         Port = "port",
         /// The flow's own number.
         Flow = "flow",

@@ -13,8 +13,9 @@
 //! `eval.rs` evaluates it against a flow, `eval_pipes_and_log.rs` against a pipe or a line of the
 //! log, `apply.rs` against a report.
 //!
-//! A row of folded flows may have discarded a name. If a test then cannot be decided, the result is
-//! [`Match::Unknown`]: the row is excluded, and the number of such rows is reported.
+//! A row of folded flows may have discarded a name, and the names of some ends are not known. If a
+//! test then cannot be decided, the result is [`Match::Unknown`]: the row is excluded, and the number
+//! of such rows is reported.
 
 mod apply;
 mod display;
@@ -23,6 +24,7 @@ mod eval_pipes_and_log;
 mod expression;
 mod glob;
 mod lex;
+mod name;
 mod parse;
 mod pattern;
 

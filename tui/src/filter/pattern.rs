@@ -6,13 +6,14 @@ use zctrace_report::format::printable;
 use zctrace_report::{Endpoint, EndpointKind};
 
 use super::glob;
+use super::name::{match_end_name, ports_of};
 
 /// Result of matching an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Match {
     /// No match.
     No,
-    /// Undecidable: the row is an aggregate whose endpoint names were discarded.
+    /// Undecidable: a name, a port or an origin that the result depends on is not known.
     Unknown,
     /// Match.
     Yes,
@@ -83,45 +84,17 @@ impl Pattern {
             return Match::No;
         }
         let Some(pattern) = &self.glob else { return Match::Yes };
-        let port = end.port.map(|port| format!(":{port}"));
-        if pattern == "*" || port.as_ref().is_some_and(|port| glob::matches(pattern, port)) {
+        let (ports, has_other_ports) = ports_of(end, folded);
+        let is_port = |port: &u16| glob::matches(pattern, &format!(":{port}"));
+        if pattern == "*" || ports.iter().any(is_port) {
             return Match::Yes;
         }
         // No address begins with a colon (IPv6 ones are in brackets), so such a pattern is for the
         // port alone.
-        if pattern.starts_with(':') && port.is_some() {
-            return Match::No;
+        if pattern.starts_with(':') && end.kind.is_socket() && !ports.is_empty() {
+            return if has_other_ports { Match::Unknown } else { Match::No };
         }
-        match_name(pattern, &end.name, folded)
-    }
-}
-
-/// Matches a name with a glob. An aggregate has a name only if all its endpoints share it; `*`
-/// replaces the parts that differ.
-pub(super) fn match_name(pattern: &str, name: &str, folded: u64) -> Match {
-    let is_match = glob::matches(pattern, name);
-    match (name.is_empty(), folded > 1 && name.contains('*')) {
-        (true, _) => Match::Unknown,
-        (false, true) => match_folded_name(pattern, name, is_match),
-        (false, false) if is_match => Match::Yes,
-        (false, false) => Match::No,
-    }
-}
-
-/// Matches a name of which a part was discarded.
-fn match_folded_name(pattern: &str, name: &str, is_match: bool) -> Match {
-    // The star in the name can only have been consumed by a star of the pattern, which would match
-    // any other text too.
-    if is_match && !pattern.contains('?') {
-        return Match::Yes;
-    }
-    // All names begin like the aggregate's, and every match begins like the pattern.
-    let pattern_prefix = pattern.split(['*', '?']).next().unwrap_or_default();
-    let name_prefix = name.split('*').next().unwrap_or_default();
-    if pattern_prefix.starts_with(name_prefix) || name_prefix.starts_with(pattern_prefix) {
-        Match::Unknown
-    } else {
-        Match::No
+        match_end_name(pattern, end, folded)
     }
 }
 
@@ -194,14 +167,31 @@ mod tests {
         assert_eq!(fit("file:/data/a", EndpointKind::File, "", 2), Match::Unknown);
         assert_eq!(fit("file:*", EndpointKind::File, "", 2), Match::Yes);
         assert_eq!(fit("tcp:10.0.0.1:80", EndpointKind::Tcp, "10.0.0.1:80", 1), Match::Yes);
+    }
+
+    #[test]
+    fn port_of_either_side_matches() {
+        let fit = |pattern: &str, end: &Endpoint, folded| Pattern::parse(pattern).unwrap().matches(end, folded);
+        // A server's view of a client whose port is lower than the service's.
+        let mut end = Endpoint::new(EndpointKind::Tcp, "10.0.0.7:40000");
+        (end.port, end.local_port, end.peer_port) = (Some(40_000), Some(50_051), Some(40_000));
+        assert_eq!(fit("tcp::50051", &end, 1), Match::Yes);
+        assert_eq!(fit("tcp::40000", &end, 1), Match::Yes);
+        assert_eq!(fit("tcp:10.0.0.7:40000", &end, 1), Match::Yes);
+        assert_eq!(fit("tcp::80", &end, 1), Match::No, "both ports are known");
         let mut service = Endpoint::new(EndpointKind::Tcp, "");
-        service.port = Some(80);
-        assert_eq!(Pattern::parse("tcp::80").unwrap().matches(&service, 9), Match::Yes);
+        (service.port, service.local_port) = (Some(80), Some(80));
+        assert_eq!(fit("tcp::80", &service, 9), Match::Yes);
         assert_eq!(
-            Pattern::parse("tcp::81").unwrap().matches(&service, 9),
-            Match::No,
-            "its port is known"
+            fit("tcp::81", &service, 9),
+            Match::Unknown,
+            "a client's port was discarded"
         );
-        assert_eq!(Pattern::parse("tcp:*:81").unwrap().matches(&service, 9), Match::Unknown);
+        assert_eq!(fit("tcp:*:81", &service, 9), Match::Unknown);
+        // Reports of older versions have one port.
+        let mut old = Endpoint::new(EndpointKind::Tcp, "10.0.0.7:80");
+        old.port = Some(80);
+        assert_eq!(fit("tcp::80", &old, 1), Match::Yes);
+        assert_eq!(fit("tcp::81", &old, 1), Match::No);
     }
 }

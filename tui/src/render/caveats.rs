@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use zctrace_report::format::{count, duration, percent, printable, size};
 use zctrace_report::{CompletionSource, FactStatus, Report, ZerocopySummary};
 
+use crate::render::notes;
 use crate::render::text::wrap;
 
 /// Maximum number of zero-copy completions shown.
@@ -20,6 +21,9 @@ pub(super) fn write(text: &mut String, report: &Report) {
     write_processes(&mut all, report);
     write_completions(&mut all, report);
     write_loss(&mut all, report);
+    for note in notes(report) {
+        wrap(&mut all, "note    ", &note);
+    }
     write_coverage(&mut all, report);
     write_cost(&mut all, report);
     if !all.is_empty() {

@@ -257,13 +257,13 @@ fn surroundings(report: &mut Report) {
     report.coverage.not_covered = vec![
         NotCovered {
             operation: "memcpy in the program".to_owned(),
-            calls: None,
-            bytes: None,
+            ..NotCovered::default()
         },
         NotCovered {
             operation: "requests of io_uring".to_owned(),
             calls: Some(12),
             bytes: Some(49_152),
+            ..NotCovered::default()
         },
     ];
     report.zerocopy_completions = vec![ZerocopySummary {

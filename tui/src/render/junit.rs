@@ -5,27 +5,36 @@ use std::fmt::Write as _;
 use zctrace_report::format::{headline, size};
 use zctrace_report::{AssertionOutcome, Flow, Report, Subcommand};
 
+use super::{contradictions, notes};
+
 /// Result of a test case.
 enum TestCase {
     Passed,
     Failed(String),
+    /// Neither passed nor failed. An error, because CI systems count a skipped test as passed.
+    Undecided(String),
     Skipped(String),
 }
 
 /// Renders a report as XML.
 pub(crate) fn junit(report: &Report) -> String {
     let of_assertions = !report.assertions.is_empty();
-    let cases: Vec<(String, TestCase)> = if of_assertions {
+    let mut cases: Vec<(String, TestCase)> = if of_assertions {
         report.assertions.iter().map(assertion_case).collect()
     } else {
         report.flows.iter().map(|flow| flow_case(report, flow)).collect()
     };
+    if let Some(doubt) = contradictions(report) {
+        let case = TestCase::Undecided(format!("inconclusive: {doubt}"));
+        cases.push(("the report keeps its own rules".to_owned(), case));
+    }
     let suite = match &report.provenance.command {
         Some(made_for) => format!("zctrace {made_for}"),
         None => format!("zctrace {}", Subcommand::Run),
     };
     let count = |of: fn(&TestCase) -> bool| cases.iter().filter(|(_, case)| of(case)).count();
     let failures = count(|case| matches!(case, TestCase::Failed(_)));
+    let errors = count(|case| matches!(case, TestCase::Undecided(_)));
     let skipped = count(|case| matches!(case, TestCase::Skipped(_)));
     let (tests, suite) = (cases.len(), escape(&suite));
     let seconds = report.provenance.duration_ns / 1_000_000_000;
@@ -34,11 +43,11 @@ pub(crate) fn junit(report: &Report) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         xml,
-        "<testsuites name=\"zctrace\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\">"
+        "<testsuites name=\"zctrace\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\">"
     );
     let _ = writeln!(
         xml,
-        "  <testsuite name=\"{suite}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" \
+        "  <testsuite name=\"{suite}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" \
          time=\"{seconds}.{milliseconds:03}\">"
     );
     for (name, case) in &cases {
@@ -50,6 +59,11 @@ pub(crate) fn junit(report: &Report) -> String {
                 "{open}>\n      <failure message=\"{0}\">{0}</failure>\n    </testcase>",
                 escape(why)
             ),
+            TestCase::Undecided(why) => writeln!(
+                xml,
+                "{open}>\n      <error message=\"{0}\">{0}</error>\n    </testcase>",
+                escape(why)
+            ),
             TestCase::Skipped(why) => writeln!(
                 xml,
                 "{open}>\n      <skipped message=\"{}\"/>\n    </testcase>",
@@ -57,7 +71,9 @@ pub(crate) fn junit(report: &Report) -> String {
             ),
         };
     }
-    let _ = writeln!(xml, "    <system-out>{}</system-out>", escape(&headline(report)));
+    let lines: Vec<String> = std::iter::once(headline(report)).chain(notes(report)).collect();
+    let lines: Vec<String> = lines.iter().map(|line| escape(line)).collect();
+    let _ = writeln!(xml, "    <system-out>{}</system-out>", lines.join("\n"));
     xml.push_str("  </testsuite>\n</testsuites>\n");
     xml
 }
@@ -66,8 +82,8 @@ fn assertion_case(assertion: &zctrace_report::Assertion) -> (String, TestCase) {
     let case = match &assertion.outcome {
         AssertionOutcome::Passed => TestCase::Passed,
         AssertionOutcome::Failed => TestCase::Failed(assertion.finding.clone()),
-        AssertionOutcome::Inconclusive => TestCase::Skipped(format!("inconclusive: {}", assertion.finding)),
-        AssertionOutcome::Other(word) => TestCase::Skipped(format!("{word}: {}", assertion.finding)),
+        AssertionOutcome::Inconclusive => TestCase::Undecided(format!("inconclusive: {}", assertion.finding)),
+        AssertionOutcome::Other(word) => TestCase::Undecided(format!("{word}: {}", assertion.finding)),
     };
     (assertion.rule.clone(), case)
 }
@@ -154,7 +170,7 @@ mod tests {
         ];
         let xml = junit(&report);
         assert!(
-            xml.contains("tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\""),
+            xml.contains("tests=\"3\" failures=\"1\" errors=\"1\" skipped=\"0\""),
             "{xml}"
         );
         assert!(xml.contains("file:&quot;&lt;&amp;&apos;&gt;&quot;\"/>"), "{xml}");

@@ -6,12 +6,16 @@ use std::fmt::Write as _;
 use zctrace_report::format::{count, duration, headline, printable, size};
 use zctrace_report::{AssertionOutcome, Report, ScopeKind};
 
-use super::{caveats, flow_table, reasons, segments};
+use super::{caveats, contradictions, flow_table, reasons, segments};
 use crate::render::text::wrap;
 
 /// Renders a report as text.
 pub(crate) fn report_text(report: &Report) -> String {
     let mut text = String::new();
+    // Shares of contradicting figures must not be the first thing that is read.
+    if let Some(doubt) = contradictions(report) {
+        wrap(&mut text, "INCONSISTENT   ", &doubt);
+    }
     write_headline(&mut text, &headline(report));
     wrap(&mut text, "               ", &scope_line(report));
     write_filter(&mut text, report);

@@ -82,6 +82,7 @@ fn duration_limit_terminates_the_command() {
     let schedule = Schedule {
         duration: Some(Duration::from_millis(300)),
         report_interval: Some(Duration::from_millis(100)),
+        ..Schedule::default()
     };
     let running = pending(&["sleep", "600"]).expect("found").exec().expect("run");
     let (stopped, observer, tracer) = traced(Tracee::Command(running), schedule, &mut || Vec::new());
@@ -99,10 +100,51 @@ fn duration_limit_terminates_the_command() {
     let schedule = Schedule {
         duration: Some(Duration::from_millis(1)),
         report_interval: None,
+        ..Schedule::default()
     };
     let (stopped, ..) = traced(tracee, schedule, &mut || Vec::new());
     let status = CommandStatus::Exited(21);
     assert_eq!(stopped, StopReason::CommandEnded { status, by_us: false });
+}
+
+#[test]
+fn signal_ends_the_wait_for_processes() {
+    let running = pending(&["true"]).expect("found").exec().expect("run");
+    let pid = Pid::from_raw(running.pid() as i32).expect("a number");
+    let mut tracer = Blind {
+        running: vec![StillRunning {
+            pid: 1,
+            name: "init".to_owned(),
+        }],
+        ..Blind::default()
+    };
+    let schedule = Schedule {
+        wait: Some(Duration::from_secs(3600)),
+        ..Schedule::default()
+    };
+    let (mut observer, start) = (Counting::default(), Instant::now());
+    // The command has no PID any more once its end was noticed.
+    let mut signals = || {
+        assert!(start.elapsed() < PATIENCE, "it does not end");
+        match rustix::process::test_kill_process(pid) {
+            Ok(()) => Vec::new(),
+            Err(_) => caught(SIGINT, true),
+        }
+    };
+    let mut tracee = Tracee::Command(running);
+    let stopped = trace_loop::run(&mut tracer, &mut tracee, &schedule, 10, &mut signals, &mut observer);
+    let status = CommandStatus::Exited(0);
+    let expected = StopReason::CommandEnded { status, by_us: false };
+    assert_eq!((stopped.expect("tracing"), observer.waits), (expected, 0));
+    // Without processes to wait for, nothing is waited for.
+    tracer.running.clear();
+    let mut tracee = Tracee::Command(pending(&["true"]).expect("found").exec().expect("run"));
+    let mut none = || {
+        assert!(start.elapsed() < PATIENCE, "it does not end");
+        Vec::new()
+    };
+    let stopped = trace_loop::run(&mut tracer, &mut tracee, &schedule, 10, &mut none, &mut observer);
+    assert_eq!(stopped.expect("tracing"), expected);
 }
 
 #[test]
@@ -111,6 +153,7 @@ fn interim_reports_come_at_the_interval_until_stopped() {
     let schedule = Schedule {
         duration: None,
         report_interval: Some(Duration::from_millis(1)),
+        ..Schedule::default()
     };
     let mut tracee = Tracee::processes(&[long.id()]).expect("it runs");
     let mut observer = Counting {
@@ -146,6 +189,7 @@ fn running_processes_are_traced_to_their_end_or_a_signal() {
     let schedule = Schedule {
         duration: Some(Duration::from_millis(100)),
         report_interval: None,
+        ..Schedule::default()
     };
     let tracee = Tracee::processes(&[long.id()]).expect("it runs");
     assert_eq!(traced(tracee, schedule, &mut || Vec::new()).0, StopReason::Finished);

@@ -57,7 +57,7 @@ impl Baseline {
             }
         };
         for flow in &report.flows {
-            if criteria.matches(&flow.from, &flow.to, flow.folded) != Match::Yes {
+            if criteria.matches(flow) != Match::Yes {
                 continue;
             }
             let path = format!("{}:{}", flow.from.kind, flow.to.kind);

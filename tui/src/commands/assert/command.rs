@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use zctrace_report::format::printable;
-use zctrace_report::{AssertionOutcome, Flow, Report};
+use zctrace_report::{Assertion, AssertionOutcome, Flow, Report};
 
 use super::baseline::Baseline;
 use super::criteria::Criteria;
@@ -13,7 +13,7 @@ use super::judge::{Judgment, judge};
 use super::render::judgment_text;
 use crate::child::CommandStatus;
 use crate::filter::Match;
-use crate::output::{Output, check};
+use crate::output::{Output, note_violations};
 use crate::progress::QuietObserver;
 use crate::render::{Format, Placement, render_with};
 use crate::session::{Request, run_to_end};
@@ -54,12 +54,13 @@ fn run_and_judge(options: &Options) -> Result<u8, u8> {
     let mut output = Output::open(options.file.as_deref(), options.format)?;
     let new_baseline = options.save_baseline.as_deref().map(BaselineFile::open).transpose()?;
     let mut finished = run_to_end(&options.request, &mut QuietObserver)?;
-    check(&finished.report)?;
+    note_violations(&mut finished.report);
     let now = Baseline::from_report(&finished.report, criteria);
     let regressions = before.map(|before| before.regressions(&now));
     let judgment = judge(&finished.report, criteria, regressions.as_deref());
     let report = &mut finished.report;
     report.assertions.clone_from(&judgment.rules);
+    report.assertions.extend(command_failure(finished.stop_reason));
 
     let mut remarks = Vec::new();
     if let Some(file) = new_baseline {
@@ -83,7 +84,7 @@ fn render_judgment(
     let mut shown = judgment.clone();
     if report.flows.len() > options.rows {
         report.finish(options.rows);
-        let is_judged = |flow: &&Flow| options.criteria.matches(&flow.from, &flow.to, flow.folded) == Match::Yes;
+        let is_judged = |flow: &&Flow| options.criteria.matches(flow) == Match::Yes;
         shown.flows = report.flows.iter().filter(is_judged).map(|flow| flow.id).collect();
     }
     render_with(report, options.format, Placement::Only, |report| {
@@ -99,6 +100,22 @@ fn command_status(stop_reason: StopReason) -> Option<CommandStatus> {
         StopReason::CommandEnded { status, .. } => Some(status),
         StopReason::CommandAbandoned(_) | StopReason::Finished => None,
     }
+}
+
+/// Returns a rule about the command if it failed, so that no format shows a run that may not have
+/// reached the judged part as passed.
+fn command_failure(stop_reason: StopReason) -> Option<Assertion> {
+    let found = match stop_reason {
+        StopReason::CommandEnded { by_us: true, .. } | StopReason::Finished => return None,
+        StopReason::CommandEnded { status, .. } => match status {
+            CommandStatus::Exited(0) => return None,
+            CommandStatus::Exited(code) => format!("it exited with {code}"),
+            CommandStatus::Signaled(signal) => format!("signal {signal} ended it"),
+        },
+        StopReason::CommandAbandoned(signal) => format!("signal {signal} ended the trace before it"),
+    };
+    let outcome = AssertionOutcome::Inconclusive;
+    Some(Assertion::new("the command succeeded", outcome, found))
 }
 
 /// Returns the exit code. A failure of the command takes precedence over the judgment, because the
@@ -194,10 +211,21 @@ fn print_save_error(path: &Path, error: &io::Error) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use AssertionOutcome::{Failed, Inconclusive, Passed};
-    use zctrace_report::Assertion;
-
     use super::*;
+    use AssertionOutcome::{Failed, Inconclusive, Passed};
+
+    #[test]
+    fn failed_command_is_a_rule_that_did_not_pass() {
+        let ended = |status, by_us| command_failure(StopReason::CommandEnded { status, by_us });
+        assert_eq!(ended(CommandStatus::Exited(0), false), None);
+        assert_eq!(ended(CommandStatus::Signaled(15), true), None, "time was up");
+        let failed = ended(CommandStatus::Exited(9), false).expect("a rule");
+        assert_eq!(
+            (failed.outcome, failed.finding.as_str()),
+            (Inconclusive, "it exited with 9")
+        );
+        assert!(command_failure(StopReason::CommandAbandoned(2)).is_some());
+    }
 
     #[test]
     fn exit_codes_have_an_order_of_precedence() {
@@ -208,6 +236,7 @@ mod tests {
                 .iter()
                 .map(|outcome| Assertion::new("", outcome.clone(), ""))
                 .collect(),
+            open: None,
         };
         let ended = |status, by_us| StopReason::CommandEnded { status, by_us };
         for (outcomes, stop_reason, expected) in [

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use zctrace_contract::Reason;
-use zctrace_report::Endpoint;
 use zctrace_report::format::count;
+use zctrace_report::{Cause, Endpoint, EndpointKind, Flow};
 
 use crate::filter::{Match, Pattern};
 use crate::quantity::{parse_bytes, parse_decimal};
@@ -88,12 +88,27 @@ pub(crate) struct Criteria {
 }
 
 impl Criteria {
-    /// Returns whether a flow between two endpoints is judged.
-    pub(crate) fn matches(&self, from: &Endpoint, to: &Endpoint, folded: u64) -> Match {
-        let best = |patterns: &[Pattern], end| patterns.iter().map(|pattern| pattern.matches(end, folded)).max();
-        let to = best(&self.to, to).unwrap_or(Match::No);
-        let from = best(&self.from, from).unwrap_or(Match::Yes);
-        to.min(from)
+    /// Returns whether a flow is judged. It may be if its origin is lost and the criteria ask for one.
+    pub(crate) fn matches(&self, flow: &Flow) -> Match {
+        let from = match best(&self.from, &flow.from, flow.folded) {
+            None => Match::Yes,
+            Some(Match::No) if origin_is_lost(flow) => Match::Unknown,
+            Some(from) => from,
+        };
+        self.matches_sink(&flow.to, flow.folded).min(from)
+    }
+
+    /// Returns whether bytes that were delivered to an endpoint are judged, if they come from a source that is.
+    pub(crate) fn matches_sink(&self, to: &Endpoint, folded: u64) -> Match {
+        best(&self.to, to, folded).unwrap_or(Match::No)
+    }
+
+    /// Returns whether what was done unobserved on an endpoint can have brought bytes to the judged
+    /// endpoints, or taken them from the judged sources.
+    pub(crate) fn concern(&self, end: &Endpoint) -> bool {
+        let patterns = [&self.to, &self.from];
+        let mut found = patterns.iter().filter_map(|patterns| best(patterns, end, 1));
+        found.any(|found| found != Match::No)
     }
 
     /// Formats the endpoints, as `file, socket` or `file, socket from tcp`.
@@ -109,6 +124,17 @@ impl Criteria {
             format!("{to} from {}", list(&self.from))
         }
     }
+}
+
+fn best(patterns: &[Pattern], end: &Endpoint, folded: u64) -> Option<Match> {
+    patterns.iter().map(|pattern| pattern.matches(end, folded)).max()
+}
+
+/// Returns whether some bytes of a flow can have come from another endpoint than its first.
+fn origin_is_lost(flow: &Flow) -> bool {
+    let lost = [Reason::OriginLost, Reason::LeftInPipe, Reason::UnseenSender];
+    let is_lost = |cause: &Cause| cause.code.reason().is_some_and(|reason| lost.contains(&reason));
+    flow.from.kind == EndpointKind::Pipe || flow.reasons.iter().any(is_lost)
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::fmt::Write as _;
 use zctrace_contract::Reason;
 use zctrace_contract::reason::Class;
 use zctrace_report::format::count;
-use zctrace_report::{Assertion, AssertionOutcome, Flow, Report};
+use zctrace_report::{Assertion, AssertionOutcome, EndpointKind, Flow, Report};
 
 use super::baseline::Regression;
+use super::complete::check_complete;
 use super::criteria::{Criteria, exact_bytes};
 use crate::filter::Match;
+use crate::render::from_memory_line;
 
 /// Totals of the judged bytes, in wider integers than their parts.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -26,9 +28,12 @@ pub(crate) struct JudgedBytes {
     pub(crate) peeked: u128,
     /// Delivered bytes that are unknown for a reason that is not allowed.
     pub(crate) unknown: u128,
-    /// Bytes that may or may not be judged: in folded rows with discarded names, and peeks that
-    /// belong to no flow.
+    /// Bytes that may or may not be judged: at endpoints whose name is not known, of origins that
+    /// are lost, in folded rows with discarded names, and peeks that belong to no flow.
     pub(crate) undecided: u128,
+    /// Bytes that moved from the program's memory to the endpoints. How they came into the memory
+    /// is not followed.
+    pub(crate) from_memory: u64,
 }
 
 /// Judgment of a run.
@@ -40,6 +45,8 @@ pub(crate) struct Judgment {
     pub(crate) flows: Vec<u64>,
     /// Outcome of each rule. The first one is the main criterion.
     pub(crate) rules: Vec<Assertion>,
+    /// Why the judgment is inconclusive; `None` if it is not, or if it fails.
+    pub(crate) open: Option<String>,
 }
 
 impl Judgment {
@@ -53,6 +60,41 @@ impl Judgment {
         }
         AssertionOutcome::Passed
     }
+
+    /// Makes the first `about_bytes` rules undecided as far as they depend on what is not known.
+    ///
+    /// A limit that held for the observed bytes was not shown to hold while any other rule is
+    /// undecided. If the report contradicts itself, its figures show nothing, not even a copy.
+    fn weaken(&mut self, about_bytes: usize, has_violations: bool) {
+        if has_violations {
+            for rule in self
+                .rules
+                .iter_mut()
+                .filter(|rule| rule.outcome == AssertionOutcome::Failed)
+            {
+                rule.outcome = AssertionOutcome::Inconclusive;
+                rule.finding.push_str(", by figures that contradict each other");
+            }
+        }
+        if self.outcome() != AssertionOutcome::Inconclusive {
+            return;
+        }
+        let is_open = |rule: &&Assertion| rule.outcome == AssertionOutcome::Inconclusive;
+        // With contradicting figures, that is the reason, whatever they say.
+        let mut open: Box<dyn Iterator<Item = &Assertion>> = if has_violations {
+            Box::new(self.rules.iter().rev())
+        } else {
+            Box::new(self.rules.iter())
+        };
+        self.open = open.find(is_open).map(|rule| rule.finding.clone());
+        drop(open);
+        for rule in self.rules.iter_mut().take(about_bytes) {
+            if rule.outcome == AssertionOutcome::Passed {
+                rule.outcome = AssertionOutcome::Inconclusive;
+                rule.finding.push_str(", as far as was observed");
+            }
+        }
+    }
 }
 
 /// Judges a report. `regressions` are the copies beyond the baseline, if there is one.
@@ -60,7 +102,10 @@ pub(crate) fn judge(report: &Report, criteria: &Criteria, regressions: Option<&[
     let mut bytes_judged = JudgedBytes::default();
     let mut flows = Vec::new();
     for flow in &report.flows {
-        match criteria.matches(&flow.from, &flow.to, flow.folded) {
+        if flow.from.kind == EndpointKind::Memory && criteria.matches_sink(&flow.to, flow.folded) != Match::No {
+            bytes_judged.from_memory = bytes_judged.from_memory.saturating_add(flow.account.moved);
+        }
+        match criteria.matches(flow) {
             Match::No => {}
             Match::Unknown => {
                 bytes_judged.undecided += u128::from(flow.account.delivered()) + u128::from(flow.peeked_bytes);
@@ -83,13 +128,17 @@ pub(crate) fn judge(report: &Report, criteria: &Criteria, regressions: Option<&[
     rules.extend(check_copied(&bytes_judged, criteria));
     rules.extend(check_baseline(criteria, regressions));
     rules.extend(check_unknown(&bytes_judged, criteria));
+    let about_bytes = rules.len();
     rules.push(check_delivered(&bytes_judged, criteria));
-    rules.push(check_coverage(report));
-    Judgment {
+    rules.push(check_complete(report, criteria));
+    let mut judgment = Judgment {
         bytes_judged,
         flows,
         rules,
-    }
+        open: None,
+    };
+    judgment.weaken(about_bytes, !report.coverage.violations.is_empty());
+    judgment
 }
 
 fn wide_count(number: u128) -> String {
@@ -139,6 +188,9 @@ fn check_copied(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asser
             wide_count(bytes_judged.peeked)
         );
     }
+    if bytes_judged.from_memory > 0 {
+        let _ = write!(found, "; {}", from_memory_line(bytes_judged.from_memory));
+    }
     // Unknown bytes without a limit of their own may have been copied.
     let unknown = if criteria.max_unknown.is_some() {
         0
@@ -151,7 +203,7 @@ fn check_copied(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asser
     } else if limit.allows(worst, bytes_judged.delivered) {
         AssertionOutcome::Passed
     } else {
-        let _ = write!(found, ", and {} more may have been", exact_bytes(unknown));
+        let _ = write!(found, "; {} more may have been copied", exact_bytes(unknown));
         AssertionOutcome::Inconclusive
     };
     Some(Assertion::new(rule, outcome, found))
@@ -181,11 +233,18 @@ fn check_baseline(criteria: &Criteria, regressions: Option<&[Regression]>) -> Op
 fn check_unknown(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Assertion> {
     let ends = criteria.endpoints();
     let all = bytes_judged.unknown + bytes_judged.undecided;
-    let found = format!(
+    let mut found = format!(
         "{} of {} may or may not have been copied",
-        exact_bytes(all),
+        exact_bytes(bytes_judged.unknown),
         exact_bytes(bytes_judged.delivered.into())
     );
+    if bytes_judged.undecided > 0 {
+        let _ = write!(
+            found,
+            "; of {} more it is not known whether they belong to these endpoints",
+            exact_bytes(bytes_judged.undecided)
+        );
+    }
     // With a limit on copies alone, unknown bytes were counted there, and undecided bytes were not.
     let (limit, bytes) = match (criteria.max_unknown, criteria.max_copied) {
         (Some(limit), _) => (limit, all),
@@ -233,32 +292,6 @@ fn check_delivered(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Assertion
         AssertionOutcome::Inconclusive
     };
     Assertion::new(rule, outcome, found)
-}
-
-/// Checks that the trace was complete.
-fn check_coverage(report: &Report) -> Assertion {
-    let mut missing = Vec::new();
-    if report.loss.any() {
-        missing.push(match report.loss.records() {
-            1 => "1 record was lost".to_owned(),
-            some => format!("{} records were lost", count(some)),
-        });
-    }
-    if report.overhead.fell_back_to_counters {
-        missing.push("tracing fell back to counters".to_owned());
-    }
-    for not in &report.coverage.not_covered {
-        let done = |number: Option<u64>| number.is_some_and(|number| number > 0);
-        if done(not.calls) || done(not.bytes) {
-            missing.push(format!("{} occurred, which is not covered here", not.operation));
-        }
-    }
-    let (outcome, found) = if missing.is_empty() {
-        (AssertionOutcome::Passed, "no records were lost".to_owned())
-    } else {
-        (AssertionOutcome::Inconclusive, missing.join("; "))
-    };
-    Assertion::new("tracing was complete", outcome, found)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod baseline;
 mod command;
+mod complete;
 mod criteria;
 mod judge;
 mod render;

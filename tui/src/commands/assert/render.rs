@@ -8,7 +8,7 @@ use super::criteria::{Criteria, Limit, exact_bytes};
 use super::judge::Judgment;
 use crate::child::CommandStatus;
 use crate::render::text::wrap;
-use crate::render::{scope_line, write_body, write_reasons};
+use crate::render::{from_memory_line, scope_line, write_body, write_reasons};
 
 /// Renders a judgment. `remarks` are further lines, such as the files that were written.
 pub(super) fn judgment_text(
@@ -21,6 +21,13 @@ pub(super) fn judgment_text(
     let mut text = String::new();
     write_verdict(&mut text, criteria, judgment);
     wrap(&mut text, "         ", &deliveries(criteria, judgment));
+    if judgment.bytes_judged.from_memory > 0 {
+        wrap(
+            &mut text,
+            "         ",
+            &from_memory_line(judgment.bytes_judged.from_memory),
+        );
+    }
     wrap(&mut text, "         ", &scope_line(report));
     if let Some(ended) = command.filter(|ended| *ended != CommandStatus::Exited(0)) {
         let how = match ended {
@@ -99,7 +106,10 @@ fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
                     && judgment.bytes_judged.delivered == 0
                     && rule.finding.starts_with("nothing was delivered")
             });
-            let mut rest = found(nothing.or_else(|| first(&AssertionOutcome::Inconclusive)));
+            let mut rest = match (nothing, &judgment.open) {
+                (None, Some(open)) => printable(open).into_owned(),
+                (nothing, _) => found(nothing.or_else(|| first(&AssertionOutcome::Inconclusive))),
+            };
             if nothing.is_some() {
                 rest.push_str(" (did the test run?)");
             }
