@@ -221,6 +221,10 @@ reasons! {
         CountedOnly = 98, "ZC98", "counted", Unknown,
             "The level counters adds up bytes, and looks at no page.",
             "Watch at level digest, which looks at all of them, or at level full.";
+        /// An asynchronous request moved the bytes.
+        AsyncIo = 84, "ZC84", "async", Unknown,
+            "A request of io_uring or Linux AIO moved these bytes, and no probe sees the pages of such a request.",
+            "Use the system call (splice, sendfile, send) for what is to be proven, or allow ZC84 where the requests are wanted.";
         /// A pipe's content could not be followed.
         OriginLost = 85, "ZC85", "pipe lost", Unknown,
             "The content of the pipe that the bytes came from could not be followed, so their origin is not known.",
