@@ -14,6 +14,7 @@
 //! | [`process`] | `sched_process_fork`, `sched_process_exec`, `sched_process_exit`, `task_rename`: the traced processes |
 //! | [`iter_task_file`] | `task_file`, an iterator: descriptors that are open when tracing starts |
 //! | [`zerocopy_completion`] | `io_uring_complete`, and parts of others: zero-copy completions |
+//! | [`io_uring`] | `io_uring_complete`, `io_uring_submit_req`, `io_uring_cqe_overflow`: requests are counted |
 //! | [`digest`] | `sock_send_length`, `digest_xmit`, `digest_close`: page digests instead of records, without hooks on system calls |
 
 #![no_std]
@@ -32,6 +33,7 @@ mod endpoint_name;
 mod ids;
 mod in_flight;
 mod io_counters;
+mod io_uring;
 mod iter_task_file;
 mod offsets;
 mod page;
@@ -158,6 +160,18 @@ raw_tracepoints! {
             (ctx.arg::<u64>(3) as u32, ctx.arg::<u64>(4) as u32)
         };
         zerocopy_completion::on_io_uring_complete(ctx.arg(1), result, flags);
+        io_uring::on_complete(ctx.arg(1), result, flags);
+    }
+
+    /// Handles a request that `io_uring` is about to carry out. Arguments: `req`.
+    fn io_uring_submit_req(ctx) {
+        io_uring::on_submit(ctx.arg(0));
+    }
+
+    /// Handles a completion that found no room in the completion queue. Arguments: `ctx`,
+    /// `user_data`, `res`, `cflags`, `ocqe`.
+    fn io_uring_cqe_overflow(ctx) {
+        io_uring::on_overflow(ctx.arg::<u64>(2) as u32);
     }
 
     /// Handles the creation of a process or thread. Arguments: `parent`, `child`.

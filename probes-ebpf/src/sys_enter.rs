@@ -3,7 +3,7 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use zctrace_records::{Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, nr, program};
+use zctrace_records::{Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, io_counter_flag, nr, program};
 
 use crate::endpoint::{self, EndpointNow};
 use crate::in_flight::{CallInFlight, IN_FLIGHT, IO_IN_FLIGHT};
@@ -16,11 +16,9 @@ use crate::{emit, endpoint_name, ids, scope, socket};
 /// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
 const FMODE_WRITE: u32 = 2;
 /// `O_DIRECT` of x86 (include/uapi/asm-generic/fcntl.h).
-const O_DIRECT: u32 = 0o40000;
+pub(crate) const O_DIRECT: u32 = 0o40000;
 /// `MSG_PEEK` and `MSG_TRUNC`, the flags that are part of the key of I/O counters.
-const COUNTED_MSG_FLAGS: u32 = 0x22;
-/// Bit of [`IoCounterKey::op_flags`]: the results of the calls are not bytes.
-const RESULT_IS_MESSAGES: u32 = 0x8000_0000;
+pub(crate) const COUNTED_MSG_FLAGS: u32 = 0x22;
 
 /// Scratch memory for one run.
 #[repr(C)]
@@ -179,7 +177,11 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
         (*key).tgid = (pid_tgid >> 32) as u32;
         (*key).dev = (*endpoint).dev;
         (*key).nr = number;
-        (*key).op_flags = if counts_messages { RESULT_IS_MESSAGES } else { 0 };
+        (*key).op_flags = if counts_messages {
+            io_counter_flag::BYTES_NOT_KNOWN
+        } else {
+            0
+        };
         (*key).kind = (*endpoint).kind;
         // Only in calls on sockets do these bits mean MSG_*; preadv2 and pwritev2 have other flags.
         if !matches!(number, nr::PREADV2 | nr::PWRITEV2) {

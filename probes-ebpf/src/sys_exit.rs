@@ -67,7 +67,7 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
         unsafe {
             if (*key).kind != endpoint_kind::NONE {
                 if (*key).nr == number {
-                    io_counters::add(&*key, result, read::kernel(regs + syscall_args::IP));
+                    io_counters::add(&*key, result, read::kernel(regs + syscall_args::IP), program::SYS_EXIT);
                 }
                 (*key).kind = endpoint_kind::NONE;
                 return;

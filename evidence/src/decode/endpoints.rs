@@ -283,18 +283,20 @@ impl Endpoints {
         &self.all[id.0 as usize].kind
     }
 
-    /// Returns the endpoint whose plain calls the kernel counted, by inode number.
+    /// Returns the endpoint whose calls the eBPF programs counted, by inode number.
     ///
-    /// The kernel records calls on files open with `O_DIRECT` instead of counting them. A file that
-    /// was observed only so must have been open in another way as well.
-    pub(crate) fn counted(&self, ino: u64, dev: u32, kind: u16) -> Option<Endpoint> {
+    /// The programs write one name per file, so the file may have been observed only in the other
+    /// way of being open, with or without `O_DIRECT`.
+    pub(crate) fn counted(&self, ino: u64, dev: u32, kind: u16, direct: bool) -> Option<Endpoint> {
         let ends = self.by_key.iter();
-        let (key, id) = ends
+        let (_, id) = ends
             .filter(|(key, _)| key.ino == ino && key.dev == dev && key.kind == kind)
-            .min_by_key(|(key, id)| (key.direct, **id))?;
+            .min_by_key(|(key, id)| (key.direct != direct, **id))?;
         let mut end = self.report(*id);
-        if key.direct && end.kind == EndpointKind::DirectFile {
-            end.kind = EndpointKind::File;
+        match end.kind {
+            EndpointKind::DirectFile if !direct => end.kind = EndpointKind::File,
+            EndpointKind::File if direct => end.kind = EndpointKind::DirectFile,
+            _ => {}
         }
         Some(end)
     }
@@ -419,7 +421,10 @@ mod tests {
     #[test]
     fn counted_calls_belong_to_the_endpoint_without_o_direct() {
         let mut ends = Endpoints::new(HashMap::default());
-        let kind = |ends: &Endpoints| ends.counted(7, file(7).dev, endpoint_kind::FILE).map(|end| end.kind);
+        let kind = |ends: &Endpoints| {
+            ends.counted(7, file(7).dev, endpoint_kind::FILE, false)
+                .map(|end| end.kind)
+        };
         assert_eq!(kind(&ends), None);
         ends.of(&EndpointState {
             f_flags: O_DIRECT,

@@ -1,11 +1,13 @@
-//! Plain reads, writes, sends and receives that the kernel counted. By contract each of them copies
-//! between an endpoint and the program's memory.
+//! Plain reads, writes, sends and receives that the kernel counted, and requests of `io_uring`. By
+//! contract each of them copies between an endpoint and the program's memory, except for the
+//! requests that [`io_uring`](super::io_uring) lists, which are unknown.
 
 use std::collections::HashMap;
 
 use zctrace_contract::Reason;
-use zctrace_records::{IoCounterKey, IoCounters, nr};
+use zctrace_records::{IoCounterKey, IoCounters, endpoint_kind, io_counter_flag, nr};
 
+use super::io_uring;
 use super::report_flows::Symbols;
 use super::stations::{call_of, station_of};
 use crate::decode::endpoints::{EndpointId, Endpoints};
@@ -14,16 +16,13 @@ use zctrace_report::{self as report, Account, Cause, Edge, Endpoint, EndpointKin
 /// `MSG_PEEK` and `MSG_TRUNC` (include/linux/socket.h).
 const MSG_PEEK: u32 = 2;
 const MSG_TRUNC: u32 = 0x20;
-/// Set by the program that counts if the result was a number of messages, so that the bytes are not
-/// known.
-const BYTES_NOT_KNOWN: u32 = 0x8000_0000;
 
 /// Returns whether a call reads into memory; otherwise it writes from memory.
 fn reads(number: u32) -> bool {
     matches!(
         number,
         nr::READ | nr::READV | nr::PREAD64 | nr::PREADV | nr::PREADV2 | nr::RECVFROM | nr::RECVMSG | nr::RECVMMSG
-    )
+    ) || io_uring::reads(number)
 }
 
 /// Adds a flow and an edge for each process, call and endpoint to a report.
@@ -36,11 +35,17 @@ pub(super) fn fill(
     let mut rows: Vec<_> = sums.iter().collect();
     rows.sort_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
     for (key, sum) in rows {
-        let end = ends
-            .counted(key.ino, key.dev, key.kind)
-            .unwrap_or_else(|| Endpoint::new(EndpointKind::Device, format!("[{}]", key.ino)));
+        if let Some(operation) = io_uring::without_endpoint(key.nr) {
+            report.coverage.not_covered.push(report::NotCovered {
+                operation,
+                calls: Some(sum.calls),
+                bytes: Some(sum.bytes).filter(|&bytes| bytes > 0),
+            });
+            continue;
+        }
+        let end = endpoint_of(key, ends);
         let memory = ends.report(EndpointId::MEMORY);
-        if key.op_flags & BYTES_NOT_KNOWN != 0 {
+        if key.op_flags & io_counter_flag::BYTES_NOT_KNOWN != 0 {
             report.coverage.not_covered.push(report::NotCovered {
                 operation: format!("bytes of {} on {end}", call_of(key.nr)),
                 calls: Some(sum.calls),
@@ -57,10 +62,19 @@ pub(super) fn fill(
             report.peeks.push(peek);
             continue;
         }
-        let (from, to) = if reads(key.nr) { (end, memory) } else { (memory, end) };
+        let (from, to) = match key.nr {
+            number if reads(number) => (end, memory),
+            number if io_uring::is_transfer(number) => (Endpoint::new(EndpointKind::Various, ""), end),
+            _ => (memory, end),
+        };
         let mut account = Account::default();
         let mut reasons = Vec::new();
-        if reads(key.nr)
+        if !io_uring::copies(key) {
+            account.unknown = sum.bytes;
+            if sum.bytes > 0 {
+                reasons = vec![Cause::new(Reason::AsyncIo, sum.bytes, sum.calls)];
+            }
+        } else if reads(key.nr)
             && key.op_flags & MSG_TRUNC != 0
             && to.kind == EndpointKind::Memory
             && from.kind == EndpointKind::Tcp
@@ -98,6 +112,18 @@ pub(super) fn fill(
         flow.reasons = reasons;
         report.append_flow(flow);
     }
+}
+
+/// Returns the endpoint of a row.
+fn endpoint_of(key: &IoCounterKey, ends: &Endpoints) -> Endpoint {
+    let is_file = matches!(key.kind, endpoint_kind::FILE | endpoint_kind::BLOCK);
+    let is_direct = is_file && key.op_flags & io_counter_flag::NO_CONTRACT != 0;
+    let known = match key.kind {
+        // Pipes are one endpoint for the engine.
+        endpoint_kind::PIPE => Some(ends.report(EndpointId::PIPE)),
+        _ => ends.counted(key.ino, key.dev, key.kind, is_direct),
+    };
+    known.unwrap_or_else(|| Endpoint::new(EndpointKind::Device, format!("[{}]", key.ino)))
 }
 
 fn causes(key: &IoCounterKey, sum: &IoCounters, to: &Endpoint, call_site: Option<&report::CallSite>) -> Vec<Cause> {

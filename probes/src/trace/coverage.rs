@@ -10,7 +10,7 @@ use zctrace_report::{Coverage, Fact, FactStatus, NotCovered, Tier};
 const NOT_COVERED: [&str; 8] = [
     "copies that the program makes in its own memory (memcpy)",
     "files that the program reads and writes as memory (mmap)",
-    "splice, tee and sends through io_uring",
+    "the pages that requests of io_uring and Linux AIO move (the requests are counted)",
     "reads and writes of 32-bit programs (their splice, tee, vmsplice and sendfile are counted)",
     "what the kernel's own threads do (nfsd, ksmbd, kTLS workers, loop devices)",
     "pages that reached this host over a network card: how the driver received them",
@@ -52,6 +52,7 @@ pub(super) fn coverage_of(probes: &Probes, requested: Requested, selftest: Optio
             .map(|_| outside_level())
             .into_iter()
             .chain(not_covered())
+            .chain(uring_gaps(probes))
             .collect(),
     }
 }
@@ -111,6 +112,26 @@ fn outside_level() -> NotCovered {
         calls: None,
         bytes: None,
     }
+}
+
+/// Returns the requests of `io_uring` that the attached programs cannot count.
+fn uring_gaps(probes: &Probes) -> impl Iterator<Item = NotCovered> {
+    const PROGRAMS: [(&str, &str); 2] = [
+        ("io_uring_submit_req", "requests of io_uring without a completion"),
+        (
+            "io_uring_cqe_overflow",
+            "completions of io_uring beyond its completion queue",
+        ),
+    ];
+    let missing = probes.not_loaded().iter();
+    missing.filter_map(|missing| {
+        let (_, what) = PROGRAMS.iter().find(|(program, _)| *program == missing.program)?;
+        Some(NotCovered {
+            operation: format!("{what} ({})", missing.reason),
+            calls: None,
+            bytes: None,
+        })
+    })
 }
 
 fn not_covered() -> impl Iterator<Item = NotCovered> {

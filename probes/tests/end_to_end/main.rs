@@ -26,4 +26,6 @@ mod paths_file;
 mod paths_tcp;
 mod paths_unix;
 mod rate;
+mod uring;
+mod uring_requests;
 mod zerocopy_completions;
