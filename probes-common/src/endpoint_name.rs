@@ -24,6 +24,8 @@ pub mod name_flag {
     pub const PREEXISTING: u32 = 4;
     /// A request of `io_uring` named the endpoint.
     pub const IO_URING: u32 = 8;
+    /// The endpoint was observed at the exit of a call.
+    pub const AT_EXIT: u32 = 16;
 }
 
 /// The name of a file, pipe or socket.
@@ -58,6 +60,8 @@ impl EndpointName {
             program::TASK_FILE
         } else if self.flags & name_flag::IO_URING != 0 {
             program::IO_URING_COMPLETE
+        } else if self.flags & name_flag::AT_EXIT != 0 {
+            program::SYS_EXIT
         } else {
             program::SYS_ENTER
         })

@@ -15,6 +15,12 @@ pub const IO_URING_OVERFLOW: u32 = IO_URING_BASE + 0x101;
 /// submitted.
 pub const IO_URING_SUBMITTED: u32 = IO_URING_BASE + 0x200;
 
+/// First of the numbers of Linux AIO. The number of a request is this plus its opcode (`IOCB_CMD_*`,
+/// `include/uapi/linux/aio_abi.h`).
+pub const AIO_BASE: u32 = 0x1400;
+/// Number of calls of `io_submit` with more requests than the eBPF program reads.
+pub const AIO_REST: u32 = AIO_BASE + 0x100;
+
 /// Bits of [`IoCounterKey::op_flags`](crate::IoCounterKey::op_flags) that are not `MSG_*`.
 pub mod io_counter_flag {
     /// The results of the calls are not bytes.
@@ -22,6 +28,8 @@ pub mod io_counter_flag {
     /// The contract of the call does not say that a CPU copied the bytes: the file is open with
     /// `O_DIRECT`, or the send has `MSG_ZEROCOPY`.
     pub const NO_CONTRACT: u32 = 0x4000_0000;
+    /// The file of a request of Linux AIO is open without `O_DIRECT`.
+    pub const BUFFERED: u32 = 0x2000_0000;
 }
 
 /// Opcodes of `io_uring` that move payload (`enum io_uring_op`, include/uapi/linux/io_uring.h).

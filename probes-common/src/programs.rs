@@ -172,6 +172,10 @@ pub const TAIL_CALLS: [TailCall; tail_call::COUNT as usize] = [
         name: "tail_bio_vecs",
         group: ProbeGroup::Bios,
     },
+    TailCall {
+        name: "tail_other_calls",
+        group: ProbeGroup::Calls,
+    },
 ];
 
 /// Indices of [`TAIL_CALLS`].
@@ -182,6 +186,8 @@ pub mod tail_call {
     pub const SKB_FRAGS: u32 = 1;
     /// Continues `block_bio_queue`, with the vectors of a bio.
     pub const BIO_VECS: u32 = 2;
+    /// Continues `sys_exit`, for calls that move payload in ways of their own.
+    pub const OTHER_CALLS: u32 = 3;
     /// Number of tail-call programs.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }

@@ -73,11 +73,7 @@ pub(crate) fn on_complete(request: u64, result: u32, cqe_flags: u32) {
         (*key).nr = IO_URING_BASE + u32::from(opcode);
         (*key).kind = (*endpoint).kind;
         (*key).op_flags = op_flags(request, opcode, endpoint);
-        endpoint_name::emit_once(
-            addr_of_mut!((*scratch).name),
-            endpoint,
-            program::IO_URING_COMPLETE,
-        );
+        endpoint_name::emit_once(addr_of_mut!((*scratch).name), endpoint, program::IO_URING_COMPLETE);
         // Of a request whose result is not bytes, 0 means success.
         let result = result + i64::from(!uring_op::returns_bytes(opcode));
         io_counters::add(&(*scratch).key, result, 0, program::IO_URING_COMPLETE);

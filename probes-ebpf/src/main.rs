@@ -8,6 +8,7 @@
 //! | file | programs |
 //! |---|---|
 //! | [`mod@sys_enter`], [`mod@sys_exit`] | `sys_enter`, `sys_exit`: calls that move bytes are recorded, plain calls are counted |
+//! | [`other_calls`] | part of `sys_exit`: calls that move payload in ways of their own are counted |
 //! | [`tcp_packet`] | `net_dev_start_xmit`, `inet_sock_set_state`: packets of traced connections, and their closing |
 //! | [`unix_message`] | `consume_skb`, `kfree_skb`: messages of traced UNIX sockets |
 //! | [`block_io`] | `block_bio_queue`, `writeback_dirty_folio`: block I/O and dirtied pages of a call |
@@ -36,6 +37,7 @@ mod io_counters;
 mod io_uring;
 mod iter_task_file;
 mod offsets;
+mod other_calls;
 mod page;
 mod page_record;
 mod pipe_slots;
@@ -82,6 +84,12 @@ raw_tracepoints! {
     /// run processes only a few slots, which limits the verifier's work.
     fn tail_pipe_slots(ctx) {
         sys_exit::continue_slots(&ctx);
+    }
+
+    /// Continues `sys_exit`, which reaches it by a tail call, for calls that move payload in ways of
+    /// their own.
+    fn tail_other_calls(ctx) {
+        other_calls::on_exit(&ctx);
     }
 
     /// Handles a packet that is passed to a network device. Arguments: `skb`, `dev`.

@@ -3,7 +3,9 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use zctrace_records::{Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, io_counter_flag, nr, program};
+use zctrace_records::{
+    Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, io_counter_flag, nr, program,
+};
 
 use crate::endpoint::{self, EndpointNow};
 use crate::in_flight::{CallInFlight, IN_FLIGHT, IO_IN_FLIGHT};
@@ -178,7 +180,8 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
         (*key).dev = (*endpoint).dev;
         (*key).nr = number;
         (*key).op_flags = if counts_messages {
-            io_counter_flag::BYTES_NOT_KNOWN
+            let zerocopy = u32::from((*args).op_flags & MSG_ZEROCOPY != 0) * io_counter_flag::NO_CONTRACT;
+            io_counter_flag::BYTES_NOT_KNOWN | zerocopy
         } else {
             0
         };

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use zctrace_contract::Reason;
 use zctrace_records::{IoCounterKey, IoCounters, endpoint_kind, io_counter_flag, nr};
 
-use super::io_uring;
 use super::report_flows::Symbols;
 use super::stations::{call_of, station_of};
+use super::{io_uring, other_calls};
 use crate::decode::endpoints::{EndpointId, Endpoints};
 use zctrace_report::{self as report, Account, Cause, Edge, Endpoint, EndpointKind, Excluded, Flow, Peek};
 
@@ -23,6 +23,7 @@ fn reads(number: u32) -> bool {
         number,
         nr::READ | nr::READV | nr::PREAD64 | nr::PREADV | nr::PREADV2 | nr::RECVFROM | nr::RECVMSG | nr::RECVMMSG
     ) || io_uring::reads(number)
+        || other_calls::reads(number)
 }
 
 /// Adds a flow and an edge for each process, call and endpoint to a report.
@@ -44,6 +45,10 @@ pub(super) fn fill(
             continue;
         }
         let end = endpoint_of(key, ends);
+        if key.nr == nr::MMAP {
+            list_mapping(report, &end, sum);
+            continue;
+        }
         let memory = ends.report(EndpointId::MEMORY);
         if key.op_flags & io_counter_flag::BYTES_NOT_KNOWN != 0 {
             report.coverage.not_covered.push(report::NotCovered {
@@ -64,7 +69,9 @@ pub(super) fn fill(
         }
         let (from, to) = match key.nr {
             number if reads(number) => (end, memory),
-            number if io_uring::is_transfer(number) => (Endpoint::new(EndpointKind::Various, ""), end),
+            number if io_uring::is_transfer(number) || number == nr::IOCTL => {
+                (Endpoint::new(EndpointKind::Various, ""), end)
+            }
             _ => (memory, end),
         };
         let mut account = Account::default();
@@ -74,6 +81,9 @@ pub(super) fn fill(
             if sum.bytes > 0 {
                 reasons = vec![Cause::new(Reason::AsyncIo, sum.bytes, sum.calls)];
             }
+        } else if let Some((known, reason)) = other_calls::account_of(key, sum.bytes) {
+            account = known;
+            reasons.extend(reason.map(|reason| Cause::new(reason, sum.bytes, sum.calls)));
         } else if reads(key.nr)
             && key.op_flags & MSG_TRUNC != 0
             && to.kind == EndpointKind::Memory
@@ -114,13 +124,25 @@ pub(super) fn fill(
     }
 }
 
+/// Lists a file that a program mapped. No probe observes what the program reads and writes there,
+/// so the row has no number of calls, which would leave every rule open.
+fn list_mapping(report: &mut report::Report, file: &Endpoint, sum: &IoCounters) {
+    report.coverage.not_covered.push(report::NotCovered {
+        operation: format!("{file}, mapped as shared memory ({} bytes), not observed", sum.bytes),
+        calls: None,
+        bytes: None,
+    });
+}
+
 /// Returns the endpoint of a row.
 fn endpoint_of(key: &IoCounterKey, ends: &Endpoints) -> Endpoint {
     let is_file = matches!(key.kind, endpoint_kind::FILE | endpoint_kind::BLOCK);
-    let is_direct = is_file && key.op_flags & io_counter_flag::NO_CONTRACT != 0;
+    let is_buffered = key.op_flags & io_counter_flag::BUFFERED != 0;
+    let is_direct = is_file && key.op_flags & io_counter_flag::NO_CONTRACT != 0 && !is_buffered;
     let known = match key.kind {
         // Pipes are one endpoint for the engine.
         endpoint_kind::PIPE => Some(ends.report(EndpointId::PIPE)),
+        endpoint_kind::MEMORY => Some(ends.report(EndpointId::MEMORY)),
         _ => ends.counted(key.ino, key.dev, key.kind, is_direct),
     };
     known.unwrap_or_else(|| Endpoint::new(EndpointKind::Device, format!("[{}]", key.ino)))

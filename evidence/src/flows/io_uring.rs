@@ -6,7 +6,8 @@
 //! unknown.
 
 use zctrace_records::{
-    IO_URING_BASE, IO_URING_OVERFLOW, IO_URING_SUBMITTED, IO_URING_UNNAMED, IoCounterKey, io_counter_flag, uring_op,
+    AIO_REST, IO_URING_BASE, IO_URING_OVERFLOW, IO_URING_SUBMITTED, IO_URING_UNNAMED, IoCounterKey, io_counter_flag,
+    uring_op,
 };
 
 /// Returns the opcode of a request by its number in a key of the I/O counters; `None` if the number
@@ -100,8 +101,11 @@ pub(super) fn name_of(number: u32) -> Option<String> {
 pub(super) fn without_endpoint(number: u32) -> Option<String> {
     match number {
         IO_URING_UNNAMED => Some("multishot requests of io_uring whose submission was not observed".to_owned()),
+        AIO_REST => Some("calls of io_submit with more than 16 requests".to_owned()),
         IO_URING_OVERFLOW => Some("completions of io_uring beyond its completion queue".to_owned()),
-        IO_URING_SUBMITTED.. => name_of(number).map(|name| format!("{name} without a completion")),
+        number if is_request(number) && number >= IO_URING_SUBMITTED => {
+            name_of(number).map(|name| format!("{name} without a completion"))
+        }
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod edges;
 pub(crate) mod flow_stats;
 pub(crate) mod io_counters;
 mod io_uring;
+mod other_calls;
 mod report;
 pub(crate) mod report_flows;
 pub(crate) mod stations;

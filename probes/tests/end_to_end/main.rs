@@ -21,6 +21,7 @@ mod journal_children;
 mod least_privilege;
 mod network_namespace;
 mod oracle;
+mod other_calls;
 mod paths_disk;
 mod paths_file;
 mod paths_tcp;
