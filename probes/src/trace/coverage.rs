@@ -1,12 +1,14 @@
 //! Coverage of a trace: which facts can be observed, and what no probe covers. Part of every
 //! report.
 
+use super::syscalls;
 use crate::facts::{DIGESTS, EXISTING_PIPES, FACTS, FactSpec, SelftestResults};
 use crate::layout::offsets::KernelOffsets;
 use crate::probe::{Hooks, Probes};
 use zctrace_report::{Coverage, Fact, FactStatus, NotCovered, Tier};
 
-/// Events that no raw tracepoint covers.
+/// Events that no raw tracepoint covers. The system calls that no program counts are in
+/// [`syscalls`].
 const NOT_COVERED: [&str; 8] = [
     "copies that the program makes in its own memory (memcpy)",
     "files that the program reads and writes as memory (mmap)",
@@ -135,8 +137,9 @@ fn uring_gaps(probes: &Probes) -> impl Iterator<Item = NotCovered> {
 }
 
 fn not_covered() -> impl Iterator<Item = NotCovered> {
-    NOT_COVERED.into_iter().map(|what| NotCovered {
-        operation: what.to_owned(),
+    let events = NOT_COVERED.into_iter().map(str::to_owned);
+    events.chain(syscalls::not_covered()).map(|operation| NotCovered {
+        operation,
         calls: None,
         bytes: None,
     })
