@@ -32,7 +32,8 @@ pub mod io_counter_flag {
     pub const BUFFERED: u32 = 0x2000_0000;
 }
 
-/// Opcodes of `io_uring` that move payload (`enum io_uring_op`, include/uapi/linux/io_uring.h).
+/// Opcodes of `io_uring` that move payload (`enum io_uring_op`,
+/// `include/uapi/linux/io_uring.h`).
 pub mod uring_op {
     /// `IORING_OP_READV`.
     pub const READV: u8 = 1;
@@ -77,7 +78,7 @@ pub mod uring_op {
 
     /// Returns whether requests of an opcode move payload, or may do so.
     #[must_use]
-    #[inline(always)]
+    #[inline]
     pub const fn moves_payload(opcode: u8) -> bool {
         const PAYLOAD: u64 = 1 << READV
             | 1 << WRITEV
@@ -103,14 +104,14 @@ pub mod uring_op {
 
     /// Returns whether the result of a request is a number of bytes.
     #[must_use]
-    #[inline(always)]
+    #[inline]
     pub const fn returns_bytes(opcode: u8) -> bool {
         opcode < FIRST_UNKNOWN && !matches!(opcode, URING_CMD | RECV_ZC)
     }
 
     /// Returns whether a request has `MSG_*` flags that decide what becomes of the bytes.
     #[must_use]
-    #[inline(always)]
+    #[inline]
     pub const fn has_message_flags(opcode: u8) -> bool {
         matches!(opcode, SEND | SENDMSG | RECV | RECVMSG)
     }
