@@ -126,6 +126,7 @@ impl Ring {
     }
 
     /// Hands over a request, and waits for `completions` completions.
+    #[allow(clippy::cast_ptr_alignment)] // The entry is written unaligned.
     pub(crate) fn submit(&mut self, request: Request, completions: u32) {
         let tail = Self::counter(&self.submissions, self.params[word::SQ_TAIL] as usize);
         let at = tail.load(Ordering::Relaxed);
