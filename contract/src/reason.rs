@@ -222,6 +222,10 @@ reasons! {
         CountedOnly = 98, "ZC98", "counted", Unknown,
             "Tracing at level counters adds up bytes and observes no page.",
             "Trace at level digest, which covers every page sent over TCP, or at level full.";
+        /// An asynchronous request moved the bytes.
+        AsyncIo = 84, "ZC84", "async", Unknown,
+            "A request of io_uring or Linux AIO moved these bytes, and no probe observes the pages of such a request.",
+            "Use the system call (splice, sendfile, send) where zero-copy must be proven, or allow ZC84.";
         /// A pipe's content could not be followed.
         OriginLost = 85, "ZC85", "pipe lost", Unknown,
             "The content of the pipe that the bytes came from could not be followed, so their origin is not known.",

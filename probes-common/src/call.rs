@@ -14,6 +14,10 @@ pub mod nr {
     pub const READ: u32 = 0;
     /// write(2).
     pub const WRITE: u32 = 1;
+    /// mmap(2).
+    pub const MMAP: u32 = 9;
+    /// ioctl(2).
+    pub const IOCTL: u32 = 16;
     /// pread64(2).
     pub const PREAD64: u32 = 17;
     /// pwrite64(2).
@@ -32,6 +36,10 @@ pub mod nr {
     pub const SENDMSG: u32 = 46;
     /// recvmsg(2).
     pub const RECVMSG: u32 = 47;
+    /// getsockopt(2).
+    pub const GETSOCKOPT: u32 = 55;
+    /// `io_submit(2)`.
+    pub const IO_SUBMIT: u32 = 209;
     /// splice(2).
     pub const SPLICE: u32 = 275;
     /// tee(2).
@@ -46,6 +54,10 @@ pub mod nr {
     pub const RECVMMSG: u32 = 299;
     /// sendmmsg(2).
     pub const SENDMMSG: u32 = 307;
+    /// `process_vm_readv(2)`.
+    pub const PROCESS_VM_READV: u32 = 310;
+    /// `process_vm_writev(2)`.
+    pub const PROCESS_VM_WRITEV: u32 = 311;
     /// `copy_file_range(2)`.
     pub const COPY_FILE_RANGE: u32 = 326;
     /// preadv2(2).

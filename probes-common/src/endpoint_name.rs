@@ -22,6 +22,10 @@ pub mod name_flag {
     pub const ROOT: u32 = 2;
     /// The endpoint was open before tracing started.
     pub const PREEXISTING: u32 = 4;
+    /// A request of `io_uring` named the endpoint.
+    pub const IO_URING: u32 = 8;
+    /// The endpoint was observed at the exit of a call.
+    pub const AT_EXIT: u32 = 16;
 }
 
 /// The name of a file, pipe or socket.
@@ -54,6 +58,10 @@ impl EndpointName {
             program::SOCK_SEND_LENGTH
         } else if self.flags & name_flag::PREEXISTING != 0 {
             program::TASK_FILE
+        } else if self.flags & name_flag::IO_URING != 0 {
+            program::IO_URING_COMPLETE
+        } else if self.flags & name_flag::AT_EXIT != 0 {
+            program::SYS_EXIT
         } else {
             program::SYS_ENTER
         })

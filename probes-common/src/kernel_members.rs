@@ -93,6 +93,14 @@ macro_rules! for_each_kernel_member {
             // could not request a usage report.
             REQUEST_CMD: Always, "io_kiocb"."cmd", 0, [];
             NOTIF_REPORT: Always, "io_notif_data"."zc_report", 1, [];
+            // Without the flags of a message, sends and receives of `io_uring` are unknown.
+            REQUEST_MSG_FLAGS: Always, "io_sr_msg"."msg_flags", 4, [];
+            // Since Linux 6.13 a request names the submitter's context, which names the task.
+            TCTX_TASK: Always, "io_uring_task"."task", 8, [];
+            REQUEST_SUBMITTER: IoUring, "io_kiocb"."tctx", 8, ["io_kiocb"."task"];
+            REQUEST_FILE: IoUring, "io_kiocb"."file", 8, [];
+            REQUEST_OPCODE: IoUring, "io_kiocb"."opcode", 1, [];
+            REQUEST_FLAGS: IoUring, "io_kiocb"."flags", 0, [];
             // Packets, and messages of UNIX sockets.
             SKB_SK: Packets, "sk_buff"."sk", 8, [];
             SKB_LEN: Packets, "sk_buff"."len", 4, [];

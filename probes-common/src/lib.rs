@@ -65,6 +65,7 @@ mod digest;
 mod endpoint_name;
 mod header;
 mod io_counters;
+mod io_uring;
 mod kernel_members;
 mod page_record;
 mod page_run;
@@ -85,6 +86,10 @@ pub use digest::{
 pub use endpoint_name::{COMPONENT_SIZE, EndpointName, MAX_COMPONENTS, name_flag};
 pub use header::{HeaderError, RecordHeader, RecordKind};
 pub use io_counters::{IoCounterKey, IoCounters};
+pub use io_uring::{
+    AIO_BASE, AIO_REST, IO_URING_BASE, IO_URING_OVERFLOW, IO_URING_SUBMITTED, IO_URING_UNNAMED, io_counter_flag,
+    uring_op,
+};
 pub use kernel_members::{FIXED_OFFSETS, FIXED_SIZES, KERNEL_MEMBERS, KernelMember};
 pub use page_record::{FileId, MAX_RANGES, PageRange, PageRecord, page_record_flag, station_kind};
 pub use page_run::{MAPPING_NOT_READ, PageRun, PageVec};

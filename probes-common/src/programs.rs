@@ -22,6 +22,8 @@ pub enum ProbeGroup {
     Digest,
     /// Zero-copy completions.
     ZeroCopy,
+    /// Requests of `io_uring`.
+    IoUring,
     /// Members that a kernel may be built without. Without them the kernel lacks the feature, so
     /// their absence hides nothing.
     Always,
@@ -124,9 +126,14 @@ programs! {
         /// Writes [`DigestEvent`](crate::DigestEvent), `SENT`, and
         /// [`EndpointName`](crate::EndpointName).
         SOCK_SEND_LENGTH = 12, "sock_send_length", Digest, "sock_send_length", AtLeast(3);
-        /// Writes [`ZerocopyCompletion`](crate::ZerocopyCompletion).
-        IO_URING_COMPLETE = 16, "io_uring_complete", ZeroCopy,
+        /// Writes [`ZerocopyCompletion`](crate::ZerocopyCompletion) and
+        /// [`EndpointName`](crate::EndpointName) with `IO_URING`.
+        IO_URING_COMPLETE = 16, "io_uring_complete", IoUring,
             "io_uring_complete", OneOf(&[CQE_BY_ADDRESS, CQE_BY_VALUE]);
+        /// Writes no records. Before Linux 6.3 the tracepoint has another name.
+        IO_URING_SUBMIT_REQ = 17, "io_uring_submit_req", IoUring, "io_uring_submit_req", OneOf(&[1]);
+        /// Writes no records.
+        IO_URING_CQE_OVERFLOW = 18, "io_uring_cqe_overflow", IoUring, "io_uring_cqe_overflow", OneOf(&[5]);
         /// Writes [`EndpointName`](crate::EndpointName).
         SYS_ENTER = 0, "sys_enter", Calls, "sys_enter", AtLeast(2);
         /// Writes [`Call`](crate::Call), [`PageRecord`](crate::PageRecord) and
@@ -165,6 +172,10 @@ pub const TAIL_CALLS: [TailCall; tail_call::COUNT as usize] = [
         name: "tail_bio_vecs",
         group: ProbeGroup::Bios,
     },
+    TailCall {
+        name: "tail_other_calls",
+        group: ProbeGroup::Calls,
+    },
 ];
 
 /// Indices of [`TAIL_CALLS`].
@@ -175,6 +186,8 @@ pub mod tail_call {
     pub const SKB_FRAGS: u32 = 1;
     /// Continues `block_bio_queue`, with the vectors of a bio.
     pub const BIO_VECS: u32 = 2;
+    /// Continues `sys_exit`, for calls that move payload in ways of their own.
+    pub const OTHER_CALLS: u32 = 3;
     /// Number of tail-call programs.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }

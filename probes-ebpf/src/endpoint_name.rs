@@ -110,6 +110,12 @@ pub(crate) unsafe fn emit_dentry_once(
         if program == program::TASK_FILE {
             (*name).flags |= name_flag::PREEXISTING;
         }
+        if program == program::SYS_EXIT {
+            (*name).flags |= name_flag::AT_EXIT;
+        }
+        if program == program::IO_URING_COMPLETE {
+            (*name).flags |= name_flag::IO_URING;
+        }
         emit::emit_fixed(name, program);
     }
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
-use zctrace_records::{IoCounterKey, IoCounters, nr, program};
+use zctrace_records::{IoCounterKey, IoCounters, io_counter_flag};
 
 use crate::{emit, read};
 
@@ -14,9 +14,9 @@ static IO_COUNTERS: HashMap<IoCounterKey, IoCounters> = HashMap::with_max_entrie
 /// Maximum number of bytes of a call that counts as small.
 const SMALL: u64 = 512;
 
-/// Adds the result of a call to its row.
+/// Adds the result of a call to its row. `program` is the number of the calling program.
 #[inline(always)]
-pub(crate) fn add(key: &IoCounterKey, result: i64, user_ip: u64) {
+pub(crate) fn add(key: &IoCounterKey, result: i64, user_ip: u64, program: u32) {
     // SAFETY: the helper has no arguments and thus no preconditions.
     let now = unsafe { generated::bpf_ktime_get_ns() };
     let counters = if let Some(counters) = IO_COUNTERS.get_ptr_mut(key) {
@@ -35,7 +35,7 @@ pub(crate) fn add(key: &IoCounterKey, result: i64, user_ip: u64) {
         // BPF_NOEXIST, because another thread can insert the row at the same time.
         let _ = IO_COUNTERS.insert(key, fresh, 1);
         let Some(counters) = IO_COUNTERS.get_ptr_mut(key) else {
-            emit::count_map_full(program::SYS_EXIT);
+            emit::count_map_full(program);
             return;
         };
         counters
@@ -52,8 +52,8 @@ pub(crate) fn add(key: &IoCounterKey, result: i64, user_ip: u64) {
             return;
         }
         read::atomic_add(&raw mut (*counters).calls, 1);
-        if key.nr == nr::SENDMMSG || key.nr == nr::RECVMMSG {
-            // The result is a number of messages.
+        if key.op_flags & io_counter_flag::BYTES_NOT_KNOWN != 0 {
+            // The result is a number of messages, for example.
             return;
         }
         let bytes = result as u64;

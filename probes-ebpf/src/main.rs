@@ -8,12 +8,14 @@
 //! | file | programs |
 //! |---|---|
 //! | [`mod@sys_enter`], [`mod@sys_exit`] | `sys_enter`, `sys_exit`: calls that move bytes are recorded, plain calls are counted |
+//! | [`other_calls`] | part of `sys_exit`: calls that move payload in ways of their own are counted |
 //! | [`tcp_packet`] | `net_dev_start_xmit`, `inet_sock_set_state`: packets of traced connections, and their closing |
 //! | [`unix_message`] | `consume_skb`, `kfree_skb`: messages of traced UNIX sockets |
 //! | [`block_io`] | `block_bio_queue`, `writeback_dirty_folio`: block I/O and dirtied pages of a call |
 //! | [`process`] | `sched_process_fork`, `sched_process_exec`, `sched_process_exit`, `task_rename`: the traced processes |
 //! | [`iter_task_file`] | `task_file`, an iterator: descriptors that are open when tracing starts |
 //! | [`zerocopy_completion`] | `io_uring_complete`, and parts of others: zero-copy completions |
+//! | [`io_uring`] | `io_uring_complete`, `io_uring_submit_req`, `io_uring_cqe_overflow`: requests are counted |
 //! | [`digest`] | `sock_send_length`, `digest_xmit`, `digest_close`: page digests instead of records, without hooks on system calls |
 
 #![no_std]
@@ -33,8 +35,10 @@ mod endpoint_name;
 mod ids;
 mod in_flight;
 mod io_counters;
+mod io_uring;
 mod iter_task_file;
 mod offsets;
+mod other_calls;
 mod page;
 mod page_record;
 mod pipe_slots;
@@ -81,6 +85,12 @@ raw_tracepoints! {
     /// run processes only a few slots, which limits the verifier's work.
     fn tail_pipe_slots(ctx) {
         sys_exit::continue_slots(&ctx);
+    }
+
+    /// Continues `sys_exit`, which reaches it by a tail call, for calls that move payload in ways of
+    /// their own.
+    fn tail_other_calls(ctx) {
+        other_calls::on_exit(&ctx);
     }
 
     /// Handles a packet that is passed to a network device. Arguments: `skb`, `dev`.
@@ -159,6 +169,18 @@ raw_tracepoints! {
             (ctx.arg::<u64>(3) as u32, ctx.arg::<u64>(4) as u32)
         };
         zerocopy_completion::on_io_uring_complete(ctx.arg(1), result, flags);
+        io_uring::on_complete(ctx.arg(1), result, flags);
+    }
+
+    /// Handles a request that `io_uring` is about to carry out. Arguments: `req`.
+    fn io_uring_submit_req(ctx) {
+        io_uring::on_submit(ctx.arg(0));
+    }
+
+    /// Handles a completion that found no room in the completion queue. Arguments: `ctx`,
+    /// `user_data`, `res`, `cflags`, `ocqe`.
+    fn io_uring_cqe_overflow(ctx) {
+        io_uring::on_overflow(ctx.arg::<u64>(2) as u32);
     }
 
     /// Handles the creation of a process or thread. Arguments: `parent`, `child`.

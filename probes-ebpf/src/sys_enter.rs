@@ -3,7 +3,9 @@
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
-use zctrace_records::{Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, nr, program};
+use zctrace_records::{
+    Call, EndpointName, EndpointState, IoCounterKey, call_flag, endpoint_kind, io_counter_flag, nr, program,
+};
 
 use crate::endpoint::{self, EndpointNow};
 use crate::in_flight::{CallInFlight, IN_FLIGHT, IO_IN_FLIGHT};
@@ -16,13 +18,9 @@ use crate::{connection, emit, endpoint_name, ids, scope};
 /// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
 const FMODE_WRITE: u32 = 2;
 /// `O_DIRECT` of x86 (include/uapi/asm-generic/fcntl.h).
-const O_DIRECT: u32 = 0o40000;
+pub(crate) const O_DIRECT: u32 = 0o40000;
 /// `MSG_PEEK`, `MSG_PROBE` and `MSG_TRUNC`, the flags that are part of the key of I/O counters.
-const COUNTED_MSG_FLAGS: u32 = 0x32;
-/// Bit of [`IoCounterKey::op_flags`]: the results of the calls are not bytes.
-const RESULT_IS_MESSAGES: u32 = 0x8000_0000;
-/// [`IoCounterKey::op_flags`]: the results are not bytes of the caller's buffers.
-const RESULT_IS_NOT_OF_BUFFER: u32 = 0x1000_0000;
+pub(crate) const COUNTED_MSG_FLAGS: u32 = 0x32;
 
 /// Scratch memory for one run.
 #[repr(C)]
@@ -184,11 +182,16 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
         (*key).tgid = (pid_tgid >> 32) as u32;
         (*key).dev = (*endpoint).dev;
         (*key).nr = number;
-        (*key).op_flags = if counts_messages { RESULT_IS_MESSAGES } else { 0 };
+        (*key).op_flags = if counts_messages {
+            let zerocopy = u32::from((*args).op_flags & MSG_ZEROCOPY != 0) * io_counter_flag::NO_CONTRACT;
+            io_counter_flag::BYTES_NOT_KNOWN | zerocopy
+        } else {
+            0
+        };
         if (*endpoint).kind == endpoint_kind::SOCKET && (*args).requested == 0 && writes {
             // A packet socket with a ring in shared memory sends from there (net/packet/af_packet.c:
             // `tpacket_snd()`).
-            (*key).op_flags |= RESULT_IS_NOT_OF_BUFFER;
+            (*key).op_flags |= io_counter_flag::NOT_OF_BUFFER;
         }
         if matches!((*endpoint).kind, endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR) {
             (*key).generation = (*endpoint).generation;

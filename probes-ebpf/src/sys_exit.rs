@@ -5,7 +5,10 @@ use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
 use aya_ebpf::programs::RawTracePointContext;
-use zctrace_records::{Call, EndpointState, IoCounterKey, ProcessEvent, call_flag, endpoint_kind, nr, process_event_kind, program};
+use zctrace_records::{
+    Call, EndpointState, IoCounterKey, ProcessEvent, call_flag, endpoint_kind, io_counter_flag, nr, process_event_kind,
+    program,
+};
 
 use crate::endpoint::{self, EndpointNow};
 use crate::in_flight::{self, CallInFlight, IN_FLIGHT, IO_IN_FLIGHT};
@@ -13,7 +16,7 @@ use crate::page_record::PageBuffer;
 use crate::pipe_slots::{self, Cursor};
 use crate::read;
 use crate::syscall_args::{self, SyscallArgs};
-use crate::{emit, ids, io_counters, offsets, process, scope, tail_call};
+use crate::{emit, ids, io_counters, offsets, other_calls, process, scope, tail_call};
 
 /// `MSG_TRUNC` (include/linux/socket.h).
 const MSG_TRUNC: u32 = 0x20;
@@ -62,6 +65,12 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
             // (arch/x86/entry/syscalls/syscall_32.tbl).
             187 | 239 | 313 | 315 | 316 => on_compat_exit(regs, number, result, false),
             X32_VMSPLICE => on_compat_exit(regs, number, result, true),
+            _ if other_calls::is_counted(number) => {
+                if scope::is_traced((bpf_get_current_pid_tgid() >> 32) as u32) {
+                    // SAFETY: the tail call requires the program's own context, which `ctx` is.
+                    unsafe { tail_call::to(ctx, tail_call::OTHER_CALLS) };
+                }
+            }
             _ if number & X32 != 0 && syscall_args::is_transfer(number & !X32) => {
                 on_compat_exit(regs, number, result, true);
             }
@@ -78,8 +87,13 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
         unsafe {
             if (*key).kind != endpoint_kind::NONE {
                 if (*key).nr == number {
+                    if (*key).op_flags & io_counter_flag::BYTES_NOT_KNOWN != 0 && result > 0 {
+                        add_messages(&mut *key, regs, result as u64);
+                        (*key).kind = endpoint_kind::NONE;
+                        return;
+                    }
                     let result = bounded(&*key, regs, number, result);
-                    io_counters::add(&*key, result, read::kernel(regs + syscall_args::IP));
+                    io_counters::add(&*key, result, read::kernel(regs + syscall_args::IP), program::SYS_EXIT);
                 }
                 (*key).kind = endpoint_kind::NONE;
                 return;
@@ -127,6 +141,31 @@ fn bounded(key: &IoCounterKey, regs: u64, number: u32, result: i64) -> i64 {
         (*args).requested as i64
     };
     if result < requested { result } else { requested }
+}
+
+/// Number of messages of one call whose lengths are read.
+const MAX_MESSAGES: u64 = 64;
+
+/// Counts the bytes of the messages that sendmmsg(2) or recvmmsg(2) moved, or the call alone if
+/// there are too many of them.
+#[inline(never)]
+fn add_messages(key: &mut IoCounterKey, regs: u64, count: u64) {
+    let list: u64 = read::kernel(regs + syscall_args::ARG2);
+    let (mut bytes, mut index) = (0, 0);
+    while index < MAX_MESSAGES && index < count {
+        // struct mmsghdr (include/linux/socket.h): a header of 56 bytes, the length, padding.
+        bytes += u64::from(read::user::<u32>(list.wrapping_add(index * 64 + 56)));
+        index += 1;
+    }
+    if count <= MAX_MESSAGES && bytes > 0 {
+        key.op_flags &= !io_counter_flag::BYTES_NOT_KNOWN;
+    }
+    io_counters::add(
+        key,
+        bytes.max(1) as i64,
+        read::kernel(regs + syscall_args::IP),
+        program::SYS_EXIT,
+    );
 }
 
 /// Writes slots of pipes, some per run, and then the record of the call: the second half of the

@@ -48,6 +48,8 @@ pub(crate) const ARG2: u64 = core::mem::offset_of!(Regs, si) as u64;
 pub(crate) const ARG3: u64 = core::mem::offset_of!(Regs, dx) as u64;
 /// Offset of the fourth argument in [`Regs`].
 pub(crate) const ARG4: u64 = core::mem::offset_of!(Regs, r10) as u64;
+/// Offset of the fifth argument in [`Regs`].
+pub(crate) const ARG5: u64 = core::mem::offset_of!(Regs, r8) as u64;
 
 /// Sources of a file offset.
 pub(crate) mod offset_source {

@@ -5,7 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::RawTracePointContext;
 use zctrace_records::tail_call::COUNT;
-pub(crate) use zctrace_records::tail_call::{BIO_VECS, PIPE_SLOTS, SKB_FRAGS};
+pub(crate) use zctrace_records::tail_call::{BIO_VECS, OTHER_CALLS, PIPE_SLOTS, SKB_FRAGS};
 
 /// Tail-called programs, by number. The loader inserts them.
 #[map]

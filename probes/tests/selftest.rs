@@ -41,7 +41,6 @@ fn attached_probes_pass_and_others_are_silent() {
                 "pages in packets",
                 "ends of connections",
                 "pages in pipes from before",
-                "notices of io_uring's sends",
                 "sums over pages to TCP connections",
             ][..],
         ),

@@ -344,9 +344,9 @@ impl Endpoints {
 
     /// Returns the endpoint whose plain calls the kernel counted.
     ///
-    /// The kernel records calls on files open with `O_DIRECT` instead of counting them. A file that
-    /// was observed only so must have been open in another way as well.
-    pub(crate) fn counted(&self, counted: &IoCounterKey) -> Option<Endpoint> {
+    /// The programs write one name per file, so the file may have been observed only in the other
+    /// way of being open. `direct` says how the counted calls had it open.
+    pub(crate) fn counted(&self, counted: &IoCounterKey, direct: bool) -> Option<Endpoint> {
         let key = |direct, generation| Key {
             kind: counted.kind,
             direct,
@@ -355,18 +355,20 @@ impl Endpoints {
             generation,
             ino: counted.ino,
         };
-        let exact = [key(false, counted.generation), key(true, counted.generation)];
+        let exact = [key(direct, counted.generation), key(!direct, counted.generation)];
         let exact = exact.iter().find_map(|key| self.by_key.get_key_value(key));
         // Devices and sockets of other protocols have more in their key, and recordings of earlier
         // versions have no generation.
-        let (key, id) = exact.or_else(|| {
+        let (_, id) = exact.or_else(|| {
             let same = |key: &&Key| key.ino == counted.ino && key.dev == counted.dev && key.kind == counted.kind;
             let candidates = self.by_key.iter().filter(|(key, _)| same(key));
-            candidates.min_by_key(|(key, id)| (key.direct, **id))
+            candidates.min_by_key(|(key, id)| (key.direct != direct, **id))
         })?;
         let mut end = self.report(*id);
-        if key.direct && end.kind == EndpointKind::DirectFile {
-            end.kind = EndpointKind::File;
+        match end.kind {
+            EndpointKind::DirectFile if !direct => end.kind = EndpointKind::File,
+            EndpointKind::File if direct => end.kind = EndpointKind::DirectFile,
+            _ => {}
         }
         Some(end)
     }
@@ -498,7 +500,7 @@ mod tests {
                 kind: endpoint_kind::FILE,
                 ..IoCounterKey::default()
             };
-            ends.counted(&key).map(|end| end.kind)
+            ends.counted(&key, false).map(|end| end.kind)
         };
         assert_eq!(kind(&ends), None);
         ends.of(&EndpointState {

@@ -1,13 +1,15 @@
-//! Plain reads, writes, sends and receives that the kernel counted. By contract each of them copies
-//! between an endpoint and the program's memory.
+//! Plain reads, writes, sends and receives that the kernel counted, and requests of `io_uring`. By
+//! contract each of them copies between an endpoint and the program's memory, except for the
+//! requests that [`io_uring`](super::io_uring) lists, which are unknown.
 
 use std::collections::HashMap;
 
 use zctrace_contract::Reason;
-use zctrace_records::{IoCounterKey, IoCounters, nr};
+use zctrace_records::{IoCounterKey, IoCounters, endpoint_kind, io_counter_flag, nr};
 
 use super::report_flows::Symbols;
 use super::stations::{call_of, station_of};
+use super::{io_uring, other_calls};
 use crate::decode::endpoints::{EndpointId, Endpoints};
 use zctrace_report::{self as report, Account, Cause, Edge, Endpoint, EndpointKind, Excluded, Flow, Peek};
 
@@ -16,23 +18,19 @@ const MSG_PEEK: u32 = 2;
 const MSG_TRUNC: u32 = 0x20;
 /// `MSG_PROBE` (include/linux/socket.h): nothing is sent.
 const MSG_PROBE: u32 = 0x10;
-/// Set by the program that counts if the bytes are not in the caller's buffers.
-const NOT_OF_BUFFER: u32 = 0x1000_0000;
-/// Set by the program that counts if the result was a number of messages, so that the bytes are not
-/// known.
-const BYTES_NOT_KNOWN: u32 = 0x8000_0000;
 
 /// Returns whether a call reads into memory; otherwise it writes from memory.
 pub(super) fn is_read(number: u32) -> bool {
     matches!(
         number,
         nr::READ | nr::READV | nr::PREAD64 | nr::PREADV | nr::PREADV2 | nr::RECVFROM | nr::RECVMSG | nr::RECVMMSG
-    )
+    ) || io_uring::reads(number)
+        || other_calls::reads(number)
 }
 
 /// Returns whether the results of a row's calls are numbers of messages.
 pub(super) fn counts_messages(key: &IoCounterKey) -> bool {
-    key.op_flags & BYTES_NOT_KNOWN != 0
+    key.op_flags & io_counter_flag::BYTES_NOT_KNOWN != 0
 }
 
 /// Adds a flow and an edge for each process, call and endpoint to a report.
@@ -45,9 +43,20 @@ pub(super) fn fill(
     let mut rows: Vec<_> = sums.iter().collect();
     rows.sort_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
     for (key, sum) in rows {
-        let end = ends
-            .counted(key)
-            .unwrap_or_else(|| Endpoint::new(EndpointKind::Device, format!("[{}]", key.ino)));
+        if let Some(operation) = io_uring::without_endpoint(key.nr) {
+            report.coverage.not_covered.push(report::NotCovered {
+                operation,
+                calls: Some(sum.calls),
+                bytes: Some(sum.bytes).filter(|&bytes| bytes > 0),
+                endpoint: None,
+            });
+            continue;
+        }
+        let end = endpoint_of(key, ends);
+        if key.nr == nr::MMAP {
+            list_mapping(report, &end, sum);
+            continue;
+        }
         let memory = ends.report(EndpointId::MEMORY);
         if counts_messages(key) {
             report.coverage.not_covered.push(report::NotCovered {
@@ -58,7 +67,7 @@ pub(super) fn fill(
             });
             continue;
         }
-        if key.op_flags & NOT_OF_BUFFER != 0 {
+        if key.op_flags & io_counter_flag::NOT_OF_BUFFER != 0 {
             report.coverage.not_covered.push(report::NotCovered {
                 operation: format!("bytes of a packet ring, sent by {} on {end}", call_of(key.nr)),
                 calls: Some(sum.calls),
@@ -75,10 +84,24 @@ pub(super) fn fill(
             report.peeks.push(peek(key, sum, call_site));
             continue;
         }
-        let (from, to) = if is_read(key.nr) { (end, memory) } else { (memory, end) };
+        let (from, to) = match key.nr {
+            number if is_read(number) => (end, memory),
+            number if io_uring::is_transfer(number) || number == nr::IOCTL => {
+                (Endpoint::new(EndpointKind::Various, ""), end)
+            }
+            _ => (memory, end),
+        };
         let mut account = Account::default();
         let mut reasons = Vec::new();
-        if is_read(key.nr)
+        if !io_uring::copies(key) {
+            account.unknown = sum.bytes;
+            if sum.bytes > 0 {
+                reasons = vec![Cause::new(Reason::AsyncIo, sum.bytes, sum.calls)];
+            }
+        } else if let Some((known, reason)) = other_calls::account_of(key, sum.bytes) {
+            account = known;
+            reasons.extend(reason.map(|reason| Cause::new(reason, sum.bytes, sum.calls)));
+        } else if is_read(key.nr)
             && key.op_flags & MSG_TRUNC != 0
             && to.kind == EndpointKind::Memory
             && from.kind == EndpointKind::Tcp
@@ -125,6 +148,31 @@ fn peek(key: &IoCounterKey, sum: &IoCounters, call_site: Option<report::CallSite
     "recv(2) with MSG_PEEK".clone_into(&mut peek.method);
     peek.pid = Some(key.tgid);
     peek
+}
+
+/// Lists a file that a program mapped. No probe observes what the program reads and writes there,
+/// so the row has no number of calls, which would leave every rule open.
+fn list_mapping(report: &mut report::Report, file: &Endpoint, sum: &IoCounters) {
+    report.coverage.not_covered.push(report::NotCovered {
+        operation: format!("{file}, mapped as shared memory ({} bytes), not observed", sum.bytes),
+        calls: None,
+        bytes: None,
+        endpoint: Some(file.clone()),
+    });
+}
+
+/// Returns the endpoint of a row.
+fn endpoint_of(key: &IoCounterKey, ends: &Endpoints) -> Endpoint {
+    let is_file = matches!(key.kind, endpoint_kind::FILE | endpoint_kind::BLOCK);
+    let is_buffered = key.op_flags & io_counter_flag::BUFFERED != 0;
+    let is_direct = is_file && key.op_flags & io_counter_flag::NO_CONTRACT != 0 && !is_buffered;
+    let known = match key.kind {
+        // Pipes are one endpoint for the engine.
+        endpoint_kind::PIPE => Some(ends.report(EndpointId::PIPE)),
+        endpoint_kind::MEMORY => Some(ends.report(EndpointId::MEMORY)),
+        _ => ends.counted(key, is_direct),
+    };
+    known.unwrap_or_else(|| Endpoint::new(EndpointKind::Device, format!("[{}]", key.ino)))
 }
 
 fn causes(key: &IoCounterKey, sum: &IoCounters, to: &Endpoint, call_site: Option<&report::CallSite>) -> Vec<Cause> {

@@ -8,6 +8,8 @@ pub(crate) mod digest_flows;
 pub(crate) mod edges;
 pub(crate) mod flow_stats;
 pub(crate) mod io_counters;
+mod io_uring;
+mod other_calls;
 mod report;
 pub(crate) mod report_flows;
 pub(crate) mod stations;

@@ -2,6 +2,7 @@
 
 use zctrace_records::nr;
 
+use super::{io_uring, other_calls};
 use crate::decode::endpoints::{EndpointId, Endpoints};
 use zctrace_report::{Call, Endpoint, EndpointKind, Station, StationKind};
 
@@ -17,7 +18,11 @@ pub(crate) fn call_of(number: u32) -> Call {
         nr::WRITE | nr::WRITEV | nr::PWRITE64 | nr::PWRITEV | nr::PWRITEV2 => Call::Write,
         nr::SENDTO | nr::SENDMSG | nr::SENDMMSG => Call::Send,
         nr::RECVFROM | nr::RECVMSG | nr::RECVMMSG => Call::Recv,
-        other => Call::Other(format!("syscall {other}")),
+        other => Call::Other(
+            io_uring::name_of(other)
+                .or_else(|| other_calls::name_of(other).map(str::to_owned))
+                .unwrap_or_else(|| format!("syscall {other}")),
+        ),
     }
 }
 

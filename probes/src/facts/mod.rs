@@ -31,6 +31,9 @@ pub(crate) const ZEROCOPY: &str = "notices of sends without copies";
 /// Zero-copy completions of `io_uring`.
 pub(crate) const ZEROCOPY_URING: &str = "notices of io_uring's sends";
 
+/// Bytes that requests of `io_uring` move.
+pub(crate) const URING_REQUESTS: &str = "requests of io_uring";
+
 /// Digests of the pages that TCP connections send, at level `digest`.
 pub(crate) const DIGESTS: &str = "sums over pages to TCP connections";
 
@@ -47,7 +50,7 @@ pub(crate) struct FactSpec {
 }
 
 /// All facts, in the order of reports.
-pub(crate) const FACTS: [FactSpec; 10] = [
+pub(crate) const FACTS: [FactSpec; 11] = [
     FactSpec {
         name: SLOTS,
         program: "sys_exit",
@@ -99,8 +102,14 @@ pub(crate) const FACTS: [FactSpec; 10] = [
     FactSpec {
         name: ZEROCOPY_URING,
         program: "io_uring_complete",
-        group: ProbeGroup::ZeroCopy,
+        group: ProbeGroup::IoUring,
         without: "what the kernel itself says of io_uring's SEND_ZC is not counted",
+    },
+    FactSpec {
+        name: URING_REQUESTS,
+        program: "io_uring_complete",
+        group: ProbeGroup::IoUring,
+        without: "what requests of io_uring move is not counted",
     },
     FactSpec {
         name: DIGESTS,

@@ -79,6 +79,7 @@ impl KernelOffsets {
         for &(part, of, size) in FIXED_SIZES {
             plan.check_value(part, || of.to_owned(), size, btf.size_of(of))?;
         }
+        plan.check_submitter(btf)?;
         match btf.enumerator("PG_head") {
             Ok(bit) => plan.values.push(("PAGE_HEAD_BIT", bit as u32)),
             Err(error) => plan.record_absent(ProbeGroup::Dirty, error)?,
@@ -128,6 +129,18 @@ impl KernelOffsets {
             Err(error) => self.record_absent(member.group, error)?,
         }
         Ok(())
+    }
+
+    /// Checks that the programs can follow a request of `io_uring` to its submitter: a request that
+    /// names a context (since Linux 6.13) instead of a task requires the context's task.
+    fn check_submitter(&mut self, btf: &Btf) -> Result<(), BtfError> {
+        if btf.first_field_of(&[("io_kiocb", "tctx")]).is_err() {
+            return Ok(());
+        }
+        match btf.first_field_of(&[("io_uring_task", "task")]) {
+            Ok(_) => Ok(()),
+            Err(error) => self.record_absent(ProbeGroup::IoUring, error),
+        }
     }
 
     fn check_value(

@@ -105,7 +105,7 @@ impl Hooks {
 
     const fn includes_group(self, group: ProbeGroup) -> bool {
         match group {
-            ProbeGroup::Calls => self.calls,
+            ProbeGroup::Calls | ProbeGroup::IoUring => self.calls,
             ProbeGroup::ZeroCopy => self.calls && self.packets,
             ProbeGroup::Packets => self.packets,
             ProbeGroup::Unix => self.unix,

@@ -10,7 +10,9 @@ use rustix::fs::{OFlags, sendfile};
 use super::fixture::{self, Fixture, LEN};
 use super::zerocopy;
 use crate::facts::Expected;
-use crate::facts::{CLOSES, DIGESTS, DIRTY, DISK, EXISTING_PIPES, MESSAGES, PACKETS, SLOTS, ZEROCOPY, ZEROCOPY_URING};
+use crate::facts::{
+    CLOSES, DIGESTS, DIRTY, DISK, EXISTING_PIPES, MESSAGES, PACKETS, SLOTS, URING_REQUESTS, ZEROCOPY, ZEROCOPY_URING,
+};
 use zctrace_report::EndpointKind;
 
 /// Description of a trial.
@@ -110,6 +112,13 @@ pub(super) const TRIALS: &[TrialSpec] = {
             Copied,
             (Memory, Tcp),
             zerocopy::io_uring_send_zc,
+        ),
+        spec(
+            "io_uring send → TCP",
+            URING_REQUESTS,
+            Copied,
+            (Memory, Tcp),
+            zerocopy::io_uring_send,
         ),
     ]
 };

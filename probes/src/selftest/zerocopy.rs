@@ -66,9 +66,18 @@ fn wait(on: impl AsFd, what: PollFlags) -> io::Result<()> {
 pub(super) fn io_uring_send_zc(_: &Fixture) -> io::Result<()> {
     let (near, mut far) = fixture::tcp_pair()?;
     let mut ring = Ring::new()?;
-    ring.send(&near)?;
+    ring.send(&near, IoringOp::SendZc)?;
     fixture::receive_expected(&mut far, &SENT)?;
-    ring.wait_for_completion()
+    ring.wait_for_completion(IoringCqeFlags::NOTIF)
+}
+
+/// Sends once with `IORING_OP_SEND`.
+pub(super) fn io_uring_send(_: &Fixture) -> io::Result<()> {
+    let (near, mut far) = fixture::tcp_pair()?;
+    let mut ring = Ring::new()?;
+    ring.send(&near, IoringOp::Send)?;
+    fixture::receive_expected(&mut far, &SENT)?;
+    ring.wait_for_completion(IoringCqeFlags::empty())
 }
 
 /// Ring of `io_uring` with one submission entry.
@@ -120,13 +129,15 @@ impl Ring {
     }
 
     #[allow(unsafe_code)]
-    fn send(&mut self, to: &TcpStream) -> io::Result<()> {
+    fn send(&mut self, to: &TcpStream, opcode: IoringOp) -> io::Result<()> {
         let mut request = io_uring_sqe {
-            opcode: IoringOp::SendZc,
+            opcode,
             fd: to.as_raw_fd(),
             ..io_uring_sqe::default()
         };
-        request.ioprio.send_flags = IoringSendFlags::ZC_REPORT_USAGE;
+        if opcode == IoringOp::SendZc {
+            request.ioprio.send_flags = IoringSendFlags::ZC_REPORT_USAGE;
+        }
         request.addr_or_splice_off_in.addr = io_uring_ptr::new(SENT.as_ptr().cast_mut().cast());
         request.len.len = LEN as u32;
         // SAFETY: the mapping holds at least one submission entry, and the kernel reads the entry
@@ -150,18 +161,18 @@ impl Ring {
         }
     }
 
-    /// Takes results until the notification arrives.
-    fn wait_for_completion(&mut self) -> io::Result<()> {
+    /// Takes results until one with these flags arrives.
+    fn wait_for_completion(&mut self, wanted: IoringCqeFlags) -> io::Result<()> {
         loop {
             while let Some((result, flags)) = self.next() {
-                if flags.contains(IoringCqeFlags::NOTIF) {
-                    return Ok(());
-                }
-                if result < 0 {
+                if result < 0 && !flags.contains(IoringCqeFlags::NOTIF) {
                     let error = io::Error::from_raw_os_error(-result);
                     return Err(io::Error::other(format!(
-                        "IORING_OP_SEND_ZC, which is to tell (6.2): {error}"
+                        "a send of io_uring, which for SEND_ZC is to tell (6.2): {error}"
                     )));
+                }
+                if flags.contains(wanted) {
+                    return Ok(());
                 }
             }
             wait(&self.fd, PollFlags::IN)?;

@@ -1,16 +1,18 @@
 //! Coverage of a trace: which facts can be observed, and what no probe covers. Part of every
 //! report.
 
+use super::syscalls;
 use crate::facts::{DIGESTS, EXISTING_PIPES, FACTS, FactSpec, SelftestResults};
 use crate::layout::offsets::KernelOffsets;
 use crate::probe::{Hooks, Probes};
 use zctrace_report::{Coverage, Fact, FactStatus, NotCovered, Tier};
 
-/// Events that no raw tracepoint covers.
+/// Events that no raw tracepoint covers. The system calls that no program counts are in
+/// [`syscalls`].
 const NOT_COVERED: [&str; 8] = [
     "copies that the program makes in its own memory (memcpy)",
     "files that the program reads and writes as memory (mmap)",
-    "splice, tee and sends through io_uring",
+    "the pages that requests of io_uring and Linux AIO move (the requests are counted)",
     "reads and writes of 32-bit programs (their splice, tee, vmsplice and sendfile are counted)",
     "what the kernel's own threads do (nfsd, ksmbd, kTLS workers, loop devices)",
     "pages that reached this host over a network card: how the driver received them",
@@ -52,6 +54,7 @@ pub(super) fn coverage_of(probes: &Probes, requested: Requested, selftest: Optio
             .map(|_| outside_level())
             .into_iter()
             .chain(not_covered())
+            .chain(uring_gaps(probes))
             .collect(),
         ..Coverage::default()
     }
@@ -114,9 +117,29 @@ fn outside_level() -> NotCovered {
     }
 }
 
+/// Returns the requests of `io_uring` that the attached programs cannot count.
+fn uring_gaps(probes: &Probes) -> impl Iterator<Item = NotCovered> {
+    const PROGRAMS: [(&str, &str); 2] = [
+        ("io_uring_submit_req", "requests of io_uring without a completion"),
+        (
+            "io_uring_cqe_overflow",
+            "completions of io_uring beyond its completion queue",
+        ),
+    ];
+    let missing = probes.not_loaded().iter();
+    missing.filter_map(|missing| {
+        let (_, what) = PROGRAMS.iter().find(|(program, _)| *program == missing.program)?;
+        Some(NotCovered {
+            operation: format!("{what} ({})", missing.reason),
+            ..NotCovered::default()
+        })
+    })
+}
+
 fn not_covered() -> impl Iterator<Item = NotCovered> {
-    NOT_COVERED.into_iter().map(|what| NotCovered {
-        operation: what.to_owned(),
+    let events = NOT_COVERED.into_iter().map(str::to_owned);
+    events.chain(syscalls::not_covered()).map(|operation| NotCovered {
+        operation,
         ..NotCovered::default()
     })
 }

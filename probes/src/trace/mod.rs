@@ -32,6 +32,7 @@ mod mounts;
 mod options;
 mod pipe_limits;
 mod symbols;
+mod syscalls;
 
 pub use self::coverage::expected_coverage;
 pub use self::options::Options;
