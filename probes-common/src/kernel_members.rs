@@ -124,6 +124,7 @@ macro_rules! for_each_kernel_member {
             BIO_BDEV: Bios, "bio"."bi_bdev", 8, [];
             BDEV_DEV: Bios, "block_device"."bd_dev", 4, [];
             FOLIO_NR_PAGES: Dirty, "folio"."_nr_pages", 4, ["folio"."_folio_nr_pages"];
+            TASK_FLAGS: Digest, "task_struct"."flags", 4, [];
             // A name of the file whose pages are in a pipe.
             INODE_DENTRY: Digest, "inode"."i_dentry.first", 8, [];
             DENTRY_ALIAS: Digest, "dentry"."d_u.d_alias", 16, ["dentry"."d_alias"];

@@ -44,6 +44,12 @@ pub(crate) struct Scratch {
     name: EndpointName,
 }
 
+/// `PF_IO_WORKER`, `PF_USER_WORKER` and `PF_KTHREAD` (include/linux/sched.h). Such a thread is inside
+/// no system call, and its registers are those of the thread that created it.
+const WORKER: u32 = 0x10 | 0x4000 | 0x20_0000;
+/// Number of no system call.
+const NO_CALL: u32 = u32::MAX;
+
 /// Digests of connections that traced calls sent to, by the address of the socket.
 #[map]
 static DIGESTS: HashMap<u64, DigestState> = HashMap::with_max_entries(65_536, NO_PREALLOC);
@@ -80,7 +86,11 @@ pub(crate) fn on_send(sk: u64, result: u64) {
         };
         let task = generated::bpf_get_current_task_btf();
         let regs = generated::bpf_task_pt_regs(task) as u64;
-        let number = read::kernel::<u64>(regs + syscall_args::ORIG_AX) as u32;
+        let number = if member::<u32>(task as u64, &offsets::TASK_FLAGS) & WORKER != 0 {
+            NO_CALL
+        } else {
+            read::kernel::<u64>(regs + syscall_args::ORIG_AX) as u32
+        };
         let end: u32 = member(sk, &offsets::TCP_WRITE_SEQ);
         let start = stream_position(state, end.wrapping_sub(len as u32));
         let acc = addr_of_mut!((*scratch).acc);
