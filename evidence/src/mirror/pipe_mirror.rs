@@ -39,8 +39,20 @@ pub(crate) type PageOwner = (u64, u64);
 pub(crate) struct ObservedSlot {
     /// Address behind its last byte, if it is known.
     pub(crate) end: Option<PageAddress>,
-    /// Owner of its page: `None` if it was not read, `Some(None)` if it is the kernel.
-    pub(crate) owner: Option<Option<PageOwner>>,
+    /// Owner of its page.
+    pub(crate) owner: OwnerAtPop,
+}
+
+/// Owner of a page when a consumer returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum OwnerAtPop {
+    /// The program did not read it.
+    #[default]
+    NotRead,
+    /// The kernel.
+    Kernel,
+    /// A file or the memory of a process.
+    Known(PageOwner),
 }
 
 impl MirrorSlot {
@@ -55,8 +67,9 @@ impl MirrorSlot {
     /// pipe, and the kernel can use it again for bytes that are written into the same slot. (A file
     /// that was truncated meanwhile loses its pages, too; then nothing is known.)
     fn is_at(&self, observed: ObservedSlot) -> bool {
-        if let (Some(owner), Some(observed)) = (self.owner, observed.owner)
-            && observed != Some(owner)
+        if let Some(owner) = self.owner
+            && observed.owner != OwnerAtPop::NotRead
+            && observed.owner != OwnerAtPop::Known(owner)
         {
             return false;
         }

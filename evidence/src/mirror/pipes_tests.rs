@@ -5,6 +5,7 @@ use crate::decode::endpoint::RingState;
 use crate::decode::endpoints::EndpointId;
 use crate::decode::page_address::PageAddress;
 use crate::history::Histories;
+use crate::mirror::pipe_mirror::OwnerAtPop;
 use crate::span::{Location, total};
 use zctrace_report::{Scope, Tier};
 
@@ -75,7 +76,10 @@ fn pop(pipes: &mut Pipes, end: &PipeState, len: u64, ends: &[Option<PageAddress>
     let result = pipes.pop(
         end,
         len,
-        ends.iter().map(|end| ObservedSlot { end: *end, owner: None }),
+        ends.iter().map(|end| ObservedSlot {
+            end: *end,
+            owner: OwnerAtPop::NotRead,
+        }),
         &mut popped,
     );
     assert!(result.is_ok() || popped.is_empty());
@@ -201,8 +205,8 @@ fn a_ring_holds_no_more_than_its_slots() {
 }
 
 /// Address at which a slot ends.
-fn at(end: u64) -> Option<PageAddress> {
-    Some(PageAddress(end))
+const fn at(end: u64) -> PageAddress {
+    PageAddress(end)
 }
 
 /// Pushes a slot while the content before it is not known.
@@ -226,9 +230,9 @@ fn content_pushed_after_a_desync_is_known_from_its_first_slot_on() {
     push_later(&mut pipes, 5, 5000, 100);
     assert_eq!(known_bytes(&pipes), None);
     // A consumer of an unknown slot gets nothing, and the one that starts at slot 4 is known.
-    assert!(pop(&mut pipes, &tails(end((6, 0), (6, 4)), 100, 100), 400, &[at(0); 4]).is_err());
+    assert!(pop(&mut pipes, &tails(end((6, 0), (6, 4)), 100, 100), 400, &[Some(at(0)); 4]).is_err());
     let state = tails(end((6, 4), (6, 5)), 100, 100);
-    let ends = [at(4100), at(5100)];
+    let ends = [Some(at(4100)), Some(at(5100))];
     assert_eq!(pop(&mut pipes, &state, 100, &ends).unwrap()[0].position, 4000);
     assert_eq!(known_bytes(&pipes), Some(100));
 }
@@ -243,7 +247,7 @@ fn resync_skips_what_an_unobserved_consumer_took() {
     }
     // Slots 1 and 2 are gone, and 40 bytes of slot 3.
     let state = tails(end((4, 3), (4, 4)), 60, 0);
-    let taken = pop(&mut pipes, &state, 60, &[at(3100)]).unwrap();
+    let taken = pop(&mut pipes, &state, 60, &[Some(at(3100))]).unwrap();
     assert_eq!((taken[0].position, taken[0].len), (3040, 60));
 }
 
@@ -254,7 +258,7 @@ fn resync_refuses_slots_with_other_pages() {
     pipes.desync(0, DesyncCause::Overlap);
     push_later(&mut pipes, 1, 1000, 100);
     let state = tails(end((2, 1), (2, 2)), 100, 0);
-    assert!(pop(&mut pipes, &state, 100, &[at(7777)]).is_err());
+    assert!(pop(&mut pipes, &state, 100, &[Some(at(7777))]).is_err());
     assert_eq!(known_bytes(&pipes), None);
 }
 
@@ -270,14 +274,14 @@ fn page_that_lost_its_owner_is_another_content() {
         let push = end((0, 0), (1, 0));
         assert_eq!(push_readiness(&mut pipes, &push), Readiness::Ready);
         push_slots(&mut pipes, &push, &[(slot, span)]).unwrap();
-        let observed = ObservedSlot { end: at(1100), owner };
+        let observed = ObservedSlot { end: Some(at(1100)), owner };
         let state = tails(end((1, 0), (1, 1)), 100, 0);
         pipes.pop(&state, 100, [observed], &mut Vec::new())
     };
-    assert!(owned(Some(Some((0x5000, 4096)))).is_ok());
-    assert!(owned(None).is_ok(), "it was not read");
-    assert!(owned(Some(None)).is_err(), "the kernel has the page");
-    assert!(owned(Some(Some((0x6000, 4096)))).is_err(), "another file has it");
+    assert!(owned(OwnerAtPop::Known((0x5000, 4096))).is_ok());
+    assert!(owned(OwnerAtPop::NotRead).is_ok(), "it was not read");
+    assert!(owned(OwnerAtPop::Kernel).is_err(), "the kernel has the page");
+    assert!(owned(OwnerAtPop::Known((0x6000, 4096))).is_err(), "another file has it");
 }
 
 #[test]
@@ -293,7 +297,7 @@ fn resync_waits_for_a_push_that_the_consumer_took() {
     // A push between that was not observed starts over behind it.
     push_later(&mut pipes, 9, 9000, 100);
     assert_eq!(pop_readiness(&mut pipes, &consumer, 200), Readiness::Ready);
-    assert!(pop(&mut pipes, &consumer, 200, &[at(1100), at(2100)]).is_err());
+    assert!(pop(&mut pipes, &consumer, 200, &[Some(at(1100)), Some(at(2100))]).is_err());
 }
 
 #[test]

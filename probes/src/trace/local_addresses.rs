@@ -42,7 +42,7 @@ fn of_process(pid: &str) -> HashSet<IpAddr> {
 }
 
 /// Parses the IPv4 routing table: the address of a leaf, then its routes. A route of scope host and
-/// type LOCAL is an address of an interface (net/ipv4/fib_trie.c: `fib_trie_seq_show()`).
+/// type LOCAL is an address of an interface (`net/ipv4/fib_trie.c`: `fib_trie_seq_show()`).
 fn parse_fib_trie(text: &str) -> impl Iterator<Item = IpAddr> {
     let mut leaf = None;
     text.lines().filter_map(move |line| {

@@ -13,7 +13,7 @@ const BUFFERED_FILESYSTEMS: [&str; 10] = [
 ];
 
 /// Filesystems whose files have no page cache: the kernel copies what it splices from them into
-/// fresh pages (fs/splice.c: `copy_splice_read()`; up to 6.4 lib/iov_iter.c:
+/// fresh pages (fs/splice.c: `copy_splice_read()`; up to 6.4 `lib/iov_iter.c`:
 /// `copy_to_iter()` into a pipe). tracefs and debugfs are excluded, because ring buffers and relay
 /// files pass pages of their own.
 const COPIED_ON_READ: [&str; 4] = ["proc", "sysfs", "cgroup", "cgroup2"];
