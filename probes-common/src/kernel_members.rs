@@ -67,6 +67,7 @@ macro_rules! for_each_kernel_member {
             // Since Linux 7.2 this word of a tail page may be a mask. Its value shows which form it
             // has.
             PAGE_COMPOUND: Calls, "page"."compound_head", 8, ["page"."compound_info"];
+            PAGE_FLAGS: Calls, "page"."flags", 8, [];
             FOLIO_MAPPING: Calls, "folio"."mapping", 8, ["page"."mapping"];
             FOLIO_INDEX: Calls, "folio"."index", 8, ["page"."index"];
             SOCKET_SK: Calls, "socket"."sk", 8, [];
@@ -115,6 +116,7 @@ macro_rules! for_each_kernel_member {
             SKB_TRANSPORT: Packets, "sk_buff"."transport_header", 2, [];
             DEV_IFINDEX: Packets, "net_device"."ifindex", 4, [];
             DEV_FLAGS: Packets, "net_device"."flags", 4, [];
+            DEV_PARENT: Packets, "net_device"."dev.parent", 8, [];
             BIO_VECS: Bios, "bio"."bi_io_vec", 8, [];
             BIO_SECTOR: Bios, "bio"."bi_iter.bi_sector", 8, [];
             BIO_SIZE: Bios, "bio"."bi_iter.bi_size", 4, [];

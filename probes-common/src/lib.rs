@@ -92,7 +92,7 @@ pub use io_uring::{
 };
 pub use kernel_members::{FIXED_OFFSETS, FIXED_SIZES, KERNEL_MEMBERS, KernelMember};
 pub use page_record::{FileId, MAX_RANGES, PageRange, PageRecord, page_record_flag, station_kind};
-pub use page_run::{MAPPING_NOT_READ, PageRun, PageVec};
+pub use page_run::{MAPPING_NOT_READ, MAPPING_TRUNCATED, PageRun, PageVec};
 pub use pipe_snapshot::PipeSnapshot;
 pub use process_event::{ProcessEvent, announcement, process_event_kind};
 pub use program_stats::ProgramStats;

@@ -49,6 +49,9 @@ pub mod page_record_flag {
     pub const FRAG_LIST: u32 = 8;
     /// The bio is a write. Without this bit it is a read.
     pub const WRITE: u32 = 16;
+    /// The packet's device is virtual (a veth pair, a bridge, a tunnel), so that the packet may be
+    /// delivered on this host.
+    pub const VIRTUAL: u32 = 64;
     /// The message was discarded without being read (`kfree_skb`).
     pub const DROPPED: u32 = 32;
 }

@@ -72,6 +72,10 @@ pub struct PageRun {
 /// [`PageRange::mapping`](crate::PageRange::mapping) of pages whose owner the program did not read.
 /// No mapping has this address.
 pub const MAPPING_NOT_READ: u64 = u64::MAX;
+/// [`PageRange::mapping`](crate::PageRange::mapping) of a page without a mapping that holds the
+/// content of a file or of a process all the same (`PG_uptodate`): it was truncated from the file
+/// while something held it. The allocator clears the flag, so the page was not reused.
+pub const MAPPING_TRUNCATED: u64 = 2;
 
 impl PageRun {
     /// Kind of this record in its header.

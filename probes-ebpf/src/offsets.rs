@@ -28,6 +28,7 @@ globals! {
     DIGEST_SECRET: u64, "Secret of page digests (`mix`).";
     DIGEST_PAGES: u32, "1 if page digests are computed, 0 if bytes are only counted.";
     PAGE_HEAD_BIT: u32, "Number of the bit `PG_head` in the flags of a page.";
+    PAGE_UPTODATE_BIT: u32, "Number of the bit `PG_uptodate` in the flags of a page.";
     CQE_BY_ADDRESS: u32, "1 if `io_uring_complete` passes the address of the result instead of the result.";
 }
 

@@ -4,7 +4,7 @@ use core::mem::size_of;
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::generated;
-use zctrace_records::{FileId, MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec};
+use zctrace_records::{MAPPING_TRUNCATED, FileId, MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec};
 
 use crate::emit;
 use crate::offsets;
@@ -165,7 +165,12 @@ pub(crate) unsafe fn read_owner(pages: *mut PageBuffer, page: u64) -> [u64; 2] {
         }
         let page_in_folio = page.wrapping_sub(head) / PAGE_STRUCT_SIZE;
         let index = page_word(pages, head, &offsets::FOLIO_INDEX).wrapping_add(page_in_folio);
-        [page_word(pages, head, &offsets::FOLIO_MAPPING), index]
+        let mapping = page_word(pages, head, &offsets::FOLIO_MAPPING);
+        let uptodate = offsets::PAGE_UPTODATE_BIT.load() & 63;
+        if mapping == 0 && page_word(pages, head, &offsets::PAGE_FLAGS) >> uptodate & 1 == 1 {
+            return [MAPPING_TRUNCATED, index];
+        }
+        [mapping, index]
     }
 }
 

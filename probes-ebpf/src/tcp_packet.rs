@@ -86,8 +86,11 @@ pub(crate) fn on_xmit(ctx: &RawTracePointContext) {
         (*skb_pages).total = segment.len as u32;
         (*skb_pages).linear = segment.linear() as u32;
         (*skb_pages).device = member(device, &offsets::DEV_IFINDEX);
+        // A device of hardware hangs on a bus.
         (*skb_pages).flags = if member::<u32>(device, &offsets::DEV_FLAGS) & IFF_LOOPBACK != 0 {
             page_record_flag::LOOPBACK
+        } else if member::<u64>(device, &offsets::DEV_PARENT) == 0 {
+            page_record_flag::VIRTUAL
         } else {
             0
         };

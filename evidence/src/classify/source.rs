@@ -4,7 +4,7 @@ use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::{Endpoint, PipeState};
 use crate::decode::endpoints::EndpointId;
 use crate::decode::observations::CallStation;
-use crate::decode::page_address::{Owner, end_of, owner_of, page_owner};
+use crate::decode::page_address::{Owner, end_of, owner_of, page_owner, truncated_at};
 use crate::evidence::Evidence;
 use crate::history::{Histories, Hop, Outcome};
 use crate::journal::PipeTransfer;
@@ -127,7 +127,11 @@ fn observed_slot(range: &PageRange) -> ObservedSlot {
         end: end_of(range),
         owner: match owner_of(range) {
             Owner::NotRead => OwnerAtPop::NotRead,
-            _ => page_owner(range).map_or(OwnerAtPop::Kernel, OwnerAtPop::Known),
+            _ => match (page_owner(range), truncated_at(range)) {
+                (Some(owner), _) => OwnerAtPop::Known(owner),
+                (None, Some(position)) => OwnerAtPop::Truncated(position),
+                (None, None) => OwnerAtPop::Kernel,
+            },
         },
     }
 }

@@ -1,6 +1,6 @@
 //! Page addresses: the location of each byte of physical memory as one number.
 
-use zctrace_records::{MAPPING_NOT_READ, PageRange};
+use zctrace_records::{MAPPING_NOT_READ, MAPPING_TRUNCATED, PageRange};
 
 /// Size of `struct page` in bytes on every kernel that zctrace supports
 /// (`CONFIG_HAVE_ALIGNED_STRUCT_PAGE`, x86-64). The kernel keeps them in one array
@@ -74,6 +74,12 @@ pub(crate) fn owner_of(range: &PageRange) -> Owner {
         ANONYMOUS => Owner::Anonymous { address: position },
         _ => Owner::Kernel { position },
     }
+}
+
+/// Returns the position or address of a page that was truncated from its file, or unmapped, and was
+/// not reused since; `None` for any other page.
+pub(crate) fn truncated_at(range: &PageRange) -> Option<u64> {
+    (range.mapping == MAPPING_TRUNCATED).then(|| range.index.wrapping_mul(PAGE))
 }
 
 /// Returns the mapping, or 0 for anonymous memory, and the position or address of a range's page;

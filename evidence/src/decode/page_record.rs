@@ -60,14 +60,15 @@ impl<'a> PageObservation<'a> {
             linear: record.linear,
             ranges: &record.ranges[..usize::from(record.count).min(record.ranges.len())],
         };
-        let local = page_record_flag::USER_PAGES | page_record_flag::LOOPBACK;
+        let has = |flag| record.flags & flag != 0;
+        let may_be_local = has(page_record_flag::LOOPBACK) || has(page_record_flag::VIRTUAL);
         match record.station {
             station_kind::PACKET => Self::Packet(Packet {
                 // The sequence number has 32 bits; the stream's first one is above it.
                 direction: Direction::new(record.object, (record.position >> 32) as u32, record.pair),
                 sequence: record.position as u32,
                 payload,
-                is_copied_on_receive: record.flags & local == local,
+                is_copied_on_receive: has(page_record_flag::USER_PAGES) && may_be_local,
             }),
             station_kind::UNIX => Self::Message(Message {
                 sender: record.object,

@@ -51,6 +51,8 @@ pub(crate) enum OwnerAtPop {
     NotRead,
     /// The kernel.
     Kernel,
+    /// No file any more. The page was at this position and still holds the content.
+    Truncated(u64),
     /// A file or the memory of a process.
     Known(PageOwner),
 }
@@ -64,12 +66,13 @@ impl MirrorSlot {
     /// the observed end is then where the rest began.
     ///
     /// The page must still have its owner. A process that is not traced can take a page out of the
-    /// pipe, and the kernel can use it again for bytes that are written into the same slot. (A file
-    /// that was truncated meanwhile loses its pages, too; then nothing is known.)
+    /// pipe, and the kernel can use it again for bytes that are written into the same slot. A page
+    /// that was truncated from its file meanwhile keeps its index and its content.
     fn is_at(&self, observed: ObservedSlot) -> bool {
         if let Some(owner) = self.owner
             && observed.owner != OwnerAtPop::NotRead
             && observed.owner != OwnerAtPop::Known(owner)
+            && observed.owner != OwnerAtPop::Truncated(owner.1)
         {
             return false;
         }

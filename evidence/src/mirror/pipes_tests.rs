@@ -230,7 +230,15 @@ fn content_pushed_after_a_desync_is_known_from_its_first_slot_on() {
     push_later(&mut pipes, 5, 5000, 100);
     assert_eq!(known_bytes(&pipes), None);
     // A consumer of an unknown slot gets nothing, and the one that starts at slot 4 is known.
-    assert!(pop(&mut pipes, &tails(end((6, 0), (6, 4)), 100, 100), 400, &[Some(at(0)); 4]).is_err());
+    assert!(
+        pop(
+            &mut pipes,
+            &tails(end((6, 0), (6, 4)), 100, 100),
+            400,
+            &[Some(at(0)); 4]
+        )
+        .is_err()
+    );
     let state = tails(end((6, 4), (6, 5)), 100, 100);
     let ends = [Some(at(4100)), Some(at(5100))];
     assert_eq!(pop(&mut pipes, &state, 100, &ends).unwrap()[0].position, 4000);
@@ -274,12 +282,17 @@ fn page_that_lost_its_owner_is_another_content() {
         let push = end((0, 0), (1, 0));
         assert_eq!(push_readiness(&mut pipes, &push), Readiness::Ready);
         push_slots(&mut pipes, &push, &[(slot, span)]).unwrap();
-        let observed = ObservedSlot { end: Some(at(1100)), owner };
+        let observed = ObservedSlot {
+            end: Some(at(1100)),
+            owner,
+        };
         let state = tails(end((1, 0), (1, 1)), 100, 0);
         pipes.pop(&state, 100, [observed], &mut Vec::new())
     };
     assert!(owned(OwnerAtPop::Known((0x5000, 4096))).is_ok());
     assert!(owned(OwnerAtPop::NotRead).is_ok(), "it was not read");
+    assert!(owned(OwnerAtPop::Truncated(4096)).is_ok(), "it has its content");
+    assert!(owned(OwnerAtPop::Truncated(0)).is_err(), "another page");
     assert!(owned(OwnerAtPop::Kernel).is_err(), "the kernel has the page");
     assert!(owned(OwnerAtPop::Known((0x6000, 4096))).is_err(), "another file has it");
 }

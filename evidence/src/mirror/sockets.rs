@@ -185,18 +185,15 @@ impl Sockets {
 
     /// Returns how many bytes the packets of a socket carried, and how many of them recorded calls sent.
     pub(crate) fn carried_and_sent(&self, direction: &Direction) -> Option<(u64, u64)> {
-        let stream = self.tcp.get(direction).filter(|stream| !stream.closed)?;
+        let stream = self.tcp.get(direction)?;
         Some((stream.bytes.carried, stream.sent_by_calls))
     }
 
-    /// Returns, for each open stream with a known sender, the sender's socket, how many bytes its
+    /// Returns, for each stream with a known sender, the sender's socket, how many bytes its
     /// packets carried, and how many of them recorded calls sent.
     pub(crate) fn carried(&self) -> impl Iterator<Item = (u64, u64, u64)> {
-        let open = self
-            .tcp
-            .iter()
-            .filter(|(direction, stream)| direction.sock != 0 && !stream.closed);
-        open.map(|(direction, stream)| (direction.sock, stream.bytes.carried, stream.sent_by_calls))
+        let known = self.tcp.iter().filter(|(direction, _)| direction.sock != 0);
+        known.map(|(direction, stream)| (direction.sock, stream.bytes.carried, stream.sent_by_calls))
     }
 
     /// Returns the stream that a UNIX socket sends.

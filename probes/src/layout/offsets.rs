@@ -84,6 +84,10 @@ impl KernelOffsets {
             Ok(bit) => plan.values.push(("PAGE_HEAD_BIT", bit as u32)),
             Err(error) => plan.record_absent(ProbeGroup::Dirty, error)?,
         }
+        match btf.enumerator("PG_uptodate") {
+            Ok(bit) => plan.values.push(("PAGE_UPTODATE_BIT", bit as u32)),
+            Err(error) => plan.record_absent(ProbeGroup::Calls, error)?,
+        }
         Ok(plan)
     }
 

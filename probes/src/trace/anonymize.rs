@@ -12,7 +12,8 @@
 use std::mem::offset_of;
 
 use zctrace_records::{
-    Address, DigestState, EndpointState, MAPPING_NOT_READ, RecordHeader, RecordKind, addresses, endpoint_kind,
+    Address, DigestState, EndpointState, MAPPING_NOT_READ, MAPPING_TRUNCATED, RecordHeader, RecordKind, addresses,
+    endpoint_kind,
 };
 
 use super::random_u64;
@@ -139,7 +140,7 @@ impl Anonymizer {
             }
             Address::Mapping(offset) => replace_u64(record, start + offset, |mapping| match mapping {
                 // Not an address.
-                MAPPING_NOT_READ => MAPPING_NOT_READ,
+                MAPPING_NOT_READ | MAPPING_TRUNCATED => mapping,
                 mapping => self.object(mapping),
             }),
             Address::Page(offset) => replace_u64(record, start + offset, page),

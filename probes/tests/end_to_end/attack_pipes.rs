@@ -123,7 +123,7 @@ fn pipe_resized_between_write_and_read_becomes_unknown() {
     };
     assert_eq!(totals(&report, &File, &Tcp), moved(2 * 4096));
     assert_eq!(totals(&report, &InPipe, &Tcp), unknown(2 * 4096), "{:#?}", report.flows);
-    assert_eq!(reasons(&report, &InPipe, &Tcp), reasons_of([("ZC96", 2 * 4096)]));
+    assert_eq!(reasons(&report, &InPipe, &Tcp), reasons_of([("ZC85", 2 * 4096)]));
     assert_eq!(totals(&report, &Memory, &Tcp), Totals::default());
 }
 
@@ -159,7 +159,7 @@ fn bytes_in_a_pipe_before_tracing_are_unknown() {
         return;
     };
     assert_eq!(totals(&report, &InPipe, &Tcp), unknown(8 * 4096), "{:#?}", report.flows);
-    assert_eq!(reasons(&report, &InPipe, &Tcp), reasons_of([("ZC96", 8 * 4096)]));
+    assert_eq!(reasons(&report, &InPipe, &Tcp), reasons_of([("ZC85", 8 * 4096)]));
     assert_eq!(totals(&report, &File, &Tcp), moved(4 * 4096));
 }
 
