@@ -194,8 +194,9 @@ pub struct EndpointState {
     pub size: u32,
     /// Kind of the endpoint: one of [`endpoint_kind`].
     pub kind: u16,
-    /// Unused.
-    pub reserved: u16,
+    /// Source pipe: number of slots that were filled between the exit and the moment at which the
+    /// program had read the slots, at most 65,535. Otherwise 0.
+    pub filled_late: u16,
     /// TCP: addresses of the connection, with this socket as the sender; all zero for every other
     /// kind.
     pub pair: SocketPair,

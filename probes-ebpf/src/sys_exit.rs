@@ -185,6 +185,12 @@ pub(crate) fn continue_slots(ctx: &RawTracePointContext) {
         if !pipe_slots::emit_slots(addr_of_mut!((*scratch).pages), addr_of_mut!((*scratch).cursor), call) {
             tail_call::to(ctx, tail_call::PIPE_SLOTS);
         }
+        if (*call).source.kind == endpoint_kind::PIPE {
+            // A producer that ran meanwhile has overwritten slots that this call emptied.
+            let head: u32 = read::member((*call).source.object, &offsets::PIPE_HEAD);
+            let filled = head.wrapping_sub(((*call).source.after >> 32) as u32);
+            (*call).source.filled_late = if filled > 0xffff { 0xffff } else { filled as u16 };
+        }
         emit::emit_fixed(call, program::SYS_EXIT);
         (*call).call_id = 0;
     }

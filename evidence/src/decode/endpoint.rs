@@ -76,6 +76,8 @@ pub(crate) struct PipeState {
     /// Number of slots (`ring_size`) at the exit.
     pub(crate) slot_count: u32,
     pub(crate) opens: Opens,
+    /// Slots that were filled after the exit and before the slots were read; of a source only.
+    pub(crate) filled_late: u16,
     pub(crate) entry: RingState,
     pub(crate) exit: RingState,
 }
@@ -126,6 +128,7 @@ impl PipeState {
             ring: state.extra,
             slot_count: state.size,
             opens: Opens::of(state.generation),
+            filled_late: state.filled_late,
             entry: ring(state.before, state.tail_before, state.last_before),
             exit: ring(state.after, state.tail_after, state.last_after),
         }
@@ -150,7 +153,10 @@ impl PipeState {
     /// Returns whether the slot at ring position `at` was overwritten before the exit could read
     /// it, because the head went once around the ring.
     pub(crate) fn is_overwritten(&self, at: u32) -> bool {
-        self.exit.head.wrapping_sub(at) > self.slot_count
+        let filled = self.exit.head.wrapping_sub(at);
+        let late = u32::from(self.filled_late);
+        // A producer writes a slot before it counts it.
+        filled > self.slot_count || (late > 0 && filled.saturating_add(late) >= self.slot_count)
     }
 }
 

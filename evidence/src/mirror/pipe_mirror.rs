@@ -111,6 +111,10 @@ pub(crate) struct PipeMirror {
     pub(super) tail: u32,
     /// `true` if the content is known.
     is_synced: bool,
+    /// The ring was never observed before, and no call on it was applied.
+    is_fresh: bool,
+    /// Tail after the latest consumer that was applied while the content was not known.
+    consumed: Option<u32>,
     /// Opens of the pipe at the latest call, and those that were observed.
     opens: Opens,
     observed_opens: Opens,
@@ -180,6 +184,8 @@ impl PipeMirror {
 
     /// Records which ring is mirrored from now on.
     pub(super) fn set_ring(&mut self, state: &PipeState) {
+        self.is_fresh = !self.is_synced;
+        self.consumed = None;
         self.identity = Some(state.identity());
     }
 
@@ -192,6 +198,7 @@ impl PipeMirror {
         if !self.is_synced && state.entry.is_empty() && (is_new || is_producer) {
             self.forget_content();
             self.is_synced = true;
+            self.is_fresh = false;
             self.tail = state.entry.tail;
             (self.epoch, self.pushed, self.popped) = (0, 0, 0);
         }
@@ -298,6 +305,7 @@ impl PipeMirror {
     pub(super) fn drop_content(&mut self) -> Option<u64> {
         let known = self.known_bytes();
         self.is_synced = false;
+        self.is_fresh = false;
         self.forget_content();
         known
     }
@@ -368,6 +376,10 @@ impl PipeMirror {
     /// leaves the tail where it is.
     pub(super) fn pop_readiness(&self, state: &PipeState, len: u64) -> Readiness {
         if !self.is_synced {
+            if self.is_fresh {
+                // What fills the ring may be a write that has not returned.
+                return Readiness::Early;
+            }
             let skip = ahead(state.entry.tail, self.tail);
             if !self.is_resyncing || skip < 0 {
                 return Readiness::Ready;
@@ -465,6 +477,15 @@ impl PipeMirror {
         self.count_pushed(slots.iter().fold(0, |sum, slot| sum.wrapping_add(slot.len)));
         self.spans.extend(spans);
         self.slots.extend(slots);
+        // A consumer that returned before this producer has taken some of the slots already, as
+        // unknown bytes.
+        let gone = self.consumed.take().map_or(0, |tail| ahead(tail, self.tail));
+        if gone > 0 {
+            let mut taken = Vec::new();
+            let gone = self.slots.len().min(gone as usize);
+            let len = self.release(gone, &mut taken);
+            self.popped = self.popped.wrapping_add(len);
+        }
         Ok(())
     }
 
@@ -491,6 +512,7 @@ impl PipeMirror {
         into: &mut Vec<Span>,
     ) -> Result<(), Option<DesyncCause>> {
         if !self.is_synced && !self.resync_at_consumer(state) {
+            self.consumed = Some(state.exit.tail);
             return Err(None);
         }
         let popped = state.slots_popped();
