@@ -55,9 +55,7 @@ impl MirrorSlot {
     /// pipe, and the kernel can use it again for bytes that are written into the same slot. (A file
     /// that was truncated meanwhile loses its pages, too; then nothing is known.)
     fn is_at(&self, observed: ObservedSlot) -> bool {
-        if let (Some(owner), Some(observed)) = (self.owner, observed.owner)
-            && observed != Some(owner)
-        {
+        if !self.has_owner_of(observed) {
             return false;
         }
         let end = observed.end;
@@ -67,6 +65,14 @@ impl MirrorSlot {
         };
         let start = PageAddress(known.0.wrapping_sub(self.len));
         end == Some(known) || end == Some(start)
+    }
+
+    /// Returns whether the page of a slot that was observed later can be the page of this one.
+    fn has_owner_of(&self, observed: ObservedSlot) -> bool {
+        match (self.owner, observed.owner) {
+            (Some(owner), Some(observed)) => observed == Some(owner),
+            _ => true,
+        }
     }
 }
 
@@ -529,9 +535,19 @@ impl PipeMirror {
     }
 
     /// Adds the spans of the first `len` bytes, which stay (tee), to `into`. Returns whether they
-    /// are known; adds nothing if not.
-    pub(super) fn peek(&self, state: &PipeState, len: u64, into: &mut Vec<Span>) -> bool {
+    /// are known; adds nothing if not. `duplicates` are the slots that received them.
+    pub(super) fn peek(
+        &self,
+        state: &PipeState,
+        len: u64,
+        duplicates: impl IntoIterator<Item = ObservedSlot>,
+        into: &mut Vec<Span>,
+    ) -> bool {
         if !self.is_synced || !self.agrees_at_entry(state) || self.bytes < len {
+            return false;
+        }
+        let mut pairs = self.slots.iter().zip(duplicates);
+        if !pairs.all(|(slot, duplicate)| slot.has_owner_of(duplicate)) {
             return false;
         }
         let mut left = len;

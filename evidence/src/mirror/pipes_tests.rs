@@ -84,7 +84,7 @@ fn pop(pipes: &mut Pipes, end: &PipeState, len: u64, ends: &[Option<PageAddress>
 
 fn peek(pipes: &mut Pipes, end: &PipeState, len: u64) -> Result<Vec<Span>, Desynced> {
     let mut popped = Vec::new();
-    pipes.peek(end, len, &mut popped).map(|()| popped)
+    pipes.peek(end, len, [], &mut popped).map(|()| popped)
 }
 
 fn push(pipes: &mut Pipes, before: u32, at: u64, len: u64) {
