@@ -11,6 +11,8 @@ mod program;
 
 use std::collections::{HashMap, HashSet};
 
+use model_kernel::pipe_lives::FIFO;
+use model_kernel::retransmissions::Way;
 use model_kernel::{Done, ModelKernel, Record, Sink, Truth};
 use program::{Op, op, run, run_in_order};
 use proptest::prelude::*;
@@ -192,6 +194,75 @@ fn check_no_false_verdict(report: &Report, truth: &Truth) -> Result<(), TestCase
         }
     }
     Ok(())
+}
+
+fn check_program(ops: &[Op]) {
+    let mut kernel = ModelKernel::new();
+    run_in_order(&mut kernel, ops.iter().copied());
+    check_no_false_verdict(&report_of(&kernel.records), &kernel.truth).expect("no false verdict");
+}
+
+fn file_to_pipe(file: usize, len: u64, pipe: usize) -> Op {
+    Op::FileToPipe {
+        file,
+        start: 0,
+        len,
+        pipe,
+        copies: false,
+    }
+}
+
+fn pipe_to_tcp(pipe: usize, len: u64) -> Op {
+    Op::PipeToTcp {
+        pipe,
+        connection: 0,
+        len,
+        mss: 60_000,
+        copies: false,
+        times: 1,
+    }
+}
+
+/// A tee shows the pages of a FIFO's next life, at addresses that the life before had.
+#[test]
+fn tee_of_a_reopened_fifo_is_unknown() {
+    let fifo = FIFO;
+    let (from, to) = (fifo, 0);
+    let tee = Op::Tee { from, to, len: 4096 };
+    let read = Op::PipeToFile { pipe: to, len: 4096 };
+    check_program(&[
+        file_to_pipe(0, 4096, fifo),
+        Op::ReopenFifo { recorded: false },
+        tee,
+        read,
+    ]);
+}
+
+/// The bytes of two connections of one socket are summed up in one flow. A retransmission on the
+/// second concerns no bytes of the first.
+#[test]
+fn retransmission_concerns_no_other_connection() {
+    let reconnect = Op::Reconnect {
+        connection: 0,
+        reuses_sock: true,
+        distance: 0,
+    };
+    let retransmit = Op::Retransmit {
+        connection: 0,
+        pick: 1,
+        range: (0, 100),
+        way: Way::OtherPages,
+        arrives: false,
+    };
+    check_program(&[
+        file_to_pipe(0, 4096, 0),
+        pipe_to_tcp(0, 4096),
+        reconnect,
+        file_to_pipe(0, 10, 0),
+        file_to_pipe(1, 100, 0),
+        pipe_to_tcp(0, 110),
+        retransmit,
+    ]);
 }
 
 proptest! {
