@@ -8,7 +8,7 @@ use crate::decode::page_address::{Owner, end_of, owner_of, page_owner};
 use crate::evidence::Evidence;
 use crate::history::{Histories, Hop, Outcome};
 use crate::journal::PipeTransfer;
-use crate::mirror::pipe_mirror::ObservedSlot;
+use crate::mirror::pipe_mirror::{ObservedOwner, ObservedSlot};
 use crate::mirror::pipe_position::PipePosition;
 use crate::mirror::sockets::append_received;
 use crate::sender::EdgeKey;
@@ -127,7 +127,11 @@ impl Evidence {
 fn observed_slot(range: &PageRange) -> ObservedSlot {
     ObservedSlot {
         end: end_of(range),
-        owner: (owner_of(range) != Owner::NotRead).then(|| page_owner(range)),
+        owner: match (owner_of(range), page_owner(range)) {
+            (Owner::NotRead, _) => ObservedOwner::NotRead,
+            (_, None) => ObservedOwner::Kernel,
+            (_, Some(owner)) => ObservedOwner::Page(owner),
+        },
     }
 }
 

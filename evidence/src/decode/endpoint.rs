@@ -45,8 +45,8 @@ pub(crate) enum Endpoint {
     /// `write_null()`).
     Null,
     /// A sink that copies whatever is written, sent or spliced to it: a terminal
-    /// (drivers/tty/tty_io.c: `iterate_tty_write()`), a UNIX datagram or seqpacket socket
-    /// (net/unix/af_unix.c: `unix_dgram_sendmsg()`), an MPTCP socket (net/mptcp/protocol.c:
+    /// (`drivers/tty/tty_io.c`: `iterate_tty_write()`), a UNIX datagram or seqpacket socket
+    /// (`net/unix/af_unix.c`: `unix_dgram_sendmsg()`), an MPTCP socket (net/mptcp/protocol.c:
     /// `mptcp_sendmsg()`, which masks `MSG_SPLICE_PAGES`).
     Copying,
     /// A UDP socket. Datagrams can carry pages of a file, and a splice out of one copies.

@@ -12,7 +12,7 @@ const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 ///
 /// Addresses and ports are no identity: two network namespaces have the same ones, and a connection
 /// that is reset and made again has them twice. A socket is one while it lives, and its initial
-/// sequence number is random (net/core/secure_seq.c: `secure_tcp_seq_and_ts_off()`).
+/// sequence number is random (`net/core/secure_seq.c`: `secure_tcp_seq_and_ts_off()`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Direction {
     /// Address of the sender's `struct sock`; 0 if only the receiver is known.
@@ -44,7 +44,7 @@ impl Direction {
 /// Returns a connection's addresses with IPv4-mapped IPv6 addresses as IPv4.
 ///
 /// A server that listens on `[::]` shows mapped addresses, and its IPv4 peer shows the others
-/// (net/ipv6/tcp_ipv6.c: `tcp_v6_mapped_child_init()`). Both are one connection.
+/// (`net/ipv6/tcp_ipv6.c`: `tcp_v6_mapped_child_init()`). Both are one connection.
 pub(crate) fn canonical(pair: SocketPair) -> SocketPair {
     let mapped = |address: [u8; 16]| address[..12] == MAPPED;
     if pair.family != AF_INET6 || !mapped(pair.source) || !mapped(pair.destination) {

@@ -39,8 +39,17 @@ pub(crate) type PageOwner = (u64, u64);
 pub(crate) struct ObservedSlot {
     /// Address behind its last byte, if it is known.
     pub(crate) end: Option<PageAddress>,
-    /// Owner of its page: `None` if it was not read, `Some(None)` if it is the kernel.
-    pub(crate) owner: Option<Option<PageOwner>>,
+    pub(crate) owner: ObservedOwner,
+}
+
+/// Owner of the page of a slot that was observed later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum ObservedOwner {
+    /// It was not read.
+    #[default]
+    NotRead,
+    Kernel,
+    Page(PageOwner),
 }
 
 impl MirrorSlot {
@@ -70,8 +79,9 @@ impl MirrorSlot {
     /// Returns whether the page of a slot that was observed later can be the page of this one.
     fn has_owner_of(&self, observed: ObservedSlot) -> bool {
         match (self.owner, observed.owner) {
-            (Some(owner), Some(observed)) => observed == Some(owner),
-            _ => true,
+            (None, _) | (_, ObservedOwner::NotRead) => true,
+            (Some(_), ObservedOwner::Kernel) => false,
+            (Some(owner), ObservedOwner::Page(observed)) => observed == owner,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::decode::endpoint::RingState;
 use crate::decode::endpoints::EndpointId;
 use crate::decode::page_address::PageAddress;
 use crate::history::Histories;
+use crate::mirror::pipe_mirror::ObservedOwner;
 use crate::span::{Location, total};
 use zctrace_report::{Scope, Tier};
 
@@ -75,7 +76,10 @@ fn pop(pipes: &mut Pipes, end: &PipeState, len: u64, ends: &[Option<PageAddress>
     let result = pipes.pop(
         end,
         len,
-        ends.iter().map(|end| ObservedSlot { end: *end, owner: None }),
+        ends.iter().map(|end| ObservedSlot {
+            end: *end,
+            owner: ObservedOwner::NotRead,
+        }),
         &mut popped,
     );
     assert!(result.is_ok() || popped.is_empty());
@@ -201,6 +205,7 @@ fn a_ring_holds_no_more_than_its_slots() {
 }
 
 /// Address at which a slot ends.
+#[allow(clippy::unnecessary_wraps)] // As a slot has it.
 fn at(end: u64) -> Option<PageAddress> {
     Some(PageAddress(end))
 }
@@ -274,10 +279,13 @@ fn page_that_lost_its_owner_is_another_content() {
         let state = tails(end((1, 0), (1, 1)), 100, 0);
         pipes.pop(&state, 100, [observed], &mut Vec::new())
     };
-    assert!(owned(Some(Some((0x5000, 4096)))).is_ok());
-    assert!(owned(None).is_ok(), "it was not read");
-    assert!(owned(Some(None)).is_err(), "the kernel has the page");
-    assert!(owned(Some(Some((0x6000, 4096)))).is_err(), "another file has it");
+    assert!(owned(ObservedOwner::Page((0x5000, 4096))).is_ok());
+    assert!(owned(ObservedOwner::NotRead).is_ok(), "it was not read");
+    assert!(owned(ObservedOwner::Kernel).is_err(), "the kernel has the page");
+    assert!(
+        owned(ObservedOwner::Page((0x6000, 4096))).is_err(),
+        "another file has it"
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Evidence {
                 self.deliver_all(spans, Outcome::Copied(Reason::KernelCopies), &by);
             }
             Endpoint::Copying | Endpoint::Udp | Endpoint::Other => {
-                self.deliver_unknown(spans, Reason::NotObserved, &by)
+                self.deliver_unknown(spans, Reason::NotObserved, &by);
             }
         }
     }
