@@ -173,6 +173,8 @@ pub(crate) fn run(kernel: &mut ModelKernel, op: Op, pending: &[&Done]) -> Option
             kernel.resize(pipe, recorded);
             None
         }
+        // The truth of bytes that a call in progress takes is decided before the snapshot.
+        Op::Snapshot { pipe, .. } if pending.iter().any(|done| done.uses_pipe(pipe)) => None,
         Op::Snapshot { pipe, immediately } => Some(kernel.take_snapshot(pipe, immediately)),
         Op::WriteLarger {
             len,
