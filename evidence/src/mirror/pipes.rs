@@ -39,11 +39,14 @@ impl Pipes {
         }
     }
 
-    /// Processes an open(2) of a FIFO by a traced process. Most precede the first call on it.
-    pub(crate) fn opened(&mut self, pipe: u64, opened: Opened) {
-        if !self.mirror_at(pipe).open_is_of_this_pipe(opened) {
+    /// Processes an open(2) of a FIFO by a traced process. Most precede the first call on it. Returns
+    /// whether it is another pipe than before.
+    pub(crate) fn opened(&mut self, pipe: u64, opened: Opened) -> bool {
+        let is_other = !self.mirror_at(pipe).open_is_of_this_pipe(opened);
+        if is_other {
             self.desync(pipe, DesyncCause::Reopened);
         }
+        is_other
     }
 
     /// Desyncs the pipes among a call's endpoints.
