@@ -98,7 +98,13 @@ impl Evidence {
     pub fn process_event(&mut self, event: &ProcessEvent) {
         match PipeEvent::of(event) {
             Some(PipeEvent::Resized { pipe }) => self.pipes.desync(pipe, DesyncCause::Resized),
-            Some(PipeEvent::Opened { pipe, opens }) => self.pipes.opened(pipe, opens),
+            Some(PipeEvent::Opened { pipe, opens }) => {
+                if self.pipes.opened(pipe, opens) {
+                    // Calls that still wait for another one belong to the pipe that is gone.
+                    self.apply_waiting();
+                    self.pipes.desync(pipe, DesyncCause::Reopened);
+                }
+            }
             None => self.processes.observe(event),
         }
     }
@@ -154,7 +160,7 @@ impl Evidence {
         let outcome = Outcome::Unknown(self.reason_not_observed());
         let sender = Direction::new(closed.sock, closed.send_first, closed.pair);
         if let Some(id) = self.endpoints.socket(closed.sock) {
-            let sums = self.sockets.carried_and_sent(&sender);
+            let sums = self.sockets.take_carried_and_sent(&sender);
             self.unseen.closed(id, sums);
             self.endpoints.socket_closed(closed.sock);
         }
@@ -201,10 +207,7 @@ impl Evidence {
     /// Processes the end of the trace: applies the calls that still wait, and delivers what is left
     /// in pipes.
     pub fn end_of_trace(&mut self) {
-        while let Some(call) = self.pipes.next_at_end() {
-            self.apply(&call);
-            self.apply_ready();
-        }
+        self.apply_waiting();
         for span in self.pipes.drain_at_end() {
             self.deliveries.deliver_to_pipe(&span);
         }
@@ -242,6 +245,14 @@ impl Evidence {
                 self.pipes.desync_pipes_of(&call, DesyncCause::Overlap);
                 self.apply(&call);
             }
+        }
+    }
+
+    /// Applies all calls that wait for another one, whose pipes are desynced.
+    fn apply_waiting(&mut self) {
+        while let Some(call) = self.pipes.next_at_end() {
+            self.apply(&call);
+            self.apply_ready();
         }
     }
 

@@ -138,10 +138,6 @@ unsafe fn emit_chunk(pages: *mut PageBuffer, cursor: *mut Cursor, program: u32) 
         read::zero(addr_of_mut!((*record).file));
         if describe_uniform(pages, count) {
             page_record::emit_run(pages, count, program);
-        } else if (*record).station == station_kind::PIPE_SOURCE {
-            // The owners of these pages were recorded when the slots were filled.
-            page_record::clear_owner(pages);
-            page_record::emit_run(pages, count, program);
         } else {
             (*record).total = fill_ranges(pages, count);
             page_record::emit_ranges(pages, count, program);
@@ -290,6 +286,9 @@ unsafe fn for_each_slot(pages: *mut PageBuffer, count: u64, mut each: impl FnMut
 /// the number of bytes. Returns whether this owner describes every page, so that a page run is
 /// correct.
 ///
+/// Of slots that were emptied, only mappings and the indexes of files' pages count: they show
+/// whether the pages are still those that were put there.
+///
 /// # Safety
 ///
 /// `pages` must be valid for reads and writes.
@@ -300,12 +299,19 @@ unsafe fn describe_uniform(pages: *mut PageBuffer, count: u64) -> bool {
     unsafe {
         let [page, _, first_ops] = raw_slot(pages, 0);
         let [mapping, first_index] = page_record::read_owner(pages, page);
+        let is_source = (*pages).record.station == station_kind::PIPE_SOURCE;
+        let first_ops = if is_source { 0 } else { first_ops };
         let mut differences = 0;
         let total = for_each_slot(pages, count, |index, [page, offset_and_len, ops]| {
             set_vec(pages, index, page, offset_and_len);
             let [page_mapping, page_index] = page_record::read_owner(pages, page);
-            differences |=
-                (page_mapping ^ mapping) | (page_index ^ first_index.wrapping_add(index as u64)) | (ops ^ first_ops);
+            differences |= page_mapping ^ mapping;
+            if !is_source {
+                differences |= ops ^ first_ops;
+            }
+            if !is_source || mapping != 0 {
+                differences |= page_index ^ first_index.wrapping_add(index as u64);
+            }
         });
         (*pages).record.total = total;
         page_record::set_owner(pages, mapping, first_index, first_ops);

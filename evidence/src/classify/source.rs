@@ -91,7 +91,9 @@ impl Evidence {
     fn consume_pipe(&mut self, call: &ObservedCall, pipe: &PipeState, span: Span, into: &mut Vec<Span>) {
         let position = self.pipes.read_position(pipe);
         let taken = if call.is_tee() {
-            self.pipes.peek(pipe, span.len, into)
+            let duplicates = call.slots(CallStation::PipeSink);
+            self.pipes
+                .peek(pipe, span.len, duplicates.iter().map(observed_slot), into)
         } else {
             let unread = unread_slots(call, pipe);
             let slots = call.slots(CallStation::PipeSource);

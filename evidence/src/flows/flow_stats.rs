@@ -123,7 +123,9 @@ impl FlowTable {
         let to = self.stats.row(FlowKey { history, ..from });
         to.bytes = to.bytes.saturating_add(bytes);
         to.calls = to.calls.max(calls);
-        to.produced.0 = stream;
+        if to.produced.0 != stream {
+            to.produced = (stream, RangeSet::default());
+        }
         to.produced.1.add(position, len);
     }
 
@@ -155,7 +157,10 @@ impl FlowTable {
             stats.consumed.1.add(span.position, span.len);
         }
         if at.stream != 0 {
-            stats.produced.0 = at.stream;
+            if stats.produced.0 != at.stream {
+                // Positions of another connection of the same endpoint are not comparable.
+                stats.produced = (at.stream, RangeSet::default());
+            }
             stats.produced.1.add(at.position, span.len);
         }
     }

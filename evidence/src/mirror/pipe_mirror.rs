@@ -69,11 +69,7 @@ impl MirrorSlot {
     /// pipe, and the kernel can use it again for bytes that are written into the same slot. A page
     /// that was truncated from its file meanwhile keeps its index and its content.
     fn is_at(&self, observed: ObservedSlot) -> bool {
-        if let Some(owner) = self.owner
-            && observed.owner != OwnerAtPop::NotRead
-            && observed.owner != OwnerAtPop::Known(owner)
-            && observed.owner != OwnerAtPop::Truncated(owner.1)
-        {
+        if !self.has_owner_of(observed) {
             return false;
         }
         let end = observed.end;
@@ -83,6 +79,16 @@ impl MirrorSlot {
         };
         let start = PageAddress(known.0.wrapping_sub(self.len));
         end == Some(known) || end == Some(start)
+    }
+
+    /// Returns whether the page of a slot that was observed later can be the page of this one.
+    fn has_owner_of(&self, observed: ObservedSlot) -> bool {
+        match (self.owner, observed.owner) {
+            (None, _) | (_, OwnerAtPop::NotRead) => true,
+            (Some(_), OwnerAtPop::Kernel) => false,
+            (Some(owner), OwnerAtPop::Known(observed)) => observed == owner,
+            (Some((_, position)), OwnerAtPop::Truncated(observed)) => observed == position,
+        }
     }
 }
 
@@ -567,9 +573,19 @@ impl PipeMirror {
     }
 
     /// Adds the spans of the first `len` bytes, which stay (tee), to `into`. Returns whether they
-    /// are known; adds nothing if not.
-    pub(super) fn peek(&self, state: &PipeState, len: u64, into: &mut Vec<Span>) -> bool {
+    /// are known; adds nothing if not. `duplicates` are the slots that received them.
+    pub(super) fn peek(
+        &self,
+        state: &PipeState,
+        len: u64,
+        duplicates: impl IntoIterator<Item = ObservedSlot>,
+        into: &mut Vec<Span>,
+    ) -> bool {
         if !self.is_synced || !self.agrees_at_entry(state) || self.bytes < len {
+            return false;
+        }
+        let mut pairs = self.slots.iter().zip(duplicates);
+        if !pairs.all(|(slot, duplicate)| slot.has_owner_of(duplicate)) {
             return false;
         }
         let mut left = len;

@@ -39,13 +39,14 @@ impl Pipes {
         }
     }
 
-    /// Processes an open(2) of a FIFO by a traced process.
-    pub(crate) fn opened(&mut self, pipe: u64, opened: Opened) {
-        if let Some(mirror) = self.mirrors.get_mut(&pipe)
-            && !mirror.open_is_of_this_pipe(opened)
-        {
+    /// Processes an open(2) of a FIFO by a traced process. Most precede the first call on it. Returns
+    /// whether it is another pipe than before.
+    pub(crate) fn opened(&mut self, pipe: u64, opened: Opened) -> bool {
+        let is_other = !self.mirror_at(pipe).open_is_of_this_pipe(opened);
+        if is_other {
             self.desync(pipe, DesyncCause::Reopened);
         }
+        is_other
     }
 
     /// Desyncs the pipes among a call's endpoints.
@@ -57,14 +58,18 @@ impl Pipes {
 
     /// Returns the mirror of a pipe, a new one if there is none.
     pub(super) fn mirror(&mut self, state: &PipeState) -> &mut PipeMirror {
-        if self.mirrors.len() >= MAX_PIPES && !self.mirrors.contains_key(&state.pipe) {
-            let pipes: Vec<u64> = self.mirrors.keys().copied().collect();
-            for pipe in pipes {
+        self.mirror_at(state.pipe)
+    }
+
+    fn mirror_at(&mut self, pipe: u64) -> &mut PipeMirror {
+        if self.mirrors.len() >= MAX_PIPES && !self.mirrors.contains_key(&pipe) {
+            let all: Vec<u64> = self.mirrors.keys().copied().collect();
+            for pipe in all {
                 self.desync(pipe, DesyncCause::TooManyPipes);
             }
             self.mirrors.clear();
         }
-        self.mirrors.entry(state.pipe).or_default()
+        self.mirrors.entry(pipe).or_default()
     }
 
     /// Returns the mirror of a pipe after the ring's identity and emptiness at the call's entry
@@ -185,8 +190,14 @@ impl Pipes {
     }
 
     /// Adds the spans of bytes that stay in the pipe, see [`PipeMirror::peek`].
-    pub(crate) fn peek(&mut self, state: &PipeState, len: u64, into: &mut Vec<Span>) -> Result<(), Desynced> {
-        let is_known = self.mirror(state).peek(state, len, into);
+    pub(crate) fn peek(
+        &mut self,
+        state: &PipeState,
+        len: u64,
+        duplicates: impl IntoIterator<Item = ObservedSlot>,
+        into: &mut Vec<Span>,
+    ) -> Result<(), Desynced> {
+        let is_known = self.mirror(state).peek(state, len, duplicates, into);
         is_known.then_some(()).ok_or(Desynced)
     }
 

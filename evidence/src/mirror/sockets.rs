@@ -21,6 +21,8 @@ pub(crate) struct TcpStream {
     pub(crate) bytes: Stream<Sender>,
     /// Bytes that recorded calls sent, whether or not their positions are known.
     pub(crate) sent_by_calls: u64,
+    /// Both sums were taken when the sender was closed.
+    is_summed: bool,
     /// The connection has ended. Its receiver may still read what was delivered; bytes that are
     /// sent from now on belong to another connection.
     closed: bool,
@@ -84,6 +86,7 @@ impl Sockets {
                 number: *numbers,
                 bytes: Stream::default(),
                 sent_by_calls: 0,
+                is_summed: false,
                 closed: false,
             }
         }))
@@ -183,16 +186,21 @@ impl Sockets {
         left
     }
 
-    /// Returns how many bytes the packets of a socket carried, and how many of them recorded calls sent.
-    pub(crate) fn carried_and_sent(&self, direction: &Direction) -> Option<(u64, u64)> {
-        let stream = self.tcp.get(direction)?;
+    /// Returns how many bytes the packets of a socket that is closed carried, and how many of them
+    /// recorded calls sent; `None` if that was asked before.
+    pub(crate) fn take_carried_and_sent(&mut self, direction: &Direction) -> Option<(u64, u64)> {
+        let stream = self.tcp.get_mut(direction).filter(|stream| !stream.is_summed)?;
+        stream.is_summed = true;
         Some((stream.bytes.carried, stream.sent_by_calls))
     }
 
     /// Returns, for each stream with a known sender, the sender's socket, how many bytes its
     /// packets carried, and how many of them recorded calls sent.
     pub(crate) fn carried(&self) -> impl Iterator<Item = (u64, u64, u64)> {
-        let known = self.tcp.iter().filter(|(direction, _)| direction.sock != 0);
+        let known = self
+            .tcp
+            .iter()
+            .filter(|(direction, stream)| direction.sock != 0 && !stream.is_summed);
         known.map(|(direction, stream)| (direction.sock, stream.bytes.carried, stream.sent_by_calls))
     }
 

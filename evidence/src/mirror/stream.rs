@@ -124,7 +124,8 @@ impl<T: Copy> Stream<T> {
 
     /// Notes the positions at which `run` shows another page than an earlier packet did.
     ///
-    /// Which of the two packets the receiver got is not known.
+    /// Which of the two packets the receiver got is not known, so no page is known there from now on:
+    /// a call that sent the bytes and is recorded later had them copied.
     fn note_disputes(&mut self, position: u64, run: &Observation) {
         let end = position + run.len;
         let earlier = self.observed.overlapping_from(position);
@@ -141,6 +142,23 @@ impl<T: Copy> Stream<T> {
             // Of two positions without a page, neither is a page of the sender's.
             if old.start.is_some() {
                 self.disputed.push((from, to - from));
+                self.forget_page(start, have, (from, to));
+            }
+        }
+    }
+
+    /// Replaces the part `[from, to)` of the observation `have`, which is at `start`, by one without a
+    /// page.
+    fn forget_page(&mut self, start: u64, have: Observation, (from, to): (u64, u64)) {
+        self.observed.remove(start);
+        let end = start + have.len;
+        for (at, run) in [
+            (start, have.part(0, from - start)),
+            (from, Observation::linear(to - from)),
+            (to, have.part(to - start, end - to)),
+        ] {
+            if run.len > 0 {
+                self.observed.insert(at, run);
             }
         }
     }

@@ -2,12 +2,21 @@
 //! about every byte, which a real kernel does not reveal. Its operations are recorded as the probes
 //! would record them.
 
-use std::collections::{HashMap, VecDeque};
+mod between_pipes;
+mod connections;
+pub(crate) mod pipe_lives;
+mod recording;
+pub(crate) mod retransmissions;
+mod writes;
+
+use std::collections::{HashMap, HashSet};
 
 use zctrace_records::{
-    Call, EndpointState, FileId, MAX_RANGES, PageRange, PageRecord, PipeSnapshot, ProcessEvent, RecordHeader,
-    SocketPair, call_flag, endpoint_kind, nr, page_record_flag, process_event_kind, station_kind,
+    Call, ConnectionClosed, EndpointState, PageRange, PageRecord, PipeSnapshot, ProcessEvent, RecordHeader, call_flag,
+    endpoint_kind, nr,
 };
+
+use connections::Connection;
 
 pub(crate) const SLOTS: u32 = 16;
 const MAP: u64 = 0xffff_ea00_0000_0000;
@@ -23,6 +32,8 @@ pub(crate) enum Record {
     Station(PageRecord),
     Call(Call),
     Process(ProcessEvent),
+    Name(EndpointState),
+    Closed(ConnectionClosed),
     Snapshot(PipeSnapshot),
 }
 
@@ -54,17 +65,11 @@ impl Bytes {
 #[derive(Clone, Debug)]
 struct Pipe {
     bufs: u64,
+    /// How often it was opened for reading and for writing.
+    opens: (u16, u16),
     head: u32,
     tail: u32,
     slots: Vec<Option<Bytes>>,
-}
-
-#[derive(Clone, Debug)]
-struct Connection {
-    pair: SocketPair,
-    sent: u32,
-    received: u32,
-    queue: VecDeque<Bytes>,
 }
 
 /// Effect of a call, before it is recorded.
@@ -83,6 +88,9 @@ pub(crate) struct Done {
 /// Origin of bytes that a snapshot showed in a pipe.
 pub(crate) const SNAPSHOT: Option<usize> = Some(usize::MAX);
 
+/// Origin of bytes that an untraced process wrote into a pipe.
+const UNTRACED: Option<usize> = Some(usize::MAX - 1);
+
 /// Delivered bytes by origin and sink, moved and copied. Bytes that a snapshot showed are included
 /// twice: with their origin, and with [`SNAPSHOT`], and none of them copied before.
 pub(crate) type Truth = HashMap<(Option<usize>, Sink), (u64, u64)>;
@@ -99,6 +107,21 @@ pub(crate) enum Sink {
 pub(crate) struct ModelKernel {
     pipes: Vec<Pipe>,
     connections: Vec<Connection>,
+    /// The connection that ended last. Its receiver may still read.
+    ended: Option<Connection>,
+    /// Senders' sockets that a traced call used, with their first sequence numbers.
+    named: HashSet<(u64, u32)>,
+    /// Bytes that untraced processes sent on traced sockets.
+    pub(crate) unseen: u64,
+    /// Bytes of retransmissions that showed other pages.
+    pub(crate) disputed: u64,
+    /// Records that alone show that something is not what it was: opens of a FIFO, and packets that
+    /// carry bytes in other pages.
+    pub(crate) sole_witnesses: HashSet<usize>,
+    /// Sockets that were made for connections that follow others.
+    socks: u64,
+    /// Pages of files that were read again after their page was reused.
+    file_pages: HashMap<(usize, u64), u64>,
     /// Pages without a holder. They are reused first, as the kernel does.
     free: Vec<u64>,
     next_page: u64,
@@ -116,33 +139,41 @@ impl ModelKernel {
     pub(crate) fn new() -> Self {
         let pipe = |n: u64| Pipe {
             bufs: 0x1_0000 + n,
+            opens: (1, 1),
             head: 0,
             tail: 0,
             slots: vec![None; SLOTS as usize],
         };
-        let connection = |n: u16| Connection {
-            pair: SocketPair {
-                source: [1; 16],
-                destination: [1; 16],
-                source_port: 5000 + n,
-                destination_port: 80,
-                family: 10,
-                reserved: 0,
-            },
-            sent: u32::MAX - 5000,
-            received: u32::MAX - 5000,
-            queue: VecDeque::new(),
-        };
-        Self {
+        let mut kernel = Self {
             pipes: vec![pipe(0), pipe(1), pipe(2)],
-            connections: vec![connection(0), connection(1)],
+            connections: Connection::all(),
+            ended: None,
+            named: HashSet::new(),
+            unseen: 0,
+            disputed: 0,
+            sole_witnesses: HashSet::new(),
+            socks: 0,
+            file_pages: HashMap::new(),
             free: Vec::new(),
             next_page: 1,
             call_id: 0,
             now: 0,
             records: Vec::new(),
             truth: HashMap::new(),
-        }
+        };
+        kernel.open_fifo();
+        kernel
+    }
+
+    /// Forgets what was recorded before.
+    pub(crate) fn start_tracing(&mut self) {
+        self.records.clear();
+        self.sole_witnesses.clear();
+        self.truth.clear();
+        self.named.clear();
+        self.connections
+            .iter_mut()
+            .for_each(|connection| connection.segments.clear());
     }
 
     fn fresh_page(&mut self) -> u64 {
@@ -156,8 +187,14 @@ impl ModelKernel {
         )
     }
 
+    fn file_page(&self, file: usize, index: u64) -> u64 {
+        let first = MAP + (file as u64 * 10_000 + index * 2) * 64;
+        self.file_pages.get(&(file, index)).copied().unwrap_or(first)
+    }
+
     fn is_held(&self, page: u64) -> bool {
-        let queued = self.connections.iter().flat_map(|connection| &connection.queue);
+        let connections = self.connections.iter().chain(&self.ended);
+        let queued = connections.flat_map(|connection| &connection.queue);
         let in_rings = self.pipes.iter().flat_map(|p| {
             (0..p.head.wrapping_sub(p.tail)).filter_map(|n| p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize].as_ref())
         });
@@ -213,6 +250,7 @@ impl ModelKernel {
             before: at,
             after: at,
             extra: p.bufs,
+            generation: u32::from(p.opens.1) << 16 | u32::from(p.opens.0),
             size: SLOTS,
             last_before: last,
             last_after: last,
@@ -283,7 +321,7 @@ impl ModelKernel {
                 }
             } else {
                 PageRange {
-                    page: MAP + (file as u64 * 10_000 + at / 4096 * 2) * 64,
+                    page: self.file_page(file, at / 4096),
                     mapping: 0xabc0_0000 + file as u64 * 64,
                     index: at / 4096,
                     ops: PAGE_CACHE,
@@ -305,57 +343,6 @@ impl ModelKernel {
         call.result = (at - start) as i64;
         let n = self.pipes[pipe].head.wrapping_sub(head);
         (n > 0).then(|| Done {
-            call,
-            pushed: Some((pipe, head, n)),
-            popped_slots: None,
-            bios: Vec::new(),
-            snapshot: None,
-        })
-    }
-
-    /// write(pipe), always into fresh pages.
-    pub(crate) fn write(&mut self, len: u64, pipe: usize) -> Option<Done> {
-        let mut call = self.call(nr::WRITE, Self::memory(), self.pipe_state(pipe));
-        let head = self.pipes[pipe].head;
-        let mut left = len;
-        let mut done = 0;
-        // Bytes are appended to the last slot first.
-        if self.pipes[pipe].head != self.pipes[pipe].tail {
-            let at = (head.wrapping_sub(1) % SLOTS) as usize;
-            if let Some(last) = &mut self.pipes[pipe].slots[at]
-                && last.range.ops == ANONYMOUS
-            {
-                let free_bytes = 4096 - last.range.offset - last.range.len;
-                if left <= u64::from(free_bytes) {
-                    last.range.len += left as u32;
-                    done = left;
-                    left = 0;
-                }
-            }
-        }
-        while left > 0 && self.free_slots(pipe) > 0 {
-            let n = left.min(4096);
-            let range = PageRange {
-                page: self.fresh_page(),
-                ops: ANONYMOUS,
-                len: n as u32,
-                ..PageRange::default()
-            };
-            self.push(
-                pipe,
-                Bytes {
-                    range,
-                    origin: None,
-                    copied: true,
-                    in_snapshot: 0,
-                },
-            );
-            left -= n;
-            done += n;
-        }
-        call.result = done as i64;
-        let n = self.pipes[pipe].head.wrapping_sub(head);
-        (done > 0).then(|| Done {
             call,
             pushed: Some((pipe, head, n)),
             popped_slots: None,
@@ -396,11 +383,10 @@ impl ModelKernel {
 
     fn deliver(&mut self, bytes: &[Bytes], sink: Sink, copies: bool) {
         for b in bytes {
-            let sum = self.truth.entry((b.origin, sink)).or_default();
-            if b.copied || copies {
-                sum.1 += u64::from(b.range.len);
-            } else {
-                sum.0 += u64::from(b.range.len);
+            if b.origin != UNTRACED {
+                let sum = self.truth.entry((b.origin, sink)).or_default();
+                let is_copied = b.copied || copies;
+                *(if is_copied { &mut sum.1 } else { &mut sum.0 }) += u64::from(b.range.len);
             }
             let sum = self.truth.entry((SNAPSHOT, sink)).or_default();
             *(if copies { &mut sum.1 } else { &mut sum.0 }) += u64::from(b.in_snapshot);
@@ -456,358 +442,5 @@ impl ModelKernel {
         let (done, bytes) = self.consume(nr::READ, pipe, len, Self::memory())?;
         self.deliver(&bytes, Sink::Memory, true);
         Some(done)
-    }
-
-    /// splice(pipe, pipe): whole slots, and a part of the last.
-    pub(crate) fn pipe_to_pipe(&mut self, from: usize, to: usize, len: u64) -> Option<Done> {
-        if from == to {
-            return None;
-        }
-        let sink = self.pipe_state(to);
-        let head = self.pipes[to].head;
-        let available: Vec<u32> = self.slot_lens(from);
-        let free_bytes: u64 = available
-            .iter()
-            .take(self.free_slots(to) as usize)
-            .map(|&n| u64::from(n))
-            .sum();
-        let (mut done, bytes) = self.consume(nr::SPLICE, from, len.min(free_bytes), sink)?;
-        for b in &bytes {
-            self.push(to, *b);
-        }
-        done.pushed = Some((to, head, bytes.len() as u32));
-        Some(done)
-    }
-
-    fn slot_lens(&self, pipe: usize) -> Vec<u32> {
-        let p = &self.pipes[pipe];
-        (0..p.head.wrapping_sub(p.tail))
-            .map(|n| p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize].map_or(0, |b| b.range.len))
-            .collect()
-    }
-
-    /// tee(2).
-    pub(crate) fn tee(&mut self, from: usize, to: usize, len: u64) -> Option<Done> {
-        if from == to {
-            return None;
-        }
-        let mut call = self.call(nr::TEE, self.pipe_state(from), self.pipe_state(to));
-        let head = self.pipes[to].head;
-        let mut left = len as u32;
-        for n in 0..self.slot_lens(from).len() as u32 {
-            let p = &self.pipes[from];
-            let bytes = p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize]?;
-            if left == 0 || self.free_slots(to) == 0 {
-                break;
-            }
-            let take = bytes.range.len.min(left);
-            left -= take;
-            let mut copy = bytes.split(take).0;
-            // Nothing is appended to the duplicate of a written page.
-            if copy.range.ops == ANONYMOUS {
-                copy.range.ops = DEFAULT;
-            }
-            call.result += i64::from(take);
-            self.push(to, copy);
-        }
-        let n = self.pipes[to].head.wrapping_sub(head);
-        (n > 0).then(|| Done {
-            call,
-            pushed: Some((to, head, n)),
-            popped_slots: None,
-            bios: Vec::new(),
-            snapshot: None,
-        })
-    }
-
-    /// splice(pipe, socket): packets of `mss` bytes are sent at once, each `times` times. With
-    /// `copies` the kernel has no scatter-gather.
-    pub(crate) fn pipe_to_tcp(
-        &mut self,
-        pipe: usize,
-        n: usize,
-        len: u64,
-        mss: u32,
-        copies: bool,
-        times: u32,
-    ) -> Option<Done> {
-        let before = self.connections[n].sent;
-        let state = EndpointState {
-            kind: endpoint_kind::TCP,
-            ino: 600 + n as u64,
-            object: 0xd00 + n as u64,
-            pair: self.connections[n].pair,
-            before: u64::from(before),
-            ..EndpointState::default()
-        };
-        let (mut done, bytes) = self.consume(nr::SPLICE, pipe, len, state)?;
-        self.deliver(&bytes, Sink::Tcp(n), copies);
-        let mut out = VecDeque::new();
-        for mut b in bytes {
-            if copies {
-                let held = b.range.page;
-                let mut page = self.fresh_page();
-                while page == held {
-                    page = self.fresh_page();
-                }
-                b.range = PageRange {
-                    page,
-                    mapping: 0,
-                    index: 0,
-                    ops: 0,
-                    ..b.range
-                };
-                b.copied = true;
-            }
-            b.range.ops = 0;
-            out.push_back(b);
-        }
-        self.connections[n].queue.extend(out.iter().copied());
-        let mut sequence = before;
-        while !out.is_empty() {
-            let mut frags = Vec::new();
-            let mut left = mss;
-            while left > 0 && frags.len() < 17 {
-                let Some(b) = out.pop_front() else { break };
-                let take = b.range.len.min(left);
-                let (head, rest) = b.split(take);
-                if rest.range.len > 0 {
-                    out.push_front(rest);
-                }
-                left -= take;
-                frags.push(head.range);
-            }
-            for _ in 0..times {
-                self.packet(n, sequence, &frags);
-            }
-            sequence = sequence.wrapping_add(frags.iter().map(|f| f.len).sum());
-        }
-        self.connections[n].sent = sequence;
-        done.call.sink.after = u64::from(sequence);
-        Some(done)
-    }
-
-    fn packet(&mut self, n: usize, sequence: u32, frags: &[PageRange]) {
-        let pair = self.connections[n].pair;
-        let mut station = self.station(station_kind::PACKET, 0xd00 + n as u64, u64::from(sequence), frags, 0);
-        station.pair = pair;
-        station.flags = page_record_flag::LOOPBACK;
-        station.call_id = 0;
-        self.records.push(Record::Station(station));
-    }
-
-    /// splice(socket, pipe): fragments by reference, or copied.
-    pub(crate) fn tcp_to_pipe(&mut self, n: usize, pipe: usize, len: u64, copies: bool) -> Option<Done> {
-        let before = self.connections[n].received;
-        let state = EndpointState {
-            kind: endpoint_kind::TCP,
-            ino: 700 + n as u64,
-            object: 0xe00 + n as u64,
-            pair: self.connections[n].pair.reversed(),
-            before: u64::from(before),
-            ..EndpointState::default()
-        };
-        let mut call = self.call(nr::SPLICE, state, self.pipe_state(pipe));
-        let head = self.pipes[pipe].head;
-        let mut left = len as u32;
-        while left > 0 && self.free_slots(pipe) > 0 {
-            // The packet holds its page while its bytes are copied.
-            let fresh = self.fresh_page();
-            let Some(b) = self.connections[n].queue.pop_front() else {
-                break;
-            };
-            let take = b.range.len.min(left);
-            let (mut bytes, rest) = b.split(take);
-            if rest.range.len > 0 {
-                self.connections[n].queue.push_front(rest);
-            }
-            if copies {
-                bytes.range = PageRange {
-                    page: fresh,
-                    mapping: 0,
-                    index: 0,
-                    ..bytes.range
-                };
-            }
-            // The receiver's flow starts at the socket, so earlier copies are not its own.
-            bytes.copied = copies;
-            bytes.in_snapshot = 0;
-            bytes.origin = Some(700 + n);
-            bytes.range.ops = NO_STEAL;
-            left -= take;
-            call.result += i64::from(take);
-            self.push(pipe, bytes);
-        }
-        self.connections[n].received = before.wrapping_add(call.result as u32);
-        call.source.after = u64::from(self.connections[n].received);
-        let pushed = self.pipes[pipe].head.wrapping_sub(head);
-        (pushed > 0).then(|| Done {
-            call,
-            pushed: Some((pipe, head, pushed)),
-            popped_slots: None,
-            bios: Vec::new(),
-            snapshot: None,
-        })
-    }
-
-    /// Takes a snapshot of a pipe: its state; then its content, at once or when the record is
-    /// written; then its state again.
-    pub(crate) fn take_snapshot(&mut self, pipe: usize, immediately: bool) -> Done {
-        let call = self.call(0, EndpointState::default(), self.pipe_state(pipe));
-        let p = &mut self.pipes[pipe];
-        for n in 0..p.head.wrapping_sub(p.tail) {
-            if let Some(bytes) = &mut p.slots[(p.tail.wrapping_add(n) % SLOTS) as usize] {
-                bytes.in_snapshot = bytes.range.len;
-            }
-        }
-        let content = immediately.then(|| self.slots_between(pipe, call.sink.before));
-        Done {
-            call,
-            pushed: None,
-            popped_slots: None,
-            bios: Vec::new(),
-            snapshot: Some((pipe, content)),
-        }
-    }
-
-    /// Returns the content of the slots from a tail to a head.
-    fn slots_between(&self, pipe: usize, at: u64) -> Vec<PageRange> {
-        let (head, tail) = ((at >> 32) as u32, at as u32);
-        let slot = |n| self.pipes[pipe].slots[(tail.wrapping_add(n) % SLOTS) as usize];
-        let count = head.wrapping_sub(tail);
-        (0..count)
-            .map(|n| slot(n).map_or_else(PageRange::default, |b| b.range))
-            .collect()
-    }
-
-    /// Records a snapshot.
-    fn record_snapshot(&mut self, call: &Call, pipe: usize, content: Option<Vec<PageRange>>) {
-        let mut end = call.sink;
-        let ranges = content.unwrap_or_else(|| self.slots_between(pipe, end.before));
-        let now = self.pipe_state(pipe);
-        end.after = now.after;
-        end.extra = now.extra;
-        end.last_after = now.last_after;
-        end.tail_after = self.tail_slot(pipe);
-        let mut stations = 0;
-        for (part, chunk) in (0..).zip(ranges.chunks(MAX_RANGES)) {
-            let mut station = self.station(station_kind::PIPE_SNAPSHOT, 0xf00 + pipe as u64, 0, chunk, part);
-            station.call_id = call.call_id;
-            self.records.push(Record::Station(station));
-            stations += 1;
-        }
-        self.records.push(Record::Snapshot(PipeSnapshot {
-            header: call.header,
-            call_id: call.call_id,
-            endpoint: end,
-            tgid: 100,
-            page_records: stations,
-        }));
-    }
-
-    /// fcntl(`F_SETPIPE_SZ`): a new ring with new numbers.
-    pub(crate) fn resize(&mut self, pipe: usize, content: bool) {
-        let p = &mut self.pipes[pipe];
-        let n = p.head.wrapping_sub(p.tail);
-        let mut slots = vec![None; SLOTS as usize];
-        for k in 0..n {
-            slots[k as usize] = p.slots[(p.tail.wrapping_add(k) % SLOTS) as usize];
-        }
-        p.slots = slots;
-        p.head = n;
-        p.tail = 0;
-        p.bufs += 0x1000;
-        if content {
-            let header = self.header(ProcessEvent::KIND);
-            self.records.push(Record::Process(ProcessEvent {
-                header,
-                event: process_event_kind::PIPE_RESIZED,
-                child: 0,
-                detail: 0xf00 + pipe as u64,
-                comm: [0; 16],
-            }));
-        }
-    }
-
-    fn station(&mut self, station: u16, object: u64, position: u64, ranges: &[PageRange], part: u32) -> PageRecord {
-        let mut all = [PageRange::default(); MAX_RANGES];
-        all[..ranges.len()].copy_from_slice(ranges);
-        PageRecord {
-            header: self.header(PageRecord::KIND),
-            call_id: self.call_id,
-            object,
-            position,
-            file: FileId::default(),
-            pair: SocketPair::default(),
-            total: ranges.iter().map(|p| p.len).sum(),
-            linear: 0,
-            flags: 0,
-            device: 0,
-            station,
-            count: ranges.len() as u16,
-            part,
-            ranges: all,
-        }
-    }
-
-    /// Returns from a call: the rings are read now, which may be long after the call's effect.
-    pub(crate) fn exit(&mut self, done: Done) {
-        let Done {
-            mut call,
-            pushed,
-            popped_slots,
-            bios,
-            snapshot,
-        } = done;
-        if let Some((pipe, content)) = snapshot {
-            return self.record_snapshot(&call, pipe, content);
-        }
-        for (kind, slots) in [
-            (station_kind::PIPE_SOURCE, popped_slots),
-            (station_kind::PIPE_SINK, pushed),
-        ] {
-            let Some((pipe, first, _)) = slots else { continue };
-            // Counts as a probe does: from the position at the entry to the present one, whichever
-            // call moved it.
-            let p = &self.pipes[pipe];
-            let count = if kind == station_kind::PIPE_SINK {
-                p.head.wrapping_sub(first)
-            } else {
-                p.tail.wrapping_sub(first).saturating_add(u32::from(p.head != p.tail))
-            };
-            let split = count > SLOTS;
-            let count = count.min(SLOTS);
-            let ranges: Vec<PageRange> = (0..count)
-                .map(|k| {
-                    self.pipes[pipe].slots[(first.wrapping_add(k) % SLOTS) as usize]
-                        .map_or_else(PageRange::default, |b| b.range)
-                })
-                .collect();
-            for (part, chunk) in ranges.chunks(MAX_RANGES).enumerate() {
-                let mut station = self.station(kind, 0xf00 + pipe as u64, u64::from(first), chunk, part as u32);
-                station.call_id = call.call_id;
-                station.flags = if split { page_record_flag::TRUNCATED } else { 0 };
-                self.records.push(Record::Station(station));
-                call.page_records += 1;
-            }
-        }
-        for chunk in bios.chunks(MAX_RANGES) {
-            let mut station = self.station(station_kind::BIO, 0xb10, 0, chunk, 0);
-            station.flags = page_record_flag::WRITE;
-            station.call_id = call.call_id;
-            self.records.push(Record::Station(station));
-        }
-        // Head and tail at the exit, including the effects of other calls.
-        for end in [&mut call.source, &mut call.sink] {
-            if end.kind == endpoint_kind::PIPE {
-                let pipe = (end.object - 0xf00) as usize;
-                let p = &self.pipes[pipe];
-                end.after = u64::from(p.head) << 32 | u64::from(p.tail);
-                end.extra = p.bufs;
-                end.tail_after = self.tail_slot(pipe);
-            }
-        }
-        call.header = self.header(Call::KIND);
-        self.records.push(Record::Call(call));
     }
 }
