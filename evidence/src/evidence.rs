@@ -8,6 +8,7 @@ use zctrace_records::{
 
 use crate::config::Config;
 use crate::decode::call::ObservedCall;
+use crate::decode::endpoint::Endpoint;
 use crate::decode::endpoints::Endpoints;
 use crate::decode::excluded::Exclusion;
 use crate::decode::observations::PendingObservations;
@@ -129,6 +130,13 @@ impl Evidence {
         let observations = self.observations.take(call.call_id);
         let observed = ObservedCall::new(call, observations);
         let now_ns = observed.exited_ns;
+        if let Endpoint::Tcp(tcp) = &observed.sink
+            && observed.bytes > 0
+        {
+            // Also those of a call that waits, because the connection may be closed before it is
+            // applied.
+            self.sockets.sent_by_call(tcp.direction, observed.bytes);
+        }
         match Exclusion::of(call) {
             Some(exclusion) => {
                 self.counters.excluded.add(exclusion);

@@ -43,7 +43,10 @@ pub(super) fn fill(
     symbols: &Symbols<'_>,
 ) {
     let mut rows: Vec<_> = sums.iter().collect();
-    rows.sort_by_key(|(key, _)| (key.tgid, key.nr, key.dev, key.ino, key.op_flags));
+    rows.sort_by_key(|(key, _)| {
+        let identity = (key.dev, key.ino, key.generation, key.kind);
+        (key.tgid, key.nr, identity, key.op_flags)
+    });
     for (key, sum) in rows {
         if let Some(operation) = io_uring::without_endpoint(key.nr) {
             report.coverage.not_covered.push(report::NotCovered {

@@ -219,6 +219,8 @@ impl PipeMirror {
 
     /// Keeps slots that are pushed while the content before them is not known.
     fn collect(&mut self, state: &PipeState, appended: &[Span], slots: &[MirrorSlot], spans: &[Span]) {
+        // A producer found bytes in the ring, so these are not those of a write that comes late.
+        self.is_fresh = false;
         if slots.len() as u32 != state.slots_pushed() {
             return self.forget_content();
         }

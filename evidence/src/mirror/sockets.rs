@@ -20,7 +20,7 @@ pub(crate) struct TcpStream {
     pub(crate) number: u64,
     pub(crate) bytes: Stream<Sender>,
     /// Bytes that recorded calls sent, whether or not their positions are known.
-    pub(crate) sent_by_calls: u64,
+    sent_by_calls: u64,
     /// Both sums were taken when the sender was closed.
     is_summed: bool,
     /// The connection has ended. Its receiver may still read what was delivered; bytes that are
@@ -99,6 +99,13 @@ impl Sockets {
             self.forget(direction);
         }
         self.tcp(direction)
+    }
+
+    /// Counts bytes that a recorded call sent.
+    pub(crate) fn sent_by_call(&mut self, direction: Direction, bytes: u64) {
+        if let Some(stream) = self.tcp_to_send(direction) {
+            stream.sent_by_calls = stream.sent_by_calls.saturating_add(bytes);
+        }
     }
 
     fn forget(&mut self, direction: Direction) {

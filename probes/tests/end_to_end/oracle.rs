@@ -2,6 +2,7 @@
 //! must be reported as moved, and pages that it finds private must not.
 
 use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -22,21 +23,29 @@ use test_support::skip;
 const LEN: usize = 4 * 4096;
 
 /// Puts pages of a source into a pipe.
-fn put(from: EndpointKind, dir: &Path, memory: &'static [u8]) -> Pipe {
+/// The source stays open, because the kernel frees pages of a memfd that nothing holds any more as
+/// soon as they leave the pipe, and then their owner is not known.
+fn put(from: EndpointKind, dir: &Path, memory: &'static [u8]) -> (Pipe, Option<OwnedFd>) {
     let pipe = pipe_with_slots(16);
     let name = dir.join("source");
+    let mut kept = None;
     let n = match from {
         EndpointKind::File => splice_once(file_with(&name, &pattern(LEN)), Some(&mut 0), &pipe.write, None, LEN),
         EndpointKind::DirectFile => {
             drop(file_with(&name, &pattern(LEN)));
             splice_once(open_direct(&name), Some(&mut 0), &pipe.write, None, LEN)
         }
-        EndpointKind::Tmpfs => splice_once(memfd(&pattern(LEN)), Some(&mut 0), &pipe.write, None, LEN),
+        EndpointKind::Tmpfs => {
+            let source: OwnedFd = memfd(&pattern(LEN)).into();
+            let n = splice_once(&source, Some(&mut 0), &pipe.write, None, LEN);
+            kept = Some(source);
+            n
+        }
         EndpointKind::Memory => vmsplice_all(memory, &pipe),
         other => panic!("no row: {other:?}"),
     };
     assert_eq!(n, LEN);
-    pipe
+    (pipe, kept)
 }
 
 /// Moves pages on from a pipe, in the way that a column of the matrix names.
@@ -129,7 +138,7 @@ fn the_tracer_agrees_with_the_oracle() {
             skip!(TEST, "{cell}: the oracle has no answer here");
             continue;
         };
-        let pipe = put(from, dir.path(), memory);
+        let (pipe, _kept) = put(from, dir.path(), memory);
         on(&pipe, column, dir.path());
         let account = verdict(&mut tracer);
         asked += 1;

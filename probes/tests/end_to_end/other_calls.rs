@@ -147,5 +147,6 @@ fn file_mapped_as_shared_memory_is_listed_once() {
             .ends_with("mapped as shared memory (16384 bytes), not observed"),
         "{rows:?}"
     );
-    assert_eq!(rows[0].calls, None, "a mapping alone leaves no rule open");
+    assert_eq!(rows[0].calls, Some(2), "rules about this file are open");
+    assert!(rows[0].endpoint.is_some(), "other rules are not");
 }

@@ -106,14 +106,15 @@ impl Evidence {
         }
     }
 
-    /// Returns where the sender put the bytes of a call on a UNIX socket, as far as that is known.
-    fn locations_at_sender(&mut self, call: &ObservedCall, spans: &[Span]) -> Vec<(u64, u64, Location)> {
+    /// Returns where the sender put the bytes of a call on a UNIX socket, as far as that is known;
+    /// `None` if their positions in the stream are not known.
+    fn locations_at_sender(&mut self, call: &ObservedCall, spans: &[Span]) -> Option<Vec<(u64, u64, Location)>> {
         match (&call.source, spans.first()) {
             (Endpoint::UnixStream(unix), Some(first)) if first.stream != 0 => {
                 let stream = self.sockets.unix(unix.peer);
-                stream.bytes.locations(first.position, total(spans))
+                Some(stream.bytes.locations(first.position, total(spans)))
             }
-            _ => Vec::new(),
+            _ => None,
         }
     }
 
@@ -144,7 +145,7 @@ struct PipeClassifier {
 }
 
 impl PipeClassifier {
-    fn new(call: &ObservedCall, ops: &PipeBufOps, sent: Vec<(u64, u64, Location)>) -> Self {
+    fn new(call: &ObservedCall, ops: &PipeBufOps, sent: Option<Vec<(u64, u64, Location)>>) -> Self {
         let messages = match &call.source {
             Endpoint::UnixStream(unix) => Some(UnixMessages::new(call, unix.peer, ops, sent)),
             _ => None,
@@ -207,7 +208,7 @@ struct UnixMessages {
 }
 
 impl UnixMessages {
-    fn new(call: &ObservedCall, peer: u64, ops: &PipeBufOps, sent: Vec<(u64, u64, Location)>) -> Self {
+    fn new(call: &ObservedCall, peer: u64, ops: &PipeBufOps, sent: Option<Vec<(u64, u64, Location)>>) -> Self {
         let messages = call.observations.at(CallStation::Message);
         let observations: Vec<Observation> = messages
             .filter(|(header, _)| header.object == peer)
@@ -215,10 +216,10 @@ impl UnixMessages {
             .collect();
         let len: u64 = observations.iter().map(|observation| observation.len).sum();
         Self {
-            is_positioned: !sent.is_empty(),
+            is_positioned: sent.is_some(),
             is_complete: len == call.bytes,
             observations,
-            sent,
+            sent: sent.unwrap_or_default(),
         }
     }
 

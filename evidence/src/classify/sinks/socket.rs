@@ -51,9 +51,6 @@ impl Evidence {
         let len = total(spans);
         // TCP Fast Open sends data with the SYN, which takes the number before the first byte.
         let with_syn = tcp.direction.first == tcp.entry_sequence && u64::from(tcp.advance()) == len + 1;
-        if let Some(stream) = self.sockets.tcp_to_send(tcp.direction) {
-            stream.sent_by_calls = stream.sent_by_calls.saturating_add(len);
-        }
         let stream = if with_syn || u64::from(tcp.advance()) == len {
             self.sockets.tcp_to_send(tcp.direction)
         } else {
