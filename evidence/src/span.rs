@@ -30,11 +30,11 @@ pub(crate) enum Location {
     Unknown,
 }
 
-/// What a kernel-owned page shows where a page of a file was expected.
+/// Meaning of a kernel-owned page where a page of a file was expected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Copies {
-    /// A copy: the filesystem keeps its files in a page cache, and whatever else it puts into a pipe
-    /// it has copied (fs/splice.c: `copy_splice_read()`).
+    /// A copy: the filesystem keeps its files in a page cache, and whatever else it puts into a
+    /// pipe it has copied (fs/splice.c: `copy_splice_read()`).
     Shown,
     /// Nothing. The file may have pages of its own that it passes by reference, as the ring buffers
     /// of tracefs and relay files have (kernel/trace/trace.c: `tracing_buffers_splice_read()`).

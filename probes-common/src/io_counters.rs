@@ -21,8 +21,8 @@ pub struct IoCounterKey {
     /// System call number: one of [`nr`](crate::nr). For a request of `io_uring`,
     /// [`IO_URING_BASE`](crate::IO_URING_BASE) and what follows it.
     pub nr: u32,
-    /// Bits of `MSG_*` that change the meaning of the result: `MSG_PEEK` (2), `MSG_PROBE` (0x10) and
-    /// `MSG_TRUNC` (0x20); and bits of [`io_counter_flag`](crate::io_counter_flag).
+    /// Bits of `MSG_*` that change the meaning of the result: `MSG_PEEK` (2), `MSG_PROBE` (0x10)
+    /// and `MSG_TRUNC` (0x20); and bits of [`io_counter_flag`](crate::io_counter_flag).
     pub op_flags: u32,
     /// Kind of the endpoint: one of [`endpoint_kind`](crate::endpoint_kind).
     pub kind: u16,

@@ -15,8 +15,8 @@ pub const IO_URING_OVERFLOW: u32 = IO_URING_BASE + 0x101;
 /// submitted.
 pub const IO_URING_SUBMITTED: u32 = IO_URING_BASE + 0x200;
 
-/// First of the numbers of Linux AIO. The number of a request is this plus its opcode (`IOCB_CMD_*`,
-/// `include/uapi/linux/aio_abi.h`).
+/// First of the numbers of Linux AIO. The number of a request is this plus its opcode
+/// (`IOCB_CMD_*`, `include/uapi/linux/aio_abi.h`).
 pub const AIO_BASE: u32 = 0x1400;
 /// Number of calls of `io_submit` with more requests than the eBPF program reads.
 pub const AIO_REST: u32 = AIO_BASE + 0x100;

@@ -24,8 +24,8 @@ pub mod process_event_kind {
     /// `detail` is the pipe's address.
     pub const PIPE_RESIZED: u32 = 5;
     /// The process opened a FIFO. `detail` is the pipe's address, and `child` has how often it was
-    /// opened since it was made: for reading in the lower half, for writing in the upper. Bits 8 and
-    /// 9 of the kind are set if this open was for reading and for writing.
+    /// opened since it was made: for reading in the lower half, for writing in the upper. Bits 8
+    /// and 9 of the kind are set if this open was for reading and for writing.
     pub const FIFO_OPENED: u32 = 6;
     /// Bits of the kind that say how a FIFO was opened.
     pub const FIFO_MODE: u32 = 3 << 8;

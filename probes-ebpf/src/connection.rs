@@ -108,8 +108,9 @@ pub(crate) unsafe fn track(endpoint: *mut EndpointState) {
 #[inline(always)]
 unsafe fn expect(pair: *const SocketPair, first: u32, receiver: u64) {
     // SAFETY: reading through `pair` requires a valid pointer, which the caller guarantees.
+    let pair = unsafe { (*pair).reversed() };
     let stream = Stream {
-        pair: unsafe { (*pair).reversed() },
+        pair,
         first,
         _reserved: 0,
     };
@@ -120,9 +121,9 @@ unsafe fn expect(pair: *const SocketPair, first: u32, receiver: u64) {
 
 /// Returns the sequence number of the first byte that a socket sends, or one less.
 ///
-/// `bytes_acked` counts what `snd_una` has advanced by since the handshake, and the SYN if this side
-/// sent the first one (net/ipv4/tcp_input.c: `tcp_snd_una_update()`). The kernel updates one after
-/// the other, so a change of the count means that they do not belong together.
+/// `bytes_acked` counts what `snd_una` has advanced by since the handshake, and the SYN if this
+/// side sent the first one (net/ipv4/tcp_input.c: `tcp_snd_una_update()`). The kernel updates one
+/// after the other, so a change of the count means that they do not belong together.
 #[inline(never)]
 fn send_first(sk: u64) -> u32 {
     if member::<u8>(sk, &offsets::SK_STATE) == TCP_SYN_SENT {
@@ -162,8 +163,8 @@ pub(crate) fn of(sk: u64) -> Option<*const Connection> {
     CONNECTIONS.get_ptr(&sk)
 }
 
-/// Returns the socket that sends a packet, if a traced socket receives its stream. It is traced from
-/// here on.
+/// Returns the socket that sends a packet, if a traced socket receives its stream. It is traced
+/// from here on.
 ///
 /// # Safety
 ///

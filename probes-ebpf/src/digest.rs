@@ -44,8 +44,8 @@ pub(crate) struct Scratch {
     name: EndpointName,
 }
 
-/// `PF_IO_WORKER`, `PF_USER_WORKER` and `PF_KTHREAD` (include/linux/sched.h). Such a thread is inside
-/// no system call, and its registers are those of the thread that created it.
+/// `PF_IO_WORKER`, `PF_USER_WORKER` and `PF_KTHREAD` (include/linux/sched.h). Such a thread is
+/// inside no system call, and its registers are those of the thread that created it.
 const WORKER: u32 = 0x10 | 0x4000 | 0x20_0000;
 /// Number of no system call.
 const NO_CALL: u32 = u32::MAX;

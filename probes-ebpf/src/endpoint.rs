@@ -134,9 +134,9 @@ pub(crate) struct EndpointNow {
     pub(crate) last: u32,
 }
 
-/// Returns how often a pipe was opened since it was made: for reading in the lower half, for writing
-/// in the upper, each modulo 2^16. A FIFO that is opened after all of its files were closed is
-/// another pipe (fs/pipe.c: `fifo_open()`).
+/// Returns how often a pipe was opened since it was made: for reading in the lower half, for
+/// writing in the upper, each modulo 2^16. A FIFO that is opened after all of its files were closed
+/// is another pipe (fs/pipe.c: `fifo_open()`).
 #[inline(always)]
 pub(crate) fn pipe_opens(pipe: u64) -> u32 {
     let reads: u32 = member(pipe, &offsets::PIPE_READ_OPENS);
@@ -318,7 +318,8 @@ pub(crate) unsafe fn capture_exit(
         match (*fd_arg).offset_source {
             offset_source::VALUE => (*endpoint).after = (*endpoint).before.wrapping_add(result as u64),
             // The kernel has written the new offset there. At the entry the program's page may have
-            // been absent, and another thread may have changed the offset before the kernel read it.
+            // been absent, and another thread may have changed the offset before the kernel read
+            // it.
             offset_source::POINTER if is_file && (*endpoint).after >= result as u64 => {
                 (*endpoint).before = (*endpoint).after.wrapping_sub(result as u64);
             }

@@ -87,8 +87,8 @@ raw_tracepoints! {
         sys_exit::continue_slots(&ctx);
     }
 
-    /// Continues `sys_exit`, which reaches it by a tail call, for calls that move payload in ways of
-    /// their own.
+    /// Continues `sys_exit`, which reaches it by a tail call, for calls that move payload in ways
+    /// of their own.
     fn tail_other_calls(ctx) {
         other_calls::on_exit(&ctx);
     }

@@ -19,7 +19,8 @@ const TCP_ZEROCOPY_RECEIVE: u32 = 35;
 /// `FICLONE` and `FICLONERANGE` (include/uapi/linux/fs.h).
 const FICLONE: u32 = 0x4004_9409;
 const FICLONERANGE: u32 = 0x4020_940d;
-/// `MAP_SHARED` and `MAP_ANONYMOUS` (include/uapi/linux/mman.h, include/uapi/asm-generic/mman-common.h).
+/// `MAP_SHARED` and `MAP_ANONYMOUS` (include/uapi/linux/mman.h,
+/// include/uapi/asm-generic/mman-common.h).
 const MAP_SHARED: u32 = 1;
 const MAP_ANONYMOUS: u32 = 0x20;
 /// Number of AIO requests of one call that are read. The rest are counted as calls.

@@ -111,7 +111,8 @@ pub(crate) unsafe fn read_pair(pair: *mut SocketPair, sk: u64, family: u16) {
             let local: [u32; 4] = member(sk, &offsets::SK_V6_RCV_SADDR);
             let peer: [u32; 4] = member(sk, &offsets::SK_V6_DADDR);
             if is_mapped(&local) && is_mapped(&peer) {
-                // Both sides of a connection must have one form, and the peer may be an IPv4 socket.
+                // Both sides of a connection must have one form, and the peer may be an IPv4
+                // socket.
                 (*pair).family = AF_INET;
                 *source = local[3];
                 *destination = peer[3];

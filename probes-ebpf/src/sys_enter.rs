@@ -189,8 +189,8 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
             0
         };
         if (*endpoint).kind == endpoint_kind::SOCKET && (*args).requested == 0 && writes {
-            // A packet socket with a ring in shared memory sends from there (net/packet/af_packet.c:
-            // `tpacket_snd()`).
+            // A packet socket with a ring in shared memory sends from there
+            // (net/packet/af_packet.c: `tpacket_snd()`).
             (*key).op_flags |= io_counter_flag::NOT_OF_BUFFER;
         }
         if matches!((*endpoint).kind, endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR) {

@@ -123,8 +123,8 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
     }
 }
 
-/// Returns a call's result, at most the size of its buffers if `MSG_TRUNC` made it the length of the
-/// datagram (recv(2)).
+/// Returns a call's result, at most the size of its buffers if `MSG_TRUNC` made it the length of
+/// the datagram (recv(2)).
 #[inline(always)]
 fn bounded(key: &IoCounterKey, regs: u64, number: u32, result: i64) -> i64 {
     if key.op_flags & MSG_TRUNC == 0 || result <= 0 {

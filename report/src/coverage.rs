@@ -20,12 +20,12 @@ pub struct Coverage {
     /// Operations that no fact covers.
     #[serde(default)]
     pub not_covered: Vec<NotCovered>,
-    /// Traced processes that were still running when the trace of a command ended with the command. What they moved or
-    /// copied afterwards is not in the report.
+    /// Traced processes that were still running when the trace of a command ended with the command.
+    /// What they moved or copied afterwards is not in the report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub still_running: Vec<StillRunning>,
-    /// Rules of the report format that this report breaks, each as a sentence. Its figures contradict each other there, so
-    /// nothing that depends on them is shown.
+    /// Rules of the report format that this report breaks, each as a sentence. Its figures
+    /// contradict each other there, so nothing that depends on them is shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<String>,
 }
@@ -57,8 +57,8 @@ pub struct StillRunning {
 }
 
 impl Report {
-    /// Checks the report and lists the rules that it breaks in `coverage.violations`, instead of those listed before.
-    /// Returns whether it keeps all rules.
+    /// Checks the report and lists the rules that it breaks in `coverage.violations`, instead of
+    /// those listed before. Returns whether it keeps all rules.
     ///
     /// A broken rule is a doubt about the report, and no reason to have none. Call it last.
     ///
@@ -143,13 +143,15 @@ pub struct NotCovered {
     /// Number of bytes; absent if they are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// The end that it was done on; absent if it can have been any. Only rules about that end are open because of it.
+    /// The end that it was done on; absent if it can have been any. Only rules about that end are
+    /// open because of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
 }
 
 impl NotCovered {
-    /// Whether it was done in this run. A row without a count tells of a gap that every run has.
+    /// Returns whether the operation was done in this run. A row without a count describes a gap
+    /// that every run has.
     pub fn was_done(&self) -> bool {
         self.calls.is_some_and(|calls| calls > 0) || self.bytes.is_some_and(|bytes| bytes > 0)
     }

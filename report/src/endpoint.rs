@@ -80,14 +80,16 @@ pub struct Endpoint {
     /// with `*` in place of what folding dropped.
     #[serde(default)]
     pub name: String,
-    /// The service's port, by which many connections to one service fold into one row. Which of a connection's two ports is
-    /// the service's is a guess; rules match either.
+    /// The service's port, by which many connections to one service fold into one row. Which of a
+    /// connection's two ports is the service's is a guess; rules match either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// The connection's port on this side; absent if not known, or not the same for all that were folded.
+    /// The connection's port on this side; absent if not known, or not the same for all that were
+    /// folded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_port: Option<u16>,
-    /// The connection's port on the other side; absent if not known, or not the same for all that were folded.
+    /// The connection's port on the other side; absent if not known, or not the same for all that
+    /// were folded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_port: Option<u16>,
     /// Identity of the object, which distinguishes objects of equal names: `device:inode` of a file
@@ -129,8 +131,8 @@ impl Endpoint {
         first.into_iter().chain(local).chain(peer)
     }
 
-    /// Whether the name tells where the end is. An end without a name is shown as an inode or a socket number, which no
-    /// rule about a path can decide.
+    /// Returns whether the name identifies the endpoint. An endpoint without a name is shown as an
+    /// inode or a socket number, which no rule about a path can decide.
     ///
     /// ```
     /// use zctrace_report::{Endpoint, EndpointKind::{File, Unix}};
@@ -148,7 +150,7 @@ impl Endpoint {
         !(name.is_empty() || is_number || is_inode || name == "several files")
     }
 
-    /// Whether both ports of the connection are known, so that it has no others.
+    /// Returns whether both ports of the connection are known.
     pub const fn has_both_ports(&self) -> bool {
         self.local_port.is_some() && self.peer_port.is_some()
     }

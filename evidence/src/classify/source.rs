@@ -8,7 +8,7 @@ use crate::decode::page_address::{Owner, end_of, owner_of, page_owner, truncated
 use crate::evidence::Evidence;
 use crate::history::{Histories, Hop, Outcome};
 use crate::journal::PipeTransfer;
-use crate::mirror::pipe_mirror::{ObservedSlot, OwnerAtPop};
+use crate::mirror::mirror_slot::{ObservedSlot, OwnerAtPop};
 use crate::mirror::pipe_position::PipePosition;
 use crate::mirror::sockets::append_received;
 use crate::sender::EdgeKey;

@@ -101,9 +101,9 @@ impl ObservedCall {
         self.nr == nr::COPY_FILE_RANGE
     }
 
-    /// Returns whether the filesystem served a `copy_file_range` by itself: it shares the extents of
-    /// both files (`fs/remap_range.c`: `vfs_clone_file_range()`), because the other way leads through
-    /// the thread's internal pipe (`fs/read_write.c`: `splice_copy_file_range()`).
+    /// Returns whether the filesystem served a `copy_file_range` by itself: it shares the extents
+    /// of both files (`fs/remap_range.c`: `vfs_clone_file_range()`), because the other way leads
+    /// through the thread's internal pipe (`fs/read_write.c`: `splice_copy_file_range()`).
     pub(crate) fn is_cloned(&self) -> bool {
         self.is_copy_file_range()
             && self.is_splice_pipe_idle

@@ -31,7 +31,7 @@ impl Opens {
 pub(crate) struct Opened {
     /// Counts after it.
     pub(crate) opens: Opens,
-    /// It was opened for reading, and for writing.
+    /// Modes of the open: for reading, and for writing.
     pub(crate) reads: bool,
     pub(crate) writes: bool,
 }

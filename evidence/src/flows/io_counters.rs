@@ -119,7 +119,8 @@ pub(super) fn fill(
         } else if to.kind == EndpointKind::Null {
             account.excluded.discarded = sum.bytes;
         } else if from.kind == EndpointKind::Null {
-            // Only /dev/zero returns bytes, which it clears in place (drivers/char/mem.c: `read_zero()`).
+            // Only /dev/zero returns bytes, which it clears in place (drivers/char/mem.c:
+            // `read_zero()`).
             account.excluded.zero = sum.bytes;
         } else {
             account.copied = sum.bytes;

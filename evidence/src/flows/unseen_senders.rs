@@ -16,7 +16,7 @@ use crate::collections::fast_map::FastMap;
 use crate::decode::endpoints::{EndpointId, Endpoints};
 use crate::mirror::sockets::Sockets;
 
-/// What the packets of an endpoint's connections carried.
+/// Sums of an endpoint's connections.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     /// Bytes that packets carried.

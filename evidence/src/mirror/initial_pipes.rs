@@ -6,7 +6,7 @@
 
 use zctrace_records::PipeSnapshot;
 
-use super::pipe_mirror::MirrorSlot;
+use super::mirror_slot::MirrorSlot;
 use super::pipe_position::PipePosition;
 use super::pipes::Pipes;
 use crate::decode::endpoint::PipeState;

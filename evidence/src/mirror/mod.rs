@@ -6,6 +6,7 @@
 
 pub(crate) mod desync;
 pub(crate) mod initial_pipes;
+pub(crate) mod mirror_slot;
 pub(crate) mod pipe_mirror;
 pub(crate) mod pipe_position;
 pub(crate) mod pipe_usage;

@@ -6,91 +6,17 @@
 //! unknown until a producer observes the ring empty, or until a consumer starts at a slot that was
 //! pushed since: losing one slot costs the bytes in the ring, not those that follow.
 
+mod resync;
+
 use std::collections::VecDeque;
 
 use super::desync::DesyncCause;
+use super::mirror_slot::{MirrorSlot, ObservedSlot};
 use super::pipe_position::PipePosition;
 use super::pipe_usage::Usage;
 use crate::decode::endpoint::PipeState;
-use crate::decode::page_address::PageAddress;
 use crate::decode::pipe_event::{Opened, Opens};
 use crate::span::{Span, total};
-
-/// A slot of the ring.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MirrorSlot {
-    /// Bytes left in the slot.
-    pub(crate) len: u64,
-    /// Number of the mirror's spans in the slot.
-    pub(crate) spans: usize,
-    /// Address behind the last byte; `None` if it is not known. It stays when a consumer takes
-    /// bytes from the front.
-    pub(crate) end: Option<PageAddress>,
-    /// Owner of the page, for pages of files and of processes.
-    pub(crate) owner: Option<PageOwner>,
-}
-
-/// Owner of a page that is not the kernel's: the mapping, or 0 for anonymous memory, and the
-/// position or address of the page.
-pub(crate) type PageOwner = (u64, u64);
-
-/// A slot that was observed when a consumer returned.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ObservedSlot {
-    /// Address behind its last byte, if it is known.
-    pub(crate) end: Option<PageAddress>,
-    /// Owner of its page.
-    pub(crate) owner: OwnerAtPop,
-}
-
-/// Owner of a page when a consumer returned.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum OwnerAtPop {
-    /// The program did not read it.
-    #[default]
-    NotRead,
-    /// The kernel.
-    Kernel,
-    /// No file any more. The page was at this position and still holds the content.
-    Truncated(u64),
-    /// A file or the memory of a process.
-    Known(PageOwner),
-}
-
-impl MirrorSlot {
-    /// Returns whether a slot whose end was observed at `end` is this one, before or after it was
-    /// emptied.
-    ///
-    /// Most consumers advance a slot's offset while they take from it, so that its end stays.
-    /// Writing to a file only sets the length to zero (fs/splice.c: `iter_file_splice_write()`):
-    /// the observed end is then where the rest began.
-    ///
-    /// The page must still have its owner. A process that is not traced can take a page out of the
-    /// pipe, and the kernel can use it again for bytes that are written into the same slot. A page
-    /// that was truncated from its file meanwhile keeps its index and its content.
-    fn is_at(&self, observed: ObservedSlot) -> bool {
-        if !self.has_owner_of(observed) {
-            return false;
-        }
-        let end = observed.end;
-        let Some(known) = self.end else {
-            // The slot was filled and emptied inside one write, so that its page was never observed.
-            return true;
-        };
-        let start = PageAddress(known.0.wrapping_sub(self.len));
-        end == Some(known) || end == Some(start)
-    }
-
-    /// Returns whether the page of a slot that was observed later can be the page of this one.
-    fn has_owner_of(&self, observed: ObservedSlot) -> bool {
-        match (self.owner, observed.owner) {
-            (None, _) | (_, OwnerAtPop::NotRead) => true,
-            (Some(_), OwnerAtPop::Kernel) => false,
-            (Some(owner), OwnerAtPop::Known(observed)) => observed == owner,
-            (Some((_, position)), OwnerAtPop::Truncated(observed)) => observed == position,
-        }
-    }
-}
 
 /// Readiness of a call for being applied to a mirror.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,105 +121,6 @@ impl PipeMirror {
         self.identity = Some(state.identity());
     }
 
-    /// Resynchronizes a desynced mirror if the call observed the ring empty at its entry.
-    ///
-    /// A consumer that found the ring empty slept until something was pushed, and the record of
-    /// that push may already have been received and dropped. So a consumer counts only for a ring
-    /// that was never observed before (`is_new`).
-    pub(super) fn resync_if_empty(&mut self, state: &PipeState, is_producer: bool, is_new: bool) {
-        if !self.is_synced && state.entry.is_empty() && (is_new || is_producer) {
-            self.forget_content();
-            self.is_synced = true;
-            self.is_fresh = false;
-            self.tail = state.entry.tail;
-            (self.epoch, self.pushed, self.popped) = (0, 0, 0);
-        }
-    }
-
-    fn forget_content(&mut self) {
-        self.is_resyncing = false;
-        self.slots.clear();
-        self.spans.clear();
-        self.bytes = 0;
-    }
-
-    /// Keeps slots that are pushed while the content before them is not known.
-    fn collect(&mut self, state: &PipeState, appended: &[Span], slots: &[MirrorSlot], spans: &[Span]) {
-        // A producer found bytes in the ring, so these are not those of a write that comes late.
-        self.is_fresh = false;
-        if slots.len() as u32 != state.slots_pushed() {
-            return self.forget_content();
-        }
-        if !self.is_resyncing || state.entry.head != self.head() {
-            // Appended bytes belong to a slot that is not known.
-            self.forget_content();
-            self.is_resyncing = true;
-            self.tail = state.entry.head;
-        } else if let Some(last) = self.slots.back_mut()
-            && !appended.is_empty()
-        {
-            let len = total(appended);
-            last.end = last.end.map(|end| end.plus(len));
-            last.len = last.len.wrapping_add(len);
-            last.spans += appended.len();
-            self.bytes = self.bytes.wrapping_add(len);
-            self.spans.extend(appended);
-        }
-        self.bytes = slots.iter().fold(self.bytes, |sum, slot| sum.wrapping_add(slot.len));
-        self.spans.extend(spans);
-        self.slots.extend(slots);
-    }
-
-    /// Synchronizes a mirror whose content is known from some slot on, if a consumer starts at that
-    /// slot or behind it. Returns whether it is synchronized.
-    ///
-    /// A consumer that starts before that slot takes unknown bytes, and with them perhaps the first
-    /// of the known slots.
-    fn resync_at_consumer(&mut self, state: &PipeState) -> bool {
-        if !self.is_resyncing {
-            return false;
-        }
-        let mut gone = Vec::new();
-        let (tail, left, starts_known) = if ahead(state.entry.tail, self.tail) >= 0 {
-            let left = if state.entry.is_empty() {
-                0
-            } else {
-                state.entry.tail_len
-            };
-            (state.entry.tail, left, true)
-        } else {
-            let left = if state.exit.is_empty() { 0 } else { state.exit.tail_len };
-            (state.exit.tail, left, false)
-        };
-        let skip = ahead(tail, self.tail);
-        if skip < 0 {
-            return false;
-        }
-        if skip as usize > self.slots.len() {
-            // The slots between were pushed by a call whose record did not arrive.
-            self.forget_content();
-            return false;
-        }
-        self.release(skip as usize, &mut gone);
-        if let Some(first) = self.slots.front().map(|slot| slot.len)
-            && left > 0
-        {
-            let Some(taken) = first.checked_sub(left) else {
-                self.forget_content();
-                return false;
-            };
-            if taken > 0 {
-                self.release_part(taken, &mut gone);
-            }
-        }
-        if starts_known {
-            self.is_synced = true;
-            self.is_resyncing = false;
-            (self.epoch, self.pushed, self.popped) = (0, self.bytes, 0);
-        }
-        starts_known
-    }
-
     /// Adopts the content of a snapshot, unless the content is known from calls.
     pub(super) fn adopt_snapshot(&mut self, state: &PipeState, spans: Vec<Span>, slots: Vec<MirrorSlot>) {
         if !self.is_other_ring(state) && self.is_synced {
@@ -346,8 +173,9 @@ impl PipeMirror {
     /// consumer that is not traced took them.
     pub(super) fn evict_overwritten(&mut self) -> Vec<Span> {
         let slot_count = self.identity.map_or(0, |(_, _, slots)| slots as usize);
-        // The records of traced consumers come later: a write(2) that is larger than the pipe returns
-        // when they have taken its first slots, and they return when they have passed them on.
+        // The records of traced consumers come later: a write(2) that is larger than the pipe
+        // returns when they have taken its first slots, and they return when they have passed them
+        // on.
         let kept = slot_count.saturating_mul(2).max(MIN_SLOTS_KEPT);
         let excess = self.slots.len().saturating_sub(kept);
         if !self.is_synced || excess == 0 {
@@ -385,7 +213,7 @@ impl PipeMirror {
     pub(super) fn pop_readiness(&self, state: &PipeState, len: u64) -> Readiness {
         if !self.is_synced {
             if self.is_fresh {
-                // What fills the ring may be a write that has not returned.
+                // A write that has not returned may be filling the ring.
                 return Readiness::Early;
             }
             let skip = ahead(state.entry.tail, self.tail);

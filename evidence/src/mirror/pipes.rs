@@ -3,7 +3,8 @@
 use zctrace_report::Report;
 
 use super::desync::{DesyncCause, DesyncCounts};
-use super::pipe_mirror::{MirrorSlot, ObservedSlot, PipeMirror, Readiness};
+use super::mirror_slot::{MirrorSlot, ObservedSlot};
+use super::pipe_mirror::{PipeMirror, Readiness};
 use super::pipe_position::PipePosition;
 use super::reorder::ReorderBuffer;
 use crate::collections::fast_map::FastMap;
@@ -39,8 +40,8 @@ impl Pipes {
         }
     }
 
-    /// Processes an open(2) of a FIFO by a traced process. Most precede the first call on it. Returns
-    /// whether it is another pipe than before.
+    /// Processes an open(2) of a FIFO by a traced process. Most precede the first call on it.
+    /// Returns whether it is another pipe than before.
     pub(crate) fn opened(&mut self, pipe: u64, opened: Opened) -> bool {
         let is_other = !self.mirror_at(pipe).open_is_of_this_pipe(opened);
         if is_other {

@@ -5,7 +5,7 @@ use crate::decode::endpoint::RingState;
 use crate::decode::endpoints::EndpointId;
 use crate::decode::page_address::PageAddress;
 use crate::history::Histories;
-use crate::mirror::pipe_mirror::OwnerAtPop;
+use crate::mirror::mirror_slot::OwnerAtPop;
 use crate::span::{Location, total};
 use zctrace_report::{Scope, Tier};
 

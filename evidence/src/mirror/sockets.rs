@@ -159,8 +159,8 @@ impl Sockets {
     }
 
     /// Ends a connection and returns the spans that were sent and never observed. `sender` is the
-    /// direction in which the closed socket sent, and `receive_first` the sequence number from which
-    /// on it received.
+    /// direction in which the closed socket sent, and `receive_first` the sequence number from
+    /// which on it received.
     pub(crate) fn close(&mut self, sender: Direction, receive_first: u32) -> Vec<Sent<Sender>> {
         let back = sender.pair.reversed();
         let peers = self.by_pair.get(&back).map_or(&[][..], Vec::as_slice);

@@ -49,8 +49,8 @@ fn report_of(records: &[Record]) -> Report {
     report
 }
 
-/// Returns a page record as the programs write it: pages of packets show only their address, and the
-/// owner of similar pages is recorded once.
+/// Returns a page record as the programs write it: pages of packets show only their address, and
+/// the owner of similar pages is recorded once.
 fn as_written_by_programs(station: &PageRecord) -> PageRecord {
     let mut station = *station;
     for range in &mut station.ranges[..usize::from(station.count)] {
@@ -341,8 +341,8 @@ proptest! {
         let mut kernel = ModelKernel::new();
         let mut pending: Vec<(usize, Done)> = Vec::new();
         for (op, late) in ops.into_iter().zip(late) {
-            // A slot that is overwritten before its consumer returns shows no owner, so that only the
-            // open shows another life (limit L1c).
+            // A slot that is overwritten before its consumer returns shows no owner, so that only
+            // the open shows another life (limit L1c).
             let op = match op {
                 Op::ReopenFifo { .. } => Op::ReopenFifo { recorded: true },
                 other => other,

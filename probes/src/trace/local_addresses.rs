@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Network namespaces that are read.
 const MAX_NAMESPACES: usize = 1024;
 
-/// Reads the addresses of every network namespace that a process is in. Unreadable ones are omitted.
+/// Reads the addresses of every network namespace that a process is in. Unreadable ones are
+/// omitted.
 pub(super) fn read() -> HashSet<IpAddr> {
     let mut namespaces = HashSet::new();
     let mut addresses = of_process("self");

@@ -121,7 +121,8 @@ impl Ring {
             at + 4 <= map.len() && at.is_multiple_of(4),
             "a counter lies in its ring"
         );
-        // SAFETY: the address is in bounds and aligned, and the memory lives as long as the mapping.
+        // SAFETY: the address is in bounds and aligned, and the memory lives as long as the
+        // mapping.
         unsafe { &*map.as_ptr().add(at).cast::<AtomicU32>() }
     }
 

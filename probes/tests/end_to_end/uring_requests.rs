@@ -1,4 +1,5 @@
-//! Requests of `io_uring`: the bytes of each have a verdict or a reason, whoever carries it out.
+//! Requests of `io_uring`: the bytes of each have a verdict or a reason, whichever thread carries
+//! it out.
 
 use std::net::TcpStream;
 

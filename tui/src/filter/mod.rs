@@ -14,8 +14,8 @@
 //! log, `apply.rs` against a report.
 //!
 //! A row of folded flows may have discarded a name, and the names of some ends are not known. If a
-//! test then cannot be decided, the result is [`Match::Unknown`]: the row is excluded, and the number
-//! of such rows is reported.
+//! test then cannot be decided, the result is [`Match::Unknown`]: the row is excluded, and the
+//! number of such rows is reported.
 
 mod apply;
 mod display;

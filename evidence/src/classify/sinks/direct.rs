@@ -33,7 +33,8 @@ impl Evidence {
     /// Matches spans with requests to a device, in order.
     ///
     /// Bytes that do not agree are unknown: a request may have been split, reordered, or may carry
-    /// something else. `memory` is the mapping of the file if the other side is the caller's memory.
+    /// something else. `memory` is the mapping of the file if the other side is the caller's
+    /// memory.
     pub(super) fn match_requests(
         &mut self,
         spans: &[Span],
@@ -82,9 +83,10 @@ impl Evidence {
 
 /// Returns whether a page is one of a process's memory: anonymous, or of a file that it mapped.
 ///
-/// The requests of direct I/O name the caller's pages, whatever their addresses are: several buffers,
-/// shared memory, memory that was moved, a mapped file (block/bio.c: `bio_iov_iter_get_pages()`). A
-/// filesystem that copies uses pages of its own, or of the cache of the file itself.
+/// The requests of direct I/O name the caller's pages, whatever their addresses are: several
+/// buffers, shared memory, memory that was moved, a mapped file (block/bio.c:
+/// `bio_iov_iter_get_pages()`). A filesystem that copies uses pages of its own, or of the cache of
+/// the file itself.
 fn is_process_page(page: &Observation, file: u64) -> bool {
     match page.owner {
         Owner::Anonymous { .. } => page.start.is_some(),

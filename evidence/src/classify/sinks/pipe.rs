@@ -13,7 +13,7 @@ use crate::flows::deliveries::HopBatch;
 use crate::history::Outcome;
 use crate::journal::PipeTransfer;
 use crate::mirror::desync::DesyncCause;
-use crate::mirror::pipe_mirror::MirrorSlot;
+use crate::mirror::mirror_slot::MirrorSlot;
 use crate::sender::Sender;
 use crate::span::{Location, Span, SpanCursor, total};
 use zctrace_contract::Reason;

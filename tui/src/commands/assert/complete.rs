@@ -2,7 +2,7 @@
 //!
 //! A rule about bytes passes by the bytes that were observed. It says something about the program
 //! only if no others can have reached its ends: no record was lost, nothing was done that no probe
-//! observes, nobody else sent, and nobody goes on to send. Each gap says what the user can do.
+//! observes, no other process sent, and none goes on to send. Each gap says what the user can do.
 
 use zctrace_contract::Reason;
 use zctrace_report::format::count;
@@ -44,7 +44,7 @@ fn lost_records(report: &Report) -> Option<String> {
     ))
 }
 
-/// Describes bytes on the judged endpoints that nobody was observed to send.
+/// Describes bytes on the judged endpoints that no traced call sent.
 fn unseen_senders(report: &Report, criteria: &Criteria) -> Option<String> {
     if criteria.allow.contains(&Reason::UnseenSender) {
         return None;

@@ -88,7 +88,8 @@ pub(crate) struct Criteria {
 }
 
 impl Criteria {
-    /// Returns whether a flow is judged. It may be if its origin is lost and the criteria ask for one.
+    /// Returns whether a flow is judged. It may be if its origin is lost and the criteria ask for
+    /// one.
     pub(crate) fn matches(&self, flow: &Flow) -> Match {
         let from = match best(&self.from, &flow.from, flow.folded) {
             None => Match::Yes,
@@ -98,7 +99,8 @@ impl Criteria {
         self.matches_sink(&flow.to, flow.folded).min(from)
     }
 
-    /// Returns whether bytes that were delivered to an endpoint are judged, if they come from a source that is.
+    /// Returns whether bytes that were delivered to an endpoint are judged, if they come from a
+    /// source that is.
     pub(crate) fn matches_sink(&self, to: &Endpoint, folded: u64) -> Match {
         best(&self.to, to, folded).unwrap_or(Match::No)
     }

@@ -1,0 +1,107 @@
+//! Resynchronization of a mirror whose content is not known.
+
+use super::{PipeMirror, ahead};
+use crate::decode::endpoint::PipeState;
+use crate::mirror::mirror_slot::MirrorSlot;
+use crate::span::{Span, total};
+
+impl PipeMirror {
+    /// Resynchronizes a desynced mirror if the call observed the ring empty at its entry.
+    ///
+    /// A consumer that found the ring empty slept until something was pushed, and the record of
+    /// that push may already have been received and dropped. So a consumer counts only for a ring
+    /// that was never observed before (`is_new`).
+    pub(in crate::mirror) fn resync_if_empty(&mut self, state: &PipeState, is_producer: bool, is_new: bool) {
+        if !self.is_synced && state.entry.is_empty() && (is_new || is_producer) {
+            self.forget_content();
+            self.is_synced = true;
+            self.is_fresh = false;
+            self.tail = state.entry.tail;
+            (self.epoch, self.pushed, self.popped) = (0, 0, 0);
+        }
+    }
+
+    pub(super) fn forget_content(&mut self) {
+        self.is_resyncing = false;
+        self.slots.clear();
+        self.spans.clear();
+        self.bytes = 0;
+    }
+
+    /// Keeps slots that are pushed while the content before them is not known.
+    pub(super) fn collect(&mut self, state: &PipeState, appended: &[Span], slots: &[MirrorSlot], spans: &[Span]) {
+        // A producer found bytes in the ring, so these are not those of a write that comes late.
+        self.is_fresh = false;
+        if slots.len() as u32 != state.slots_pushed() {
+            return self.forget_content();
+        }
+        if !self.is_resyncing || state.entry.head != self.head() {
+            // Appended bytes belong to a slot that is not known.
+            self.forget_content();
+            self.is_resyncing = true;
+            self.tail = state.entry.head;
+        } else if let Some(last) = self.slots.back_mut()
+            && !appended.is_empty()
+        {
+            let len = total(appended);
+            last.end = last.end.map(|end| end.plus(len));
+            last.len = last.len.wrapping_add(len);
+            last.spans += appended.len();
+            self.bytes = self.bytes.wrapping_add(len);
+            self.spans.extend(appended);
+        }
+        self.bytes = slots.iter().fold(self.bytes, |sum, slot| sum.wrapping_add(slot.len));
+        self.spans.extend(spans);
+        self.slots.extend(slots);
+    }
+
+    /// Synchronizes a mirror whose content is known from some slot on, if a consumer starts at that
+    /// slot or behind it. Returns whether it is synchronized.
+    ///
+    /// A consumer that starts before that slot takes unknown bytes, and with them perhaps the first
+    /// of the known slots.
+    pub(super) fn resync_at_consumer(&mut self, state: &PipeState) -> bool {
+        if !self.is_resyncing {
+            return false;
+        }
+        let mut gone = Vec::new();
+        let (tail, left, starts_known) = if ahead(state.entry.tail, self.tail) >= 0 {
+            let left = if state.entry.is_empty() {
+                0
+            } else {
+                state.entry.tail_len
+            };
+            (state.entry.tail, left, true)
+        } else {
+            let left = if state.exit.is_empty() { 0 } else { state.exit.tail_len };
+            (state.exit.tail, left, false)
+        };
+        let skip = ahead(tail, self.tail);
+        if skip < 0 {
+            return false;
+        }
+        if skip as usize > self.slots.len() {
+            // The slots between were pushed by a call whose record did not arrive.
+            self.forget_content();
+            return false;
+        }
+        self.release(skip as usize, &mut gone);
+        if let Some(first) = self.slots.front().map(|slot| slot.len)
+            && left > 0
+        {
+            let Some(taken) = first.checked_sub(left) else {
+                self.forget_content();
+                return false;
+            };
+            if taken > 0 {
+                self.release_part(taken, &mut gone);
+            }
+        }
+        if starts_known {
+            self.is_synced = true;
+            self.is_resyncing = false;
+            (self.epoch, self.pushed, self.popped) = (0, self.bytes, 0);
+        }
+        starts_known
+    }
+}
