@@ -6,6 +6,7 @@
 mod attack_calls;
 mod attack_compat;
 mod attack_forged;
+mod attack_identity;
 mod attack_loss;
 mod attack_pipes;
 mod attack_process;
