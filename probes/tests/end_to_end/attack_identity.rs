@@ -176,8 +176,8 @@ fn vmsplice_of_several_buffers_moves_each() {
         let pipe = pipe_with_slots(16);
         let (first, second) = (&memory[8192..8192 + 4096], &memory[100..100 + 3000]);
         let buffers = [IoSliceRaw::from_slice(first), IoSliceRaw::from_slice(second)];
-        // SAFETY: vmsplice requires that the memory stays valid and unchanged: it is never unmapped,
-        // and nothing writes to it any more.
+        // SAFETY: vmsplice requires that the memory stays valid and unchanged: it is never
+        // unmapped, and nothing writes to it any more.
         let sent = unsafe { vmsplice(&pipe.write, &buffers, SpliceFlags::empty()) }.expect("vmsplice");
         assert_eq!(sent, 4096 + 3000);
         splice_all(&pipe.read, None, &null(), None, sent);
