@@ -241,7 +241,7 @@ reasons! {
         /// Bytes of a stream that no traced call sent.
         UnseenSender = 88, "ZC88", "no sender", Unknown,
             "The socket's sequence number shows that these bytes were sent, and no traced call sent them.",
-            "Trace every process that has the socket open; io_uring and 32-bit programs are not covered.";
+            "Trace every process that has the socket open; calls of 32-bit programs are not covered.";
         /// The position in a file is not known.
         OffsetChanged = 89, "ZC89", "offset", Unknown,
             "Another thread changed the file offset during the call, so the position of the bytes in the file is not known.",

@@ -53,7 +53,7 @@ impl ExcludedCalls {
     pub(crate) fn fill(self, report: &mut Report) {
         let rows = [
             (
-                "calls that were entered before watching began, or whose result was forged (seccomp)",
+                "calls that were entered before tracing began, or whose result was forged (seccomp)",
                 self.no_entry,
             ),
             (

@@ -2,7 +2,7 @@
 //! contract each of them copies between an endpoint and the program's memory, except for the
 //! requests that [`io_uring`](super::io_uring) lists, which are unknown.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use zctrace_contract::Reason;
 use zctrace_records::{IoCounterKey, IoCounters, endpoint_kind, io_counter_flag, nr};
@@ -47,6 +47,7 @@ pub(super) fn fill(
         let identity = (key.dev, key.ino, key.generation, key.kind);
         (key.tgid, key.nr, identity, key.op_flags)
     });
+    let mut mappings: BTreeMap<_, (Endpoint, u64, u64)> = BTreeMap::new();
     for (key, sum) in rows {
         if let Some(operation) = io_uring::without_endpoint(key.nr) {
             report.coverage.not_covered.push(report::NotCovered {
@@ -59,26 +60,15 @@ pub(super) fn fill(
         }
         let end = endpoint_of(key, ends);
         if key.nr == nr::MMAP {
-            list_mapping(report, &end, sum);
+            let row = mappings
+                .entry((key.dev, key.ino, key.generation))
+                .or_insert((end, 0, 0));
+            row.1 += sum.calls;
+            row.2 += sum.bytes;
             continue;
         }
-        let memory = ends.report(EndpointId::MEMORY);
-        if counts_messages(key) {
-            report.coverage.not_covered.push(report::NotCovered {
-                operation: format!("bytes of {} on {end}", call_of(key.nr)),
-                calls: Some(sum.calls),
-                bytes: None,
-                endpoint: Some(end),
-            });
-            continue;
-        }
-        if key.op_flags & io_counter_flag::NOT_OF_BUFFER != 0 {
-            report.coverage.not_covered.push(report::NotCovered {
-                operation: format!("bytes of a packet ring, sent by {} on {end}", call_of(key.nr)),
-                calls: Some(sum.calls),
-                bytes: Some(sum.bytes),
-                endpoint: Some(end),
-            });
+        if let Some(row) = not_covered(key, sum, &end) {
+            report.coverage.not_covered.push(row);
             continue;
         }
         if !is_read(key.nr) && key.op_flags & MSG_PROBE != 0 {
@@ -90,42 +80,13 @@ pub(super) fn fill(
             continue;
         }
         let (from, to) = match key.nr {
-            number if is_read(number) => (end, memory),
+            number if is_read(number) => (end, ends.report(EndpointId::MEMORY)),
             number if io_uring::is_transfer(number) || number == nr::IOCTL => {
                 (Endpoint::new(EndpointKind::Various, ""), end)
             }
-            _ => (memory, end),
+            _ => (ends.report(EndpointId::MEMORY), end),
         };
-        let mut account = Account::default();
-        let mut reasons = Vec::new();
-        if !io_uring::copies(key) {
-            account.unknown = sum.bytes;
-            if sum.bytes > 0 {
-                reasons = vec![Cause::new(Reason::AsyncIo, sum.bytes, sum.calls)];
-            }
-        } else if let Some((known, reason)) = other_calls::account_of(key, sum.bytes) {
-            account = known;
-            reasons.extend(reason.map(|reason| Cause::new(reason, sum.bytes, sum.calls)));
-        } else if is_read(key.nr)
-            && key.op_flags & MSG_TRUNC != 0
-            && to.kind == EndpointKind::Memory
-            && from.kind == EndpointKind::Tcp
-        {
-            // TCP discards what is received with `MSG_TRUNC` (tcp(7)).
-            account.excluded = Excluded {
-                discarded: sum.bytes,
-                ..Excluded::default()
-            };
-        } else if to.kind == EndpointKind::Null {
-            account.excluded.discarded = sum.bytes;
-        } else if from.kind == EndpointKind::Null {
-            // Only /dev/zero returns bytes, which it clears in place (drivers/char/mem.c:
-            // `read_zero()`).
-            account.excluded.zero = sum.bytes;
-        } else {
-            account.copied = sum.bytes;
-            reasons = causes(key, sum, &to, call_site.as_ref());
-        }
+        let (account, reasons) = judge(key, sum, (&from, &to), call_site.as_ref());
         let mut edge = Edge::new(call_of(key.nr), station_of(from.clone()), station_of(to.clone()));
         edge.pid = Some(key.tgid);
         edge.calls = sum.calls;
@@ -145,6 +106,67 @@ pub(super) fn fill(
         flow.reasons = reasons;
         report.append_flow(flow);
     }
+    for (file, calls, bytes) in mappings.into_values() {
+        list_mapping(report, &file, calls, bytes);
+    }
+}
+
+/// Returns the row of calls whose bytes have no verdict; `None` for calls that have one.
+fn not_covered(key: &IoCounterKey, sum: &IoCounters, end: &Endpoint) -> Option<report::NotCovered> {
+    let (what, bytes) = if counts_messages(key) {
+        (format!("bytes of {} on {end}", call_of(key.nr)), None)
+    } else if key.op_flags & io_counter_flag::NOT_OF_BUFFER != 0 {
+        let what = format!("bytes of a packet ring, sent by {} on {end}", call_of(key.nr));
+        (what, Some(sum.bytes))
+    } else {
+        return None;
+    };
+    Some(report::NotCovered {
+        operation: what,
+        calls: Some(sum.calls),
+        bytes,
+        endpoint: Some(end.clone()),
+    })
+}
+
+/// Returns the verdicts of a row's bytes, by the contract of its calls, with the reasons.
+fn judge(
+    key: &IoCounterKey,
+    sum: &IoCounters,
+    (from, to): (&Endpoint, &Endpoint),
+    call_site: Option<&report::CallSite>,
+) -> (Account, Vec<Cause>) {
+    let mut account = Account::default();
+    let mut reasons = Vec::new();
+    if !io_uring::copies(key) {
+        account.unknown = sum.bytes;
+        if sum.bytes > 0 {
+            reasons = vec![Cause::new(Reason::AsyncIo, sum.bytes, sum.calls)];
+        }
+    } else if let Some((known, reason)) = other_calls::account_of(key, sum.bytes) {
+        account = known;
+        reasons.extend(reason.map(|reason| Cause::new(reason, sum.bytes, sum.calls)));
+    } else if is_read(key.nr)
+        && key.op_flags & MSG_TRUNC != 0
+        && to.kind == EndpointKind::Memory
+        && from.kind == EndpointKind::Tcp
+    {
+        // TCP discards what is received with `MSG_TRUNC` (tcp(7)).
+        account.excluded = Excluded {
+            discarded: sum.bytes,
+            ..Excluded::default()
+        };
+    } else if to.kind == EndpointKind::Null {
+        account.excluded.discarded = sum.bytes;
+    } else if from.kind == EndpointKind::Null {
+        // Only /dev/zero returns bytes, which it clears in place (drivers/char/mem.c:
+        // `read_zero()`).
+        account.excluded.zero = sum.bytes;
+    } else {
+        account.copied = sum.bytes;
+        reasons = causes(key, sum, to, call_site);
+    }
+    (account, reasons)
 }
 
 /// Returns the peeks that a receive with `MSG_PEEK` made.
@@ -156,15 +178,15 @@ fn peek(key: &IoCounterKey, sum: &IoCounters, call_site: Option<report::CallSite
     peek
 }
 
-/// Lists a file that a program mapped. No probe observes what the program reads and writes there.
-/// The journal of `bufferlist` is no payload.
-fn list_mapping(report: &mut report::Report, file: &Endpoint, sum: &IoCounters) {
+/// Lists a file that programs mapped. No probe observes what they read and write there. The journal
+/// of `bufferlist` is no payload.
+fn list_mapping(report: &mut report::Report, file: &Endpoint, calls: u64, bytes: u64) {
     if file.name.contains(JOURNAL_NAME) {
         return;
     }
     report.coverage.not_covered.push(report::NotCovered {
-        operation: format!("{file}, mapped as shared memory ({} bytes), not observed", sum.bytes),
-        calls: Some(sum.calls),
+        operation: format!("{file}, mapped as shared memory ({bytes} bytes), not observed"),
+        calls: Some(calls),
         bytes: None,
         endpoint: Some(file.clone()),
     });

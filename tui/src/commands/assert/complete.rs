@@ -55,8 +55,8 @@ fn unseen_senders(report: &Report, criteria: &Criteria) -> Option<String> {
     let bytes: u128 = unseen.map(|cause| u128::from(cause.bytes)).sum();
     (bytes > 0).then(|| {
         format!(
-            "{} were sent by no observed call ({}); trace every process that has the socket open, and note that io_uring \
-             and 32-bit programs are not covered",
+            "{} were sent by no observed call ({}); trace every process that has the socket open, and note that calls of \
+             32-bit programs are not covered",
             exact_bytes(bytes),
             Reason::UnseenSender.code()
         )
