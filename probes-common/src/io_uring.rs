@@ -30,6 +30,8 @@ pub mod io_counter_flag {
     pub const NO_CONTRACT: u32 = 0x4000_0000;
     /// The file of a request of Linux AIO is open without `O_DIRECT`.
     pub const BUFFERED: u32 = 0x2000_0000;
+    /// The mapping can be written.
+    pub const WRITABLE: u32 = 0x0800_0000;
     /// The bytes are not in the caller's buffers: a packet socket sent them from a ring in shared
     /// memory.
     pub const NOT_OF_BUFFER: u32 = 0x1000_0000;

@@ -211,8 +211,7 @@ pub(crate) fn mark_unpiped_sends(sk: u64) {
 pub(crate) fn forget(sk: u64) -> Option<(u32, u32)> {
     let known = CONNECTIONS.get_ptr(&sk)?;
     // SAFETY: map values stay valid while the program runs.
-    let (pair, send_first, receive_first) =
-        unsafe { ((*known).pair, (*known).send_first, (*known).receive_first) };
+    let (pair, send_first, receive_first) = unsafe { ((*known).pair, (*known).send_first, (*known).receive_first) };
     let _ = CONNECTIONS.remove(&sk);
     let stream = Stream {
         pair: pair.reversed(),

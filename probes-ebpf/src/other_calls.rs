@@ -23,6 +23,8 @@ const FICLONERANGE: u32 = 0x4020_940d;
 /// include/uapi/asm-generic/mman-common.h).
 const MAP_SHARED: u32 = 1;
 const MAP_ANONYMOUS: u32 = 0x20;
+/// `PROT_WRITE` (include/uapi/asm-generic/mman-common.h).
+const PROT_WRITE: u64 = 2;
 /// Number of AIO requests of one call that are read. The rest are counted as calls.
 const MAX_AIO: u64 = 16;
 
@@ -95,6 +97,9 @@ pub(crate) fn on_exit(ctx: &RawTracePointContext) {
                 if flags & (MAP_SHARED | MAP_ANONYMOUS) == MAP_SHARED {
                     identify(scratch, arg(syscall_args::ARG5) as i32);
                     if (*scratch).endpoint.kind == endpoint_kind::FILE {
+                        if arg(syscall_args::ARG3) & PROT_WRITE != 0 {
+                            (*scratch).key.op_flags |= io_counter_flag::WRITABLE;
+                        }
                         add(scratch, arg(syscall_args::ARG2) as i64);
                     }
                 }

@@ -4,7 +4,9 @@ use core::mem::size_of;
 use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::generated;
-use zctrace_records::{MAPPING_TRUNCATED, FileId, MAPPING_NOT_READ, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec};
+use zctrace_records::{
+    FileId, MAPPING_NOT_READ, MAPPING_TRUNCATED, MAX_RANGES, PageRange, PageRecord, PageRun, PageVec,
+};
 
 use crate::emit;
 use crate::offsets;

@@ -193,7 +193,10 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
             // (net/packet/af_packet.c: `tpacket_snd()`).
             (*key).op_flags |= io_counter_flag::NOT_OF_BUFFER;
         }
-        if matches!((*endpoint).kind, endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR) {
+        if matches!(
+            (*endpoint).kind,
+            endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR
+        ) {
             (*key).generation = (*endpoint).generation;
         }
         (*key).kind = (*endpoint).kind;

@@ -63,7 +63,9 @@ pub(super) fn fill(
             let row = mappings
                 .entry((key.dev, key.ino, key.generation))
                 .or_insert((end, 0, 0));
-            row.1 += sum.calls;
+            if key.op_flags & io_counter_flag::WRITABLE != 0 {
+                row.1 += sum.calls;
+            }
             row.2 += sum.bytes;
             continue;
         }
@@ -179,14 +181,15 @@ fn peek(key: &IoCounterKey, sum: &IoCounters, call_site: Option<report::CallSite
 }
 
 /// Lists a file that programs mapped. No probe observes what they read and write there. The journal
-/// of `bufferlist` is no payload.
+/// of `bufferlist` is no payload. `calls` counts the mappings that can be written: only they leave rules
+/// about the file open.
 fn list_mapping(report: &mut report::Report, file: &Endpoint, calls: u64, bytes: u64) {
     if file.name.contains(JOURNAL_NAME) {
         return;
     }
     report.coverage.not_covered.push(report::NotCovered {
         operation: format!("{file}, mapped as shared memory ({bytes} bytes), not observed"),
-        calls: Some(calls),
+        calls: Some(calls).filter(|&calls| calls > 0),
         bytes: None,
         endpoint: Some(file.clone()),
     });
