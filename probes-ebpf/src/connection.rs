@@ -5,18 +5,18 @@
 //! with the sequence number of the first byte that it sends, which is random. The engine finds the
 //! sender of a stream by its addresses and by the number of its first byte, which both sides have.
 
-use core::ptr::{addr_of, addr_of_mut};
+use core::ptr::addr_of;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use zctrace_records::{EndpointState, SocketPair, program};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
-use crate::read::{self, member};
+use crate::read::member;
 use crate::scope::NO_PREALLOC;
 use crate::{emit, offsets};
 
-/// `TCP_SYN_SENT` (include/net/tcp_states.h).
+/// `TCP_SYN_SENT` (`include/net/tcp_states.h`).
 const TCP_SYN_SENT: u8 = 2;
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h): keeps an existing entry.
 const NO_EXIST: u64 = 1;
@@ -122,7 +122,7 @@ unsafe fn expect(pair: *const SocketPair, first: u32, receiver: u64) {
 /// Returns the sequence number of the first byte that a socket sends, or one less.
 ///
 /// `bytes_acked` counts what `snd_una` has advanced by since the handshake, and the SYN if this
-/// side sent the first one (net/ipv4/tcp_input.c: `tcp_snd_una_update()`). The kernel updates one
+/// side sent the first one (`net/ipv4/tcp_input.c`: `tcp_snd_una_update()`). The kernel updates one
 /// after the other, so a change of the count means that they do not belong together.
 #[inline(never)]
 fn send_first(sk: u64) -> u32 {
@@ -141,7 +141,7 @@ fn send_first(sk: u64) -> u32 {
 }
 
 /// Returns the sequence number of the first byte that a socket receives; 0 before the handshake.
-/// (net/ipv4/tcp_input.c: `tcp_rcv_nxt_update()`)
+/// (`net/ipv4/tcp_input.c`: `tcp_rcv_nxt_update()`)
 #[inline(never)]
 fn receive_first(sk: u64) -> u32 {
     if member::<u8>(sk, &offsets::SK_STATE) == TCP_SYN_SENT {

@@ -65,11 +65,9 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
             // (arch/x86/entry/syscalls/syscall_32.tbl).
             187 | 239 | 313 | 315 | 316 => on_compat_exit(regs, number, result, false),
             X32_VMSPLICE => on_compat_exit(regs, number, result, true),
-            _ if other_calls::is_counted(number) => {
-                if scope::is_traced((bpf_get_current_pid_tgid() >> 32) as u32) {
-                    // SAFETY: the tail call requires the program's own context, which `ctx` is.
-                    unsafe { tail_call::to(ctx, tail_call::OTHER_CALLS) };
-                }
+            _ if other_calls::is_counted(number) && scope::is_traced((bpf_get_current_pid_tgid() >> 32) as u32) => {
+                // SAFETY: the tail call requires the program's own context, which `ctx` is.
+                unsafe { tail_call::to(ctx, tail_call::OTHER_CALLS) };
             }
             _ if number & X32 != 0 && syscall_args::is_transfer(number & !X32) => {
                 on_compat_exit(regs, number, result, true);

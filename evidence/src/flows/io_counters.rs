@@ -181,8 +181,8 @@ fn peek(key: &IoCounterKey, sum: &IoCounters, call_site: Option<report::CallSite
 }
 
 /// Lists a file that programs mapped. No probe observes what they read and write there. The journal
-/// of `bufferlist` is no payload. `calls` counts the mappings that can be written: only they leave rules
-/// about the file open.
+/// of `bufferlist` is no payload. `calls` counts the mappings that can be written: only they leave
+/// rules about the file open.
 fn list_mapping(report: &mut report::Report, file: &Endpoint, calls: u64, bytes: u64) {
     if file.name.contains(JOURNAL_NAME) {
         return;
