@@ -129,7 +129,7 @@ impl Evidence {
     pub fn call(&mut self, call: &Call) {
         self.journals.called(call);
         let observations = self.observations.take(call.call_id);
-        let observed = ObservedCall::new(call, observations);
+        let observed = ObservedCall::new(call, observations, &self.config.no_direct_io);
         let now_ns = observed.exited_ns;
         if let Endpoint::Tcp(tcp) = &observed.sink
             && observed.bytes > 0

@@ -54,7 +54,7 @@ impl Evidence {
                     span.location = Location::Memory(memory.address);
                 }
             }
-            Endpoint::Direct(file) if !self.config.no_direct_io.contains(&file.dev) => {
+            Endpoint::Direct(file) => {
                 span.position = file.offset;
                 span.location = if file.is_offset_exact(len) {
                     Location::Device
@@ -62,7 +62,7 @@ impl Evidence {
                     Location::Uncertain
                 };
             }
-            Endpoint::Buffered(file) | Endpoint::Direct(file) => {
+            Endpoint::Buffered(file) => {
                 span.position = file.offset;
                 span.location = if file.is_offset_exact(len) {
                     Location::File {

@@ -1,6 +1,7 @@
 //! Decoded calls: two endpoints, a number of bytes, and the observations made inside the call.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use zctrace_records::{Call, PageRange, call_flag, endpoint_kind, nr};
 
@@ -60,8 +61,9 @@ pub(crate) struct ObservedCall {
 }
 
 impl ObservedCall {
-    /// Decodes a call. Its page records came before it.
-    pub(crate) fn new(call: &Call, observations: CallObservations) -> Self {
+    /// Decodes a call. Its page records came before it. `no_direct_io` are the filesystems on which
+    /// `O_DIRECT` has no effect, by device number.
+    pub(crate) fn new(call: &Call, observations: CallObservations, no_direct_io: &HashSet<u32>) -> Self {
         let memory = MemoryState {
             address: call.memory,
             is_contiguous: call.flags & call_flag::CONTIGUOUS != 0,
@@ -79,8 +81,8 @@ impl ObservedCall {
             dirtied_bytes: call.dirtied_bytes,
             op_flags: call.op_flags,
             page_records: call.page_records,
-            source: Endpoint::of(&call.source, memory),
-            sink: Endpoint::of(&call.sink, memory),
+            source: Endpoint::of(&call.source, memory).as_it_behaves(no_direct_io),
+            sink: Endpoint::of(&call.sink, memory).as_it_behaves(no_direct_io),
             source_identity: EndpointIdentity::of(&call.source),
             sink_identity: EndpointIdentity::of(&call.sink),
             observations,

@@ -4,6 +4,8 @@
 //! `before`, `after`, `extra` and `size` depends on the kind. Only this module interprets them. The
 //! rest of the engine uses the variants of [`Endpoint`], whose members have names and units.
 
+use std::collections::HashSet;
+
 use zctrace_records::{EndpointState, endpoint_kind};
 
 use super::pipe_event::Opens;
@@ -255,6 +257,15 @@ impl Endpoint {
         }
     }
 
+    /// Returns a file that is open with `O_DIRECT` as one that is not, if its filesystem uses the
+    /// page cache all the same.
+    pub(crate) fn as_it_behaves(self, no_direct_io: &HashSet<u32>) -> Self {
+        match self {
+            Self::Direct(file) if no_direct_io.contains(&file.dev) => Self::Buffered(file),
+            other => other,
+        }
+    }
+
     /// Returns the pipe's state if the endpoint is a pipe.
     pub(crate) fn as_pipe(&self) -> Option<&PipeState> {
         match self {
@@ -314,6 +325,12 @@ mod tests {
         };
         assert!(matches!(of(endpoint_kind::FILE, 0, 0), Endpoint::Buffered(_)));
         assert!(matches!(of(endpoint_kind::BLOCK, O_DIRECT, 0), Endpoint::Direct(_)));
+        let direct = of(endpoint_kind::FILE, O_DIRECT, 0);
+        assert_eq!(direct.as_it_behaves(&HashSet::new()), direct);
+        assert!(matches!(
+            direct.as_it_behaves(&HashSet::from([0])),
+            Endpoint::Buffered(_)
+        ));
         assert_eq!(of(endpoint_kind::CHAR, 0, DEV_NULL), Endpoint::Null);
         assert_eq!(of(endpoint_kind::CHAR, 0, DEV_ZERO), Endpoint::Null);
         assert_eq!(of(endpoint_kind::CHAR, 0, 5 << 20), Endpoint::Copying, "a terminal");

@@ -12,11 +12,7 @@ use zctrace_contract::Reason;
 
 impl Evidence {
     pub(super) fn deliver_to_memory(&mut self, call: &ObservedCall, memory: &MemoryState, spans: &[Span], by: &Sender) {
-        let direct = match &call.source {
-            Endpoint::Direct(file) if !self.config.no_direct_io.contains(&file.dev) => Some(file),
-            _ => None,
-        };
-        let Some(file) = direct else {
+        let Endpoint::Direct(file) = &call.source else {
             // read, recv and vmsplice into memory copy by contract (fs/splice.c: `pipe_to_user()`).
             return self.deliver_all(spans, Outcome::Copied(Reason::IntoMemory), by);
         };

@@ -35,9 +35,6 @@ impl Evidence {
             Endpoint::Tcp(tcp) => self.deliver_to_tcp(call, tcp, spans, by),
             Endpoint::UnixStream(unix) => self.deliver_to_unix(call, unix, spans, by),
             Endpoint::Memory(memory) => self.deliver_to_memory(call, memory, spans, &by),
-            Endpoint::Direct(file) if self.config.no_direct_io.contains(&file.dev) => {
-                self.deliver_to_page_cache(call, file, spans, &by);
-            }
             Endpoint::Direct(file) => self.deliver_to_direct_file(call, file, spans, &by),
             Endpoint::Buffered(file) => self.deliver_to_page_cache(call, file, spans, &by),
             Endpoint::Null => self.deliver_all(spans, Outcome::Discarded, &by),
