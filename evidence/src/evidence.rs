@@ -169,7 +169,7 @@ impl Evidence {
         let outcome = Outcome::Unknown(self.reason_not_observed());
         let sender = Direction::new(closed.sock, closed.send_first, closed.pair);
         if let Some(id) = self.endpoints.socket(closed.sock) {
-            let sums = self.sockets.take_carried_and_sent(&sender);
+            let sums = self.sockets.take_sums(&sender);
             self.unseen.closed(id, sums);
             self.endpoints.socket_closed(closed.sock);
         }

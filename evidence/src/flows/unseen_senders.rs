@@ -14,32 +14,32 @@ use zctrace_report::{Account, Cause, Endpoint, EndpointKind, Flow, Report};
 use super::io_counters::{counts_messages, is_read};
 use crate::collections::fast_map::FastMap;
 use crate::decode::endpoints::{EndpointId, Endpoints};
-use crate::mirror::sockets::Sockets;
-
-/// Sums of an endpoint's connections.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    /// Bytes that packets carried.
-    carried: u64,
-    /// Bytes that recorded calls sent.
-    sent_by_calls: u64,
-}
+use crate::mirror::sockets::{SentSums, Sockets};
 
 /// Sums of all connections, by the endpoint of the sender.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnseenSenders {
-    closed: FastMap<EndpointId, Sums>,
+    closed: SumsByEndpoint,
     /// Sums of connections that were open when the account began, to be subtracted.
-    at_start: FastMap<EndpointId, (u64, u64)>,
+    at_start: SumsByEndpoint,
+}
+
+type SumsByEndpoint = FastMap<EndpointId, SentSums>;
+
+/// Adds the sums of open connections to those of their endpoints.
+fn add_open(all: &mut SumsByEndpoint, sockets: &Sockets, endpoints: &Endpoints) {
+    for (sock, sums) in sockets.open_sums() {
+        if let Some(id) = endpoints.socket(sock) {
+            all.entry(id).or_default().add(sums);
+        }
+    }
 }
 
 impl UnseenSenders {
     /// Adds a connection that has ended.
-    pub(crate) fn closed(&mut self, id: EndpointId, sums: Option<(u64, u64)>) {
-        if let Some((carried, sent)) = sums {
-            let row = self.closed.entry(id).or_default();
-            row.carried = row.carried.saturating_add(carried);
-            row.sent_by_calls = row.sent_by_calls.saturating_add(sent);
+    pub(crate) fn closed(&mut self, id: EndpointId, sums: Option<SentSums>) {
+        if let Some(sums) = sums {
+            self.closed.entry(id).or_default().add(sums);
         }
     }
 
@@ -47,12 +47,7 @@ impl UnseenSenders {
     pub(crate) fn reset(&mut self, sockets: &Sockets, endpoints: &Endpoints) {
         self.closed.clear();
         self.at_start.clear();
-        for (sock, carried, sent) in sockets.carried() {
-            if let Some(id) = endpoints.socket(sock) {
-                let row = self.at_start.entry(id).or_default();
-                *row = (row.0.saturating_add(carried), row.1.saturating_add(sent));
-            }
-        }
+        add_open(&mut self.at_start, sockets, endpoints);
     }
 
     /// Adds a flow for each endpoint to which more bytes were sent than traced calls did.
@@ -64,13 +59,7 @@ impl UnseenSenders {
         counters: &HashMap<IoCounterKey, IoCounters>,
     ) {
         let mut all = self.closed.clone();
-        for (sock, carried, sent) in sockets.carried() {
-            if let Some(id) = endpoints.socket(sock) {
-                let row = all.entry(id).or_default();
-                row.carried = row.carried.saturating_add(carried);
-                row.sent_by_calls = row.sent_by_calls.saturating_add(sent);
-            }
-        }
+        add_open(&mut all, sockets, endpoints);
         let mut counted: HashMap<(u64, u32, u16), Option<u64>> = HashMap::new();
         for (key, row) in counters.iter().filter(|(key, _)| !is_read(key.nr)) {
             let sum = counted.entry((key.ino, key.dev, key.kind)).or_insert(Some(0));
@@ -82,12 +71,12 @@ impl UnseenSenders {
         let mut rows: Vec<_> = all.into_iter().collect();
         rows.sort_unstable_by_key(|(id, _)| *id);
         for (id, sums) in rows {
-            let (carried_before, sent_before) = self.at_start.get(&id).copied().unwrap_or_default();
+            let before = self.at_start.get(&id).copied().unwrap_or_default();
             let Some(plain) = counted.get(&endpoints.inode_of(id)).copied().unwrap_or(Some(0)) else {
                 continue;
             };
-            let carried = sums.carried.saturating_sub(carried_before);
-            let sent = sums.sent_by_calls.saturating_sub(sent_before).saturating_add(plain);
+            let carried = sums.carried.saturating_sub(before.carried);
+            let sent = sums.by_calls.saturating_sub(before.by_calls).saturating_add(plain);
             let unseen = carried.saturating_sub(sent);
             if unseen > 0 {
                 report.append_flow(flow(endpoints.report(id), unseen));

@@ -28,6 +28,32 @@ pub(crate) struct TcpStream {
     closed: bool,
 }
 
+/// Bytes of a stream, by the two ways of counting them.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct SentSums {
+    /// Bytes that packets carried.
+    pub(crate) carried: u64,
+    /// Bytes that recorded calls sent.
+    pub(crate) by_calls: u64,
+}
+
+impl SentSums {
+    /// Adds the sums of another stream.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.carried = self.carried.saturating_add(more.carried);
+        self.by_calls = self.by_calls.saturating_add(more.by_calls);
+    }
+}
+
+impl TcpStream {
+    fn sums(&self) -> SentSums {
+        SentSums {
+            carried: self.bytes.carried,
+            by_calls: self.sent_by_calls,
+        }
+    }
+}
+
 /// All streams.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
@@ -193,22 +219,20 @@ impl Sockets {
         left
     }
 
-    /// Returns how many bytes the packets of a socket that is closed carried, and how many of them
-    /// recorded calls sent; `None` if that was asked before.
-    pub(crate) fn take_carried_and_sent(&mut self, direction: &Direction) -> Option<(u64, u64)> {
+    /// Returns the sums of a socket that is closed; `None` if they were taken before.
+    pub(crate) fn take_sums(&mut self, direction: &Direction) -> Option<SentSums> {
         let stream = self.tcp.get_mut(direction).filter(|stream| !stream.is_summed)?;
         stream.is_summed = true;
-        Some((stream.bytes.carried, stream.sent_by_calls))
+        Some(stream.sums())
     }
 
-    /// Returns, for each stream with a known sender, the sender's socket, how many bytes its
-    /// packets carried, and how many of them recorded calls sent.
-    pub(crate) fn carried(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+    /// Returns the sender's socket and the sums of each stream whose sender is known and open.
+    pub(crate) fn open_sums(&self) -> impl Iterator<Item = (u64, SentSums)> {
         let known = self
             .tcp
             .iter()
             .filter(|(direction, stream)| direction.sock != 0 && !stream.is_summed);
-        known.map(|(direction, stream)| (direction.sock, stream.bytes.carried, stream.sent_by_calls))
+        known.map(|(direction, stream)| (direction.sock, stream.sums()))
     }
 
     /// Returns the stream that a UNIX socket sends.
