@@ -298,10 +298,28 @@ impl PipeMirror {
         if slots.len() as u32 != state.slots_pushed() || state.entry.head != self.head() {
             return Err(Some(DesyncCause::PushMismatch));
         }
+        // A consumer whose record came first may have emptied the slot.
+        if !self.extend(appended, slots, spans) {
+            return Err(Some(DesyncCause::PushMismatch));
+        }
+        // A consumer that returned before this producer has taken some of the slots already, as
+        // unknown bytes.
+        let gone = self.consumed.take().map_or(0, |tail| ahead(tail, self.tail));
+        if gone > 0 {
+            let mut taken = Vec::new();
+            let gone = self.slots.len().min(gone as usize);
+            let len = self.release(gone, &mut taken);
+            self.popped = self.popped.wrapping_add(len);
+        }
+        Ok(())
+    }
+
+    /// Adds bytes that were appended to the last slot, and then slots with their spans. Returns
+    /// `false`, and adds nothing, if bytes were appended and there is no slot.
+    fn extend(&mut self, appended: &[Span], slots: &[MirrorSlot], spans: &[Span]) -> bool {
         if !appended.is_empty() {
-            // A consumer whose record came first may have emptied the slot.
             let Some(last) = self.slots.back_mut() else {
-                return Err(Some(DesyncCause::PushMismatch));
+                return false;
             };
             let len = total(appended);
             last.end = last.end.map(|end| end.plus(len));
@@ -313,16 +331,7 @@ impl PipeMirror {
         self.count_pushed(slots.iter().fold(0, |sum, slot| sum.wrapping_add(slot.len)));
         self.spans.extend(spans);
         self.slots.extend(slots);
-        // A consumer that returned before this producer has taken some of the slots already, as
-        // unknown bytes.
-        let gone = self.consumed.take().map_or(0, |tail| ahead(tail, self.tail));
-        if gone > 0 {
-            let mut taken = Vec::new();
-            let gone = self.slots.len().min(gone as usize);
-            let len = self.release(gone, &mut taken);
-            self.popped = self.popped.wrapping_add(len);
-        }
-        Ok(())
+        true
     }
 
     fn count_pushed(&mut self, len: u64) {

@@ -3,7 +3,7 @@
 use super::{PipeMirror, ahead};
 use crate::decode::endpoint::PipeState;
 use crate::mirror::mirror_slot::MirrorSlot;
-use crate::span::{Span, total};
+use crate::span::Span;
 
 impl PipeMirror {
     /// Resynchronizes a desynced mirror if the call observed the ring empty at its entry.
@@ -36,23 +36,13 @@ impl PipeMirror {
             return self.forget_content();
         }
         if !self.is_resyncing || state.entry.head != self.head() {
-            // Appended bytes belong to a slot that is not known.
             self.forget_content();
             self.is_resyncing = true;
             self.tail = state.entry.head;
-        } else if let Some(last) = self.slots.back_mut()
-            && !appended.is_empty()
-        {
-            let len = total(appended);
-            last.end = last.end.map(|end| end.plus(len));
-            last.len = last.len.wrapping_add(len);
-            last.spans += appended.len();
-            self.bytes = self.bytes.wrapping_add(len);
-            self.spans.extend(appended);
         }
-        self.bytes = slots.iter().fold(self.bytes, |sum, slot| sum.wrapping_add(slot.len));
-        self.spans.extend(spans);
-        self.slots.extend(slots);
+        // Bytes that were appended to a slot before these have no place here.
+        let appended = if self.slots.is_empty() { &[] } else { appended };
+        self.extend(appended, slots, spans);
     }
 
     /// Synchronizes a mirror whose content is known from some slot on, if a consumer starts at that
