@@ -165,10 +165,13 @@ fn suspend_releases_and_reacquires_the_terminal() {
 }
 
 /// A command that transfers bytes in several ways, prints `ready`, and repeats its input.
+///
+/// The largest transfers are larger than the read of `/dev/zero`, which has no payload: the first of
+/// the flows has one, whatever order the flows of equal size have.
 fn mover(directory: &Directory) -> [String; 4] {
     let long = "a-name-that-is-longer-than-any-column-of-the-narrowest-screen-that-is-laid-out-in-full-0123456789";
     let script = format!(
-        "cd '{}' && head -c 3000000 /dev/zero >{long} && cat {long} >b && cat b | cat >c && cp b d && echo re''ady && exec cat",
+        "cd '{}' && head -c 3000000 /dev/zero >{long} && cat {long} {long} >b && cat b | cat >c && cp b d && echo re''ady && exec cat",
         directory.0.display()
     );
     ["--".to_owned(), "sh".to_owned(), "-c".to_owned(), script]
@@ -180,8 +183,9 @@ fn of_mover(directory: &Directory, more: &[&str], size: (u16, u16)) -> Terminal 
     let arguments: Vec<&str> = more.iter().copied().chain(mover.iter().map(String::as_str)).collect();
     let mut terminal = viewer(&arguments, size);
     terminal.wait("ready");
-    // The writes of the last program: `cp` copies 3,000,000 bytes to the last of four files.
-    terminal.wait_for("all bytes", |text| text.contains("11.4 MiB delivered"));
+    // The last program, `cp`, copies 6,000,000 bytes. With the three transfers before it they are
+    // 21,000,000.
+    terminal.wait_for("all bytes", |text| text.contains("20.0 MiB delivered"));
     terminal
 }
 

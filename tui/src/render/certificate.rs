@@ -40,6 +40,13 @@ fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
     let between = format!("from {} to {}", flow.from, flow.to);
     let arrived = size(account.delivered());
     let (verdict, rest) = match (&flow.certificate, flow.verdict()) {
+        (_, Verdict::Nothing) => (
+            "NO PAYLOAD".to_owned(),
+            format!(
+                "{} {between} were holes, reflinks or discarded",
+                size(account.excluded.total())
+            ),
+        ),
         (None, _) => (
             "NO CERTIFICATE".to_owned(),
             format!("{arrived} {between}: no observation shows their path"),
@@ -51,13 +58,6 @@ fn write_verdict(text: &mut impl TextSink, flow: &Flow) {
             ),
             None => moved_verdict(flow, certificate, &between),
         },
-        (Some(_), Verdict::Nothing) => (
-            "NO PAYLOAD".to_owned(),
-            format!(
-                "{} {between} were holes, reflinks or discarded",
-                size(account.excluded.total())
-            ),
-        ),
         (Some(_), _) => {
             let mark = match (account.copied, account.unknown) {
                 (0, _) => "PARTLY UNKNOWN",
@@ -297,5 +297,15 @@ mod tests {
             "only its own reasons\n{text}"
         );
         assert_fits(&text);
+    }
+
+    #[test]
+    fn flow_of_holes_only_has_no_payload() {
+        let mut of = nginx();
+        let account = &mut of.flows[1].account;
+        account.excluded.zero = account.delivered();
+        (account.moved, account.copied, account.unknown) = (0, 0, 0);
+        let text = certificate(&of, of.flow(2).unwrap());
+        assert!(text.starts_with("NO PAYLOAD   2.7 GiB from memory"), "{text}");
     }
 }
