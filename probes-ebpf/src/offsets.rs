@@ -29,6 +29,7 @@ globals! {
     DIGEST_PAGES: u32, "1 if page digests are computed, 0 if bytes are only counted.";
     PAGE_HEAD_BIT: u32, "Number of the bit `PG_head` in the flags of a page.";
     PAGE_UPTODATE_BIT: u32, "Number of the bit `PG_uptodate` in the flags of a page.";
+    PIPEFS_DEV: u32, "Device number of pipefs in the kernel's form; 0 if it is not known.";
     CQE_BY_ADDRESS: u32, "1 if `io_uring_complete` passes the address of the result instead of the result.";
 }
 

@@ -11,6 +11,7 @@ use zctrace_records::{
 use zerocopy::FromZeros;
 
 use crate::endpoint::SLOT_SIZE;
+use crate::offsets;
 use crate::page_record::{self, PageBuffer, RAW_MASK};
 use crate::read;
 
@@ -40,7 +41,8 @@ pub(crate) struct Cursor {
     side: u32,
     /// Number of records of this endpoint so far.
     part: u32,
-    reserved: u32,
+    /// 1 if the pipe is anonymous, 0 if it can be a FIFO.
+    anonymous: u32,
 }
 
 /// Sides of a call that are processed next.
@@ -136,7 +138,14 @@ unsafe fn emit_chunk(pages: *mut PageBuffer, cursor: *mut Cursor, program: u32) 
         (*record).part = (*cursor).part;
         (*cursor).part += 1;
         read::zero(addr_of_mut!((*record).file));
-        if describe_uniform(pages, count) {
+        if (*record).station == station_kind::PIPE_SOURCE && (*cursor).anonymous == 1 {
+            // The owners were read when the slots were filled, and whoever changes a slot advances
+            // the positions of the ring. Only a FIFO has a second life with the same positions and
+            // the same inode number: an anonymous pipe's number is used for one pipe.
+            (*record).total = fill_vecs(pages, count);
+            page_record::clear_owner(pages);
+            page_record::emit_run(pages, count, program);
+        } else if describe_uniform(pages, count) {
             page_record::emit_run(pages, count, program);
         } else {
             (*record).total = fill_ranges(pages, count);
@@ -224,6 +233,7 @@ unsafe fn start(pages: *mut PageBuffer, cursor: *mut Cursor, endpoint: *const En
         (*cursor).end = to;
         (*cursor).slots = slots;
         (*cursor).part = 0;
+        (*cursor).anonymous = u32::from((*endpoint).dev == offsets::PIPEFS_DEV.load());
     }
 }
 
@@ -316,6 +326,23 @@ unsafe fn describe_uniform(pages: *mut PageBuffer, count: u64) -> bool {
         (*pages).record.total = total;
         page_record::set_owner(pages, mapping, first_index, first_ops);
         differences == 0
+    }
+}
+
+/// Converts the slots that were read to page vectors without owners. Returns the number of bytes in
+/// the slots.
+///
+/// # Safety
+///
+/// `pages` must be valid for reads and writes.
+#[inline(never)]
+unsafe fn fill_vecs(pages: *mut PageBuffer, count: u64) -> u32 {
+    // SAFETY: access through `pages` requires a valid pointer, which the caller guarantees.
+    // `for_each_slot` passes only indexes below `CHUNK`, which is below the number of page vectors.
+    unsafe {
+        for_each_slot(pages, count, |index, [page, offset_and_len, _]| {
+            set_vec(pages, index, page, offset_and_len);
+        })
     }
 }
 

@@ -22,6 +22,7 @@
 // moves need unsafe code. They allow it where they use it.
 #![deny(unsafe_code)]
 
+mod device;
 pub mod facts;
 pub mod journal;
 pub mod layout;

@@ -15,6 +15,7 @@ use super::privileges;
 use super::probes::{NotLoaded, Probes};
 use super::programs::unsupported_reason;
 use super::rdonly_cast;
+use crate::device;
 use crate::layout::btf::Btf;
 use crate::layout::offsets::KernelOffsets;
 
@@ -167,6 +168,7 @@ fn load_object(
     let cqe_by_address = btf.tracepoint_argument_count("io_uring_complete").ok() == Some(CQE_BY_ADDRESS);
     let cqe_by_address = u32::from(cqe_by_address);
     let (mode, cgroup, level) = options.scope.globals();
+    let pipefs = device::anonymous_pipes().unwrap_or(0);
     let (self_tgid, follow) = (std::process::id(), u32::from(options.descendants));
     let mut loader = EbpfLoader::new();
     // The compiler drops globals that no program reads, so these need not exist.
@@ -185,6 +187,7 @@ fn load_object(
         .override_global("DIGEST_PAGES", &pages, true)
         .override_global("RDONLY_CAST", &direct_reads, true)
         .override_global("CQE_BY_ADDRESS", &cqe_by_address, true)
+        .override_global("PIPEFS_DEV", &pipefs, true)
         .map_max_entries("RING", options.ring_bytes);
     Ok(loader.load(&object)?)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rustix::fs::{MemfdFlags, fstat, major, memfd_create, minor};
+use crate::device::{self, kernel_device};
 
 /// Filesystems that copy written bytes into their own page cache unless the file is open with
 /// `O_DIRECT` (fs/*/file.c: `generic_perform_write`, `iomap_file_buffered_write`,
@@ -34,17 +34,10 @@ pub(super) struct Mounts {
 /// Reads the mounts. Unreadable parts are omitted.
 pub(super) fn read() -> Mounts {
     let mut mounts = parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
-    let memfds = memfd_device();
+    let memfds = device::memfds().ok();
     mounts.buffered.extend(memfds);
     mounts.no_direct_io.extend(memfds);
     mounts
-}
-
-/// Returns the device of memfds: a tmpfs that the kernel mounts internally and lists nowhere.
-fn memfd_device() -> Option<u32> {
-    let file = memfd_create("zctrace-device", MemfdFlags::CLOEXEC).ok()?;
-    let device = fstat(&file).ok()?.st_dev;
-    Some((major(device) << 20) | minor(device))
 }
 
 /// Parses proc(5): `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [FIELDS] - TYPE SOURCE OPTIONS`.
@@ -65,7 +58,7 @@ fn parse(text: &str) -> Mounts {
         let (Ok(major), Ok(minor)) = (major.parse::<u32>(), minor.parse::<u32>()) else {
             continue;
         };
-        let device = (major << 20) | minor;
+        let device = kernel_device(major, minor);
         // Paths of files are relative to the filesystem's root, which a bind mount of a
         // subdirectory does not show.
         if *root == "/" {
