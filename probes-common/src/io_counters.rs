@@ -26,7 +26,7 @@ pub struct IoCounterKey {
     pub op_flags: u32,
     /// Kind of the endpoint: one of [`endpoint_kind`](crate::endpoint_kind).
     pub kind: u16,
-    /// Unused.
+    /// Not 0 while the endpoint has to be named when the call returns; 0 in a row.
     pub reserved: u16,
     /// Generation of the inode; 0 for sockets.
     pub generation: u32,

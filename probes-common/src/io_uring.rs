@@ -20,6 +20,9 @@ pub const IO_URING_SUBMITTED: u32 = IO_URING_BASE + 0x200;
 pub const AIO_BASE: u32 = 0x1400;
 /// Number of calls of `io_submit` with more requests than the eBPF program reads.
 pub const AIO_REST: u32 = AIO_BASE + 0x100;
+/// Number of the ioctls that put a file behind a loop device (`LOOP_SET_FD`, `LOOP_CHANGE_FD`,
+/// `LOOP_CONFIGURE`, include/uapi/linux/loop.h).
+pub const LOOP_DEVICE: u32 = AIO_REST + 1;
 
 /// Bits of [`IoCounterKey::op_flags`](crate::IoCounterKey::op_flags) that are not `MSG_*`.
 pub mod io_counter_flag {
@@ -30,7 +33,8 @@ pub mod io_counter_flag {
     pub const NO_CONTRACT: u32 = 0x4000_0000;
     /// The file of a request of Linux AIO is open without `O_DIRECT`.
     pub const BUFFERED: u32 = 0x2000_0000;
-    /// The mapping can be written.
+    /// The mapping can be written, or the program can make it so with mprotect(2), because the file
+    /// is open for writing.
     pub const WRITABLE: u32 = 0x0800_0000;
     /// The bytes are not in the caller's buffers: a packet socket sent them from a ring in shared
     /// memory.

@@ -87,8 +87,8 @@ pub use endpoint_name::{COMPONENT_SIZE, EndpointName, MAX_COMPONENTS, name_flag}
 pub use header::{HeaderError, RecordHeader, RecordKind};
 pub use io_counters::{IoCounterKey, IoCounters};
 pub use io_uring::{
-    AIO_BASE, AIO_REST, IO_URING_BASE, IO_URING_OVERFLOW, IO_URING_SUBMITTED, IO_URING_UNNAMED, io_counter_flag,
-    uring_op,
+    AIO_BASE, AIO_REST, IO_URING_BASE, IO_URING_OVERFLOW, IO_URING_SUBMITTED, IO_URING_UNNAMED, LOOP_DEVICE,
+    io_counter_flag, uring_op,
 };
 pub use kernel_members::{FIXED_OFFSETS, FIXED_SIZES, KERNEL_MEMBERS, KernelMember};
 pub use page_record::{FileId, MAX_RANGES, PageRange, PageRecord, page_record_flag, station_kind};

@@ -1,6 +1,6 @@
-//! Names of endpoints, each written once.
+//! Names of endpoints, each written once, and again when it has changed.
 
-use core::ptr::addr_of_mut;
+use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::helpers::generated;
 use aya_ebpf::macros::map;
@@ -23,7 +23,7 @@ static NAME_CACHE: PerCpuArray<NameKey> = PerCpuArray::with_max_entries(NAME_CAC
 /// Number of slots of [`NAME_CACHE`]. A power of two.
 const NAME_CACHE_SLOTS: u32 = 64;
 
-/// Identity of an endpoint.
+/// Identity of an endpoint, and of its name.
 #[repr(C)]
 #[derive(Clone, Copy, FromZeros, Immutable, IntoBytes)]
 struct NameKey {
@@ -33,6 +33,39 @@ struct NameKey {
     dev: u32,
     /// Generation of the inode.
     generation: u32,
+    /// Value that differs between names ([`variant_of_path`], [`variant_of_addresses`]): a file can
+    /// be renamed or have several, and a socket can be connected again.
+    variant: u64,
+}
+
+/// Returns a value that differs between paths, from the last two components.
+///
+/// The kernel's hash of a name has the parent's address as its salt, and comes with the length
+/// (`struct qstr`, include/linux/dcache.h: `hash_len`, the word before `name`).
+#[inline(always)]
+fn variant_of_path(dentry: u64) -> u64 {
+    if dentry == 0 {
+        return 0;
+    }
+    let hash_len = |dentry: u64| member::<u64>(dentry.wrapping_sub(8), &offsets::DENTRY_NAME);
+    hash_len(dentry) ^ hash_len(member(dentry, &offsets::DENTRY_PARENT)).rotate_left(17)
+}
+
+/// Returns a value that differs between the addresses of a socket.
+///
+/// # Safety
+///
+/// `endpoint` must be valid for reads.
+#[inline(always)]
+unsafe fn variant_of_addresses(endpoint: *const EndpointState) -> u64 {
+    // SAFETY: reading through `endpoint` requires a valid pointer, which the caller guarantees.
+    // Every field of the pair is aligned to 4 bytes.
+    unsafe {
+        let pair = addr_of!((*endpoint).pair);
+        let words: [u32; 4] = *addr_of!((*pair).destination).cast();
+        let ports = u64::from((*pair).source_port) << 16 | u64::from((*pair).destination_port);
+        ports ^ u64::from(words[0] ^ words[2]) << 32 ^ u64::from(words[3] ^ words[1].rotate_left(7))
+    }
 }
 
 /// Writes the name of an endpoint that the programs have not observed before.
@@ -76,11 +109,23 @@ pub(crate) unsafe fn emit_dentry_once(
         let key = NameKey {
             ino: (*endpoint).ino,
             dev: (*endpoint).dev,
-            generation: (*endpoint).generation,
+            generation: match (*endpoint).kind {
+                // Of a TCP socket, it is the first sequence number.
+                endpoint_kind::TCP => 0,
+                _ => (*endpoint).generation,
+            },
+            variant: if is_socket((*endpoint).kind) {
+                variant_of_addresses(endpoint)
+            } else {
+                variant_of_path(dentry)
+            },
         };
         let cached = NAME_CACHE.get_ptr_mut((*endpoint).ino as u32 & (NAME_CACHE_SLOTS - 1));
         if let Some(cached) = cached {
-            let same = (*cached).ino == key.ino && (*cached).dev == key.dev && (*cached).generation == key.generation;
+            let same = (*cached).ino == key.ino
+                && (*cached).dev == key.dev
+                && (*cached).generation == key.generation
+                && (*cached).variant == key.variant;
             if same && key.ino != 0 {
                 return;
             }

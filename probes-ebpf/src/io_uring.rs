@@ -25,6 +25,12 @@ const CQE_BUFFER: u32 = 1;
 /// `IOSQE_CQE_SKIP_SUCCESS`: a successful request has no completion.
 const REQUEST_SKIPS_COMPLETION: u32 = 1 << 6;
 
+/// `-ECANCELED` and `-EINTR` (include/uapi/asm-generic/errno.h). A worker that is interrupted inside
+/// a request, because its process exits, has moved a part of the bytes, and the completion has one
+/// of these results all the same (`io_uring/io_uring.c: io_fallback_req_func()`).
+const CANCELED: i64 = -125;
+const INTERRUPTED: i64 = -4;
+
 /// Scratch memory for one run.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -74,8 +80,17 @@ pub(crate) fn on_complete(request: u64, result: u32, cqe_flags: u32) {
         (*key).kind = (*endpoint).kind;
         (*key).op_flags = op_flags(request, opcode, endpoint);
         endpoint_name::emit_once(addr_of_mut!((*scratch).name), endpoint, program::IO_URING_COMPLETE);
+        let is_file = (*endpoint).kind == endpoint_kind::FILE || (*endpoint).kind == endpoint_kind::BLOCK;
+        let is_cut = is_file && matches!(result, CANCELED | INTERRUPTED);
+        if is_cut {
+            (*key).op_flags |= io_counter_flag::BYTES_NOT_KNOWN;
+        }
         // Of a request whose result is not bytes, 0 means success.
-        let result = result + i64::from(!uring_op::returns_bytes(opcode));
+        let result = if is_cut {
+            1
+        } else {
+            result + i64::from(!uring_op::returns_bytes(opcode))
+        };
         io_counters::add(&(*scratch).key, result, 0, program::IO_URING_COMPLETE);
     }
 }

@@ -1,16 +1,18 @@
 //! Calls that move payload in ways of their own, counted when they return: Linux AIO, memory of
-//! other processes, zero-copy receives, clones of files, and mappings.
+//! other processes, zero-copy receives, clones of files, loop devices, mappings, and writes of
+//! 32-bit programs.
 
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::programs::RawTracePointContext;
 use zctrace_records::{
-    AIO_BASE, AIO_REST, EndpointName, EndpointState, IoCounterKey, endpoint_kind, io_counter_flag, nr, program,
+    AIO_BASE, AIO_REST, EndpointName, EndpointState, IoCounterKey, LOOP_DEVICE, endpoint_kind, io_counter_flag, nr,
+    program,
 };
 
 use crate::read::{self, member};
-use crate::sys_enter::O_DIRECT;
+use crate::sys_enter::{FMODE_WRITE, O_DIRECT};
 use crate::{endpoint, endpoint_name, io_counters, offsets, scope, syscall_args};
 
 /// `IPPROTO_TCP` and `TCP_ZEROCOPY_RECEIVE` (include/uapi/linux/tcp.h).
@@ -19,12 +21,14 @@ const TCP_ZEROCOPY_RECEIVE: u32 = 35;
 /// `FICLONE` and `FICLONERANGE` (include/uapi/linux/fs.h).
 const FICLONE: u32 = 0x4004_9409;
 const FICLONERANGE: u32 = 0x4020_940d;
+/// `LOOP_SET_FD`, `LOOP_CHANGE_FD` and `LOOP_CONFIGURE` (include/uapi/linux/loop.h).
+const LOOP_SET_FD: u32 = 0x4c00;
+const LOOP_CHANGE_FD: u32 = 0x4c06;
+const LOOP_CONFIGURE: u32 = 0x4c0a;
 /// `MAP_SHARED` and `MAP_ANONYMOUS` (include/uapi/linux/mman.h,
 /// include/uapi/asm-generic/mman-common.h).
 const MAP_SHARED: u32 = 1;
 const MAP_ANONYMOUS: u32 = 0x20;
-/// `PROT_WRITE` (include/uapi/asm-generic/mman-common.h).
-const PROT_WRITE: u64 = 2;
 /// Number of AIO requests of one call that are read. The rest are counted as calls.
 const MAX_AIO: u64 = 16;
 
@@ -45,7 +49,7 @@ pub(crate) const fn is_counted(number: u32) -> bool {
     matches!(
         number,
         nr::MMAP | nr::IOCTL | nr::GETSOCKOPT | nr::IO_SUBMIT | nr::PROCESS_VM_READV | nr::PROCESS_VM_WRITEV
-    )
+    ) || compat_call(number).is_some()
 }
 
 /// Handles the exit of one of these calls.
@@ -54,7 +58,7 @@ pub(crate) fn on_exit(ctx: &RawTracePointContext) {
     let (regs, result): (u64, i64) = (ctx.arg(0), ctx.arg::<u64>(1) as i64);
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // Mappings return addresses, which are positive for user space.
-    if result < 0 || !scope::is_traced(tgid) || scope::is_compat_call() {
+    if result < 0 || !scope::is_traced(tgid) {
         return;
     }
     let Some(scratch) = OTHER_SCRATCH.get_ptr_mut(0) else {
@@ -68,6 +72,12 @@ pub(crate) fn on_exit(ctx: &RawTracePointContext) {
         read::zero(addr_of_mut!((*scratch).key));
         (*scratch).key.tgid = tgid;
         (*scratch).key.nr = number;
+        if scope::is_compat_call() {
+            if let Some(number) = compat_call(number) {
+                on_compat_exit(scratch, regs, number, result);
+            }
+            return;
+        }
         match number {
             nr::PROCESS_VM_READV | nr::PROCESS_VM_WRITEV => {
                 (*scratch).key.kind = endpoint_kind::MEMORY;
@@ -90,6 +100,8 @@ pub(crate) fn on_exit(ctx: &RawTracePointContext) {
                         command,
                         arg(syscall_args::ARG3),
                     );
+                } else if matches!(command, LOOP_SET_FD | LOOP_CHANGE_FD | LOOP_CONFIGURE) {
+                    on_loop_device(scratch, command, arg(syscall_args::ARG3));
                 }
             }
             nr::MMAP => {
@@ -97,15 +109,106 @@ pub(crate) fn on_exit(ctx: &RawTracePointContext) {
                 if flags & (MAP_SHARED | MAP_ANONYMOUS) == MAP_SHARED {
                     identify(scratch, arg(syscall_args::ARG5) as i32);
                     if (*scratch).endpoint.kind == endpoint_kind::FILE {
-                        if arg(syscall_args::ARG3) & PROT_WRITE != 0 {
-                            (*scratch).key.op_flags |= io_counter_flag::WRITABLE;
-                        }
-                        add(scratch, arg(syscall_args::ARG2) as i64);
+                        add_mapping(scratch, arg(syscall_args::ARG2));
                     }
                 }
             }
             _ => {}
         }
+    }
+}
+
+/// Counts a shared mapping of a file.
+///
+/// # Safety
+///
+/// `scratch` must be valid for reads and writes, with its endpoint filled in.
+#[inline(always)]
+unsafe fn add_mapping(scratch: *mut Scratch, len: u64) {
+    // SAFETY: the caller guarantees that `scratch` is valid.
+    unsafe {
+        let mode: u32 = member((*scratch).endpoint.file, &offsets::FILE_MODE);
+        if mode & FMODE_WRITE != 0 {
+            (*scratch).key.op_flags |= io_counter_flag::WRITABLE;
+        }
+        add(scratch, len as i64);
+    }
+}
+
+/// Counts a file that is behind a loop device from now on: whoever writes to the device writes to
+/// the file.
+///
+/// # Safety
+///
+/// `scratch` must be valid for reads and writes.
+#[inline(always)]
+unsafe fn on_loop_device(scratch: *mut Scratch, command: u32, argument: u64) {
+    // struct loop_config starts with the descriptor.
+    let fd = if command == LOOP_CONFIGURE {
+        read::user::<u32>(argument)
+    } else {
+        argument as u32
+    };
+    // SAFETY: the caller guarantees that `scratch` is valid.
+    unsafe {
+        (*scratch).key.nr = LOOP_DEVICE;
+        (*scratch).key.op_flags = io_counter_flag::BYTES_NOT_KNOWN;
+        identify(scratch, fd as i32);
+        add(scratch, 1);
+    }
+}
+
+/// Returns the call of x86-64 that a call of i386 equals, if it is counted: those that can put
+/// bytes into a file or socket (`arch/x86/entry/syscalls/syscall_32.tbl`).
+///
+/// Calls between two descriptors are recorded (`sys_exit::on_compat_exit`). Reads, whose numbers
+/// are those of frequent calls of x86-64, are not counted.
+#[inline(always)]
+const fn compat_call(number: u32) -> Option<u32> {
+    Some(match number {
+        4 => nr::WRITE,
+        146 => nr::WRITEV,
+        181 => nr::PWRITE64,
+        334 => nr::PWRITEV,
+        369 => nr::SENDTO,
+        370 => nr::SENDMSG,
+        192 => nr::MMAP,
+        _ => return None,
+    })
+}
+
+/// Counts a call of a 32-bit program.
+///
+/// # Safety
+///
+/// `scratch` must be valid for reads and writes, with a key that has the process.
+#[inline(always)]
+unsafe fn on_compat_exit(scratch: *mut Scratch, regs: u64, number: u32, result: i64) {
+    let arg = |at: u64| read::kernel::<u64>(regs + at) as u32;
+    // SAFETY: the caller guarantees that `scratch` is valid.
+    unsafe {
+        (*scratch).key.nr = number;
+        if number == nr::MMAP {
+            if arg(syscall_args::ARG2) & (MAP_SHARED | MAP_ANONYMOUS) == MAP_SHARED {
+                identify(scratch, arg(syscall_args::ARG1) as i32);
+                if (*scratch).endpoint.kind == endpoint_kind::FILE {
+                    add_mapping(scratch, u64::from(arg(syscall_args::COMPAT_ARG2)));
+                }
+            }
+            return;
+        }
+        identify(scratch, arg(syscall_args::COMPAT_ARG1) as i32);
+        let is_copy = match (*scratch).endpoint.kind {
+            endpoint_kind::FILE => (*scratch).endpoint.f_flags & O_DIRECT == 0,
+            // Whoever takes the bytes out finds that the pipe or socket has more than was recorded.
+            endpoint_kind::PIPE | endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => return,
+            // A send can have MSG_ZEROCOPY.
+            kind => kind != endpoint_kind::BLOCK && number != nr::SENDTO && number != nr::SENDMSG,
+        };
+        if !is_copy {
+            (*scratch).key.op_flags = io_counter_flag::NO_CONTRACT;
+        }
+        add(scratch, result);
     }
 }
 
@@ -200,6 +303,16 @@ unsafe fn on_clone(scratch: *mut Scratch, fd: i32, command: u32, argument: u64) 
     unsafe {
         identify(scratch, fd);
         add(scratch, if len == 0 { size } else { len } as i64);
+    }
+}
+
+/// Writes the name of a descriptor, which the call that returns may have changed.
+#[inline(always)]
+pub(crate) fn name_again(fd: i32) {
+    if let Some(scratch) = OTHER_SCRATCH.get_ptr_mut(0) {
+        // SAFETY: access through `scratch` requires a valid pointer. Map values stay valid while
+        // the program runs, and only this program uses this scratch memory on this CPU.
+        unsafe { identify(scratch, fd) };
     }
 }
 

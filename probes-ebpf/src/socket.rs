@@ -52,7 +52,11 @@ pub(crate) unsafe fn identify(endpoint: *mut EndpointState) -> u16 {
                 }
                 endpoint_kind::TCP
             }
-            (AF_INET | AF_INET6, SOCK_DGRAM, IPPROTO_UDP) => endpoint_kind::UDP,
+            (AF_INET | AF_INET6, SOCK_DGRAM, IPPROTO_UDP) => {
+                // The peer is that of connect(2); an address of sendto(2) is not observed.
+                read_pair(addr_of_mut!((*endpoint).pair), sk, family);
+                endpoint_kind::UDP
+            }
             _ => {
                 (*endpoint).generation = u32::from(protocol);
                 endpoint_kind::SOCKET
@@ -83,7 +87,7 @@ pub(crate) fn is_unix(sk: u64) -> bool {
     member::<u16>(sk, &offsets::SK_FAMILY) == AF_UNIX
 }
 
-/// Reads the addresses of a TCP socket, with this socket as the sender.
+/// Reads the addresses of a TCP or UDP socket, with this socket as the sender.
 ///
 /// The port is `inet_sport` instead of `skc_num`, because `inet_put_port` has already cleared the
 /// latter when a socket becomes closed.

@@ -16,7 +16,7 @@ use crate::zerocopy_completion::{self, MSG_ZEROCOPY};
 use crate::{connection, emit, endpoint_name, ids, scope};
 
 /// `FMODE_WRITE` (include/linux/fs.h): the file is open for writing.
-const FMODE_WRITE: u32 = 2;
+pub(crate) const FMODE_WRITE: u32 = 2;
 /// `O_DIRECT` of x86 (include/uapi/asm-generic/fcntl.h).
 pub(crate) const O_DIRECT: u32 = 0o40000;
 /// `MSG_PEEK`, `MSG_PROBE` and `MSG_TRUNC`, the flags that are part of the key of I/O counters.
@@ -200,6 +200,8 @@ unsafe fn enter_io(scratch: *mut Scratch, number: u32, pid_tgid: u64) {
             (*key).generation = (*endpoint).generation;
         }
         (*key).kind = (*endpoint).kind;
+        // Data of TCP Fast Open is sent before there is a peer to name.
+        (*key).reserved = u16::from((*endpoint).kind == endpoint_kind::TCP && (*endpoint).pair.destination_port == 0);
         // Only in calls on sockets do these bits mean MSG_*; preadv2 and pwritev2 have other flags.
         if !matches!(number, nr::PREADV2 | nr::PWRITEV2) {
             (*key).op_flags |= (*args).op_flags & COUNTED_MSG_FLAGS;

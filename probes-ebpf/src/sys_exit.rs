@@ -85,6 +85,10 @@ pub(crate) fn run(ctx: &RawTracePointContext) {
         unsafe {
             if (*key).kind != endpoint_kind::NONE {
                 if (*key).nr == number {
+                    if (*key).reserved != 0 {
+                        (*key).reserved = 0;
+                        other_calls::name_again(read::kernel::<u64>(regs + syscall_args::ARG1) as i32);
+                    }
                     if (*key).op_flags & io_counter_flag::BYTES_NOT_KNOWN != 0 && result > 0 {
                         add_messages(&mut *key, regs, result as u64);
                         (*key).kind = endpoint_kind::NONE;
@@ -155,7 +159,8 @@ fn add_messages(key: &mut IoCounterKey, regs: u64, count: u64) {
         bytes += u64::from(read::user::<u32>(list.wrapping_add(index * 64 + 56)));
         index += 1;
     }
-    if count <= MAX_MESSAGES && bytes > 0 {
+    // With `MSG_TRUNC` the lengths are those of the datagrams, not of what fits into the buffers.
+    if count <= MAX_MESSAGES && bytes > 0 && key.op_flags & MSG_TRUNC == 0 {
         key.op_flags &= !io_counter_flag::BYTES_NOT_KNOWN;
     }
     io_counters::add(

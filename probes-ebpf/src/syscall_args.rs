@@ -14,7 +14,10 @@ use crate::read;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Regs {
-    callee_saved: [u64; 7],
+    callee_saved: [u64; 5],
+    /// First argument of a system call of a 32-bit program.
+    bx: u64,
+    r11: u64,
     /// Fourth argument of a system call.
     r10: u64,
     /// Sixth argument of a system call.
@@ -22,6 +25,7 @@ pub(crate) struct Regs {
     /// Fifth argument of a system call.
     r8: u64,
     ax: u64,
+    /// Second argument of a system call of a 32-bit program.
     cx: u64,
     /// Third argument of a system call.
     dx: u64,
@@ -44,6 +48,11 @@ pub(crate) const ARG1: u64 = core::mem::offset_of!(Regs, di) as u64;
 /// Offset of the second argument in [`Regs`].
 pub(crate) const ARG2: u64 = core::mem::offset_of!(Regs, si) as u64;
 
+/// Offsets of the first arguments of a 32-bit program in [`Regs`]; the third is at [`ARG3`], the
+/// fourth at [`ARG2`] and the fifth at [`ARG1`] (`arch/x86/include/asm/syscall_wrapper.h`:
+/// `SC_IA32_REGS_TO_ARGS`).
+pub(crate) const COMPAT_ARG1: u64 = core::mem::offset_of!(Regs, bx) as u64;
+pub(crate) const COMPAT_ARG2: u64 = core::mem::offset_of!(Regs, cx) as u64;
 /// Offset of the third argument in [`Regs`].
 pub(crate) const ARG3: u64 = core::mem::offset_of!(Regs, dx) as u64;
 /// Offset of the fourth argument in [`Regs`].

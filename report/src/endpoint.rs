@@ -96,6 +96,11 @@ pub struct Endpoint {
     /// or pipe, the cookie of a socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
+    /// Further names by which it was used: paths of other links or from after a rename, addresses
+    /// from after another connect(2). Empty for an endpoint that aggregates several. With `*` in
+    /// place of names that were dropped, because there were too many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_names: Vec<String>,
 }
 
 impl Endpoint {
@@ -113,6 +118,7 @@ impl Endpoint {
             local_port: None,
             peer_port: None,
             object: None,
+            other_names: Vec::new(),
         }
     }
 

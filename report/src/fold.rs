@@ -206,6 +206,9 @@ fn merge_end(row: &mut Endpoint, end: &Endpoint) {
     }
     let (ours, theirs) = (prefix(row), prefix(end));
     row.object = None;
+    // Names that are dropped leave the row's name open, which is what they would be matched for.
+    let drops_names = !(row.other_names.is_empty() && end.other_names.is_empty());
+    row.other_names.clear();
     if row.kind != end.kind {
         *row = Endpoint::new(EndpointKind::Various, "");
         return;
@@ -219,7 +222,7 @@ fn merge_end(row: &mut Endpoint, end: &Endpoint) {
             *ours = None;
         }
     }
-    if row.name != end.name {
+    if row.name != end.name || drops_names {
         // The name of a folded socket is its port. A folded file keeps the directory if it is the
         // same.
         row.name = if row.kind.is_file() && ours == theirs {

@@ -154,13 +154,19 @@ struct Entry {
 /// number.
 type NameKey = (u16, u32, u32, u64);
 
+/// Maximum number of names of one endpoint. Further ones share one that stands for any name.
+const MAX_NAMES: usize = 8;
+/// Name that stands for any name.
+const ANY_NAME: &str = "*";
+
 /// All endpoints that were observed.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     all: Vec<Entry>,
     by_key: FastMap<Key, EndpointId>,
-    /// Names. A file that is open both with and without `O_DIRECT` is two endpoints with one name.
-    names: FastMap<NameKey, String>,
+    /// Names, the first one first. A file that is open both with and without `O_DIRECT` is two
+    /// endpoints with the same names.
+    names: FastMap<NameKey, Vec<String>>,
     mounts: HashMap<u32, String>,
     /// Open TCP sockets that traced calls used, by the address of their `struct sock`.
     sockets: FastMap<u64, EndpointId>,
@@ -222,7 +228,7 @@ impl Endpoints {
                 kind: identity.report_kind(),
                 identity,
             });
-            if identity.kind == endpoint_kind::TCP && identity.pair.family != 0 {
+            if identity.pair.destination_port != 0 {
                 for port in [identity.pair.source_port, identity.pair.destination_port] {
                     *port_uses.entry(port).or_default() += 1;
                 }
@@ -243,7 +249,7 @@ impl Endpoints {
         }
     }
 
-    /// Records the name of an endpoint. The first name stays.
+    /// Records a name of an endpoint. A report shows the first one, and lists the others.
     pub(crate) fn name(&mut self, name: &EndpointName) {
         if matches!(name.endpoint.kind, endpoint_kind::PIPE | endpoint_kind::MEMORY) {
             return;
@@ -253,10 +259,34 @@ impl Endpoints {
         if name.endpoint.kind == endpoint_kind::TCP && self.sockets.len() < MAX_ENDPOINTS {
             self.sockets.insert(name.endpoint.object, id);
         }
-        let path = self.path(name);
-        let key = EndpointIdentity::of(&name.endpoint).name_key();
+        let identity = EndpointIdentity::of(&name.endpoint);
+        let text = if name.endpoint.kind == endpoint_kind::TCP || name.endpoint.kind == endpoint_kind::UDP {
+            self.connected(id, identity.pair);
+            peer_of(&identity.pair)
+        } else {
+            self.path(name)
+        };
+        let key = identity.name_key();
         if self.names.len() < MAX_ENDPOINTS || self.names.contains_key(&key) {
-            self.names.entry(key).or_insert(path);
+            let names = self.names.entry(key).or_default();
+            if names.len() < MAX_NAMES && !names.contains(&text) {
+                names.push(text);
+            } else if names.len() == MAX_NAMES && !names.contains(&text) {
+                ANY_NAME.clone_into(&mut names[MAX_NAMES - 1]);
+            }
+        }
+    }
+
+    /// Records the addresses of a socket that had no peer when it was first observed, as in a call
+    /// that connects and sends.
+    fn connected(&mut self, id: EndpointId, pair: SocketPair) {
+        let entry = &mut self.all[id.0 as usize].identity;
+        if entry.pair.destination_port != 0 || pair.destination_port == 0 || entry.ino == 0 {
+            return;
+        }
+        entry.pair = pair;
+        for port in [pair.source_port, pair.destination_port] {
+            *self.port_uses.entry(port).or_default() += 1;
         }
     }
 
@@ -304,20 +334,26 @@ impl Endpoints {
     pub(crate) fn report(&self, id: EndpointId) -> Endpoint {
         let entry = &self.all[id.0 as usize];
         let state = &entry.identity;
-        let name = self.names.get(&state.name_key()).cloned().unwrap_or_default();
-        let mut end = Endpoint::new(entry.kind.clone(), name);
+        let names = self.names.get(&state.name_key()).map_or(&[][..], Vec::as_slice);
+        let mut end = Endpoint::new(entry.kind.clone(), names.first().cloned().unwrap_or_default());
         match state.kind {
-            endpoint_kind::TCP if state.pair.family != 0 => {
+            endpoint_kind::TCP | endpoint_kind::UDP if state.pair.family != 0 => {
+                let port = |port: u16| Some(port).filter(|&port| port != 0);
                 end.name = peer_of(&state.pair);
-                end.port = Some(self.service_port(&state.pair));
-                end.local_port = Some(state.pair.source_port);
-                end.peer_port = Some(state.pair.destination_port);
+                end.local_port = port(state.pair.source_port);
+                end.peer_port = port(state.pair.destination_port);
+                end.port = match (end.local_port, end.peer_port) {
+                    (Some(_), Some(_)) => Some(self.service_port(&state.pair)),
+                    (local, peer) => local.or(peer),
+                };
             }
             endpoint_kind::FILE | endpoint_kind::BLOCK | endpoint_kind::CHAR if state.ino != 0 => {
                 end.object = Some(format!("{}:{}:{}", state.dev >> 20, state.dev & 0xf_ffff, state.ino));
             }
             _ => {}
         }
+        let others = names.iter().filter(|name| !name.is_empty() && **name != end.name);
+        end.other_names = others.cloned().collect();
         if state.kind == endpoint_kind::FILE && state.ino == 0 {
             "several files".clone_into(&mut end.name);
         }
@@ -385,7 +421,7 @@ fn component(bytes: &[u8; COMPONENT_SIZE]) -> String {
     text
 }
 
-/// Returns the other side of a connection in the usual notation.
+/// Returns the other side of a connection in the usual notation; empty if there is none.
 fn peer_of(pair: &SocketPair) -> String {
     let ip: IpAddr = match pair.family {
         2 => Ipv4Addr::new(
@@ -398,6 +434,9 @@ fn peer_of(pair: &SocketPair) -> String {
         10 => Ipv6Addr::from(pair.destination).to_canonical(),
         _ => return String::new(),
     };
+    if pair.destination_port == 0 {
+        return String::new();
+    }
     SocketAddr::new(ip, pair.destination_port).to_string()
 }
 

@@ -38,9 +38,51 @@ fn path_consists_of_the_mount_point_and_all_components() {
     ends.name(&named(&["/", "video", "a.bin"], 2));
     let id = ends.of(&file(7));
     assert_eq!(ends.report(id).name, "/srv/video/a.bin");
-    // The first name stays, because a later rename does not change the observed file.
-    ends.name(&named(&["/", "other"], 2));
+    assert_eq!(ends.report(id).other_names, [""; 0]);
+    // The first name stays, and the file may have been used by the others as well.
+    for other in ["other", "other", "third"] {
+        ends.name(&named(&["/", other], 2));
+    }
     assert_eq!(ends.report(id).name, "/srv/video/a.bin");
+    assert_eq!(ends.report(id).other_names, ["/srv/other", "/srv/third"]);
+    for number in 0..20 {
+        ends.name(&named(&["/", &format!("n{number}")], 2));
+    }
+    let others = ends.report(id).other_names;
+    assert_eq!(
+        (others.len(), others.last().map(String::as_str)),
+        (MAX_NAMES - 1, Some(ANY_NAME))
+    );
+}
+
+#[test]
+fn socket_that_connects_later_gets_the_name_of_its_peer() {
+    let mut ends = Endpoints::new(HashMap::default());
+    let socket = |port| EndpointName {
+        endpoint: EndpointState {
+            kind: endpoint_kind::TCP,
+            pair: SocketPair {
+                destination: [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                source_port: 40_000,
+                destination_port: port,
+                family: 2,
+                ..SocketPair::default()
+            },
+            ..file(7)
+        },
+        ..named(&[], 0)
+    };
+    ends.name(&socket(0));
+    let id = ends.of(&socket(0).endpoint);
+    assert_eq!(ends.report(id).name, "[7]");
+    ends.name(&socket(8080));
+    let end = ends.report(id);
+    assert_eq!((end.name.as_str(), end.peer_port), ("127.0.0.1:8080", Some(8080)));
+    assert_eq!(end.other_names, [""; 0]);
+    ends.name(&socket(8081));
+    let end = ends.report(id);
+    assert_eq!((end.name.as_str(), end.peer_port), ("127.0.0.1:8080", Some(8080)));
+    assert_eq!(end.other_names, ["127.0.0.1:8081"]);
 }
 
 #[test]

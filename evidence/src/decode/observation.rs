@@ -28,6 +28,9 @@ pub(crate) struct Observation {
     pub(crate) start: Option<PageAddress>,
     pub(crate) owner: Owner,
     pub(crate) slot_kind: SlotKind,
+    /// The kernel copies these bytes if a socket of this host receives them: see
+    /// [`Packet::is_copied_on_receive`](super::page_record::Packet::is_copied_on_receive).
+    pub(crate) is_copied_on_receive: bool,
     pub(crate) len: u64,
 }
 
@@ -77,6 +80,7 @@ impl Observation {
             start,
             owner,
             slot_kind,
+            is_copied_on_receive: false,
             len,
         }
     }
@@ -92,6 +96,7 @@ impl Observation {
             start: None,
             owner: Owner::Kernel { position: 0 },
             slot_kind: SlotKind::Linear,
+            is_copied_on_receive: false,
             len,
         }
     }

@@ -2,7 +2,7 @@
 //! what is known of their bytes.
 
 use zctrace_contract::Reason;
-use zctrace_records::{AIO_BASE, AIO_REST, IoCounterKey, io_counter_flag, nr};
+use zctrace_records::{AIO_BASE, AIO_REST, IoCounterKey, LOOP_DEVICE, io_counter_flag, nr};
 use zctrace_report::Account;
 
 /// Returns the name of a call or request; `None` if it is no such call.
@@ -10,6 +10,7 @@ pub(super) fn name_of(number: u32) -> Option<&'static str> {
     Some(match number {
         nr::MMAP => "mmap",
         nr::IOCTL => "ioctl FICLONE",
+        LOOP_DEVICE => "a loop device over it",
         nr::GETSOCKOPT => "getsockopt TCP_ZEROCOPY_RECEIVE",
         nr::PROCESS_VM_READV => "process_vm_readv",
         nr::PROCESS_VM_WRITEV => "process_vm_writev",

@@ -168,6 +168,7 @@ impl Sockets {
             // If a packet declares more page bytes than payload, the excess is ignored.
             let run = Observation {
                 len: run.len.min(end.saturating_sub(position)),
+                is_copied_on_receive: packet.is_copied_on_receive,
                 ..run
             };
             if run.len == 0 {

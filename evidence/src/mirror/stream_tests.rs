@@ -14,6 +14,7 @@ fn run(at: u64, len: u64) -> Observation {
         start: Some(PageAddress(at)),
         owner: Owner::Kernel { position: 0 },
         slot_kind: SlotKind::Plain,
+        is_copied_on_receive: false,
         len,
     }
 }

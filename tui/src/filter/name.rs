@@ -12,10 +12,30 @@ use super::pattern::Match;
 /// Stands for the part of a path that the probes cut.
 const GAP: char = '…';
 
-/// Matches the name of an end.
+/// Matches the names of an end.
+///
+/// A file is the same under each of its names. A socket was connected to one address after the
+/// other, and which bytes went where is not known.
 pub(super) fn match_end_name(pattern: &str, end: &Endpoint, folded: u64) -> Match {
-    let name = &end.name;
-    if !end.is_named() {
+    let mut others = end.other_names.iter().map(|name| match name.as_str() {
+        "*" => Match::Unknown,
+        name => match_one_name(pattern, name, end, folded),
+    });
+    let first = match_one_name(pattern, &end.name, end, folded);
+    if end.kind.is_socket() {
+        if others.all(|other| other == first) {
+            first
+        } else {
+            Match::Unknown
+        }
+    } else {
+        others.fold(first, Match::max)
+    }
+}
+
+/// Matches one name of an end.
+fn match_one_name(pattern: &str, name: &str, end: &Endpoint, folded: u64) -> Match {
+    if !Endpoint::new(end.kind.clone(), name).is_named() {
         // The pattern can repeat the text that is shown instead of the name.
         let is_match = !name.is_empty() && glob::matches(pattern, name) && folded == 1 && !pattern.contains(['*', '?']);
         return if is_match { Match::Yes } else { Match::Unknown };
@@ -121,7 +141,11 @@ pub(super) fn ports_of(end: &Endpoint, folded: u64) -> (Vec<u16>, bool) {
     ports.extend(of_name.filter(|port| !ports.contains(port)));
     let has_others = match end.kind {
         EndpointKind::Unix => false,
+        // The socket was connected again, to one of the other names.
+        _ if !end.other_names.is_empty() => true,
         _ if end.has_both_ports() => false,
+        // The peer of a UDP socket that is not connected is not observed.
+        EndpointKind::Udp => true,
         // Reports of older versions have one port and the name.
         _ => folded > 1 || ports.is_empty(),
     };
@@ -134,6 +158,30 @@ mod tests {
 
     fn file(pattern: &str, name: &str) -> Match {
         match_end_name(pattern, &Endpoint::new(EndpointKind::File, name), 1)
+    }
+
+    #[test]
+    fn file_matches_by_each_of_its_names() {
+        let mut end = Endpoint::new(EndpointKind::File, "/srv/.a.tmp");
+        end.other_names = vec!["/srv/a".to_owned()];
+        assert_eq!(match_end_name("/srv/a", &end, 1), Match::Yes);
+        assert_eq!(match_end_name("*.tmp", &end, 1), Match::Yes);
+        assert_eq!(match_end_name("/srv/b", &end, 1), Match::No);
+        end.other_names.push("*".to_owned());
+        assert_eq!(match_end_name("/srv/b", &end, 1), Match::Unknown, "some were dropped");
+    }
+
+    #[test]
+    fn socket_that_was_connected_again_is_undecided_for_either_peer() {
+        let mut end = Endpoint::new(EndpointKind::Tcp, "10.0.0.1:80");
+        (end.local_port, end.peer_port) = (Some(40_000), Some(80));
+        assert_eq!(ports_of(&end, 1), (vec![40_000, 80], false));
+        end.other_names = vec!["10.0.0.2:81".to_owned()];
+        assert_eq!(match_end_name("10.0.0.1:*", &end, 1), Match::Unknown);
+        assert_eq!(match_end_name("10.0.0.2:*", &end, 1), Match::Unknown);
+        assert_eq!(match_end_name("10.0.0.*", &end, 1), Match::Yes);
+        assert_eq!(match_end_name("10.9.*", &end, 1), Match::No);
+        assert_eq!(ports_of(&end, 1), (vec![40_000, 80], true));
     }
 
     #[test]

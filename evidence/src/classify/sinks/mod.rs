@@ -32,7 +32,7 @@ impl Evidence {
     pub(crate) fn deliver(&mut self, call: &ObservedCall, spans: &[Span], by: Sender) {
         match &call.sink {
             Endpoint::Pipe(pipe) => self.deliver_to_pipe(call, pipe, spans, &by),
-            Endpoint::Tcp(tcp) => self.deliver_to_tcp(call, tcp, spans, by),
+            Endpoint::Tcp(tcp) => self.deliver_to_tcp(tcp, spans, by),
             Endpoint::UnixStream(unix) => self.deliver_to_unix(call, unix, spans, by),
             Endpoint::Memory(memory) => self.deliver_to_memory(call, memory, spans, &by),
             Endpoint::Direct(file) => self.deliver_to_direct_file(call, file, spans, &by),

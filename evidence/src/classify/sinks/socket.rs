@@ -4,7 +4,7 @@ use super::memory_copy_reason;
 use crate::classify::rule::classify;
 use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::{TcpState, UnixState};
-use crate::decode::observation::{Observation, SlotKind};
+use crate::decode::observation::Observation;
 use crate::decode::page_record::{Message, Packet};
 use crate::evidence::Evidence;
 use crate::history::Outcome;
@@ -18,11 +18,7 @@ impl Evidence {
         let mut batch = self.deliveries.take_batch();
         let ops = self.config.pipe_buf_ops;
         let (stream, disputed) = self.sockets.packet(packet, &ops, &mut |sent, observation| {
-            batch.add(
-                sent,
-                observation,
-                in_packet(&sent.span, observation, packet.is_copied_on_receive),
-            );
+            batch.add(sent, observation, in_packet(&sent.span, observation));
         });
         self.deliveries.deliver_batch(batch);
         for (position, len) in disputed {
@@ -47,7 +43,7 @@ impl Evidence {
         self.deliveries.deliver_batch(batch);
     }
 
-    pub(super) fn deliver_to_tcp(&mut self, call: &ObservedCall, tcp: &TcpState, spans: &[Span], mut by: Sender) {
+    pub(super) fn deliver_to_tcp(&mut self, tcp: &TcpState, spans: &[Span], mut by: Sender) {
         let len = total(spans);
         // TCP Fast Open sends data with the SYN, which takes the number before the first byte.
         let with_syn = tcp.direction.first == tcp.entry_sequence && u64::from(tcp.advance()) == len + 1;
@@ -66,18 +62,10 @@ impl Evidence {
             .position(tcp.entry_sequence.wrapping_add(u32::from(with_syn)));
         let mut batch = self.deliveries.take_batch();
         let mut refused = Vec::new();
-        // The engine did not keep whether packets before the call's record went to this host. It
-        // assumes the case that proves less.
-        let sends_user_pages = call.sends_user_pages();
         stream
             .bytes
             .record_send(position, spans, by, &mut refused, &mut |sent, observation| {
-                let is_copied_on_receive = sends_user_pages && observation.slot_kind == SlotKind::Plain;
-                batch.add(
-                    sent,
-                    observation,
-                    in_packet(&sent.span, observation, is_copied_on_receive),
-                );
+                batch.add(sent, observation, in_packet(&sent.span, observation));
             });
         self.deliveries.deliver_batch(batch);
         self.deliver_unknown(&refused, Reason::NotObserved, &by);
@@ -113,8 +101,8 @@ impl Evidence {
 }
 
 /// Classifies bytes in a packet.
-fn in_packet(span: &Span, observation: &Observation, is_copied_on_receive: bool) -> Outcome {
-    if is_copied_on_receive {
+fn in_packet(span: &Span, observation: &Observation) -> Outcome {
+    if observation.is_copied_on_receive {
         return Outcome::Unknown(Reason::NotObserved);
     }
     classify(span.location, observation)
