@@ -122,41 +122,10 @@ impl Engine {
         if self.gaps.note(record.program(), record.header()) {
             self.evidence.records_lost();
         }
-        let asked = match record {
-            RecordRef::Pages(station) => {
-                self.evidence.page_record(station);
-                return;
-            }
-            RecordRef::Call(call) => {
-                self.calls += 1;
-                self.evidence.call(call);
-                SymbolRequest {
-                    tgid: call.header.tgid,
-                    user_ip: call.user_ip,
-                }
-            }
-            RecordRef::Name(name) => {
-                self.evidence.endpoint_name(name);
-                SymbolRequest {
-                    tgid: name.header.tgid,
-                    user_ip: 0,
-                }
-            }
-            RecordRef::Process(process) => return self.evidence.process_event(process),
-            RecordRef::Closed(closed) => return self.evidence.connection_closed(closed),
-            RecordRef::PipeSnapshot(found) => return self.evidence.pipe_snapshot(found),
-            RecordRef::Zerocopy(told) => return self.evidence.zerocopy_completion(told),
-            RecordRef::Digest(sums) => {
-                self.calls += 1;
-                self.evidence.digest_event(sums);
-                SymbolRequest {
-                    tgid: sums.state.span.tgid,
-                    user_ip: sums.state.span.user_ip,
-                }
-            }
-            RecordRef::Unknown(_) => return,
-        };
-        self.ask(asked);
+        self.calls += u64::from(matches!(record, RecordRef::Call(_) | RecordRef::Digest(_)));
+        if let Some(request) = self.evidence.record(record) {
+            self.ask(request);
+        }
     }
 
     /// Adds a symbol request unless it was made before.

@@ -1,6 +1,7 @@
 //! The engine's state and dispatch: each record enters here and passes the three stages.
 
 use zctrace_contract::Reason;
+use zctrace_records::decode::RecordRef;
 use zctrace_records::{
     Call, ConnectionClosed, DigestEvent, DigestState, EndpointName, IoCounterKey, IoCounters, PageRecord, PipeSnapshot,
     ProcessEvent, ZerocopyCompletion,
@@ -21,6 +22,7 @@ use crate::flows::deliveries::Deliveries;
 use crate::flows::digest_flows::DigestFlows;
 use crate::flows::unseen_senders::UnseenSenders;
 use crate::history::Outcome;
+use crate::input::SymbolRequest;
 use crate::journal::Journals;
 use crate::journal::event::JournalEvent;
 use crate::mirror::desync::DesyncCause;
@@ -89,6 +91,40 @@ impl Evidence {
             is_lossy: false,
             config,
         }
+    }
+
+    /// Processes a record. Returns the request for the call site that the record names.
+    pub(crate) fn record(&mut self, record: RecordRef<'_>) -> Option<SymbolRequest> {
+        match record {
+            RecordRef::Pages(pages) => self.page_record(pages),
+            RecordRef::Call(call) => {
+                self.call(call);
+                return Some(SymbolRequest {
+                    tgid: call.header.tgid,
+                    user_ip: call.user_ip,
+                });
+            }
+            RecordRef::Name(name) => {
+                self.endpoint_name(name);
+                return Some(SymbolRequest {
+                    tgid: name.header.tgid,
+                    user_ip: 0,
+                });
+            }
+            RecordRef::Digest(event) => {
+                self.digest_event(event);
+                return Some(SymbolRequest {
+                    tgid: event.state.span.tgid,
+                    user_ip: event.state.span.user_ip,
+                });
+            }
+            RecordRef::Process(event) => self.process_event(event),
+            RecordRef::Closed(closed) => self.connection_closed(closed),
+            RecordRef::PipeSnapshot(snapshot) => self.pipe_snapshot(snapshot),
+            RecordRef::Zerocopy(completion) => self.zerocopy_completion(completion),
+            RecordRef::Unknown(_) => {}
+        }
+        None
     }
 
     /// Records the name of an endpoint.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::{Station, StationKind};
+use super::endpoint::Station;
 use super::open_enum::open_enum;
 use super::segment::SegmentNames;
 use super::tier::Tier;
@@ -235,10 +235,8 @@ impl Hop {
     /// reference for them inside the call, or the call waits for the device. It covers DMA into any
     /// page, because the call holds the page until the device is done.
     pub const fn is_custody_axiomatic(&self, before: &Self) -> bool {
-        use StationKind::{BioVec, PageCache, PipeSlot, SkbFrag, UserPage};
-        let has_pages = matches!(before.station.kind, UserPage | PageCache | PipeSlot | SkbFrag | BioVec);
-        let takes_reference = matches!(self.station.kind, PipeSlot | SkbFrag | BioVec);
-        has_pages && (takes_reference || matches!(self.proof, ProofKind::Dma))
+        let takes_reference = self.station.kind.takes_reference() || matches!(self.proof, ProofKind::Dma);
+        before.station.kind.has_pages() && takes_reference
     }
 }
 

@@ -194,6 +194,26 @@ open_enum! {
     }
 }
 
+impl StationKind {
+    /// Returns whether the station holds pages of the kernel or of a process.
+    pub const fn has_pages(&self) -> bool {
+        match self {
+            Self::UserPage | Self::PageCache | Self::PipeSlot | Self::SkbFrag | Self::BioVec => true,
+            Self::Library | Self::Other(_) => false,
+        }
+    }
+
+    /// Returns whether the kernel takes a page reference for the station inside the call, or the
+    /// call waits for the device (A21 in `docs/evidence.md`). A hop to another station has no
+    /// custody, so its certificate does not prove *moved* without DMA.
+    pub const fn takes_reference(&self) -> bool {
+        match self {
+            Self::PipeSlot | Self::SkbFrag | Self::BioVec => true,
+            Self::UserPage | Self::PageCache | Self::Library | Self::Other(_) => false,
+        }
+    }
+}
+
 /// Place at which a byte range was observed: a form, in an object.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -164,10 +164,8 @@ fn suspend_releases_and_reacquires_the_terminal() {
     assert_eq!(terminal.left_behind(), [""; 0]);
 }
 
-/// A command that transfers bytes in several ways, prints `ready`, and repeats its input.
-///
-/// The largest transfers are larger than the read of `/dev/zero`, which has no payload: the first of
-/// the flows has one, whatever order the flows of equal size have.
+/// A command that transfers bytes in several ways, prints `ready`, and repeats its input. Its
+/// largest transfers have payload, and are larger than the read of `/dev/zero`, which has none.
 fn mover(directory: &Directory) -> [String; 4] {
     let long = "a-name-that-is-longer-than-any-column-of-the-narrowest-screen-that-is-laid-out-in-full-0123456789";
     let script = format!(
@@ -183,8 +181,7 @@ fn of_mover(directory: &Directory, more: &[&str], size: (u16, u16)) -> Terminal 
     let arguments: Vec<&str> = more.iter().copied().chain(mover.iter().map(String::as_str)).collect();
     let mut terminal = viewer(&arguments, size);
     terminal.wait("ready");
-    // The last program, `cp`, copies 6,000,000 bytes. With the three transfers before it they are
-    // 21,000,000.
+    // The last program, `cp`, copies 6,000,000 of 21,000,000 bytes.
     terminal.wait_for("all bytes", |text| text.contains("20.0 MiB delivered"));
     terminal
 }
@@ -274,10 +271,9 @@ fn command_terminal_has_the_size_of_the_pane() {
 /// Returns whether the whole screen is drawn for a size, with or without the help.
 fn is_drawn_for(text: &str, (columns, rows): (u16, u16), help: bool) -> bool {
     let wide = |line: &str| line.contains(" CMD ") && line.chars().count() == usize::from(columns);
-    let footer = text.lines().next_back();
     text.lines().count() == usize::from(rows)
         && text.lines().any(wide)
-        && footer.is_some_and(|line| line.contains("q quit"))
+        && text.lines().next_back().is_some_and(|line| line.contains("q quit"))
         && text.contains("keys ·") == help
 }
 

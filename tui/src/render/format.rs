@@ -31,7 +31,10 @@ impl Format {
 
     /// Returns whether a series of reports can be written to one file.
     pub(crate) const fn allows_series(self) -> bool {
-        !matches!(self, Self::Junit)
+        match self {
+            Self::Text | Self::Json => true,
+            Self::Junit => false,
+        }
     }
 
     /// Returns the formats that can hold this kind of output, in the order of [`Format::ALL`].
