@@ -20,7 +20,8 @@ pub struct Config {
     /// Filesystems, by device number, whose files have no page cache and are copied into the pages
     /// that a splice passes on, such as `/proc`.
     pub copied_on_read: HashSet<u32>,
-    /// Filesystems, by device number, that accept `O_DIRECT` and use the page cache all the same.
+    /// Filesystems in memory, by device number. They accept `O_DIRECT` and use the page cache all
+    /// the same, and their files share no extents.
     pub no_direct_io: HashSet<u32>,
     /// Filesystems, by device number, whose page cache receives a copy of everything that is
     /// written to a file without `O_DIRECT`.

@@ -47,8 +47,9 @@ pub(crate) struct ObservedCall {
     /// Bytes of the sink's own folios, in the range that the call writes, that became dirty inside
     /// the call.
     pub(crate) dirtied_bytes: u64,
-    /// `copy_file_range`: the thread has no internal pipe, by which the kernel copies.
-    is_splice_pipe_idle: bool,
+    /// `copy_file_range`: whether the thread had an internal pipe, by which the kernel copies,
+    /// before and after the call.
+    splice_pipe: (bool, bool),
     /// `MSG_*`, `SPLICE_F_*` or `RWF_*`.
     op_flags: u32,
     /// Page records of pipes that the programs wrote for this call.
@@ -77,7 +78,8 @@ impl ObservedCall {
             exited_ns: call.header.timestamp_ns,
             user_ip: call.user_ip,
             bytes: bytes_of(call),
-            is_splice_pipe_idle: call.source.tail_before == 1 && call.source.tail_after == 1,
+            // The programs write 1 if the thread has no internal pipe.
+            splice_pipe: (call.source.tail_before != 1, call.source.tail_after != 1),
             dirtied_bytes: call.dirtied_bytes,
             op_flags: call.op_flags,
             page_records: call.page_records,
@@ -108,8 +110,15 @@ impl ObservedCall {
     /// through the thread's internal pipe (`fs/read_write.c`: `splice_copy_file_range()`).
     pub(crate) fn is_cloned(&self) -> bool {
         self.is_copy_file_range()
-            && self.is_splice_pipe_idle
+            && self.splice_pipe == (false, false)
             && self.source_identity.is_on_one_device(&self.sink_identity)
+    }
+
+    /// Returns whether the kernel copied the bytes of a `copy_file_range` by the thread's internal
+    /// pipe, because it allocated that pipe inside the call. In a later call of the thread the pipe
+    /// exists already and shows nothing.
+    pub(crate) fn is_copied_by_splice_pipe(&self) -> bool {
+        self.is_copy_file_range() && self.splice_pipe == (false, true)
     }
 
     /// Returns whether the call passes pages of the caller's memory to a pipe, or reads a pipe into

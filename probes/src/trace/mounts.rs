@@ -19,10 +19,11 @@ const BUFFERED_FILESYSTEMS: [&str; 10] = [
 const COPIED_ON_READ: [&str; 4] = ["proc", "sysfs", "cgroup", "cgroup2"];
 
 /// Filesystems in memory. tmpfs accepts `O_DIRECT` since 6.6 and copies (mm/shmem.c:
-/// `shmem_file_open()` sets `FMODE_CAN_ODIRECT`).
+/// `shmem_file_open()` sets `FMODE_CAN_ODIRECT`). Their file operations have neither
+/// `remap_file_range` nor `copy_file_range`, so the kernel cannot clone their files.
 const NO_DIRECT_IO: [&str; 2] = ["tmpfs", "ramfs"];
 
-/// Content of `/proc/self/mountinfo`.
+/// Content of `/proc/thread-self/mountinfo`.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
     pub(super) paths: HashMap<u32, String>,
@@ -31,9 +32,10 @@ pub(super) struct Mounts {
     pub(super) no_direct_io: HashSet<u32>,
 }
 
-/// Reads the mounts. Unreadable parts are omitted.
+/// Reads the mounts that the calling thread sees. A thread can have a mount namespace of its own.
+/// Unreadable parts are omitted.
 pub(super) fn read() -> Mounts {
-    let mut mounts = parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
+    let mut mounts = parse(&std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default());
     let memfds = device::memfds().ok();
     mounts.buffered.extend(memfds);
     mounts.no_direct_io.extend(memfds);

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,13 @@ use zctrace_probes::probe::SetupErrorKind;
 use zctrace_probes::trace::{Options, Tracer};
 use zctrace_report::Report;
 
+use crate::mounted::Mounted;
 use crate::network_namespace::own_network;
 use test_support::skip;
 
 /// Debian's directories of programs: another directory in a user's `PATH` may contain another
 /// program of the same name.
-const PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+pub(crate) const PATH: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// `EXT4_SUPER_MAGIC` (include/uapi/linux/magic.h).
 const EXT4_SUPER_MAGIC: rustix::fs::FsWord = 0xef53;
 /// A program that takes longer hangs.
@@ -31,6 +32,8 @@ static ONE: Mutex<()> = Mutex::new(());
 /// A trace, and a directory for its programs.
 pub(crate) struct Trace {
     tracer: Tracer,
+    // Dropped before the directory that it is in.
+    _mounted: Mounted,
     dir: tempfile::TempDir,
     _alone: MutexGuard<'static, ()>,
 }
@@ -45,6 +48,16 @@ impl Trace {
     /// Starts tracing, in a directory on this crate's own filesystem. Reports a skip and returns
     /// `None` if this machine cannot trace.
     pub(crate) fn start(test: &str, programs: &[&str]) -> Option<Self> {
+        Self::start_in(test, programs, |_| Ok(Mounted::default()))
+    }
+
+    /// Starts tracing after `prepare` mounted filesystems in the directory or built programs there.
+    /// Reports a skip also if `prepare` returns a reason why that is impossible.
+    pub(crate) fn start_in(
+        test: &str,
+        programs: &[&str],
+        prepare: impl FnOnce(&Path) -> Result<Mounted, String>,
+    ) -> Option<Self> {
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let missing: Vec<&str> = programs.iter().copied().filter(|name| find(name).is_none()).collect();
         if !missing.is_empty() {
@@ -52,6 +65,17 @@ impl Trace {
             return None;
         }
         own_network();
+        let dir = tempfile::Builder::new()
+            .prefix("foreign-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .expect("a directory");
+        let mounted = match prepare(dir.path()) {
+            Ok(mounted) => mounted,
+            Err(reason) => {
+                skip!(test, "{reason}");
+                return None;
+            }
+        };
         let tracer = match Tracer::start(Options::default()) {
             Ok(tracer) => tracer,
             Err(error) if is_missing_prerequisite(&error.kind) => {
@@ -60,12 +84,9 @@ impl Trace {
             }
             Err(error) => panic!("{error}\n{}", error.hint()),
         };
-        let dir = tempfile::Builder::new()
-            .prefix("foreign-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .expect("a directory");
         Some(Self {
             tracer,
+            _mounted: mounted,
             dir,
             _alone: alone,
         })
@@ -144,14 +165,25 @@ impl Trace {
 
     /// Waits for the end of a program, which must succeed.
     pub(crate) fn wait(&mut self, mut program: Program) {
+        let status = self.end_of(&mut program);
+        assert!(status.success(), "`{}`: {status}", program.script);
+    }
+
+    /// Sends a signal to a program that does not handle it, and waits for its end.
+    pub(crate) fn end(&mut self, mut program: Program, signal: Signal) {
+        program.signal(signal);
+        let status = self.end_of(&mut program);
+        assert_eq!(status.signal(), Some(signal.as_raw()), "`{}`: {status}", program.script);
+    }
+
+    fn end_of(&mut self, program: &mut Program) -> ExitStatus {
         let mut status = None;
         let what = format!("the end of `{}`", program.script);
         self.until(&what, || {
             status = program.child.try_wait().expect("our child");
             status.is_some()
         });
-        let status = status.expect("it has ended");
-        assert!(status.success(), "`{}`: {status}", program.script);
+        status.expect("it has ended")
     }
 
     /// Continues tracing until a condition is true.
@@ -174,6 +206,14 @@ impl Trace {
         let wanted = format!(": {host:08X}:{:04X} 00000000:0000 0A", address.port());
         self.until(&format!("a listener at {address}"), || {
             std::fs::read_to_string("/proc/thread-self/net/tcp").is_ok_and(|table| table.contains(&wanted))
+        });
+    }
+
+    /// Waits until a socket of IPv6 listens at a port of all addresses.
+    pub(crate) fn until_listening_on_any(&mut self, port: u16) {
+        let wanted = format!(": {:032X}:{port:04X} {:032X}:0000 0A", 0, 0);
+        self.until(&format!("a listener at [::]:{port}"), || {
+            std::fs::read_to_string("/proc/thread-self/net/tcp6").is_ok_and(|table| table.contains(&wanted))
         });
     }
 
@@ -226,6 +266,20 @@ fn find(program: &str) -> Option<PathBuf> {
     PATH.iter()
         .map(|dir| Path::new(dir).join(program))
         .find(|path| path.exists())
+}
+
+/// Builds a program in a directory with a compiler, which must succeed.
+pub(crate) fn build(dir: &Path, command: &[&str], environment: &[(&str, &str)]) {
+    let run = Command::new(find(command[0]).expect("it was looked for"))
+        .args(&command[1..])
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", PATH.join(":"))
+        .envs(environment.iter().copied())
+        .output();
+    let output = run.expect("a compiler");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
 }
 
 /// Returns an unused address. The part of 127.0.0.0/8 is unique to this process: two servers that
