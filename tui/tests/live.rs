@@ -3,6 +3,8 @@
 //!
 //! The traced program is this test itself, which sends a file over TCP as `ZCTRACE_TEST_SEND` says.
 
+#[path = "live/cases.rs"]
+mod cases;
 mod common;
 #[path = "live/gate.rs"]
 mod gate;

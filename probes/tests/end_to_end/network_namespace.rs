@@ -24,7 +24,7 @@ pub(crate) fn own_network() {
     set.expect("reno is built into every kernel");
 }
 
-fn loopback_up() {
+pub(crate) fn loopback_up() {
     // SAFETY: socket takes integers only.
     let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     assert!(socket >= 0, "{}", std::io::Error::last_os_error());
