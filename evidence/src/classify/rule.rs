@@ -7,7 +7,7 @@
 //! | page | another page, or the linear part of a packet | copied |
 //! | file position | page-cache page of that position | identity |
 //! | file position, on a filesystem of A7 | kernel-owned page in a slot of another kind, or a page without slot at another index, or the linear part | copied |
-//! | user address | slot of user pages, or the anonymous page of that address | identity |
+//! | user address | slot of user pages that has an owner, or the anonymous page of that address | identity |
 //! | user address | kernel-owned page in a written slot, or the linear part | copied |
 //! | anything else | | unknown, with a reason |
 //!
@@ -51,6 +51,10 @@ pub(crate) fn classify(location: Location, observed: &Observation) -> Outcome {
             _ => doubt,
         },
         Location::Memory(address) => match (observed.owner, observed.slot_kind) {
+            // Memory that was only read is one page of zeros for all: the small one is found by
+            // calibration, and the huge one (mm/huge_memory.c: `get_huge_zero_folio()`) has no
+            // owner.
+            (Owner::Kernel { .. }, SlotKind::User) => doubt,
             (_, SlotKind::User) => Outcome::Identity,
             (Owner::Anonymous { address: at }, _) if at == address && observed.start.is_some() => Outcome::Identity,
             (Owner::Kernel { .. }, SlotKind::Written | SlotKind::Linear) => Outcome::Copied(Reason::FromMemory),
@@ -261,6 +265,11 @@ mod tests {
             ..page()
         };
         assert_eq!(classify(Location::Memory(0), &observed(slot)), Outcome::Identity);
+        let huge_zero_page = PageRange { mapping: 0, ..slot };
+        assert_eq!(
+            classify(Location::Memory(0), &observed(huge_zero_page)),
+            Outcome::Unknown(Reason::NotObserved)
+        );
         let written = PageRange {
             ops: NAMES.anonymous,
             mapping: 0,

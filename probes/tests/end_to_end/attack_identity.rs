@@ -57,6 +57,46 @@ fn mapped_address_and_its_ipv4_peer_are_one_connection() {
     );
 }
 
+/// Memory that was only read is the huge page of zeros, if the kernel has one for it.
+#[test]
+fn huge_page_of_zeros_is_not_moved() {
+    const TEST: &str = "attack_identity::huge_page_of_zeros_is_not_moved";
+    const HUGE: usize = 2 << 20;
+    const LEN: usize = 16 * 4096;
+    let _exclusive = exclusive();
+    let memory = zeros_that_were_read(2 * HUGE);
+    let memory = &memory[memory.as_ptr().align_offset(HUGE)..][..LEN];
+    let Some(report) = traced(TEST, || {
+        let (near, far) = tcp_connection();
+        let far = receive(far, LEN);
+        let pipe = pipe_with_slots(32);
+        // SAFETY: vmsplice requires that the memory stays mapped and unchanged while the pipe
+        // refers to it. It is never unmapped, and nothing writes to it.
+        let n = unsafe { vmsplice(&pipe.write, &[IoSliceRaw::from_slice(memory)], SpliceFlags::empty()) };
+        assert_eq!(n.expect("vmsplice"), LEN);
+        splice_all(&pipe.read, None, &near, None, LEN);
+        assert_eq!(far.join().expect("received"), [0; LEN]);
+    }) else {
+        return;
+    };
+    assert_eq!(totals(&report, &Memory, &Tcp).moved, 0);
+}
+
+/// Maps memory that may have huge pages, and reads each of them. It is never unmapped.
+fn zeros_that_were_read(len: usize) -> &'static [u8] {
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+    // SAFETY: a new anonymous mapping overlaps no other memory. It is never unmapped, so that the
+    // slice is valid for as long as the process lives.
+    unsafe {
+        let address = mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE).expect("mmap");
+        // Fails if the kernel has no huge pages.
+        let _ = madvise(address, len, Advice::LinuxHugepage);
+        let memory = std::slice::from_raw_parts(address.cast::<u8>(), len);
+        assert!(memory.iter().step_by(4096).all(|&byte| byte == 0));
+        memory
+    }
+}
+
 #[test]
 fn bytes_left_in_a_pipe_are_not_moved() {
     const TEST: &str = "attack_identity::bytes_left_in_a_pipe_are_not_moved";
