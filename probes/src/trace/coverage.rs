@@ -13,7 +13,7 @@ const NOT_COVERED: [&str; 8] = [
     "copies that the program makes in its own memory (memcpy)",
     "files that the program reads and writes as memory (mmap)",
     "the pages that requests of io_uring and Linux AIO move (the requests are counted)",
-    "reads and writes of 32-bit programs (their splice, tee, vmsplice and sendfile are counted)",
+    "reads, sendmmsg and socketcall of 32-bit programs (their writes, splice, tee, vmsplice and sendfile are counted)",
     "what the kernel's own threads do (nfsd, ksmbd, kTLS workers, loop devices)",
     "pages that reached this host over a network card: how the driver received them",
     "what a network device does below the one that was given the packet (bridges, tunnels, encryption)",
