@@ -6,6 +6,8 @@
 mod common;
 #[path = "live/gate.rs"]
 mod gate;
+#[path = "live/gate_files.rs"]
+mod gate_files;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

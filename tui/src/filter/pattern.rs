@@ -59,6 +59,16 @@ impl Pattern {
         self.kind == EndpointKind::Tcp.as_str()
     }
 
+    /// Returns the pattern for names, if there is one.
+    pub(crate) fn glob(&self) -> Option<&str> {
+        self.glob.as_deref()
+    }
+
+    /// Returns whether the pattern matches files only.
+    pub(crate) fn is_file(&self) -> bool {
+        ["file", "direct_file"].contains(&self.kind.as_str())
+    }
+
     /// Returns whether the pattern is for endpoints of this kind, whatever their names.
     pub(crate) fn matches_kind(&self, end: &Endpoint) -> bool {
         match self.kind.as_str() {

@@ -14,6 +14,9 @@ use super::criteria::{Criteria, exact_bytes};
 use crate::filter::Match;
 use crate::render::from_memory_line;
 
+/// Maximum number of reasons that a finding gives for one figure.
+const MAX_REASONS: usize = 3;
+
 /// Totals of the judged bytes, in wider integers than their parts.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(crate) struct JudgedBytes {
@@ -31,6 +34,8 @@ pub(crate) struct JudgedBytes {
     /// Bytes that may or may not be judged: at endpoints whose name is not known, of origins that
     /// are lost, in folded rows with discarded names, and peeks that belong to no flow.
     pub(crate) undecided: u128,
+    /// Why the ends of the undecided bytes may be judged ones, as far as there is more to tell.
+    pub(crate) why_undecided: Vec<String>,
     /// Bytes that moved from the program's memory to the endpoints. How they came into the memory
     /// is not followed.
     pub(crate) from_memory: u64,
@@ -107,9 +112,7 @@ pub(crate) fn judge(report: &Report, criteria: &Criteria, regressions: Option<&[
         }
         match criteria.matches(flow) {
             Match::No => {}
-            Match::Unknown => {
-                bytes_judged.undecided += u128::from(flow.account.delivered()) + u128::from(flow.peeked_bytes);
-            }
+            Match::Unknown => add_undecided(&mut bytes_judged, flow, criteria),
             Match::Yes => {
                 flows.push(flow.id);
                 add_flow(&mut bytes_judged, report, flow, &criteria.allow);
@@ -147,6 +150,20 @@ fn wide_count(number: u128) -> String {
 
 fn is_allowed(reason: Option<Reason>, allow: &[Reason]) -> bool {
     reason.is_some_and(|reason| allow.contains(&reason))
+}
+
+/// Adds a flow that may belong to the judged endpoints.
+fn add_undecided(bytes_judged: &mut JudgedBytes, flow: &Flow, criteria: &Criteria) {
+    let bytes = u128::from(flow.account.delivered()) + u128::from(flow.peeked_bytes);
+    bytes_judged.undecided += bytes;
+    let whys = [&flow.to, &flow.from].map(|end| criteria.files.why_unknown(end));
+    for why in whys.into_iter().flatten().filter(|_| bytes > 0) {
+        if bytes_judged.why_undecided.len() < MAX_REASONS
+            && !bytes_judged.why_undecided.iter().any(|known| known == why)
+        {
+            bytes_judged.why_undecided.push(why.to_owned());
+        }
+    }
 }
 
 /// Adds a flow. Allowed reasons are subtracted only as far as they show that nothing else copied
@@ -244,6 +261,9 @@ fn check_unknown(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asse
             "; of {} more it is not known whether they belong to these endpoints",
             exact_bytes(bytes_judged.undecided)
         );
+    }
+    for why in &bytes_judged.why_undecided {
+        let _ = write!(found, "; {why}");
     }
     // With a limit on copies alone, unknown bytes were counted there, and undecided bytes were not.
     let (limit, bytes) = match (criteria.max_unknown, criteria.max_copied) {

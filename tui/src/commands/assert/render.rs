@@ -145,6 +145,7 @@ fn deliveries(criteria: &Criteria, judgment: &Judgment) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::assert::Files;
     use crate::commands::assert::judge::judge;
     use crate::filter::Pattern;
     use crate::render::fixtures::{assert_fits, assert_snapshot, nginx};
@@ -157,6 +158,7 @@ mod tests {
             max_unknown: None,
             min_bytes: 0,
             allow: Vec::new(),
+            files: Files::default(),
         };
         let judgment = judge(report, &criteria, None);
         let text = judgment_text(report, &criteria, &judgment, command, &["report: a.json".to_owned()]);
