@@ -1,5 +1,5 @@
 //! Tests of the gate on files: no assertion passes over bytes in a file because of the name under
-//! which they came into it, or of another process that wrote them.
+//! which they came into it, of another process that wrote them, or of a way around the rule.
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -93,6 +93,13 @@ fn work_if_traced() {
             wait_for(&path("go"));
         }
         "alone" => copy_into(&create(&target)),
+        "through memory" => {
+            let source = fs::read(path("source")).expect("read");
+            create(&target).write_all(&source).expect("written");
+            let (source, target) = (File::open(path("source")), File::options().append(true).open(&target));
+            let mut source = source.expect("opened");
+            std::io::copy(&mut source, &mut target.expect("opened")).expect("copied");
+        }
         other => panic!("{other}"),
     }
     std::process::exit(0);
@@ -198,4 +205,28 @@ fn bytes_of_a_process_outside_of_the_command_leave_the_judgment_open() {
         .output()
         .expect("zctrace can be run");
     assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+}
+
+#[test]
+fn source_that_was_also_read_into_memory_leaves_the_judgment_open() {
+    const TEST: &str = "gate_files::source_that_was_also_read_into_memory_leaves_the_judgment_open";
+    work_if_traced();
+    if !possible(TEST) {
+        return;
+    }
+    let dir = directory();
+    fs::write(dir.path().join("source"), vec![7; COPIED]).expect("written");
+    let (to, from) = (
+        format!("file:{}/in/f", dir.path().display()),
+        format!("file:{}/source", dir.path().display()),
+    );
+    // As many bytes may be copied as go the direct way, and not those that go through memory.
+    let limit = COPIED.to_string();
+    let rules = ["--to", &to, "--from", &from, "--max-copied", &limit];
+    let output = judged(TEST, &rules, "through memory", dir.path())
+        .output()
+        .expect("zctrace can be run");
+    let printed = both(&output);
+    assert_eq!(output.status.code(), Some(3), "{printed}");
+    assert!(printed.contains("judge without --from"), "{printed}");
 }

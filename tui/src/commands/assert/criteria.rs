@@ -125,6 +125,16 @@ impl Criteria {
         found.any(|found| found != Match::No)
     }
 
+    /// Returns a hint about a pattern with white space at its end, which no name is likely to have.
+    pub(crate) fn pattern_hint(&self) -> Option<String> {
+        let mut patterns = self.to.iter().chain(&self.from);
+        let has_space = |pattern: &&Pattern| pattern.glob().is_some_and(|glob| glob.trim() != glob);
+        let pattern = patterns.find(has_space)?;
+        Some(format!(
+            "; `{pattern}` begins or ends with white space, which is part of the name"
+        ))
+    }
+
     /// Formats the endpoints, as `file, socket` or `file, socket from tcp`.
     pub(crate) fn endpoints(&self) -> String {
         let list = |patterns: &[Pattern]| {

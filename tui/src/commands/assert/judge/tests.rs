@@ -1,5 +1,6 @@
 //! Tests of the judgment: each way to pass, to fail and to be inconclusive.
 
+mod from;
 mod gaps;
 mod named_files;
 

@@ -2,23 +2,23 @@
 
 use super::*;
 
-fn end(kind: EndpointKind, name: &str) -> Endpoint {
+pub(super) fn end(kind: EndpointKind, name: &str) -> Endpoint {
     let mut end = Endpoint::new(kind, name);
     end.object = end.kind.is_file().then(|| format!("8:1:{}", name.len()));
     end
 }
 
-fn between(from: Endpoint, to: Endpoint, account: Account, reasons: &[(Reason, u64)]) -> Flow {
+pub(super) fn between(from: Endpoint, to: Endpoint, account: Account, reasons: &[(Reason, u64)]) -> Flow {
     let mut flow = flow(from.kind.clone(), to.kind.clone(), account, reasons);
     (flow.from, flow.to) = (from, to);
     flow
 }
 
-fn source() -> Endpoint {
+pub(super) fn source() -> Endpoint {
     end(EndpointKind::File, "/srv/a")
 }
 
-fn copy(from: Endpoint, to: Endpoint, bytes: u64) -> Flow {
+pub(super) fn copy(from: Endpoint, to: Endpoint, bytes: u64) -> Flow {
     between(from, to, Account::new(0, bytes, 0), &[(Reason::IntoMemory, bytes)])
 }
 
