@@ -8,6 +8,8 @@ mod cases;
 mod common;
 #[path = "live/gate.rs"]
 mod gate;
+#[path = "live/gate_files.rs"]
+mod gate_files;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -87,8 +89,8 @@ fn assertion_passes_fails_or_is_inconclusive() {
             "FAILED   4 194 304 bytes were copied; the limit is 0",
         ),
         ("unix", "move 0", 3, "INCONCLUSIVE   nothing was delivered to unix"),
-        ("tcp", "move 9", 5, "PASSED   "),
-        ("tcp", "copy 9", 5, "FAILED   "),
+        ("tcp", "move 9", 5, "CMD FAILED   it exited with 9; until then 0 of"),
+        ("tcp", "copy 9", 5, "FAILED   CMD failed (it exited with 9); "),
     ] {
         let output = traced(TEST, &["assert", "--to", to, "--max-copied", "0"], how);
         let printed = both(&output);

@@ -10,7 +10,7 @@ use super::args::{
     COMMAND_HELP, command_arg, file_arg, parse_format, parse_request, parse_rows, report_args, trace_args, values_of,
 };
 use super::usage_error;
-use crate::commands::assert::{self, Criteria, Limit};
+use crate::commands::assert::{self, Criteria, Files, Limit};
 use crate::defaults;
 use crate::filter::Pattern;
 use crate::quantity::{parse_bytes, parse_duration};
@@ -73,6 +73,7 @@ pub(super) fn command() -> Command {
         .after_help(format!(
             "An endpoint is KIND or KIND:GLOB: file, socket or device, or a single kind such as tcp, unix or direct_file; `*` and `?`\n\
              in GLOB. It is matched against the path or peer address, and against `:PORT` of both sides: --to file:/data/*, --to tcp::80.\n\
+             A file is judged if its name matched when CMD started, when it was first used, or when CMD ended.\n\
              With --level digest only --to tcp can be judged, and peeks are not observed.\n\
              Processes of CMD that still run when it has ended leave the judgment open; Ctrl-C ends --wait.\n\
              Exit codes: 0 passed and CMD succeeded, 1 failed, 2 usage, 3 inconclusive (nothing delivered, too much unknown,\n\
@@ -131,6 +132,7 @@ pub(super) fn parse(matches: &ArgMatches) -> Result<assert::Options, clap::Error
             max_unknown: matches.get_one::<Limit>("max-unknown").copied(),
             min_bytes: matches.get_one("min-bytes").copied().unwrap_or(0),
             allow: values_of(matches, "allow"),
+            files: Files::default(),
         },
         baseline: matches.get_one("baseline").cloned(),
         save_baseline: matches.get_one("save-baseline").cloned(),

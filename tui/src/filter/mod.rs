@@ -30,6 +30,7 @@ mod pattern;
 
 use expression::Test;
 pub(crate) use expression::{Expression, HELP};
+pub(crate) use glob::matches as glob_matches;
 pub(crate) use parse::ParseError;
 pub(crate) use pattern::{Match, Pattern};
 

@@ -4,6 +4,8 @@
 //! A name that is not wholly known never makes a pattern miss: the result is then
 //! [`Match::Unknown`], unless no completion of the name can match.
 
+use std::net::SocketAddr;
+
 use zctrace_report::{Endpoint, EndpointKind};
 
 use super::glob;
@@ -35,7 +37,8 @@ pub(super) fn match_end_name(pattern: &str, end: &Endpoint, folded: u64) -> Matc
 
 /// Matches one name of an end.
 fn match_one_name(pattern: &str, name: &str, end: &Endpoint, folded: u64) -> Match {
-    if !Endpoint::new(end.kind.clone(), name).is_named() {
+    let named = Endpoint::new(end.kind.clone(), name);
+    if !named.is_named() || has_no_peer(&named) {
         // The pattern can repeat the text that is shown instead of the name.
         let is_match = !name.is_empty() && glob::matches(pattern, name) && folded == 1 && !pattern.contains(['*', '?']);
         return if is_match { Match::Yes } else { Match::Unknown };
@@ -128,6 +131,15 @@ fn skip_stars(pattern: &[char], fits: &mut [bool]) {
     }
 }
 
+/// Returns whether a socket was named before it had a peer.
+///
+/// A call that connects on its own (`sendto` with `MSG_FASTOPEN`) begins on such a socket, so the
+/// bytes went to an address that the name does not show.
+fn has_no_peer(end: &Endpoint) -> bool {
+    let address = end.name.parse::<SocketAddr>();
+    end.kind.is_socket() && address.is_ok_and(|peer| peer.ip().is_unspecified() || peer.port() == 0)
+}
+
 /// Returns the ports of an end, and whether it may have others that are not known.
 pub(super) fn ports_of(end: &Endpoint, folded: u64) -> (Vec<u16>, bool) {
     if end.kind == EndpointKind::Various {
@@ -139,10 +151,13 @@ pub(super) fn ports_of(end: &Endpoint, folded: u64) -> (Vec<u16>, bool) {
     let mut ports: Vec<u16> = end.ports().collect();
     let of_name = end.name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     ports.extend(of_name.filter(|port| !ports.contains(port)));
+    let has_unset_port = ports.contains(&0);
+    ports.retain(|&port| port != 0);
     let has_others = match end.kind {
         EndpointKind::Unix => false,
         // The socket was connected again, to one of the other names.
         _ if !end.other_names.is_empty() => true,
+        _ if has_unset_port => true,
         _ if end.has_both_ports() => false,
         // The peer of a UDP socket that is not connected is not observed.
         EndpointKind::Udp => true,

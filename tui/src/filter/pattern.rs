@@ -59,6 +59,26 @@ impl Pattern {
         self.kind == EndpointKind::Tcp.as_str()
     }
 
+    /// Returns the pattern for names, if there is one.
+    pub(crate) fn glob(&self) -> Option<&str> {
+        self.glob.as_deref()
+    }
+
+    /// Returns whether the pattern matches files only.
+    pub(crate) fn is_file(&self) -> bool {
+        ["file", "direct_file"].contains(&self.kind.as_str())
+    }
+
+    /// Returns whether the pattern is for endpoints of this kind, whatever their names.
+    pub(crate) fn matches_kind(&self, end: &Endpoint) -> bool {
+        match self.kind.as_str() {
+            "file" => end.kind.is_file(),
+            "socket" => end.kind.is_socket(),
+            "device" => matches!(end.kind, EndpointKind::BlockDevice | EndpointKind::Device),
+            word => end.kind.as_str() == word,
+        }
+    }
+
     /// Formats the pattern exactly. Unlike `Display`, the result may contain any character of a
     /// name.
     pub(super) fn exact(&self) -> String {
@@ -74,13 +94,7 @@ impl Pattern {
         if end.kind == EndpointKind::Various {
             return Match::Unknown;
         }
-        let kind = match self.kind.as_str() {
-            "file" => end.kind.is_file(),
-            "socket" => end.kind.is_socket(),
-            "device" => matches!(end.kind, EndpointKind::BlockDevice | EndpointKind::Device),
-            word => end.kind.as_str() == word,
-        };
-        if !kind {
+        if !self.matches_kind(end) {
             return Match::No;
         }
         let Some(pattern) = &self.glob else { return Match::Yes };
@@ -193,5 +207,25 @@ mod tests {
         old.port = Some(80);
         assert_eq!(fit("tcp::80", &old, 1), Match::Yes);
         assert_eq!(fit("tcp::81", &old, 1), Match::No);
+    }
+
+    #[test]
+    fn connection_that_was_named_before_it_had_a_peer_may_be_any() {
+        for (name, ports) in [
+            ("0.0.0.0:0", (Some(0), Some(0), Some(0))),
+            ("0.0.0.0:0", (None, None, None)),
+            ("[::]:0", (Some(0), Some(40_000), Some(0))),
+            ("10.0.0.7:0", (None, Some(40_000), None)),
+            ("", (None, None, None)),
+        ] {
+            let mut end = Endpoint::new(EndpointKind::Tcp, name);
+            (end.port, end.local_port, end.peer_port) = ports;
+            for pattern in ["tcp::8080", "tcp:10.0.0.7:8080", "socket:*:8080", "tcp:10.*"] {
+                let fit = Pattern::parse(pattern).unwrap().matches(&end, 1);
+                assert_eq!(fit, Match::Unknown, "{pattern} {end:?}");
+            }
+            assert_eq!(Pattern::parse("tcp").unwrap().matches(&end, 1), Match::Yes);
+            assert_eq!(Pattern::parse("udp::80").unwrap().matches(&end, 1), Match::No);
+        }
     }
 }

@@ -148,6 +148,7 @@ mod tests {
     use zctrace_report::{Account, Cause, Endpoint, EndpointKind, Flow, Peek, Scope, Tier};
 
     use super::*;
+    use crate::commands::assert::Files;
     use crate::filter::Pattern;
 
     fn criteria() -> Criteria {
@@ -158,6 +159,7 @@ mod tests {
             max_unknown: None,
             min_bytes: 0,
             allow: vec![Reason::SmallWrite],
+            files: Files::default(),
         }
     }
 

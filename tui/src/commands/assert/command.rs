@@ -9,6 +9,7 @@ use zctrace_report::{Assertion, AssertionOutcome, Flow, Report};
 
 use super::baseline::Baseline;
 use super::criteria::Criteria;
+use super::files::Watch;
 use super::judge::{Judgment, judge};
 use super::render::judgment_text;
 use crate::child::CommandStatus;
@@ -41,10 +42,10 @@ pub(crate) struct Options {
 
 /// Runs the subcommand and returns the exit code.
 pub(crate) fn run(options: &Options) -> u8 {
-    exit_code::from_result(run_and_judge(options))
+    exit_code::from_result(run_and_judge(options.clone()))
 }
 
-fn run_and_judge(options: &Options) -> Result<u8, u8> {
+fn run_and_judge(mut options: Options) -> Result<u8, u8> {
     let criteria = &options.criteria;
     let before = options
         .baseline
@@ -53,8 +54,13 @@ fn run_and_judge(options: &Options) -> Result<u8, u8> {
         .transpose()?;
     let mut output = Output::open(options.file.as_deref(), options.format)?;
     let new_baseline = options.save_baseline.as_deref().map(BaselineFile::open).transpose()?;
+    let files = Watch::start(&criteria.to, &criteria.from);
     let mut finished = run_to_end(&options.request, &mut QuietObserver)?;
     note_violations(&mut finished.report);
+    options.criteria.files = files
+        .and_then(|files| files.resolve(&finished.report))
+        .unwrap_or_default();
+    let (options, criteria) = (&options, &options.criteria);
     let now = Baseline::from_report(&finished.report, criteria);
     let regressions = before.map(|before| before.regressions(&now));
     let judgment = judge(&finished.report, criteria, regressions.as_deref());

@@ -24,6 +24,7 @@ pub(super) fn check_complete(report: &Report, criteria: &Criteria) -> Assertion 
     let rows = report.coverage.not_covered.iter();
     let open = rows.filter(|row| row.was_done() && row.endpoint.as_ref().is_none_or(|end| criteria.concern(end)));
     missing.extend(open.map(not_covered));
+    missing.extend(criteria.files.unseen_writers.iter().cloned());
     missing.extend(still_running(&report.coverage.still_running));
     let (outcome, found) = if missing.is_empty() {
         (AssertionOutcome::Passed, "no records were lost".to_owned())

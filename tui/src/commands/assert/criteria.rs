@@ -6,6 +6,7 @@ use zctrace_contract::Reason;
 use zctrace_report::format::count;
 use zctrace_report::{Cause, Endpoint, EndpointKind, Flow};
 
+use super::files::Files;
 use crate::filter::{Match, Pattern};
 use crate::quantity::{parse_bytes, parse_decimal};
 
@@ -85,16 +86,17 @@ pub(crate) struct Criteria {
     pub(crate) min_bytes: u64,
     /// Reasons whose copied and unknown bytes do not count.
     pub(crate) allow: Vec<Reason>,
+    /// Files that the patterns name, whatever their names in the report. Empty before the run.
+    pub(crate) files: Files,
 }
 
 impl Criteria {
     /// Returns whether a flow is judged. It may be if its origin is lost and the criteria ask for
     /// one.
     pub(crate) fn matches(&self, flow: &Flow) -> Match {
-        let from = match best(&self.from, &flow.from, flow.folded) {
-            None => Match::Yes,
-            Some(Match::No) if origin_is_lost(flow) => Match::Unknown,
-            Some(from) => from,
+        let from = match self.matches_source(&flow.from, flow.folded) {
+            Match::No if origin_is_lost(flow) => Match::Unknown,
+            from => from,
         };
         self.matches_sink(&flow.to, flow.folded).min(from)
     }
@@ -102,15 +104,35 @@ impl Criteria {
     /// Returns whether bytes that were delivered to an endpoint are judged, if they come from a
     /// source that is.
     pub(crate) fn matches_sink(&self, to: &Endpoint, folded: u64) -> Match {
-        best(&self.to, to, folded).unwrap_or(Match::No)
+        self.best(&self.to, to, folded).unwrap_or(Match::No)
+    }
+
+    /// Returns whether bytes that came from an endpoint are judged, if they reach a sink that is.
+    pub(crate) fn matches_source(&self, from: &Endpoint, folded: u64) -> Match {
+        self.best(&self.from, from, folded).unwrap_or(Match::Yes)
+    }
+
+    fn best(&self, patterns: &[Pattern], end: &Endpoint, folded: u64) -> Option<Match> {
+        let fit = |pattern: &Pattern| pattern.matches(end, folded).max(self.files.matches(pattern, end));
+        patterns.iter().map(fit).max()
     }
 
     /// Returns whether what was done unobserved on an endpoint can have brought bytes to the judged
     /// endpoints, or taken them from the judged sources.
     pub(crate) fn concern(&self, end: &Endpoint) -> bool {
         let patterns = [&self.to, &self.from];
-        let mut found = patterns.iter().filter_map(|patterns| best(patterns, end, 1));
+        let mut found = patterns.iter().filter_map(|patterns| self.best(patterns, end, 1));
         found.any(|found| found != Match::No)
+    }
+
+    /// Returns a hint about a pattern with white space at its end, which no name is likely to have.
+    pub(crate) fn pattern_hint(&self) -> Option<String> {
+        let mut patterns = self.to.iter().chain(&self.from);
+        let has_space = |pattern: &&Pattern| pattern.glob().is_some_and(|glob| glob.trim() != glob);
+        let pattern = patterns.find(has_space)?;
+        Some(format!(
+            "; `{pattern}` begins or ends with white space, which is part of the name"
+        ))
     }
 
     /// Formats the endpoints, as `file, socket` or `file, socket from tcp`.
@@ -126,10 +148,6 @@ impl Criteria {
             format!("{to} from {}", list(&self.from))
         }
     }
-}
-
-fn best(patterns: &[Pattern], end: &Endpoint, folded: u64) -> Option<Match> {
-    patterns.iter().map(|pattern| pattern.matches(end, folded)).max()
 }
 
 /// Returns whether some bytes of a flow can have come from another endpoint than its first.

@@ -1,6 +1,9 @@
 //! The judgment, a pure function of a report and the criteria. Bytes without evidence never make it
 //! pass.
 
+mod indirect;
+
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use zctrace_contract::Reason;
@@ -8,11 +11,21 @@ use zctrace_contract::reason::Class;
 use zctrace_report::format::count;
 use zctrace_report::{Assertion, AssertionOutcome, EndpointKind, Flow, Report};
 
+use self::indirect::{Indirect, indirect};
 use super::baseline::Regression;
 use super::complete::check_complete;
 use super::criteria::{Criteria, exact_bytes};
 use crate::filter::Match;
 use crate::render::from_memory_line;
+
+/// Beginning of the finding if no byte reached the endpoints.
+pub(crate) const NOTHING: &str = "nothing was delivered";
+
+/// Part of the finding if bytes reached only ends that may be the judged ones.
+pub(crate) const UNDECIDED_ENDS: &str = "went to ends of which it is not known whether they are";
+
+/// Maximum number of reasons that a finding gives for one figure.
+const MAX_REASONS: usize = 3;
 
 /// Totals of the judged bytes, in wider integers than their parts.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -31,6 +44,12 @@ pub(crate) struct JudgedBytes {
     /// Bytes that may or may not be judged: at endpoints whose name is not known, of origins that
     /// are lost, in folded rows with discarded names, and peeks that belong to no flow.
     pub(crate) undecided: u128,
+    /// Why the ends of the undecided bytes may be judged ones, as far as there is more to tell.
+    pub(crate) why_undecided: Vec<String>,
+    /// Bytes of the sources that can have reached the endpoints by way of memory or another end.
+    pub(crate) indirect: Indirect,
+    /// Bytes that reached judged files by descriptors of a kind that is not judged.
+    pub(crate) other_kind: u64,
     /// Bytes that moved from the program's memory to the endpoints. How they came into the memory
     /// is not followed.
     pub(crate) from_memory: u64,
@@ -107,15 +126,15 @@ pub(crate) fn judge(report: &Report, criteria: &Criteria, regressions: Option<&[
         }
         match criteria.matches(flow) {
             Match::No => {}
-            Match::Unknown => {
-                bytes_judged.undecided += u128::from(flow.account.delivered()) + u128::from(flow.peeked_bytes);
-            }
+            Match::Unknown => add_undecided(&mut bytes_judged, flow, criteria),
             Match::Yes => {
                 flows.push(flow.id);
                 add_flow(&mut bytes_judged, report, flow, &criteria.allow);
             }
         }
     }
+    bytes_judged.indirect = indirect(report, criteria);
+    bytes_judged.other_kind = to_other_kind(report, criteria);
     // Peeks that only a program reports are not judged, because their reads are in the flows.
     let of_no_flow = report
         .peeks
@@ -147,6 +166,35 @@ fn wide_count(number: u128) -> String {
 
 fn is_allowed(reason: Option<Reason>, allow: &[Reason]) -> bool {
     reason.is_some_and(|reason| allow.contains(&reason))
+}
+
+/// Returns the bytes that reached files of the judged endpoints by descriptors that the patterns do
+/// not match, because they are for files with `O_DIRECT` only.
+fn to_other_kind(report: &Report, criteria: &Criteria) -> u64 {
+    let judged: BTreeSet<&str> = report
+        .flows
+        .iter()
+        .filter(|flow| flow.to.kind.is_file() && criteria.matches_sink(&flow.to, flow.folded) == Match::Yes)
+        .filter_map(|flow| flow.to.object.as_deref())
+        .collect();
+    let is_same_file = |flow: &&Flow| flow.to.object.as_deref().is_some_and(|object| judged.contains(object));
+    let is_judged = |flow: &Flow| criteria.matches_sink(&flow.to, flow.folded) != Match::No;
+    let others = report.flows.iter().filter(is_same_file).filter(|flow| !is_judged(flow));
+    others.fold(0, |sum, flow| sum.saturating_add(flow.account.delivered()))
+}
+
+/// Adds a flow that may belong to the judged endpoints.
+fn add_undecided(bytes_judged: &mut JudgedBytes, flow: &Flow, criteria: &Criteria) {
+    let bytes = u128::from(flow.account.delivered()) + u128::from(flow.peeked_bytes);
+    bytes_judged.undecided += bytes;
+    let whys = [&flow.to, &flow.from].map(|end| criteria.files.why_unknown(end));
+    for why in whys.into_iter().flatten().filter(|_| bytes > 0) {
+        if bytes_judged.why_undecided.len() < MAX_REASONS
+            && !bytes_judged.why_undecided.iter().any(|known| known == why)
+        {
+            bytes_judged.why_undecided.push(why.to_owned());
+        }
+    }
 }
 
 /// Adds a flow. Allowed reasons are subtracted only as far as they show that nothing else copied
@@ -198,14 +246,44 @@ fn check_copied(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asser
         bytes_judged.unknown
     };
     let worst = bytes + unknown;
+    // Bytes on an indirect path were copied at least when they came into memory or another file.
+    let Indirect { into, out, from_memory } = bytes_judged.indirect;
+    let worst_with_indirect = worst + u128::from(out);
+    let delivered_with_indirect = bytes_judged.delivered.saturating_add(out);
     let outcome = if !limit.allows(bytes, bytes_judged.delivered) {
         AssertionOutcome::Failed
-    } else if limit.allows(worst, bytes_judged.delivered) {
-        AssertionOutcome::Passed
-    } else {
+    } else if !limit.allows(worst, bytes_judged.delivered) {
         let _ = write!(found, "; {} more may have been copied", exact_bytes(unknown));
         AssertionOutcome::Inconclusive
+    } else if limit.allows(worst_with_indirect, delivered_with_indirect) {
+        AssertionOutcome::Passed
+    } else {
+        AssertionOutcome::Inconclusive
     };
+    if out > 0 {
+        let _ = write!(
+            found,
+            "; {} of these sources went into memory or elsewhere, and {} from there to the same endpoints: whether they \
+             are the same is not observed (judge without --from, or read the flows)",
+            exact_bytes(into.into()),
+            exact_bytes(out.into())
+        );
+    }
+    if from_memory > 0 {
+        let _ = write!(
+            found,
+            "; {} from memory are not judged: no call read these sources into it, and a private mapping is not observed",
+            exact_bytes(from_memory.into())
+        );
+    }
+    if bytes_judged.other_kind > 0 {
+        let _ = write!(
+            found,
+            "; {} reached the same files by descriptors of another kind, which this rule does not judge (file:PATH \
+             judges both)",
+            exact_bytes(bytes_judged.other_kind.into())
+        );
+    }
     Some(Assertion::new(rule, outcome, found))
 }
 
@@ -245,6 +323,9 @@ fn check_unknown(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Option<Asse
             exact_bytes(bytes_judged.undecided)
         );
     }
+    for why in &bytes_judged.why_undecided {
+        let _ = write!(found, "; {why}");
+    }
     // With a limit on copies alone, unknown bytes were counted there, and undecided bytes were not.
     let (limit, bytes) = match (criteria.max_unknown, criteria.max_copied) {
         (Some(limit), _) => (limit, all),
@@ -272,13 +353,21 @@ fn check_delivered(bytes_judged: &JudgedBytes, criteria: &Criteria) -> Assertion
     };
     let enough = bytes_judged.delivered >= least;
     let mut found = match bytes_judged.delivered {
-        0 => format!("nothing was delivered to {ends}, so there is nothing to judge"),
+        0 if bytes_judged.undecided > 0 => format!(
+            "{} {UNDECIDED_ENDS} {ends}, because their names or addresses are not \
+             known, and nothing to others",
+            exact_bytes(bytes_judged.undecided)
+        ),
+        0 => format!("{NOTHING} to {ends}, so there is nothing to judge"),
         some if enough => format!("{} were delivered", exact_bytes(some.into())),
         some => format!(
             "only {} were delivered to {ends}, too little to judge",
             exact_bytes(some.into())
         ),
     };
+    if bytes_judged.delivered == 0 {
+        found.extend(criteria.pattern_hint());
+    }
     if !enough && bytes_judged.excluded > 0 {
         let _ = write!(
             found,

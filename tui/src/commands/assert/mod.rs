@@ -5,8 +5,10 @@ mod baseline;
 mod command;
 mod complete;
 mod criteria;
+mod files;
 mod judge;
 mod render;
 
 pub(crate) use command::{Options, run};
 pub(crate) use criteria::{Criteria, Limit};
+pub(crate) use files::Files;

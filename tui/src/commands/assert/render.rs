@@ -5,7 +5,7 @@ use zctrace_report::format::{percent, printable, size};
 use zctrace_report::{Assertion, AssertionOutcome, Report};
 
 use super::criteria::{Criteria, Limit, exact_bytes};
-use super::judge::Judgment;
+use super::judge::{Judgment, NOTHING, UNDECIDED_ENDS};
 use crate::child::CommandStatus;
 use crate::render::text::wrap;
 use crate::render::{from_memory_line, scope_line, write_body, write_reasons};
@@ -19,7 +19,8 @@ pub(super) fn judgment_text(
     remarks: &[String],
 ) -> String {
     let mut text = String::new();
-    write_verdict(&mut text, criteria, judgment);
+    let failure = command.and_then(failure_of);
+    write_verdict(&mut text, criteria, judgment, failure.as_deref());
     wrap(&mut text, "         ", &deliveries(criteria, judgment));
     if judgment.bytes_judged.from_memory > 0 {
         wrap(
@@ -29,12 +30,8 @@ pub(super) fn judgment_text(
         );
     }
     wrap(&mut text, "         ", &scope_line(report));
-    if let Some(ended) = command.filter(|ended| *ended != CommandStatus::Exited(0)) {
-        let how = match ended {
-            CommandStatus::Exited(code) => format!("the command itself failed: it exited with {code}"),
-            CommandStatus::Signaled(signal) => format!("the command itself failed: signal {signal} ended it"),
-        };
-        wrap(&mut text, "  !!     ", &how);
+    if let Some(how) = &failure {
+        wrap(&mut text, "  !!     ", &format!("the command itself failed: {how}"));
     }
     text.push('\n');
     for rule in &judgment.rules {
@@ -66,8 +63,18 @@ pub(super) fn judgment_text(
     text
 }
 
-/// Writes the first line.
-fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
+/// Returns how the command failed, if it did.
+fn failure_of(status: CommandStatus) -> Option<String> {
+    match status {
+        CommandStatus::Exited(0) => None,
+        CommandStatus::Exited(code) => Some(format!("it exited with {code}")),
+        CommandStatus::Signaled(signal) => Some(format!("signal {signal} ended it")),
+    }
+}
+
+/// Writes the first line. A rule that passed by what a failed command did is not the outcome.
+fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment, failure: Option<&str>) {
+    let but = failure.map_or_else(String::new, |how| format!("CMD failed ({how}); "));
     let first = |outcome: &AssertionOutcome| judgment.rules.iter().find(|rule| rule.outcome == *outcome);
     let found = |rule: Option<&Assertion>| rule.map_or_else(String::new, |rule| printable(&rule.finding).into_owned());
     match judgment.outcome() {
@@ -83,7 +90,7 @@ fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
                 }
                 None => found(first(&AssertionOutcome::Failed)),
             };
-            wrap(text, "FAILED   ", &rest);
+            wrap(text, "FAILED   ", &format!("{but}{rest}"));
         }
         AssertionOutcome::Passed => {
             let bytes_judged = &judgment.bytes_judged;
@@ -97,23 +104,26 @@ fn write_verdict(text: &mut String, criteria: &Criteria, judgment: &Judgment) {
                 exact_bytes(bytes_judged.delivered.into()),
                 criteria.endpoints(),
             );
-            wrap(text, "PASSED   ", &rest);
+            match failure {
+                Some(how) => wrap(text, "CMD FAILED   ", &format!("{how}; until then {rest}")),
+                None => wrap(text, "PASSED   ", &rest),
+            }
         }
         _ => {
             // An endpoint without any delivered bytes is the most useful reason.
             let nothing = judgment.rules.iter().find(|rule| {
                 rule.outcome == AssertionOutcome::Inconclusive
                     && judgment.bytes_judged.delivered == 0
-                    && rule.finding.starts_with("nothing was delivered")
+                    && (rule.finding.starts_with(NOTHING) || rule.finding.contains(UNDECIDED_ENDS))
             });
             let mut rest = match (nothing, &judgment.open) {
                 (None, Some(open)) => printable(open).into_owned(),
                 (nothing, _) => found(nothing.or_else(|| first(&AssertionOutcome::Inconclusive))),
             };
-            if nothing.is_some() {
+            if nothing.is_some_and(|rule| rule.finding.starts_with(NOTHING)) {
                 rest.push_str(" (did the test run?)");
             }
-            wrap(text, "INCONCLUSIVE   ", &rest);
+            wrap(text, "INCONCLUSIVE   ", &format!("{but}{rest}"));
         }
     }
 }
@@ -145,6 +155,7 @@ fn deliveries(criteria: &Criteria, judgment: &Judgment) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::assert::Files;
     use crate::commands::assert::judge::judge;
     use crate::filter::Pattern;
     use crate::render::fixtures::{assert_fits, assert_snapshot, nginx};
@@ -157,6 +168,7 @@ mod tests {
             max_unknown: None,
             min_bytes: 0,
             allow: Vec::new(),
+            files: Files::default(),
         };
         let judgment = judge(report, &criteria, None);
         let text = judgment_text(report, &criteria, &judgment, command, &["report: a.json".to_owned()]);

@@ -1,6 +1,8 @@
 //! Tests of the judgment: each way to pass, to fail and to be inconclusive.
 
+mod from;
 mod gaps;
+mod named_files;
 
 use zctrace_contract::Reason;
 use zctrace_report::{
@@ -9,7 +11,7 @@ use zctrace_report::{
 };
 
 use super::*;
-use crate::commands::assert::Limit;
+use crate::commands::assert::{Files, Limit};
 use crate::filter::Pattern;
 
 const MIB: u64 = 1 << 20;
@@ -24,6 +26,7 @@ fn criteria(to: &str, max_copied: Option<Limit>) -> Criteria {
         max_unknown: None,
         min_bytes: 0,
         allow: Vec::new(),
+        files: Files::default(),
     }
 }
 
