@@ -68,6 +68,7 @@ impl Evidence {
                     Location::File {
                         mapping: file.mapping,
                         position: file.offset,
+                        pages: self.config.pages_of(file),
                         copies: self.config.copies_of(file),
                     }
                 } else {

@@ -28,6 +28,9 @@ pub(super) struct Mounts {
     pub(super) paths: HashMap<u32, String>,
     pub(super) buffered: HashSet<u32>,
     pub(super) copied_on_read: HashSet<u32>,
+    /// Filesystems of [`BUFFERED_FILESYSTEMS`]: each file has its own page cache. Overlays are not
+    /// among them, because their files have the pages of the layer below.
+    pub(super) own_pages: HashSet<u32>,
     pub(super) no_direct_io: HashSet<u32>,
 }
 
@@ -36,6 +39,7 @@ pub(super) fn read() -> Mounts {
     let mut mounts = parse(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
     let memfds = device::memfds().ok();
     mounts.buffered.extend(memfds);
+    mounts.own_pages.extend(memfds);
     mounts.no_direct_io.extend(memfds);
     mounts
 }
@@ -68,6 +72,7 @@ fn parse(text: &str) -> Mounts {
         match words.first() {
             Some(kind) if BUFFERED_FILESYSTEMS.contains(kind) => {
                 mounts.buffered.insert(device);
+                mounts.own_pages.insert(device);
                 if NO_DIRECT_IO.contains(kind) {
                     mounts.no_direct_io.insert(device);
                 }
@@ -166,6 +171,7 @@ mod tests {
         );
         let is_buffered = |minor: u32| mounts.buffered.contains(&minor);
         assert_eq!([31, 32, 33, 34].map(is_buffered), [true, false, false, false]);
+        assert_eq!(mounts.own_pages, HashSet::from([8 << 20 | 1]), "not the overlay's");
         assert!(mounts.copied_on_read.contains(&34));
     }
 }
