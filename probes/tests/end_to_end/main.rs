@@ -30,6 +30,7 @@ mod paths_file;
 mod paths_tcp;
 mod paths_unix;
 mod rate;
+mod socket_peeks;
 mod uring;
 mod uring_requests;
 mod zerocopy_completions;
