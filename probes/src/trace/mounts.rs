@@ -106,6 +106,19 @@ fn parse(text: &str) -> Mounts {
     mounts
 }
 
+/// Returns the network namespaces that are mounted as files, and where.
+///
+/// `net:[INODE]`, the target of the links in `/proc/PID/ns`, is the root of such a mount
+/// (fs/nsfs.c: `nsfs_show_path()`).
+pub(super) fn network_namespaces(mountinfo: &str) -> impl Iterator<Item = (&str, String)> {
+    mountinfo.lines().filter_map(|line| {
+        let (head, tail) = line.split_once(" - ")?;
+        let mut words = head.split(' ').skip(3);
+        let (root, point) = (words.next()?, words.next()?);
+        (tail.starts_with("nsfs ") && root.starts_with("net:")).then(|| (root, unescape(point)))
+    })
+}
+
 /// Returns the directory to which an overlay filesystem writes.
 ///
 /// A write to a file of the overlay is a write to its copy there, in the same thread
@@ -157,6 +170,15 @@ mod tests {
         assert_eq!(mounts.paths[&(98 << 20)], "/srv/my files");
         assert!(mounts.buffered.contains(&(98 << 20)));
         assert!(!mounts.buffered.contains(&44));
+    }
+
+    #[test]
+    fn network_namespaces_are_found_where_they_are_mounted() {
+        let text = "40 30 0:4 net:[4026532321] /run/netns/my\\040net rw shared:7 - nsfs nsfs rw\n\
+                    41 30 0:4 mnt:[4026532322] /run/mnt/other rw - nsfs nsfs rw\n\
+                    42 30 8:1 / /srv rw - ext4 /dev/sda1 rw\n";
+        let found: Vec<_> = network_namespaces(text).collect();
+        assert_eq!(found, [("net:[4026532321]", "/run/netns/my net".to_owned())]);
     }
 
     #[test]
