@@ -11,10 +11,14 @@ use zctrace_contract::Reason;
 
 impl Evidence {
     pub(super) fn deliver_to_page_cache(&mut self, call: &ObservedCall, file: &FileState, spans: &[Span], by: &Sender) {
-        if call.is_cloned() && self.config.buffered.contains(&file.dev) {
+        if call.is_cloned() && !self.config.no_direct_io.contains(&file.dev) && self.config.buffered.contains(&file.dev)
+        {
             return self.deliver_all(spans, Outcome::Cloned, by);
         }
-        if call.is_copy_file_range() {
+        // A filesystem in memory cannot share extents, so that the kernel copies by the thread's
+        // internal pipe (fs/read_write.c: `splice_copy_file_range()`; mm/shmem.c has no
+        // `remap_file_range`).
+        if call.is_copy_file_range() && !self.config.no_direct_io.contains(&file.dev) {
             // A reflink copies nothing, so that only as many bytes as became dirty are copied.
             let copied = call.dirtied_bytes.min(total(spans));
             let mut rest = SpanCursor::new(spans);
