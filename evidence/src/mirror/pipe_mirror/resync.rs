@@ -21,8 +21,32 @@ impl PipeMirror {
         }
     }
 
+    /// Drops the content. Returns how many bytes of it were known; `None` if the mirror was
+    /// desynced.
+    ///
+    /// If only `consumers` are wrong or missing, the slots stay that a producer pushed when it
+    /// observed the ring empty, and those after them. They become known again when a consumer
+    /// starts at them.
+    pub(in crate::mirror) fn drop_content(&mut self, consumers: bool) -> Option<u64> {
+        let known = self.known_bytes();
+        self.is_synced = false;
+        self.is_fresh = false;
+        match (known, self.empty_at.front()) {
+            (Some(_), Some(&at)) if consumers => {
+                let lost = (ahead(at, self.tail).max(0) as usize).min(self.slots.len());
+                self.is_resyncing = true;
+                Some(self.release(lost, &mut Vec::new()))
+            }
+            _ => {
+                self.forget_content();
+                known
+            }
+        }
+    }
+
     pub(super) fn forget_content(&mut self) {
         self.is_resyncing = false;
+        self.empty_at.clear();
         self.slots.clear();
         self.spans.clear();
         self.bytes = 0;
