@@ -36,7 +36,7 @@ impl Pipes {
     /// was known.
     pub(crate) fn desync(&mut self, pipe: u64, cause: DesyncCause) {
         let mirror = self.mirrors.get_mut(&pipe);
-        if let Some(bytes) = mirror.and_then(|mirror| mirror.drop_content(cause.is_of_consumers())) {
+        if let Some(bytes) = mirror.and_then(|mirror| mirror.drop_content(cause)) {
             self.desyncs.add(cause, bytes);
         }
     }

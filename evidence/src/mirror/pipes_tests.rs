@@ -361,6 +361,21 @@ fn slots_pushed_into_an_empty_ring_are_lost_with_its_producers() {
 }
 
 #[test]
+fn fifo_that_was_opened_again_has_no_consumers_yet() {
+    let mut pipes = Pipes::default();
+    push(&mut pipes, 0, 0, 100);
+    pipes.desync(0, DesyncCause::Overlap);
+    // A consumer of unknown bytes, and then a second life of the FIFO at the same address.
+    assert!(pop(&mut pipes, &tails(end((2, 0), (2, 2)), 100, 0), 200, &[at(0); 2]).is_err());
+    pipes.desync(0, DesyncCause::Reopened);
+    push(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 1, 2000, 100);
+    let state = tails(end((2, 0), (2, 2)), 100, 0);
+    let taken = pop(&mut pipes, &state, 200, &[at(1100), at(2100)]).unwrap();
+    assert_eq!((taken[0].position, total(&taken)), (1000, 200));
+}
+
+#[test]
 fn a_pop_of_more_or_fewer_bytes_desyncs_the_mirror() {
     for len in [99, 101, 0] {
         let mut pipes = Pipes::default();

@@ -2,6 +2,7 @@
 
 use super::{PipeMirror, ahead};
 use crate::decode::endpoint::PipeState;
+use crate::mirror::desync::DesyncCause;
 use crate::mirror::mirror_slot::MirrorSlot;
 use crate::span::Span;
 
@@ -24,15 +25,19 @@ impl PipeMirror {
     /// Drops the content. Returns how many bytes of it were known; `None` if the mirror was
     /// desynced.
     ///
-    /// If only `consumers` are wrong or missing, the slots stay that a producer pushed when it
-    /// observed the ring empty, and those after them. They become known again when a consumer
-    /// starts at them.
-    pub(in crate::mirror) fn drop_content(&mut self, consumers: bool) -> Option<u64> {
+    /// If the cause concerns only consumers, the slots stay that a producer pushed when it observed
+    /// the ring empty, and those after them. They become known again when a consumer starts at
+    /// them.
+    pub(in crate::mirror) fn drop_content(&mut self, cause: DesyncCause) -> Option<u64> {
+        if cause == DesyncCause::Reopened {
+            // The counters of the ring have started again.
+            self.consumed = None;
+        }
         let known = self.known_bytes();
         self.is_synced = false;
         self.is_fresh = false;
         match (known, self.empty_at.front()) {
-            (Some(_), Some(&at)) if consumers => {
+            (Some(_), Some(&at)) if cause.is_of_consumers() => {
                 let lost = (ahead(at, self.tail).max(0) as usize).min(self.slots.len());
                 self.is_resyncing = true;
                 Some(self.release(lost, &mut Vec::new()))
