@@ -110,7 +110,7 @@ impl PipeMirror {
             reads: self.observed_opens.reads.wrapping_add(own.reads),
             writes: self.observed_opens.writes.wrapping_add(own.writes),
         };
-        let is_same = opened.opens.follow(observed);
+        let is_same = opened.opens.follow(observed.of_new_pipe());
         self.observed_opens = if is_same { observed } else { own };
         if !is_same {
             self.opens = opened.opens;

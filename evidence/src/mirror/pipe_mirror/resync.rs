@@ -124,3 +124,26 @@ impl PipeMirror {
         starts_known
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::pipe_event::{Opened, Opens};
+
+    #[test]
+    fn each_life_of_a_fifo_is_told_by_its_counts() {
+        let mut mirror = PipeMirror::default();
+        let mut open = |reads, writes, for_reading| {
+            mirror.open_is_of_this_pipe(Opened {
+                opens: Opens { reads, writes },
+                reads: for_reading,
+                writes: !for_reading,
+            })
+        };
+        // Both counts start at one.
+        assert!(open(2, 1, true) && open(2, 2, false), "the first life");
+        assert!(!open(2, 1, true), "the second life");
+        assert!(open(2, 2, false) && open(3, 2, true));
+        assert!(!open(2, 1, true), "the third life");
+    }
+}
