@@ -196,10 +196,10 @@ reasons! {
         PeerDependent = 93, "ZC93", "peer", Unknown,
             "The bytes came from a UNIX socket: the kernel passes on pages that the peer spliced and copies bytes that it wrote, and no observation shows which of the two happened.",
             "Trace both processes with zctrace, starting before the peer sends its first byte.";
-        /// One endpoint is on another host.
+        /// One endpoint has an address that this host does not have.
         BeyondThisHost = 94, "ZC94", "remote", Unknown,
-            "The peer is on another host, and no observation shows whether the network device reads or writes these pages itself.",
-            "For bytes that a program sends, trace it with zctrace, which observes packets up to the network device; for received bytes there is nothing to do.";
+            "The other side of the connection was not observed, and its address is none that was found on this host: it is on another host, behind address translation, or in a network namespace that was not found or has ended.",
+            "For bytes that a program sends, trace it with zctrace, which observes packets up to the network device; for received bytes, trace the sender too if it is on this host.";
     }
     tracer {
         /// The bytes were still queued when tracing stopped.
@@ -232,7 +232,7 @@ reasons! {
             "The report lists why under \"not covered\": trace every process that uses the pipe, and resize it before it holds bytes.";
         /// The bytes did not leave a pipe through a traced call.
         LeftInPipe = 86, "ZC86", "in a pipe", Unknown,
-            "No traced call took the bytes out of the pipe: they are still in it, or a process that is not traced or a call that is not covered took them.",
+            "No traced call took the bytes out of the pipe: they are still in it, the pipe was closed with them inside, or a process that is not traced or a call that is not covered took them.",
             "Trace the process at the other end of the pipe too, or trace until the pipe is empty.";
         /// A UNIX socket discarded the bytes unread.
         Unread = 87, "ZC87", "unread", Unknown,

@@ -8,7 +8,7 @@ use zctrace_report::Level;
 use crate::decode::endpoint::FileState;
 use crate::decode::observation::PipeBufOps;
 use crate::decode::socket_pair::Direction;
-use crate::span::Copies;
+use crate::span::{Copies, FilePages};
 
 /// Facts about the machine and the trace that the evidence needs.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,9 @@ pub struct Config {
     /// Filesystems, by device number, whose files have no page cache and are copied into the pages
     /// that a splice passes on, such as `/proc`.
     pub copied_on_read: HashSet<u32>,
+    /// Filesystems, by device number, whose files have page caches of their own, so that a page of
+    /// another file never holds their bytes.
+    pub own_pages: HashSet<u32>,
     /// Filesystems in memory, by device number. They accept `O_DIRECT` and use the page cache all
     /// the same, and their files share no extents.
     pub no_direct_io: HashSet<u32>,
@@ -47,6 +50,15 @@ impl Config {
         };
         let peer = address(direction.pair.destination);
         peer.is_loopback() || peer == address(direction.pair.source) || self.local_addresses.contains(&peer)
+    }
+
+    /// Returns whose pages hold the bytes of `file` in the page cache.
+    pub(crate) fn pages_of(&self, file: &FileState) -> FilePages {
+        if file.is_block || self.own_pages.contains(&file.dev) {
+            FilePages::Own
+        } else {
+            FilePages::OfAnyFile
+        }
     }
 
     /// Returns what a kernel-owned page shows where a page of `file` was expected.

@@ -183,12 +183,15 @@ impl Evidence {
                 let edge = self.edge_of(&observed);
                 self.deliveries.edges.failed(edge);
             }
+            // The bytes stay in the socket, and another call delivers them.
+            None if observed.is_socket_peek() => self.counters.peeks.add(&observed),
             None => self.apply_or_wait(observed),
         }
         // Waiting calls can depend on this call, and further ones on those.
         self.apply_ready();
         while let Some(call) = self.pipes.next_expired(now_ns) {
             self.apply(&call);
+            self.apply_ready();
         }
     }
 

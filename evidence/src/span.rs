@@ -11,10 +11,12 @@ pub(crate) enum Location {
     /// At this page address.
     Page(PageAddress),
     /// In the page cache, at this position of the file with this mapping. Which page that is, the
-    /// page itself shows. `copies` says what another page would show.
+    /// page itself shows. `pages` says whose pages it can be, and `copies` what another page would
+    /// show.
     File {
         mapping: u64,
         position: u64,
+        pages: FilePages,
         copies: Copies,
     },
     /// In the caller's memory, at this address.
@@ -28,6 +30,17 @@ pub(crate) enum Location {
     Uncertain,
     /// Not known.
     Unknown,
+}
+
+/// Owner of the pages that a file passes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FilePages {
+    /// The file itself: the filesystem keeps a page cache for each of its files.
+    Own,
+    /// Possibly another file: that of a layer under an overlay (fs/overlayfs/file.c:
+    /// `ovl_splice_read()`), or the backing file of a passthrough (fs/fuse/passthrough.c:
+    /// `fuse_passthrough_splice_read()`).
+    OfAnyFile,
 }
 
 /// Meaning of a kernel-owned page where a page of a file was expected.
@@ -49,10 +62,12 @@ impl Location {
             Self::File {
                 mapping,
                 position,
+                pages,
                 copies,
             } => Self::File {
                 mapping,
                 position: position.wrapping_add(bytes),
+                pages,
                 copies,
             },
             Self::Memory(address) => Self::Memory(address.wrapping_add(bytes)),

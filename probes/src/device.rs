@@ -6,7 +6,7 @@ use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use rustix::io::Result;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-/// Combines both parts of a device number (`MKDEV`, include/linux/kdev_t.h).
+/// Combines both parts of a device number (`MKDEV`, `include/linux/kdev_t.h`).
 pub(crate) fn kernel_device(major: u32, minor: u32) -> u32 {
     (major << 20) | minor
 }

@@ -54,6 +54,9 @@ pub(super) struct FileHeader {
     /// Absent in recordings of earlier versions; then no copy is shown by the page alone.
     #[serde(default)]
     copied_on_read: BTreeSet<u32>,
+    /// Absent in recordings of earlier versions; then pages can be those of another file.
+    #[serde(default)]
+    own_pages: BTreeSet<u32>,
     #[serde(default)]
     no_direct_io: BTreeSet<u32>,
     #[serde(default)]
@@ -96,6 +99,7 @@ impl FileHeader {
             mounts: config.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
             buffered: config.buffered.iter().copied().collect(),
             copied_on_read: config.copied_on_read.iter().copied().collect(),
+            own_pages: config.own_pages.iter().copied().collect(),
             no_direct_io: config.no_direct_io.iter().copied().collect(),
             local_addresses: config.local_addresses.iter().copied().collect(),
             hash_key: config.hash_key,
@@ -124,6 +128,7 @@ impl FileHeader {
                 mounts: self.mounts.iter().map(|(dev, path)| (*dev, path.clone())).collect(),
                 buffered: self.buffered.iter().copied().collect(),
                 copied_on_read: self.copied_on_read.iter().copied().collect(),
+                own_pages: self.own_pages.iter().copied().collect(),
                 no_direct_io: self.no_direct_io.iter().copied().collect(),
                 local_addresses: self.local_addresses.iter().copied().collect(),
                 hash_key: self.hash_key,

@@ -5,7 +5,7 @@
 //! | any | zero page | zero |
 //! | page | the same address | identity |
 //! | page | another page, or the linear part of a packet | copied |
-//! | file position | page-cache page of that position | identity |
+//! | file position | page-cache page of that position: of the file or, under an overlay, of any file | identity |
 //! | file position, on a filesystem of A7 | kernel-owned page in a slot of another kind, or a page without slot at another index, or the linear part | copied |
 //! | user address | slot of user pages that has an owner, or the anonymous page of that address | identity |
 //! | user address | kernel-owned page in a written slot, or the linear part | copied |
@@ -20,7 +20,7 @@ use zctrace_contract::Reason;
 use crate::decode::observation::{Observation, SlotKind};
 use crate::decode::page_address::Owner;
 use crate::history::Outcome;
-use crate::span::{Copies, Location};
+use crate::span::{Copies, FilePages, Location};
 
 /// Classifies bytes expected at `location` whose first byte was observed as the first byte of
 /// `seen`.
@@ -37,10 +37,21 @@ pub(crate) fn classify(location: Location, observed: &Observation) -> Outcome {
             None if observed.slot_kind == SlotKind::Linear => copied,
             None => doubt,
         },
-        Location::File { position, copies, .. } => match (observed.owner, observed.slot_kind) {
-            // The mapping may differ: the real file under an overlay, or the backing file of a
-            // passthrough.
-            (Owner::File { position: at, .. }, _) if at == position && observed.start.is_some() => Outcome::Identity,
+        Location::File {
+            mapping,
+            position,
+            pages,
+            copies,
+        } => match (observed.owner, observed.slot_kind) {
+            (
+                Owner::File {
+                    mapping: of,
+                    position: at,
+                },
+                _,
+            ) if at == position && (of == mapping || pages == FilePages::OfAnyFile) && observed.start.is_some() => {
+                Outcome::Identity
+            }
             // Without a page cache another page may be the file's own.
             _ if copies == Copies::NotShown => doubt,
             (_, SlotKind::Linear) => copied,
@@ -101,6 +112,7 @@ mod tests {
     const FILE: Location = Location::File {
         mapping: 0x1000,
         position: 3 * 4096 + 100,
+        pages: FilePages::Own,
         copies: Copies::Shown,
     };
 
@@ -108,17 +120,23 @@ mod tests {
     fn page_of_the_file_at_its_position_is_identity() {
         assert_eq!(classify(FILE, &observed(page())), Outcome::Identity);
         assert_eq!(classify(FILE.plus(7), &observed(page()).part(7, 3)), Outcome::Identity);
+    }
+
+    #[test]
+    fn page_of_another_file_is_identity_only_where_files_share_pages() {
+        let other = observed(PageRange {
+            mapping: 0x2000,
+            ..page()
+        });
+        assert!(matches!(classify(FILE, &other), Outcome::Unknown(_)));
         // Under an overlay the page belongs to the real file.
-        assert_eq!(
-            classify(
-                FILE,
-                &observed(PageRange {
-                    mapping: 0x2000,
-                    ..page()
-                })
-            ),
-            Outcome::Identity
-        );
+        let overlay = Location::File {
+            mapping: 0x1000,
+            position: 3 * 4096 + 100,
+            pages: FilePages::OfAnyFile,
+            copies: Copies::Shown,
+        };
+        assert_eq!(classify(overlay, &other), Outcome::Identity);
     }
 
     #[test]
@@ -178,6 +196,7 @@ mod tests {
         let elsewhere = Location::File {
             mapping: 0x1000,
             position: 3 * 4096 + 100,
+            pages: FilePages::OfAnyFile,
             copies: Copies::NotShown,
         };
         let nobody = PageRange {
@@ -211,6 +230,7 @@ mod tests {
         let there = Location::File {
             mapping: 0x1000,
             position: 100,
+            pages: FilePages::Own,
             copies: Copies::Shown,
         };
         for location in [FILE, there, Location::Memory(100), Location::Unknown] {

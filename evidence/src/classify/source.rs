@@ -68,6 +68,7 @@ impl Evidence {
                     Location::File {
                         mapping: file.mapping,
                         position: file.offset,
+                        pages: self.config.pages_of(file),
                         copies: self.config.copies_of(file),
                     }
                 } else {
@@ -75,7 +76,7 @@ impl Evidence {
                 };
             }
             Endpoint::UnixStream(unix) => {
-                if unix.peer != 0 && !call.is_socket_peek() {
+                if unix.peer != 0 {
                     let stream = self.sockets.unix(unix.peer);
                     if let Some(position) = stream.receive(call.exited_ns, len) {
                         span.position = position;

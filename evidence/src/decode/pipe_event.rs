@@ -2,8 +2,10 @@
 
 use zctrace_records::{ProcessEvent, process_event_kind};
 
-/// How often a pipe was opened since it was made, each modulo 2^16. A pipe of pipe(2) starts with
-/// one of each (fs/pipe.c: `alloc_pipe_info()`), a FIFO with none (`fifo_open()`).
+/// How often a pipe was opened since it was made, plus one, each modulo 2^16.
+///
+/// Every pipe starts with one of each (fs/pipe.c: `alloc_pipe_info()`), and each open of a FIFO
+/// adds one (`fifo_open()`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Opens {
     pub(crate) reads: u16,
@@ -11,6 +13,14 @@ pub(crate) struct Opens {
 }
 
 impl Opens {
+    /// Returns the counts after these opens of a new FIFO.
+    pub(crate) fn of_new_pipe(self) -> Self {
+        Self {
+            reads: self.reads.wrapping_add(1),
+            writes: self.writes.wrapping_add(1),
+        }
+    }
+
     /// Decodes the counts: for reading in the lower half, for writing in the upper.
     pub(crate) fn of(word: u32) -> Self {
         Self {

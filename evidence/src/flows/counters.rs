@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use zctrace_records::{IoCounterKey, IoCounters};
 
+use super::socket_peeks::SocketPeeks;
 use super::zerocopy::ZerocopyCompletions;
 use crate::decode::excluded::ExcludedCalls;
 
@@ -14,6 +15,8 @@ pub(crate) struct Counters {
     pub(crate) io: HashMap<IoCounterKey, IoCounters>,
     pub(crate) zerocopy: ZerocopyCompletions,
     pub(crate) excluded: ExcludedCalls,
+    /// Peeks at UNIX sockets.
+    pub(crate) peeks: SocketPeeks,
 }
 
 impl Counters {
@@ -22,5 +25,6 @@ impl Counters {
         self.io.clear();
         self.zerocopy.reset();
         self.excluded = ExcludedCalls::default();
+        self.peeks = SocketPeeks::default();
     }
 }

@@ -9,7 +9,7 @@ use zctrace_records::{IoCounterKey, IoCounters, endpoint_kind, io_counter_flag, 
 
 use super::report_flows::Symbols;
 use super::stations::{call_of, station_of};
-use super::{io_uring, other_calls};
+use super::{io_uring, other_calls, socket_peeks};
 use crate::decode::endpoints::{EndpointId, Endpoints};
 use zctrace_report::{self as report, Account, Cause, Edge, Endpoint, EndpointKind, Excluded, Flow, Peek};
 
@@ -78,7 +78,11 @@ pub(super) fn fill(
         }
         let call_site = symbols(key.tgid, sum.user_ip);
         if is_read(key.nr) && key.op_flags & MSG_PEEK != 0 {
-            report.peeks.push(peek(key, sum, call_site));
+            // With both flags, TCP returns the length and copies nothing (net/ipv4/tcp.c:
+            // `tcp_recvmsg_locked()`).
+            if !discards(key) {
+                report.peeks.push(peek(key, sum, call_site));
+            }
             continue;
         }
         let (from, to) = match key.nr {
@@ -113,6 +117,24 @@ pub(super) fn fill(
     }
 }
 
+/// Returns whether a receive copies nothing: TCP discards what is received with `MSG_TRUNC`
+/// (tcp(7)).
+fn discards(key: &IoCounterKey) -> bool {
+    key.op_flags & MSG_TRUNC != 0 && key.kind == endpoint_kind::TCP
+}
+
+/// Returns whether a receive can have returned more bytes than it copied.
+///
+/// With `MSG_TRUNC` the result is the length of the datagram (recv(2)), except on UNIX streams
+/// (`net/unix/af_unix.c`: `unix_stream_read_generic()`). The eBPF programs know the size of the
+/// buffers of recv and recvmsg only.
+fn can_exceed_memory(key: &IoCounterKey) -> bool {
+    (key.nr == nr::RECVMMSG || io_uring::is_request(key.nr))
+        && is_read(key.nr)
+        && key.op_flags & MSG_TRUNC != 0
+        && !matches!(key.kind, endpoint_kind::TCP | endpoint_kind::UNIX_STREAM)
+}
+
 /// Returns the row of calls whose bytes have no verdict; `None` for calls that have one.
 fn not_covered(key: &IoCounterKey, sum: &IoCounters, end: &Endpoint) -> Option<report::NotCovered> {
     let (what, bytes) = if counts_messages(key) {
@@ -120,6 +142,12 @@ fn not_covered(key: &IoCounterKey, sum: &IoCounters, end: &Endpoint) -> Option<r
     } else if key.op_flags & io_counter_flag::NOT_OF_BUFFER != 0 {
         let what = format!("bytes of a packet ring, sent by {} on {end}", call_of(key.nr));
         (what, Some(sum.bytes))
+    } else if can_exceed_memory(key) {
+        let what = format!(
+            "bytes of {} with MSG_TRUNC on {end}, whose results can exceed its buffers",
+            call_of(key.nr)
+        );
+        (what, None)
     } else {
         return None;
     };
@@ -148,12 +176,7 @@ fn judge(
     } else if let Some((known, reason)) = other_calls::account_of(key, sum.bytes) {
         account = known;
         reasons.extend(reason.map(|reason| Cause::new(reason, sum.bytes, sum.calls)));
-    } else if is_read(key.nr)
-        && key.op_flags & MSG_TRUNC != 0
-        && to.kind == EndpointKind::Memory
-        && from.kind == EndpointKind::Tcp
-    {
-        // TCP discards what is received with `MSG_TRUNC` (tcp(7)).
+    } else if is_read(key.nr) && discards(key) {
         account.excluded = Excluded {
             discarded: sum.bytes,
             ..Excluded::default()
@@ -175,7 +198,7 @@ fn judge(
 fn peek(key: &IoCounterKey, sum: &IoCounters, call_site: Option<report::CallSite>) -> Peek {
     let mut peek = Peek::new(sum.bytes, sum.calls);
     peek.call_site = call_site;
-    "recv(2) with MSG_PEEK".clone_into(&mut peek.method);
+    socket_peeks::METHOD.clone_into(&mut peek.method);
     peek.pid = Some(key.tgid);
     peek
 }

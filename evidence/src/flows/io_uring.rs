@@ -100,7 +100,9 @@ pub(super) fn name_of(number: u32) -> Option<String> {
 /// request.
 pub(super) fn without_endpoint(number: u32) -> Option<String> {
     match number {
-        IO_URING_UNNAMED => Some("multishot requests of io_uring whose submission was not observed".to_owned()),
+        IO_URING_UNNAMED => {
+            Some("completions of multishot requests of io_uring, which name neither request nor endpoint".to_owned())
+        }
         AIO_REST => Some("calls of io_submit with more than 16 requests".to_owned()),
         IO_URING_OVERFLOW => Some("completions of io_uring beyond its completion queue".to_owned()),
         number if is_request(number) && number >= IO_URING_SUBMITTED => {

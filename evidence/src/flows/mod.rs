@@ -12,6 +12,7 @@ mod io_uring;
 mod other_calls;
 mod report;
 pub(crate) mod report_flows;
+pub(crate) mod socket_peeks;
 pub(crate) mod stations;
 pub(crate) mod unseen_senders;
 pub(crate) mod zerocopy;

@@ -57,6 +57,7 @@ impl Evidence {
         io_counters::fill(report, &self.counters.io, endpoints, symbols);
         self.unseen.fill(report, &self.sockets, endpoints, &self.counters.io);
         self.counters.excluded.fill(report);
+        self.counters.peeks.fill(report, symbols);
         self.journals.fill(report, &flows_of, &|pid| self.processes.name(pid));
         self.fill_processes(report);
         self.pipes.fill_usage(report, &self.processes);

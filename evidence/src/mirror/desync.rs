@@ -48,6 +48,12 @@ impl DesyncCause {
         Self::TooManyPipes,
     ];
 
+    /// Returns whether what producers pushed after they observed the ring empty is right all the
+    /// same.
+    pub(super) fn is_of_consumers(self) -> bool {
+        matches!(self, Self::MissingCall | Self::MissingCallAtEnd | Self::PopMismatch)
+    }
+
     fn description(self) -> &'static str {
         match self {
             Self::RingReplaced => "its ring was replaced (resized, or another pipe at the same address)",

@@ -47,6 +47,10 @@ pub(crate) struct PipeMirror {
     is_fresh: bool,
     /// Tail after the latest consumer that was applied while the content was not known.
     consumed: Option<u32>,
+    /// Positions of slots before which a producer observed the ring empty although the mirror held
+    /// slots, the first first. What the mirror holds from there on does not depend on the consumers
+    /// that are missing.
+    empty_at: VecDeque<u32>,
     /// Opens of the pipe at the latest call, and those that were observed.
     opens: Opens,
     observed_opens: Opens,
@@ -106,7 +110,7 @@ impl PipeMirror {
             reads: self.observed_opens.reads.wrapping_add(own.reads),
             writes: self.observed_opens.writes.wrapping_add(own.writes),
         };
-        let is_same = opened.opens.follow(observed);
+        let is_same = opened.opens.follow(observed.of_new_pipe());
         self.observed_opens = if is_same { observed } else { own };
         if !is_same {
             self.opens = opened.opens;
@@ -134,15 +138,6 @@ impl PipeMirror {
         self.pushed = self.bytes;
         self.spans = spans.into();
         self.slots = slots.into();
-    }
-
-    /// Drops the content. Returns how many bytes were known; `None` if the mirror was desynced.
-    pub(super) fn drop_content(&mut self) -> Option<u64> {
-        let known = self.known_bytes();
-        self.is_synced = false;
-        self.is_fresh = false;
-        self.forget_content();
-        known
     }
 
     /// Returns the position of the next byte to be pushed, in an epoch that `new_epoch` numbers if
@@ -254,6 +249,9 @@ impl PipeMirror {
         self.spans.drain(..spans);
         self.bytes = self.bytes.wrapping_sub(len);
         self.tail = self.tail.wrapping_add(slots as u32);
+        while self.empty_at.front().is_some_and(|at| ahead(*at, self.tail) <= 0) {
+            self.empty_at.pop_front();
+        }
         len
     }
 
@@ -297,6 +295,10 @@ impl PipeMirror {
         }
         if slots.len() as u32 != state.slots_pushed() || state.entry.head != self.head() {
             return Err(Some(DesyncCause::PushMismatch));
+        }
+        if state.entry.is_empty() && !slots.is_empty() && !self.slots.is_empty() {
+            // The records of the consumers that emptied the ring have not arrived.
+            self.empty_at.push_back(state.entry.head);
         }
         // A consumer whose record came first may have emptied the slot.
         if !self.extend(appended, slots, spans) {

@@ -31,11 +31,12 @@ pub(crate) struct Pipes {
 }
 
 impl Pipes {
-    /// Drops the content of a pipe's mirror, which stays unknown until a producer observes the ring
-    /// empty. Counts the cause if the content was known.
+    /// Drops the content of a pipe's mirror: all of it, or that before the first slot that was
+    /// pushed into an empty ring, see [`PipeMirror::drop_content`]. Counts the cause if the content
+    /// was known.
     pub(crate) fn desync(&mut self, pipe: u64, cause: DesyncCause) {
         let mirror = self.mirrors.get_mut(&pipe);
-        if let Some(bytes) = mirror.and_then(PipeMirror::drop_content) {
+        if let Some(bytes) = mirror.and_then(|mirror| mirror.drop_content(cause)) {
             self.desyncs.add(cause, bytes);
         }
     }

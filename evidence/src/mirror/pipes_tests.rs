@@ -319,6 +319,63 @@ fn a_producer_that_observes_the_ring_empty_resyncs_it() {
 }
 
 #[test]
+fn slots_pushed_into_an_empty_ring_outlive_the_loss_of_consumers() {
+    let mut pipes = Pipes::default();
+    push(&mut pipes, 0, 0, 100);
+    push(&mut pipes, 1, 1000, 100);
+    // A consumer that is not observed takes slot 0, so that the one of slot 1 waits for it.
+    let waiting = tails(end((2, 1), (2, 2)), 100, 0);
+    assert_eq!(pop_readiness(&mut pipes, &waiting, 100), Readiness::Early);
+    // A producer observes the ring empty, and its consumer waits, too.
+    let next = end((2, 2), (3, 2));
+    assert_eq!(push_readiness(&mut pipes, &next), Readiness::Ready);
+    push_slots(&mut pipes, &next, &[slot(2000, 100)]).unwrap();
+    let last = tails(end((3, 2), (3, 3)), 100, 0);
+    assert_eq!(pop_readiness(&mut pipes, &last, 100), Readiness::Early);
+    pipes.desync(0, DesyncCause::MissingCall);
+    assert_eq!(
+        desyncs(&pipes),
+        ["the content of a pipe (once, 200 bytes): a call on it was not received in time"]
+    );
+    assert!(pop(&mut pipes, &waiting, 100, &[at(1100)]).is_err());
+    assert_eq!(pop_readiness(&mut pipes, &last, 100), Readiness::Ready);
+    let taken = pop(&mut pipes, &last, 100, &[at(2100)]).unwrap();
+    assert_eq!((taken[0].position, taken[0].len), (2000, 100));
+}
+
+#[test]
+fn slots_pushed_into_an_empty_ring_are_lost_with_its_producers() {
+    for cause in [
+        DesyncCause::Overlap,
+        DesyncCause::ExcludedCall,
+        DesyncCause::RingReplaced,
+        DesyncCause::Reopened,
+    ] {
+        let mut pipes = Pipes::default();
+        push(&mut pipes, 0, 0, 100);
+        push_slots(&mut pipes, &end((1, 1), (2, 1)), &[slot(2000, 100)]).unwrap();
+        pipes.desync(0, cause);
+        let state = tails(end((2, 1), (2, 2)), 100, 0);
+        assert!(pop(&mut pipes, &state, 100, &[at(2100)]).is_err(), "{cause:?}");
+    }
+}
+
+#[test]
+fn fifo_that_was_opened_again_has_no_consumers_yet() {
+    let mut pipes = Pipes::default();
+    push(&mut pipes, 0, 0, 100);
+    pipes.desync(0, DesyncCause::Overlap);
+    // A consumer of unknown bytes, and then a second life of the FIFO at the same address.
+    assert!(pop(&mut pipes, &tails(end((2, 0), (2, 2)), 100, 0), 200, &[at(0); 2]).is_err());
+    pipes.desync(0, DesyncCause::Reopened);
+    push(&mut pipes, 0, 1000, 100);
+    push(&mut pipes, 1, 2000, 100);
+    let state = tails(end((2, 0), (2, 2)), 100, 0);
+    let taken = pop(&mut pipes, &state, 200, &[at(1100), at(2100)]).unwrap();
+    assert_eq!((taken[0].position, total(&taken)), (1000, 200));
+}
+
+#[test]
 fn a_pop_of_more_or_fewer_bytes_desyncs_the_mirror() {
     for len in [99, 101, 0] {
         let mut pipes = Pipes::default();

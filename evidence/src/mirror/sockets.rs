@@ -23,8 +23,8 @@ pub(crate) struct TcpStream {
     sent_by_calls: u64,
     /// Both sums were taken when the sender was closed.
     is_summed: bool,
-    /// The connection has ended. Its receiver may still read what was delivered; bytes that are
-    /// sent from now on belong to another connection.
+    /// The connection has ended at one side. Its receiver may still read what was delivered, and
+    /// calls that waited for others are still to be matched with its packets.
     closed: bool,
 }
 
@@ -118,10 +118,13 @@ impl Sockets {
         }))
     }
 
-    /// Returns the stream that a socket sends: a new one if the connection of the known one has
-    /// ended.
+    /// Returns the stream that a socket sends.
+    ///
+    /// A call that waited for another one can be applied after its connection has ended. The first
+    /// sequence number tells that connection from a later one of the same socket (A26). Recordings
+    /// of earlier versions have no such number, so that the stream is then a new one.
     pub(crate) fn tcp_to_send(&mut self, direction: Direction) -> Option<&mut TcpStream> {
-        if self.tcp.get(&direction).is_some_and(|stream| stream.closed) {
+        if direction.first == 0 && self.tcp.get(&direction).is_some_and(|stream| stream.closed) {
             self.forget(direction);
         }
         self.tcp(direction)
@@ -200,11 +203,12 @@ impl Sockets {
         let directions: Vec<Direction> = peers.chain([sender, unknown_peer]).collect();
         let mut left = Vec::new();
         for direction in directions {
-            if let Some(stream) = self.tcp.get_mut(&direction)
-                && !stream.closed
-            {
+            let Some(stream) = self.tcp.get_mut(&direction) else {
+                continue;
+            };
+            left.extend(stream.bytes.close());
+            if !stream.closed {
                 stream.closed = true;
-                left.extend(stream.bytes.close());
                 self.ended.push_back((direction, stream.number));
             }
         }
@@ -248,16 +252,24 @@ impl Sockets {
         })
     }
 
-    /// Returns all spans in flight, each with the number of packets of its stream, in the order in
-    /// which the streams were first observed.
+    /// Returns all spans in flight, each with the number of packets of its stream (0 if its
+    /// connection has ended), in the order in which the streams were first observed.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = (&Sent<Sender>, u64)> {
-        let tcp = self.tcp.values().map(|stream| (stream.number, &stream.bytes));
-        let unix = self.unix.values().map(|stream| (stream.number, &stream.bytes));
+        // Nothing is queued in a socket whose connection has ended.
+        let queued = |stream: &TcpStream| if stream.closed { 0 } else { stream.bytes.packets };
+        let tcp = self
+            .tcp
+            .values()
+            .map(|stream| (stream.number, &stream.bytes, queued(stream)));
+        let unix = self
+            .unix
+            .values()
+            .map(|stream| (stream.number, &stream.bytes, stream.bytes.packets));
         let mut streams: Vec<_> = tcp.chain(unix).collect();
-        streams.sort_unstable_by_key(|(number, _)| *number);
+        streams.sort_unstable_by_key(|(number, ..)| *number);
         streams
             .into_iter()
-            .flat_map(|(_, bytes)| bytes.in_flight().map(|sent| (sent, bytes.packets)))
+            .flat_map(|(_, bytes, packets)| bytes.in_flight().map(move |sent| (sent, packets)))
     }
 
     /// Returns whether a UNIX socket was observed.
@@ -267,7 +279,8 @@ impl Sockets {
 
     /// Returns whether any span is in flight.
     pub(crate) fn has_in_flight(&self) -> bool {
-        let tcp = self.tcp.values().map(|stream| &stream.bytes);
+        let open = self.tcp.values().filter(|stream| !stream.closed);
+        let tcp = open.map(|stream| &stream.bytes);
         let unix = self.unix.values().map(|stream| &stream.bytes);
         tcp.chain(unix).any(|bytes| bytes.in_flight().next().is_some())
     }

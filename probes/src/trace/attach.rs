@@ -116,6 +116,7 @@ impl Tracer {
                 mounts: mounts.paths,
                 buffered: mounts.buffered,
                 copied_on_read: mounts.copied_on_read,
+                own_pages: mounts.own_pages,
                 no_direct_io: mounts.no_direct_io,
                 local_addresses: local_addresses::read(),
                 hash_key: random_u64(),

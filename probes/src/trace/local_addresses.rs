@@ -5,12 +5,18 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::mounts;
 
 /// Network namespaces that are read.
 const MAX_NAMESPACES: usize = 1024;
 
-/// Reads the addresses of every network namespace that a process is in. Unreadable ones are
-/// omitted.
+/// Reads the addresses of every network namespace that a process is in, or that is mounted as a
+/// file (`ip netns add`). Unreadable ones are omitted.
 pub(super) fn read() -> HashSet<IpAddr> {
     let mut namespaces = HashSet::new();
     let mut addresses = of_process("self");
@@ -33,7 +39,26 @@ pub(super) fn read() -> HashSet<IpAddr> {
             addresses.extend(of_process(pid));
         }
     }
+    let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for (namespace, path) in mounts::network_namespaces(&mounted) {
+        if namespaces.len() < MAX_NAMESPACES && namespaces.insert(namespace.into()) {
+            addresses.extend(of_mounted_namespace(Path::new(&path)));
+        }
+    }
     addresses
+}
+
+/// Returns the addresses in a network namespace that no process need be in. A thread that enters it
+/// reads them, and ends.
+fn of_mounted_namespace(path: &Path) -> HashSet<IpAddr> {
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let namespace = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network)).ok()?;
+            Some(of_process("thread-self"))
+        });
+        reader.join().ok().flatten().unwrap_or_default()
+    })
 }
 
 fn of_process(pid: &str) -> HashSet<IpAddr> {
@@ -91,5 +116,15 @@ mod tests {
         let here = read();
         // A network namespace without a configured loopback device has no addresses.
         assert!(here.is_empty() || here.iter().any(IpAddr::is_loopback), "{here:?}");
+    }
+
+    #[test]
+    fn own_namespace_as_a_file_has_the_same_addresses() {
+        // A thread needs CAP_SYS_ADMIN to enter a namespace, even its own.
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        assert_eq!(of_mounted_namespace(Path::new("/proc/self/ns/net")), of_process("self"));
+        assert_eq!(of_mounted_namespace(Path::new("/nowhere")), HashSet::new());
     }
 }

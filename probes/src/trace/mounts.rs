@@ -29,6 +29,9 @@ pub(super) struct Mounts {
     pub(super) paths: HashMap<u32, String>,
     pub(super) buffered: HashSet<u32>,
     pub(super) copied_on_read: HashSet<u32>,
+    /// Filesystems of [`BUFFERED_FILESYSTEMS`]: each file has its own page cache. Overlays are not
+    /// among them, because their files have the pages of the layer below.
+    pub(super) own_pages: HashSet<u32>,
     pub(super) no_direct_io: HashSet<u32>,
 }
 
@@ -38,6 +41,7 @@ pub(super) fn read() -> Mounts {
     let mut mounts = parse(&std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default());
     let memfds = device::memfds().ok();
     mounts.buffered.extend(memfds);
+    mounts.own_pages.extend(memfds);
     mounts.no_direct_io.extend(memfds);
     mounts
 }
@@ -70,6 +74,7 @@ fn parse(text: &str) -> Mounts {
         match words.first() {
             Some(kind) if BUFFERED_FILESYSTEMS.contains(kind) => {
                 mounts.buffered.insert(device);
+                mounts.own_pages.insert(device);
                 if NO_DIRECT_IO.contains(kind) {
                     mounts.no_direct_io.insert(device);
                 }
@@ -101,6 +106,19 @@ fn parse(text: &str) -> Mounts {
         }
     }
     mounts
+}
+
+/// Returns the network namespaces that are mounted as files, and where.
+///
+/// `net:[INODE]`, the target of the links in `/proc/PID/ns`, is the root of such a mount
+/// (fs/nsfs.c: `nsfs_show_path()`).
+pub(super) fn network_namespaces(mountinfo: &str) -> impl Iterator<Item = (&str, String)> {
+    mountinfo.lines().filter_map(|line| {
+        let (head, tail) = line.split_once(" - ")?;
+        let mut words = head.split(' ').skip(3);
+        let (root, point) = (words.next()?, words.next()?);
+        (tail.starts_with("nsfs ") && root.starts_with("net:")).then(|| (root, unescape(point)))
+    })
 }
 
 /// Returns the directory to which an overlay filesystem writes.
@@ -157,6 +175,15 @@ mod tests {
     }
 
     #[test]
+    fn network_namespaces_are_found_where_they_are_mounted() {
+        let text = "40 30 0:4 net:[4026532321] /run/netns/my\\040net rw shared:7 - nsfs nsfs rw\n\
+                    41 30 0:4 mnt:[4026532322] /run/mnt/other rw - nsfs nsfs rw\n\
+                    42 30 8:1 / /srv rw - ext4 /dev/sda1 rw\n";
+        let found: Vec<_> = network_namespaces(text).collect();
+        assert_eq!(found, [("net:[4026532321]", "/run/netns/my net".to_owned())]);
+    }
+
+    #[test]
     fn overlay_is_buffered_if_its_upper_directory_is() {
         let mounts = parse(
             "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
@@ -168,6 +195,7 @@ mod tests {
         );
         let is_buffered = |minor: u32| mounts.buffered.contains(&minor);
         assert_eq!([31, 32, 33, 34].map(is_buffered), [true, false, false, false]);
+        assert_eq!(mounts.own_pages, HashSet::from([8 << 20 | 1]), "not the overlay's");
         assert!(mounts.copied_on_read.contains(&34));
     }
 }

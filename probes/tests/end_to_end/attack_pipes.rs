@@ -13,6 +13,7 @@ use crate::fixtures::{
     write_until_full,
 };
 use crate::harness::{Totals, copied, exclusive, moved, reasons, reasons_of, totals, traced, unknown};
+use crate::initial_state::UntracedReader;
 
 const SPLICE: i64 = 275;
 const WRITE: i64 = 1;
@@ -254,4 +255,45 @@ fn byte_written_during_a_splice_is_not_attributed_to_the_file() {
     // page is in the pipe.
     assert_eq!(edges, [(1, 0, 2048)]);
     assert_eq!(totals(&report, &Memory, &Tcp), copied(filled));
+}
+
+/// Lets an untraced process take `taken` of four pages, moves the rest and, once the pipe is empty,
+/// two pages more. Returns the verdicts of what went from the file to TCP, and of what went there
+/// from a pipe of unknown content.
+fn emptied_after_an_untraced_consumer(test: &str, taken: usize) -> Option<(Totals, Totals)> {
+    let _exclusive = exclusive();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(8 * 4096));
+    let pipe = pipe();
+    let reader = UntracedReader::new(&pipe, taken);
+    let left = 4 * 4096 - taken;
+    let report = traced(test, || {
+        let (near, far) = tcp_connection();
+        let far = receive(far, left + 2 * 4096);
+        splice_all(&source, Some(0), &pipe.write, None, 4 * 4096);
+        reader.take();
+        splice_all(&pipe.read, None, &near, None, left);
+        splice_all(&source, Some(4 * 4096), &pipe.write, None, 2 * 4096);
+        splice_all(&pipe.read, None, &near, None, 2 * 4096);
+        far.join().expect("received");
+    })?;
+    Some((totals(&report, &File, &Tcp), totals(&report, &InPipe, &Tcp)))
+}
+
+#[test]
+fn first_push_into_a_pipe_that_an_untraced_consumer_changed_is_known() {
+    const TEST: &str = "attack_pipes::first_push_into_a_pipe_that_an_untraced_consumer_changed_is_known";
+    let Some((known, lost)) = emptied_after_an_untraced_consumer(TEST, 4096) else {
+        return;
+    };
+    assert_eq!((known, lost), (moved(2 * 4096), unknown(3 * 4096)));
+}
+
+#[test]
+fn first_push_into_a_pipe_that_an_untraced_consumer_emptied_is_known() {
+    const TEST: &str = "attack_pipes::first_push_into_a_pipe_that_an_untraced_consumer_emptied_is_known";
+    let Some((known, lost)) = emptied_after_an_untraced_consumer(TEST, 4 * 4096) else {
+        return;
+    };
+    assert_eq!((known, lost), (moved(2 * 4096), unknown(0)));
 }

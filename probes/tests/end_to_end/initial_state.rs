@@ -117,10 +117,10 @@ fn unread_bytes_of_a_pipe_are_no_flow() {
 }
 
 /// An untraced process that reads this many bytes from a pipe on a signal.
-struct UntracedReader(Child);
+pub(crate) struct UntracedReader(Child);
 
 impl UntracedReader {
-    fn new(pipe: &Pipe, bytes: usize) -> Self {
+    pub(crate) fn new(pipe: &Pipe, bytes: usize) -> Self {
         let child = Command::new("sh")
             .args(["-c", &format!("kill -STOP $$; exec head -c {bytes}")])
             .stdin(pipe.read.try_clone().expect("dup"))
@@ -134,7 +134,7 @@ impl UntracedReader {
         reader
     }
 
-    fn take(mut self) {
+    pub(crate) fn take(mut self) {
         // SAFETY: kill takes no pointers; the PID is that of a child that has not been waited for.
         unsafe { libc::kill(self.0.id().cast_signed(), libc::SIGCONT) };
         assert!(self.0.wait().expect("wait").success());

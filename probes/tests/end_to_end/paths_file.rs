@@ -224,6 +224,28 @@ fn bytes_written_into_a_pipe_are_copied_once() {
 }
 
 #[test]
+fn copy_file_range_in_memory_copies() {
+    const TEST: &str = "paths_file::copy_file_range_in_memory_copies";
+    let _exclusive = exclusive();
+    let (source, sink) = (memfd(&pattern(LEN)), memfd(&[]));
+    let Some(report) = traced(TEST, || {
+        // The second time, no page becomes dirty.
+        for _ in 0..2 {
+            let (mut from, mut to) = (0, 0);
+            while from < LEN as u64 {
+                let left = LEN - from as usize;
+                let n = copy_file_range(&source, Some(&mut from), &sink, Some(&mut to), left);
+                assert!(n.expect("copy_file_range") > 0);
+            }
+        }
+    }) else {
+        return;
+    };
+    assert_eq!(totals(&report, &File, &File), copied(2 * LEN));
+    assert_eq!(reasons(&report, &File, &File), reasons_of([("ZC03", 2 * LEN)]));
+}
+
+#[test]
 fn copy_file_range_without_reflinks() {
     const TEST: &str = "paths_file::copy_file_range_without_reflinks";
     let _exclusive = exclusive();

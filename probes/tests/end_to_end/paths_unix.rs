@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use zctrace_report::EndpointKind::{DirectFile, File, Memory, Unix};
+use zctrace_report::EndpointKind::{DirectFile, File, Memory, Tcp, Unix};
 
 use crate::fixtures::{
     file_with, open_direct, pattern, pipe_with_slots, receive, sendfile_all, splice_all, splice_once, splice_through,
+    tcp_connection,
 };
 use crate::harness::{copied, exclusive, flow, moved, reasons, reasons_of, totals, traced};
 
@@ -101,4 +102,34 @@ fn bytes_written_to_a_unix_socket_are_copied_by_both_sides() {
         reasons(&report, &Unix, &Unix)
     );
     assert_eq!(reasons(&report, &Unix, &Unix), reasons_of([("ZC20", 3000)]));
+}
+
+#[test]
+fn message_of_which_a_part_is_taken_is_unread_behind_that_part() {
+    const TEST: &str = "paths_unix::message_of_which_a_part_is_taken_is_unread_behind_that_part";
+    const LEN: usize = 8 * 4096;
+    const TAKEN: usize = 3 * 4096;
+    let _exclusive = exclusive();
+    let dir = tempfile::tempdir().expect("tempdir");
+    let source = file_with(&dir.path().join("a"), &pattern(LEN));
+    let Some(report) = traced(TEST, || {
+        let (near, far) = UnixStream::pair().expect("socketpair");
+        let (out, back) = (pipe_with_slots(16), pipe_with_slots(16));
+        let n = splice_once(&source, Some(&mut 0), &out.write, None, LEN);
+        splice_all(&out.read, None, &near, None, n);
+        let (on, last) = tcp_connection();
+        let last = receive(last, TAKEN);
+        splice_through(&far, None, &back, &on, None, TAKEN);
+        assert!(last.join().expect("received") == pattern(LEN)[..TAKEN]);
+        drop((near, far));
+    }) else {
+        return;
+    };
+    let result = totals(&report, &File, &Unix);
+    assert_eq!(
+        (result.moved, result.unknown, result.total()),
+        (TAKEN as u64, (LEN - TAKEN) as u64, LEN as u64)
+    );
+    assert_eq!(reasons(&report, &File, &Unix), reasons_of([("ZC87", LEN - TAKEN)]));
+    assert_eq!(totals(&report, &Unix, &Tcp), moved(TAKEN));
 }

@@ -1,6 +1,6 @@
 //! Sink: the caller's memory.
 
-use super::direct::requests;
+use super::direct::{DirectFile, requests};
 use crate::decode::call::ObservedCall;
 use crate::decode::endpoint::{Endpoint, MemoryState};
 use crate::decode::observations::CallStation;
@@ -22,6 +22,7 @@ impl Evidence {
             ..*first
         });
         let requests = requests(call, CallStation::BioRead, &self.config.pipe_buf_ops);
-        self.match_requests(expected.as_slice(), requests, Some(file.mapping), by);
+        let file = DirectFile::source(file, &self.config);
+        self.match_requests(expected.as_slice(), requests, &file, by);
     }
 }

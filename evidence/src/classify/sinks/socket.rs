@@ -32,10 +32,14 @@ impl Evidence {
     pub(crate) fn message(&mut self, message: &Message<'_>) {
         let mut batch = self.deliveries.take_batch();
         let ops = self.config.pipe_buf_ops;
-        for (sent, observation) in &self.sockets.unix(message.sender).message(message, &ops) {
+        let (taken, discarded) = self.sockets.unix(message.sender).message(message, &ops);
+        for (sent, observation) in &taken {
+            batch.add(sent, observation, in_message(&sent.span, observation));
+        }
+        for (sent, observation) in &discarded {
             let outcome = match in_message(&sent.span, observation) {
                 // The pages reached the receiver's queue, and no receiver read them.
-                Outcome::Identity | Outcome::Zero if message.is_dropped => Outcome::Unknown(Reason::Unread),
+                Outcome::Identity | Outcome::Zero => Outcome::Unknown(Reason::Unread),
                 outcome => outcome,
             };
             batch.add(sent, observation, outcome);

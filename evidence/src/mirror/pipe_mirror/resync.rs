@@ -2,6 +2,7 @@
 
 use super::{PipeMirror, ahead};
 use crate::decode::endpoint::PipeState;
+use crate::mirror::desync::DesyncCause;
 use crate::mirror::mirror_slot::MirrorSlot;
 use crate::span::Span;
 
@@ -21,8 +22,36 @@ impl PipeMirror {
         }
     }
 
+    /// Drops the content. Returns how many bytes of it were known; `None` if the mirror was
+    /// desynced.
+    ///
+    /// If the cause concerns only consumers, the slots stay that a producer pushed when it observed
+    /// the ring empty, and those after them. They become known again when a consumer starts at
+    /// them.
+    pub(in crate::mirror) fn drop_content(&mut self, cause: DesyncCause) -> Option<u64> {
+        if cause == DesyncCause::Reopened {
+            // The counters of the ring have started again.
+            self.consumed = None;
+        }
+        let known = self.known_bytes();
+        self.is_synced = false;
+        self.is_fresh = false;
+        match (known, self.empty_at.front()) {
+            (Some(_), Some(&at)) if cause.is_of_consumers() => {
+                let lost = (ahead(at, self.tail).max(0) as usize).min(self.slots.len());
+                self.is_resyncing = true;
+                Some(self.release(lost, &mut Vec::new()))
+            }
+            _ => {
+                self.forget_content();
+                known
+            }
+        }
+    }
+
     pub(super) fn forget_content(&mut self) {
         self.is_resyncing = false;
+        self.empty_at.clear();
         self.slots.clear();
         self.spans.clear();
         self.bytes = 0;
@@ -93,5 +122,28 @@ impl PipeMirror {
             (self.epoch, self.pushed, self.popped) = (0, self.bytes, 0);
         }
         starts_known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::pipe_event::{Opened, Opens};
+
+    #[test]
+    fn each_life_of_a_fifo_is_told_by_its_counts() {
+        let mut mirror = PipeMirror::default();
+        let mut open = |reads, writes, for_reading| {
+            mirror.open_is_of_this_pipe(Opened {
+                opens: Opens { reads, writes },
+                reads: for_reading,
+                writes: !for_reading,
+            })
+        };
+        // Both counts start at one.
+        assert!(open(2, 1, true) && open(2, 2, false), "the first life");
+        assert!(!open(2, 1, true), "the second life");
+        assert!(open(2, 2, false) && open(3, 2, true));
+        assert!(!open(2, 1, true), "the third life");
     }
 }

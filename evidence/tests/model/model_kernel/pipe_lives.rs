@@ -41,7 +41,7 @@ impl ModelKernel {
     }
     /// Traced processes open the FIFO for writing and then for reading.
     pub(super) fn open_fifo(&mut self) {
-        for (opens, mode) in [((0, 1), 2), ((1, 1), 1)] {
+        for (opens, mode) in [((1, 2), 2), ((2, 2), 1)] {
             self.pipes[FIFO].opens = opens;
             self.record_open(mode);
         }
@@ -95,7 +95,7 @@ impl ModelKernel {
                 },
             );
         }
-        self.pipes[FIFO].opens = (1, 1);
+        self.pipes[FIFO].opens = (2, 2);
         if recorded {
             self.record_open(1);
         }
