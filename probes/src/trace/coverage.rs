@@ -9,12 +9,13 @@ use zctrace_report::{Coverage, Fact, FactStatus, NotCovered, Tier};
 
 /// Events that no raw tracepoint covers. The system calls that no program counts are in
 /// [`syscalls`].
-const NOT_COVERED: [&str; 8] = [
+const NOT_COVERED: [&str; 9] = [
     "copies that the program makes in its own memory (memcpy)",
     "files that the program reads and writes as memory (mmap)",
     "the pages that requests of io_uring and Linux AIO move (the requests are counted)",
     "reads, sendmmsg and socketcall of 32-bit programs (their writes, splice, tee, vmsplice and sendfile are counted)",
     "what the kernel's own threads do (nfsd, ksmbd, kTLS workers, loop devices)",
+    "core dumps that the kernel writes for a process that a signal ended",
     "pages that reached this host over a network card: how the driver received them",
     "what a network device does below the one that was given the packet (bridges, tunnels, encryption)",
     "what a disk's driver does below the block layer (dm-crypt, loop, bounce buffers)",

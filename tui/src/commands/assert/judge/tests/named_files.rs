@@ -60,3 +60,28 @@ fn file_of_a_rule_matches_whatever_its_name_is() {
     };
     assert_eq!(outcome(flows(), &rule), AssertionOutcome::Inconclusive);
 }
+
+#[test]
+fn call_of_unknown_length_on_a_file_of_the_rule_leaves_it_open() {
+    let mut rule = criteria("file:/data/b", Some(Limit::Bytes(0)));
+    let elsewhere = end(EndpointKind::File, "/data/temporary");
+    let mut run = report(vec![between(
+        source(),
+        end(EndpointKind::DirectFile, "/data/b"),
+        Account::new(MIB, 0, 0),
+        &[],
+    )]);
+    run.coverage.not_covered.push(NotCovered {
+        operation: "a loop device over a file".to_owned(),
+        calls: Some(1),
+        bytes: None,
+        endpoint: Some(elsewhere.clone()),
+    });
+    assert_eq!(judge(&run, &rule, None).outcome(), AssertionOutcome::Passed);
+    let mut resolved = crate::commands::assert::files::Resolved::default();
+    resolved.certain.extend(elsewhere.object);
+    rule.files.of = vec![(rule.to[0].clone(), resolved)];
+    let judgment = judge(&run, &rule, None);
+    assert_eq!(judgment.outcome(), AssertionOutcome::Inconclusive);
+    assert!(judgment.open.expect("a reason").contains("a loop device"));
+}
