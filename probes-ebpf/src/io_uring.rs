@@ -25,9 +25,8 @@ const CQE_BUFFER: u32 = 1;
 /// `IOSQE_CQE_SKIP_SUCCESS`: a successful request has no completion.
 const REQUEST_SKIPS_COMPLETION: u32 = 1 << 6;
 
-/// `-ECANCELED` and `-EINTR` (include/uapi/asm-generic/errno.h). A worker that is interrupted inside
-/// a request, because its process exits, has moved a part of the bytes, and the completion has one
-/// of these results all the same (`io_uring/io_uring.c: io_fallback_req_func()`).
+/// `-ECANCELED` and `-EINTR` (`include/uapi/asm-generic/errno.h`). A request on a file that ended
+/// so may have moved a part of its bytes before.
 const CANCELED: i64 = -125;
 const INTERRUPTED: i64 = -4;
 

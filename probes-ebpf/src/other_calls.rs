@@ -135,8 +135,8 @@ unsafe fn add_mapping(scratch: *mut Scratch, len: u64) {
     }
 }
 
-/// Counts a file that is behind a loop device from now on: whoever writes to the device writes to
-/// the file.
+/// Counts a file that is behind a loop device from now on: a write to the device is one to the
+/// file.
 ///
 /// # Safety
 ///
@@ -200,7 +200,7 @@ unsafe fn on_compat_exit(scratch: *mut Scratch, regs: u64, number: u32, result: 
         identify(scratch, arg(syscall_args::COMPAT_ARG1) as i32);
         let is_copy = match (*scratch).endpoint.kind {
             endpoint_kind::FILE => (*scratch).endpoint.f_flags & O_DIRECT == 0,
-            // Whoever takes the bytes out finds that the pipe or socket has more than was recorded.
+            // The call that takes the bytes out finds more in the pipe or socket than was recorded.
             endpoint_kind::PIPE | endpoint_kind::UNIX_STREAM | endpoint_kind::UNIX_MESSAGES => return,
             // A send can have MSG_ZEROCOPY.
             kind => kind != endpoint_kind::BLOCK && number != nr::SENDTO && number != nr::SENDMSG,

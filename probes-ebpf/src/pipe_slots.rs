@@ -139,9 +139,9 @@ unsafe fn emit_chunk(pages: *mut PageBuffer, cursor: *mut Cursor, program: u32) 
         (*cursor).part += 1;
         read::zero(addr_of_mut!((*record).file));
         if (*record).station == station_kind::PIPE_SOURCE && (*cursor).anonymous == 1 {
-            // The owners were read when the slots were filled, and whoever changes a slot advances
-            // the positions of the ring. Only a FIFO has a second life with the same positions and
-            // the same inode number: an anonymous pipe's number is used for one pipe.
+            // The owners were read when the slots were filled, and every process that changes a
+            // slot advances the positions of the ring. Only a FIFO has a second life with the same
+            // positions and the same inode number: an anonymous pipe's number is used for one pipe.
             (*record).total = fill_vecs(pages, count);
             page_record::clear_owner(pages);
             page_record::emit_run(pages, count, program);
