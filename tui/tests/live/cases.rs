@@ -15,13 +15,11 @@ const ROUND: usize = 65_536;
 /// `O_DIRECT` of x86-64.
 const O_DIRECT: i32 = 0o40_000;
 
-/// If this is the traced process, runs `body` in a directory of its own, and exits.
+/// If this is the traced process, runs `body` in the directory that [`judged`] made, and exits.
 fn act_if_traced(body: impl FnOnce(&str, &std::path::Path)) {
-    let Ok(how) = std::env::var(SEND) else { return };
-    let dir = std::env::temp_dir().join(format!("zctrace-cases-{}", std::process::id()));
-    fs::create_dir(&dir).expect("a directory");
-    body(&how, &dir);
-    fs::remove_dir_all(&dir).expect("removed");
+    let Ok(task) = std::env::var(SEND) else { return };
+    let (how, dir) = task.split_once(' ').expect("what to do, and where");
+    body(how, dir.as_ref());
     std::process::exit(0);
 }
 
@@ -52,8 +50,20 @@ fn splice_exactly(from: &impl AsFd, at: Option<u64>, to: &impl AsFd, len: usize)
 }
 
 /// Judges this test by `zctrace assert` with the given rules.
+///
+/// The files stay until the judgment is made: a deleted file may have had any name.
 fn judged(test: &str, rules: &[&str], how: &str) -> (Option<i32>, String) {
-    let output = traced(test, &[&["assert"], rules].concat(), how);
+    // Short, because the records keep 63 bytes of a name.
+    let name = test
+        .rsplit("::")
+        .next()
+        .and_then(|name| name.get(..20))
+        .expect("a name");
+    let dir = std::env::temp_dir().join(format!("zctrace-{name}-{how}-{}", std::process::id()));
+    fs::create_dir(&dir).expect("a directory");
+    let task = format!("{how} {}", dir.to_str().expect("a path"));
+    let output = traced(test, &[&["assert"], rules].concat(), &task);
+    fs::remove_dir_all(&dir).expect("removed");
     (output.status.code(), both(&output))
 }
 
