@@ -137,17 +137,17 @@ fn can_exceed_memory(key: &IoCounterKey) -> bool {
 
 /// Returns the row of calls whose bytes have no verdict; `None` for calls that have one.
 fn not_covered(key: &IoCounterKey, sum: &IoCounters, end: &Endpoint) -> Option<report::NotCovered> {
-    let (what, bytes) = if counts_messages(key) {
-        (format!("bytes of {} on {end}", call_of(key.nr)), None)
-    } else if key.op_flags & io_counter_flag::NOT_OF_BUFFER != 0 {
-        let what = format!("bytes of a packet ring, sent by {} on {end}", call_of(key.nr));
-        (what, Some(sum.bytes))
-    } else if can_exceed_memory(key) {
+    let (what, bytes) = if can_exceed_memory(key) {
         let what = format!(
             "bytes of {} with MSG_TRUNC on {end}, whose results can exceed its buffers",
             call_of(key.nr)
         );
         (what, None)
+    } else if counts_messages(key) {
+        (format!("bytes of {} on {end}", call_of(key.nr)), None)
+    } else if key.op_flags & io_counter_flag::NOT_OF_BUFFER != 0 {
+        let what = format!("bytes of a packet ring, sent by {} on {end}", call_of(key.nr));
+        (what, Some(sum.bytes))
     } else {
         return None;
     };

@@ -230,7 +230,8 @@ fn two_concurrent_senders_are_never_falsely_moved() {
     let (sent, written) = (totals(&report, &File, &Tcp), totals(&report, &Memory, &Tcp));
     // All bytes that were sent did move: whatever the verdict, no byte may be missing, invented or
     // reported as copied.
-    assert_eq!((sent.total(), sent.copied), (2 * LEN as u64, 0), "{sent:?}");
+    let flows = &report.flows;
+    assert_eq!((sent.total(), sent.copied), (2 * LEN as u64, 0), "{sent:?} {flows:#?}");
     assert_eq!(written, copied(60_000));
 }
 

@@ -12,7 +12,7 @@ use crate::fixtures::{
     file_with, open_direct, pattern, pipe_with_slots, receive, splice_all, splice_once, splice_through, tcp_connection,
     vmsplice_all,
 };
-use crate::harness::{Totals, copied, exclusive, moved, reasons, reasons_of, totals, traced, unknown};
+use crate::harness::{Totals, copied, exclusive, moved, reasons, totals, traced};
 
 const LEN: usize = 16 * 4096;
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
@@ -232,10 +232,10 @@ fn file_to_a_buffered_file_at_its_own_position() {
 }
 
 /// The pages of a file are written over the file itself. The call drops them from the page cache
-/// before it writes them, so they have lost their owner when the pipe's slots are compared.
+/// before it writes them, and they are the same pages all the same.
 #[test]
-fn file_to_itself_by_direct_io_is_unknown() {
-    const TEST: &str = "cases::direct_memory::file_to_itself_by_direct_io_is_unknown";
+fn file_to_itself_by_direct_io_moves() {
+    const TEST: &str = "cases::direct_memory::file_to_itself_by_direct_io_moves";
     let _exclusive = exclusive();
     let dir = tempfile::tempdir().expect("tempdir");
     let source = file_with(&dir.path().join("a"), &pattern(LEN));
@@ -249,12 +249,6 @@ fn file_to_itself_by_direct_io_is_unknown() {
     }) else {
         return;
     };
-    assert_eq!(
-        totals(&report, &InPipe, &DirectFile),
-        unknown(LEN),
-        "{:#?}",
-        report.flows
-    );
-    assert_eq!(reasons(&report, &InPipe, &DirectFile), reasons_of([("ZC85", LEN)]));
-    assert_eq!(totals(&report, &File, &DirectFile), Totals::default());
+    assert_eq!(totals(&report, &File, &DirectFile), moved(LEN), "{:#?}", report.flows);
+    assert_eq!(totals(&report, &InPipe, &DirectFile), Totals::default());
 }
