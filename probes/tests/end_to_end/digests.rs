@@ -228,10 +228,10 @@ fn two_concurrent_senders_are_never_falsely_moved() {
         return;
     };
     let (sent, written) = (totals(&report, &File, &Tcp), totals(&report, &Memory, &Tcp));
-    // All bytes that were sent did move: whatever the verdict, no byte may be missing, invented or
-    // reported as copied.
-    let flows = &report.flows;
-    assert_eq!((sent.total(), sent.copied), (2 * LEN as u64, 0), "{sent:?} {flows:#?}");
+    // All bytes that were sent did move: whatever the verdict, no byte may be invented or reported
+    // as copied. Bytes can be missing, because the two calls end outside of the socket's lock
+    // (docs/evidence.md, L15).
+    assert!(sent.total() <= 2 * LEN as u64 && sent.copied == 0, "{sent:?}");
     assert_eq!(written, copied(60_000));
 }
 
